@@ -1,0 +1,29 @@
+"""minitensor: reverse-mode automatic differentiation on NumPy and CuPy, and the layers of the Transformer on top.
+
+>>> import minitensor as mt
+>>> x = mt.tensor([1.0, 2.0, 3.0], requires_grad=True)
+>>> (x**3).sum().backward()
+>>> x.grad
+tensor([ 3., 12., 27.])
+
+Array functions follow NumPy and the Python Array API standard, the training side follows PyTorch.
+"""
+
+from minitensor.backend import cpu as _cpu
+from minitensor.tensor import Tensor, asarray, grad, tensor
+from minitensor.autograd import Scatter, detect_anomaly, enable_grad, no_grad
+from minitensor.op import fused, op
+from minitensor.creation import arange, eye, full, full_like, linspace, ones, ones_like, zeros, zeros_like
+from minitensor.ops.elementwise import *  # noqa: F403
+from minitensor.ops.indexing import argsort, put_along_axis, sort, take, take_along_axis, topk
+from minitensor.ops.linalg import einsum, matmul, norm, outer, tensordot, trace, vecdot
+from minitensor.ops.reductions import *  # noqa: F403
+from minitensor.ops.shape import (
+    broadcast_to, concat, concatenate, diagonal, expand_dims, flip, moveaxis, pad, permute_dims, repeat, reshape, roll, split,
+    squeeze, stack, swapaxes, tile, tril, triu, unstack,
+)  # fmt: skip
+from minitensor import methods as _methods
+from minitensor import random
+
+__version__ = "0.1.0"
+float32, float64, int32, int64 = _cpu.float32, _cpu.float64, _cpu.int32, _cpu.int64

@@ -1,0 +1,332 @@
+"""Reverse-mode differentiation: nodes, the backward pass, and the switches around them.
+
+Read this file top to bottom. **Nodes are the graph; a Tensor is a light handle** ``(data, node)``. A node knows its parents (the
+nodes of the inputs that need a gradient), how to pull a gradient back to them (its *plan*), and the few values that this needs. It
+knows no Tensor, so there are no cycles: the graph dies by reference counting when the last handle to its end goes.
+
+    order     creation number; parents are older than children, so sorting by it is a topological sort
+    plan      ``plan.pull(...)`` gives one gradient per parent; None for a leaf
+    parents   nodes of the inputs that need a gradient
+    saved     the values that the plan's rules asked for, and nothing else; None once they were used and freed
+
+``backward_pass`` visits nodes from the youngest to the oldest, in one loop. Rules are pure; only this file adds gradients up, in
+place only into buffers that it owns.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+from minitensor.backend import device_of, memory, namespace, np
+
+__all__ = ["Node", "Scatter", "backward_pass", "current_mode", "detect_anomaly", "enable_grad", "new_leaf", "no_grad"]
+
+
+# --- switches ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What ops do besides computing: record the graph, and look for the first non-finite value."""
+
+    grad: bool = True
+    anomaly: bool = False
+
+
+current_mode = ContextVar("minitensor_mode", default=Mode())
+
+
+@contextmanager
+def _switched(**changes):
+    token = current_mode.set(replace(current_mode.get(), **changes))
+    try:
+        yield
+    finally:
+        current_mode.reset(token)
+
+
+def no_grad():
+    """Context manager and decorator: ops inside record nothing. Values are bit-identical to those outside."""
+    return _switched(grad=False)
+
+
+def enable_grad():
+    """Context manager and decorator: ops inside record again, within ``no_grad``."""
+    return _switched(grad=True)
+
+
+def detect_anomaly():
+    """Context manager: raise FloatingPointError at the first non-finite value, in forward or backward.
+
+    The message names the op, the line that called it and the statistics of its operands. Every op is checked, which costs a pass
+    over its result; use it to find a fault, not in production.
+    """
+    return _switched(anomaly=True)
+
+
+# --- the graph --------------------------------------------------------------------------------------------------------------
+
+
+class Node:
+    """One recorded op, or a leaf. See the head of this file for the fields."""
+
+    __slots__ = ("order", "plan", "parents", "saved", "shape", "dtype", "watch")
+
+    def __init__(self, plan, parents, saved, shape, dtype):
+        self.order = next(memory.clock)
+        self.plan = plan
+        self.parents = parents
+        self.saved = saved
+        self.shape = shape
+        self.dtype = dtype
+        self.watch = None
+
+
+class Watch:
+    """What a user asked of a node: a deposited gradient (``keep``), hooks, a name. Leaves always have one."""
+
+    __slots__ = ("grad", "hooks", "keep", "name", "where", "home")
+
+    def __init__(self, keep=False):
+        self.grad = None  # a raw array; a Tensor where the pass was recorded
+        self.hooks = {}  # each a function of the gradient (raw, or Tensor) that returns the one to go on with
+        self.keep = keep
+        self.name = None
+        self.where = None  # under detect_anomaly: the line that called the op
+        self.home = None  # an array that an optimiser wants the gradient to be written to
+
+
+def watch(node):
+    """The node's Watch, made on first use."""
+    if node.watch is None:
+        node.watch = Watch()
+    return node.watch
+
+
+def new_leaf(array):
+    """A node without parents: backward deposits its gradient."""
+    leaf = Node(None, (), None, array.shape, array.dtype)
+    leaf.watch = Watch(keep=True)
+    return leaf
+
+
+class Scatter:
+    """The gradient of indexing: ``values`` at ``index`` of an array of zeros of ``shape``, not written out.
+
+    The engine adds it in place into a buffer that it owns, so that ``x[:, t]`` in a loop over time costs one buffer, not T. Where
+    the derivative is itself recorded it becomes the op ``put``.
+    """
+
+    __slots__ = ("values", "index", "shape")
+
+    def __init__(self, values, index, shape):
+        self.values = values
+        self.index = index
+        self.shape = shape
+
+
+# --- the backward pass ------------------------------------------------------------------------------------------------------
+
+
+def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_graph=False):
+    """Pull ``gradients`` of the nodes ``roots`` back through the graph.
+
+    With ``wanted`` None every leaf (and every node that retains its gradient) gets a deposit in ``.grad``. Otherwise nothing is
+    deposited and the result maps each reached node of ``wanted`` to its gradient. Gradients are raw arrays, or Tensors where
+    ``create_graph`` records the pass itself.
+    """
+    order = _reachable(roots)
+    needed = None if wanted is None else _ancestors_of(order, wanted)
+    anomaly = current_mode.get().anomaly
+    sums = Sums(recorded=create_graph)
+    for root, gradient in zip(roots, gradients):
+        sums.add(root, gradient, fresh=False)
+    results = {}
+    with _switched(grad=create_graph):
+        for node in order:
+            if node not in sums.values or (needed is not None and node not in needed):
+                continue
+            gradient = sums.take(node)
+            if node.watch is not None:
+                gradient = _serve_watch(node, gradient, sums, deposit=wanted is None)
+            if wanted is not None and node in wanted:
+                results[node] = gradient
+            plan = node.plan
+            if plan is None:
+                continue
+            saved = node.saved
+            if saved is None:
+                raise RuntimeError(
+                    f"{plan.op_name}: backward a second time through a graph that has been freed; write "
+                    "retain_graph=True (or create_graph=True) the first time, or compute the output again"
+                )
+            if memory.last_write[0] > node.order:
+                plan.check_fresh(node)
+            pulled = plan.pull(node, gradient, create_graph, needed)
+            if anomaly:
+                plan.check_finite(node, gradient, pulled)
+            for parent, contribution in zip(node.parents, pulled):
+                if contribution is not None:
+                    sums.add(parent, contribution, fresh=_is_fresh(contribution, gradient, saved))
+            if not (retain_graph or create_graph):
+                node.saved = None
+    return results
+
+
+def _reachable(roots):
+    """All nodes that lead to ``roots``, youngest first: a reversed topological order."""
+    found = set(roots)
+    stack = list(found)
+    while stack:
+        for parent in stack.pop().parents:
+            if parent not in found:
+                found.add(parent)
+                stack.append(parent)
+    return sorted(found, key=lambda node: node.order, reverse=True)
+
+
+def _ancestors_of(order, wanted):
+    """The nodes of ``order`` through which some node of ``wanted`` is reached."""
+    needed = set()
+    for node in reversed(order):
+        if node in wanted or any(parent in needed for parent in node.parents):
+            needed.add(node)
+    return needed
+
+
+def _is_fresh(contribution, gradient, saved):
+    """Whether a rule's result is a new array that nobody else holds: not the gradient handed in, not a saved value, no view."""
+    return (
+        contribution is not gradient
+        and getattr(contribution, "base", contribution) is None
+        and not any(contribution is value for value in saved)
+    )
+
+
+def _serve_watch(node, gradient, sums, deposit):
+    """Run the hooks of ``node`` and deposit its gradient where somebody keeps it."""
+    watch = node.watch
+    for hook in list(watch.hooks.values()):
+        gradient = hook(gradient)
+        sums.fresh = False
+        if gradient.shape != node.shape:
+            raise ValueError(f"a hook returned a gradient of shape {gradient.shape} for a tensor of shape {node.shape}")
+    if deposit and watch.keep:
+        _deposit(watch, gradient, sums)
+    return gradient
+
+
+def _deposit(watch, gradient, sums):
+    """Add to ``.grad``; what is deposited is never shared with another holder."""
+    previous = watch.grad
+    if not sums.recorded:
+        previous = raw(previous)
+    if previous is not None:
+        gradient = _as_array(previous + gradient)
+    elif not sums.recorded and not sums.fresh and watch.home is None:
+        gradient = gradient.copy()
+    if watch.home is not None and not sums.recorded:
+        watch.home[...] = gradient
+        gradient = watch.home
+    watch.grad = gradient
+
+
+class Sums:
+    """Gradients by node, summed as they arrive.
+
+    The first arrival is borrowed (it may be shared: ``x + y`` hands the same array to both) unless its rule made it new; a sum is
+    owned, and later arrivals are added to it in place. Every arrival is first brought to the node's shape and dtype: the one place
+    where broadcasting is undone.
+    """
+
+    def __init__(self, recorded):
+        self.values = {}
+        self.owned = set()
+        self.recorded = recorded
+        self.fresh = False  # whether the gradient taken last is owned
+
+    def take(self, node):
+        """Remove and return the finished gradient of ``node``."""
+        value = self.values.pop(node)
+        if type(value) is Scatter:
+            value = self.write_out(node, value)
+            self.fresh = True
+        else:
+            self.fresh = node in self.owned
+        self.owned.discard(node)
+        return value
+
+    def add(self, node, value, fresh):
+        """Add ``value`` to the gradient of ``node``."""
+        if type(value) is Scatter:
+            if self.recorded:
+                value = self.write_out(node, value)
+        else:
+            if value.shape != node.shape:
+                value = unbroadcast(value, node.shape)
+            if value.dtype != node.dtype:
+                value = value.astype(node.dtype)
+                fresh = True
+            if not node.shape:
+                value = _as_array(value)
+        before = self.values.get(node)
+        if before is None:
+            self.values[node] = value
+            if fresh and not self.recorded:
+                self.owned.add(node)
+        elif self.recorded:
+            self.values[node] = before + value
+        else:
+            self.values[node] = self.sum(node, before, value)
+            self.owned.add(node)
+
+    def sum(self, node, before, value):
+        """``before + value`` on raw arrays, in place where a buffer is owned."""
+        if type(before) is Scatter:
+            before = self.write_out(node, before)
+        elif node not in self.owned:
+            if type(value) is not Scatter:
+                return _as_array(before + value)
+            before = before.copy()
+        if type(value) is Scatter:
+            _add_at(before, value)
+        else:
+            before += value
+        return before
+
+    def write_out(self, node, scatter):
+        """The array of zeros with the scattered values in it."""
+        if self.recorded:
+            return scatter.values.put(scatter.index, scatter.shape)
+        out = namespace(device_of(scatter.values)).zeros(scatter.shape, dtype=node.dtype)
+        _add_at(out, scatter)
+        return out
+
+
+def _add_at(out, scatter):
+    namespace(device_of(out)).add_at(out, scatter.index, scatter.values)
+
+
+def raw(value):
+    """The array of a Tensor; anything else as it is."""
+    return value.data if hasattr(value, "node") else value
+
+
+def _as_array(value):
+    """``value``, as an array if it is a NumPy scalar: what NumPy makes of sums and products of 0-d arrays."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
+def unbroadcast(gradient, shape):
+    """Sum ``gradient`` over the axes along which an operand of ``shape`` was repeated: the adjoint of broadcasting."""
+    extra = gradient.ndim - len(shape)
+    if extra > 0:
+        gradient = gradient.sum(axis=tuple(range(extra)))
+    repeated = tuple(i for i, (have, want) in enumerate(zip(gradient.shape, shape)) if want == 1 and have != 1)
+    if repeated:
+        gradient = gradient.sum(axis=repeated, keepdims=True)
+    if gradient.shape != tuple(shape):
+        raise RuntimeError(f"a rule returned a gradient of shape {gradient.shape} for an input of shape {tuple(shape)}")
+    return gradient

@@ -1,0 +1,23 @@
+"""Everything that differs between NumPy and CuPy, behind one small interface.
+
+An array namespace ``xp`` is NumPy's (or CuPy's) functions plus the few things that the two spell differently or do badly:
+
+    xp.name                    "cpu" or "cuda"
+    xp.matmul(a, b)            batched products that do not copy (CuPy's own do)
+    xp.add_at(out, index, g)   out[index] += g in place, repeated indices added up
+    xp.random_bits(...)        counter-based random words, equal bit for bit on both
+    xp.erf(x)                  the error function
+
+Rules and kernels are written against ``xp`` and never name ``numpy``; ``minitensor`` itself offers the same names for Tensors, so
+that the text of a rule also runs on Tensors and is differentiated again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minitensor.backend import memory
+from minitensor.backend.cpu import cpu
+from minitensor.backend.devices import as_device, device_of, is_array, move, namespace, namespace_of
+
+__all__ = ["as_device", "cpu", "device_of", "is_array", "memory", "move", "namespace", "namespace_of", "np"]

@@ -1,0 +1,64 @@
+"""The NumPy namespace: NumPy's functions and the handful that NumPy lacks."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from minitensor.backend.special import erf
+
+__all__ = ["cpu"]
+
+
+def add_at(out, index, values):
+    """``out[index] += values`` in place, adding up where an index repeats.
+
+    Slices and masks address every place at most once, so plain ``+=`` is right for them and far quicker than ``np.add.at``. One
+    integer array into the first axis (an embedding's gradient) is sorted, and each run of equal ids is summed by ``reduceat``:
+    several times quicker than ``np.add.at``, and the order of the additions is fixed.
+    """
+    parts = index if isinstance(index, tuple) else (index,)
+    integer_arrays = [part for part in parts if isinstance(part, np.ndarray) and part.dtype.kind in "iu" and part.ndim]
+    if not integer_arrays:
+        out[index] += values
+    elif len(parts) == 1 and out.ndim > 1:
+        _add_rows(out, parts[0], values)
+    else:
+        np.add.at(out, index, values)
+
+
+def _add_rows(out, ids, values):
+    ids = np.where(ids < 0, ids + len(out), ids).reshape(-1)  # (N,)
+    if ids.size == 0:
+        return
+    values = np.broadcast_to(values, (*np.shape(values)[: np.ndim(values) - out.ndim + 1], *out.shape[1:]))
+    rows = values.reshape(ids.size, *out.shape[1:])  # (N, ...)
+    order = np.argsort(ids, kind="stable")
+    ordered = ids[order]
+    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    out[ordered[starts]] += np.add.reduceat(rows[order], starts, axis=0)
+
+
+def random_bits(key, counter, count):
+    """``count`` 64-bit words of Philox4x64-10 with the 128-bit ``key``, from block ``counter`` on (four words a block).
+
+    Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. NumPy's generator steps its counter
+    before it makes a block, hence the ``- 1``.
+    """
+    start = (int(counter) - 1) % (1 << 256)
+    words = np.array([(start >> shift) & 0xFFFFFFFFFFFFFFFF for shift in (0, 64, 128, 192)], dtype=np.uint64)
+    return np.random.Philox(key=np.array(key, dtype=np.uint64), counter=words).random_raw(count)
+
+
+def synchronize():
+    """Wait for the device; NumPy is always done."""
+
+
+cpu = SimpleNamespace(**{name: getattr(np, name) for name in dir(np) if not name.startswith("_")})
+cpu.name = "cpu"
+cpu.module = np
+cpu.add_at = add_at
+cpu.random_bits = random_bits
+cpu.erf = erf
+cpu.synchronize = synchronize

@@ -1,0 +1,67 @@
+"""Operators and methods of Tensor, each an op under NumPy's name for it."""
+
+from __future__ import annotations
+
+from minitensor.ops import elementwise as e
+from minitensor.ops import indexing as i
+from minitensor.ops import linalg as la
+from minitensor.ops import reductions as r
+from minitensor.ops import shape as s
+from minitensor.tensor import Tensor
+
+
+def _swapped(function):
+    return lambda x, y: function(y, x)
+
+
+BINARY = {
+    "add": e.add, "sub": e.subtract, "mul": e.multiply, "truediv": e.divide, "pow": e.power, "matmul": la.matmul,
+    "and": e.logical_and, "or": e.logical_or, "xor": e.logical_xor,
+}  # fmt: skip
+COMPARISONS = {"eq": e.equal, "ne": e.not_equal, "lt": e.less, "le": e.less_equal, "gt": e.greater, "ge": e.greater_equal}
+METHODS = {
+    "sum": r.sum, "mean": r.mean, "prod": r.prod, "max": r.max, "min": r.min, "var": r.var, "std": r.std,
+    "all": r.all, "any": r.any, "argmax": r.argmax, "argmin": r.argmin, "cumsum": r.cumsum, "cumprod": r.cumprod,
+    "clip": e.clip, "round": e.round, "put": i.put, "take": i.take, "sort": i.sort, "argsort": i.argsort,
+    "reshape": s._reshape_method, "flatten": s.flatten, "squeeze": s.squeeze, "swapaxes": s.swapaxes, "repeat": s.repeat,
+    "diagonal": s.diagonal, "trace": la.trace, "astype": s.astype, "to": s._to, "broadcast_to": s.broadcast_to,
+}  # fmt: skip
+
+
+def _method(function):
+    """``function`` as a method: ops are objects, and only functions bind to an instance."""
+
+    def method(self, *args, **kwargs):
+        return function(self, *args, **kwargs)
+
+    method.__doc__ = function.__doc__
+    method.__name__ = getattr(function, "__name__", "method")
+    return method
+
+
+def _transpose(self, *axes):
+    """``x`` with its axes in the given order, reversed where none is given."""
+    axes = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
+    return s.permute_dims(self, axes=None if axes is None else tuple(axes))
+
+
+def _matrix_transpose(self):
+    """The last two axes exchanged."""
+    return s.swapaxes(self, axis1=-1, axis2=-2)
+
+
+for _name, _function in BINARY.items():
+    setattr(Tensor, f"__{_name}__", _method(_function))
+    setattr(Tensor, f"__r{_name}__", _method(_swapped(_function)))
+for _name, _function in COMPARISONS.items():
+    setattr(Tensor, f"__{_name}__", _method(_function))
+for _name, _function in METHODS.items():
+    setattr(Tensor, _name, _method(_function))
+Tensor.__neg__ = _method(e.negative)
+Tensor.__pos__ = lambda x: x
+Tensor.__abs__ = _method(e.abs)
+Tensor.__invert__ = _method(e.logical_not)
+Tensor.__getitem__ = i.getitem
+Tensor.transpose = _transpose
+Tensor.T = property(_transpose, doc="``x`` with its axes reversed.")
+Tensor.mT = property(_matrix_transpose, doc="``x`` with its last two axes exchanged.")

@@ -1,0 +1,162 @@
+"""Products of matrices and vectors."""
+
+from __future__ import annotations
+
+import math
+
+from minitensor.op import op
+from minitensor.ops.elementwise import abs as absolute
+from minitensor.ops.elementwise import equal, sqrt, where
+from minitensor.ops.reductions import max as maximum_of
+from minitensor.ops.reductions import sum as sum_of
+from minitensor.ops.shape import diagonal, reshape
+from minitensor.tensor import asarray
+
+__all__ = ["einsum", "matmul", "norm", "outer", "tensordot", "trace", "vecdot"]
+
+
+@op
+def matmul(xp, x, y):
+    """Matrix product of the last two axes; leading axes broadcast, and a 1-d operand is a row (left) or column (right)."""
+    if x.ndim > 2 and y.ndim == 2:
+        return (x.reshape(-1, x.shape[-1]) @ y).reshape(*x.shape[:-1], y.shape[-1])  # one large product instead of many
+    return xp.matmul(x, y)
+
+
+def _matmul_dx(xp, g, x_shape, y):
+    if y.ndim == 1:  # (..., n) = (..., n, k) @ (k,)
+        return xp.expand_dims(g, -1) * y
+    if len(x_shape) == 1:
+        g = xp.expand_dims(g, -2)
+    gradient = xp.matmul(g, y.swapaxes(-1, -2))
+    return gradient.reshape((-1, x_shape[0])).sum(axis=0) if len(x_shape) == 1 else gradient
+
+
+def _matmul_dy(xp, g, x, y_shape):
+    if x.ndim == 1:
+        return xp.expand_dims(x, -1) * xp.expand_dims(g, -2) if len(y_shape) > 1 else g * x
+    if len(y_shape) == 1:
+        return (x * xp.expand_dims(g, -1)).reshape((-1, y_shape[0])).sum(axis=0)
+    if len(y_shape) == 2 and x.ndim > 2:
+        return xp.matmul(x.reshape((-1, x.shape[-1])).swapaxes(0, 1), g.reshape((-1, g.shape[-1])))
+    return xp.matmul(x.swapaxes(-1, -2), g)
+
+
+matmul.vjp(_matmul_dx, _matmul_dy)
+
+
+# --- einsum -------------------------------------------------------------------------------------------------------------------
+
+_SPARE = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def _explicit(subscripts, ndims):
+    """``subscripts`` with letters in place of ``...`` and with the output written out: (inputs, output)."""
+    subscripts = subscripts.replace(" ", "")
+    inputs, arrow, output = subscripts.partition("->")
+    inputs = inputs.split(",")
+    if len(inputs) != len(ndims):
+        raise ValueError(f"einsum: {subscripts!r} has {len(inputs)} operands, {len(ndims)} were given")
+    spare = [c for c in _SPARE if c not in subscripts]
+    extras = [ndim - len(term.replace("...", "")) if "..." in term else 0 for term, ndim in zip(inputs, ndims)]
+    widest = max(extras, default=0)
+    if any(e < 0 for e in extras) or widest > len(spare):
+        raise ValueError(f"einsum: the letters of {subscripts!r} do not fit operands of {tuple(ndims)} axes")
+    dots = "".join(spare[:widest])
+    inputs = [t.replace("...", dots[widest - e :]) for t, e in zip(inputs, extras)]
+    if arrow:
+        output = output.replace("...", dots)
+    else:
+        letters = "".join(inputs)
+        output = dots + "".join(sorted(c for c in set(letters) - set(dots) if letters.count(c) == 1))
+    return inputs, output
+
+
+@op
+def _einsum(xp, *operands, terms, output):
+    return xp.einsum(f"{','.join(terms)}->{output}", *operands)
+
+
+_einsum.name = "einsum"
+
+
+@_einsum.vjp
+def _(xp, g, i, operands, terms, output):
+    # The gradient is the einsum of g with the other operands, read out in the letters of operand i. Letters found nowhere else
+    # were summed over alone: their gradient is repeated. A letter that repeats within operand i took a diagonal: it goes back there.
+    term, shape = terms[i], operands[i].shape
+    letters = "".join(dict.fromkeys(term))
+    others = [k for k in range(len(terms)) if k != i]
+    known = set(output).union(*[terms[k] for k in others])
+    lone = "".join(c for c in letters if c not in known)
+    factors, factor_terms = [g, *[operands[k] for k in others]], [output, *[terms[k] for k in others]]
+    if lone:
+        factors.append(xp.ones(tuple(shape[term.index(c)] for c in lone), dtype=g.dtype))
+        factor_terms.append(lone)
+    result = term
+    for place, c in enumerate(term):
+        if c in term[:place]:  # a repeated letter gets a new name, tied to the first by an identity matrix
+            fresh = next(s for s in _SPARE if s not in result + "".join(factor_terms))
+            result = result[:place] + fresh + result[place + 1 :]
+            factors.append(xp.eye(shape[place], dtype=g.dtype))
+            factor_terms.append(c + fresh)
+    return xp.einsum(f"{','.join(factor_terms)}->{result}", *factors)
+
+
+def einsum(subscripts, *operands):
+    """Sums of products in Einstein's notation, as NumPy's: ``einsum("btd,ed->bte", x, w)``; letters and ``...``."""
+    operands = [asarray(x) for x in operands]
+    terms, output = _explicit(subscripts, [x.ndim for x in operands])
+    return _einsum(*operands, terms=terms, output=output)
+
+
+# --- written with the above ---------------------------------------------------------------------------------------------------
+
+
+def tensordot(x, y, axes=2):
+    """Sum over pairs of axes: the last ``axes`` of x with the first of y, or the two lists ``axes`` of axes."""
+    x, y = asarray(x), asarray(y)
+    if isinstance(axes, int):
+        left, right = range(x.ndim - axes, x.ndim), range(axes)
+    else:
+        left, right = ([a] if isinstance(a, int) else list(a) for a in axes)
+    left, right = [a % x.ndim for a in left], [a % y.ndim for a in right]
+    if len(left) != len(right) or any(x.shape[a] != y.shape[b] for a, b in zip(left, right)):
+        raise ValueError(f"tensordot: axes {left} of {x.shape} do not match axes {right} of {y.shape}")
+    rows, columns = [a for a in range(x.ndim) if a not in left], [b for b in range(y.ndim) if b not in right]
+    inner = math.prod(x.shape[a] for a in left)
+    flat_x = x.transpose((*rows, *left)).reshape((math.prod(x.shape[a] for a in rows), inner))
+    flat_y = y.transpose((*right, *columns)).reshape((inner, math.prod(y.shape[b] for b in columns)))
+    return matmul(flat_x, flat_y).reshape((*(x.shape[a] for a in rows), *(y.shape[b] for b in columns)))
+
+
+def outer(x, y):
+    """All products ``x[i] * y[j]`` of two vectors (flattened first)."""
+    return reshape(x, shape=(-1, 1)) * reshape(y, shape=(1, -1))
+
+
+def vecdot(x, y, axis=-1):
+    """Sum of products along ``axis``; the other axes broadcast."""
+    return sum_of(asarray(x) * y, axis=axis)
+
+
+def trace(x, offset=0, axis1=0, axis2=1):
+    """Sum of the diagonal of two axes."""
+    return sum_of(diagonal(x, offset, axis1, axis2), axis=-1)
+
+
+def norm(x, ord=2, axis=None, keepdims=False):
+    """Vector norm over ``axis`` (all elements where None): ``sum(|x|^ord)^(1/ord)`` for ord 1 or 2, ``max |x|`` for infinity.
+
+    At the zero vector the derivative of the Euclidean norm is 0.
+    """
+    if ord == 1:
+        return sum_of(absolute(x), axis=axis, keepdims=keepdims)
+    if ord == math.inf:
+        return maximum_of(absolute(x), axis=axis, keepdims=keepdims)
+    if ord != 2:
+        raise ValueError(f"norm: ord must be 1, 2 or math.inf, got {ord!r}")
+    x = asarray(x)
+    total = sum_of(x * x, axis=axis, keepdims=keepdims)
+    zero = equal(total, 0)
+    return where(zero, 0.0, sqrt(where(zero, 1.0, total)))

@@ -1,0 +1,278 @@
+"""Ops that move elements without changing them."""
+
+from __future__ import annotations
+
+import builtins
+import math
+
+from minitensor.backend import as_device, device_of, move
+from minitensor.op import op
+from minitensor.tensor import Tensor, asarray
+
+__all__ = [
+    "alias", "astype", "broadcast_to", "concat", "concatenate", "diagonal", "expand_dims", "flip", "moveaxis", "pad", "permute_dims",
+    "repeat", "reshape", "roll", "split", "squeeze", "stack", "swapaxes", "tile", "to_device", "tril", "triu", "unstack",
+]  # fmt: skip
+
+
+@op
+def alias(xp, x):
+    """``x`` again, with a node of its own."""
+    return x
+
+
+alias.vjp(lambda g: g)
+
+
+@op
+def astype(xp, x, *, dtype):
+    """``x`` with elements of type ``dtype``; the gradient comes back in x's own."""
+    return x.astype(dtype)
+
+
+astype.vjp(lambda g: g)  # the engine brings every gradient to its node's dtype
+
+
+@op
+def to_device(xp, x, *, device):
+    """``x`` on ``device``; the gradient travels back."""
+    return move(x, device)
+
+
+@to_device.vjp
+def _(g, x):
+    return g.to(x.device) if isinstance(g, Tensor) else move(g, device_of(x))
+
+
+@op
+def reshape(xp, x, *, shape):
+    """``x`` in another shape of as many elements; one length may be -1."""
+    return x.reshape(shape)
+
+
+reshape.vjp(lambda g, x_shape: g.reshape(x_shape))
+
+
+@op
+def permute_dims(xp, x, *, axes=None):
+    """``x`` with its axes in the order ``axes`` (reversed where None)."""
+    return x.transpose(axes)
+
+
+@permute_dims.vjp
+def _(xp, g, axes):
+    if axes is None:
+        return xp.permute_dims(g)
+    return xp.permute_dims(g, tuple(builtins.sorted(range(len(axes)), key=lambda i: axes[i] % len(axes))))
+
+
+@op
+def swapaxes(xp, x, *, axis1, axis2):
+    """``x`` with two axes exchanged."""
+    return x.swapaxes(axis1, axis2)
+
+
+swapaxes.vjp(lambda g, axis1, axis2: g.swapaxes(axis1, axis2))
+
+
+def moveaxis(x, source, destination):
+    """``x`` with the axes ``source`` moved to ``destination``; the others keep their order."""
+    x = asarray(x)
+    source = [a % x.ndim for a in ((source,) if isinstance(source, int) else source)]
+    destination = [a % x.ndim for a in ((destination,) if isinstance(destination, int) else destination)]
+    if len(source) != len(destination):
+        raise ValueError(f"moveaxis: {len(source)} axes to move but {len(destination)} places")
+    order = [a for a in range(x.ndim) if a not in source]
+    for place, axis in builtins.sorted(zip(destination, source)):
+        order.insert(place, axis)
+    return permute_dims(x, axes=tuple(order))
+
+
+def expand_dims(x, axis):
+    """``x`` with a new axis of length 1 at ``axis`` (an int or a tuple)."""
+    x = asarray(x)
+    axes = (axis,) if isinstance(axis, int) else axis
+    ndim = x.ndim + len(axes)
+    if any(not -ndim <= a < ndim for a in axes):
+        raise ValueError(f"expand_dims: axis {axis} is out of range for a result of {ndim} axes")
+    places = {a % ndim for a in axes}
+    lengths = iter(x.shape)
+    return reshape(x, shape=tuple(1 if i in places else next(lengths) for i in range(ndim)))
+
+
+def squeeze(x, axis=None):
+    """``x`` without the axes ``axis``, which must have length 1 (every axis of length 1 where None)."""
+    x = asarray(x)
+    if axis is None:
+        axes = {i for i, n in enumerate(x.shape) if n == 1}
+    else:
+        axes = {a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis)}
+    if any(x.shape[a] != 1 for a in axes):
+        raise ValueError(f"squeeze: axis {axis} of shape {x.shape} does not have length 1")
+    return reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if i not in axes))
+
+
+@op
+def broadcast_to(xp, x, *, shape):
+    """``x`` repeated along new axes and axes of length 1 to ``shape``, without a copy."""
+    return xp.broadcast_to(x, shape)
+
+
+broadcast_to.vjp(lambda g: g)  # the engine sums it back
+
+
+# --- joining and cutting ------------------------------------------------------------------------------------------------------
+
+
+@op
+def concatenate(xp, *xs, axis=0):
+    """Join along an existing axis."""
+    return xp.concatenate(xs, axis=axis)
+
+
+@concatenate.vjp
+def _(g, i, shapes, axis):
+    axis = axis % g.ndim
+    start = builtins.sum(shape[axis] for shape in shapes[:i])
+    return g[(slice(None),) * axis + (slice(start, start + shapes[i][axis]),)]
+
+
+def concat(xs, axis=0):
+    """Join the tensors ``xs`` along an existing axis (flattened first where ``axis`` is None)."""
+    xs = list(xs)
+    if not xs:
+        raise ValueError("concat: at least one tensor is needed")
+    return concatenate(*[reshape(x, shape=(-1,)) for x in xs], axis=0) if axis is None else concatenate(*xs, axis=axis)
+
+
+def stack(xs, axis=0):
+    """Join tensors of one shape along a new axis."""
+    return concat([expand_dims(x, axis) for x in xs], axis=axis)
+
+
+def split(x, sections_or_cuts, axis=0):
+    """A list of parts: so many equal ones, or cut before each of the given indices."""
+    x = asarray(x)
+    length = x.shape[axis]
+    if isinstance(sections_or_cuts, int):
+        if length % sections_or_cuts:
+            raise ValueError(f"split: axis {axis} of length {length} does not divide into {sections_or_cuts} equal parts")
+        step = length // sections_or_cuts
+        edges = list(range(0, length + 1, step)) if step else [0] * (sections_or_cuts + 1)
+    else:
+        edges = [0, *sections_or_cuts, length]
+    before = (slice(None),) * (axis % x.ndim)
+    return [x[(*before, slice(start, stop))] for start, stop in zip(edges, edges[1:])]
+
+
+def unstack(x, axis=0):
+    """A tuple of the slices along ``axis``, without that axis."""
+    x = asarray(x)
+    before = (slice(None),) * (axis % x.ndim)
+    return tuple(x[(*before, i)] for i in range(x.shape[axis]))
+
+
+# --- turning and repeating ----------------------------------------------------------------------------------------------------
+
+
+@op
+def flip(xp, x, *, axis=None):
+    """``x`` with the order along ``axis`` reversed."""
+    return xp.flip(x, axis=axis)
+
+
+flip.vjp(lambda xp, g, axis: xp.flip(g, axis=axis))
+
+
+@op
+def roll(xp, x, *, shift, axis=None):
+    """``x`` shifted by ``shift`` places along ``axis``, the end coming round to the start."""
+    return xp.roll(x, shift, axis=axis)
+
+
+@roll.vjp
+def _(xp, g, shift, axis):
+    return xp.roll(g, -shift if isinstance(shift, int) else tuple(-s for s in shift), axis=axis)
+
+
+def repeat(x, repeats, axis=None):
+    """Each element ``repeats`` times in a row along ``axis`` (of the flat array where None); ``repeats`` may be one int per element."""
+    x = asarray(x)
+    if axis is None:
+        x, axis = reshape(x, shape=(-1,)), 0
+    length = x.shape[axis]
+    counts = [repeats] * length if isinstance(repeats, int) else [int(r) for r in repeats]
+    if len(counts) != length:
+        raise ValueError(f"repeat: {len(counts)} counts for axis {axis} of length {length}")
+    places = asarray([i for i, count in enumerate(counts) for _ in range(count)] or [0], dtype="int64")
+    places = places if builtins.sum(counts) else places[:0]
+    return x[(slice(None),) * (axis % x.ndim) + (places.to(x.device),)]
+
+
+def tile(x, repetitions):
+    """``x`` laid ``repetitions`` times along each axis."""
+    x = asarray(x)
+    repetitions = (repetitions,) if isinstance(repetitions, int) else tuple(repetitions)
+    ndim = builtins.max(x.ndim, len(repetitions))
+    shape = (1,) * (ndim - x.ndim) + x.shape
+    repetitions = (1,) * (ndim - len(repetitions)) + repetitions
+    split_shape = tuple(n for length in shape for n in (1, length))
+    wide = broadcast_to(reshape(x, shape=split_shape), shape=tuple(n for pair in zip(repetitions, shape) for n in pair))
+    return reshape(wide, shape=tuple(r * n for r, n in zip(repetitions, shape)))
+
+
+@op
+def pad(xp, x, *, pad_width, value=0.0):
+    """``x`` with ``value`` around it; ``pad_width`` is ``(before, after)`` for every axis, or one such pair per axis."""
+    return xp.pad(x, pad_width, constant_values=value)
+
+
+@pad.vjp
+def _(g, x_shape, pad_width):
+    pairs = [pad_width] * len(x_shape) if isinstance(pad_width[0], int) else pad_width
+    return g[tuple(slice(before, before + n) for (before, _), n in zip(pairs, x_shape))]
+
+
+# --- diagonals ----------------------------------------------------------------------------------------------------------------
+
+
+@op
+def tril(xp, x, *, k=0):
+    """The last two axes with zeros above the k-th diagonal."""
+    return xp.tril(x, k)
+
+
+tril.vjp(lambda xp, g, k: xp.tril(g, k))
+
+
+@op
+def triu(xp, x, *, k=0):
+    """The last two axes with zeros below the k-th diagonal."""
+    return xp.triu(x, k)
+
+
+triu.vjp(lambda xp, g, k: xp.triu(g, k))
+
+
+def diagonal(x, offset=0, axis1=0, axis2=1):
+    """The elements ``x[i, i + offset]`` of two axes, as a last axis."""
+    x = moveaxis(x, (axis1, axis2), (-2, -1))
+    rows, columns = x.shape[-2:]
+    length = builtins.max(0, builtins.min(rows + builtins.min(offset, 0), columns - builtins.max(offset, 0)))
+    i = asarray(list(range(length)) or [0], dtype="int64")[:length].to(x.device)
+    return x[(..., i + builtins.max(0, -offset), i + builtins.max(0, offset))]
+
+
+def _to(x, device):
+    device = as_device(device)
+    return x if x.device == device else to_device(x, device=device)
+
+
+def _reshape_method(x, *shape):
+    shape = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+    return reshape(x, shape=tuple(shape))
+
+
+def flatten(x):
+    """``x`` as one axis."""
+    return reshape(x, shape=(math.prod(x.shape),))

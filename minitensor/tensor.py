@@ -1,0 +1,345 @@
+"""The Tensor: a light handle on an array and, where a gradient is wanted, a node of the graph.
+
+Tensors are values: there is no item assignment and no in-place operator. Operators and the methods that NumPy's arrays have too
+are attached in ``methods.py``, once the ops exist.
+"""
+
+from __future__ import annotations
+
+import math
+
+from minitensor.autograd import backward_pass, new_leaf, raw, watch
+from minitensor.backend import as_device, device_of, is_array, memory, move, namespace, np
+
+__all__ = ["Tensor", "asarray", "grad", "tensor"]
+
+_DEFAULT_DTYPES = {"f": np.float32, "i": np.int64, "u": np.int64, "b": np.bool_}
+
+
+class Tensor:
+    """An n-dimensional array that can record where it came from. Make one with ``mt.tensor`` or ``mt.asarray``.
+
+    ``data`` is the raw NumPy or CuPy array, for reading; ``node`` is the place in the graph, or None where no gradient is wanted.
+    """
+
+    __slots__ = ("data", "node", "_name")
+    __array_ufunc__ = None  # NumPy arrays on the left of an operator leave the work to us
+
+    def __init__(self, data, node=None):
+        self.data = data
+        self.node = node
+
+    # --- what it is -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self):
+        """Length of each axis."""
+        return self.data.shape
+
+    @property
+    def ndim(self):
+        """Number of axes."""
+        return self.data.ndim
+
+    @property
+    def size(self):
+        """Number of elements."""
+        return self.data.size
+
+    @property
+    def dtype(self):
+        """Type of the elements, a NumPy dtype."""
+        return self.data.dtype
+
+    @property
+    def device(self):
+        """Where the array lives: "cpu" or "cuda:N"."""
+        return device_of(self.data)
+
+    @property
+    def name(self):
+        """The name used in messages; for a module's parameter its path, such as "encoder.layers.0.query.weight"."""
+        return getattr(self, "_name", None)
+
+    @name.setter
+    def name(self, name):
+        self._name = name
+
+    def __repr__(self):
+        body = np.array2string(move(self.data, "cpu"), separator=", ", prefix="tensor(")
+        notes = [] if self.dtype in (np.float32, np.int64, np.bool_) else [f"dtype={self.dtype}"]
+        notes += [f'device="{self.device}"'] if self.device != "cpu" else []
+        notes += ["requires_grad=True"] if self.node is not None else []
+        return f"tensor({', '.join([body, *notes])})"
+
+    # --- gradient -------------------------------------------------------------------------------------------------------------
+
+    @property
+    def requires_grad(self):
+        """Whether backward reaches this tensor."""
+        return self.node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, wanted):
+        self.requires_grad_(wanted)
+
+    def requires_grad_(self, wanted=True):
+        """Make this a leaf whose gradient is wanted (or no longer wanted); returns the tensor itself."""
+        if wanted and self.node is None:
+            if self.dtype.kind != "f":
+                raise TypeError(f"only floating tensors can require a gradient, this one is {self.dtype}: .astype(float) first")
+            self.node = new_leaf(self.data)
+        elif not wanted and self.node is not None:
+            if self.node.plan is not None:
+                raise RuntimeError("requires_grad_(False) on the result of an op: write .detach() to get a constant")
+            self.node = None
+        return self
+
+    @property
+    def is_leaf(self):
+        """Whether no op made this tensor (or none was recorded)."""
+        return self.node is None or self.node.plan is None
+
+    @property
+    def grad(self):
+        """The gradient that ``backward`` deposited, a Tensor, or None."""
+        if self.node is None or self.node.watch is None:
+            return None
+        value = self.node.watch.grad
+        return value if value is None or isinstance(value, Tensor) else Tensor(value)
+
+    @grad.setter
+    def grad(self, value):
+        if value is not None and (not isinstance(value, Tensor) or value.shape != self.shape):
+            raise ValueError(f"grad must be None or a Tensor of shape {self.shape}, got {getattr(value, 'shape', value)!r}")
+        if self.node is None:
+            if value is None:
+                return
+            raise RuntimeError("this tensor does not require a gradient: write .requires_grad_() first")
+        watch(self.node).grad = value if value is None or value.node is not None else value.data
+
+    def retain_grad(self):
+        """Keep the gradient of this intermediate result in ``.grad`` too."""
+        self._tracked("retain_grad")
+        watch(self.node).keep = True
+
+    def register_hook(self, hook):
+        """Call ``hook(gradient)`` when backward reaches this tensor; a Tensor that it returns replaces the gradient.
+
+        Returns a function that removes the hook.
+        """
+        self._tracked("register_hook")
+        hooks = watch(self.node).hooks
+
+        def served(gradient):
+            answer = hook(gradient if isinstance(gradient, Tensor) else Tensor(gradient))
+            if answer is None:
+                return gradient
+            return answer if isinstance(gradient, Tensor) else asarray(answer).data
+
+        hooks[served] = served
+        return lambda: hooks.pop(served, None)
+
+    def backward(self, grad=None, retain_graph=False, create_graph=False):
+        """Add d self / d leaf to ``.grad`` of every leaf that requires one.
+
+        grad: the gradient of some scalar with respect to self, of self's shape; may be left out where self has one element.
+        retain_graph: keep what the graph saved, for a second call. create_graph: record the pass, for higher derivatives.
+        """
+        self._tracked("backward")
+        backward_pass([self.node], [_seed(self, grad, create_graph)], retain_graph=retain_graph, create_graph=create_graph)
+
+    def _tracked(self, wish):
+        if self.node is None:
+            raise RuntimeError(
+                f"{wish}: this tensor does not require a gradient; make an input with requires_grad=True, and compute it "
+                "outside mt.no_grad()"
+            )
+
+    def detach(self):
+        """The same values as a constant."""
+        return Tensor(self.data)
+
+    def assign(self, value):
+        """Overwrite the value of this leaf in place; backward then refuses graphs that had saved the old one.
+
+        value: a tensor, array or number of the same shape (numbers are repeated); it is cast to the dtype held.
+        """
+        if not self.is_leaf:
+            raise RuntimeError("assign on the result of an op; only leaves (parameters) are overwritten")
+        value = value.data if isinstance(value, Tensor) else value
+        if not isinstance(value, (bool, int, float)):
+            value = move(value if is_array(value) else np.asarray(value), self.device)
+            if value.shape != self.shape:
+                raise ValueError(f"assign: {self.name or 'the tensor'} has shape {self.shape}, the value {value.shape}")
+        self.data[...] = value
+        memory.record_write(self.data, self.name)
+
+    # --- out of the library ---------------------------------------------------------------------------------------------------
+
+    def numpy(self):
+        """A read-only NumPy view; TypeError on a GPU, where it would be a silent copy."""
+        if self.device != "cpu":
+            raise TypeError(f'this tensor is on {self.device}: write .to("cpu").numpy()')
+        view = self.data.view()
+        view.flags.writeable = False
+        return view
+
+    def item(self):
+        """The value of a tensor of one element, as a Python number."""
+        if self.size != 1:
+            raise ValueError(f"item() needs one element, this tensor has shape {self.shape}")
+        return self.data.item()
+
+    def tolist(self):
+        """Nested lists of Python numbers."""
+        return self.data.tolist()
+
+    def __array__(self, dtype=None, copy=None):
+        view = self.numpy()
+        return np.array(view, dtype=dtype) if copy else view.astype(dtype or view.dtype, copy=False)
+
+    def __array_namespace__(self, api_version=None):
+        import minitensor
+
+        return minitensor
+
+    def __dlpack__(self, **arguments):
+        return self.data.__dlpack__(**arguments)
+
+    def __dlpack_device__(self):
+        return self.data.__dlpack_device__()
+
+    def __float__(self):
+        return float(self.item())
+
+    def __int__(self):
+        return int(self.item())
+
+    def __index__(self):
+        if self.dtype.kind not in "iu":
+            raise TypeError(f"only an integer tensor can be an index, this one is {self.dtype}")
+        return int(self.item())
+
+    def __bool__(self):
+        if self.size != 1:
+            raise ValueError(f"the truth value of a tensor of shape {self.shape} is ambiguous: write .any() or .all()")
+        return bool(self.data)
+
+    def __len__(self):
+        if self.ndim == 0:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    __hash__ = object.__hash__
+
+    def __setitem__(self, index, value):
+        raise TypeError("tensors are values: write mt.where(mask, value, x), mt.put_along_axis, or mt.concat of the parts")
+
+    def __reduce__(self):
+        return _rebuild, (type(self), move(self.data, "cpu").copy(), self.device, self.requires_grad, self.name)
+
+
+def _rebuild(kind, array, device, requires_grad, name):
+    made = kind.__new__(kind)
+    Tensor.__init__(made, move(array, device))
+    made.name = name
+    return made.requires_grad_() if requires_grad else made
+
+
+def _seed(output, gradient, create_graph):
+    """The gradient to start from: given, or one for a single element."""
+    xp = namespace(output.device)
+    if gradient is None:
+        if output.size != 1:
+            raise RuntimeError(
+                f"the output has shape {output.shape}; a gradient starts from one number: call .sum() or .mean() first, or "
+                "pass the gradient of the output"
+            )
+        gradient = Tensor(xp.ones(output.shape, dtype=output.dtype))
+    gradient = asarray(gradient, device=None if is_array(gradient) or isinstance(gradient, Tensor) else output.device)
+    if gradient.shape != output.shape:
+        raise ValueError(f"the gradient has shape {gradient.shape}, the output {output.shape}: they must be equal")
+    if gradient.device != output.device:
+        raise TypeError(f'the gradient is on {gradient.device}, the output on {output.device}: write .to("{output.device}")')
+    return gradient if create_graph else gradient.data
+
+
+# --- making tensors -----------------------------------------------------------------------------------------------------------
+
+
+def asarray(data, dtype=None, device=None):
+    """``data`` as a Tensor, without a copy where none is needed.
+
+    Python numbers and lists become float32 (integers int64, truth values bool); arrays and tensors keep their dtype and device.
+    """
+    if isinstance(data, Tensor):
+        data = data if dtype is None else data.astype(dtype)
+        return data if device is None else data.to(device)
+    if not is_array(data):
+        data = _from_python(data, dtype)
+    if dtype is not None:
+        data = data.astype(dtype, copy=False)
+    if data.dtype.kind not in "fiub":
+        raise TypeError(f"a tensor holds numbers or truth values, got {data.dtype}")
+    return Tensor(data if device is None else move(data, device))
+
+
+def _from_python(data, dtype):
+    if isinstance(data, np.generic) or hasattr(data, "__array__"):
+        return np.asarray(data)
+    if isinstance(data, (list, tuple)) and any(isinstance(item, Tensor) for item in data):
+        data = [raw(item).tolist() for item in data]
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise ValueError(f"a tensor needs rows of equal length: {error}") from None
+    if array.dtype.kind not in _DEFAULT_DTYPES:
+        raise TypeError(f"a tensor holds numbers or truth values, got {type(data).__name__} with {array.dtype}")
+    return array.astype(dtype or _DEFAULT_DTYPES[array.dtype.kind], copy=False)
+
+
+def tensor(data, dtype=None, device=None, requires_grad=False):
+    """A new Tensor with its own copy of ``data`` (numbers, nested lists, an array, a tensor), on ``device`` ("cpu" if none).
+
+    >>> tensor([[1, 2], [3, 4]], dtype="float32").shape
+    (2, 2)
+    """
+    made = asarray(data.data if isinstance(data, Tensor) else data, dtype)
+    made = Tensor(move(made.data, as_device(device)) if device is not None else made.data)
+    made = Tensor(made.data.copy())
+    return made.requires_grad_() if requires_grad else made
+
+
+def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=False):
+    """d outputs / d inputs, without touching any ``.grad``.
+
+    outputs, inputs: a tensor, or a list of them. grad_outputs: one gradient per output; may be left out for outputs of one
+    element. create_graph: record, so that the result can be differentiated again. An input that the outputs do not depend on
+    raises ValueError, or gives None with ``allow_unused``. Returns one Tensor, or a list where ``inputs`` is one.
+    """
+    single = isinstance(inputs, Tensor)
+    inputs = [inputs] if single else list(inputs)
+    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    seeds = [None] * len(outputs) if grad_outputs is None else grad_outputs
+    seeds = [seeds] if isinstance(seeds, Tensor) else list(seeds)
+    if len(seeds) != len(outputs):
+        raise ValueError(f"grad: {len(outputs)} outputs but {len(seeds)} grad_outputs")
+    for what, tensors in (("output", outputs), ("input", inputs)):
+        for i, x in enumerate(tensors):
+            if x.node is None and not (what == "input" and allow_unused):
+                raise RuntimeError(f"grad: {what} {i} does not require a gradient; was it made with requires_grad=True?")
+    roots = [output.node for output in outputs]
+    gradients = [_seed(output, seed, create_graph) for output, seed in zip(outputs, seeds)]
+    wanted = {x.node for x in inputs if x.node is not None}
+    found = backward_pass(roots, gradients, wanted=wanted, create_graph=create_graph)
+    results = []
+    for i, x in enumerate(inputs):
+        value = found.get(x.node)
+        if value is None and not allow_unused:
+            raise ValueError(f"grad: the outputs do not depend on input {i}; write allow_unused=True to get None for it")
+        results.append(value if value is None or isinstance(value, Tensor) else Tensor(value))
+    return results[0] if single else results

@@ -1,0 +1,1 @@
+"""What the example scripts share: data, tokenizer, batches, training loop, scores, pictures."""

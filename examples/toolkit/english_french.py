@@ -61,7 +61,8 @@ LENGTHS = range(4, 15)  # English words in a sentence
 UNOWNED = ("child", "adult")  # no "my woman"
 PEOPLE = ("child", "adult", "kin")
 STATEMENT_VERBS = tuple(verb for verb in VERBS.values() if verb.pattern != "that")
-VERB_LIST = (*VERBS.values(), *[VERBS["be"]] * 4)  # "be" carries the predicative adjectives: draw it oftener
+# Drawn oftener: "be", which carries the predicative adjectives, and the verbs whose participles have four forms.
+VERB_LIST = (*VERBS.values(), *(verb for verb in VERBS.values() if verb.with_etre), *[VERBS["be"]] * 4)
 DETERMINER_LIST = ("the",) * 6 + ("a",) * 3 + tuple(DETERMINERS)
 PRONOUN_LIST = (*PRONOUNS.values(), PRONOUNS["we"])  # "nous" alone has its verb form, so that each is seen often
 ADJECTIVE_LIST = tuple(ADJECTIVES.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -51,6 +52,11 @@ def random_bits(key, counter, count):
     return np.random.Philox(key=np.array(key, dtype=np.uint64), counter=words).random_raw(count)
 
 
+def surely_finite(*arrays):
+    """Whether all elements are known to be finite. A GPU answers no, since knowing would mean waiting for the device."""
+    return all(math.isfinite(float(array.sum(dtype=np.float64))) for array in arrays)
+
+
 def synchronize():
     """Wait for the device; NumPy is always done."""
 
@@ -61,4 +67,5 @@ cpu.module = np
 cpu.add_at = add_at
 cpu.random_bits = random_bits
 cpu.erf = erf
+cpu.surely_finite = surely_finite
 cpu.synchronize = synchronize

@@ -1,0 +1,253 @@
+"""Scaled dot-product attention (Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762, section 3.2.1).
+
+Letters: B batch, H heads, T queries, S keys, K features of a head. One boolean meaning of a mask everywhere: True = may attend.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+from minitensor.backend import namespace
+from minitensor.fused.activations import dropout_keep
+from minitensor.fused.blocks import as_rows, row_blocks
+from minitensor.op import fused
+from minitensor.ops.elementwise import exp, where
+from minitensor.ops.linalg import matmul
+from minitensor.ops.reductions import any as any_of
+from minitensor.ops.reductions import max as maximum_of
+from minitensor.ops.shape import expand_dims, swapaxes
+from minitensor.tensor import Tensor, asarray
+
+__all__ = ["attention_weights", "causal_mask", "packed_attention", "scaled_dot_product_attention"]
+
+
+@lru_cache(maxsize=64)
+def _causal(queries, keys, device):
+    return namespace(device).tril(namespace(device).ones((queries, keys), dtype=bool), keys - queries)
+
+
+def causal_mask(queries, keys=None, device=None):
+    """(T, S) boolean: query t may see key s where ``s <= t + S - T`` (aligned to the lower right; S = T where not said)."""
+    return Tensor(_causal(queries, queries if keys is None else keys, device or "cpu"))
+
+
+# --- definition ---------------------------------------------------------------------------------------------------------------
+
+
+def _alive(mask):
+    """(..., S, 1): keys that some query may see."""
+    return expand_dims(any_of(mask, axis=-2), -1)
+
+
+def _probabilities(query, key, mask, bias, scale):
+    """softmax(Q K^T scale + bias) over the keys that ``mask`` allows; a row without any is zero."""
+    scores = matmul(query, swapaxes(key, axis1=-1, axis2=-2)) * scale  # (B, H, T, S)
+    scores = scores if bias is None else scores + bias
+    if mask is None:
+        e = exp(scores - Tensor(maximum_of(scores.detach(), axis=-1, keepdims=True).data))
+        return e / e.sum(axis=-1, keepdims=True)
+    top = maximum_of(where(mask, scores.detach(), -math.inf), axis=-1, keepdims=True)
+    top = where(top == -math.inf, 0.0, top)
+    e = where(mask, exp(where(mask, scores - top, 0.0)), 0.0)
+    total = e.sum(axis=-1, keepdims=True)
+    return e / where(total == 0, 1.0, total)
+
+
+@fused
+def _attention(query, key, value, mask=None, bias=None, keep=None, *, scale, drop_scale=1.0):
+    if mask is not None:
+        alive = _alive(mask)
+        key, value = where(alive, key, 0.0), where(alive, value, 0.0)  # 0 * NaN is NaN: padding must be gone, not weightless
+    weights = _probabilities(query, key, mask, bias, scale)
+    weights = weights if keep is None else weights * keep * drop_scale
+    return matmul(weights, value)
+
+
+@fused
+def _packed(qkv, mask=None, keep=None, *, n_heads, scale, drop_scale=1.0):
+    q, k, v = _heads_of(qkv, n_heads)
+    y = _attention.definition(q, k, v, mask, None, keep, scale=scale, drop_scale=drop_scale)
+    return swapaxes(y, axis1=1, axis2=2).reshape((qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3))
+
+
+def _heads_of(qkv, n_heads):
+    """(B, T, 3 H K) as three (B, H, T, K): views, on raw arrays and Tensors alike."""
+    batch, length, width = qkv.shape
+    parts = qkv.reshape((batch, length, 3, n_heads, width // (3 * n_heads)))  # (B, T, 3, H, K)
+    return [parts[:, :, i].swapaxes(1, 2) for i in range(3)]
+
+
+# --- kernel -------------------------------------------------------------------------------------------------------------------
+
+SHORT = 64  # rows up to this length are shifted by the maximum of their block: NumPy's row maximum is slow on short rows
+
+
+def _softmax_rows(xp, rows):
+    """Softmax of each row of (N, S) in place; a row of nothing but -inf becomes zeros."""
+    for block in row_blocks(xp, rows):
+        scores = rows[block]
+        if xp.name == "cpu" and rows.shape[1] <= SHORT:
+            e = xp.exp(scores - scores.max(initial=-math.inf))
+            total = xp.einsum("ij->i", e)
+            if not (total > 1e-25).all():  # a row far below its block, all masked, or NaN: shift it by its own maximum
+                bad = ~(total > 1e-25)
+                e[bad], total[bad] = _careful(xp, scores[bad])
+        else:
+            e, total = _careful(xp, scores)
+        xp.divide(e, total[:, None], out=scores)
+
+
+def _careful(xp, scores):
+    """``(exp(scores - row maximum), row sums)``, with sum 1 for an empty row."""
+    top = scores.max(axis=-1, keepdims=True)
+    top[top == -math.inf] = 0.0
+    e = xp.exp(scores - top)
+    total = xp.einsum("ij->i", e)
+    total[total == 0.0] = 1.0
+    return e, total
+
+
+def _forward(xp, q, k, v, mask, bias, keep, scale, drop_scale, out):
+    """Write softmax(Q K^T scale) V to ``out``; returns a function from (g, dq, dk, dv) that fills the gradients."""
+    q, k, v = (x if x.dtype.kind == "f" else x.astype(xp.float32) for x in (q, k, v))
+    if mask is not None and not xp.surely_finite(k, v):
+        alive = mask.any(axis=-2)[..., None]  # (..., S, 1)
+        k, v = xp.where(alive, k, k.dtype.type(0)), xp.where(alive, v, v.dtype.type(0))
+    weights = xp.matmul(q, k.swapaxes(-1, -2))  # (B, H, T, S)
+    weights *= scale
+    if bias is not None:
+        weights = weights + bias
+    if mask is not None:
+        blocked = xp.where(mask, weights.dtype.type(0), weights.dtype.type(-math.inf))
+        weights = weights + blocked if blocked.ndim > weights.ndim or bias is not None else xp.add(weights, blocked, out=weights)
+    _softmax_rows(xp, as_rows(weights))
+    dropped = weights if keep is None else weights * keep
+    if keep is not None:
+        dropped *= drop_scale
+    xp.matmul(dropped, v, out=out)
+
+    def backward(g, dq, dk, dv):
+        # P = softmax(S), O = P V:  dP = g V^T,  dS = P * (dP - <dP, P>),  dQ = dS K,  dK = dS^T Q,  dV = P^T g.
+        xp.matmul(dropped.swapaxes(-1, -2), g, out=dv)
+        ds = xp.matmul(g, v.swapaxes(-1, -2))
+        if keep is not None:
+            ds *= keep
+            ds *= drop_scale
+        rows, p = as_rows(ds), as_rows(weights)
+        for block in row_blocks(xp, rows):
+            part = rows[block]
+            part -= xp.einsum("ij,ij->i", part, p[block])[:, None]
+            part *= p[block]
+        scores_gradient = ds.copy() if bias is not None else None
+        ds *= scale
+        xp.matmul(ds, k, out=dq)
+        xp.matmul(ds.swapaxes(-1, -2), q, out=dk)
+        return scores_gradient
+
+    return weights, backward
+
+
+def _by_heads(xp, shape, dtype):
+    """An empty (B, H, T, K) that lies in memory as (B, T, H, K), so that joining the heads afterwards copies nothing."""
+    batch, heads, length, width = shape
+    return xp.empty((batch, length, heads, width), dtype=dtype).swapaxes(1, 2)
+
+
+@_attention.kernel
+def _(xp, query, key, value, mask=None, bias=None, keep=None, *, scale, drop_scale=1.0):
+    lead = xp.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2], *[x.shape[:-2] for x in (mask, bias) if x is not None])
+    full = [xp.broadcast_to(x, (*lead, *x.shape[-2:])) for x in (query, key, value)]
+    dtype = xp.result_type(query, key, value)
+
+    def new(rows, width):
+        if len(lead) == 2:
+            return _by_heads(xp, (*lead, rows, width), dtype)
+        return xp.empty((*lead, rows, width), dtype=dtype)
+
+    out = new(query.shape[-2], value.shape[-1])
+    _, pull = _forward(xp, *full, mask, bias, keep, scale, drop_scale, out)
+
+    def backward(g):
+        gradients = [new(*x.shape[-2:]) for x in full]
+        return (*gradients[:2], gradients[2], None, pull(g, *gradients), None)
+
+    return out, backward
+
+
+@_packed.kernel
+def _(xp, qkv, mask=None, keep=None, *, n_heads, scale, drop_scale=1.0):
+    batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+    q, k, v = _heads_of(qkv, n_heads)
+    out = xp.empty((batch, length, n_heads, width // n_heads), dtype=qkv.dtype)  # (B, T, H, K)
+    _, pull = _forward(xp, q, k, v, mask, None, keep, scale, drop_scale, out.swapaxes(1, 2))
+
+    def backward(g):
+        gradient = xp.empty(qkv.shape, dtype=qkv.dtype)
+        pull(g.reshape(out.shape).swapaxes(1, 2), *_heads_of(gradient, n_heads))
+        return gradient, None, None
+
+    return out.reshape(batch, length, width), backward
+
+
+# --- public -------------------------------------------------------------------------------------------------------------------
+
+
+def _allowed(mask, is_causal, queries, keys, device):
+    """The mask and the causal triangle as one raw boolean array, or None."""
+    if mask is not None:
+        mask = asarray(mask)
+        if mask.dtype != bool:
+            raise TypeError(f"attention: a mask is boolean, True = may attend; got {mask.dtype}: write mask.astype(bool) or mask > 0")
+        if mask.device != device:
+            raise TypeError(f'attention: the mask is on {mask.device}, the query on {device}; write mask.to("{device}")')
+        mask = mask.data
+    if not is_causal:
+        return mask
+    triangle = _causal(queries, keys, device)
+    return triangle if mask is None else mask & triangle
+
+
+def scaled_dot_product_attention(query, key, value, mask=None, is_causal=False, dropout=0.0, scale=None, bias=None, generator=None):
+    """``softmax(Q K^T * scale + bias) V``, by heads.
+
+    query: (..., T, K); key: (..., S, K); value: (..., S, V); returns (..., T, V). mask: boolean, True = may attend, broadcasts to
+    (..., T, S). is_causal: query t sees keys up to t + S - T. scale: 1 / sqrt(K) where None. bias: added to the scores. dropout:
+    probability of dropping a weight. A query that may see no key gives zeros, and what stands at a key that no query may see,
+    even NaN, reaches nothing.
+    """
+    query, key, value = asarray(query), asarray(key), asarray(value)
+    if query.ndim < 2 or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+        raise ValueError(
+            f"attention: query {query.shape} and key {key.shape} must share the last axis, key and value {value.shape} the last but one"
+        )
+    allowed = _allowed(mask, is_causal, query.shape[-2], key.shape[-2], query.device)
+    scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
+    lead = namespace("cpu").broadcast_shapes(query.shape[:-2], key.shape[:-2])
+    keep = dropout_keep((*lead, query.shape[-2], key.shape[-2]), dropout, True, generator, query.device)
+    return _attention(query, key, value, allowed, bias, keep, scale=scale, drop_scale=1.0 / (1.0 - dropout))
+
+
+def packed_attention(qkv, n_heads, mask=None, is_causal=False, dropout=0.0, generator=None):
+    """Self-attention from one packed projection, heads split and joined inside.
+
+    qkv: (B, T, 3 D), the queries, keys and values side by side; returns (B, T, D). Equal to ``scaled_dot_product_attention`` on
+    the three parts, with fewer copies.
+    """
+    if qkv.ndim != 3 or qkv.shape[2] % (3 * n_heads):
+        raise ValueError(f"packed_attention: qkv {qkv.shape} must be (B, T, 3 D) with D a multiple of n_heads = {n_heads}")
+    batch, length, width = qkv.shape
+    allowed = _allowed(mask, is_causal, length, length, qkv.device)
+    keep = dropout_keep((batch, n_heads, length, length), dropout, True, generator, qkv.device)
+    scale = 1.0 / math.sqrt(width // (3 * n_heads))
+    return _packed(qkv, allowed, keep, n_heads=n_heads, scale=scale, drop_scale=1.0 / (1.0 - dropout))
+
+
+def attention_weights(query, key, mask=None, is_causal=False, scale=None, bias=None):
+    """The probabilities (..., T, S) that ``scaled_dot_product_attention`` uses, for looking at and for teaching."""
+    query, key = asarray(query), asarray(key)
+    allowed = _allowed(mask, is_causal, query.shape[-2], key.shape[-2], query.device)
+    if allowed is not None:
+        allowed = Tensor(allowed)
+        key = where(_alive(allowed), key, 0.0)
+    return _probabilities(query, key, allowed, bias, 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale)

@@ -1,0 +1,21 @@
+"""Row blocks that fit the cache: a kernel's several passes over a block cost little more than one."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["as_rows", "row_blocks"]
+
+BLOCK_BYTES = 1 << 18
+
+
+def as_rows(x):
+    """``x`` (..., D) as (N, D); a view where the memory allows."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def row_blocks(xp, rows):
+    """Slices that cut the matrix ``rows`` into cache-sized blocks; on a GPU, where launches cost more than traffic, one for all."""
+    count = len(rows)
+    step = count if xp.name != "cpu" else max(1, BLOCK_BYTES // max(1, rows.itemsize * rows.shape[1]))
+    return [slice(start, min(start + step, count)) for start in range(0, count, max(1, step))]

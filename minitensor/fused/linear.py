@@ -1,0 +1,76 @@
+"""The affine map and the embedding table."""
+
+from __future__ import annotations
+
+from minitensor.autograd import Scatter
+from minitensor.fused.blocks import as_rows
+from minitensor.op import fused, op
+from minitensor.ops.linalg import matmul
+from minitensor.ops.shape import permute_dims
+from minitensor.tensor import asarray
+
+__all__ = ["embedding", "linear"]
+
+
+@fused
+def linear(x, weight, bias=None):
+    """The affine map ``y = x W^T + b``.
+
+    x: (..., in_features); weight: (out_features, in_features); bias: (out_features,) or None; returns (..., out_features).
+    """
+    y = matmul(x, permute_dims(weight))
+    return y if bias is None else y + bias
+
+
+@linear.kernel
+def _(xp, x, weight, bias=None, *, needs):
+    if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
+        raise ValueError("the last axis of x must equal in_features, the second axis of weight (out_features, in_features)")
+    rows = as_rows(x)  # (N, in)
+    out = xp.matmul(rows, weight.T)  # (N, out)
+    if bias is not None:
+        out += bias
+
+    def backward(g):
+        g = as_rows(g)
+        gx = xp.matmul(g, weight).reshape(x.shape) if needs[0] else None
+        gw = xp.matmul(g.T, rows) if needs[1] else None
+        return gx, gw, g.sum(axis=0) if needs[2] else None
+
+    return out.reshape(*x.shape[:-1], weight.shape[0]), backward
+
+
+@op
+def _embedding(xp, weight, *, ids, padding_idx):
+    return weight[ids]
+
+
+_embedding.name = "embedding"
+
+
+@_embedding.vjp
+def _(xp, g, ids, padding_idx, weight_shape):
+    if padding_idx is not None:
+        g = g * xp.expand_dims(xp.asarray(ids != padding_idx), -1)
+    return Scatter(g, ids, weight_shape)
+
+
+def embedding(ids, weight, padding_idx=None):
+    """Rows of a table: ``y[..., :] = weight[ids[...]]``.
+
+    ids: integers (...); weight: (n, d); returns (..., d). The row ``padding_idx`` gets no gradient. An id outside 0 to n - 1 raises
+    IndexError.
+    """
+    ids, weight = asarray(ids), asarray(weight)
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"embedding: ids must be integers, got {ids.dtype}")
+    if ids.device != weight.device:
+        raise TypeError(f'embedding: ids are on {ids.device}, weight is on {weight.device}; write ids.to("{weight.device}")')
+    if ids.size and ids.device == "cpu":
+        low, high = int(ids.data.min()), int(ids.data.max())
+        if low < 0 or high >= weight.shape[0]:
+            raise IndexError(
+                f"embedding: id {low if low < 0 else high} is outside the table {weight.name or 'weight'}, which has rows 0 to "
+                f"{weight.shape[0] - 1}"
+            )
+    return _embedding(weight, ids=ids.data, padding_idx=padding_idx)

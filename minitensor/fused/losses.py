@@ -1,0 +1,198 @@
+"""Losses. They refuse to broadcast: a prediction and its target must have equal shapes."""
+
+from __future__ import annotations
+
+from minitensor.fused.blocks import row_blocks
+from minitensor.fused.softmax import log_softmax
+from minitensor.op import fused
+from minitensor.ops.elementwise import abs as absolute
+from minitensor.ops.elementwise import equal, exp, log, log1p, not_equal, where
+from minitensor.ops.indexing import take_along_axis
+from minitensor.ops.reductions import sum as sum_of
+from minitensor.tensor import asarray
+
+__all__ = [
+    "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "kl_div", "l1_loss", "mse_loss", "nll_loss",
+]  # fmt: skip
+
+
+def _reduce(loss, reduction, count=None):
+    if reduction == "none":
+        return loss
+    if reduction == "sum":
+        return sum_of(loss)
+    if reduction == "mean":
+        return sum_of(loss) / (loss.size if count is None else count)
+    raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
+
+
+# --- classification -----------------------------------------------------------------------------------------------------------
+
+
+@fused
+def _cross_entropy(logits, targets, weight=None, *, ignore_index, label_smoothing):
+    """Loss of each target, 0 where it is ``ignore_index``; logits (N, C), targets (N,), weight (C,) or None."""
+    classes = logits.shape[-1]
+    real = not_equal(targets, ignore_index)
+    log_p = log_softmax.definition(logits)
+    chosen = take_along_axis(log_p, where(real, targets, 0).reshape((-1, 1)), -1).reshape((-1,))
+    scale = 1.0 if weight is None else weight[where(real, targets, 0)]
+    spread = sum_of(log_p if weight is None else log_p * weight, axis=-1)
+    return where(real, -(1.0 - label_smoothing) * scale * chosen - label_smoothing / classes * spread, 0.0)
+
+
+@_cross_entropy.kernel
+def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs):
+    # With a = (1 - eps) w_t, b_c = eps / C w_c and B = sum of b_c:
+    #     loss = (a + B) log(sum exp x) - a x_t - sum_c b_c x_c,    d loss / dx = (a + B) softmax(x) - a onehot(t) - b.
+    count, classes = logits.shape
+    dtype = logits.dtype
+    real = targets != ignore_index
+    places = xp.where(real, targets, 0)
+    share = dtype.type(label_smoothing / classes)
+    b = share if weight is None else share * weight
+    total_b = label_smoothing if weight is None else b.sum()
+    a = (1.0 - label_smoothing) * (xp.ones(count, dtype=dtype) if weight is None else weight[places])
+    loss = xp.empty(count, dtype=dtype)
+    gradient = xp.empty(logits.shape, dtype=dtype) if needs[0] else None
+    for block in row_blocks(xp, logits):
+        x = logits[block]
+        rows = xp.arange(len(x))
+        top = x.max(axis=-1)
+        e = xp.subtract(x, top[:, None], out=gradient[block] if needs[0] else None)
+        chosen = e[rows, places[block]]
+        smooth = 0.0
+        if label_smoothing:
+            smooth = share * xp.einsum("ij->i", e) if weight is None else xp.einsum("ij,j->i", e, b)
+        xp.exp(e, out=e)
+        total = xp.einsum("ij->i", e)
+        loss[block] = (a[block] + total_b) * xp.log(total) - a[block] * chosen - smooth
+        if needs[0]:
+            e *= ((a[block] + total_b) / total)[:, None]
+            if label_smoothing:
+                e -= b
+            e[rows, places[block]] -= a[block]
+    loss = xp.where(real, loss, dtype.type(0))
+    if not needs[0]:
+        return loss, None
+
+    def backward(g):
+        g = xp.where(real, g, dtype.type(0))
+        return gradient * g[:, None], None, None
+
+    return loss, backward
+
+
+def cross_entropy(logits, targets, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+    """Cross-entropy of softmax(logits) against ``targets``, in nats.
+
+    logits: (..., C), classes last. targets: integers (...), or probabilities (..., C) for soft labels. weight: (C,), a factor per
+    class. Targets equal to ``ignore_index`` do not count; "mean" divides by the number (with ``weight``: by the total weight) of
+    those that do. label_smoothing eps: the target becomes ``(1 - eps) onehot + eps / C`` (Szegedy et al. 2016, section 7).
+    """
+    logits, targets = asarray(logits), asarray(targets)
+    if not 0.0 <= label_smoothing < 1.0:
+        raise ValueError(f"cross_entropy: label_smoothing must be at least 0 and below 1, got {label_smoothing}")
+    weight = None if weight is None else asarray(weight)
+    if weight is not None and weight.shape != logits.shape[-1:]:
+        raise ValueError(f"cross_entropy: weight {weight.shape} must hold one number per class, logits are {logits.shape}")
+    if targets.dtype.kind == "f":
+        return _soft_cross_entropy(logits, targets, weight, label_smoothing, reduction)
+    _check_classes("cross_entropy", logits, targets, ignore_index)
+    flat = targets.reshape((-1,))
+    losses = _cross_entropy(
+        logits.reshape((flat.size, logits.shape[-1])), flat, weight, ignore_index=ignore_index, label_smoothing=label_smoothing
+    )
+    return _reduce(losses.reshape(targets.shape), reduction, _count(targets, weight, ignore_index, reduction))
+
+
+def _soft_cross_entropy(logits, targets, weight, label_smoothing, reduction):
+    if targets.shape != logits.shape:
+        raise ValueError(f"cross_entropy: soft targets {targets.shape} must have the shape of the logits {logits.shape}")
+    targets = targets * (1.0 - label_smoothing) + label_smoothing / logits.shape[-1]
+    targets = targets if weight is None else targets * weight
+    return _reduce(-sum_of(targets * log_softmax(logits), axis=-1), reduction)
+
+
+def _check_classes(name, scores, targets, ignore_index):
+    if targets.dtype.kind not in "iu":
+        raise TypeError(f"{name}: targets must be integers, got {targets.dtype}")
+    if scores.ndim == 0 or targets.shape != scores.shape[:-1]:
+        raise ValueError(f"{name}: targets {targets.shape} must have the shape of the scores {scores.shape} without the last axis")
+    if targets.device == "cpu" and targets.size:
+        bad = targets.data[((targets.data < 0) | (targets.data >= scores.shape[-1])) & (targets.data != ignore_index)]
+        if bad.size:
+            raise IndexError(f"{name}: target {bad.flat[0]} is not a class: there are {scores.shape[-1]} (ignore_index = {ignore_index})")
+
+
+def _count(targets, weight, ignore_index, reduction):
+    """What "mean" divides by: the number, or the total weight, of the targets that count."""
+    if reduction != "mean":
+        return None
+    real = not_equal(targets, ignore_index)
+    if weight is None:
+        return sum_of(real).astype("float32")
+    return sum_of(where(real, weight[where(real, targets, 0)], 0.0))
+
+
+def nll_loss(log_probabilities, targets, weight=None, ignore_index=-100, reduction="mean"):
+    """Negative log-likelihood ``-log p[target]``; log_probabilities (..., C) as log_softmax gives them, targets integers (...)."""
+    log_p, targets = asarray(log_probabilities), asarray(targets)
+    _check_classes("nll_loss", log_p, targets, ignore_index)
+    weight = None if weight is None else asarray(weight)
+    real = not_equal(targets, ignore_index)
+    places = where(real, targets, 0)
+    chosen = take_along_axis(log_p, places.reshape((*targets.shape, 1)), -1).reshape(targets.shape)
+    losses = where(real, -chosen if weight is None else -chosen * weight[places], 0.0)
+    return _reduce(losses, reduction, _count(targets, weight, ignore_index, reduction))
+
+
+# --- regression ---------------------------------------------------------------------------------------------------------------
+
+
+def _pair(name, prediction, target):
+    prediction, target = asarray(prediction), asarray(target)
+    if prediction.shape != target.shape:
+        raise ValueError(f"{name}: prediction {prediction.shape} and target {target.shape} must have equal shapes; nothing is broadcast")
+    return prediction, target
+
+
+def mse_loss(prediction, target, reduction="mean"):
+    """Squared error ``(prediction - target)^2``."""
+    prediction, target = _pair("mse_loss", prediction, target)
+    difference = prediction - target
+    return _reduce(difference * difference, reduction)
+
+
+def l1_loss(prediction, target, reduction="mean"):
+    """Absolute error ``|prediction - target|``; derivative 0 at 0."""
+    prediction, target = _pair("l1_loss", prediction, target)
+    return _reduce(absolute(prediction - target), reduction)
+
+
+def huber_loss(prediction, target, delta=1.0, reduction="mean"):
+    """``d^2 / 2`` where ``|d| <= delta``, else ``delta (|d| - delta / 2)``, with d the difference. Huber 1964."""
+    prediction, target = _pair("huber_loss", prediction, target)
+    size = absolute(prediction - target)
+    near = size <= delta
+    return _reduce(where(near, 0.5 * size * size, delta * (size - 0.5 * delta)), reduction)
+
+
+def binary_cross_entropy_with_logits(logits, targets, weight=None, reduction="mean"):
+    """``-t log s(x) - (1 - t) log(1 - s(x))`` with s the sigmoid, computed without overflow; targets from 0 to 1."""
+    logits, targets = _pair("binary_cross_entropy_with_logits", logits, targets)
+    losses = where(logits > 0, logits, 0.0) - logits * targets + log1p(exp(-absolute(logits)))
+    return _reduce(losses if weight is None else losses * weight, reduction)
+
+
+def kl_div(log_probabilities, targets, reduction="mean"):
+    """Kullback-Leibler divergence, elementwise ``t (log t - log p)`` (0 where t is 0); targets are probabilities.
+
+    reduction "batchmean" divides the sum by the length of the first axis, which is the divergence proper; "mean" by the size.
+    """
+    log_p, targets = _pair("kl_div", log_probabilities, targets)
+    zero = equal(targets, 0)
+    losses = where(zero, 0.0, targets * (log(where(zero, 1.0, targets)) - log_p))
+    if reduction == "batchmean":
+        return sum_of(losses) / losses.shape[0]
+    return _reduce(losses, reduction)

@@ -1,0 +1,111 @@
+"""Layer norm and RMS norm over the last axis."""
+
+from __future__ import annotations
+
+from minitensor.fused.blocks import as_rows, row_blocks
+from minitensor.op import fused
+from minitensor.ops.elementwise import sqrt
+from minitensor.ops.reductions import mean
+
+__all__ = ["layer_norm_last", "rms_norm_last"]
+
+
+@fused
+def layer_norm_last(x, weight=None, bias=None, *, eps=1e-5):
+    """Normalise each vector of the last axis to mean 0 and variance 1, then scale and shift.
+
+        y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias
+
+    x: (..., D); weight, bias: (D,) or None; returns (..., D).
+    Ba, Kiros and Hinton, "Layer Normalization", 2016, arXiv:1607.06450.
+    """
+    centred = x - mean(x, axis=-1, keepdims=True)
+    y = centred / sqrt(mean(centred * centred, axis=-1, keepdims=True) + eps)
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+@layer_norm_last.kernel
+def _(xp, x, weight=None, bias=None, *, eps=1e-5, needs):
+    rows = as_rows(x)  # (N, D)
+    width = rows.shape[1]
+    unit = xp.empty(rows.shape, dtype=x.dtype)  # normalised, before scale and shift
+    out = unit if weight is None and bias is None else xp.empty(rows.shape, dtype=x.dtype)
+    rstd = xp.empty(len(rows), dtype=x.dtype)
+    for block in row_blocks(xp, rows):
+        u = unit[block]
+        xp.subtract(rows[block], (xp.einsum("ij->i", rows[block]) / width)[:, None], out=u)
+        rstd[block] = 1.0 / xp.sqrt(xp.einsum("ij,ij->i", u, u) / width + eps)
+        u *= rstd[block][:, None]
+        _scale_and_shift(xp, u, weight, bias, out[block])
+
+    def backward(g):
+        # With h = g * weight:  dL/dx = rstd * (h - mean(h) - unit * mean(h * unit)).
+        g = as_rows(g)
+        gx = xp.empty(unit.shape, dtype=unit.dtype) if needs[0] else None
+        gw = xp.zeros(width, dtype=unit.dtype) if needs[1] else None
+        for block in row_blocks(xp, g):
+            u, h = unit[block], g[block]
+            if needs[1]:
+                gw += xp.einsum("ij,ij->j", h, u)
+            if needs[0]:
+                part = gx[block]
+                h = h if weight is None else xp.multiply(h, weight)
+                xp.multiply(u, (xp.einsum("ij,ij->i", h, u) / -width)[:, None], out=part)
+                part += h
+                part -= (xp.einsum("ij->i", h) / width)[:, None]
+                part *= rstd[block][:, None]
+        gb = g.sum(axis=0) if needs[2] else None
+        return gx.reshape(x.shape) if needs[0] else None, gw, gb
+
+    return out.reshape(x.shape), backward
+
+
+@fused
+def rms_norm_last(x, weight=None, *, eps=1e-6):
+    """Divide each vector of the last axis by its root mean square, then scale: ``y = x / sqrt(mean(x^2) + eps) * weight``.
+
+    x: (..., D); weight: (D,) or None. Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019, arXiv:1910.07467.
+    """
+    y = x / sqrt(mean(x * x, axis=-1, keepdims=True) + eps)
+    return y if weight is None else y * weight
+
+
+@rms_norm_last.kernel
+def _(xp, x, weight=None, *, eps=1e-6, needs):
+    rows = as_rows(x)
+    width = rows.shape[1]
+    unit = xp.empty(rows.shape, dtype=x.dtype)
+    out = unit if weight is None else xp.empty(rows.shape, dtype=x.dtype)
+    rstd = xp.empty(len(rows), dtype=x.dtype)
+    for block in row_blocks(xp, rows):
+        rstd[block] = 1.0 / xp.sqrt(xp.einsum("ij,ij->i", rows[block], rows[block]) / width + eps)
+        xp.multiply(rows[block], rstd[block][:, None], out=unit[block])
+        _scale_and_shift(xp, unit[block], weight, None, out[block])
+
+    def backward(g):
+        # With h = g * weight:  dL/dx = rstd * (h - unit * mean(h * unit)).
+        g = as_rows(g)
+        gx = xp.empty(unit.shape, dtype=unit.dtype) if needs[0] else None
+        gw = xp.zeros(width, dtype=unit.dtype) if needs[1] else None
+        for block in row_blocks(xp, g):
+            u, h = unit[block], g[block]
+            if needs[1]:
+                gw += xp.einsum("ij,ij->j", h, u)
+            if needs[0]:
+                part = gx[block]
+                h = h if weight is None else xp.multiply(h, weight)
+                xp.multiply(u, (xp.einsum("ij,ij->i", h, u) / -width)[:, None], out=part)
+                part += h
+                part *= rstd[block][:, None]
+        return gx.reshape(x.shape) if needs[0] else None, gw
+
+    return out.reshape(x.shape), backward
+
+
+def _scale_and_shift(xp, unit, weight, bias, out):
+    if weight is not None:
+        xp.multiply(unit, weight, out=out)
+        unit = out
+    if bias is not None:
+        xp.add(unit, bias, out=out)

@@ -18,7 +18,7 @@ __all__ = ["einsum", "matmul", "norm", "outer", "tensordot", "trace", "vecdot"]
 @op
 def matmul(xp, x, y):
     """Matrix product of the last two axes; leading axes broadcast, and a 1-d operand is a row (left) or column (right)."""
-    if x.ndim > 2 and y.ndim == 2:
+    if x.ndim > 2 and y.ndim == 2 and x.size:
         return (x.reshape(-1, x.shape[-1]) @ y).reshape(*x.shape[:-1], y.shape[-1])  # one large product instead of many
     return xp.matmul(x, y)
 
@@ -28,16 +28,15 @@ def _matmul_dx(xp, g, x_shape, y):
         return xp.expand_dims(g, -1) * y
     if len(x_shape) == 1:
         g = xp.expand_dims(g, -2)
-    gradient = xp.matmul(g, y.swapaxes(-1, -2))
-    return gradient.reshape((-1, x_shape[0])).sum(axis=0) if len(x_shape) == 1 else gradient
+    return xp.matmul(g, y.swapaxes(-1, -2))  # (..., 1, k) for a row x: the engine sums it
 
 
 def _matmul_dy(xp, g, x, y_shape):
     if x.ndim == 1:
         return xp.expand_dims(x, -1) * xp.expand_dims(g, -2) if len(y_shape) > 1 else g * x
     if len(y_shape) == 1:
-        return (x * xp.expand_dims(g, -1)).reshape((-1, y_shape[0])).sum(axis=0)
-    if len(y_shape) == 2 and x.ndim > 2:
+        return x * xp.expand_dims(g, -1)  # (..., n, k): the engine sums it
+    if len(y_shape) == 2 and x.ndim > 2 and x.size and g.size:
         return xp.matmul(x.reshape((-1, x.shape[-1])).swapaxes(0, 1), g.reshape((-1, g.shape[-1])))
     return xp.matmul(x.swapaxes(-1, -2), g)
 

@@ -1,0 +1,104 @@
+"""``check_op``: one call that holds a function to everything an op promises."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minitensor.testing import promises
+from minitensor.testing.gradients import Report, check_problem, second_order
+from minitensor.testing.problem import Problem, show
+
+__all__ = ["check_op"]
+
+
+def check_op(
+    fn, inputs, *, keywords=None, wanted=None, reference=None, order=2, rtol=1e-5, atol=1e-7, complex_step=False, examples=25,
+    seed=0, name=None,
+):  # fmt: skip
+    """Check an op, a fused op, a layer or any function of Tensors, on given inputs or on many drawn ones.
+
+    fn: as for ``gradcheck``. inputs: a list of tensors, arrays and other arguments, or a hypothesis strategy that draws such lists
+    (see ``minitensor.testing.strategies``); a dict at the end of a drawn list holds keywords. reference: a NumPy function that
+    gives the right values. order: 0 checks values alone, 1 gradients too, 2 second derivatives as well. examples: how many to draw.
+
+    Checked are: values (against ``reference``); the same bits under ``no_grad``; inputs unchanged, and frozen throughout, so that
+    a rule that writes to its arguments fails; any memory layout; float32 stays float32; each gradient alone as with the others; a
+    second backward as the first; a ``@fused`` kernel against its definition; and first and second derivatives against differences
+    with random cotangents, kinks stepped around. Shapes with 0 elements or no axes come from the strategy.
+
+    Returns a ``Report``. Raises AssertionError with the op, input, index and both numbers; a drawn example is shrunk first and
+    shown with the seed that drew it.
+
+    >>> import minitensor as mt
+    >>> check_op(mt.multiply, [mt.ones((2, 3)), mt.full((3,), 2.0)], reference=np.multiply).kinks
+    0
+    """
+    options = {
+        "reference": reference, "order": order, "rtol": rtol, "atol": atol, "complex_step": complex_step, "seed": seed,
+    }  # fmt: skip
+    report = Report()
+
+    def check(case):
+        case = list(case)
+        named = {**(keywords or {}), **(case.pop() if case and isinstance(case[-1], dict) else {})}
+        _check_case(Problem(fn, case, named, wanted, name=name), report, **options)
+
+    if isinstance(inputs, (list, tuple)):
+        check(inputs)
+    else:
+        _check_drawn(check, inputs, examples, seed)
+    if report.kinks > report.checked:
+        raise AssertionError(f"{fn!r}: {report.kinks} derivatives at kinks but only {report.checked} compared: draw other inputs")
+    return report
+
+
+def _check_case(problem, report, *, reference, order, rtol, atol, complex_step, seed):
+    """All checks of one example."""
+    promises.check_repeatable(problem)
+    if reference is not None:
+        promises.check_reference(problem, reference, rtol=1e-11, atol=1e-12)
+    promises.check_float32(problem)
+    promises.check_fused(problem)
+    if order == 0:
+        return
+    promises.check_layout(problem)
+    promises.check_each_input_alone(problem)
+    promises.check_backward_twice(problem)
+    found = [_counted(problem, rtol, atol, complex_step, seed)]
+    if order > 1:
+        found.append(_counted(second_order(problem, seed), rtol, atol, False, seed))
+    for part in found:
+        report.checked += part.checked
+        report.kinks += part.kinks
+
+
+def _counted(problem, rtol, atol, complex_step, seed):
+    """``check_problem``, where an example of nothing but kinks is no failure: the sum over all examples decides."""
+    return check_problem(problem, rtol, atol, complex_step, seed, lone_kinks=True)
+
+
+def _check_drawn(check, strategy, examples, seed):
+    """Draw examples, shrink the first that fails, and say which it was."""
+    from minitensor.testing import strategies  # noqa: F401  (the error for a missing hypothesis)
+    import hypothesis as hy
+
+    last = []
+
+    @hy.settings(
+        max_examples=examples, deadline=None, database=None, report_multiple_bugs=False, print_blob=False,
+        suppress_health_check=list(hy.HealthCheck), phases=(hy.Phase.generate, hy.Phase.shrink),
+    )  # fmt: skip
+    @hy.seed(seed)
+    @hy.given(strategy)
+    def run(case):
+        last[:] = [case]
+        check(case)
+
+    try:
+        run()
+    except hy.errors.HypothesisException:
+        raise
+    except Exception as error:
+        example = ", ".join(show(value) for value in last[0])
+        kind = AssertionError if isinstance(error, AssertionError) else RuntimeError
+        raise kind(f"{error}\nshrunk example: {example}\nseed: {seed}") from error

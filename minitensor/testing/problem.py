@@ -1,0 +1,182 @@
+"""A function with its inputs, ready to be checked: float64, frozen, with its outputs as a list and its random bits repeatable."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import numpy as np
+
+from minitensor import random
+from minitensor.autograd import enable_grad, new_leaf, no_grad, raw, watch
+from minitensor.tensor import Tensor, grad
+
+__all__ = ["Problem", "freeze", "name_of", "show"]
+
+
+def freeze(array):
+    """``array`` made read-only, in place: whoever writes to it dies there."""
+    array.flags.writeable = False
+    return array
+
+
+def name_of(function):
+    """What to call a function, an op or a module in a message."""
+    return getattr(function, "name", None) or getattr(function, "__name__", None) or type(function).__name__
+
+
+def show(value):
+    """An input as one would type it."""
+    value = raw(value)
+    if isinstance(value, np.ndarray):
+        if value.size == 0:
+            return f"np.zeros({value.shape}, dtype={str(value.dtype)!r})"
+        body = np.array2string(value, separator=", ", threshold=200, floatmode="unique").replace("\n", "")
+        return f"np.array({body}, dtype={str(value.dtype)!r})"
+    if isinstance(value, (list, tuple)):
+        return f"({', '.join(show(v) for v in value)})"
+    if isinstance(value, dict):
+        return ", ".join(f"{k}={show(v)}" for k, v in value.items())
+    return repr(value)
+
+
+class Problem:
+    """``function`` at ``inputs``, with every floating input in ``dtype`` and read-only.
+
+    The differentiable inputs are the floating ones (of them, those numbered in ``wanted``). A module's parameters count as further
+    inputs, so that a layer is checked like any function. Calls repeat the same random bits: dropout is a function too.
+    """
+
+    def __init__(self, function, inputs, keywords=None, wanted=None, dtype=np.float64, name=None):
+        self.name = name or name_of(function)
+        self.keywords = dict(keywords or {})
+        self.labels = _labels(function, len(inputs))
+        parameters = list(function.named_parameters()) if hasattr(function, "named_parameters") else []
+        self.function = _with_parameters(function, [p for _, p in parameters], len(inputs)) if parameters else function
+        self.labels += [f"parameter {label}" for label, _ in parameters]
+        values = [*inputs, *(p for _, p in parameters)]
+        self.values = [_frozen(value, dtype) for value in values]
+        floating = [i for i, v in enumerate(self.values) if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
+        self.wanted = floating if wanted is None else [i for i in floating if i in wanted or i >= len(inputs)]
+
+    def replaced(self, values):
+        """This problem at other ``values``, which are taken as they are."""
+        other = object.__new__(Problem)
+        other.__dict__.update(self.__dict__, values=list(values))
+        return other
+
+    def label(self, i):
+        """Input ``i`` in words."""
+        return f"input {i} ({self.labels[i]})" if i < len(self.labels) else f"input {i}"
+
+    def call(self, values):
+        """The outputs at ``values`` (Tensors, arrays or anything else), as a list of Tensors."""
+        state = random.default.state
+        try:
+            out = self.function(*values, **self.keywords)
+        finally:
+            random.default.state = state
+        outputs = list(out) if isinstance(out, (tuple, list)) else [out]
+        if not all(isinstance(o, Tensor) for o in outputs):
+            raise TypeError(f"{self.name}: a check needs a function that returns Tensors, got {type(out).__name__}")
+        return outputs
+
+    def evaluate(self, values=None):
+        """Raw outputs, nothing recorded."""
+        with no_grad():
+            values = self.values if values is None else values
+            return [o.data for o in self.call([Tensor(v) if isinstance(v, np.ndarray) else v for v in values])]
+
+    def record(self, wanted=None):
+        """``(outputs, leaves)``: Tensors, with one leaf per wanted input."""
+        wanted = self.wanted if wanted is None else wanted
+        arguments = [Tensor(v) if isinstance(v, np.ndarray) else v for v in self.values]
+        for i in wanted:
+            arguments[i].node = new_leaf(arguments[i].data)
+        with enable_grad():
+            return self.call(arguments), [arguments[i] for i in wanted]
+
+    def cotangents(self, outputs, rng):
+        """One frozen random gradient per floating output; None for the others."""
+        return [
+            freeze(np.asarray(rng.standard_normal(o.shape), dtype=o.dtype)) if o.dtype.kind == "f" else None for o in outputs
+        ]
+
+    def gradients(self, cotangents, wanted=None):
+        """The first-order gradients of all wanted inputs as raw arrays, with everything that a rule is given frozen."""
+        outputs, leaves = self.record(wanted)
+        with frozen_graph([o.node for o in outputs if o.node is not None]):
+            return [raw(g) for g in pull(outputs, leaves, [None if c is None else Tensor(c) for c in cotangents])]
+
+
+def pull(outputs, leaves, cotangents, create_graph=False):
+    """Gradients of ``leaves`` as Tensors, zeros where there is none."""
+    pairs = [(o, c) for o, c in zip(outputs, cotangents) if c is not None and o.node is not None]
+    found = [None] * len(leaves)
+    if pairs and leaves:
+        ends, seeds = [o for o, _ in pairs], [c for _, c in pairs]
+        found = grad(ends, leaves, seeds, create_graph=create_graph, allow_unused=True)
+    return [Tensor(np.zeros(x.shape, dtype=x.dtype)) if g is None else g for x, g in zip(leaves, found)]
+
+
+@contextmanager
+def frozen_graph(roots):
+    """Within, every array that a rule of this graph is given is read-only: saved values at once, gradients as they arrive."""
+
+    def hook(gradient):
+        return freeze(gradient) if isinstance(gradient, np.ndarray) else gradient
+
+    stack, seen, frozen = list(roots), set(roots), []
+    while stack:
+        node = stack.pop()
+        for value in node.saved or ():
+            for array in value if isinstance(value, tuple) else (value,):
+                if isinstance(array, np.ndarray) and array.flags.writeable:
+                    frozen.append(freeze(array))
+        watch(node).hooks[hook] = hook
+        new = [p for p in node.parents if p not in seen]
+        seen.update(new)
+        stack += new
+    try:
+        yield
+    finally:
+        for array in frozen:  # some may be a user's own constants
+            array.flags.writeable = True
+
+
+def _labels(function, count):
+    names = getattr(function, "input_names", None)
+    names = list(names(count)) if callable(names) else list(getattr(function, "labels", ()))
+    return (names + [f"argument {i}" for i in range(len(names), count)])[:count]
+
+
+def _frozen(value, dtype):
+    """A read-only copy of an array (floats in ``dtype``), anything else as it is."""
+    value = raw(value)
+    if isinstance(value, np.generic):
+        value = np.asarray(value)
+    if not isinstance(value, np.ndarray):
+        return value
+    return freeze(np.array(value, dtype=dtype if value.dtype.kind == "f" else value.dtype))
+
+
+def _with_parameters(module, parameters, count):
+    """``module`` as a function of its inputs and the values of its parameters."""
+
+    def function(*values, **keywords):
+        with _lent(parameters, values[count:]):
+            return module(*values[:count], **keywords)
+
+    return function
+
+
+@contextmanager
+def _lent(parameters, tensors):
+    """Within, the parameters hold the arrays and nodes of ``tensors``."""
+    before = [(p.data, p.node) for p in parameters]
+    try:
+        for parameter, lent in zip(parameters, tensors):
+            parameter.data, parameter.node = lent.data, lent.node
+        yield
+    finally:
+        for parameter, (data, node) in zip(parameters, before):
+            parameter.data, parameter.node = data, node

@@ -1,0 +1,153 @@
+"""What every op promises besides a right gradient: each function here checks one promise of a ``Problem``."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minitensor.autograd import backward_pass, raw
+from minitensor.op import Fused
+from minitensor.tensor import Tensor
+from minitensor.testing.gradients import guarded
+from minitensor.testing.problem import Problem
+
+__all__ = [
+    "check_backward_twice", "check_each_input_alone", "check_float32", "check_fused", "check_layout", "check_reference",
+    "check_repeatable",
+]  # fmt: skip
+
+
+def check_repeatable(problem):
+    """Two calls, recorded or not, give the same bits, and the inputs are as they were."""
+    before = [v.copy() if isinstance(v, np.ndarray) else v for v in problem.values]
+    plain = guarded(problem, problem.evaluate)
+    recorded, _ = problem.record()
+    for k, (first, second) in enumerate(zip(plain, recorded)):
+        if not same_bits(first, second.data):
+            raise AssertionError(f"{problem.name}: output {k} differs between a call under no_grad and a recorded one")
+    for i, (old, new) in enumerate(zip(before, problem.values)):
+        if isinstance(old, np.ndarray) and not same_bits(old, new):
+            raise AssertionError(f"{problem.name}: {problem.label(i)} was changed by the call")
+
+
+def check_reference(problem, reference, rtol, atol):
+    """The values equal those of ``reference``, a function of NumPy arrays."""
+    expected = reference(*problem.values, **problem.keywords)
+    expected = list(expected) if isinstance(expected, (tuple, list)) else [expected]
+    outputs = problem.evaluate()
+    if len(outputs) != len(expected):
+        raise AssertionError(f"{problem.name} gives {len(outputs)} outputs, the reference {len(expected)}")
+    for k, (out, right) in enumerate(zip(outputs, expected)):
+        right = np.asarray(right)
+        if out.shape != right.shape:
+            raise AssertionError(f"{problem.name}: output {k} has shape {out.shape}, the reference {right.shape}")
+        if out.dtype.kind != right.dtype.kind:
+            raise AssertionError(f"{problem.name}: output {k} is {out.dtype}, the reference {right.dtype}")
+        compare(problem, f"output {k}", out, right, "the reference", rtol, atol)
+
+
+def check_layout(problem, rtol=1e-12, atol=1e-12):
+    """Values and gradients do not depend on how the inputs lie in memory."""
+    strided = problem.replaced([_strided(v) if isinstance(v, np.ndarray) else v for v in problem.values])
+    rng = np.random.default_rng(0)
+    for k, (out, right) in enumerate(zip(strided.evaluate(), problem.evaluate())):
+        compare(problem, f"output {k} of non-contiguous inputs", out, right, "that of contiguous ones", rtol, atol)
+    cotangents = problem.cotangents(problem.evaluate(), rng)
+    spread = [None if c is None else _strided(c) for c in cotangents]
+    found = guarded(problem, lambda: strided.gradients(spread))
+    for i, gradient, right in zip(problem.wanted, found, problem.gradients(cotangents)):
+        what = f"the gradient of non-contiguous {problem.label(i)}"
+        compare(problem, what, gradient, right, "that of contiguous inputs", rtol, atol)
+
+
+def check_backward_twice(problem):
+    """Backward through one graph a second time gives the same bits: a rule must not use up what was saved for it."""
+    outputs, leaves = problem.record()
+    cotangents = problem.cotangents(outputs, np.random.default_rng(0))
+    pairs = [(o.node, c) for o, c in zip(outputs, cotangents) if c is not None and o.node is not None]
+    roots, seeds = [r for r, _ in pairs], [c for _, c in pairs]
+    wanted = {leaf.node for leaf in leaves}
+    first, second = (backward_pass(roots, seeds, wanted=wanted, retain_graph=True) for _ in range(2))
+    for i, leaf in zip(problem.wanted, leaves):
+        if leaf.node in first and not same_bits(first[leaf.node], second[leaf.node]):
+            raise AssertionError(f"{problem.name}: a second backward gives another gradient of {problem.label(i)}")
+
+
+def check_each_input_alone(problem, rtol=1e-12, atol=1e-12):
+    """The gradient of an input is the same whether or not others are wanted."""
+    if len(problem.wanted) < 2:
+        return
+    cotangents = problem.cotangents(problem.evaluate(), np.random.default_rng(0))
+    together = problem.gradients(cotangents)
+    for i, right in zip(problem.wanted, together):
+        (alone,) = problem.gradients(cotangents, wanted=[i])
+        compare(problem, f"the gradient of {problem.label(i)} wanted alone", alone, right, "that wanted with others", rtol, atol)
+
+
+def check_float32(problem):
+    """float32 inputs give float32 outputs and float32 gradients."""
+    single = problem.replaced([_as_float32(v) for v in problem.values])
+    with np.errstate(all="ignore"):
+        outputs, leaves = single.record()
+        for k, (out, wide) in enumerate(zip(outputs, problem.evaluate())):
+            if wide.dtype == np.float64 and out.dtype != np.float32 and single.wanted:
+                raise AssertionError(f"{problem.name}: output {k} of float32 inputs is {out.dtype}")
+        cotangents = single.cotangents(outputs, np.random.default_rng(0))
+        for i, gradient in zip(single.wanted, single.gradients(cotangents)):
+            if gradient.dtype != np.float32:
+                raise AssertionError(f"{problem.name}: the gradient of float32 {problem.label(i)} is {gradient.dtype}")
+
+
+def check_fused(problem, rtol=1e-10, atol=1e-12):
+    """A kernel equals its definition: values, and gradients with one random cotangent."""
+    if not isinstance(problem.function, Fused) or not problem.function.kernels:
+        return
+    plain = problem.replaced(problem.values)
+    plain.function = problem.function.definition
+    outputs = problem.evaluate()
+    for k, (out, right) in enumerate(zip(outputs, plain.evaluate())):
+        compare(problem, f"output {k} of the kernel", out, right, "the definition", rtol, atol)
+    cotangents = problem.cotangents(outputs, np.random.default_rng(0))
+    found, expected = guarded(problem, lambda: problem.gradients(cotangents)), plain.gradients(cotangents)
+    for i, gradient, right in zip(problem.wanted, found, expected):
+        what = f"the kernel's gradient of {problem.label(i)}"
+        compare(problem, what, gradient, right, "that of the definition", rtol, atol)
+
+
+def same_bits(a, b):
+    """Whether two arrays agree in shape, type and every bit (all NaN count as one)."""
+    return a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+
+
+def compare(problem, what, found, right, by, rtol, atol):
+    """Raise where ``found`` and ``right`` differ, with the place and both numbers."""
+    found, right = np.asarray(found), np.asarray(right)
+    if found.shape != right.shape:
+        raise AssertionError(f"{problem.name}: {what} has shape {found.shape}, {by} {right.shape}")
+    close = np.isclose(found, right, rtol=rtol, atol=atol * max(1.0, _size(right)), equal_nan=True)
+    if not close.all():
+        index = tuple(int(i) for i in np.argwhere(~close)[0])
+        raise AssertionError(f"{problem.name}: {what} at index {index} is {found[index]!r}, {by} gives {right[index]!r}")
+
+
+def _size(array):
+    good = np.abs(array[np.isfinite(array)]) if array.dtype.kind == "f" else np.zeros(0)
+    return float(good.max()) if good.size else 0.0
+
+
+def _as_float32(value):
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        value = value.astype(np.float32)
+        value.flags.writeable = False
+    return value
+
+
+def _strided(array):
+    """The same values in column order with gaps between them, the gaps full of what nobody should read."""
+    if array.ndim == 0:
+        return array
+    junk = np.nan if array.dtype.kind == "f" else 0
+    wide = np.full([2 * n for n in array.shape], junk, dtype=array.dtype, order="F")
+    view = wide[(slice(None, None, 2),) * array.ndim]
+    view[...] = array
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,164 @@
+"""Hypothesis strategies for the inputs of ops: shapes with 0 and 1 elements, broadcasting, axes, indices, masks.
+
+Arrays are float64 and hold values between ``low`` and ``high``; half of those drawn are rounded to halves, so that ties, zeros and
+equal elements are common. Sizes shrink towards few axes and few elements.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minitensor.tensor import Tensor
+
+try:
+    from hypothesis import strategies as st
+    from hypothesis.extra import numpy as hnp
+except ImportError as error:
+    raise ImportError(
+        'minitensor.testing.strategies needs hypothesis: pip install "minitensor-autograd[test]"'
+    ) from error
+
+__all__ = [
+    "attention_masks", "axes", "broadcastable", "case", "ids", "index", "integer_tensors", "matmul_operands", "permutations",
+    "reductions", "shapes", "tensors",
+]  # fmt: skip
+
+
+def shapes(min_dims=0, max_dims=3, min_side=0, max_side=4):
+    """Tuples of lengths."""
+    return hnp.array_shapes(min_dims=min_dims, max_dims=max_dims, min_side=min_side, max_side=max_side)
+
+
+@st.composite
+def tensors(draw, shape=None, low=-2.0, high=2.0, min_dims=0, max_dims=3, min_side=0, max_side=4, ties=True, distinct=False):
+    """Float64 Tensors of ``shape`` (a tuple or a strategy; of any small shape where None).
+
+    ties: allow the half of all draws that is rounded to halves. distinct: all elements differ by at least 1/16 of the mean
+    distance (for sorting, for maxima without ties).
+    """
+    shape = shapes(min_dims, max_dims, min_side, max_side) if shape is None else shape
+    shape = draw(shape) if isinstance(shape, st.SearchStrategy) else shape
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    count = int(np.prod(shape, dtype=int))
+    if distinct:
+        values = low + (high - low) * (rng.permutation(count) + rng.uniform(0.03, 0.97, count)) / max(count, 1)
+    else:
+        values = rng.uniform(low, high, count)
+    if ties and not distinct and draw(st.booleans()):
+        values = np.clip(np.round(2 * values) / 2, np.ceil(2 * low) / 2, np.floor(2 * high) / 2)
+    return Tensor(values.reshape(shape))
+
+
+@st.composite
+def integer_tensors(draw, shape=None, low=-3, high=3):
+    """Int64 Tensors with values from ``low`` to ``high``, both included."""
+    shape = draw(shapes() if shape is None else shape) if shape is None or isinstance(shape, st.SearchStrategy) else shape
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return Tensor(rng.integers(low, high + 1, shape))
+
+
+@st.composite
+def broadcastable(draw, count=2, low=-2.0, high=2.0, ties=True, max_dims=3):
+    """Lists of ``count`` Tensors whose shapes broadcast: missing axes, axes of length 1, no elements. ``low``, ``high`` may be lists."""
+    drawn = draw(hnp.mutually_broadcastable_shapes(num_shapes=count, max_dims=max_dims, min_side=0, max_side=3))
+    lows, highs = ([v] * count if isinstance(v, (int, float)) else v for v in (low, high))
+    return [draw(tensors(shape, a, b, ties=ties)) for shape, a, b in zip(drawn.input_shapes, lows, highs)]
+
+
+def axes(ndim, allow_none=True, allow_tuple=True):
+    """None, an axis (also counted from the end), or a tuple of different axes, of an array of ``ndim`` axes."""
+    choices = [st.none()] if allow_none else []
+    if ndim:
+        choices.append(st.integers(-ndim, ndim - 1))
+    if allow_tuple:
+        choices.append(hnp.valid_tuple_axes(ndim))
+    return st.one_of(choices)
+
+
+def permutations(ndim):
+    """Orders of ``ndim`` axes, some counted from the end."""
+    return st.tuples(st.permutations(range(ndim)), st.lists(st.booleans(), min_size=ndim, max_size=ndim)).map(
+        lambda pair: tuple(axis - ndim if turned else axis for axis, turned in zip(*pair))
+    )
+
+
+@st.composite
+def reductions(draw, allow_none=True, allow_tuple=True, allow_empty=True, keepdims=True, **options):
+    """Arguments of a reduction: ``[x, {"axis": ..., "keepdims": ...}]``. allow_empty: x may have no elements."""
+    smallest = {} if allow_none else {"min_dims": 1}
+    x = draw(tensors(**{"min_side": 0 if allow_empty else 1, **smallest, **options}))
+    named = {"axis": draw(axes(x.ndim, allow_none, allow_tuple))}
+    if keepdims:
+        named["keepdims"] = draw(st.booleans())
+    return [x, named]
+
+
+@st.composite
+def matmul_operands(draw, max_side=3):
+    """Two operands of a matrix product: vectors, matrices, stacks that broadcast, lengths of 0 and 1."""
+    side = st.integers(0, max_side)
+    rows, inner, columns = draw(side), draw(side), draw(side)
+    stacks = draw(hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=2, min_side=0, max_side=2)).input_shapes
+    left, right = (*stacks[0], rows, inner), (*stacks[1], inner, columns)
+    left, right = draw(st.sampled_from([(left, right), ((inner,), right), (left, (inner,)), ((inner,), (inner,))]))
+    return [draw(tensors(left)), draw(tensors(right))]
+
+
+def index(shape):
+    """Indices of an array of ``shape``: ints, slices, None, ``...``, integer arrays with repeats, boolean masks."""
+    choices = [hnp.basic_indices(shape, allow_newaxis=True, allow_ellipsis=True)]
+    if shape and 0 not in shape:
+        choices.append(hnp.integer_array_indices(shape, result_shape=hnp.array_shapes(max_dims=2, max_side=3)))
+        choices.append(_mixed_indices(shape))
+    if shape:
+        choices.append(hnp.arrays(bool, shape))
+    return st.one_of(choices)
+
+
+@st.composite
+def _mixed_indices(draw, shape):
+    """An integer array into one axis, slices into those before it."""
+    axis = draw(st.integers(0, len(shape) - 1))
+    places = draw(hnp.arrays(np.int64, st.integers(0, 4), elements=st.integers(-shape[axis], shape[axis] - 1)))
+    return (*(draw(st.slices(n)) for n in shape[:axis]), places)
+
+
+@st.composite
+def ids(draw, shape, size, ignore=None):
+    """Int64 arrays of class numbers or token ids below ``size``, repeats likely; some replaced by ``ignore`` where given."""
+    shape = draw(shape) if isinstance(shape, st.SearchStrategy) else shape
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    values = rng.integers(0, size, shape)
+    return values if ignore is None else np.where(rng.random(shape) < 0.3, ignore, values)
+
+
+@st.composite
+def attention_masks(draw, batch, heads, queries, keys, fully_masked=True):
+    """None or boolean masks (True = may attend) that broadcast to ``(batch, heads, queries, keys)``.
+
+    Causal, padding (each sentence a prefix of the keys) and arbitrary ones; rows that may attend to nothing where ``fully_masked``.
+    """
+    kind = draw(st.sampled_from(["none", "causal", "padding", "any"]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    if kind == "none":
+        return None
+    if kind == "causal":
+        return np.tril(np.ones((queries, keys), dtype=bool), keys - queries)
+    if kind == "padding":
+        lengths = rng.integers(0 if fully_masked else min(1, keys), keys + 1, batch)
+        return (np.arange(keys) < lengths[:, None])[:, None, None, :]
+    shape = [n if draw(st.booleans()) else 1 for n in (batch, heads, queries)] + [keys]
+    mask = rng.random(shape) < 0.6
+    if not fully_masked and keys:
+        mask[..., 0] |= ~mask.any(axis=-1)
+    return mask
+
+
+def case(*inputs, **keywords):
+    """A list of inputs with keywords at its end, as ``check_op`` takes it; each may be a strategy or a plain value."""
+
+    def drawn(value):
+        return value if isinstance(value, st.SearchStrategy) else st.just(value)
+
+    named = st.fixed_dictionaries({name: drawn(value) for name, value in keywords.items()})
+    return st.tuples(*(drawn(value) for value in inputs), named).map(list)

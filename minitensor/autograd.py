@@ -18,8 +18,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from minitensor.backend import device_of, memory, namespace, np
+
+_NDARRAY = np.ndarray
 
 __all__ = ["Node", "Scatter", "backward_pass", "current_mode", "detect_anomaly", "enable_grad", "new_leaf", "no_grad"]
 
@@ -140,23 +143,25 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
     order = _reachable(roots)
     needed = None if wanted is None else _ancestors_of(order, wanted)
     anomaly = current_mode.get().anomaly
+    keep_saved = retain_graph or create_graph
     sums = Sums(recorded=create_graph)
     for root, gradient in zip(roots, gradients):
-        sums.add(root, gradient, fresh=False)
-    results = {}
+        sums.add(root, gradient, gradient, ())
+    values, results = sums.values, {}
     with _switched(grad=create_graph):
         for node in order:
-            if node not in sums.values or (needed is not None and node not in needed):
+            if node not in values or (needed is not None and node not in needed):
                 continue
-            gradient = sums.take(node)
+            gradient = values.pop(node)
+            if gradient.__class__ is Scatter:
+                gradient = sums.write_out(node, gradient)
             if node.watch is not None:
                 gradient = _serve_watch(node, gradient, sums, deposit=wanted is None)
             if wanted is not None and node in wanted:
                 results[node] = gradient
-            plan = node.plan
+            plan, saved = node.plan, node.saved
             if plan is None:
                 continue
-            saved = node.saved
             if saved is None:
                 raise RuntimeError(
                     f"{plan.op_name}: backward a second time through a graph that has been freed; write "
@@ -169,8 +174,8 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
                 plan.check_finite(node, gradient, pulled)
             for parent, contribution in zip(node.parents, pulled):
                 if contribution is not None:
-                    sums.add(parent, contribution, fresh=_is_fresh(contribution, gradient, saved))
-            if not (retain_graph or create_graph):
+                    sums.add(parent, contribution, gradient, saved)
+            if not keep_saved:
                 node.saved = None
     return results
 
@@ -184,7 +189,7 @@ def _reachable(roots):
             if parent not in found:
                 found.add(parent)
                 stack.append(parent)
-    return sorted(found, key=lambda node: node.order, reverse=True)
+    return sorted(found, key=attrgetter("order"), reverse=True)
 
 
 def _ancestors_of(order, wanted):
@@ -196,38 +201,27 @@ def _ancestors_of(order, wanted):
     return needed
 
 
-def _is_fresh(contribution, gradient, saved):
-    """Whether a rule's result is a new array that nobody else holds: not the gradient handed in, not a saved value, no view."""
-    return (
-        contribution is not gradient
-        and getattr(contribution, "base", contribution) is None
-        and not any(contribution is value for value in saved)
-    )
-
-
 def _serve_watch(node, gradient, sums, deposit):
     """Run the hooks of ``node`` and deposit its gradient where somebody keeps it."""
     watch = node.watch
     for hook in list(watch.hooks.values()):
         gradient = hook(gradient)
-        sums.fresh = False
+        sums.owned.discard(node)
         if gradient.shape != node.shape:
             raise ValueError(f"a hook returned a gradient of shape {gradient.shape} for a tensor of shape {node.shape}")
     if deposit and watch.keep:
-        _deposit(watch, gradient, sums)
+        _deposit(watch, gradient, sums.recorded, fresh=node in sums.owned and node.plan is None)
     return gradient
 
 
-def _deposit(watch, gradient, sums):
+def _deposit(watch, gradient, recorded, fresh):
     """Add to ``.grad``; what is deposited is never shared with another holder."""
-    previous = watch.grad
-    if not sums.recorded:
-        previous = raw(previous)
+    previous = watch.grad if recorded else raw(watch.grad)
     if previous is not None:
         gradient = _as_array(previous + gradient)
-    elif not sums.recorded and not sums.fresh and watch.home is None:
+    elif not recorded and not fresh and watch.home is None:
         gradient = gradient.copy()
-    if watch.home is not None and not sums.recorded:
+    if watch.home is not None and not recorded:
         watch.home[...] = gradient
         gradient = watch.home
     watch.grad = gradient
@@ -236,61 +230,57 @@ def _deposit(watch, gradient, sums):
 class Sums:
     """Gradients by node, summed as they arrive.
 
-    The first arrival is borrowed (it may be shared: ``x + y`` hands the same array to both) unless its rule made it new; a sum is
-    owned, and later arrivals are added to it in place. Every arrival is first brought to the node's shape and dtype: the one place
-    where broadcasting is undone.
+    The first arrival is borrowed: it may be shared (``x + y`` hands the same array to both), so the engine never writes to it. A
+    sum is owned, and later arrivals are added to it in place. Every arrival is first brought to the node's shape and dtype: the
+    one place where broadcasting is undone.
     """
+
+    __slots__ = ("values", "owned", "recorded")
 
     def __init__(self, recorded):
         self.values = {}
         self.owned = set()
         self.recorded = recorded
-        self.fresh = False  # whether the gradient taken last is owned
 
-    def take(self, node):
-        """Remove and return the finished gradient of ``node``."""
-        value = self.values.pop(node)
-        if type(value) is Scatter:
-            value = self.write_out(node, value)
-            self.fresh = True
-        else:
-            self.fresh = node in self.owned
-        self.owned.discard(node)
-        return value
-
-    def add(self, node, value, fresh):
-        """Add ``value`` to the gradient of ``node``."""
-        if type(value) is Scatter:
+    def add(self, node, value, gradient, saved):
+        """Add ``value``, which a rule made from ``gradient`` and ``saved``, to the gradient of ``node``."""
+        if value.__class__ is Scatter:
             if self.recorded:
                 value = self.write_out(node, value)
-        else:
-            if value.shape != node.shape:
-                value = unbroadcast(value, node.shape)
-            if value.dtype != node.dtype:
-                value = value.astype(node.dtype)
-                fresh = True
-            if not node.shape:
-                value = _as_array(value)
-        before = self.values.get(node)
+        elif value.shape != node.shape or value.dtype is not node.dtype or value.__class__ is not _NDARRAY:
+            value = self.fit(node, value)
+        values = self.values
+        before = values.get(node)
         if before is None:
-            self.values[node] = value
-            if fresh and not self.recorded:
-                self.owned.add(node)
-        elif self.recorded:
-            self.values[node] = before + value
+            values[node] = value
+            if node.plan is None and _is_new(value, gradient, saved):
+                self.owned.add(node)  # a leaf keeps what no one else holds, without a copy
+        elif node in self.owned and value.__class__ is not Scatter:
+            before += value
         else:
-            self.values[node] = self.sum(node, before, value)
-            self.owned.add(node)
+            values[node] = self.sum(node, before, value)
+
+    def fit(self, node, value):
+        """``value`` in the shape and dtype of ``node``."""
+        if value.shape != node.shape:
+            value = unbroadcast(value, node.shape)
+        if value.dtype != node.dtype:
+            value = value.astype(node.dtype)
+        return _as_array(value)
 
     def sum(self, node, before, value):
-        """``before + value`` on raw arrays, in place where a buffer is owned."""
-        if type(before) is Scatter:
+        """``before + value`` where a plain addition in place will not do."""
+        if self.recorded:
+            return before + value
+        if before.__class__ is Scatter:
             before = self.write_out(node, before)
         elif node not in self.owned:
-            if type(value) is not Scatter:
+            if value.__class__ is not Scatter:
+                self.owned.add(node)
                 return _as_array(before + value)
             before = before.copy()
-        if type(value) is Scatter:
+        self.owned.add(node)
+        if value.__class__ is Scatter:
             _add_at(before, value)
         else:
             before += value
@@ -302,7 +292,15 @@ class Sums:
             return scatter.values.put(scatter.index, scatter.shape)
         out = namespace(device_of(scatter.values)).zeros(scatter.shape, dtype=node.dtype)
         _add_at(out, scatter)
+        self.owned.add(node)
         return out
+
+
+def _is_new(value, gradient, saved):
+    """Whether a rule's result is an array that nobody else holds: not the gradient handed in, not a saved value, no view."""
+    if value is gradient or getattr(value, "base", value) is not None:
+        return False
+    return not any(value is held for held in saved)
 
 
 def _add_at(out, scatter):

@@ -10,6 +10,10 @@ from minitensor.ops import shape as s
 from minitensor.tensor import Tensor
 
 
+def _operator(function):
+    return lambda x, y: function(x, y)  # ops are objects, and only functions bind to an instance
+
+
 def _swapped(function):
     return lambda x, y: function(y, x)
 
@@ -51,10 +55,10 @@ def _matrix_transpose(self):
 
 
 for _name, _function in BINARY.items():
-    setattr(Tensor, f"__{_name}__", _method(_function))
-    setattr(Tensor, f"__r{_name}__", _method(_swapped(_function)))
+    setattr(Tensor, f"__{_name}__", _operator(_function))
+    setattr(Tensor, f"__r{_name}__", _swapped(_function))
 for _name, _function in COMPARISONS.items():
-    setattr(Tensor, f"__{_name}__", _method(_function))
+    setattr(Tensor, f"__{_name}__", _operator(_function))
 for _name, _function in METHODS.items():
     setattr(Tensor, _name, _method(_function))
 Tensor.__neg__ = _method(e.negative)

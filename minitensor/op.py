@@ -150,30 +150,25 @@ class Op(_Call):
         """Run the op on Tensors, arrays or numbers; record it where an input needs a gradient."""
         if len(args) != self.arity:
             args, params = self.bind(args, params)
-        arrays, parents, mask, bit, plain = [], [], 0, 1, True
+        arrays, parents, mask, bit, plain = [], (), 0, 1, True
         for value in args:
             if isinstance(value, Tensor):
-                data = value.data
-                node = value.node
+                value, node = value.data, value.node
                 if node is not None:
                     mask |= bit
-                    parents.append(node)
-                if type(data) is not _NDARRAY:
-                    plain = False
-                arrays.append(data)
-            elif type(value) in _NUMBERS:
-                arrays.append(value)
-            else:
-                data = value if is_array(value) else asarray(value).data
-                plain = plain and type(data) is _NDARRAY
-                arrays.append(data)
+                    parents += (node,)
+            elif not (type(value) in _NUMBERS or is_array(value)):
+                value = asarray(value).data
+            if value.__class__ is not _NDARRAY and type(value) not in _NUMBERS:
+                plain = False
+            arrays.append(value)
             bit += bit
         xp = cpu if plain else namespace_of(self.name, arrays, self.input_names(len(arrays)))
         try:
             out = self.function(xp, *arrays, **params)
         except (ValueError, TypeError, IndexError) as error:
             raise self.explain(error, arrays) from error
-        if type(out) is not _NDARRAY or out.dtype is _FLOAT64:
+        if out.__class__ is not _NDARRAY or out.dtype is _FLOAT64:
             out = self.finish(out, arrays, xp)
         mode = current_mode.get()
         if mode.anomaly and not finite(out):
@@ -195,7 +190,7 @@ class Op(_Call):
 class Plan:
     """What to save and which rules to run, for one op and one set of inputs that need a gradient."""
 
-    __slots__ = ("op", "op_name", "wanted", "names", "rules", "sources", "pick", "parent_of")
+    __slots__ = ("op", "op_name", "wanted", "names", "rules", "sources", "pick", "simple", "parent_of")
 
     def __init__(self, op, mask, count):
         self.op = op
@@ -209,8 +204,9 @@ class Plan:
         self.rules = [] if not any(rules) else [
             (rule, _getter([places[name] for name in names])) for rule, names in zip(rules, asked)
         ]
+        self.simple = all(rules) and not op.variadic
         self.sources = [self._source(name) for name in self.names]
-        simple = all(kind == "input" or kind == "out" for kind, _ in self.sources) and not op.variadic
+        simple = all(kind in ("input", "out") for kind, _ in self.sources)
         self.pick = _getter([count if kind == "out" else key for kind, key in self.sources]) if simple else None
 
     def _source(self, name):
@@ -233,7 +229,8 @@ class Plan:
     def save(self, arrays, out, xp, params):
         """The values that the rules ask for, in the order of ``names``."""
         if self.pick is not None:
-            return self.pick((*arrays, out))
+            arrays.append(out)
+            return self.pick(arrays)
         saved = []
         for kind, key in self.sources:
             if kind == "input":
@@ -255,9 +252,9 @@ class Plan:
     def pull(self, node, gradient, recorded, needed):
         """One gradient per parent: run each rule on what it asked for."""
         saved = self._as_tensors(node) if recorded else node.saved
-        if needed is None and not self.op.variadic:
+        if needed is None and self.simple:
             values = (gradient, 0, *saved)
-            return [rule(*pick(values)) if rule else None for rule, pick in self.rules]
+            return [rule(*pick(values)) for rule, pick in self.rules]
         return [
             rule(*pick((gradient, i, *saved))) if rule and (needed is None or parent in needed) else None
             for (rule, pick), i, parent in zip(self.rules, self.wanted, node.parents)

@@ -24,6 +24,7 @@ from minitensor.ops.shape import (
 )  # fmt: skip
 from minitensor import methods as _methods
 from minitensor import random
+from minitensor import nn
 
 __version__ = "0.1.0"
 float32, float64, int32, int64 = _cpu.float32, _cpu.float64, _cpu.int32, _cpu.int64

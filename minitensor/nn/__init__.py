@@ -1,0 +1,26 @@
+"""Layers with state, as PyTorch names them: modules, attention, the Transformer, losses, initial values."""
+
+from minitensor.nn import functional, init
+from minitensor.nn.activations import (
+    ELU, GELU, Identity, LeakyReLU, LogSoftmax, ReLU, SiLU, Sigmoid, Softmax, Softplus, Tanh,
+)  # fmt: skip
+from minitensor.nn.attention import AdditiveAttention, DotAttention, MultiHeadAttention
+from minitensor.nn.cache import DecoderCache, KeyValueCache
+from minitensor.nn.containers import ModuleDict, ModuleList, Sequential
+from minitensor.nn.layers import Conv2d, Dropout, Embedding, LayerNorm, Linear, RMSNorm
+from minitensor.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss, NLLLoss
+from minitensor.nn.masks import causal_mask, padding_mask
+from minitensor.nn.module import Module, Parameter
+from minitensor.nn.positions import LearnedPositionalEncoding, RelativePositionBias, SinusoidalPositionalEncoding
+from minitensor.nn.transformer import (
+    FeedForward, Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer,
+)  # fmt: skip
+
+__all__ = [
+    "AdditiveAttention", "BCEWithLogitsLoss", "Conv2d", "CrossEntropyLoss", "DecoderCache", "DotAttention", "Dropout", "ELU",
+    "Embedding", "FeedForward", "GELU", "HuberLoss", "Identity", "KLDivLoss", "KeyValueCache", "L1Loss", "LayerNorm",
+    "LeakyReLU", "LearnedPositionalEncoding", "Linear", "LogSoftmax", "MSELoss", "Module", "ModuleDict", "ModuleList",
+    "MultiHeadAttention", "NLLLoss", "Parameter", "RMSNorm", "ReLU", "RelativePositionBias", "Sequential", "SiLU", "Sigmoid",
+    "SinusoidalPositionalEncoding", "Softmax", "Softplus", "Tanh", "Transformer", "TransformerDecoder", "TransformerDecoderLayer",
+    "TransformerEncoder", "TransformerEncoderLayer", "causal_mask", "functional", "init", "padding_mask",
+]  # fmt: skip

@@ -1,0 +1,178 @@
+"""Attention: multi-head scaled dot products, and the single-head forms of recurrent translation models.
+
+Masks are boolean, True = may attend, and broadcast to (B, H, T, S), H being 1 for a single head. A query that may see nothing gets
+zeros.
+
+Letters: B batch, T queries, S keys, D model width, H heads, K = D / H features of a head.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import minitensor as mt
+from minitensor.nn import functional as F
+from minitensor.nn import init
+from minitensor.nn.cache import KeyValueCache
+from minitensor.nn.layers import Linear
+from minitensor.nn.masks import as_mask, blank_padding
+from minitensor.nn.module import Module, Parameter
+
+__all__ = ["AdditiveAttention", "DotAttention", "MultiHeadAttention"]
+
+
+class MultiHeadAttention(Module):
+    """``n_heads`` scaled dot-product attentions in parallel (Vaswani et al. 2017, section 3.2).
+
+        head_h = softmax(Q_h K_h^T / sqrt(K)) V_h        y = [head_1 ... head_H] W_out^T + b_out
+
+    ``qkv`` is one Linear from D to 3 D whose rows are the projections to queries, keys and values, in this order (PyTorch's
+    ``in_proj_weight``); self-attention then takes one product. ``out`` is the Linear behind the heads.
+    """
+
+    def __init__(self, d_model, n_heads, dropout=0.0, bias=True):
+        if d_model % n_heads:
+            raise ValueError(f"MultiHeadAttention: d_model = {d_model} is not divisible by n_heads = {n_heads}")
+        if not 0.0 <= dropout < 1.0:
+            raise ValueError(f"MultiHeadAttention: dropout must be in [0, 1), got {dropout}")
+        self.d_model, self.n_heads, self.dropout = d_model, n_heads, dropout
+        self.qkv = Linear(d_model, 3 * d_model, bias)
+        self.out = Linear(d_model, d_model, bias)
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        """Draw new values, as PyTorch does: ``qkv`` after Xavier, biases zero."""
+        init.xavier_uniform_(self.qkv.weight)
+        self.out.reset_parameters()
+        for linear in (self.qkv, self.out):
+            if linear.bias is not None:
+                init.zeros_(linear.bias)
+
+    def forward(self, x, memory=None, mask=None, is_causal=False, bias=None, cache=None, need_weights=False):
+        """Attend from ``x`` (B, T, D) to ``memory`` (B, S, D), or to ``x`` itself; returns (B, T, D).
+
+        mask: boolean, broadcasts to (B, H, T, S). is_causal: query t sees keys up to t + S - T. bias: added to the scores,
+        broadcasts to (B, H, T, S). need_weights: returns ``(output, weights)``, weights (B, H, T, S) as they are before dropout.
+
+        cache: a KeyValueCache; ``x`` is then the new positions alone. Its keys and values are added to those held, and S counts
+        all of them; a fixed cache, made by ``fill_cache(memory)``, stands for ``memory`` instead. The result is a constant.
+        """
+        _check_sequence(self, "input", x)
+        if memory is not None:
+            _check_sequence(self, "memory", memory, batch=x.shape[0])
+            if cache is not None:
+                raise ValueError("attention takes memory or a cache, not both: a cache of the memory comes from fill_cache(memory)")
+        with mt.no_grad() if cache is not None else nullcontext():
+            if memory is None and cache is None and bias is None and not need_weights:
+                return self.out(self._attend_to_itself(x, mask, is_causal))
+            q, k, v = self._heads(x, memory, cache)
+            mask = as_mask(mask, (x.shape[0], self.n_heads, q.shape[2], k.shape[2]))
+            dropout = self.dropout if self.training else 0.0
+            y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, dropout=dropout, bias=bias)  # (B, H, T, K)
+            y = self.out(y.swapaxes(1, 2).reshape(x.shape))  # (B, T, D)
+            return (y, F.attention_weights(q, k, mask, is_causal=is_causal, bias=bias)) if need_weights else y
+
+    def fill_cache(self, memory):
+        """A KeyValueCache that holds the keys and values of ``memory`` (B, S, D)."""
+        _check_sequence(self, "memory", memory)
+        cache = KeyValueCache(fixed=True)
+        with mt.no_grad():
+            cache.append(self._project(memory, 1), self._project(memory, 2))
+        return cache
+
+    def _attend_to_itself(self, x, mask, is_causal):
+        """The short way for self-attention: one product, heads cut and joined inside."""
+        batch, length, _ = x.shape
+        mask = as_mask(mask, (batch, self.n_heads, length, length))
+        dropout = self.dropout if self.training else 0.0
+        return F.packed_attention(self.qkv(x), self.n_heads, mask, is_causal=is_causal, dropout=dropout)  # (B, T, D)
+
+    def _heads(self, x, memory, cache):
+        """Queries (B, H, T, K), keys and values (B, H, S, K)."""
+        if memory is not None:
+            return self._project(x, 0), self._project(memory, 1), self._project(memory, 2)
+        if cache is not None and cache.fixed:
+            return self._project(x, 0), *cache.read()
+        qkv = self.qkv(x).reshape((*x.shape[:2], 3, self.n_heads, self.d_model // self.n_heads))  # (B, T, 3, H, K)
+        q, k, v = (qkv[:, :, i].swapaxes(1, 2) for i in range(3))
+        if cache is None:
+            return q, k, v
+        cache.append(k, v)
+        return q, *cache.read()
+
+    def _project(self, x, part):
+        """Queries (part 0), keys (1) or values (2) of ``x`` by heads: (B, T, D) to (B, H, T, K)."""
+        rows = slice(part * self.d_model, (part + 1) * self.d_model)
+        bias = None if self.qkv.bias is None else self.qkv.bias[rows]
+        y = F.linear(x, self.qkv.weight[rows], bias)
+        return y.reshape((*x.shape[:2], self.n_heads, self.d_model // self.n_heads)).swapaxes(1, 2)
+
+
+class AdditiveAttention(Module):
+    """One head whose scores come from a small network (Bahdanau, Cho and Bengio 2015, arXiv:1409.0473).
+
+        score(q, m) = v . tanh(W_q q + W_m m)        y = softmax(score) memory
+
+    query: (B, T, d_query); memory: (B, S, d_memory); returns (B, T, d_memory). ``key`` is W_m: a loop over target positions
+    computes ``keys = attention.key(memory)`` once and passes it in.
+    """
+
+    def __init__(self, d_query, d_memory, d_attention):
+        self.query = Linear(d_query, d_attention)
+        self.key = Linear(d_memory, d_attention, bias=False)
+        self.score = Parameter(mt.zeros(d_attention))
+        init.uniform_(self.score, -(d_attention**-0.5), d_attention**-0.5)
+
+    def forward(self, query, memory, mask=None, keys=None, need_weights=False):
+        """Attend; with ``need_weights`` returns ``(output, weights)``, weights (B, 1, T, S)."""
+        _check_pair(query, memory)
+        mask = as_mask(mask, (query.shape[0], 1, query.shape[1], memory.shape[1]))
+        memory = blank_padding(memory, mask)
+        keys = self.key(memory) if keys is None else blank_padding(keys, mask)  # (B, S, A)
+        hidden = mt.tanh(self.query(query)[:, :, None] + keys[:, None])  # (B, T, S, A)
+        scores = mt.matmul(hidden, self.score)[:, None]  # (B, 1, T, S)
+        return _attend_by_scores(scores, memory, mask, need_weights)
+
+
+class DotAttention(Module):
+    """One head whose scores are products of query and memory (Luong, Pham and Manning 2015, arXiv:1508.04025).
+
+        score(q, m) = (W q) . m        y = softmax(score) memory
+
+    query: (B, T, d_query); memory: (B, S, d_memory); returns (B, T, d_memory). W is Luong's "general" form; with
+    ``projection=False`` there is none, and both widths must be equal ("dot").
+    """
+
+    def __init__(self, d_query, d_memory, projection=True):
+        if not projection and d_query != d_memory:
+            raise ValueError(f"DotAttention without projection needs equal widths, got d_query = {d_query} and d_memory = {d_memory}")
+        self.query = Linear(d_query, d_memory, bias=False) if projection else None
+
+    def forward(self, query, memory, mask=None, need_weights=False):
+        """Attend; with ``need_weights`` returns ``(output, weights)``, weights (B, 1, T, S)."""
+        _check_pair(query, memory)
+        mask = as_mask(mask, (query.shape[0], 1, query.shape[1], memory.shape[1]))
+        memory = blank_padding(memory, mask)
+        query = query if self.query is None else self.query(query)
+        scores = mt.matmul(query, memory.mT)[:, None]  # (B, 1, T, S)
+        return _attend_by_scores(scores, memory, mask, need_weights)
+
+
+def _attend_by_scores(scores, memory, mask, need_weights):
+    """``softmax(scores) memory`` under the mask: scaled dot-product attention whose products are zero and whose bias is the scores."""
+    batch, _, queries, keys = scores.shape
+    nothing = (mt.zeros((batch, 1, n, 1), dtype=scores.dtype, device=scores.device) for n in (queries, keys))
+    query, key = nothing
+    y = F.scaled_dot_product_attention(query, key, memory[:, None], mask, bias=scores)[:, 0]  # (B, T, D)
+    return (y, F.attention_weights(query, key, mask, bias=scores)) if need_weights else y
+
+
+def _check_sequence(module, what, x, batch=None):
+    if x.ndim != 3 or x.shape[-1] != module.d_model or batch not in (None, x.shape[0]):
+        wanted = f"({'batch' if batch is None else batch}, time, {module.d_model})"
+        raise ValueError(f"{type(module).__name__}: the {what} has shape {x.shape}, it must be {wanted}")
+
+
+def _check_pair(query, memory):
+    if query.ndim != 3 or memory.ndim != 3 or query.shape[0] != memory.shape[0]:
+        raise ValueError(f"attention: query {query.shape} and memory {memory.shape} must be (B, T, d_query) and (B, S, d_memory)")

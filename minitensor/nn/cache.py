@@ -1,0 +1,98 @@
+"""Keys and values of positions that were computed before, kept for step-by-step decoding.
+
+A cache holds constants: nothing is differentiated through it.
+
+Letters: B batch (rows), H heads, S positions held, T new positions, K features of a head.
+"""
+
+from __future__ import annotations
+
+from minitensor.backend import device_of, namespace, np
+from minitensor.tensor import Tensor, asarray
+
+__all__ = ["DecoderCache", "KeyValueCache"]
+
+
+class KeyValueCache:
+    """Keys and values of one attention. ``length`` positions are held, in arrays whose capacity doubles when it runs out.
+
+    fixed: the positions are those of a memory and complete; attention reads them and adds none.
+    """
+
+    def __init__(self, fixed=False):
+        self.length = 0
+        self.fixed = fixed
+        self._arrays = None  # [keys, values], each (B, H, capacity, K)
+
+    def append(self, key, value):
+        """Add the positions of ``key`` and ``value`` (B, H, T, K) behind those held."""
+        start, stop = self.length, self.length + key.shape[2]
+        if self._arrays is None:
+            self._arrays = [_room(new.data, new.shape[2]) for new in (key, value)]
+        held = self._arrays[0].shape
+        if held[:2] != key.shape[:2]:
+            raise ValueError(f"the cache holds {held[0]} rows of {held[1]} heads, the new positions are (B, H, T, K) = {key.shape}")
+        if stop > held[2]:
+            grown = [_room(array, max(stop, 2 * held[2])) for array in self._arrays]
+            for new, old in zip(grown, self._arrays):
+                new[:, :, :start] = old[:, :, :start]
+            self._arrays = grown
+        for array, new in zip(self._arrays, (key, value)):
+            array[:, :, start:stop] = new.data
+        self.length = stop
+
+    def read(self):
+        """``(keys, values)`` of all positions held, (B, H, S, K) each."""
+        return tuple(Tensor(array[:, :, : self.length]) for array in self._arrays)
+
+    def reorder(self, rows):
+        """Let row i go on from what row ``rows[i]`` held; rows may repeat or be left out."""
+        if self._arrays is not None:
+            self._arrays = [array[rows] for array in self._arrays]
+
+
+class DecoderCache:
+    """What a decoder keeps between calls, made by ``decoder.init_cache(memory)``.
+
+    layers: for each decoder layer a pair of KeyValueCaches, ``(own, memory)``: one grows with the target, the other was computed
+    once from the encoder's output.
+    """
+
+    def __init__(self, layers, batch):
+        self.layers = layers
+        self._sources = np.arange(batch)  # the row of the first batch that each row's memory came from
+
+    @property
+    def length(self):
+        """How many target positions are held: the position of the next token."""
+        return self.layers[0][0].length
+
+    @property
+    def batch(self):
+        """Number of rows."""
+        return len(self._sources)
+
+    def reorder(self, rows):
+        """Let row i go on from row ``rows[i]``: beam search picks survivors, repeats a sentence, or drops finished ones.
+
+        rows: integers (B',), any of them repeated or left out. The memory's side is copied only where a row changes its sentence.
+        """
+        rows = np.asarray(asarray(rows).to("cpu").data)
+        if rows.ndim != 1 or rows.dtype.kind not in "iu":
+            raise TypeError(f"reorder: rows must be a row of integers, got shape {rows.shape} of {rows.dtype}")
+        if rows.size and not 0 <= rows.min() <= rows.max() < self.batch:
+            raise IndexError(f"reorder: rows run from {rows.min()} to {rows.max()}, the cache holds {self.batch}")
+        if np.array_equal(rows, np.arange(self.batch)):
+            return
+        sources = self._sources[rows]
+        for own, memory in self.layers:
+            own.reorder(rows)
+            if not np.array_equal(sources, self._sources):
+                memory.reorder(rows)
+        self._sources = sources
+
+
+def _room(array, capacity):
+    """An empty array like ``array`` (B, H, S, K) with ``capacity`` positions."""
+    batch, heads, _, width = array.shape
+    return namespace(device_of(array)).empty((batch, heads, capacity, width), dtype=array.dtype)

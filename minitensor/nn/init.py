@@ -1,0 +1,127 @@
+"""Initial values of parameters, drawn from ``mt.random`` (or a generator given): one seed gives the same weights on every device.
+
+Every function overwrites its tensor and returns it. For a weight of shape ``(out, in, *kernel)``::
+
+    fan_in = in * prod(kernel)        fan_out = out * prod(kernel)
+"""
+
+from __future__ import annotations
+
+import math
+
+from minitensor import random
+from minitensor.backend import np
+
+__all__ = [
+    "calculate_gain", "constant_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_", "orthogonal_", "trunc_normal_",
+    "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
+]  # fmt: skip
+
+
+def uniform_(tensor, low=0.0, high=1.0, generator=None):
+    """Uniform on ``[low, high)``."""
+    draw = generator or random.default
+    tensor.assign(draw.uniform(tensor.shape, low, high, dtype=tensor.dtype, device=tensor.device))
+    return tensor
+
+
+def normal_(tensor, mean=0.0, std=1.0, generator=None):
+    """Normal with the given mean and standard deviation."""
+    draw = generator or random.default
+    tensor.assign(draw.normal(tensor.shape, mean, std, dtype=tensor.dtype, device=tensor.device))
+    return tensor
+
+
+def trunc_normal_(tensor, mean=0.0, std=1.0, low=-2.0, high=2.0, generator=None):
+    """Normal, drawn again where it falls outside ``[low, high]`` (bounds of the value itself, as in PyTorch)."""
+    if not low < high or (high - mean) / std < -4 or (low - mean) / std > 4:
+        raise ValueError(f"trunc_normal_: hardly any of N({mean}, {std}**2) lies in [{low}, {high}]")
+    draw = generator or random.default
+    values = draw.normal((tensor.size,), mean, std, dtype=np.float64).data
+    while True:
+        outside = np.flatnonzero((values < low) | (values > high))
+        if not outside.size:
+            break
+        values[outside] = draw.normal((outside.size,), mean, std, dtype=np.float64).data
+    tensor.assign(values.reshape(tensor.shape))
+    return tensor
+
+
+def constant_(tensor, value):
+    """``value`` everywhere."""
+    tensor.assign(float(value))
+    return tensor
+
+
+def zeros_(tensor):
+    """Zeros."""
+    return constant_(tensor, 0.0)
+
+
+def ones_(tensor):
+    """Ones."""
+    return constant_(tensor, 1.0)
+
+
+def eye_(tensor):
+    """Ones on the diagonal of a matrix, zeros elsewhere."""
+    if tensor.ndim != 2:
+        raise ValueError(f"eye_ needs a matrix, got shape {tensor.shape}")
+    tensor.assign(np.eye(*tensor.shape))
+    return tensor
+
+
+def xavier_uniform_(tensor, gain=1.0, generator=None):
+    """Uniform with variance ``gain**2 * 2 / (fan_in + fan_out)`` (Glorot and Bengio 2010)."""
+    bound = gain * math.sqrt(6.0 / sum(_fans(tensor)))
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def xavier_normal_(tensor, gain=1.0, generator=None):
+    """Normal with variance ``gain**2 * 2 / (fan_in + fan_out)`` (Glorot and Bengio 2010)."""
+    return normal_(tensor, 0.0, gain * math.sqrt(2.0 / sum(_fans(tensor))), generator)
+
+
+def kaiming_uniform_(tensor, a=0.0, mode="fan_in", nonlinearity="leaky_relu", generator=None):
+    """Uniform with variance ``gain**2 / fan`` (He et al. 2015); ``a`` is the negative slope of leaky_relu."""
+    bound = math.sqrt(3.0) * calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode))
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def kaiming_normal_(tensor, a=0.0, mode="fan_in", nonlinearity="leaky_relu", generator=None):
+    """Normal with variance ``gain**2 / fan`` (He et al. 2015); ``a`` is the negative slope of leaky_relu."""
+    return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)), generator)
+
+
+def orthogonal_(tensor, gain=1.0, generator=None):
+    """A random (semi-)orthogonal matrix times ``gain`` (Saxe et al. 2014); axes after the first count as one."""
+    if tensor.ndim < 2:
+        raise ValueError(f"orthogonal_ needs at least two axes, got shape {tensor.shape}")
+    rows, columns = tensor.shape[0], tensor.size // tensor.shape[0]
+    draw = generator or random.default
+    square = draw.normal((max(rows, columns), min(rows, columns)), dtype=np.float64).data
+    q, r = np.linalg.qr(square)
+    q = q * np.sign(np.diag(r))  # makes the distribution uniform over orthogonal matrices
+    tensor.assign(gain * (q if rows >= columns else q.T).reshape(tensor.shape))
+    return tensor
+
+
+def calculate_gain(nonlinearity, a=0.0):
+    """Factor on the standard deviation that keeps the variance of activations through ``nonlinearity``."""
+    gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3.0, "relu": math.sqrt(2.0), "leaky_relu": math.sqrt(2.0 / (1.0 + a * a))}
+    if nonlinearity not in gains:
+        raise ValueError(f"calculate_gain knows {', '.join(gains)}, got {nonlinearity!r}")
+    return gains[nonlinearity]
+
+
+def _fans(tensor):
+    if tensor.ndim < 2:
+        raise ValueError(f"fan_in and fan_out need a weight (out, in, ...), got shape {tensor.shape}")
+    kernel = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * kernel, tensor.shape[0] * kernel
+
+
+def _fan(tensor, mode):
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f'mode must be "fan_in" or "fan_out", got {mode!r}')
+    return _fans(tensor)[mode == "fan_out"]

@@ -1,0 +1,163 @@
+"""Layers with weights that are no attention: the affine map, embedding table, normalisations, convolution; and dropout.
+
+Weights are ``(out_features, in_features)`` and start as PyTorch's do, so that both libraries can exchange them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import minitensor as mt
+from minitensor.nn import functional as F
+from minitensor.nn import init
+from minitensor.nn.module import Module, Parameter
+
+__all__ = ["Conv2d", "Dropout", "Embedding", "LayerNorm", "Linear", "RMSNorm"]
+
+
+class Linear(Module):
+    """The affine map ``y = x W^T + b``.
+
+    x: (..., in_features); returns (..., out_features). weight: (out_features, in_features) and bias: (out_features,) start uniform
+    on +-1/sqrt(in_features).
+    """
+
+    def __init__(self, in_features, out_features, bias=True):
+        _check_sizes("Linear", in_features=in_features, out_features=out_features)
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = Parameter(mt.zeros((out_features, in_features)))
+        self.bias = Parameter(mt.zeros(out_features)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        """Draw new values."""
+        _uniform_by_fan_in(self.weight, self.bias)
+
+    def forward(self, x):
+        """(..., in_features) to (..., out_features)."""
+        _check_features(self, x, self.in_features)
+        return F.linear(x, self.weight, self.bias)
+
+
+class Embedding(Module):
+    """A table of vectors: ``y[...] = weight[ids[...]]``.
+
+    ids: integers (...) from 0 to num_embeddings - 1, IndexError otherwise; returns (..., embedding_dim). weight starts as N(0, 1).
+    The row ``padding_idx`` starts at zero and gets no gradient.
+    """
+
+    def __init__(self, num_embeddings, embedding_dim, padding_idx=None):
+        _check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        if padding_idx is not None:
+            if not -num_embeddings <= padding_idx < num_embeddings:
+                raise ValueError(f"Embedding: padding_idx {padding_idx} is outside a table of {num_embeddings} rows")
+            padding_idx %= num_embeddings
+        self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
+        self.weight = Parameter(mt.zeros((num_embeddings, embedding_dim)))
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        """Draw new values."""
+        init.normal_(self.weight)
+        if self.padding_idx is not None:
+            rows = mt.arange(self.num_embeddings, device=self.weight.device)[:, None]
+            self.weight.assign(mt.where(rows == self.padding_idx, 0.0, self.weight.detach()))
+
+    def forward(self, ids):
+        """(...) to (..., embedding_dim)."""
+        return F.embedding(ids, self.weight, self.padding_idx)
+
+
+class LayerNorm(Module):
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` over the trailing axes ``normalized_shape`` (Ba et al. 2016)."""
+
+    def __init__(self, normalized_shape, eps=1e-5, bias=True):
+        self.normalized_shape, self.eps = _as_shape(normalized_shape), eps
+        self.weight = Parameter(mt.ones(self.normalized_shape))
+        self.bias = Parameter(mt.zeros(self.normalized_shape)) if bias else None
+
+    def forward(self, x):
+        """The shape stays."""
+        _check_features(self, x, *self.normalized_shape)
+        return F.layer_norm(x, self.weight, self.bias, self.eps)
+
+
+class RMSNorm(Module):
+    """``x / sqrt(mean(x**2) + eps) * weight`` over the trailing axes ``normalized_shape`` (Zhang and Sennrich 2019)."""
+
+    def __init__(self, normalized_shape, eps=1e-6):
+        self.normalized_shape, self.eps = _as_shape(normalized_shape), eps
+        self.weight = Parameter(mt.ones(self.normalized_shape))
+
+    def forward(self, x):
+        """The shape stays."""
+        _check_features(self, x, *self.normalized_shape)
+        return F.rms_norm(x, self.weight, self.eps)
+
+
+class Dropout(Module):
+    """In training, zero each element with probability ``p`` and scale the others by 1 / (1 - p); else the identity."""
+
+    def __init__(self, p=0.5):
+        if not 0.0 <= p < 1.0:
+            raise ValueError(f"Dropout: p must be in [0, 1), got {p}")
+        self.p = p
+
+    def forward(self, x):
+        """The shape stays."""
+        return F.dropout(x, self.p, self.training) if self.p and self.training else x
+
+
+class Conv2d(Module):
+    """Cross-correlation with ``out_channels`` kernels: (B, in_channels, H, W) to (B, out_channels, H', W').
+
+    kernel_size, stride and padding are a number or a pair (height, width); ``H' = (H + 2 padding - kernel_size) // stride + 1``.
+    weight: (out_channels, in_channels, *kernel_size).
+    """
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, bias=True):
+        _check_sizes("Conv2d", in_channels=in_channels, out_channels=out_channels)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size, self.stride, self.padding = _pair(kernel_size), _pair(stride), _pair(padding)
+        self.weight = Parameter(mt.zeros((out_channels, in_channels, *self.kernel_size)))
+        self.bias = Parameter(mt.zeros(out_channels)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        """Draw new values."""
+        _uniform_by_fan_in(self.weight, self.bias)
+
+    def forward(self, x):
+        """(B, in_channels, H, W) to (B, out_channels, H', W')."""
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"{self!r}: the input has shape {x.shape}, it must be (batch, {self.in_channels}, height, width)")
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+
+
+def _uniform_by_fan_in(weight, bias):
+    """PyTorch's start of linear and convolution layers: uniform on +-1/sqrt(fan_in), weight and bias alike."""
+    bound = math.sqrt(weight.shape[0] / weight.size)
+    for parameter in (weight, bias):
+        if parameter is not None:
+            init.uniform_(parameter, -bound, bound)
+
+
+def _check_features(module, x, *features):
+    """Raise where the trailing axes of ``x`` are not those that the module was made for."""
+    if x.shape[-len(features) :] != features:
+        axes = "last axis" if len(features) == 1 else "trailing axes"
+        raise ValueError(f"{module!r}: the input has shape {x.shape}, its {axes} must be {', '.join(map(str, features))}")
+
+
+def _check_sizes(layer, **sizes):
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"{layer}: {name} must be a positive integer, got {size!r}")
+
+
+def _as_shape(shape):
+    return (shape,) if isinstance(shape, int) else tuple(shape)
+
+
+def _pair(value):
+    return (value, value) if isinstance(value, int) else tuple(value)

@@ -1,0 +1,106 @@
+"""Losses as modules, under PyTorch's names. reduction: "mean", "sum" or "none"; prediction and target never broadcast."""
+
+from __future__ import annotations
+
+from minitensor.nn import functional as F
+from minitensor.nn.module import Module
+from minitensor.tensor import asarray
+
+__all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "NLLLoss"]
+
+
+class _Loss(Module):
+    """What the losses share: a reduction, and (for some) weights."""
+
+    REDUCTIONS = ("mean", "sum", "none")
+
+    def __init__(self, reduction="mean", weight=None):
+        if reduction not in self.REDUCTIONS:
+            raise ValueError(f"{type(self).__name__}: reduction must be one of {', '.join(self.REDUCTIONS)}, got {reduction!r}")
+        self.reduction = reduction
+        self.weight = None if weight is None else asarray(weight)
+
+
+class CrossEntropyLoss(_Loss):
+    """``-log softmax(logits)[target]``, averaged over the targets that count.
+
+    logits: (..., C); targets: integers (...), or probabilities (..., C). weight: (C,), a factor per class.
+    """
+
+    def __init__(self, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+        super().__init__(reduction, weight)
+        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
+
+    def forward(self, logits, targets):
+        """The loss."""
+        return F.cross_entropy(logits, targets, self.weight, self.ignore_index, self.label_smoothing, self.reduction)
+
+
+class NLLLoss(_Loss):
+    """``-log_probabilities[target]``, averaged over the targets that count: (..., C) and integers (...)."""
+
+    def __init__(self, weight=None, ignore_index=-100, reduction="mean"):
+        super().__init__(reduction, weight)
+        self.ignore_index = ignore_index
+
+    def forward(self, log_probabilities, targets):
+        """The loss."""
+        return F.nll_loss(log_probabilities, targets, self.weight, self.ignore_index, self.reduction)
+
+
+class MSELoss(_Loss):
+    """``(prediction - target)**2``."""
+
+    def __init__(self, reduction="mean"):
+        super().__init__(reduction)
+
+    def forward(self, prediction, target):
+        """The loss."""
+        return F.mse_loss(prediction, target, reduction=self.reduction)
+
+
+class L1Loss(_Loss):
+    """``|prediction - target|``."""
+
+    def __init__(self, reduction="mean"):
+        super().__init__(reduction)
+
+    def forward(self, prediction, target):
+        """The loss."""
+        return F.l1_loss(prediction, target, reduction=self.reduction)
+
+
+class HuberLoss(_Loss):
+    """``d**2 / 2`` where |d| <= delta, else ``delta * (|d| - delta / 2)``, d = prediction - target (Huber 1964)."""
+
+    def __init__(self, delta=1.0, reduction="mean"):
+        super().__init__(reduction)
+        self.delta = delta
+
+    def forward(self, prediction, target):
+        """The loss."""
+        return F.huber_loss(prediction, target, delta=self.delta, reduction=self.reduction)
+
+
+class BCEWithLogitsLoss(_Loss):
+    """``-target log s(x) - (1 - target) log(1 - s(x))``, s the sigmoid; weight: a factor per element, broadcast."""
+
+    def __init__(self, weight=None, reduction="mean"):
+        super().__init__(reduction, weight)
+
+    def forward(self, logits, targets):
+        """The loss."""
+        return F.binary_cross_entropy_with_logits(logits, targets, weight=self.weight, reduction=self.reduction)
+
+
+class KLDivLoss(_Loss):
+    """``target * (log target - log_probabilities)``; reduction "batchmean" divides the sum by the length of the first axis."""
+
+    REDUCTIONS = ("mean", "sum", "none", "batchmean")
+
+    def __init__(self, reduction="mean"):
+        super().__init__(reduction)
+
+    def forward(self, log_probabilities, target):
+        """The loss."""
+        return F.kl_div(log_probabilities, target, reduction=self.reduction)

@@ -1,0 +1,73 @@
+"""Masks have one meaning everywhere: boolean, **True = may attend**, broadcast to (B, H, T, S). They combine with ``&``.
+
+Letters: B batch, H heads, T queries, S keys.
+"""
+
+from __future__ import annotations
+
+import minitensor as mt
+from minitensor.backend import np
+from minitensor.tensor import asarray
+
+__all__ = ["as_mask", "blank_padding", "causal_mask", "padding_mask"]
+
+
+def causal_mask(n, device=None):
+    """``(n, n)``, True where key <= query: each position sees itself and what came before.
+
+    >>> causal_mask(3).data.astype(int)
+    array([[1, 0, 0],
+           [1, 1, 0],
+           [1, 1, 1]])
+    """
+    steps = mt.arange(n, device=device)
+    return steps[:, None] >= steps[None, :]
+
+
+def padding_mask(lengths, length=None):
+    """``(B, 1, 1, S)``, True at the first ``lengths[b]`` keys of row b; S is ``length``, or the greatest of ``lengths``.
+
+    >>> padding_mask([2, 3]).data[:, 0, 0].astype(int)
+    array([[1, 1, 0],
+           [1, 1, 1]])
+    """
+    lengths = asarray(lengths)
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu":
+        raise TypeError(f"padding_mask: lengths must be a row of integers, got shape {lengths.shape} of {lengths.dtype}")
+    greatest = int(lengths.data.max()) if lengths.size else 0
+    length = greatest if length is None else length
+    if greatest > length:
+        raise ValueError(f"padding_mask: a row has {greatest} real tokens but length is {length}")
+    return (mt.arange(length, device=lengths.device)[None, :] < lengths[:, None]).reshape((lengths.size, 1, 1, length))
+
+
+def as_mask(mask, shape, name="mask"):
+    """``mask`` as a boolean Tensor (or None), checked to broadcast to ``shape`` = (B, H, T, S)."""
+    if mask is None:
+        return None
+    mask = asarray(mask)
+    if mask.dtype != np.bool_:
+        raise TypeError(
+            f"{name} is {mask.dtype}; masks are boolean and True means may attend: write {name} == 0 for one that is added to the "
+            "scores, and pass additive scores as bias="
+        )
+    if mask.ndim > 4 or any(n not in (1, want) for n, want in zip(mask.shape[::-1], shape[::-1])):
+        raise ValueError(
+            f"{name} of shape {mask.shape} does not broadcast to (batch, heads, queries, keys) = {tuple(shape)}; one of shape "
+            "(batch, queries, keys) needs mask[:, None], one of shape (batch, keys) needs mask[:, None, None]"
+        )
+    return mask
+
+
+def blank_padding(x, mask):
+    """``x`` (B, S, D) with zeros for what is not a finite number at positions that ``mask`` hides from every query.
+
+    Such a position has no say in the result, but 0 * NaN would carry it into the gradients of the weights.
+    """
+    if mask is None:
+        return x
+    mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+    seen = mask.any(axis=(1, 2))[:, :, None]  # (B or 1, S or 1, 1)
+    return mt.where(seen | mt.isfinite(x), x, 0.0)
+
+

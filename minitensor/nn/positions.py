@@ -1,0 +1,116 @@
+"""Where a token stands: encodings that are added to embeddings, and the bias on attention scores of T5.
+
+Letters: B batch, T positions or queries, S keys, D model width, H heads. ``offset`` is the position of the first one, which is
+``cache.length`` in step-by-step decoding.
+"""
+
+from __future__ import annotations
+
+import math
+
+import minitensor as mt
+from minitensor.backend import move, np
+from minitensor.nn import init
+from minitensor.nn.module import Module, Parameter
+from minitensor.tensor import Tensor
+
+__all__ = ["LearnedPositionalEncoding", "RelativePositionBias", "SinusoidalPositionalEncoding"]
+
+
+class SinusoidalPositionalEncoding(Module):
+    """Adds waves of fixed lengths (Vaswani et al. 2017, section 3.5); any length, nothing trained, nothing saved.
+
+    PE[t, 2 i] = sin(t / 10000**(2 i / D))        PE[t, 2 i + 1] = cos(t / 10000**(2 i / D))
+    """
+
+    def __init__(self, d_model):
+        self.d_model = d_model
+        self._table = None  # (positions, D), made when first needed and longer when it is too short
+
+    def forward(self, x, offset=0):
+        """``x`` (B, T, D) plus the encodings of positions ``offset`` to ``offset + T - 1``."""
+        _check_input(self, x)
+        return x + self.encoding(x.shape[-2], offset, x.dtype, x.device)
+
+    def encoding(self, length, offset=0, dtype=np.float32, device="cpu"):
+        """The encodings (length, D) alone."""
+        stop, table = offset + length, self._table
+        if table is None or table.shape[0] < stop or (table.dtype, table.device) != (dtype, device):
+            rows = max(stop, 2 * (0 if table is None else table.shape[0]))
+            table = self._table = Tensor(move(_waves(rows, self.d_model).astype(dtype), device))
+        return table[offset:stop]
+
+
+def _waves(length, d_model):
+    """The table (length, D) in float64."""
+    rates = 10000.0 ** (-np.arange(0, d_model, 2) / d_model)  # (ceil(D / 2),)
+    angles = np.arange(length)[:, None] * rates  # (length, ceil(D / 2))
+    table = np.empty((length, d_model))
+    table[:, 0::2] = np.sin(angles)
+    table[:, 1::2] = np.cos(angles)[:, : d_model // 2]
+    return table
+
+
+class LearnedPositionalEncoding(Module):
+    """Adds a trained vector per position, ``max_length`` of them; weight: (max_length, D), starts as N(0, 0.02**2)."""
+
+    def __init__(self, max_length, d_model):
+        self.max_length, self.d_model = max_length, d_model
+        self.weight = Parameter(mt.zeros((max_length, d_model)))
+        init.normal_(self.weight, std=0.02)
+
+    def forward(self, x, offset=0):
+        """``x`` (B, T, D) plus the vectors of positions ``offset`` to ``offset + T - 1``; ValueError beyond ``max_length``."""
+        _check_input(self, x)
+        stop = offset + x.shape[-2]
+        if stop > self.max_length:
+            raise ValueError(
+                f"{self.weight.name or 'LearnedPositionalEncoding'} holds {self.max_length} positions, the sequence needs {stop}: "
+                "cut it, or make the model with a greater max_length"
+            )
+        return x + self.weight[offset:stop]
+
+
+class RelativePositionBias(Module):
+    """A trained number per head and bucket of distance, added to attention scores (Raffel et al. 2020, T5, arXiv:1910.10683).
+
+    Half of the buckets are one per distance, the others grow with its logarithm up to ``max_distance``, and the last holds all
+    beyond. Bidirectional (an encoder): one half of all buckets serves keys behind the query, the other those ahead. Else (a
+    decoder) keys ahead share bucket 0. weight: (n_buckets, n_heads).
+    """
+
+    def __init__(self, n_heads, n_buckets=32, max_distance=128, bidirectional=True):
+        one_side = n_buckets // 2 if bidirectional else n_buckets
+        if n_buckets < 4 or n_buckets % 2 or max_distance <= one_side // 2:
+            raise ValueError(
+                f"RelativePositionBias: n_buckets must be even and at least 4, and max_distance above {one_side // 2}, "
+                f"got {n_buckets} and {max_distance}"
+            )
+        self.n_heads, self.n_buckets, self.max_distance, self.bidirectional = n_heads, n_buckets, max_distance, bidirectional
+        self.weight = Parameter(mt.zeros((n_buckets, n_heads)))
+        init.normal_(self.weight, std=n_heads**-0.5)
+
+    def forward(self, queries, keys=None, offset=0):
+        """The bias (1, H, T, S) of ``queries`` positions from ``offset`` on, against ``keys`` positions from 0 on (both counts)."""
+        keys = offset + queries if keys is None else keys
+        distance = np.arange(keys)[None, :] - (offset + np.arange(queries))[:, None]  # (T, S), key minus query
+        return self.weight[self.buckets(distance)].transpose(2, 0, 1)[None]  # (T, S, H) to (1, H, T, S)
+
+    def buckets(self, distance):
+        """The bucket of each ``distance``, key position minus query position: integers to integers of the same shape."""
+        count, first = self.n_buckets, 0
+        if self.bidirectional:
+            count //= 2
+            first = np.where(distance > 0, count, 0)
+            distance = np.abs(distance)
+        else:
+            distance = np.maximum(-distance, 0)
+        exact = count // 2
+        growth = np.log(np.maximum(distance, 1) / exact) / math.log(self.max_distance / exact)
+        far = exact + (growth * (count - exact)).astype(np.int64)
+        return first + np.where(distance < exact, distance, np.minimum(far, count - 1))
+
+
+def _check_input(module, x):
+    if x.ndim < 2 or x.shape[-1] != module.d_model:
+        raise ValueError(f"{module!r}: the input has shape {x.shape}, it must be (..., time, {module.d_model})")

@@ -1,0 +1,214 @@
+"""The Transformer's layers and stacks (Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762).
+
+Around every sublayer f (attention, or the feed-forward network) there is a residual and a layer normalisation::
+
+    post-norm (the paper)     x = norm(x + dropout(f(x)))
+    pre-norm (norm_first)     x = x + dropout(f(norm(x)))       and a last norm behind the stack (Xiong et al. 2020)
+
+Letters: B batch, T target or own positions, S memory positions, D model width, H heads. Masks are boolean, True = may attend, and
+broadcast to (B, H, T, S).
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import minitensor as mt
+from minitensor.nn import functional as F
+from minitensor.nn import init
+from minitensor.nn.attention import MultiHeadAttention
+from minitensor.nn.cache import DecoderCache, KeyValueCache
+from minitensor.nn.layers import Dropout, LayerNorm, Linear
+from minitensor.nn.masks import as_mask, blank_padding
+from minitensor.nn.module import Module
+
+__all__ = [
+    "FeedForward", "Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",
+]  # fmt: skip
+
+ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
+
+
+class FeedForward(Module):
+    """``y = W2 dropout(activation(W1 x + b1)) + b2``, for each position alone: (..., d_model) to (..., d_model)."""
+
+    def __init__(self, d_model, d_ff, dropout=0.1, activation="relu"):
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+        self.activation = activation
+        self.linear1 = Linear(d_model, d_ff)
+        self.linear2 = Linear(d_ff, d_model)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x):
+        """(..., D) to (..., D)."""
+        return self.linear2(self.dropout(ACTIVATIONS[self.activation](self.linear1(x))))
+
+
+class _Layer(Module):
+    """What encoder and decoder layers share: how a sublayer is wrapped."""
+
+    def _around(self, x, norm, sublayer):
+        """``x`` and the output of ``sublayer`` joined by residual, dropout and norm, in the order that ``norm_first`` says."""
+        if self.norm_first:
+            return x + self.dropout(sublayer(norm(x)))
+        return norm(x + self.dropout(sublayer(x)))
+
+
+class TransformerEncoderLayer(_Layer):
+    """Self-attention and feed-forward network: (B, T, D) to (B, T, D)."""
+
+    def __init__(self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False):
+        self.norm_first = norm_first
+        self.attention = MultiHeadAttention(d_model, n_heads, dropout)
+        self.feed_forward = FeedForward(d_model, d_ff, dropout, activation)
+        self.norm1, self.norm2 = LayerNorm(d_model), LayerNorm(d_model)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x, mask=None, is_causal=False, bias=None, need_weights=False):
+        """One layer. With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, T)."""
+        attend, weights = _watched(self.attention, need_weights, mask=mask, is_causal=is_causal, bias=bias)
+        x = self._around(x, self.norm1, attend)
+        x = self._around(x, self.norm2, self.feed_forward)
+        return (x, weights[0]) if need_weights else x
+
+
+class TransformerDecoderLayer(_Layer):
+    """Self-attention, attention to the encoder's output, and feed-forward network: (B, T, D) to (B, T, D)."""
+
+    def __init__(self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False):
+        self.norm_first = norm_first
+        self.self_attention = MultiHeadAttention(d_model, n_heads, dropout)
+        self.cross_attention = MultiHeadAttention(d_model, n_heads, dropout)
+        self.feed_forward = FeedForward(d_model, d_ff, dropout, activation)
+        self.norm1, self.norm2, self.norm3 = LayerNorm(d_model), LayerNorm(d_model), LayerNorm(d_model)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, need_weights=False):
+        """One layer. cache: this layer's pair ``(own, memory)`` of a DecoderCache; ``memory`` is then not looked at.
+
+        With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, S) of the attention to the memory.
+        """
+        own, held = (None, None) if cache is None else cache
+        memory = memory if cache is None else None
+        with mt.no_grad() if cache is not None else nullcontext():
+            look_back, _ = _watched(self.self_attention, False, mask=mask, is_causal=is_causal, cache=own)
+            look_over, weights = _watched(self.cross_attention, need_weights, memory=memory, mask=memory_mask, cache=held)
+            x = self._around(x, self.norm1, look_back)
+            x = self._around(x, self.norm2, look_over)
+            x = self._around(x, self.norm3, self.feed_forward)
+        return (x, weights[0]) if need_weights else x
+
+
+def _watched(attention, need_weights, **arguments):
+    """``attention`` as a function of x alone, and the list that will receive its weights."""
+    weights = []
+
+    def attend(x):
+        if not need_weights:
+            return attention(x, **arguments)
+        y, seen = attention(x, need_weights=True, **arguments)
+        weights.append(seen)
+        return y
+
+    return attend, weights
+
+
+class TransformerEncoder(Module):
+    """``n_layers`` encoder layers (and a last norm where ``norm_first``): embedded inputs (B, T, D) to (B, T, D)."""
+
+    def __init__(self, n_layers, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False):
+        _check_layers(n_layers)
+        self.layers = [TransformerEncoderLayer(d_model, n_heads, d_ff, dropout, activation, norm_first) for _ in range(n_layers)]
+        self.norm = LayerNorm(d_model) if norm_first else None
+
+    def forward(self, x, mask=None, is_causal=False, bias=None, need_weights=False):
+        """Encode. mask: boolean, broadcasts to (B, H, T, T). bias: added to the scores of every layer.
+
+        With ``need_weights`` returns ``(output, weights)``, a list of (B, H, T, T), one per layer.
+        """
+        mask = as_mask(mask, (x.shape[0], self.layers[0].attention.n_heads, x.shape[1], x.shape[1]))
+        x = blank_padding(x, mask)
+        seen = []
+        for layer in self.layers:
+            x = layer(x, mask, is_causal, bias, need_weights)
+            if need_weights:
+                x, weights = x
+                seen.append(weights)
+        x = x if self.norm is None else self.norm(x)
+        return (x, seen) if need_weights else x
+
+
+class TransformerDecoder(Module):
+    """``n_layers`` decoder layers (and a last norm where ``norm_first``): embedded targets (B, T, D) to (B, T, D)."""
+
+    def __init__(self, n_layers, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False):
+        _check_layers(n_layers)
+        self.layers = [TransformerDecoderLayer(d_model, n_heads, d_ff, dropout, activation, norm_first) for _ in range(n_layers)]
+        self.norm = LayerNorm(d_model) if norm_first else None
+
+    def forward(self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, need_weights=False):
+        """Decode ``x`` (B, T, D) looking at ``memory`` (B, S, D), the encoder's output.
+
+        mask: added to the causal rule, broadcasts to (B, H, T, T). memory_mask: broadcasts to (B, H, T, S). cache: from
+        ``init_cache``; ``x`` is then the new positions alone, ``mask`` covers those held as well, ``memory`` is not looked at, and
+        the result is a constant. With ``need_weights`` returns ``(output, weights)``, a list of the layers' attention to the
+        memory, (B, H, T, S) each.
+        """
+        if cache is None:
+            memory = blank_padding(memory, as_mask(memory_mask, self._scores_shape(x, memory), "memory_mask"))
+        elif cache.batch != x.shape[0]:
+            raise ValueError(f"the cache holds {cache.batch} rows, the input has shape {x.shape}: cache.reorder(rows) changes the rows")
+        pairs = [None] * len(self.layers) if cache is None else cache.layers
+        seen = []
+        with mt.no_grad() if cache is not None else nullcontext():
+            for layer, pair in zip(self.layers, pairs):
+                x = layer(x, memory, mask, memory_mask, is_causal, pair, need_weights)
+                if need_weights:
+                    x, weights = x
+                    seen.append(weights)
+            x = x if self.norm is None else self.norm(x)
+        return (x, seen) if need_weights else x
+
+    def init_cache(self, memory):
+        """A DecoderCache without target positions, and with the keys and values of ``memory`` (B, S, D) computed once."""
+        pairs = [(KeyValueCache(), layer.cross_attention.fill_cache(memory)) for layer in self.layers]
+        return DecoderCache(pairs, memory.shape[0])
+
+    def _scores_shape(self, x, memory):
+        return x.shape[0], self.layers[0].cross_attention.n_heads, x.shape[1], memory.shape[1]
+
+
+class Transformer(Module):
+    """Encoder and decoder over embedded inputs: source (B, S, D) and target (B, T, D) to (B, T, D).
+
+    Weights with two axes start after Xavier, as PyTorch's do. Unlike PyTorch's, post-norm stacks have no norm of their own behind
+    the last layer, which ends in one: this is the paper's model.
+    """
+
+    def __init__(
+        self, d_model=512, n_heads=8, n_encoder_layers=6, n_decoder_layers=6, d_ff=2048, dropout=0.1, activation="relu", norm_first=False
+    ):
+        shape = (d_model, n_heads, d_ff, dropout, activation, norm_first)
+        self.encoder = TransformerEncoder(n_encoder_layers, *shape)
+        self.decoder = TransformerDecoder(n_decoder_layers, *shape)
+        for _, parameter in self.named_parameters():
+            if parameter.ndim > 1:
+                init.xavier_uniform_(parameter)
+
+    def forward(self, source, target, source_mask=None, target_mask=None, memory_mask=None):
+        """Encode ``source``, decode ``target`` causally.
+
+        source_mask broadcasts to (B, H, S, S), target_mask (added to the causal rule) to (B, H, T, T), memory_mask to (B, H, T, S).
+        A source_mask that hides padding, the same keys from every query as ``nn.padding_mask`` does, is the memory_mask too where
+        none is given.
+        """
+        memory = self.encoder(source, source_mask)
+        if memory_mask is None and source_mask is not None and (source_mask.ndim == 1 or source_mask.shape[-2] == 1):
+            memory_mask = source_mask
+        return self.decoder(target, memory, target_mask, memory_mask)
+
+
+def _check_layers(n_layers):
+    if n_layers < 1:
+        raise ValueError(f"a stack needs at least one layer, got n_layers = {n_layers}")

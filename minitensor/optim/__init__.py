@@ -1,0 +1,20 @@
+"""Optimisers, learning-rate schedules, clipping, and averages of weights.
+
+optimizer.py   what every optimiser shares; flat.py its memory: all parameters in one array
+sgd adam rmsprop adafactor   one update rule per file, with its paper
+schedules.py   the learning rate as a function of the step
+"""
+
+from minitensor.optim.adafactor import Adafactor
+from minitensor.optim.adam import Adam, AdamW
+from minitensor.optim.clip import clip_grad_norm_, clip_grad_value_
+from minitensor.optim.ema import EMA
+from minitensor.optim.optimizer import Optimizer
+from minitensor.optim.rmsprop import RMSprop
+from minitensor.optim.schedules import CosineLR, InverseSqrtLR, LinearWarmup, NoamLR, Schedule, StepLR
+from minitensor.optim.sgd import SGD
+
+__all__ = [
+    "EMA", "SGD", "Adafactor", "Adam", "AdamW", "CosineLR", "InverseSqrtLR", "LinearWarmup", "NoamLR", "Optimizer", "RMSprop",
+    "Schedule", "StepLR", "clip_grad_norm_", "clip_grad_value_",
+]  # fmt: skip

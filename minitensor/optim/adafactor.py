@@ -1,0 +1,84 @@
+"""Adafactor: Adam's second moment in the memory of one row and one column."""
+
+from __future__ import annotations
+
+from minitensor.backend import move, np
+from minitensor.optim.optimizer import Optimizer
+
+__all__ = ["Adafactor"]
+
+
+class Adafactor(Optimizer):
+    """Adafactor (Shazeer and Stern, 2018, arXiv:1804.04235), without its optional first moment. At step t:
+
+        rho = t^beta2_decay                                       (the weight of the newest square)
+        R = (1 - rho) * R + rho * mean of g^2 along each row
+        C = (1 - rho) * C + rho * mean of g^2 along each column
+        u = g / sqrt(R C / mean(R))                               (vectors keep a full second moment)
+        p = p - lr * weight_decay * p
+        p = p - max(eps2, rms(p)) * min(lr, 1 / sqrt(t)) * u / max(1, rms(u) / d)
+
+    eps: ``(eps1, eps2)``; eps1, the least size of the moment's root, is the dtype's epsilon where None. d: clipping threshold.
+    The updates need sums over whole matrices, so this optimiser works by parameter, not by piece.
+    """
+
+    n_scratch = 0
+
+    def __init__(self, params, lr=1e-2, beta2_decay=-0.8, eps=(None, 1e-3), d=1.0, weight_decay=0.0):
+        super().__init__(params, lr=lr, beta2_decay=beta2_decay, eps=tuple(eps), d=d, weight_decay=weight_decay)
+
+    def check(self, group):
+        """Also refuse a clipping threshold below 1 and a rising decay rate."""
+        super().check(group)
+        if group["d"] < 1 or group["beta2_decay"] > 0:
+            raise ValueError(
+                f"Adafactor: d must be at least 1 and beta2_decay at most 0, got {group['d']}, {group['beta2_decay']}"
+            )
+
+    def new_state(self, buffer, entry):
+        """Row and column moments of a matrix (each matrix of a stack), the full moment of a vector."""
+        shape = entry.parameter.shape
+        shapes = {"variance": shape}
+        if len(shape) > 1:
+            shapes = {"row_var": (*shape[:-1], 1), "col_var": (*shape[:-2], 1, shape[-1])}
+        return {name: move(np.zeros(shape, dtype=buffer.dtype), buffer.device) for name, shape in shapes.items()}
+
+    def update_run(self, buffer, entries, start, stop):
+        """Update each entry; all numbers that depend on arrays stay on the device."""
+        group, step, xp = entries[0].group, entries[0].steps, buffer.xp
+        eps1, eps2 = group["eps"]
+        eps1 = float(np.finfo(buffer.dtype).eps) if eps1 is None else eps1
+        newest = step ** group["beta2_decay"]
+        size = min(group["lr"], step**-0.5)
+        for entry in entries:
+            p, g = entry.value, entry.gradient
+            if p.size == 0:
+                continue
+            scale = xp.maximum(_rms(xp, p), eps2) * size
+            if group["weight_decay"]:
+                p *= 1 - group["lr"] * group["weight_decay"]
+            update = self._second_moment(xp, g, entry.state, newest, eps1)
+            xp.maximum(update, eps1 * eps1, out=update)
+            xp.sqrt(update, out=update)
+            xp.divide(g, update, out=update)
+            update *= scale / xp.maximum(_rms(xp, update) / group["d"], 1.0)
+            p -= update
+
+    @staticmethod
+    def _second_moment(xp, g, state, newest, eps1):
+        """Move the moments towards g^2 by the fraction ``newest`` and return the estimate of E[g^2], a new array of g's shape."""
+        square = g * g
+        if "variance" in state:
+            state["variance"] += newest * (square - state["variance"])
+            return state["variance"].copy()
+        row, column = state["row_var"], state["col_var"]
+        row += newest * (square.mean(axis=-1, keepdims=True) - row)
+        column += newest * (square.mean(axis=-2, keepdims=True) - column)
+        xp.multiply(row / xp.maximum(row.mean(axis=-2, keepdims=True), eps1), column, out=square)
+        return square
+
+
+def _rms(xp, x):
+    """Root of the mean square, a 0-d array on x's device."""
+    flat = x.reshape(-1)
+    return xp.sqrt(xp.dot(flat, flat) / flat.size)

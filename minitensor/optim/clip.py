@@ -1,0 +1,64 @@
+"""Clipping of gradients, in place and without waiting for a GPU."""
+
+from __future__ import annotations
+
+from minitensor.backend import device_of, move, namespace, np
+from minitensor.optim.flat import PIECE, gradients_of, memory_runs, pieces
+from minitensor.tensor import Tensor, asarray
+
+__all__ = ["clip_grad_norm_", "clip_grad_value_"]
+
+
+def clip_grad_norm_(parameters, max_norm):
+    """Scale all gradients by one factor so that their common 2-norm is at most ``max_norm``; returns the norm before.
+
+        scale = min(1, max_norm / (norm + 1e-6))
+
+    parameters: a tensor or several; those without a gradient are passed over. The norm is a 0-d Tensor on the gradients' device:
+    ``float(norm)`` is what waits for it. Raises ValueError where ``max_norm`` is not positive.
+    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", ICML 2013.
+    """
+    if not max_norm > 0:
+        raise ValueError(f"clip_grad_norm_: max_norm must be positive, got {max_norm}")
+    found = _gradients(parameters)
+    if not found:
+        return asarray(0.0)
+    device, dtype = device_of(found[0]), found[0].dtype
+    xp = namespace(device)
+    total = sum(move(_squares(run), device) for run in found)
+    norm = xp.sqrt(total).astype(dtype)
+    scale = xp.minimum(max_norm / (norm + 1e-6), 1.0)
+    if device != "cpu" or scale != 1:  # NaN is not 1: it reaches the gradients, as it should
+        for run in found:
+            run *= move(scale.astype(run.dtype), device_of(run))
+    return Tensor(xp.asarray(norm))
+
+
+def clip_grad_value_(parameters, clip_value):
+    """Clip every element of every gradient to ``[-clip_value, clip_value]``."""
+    if not clip_value > 0:
+        raise ValueError(f"clip_grad_value_: clip_value must be positive, got {clip_value}")
+    for run in _gradients(parameters):
+        namespace(device_of(run)).clip(run, -clip_value, clip_value, out=run)
+
+
+def _gradients(parameters):
+    """Arrays that together hold all the gradients and that belong to the parameters alone, neighbours joined."""
+    arrays = []
+    for parameter, array in gradients_of([parameters] if isinstance(parameters, Tensor) else parameters):
+        if array is not parameter.node.watch.home and (array.base is not None or parameter.grad.node is not None):
+            array = (
+                array.copy()
+            )  # a view or a recorded value, set by hand or by create_graph: others may hold that memory
+            parameter.grad = Tensor(array)
+        arrays.append(array)
+    return memory_runs(arrays)
+
+
+def _squares(run):
+    """The sum of squares of an array, as a float64 0-d array on its device."""
+    xp = namespace(device_of(run))
+    flat = run.reshape(-1)
+    if xp.name != "cpu":
+        return xp.dot(flat, flat).astype(np.float64)
+    return np.float64(sum(float(np.dot(flat[piece], flat[piece])) for piece in pieces(0, flat.size, 4 * PIECE["cpu"])))

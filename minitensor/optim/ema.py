@@ -1,0 +1,86 @@
+"""An exponential moving average of the weights."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+from minitensor.backend import device_of, memory, move, namespace
+from minitensor.tensor import Tensor
+
+__all__ = ["EMA"]
+
+
+class EMA:
+    """Keeps ``average = decay * average + (1 - decay) * parameter`` of each parameter (Polyak and Juditsky, 1992).
+
+    Call ``update()`` after the optimiser's step; evaluate within ``with ema.applied():``, where the parameters hold the averages.
+    ``warmup`` uses the smaller decay ``(1 + n) / (10 + n)`` in update n while that is smaller, so that the first weights are soon
+    forgotten.
+
+    >>> import minitensor as mt
+    >>> w = mt.tensor([0.0], requires_grad=True)
+    >>> ema = EMA([w], decay=0.5)
+    >>> w.assign(1.0)
+    >>> ema.update()
+    >>> with ema.applied():
+    ...     print(w)
+    tensor([0.5], requires_grad=True)
+    """
+
+    def __init__(self, parameters, decay=0.999, warmup=False):
+        if not 0 <= decay < 1:
+            raise ValueError(f"EMA: decay must be from 0 up to, not including, 1, got {decay}")
+        self.decay = decay
+        self.warmup = warmup
+        self.updates = 0
+        self.parameters = list({id(parameter): parameter for parameter in parameters}.values())
+        if not self.parameters:
+            raise ValueError("EMA: no parameters given; pass model.parameters()")
+        self.averages = [parameter.data.copy() for parameter in self.parameters]
+
+    def update(self):
+        """Take the parameters' present values into the averages."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
+        for i, parameter in enumerate(self.parameters):
+            average = self.averages[i] = self._beside(self.averages[i], parameter)
+            step = namespace(device_of(average)).subtract(parameter.data, average)
+            step *= 1 - decay
+            average += step
+
+    @contextmanager
+    def applied(self):
+        """Context manager: the parameters hold the averages inside, and their own values again after it."""
+        own = [parameter.data.copy() for parameter in self.parameters]
+        try:
+            self._write(self.averages)
+            yield
+        finally:
+            self._write(own)
+
+    def copy_to_parameters(self):
+        """Overwrite the parameters by the averages for good."""
+        self._write(self.averages)
+
+    def state_dict(self):
+        """The averages and their count, ready for ``mt.save``."""
+        return {"updates": self.updates, "averages": [Tensor(average.copy()) for average in self.averages]}
+
+    def load_state_dict(self, saved):
+        """Take over a ``state_dict()``; ValueError where number or shapes differ."""
+        shapes, loaded = [a.shape for a in self.averages], [a.shape for a in saved["averages"]]
+        if shapes != loaded:
+            raise ValueError(f"EMA: the saved averages have shapes {loaded}, the parameters {shapes}")
+        self.updates = saved["updates"]
+        for average, loaded in zip(self.averages, saved["averages"]):
+            average[...] = move(loaded.data, device_of(average))
+
+    def _write(self, arrays):
+        for parameter, array in zip(self.parameters, arrays):
+            parameter.data[...] = self._beside(array, parameter)
+            memory.record_write(parameter.data, parameter.name)
+
+    @staticmethod
+    def _beside(array, parameter):
+        """``array`` on the device of ``parameter`` and in its dtype: the model may have been moved."""
+        return move(array, parameter.device).astype(parameter.dtype, copy=False)

@@ -1,0 +1,145 @@
+"""Parameters of one dtype and device laid side by side in one flat array, and their gradients likewise.
+
+An optimiser's step is then a few passes over one long array in pieces that stay in the cache, whatever the number of parameters.
+A parameter keeps its object, its shape and its node; only its memory becomes a stretch of the flat array, and ``backward`` writes
+its gradient to the same stretch of a second one. Stretches start at multiples of 64 bytes, as matrix products like them; the
+padding between them holds zeros, in every array.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+from minitensor.autograd import raw, watch
+from minitensor.backend import move, namespace, np
+
+__all__ = ["Entry", "FlatBuffer", "gradients_of", "memory_runs", "pieces"]
+
+ALIGNMENT = 64  # bytes
+PIECE = {"cpu": 1 << 16, "cuda": 1 << 24}  # elements: what stays in a core's cache; on a GPU, few large launches
+
+_stretches = {}  # id of a gradient that is a stretch of a flat array -> (weak reference to it, first element)
+
+
+class Entry:
+    """One parameter of an optimiser: where it lies in its flat buffer, how many steps it has made, and its state."""
+
+    __slots__ = ("parameter", "group", "index", "steps", "start", "stop", "value", "gradient", "state")
+
+    def __init__(self, parameter, group, index):
+        self.parameter = parameter
+        self.group = group  # the dict in param_groups that holds its learning rate
+        self.index = index
+        self.steps = 0
+        self.start = self.stop = 0  # stretch of the flat array, padding included
+        self.value = self.gradient = None  # views of the flat arrays, in the parameter's shape
+        self.state = {}
+
+    @property
+    def label(self):
+        """The parameter's name, or its number, for messages."""
+        return self.parameter.name or f"parameter {self.index}"
+
+    def is_bound(self):
+        """Whether the parameter still lives in the flat buffer: moving it to another device or dtype takes it out."""
+        node = self.parameter.node
+        return self.parameter.data is self.value and (node is None or watch(node).home is self.gradient)
+
+
+class FlatBuffer:
+    """The flat arrays of all entries of one dtype and device; makes the parameters views of them."""
+
+    def __init__(self, entries, dtype, device, state_names, n_scratch):
+        self.entries = entries
+        self.xp = namespace(device)
+        self.dtype, self.device = dtype, device
+        self.piece = PIECE[self.xp.name]
+        step = ALIGNMENT // dtype.itemsize
+        self.size = 0
+        for entry in entries:
+            entry.start = self.size
+            self.size += -(-entry.parameter.size // step) * step
+            entry.stop = self.size
+        self.values = self.new()
+        self.gradients = self.new()
+        self.state = {name: self.new() for name in state_names}
+        self.scratch = [self.new(min(self.size, self.piece)) for _ in range(n_scratch)]
+        for entry in entries:
+            self._adopt(entry)
+
+    def new(self, size=None):
+        """A flat array of zeros on this buffer's device, of its full size where none is given."""
+        return move(np.zeros(self.size if size is None else size, dtype=self.dtype), self.device)
+
+    def view(self, array, entry):
+        """The stretch of the flat ``array`` that belongs to ``entry``, in its parameter's shape."""
+        return array[entry.start : entry.start + entry.parameter.size].reshape(entry.parameter.shape)
+
+    def _adopt(self, entry):
+        parameter = entry.parameter
+        entry.value = self.view(self.values, entry)
+        entry.gradient = self.view(self.gradients, entry)
+        _register(entry.gradient, entry.start)
+        entry.value[...] = parameter.data
+        parameter.data = entry.value
+        if parameter.node is not None:
+            watched = watch(parameter.node)
+            if watched.grad is not None:
+                entry.gradient[...] = raw(watched.grad)
+                watched.grad = entry.gradient
+            watched.home = entry.gradient
+
+    def runs(self):
+        """``(entries, start, stop)`` for each longest stretch of parameters to update in one go.
+
+        These have a gradient, belong to one group and have made equally many steps; parameters without a gradient are left out.
+        Counts the step of each entry.
+        """
+        found = []
+        for entry in self.entries:
+            node = entry.parameter.node
+            gradient = None if node is None else node.watch.grad
+            if gradient is None:
+                continue
+            if gradient is not entry.gradient:  # set by hand, or recorded by create_graph
+                entry.gradient[...] = move(raw(gradient), self.device)
+            entry.steps += 1
+            if found:
+                entries, start, stop = found[-1]
+                if stop == entry.start and entries[0].group is entry.group and entries[0].steps == entry.steps:
+                    entries.append(entry)
+                    found[-1] = entries, start, entry.stop
+                    continue
+            found.append(([entry], entry.start, entry.stop))
+        return found
+
+
+def pieces(start, stop, size):
+    """Slices of at most ``size`` elements that cover ``start`` to ``stop``."""
+    return [slice(i, min(i + size, stop)) for i in range(start, stop, size)]
+
+
+def gradients_of(parameters):
+    """``[(parameter, raw gradient)]`` of those that have a gradient, each parameter once."""
+    unique = {id(parameter): parameter for parameter in parameters}.values()
+    return [(parameter, raw(parameter.grad)) for parameter in unique if parameter.grad is not None]
+
+
+def memory_runs(arrays):
+    """``arrays`` with exact neighbours in one flat buffer joined: one flat view in place of many small ones."""
+    runs = []  # [array, or None where joined; flat array; start; stop]
+    for array in arrays:
+        reference, start = _stretches.get(id(array), (None, 0))
+        if reference is None or reference() is not array:
+            runs.append([array, None, 0, 0])
+        elif runs and runs[-1][1] is array.base and runs[-1][3] == start:
+            runs[-1][0] = None
+            runs[-1][3] += array.size
+        else:
+            runs.append([array, array.base, start, start + array.size])
+    return [flat[start:stop] if array is None else array for array, flat, start, stop in runs]
+
+
+def _register(view, start):
+    key = id(view)
+    _stretches[key] = weakref.ref(view, lambda _: _stretches.pop(key, None)), start

@@ -1,0 +1,202 @@
+"""What every optimiser shares: groups of parameters, the step over flat buffers, the state to save."""
+
+from __future__ import annotations
+
+from minitensor.autograd import watch
+from minitensor.backend import as_device, device_of, memory, move
+from minitensor.optim.flat import Entry, FlatBuffer, pieces
+from minitensor.tensor import Tensor
+
+__all__ = ["Optimizer"]
+
+
+class Optimizer:
+    """Base of the optimisers. A subclass names its state and gives the rule for one piece of the flat arrays.
+
+    params: the parameters, or a list of groups ``{"params": [...], "lr": 1e-4, ...}`` that override the defaults. A parameter
+    that is listed twice in one group (a tied weight) counts once.
+
+    All parameters of one dtype and device move into one flat array, of which ``parameter.data`` becomes a view. ``step()`` updates
+    those that have a gradient, exactly as if the others were not there, and never waits for a GPU.
+
+    Attributes: ``param_groups``, the list of groups with their current hyper-parameters, free to be changed between steps.
+    """
+
+    state_names = ()  # arrays of state, each as long as the parameters
+    n_scratch = 1  # scratch arrays of one piece that the rule needs
+
+    def __init__(self, params, **defaults):
+        self.defaults = defaults
+        self.param_groups = []
+        self._entries = []
+        self._buffers = []
+        params = [params] if isinstance(params, (Tensor, dict)) else list(params)
+        if not params:
+            raise ValueError(f"{type(self).__name__}: no parameters given; pass model.parameters()")
+        for group in params if isinstance(params[0], dict) else [{"params": params}]:
+            self._add(group)
+        self._bind()
+
+    def add_param_group(self, group):
+        """Add ``{"params": [...], ...}``: further parameters, with hyper-parameters of their own."""
+        self._add(group)
+        self._bind()
+
+    # --- the step -------------------------------------------------------------------------------------------------------------
+
+    def rule(self, group, step):
+        """The update with the constants of this step: ``update(xp, p, g, *state, *scratch)``, writing to p and the state.
+
+        p, g, each state and each scratch are flat arrays of one length; g must be left as it is.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define rule(group, step)")
+
+    def step(self):
+        """Update every parameter that has a gradient."""
+        if not all(entry.is_bound() for entry in self._entries):
+            self._bind()
+        for buffer in self._buffers:
+            for entries, start, stop in buffer.runs():
+                self.update_run(buffer, entries, start, stop)
+                for entry in entries:
+                    memory.record_write(entry.value, entry.parameter.name)
+
+    def update_run(self, buffer, entries, start, stop):
+        """Update ``entries``, which are the stretch from ``start`` to ``stop`` of ``buffer`` and share group and step."""
+        update = self.rule(entries[0].group, entries[0].steps)
+        arrays = [buffer.values, buffer.gradients, *buffer.state.values()]
+        for piece in pieces(start, stop, buffer.piece):
+            scratch = [array[: piece.stop - piece.start] for array in buffer.scratch]
+            update(buffer.xp, *(array[piece] for array in arrays), *scratch)
+
+    def zero_grad(self):
+        """Forget the gradients: ``.grad`` of every parameter becomes None."""
+        for entry in self._entries:
+            if entry.parameter.node is not None:
+                watch(entry.parameter.node).grad = None
+
+    # --- groups and memory ----------------------------------------------------------------------------------------------------
+
+    def _add(self, group):
+        unknown = set(group) - set(self.defaults) - {"params", "initial_lr"}
+        if unknown or "params" not in group:
+            problem = f"unknown {sorted(unknown)}" if unknown else '"params" is missing'
+            raise ValueError(f"{type(self).__name__}: group with {problem}; it may set {sorted(self.defaults)}")
+        group = {**self.defaults, **group}
+        params = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+        group["params"] = list({id(parameter): parameter for parameter in params}.values())
+        self.check(group)
+        known = {id(entry.parameter) for entry in self._entries}
+        for parameter in group["params"]:
+            index = len(self._entries)
+            if not isinstance(parameter, Tensor):
+                raise TypeError(
+                    f"{type(self).__name__}: parameter {index} is a {type(parameter).__name__}, not a Tensor"
+                )
+            if not parameter.is_leaf or parameter.dtype.kind != "f":
+                raise ValueError(
+                    f"{type(self).__name__}: {parameter.name or f'parameter {index}'} must be a floating leaf"
+                )
+            if id(parameter) in known:
+                raise ValueError(f"{type(self).__name__}: {parameter.name or f'parameter {index}'} is in two groups")
+            self._entries.append(Entry(parameter, group, index))
+        self.param_groups.append(group)
+
+    def check(self, group):
+        """Raise ValueError where a hyper-parameter of ``group`` is out of range."""
+        for name, value in group.items():
+            if name in ("lr", "weight_decay", "momentum", "eps") and isinstance(value, (int, float)) and value < 0:
+                raise ValueError(f"{type(self).__name__}: {name} must not be negative, got {value}")
+        for beta in (*group.get("betas", ()), group.get("alpha", 0.0)):
+            if not 0 <= beta < 1:
+                raise ValueError(
+                    f"{type(self).__name__}: a decay rate must be from 0 up to, not including, 1, got {beta}"
+                )
+
+    def _bind(self):
+        """Lay all parameters, with their gradients and states, into flat buffers where they are now."""
+        places = {}
+        for entry in self._entries:
+            places.setdefault((entry.parameter.dtype, entry.parameter.device), []).append(entry)
+        self._buffers = [
+            FlatBuffer(entries, dtype, device, self.state_names, self.n_scratch)
+            for (dtype, device), entries in places.items()
+        ]
+        for buffer in self._buffers:
+            for entry in buffer.entries:
+                former, entry.state = entry.state, self.new_state(buffer, entry)
+                for name, array in former.items():
+                    entry.state[name][...] = move(array, buffer.device)
+
+    def new_state(self, buffer, entry):
+        """The zero state of ``entry``: views of the buffer's flat state arrays."""
+        return {name: buffer.view(array, entry) for name, array in buffer.state.items()}
+
+    # --- saving ---------------------------------------------------------------------------------------------------------------
+
+    def state_dict(self):
+        """All that a later run needs to go on bit for bit: nested dicts of tensors and numbers, ready for ``mt.save``."""
+        numbers = {id(entry.parameter): entry.index for entry in self._entries}
+        groups = [
+            {**group, "params": [numbers[id(parameter)] for parameter in group["params"]]}
+            for group in self.param_groups
+        ]
+        state = {
+            str(entry.index): {
+                "step": entry.steps,
+                **{name: Tensor(array.copy()) for name, array in entry.state.items()},
+            }
+            for entry in self._entries
+            if entry.steps
+        }
+        return {"optimizer": type(self).__name__, "param_groups": groups, "state": state}
+
+    def load_state_dict(self, saved):
+        """Take over a ``state_dict()`` of an optimiser of the same class over equal parameters in the same order.
+
+        The arrays go to the parameters' devices. Raises ValueError, changing nothing, where the class, the number of parameters
+        or a shape differs.
+        """
+        self._check_saved(saved)
+        for group, loaded in zip(self.param_groups, saved["param_groups"]):
+            group.update({k: tuple(v) if isinstance(v, list) else v for k, v in loaded.items() if k != "params"})
+        for entry in self._entries:
+            loaded = saved["state"].get(str(entry.index), {"step": 0})
+            entry.steps = loaded["step"]
+            for name, array in entry.state.items():
+                array[...] = move(loaded[name].data, device_of(array)) if name in loaded else 0
+
+    def _check_saved(self, saved):
+        kind = type(self).__name__
+        if saved.get("optimizer") != kind:
+            raise ValueError(f"this state was saved by {saved.get('optimizer')!r}, and this optimiser is {kind}")
+        counts = [len(group["params"]) for group in self.param_groups]
+        loaded_counts = [len(group["params"]) for group in saved["param_groups"]]
+        if counts != loaded_counts:
+            raise ValueError(
+                f"{kind}: the saved state has groups of {loaded_counts} parameters, this optimiser of {counts}"
+            )
+        for entry in self._entries:
+            for name, array in saved["state"].get(str(entry.index), {}).items():
+                mine = entry.state.get(name)
+                if name != "step" and (mine is None or mine.shape != array.shape):
+                    shape = "none" if mine is None else mine.shape
+                    raise ValueError(
+                        f"{kind}: {name} of {entry.label} has shape {array.shape} in the file, {shape} here"
+                    )
+
+    def to(self, device):
+        """Move the state to ``device``, where ``model.to(device)`` has put the parameters; returns the optimiser."""
+        device = as_device(device)
+        for entry in self._entries:
+            if entry.parameter.device != device:
+                raise TypeError(
+                    f"{type(self).__name__}.to: {entry.label} is on {entry.parameter.device}, not on {device}; "
+                    f'write model.to("{device}") first'
+                )
+        self._bind()
+        return self
+
+    def __repr__(self):
+        groups = [{name: value for name, value in group.items() if name != "params"} for group in self.param_groups]
+        return f"{type(self).__name__}({len(self._entries)} parameters, {groups})"

@@ -1,0 +1,49 @@
+"""RMSprop."""
+
+from __future__ import annotations
+
+from minitensor.optim.optimizer import Optimizer
+
+__all__ = ["RMSprop"]
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman and Hinton, "Neural Networks for Machine Learning", lecture 6.5, 2012).
+
+    g = g + weight_decay * p
+    v = alpha * v + (1 - alpha) * g^2
+    b = momentum * b + g / (sqrt(v) + eps)
+    p = p - lr * b
+    """
+
+    state_names = ("square_avg", "momentum_buffer")
+    n_scratch = 2
+
+    def __init__(self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0):
+        super().__init__(params, lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum)
+
+    def rule(self, group, step):
+        """See the class."""
+        lr, alpha, eps, weight_decay, momentum = (group[k] for k in ("lr", "alpha", "eps", "weight_decay", "momentum"))
+
+        def update(xp, p, g, v, b, s, t):
+            if weight_decay:
+                xp.multiply(p, weight_decay, out=t)
+                t += g
+                g = t
+            v *= alpha
+            xp.multiply(g, 1 - alpha, out=s)
+            s *= g
+            v += s
+            xp.sqrt(v, out=s)
+            s += eps
+            xp.divide(g, s, out=s)
+            if momentum:
+                b *= momentum
+                b += s
+                xp.multiply(b, lr, out=s)
+            else:
+                s *= lr
+            p -= s
+
+        return update

@@ -1,0 +1,140 @@
+"""Learning rates as functions of the number of steps taken.
+
+Every schedule multiplies the learning rate that each group had when the schedule was made, and is stepped after the optimiser:
+
+    optimizer.step()
+    schedule.step()
+"""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["CosineLR", "InverseSqrtLR", "LinearWarmup", "NoamLR", "Schedule", "StepLR"]
+
+
+class Schedule:
+    """Base: a subclass gives ``rate(base, n)``, the learning rate after n steps of a group made with the rate ``base``.
+
+    The first rate, ``rate(base, 0)``, is set at once.
+    """
+
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+        self.steps = 0
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        self._apply()
+
+    def rate(self, base, n):
+        """The learning rate for the step that follows n steps."""
+        raise NotImplementedError(f"{type(self).__name__} must define rate(base, n)")
+
+    def step(self):
+        """Go on by one step."""
+        self.steps += 1
+        self._apply()
+
+    def get_last_lr(self):
+        """The present learning rate of each group."""
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self):
+        """``{"steps": n}``; the base rates are saved with the optimiser's groups."""
+        return {"steps": self.steps}
+
+    def load_state_dict(self, saved):
+        """Go on from where ``saved`` was taken."""
+        self.steps = int(saved["steps"])
+        self._apply()
+
+    def _apply(self):
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(group.setdefault("initial_lr", group["lr"]), self.steps)
+
+
+def _positive(schedule, name, value):
+    if not value > 0:
+        raise ValueError(f"{schedule}: {name} must be positive, got {value}")
+    return value
+
+
+class NoamLR(Schedule):
+    """``base * d_model^-0.5 * min(t^-0.5, t * warmup_steps^-1.5)`` in step t = 1, 2, ... (Vaswani et al. 2017, equation 3).
+
+    The optimiser's own ``lr`` is the factor before the formula: ``lr=1.0`` gives the paper's rates.
+    """
+
+    def __init__(self, optimizer, d_model, warmup_steps=4000):
+        self.d_model = _positive("NoamLR", "d_model", d_model)
+        self.warmup_steps = _positive("NoamLR", "warmup_steps", warmup_steps)
+        super().__init__(optimizer)
+
+    def rate(self, base, n):
+        """See the class."""
+        t = n + 1
+        return base * self.d_model**-0.5 * min(t**-0.5, t * self.warmup_steps**-1.5)
+
+
+class InverseSqrtLR(Schedule):
+    """Linear from 0 to ``base`` over ``warmup_steps``, then ``base * sqrt(warmup_steps / t)``: Noam's curve with a named peak."""
+
+    def __init__(self, optimizer, warmup_steps=4000):
+        self.warmup_steps = _positive("InverseSqrtLR", "warmup_steps", warmup_steps)
+        super().__init__(optimizer)
+
+    def rate(self, base, n):
+        """See the class."""
+        t = n + 1
+        return base * min(t / self.warmup_steps, math.sqrt(self.warmup_steps / t))
+
+
+class LinearWarmup(Schedule):
+    """``base * min(1, t / warmup_steps)`` in step t = 1, 2, ...: up to ``base``, and there it stays."""
+
+    def __init__(self, optimizer, warmup_steps):
+        self.warmup_steps = _positive("LinearWarmup", "warmup_steps", warmup_steps)
+        super().__init__(optimizer)
+
+    def rate(self, base, n):
+        """See the class."""
+        return base * min(1.0, (n + 1) / self.warmup_steps)
+
+
+class CosineLR(Schedule):
+    """Half a cosine from ``base`` down to ``min_lr`` at ``total_steps`` (Loshchilov and Hutter, 2017, arXiv:1608.03983).
+
+        min_lr + (base - min_lr) * (1 + cos(pi * n / total_steps)) / 2          after n steps
+
+    ``warmup_steps`` of the total first rise linearly to ``base``. The rate stays at ``min_lr`` beyond the end.
+    """
+
+    def __init__(self, optimizer, total_steps, warmup_steps=0, min_lr=0.0):
+        self.total_steps = _positive("CosineLR", "total_steps", total_steps)
+        if not 0 <= warmup_steps < total_steps:
+            raise ValueError(
+                f"CosineLR: warmup_steps must be from 0 to below total_steps = {total_steps}, got {warmup_steps}"
+            )
+        self.warmup_steps = warmup_steps
+        self.min_lr = min_lr
+        super().__init__(optimizer)
+
+    def rate(self, base, n):
+        """See the class."""
+        if n < self.warmup_steps:
+            return base * (n + 1) / self.warmup_steps
+        done = min(1.0, (n - self.warmup_steps) / (self.total_steps - self.warmup_steps))
+        return self.min_lr + (base - self.min_lr) * (1 + math.cos(math.pi * done)) / 2
+
+
+class StepLR(Schedule):
+    """``base * gamma^(n // step_size)`` after n steps."""
+
+    def __init__(self, optimizer, step_size, gamma=0.1):
+        self.step_size = _positive("StepLR", "step_size", step_size)
+        self.gamma = gamma
+        super().__init__(optimizer)
+
+    def rate(self, base, n):
+        """See the class."""
+        return base * self.gamma ** (n // self.step_size)

@@ -1,0 +1,66 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from minitensor.optim.optimizer import Optimizer
+
+__all__ = ["SGD"]
+
+
+class SGD(Optimizer):
+    """Gradient descent with momentum, after Sutskever et al., "On the importance of initialization and momentum", ICML 2013.
+
+        g = g + weight_decay * p
+        b = momentum * b + g
+        p = p - lr * b                      or, with nesterov, p - lr * (g + momentum * b)
+
+    >>> import minitensor as mt
+    >>> w = mt.tensor([1.0], requires_grad=True)
+    >>> optimizer = SGD([w], lr=0.1)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w
+    tensor([0.8], requires_grad=True)
+    """
+
+    n_scratch = 2
+
+    def __init__(self, params, lr=1e-3, momentum=0.0, nesterov=False, weight_decay=0.0):
+        params = params if isinstance(params, dict) else list(params)
+        groups = [params] if isinstance(params, dict) else [group for group in params if isinstance(group, dict)]
+        if any(value for value in (momentum, *(group.get("momentum", 0.0) for group in groups))):
+            self.state_names = ("momentum_buffer",)
+        super().__init__(params, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
+
+    def check(self, group):
+        """Also refuse nesterov without momentum."""
+        super().check(group)
+        if group["nesterov"] and not group["momentum"]:
+            raise ValueError("SGD: nesterov=True needs momentum > 0")
+        if group["momentum"] and not self.state_names:
+            raise ValueError("SGD: a later group cannot bring momentum to an optimiser made without it")
+
+    def rule(self, group, step):
+        """See the class."""
+        lr, momentum, nesterov, weight_decay = (group[k] for k in ("lr", "momentum", "nesterov", "weight_decay"))
+
+        def update(xp, p, g, *arrays):
+            *buffers, s, t = arrays
+            if weight_decay:
+                xp.multiply(p, weight_decay, out=s)
+                s += g
+                g = s
+            if momentum:
+                (b,) = buffers
+                b *= momentum
+                b += g
+                if nesterov:
+                    xp.multiply(b, momentum, out=t)
+                    t += g
+                    g = t
+                else:
+                    g = b
+            xp.multiply(g, lr, out=t)
+            p -= t
+
+        return update

@@ -1,5 +1,6 @@
 """Layers with state, as PyTorch names them: modules, attention, the Transformer, losses, initial values."""
 
+# ruff: noqa: I001
 from minitensor.nn import functional, init
 from minitensor.nn.activations import (
     ELU, GELU, Identity, LeakyReLU, LogSoftmax, ReLU, SiLU, Sigmoid, Softmax, Softplus, Tanh,

@@ -145,7 +145,7 @@ class DotAttention(Module):
 
     def __init__(self, d_query, d_memory, projection=True):
         if not projection and d_query != d_memory:
-            raise ValueError(f"DotAttention without projection needs equal widths, got d_query = {d_query} and d_memory = {d_memory}")
+            raise ValueError(f"DotAttention: without projection both widths must be equal, got {d_query} and {d_memory}")
         self.query = Linear(d_query, d_memory, bias=False) if projection else None
 
     def forward(self, query, memory, mask=None, need_weights=False):
@@ -159,10 +159,10 @@ class DotAttention(Module):
 
 
 def _attend_by_scores(scores, memory, mask, need_weights):
-    """``softmax(scores) memory`` under the mask: scaled dot-product attention whose products are zero and whose bias is the scores."""
+    """``softmax(scores) memory`` under the mask: dot-product attention whose products are zero and whose bias is the scores."""
     batch, _, queries, keys = scores.shape
-    nothing = (mt.zeros((batch, 1, n, 1), dtype=scores.dtype, device=scores.device) for n in (queries, keys))
-    query, key = nothing
+    query = mt.zeros((batch, 1, queries, 1), dtype=scores.dtype, device=scores.device)
+    key = mt.zeros((batch, 1, keys, 1), dtype=scores.dtype, device=scores.device)
     y = F.scaled_dot_product_attention(query, key, memory[:, None], mask, bias=scores)[:, 0]  # (B, T, D)
     return (y, F.attention_weights(query, key, mask, bias=scores)) if need_weights else y
 

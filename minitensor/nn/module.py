@@ -11,9 +11,7 @@ them to attributes, and they are state, in the order of definition. An attribute
 
 from __future__ import annotations
 
-import math
-
-from minitensor.autograd import watch
+from minitensor.autograd import raw, watch
 from minitensor.backend import as_device, move, np
 from minitensor.tensor import Tensor, asarray
 
@@ -213,7 +211,7 @@ def _walk(value, path, above):
     if items is None:
         return
     if any(value is one for one in above):
-        raise ValueError(f'{path} leads back to {type(value).__name__} above it: name the attribute "_..." to keep it out of the state')
+        raise ValueError(f"{path} leads back to the {type(value).__name__} that holds it: begin that attribute's name with _")
     if isinstance(value, Module):
         yield path, value
     for name, item in items:
@@ -251,10 +249,10 @@ def _replace(tensor, change):
         return
     tensor.node = None
     tensor.requires_grad_()
-    kept = watch(tensor.node)
-    kept.hooks = watch(old).hooks
-    if old.watch.grad is not None:
-        kept.grad = change(getattr(old.watch.grad, "data", old.watch.grad)) if isinstance(old.watch.grad, Tensor) else change(old.watch.grad)
+    kept, before = watch(tensor.node), watch(old)
+    kept.hooks = before.hooks
+    if before.grad is not None:
+        kept.grad = change(raw(before.grad))
 
 
 def _equal(a, b):

@@ -158,7 +158,7 @@ class TransformerDecoder(Module):
         if cache is None:
             memory = blank_padding(memory, as_mask(memory_mask, self._scores_shape(x, memory), "memory_mask"))
         elif cache.batch != x.shape[0]:
-            raise ValueError(f"the cache holds {cache.batch} rows, the input has shape {x.shape}: cache.reorder(rows) changes the rows")
+            raise ValueError(f"the cache holds {cache.batch} rows, the input has shape {x.shape}: cache.reorder changes rows")
         pairs = [None] * len(self.layers) if cache is None else cache.layers
         seen = []
         with mt.no_grad() if cache is not None else nullcontext():
@@ -187,7 +187,15 @@ class Transformer(Module):
     """
 
     def __init__(
-        self, d_model=512, n_heads=8, n_encoder_layers=6, n_decoder_layers=6, d_ff=2048, dropout=0.1, activation="relu", norm_first=False
+        self,
+        d_model=512,
+        n_heads=8,
+        n_encoder_layers=6,
+        n_decoder_layers=6,
+        d_ff=2048,
+        dropout=0.1,
+        activation="relu",
+        norm_first=False,
     ):
         shape = (d_model, n_heads, d_ff, dropout, activation, norm_first)
         self.encoder = TransformerEncoder(n_encoder_layers, *shape)

@@ -1,0 +1,201 @@
+"""The encoder-decoder Transformer (Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762).
+
+    source ids -> embedding * sqrt(D) + positions -> encoder -> memory
+    target ids -> embedding * sqrt(D) + positions -> decoder (looks at memory) -> linear -> logits of the next word
+
+What can differ from the paper, by configuration: layer norm before each sub-layer instead of after it (``norm_first``; Xiong et al.
+2020, arXiv:2002.04745), learned positions, separate embeddings. Letters: B sentences, S source and T target positions, D model
+width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import minitensor as mt
+import minitensor.nn.functional as F
+from minitensor import nn
+
+__all__ = ["Transformer", "TransformerConfig"]
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Hyper-parameters; the defaults are the "tiny" Transformer of the Multi30k literature (Wu et al. 2021, arXiv:2105.14462)."""
+
+    vocab_size: int
+    d_model: int = 128
+    n_heads: int = 4
+    n_encoder_layers: int = 4
+    n_decoder_layers: int = 4
+    d_ff: int = 256
+    dropout: float = 0.1
+    activation: str = "relu"
+    norm_first: bool = False
+    positions: str = "sinusoidal"
+    max_length: int = 256
+    share_embeddings: bool = True
+    tie_output: bool = True
+    pad_id: int = 0
+    start_id: int = 1
+    stop_id: int = 2
+    label_smoothing: float = 0.1
+
+    def to_dict(self):
+        """All fields as plain values, for JSON."""
+        return asdict(self)
+
+
+class Transformer(nn.Module):
+    """Encoder, decoder, embeddings and output layer; see the head of this file."""
+
+    def __init__(self, config):
+        c = self.config = config
+        if c.positions not in ("sinusoidal", "learned"):
+            raise ValueError(f'positions must be "sinusoidal" or "learned", got {c.positions!r}')
+        self.source_embedding = self._embedding()
+        self.target_embedding = self.source_embedding if c.share_embeddings else self._embedding()
+        self.source_positions = self._encoding()
+        self.target_positions = self.source_positions if c.share_embeddings else self._encoding()
+        self.dropout = nn.Dropout(c.dropout)
+        shape = dict(dropout=c.dropout, activation=c.activation, norm_first=c.norm_first)
+        self.encoder = nn.TransformerEncoder(c.n_encoder_layers, c.d_model, c.n_heads, c.d_ff, **shape)
+        self.decoder = nn.TransformerDecoder(c.n_decoder_layers, c.d_model, c.n_heads, c.d_ff, **shape)
+        self.output = nn.Linear(c.d_model, c.vocab_size, bias=False)
+        for module in (self.encoder, self.decoder, self.output):
+            for parameter in module.parameters():
+                if parameter.ndim > 1:
+                    nn.init.xavier_uniform_(parameter)
+        if c.tie_output:
+            self.output.weight = self.target_embedding.weight
+
+    def _embedding(self):
+        """A table whose rows, times sqrt(D), have elements of variance 1."""
+        c = self.config
+        table = nn.Embedding(c.vocab_size, c.d_model, padding_idx=c.pad_id)
+        table.weight.assign(mt.random.normal((c.vocab_size, c.d_model), std=c.d_model**-0.5))
+        return table
+
+    def _encoding(self):
+        c = self.config
+        learned = c.positions == "learned"
+        return nn.LearnedPositionalEncoding(c.max_length, c.d_model) if learned else nn.SinusoidalPositionalEncoding(c.d_model)
+
+    def _embed(self, ids, table, positions, start=0):
+        """(B, T) ids to (B, T, D) vectors; ``start`` is the position of the first."""
+        self._check(ids, start)
+        return self.dropout(positions(table(ids) * math.sqrt(self.config.d_model), start))
+
+    def _check(self, ids, start):
+        if ids.ndim != 2:
+            raise ValueError(f"ids must be (sentences, positions), got shape {ids.shape}")
+        if start + ids.shape[1] > self.config.max_length:
+            raise ValueError(
+                f"a sentence of {start + ids.shape[1]} tokens is longer than the model allows ({self.config.max_length}): shorten it, or "
+                "train with a larger max_length"
+            )
+
+    def encode(self, source, mask=None):
+        """Memory (B, S, D) of source ids (B, S); ``mask`` (B, S) is True at real tokens."""
+        source = mt.asarray(source)
+        return self.encoder(self._embed(source, self.source_embedding, self.source_positions), self._keys(mask, source))
+
+    @staticmethod
+    def _keys(mask, source):
+        """The mask of the source's real tokens (B, S) as one of keys: (B, 1, 1, S)."""
+        if mask is None:
+            return None
+        mask = mt.asarray(mask)
+        if mask.shape != source.shape[:2]:
+            raise ValueError(f"the mask {mask.shape} must have the shape of the source {source.shape[:2]}: True = real token")
+        return mask.reshape((source.shape[0], 1, 1, source.shape[1]))
+
+    def forward(self, source, target, mask=None):
+        """Logits (B, T, V) of the word after each target word. source (B, S), target (B, T), mask (B, S) of the source."""
+        source, target = mt.asarray(source), mt.asarray(target)
+        if source.shape[0] != target.shape[0]:
+            raise ValueError(f"{source.shape[0]} source sentences but {target.shape[0]} target sentences")
+        x = self._embed(target, self.target_embedding, self.target_positions)
+        return self.output(self.decoder(x, self.encode(source, mask), memory_mask=self._keys(mask, source)))
+
+    def loss(self, source, target_in, target_out, mask=None, n_tokens=None):
+        """Label-smoothed cross-entropy per real target token (those that are not padding), in nats.
+
+        target_in (B, T) starts with the start token, target_out (B, T) ends with the stop token. n_tokens: divide by this many
+        instead of the batch's own count, so that the losses of parts of a batch add up to the loss of the whole.
+        """
+        c = self.config
+        logits = self.forward(source, target_in, mask)
+        target_out = mt.asarray(target_out)
+        total = F.cross_entropy(logits, target_out, ignore_index=c.pad_id, label_smoothing=self._smoothing(), reduction="sum")
+        return total / (int((target_out != c.pad_id).sum()) if n_tokens is None else n_tokens)
+
+    def _smoothing(self):
+        """Smoothing is for training; a validation loss is the plain cross-entropy."""
+        return self.config.label_smoothing if self.training else 0.0
+
+    # --- decoding -------------------------------------------------------------------------------------------------------------
+
+    def start(self, source, mask=None):
+        """Encode the source; the state from which ``step`` goes on, one row per sentence."""
+        with mt.no_grad():
+            memory = self.encode(source, mask)
+            return DecodingState(self.decoder.init_cache(memory), memory, None if mask is None else mt.asarray(mask))
+
+    def step(self, ids, state):
+        """Log-probabilities (rows, V) of the next word, given the newest word of each row (``ids``, a vector)."""
+        with mt.no_grad():
+            ids = mt.asarray(ids).to(state.memory.device).reshape((-1, 1))
+            x = self._embed(ids, self.target_embedding, self.target_positions, start=state.cache.length)
+            y = self.decoder(x, state.memory, memory_mask=self._keys(state.mask, state.memory), cache=state.cache)
+            return F.log_softmax(self.output(y[:, -1]))
+
+    def generate(self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None):
+        """Translations as lists of ids, without start and stop tokens; greedy where ``beam_size`` is 1.
+
+        source (B, S), mask (B, S). max_new_tokens: S + 50 where not said, as in the paper (section 6.1), within the model's length.
+        """
+        c = self.config
+        source = mt.asarray(source)
+        limit = min(c.max_length, source.shape[1] + 50 if max_new_tokens is None else max_new_tokens)
+        was_training = self.training
+        self.eval()
+        try:
+            return search(self.step, self.start(source, mask), [c.start_id] * source.shape[0], c.stop_id, limit, beam_size, length_penalty)
+        finally:
+            self.train(was_training)
+
+    # --- looking inside -------------------------------------------------------------------------------------------------------
+
+    def attention_maps(self, source, target, mask=None):
+        """Attention probabilities by name: "encoder.0.self" (B, H, S, S), ... and "decoder.0.cross" (B, H, T, S), ..."""
+        was_training = self.training
+        self.eval()
+        try:
+            with mt.no_grad():
+                source, target = mt.asarray(source), mt.asarray(target)
+                keys = self._keys(mask, source)
+                x = self._embed(source, self.source_embedding, self.source_positions)
+                memory, own = self.encoder(x, keys, need_weights=True)
+                x = self._embed(target, self.target_embedding, self.target_positions)
+                _, cross = self.decoder(x, memory, memory_mask=keys, need_weights=True)
+        finally:
+            self.train(was_training)
+        maps = {f"encoder.{i}.self": weights for i, weights in enumerate(own)}
+        return maps | {f"decoder.{i}.cross": weights for i, weights in enumerate(cross)}
+
+
+class DecodingState:
+    """Keys and values of all layers, with one row per hypothesis."""
+
+    def __init__(self, cache, memory, mask):
+        self.cache = cache
+        self.memory = memory
+        self.mask = mask
+
+    def reorder(self, rows):
+        """Keep the rows with these numbers, in this order; a row may be kept several times, or dropped."""
+        self.cache.reorder(rows)
+        self.memory = self.memory[rows]
+        self.mask = None if self.mask is None else self.mask[rows]

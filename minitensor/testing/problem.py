@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
@@ -139,8 +139,9 @@ def frozen_graph(roots):
     try:
         yield
     finally:
-        for array in frozen:  # some may be a user's own constants
-            array.flags.writeable = True
+        for array in sorted(frozen, key=lambda array: array.base is not None):  # some may be a user's own constants
+            with suppress(ValueError):  # a view of what is read-only for good
+                array.flags.writeable = True
 
 
 def _labels(function, count):

@@ -1,0 +1,40 @@
+"""Settings of the whole suite: hypothesis profiles, and what to skip without a GPU or without PyTorch."""
+
+import os
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def _missing_gpu():
+    """Why there is no usable GPU, or None where there is one."""
+    try:
+        from minitensor.backend import as_device
+
+        as_device("cuda")
+    except Exception as error:  # whatever the reason is, it is what the skip shows
+        return str(error).splitlines()[0]
+    return None
+
+
+def _missing_torch():
+    """Why there is no PyTorch, or None where there is one."""
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        return f"PyTorch is not installed: {error}"
+    return None
+
+
+def pytest_collection_modifyitems(items):
+    """Skip, with the reason, what this machine cannot run."""
+    for marker, reason_of in (("gpu", _missing_gpu), ("torch", _missing_torch)):
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        reason = reason_of() if marked else None
+        if reason:
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason=reason))

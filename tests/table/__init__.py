@@ -1,0 +1,8 @@
+"""The table of ops: one row for every exported differentiable function. Adding an op means adding a row."""
+
+from table import elementwise, indexing, linalg, reductions, shape
+from table.row import Row
+
+TABLE = [*elementwise.ROWS, *reductions.ROWS, *linalg.ROWS, *shape.ROWS, *indexing.ROWS]
+
+__all__ = ["TABLE", "Row"]

@@ -1,0 +1,39 @@
+"""One row of the table of ops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """An exported function and everything that its generated tests need.
+
+    name: as exported. function: takes Tensors. cases: a strategy for ``check_op``, lists of inputs with keywords at the end.
+    reference: the same in NumPy. also: examples beside the drawn ones. errors: ``(args, keywords, exception, pattern)``. order: of
+    derivatives that exist. analytic: complex arguments work, so that gradients hold to 1e-10. wanted: inputs with a gradient,
+    where not all floating ones. ops: the registered ops that this row stands for.
+    """
+
+    name: str
+    function: Callable
+    cases: Any
+    reference: Callable | None = None
+    also: tuple = ()
+    errors: tuple = ()
+    order: int = 2
+    analytic: bool = False
+    wanted: tuple | None = None
+    examples: int = 20
+    where: str = "mt"
+    ops: tuple = ()
+
+    def __str__(self):
+        return f"{self.where}.{self.name}"
+
+
+def on_list(function, **defaults):
+    """``function(list_of_arrays, ...)`` as a function of the arrays."""
+    return lambda *xs, **keywords: function(list(xs), **{**defaults, **keywords})

@@ -1,0 +1,218 @@
+"""The CuPy namespace: CuPy's functions under NumPy's names, and what CuPy lacks or does badly.
+
+Imported on the first request for a CUDA device. Only this file and its neighbours ``cublas.py`` and ``kernels.py`` know CuPy.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+
+CURE = 'pip install "minitensor-autograd[cuda13]" for a driver of CUDA 13, or "minitensor-autograd[cuda12]" for CUDA 12'
+
+try:
+    import cupy
+except ImportError as error:
+    raise ImportError(f'device "cuda" needs CuPy, which cannot be imported ({error}): {CURE}') from error
+
+from minitensor.backend.kernels import Kernels
+
+__all__ = ["kernels", "resolve", "to_device", "to_host", "xp"]
+
+kernels = Kernels(cupy)
+_INT64 = np.dtype(np.int64)
+_FLOAT32 = np.dtype(np.float32)
+
+
+# --- devices ----------------------------------------------------------------------------------------------------------------
+
+
+def resolve(device):
+    """``device`` ("cuda", the current one, or "cuda:N") as "cuda:N", and make it the current one.
+
+    Raises RuntimeError with the reason and the cure where there is no such GPU.
+    """
+    if not _usable:
+        _probe()
+    count = _usable[0]
+    if device == "cuda":
+        return f"cuda:{cupy.cuda.runtime.getDevice()}"
+    index = int(device[5:])
+    if index >= count:
+        raise RuntimeError(f'there is no "{device}": this machine has {count} GPU{"s" * (count > 1)}, "cuda:0" to "cuda:{count - 1}"')
+    if index != cupy.cuda.runtime.getDevice():
+        cupy.cuda.Device(index).use()
+    return f"cuda:{index}"
+
+
+_usable = []  # the number of GPUs, once it is known that they work
+
+
+def _probe():
+    if not cupy.is_available():
+        raise RuntimeError(f'device "cuda" cannot be used: {_why_not()}; write device="cpu" to go on without a GPU')
+    import minitensor.fused.cuda  # noqa: F401  its kernels register themselves, now that there is a use for them
+
+    _usable.append(cupy.cuda.runtime.getDeviceCount())
+
+
+def _why_not():
+    """Why CuPy, which imports without a GPU too, has none."""
+    runtime = cupy.cuda.runtime
+    try:
+        driver, built = runtime.driverGetVersion(), runtime.runtimeGetVersion()
+        if driver == 0:
+            return f"no NVIDIA driver is loaded; install one, then {CURE}"
+        if driver // 1000 < built // 1000:
+            return f"the driver serves CUDA {_version(driver)}, this CuPy is built for {_version(built)}; update the driver, or {CURE}"
+        if runtime.getDeviceCount() == 0:
+            return "the driver reports no GPU (is CUDA_VISIBLE_DEVICES empty?)"
+    except runtime.CUDARuntimeError as error:
+        return str(error)
+    return "CuPy reports none"
+
+
+def _version(number):
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def to_host(array):
+    """A NumPy copy of ``array``; waits for the GPU, and raises what its checks have found since."""
+    copy = cupy.asnumpy(array)
+    raise_faults()
+    return copy
+
+
+def to_device(array, device):
+    """``array``, of the host or another GPU, copied to ``device``."""
+    resolve(device)
+    return cupy.array(array)
+
+
+def synchronize():
+    """Wait until the current GPU has done all that it was given, and raise what its checks have found."""
+    cupy.cuda.get_current_stream().synchronize()
+    raise_faults()
+
+
+# --- ids out of range ---------------------------------------------------------------------------------------------------------
+
+_faults = {}  # device number -> (whether any, label, id), an int64 array on that GPU
+_labels = []  # message of each check, with {id} in it
+
+
+def fault_array():
+    """Where the kernels on the current GPU note an id out of range."""
+    index = cupy.cuda.runtime.getDevice()
+    if index not in _faults:
+        _faults[index] = cupy.zeros(3, dtype=np.int64)
+    return _faults[index]
+
+
+def label_of(message):
+    """The number under which kernels report ``message``."""
+    if message not in _labels:
+        _labels.append(message)
+    return _labels.index(message)
+
+
+def check_ids(message, ids, low, high):
+    """Raise IndexError(message), its ``{id}`` filled in, for an id outside ``[low, high)``: when a value is next read from the GPU.
+
+    Raising at once would make every lookup wait for the GPU. CuPy itself wraps such an id round in silence.
+    """
+    ids = cupy.ascontiguousarray(ids, dtype=np.int64)
+    kernels.each("check_ids", _FLOAT32, ids.size, ids, ids.size, low, high, label_of(message), fault_array())
+
+
+def raise_faults():
+    """Raise the IndexError of the first check that has failed on any GPU, and forget it."""
+    for fault in _faults.values():
+        found, label, wrong = cupy.asnumpy(fault).tolist()
+        if found:
+            fault.fill(0)
+            raise IndexError(_labels[label].format(id=wrong))
+
+
+# --- what NumPy spells otherwise ------------------------------------------------------------------------------------------------
+
+
+def add_at(out, index, values):
+    """``out[index] += values`` in place, adding up where an index repeats, in a fixed order (CuPy's own uses atomics)."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if not any(isinstance(part, cupy.ndarray) and part.dtype.kind in "iu" and part.ndim for part in parts):
+        out[index] += values
+    elif out.dtype.kind in "iu":  # sums of integers do not depend on the order
+        cupy.add.at(out, index, values)
+    elif not kernels.has(out.dtype):
+        wide = cupy.zeros(out.shape, dtype=np.float32)
+        add_at(wide, index, values)
+        out += wide.astype(out.dtype)
+    elif len(parts) == 1:
+        _add_rows(out, parts[0], values)
+    else:
+        places = cupy.arange(out.size).reshape(out.shape)[index]  # where in memory each value goes
+        flat = out.reshape(-1)
+        _add_rows(flat, places, values)
+        if not out.flags.c_contiguous:  # flat is a copy
+            out[...] = flat.reshape(out.shape)
+
+
+def _add_rows(out, ids, values):
+    """``out[ids] += values`` for one array of ids into the first axis: sort the ids, sum each run from its first to its last."""
+    if ids.size == 0:
+        return
+    target, shape = cupy.ascontiguousarray(out), ids.shape
+    ids = ids.reshape(-1).astype(_INT64)
+    ids = cupy.where(ids < 0, ids + len(out), ids)
+    order = cupy.argsort(ids, kind="stable")
+    values = cupy.broadcast_to(cupy.asarray(values, dtype=out.dtype), (*shape, *out.shape[1:]))
+    rows = cupy.ascontiguousarray(values)  # (N, ...)
+    width = rows.size // ids.size
+    kernels.rows("segment_sum", out.dtype, ids.size, width, target, rows, ids[order], order, ids.size, len(out), width)
+    if target is not out:
+        out[...] = target
+
+
+def random_bits(key, counter, count):
+    """``count`` 64-bit words of Philox4x64-10, equal to those of ``cpu.random_bits``."""
+    words = cupy.empty(count, dtype=np.uint64)
+    counter = int(counter)
+    low, high = counter & 0xFFFFFFFFFFFFFFFF, counter >> 64
+    kernels.each("philox", _FLOAT32, -(-count // 4), words, count, int(key[0]), int(key[1]), low, high)
+    return words
+
+
+def erf(x):
+    """The error function, elementwise."""
+    from cupyx.scipy.special import erf
+
+    return erf(x)
+
+
+def surely_finite(*arrays):
+    """Whether it is known without looking that no element is NaN or infinite: on a GPU, where looking means waiting, never."""
+    return False
+
+
+def matmul(a, b, out=None):
+    """The product of the last two axes; see ``cublas.py``."""
+    from minitensor.backend.cublas import matmul
+
+    return matmul(a, b, out=out)
+
+
+def adam(p, g, m, v, *, beta1, beta2, keep, coupled, eps, size):
+    """One step of Adam on flat arrays, in place and in one pass (the formula stands at the kernel)."""
+    kernels.each("adam", p.dtype, p.size, p, g, m, v, p.size, beta1, beta2, keep, coupled, eps, size)
+
+
+xp = SimpleNamespace(**{name: getattr(cupy, name) for name in dir(np) if not name.startswith("_") and hasattr(cupy, name)})
+xp.name = "cuda"
+xp.module = cupy
+xp.kernels = kernels
+for _function in (
+    adam, add_at, check_ids, erf, fault_array, label_of, matmul, random_bits, surely_finite, synchronize,
+):  # fmt: skip
+    setattr(xp, _function.__name__, _function)

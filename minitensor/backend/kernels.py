@@ -1,0 +1,87 @@
+"""The kernels of ``kernels.cu`` by name: compiled on first use, their arguments checked against the source."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["SOURCE", "Kernels", "row_threads", "signatures"]
+
+SOURCE = Path(__file__).with_name("kernels.cu")
+REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+EACH = 256  # threads a block where a thread serves one element
+_SCALARS = {"int": np.int32, "long long": np.int64, "word": np.uint64}
+_ARRAYS = {"long long": np.dtype(np.int64), "word": np.dtype(np.uint64), "bool": np.dtype(bool)}
+_NULL = np.uint64(0)
+
+
+def signatures(source):
+    """``{kernel: [(C type, whether a pointer), ...]}``, read from the text of the source."""
+    found = {}
+    for name, parameters in re.findall(r'extern "C" __global__ void (\w+)\(([^)]*)\)', source):
+        kinds = [re.sub(r"\bconst\b|\s*\w+$", "", p.strip()).strip() for p in parameters.split(",")]
+        found[name] = [(kind.rstrip("* ").strip(), "*" in kind or "*" in p) for kind, p in zip(kinds, parameters.split(","))]
+    return found
+
+
+def row_threads(width):
+    """Threads for one row of ``width`` elements: about four elements a thread, whole warps, at most 1024."""
+    threads = 32
+    while threads < 1024 and threads * 4 < width:
+        threads *= 2
+    return threads
+
+
+class Kernels:
+    """The compiled kernels of one CuPy."""
+
+    def __init__(self, cupy):
+        self._cupy = cupy
+        self._source = SOURCE.read_text(encoding="utf-8")
+        self._signatures = signatures(self._source)
+        self._modules = {}
+        self._functions = {}
+
+    def has(self, dtype):
+        """Whether the kernels are compiled for elements of ``dtype``."""
+        return dtype in REALS
+
+    def rows(self, name, dtype, rows, width, *arguments):
+        """Run a kernel that takes one block a row."""
+        self.launch(name, dtype, (rows,), row_threads(width), arguments)
+
+    def each(self, name, dtype, count, *arguments):
+        """Run a kernel that takes one thread an element."""
+        self.launch(name, dtype, (-(-count // EACH),), EACH, arguments)
+
+    def launch(self, name, dtype, grid, threads, arguments):
+        """Run kernel ``name`` for REAL = ``dtype``. Arguments are contiguous arrays, numbers, and None for a null pointer."""
+        if 0 in grid:
+            return
+        signature = self._signatures[name]
+        if len(signature) != len(arguments):
+            raise TypeError(f"kernel {name} takes {len(signature)} arguments, got {len(arguments)}")
+        values = tuple(self._argument(name, dtype, *wanted, value) for wanted, value in zip(signature, arguments))
+        self._function(name, dtype)(grid, (threads,), values)
+
+    def _argument(self, name, dtype, kind, pointer, value):
+        if not pointer:
+            return dtype.type(value) if kind == "REAL" else _SCALARS[kind](value)
+        if value is None:
+            return _NULL
+        wanted = dtype if kind == "REAL" else _ARRAYS[kind]
+        if value.dtype != wanted or not value.flags.c_contiguous:
+            raise TypeError(f"kernel {name}: needs a contiguous array of {wanted}, got {value.dtype} with strides {value.strides}")
+        return value
+
+    def _function(self, name, dtype):
+        function = self._functions.get((name, dtype))
+        if function is None:
+            module = self._modules.get(dtype)
+            if module is None:
+                options = ("-std=c++17", f"-DREAL={REALS[dtype]}")
+                module = self._modules[dtype] = self._cupy.RawModule(code=self._source, options=options)
+            function = self._functions[name, dtype] = module.get_function(name)
+        return function

@@ -1,0 +1,81 @@
+// Just enough of CUDA to run kernels.cu on a CPU, thread by thread: every thread of a block is a fiber, and a barrier or a shuffle
+// hands over to the next one. Blocks run one after the other.
+#include <math.h>
+#include <stdlib.h>
+#include <ucontext.h>
+
+#include <functional>
+#include <vector>
+
+#define __global__
+#define __device__ static
+#define __shared__ static  // one block at a time, so one copy is enough
+
+struct Index {
+    unsigned x, y, z;
+};
+static Index threadIdx, blockIdx, blockDim, gridDim;
+
+static const int STACK = 64 << 10, MOST = 1024;
+static ucontext_t scheduler, fibers[MOST];
+static bool finished[MOST];
+static double slots[MOST];
+static char* stacks = (char*)malloc((size_t)STACK * MOST);
+static std::function<void()>* body;
+
+static void fiber() {
+    (*body)();
+    finished[threadIdx.x] = true;
+}
+
+static void __syncthreads() {
+    unsigned me = threadIdx.x;
+    swapcontext(&fibers[me], &scheduler);
+    threadIdx.x = me;
+}
+
+template <typename T>
+static T __shfl_xor_sync(unsigned, T value, int lanes) {
+    slots[threadIdx.x] = value;
+    __syncthreads();
+    T other = (T)slots[threadIdx.x ^ lanes];
+    __syncthreads();
+    return other;
+}
+
+static unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
+    return (unsigned long long)(((unsigned __int128)a * b) >> 64);
+}
+
+static unsigned long long atomicCAS(unsigned long long* place, unsigned long long expected, unsigned long long value) {
+    unsigned long long before = *place;
+    if (before == expected) *place = value;
+    return before;
+}
+
+static void emulate(unsigned grid_x, unsigned grid_y, unsigned threads, std::function<void()> kernel) {
+    body = &kernel;
+    gridDim = {grid_x, grid_y, 1};
+    blockDim = {threads, 1, 1};
+    for (unsigned y = 0; y < grid_y; y++)
+        for (unsigned x = 0; x < grid_x; x++) {
+            blockIdx = {x, y, 0};
+            for (unsigned t = 0; t < threads; t++) {
+                finished[t] = false;
+                getcontext(&fibers[t]);
+                fibers[t].uc_stack.ss_sp = stacks + (size_t)STACK * t;
+                fibers[t].uc_stack.ss_size = STACK;
+                fibers[t].uc_link = &scheduler;
+                makecontext(&fibers[t], fiber, 0);
+            }
+            for (bool running = true; running;) {
+                running = false;
+                for (unsigned t = 0; t < threads; t++)
+                    if (!finished[t]) {
+                        threadIdx = {t, 0, 0};
+                        swapcontext(&scheduler, &fibers[t]);
+                        running = true;
+                    }
+            }
+        }
+}

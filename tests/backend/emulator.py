@@ -1,0 +1,84 @@
+"""``kernels.cu`` on the CPU: the CUDA text itself, compiled by the C++ compiler against ``emulator.h`` and run thread by thread."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from minitensor.backend.kernels import REALS, SOURCE, signatures
+
+HEADER = Path(__file__).with_name("emulator.h")
+NUMBERS = {"int": ctypes.c_int, "long long": ctypes.c_longlong, "word": ctypes.c_ulonglong}
+
+
+def compiler():
+    """The C++ compiler's path, or None."""
+    return shutil.which("g++") or shutil.which("clang++")
+
+
+def _launcher(name, signature):
+    """C text of a function that runs the kernel ``name`` on a grid."""
+    parameters = [f"{kind}{'*' if pointer else ''} a{i}" for i, (kind, pointer) in enumerate(signature)]
+    names = ", ".join(f"a{i}" for i in range(len(signature)))
+    return (
+        f'extern "C" void run_{name}(unsigned gx, unsigned gy, unsigned threads, {", ".join(parameters)}) '
+        f"{{ emulate(gx, gy, threads, [&] {{ {name}({names}); }}); }}"
+    )
+
+
+@cache
+def library(dtype):
+    """The kernels for elements of ``dtype`` as a ctypes library."""
+    source = SOURCE.read_text(encoding="utf-8")
+    launchers = "\n".join(_launcher(name, signature) for name, signature in signatures(source).items())
+    folder = Path(tempfile.mkdtemp(prefix="emulated-kernels-"))
+    text = folder / "kernels.cpp"
+    text.write_text(f'#include "{HEADER}"\n#include "{SOURCE}"\n{launchers}\n', encoding="utf-8")
+    built = folder / "kernels.so"
+    command = [compiler(), "-std=c++17", "-O1", "-w", "-shared", "-fPIC", f"-DREAL={REALS[dtype]}", "-o", str(built), str(text)]
+    subprocess.run(command, check=True)
+    loaded = ctypes.CDLL(str(built))
+    shutil.rmtree(folder)
+    return loaded
+
+
+class Module:
+    """Stands in for ``cupy.RawModule``."""
+
+    def __init__(self, code, options):
+        kind = next(option.removeprefix("-DREAL=") for option in options if option.startswith("-DREAL="))
+        self.dtype = next(dtype for dtype, name in REALS.items() if name == kind)
+        self.signatures = signatures(code)
+
+    def get_function(self, name):
+        """The kernel ``name``, called as CuPy's: ``kernel(grid, block, arguments)``."""
+        signature, dtype = self.signatures[name], self.dtype
+
+        def kernel(grid, block, arguments):
+            assert len(arguments) == len(signature), name
+            values = [_c_value(kind, pointer, dtype, value) for (kind, pointer), value in zip(signature, arguments)]
+            grid = (*grid, 1)[:2]
+            assert 0 < block[0] <= 1024 and all(0 < n < 2**31 for n in grid) and grid[1] < 65536, (name, grid, block)
+            getattr(library(dtype), f"run_{name}")(*(ctypes.c_uint(n) for n in (*grid, block[0])), *values)
+
+        return kernel
+
+
+def _c_value(kind, pointer, dtype, value):
+    """``value`` as C sees it; its type must already be exactly the parameter's, since a GPU would only read the bytes."""
+    if pointer:
+        if isinstance(value, np.uint64):
+            assert value == 0
+            return ctypes.c_void_p(0)
+        return ctypes.c_void_p(value.data.ptr)
+    if kind == "REAL":
+        assert type(value) is dtype.type, (kind, value)
+        return (ctypes.c_float if dtype == np.float32 else ctypes.c_double)(value)
+    assert np.dtype(type(value)).itemsize == ctypes.sizeof(NUMBERS[kind]), (kind, value)
+    return NUMBERS[kind](int(value))

@@ -1,0 +1,193 @@
+"""Batches of about equally long sentences, counted in tokens, in an order that depends on (seed, epoch) alone.
+
+Letters: B sentences, S source positions, T target positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+
+from toolkit.console import UserError
+from toolkit.tokenizer import PAD, START, STOP
+
+__all__ = ["Batch", "Batches", "Epoch", "check_lengths", "drop_long", "pad_sources"]
+
+Ids = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sentence pairs, padded to rectangles; ``target_out`` is what is to follow each position of ``target_in``."""
+
+    indices: np.ndarray  # (B,) which sentences of the corpus these are
+    source: np.ndarray  # (B, S) int32: tokens, STOP, PAD...
+    source_mask: np.ndarray  # (B, S) bool, True = a real token
+    target_in: np.ndarray  # (B, T) int32: START, tokens, PAD...
+    target_out: np.ndarray  # (B, T) int32: tokens, STOP, PAD...
+    tokens: int  # real tokens in target_out, by which the loss is divided
+
+    def split(self, parts: int) -> list[Batch]:
+        """At most ``parts`` micro-batches of neighbouring sentences, for accumulating gradients.
+
+        They keep the padding of the whole. With the loss of each summed, and divided by the tokens of the whole, the
+        gradients add up to that of the whole batch.
+        """
+        if parts < 1:
+            raise ValueError(f"Batch.split(parts={parts}): write a number of at least 1")
+        cuts = [len(self.indices) * part // parts for part in range(parts + 1)]
+        slices = [slice(start, stop) for start, stop in zip(cuts, cuts[1:], strict=False) if start < stop]
+        return [self._take(rows) for rows in slices]
+
+    def _take(self, rows: slice) -> Batch:
+        target_out = self.target_out[rows]
+        return Batch(
+            self.indices[rows],
+            self.source[rows],
+            self.source_mask[rows],
+            self.target_in[rows],
+            target_out,
+            int(np.count_nonzero(target_out != PAD)),
+        )
+
+
+class Batches:
+    """A corpus of ids as batches of at most ``max_tokens`` positions, padding included, on either side.
+
+    ``source_ids`` and ``target_ids`` are lists of ids without special tokens. Each epoch orders the sentences by
+    length, equal lengths at random, cuts them into batches, and shuffles the batches; a batch is found again by
+    (seed, epoch, index), which is all that resuming needs.
+    """
+
+    def __init__(self, source_ids: Sequence[Ids], target_ids: Sequence[Ids], max_tokens: int, seed: int) -> None:
+        """Raise UserError if a sentence alone is longer than ``max_tokens``, ValueError for sides that do not match."""
+        if len(source_ids) != len(target_ids) or not len(source_ids):
+            raise ValueError(f"Batches() got {len(source_ids)} source and {len(target_ids)} target sentences")
+        self.max_tokens, self.seed = max_tokens, seed
+        self._source = _Ragged([[*ids, STOP] for ids in source_ids])
+        self._target = _Ragged([[START, *ids, STOP] for ids in target_ids])
+        lengths = np.stack([self._source.lengths, self._target.lengths - 1])  # (2, N): S and T of each pair
+        longest = int(lengths.max())
+        if longest > max_tokens:
+            raise UserError(f"a sentence has {longest} tokens, a batch only {max_tokens}; allow larger batches")
+        # By T, within one T by S, up and down in turns: neighbours are alike also where T changes.
+        self._keys = np.where(lengths[1] % 2, -lengths[0], lengths[0]), lengths[1]
+        self._cuts = _cut_evenly(lengths.max(axis=0)[np.lexsort(self._keys)].tolist(), max_tokens)
+
+    def __len__(self) -> int:
+        """The number of sentence pairs."""
+        return len(self._source.lengths)
+
+    def epoch(self, number: int) -> Epoch:
+        """The batches of epoch ``number``, made when asked for: a sequence, so ``epoch(3)[17:]`` resumes there.
+
+        All epochs have the same number of batches.
+        """
+        n = len(self)
+        # Raw words of the counter-based generator and a stable sort: the same on every machine and in every NumPy.
+        words = np.random.Philox(key=[self.seed, number]).random_raw(2 * n)
+        groups = np.split(np.lexsort((words[:n], *self._keys)), self._cuts)
+        shuffled = np.argsort(words[n : n + len(groups)], kind="stable")
+        return Epoch(self, [groups[index] for index in shuffled])
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        """The sentence pairs at ``indices`` (B,) as a batch."""
+        source, source_mask = self._source.pad(indices)  # (B, S)
+        target, target_mask = self._target.pad(indices)  # (B, T + 1)
+        target_in = np.where(target_mask[:, 1:], target[:, :-1], PAD)  # without STOP, which nothing follows
+        return Batch(indices, source, source_mask, target_in, target[:, 1:], int(target_mask[:, 1:].sum()))
+
+
+class Epoch(Sequence[Batch]):
+    """The batches of one epoch in order."""
+
+    def __init__(self, batches: Batches, groups: list[np.ndarray]) -> None:
+        """``groups`` holds the indices of the sentences of each batch."""
+        self._batches, self.groups = batches, groups
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return len(self.groups)
+
+    @overload
+    def __getitem__(self, index: int) -> Batch: ...
+    @overload
+    def __getitem__(self, index: slice) -> Epoch: ...
+    def __getitem__(self, index: int | slice) -> Batch | Epoch:
+        """One batch, or those of a slice."""
+        if isinstance(index, slice):
+            return Epoch(self._batches, self.groups[index])
+        return self._batches.batch(self.groups[index])
+
+
+def _cut(lengths: list[int], max_tokens: int) -> list[int]:
+    """Where batches begin, but the first, if each takes as many of the next sentences as the limit allows."""
+    cuts, start, widest = [], 0, 0
+    for position, length in enumerate(lengths):
+        widest = max(widest, length)
+        if widest * (position + 1 - start) > max_tokens:
+            cuts.append(position)
+            start, widest = position, length
+    return cuts
+
+
+def _cut_evenly(lengths: list[int], max_tokens: int) -> list[int]:
+    """`_cut` at the lowest limit that needs no more batches, so that the last is not left with a sentence or two."""
+    cuts = _cut(lengths, max_tokens)
+    low, high = max(lengths), max_tokens  # the limit sought is in low..high
+    while low < high:
+        middle = (low + high) // 2
+        fewer = _cut(lengths, middle)
+        if len(fewer) > len(cuts):
+            low = middle + 1
+        else:
+            cuts, high = fewer, middle
+    return cuts
+
+
+class _Ragged:
+    """Sentences of different lengths in one array."""
+
+    def __init__(self, sentences: list[list[int]]) -> None:
+        self.lengths = np.array([len(sentence) for sentence in sentences])
+        self.starts = np.cumsum(self.lengths) - self.lengths
+        self.ids = np.concatenate([np.array(sentence, dtype=np.int32) for sentence in sentences])
+
+    def pad(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """``(ids, mask)`` of some sentences, (B, longest): int32 filled up with PAD, and True where a token is."""
+        lengths = self.lengths[indices, None]  # (B, 1)
+        columns = np.arange(lengths.max())
+        mask = columns < lengths
+        places = self.starts[indices, None] + np.where(mask, columns, 0)
+        return np.where(mask, self.ids[places], np.int32(PAD)), mask
+
+
+def pad_sources(source_ids: Sequence[Ids]) -> tuple[np.ndarray, np.ndarray]:
+    """Sentences to translate as ``(source, source_mask)`` (B, S), just as `Batches` gives them in training."""
+    return _Ragged([[*ids, STOP] for ids in source_ids]).pad(np.arange(len(source_ids)))
+
+
+def check_lengths(ids: Sequence[Ids], longest: int, where: str) -> None:
+    """Raise UserError for a sentence of ``where`` (a file, say) that has more than ``longest`` tokens with its STOP."""
+    for number, sentence in enumerate(ids, start=1):
+        if len(sentence) + 1 > longest:
+            raise UserError(
+                f"{where} line {number} is a sentence of {len(sentence)} tokens, the model allows {longest - 1};"
+                " shorten it, or cut it into sentences"
+            )
+
+
+def drop_long(source_ids: Sequence[Ids], target_ids: Sequence[Ids], longest: int) -> tuple[list[Ids], list[Ids], int]:
+    """The pairs with at most ``longest`` tokens, with STOP, on both sides, and the number of pairs dropped.
+
+    For training only, where a few pairs less do not matter; elsewhere `check_lengths` refuses.
+    Raises UserError if nothing is left.
+    """
+    pairs = list(zip(source_ids, target_ids, strict=True))
+    kept = [pair for pair in pairs if max(map(len, pair)) + 1 <= longest]
+    if not kept:
+        raise UserError(f"each of the {len(pairs)} pairs has more than the {longest - 1} tokens that the model allows")
+    return [source for source, _ in kept], [target for _, target in kept], len(pairs) - len(kept)

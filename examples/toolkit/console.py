@@ -1,0 +1,130 @@
+"""Talking to the person at the terminal: errors of one line, optional libraries, a progress bar."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, TextIO
+
+__all__ = ["Progress", "UserError", "require", "run"]
+
+PAUSE = 10.0  # seconds between plain progress lines
+WINDOW = 50  # updates over which the speed is averaged
+
+
+class UserError(Exception):
+    """Something that the person can put right: a file, an option, a sentence. The message says what and how."""
+
+    exit_code = 2
+
+
+def run(main: Callable[[], int | None]) -> int:
+    """Call ``main`` and return the exit code of the process: ``sys.exit(run(main))``.
+
+    A `UserError` becomes one line on stderr and code 2, Ctrl-C becomes code 130 (``main`` has saved by then); any
+    other exception is a bug and keeps its traceback.
+    """
+    try:
+        return main() or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def require(package: str, extra: str) -> ModuleType:
+    """Import ``package``, which `minitensor` itself does without.
+
+    Raises UserError with the command that installs it (the optional dependencies named ``extra``).
+    """
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        name = package.partition(".")[0]
+        if error.name != name:  # it is there, and broken: that is for a traceback
+            raise
+        raise UserError(
+            f'the library {name} is not installed; install it by: pip install "minitensor-autograd[{extra}]"'
+        ) from None
+
+
+class Progress:
+    """A bar with loss, speed and time left; plain lines, one every few seconds, where there is no terminal.
+
+    >>> with Progress("training", total=2, stream=sys.stdout, clock=iter([0.0, 5.0, 10.0]).__next__) as progress:
+    ...     progress.advance(loss=3.5, tokens=1000)
+    ...     progress.advance(loss=2.25, tokens=1000)
+    training 2/2  loss 2.250  200 tokens/s  0:00 left
+    """
+
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        done: int = 0,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start at ``done`` (not 0 after a resume) of ``total`` updates; ``stream`` is stderr unless told otherwise."""
+        self.label, self.total, self.done = label, total, done
+        self.loss: float | None = None
+        self._stream = sys.stderr if stream is None else stream
+        self._clock = clock
+        self._recent = deque([(clock(), 0)], maxlen=WINDOW + 1)  # (time, tokens of the update that ended then)
+        self._said = self._recent[0][0]
+        self._bar: Any = None  # rich.progress.Progress, where there is a terminal
+
+    def __enter__(self) -> Progress:
+        """Show the bar."""
+        if self._stream.isatty():
+            rich = require("rich.progress", "train")
+            console = require("rich.console", "train").Console(file=self._stream)
+            columns = ("{task.description}", rich.BarColumn(), rich.MofNCompleteColumn(), "{task.fields[status]}")
+            self._bar = rich.Progress(*columns, console=console)
+            self._task = self._bar.add_task(self.label, total=self.total, completed=self.done, status="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Leave the bar as it stands."""
+        if self._bar:
+            self._bar.stop()
+
+    def advance(self, loss: float | None = None, tokens: int = 0) -> None:
+        """One update is done, of so many target tokens; without ``loss`` the last one stays shown."""
+        now = self._clock()
+        self.done += 1
+        self.loss = self.loss if loss is None else loss
+        self._recent.append((now, tokens))
+        if self._bar:
+            self._bar.update(self._task, completed=self.done, status=self.status())
+        elif now - self._said >= PAUSE or self.done == self.total:
+            self._said = now
+            self.say(f"{self.label} {self.done}/{self.total}  {self.status()}")
+
+    def status(self) -> str:
+        """``loss 2.250  200 tokens/s  0:35 left``, the last two from the latest updates."""
+        (start, _), *updates = self._recent
+        if not updates:
+            return ""
+        seconds = max(updates[-1][0] - start, 1e-9)
+        tokens = sum(count for _, count in updates)
+        left = round(seconds / len(updates) * (self.total - self.done))
+        parts = [] if self.loss is None else [f"loss {self.loss:.3f}"]
+        parts += [f"{tokens / seconds:,.0f} tokens/s"] if tokens else []
+        hours, minutes = divmod(left // 60, 60)
+        clock = f"{hours}:{minutes:02}:{left % 60:02}" if hours else f"{minutes}:{left % 60:02}"
+        return "  ".join([*parts, f"{clock} left"])
+
+    def say(self, line: str) -> None:
+        """Print a line, above the bar where there is one."""
+        if self._bar:
+            self._bar.console.print(line, markup=False, highlight=False)
+        else:
+            print(line, file=self._stream, flush=True)

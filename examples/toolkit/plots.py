@@ -1,0 +1,122 @@
+"""Pictures of a run: the loss curve, and what the attention looks at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from toolkit.console import require
+
+__all__ = ["attention_heatmap", "loss_curve"]
+
+Path = str | os.PathLike[str]
+
+TRAIN, VALIDATION, SCORE = "#9db8d9", "#1f4e8c", "#d1662b"
+GREY = "#666666"
+CROWDED = 100  # points of training from which on their mean is drawn
+
+
+def _figure(width: float, height: float) -> Any:
+    """An empty figure that needs no display and leaves the settings of the process alone."""
+    backend = require("matplotlib.backends.backend_agg", "train")
+    figure = require("matplotlib.figure", "train").Figure(figsize=(width, height), dpi=150, layout="constrained")
+    backend.FigureCanvasAgg(figure)
+    return figure
+
+
+def loss_curve(records: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw the losses of a log as a PNG.
+
+    A record with ``step`` and ``loss`` is a point of training, one with ``step`` and ``validation_loss`` a point of
+    validation; with ``bleu`` too, the score gets an axis of its own. All other records are passed over.
+    """
+    figure = _figure(8, 4.5)
+    axes = figure.subplots()
+    axes.set_xlabel("update")
+    axes.set_ylabel("loss per token (nats)")
+    axes.grid(axis="y", color="#e6e6e6")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    lines = []
+    steps, losses = _points(records, "loss")
+    if steps.size > CROWDED:
+        axes.plot(steps, losses, color=TRAIN, alpha=0.45, linewidth=1)  # the noise, faintly; its mean goes on top
+        steps, losses = _smooth(steps, losses, steps.size // 50)
+    if steps.size:
+        lines += axes.plot(steps, losses, color=TRAIN, linewidth=2, label="training")
+    steps, losses = _points(records, "validation_loss")
+    if steps.size:
+        label = f"validation, best {losses.min():.3f}"
+        lines += axes.plot(steps, losses, color=VALIDATION, marker="o", markersize=4, linewidth=2, label=label)
+    steps, scores = _points(records, "bleu")
+    if steps.size:
+        right = axes.twinx()
+        label = f"BLEU on validation, best {scores.max():.1f}"
+        lines += right.plot(steps, scores, color=SCORE, marker="s", markersize=3, linewidth=1.5, label=label)
+        right.set_ylabel("BLEU", color=SCORE)
+        right.set_ylim(0, max(1, 1.1 * scores.max()))
+        right.tick_params(colors=SCORE)
+        right.spines["top"].set_visible(False)
+    if lines:
+        axes.legend(handles=lines, frameon=False, loc="center right")
+    figure.savefig(path)
+
+
+def _points(records: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of the records that have both, non-finite values left out."""
+    points = [(record["step"], record[name]) for record in records if "step" in record and record.get(name) is not None]
+    table = np.array(points, dtype=float).reshape(-1, 2)
+    table = table[np.isfinite(table[:, 1])]
+    return table[:, 0], table[:, 1]
+
+
+def _smooth(steps: np.ndarray, values: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means of ``width`` neighbours."""
+    kernel = np.full(width, 1 / width)
+    return np.convolve(steps, kernel, "valid"), np.convolve(values, kernel, "valid")
+
+
+def attention_heatmap(
+    weights: np.ndarray | Mapping[str, np.ndarray],
+    source_tokens: Sequence[str],
+    target_tokens: Sequence[str],
+    path: Path,
+) -> None:
+    """Draw attention as a PNG: a row of pictures for each layer, one picture for each head, and their mean first.
+
+    ``weights`` is (H, T, S), what each of T target tokens takes from each of S source tokens; or such arrays by the
+    names of their layers. Raises ValueError for weights of another shape.
+    """
+    layers = dict(weights) if isinstance(weights, Mapping) else {"": weights}
+    if not layers:
+        raise ValueError("attention_heatmap() got no layer")
+    shape = (len(target_tokens), len(source_tokens))
+    for name, array in layers.items():
+        if np.ndim(array) != 3 or np.shape(array)[1:] != shape:
+            raise ValueError(
+                f"attention_heatmap() got weights {name!r} of shape {np.shape(array)} for {shape[0]} target and"
+                f" {shape[1]} source tokens; the shape must be (heads, {shape[0]}, {shape[1]})"
+            )
+    columns = 1 + max(len(array) for array in layers.values())
+    cell = 0.2  # inches a token: room for a letter of 7 points
+    width, height = max(1.8, cell * shape[1]), max(1.6, cell * shape[0])
+    figure = _figure(columns * (width + 0.15) + 1.6, len(layers) * (height + 0.25) + 1.3)
+    grid = figure.subplots(len(layers), columns, squeeze=False, sharex=True, sharey=True)
+    for row, (name, array) in zip(grid, layers.items(), strict=True):
+        titles = ["mean of the heads", *(f"head {head + 1}" for head in range(len(array)))]
+        for axes, title, picture in zip(row, titles, [np.mean(array, axis=0), *array], strict=False):
+            image = axes.imshow(picture, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+            axes.set_title(f"{name}, {title}" if name and axes is row[0] else title, fontsize=8, color=GREY)
+            axes.set_xticks(range(shape[1]), source_tokens, rotation=90, fontsize=7)
+            axes.set_yticks(range(shape[0]), target_tokens, fontsize=7)
+            axes.tick_params(length=0)
+            axes.spines[:].set_color("#cccccc")
+        for axes in row[len(titles) :]:
+            axes.set_visible(False)
+    figure.supxlabel("source", fontsize=9, color=GREY)
+    figure.supylabel("translation", fontsize=9, color=GREY)
+    figure.colorbar(image, ax=grid, label="attention", shrink=max(0.3, 1 / len(layers)), aspect=30, pad=0.01)
+    figure.savefig(path)

@@ -1,0 +1,137 @@
+"""Sub-words shared by both languages: byte-level byte-pair encoding, by the `tokenizers` library.
+
+Sennrich, Haddow and Birch, "Neural machine translation of rare words with subword units", 2016, arXiv:1508.07909;
+over bytes as in Radford et al., "Language models are unsupervised multitask learners", 2019. All 256 bytes are in the
+vocabulary, so that no character of any language is unknown and ``decode(encode(text))`` is ``text``.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from toolkit.console import UserError, require
+
+__all__ = ["PAD", "SPECIAL", "START", "STOP", "Tokenizer"]
+
+SPECIAL = ("<pad>", "<start>", "<stop>")
+PAD, START, STOP = range(len(SPECIAL))
+SMALLEST = len(SPECIAL) + 256  # special tokens and single bytes
+
+
+class Tokenizer:
+    """Text to ids and back; ids 0, 1 and 2 are `PAD`, `START` and `STOP`, which encoding never gives.
+
+    Text is brought to Unicode's composed form (NFC) and is otherwise kept, capitals and blanks included. A space is
+    put before the text, and taken away again, so that a word is the same token at the start and inside.
+    """
+
+    pad_id, start_id, stop_id = PAD, START, STOP
+
+    def __init__(self, library: Any) -> None:
+        """Wrap a ``tokenizers.Tokenizer``; use `train` or `load`."""
+        library.encode_special_tokens = True  # a sentence about "<stop>" is text, not a stop
+        self._library = library
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int) -> Tokenizer:
+        """Learn at most ``vocab_size`` tokens from texts of both languages; the same texts give the same tokens.
+
+        Raises UserError if ``vocab_size`` leaves no room for the 256 bytes and the special tokens.
+        """
+        if vocab_size < SMALLEST:
+            raise UserError(f"a vocabulary of {vocab_size} is too small; it takes at least {SMALLEST} tokens")
+        tokenizers = require("tokenizers", "train")
+        library = tokenizers.Tokenizer(tokenizers.models.BPE())
+        library.normalizer = tokenizers.normalizers.Sequence(
+            [tokenizers.normalizers.NFC(), tokenizers.normalizers.Prepend(" ")]
+        )
+        library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        library.decoder = tokenizers.decoders.Sequence(
+            [tokenizers.decoders.ByteLevel(), tokenizers.decoders.Strip(" ", 1, 0)]
+        )
+        trainer = tokenizers.trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            min_frequency=2,  # a token seen once cannot be learned
+            special_tokens=list(SPECIAL),
+            initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        library.train_from_iterator(texts, trainer)
+        return cls(library)
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of tokens; may be less than asked for where the texts are few."""
+        return self._library.get_vocab_size()
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, without `START` and `STOP`."""
+        return self._library.encode(text).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of many texts, on all cores."""
+        return [encoding.ids for encoding in self._library.encode_batch(texts)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; special tokens are left out, bytes that form no character become U+FFFD."""
+        return self._library.decode(ids, skip_special_tokens=True)
+
+    def labels(self, ids: Sequence[int]) -> list[str]:
+        """A readable name for each id, for pictures: ``climb``, ``-ing`` inside a word, ``<0xC3>`` for a byte."""
+        return [self._label(token) for token in ids]
+
+    def _label(self, token: int) -> str:
+        if token < len(SPECIAL):
+            return SPECIAL[token]
+        data = bytes(_BYTES[character] for character in self._library.id_to_token(token))
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            return "".join(f"<0x{byte:02X}>" for byte in data)
+        return f"-{text}" if text[0].isalnum() else text.strip() or repr(text)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the JSON file of the `tokenizers` library, all of it or nothing."""
+        path = Path(path)
+        scratch = path.with_name(path.name + ".part")
+        with open(scratch, "w", encoding="utf-8", newline="\n") as file:
+            file.write(self._library.to_str(pretty=True))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
+        """Read what `save` wrote. Raises UserError for a missing, damaged or foreign file."""
+        path = Path(path)
+        if not path.is_file():
+            raise UserError(f"there is no tokenizer {path}")
+        try:
+            library = require("tokenizers", "train").Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        except UserError:
+            raise
+        except Exception as error:  # the library raises bare Exceptions
+            raise UserError(f"{path} is damaged or not a tokenizer: {error}") from None
+        tokenizer = cls(library)
+        special = [library.id_to_token(token) for token in range(len(SPECIAL))]
+        probe = "A b\u00e9\u20ac <stop>"
+        if special != list(SPECIAL) or tokenizer.decode(tokenizer.encode(probe)) != unicodedata.normalize("NFC", probe):
+            raise UserError(f"{path} is a tokenizer of another kind; use one that this program has written")
+        return tokenizer
+
+
+def _byte_characters() -> dict[str, int]:
+    """The printable character by which a byte-level vocabulary writes each byte.
+
+    Printable bytes of Latin-1 stand for themselves, the others are numbered from U+0100.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
+
+
+_BYTES = _byte_characters()

@@ -1,0 +1,1 @@
+"""One readable file per architecture, and one way of decoding for all of them (`models.search`)."""

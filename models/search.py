@@ -1,0 +1,171 @@
+"""Finding the most probable sentence, word by word: greedy and beam search, one implementation for every model.
+
+A model takes part with two things:
+
+    step(ids, state)      log-probabilities (rows, V) of the next token, given the newest token of each row; the state moves on
+    state.reorder(rows)   row i of the state goes on from what row ``rows[i]`` was; rows may repeat or be left out
+
+All sentences of a batch are searched at once, and a sentence that is done leaves the batch. The search itself works on the host
+with NumPy: it handles a few numbers per row.
+
+Letters: N sentences still searched, W hypotheses of each, V vocabulary, k ``beam_size``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+import minitensor as mt
+
+__all__ = ["beam_search", "greedy", "penalty", "search"]
+
+BLOCK = 64  # tokens that share one maximum while the best of a row are looked for
+BALLAST = 0.25  # the share of finished rows at which greedy search drops them: dropping copies the caches of the others
+
+
+def search(step, state, start_ids, stop_id, max_new_tokens, beam_size=1, length_penalty=0.6):
+    """`greedy` where ``beam_size`` is 1, otherwise `beam_search`."""
+    if beam_size == 1:
+        return greedy(step, state, start_ids, stop_id, max_new_tokens)
+    return beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, length_penalty)
+
+
+def greedy(step, state, start_ids, stop_id, max_new_tokens):
+    """Take the most probable token each time, until the stop token or ``max_new_tokens``.
+
+    start_ids: the newest token of each sentence, one row of ``state`` each. Returns one list of ids per sentence, without the
+    stop token. Raises FloatingPointError where the model answers NaN.
+    """
+    _check(max_new_tokens, 1)
+    ids = np.array(start_ids, dtype=np.int64)
+    outputs = [[] for _ in ids]
+    sentence = np.arange(len(ids))  # which one each row belongs to
+    running = np.ones(len(ids), dtype=bool)
+    for _ in range(max_new_tokens):
+        if not running.any():
+            break
+        if running.mean() <= 1 - BALLAST:
+            rows = np.flatnonzero(running)
+            state.reorder(rows)
+            ids, sentence, running = ids[rows], sentence[rows], running[rows]
+        log_probabilities = _host(step(ids, state), len(ids))
+        ids = log_probabilities.argmax(axis=-1)
+        _check_numbers(log_probabilities[np.arange(len(ids)), ids])
+        running &= ids != stop_id
+        for row in np.flatnonzero(running):
+            outputs[sentence[row]].append(int(ids[row]))
+    return outputs
+
+
+def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, length_penalty=0.6):
+    """The sentence of the highest ``log P / penalty(length)`` among those that a beam of ``beam_size`` hypotheses meets.
+
+        penalty(length) = ((5 + length) / 6) ** length_penalty        (Wu et al. 2016, arXiv:1609.08144, equation 14)
+
+    The length counts the stop token. In each step a sentence's k best continuations that are not the stop token live on, and a
+    stop that is among the k best of all completes its hypothesis. A sentence is done when no live hypothesis can do better than
+    its best complete one, whatever it goes on with, so that stopping early never changes the answer; with k at least
+    V ** max_new_tokens the answer is the best of all sentences. Where nothing was completed within ``max_new_tokens``, the best
+    unfinished hypothesis is returned.
+
+    Arguments, result and errors as for `greedy`.
+    """
+    _check(max_new_tokens, beam_size)
+    ids = np.array(start_ids, dtype=np.int64)
+    sentence = np.arange(len(ids))  # (N,) the sentences still searched
+    scores = np.zeros((len(ids), 1))  # (N, W) log-probability of each live hypothesis, best first
+    history = np.empty((len(ids), 1, 0), dtype=np.int64)  # (N, W, length) its tokens
+    outputs, best = [[] for _ in ids], np.full(len(ids), -np.inf)
+    largest = max(penalty(1, length_penalty), penalty(max_new_tokens, length_penalty))
+    for length in range(1, max_new_tokens + 1):
+        if not len(sentence):
+            break
+        width = scores.shape[1]
+        totals, beams, tokens = _continuations(_host(step(ids, state), scores.size), scores, beam_size)
+        stops = tokens == stop_id
+
+        complete = np.where(stops, totals, -np.inf)[:, :beam_size] / penalty(length, length_penalty)
+        winner, value = complete.argmax(axis=1), complete.max(axis=1)
+        for n in np.flatnonzero(value > best[sentence]):
+            best[sentence[n]] = value[n]
+            outputs[sentence[n]] = history[n, beams[n, winner[n]]].tolist()
+
+        lasting = np.argsort(stops, axis=1, kind="stable")[:, :beam_size]  # the best first, stops behind all others
+        scores, beams, tokens = (np.take_along_axis(x, lasting, axis=1) for x in (totals, beams, tokens))
+        scores = np.where(tokens == stop_id, -np.inf, scores)
+        history = np.concatenate([np.take_along_axis(history, beams[:, :, None], axis=1), tokens[:, :, None]], axis=2)
+
+        # Log-probabilities only fall and are negative: at best a hypothesis keeps its own and gets the largest penalty.
+        going = np.flatnonzero((scores[:, 0] / largest > best[sentence]) & np.isfinite(scores[:, 0]))
+        if length == max_new_tokens:
+            for n in going[np.isneginf(best[sentence[going]])]:
+                outputs[sentence[n]] = history[n, 0].tolist()
+            break
+        sentence, scores, history = sentence[going], scores[going], history[going]
+        state.reorder((going[:, None] * width + beams[going]).reshape(-1))
+        ids = tokens[going].reshape(-1)
+    return outputs
+
+
+def penalty(length, alpha):
+    """``((5 + length) / 6) ** alpha``: by what a log-probability is divided so that long sentences stand a chance."""
+    return ((5.0 + length) / 6.0) ** alpha
+
+
+def _continuations(log_probabilities, scores, beam_size):
+    """The best continuations of each sentence: ``(totals, beams, tokens)``, each (N, up to W * (k + 1)), best first.
+
+    k + 1 of each row are enough: of those, k at least do not stop.
+    """
+    n, width = scores.shape
+    values, tokens = _top(log_probabilities, beam_size + 1)  # (N * W, k + 1)
+    values = values.astype(np.float64).reshape(n, width, -1)
+    _check_numbers(values)
+    totals = (scores[:, :, None] + values).reshape(n, -1)
+    order = np.argsort(-totals, axis=1, kind="stable")
+    beams = np.repeat(np.arange(width), values.shape[2])[order]
+    return (
+        np.take_along_axis(totals, order, axis=1),
+        beams,
+        np.take_along_axis(tokens.reshape(n, -1), order, axis=1),
+    )
+
+
+def _top(values, count):
+    """The ``count`` largest of each row of ``values`` (rows, V) and where they are, in no particular order.
+
+    They lie within the ``count`` blocks of the largest maxima, and maxima are much quicker to find than a partition.
+    """
+    rows, size = values.shape
+    blocks = size // BLOCK
+    if blocks <= 2 * count:
+        places = np.argpartition(-values, min(count, size) - 1, axis=1)[:, :count]
+        return np.take_along_axis(values, places, axis=1), places
+    maxima = values[:, : blocks * BLOCK].reshape(rows, blocks, BLOCK).max(axis=2)
+    chosen = np.argpartition(-maxima, count - 1, axis=1)[:, :count]  # (rows, count)
+    within = (chosen[:, :, None] * BLOCK + np.arange(BLOCK)).reshape(rows, -1)
+    rest = np.broadcast_to(np.arange(blocks * BLOCK, size), (rows, size - blocks * BLOCK))
+    candidates = np.concatenate([within, rest], axis=1)
+    inner = np.take_along_axis(values, candidates, axis=1)
+    order = np.argpartition(-inner, count - 1, axis=1)[:, :count]
+    return np.take_along_axis(inner, order, axis=1), np.take_along_axis(candidates, order, axis=1)
+
+
+def _host(log_probabilities, rows):
+    """The model's answer as a NumPy array (rows, V)."""
+    values = mt.asarray(log_probabilities).to("cpu").data
+    if values.ndim != 2 or len(values) != rows:
+        raise ValueError(f"step must return log-probabilities (rows, V) for {rows} rows, got shape {values.shape}")
+    return values
+
+
+def _check(max_new_tokens, beam_size):
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+    if beam_size < 1:
+        raise ValueError(f"beam_size must be at least 1, got {beam_size}")
+
+
+def _check_numbers(values):
+    if np.isnan(values).any():
+        raise FloatingPointError("the model's log-probabilities are NaN: its weights are spoilt, or its training diverged")

@@ -1,0 +1,178 @@
+"""Search on toy models whose answer is known: random tables of log-probabilities, one distribution per prefix."""
+
+import itertools
+import math
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import minitensor as mt
+from models.search import _top, beam_search, greedy, penalty, search
+
+STOP = 1
+
+
+class Toy:
+    """A model whose next-token distribution is a fixed random function of (sentence, prefix)."""
+
+    def __init__(self, seed, vocabulary, sharpness=2.0):
+        self.seed, self.vocabulary, self.sharpness = seed, vocabulary, sharpness
+        self.rows_served = 0
+
+    def log_probabilities(self, sentence, prefix):
+        logits = np.random.default_rng([self.seed, sentence, *prefix]).normal(size=self.vocabulary) * self.sharpness
+        return logits - np.logaddexp.reduce(logits)
+
+    def step(self, ids, state):
+        assert len(ids) == len(state.prefixes)
+        state.prefixes = [prefix + (int(token),) for prefix, token in zip(state.prefixes, ids)]
+        self.rows_served += len(ids)
+        return np.stack([self.log_probabilities(prefix[0], prefix[1:]) for prefix in state.prefixes])
+
+
+class State:
+    """The prefixes of the rows; the start token of row i is the number of its sentence."""
+
+    def __init__(self, n):
+        self.prefixes = [()] * n
+
+    def reorder(self, rows):
+        self.prefixes = [self.prefixes[row] for row in rows]
+
+
+def exhaustive(toy, sentence, limit, alpha):
+    """The best complete sentence of all, by its score, without its stop token."""
+    others = [token for token in range(toy.vocabulary) if token != STOP]
+    best = (-math.inf, [])
+    for length in range(limit):
+        for prefix in itertools.product(others, repeat=length):
+            whole = (*prefix, STOP)
+            total = sum(toy.log_probabilities(sentence, whole[:i])[whole[i]] for i in range(length + 1))
+            best = max(best, (total / penalty(length + 1, alpha), list(prefix)))
+    return best[1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    vocabulary=st.integers(2, 4),
+    limit=st.integers(1, 4),
+    alpha=st.sampled_from([0.0, 0.6, 1.0, 2.0, -0.5]),
+)
+def test_wide_beam_is_exhaustive_search(seed, vocabulary, limit, alpha):
+    toy = Toy(seed, vocabulary)
+    found = beam_search(toy.step, State(3), range(3), STOP, limit, vocabulary**limit, alpha)
+    assert found == [exhaustive(toy, sentence, limit, alpha) for sentence in range(3)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    vocabulary=st.integers(2, 200),
+    beam_size=st.integers(2, 6),
+    alpha=st.sampled_from([0.0, 0.6, 1.5, -0.5]),
+)
+def test_stopping_early_never_changes_the_answer(seed, vocabulary, beam_size, alpha):
+    """A plain search of one sentence that always goes to the limit finds the same, in a batch or alone."""
+    toy, limit = Toy(seed, vocabulary), 6
+    together = beam_search(toy.step, State(4), range(4), STOP, limit, beam_size, alpha)
+    assert together == [plain_beam_search(toy, sentence, limit, beam_size, alpha) for sentence in range(4)]
+
+
+def plain_beam_search(toy, sentence, limit, beam_size, alpha):
+    live, best = [(0.0, ())], (-math.inf, [])
+    for length in range(1, limit + 1):
+        candidates = [
+            (total + value, (*prefix, token))
+            for total, prefix in live
+            for token, value in enumerate(toy.log_probabilities(sentence, prefix))
+        ]
+        candidates.sort(key=lambda one: -one[0])
+        for total, tokens in candidates[:beam_size]:
+            if tokens[-1] == STOP and total / penalty(length, alpha) > best[0]:
+                best = (total / penalty(length, alpha), list(tokens[:-1]))
+        live = [one for one in candidates if one[1][-1] != STOP][:beam_size]
+    return best[1] if best[0] > -math.inf else list(live[0][1])
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), n=st.integers(0, 9), limit=st.integers(1, 12))
+def test_greedy_takes_the_best_token(seed, n, limit):
+    toy = Toy(seed, 5)
+    expected = []
+    for sentence in range(n):
+        tokens = []
+        while len(tokens) < limit:
+            token = int(toy.log_probabilities(sentence, tokens).argmax())
+            if token == STOP:
+                break
+            tokens.append(token)
+        expected.append(tokens)
+    assert greedy(toy.step, State(n), range(n), STOP, limit) == expected
+
+
+def test_finished_sentences_leave_the_batch():
+    """Sentence i stops after i tokens; the rows served are far fewer than sentences times steps."""
+    toy = Toy(0, 3)
+    toy.log_probabilities = lambda sentence, prefix: np.log([0.01, 0.98, 0.01] if len(prefix) >= sentence else [0.98, 0.01, 0.01])
+    assert greedy(toy.step, State(20), range(20), STOP, 30) == [[0] * i for i in range(20)]
+    assert toy.rows_served <= 20 * 21 / 2 * 1.3
+    toy.rows_served = 0
+    assert beam_search(toy.step, State(20), range(20), STOP, 30, 3) == [[0] * i for i in range(20)]
+    assert toy.rows_served <= 3 * 20 * 25 / 2
+
+
+def test_a_search_that_completes_nothing_returns_the_best_unfinished():
+    toy = Toy(0, 3)
+    toy.log_probabilities = lambda sentence, prefix: np.array([math.log(0.75), -math.inf, math.log(0.25)])
+    assert search(toy.step, State(2), [0, 1], STOP, 4, beam_size=3) == [[0, 0, 0, 0]] * 2
+    assert search(toy.step, State(2), [0, 1], STOP, 4) == [[0, 0, 0, 0]] * 2
+
+
+def test_a_dead_end_is_an_empty_answer():
+    toy = Toy(0, 3)
+    toy.log_probabilities = lambda sentence, prefix: np.full(3, -math.inf)
+    assert beam_search(toy.step, State(1), [0], STOP, 4, 3) == [[]]
+
+
+def test_length_penalty_prefers_longer_sentences():
+    def log_probabilities(sentence, prefix):
+        if not prefix:
+            return np.log([0.45, 0.5, 0.05])
+        return np.log([0.04, 0.95, 0.01])
+
+    toy = Toy(0, 3)
+    toy.log_probabilities = log_probabilities
+    assert beam_search(toy.step, State(1), [0], STOP, 4, 3, length_penalty=0.0) == [[]]
+    assert beam_search(toy.step, State(1), [0], STOP, 4, 3, length_penalty=2.0) == [[0]]
+    assert penalty(1, 0.6) == 1.0 and penalty(7, 1.0) == 2.0
+
+
+def test_tensors_are_accepted():
+    toy = Toy(3, 5)
+    as_tensor = beam_search(lambda ids, state: mt.asarray(toy.step(ids, state)), State(3), range(3), STOP, 8, 4)
+    assert as_tensor == beam_search(toy.step, State(3), range(3), STOP, 8, 4)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 10**6), size=st.integers(1, 3000), count=st.integers(1, 7))
+def test_top_finds_the_largest(seed, size, count):
+    values = np.random.default_rng(seed).normal(size=(3, size))
+    best, places = _top(values, count)
+    np.testing.assert_array_equal(np.sort(best), np.sort(values)[:, -count:])
+    np.testing.assert_array_equal(np.take_along_axis(values, places, axis=1), best)
+
+
+@pytest.mark.parametrize("beam_size", [1, 2])
+def test_errors(beam_size):
+    toy = Toy(0, 4)
+    with pytest.raises(ValueError, match="max_new_tokens must be at least 1, got 0"):
+        search(toy.step, State(1), [0], STOP, 0, beam_size)
+    with pytest.raises(ValueError, match="beam_size must be at least 1, got -1"):
+        search(toy.step, State(1), [0], STOP, 3, -1)
+    with pytest.raises(FloatingPointError, match="log-probabilities are NaN"):
+        search(lambda ids, state: np.full((len(ids), 4), np.nan), State(1), [0], STOP, 3, beam_size)
+    with pytest.raises(ValueError, match=r"\(rows, V\) for 1 rows, got shape \(1, 1, 4\)"):
+        search(lambda ids, state: np.zeros((1, 1, 4)), State(1), [0], STOP, 3, beam_size)

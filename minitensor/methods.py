@@ -10,12 +10,9 @@ from minitensor.ops import shape as s
 from minitensor.tensor import Tensor
 
 
-def _operator(function):
-    return lambda x, y: function(x, y)  # ops are objects, and only functions bind to an instance
-
-
 def _swapped(function):
-    return lambda x, y: function(y, x)
+    quick = function.quick
+    return lambda x, y: quick(y, x)
 
 
 BINARY = {
@@ -55,13 +52,13 @@ def _matrix_transpose(self):
 
 
 for _name, _function in BINARY.items():
-    setattr(Tensor, f"__{_name}__", _operator(_function))
+    setattr(Tensor, f"__{_name}__", _function.quick)
     setattr(Tensor, f"__r{_name}__", _swapped(_function))
 for _name, _function in COMPARISONS.items():
-    setattr(Tensor, f"__{_name}__", _operator(_function))
+    setattr(Tensor, f"__{_name}__", _function.quick)
 for _name, _function in METHODS.items():
     setattr(Tensor, _name, _method(_function))
-Tensor.__neg__ = _method(e.negative)
+Tensor.__neg__ = e.negative.quick
 Tensor.__pos__ = lambda x: x
 Tensor.__abs__ = _method(e.abs)
 Tensor.__invert__ = _method(e.logical_not)

@@ -39,7 +39,8 @@ FUSED = {}  # every fused op likewise
 
 _NDARRAY = np.ndarray
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-_NUMBERS = (bool, int, float)
+_NO_PLAN, _NOTHING = object(), {}
+_NUMBERS = frozenset((bool, int, float))
 
 
 class _Call:
@@ -133,6 +134,7 @@ class Op(_Call):
         super().__init__(function, skip=1)  # the first parameter is xp
         self.rules = None
         self.plans = {}
+        self.quick = _quick(self)
 
     def vjp(self, *rules):
         """Give one rule per input, in their order; None for an input that is never differentiated.
@@ -148,24 +150,32 @@ class Op(_Call):
 
     def __call__(self, *args, **params):
         """Run the op on Tensors, arrays or numbers; record it where an input needs a gradient."""
+        if not params and self.arity == len(args) < 3:
+            return self.quick(*args)
+        return self.run(args, params)
+
+    def run(self, args, params):
+        """The op on any number of inputs, with any keywords."""
         if len(args) != self.arity:
             args, params = self.bind(args, params)
         arrays, parents, mask, bit, plain = [], (), 0, 1, True
         for value in args:
             if isinstance(value, Tensor):
-                value, node = value.data, value.node
+                node = value.node
+                value = value.data
                 if node is not None:
-                    mask |= bit
+                    mask += bit
                     parents += (node,)
-            elif not (type(value) in _NUMBERS or is_array(value)):
-                value = asarray(value).data
-            if value.__class__ is not _NDARRAY and type(value) not in _NUMBERS:
-                plain = False
+                if value.__class__ is not _NDARRAY:
+                    plain = False
+            elif value.__class__ not in _NUMBERS:
+                value = value if is_array(value) else asarray(value).data
+                plain = plain and value.__class__ is _NDARRAY
             arrays.append(value)
             bit += bit
         xp = cpu if plain else namespace_of(self.name, arrays, self.input_names(len(arrays)))
         try:
-            out = self.function(xp, *arrays, **params)
+            out = self.function(xp, *arrays, **params) if params else self.function(xp, *arrays)
         except (ValueError, TypeError, IndexError) as error:
             raise self.explain(error, arrays) from error
         if out.__class__ is not _NDARRAY or out.dtype is _FLOAT64:
@@ -173,18 +183,77 @@ class Op(_Call):
         mode = current_mode.get()
         if mode.anomaly and not finite(out):
             raise nonfinite_error(self.name, "forward", out, zip(self.input_names(len(arrays)), arrays), call_site())
-        if not mask or not mode.grad or self.rules is None:
+        if mask == 0 or not mode.grad or self.rules is None:
             return Tensor(out)
         key = (mask, len(arrays)) if self.variadic else mask
         plan = self.plans.get(key)
         if plan is None:
-            plan = self.plans[key] = Plan(self, mask, len(arrays))
-        if not plan.rules:
+            plan = Plan(self, mask, len(arrays))
+            plan = self.plans[key] = plan if plan.rules else _NO_PLAN
+        if plan is _NO_PLAN:
             return Tensor(out)
         node = Node(plan, parents, plan.save(arrays, out, xp, params), out.shape, out.dtype)
         if mode.anomaly:
             watch(node).where = call_site()
         return Tensor(out, node)
+
+
+def _quick(op):
+    """``op.run`` for one or two operands, unrolled: small ops spend their time on such calls. Whatever is unusual goes to ``run``."""
+    function, plans, mode_of, run = op.function, op.plans, current_mode.get, op.run
+
+    def unary(x):
+        a = x.data if isinstance(x, Tensor) else None
+        mode = mode_of()
+        if a.__class__ is not _NDARRAY or mode.anomaly:
+            return run((x,), {})
+        node = x.node
+        plan = plans.get(1) if node is not None and mode.grad else _NO_PLAN
+        if plan is None:
+            return run((x,), {})
+        try:
+            out = function(cpu, a)
+        except (ValueError, TypeError, IndexError):
+            return run((x,), {})
+        if out.__class__ is not _NDARRAY or out.dtype is _FLOAT64:
+            out = op.finish(out, (a,), cpu)
+        if plan is _NO_PLAN:
+            return Tensor(out)
+        return Tensor(out, Node(plan, (node,), plan.save([a], out, cpu, _NOTHING), out.shape, out.dtype))
+
+    def binary(x, y):
+        a = x.data if isinstance(x, Tensor) else x
+        b = y.data if isinstance(y, Tensor) else y
+        mode = mode_of()
+        if (
+            (a.__class__ is not _NDARRAY and a.__class__ not in _NUMBERS)
+            or (b.__class__ is not _NDARRAY and b.__class__ not in _NUMBERS)
+            or mode.anomaly
+        ):
+            return run((x, y), {})
+        left = None if a is x else x.node
+        right = None if b is y else y.node
+        if not mode.grad or left is right is None:
+            plan = _NO_PLAN
+        elif right is None:
+            plan, parents = plans.get(1), (left,)
+        elif left is None:
+            plan, parents = plans.get(2), (right,)
+        else:
+            plan, parents = plans.get(3), (left, right)
+        if plan is None:
+            return run((x, y), {})
+        try:
+            out = function(cpu, a, b)
+        except (ValueError, TypeError, IndexError):
+            return run((x, y), {})
+        if out.__class__ is not _NDARRAY or out.dtype is _FLOAT64:
+            out = op.finish(out, (a, b), cpu)
+        if plan is _NO_PLAN:
+            return Tensor(out)
+        return Tensor(out, Node(plan, parents, plan.save([a, b], out, cpu, _NOTHING), out.shape, out.dtype))
+
+    return unary if op.arity == 1 else binary if op.arity == 2 else None
 
 
 class Plan:

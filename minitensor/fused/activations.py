@@ -8,8 +8,7 @@ from minitensor import random
 from minitensor.backend import namespace
 from minitensor.fused.blocks import row_blocks
 from minitensor.op import fused, op
-from minitensor.ops.elementwise import erf, exp, expm1, log1p, tanh, where
-from minitensor.ops.elementwise import abs as absolute
+from minitensor.ops.elementwise import erf, exp, expm1, logaddexp, tanh, where
 from minitensor.tensor import asarray
 
 __all__ = ["dropout", "elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus"]
@@ -42,8 +41,7 @@ def silu(x):
 
 def softplus(x):
     """``log(1 + exp(x))``, without overflow."""
-    x = asarray(x)
-    return where(x > 0, x, 0.0) + log1p(exp(-absolute(x)))
+    return logaddexp(x, 0.0)
 
 
 def elu(x, alpha=1.0):
@@ -127,16 +125,12 @@ def _(xp, x):
 
 
 @op
-def _dropout(xp, x, *, keep, scale):
-    return x * keep * scale
+def _dropout(xp, x, *, mask):
+    return x * mask
 
 
 _dropout.name = "dropout"
-
-
-@_dropout.vjp
-def _(xp, g, keep, scale):
-    return g * xp.asarray(keep) * scale
+_dropout.vjp(lambda xp, g, mask: g * xp.asarray(mask))
 
 
 def dropout(x, p=0.5, training=True, generator=None):
@@ -146,15 +140,18 @@ def dropout(x, p=0.5, training=True, generator=None):
     Srivastava et al., "Dropout", JMLR 2014.
     """
     x = asarray(x)
-    keep = dropout_keep(x.shape, p, training, generator, x.device)
-    return x if keep is None else _dropout(x, keep=keep, scale=1.0 / (1.0 - p))
+    mask = dropout_mask(x.shape, p, training, generator, x.device, x.dtype)
+    return x if mask is None else _dropout(x, mask=mask)
 
 
-def dropout_keep(shape, p, training, generator, device):
-    """A raw boolean array, true where dropout keeps an element; None where nothing is dropped."""
+def dropout_mask(shape, p, training, generator, device, dtype):
+    """A raw array: 0 with probability ``p``, else ``1 / (1 - p)``; None where nothing is dropped."""
     if not 0.0 <= p < 1.0:
         raise ValueError(f"dropout: p must be at least 0 and below 1, got {p}")
     if not training or p == 0.0:
         return None
+    xp = namespace(device)
     bits = (generator or random.default).halves(shape, device)
-    return namespace(device).greater_equal(bits, namespace(device).uint16(round(p * 65536)))
+    mask = xp.greater_equal(bits, xp.uint16(round(p * 65536))).astype(dtype)
+    mask *= 1.0 / (1.0 - p)
+    return mask

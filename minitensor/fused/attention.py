@@ -9,7 +9,7 @@ import math
 from functools import lru_cache
 
 from minitensor.backend import namespace
-from minitensor.fused.activations import dropout_keep
+from minitensor.fused.activations import dropout_mask
 from minitensor.fused.blocks import as_rows, row_blocks
 from minitensor.op import fused
 from minitensor.ops.elementwise import exp, where
@@ -55,19 +55,19 @@ def _probabilities(query, key, mask, bias, scale):
 
 
 @fused
-def _attention(query, key, value, mask=None, bias=None, keep=None, *, scale, drop_scale=1.0):
+def _attention(query, key, value, mask=None, bias=None, drop=None, *, scale):
     if mask is not None:
         alive = _alive(mask)
         key, value = where(alive, key, 0.0), where(alive, value, 0.0)  # 0 * NaN is NaN: padding must be gone, not weightless
     weights = _probabilities(query, key, mask, bias, scale)
-    weights = weights if keep is None else weights * keep * drop_scale
+    weights = weights if drop is None else weights * drop
     return matmul(weights, value)
 
 
 @fused
-def _packed(qkv, mask=None, keep=None, *, n_heads, scale, drop_scale=1.0):
+def _packed(qkv, mask=None, drop=None, *, n_heads, scale):
     q, k, v = _heads_of(qkv, n_heads)
-    y = _attention.definition(q, k, v, mask, None, keep, scale=scale, drop_scale=drop_scale)
+    y = _attention.definition(q, k, v, mask, None, drop, scale=scale)
     return swapaxes(y, axis1=1, axis2=2).reshape((qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3))
 
 
@@ -88,7 +88,7 @@ def _softmax_rows(xp, rows):
     for block in row_blocks(xp, rows):
         scores = rows[block]
         if xp.name == "cpu" and rows.shape[1] <= SHORT:
-            e = xp.exp(scores - scores.max(initial=-math.inf))
+            e = xp.exp(scores - scores.max(initial=-1e30))  # finite, so that a block of nothing but -inf gives zeros, not NaN
             total = xp.einsum("ij->i", e)
             if not (total > 1e-25).all():  # a row far below its block, all masked, or NaN: shift it by its own maximum
                 bad = ~(total > 1e-25)
@@ -108,7 +108,7 @@ def _careful(xp, scores):
     return e, total
 
 
-def _forward(xp, q, k, v, mask, bias, keep, scale, drop_scale, out):
+def _forward(xp, q, k, v, mask, bias, drop, scale, out):
     """Write softmax(Q K^T scale) V to ``out``; returns a function from (g, dq, dk, dv) that fills the gradients."""
     q, k, v = (x if x.dtype.kind == "f" else x.astype(xp.float32) for x in (q, k, v))
     if mask is not None and not xp.surely_finite(k, v):
@@ -121,19 +121,17 @@ def _forward(xp, q, k, v, mask, bias, keep, scale, drop_scale, out):
     if mask is not None:
         blocked = xp.where(mask, weights.dtype.type(0), weights.dtype.type(-math.inf))
         weights = weights + blocked if blocked.ndim > weights.ndim or bias is not None else xp.add(weights, blocked, out=weights)
+    weights = xp.ascontiguousarray(weights)  # matmul of strided operands may not be: its rows must be a view
     _softmax_rows(xp, as_rows(weights))
-    dropped = weights if keep is None else weights * keep
-    if keep is not None:
-        dropped *= drop_scale
+    dropped = weights if drop is None else weights * drop
     xp.matmul(dropped, v, out=out)
 
     def backward(g, dq, dk, dv):
         # P = softmax(S), O = P V:  dP = g V^T,  dS = P * (dP - <dP, P>),  dQ = dS K,  dK = dS^T Q,  dV = P^T g.
         xp.matmul(dropped.swapaxes(-1, -2), g, out=dv)
-        ds = xp.matmul(g, v.swapaxes(-1, -2))
-        if keep is not None:
-            ds *= keep
-            ds *= drop_scale
+        ds = xp.ascontiguousarray(xp.matmul(g, v.swapaxes(-1, -2)))
+        if drop is not None:
+            ds *= drop
         rows, p = as_rows(ds), as_rows(weights)
         for block in row_blocks(xp, rows):
             part = rows[block]
@@ -155,7 +153,7 @@ def _by_heads(xp, shape, dtype):
 
 
 @_attention.kernel
-def _(xp, query, key, value, mask=None, bias=None, keep=None, *, scale, drop_scale=1.0):
+def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, forward=_forward):
     lead = xp.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2], *[x.shape[:-2] for x in (mask, bias) if x is not None])
     full = [xp.broadcast_to(x, (*lead, *x.shape[-2:])) for x in (query, key, value)]
     dtype = xp.result_type(query, key, value)
@@ -166,7 +164,7 @@ def _(xp, query, key, value, mask=None, bias=None, keep=None, *, scale, drop_sca
         return xp.empty((*lead, rows, width), dtype=dtype)
 
     out = new(query.shape[-2], value.shape[-1])
-    _, pull = _forward(xp, *full, mask, bias, keep, scale, drop_scale, out)
+    _, pull = forward(xp, *full, mask, bias, drop, scale, out)
 
     def backward(g):
         gradients = [new(*x.shape[-2:]) for x in full]
@@ -176,11 +174,11 @@ def _(xp, query, key, value, mask=None, bias=None, keep=None, *, scale, drop_sca
 
 
 @_packed.kernel
-def _(xp, qkv, mask=None, keep=None, *, n_heads, scale, drop_scale=1.0):
+def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, forward=_forward):
     batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
     q, k, v = _heads_of(qkv, n_heads)
     out = xp.empty((batch, length, n_heads, width // n_heads), dtype=qkv.dtype)  # (B, T, H, K)
-    _, pull = _forward(xp, q, k, v, mask, None, keep, scale, drop_scale, out.swapaxes(1, 2))
+    _, pull = forward(xp, q, k, v, mask, None, drop, scale, out.swapaxes(1, 2))
 
     def backward(g):
         gradient = xp.empty(qkv.shape, dtype=qkv.dtype)
@@ -224,8 +222,8 @@ def scaled_dot_product_attention(query, key, value, mask=None, is_causal=False, 
     allowed = _allowed(mask, is_causal, query.shape[-2], key.shape[-2], query.device)
     scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
     lead = namespace("cpu").broadcast_shapes(query.shape[:-2], key.shape[:-2])
-    keep = dropout_keep((*lead, query.shape[-2], key.shape[-2]), dropout, True, generator, query.device)
-    return _attention(query, key, value, allowed, bias, keep, scale=scale, drop_scale=1.0 / (1.0 - dropout))
+    drop = dropout_mask((*lead, query.shape[-2], key.shape[-2]), dropout, True, generator, query.device, query.dtype)
+    return _attention(query, key, value, allowed, bias, drop, scale=scale)
 
 
 def packed_attention(qkv, n_heads, mask=None, is_causal=False, dropout=0.0, generator=None):
@@ -238,9 +236,9 @@ def packed_attention(qkv, n_heads, mask=None, is_causal=False, dropout=0.0, gene
         raise ValueError(f"packed_attention: qkv {qkv.shape} must be (B, T, 3 D) with D a multiple of n_heads = {n_heads}")
     batch, length, width = qkv.shape
     allowed = _allowed(mask, is_causal, length, length, qkv.device)
-    keep = dropout_keep((batch, n_heads, length, length), dropout, True, generator, qkv.device)
+    drop = dropout_mask((batch, n_heads, length, length), dropout, True, generator, qkv.device, qkv.dtype)
     scale = 1.0 / math.sqrt(width // (3 * n_heads))
-    return _packed(qkv, allowed, keep, n_heads=n_heads, scale=scale, drop_scale=1.0 / (1.0 - dropout))
+    return _packed(qkv, allowed, drop, n_heads=n_heads, scale=scale)
 
 
 def attention_weights(query, key, mask=None, is_causal=False, scale=None, bias=None):

@@ -6,7 +6,7 @@ from minitensor.fused.blocks import row_blocks
 from minitensor.fused.softmax import log_softmax
 from minitensor.op import fused
 from minitensor.ops.elementwise import abs as absolute
-from minitensor.ops.elementwise import equal, exp, log, log1p, not_equal, where
+from minitensor.ops.elementwise import equal, log, logaddexp, not_equal, where
 from minitensor.ops.indexing import take_along_axis
 from minitensor.ops.reductions import sum as sum_of
 from minitensor.tensor import asarray
@@ -54,33 +54,36 @@ def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs)
     total_b = label_smoothing if weight is None else b.sum()
     a = (1.0 - label_smoothing) * (xp.ones(count, dtype=dtype) if weight is None else weight[places])
     loss = xp.empty(count, dtype=dtype)
-    gradient = xp.empty(logits.shape, dtype=dtype) if needs[0] else None
-    for block in row_blocks(xp, logits):
-        x = logits[block]
-        rows = xp.arange(len(x))
-        top = x.max(axis=-1)
-        e = xp.subtract(x, top[:, None], out=gradient[block] if needs[0] else None)
-        chosen = e[rows, places[block]]
-        smooth = 0.0
-        if label_smoothing:
-            smooth = share * xp.einsum("ij->i", e) if weight is None else xp.einsum("ij,j->i", e, b)
-        xp.exp(e, out=e)
-        total = xp.einsum("ij->i", e)
-        loss[block] = (a[block] + total_b) * xp.log(total) - a[block] * chosen - smooth
-        if needs[0]:
-            e *= ((a[block] + total_b) / total)[:, None]
+
+    def fill(gradient):
+        """Losses of all rows, and d loss / dx in ``gradient`` where it is an array: block by block, while a block is in the cache."""
+        for block in row_blocks(xp, logits):
+            x = logits[block]
+            rows = xp.arange(len(x))
+            e = xp.subtract(x, x.max(axis=-1)[:, None], out=None if gradient is None else gradient[block])
+            chosen = e[rows, places[block]]
+            smooth = 0.0
             if label_smoothing:
-                e -= b
-            e[rows, places[block]] -= a[block]
-    loss = xp.where(real, loss, dtype.type(0))
-    if not needs[0]:
-        return loss, None
+                smooth = share * xp.einsum("ij->i", e) if weight is None else xp.einsum("ij,j->i", e, b)
+            xp.exp(e, out=e)
+            total = xp.einsum("ij->i", e)
+            loss[block] = (a[block] + total_b) * xp.log(total) - a[block] * chosen - smooth
+            if gradient is not None:
+                e *= ((a[block] + total_b) / total)[:, None]
+                if label_smoothing:
+                    e -= b
+                e[rows, places[block]] -= a[block]
+        return gradient
+
+    ready = [fill(xp.empty(logits.shape, dtype=dtype))] if needs[0] else fill(None)
 
     def backward(g):
-        g = xp.where(real, g, dtype.type(0))
-        return gradient * g[:, None], None, None
+        # The first call scales the array made above, in place; another one (retain_graph) makes it anew.
+        gradient = ready.pop() if ready else fill(xp.empty(logits.shape, dtype=dtype))
+        gradient *= xp.where(real, g, dtype.type(0))[:, None]
+        return gradient, None, None
 
-    return loss, backward
+    return xp.where(real, loss, dtype.type(0)), backward
 
 
 def cross_entropy(logits, targets, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
@@ -173,15 +176,15 @@ def l1_loss(prediction, target, reduction="mean"):
 def huber_loss(prediction, target, delta=1.0, reduction="mean"):
     """``d^2 / 2`` where ``|d| <= delta``, else ``delta (|d| - delta / 2)``, with d the difference. Huber 1964."""
     prediction, target = _pair("huber_loss", prediction, target)
-    size = absolute(prediction - target)
-    near = size <= delta
-    return _reduce(where(near, 0.5 * size * size, delta * (size - 0.5 * delta)), reduction)
+    difference = prediction - target
+    size = absolute(difference)
+    return _reduce(where(size <= delta, 0.5 * difference * difference, delta * (size - 0.5 * delta)), reduction)
 
 
 def binary_cross_entropy_with_logits(logits, targets, weight=None, reduction="mean"):
     """``-t log s(x) - (1 - t) log(1 - s(x))`` with s the sigmoid, computed without overflow; targets from 0 to 1."""
     logits, targets = _pair("binary_cross_entropy_with_logits", logits, targets)
-    losses = where(logits > 0, logits, 0.0) - logits * targets + log1p(exp(-absolute(logits)))
+    losses = logaddexp(logits, 0.0) - logits * targets
     return _reduce(losses if weight is None else losses * weight, reduction)
 
 

@@ -24,7 +24,9 @@ from minitensor.ops.shape import (
 )  # fmt: skip
 from minitensor import methods as _methods
 from minitensor import random
-from minitensor import nn
+from minitensor.checkpoint import checkpoint
+from minitensor.files import FileFormatError, load, save
+from minitensor import nn, optim
 
 __version__ = "0.1.0"
 float32, float64, int32, int64 = _cpu.float32, _cpu.float64, _cpu.int32, _cpu.int64

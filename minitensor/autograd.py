@@ -133,14 +133,14 @@ class Scatter:
 # --- the backward pass ------------------------------------------------------------------------------------------------------
 
 
-def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_graph=False):
+def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_graph=False, stop=()):
     """Pull ``gradients`` of the nodes ``roots`` back through the graph.
 
     With ``wanted`` None every leaf (and every node that retains its gradient) gets a deposit in ``.grad``. Otherwise nothing is
     deposited and the result maps each reached node of ``wanted`` to its gradient. Gradients are raw arrays, or Tensors where
-    ``create_graph`` records the pass itself.
+    ``create_graph`` records the pass itself. The pass ends at the nodes ``stop`` as if they were leaves that nobody watches.
     """
-    order = _reachable(roots)
+    order = _reachable(roots, stop)
     needed = None if wanted is None else _ancestors_of(order, wanted)
     anomaly = current_mode.get().anomaly
     keep_saved = retain_graph or create_graph
@@ -155,12 +155,12 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
             gradient = values.pop(node)
             if gradient.__class__ is Scatter:
                 gradient = sums.write_out(node, gradient)
-            if node.watch is not None:
+            if node.watch is not None and node not in stop:
                 gradient = _serve_watch(node, gradient, sums, deposit=wanted is None)
             if wanted is not None and node in wanted:
                 results[node] = gradient
             plan, saved = node.plan, node.saved
-            if plan is None:
+            if plan is None or node in stop:
                 continue
             if saved is None:
                 raise RuntimeError(
@@ -180,15 +180,16 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
     return results
 
 
-def _reachable(roots):
-    """All nodes that lead to ``roots``, youngest first: a reversed topological order."""
+def _reachable(roots, stop=()):
+    """All nodes that lead to ``roots`` without passing through ``stop``, youngest first: a reversed topological order."""
     found = set(roots)
     stack = list(found)
     while stack:
         for parent in stack.pop().parents:
             if parent not in found:
                 found.add(parent)
-                stack.append(parent)
+                if parent not in stop:
+                    stack.append(parent)
     return sorted(found, key=attrgetter("order"), reverse=True)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import weakref
 
-__all__ = ["clock", "overwritten", "record_write"]
+__all__ = ["clock", "overwritten", "record_write", "written_since"]
 
 clock = itertools.count(1)
 last_write = [0]  # time of the newest write; a node younger than it needs no further look
@@ -56,3 +56,9 @@ def overwritten(array, since):
         if time > since and start < high and low < stop:
             return name or "a tensor"
     return None
+
+
+def written_since(since):
+    """The names of all memory that was written after time ``since``."""
+    writes = [write for _, spans in list(_writes.values()) for write in spans.values()]
+    return [name or "a tensor" for time, name in sorted(writes, key=lambda write: write[0]) if time > since]

@@ -1,0 +1,97 @@
+"""Recomputing instead of remembering: memory for time.
+
+``checkpoint(fn, *args)`` runs ``fn`` and keeps its inputs alone; what happened inside is computed again when backward comes by.
+Chen, Xu, Zhang and Guestrin, "Training deep nets with sublinear memory cost", 2016, arXiv:1604.06174.
+"""
+
+from __future__ import annotations
+
+from minitensor import random
+from minitensor.autograd import Node, backward_pass, current_mode, enable_grad
+from minitensor.backend import device_of, memory, namespace
+from minitensor.op import _refuse_stale
+from minitensor.tensor import Tensor
+
+__all__ = ["checkpoint"]
+
+
+def checkpoint(fn, *args):
+    """``fn(*args)``, one tensor, whose inner values are not kept for backward but computed a second time.
+
+    Gradients of any order reach the tensors of ``args`` and all else that ``fn`` uses: a module's parameters, tensors of an
+    enclosing function. ``fn`` must compute the same both times. Numbers from ``mt.random.default`` (as dropout draws them) are the
+    same again; a generator of your own must be reset by ``fn`` itself. Backward raises RuntimeError where a parameter has been
+    overwritten in between.
+
+    >>> import minitensor as mt
+    >>> x = mt.tensor([1.0, 2.0], requires_grad=True)
+    >>> mt.checkpoint(lambda x: x * x * x, x).sum().backward()
+    >>> x.grad
+    tensor([ 3., 12.])
+    """
+    began = next(memory.clock)
+    state = random.default.state
+    out = fn(*args)
+    if not isinstance(out, Tensor):
+        raise TypeError(
+            f"checkpoint: fn must return one tensor, not {type(out).__name__}; mt.concat several, and split them after"
+        )
+    if out.node is None or out.node.order < began or not current_mode.get().grad:
+        return out
+    parents = _older_than(began, out.node)
+    return Tensor(out.data, Node(Recomputation(fn), parents, (args, state, out.data), out.shape, out.dtype))
+
+
+def _older_than(began, node):
+    """The nodes from before ``began`` at which the graph that ends in ``node`` starts, oldest first."""
+    seen, stack, outer = {node}, [node], []
+    while stack:
+        for parent in stack.pop().parents:
+            if parent not in seen:
+                seen.add(parent)
+                (outer if parent.order < began else stack).append(parent)
+    return sorted(outer, key=lambda node: node.order)
+
+
+class Recomputation:
+    """How a checkpoint's gradient is pulled back: run ``fn`` again, recorded this time, and go back through that."""
+
+    __slots__ = ("fn", "op_name")
+
+    def __init__(self, fn):
+        self.fn = fn
+        self.op_name = f"checkpoint({getattr(fn, '__qualname__', type(fn).__name__)})"
+
+    def pull(self, node, gradient, recorded, needed):
+        """One gradient per parent."""
+        args, state, before = node.saved
+        present, random.default.state = random.default.state, state
+        try:
+            with enable_grad():
+                out = self.fn(*args)
+        finally:
+            random.default.state = present
+        if memory.last_write[0] > node.order:
+            self._refuse_other(out, before, node)
+        wanted = {parent for parent in node.parents if needed is None or parent in needed}
+        found = backward_pass([out.node], [gradient], wanted=wanted, create_graph=recorded, stop=set(node.parents))
+        # Two parents may have been given one array: views tell the engine that it owns none of them.
+        return [found[parent][...] if parent in found else None for parent in node.parents]
+
+    def _refuse_other(self, out, before, node):
+        """Raise where something was overwritten since the first run and the second one came out otherwise."""
+        if not namespace(device_of(before)).array_equal(out.data, before, equal_nan=True):
+            names = ", ".join(memory.written_since(node.order))
+            raise RuntimeError(
+                f"{self.op_name}: the second run differs from the first, as values that it reads have been overwritten since "
+                f"(by assign or an optimiser's step; written were: {names}); call backward before the update"
+            )
+
+    def check_fresh(self, node):
+        """Raise where an argument has been overwritten since ``fn`` ran."""
+        for value in node.saved[0]:
+            if isinstance(value, Tensor):
+                _refuse_stale(self.op_name, value.data, node.order)
+
+    def check_finite(self, node, gradient, pulled):
+        """Nothing to do: the backward pass within has looked at every value."""

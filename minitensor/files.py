@@ -1,0 +1,239 @@
+"""Saving and loading: tensors in the safetensors format, everything else as JSON in its header, never pickle.
+
+``save`` writes to a temporary file beside the target, has it flushed to the disk, and only then renames it: whenever the process
+or the machine dies, ``path`` holds either the old file or the new one, whole. A checksum tells a damaged file from a good one.
+
+The header's entry "minitensor" is JSON ``{"version", "checksum", "state", "metadata"}``. In "state" there stands
+
+    {"$tensor": name}   for a Tensor, with the name of its values in the file; {"$array": name} for a NumPy array
+    {"$tuple": [...]}   for a tuple
+    {"$dict": {...}}    for a dict with a key that begins with "$"
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from pathlib import Path
+
+from minitensor.backend import as_device, is_array, move, np
+from minitensor.tensor import Tensor
+
+__all__ = ["FileFormatError", "load", "read_metadata", "save"]
+
+VERSION = 1
+_KEY = "minitensor"
+
+
+class FileFormatError(ValueError):
+    """A file that ``mt.save`` did not write, or that was cut short or damaged since."""
+
+
+def save(path, state, metadata=None):
+    """Write ``state`` to ``path`` so that the file is never seen half-written.
+
+    state: dicts with string keys, lists and tuples, nested as you like, of tensors, NumPy arrays, numbers, strings, truth values
+    and None, such as ``{"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": 100}``. A tensor that occurs
+    more than once (a tied weight) is written once, and is one tensor again after ``load``. Tensors on a GPU are copied to the host.
+    metadata: a dict of JSON values that ``read_metadata`` gets without reading the tensors.
+    Raises TypeError naming the place of a value that cannot be saved, OSError where the disk refuses; the old file then stands.
+
+    >>> import minitensor as mt, tempfile, os
+    >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
+    >>> mt.save(path, {"w": mt.ones(2), "step": 3})
+    >>> mt.load(path)
+    {'w': tensor([1., 1.]), 'step': 3}
+    """
+    library = _safetensors()
+    tensors = _Tensors()
+    header = {"version": VERSION, "state": _encode(state, "state", tensors), "metadata": _plain(metadata, "metadata")}
+    header["checksum"] = _checksum(header, tensors.arrays)
+    _write_whole(Path(path), library.numpy.save(tensors.arrays, metadata={_KEY: json.dumps(header)}))
+
+
+def load(path, device=None):
+    """The state that ``save`` wrote to ``path``; tensors on ``device`` ("cpu" if none), none of them requiring a gradient.
+
+    Raises FileNotFoundError, or FileFormatError for a file that is damaged, cut short or not of this kind.
+    """
+    device = as_device(device)
+    header, arrays = _read(path)
+    if header.get("checksum") != _checksum(header, arrays):
+        raise FileFormatError(
+            f"{path}: the content does not match its checksum: it was damaged after it was saved; {_CURE}"
+        )
+    tensors = {}
+
+    def fetch(name):
+        if name not in tensors:
+            tensors[name] = Tensor(move(arrays[name], device))
+        return tensors[name]
+
+    return _decode(header["state"], fetch, arrays)
+
+
+def read_metadata(path):
+    """The ``metadata`` that was given to ``save``, or None; the tensors are not read."""
+    return _read(path, only_header=True)[0].get("metadata")
+
+
+# --- the file -----------------------------------------------------------------------------------------------------------------
+
+_CURE = "take a backup, or save it again"
+
+
+def _safetensors():
+    try:
+        import safetensors.numpy
+    except ImportError:
+        raise ImportError('mt.save and mt.load need safetensors: pip install "minitensor-autograd[train]"') from None
+    return safetensors
+
+
+def _write_whole(path, content):
+    """Make ``path`` hold ``content``, all of it or none: write beside it, flush to the disk, rename, flush the folder."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot save {path}: {path.parent} is not a folder; create it first")
+    beside = path.with_name(f".{path.name}.tmp")  # one name, so that what a killed save left is overwritten by the next
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # without it the new name itself may be lost with the power
+        finally:
+            os.close(folder)
+
+
+def _read(path, only_header=False):
+    """Our part of the header, and the arrays by name."""
+    library = _safetensors()
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path}: no such file to load")
+    try:
+        with library.safe_open(path, framework="np") as file:
+            written = (file.metadata() or {}).get(_KEY)
+            arrays = {} if only_header or written is None else {name: file.get_tensor(name) for name in file.keys()}
+    except (library.SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        problem = f"{path}: not a safetensors file, or cut short or damaged ({error}); {_CURE}"
+        raise FileFormatError(problem) from None
+    if written is None:
+        raise FileFormatError(
+            f"{path}: a safetensors file, but not one that mt.save wrote; read it by safetensors.numpy.load_file(path)"
+        )
+    try:
+        header = json.loads(written)
+        version = header["version"]
+    except (ValueError, KeyError, TypeError):
+        raise FileFormatError(f"{path}: the header is damaged; {_CURE}") from None
+    if version != VERSION:
+        raise FileFormatError(f"{path}: written in format {version}, this version of minitensor reads format {VERSION}")
+    return header, arrays
+
+
+def _checksum(header, arrays):
+    """CRC-32 of the header's state and metadata, and of each array's name, dtype, shape and bytes."""
+    total = zlib.crc32(json.dumps([header.get("state"), header.get("metadata")]).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        total = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), total)
+        total = zlib.crc32(array.reshape(-1).view(np.uint8), total)
+    return total
+
+
+# --- nested state to JSON and back --------------------------------------------------------------------------------------------
+
+
+class _Tensors:
+    """The arrays to be written, each memory once, by name."""
+
+    def __init__(self):
+        self.arrays = {}
+        self.names = {}
+        self.alive = []  # keeps the memory that ``names`` knows by address
+
+    def name_of(self, value, path):
+        """Enter the array of ``value`` under its ``path`` in the state; the earlier name where it is known already."""
+        array = value.data if isinstance(value, Tensor) else value
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"save: {path} has dtype {array.dtype}; numbers and truth values can be saved")
+        key = _identity(array)
+        if key not in self.names:
+            self.alive.append(array)
+            name = path.partition(".")[2] or path  # without the leading "state"
+            while name in self.arrays:
+                name += "_"
+            self.names[key] = name
+            self.arrays[name] = np.ascontiguousarray(move(array, "cpu")).reshape(array.shape)
+        return self.names[key]
+
+
+def _identity(array):
+    """Equal for two arrays exactly where they are the same elements of the same memory."""
+    if array.size == 0:
+        return id(array)
+    interface = getattr(array, "__array_interface__", None) or array.__cuda_array_interface__
+    return interface["data"][0], array.shape, array.strides, array.dtype.str
+
+
+def _encode(value, path, tensors):
+    """``value`` as JSON values, its tensors entered in ``tensors``."""
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"save: {path} has the key {key!r}; keys must be strings: write str(key)")
+        encoded = {key: _encode(item, f"{path}.{key}", tensors) for key, item in value.items()}
+        return {"$dict": encoded} if any(key.startswith("$") for key in encoded) else encoded
+    if isinstance(value, tuple):
+        return {"$tuple": [_encode(item, f"{path}.{i}", tensors) for i, item in enumerate(value)]}
+    if isinstance(value, list):
+        return [_encode(item, f"{path}.{i}", tensors) for i, item in enumerate(value)]
+    if isinstance(value, Tensor):
+        return {"$tensor": tensors.name_of(value, path)}
+    if is_array(value):
+        return {"$array": tensors.name_of(value, path)}
+    return _number(value, path)
+
+
+def _number(value, path):
+    """A number, string, truth value or None as it is; NumPy's as Python's."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    hint = "; pass its state_dict()" if hasattr(value, "state_dict") else ""
+    raise TypeError(f"save: {path} is a {type(value).__name__}, which cannot be saved{hint}")
+
+
+def _plain(metadata, path):
+    """``metadata``, checked to be JSON."""
+    try:
+        return json.loads(json.dumps(metadata))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"save: {path} must be made of JSON values: {error}") from None
+
+
+def _decode(value, fetch, arrays):
+    """The inverse of ``_encode``."""
+    if isinstance(value, list):
+        return [_decode(item, fetch, arrays) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        ((key, inner),) = value.items()
+        if key == "$tensor":
+            return fetch(inner)
+        if key == "$array":
+            return arrays[inner]
+        if key == "$tuple":
+            return tuple(_decode(item, fetch, arrays) for item in inner)
+        if key == "$dict":
+            return {name: _decode(item, fetch, arrays) for name, item in inner.items()}
+    return {key: _decode(item, fetch, arrays) for key, item in value.items()}

@@ -1,11 +1,24 @@
 """Tests made from the table of ops: values, gradients, memory layouts, types, and errors."""
 
+import ast
+import dis
+from pathlib import Path
+
 import pytest
 from table import TABLE
 
+import minitensor as mt
+from minitensor.backend import cpu
+from minitensor.nn import functional
+from minitensor.op import FUSED, OPS
 from minitensor.testing import check_op
 
 ROWS = [pytest.param(row, id=str(row)) for row in TABLE]
+
+
+def listed(field):
+    """One parameter for each item of a field of each row."""
+    return [pytest.param(row, item, id=f"{row}-{i}") for row in TABLE for i, item in enumerate(getattr(row, field))]
 
 
 def accuracy(row):
@@ -19,14 +32,14 @@ def test_drawn_inputs(row):
     check_op(row.function, row.cases, examples=row.examples, **options)
 
 
-@pytest.mark.parametrize(("row", "example"), [pytest.param(row, e, id=f"{row}-{i}") for row in TABLE for i, e in enumerate(row.also)])
+@pytest.mark.parametrize(("row", "example"), listed("also"))
 def test_given_inputs(row, example):
     keywords = example[-1] if isinstance(example[-1], dict) else {}
     inputs = [value for value in example if not isinstance(value, dict)]
     check_op(row.function, inputs, keywords=keywords, reference=row.reference, order=row.order, wanted=row.wanted, name=row.name)
 
 
-@pytest.mark.parametrize(("row", "error"), [pytest.param(row, e, id=f"{row}-{i}") for row in TABLE for i, e in enumerate(row.errors)])
+@pytest.mark.parametrize(("row", "error"), listed("errors"))
 def test_errors_name_the_op_and_the_shapes(row, error):
     args, keywords, kind, pattern = error
     with pytest.raises(kind, match=pattern):
@@ -37,3 +50,80 @@ def test_errors_name_the_op_and_the_shapes(row, error):
 def test_the_table_names_every_row_once():
     names = [str(row) for row in TABLE]
     assert len(names) == len(set(names))
+
+
+# --- the table is complete ----------------------------------------------------------------------------------------------------
+
+CREATION = set("tensor asarray arange eye full full_like linspace ones ones_like zeros zeros_like".split())  # tests/test_tensor.py
+NOT_OPS = CREATION | set("grad no_grad enable_grad detect_anomaly checkpoint op fused save load".split())
+
+
+def test_every_exported_function_has_a_row():
+    rows = {row.name for row in TABLE if row.where == "mt"}
+    public = {name: getattr(mt, name) for name in dir(mt) if not name.startswith("_")}
+    exported = {name for name, value in public.items() if callable(value) and not isinstance(value, type)} - NOT_OPS
+    assert not exported - rows, f"exported without a row in tests/table: {sorted(exported - rows)}"
+
+
+def test_every_function_of_nn_functional_has_a_row():
+    rows = {row.name for row in TABLE if row.where == "F"}
+    assert not set(functional.__all__) - rows, f"without a row in tests/table: {sorted(set(functional.__all__) - rows)}"
+
+
+def test_every_registered_op_has_a_row():
+    rows = {name for row in TABLE for name in row.ops}
+    registered = set(OPS) | set(FUSED)
+    assert not registered - rows, f"registered without a row in tests/table: {sorted(registered - rows)}"
+
+
+# --- the array namespaces -----------------------------------------------------------------------------------------------------
+
+SOURCE = Path(mt.__file__).parent
+USED = {
+    (path.name, node.attr)
+    for folder in ("ops", "fused")
+    for path in sorted((SOURCE / folder).glob("*.py"))
+    if path.name != "cuda.py"  # kernels for GPUs alone
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "xp"
+}
+OWN = {"add_at", "erf", "name", "surely_finite"}  # what our namespaces have beside NumPy's functions
+# Names that CuPy 14 has, kept here for machines without it.
+CUPY = set(
+    """
+    abs add any arange arccos arcsin arctan argsort asarray ascontiguousarray bool broadcast_shapes broadcast_to ceil
+    clip concatenate copyto cos cosh cumprod cumsum diff divide dtype einsum empty empty_like equal exp expand_dims
+    expm1 eye flatnonzero flip float32 float64 floor full greater greater_equal int32 int64 isfinite isinf isnan less
+    less_equal log log1p log2 logaddexp logical_and logical_not logical_or logical_xor matmul max maximum min minimum
+    moveaxis multiply nan_to_num negative not_equal ones ones_like pad permute_dims power promote_types reshape
+    result_type roll round sign sin sinh sqrt square stack subtract sum swapaxes take tan tanh tensordot tril triu
+    uint16 uint64 where zeros zeros_like
+    """.split()
+)
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(USED), ids=[f"{file}-{name}" for file, name in sorted(USED)])
+def test_every_xp_name_exists(file, name):
+    assert hasattr(cpu, name), f"{file} uses xp.{name}, which NumPy lacks"
+    if name not in OWN:
+        try:
+            import cupy
+        except ImportError:
+            assert name in CUPY, f"{file} uses xp.{name}: see that CuPy has it, then add it to CUPY here"
+        else:
+            assert hasattr(cupy, name), f"{file} uses xp.{name}, which CuPy lacks"
+
+
+def _names_in_rules():
+    """(op, name) for every ``xp.name`` in a rule."""
+    for op in OPS.values():
+        for rule in op.rules or ():
+            steps = list(dis.get_instructions(rule)) if rule else []
+            for before, after in zip(steps, steps[1:]):
+                if before.opname.startswith("LOAD_FAST") and before.argval == "xp" and after.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+                    yield op.name, after.argval
+
+
+def test_every_xp_name_in_a_rule_exists_in_minitensor():
+    missing = sorted({(op, name) for op, name in _names_in_rules() if not hasattr(mt, name)})
+    assert not missing, f"rules use names that minitensor lacks, so that they cannot be recorded: {missing}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from minitensor.testing import promises
 from minitensor.testing.gradients import Report, check_problem, second_order
 from minitensor.testing.problem import Problem, show
@@ -79,8 +77,9 @@ def _counted(problem, rtol, atol, complex_step, seed):
 
 def _check_drawn(check, strategy, examples, seed):
     """Draw examples, shrink the first that fails, and say which it was."""
-    from minitensor.testing import strategies  # noqa: F401  (the error for a missing hypothesis)
     import hypothesis as hy
+
+    from minitensor.testing import strategies  # noqa: F401  (the error for a missing hypothesis)
 
     last = []
 

@@ -1,8 +1,10 @@
 """The table of ops: one row for every exported differentiable function. Adding an op means adding a row."""
 
-from table import elementwise, indexing, linalg, reductions, shape
+from table import elementwise, functional, indexing, linalg, losses, reductions, shape
 from table.row import Row
 
-TABLE = [*elementwise.ROWS, *reductions.ROWS, *linalg.ROWS, *shape.ROWS, *indexing.ROWS]
+TABLE = [
+    *elementwise.ROWS, *reductions.ROWS, *linalg.ROWS, *shape.ROWS, *indexing.ROWS, *functional.ROWS, *losses.ROWS,
+]  # fmt: skip
 
 __all__ = ["TABLE", "Row"]

@@ -2,10 +2,10 @@
 
 import math
 
-import minitensor as mt
 import numpy as np
 from hypothesis import strategies as st
 
+import minitensor as mt
 from minitensor.testing import strategies as mst
 from table.row import Row
 

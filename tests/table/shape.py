@@ -1,9 +1,9 @@
 """Rows of ``minitensor/ops/shape.py``."""
 
-import minitensor as mt
 import numpy as np
 from hypothesis import strategies as st
 
+import minitensor as mt
 from minitensor.ops import shape as shape_ops
 from minitensor.testing import strategies as mst
 from table.linalg import plane_cases

@@ -62,12 +62,13 @@ class MultiHeadAttention(Module):
             _check_sequence(self, "memory", memory, batch=x.shape[0])
             if cache is not None:
                 raise ValueError("attention takes memory or a cache, not both: a cache of the memory comes from fill_cache(memory)")
+        keys = self._count_keys(x, memory, cache)
+        mask = as_mask(mask, (x.shape[0], self.n_heads, x.shape[1], keys))
+        dropout = self.dropout if self.training else 0.0
         with mt.no_grad() if cache is not None else nullcontext():
-            if memory is None and cache is None and bias is None and not need_weights:
-                return self.out(self._attend_to_itself(x, mask, is_causal))
-            q, k, v = self._heads(x, memory, cache)
-            mask = as_mask(mask, (x.shape[0], self.n_heads, q.shape[2], k.shape[2]))
-            dropout = self.dropout if self.training else 0.0
+            if memory is None and cache is None and bias is None and not need_weights:  # one product, heads cut and joined inside
+                return self.out(F.packed_attention(self.qkv(x), self.n_heads, mask, is_causal=is_causal, dropout=dropout))
+            q, k, v = self._heads(x, blank_padding(memory, mask), cache)
             y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, dropout=dropout, bias=bias)  # (B, H, T, K)
             y = self.out(y.swapaxes(1, 2).reshape(x.shape))  # (B, T, D)
             return (y, F.attention_weights(q, k, mask, is_causal=is_causal, bias=bias)) if need_weights else y
@@ -80,12 +81,13 @@ class MultiHeadAttention(Module):
             cache.append(self._project(memory, 1), self._project(memory, 2))
         return cache
 
-    def _attend_to_itself(self, x, mask, is_causal):
-        """The short way for self-attention: one product, heads cut and joined inside."""
-        batch, length, _ = x.shape
-        mask = as_mask(mask, (batch, self.n_heads, length, length))
-        dropout = self.dropout if self.training else 0.0
-        return F.packed_attention(self.qkv(x), self.n_heads, mask, is_causal=is_causal, dropout=dropout)  # (B, T, D)
+    def _count_keys(self, x, memory, cache):
+        """S: how many keys each query meets."""
+        if memory is not None:
+            return memory.shape[1]
+        if cache is None:
+            return x.shape[1]
+        return cache.length if cache.fixed else cache.length + x.shape[1]
 
     def _heads(self, x, memory, cache):
         """Queries (B, H, T, K), keys and values (B, H, S, K)."""

@@ -6,7 +6,7 @@ Letters: B batch, H heads, T queries, S keys.
 from __future__ import annotations
 
 import minitensor as mt
-from minitensor.backend import np
+from minitensor.backend import namespace, np
 from minitensor.tensor import asarray
 
 __all__ = ["as_mask", "blank_padding", "causal_mask", "padding_mask"]
@@ -60,11 +60,11 @@ def as_mask(mask, shape, name="mask"):
 
 
 def blank_padding(x, mask):
-    """``x`` (B, S, D) with zeros for what is not a finite number at positions that ``mask`` hides from every query.
+    """``x`` (B, S, D), or None, with zeros for what is not a finite number at positions that ``mask`` hides from every query.
 
     Such a position has no say in the result, but 0 * NaN would carry it into the gradients of the weights.
     """
-    if mask is None:
+    if x is None or mask is None or namespace(x.device).surely_finite(x.data):
         return x
     mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
     seen = mask.any(axis=(1, 2))[:, :, None]  # (B or 1, S or 1, 1)

@@ -263,14 +263,14 @@ def _equal(a, b):
 
 
 def _tree(module):
-    """Class, hyper-parameters and children, one per line; equal neighbours are written once."""
+    """Class, hyper-parameters and children, one per line; equal neighbours in a list are written once."""
     plain = [(name, value) for name, value in module._items() if isinstance(value, (int, float, str, tuple)) and name != "training"]
     plain = [f"{name}={value!r}" for name, value in plain if not (isinstance(value, tuple) and _holds_state(value))]
     head = f"{type(module).__name__}({', '.join(plain)}"
     rows = []  # [first name, last name, how many, text]
     for name, child in _named_children(module):
         text = _tree(child)
-        if rows and rows[-1][3] == text:
+        if rows and rows[-1][3] == text and _follows(name, rows[-1][1]):
             rows[-1][1] = name
             rows[-1][2] += 1
         else:
@@ -282,6 +282,12 @@ def _tree(module):
         label = f"{first}: " if count == 1 else f"{first} to {last}: {count} x "
         lines.append("  " + (label + text).replace("\n", "\n  "))
     return f"{head}\n" + "\n".join(lines) + "\n)"
+
+
+def _follows(name, previous):
+    """Whether two names are neighbours in one list, as "layers.0" and "layers.1" are."""
+    (place, _, i), (other, _, j) = name.rpartition("."), previous.rpartition(".")
+    return place == other and i.isdigit() and j.isdigit() and int(i) == int(j) + 1
 
 
 def _holds_state(value):

@@ -155,9 +155,7 @@ class TransformerDecoder(Module):
         the result is a constant. With ``need_weights`` returns ``(output, weights)``, a list of the layers' attention to the
         memory, (B, H, T, S) each.
         """
-        if cache is None:
-            memory = blank_padding(memory, as_mask(memory_mask, self._scores_shape(x, memory), "memory_mask"))
-        elif cache.batch != x.shape[0]:
+        if cache is not None and cache.batch != x.shape[0]:
             raise ValueError(f"the cache holds {cache.batch} rows, the input has shape {x.shape}: cache.reorder changes rows")
         pairs = [None] * len(self.layers) if cache is None else cache.layers
         seen = []
@@ -174,9 +172,6 @@ class TransformerDecoder(Module):
         """A DecoderCache without target positions, and with the keys and values of ``memory`` (B, S, D) computed once."""
         pairs = [(KeyValueCache(), layer.cross_attention.fill_cache(memory)) for layer in self.layers]
         return DecoderCache(pairs, memory.shape[0])
-
-    def _scores_shape(self, x, memory):
-        return x.shape[0], self.layers[0].cross_attention.n_heads, x.shape[1], memory.shape[1]
 
 
 class Transformer(Module):

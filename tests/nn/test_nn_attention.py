@@ -1,0 +1,171 @@
+"""Attention: masks, weights, caches, agreement of its paths, and the single-head forms."""
+
+import numpy as np
+import pytest
+
+import minitensor as mt
+from minitensor import nn
+from minitensor.testing import gradcheck
+
+
+def normal(*shape):
+    return mt.random.normal(shape, dtype="float64")
+
+
+@pytest.fixture
+def attention():
+    return nn.MultiHeadAttention(8, 2).astype("float64")
+
+
+def test_the_short_way_for_self_attention_equals_the_general_one(attention):
+    """Outputs and gradients, with a mask and with the same dropped weights."""
+    attention.dropout = 0.3
+    x, mask = normal(3, 5, 8), nn.padding_mask([5, 2, 4])
+    results = []
+    for need_weights in (False, True):
+        mt.random.seed(1)
+        inputs = mt.tensor(x, requires_grad=True)
+        y = attention(inputs, mask=mask, is_causal=True, need_weights=need_weights)
+        y = y[0] if need_weights else y
+        (y * y).sum().backward()
+        results.append([y.data, inputs.grad.data, *(p.grad.data for p in attention.parameters())])
+        attention.zero_grad()
+    for a, b in zip(*results):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_attention_to_itself_as_memory_is_self_attention(attention):
+    x = normal(2, 4, 8)
+    np.testing.assert_allclose(attention(x).data, attention(x, x).data, rtol=1e-12)
+
+
+def test_weights_are_probabilities_and_zero_where_masked(attention):
+    x, mask = normal(3, 5, 8), nn.padding_mask([5, 2, 0])
+    y, weights = attention(x, mask=mask, need_weights=True)
+    assert weights.shape == (3, 2, 5, 5)
+    np.testing.assert_allclose(weights.data.sum(-1), np.array([1, 1, 0])[:, None, None] * np.ones((3, 2, 5)), rtol=1e-12)
+    assert (weights.data[1, :, :, 2:] == 0).all()
+    np.testing.assert_allclose(y.data[2], attention.out.bias.data * np.ones((5, 1)))  # nothing seen: zeros before ``out``
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: nn.MultiHeadAttention(8, 2), lambda: nn.AdditiveAttention(8, 8, 5), lambda: nn.DotAttention(8, 8)]
+)
+def test_what_stands_in_padding_reaches_nothing(make):
+    """NaN in the memory's padding: same output as without it, finite gradients, zero at the padding."""
+    layer = make()
+    layer.astype("float64")
+    query, memory, mask = normal(2, 3, 8), normal(2, 5, 8), nn.padding_mask([5, 2])
+    poisoned = memory.data.copy()
+    poisoned[1, 2:] = np.nan
+    expected = layer(query, memory, mask)
+    memory = mt.tensor(poisoned, requires_grad=True)
+    y = layer(query, memory, mask)
+    np.testing.assert_allclose(y.data, expected.data, rtol=1e-12)
+    y.backward(normal(*y.shape))
+    assert (memory.grad.data[1, 2:] == 0).all() and (memory.grad.data[0] != 0).all()
+    for name, parameter in layer.named_parameters():
+        assert np.isfinite(parameter.grad.data).all(), name
+
+
+def test_bias_is_added_to_the_scores(attention):
+    x, bias = normal(2, 4, 8), normal(1, 2, 4, 4)
+    blocked = mt.where(nn.causal_mask(4), 0.0, -1e30).astype("float64")
+    np.testing.assert_allclose(attention(x, bias=blocked).data, attention(x, is_causal=True).data, rtol=1e-12)
+    gradcheck(lambda b: attention(x, bias=b), [bias])
+
+
+# --- cache ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [[1] * 7, [3, 1, 1, 2], [7]])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
+def test_self_attention_by_steps_equals_all_at_once(steps, dtype, tolerance):
+    attention = nn.MultiHeadAttention(8, 2).astype(dtype)
+    x = normal(3, 7, 8).astype(dtype)
+    whole = attention(x, is_causal=True).data
+    cache, pieces, start = nn.KeyValueCache(), [], 0
+    for step in steps:
+        pieces.append(attention(x[:, start : start + step], is_causal=True, cache=cache).data)
+        start += step
+        assert cache.length == start
+    np.testing.assert_allclose(np.concatenate(pieces, axis=1), whole, atol=tolerance, rtol=tolerance)
+
+
+def test_a_cache_of_the_memory_is_computed_once(attention):
+    x, memory, mask = normal(3, 4, 8), normal(3, 5, 8), nn.padding_mask([5, 1, 3])
+    cache = attention.fill_cache(memory)
+    first = attention(x, mask=mask, cache=cache)
+    np.testing.assert_allclose(first.data, attention(x, memory, mask).data, rtol=1e-12)
+    assert cache.length == 5 and not first.requires_grad
+    with pytest.raises(ValueError, match="memory or a cache, not both"):
+        attention(x, memory, cache=cache)
+
+
+def test_cache_grows_by_doubling():
+    cache = nn.KeyValueCache()
+    capacities = set()
+    for _ in range(33):
+        cache.append(mt.zeros((1, 1, 1, 2)), mt.zeros((1, 1, 1, 2)))
+        capacities.add(cache._arrays[0].shape[2])
+    assert cache.length == 33 and sorted(capacities) == [1, 2, 4, 8, 16, 32, 64]
+    assert cache.read()[0].shape == (1, 1, 33, 2)
+    with pytest.raises(ValueError, match="the cache holds 1 rows"):
+        cache.append(mt.zeros((2, 1, 1, 2)), mt.zeros((2, 1, 1, 2)))
+
+
+# --- single-head forms ----------------------------------------------------------------------------------------------------------
+
+
+def test_additive_attention_follows_the_formula():
+    layer = nn.AdditiveAttention(3, 4, 5).astype("float64")
+    query, memory = normal(2, 3, 3), normal(2, 6, 4)
+    y, weights = layer(query, memory, need_weights=True)
+    for b in range(2):
+        for t in range(3):
+            inside = layer.query.weight.data @ query.data[b, t] + layer.query.bias.data
+            scores = np.array([layer.score.data @ np.tanh(inside + layer.key.weight.data @ m) for m in memory.data[b]])
+            expected = np.exp(scores) / np.exp(scores).sum()
+            np.testing.assert_allclose(weights.data[b, 0, t], expected, rtol=1e-10)
+            np.testing.assert_allclose(y.data[b, t], expected @ memory.data[b], rtol=1e-10)
+    np.testing.assert_allclose(layer(query, memory, keys=layer.key(memory)).data, y.data, rtol=1e-12)
+
+
+@pytest.mark.parametrize("projection", [True, False])
+def test_dot_attention_follows_the_formula(projection):
+    layer = nn.DotAttention(4, 4, projection=projection).astype("float64")
+    query, memory = normal(2, 3, 4), normal(2, 6, 4)
+    y, weights = layer(query, memory, need_weights=True)
+    projected = query.data @ layer.query.weight.data.T if projection else query.data
+    scores = projected @ memory.data.swapaxes(1, 2)
+    expected = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    np.testing.assert_allclose(weights.data[:, 0], expected, rtol=1e-10)
+    np.testing.assert_allclose(y.data, expected @ memory.data, rtol=1e-10)
+
+
+@pytest.mark.parametrize("layer", [nn.AdditiveAttention(3, 4, 5), nn.DotAttention(3, 4)], ids=["additive", "dot"])
+def test_gradients_of_single_heads(layer):
+    layer.astype("float64")
+    mask = nn.padding_mask([6, 3])
+    gradcheck(lambda query, memory: layer(query, memory, mask), [normal(2, 3, 3), normal(2, 6, 4)])
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda a: nn.MultiHeadAttention(8, 3), ValueError, "d_model = 8 is not divisible by n_heads = 3"),
+        (lambda a: nn.MultiHeadAttention(8, 2, dropout=1.5), ValueError, "dropout must be in"),
+        (lambda a: a(normal(2, 4, 6)), ValueError, r"input has shape \(2, 4, 6\), it must be \(batch, time, 8\)"),
+        (lambda a: a(normal(2, 4, 8), normal(3, 4, 8)), ValueError, r"memory has shape \(3, 4, 8\), it must be \(2, time, 8\)"),
+        (lambda a: a(normal(2, 4, 8), mask=mt.zeros((4, 4))), TypeError, "float32; masks are boolean and True means may attend"),
+        (lambda a: a(normal(3, 4, 8), mask=mt.ones((3, 4, 4)) > 0), ValueError, r"needs mask\[:, None\]"),
+        (lambda a: nn.DotAttention(3, 4, projection=False), ValueError, "both widths must be equal, got 3 and 4"),
+        (lambda a: nn.DotAttention(3, 3)(normal(2, 3), normal(2, 4, 3)), ValueError, r"query \(2, 3\) and memory"),
+    ],
+)
+def test_errors(attention, call, kind, message):
+    with pytest.raises(kind, match=message):
+        call(attention)

@@ -1,0 +1,198 @@
+"""Transformer stacks: causality, masks, decoding by steps, the order of norms, dropout."""
+
+import numpy as np
+import pytest
+
+import minitensor as mt
+from minitensor import nn
+
+
+def normal(*shape, dtype="float64"):
+    return mt.random.normal(shape, dtype=dtype)
+
+
+def make(norm_first=False, dropout=0.0, dtype="float64"):
+    return nn.Transformer(16, 4, 2, 2, 32, dropout=dropout, norm_first=norm_first).astype(dtype)
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_the_decoder_sees_no_later_target(norm_first):
+    model = make(norm_first)
+    source, target = normal(2, 5, 16), normal(2, 6, 16)
+    changed = target.data.copy()
+    changed[:, 4:] *= -2
+    a, b = model(source, target).data, model(source, mt.tensor(changed)).data
+    np.testing.assert_allclose(a[:, :4], b[:, :4], rtol=1e-10, atol=1e-13)
+    assert (a[:, 4:] != b[:, 4:]).all()
+
+
+def test_an_encoder_may_be_causal():
+    encoder = nn.TransformerEncoder(2, 16, 4, 32, dropout=0.0).astype("float64")
+    x = normal(2, 6, 16)
+    short = encoder(x[:, :3], is_causal=True).data
+    np.testing.assert_allclose(encoder(x, is_causal=True).data[:, :3], short, rtol=1e-12)
+    np.testing.assert_allclose(encoder(x, nn.causal_mask(6)).data[:, :3], short, rtol=1e-12)
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_a_padded_batch_gives_what_each_sentence_gives_alone(norm_first):
+    model = make(norm_first)
+    source, target, lengths = normal(3, 5, 16), normal(3, 4, 16), [5, 2, 3]
+    together = model(source, target, nn.padding_mask(lengths)).data
+    for i, length in enumerate(lengths):
+        alone = model(source[i : i + 1, :length], target[i : i + 1]).data
+        np.testing.assert_allclose(together[i], alone[0], rtol=1e-10, atol=1e-12)
+
+
+def test_nan_in_padding_reaches_no_output_and_no_gradient():
+    model = make()
+    poisoned = normal(2, 5, 16).data.copy()
+    poisoned[1, 2:] = np.nan
+    source = mt.tensor(poisoned, requires_grad=True)
+    y = model(source, normal(2, 4, 16), nn.padding_mask([5, 2]))
+    assert np.isfinite(y.data).all()
+    y.backward(normal(*y.shape))
+    assert (source.grad.data[1, 2:] == 0).all() and np.isfinite(source.grad.data).all()
+    for name, parameter in model.named_parameters():
+        assert np.isfinite(parameter.grad.data).all(), name
+
+
+def test_a_source_mask_that_is_no_padding_mask_is_not_used_for_the_memory():
+    model = make()
+    source, target = normal(2, 5, 16), normal(2, 4, 16)
+    y = model(source, target, nn.causal_mask(5))
+    expected = model.decoder(target, model.encoder(source, is_causal=True))
+    np.testing.assert_allclose(y.data, expected.data, rtol=1e-12)
+
+
+# --- decoding by steps ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("steps", [[1] * 6, [2, 1, 3]])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
+def test_cached_decoding_equals_all_at_once(norm_first, steps, dtype, tolerance):
+    model = make(norm_first, dtype=dtype)
+    memory, target, mask = normal(3, 5, 16, dtype=dtype), normal(3, 6, 16, dtype=dtype), nn.padding_mask([5, 2, 3])
+    whole = model.decoder(target, memory, memory_mask=mask).data
+    cache = model.decoder.init_cache(memory)
+    pieces = []
+    for step in steps:
+        start = cache.length
+        pieces.append(model.decoder(target[:, start : start + step], memory, memory_mask=mask, cache=cache))
+    assert cache.length == 6 and not pieces[0].requires_grad
+    np.testing.assert_allclose(np.concatenate([p.data for p in pieces], axis=1), whole, atol=tolerance, rtol=tolerance)
+
+
+def test_cached_decoding_of_targets_padded_on_the_left():
+    """``mask`` covers the positions held as well as the new ones."""
+    model = make()
+    memory, target = normal(2, 3, 16), normal(2, 5, 16)
+    real = mt.tensor([[False, False, True, True, True], [True] * 5])[:, None, None]
+    whole = model.decoder(target, memory, mask=real).data
+    cache = model.decoder.init_cache(memory)
+    pieces = [model.decoder(target[:, t : t + 1], None, mask=real[..., : t + 1], cache=cache).data for t in range(5)]
+    np.testing.assert_allclose(np.concatenate(pieces, axis=1), whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [[2, 0, 0, 1], [1, 1], [0, 1, 2], [2]])
+def test_reordered_rows_go_on_as_if_they_had_been_there_from_the_start(rows):
+    model = make()
+    memory, target, lengths = normal(3, 5, 16), normal(3, 6, 16), np.array([5, 2, 3])
+    cache = model.decoder.init_cache(memory)
+    for t in range(3):
+        model.decoder(target[:, t : t + 1], None, memory_mask=nn.padding_mask(lengths), cache=cache)
+    cache.reorder(rows)
+    assert cache.batch == len(rows) and cache.length == 3
+    mask = nn.padding_mask(lengths[rows], 5)
+    whole = model.decoder(target[rows], memory[rows], memory_mask=mask).data
+    for t in range(3, 6):
+        y = model.decoder(target[rows][:, t : t + 1], None, memory_mask=mask, cache=cache).data
+        np.testing.assert_allclose(y[:, 0], whole[:, t], rtol=1e-12, atol=1e-12)
+
+
+def test_reordering_within_a_sentence_leaves_the_memory_alone():
+    model = make()
+    cache = model.decoder.init_cache(normal(2, 5, 16))
+    model.decoder(normal(2, 1, 16), None, cache=cache)
+    cache.reorder([0, 0, 1, 1])  # two beams a sentence
+    held = cache.layers[0][1]._arrays[0]
+    cache.reorder([1, 0, 3, 3])
+    assert cache.layers[0][1]._arrays[0] is held
+    cache.reorder([2, 3])
+    assert cache.layers[0][1]._arrays[0].shape[0] == 2
+
+
+def test_cache_errors():
+    model = make()
+    cache = model.decoder.init_cache(normal(2, 5, 16))
+    with pytest.raises(ValueError, match=r"the cache holds 2 rows, the input has shape \(3, 1, 16\)"):
+        model.decoder(normal(3, 1, 16), None, cache=cache)
+    with pytest.raises(IndexError, match="rows run from 0 to 2, the cache holds 2"):
+        cache.reorder([0, 2])
+    with pytest.raises(TypeError, match="a row of integers"):
+        cache.reorder([[0, 1]])
+
+
+# --- weights, norms, dropout ----------------------------------------------------------------------------------------------------
+
+
+def test_stacks_give_their_attention_when_asked():
+    model = make()
+    source, target, mask = normal(2, 5, 16), normal(2, 4, 16), nn.padding_mask([5, 3])
+    memory, seen = model.encoder(source, mask, need_weights=True)
+    np.testing.assert_allclose(memory.data, model.encoder(source, mask).data, rtol=1e-12)
+    assert [w.shape for w in seen] == [(2, 4, 5, 5)] * 2
+    y, crossed = model.decoder(target, memory, memory_mask=mask, need_weights=True)
+    np.testing.assert_allclose(y.data, model.decoder(target, memory, memory_mask=mask).data, rtol=1e-12)
+    assert [w.shape for w in crossed] == [(2, 4, 4, 5)] * 2
+    np.testing.assert_allclose(crossed[0].data.sum(-1), 1, rtol=1e-12)
+    assert (crossed[1].data[1, ..., 3:] == 0).all()
+
+
+def test_only_pre_norm_stacks_end_with_a_norm():
+    assert make().encoder.norm is None and make().decoder.norm is None
+    model = make(norm_first=True)
+    assert isinstance(model.encoder.norm, nn.LayerNorm) and isinstance(model.decoder.norm, nn.LayerNorm)
+
+
+def test_dropout_off_in_evaluation_and_repeatable_by_seed_in_training():
+    model = make(dropout=0.5)
+    source, target = normal(2, 5, 16), normal(2, 4, 16)
+    mt.random.seed(3)
+    first = model(source, target).data
+    second = model(source, target).data
+    mt.random.seed(3)
+    np.testing.assert_array_equal(model(source, target).data, first)
+    assert (first != second).any()
+    state = mt.random.default.state
+    with mt.no_grad():
+        quiet = model.eval()(source, target).data
+    np.testing.assert_array_equal(model(source, target).data, quiet)
+    plain = make()
+    plain.load_state_dict(model.state_dict())
+    np.testing.assert_array_equal(plain(source, target).data, quiet)
+    assert mt.random.default.state[:2] == state[:2]
+
+
+def test_every_parameter_gets_a_gradient():
+    model = make(norm_first=True, dropout=0.1)
+    y = model(normal(2, 5, 16), normal(2, 4, 16), nn.padding_mask([5, 2]))
+    y.backward(normal(*y.shape))
+    assert all(p.grad is not None and np.abs(p.grad.data).sum() > 0 for p in model.parameters())
+    assert model.num_parameters() == sum(p.size for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nn.TransformerEncoder(0, 16, 4, 32), "at least one layer"),
+        (lambda: nn.TransformerEncoderLayer(16, 4, 32, activation="sine"), "activation must be one of relu, gelu, silu"),
+        (lambda: nn.TransformerEncoderLayer(16, 5, 32), "d_model = 16 is not divisible by n_heads = 5"),
+        (lambda: make()(normal(2, 3, 16), normal(3, 3, 16)), "memory has shape"),
+        (lambda: make()(normal(2, 3, 16), normal(2, 3, 16), memory_mask=mt.ones((2, 3)) > 0), r"needs mask\[:, None, None\]"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -98,7 +98,8 @@ class Batches:
         source, source_mask = self._source.pad(indices)  # (B, S)
         target, target_mask = self._target.pad(indices)  # (B, T + 1)
         target_in = np.where(target_mask[:, 1:], target[:, :-1], PAD)  # without STOP, which nothing follows
-        return Batch(indices, source, source_mask, target_in, target[:, 1:], int(target_mask[:, 1:].sum()))
+        target_out = np.ascontiguousarray(target[:, 1:])
+        return Batch(indices, source, source_mask, target_in, target_out, int(target_mask[:, 1:].sum()))
 
 
 class Epoch(Sequence[Batch]):

@@ -8,7 +8,6 @@ vocabulary, so that no character of any language is unknown and ``decode(encode(
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,17 +81,20 @@ class Tokenizer:
 
     def labels(self, ids: Sequence[int]) -> list[str]:
         """A readable name for each id, for pictures: ``climb``, ``-ing`` inside a word, ``<0xC3>`` for a byte."""
-        return [self._label(token) for token in ids]
+        pieces = [self._piece(token) for token in ids]
+        return [
+            f"-{piece}" if piece[0].isalnum() and before[-1:].isalnum() else piece.strip() or repr(piece)
+            for before, piece in zip(["", *pieces], pieces)
+        ]
 
-    def _label(self, token: int) -> str:
+    def _piece(self, token: int) -> str:
         if token < len(SPECIAL):
             return SPECIAL[token]
         data = bytes(_BYTES[character] for character in self._library.id_to_token(token))
         try:
-            text = data.decode()
+            return data.decode()
         except UnicodeDecodeError:
             return "".join(f"<0x{byte:02X}>" for byte in data)
-        return f"-{text}" if text[0].isalnum() else text.strip() or repr(text)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the JSON file of the `tokenizers` library, all of it or nothing."""
@@ -110,16 +112,15 @@ class Tokenizer:
         path = Path(path)
         if not path.is_file():
             raise UserError(f"there is no tokenizer {path}")
-        try:
-            library = require("tokenizers", "train").Tokenizer.from_str(path.read_text(encoding="utf-8"))
-        except UserError:
-            raise
-        except Exception as error:  # the library raises bare Exceptions
-            raise UserError(f"{path} is damaged or not a tokenizer: {error}") from None
-        tokenizer = cls(library)
-        special = [library.id_to_token(token) for token in range(len(SPECIAL))]
+        tokenizers = require("tokenizers", "train")
         probe = "A b\u00e9\u20ac <stop>"
-        if special != list(SPECIAL) or tokenizer.decode(tokenizer.encode(probe)) != unicodedata.normalize("NFC", probe):
+        try:
+            tokenizer = cls(tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8")))
+            special = tuple(tokenizer._library.id_to_token(token) for token in range(len(SPECIAL)))
+            ours = special == SPECIAL and tokenizer.decode(tokenizer.encode(probe)) == probe
+        except Exception as error:  # the library raises nothing more special
+            raise UserError(f"{path} is damaged or not a tokenizer: {error}") from None
+        if not ours:
             raise UserError(f"{path} is a tokenizer of another kind; use one that this program has written")
         return tokenizer
 

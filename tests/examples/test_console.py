@@ -1,0 +1,84 @@
+"""What a person sees: one line for what they can put right, a traceback for bugs, progress on any stream."""
+
+import doctest
+import io
+
+import pytest
+from toolkit import console
+from toolkit.console import Progress, UserError, require, run
+
+
+def fail(error):
+    """Raise, where only an expression fits."""
+    raise error
+
+
+def test_the_examples_in_the_docstrings_hold():
+    assert doctest.testmod(console, extraglobs={"sys": __import__("sys")}).failed == 0
+
+
+def test_a_user_error_is_one_line_and_code_2(capsys):
+    assert run(lambda: fail(UserError("no file a.txt"))) == 2
+    assert capsys.readouterr() == ("", "error: no file a.txt\n")
+
+
+def test_ctrl_c_is_code_130(capsys):
+    assert run(lambda: fail(KeyboardInterrupt())) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback_and_success_is_0():
+    with pytest.raises(ZeroDivisionError):
+        run(lambda: fail(ZeroDivisionError()))
+    assert run(lambda: None) == 0
+    assert run(lambda: 3) == 3
+
+
+def test_a_missing_library_is_named_with_the_command_that_installs_it():
+    with pytest.raises(UserError, match=r'no_such_library .*pip install "minitensor-autograd\[train\]"'):
+        require("no_such_library.part", "train")
+    assert require("math", "train").pi > 3
+
+
+def test_a_library_that_is_broken_keeps_its_own_error(monkeypatch):
+    monkeypatch.setattr(
+        console.importlib, "import_module", lambda _: fail(ModuleNotFoundError("x", name="its_own_part"))
+    )
+    with pytest.raises(ModuleNotFoundError):
+        require("library", "train")
+
+
+def test_progress_in_a_pipe_is_a_line_every_ten_seconds():
+    stream, times = io.StringIO(), iter(range(0, 400, 4))
+    with Progress("training", total=8, done=2, stream=stream, clock=lambda: float(next(times))) as progress:
+        for _ in range(5):
+            progress.advance(loss=1.0, tokens=800)
+        progress.advance()  # loss and speed stay shown
+        progress.say("epoch 1 is done")
+    assert stream.getvalue().splitlines() == [
+        "training 5/8  loss 1.000  200 tokens/s  0:12 left",
+        "training 8/8  loss 1.000  167 tokens/s  0:00 left",
+        "epoch 1 is done",
+    ]
+
+
+def test_progress_counts_hours():
+    times = iter([0.0, 10.0])
+    progress = Progress("training", total=1001, stream=io.StringIO(), clock=lambda: next(times))
+    progress.advance()
+    assert progress.status() == "2:46:40 left"
+
+
+def test_progress_at_a_terminal_is_a_bar():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    stream = Terminal()
+    with Progress("training", total=2, stream=stream) as progress:
+        progress.advance(loss=0.5, tokens=10)
+        progress.say("[saved]")
+        progress.advance(loss=0.25, tokens=10)
+    assert "2/2" in stream.getvalue()
+    assert "loss 0.250" in stream.getvalue()
+    assert "[saved]" in stream.getvalue()

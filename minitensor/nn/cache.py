@@ -48,6 +48,7 @@ class KeyValueCache:
     def reorder(self, rows):
         """Let row i go on from what row ``rows[i]`` held; rows may repeat or be left out."""
         if self._arrays is not None:
+            rows = namespace(device_of(self._arrays[0])).asarray(rows)
             self._arrays = [array[rows] for array in self._arrays]
 
 

@@ -34,10 +34,11 @@ def padding_mask(lengths, length=None):
     lengths = asarray(lengths)
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu":
         raise TypeError(f"padding_mask: lengths must be a row of integers, got shape {lengths.shape} of {lengths.dtype}")
-    greatest = int(lengths.data.max()) if lengths.size else 0
-    length = greatest if length is None else length
-    if greatest > length:
-        raise ValueError(f"padding_mask: a row has {greatest} real tokens but length is {length}")
+    if length is None or lengths.device == "cpu":  # reading the greatest from a GPU would wait for it
+        greatest = int(lengths.data.max()) if lengths.size else 0
+        length = greatest if length is None else length
+        if greatest > length:
+            raise ValueError(f"padding_mask: a row has {greatest} real tokens but length is {length}")
     return (mt.arange(length, device=lengths.device)[None, :] < lengths[:, None]).reshape((lengths.size, 1, 1, length))
 
 

@@ -48,6 +48,10 @@ class FeedForward(Module):
 class _Layer(Module):
     """What encoder and decoder layers share: how a sublayer is wrapped."""
 
+    def __init__(self, dropout, norm_first):
+        self.norm_first = norm_first
+        self.dropout = Dropout(dropout)
+
     def _around(self, x, norm, sublayer):
         """``x`` and the output of ``sublayer`` joined by residual, dropout and norm, in the order that ``norm_first`` says."""
         if self.norm_first:
@@ -59,11 +63,10 @@ class TransformerEncoderLayer(_Layer):
     """Self-attention and feed-forward network: (B, T, D) to (B, T, D)."""
 
     def __init__(self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False):
-        self.norm_first = norm_first
+        super().__init__(dropout, norm_first)
         self.attention = MultiHeadAttention(d_model, n_heads, dropout)
         self.feed_forward = FeedForward(d_model, d_ff, dropout, activation)
         self.norm1, self.norm2 = LayerNorm(d_model), LayerNorm(d_model)
-        self.dropout = Dropout(dropout)
 
     def forward(self, x, mask=None, is_causal=False, bias=None, need_weights=False):
         """One layer. With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, T)."""
@@ -77,14 +80,13 @@ class TransformerDecoderLayer(_Layer):
     """Self-attention, attention to the encoder's output, and feed-forward network: (B, T, D) to (B, T, D)."""
 
     def __init__(self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False):
-        self.norm_first = norm_first
+        super().__init__(dropout, norm_first)
         self.self_attention = MultiHeadAttention(d_model, n_heads, dropout)
         self.cross_attention = MultiHeadAttention(d_model, n_heads, dropout)
         self.feed_forward = FeedForward(d_model, d_ff, dropout, activation)
         self.norm1, self.norm2, self.norm3 = LayerNorm(d_model), LayerNorm(d_model), LayerNorm(d_model)
-        self.dropout = Dropout(dropout)
 
-    def forward(self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, need_weights=False):
+    def forward(self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, bias=None, need_weights=False):
         """One layer. cache: this layer's pair ``(own, memory)`` of a DecoderCache; ``memory`` is then not looked at.
 
         With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, S) of the attention to the memory.
@@ -92,7 +94,7 @@ class TransformerDecoderLayer(_Layer):
         own, held = (None, None) if cache is None else cache
         memory = memory if cache is None else None
         with mt.no_grad() if cache is not None else nullcontext():
-            look_back, _ = _watched(self.self_attention, False, mask=mask, is_causal=is_causal, cache=own)
+            look_back, _ = _watched(self.self_attention, False, mask=mask, is_causal=is_causal, bias=bias, cache=own)
             look_over, weights = _watched(self.cross_attention, need_weights, memory=memory, mask=memory_mask, cache=held)
             x = self._around(x, self.norm1, look_back)
             x = self._around(x, self.norm2, look_over)
@@ -147,13 +149,15 @@ class TransformerDecoder(Module):
         self.layers = [TransformerDecoderLayer(d_model, n_heads, d_ff, dropout, activation, norm_first) for _ in range(n_layers)]
         self.norm = LayerNorm(d_model) if norm_first else None
 
-    def forward(self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, need_weights=False):
+    def forward(self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, bias=None, need_weights=False):
         """Decode ``x`` (B, T, D) looking at ``memory`` (B, S, D), the encoder's output.
 
-        mask: added to the causal rule, broadcasts to (B, H, T, T). memory_mask: broadcasts to (B, H, T, S). cache: from
-        ``init_cache``; ``x`` is then the new positions alone, ``mask`` covers those held as well, ``memory`` is not looked at, and
-        the result is a constant. With ``need_weights`` returns ``(output, weights)``, a list of the layers' attention to the
-        memory, (B, H, T, S) each.
+        mask: added to the causal rule, broadcasts to (B, H, T, T). memory_mask: broadcasts to (B, H, T, S). bias: added to the
+        scores of every layer's self-attention, broadcasts as ``mask``. With ``need_weights`` returns ``(output, weights)``, a list
+        of the layers' attention to the memory, (B, H, T, S) each.
+
+        cache: from ``init_cache``; ``x`` is then the new positions alone, ``mask`` and ``bias`` cover those held as well,
+        ``memory`` is not looked at, and the result is a constant.
         """
         if cache is not None and cache.batch != x.shape[0]:
             raise ValueError(f"the cache holds {cache.batch} rows, the input has shape {x.shape}: cache.reorder changes rows")
@@ -161,7 +165,7 @@ class TransformerDecoder(Module):
         seen = []
         with mt.no_grad() if cache is not None else nullcontext():
             for layer, pair in zip(self.layers, pairs):
-                x = layer(x, memory, mask, memory_mask, is_causal, pair, need_weights)
+                x = layer(x, memory, mask, memory_mask, is_causal, pair, bias, need_weights)
                 if need_weights:
                     x, weights = x
                     seen.append(weights)

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import minitensor as mt
 from minitensor import nn
-from minitensor.testing import gradcheck
+from minitensor.testing import attention_masks, gradcheck
 
 
 def normal(*shape):
@@ -32,6 +34,32 @@ def test_the_short_way_for_self_attention_equals_the_general_one(attention):
         attention.zero_grad()
     for a, b in zip(*results):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+@given(st.data())
+def test_every_path_follows_the_formula_under_any_mask(data):
+    """Self-attention the short way, through the cache, and as memory, against a loop over heads in plain NumPy."""
+    batch, heads, length = (data.draw(st.integers(1, 3), label=name) for name in ("batch", "heads", "length"))
+    mask = data.draw(attention_masks(batch, heads, length, length), label="mask")
+    attention = nn.MultiHeadAttention(2 * heads, heads).astype("float64")
+    x = normal(batch, length, 2 * heads)
+    allowed = np.broadcast_to(True if mask is None else mask, (batch, heads, length, length))
+    q, k, v = np.split(x.data @ attention.qkv.weight.data.T + attention.qkv.bias.data, 3, axis=-1)
+    y = np.zeros(x.shape)
+    for head in range(heads):
+        part = slice(2 * head, 2 * head + 2)
+        e = np.exp(q[..., part] @ k[..., part].swapaxes(1, 2) / np.sqrt(2)) * allowed[:, head]
+        total = e.sum(-1, keepdims=True)
+        y[..., part] = np.divide(e, total, out=np.zeros(e.shape), where=total > 0) @ v[..., part]
+    expected = y @ attention.out.weight.data.T + attention.out.bias.data
+    for found in (
+        attention(x, mask=mask),
+        attention(x, x, mask=mask),
+        attention(x, mask=mask, cache=nn.KeyValueCache()),
+        attention(x, mask=mask, cache=attention.fill_cache(x)),
+        attention(x, mask=mask, need_weights=True)[0],
+    ):
+        np.testing.assert_allclose(found.data, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_attention_to_itself_as_memory_is_self_attention(attention):

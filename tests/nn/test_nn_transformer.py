@@ -95,6 +95,15 @@ def test_cached_decoding_of_targets_padded_on_the_left():
     np.testing.assert_allclose(np.concatenate(pieces, axis=1), whole, rtol=1e-12, atol=1e-12)
 
 
+def test_cached_decoding_with_a_relative_bias():
+    model, relative = make(), nn.RelativePositionBias(4, bidirectional=False).astype("float64")
+    memory, target = normal(2, 3, 16), normal(2, 5, 16)
+    whole = model.decoder(target, memory, bias=relative(5)).data
+    cache = model.decoder.init_cache(memory)
+    pieces = [model.decoder(target[:, t : t + 1], None, bias=relative(1, offset=cache.length), cache=cache).data for t in range(5)]
+    np.testing.assert_allclose(np.concatenate(pieces, axis=1), whole, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("rows", [[2, 0, 0, 1], [1, 1], [0, 1, 2], [2]])
 def test_reordered_rows_go_on_as_if_they_had_been_there_from_the_start(rows):
     model = make()

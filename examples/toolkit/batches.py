@@ -63,9 +63,11 @@ class Batches:
     """
 
     def __init__(self, source_ids: Sequence[Ids], target_ids: Sequence[Ids], max_tokens: int, seed: int) -> None:
-        """Raise UserError if a sentence alone is longer than ``max_tokens``, ValueError for sides that do not match."""
+        """Raise UserError for a sentence longer than ``max_tokens`` or a bad seed, ValueError for unequal sides."""
         if len(source_ids) != len(target_ids) or not len(source_ids):
             raise ValueError(f"Batches() got {len(source_ids)} source and {len(target_ids)} target sentences")
+        if not 0 <= seed < 2**64:
+            raise UserError(f"the seed is {seed}; write a number from 0 to 2**64 - 1")
         self.max_tokens, self.seed = max_tokens, seed
         self._source = _Ragged([[*ids, STOP] for ids in source_ids])
         self._target = _Ragged([[START, *ids, STOP] for ids in target_ids])
@@ -88,7 +90,8 @@ class Batches:
         """
         n = len(self)
         # Raw words of the counter-based generator and a stable sort: the same on every machine and in every NumPy.
-        words = np.random.Philox(key=[self.seed, number]).random_raw(2 * n)
+        key = np.array([self.seed, number], dtype=np.uint64)  # a list with a large seed would pass through float64
+        words = np.random.Philox(key=key).random_raw(2 * n)
         groups = np.split(np.lexsort((words[:n], *self._keys)), self._cuts)
         shuffled = np.argsort(words[n : n + len(groups)], kind="stable")
         return Epoch(self, [groups[index] for index in shuffled])

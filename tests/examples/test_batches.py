@@ -62,10 +62,10 @@ def test_seeds_and_epochs_differ():
     ids = [[3] * (n % 7) for n in range(200)]
     orders = {
         tuple(index for batch in Batches(ids, ids, 64, seed).epoch(epoch) for index in batch.indices.tolist())
-        for seed in range(3)
+        for seed in (0, 1, 2**63, 2**63 + 1, 2**64 - 1)  # the large ones are neighbours, which float64 would merge
         for epoch in range(3)
     }
-    assert len(orders) == 9
+    assert len(orders) == 15
 
 
 def test_the_order_does_not_change_between_releases():
@@ -115,6 +115,9 @@ def test_sources_to_translate_look_as_in_training():
 def test_bad_input_is_explained():
     with pytest.raises(UserError, match="a sentence has 5 tokens, a batch only 4; allow larger batches"):
         Batches([[3] * 4], [[3]], max_tokens=4, seed=0)
+    for seed in (-1, 2**64):
+        with pytest.raises(UserError, match=f"the seed is {seed}; write a number from 0"):
+            Batches([[3]], [[3]], max_tokens=9, seed=seed)
     with pytest.raises(ValueError, match="1 source and 2 target sentences"):
         Batches([[3]], [[3], [3]], max_tokens=9, seed=0)
     with pytest.raises(ValueError, match="0 source"):

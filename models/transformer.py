@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
+from models.search import search
 
 __all__ = ["Transformer", "TransformerConfig"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 import time
 from collections import deque
@@ -66,18 +67,23 @@ class Progress:
     def __init__(
         self,
         label: str,
-        total: int,
+        total: int | None,
         done: int = 0,
+        seconds: float | None = None,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start at ``done`` (not 0 after a resume) of ``total`` updates; ``stream`` is stderr unless told otherwise."""
+        """Start at ``done`` (not 0 after a resume) of ``total`` updates, or an unknown number (None).
+
+        seconds: it will be over after that time, if not before. ``stream`` is stderr unless told otherwise.
+        """
         self.label, self.total, self.done = label, total, done
         self.loss: float | None = None
         self._stream = sys.stderr if stream is None else stream
         self._clock = clock
         self._recent = deque([(clock(), 0)], maxlen=WINDOW + 1)  # (time, tokens of the update that ended then)
         self._said = self._recent[0][0]
+        self._deadline = math.inf if seconds is None else self._said + seconds
         self._bar: Any = None  # rich.progress.Progress, where there is a terminal
 
     def __enter__(self) -> Progress:
@@ -106,7 +112,8 @@ class Progress:
             self._bar.update(self._task, completed=self.done, status=self.status())
         elif now - self._said >= PAUSE or self.done == self.total:
             self._said = now
-            self.say(f"{self.label} {self.done}/{self.total}  {self.status()}")
+            count = self.done if self.total is None else f"{self.done}/{self.total}"
+            self.say(f"{self.label} {count}  {self.status()}")
 
     def status(self) -> str:
         """``loss 2.250  200 tokens/s  0:35 left``, the last two from the latest updates."""
@@ -115,12 +122,16 @@ class Progress:
             return ""
         seconds = max(updates[-1][0] - start, 1e-9)
         tokens = sum(count for _, count in updates)
-        left = round(seconds / len(updates) * (self.total - self.done))
+        todo = math.inf if self.total is None else seconds / len(updates) * (self.total - self.done)
+        todo = max(0.0, min(todo, self._deadline - updates[-1][0]))
         parts = [] if self.loss is None else [f"loss {self.loss:.3f}"]
         parts += [f"{tokens / seconds:,.0f} tokens/s"] if tokens else []
-        hours, minutes = divmod(left // 60, 60)
-        clock = f"{hours}:{minutes:02}:{left % 60:02}" if hours else f"{minutes}:{left % 60:02}"
-        return "  ".join([*parts, f"{clock} left"])
+        if todo < math.inf:
+            left = round(todo)
+            hours, minutes = divmod(left // 60, 60)
+            clock = f"{hours}:{minutes:02}:{left % 60:02}" if hours else f"{minutes}:{left % 60:02}"
+            parts.append(f"{clock} left")
+        return "  ".join(parts)
 
     def say(self, line: str) -> None:
         """Print a line, above the bar where there is one."""

@@ -1,0 +1,82 @@
+"""The files by which a training goes on after any end, and from which its result is made.
+
+    checkpoints/last.safetensors      everything: weights, optimiser, schedule, random state, position
+    checkpoints/best.safetensors      the weights of the lowest validation loss
+    checkpoints/00001410.safetensors  the weights at one of the latest validations, for averaging
+    weights.safetensors               the result, once training is over
+
+Each file is replaced whole or not at all, and ``last`` is written after the weights that it speaks of: a kill between two files
+leaves weights that the resumed run writes again, bit for bit. Files that ``last`` does not speak of are removed after it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import minitensor as mt
+from toolkit.console import UserError
+
+__all__ = ["Checkpoints", "load_file"]
+
+State = dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of the run in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "checkpoints"
+        self.last = self.folder / "last.safetensors"
+        self.best = self.folder / "best.safetensors"
+        self.result = folder / "weights.safetensors"
+
+    def save(self, state: State, kept: Sequence[int]) -> None:
+        """Write ``last``, then remove the weights of all steps but ``kept``."""
+        self.folder.mkdir(exist_ok=True)
+        mt.save(self.last, state)
+        names = {self._at(step).name for step in kept}
+        for path in self.folder.glob("[0-9]*.safetensors"):
+            if path.name not in names:
+                path.unlink()
+
+    def load(self) -> State | None:
+        """The state of ``last``, None if training has not come to its first checkpoint."""
+        return load_file(self.last) if self.last.exists() else None
+
+    def keep(self, step: int, weights: State) -> None:
+        """Write the weights at ``step``."""
+        self.folder.mkdir(exist_ok=True)
+        mt.save(self._at(step), weights)
+
+    def save_best(self, weights: State) -> None:
+        """Write the weights that validate best so far."""
+        self.folder.mkdir(exist_ok=True)
+        mt.save(self.best, weights)
+
+    def average(self, steps: Sequence[int]) -> State:
+        """The mean of the weights at ``steps``, summed in float64."""
+        sums: State = {}
+        for step in steps:
+            for name, tensor in load_file(self._at(step)).items():
+                array = tensor.data.astype("float64")
+                sums[name] = array if name not in sums else sums[name] + array
+        like = load_file(self._at(steps[-1]))
+        return {name: mt.asarray((array / len(steps)).astype(like[name].dtype)) for name, array in sums.items()}
+
+    def clear(self) -> None:
+        """Remove all of them, for a run that starts anew."""
+        for path in (*self.folder.glob("*.safetensors"), *self.folder.glob(".*.tmp"), self.result):
+            path.unlink(missing_ok=True)
+
+    def _at(self, step: int) -> Path:
+        return self.folder / f"{step:08}.safetensors"
+
+
+def load_file(path: Path) -> State:
+    """What `mt.save` wrote to ``path``. Raises UserError for a file that is missing or damaged."""
+    try:
+        return mt.load(path)
+    except (OSError, ValueError) as error:
+        raise UserError(str(error)) from None

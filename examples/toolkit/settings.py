@@ -1,0 +1,105 @@
+"""Hyper-parameters as a dataclass, each written once: its default, its option on the command line, its line of help.
+
+>>> @dataclass(frozen=True, kw_only=True)
+... class Shape(Training):
+...     width: int = option(128, "features of each position")
+>>> parser = argparse.ArgumentParser()
+>>> add_options(parser, Shape)
+>>> given = given_options(parser.parse_args(["--width", "64"]), Shape)
+>>> given, Shape(**given).lr
+({'width': 64}, 0.005)
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+from toolkit.console import UserError
+
+__all__ = ["Training", "add_options", "from_dict", "given_options", "option"]
+
+SCHEDULES = ("inverse-sqrt", "cosine", "constant")
+
+
+def option(default: Any, help: str, least: float | None = None, below: float | None = None, choices: Any = None) -> Any:
+    """A field of a settings class. ``least <= value < below`` is asked of numbers, membership of ``choices`` of others."""
+    return dataclasses.field(default=default, metadata={"help": help, "least": least, "below": below, "choices": choices})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How to train, whatever the model. Raises UserError for a value out of range, naming its option."""
+
+    lr: float = option(5e-3, "peak learning rate of Adam", least=0)
+    schedule: str = option("inverse-sqrt", "learning rate after the warm-up", choices=SCHEDULES)
+    warmup: int = option(2000, "updates of linear warm-up", least=1)
+    beta1: float = option(0.9, "Adam's decay rate of the first moment", least=0, below=1)
+    beta2: float = option(0.98, "Adam's decay rate of the second moment", least=0, below=1)
+    eps: float = option(1e-9, "Adam's epsilon", least=0)
+    clip: float = option(1.0, "longest gradient; longer ones are scaled down; 0: no limit", least=0)
+    accumulate: int = option(1, "parts in which a batch is computed, to save memory; the gradient stays the same", least=1)
+    epochs: int | None = option(None, "stop after so many passes over the data", least=1)
+    steps: int | None = option(None, "stop after so many updates", least=1)
+    minutes: float | None = option(None, "stop after so much training time, all resumed parts together", least=0)
+    patience: int | None = option(None, "stop after so many validations without a better loss", least=1)
+    validate_every: int | None = option(None, "updates between validations; an epoch if not given", least=1)
+    average: int = option(1, "the result is the mean of the weights at so many last validations; 1: the best ones", least=1)
+    save_every: float = option(60.0, "seconds between checkpoints, besides those after validation", least=0)
+    seed: int = option(0, "from which all that is random follows", least=0)
+    device: str = option("cpu", 'where to compute: "cpu", "cuda"')
+
+    def __post_init__(self) -> None:
+        """Check each value against its range."""
+        for field in dataclasses.fields(self):
+            _check(_flag(field.name), getattr(self, field.name), field.metadata)
+        if self.schedule == "cosine" and not (self.steps or self.epochs):
+            raise UserError("--schedule cosine ends at a known update; give --steps or --epochs")
+
+
+def _check(flag: str, value: Any, limits: Any) -> None:
+    if value is None:
+        return
+    least, below, choices = limits["least"], limits["below"], limits["choices"]
+    if choices and value not in choices:
+        raise UserError(f"{flag} {value}: write one of {', '.join(choices)}")
+    if least is not None and not value >= least:
+        raise UserError(f"{flag} {value}: it must be at least {least}")
+    if below is not None and not value < below:
+        raise UserError(f"{flag} {value}: it must be below {below}")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def add_options(parser: argparse.ArgumentParser, settings: type[Training], defaults: str = "") -> None:
+    """Give ``parser`` an option for each field; one that is not given stays out of the parsed namespace."""
+    types = typing.get_type_hints(settings)
+    group = parser.add_argument_group("hyper-parameters" + defaults)
+    for field in dataclasses.fields(settings):
+        kind = next(kind for kind in (*typing.get_args(types[field.name]), types[field.name]) if kind is not type(None))
+        text = field.metadata["help"].replace("%", "%%")
+        text += "" if field.default is None or kind is bool else f" ({field.default})"
+        if kind is bool:
+            form: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        else:
+            form = {"type": kind, "choices": field.metadata["choices"], "metavar": None if field.metadata["choices"] else "X"}
+        group.add_argument(_flag(field.name), default=argparse.SUPPRESS, help=text, **form)
+
+
+def given_options(arguments: argparse.Namespace, settings: type[Training]) -> dict[str, Any]:
+    """The fields that were given on the command line."""
+    return {field.name: vars(arguments)[field.name] for field in dataclasses.fields(settings) if field.name in arguments}
+
+
+def from_dict(settings: type[Training], values: dict[str, Any], where: str) -> Any:
+    """Settings from the JSON of a run. Raises UserError naming the fields that are unknown here, or missing there."""
+    names = {field.name for field in dataclasses.fields(settings)}
+    if names != set(values):
+        odd = ", ".join(sorted(names ^ set(values)))
+        raise UserError(f"{where} was written by another version of this program (it differs in: {odd}); use that version")
+    return settings(**values)

@@ -1,0 +1,295 @@
+"""One training loop for all examples.
+
+A run is a function of its settings, its data and its seed. Its whole state after an update is: the weights, the optimiser's
+moments, the number of scheduled steps, three integers of the random generator, and a `Position`. A checkpoint holds just that,
+so a run that was killed and resumed ends bit for bit as one that was not. What the clock decides (when a checkpoint is written,
+when ``minutes`` are over) never changes the state, only where it is saved.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import minitensor as mt
+from minitensor import nn, optim
+from toolkit.checkpoints import Checkpoints, load_file
+from toolkit.console import Progress, UserError
+from toolkit.runlog import RunLog
+from toolkit.settings import Training
+
+__all__ = ["Outcome", "Position", "Task", "Trainer"]
+
+LOG_EVERY = 10  # updates whose mean loss makes a record of the log
+
+
+class Task(Protocol):
+    """What is to be learned: a model, its data, its loss."""
+
+    model: nn.Module
+
+    def epoch(self, number: int) -> Sequence[Any]:
+        """The batches of an epoch, a function of its number alone; each has ``tokens`` and ``split(parts)``."""
+
+    def loss(self, batch: Any, n_tokens: int) -> mt.Tensor:
+        """The loss of a batch, or of a part of one, summed over its tokens and divided by ``n_tokens``."""
+
+    def validate(self) -> dict[str, float]:
+        """Figures of the model in evaluation mode; ``validation_loss`` is the one to be low."""
+
+
+@dataclass
+class Position:
+    """How far a run has come; together with the arrays and the random state, all that there is to save."""
+
+    step: int = 0  # updates done
+    epoch: int = 0
+    batch: int = 0  # batches done in this epoch
+    seconds: float = 0.0  # of training, validation and saving, all resumed parts together
+    records: int = 0  # lines of the log
+    recent_loss: float = 0.0  # sums over the updates since the last record
+    recent_tokens: int = 0
+    best_loss: float = math.inf
+    best_step: int = 0
+    in_vain: int = 0  # validations since the best
+    kept: list[int] = field(default_factory=list)  # steps whose weights are kept for averaging
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How `Trainer.run` ended: ``reason`` in words, ``signal`` that interrupted it (0: none, training is over)."""
+
+    reason: str
+    signal: int
+    position: Position
+
+
+class Trainer:
+    """Trains ``task`` as ``settings`` say, in the folder of a run; goes on from its last checkpoint if there is one."""
+
+    def __init__(self, task: Task, settings: Training, folder: Path) -> None:
+        self.task, self.settings, self.folder = task, settings, folder
+        self.parameters = list(task.model.parameters())
+        s = settings
+        self.optimizer = optim.Adam(self.parameters, lr=s.lr, betas=(s.beta1, s.beta2), eps=s.eps)
+        self.per_epoch = len(task.epoch(0))
+        limits = [s.steps, s.epochs and s.epochs * self.per_epoch]
+        self.last_step = min((limit for limit in limits if limit), default=None)
+        self.schedule = self._make_schedule()
+        self.checkpoints = Checkpoints(folder)
+        self.position = Position()
+        self._restore()
+
+    def _make_schedule(self) -> optim.Schedule:
+        warmup = self.settings.warmup
+        if self.settings.schedule == "cosine":
+            assert self.last_step is not None  # the settings have checked it
+            return optim.CosineLR(self.optimizer, self.last_step, warmup_steps=min(warmup, self.last_step - 1))
+        kind = {"inverse-sqrt": optim.InverseSqrtLR, "constant": optim.LinearWarmup}[self.settings.schedule]
+        return kind(self.optimizer, warmup)
+
+    # --- the loop -------------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        """Train until a limit is reached or Ctrl-C; where a limit was reached, write the result, ``weights.safetensors``.
+
+        Raises UserError where the loss is not finite.
+        """
+        p = self.position
+        clock = _Clock(p.seconds)
+        saved = p.seconds
+        batches = self._batches()
+        self.task.model.train()
+        with (
+            RunLog(self.folder / "log.jsonl") as log,
+            Progress("training", self.last_step, p.step, self._seconds_left()) as bar,
+            _signals() as caught,
+        ):
+            log.rewind(p.records)
+            while not (reason := self._reason(caught)):
+                batch = next(batches)
+                loss = self.update(batch)
+                p.seconds = clock()
+                self._advance(loss, batch.tokens, log)
+                bar.advance(loss, batch.tokens)
+                due = self._validation_is_due()
+                if due:
+                    self._validate(log, bar)
+                if due or clock() - saved > self.settings.save_every:
+                    p.seconds = saved = clock()
+                    self.save()
+            if saved != p.seconds:
+                self.save()
+            if not caught:
+                self._write_result(log)
+        return Outcome(reason, caught[0] if caught else 0, p)
+
+    def _seconds_left(self) -> float | None:
+        return None if self.settings.minutes is None else 60 * self.settings.minutes - self.position.seconds
+
+    def _batches(self) -> Iterator[Any]:
+        """All batches from the position on; `_advance` moves the position as they are used."""
+        while True:
+            yield from self.task.epoch(self.position.epoch)[self.position.batch :]
+
+    def _reason(self, caught: list[int]) -> str:
+        """Why to stop, "" to go on."""
+        s, p = self.settings, self.position
+        if self.last_step and p.step >= self.last_step:
+            return f"all {self.last_step} updates are done"
+        if s.patience and p.in_vain >= s.patience:
+            return f"no better validation loss in {s.patience} validations"
+        if s.minutes is not None and p.seconds >= 60 * s.minutes:
+            return f"{s.minutes:g} minutes are over"
+        return f"interrupted after update {p.step}" if caught else ""
+
+    def update(self, batch: Any) -> float:
+        """One step of the optimiser on a batch; returns its loss."""
+        parts = batch.split(self.settings.accumulate) if self.settings.accumulate > 1 else [batch]
+        losses = []
+        for part in parts:
+            loss = self.task.loss(part, batch.tokens)
+            loss.backward()
+            losses.append(loss.detach())
+        if self.settings.clip:
+            optim.clip_grad_norm_(self.parameters, self.settings.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        value = sum(loss.item() for loss in losses)  # the one place that waits for a GPU
+        if not math.isfinite(value):
+            raise UserError(
+                f"the loss is {value} in update {self.position.step + 1}: training has diverged; start again with a lower --lr,"
+                " a longer --warmup or a lower --clip"
+            )
+        return value
+
+    def _advance(self, loss: float, tokens: int, log: RunLog) -> None:
+        """Move the position past an update, and log the mean of the latest."""
+        p = self.position
+        p.step += 1
+        p.batch += 1
+        if p.batch == self.per_epoch:
+            p.epoch, p.batch = p.epoch + 1, 0
+        p.recent_loss += loss
+        p.recent_tokens += tokens
+        if p.step % LOG_EVERY == 0:
+            lr = self.schedule.get_last_lr()[0]
+            self._log(log, loss=p.recent_loss / LOG_EVERY, tokens=p.recent_tokens, lr=lr)
+            p.recent_loss, p.recent_tokens = 0.0, 0
+
+    def _log(self, log: RunLog, **figures: Any) -> None:
+        p = self.position
+        log.append({"step": p.step, "epoch": p.epoch, **figures, "seconds": round(p.seconds, 3)})
+        p.records += 1
+
+    # --- validation and files -------------------------------------------------------------------------------------------------
+
+    def _validation_is_due(self) -> bool:
+        s, p = self.settings, self.position
+        return (p.step % s.validate_every == 0 if s.validate_every else p.batch == 0) or p.step == self.last_step
+
+    def validate(self) -> dict[str, float]:
+        """The task's figures, from the model in evaluation mode and without recording."""
+        self.task.model.eval()
+        try:
+            with mt.no_grad():
+                return self.task.validate()
+        finally:
+            self.task.model.train()
+
+    def _validate(self, log: RunLog, bar: Progress) -> None:
+        """Validate, keep the weights that are to be kept, and write down how it went."""
+        p = self.position
+        figures = self.validate()
+        self._log(log, **figures)
+        weights = self.task.model.state_dict()
+        if self.settings.average > 1:
+            self.checkpoints.keep(p.step, weights)
+            p.kept = [*p.kept, p.step][-self.settings.average :]
+        better = figures["validation_loss"] < p.best_loss
+        p.in_vain = 0 if better else p.in_vain + 1
+        if better:
+            p.best_loss, p.best_step = figures["validation_loss"], p.step
+            self.checkpoints.save_best(weights)
+        shown = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())
+        bar.say(f"epoch {p.epoch}  update {p.step}  {shown}{'  (best)' if better else ''}  {p.seconds / 60:.1f} min")
+
+    def save(self) -> None:
+        """Write the checkpoint to go on from."""
+        state = {
+            "model": self.task.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "random": list(mt.random.default.state),
+            "position": asdict(self.position),
+        }
+        self.checkpoints.save(state, self.position.kept)
+
+    def _restore(self) -> None:
+        state = self.checkpoints.load()
+        if state is None:
+            return
+        self.task.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        mt.random.default.state = tuple(state["random"])
+        self.position = Position(**state["position"])
+
+    def _write_result(self, log: RunLog) -> None:
+        """Load the averaged weights, or else the best ones, into the model and write them as the result of the run."""
+        p, model = self.position, self.task.model
+        if len(p.kept) > 1:
+            model.load_state_dict(self.checkpoints.average(p.kept))
+            record = {"averaged": p.kept}
+        elif p.best_step:
+            model.load_state_dict(load_file(self.checkpoints.best))
+            record = {"best": p.best_step}
+        else:
+            record = {"best": p.step}  # stopped before the first validation
+        model.eval()
+        mt.save(self.checkpoints.result, model.state_dict())
+        log.append({"step": p.step, "epoch": p.epoch, "result": record, "result_loss": self.validate()["validation_loss"]})
+
+
+class _Clock:
+    """Seconds of training, those of earlier parts of the run included."""
+
+    def __init__(self, before: float) -> None:
+        self.start = time.monotonic() - before
+
+    def __call__(self) -> float:
+        return time.monotonic() - self.start
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect the first Ctrl-C or termination signal in a list, so that an update is never cut in two.
+
+    A second one acts as usual: the run then goes on from its last checkpoint.
+    """
+    caught: list[int] = []
+    former = {}
+
+    def note(number: int, frame: object) -> None:
+        caught.append(number)
+        restore()
+
+    def restore() -> None:
+        while former:
+            signal.signal(*former.popitem())
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            former[number] = signal.signal(number, note)
+    try:
+        yield caught
+    finally:
+        restore()

@@ -1,0 +1,196 @@
+"""What a translation run is made of: its settings, its data, what it trains on, and the translator that it leaves."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import minitensor as mt
+from models.transformer import Transformer, TransformerConfig
+from toolkit import english_french
+from toolkit.batches import Batch, Batches, Epoch, check_lengths, drop_long, pad_sources
+from toolkit.checkpoints import Checkpoints, load_file
+from toolkit.console import UserError
+from toolkit.corpus import Corpus, Pair, load_parallel
+from toolkit.runs import Run
+from toolkit.settings import Training, option
+from toolkit.tokenizer import START, STOP, Tokenizer
+
+__all__ = ["EMBEDDED", "Settings", "Task", "Translator", "fingerprint", "load_corpus", "make_tokenizer"]
+
+ROWS = 256  # hypotheses decoded at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Training):
+    """Hyper-parameters; the defaults suit some 30 000 sentence pairs, such as Multi30k (Wu et al. 2021, arXiv:2105.14462)."""
+
+    d_model: int = option(128, "features of each position", least=1)
+    heads: int = option(4, "attention heads", least=1)
+    layers: int = option(4, "layers of the encoder, and as many of the decoder", least=1)
+    d_ff: int = option(256, "features inside the feed-forward layers", least=1)
+    dropout: float = option(0.3, "dropout", least=0, below=1)
+    label_smoothing: float = option(0.1, "label smoothing", least=0, below=1)
+    pre_norm: bool = option(False, "layer norm before each sub-layer instead of after it")
+    positions: str = option("sinusoidal", "positions", choices=("sinusoidal", "learned"))
+    max_length: int = option(256, "longest sentence, in tokens", least=2)
+    vocab: int = option(10_000, "sub-words, shared by both languages", least=1)
+    max_tokens: int = option(4096, "positions in a batch, padding included, on either side", least=2)
+
+    def __post_init__(self) -> None:
+        """Also check that the heads divide the features."""
+        super().__post_init__()
+        if self.d_model % self.heads:
+            raise UserError(f"--heads {self.heads} must divide --d-model {self.d_model}")
+        if self.d_model % 2 and self.positions == "sinusoidal":
+            raise UserError(f"--positions sinusoidal needs an even --d-model, not {self.d_model}")
+
+
+# The embedded corpus is free of noise, so nothing is to be regularised; found by a few short runs.
+EMBEDDED: dict[str, Any] = dict(
+    layers=2, dropout=0.0, label_smoothing=0.0, pre_norm=True, vocab=1000, max_length=64, max_tokens=1024,
+    lr=2e-3, schedule="cosine", warmup=200, steps=2500, beta2=0.98,
+)  # fmt: skip
+
+
+def load_corpus(data: str | None, source: str, target: str) -> Corpus:
+    """The corpus at path ``data``; where None the embedded one, English to French."""
+    if data is not None:
+        return load_parallel(data, source, target)
+    made = english_french.corpus()
+    tests = {"unseen_sentences": made.unseen_sentences, "unseen_combinations": made.unseen_combinations}
+    return Corpus(made.train, made.validation, tests)
+
+
+def fingerprint(corpus: Corpus) -> str:
+    """A hash of the pairs to train on and to validate by: a resumed run must find the same."""
+    digest = hashlib.sha256()
+    for pairs in (corpus.train, corpus.validation):
+        digest.update("\n".join(f"{source}\t{target}" for source, target in pairs).encode())
+    return digest.hexdigest()[:16]
+
+
+def make_tokenizer(run: Run, corpus: Corpus) -> Tokenizer:
+    """The run's tokenizer: loaded, or learned from the training pairs and saved."""
+    path = run.path("tokenizer.json")
+    if path.exists():
+        return Tokenizer.load(path)
+    tokenizer = Tokenizer.train([text for pair in corpus.train for text in pair], run.settings.vocab)
+    tokenizer.save(path)
+    return tokenizer
+
+
+def make_model(settings: Settings, vocab_size: int) -> Transformer:
+    """A model of these settings, its weights drawn from their seed."""
+    s = settings
+    mt.random.seed(s.seed)
+    config = TransformerConfig(
+        vocab_size=vocab_size, d_model=s.d_model, n_heads=s.heads, n_encoder_layers=s.layers, n_decoder_layers=s.layers,
+        d_ff=s.d_ff, dropout=s.dropout, norm_first=s.pre_norm, positions=s.positions, max_length=s.max_length,
+        label_smoothing=s.label_smoothing, start_id=START, stop_id=STOP,
+    )  # fmt: skip
+    return Transformer(config).to(s.device)
+
+
+class Task:
+    """Translation as `toolkit.trainer` sees it."""
+
+    def __init__(self, corpus: Corpus, tokenizer: Tokenizer, settings: Settings) -> None:
+        """Tokenise and batch the pairs; ``dropped`` counts those that are too long to train on."""
+        self.settings = settings
+        self.model = make_model(settings, tokenizer.vocab_size)
+        self.longest = min(settings.max_length, settings.max_tokens)
+        self.batches, dropped = self._batch(corpus.train, tokenizer)
+        self.validation, more = self._batch(corpus.validation, tokenizer)
+        self.dropped = dropped + more
+
+    def _batch(self, pairs: Sequence[Pair], tokenizer: Tokenizer) -> tuple[Batches, int]:
+        sources, targets = zip(*pairs, strict=True)
+        ids = tokenizer.encode_batch(sources), tokenizer.encode_batch(targets)
+        source_ids, target_ids, dropped = drop_long(*ids, self.longest)
+        return Batches(source_ids, target_ids, self.settings.max_tokens, self.settings.seed), dropped
+
+    def epoch(self, number: int) -> Epoch:
+        """The batches of an epoch."""
+        return self.batches.epoch(number)
+
+    def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:
+        """The model's loss."""
+        arrays = (batch.source, batch.target_in, batch.target_out, batch.source_mask)
+        source, target_in, target_out, mask = (mt.asarray(array, device=self.settings.device) for array in arrays)
+        return self.model.loss(source, target_in, target_out, mask, n_tokens=n_tokens)
+
+    def validate(self) -> dict[str, float]:
+        """The loss per token of the validation pairs."""
+        total = tokens = 0.0
+        for batch in self.validation.epoch(0):
+            total += self.loss(batch, 1).item()
+            tokens += batch.tokens
+        return {"validation_loss": total / tokens}
+
+
+class Translator:
+    """A trained model with its tokenizer.
+
+    ``weights`` names the checkpoint: "result", or "best" and "last" while there is no result yet, or to compare.
+    """
+
+    def __init__(self, run: Run, weights: str = "") -> None:
+        self.settings: Settings = run.settings
+        self.tokenizer = Tokenizer.load(run.path("tokenizer.json"))
+        self.model = make_model(self.settings, self.tokenizer.vocab_size)
+        state = _load_weights(Checkpoints(run.folder), weights)
+        try:
+            self.model.load_state_dict(state)
+        except ValueError as error:
+            raise UserError(f"the weights of {run.folder} do not fit its configuration: {error}") from None
+        self.model.eval()
+
+    def encode(self, sentences: Sequence[str], where: str) -> list[list[int]]:
+        """Ids of the sentences. Raises UserError for an empty one, or one too long for the model, before any is translated."""
+        for number, sentence in enumerate(sentences, start=1):
+            if not sentence.strip():
+                raise UserError(f"{where} line {number} is empty; there is nothing to translate")
+        ids = self.tokenizer.encode_batch(sentences)
+        check_lengths(ids, self.settings.max_length, where)
+        return ids
+
+    def translate(
+        self, sentences: Sequence[str], beam: int = 1, length_penalty: float = 0.6, where: str = "the input"
+    ) -> list[str]:
+        """Translations in the order of ``sentences``; greedy where ``beam`` is 1."""
+        ids = self.encode(sentences, where)
+        order = sorted(range(len(ids)), key=lambda index: len(ids[index]))  # equally long ones share a batch
+        translations = [""] * len(ids)
+        size = max(1, ROWS // beam)
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
+            source, mask = (mt.asarray(a, device=self.settings.device) for a in pad_sources([ids[index] for index in chosen]))
+            found = self.model.generate(source, beam_size=beam, length_penalty=length_penalty, mask=mask)
+            for index, tokens in zip(chosen, found, strict=True):
+                translations[index] = self.tokenizer.decode(tokens)
+        return translations
+
+    def attention(self, sentence: str) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
+        """What the translation of a sentence looks at: (H, T, S) by decoder layer, source tokens, and target tokens."""
+        ids = self.encode([sentence], "the sentence")
+        source = mt.asarray(pad_sources(ids)[0], device=self.settings.device)
+        found = self.model.generate(source)[0]
+        target = mt.asarray(np.array([[START, *found]]), device=self.settings.device)
+        maps = self.model.attention_maps(source, target)
+        cross = {name: mt.asarray(maps[name]).to("cpu").numpy()[0] for name in maps if name.endswith("cross")}
+        return cross, self.tokenizer.labels([*ids[0], STOP]), self.tokenizer.labels([*found, STOP])
+
+
+def _load_weights(checkpoints: Checkpoints, wanted: str) -> dict[str, Any]:
+    """The weights ``wanted``, or where that is "" the first that exist."""
+    files = {"result": checkpoints.result, "best": checkpoints.best, "last": checkpoints.last}
+    names = [wanted] if wanted else [name for name, path in files.items() if path.exists()]
+    if not names or not files[names[0]].exists():
+        raise UserError(f"{checkpoints.folder.parent} has no {wanted or 'weights'} yet; train it, or go on by: train --resume")
+    state = load_file(files[names[0]])
+    return state["model"] if names[0] == "last" else state

@@ -17,7 +17,7 @@ import os
 import zlib
 from pathlib import Path
 
-from minitensor.backend import as_device, is_array, move, np
+from minitensor.backend import as_device, is_array, memory, move, np
 from minitensor.tensor import Tensor
 
 __all__ = ["FileFormatError", "load", "read_metadata", "save"]
@@ -180,8 +180,7 @@ def _identity(array):
     """Equal for two arrays exactly where they are the same elements of the same memory."""
     if array.size == 0:
         return id(array)
-    interface = getattr(array, "__array_interface__", None) or array.__cuda_array_interface__
-    return interface["data"][0], array.shape, array.strides, array.dtype.str
+    return memory.span(array), array.shape, array.strides, array.dtype.str
 
 
 def _encode(value, path, tensors):

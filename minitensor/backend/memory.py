@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import weakref
 
-__all__ = ["clock", "overwritten", "record_write", "written_since"]
+__all__ = ["clock", "overwritten", "record_write", "span", "written_since"]
 
 clock = itertools.count(1)
 last_write = [0]  # time of the newest write; a node younger than it needs no further look
@@ -23,7 +23,7 @@ def _owner(array):
     return array
 
 
-def _span(array):
+def span(array):
     """First byte and the byte behind the last one that ``array`` can touch."""
     start = array.__array_interface__["data"][0] if hasattr(array, "__array_interface__") else array.data.ptr
     low = high = 0
@@ -41,7 +41,7 @@ def record_write(array, name=None):
     if entry is None:
         entry = _writes[key] = (weakref.ref(owner, lambda _: _writes.pop(key, None)), {})
     last_write[0] = next(clock)
-    entry[1][_span(array)] = (last_write[0], name)
+    entry[1][span(array)] = (last_write[0], name)
 
 
 def overwritten(array, since):
@@ -51,7 +51,7 @@ def overwritten(array, since):
     entry = _writes.get(id(_owner(array)))
     if entry is None or entry[0]() is None:
         return None
-    low, high = _span(array)
+    low, high = span(array)
     for (start, stop), (time, name) in entry[1].items():
         if time > since and start < high and low < stop:
             return name or "a tensor"

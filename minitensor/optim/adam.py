@@ -26,7 +26,7 @@ class Adam(Optimizer):
         super().__init__(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
 
     def rule(self, group, step):
-        """See the class. Both corrections are folded into eps and the step size, which saves two passes."""
+        """See the class. Both corrections are folded into eps and the step size, which saves two passes. One kernel on a GPU."""
         lr, (beta1, beta2), weight_decay = group["lr"], group["betas"], group["weight_decay"]
         correction = math.sqrt(1 - beta2**step)
         eps = group["eps"] * correction
@@ -35,6 +35,9 @@ class Adam(Optimizer):
         coupled = 0.0 if self.decoupled else weight_decay
 
         def update(xp, p, g, m, v, s, t):
+            if xp.name == "cuda" and xp.kernels.has(p.dtype):
+                xp.adam(p, g, m, v, beta1=beta1, beta2=beta2, keep=keep, coupled=coupled, eps=eps, size=size)
+                return
             if keep != 1.0:
                 p *= keep
             if coupled:

@@ -85,7 +85,7 @@ class FlatBuffer:
         if parameter.node is not None:
             watched = watch(parameter.node)
             if watched.grad is not None:
-                entry.gradient[...] = raw(watched.grad)
+                entry.gradient[...] = move(raw(watched.grad), self.device)
                 watched.grad = entry.gradient
             watched.home = entry.gradient
 

@@ -12,7 +12,6 @@ Array functions follow NumPy and the Python Array API standard, the training sid
 from minitensor.backend import cpu as _cpu
 from minitensor.tensor import Tensor, asarray, grad, tensor
 from minitensor.autograd import Scatter, detect_anomaly, enable_grad, no_grad
-from minitensor.op import fused, op
 from minitensor.creation import arange, eye, full, full_like, linspace, ones, ones_like, zeros, zeros_like
 from minitensor.ops.elementwise import *  # noqa: F403
 from minitensor.ops.indexing import argsort, put_along_axis, sort, take, take_along_axis, topk
@@ -27,6 +26,7 @@ from minitensor import random
 from minitensor.checkpoint import checkpoint
 from minitensor.files import FileFormatError, load, save
 from minitensor import nn, optim
+from minitensor.op import fused, op  # last: the package minitensor.fused, which nn imports, must not keep the decorator's name
 
 __version__ = "0.1.0"
 float32, float64, int32, int64 = _cpu.float32, _cpu.float64, _cpu.int32, _cpu.int64

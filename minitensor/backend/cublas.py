@@ -1,10 +1,12 @@
 """Matrix products on the GPU.
 
-CuPy's own ``matmul`` is good for two matrices. Stacks of them it copies to contiguous memory first; here they go to cuBLAS as they lie
-(``gemm.py`` finds the arguments), with float32 accumulation for 16-bit floats, whose result keeps its type.
+CuPy's own ``matmul`` is good for two matrices. Stacks of them it copies to contiguous memory first; here they go to cuBLAS as
+they lie (``gemm.py`` finds the arguments), with float32 accumulation for 16-bit floats, whose result keeps its type.
 """
 
 from __future__ import annotations
+
+import math
 
 import cupy
 import numpy as np
@@ -23,7 +25,10 @@ _CONSTANTS = {kind: (np.ones((), kind), np.zeros((), kind)) for kind in (np.floa
 
 
 def matmul(a, b, out=None):
-    """The product of the last two axes; leading axes broadcast. Operands and ``out`` may be strided; a 1-d operand is a row or column."""
+    """The product of the last two axes; leading axes broadcast, and a 1-d operand is a row or a column.
+
+    Operands and ``out`` may be strided. Raises ValueError where shapes do not match.
+    """
     if a.ndim == 1 or b.ndim == 1 or a.ndim == b.ndim == 2:
         return cupy.matmul(a, b, out=out)
     dtype = cupy.result_type(a, b)
@@ -32,7 +37,7 @@ def matmul(a, b, out=None):
     if a.shape[-1] != b.shape[-2]:
         raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not match in the core dimension")
     if b.ndim == 2 and out is None:  # one large product instead of a stack of small ones
-        rows = a.reshape(-1, a.shape[-1]).astype(dtype, copy=False)
+        rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1]).astype(dtype, copy=False)
         return cupy.matmul(rows, b.astype(dtype, copy=False)).reshape(*a.shape[:-1], b.shape[-1])
     lead = cupy.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     shape = (*lead, a.shape[-2], b.shape[-1])
@@ -53,11 +58,17 @@ def _stacked(a, b, out, lead):
     found = gemm.calls(_operand(a, lead), _operand(b, lead), _operand(out, lead))
     if found is not None and len(found) <= MOST_CALLS:
         return _run(found, a, b, out)
-    target = out if len(gemm.stacks(_operand(out, lead))) <= 1 and gemm.layout(_operand(out, lead)) else cupy.empty_like(out, order="C")
-    a, b = (x if len(gemm.stacks(_operand(x, x.shape[:-2]))) <= 1 else cupy.ascontiguousarray(x) for x in (a, b))
+    target = out if _even(out) else cupy.empty_like(out, order="C")
+    a, b = (x if _even(x) else cupy.ascontiguousarray(x) for x in (a, b))
     _run(gemm.calls(_operand(a, lead), _operand(b, lead), _operand(target, lead)), a, b, target)
     if target is not out:
         out[...] = target
+
+
+def _even(x):
+    """Whether one step leads from each matrix of ``x`` to the next, and cuBLAS can read them."""
+    operand = _operand(x, x.shape[:-2])
+    return gemm.layout(operand) is not None and len(gemm.stacks(operand)) <= 1
 
 
 def _operand(x, lead):

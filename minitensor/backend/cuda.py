@@ -16,7 +16,7 @@ try:
 except ImportError as error:
     raise ImportError(f'device "cuda" needs CuPy, which cannot be imported ({error}): {CURE}') from error
 
-from minitensor.backend.kernels import Kernels
+from minitensor.backend.kernels import Kernels  # noqa: E402  only where there is a CuPy to run them
 
 __all__ = ["kernels", "resolve", "to_device", "to_host", "xp"]
 
@@ -40,7 +40,9 @@ def resolve(device):
         return f"cuda:{cupy.cuda.runtime.getDevice()}"
     index = int(device[5:])
     if index >= count:
-        raise RuntimeError(f'there is no "{device}": this machine has {count} GPU{"s" * (count > 1)}, "cuda:0" to "cuda:{count - 1}"')
+        raise RuntimeError(
+            f'there is no "{device}": this machine has {count} GPU{"s" * (count > 1)}, "cuda:0" to "cuda:{count - 1}"'
+        )
     if index != cupy.cuda.runtime.getDevice():
         cupy.cuda.Device(index).use()
     return f"cuda:{index}"
@@ -65,7 +67,8 @@ def _why_not():
         if driver == 0:
             return f"no NVIDIA driver is loaded; install one, then {CURE}"
         if driver // 1000 < built // 1000:
-            return f"the driver serves CUDA {_version(driver)}, this CuPy is built for {_version(built)}; update the driver, or {CURE}"
+            versions = f"the driver serves CUDA {_version(driver)}, this CuPy is built for {_version(built)}"
+            return f"{versions}; update the driver, or {CURE}"
         if runtime.getDeviceCount() == 0:
             return "the driver reports no GPU (is CUDA_VISIBLE_DEVICES empty?)"
     except runtime.CUDARuntimeError as error:
@@ -208,7 +211,9 @@ def adam(p, g, m, v, *, beta1, beta2, keep, coupled, eps, size):
     kernels.each("adam", p.dtype, p.size, p, g, m, v, p.size, beta1, beta2, keep, coupled, eps, size)
 
 
-xp = SimpleNamespace(**{name: getattr(cupy, name) for name in dir(np) if not name.startswith("_") and hasattr(cupy, name)})
+xp = SimpleNamespace(
+    **{name: getattr(cupy, name) for name in dir(np) if not name.startswith("_") and hasattr(cupy, name)}
+)
 xp.name = "cuda"
 xp.module = cupy
 xp.kernels = kernels

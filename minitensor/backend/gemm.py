@@ -1,8 +1,9 @@
 """Which ``gemmStridedBatchedEx`` calls make a stack of matrix products, without copying transposed or strided operands.
 
-cuBLAS counts matrices by columns and we count by rows. A row-major (R, C) matrix is, read by columns, its own transpose; so the
-product ``c = a @ b`` is asked for as ``c^T = b^T a^T``, in which a row-major operand is taken as it lies and one whose *columns* are
-contiguous (a view with swapped axes) by the flag "transpose". This file is arithmetic on shapes and strides and knows no array.
+cuBLAS counts matrices by columns and we count by rows. A row-major (R, C) matrix is, read by columns, its own transpose; so
+the product ``c = a @ b`` is asked for as ``c^T = b^T a^T``, in which a row-major operand is taken as it lies and one whose
+*columns* are contiguous (a view with swapped axes) by the flag "transpose". This file is arithmetic on shapes and strides and
+knows no array.
 
 Letters: a is (..., M, K), b is (..., K, N), c is (..., M, N); strides count elements.
 """
@@ -29,7 +30,10 @@ class Operand(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One call: ``count`` products; ``first`` is b and ``second`` is a (see the head of this file). Offsets from each array's start."""
+    """One call: ``count`` products, in which ``first`` is b and ``second`` is a (see the head of this file).
+
+    Offsets are from the start of each array, steps from one matrix of a stack to the next.
+    """
 
     m: int
     n: int

@@ -19,11 +19,14 @@ _NULL = np.uint64(0)
 
 def signatures(source):
     """``{kernel: [(C type, whether a pointer), ...]}``, read from the text of the source."""
-    found = {}
-    for name, parameters in re.findall(r'extern "C" __global__ void (\w+)\(([^)]*)\)', source):
-        kinds = [re.sub(r"\bconst\b|\s*\w+$", "", p.strip()).strip() for p in parameters.split(",")]
-        found[name] = [(kind.rstrip("* ").strip(), "*" in kind or "*" in p) for kind, p in zip(kinds, parameters.split(","))]
-    return found
+    kernel = re.compile(r'extern "C" __global__ void (\w+)\(([^)]*)\)')
+    parameter = re.compile(r"(?:const )?([\w ]+?)\s*(\*?)\s*\w+$")
+    return {
+        name: [
+            (kind, star == "*") for kind, star in (parameter.match(p.strip()).groups() for p in parameters.split(","))
+        ]
+        for name, parameters in kernel.findall(source)
+    }
 
 
 def row_threads(width):
@@ -73,7 +76,9 @@ class Kernels:
             return _NULL
         wanted = dtype if kind == "REAL" else _ARRAYS[kind]
         if value.dtype != wanted or not value.flags.c_contiguous:
-            raise TypeError(f"kernel {name}: needs a contiguous array of {wanted}, got {value.dtype} with strides {value.strides}")
+            raise TypeError(
+                f"kernel {name}: needs a contiguous array of {wanted}, got {value.dtype} with strides {value.strides}"
+            )
         return value
 
     def _function(self, name, dtype):

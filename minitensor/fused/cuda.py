@@ -79,7 +79,9 @@ def _norm(xp, x, weight, bias, eps, needs, centred):
             chunks = -(-count // CHUNK)
             sums = xp.empty((2, chunks, width), dtype=dtype)
             grid = -(-width // 32), chunks
-            xp.kernels.launch("norm_columns", dtype, grid, 32, (rows, g, mean, rstd, sums[0], sums[1], count, width, CHUNK))
+            xp.kernels.launch(
+                "norm_columns", dtype, grid, 32, (rows, g, mean, rstd, sums[0], sums[1], count, width, CHUNK)
+            )
             gw, gb = sums.sum(axis=1)
         return gx, gw, gb
 
@@ -101,16 +103,16 @@ def _(xp, x, weight=None, *, eps=1e-6, needs):
 
 
 def _gated(xp, x, kind):
-    x = xp.ascontiguousarray(x)
-    y = xp.empty_like(x)
-    xp.kernels.each("gate_forward", x.dtype, x.size, x, y, x.size, kind)
+    line = xp.ascontiguousarray(x.reshape(-1))
+    y = xp.empty_like(line)
+    xp.kernels.each("gate_forward", x.dtype, x.size, line, y, x.size, kind)
 
     def backward(g):
-        gx = xp.empty_like(x)
-        xp.kernels.each("gate_backward", x.dtype, x.size, x, xp.ascontiguousarray(g), gx, x.size, kind)
-        return (gx,)
+        gx = xp.empty_like(line)
+        xp.kernels.each("gate_backward", x.dtype, x.size, line, xp.ascontiguousarray(g.reshape(-1)), gx, x.size, kind)
+        return (gx.reshape(x.shape),)
 
-    return y, backward
+    return y.reshape(x.shape), backward
 
 
 @_override(gelu)
@@ -135,7 +137,9 @@ def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs)
     count, classes = logits.shape
     loss = xp.empty(count, dtype=logits.dtype)
     gradient = xp.empty_like(logits) if needs[0] else None
-    label = xp.label_of(f"cross_entropy: target {{id}} is not a class: there are {classes} (ignore_index = {ignore_index})")
+    label = xp.label_of(
+        f"cross_entropy: target {{id}} is not a class: there are {classes} (ignore_index = {ignore_index})"
+    )
     xp.kernels.rows(
         "cross_entropy", logits.dtype, count, classes,
         logits, targets, weight, loss, gradient, classes, ignore_index, label_smoothing, label, xp.fault_array(),
@@ -147,7 +151,7 @@ def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs)
 
 
 def _mask_steps(xp, mask, shape):
-    """``(contiguous mask, steps along batch, head, query and key)`` for scores of ``shape`` (B, H, T, S), 0 where it is repeated."""
+    """``(contiguous mask, its steps)`` along batch, head, query and key of scores of ``shape`` (B, H, T, S), 0 where repeated."""
     if mask is None:
         return None, (0, 0, 0, 0)
     mask = xp.ascontiguousarray(mask)

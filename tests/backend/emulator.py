@@ -41,7 +41,18 @@ def library(dtype):
     text = folder / "kernels.cpp"
     text.write_text(f'#include "{HEADER}"\n#include "{SOURCE}"\n{launchers}\n', encoding="utf-8")
     built = folder / "kernels.so"
-    command = [compiler(), "-std=c++17", "-O1", "-w", "-shared", "-fPIC", f"-DREAL={REALS[dtype]}", "-o", str(built), str(text)]
+    command = [
+        compiler(),
+        "-std=c++17",
+        "-O1",
+        "-w",
+        "-shared",
+        "-fPIC",
+        f"-DREAL={REALS[dtype]}",
+        "-o",
+        str(built),
+        str(text),
+    ]
     subprocess.run(command, check=True)
     loaded = ctypes.CDLL(str(built))
     shutil.rmtree(folder)

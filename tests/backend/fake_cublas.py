@@ -9,7 +9,12 @@ import numpy as np
 
 CUDA_R = {"CUDA_R_16F": 2, "CUDA_R_16BF": 14, "CUDA_R_32F": 0, "CUDA_R_64F": 1}
 DTYPES = {2: np.float16, 0: np.float32, 1: np.float64}
-CUBLAS = {"CUBLAS_COMPUTE_32F": 68, "CUBLAS_COMPUTE_64F": 70, "CUBLAS_COMPUTE_32F_FAST_TF32": 77, "CUBLAS_GEMM_DEFAULT": -1}
+CUBLAS = {
+    "CUBLAS_COMPUTE_32F": 68,
+    "CUBLAS_COMPUTE_64F": 70,
+    "CUBLAS_COMPUTE_32F_FAST_TF32": 77,
+    "CUBLAS_GEMM_DEFAULT": -1,
+}
 
 CALLS = []  # (transa, transb, m, n, k, batch) of each call
 

@@ -16,7 +16,19 @@ import numpy as np
 from tests.backend import emulator, fake_cublas
 
 # Names of NumPy that CuPy 14 lacks, of those that array code might reach for.
-MISSING = {"unstack", "vecdot", "vecmat", "matvec", "insert", "geomspace", "block", "errstate", "nditer", "ndenumerate", "spacing"}
+MISSING = {
+    "unstack",
+    "vecdot",
+    "vecmat",
+    "matvec",
+    "insert",
+    "geomspace",
+    "block",
+    "errstate",
+    "nditer",
+    "ndenumerate",
+    "spacing",
+}
 
 SYNCS = []  # what made the host wait: names of methods, in order
 
@@ -38,7 +50,9 @@ class ndarray:  # noqa: N801  CuPy's name
         raise TypeError(f"numpy.{function.__name__} called on a device array")
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        if method == "__call__" and any(isinstance(x, np.generic) for x in inputs):  # np.float32(2) * array, as CuPy allows
+        if method == "__call__" and any(
+            isinstance(x, np.generic) for x in inputs
+        ):  # np.float32(2) * array, as CuPy allows
             return run(ufunc, *inputs, **kwargs)
         raise TypeError(f"numpy.{ufunc.__name__} called on a device array")
 
@@ -183,7 +197,11 @@ def _device_function(name):
 
 
 def _asarray(value, dtype=None, **kwargs):
-    return ndarray(np.asarray(value, dtype=dtype)) if not isinstance(value, ndarray) else run(np.asarray, value, dtype=dtype)
+    return (
+        ndarray(np.asarray(value, dtype=dtype))
+        if not isinstance(value, ndarray)
+        else run(np.asarray, value, dtype=dtype)
+    )
 
 
 def fake_cupy():
@@ -196,7 +214,9 @@ def fake_cupy():
             setattr(module, name, value if keep else _device_function(name))
     module.ndarray = ndarray
     module.asarray = _asarray
-    module.array = lambda value, dtype=None: ndarray(np.array(value.array if isinstance(value, ndarray) else value, dtype=dtype))
+    module.array = lambda value, dtype=None: ndarray(
+        np.array(value.array if isinstance(value, ndarray) else value, dtype=dtype)
+    )
     module.asnumpy = lambda array: array.get()
     module.add = _add()
     module.is_available = lambda: True
@@ -232,6 +252,7 @@ def installed():
     """Within: ``device="cuda"`` is the fake device, whatever this machine has."""
     import minitensor.nn.functional  # noqa: F401  all fused ops exist before their kernels are looked at
     from minitensor import backend
+    from minitensor.fused import attention
     from minitensor.op import FUSED
 
     mine = {
@@ -245,10 +266,12 @@ def installed():
     sys.modules.update(mine)
     for name in ours:
         sys.modules.pop(name, None)
+    attention._causal.cache_clear()  # masks are kept by the name of their device
     SYNCS.clear()
     try:
         yield mine["cupy"]
     finally:
+        attention._causal.cache_clear()
         for name, module in before.items():
             sys.modules.pop(name, None)
             if module is not None:

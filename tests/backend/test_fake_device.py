@@ -1,0 +1,165 @@
+"""Everything on a device that is not NumPy: the table of ops, the layers, a training run. Proves dispatch where there is no GPU."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from table import TABLE
+
+import minitensor as mt
+import minitensor.nn.functional as F
+from minitensor import nn, optim
+from tests.backend import emulator, fake_device
+from tests.backend.parity import check_parity
+
+pytestmark = pytest.mark.skipif(
+    emulator.compiler() is None, reason="no C++ compiler to run the kernels on the CPU with"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def device():
+    """The fake device in CuPy's place."""
+    with fake_device.installed():
+        yield
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=str(row)) for row in TABLE if row.name != "to_device"])
+def test_every_row_of_the_table(row):
+    @settings(max_examples=8, deadline=None)
+    @given(row.cases)
+    def check(case):
+        keywords = case[-1] if isinstance(case[-1], dict) else {}
+        inputs = [value for value in case if not isinstance(value, dict)]
+        check_parity(row.function, inputs, keywords, wanted=row.wanted, order=min(row.order, 2))
+
+    check()
+
+
+def array(*shape, seed=0):
+    """Fixed normal numbers."""
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+TARGETS = np.array([0, 8, -100, 3, 3, 1])
+OVERRIDES = [
+    ("softmax", F.softmax, [array(3, 4, 5)], {"axis": 1}),
+    ("log_softmax", F.log_softmax, [array(7, 40)], {}),
+    ("layer_norm", F.layer_norm, [array(2, 70, 5), array(5, seed=1), array(5, seed=2)], {}),
+    ("rms_norm", F.rms_norm, [array(2, 70, 5), array(5, seed=1)], {}),
+    ("gelu", F.gelu, [array(3, 300)], {}),
+    ("gelu tanh", F.gelu, [array(3, 5)], {"approximate": "tanh"}),
+    ("silu", F.silu, [array(3, 5)], {}),
+    ("cross_entropy", F.cross_entropy, [array(6, 9), TARGETS, array(9, seed=1) ** 2], {"label_smoothing": 0.1}),
+    ("cross_entropy plain", F.cross_entropy, [array(6, 9), TARGETS], {"reduction": "sum"}),
+    ("attention", F.scaled_dot_product_attention, [array(2, 3, 4, 5, seed=i) for i in range(3)], {"is_causal": True}),
+    ("attention dropout", F.scaled_dot_product_attention, [array(2, 3, 4, 5, seed=i) for i in range(3)], {"dropout": 0.3}),
+    ("attention 3-d", F.scaled_dot_product_attention, [array(3, 4, 5, seed=i) for i in range(3)], {"mask": array(3, 4, 4) > 0}),
+    ("packed", F.packed_attention, [array(2, 4, 18)], {"n_heads": 3, "mask": array(2, 1, 1, 4) > -0.5}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-10), (np.float32, 1e-4), (np.float16, 3e-2)])
+@pytest.mark.parametrize("function, inputs, keywords", [pytest.param(*row[1:], id=row[0]) for row in OVERRIDES])
+def test_kernels_equal_those_of_the_cpu(function, inputs, keywords, dtype, tolerance):
+    # float16 has no kernel of its own: the general one runs, on the device's namespace.
+    check_parity(function, inputs, keywords, dtype=dtype, order=1, rtol=tolerance, atol=tolerance)
+
+
+def test_masked_out_nan_reaches_nothing():
+    q, k, v = (array(2, 1, 4, 5, seed=i) for i in range(3))
+    mask = np.ones((2, 1, 1, 4), dtype=bool)
+    mask[:, ..., 3] = False
+    k[:, :, 3] = v[:, :, 3] = np.nan
+    check_parity(F.scaled_dot_product_attention, [q, k, v], {"mask": mask}, order=1)
+    out = F.scaled_dot_product_attention(
+        *(mt.tensor(x, device="cuda") for x in (q, k, v)), mask=mt.tensor(mask, device="cuda")
+    )
+    assert np.isfinite(out.to("cpu").data).all()
+
+
+class Tagger(nn.Module):
+    """A Transformer encoder over embedded ids: every kind of layer that a training step of the main job runs."""
+
+    def __init__(self):
+        self.embedding = nn.Embedding(11, 16)
+        self.positions = nn.SinusoidalPositionalEncoding(16)
+        self.encoder = nn.TransformerEncoder(2, 16, 2, 32, dropout=0.1, activation="gelu")
+        self.out = nn.Linear(16, 11)
+
+    def forward(self, ids, mask):
+        """Logits (B, T, 11)."""
+        x = self.positions(self.embedding(ids))
+        return self.out(self.encoder(x, mask=mask))
+
+
+def train(device, steps=4):
+    """Losses, as device scalars, and the final weights of a short run."""
+    mt.random.seed(1)
+    model = Tagger().astype("float64").to(device)  # in float32 Adam magnifies rounding where a gradient is 0
+    optimizer = optim.Adam(model.parameters(), lr=1e-2)
+    rng = np.random.default_rng(0)
+    batches = [rng.integers(0, 11, (3, 6)) for _ in range(steps)]
+    masks = [nn.padding_mask([6, 4, 5], 6).to(device) for _ in batches]
+    batches = [mt.tensor(ids, device=device) for ids in batches]
+    fake_device.SYNCS.clear()
+    losses = []
+    for ids, mask in zip(batches, masks):
+        loss = F.cross_entropy(model(ids, mask), ids, label_smoothing=0.1)
+        loss.backward()
+        optim.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss)
+    waits = list(fake_device.SYNCS)
+    return [x.item() for x in losses], {k: v.to("cpu").numpy() for k, v in model.state_dict().items()}, waits
+
+
+def test_a_training_run_never_waits_and_equals_the_cpus():
+    here, weights, _ = train("cpu")
+    there, moved_weights, waits = train("cuda")
+    assert waits == [], f"a training step made the host wait for the device: {waits}"
+    np.testing.assert_allclose(there, here, rtol=1e-10)
+    for name, value in weights.items():
+        np.testing.assert_allclose(moved_weights[name], value, rtol=1e-6, atol=1e-8, err_msg=name)
+
+
+@pytest.mark.parametrize("write", [lambda a, b: a + b, lambda a, b: mt.where(a > 0, a, b), lambda a, b: F.linear(a, b)])
+def test_two_devices_never_mix_in_silence(write):
+    here, there = mt.ones((2, 2)), mt.ones((2, 2), device="cuda")
+    with pytest.raises(
+        TypeError, match=r'is on (cpu|cuda:0) but .* is on (cpu|cuda:0).*write .*\.to\("(cpu|cuda:0)"\)'
+    ):
+        write(here, there)
+    with pytest.raises(TypeError, match="is on cuda:0"):
+        write(there, here)
+
+
+def test_host_functions_refuse_device_tensors():
+    x = mt.ones((2,), device="cuda")
+    with pytest.raises(TypeError, match=r'\.to\("cpu"\)\.numpy\(\)'):
+        x.numpy()
+    with pytest.raises(TypeError):
+        np.asarray(x)
+    assert x.to("cpu").numpy().tolist() == [1, 1] and x.tolist() == [1, 1] and x.sum().item() == 2
+
+
+def test_the_fake_device_refuses_what_a_gpu_refuses():
+    x = fake_device.ndarray(np.ones(2))
+    for wrong in (
+        lambda: np.exp(x),
+        lambda: np.sum(x),
+        lambda: np.asarray(x),
+        lambda: x + np.ones(2),
+        lambda: np.ones(2) * x,
+    ):
+        with pytest.raises(TypeError):
+            wrong()
+    with pytest.raises(TypeError):
+        x[0] = np.ones(1)
+
+
+def test_devices_that_do_not_exist_are_named():
+    with pytest.raises(RuntimeError, match=r'there is no "cuda:3": this machine has 1 GPU, "cuda:0" to "cuda:0"'):
+        mt.ones((2,), device="cuda:3")
+    with pytest.raises(ValueError, match="unknown device 'gpu'"):
+        mt.ones((2,), device="gpu")

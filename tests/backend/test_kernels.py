@@ -1,0 +1,197 @@
+"""The CUDA kernels without a GPU: the compiler accepts them, and run thread by thread on the CPU they compute what they should."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from minitensor.backend import cpu, namespace
+from minitensor.backend.kernels import REALS, SOURCE, row_threads, signatures
+from tests.backend import emulator, fake_device
+
+needs_compiler = pytest.mark.skipif(
+    emulator.compiler() is None, reason="no C++ compiler to run the kernels on the CPU with"
+)
+DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
+
+
+@pytest.fixture(scope="module")
+def xp():
+    """The namespace of the fake device."""
+    with fake_device.installed():
+        yield namespace("cuda")
+
+
+def on_device(*arrays):
+    """Copies of host arrays on the fake device."""
+    return [fake_device.ndarray(np.array(a)) for a in arrays]
+
+
+@pytest.mark.parametrize("real", REALS.values())
+def test_nvcc_compiles_every_kernel(real, tmp_path):
+    if shutil.which("nvcc") is None:
+        pytest.skip("no nvcc on this machine")
+    ptx = tmp_path / "kernels.ptx"
+    command = ["nvcc", "-std=c++17", f"-DREAL={real}", "-ptx", "-Werror=all-warnings", "-o", str(ptx), str(SOURCE)]
+    made = subprocess.run(command, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    text = ptx.read_text()
+    assert all(f".entry {name}(" in text for name in signatures(SOURCE.read_text()))
+
+
+@pytest.mark.parametrize("real", REALS.values())
+def test_nvrtc_compiles_every_kernel(real):
+    try:
+        from cupy_backends.cuda.libs import nvrtc
+    except ImportError as error:
+        pytest.skip(f"no NVRTC (CuPy with its [ctk] extra): {error}")
+    program = nvrtc.createProgram(SOURCE.read_text(), "kernels.cu", [], [])
+    try:
+        nvrtc.compileProgram(program, ["-std=c++17", f"-DREAL={real}"])
+    except nvrtc.NVRTCError:
+        pytest.fail(nvrtc.getProgramLog(program))
+
+
+def test_signatures_are_read_from_the_source():
+    found = signatures(SOURCE.read_text())
+    assert found["philox"] == [("word", True), ("long long", False), *[("word", False)] * 4]
+    assert found["softmax_forward"] == [("REAL", True), ("REAL", True), ("long long", False), ("int", False)]
+
+
+def test_threads_of_a_row_are_whole_warps():
+    assert [row_threads(n) for n in (1, 128, 129, 512, 4096, 10**6)] == [32, 32, 64, 128, 1024, 1024]
+
+
+def test_a_wrong_argument_never_reaches_a_kernel(xp):
+    x, wrong = on_device(np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float64))
+    with pytest.raises(TypeError, match="softmax_forward: needs a contiguous array of float32, got float64"):
+        xp.kernels.rows("softmax_forward", x.dtype, 2, 3, x, wrong, 3, 0)
+    with pytest.raises(TypeError, match="contiguous"):
+        xp.kernels.rows("softmax_forward", x.dtype, 2, 3, x, x.T, 3, 0)
+    with pytest.raises(TypeError, match="takes 4 arguments, got 3"):
+        xp.kernels.rows("softmax_forward", x.dtype, 2, 3, x, x, 3)
+
+
+@needs_compiler
+@pytest.mark.parametrize("counter", [0, 1, 2**63, 2**64 - 3, 2**64, 2**128 - 1])
+@pytest.mark.parametrize("count", [0, 1, 4, 5, 2050])
+def test_random_words_equal_numpys(xp, counter, count):
+    for key in ((0, 0), (7, 1), (2**64 - 1, 2**63 + 5)):
+        assert np.array_equal(xp.random_bits(key, counter, count).array, cpu.random_bits(key, counter, count))
+
+
+@needs_compiler
+def test_generators_agree_on_both_devices(xp):
+    from minitensor.random import Generator
+
+    for draw in (
+        lambda g, d: g.uniform((5, 3), -1, 2, device=d),
+        lambda g, d: g.uniform((7,), dtype=np.float64, device=d),
+        lambda g, d: g.integers(3, 11, (9,), device=d),
+        lambda g, d: g.normal((2, 5), device=d),
+        lambda g, d: g.permutation(10, device=d),
+        lambda g, d: g.bernoulli(0.3, (11,), device=d),
+    ):
+        host, device = Generator(3, 4, 5), Generator(3, 4, 5)
+        assert np.array_equal(draw(host, "cpu").data, draw(device, "cuda").data.array)
+        assert host.state == device.state
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int32, np.int64])
+@pytest.mark.parametrize("shape", [(6,), (6, 3), (6, 2, 3)])
+def test_add_at_sums_repeated_ids(xp, dtype, shape):
+    rng = np.random.default_rng(0)
+    ids = rng.integers(-6, 6, (40,))
+    values = rng.integers(-4, 5, (40, *shape[1:])).astype(dtype)
+    out, expected = np.ones(shape, dtype), np.ones(shape, dtype)
+    np.add.at(expected, ids, values)
+    device_out, device_ids, device_values = on_device(out, ids, values)
+    xp.add_at(device_out, device_ids, device_values)
+    assert np.array_equal(device_out.array, expected)
+
+
+@needs_compiler
+def test_add_at_takes_any_index(xp):
+    rng = np.random.default_rng(1)
+    rows, columns, mask = rng.integers(0, 4, (5, 1)), rng.integers(-3, 3, (1, 6)), rng.random((4, 3)) < 0.5
+    of_columns, every_other = columns[0], slice(None, None, 2)
+    for index in (
+        (rows, columns),
+        (slice(1, 3),),
+        (2,),
+        (mask,),
+        (Ellipsis, of_columns),
+        (rows[:, 0], every_other),
+        (None, rows),
+    ):
+        values = rng.integers(-4, 5, np.zeros((4, 3))[index].shape).astype(float)
+        expected = np.zeros((4, 3))
+        np.add.at(expected, index, values)
+        parts = tuple(fake_device.ndarray(p) if isinstance(p, np.ndarray) else p for p in index)
+        for target in on_device(np.zeros((4, 3)))[0], fake_device.ndarray(np.zeros((3, 4)).T):  # contiguous and not
+            xp.add_at(target, parts, fake_device.ndarray(values))
+            assert np.array_equal(target.array, expected), index
+
+
+@needs_compiler
+def test_an_id_out_of_range_is_told_at_the_next_read(xp):
+    from minitensor.backend import cuda
+
+    (ids,) = on_device(np.array([0, 3, 9, 2]))
+    xp.check_ids("embedding: id {id} is outside the table, which has rows 0 to 4", ids, 0, 5)
+    with pytest.raises(IndexError, match="id 9 is outside the table"):
+        cuda.to_host(ids)
+    cuda.to_host(ids)  # told once
+    xp.check_ids("fine {id}", ids, -1, 10)
+    xp.synchronize()
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [1, 5, 32, 150, 5000])
+def test_softmax_rows_of_every_width(xp, dtype, width):
+    x = np.random.default_rng(width).normal(0, 3, (3, width)).astype(dtype)
+    device_x, y = on_device(x, np.empty_like(x))
+    for logarithm in (0, 1):
+        xp.kernels.rows("softmax_forward", dtype, 3, width, device_x, y, width, logarithm)
+        right = x - np.log(np.exp(x.astype(float)).sum(-1, keepdims=True))
+        tolerance = 1e-6 if dtype == np.float32 else 1e-14
+        np.testing.assert_allclose(y.array, right if logarithm else np.exp(right), rtol=10 * tolerance, atol=tolerance)
+
+
+@needs_compiler
+def test_softmax_meets_infinities_as_numpy_does(xp):
+    x = np.array([[-np.inf, 0, 1], [np.nan, 0, 1], [1e30, 1e30, -1e30]])
+    device_x, y = on_device(x, np.empty_like(x))
+    xp.kernels.rows("softmax_forward", x.dtype, 3, 3, device_x, y, 3, 0)
+    np.testing.assert_allclose(y.array, [[0, 1 / (1 + np.e), np.e / (1 + np.e)], [np.nan] * 3, [0.5, 0.5, 0]])
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("keep, coupled", [(1.0, 0.0), (0.99, 0.0), (1.0, 0.1)])
+def test_adam_equals_the_rule_of_the_optimiser(xp, dtype, keep, coupled):
+    from minitensor.optim import Adam, AdamW
+
+    rng = np.random.default_rng(0)
+    p, g, m, v = (rng.random(300).astype(dtype) for _ in range(4))
+    group = {"lr": 0.1, "betas": (0.9, 0.98), "eps": 1e-8, "weight_decay": coupled or (1 - keep) / 0.1}
+    kind = AdamW if keep != 1.0 else Adam
+    expected = [x.copy() for x in (p, m, v)]
+    scratch = [np.empty_like(p) for _ in range(kind.n_scratch)]
+    kind.rule(object.__new__(kind), group, 3)(cpu, expected[0], g, *expected[1:], *scratch)
+    found = on_device(p, g, m, v)
+    correction = np.sqrt(1 - 0.98**3)
+    xp.adam(
+        *found,
+        beta1=0.9,
+        beta2=0.98,
+        keep=keep,
+        coupled=coupled,
+        eps=1e-8 * correction,
+        size=0.1 * correction / (1 - 0.9**3),
+    )
+    for mine, right in zip([found[0], *found[2:]], expected):
+        np.testing.assert_allclose(mine.array, right, rtol=1e-5 if dtype == np.float32 else 1e-12, atol=1e-7)

@@ -26,6 +26,7 @@ from __future__ import annotations
 import functools
 import inspect
 from operator import itemgetter
+from types import SimpleNamespace
 
 from minitensor.autograd import Node, backward_pass, current_mode, watch
 from minitensor.backend import cpu, is_array, memory, namespace_of, np
@@ -331,7 +332,6 @@ class Plan:
 
     def _as_tensors(self, node):
         """The saved values as Tensors of the recorded graph, for a derivative that is itself recorded."""
-        import minitensor
 
         def handle(array, i):
             return Tensor(array, node.parents[self.parent_of[i]] if i in self.parent_of else None) if is_array(array) else array
@@ -345,7 +345,7 @@ class Plan:
             elif kind == "out":
                 value = Tensor(value, node)
             elif kind == "xp":
-                value = minitensor
+                value = _tensor_namespace(value.name)
             tensors.append(value)
         return tensors
 
@@ -358,6 +358,19 @@ class Plan:
     def check_finite(self, node, gradient, pulled):
         """Under detect_anomaly: raise at the first non-finite gradient that a rule produced."""
         _check_pulled(self.op, self.wanted, node, gradient, pulled)
+
+
+@functools.cache
+def _tensor_namespace(device):
+    """Minitensor as the ``xp`` of a recorded rule; what the rule creates is on ``device``."""
+    import minitensor
+    from minitensor import creation
+
+    if device == "cpu":
+        return minitensor
+    names = [name for name in creation.__all__ if not name.endswith("_like")]  # those look at the device themselves
+    created = {name: functools.partial(getattr(creation, name), device=device) for name in names}
+    return SimpleNamespace(**{**vars(minitensor), **created})
 
 
 def _getter(places):

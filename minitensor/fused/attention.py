@@ -88,7 +88,7 @@ def _softmax_rows(xp, rows):
     for block in row_blocks(xp, rows):
         scores = rows[block]
         if xp.name == "cpu" and rows.shape[1] <= SHORT:
-            e = xp.exp(scores - scores.max(initial=-1e30))  # finite, so that a block of nothing but -inf gives zeros, not NaN
+            e = xp.exp(scores - scores.max(initial=-6e4))  # finite in float16 too, so that a block of nothing but -inf gives zeros, not NaN
             total = xp.einsum("ij->i", e)
             if not (total > 1e-25).all():  # a row far below its block, all masked, or NaN: shift it by its own maximum
                 bad = ~(total > 1e-25)

@@ -19,5 +19,8 @@ import numpy as np
 from minitensor.backend import memory
 from minitensor.backend.cpu import cpu
 from minitensor.backend.devices import as_device, device_of, is_array, move, namespace, namespace_of
+from minitensor.backend.heap import keep_freed_memory
 
 __all__ = ["as_device", "cpu", "device_of", "is_array", "memory", "move", "namespace", "namespace_of", "np"]
+
+keep_freed_memory()

@@ -87,8 +87,8 @@ class Optimizer:
         group["params"] = list({id(parameter): parameter for parameter in params}.values())
         self.check(group)
         known = {id(entry.parameter) for entry in self._entries}
-        for parameter in group["params"]:
-            index = len(self._entries)
+        first = len(self._entries)
+        for index, parameter in enumerate(group["params"], start=first):
             if not isinstance(parameter, Tensor):
                 raise TypeError(
                     f"{type(self).__name__}: parameter {index} is a {type(parameter).__name__}, not a Tensor"
@@ -99,7 +99,7 @@ class Optimizer:
                 )
             if id(parameter) in known:
                 raise ValueError(f"{type(self).__name__}: {parameter.name or f'parameter {index}'} is in two groups")
-            self._entries.append(Entry(parameter, group, index))
+        self._entries += [Entry(parameter, group, first + i) for i, parameter in enumerate(group["params"])]
         self.param_groups.append(group)
 
     def check(self, group):

@@ -232,6 +232,20 @@ def test_not_a_tensor():
         optim.Adam("w")
 
 
+def test_a_group_added_later_takes_part_and_a_refused_one_leaves_no_trace():
+    w, b, *_ = make_parameters()
+    optimizer = optim.SGD([w], lr=1.0)
+    w.grad = mt.ones_like(w)
+    with pytest.raises(TypeError, match="parameter 2 is a float"):
+        optimizer.add_param_group({"params": [b, 1.0]})
+    optimizer.add_param_group({"params": [b], "lr": 0.5})
+    b.grad = mt.ones_like(b)
+    before = w.data.copy(), b.data.copy()
+    optimizer.step()
+    np.testing.assert_allclose(w.data, before[0] - 1.0)
+    np.testing.assert_allclose(b.data, before[1] - 0.5)
+
+
 def test_loading_a_foreign_state_changes_nothing():
     parameters = make_parameters()
     adam = optim.Adam(parameters)

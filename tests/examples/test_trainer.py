@@ -1,0 +1,170 @@
+"""The training loop: exact resume after any end, accumulation, limits, and what is kept of a run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_training import SETTINGS, Task, traces, train
+from toolkit import trainer as trainer_module
+from toolkit.console import UserError
+from toolkit.settings import Training
+from toolkit.trainer import Trainer
+
+import minitensor as mt
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("kills", [40, pytest.param(500, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_and_resumed_is_bit_identical(tmp_path, kills):
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "examples"))), "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "tests/examples/tiny_training.py"), str(tmp_path), str(kills)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"{kills} runs, all alike" in done.stdout
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A second passes each time the trainer looks at the clock."""
+    ticks = count()
+    monkeypatch.setattr(trainer_module.time, "monotonic", lambda: float(next(ticks)))
+
+
+def test_time_limits_change_nothing_but_where_a_run_rests(tmp_path, clock):
+    train(tmp_path / "whole")
+    for minutes in (0.1, 0.3, 0.5, 100.0):
+        outcome = train(tmp_path / "parts", minutes=minutes)
+        assert outcome.signal == 0
+        assert (tmp_path / "parts" / "weights.safetensors").exists()
+    assert "updates are done" in outcome.reason
+    assert traces(tmp_path / "parts") == traces(tmp_path / "whole")
+
+
+def test_seconds_add_up_over_parts(tmp_path, clock):
+    first = train(tmp_path, minutes=0.2)
+    assert "0.2 minutes are over" == first.reason
+    before, step = first.position.seconds, first.position.step
+    second = train(tmp_path, minutes=0.5)
+    assert second.position.seconds > before and second.position.step > step
+    assert second.position.seconds >= 30
+    seconds = [json.loads(line)["seconds"] for line in (tmp_path / "log.jsonl").read_text().splitlines() if "seconds" in line]
+    assert seconds == sorted(seconds)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_saves_after_the_update_and_goes_on_exactly(tmp_path, number):
+    train(tmp_path / "whole")
+    task = Task()
+    loss, calls = task.loss, count()
+
+    def interrupting(batch, n_tokens):
+        if next(calls) == 7:  # in the midst of an update of two parts
+            os.kill(os.getpid(), number)
+        return loss(batch, n_tokens)
+
+    task.loss = interrupting
+    (tmp_path / "parts").mkdir()
+    outcome = Trainer(task, Training(**{**SETTINGS, "save_every": 1e9}), tmp_path / "parts").run()
+    assert outcome.signal == number and outcome.reason == "interrupted after update 4"
+    assert not (tmp_path / "parts" / "weights.safetensors").exists()
+    train(tmp_path / "parts")
+    assert traces(tmp_path / "parts") == traces(tmp_path / "whole")
+
+
+def test_a_second_interrupt_acts_at_once(tmp_path):
+    task = Task()
+
+    def impatient(batch, n_tokens):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        return mt.zeros(())
+
+    task.loss = impatient
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(task, Training(**SETTINGS), tmp_path).run()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_accumulation_equals_the_big_batch(tmp_path):
+    after = []
+    for parts in (1, 2, 5):
+        task = Task()
+        task.model.astype(np.float64).dropout.p = 0.0
+        made = Trainer(task, Training(**{**SETTINGS, "accumulate": parts, "clip": 0.1}), tmp_path)
+        losses = [made.update(batch) for batch in task.epoch(0)]
+        after.append((losses, task.model.state_dict()))
+    for losses, weights in after[1:]:
+        np.testing.assert_allclose(losses, after[0][0], rtol=1e-12)
+        for name, value in weights.items():
+            np.testing.assert_allclose(value.data, after[0][1][name].data, rtol=1e-9, atol=1e-12)
+
+
+def test_the_result_is_the_mean_of_the_last_weights(tmp_path):
+    outcome = train(tmp_path, average=2)
+    kept = outcome.position.kept
+    assert len(kept) == 2
+    files = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert files == sorted([f"{step:08}.safetensors" for step in kept] + ["best.safetensors", "last.safetensors"])
+    one, other = (mt.load(tmp_path / "checkpoints" / f"{step:08}.safetensors") for step in kept)
+    for name, value in mt.load(tmp_path / "weights.safetensors").items():
+        np.testing.assert_allclose(value.data, (one[name].data + other[name].data) / 2, rtol=1e-6)
+
+
+def test_without_averaging_the_result_is_the_best(tmp_path):
+    task = Task()
+    losses = iter([3.0, 1.0, 2.0, 2.5, 9.9])
+    task.validate = lambda: {"validation_loss": next(losses)}
+    made = Trainer(task, Training(**{**SETTINGS, "average": 1, "epochs": 9, "patience": 2}), tmp_path)
+    outcome = made.run()
+    assert outcome.reason == "no better validation loss in 2 validations"
+    assert (outcome.position.best_loss, outcome.position.best_step) == (1.0, 2 * made.per_epoch)
+    assert (tmp_path / "weights.safetensors").read_bytes() == (tmp_path / "checkpoints" / "best.safetensors").read_bytes()
+
+
+def test_a_finished_run_is_finished_and_can_be_prolonged(tmp_path):
+    train(tmp_path, epochs=2)
+    before = traces(tmp_path)
+    assert train(tmp_path, epochs=2).position.epoch == 2
+    assert traces(tmp_path) == before
+    train(tmp_path, epochs=3)
+    train(tmp_path.with_name("whole"), epochs=3)
+    assert traces(tmp_path) == traces(tmp_path.with_name("whole"))
+
+
+def test_divergence_is_told_and_leaves_the_checkpoint(tmp_path):
+    train(tmp_path, steps=2, epochs=None)
+    task = Task()
+    task.loss = lambda batch, n_tokens: task.model.output.bias.sum() * float("nan")
+    with pytest.raises(UserError, match="the loss is nan in update 3: training has diverged; start again with a lower --lr"):
+        Trainer(task, Training(**{**SETTINGS, "accumulate": 1}), tmp_path).run()
+    assert mt.load(tmp_path / "checkpoints" / "last.safetensors")["position"]["step"] == 2
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path):
+    train(tmp_path, steps=2, epochs=None)
+    path = tmp_path / "checkpoints" / "last.safetensors"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"last\.safetensors.*damaged"):
+        train(tmp_path)
+
+
+def test_schedules(tmp_path):
+    def rates(**settings):
+        made = Trainer(Task(), Training(**{**SETTINGS, "lr": 1.0, "warmup": 4, **settings}), tmp_path)
+        found = []
+        for _ in range(12):
+            found.append(made.schedule.get_last_lr()[0])
+            made.schedule.step()
+        return found
+
+    assert rates(schedule="constant") == [0.25, 0.5, 0.75] + [1.0] * 9
+    assert rates(schedule="inverse-sqrt")[3:] == pytest.approx([(4 / t) ** 0.5 for t in range(4, 13)])
+    cosine = rates(schedule="cosine", steps=12, epochs=None)
+    assert max(cosine) == 1.0 and cosine[-1] < 0.1

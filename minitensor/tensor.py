@@ -189,11 +189,11 @@ class Tensor:
         """The value of a tensor of one element, as a Python number."""
         if self.size != 1:
             raise ValueError(f"item() needs one element, this tensor has shape {self.shape}")
-        return self.data.item()
+        return move(self.data, "cpu").item()
 
     def tolist(self):
         """Nested lists of Python numbers."""
-        return self.data.tolist()
+        return move(self.data, "cpu").tolist()
 
     def __array__(self, dtype=None, copy=None):
         view = self.numpy()
@@ -224,7 +224,7 @@ class Tensor:
     def __bool__(self):
         if self.size != 1:
             raise ValueError(f"the truth value of a tensor of shape {self.shape} is ambiguous: write .any() or .all()")
-        return bool(self.data)
+        return bool(self.item())
 
     def __len__(self):
         if self.ndim == 0:

@@ -7,6 +7,7 @@ An array namespace ``xp`` is NumPy's (or CuPy's) functions plus the few things t
     xp.add_at(out, index, g)   out[index] += g in place, repeated indices added up
     xp.random_bits(...)        counter-based random words, equal bit for bit on both
     xp.erf(x)                  the error function
+    xp.check_ids(...)          IndexError for an id out of range, without waiting for a GPU
 
 Rules and kernels are written against ``xp`` and never name ``numpy``; ``minitensor`` itself offers the same names for Tensors, so
 that the text of a rule also runs on Tensors and is differentiated again.

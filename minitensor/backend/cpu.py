@@ -57,6 +57,14 @@ def surely_finite(*arrays):
     return all(math.isfinite(float(array.sum(dtype=np.float64))) for array in arrays)
 
 
+def check_ids(message, ids, low, high):
+    """Raise IndexError(message), its ``{id}`` filled in, for an id outside ``[low, high)``; a GPU does so when it is next read."""
+    if ids.size:
+        least, greatest = int(ids.min()), int(ids.max())
+        if least < low or greatest >= high:
+            raise IndexError(message.format(id=least if least < low else greatest))
+
+
 def synchronize():
     """Wait for the device; NumPy is always done."""
 
@@ -65,6 +73,7 @@ cpu = SimpleNamespace(**{name: value for name, value in vars(np).items() if not 
 cpu.name = "cpu"
 cpu.module = np
 cpu.add_at = add_at
+cpu.check_ids = check_ids
 cpu.random_bits = random_bits
 cpu.erf = erf
 cpu.surely_finite = surely_finite

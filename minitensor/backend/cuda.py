@@ -102,22 +102,7 @@ def synchronize():
 # --- ids out of range ---------------------------------------------------------------------------------------------------------
 
 _faults = {}  # device number -> (whether any, label, id), an int64 array on that GPU
-_labels = []  # message of each check, with {id} in it
-
-
-def fault_array():
-    """Where the kernels on the current GPU note an id out of range."""
-    index = cupy.cuda.runtime.getDevice()
-    if index not in _faults:
-        _faults[index] = cupy.zeros(3, dtype=np.int64)
-    return _faults[index]
-
-
-def label_of(message):
-    """The number under which kernels report ``message``."""
-    if message not in _labels:
-        _labels.append(message)
-    return _labels.index(message)
+_labels = {}  # message of a check, with {id} in it -> the number under which the kernel notes it
 
 
 def check_ids(message, ids, low, high):
@@ -126,7 +111,11 @@ def check_ids(message, ids, low, high):
     Raising at once would make every lookup wait for the GPU. CuPy itself wraps such an id round in silence.
     """
     ids = cupy.ascontiguousarray(ids, dtype=np.int64)
-    kernels.each("check_ids", _FLOAT32, ids.size, ids, ids.size, low, high, label_of(message), fault_array())
+    label = _labels.setdefault(message, len(_labels))
+    index = cupy.cuda.runtime.getDevice()
+    if index not in _faults:
+        _faults[index] = cupy.zeros(3, dtype=np.int64)
+    kernels.each("check_ids", _FLOAT32, ids.size, ids, ids.size, low, high, label, _faults[index])
 
 
 def raise_faults():
@@ -135,7 +124,7 @@ def raise_faults():
         found, label, wrong = cupy.asnumpy(fault).tolist()
         if found:
             fault.fill(0)
-            raise IndexError(_labels[label].format(id=wrong))
+            raise IndexError(list(_labels)[label].format(id=wrong))
 
 
 # --- what NumPy spells otherwise ------------------------------------------------------------------------------------------------
@@ -218,6 +207,6 @@ xp.name = "cuda"
 xp.module = cupy
 xp.kernels = kernels
 for _function in (
-    adam, add_at, check_ids, erf, fault_array, label_of, matmul, random_bits, surely_finite, synchronize,
+    adam, add_at, check_ids, erf, matmul, random_bits, surely_finite, synchronize,
 ):  # fmt: skip
     setattr(xp, _function.__name__, _function)

@@ -70,17 +70,14 @@ extern "C" __global__ void segment_sum(REAL* out, const REAL* values, const long
 
 // fault = (whether any was found, label of the check, the id), noted on the GPU and looked at by the host when it reads a value
 // back anyway, so that checking costs no wait. Of several, the first to arrive is told.
-__device__ void report(long long* fault, long long label, long long id) {
-    if (atomicCAS((word*)fault, 0ull, 1ull) == 0ull) {
-        fault[1] = label;
-        fault[2] = id;
-    }
-}
-
 extern "C" __global__ void check_ids(const long long* ids, long long count, long long low, long long high, long long label,
                                      long long* fault) {
     long long i = THREAD;
-    if (i < count && (ids[i] < low || ids[i] >= high)) report(fault, label, ids[i]);
+    if (i >= count || (ids[i] >= low && ids[i] < high)) return;
+    if (atomicCAS((word*)fault, 0ull, 1ull) == 0ull) {
+        fault[1] = label;
+        fault[2] = ids[i];
+    }
 }
 
 // --- softmax -----------------------------------------------------------------------------------------------------------------
@@ -205,11 +202,9 @@ extern "C" __global__ void norm_columns(const REAL* x, const REAL* g, const REAL
 //     loss = (a + B) log(sum exp x) - a x_t - sum_c b_c x_c,    d loss / dx = (a + B) softmax(x) - a onehot(t) - b.
 // 0 where t is ignored. weight may be null (all 1), and gx where no gradient is wanted. One block a row.
 extern "C" __global__ void cross_entropy(const REAL* x, const long long* targets, const REAL* weight, REAL* loss, REAL* gx,
-                                         long long width, long long ignored, REAL smoothing, long long label,
-                                         long long* fault) {
+                                         long long width, long long ignored, REAL smoothing) {
     long long t = targets[blockIdx.x];
-    bool real = t != ignored && t >= 0 && t < width;
-    if (t != ignored && !real && threadIdx.x == 0) report(fault, label, t);
+    bool real = t != ignored && t >= 0 && t < width;  // check_ids tells of targets that are no class
     x = ROW(x);
     if (gx) gx = ROW(gx);
     REAL top = x[0], sum = 0, share = smoothing / width, smooth = 0, total_b = 0;

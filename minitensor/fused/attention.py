@@ -88,7 +88,7 @@ def _softmax_rows(xp, rows):
     for block in row_blocks(xp, rows):
         scores = rows[block]
         if xp.name == "cpu" and rows.shape[1] <= SHORT:
-            e = xp.exp(scores - scores.max(initial=-6e4))  # finite in float16 too, so that a block of nothing but -inf gives zeros, not NaN
+            e = xp.exp(scores - scores.max(initial=-6e4))  # finite even in float16: a block of -inf alone gives zeros
             total = xp.einsum("ij->i", e)
             if not (total > 1e-25).all():  # a row far below its block, all masked, or NaN: shift it by its own maximum
                 bad = ~(total > 1e-25)
@@ -154,7 +154,8 @@ def _by_heads(xp, shape, dtype):
 
 @_attention.kernel
 def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, forward=_forward):
-    lead = xp.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2], *[x.shape[:-2] for x in (mask, bias) if x is not None])
+    given = [x for x in (query, key, value, mask, bias) if x is not None]
+    lead = xp.broadcast_shapes(*[x.shape[:-2] for x in given])
     full = [xp.broadcast_to(x, (*lead, *x.shape[-2:])) for x in (query, key, value)]
     dtype = xp.result_type(query, key, value)
 

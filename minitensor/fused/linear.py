@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from minitensor.autograd import Scatter
+from minitensor.backend import namespace
 from minitensor.fused.blocks import as_rows
 from minitensor.op import fused, op
 from minitensor.ops.linalg import matmul
@@ -59,18 +60,14 @@ def embedding(ids, weight, padding_idx=None):
     """Rows of a table: ``y[..., :] = weight[ids[...]]``.
 
     ids: integers (...); weight: (n, d); returns (..., d). The row ``padding_idx`` gets no gradient. An id outside 0 to n - 1 raises
-    IndexError.
+    IndexError (on a GPU when a value is next read from it).
     """
     ids, weight = asarray(ids), asarray(weight)
     if ids.dtype.kind not in "iu":
         raise TypeError(f"embedding: ids must be integers, got {ids.dtype}")
     if ids.device != weight.device:
         raise TypeError(f'embedding: ids are on {ids.device}, weight is on {weight.device}; write ids.to("{weight.device}")')
-    if ids.size and ids.device == "cpu":
-        low, high = int(ids.data.min()), int(ids.data.max())
-        if low < 0 or high >= weight.shape[0]:
-            raise IndexError(
-                f"embedding: id {low if low < 0 else high} is outside the table {weight.name or 'weight'}, which has rows 0 to "
-                f"{weight.shape[0] - 1}"
-            )
+    rows = weight.shape[0]
+    message = f"embedding: id {{id}} is outside the table {weight.name or 'weight'}, which has rows 0 to {rows - 1}"
+    namespace(ids.device).check_ids(message, ids.data, 0, rows)
     return _embedding(weight, ids=ids.data, padding_idx=padding_idx)

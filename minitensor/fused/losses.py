@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from minitensor.backend import namespace
 from minitensor.fused.blocks import row_blocks
 from minitensor.fused.softmax import log_softmax
 from minitensor.op import fused
@@ -122,10 +123,9 @@ def _check_classes(name, scores, targets, ignore_index):
         raise TypeError(f"{name}: targets must be integers, got {targets.dtype}")
     if scores.ndim == 0 or targets.shape != scores.shape[:-1]:
         raise ValueError(f"{name}: targets {targets.shape} must have the shape of the scores {scores.shape} without the last axis")
-    if targets.device == "cpu" and targets.size:
-        bad = targets.data[((targets.data < 0) | (targets.data >= scores.shape[-1])) & (targets.data != ignore_index)]
-        if bad.size:
-            raise IndexError(f"{name}: target {bad.flat[0]} is not a class: there are {scores.shape[-1]} (ignore_index = {ignore_index})")
+    xp, classes = namespace(targets.device), scores.shape[-1]
+    message = f"{name}: target {{id}} is not a class: there are {classes} (ignore_index = {ignore_index})"
+    xp.check_ids(message, xp.where(xp.equal(targets.data, ignore_index), 0, targets.data), 0, max(classes, 1))
 
 
 def _count(targets, weight, ignore_index, reduction):

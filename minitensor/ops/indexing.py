@@ -58,7 +58,7 @@ def _index_part(part, device):
 
 
 def _check_bounds(parts, shape):
-    """Raise IndexError for an id out of range (CuPy would wrap it silently)."""
+    """Raise IndexError for an id out of range (CuPy would wrap it silently), on a GPU when a value is next read from it."""
     if Ellipsis in [p for p in parts if not is_array(p)] or any(is_array(p) and p.dtype.kind == "b" for p in parts):
         return
     axis = 0
@@ -66,9 +66,8 @@ def _check_bounds(parts, shape):
         if part is None:
             continue
         if is_array(part) and part.size and axis < len(shape):
-            low, high = int(part.min()), int(part.max())
-            if low < -shape[axis] or high >= shape[axis]:
-                raise IndexError(f"index {high if high >= shape[axis] else low} is out of range for axis {axis} of shape {shape}")
+            message = f"index {{id}} is out of range for axis {axis} of shape {shape}"
+            namespace(device_of(part)).check_ids(message, part, -shape[axis], shape[axis])
         axis += 1
 
 

@@ -87,7 +87,7 @@ class ndarray:  # noqa: N801  CuPy's name
 
     def __getitem__(self, index):
         note_mask(index, "read")
-        return wrap(self.array[unwrap(index)], (self,))
+        return wrap(self.array[wrapped_round(unwrap(index), self.shape)], (self,))
 
     def __setitem__(self, index, value):
         if isinstance(value, ndarray) and value.ndim:
@@ -109,6 +109,19 @@ def note_mask(index, what):
     parts = index if isinstance(index, tuple) else (index,)
     if any(isinstance(part, ndarray) and part.dtype == bool for part in parts):
         SYNCS.append(f"{what} by a mask")
+
+
+def wrapped_round(index, shape):
+    """``index`` with ids out of range brought into it in silence, as CuPy does."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if any(part is Ellipsis or getattr(part, "dtype", None) == bool for part in parts):
+        return index
+    lengths = iter(shape)
+    parts = tuple(
+        part if part is None else part % max(length, 1) if isinstance(part, np.ndarray) and part.ndim else part
+        for part, length in ((part, None if part is None else next(lengths, 1)) for part in parts)
+    )
+    return parts if isinstance(index, tuple) else parts[0]
 
 
 def unwrap(value):

@@ -134,6 +134,29 @@ def test_two_devices_never_mix_in_silence(write):
         write(there, here)
 
 
+@pytest.mark.parametrize(
+    "look_up, message",
+    [
+        (
+            lambda: F.embedding(mt.tensor([0, 5], device="cuda"), mt.ones((5, 2), device="cuda")),
+            "embedding: id 5 is outside the table",
+        ),
+        (
+            lambda: mt.ones((5, 2), device="cuda")[mt.tensor([-6, 1], device="cuda")],
+            "index -6 is out of range for axis 0",
+        ),
+        (
+            lambda: F.cross_entropy(mt.ones((2, 3), device="cuda"), mt.tensor([-100, 3], device="cuda")),
+            "target 3 is not a class",
+        ),
+    ],
+)
+def test_an_id_out_of_range_raises_when_a_value_is_read(look_up, message):
+    found = look_up()
+    with pytest.raises(IndexError, match=message):
+        found.sum().item()
+
+
 def test_host_functions_refuse_device_tensors():
     x = mt.ones((2,), device="cuda")
     with pytest.raises(TypeError, match=r'\.to\("cpu"\)\.numpy\(\)'):

@@ -114,7 +114,7 @@ def note_mask(index, what):
 def wrapped_round(index, shape):
     """``index`` with ids out of range brought into it in silence, as CuPy does."""
     parts = index if isinstance(index, tuple) else (index,)
-    if any(part is Ellipsis or getattr(part, "dtype", None) == bool for part in parts):
+    if any(part is Ellipsis or isinstance(part, np.ndarray) and part.dtype.kind == "b" for part in parts):
         return index
     lengths = iter(shape)
     parts = tuple(

@@ -59,7 +59,7 @@ class Problem:
         self.wanted = floating if wanted is None else [i for i in floating if i in wanted or i >= len(inputs)]
 
     def replaced(self, values):
-        """This problem at other ``values``, which are taken as they are."""
+        """The same problem at other ``values``, which are taken as they are."""
         other = object.__new__(Problem)
         other.__dict__.update(self.__dict__, values=list(values))
         return other
@@ -73,6 +73,8 @@ class Problem:
         state = random.default.state
         try:
             out = self.function(*values, **self.keywords)
+        except ValueError as error:
+            raise _impure(self.name, error) from None
         finally:
             random.default.state = state
         outputs = list(out) if isinstance(out, (tuple, list)) else [out]
@@ -105,7 +107,24 @@ class Problem:
         """The first-order gradients of all wanted inputs as raw arrays, with everything that a rule is given frozen."""
         outputs, leaves = self.record(wanted)
         with frozen_graph([o.node for o in outputs if o.node is not None]):
-            return [raw(g) for g in pull(outputs, leaves, [None if c is None else Tensor(c) for c in cotangents])]
+            return [raw(g) for g in self.pull(outputs, leaves, [None if c is None else Tensor(c) for c in cotangents])]
+
+    def pull(self, outputs, leaves, cotangents, create_graph=False):
+        """Gradients of ``leaves`` as Tensors, zeros where there is none; whatever a rule raises is a failed check."""
+        try:
+            return pull(outputs, leaves, cotangents, create_graph)
+        except Exception as error:
+            impure = _impure(self.name, error)
+            recorded = " where it is recorded for a second derivative" if create_graph else ""
+            text = f"{self.name}: its gradient fails{recorded}: {type(error).__name__}: {error}"
+            raise (AssertionError(text) if impure is error else impure) from error
+
+
+def _impure(name, error):
+    """A write to a frozen array told as what it is; any other error as it is."""
+    if not isinstance(error, ValueError) or "read-only" not in str(error):
+        return error
+    return AssertionError(f"{name} writes to one of its arguments ({error}); an op and its rules are pure: return a new array instead")
 
 
 def pull(outputs, leaves, cotangents, create_graph=False):

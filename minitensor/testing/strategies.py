@@ -25,8 +25,10 @@ __all__ = [
 
 
 def shapes(min_dims=0, max_dims=3, min_side=0, max_side=4):
-    """Tuples of lengths."""
-    return hnp.array_shapes(min_dims=min_dims, max_dims=max_dims, min_side=min_side, max_side=max_side)
+    """Tuples of lengths; every number of axes is as likely, and one length in eight or so is 0 or 1 each."""
+    usual = [n for n in (2, 3, 2, 3, *range(4, max_side + 1)) if min_side <= n <= max_side]
+    sides = [1] * (min_side <= 1 <= max_side) + usual + [0] * (min_side == 0)
+    return st.integers(min_dims, max_dims).flatmap(lambda ndim: st.tuples(*[st.sampled_from(sides)] * ndim))
 
 
 @st.composite
@@ -59,7 +61,10 @@ def integer_tensors(draw, shape=None, low=-3, high=3):
 
 @st.composite
 def broadcastable(draw, count=2, low=-2.0, high=2.0, ties=True, max_dims=3):
-    """Lists of ``count`` Tensors whose shapes broadcast: missing axes, axes of length 1, no elements. ``low``, ``high`` may be lists."""
+    """Lists of ``count`` Tensors whose shapes broadcast: missing axes, axes of length 1, no elements.
+
+    ``low`` and ``high`` may be lists, one bound for each tensor.
+    """
     drawn = draw(hnp.mutually_broadcastable_shapes(num_shapes=count, max_dims=max_dims, min_side=0, max_side=3))
     lows, highs = ([v] * count if isinstance(v, (int, float)) else v for v in (low, high))
     return [draw(tensors(shape, a, b, ties=ties)) for shape, a, b in zip(drawn.input_shapes, lows, highs)]

@@ -26,7 +26,8 @@ from minitensor import random
 from minitensor.checkpoint import checkpoint
 from minitensor.files import FileFormatError, load, save
 from minitensor import nn, optim
-from minitensor.op import fused, op  # last: the package minitensor.fused, which nn imports, must not keep the decorator's name
+from minitensor.fuse import fused
+from minitensor.op import op
 
 __version__ = "0.1.0"
 float32, float64, int32, int64 = _cpu.float32, _cpu.float64, _cpu.int32, _cpu.int64

@@ -9,7 +9,7 @@ from __future__ import annotations
 from minitensor import random
 from minitensor.autograd import Node, backward_pass, current_mode, enable_grad
 from minitensor.backend import device_of, memory, namespace
-from minitensor.op import _refuse_stale
+from minitensor.call import refuse_stale
 from minitensor.tensor import Tensor
 
 __all__ = ["checkpoint"]
@@ -91,7 +91,7 @@ class Recomputation:
         """Raise where an argument has been overwritten since ``fn`` ran."""
         for value in node.saved[0]:
             if isinstance(value, Tensor):
-                _refuse_stale(self.op_name, value.data, node.order)
+                refuse_stale(self.op_name, value.data, node.order)
 
     def check_finite(self, node, gradient, pulled):
         """Nothing to do: the backward pass within has looked at every value."""

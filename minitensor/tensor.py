@@ -6,8 +6,6 @@ are attached in ``methods.py``, once the ops exist.
 
 from __future__ import annotations
 
-import math
-
 from minitensor.autograd import backward_pass, new_leaf, raw, watch
 from minitensor.backend import as_device, device_of, is_array, memory, move, namespace, np
 

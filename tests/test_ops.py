@@ -10,7 +10,8 @@ from table import TABLE
 import minitensor as mt
 from minitensor.backend import cpu
 from minitensor.nn import functional
-from minitensor.op import FUSED, OPS
+from minitensor.fuse import FUSED
+from minitensor.op import OPS
 from minitensor.testing import check_op
 
 ROWS = [pytest.param(row, id=str(row)) for row in TABLE]

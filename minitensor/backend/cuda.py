@@ -54,7 +54,7 @@ _usable = []  # the number of GPUs, once it is known that they work
 def _probe():
     if not cupy.is_available():
         raise RuntimeError(f'device "cuda" cannot be used: {_why_not()}; write device="cpu" to go on without a GPU')
-    import minitensor.fused.cuda  # noqa: F401  its kernels register themselves, now that there is a use for them
+    import minitensor.fused_ops.cuda  # noqa: F401  its kernels register themselves, now that there is a use for them
 
     _usable.append(cupy.cuda.runtime.getDeviceCount())
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 from minitensor.backend import namespace
-from minitensor.fused.activations import dropout, elu, gelu, leaky_relu, relu, sigmoid, silu, softplus
-from minitensor.fused.attention import attention_weights, packed_attention, scaled_dot_product_attention
-from minitensor.fused.linear import embedding, linear
-from minitensor.fused.losses import (
+from minitensor.fused_ops.activations import dropout, elu, gelu, leaky_relu, relu, sigmoid, silu, softplus
+from minitensor.fused_ops.attention import attention_weights, packed_attention, scaled_dot_product_attention
+from minitensor.fused_ops.linear import embedding, linear
+from minitensor.fused_ops.losses import (
     binary_cross_entropy_with_logits, cross_entropy, huber_loss, kl_div, l1_loss, mse_loss, nll_loss,
 )  # fmt: skip
-from minitensor.fused.norm import layer_norm_last, rms_norm_last
-from minitensor.fused.softmax import log_softmax, softmax
+from minitensor.fused_ops.norm import layer_norm_last, rms_norm_last
+from minitensor.fused_ops.softmax import log_softmax, softmax
 from minitensor.ops.elementwise import tanh
 from minitensor.ops.shape import pad, stack
 from minitensor.tensor import Tensor, asarray

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from minitensor.autograd import backward_pass
-from minitensor.op import Fused
+from minitensor.fuse import Fused
 from minitensor.tensor import Tensor
 
 __all__ = [

@@ -265,14 +265,14 @@ def installed():
     """Within: ``device="cuda"`` is the fake device, whatever this machine has."""
     import minitensor.nn.functional  # noqa: F401  all fused ops exist before their kernels are looked at
     from minitensor import backend
-    from minitensor.fused import attention
-    from minitensor.op import FUSED
+    from minitensor.fused_ops import attention
+    from minitensor.fuse import FUSED
 
     mine = {
         "cupy": fake_cupy(), "cupyx": ModuleType("cupyx"), "cupyx.scipy": ModuleType("cupyx.scipy"),
         "cupyx.scipy.special": _erf_module(), **fake_cublas.modules(),
     }  # fmt: skip
-    ours = ["minitensor.backend.cuda", "minitensor.backend.cublas", "minitensor.fused.cuda"]
+    ours = ["minitensor.backend.cuda", "minitensor.backend.cublas", "minitensor.fused_ops.cuda"]
     before = {name: sys.modules.get(name) for name in [*mine, *ours]}
     kernels = {fused: dict(fused.kernels) for fused in FUSED.values()}
     attribute = backend.__dict__.pop("cuda", None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from minitensor.autograd import Scatter
 from minitensor.backend import namespace
-from minitensor.fused.blocks import as_rows
-from minitensor.op import fused, op
+from minitensor.fuse import fused
+from minitensor.fused_ops.blocks import as_rows
+from minitensor.op import op
 from minitensor.ops.linalg import matmul
 from minitensor.ops.shape import permute_dims
 from minitensor.tensor import asarray

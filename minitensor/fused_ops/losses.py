@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from minitensor.backend import namespace
-from minitensor.fused.blocks import row_blocks
-from minitensor.fused.softmax import log_softmax
-from minitensor.op import fused
+from minitensor.fuse import fused
+from minitensor.fused_ops.blocks import row_blocks
+from minitensor.fused_ops.softmax import log_softmax
 from minitensor.ops.elementwise import abs as absolute
 from minitensor.ops.elementwise import equal, log, logaddexp, not_equal, where
 from minitensor.ops.indexing import take_along_axis

@@ -6,12 +6,12 @@ CuPy. The CUDA text, with its formulas, is ``backend/kernels.cu``.
 
 from __future__ import annotations
 
-from minitensor.fused import attention as attention_file
-from minitensor.fused.activations import gelu, silu
-from minitensor.fused.blocks import as_rows
-from minitensor.fused.losses import _cross_entropy
-from minitensor.fused.norm import layer_norm_last, rms_norm_last
-from minitensor.fused.softmax import log_softmax, softmax
+from minitensor.fused_ops import attention as attention_file
+from minitensor.fused_ops.activations import gelu, silu
+from minitensor.fused_ops.blocks import as_rows
+from minitensor.fused_ops.losses import _cross_entropy
+from minitensor.fused_ops.norm import layer_norm_last, rms_norm_last
+from minitensor.fused_ops.softmax import log_softmax, softmax
 
 CHUNK = 64  # rows that one thread of norm_columns adds up
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from minitensor.fused.blocks import as_rows, row_blocks
-from minitensor.op import fused
+from minitensor.fuse import fused
+from minitensor.fused_ops.blocks import as_rows, row_blocks
 from minitensor.ops.elementwise import exp
 from minitensor.ops.reductions import logsumexp
 from minitensor.ops.reductions import max as maximum_of

@@ -6,9 +6,10 @@ import math
 
 from minitensor import random
 from minitensor.backend import namespace
-from minitensor.fused.blocks import row_blocks
-from minitensor.op import fused, op
-from minitensor.ops.elementwise import erf, exp, expm1, logaddexp, tanh, where
+from minitensor.fuse import fused
+from minitensor.fused_ops.blocks import row_blocks
+from minitensor.op import op
+from minitensor.ops.elementwise import erf, expm1, logaddexp, tanh, where
 from minitensor.tensor import asarray
 
 __all__ = ["dropout", "elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus"]

@@ -9,9 +9,9 @@ import math
 from functools import lru_cache
 
 from minitensor.backend import namespace
-from minitensor.fused.activations import dropout_mask
-from minitensor.fused.blocks import as_rows, row_blocks
-from minitensor.op import fused
+from minitensor.fuse import fused
+from minitensor.fused_ops.activations import dropout_mask
+from minitensor.fused_ops.blocks import as_rows, row_blocks
 from minitensor.ops.elementwise import exp, where
 from minitensor.ops.linalg import matmul
 from minitensor.ops.reductions import any as any_of

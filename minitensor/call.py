@@ -1,0 +1,117 @@
+"""What every call of an op does before and after its arithmetic: bind arguments, read Tensors, explain errors.
+
+The two kinds of op, ``Op`` and ``Fused``, share this; so do their plans the checks at the end.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+
+from minitensor.backend import is_array, memory, np
+from minitensor.report import describe, finite, nonfinite_error
+from minitensor.tensor import Tensor, asarray
+
+__all__ = ["NUMBERS", "Call", "check_pulled", "refuse_stale"]
+
+NUMBERS = frozenset((bool, int, float))
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+class Call:
+    """What both kinds share: binding arguments, reading Tensors, explaining errors."""
+
+    def __init__(self, function, skip):
+        self.name = function.__name__
+        self.function = function
+        functools.update_wrapper(self, function)
+        parameters = list(inspect.signature(function).parameters.values())[skip:]
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.inputs = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+        self.defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+        self.keywords = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        self.input_defaults = {
+            p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty
+        }
+        self.arity = -1 if self.variadic else len(self.inputs)
+        self.__signature__ = inspect.Signature(parameters)
+
+    def __repr__(self):
+        return f"<{type(self).__name__.lower()} {self.name}{self.__signature__}>"
+
+    def bind(self, args, params):
+        """Inputs given by keyword and keywords given by position, brought to ``(inputs, keywords)``."""
+        if self.variadic:
+            return args, params
+        params = dict(params)
+        if len(args) > self.arity + len(self.keywords):
+            raise TypeError(f"{self.name} takes {self.arity + len(self.keywords)} arguments, got {len(args)}")
+        params.update(zip(self.keywords, args[self.arity :]))
+        inputs = list(args[: self.arity])
+        for name in self.inputs[len(inputs) :]:
+            if name not in params and name not in self.input_defaults:
+                raise TypeError(f"{self.name}: the argument {name!r} is missing; it takes {self.__signature__}")
+            inputs.append(params.pop(name, self.input_defaults.get(name)))
+        return inputs, params
+
+    def input_names(self, count):
+        """One name per input, for messages; ``x0, x1, ...`` where the op takes any number."""
+        if self.variadic:
+            return [f"{self.inputs[0]}[{i}]" for i in range(count)]
+        return self.inputs
+
+    def read(self, inputs):
+        """Raw arrays of ``inputs``, a bit mask of those that need a gradient, and their nodes."""
+        arrays, parents, mask, bit = [], [], 0, 1
+        for value in inputs:
+            if isinstance(value, Tensor):
+                arrays.append(value.data)
+                node = value.node
+                if node is not None:
+                    mask |= bit
+                    parents.append(node)
+            elif value is None or type(value) in NUMBERS or is_array(value):
+                arrays.append(value)
+            else:
+                arrays.append(asarray(value).data)
+            bit += bit
+        return arrays, mask, parents
+
+    def finish(self, out, arrays, xp):
+        """The op's result as an array of its namespace; float64 comes only from float64."""
+        if not is_array(out):
+            out = xp.asarray(out)
+        if out.dtype is _FLOAT64 and not any(getattr(a, "dtype", None) is _FLOAT64 for a in arrays):
+            if any(is_array(a) for a in arrays):
+                out = out.astype(_FLOAT32)
+        return out
+
+    def explain(self, error, arrays):
+        """``error`` again, of a class that callers expect, naming the op and what it was given."""
+        given = ", ".join(f"{name}: {describe(a)}" for name, a in zip(self.input_names(len(arrays)), arrays))
+        text = str(error)
+        cure = ""
+        if "broadcast" in text:
+            cure = "; shapes must agree from the right, or be 1: insert axes with reshape or x[:, None]"
+        elif "core dimension" in text or "matmul" in text:
+            cure = "; the last axis of the first must equal the last but one of the second: is a .mT missing?"
+        kind = type(error) if type(error) in (ValueError, TypeError, IndexError, NotImplementedError) else ValueError
+        return kind(f"{self.name}({given}): {text}{cure}")
+
+
+def refuse_stale(op_name, array, order):
+    name = memory.overwritten(array, order)
+    if name is not None:
+        raise RuntimeError(
+            f"{op_name}: the value of {name} that this op saved has been overwritten since (by assign or an optimiser's step); "
+            "call backward before the update, or run the forward pass again after it"
+        )
+
+
+def check_pulled(op, wanted, node, gradient, pulled):
+    names = op.input_names(max(wanted) + 1)
+    for i, value in zip(wanted, pulled):
+        if value is not None and not finite(value):
+            where = node.watch.where if node.watch is not None else None
+            operands = [("g", gradient), *((f"saved {k}", v) for k, v in enumerate(node.saved) if is_array(v))]
+            raise nonfinite_error(op.name, f"backward, gradient of {names[i]}", value, operands, where)

@@ -1,0 +1,129 @@
+"""Fused ops: a definition in Tensor code and a faster equal on raw arrays.
+
+``@fused`` takes the definition, and ``.kernel`` the equal, which returns ``(out, backward)``. First derivatives run the kernel's
+``backward``; higher ones differentiate the definition::
+
+    @fused
+    def softmax(x, *, axis=-1):
+        e = exp(x - max(x, axis, keepdims=True))
+        return e / e.sum(axis=axis, keepdims=True)
+
+    @softmax.kernel
+    def _(xp, x, *, axis=-1):
+        ...                     # in few passes, in place
+        return out, backward    # backward(g) gives one new array per input
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+
+from minitensor.autograd import Node, backward_pass, current_mode, watch
+from minitensor.backend import is_array, namespace_of
+from minitensor.call import Call, check_pulled, refuse_stale
+from minitensor.report import call_site, finite, nonfinite_error
+from minitensor.tensor import Tensor
+
+__all__ = ["FUSED", "Fused", "fused"]
+
+FUSED = {}  # every fused op of the library by name; the test table must cover them all
+
+
+class Fused(Call):
+    """An op with a definition in Tensor code and a kernel on raw arrays. Made by ``@fused``."""
+
+    def __init__(self, definition):
+        super().__init__(definition, skip=0)
+        self.definition = definition
+        self.kernels = {}
+
+    def kernel(self, function=None, *, device="any"):
+        """Give the fast equal: ``kernel(xp, *inputs, **keywords)`` returns ``(out, backward)``.
+
+        ``backward(g)`` returns one new array (or None) per input, in their order, and writes to no argument. A kernel that names
+        a keyword ``needs`` gets a tuple of booleans, one per input: whether its gradient is wanted. ``device="cuda"`` gives an
+        override for GPUs alone.
+        """
+        if function is None:
+            return functools.partial(self.kernel, device=device)
+        self.kernels[device] = (function, "needs" in inspect.signature(function).parameters)
+        return function
+
+    def __call__(self, *args, **params):
+        """Run the kernel (or, where none was given, the definition)."""
+        if len(args) != self.arity:
+            args, params = self.bind(args, params)
+        if not self.kernels:
+            return self.definition(*args, **params)
+        arrays, mask, parents = self.read(args)
+        names = self.input_names(len(arrays))
+        xp = namespace_of(self.name, arrays, names)
+        kernel, takes_needs = self.kernels.get(xp.name) or self.kernels["any"]
+        mode = current_mode.get()
+        recording = bool(mask) and mode.grad
+        if takes_needs:
+            params = {**params, "needs": tuple(bool(recording and mask >> i & 1) for i in range(len(arrays)))}
+        try:
+            out, backward = kernel(xp, *arrays, **params)
+        except (ValueError, TypeError, IndexError) as error:
+            raise self.explain(error, arrays) from error
+        if mode.anomaly and not finite(out):
+            raise nonfinite_error(self.name, "forward", out, zip(names, arrays), call_site())
+        if not recording:
+            return Tensor(out)
+        params.pop("needs", None)
+        plan = FusedPlan(self, [i for i in range(len(arrays)) if mask >> i & 1], params)
+        node = Node(plan, parents, (backward, *arrays), out.shape, out.dtype)
+        if mode.anomaly:
+            watch(node).where = call_site()
+        return Tensor(out, node)
+
+
+class FusedPlan:
+    """How a fused op's gradient is pulled back: the kernel's ``backward``, or the definition where the pass is recorded."""
+
+    __slots__ = ("op", "op_name", "wanted", "params")
+
+    def __init__(self, op, wanted, params):
+        self.op = op
+        self.op_name = op.name
+        self.wanted = wanted
+        self.params = params
+
+    def pull(self, node, gradient, recorded, needed):
+        """One gradient per parent."""
+        if recorded:
+            return self._pull_definition(node, gradient)
+        gradients = node.saved[0](gradient)
+        return [gradients[i] for i in self.wanted]
+
+    def _pull_definition(self, node, gradient):
+        """Run the definition on the saved inputs and differentiate it, recorded."""
+        from minitensor.ops.shape import alias
+
+        inputs = list(node.saved[1:])
+        for i, parent in zip(self.wanted, node.parents):
+            inputs[i] = alias(Tensor(inputs[i], parent))  # one node per input, also where two inputs are one tensor
+        arguments = [Tensor(a) if is_array(a) else a for a in inputs]
+        out = self.op.definition(*arguments, **self.params)
+        ends = [inputs[i].node for i in self.wanted]
+        found = backward_pass([out.node], [gradient], wanted=set(ends), create_graph=True)
+        return [found.get(end) for end in ends]
+
+    def check_fresh(self, node):
+        """Raise where an input has been overwritten since the op ran."""
+        for array in node.saved[1:]:
+            refuse_stale(self.op_name, array, node.order)
+
+    def check_finite(self, node, gradient, pulled):
+        """Under detect_anomaly: raise at the first non-finite gradient that the kernel produced."""
+        check_pulled(self.op, self.wanted, node, gradient, pulled)
+
+
+def fused(definition):
+    """Make a fused op of a definition in Tensor code; see the head of this file."""
+    made = Fused(definition)
+    if definition.__module__.startswith("minitensor."):
+        FUSED[made.name] = made
+    return made

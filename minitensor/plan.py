@@ -1,0 +1,141 @@
+"""How a recorded op is pulled back: which values to save, which rules to run, and on what.
+
+A plan is made once per op and per set of inputs that need a gradient, and serves every call of that kind.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from operator import itemgetter
+from types import SimpleNamespace
+
+from minitensor.backend import is_array
+from minitensor.call import check_pulled, refuse_stale
+from minitensor.tensor import Tensor
+
+__all__ = ["Plan"]
+
+
+class Plan:
+    """What to save and which rules to run, for one op and one set of inputs that need a gradient."""
+
+    __slots__ = ("op", "op_name", "wanted", "names", "rules", "sources", "pick", "simple", "parent_of")
+
+    def __init__(self, op, mask, count):
+        self.op = op
+        self.op_name = op.name
+        self.wanted = [i for i in range(count) if mask >> i & 1]
+        self.parent_of = {i: position for position, i in enumerate(self.wanted)}
+        rules = [op.rules[0] if op.variadic else op.rules[i] for i in self.wanted]
+        asked = [tuple(inspect.signature(rule).parameters) if rule else () for rule in rules]
+        self.names = [name for name in dict.fromkeys(n for names in asked for n in names) if name not in ("g", "i")]
+        places = {name: position for position, name in enumerate(["g", "i", *self.names])}
+        self.rules = [] if not any(rules) else [
+            (rule, _getter([places[name] for name in names])) for rule, names in zip(rules, asked)
+        ]
+        self.simple = all(rules) and not op.variadic
+        self.sources = [self._source(name) for name in self.names]
+        simple = all(kind in ("input", "out") for kind, _ in self.sources)
+        self.pick = _getter([count if kind == "out" else key for kind, key in self.sources]) if simple else None
+
+    def _source(self, name):
+        """Where the value called ``name`` comes from: an input, the output, xp, a keyword, a shape."""
+        op = self.op
+        if name in ("out", "xp"):
+            return name, None
+        if op.variadic and name == op.inputs[0]:
+            return "inputs", None
+        if op.variadic and name == "shapes":
+            return "shapes", None
+        if name in op.inputs:
+            return "input", op.inputs.index(name)
+        if name in op.keywords:
+            return "keyword", name
+        if name.endswith("_shape") and name[:-6] in op.inputs:
+            return "shape", op.inputs.index(name[:-6])
+        raise TypeError(f"a rule of {op.name} asks for {name!r}; it may ask for g, i, out, xp, {op.inputs}, {op.keywords}")
+
+    def save(self, arrays, out, xp, params):
+        """The values that the rules ask for, in the order of ``names``."""
+        if self.pick is not None:
+            arrays.append(out)
+            return self.pick(arrays)
+        saved = []
+        for kind, key in self.sources:
+            if kind == "input":
+                saved.append(arrays[key])
+            elif kind == "out":
+                saved.append(out)
+            elif kind == "xp":
+                saved.append(xp)
+            elif kind == "keyword":
+                saved.append(params[key] if key in params else self.op.defaults[key])
+            elif kind == "shape":
+                saved.append(getattr(arrays[key], "shape", ()))
+            elif kind == "inputs":
+                saved.append(tuple(arrays))
+            else:
+                saved.append(tuple(getattr(a, "shape", ()) for a in arrays))
+        return tuple(saved)
+
+    def pull(self, node, gradient, recorded, needed):
+        """One gradient per parent: run each rule on what it asked for."""
+        saved = self._as_tensors(node) if recorded else node.saved
+        if needed is None and self.simple:
+            values = (gradient, 0, *saved)
+            return [rule(*pick(values)) for rule, pick in self.rules]
+        return [
+            rule(*pick((gradient, i, *saved))) if rule and (needed is None or parent in needed) else None
+            for (rule, pick), i, parent in zip(self.rules, self.wanted, node.parents)
+        ]
+
+    def _as_tensors(self, node):
+        """The saved values as Tensors of the recorded graph, for a derivative that is itself recorded."""
+
+        def handle(array, i):
+            return Tensor(array, node.parents[self.parent_of[i]] if i in self.parent_of else None) if is_array(array) else array
+
+        tensors = []
+        for (kind, key), value in zip(self.sources, node.saved):
+            if kind == "input":
+                value = handle(value, key)
+            elif kind == "inputs":
+                value = tuple(handle(array, i) for i, array in enumerate(value))
+            elif kind == "out":
+                value = Tensor(value, node)
+            elif kind == "xp":
+                value = _tensor_namespace(value.name)
+            tensors.append(value)
+        return tensors
+
+    def check_fresh(self, node):
+        """Raise where a saved array has been overwritten since the op ran."""
+        for value in node.saved:
+            for array in value if isinstance(value, tuple) else (value,):
+                refuse_stale(self.op_name, array, node.order)
+
+    def check_finite(self, node, gradient, pulled):
+        """Under detect_anomaly: raise at the first non-finite gradient that a rule produced."""
+        check_pulled(self.op, self.wanted, node, gradient, pulled)
+
+
+@functools.cache
+def _tensor_namespace(device):
+    """Minitensor as the ``xp`` of a recorded rule; what the rule creates is on ``device``."""
+    import minitensor
+    from minitensor import creation
+
+    if device == "cpu":
+        return minitensor
+    names = [name for name in creation.__all__ if not name.endswith("_like")]  # those look at the device themselves
+    created = {name: functools.partial(getattr(creation, name), device=device) for name in names}
+    return SimpleNamespace(**{**vars(minitensor), **created})
+
+
+def _getter(places):
+    """A function from a tuple to the tuple of its items at ``places``."""
+    if len(places) == 1:
+        (place,) = places
+        return lambda values: (values[place],)
+    return itemgetter(*places) if places else lambda values: ()

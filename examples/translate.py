@@ -14,9 +14,11 @@ The run folder holds config.json, tokenizer.json, weights.safetensors, log.jsonl
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
 
@@ -28,11 +30,12 @@ from toolkit.plots import attention_heatmap, loss_curve  # noqa: E402
 from toolkit.runlog import read_log  # noqa: E402
 from toolkit.runs import Run, fresh  # noqa: E402
 from toolkit.settings import add_options, given_options  # noqa: E402
+from toolkit.tokenizer import Tokenizer  # noqa: E402
 from toolkit.trainer import Trainer  # noqa: E402
-from toolkit.translation import EMBEDDED, Settings, Task, Translator, fingerprint, load_corpus, make_tokenizer  # noqa: E402
+from toolkit.translation import EMBEDDED, Settings, Task, Translator, fingerprint, learn_tokenizer, load_corpus  # noqa: E402
 
 PROGRAM = "translate"
-LIMITS = ("epochs", "steps", "minutes", "patience", "save_every", "device")  # what --resume may change
+LIMITS = {"epochs", "steps", "minutes", "patience", "save_every", "device"}  # what --resume may change
 SHOWN = 10  # translations printed after training
 
 
@@ -47,12 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """Start or resume a run, and where it comes to its end report on it."""
-    run, corpus = _resume(options) if options.resume else _start(options)
-    tokenizer = make_tokenizer(run, corpus)
-    task = Task(corpus, tokenizer, run.settings)
+    run, corpus, task = _resume(options) if options.resume else _start(options)
     if task.dropped:
         print(f"left out {task.dropped} pairs of more than {task.longest} tokens")
-    size = f"{tokenizer.vocab_size:,} sub-words, {task.model.num_parameters():,} parameters"
+    size = f"{task.tokenizer.vocab_size:,} sub-words, {task.model.num_parameters():,} parameters"
     print(f"{run.folder}: {len(task.batches):,} pairs, {size}")
     outcome = Trainer(task, run.settings, run.folder).run()
     print(f"{outcome.reason}; {outcome.position.seconds / 60:.1f} minutes of training in all")
@@ -63,61 +64,74 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _start(options: argparse.Namespace) -> tuple[Run, Corpus]:
-    """A new run of the data and the settings given."""
+def _start(options: argparse.Namespace) -> tuple[Run, Corpus, Task]:
+    """A new run of the data and the settings given; its folder is made when all of them have been found good."""
     given = given_options(options, Settings)
     if options.data is None:
-        settings = Settings(**{**EMBEDDED, **given})
+        others = {"steps": None} if "epochs" in given else {}  # the end that was given, in the place of the preset one
+        settings = Settings(**{**EMBEDDED, **others, **given})
         source, target = "en", "fr"
         if (options.source or source, options.target or target) != (source, target):
-            raise UserError("the embedded corpus is English to French; give other languages with their --data")
+            raise UserError("the embedded corpus is English to French; for other languages give their --data")
     else:
         if not (options.source and options.target):
             raise UserError("--data needs --source and --target, such as: --source en --target de")
-        limits = {} if given.keys() & {"epochs", "steps", "minutes"} else {"epochs": 50}
-        settings, source, target = Settings(**{**limits, **given}), options.source, options.target
-    corpus = load_corpus(options.data, source, target)
+        settings, source, target = Settings(**given), options.source, options.target
     folder = Path(options.out) if options.out else fresh(Path("runs") / f"{source}-{target}")
+    Run.check_free(folder, options.force)
+    corpus = load_corpus(options.data, source, target)
+    tokenizer = learn_tokenizer(corpus, settings)
+    task = Task(corpus, tokenizer, settings)
     data = {"path": options.data and os.path.abspath(options.data), "source": source, "target": target}
-    about = {"data": {**data, "fingerprint": fingerprint(corpus)}}
-    return Run.create(folder, PROGRAM, settings, about, options.force), corpus
+    run = Run.create(folder, PROGRAM, settings, {"data": {**data, "fingerprint": fingerprint(corpus)}}, options.force)
+    tokenizer.save(run.path("tokenizer.json"))
+    return run, corpus, task
 
 
-def _resume(options: argparse.Namespace) -> tuple[Run, Corpus]:
+def _resume(options: argparse.Namespace) -> tuple[Run, Corpus, Task]:
     """The run to go on with, and its data, which must be what they were."""
     if not options.out:
         raise UserError("--resume needs the folder of the run: --out RUN")
     run = Run.open(Path(options.out), PROGRAM, Settings)
-    given = given_options(options, Settings)
-    fixed = {name for name, value in given.items() if name not in LIMITS and value != getattr(run.settings, name)}
-    if run.settings.schedule == "cosine":
-        fixed |= {name for name in ("epochs", "steps") if name in given and given[name] != getattr(run.settings, name)}
-    if fixed:
-        names = ", ".join("--" + name.replace("_", "-") for name in sorted(fixed))
-        raise UserError(f"a resumed run keeps its settings, {names} cannot change; start a new run for that")
     data = run.about["data"]
-    if options.force or (options.source or data["source"], options.target or data["target"]) != (data["source"], data["target"]):
-        raise UserError("--resume goes on with the run as it is: leave out --force, --source and --target")
+    given = _check_unchanged(options, run)
     path = options.data or data["path"]
     corpus = load_corpus(path, data["source"], data["target"])
     if fingerprint(corpus) != data["fingerprint"]:
         what = path or "the embedded corpus"
         raise UserError(f"{what} is not what the run has been trained on; give that by --data, or start a new run")
-    if given:
-        run.update(PROGRAM, **given)
-    return run, corpus
+    saved = run.path("tokenizer.json")
+    tokenizer = Tokenizer.load(saved) if saved.exists() else learn_tokenizer(corpus, run.settings)
+    task = Task(corpus, tokenizer, dataclasses.replace(run.settings, **given))
+    tokenizer.save(saved)
+    run.update(PROGRAM, **given)
+    return run, corpus, task
+
+
+def _check_unchanged(options: argparse.Namespace, run: Run) -> dict[str, Any]:
+    """The settings given to a resumed run. Raises UserError where they would make it another run."""
+    data = run.about["data"]
+    if options.force or (options.source or data["source"], options.target or data["target"]) != (data["source"], data["target"]):
+        raise UserError("--resume goes on with the run as it is: leave out --force, --source and --target")
+    given = given_options(options, Settings)
+    free = LIMITS - {"steps", "epochs"} if run.settings.schedule == "cosine" else LIMITS  # which ends at the last update
+    fixed = sorted(name for name, value in given.items() if name not in free and value != getattr(run.settings, name))
+    if fixed:
+        names = ", ".join("--" + name.replace("_", "-") for name in fixed)
+        raise UserError(f"a resumed run keeps its settings, {names} cannot change; start a new run for that")
+    return given
 
 
 def _report(run: Run, corpus: Corpus) -> None:
     """Pictures, scores and some translations of a trained run."""
-    translator = Translator(run)
+    translator = Translator(run, device=run.settings.device)
     tests = corpus.tests or {"validation": corpus.validation}
     for name, pairs in tests.items():
         translations = _evaluate(translator, name, pairs, run.about["data"]["target"])
         for (source, reference), ours in list(zip(pairs, translations, strict=True))[: SHOWN // len(tests)]:
             print(f"  {source}\n    = {ours}" + ("" if ours == reference else f"\n    reference: {reference}"))
     loss_curve(read_log(run.path("log.jsonl")), run.path("loss.png"))
-    first = min((pairs for pairs in tests.values()), key=len)[0][0]
+    first = next(iter(tests.values()))[0][0]
     attention_heatmap(*translator.attention(first), run.path("attention.png"))
     print(f"see {run.path('loss.png')} and {run.path('attention.png')}; translate by:")
     print(f'  {_command()} translate --run {run.folder} "{first}"')
@@ -139,7 +153,7 @@ def translate(options: argparse.Namespace) -> int:
     if bool(options.sentences) == bool(options.input):
         raise UserError("give sentences to translate, or a file of them by --input FILE")
     sentences = read_lines(options.input) if options.input else options.sentences
-    translator = Translator(Run.open(Path(options.run_folder), PROGRAM, Settings), options.weights)
+    _, translator = _open(options)
     where = options.input or "the command line"
     translations = translator.translate(sentences, options.beam, options.length_penalty, where)
     text = "".join(line + "\n" for line in translations)
@@ -155,14 +169,13 @@ def translate(options: argparse.Namespace) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Print the scores of a run on its test sets."""
-    run = Run.open(Path(options.run_folder), PROGRAM, Settings)
+    run, translator = _open(options)
     data = run.about["data"]
     corpus = load_corpus(options.data or data["path"], data["source"], data["target"])
     splits = {"validation": corpus.validation, **corpus.tests}
     names = [options.split] if options.split else list(corpus.tests) or ["validation"]
     if names[0] not in splits:
         raise UserError(f"there is no split {names[0]!r}; there are: {', '.join(splits)}")
-    translator = Translator(run, options.weights)
     for name in names:
         how = {"beam": options.beam, "length_penalty": options.length_penalty}
         _evaluate(translator, name, splits[name], data["target"], **how)
@@ -171,12 +184,24 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def attention(options: argparse.Namespace) -> int:
     """Draw what the translation of a sentence looks at."""
-    run = Run.open(Path(options.run_folder), PROGRAM, Settings)
+    run, translator = _open(options)
     path = Path(options.output) if options.output else run.path("attention.png")
-    maps, source, target = Translator(run, options.weights).attention(options.sentence)
-    attention_heatmap(maps, source, target, path)
+    maps, source, target = translator.attention(options.sentence)
+    try:
+        attention_heatmap(maps, source, target, path)
+    except (OSError, ValueError) as error:  # a folder that is missing, a name that is not that of a picture
+        raise UserError(f"cannot draw {path}: {error}") from None
     print(path)
     return 0
+
+
+def _open(options: argparse.Namespace) -> tuple[Run, Translator]:
+    """The run asked for, and its translator."""
+    run = Run.open(Path(options.run_folder), PROGRAM, Settings)
+    translator = Translator(run, options.weights, options.device or run.settings.device)
+    if not options.weights and translator.weights != "result":
+        print(f"{run.folder} is not trained to its end; these are its {translator.weights} weights so far", file=sys.stderr)
+    return run, translator
 
 
 # --- the command line ---------------------------------------------------------------------------------------------------------
@@ -189,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="subcommands", metavar="")
 
     made = commands.add_parser("train", help="train a model, or go on training")
-    made.add_argument("--data", metavar="PATH", help="folder of train/val/test files, or file of pairs; embedded corpus if not given")
+    made.add_argument("--data", metavar="PATH", help="folder of train, val, test files, or file of pairs (embedded corpus)")
     made.add_argument("--source", metavar="en", help="language to translate from")
     made.add_argument("--target", metavar="de", help="language to translate to")
     made.add_argument("--out", metavar="RUN", help="folder of the run; a new one below runs/ if not given")
@@ -222,6 +247,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", dest="run_folder", metavar="RUN", required=True, help="folder of the run")
     parser.add_argument("--weights", choices=("result", "best", "last"), default="", help="a checkpoint other than the result")
+    parser.add_argument("--device", help='where to compute, "cpu" or "cuda"; where the model was trained if not given')
 
 
 def _add_decoding(parser: argparse.ArgumentParser) -> None:

@@ -33,17 +33,15 @@ def search(step, state, start_ids, stop_id, max_new_tokens, beam_size=1, length_
 def greedy(step, state, start_ids, stop_id, max_new_tokens):
     """Take the most probable token each time, until the stop token or ``max_new_tokens``.
 
-    start_ids: the newest token of each sentence, one row of ``state`` each. Returns one list of ids per sentence, without the
-    stop token. Raises FloatingPointError where the model answers NaN.
+    start_ids: the newest token of each sentence, one row of ``state`` each. max_new_tokens: a number, or one for each sentence.
+    Returns one list of ids per sentence, without the stop token. Raises FloatingPointError where the model answers NaN.
     """
-    _check(max_new_tokens, 1)
     ids = np.array(start_ids, dtype=np.int64)
+    limits = _limits(max_new_tokens, len(ids))
     outputs = [[] for _ in ids]
     sentence = np.arange(len(ids))  # which one each row belongs to
     running = np.ones(len(ids), dtype=bool)
-    for _ in range(max_new_tokens):
-        if not running.any():
-            break
+    while running.any():
         if running.mean() <= 1 - BALLAST:
             rows = np.flatnonzero(running)
             state.reorder(rows)
@@ -53,7 +51,9 @@ def greedy(step, state, start_ids, stop_id, max_new_tokens):
         _check_numbers(log_probabilities[np.arange(len(ids)), ids])
         running &= ids != stop_id
         for row in np.flatnonzero(running):
-            outputs[sentence[row]].append(int(ids[row]))
+            output = outputs[sentence[row]]
+            output.append(int(ids[row]))
+            running[row] = len(output) < limits[sentence[row]]
     return outputs
 
 
@@ -70,16 +70,18 @@ def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, leng
 
     Arguments, result and errors as for `greedy`.
     """
-    _check(max_new_tokens, beam_size)
+    if beam_size < 1:
+        raise ValueError(f"beam_size must be at least 1, got {beam_size}")
     ids = np.array(start_ids, dtype=np.int64)
+    limits = _limits(max_new_tokens, len(ids))
+    largest = np.maximum(penalty(1, length_penalty), penalty(limits, length_penalty))
     sentence = np.arange(len(ids))  # (N,) the sentences still searched
     scores = np.zeros((len(ids), 1))  # (N, W) log-probability of each live hypothesis, best first
     history = np.empty((len(ids), 1, 0), dtype=np.int64)  # (N, W, length) its tokens
     outputs, best = [[] for _ in ids], np.full(len(ids), -np.inf)
-    largest = max(penalty(1, length_penalty), penalty(max_new_tokens, length_penalty))
-    for length in range(1, max_new_tokens + 1):
-        if not len(sentence):
-            break
+    length = 0
+    while len(sentence):
+        length += 1
         width = scores.shape[1]
         totals, beams, tokens = _continuations(_host(step(ids, state), scores.size), scores, beam_size)
         stops = tokens == stop_id
@@ -96,11 +98,11 @@ def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, leng
         history = np.concatenate([np.take_along_axis(history, beams[:, :, None], axis=1), tokens[:, :, None]], axis=2)
 
         # Log-probabilities only fall and are negative: at best a hypothesis keeps its own and gets the largest penalty.
-        going = np.flatnonzero((scores[:, 0] / largest > best[sentence]) & np.isfinite(scores[:, 0]))
-        if length == max_new_tokens:
-            for n in going[np.isneginf(best[sentence[going]])]:
-                outputs[sentence[n]] = history[n, 0].tolist()
-            break
+        going = (scores[:, 0] / largest[sentence] > best[sentence]) & np.isfinite(scores[:, 0])
+        at_limit = length == limits[sentence]
+        for n in np.flatnonzero(going & at_limit & np.isneginf(best[sentence])):
+            outputs[sentence[n]] = history[n, 0].tolist()
+        going = np.flatnonzero(going & ~at_limit)
         sentence, scores, history = sentence[going], scores[going], history[going]
         state.reorder((going[:, None] * width + beams[going]).reshape(-1))
         ids = tokens[going].reshape(-1)
@@ -159,11 +161,12 @@ def _host(log_probabilities, rows):
     return values
 
 
-def _check(max_new_tokens, beam_size):
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-    if beam_size < 1:
-        raise ValueError(f"beam_size must be at least 1, got {beam_size}")
+def _limits(max_new_tokens, n):
+    """The most tokens of each of ``n`` sentences, an array."""
+    limits = np.broadcast_to(np.asarray(max_new_tokens), (n,))
+    if (limits < 1).any():
+        raise ValueError(f"max_new_tokens must be at least 1, got {limits.min()}")
+    return limits
 
 
 def _check_numbers(values):

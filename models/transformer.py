@@ -13,6 +13,8 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
@@ -93,8 +95,8 @@ class Transformer(nn.Module):
             raise ValueError(f"ids must be (sentences, positions), got shape {ids.shape}")
         if start + ids.shape[1] > self.config.max_length:
             raise ValueError(
-                f"a sentence of {start + ids.shape[1]} tokens is longer than the model allows ({self.config.max_length}): shorten it, or "
-                "train with a larger max_length"
+                f"a sentence of {start + ids.shape[1]} tokens is longer than the model allows ({self.config.max_length}): "
+                "shorten it, or train with a larger max_length"
             )
 
     def encode(self, source, mask=None):
@@ -155,15 +157,19 @@ class Transformer(nn.Module):
     def generate(self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None):
         """Translations as lists of ids, without start and stop tokens; greedy where ``beam_size`` is 1.
 
-        source (B, S), mask (B, S). max_new_tokens: S + 50 where not said, as in the paper (section 6.1), within the model's length.
+        source (B, S), mask (B, S). max_new_tokens: where not said, 50 more than the sentence has, as in the paper (section 6.1).
         """
         c = self.config
         source = mt.asarray(source)
-        limit = min(c.max_length, source.shape[1] + 50 if max_new_tokens is None else max_new_tokens)
+        if max_new_tokens is None:
+            real = mt.ones(source.shape, dtype=bool) if mask is None else mt.asarray(mask).to("cpu")
+            max_new_tokens = real.data.sum(axis=1) + 50
+        limit = np.minimum(max_new_tokens, c.max_length)
         was_training = self.training
         self.eval()
         try:
-            return search(self.step, self.start(source, mask), [c.start_id] * source.shape[0], c.stop_id, limit, beam_size, length_penalty)
+            start_ids = [c.start_id] * source.shape[0]
+            return search(self.step, self.start(source, mask), start_ids, c.stop_id, limit, beam_size, length_penalty)
         finally:
             self.train(was_training)
 

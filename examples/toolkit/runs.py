@@ -15,7 +15,8 @@ from toolkit.settings import Training, from_dict
 __all__ = ["Run", "fresh"]
 
 FORMAT = 1  # of the folder; raised when older programs could not read it
-FILES = ("config.json", "tokenizer.json", "log.jsonl", "loss.png", "attention.png")
+CONFIG = "config.json"
+FILES = (CONFIG, "tokenizer.json", "log.jsonl", "loss.png", "attention.png")
 
 
 class Run:
@@ -28,34 +29,37 @@ class Run:
     def __init__(self, folder: Path, settings: Any, about: dict[str, Any]) -> None:
         self.folder, self.settings, self.about = folder, settings, about
 
-    @classmethod
-    def create(cls, folder: Path, program: str, settings: Training, about: dict[str, Any], force: bool = False) -> Run:
-        """Start a run in a new or empty folder; with ``force`` also in the place of an older run.
-
-        Raises UserError for any other folder.
-        """
+    @staticmethod
+    def check_free(folder: Path, force: bool = False) -> None:
+        """Raise UserError for a folder that no run may be started in: it must be new or empty, or with ``force`` hold a run."""
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder} is a file; name a folder for the run")
-        if (folder / "config.json").exists():
+        if (folder / CONFIG).exists():
             if not force:
                 raise UserError(f"{folder} holds a run already; go on with it by --resume, replace it by --force, or name another")
-            _remove(folder)
-        elif folder.is_dir() and any(path.name != "config.json.part" for path in folder.iterdir()):
+        elif folder.is_dir() and any(path.name != CONFIG + ".part" for path in folder.iterdir()):
             raise UserError(f"{folder} is not empty and not a run; name a new folder")
+
+    @classmethod
+    def create(cls, folder: Path, program: str, settings: Training, about: dict[str, Any], force: bool = False) -> Run:
+        """Start a run in a folder that `check_free` finds good; with ``force`` the files of the run there are removed."""
+        cls.check_free(folder, force)
+        made = cls(folder, settings, about)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            config = {"program": program, "format": FORMAT, **about, "settings": dataclasses.asdict(settings)}
-            _write(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+            if (folder / CONFIG).exists():
+                _remove(folder)
+            made._write(program)
         except OSError as error:
             raise UserError(f"cannot write to {folder}: {error.strerror}") from None
-        return cls(folder, settings, about)
+        return made
 
     @classmethod
     def open(cls, folder: Path, program: str, settings: type[Training]) -> Run:
         """Read the run in ``folder``. Raises UserError if there is none, or one of another program or version."""
-        path = folder / "config.json"
+        path = folder / CONFIG
         if not path.is_file():
-            raise UserError(f"{folder} is not a run: it has no config.json" if folder.exists() else f"there is no run {folder}")
+            raise UserError(f"{folder} is not a run: it has no {CONFIG}" if folder.exists() else f"there is no run {folder}")
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
             found = config.pop("program"), config.pop("format")
@@ -71,8 +75,11 @@ class Run:
     def update(self, program: str, **changes: Any) -> None:
         """Change settings, in the file too."""
         self.settings = dataclasses.replace(self.settings, **changes)
+        self._write(program)
+
+    def _write(self, program: str) -> None:
         config = {"program": program, "format": FORMAT, **self.about, "settings": dataclasses.asdict(self.settings)}
-        _write(self.folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+        _write_text(self.folder / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
     def path(self, name: str) -> Path:
         """A file in the folder."""
@@ -92,7 +99,7 @@ def _remove(folder: Path) -> None:
     Checkpoints(folder).clear()
 
 
-def _write(path: Path, text: str) -> None:
+def _write_text(path: Path, text: str) -> None:
     """Make ``path`` hold ``text``, all of it or none."""
     scratch = path.with_name(path.name + ".part")
     with open(scratch, "w", encoding="utf-8", newline="\n") as file:

@@ -42,7 +42,7 @@ class Training:
     eps: float = option(1e-9, "Adam's epsilon", least=0)
     clip: float = option(1.0, "longest gradient; longer ones are scaled down; 0: no limit", least=0)
     accumulate: int = option(1, "parts in which a batch is computed, to save memory; the gradient stays the same", least=1)
-    epochs: int | None = option(None, "stop after so many passes over the data", least=1)
+    epochs: int | None = option(None, "stop after so many passes over the data; 50 if no other end is given", least=1)
     steps: int | None = option(None, "stop after so many updates", least=1)
     minutes: float | None = option(None, "stop after so much training time, all resumed parts together", least=0)
     patience: int | None = option(None, "stop after so many validations without a better loss", least=1)
@@ -56,6 +56,8 @@ class Training:
         """Check each value against its range."""
         for field in dataclasses.fields(self):
             _check(_flag(field.name), getattr(self, field.name), field.metadata)
+        if self.epochs is self.steps is self.minutes is self.patience is None:
+            object.__setattr__(self, "epochs", 50)  # the way to set a field of a frozen instance
         if self.schedule == "cosine" and not (self.steps or self.epochs):
             raise UserError("--schedule cosine ends at a known update; give --steps or --epochs")
 

@@ -20,7 +20,7 @@ from toolkit.runs import Run
 from toolkit.settings import Training, option
 from toolkit.tokenizer import START, STOP, Tokenizer
 
-__all__ = ["EMBEDDED", "Settings", "Task", "Translator", "fingerprint", "load_corpus", "make_tokenizer"]
+__all__ = ["EMBEDDED", "Settings", "Task", "Translator", "fingerprint", "learn_tokenizer", "load_corpus"]
 
 ROWS = 256  # hypotheses decoded at a time
 
@@ -53,7 +53,7 @@ class Settings(Training):
 # The embedded corpus is free of noise, so nothing is to be regularised; found by a few short runs.
 EMBEDDED: dict[str, Any] = dict(
     layers=2, dropout=0.0, label_smoothing=0.0, pre_norm=True, vocab=1000, max_length=64, max_tokens=1024,
-    lr=2e-3, schedule="cosine", warmup=200, steps=2500, beta2=0.98,
+    lr=2e-3, schedule="cosine", warmup=200, steps=1200, beta2=0.98,
 )  # fmt: skip
 
 
@@ -74,18 +74,13 @@ def fingerprint(corpus: Corpus) -> str:
     return digest.hexdigest()[:16]
 
 
-def make_tokenizer(run: Run, corpus: Corpus) -> Tokenizer:
-    """The run's tokenizer: loaded, or learned from the training pairs and saved."""
-    path = run.path("tokenizer.json")
-    if path.exists():
-        return Tokenizer.load(path)
-    tokenizer = Tokenizer.train([text for pair in corpus.train for text in pair], run.settings.vocab)
-    tokenizer.save(path)
-    return tokenizer
+def learn_tokenizer(corpus: Corpus, settings: Settings) -> Tokenizer:
+    """Sub-words of both sides of the training pairs."""
+    return Tokenizer.train([text for pair in corpus.train for text in pair], settings.vocab)
 
 
-def make_model(settings: Settings, vocab_size: int) -> Transformer:
-    """A model of these settings, its weights drawn from their seed."""
+def make_model(settings: Settings, vocab_size: int, device: str) -> Transformer:
+    """A model of these settings, its weights drawn from their seed. Raises UserError for a device that cannot be used."""
     s = settings
     mt.random.seed(s.seed)
     config = TransformerConfig(
@@ -93,24 +88,33 @@ def make_model(settings: Settings, vocab_size: int) -> Transformer:
         d_ff=s.d_ff, dropout=s.dropout, norm_first=s.pre_norm, positions=s.positions, max_length=s.max_length,
         label_smoothing=s.label_smoothing, start_id=START, stop_id=STOP,
     )  # fmt: skip
-    return Transformer(config).to(s.device)
+    model = Transformer(config)
+    try:
+        return model.to(device)
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise UserError(f"--device {device}: {error}") from None
 
 
 class Task:
     """Translation as `toolkit.trainer` sees it."""
 
     def __init__(self, corpus: Corpus, tokenizer: Tokenizer, settings: Settings) -> None:
-        """Tokenise and batch the pairs; ``dropped`` counts those that are too long to train on."""
-        self.settings = settings
-        self.model = make_model(settings, tokenizer.vocab_size)
-        self.longest = min(settings.max_length, settings.max_tokens)
-        self.batches, dropped = self._batch(corpus.train, tokenizer)
-        self.validation, more = self._batch(corpus.validation, tokenizer)
-        self.dropped = dropped + more
+        """Tokenise and batch the pairs; ``dropped`` counts those that are too long to train on.
 
-    def _batch(self, pairs: Sequence[Pair], tokenizer: Tokenizer) -> tuple[Batches, int]:
+        Raises UserError for a test sentence that is too long: better now than after hours.
+        """
+        self.tokenizer, self.settings = tokenizer, settings
+        self.longest = min(settings.max_length, settings.max_tokens)
+        for name, pairs in corpus.tests.items():
+            check_lengths(tokenizer.encode_batch([source for source, _ in pairs]), settings.max_length, name)
+        self.batches, dropped = self._batch(corpus.train)
+        self.validation, more = self._batch(corpus.validation)
+        self.dropped = dropped + more
+        self.model = make_model(settings, tokenizer.vocab_size, settings.device)
+
+    def _batch(self, pairs: Sequence[Pair]) -> tuple[Batches, int]:
         sources, targets = zip(*pairs, strict=True)
-        ids = tokenizer.encode_batch(sources), tokenizer.encode_batch(targets)
+        ids = self.tokenizer.encode_batch(sources), self.tokenizer.encode_batch(targets)
         source_ids, target_ids, dropped = drop_long(*ids, self.longest)
         return Batches(source_ids, target_ids, self.settings.max_tokens, self.settings.seed), dropped
 
@@ -136,18 +140,21 @@ class Task:
 class Translator:
     """A trained model with its tokenizer.
 
-    ``weights`` names the checkpoint: "result", or "best" and "last" while there is no result yet, or to compare.
+    ``weights`` names the checkpoint: "result", or to compare "best" or "last"; where it is "", the first of them that exists.
     """
 
-    def __init__(self, run: Run, weights: str = "") -> None:
+    def __init__(self, run: Run, weights: str = "", device: str = "cpu") -> None:
         self.settings: Settings = run.settings
+        self.device = device
         self.tokenizer = Tokenizer.load(run.path("tokenizer.json"))
-        self.model = make_model(self.settings, self.tokenizer.vocab_size)
-        state = _load_weights(Checkpoints(run.folder), weights)
+        self.model = make_model(self.settings, self.tokenizer.vocab_size, device)
+        self.weights, state = _load_weights(Checkpoints(run.folder), weights)
         try:
             self.model.load_state_dict(state)
         except ValueError as error:
-            raise UserError(f"the weights of {run.folder} do not fit its configuration: {error}") from None
+            _, problem, *more = str(error).splitlines()
+            also = f" (and {len(more)} more)" if more else ""
+            raise UserError(f"the weights of {run.folder} do not fit its configuration: {problem.strip()}{also}") from None
         self.model.eval()
 
     def encode(self, sentences: Sequence[str], where: str) -> list[list[int]]:
@@ -162,35 +169,35 @@ class Translator:
     def translate(
         self, sentences: Sequence[str], beam: int = 1, length_penalty: float = 0.6, where: str = "the input"
     ) -> list[str]:
-        """Translations in the order of ``sentences``; greedy where ``beam`` is 1."""
+        """Translations in the order of ``sentences``, each one line; greedy where ``beam`` is 1."""
         ids = self.encode(sentences, where)
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]))  # equally long ones share a batch
         translations = [""] * len(ids)
         size = max(1, ROWS // beam)
         for start in range(0, len(order), size):
             chosen = order[start : start + size]
-            source, mask = (mt.asarray(a, device=self.settings.device) for a in pad_sources([ids[index] for index in chosen]))
+            source, mask = (mt.asarray(a, device=self.device) for a in pad_sources([ids[index] for index in chosen]))
             found = self.model.generate(source, beam_size=beam, length_penalty=length_penalty, mask=mask)
             for index, tokens in zip(chosen, found, strict=True):
-                translations[index] = self.tokenizer.decode(tokens)
+                translations[index] = " ".join(self.tokenizer.decode(tokens).splitlines())
         return translations
 
     def attention(self, sentence: str) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
         """What the translation of a sentence looks at: (H, T, S) by decoder layer, source tokens, and target tokens."""
         ids = self.encode([sentence], "the sentence")
-        source = mt.asarray(pad_sources(ids)[0], device=self.settings.device)
-        found = self.model.generate(source)[0]
-        target = mt.asarray(np.array([[START, *found]]), device=self.settings.device)
+        source = mt.asarray(pad_sources(ids)[0], device=self.device)
+        found = self.model.generate(source, self.settings.max_length - 1)[0]
+        target = mt.asarray(np.array([[START, *found]]), device=self.device)
         maps = self.model.attention_maps(source, target)
         cross = {name: mt.asarray(maps[name]).to("cpu").numpy()[0] for name in maps if name.endswith("cross")}
         return cross, self.tokenizer.labels([*ids[0], STOP]), self.tokenizer.labels([*found, STOP])
 
 
-def _load_weights(checkpoints: Checkpoints, wanted: str) -> dict[str, Any]:
-    """The weights ``wanted``, or where that is "" the first that exist."""
+def _load_weights(checkpoints: Checkpoints, wanted: str) -> tuple[str, dict[str, Any]]:
+    """The name of a checkpoint and its weights; see `Translator`."""
     files = {"result": checkpoints.result, "best": checkpoints.best, "last": checkpoints.last}
-    names = [wanted] if wanted else [name for name, path in files.items() if path.exists()]
-    if not names or not files[names[0]].exists():
-        raise UserError(f"{checkpoints.folder.parent} has no {wanted or 'weights'} yet; train it, or go on by: train --resume")
+    names = [name for name in ([wanted] if wanted else files) if files[name].exists()]
+    if not names:
+        raise UserError(f"{checkpoints.folder.parent} has no {wanted or 'trained'} weights yet; go on by: train --resume")
     state = load_file(files[names[0]])
-    return state["model"] if names[0] == "last" else state
+    return names[0], state["model"] if names[0] == "last" else state

@@ -113,6 +113,16 @@ def test_greedy_takes_the_best_token(seed, n, limit):
     assert greedy(toy.step, State(n), range(n), STOP, limit) == expected
 
 
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_each_sentence_may_have_its_own_limit(beam_size):
+    toy, limits = Toy(7, 20), [1, 5, 2, 9]
+    together = search(toy.step, State(4), range(4), STOP, limits, beam_size)
+    toy.log_probabilities, plain = lambda sentence, prefix: plain(sentence + offset, prefix), toy.log_probabilities
+    for offset, limit in enumerate(limits):
+        assert search(toy.step, State(1), [0], STOP, limit, beam_size) == [together[offset]]
+    assert all(len(tokens) <= limit for tokens, limit in zip(together, limits))
+
+
 def test_finished_sentences_leave_the_batch():
     """Sentence i stops after i tokens; the rows served are far fewer than sentences times steps."""
     toy = Toy(0, 3)

@@ -1,0 +1,334 @@
+"""The translation script from the command line: what it leaves, what it refuses, and that nothing is lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import translate
+from toolkit import console
+from toolkit.english_french import corpus
+from toolkit.runlog import read_log
+from toolkit.runs import Run, fresh
+from toolkit.translation import Settings, Task, Translator, learn_tokenizer, load_corpus
+
+import minitensor as mt
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = "--d-model 16 --heads 2 --layers 1 --d-ff 32 --vocab 300 --max-tokens 200 --max-length 100 --dropout 0.1 --warmup 5".split()
+
+
+def call(*arguments):
+    """The exit code of the script."""
+    return console.run(lambda: translate.main([str(argument) for argument in arguments]))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder of parallel files: 200 pairs to train on, 20 and 20."""
+    folder = tmp_path_factory.mktemp("data")
+    made = corpus(seed=1, n_train=200, n_validation=20, n_test=20)
+    for stem, pairs in (("train", made.train), ("val", made.validation), ("test_small", made.unseen_sentences)):
+        for side, language in enumerate(("en", "fr")):
+            text = "".join(pair[side] + "\n" for pair in pairs)
+            (folder / f"{stem}.{language}").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """A trained run, for tests that leave it as it is."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert call("train", "--data", data, "--source", "en", "--target", "fr", "--out", folder, *TINY, "--epochs", 2) == 0
+    return folder
+
+
+def weights_of(folder):
+    return (folder / "weights.safetensors").read_bytes()
+
+
+# --- what a run leaves --------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_all_that_is_promised(run):
+    for name in ("config.json", "tokenizer.json", "weights.safetensors", "log.jsonl", "loss.png", "attention.png"):
+        assert (run / name).stat().st_size > 0, name
+    assert (run / "loss.png").read_bytes()[:4] == b"\x89PNG"
+    config = json.loads((run / "config.json").read_text())
+    assert config["settings"]["d_model"] == 16 and config["data"]["target"] == "fr"
+    log = read_log(run / "log.jsonl")
+    assert [record["epoch"] for record in log if "validation_loss" in record] == [1, 2]
+    assert "result" in log[-1]
+
+
+def test_translate_sentences_and_files_alike(run, tmp_path, capsys):
+    sentences = ["The dog sleeps.", "We see a house, and they do not."]
+    assert call("translate", "--run", run, *sentences) == 0
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) == 2
+    (tmp_path / "in.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
+    assert call("translate", "--run", run, "--input", tmp_path / "in.txt", "--output", tmp_path / "out.txt") == 0
+    assert (tmp_path / "out.txt").read_text(encoding="utf-8") == printed
+    assert call("translate", "--run", run, "--beam", 3, "--length-penalty", 1, *sentences) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_translations_do_not_depend_on_their_company(run):
+    translator = Translator(Run.open(run, "translate", Settings))
+    sentences = [pair[0] for pair in corpus(seed=2, n_train=40, n_validation=0, n_test=0).train]
+    for beam in (1, 3):
+        together = translator.translate(sentences, beam=beam)
+        assert together == [translator.translate([sentence], beam=beam)[0] for sentence in sentences]
+
+
+def test_evaluate(run, capsys):
+    assert call("evaluate", "--run", run) == 0
+    printed = capsys.readouterr().out
+    assert "test_small, 20 sentences" in printed and "tok:13a" in printed and "exact" in printed
+    assert call("evaluate", "--run", run, "--split", "validation", "--beam", 2, "--weights", "best") == 0
+    assert "validation, 20 sentences" in capsys.readouterr().out
+
+
+def test_attention_sums_to_one(run, tmp_path, capsys):
+    assert call("attention", "--run", run, "The dog sleeps.", "--output", tmp_path / "a.png") == 0
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    maps, source, target = Translator(Run.open(run, "translate", Settings)).attention("The dog sleeps.")
+    assert list(maps) == ["decoder.0.cross"] and maps["decoder.0.cross"].shape == (2, len(target), len(source))
+    np.testing.assert_allclose(maps["decoder.0.cross"].sum(axis=-1), 1, rtol=1e-5)
+
+
+def test_force_replaces_a_run_and_nothing_else(data, tmp_path):
+    arguments = ["train", "--data", data, "--source", "en", "--target", "fr", "--out", tmp_path / "run", *TINY, "--steps", 2]
+    assert call(*arguments) == 0
+    before = weights_of(tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    assert call(*arguments, "--force", "--seed", 1) == 0
+    assert weights_of(tmp_path / "run") != before
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def test_a_killed_run_goes_on_bit_for_bit(data, tmp_path):
+    arguments = ["train", "--data", data, "--source", "en", "--target", "fr", *TINY, "--epochs", 3, "--average", 2]
+    assert call(*arguments, "--out", tmp_path / "whole") == 0
+    command = [sys.executable, str(ROOT / "examples/translate.py"), *map(str, arguments), "--save-every", "0"]
+    killed = subprocess.Popen([*command, "--out", str(tmp_path / "parts")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    last = tmp_path / "parts" / "checkpoints" / "last.safetensors"
+    for _ in range(600):
+        if last.exists():
+            break
+        time.sleep(0.05)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert mt.load(last)["position"]["step"] < len(read_log(tmp_path / "whole" / "log.jsonl")) * 10
+    assert call("train", "--resume", "--out", tmp_path / "parts") == 0
+    assert weights_of(tmp_path / "parts") == weights_of(tmp_path / "whole")
+
+
+def test_ctrl_c_says_how_to_go_on(data, tmp_path):
+    arguments = ["train", "--data", data, "--source", "en", "--target", "fr", *TINY, "--epochs", 1000, "--out", tmp_path / "run"]
+    command = [sys.executable, str(ROOT / "examples/translate.py"), *map(str, arguments), "--save-every", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(600):
+        if (tmp_path / "run" / "checkpoints" / "last.safetensors").exists():
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"train --resume --out {tmp_path / 'run'}" in out and "Traceback" not in errors
+    assert call("translate", "--run", tmp_path / "run", "The dog sleeps.") == 0  # with the weights so far
+
+
+# --- the embedded corpus ------------------------------------------------------------------------------------------------------
+
+
+def test_no_arguments_train_on_the_embedded_corpus(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small = corpus(seed=0, n_train=300, n_validation=20, n_test=12)
+    monkeypatch.setattr(translate.load_corpus.__globals__["english_french"], "corpus", lambda: small)
+    changes = dict(d_model=16, heads=2, layers=1, d_ff=32, vocab=300, max_tokens=200, steps=3, warmup=2)
+    monkeypatch.setattr(translate, "EMBEDDED", {**translate.EMBEDDED, **changes})
+    assert call() == 0
+    printed = capsys.readouterr().out
+    assert "unseen_sentences, 12 sentences" in printed and "unseen_combinations, 12 sentences" in printed
+    assert printed.count("\n    = ") == 10
+    assert call() == 0  # a second one does not touch the first
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["en-fr", "en-fr-2"]
+    assert fresh(Path("runs/en-fr")) == Path("runs/en-fr-3")
+
+
+@pytest.mark.slow
+def test_the_main_job_learns_french(tmp_path, capsys):
+    assert call("train", "--out", tmp_path / "run") == 0
+    printed = capsys.readouterr().out
+    exact = [float(line.split()[1]) for line in printed.splitlines() if line.startswith("exact")]
+    assert exact[0] >= 97 and exact[1] >= 90
+
+
+# --- bad input ----------------------------------------------------------------------------------------------------------------
+
+
+def refused(capsys, message, *arguments):
+    """The script must end with code 2 and one line that has ``message``."""
+    code = call(*arguments)
+    captured = capsys.readouterr()
+    assert code == 2, captured
+    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
+    assert message in captured.err, captured.err
+
+
+def spoilt(data, tmp_path, name, content):
+    """A copy of the data with one file changed."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for path in data.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("train.fr", b"un\n\ndeux\n", "train.fr line 2 is empty"),
+        ("train.fr", b"un\n", "has 200 lines and "),
+        ("train.fr", "été\n".encode("latin-1"), "is not UTF-8"),
+        ("test_small.en", b"word " * 120 + b"\n" + b"a\n" * 19, "test_small line 1 is a sentence of"),
+    ],
+)
+def test_bad_files_are_refused_before_a_folder_is_made(data, tmp_path, capsys, name, content, message):
+    folder = spoilt(data, tmp_path, name, content)
+    arguments = ["train", "--data", folder, "--source", "en", "--target", "fr", "--out", tmp_path / "run", *TINY]
+    refused(capsys, message, *arguments)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--target", "de"], "has no language 'de'; there are: en, fr"),
+        (["--lr", "-1"], "--lr -1.0: it must be at least 0"),
+        (["--dropout", "1"], "--dropout 1.0: it must be below 1"),
+        (["--heads", "3"], "--heads 3 must divide --d-model 16"),
+        (["--vocab", "10"], "a vocabulary of 10 is too small"),
+        (["--max-length", "3"], "test_small line 1 is a sentence of"),
+        (["--max-tokens", "3"], "each of the 200 pairs has more than the 2 tokens"),
+        (["--device", "tpu"], '--device tpu: unknown device'),
+        (["--schedule", "cosine"], "--schedule cosine ends at a known update"),
+    ],
+)
+def test_bad_options_are_refused_before_a_folder_is_made(data, tmp_path, capsys, arguments, message):
+    usual = ["train", "--data", data, "--source", "en", "--target", "fr", "--out", tmp_path / "run", *TINY, "--minutes", 1]
+    refused(capsys, message, *usual, *arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_things(run, data, tmp_path, capsys):
+    languages = ["--source", "en", "--target", "fr", "--out", tmp_path / "a"]
+    refused(capsys, "nowhere does not exist", "train", "--data", "nowhere", *languages)
+    refused(capsys, "--data needs --source and --target", "train", "--data", data, "--out", tmp_path / "a")
+    refused(capsys, "there is no run", "train", "--resume", "--out", tmp_path / "nothing")
+    refused(capsys, "--resume needs the folder", "train", "--resume")
+    refused(capsys, "there is no run", "translate", "--run", tmp_path / "nothing", "hello")
+    refused(capsys, "is not a run: it has no config.json", "translate", "--run", data, "hello")
+    refused(capsys, "cannot read", "translate", "--run", run, "--input", tmp_path / "nothing.txt")
+    refused(capsys, "give sentences to translate", "translate", "--run", run)
+    splits = "there is no split 'test_2016'; there are: validation, test_small"
+    refused(capsys, splits, "evaluate", "--run", run, "--split", "test_2016")
+    refused(capsys, "cannot draw", "attention", "--run", run, "hello", "--output", tmp_path / "no" / "a.png")
+    refused(capsys, "cannot write", "translate", "--run", run, "hello", "--output", tmp_path / "no" / "a.txt")
+
+
+def test_bad_sentences(run, tmp_path, capsys):
+    refused(capsys, "line 2 is empty", "translate", "--run", run, "hello", "  ")
+    refused(capsys, "the model allows 99", "translate", "--run", run, "word " * 120)
+    (tmp_path / "in.txt").write_bytes(b"fine\n\xff\n")
+    refused(capsys, "in.txt line 2, byte 1: 0xff is not UTF-8", "translate", "--run", run, "--input", tmp_path / "in.txt")
+
+
+def test_a_run_is_never_overwritten_unasked(run, data, tmp_path, capsys):
+    before = weights_of(run)
+    usual = ["train", "--data", data, "--source", "en", "--target", "fr", *TINY, "--steps", 1, "--out"]
+    refused(capsys, "holds a run already; go on with it by --resume", *usual, run)
+    assert weights_of(run) == before
+    refused(capsys, "is not empty and not a run", *usual, data)
+    refused(capsys, "is not empty and not a run", *usual, data, "--force")
+    (tmp_path / "file").write_text("")
+    refused(capsys, "is a file", *usual, tmp_path / "file")
+
+
+def test_what_resuming_refuses(run, data, tmp_path, capsys):
+    before = weights_of(run)
+    refused(capsys, "--d-model cannot change", "train", "--resume", "--out", run, "--d-model", 32)
+    refused(capsys, "leave out --force", "train", "--resume", "--force", "--out", run)
+    folder = spoilt(data, tmp_path, "val.fr", (data / "val.en").read_bytes())
+    refused(capsys, "is not what the run has been trained on", "train", "--resume", "--out", run, "--data", folder)
+    assert weights_of(run) == before
+
+
+def altered(run, tmp_path, **changes):
+    """A copy of the run with another configuration."""
+    folder = tmp_path / "altered"
+    folder.mkdir()
+    for name in ("tokenizer.json", "weights.safetensors"):
+        (folder / name).write_bytes((run / name).read_bytes())
+    config = {**json.loads((run / "config.json").read_text()), **changes}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_runs_of_other_versions(run, tmp_path, capsys):
+    settings = json.loads((run / "config.json").read_text())["settings"]
+    cases = [
+        ({"format": 99}, "is a run of 'translate' in format 99; this program is 'translate' and reads format 1"),
+        ({"program": "chess"}, "is a run of 'chess'"),
+        ({"settings": {**settings, "spin": 3}}, "written by another version of this program (it differs in: spin)"),
+        ({"settings": {**settings, "d_ff": 64}}, "do not fit its configuration"),
+    ]
+    for number, (changes, message) in enumerate(cases):
+        (tmp_path / str(number)).mkdir()
+        refused(capsys, message, "translate", "--run", altered(run, tmp_path / str(number), **changes), "hello")
+
+
+def test_damaged_runs(run, tmp_path, capsys):
+    folder = altered(run, tmp_path)
+    (folder / "weights.safetensors").write_bytes(weights_of(run)[:-7])
+    refused(capsys, "damaged", "translate", "--run", folder, "hello")
+    (folder / "weights.safetensors").unlink()
+    refused(capsys, "has no trained weights yet; go on by: train --resume", "translate", "--run", folder, "hello")
+    (folder / "config.json").write_text("{")
+    refused(capsys, "config.json is damaged", "translate", "--run", folder, "hello")
+
+
+# --- parts --------------------------------------------------------------------------------------------------------------------
+
+
+def test_pairs_too_long_to_train_on_are_left_out_and_told(data, tmp_path, capsys):
+    folder = spoilt(data, tmp_path, "train.en", b"word " * 120 + b"\n" + (data / "train.en").read_bytes().split(b"\n", 1)[1])
+    usual = ["train", "--data", folder, "--source", "en", "--target", "fr", *TINY, "--steps", 1, "--out", tmp_path / "run"]
+    assert call(*usual) == 0
+    assert "left out 1 pairs of more than 100 tokens" in capsys.readouterr().out
+
+
+def test_validation_loss_is_per_token_and_leaves_the_random_state(data):
+    settings = Settings(d_model=16, heads=2, layers=1, d_ff=32, vocab=300, max_tokens=200, label_smoothing=0.1)
+    pairs = load_corpus(str(data), "en", "fr")
+    task = Task(pairs, learn_tokenizer(pairs, settings), settings)
+    task.model.eval()
+    before = mt.random.default.state
+    value = task.validate()["validation_loss"]
+    assert mt.random.default.state == before
+    whole = task.validation.batch(np.arange(len(task.validation)))
+    assert value == pytest.approx(task.loss(whole, whole.tokens).item(), rel=1e-5)
+    assert 4 < value < 8  # near log(300) before training
+
+
+def test_the_script_runs_from_anywhere(tmp_path):
+    command = [sys.executable, str(ROOT / "examples/translate.py"), "--help"]
+    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""}, capture_output=True, text=True)
+    assert done.returncode == 0 and "train" in done.stdout, done.stderr

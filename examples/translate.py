@@ -111,10 +111,15 @@ def _resume(options: argparse.Namespace) -> tuple[Run, Corpus, Task]:
 def _check_unchanged(options: argparse.Namespace, run: Run) -> dict[str, Any]:
     """The settings given to a resumed run. Raises UserError where they would make it another run."""
     data = run.about["data"]
-    if options.force or (options.source or data["source"], options.target or data["target"]) != (data["source"], data["target"]):
+    if options.force or (options.source or data["source"], options.target or data["target"]) != (
+        data["source"],
+        data["target"],
+    ):
         raise UserError("--resume goes on with the run as it is: leave out --force, --source and --target")
     given = given_options(options, Settings)
-    free = LIMITS - {"steps", "epochs"} if run.settings.schedule == "cosine" else LIMITS  # which ends at the last update
+    free = (
+        LIMITS - {"steps", "epochs"} if run.settings.schedule == "cosine" else LIMITS
+    )  # which ends at the last update
     fixed = sorted(name for name, value in given.items() if name not in free and value != getattr(run.settings, name))
     if fixed:
         names = ", ".join("--" + name.replace("_", "-") for name in fixed)
@@ -200,7 +205,10 @@ def _open(options: argparse.Namespace) -> tuple[Run, Translator]:
     run = Run.open(Path(options.run_folder), PROGRAM, Settings)
     translator = Translator(run, options.weights, options.device or run.settings.device)
     if not options.weights and translator.weights != "result":
-        print(f"{run.folder} is not trained to its end; these are its {translator.weights} weights so far", file=sys.stderr)
+        print(
+            f"{run.folder} is not trained to its end; these are its {translator.weights} weights so far",
+            file=sys.stderr,
+        )
     return run, translator
 
 
@@ -214,7 +222,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="subcommands", metavar="")
 
     made = commands.add_parser("train", help="train a model, or go on training")
-    made.add_argument("--data", metavar="PATH", help="folder of train, val, test files, or file of pairs (embedded corpus)")
+    made.add_argument(
+        "--data", metavar="PATH", help="folder of train, val, test files, or file of pairs (embedded corpus)"
+    )
     made.add_argument("--source", metavar="en", help="language to translate from")
     made.add_argument("--target", metavar="de", help="language to translate to")
     made.add_argument("--out", metavar="RUN", help="folder of the run; a new one below runs/ if not given")
@@ -232,7 +242,9 @@ def _parser() -> argparse.ArgumentParser:
 
     made = commands.add_parser("evaluate", help="BLEU and exact matches")
     made.add_argument("--data", metavar="PATH", help="other data than the run was trained on")
-    made.add_argument("--split", metavar="NAME", help="one split, such as test_2016_flickr or validation; all tests if not given")
+    made.add_argument(
+        "--split", metavar="NAME", help="one split, such as test_2016_flickr or validation; all tests if not given"
+    )
     _add_decoding(made)
     made.set_defaults(run=evaluate)
 
@@ -246,14 +258,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", dest="run_folder", metavar="RUN", required=True, help="folder of the run")
-    parser.add_argument("--weights", choices=("result", "best", "last"), default="", help="a checkpoint other than the result")
+    parser.add_argument(
+        "--weights", choices=("result", "best", "last"), default="", help="a checkpoint other than the result"
+    )
     parser.add_argument("--device", help='where to compute, "cpu" or "cuda"; where the model was trained if not given')
 
 
 def _add_decoding(parser: argparse.ArgumentParser) -> None:
     _add_run(parser)
-    parser.add_argument("--beam", type=_at_least_one, default=1, metavar="K", help="hypotheses of the beam search; 1: greedy (1)")
-    parser.add_argument("--length-penalty", type=float, default=0.6, metavar="A", help="0: none; more prefers longer ones (0.6)")
+    parser.add_argument(
+        "--beam", type=_at_least_one, default=1, metavar="K", help="hypotheses of the beam search; 1: greedy (1)"
+    )
+    parser.add_argument(
+        "--length-penalty", type=float, default=0.6, metavar="A", help="0: none; more prefers longer ones (0.6)"
+    )
 
 
 def _at_least_one(text: str) -> int:

@@ -171,4 +171,6 @@ def _limits(max_new_tokens, n):
 
 def _check_numbers(values):
     if np.isnan(values).any():
-        raise FloatingPointError("the model's log-probabilities are NaN: its weights are spoilt, or its training diverged")
+        raise FloatingPointError(
+            "the model's log-probabilities are NaN: its weights are spoilt, or its training diverged"
+        )

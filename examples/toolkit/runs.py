@@ -36,7 +36,9 @@ class Run:
             raise UserError(f"{folder} is a file; name a folder for the run")
         if (folder / CONFIG).exists():
             if not force:
-                raise UserError(f"{folder} holds a run already; go on with it by --resume, replace it by --force, or name another")
+                raise UserError(
+                    f"{folder} holds a run already; go on with it by --resume, replace it by --force, or name another"
+                )
         elif folder.is_dir() and any(path.name != CONFIG + ".part" for path in folder.iterdir()):
             raise UserError(f"{folder} is not empty and not a run; name a new folder")
 
@@ -59,7 +61,9 @@ class Run:
         """Read the run in ``folder``. Raises UserError if there is none, or one of another program or version."""
         path = folder / CONFIG
         if not path.is_file():
-            raise UserError(f"{folder} is not a run: it has no {CONFIG}" if folder.exists() else f"there is no run {folder}")
+            raise UserError(
+                f"{folder} is not a run: it has no {CONFIG}" if folder.exists() else f"there is no run {folder}"
+            )
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
             found = config.pop("program"), config.pop("format")

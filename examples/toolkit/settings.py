@@ -27,7 +27,9 @@ SCHEDULES = ("inverse-sqrt", "cosine", "constant")
 
 def option(default: Any, help: str, least: float | None = None, below: float | None = None, choices: Any = None) -> Any:
     """A field of a settings class. ``least <= value < below`` is asked of numbers, membership of ``choices`` of others."""
-    return dataclasses.field(default=default, metadata={"help": help, "least": least, "below": below, "choices": choices})
+    return dataclasses.field(
+        default=default, metadata={"help": help, "least": least, "below": below, "choices": choices}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +43,17 @@ class Training:
     beta2: float = option(0.98, "Adam's decay rate of the second moment", least=0, below=1)
     eps: float = option(1e-9, "Adam's epsilon", least=0)
     clip: float = option(1.0, "longest gradient; longer ones are scaled down; 0: no limit", least=0)
-    accumulate: int = option(1, "parts in which a batch is computed, to save memory; the gradient stays the same", least=1)
+    accumulate: int = option(
+        1, "parts in which a batch is computed, to save memory; the gradient stays the same", least=1
+    )
     epochs: int | None = option(None, "stop after so many passes over the data; 50 if no other end is given", least=1)
     steps: int | None = option(None, "stop after so many updates", least=1)
     minutes: float | None = option(None, "stop after so much training time, all resumed parts together", least=0)
     patience: int | None = option(None, "stop after so many validations without a better loss", least=1)
     validate_every: int | None = option(None, "updates between validations; an epoch if not given", least=1)
-    average: int = option(1, "the result is the mean of the weights at so many last validations; 1: the best ones", least=1)
+    average: int = option(
+        1, "the result is the mean of the weights at so many last validations; 1: the best ones", least=1
+    )
     save_every: float = option(60.0, "seconds between checkpoints, besides those after validation", least=0)
     seed: int = option(0, "from which all that is random follows", least=0)
     device: str = option("cpu", 'where to compute: "cpu", "cuda"')
@@ -89,13 +95,19 @@ def add_options(parser: argparse.ArgumentParser, settings: type[Training], defau
         if kind is bool:
             form: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
         else:
-            form = {"type": kind, "choices": field.metadata["choices"], "metavar": None if field.metadata["choices"] else "X"}
+            form = {
+                "type": kind,
+                "choices": field.metadata["choices"],
+                "metavar": None if field.metadata["choices"] else "X",
+            }
         group.add_argument(_flag(field.name), default=argparse.SUPPRESS, help=text, **form)
 
 
 def given_options(arguments: argparse.Namespace, settings: type[Training]) -> dict[str, Any]:
     """The fields that were given on the command line."""
-    return {field.name: vars(arguments)[field.name] for field in dataclasses.fields(settings) if field.name in arguments}
+    return {
+        field.name: vars(arguments)[field.name] for field in dataclasses.fields(settings) if field.name in arguments
+    }
 
 
 def from_dict(settings: type[Training], values: dict[str, Any], where: str) -> Any:
@@ -103,5 +115,7 @@ def from_dict(settings: type[Training], values: dict[str, Any], where: str) -> A
     names = {field.name for field in dataclasses.fields(settings)}
     if names != set(values):
         odd = ", ".join(sorted(names ^ set(values)))
-        raise UserError(f"{where} was written by another version of this program (it differs in: {odd}); use that version")
+        raise UserError(
+            f"{where} was written by another version of this program (it differs in: {odd}); use that version"
+        )
     return settings(**values)

@@ -256,7 +256,9 @@ class Trainer:
             record = {"best": p.step}  # stopped before the first validation
         model.eval()
         mt.save(self.checkpoints.result, model.state_dict())
-        log.append({"step": p.step, "epoch": p.epoch, "result": record, "result_loss": self.validate()["validation_loss"]})
+        log.append(
+            {"step": p.step, "epoch": p.epoch, "result": record, "result_loss": self.validate()["validation_loss"]}
+        )
 
 
 class _Clock:

@@ -154,7 +154,9 @@ class Translator:
         except ValueError as error:
             _, problem, *more = str(error).splitlines()
             also = f" (and {len(more)} more)" if more else ""
-            raise UserError(f"the weights of {run.folder} do not fit its configuration: {problem.strip()}{also}") from None
+            raise UserError(
+                f"the weights of {run.folder} do not fit its configuration: {problem.strip()}{also}"
+            ) from None
         self.model.eval()
 
     def encode(self, sentences: Sequence[str], where: str) -> list[list[int]]:
@@ -198,6 +200,8 @@ def _load_weights(checkpoints: Checkpoints, wanted: str) -> tuple[str, dict[str,
     files = {"result": checkpoints.result, "best": checkpoints.best, "last": checkpoints.last}
     names = [name for name in ([wanted] if wanted else files) if files[name].exists()]
     if not names:
-        raise UserError(f"{checkpoints.folder.parent} has no {wanted or 'trained'} weights yet; go on by: train --resume")
+        raise UserError(
+            f"{checkpoints.folder.parent} has no {wanted or 'trained'} weights yet; go on by: train --resume"
+        )
     state = load_file(files[names[0]])
     return names[0], state["model"] if names[0] == "last" else state

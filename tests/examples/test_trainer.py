@@ -23,7 +23,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.parametrize("kills", [40, pytest.param(500, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_and_resumed_is_bit_identical(tmp_path, kills):
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "examples"))), "OPENBLAS_NUM_THREADS": "1"}
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "examples"))),
+        "OPENBLAS_NUM_THREADS": "1",
+    }
     command = [sys.executable, str(ROOT / "tests/examples/tiny_training.py"), str(tmp_path), str(kills)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -54,7 +58,9 @@ def test_seconds_add_up_over_parts(tmp_path, clock):
     second = train(tmp_path, minutes=0.5)
     assert second.position.seconds > before and second.position.step > step
     assert second.position.seconds >= 30
-    seconds = [json.loads(line)["seconds"] for line in (tmp_path / "log.jsonl").read_text().splitlines() if "seconds" in line]
+    seconds = [
+        json.loads(line)["seconds"] for line in (tmp_path / "log.jsonl").read_text().splitlines() if "seconds" in line
+    ]
     assert seconds == sorted(seconds)
 
 
@@ -125,7 +131,9 @@ def test_without_averaging_the_result_is_the_best(tmp_path):
     outcome = made.run()
     assert outcome.reason == "no better validation loss in 2 validations"
     assert (outcome.position.best_loss, outcome.position.best_step) == (1.0, 2 * made.per_epoch)
-    assert (tmp_path / "weights.safetensors").read_bytes() == (tmp_path / "checkpoints" / "best.safetensors").read_bytes()
+    assert (tmp_path / "weights.safetensors").read_bytes() == (
+        tmp_path / "checkpoints" / "best.safetensors"
+    ).read_bytes()
 
 
 def test_a_finished_run_is_finished_and_can_be_prolonged(tmp_path):
@@ -142,7 +150,9 @@ def test_divergence_is_told_and_leaves_the_checkpoint(tmp_path):
     train(tmp_path, steps=2, epochs=None)
     task = Task()
     task.loss = lambda batch, n_tokens: task.model.output.bias.sum() * float("nan")
-    with pytest.raises(UserError, match="the loss is nan in update 3: training has diverged; start again with a lower --lr"):
+    with pytest.raises(
+        UserError, match="the loss is nan in update 3: training has diverged; start again with a lower --lr"
+    ):
         Trainer(task, Training(**{**SETTINGS, "accumulate": 1}), tmp_path).run()
     assert mt.load(tmp_path / "checkpoints" / "last.safetensors")["position"]["step"] == 2
 

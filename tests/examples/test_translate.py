@@ -103,7 +103,20 @@ def test_attention_sums_to_one(run, tmp_path, capsys):
 
 
 def test_force_replaces_a_run_and_nothing_else(data, tmp_path):
-    arguments = ["train", "--data", data, "--source", "en", "--target", "fr", "--out", tmp_path / "run", *TINY, "--steps", 2]
+    arguments = [
+        "train",
+        "--data",
+        data,
+        "--source",
+        "en",
+        "--target",
+        "fr",
+        "--out",
+        tmp_path / "run",
+        *TINY,
+        "--steps",
+        2,
+    ]
     assert call(*arguments) == 0
     before = weights_of(tmp_path / "run")
     (tmp_path / "run" / "notes.txt").write_text("mine")
@@ -116,7 +129,9 @@ def test_a_killed_run_goes_on_bit_for_bit(data, tmp_path):
     arguments = ["train", "--data", data, "--source", "en", "--target", "fr", *TINY, "--epochs", 3, "--average", 2]
     assert call(*arguments, "--out", tmp_path / "whole") == 0
     command = [sys.executable, str(ROOT / "examples/translate.py"), *map(str, arguments), "--save-every", "0"]
-    killed = subprocess.Popen([*command, "--out", str(tmp_path / "parts")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    killed = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "parts")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     last = tmp_path / "parts" / "checkpoints" / "last.safetensors"
     for _ in range(600):
         if last.exists():
@@ -130,7 +145,20 @@ def test_a_killed_run_goes_on_bit_for_bit(data, tmp_path):
 
 
 def test_ctrl_c_says_how_to_go_on(data, tmp_path):
-    arguments = ["train", "--data", data, "--source", "en", "--target", "fr", *TINY, "--epochs", 1000, "--out", tmp_path / "run"]
+    arguments = [
+        "train",
+        "--data",
+        data,
+        "--source",
+        "en",
+        "--target",
+        "fr",
+        *TINY,
+        "--epochs",
+        1000,
+        "--out",
+        tmp_path / "run",
+    ]
     command = [sys.executable, str(ROOT / "examples/translate.py"), *map(str, arguments), "--save-every", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for _ in range(600):
@@ -218,12 +246,25 @@ def test_bad_files_are_refused_before_a_folder_is_made(data, tmp_path, capsys, n
         (["--vocab", "10"], "a vocabulary of 10 is too small"),
         (["--max-length", "3"], "test_small line 1 is a sentence of"),
         (["--max-tokens", "3"], "each of the 200 pairs has more than the 2 tokens"),
-        (["--device", "tpu"], '--device tpu: unknown device'),
+        (["--device", "tpu"], "--device tpu: unknown device"),
         (["--schedule", "cosine"], "--schedule cosine ends at a known update"),
     ],
 )
 def test_bad_options_are_refused_before_a_folder_is_made(data, tmp_path, capsys, arguments, message):
-    usual = ["train", "--data", data, "--source", "en", "--target", "fr", "--out", tmp_path / "run", *TINY, "--minutes", 1]
+    usual = [
+        "train",
+        "--data",
+        data,
+        "--source",
+        "en",
+        "--target",
+        "fr",
+        "--out",
+        tmp_path / "run",
+        *TINY,
+        "--minutes",
+        1,
+    ]
     refused(capsys, message, *usual, *arguments)
     assert not (tmp_path / "run").exists()
 
@@ -248,7 +289,9 @@ def test_bad_sentences(run, tmp_path, capsys):
     refused(capsys, "line 2 is empty", "translate", "--run", run, "hello", "  ")
     refused(capsys, "the model allows 99", "translate", "--run", run, "word " * 120)
     (tmp_path / "in.txt").write_bytes(b"fine\n\xff\n")
-    refused(capsys, "in.txt line 2, byte 1: 0xff is not UTF-8", "translate", "--run", run, "--input", tmp_path / "in.txt")
+    refused(
+        capsys, "in.txt line 2, byte 1: 0xff is not UTF-8", "translate", "--run", run, "--input", tmp_path / "in.txt"
+    )
 
 
 def test_a_run_is_never_overwritten_unasked(run, data, tmp_path, capsys):
@@ -309,8 +352,23 @@ def test_damaged_runs(run, tmp_path, capsys):
 
 
 def test_pairs_too_long_to_train_on_are_left_out_and_told(data, tmp_path, capsys):
-    folder = spoilt(data, tmp_path, "train.en", b"word " * 120 + b"\n" + (data / "train.en").read_bytes().split(b"\n", 1)[1])
-    usual = ["train", "--data", folder, "--source", "en", "--target", "fr", *TINY, "--steps", 1, "--out", tmp_path / "run"]
+    folder = spoilt(
+        data, tmp_path, "train.en", b"word " * 120 + b"\n" + (data / "train.en").read_bytes().split(b"\n", 1)[1]
+    )
+    usual = [
+        "train",
+        "--data",
+        folder,
+        "--source",
+        "en",
+        "--target",
+        "fr",
+        *TINY,
+        "--steps",
+        1,
+        "--out",
+        tmp_path / "run",
+    ]
     assert call(*usual) == 0
     assert "left out 1 pairs of more than 100 tokens" in capsys.readouterr().out
 

@@ -70,8 +70,16 @@ def traces(folder):
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     state = mt.load(folder / "checkpoints" / "last.safetensors")
     state["position"].pop("seconds")
-    weights = {path.name: path.read_bytes() for path in sorted(folder.rglob("*.safetensors")) if path.name != "last.safetensors"}
-    return [{key: value for key, value in record.items() if key != "seconds"} for record in log], repr(flat(state)), weights
+    weights = {
+        path.name: path.read_bytes()
+        for path in sorted(folder.rglob("*.safetensors"))
+        if path.name != "last.safetensors"
+    }
+    return (
+        [{key: value for key, value in record.items() if key != "seconds"} for record in log],
+        repr(flat(state)),
+        weights,
+    )
 
 
 def flat(state):
@@ -97,7 +105,15 @@ def counting(folder):
     def watch(frame, event, argument):
         nonlocal count
         count += 1
-        if event == "c_call" and argument.__name__ in ("fsync", "replace", "unlink", "truncate", "write", "open", "close"):
+        if event == "c_call" and argument.__name__ in (
+            "fsync",
+            "replace",
+            "unlink",
+            "truncate",
+            "write",
+            "open",
+            "close",
+        ):
             touching.extend((count, count + 1))
 
     sys.setprofile(watch)

@@ -126,7 +126,9 @@ def test_each_sentence_may_have_its_own_limit(beam_size):
 def test_finished_sentences_leave_the_batch():
     """Sentence i stops after i tokens; the rows served are far fewer than sentences times steps."""
     toy = Toy(0, 3)
-    toy.log_probabilities = lambda sentence, prefix: np.log([0.01, 0.98, 0.01] if len(prefix) >= sentence else [0.98, 0.01, 0.01])
+    toy.log_probabilities = lambda sentence, prefix: np.log(
+        [0.01, 0.98, 0.01] if len(prefix) >= sentence else [0.98, 0.01, 0.01]
+    )
     assert greedy(toy.step, State(20), range(20), STOP, 30) == [[0] * i for i in range(20)]
     assert toy.rows_served <= 20 * 21 / 2 * 1.3
     toy.rows_served = 0

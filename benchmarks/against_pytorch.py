@@ -135,12 +135,16 @@ class TorchTransformer(torch.nn.Module):
         self.register_buffer("causal", torch.nn.Transformer.generate_square_subsequent_mask(c.max_length))
 
     def embed(self, ids, table):
+        """Scaled embeddings plus positions, with dropout."""
         return self.dropout(table(ids) * self.config.d_model**0.5 + self.positions[:, : ids.shape[1]])
 
     def forward(self, source, target):
+        """Logits of the word after each target word."""
         length = target.shape[1]
         mask = self.causal[:length, :length]
-        hidden = self.body(self.embed(source, self.source), self.embed(target, self.target), tgt_mask=mask, tgt_is_causal=True)
+        hidden = self.body(
+            self.embed(source, self.source), self.embed(target, self.target), tgt_mask=mask, tgt_is_causal=True
+        )
         return self.output(hidden)
 
 
@@ -240,7 +244,9 @@ def main():
         print(lines[-1], flush=True)
     if arguments.write:
         with open(arguments.write, "w", encoding="utf-8") as file:
-            file.write("# minitensor against PyTorch eager\n\n`python benchmarks/against_pytorch.py`: a ratio below 1 means faster.\n\n")
+            file.write(
+                "# minitensor against PyTorch eager\n\n`python benchmarks/against_pytorch.py`: a ratio below 1 means faster.\n\n"
+            )
             file.write("\n".join(lines) + "\n")
 
 

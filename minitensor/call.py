@@ -100,6 +100,7 @@ class Call:
 
 
 def refuse_stale(op_name, array, order):
+    """Raise RuntimeError where a saved array was overwritten after the node of this creation number was made."""
     name = memory.overwritten(array, order)
     if name is not None:
         raise RuntimeError(
@@ -109,6 +110,7 @@ def refuse_stale(op_name, array, order):
 
 
 def check_pulled(op, wanted, node, gradient, pulled):
+    """Under detect_anomaly: raise at the first non-finite gradient among those that an op has just produced."""
     names = op.input_names(max(wanted) + 1)
     for i, value in zip(wanted, pulled):
         if value is not None and not finite(value):

@@ -108,7 +108,7 @@ class Op(Call):
 
 
 def _quick(op):
-    """``op.run`` for one or two operands, unrolled: small ops spend their time on such calls. Whatever is unusual goes to ``run``."""
+    """``op.run`` for one or two operands, unrolled, since small ops spend their time on calls; ``run`` gets what is unusual."""
     function, plans, mode_of, run = op.function, op.plans, current_mode.get, op.run
 
     def unary(x):

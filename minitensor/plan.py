@@ -31,9 +31,11 @@ class Plan:
         asked = [tuple(inspect.signature(rule).parameters) if rule else () for rule in rules]
         self.names = [name for name in dict.fromkeys(n for names in asked for n in names) if name not in ("g", "i")]
         places = {name: position for position, name in enumerate(["g", "i", *self.names])}
-        self.rules = [] if not any(rules) else [
-            (rule, _getter([places[name] for name in names])) for rule, names in zip(rules, asked)
-        ]
+        self.rules = (
+            []
+            if not any(rules)
+            else [(rule, _getter([places[name] for name in names])) for rule, names in zip(rules, asked)]
+        )
         self.simple = all(rules) and not op.variadic
         self.sources = [self._source(name) for name in self.names]
         simple = all(kind in ("input", "out") for kind, _ in self.sources)
@@ -54,7 +56,9 @@ class Plan:
             return "keyword", name
         if name.endswith("_shape") and name[:-6] in op.inputs:
             return "shape", op.inputs.index(name[:-6])
-        raise TypeError(f"a rule of {op.name} asks for {name!r}; it may ask for g, i, out, xp, {op.inputs}, {op.keywords}")
+        raise TypeError(
+            f"a rule of {op.name} asks for {name!r}; it may ask for g, i, out, xp, {op.inputs}, {op.keywords}"
+        )
 
     def save(self, arrays, out, xp, params):
         """The values that the rules ask for, in the order of ``names``."""
@@ -94,7 +98,11 @@ class Plan:
         """The saved values as Tensors of the recorded graph, for a derivative that is itself recorded."""
 
         def handle(array, i):
-            return Tensor(array, node.parents[self.parent_of[i]] if i in self.parent_of else None) if is_array(array) else array
+            return (
+                Tensor(array, node.parents[self.parent_of[i]] if i in self.parent_of else None)
+                if is_array(array)
+                else array
+            )
 
         tensors = []
         for (kind, key), value in zip(self.sources, node.saved):

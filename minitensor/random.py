@@ -77,7 +77,11 @@ class Generator:
         """Truth values, each true with probability ``p`` (to 1 part in 65 536)."""
         if not 0.0 <= p <= 1.0:
             raise ValueError(f"bernoulli: p must be from 0 to 1, got {p}")
-        return Tensor(self.halves(shape, device) < round(p * 65536)) if p < 1 else Tensor(namespace(device).ones(shape, dtype=bool))
+        return (
+            Tensor(self.halves(shape, device) < round(p * 65536))
+            if p < 1
+            else Tensor(namespace(device).ones(shape, dtype=bool))
+        )
 
 
 default = Generator()

@@ -85,7 +85,9 @@ class Tensor:
         """Make this a leaf whose gradient is wanted (or no longer wanted); returns the tensor itself."""
         if wanted and self.node is None:
             if self.dtype.kind != "f":
-                raise TypeError(f"only floating tensors can require a gradient, this one is {self.dtype}: .astype(float) first")
+                raise TypeError(
+                    f"only floating tensors can require a gradient, this one is {self.dtype}: .astype(float) first"
+                )
             self.node = new_leaf(self.data)
         elif not wanted and self.node is not None:
             if self.node.plan is not None:
@@ -109,7 +111,9 @@ class Tensor:
     @grad.setter
     def grad(self, value):
         if value is not None and (not isinstance(value, Tensor) or value.shape != self.shape):
-            raise ValueError(f"grad must be None or a Tensor of shape {self.shape}, got {getattr(value, 'shape', value)!r}")
+            raise ValueError(
+                f"grad must be None or a Tensor of shape {self.shape}, got {getattr(value, 'shape', value)!r}"
+            )
         if self.node is None:
             if value is None:
                 return
@@ -145,7 +149,9 @@ class Tensor:
         retain_graph: keep what the graph saved, for a second call. create_graph: record the pass, for higher derivatives.
         """
         self._tracked("backward")
-        backward_pass([self.node], [_seed(self, grad, create_graph)], retain_graph=retain_graph, create_graph=create_graph)
+        backward_pass(
+            [self.node], [_seed(self, grad, create_graph)], retain_graph=retain_graph, create_graph=create_graph
+        )
 
     def _tracked(self, wish):
         if self.node is None:
@@ -235,7 +241,9 @@ class Tensor:
     __hash__ = object.__hash__
 
     def __setitem__(self, index, value):
-        raise TypeError("tensors are values: write mt.where(mask, value, x), mt.put_along_axis, or mt.concat of the parts")
+        raise TypeError(
+            "tensors are values: write mt.where(mask, value, x), mt.put_along_axis, or mt.concat of the parts"
+        )
 
     def __reduce__(self):
         return _rebuild, (type(self), move(self.data, "cpu").copy(), self.device, self.requires_grad, self.name)
@@ -262,7 +270,9 @@ def _seed(output, gradient, create_graph):
     if gradient.shape != output.shape:
         raise ValueError(f"the gradient has shape {gradient.shape}, the output {output.shape}: they must be equal")
     if gradient.device != output.device:
-        raise TypeError(f'the gradient is on {gradient.device}, the output on {output.device}: write .to("{output.device}")')
+        raise TypeError(
+            f'the gradient is on {gradient.device}, the output on {output.device}: write .to("{output.device}")'
+        )
     return gradient if create_graph else gradient.data
 
 
@@ -313,7 +323,7 @@ def tensor(data, dtype=None, device=None, requires_grad=False):
 
 
 def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=False):
-    """d outputs / d inputs, without touching any ``.grad``.
+    """D outputs / d inputs, without touching any ``.grad``.
 
     outputs, inputs: a tensor, or a list of them. grad_outputs: one gradient per output; may be left out for outputs of one
     element. create_graph: record, so that the result can be differentiated again. An input that the outputs do not depend on
@@ -329,7 +339,9 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=Fa
     for what, tensors in (("output", outputs), ("input", inputs)):
         for i, x in enumerate(tensors):
             if x.node is None and not (what == "input" and allow_unused):
-                raise RuntimeError(f"grad: {what} {i} does not require a gradient; was it made with requires_grad=True?")
+                raise RuntimeError(
+                    f"grad: {what} {i} does not require a gradient; was it made with requires_grad=True?"
+                )
     roots = [output.node for output in outputs]
     gradients = [_seed(output, seed, create_graph) for output, seed in zip(outputs, seeds)]
     wanted = {x.node for x in inputs if x.node is not None}
@@ -338,6 +350,8 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=Fa
     for i, x in enumerate(inputs):
         value = found.get(x.node)
         if value is None and not allow_unused:
-            raise ValueError(f"grad: the outputs do not depend on input {i}; write allow_unused=True to get None for it")
+            raise ValueError(
+                f"grad: the outputs do not depend on input {i}; write allow_unused=True to get None for it"
+            )
         results.append(value if value is None or isinstance(value, Tensor) else Tensor(value))
     return results[0] if single else results

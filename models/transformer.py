@@ -83,7 +83,11 @@ class Transformer(nn.Module):
     def _encoding(self):
         c = self.config
         learned = c.positions == "learned"
-        return nn.LearnedPositionalEncoding(c.max_length, c.d_model) if learned else nn.SinusoidalPositionalEncoding(c.d_model)
+        return (
+            nn.LearnedPositionalEncoding(c.max_length, c.d_model)
+            if learned
+            else nn.SinusoidalPositionalEncoding(c.d_model)
+        )
 
     def _embed(self, ids, table, positions, start=0):
         """(B, T) ids to (B, T, D) vectors; ``start`` is the position of the first."""
@@ -111,7 +115,9 @@ class Transformer(nn.Module):
             return None
         mask = mt.asarray(mask)
         if mask.shape != source.shape[:2]:
-            raise ValueError(f"the mask {mask.shape} must have the shape of the source {source.shape[:2]}: True = real token")
+            raise ValueError(
+                f"the mask {mask.shape} must have the shape of the source {source.shape[:2]}: True = real token"
+            )
         return mask.reshape((source.shape[0], 1, 1, source.shape[1]))
 
     def forward(self, source, target, mask=None):
@@ -131,7 +137,9 @@ class Transformer(nn.Module):
         c = self.config
         logits = self.forward(source, target_in, mask)
         target_out = mt.asarray(target_out)
-        total = F.cross_entropy(logits, target_out, ignore_index=c.pad_id, label_smoothing=self._smoothing(), reduction="sum")
+        total = F.cross_entropy(
+            logits, target_out, ignore_index=c.pad_id, label_smoothing=self._smoothing(), reduction="sum"
+        )
         return total / (int((target_out != c.pad_id).sum()) if n_tokens is None else n_tokens)
 
     def _smoothing(self):

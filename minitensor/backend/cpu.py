@@ -69,7 +69,9 @@ def synchronize():
     """Wait for the device; NumPy is always done."""
 
 
-cpu = SimpleNamespace(**{name: value for name, value in vars(np).items() if not name.startswith("_")})  # dir() would load f2py
+cpu = SimpleNamespace(
+    **{name: value for name, value in vars(np).items() if not name.startswith("_")}
+)  # dir() would load f2py
 cpu.name = "cpu"
 cpu.module = np
 cpu.add_at = add_at

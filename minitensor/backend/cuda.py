@@ -135,7 +135,9 @@ def add_at(out, index, values):
     parts = index if isinstance(index, tuple) else (index,)
     if not any(isinstance(part, cupy.ndarray) and part.dtype.kind in "iu" and part.ndim for part in parts):
         out[index] += values
-    elif out.dtype.kind in "iu":  # sums of integers do not depend on the order; CuPy adds unsigned ones alone in all widths
+    elif (
+        out.dtype.kind in "iu"
+    ):  # sums of integers do not depend on the order; CuPy adds unsigned ones alone in all widths
         wide = cupy.zeros(out.shape, dtype=np.uint64)
         cupy.add.at(wide, index, cupy.asarray(values, dtype=np.int64).view(np.uint64))
         out += wide.view(np.int64).astype(out.dtype)

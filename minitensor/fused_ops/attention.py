@@ -58,7 +58,10 @@ def _probabilities(query, key, mask, bias, scale):
 def _attention(query, key, value, mask=None, bias=None, drop=None, *, scale):
     if mask is not None:
         alive = _alive(mask)
-        key, value = where(alive, key, 0.0), where(alive, value, 0.0)  # 0 * NaN is NaN: padding must be gone, not weightless
+        key, value = (
+            where(alive, key, 0.0),
+            where(alive, value, 0.0),
+        )  # 0 * NaN is NaN: padding must be gone, not weightless
     weights = _probabilities(query, key, mask, bias, scale)
     weights = weights if drop is None else weights * drop
     return matmul(weights, value)
@@ -80,7 +83,9 @@ def _heads_of(qkv, n_heads):
 
 # --- kernel -------------------------------------------------------------------------------------------------------------------
 
-SHORT = 64  # rows up to this length are shifted by the maximum of their block: NumPy's row maximum is slow on short rows
+SHORT = (
+    64  # rows up to this length are shifted by the maximum of their block: NumPy's row maximum is slow on short rows
+)
 
 
 def _softmax_rows(xp, rows):
@@ -120,7 +125,11 @@ def _forward(xp, q, k, v, mask, bias, drop, scale, out):
         weights = weights + bias
     if mask is not None:
         blocked = xp.where(mask, weights.dtype.type(0), weights.dtype.type(-math.inf))
-        weights = weights + blocked if blocked.ndim > weights.ndim or bias is not None else xp.add(weights, blocked, out=weights)
+        weights = (
+            weights + blocked
+            if blocked.ndim > weights.ndim or bias is not None
+            else xp.add(weights, blocked, out=weights)
+        )
     weights = xp.ascontiguousarray(weights)  # matmul of strided operands may not be: its rows must be a view
     _softmax_rows(xp, as_rows(weights))
     dropped = weights if drop is None else weights * drop
@@ -197,9 +206,13 @@ def _allowed(mask, is_causal, queries, keys, device):
     if mask is not None:
         mask = asarray(mask)
         if mask.dtype != bool:
-            raise TypeError(f"attention: a mask is boolean, True = may attend; got {mask.dtype}: write mask.astype(bool) or mask > 0")
+            raise TypeError(
+                f"attention: a mask is boolean, True = may attend; got {mask.dtype}: write mask.astype(bool) or mask > 0"
+            )
         if mask.device != device:
-            raise TypeError(f'attention: the mask is on {mask.device}, the query on {device}; write mask.to("{device}")')
+            raise TypeError(
+                f'attention: the mask is on {mask.device}, the query on {device}; write mask.to("{device}")'
+            )
         mask = mask.data
     if not is_causal:
         return mask
@@ -207,7 +220,9 @@ def _allowed(mask, is_causal, queries, keys, device):
     return triangle if mask is None else mask & triangle
 
 
-def scaled_dot_product_attention(query, key, value, mask=None, is_causal=False, dropout=0.0, scale=None, bias=None, generator=None):
+def scaled_dot_product_attention(
+    query, key, value, mask=None, is_causal=False, dropout=0.0, scale=None, bias=None, generator=None
+):
     """``softmax(Q K^T * scale + bias) V``, by heads.
 
     query: (..., T, K); key: (..., S, K); value: (..., S, V); returns (..., T, V). mask: boolean, True = may attend, broadcasts to
@@ -218,7 +233,8 @@ def scaled_dot_product_attention(query, key, value, mask=None, is_causal=False, 
     query, key, value = asarray(query), asarray(key), asarray(value)
     if query.ndim < 2 or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
         raise ValueError(
-            f"attention: query {query.shape} and key {key.shape} must share the last axis, key and value {value.shape} the last but one"
+            f"attention: query {query.shape} and key {key.shape} must share the last axis, "
+            f"key and value {value.shape} the last but one"
         )
     allowed = _allowed(mask, is_causal, query.shape[-2], key.shape[-2], query.device)
     scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
@@ -234,7 +250,9 @@ def packed_attention(qkv, n_heads, mask=None, is_causal=False, dropout=0.0, gene
     the three parts, with fewer copies.
     """
     if qkv.ndim != 3 or qkv.shape[2] % (3 * n_heads):
-        raise ValueError(f"packed_attention: qkv {qkv.shape} must be (B, T, 3 D) with D a multiple of n_heads = {n_heads}")
+        raise ValueError(
+            f"packed_attention: qkv {qkv.shape} must be (B, T, 3 D) with D a multiple of n_heads = {n_heads}"
+        )
     batch, length, width = qkv.shape
     allowed = _allowed(mask, is_causal, length, length, qkv.device)
     drop = dropout_mask((batch, n_heads, length, length), dropout, True, generator, qkv.device, qkv.dtype)

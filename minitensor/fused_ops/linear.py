@@ -27,7 +27,9 @@ def linear(x, weight, bias=None):
 @linear.kernel
 def _(xp, x, weight, bias=None, *, needs):
     if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
-        raise ValueError("the last axis of x must equal in_features, the second axis of weight (out_features, in_features)")
+        raise ValueError(
+            "the last axis of x must equal in_features, the second axis of weight (out_features, in_features)"
+        )
     rows = as_rows(x)  # (N, in)
     out = xp.matmul(rows, weight.T)  # (N, out)
     if bias is not None:
@@ -67,7 +69,9 @@ def embedding(ids, weight, padding_idx=None):
     if ids.dtype.kind not in "iu":
         raise TypeError(f"embedding: ids must be integers, got {ids.dtype}")
     if ids.device != weight.device:
-        raise TypeError(f'embedding: ids are on {ids.device}, weight is on {weight.device}; write ids.to("{weight.device}")')
+        raise TypeError(
+            f'embedding: ids are on {ids.device}, weight is on {weight.device}; write ids.to("{weight.device}")'
+        )
     rows = weight.shape[0]
     message = f"embedding: id {{id}} is outside the table {weight.name or 'weight'}, which has rows 0 to {rows - 1}"
     namespace(ids.device).check_ids(message, ids.data, 0, rows)

@@ -57,7 +57,7 @@ def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs)
     loss = xp.empty(count, dtype=dtype)
 
     def fill(gradient):
-        """Losses of all rows, and d loss / dx in ``gradient`` where it is an array: block by block, while a block is in the cache."""
+        """Losses of all rows, and d loss / dx in ``gradient`` if it is an array; each block while it is in the cache."""
         for block in row_blocks(xp, logits):
             x = logits[block]
             rows = xp.arange(len(x))
@@ -99,20 +99,28 @@ def cross_entropy(logits, targets, weight=None, ignore_index=-100, label_smoothi
         raise ValueError(f"cross_entropy: label_smoothing must be at least 0 and below 1, got {label_smoothing}")
     weight = None if weight is None else asarray(weight)
     if weight is not None and weight.shape != logits.shape[-1:]:
-        raise ValueError(f"cross_entropy: weight {weight.shape} must hold one number per class, logits are {logits.shape}")
+        raise ValueError(
+            f"cross_entropy: weight {weight.shape} must hold one number per class, logits are {logits.shape}"
+        )
     if targets.dtype.kind == "f":
         return _soft_cross_entropy(logits, targets, weight, label_smoothing, reduction)
     _check_classes("cross_entropy", logits, targets, ignore_index)
     flat = targets.reshape((-1,))
     losses = _cross_entropy(
-        logits.reshape((flat.size, logits.shape[-1])), flat, weight, ignore_index=ignore_index, label_smoothing=label_smoothing
+        logits.reshape((flat.size, logits.shape[-1])),
+        flat,
+        weight,
+        ignore_index=ignore_index,
+        label_smoothing=label_smoothing,
     )
     return _reduce(losses.reshape(targets.shape), reduction, _count(targets, weight, ignore_index, reduction))
 
 
 def _soft_cross_entropy(logits, targets, weight, label_smoothing, reduction):
     if targets.shape != logits.shape:
-        raise ValueError(f"cross_entropy: soft targets {targets.shape} must have the shape of the logits {logits.shape}")
+        raise ValueError(
+            f"cross_entropy: soft targets {targets.shape} must have the shape of the logits {logits.shape}"
+        )
     targets = targets * (1.0 - label_smoothing) + label_smoothing / logits.shape[-1]
     targets = targets if weight is None else targets * weight
     return _reduce(-sum_of(targets * log_softmax(logits), axis=-1), reduction)
@@ -122,7 +130,9 @@ def _check_classes(name, scores, targets, ignore_index):
     if targets.dtype.kind not in "iu":
         raise TypeError(f"{name}: targets must be integers, got {targets.dtype}")
     if scores.ndim == 0 or targets.shape != scores.shape[:-1]:
-        raise ValueError(f"{name}: targets {targets.shape} must have the shape of the scores {scores.shape} without the last axis")
+        raise ValueError(
+            f"{name}: targets {targets.shape} must have the shape of the scores {scores.shape} without the last axis"
+        )
     xp, classes = namespace(targets.device), scores.shape[-1]
     message = f"{name}: target {{id}} is not a class: there are {classes} (ignore_index = {ignore_index})"
     xp.check_ids(message, xp.where(xp.equal(targets.data, ignore_index), 0, targets.data), 0, max(classes, 1))
@@ -156,7 +166,9 @@ def nll_loss(log_probabilities, targets, weight=None, ignore_index=-100, reducti
 def _pair(name, prediction, target):
     prediction, target = asarray(prediction), asarray(target)
     if prediction.shape != target.shape:
-        raise ValueError(f"{name}: prediction {prediction.shape} and target {target.shape} must have equal shapes; nothing is broadcast")
+        raise ValueError(
+            f"{name}: prediction {prediction.shape} and target {target.shape} must have equal shapes; nothing is broadcast"
+        )
     return prediction, target
 
 

@@ -16,7 +16,9 @@ __all__ = ["log_softmax", "softmax"]
 def softmax(x, *, axis=-1):
     """``exp(x) / sum(exp(x))`` along ``axis``, shifted by the maximum so that it cannot overflow. Rows of -inf alone are NaN."""
     x = asarray(x)
-    e = exp(x - Tensor(maximum_of(x.detach(), axis=axis, keepdims=True).data))  # a shift cancels: it carries no gradient
+    e = exp(
+        x - Tensor(maximum_of(x.detach(), axis=axis, keepdims=True).data)
+    )  # a shift cancels: it carries no gradient
     return e / e.sum(axis=axis, keepdims=True)
 
 

@@ -61,15 +61,23 @@ class MultiHeadAttention(Module):
         if memory is not None:
             _check_sequence(self, "memory", memory, batch=x.shape[0])
             if cache is not None:
-                raise ValueError("attention takes memory or a cache, not both: a cache of the memory comes from fill_cache(memory)")
+                raise ValueError(
+                    "attention takes memory or a cache, not both: a cache of the memory comes from fill_cache(memory)"
+                )
         keys = self._count_keys(x, memory, cache)
         mask = as_mask(mask, (x.shape[0], self.n_heads, x.shape[1], keys))
         dropout = self.dropout if self.training else 0.0
         with mt.no_grad() if cache is not None else nullcontext():
-            if memory is None and cache is None and bias is None and not need_weights:  # one product, heads cut and joined inside
-                return self.out(F.packed_attention(self.qkv(x), self.n_heads, mask, is_causal=is_causal, dropout=dropout))
+            if (
+                memory is None and cache is None and bias is None and not need_weights
+            ):  # one product, heads cut and joined inside
+                return self.out(
+                    F.packed_attention(self.qkv(x), self.n_heads, mask, is_causal=is_causal, dropout=dropout)
+                )
             q, k, v = self._heads(x, blank_padding(memory, mask), cache)
-            y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, dropout=dropout, bias=bias)  # (B, H, T, K)
+            y = F.scaled_dot_product_attention(
+                q, k, v, mask, is_causal=is_causal, dropout=dropout, bias=bias
+            )  # (B, H, T, K)
             y = self.out(y.swapaxes(1, 2).reshape(x.shape))  # (B, T, D)
             return (y, F.attention_weights(q, k, mask, is_causal=is_causal, bias=bias)) if need_weights else y
 
@@ -147,7 +155,9 @@ class DotAttention(Module):
 
     def __init__(self, d_query, d_memory, projection=True):
         if not projection and d_query != d_memory:
-            raise ValueError(f"DotAttention: without projection both widths must be equal, got {d_query} and {d_memory}")
+            raise ValueError(
+                f"DotAttention: without projection both widths must be equal, got {d_query} and {d_memory}"
+            )
         self.query = Linear(d_query, d_memory, bias=False) if projection else None
 
     def forward(self, query, memory, mask=None, need_weights=False):
@@ -177,4 +187,6 @@ def _check_sequence(module, what, x, batch=None):
 
 def _check_pair(query, memory):
     if query.ndim != 3 or memory.ndim != 3 or query.shape[0] != memory.shape[0]:
-        raise ValueError(f"attention: query {query.shape} and memory {memory.shape} must be (B, T, d_query) and (B, S, d_memory)")
+        raise ValueError(
+            f"attention: query {query.shape} and memory {memory.shape} must be (B, T, d_query) and (B, S, d_memory)"
+        )

@@ -31,7 +31,9 @@ class KeyValueCache:
             self._arrays = [_room(new.data, new.shape[2]) for new in (key, value)]
         held = self._arrays[0].shape
         if held[:2] != key.shape[:2]:
-            raise ValueError(f"the cache holds {held[0]} rows of {held[1]} heads, the new positions are (B, H, T, K) = {key.shape}")
+            raise ValueError(
+                f"the cache holds {held[0]} rows of {held[1]} heads, the new positions are (B, H, T, K) = {key.shape}"
+            )
         if stop > held[2]:
             grown = [_room(array, max(stop, 2 * held[2])) for array in self._arrays]
             for new, old in zip(grown, self._arrays):

@@ -9,7 +9,13 @@ from minitensor.fused_ops.activations import dropout, elu, gelu, leaky_relu, rel
 from minitensor.fused_ops.attention import attention_weights, packed_attention, scaled_dot_product_attention
 from minitensor.fused_ops.linear import embedding, linear
 from minitensor.fused_ops.losses import (
-    binary_cross_entropy_with_logits, cross_entropy, huber_loss, kl_div, l1_loss, mse_loss, nll_loss,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    nll_loss,
 )  # fmt: skip
 from minitensor.fused_ops.norm import layer_norm_last, rms_norm_last
 from minitensor.fused_ops.softmax import log_softmax, softmax
@@ -47,7 +53,11 @@ def _over_trailing(name, norm, x, parameters, eps):
     x = asarray(x)
     parameters = [None if p is None else asarray(p) for p in parameters]
     shape = next((p.shape for p in parameters if p is not None), x.shape[-1:])
-    if any(p is not None and p.shape != shape for p in parameters) or x.shape[x.ndim - len(shape) :] != shape or x.ndim == 0:
+    if (
+        any(p is not None and p.shape != shape for p in parameters)
+        or x.shape[x.ndim - len(shape) :] != shape
+        or x.ndim == 0
+    ):
         given = ", ".join(str(p.shape) for p in parameters if p is not None)
         raise ValueError(f"{name}: the parameters {given} must have the trailing axes of x {x.shape}")
     if len(shape) == 1:
@@ -68,15 +78,21 @@ def one_hot(ids, n):
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0):
-    """Cross-correlation of images with kernels: ``y[b, o, i, j] = sum over c, u, v of x[b, c, i s + u, j s + v] w[o, c, u, v] + b[o]``.
+    """Cross-correlation of images with kernels, one matrix product over all patches.
+
+        y[b, o, i, j] = sum over c, u, v of x[b, c, i s + u, j s + v] w[o, c, u, v] + b[o]
 
     x: (B, C, H, W); weight: (O, C, U, V); bias: (O,) or None; stride and padding: an int, or one for each of the two axes.
-    Returns (B, O, (H + 2 p - U) // s + 1, (W + 2 p - V) // s + 1). One matrix product over all patches.
+    Returns (B, O, (H + 2 p - U) // s + 1, (W + 2 p - V) // s + 1).
     """
     x, weight = asarray(x), asarray(weight)
-    (row_step, column_step), (row_pad, column_pad) = ((v, v) if isinstance(v, int) else tuple(v) for v in (stride, padding))
+    (row_step, column_step), (row_pad, column_pad) = (
+        (v, v) if isinstance(v, int) else tuple(v) for v in (stride, padding)
+    )
     if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:
-        raise ValueError(f"conv2d: x {x.shape} must be (B, C, H, W) and weight {weight.shape} (O, C, U, V) with the same C")
+        raise ValueError(
+            f"conv2d: x {x.shape} must be (B, C, H, W) and weight {weight.shape} (O, C, U, V) with the same C"
+        )
     if row_pad or column_pad:
         x = pad(x, pad_width=((0, 0), (0, 0), (row_pad, row_pad), (column_pad, column_pad)))
     outputs, channels, u, v = weight.shape
@@ -84,7 +100,9 @@ def conv2d(x, weight, bias=None, stride=1, padding=0):
     if rows < 1 or columns < 1:
         raise ValueError(f"conv2d: the kernel {(u, v)} does not fit the padded image {x.shape[2:]}")
     windows = [
-        x[:, :, i : i + rows * row_step : row_step, j : j + columns * column_step : column_step] for i in range(u) for j in range(v)
+        x[:, :, i : i + rows * row_step : row_step, j : j + columns * column_step : column_step]
+        for i in range(u)
+        for j in range(v)
     ]  # each (B, C, rows, columns)
     patches = stack([w[:, :, :rows, :columns] for w in windows], axis=2)  # (B, C, U V, rows, columns)
     patches = patches.transpose((0, 3, 4, 1, 2)).reshape((-1, channels * u * v))  # (B rows columns, C U V)

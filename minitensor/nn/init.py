@@ -108,7 +108,13 @@ def orthogonal_(tensor, gain=1.0, generator=None):
 
 def calculate_gain(nonlinearity, a=0.0):
     """Factor on the standard deviation that keeps the variance of activations through ``nonlinearity``."""
-    gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3.0, "relu": math.sqrt(2.0), "leaky_relu": math.sqrt(2.0 / (1.0 + a * a))}
+    gains = {
+        "linear": 1.0,
+        "sigmoid": 1.0,
+        "tanh": 5.0 / 3.0,
+        "relu": math.sqrt(2.0),
+        "leaky_relu": math.sqrt(2.0 / (1.0 + a * a)),
+    }
     if nonlinearity not in gains:
         raise ValueError(f"calculate_gain knows {', '.join(gains)}, got {nonlinearity!r}")
     return gains[nonlinearity]

@@ -130,7 +130,9 @@ class Conv2d(Module):
     def forward(self, x):
         """(B, in_channels, H, W) to (B, out_channels, H', W')."""
         if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(f"{self!r}: the input has shape {x.shape}, it must be (batch, {self.in_channels}, height, width)")
+            raise ValueError(
+                f"{self!r}: the input has shape {x.shape}, it must be (batch, {self.in_channels}, height, width)"
+            )
         return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
 
 
@@ -146,7 +148,9 @@ def _check_features(module, x, *features):
     """Raise where the trailing axes of ``x`` are not those that the module was made for."""
     if x.shape[-len(features) :] != features:
         axes = "last axis" if len(features) == 1 else "trailing axes"
-        raise ValueError(f"{module!r}: the input has shape {x.shape}, its {axes} must be {', '.join(map(str, features))}")
+        raise ValueError(
+            f"{module!r}: the input has shape {x.shape}, its {axes} must be {', '.join(map(str, features))}"
+        )
 
 
 def _check_sizes(layer, **sizes):

@@ -16,7 +16,9 @@ class _Loss(Module):
 
     def __init__(self, reduction="mean", weight=None):
         if reduction not in self.REDUCTIONS:
-            raise ValueError(f"{type(self).__name__}: reduction must be one of {', '.join(self.REDUCTIONS)}, got {reduction!r}")
+            raise ValueError(
+                f"{type(self).__name__}: reduction must be one of {', '.join(self.REDUCTIONS)}, got {reduction!r}"
+            )
         self.reduction = reduction
         self.weight = None if weight is None else asarray(weight)
 

@@ -33,7 +33,9 @@ def padding_mask(lengths, length=None):
     """
     lengths = asarray(lengths)
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu":
-        raise TypeError(f"padding_mask: lengths must be a row of integers, got shape {lengths.shape} of {lengths.dtype}")
+        raise TypeError(
+            f"padding_mask: lengths must be a row of integers, got shape {lengths.shape} of {lengths.dtype}"
+        )
     if length is None or lengths.device == "cpu":  # reading the greatest from a GPU would wait for it
         greatest = int(lengths.data.max()) if lengths.size else 0
         length = greatest if length is None else length
@@ -70,5 +72,3 @@ def blank_padding(x, mask):
     mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
     seen = mask.any(axis=(1, 2))[:, :, None]  # (B or 1, S or 1, 1)
     return mt.where(seen | mt.isfinite(x), x, 0.0)
-
-

@@ -211,7 +211,9 @@ def _walk(value, path, above):
     if items is None:
         return
     if any(value is one for one in above):
-        raise ValueError(f"{path} leads back to the {type(value).__name__} that holds it: begin that attribute's name with _")
+        raise ValueError(
+            f"{path} leads back to the {type(value).__name__} that holds it: begin that attribute's name with _"
+        )
     if isinstance(value, Module):
         yield path, value
     for name, item in items:
@@ -264,7 +266,11 @@ def _equal(a, b):
 
 def _tree(module):
     """Class, hyper-parameters and children, one per line; equal neighbours in a list are written once."""
-    plain = [(name, value) for name, value in module._items() if isinstance(value, (int, float, str, tuple)) and name != "training"]
+    plain = [
+        (name, value)
+        for name, value in module._items()
+        if isinstance(value, (int, float, str, tuple)) and name != "training"
+    ]
     plain = [f"{name}={value!r}" for name, value in plain if not (isinstance(value, tuple) and _holds_state(value))]
     head = f"{type(module).__name__}({', '.join(plain)}"
     rows = []  # [first name, last name, how many, text]

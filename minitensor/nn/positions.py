@@ -86,7 +86,12 @@ class RelativePositionBias(Module):
                 f"RelativePositionBias: n_buckets must be even and at least 4, and max_distance above {one_side // 2}, "
                 f"got {n_buckets} and {max_distance}"
             )
-        self.n_heads, self.n_buckets, self.max_distance, self.bidirectional = n_heads, n_buckets, max_distance, bidirectional
+        self.n_heads, self.n_buckets, self.max_distance, self.bidirectional = (
+            n_heads,
+            n_buckets,
+            max_distance,
+            bidirectional,
+        )
         self.weight = Parameter(mt.zeros((n_buckets, n_heads)))
         init.normal_(self.weight, std=n_heads**-0.5)
 

@@ -86,7 +86,9 @@ class TransformerDecoderLayer(_Layer):
         self.feed_forward = FeedForward(d_model, d_ff, dropout, activation)
         self.norm1, self.norm2, self.norm3 = LayerNorm(d_model), LayerNorm(d_model), LayerNorm(d_model)
 
-    def forward(self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, bias=None, need_weights=False):
+    def forward(
+        self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, bias=None, need_weights=False
+    ):
         """One layer. cache: this layer's pair ``(own, memory)`` of a DecoderCache; ``memory`` is then not looked at.
 
         With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, S) of the attention to the memory.
@@ -95,7 +97,9 @@ class TransformerDecoderLayer(_Layer):
         memory = memory if cache is None else None
         with mt.no_grad() if cache is not None else nullcontext():
             look_back, _ = _watched(self.self_attention, False, mask=mask, is_causal=is_causal, bias=bias, cache=own)
-            look_over, weights = _watched(self.cross_attention, need_weights, memory=memory, mask=memory_mask, cache=held)
+            look_over, weights = _watched(
+                self.cross_attention, need_weights, memory=memory, mask=memory_mask, cache=held
+            )
             x = self._around(x, self.norm1, look_back)
             x = self._around(x, self.norm2, look_over)
             x = self._around(x, self.norm3, self.feed_forward)
@@ -121,7 +125,9 @@ class TransformerEncoder(Module):
 
     def __init__(self, n_layers, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False):
         _check_layers(n_layers)
-        self.layers = [TransformerEncoderLayer(d_model, n_heads, d_ff, dropout, activation, norm_first) for _ in range(n_layers)]
+        self.layers = [
+            TransformerEncoderLayer(d_model, n_heads, d_ff, dropout, activation, norm_first) for _ in range(n_layers)
+        ]
         self.norm = LayerNorm(d_model) if norm_first else None
 
     def forward(self, x, mask=None, is_causal=False, bias=None, need_weights=False):
@@ -146,10 +152,14 @@ class TransformerDecoder(Module):
 
     def __init__(self, n_layers, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False):
         _check_layers(n_layers)
-        self.layers = [TransformerDecoderLayer(d_model, n_heads, d_ff, dropout, activation, norm_first) for _ in range(n_layers)]
+        self.layers = [
+            TransformerDecoderLayer(d_model, n_heads, d_ff, dropout, activation, norm_first) for _ in range(n_layers)
+        ]
         self.norm = LayerNorm(d_model) if norm_first else None
 
-    def forward(self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, bias=None, need_weights=False):
+    def forward(
+        self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, bias=None, need_weights=False
+    ):
         """Decode ``x`` (B, T, D) looking at ``memory`` (B, S, D), the encoder's output.
 
         mask: added to the causal rule, broadcasts to (B, H, T, T). memory_mask: broadcasts to (B, H, T, S). bias: added to the
@@ -160,7 +170,9 @@ class TransformerDecoder(Module):
         ``memory`` is not looked at, and the result is a constant.
         """
         if cache is not None and cache.batch != x.shape[0]:
-            raise ValueError(f"the cache holds {cache.batch} rows, the input has shape {x.shape}: cache.reorder changes rows")
+            raise ValueError(
+                f"the cache holds {cache.batch} rows, the input has shape {x.shape}: cache.reorder changes rows"
+            )
         pairs = [None] * len(self.layers) if cache is None else cache.layers
         seen = []
         with mt.no_grad() if cache is not None else nullcontext():

@@ -1,7 +1,7 @@
 """Elementwise ops. Shapes broadcast as in NumPy; the engine sums a gradient back to its operand's shape.
 
-Kinks have one rule, the same on every backend: at a tie ``maximum``, ``minimum`` and ``clip`` share the gradient evenly; ``abs`` and
-``sign`` have derivative 0 at 0.
+Kinks have one rule, the same on every backend: at a tie ``maximum``, ``minimum`` and ``clip`` share the gradient
+evenly; ``abs`` and ``sign`` have derivative 0 at 0.
 """
 
 from __future__ import annotations
@@ -174,8 +174,12 @@ tan = _unary("tan", lambda xp, x: xp.tan(x), lambda g, out: g * (1.0 + out * out
 sinh = _unary("sinh", lambda xp, x: xp.sinh(x), lambda xp, g, x: g * xp.cosh(x), "Hyperbolic sine.")
 cosh = _unary("cosh", lambda xp, x: xp.cosh(x), lambda xp, g, x: g * xp.sinh(x), "Hyperbolic cosine.")
 tanh = _unary("tanh", lambda xp, x: xp.tanh(x), lambda g, out: g * (1.0 - out * out), "Hyperbolic tangent.")
-arcsin = _unary("arcsin", lambda xp, x: xp.arcsin(x), lambda xp, g, x: g / xp.sqrt(1.0 - x * x), "Inverse sine, radians.")
-arccos = _unary("arccos", lambda xp, x: xp.arccos(x), lambda xp, g, x: -g / xp.sqrt(1.0 - x * x), "Inverse cosine, radians.")
+arcsin = _unary(
+    "arcsin", lambda xp, x: xp.arcsin(x), lambda xp, g, x: g / xp.sqrt(1.0 - x * x), "Inverse sine, radians."
+)
+arccos = _unary(
+    "arccos", lambda xp, x: xp.arccos(x), lambda xp, g, x: -g / xp.sqrt(1.0 - x * x), "Inverse cosine, radians."
+)
 arctan = _unary("arctan", lambda xp, x: xp.arctan(x), lambda g, x: g / (1.0 + x * x), "Inverse tangent, radians.")
 erf = _unary(
     "erf",

@@ -54,7 +54,9 @@ def _index_part(part, device):
     try:
         return operator.index(part)
     except TypeError:
-        raise TypeError(f"an index is an int, slice, None, ..., or an array of integers or truth values, got {part!r}") from None
+        raise TypeError(
+            f"an index is an int, slice, None, ..., or an array of integers or truth values, got {part!r}"
+        ) from None
 
 
 def _check_bounds(parts, shape):
@@ -96,7 +98,9 @@ def take_along_axis(x, indices, axis):
         raise ValueError(f"take_along_axis: x has {x.ndim} axes but indices has {indices.ndim}: they must be equal")
     axis = axis % x.ndim
     shape = tuple(max(a, b) if i != axis else b for i, (a, b) in enumerate(zip(x.shape, indices.shape)))
-    wide = np.broadcast_shapes(x.shape[:axis] + (1,) + x.shape[axis + 1 :], indices.shape[:axis] + (1,) + indices.shape[axis + 1 :])
+    wide = np.broadcast_shapes(
+        x.shape[:axis] + (1,) + x.shape[axis + 1 :], indices.shape[:axis] + (1,) + indices.shape[axis + 1 :]
+    )
     shape = wide[:axis] + (indices.shape[axis],) + wide[axis + 1 :]
     if x.shape[:axis] + x.shape[axis + 1 :] != shape[:axis] + shape[axis + 1 :]:
         x = x.broadcast_to(shape[:axis] + (x.shape[axis],) + shape[axis + 1 :])
@@ -122,7 +126,7 @@ _put_along.name = "put_along_axis"
 
 
 def put_along_axis(x, indices, values, axis):
-    """A new array: ``x`` with ``values`` at ``x[i, indices[i, j]]``. Indices of one row must differ; repeated ones raise ValueError."""
+    """A new array: ``x`` with ``values`` at ``x[i, indices[i, j]]``; indices that repeat within a row raise ValueError."""
     x, indices = asarray(x), asarray(indices)
     axis = axis % x.ndim
     shape = x.shape[:axis] + (indices.shape[axis],) + x.shape[axis + 1 :]
@@ -131,7 +135,9 @@ def put_along_axis(x, indices, values, axis):
     hits = xp.zeros(x.shape, dtype=np.int32)
     xp.add_at(hits, index, np.int32(1))
     if hits.size and int(hits.max()) > 1:
-        raise ValueError("put_along_axis: an index repeats along the axis, so that the result would depend on the order of writing")
+        raise ValueError(
+            "put_along_axis: an index repeats along the axis, so that the result would depend on the order of writing"
+        )
     values = asarray(values)
     return _put_along(x, values.broadcast_to(shape) if values.shape != shape else values, index=index)
 

@@ -82,7 +82,7 @@ _einsum.name = "einsum"
 @_einsum.vjp
 def _(xp, g, i, operands, terms, output):
     # The gradient is the einsum of g with the other operands, read out in the letters of operand i. Letters found nowhere else
-    # were summed over alone: their gradient is repeated. A letter that repeats within operand i took a diagonal: it goes back there.
+    # were summed over alone: their gradient is repeated. A letter that repeats in operand i took a diagonal: it goes back there.
     term, shape = terms[i], operands[i].shape
     letters = "".join(dict.fromkeys(term))
     others = [k for k in range(len(terms)) if k != i]

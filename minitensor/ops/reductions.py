@@ -115,7 +115,9 @@ def logsumexp(xp, x, *, axis=None, keepdims=False):
 def _(xp, g, x, out, axis):
     out = _keep(out, x.shape, axis)
     empty = xp.equal(out, -math.inf)  # a sum of nothing but zeros: derivative 0, not NaN
-    return _keep(g, x.shape, axis) * xp.where(empty, 0.0, xp.exp(xp.where(empty, -math.inf, x - xp.where(empty, 0.0, out))))
+    return _keep(g, x.shape, axis) * xp.where(
+        empty, 0.0, xp.exp(xp.where(empty, -math.inf, x - xp.where(empty, 0.0, out)))
+    )
 
 
 # --- products and scans -------------------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from minitensor.op import op
 from minitensor.tensor import Tensor, asarray
 
 __all__ = [
-    "alias", "astype", "broadcast_to", "concat", "concatenate", "diagonal", "expand_dims", "flip", "moveaxis", "pad", "permute_dims",
-    "repeat", "reshape", "roll", "split", "squeeze", "stack", "swapaxes", "tile", "to_device", "tril", "triu", "unstack",
+    "alias", "astype", "broadcast_to", "concat", "concatenate", "diagonal", "expand_dims", "flip", "moveaxis", "pad",
+    "permute_dims", "repeat", "reshape", "roll", "split", "squeeze", "stack", "swapaxes", "tile", "to_device", "tril", "triu", "unstack",
 ]  # fmt: skip
 
 
@@ -156,7 +156,9 @@ def split(x, sections_or_cuts, axis=0):
     length = x.shape[axis]
     if isinstance(sections_or_cuts, int):
         if length % sections_or_cuts:
-            raise ValueError(f"split: axis {axis} of length {length} does not divide into {sections_or_cuts} equal parts")
+            raise ValueError(
+                f"split: axis {axis} of length {length} does not divide into {sections_or_cuts} equal parts"
+            )
         step = length // sections_or_cuts
         edges = list(range(0, length + 1, step)) if step else [0] * (sections_or_cuts + 1)
     else:
@@ -196,7 +198,7 @@ def _(xp, g, shift, axis):
 
 
 def repeat(x, repeats, axis=None):
-    """Each element ``repeats`` times in a row along ``axis`` (of the flat array where None); ``repeats`` may be one int per element."""
+    """Each element ``repeats`` times in a row along ``axis`` (the flat array where None); or one count per element."""
     x = asarray(x)
     if axis is None:
         x, axis = reshape(x, shape=(-1,)), 0

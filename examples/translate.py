@@ -111,15 +111,13 @@ def _resume(options: argparse.Namespace) -> tuple[Run, Corpus, Task]:
 def _check_unchanged(options: argparse.Namespace, run: Run) -> dict[str, Any]:
     """The settings given to a resumed run. Raises UserError where they would make it another run."""
     data = run.about["data"]
-    if options.force or (options.source or data["source"], options.target or data["target"]) != (
-        data["source"],
-        data["target"],
-    ):
+    others = {options.source, options.target} - {None, data["source"], data["target"]}
+    if options.force or others:
         raise UserError("--resume goes on with the run as it is: leave out --force, --source and --target")
     given = given_options(options, Settings)
-    free = (
-        LIMITS - {"steps", "epochs"} if run.settings.schedule == "cosine" else LIMITS
-    )  # which ends at the last update
+    free = LIMITS
+    if run.settings.schedule == "cosine":  # whose rates depend on the last update
+        free = LIMITS - {"steps", "epochs"}
     fixed = sorted(name for name, value in given.items() if name not in free and value != getattr(run.settings, name))
     if fixed:
         names = ", ".join("--" + name.replace("_", "-") for name in fixed)
@@ -136,7 +134,7 @@ def _report(run: Run, corpus: Corpus) -> None:
         for (source, reference), ours in list(zip(pairs, translations, strict=True))[: SHOWN // len(tests)]:
             print(f"  {source}\n    = {ours}" + ("" if ours == reference else f"\n    reference: {reference}"))
     loss_curve(read_log(run.path("log.jsonl")), run.path("loss.png"))
-    first = next(iter(tests.values()))[0][0]
+    first = min((source for source, _ in next(iter(tests.values()))[:SHOWN]), key=len)  # a picture that fits a page
     attention_heatmap(*translator.attention(first), run.path("attention.png"))
     print(f"see {run.path('loss.png')} and {run.path('attention.png')}; translate by:")
     print(f'  {_command()} translate --run {run.folder} "{first}"')

@@ -373,6 +373,16 @@ def test_pairs_too_long_to_train_on_are_left_out_and_told(data, tmp_path, capsys
     assert "left out 1 pairs of more than 100 tokens" in capsys.readouterr().out
 
 
+def test_a_file_of_tab_separated_pairs(data, tmp_path, capsys):
+    lines = zip(
+        (data / "train.en").read_text("utf-8").splitlines(), (data / "train.fr").read_text("utf-8").splitlines()
+    )
+    (tmp_path / "pairs.tsv").write_text("".join(f"{one}\t{other}\n" for one, other in lines), encoding="utf-8")
+    usual = ["--source", "en", "--target", "fr", *TINY, "--steps", 1, "--out", tmp_path / "run"]
+    assert call("train", "--data", tmp_path / "pairs.tsv", *usual) == 0
+    assert "test, 10 sentences" in capsys.readouterr().out
+
+
 def test_validation_loss_is_per_token_and_leaves_the_random_state(data):
     settings = Settings(d_model=16, heads=2, layers=1, d_ff=32, vocab=300, max_tokens=200, label_smoothing=0.1)
     pairs = load_corpus(str(data), "en", "fr")

@@ -11,7 +11,8 @@ from minitensor.tensor import Tensor, asarray
 
 __all__ = [
     "alias", "astype", "broadcast_to", "concat", "concatenate", "diagonal", "expand_dims", "flip", "moveaxis", "pad",
-    "permute_dims", "repeat", "reshape", "roll", "split", "squeeze", "stack", "swapaxes", "tile", "to_device", "tril", "triu", "unstack",
+    "permute_dims", "repeat", "reshape", "roll", "split", "squeeze", "stack", "swapaxes", "tile",
+    "to_device", "tril", "triu", "unstack",
 ]  # fmt: skip
 
 

@@ -111,8 +111,8 @@ def _resume(options: argparse.Namespace) -> tuple[Run, Corpus, Task]:
 def _check_unchanged(options: argparse.Namespace, run: Run) -> dict[str, Any]:
     """The settings given to a resumed run. Raises UserError where they would make it another run."""
     data = run.about["data"]
-    others = {options.source, options.target} - {None, data["source"], data["target"]}
-    if options.force or others:
+    asked = options.source or data["source"], options.target or data["target"]
+    if options.force or asked != (data["source"], data["target"]):
         raise UserError("--resume goes on with the run as it is: leave out --force, --source and --target")
     given = given_options(options, Settings)
     free = LIMITS

@@ -309,6 +309,7 @@ def test_what_resuming_refuses(run, data, tmp_path, capsys):
     before = weights_of(run)
     refused(capsys, "--d-model cannot change", "train", "--resume", "--out", run, "--d-model", 32)
     refused(capsys, "leave out --force", "train", "--resume", "--force", "--out", run)
+    refused(capsys, "leave out --force", "train", "--resume", "--source", "fr", "--target", "en", "--out", run)
     folder = spoilt(data, tmp_path, "val.fr", (data / "val.en").read_bytes())
     refused(capsys, "is not what the run has been trained on", "train", "--resume", "--out", run, "--data", folder)
     assert weights_of(run) == before

@@ -6,7 +6,8 @@ from table import TABLE
 
 import minitensor as mt
 from minitensor import autograd
-from minitensor.op import FUSED, OPS
+from minitensor.fuse import FUSED
+from minitensor.op import OPS
 from minitensor.testing import check_op, gradcheck, gradgradcheck
 
 ROWS = {name: row for row in reversed(TABLE) for name in (row.name, *row.ops)}
@@ -41,9 +42,12 @@ WRONG_RULES = {
     "a scale (square)": ("square", [lambda g, x: g * x]),
     "a scale of 1.0001 (exp)": ("exp", [lambda g, out: g * out * 1.0001]),
     "a scale (log2)": ("log2", [lambda g, x: g / x]),
-    "the count forgotten (mean)": ("mean", [lambda xp, g, x_shape, axis: xp.broadcast_to(_keep(g, x_shape, axis), x_shape)]),
+    "the count forgotten (mean)": (
+        "mean", [lambda xp, g, x_shape, axis: xp.broadcast_to(_keep(g, x_shape, axis), x_shape)],
+    ),
     "n for n - ddof (var)": (
-        "var", [lambda g, x, axis: _keep(g, x.shape, axis) * (x - x.mean(axis=axis, keepdims=True)) * (2.0 / _count(x.shape, axis))],
+        "var",
+        [lambda g, x, axis: _keep(2.0 * g, x.shape, axis) * (x - x.mean(axis=axis, keepdims=True)) / _count(x.shape, axis)],
     ),
     "operands exchanged (multiply)": ("multiply", [lambda g, x: g * x, lambda g, y: g * y]),
     "a factor forgotten (divide)": ("divide", [lambda g, y: g / y, lambda g, out: -g * out]),
@@ -246,7 +250,8 @@ def test_a_lost_broadcast_sum_is_caught(monkeypatch):
 
 def test_a_mean_for_a_broadcast_sum_is_caught(monkeypatch):
     right = autograd.unbroadcast
-    monkeypatch.setattr(autograd, "unbroadcast", lambda gradient, shape: right(gradient / max(1, gradient.ndim - len(shape) + 1), shape))
+    mean = lambda gradient, shape: right(gradient / max(1, gradient.ndim - len(shape) + 1), shape)  # noqa: E731
+    monkeypatch.setattr(autograd, "unbroadcast", mean)
     assert "add" in caught(ROWS["add"])
 
 
@@ -307,5 +312,5 @@ def test_gradgradcheck_alone_sees_a_second_derivative(plant):
     plant("tanh", WRONG_RULES["only the second derivative (tanh)"][1])
     x = np.array([0.3, -0.8])
     assert gradcheck(mt.tanh, [x]).checked
-    with pytest.raises(AssertionError, match=r"the gradient of tanh: the gradient of input 0 \(x\) at index \(0,\) is .* by differences"):
+    with pytest.raises(AssertionError, match=r"the gradient of tanh: the gradient of input 0 \(x\) at index \(0,\) is"):
         gradgradcheck(mt.tanh, [x])

@@ -9,8 +9,8 @@ from table import TABLE
 
 import minitensor as mt
 from minitensor.backend import cpu
-from minitensor.nn import functional
 from minitensor.fuse import FUSED
+from minitensor.nn import functional
 from minitensor.op import OPS
 from minitensor.testing import check_op
 

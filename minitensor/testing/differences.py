@@ -15,6 +15,7 @@ which steps around a kink near by. A kink at the point itself remains one at eve
 from __future__ import annotations
 
 import math
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -70,7 +71,9 @@ def complex_slope(line):
     None where the function does not take complex numbers. Squire and Trapp, SIAM Review 40 (1), 1998.
     """
     try:
-        slope = line(1e-30j)
-    except (TypeError, ValueError, KeyError, NotImplementedError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            slope = line(1e-30j)
+    except (TypeError, ValueError, KeyError, NotImplementedError, np.exceptions.ComplexWarning):
         return None
     return slope.imag / 1e-30 if isinstance(slope, complex) and math.isfinite(slope.imag) else None

@@ -124,7 +124,7 @@ def _impure(name, error):
     """A write to a frozen array told as what it is; any other error as it is."""
     if not isinstance(error, ValueError) or "read-only" not in str(error):
         return error
-    return AssertionError(f"{name} writes to one of its arguments ({error}); an op and its rules are pure: return a new array instead")
+    return AssertionError(f"{name} writes to one of its arguments ({error}); an op and its rules are pure: return a new array")
 
 
 def pull(outputs, leaves, cotangents, create_graph=False):

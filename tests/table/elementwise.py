@@ -16,7 +16,8 @@ def unary(name, low=-2.0, high=2.0, reference=None, analytic=True, **more):
     """A row for an op of one operand on ``[low, high]``."""
     cases = mst.case(mst.tensors(low=low, high=high))
     errors = ((["text"], {}, TypeError, "numbers or truth values"),)
-    return Row(name, getattr(mt, name), cases, reference or getattr(np, name), analytic=analytic, errors=errors, ops=(name,), **more)
+    reference = reference or getattr(np, name)
+    return Row(name, getattr(mt, name), cases, reference, analytic=analytic, errors=errors, ops=(name,), **more)
 
 
 def binary(name, analytic=True, order=2, **domain):
@@ -67,8 +68,8 @@ ROWS = [
     *(binary(name, analytic=False) for name in ("maximum", "minimum", "logaddexp")),
     *(comparison(name) for name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")),
     *(comparison(f"logical_{name}") for name in ("and", "or", "xor")),
-    Row("power", mt.power, power_cases(), np.power, analytic=False, ops=("power",), errors=(([A, B], {}, ValueError, r"^power\(x"),)),
-    Row("where", mt.where, where_cases(), np.where, ops=("where",), errors=(([A > 0, A, B], {}, ValueError, r"^where\(condition"),)),
+    Row("power", mt.power, power_cases(), np.power, ops=("power",), errors=(([A, B], {}, ValueError, r"^power\(x"),)),
+    Row("where", mt.where, where_cases(), np.where, ops=("where",), errors=(([A > 0, A, B], {}, ValueError, r"^where\("),)),
     Row("clip", mt.clip, clip_cases(), numpy_clip, errors=(([A, B], {}, ValueError, r"^maximum\(x"),)),
     *(unary(name) for name in ("negative", "square", "exp", "expm1", "sin", "cos", "sinh", "cosh", "tanh", "arctan")),
     unary("tan", -1.2, 1.2),

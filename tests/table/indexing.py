@@ -131,5 +131,8 @@ ROWS = [
     ),
     Row("sort", mt.sort, sort_cases(), numpy_sort),
     Row("argsort", mt.argsort, sort_cases(distinct=False), numpy_argsort, order=0, ops=("argsort",)),
-    Row("topk", mt.topk, topk_cases(), numpy_topk, errors=(([A, 4], {}, ValueError, r"topk: k = 4 does not fit axis -1 of shape \(2, 3\)"),)),
+    Row(
+        "topk", mt.topk, topk_cases(), numpy_topk,
+        errors=(([A, 4], {}, ValueError, r"topk: k = 4 does not fit axis -1 of shape \(2, 3\)"),),
+    ),
 ]  # fmt: skip

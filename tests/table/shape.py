@@ -148,12 +148,18 @@ def row(name, cases, reference=None, **more):
 MATRICES = mst.tensors(min_dims=2)
 ROWS = [
     row("reshape", reshape_cases(), ops=("reshape",), errors=(([A], {"shape": (4,)}, ValueError, r"^reshape\(x: \(2, 3\)"),)),
-    row("permute_dims", permute_cases(), np.transpose, examples=40, ops=("permute_dims",), errors=(([A], {"axes": (0,)}, ValueError, r"^permute_dims\("),)),
+    row(
+        "permute_dims", permute_cases(), np.transpose, examples=40, ops=("permute_dims",),
+        errors=(([A], {"axes": (0,)}, ValueError, r"^permute_dims\("),),
+    ),
     row("swapaxes", two_axes("axis1", "axis2"), ops=("swapaxes",)),
     row("moveaxis", two_axes("source", "destination"), errors=(([A, [0, 1], [0]], {}, ValueError, "moveaxis: 2 axes"),)),
     row("expand_dims", expand_cases(), errors=(([A, 3], {}, ValueError, "expand_dims: axis 3"),)),
     row("squeeze", squeeze_cases(), errors=(([A, 0], {}, ValueError, r"squeeze: axis 0 of shape \(2, 3\)"),)),
-    row("broadcast_to", broadcast_cases(), ops=("broadcast_to",), errors=(([A], {"shape": (3, 2)}, ValueError, r"^broadcast_to\(x: \(2, 3\)"),)),
+    row(
+        "broadcast_to", broadcast_cases(), ops=("broadcast_to",),
+        errors=(([A], {"shape": (3, 2)}, ValueError, r"^broadcast_to\(x: \(2, 3\)"),),
+    ),
     Row(
         "concat", on_list(mt.concat), joined(same=False), on_list(np.concatenate), analytic=True,
         errors=(([A, B], {}, ValueError, r"^concatenate\(.*\(2, 3\).*\(2, 4\)"), ([], {}, ValueError, "at least one")),
@@ -162,7 +168,10 @@ ROWS = [
         "concatenate", mt.concatenate, joined(same=False), on_list(np.concatenate), analytic=True, ops=("concatenate",),
         errors=(([A, B], {}, ValueError, r"^concatenate\(.*\(2, 3\).*\(2, 4\)"),),
     ),
-    Row("stack", on_list(mt.stack), joined(same=True), on_list(np.stack), analytic=True, errors=(([A, B], {}, ValueError, r"\(.*3\).*4"),)),
+    Row(
+        "stack", on_list(mt.stack), joined(same=True), on_list(np.stack), analytic=True,
+        errors=(([A, B], {}, ValueError, r"\(.*3\).*4"),),
+    ),
     row("split", split_cases(), numpy_split, errors=(([A, 2, 1], {}, ValueError, "split: axis 1 of length 3"),)),
     row("unstack", with_axis(), numpy_unstack),
     row("flip", flip_cases(), ops=("flip",)),
@@ -178,6 +187,12 @@ ROWS = [
     row("diagonal", plane_cases()),
     Row("alias", shape_ops.alias, mst.case(mst.tensors()), np.asarray, analytic=True, where="ops", ops=("alias",)),
     Row("flatten", shape_ops.flatten, mst.case(mst.tensors()), np.ravel, analytic=True, where="ops"),
-    Row("astype", shape_ops.astype, mst.case(mst.tensors(), dtype="float64"), lambda x, dtype: x.astype(dtype), where="ops", ops=("astype",)),
-    Row("to_device", shape_ops.to_device, mst.case(mst.tensors(), device="cpu"), lambda x, device: x, where="ops", ops=("to_device",)),
+    Row(
+        "astype", shape_ops.astype, mst.case(mst.tensors(), dtype="float64"), lambda x, dtype: x.astype(dtype),
+        where="ops", ops=("astype",),
+    ),
+    Row(
+        "to_device", shape_ops.to_device, mst.case(mst.tensors(), device="cpu"), lambda x, device: x,
+        where="ops", ops=("to_device",),
+    ),
 ]  # fmt: skip

@@ -11,7 +11,8 @@ Array functions follow NumPy and the Python Array API standard, the training sid
 
 from minitensor.backend import cpu as _cpu
 from minitensor.tensor import Tensor, asarray, grad, tensor
-from minitensor.autograd import Scatter, detect_anomaly, enable_grad, no_grad
+from minitensor.autograd import Scatter
+from minitensor.mode import detect_anomaly, enable_grad, no_grad
 from minitensor.creation import arange, eye, full, full_like, linspace, ones, ones_like, zeros, zeros_like
 from minitensor.ops.elementwise import *  # noqa: F403
 from minitensor.ops.indexing import argsort, put_along_axis, sort, take, take_along_axis, topk

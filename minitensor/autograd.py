@@ -1,4 +1,4 @@
-"""Reverse-mode differentiation: nodes, the backward pass, and the switches around them.
+"""Reverse-mode differentiation: the nodes of the graph, and the backward pass.
 
 Read this file top to bottom. **Nodes are the graph; a Tensor is a light handle** ``(data, node)``. A node knows its parents (the
 nodes of the inputs that need a gradient), how to pull a gradient back to them (its *plan*), and the few values that this needs. It
@@ -15,58 +15,14 @@ place only into buffers that it owns.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from minitensor.backend import device_of, memory, namespace, np
+from minitensor.mode import current_mode, switched
+
+__all__ = ["Node", "Scatter", "backward_pass", "new_leaf", "raw", "watch"]
 
 _NDARRAY = np.ndarray
-
-__all__ = ["Node", "Scatter", "backward_pass", "current_mode", "detect_anomaly", "enable_grad", "new_leaf", "no_grad"]
-
-
-# --- switches ---------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Mode:
-    """What ops do besides computing: record the graph, and look for the first non-finite value."""
-
-    grad: bool = True
-    anomaly: bool = False
-
-
-current_mode = ContextVar("minitensor_mode", default=Mode())
-
-
-@contextmanager
-def _switched(**changes):
-    token = current_mode.set(replace(current_mode.get(), **changes))
-    try:
-        yield
-    finally:
-        current_mode.reset(token)
-
-
-def no_grad():
-    """Context manager and decorator: ops inside record nothing. Values are bit-identical to those outside."""
-    return _switched(grad=False)
-
-
-def enable_grad():
-    """Context manager and decorator: ops inside record again, within ``no_grad``."""
-    return _switched(grad=True)
-
-
-def detect_anomaly():
-    """Context manager: raise FloatingPointError at the first non-finite value, in forward or backward.
-
-    The message names the op, the line that called it and the statistics of its operands. Every op is checked, which costs a pass
-    over its result; use it to find a fault, not in production.
-    """
-    return _switched(anomaly=True)
 
 
 # --- the graph --------------------------------------------------------------------------------------------------------------
@@ -88,15 +44,14 @@ class Node:
 
 
 class Watch:
-    """What a user asked of a node: a deposited gradient (``keep``), hooks, a name. Leaves always have one."""
+    """What somebody asked of a node: a deposited gradient (``keep``), hooks. Leaves always have one."""
 
-    __slots__ = ("grad", "hooks", "keep", "name", "where", "home")
+    __slots__ = ("grad", "hooks", "keep", "where", "home")
 
     def __init__(self, keep=False):
         self.grad = None  # a raw array; a Tensor where the pass was recorded
         self.hooks = {}  # each a function of the gradient (raw, or Tensor) that returns the one to go on with
         self.keep = keep
-        self.name = None
         self.where = None  # under detect_anomaly: the line that called the op
         self.home = None  # an array that an optimiser wants the gradient to be written to
 
@@ -148,7 +103,7 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
     for root, gradient in zip(roots, gradients):
         sums.add(root, gradient, gradient, ())
     values, results = sums.values, {}
-    with _switched(grad=create_graph):
+    with switched(grad=create_graph):
         for node in order:
             if node not in values or (needed is not None and node not in needed):
                 continue

@@ -7,9 +7,10 @@ Chen, Xu, Zhang and Guestrin, "Training deep nets with sublinear memory cost", 2
 from __future__ import annotations
 
 from minitensor import random
-from minitensor.autograd import Node, backward_pass, current_mode, enable_grad
+from minitensor.autograd import Node, backward_pass
 from minitensor.backend import device_of, memory, namespace
 from minitensor.call import refuse_stale
+from minitensor.mode import current_mode, enable_grad
 from minitensor.tensor import Tensor
 
 __all__ = ["checkpoint"]

@@ -19,9 +19,10 @@ from __future__ import annotations
 import functools
 import inspect
 
-from minitensor.autograd import Node, backward_pass, current_mode, watch
+from minitensor.autograd import Node, backward_pass, watch
 from minitensor.backend import is_array, namespace_of
 from minitensor.call import Call, check_pulled, refuse_stale
+from minitensor.mode import current_mode
 from minitensor.report import call_site, finite, nonfinite_error
 from minitensor.tensor import Tensor
 

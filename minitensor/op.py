@@ -20,9 +20,10 @@ arguments or a view of one, and writes to none. It need not undo broadcasting; t
 
 from __future__ import annotations
 
-from minitensor.autograd import Node, current_mode, watch
+from minitensor.autograd import Node, watch
 from minitensor.backend import cpu, is_array, namespace_of, np
 from minitensor.call import NUMBERS, Call
+from minitensor.mode import current_mode
 from minitensor.plan import Plan
 from minitensor.report import call_site, finite, nonfinite_error
 from minitensor.tensor import Tensor, asarray

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitensor.autograd import current_mode, enable_grad, new_leaf
+from minitensor.autograd import new_leaf
+from minitensor.mode import current_mode, enable_grad
 from minitensor.tensor import Tensor
 from minitensor.testing.differences import complex_slope, judge
 from minitensor.testing.problem import Problem, freeze, show
@@ -98,7 +99,9 @@ def check_problem(problem, rtol, atol, complex_step, seed, lone_kinks=False):
         if value.size:
             _Lines(problem, i, gradient, cotangents, rtol, atol, complex_step).check(rng, report)
     if report.kinks and not report.checked and not lone_kinks:
-        raise AssertionError(f"{problem.name}: every one of {report.kinks} derivatives is at a kink: move the inputs off it")
+        raise AssertionError(
+            f"{problem.name}: every one of {report.kinks} derivatives is at a kink: move the inputs off it"
+        )
     return report
 
 

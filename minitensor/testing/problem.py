@@ -7,7 +7,8 @@ from contextlib import contextmanager, suppress
 import numpy as np
 
 from minitensor import random
-from minitensor.autograd import enable_grad, new_leaf, no_grad, raw, watch
+from minitensor.autograd import new_leaf, raw, watch
+from minitensor.mode import enable_grad, no_grad
 from minitensor.tensor import Tensor, grad
 
 __all__ = ["Problem", "freeze", "name_of", "show"]
@@ -100,7 +101,8 @@ class Problem:
     def cotangents(self, outputs, rng):
         """One frozen random gradient per floating output; None for the others."""
         return [
-            freeze(np.asarray(rng.standard_normal(o.shape), dtype=o.dtype)) if o.dtype.kind == "f" else None for o in outputs
+            freeze(np.asarray(rng.standard_normal(o.shape), dtype=o.dtype)) if o.dtype.kind == "f" else None
+            for o in outputs
         ]
 
     def gradients(self, cotangents, wanted=None):
@@ -124,7 +126,9 @@ def _impure(name, error):
     """A write to a frozen array told as what it is; any other error as it is."""
     if not isinstance(error, ValueError) or "read-only" not in str(error):
         return error
-    return AssertionError(f"{name} writes to one of its arguments ({error}); an op and its rules are pure: return a new array")
+    return AssertionError(
+        f"{name} writes to one of its arguments ({error}); an op and its rules are pure: return a new array"
+    )
 
 
 def pull(outputs, leaves, cotangents, create_graph=False):

@@ -1,0 +1,52 @@
+"""The switches around an op: whether it is recorded, and whether its result is looked at.
+
+They belong to the context (of a thread, or of a task), not to the process.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+__all__ = ["current_mode", "detect_anomaly", "enable_grad", "no_grad", "switched"]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What ops do besides computing: record the graph, and look for the first non-finite value."""
+
+    grad: bool = True
+    anomaly: bool = False
+
+
+current_mode = ContextVar("minitensor_mode", default=Mode())
+
+
+@contextmanager
+def switched(**changes):
+    """The current mode with these fields changed, for the length of a ``with`` block."""
+    token = current_mode.set(replace(current_mode.get(), **changes))
+    try:
+        yield
+    finally:
+        current_mode.reset(token)
+
+
+def no_grad():
+    """Context manager and decorator: ops inside record nothing. Values are bit-identical to those outside."""
+    return switched(grad=False)
+
+
+def enable_grad():
+    """Context manager and decorator: ops inside record again, within ``no_grad``."""
+    return switched(grad=True)
+
+
+def detect_anomaly():
+    """Context manager: raise FloatingPointError at the first non-finite value, in forward or backward.
+
+    The message names the op, the line that called it and the statistics of its operands. Every op is checked, which costs a pass
+    over its result; use it to find a fault, not in production.
+    """
+    return switched(anomaly=True)

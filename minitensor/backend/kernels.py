@@ -66,7 +66,8 @@ class Kernels:
         signature = self._signatures[name]
         if len(signature) != len(arguments):
             raise TypeError(f"kernel {name} takes {len(signature)} arguments, got {len(arguments)}")
-        values = tuple(self._argument(name, dtype, *wanted, value) for wanted, value in zip(signature, arguments))
+        wanted = zip(signature, arguments)
+        values = tuple(self._argument(name, dtype, kind, pointer, value) for (kind, pointer), value in wanted)
         self._function(name, dtype)(grid, (threads,), values)
 
     def _argument(self, name, dtype, kind, pointer, value):

@@ -265,8 +265,8 @@ def installed():
     """Within: ``device="cuda"`` is the fake device, whatever this machine has."""
     import minitensor.nn.functional  # noqa: F401  all fused ops exist before their kernels are looked at
     from minitensor import backend
-    from minitensor.fused_ops import attention
     from minitensor.fuse import FUSED
+    from minitensor.fused_ops import attention
 
     mine = {
         "cupy": fake_cupy(), "cupyx": ModuleType("cupyx"), "cupyx.scipy": ModuleType("cupyx.scipy"),

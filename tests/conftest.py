@@ -2,8 +2,11 @@
 
 import os
 
-import hypothesis
-import pytest
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before NumPy loads: one thread for each of the test processes
+    os.environ.setdefault(variable, "1")
+
+import hypothesis  # noqa: E402
+import pytest  # noqa: E402
 
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)

@@ -82,7 +82,7 @@ def test_every_registered_op_has_a_row():
 SOURCE = Path(mt.__file__).parent
 USED = {
     (path.name, node.attr)
-    for folder in ("ops", "fused")
+    for folder in ("ops", "fused_ops")
     for path in sorted((SOURCE / folder).glob("*.py"))
     if path.name != "cuda.py"  # kernels for GPUs alone
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from minitensor.fused_ops import attention as attention_file
 from minitensor.fused_ops.activations import gelu, silu
 from minitensor.fused_ops.blocks import as_rows
-from minitensor.fused_ops.losses import _cross_entropy
+from minitensor.fused_ops.losses import _cross_entropy, weight_gradient
 from minitensor.fused_ops.norm import layer_norm_last, rms_norm_last
 from minitensor.fused_ops.softmax import log_softmax, softmax
 
@@ -141,7 +141,16 @@ def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs)
         "cross_entropy", logits.dtype, count, classes,
         logits, targets, weight, loss, gradient, classes, ignore_index, label_smoothing,
     )  # fmt: skip
-    return loss, lambda g: (gradient * g[:, None], None, None)
+
+    def backward(g):
+        gx = gradient * g[:, None] if needs[0] else None
+        if not needs[2]:
+            return gx, None, None
+        real = targets != ignore_index
+        g = xp.where(real, g, logits.dtype.type(0))
+        return gx, None, weight_gradient(xp, logits, xp.where(real, targets, 0), g, label_smoothing)
+
+    return loss, backward
 
 
 # --- attention ------------------------------------------------------------------------------------------------------------------

@@ -79,12 +79,25 @@ def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs)
     ready = [fill(xp.empty(logits.shape, dtype=dtype))] if needs[0] else fill(None)
 
     def backward(g):
+        g = xp.where(real, g, dtype.type(0))
+        gw = weight_gradient(xp, logits, places, g, label_smoothing) if needs[2] else None
+        if not needs[0]:
+            return None, None, gw
         # The first call scales the array made above, in place; another one (retain_graph) makes it anew.
         gradient = ready.pop() if ready else fill(xp.empty(logits.shape, dtype=dtype))
-        gradient *= xp.where(real, g, dtype.type(0))[:, None]
-        return gradient, None, None
+        gradient *= g[:, None]
+        return gradient, None, gw
 
     return xp.where(real, loss, dtype.type(0)), backward
+
+
+def weight_gradient(xp, logits, places, g, label_smoothing):
+    """Of the class weights: ``- sum over rows of g ((1 - eps) [t = c] + eps / C) log p_c``; g is 0 where the target is ignored."""
+    log_p = logits - logits.max(axis=-1, keepdims=True)
+    log_p -= xp.log(xp.exp(log_p).sum(axis=-1, keepdims=True))
+    gradient = xp.matmul(g, log_p) * (-label_smoothing / logits.shape[-1])
+    xp.add_at(gradient, places, g * log_p[xp.arange(len(g)), places] * (label_smoothing - 1.0))
+    return gradient
 
 
 def cross_entropy(logits, targets, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):

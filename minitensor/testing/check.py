@@ -27,6 +27,7 @@ def check_op(
     Returns a ``Report``. Raises AssertionError with the op, input, index and both numbers; a drawn example is shrunk first and
     shown with the seed that drew it.
 
+    >>> import numpy as np
     >>> import minitensor as mt
     >>> check_op(mt.multiply, [mt.ones((2, 3)), mt.full((3,), 2.0)], reference=np.multiply).kinks
     0

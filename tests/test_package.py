@@ -1,0 +1,59 @@
+"""What importing the package costs and needs, and what the README shows first."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+BLOCKED = """
+import importlib.abc, sys
+
+class OnlyNumPy(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in sys.stdlib_module_names | {"numpy", "minitensor", "models"}:
+            raise ImportError(f"{top} is not installed")
+
+sys.meta_path.insert(0, OnlyNumPy())
+import minitensor as mt
+import models.transformer
+assert "cupy" not in sys.modules
+"""
+
+
+def python(code):
+    """Output of a new interpreter that runs ``code``."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_needs_numpy_alone():
+    python(BLOCKED)
+
+
+def test_import_takes_less_than_300_ms():
+    """The best of several, since the machine does other things too."""
+    code = "import time; start = time.perf_counter(); import minitensor; print(time.perf_counter() - start)"
+    assert min(float(python(code)) for _ in range(7)) < 0.3
+
+
+def test_a_missing_extra_names_the_line_that_mends_it(tmp_path):
+    out = python(
+        BLOCKED
+        + f"""
+try:
+    mt.save({str(tmp_path / "x")!r}, {{"x": mt.zeros(3)}})
+except ImportError as error:
+    print(error)
+"""
+    )
+    assert "pip install" in out and "train" in out
+
+
+def test_the_first_lines_of_the_readme_run_and_print_what_they_say():
+    block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL).group(1)
+    said = [re.search(r"# (?:.*: )?(tensor\(.*)$", line) for line in block.splitlines() if line.startswith("print")]
+    assert python(block).splitlines() == [match.group(1) for match in said]

@@ -56,6 +56,7 @@ class Op(Call):
         if len(rules) != expected:
             raise TypeError(f"{self.name}.vjp needs {expected} rule(s), one per input {self.inputs}, got {len(rules)}")
         self.rules = rules
+        self.plans.clear()  # those made from earlier rules
         return rules[0]
 
     def __call__(self, *args, **params):

@@ -67,7 +67,7 @@ class Generator:
         if high <= low:
             raise ValueError(f"integers: the range from {low} up to {high} is empty")
         words = self.words(math.prod(shape), device)
-        return Tensor((words % np.uint64(high - low)).astype(dtype).reshape(shape) + np.dtype(dtype).type(low))
+        return Tensor(((words % np.uint64(high - low)).astype(dtype) + np.dtype(dtype).type(low)).reshape(shape))
 
     def permutation(self, n, device=None):
         """The numbers 0 to n - 1 in random order."""
@@ -77,11 +77,9 @@ class Generator:
         """Truth values, each true with probability ``p`` (to 1 part in 65 536)."""
         if not 0.0 <= p <= 1.0:
             raise ValueError(f"bernoulli: p must be from 0 to 1, got {p}")
-        return (
-            Tensor(self.halves(shape, device) < round(p * 65536))
-            if p < 1
-            else Tensor(namespace(device).ones(shape, dtype=bool))
-        )
+        xp, count = namespace(device), math.prod(shape)
+        chosen = self.halves((count,), device) < round(p * 65536) if p < 1 else xp.ones(count, dtype=bool)
+        return Tensor(chosen.reshape(shape))
 
 
 default = Generator()

@@ -40,23 +40,8 @@ def _(xp, x, weight=None, bias=None, *, eps=1e-5, needs):
         _scale_and_shift(xp, u, weight, bias, out[block])
 
     def backward(g):
-        # With h = g * weight:  dL/dx = rstd * (h - mean(h) - unit * mean(h * unit)).
-        g = as_rows(g)
-        gx = xp.empty(unit.shape, dtype=unit.dtype) if needs[0] else None
-        gw = xp.zeros(width, dtype=unit.dtype) if needs[1] else None
-        for block in row_blocks(xp, g):
-            u, h = unit[block], g[block]
-            if needs[1]:
-                gw += xp.einsum("ij,ij->j", h, u)
-            if needs[0]:
-                part = gx[block]
-                h = h if weight is None else xp.multiply(h, weight)
-                xp.multiply(u, (xp.einsum("ij,ij->i", h, u) / -width)[:, None], out=part)
-                part += h
-                part -= (xp.einsum("ij->i", h) / width)[:, None]
-                part *= rstd[block][:, None]
-        gb = g.sum(axis=0) if needs[2] else None
-        return gx.reshape(x.shape) if needs[0] else None, gw, gb
+        gx, gw = _pull_back(xp, as_rows(g), unit, rstd, weight, needs, centred=True)
+        return gx if gx is None else gx.reshape(x.shape), gw, as_rows(g).sum(axis=0) if needs[2] else None
 
     return out.reshape(x.shape), backward
 
@@ -84,23 +69,33 @@ def _(xp, x, weight=None, *, eps=1e-6, needs):
         _scale_and_shift(xp, unit[block], weight, None, out[block])
 
     def backward(g):
-        # With h = g * weight:  dL/dx = rstd * (h - unit * mean(h * unit)).
-        g = as_rows(g)
-        gx = xp.empty(unit.shape, dtype=unit.dtype) if needs[0] else None
-        gw = xp.zeros(width, dtype=unit.dtype) if needs[1] else None
-        for block in row_blocks(xp, g):
-            u, h = unit[block], g[block]
-            if needs[1]:
-                gw += xp.einsum("ij,ij->j", h, u)
-            if needs[0]:
-                part = gx[block]
-                h = h if weight is None else xp.multiply(h, weight)
-                xp.multiply(u, (xp.einsum("ij,ij->i", h, u) / -width)[:, None], out=part)
-                part += h
-                part *= rstd[block][:, None]
-        return gx.reshape(x.shape) if needs[0] else None, gw
+        gx, gw = _pull_back(xp, as_rows(g), unit, rstd, weight, needs, centred=False)
+        return gx if gx is None else gx.reshape(x.shape), gw
 
     return out.reshape(x.shape), backward
+
+
+def _pull_back(xp, g, unit, rstd, weight, needs, centred):
+    """Gradients of x and weight, None where not needed; ``unit`` is x normalised, ``centred`` whether its mean was taken off.
+
+    With h = g * weight:  dL/dx = rstd * (h - mean(h) - unit * mean(h * unit)), without mean(h) where x was not centred.
+    """
+    width = unit.shape[1]
+    gx = xp.empty(unit.shape, dtype=unit.dtype) if needs[0] else None
+    gw = xp.zeros(width, dtype=unit.dtype) if needs[1] else None
+    for block in row_blocks(xp, g):
+        u, h = unit[block], g[block]
+        if needs[1]:
+            gw += xp.einsum("ij,ij->j", h, u)
+        if needs[0]:
+            part = gx[block]
+            h = h if weight is None else xp.multiply(h, weight)
+            xp.multiply(u, (xp.einsum("ij,ij->i", h, u) / -width)[:, None], out=part)
+            part += h
+            if centred:
+                part -= (xp.einsum("ij->i", h) / width)[:, None]
+            part *= rstd[block][:, None]
+    return gx, gw
 
 
 def _scale_and_shift(xp, unit, weight, bias, out):

@@ -12,38 +12,46 @@ from minitensor.tensor import Tensor, asarray
 __all__ = ["log_softmax", "softmax"]
 
 
+def _along(xp, x, axis, forward, backward):
+    """A kernel from two functions of blocks of rows: ``forward(x, out)`` and ``backward(g, y, out)`` fill their last argument."""
+    dtype = x.dtype if x.dtype.kind == "f" else xp.float32
+    moved = xp.moveaxis(x, axis, -1)
+
+    def fill(function, *matrices):
+        out = xp.empty(matrices[0].shape, dtype=dtype)
+        for block in row_blocks(xp, out):
+            function(*[m[block] for m in matrices], out[block])
+        return out
+
+    def back(rows):
+        return xp.moveaxis(rows.reshape(moved.shape), -1, axis)
+
+    out = fill(forward, as_rows(moved))
+    return back(out), lambda g: (back(fill(backward, as_rows(xp.moveaxis(g, axis, -1)), out)),)
+
+
 @fused
 def softmax(x, *, axis=-1):
     """``exp(x) / sum(exp(x))`` along ``axis``, shifted by the maximum so that it cannot overflow. Rows of -inf alone are NaN."""
     x = asarray(x)
-    e = exp(
-        x - Tensor(maximum_of(x.detach(), axis=axis, keepdims=True).data)
-    )  # a shift cancels: it carries no gradient
+    top = Tensor(maximum_of(x.detach(), axis=axis, keepdims=True).data)  # a shift cancels: it carries no gradient
+    e = exp(x - top)
     return e / e.sum(axis=axis, keepdims=True)
 
 
 @softmax.kernel
 def _(xp, x, *, axis=-1):
-    moved = xp.moveaxis(x, axis, -1)
-    rows = as_rows(moved)
-    out = xp.empty(rows.shape, dtype=_floating(xp, x))
-    for block in row_blocks(xp, rows):
-        e = out[block]
-        xp.subtract(rows[block], rows[block].max(axis=-1, keepdims=True), out=e)
-        xp.exp(e, out=e)
-        e /= xp.einsum("ij->i", e)[:, None]
+    def forward(x, y):
+        xp.subtract(x, x.max(axis=-1, keepdims=True), out=y)
+        xp.exp(y, out=y)
+        y /= xp.einsum("ij->i", y)[:, None]
 
-    def backward(g):
+    def backward(g, y, gx):
         # dy_i/dx_j = y_i (1[i = j] - y_j), so  dL/dx = y * (g - <g, y>).
-        g = as_rows(xp.moveaxis(g, axis, -1))
-        gx = xp.empty(out.shape, dtype=out.dtype)
-        for block in row_blocks(xp, out):
-            y = out[block]
-            xp.subtract(g[block], xp.einsum("ij,ij->i", g[block], y)[:, None], out=gx[block])
-            gx[block] *= y
-        return (xp.moveaxis(gx.reshape(moved.shape), -1, axis),)
+        xp.subtract(g, xp.einsum("ij,ij->i", g, y)[:, None], out=gx)
+        gx *= y
 
-    return xp.moveaxis(out.reshape(moved.shape), -1, axis), backward
+    return _along(xp, x, axis, forward, backward)
 
 
 @fused
@@ -54,27 +62,14 @@ def log_softmax(x, *, axis=-1):
 
 @log_softmax.kernel
 def _(xp, x, *, axis=-1):
-    moved = xp.moveaxis(x, axis, -1)
-    rows = as_rows(moved)
-    out = xp.empty(rows.shape, dtype=_floating(xp, x))
-    for block in row_blocks(xp, rows):
-        y = out[block]
-        xp.subtract(rows[block], rows[block].max(axis=-1, keepdims=True), out=y)
+    def forward(x, y):
+        xp.subtract(x, x.max(axis=-1, keepdims=True), out=y)
         y -= xp.log(xp.einsum("ij->i", xp.exp(y)))[:, None]
 
-    def backward(g):
+    def backward(g, y, gx):
         # dL/dx = g - softmax(x) * sum(g).
-        g = as_rows(xp.moveaxis(g, axis, -1))
-        gx = xp.empty(out.shape, dtype=out.dtype)
-        for block in row_blocks(xp, out):
-            y = gx[block]
-            xp.exp(out[block], out=y)
-            y *= -xp.einsum("ij->i", g[block])[:, None]
-            y += g[block]
-        return (xp.moveaxis(gx.reshape(moved.shape), -1, axis),)
+        xp.exp(y, out=gx)
+        gx *= -xp.einsum("ij->i", g)[:, None]
+        gx += g
 
-    return xp.moveaxis(out.reshape(moved.shape), -1, axis), backward
-
-
-def _floating(xp, x):
-    return x.dtype if x.dtype.kind == "f" else xp.float32
+    return _along(xp, x, axis, forward, backward)

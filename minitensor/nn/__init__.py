@@ -13,15 +13,17 @@ from minitensor.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss,
 from minitensor.nn.masks import causal_mask, padding_mask
 from minitensor.nn.module import Module, Parameter
 from minitensor.nn.positions import LearnedPositionalEncoding, RelativePositionBias, SinusoidalPositionalEncoding
+from minitensor.nn.recurrent import GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell
 from minitensor.nn.transformer import (
     FeedForward, Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer,
 )  # fmt: skip
 
 __all__ = [
     "AdditiveAttention", "BCEWithLogitsLoss", "Conv2d", "CrossEntropyLoss", "DecoderCache", "DotAttention", "Dropout", "ELU",
-    "Embedding", "FeedForward", "GELU", "HuberLoss", "Identity", "KLDivLoss", "KeyValueCache", "L1Loss", "LayerNorm",
-    "LeakyReLU", "LearnedPositionalEncoding", "Linear", "LogSoftmax", "MSELoss", "Module", "ModuleDict", "ModuleList",
-    "MultiHeadAttention", "NLLLoss", "Parameter", "RMSNorm", "ReLU", "RelativePositionBias", "Sequential", "SiLU", "Sigmoid",
-    "SinusoidalPositionalEncoding", "Softmax", "Softplus", "Tanh", "Transformer", "TransformerDecoder", "TransformerDecoderLayer",
-    "TransformerEncoder", "TransformerEncoderLayer", "causal_mask", "functional", "init", "padding_mask",
+    "Embedding", "FeedForward", "GELU", "GRU", "GRUCell", "HuberLoss", "Identity", "KLDivLoss", "KeyValueCache", "L1Loss", "LSTM",
+    "LSTMCell", "LayerNorm", "LeakyReLU", "LearnedPositionalEncoding", "Linear", "LogSoftmax", "MSELoss", "Module", "ModuleDict",
+    "ModuleList", "MultiHeadAttention", "NLLLoss", "Parameter", "RMSNorm", "RNN", "RNNCell", "ReLU", "RelativePositionBias",
+    "Sequential", "SiLU", "Sigmoid", "SinusoidalPositionalEncoding", "Softmax", "Softplus", "Tanh", "Transformer",
+    "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer", "causal_mask", "functional",
+    "init", "padding_mask",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from minitensor.fused_ops.losses import (
     nll_loss,
 )  # fmt: skip
 from minitensor.fused_ops.norm import layer_norm_last, rms_norm_last
+from minitensor.fused_ops.recurrent import gru, lstm, rnn
 from minitensor.fused_ops.softmax import log_softmax, softmax
 from minitensor.ops.elementwise import tanh
 from minitensor.ops.shape import pad, stack
@@ -25,8 +26,9 @@ from minitensor.tensor import Tensor, asarray
 
 __all__ = [
     "attention_weights", "binary_cross_entropy_with_logits", "conv2d", "cross_entropy", "dropout", "elu", "embedding", "gelu",
-    "huber_loss", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "mse_loss", "nll_loss", "one_hot",
-    "packed_attention", "relu", "rms_norm", "scaled_dot_product_attention", "sigmoid", "silu", "softmax", "softplus", "tanh",
+    "gru", "huber_loss", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "lstm", "mse_loss", "nll_loss",
+    "one_hot", "packed_attention", "relu", "rms_norm", "rnn", "scaled_dot_product_attention", "sigmoid", "silu", "softmax",
+    "softplus", "tanh",
 ]  # fmt: skip
 
 

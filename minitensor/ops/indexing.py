@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 
 from minitensor.autograd import Scatter, raw
+from minitensor.axes import axis_of
 from minitensor.backend import device_of, is_array, namespace, np
 from minitensor.op import op
 from minitensor.tensor import Tensor, asarray
@@ -47,7 +48,7 @@ def _index_part(part, device):
     if isinstance(part, (slice, int)) or part is None or part is Ellipsis:
         return part
     if isinstance(part, (list, Tensor)) or is_array(part):
-        array = raw(asarray(part))
+        array = raw(asarray(part, dtype=np.int64 if isinstance(part, list) and not part else None))
         if array.dtype.kind not in "iub":
             raise TypeError(f"an index must be integers or truth values, got {array.dtype}")
         return array if device_of(array) == device else raw(Tensor(array).to(device))
@@ -78,7 +79,7 @@ def take(x, indices, axis=None):
     x = asarray(x)
     if axis is None:
         return getitem(x.reshape((-1,)), indices)
-    return getitem(x, (slice(None),) * (axis % x.ndim) + (indices,))
+    return getitem(x, (slice(None),) * axis_of("take", axis, x.ndim) + (indices,))
 
 
 def _along(indices, shape, axis):
@@ -96,8 +97,7 @@ def take_along_axis(x, indices, axis):
     x, indices = asarray(x), asarray(indices)
     if x.ndim != indices.ndim:
         raise ValueError(f"take_along_axis: x has {x.ndim} axes but indices has {indices.ndim}: they must be equal")
-    axis = axis % x.ndim
-    shape = tuple(max(a, b) if i != axis else b for i, (a, b) in enumerate(zip(x.shape, indices.shape)))
+    axis = axis_of("take_along_axis", axis, x.ndim)
     wide = np.broadcast_shapes(
         x.shape[:axis] + (1,) + x.shape[axis + 1 :], indices.shape[:axis] + (1,) + indices.shape[axis + 1 :]
     )
@@ -127,8 +127,12 @@ _put_along.name = "put_along_axis"
 
 def put_along_axis(x, indices, values, axis):
     """A new array: ``x`` with ``values`` at ``x[i, indices[i, j]]``; indices that repeat within a row raise ValueError."""
-    x, indices = asarray(x), asarray(indices)
-    axis = axis % x.ndim
+    x, indices, values = asarray(x), asarray(indices), asarray(values)
+    axis = axis_of("put_along_axis", axis, x.ndim)
+    if x.dtype.kind in "iub" and values.dtype.kind == "f":
+        raise TypeError(
+            f"put_along_axis: values are {values.dtype}, they do not fit a tensor of {x.dtype}: write x.astype(...)"
+        )
     shape = x.shape[:axis] + (indices.shape[axis],) + x.shape[axis + 1 :]
     index = _along(indices.broadcast_to(shape).data, shape, axis)
     xp = namespace(x.device)
@@ -138,7 +142,6 @@ def put_along_axis(x, indices, values, axis):
         raise ValueError(
             "put_along_axis: an index repeats along the axis, so that the result would depend on the order of writing"
         )
-    values = asarray(values)
     return _put_along(x, values.broadcast_to(shape) if values.shape != shape else values, index=index)
 
 
@@ -162,8 +165,9 @@ def sort(x, axis=-1, descending=False):
 def topk(x, k, axis=-1):
     """``(values, indices)`` of the ``k`` greatest along ``axis``, greatest first; of equal ones the first comes first."""
     x = asarray(x)
-    if not 0 <= k <= x.shape[axis]:
+    place = axis_of("topk", axis, x.ndim)
+    if not 0 <= k <= x.shape[place]:
         raise ValueError(f"topk: k = {k} does not fit axis {axis} of shape {x.shape}")
     order = argsort(x, axis=axis, descending=True)
-    indices = order[(slice(None),) * (axis % x.ndim) + (slice(0, k),)]
+    indices = order[(slice(None),) * place + (slice(0, k),)]
     return take_along_axis(x, indices, axis), indices

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from minitensor.axes import axes_of
 from minitensor.op import op
 
 __all__ = [
@@ -11,21 +12,14 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _axes(axis, ndim):
-    """``axis`` as a tuple of non-negative ints."""
-    if axis is None:
-        return tuple(range(ndim))
-    return tuple(a % ndim for a in ((axis,) if isinstance(axis, int) else axis))
-
-
 def _keep(y, shape, axis):
     """``y``, a reduction of something of ``shape``, with its reduced axes back as 1."""
-    gone = _axes(axis, len(shape))
+    gone = axes_of("reduction", axis, len(shape))
     return y.reshape(tuple(1 if i in gone else n for i, n in enumerate(shape)))
 
 
 def _count(shape, axis):
-    return math.prod(shape[a] for a in _axes(axis, len(shape)))
+    return math.prod(shape[a] for a in axes_of("reduction", axis, len(shape)))
 
 
 @op
@@ -61,7 +55,7 @@ def var(xp, x, *, axis=None, keepdims=False, ddof=0):
 def _(g, x, axis, ddof):
     # d var / dx = 2 (x - mean) / (n - ddof): the mean's own derivative sums to zero.
     centred = x - x.mean(axis=axis, keepdims=True)
-    return _keep(g, x.shape, axis) * centred * (2.0 / (_count(x.shape, axis) - ddof))
+    return _keep(g, x.shape, axis) * centred * 2.0 / (_count(x.shape, axis) - ddof)
 
 
 @op
@@ -75,7 +69,7 @@ def _(xp, g, x, out, axis, ddof):
     out = _keep(out, x.shape, axis)
     scale = xp.where(xp.equal(out, 0), 0.0, 1.0 / xp.where(xp.equal(out, 0), 1.0, out))
     centred = x - x.mean(axis=axis, keepdims=True)
-    return _keep(g, x.shape, axis) * scale * centred * (1.0 / (_count(x.shape, axis) - ddof))
+    return _keep(g, x.shape, axis) * scale * centred / (_count(x.shape, axis) - ddof)
 
 
 def _extreme_rule(xp, g, x, out, axis):
@@ -106,7 +100,8 @@ def logsumexp(xp, x, *, axis=None, keepdims=False):
     top = x.max(axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, 0.0)
     total = xp.exp(x - top).sum(axis=axis, keepdims=True)
-    out = xp.log(xp.where(total > 0, total, 1.0)) + xp.where(total > 0, top, -math.inf)
+    empty = xp.equal(total, 0)
+    out = xp.log(xp.where(empty, 1.0, total)) + xp.where(empty, -math.inf, top)
     out = out.astype(x.dtype) if x.dtype.kind == "f" else out
     return out if keepdims else out.squeeze(axis=axis)
 
@@ -140,7 +135,7 @@ def _(xp, g, x, out, axis):
     g = _keep(g, x.shape, axis)
     if not bool((x == 0).any()):
         return g * _keep(out, x.shape, axis) / x
-    gone = _axes(axis, x.ndim)
+    gone = axes_of("prod", axis, x.ndim)
     kept = tuple(a for a in range(x.ndim) if a not in gone)
     order = kept + gone
     moved = xp.permute_dims(x, order)

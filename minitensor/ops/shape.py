@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import builtins
 import math
 
-from minitensor.backend import as_device, device_of, move
+from minitensor.axes import axes_of, axis_of, ints
+from minitensor.backend import as_device, device_of, move, np
+from minitensor.creation import arange
 from minitensor.op import op
 from minitensor.tensor import Tensor, asarray
 
@@ -27,7 +28,9 @@ alias.vjp(lambda g: g)
 
 @op
 def astype(xp, x, *, dtype):
-    """``x`` with elements of type ``dtype``; the gradient comes back in x's own."""
+    """``x`` with elements of type ``dtype``; the gradient comes back in x's own. Integers and truth values are constants."""
+    if np.dtype(dtype).kind not in "fiub":
+        raise TypeError(f"a tensor holds numbers or truth values, not {np.dtype(dtype)}")
     return x.astype(dtype)
 
 
@@ -64,7 +67,7 @@ def permute_dims(xp, x, *, axes=None):
 def _(xp, g, axes):
     if axes is None:
         return xp.permute_dims(g)
-    return xp.permute_dims(g, tuple(builtins.sorted(range(len(axes)), key=lambda i: axes[i] % len(axes))))
+    return xp.permute_dims(g, tuple(sorted(range(len(axes)), key=lambda i: axes[i] % len(axes))))
 
 
 @op
@@ -79,12 +82,11 @@ swapaxes.vjp(lambda g, axis1, axis2: g.swapaxes(axis1, axis2))
 def moveaxis(x, source, destination):
     """``x`` with the axes ``source`` moved to ``destination``; the others keep their order."""
     x = asarray(x)
-    source = [a % x.ndim for a in ((source,) if isinstance(source, int) else source)]
-    destination = [a % x.ndim for a in ((destination,) if isinstance(destination, int) else destination)]
+    source, destination = (axes_of("moveaxis", axes, x.ndim) for axes in (source, destination))
     if len(source) != len(destination):
         raise ValueError(f"moveaxis: {len(source)} axes to move but {len(destination)} places")
     order = [a for a in range(x.ndim) if a not in source]
-    for place, axis in builtins.sorted(zip(destination, source)):
+    for place, axis in sorted(zip(destination, source)):
         order.insert(place, axis)
     return permute_dims(x, axes=tuple(order))
 
@@ -92,11 +94,9 @@ def moveaxis(x, source, destination):
 def expand_dims(x, axis):
     """``x`` with a new axis of length 1 at ``axis`` (an int or a tuple)."""
     x = asarray(x)
-    axes = (axis,) if isinstance(axis, int) else axis
+    axes = ints(axis)
     ndim = x.ndim + len(axes)
-    if any(not -ndim <= a < ndim for a in axes):
-        raise ValueError(f"expand_dims: axis {axis} is out of range for a result of {ndim} axes")
-    places = {a % ndim for a in axes}
+    places = axes_of("expand_dims", axes, ndim)
     lengths = iter(x.shape)
     return reshape(x, shape=tuple(1 if i in places else next(lengths) for i in range(ndim)))
 
@@ -105,9 +105,9 @@ def squeeze(x, axis=None):
     """``x`` without the axes ``axis``, which must have length 1 (every axis of length 1 where None)."""
     x = asarray(x)
     if axis is None:
-        axes = {i for i, n in enumerate(x.shape) if n == 1}
+        axes = [i for i, n in enumerate(x.shape) if n == 1]
     else:
-        axes = {a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis)}
+        axes = axes_of("squeeze", axis, x.ndim)
     if any(x.shape[a] != 1 for a in axes):
         raise ValueError(f"squeeze: axis {axis} of shape {x.shape} does not have length 1")
     return reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if i not in axes))
@@ -134,7 +134,7 @@ def concatenate(xp, *xs, axis=0):
 @concatenate.vjp
 def _(g, i, shapes, axis):
     axis = axis % g.ndim
-    start = builtins.sum(shape[axis] for shape in shapes[:i])
+    start = sum(shape[axis] for shape in shapes[:i])
     return g[(slice(None),) * axis + (slice(start, start + shapes[i][axis]),)]
 
 
@@ -154,25 +154,24 @@ def stack(xs, axis=0):
 def split(x, sections_or_cuts, axis=0):
     """A list of parts: so many equal ones, or cut before each of the given indices."""
     x = asarray(x)
+    axis = axis_of("split", axis, x.ndim)
     length = x.shape[axis]
-    if isinstance(sections_or_cuts, int):
-        if length % sections_or_cuts:
-            raise ValueError(
-                f"split: axis {axis} of length {length} does not divide into {sections_or_cuts} equal parts"
-            )
-        step = length // sections_or_cuts
-        edges = list(range(0, length + 1, step)) if step else [0] * (sections_or_cuts + 1)
+    if np.ndim(sections_or_cuts):
+        edges = [0, *ints(sections_or_cuts), length]
     else:
-        edges = [0, *sections_or_cuts, length]
-    before = (slice(None),) * (axis % x.ndim)
+        (sections,) = ints(sections_or_cuts)
+        if sections < 1 or length % sections:
+            raise ValueError(f"split: axis {axis} of length {length} does not divide into {sections} equal parts")
+        edges = [length // sections * i for i in range(sections + 1)]
+    before = (slice(None),) * axis
     return [x[(*before, slice(start, stop))] for start, stop in zip(edges, edges[1:])]
 
 
 def unstack(x, axis=0):
     """A tuple of the slices along ``axis``, without that axis."""
     x = asarray(x)
-    before = (slice(None),) * (axis % x.ndim)
-    return tuple(x[(*before, i)] for i in range(x.shape[axis]))
+    axis = axis_of("unstack", axis, x.ndim)
+    return tuple(x[(*(slice(None),) * axis, i)] for i in range(x.shape[axis]))
 
 
 # --- turning and repeating ----------------------------------------------------------------------------------------------------
@@ -195,7 +194,8 @@ def roll(xp, x, *, shift, axis=None):
 
 @roll.vjp
 def _(xp, g, shift, axis):
-    return xp.roll(g, -shift if isinstance(shift, int) else tuple(-s for s in shift), axis=axis)
+    back = tuple(-s for s in ints(shift))
+    return xp.roll(g, back[0] if axis is None else back, axis=axis)
 
 
 def repeat(x, repeats, axis=None):
@@ -203,20 +203,21 @@ def repeat(x, repeats, axis=None):
     x = asarray(x)
     if axis is None:
         x, axis = reshape(x, shape=(-1,)), 0
-    length = x.shape[axis]
-    counts = [repeats] * length if isinstance(repeats, int) else [int(r) for r in repeats]
-    if len(counts) != length:
-        raise ValueError(f"repeat: {len(counts)} counts for axis {axis} of length {length}")
-    places = asarray([i for i, count in enumerate(counts) for _ in range(count)] or [0], dtype="int64")
-    places = places if builtins.sum(counts) else places[:0]
-    return x[(slice(None),) * (axis % x.ndim) + (places.to(x.device),)]
+    axis = axis_of("repeat", axis, x.ndim)
+    length, counts = x.shape[axis], ints(repeats)
+    if len(counts) not in (1, length) or any(count < 0 for count in counts):
+        raise ValueError(
+            f"repeat: {len(counts)} counts for axis {axis} of length {length}: one, or {length}, none below 0"
+        )
+    places = asarray(np.repeat(np.arange(length), counts), device=x.device)
+    return x[(slice(None),) * axis + (places,)]
 
 
 def tile(x, repetitions):
     """``x`` laid ``repetitions`` times along each axis."""
     x = asarray(x)
-    repetitions = (repetitions,) if isinstance(repetitions, int) else tuple(repetitions)
-    ndim = builtins.max(x.ndim, len(repetitions))
+    repetitions = ints(repetitions)
+    ndim = max(x.ndim, len(repetitions))
     shape = (1,) * (ndim - x.ndim) + x.shape
     repetitions = (1,) * (ndim - len(repetitions)) + repetitions
     split_shape = tuple(n for length in shape for n in (1, length))
@@ -226,13 +227,16 @@ def tile(x, repetitions):
 
 @op
 def pad(xp, x, *, pad_width, value=0.0):
-    """``x`` with ``value`` around it; ``pad_width`` is ``(before, after)`` for every axis, or one such pair per axis."""
+    """``x`` with ``value`` around it; ``pad_width`` is ``(before, after)`` for every axis, or one such pair per axis.
+
+    One number stands for both.
+    """
     return xp.pad(x, pad_width, constant_values=value)
 
 
 @pad.vjp
 def _(g, x_shape, pad_width):
-    pairs = [pad_width] * len(x_shape) if isinstance(pad_width[0], int) else pad_width
+    pairs = np.broadcast_to(pad_width, (len(x_shape), 2)).tolist()
     return g[tuple(slice(before, before + n) for (before, _), n in zip(pairs, x_shape))]
 
 
@@ -261,9 +265,9 @@ def diagonal(x, offset=0, axis1=0, axis2=1):
     """The elements ``x[i, i + offset]`` of two axes, as a last axis."""
     x = moveaxis(x, (axis1, axis2), (-2, -1))
     rows, columns = x.shape[-2:]
-    length = builtins.max(0, builtins.min(rows + builtins.min(offset, 0), columns - builtins.max(offset, 0)))
-    i = asarray(list(range(length)) or [0], dtype="int64")[:length].to(x.device)
-    return x[(..., i + builtins.max(0, -offset), i + builtins.max(0, offset))]
+    length = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
+    i = arange(length, device=x.device)
+    return x[(..., i + max(0, -offset), i + max(0, offset))]
 
 
 def _to(x, device):
@@ -272,8 +276,7 @@ def _to(x, device):
 
 
 def _reshape_method(x, *shape):
-    shape = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
-    return reshape(x, shape=tuple(shape))
+    return reshape(x, shape=ints(shape[0] if len(shape) == 1 else shape))
 
 
 def flatten(x):

@@ -46,7 +46,10 @@ class Call:
         params = dict(params)
         if len(args) > self.arity + len(self.keywords):
             raise TypeError(f"{self.name} takes {self.arity + len(self.keywords)} arguments, got {len(args)}")
-        params.update(zip(self.keywords, args[self.arity :]))
+        for name, value in zip(self.keywords, args[self.arity :]):
+            if name in params:
+                raise TypeError(f"{self.name}: {name!r} is given twice, by position and by keyword")
+            params[name] = value
         inputs = list(args[: self.arity])
         for name in self.inputs[len(inputs) :]:
             if name not in params and name not in self.input_defaults:
@@ -78,11 +81,11 @@ class Call:
         return arrays, mask, parents
 
     def finish(self, out, arrays, xp):
-        """The op's result as an array of its namespace; float64 comes only from float64."""
+        """The op's result as an array of its namespace; float64 comes only from float64 (or from a keyword ``dtype``)."""
         if not is_array(out):
             out = xp.asarray(out)
-        if out.dtype is _FLOAT64 and not any(getattr(a, "dtype", None) is _FLOAT64 for a in arrays):
-            if any(is_array(a) for a in arrays):
+        if out.dtype == _FLOAT64 and "dtype" not in self.keywords:
+            if not any(is_array(a) and a.dtype.kind == "f" and a.dtype.itemsize > 4 for a in arrays):
                 out = out.astype(_FLOAT32)
         return out
 

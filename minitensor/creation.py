@@ -31,17 +31,20 @@ def full(shape, value, dtype=None, device=None, requires_grad=False):
 
 def zeros_like(x, dtype=None, device=None):
     """Zeros of x's shape, dtype and device."""
-    return zeros(x.shape, dtype or x.dtype, device or asarray(x).device)
+    x = asarray(x)
+    return zeros(x.shape, dtype or x.dtype, device or x.device)
 
 
 def ones_like(x, dtype=None, device=None):
     """Ones of x's shape, dtype and device."""
-    return ones(x.shape, dtype or x.dtype, device or asarray(x).device)
+    x = asarray(x)
+    return ones(x.shape, dtype or x.dtype, device or x.device)
 
 
 def full_like(x, value, dtype=None, device=None):
     """``value`` in x's shape, dtype and device."""
-    return full(x.shape, value, dtype or x.dtype, device or asarray(x).device)
+    x = asarray(x)
+    return full(x.shape, value, dtype or x.dtype, device or x.device)
 
 
 def arange(start, stop=None, step=1, dtype=None, device=None):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from minitensor.axes import ints
+from minitensor.backend import np
 from minitensor.ops import elementwise as e
 from minitensor.ops import indexing as i
 from minitensor.ops import linalg as la
@@ -11,13 +13,28 @@ from minitensor.tensor import Tensor
 
 
 def _swapped(function):
-    quick = function.quick
-    return lambda x, y: quick(y, x)
+    return lambda x, y: function(y, x)
+
+
+def _of_truth(function, sign):
+    """``function`` for the operator ``sign``, which means bits on integers elsewhere and is refused for them here."""
+
+    def operator(*operands):
+        for x in operands:
+            dtype = getattr(x, "dtype", type(x))
+            if dtype not in (bool, np.bool_):
+                raise TypeError(
+                    f"{sign} combines truth values, got {dtype}: write x > 0, or mt.{function.name} for what is not zero"
+                )
+        return function(*operands)
+
+    return operator
 
 
 BINARY = {
-    "add": e.add, "sub": e.subtract, "mul": e.multiply, "truediv": e.divide, "pow": e.power, "matmul": la.matmul,
-    "and": e.logical_and, "or": e.logical_or, "xor": e.logical_xor,
+    "add": e.add.quick, "sub": e.subtract.quick, "mul": e.multiply.quick, "truediv": e.divide.quick, "pow": e.power.quick,
+    "matmul": la.matmul.quick, "and": _of_truth(e.logical_and, "&"), "or": _of_truth(e.logical_or, "|"),
+    "xor": _of_truth(e.logical_xor, "^"),
 }  # fmt: skip
 COMPARISONS = {
     "eq": e.equal,
@@ -49,8 +66,8 @@ def _method(function):
 
 def _transpose(self, *axes):
     """``x`` with its axes in the given order, reversed where none is given."""
-    axes = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
-    return s.permute_dims(self, axes=None if axes is None else tuple(axes))
+    axes = axes[0] if len(axes) == 1 else axes or None
+    return s.permute_dims(self, axes=None if axes is None else ints(axes))
 
 
 def _matrix_transpose(self):
@@ -59,7 +76,7 @@ def _matrix_transpose(self):
 
 
 for _name, _function in BINARY.items():
-    setattr(Tensor, f"__{_name}__", _function.quick)
+    setattr(Tensor, f"__{_name}__", _function)
     setattr(Tensor, f"__r{_name}__", _swapped(_function))
 for _name, _function in COMPARISONS.items():
     setattr(Tensor, f"__{_name}__", _function.quick)
@@ -68,7 +85,7 @@ for _name, _function in METHODS.items():
 Tensor.__neg__ = e.negative.quick
 Tensor.__pos__ = lambda x: x
 Tensor.__abs__ = _method(e.abs)
-Tensor.__invert__ = _method(e.logical_not)
+Tensor.__invert__ = _of_truth(e.logical_not, "~")
 Tensor.__getitem__ = i.getitem
 Tensor.transpose = _transpose
 Tensor.T = property(_transpose, doc="``x`` with its axes reversed.")

@@ -69,7 +69,7 @@ class Op(Call):
         """The op on any number of inputs, with any keywords."""
         if len(args) != self.arity:
             args, params = self.bind(args, params)
-        arrays, parents, mask, bit, plain = [], (), 0, 1, True
+        arrays, parents, mask, bit, plain, numbers = [], (), 0, 1, True, True
         for value in args:
             if isinstance(value, Tensor):
                 node = value.node
@@ -77,13 +77,18 @@ class Op(Call):
                 if node is not None:
                     mask += bit
                     parents += (node,)
+                numbers = False
                 if value.__class__ is not _NDARRAY:
                     plain = False
+            elif isinstance(value, float):
+                value = float(value)  # np.float64 is a float, and like any other it widens nothing
             elif value.__class__ not in NUMBERS:
                 value = value if is_array(value) else asarray(value).data
-                plain = plain and value.__class__ is _NDARRAY
+                plain, numbers = plain and value.__class__ is _NDARRAY, False
             arrays.append(value)
             bit += bit
+        if numbers:
+            arrays = [asarray(value).data for value in arrays]
         xp = cpu if plain else namespace_of(self.name, arrays, self.input_names(len(arrays)))
         try:
             out = self.function(xp, *arrays, **params) if params else self.function(xp, *arrays)
@@ -94,7 +99,7 @@ class Op(Call):
         mode = current_mode.get()
         if mode.anomaly and not finite(out):
             raise nonfinite_error(self.name, "forward", out, zip(self.input_names(len(arrays)), arrays), call_site())
-        if mask == 0 or not mode.grad or self.rules is None:
+        if mask == 0 or not mode.grad or self.rules is None or out.dtype.kind != "f":
             return Tensor(out)
         key = (mask, len(arrays)) if self.variadic else mask
         plan = self.plans.get(key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+from minitensor.axes import ints
 from minitensor.backend import as_device, move, namespace, np
 from minitensor.tensor import Tensor
 
@@ -45,15 +46,16 @@ class Generator:
         return self.words(-(-count // 4), device).view(np.uint16)[:count].reshape(shape)
 
     def uniform(self, shape=(), low=0.0, high=1.0, dtype=np.float32, device=None):
-        """Uniform on ``[low, high)``: 24 random bits a number in float32, 53 in float64."""
-        dtype = np.dtype(dtype)
-        bits = 53 if dtype == np.float64 else 24
+        """Uniform on ``[low, high)``: as many random bits a number as its mantissa holds, 24 in float32 and 53 in float64."""
+        shape, dtype = ints(shape), _floating("uniform", dtype)
+        bits = np.finfo(dtype).nmant + 1
         words = self.words(math.prod(shape), device)
         unit = (words >> np.uint64(64 - bits)).astype(dtype) * dtype.type(2.0**-bits)
         return Tensor((unit * dtype.type(high - low) + dtype.type(low)).reshape(shape))
 
     def normal(self, shape=(), mean=0.0, std=1.0, dtype=np.float32, device=None):
         """Normal with the given mean and standard deviation, by Box and Muller's transform (1958) on the host."""
+        shape, dtype = ints(shape), _floating("normal", dtype)
         count = math.prod(shape)
         words = self.words(2 * -(-count // 2))
         unit = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53  # in (0, 1)
@@ -63,9 +65,11 @@ class Generator:
 
     def integers(self, low, high=None, shape=(), dtype=np.int64, device=None):
         """Integers from ``low`` up to, not including, ``high`` (from 0 up to ``low`` where only one bound is given)."""
-        low, high = (0, low) if high is None else (low, high)
+        shape, (low, high) = ints(shape), ints((0, low) if high is None else (low, high))
         if high <= low:
             raise ValueError(f"integers: the range from {low} up to {high} is empty")
+        if low < np.iinfo(dtype).min or high - 1 > np.iinfo(dtype).max:
+            raise ValueError(f"integers: the range from {low} up to {high} does not fit {np.dtype(dtype)}")
         words = self.words(math.prod(shape), device)
         return Tensor(((words % np.uint64(high - low)).astype(dtype) + np.dtype(dtype).type(low)).reshape(shape))
 
@@ -77,9 +81,16 @@ class Generator:
         """Truth values, each true with probability ``p`` (to 1 part in 65 536)."""
         if not 0.0 <= p <= 1.0:
             raise ValueError(f"bernoulli: p must be from 0 to 1, got {p}")
+        shape = ints(shape)
         xp, count = namespace(device), math.prod(shape)
         chosen = self.halves((count,), device) < round(p * 65536) if p < 1 else xp.ones(count, dtype=bool)
         return Tensor(chosen.reshape(shape))
+
+
+def _floating(draw, dtype):
+    if np.dtype(dtype).kind != "f":
+        raise TypeError(f"{draw} draws floating numbers, not {np.dtype(dtype)}; mt.random.integers draws integers")
+    return np.dtype(dtype)
 
 
 default = Generator()

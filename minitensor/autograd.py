@@ -124,12 +124,15 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
                 )
             if memory.last_write[0] > node.order:
                 plan.check_fresh(node)
-            pulled = plan.pull(node, gradient, create_graph, needed)
-            if anomaly:
-                plan.check_finite(node, gradient, pulled)
-            for parent, contribution in zip(node.parents, pulled):
-                if contribution is not None:
-                    sums.add(parent, contribution, gradient, saved)
+            try:
+                pulled = plan.pull(node, gradient, create_graph, needed)
+                if anomaly:
+                    plan.check_finite(node, gradient, pulled)
+                for parent, contribution in zip(node.parents, pulled):
+                    if contribution is not None:
+                        sums.add(parent, contribution, gradient, saved)
+            except (TypeError, ValueError, IndexError, RuntimeError) as error:
+                raise _named(error, plan.op_name) from error
             if not keep_saved:
                 node.saved = None
     return results
@@ -146,6 +149,12 @@ def _reachable(roots, stop=()):
                 if parent not in stop:
                     stack.append(parent)
     return sorted(found, key=attrgetter("order"), reverse=True)
+
+
+def _named(error, op_name):
+    """``error`` again, of a class that callers expect, with the op whose gradient rule met it."""
+    kind = next(kind for kind in (TypeError, ValueError, IndexError, RuntimeError) if isinstance(error, kind))
+    return kind(f"{op_name}, in backward: {error}")
 
 
 def _ancestors_of(order, wanted):
@@ -165,6 +174,8 @@ def _serve_watch(node, gradient, sums, deposit):
         sums.owned.discard(node)
         if gradient.shape != node.shape:
             raise ValueError(f"a hook returned a gradient of shape {gradient.shape} for a tensor of shape {node.shape}")
+        if gradient.dtype != node.dtype:
+            gradient = gradient.astype(node.dtype)
     if deposit and watch.keep:
         _deposit(watch, gradient, sums.recorded, fresh=node in sums.owned and node.plan is None)
     return gradient
@@ -203,7 +214,7 @@ class Sums:
         if value.__class__ is Scatter:
             if self.recorded:
                 value = self.write_out(node, value)
-        elif value.shape != node.shape or value.dtype is not node.dtype or value.__class__ is not _NDARRAY:
+        elif value.__class__ is not _NDARRAY or value.shape != node.shape or value.dtype is not node.dtype:
             value = self.fit(node, value)
         values = self.values
         before = values.get(node)
@@ -218,6 +229,10 @@ class Sums:
 
     def fit(self, node, value):
         """``value`` in the shape and dtype of ``node``."""
+        if not hasattr(value, "shape"):
+            raise TypeError(
+                f"a rule returned {value!r}, it must return an array of shape {node.shape} (g * 0.0, if need be)"
+            )
         if value.shape != node.shape:
             value = unbroadcast(value, node.shape)
         if value.dtype != node.dtype:

@@ -20,13 +20,15 @@ import functools
 import inspect
 
 from minitensor.autograd import Node, backward_pass, watch
-from minitensor.backend import is_array, namespace_of
+from minitensor.backend import is_array, memory, namespace_of, np
 from minitensor.call import Call, check_pulled, refuse_stale
 from minitensor.mode import current_mode
 from minitensor.report import call_site, finite, nonfinite_error
 from minitensor.tensor import Tensor
 
 __all__ = ["FUSED", "Fused", "fused"]
+
+_FLOAT64 = np.dtype(np.float64)
 
 FUSED = {}  # every fused op of the library by name; the test table must cover them all
 
@@ -69,13 +71,15 @@ class Fused(Call):
             out, backward = kernel(xp, *arrays, **params)
         except (ValueError, TypeError, IndexError) as error:
             raise self.explain(error, arrays) from error
+        if out.dtype is _FLOAT64:
+            out = self.finish(out, arrays, xp)
         if mode.anomaly and not finite(out):
             raise nonfinite_error(self.name, "forward", out, zip(names, arrays), call_site())
         if not recording:
             return Tensor(out)
         params.pop("needs", None)
         plan = FusedPlan(self, [i for i in range(len(arrays)) if mask >> i & 1], params)
-        node = Node(plan, parents, (backward, *arrays), out.shape, out.dtype)
+        node = Node(plan, parents, (backward, memory.reference(out), *arrays), out.shape, out.dtype)
         if mode.anomaly:
             watch(node).where = call_site()
         return Tensor(out, node)
@@ -103,7 +107,7 @@ class FusedPlan:
         """Run the definition on the saved inputs and differentiate it, recorded."""
         from minitensor.ops.shape import alias
 
-        inputs = list(node.saved[1:])
+        inputs = list(node.saved[2:])
         for i, parent in zip(self.wanted, node.parents):
             inputs[i] = alias(Tensor(inputs[i], parent))  # one node per input, also where two inputs are one tensor
         arguments = [Tensor(a) if is_array(a) else a for a in inputs]
@@ -113,8 +117,8 @@ class FusedPlan:
         return [found.get(end) for end in ends]
 
     def check_fresh(self, node):
-        """Raise where an input has been overwritten since the op ran."""
-        for array in node.saved[1:]:
+        """Raise where an input, or the result (which ``backward`` may use), has been overwritten since the op ran."""
+        for array in (node.saved[1](), *node.saved[2:]):
             refuse_stale(self.op_name, array, node.order)
 
     def check_finite(self, node, gradient, pulled):

@@ -11,7 +11,7 @@ from minitensor.backend import as_device, device_of, is_array, memory, move, nam
 
 __all__ = ["Tensor", "asarray", "grad", "tensor"]
 
-_DEFAULT_DTYPES = {"f": np.float32, "i": np.int64, "u": np.int64, "b": np.bool_}
+_DEFAULT_DTYPES = {"f": np.float32, "i": np.int64, "b": np.bool_}
 
 
 class Tensor:
@@ -86,7 +86,8 @@ class Tensor:
         if wanted and self.node is None:
             if self.dtype.kind != "f":
                 raise TypeError(
-                    f"only floating tensors can require a gradient, this one is {self.dtype}: .astype(float) first"
+                    f"only floating tensors can require a gradient, this one is {self.dtype}: "
+                    'write dtype="float32", or .astype("float32") first'
                 )
             self.node = new_leaf(self.data)
         elif not wanted and self.node is not None:
@@ -118,7 +119,7 @@ class Tensor:
             if value is None:
                 return
             raise RuntimeError("this tensor does not require a gradient: write .requires_grad_() first")
-        watch(self.node).grad = value if value is None or value.node is not None else value.data
+        watch(self.node).grad = value if value is None or value.node is not None else value.data.copy()
 
     def retain_grad(self):
         """Keep the gradient of this intermediate result in ``.grad`` too."""
@@ -137,7 +138,7 @@ class Tensor:
             answer = hook(gradient if isinstance(gradient, Tensor) else Tensor(gradient))
             if answer is None:
                 return gradient
-            return answer if isinstance(gradient, Tensor) else asarray(answer).data
+            return asarray(answer) if isinstance(gradient, Tensor) else asarray(answer).data
 
         hooks[served] = served
         return lambda: hooks.pop(served, None)
@@ -172,7 +173,7 @@ class Tensor:
         if not self.is_leaf:
             raise RuntimeError("assign on the result of an op; only leaves (parameters) are overwritten")
         value = value.data if isinstance(value, Tensor) else value
-        if not isinstance(value, (bool, int, float)):
+        if not isinstance(value, (bool, int, float, np.number)):
             value = move(value if is_array(value) else np.asarray(value), self.device)
             if value.shape != self.shape:
                 raise ValueError(f"assign: {self.name or 'the tensor'} has shape {self.shape}, the value {value.shape}")
@@ -293,6 +294,10 @@ def asarray(data, dtype=None, device=None):
         data = data.astype(dtype, copy=False)
     if data.dtype.kind not in "fiub":
         raise TypeError(f"a tensor holds numbers or truth values, got {data.dtype}")
+    if (
+        not data.dtype.isnative
+    ):  # files of other machines; NumPy computes with them, but their results are no such dtype
+        data = data.astype(data.dtype.name)
     return Tensor(data if device is None else move(data, device))
 
 
@@ -305,6 +310,8 @@ def _from_python(data, dtype):
         array = np.asarray(data)
     except ValueError as error:
         raise ValueError(f"a tensor needs rows of equal length: {error}") from None
+    if array.dtype == np.uint64:
+        raise OverflowError("an integer beyond 2**63 - 1 does not fit int64: write np.array(data), or a float")
     if array.dtype.kind not in _DEFAULT_DTYPES:
         raise TypeError(f"a tensor holds numbers or truth values, got {type(data).__name__} with {array.dtype}")
     return array.astype(dtype or _DEFAULT_DTYPES[array.dtype.kind], copy=False)
@@ -322,18 +329,19 @@ def tensor(data, dtype=None, device=None, requires_grad=False):
     return made.requires_grad_() if requires_grad else made
 
 
-def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=False):
+def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=False, retain_graph=False):
     """D outputs / d inputs, without touching any ``.grad``.
 
     outputs, inputs: a tensor, or a list of them. grad_outputs: one gradient per output; may be left out for outputs of one
-    element. create_graph: record, so that the result can be differentiated again. An input that the outputs do not depend on
-    raises ValueError, or gives None with ``allow_unused``. Returns one Tensor, or a list where ``inputs`` is one.
+    element. create_graph: record, so that the result can be differentiated again. retain_graph: keep what the graph saved, for a
+    second call. An input that the outputs do not depend on raises ValueError, or gives None with ``allow_unused``. Returns one
+    Tensor, or a list where ``inputs`` is one.
     """
     single = isinstance(inputs, Tensor)
     inputs = [inputs] if single else list(inputs)
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     seeds = [None] * len(outputs) if grad_outputs is None else grad_outputs
-    seeds = [seeds] if isinstance(seeds, Tensor) else list(seeds)
+    seeds = [seeds] if isinstance(seeds, Tensor) or is_array(seeds) else list(seeds)
     if len(seeds) != len(outputs):
         raise ValueError(f"grad: {len(outputs)} outputs but {len(seeds)} grad_outputs")
     for what, tensors in (("output", outputs), ("input", inputs)):
@@ -345,7 +353,7 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=Fa
     roots = [output.node for output in outputs]
     gradients = [_seed(output, seed, create_graph) for output, seed in zip(outputs, seeds)]
     wanted = {x.node for x in inputs if x.node is not None}
-    found = backward_pass(roots, gradients, wanted=wanted, create_graph=create_graph)
+    found = backward_pass(roots, gradients, wanted=wanted, retain_graph=retain_graph, create_graph=create_graph)
     results = []
     for i, x in enumerate(inputs):
         value = found.get(x.node)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import weakref
 
-__all__ = ["clock", "overwritten", "record_write", "span", "written_since"]
+__all__ = ["clock", "overwritten", "record_write", "reference", "span", "written_since"]
 
 clock = itertools.count(1)
 last_write = [0]  # time of the newest write; a node younger than it needs no further look
@@ -31,6 +31,11 @@ def span(array):
         reach = (length - 1) * stride
         low, high = (low + reach, high) if reach < 0 else (low, high + reach)
     return start + low, start + high + (array.itemsize if array.size else 0)
+
+
+def reference(array):
+    """A weak reference to the array that owns ``array``'s memory: whether it was overwritten can be asked, it is not kept alive."""
+    return weakref.ref(_owner(array))
 
 
 def record_write(array, name=None):

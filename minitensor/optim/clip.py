@@ -46,11 +46,9 @@ def _gradients(parameters):
     """Arrays that together hold all the gradients and that belong to the parameters alone, neighbours joined."""
     arrays = []
     for parameter, array in gradients_of([parameters] if isinstance(parameters, Tensor) else parameters):
-        if array is not parameter.node.watch.home and (array.base is not None or parameter.grad.node is not None):
-            array = (
-                array.copy()
-            )  # a view or a recorded value, set by hand or by create_graph: others may hold that memory
-            parameter.grad = Tensor(array)
+        if parameter.grad.node is not None:  # recorded by create_graph: the graph holds that memory
+            parameter.grad = Tensor(array)  # a copy
+            array = parameter.grad.data
         arrays.append(array)
     return memory_runs(arrays)
 

@@ -32,3 +32,12 @@ from minitensor.op import op
 
 __version__ = "0.1.0"
 float32, float64, int32, int64 = _cpu.float32, _cpu.float64, _cpu.int32, _cpu.int64
+
+
+def __getattr__(name):
+    """``mt.testing``, imported on first use."""
+    if name != "testing":
+        raise AttributeError(f"module 'minitensor' has no attribute {name!r}")
+    import importlib
+
+    return importlib.import_module("minitensor.testing")

@@ -19,17 +19,13 @@ from minitensor.ops.reductions import max as maximum_of
 from minitensor.ops.shape import expand_dims, swapaxes
 from minitensor.tensor import Tensor, asarray
 
-__all__ = ["attention_weights", "causal_mask", "packed_attention", "scaled_dot_product_attention"]
+__all__ = ["attention_weights", "packed_attention", "scaled_dot_product_attention"]
 
 
 @lru_cache(maxsize=64)
 def _causal(queries, keys, device):
+    """(T, S) boolean, raw: query t may see key s where ``s <= t + S - T`` (aligned to the lower right)."""
     return namespace(device).tril(namespace(device).ones((queries, keys), dtype=bool), keys - queries)
-
-
-def causal_mask(queries, keys=None, device=None):
-    """(T, S) boolean: query t may see key s where ``s <= t + S - T`` (aligned to the lower right; S = T where not said)."""
-    return Tensor(_causal(queries, queries if keys is None else keys, device or "cpu"))
 
 
 # --- definition ---------------------------------------------------------------------------------------------------------------
@@ -57,11 +53,9 @@ def _probabilities(query, key, mask, bias, scale):
 @fused
 def _attention(query, key, value, mask=None, bias=None, drop=None, *, scale):
     if mask is not None:
-        alive = _alive(mask)
-        key, value = (
-            where(alive, key, 0.0),
-            where(alive, value, 0.0),
-        )  # 0 * NaN is NaN: padding must be gone, not weightless
+        # 0 * NaN is NaN: padding must be gone, not weightless.
+        query = where(expand_dims(any_of(mask, axis=-1), -1), query, 0.0)
+        key, value = (where(_alive(mask), x, 0.0) for x in (key, value))
     weights = _probabilities(query, key, mask, bias, scale)
     weights = weights if drop is None else weights * drop
     return matmul(weights, value)
@@ -116,9 +110,10 @@ def _careful(xp, scores):
 def _forward(xp, q, k, v, mask, bias, drop, scale, out):
     """Write softmax(Q K^T scale) V to ``out``; returns a function from (g, dq, dk, dv) that fills the gradients."""
     q, k, v = (x if x.dtype.kind == "f" else x.astype(xp.float32) for x in (q, k, v))
-    if mask is not None and not xp.surely_finite(k, v):
+    if mask is not None and not xp.surely_finite(q, k, v):
         alive = mask.any(axis=-2)[..., None]  # (..., S, 1)
         k, v = xp.where(alive, k, k.dtype.type(0)), xp.where(alive, v, v.dtype.type(0))
+        q = xp.where(mask.any(axis=-1)[..., None], q, q.dtype.type(0))
     weights = xp.matmul(q, k.swapaxes(-1, -2))  # (B, H, T, S)
     weights *= scale
     if bias is not None:
@@ -213,7 +208,7 @@ def _allowed(mask, is_causal, queries, keys, device):
             raise TypeError(
                 f'attention: the mask is on {mask.device}, the query on {device}; write mask.to("{device}")'
             )
-        mask = mask.data
+        mask = mask.data.reshape((1,) * (2 - mask.ndim) + mask.shape)
     if not is_causal:
         return mask
     triangle = _causal(queries, keys, device)

@@ -62,8 +62,8 @@ def _(xp, g, ids, padding_idx, weight_shape):
 def embedding(ids, weight, padding_idx=None):
     """Rows of a table: ``y[..., :] = weight[ids[...]]``.
 
-    ids: integers (...); weight: (n, d); returns (..., d). The row ``padding_idx`` gets no gradient. An id outside 0 to n - 1 raises
-    IndexError (on a GPU when a value is next read from it).
+    ids: integers (...); weight: (n, d); returns (..., d). The row ``padding_idx`` (negative: from the end) gets no gradient.
+    An id outside 0 to n - 1 raises IndexError (on a GPU when a value is next read from it).
     """
     ids, weight = asarray(ids), asarray(weight)
     if ids.dtype.kind not in "iu":
@@ -72,7 +72,13 @@ def embedding(ids, weight, padding_idx=None):
         raise TypeError(
             f'embedding: ids are on {ids.device}, weight is on {weight.device}; write ids.to("{weight.device}")'
         )
+    if weight.ndim != 2:
+        raise ValueError(f"embedding: weight must be a table (n, d), got shape {weight.shape}")
     rows = weight.shape[0]
+    if padding_idx is not None:
+        if not -rows <= padding_idx < rows:
+            raise ValueError(f"embedding: padding_idx {padding_idx} is outside a table of {rows} rows")
+        padding_idx %= rows
     message = f"embedding: id {{id}} is outside the table {weight.name or 'weight'}, which has rows 0 to {rows - 1}"
     namespace(ids.device).check_ids(message, ids.data, 0, rows)
     return _embedding(weight, ids=ids.data, padding_idx=padding_idx)

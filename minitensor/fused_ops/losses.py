@@ -10,6 +10,7 @@ from minitensor.ops.elementwise import abs as absolute
 from minitensor.ops.elementwise import equal, log, logaddexp, not_equal, where
 from minitensor.ops.indexing import take_along_axis
 from minitensor.ops.reductions import sum as sum_of
+from minitensor.ops.shape import broadcast_to
 from minitensor.tensor import asarray
 
 __all__ = [
@@ -38,8 +39,10 @@ def _cross_entropy(logits, targets, weight=None, *, ignore_index, label_smoothin
     log_p = log_softmax.definition(logits)
     chosen = take_along_axis(log_p, where(real, targets, 0).reshape((-1, 1)), -1).reshape((-1,))
     scale = 1.0 if weight is None else weight[where(real, targets, 0)]
-    spread = sum_of(log_p if weight is None else log_p * weight, axis=-1)
-    return where(real, -(1.0 - label_smoothing) * scale * chosen - label_smoothing / classes * spread, 0.0)
+    loss = -(1.0 - label_smoothing) * scale * chosen
+    if label_smoothing:  # without it, a class of probability 0 has no say: 0 * -inf would be NaN
+        loss = loss - label_smoothing / classes * sum_of(log_p if weight is None else log_p * weight, axis=-1)
+    return where(real, loss, 0.0)
 
 
 @_cross_entropy.kernel
@@ -200,6 +203,8 @@ def l1_loss(prediction, target, reduction="mean"):
 
 def huber_loss(prediction, target, delta=1.0, reduction="mean"):
     """``d^2 / 2`` where ``|d| <= delta``, else ``delta (|d| - delta / 2)``, with d the difference. Huber 1964."""
+    if not delta > 0:
+        raise ValueError(f"huber_loss: delta must be positive, got {delta}")
     prediction, target = _pair("huber_loss", prediction, target)
     difference = prediction - target
     size = absolute(difference)
@@ -207,10 +212,15 @@ def huber_loss(prediction, target, delta=1.0, reduction="mean"):
 
 
 def binary_cross_entropy_with_logits(logits, targets, weight=None, reduction="mean"):
-    """``-t log s(x) - (1 - t) log(1 - s(x))`` with s the sigmoid, computed without overflow; targets from 0 to 1."""
+    """``-t log s(x) - (1 - t) log(1 - s(x))`` with s the sigmoid, computed without overflow; targets from 0 to 1.
+
+    weight: a factor per element, broadcast to their shape.
+    """
     logits, targets = _pair("binary_cross_entropy_with_logits", logits, targets)
     losses = logaddexp(logits, 0.0) - logits * targets
-    return _reduce(losses if weight is None else losses * weight, reduction)
+    if weight is not None:
+        losses = losses * broadcast_to(asarray(weight), losses.shape)  # a weight never makes the loss larger
+    return _reduce(losses, reduction)
 
 
 def kl_div(log_probabilities, targets, reduction="mean"):

@@ -31,7 +31,7 @@ class MultiHeadAttention(Module):
     """
 
     def __init__(self, d_model, n_heads, dropout=0.0, bias=True):
-        if d_model % n_heads:
+        if n_heads < 1 or d_model % n_heads:
             raise ValueError(f"MultiHeadAttention: d_model = {d_model} is not divisible by n_heads = {n_heads}")
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"MultiHeadAttention: dropout must be in [0, 1), got {dropout}")

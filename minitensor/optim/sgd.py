@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from minitensor.optim.optimizer import Optimizer
+from minitensor.tensor import Tensor
 
 __all__ = ["SGD"]
 
@@ -26,7 +27,7 @@ class SGD(Optimizer):
     n_scratch = 2
 
     def __init__(self, params, lr=1e-3, momentum=0.0, nesterov=False, weight_decay=0.0):
-        params = params if isinstance(params, dict) else list(params)
+        params = [params] if isinstance(params, Tensor) else params if isinstance(params, dict) else list(params)
         groups = [params] if isinstance(params, dict) else [group for group in params if isinstance(group, dict)]
         if any(value for value in (momentum, *(group.get("momentum", 0.0) for group in groups))):
             self.state_names = ("momentum_buffer",)

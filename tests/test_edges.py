@@ -1,0 +1,104 @@
+"""NaN, infinities, padding and empty sums at the places where a short cut would go wrong."""
+
+import numpy as np
+import pytest
+
+import minitensor as mt
+import minitensor.nn.functional as F
+from minitensor import nn, optim
+
+
+def test_nan_in_a_log_sum_stays_nan():
+    x = mt.tensor([[np.nan, 1.0], [-np.inf, -np.inf], [0.0, 0.0]])
+    np.testing.assert_array_equal(mt.logsumexp(x, axis=-1).data[:2], [np.nan, -np.inf])
+    assert np.isnan(F.log_softmax.definition(x[:1]).data).all()
+
+
+def test_a_class_without_probability_has_finite_gradients_of_every_order():
+    logits = mt.tensor([[0.0, -np.inf, 1.0]], requires_grad=True)
+    weight = mt.ones(3, requires_grad=True)
+    first = mt.grad(F.cross_entropy(logits, [0], weight), [logits, weight], create_graph=True)
+    assert all(np.isfinite(g.data).all() for g in first)
+    assert np.isfinite(mt.grad((first[0] * first[0]).sum(), logits).data).all()
+
+
+def test_a_query_that_sees_nothing_gives_zeros_whatever_it_is():
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.standard_normal((1, 2, 3, 4)) for _ in range(3))
+    q[:, :, 1] = np.nan
+    mask = np.ones((3, 3), dtype=bool)
+    mask[1] = False
+    tensors = [mt.tensor(x, requires_grad=True) for x in (q, k, v)]
+    for create_graph in (False, True):
+        y = F.scaled_dot_product_attention(*tensors, mask)
+        assert (y.data[:, :, 1] == 0).all()
+        for g in mt.grad((y * y).sum(), tensors, create_graph=create_graph):
+            assert np.isfinite(g.data).all()
+
+
+def test_a_mask_of_keys_alone_serves_every_derivative():
+    x = mt.tensor(np.random.default_rng(0).standard_normal((2, 3, 4)), requires_grad=True)
+    mask = mt.tensor([True, False, True])
+    plain, wide = (F.scaled_dot_product_attention(x, x, x, m) for m in (mask, mask.broadcast_to((3, 3))))
+    assert np.array_equal(plain.data, wide.data)
+    first = mt.grad((plain * plain).sum(), x, create_graph=True)
+    assert np.isfinite(mt.grad((first * first).sum(), x).data).all()
+
+
+def test_a_negative_padding_index_counts_from_the_end():
+    table = mt.ones((3, 2), requires_grad=True)
+    F.embedding([0, 2], table, padding_idx=-1).sum().backward()
+    assert table.grad.tolist() == [[1, 1], [0, 0], [0, 0]]
+    with pytest.raises(ValueError, match="padding_idx 3 is outside a table of 3 rows"):
+        F.embedding([0], table, padding_idx=3)
+    with pytest.raises(ValueError, match=r"must be a table \(n, d\)"):
+        F.embedding([0], mt.ones(3))
+
+
+def test_einsum_repeats_an_axis_of_length_one_by_letter():
+    rng = np.random.default_rng(0)
+    x, y = mt.tensor(rng.standard_normal(5), requires_grad=True), mt.tensor(rng.standard_normal(1), requires_grad=True)
+    gx, gy = mt.grad(mt.einsum("i,i->", x, y), [x, y])
+    np.testing.assert_allclose(gx.data, np.repeat(y.data, 5))
+    np.testing.assert_allclose(gy.data, [x.data.sum()])
+
+
+def test_a_large_einsum_goes_by_matrix_products():
+    rng = np.random.default_rng(0)
+    x, w = (mt.tensor(rng.standard_normal(shape), requires_grad=True) for shape in ((4, 16, 32), (64, 32)))
+    y, plain = mt.einsum("btd,ed->bte", x, w), x @ w.mT
+    np.testing.assert_allclose(y.data, plain.data, rtol=1e-12)
+    g = rng.standard_normal(y.shape)
+    for ours, theirs in zip(mt.grad(y, [x, w], g), mt.grad(plain, [x, w], g)):
+        np.testing.assert_allclose(ours.data, theirs.data, rtol=1e-12)
+
+
+@pytest.mark.parametrize("op", [mt.var, mt.std])
+def test_the_spread_of_nothing_and_of_one(op):
+    x = mt.ones((0, 3), requires_grad=True)
+    assert mt.grad(op(x, axis=1).sum(), x).shape == (0, 3)
+    with np.errstate(all="ignore"):
+        one = mt.ones(1, requires_grad=True)
+        with pytest.warns(RuntimeWarning):
+            y = op(one, ddof=1)
+        assert np.isnan(mt.grad(y, one).data).all()
+
+
+def test_settings_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="n_heads = 0"):
+        nn.MultiHeadAttention(8, 0)
+    with pytest.raises(ValueError, match="delta must be positive"):
+        F.huber_loss(mt.ones(1), mt.ones(1), delta=0.0)
+    with pytest.raises(ValueError, match="broadcast"):
+        F.binary_cross_entropy_with_logits(mt.ones((3, 1)), mt.ones((3, 1)), weight=mt.ones(4))
+
+
+def test_an_optimiser_takes_one_tensor():
+    w = mt.tensor([1.0, 2.0], requires_grad=True)
+    (w * w).sum().backward()
+    optim.SGD(w, lr=0.5).step()
+    assert w.tolist() == [0.0, 0.0]
+
+
+def test_the_checks_are_reached_from_the_package():
+    assert mt.testing.gradcheck(mt.tanh, [mt.tensor([0.5])])

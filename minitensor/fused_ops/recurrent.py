@@ -104,7 +104,7 @@ def as_lengths(name, lengths, x):
 
 
 def _checked(name, gates, x, weights, states, lengths):
-    """``x`` as (T, B, I), weights, states (zeros for None) and lengths as Tensors whose shapes fit."""
+    """``x`` as (T, B, I), weights, states (zeros for None) and lengths as Tensors whose shapes fit, floats in one type."""
     x = asarray(x)
     if x.ndim != 3 or x.shape[1] == 0:
         raise ValueError(
@@ -127,7 +127,17 @@ def _checked(name, gates, x, weights, states, lengths):
                 f"{name}: {label} {bias.shape} must be {(gates * hidden,)}, a number for each row of weight_hh"
             )
     states = [_state(name, label, state, (batch, hidden), x) for label, state in zip("hc", states)]
-    return swapaxes(x, axis1=0, axis2=1), (weight_ih, weight_hh, *biases), states, as_lengths(name, lengths, x)
+    lengths = as_lengths(name, lengths, x)
+    x, weight_ih, weight_hh, *others = _in_one_type(
+        swapaxes(x, axis1=0, axis2=1), weight_ih, weight_hh, *biases, *states
+    )
+    return x, (weight_ih, weight_hh, *others[:2]), others[2:], lengths
+
+
+def _in_one_type(*tensors):
+    """Tensors (None may stand among them) cast to the widest floating type that is given."""
+    dtype = np.result_type(*[t.dtype for t in tensors if t is not None and t.dtype.kind == "f"])
+    return [t if t is None or t.dtype == dtype else t.astype(dtype) for t in tensors]
 
 
 def _state(name, label, state, shape, x):

@@ -41,7 +41,7 @@ SIGMOIDS = (slice(0, 2),)  # the gates r and z
 
 @packed_gru.kernel
 def _(xp, x, h, weight_ih, weight_hh, bias_ih=None, bias_hh=None, lengths=None, *, reverse=False, needs):
-    run, hidden = Steps(xp, x, h, weight_ih, lengths, reverse), h.shape[1]
+    run, hidden = Steps(xp, x, h, lengths, reverse), h.shape[1]
     both = 2 * hidden  # rows of r and z
     projected = run.project(halved(weight_ih, SIGMOIDS, hidden))  # (3 H, T, B)
     recurrent = halved(weight_hh, SIGMOIDS, hidden)

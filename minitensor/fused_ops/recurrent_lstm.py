@@ -41,7 +41,7 @@ def _gates(rows, hidden):
 
 @packed_lstm.kernel
 def _(xp, x, h, c, weight_ih, weight_hh, bias_ih=None, bias_hh=None, lengths=None, *, reverse=False, needs):
-    run, hidden = Steps(xp, x, h, weight_ih, lengths, reverse), h.shape[1]
+    run, hidden = Steps(xp, x, h, lengths, reverse), h.shape[1]
     cells = run.edges(c)  # (H, T + 1, B)
     projected = run.project(halved(weight_ih, SIGMOIDS, hidden))  # (4 H, T, B)
     recurrent = halved(weight_hh, SIGMOIDS, hidden)

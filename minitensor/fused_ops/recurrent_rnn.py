@@ -31,7 +31,7 @@ def packed_rnn(
 def _(
     xp, x, h, weight_ih, weight_hh, bias_ih=None, bias_hh=None, lengths=None, *, nonlinearity="tanh", reverse=False, needs,
 ):  # fmt: skip
-    run = Steps(xp, x, h, weight_ih, lengths, reverse)
+    run = Steps(xp, x, h, lengths, reverse)
     projected = run.project(weight_ih)  # (H, T, B)
     bias = sum_of_biases(bias_ih, bias_hh)
     a = run.empty(h.shape[1], run.batch)

@@ -45,10 +45,10 @@ class Steps:
     order of the pass. All products with the inputs, and those that give the gradients of weights, are one product over all steps.
     """
 
-    def __init__(self, xp, x, h, weight_ih, lengths, reverse):
+    def __init__(self, xp, x, h, lengths, reverse):
         self.xp, self.reverse = xp, reverse
         self.count, self.batch, _ = x.shape
-        self.dtype = xp.result_type(x, h, weight_ih)
+        self.dtype = x.dtype
         self.alive = None
         if lengths is not None:
             alive = xp.arange(self.count)[:, None] < lengths  # (T, B)

@@ -119,6 +119,20 @@ def test_a_layer_keeps_every_promise_of_an_op(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_mixed_types_compute_in_the_widest(kind):
+    single = getattr(nn, kind)(3, 2)
+    wide = getattr(nn, kind)(3, 2).astype("float64")
+    wide.load_state_dict(single.state_dict())
+    x = mt.tensor(normal(2, 4, 3), requires_grad=True)
+    (mine, _), (right, _) = single(x), wide(x)
+    assert mine.dtype == np.float64
+    np.testing.assert_array_equal(mine.data, right.data)
+    gradient, exact = (mt.grad((y * y).sum(), layer.weight_hh_l0) for y, layer in ((mine, single), (right, wide)))
+    assert gradient.dtype == np.float32
+    np.testing.assert_array_equal(gradient.data, exact.data.astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_large_inputs_do_not_overflow(kind):
     layer = getattr(nn, kind)(3, 2)
     x = mt.tensor(np.float32(1e4) * normal(2, 4, 3).astype(np.float32), requires_grad=True)

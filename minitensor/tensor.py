@@ -103,11 +103,13 @@ class Tensor:
 
     @property
     def grad(self):
-        """The gradient that ``backward`` deposited, a Tensor, or None."""
+        """The gradient that ``backward`` deposited, a Tensor, or None; a later pass does not change what was read before."""
         if self.node is None or self.node.watch is None:
             return None
-        value = self.node.watch.grad
-        return value if value is None or isinstance(value, Tensor) else Tensor(value)
+        value, home = self.node.watch.grad, self.node.watch.home
+        if value is None or isinstance(value, Tensor):
+            return value
+        return Tensor(value.copy() if value is home else value)  # the next pass writes to the optimiser's array again
 
     @grad.setter
     def grad(self, value):
@@ -230,6 +232,9 @@ class Tensor:
         if self.size != 1:
             raise ValueError(f"the truth value of a tensor of shape {self.shape} is ambiguous: write .any() or .all()")
         return bool(self.item())
+
+    def __format__(self, spec):
+        return format(self.item(), spec) if spec else str(self)
 
     def __len__(self):
         if self.ndim == 0:

@@ -75,3 +75,16 @@ def test_a_faulty_rule_is_named():
     odd.vjp(lambda xp, g: g * xp.ones(7))
     with pytest.raises(ValueError, match="odd, in backward: .*broadcast"):
         odd(x).sum().backward()
+
+
+def test_a_gradient_that_was_read_stays_what_it_was():
+    w = mt.tensor([1.0, 2.0], requires_grad=True)
+    optimizer = optim.SGD([w], lr=0.1)
+    read = []
+    for factor in (1.0, 2.0, 3.0):
+        optimizer.zero_grad()
+        (w * factor).sum().backward()
+        read.append(w.grad)
+    optim.clip_grad_value_([w], 0.5)
+    assert [g.tolist() for g in read] == [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]
+    assert w.grad.tolist() == [0.5, 0.5]

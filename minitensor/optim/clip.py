@@ -46,9 +46,9 @@ def _gradients(parameters):
     """Arrays that together hold all the gradients and that belong to the parameters alone, neighbours joined."""
     arrays = []
     for parameter, array in gradients_of([parameters] if isinstance(parameters, Tensor) else parameters):
-        if parameter.grad.node is not None:  # recorded by create_graph: the graph holds that memory
+        if isinstance(parameter.node.watch.grad, Tensor):  # recorded by create_graph: the graph holds that memory
             parameter.grad = Tensor(array)  # a copy
-            array = parameter.grad.data
+            array = parameter.node.watch.grad
         arrays.append(array)
     return memory_runs(arrays)
 

@@ -122,7 +122,8 @@ def pieces(start, stop, size):
 def gradients_of(parameters):
     """``[(parameter, raw gradient)]`` of those that have a gradient, each parameter once."""
     unique = {id(parameter): parameter for parameter in parameters}.values()
-    return [(parameter, raw(parameter.grad)) for parameter in unique if parameter.grad is not None]
+    deposits = [(parameter, watch(parameter.node).grad) for parameter in unique if parameter.node is not None]
+    return [(parameter, raw(gradient)) for parameter, gradient in deposits if gradient is not None]
 
 
 def memory_runs(arrays):

@@ -102,3 +102,20 @@ def test_an_optimiser_takes_one_tensor():
 
 def test_the_checks_are_reached_from_the_package():
     assert mt.testing.gradcheck(mt.tanh, [mt.tensor([0.5])])
+
+
+def test_convolutions_refuse_steps_and_padding_that_cannot_be():
+    for settings in ({"stride": 0}, {"padding": -1}, {"stride": (1, 0)}):
+        with pytest.raises(ValueError, match="stride must be at least 1 and padding at least 0"):
+            F.conv2d(mt.ones((1, 1, 3, 3)), mt.ones((1, 1, 2, 2)), **settings)
+
+
+def test_one_hot_refuses_what_is_no_class():
+    with pytest.raises(IndexError, match="one_hot: id 3 is not a class: there are 3"):
+        F.one_hot([0, 3], 3)
+
+
+def test_one_number_is_formatted_as_a_number():
+    assert f"{mt.tensor(1.5):.2f} {mt.tensor([2])}" == "1.50 tensor([2])"
+    with pytest.raises(ValueError, match="item"):
+        f"{mt.ones(3):.2f}"

@@ -73,9 +73,8 @@ def one_hot(ids, n):
     ids = asarray(ids)
     if ids.dtype.kind not in "iu":
         raise TypeError(f"one_hot: ids must be integers, got {ids.dtype}")
-    if ids.device == "cpu" and ids.size and not 0 <= int(ids.data.min()) <= int(ids.data.max()) < n:
-        raise IndexError(f"one_hot: ids run from {ids.data.min()} to {ids.data.max()}, there are {n} classes")
     xp = namespace(ids.device)
+    xp.check_ids(f"one_hot: id {{id}} is not a class: there are {n}", ids.data, 0, n)
     return Tensor((ids.data[..., None] == xp.arange(n)).astype(xp.float32))
 
 
@@ -95,6 +94,8 @@ def conv2d(x, weight, bias=None, stride=1, padding=0):
         raise ValueError(
             f"conv2d: x {x.shape} must be (B, C, H, W) and weight {weight.shape} (O, C, U, V) with the same C"
         )
+    if min(row_step, column_step) < 1 or min(row_pad, column_pad) < 0:
+        raise ValueError(f"conv2d: stride must be at least 1 and padding at least 0, got {stride} and {padding}")
     if row_pad or column_pad:
         x = pad(x, pad_width=((0, 0), (0, 0), (row_pad, row_pad), (column_pad, column_pad)))
     outputs, channels, u, v = weight.shape
@@ -106,7 +107,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0):
         for i in range(u)
         for j in range(v)
     ]  # each (B, C, rows, columns)
-    patches = stack([w[:, :, :rows, :columns] for w in windows], axis=2)  # (B, C, U V, rows, columns)
+    patches = stack(windows, axis=2)  # (B, C, U V, rows, columns)
     patches = patches.transpose((0, 3, 4, 1, 2)).reshape((-1, channels * u * v))  # (B rows columns, C U V)
     y = linear(patches, weight.reshape((outputs, channels * u * v)), bias)
     return y.reshape((x.shape[0], rows, columns, outputs)).transpose((0, 3, 1, 2))

@@ -232,7 +232,7 @@ ROWS = [
     row(
         "one_hot", mst.case(mst.ids(mst.shapes(), 3), n=3), lambda ids, n: np.eye(n)[ids], order=0,
         errors=(
-            ([[3]], {"n": 3}, IndexError, "one_hot: ids run from 3 to 3"),
+            ([[3]], {"n": 3}, IndexError, "one_hot: id 3 is not a class: there are 3"),
             ([A], {"n": 3}, TypeError, "one_hot: ids must be int"),
         ),
     ),

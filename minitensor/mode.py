@@ -5,7 +5,7 @@ They belong to the context (of a thread, or of a task), not to the process.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import functools
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
@@ -23,14 +23,26 @@ class Mode:
 current_mode = ContextVar("minitensor_mode", default=Mode())
 
 
-@contextmanager
-def switched(**changes):
-    """The current mode with these fields changed, for the length of a ``with`` block."""
-    token = current_mode.set(replace(current_mode.get(), **changes))
-    try:
-        yield
-    finally:
-        current_mode.reset(token)
+class switched:
+    """The current mode with some fields changed: for a ``with`` block, or for every call of a decorated function."""
+
+    def __init__(self, **changes):
+        self._changes = changes
+        self._tokens = []  # one per block entered, so that one object may be used again, and within itself
+
+    def __enter__(self):
+        self._tokens.append(current_mode.set(replace(current_mode.get(), **self._changes)))
+
+    def __exit__(self, *error):
+        current_mode.reset(self._tokens.pop())
+
+    def __call__(self, function):
+        @functools.wraps(function)
+        def called(*args, **kwargs):
+            with switched(**self._changes):
+                return function(*args, **kwargs)
+
+        return called
 
 
 def no_grad():

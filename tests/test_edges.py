@@ -119,3 +119,16 @@ def test_one_number_is_formatted_as_a_number():
     assert f"{mt.tensor(1.5):.2f} {mt.tensor([2])}" == "1.50 tensor([2])"
     with pytest.raises(ValueError, match="item"):
         f"{mt.ones(3):.2f}"
+
+
+def test_a_switch_may_be_used_again_and_as_a_decorator():
+    off, x = mt.no_grad(), mt.ones(3, requires_grad=True)
+    with off:
+        with off:
+            assert not (x * 2).requires_grad
+        assert not (x * 2).requires_grad
+    with off:
+        assert not (x * 2).requires_grad
+    assert (x * 2).requires_grad
+    doubled = off(lambda x: x * 2)
+    assert not doubled(x).requires_grad and (x * 2).requires_grad

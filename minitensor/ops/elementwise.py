@@ -81,8 +81,8 @@ def maximum(xp, x, y):
 
 
 maximum.vjp(
-    lambda xp, g, x, y: g * xp.where(xp.equal(x, y), 0.5, xp.where(xp.greater(x, y), 1.0, 0.0)),
-    lambda xp, g, x, y: g * xp.where(xp.equal(x, y), 0.5, xp.where(xp.greater(y, x), 1.0, 0.0)),
+    lambda xp, g, x, y: g * xp.greater(x, y) + 0.5 * g * xp.equal(x, y),
+    lambda xp, g, x, y: g * xp.greater(y, x) + 0.5 * g * xp.equal(x, y),
 )
 
 
@@ -93,8 +93,8 @@ def minimum(xp, x, y):
 
 
 minimum.vjp(
-    lambda xp, g, x, y: g * xp.where(xp.equal(x, y), 0.5, xp.where(xp.less(x, y), 1.0, 0.0)),
-    lambda xp, g, x, y: g * xp.where(xp.equal(x, y), 0.5, xp.where(xp.less(y, x), 1.0, 0.0)),
+    lambda xp, g, x, y: g * xp.less(x, y) + 0.5 * g * xp.equal(x, y),
+    lambda xp, g, x, y: g * xp.less(y, x) + 0.5 * g * xp.equal(x, y),
 )
 
 

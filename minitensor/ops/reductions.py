@@ -74,7 +74,7 @@ def _(xp, g, x, out, axis, ddof):
 
 def _extreme_rule(xp, g, x, out, axis):
     """All elements that attain the extreme share the gradient evenly."""
-    hit = xp.where(xp.equal(x, _keep(out, x.shape, axis)), 1.0, 0.0)
+    hit = xp.equal(x, _keep(out, x.shape, axis)).astype(g.dtype)
     return _keep(g, x.shape, axis) * hit / hit.sum(axis=axis, keepdims=True)
 
 

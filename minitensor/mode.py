@@ -37,6 +37,8 @@ class switched:
         current_mode.reset(self._tokens.pop())
 
     def __call__(self, function):
+        """``function``, every call of it in the changed mode."""
+
         @functools.wraps(function)
         def called(*args, **kwargs):
             with switched(**self._changes):

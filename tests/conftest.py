@@ -2,7 +2,10 @@
 
 import os
 
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before NumPy loads: one thread for each of the test processes
+for variable in (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+):  # before NumPy loads: one thread for each of the test processes
     os.environ.setdefault(variable, "1")
 
 import hypothesis  # noqa: E402

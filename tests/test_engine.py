@@ -78,7 +78,11 @@ def test_a_loop_over_slices_adds_into_one_buffer():
 
 def test_scattered_and_plain_gradients_meet_in_any_order():
     ids = np.array([1, 1, 2])
-    for build in (lambda x: (x[ids], x * 2.0, x[1:]), lambda x: (x * 2.0, x[1:], x[ids]), lambda x: (x[1:], x[ids], x * 2.0)):
+    for build in (
+        lambda x: (x[ids], x * 2.0, x[1:]),
+        lambda x: (x * 2.0, x[1:], x[ids]),
+        lambda x: (x[1:], x[ids], x * 2.0),
+    ):
         x = draw(4, 2)
         total = sum(((part * part).sum() for part in build(x)), start=mt.zeros((), dtype="float64"))
         total.backward()
@@ -105,7 +109,9 @@ def test_mixed_dtypes_come_back_in_their_own():
     assert out.dtype == np.float64
     out.sum().backward()
     assert x.grad.dtype == np.float32 and y.grad.dtype == np.float64
-    assert (x * 2).dtype == (x * 2.5).dtype == (x / 3).dtype == (2**x).dtype == np.float32, "a Python number widens nothing"
+    assert (x * 2).dtype == (x * 2.5).dtype == (x / 3).dtype == (2**x).dtype == np.float32, (
+        "a Python number widens nothing"
+    )
     assert (mt.arange(3) * x).sum().dtype in (np.float32, np.float64)
 
 
@@ -283,7 +289,10 @@ def test_anomaly_in_backward_names_op_input_and_line():
         with pytest.raises(FloatingPointError) as caught:
             y.backward()
     message = str(caught.value)
-    assert message.startswith("sqrt: non-finite value in backward, gradient of x, called at") and "test_engine.py:" in message
+    assert (
+        message.startswith("sqrt: non-finite value in backward, gradient of x, called at")
+        and "test_engine.py:" in message
+    )
     assert "1 infinite" in message
 
 
@@ -414,7 +423,9 @@ def test_a_gradient_of_a_wrong_shape_is_refused():
         return x * 2.0
 
     odd.vjp(lambda g: g[..., :1].sum() * g[:1, :1].repeat(3, axis=1))
-    with pytest.raises(RuntimeError, match=r"a rule returned a gradient of shape \(1, 3\) for an input of shape \(2, 3\)"):
+    with pytest.raises(
+        RuntimeError, match=r"a rule returned a gradient of shape \(1, 3\) for an input of shape \(2, 3\)"
+    ):
         odd(draw(2, 3)).sum().backward()
 
 

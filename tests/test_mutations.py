@@ -104,7 +104,9 @@ def plant(monkeypatch):
 
     def planted(name, value):
         if name in FUSED:
-            monkeypatch.setitem(FUSED[name].kernels, "any", (value(FUSED[name].kernels["any"][0]), FUSED[name].kernels["any"][1]))
+            monkeypatch.setitem(
+                FUSED[name].kernels, "any", (value(FUSED[name].kernels["any"][0]), FUSED[name].kernels["any"][1])
+            )
             return
         monkeypatch.setattr(OPS[name], "rules", tuple(value))
         forgotten.append((OPS[name].plans, dict(OPS[name].plans)))

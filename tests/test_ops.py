@@ -37,7 +37,15 @@ def test_drawn_inputs(row):
 def test_given_inputs(row, example):
     keywords = example[-1] if isinstance(example[-1], dict) else {}
     inputs = [value for value in example if not isinstance(value, dict)]
-    check_op(row.function, inputs, keywords=keywords, reference=row.reference, order=row.order, wanted=row.wanted, name=row.name)
+    check_op(
+        row.function,
+        inputs,
+        keywords=keywords,
+        reference=row.reference,
+        order=row.order,
+        wanted=row.wanted,
+        name=row.name,
+    )
 
 
 @pytest.mark.parametrize(("row", "error"), listed("errors"))
@@ -47,7 +55,6 @@ def test_errors_name_the_op_and_the_shapes(row, error):
         row.function(*args, **keywords)
 
 
-
 def test_the_table_names_every_row_once():
     names = [str(row) for row in TABLE]
     assert len(names) == len(set(names))
@@ -55,7 +62,9 @@ def test_the_table_names_every_row_once():
 
 # --- the table is complete ----------------------------------------------------------------------------------------------------
 
-CREATION = set("tensor asarray arange eye full full_like linspace ones ones_like zeros zeros_like".split())  # tests/test_tensor.py
+CREATION = set(
+    "tensor asarray arange eye full full_like linspace ones ones_like zeros zeros_like".split()
+)  # tests/test_tensor.py
 NOT_OPS = CREATION | set("grad no_grad enable_grad detect_anomaly checkpoint op fused save load".split())
 
 
@@ -121,7 +130,11 @@ def _names_in_rules():
         for rule in op.rules or ():
             steps = list(dis.get_instructions(rule)) if rule else []
             for before, after in zip(steps, steps[1:]):
-                if before.opname.startswith("LOAD_FAST") and before.argval == "xp" and after.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+                if (
+                    before.opname.startswith("LOAD_FAST")
+                    and before.argval == "xp"
+                    and after.opname in ("LOAD_ATTR", "LOAD_METHOD")
+                ):
                     yield op.name, after.argval
 
 

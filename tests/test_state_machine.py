@@ -53,9 +53,17 @@ class Graphs(RuleBasedStateMachine):
         made = Pair(tensor, values)
         assert tensor.shape == np.shape(values)
         assert np.allclose(tensor.data, plain.numbers(values), rtol=1e-12, atol=1e-12)
-        return Pair(mt.tanh(tensor), plain.each(plain.tanh, values)) if np.abs(tensor.data).max(initial=0.0) > LIMIT else made
+        return (
+            Pair(mt.tanh(tensor), plain.each(plain.tanh, values))
+            if np.abs(tensor.data).max(initial=0.0) > LIMIT
+            else made
+        )
 
-    @initialize(target=pairs, shapes=st.lists(mst.shapes(max_dims=2, max_side=3), min_size=2, max_size=3), seed=st.integers(0, 999))
+    @initialize(
+        target=pairs,
+        shapes=st.lists(mst.shapes(max_dims=2, max_side=3), min_size=2, max_size=3),
+        seed=st.integers(0, 999),
+    )
     def start(self, shapes, seed):
         rng = np.random.default_rng(seed)
         for shape in [*shapes, (2, 3), (3,)]:
@@ -118,7 +126,9 @@ class Graphs(RuleBasedStateMachine):
     def differentiate(self, outputs, seed, deposit):
         rng = np.random.default_rng(seed)
         seeds = [rng.standard_normal(output.shape) for output in outputs]
-        slopes = plain.gradients([v for o in outputs for v in np.ravel(o.values)], [s for seed in seeds for s in np.ravel(seed)])
+        slopes = plain.gradients(
+            [v for o in outputs for v in np.ravel(o.values)], [s for seed in seeds for s in np.ravel(seed)]
+        )
         leaves = [leaf.tensor for leaf in self.leaves]
         if deposit:
             for leaf in leaves:
@@ -128,7 +138,9 @@ class Graphs(RuleBasedStateMachine):
             found = [leaf.grad for leaf in leaves]
         else:
             ends = [output.tensor for output in outputs]
-            found = mt.grad(ends, leaves, grad_outputs=[mt.asarray(s) for s in seeds], create_graph=True, allow_unused=True)
+            found = mt.grad(
+                ends, leaves, grad_outputs=[mt.asarray(s) for s in seeds], create_graph=True, allow_unused=True
+            )
         for leaf, gradient in zip(self.leaves, found):
             expected = np.array([slopes.get(v, 0.0) for v in np.ravel(leaf.values)]).reshape(leaf.shape)
             given = np.zeros(leaf.shape) if gradient is None else gradient.data

@@ -73,7 +73,9 @@ def test_the_other_operators():
     assert np.array_equal((~m).data, X <= 0)
 
 
-@pytest.mark.parametrize("name", "sum mean prod max min var std all any argmax argmin cumsum cumprod clip round".split())
+@pytest.mark.parametrize(
+    "name", "sum mean prod max min var std all any argmax argmin cumsum cumprod clip round".split()
+)
 def test_methods_that_numpy_has(name):
     args = {"cumsum": (1,), "cumprod": (1,), "clip": (-0.5, 0.5)}.get(name, ())
     assert np.allclose(getattr(mt.asarray(X), name)(*args).data, getattr(X, name)(*args), rtol=1e-13)

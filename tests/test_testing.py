@@ -39,7 +39,9 @@ def test_a_drawn_failure_is_shrunk_and_says_its_seed():
     message = str(caught.value)
     assert "seed: 3" in message
     example = next(line for line in message.split("\n") if line.startswith("shrunk example"))
-    assert example.count("np.array") == 1 and "[" not in example.replace("dtype", ""), "one number without axes suffices"
+    assert example.count("np.array") == 1 and "[" not in example.replace("dtype", ""), (
+        "one number without axes suffices"
+    )
 
 
 def test_the_same_seed_draws_the_same_examples():
@@ -170,7 +172,9 @@ def test_a_rule_that_cannot_be_recorded_is_told_so():
         return xp.exp(x)
 
     raw_only.vjp(lambda g, out: g * np.multiply(out, 1.0))
-    with pytest.raises(AssertionError, match="its gradient fails where it is recorded for a second derivative: TypeError"):
+    with pytest.raises(
+        AssertionError, match="its gradient fails where it is recorded for a second derivative: TypeError"
+    ):
         check_op(raw_only, [np.ones(3)])
 
 
@@ -188,7 +192,10 @@ def test_without_hypothesis_the_error_says_what_to_install():
     hide = "import sys, numpy; sys.modules['hypothesis'] = None; import minitensor.testing as t; "
     done = run(hide + "t.check_op(lambda x: x * 2.0, [numpy.ones(2)]); t.strategies")
     assert done.returncode != 0
-    assert 'ImportError: minitensor.testing.strategies needs hypothesis: pip install "minitensor-autograd[test]"' in done.stderr
+    assert (
+        'ImportError: minitensor.testing.strategies needs hypothesis: pip install "minitensor-autograd[test]"'
+        in done.stderr
+    )
 
 
 def test_strategies_draw_what_they_say():

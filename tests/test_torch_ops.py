@@ -48,8 +48,12 @@ def same(name, *inputs, **named):
     return Case(name, lambda *a: getattr(mt, name)(*a, **named), lambda *a: getattr(torch, name)(*a, **named), inputs)
 
 
-UNARY = [same(n, X) for n in "abs sign exp expm1 square sin cos tan sinh cosh tanh floor ceil round erf negative".split()]
-UNARY += [same(n, P) for n in "log log1p log2 sqrt".split()] + [same(n, np.tanh(X)) for n in "arcsin arccos arctan".split()]
+UNARY = [
+    same(n, X) for n in "abs sign exp expm1 square sin cos tan sinh cosh tanh floor ceil round erf negative".split()
+]
+UNARY += [same(n, P) for n in "log log1p log2 sqrt".split()] + [
+    same(n, np.tanh(X)) for n in "arcsin arccos arctan".split()
+]
 KINKS = [
     Case(name, getattr(F, name), getattr(TF, name), (ODD,), order=1 if name == "elu" else 2)  # at 0 its slope has a kink
     for name in "relu silu elu leaky_relu softplus gelu".split()
@@ -69,7 +73,12 @@ BINARY = [same(n, X, Y) for n in "add subtract multiply divide maximum minimum l
     Case("power", mt.power, torch.pow, (P, Y)),
     Case("power of 0", lambda x: x**0, lambda x: x**0, (ODD,)),
     Case("power of 3", lambda x: x**3, lambda x: x**3, (ODD,)),
-    Case("where", lambda x, y: mt.where(mt.asarray(X > 0), x, y), lambda x, y: torch.where(torch.tensor(X > 0), x, y), (X, Y)),
+    Case(
+        "where",
+        lambda x, y: mt.where(mt.asarray(X > 0), x, y),
+        lambda x, y: torch.where(torch.tensor(X > 0), x, y),
+        (X, Y),
+    ),
 ]
 REDUCTIONS = [
     Case("sum", lambda x: mt.sum(x, axis=(0, 2)), lambda x: x.sum((0, 2)), (normal(2, 3, 4),)),
@@ -98,7 +107,12 @@ IDS = np.array([[0, 2, 2], [1, 0, 2]])
 SHAPES = [
     Case("getitem", lambda x: x[IDS], lambda x: x[torch.tensor(IDS)], (X,)),
     Case("mask", lambda x: x[mt.asarray(X > 0)], lambda x: x[torch.tensor(X > 0)], (X,)),
-    Case("gather", lambda x: mt.take_along_axis(x, IDS, 1), lambda x: torch.take_along_dim(x, torch.tensor(IDS), 1), (X[:2],)),
+    Case(
+        "gather",
+        lambda x: mt.take_along_axis(x, IDS, 1),
+        lambda x: torch.take_along_dim(x, torch.tensor(IDS), 1),
+        (X[:2],),
+    ),
     Case("sort", lambda x: mt.sort(x, axis=0), lambda x: torch.sort(x, 0).values, (X,)),
     Case("topk", lambda x: mt.topk(x, 2)[0], lambda x: torch.topk(x, 2).values, (X,)),
     Case("concat", lambda x, y: mt.concat([x, y], axis=1), lambda x, y: torch.cat([x, y], 1), (X, P)),

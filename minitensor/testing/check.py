@@ -47,7 +47,9 @@ def check_op(
     else:
         _check_drawn(check, inputs, examples, seed)
     if report.kinks > report.checked:
-        raise AssertionError(f"{fn!r}: {report.kinks} derivatives at kinks but only {report.checked} compared: draw other inputs")
+        raise AssertionError(
+            f"{fn!r}: {report.kinks} derivatives at kinks but only {report.checked} compared: draw other inputs"
+        )
     return report
 
 

@@ -80,7 +80,15 @@ def check_each_input_alone(problem, rtol=1e-12, atol=1e-12):
     together = problem.gradients(cotangents)
     for i, right in zip(problem.wanted, together):
         (alone,) = problem.gradients(cotangents, wanted=[i])
-        compare(problem, f"the gradient of {problem.label(i)} wanted alone", alone, right, "that wanted with others", rtol, atol)
+        compare(
+            problem,
+            f"the gradient of {problem.label(i)} wanted alone",
+            alone,
+            right,
+            "that wanted with others",
+            rtol,
+            atol,
+        )
 
 
 def check_float32(problem):
@@ -89,7 +97,12 @@ def check_float32(problem):
     with np.errstate(all="ignore"):
         outputs, leaves = single.record()
         for k, (out, wide) in enumerate(zip(outputs, problem.evaluate())):
-            if wide.dtype == np.float64 and out.dtype != np.float32 and single.wanted and "dtype" not in problem.keywords:
+            if (
+                wide.dtype == np.float64
+                and out.dtype != np.float32
+                and single.wanted
+                and "dtype" not in problem.keywords
+            ):
                 raise AssertionError(f"{problem.name}: output {k} of float32 inputs is {out.dtype}")
         cotangents = single.cotangents(outputs, np.random.default_rng(0))
         for i, gradient in zip(single.wanted, single.gradients(cotangents)):
@@ -147,7 +160,9 @@ def compare(problem, what, found, right, by, rtol, atol):
     close = np.isclose(found, right, rtol=rtol, atol=atol * max(1.0, _size(right)), equal_nan=True)
     if not close.all():
         index = tuple(int(i) for i in np.argwhere(~close)[0])
-        raise AssertionError(f"{problem.name}: {what} at index {index} is {found[index]!r}, {by} gives {right[index]!r}")
+        raise AssertionError(
+            f"{problem.name}: {what} at index {index} is {found[index]!r}, {by} gives {right[index]!r}"
+        )
 
 
 def _size(array):

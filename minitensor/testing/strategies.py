@@ -32,7 +32,9 @@ def shapes(min_dims=0, max_dims=3, min_side=0, max_side=4):
 
 
 @st.composite
-def tensors(draw, shape=None, low=-2.0, high=2.0, min_dims=0, max_dims=3, min_side=0, max_side=4, ties=True, distinct=False):
+def tensors(
+    draw, shape=None, low=-2.0, high=2.0, min_dims=0, max_dims=3, min_side=0, max_side=4, ties=True, distinct=False
+):
     """Float64 Tensors of ``shape`` (a tuple or a strategy; of any small shape where None).
 
     ties: allow the half of all draws that is rounded to halves. distinct: all elements differ by at least 1/16 of the mean
@@ -54,7 +56,9 @@ def tensors(draw, shape=None, low=-2.0, high=2.0, min_dims=0, max_dims=3, min_si
 @st.composite
 def integer_tensors(draw, shape=None, low=-3, high=3):
     """Int64 Tensors with values from ``low`` to ``high``, both included."""
-    shape = draw(shapes() if shape is None else shape) if shape is None or isinstance(shape, st.SearchStrategy) else shape
+    shape = (
+        draw(shapes() if shape is None else shape) if shape is None or isinstance(shape, st.SearchStrategy) else shape
+    )
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     return Tensor(rng.integers(low, high + 1, shape))
 

@@ -71,9 +71,13 @@ def test_weights_are_probabilities_and_zero_where_masked(attention):
     x, mask = normal(3, 5, 8), nn.padding_mask([5, 2, 0])
     y, weights = attention(x, mask=mask, need_weights=True)
     assert weights.shape == (3, 2, 5, 5)
-    np.testing.assert_allclose(weights.data.sum(-1), np.array([1, 1, 0])[:, None, None] * np.ones((3, 2, 5)), rtol=1e-12)
+    np.testing.assert_allclose(
+        weights.data.sum(-1), np.array([1, 1, 0])[:, None, None] * np.ones((3, 2, 5)), rtol=1e-12
+    )
     assert (weights.data[1, :, :, 2:] == 0).all()
-    np.testing.assert_allclose(y.data[2], attention.out.bias.data * np.ones((5, 1)))  # nothing seen: zeros before ``out``
+    np.testing.assert_allclose(
+        y.data[2], attention.out.bias.data * np.ones((5, 1))
+    )  # nothing seen: zeros before ``out``
 
 
 @pytest.mark.parametrize(
@@ -187,8 +191,16 @@ def test_gradients_of_single_heads(layer):
         (lambda a: nn.MultiHeadAttention(8, 3), ValueError, "d_model = 8 is not divisible by n_heads = 3"),
         (lambda a: nn.MultiHeadAttention(8, 2, dropout=1.5), ValueError, "dropout must be in"),
         (lambda a: a(normal(2, 4, 6)), ValueError, r"input has shape \(2, 4, 6\), it must be \(batch, time, 8\)"),
-        (lambda a: a(normal(2, 4, 8), normal(3, 4, 8)), ValueError, r"memory has shape \(3, 4, 8\), it must be \(2, time, 8\)"),
-        (lambda a: a(normal(2, 4, 8), mask=mt.zeros((4, 4))), TypeError, "float32; masks are boolean and True means may attend"),
+        (
+            lambda a: a(normal(2, 4, 8), normal(3, 4, 8)),
+            ValueError,
+            r"memory has shape \(3, 4, 8\), it must be \(2, time, 8\)",
+        ),
+        (
+            lambda a: a(normal(2, 4, 8), mask=mt.zeros((4, 4))),
+            TypeError,
+            "float32; masks are boolean and True means may attend",
+        ),
         (lambda a: a(normal(3, 4, 8), mask=mt.ones((3, 4, 4)) > 0), ValueError, r"needs mask\[:, None\]"),
         (lambda a: nn.DotAttention(3, 4, projection=False), ValueError, "both widths must be equal, got 3 and 4"),
         (lambda a: nn.DotAttention(3, 3)(normal(2, 3), normal(2, 4, 3)), ValueError, r"query \(2, 3\) and memory"),

@@ -37,7 +37,11 @@ def test_layer_norm_normalises():
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
-        (lambda: nn.Linear(4, 3)(mt.zeros((2, 5))), ValueError, r"Linear\(in_features=4.*shape \(2, 5\), its last axis must be 4"),
+        (
+            lambda: nn.Linear(4, 3)(mt.zeros((2, 5))),
+            ValueError,
+            r"Linear\(in_features=4.*shape \(2, 5\), its last axis must be 4",
+        ),
         (lambda: nn.Linear(0, 3), ValueError, "in_features must be a positive integer, got 0"),
         (lambda: nn.LayerNorm(4)(mt.zeros((2, 5))), ValueError, r"LayerNorm.*shape \(2, 5\), its last axis must be 4"),
         (lambda: nn.LayerNorm((2, 4))(mt.zeros((3, 4))), ValueError, "its trailing axes must be 2, 4"),
@@ -124,7 +128,17 @@ def test_relative_buckets_are_those_of_t5():
     distance = np.array([-200, -128, -64, -16, -8, -7, -1, 0, 1, 7, 8, 16, 64, 128, 200])
     assert both.buckets(distance).tolist() == [15, 15, 14, 10, 8, 7, 1, 0, 17, 23, 24, 26, 30, 31, 31]
     back = nn.RelativePositionBias(1, bidirectional=False)
-    assert back.buckets(np.array([-500, -127, -32, -16, -15, -1, 0, 1, 50])).tolist() == [31, 31, 21, 16, 15, 1, 0, 0, 0]
+    assert back.buckets(np.array([-500, -127, -32, -16, -15, -1, 0, 1, 50])).tolist() == [
+        31,
+        31,
+        21,
+        16,
+        15,
+        1,
+        0,
+        0,
+        0,
+    ]
 
 
 def test_relative_bias_depends_on_distance_alone_and_goes_on_from_an_offset():

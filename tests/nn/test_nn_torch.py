@@ -133,7 +133,13 @@ def assert_same_loss(ours, theirs, target):
     """Compare losses of random predictions against a fixed target."""
     fixed = torch.tensor(target)
     prediction = rng.normal(size=target.shape) * 2
-    assert_same(ours, theirs, [prediction], call_ours=lambda x: ours(x, mt.tensor(target)), call_theirs=lambda x: theirs(x, fixed))
+    assert_same(
+        ours,
+        theirs,
+        [prediction],
+        call_ours=lambda x: ours(x, mt.tensor(target)),
+        call_theirs=lambda x: theirs(x, fixed),
+    )
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -170,7 +176,12 @@ def renamed(*pairs):
 
 ATTENTION = (("in_proj_", "qkv."), ("out_proj", "out"))
 ENCODER = (("self_attn", "attention"), ("linear", "feed_forward.linear"), *ATTENTION)
-DECODER = (("self_attn", "self_attention"), ("multihead_attn", "cross_attention"), ("linear", "feed_forward.linear"), *ATTENTION)
+DECODER = (
+    ("self_attn", "self_attention"),
+    ("multihead_attn", "cross_attention"),
+    ("linear", "feed_forward.linear"),
+    *ATTENTION,
+)
 
 
 def both(name):
@@ -294,4 +305,6 @@ def test_layers_start_with_the_spread_of_pytorch(ours, theirs):
             np.testing.assert_array_equal(found, value, err_msg=name)
         else:
             np.testing.assert_allclose(found.std(), value.std(), rtol=0.05 if value.size > 1000 else 0.4, err_msg=name)
-            np.testing.assert_allclose(abs(found).max(), abs(value).max(), rtol=0.1 if value.size < 1e5 else 0.3, err_msg=name)
+            np.testing.assert_allclose(
+                abs(found).max(), abs(value).max(), rtol=0.1 if value.size < 1e5 else 0.3, err_msg=name
+            )

@@ -100,7 +100,10 @@ def test_cached_decoding_with_a_relative_bias():
     memory, target = normal(2, 3, 16), normal(2, 5, 16)
     whole = model.decoder(target, memory, bias=relative(5)).data
     cache = model.decoder.init_cache(memory)
-    pieces = [model.decoder(target[:, t : t + 1], None, bias=relative(1, offset=cache.length), cache=cache).data for t in range(5)]
+    pieces = [
+        model.decoder(target[:, t : t + 1], None, bias=relative(1, offset=cache.length), cache=cache).data
+        for t in range(5)
+    ]
     np.testing.assert_allclose(np.concatenate(pieces, axis=1), whole, rtol=1e-12, atol=1e-12)
 
 
@@ -196,10 +199,16 @@ def test_every_parameter_gets_a_gradient():
     ("call", "message"),
     [
         (lambda: nn.TransformerEncoder(0, 16, 4, 32), "at least one layer"),
-        (lambda: nn.TransformerEncoderLayer(16, 4, 32, activation="sine"), "activation must be one of relu, gelu, silu"),
+        (
+            lambda: nn.TransformerEncoderLayer(16, 4, 32, activation="sine"),
+            "activation must be one of relu, gelu, silu",
+        ),
         (lambda: nn.TransformerEncoderLayer(16, 5, 32), "d_model = 16 is not divisible by n_heads = 5"),
         (lambda: make()(normal(2, 3, 16), normal(3, 3, 16)), "memory has shape"),
-        (lambda: make()(normal(2, 3, 16), normal(2, 3, 16), memory_mask=mt.ones((2, 3)) > 0), r"needs mask\[:, None, None\]"),
+        (
+            lambda: make()(normal(2, 3, 16), normal(2, 3, 16), memory_mask=mt.ones((2, 3)) > 0),
+            r"needs mask\[:, None, None\]",
+        ),
     ],
 )
 def test_errors(call, message):

@@ -24,7 +24,9 @@ def binary(name, analytic=True, order=2, **domain):
     """A row for an op of two operands that broadcast."""
     errors = (([A, B], {}, ValueError, rf"^{name}\(x: \(2, 3\) float64, y: \(2,\) float64\).*broadcast"),)
     cases = mst.broadcastable(2, **domain)
-    return Row(name, getattr(mt, name), cases, getattr(np, name), analytic=analytic, order=order, errors=errors, ops=(name,))
+    return Row(
+        name, getattr(mt, name), cases, getattr(np, name), analytic=analytic, order=order, errors=errors, ops=(name,)
+    )
 
 
 def comparison(name):
@@ -69,7 +71,14 @@ ROWS = [
     *(comparison(name) for name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")),
     *(comparison(f"logical_{name}") for name in ("and", "or", "xor")),
     Row("power", mt.power, power_cases(), np.power, ops=("power",), errors=(([A, B], {}, ValueError, r"^power\(x"),)),
-    Row("where", mt.where, where_cases(), np.where, ops=("where",), errors=(([A > 0, A, B], {}, ValueError, r"^where\("),)),
+    Row(
+        "where",
+        mt.where,
+        where_cases(),
+        np.where,
+        ops=("where",),
+        errors=(([A > 0, A, B], {}, ValueError, r"^where\("),),
+    ),
     Row("clip", mt.clip, clip_cases(), numpy_clip, errors=(([A, B], {}, ValueError, r"^maximum\(x"),)),
     *(unary(name) for name in ("negative", "square", "exp", "expm1", "sin", "cos", "sinh", "cosh", "tanh", "arctan")),
     unary("tan", -1.2, 1.2),

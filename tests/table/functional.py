@@ -107,7 +107,9 @@ def attention_cases(draw):
     """Queries, keys and values with every kind of mask, a bias, another scale, more keys than queries."""
     batch, heads = draw(st.integers(1, 2)), draw(st.integers(1, 2))
     queries, keys, width = draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(1, 3))
-    q, k, v = (draw(mst.tensors((batch, heads, n, w), ties=False)) for n, w in ((queries, width), (keys, width), (keys, 2)))
+    q, k, v = (
+        draw(mst.tensors((batch, heads, n, w), ties=False)) for n, w in ((queries, width), (keys, width), (keys, 2))
+    )
     bias = draw(st.one_of(st.none(), mst.tensors((heads, queries, keys)), mst.tensors((batch, heads, queries, keys))))
     named = {
         "mask": draw(mst.attention_masks(batch, heads, queries, keys)), "is_causal": draw(st.booleans()),

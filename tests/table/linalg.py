@@ -22,7 +22,9 @@ def einsum_cases(draw):
     subscripts = draw(st.sampled_from(SUBSCRIPTS))
     lengths = {letter: draw(st.integers(0, 3)) for letter in sorted(set(subscripts) - set(",.->"))}
     dots = draw(st.lists(st.integers(1, 2), max_size=1))
-    shapes = [[*dots, *t[3:]] if t.startswith("...") else [*t[:1], *dots] if "..." in t else t for t in terms(subscripts)]
+    shapes = [
+        [*dots, *t[3:]] if t.startswith("...") else [*t[:1], *dots] if "..." in t else t for t in terms(subscripts)
+    ]
     shapes = [tuple(lengths.get(length, length) for length in shape) for shape in shapes]
     return [*(draw(mst.tensors(shape)) for shape in shapes), {"subscripts": subscripts}]
 
@@ -70,7 +72,9 @@ def numpy_norm(x, ord, axis, keepdims):
     """The plain formulas."""
     if ord == 1:
         return np.abs(x).sum(axis=axis, keepdims=keepdims)
-    return np.sqrt((x * x).sum(axis=axis, keepdims=keepdims)) if ord == 2 else np.abs(x).max(axis=axis, keepdims=keepdims)
+    return (
+        np.sqrt((x * x).sum(axis=axis, keepdims=keepdims)) if ord == 2 else np.abs(x).max(axis=axis, keepdims=keepdims)
+    )
 
 
 @st.composite

@@ -103,7 +103,12 @@ def class_errors(name):
     """Targets that are no classes, or not in the places of the scores."""
     return (
         ([A, np.array([0, 3])], {}, IndexError, f"{name}: target 3 is not a class: there are 3"),
-        ([A, np.array([0, 1, 2])], {}, ValueError, rf"{name}: targets \(3,\) must have the shape of the scores \(2, 3\)"),
+        (
+            [A, np.array([0, 1, 2])],
+            {},
+            ValueError,
+            rf"{name}: targets \(3,\) must have the shape of the scores \(2, 3\)",
+        ),
         ([A, np.array([0, 1]) > 0], {}, TypeError, f"{name}: targets must be integers, got bool"),
         ([A, np.array([0, 1])], {"reduction": "median"}, ValueError, "reduction must be"),
     )

@@ -69,7 +69,9 @@ def broadcast_cases(draw):
 def joined(draw, same):
     """Tensors of one shape (but along ``axis`` where not ``same``)."""
     shape = draw(mst.shapes(0 if same else 1, 3, 0, 3))
-    axis = draw(st.integers(-len(shape), len(shape) - 1)) if not same else draw(st.integers(-len(shape) - 1, len(shape)))
+    axis = (
+        draw(st.integers(-len(shape), len(shape) - 1)) if not same else draw(st.integers(-len(shape) - 1, len(shape)))
+    )
     shapes = []
     for _ in range(draw(st.integers(1, 3))):
         lengths = list(shape)

@@ -10,7 +10,8 @@ Array functions follow NumPy and the Python Array API standard, the training sid
 """
 
 from minitensor.backend import cpu as _cpu
-from minitensor.tensor import Tensor, asarray, grad, tensor
+from minitensor.tensor import Tensor, asarray, tensor
+from minitensor.gradient import grad
 from minitensor.autograd import Scatter
 from minitensor.mode import detect_anomaly, enable_grad, no_grad
 from minitensor.creation import arange, eye, full, full_like, linspace, ones, ones_like, zeros, zeros_like

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from minitensor.axes import ints
 from minitensor.backend import np
+from minitensor.gradient import backward
 from minitensor.ops import elementwise as e
 from minitensor.ops import indexing as i
 from minitensor.ops import linalg as la
@@ -87,6 +88,7 @@ Tensor.__pos__ = lambda x: x
 Tensor.__abs__ = _method(e.abs)
 Tensor.__invert__ = _of_truth(e.logical_not, "~")
 Tensor.__getitem__ = i.getitem
+Tensor.backward = backward
 Tensor.transpose = _transpose
 Tensor.T = property(_transpose, doc="``x`` with its axes reversed.")
 Tensor.mT = property(_matrix_transpose, doc="``x`` with its last two axes exchanged.")

@@ -6,10 +6,12 @@ are attached in ``methods.py``, once the ops exist.
 
 from __future__ import annotations
 
-from minitensor.autograd import backward_pass, new_leaf, raw, watch
-from minitensor.backend import as_device, device_of, is_array, memory, move, namespace, np
+from collections.abc import Callable
 
-__all__ = ["Tensor", "asarray", "grad", "tensor"]
+from minitensor.autograd import new_leaf, raw, watch
+from minitensor.backend import as_device, device_of, is_array, memory, move, np
+
+__all__ = ["Tensor", "asarray", "tensor"]
 
 _DEFAULT_DTYPES = {"f": np.float32, "i": np.int64, "b": np.bool_}
 
@@ -21,6 +23,7 @@ class Tensor:
     """
 
     __slots__ = ("data", "node", "_name")
+    backward: Callable  # attached in methods.py, with the operators
     __array_ufunc__ = None  # NumPy arrays on the left of an operator leave the work to us
 
     def __init__(self, data, node=None):
@@ -125,7 +128,7 @@ class Tensor:
 
     def retain_grad(self):
         """Keep the gradient of this intermediate result in ``.grad`` too."""
-        self._tracked("retain_grad")
+        self.check_tracked("retain_grad")
         watch(self.node).keep = True
 
     def register_hook(self, hook):
@@ -133,7 +136,7 @@ class Tensor:
 
         Returns a function that removes the hook.
         """
-        self._tracked("register_hook")
+        self.check_tracked("register_hook")
         hooks = watch(self.node).hooks
 
         def served(gradient):
@@ -145,18 +148,8 @@ class Tensor:
         hooks[served] = served
         return lambda: hooks.pop(served, None)
 
-    def backward(self, grad=None, retain_graph=False, create_graph=False):
-        """Add d self / d leaf to ``.grad`` of every leaf that requires one.
-
-        grad: the gradient of some scalar with respect to self, of self's shape; may be left out where self has one element.
-        retain_graph: keep what the graph saved, for a second call. create_graph: record the pass, for higher derivatives.
-        """
-        self._tracked("backward")
-        backward_pass(
-            [self.node], [_seed(self, grad, create_graph)], retain_graph=retain_graph, create_graph=create_graph
-        )
-
-    def _tracked(self, wish):
+    def check_tracked(self, wish):
+        """Raise RuntimeError where no gradient reaches this tensor, so that ``wish`` cannot be granted."""
         if self.node is None:
             raise RuntimeError(
                 f"{wish}: this tensor does not require a gradient; make an input with requires_grad=True, and compute it "
@@ -262,26 +255,6 @@ def _rebuild(kind, array, device, requires_grad, name):
     return made.requires_grad_() if requires_grad else made
 
 
-def _seed(output, gradient, create_graph):
-    """The gradient to start from: given, or one for a single element."""
-    xp = namespace(output.device)
-    if gradient is None:
-        if output.size != 1:
-            raise RuntimeError(
-                f"the output has shape {output.shape}; a gradient starts from one number: call .sum() or .mean() first, or "
-                "pass the gradient of the output"
-            )
-        gradient = Tensor(xp.ones(output.shape, dtype=output.dtype))
-    gradient = asarray(gradient, device=None if is_array(gradient) or isinstance(gradient, Tensor) else output.device)
-    if gradient.shape != output.shape:
-        raise ValueError(f"the gradient has shape {gradient.shape}, the output {output.shape}: they must be equal")
-    if gradient.device != output.device:
-        raise TypeError(
-            f'the gradient is on {gradient.device}, the output on {output.device}: write .to("{output.device}")'
-        )
-    return gradient if create_graph else gradient.data
-
-
 # --- making tensors -----------------------------------------------------------------------------------------------------------
 
 
@@ -332,39 +305,3 @@ def tensor(data, dtype=None, device=None, requires_grad=False):
     made = Tensor(move(made.data, as_device(device)) if device is not None else made.data)
     made = Tensor(made.data.copy())
     return made.requires_grad_() if requires_grad else made
-
-
-def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=False, retain_graph=False):
-    """D outputs / d inputs, without touching any ``.grad``.
-
-    outputs, inputs: a tensor, or a list of them. grad_outputs: one gradient per output; may be left out for outputs of one
-    element. create_graph: record, so that the result can be differentiated again. retain_graph: keep what the graph saved, for a
-    second call. An input that the outputs do not depend on raises ValueError, or gives None with ``allow_unused``. Returns one
-    Tensor, or a list where ``inputs`` is one.
-    """
-    single = isinstance(inputs, Tensor)
-    inputs = [inputs] if single else list(inputs)
-    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    seeds = [None] * len(outputs) if grad_outputs is None else grad_outputs
-    seeds = [seeds] if isinstance(seeds, Tensor) or is_array(seeds) else list(seeds)
-    if len(seeds) != len(outputs):
-        raise ValueError(f"grad: {len(outputs)} outputs but {len(seeds)} grad_outputs")
-    for what, tensors in (("output", outputs), ("input", inputs)):
-        for i, x in enumerate(tensors):
-            if x.node is None and not (what == "input" and allow_unused):
-                raise RuntimeError(
-                    f"grad: {what} {i} does not require a gradient; was it made with requires_grad=True?"
-                )
-    roots = [output.node for output in outputs]
-    gradients = [_seed(output, seed, create_graph) for output, seed in zip(outputs, seeds)]
-    wanted = {x.node for x in inputs if x.node is not None}
-    found = backward_pass(roots, gradients, wanted=wanted, retain_graph=retain_graph, create_graph=create_graph)
-    results = []
-    for i, x in enumerate(inputs):
-        value = found.get(x.node)
-        if value is None and not allow_unused:
-            raise ValueError(
-                f"grad: the outputs do not depend on input {i}; write allow_unused=True to get None for it"
-            )
-        results.append(value if value is None or isinstance(value, Tensor) else Tensor(value))
-    return results[0] if single else results

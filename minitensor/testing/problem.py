@@ -8,8 +8,9 @@ import numpy as np
 
 from minitensor import random
 from minitensor.autograd import new_leaf, raw, watch
+from minitensor.gradient import grad
 from minitensor.mode import enable_grad, no_grad
-from minitensor.tensor import Tensor, grad
+from minitensor.tensor import Tensor
 
 __all__ = ["Problem", "freeze", "name_of", "show"]
 

@@ -52,7 +52,8 @@ def train(options: argparse.Namespace) -> int:
     """Start or resume a run, and where it comes to its end report on it."""
     run, corpus, task = _resume(options) if options.resume else _start(options)
     if task.dropped:
-        print(f"left out {task.dropped} pairs of more than {task.longest} tokens")
+        pairs = "1 pair" if task.dropped == 1 else f"{task.dropped} pairs"
+        print(f"left out {pairs} of more than {task.longest} tokens")
     size = f"{task.tokenizer.vocab_size:,} sub-words, {task.model.num_parameters():,} parameters"
     print(f"{run.folder}: {len(task.batches):,} pairs, {size}")
     outcome = Trainer(task, run.settings, run.folder).run()
@@ -143,7 +144,7 @@ def _report(run: Run, corpus: Corpus) -> None:
 def _evaluate(translator: Translator, name: str, pairs: list[Pair], language: str, **how: float) -> list[str]:
     """Translate the sources of ``pairs`` and print the scores."""
     sources, references = zip(*pairs, strict=True)
-    translations = translator.translate(sources, where=name, **how)
+    translations = translator.translate(sources, where=f"{name} line", **how)
     print(f"{name}, {len(pairs)} sentences:\n{score(translations, references, language)}")
     return translations
 
@@ -155,9 +156,11 @@ def translate(options: argparse.Namespace) -> int:
     """Translate sentences of the command line or of a file."""
     if bool(options.sentences) == bool(options.input):
         raise UserError("give sentences to translate, or a file of them by --input FILE")
-    sentences = read_lines(options.input) if options.input else options.sentences
+    if options.output:
+        _check_output(options.output, options.input)  # now, rather than after all has been translated
+    sentences = read_lines(options.input, "remove it") if options.input else options.sentences
     _, translator = _open(options)
-    where = options.input or "the command line"
+    where = f"{options.input} line" if options.input else "sentence"
     translations = translator.translate(sentences, options.beam, options.length_penalty, where)
     text = "".join(line + "\n" for line in translations)
     if options.output:
@@ -168,6 +171,17 @@ def translate(options: argparse.Namespace) -> int:
     else:
         print(text, end="")
     return 0
+
+
+def _check_output(output: str, source: str | None) -> None:
+    """Raise UserError for a file that cannot be written, or that is the one to translate."""
+    path = Path(output)
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: it is a folder")
+    if not path.parent.is_dir():
+        raise UserError(f"cannot write {path}: there is no folder {path.parent}")
+    if source and path.exists() and os.path.exists(source) and path.samefile(source):
+        raise UserError(f"--output {path} is the file to translate; name another, so that it stays")
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -217,14 +231,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     no_arguments = dict(run=train, resume=False, force=False, data=None, source=None, target=None, out=None)
     parser.set_defaults(**no_arguments)
-    commands = parser.add_subparsers(title="subcommands", metavar="")
+    commands = parser.add_subparsers(title="subcommands", metavar="COMMAND")
 
     made = commands.add_parser("train", help="train a model, or go on training")
     made.add_argument(
         "--data", metavar="PATH", help="folder of train, val, test files, or file of pairs (embedded corpus)"
     )
-    made.add_argument("--source", metavar="en", help="language to translate from")
-    made.add_argument("--target", metavar="de", help="language to translate to")
+    made.add_argument("--source", metavar="LANGUAGE", help="language to translate from, such as en")
+    made.add_argument("--target", metavar="LANGUAGE", help="language to translate to, such as de")
     made.add_argument("--out", metavar="RUN", help="folder of the run; a new one below runs/ if not given")
     made.add_argument("--resume", action="store_true", help="go on with the run in --out")
     made.add_argument("--force", action="store_true", help="replace the run in --out")

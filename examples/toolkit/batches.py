@@ -175,11 +175,11 @@ def pad_sources(source_ids: Sequence[Ids]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_lengths(ids: Sequence[Ids], longest: int, where: str) -> None:
-    """Raise UserError for a sentence of ``where`` (a file, say) that has more than ``longest`` tokens with its STOP."""
+    """Raise UserError for a sentence of more than ``longest`` tokens with its STOP; ``where`` and its number name it."""
     for number, sentence in enumerate(ids, start=1):
         if len(sentence) + 1 > longest:
             raise UserError(
-                f"{where} line {number} is a sentence of {len(sentence)} tokens, the model allows {longest - 1};"
+                f"{where} {number} has {len(sentence)} tokens, the model allows {longest - 1};"
                 " shorten it, or cut it into sentences"
             )
 

@@ -60,16 +60,16 @@ def load_parallel(path: str | os.PathLike[str], source: str, target: str) -> Cor
     raise UserError(f"{path} does not exist; give a folder of train/val/test files, or a file of tab-separated pairs")
 
 
-def read_lines(path: str | os.PathLike[str]) -> list[str]:
+def read_lines(path: str | os.PathLike[str], advice: str = "remove the pair, in both languages") -> list[str]:
     """The sentences of a UTF-8 file, plain or gzipped, one a line, without blanks at either end.
 
-    Raises UserError for a file that cannot be read, a wrong encoding or an empty line.
+    Raises UserError for a file that cannot be read, a wrong encoding or an empty line, with ``advice`` for the last.
     """
     path = Path(path)
     lines = [line.strip() for line in _decode(path).split("\n")]  # splitlines() would also cut at U+2028 and the like
     if lines[-1] == "":
         lines.pop()  # what follows the last line end
-    _check_filled(path, (number for number, line in enumerate(lines, start=1) if not line))
+    _check_filled(path, (number for number, line in enumerate(lines, start=1) if not line), advice=advice)
     if not lines:
         raise UserError(f"{path} holds no sentence")
     return lines
@@ -90,18 +90,21 @@ def _decode(path: Path) -> str:
         start = error.start + len(data) - len(error.object)  # the decoder does not count the byte-order mark
         line = data.count(b"\n", 0, start) + 1
         column = start - data.rfind(b"\n", 0, start)
+        likely = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
         raise UserError(
             f"{path} line {line}, byte {column}: 0x{data[start]:02x} is not UTF-8; convert the file,"
-            " for instance by: iconv -f latin1 -t utf-8"
+            f" for instance by: iconv -f {likely} -t utf-8"
         ) from None
 
 
-def _check_filled(path: Path, empty: Iterable[int], what: str = "empty") -> None:
+def _check_filled(
+    path: Path, empty: Iterable[int], what: str = "empty", advice: str = "remove the pair, in both languages"
+) -> None:
     """Raise for the line numbers in ``empty``."""
     numbers = list(empty)
     if numbers:
         more = f" (and {len(numbers) - 1} more)" if len(numbers) > 1 else ""
-        raise UserError(f"{path} line {numbers[0]} is {what}{more}; remove the pair, in both languages")
+        raise UserError(f"{path} line {numbers[0]} is {what}{more}; {advice}")
 
 
 def _load_folder(folder: Path, source: str, target: str) -> Corpus:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -119,4 +121,9 @@ def attention_heatmap(
     figure.supxlabel("source", fontsize=9, color=GREY)
     figure.supylabel("translation", fontsize=9, color=GREY)
     figure.colorbar(image, ax=grid, label="attention", shrink=max(0.3, 1 / len(layers)), aspect=30, pad=0.01)
-    figure.savefig(path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", "Glyph .* missing")
+        figure.savefig(path)
+    missing = sum("Glyph" in str(warning.message) for warning in caught)
+    if missing:
+        print(f"{path}: the font lacks {missing} of the characters, which show as boxes", file=sys.stderr)

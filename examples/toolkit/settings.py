@@ -118,4 +118,7 @@ def from_dict(settings: type[Training], values: dict[str, Any], where: str) -> A
         raise UserError(
             f"{where} was written by another version of this program (it differs in: {odd}); use that version"
         )
-    return settings(**values)
+    try:
+        return settings(**values)
+    except TypeError as error:  # text where a number must stand
+        raise UserError(f"{where} has been changed and does not fit: {error}") from None

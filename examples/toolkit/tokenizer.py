@@ -91,10 +91,9 @@ class Tokenizer:
         if token < len(SPECIAL):
             return SPECIAL[token]
         data = bytes(_BYTES[character] for character in self._library.id_to_token(token))
-        try:
-            return data.decode()
-        except UnicodeDecodeError:
-            return "".join(f"<0x{byte:02X}>" for byte in data)
+        text = data.decode(errors="replace")
+        readable = text.isprintable() and "\ufffd" not in text
+        return text if readable else "".join(f"<0x{byte:02X}>" for byte in data)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the JSON file of the `tokenizers` library, all of it or nothing."""

@@ -105,8 +105,9 @@ class Task:
         """
         self.tokenizer, self.settings = tokenizer, settings
         self.longest = min(settings.max_length, settings.max_tokens)
-        for name, pairs in corpus.tests.items():
-            check_lengths(tokenizer.encode_batch([source for source, _ in pairs]), settings.max_length, name)
+        for name, pairs in (corpus.tests or {"validation": corpus.validation}).items():  # what the report translates
+            ids = tokenizer.encode_batch([source for source, _ in pairs])
+            check_lengths(ids, settings.max_length, f"{name} line")
         self.batches, dropped = self._batch(corpus.train)
         self.validation, more = self._batch(corpus.validation)
         self.dropped = dropped + more
@@ -163,13 +164,13 @@ class Translator:
         """Ids of the sentences. Raises UserError for an empty one, or one too long for the model, before any is translated."""
         for number, sentence in enumerate(sentences, start=1):
             if not sentence.strip():
-                raise UserError(f"{where} line {number} is empty; there is nothing to translate")
+                raise UserError(f"{where} {number} is empty; there is nothing to translate")
         ids = self.tokenizer.encode_batch(sentences)
         check_lengths(ids, self.settings.max_length, where)
         return ids
 
     def translate(
-        self, sentences: Sequence[str], beam: int = 1, length_penalty: float = 0.6, where: str = "the input"
+        self, sentences: Sequence[str], beam: int = 1, length_penalty: float = 0.6, where: str = "sentence"
     ) -> list[str]:
         """Translations in the order of ``sentences``, each one line; greedy where ``beam`` is 1."""
         ids = self.encode(sentences, where)
@@ -186,7 +187,7 @@ class Translator:
 
     def attention(self, sentence: str) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
         """What the translation of a sentence looks at: (H, T, S) by decoder layer, source tokens, and target tokens."""
-        ids = self.encode([sentence], "the sentence")
+        ids = self.encode([sentence], "sentence")
         source = mt.asarray(pad_sources(ids)[0], device=self.device)
         found = self.model.generate(source, self.settings.max_length - 1)[0]
         target = mt.asarray(np.array([[START, *found]]), device=self.device)

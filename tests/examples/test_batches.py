@@ -128,9 +128,9 @@ def test_bad_input_is_explained():
 
 def test_long_sentences_are_refused_or_dropped_and_counted():
     ids = [[3], [3] * 9, [3] * 4]
-    check_lengths(ids, 10, "in.txt")
-    with pytest.raises(UserError, match=r"in\.txt line 2 is a sentence of 9 tokens, the model allows 8"):
-        check_lengths(ids, 9, "in.txt")
+    check_lengths(ids, 10, "in.txt line")
+    with pytest.raises(UserError, match=r"in\.txt line 2 has 9 tokens, the model allows 8"):
+        check_lengths(ids, 9, "in.txt line")
     assert drop_long(ids, [[4], [4], [4] * 7], 8) == ([[3], [3] * 4], [[4], [4] * 7], 1)
     with pytest.raises(UserError, match="each of the 3 pairs has more than the 0 tokens"):
         drop_long(ids, ids, 1)

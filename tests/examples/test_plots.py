@@ -38,6 +38,11 @@ def test_the_picture_grows_with_what_it_shows(tmp_path):
     assert small[0] < one[0] and small[1] < one[1]
 
 
+def test_characters_that_the_font_lacks_are_told(tmp_path, capsys):
+    attention_heatmap(np.ones((1, 1, 2)), ["\u65e5", "\u672c"], ["a"], tmp_path / "x.png")
+    assert "the font lacks 2 of the characters" in capsys.readouterr().err
+
+
 def test_wrong_shapes_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"shape \(4, 3, 2\) for 2 target and 3 source tokens; .* \(heads, 2, 3\)"):
         attention_heatmap({"layer 1": np.ones((4, 3, 2))}, ["a", "b", "c"], ["d", "e"], tmp_path / "x.png")

@@ -226,7 +226,7 @@ def spoilt(data, tmp_path, name, content):
         ("train.fr", b"un\n\ndeux\n", "train.fr line 2 is empty"),
         ("train.fr", b"un\n", "has 200 lines and "),
         ("train.fr", "été\n".encode("latin-1"), "is not UTF-8"),
-        ("test_small.en", b"word " * 120 + b"\n" + b"a\n" * 19, "test_small line 1 is a sentence of"),
+        ("test_small.en", b"word " * 120 + b"\n" + b"a\n" * 19, "test_small line 1 has"),
     ],
 )
 def test_bad_files_are_refused_before_a_folder_is_made(data, tmp_path, capsys, name, content, message):
@@ -244,7 +244,7 @@ def test_bad_files_are_refused_before_a_folder_is_made(data, tmp_path, capsys, n
         (["--dropout", "1"], "--dropout 1.0: it must be below 1"),
         (["--heads", "3"], "--heads 3 must divide --d-model 16"),
         (["--vocab", "10"], "a vocabulary of 10 is too small"),
-        (["--max-length", "3"], "test_small line 1 is a sentence of"),
+        (["--max-length", "3"], "test_small line 1 has"),
         (["--max-tokens", "3"], "each of the 200 pairs has more than the 2 tokens"),
         (["--device", "tpu"], "--device tpu: unknown device"),
         (["--schedule", "cosine"], "--schedule cosine ends at a known update"),
@@ -282,12 +282,18 @@ def test_missing_things(run, data, tmp_path, capsys):
     splits = "there is no split 'test_2016'; there are: validation, test_small"
     refused(capsys, splits, "evaluate", "--run", run, "--split", "test_2016")
     refused(capsys, "cannot draw", "attention", "--run", run, "hello", "--output", tmp_path / "no" / "a.png")
-    refused(capsys, "cannot write", "translate", "--run", run, "hello", "--output", tmp_path / "no" / "a.txt")
+    refused(capsys, "there is no folder", "translate", "--run", run, "hello", "--output", tmp_path / "no" / "a.txt")
+    (tmp_path / "in.txt").write_text("hello\n")
+    same = "--input", tmp_path / "in.txt", "--output", tmp_path / "in.txt"
+    refused(capsys, "is the file to translate", "translate", "--run", run, *same)
+    assert (tmp_path / "in.txt").read_text() == "hello\n"
 
 
 def test_bad_sentences(run, tmp_path, capsys):
-    refused(capsys, "line 2 is empty", "translate", "--run", run, "hello", "  ")
+    refused(capsys, "sentence 2 is empty", "translate", "--run", run, "hello", "  ")
     refused(capsys, "the model allows 99", "translate", "--run", run, "word " * 120)
+    (tmp_path / "in.txt").write_bytes(b"fine\n\nfine\n")
+    refused(capsys, "in.txt line 2 is empty; remove it", "translate", "--run", run, "--input", tmp_path / "in.txt")
     (tmp_path / "in.txt").write_bytes(b"fine\n\xff\n")
     refused(
         capsys, "in.txt line 2, byte 1: 0xff is not UTF-8", "translate", "--run", run, "--input", tmp_path / "in.txt"
@@ -345,6 +351,9 @@ def test_damaged_runs(run, tmp_path, capsys):
     refused(capsys, "damaged", "translate", "--run", folder, "hello")
     (folder / "weights.safetensors").unlink()
     refused(capsys, "has no trained weights yet; go on by: train --resume", "translate", "--run", folder, "hello")
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(config.replace('"layers": 1', '"layers": "1"'))
+    refused(capsys, "has been changed and does not fit", "translate", "--run", folder, "hello")
     (folder / "config.json").write_text("{")
     refused(capsys, "config.json is damaged", "translate", "--run", folder, "hello")
 
@@ -371,7 +380,7 @@ def test_pairs_too_long_to_train_on_are_left_out_and_told(data, tmp_path, capsys
         tmp_path / "run",
     ]
     assert call(*usual) == 0
-    assert "left out 1 pairs of more than 100 tokens" in capsys.readouterr().out
+    assert "left out 1 pair of more than 100 tokens" in capsys.readouterr().out
 
 
 def test_a_file_of_tab_separated_pairs(data, tmp_path, capsys):

@@ -45,6 +45,8 @@ def save(path, state, metadata=None):
     >>> mt.load(path)
     {'w': tensor([1., 1.]), 'step': 3}
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"save: the path comes first and the state second, got {type(path).__name__} as the path")
     library = _safetensors()
     tensors = _Tensors()
     header = {"version": VERSION, "state": _encode(state, "state", tensors), "metadata": _plain(metadata, "metadata")}

@@ -129,6 +129,6 @@ class FusedPlan:
 def fused(definition):
     """Make a fused op of a definition in Tensor code; see the head of this file."""
     made = Fused(definition)
-    if definition.__module__.startswith("minitensor."):
+    if (definition.__module__ or "").startswith("minitensor."):
         FUSED[made.name] = made
     return made

@@ -33,7 +33,9 @@ def _of_truth(function, sign):
 
 
 BINARY = {
-    "add": e.add.quick, "sub": e.subtract.quick, "mul": e.multiply.quick, "truediv": e.divide.quick, "pow": e.power.quick,
+    "add": e.add.quick, "sub": e.subtract.quick, "mul": e.multiply.quick, "truediv": e.divide.quick,
+    "floordiv": e.floor_divide.quick,
+    "mod": e.remainder.quick, "pow": e.power.quick,
     "matmul": la.matmul.quick, "and": _of_truth(e.logical_and, "&"), "or": _of_truth(e.logical_or, "|"),
     "xor": _of_truth(e.logical_xor, "^"),
 }  # fmt: skip

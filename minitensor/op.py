@@ -20,6 +20,8 @@ arguments or a view of one, and writes to none. It need not undo broadcasting; t
 
 from __future__ import annotations
 
+import inspect
+
 from minitensor.autograd import Node, watch
 from minitensor.backend import cpu, is_array, namespace_of, np
 from minitensor.call import NUMBERS, Call
@@ -41,7 +43,9 @@ class Op(Call):
     """An elementary op: a function on arrays and one gradient rule per input. Made by ``@op``."""
 
     def __init__(self, function):
-        super().__init__(function, skip=1)  # the first parameter is xp
+        if next(iter(inspect.signature(function).parameters), None) != "xp":
+            raise TypeError(f"@op: the first parameter of {function.__name__} must be xp, the array namespace")
+        super().__init__(function, skip=1)
         self.rules = None
         self.plans = {}
         self.quick = _quick(self)
@@ -99,8 +103,13 @@ class Op(Call):
         mode = current_mode.get()
         if mode.anomaly and not finite(out):
             raise nonfinite_error(self.name, "forward", out, zip(self.input_names(len(arrays)), arrays), call_site())
-        if mask == 0 or not mode.grad or self.rules is None or out.dtype.kind != "f":
+        if mask == 0 or not mode.grad or out.dtype.kind != "f":
             return Tensor(out)
+        if self.rules is None:
+            raise RuntimeError(
+                f"{self.name} has no gradient rules but an input needs a gradient: give them by {self.name}.vjp(...), None for an "
+                "input that is not differentiable"
+            )
         key = (mask, len(arrays)) if self.variadic else mask
         plan = self.plans.get(key)
         if plan is None:
@@ -175,6 +184,6 @@ def _quick(op):
 def op(function):
     """Make an op of ``function(xp, *inputs, **keywords)``; see the head of this file."""
     made = Op(function)
-    if function.__module__.startswith("minitensor."):
+    if (function.__module__ or "").startswith("minitensor."):
         OPS[made.name] = made
     return made

@@ -19,7 +19,8 @@ _DEFAULT_DTYPES = {"f": np.float32, "i": np.int64, "b": np.bool_}
 class Tensor:
     """An n-dimensional array that can record where it came from. Make one with ``mt.tensor`` or ``mt.asarray``.
 
-    ``data`` is the raw NumPy or CuPy array, for reading; ``node`` is the place in the graph, or None where no gradient is wanted.
+    ``data`` is the raw NumPy or CuPy array, for reading: what is written into it goes past the engine, which then cannot tell that
+    a saved value is stale (``assign`` tells it); ``node`` is the place in the graph, or None where no gradient is wanted.
     """
 
     __slots__ = ("data", "node", "_name")
@@ -259,7 +260,7 @@ def _rebuild(kind, array, device, requires_grad, name):
 
 
 def asarray(data, dtype=None, device=None):
-    """``data`` as a Tensor, without a copy where none is needed.
+    """``data`` as a Tensor, without a copy where none is needed: an array given is shared, and must not be written to any more.
 
     Python numbers and lists become float32 (integers int64, truth values bool); arrays and tensors keep their dtype and device.
     """

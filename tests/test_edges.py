@@ -121,6 +121,69 @@ def test_one_number_is_formatted_as_a_number():
         f"{mt.ones(3):.2f}"
 
 
+def test_an_op_without_rules_does_not_drop_gradients():
+    doubled = mt.op(_double)
+    assert not doubled(mt.ones(2)).requires_grad
+    with pytest.raises(RuntimeError, match="_double has no gradient rules"):
+        doubled(mt.ones(2, requires_grad=True))
+    with pytest.raises(TypeError, match="first parameter of <lambda> must be xp"):
+        mt.op(lambda x: x)
+
+
+def _double(xp, x):
+    return 2 * x
+
+
+def test_whole_division_has_the_signs_of_numpy():
+    x, y = mt.tensor([-7.0, 7.0, 5.5], requires_grad=True), mt.tensor([2.0, -2.0, 2.0], requires_grad=True)
+    np.testing.assert_array_equal((x // y).numpy(), [-4, -4, 2])
+    np.testing.assert_array_equal((x % y).numpy(), [1, -1, 1.5])
+    assert (mt.tensor([7]) // 2).dtype == np.int64 and int(7 % mt.tensor([4])) == 3
+
+
+def test_a_parameter_is_not_replaced_by_a_constant():
+    layer = nn.Linear(2, 2)
+    with pytest.raises(TypeError, match=r"Linear.weight is a Parameter.*assign"):
+        layer.weight = mt.ones((2, 2))
+    layer.bias = None
+    layer.weight = nn.Parameter(mt.ones((2, 2)))
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]
+
+
+def test_padding_of_nan_spares_the_weights_of_attention_alone():
+    mt.random.seed(0)
+    attention = nn.MultiHeadAttention(4, 2)
+    x = np.random.default_rng(0).normal(size=(2, 4, 4)).astype(np.float32)
+    mask = nn.padding_mask([4, 2])
+    clean = x.copy()
+    x[1, 2:], clean[1, 2:] = np.nan, 0.0
+    found = [mt.grad(attention(mt.tensor(v), mask=mask)[:, :2].sum(), list(attention.parameters())) for v in (x, clean)]
+    for a, b in zip(*found):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_without_targets_is_refused():
+    with pytest.raises(ValueError, match="no target counts"):
+        F.cross_entropy(mt.zeros((2, 3)), [-100, -100])
+    assert F.cross_entropy(mt.zeros((2, 3)), [-100, -100], reduction="sum").item() == 0
+
+
+def test_calls_in_the_wrong_order_are_told_the_right_one(tmp_path):
+    with pytest.raises(TypeError, match="path comes first"):
+        mt.save({"a": 1}, tmp_path / "x")
+    with pytest.raises(TypeError, match=r"model\.parameters\(\)"):
+        optim.Adam(nn.Linear(2, 2))
+
+
+def test_check_op_takes_strategies_alone_and_in_lists():
+    from minitensor.testing import check_op, strategies
+
+    assert check_op(mt.tanh, strategies.tensors()).checked > 0
+    assert check_op(mt.multiply, [strategies.tensors(shape=(2, 3)), mt.ones(3, dtype="float64")]).checked > 0
+    with pytest.raises(AssertionError, match="no derivative was compared"):
+        check_op(mt.tanh, [np.array([1, 2, 3])])
+
+
 def test_a_switch_may_be_used_again_and_as_a_decorator():
     off, x = mt.no_grad(), mt.ones(3, requires_grad=True)
     with off:

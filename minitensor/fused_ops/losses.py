@@ -159,6 +159,11 @@ def _count(targets, weight, ignore_index, reduction):
     if reduction != "mean":
         return None
     real = not_equal(targets, ignore_index)
+    if targets.device == "cpu" and not real.data.any():
+        raise ValueError(
+            f'cross-entropy: no target counts, all {targets.size} are ignore_index = {ignore_index}; use reduction="sum", or leave '
+            "such a batch out"
+        )
     if weight is None:
         return sum_of(real).astype("float32")
     return sum_of(where(real, weight[where(real, targets, 0)], 0.0))

@@ -68,12 +68,11 @@ class MultiHeadAttention(Module):
         mask = as_mask(mask, (x.shape[0], self.n_heads, x.shape[1], keys))
         dropout = self.dropout if self.training else 0.0
         with mt.no_grad() if cache is not None else nullcontext():
-            if (
-                memory is None and cache is None and bias is None and not need_weights
-            ):  # one product, heads cut and joined inside
-                return self.out(
-                    F.packed_attention(self.qkv(x), self.n_heads, mask, is_causal=is_causal, dropout=dropout)
-                )
+            if memory is None and cache is None:
+                x = blank_padding(x, mask)
+            if memory is None and cache is None and bias is None and not need_weights:
+                y = F.packed_attention(self.qkv(x), self.n_heads, mask, is_causal=is_causal, dropout=dropout)
+                return self.out(y)  # one product for all three, heads cut and joined inside
             q, k, v = self._heads(x, blank_padding(memory, mask), cache)
             y = F.scaled_dot_product_attention(
                 q, k, v, mask, is_causal=is_causal, dropout=dropout, bias=bias

@@ -56,6 +56,14 @@ class Module:
         """``forward`` of the arguments."""
         return self.forward(*args, **kwargs)
 
+    def __setattr__(self, name, value):
+        if isinstance(vars(self).get(name), Parameter) and not (value is None or isinstance(value, Parameter)):
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a Parameter, and a {type(value).__name__} would not be trained: write "
+                f".{name}.assign(value) to change its value, or assign an nn.Parameter"
+            )
+        object.__setattr__(self, name, value)
+
     # --- walking the state ------------------------------------------------------------------------------------------------------
 
     def _items(self):

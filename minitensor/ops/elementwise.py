@@ -11,10 +11,11 @@ import math
 from minitensor.op import op
 
 __all__ = [
-    "abs", "add", "arccos", "arcsin", "arctan", "ceil", "clip", "cos", "cosh", "divide", "equal", "erf", "exp", "expm1", "floor",
-    "greater", "greater_equal", "isfinite", "isnan", "less", "less_equal", "log", "log1p", "log2", "logaddexp", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "multiply", "negative", "not_equal", "power", "round", "sign",
-    "sin", "sinh", "sqrt", "square", "subtract", "tan", "tanh", "where",
+    "abs", "add", "arccos", "arcsin", "arctan", "ceil", "clip", "cos", "cosh", "divide", "equal", "erf", "exp",
+    "expm1", "floor", "floor_divide", "greater", "greater_equal", "isfinite", "isnan", "less", "less_equal", "log",
+    "log1p", "log2", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum",
+    "multiply", "negative", "not_equal", "power", "remainder", "round", "sign", "sin", "sinh", "sqrt", "square",
+    "subtract", "tan", "tanh", "where",
 ]  # fmt: skip
 
 # --- two operands -------------------------------------------------------------------------------------------------------------
@@ -72,6 +73,24 @@ power.vjp(
     lambda xp, g, x, y: g * y * xp.where(xp.equal(x, 0) & (y == 0), 1.0, x) ** (y - 1.0),  # y x^(y-1); 0 for 0^0
     lambda xp, g, x, out: g * out * xp.log(xp.where(xp.equal(x, 0), 1.0, x)),  # x^y log x; 0 at x = 0
 )
+
+
+@op
+def floor_divide(xp, x, y):
+    """The greatest whole number not above ``x / y``, of the operands' dtype; derivative 0."""
+    return x // y
+
+
+floor_divide.vjp(lambda xp, g: xp.zeros_like(g), lambda xp, g: xp.zeros_like(g))
+
+
+@op
+def remainder(xp, x, y):
+    """``x - y * floor(x / y)``, which has the sign of ``y``."""
+    return x % y
+
+
+remainder.vjp(lambda g: g, lambda xp, g, x, y: -g * xp.floor(x / y))
 
 
 @op

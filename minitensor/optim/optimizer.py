@@ -30,6 +30,8 @@ class Optimizer:
         self.param_groups = []
         self._entries = []
         self._buffers = []
+        if hasattr(params, "parameters"):
+            raise TypeError(f"{type(self).__name__} takes parameters, not a module: write model.parameters()")
         params = [params] if isinstance(params, (Tensor, dict)) else list(params)
         if not params:
             raise ValueError(f"{type(self).__name__}: no parameters given; pass model.parameters()")

@@ -15,9 +15,9 @@ def check_op(
 ):  # fmt: skip
     """Check an op, a fused op, a layer or any function of Tensors, on given inputs or on many drawn ones.
 
-    fn: as for ``gradcheck``. inputs: a list of tensors, arrays and other arguments, or a hypothesis strategy that draws such lists
-    (see ``minitensor.testing.strategies``); a dict at the end of a drawn list holds keywords. reference: a NumPy function that
-    gives the right values. order: 0 checks values alone, 1 gradients too, 2 second derivatives as well. examples: how many to draw.
+    fn: as for ``gradcheck``. inputs: a list of tensors, arrays and other arguments, any of them a hypothesis strategy, or one
+    strategy that draws a tensor or such a list (see ``minitensor.testing.strategies``); a dict at the end of a drawn list holds
+    keywords. reference: a NumPy function that gives the right values. order: 0 checks values alone, 1 gradients too, 2 second derivatives as well. examples: how many to draw.
 
     Checked are: values (against ``reference``); the same bits under ``no_grad``; inputs unchanged, and frozen throughout, so that
     a rule that writes to its arguments fails; any memory layout; float32 stays float32; each gradient alone as with the others; a
@@ -36,21 +36,36 @@ def check_op(
         "reference": reference, "order": order, "rtol": rtol, "atol": atol, "complex_step": complex_step, "seed": seed,
     }  # fmt: skip
     report = Report()
+    differentiable = []
 
     def check(case):
-        case = list(case)
+        case = list(case) if isinstance(case, (list, tuple)) else [case]
         named = {**(keywords or {}), **(case.pop() if case and isinstance(case[-1], dict) else {})}
-        _check_case(Problem(fn, case, named, wanted, name=name), report, **options)
+        problem = Problem(fn, case, named, wanted, name=name)
+        differentiable.append(bool(problem.wanted))
+        _check_case(problem, report, **options)
 
-    if isinstance(inputs, (list, tuple)):
+    strategies = [value for value in inputs if hasattr(value, "example")] if isinstance(inputs, (list, tuple)) else []
+    if strategies:
+        _check_drawn(check, _drawn_list(inputs), examples, seed)
+    elif isinstance(inputs, (list, tuple)):
         check(inputs)
     else:
         _check_drawn(check, inputs, examples, seed)
+    if order > 0 and not any(differentiable):
+        raise AssertionError(f"{fn!r}: no derivative was compared: give floating inputs, or order=0")
     if report.kinks > report.checked:
         raise AssertionError(
             f"{fn!r}: {report.kinks} derivatives at kinks but only {report.checked} compared: draw other inputs"
         )
     return report
+
+
+def _drawn_list(inputs):
+    """A strategy of lists from a list some of whose items are strategies."""
+    from hypothesis import strategies as st
+
+    return st.tuples(*[value if isinstance(value, st.SearchStrategy) else st.just(value) for value in inputs]).map(list)
 
 
 def _check_case(problem, report, *, reference, order, rtol, atol, complex_step, seed):
@@ -101,6 +116,7 @@ def _check_drawn(check, strategy, examples, seed):
     except hy.errors.HypothesisException:
         raise
     except Exception as error:
-        example = ", ".join(show(value) for value in last[0])
+        drawn = last[0] if isinstance(last[0], (list, tuple)) else [last[0]]
+        example = ", ".join(show(value) for value in drawn)
         kind = AssertionError if isinstance(error, AssertionError) else RuntimeError
         raise kind(f"{error}\nshrunk example: {example}\nseed: {seed}") from error

@@ -68,6 +68,7 @@ ROWS = [
     *(binary(name) for name in ("add", "subtract", "multiply")),
     binary("divide", low=[-2.0, 0.5], high=[2.0, 2.0]),
     *(binary(name, analytic=False) for name in ("maximum", "minimum", "logaddexp")),
+    *(binary(name, analytic=False, low=[-2.0, 0.6], high=[2.0, 2.0]) for name in ("floor_divide", "remainder")),
     *(comparison(name) for name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")),
     *(comparison(f"logical_{name}") for name in ("and", "or", "xor")),
     Row("power", mt.power, power_cases(), np.power, ops=("power",), errors=(([A, B], {}, ValueError, r"^power\(x"),)),

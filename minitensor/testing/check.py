@@ -17,7 +17,8 @@ def check_op(
 
     fn: as for ``gradcheck``. inputs: a list of tensors, arrays and other arguments, any of them a hypothesis strategy, or one
     strategy that draws a tensor or such a list (see ``minitensor.testing.strategies``); a dict at the end of a drawn list holds
-    keywords. reference: a NumPy function that gives the right values. order: 0 checks values alone, 1 gradients too, 2 second derivatives as well. examples: how many to draw.
+    keywords. reference: a NumPy function that gives the right values. order: 0 checks values alone, 1 gradients too, 2 second
+    derivatives as well. examples: how many to draw.
 
     Checked are: values (against ``reference``); the same bits under ``no_grad``; inputs unchanged, and frozen throughout, so that
     a rule that writes to its arguments fails; any memory layout; float32 stays float32; each gradient alone as with the others; a

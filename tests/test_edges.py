@@ -150,6 +150,16 @@ def test_a_parameter_is_not_replaced_by_a_constant():
     assert [name for name, _ in layer.named_parameters()] == ["weight"]
 
 
+def test_a_module_cast_between_forward_and_backward_is_noticed():
+    layer = nn.Linear(2, 2)
+    loss = layer(mt.ones((1, 2))).sum()
+    layer.astype("float64")
+    with pytest.raises(RuntimeError, match="moved or cast between forward and backward"):
+        loss.backward()
+    layer(mt.ones((1, 2), dtype="float64")).sum().backward()
+    assert layer.weight.grad.dtype == np.float64
+
+
 def test_padding_of_nan_spares_the_weights_of_attention_alone():
     mt.random.seed(0)
     attention = nn.MultiHeadAttention(4, 2)

@@ -260,9 +260,15 @@ def _replace(tensor, change):
     tensor.node = None
     tensor.requires_grad_()
     kept, before = watch(tensor.node), watch(old)
-    kept.hooks = before.hooks
+    kept.hooks, before.hooks = before.hooks, {}
     if before.grad is not None:
         kept.grad = change(raw(before.grad))
+    name = tensor.name or "a parameter"
+
+    def refuse(gradient):
+        raise RuntimeError(f"{name} was moved or cast between forward and backward: run the forward pass again")
+
+    before.hooks[refuse] = refuse  # a graph made before the change would deposit where nobody looks any more
 
 
 def _equal(a, b):

@@ -56,6 +56,12 @@ METHODS = {
 }  # fmt: skip
 
 
+def _compared(function):
+    """A comparison that leaves what is no number (None, a string) to Python, which finds it unequal."""
+    quick = function.quick
+    return lambda x, y: NotImplemented if y is None or isinstance(y, str) else quick(x, y)
+
+
 def _method(function):
     """``function`` as a method: ops are objects, and only functions bind to an instance."""
 
@@ -82,7 +88,7 @@ for _name, _function in BINARY.items():
     setattr(Tensor, f"__{_name}__", _function)
     setattr(Tensor, f"__r{_name}__", _swapped(_function))
 for _name, _function in COMPARISONS.items():
-    setattr(Tensor, f"__{_name}__", _function.quick)
+    setattr(Tensor, f"__{_name}__", _compared(_function))
 for _name, _function in METHODS.items():
     setattr(Tensor, _name, _method(_function))
 Tensor.__neg__ = e.negative.quick

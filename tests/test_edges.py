@@ -160,6 +160,13 @@ def test_a_module_cast_between_forward_and_backward_is_noticed():
     assert layer.weight.grad.dtype == np.float64
 
 
+def test_what_is_no_number_is_unequal():
+    x = mt.ones(2)
+    assert not (x == None) and x != None and x != "one"  # noqa: E711
+    with pytest.raises(TypeError, match="not supported"):
+        x < "one"  # noqa: B015
+
+
 def test_padding_of_nan_spares_the_weights_of_attention_alone():
     mt.random.seed(0)
     attention = nn.MultiHeadAttention(4, 2)

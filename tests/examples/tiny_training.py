@@ -142,7 +142,8 @@ def main(folder, kills):
     assert in_a_child(counting, reference)
     total, touching = json.loads((reference / "calls.json").read_text())
     draw = random.Random(0)
-    moments = draw.sample(touching, kills - kills // 3) + draw.sample(range(1, total), kills // 3)
+    at_files = min(len(touching), kills - kills // 3)
+    moments = draw.sample(touching, at_files) + draw.sample(range(1, total), kills - at_files)
     killed = 0
     for moment in moments:
         run = folder / str(moment)

@@ -152,14 +152,14 @@ class Transformer(nn.Module):
         """Encode the source; the state from which ``step`` goes on, one row per sentence."""
         with mt.no_grad():
             memory = self.encode(source, mask)
-            return DecodingState(self.decoder.init_cache(memory), memory, None if mask is None else mt.asarray(mask))
+            return DecodingState(self.decoder.init_cache(memory), self._keys(mask, memory), memory.device)
 
     def step(self, ids, state):
         """Log-probabilities (rows, V) of the next word, given the newest word of each row (``ids``, a vector)."""
         with mt.no_grad():
-            ids = mt.asarray(ids).to(state.memory.device).reshape((-1, 1))
+            ids = mt.asarray(ids).to(state.device).reshape((-1, 1))
             x = self._embed(ids, self.target_embedding, self.target_positions, start=state.cache.length)
-            y = self.decoder(x, state.memory, memory_mask=self._keys(state.mask, state.memory), cache=state.cache)
+            y = self.decoder(x, None, memory_mask=state.keys, cache=state.cache)
             return F.log_softmax(self.output(y[:, -1]))
 
     def generate(self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None):
@@ -204,13 +204,12 @@ class Transformer(nn.Module):
 class DecodingState:
     """Keys and values of all layers, with one row per hypothesis."""
 
-    def __init__(self, cache, memory, mask):
+    def __init__(self, cache, keys, device):
         self.cache = cache
-        self.memory = memory
-        self.mask = mask
+        self.keys = keys  # the mask of the source's real tokens (rows, 1, 1, S), or None
+        self.device = device
 
     def reorder(self, rows):
         """Keep the rows with these numbers, in this order; a row may be kept several times, or dropped."""
         self.cache.reorder(rows)
-        self.memory = self.memory[rows]
-        self.mask = None if self.mask is None else self.mask[rows]
+        self.keys = None if self.keys is None else self.keys[rows]

@@ -141,13 +141,18 @@ def _forward(xp, q, k, v, mask, bias, drop, scale, out):
             part = rows[block]
             part -= xp.einsum("ij,ij->i", part, p[block])[:, None]
             part *= p[block]
-        scores_gradient = ds.copy() if bias is not None else None
-        ds *= scale
-        xp.matmul(ds, k, out=dq)
-        xp.matmul(ds.swapaxes(-1, -2), q, out=dk)
-        return scores_gradient
+        return pull_scores(xp, ds, q, k, bias, scale, dq, dk)
 
     return weights, backward
+
+
+def pull_scores(xp, ds, q, k, bias, scale, dq, dk):
+    """Fill dQ and dK from the gradient ``ds`` of the scores, which is overwritten; returns that of ``bias``, None without one."""
+    bias_gradient = ds.copy() if bias is not None else None
+    ds *= scale
+    xp.matmul(ds, k, out=dq)
+    xp.matmul(ds.swapaxes(-1, -2), q, out=dk)
+    return bias_gradient
 
 
 def _by_heads(xp, shape, dtype):

@@ -193,11 +193,7 @@ def _forward(xp, q, k, v, mask, bias, drop, scale, out):
         xp.matmul(dropped.swapaxes(-1, -2), g, out=dv)
         ds = xp.matmul(g, v.swapaxes(-1, -2))
         xp.kernels.rows("attention_backward", ds.dtype, rows, keys, weights, ds, drop, ds, keys)
-        scores_gradient = ds.copy() if bias is not None else None
-        ds *= scale
-        xp.matmul(ds, k, out=dq)
-        xp.matmul(ds.swapaxes(-1, -2), q, out=dk)
-        return scores_gradient
+        return attention_file.pull_scores(xp, ds, q, k, bias, scale, dq, dk)
 
     return weights, backward
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import given, settings
 
 import minitensor as mt
 from minitensor.backend import device_of, is_array, move
 from minitensor.random import default
 
-__all__ = ["check_parity", "moved"]
+__all__ = ["check_parity", "check_row", "moved"]
 
 
 def moved(value, device, dtype=None):
@@ -61,3 +62,16 @@ def check_parity(
     for right, mine in zip(here, there):
         assert (right.shape, right.dtype) == (mine.shape, mine.dtype)
         np.testing.assert_allclose(mine, right, rtol=rtol, atol=atol)
+
+
+def check_row(row, examples):
+    """`check_parity` on so many drawn inputs of a row of the table of ops."""
+
+    @settings(max_examples=examples, deadline=None)
+    @given(row.cases)
+    def check(case):
+        keywords = case[-1] if isinstance(case[-1], dict) else {}
+        inputs = [value for value in case if not isinstance(value, dict)]
+        check_parity(row.function, inputs, keywords, wanted=row.wanted, order=min(row.order, 2))
+
+    check()

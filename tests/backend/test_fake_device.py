@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from table import TABLE
 
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn, optim
 from tests.backend import emulator, fake_device
-from tests.backend.parity import check_parity
+from tests.backend.parity import check_parity, check_row
 
 pytestmark = pytest.mark.skipif(
     emulator.compiler() is None, reason="no C++ compiler to run the kernels on the CPU with"
@@ -25,14 +24,7 @@ def device():
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=str(row)) for row in TABLE if row.name != "to_device"])
 def test_every_row_of_the_table(row):
-    @settings(max_examples=8, deadline=None)
-    @given(row.cases)
-    def check(case):
-        keywords = case[-1] if isinstance(case[-1], dict) else {}
-        inputs = [value for value in case if not isinstance(value, dict)]
-        check_parity(row.function, inputs, keywords, wanted=row.wanted, order=min(row.order, 2))
-
-    check()
+    check_row(row, examples=8)
 
 
 def array(*shape, seed=0):

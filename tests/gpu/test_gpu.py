@@ -2,27 +2,19 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from table import TABLE
 
 import minitensor as mt
 from minitensor.backend import cpu, namespace
 from tests.backend import test_fake_device as fake
-from tests.backend.parity import check_parity
+from tests.backend.parity import check_parity, check_row
 
 pytestmark = pytest.mark.gpu
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=str(row)) for row in TABLE if row.name != "to_device"])
 def test_every_row_of_the_table(row):
-    @settings(max_examples=10, deadline=None)
-    @given(row.cases)
-    def check(case):
-        keywords = case[-1] if isinstance(case[-1], dict) else {}
-        inputs = [value for value in case if not isinstance(value, dict)]
-        check_parity(row.function, inputs, keywords, wanted=row.wanted, order=min(row.order, 2))
-
-    check()
+    check_row(row, examples=10)
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-10), (np.float32, 1e-4), (np.float16, 3e-2)])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from minitensor.backend import device_of, namespace, np
 from minitensor.tensor import Tensor, asarray
 
-__all__ = ["DecoderCache", "KeyValueCache"]
+__all__ = ["DecoderCache", "EncoderCache", "KeyValueCache"]
 
 
 class KeyValueCache:
@@ -54,6 +54,27 @@ class KeyValueCache:
             self._arrays = [array[rows] for array in self._arrays]
 
 
+class EncoderCache:
+    """What a causal encoder keeps between calls, made by ``encoder.init_cache(batch)``: a KeyValueCache for each of its layers."""
+
+    def __init__(self, layers, batch):
+        self.layers = layers
+        self.batch = batch  # number of rows
+
+    @property
+    def length(self):
+        """How many positions are held: the position of the next token."""
+        return self.layers[0].length
+
+    def reorder(self, rows):
+        """Let row i go on from row ``rows[i]``, as a DecoderCache does. rows: integers (B',), any repeated or left out."""
+        rows = _checked_rows(rows, self.batch)
+        if not np.array_equal(rows, np.arange(self.batch)):
+            self.batch = len(rows)
+            for layer in self.layers:
+                layer.reorder(rows)
+
+
 class DecoderCache:
     """What a decoder keeps between calls, made by ``decoder.init_cache(memory)``.
 
@@ -80,11 +101,7 @@ class DecoderCache:
 
         rows: integers (B',), any of them repeated or left out. The memory's side is copied only where a row changes its sentence.
         """
-        rows = np.asarray(asarray(rows).to("cpu").data)
-        if rows.ndim != 1 or rows.dtype.kind not in "iu":
-            raise TypeError(f"reorder: rows must be a row of integers, got shape {rows.shape} of {rows.dtype}")
-        if rows.size and not 0 <= rows.min() <= rows.max() < self.batch:
-            raise IndexError(f"reorder: rows run from {rows.min()} to {rows.max()}, the cache holds {self.batch}")
+        rows = _checked_rows(rows, self.batch)
         if np.array_equal(rows, np.arange(self.batch)):
             return
         sources = self._sources[rows]
@@ -93,6 +110,24 @@ class DecoderCache:
             if not np.array_equal(sources, self._sources):
                 memory.reorder(rows)
         self._sources = sources
+
+
+def _checked_rows(rows, batch):
+    """``rows`` as a NumPy array of row numbers below ``batch``."""
+    rows = np.asarray(asarray(rows).to("cpu").data)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise TypeError(f"reorder: rows must be a row of integers, got shape {rows.shape} of {rows.dtype}")
+    if rows.size and not 0 <= rows.min() <= rows.max() < batch:
+        raise IndexError(f"reorder: rows run from {rows.min()} to {rows.max()}, the cache holds {batch}")
+    return rows
+
+
+def check_batch(cache, x):
+    """Raise where the rows of ``x`` (B, T, D) are not those of ``cache``."""
+    if cache is not None and cache.batch != x.shape[0]:
+        raise ValueError(
+            f"the cache holds {cache.batch} rows, the input has shape {x.shape}: cache.reorder changes rows"
+        )
 
 
 def _room(array, capacity):

@@ -7,17 +7,19 @@ Around every sublayer f (attention, or the feed-forward network) there is a resi
 
 Letters: B batch, T target or own positions, S memory positions, D model width, H heads. Masks are boolean, True = may attend, and
 broadcast to (B, H, T, S).
+``activation`` is one of relu, gelu, gelu_tanh (its approximation by tanh, as GPT-2 has it) and silu; ``eps`` that of the norms.
 """
 
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 
 import minitensor as mt
 from minitensor.nn import functional as F
 from minitensor.nn import init
 from minitensor.nn.attention import MultiHeadAttention
-from minitensor.nn.cache import DecoderCache, KeyValueCache
+from minitensor.nn.cache import DecoderCache, EncoderCache, KeyValueCache, check_batch
 from minitensor.nn.layers import Dropout, LayerNorm, Linear
 from minitensor.nn.masks import as_mask, blank_padding
 from minitensor.nn.module import Module
@@ -26,7 +28,7 @@ __all__ = [
     "FeedForward", "Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",
 ]  # fmt: skip
 
-ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
+ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "gelu_tanh": partial(F.gelu, approximate="tanh"), "silu": F.silu}
 
 
 class FeedForward(Module):
@@ -62,29 +64,30 @@ class _Layer(Module):
 class TransformerEncoderLayer(_Layer):
     """Self-attention and feed-forward network: (B, T, D) to (B, T, D)."""
 
-    def __init__(self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False):
+    def __init__(self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5):
         super().__init__(dropout, norm_first)
         self.attention = MultiHeadAttention(d_model, n_heads, dropout)
         self.feed_forward = FeedForward(d_model, d_ff, dropout, activation)
-        self.norm1, self.norm2 = LayerNorm(d_model), LayerNorm(d_model)
+        self.norm1, self.norm2 = LayerNorm(d_model, eps), LayerNorm(d_model, eps)
 
-    def forward(self, x, mask=None, is_causal=False, bias=None, need_weights=False):
-        """One layer. With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, T)."""
-        attend, weights = _watched(self.attention, need_weights, mask=mask, is_causal=is_causal, bias=bias)
-        x = self._around(x, self.norm1, attend)
-        x = self._around(x, self.norm2, self.feed_forward)
+    def forward(self, x, mask=None, is_causal=False, bias=None, need_weights=False, cache=None):
+        """One layer. With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, S). cache: its KeyValueCache."""
+        attend, weights = _watched(self.attention, need_weights, mask=mask, is_causal=is_causal, bias=bias, cache=cache)
+        with mt.no_grad() if cache is not None else nullcontext():
+            x = self._around(x, self.norm1, attend)
+            x = self._around(x, self.norm2, self.feed_forward)
         return (x, weights[0]) if need_weights else x
 
 
 class TransformerDecoderLayer(_Layer):
     """Self-attention, attention to the encoder's output, and feed-forward network: (B, T, D) to (B, T, D)."""
 
-    def __init__(self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False):
+    def __init__(self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5):
         super().__init__(dropout, norm_first)
         self.self_attention = MultiHeadAttention(d_model, n_heads, dropout)
         self.cross_attention = MultiHeadAttention(d_model, n_heads, dropout)
         self.feed_forward = FeedForward(d_model, d_ff, dropout, activation)
-        self.norm1, self.norm2, self.norm3 = LayerNorm(d_model), LayerNorm(d_model), LayerNorm(d_model)
+        self.norm1, self.norm2, self.norm3 = (LayerNorm(d_model, eps) for _ in range(3))
 
     def forward(
         self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, bias=None, need_weights=False
@@ -123,39 +126,48 @@ def _watched(attention, need_weights, **arguments):
 class TransformerEncoder(Module):
     """``n_layers`` encoder layers (and a last norm where ``norm_first``): embedded inputs (B, T, D) to (B, T, D)."""
 
-    def __init__(self, n_layers, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False):
+    def __init__(self, n_layers, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5):
         _check_layers(n_layers)
-        self.layers = [
-            TransformerEncoderLayer(d_model, n_heads, d_ff, dropout, activation, norm_first) for _ in range(n_layers)
-        ]
-        self.norm = LayerNorm(d_model) if norm_first else None
+        shape = (d_model, n_heads, d_ff, dropout, activation, norm_first, eps)
+        self.layers = [TransformerEncoderLayer(*shape) for _ in range(n_layers)]
+        self.norm = LayerNorm(d_model, eps) if norm_first else None
 
-    def forward(self, x, mask=None, is_causal=False, bias=None, need_weights=False):
-        """Encode. mask: boolean, broadcasts to (B, H, T, T). bias: added to the scores of every layer.
+    def forward(self, x, mask=None, is_causal=False, bias=None, need_weights=False, cache=None):
+        """Encode ``x`` (B, T, D). mask: boolean, broadcasts to (B, H, T, S). bias: added to the scores of every layer, likewise.
 
-        With ``need_weights`` returns ``(output, weights)``, a list of (B, H, T, T), one per layer.
+        S is T, unless there is a cache, from ``init_cache``; ``x`` is then the new positions alone, S counts those held as well
+        (in ``mask`` and ``bias`` too), the encoder must be causal, and the result is a constant. With ``need_weights`` returns
+        ``(output, weights)``, a list of (B, H, T, S), one per layer.
         """
-        mask = as_mask(mask, (x.shape[0], self.layers[0].attention.n_heads, x.shape[1], x.shape[1]))
-        x = blank_padding(x, mask)
+        if cache is not None and not is_causal:
+            raise ValueError("a cache is for causal encoders, where no position sees a later one: pass is_causal=True")
+        check_batch(cache, x)
+        keys = x.shape[1] + (0 if cache is None else cache.length)
+        mask = as_mask(mask, (x.shape[0], self.layers[0].attention.n_heads, x.shape[1], keys))
+        x = blank_padding(x, mask if cache is None or mask is None else mask[..., -x.shape[1] :])
         seen = []
-        for layer in self.layers:
-            x = layer(x, mask, is_causal, bias, need_weights)
-            if need_weights:
-                x, weights = x
-                seen.append(weights)
-        x = x if self.norm is None else self.norm(x)
+        with mt.no_grad() if cache is not None else nullcontext():
+            for layer, held in zip(self.layers, [None] * len(self.layers) if cache is None else cache.layers):
+                x = layer(x, mask, is_causal, bias, need_weights, held)
+                if need_weights:
+                    x, weights = x
+                    seen.append(weights)
+            x = x if self.norm is None else self.norm(x)
         return (x, seen) if need_weights else x
+
+    def init_cache(self, batch):
+        """An EncoderCache of ``batch`` rows without positions, for decoding step by step with a causal encoder."""
+        return EncoderCache([KeyValueCache() for _ in self.layers], batch)
 
 
 class TransformerDecoder(Module):
     """``n_layers`` decoder layers (and a last norm where ``norm_first``): embedded targets (B, T, D) to (B, T, D)."""
 
-    def __init__(self, n_layers, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False):
+    def __init__(self, n_layers, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5):
         _check_layers(n_layers)
-        self.layers = [
-            TransformerDecoderLayer(d_model, n_heads, d_ff, dropout, activation, norm_first) for _ in range(n_layers)
-        ]
-        self.norm = LayerNorm(d_model) if norm_first else None
+        shape = (d_model, n_heads, d_ff, dropout, activation, norm_first, eps)
+        self.layers = [TransformerDecoderLayer(*shape) for _ in range(n_layers)]
+        self.norm = LayerNorm(d_model, eps) if norm_first else None
 
     def forward(
         self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, bias=None, need_weights=False
@@ -169,10 +181,7 @@ class TransformerDecoder(Module):
         cache: from ``init_cache``; ``x`` is then the new positions alone, ``mask`` and ``bias`` cover those held as well,
         ``memory`` is not looked at, and the result is a constant.
         """
-        if cache is not None and cache.batch != x.shape[0]:
-            raise ValueError(
-                f"the cache holds {cache.batch} rows, the input has shape {x.shape}: cache.reorder changes rows"
-            )
+        check_batch(cache, x)
         pairs = [None] * len(self.layers) if cache is None else cache.layers
         seen = []
         with mt.no_grad() if cache is not None else nullcontext():
@@ -207,8 +216,9 @@ class Transformer(Module):
         dropout=0.1,
         activation="relu",
         norm_first=False,
+        eps=1e-5,
     ):
-        shape = (d_model, n_heads, d_ff, dropout, activation, norm_first)
+        shape = (d_model, n_heads, d_ff, dropout, activation, norm_first, eps)
         self.encoder = TransformerEncoder(n_encoder_layers, *shape)
         self.decoder = TransformerDecoder(n_decoder_layers, *shape)
         for _, parameter in self.named_parameters():

@@ -146,6 +146,75 @@ def test_cache_errors():
         cache.reorder([[0, 1]])
 
 
+# --- a causal encoder by steps --------------------------------------------------------------------------------------------------
+
+
+def causal_encoder(norm_first=True, **options):
+    return nn.TransformerEncoder(2, 16, 4, 32, dropout=0.0, norm_first=norm_first, **options).astype("float64")
+
+
+def by_steps(encoder, x, steps, mask=None, **options):
+    """The output of a causal encoder fed ``steps`` positions at a time."""
+    cache, pieces = encoder.init_cache(x.shape[0]), []
+    for step in steps:
+        start, stop = cache.length, cache.length + step
+        held = None if mask is None else mask[..., :stop]
+        pieces.append(encoder(x[:, start:stop], held, is_causal=True, cache=cache, **options).data)
+    assert cache.length == x.shape[1]
+    return np.concatenate(pieces, axis=1)
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("steps", [[1] * 6, [4, 1, 1], [6]])
+def test_a_cached_causal_encoder_equals_all_at_once(norm_first, steps):
+    encoder, x = causal_encoder(norm_first), normal(3, 6, 16)
+    whole = encoder(x, is_causal=True).data
+    np.testing.assert_allclose(by_steps(encoder, x, steps), whole, rtol=1e-12, atol=1e-12)
+    assert not encoder(x, is_causal=True, cache=encoder.init_cache(3)).requires_grad
+
+
+@pytest.mark.parametrize("steps", [[1] * 6, [3, 1, 2], [5, 1]])
+def test_rows_padded_on_the_left_give_by_steps_what_each_gives_alone(steps):
+    encoder, x, padding = causal_encoder(), normal(3, 6, 16).data.copy(), [0, 4, 2]
+    real = np.arange(6) >= np.array(padding)[:, None]  # (B, S)
+    x[~real] = np.nan
+    pieces = by_steps(encoder, mt.tensor(x), steps, mt.tensor(real)[:, None, None])
+    for row, first in enumerate(padding):
+        alone = encoder(mt.tensor(x[row : row + 1, first:]), is_causal=True).data
+        np.testing.assert_allclose(pieces[row, first:], alone[0], rtol=1e-12, atol=1e-12)
+
+
+def test_reordered_rows_of_a_causal_encoder():
+    encoder, x, rows = causal_encoder(), normal(3, 5, 16), [2, 0, 0, 1]
+    cache = encoder.init_cache(3)
+    cache.reorder([0, 1, 2])
+    encoder(x[:, :3], is_causal=True, cache=cache)
+    cache.reorder(rows)
+    assert cache.batch == 4 and cache.length == 3
+    rest = encoder(x[rows][:, 3:], is_causal=True, cache=cache).data
+    np.testing.assert_allclose(rest, encoder(x[rows], is_causal=True).data[:, 3:], rtol=1e-12, atol=1e-12)
+
+
+def test_a_cached_causal_encoder_gives_its_attention():
+    encoder, x = causal_encoder(), normal(2, 4, 16)
+    cache = encoder.init_cache(2)
+    encoder(x[:, :3], is_causal=True, cache=cache)
+    _, seen = encoder(x[:, 3:], is_causal=True, cache=cache, need_weights=True)
+    _, whole = encoder(x, is_causal=True, need_weights=True)
+    for one, other in zip(seen, whole):
+        np.testing.assert_allclose(one.data, other.data[:, :, 3:], rtol=1e-12, atol=1e-12)
+
+
+def test_encoder_cache_errors():
+    encoder = causal_encoder()
+    with pytest.raises(ValueError, match="a cache is for causal encoders"):
+        encoder(normal(2, 1, 16), cache=encoder.init_cache(2))
+    with pytest.raises(ValueError, match=r"the cache holds 2 rows, the input has shape \(3, 1, 16\)"):
+        encoder(normal(3, 1, 16), is_causal=True, cache=encoder.init_cache(2))
+    with pytest.raises(IndexError, match="rows run from 0 to 2, the cache holds 2"):
+        encoder.init_cache(2).reorder([0, 2])
+
+
 # --- weights, norms, dropout ----------------------------------------------------------------------------------------------------
 
 
@@ -166,6 +235,23 @@ def test_only_pre_norm_stacks_end_with_a_norm():
     assert make().encoder.norm is None and make().decoder.norm is None
     model = make(norm_first=True)
     assert isinstance(model.encoder.norm, nn.LayerNorm) and isinstance(model.decoder.norm, nn.LayerNorm)
+
+
+@pytest.mark.parametrize("stack", [nn.TransformerEncoder, nn.TransformerDecoder])
+def test_eps_reaches_every_norm(stack):
+    norms = [m for m in stack(2, 16, 4, 32, norm_first=True, eps=1e-12).modules() if isinstance(m, nn.LayerNorm)]
+    assert len(norms) == (5 if stack is nn.TransformerEncoder else 7) and {norm.eps for norm in norms} == {1e-12}
+
+
+def test_gelu_by_tanh_is_an_activation():
+    exact, approximate = (causal_encoder(activation=name) for name in ("gelu", "gelu_tanh"))
+    approximate.load_state_dict(exact.state_dict())
+    x = normal(2, 5, 16)
+    difference = np.abs(exact(x).data - approximate(x).data).max()
+    assert 1e-7 < difference < 1e-2
+    feed_forward = approximate.layers[0].feed_forward
+    hidden = mt.nn.functional.gelu(feed_forward.linear1(x), approximate="tanh")
+    np.testing.assert_array_equal(feed_forward(x).data, feed_forward.linear2(hidden).data)
 
 
 def test_dropout_off_in_evaluation_and_repeatable_by_seed_in_training():
@@ -201,7 +287,7 @@ def test_every_parameter_gets_a_gradient():
         (lambda: nn.TransformerEncoder(0, 16, 4, 32), "at least one layer"),
         (
             lambda: nn.TransformerEncoderLayer(16, 4, 32, activation="sine"),
-            "activation must be one of relu, gelu, silu",
+            "activation must be one of relu, gelu, gelu_tanh, silu",
         ),
         (lambda: nn.TransformerEncoderLayer(16, 5, 32), "d_model = 16 is not divisible by n_heads = 5"),
         (lambda: make()(normal(2, 3, 16), normal(3, 3, 16)), "memory has shape"),

@@ -13,12 +13,10 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
-import numpy as np
-
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from models.search import search
+from models.encoder_decoder import EncoderDecoder, check_ids, check_pairs, check_source, evaluating
 
 __all__ = ["Transformer", "TransformerConfig"]
 
@@ -50,7 +48,7 @@ class TransformerConfig:
         return asdict(self)
 
 
-class Transformer(nn.Module):
+class Transformer(EncoderDecoder):
     """Encoder, decoder, embeddings and output layer; see the head of this file."""
 
     def __init__(self, config):
@@ -91,17 +89,8 @@ class Transformer(nn.Module):
 
     def _embed(self, ids, table, positions, start=0):
         """(B, T) ids to (B, T, D) vectors; ``start`` is the position of the first."""
-        self._check(ids, start)
+        check_ids(ids, self.config.max_length, start)
         return self.dropout(positions(table(ids) * math.sqrt(self.config.d_model), start))
-
-    def _check(self, ids, start):
-        if ids.ndim != 2:
-            raise ValueError(f"ids must be (sentences, positions), got shape {ids.shape}")
-        if start + ids.shape[1] > self.config.max_length:
-            raise ValueError(
-                f"a sentence of {start + ids.shape[1]} tokens is longer than the model allows ({self.config.max_length}): "
-                "shorten it, or train with a larger max_length"
-            )
 
     def encode(self, source, mask=None):
         """Memory (B, S, D) of source ids (B, S); ``mask`` (B, S) is True at real tokens."""
@@ -111,40 +100,14 @@ class Transformer(nn.Module):
     @staticmethod
     def _keys(mask, source):
         """The mask of the source's real tokens (B, S) as one of keys: (B, 1, 1, S)."""
-        if mask is None:
-            return None
-        mask = mt.asarray(mask)
-        if mask.shape != source.shape[:2]:
-            raise ValueError(
-                f"the mask {mask.shape} must have the shape of the source {source.shape[:2]}: True = real token"
-            )
-        return mask.reshape((source.shape[0], 1, 1, source.shape[1]))
+        mask = check_source(source, mask)
+        return None if mask is None else mask.reshape((source.shape[0], 1, 1, source.shape[1]))
 
     def forward(self, source, target, mask=None):
         """Logits (B, T, V) of the word after each target word. source (B, S), target (B, T), mask (B, S) of the source."""
-        source, target = mt.asarray(source), mt.asarray(target)
-        if source.shape[0] != target.shape[0]:
-            raise ValueError(f"{source.shape[0]} source sentences but {target.shape[0]} target sentences")
+        source, target = check_pairs(source, target)
         x = self._embed(target, self.target_embedding, self.target_positions)
         return self.output(self.decoder(x, self.encode(source, mask), memory_mask=self._keys(mask, source)))
-
-    def loss(self, source, target_in, target_out, mask=None, n_tokens=None):
-        """Label-smoothed cross-entropy per real target token (those that are not padding), in nats.
-
-        target_in (B, T) starts with the start token, target_out (B, T) ends with the stop token. n_tokens: divide by this many
-        instead of the batch's own count, so that the losses of parts of a batch add up to the loss of the whole.
-        """
-        c = self.config
-        logits = self.forward(source, target_in, mask)
-        target_out = mt.asarray(target_out)
-        total = F.cross_entropy(
-            logits, target_out, ignore_index=c.pad_id, label_smoothing=self._smoothing(), reduction="sum"
-        )
-        return total / (int((target_out != c.pad_id).sum()) if n_tokens is None else n_tokens)
-
-    def _smoothing(self):
-        """Smoothing is for training; a validation loss is the plain cross-entropy."""
-        return self.config.label_smoothing if self.training else 0.0
 
     # --- decoding -------------------------------------------------------------------------------------------------------------
 
@@ -162,41 +125,17 @@ class Transformer(nn.Module):
             y = self.decoder(x, None, memory_mask=state.keys, cache=state.cache)
             return F.log_softmax(self.output(y[:, -1]))
 
-    def generate(self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None):
-        """Translations as lists of ids, without start and stop tokens; greedy where ``beam_size`` is 1.
-
-        source (B, S), mask (B, S). max_new_tokens: where not said, 50 more than the sentence has, as in the paper (section 6.1).
-        """
-        c = self.config
-        source = mt.asarray(source)
-        if max_new_tokens is None:
-            real = mt.ones(source.shape, dtype=bool) if mask is None else mt.asarray(mask).to("cpu")
-            max_new_tokens = real.data.sum(axis=1) + 50
-        limit = np.minimum(max_new_tokens, c.max_length)
-        was_training = self.training
-        self.eval()
-        try:
-            start_ids = [c.start_id] * source.shape[0]
-            return search(self.step, self.start(source, mask), start_ids, c.stop_id, limit, beam_size, length_penalty)
-        finally:
-            self.train(was_training)
-
     # --- looking inside -------------------------------------------------------------------------------------------------------
 
     def attention_maps(self, source, target, mask=None):
         """Attention probabilities by name: "encoder.0.self" (B, H, S, S), ... and "decoder.0.cross" (B, H, T, S), ..."""
-        was_training = self.training
-        self.eval()
-        try:
-            with mt.no_grad():
-                source, target = mt.asarray(source), mt.asarray(target)
-                keys = self._keys(mask, source)
-                x = self._embed(source, self.source_embedding, self.source_positions)
-                memory, own = self.encoder(x, keys, need_weights=True)
-                x = self._embed(target, self.target_embedding, self.target_positions)
-                _, cross = self.decoder(x, memory, memory_mask=keys, need_weights=True)
-        finally:
-            self.train(was_training)
+        with evaluating(self):
+            source, target = check_pairs(source, target)
+            keys = self._keys(mask, source)
+            x = self._embed(source, self.source_embedding, self.source_positions)
+            memory, own = self.encoder(x, keys, need_weights=True)
+            x = self._embed(target, self.target_embedding, self.target_positions)
+            _, cross = self.decoder(x, memory, memory_mask=keys, need_weights=True)
         maps = {f"encoder.{i}.self": weights for i, weights in enumerate(own)}
         return maps | {f"decoder.{i}.cross": weights for i, weights in enumerate(cross)}
 

@@ -1,0 +1,113 @@
+"""What all encoder-decoder models share: the loss under teacher forcing, and decoding by search.
+
+Letters: B sentences, S source and T target positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+import minitensor as mt
+import minitensor.nn.functional as F
+from minitensor import nn
+from models.search import search
+
+__all__ = ["EncoderDecoder", "check_ids", "check_pairs", "check_source", "evaluating"]
+
+
+class EncoderDecoder(nn.Module):
+    """The base of a model that writes a target sequence while it looks at a source sequence.
+
+    A model has ``config`` (with pad_id, start_id, stop_id, label_smoothing, max_length) and the three methods below.
+    """
+
+    config: Any
+
+    def forward(self, source, target, mask=None):
+        """Logits (B, T, V) of the token after each target token. source (B, S), target (B, T), mask (B, S) of the source."""
+        raise NotImplementedError
+
+    def start(self, source, mask=None):
+        """Encode the source; the state from which ``step`` goes on, one row per sentence."""
+        raise NotImplementedError
+
+    def step(self, ids, state):
+        """Log-probabilities (rows, V) of the next token, given the newest token of each row (``ids``, a vector)."""
+        raise NotImplementedError
+
+    def loss(self, source, target_in, target_out, mask=None, n_tokens=None):
+        """Label-smoothed cross-entropy per real target token (those that are not padding), in nats.
+
+        target_in (B, T) starts with the start token, target_out (B, T) ends with the stop token. n_tokens: divide by this many
+        instead of the batch's own count, so that the losses of parts of a batch add up to the loss of the whole. Smoothing is
+        for training; a validation loss is the plain cross-entropy.
+        """
+        c = self.config
+        logits = self(source, target_in, mask)
+        target_out = mt.asarray(target_out)
+        smoothing = c.label_smoothing if self.training else 0.0
+        total = F.cross_entropy(logits, target_out, ignore_index=c.pad_id, label_smoothing=smoothing, reduction="sum")
+        return total / (int((target_out != c.pad_id).sum()) if n_tokens is None else n_tokens)
+
+    def generate(self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None):
+        """Target sequences as lists of ids, without start and stop tokens; greedy where ``beam_size`` is 1.
+
+        source (B, S), mask (B, S). max_new_tokens: where not said, 50 more than the source has (Vaswani et al. 2017, section
+        6.1); never more than the model's ``max_length``.
+        """
+        c = self.config
+        source = mt.asarray(source)
+        if max_new_tokens is None:
+            real = mt.ones(source.shape, dtype=bool) if mask is None else mt.asarray(mask).to("cpu")
+            max_new_tokens = real.data.sum(axis=1) + 50
+        limit = np.minimum(max_new_tokens, c.max_length)
+        with evaluating(self):
+            start_ids = [c.start_id] * source.shape[0]
+            return search(self.step, self.start(source, mask), start_ids, c.stop_id, limit, beam_size, length_penalty)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without recording, and then the mode from before."""
+    was_training = model.training
+    model.eval()
+    try:
+        with mt.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def check_ids(ids, longest, start=0):
+    """Raise ValueError for ``ids`` that are not (sentences, positions), or that reach beyond position ``longest``."""
+    if ids.ndim != 2:
+        raise ValueError(f"ids must be (sentences, positions), got shape {ids.shape}")
+    if start + ids.shape[1] > longest:
+        raise ValueError(
+            f"a sentence of {start + ids.shape[1]} tokens is longer than the model allows ({longest}): "
+            "shorten it, or train with a larger max_length"
+        )
+
+
+def check_source(source, mask):
+    """``mask`` as a Tensor (or None). Raises ValueError where it has not the shape of the source (B, S, ...)."""
+    if mask is None:
+        return None
+    mask = mt.asarray(mask)
+    if mask.shape != source.shape[:2]:
+        raise ValueError(
+            f"the mask {mask.shape} must have the shape of the source {source.shape[:2]}: True = real token"
+        )
+    return mask
+
+
+def check_pairs(source, target):
+    """Both as Tensors. Raises ValueError where they are not equally many."""
+    source, target = mt.asarray(source), mt.asarray(target)
+    if source.shape[0] != target.shape[0]:
+        raise ValueError(f"{source.shape[0]} source sentences but {target.shape[0]} target sentences")
+    return source, target

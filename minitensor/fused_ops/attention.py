@@ -243,11 +243,11 @@ def scaled_dot_product_attention(
     return _attention(query, key, value, allowed, bias, drop, scale=scale)
 
 
-def packed_attention(qkv, n_heads, mask=None, is_causal=False, dropout=0.0, generator=None):
+def packed_attention(qkv, n_heads, mask=None, is_causal=False, dropout=0.0, scale=None, generator=None):
     """Self-attention from one packed projection, heads split and joined inside.
 
-    qkv: (B, T, 3 D), the queries, keys and values side by side; returns (B, T, D). Equal to ``scaled_dot_product_attention`` on
-    the three parts, with fewer copies.
+    qkv: (B, T, 3 D), the queries, keys and values side by side, D = H K; returns (B, T, D). scale: 1 / sqrt(K) where None. Equal
+    to ``scaled_dot_product_attention`` on the three parts, with fewer copies.
     """
     if qkv.ndim != 3 or qkv.shape[2] % (3 * n_heads):
         raise ValueError(
@@ -256,7 +256,7 @@ def packed_attention(qkv, n_heads, mask=None, is_causal=False, dropout=0.0, gene
     batch, length, width = qkv.shape
     allowed = _allowed(mask, is_causal, length, length, qkv.device)
     drop = dropout_mask((batch, n_heads, length, length), dropout, True, generator, qkv.device, qkv.dtype)
-    scale = 1.0 / math.sqrt(width // (3 * n_heads))
+    scale = 1.0 / math.sqrt(width // (3 * n_heads)) if scale is None else scale
     return _packed(qkv, allowed, drop, n_heads=n_heads, scale=scale)
 
 

@@ -3,7 +3,7 @@
 Masks are boolean, True = may attend, and broadcast to (B, H, T, S), H being 1 for a single head. A query that may see nothing gets
 zeros.
 
-Letters: B batch, T queries, S keys, D model width, H heads, K = D / H features of a head.
+Letters: B batch, T queries, S keys, D model width, H heads, K features of a head (D / H where not said).
 """
 
 from __future__ import annotations
@@ -24,20 +24,27 @@ __all__ = ["AdditiveAttention", "DotAttention", "MultiHeadAttention"]
 class MultiHeadAttention(Module):
     """``n_heads`` scaled dot-product attentions in parallel (Vaswani et al. 2017, section 3.2).
 
-        head_h = softmax(Q_h K_h^T / sqrt(K)) V_h        y = [head_1 ... head_H] W_out^T + b_out
+        head_h = softmax(scale Q_h K_h^T) V_h        y = [head_1 ... head_H] W_out^T + b_out
 
-    ``qkv`` is one Linear from D to 3 D whose rows are the projections to queries, keys and values, in this order (PyTorch's
-    ``in_proj_weight``); self-attention then takes one product. ``out`` is the Linear behind the heads.
+    ``qkv`` is one Linear from D to 3 H K whose rows are the projections to queries, keys and values, in this order (PyTorch's
+    ``in_proj_weight``); self-attention then takes one product. ``out``, from H K to D, is the Linear behind the heads.
+
+    d_head: K, which is D / H where it is None; T5 has models whose H K is not D. scale: of the scores, 1 / sqrt(K) where it is
+    None; T5 has 1.
     """
 
-    def __init__(self, d_model, n_heads, dropout=0.0, bias=True):
-        if n_heads < 1 or d_model % n_heads:
+    def __init__(self, d_model, n_heads, dropout=0.0, bias=True, d_head=None, scale=None):
+        if n_heads < 1 or (d_head is None and d_model % n_heads):
             raise ValueError(f"MultiHeadAttention: d_model = {d_model} is not divisible by n_heads = {n_heads}")
+        if d_head is not None and d_head < 1:
+            raise ValueError(f"MultiHeadAttention: d_head must be at least 1, got {d_head}")
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"MultiHeadAttention: dropout must be in [0, 1), got {dropout}")
         self.d_model, self.n_heads, self.dropout = d_model, n_heads, dropout
-        self.qkv = Linear(d_model, 3 * d_model, bias)
-        self.out = Linear(d_model, d_model, bias)
+        self.d_head = d_model // n_heads if d_head is None else d_head
+        self.scale = scale
+        self.qkv = Linear(d_model, 3 * n_heads * self.d_head, bias)
+        self.out = Linear(n_heads * self.d_head, d_model, bias)
         self.reset_parameters()
 
     def reset_parameters(self):
@@ -71,14 +78,15 @@ class MultiHeadAttention(Module):
             if memory is None and cache is None:
                 x = blank_padding(x, mask)
             if memory is None and cache is None and bias is None and not need_weights:
-                y = F.packed_attention(self.qkv(x), self.n_heads, mask, is_causal=is_causal, dropout=dropout)
+                y = F.packed_attention(self.qkv(x), self.n_heads, mask, is_causal, dropout, self.scale)
                 return self.out(y)  # one product for all three, heads cut and joined inside
             q, k, v = self._heads(x, blank_padding(memory, mask), cache)
-            y = F.scaled_dot_product_attention(
-                q, k, v, mask, is_causal=is_causal, dropout=dropout, bias=bias
-            )  # (B, H, T, K)
-            y = self.out(y.swapaxes(1, 2).reshape(x.shape))  # (B, T, D)
-            return (y, F.attention_weights(q, k, mask, is_causal=is_causal, bias=bias)) if need_weights else y
+            how = dict(is_causal=is_causal, scale=self.scale, bias=bias)
+            y = F.scaled_dot_product_attention(q, k, v, mask, dropout=dropout, **how)  # (B, H, T, K)
+            y = self.out(
+                y.swapaxes(1, 2).reshape((*x.shape[:2], self.n_heads * self.d_head))
+            )  # (B, T, H K) to (B, T, D)
+            return (y, F.attention_weights(q, k, mask, **how)) if need_weights else y
 
     def fill_cache(self, memory):
         """A KeyValueCache that holds the keys and values of ``memory`` (B, S, D)."""
@@ -102,7 +110,7 @@ class MultiHeadAttention(Module):
             return self._project(x, 0), self._project(memory, 1), self._project(memory, 2)
         if cache is not None and cache.fixed:
             return self._project(x, 0), *cache.read()
-        qkv = self.qkv(x).reshape((*x.shape[:2], 3, self.n_heads, self.d_model // self.n_heads))  # (B, T, 3, H, K)
+        qkv = self.qkv(x).reshape((*x.shape[:2], 3, self.n_heads, self.d_head))  # (B, T, 3, H, K)
         q, k, v = (qkv[:, :, i].swapaxes(1, 2) for i in range(3))
         if cache is None:
             return q, k, v
@@ -111,10 +119,11 @@ class MultiHeadAttention(Module):
 
     def _project(self, x, part):
         """Queries (part 0), keys (1) or values (2) of ``x`` by heads: (B, T, D) to (B, H, T, K)."""
-        rows = slice(part * self.d_model, (part + 1) * self.d_model)
+        width = self.n_heads * self.d_head
+        rows = slice(part * width, (part + 1) * width)
         bias = None if self.qkv.bias is None else self.qkv.bias[rows]
         y = F.linear(x, self.qkv.weight[rows], bias)
-        return y.reshape((*x.shape[:2], self.n_heads, self.d_model // self.n_heads)).swapaxes(1, 2)
+        return y.reshape((*x.shape[:2], self.n_heads, self.d_head)).swapaxes(1, 2)  # (B, T, H, K) to (B, H, T, K)
 
 
 class AdditiveAttention(Module):

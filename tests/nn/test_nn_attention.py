@@ -40,15 +40,16 @@ def test_the_short_way_for_self_attention_equals_the_general_one(attention):
 def test_every_path_follows_the_formula_under_any_mask(data):
     """Self-attention the short way, through the cache, and as memory, against a loop over heads in plain NumPy."""
     batch, heads, length = (data.draw(st.integers(1, 3), label=name) for name in ("batch", "heads", "length"))
+    d_head, scale = data.draw(st.sampled_from([(None, None), (3, None), (None, 1.0), (3, 0.25)]), label="d_head, scale")
     mask = data.draw(attention_masks(batch, heads, length, length), label="mask")
-    attention = nn.MultiHeadAttention(2 * heads, heads).astype("float64")
-    x = normal(batch, length, 2 * heads)
+    attention = nn.MultiHeadAttention(2 * heads, heads, d_head=d_head, scale=scale).astype("float64")
+    x, width = normal(batch, length, 2 * heads), d_head or 2
     allowed = np.broadcast_to(True if mask is None else mask, (batch, heads, length, length))
     q, k, v = np.split(x.data @ attention.qkv.weight.data.T + attention.qkv.bias.data, 3, axis=-1)
-    y = np.zeros(x.shape)
+    y = np.zeros(q.shape)
     for head in range(heads):
-        part = slice(2 * head, 2 * head + 2)
-        e = np.exp(q[..., part] @ k[..., part].swapaxes(1, 2) / np.sqrt(2)) * allowed[:, head]
+        part = slice(width * head, width * (head + 1))
+        e = np.exp(q[..., part] @ k[..., part].swapaxes(1, 2) * (scale or width**-0.5)) * allowed[:, head]
         total = e.sum(-1, keepdims=True)
         y[..., part] = np.divide(e, total, out=np.zeros(e.shape), where=total > 0) @ v[..., part]
     expected = y @ attention.out.weight.data.T + attention.out.bias.data
@@ -60,6 +61,17 @@ def test_every_path_follows_the_formula_under_any_mask(data):
         attention(x, mask=mask, need_weights=True)[0],
     ):
         np.testing.assert_allclose(found.data, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_the_width_of_heads_is_free_and_their_weights_are_those_of_the_scaled_scores():
+    attention = nn.MultiHeadAttention(6, 4, bias=False, d_head=5, scale=1.0).astype("float64")
+    assert {name: p.shape for name, p in attention.named_parameters()} == {"qkv.weight": (60, 6), "out.weight": (6, 20)}
+    x = normal(2, 3, 6)
+    _, weights = attention(x, need_weights=True)
+    q, k = ((x.data @ part.T).reshape(2, 3, 4, 5) for part in np.split(attention.qkv.weight.data, 3)[:2])
+    e = np.exp(np.einsum("bthk,bshk->bhts", q, k))
+    np.testing.assert_allclose(weights.data, e / e.sum(-1, keepdims=True), rtol=1e-12)
+    gradcheck(lambda x: attention(x, is_causal=True), [x])
 
 
 def test_attention_to_itself_as_memory_is_self_attention(attention):
@@ -189,6 +201,7 @@ def test_gradients_of_single_heads(layer):
     ("call", "kind", "message"),
     [
         (lambda a: nn.MultiHeadAttention(8, 3), ValueError, "d_model = 8 is not divisible by n_heads = 3"),
+        (lambda a: nn.MultiHeadAttention(8, 3, d_head=0), ValueError, "d_head must be at least 1, got 0"),
         (lambda a: nn.MultiHeadAttention(8, 2, dropout=1.5), ValueError, "dropout must be in"),
         (lambda a: a(normal(2, 4, 6)), ValueError, r"input has shape \(2, 4, 6\), it must be \(batch, time, 8\)"),
         (

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Train a Transformer to translate, and translate with it.
+"""Train a model to translate, a Transformer or a recurrent one, and translate with it.
 
     python examples/translate.py                       train on the embedded English-French corpus, show what came of it
     python examples/translate.py train --data multi30k --source en --target de --out runs/en-de
+    python examples/translate.py train --arch gru --attention additive     (rnn, lstm, gru, transformer; none, additive, dot)
     python examples/translate.py train --resume --out runs/en-de
     python examples/translate.py translate --run runs/en-de "A man sleeps."
     python examples/translate.py evaluate --run runs/en-de --beam 5
@@ -32,7 +33,7 @@ from toolkit.runs import Run, fresh  # noqa: E402
 from toolkit.settings import add_options, given_options  # noqa: E402
 from toolkit.tokenizer import Tokenizer  # noqa: E402
 from toolkit.trainer import Trainer  # noqa: E402
-from toolkit.translation import EMBEDDED, Settings, Task, Translator, fingerprint, learn_tokenizer, load_corpus  # noqa: E402
+from toolkit.translation import Settings, Task, Translator, complete, fingerprint, learn_tokenizer, load_corpus  # noqa: E402
 
 PROGRAM = "translate"
 LIMITS = {"epochs", "steps", "minutes", "patience", "save_every", "device"}  # what --resume may change
@@ -67,17 +68,15 @@ def train(options: argparse.Namespace) -> int:
 
 def _start(options: argparse.Namespace) -> tuple[Run, Corpus, Task]:
     """A new run of the data and the settings given; its folder is made when all of them have been found good."""
-    given = given_options(options, Settings)
+    settings = complete(given_options(options, Settings), embedded=options.data is None)
     if options.data is None:
-        others = {"steps": None} if "epochs" in given else {}  # the end that was given, in the place of the preset one
-        settings = Settings(**{**EMBEDDED, **others, **given})
         source, target = "en", "fr"
         if (options.source or source, options.target or target) != (source, target):
             raise UserError("the embedded corpus is English to French; for other languages give their --data")
     else:
         if not (options.source and options.target):
             raise UserError("--data needs --source and --target, such as: --source en --target de")
-        settings, source, target = Settings(**given), options.source, options.target
+        source, target = options.source, options.target
     folder = Path(options.out) if options.out else fresh(Path("runs") / f"{source}-{target}")
     Run.check_free(folder, options.force)
     corpus = load_corpus(options.data, source, target)
@@ -136,8 +135,12 @@ def _report(run: Run, corpus: Corpus) -> None:
             print(f"  {source}\n    = {ours}" + ("" if ours == reference else f"\n    reference: {reference}"))
     loss_curve(read_log(run.path("log.jsonl")), run.path("loss.png"))
     first = min((source for source, _ in next(iter(tests.values()))[:SHOWN]), key=len)  # a picture that fits a page
-    attention_heatmap(*translator.attention(first), run.path("attention.png"))
-    print(f"see {run.path('loss.png')} and {run.path('attention.png')}; translate by:")
+    pictures = [run.path("loss.png")]
+    maps, *labels = translator.attention(first)
+    if maps:
+        attention_heatmap(maps, *labels, run.path("attention.png"))
+        pictures.append(run.path("attention.png"))
+    print(f"see {' and '.join(map(str, pictures))}; translate by:")
     print(f'  {_command()} translate --run {run.folder} "{first}"')
 
 
@@ -204,6 +207,8 @@ def attention(options: argparse.Namespace) -> int:
     run, translator = _open(options)
     path = Path(options.output) if options.output else run.path("attention.png")
     maps, source, target = translator.attention(options.sentence)
+    if not maps:
+        raise UserError(f"{run.folder} was trained with --attention none: there is nothing to draw")
     try:
         attention_heatmap(maps, source, target, path)
     except (OSError, ValueError) as error:  # a folder that is missing, a name that is not that of a picture

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import minitensor as mt
+from models.seq2seq import Seq2Seq, Seq2SeqConfig
 from models.transformer import Transformer, TransformerConfig
 from toolkit import english_french
 from toolkit.batches import Batch, Batches, Epoch, check_lengths, drop_long, pad_sources
@@ -18,9 +19,9 @@ from toolkit.console import UserError
 from toolkit.corpus import Corpus, Pair, load_parallel
 from toolkit.runs import Run
 from toolkit.settings import Training, option
-from toolkit.tokenizer import START, STOP, Tokenizer
+from toolkit.tokenizer import PAD, START, STOP, Tokenizer
 
-__all__ = ["EMBEDDED", "Settings", "Task", "Translator", "fingerprint", "learn_tokenizer", "load_corpus"]
+__all__ = ["Settings", "Task", "Translator", "complete", "fingerprint", "learn_tokenizer", "load_corpus"]
 
 ROWS = 256  # hypotheses decoded at a time
 
@@ -29,14 +30,20 @@ ROWS = 256  # hypotheses decoded at a time
 class Settings(Training):
     """Hyper-parameters; the defaults suit some 30 000 sentence pairs, such as Multi30k (Wu et al. 2021, arXiv:2105.14462)."""
 
-    d_model: int = option(128, "features of each position", least=1)
-    heads: int = option(4, "attention heads", least=1)
+    arch: str = option("transformer", "architecture", choices=("rnn", "lstm", "gru", "transformer"))
+    d_model: int = option(128, "features of each position; of an embedding, where recurrent", least=1)
     layers: int = option(4, "layers of the encoder, and as many of the decoder", least=1)
-    d_ff: int = option(256, "features inside the feed-forward layers", least=1)
+    heads: int = option(4, "transformer: attention heads", least=1)
+    d_ff: int = option(256, "transformer: features inside the feed-forward layers", least=1)
+    pre_norm: bool = option(False, "transformer: layer norm before each sub-layer instead of after it")
+    positions: str = option("sinusoidal", "transformer: positions", choices=("sinusoidal", "learned"))
+    attention: str = option(
+        "additive", "recurrent: what the decoder looks back by", choices=("none", "additive", "dot")
+    )
+    hidden: int = option(256, "recurrent: features of the states", least=1)
+    input_feeding: bool = option(False, "recurrent: each step of the decoder also gets the last one's result")
     dropout: float = option(0.3, "dropout", least=0, below=1)
     label_smoothing: float = option(0.1, "label smoothing", least=0, below=1)
-    pre_norm: bool = option(False, "layer norm before each sub-layer instead of after it")
-    positions: str = option("sinusoidal", "positions", choices=("sinusoidal", "learned"))
     max_length: int = option(256, "longest sentence, in tokens", least=2)
     vocab: int = option(10_000, "sub-words, shared by both languages", least=1)
     max_tokens: int = option(4096, "positions in a batch, padding included, on either side", least=2)
@@ -44,17 +51,41 @@ class Settings(Training):
     def __post_init__(self) -> None:
         """Also check that the heads divide the features."""
         super().__post_init__()
-        if self.d_model % self.heads:
+        if self.arch == "transformer" and self.d_model % self.heads:
             raise UserError(f"--heads {self.heads} must divide --d-model {self.d_model}")
-        if self.d_model % 2 and self.positions == "sinusoidal":
+        if self.arch == "transformer" and self.d_model % 2 and self.positions == "sinusoidal":
             raise UserError(f"--positions sinusoidal needs an even --d-model, not {self.d_model}")
 
+
+# What only one family of architectures has; the other refuses it.
+TRANSFORMER_ONLY = ("heads", "d_ff", "pre_norm", "positions")
+RECURRENT_ONLY = ("attention", "hidden", "input_feeding")
 
 # The embedded corpus is free of noise, so nothing is to be regularised; found by a few short runs.
 EMBEDDED: dict[str, Any] = dict(
     layers=2, dropout=0.0, label_smoothing=0.0, pre_norm=True, vocab=1000, max_length=64, max_tokens=1024,
     lr=2e-3, schedule="cosine", warmup=200, steps=1200, beta2=0.98,
 )  # fmt: skip
+EMBEDDED_RECURRENT: dict[str, Any] = dict(layers=1, pre_norm=False)
+MULTI30K_RECURRENT: dict[str, Any] = dict(layers=1)
+
+
+def complete(given: dict[str, Any], embedded: bool) -> Settings:
+    """Settings from those given on the command line; the others suit the corpus and the architecture.
+
+    Raises UserError for one that the architecture does not have.
+    """
+    arch = given.get("arch", Settings.arch)
+    recurrent = arch != "transformer"
+    odd = [name for name in (TRANSFORMER_ONLY if recurrent else RECURRENT_ONLY) if name in given]
+    if odd:
+        raise UserError(f"--arch {arch} has no --{odd[0].replace('_', '-')}; see train --help")
+    presets = dict(EMBEDDED) if embedded else {}
+    if embedded and "epochs" in given:
+        presets["steps"] = None  # the end that was given takes the place of the preset one
+    if recurrent:
+        presets |= EMBEDDED_RECURRENT if embedded else MULTI30K_RECURRENT
+    return Settings(**{**presets, **given})
 
 
 def load_corpus(data: str | None, source: str, target: str) -> Corpus:
@@ -79,16 +110,21 @@ def learn_tokenizer(corpus: Corpus, settings: Settings) -> Tokenizer:
     return Tokenizer.train([text for pair in corpus.train for text in pair], settings.vocab)
 
 
-def make_model(settings: Settings, vocab_size: int, device: str) -> Transformer:
+def make_model(settings: Settings, vocab_size: int, device: str) -> Transformer | Seq2Seq:
     """A model of these settings, its weights drawn from their seed. Raises UserError for a device that cannot be used."""
     s = settings
     mt.random.seed(s.seed)
-    config = TransformerConfig(
-        vocab_size=vocab_size, d_model=s.d_model, n_heads=s.heads, n_encoder_layers=s.layers, n_decoder_layers=s.layers,
-        d_ff=s.d_ff, dropout=s.dropout, norm_first=s.pre_norm, positions=s.positions, max_length=s.max_length,
-        label_smoothing=s.label_smoothing, start_id=START, stop_id=STOP,
+    shared: dict[str, Any] = dict(
+        vocab_size=vocab_size, d_model=s.d_model, dropout=s.dropout, max_length=s.max_length,
+        label_smoothing=s.label_smoothing, pad_id=PAD, start_id=START, stop_id=STOP,
     )  # fmt: skip
-    model = Transformer(config)
+    if s.arch == "transformer":
+        layers = dict(n_encoder_layers=s.layers, n_decoder_layers=s.layers)
+        shape: dict[str, Any] = dict(n_heads=s.heads, d_ff=s.d_ff, norm_first=s.pre_norm, positions=s.positions)
+        model: Transformer | Seq2Seq = Transformer(TransformerConfig(**shared, **layers, **shape))
+    else:
+        shape = dict(n_layers=s.layers, hidden_size=s.hidden, input_feeding=s.input_feeding)
+        model = Seq2Seq(Seq2SeqConfig(**shared, cell=s.arch, attention=s.attention, **shape))
     try:
         return model.to(device)
     except (ValueError, RuntimeError, ImportError) as error:
@@ -186,7 +222,10 @@ class Translator:
         return translations
 
     def attention(self, sentence: str) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
-        """What the translation of a sentence looks at: (H, T, S) by decoder layer, source tokens, and target tokens."""
+        """What the translation of a sentence looks at: (H, T, S) by decoder layer, source tokens, and target tokens.
+
+        There is no layer where the model has no attention.
+        """
         ids = self.encode([sentence], "sentence")
         source = mt.asarray(pad_sources(ids)[0], device=self.device)
         found = self.model.generate(source, self.settings.max_length - 1)[0]

@@ -15,8 +15,8 @@ CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 def recurrent_layer(cell, input_size, hidden_size, num_layers=1, **options):
     """The recurrent layer named ``cell``: "rnn" (Elman's, tanh where not said otherwise), "lstm" or "gru".
 
-    ``options`` are those of the layer: ``bidirectional``, ``dropout``, ``orthogonal``; ``forget_bias`` of "lstm", ``nonlinearity`` of
-    "rnn". Raises ValueError for another name.
+    ``options`` are those of the layer: ``bidirectional``, ``dropout``, ``orthogonal``; ``forget_bias`` of "lstm", ``nonlinearity``
+    of "rnn". Raises ValueError for another name.
 
     >>> recurrent_layer("gru", 8, 16, bidirectional=True).weight_hh_l0.shape
     (48, 16)

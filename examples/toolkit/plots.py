@@ -29,8 +29,8 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def loss_curve(records: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw the losses of a log as a PNG.
+def loss_curve(records: Sequence[Mapping[str, Any]], path: Path, label: str = "loss per token (nats)") -> None:
+    """Draw the losses of a log as a PNG; ``label`` says what they are.
 
     A record with ``step`` and ``loss`` is a point of training, one with ``step`` and ``validation_loss`` a point of
     validation; with ``bleu`` too, the score gets an axis of its own. All other records are passed over.
@@ -38,7 +38,7 @@ def loss_curve(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     figure = _figure(8, 4.5)
     axes = figure.subplots()
     axes.set_xlabel("update")
-    axes.set_ylabel("loss per token (nats)")
+    axes.set_ylabel(label)
     axes.grid(axis="y", color="#e6e6e6")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -51,13 +51,13 @@ def loss_curve(records: Sequence[Mapping[str, Any]], path: Path) -> None:
         lines += axes.plot(steps, losses, color=TRAIN, linewidth=2, label="training")
     steps, losses = _points(records, "validation_loss")
     if steps.size:
-        label = f"validation, best {losses.min():.3f}"
-        lines += axes.plot(steps, losses, color=VALIDATION, marker="o", markersize=4, linewidth=2, label=label)
+        name = f"validation, best {losses.min():.3f}"
+        lines += axes.plot(steps, losses, color=VALIDATION, marker="o", markersize=4, linewidth=2, label=name)
     steps, scores = _points(records, "bleu")
     if steps.size:
         right = axes.twinx()
-        label = f"BLEU on validation, best {scores.max():.1f}"
-        lines += right.plot(steps, scores, color=SCORE, marker="s", markersize=3, linewidth=1.5, label=label)
+        name = f"BLEU on validation, best {scores.max():.1f}"
+        lines += right.plot(steps, scores, color=SCORE, marker="s", markersize=3, linewidth=1.5, label=name)
         right.set_ylabel("BLEU", color=SCORE)
         right.set_ylim(0, max(1, 1.1 * scores.max()))
         right.tick_params(colors=SCORE)

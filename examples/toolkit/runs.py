@@ -16,11 +16,14 @@ __all__ = ["Run", "fresh"]
 
 FORMAT = 1  # of the folder; raised when older programs could not read it
 CONFIG = "config.json"
-FILES = (CONFIG, "tokenizer.json", "log.jsonl", "loss.png", "attention.png")
+FILES = (CONFIG, "log.jsonl", "loss.png")  # of every run
 
 
 class Run:
     """A run in ``folder``: its settings, and whatever else ``about`` says of it (a dict of JSON values).
+
+    ``about["files"]``, where there is one, names files that its program leaves besides those of every run: `create` with ``force``
+    removes them, whichever program replaces it.
 
     ``config.json`` is written before all else, whole or not at all: a folder is a run if and only if it has one, and a run can be
     resumed whenever its process died.
@@ -98,7 +101,11 @@ def fresh(folder: Path) -> Path:
 
 def _remove(folder: Path) -> None:
     """Remove the files of a run, ``config.json`` first, and leave what others have put there."""
-    for name in FILES:
+    try:
+        own = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("files", [])
+    except (ValueError, AttributeError):  # damaged, and with it the list
+        own = []
+    for name in (*FILES, *(name for name in own if Path(name).name == name)):
         (folder / name).unlink(missing_ok=True)
     Checkpoints(folder).clear()
 

@@ -1,0 +1,288 @@
+"""The command line of an example, and the life of its runs: start, train, resume, open.
+
+An example says what is its own by a subclass of `Program`, and its script ends in two lines::
+
+    class Digits(Program):
+        name, doc, settings = "digits", __doc__, Settings
+        data_help = "file of images (the digits of scikit-learn)"
+
+        def load(self, data): ...                     the data, where data["path"] is None the embedded ones
+        def fingerprint(self, loaded): ...            what a resumed run must find again
+        def make_task(self, loaded, settings, run): ...
+        def report(self, run, loaded, task): ...      printed when training is over
+
+    main = Digits().main
+
+    if __name__ == "__main__":
+        sys.exit(console.run(main))
+
+It then has the subcommand ``train`` with ``--data --out --resume --force`` and an option for each of its settings, trains on the
+embedded data where no subcommand is given, and adds further subcommands by `Program.commands`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from minitensor import nn
+from toolkit.checkpoints import Checkpoints, load_file
+from toolkit.console import UserError
+from toolkit.plots import loss_curve
+from toolkit.runlog import read_log
+from toolkit.runs import Run, fresh
+from toolkit.settings import Training, add_options, given_options
+from toolkit.trainer import Task, Trainer
+
+__all__ = ["Program", "digest", "load_weights", "place", "positive_integer"]
+
+LIMITS = {"epochs", "steps", "minutes", "patience", "save_every", "device"}  # what --resume may change
+ENDS = {"epochs", "steps"}  # of which a given one takes the place of a preset one
+
+Model = TypeVar("Model", bound=nn.Module)
+Data = dict[
+    str, Any
+]  # what data these are, as JSON: "path", None for the embedded ones, and what `Program.describe` adds
+
+
+class Program:
+    """An example, as its subclass describes it; see the head of this file."""
+
+    name: str  # of the program, in config.json and in the folder of a new run
+    doc: str  # the text of --help
+    settings: type[Training]
+    files: tuple[
+        str, ...
+    ] = ()  # what it leaves in a run beside config.json, log.jsonl, loss.png and weights; --force removes it
+    data_help: str = "data to train on (embedded data)"
+    defaults_note: str = ""  # after the title of the hyper-parameters in --help
+    loss_label: str = "loss per token (nats)"  # in loss.png
+
+    # --- what an example says -------------------------------------------------------------------------------------------------
+
+    def load(self, data: Data) -> Any:
+        """The data at ``data["path"]``, the embedded ones where it is None. Raises UserError for bad files."""
+        raise NotImplementedError
+
+    def fingerprint(self, loaded: Any) -> str:
+        """A hash of what is trained on and validated by (see `digest`): a resumed run must find the same."""
+        raise NotImplementedError
+
+    def make_task(self, loaded: Any, settings: Any, run: Run | None) -> Any:
+        """What `toolkit.trainer` trains. ``run`` is one that is resumed, which may have a vocabulary or the like to be read."""
+        raise NotImplementedError
+
+    def report(self, run: Run, loaded: Any, task: Any) -> None:
+        """Print and draw what came of a training; ``task.model`` holds the result, and loss.png has been drawn."""
+        raise NotImplementedError
+
+    def save(self, task: Any, run: Run) -> None:
+        """Write what the run's model needs besides its weights, such as a vocabulary; also when resumed."""
+
+    def sizes(self, task: Any) -> str:
+        """The line printed before training, after the name of the folder."""
+        return f"{task.model.num_parameters():,} parameters"
+
+    def add_data_options(self, parser: argparse.ArgumentParser) -> None:
+        """Options that say what the data are, besides --data; `describe` checks and returns them by the same names."""
+
+    def describe(self, options: argparse.Namespace) -> Data:
+        """What `add_data_options` asked for. A resumed run has the same; options that are given again must agree."""
+        return {}
+
+    def presets(self, data: Data, given: dict[str, Any]) -> dict[str, Any]:
+        """Settings for these data, and those ``given`` by the person, in the place of the defaults."""
+        return {}
+
+    def run_name(self, data: Data) -> str:
+        """The folder below runs/ of a run that is given none."""
+        return self.name
+
+    def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
+        """Further subcommands: ``add(name, function, help)`` returns a parser that has --run, --weights and --device already.
+
+        ``function(options)`` returns the exit code, or None for 0; it gets its run by `open`. With ``of_a_run=False`` the parser
+        is empty.
+        """
+
+    # --- the command line -----------------------------------------------------------------------------------------------------
+
+    def main(self, arguments: list[str] | None = None) -> int:
+        """Run the subcommand, ``train`` where there is none; returns the exit code."""
+        parser = self._parser()
+        options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+        if "function" not in options:
+            options = parser.parse_args(["train"])
+        return options.function(options) or 0
+
+    def _parser(self) -> argparse.ArgumentParser:
+        parser = argparse.ArgumentParser(description=self.doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+        subcommands = parser.add_subparsers(title="subcommands", metavar="COMMAND")
+
+        def add(name: str, function: Any, help: str, of_a_run: bool = True) -> argparse.ArgumentParser:
+            made = subcommands.add_parser(name, help=help, description=help)
+            made.set_defaults(function=function)
+            if of_a_run:
+                _add_run(made)
+            return made
+
+        made = add("train", self.train, "train a model, or go on training", of_a_run=False)
+        made.add_argument("--data", metavar="PATH", help=self.data_help)
+        self.add_data_options(made)
+        made.add_argument("--out", metavar="RUN", help="folder of the run; a new one below runs/ if not given")
+        made.add_argument("--resume", action="store_true", help="go on with the run in --out")
+        made.add_argument("--force", action="store_true", help="replace the run in --out")
+        add_options(made, self.settings, self.defaults_note)
+        self.commands(add)
+        return parser
+
+    @property
+    def command(self) -> str:
+        """How the script was called, for advice: ``python examples/digits.py``."""
+        return f"python {os.path.relpath(sys.argv[0])}"
+
+    # --- the life of a run ----------------------------------------------------------------------------------------------------
+
+    def train(self, options: argparse.Namespace) -> int:
+        """Start or resume a run, and where it comes to its end report on it."""
+        run, loaded, task = self._resume(options) if options.resume else self._start(options)
+        print(f"{run.folder}: {self.sizes(task)}")
+        outcome = Trainer(task, run.settings, run.folder).run()
+        print(f"{outcome.reason}; {outcome.position.seconds / 60:.1f} minutes of training in all")
+        if outcome.signal:
+            print(f"go on by: {self.command} train --resume --out {run.folder}")
+            return 128 + outcome.signal
+        loss_curve(read_log(run.path("log.jsonl")), run.path("loss.png"), self.loss_label)
+        self.report(run, loaded, task)
+        return 0
+
+    def _start(self, options: argparse.Namespace) -> tuple[Run, Any, Task]:
+        """A new run of the data and the settings given; its folder is made when all of them have been found good."""
+        data = {"path": options.data and os.path.abspath(options.data), **self.describe(options)}
+        given = given_options(options, self.settings)
+        presets = self.presets(data, given)
+        if given.keys() & ENDS:
+            presets = {name: value for name, value in presets.items() if name not in ENDS}
+        settings = self.settings(**{**presets, **given})
+        folder = Path(options.out) if options.out else fresh(Path("runs") / self.run_name(data))
+        Run.check_free(folder, options.force)
+        loaded = self.load(data)
+        task = self.make_task(loaded, settings, None)
+        about = {"data": {**data, "fingerprint": self.fingerprint(loaded)}, "files": list(self.files)}
+        run = Run.create(folder, self.name, settings, about, options.force)
+        self.save(task, run)
+        return run, loaded, task
+
+    def _resume(self, options: argparse.Namespace) -> tuple[Run, Any, Task]:
+        """The run to go on with, and its data, which must be what they were."""
+        if not options.out:
+            raise UserError("--resume needs the folder of the run: --out RUN")
+        run = Run.open(Path(options.out), self.name, self.settings)
+        data = run.about["data"]
+        given = self._check_unchanged(options, run)
+        loaded = self.load_again(run, options.data)
+        if self.fingerprint(loaded) != data["fingerprint"]:
+            what = options.data or data["path"] or "the embedded data"
+            raise UserError(f"{what} is not what the run has been trained on; give that by --data, or start a new run")
+        task = self.make_task(loaded, dataclasses.replace(run.settings, **given), run)
+        self.save(task, run)
+        run.update(self.name, **given)
+        return run, loaded, task
+
+    def _check_unchanged(self, options: argparse.Namespace, run: Run) -> dict[str, Any]:
+        """The settings given to a resumed run. Raises UserError where they, or other data, would make it another run."""
+        data = {name: value for name, value in run.about["data"].items() if name not in ("path", "fingerprint")}
+        if options.force or any(getattr(options, name) not in (None, value) for name, value in data.items()):
+            flags = _listed(["force", *data], " and ")
+            raise UserError(f"--resume goes on with the run as it is: leave out {flags}")
+        given = given_options(options, self.settings)
+        free = LIMITS - ENDS if run.settings.schedule == "cosine" else LIMITS  # whose rates depend on the last update
+        fixed = sorted(
+            name for name, value in given.items() if name not in free and value != getattr(run.settings, name)
+        )
+        if fixed:
+            raise UserError(
+                f"a resumed run keeps its settings, {_listed(fixed)} cannot change; start a new run for that"
+            )
+        return given
+
+    def load_again(self, run: Run, path: str | None = None) -> Any:
+        """The data of a run; from ``path`` where they have moved, or where others are wanted."""
+        data = run.about["data"]
+        return self.load({**data, "path": path or data["path"]})
+
+    def open(self, options: argparse.Namespace) -> tuple[Run, str]:
+        """The run that a subcommand is asked for by --run, and the device to compute on; see also `load_weights`."""
+        run = Run.open(Path(options.run_folder), self.name, self.settings)
+        return run, options.device or run.settings.device
+
+
+def _listed(names: list[str], last: str = ", ") -> str:
+    """``--force, --source and --target``."""
+    flags = ["--" + name.replace("_", "-") for name in names]
+    return last.join([", ".join(flags[:-1]), flags[-1]] if flags[1:] else flags)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run", dest="run_folder", metavar="RUN", required=True, help="folder of the run")
+    parser.add_argument(
+        "--weights", choices=("result", "best", "last"), default="", help="a checkpoint other than the result"
+    )
+    parser.add_argument("--device", help='where to compute, "cpu" or "cuda"; where the model was trained if not given')
+
+
+# --- parts for examples -------------------------------------------------------------------------------------------------------
+
+
+def positive_integer(text: str) -> int:
+    """An option's value of at least 1: ``parser.add_argument("--beam", type=positive_integer)``."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def digest(parts: Iterable[str | bytes]) -> str:
+    """A fingerprint of data, given as texts or bytes: 16 hexadecimal digits."""
+    made = hashlib.sha256()
+    for part in parts:
+        made.update(part.encode() if isinstance(part, str) else part)
+    return made.hexdigest()[:16]
+
+
+def place(model: Model, device: str) -> Model:
+    """The model on its device. Raises UserError for one that cannot be used."""
+    try:
+        return model.to(device)
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise UserError(f"--device {device}: {error}") from None
+
+
+def load_weights(model: nn.Module, run: Run, wanted: str = "") -> str:
+    """Load trained weights into ``model``, put it into evaluation mode, and return the name of their checkpoint.
+
+    ``wanted`` is "result", or to compare "best" or "last"; where it is "", the first of them that exists, which is told on stderr
+    where it is not the result. Raises UserError where there are none, or where they do not fit.
+    """
+    checkpoints = Checkpoints(run.folder)
+    files = {"result": checkpoints.result, "best": checkpoints.best, "last": checkpoints.last}
+    name = next((name for name in ([wanted] if wanted else files) if files[name].exists()), None)
+    if name is None:
+        raise UserError(f"{run.folder} has no {wanted or 'trained'} weights yet; go on by: train --resume")
+    state = load_file(files[name])
+    try:
+        model.load_state_dict(state["model"] if name == "last" else state)
+    except ValueError as error:
+        _, problem, *more = str(error).splitlines()
+        also = f" (and {len(more)} more)" if more else ""
+        raise UserError(f"the weights of {run.folder} do not fit its configuration: {problem.strip()}{also}") from None
+    if not wanted and name != "result":
+        print(f"{run.folder} is not trained to its end; these are its {name} weights so far", file=sys.stderr)
+    model.eval()
+    return name

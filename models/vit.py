@@ -1,0 +1,203 @@
+"""The Vision Transformer: an image is a sentence of patches (Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", arXiv:2010.11929).
+
+    image -> patches of P x P pixels -> linear -> [class token, patch 1, ..., patch N] + positions
+          -> pre-norm encoder -> the class token's vector -> linear -> logits of the classes
+
+What can differ from the paper, by configuration: the mean of all patches in the place of a class token, and fixed 2-D sinusoidal
+positions in the place of learned ones (Beyer, Zhai and Kolesnikov 2022, "Better plain ViT baselines for ImageNet-1k",
+arXiv:2205.01580). Letters: B images, C channels, S pixels a side, P pixels a side of a patch, N = (S / P)**2 patches, T positions
+(N + 1 with a class token, else N), D model width, H heads, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+import minitensor as mt
+import minitensor.nn.functional as F
+from minitensor import nn
+from models.encoder_decoder import evaluating
+
+__all__ = ["ViT", "ViTConfig"]
+
+NO_LABEL = -(2**31)  # what a loss may ignore: no image's label, so that each one out of range is an error, -100 too
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """Hyper-parameters; the defaults are ViT-Base with patches of 16 pixels, without a classification head."""
+
+    image_size: int = 224
+    patch_size: int = 16
+    n_channels: int = 3
+    n_classes: int = 0  # 0: no head; features alone
+    d_model: int = 768
+    n_heads: int = 12
+    n_layers: int = 12
+    d_ff: int = 3072
+    dropout: float = 0.0
+    activation: str = "gelu"
+    eps: float = 1e-12
+    positions: str = "learned"
+    pooling: str = "class"
+    pooler: bool = False
+    label_smoothing: float = 0.0
+    labels: tuple[str, ...] = ()  # names of the classes, where they have some
+
+    def __post_init__(self):
+        """Check what no layer checks."""
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"patches of {self.patch_size} pixels do not divide images of {self.image_size} pixels a side"
+            )
+        if self.positions not in ("learned", "sinusoidal"):
+            raise ValueError(f'positions must be "learned" or "sinusoidal", got {self.positions!r}')
+        if self.positions == "sinusoidal" and self.d_model % 4:
+            raise ValueError(f"2-D sinusoidal positions need a d_model that 4 divides, got {self.d_model}")
+        if self.pooling not in ("class", "mean"):
+            raise ValueError(f'pooling must be "class" or "mean", got {self.pooling!r}')
+        object.__setattr__(self, "labels", tuple(self.labels))  # the way to set a field of a frozen instance
+        if self.labels and len(self.labels) != self.n_classes:
+            raise ValueError(f"{len(self.labels)} labels name {self.n_classes} classes; there must be one for each")
+
+    @property
+    def n_patches(self):
+        """N."""
+        return (self.image_size // self.patch_size) ** 2
+
+    def to_dict(self):
+        """All fields as plain values, for JSON."""
+        return asdict(self)
+
+
+class PatchEmbedding(nn.Module):
+    """Each square of P x P pixels through one linear map: (B, C, S, S) to (B, N, D), patches row by row.
+
+    This is a convolution whose kernel and stride are both P, and ``weight`` has the form of its kernels: (D, C, P, P). Cut like
+    this the image is copied once; a general convolution would collect P * P shifted copies.
+    """
+
+    def __init__(self, n_channels, patch_size, d_model):
+        self.weight = nn.Parameter(mt.zeros((d_model, n_channels, patch_size, patch_size)))
+        self.bias = nn.Parameter(mt.zeros(d_model))
+        nn.init.normal_(self.weight, std=(n_channels * patch_size**2) ** -0.5)
+
+    def forward(self, images):
+        """(B, C, S, S) to (B, N, D)."""
+        d_model, channels, p, _ = self.weight.shape
+        batch, n = images.shape[0], images.shape[2] // p  # n patches a side
+        squares = images.reshape((batch, channels, n, p, n, p)).transpose((0, 2, 4, 1, 3, 5))  # (B, n, n, C, P, P)
+        rows = squares.reshape((batch, n * n, channels * p * p))  # (B, N, C P P)
+        return F.linear(rows, self.weight.reshape((d_model, -1)), self.bias)
+
+
+class ViT(nn.Module):
+    """Patches, positions, encoder and classification head; see the head of this file."""
+
+    def __init__(self, config):
+        c = self.config = config
+        self.patches = PatchEmbedding(c.n_channels, c.patch_size, c.d_model)
+        self.class_token = _small((1, 1, c.d_model)) if c.pooling == "class" else None
+        n_positions = c.n_patches + (c.pooling == "class")
+        # Fixed positions are a buffer of the same name and shape: saved and moved like learned ones, but not trained.
+        self.positions = _small((1, n_positions, c.d_model)) if c.positions == "learned" else sinusoidal_positions(c)
+        self.dropout = nn.Dropout(c.dropout)
+        shape = (c.n_layers, c.d_model, c.n_heads, c.d_ff, c.dropout, c.activation)
+        self.encoder = nn.TransformerEncoder(*shape, norm_first=True, eps=c.eps)
+        self.pooler = nn.Linear(c.d_model, c.d_model) if c.pooler else None
+        self.head = nn.Linear(c.d_model, c.n_classes) if c.n_classes else None
+        for module in filter(None, (self.encoder, self.pooler, self.head)):
+            for parameter in module.parameters():
+                if parameter.ndim > 1:
+                    nn.init.xavier_uniform_(parameter)
+
+    def forward(self, images):
+        """Logits (B, K) of the classes of ``images`` (B, C, S, S). Raises ValueError for images of another size."""
+        if self.head is None:
+            raise ValueError("this model has no classification head (n_classes = 0): use encode(...) or features(...)")
+        return self.head(self.features(images))
+
+    def features(self, images):
+        """One vector for each image (B, D): its class token's, through the pooler where there is one, or the patches' mean."""
+        hidden = self.encode(images)
+        vector = hidden[:, 0] if self.class_token is not None else hidden.mean(axis=1)
+        return vector if self.pooler is None else F.tanh(self.pooler(vector))
+
+    def encode(self, images):
+        """The last layer's normalised vectors of all positions: (B, C, S, S) to (B, T, D), the class token's first."""
+        return self.encoder(self._embed(images))
+
+    def _embed(self, images):
+        """(B, C, S, S) to (B, T, D), the input of the encoder."""
+        x = self.patches(self._check(images))  # (B, N, D)
+        if self.class_token is not None:
+            first = mt.broadcast_to(self.class_token, (x.shape[0], 1, x.shape[2]))
+            x = mt.concat([first, x], axis=1)  # (B, N + 1, D)
+        return self.dropout(x + self.positions)
+
+    def _check(self, images):
+        """``images`` as floats of the model's dtype."""
+        c, images = self.config, mt.asarray(images)
+        if images.ndim != 4:
+            raise ValueError(f"images must be (batch, channels, height, width), got shape {images.shape}")
+        if images.shape[1] != c.n_channels:
+            raise ValueError(
+                f"the images have {images.shape[1]} channels, the model takes {c.n_channels}: convert them, "
+                f"or make a model with n_channels={images.shape[1]}"
+            )
+        if images.shape[2:] != (c.image_size, c.image_size):
+            height, width = images.shape[2:]
+            raise ValueError(
+                f"the images are {height} x {width} pixels, the model takes {c.image_size} x {c.image_size}: "
+                "scale or crop them, or make a model with another image_size"
+            )
+        if images.dtype.kind != "f":
+            raise ValueError(f"images must be floats, got {images.dtype}: scale them, such as images / 255.0")
+        return images.astype(self.patches.weight.dtype)
+
+    def loss(self, images, labels, n_tokens=None):
+        """Label-smoothed cross-entropy per image, in nats. images (B, C, S, S), labels (B,) integers from 0 to K - 1, IndexError
+        for others.
+
+        n_tokens: divide by this many instead of the batch's own count, so that the losses of parts of a batch add up to the loss
+        of the whole. Smoothing is for training; a validation loss is the plain cross-entropy.
+        """
+        logits, labels = self(images), mt.asarray(labels)
+        if labels.shape != logits.shape[:1]:
+            raise ValueError(f"{logits.shape[0]} images need labels ({logits.shape[0]},), got shape {labels.shape}")
+        smoothing = self.config.label_smoothing if self.training else 0.0
+        total = F.cross_entropy(logits, labels, ignore_index=NO_LABEL, label_smoothing=smoothing, reduction="sum")
+        return total / (labels.shape[0] if n_tokens is None else n_tokens)
+
+    def predict(self, images):
+        """Probabilities (B, K) of the classes, in evaluation mode and without recording."""
+        with evaluating(self):
+            return F.softmax(self(images))
+
+    def attention_maps(self, images):
+        """Attention probabilities by name, (B, H, T, T) each: "encoder.0.self", "encoder.1.self", ..."""
+        with evaluating(self):
+            _, seen = self.encoder(self._embed(images), need_weights=True)
+        return {f"encoder.{i}.self": weights for i, weights in enumerate(seen)}
+
+
+def _small(shape):
+    """A parameter that starts near zero, N(0, 0.02**2)."""
+    return nn.init.normal_(nn.Parameter(mt.zeros(shape)), std=0.02)
+
+
+def sinusoidal_positions(config):
+    """Positions (1, T, D) of a grid of patches: half of the features are waves of the row, half of the column; a class token's are 0.
+
+    These are Vaswani's waves for each axis; the order of the features and the spacing of the wave lengths are not those of Beyer
+    et al. 2022, which makes no difference to the linear maps that read them.
+    """
+    side = config.image_size // config.patch_size
+    waves = nn.SinusoidalPositionalEncoding(config.d_model // 2).encoding(side).data  # (side, D / 2)
+    rows, columns = waves.repeat(side, axis=0), np.tile(waves, (side, 1))  # (N, D / 2) each
+    table = np.concatenate([rows, columns], axis=1)  # (N, D)
+    if config.pooling == "class":
+        table = np.concatenate([np.zeros_like(table[:1]), table])  # (N + 1, D)
+    return mt.tensor(table[None])

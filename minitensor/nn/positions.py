@@ -7,9 +7,10 @@ Letters: B batch, T positions or queries, S keys, D model width, H heads. ``offs
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import minitensor as mt
-from minitensor.backend import move, np
+from minitensor.backend import move, namespace, np
 from minitensor.nn import init
 from minitensor.nn.module import Module, Parameter
 from minitensor.tensor import Tensor
@@ -98,22 +99,36 @@ class RelativePositionBias(Module):
     def forward(self, queries, keys=None, offset=0):
         """The bias (1, H, T, S) of ``queries`` positions from ``offset`` on, against ``keys`` positions from 0 on (both counts)."""
         keys = offset + queries if keys is None else keys
-        distance = np.arange(keys)[None, :] - (offset + np.arange(queries))[:, None]  # (T, S), key minus query
-        return self.weight[self.buckets(distance)].transpose(2, 0, 1)[None]  # (T, S, H) to (1, H, T, S)
+        reach = 1 << max(keys, offset + queries).bit_length()  # a power of two: a sentence that grows needs few lines
+        line = _line_of_buckets(reach, self.n_buckets, self.max_distance, self.bidirectional, self.weight.device)
+        xp = namespace(self.weight.device)
+        distance = xp.arange(keys) - xp.arange(offset, offset + queries)[:, None]  # (T, S), key minus query
+        return self.weight[line[distance + reach]].transpose(2, 0, 1)[None]  # (T, S, H) to (1, H, T, S)
 
     def buckets(self, distance):
         """The bucket of each ``distance``, key position minus query position: integers to integers of the same shape."""
-        count, first = self.n_buckets, 0
-        if self.bidirectional:
-            count //= 2
-            first = np.where(distance > 0, count, 0)
-            distance = np.abs(distance)
-        else:
-            distance = np.maximum(-distance, 0)
-        exact = count // 2
-        growth = np.log(np.maximum(distance, 1) / exact) / math.log(self.max_distance / exact)
-        far = exact + (growth * (count - exact)).astype(np.int64)
-        return first + np.where(distance < exact, distance, np.minimum(far, count - 1))
+        return _buckets(distance, self.n_buckets, self.max_distance, self.bidirectional)
+
+
+def _buckets(distance, n_buckets, max_distance, bidirectional):
+    """See `RelativePositionBias.buckets`."""
+    count, first = n_buckets, 0
+    if bidirectional:
+        count //= 2
+        first = np.where(distance > 0, count, 0)
+        distance = np.abs(distance)
+    else:
+        distance = np.maximum(-distance, 0)
+    exact = count // 2
+    growth = np.log(np.maximum(distance, 1) / exact) / math.log(max_distance / exact)
+    far = exact + (growth * (count - exact)).astype(np.int64)
+    return first + np.where(distance < exact, distance, np.minimum(far, count - 1))
+
+
+@lru_cache(maxsize=64)
+def _line_of_buckets(reach, n_buckets, max_distance, bidirectional, device):
+    """The buckets of the distances from ``-reach`` to ``reach``, a raw array on ``device``."""
+    return move(_buckets(np.arange(-reach, reach + 1), n_buckets, max_distance, bidirectional), device)
 
 
 def _check_input(module, x):

@@ -5,7 +5,6 @@ import pytest
 
 import minitensor as mt
 from minitensor import nn
-from minitensor.testing import gradcheck
 
 # --- layers ---------------------------------------------------------------------------------------------------------------------
 
@@ -148,8 +147,16 @@ def test_relative_bias_depends_on_distance_alone_and_goes_on_from_an_offset():
     np.testing.assert_array_equal(whole.data[..., 1:, 1:], whole.data[..., :-1, :-1])
     np.testing.assert_array_equal(bias(2, offset=4).data, whole.data[:, :, 4:])
     np.testing.assert_array_equal(bias(6, 4).data, whole.data[..., :4])
+    distance = np.arange(40) - np.arange(7, 27)[:, None]  # (T, S), key minus query
+    np.testing.assert_array_equal(
+        bias(20, 40, offset=7).data[0], bias.weight.data[bias.buckets(distance)].transpose(2, 0, 1)
+    )
     bias.astype("float64")
-    gradcheck(lambda weight: weight[bias.buckets(np.arange(5) - 2)], [bias.weight.detach()])
+    y, g = bias(5), mt.random.normal((1, 3, 5, 5), dtype="float64")
+    y.backward(g)
+    expected = np.zeros((8, 3))
+    np.add.at(expected, bias.buckets(np.arange(5) - np.arange(5)[:, None]), g.data[0].transpose(1, 2, 0))
+    np.testing.assert_allclose(bias.weight.grad.data, expected, rtol=1e-12)
     with pytest.raises(ValueError, match="must be even"):
         nn.RelativePositionBias(3, n_buckets=5)
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 
 from toolkit.console import UserError
+from toolkit.samples import Epoch, cut, random_words
 from toolkit.tokenizer import PAD, START, STOP
 
 __all__ = ["Batch", "Batches", "Epoch", "check_lengths", "drop_long", "pad_sources"]
@@ -36,11 +36,7 @@ class Batch:
         They keep the padding of the whole. With the loss of each summed, and divided by the tokens of the whole, the
         gradients add up to that of the whole batch.
         """
-        if parts < 1:
-            raise ValueError(f"Batch.split(parts={parts}): write a number of at least 1")
-        cuts = [len(self.indices) * part // parts for part in range(parts + 1)]
-        slices = [slice(start, stop) for start, stop in zip(cuts, cuts[1:], strict=False) if start < stop]
-        return [self._take(rows) for rows in slices]
+        return [self._take(rows) for rows in cut(len(self.indices), parts)]
 
     def _take(self, rows: slice) -> Batch:
         target_out = self.target_out[rows]
@@ -83,18 +79,16 @@ class Batches:
         """The number of sentence pairs."""
         return len(self._source.lengths)
 
-    def epoch(self, number: int) -> Epoch:
+    def epoch(self, number: int) -> Epoch[Batch]:
         """The batches of epoch ``number``, made when asked for: a sequence, so ``epoch(3)[17:]`` resumes there.
 
         All epochs have the same number of batches.
         """
         n = len(self)
-        # Raw words of the counter-based generator and a stable sort: the same on every machine and in every NumPy.
-        key = np.array([self.seed, number], dtype=np.uint64)  # a list with a large seed would pass through float64
-        words = np.random.Philox(key=key).random_raw(2 * n)
+        words = random_words(self.seed, number, 2 * n)
         groups = np.split(np.lexsort((words[:n], *self._keys)), self._cuts)
         shuffled = np.argsort(words[n : n + len(groups)], kind="stable")
-        return Epoch(self, [groups[index] for index in shuffled])
+        return Epoch(self.batch, [groups[index] for index in shuffled])
 
     def batch(self, indices: np.ndarray) -> Batch:
         """The sentence pairs at ``indices`` (B,) as a batch."""
@@ -103,28 +97,6 @@ class Batches:
         target_in = np.where(target_mask[:, 1:], target[:, :-1], PAD)  # without STOP, which nothing follows
         target_out = np.ascontiguousarray(target[:, 1:])
         return Batch(indices, source, source_mask, target_in, target_out, int(target_mask[:, 1:].sum()))
-
-
-class Epoch(Sequence[Batch]):
-    """The batches of one epoch in order."""
-
-    def __init__(self, batches: Batches, groups: list[np.ndarray]) -> None:
-        """``groups`` holds the indices of the sentences of each batch."""
-        self._batches, self.groups = batches, groups
-
-    def __len__(self) -> int:
-        """The number of batches."""
-        return len(self.groups)
-
-    @overload
-    def __getitem__(self, index: int) -> Batch: ...
-    @overload
-    def __getitem__(self, index: slice) -> Epoch: ...
-    def __getitem__(self, index: int | slice) -> Batch | Epoch:
-        """One batch, or those of a slice."""
-        if isinstance(index, slice):
-            return Epoch(self._batches, self.groups[index])
-        return self._batches.batch(self.groups[index])
 
 
 def _cut(lengths: list[int], max_tokens: int) -> list[int]:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from toolkit.console import UserError
 
-__all__ = ["Corpus", "Pair", "load_parallel", "read_lines"]
+__all__ = ["Corpus", "Pair", "load_parallel", "read_lines", "read_text"]
 
 Pair = tuple[str, str]
 
@@ -66,7 +66,7 @@ def read_lines(path: str | os.PathLike[str], advice: str = "remove the pair, in 
     Raises UserError for a file that cannot be read, a wrong encoding or an empty line, with ``advice`` for the last.
     """
     path = Path(path)
-    lines = [line.strip() for line in _decode(path).split("\n")]  # splitlines() would also cut at U+2028 and the like
+    lines = [line.strip() for line in read_text(path).split("\n")]  # splitlines() would also cut at U+2028 and the like
     if lines[-1] == "":
         lines.pop()  # what follows the last line end
     _check_filled(path, (number for number, line in enumerate(lines, start=1) if not line), advice=advice)
@@ -75,7 +75,9 @@ def read_lines(path: str | os.PathLike[str], advice: str = "remove the pair, in 
     return lines
 
 
-def _decode(path: Path) -> str:
+def read_text(path: str | os.PathLike[str]) -> str:
+    """A UTF-8 file, plain or gzipped. Raises UserError for one that cannot be read, or is not UTF-8."""
+    path = Path(path)
     try:
         data = path.read_bytes()
         if data[:2] == b"\x1f\x8b":
@@ -156,7 +158,7 @@ def _read_aligned(source: Path, target: Path) -> list[Pair]:
 
 
 def _read_pairs(path: Path, source: str, target: str) -> list[Pair]:
-    rows = [line.rstrip("\r").split("\t") for line in _decode(path).split("\n")]
+    rows = [line.rstrip("\r").split("\t") for line in read_text(path).split("\n")]
     if rows[-1] == [""]:
         rows.pop()  # what follows the last line end
     if not rows:

@@ -122,7 +122,7 @@ def test_bad_input_is_explained():
         Batches([[3]], [[3], [3]], max_tokens=9, seed=0)
     with pytest.raises(ValueError, match="0 source"):
         Batches([], [], max_tokens=9, seed=0)
-    with pytest.raises(ValueError, match="parts=0"):
+    with pytest.raises(ValueError, match="cannot be cut into 0 parts"):
         Batches([[3]], [[3]], 9, seed=0).epoch(0)[0].split(0)
 
 

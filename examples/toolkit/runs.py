@@ -12,7 +12,7 @@ from toolkit.checkpoints import Checkpoints
 from toolkit.console import UserError
 from toolkit.settings import Training, from_dict
 
-__all__ = ["Run", "fresh"]
+__all__ = ["Run", "fresh", "write_text"]
 
 FORMAT = 1  # of the folder; raised when older programs could not read it
 CONFIG = "config.json"
@@ -86,7 +86,7 @@ class Run:
 
     def _write(self, program: str) -> None:
         config = {"program": program, "format": FORMAT, **self.about, "settings": dataclasses.asdict(self.settings)}
-        _write_text(self.folder / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+        write_text(self.folder / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
     def path(self, name: str) -> Path:
         """A file in the folder."""
@@ -110,7 +110,7 @@ def _remove(folder: Path) -> None:
     Checkpoints(folder).clear()
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Make ``path`` hold ``text``, all of it or none."""
     scratch = path.with_name(path.name + ".part")
     with open(scratch, "w", encoding="utf-8", newline="\n") as file:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.console import UserError, require
+from toolkit.runs import write_text
 
 __all__ = ["PAD", "SPECIAL", "START", "STOP", "Tokenizer"]
 
@@ -83,9 +84,18 @@ class Tokenizer:
         """A readable name for each id, for pictures: ``climb``, ``-ing`` inside a word, ``<0xC3>`` for a byte."""
         pieces = [self._piece(token) for token in ids]
         return [
-            f"-{piece}" if piece[0].isalnum() and before[-1:].isalnum() else piece.strip() or repr(piece)
-            for before, piece in zip(["", *pieces], pieces)
+            f"-{piece}" if inside else piece.strip() or repr(piece)
+            for piece, inside in zip(pieces, _inside(pieces), strict=True)
         ]
+
+    def words(self, ids: Sequence[int]) -> tuple[list[str], np.ndarray]:
+        """The words that the ids make up, and for each id the number of its word, an array."""
+        pieces = [self._piece(token) for token in ids]
+        numbers = np.cumsum([not inside for inside in _inside(pieces)]) - 1
+        words = [""] * (int(numbers[-1]) + 1 if len(numbers) else 0)
+        for number, piece in zip(numbers, pieces, strict=True):
+            words[number] += piece
+        return [word.strip() or repr(word) for word in words], numbers
 
     def _piece(self, token: int) -> str:
         if token < len(SPECIAL):
@@ -97,13 +107,7 @@ class Tokenizer:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the JSON file of the `tokenizers` library, all of it or nothing."""
-        path = Path(path)
-        scratch = path.with_name(path.name + ".part")
-        with open(scratch, "w", encoding="utf-8", newline="\n") as file:
-            file.write(self._library.to_str(pretty=True))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
+        write_text(Path(path), self._library.to_str(pretty=True))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
@@ -122,6 +126,11 @@ class Tokenizer:
         if not ours:
             raise UserError(f"{path} is a tokenizer of another kind; use one that this program has written")
         return tokenizer
+
+
+def _inside(pieces: Sequence[str]) -> list[bool]:
+    """Whether each piece goes on with the word of the piece before."""
+    return [piece[0].isalnum() and before[-1:].isalnum() for before, piece in zip(["", *pieces], pieces)]
 
 
 def _byte_characters() -> dict[str, int]:

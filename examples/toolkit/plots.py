@@ -12,7 +12,7 @@ import numpy as np
 
 from toolkit.console import require
 
-__all__ = ["attention_heatmap", "loss_curve"]
+__all__ = ["attention_heatmap", "empty_figure", "loss_curve"]
 
 Path = str | os.PathLike[str]
 
@@ -21,7 +21,7 @@ GREY = "#666666"
 CROWDED = 100  # points of training from which on their mean is drawn
 
 
-def _figure(width: float, height: float) -> Any:
+def empty_figure(width: float, height: float) -> Any:
     """An empty figure that needs no display and leaves the settings of the process alone."""
     backend = require("matplotlib.backends.backend_agg", "train")
     figure = require("matplotlib.figure", "train").Figure(figsize=(width, height), dpi=150, layout="constrained")
@@ -35,7 +35,7 @@ def loss_curve(records: Sequence[Mapping[str, Any]], path: Path, label: str = "l
     A record with ``step`` and ``loss`` is a point of training, one with ``step`` and ``validation_loss`` a point of
     validation; with ``bleu`` too, the score gets an axis of its own. All other records are passed over.
     """
-    figure = _figure(8, 4.5)
+    figure = empty_figure(8, 4.5)
     axes = figure.subplots()
     axes.set_xlabel("update")
     axes.set_ylabel(label)
@@ -105,7 +105,7 @@ def attention_heatmap(
     columns = 1 + max(len(array) for array in layers.values())
     cell = 0.2  # inches a token: room for a letter of 7 points
     width, height = max(1.8, cell * shape[1]), max(1.6, cell * shape[0])
-    figure = _figure(columns * (width + 0.15) + 1.6, len(layers) * (height + 0.25) + 1.3)
+    figure = empty_figure(columns * (width + 0.15) + 1.6, len(layers) * (height + 0.25) + 1.3)
     grid = figure.subplots(len(layers), columns, squeeze=False, sharex=True, sharey=True)
     for row, (name, array) in zip(grid, layers.items(), strict=True):
         titles = ["mean of the heads", *(f"head {head + 1}" for head in range(len(array)))]

@@ -1,7 +1,7 @@
 """Saving and loading: tensors in the safetensors format, everything else as JSON in its header, never pickle.
 
-``save`` writes to a temporary file beside the target, has it flushed to the disk, and only then renames it: whenever the process
-or the machine dies, ``path`` holds either the old file or the new one, whole. A checksum tells a damaged file from a good one.
+Whenever the process or the machine dies during ``save``, ``path`` holds either the old file or the new one, whole. A checksum tells
+a damaged file from a good one.
 
 The header's entry "minitensor" is JSON ``{"version", "checksum", "state", "metadata"}``. In "state" there stands
 
@@ -15,19 +15,15 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from pathlib import Path
 
 from minitensor.backend import as_device, is_array, memory, move, np
+from minitensor.safetensors import CURE, FileFormatError, TensorFile, tensor_file, write_whole
 from minitensor.tensor import Tensor
 
 __all__ = ["FileFormatError", "load", "read_metadata", "save"]
 
 VERSION = 1
 _KEY = "minitensor"
-
-
-class FileFormatError(ValueError):
-    """A file that ``mt.save`` did not write, or that was cut short or damaged since."""
 
 
 def save(path, state, metadata=None):
@@ -47,11 +43,10 @@ def save(path, state, metadata=None):
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"save: the path comes first and the state second, got {type(path).__name__} as the path")
-    library = _safetensors()
     tensors = _Tensors()
     header = {"version": VERSION, "state": _encode(state, "state", tensors), "metadata": _plain(metadata, "metadata")}
     header["checksum"] = _checksum(header, tensors.arrays)
-    _write_whole(Path(path), library.numpy.save(tensors.arrays, metadata={_KEY: json.dumps(header)}))
+    write_whole({path: tensor_file(tensors.arrays, {_KEY: json.dumps(header)})})
 
 
 def load(path, device=None):
@@ -63,7 +58,7 @@ def load(path, device=None):
     header, arrays = _read(path)
     if header.get("checksum") != _checksum(header, arrays):
         raise FileFormatError(
-            f"{path}: the content does not match its checksum: it was damaged after it was saved; {_CURE}"
+            f"{path}: the content does not match its checksum: it was damaged after it was saved; {CURE}"
         )
     tensors = {}
 
@@ -82,63 +77,23 @@ def read_metadata(path):
 
 # --- the file -----------------------------------------------------------------------------------------------------------------
 
-_CURE = "take a backup, or save it again"
-
-
-def _safetensors():
-    try:
-        import safetensors.numpy
-    except ImportError:
-        raise ImportError('mt.save and mt.load need safetensors: pip install "minitensor-autograd[train]"') from None
-    return safetensors
-
-
-def _write_whole(path, content):
-    """Make ``path`` hold ``content``, all of it or none: write beside it, flush to the disk, rename, flush the folder."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot save {path}: {path.parent} is not a folder; create it first")
-    beside = path.with_name(f".{path.name}.tmp")  # one name, so that what a killed save left is overwritten by the next
-    try:
-        with open(beside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # without it the new name itself may be lost with the power
-        finally:
-            os.close(folder)
-
 
 def _read(path, only_header=False):
     """Our part of the header, and the arrays by name."""
-    library = _safetensors()
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path}: no such file to load")
-    try:
-        with library.safe_open(path, framework="np") as file:
-            written = (file.metadata() or {}).get(_KEY)
-            arrays = {} if only_header or written is None else {name: file.get_tensor(name) for name in file.keys()}
-    except (library.SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        problem = f"{path}: not a safetensors file, or cut short or damaged ({error}); {_CURE}"
-        raise FileFormatError(problem) from None
+    file = TensorFile(path)
+    written = file.metadata.get(_KEY)
     if written is None:
         raise FileFormatError(
-            f"{path}: a safetensors file, but not one that mt.save wrote; read it by safetensors.numpy.load_file(path)"
+            f"{path}: a safetensors file, but not one that mt.save wrote; read it by minitensor.safetensors.TensorFile(path)"
         )
     try:
         header = json.loads(written)
         version = header["version"]
     except (ValueError, KeyError, TypeError):
-        raise FileFormatError(f"{path}: the header is damaged; {_CURE}") from None
+        raise FileFormatError(f"{path}: the header is damaged; {CURE}") from None
     if version != VERSION:
         raise FileFormatError(f"{path}: written in format {version}, this version of minitensor reads format {VERSION}")
-    return header, arrays
+    return header, {} if only_header else {name: file.read(name) for name in file.shapes}
 
 
 def _checksum(header, arrays):

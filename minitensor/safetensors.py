@@ -1,0 +1,179 @@
+"""The safetensors format, with NumPy alone: tensors by name in one file, never pickle (github.com/huggingface/safetensors).
+
+    8 bytes     N, the size of the header, little-endian
+    N bytes     JSON {name: {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ..., "__metadata__": {text: text}}
+    the rest    the values of each tensor, row by row, little-endian; offsets count from here and leave no gap
+
+bfloat16, which NumPy does not have, is widened to float32 on reading; that is exact.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+from minitensor.backend import np
+
+__all__ = ["FileFormatError", "TensorFile", "tensor_file", "write_whole"]
+
+DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "|b1",
+    "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1",
+}  # fmt: skip
+NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items() if name != "BF16"}
+LARGEST_HEADER = 100_000_000  # bytes, as the format has it
+CURE = "take a backup, or save or download it again"
+
+
+class FileFormatError(ValueError):
+    """A file that is not of the kind wanted, or that was cut short or damaged since it was written."""
+
+
+class TensorFile:
+    """A safetensors file: what it holds is known at once, and the values of a tensor are read when ``read`` asks for them.
+
+    ``metadata`` is a dict of strings, ``shapes`` and ``dtypes`` (such as "F32") are dicts by name. Raises FileNotFoundError, or
+    FileFormatError for a file that is damaged, cut short or of another kind.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"{path}: no such file to load")
+        try:
+            self._start, header = _read_header(self.path)
+            self.metadata = _checked_metadata(header.pop("__metadata__", {}))
+            _check_layout(header, self.path.stat().st_size - self._start)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            problem = f"{path}: not a safetensors file, or cut short or damaged ({error}); {CURE}"
+            raise FileFormatError(problem) from None
+        self.shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
+        self.dtypes = {name: entry["dtype"] for name, entry in header.items()}
+        self._begins = {name: entry["data_offsets"][0] for name, entry in header.items()}
+
+    def read(self, name):
+        """A new array with the values of tensor ``name``."""
+        stored = self.dtypes[name]
+        if stored not in DTYPES:
+            raise FileFormatError(
+                f"{self.path}: {name} is of type {stored}; those that can be read are {', '.join(DTYPES)}"
+            )
+        array = np.empty(self.shapes[name], DTYPES[stored])
+        with open(self.path, "rb") as file:
+            file.seek(self._start + self._begins[name])
+            if file.readinto(_bytes_of(array)) != array.nbytes:
+                raise FileFormatError(f"{self.path}: cut short while it was read; {CURE}")
+        if stored == "BF16":  # the upper half of a float32
+            return (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def tensor_file(arrays, metadata):
+    """The pieces of a safetensors file, to be written one behind the other: the header, then each array in turn.
+
+    arrays: ``{name: array}``, or for what is to be computed only when its turn comes ``{name: (dtype, shape, function)}``.
+    metadata: a dict of strings.
+    """
+    plans = {
+        name: one if isinstance(one, tuple) else (one.dtype, one.shape, lambda one=one: one)
+        for name, one in arrays.items()
+    }
+    # The widest numbers first, so that each tensor begins at a multiple of its own item size.
+    names = sorted(plans, key=lambda name: (-np.dtype(plans[name][0]).itemsize, name))
+    header, begin = {"__metadata__": metadata} if metadata else {}, 0
+    for name in names:
+        dtype, shape, _ = plans[name]
+        end = begin + math.prod(shape) * np.dtype(dtype).itemsize
+        stored = NAMES[np.dtype(dtype).newbyteorder("<")]
+        header[name] = {"dtype": stored, "shape": list(shape), "data_offsets": [begin, end]}
+        begin = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for name in names:
+        dtype, shape, compute = plans[name]
+        array = np.ascontiguousarray(compute(), np.dtype(dtype).newbyteorder("<"))
+        yield _bytes_of(array)
+
+
+def write_whole(files):
+    """Make each path hold its content, all of it or none: write beside them, flush to the disk, rename, flush the folder.
+
+    files: ``{path: iterable of pieces of bytes}``, in one folder. Whenever the process dies, each path holds the old content or
+    the new one, whole; the renaming of several comes when all are written.
+    """
+    files = {Path(path): pieces for path, pieces in files.items()}
+    folder = next(iter(files)).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"cannot save {next(iter(files))}: {folder} is not a folder; create it first")
+    # One name for each, so that what a killed save left is overwritten by the next.
+    beside = {path: path.with_name(f".{path.name}.tmp") for path in files}
+    try:
+        for path, pieces in files.items():
+            with open(beside[path], "wb") as file:
+                for piece in pieces:
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+        for path in files:
+            os.replace(beside[path], path)
+    except BaseException:
+        for path in files:
+            beside[path].unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)  # without it the new names themselves may be lost with the power
+        finally:
+            os.close(descriptor)
+
+
+def _bytes_of(array):
+    """The memory of a contiguous array as a row of bytes."""
+    return array.reshape(-1).view(np.uint8)
+
+
+def _read_header(path):
+    """Where the values begin, and the header."""
+    with open(path, "rb") as file:
+        first = file.read(8)
+        size = int.from_bytes(first, "little")
+        if len(first) < 8 or not 2 <= size <= min(LARGEST_HEADER, path.stat().st_size - 8):
+            raise ValueError("it is shorter than its header")
+        header = json.loads(file.read(size).decode("utf-8"), object_pairs_hook=_without_repeats)
+    if not isinstance(header, dict):
+        raise ValueError("its header is not a table of tensors")
+    return 8 + size, header
+
+
+def _without_repeats(pairs):
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise ValueError("its header has a name twice")
+    return table
+
+
+def _checked_metadata(metadata):
+    if not all(isinstance(text, str) for pair in metadata.items() for text in pair):
+        raise ValueError("its metadata is not text")
+    return metadata
+
+
+def _check_layout(header, size):
+    """Raise unless the tensors follow each other without gaps through all ``size`` bytes, each as long as its shape says."""
+    position = 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        begin, end = entry["data_offsets"]
+        shape, dtype = entry["shape"], entry["dtype"]
+        if not all(type(n) is int and n >= 0 for n in (begin, end, *shape)) or not isinstance(dtype, str):
+            raise ValueError(f"the header's entry of {name} makes no sense")
+        if begin != position or end < begin:
+            raise ValueError(f"{name} does not begin where the tensor before it ends")
+        if dtype in DTYPES and end - begin != math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize:
+            raise ValueError(f"{name} has shape {tuple(shape)} of {dtype} but {end - begin} bytes")
+        position = end
+    if position != size:
+        raise ValueError(f"the tensors take {position} bytes, the file has {size}")

@@ -6,7 +6,7 @@ from minitensor.nn.activations import (
     ELU, GELU, Identity, LeakyReLU, LogSoftmax, ReLU, SiLU, Sigmoid, Softmax, Softplus, Tanh,
 )  # fmt: skip
 from minitensor.nn.attention import AdditiveAttention, DotAttention, MultiHeadAttention
-from minitensor.nn.cache import DecoderCache, KeyValueCache
+from minitensor.nn.cache import DecoderCache, EncoderCache, KeyValueCache
 from minitensor.nn.containers import ModuleDict, ModuleList, Sequential
 from minitensor.nn.layers import Conv2d, Dropout, Embedding, LayerNorm, Linear, RMSNorm
 from minitensor.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss, NLLLoss
@@ -20,10 +20,10 @@ from minitensor.nn.transformer import (
 
 __all__ = [
     "AdditiveAttention", "BCEWithLogitsLoss", "Conv2d", "CrossEntropyLoss", "DecoderCache", "DotAttention", "Dropout", "ELU",
-    "Embedding", "FeedForward", "GELU", "GRU", "GRUCell", "HuberLoss", "Identity", "KLDivLoss", "KeyValueCache", "L1Loss", "LSTM",
-    "LSTMCell", "LayerNorm", "LeakyReLU", "LearnedPositionalEncoding", "Linear", "LogSoftmax", "MSELoss", "Module", "ModuleDict",
-    "ModuleList", "MultiHeadAttention", "NLLLoss", "Parameter", "RMSNorm", "RNN", "RNNCell", "ReLU", "RelativePositionBias",
-    "Sequential", "SiLU", "Sigmoid", "SinusoidalPositionalEncoding", "Softmax", "Softplus", "Tanh", "Transformer",
-    "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer", "causal_mask", "functional",
-    "init", "padding_mask",
+    "Embedding", "EncoderCache", "FeedForward", "GELU", "GRU", "GRUCell", "HuberLoss", "Identity", "KLDivLoss",
+    "KeyValueCache", "L1Loss", "LSTM", "LSTMCell", "LayerNorm", "LeakyReLU", "LearnedPositionalEncoding", "Linear",
+    "LogSoftmax", "MSELoss", "Module", "ModuleDict", "ModuleList", "MultiHeadAttention", "NLLLoss", "Parameter", "RMSNorm",
+    "RNN", "RNNCell", "ReLU", "RelativePositionBias", "Sequential", "SiLU", "Sigmoid", "SinusoidalPositionalEncoding",
+    "Softmax", "Softplus", "Tanh", "Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder",
+    "TransformerEncoderLayer", "causal_mask", "functional", "init", "padding_mask",
 ]  # fmt: skip

@@ -1,0 +1,269 @@
+"""Published weights: reading and writing the folders of Hugging Face transformers, with NumPy alone.
+
+A folder holds ``config.json`` and ``model.safetensors``, or in its place several files and ``model.safetensors.index.json``, which
+says what is in which. A model takes part by being a `Pretrained` and supplying
+
+    model_type, config_class           what config.json must say, and the class of the model's configuration
+    config_class.from_hugging_face     values of config.json, which may rely on the defaults of transformers, to a configuration
+    config.to_hugging_face()           the other way
+    model.entries()                    a table of `Entry`: how its parameters are called and cut in the file; it serves both ways
+    model.clean(name)                  the name in that table of a name found in a file; None for what is to be passed over
+
+Tensors are read one by one, straight into the parameters, so that a large model is never held twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+import minitensor as mt
+from minitensor import nn
+from minitensor.safetensors import CURE, FileFormatError, TensorFile, tensor_file, write_whole
+
+__all__ = ["Entry", "Pretrained"]
+
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+SHOWN = 12  # names listed in one error
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """Our parameter ``ours`` is the concatenation along axis 0 of ``theirs``, equal parts, each transposed first if said so.
+
+    optional: where a file has none of ``theirs`` the parameter keeps its initial value, and a warning names it.
+    """
+
+    ours: str
+    theirs: tuple[str, ...]
+    transposed: bool = False
+    optional: bool = False
+
+
+class Pretrained(nn.Module):
+    """A module that reads and writes published weights; see the head of this file."""
+
+    model_type: ClassVar[str]
+    config_class: ClassVar[Any]
+
+    def __init__(self, config):
+        self.config = config
+
+    @classmethod
+    def from_pretrained(cls, folder, dtype=None, device="cpu", **changes):
+        """The model that ``folder`` holds, in evaluation mode.
+
+        dtype: of its parameters; where not said float64 if the file has that, otherwise float32 (16-bit weights are widened).
+        changes: fields of the configuration to be set otherwise, such as ``dropout=0.0``.
+        Raises FileNotFoundError where the folder or a file is not there, ValueError for a model of another type, for damaged files,
+        and with a list of all names for weights that are missing, unexpected or of another shape. Warns of optional weights that
+        the file does not have; without them nothing is drawn at random.
+        """
+        folder = _existing_folder(folder)
+        values = _read_config(folder, cls.model_type)
+        config = dataclasses.replace(cls.config_class.from_hugging_face(values), **changes)
+        stored = _StoredTensors(folder)
+        with nn.init.skipped():
+            model = cls(config)
+        fresh = _missing_optional(model, stored)
+        if fresh:
+            model = cls(config)
+            warnings.warn(f"{folder} has no weights for {_listed(fresh)}: they keep their initial values", stacklevel=2)
+        model.astype(dtype or stored.dtype)
+        _fill(model, stored, folder)
+        return model.to(device).eval()
+
+    def save_pretrained(self, folder):
+        """Write ``config.json`` and ``model.safetensors`` to ``folder``, made if need be, so that transformers reads them too.
+
+        Both are written and flushed beside the old ones before these are replaced: whenever the process dies, the files are whole.
+        """
+        folder = Path(folder)
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{folder} is a file, save_pretrained needs a folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        own = _parameters(self, self.entries())
+        dtype = next(iter(own.values())).dtype
+        values = self.config.to_hugging_face() | {"model_type": self.model_type, "dtype": dtype.name}
+        config = json.dumps(values, indent=2, sort_keys=True) + "\n"
+        parts = {}
+        for entry in self.entries():
+            parts |= _parts(own[entry.ours], entry)
+        weights = tensor_file(parts, {"format": "pt"})  # transformers refuses a file that does not say so
+        write_whole({folder / WEIGHTS: weights, folder / CONFIG: [config.encode()]})
+
+    def entries(self):
+        """The table of parameters and their names in the file; every model has its own."""
+        raise NotImplementedError(f"{type(self).__name__} defines no entries()")
+
+    def clean(self, name):
+        """The name in the table of ``name`` in a file; None where it is to be passed over."""
+        return name
+
+
+# --- reading ------------------------------------------------------------------------------------------------------------------
+
+
+class _StoredTensors:
+    """All tensors of a folder, in one file or several, by the names they have there."""
+
+    def __init__(self, folder):
+        self.files = {}  # the TensorFile that holds each name
+        for path in _weight_files(folder):
+            file = TensorFile(path)
+            self.files |= dict.fromkeys(file.shapes, file)
+        self.dtype = np.float64 if "F64" in {self.files[name].dtypes[name] for name in self.files} else np.float32
+
+    def shape(self, name):
+        return self.files[name].shapes[name]
+
+    def read(self, name):
+        return self.files[name].read(name)
+
+
+def _weight_files(folder):
+    """The paths of the safetensors files of ``folder``."""
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if (folder / INDEX).is_file():
+        placement = _read_json(folder / INDEX).get("weight_map")
+        names = placement.values() if isinstance(placement, dict) else [None]
+        if not all(isinstance(name, str) and os.path.basename(name) == name for name in names):
+            raise FileFormatError(f'{folder / INDEX}: "weight_map" does not say which files hold the weights; {CURE}')
+        paths = [folder / name for name in sorted(set(names))]
+        lost = [path.name for path in paths if not path.is_file()]
+        if lost:
+            raise FileNotFoundError(f"{folder} lacks {_listed(lost)}, which {INDEX} names: download it too")
+        return paths
+    pickled = sorted(folder.glob("pytorch_model*.bin"))
+    hint = (
+        f"; {pickled[0].name} is in PyTorch's format: convert it by save_pretrained of transformers" if pickled else ""
+    )
+    raise FileNotFoundError(f"{folder} has neither {WEIGHTS} nor {INDEX}{hint}")
+
+
+def _fill(model, stored, folder):
+    """Read every parameter of ``model``; first all names and shapes are checked."""
+    entries = model.entries()
+    own, names = _parameters(model, entries), _by_clean_name(model, stored)
+    wanted = {name: entry for entry in entries for name in entry.theirs}
+    missing = [name for name, entry in wanted.items() if name not in names and not _absent(entry, names)]
+    unexpected = [raw for name, raws in names.items() if name not in wanted for raw in raws]
+    problems = [f"missing: {_listed(missing)}"] if missing else []
+    problems += [f"unexpected: {_listed(unexpected)}"] if unexpected else []
+    for name in wanted.keys() & names.keys():
+        shape = _their_shape(own[wanted[name].ours], wanted[name])
+        wrong = [raw for raw in names[name] if stored.shape(raw) != shape]
+        problems += [f"{raw} has shape {stored.shape(raw)}, the configuration asks for {shape}" for raw in wrong]
+    if problems:
+        raise ValueError(f"{folder}: the weights do not fit {type(model).__name__}:\n  " + "\n  ".join(problems))
+    for entry in entries:
+        if not _absent(entry, names):
+            pieces = [_read(names[name], stored, folder) for name in entry.theirs]
+            pieces = [piece.T for piece in pieces] if entry.transposed else pieces
+            own[entry.ours].assign(pieces[0] if len(pieces) == 1 else np.concatenate(pieces))
+
+
+def _read(raws, stored, folder):
+    """The values of one weight; where the file has it under several names, they must be equal."""
+    value = stored.read(raws[0])
+    for other in raws[1:]:
+        if not np.array_equal(value, stored.read(other), equal_nan=True):
+            raise ValueError(
+                f"{folder}: {raws[0]} and {other} are one weight in this model but have different values; if they are meant to "
+                f'differ, set "tie_word_embeddings" to false in {CONFIG}'
+            )
+    return value
+
+
+def _by_clean_name(model, stored):
+    """``{name in the table: [names in the file]}``; a tied weight may be stored more than once."""
+    names: dict[str, list[str]] = {}
+    for raw in stored.files:
+        name = model.clean(raw)
+        if name is not None:
+            names.setdefault(name, []).append(raw)
+    return names
+
+
+def _missing_optional(model, stored):
+    """Our names of the optional parameters that are not stored."""
+    names = _by_clean_name(model, stored)
+    return [entry.ours for entry in model.entries() if _absent(entry, names)]
+
+
+def _absent(entry, names):
+    return entry.optional and not any(name in names for name in entry.theirs)
+
+
+def _parameters(model, entries):
+    """The tensors of ``model`` by name; the table must have each of its parameters."""
+    own = dict(model.named_parameters()) | dict(model.named_buffers())
+    forgotten = {name for name, _ in model.named_parameters()} - {entry.ours for entry in entries}
+    if forgotten:
+        raise RuntimeError(f"{type(model).__name__}.entries() lacks {_listed(sorted(forgotten))}")
+    return own
+
+
+def _existing_folder(folder):
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder} is not a folder: from_pretrained reads one with {CONFIG} and {WEIGHTS}, downloaded before"
+        )
+    return folder
+
+
+def _read_config(folder, model_type):
+    """The values of config.json, of a model of this type."""
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(f"{folder} has no {CONFIG}: it is not the folder of a pretrained model")
+    values = _read_json(folder / CONFIG)
+    found = values.get("model_type", model_type)  # the oldest configurations do not say it
+    if found != model_type:
+        raise ValueError(f'{folder} holds a model of type "{found}", not "{model_type}": load it by the class for that')
+    return values
+
+
+def _read_json(path):
+    """The JSON object in the file at ``path``."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"{path}: not JSON, or cut short or damaged ({error}); {CURE}") from None
+    if not isinstance(values, dict):
+        raise FileFormatError(f"{path}: it must hold a JSON object {{...}}, it holds a {type(values).__name__}; {CURE}")
+    return values
+
+
+# --- writing ------------------------------------------------------------------------------------------------------------------
+
+
+def _their_shape(parameter, entry):
+    """The shape in the file of each part of ``parameter``."""
+    shape = (parameter.shape[0] // len(entry.theirs), *parameter.shape[1:])
+    return shape[::-1] if entry.transposed else shape
+
+
+def _parts(parameter, entry):
+    """What ``tensor_file`` takes: each part of ``parameter`` by its name there, to be copied when its turn comes."""
+    rows, count = parameter.shape[0] // len(entry.theirs), len(entry.theirs)
+
+    def part(i):
+        values = mt.asarray(parameter.data if count == 1 else parameter.data[i * rows : (i + 1) * rows]).to("cpu").data
+        return values.T if entry.transposed else values
+
+    shape = _their_shape(parameter, entry)
+    return {name: (parameter.dtype, shape, lambda i=i: part(i)) for i, name in enumerate(entry.theirs)}
+
+
+def _listed(names):
+    """The names, not too many of them."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -12,7 +12,7 @@ import numpy as np
 
 from toolkit.console import require
 
-__all__ = ["attention_heatmap", "empty_figure", "loss_curve"]
+__all__ = ["attention_heatmap", "empty_figure", "loss_curve", "smooth"]
 
 Path = str | os.PathLike[str]
 
@@ -46,7 +46,7 @@ def loss_curve(records: Sequence[Mapping[str, Any]], path: Path, label: str = "l
     steps, losses = _points(records, "loss")
     if steps.size > CROWDED:
         axes.plot(steps, losses, color=TRAIN, alpha=0.45, linewidth=1)  # the noise, faintly; its mean goes on top
-        steps, losses = _smooth(steps, losses, steps.size // 50)
+        steps, losses = smooth(steps, losses, steps.size // 50)
     if steps.size:
         lines += axes.plot(steps, losses, color=TRAIN, linewidth=2, label="training")
     steps, losses = _points(records, "validation_loss")
@@ -75,7 +75,7 @@ def _points(records: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray
     return table[:, 0], table[:, 1]
 
 
-def _smooth(steps: np.ndarray, values: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+def smooth(steps: np.ndarray, values: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Means of ``width`` neighbours."""
     kernel = np.full(width, 1 / width)
     return np.convolve(steps, kernel, "valid"), np.convolve(values, kernel, "valid")
@@ -87,7 +87,7 @@ def attention_heatmap(
     target_tokens: Sequence[str],
     path: Path,
 ) -> None:
-    """Draw attention as a PNG: a row of pictures for each layer, one picture for each head, and their mean first.
+    """Draw attention as a PNG: a row of pictures for each layer, one for each head, and where there are several their mean first.
 
     ``weights`` is (H, T, S), what each of T target tokens takes from each of S source tokens; or such arrays by the
     names of their layers. Raises ValueError for weights of another shape.
@@ -102,21 +102,21 @@ def attention_heatmap(
                 f"attention_heatmap() got weights {name!r} of shape {np.shape(array)} for {shape[0]} target and"
                 f" {shape[1]} source tokens; the shape must be (heads, {shape[0]}, {shape[1]})"
             )
-    columns = 1 + max(len(array) for array in layers.values())
+    rows = {name: _pictures(array) for name, array in layers.items()}
+    columns = max(len(pictures) for pictures in rows.values())
     cell = 0.2  # inches a token: room for a letter of 7 points
     width, height = max(1.8, cell * shape[1]), max(1.6, cell * shape[0])
     figure = empty_figure(columns * (width + 0.15) + 1.6, len(layers) * (height + 0.25) + 1.3)
     grid = figure.subplots(len(layers), columns, squeeze=False, sharex=True, sharey=True)
-    for row, (name, array) in zip(grid, layers.items(), strict=True):
-        titles = ["mean of the heads", *(f"head {head + 1}" for head in range(len(array)))]
-        for axes, title, picture in zip(row, titles, [np.mean(array, axis=0), *array], strict=False):
+    for row, (name, pictures) in zip(grid, rows.items(), strict=True):
+        for axes, (title, picture) in zip(row, pictures.items(), strict=False):
             image = axes.imshow(picture, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-            axes.set_title(f"{name}, {title}" if name and axes is row[0] else title, fontsize=8, color=GREY)
+            axes.set_title(", ".join(filter(None, [name if axes is row[0] else "", title])), fontsize=8, color=GREY)
             axes.set_xticks(range(shape[1]), source_tokens, rotation=90, fontsize=7)
             axes.set_yticks(range(shape[0]), target_tokens, fontsize=7)
             axes.tick_params(length=0)
             axes.spines[:].set_color("#cccccc")
-        for axes in row[len(titles) :]:
+        for axes in row[len(pictures) :]:
             axes.set_visible(False)
     figure.supxlabel("source", fontsize=9, color=GREY)
     figure.supylabel("translation", fontsize=9, color=GREY)
@@ -127,3 +127,11 @@ def attention_heatmap(
     missing = sum("Glyph" in str(warning.message) for warning in caught)
     if missing:
         print(f"{path}: the font lacks {missing} of the characters, which show as boxes", file=sys.stderr)
+
+
+def _pictures(weights: np.ndarray) -> dict[str, np.ndarray]:
+    """What is drawn of one layer (H, T, S), by its title."""
+    if len(weights) == 1:
+        return {"": weights[0]}
+    heads = {f"head {number}": head for number, head in enumerate(weights, start=1)}
+    return {"mean of the heads": np.mean(weights, axis=0), **heads}

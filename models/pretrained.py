@@ -67,8 +67,9 @@ class Pretrained(nn.Module):
         """
         folder = _existing_folder(folder)
         values = _read_config(folder, cls.model_type)
-        config = dataclasses.replace(cls.config_class.from_hugging_face(values), **changes)
         stored = _StoredTensors(folder)
+        shapes = {name: stored.shape(name) for name in stored.files}
+        config = dataclasses.replace(cls.configure(values, shapes), **changes)
         with nn.init.skipped():
             model = cls(config)
         fresh = _missing_optional(model, stored)
@@ -97,6 +98,11 @@ class Pretrained(nn.Module):
             parts |= _parts(own[entry.ours], entry)
         weights = tensor_file(parts, {"format": "pt"})  # transformers refuses a file that does not say so
         write_whole({folder / WEIGHTS: weights, folder / CONFIG: [config.encode()]})
+
+    @classmethod
+    def configure(cls, values, shapes):
+        """The configuration by the values of config.json; ``shapes`` of all weights tell it which heads the file has."""
+        return cls.config_class.from_hugging_face(values)
 
     def entries(self):
         """The table of parameters and their names in the file; every model has its own."""

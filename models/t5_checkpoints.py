@@ -1,0 +1,134 @@
+"""The names by which Hugging Face transformers writes a T5: in ``config.json``, and in ``model.safetensors``.
+
+Reads version 1.0, version 1.1 and Flan-T5: configurations that leave out what is usual, copies of the embedding table, the output
+layer tied or not, and the bias of the attention to the memory that old files have by mistake.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from models.pretrained import Entry, Pretrained
+
+__all__ = ["PRESETS", "PublishedT5", "from_hugging_face", "to_hugging_face"]
+
+VERSION_1_1 = dict(activation="gelu_tanh", gated=True, tie_output=False, scale_output=False)
+PRESETS = {  # what differs from t5-small
+    "t5-small": {},
+    "t5-base": dict(d_model=768, d_ff=3072, n_heads=12, n_encoder_layers=12, n_decoder_layers=12),
+    "t5-large": dict(d_model=1024, d_ff=4096, n_heads=16, n_encoder_layers=24, n_decoder_layers=24),
+}
+PRESETS |= {
+    "t5-v1_1-small": VERSION_1_1 | dict(d_ff=1024, n_heads=6, n_encoder_layers=8, n_decoder_layers=8),
+    "t5-v1_1-base": VERSION_1_1 | PRESETS["t5-base"] | dict(d_ff=2048),
+    "t5-v1_1-large": VERSION_1_1 | PRESETS["t5-large"] | dict(d_ff=2816),
+}
+PRESETS |= {f"flan-t5-{size}": PRESETS[f"t5-v1_1-{size}"] for size in ("small", "base", "large")}
+
+FIELDS = {  # of our configuration: the name in config.json; both have the same defaults, those of t5-small
+    "vocab_size": "vocab_size",
+    "d_model": "d_model",
+    "d_head": "d_kv",
+    "d_ff": "d_ff",
+    "n_heads": "num_heads",
+    "n_encoder_layers": "num_layers",
+    "n_decoder_layers": "num_decoder_layers",
+    "n_buckets": "relative_attention_num_buckets",
+    "max_distance": "relative_attention_max_distance",
+    "dropout": "dropout_rate",
+    "eps": "layer_norm_epsilon",
+    "pad_id": "pad_token_id",
+    "start_id": "decoder_start_token_id",
+    "stop_id": "eos_token_id",
+}
+FEED_FORWARD = {  # feed_forward_proj: (activation, gated); GELU is meant as its tanh approximation where it is gated, else exact
+    "relu": ("relu", False),
+    "gelu": ("gelu", False),
+    "gelu_new": ("gelu_tanh", False),
+    "silu": ("silu", False),
+    "gated-relu": ("relu", True),
+    "gated-gelu": ("gelu_tanh", True),
+    "gated-silu": ("silu", True),
+}
+COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")  # of shared.weight
+UNUSED = "EncDecAttention.relative_attention_bias.weight"
+
+SELF, CROSS, FEED = "SelfAttention", "EncDecAttention", "DenseReluDense"
+STACK = {
+    "positions.weight": (f"block.0.layer.0.{SELF}.relative_attention_bias.weight",),
+    "norm.weight": ("final_layer_norm.weight",),
+}
+
+
+def from_hugging_face(values):
+    """The fields of our configuration from the values of config.json. Raises ValueError for a feed-forward network we have not."""
+    fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if values.get(theirs) is not None}
+    if "n_encoder_layers" in fields:
+        fields.setdefault("n_decoder_layers", fields["n_encoder_layers"])
+    if "pad_id" in fields:
+        fields.setdefault("start_id", fields["pad_id"])
+    if isinstance(fields.get("stop_id"), list):
+        fields["stop_id"] = tuple(fields["stop_id"])
+    kind = values.get("feed_forward_proj", "relu")
+    if kind not in FEED_FORWARD:
+        raise ValueError(f"config.json: feed_forward_proj is {kind!r}; known are {', '.join(FEED_FORWARD)}")
+    fields["activation"], fields["gated"] = FEED_FORWARD[kind]
+    # To transformers 4, an output is scaled if it is tied; transformers 5 says both, and that all are tied.
+    tied = values.get("tie_word_embeddings", True)
+    return fields | {"tie_output": tied, "scale_output": values.get("scale_decoder_outputs", tied)}
+
+
+def to_hugging_face(config):
+    """The values of config.json. Raises ValueError for a feed-forward network that transformers has not."""
+    kinds = {kind: name for name, kind in FEED_FORWARD.items()}
+    if (config.activation, config.gated) not in kinds:
+        raise ValueError(f"transformers has no T5 with activation {config.activation!r} and gated = {config.gated}")
+    return {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()} | {
+        "architectures": ["T5ForConditionalGeneration"],
+        "feed_forward_proj": kinds[config.activation, config.gated],
+        "is_encoder_decoder": True,
+        "scale_decoder_outputs": config.scale_output,
+        "tie_word_embeddings": config.tie_output,
+    }
+
+
+class PublishedT5(Pretrained):
+    """What `models.pretrained` asks of a T5."""
+
+    model_type = "t5"
+
+    @classmethod
+    def configure(cls, values, shapes):
+        """The configuration of a file: what config.json says, but an unscaled output is tied if and only if it is not stored."""
+        config = super().configure(values, shapes)
+        return config if config.scale_output else replace(config, tie_output="lm_head.weight" not in shapes)
+
+    def entries(self):
+        """Our parameters and theirs."""
+        table = [Entry("shared.weight", ("shared.weight",))]
+        if not self.config.tie_output:
+            table.append(Entry("lm_head.weight", ("lm_head.weight",)))
+        for stack in ("encoder", "decoder"):
+            names = dict(STACK)
+            for i in range(getattr(self.config, f"n_{stack}_layers")):
+                for ours, theirs in self._layer(stack == "decoder").items():
+                    names[f"layers.{i}.{ours}.weight"] = tuple(f"block.{i}.layer.{name}.weight" for name in theirs)
+            table += [Entry(f"{stack}.{ours}", tuple(f"{stack}.{name}" for name in names[ours])) for ours in names]
+        return table
+
+    def _layer(self, decoder):
+        """The weights of a layer and the names of theirs, whose first number is that of the sub-layer."""
+        attentions = {"self_attention": f"0.{SELF}"} | ({"cross_attention": f"1.{CROSS}"} if decoder else {})
+        names = {f"norm{i + 1}": (f"{i}.layer_norm",) for i in range(len(attentions))}
+        for ours, theirs in attentions.items():
+            names[f"{ours}.qkv"] = tuple(f"{theirs}.{part}" for part in "qkv")
+            names[f"{ours}.out"] = (f"{theirs}.o",)
+        last = len(attentions)
+        parts = {"wi": "wi_0", "wv": "wi_1", "wo": "wo"} if self.config.gated else {"wi": "wi", "wo": "wo"}
+        names |= {f"feed_forward.{ours}": (f"{last}.{FEED}.{theirs}",) for ours, theirs in parts.items()}
+        return names | {"norm3": (f"{last}.layer_norm",)}
+
+    def clean(self, name):
+        """``shared.weight`` for its copies; None for a bias of the attention to the memory, which no T5 has used."""
+        tied = ("lm_head.weight",) if self.config.tie_output else ()
+        return "shared.weight" if name in COPIES + tied else None if name.endswith(UNUSED) else name

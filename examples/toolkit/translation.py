@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,15 +12,16 @@ import minitensor as mt
 from models.seq2seq import Seq2Seq, Seq2SeqConfig
 from models.transformer import Transformer, TransformerConfig
 from toolkit import english_french
-from toolkit.batches import Batch, Batches, Epoch, check_lengths, drop_long, pad_sources
-from toolkit.checkpoints import Checkpoints, load_file
+from toolkit.batches import Batch, Batches, check_lengths, drop_long, pad_sources
 from toolkit.console import UserError
 from toolkit.corpus import Corpus, Pair, load_parallel
+from toolkit.program import digest, load_weights, place
 from toolkit.runs import Run
+from toolkit.samples import Epoch
 from toolkit.settings import Training, option
 from toolkit.tokenizer import PAD, START, STOP, Tokenizer
 
-__all__ = ["Settings", "Task", "Translator", "complete", "fingerprint", "learn_tokenizer", "load_corpus"]
+__all__ = ["Settings", "Task", "Translator", "fingerprint", "learn_tokenizer", "load_corpus", "presets"]
 
 ROWS = 256  # hypotheses decoded at a time
 
@@ -70,8 +70,8 @@ EMBEDDED_RECURRENT: dict[str, Any] = dict(layers=1, pre_norm=False)
 MULTI30K_RECURRENT: dict[str, Any] = dict(layers=1)
 
 
-def complete(given: dict[str, Any], embedded: bool) -> Settings:
-    """Settings from those given on the command line; the others suit the corpus and the architecture.
+def presets(given: dict[str, Any], embedded: bool) -> dict[str, Any]:
+    """Settings that suit the corpus and the architecture that are ``given`` on the command line, in the place of the defaults.
 
     Raises UserError for one that the architecture does not have.
     """
@@ -80,12 +80,10 @@ def complete(given: dict[str, Any], embedded: bool) -> Settings:
     odd = [name for name in (TRANSFORMER_ONLY if recurrent else RECURRENT_ONLY) if name in given]
     if odd:
         raise UserError(f"--arch {arch} has no --{odd[0].replace('_', '-')}; see train --help")
-    presets = dict(EMBEDDED) if embedded else {}
-    if embedded and "epochs" in given:
-        presets["steps"] = None  # the end that was given takes the place of the preset one
+    suited = dict(EMBEDDED) if embedded else {}
     if recurrent:
-        presets |= EMBEDDED_RECURRENT if embedded else MULTI30K_RECURRENT
-    return Settings(**{**presets, **given})
+        suited |= EMBEDDED_RECURRENT if embedded else MULTI30K_RECURRENT
+    return suited
 
 
 def load_corpus(data: str | None, source: str, target: str) -> Corpus:
@@ -99,10 +97,8 @@ def load_corpus(data: str | None, source: str, target: str) -> Corpus:
 
 def fingerprint(corpus: Corpus) -> str:
     """A hash of the pairs to train on and to validate by: a resumed run must find the same."""
-    digest = hashlib.sha256()
-    for pairs in (corpus.train, corpus.validation):
-        digest.update("\n".join(f"{source}\t{target}" for source, target in pairs).encode())
-    return digest.hexdigest()[:16]
+    splits = corpus.train, corpus.validation
+    return digest("\n".join(f"{source}\t{target}" for source, target in pairs) for pairs in splits)
 
 
 def learn_tokenizer(corpus: Corpus, settings: Settings) -> Tokenizer:
@@ -125,10 +121,7 @@ def make_model(settings: Settings, vocab_size: int, device: str) -> Transformer 
     else:
         shape = dict(n_layers=s.layers, hidden_size=s.hidden, input_feeding=s.input_feeding)
         model = Seq2Seq(Seq2SeqConfig(**shared, cell=s.arch, attention=s.attention, **shape))
-    try:
-        return model.to(device)
-    except (ValueError, RuntimeError, ImportError) as error:
-        raise UserError(f"--device {device}: {error}") from None
+    return place(model, device)
 
 
 class Task:
@@ -155,7 +148,7 @@ class Task:
         source_ids, target_ids, dropped = drop_long(*ids, self.longest)
         return Batches(source_ids, target_ids, self.settings.max_tokens, self.settings.seed), dropped
 
-    def epoch(self, number: int) -> Epoch:
+    def epoch(self, number: int) -> Epoch[Batch]:
         """The batches of an epoch."""
         return self.batches.epoch(number)
 
@@ -185,16 +178,7 @@ class Translator:
         self.device = device
         self.tokenizer = Tokenizer.load(run.path("tokenizer.json"))
         self.model = make_model(self.settings, self.tokenizer.vocab_size, device)
-        self.weights, state = _load_weights(Checkpoints(run.folder), weights)
-        try:
-            self.model.load_state_dict(state)
-        except ValueError as error:
-            _, problem, *more = str(error).splitlines()
-            also = f" (and {len(more)} more)" if more else ""
-            raise UserError(
-                f"the weights of {run.folder} do not fit its configuration: {problem.strip()}{also}"
-            ) from None
-        self.model.eval()
+        self.weights = load_weights(self.model, run, weights)
 
     def encode(self, sentences: Sequence[str], where: str) -> list[list[int]]:
         """Ids of the sentences. Raises UserError for an empty one, or one too long for the model, before any is translated."""
@@ -233,15 +217,3 @@ class Translator:
         maps = self.model.attention_maps(source, target)
         cross = {name: mt.asarray(maps[name]).to("cpu").numpy()[0] for name in maps if name.endswith("cross")}
         return cross, self.tokenizer.labels([*ids[0], STOP]), self.tokenizer.labels([*found, STOP])
-
-
-def _load_weights(checkpoints: Checkpoints, wanted: str) -> tuple[str, dict[str, Any]]:
-    """The name of a checkpoint and its weights; see `Translator`."""
-    files = {"result": checkpoints.result, "best": checkpoints.best, "last": checkpoints.last}
-    names = [name for name in ([wanted] if wanted else files) if files[name].exists()]
-    if not names:
-        raise UserError(
-            f"{checkpoints.folder.parent} has no {wanted or 'trained'} weights yet; go on by: train --resume"
-        )
-    state = load_file(files[names[0]])
-    return names[0], state["model"] if names[0] == "last" else state

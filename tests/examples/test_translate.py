@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import translate
-from toolkit import console
+from toolkit import console, translation
 from toolkit.english_french import corpus
 from toolkit.runlog import read_log
 from toolkit.runs import Run, fresh
@@ -172,15 +172,98 @@ def test_ctrl_c_says_how_to_go_on(data, tmp_path):
     assert call("translate", "--run", tmp_path / "run", "The dog sleeps.") == 0  # with the weights so far
 
 
+# --- recurrent architectures --------------------------------------------------------------------------------------------------
+
+SMALL = (
+    "--d-model 16 --hidden 12 --layers 1 --vocab 300 --max-tokens 200 --max-length 100 --dropout 0.1 --warmup 5".split()
+)
+LANGUAGES = ["--source", "en", "--target", "fr"]
+
+
+@pytest.mark.parametrize(
+    "options", [("rnn", "additive"), ("lstm", "dot", "--input-feeding", "--layers", 2), ("gru", "none")]
+)
+def test_every_architecture_does_all_that_the_script_does(options, data, tmp_path, capsys):
+    arch, attention, *more = options
+    folder = tmp_path / "run"
+    train = [
+        "train",
+        "--data",
+        data,
+        *LANGUAGES,
+        "--out",
+        folder,
+        *SMALL,
+        "--arch",
+        arch,
+        "--attention",
+        attention,
+        *more,
+    ]
+    assert call(*train, "--steps", 4) == 0
+    whole = weights_of(folder)
+    assert (folder / "attention.png").exists() == (attention != "none")
+    assert call(*train, "--steps", 2, "--force") == 0
+    assert call("train", "--resume", "--out", folder, "--steps", 4) == 0
+    assert weights_of(folder) == whole  # in two parts as in one
+    capsys.readouterr()
+    assert call("translate", "--run", folder, "--beam", 3, "The dog sleeps.", "We see a house.") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert call("evaluate", "--run", folder) == 0
+    if attention == "none":
+        refused(capsys, "trained with --attention none", "attention", "--run", folder, "The dog sleeps.")
+    else:
+        assert call("attention", "--run", folder, "The dog sleeps.", "--output", tmp_path / "a.png") == 0
+        maps, source, target = Translator(Run.open(folder, "translate", Settings)).attention("The dog sleeps.")
+        assert source == ["The", "dog", "sleeps", ".", "<stop>"] and list(maps) == ["decoder.0.cross"]
+        (weights,) = maps.values()
+        assert weights.shape == (1, len(target), len(source))
+        np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--arch", "gru", "--heads", 2], "--arch gru has no --heads"),
+        (["--arch", "lstm", "--pre-norm"], "--arch lstm has no --pre-norm"),
+        (["--attention", "dot"], "--arch transformer has no --attention"),
+        (["--arch", "transformer", "--input-feeding"], "--arch transformer has no --input-feeding"),
+    ],
+)
+def test_options_of_the_other_architecture_are_refused(data, tmp_path, capsys, arguments, message):
+    refused(capsys, message, "train", "--data", data, *LANGUAGES, "--out", tmp_path / "run", *arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_architectures_are_refused(capsys):
+    for option, choices in (
+        ("--arch", ("rnn", "lstm", "gru", "transformer")),
+        ("--attention", ("none", "additive", "dot")),
+    ):
+        with pytest.raises(SystemExit):
+            call("train", option, "mamba")
+        error = capsys.readouterr().err
+        assert f"argument {option}: invalid choice: 'mamba'" in error and all(choice in error for choice in choices)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["lstm", "gru"])
+def test_recurrent_networks_with_attention_learn_french(arch, tmp_path, capsys):
+    assert call("train", "--arch", arch, "--attention", "additive", "--out", tmp_path / "run") == 0
+    printed = capsys.readouterr().out
+    exact = [float(line.split()[1]) for line in printed.splitlines() if line.startswith("exact")]
+    assert exact[0] >= 95
+
+
 # --- the embedded corpus ------------------------------------------------------------------------------------------------------
 
 
 def test_no_arguments_train_on_the_embedded_corpus(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     small = corpus(seed=0, n_train=300, n_validation=20, n_test=12)
-    monkeypatch.setattr(translate.load_corpus.__globals__["english_french"], "corpus", lambda: small)
+    monkeypatch.setattr(translation.english_french, "corpus", lambda: small)
     changes = dict(d_model=16, heads=2, layers=1, d_ff=32, vocab=300, max_tokens=200, steps=3, warmup=2)
-    monkeypatch.setattr(translate, "EMBEDDED", {**translate.EMBEDDED, **changes})
+    monkeypatch.setattr(translation, "EMBEDDED", {**translation.EMBEDDED, **changes})
     assert call() == 0
     printed = capsys.readouterr().out
     assert "unseen_sentences, 12 sentences" in printed and "unseen_combinations, 12 sentences" in printed

@@ -1,0 +1,246 @@
+"""BERT, an encoder that sees the words on both sides (Devlin et al. 2019, arXiv:1810.04805).
+
+    word + position + segment embeddings -> norm -> encoder -> hidden -+-> masked words (MLM head, tied to the word embeddings)
+                                                                       +-> pooler: tanh(W h_[CLS] + b) -+-> next sentence or not
+                                                                                                        +-> classes
+
+Each head is there or not, by configuration. What differs from the encoder of `models.transformer`: positions are learned, segments
+tell two sentences apart, embeddings are normalised rather than scaled, activations are GELUs, and no dropout stands inside the
+feed-forward networks. Reads and writes the checkpoints of Hugging Face transformers, with whichever heads they have
+(`models.bert_checkpoints`). Letters: B sequences, T positions, D model width, V vocabulary, C classes, M masked words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+import minitensor as mt
+import minitensor.nn.functional as F
+from minitensor import nn
+from minitensor.nn.transformer import ACTIVATIONS
+from models.bert_checkpoints import PublishedBERT, from_hugging_face, to_hugging_face
+
+__all__ = ["BERT", "IGNORED", "BERTConfig"]
+
+IGNORED = -100  # the target of a word that is not to be predicted
+PRESETS = {  # d_model, n_layers, n_heads, d_ff; all with 30 522 English word pieces, lower case
+    "bert-base-uncased": (768, 12, 12, 3072),
+    "bert-large-uncased": (1024, 24, 16, 4096),
+    "bert-tiny": (128, 2, 2, 512),  # this and the next three: Turc et al. 2019, arXiv:1908.08962
+    "bert-mini": (256, 4, 4, 1024),
+    "bert-small": (512, 4, 8, 2048),
+    "bert-medium": (512, 8, 8, 2048),
+    "all-MiniLM-L6-v2": (384, 6, 12, 1536),  # Wang et al. 2020, arXiv:2002.10957; Reimers and Gurevych trained it on
+}
+
+
+@dataclass(frozen=True)
+class BERTConfig:
+    """Hyper-parameters; the defaults are bert-base-uncased without its heads for pre-training."""
+
+    vocab_size: int = 30522
+    d_model: int = 768
+    n_layers: int = 12
+    n_heads: int = 12
+    d_ff: int = 3072
+    max_length: int = 512
+    n_segments: int = 2
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    activation: str = "gelu"
+    eps: float = 1e-12
+    pad_id: int = 0
+    pooler: bool = True
+    mlm_head: bool = False
+    nsp_head: bool = False
+    n_classes: int = 0  # 0: no head for classification
+
+    def __post_init__(self):
+        """Check what the layers do not check themselves."""
+        if (self.nsp_head or self.n_classes) and not self.pooler:
+            raise ValueError("nsp_head and n_classes need the pooler, whose output they read: set pooler=True")
+
+    @classmethod
+    def preset(cls, name, **changes):
+        """The configuration published as ``name``, such as "bert-base-uncased", with ``changes`` to it (heads, dropout)."""
+        if name not in PRESETS:
+            raise ValueError(f"there is no preset {name!r}; there are: {', '.join(PRESETS)}")
+        sizes = dict(zip(("d_model", "n_layers", "n_heads", "d_ff"), PRESETS[name]))
+        return cls(**{**sizes, **changes})
+
+    @classmethod
+    def from_hugging_face(cls, values):
+        """From the values of config.json. Raises ValueError for variants of BERT that this is not."""
+        return cls(**from_hugging_face(values))
+
+    def to_hugging_face(self):
+        """The values of config.json."""
+        return to_hugging_face(self)
+
+
+class BERT(PublishedBERT):
+    """Embeddings, encoder and heads; see the head of this file.
+
+    ids (B, T) are integers; ``mask`` (B, T) is True at real tokens (all, where None); ``segments`` (B, T) are 0 for the first
+    sentence with its [CLS] and [SEP], 1 for the second (all 0, where None). A model from `from_pretrained` has the heads whose
+    weights the file has, and those asked for by ``mlm_head=True``, ``n_classes=3`` and the like.
+    """
+
+    config_class = BERTConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        c = config
+        self.words = nn.Embedding(c.vocab_size, c.d_model, padding_idx=c.pad_id)
+        self.positions = nn.LearnedPositionalEncoding(c.max_length, c.d_model)
+        self.segments = nn.Embedding(c.n_segments, c.d_model)
+        self.norm = nn.LayerNorm(c.d_model, c.eps)
+        self.dropout = nn.Dropout(c.dropout)
+        shape = (c.n_layers, c.d_model, c.n_heads, c.d_ff, c.dropout, c.activation)
+        self.encoder = nn.TransformerEncoder(*shape, eps=c.eps)
+        for layer in self.encoder.layers:
+            layer.attention.dropout = c.attention_dropout
+            layer.feed_forward.dropout = nn.Dropout(0.0)
+        self.pooler = nn.Linear(c.d_model, c.d_model) if c.pooler else None
+        self.mlm = MaskedWordHead(c, self.words.weight) if c.mlm_head else None
+        self.nsp = nn.Linear(c.d_model, 2) if c.nsp_head else None
+        self.classifier = nn.Linear(c.d_model, c.n_classes) if c.n_classes else None
+        self._draw()
+
+    def _draw(self):
+        """Weights from N(0, 0.02**2), biases 0, as in the paper's code; the row of padding is 0."""
+        for name, parameter in self.named_parameters():
+            if parameter.ndim > 1:
+                nn.init.normal_(parameter, std=0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+        words = self.words.weight
+        rows = mt.arange(words.shape[0])[:, None]
+        words.assign(mt.where(rows == self.config.pad_id, 0.0, words.detach()))
+
+    # --- what it computes -----------------------------------------------------------------------------------------------------
+
+    def forward(self, ids, mask=None, segments=None, need_weights=False):
+        """Hidden states (B, T, D). With ``need_weights`` also the attention of each layer, a list of (B, H, T, T).
+
+        Raises ValueError for shapes that do not fit and for more positions than ``max_length``, IndexError for ids and segments
+        that the tables do not have.
+        """
+        ids = mt.asarray(ids)
+        if ids.ndim != 2:
+            raise ValueError(f"ids must be (sequences, positions), got shape {ids.shape}")
+        segments = mt.zeros(ids.shape, dtype=np.int32, device=ids.device) if segments is None else mt.asarray(segments)
+        keys = None
+        for name, given in (("segments", segments), ("mask", mask)):
+            if given is not None and given.shape != ids.shape:
+                raise ValueError(f"{name} {given.shape} must have the shape of the ids {ids.shape}")
+        if mask is not None:
+            keys = mt.asarray(mask)[:, None, None]  # (B, 1, 1, T)
+        x = self.positions(self.words(ids)) + self.segments(segments)  # (B, T, D)
+        return self.encoder(self.dropout(self.norm(x)), keys, need_weights=need_weights)
+
+    def pooled(self, hidden):
+        """What the pooler makes of the first position, (B, T, D) to (B, D): tanh(W h_0 + b)."""
+        return mt.tanh(self._head("pooler")(hidden[:, 0]))
+
+    def pool(self, ids, mask=None, segments=None, how="mean"):
+        """One vector for each sequence, (B, D): the mean of its hidden states, padding left out, or with "cls" the first of them.
+
+        The mean is how Reimers and Gurevych (2019, arXiv:1908.10084, section 3) found sentence embeddings to be best.
+        """
+        if how not in ("mean", "cls"):
+            raise ValueError(f'how must be "mean" or "cls", got {how!r}')
+        hidden = self.forward(ids, mask, segments)
+        if how == "cls":
+            return hidden[:, 0]
+        if mask is None:
+            return hidden.mean(axis=1)
+        real = mt.asarray(mask)[:, :, None]  # (B, T, 1)
+        return mt.where(real, hidden, 0.0).sum(axis=1) / mt.maximum(real.sum(axis=1), 1).astype(hidden.dtype)
+
+    def word_logits(self, hidden):
+        """Of the word that stands at each position: (..., D) to (..., V)."""
+        return self._head("mlm")(hidden)
+
+    def next_logits(self, hidden):
+        """Of the two sentences: column 0 that the second followed the first, column 1 that it did not; (B, T, D) to (B, 2)."""
+        return self._head("nsp")(self.pooled(hidden))
+
+    def class_logits(self, hidden):
+        """Of the classes, (B, T, D) to (B, C); dropout stands before the last layer."""
+        return self._head("classifier")(self.dropout(self.pooled(hidden)))
+
+    def _head(self, name):
+        """The head, or a ValueError that says how to get it."""
+        head = getattr(self, name)
+        if head is None:
+            how = {
+                "pooler": "pooler=True",
+                "mlm": "mlm_head=True",
+                "nsp": "nsp_head=True",
+                "classifier": "n_classes=...",
+            }
+            raise ValueError(f"this BERT has no {name}: make it with {how[name]} in its configuration")
+        return head
+
+    def loss(
+        self, ids, mask=None, segments=None, words=None, unrelated=None, labels=None, n_tokens=None, n_sequences=None
+    ):
+        """The sum of the cross-entropies of whatever targets are given, each a mean, in nats.
+
+        words (B, T): the word that stood at each masked position, `IGNORED` at all others; the mean is over the masked words.
+        unrelated (B,): 0 where the second sentence followed the first, 1 where it did not; labels (B,): classes; the mean is over
+        the sequences. n_tokens and n_sequences: divide by these instead of the batch's own counts, so that the losses of parts of
+        a batch add up to the loss of the whole.
+        """
+        if words is None and unrelated is None and labels is None:
+            raise ValueError("BERT.loss needs targets: words, unrelated or labels")
+        hidden = self.forward(ids, mask, segments)
+        sequences = hidden.shape[0] if n_sequences is None else n_sequences
+        terms = []
+        if words is not None:
+            logits, targets = self._masked(hidden, words)
+            count = max(targets.size, 1) if n_tokens is None else n_tokens
+            terms.append(F.cross_entropy(logits, targets, reduction="sum") / count)
+        if unrelated is not None:
+            terms.append(F.cross_entropy(self.next_logits(hidden), unrelated, reduction="sum") / sequences)
+        if labels is not None:
+            terms.append(F.cross_entropy(self.class_logits(hidden), labels, reduction="sum") / sequences)
+        return sum(terms[1:], terms[0])
+
+    def _masked(self, hidden, words):
+        """Logits (M, V) and targets (M,) of the masked words alone: the widest layer sees one position in seven.
+
+        Where the words are a NumPy array, no device is waited for.
+        """
+        words = mt.asarray(words)
+        if words.shape != hidden.shape[:2]:
+            raise ValueError(f"words {words.shape} must have the shape of the ids {hidden.shape[:2]}")
+        flat = words.to("cpu").numpy().reshape(-1)  # (B T,)
+        places = np.flatnonzero(flat != IGNORED)  # (M,)
+        chosen = hidden.reshape((-1, hidden.shape[-1]))[mt.asarray(places, device=hidden.device)]  # (M, D)
+        return self.word_logits(chosen), mt.asarray(flat[places], device=hidden.device)
+
+    def with_classifier(self, n_classes):
+        """A model of this one's weights and a new head for ``n_classes`` classes, without those for pre-training: to fine-tune."""
+        made = BERT(replace(self.config, mlm_head=False, nsp_head=False, n_classes=n_classes))
+        mine = self.state_dict()
+        made.load_state_dict({name: mine.get(name, value) for name, value in made.state_dict().items()})
+        return made.to(self.words.weight.device)
+
+
+class MaskedWordHead(nn.Module):
+    """``E norm(activation(W x + b)) + c``: (..., D) to (..., V), with the embeddings E as its last weights."""
+
+    def __init__(self, config, embeddings):
+        self.dense = nn.Linear(config.d_model, config.d_model)
+        self.norm = nn.LayerNorm(config.d_model, config.eps)
+        self.bias = nn.Parameter(mt.zeros(config.vocab_size))
+        self.embeddings = embeddings
+        self.activation = config.activation
+
+    def forward(self, x):
+        """(..., D) to (..., V)."""
+        return F.linear(self.norm(ACTIVATIONS[self.activation](self.dense(x))), self.embeddings, self.bias)

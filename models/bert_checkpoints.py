@@ -1,0 +1,139 @@
+"""The names by which Hugging Face transformers writes a BERT: in ``config.json``, and in ``model.safetensors``.
+
+Reads what BertModel, BertForPreTraining, BertForMaskedLM, BertForNextSentencePrediction and BertForSequenceClassification have
+written, and what older programs have: keys without ``bert.``, norms with ``gamma`` and ``beta``, stored positions, the tied
+matrix twice. Writes what all of them read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from models.pretrained import Entry, Pretrained
+
+__all__ = ["PublishedBERT", "from_hugging_face", "to_hugging_face"]
+
+FIELDS = {  # of our configuration: the name in config.json; both have the same defaults, those of bert-base-uncased
+    "vocab_size": "vocab_size",
+    "d_model": "hidden_size",
+    "n_layers": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "d_ff": "intermediate_size",
+    "max_length": "max_position_embeddings",
+    "n_segments": "type_vocab_size",
+    "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+    "eps": "layer_norm_eps",
+    "pad_id": "pad_token_id",
+}
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+}
+USUAL = {"position_embedding_type": "absolute", "is_decoder": False, "tie_word_embeddings": True}  # all that we have
+
+EMBEDDINGS = {"words": "word_embeddings", "positions": "position_embeddings", "segments": "token_type_embeddings"}
+LAYER = {
+    "attention.out": "attention.output.dense",
+    "norm1": "attention.output.LayerNorm",
+    "feed_forward.linear1": "intermediate.dense",
+    "feed_forward.linear2": "output.dense",
+    "norm2": "output.LayerNorm",
+}
+HEADS = {
+    "pooler": "bert.pooler.dense",
+    "mlm.dense": "cls.predictions.transform.dense",
+    "mlm.norm": "cls.predictions.transform.LayerNorm",
+    "nsp": "cls.seq_relationship",
+    "classifier": "classifier",
+}
+TIED = {  # stored a second time under these names, in some files
+    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+
+
+def from_hugging_face(values):
+    """The fields of our configuration from the values of config.json, heads aside. Raises ValueError for other kinds of BERT."""
+    for name, usual in USUAL.items():
+        if values.get(name, usual) != usual:
+            raise ValueError(f"config.json: {name} is {values[name]!r}; models.bert.BERT is made for {usual!r} alone")
+    activation = values.get("hidden_act", "gelu")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"config.json: hidden_act is {activation!r}; known are {', '.join(ACTIVATIONS)}")
+    fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
+    return fields | {"activation": ACTIVATIONS[activation]}
+
+
+def to_hugging_face(config):
+    """The values of config.json; "architectures" names a class of transformers that has the heads for pre-training, or classes."""
+    values = {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()}
+    values["hidden_act"] = next(theirs for theirs, ours in ACTIVATIONS.items() if ours == config.activation)
+    if config.n_classes:
+        values["id2label"] = {str(i): f"LABEL_{i}" for i in range(config.n_classes)}
+        values["label2id"] = {label: int(i) for i, label in values["id2label"].items()}
+    heads = {
+        (True, True): "BertForPreTraining",
+        (True, False): "BertForMaskedLM",
+        (False, True): "BertForNextSentencePrediction",
+        (False, False): "BertForSequenceClassification" if config.n_classes else "BertModel",
+    }
+    return values | {"architectures": [heads[config.mlm_head, config.nsp_head]]}
+
+
+class PublishedBERT(Pretrained):
+    """What `models.pretrained` asks of a BERT."""
+
+    model_type = "bert"
+
+    @classmethod
+    def configure(cls, values, shapes):
+        """The configuration of a file: what config.json says, and the heads whose weights are there."""
+        heads = {
+            "pooler": any(name.endswith("pooler.dense.weight") for name in shapes),
+            "mlm_head": "cls.predictions.bias" in shapes,
+            "nsp_head": "cls.seq_relationship.weight" in shapes,
+            "n_classes": shapes.get("classifier.weight", (0,))[0],
+        }
+        return replace(super().configure(values, shapes), **heads)
+
+    def entries(self):
+        """Our parameters and theirs; those of heads are optional, since more may be asked for than a file has."""
+        table = [Entry(f"{ours}.weight", (f"bert.embeddings.{name}.weight",)) for ours, name in EMBEDDINGS.items()]
+        table += _weight_and_bias("norm", "bert.embeddings.LayerNorm")
+        for i in range(self.config.n_layers):
+            ours, theirs = f"encoder.layers.{i}.", f"bert.encoder.layer.{i}."
+            parts = [theirs + f"attention.self.{part}" for part in ("query", "key", "value")]
+            table += _weight_and_bias(ours + "attention.qkv", *parts)
+            for own, other in LAYER.items():
+                table += _weight_and_bias(ours + own, theirs + other)
+        for head in HEADS:
+            if self._has(head):
+                table += _weight_and_bias(head, HEADS[head], optional=True)
+        if self._has("mlm"):
+            table.append(Entry("mlm.bias", ("cls.predictions.bias",), optional=True))
+        return table
+
+    def clean(self, name):
+        """Odd names put right; None for stored positions, and for heads that this model is not to have."""
+        stem, _, last = name.rpartition(".")
+        if last == "position_ids":
+            return None
+        name = f"{stem}.{dict(gamma='weight', beta='bias').get(last, last)}"
+        if name.startswith(("embeddings.", "encoder.", "pooler.")):
+            name = "bert." + name
+        unwanted = [start for head, start in HEADS.items() if not self._has(head)]
+        unwanted += [] if self._has("mlm") else ["cls.predictions."]
+        return None if name.startswith(tuple(unwanted)) else TIED.get(name, name)
+
+    def _has(self, head):
+        return getattr(self, head.partition(".")[0]) is not None
+
+
+def _weight_and_bias(ours, *theirs, optional=False):
+    return [
+        Entry(f"{ours}.{x}", tuple(f"{name}.{x}" for name in theirs), optional=optional) for x in ("weight", "bias")
+    ]

@@ -1,14 +1,16 @@
-"""Finding the most probable sentence, word by word: greedy and beam search, one implementation for every model.
+"""Decoding word by word: greedy, sampling and beam search, one implementation for every model.
 
 A model takes part with two things:
 
     step(ids, state)      log-probabilities (rows, V) of the next token, given the newest token of each row; the state moves on
     state.reorder(rows)   row i of the state goes on from what row ``rows[i]`` was; rows may repeat or be left out
 
-All sentences of a batch are searched at once, and a sentence that is done leaves the batch. The search itself works on the host
-with NumPy: it handles a few numbers per row.
+All sentences of a batch are decoded at once, and a sentence that is done leaves the batch. The search itself works on the host
+with NumPy: it handles a few numbers per row. ``stop_id`` is the token that ends a sentence, or several of them, or none: ``()``.
+``stream(sentences, ids)``, where given, is called after every step with the numbers of the sentences that got a token (other than
+a stop) and these tokens, both lists.
 
-Letters: N sentences still searched, W hypotheses of each, V vocabulary, k ``beam_size``.
+Letters: N sentences still decoded, W hypotheses of each, V vocabulary, k ``beam_size``.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ import numpy as np
 
 import minitensor as mt
 
-__all__ = ["beam_search", "greedy", "penalty", "search"]
+__all__ = ["beam_search", "greedy", "penalty", "sample", "search"]
 
 BLOCK = 64  # tokens that share one maximum while the best of a row are looked for
-BALLAST = 0.25  # the share of finished rows at which greedy search drops them: dropping copies the caches of the others
+BALLAST = 0.25  # the share of finished rows at which they are dropped: dropping copies the caches of the others
 
 
 def search(step, state, start_ids, stop_id, max_new_tokens, beam_size=1, length_penalty=0.6):
@@ -30,14 +32,54 @@ def search(step, state, start_ids, stop_id, max_new_tokens, beam_size=1, length_
     return beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, length_penalty)
 
 
-def greedy(step, state, start_ids, stop_id, max_new_tokens):
-    """Take the most probable token each time, until the stop token or ``max_new_tokens``.
+def greedy(step, state, start_ids, stop_id, max_new_tokens, stream=None):
+    """Take the most probable token each time, until a stop token or ``max_new_tokens``.
 
     start_ids: the newest token of each sentence, one row of ``state`` each. max_new_tokens: a number, or one for each sentence.
     Returns one list of ids per sentence, without the stop token. Raises FloatingPointError where the model answers NaN.
     """
+
+    def choose(log_probabilities, _):
+        ids = log_probabilities.argmax(axis=-1)
+        _check_numbers(log_probabilities[np.arange(len(ids)), ids])
+        return ids
+
+    return _word_by_word(step, state, start_ids, stop_id, max_new_tokens, choose, stream)
+
+
+def sample(
+    step, state, start_ids, stop_id, max_new_tokens,
+    temperature=1.0, top_k=None, top_p=None, generator=None, stream=None,
+):  # fmt: skip
+    """Draw each token from the model's distribution, until a stop token or ``max_new_tokens``; arguments and result as `greedy`.
+
+        P(token) proportional to exp(log-probability / temperature)        for the tokens that are kept
+
+    top_k: keep the k most probable tokens (Fan et al. 2018, arXiv:1805.04833). top_p: of those, keep the smallest set of the most
+    probable whose probability reaches p (nucleus sampling; Holtzman et al. 2020, arXiv:1904.09751).
+
+    generator: an ``mt.random.Generator``, the library's where not said. Sentence i draws from its stream ``generator.stream + i``,
+    so that what it gets does not depend on the others. The generator then moves on as if each had drawn ``max_new_tokens`` times.
+    """
+    _check_sampling(temperature, top_k, top_p)
+    generator = mt.random.default if generator is None else generator
+    seed, first, counter = generator.state
+    limits = _limits(max_new_tokens, len(start_ids))
+    streams = [mt.random.Generator(seed, first + i, counter) for i in range(len(limits))]
+    uniform = [one.uniform(limits.max(), dtype=np.float64).data for one in streams]
+    steps = iter(np.transpose(uniform))  # the numbers (N,) of each step
+    generator.state = (seed, first, max([counter, *(one.counter for one in streams)]))
+
+    def choose(log_probabilities, sentences):
+        return _draw(log_probabilities.astype(np.float64) / temperature, top_k, top_p, next(steps)[sentences])
+
+    return _word_by_word(step, state, start_ids, stop_id, max_new_tokens, choose, stream)
+
+
+def _word_by_word(step, state, start_ids, stop_id, max_new_tokens, choose, stream):
+    """What `greedy` and `sample` share; ``choose(log_probabilities, sentences)`` gives the next token of each row."""
     ids = np.array(start_ids, dtype=np.int64)
-    limits = _limits(max_new_tokens, len(ids))
+    limits, stops = _limits(max_new_tokens, len(ids)), _stops(stop_id)
     outputs = [[] for _ in ids]
     sentence = np.arange(len(ids))  # which one each row belongs to
     running = np.ones(len(ids), dtype=bool)
@@ -46,15 +88,36 @@ def greedy(step, state, start_ids, stop_id, max_new_tokens):
             rows = np.flatnonzero(running)
             state.reorder(rows)
             ids, sentence, running = ids[rows], sentence[rows], running[rows]
-        log_probabilities = _host(step(ids, state), len(ids))
-        ids = log_probabilities.argmax(axis=-1)
-        _check_numbers(log_probabilities[np.arange(len(ids)), ids])
-        running &= ids != stop_id
-        for row in np.flatnonzero(running):
+        ids = choose(_host(step(ids, state), len(ids)), sentence)
+        running &= ~np.isin(ids, stops)
+        rows = np.flatnonzero(running)
+        for row in rows:
             output = outputs[sentence[row]]
             output.append(int(ids[row]))
             running[row] = len(output) < limits[sentence[row]]
+        if stream is not None and rows.size:
+            stream(sentence[rows].tolist(), ids[rows].tolist())
     return outputs
+
+
+def _draw(logits, top_k, top_p, uniform):
+    """A token for each row of ``logits`` (rows, V), the one at ``uniform`` (rows,), in [0, 1), of the cumulated probabilities."""
+    _check_numbers(logits.max(axis=1))
+    if top_k is not None:
+        values, tokens = _top(logits, top_k)
+    else:
+        values, tokens = logits, np.broadcast_to(np.arange(logits.shape[1]), logits.shape)
+    if top_p is not None:  # the most probable first
+        order = np.argsort(-values, axis=1, kind="stable")
+        values, tokens = (np.take_along_axis(x, order, axis=1) for x in (values, tokens))
+    cumulated = np.cumsum(np.exp(values - values.max(axis=1, keepdims=True)), axis=1)
+    reached = cumulated >= (1.0 if top_p is None else top_p) * cumulated[:, -1:]
+    last = reached.argmax(axis=1)[:, None]  # the first place where p is reached; what stands behind it is not kept
+    total = np.take_along_axis(cumulated, last, axis=1)
+    place = (cumulated <= uniform[:, None] * total).sum(
+        axis=1, keepdims=True
+    )  # the first above: never one of probability 0
+    return np.take_along_axis(tokens, np.minimum(place, last), axis=1)[:, 0]
 
 
 def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, length_penalty=0.6):
@@ -62,18 +125,18 @@ def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, leng
 
         penalty(length) = ((5 + length) / 6) ** length_penalty        (Wu et al. 2016, arXiv:1609.08144, equation 14)
 
-    The length counts the stop token. In each step a sentence's k best continuations that are not the stop token live on, and a
+    The length counts the stop token. In each step a sentence's k best continuations that are not a stop token live on, and a
     stop that is among the k best of all completes its hypothesis. A sentence is done when no live hypothesis can do better than
     its best complete one, whatever it goes on with, so that stopping early never changes the answer; with k at least
     V ** max_new_tokens the answer is the best of all sentences. Where nothing was completed within ``max_new_tokens``, the best
     unfinished hypothesis is returned.
 
-    Arguments, result and errors as for `greedy`.
+    Arguments, result and errors as for `greedy`; there is nothing to stream, since all may change until a sentence is done.
     """
     if beam_size < 1:
         raise ValueError(f"beam_size must be at least 1, got {beam_size}")
     ids = np.array(start_ids, dtype=np.int64)
-    limits = _limits(max_new_tokens, len(ids))
+    limits, stop_ids = _limits(max_new_tokens, len(ids)), _stops(stop_id)
     largest = np.maximum(penalty(1, length_penalty), penalty(limits, length_penalty))
     sentence = np.arange(len(ids))  # (N,) the sentences still searched
     scores = np.zeros((len(ids), 1))  # (N, W) log-probability of each live hypothesis, best first
@@ -83,8 +146,8 @@ def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, leng
     while len(sentence):
         length += 1
         width = scores.shape[1]
-        totals, beams, tokens = _continuations(_host(step(ids, state), scores.size), scores, beam_size)
-        stops = tokens == stop_id
+        totals, beams, tokens = _continuations(_host(step(ids, state), scores.size), scores, beam_size + len(stop_ids))
+        stops = np.isin(tokens, stop_ids)
 
         complete = np.where(stops, totals, -np.inf)[:, :beam_size] / penalty(length, length_penalty)
         winner, value = complete.argmax(axis=1), complete.max(axis=1)
@@ -93,8 +156,8 @@ def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, leng
             outputs[sentence[n]] = history[n, beams[n, winner[n]]].tolist()
 
         lasting = np.argsort(stops, axis=1, kind="stable")[:, :beam_size]  # the best first, stops behind all others
-        scores, beams, tokens = (np.take_along_axis(x, lasting, axis=1) for x in (totals, beams, tokens))
-        scores = np.where(tokens == stop_id, -np.inf, scores)
+        scores, beams, tokens, stops = (np.take_along_axis(x, lasting, axis=1) for x in (totals, beams, tokens, stops))
+        scores = np.where(stops, -np.inf, scores)
         history = np.concatenate([np.take_along_axis(history, beams[:, :, None], axis=1), tokens[:, :, None]], axis=2)
 
         # Log-probabilities only fall and are negative: at best a hypothesis keeps its own and gets the largest penalty.
@@ -114,13 +177,13 @@ def penalty(length, alpha):
     return ((5.0 + length) / 6.0) ** alpha
 
 
-def _continuations(log_probabilities, scores, beam_size):
-    """The best continuations of each sentence: ``(totals, beams, tokens)``, each (N, up to W * (k + 1)), best first.
+def _continuations(log_probabilities, scores, count):
+    """The best ``count`` continuations of each hypothesis: ``(totals, beams, tokens)``, each (N, up to W * count), best first.
 
-    k + 1 of each row are enough: of those, k at least do not stop.
+    k and as many as there are stop tokens are enough: of those, k at least do not stop.
     """
     n, width = scores.shape
-    values, tokens = _top(log_probabilities, beam_size + 1)  # (N * W, k + 1)
+    values, tokens = _top(log_probabilities, count)  # (N * W, count)
     values = values.astype(np.float64).reshape(n, width, -1)
     _check_numbers(values)
     totals = (scores[:, :, None] + values).reshape(n, -1)
@@ -167,6 +230,23 @@ def _limits(max_new_tokens, n):
     if (limits < 1).any():
         raise ValueError(f"max_new_tokens must be at least 1, got {limits.min()}")
     return limits
+
+
+def _stops(stop_id):
+    """The stop tokens as a row of integers."""
+    stops = np.atleast_1d(np.asarray(stop_id if np.isscalar(stop_id) else list(stop_id)))
+    if stops.size and stops.dtype.kind not in "iu":
+        raise TypeError(f"stop_id must be the id of a token, or several of them, got {stop_id!r}")
+    return stops.astype(np.int64)
+
+
+def _check_sampling(temperature, top_k, top_p):
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature must be a number above 0, got {temperature}; greedy search is what 0 would mean")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k must be at least 1, got {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p must be above 0 and at most 1, got {top_p}")
 
 
 def _check_numbers(values):

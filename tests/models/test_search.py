@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 import minitensor as mt
-from models.search import _top, beam_search, greedy, penalty, search
+from models.search import _draw, _top, beam_search, greedy, penalty, sample, search
 
 STOP = 1
 
@@ -42,13 +42,13 @@ class State:
         self.prefixes = [self.prefixes[row] for row in rows]
 
 
-def exhaustive(toy, sentence, limit, alpha):
+def exhaustive(toy, sentence, limit, alpha, stops=(STOP,)):
     """The best complete sentence of all, by its score, without its stop token."""
-    others = [token for token in range(toy.vocabulary) if token != STOP]
+    others = [token for token in range(toy.vocabulary) if token not in stops]
     best = (-math.inf, [])
     for length in range(limit):
-        for prefix in itertools.product(others, repeat=length):
-            whole = (*prefix, STOP)
+        for prefix, stop in itertools.product(itertools.product(others, repeat=length), stops):
+            whole = (*prefix, stop)
             total = sum(toy.log_probabilities(sentence, whole[:i])[whole[i]] for i in range(length + 1))
             best = max(best, (total / penalty(length + 1, alpha), list(prefix)))
     return best[1]
@@ -65,6 +65,16 @@ def test_wide_beam_is_exhaustive_search(seed, vocabulary, limit, alpha):
     toy = Toy(seed, vocabulary)
     found = beam_search(toy.step, State(3), range(3), STOP, limit, vocabulary**limit, alpha)
     assert found == [exhaustive(toy, sentence, limit, alpha) for sentence in range(3)]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), vocabulary=st.integers(3, 4), limit=st.integers(1, 3), alpha=st.sampled_from([0.0, 1.0])
+)
+def test_wide_beam_is_exhaustive_search_with_several_stops(seed, vocabulary, limit, alpha):
+    toy, stops = Toy(seed, vocabulary), (STOP, 2)
+    found = beam_search(toy.step, State(2), range(2), stops, limit, vocabulary**limit, alpha)
+    assert found == [exhaustive(toy, sentence, limit, alpha, stops) for sentence in range(2)]
 
 
 @settings(max_examples=30, deadline=None)
@@ -188,3 +198,153 @@ def test_errors(beam_size):
         search(lambda ids, state: np.full((len(ids), 4), np.nan), State(1), [0], STOP, 3, beam_size)
     with pytest.raises(ValueError, match=r"\(rows, V\) for 1 rows, got shape \(1, 1, 4\)"):
         search(lambda ids, state: np.zeros((1, 1, 4)), State(1), [0], STOP, 3, beam_size)
+
+
+# --- several stops, streaming ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stops", [(1, 3), np.array([3, 1]), {1, 3}])
+def test_greedy_ends_at_any_stop(stops):
+    toy = Toy(5, 6)
+    never = greedy(toy.step, State(8), range(8), (), 12)
+    assert [len(tokens) for tokens in never] == [12] * 8
+    expected = [list(itertools.takewhile(lambda token: token not in (1, 3), tokens)) for tokens in never]
+    assert len({len(tokens) for tokens in expected}) > 2
+    assert greedy(toy.step, State(8), range(8), stops, 12) == expected
+
+
+@pytest.mark.parametrize("decode", [greedy, sample])
+def test_the_stream_brings_the_outputs_token_by_token(decode):
+    toy, seen, calls = Toy(2, 5), [[] for _ in range(9)], []
+
+    def stream(sentences, ids):
+        calls.append(len(sentences))
+        for sentence, token in zip(sentences, ids):
+            assert type(sentence) is int and type(token) is int
+            seen[sentence].append(token)
+
+    mt.random.seed(0)
+    outputs = decode(toy.step, State(9), range(9), STOP, 10, stream=stream)
+    assert seen == outputs and 0 not in calls and len(calls) == max(map(len, outputs)) > min(map(len, outputs))
+
+
+# --- sampling -------------------------------------------------------------------------------------------------------------------
+
+
+def shares(probabilities, top_k=None, top_p=None):
+    """How much of [0, 1) falls to each token."""
+    uniform = (np.arange(4000) + 0.5) / 4000
+    tokens = _draw(np.tile(np.log(probabilities), (4000, 1)), top_k, top_p, uniform)
+    return np.bincount(tokens, minlength=len(probabilities)) / 4000
+
+
+def of_those_kept(probabilities, kept):
+    return np.where(np.isin(range(len(probabilities)), kept), probabilities, 0) / probabilities[kept].sum()
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_samples_have_the_distribution_of_the_model(temperature):
+    probabilities, count = np.array([0.4, 0.3, 0.15, 0.1, 0.05, 0.0]), 3000
+    toy = Toy(0, 6)
+    with np.errstate(divide="ignore"):
+        toy.log_probabilities = lambda sentence, prefix: np.log(probabilities)
+        tokens = sample(toy.step, State(count), range(count), (), 2, temperature, generator=mt.random.Generator(3))
+    first, second = np.transpose(tokens)
+    expected = probabilities ** (1 / temperature) / (probabilities ** (1 / temperature)).sum()
+    pairs = np.bincount(first * 6 + second, minlength=36) / count  # the draws of a sentence are independent
+    for found, wanted in (
+        (np.bincount(first, minlength=6) / count, expected),
+        (pairs, np.outer(expected, expected).ravel()),
+    ):
+        assert (found[wanted == 0] == 0).all()
+        assert (np.abs(found - wanted) <= 5 * np.sqrt(wanted * (1 - wanted) / count)).all()  # five standard deviations
+
+
+@pytest.mark.parametrize(
+    ("k", "kept"), [(1, [2]), (2, [2, 4]), (3, [1, 2, 4]), (5, [0, 1, 2, 3, 4]), (9, [0, 1, 2, 3, 4])]
+)
+def test_top_k_keeps_the_k_most_probable(k, kept):
+    probabilities = np.array([0.1, 0.2, 0.4, 0.05, 0.25])
+    np.testing.assert_allclose(shares(probabilities, top_k=k), of_those_kept(probabilities, kept), atol=3e-4)
+
+
+@pytest.mark.parametrize(
+    ("p", "kept"),
+    [
+        (0.1, [2]),
+        (0.5, [2]),
+        (0.51, [1, 2]),
+        (0.75, [1, 2]),
+        (0.8, [0, 1, 2]),
+        (0.9375, [0, 1, 2, 3]),
+        (1.0, [0, 1, 2, 3, 4]),
+    ],
+)
+def test_top_p_keeps_the_smallest_set_that_reaches_p(p, kept):
+    probabilities = np.array([0.125, 0.25, 0.5, 0.0625, 0.0625])  # exact in binary
+    np.testing.assert_allclose(shares(probabilities, top_p=p), of_those_kept(probabilities, kept), atol=3e-4)
+
+
+def test_top_p_counts_among_the_top_k():
+    probabilities = np.array([0.4, 0.3, 0.2, 0.1])
+    np.testing.assert_array_equal(shares(probabilities, top_k=2, top_p=0.55), [1, 0, 0, 0])  # 0.4 / 0.7 reaches 0.55
+    np.testing.assert_allclose(shares(probabilities, top_p=0.55), of_those_kept(probabilities, [0, 1]), atol=3e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    size=st.integers(1, 400),
+    top_k=st.none() | st.integers(1, 20),
+    top_p=st.none() | st.floats(0.01, 1.0),
+    edge=st.sampled_from([0.0, 0.3, 1 - 2.0**-53]),
+)
+def test_what_is_drawn_is_always_one_of_those_kept(seed, size, top_k, top_p, edge):
+    logits = np.random.default_rng(seed).normal(size=(3, size)) * 3
+    logits[:, 1:][:, ::2] = -np.inf
+    for row, token in enumerate(_draw(logits, top_k, top_p, np.full(3, edge))):
+        order = np.argsort(-logits[row], kind="stable")[:top_k]
+        mass = np.cumsum(np.exp(logits[row][order] - logits[row].max()))
+        kept = order[: 1 + int((mass < (top_p or 1.0) * mass[-1] * (1 - 1e-12)).sum())]
+        assert token in kept and np.isfinite(logits[row, token])
+
+
+def test_a_sentence_draws_the_same_alone_and_in_a_batch():
+    toy = Toy(4, 30, sharpness=1.0)
+    together = sample(toy.step, State(6), range(6), STOP, 15, generator=mt.random.Generator(11))
+    assert len({tuple(tokens) for tokens in together}) == 6
+    for sentence in range(6):
+        generator = mt.random.Generator(11, stream=sentence)
+        assert sample(toy.step, State(1), [sentence], STOP, 15, generator=generator) == [together[sentence]]
+
+
+def test_sampling_goes_on_from_where_the_generator_stands():
+    toy, generator = Toy(4, 30), mt.random.Generator(11)
+    first = sample(toy.step, State(2), range(2), (), 5, generator=generator)
+    state = generator.state
+    second = sample(toy.step, State(2), range(2), (), 5, generator=generator)
+    assert first != second and state == (11, 0, 2)  # four draws to a block
+    generator.state = state
+    assert sample(toy.step, State(2), range(2), (), 5, generator=generator) == second
+    mt.random.seed(11)
+    assert sample(toy.step, State(2), range(2), (), 5) == first
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": 0.0}, "temperature must be a number above 0, got 0.0; greedy"),
+        ({"temperature": math.nan}, "temperature must be a number above 0, got nan"),
+        ({"top_k": 0}, "top_k must be at least 1, got 0"),
+        ({"top_p": 0.0}, "top_p must be above 0 and at most 1, got 0.0"),
+        ({"top_p": 1.5}, "top_p must be above 0 and at most 1, got 1.5"),
+    ],
+)
+def test_sampling_errors(options, message):
+    toy = Toy(0, 4)
+    with pytest.raises(ValueError, match=message):
+        sample(toy.step, State(1), [0], STOP, 3, **options)
+    with pytest.raises(FloatingPointError, match="log-probabilities are NaN"):
+        sample(lambda ids, state: np.full((len(ids), 4), np.nan), State(1), [0], STOP, 3)
+    with pytest.raises(TypeError, match="stop_id must be the id of a token"):
+        sample(toy.step, State(1), [0], "x", 3)

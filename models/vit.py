@@ -1,17 +1,18 @@
-"""The Vision Transformer: an image is a sentence of patches (Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", arXiv:2010.11929).
+"""ViT, the Vision Transformer: an image is a sentence of patches (Dosovitskiy et al. 2021, arXiv:2010.11929).
 
-    image -> patches of P x P pixels -> linear -> [class token, patch 1, ..., patch N] + positions
-          -> pre-norm encoder -> the class token's vector -> linear -> logits of the classes
+    image -> patches of P x P pixels -> linear -> [class token, patch 1, ..., patch N] + positions -> encoder -> hidden
+    hidden of the class token -> linear -> logits of the classes
 
-What can differ from the paper, by configuration: the mean of all patches in the place of a class token, and fixed 2-D sinusoidal
-positions in the place of learned ones (Beyer, Zhai and Kolesnikov 2022, "Better plain ViT baselines for ImageNet-1k",
-arXiv:2205.01580). Letters: B images, C channels, S pixels a side, P pixels a side of a patch, N = (S / P)**2 patches, T positions
-(N + 1 with a class token, else N), D model width, H heads, K classes.
+The encoder is pre-norm with GELUs. What can differ from the paper, by configuration: the mean of all patches in the place of the
+class token, and fixed 2-D sinusoidal positions in the place of learned ones (Beyer, Zhai and Kolesnikov 2022, "Better plain ViT
+baselines for ImageNet-1k", arXiv:2205.01580). Reads and writes the checkpoints of Hugging Face transformers (`models.pretrained`).
+Letters: B images, C channels, S pixels a side, P pixels a side of a patch, N = (S / P)**2 patches, T positions (N + 1 with a class
+token, else N), D model width, H heads, K classes.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,39 +20,68 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from models.encoder_decoder import evaluating
+from models.pretrained import Entry, Pretrained
 
 __all__ = ["ViT", "ViTConfig"]
 
 NO_LABEL = -(2**31)  # what a loss may ignore: no image's label, so that each one out of range is an error, -100 too
+PRESETS = {  # d_model, n_layers, n_heads, d_ff, patch_size; all of images of 224 pixels
+    "vit-tiny-patch16-224": (192, 12, 3, 768, 16),  # this and the next: Touvron et al. 2021, arXiv:2012.12877
+    "vit-small-patch16-224": (384, 12, 6, 1536, 16),
+    "vit-base-patch16-224": (768, 12, 12, 3072, 16),
+    "vit-large-patch16-224": (1024, 24, 16, 4096, 16),
+    "vit-huge-patch14-224": (1280, 32, 16, 5120, 14),
+}
+FIELDS = {  # of ours: the name of config.json; both have the same defaults, those of vit-base-patch16-224
+    "image_size": "image_size", "patch_size": "patch_size", "n_channels": "num_channels", "d_model": "hidden_size",
+    "n_layers": "num_hidden_layers", "n_heads": "num_attention_heads", "d_ff": "intermediate_size",
+    "dropout": "hidden_dropout_prob", "attention_dropout": "attention_probs_dropout_prob", "eps": "layer_norm_eps",
+}  # fmt: skip
+ACTIVATION_NAMES = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+}
+LAYER = {  # of an encoder layer: the names in the file
+    "attention.qkv": [f"attention.attention.{name}" for name in ("query", "key", "value")],
+    "attention.out": ["attention.output.dense"],
+    "feed_forward.linear1": ["intermediate.dense"],
+    "feed_forward.linear2": ["output.dense"],
+    "norm1": ["layernorm_before"],
+    "norm2": ["layernorm_after"],
+}
+WITH_CLASSES, WITHOUT = "ViTForImageClassification", "ViTModel"  # architectures of config.json
 
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """Hyper-parameters; the defaults are ViT-Base with patches of 16 pixels, without a classification head."""
+    """Hyper-parameters; the defaults are vit-base-patch16-224 without its classes."""
 
     image_size: int = 224
     patch_size: int = 16
     n_channels: int = 3
-    n_classes: int = 0  # 0: no head; features alone
     d_model: int = 768
-    n_heads: int = 12
     n_layers: int = 12
+    n_heads: int = 12
     d_ff: int = 3072
     dropout: float = 0.0
+    attention_dropout: float = 0.0
     activation: str = "gelu"
     eps: float = 1e-12
     positions: str = "learned"
+    position_std: float = 0.02  # of learned positions at the start; short trainings want 1, about that of the patches
     pooling: str = "class"
     pooler: bool = False
+    n_classes: int = 0  # 0: no classification head
+    labels: tuple[str, ...] = ()  # the names of the classes, where they have some
     label_smoothing: float = 0.0
-    labels: tuple[str, ...] = ()  # names of the classes, where they have some
 
     def __post_init__(self):
-        """Check what no layer checks."""
+        """Check what the layers do not check themselves."""
         if self.image_size % self.patch_size:
-            raise ValueError(
-                f"patches of {self.patch_size} pixels do not divide images of {self.image_size} pixels a side"
-            )
+            raise ValueError(f"patches of {self.patch_size} pixels a side do not divide images of {self.image_size}")
         if self.positions not in ("learned", "sinusoidal"):
             raise ValueError(f'positions must be "learned" or "sinusoidal", got {self.positions!r}')
         if self.positions == "sinusoidal" and self.d_model % 4:
@@ -60,16 +90,56 @@ class ViTConfig:
             raise ValueError(f'pooling must be "class" or "mean", got {self.pooling!r}')
         object.__setattr__(self, "labels", tuple(self.labels))  # the way to set a field of a frozen instance
         if self.labels and len(self.labels) != self.n_classes:
-            raise ValueError(f"{len(self.labels)} labels name {self.n_classes} classes; there must be one for each")
+            raise ValueError(f"{len(self.labels)} labels cannot name {self.n_classes} classes")
 
     @property
-    def n_patches(self):
-        """N."""
-        return (self.image_size // self.patch_size) ** 2
+    def n_positions(self):
+        """T: the patches, and the class token where there is one."""
+        return (self.image_size // self.patch_size) ** 2 + (self.pooling == "class")
 
-    def to_dict(self):
-        """All fields as plain values, for JSON."""
-        return asdict(self)
+    @classmethod
+    def preset(cls, name, **changes):
+        """The configuration published as ``name``, such as "vit-base-patch16-224", with ``changes`` to it (n_classes, dropout)."""
+        if name not in PRESETS:
+            raise ValueError(f"there is no preset {name!r}; there are: {', '.join(PRESETS)}")
+        sizes = dict(zip(("d_model", "n_layers", "n_heads", "d_ff", "patch_size"), PRESETS[name]))
+        return cls(**{**sizes, **changes})
+
+    @classmethod
+    def from_hugging_face(cls, values):
+        """The configuration that the ``values`` of a config.json say. Raises ValueError for what this model does not have."""
+        fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
+        for name in {"image_size", "patch_size"} & fields.keys():
+            fields[name] = _square(name, fields[name])
+        wanted = {"qkv_bias": True, "pooler_act": "tanh", "pooler_output_size": fields.get("d_model", cls.d_model)}
+        for name, value in wanted.items():
+            if values.get(name) not in (None, value):
+                raise ValueError(f"config.json: {name} is {values[name]!r}, ViT supports {value!r} alone")
+        act = values.get("hidden_act", "gelu")
+        if act not in ACTIVATION_NAMES:
+            raise ValueError(f"config.json: hidden_act is {act!r}, ViT supports {', '.join(ACTIVATION_NAMES)}")
+        fields["activation"] = ACTIVATION_NAMES[act]
+        if (values.get("architectures") or [WITH_CLASSES])[0] == WITH_CLASSES:
+            named = values.get("id2label") or {i: f"LABEL_{i}" for i in range(values.get("num_labels", 2))}
+            fields["labels"] = tuple(named[key] for key in sorted(named, key=int))
+            fields["n_classes"] = len(named)
+        else:
+            fields["pooler"] = True
+        return cls(**fields)
+
+    def to_hugging_face(self):
+        """The values of config.json. Raises ValueError for a model that transformers cannot express."""
+        if self.pooling != "class" or (self.pooler and self.n_classes):
+            what = "the mean of the patches" if self.pooling != "class" else "both a pooler and classes"
+            raise ValueError(f"the ViT of transformers cannot have {what}: save this model by mt.save instead")
+        values = {theirs: getattr(self, ours) for ours, theirs in FIELDS.items()}
+        values["hidden_act"] = next(name for name, ours in ACTIVATION_NAMES.items() if ours == self.activation)
+        values["architectures"] = [WITH_CLASSES if self.n_classes else WITHOUT]
+        if self.n_classes:
+            labels = self.labels or [f"LABEL_{i}" for i in range(self.n_classes)]
+            values["id2label"] = {str(i): label for i, label in enumerate(labels)}
+            values["label2id"] = {label: i for i, label in enumerate(labels)}
+        return values
 
 
 class PatchEmbedding(nn.Module):
@@ -93,31 +163,35 @@ class PatchEmbedding(nn.Module):
         return F.linear(rows, self.weight.reshape((d_model, -1)), self.bias)
 
 
-class ViT(nn.Module):
+class ViT(Pretrained, nn.Module):
     """Patches, positions, encoder and classification head; see the head of this file."""
+
+    model_type, config_class = "vit", ViTConfig
 
     def __init__(self, config):
         c = self.config = config
         self.patches = PatchEmbedding(c.n_channels, c.patch_size, c.d_model)
-        self.class_token = _small((1, 1, c.d_model)) if c.pooling == "class" else None
-        n_positions = c.n_patches + (c.pooling == "class")
-        # Fixed positions are a buffer of the same name and shape: saved and moved like learned ones, but not trained.
-        self.positions = _small((1, n_positions, c.d_model)) if c.positions == "learned" else sinusoidal_positions(c)
+        self.class_token = _normal((1, 1, c.d_model), 0.02) if c.pooling == "class" else None
+        self.positions = sinusoidal_positions(c)  # a buffer: saved and moved like learned ones, but not trained
+        if c.positions == "learned":
+            self.positions = _normal((1, c.n_positions, c.d_model), c.position_std)
         self.dropout = nn.Dropout(c.dropout)
         shape = (c.n_layers, c.d_model, c.n_heads, c.d_ff, c.dropout, c.activation)
         self.encoder = nn.TransformerEncoder(*shape, norm_first=True, eps=c.eps)
+        for layer in self.encoder.layers:
+            layer.attention.dropout = c.attention_dropout
         self.pooler = nn.Linear(c.d_model, c.d_model) if c.pooler else None
-        self.head = nn.Linear(c.d_model, c.n_classes) if c.n_classes else None
-        for module in filter(None, (self.encoder, self.pooler, self.head)):
+        self.classifier = nn.Linear(c.d_model, c.n_classes) if c.n_classes else None
+        for module in filter(None, (self.encoder, self.pooler, self.classifier)):
             for parameter in module.parameters():
                 if parameter.ndim > 1:
                     nn.init.xavier_uniform_(parameter)
 
     def forward(self, images):
         """Logits (B, K) of the classes of ``images`` (B, C, S, S). Raises ValueError for images of another size."""
-        if self.head is None:
+        if self.classifier is None:
             raise ValueError("this model has no classification head (n_classes = 0): use encode(...) or features(...)")
-        return self.head(self.features(images))
+        return self.classifier(self.features(images))
 
     def features(self, images):
         """One vector for each image (B, D): its class token's, through the pooler where there is one, or the patches' mean."""
@@ -145,7 +219,7 @@ class ViT(nn.Module):
         if images.shape[1] != c.n_channels:
             raise ValueError(
                 f"the images have {images.shape[1]} channels, the model takes {c.n_channels}: convert them, "
-                f"or make a model with n_channels={images.shape[1]}"
+                "or make a model with another n_channels"
             )
         if images.shape[2:] != (c.image_size, c.image_size):
             height, width = images.shape[2:]
@@ -158,11 +232,11 @@ class ViT(nn.Module):
         return images.astype(self.patches.weight.dtype)
 
     def loss(self, images, labels, n_tokens=None):
-        """Label-smoothed cross-entropy per image, in nats. images (B, C, S, S), labels (B,) integers from 0 to K - 1, IndexError
-        for others.
+        """Label-smoothed cross-entropy per image, in nats. images (B, C, S, S), labels (B,) integers.
 
         n_tokens: divide by this many instead of the batch's own count, so that the losses of parts of a batch add up to the loss
-        of the whole. Smoothing is for training; a validation loss is the plain cross-entropy.
+        of the whole. Smoothing is for training; a validation loss is the plain cross-entropy. Raises IndexError for a label that is
+        not one of 0 to K - 1.
         """
         logits, labels = self(images), mt.asarray(labels)
         if labels.shape != logits.shape[:1]:
@@ -182,14 +256,44 @@ class ViT(nn.Module):
             _, seen = self.encoder(self._embed(images), need_weights=True)
         return {f"encoder.{i}.self": weights for i, weights in enumerate(seen)}
 
+    # --- published weights ----------------------------------------------------------------------------------------------------
 
-def _small(shape):
-    """A parameter that starts near zero, N(0, 0.02**2)."""
-    return nn.init.normal_(nn.Parameter(mt.zeros(shape)), std=0.02)
+    def entries(self):
+        """The parameters and their names in the checkpoints of transformers."""
+        vit = "vit." if self.classifier is not None else ""
+
+        def linear(ours, *theirs, optional=False):
+            for kind in ("weight", "bias"):
+                yield Entry(f"{ours}.{kind}", tuple(f"{name}.{kind}" for name in theirs), optional=optional)
+
+        table = [
+            Entry("class_token", (f"{vit}embeddings.cls_token",)),
+            Entry("positions", (f"{vit}embeddings.position_embeddings",)),
+            *linear("patches", f"{vit}embeddings.patch_embeddings.projection"),
+            *linear("encoder.norm", f"{vit}layernorm"),
+        ]
+        for i in range(self.config.n_layers):
+            for ours, theirs in LAYER.items():
+                table += linear(f"encoder.layers.{i}.{ours}", *(f"{vit}encoder.layer.{i}.{name}" for name in theirs))
+        table += linear("pooler", f"{vit}pooler.dense", optional=True) if self.pooler is not None else []
+        table += linear("classifier", "classifier", optional=True) if self.classifier is not None else []
+        return table
+
+    def clean(self, name):
+        """With the prefix of a model with classes, or without it; heads that this model does not have are passed over."""
+        name = name.removeprefix("vit.")
+        absent = [part for part in ("pooler", "classifier") if getattr(self, part) is None]
+        if name == "embeddings.mask_token" or name.partition(".")[0] in (*absent, "decoder"):
+            return None
+        return name if self.classifier is None or name.startswith("classifier.") else f"vit.{name}"
+
+
+def _normal(shape, std):
+    return nn.init.normal_(nn.Parameter(mt.zeros(shape)), std=std)
 
 
 def sinusoidal_positions(config):
-    """Positions (1, T, D) of a grid of patches: half of the features are waves of the row, half of the column; a class token's are 0.
+    """Positions (1, T, D) of a grid of patches: half of the features are waves of the row, half of the column; 0 for a class token.
 
     These are Vaswani's waves for each axis; the order of the features and the spacing of the wave lengths are not those of Beyer
     et al. 2022, which makes no difference to the linear maps that read them.
@@ -201,3 +305,11 @@ def sinusoidal_positions(config):
     if config.pooling == "class":
         table = np.concatenate([np.zeros_like(table[:1]), table])  # (N + 1, D)
     return mt.tensor(table[None])
+
+
+def _square(name, value):
+    """The side of a square, given as a number or as a pair of equal ones."""
+    sides = {value} if isinstance(value, int) else set(value)
+    if len(sides) != 1:
+        raise ValueError(f"config.json: {name} is {value}, ViT supports squares alone")
+    return sides.pop()

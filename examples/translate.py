@@ -129,6 +129,7 @@ class Translate(Program):
 
         made = add("attention", self.attention, "a picture of what a translation looks at")
         made.add_argument("sentence", metavar="SENTENCE")
+        made.add_argument("--subwords", action="store_true", help="show sub-words apart, not joined into words")
         made.add_argument("--output", metavar="PNG", help="where to write the picture; into the run if not given")
 
     def translate(self, options: argparse.Namespace) -> None:
@@ -166,7 +167,7 @@ class Translate(Program):
         """Draw what the translation of a sentence looks at."""
         run, translator = self._open(options)
         path = Path(options.output) if options.output else run.path("attention.png")
-        maps, source, target = translator.attention(options.sentence)
+        maps, source, target = translator.attention(options.sentence, options.subwords)
         if not maps:
             raise UserError(f"{run.folder} was trained with --attention none: there is nothing to draw")
         try:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from toolkit.console import UserError, require
 from toolkit.runs import write_text
 

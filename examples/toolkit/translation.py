@@ -205,10 +205,12 @@ class Translator:
                 translations[index] = " ".join(self.tokenizer.decode(tokens).splitlines())
         return translations
 
-    def attention(self, sentence: str) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
-        """What the translation of a sentence looks at: (H, T, S) by decoder layer, source tokens, and target tokens.
+    def attention(self, sentence: str, subwords: bool = False) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
+        """What the translation of a sentence looks at: (H, T, S) by decoder layer, source words, and target words.
 
-        There is no layer where the model has no attention.
+        A word takes what its sub-words take in the mean, and gets the sum of what they get (Clark et al. 2019, arXiv:1906.04341,
+        section 4.1), so that rows still sum to 1; with ``subwords`` they stay apart. There is no layer where the model has no
+        attention.
         """
         ids = self.encode([sentence], "sentence")
         source = mt.asarray(pad_sources(ids)[0], device=self.device)
@@ -216,4 +218,12 @@ class Translator:
         target = mt.asarray(np.array([[START, *found]]), device=self.device)
         maps = self.model.attention_maps(source, target)
         cross = {name: mt.asarray(maps[name]).to("cpu").numpy()[0] for name in maps if name.endswith("cross")}
-        return cross, self.tokenizer.labels([*ids[0], STOP]), self.tokenizer.labels([*found, STOP])
+        source_ids, target_ids = [*ids[0], STOP], [*found, STOP]
+        if subwords:
+            return cross, self.tokenizer.labels(source_ids), self.tokenizer.labels(target_ids)
+        source_words, columns = self.tokenizer.words(source_ids)
+        target_words, rows = self.tokenizer.words(target_ids)
+        into = np.eye(len(source_words))[columns]  # (S, source words)
+        of = np.eye(len(target_words))[rows]  # (T, target words)
+        of /= of.sum(axis=0)
+        return {name: of.T @ weights @ into for name, weights in cross.items()}, source_words, target_words

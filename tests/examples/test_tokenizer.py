@@ -131,3 +131,11 @@ def test_a_truncated_or_missing_file_is_refused(tokenizer, tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match="damaged"):
         Tokenizer.load(path)
+
+
+def test_words_are_whole_and_number_their_sub_words(tokenizer):
+    ids = tokenizer.encode("The catz, l'homme.")
+    words, numbers = tokenizer.words([*ids, STOP])
+    assert words == ["The", "catz", ",", "l", "'", "homme", ".", "<stop>"]
+    assert len(numbers) == len(ids) + 1 and numbers[0] == 0 and sorted(set(numbers)) == list(range(len(words)))
+    assert tokenizer.words([])[0] == []

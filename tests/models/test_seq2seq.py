@@ -1,0 +1,185 @@
+"""Recurrent encoder-decoders: decoding agrees with training, padding has no say, attention is what its formula says."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import minitensor as mt
+import minitensor.nn.functional as F
+from minitensor import optim
+from minitensor.testing import gradcheck
+from models.seq2seq import Seq2Seq, Seq2SeqConfig
+
+PAD, START, STOP = 0, 1, 2
+SOURCE = np.array([[3, 4, 5, 9, STOP], [6, 7, STOP, PAD, PAD]])
+MASK = SOURCE != PAD
+TARGET_IN, TARGET_OUT = np.array([[START, 5, 6], [START, 8, PAD]]), np.array([[5, 6, STOP], [8, STOP, PAD]])
+
+CELLS = ("rnn", "lstm", "gru")
+ATTENTIONS = ("none", "additive", "dot")
+
+
+def make(cell="gru", attention="additive", seed=0, **options):
+    mt.random.seed(seed)
+    shape = dict(vocab_size=11, d_model=8, hidden_size=6, max_length=12, dropout=0.0)
+    return Seq2Seq(Seq2SeqConfig(cell=cell, attention=attention, **{**shape, **options}))
+
+
+@pytest.fixture(params=[(1, False), (2, False), (3, True)], ids=["1 layer", "2 layers", "3 layers fed"])
+def shape(request):
+    return dict(zip(("n_layers", "input_feeding"), request.param))
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_decoding_step_by_step_is_the_forward_pass(cell, attention, shape):
+    model = make(cell, attention, **shape).astype(np.float64).eval()
+    state = model.start(SOURCE, MASK)
+    steps = [model.step(TARGET_IN[:, t], state).data for t in range(3)]
+    np.testing.assert_allclose(np.stack(steps, 1), F.log_softmax(model(SOURCE, TARGET_IN, MASK)).data, atol=1e-12)
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_reach_every_parameter(cell, attention, shape):
+    model = make(cell, attention, **shape)
+    model.loss(SOURCE, TARGET_IN, TARGET_OUT, MASK).backward()
+    assert not [name for name, p in model.named_parameters() if p.grad is None or not np.abs(p.grad.data).max() > 0]
+
+
+@pytest.mark.parametrize(("cell", "attention"), [("lstm", "additive"), ("gru", "dot"), ("rnn", "none")])
+def test_gradients_are_those_of_finite_differences(cell, attention):
+    model = make(cell, attention, n_layers=2, input_feeding=True).astype(np.float64)
+    parameters = list(model.parameters())
+    gradcheck(lambda *_: model.loss(SOURCE, TARGET_IN, TARGET_OUT, MASK), parameters)
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_padding_and_company_have_no_say(attention, shape):
+    model = make("lstm", attention, **shape).astype(np.float64).eval()
+    poisoned = np.where(MASK, SOURCE, 7)  # other words behind the end
+    logits = model(SOURCE, TARGET_IN, MASK).data
+    np.testing.assert_array_equal(logits, model(poisoned, TARGET_IN, MASK).data)
+    alone = model(SOURCE[1:, :3], TARGET_IN[1:]).data
+    np.testing.assert_allclose(logits[1:], alone, atol=1e-12)
+    for beam_size in (1, 3):
+        together = model.generate(SOURCE, mask=MASK, beam_size=beam_size)
+        apart = [model.generate(SOURCE[i : i + 1, : MASK[i].sum()], beam_size=beam_size)[0] for i in range(2)]
+        assert together == apart
+
+
+def test_the_mode_is_as_before_after_decoding():
+    model = make(dropout=0.5)
+    first = model.generate(SOURCE, mask=MASK)
+    assert model.training and first == model.generate(SOURCE, mask=MASK)
+    assert model.eval().generate(SOURCE, mask=MASK) == first and not model.training
+
+
+def test_smoothing_and_dropout_are_for_training():
+    model, plain = make(dropout=0.3, label_smoothing=0.2), make(label_smoothing=0.0)
+    expected = plain.loss(SOURCE, TARGET_IN, TARGET_OUT, MASK).item()
+    assert model.loss(SOURCE, TARGET_IN, TARGET_OUT, MASK).item() != expected
+    assert model.eval().loss(SOURCE, TARGET_IN, TARGET_OUT, MASK).item() == expected
+    total = model.loss(SOURCE, TARGET_IN, TARGET_OUT, MASK, n_tokens=1).item()
+    np.testing.assert_allclose(total, 5 * expected, rtol=1e-6)  # five target tokens are real
+
+
+# --- attention ----------------------------------------------------------------------------------------------------------------
+
+
+def by_hand(model, kind, query, memory):
+    """Attention of one query (H,) to ``memory`` (S, M) as its paper writes it: ``(weights, context)``."""
+    a = model.attention
+    if kind == "additive":  # v . tanh(W_q q + b + W_m m)
+        scores = [
+            a.score.data @ np.tanh(a.query.weight.data @ query + a.query.bias.data + a.key.weight.data @ m)
+            for m in memory
+        ]
+    else:  # (W q) . m
+        scores = [(a.query.weight.data @ query) @ m for m in memory]
+    weights = np.exp(scores) / np.exp(scores).sum()
+    return weights, weights @ memory
+
+
+@pytest.mark.parametrize("kind", ["additive", "dot"])
+def test_attention_is_the_papers_formula(kind):
+    model = make("gru", kind).astype(np.float64).eval()
+    state = model.start(SOURCE, MASK)
+    memory = state.memory.data
+    h, _ = model.lower(model.target_embedding(mt.asarray(TARGET_IN)) * 8**0.5, state.lower)  # (B, T, H)
+    maps = model.attention_maps(SOURCE, TARGET_IN, MASK)["decoder.0.cross"].data  # (B, 1, T, S)
+    context, _ = model._context(h, state, False)
+    for b, length in enumerate(MASK.sum(axis=1)):
+        for t in range(3):
+            weights, expected = by_hand(model, kind, h.data[b, t], memory[b, :length])
+            np.testing.assert_allclose(maps[b, 0, t, :length], weights, atol=1e-12)
+            np.testing.assert_allclose(context.data[b, t], expected, atol=1e-12)
+    assert (maps[1, 0, :, 3:] == 0).all()
+
+
+def test_a_fixed_context_is_the_encoders_last_states_at_every_step():
+    model = make("gru", "none").eval()
+    assert model.attention_maps(SOURCE, TARGET_IN, MASK) == {}
+    state = model.start(SOURCE, MASK)
+    context, _ = model._context(mt.zeros((2, 3, 6)), state, False)
+    embedded = model.source_embedding(mt.asarray(SOURCE)) * 8**0.5
+    output, _ = model.encoder(embedded, lengths=MASK.sum(axis=1))
+    for row, last in enumerate(MASK.sum(axis=1) - 1):  # forward states end at the last word, backward ones at the first
+        expected = np.concatenate([output.data[row, last, :6], output.data[row, 0, 6:]])
+        np.testing.assert_allclose(context.data[row], np.tile(expected, (3, 1)), rtol=1e-6)
+
+
+def test_input_feeding_makes_a_step_see_what_the_last_one_looked_at():
+    model = make("gru", "additive", input_feeding=True).eval()
+    state = model.start(SOURCE, MASK)
+    assert not state.feed.data.any()
+    model.step(TARGET_IN[:, 0], state)
+    changed = model.start(SOURCE, MASK)
+    model.step(TARGET_IN[:, 0], changed)
+    changed.feed = changed.feed + 1.0
+    assert not np.allclose(model.step(TARGET_IN[:, 1], state).data, model.step(TARGET_IN[:, 1], changed).data)
+
+
+# --- it learns, and it says what is wrong ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_it_learns_to_reverse(cell):
+    words = np.random.default_rng(0).integers(3, 9, (600, 4))
+    stop, start = np.full((600, 1), STOP), np.full((600, 1), START)
+    source, backward = np.hstack([words, stop]), words[:, ::-1]
+    target_in, target_out = np.hstack([start, backward]), np.hstack([backward, stop])
+    model = make(cell, "additive", d_model=24, hidden_size=32, label_smoothing=0.0)
+    optimizer = optim.Adam(model.parameters(), lr=1e-2)
+    for step in range(150):
+        rows = slice(step % 10 * 50, step % 10 * 50 + 50)
+        model.loss(source[rows], target_in[rows], target_out[rows]).backward()
+        optim.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    found = model.generate(source[500:])  # unseen
+    assert np.mean([a == b.tolist() for a, b in zip(found, backward[500:])]) >= 0.9
+
+
+def test_bad_input_is_named():
+    model = make()
+    with pytest.raises(ValueError, match="unknown recurrent cell 'elman'; write one of: rnn, lstm, gru"):
+        make("elman")
+    with pytest.raises(ValueError, match="unknown attention 'soft'; write one of: none, additive, dot"):
+        make(attention="soft")
+    with pytest.raises(ValueError, match="pad to the right"):
+        model.encode(SOURCE, MASK[:, ::-1])
+    with pytest.raises(ValueError, match="at least 1 step"):
+        model.encode(SOURCE, np.zeros_like(MASK))
+    with pytest.raises(ValueError, match=r"mask \(2, 4\) must have the shape of the source \(2, 5\)"):
+        model.encode(SOURCE, MASK[:, :4])
+    with pytest.raises(ValueError, match="13 tokens is longer than the model allows"):
+        model.encode(np.full((1, 13), 3))
+    with pytest.raises(ValueError, match="2 source sentences but 1 target"):
+        model(SOURCE, TARGET_IN[:1], MASK)
+
+
+def test_the_configuration_is_plain_values():
+    config = make().config
+    assert Seq2SeqConfig(**config.to_dict()) == config == dataclasses.replace(config)

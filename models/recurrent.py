@@ -1,15 +1,39 @@
-"""Models on a recurrent layer: many-to-one and many-to-many.
+"""Models on recurrent layers: many-to-one, a class or a forecast from a whole sequence, and many-to-many, a language model.
 
-Letters: B sequences, T steps, F input features, H hidden features, L layers, D directions, V vocabulary, C classes.
+    SequenceClassifier       ids or features -> recurrent layers -> last state, mean or maximum over time -> linear -> logits
+    SequenceRegressor        features        -> recurrent layers -> the same                              -> linear -> values
+    RecurrentLanguageModel   ids             -> recurrent layers -> every state                           -> linear -> logits
+
+Each works with any cell: "rnn" (Elman 1990), "lstm" (Hochreiter and Schmidhuber 1997), "gru" (Cho et al. 2014). Recurrent weights
+start orthogonal, and an LSTM's forget gates open (Jozefowicz et al. 2015). Dropout is on all connections that are not recurrent
+(Zaremba, Sutskever and Vinyals 2014, arXiv:1409.2329). Sequences of several lengths are padded at their ends and come with
+``lengths``; what stands in the padding reaches nothing.
+
+Letters: B sequences, T steps, F input features, E features of an embedding, H hidden features, L layers, D directions,
+V vocabulary, C classes.
 """
 
 from __future__ import annotations
 
-from minitensor import nn
+from dataclasses import asdict, dataclass
 
-__all__ = ["recurrent_layer"]
+import numpy as np
+
+import minitensor as mt
+import minitensor.nn.functional as F
+from minitensor import nn
+from minitensor.fused_ops.recurrent import as_lengths
+from models.encoder_decoder import evaluating
+from models.search import sample, search
+
+__all__ = [
+    "RecurrentLanguageModel", "RecurrentLanguageModelConfig", "SequenceClassifier", "SequenceClassifierConfig", "SequenceRegressor",
+    "SequenceRegressorConfig", "recurrent_layer",
+]  # fmt: skip
 
 CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+POOLINGS = ("last", "mean", "max")
+IGNORED = -100  # a target that does not count
 
 
 def recurrent_layer(cell, input_size, hidden_size, num_layers=1, **options):
@@ -24,3 +48,258 @@ def recurrent_layer(cell, input_size, hidden_size, num_layers=1, **options):
     if cell not in CELLS:
         raise ValueError(f"unknown recurrent cell {cell!r}; write one of: {', '.join(CELLS)}")
     return CELLS[cell](input_size, hidden_size, num_layers, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentConfig:
+    """What the configurations of all models here share."""
+
+    cell: str = "lstm"
+    hidden_size: int = 128
+    n_layers: int = 1
+    dropout: float = 0.0
+
+    def to_dict(self):
+        """All fields as plain values, for JSON."""
+        return asdict(self)
+
+
+def _layers(config, input_size, bidirectional=False):
+    """The recurrent layers of a configuration."""
+    c = config
+    options = dict(dropout=c.dropout, orthogonal=True, bidirectional=bidirectional)
+    if c.cell == "lstm":
+        options["forget_bias"] = 1.0
+    return recurrent_layer(c.cell, input_size, c.hidden_size, c.n_layers, **options)
+
+
+def _each(function, state):
+    """``function`` of a state, or of both parts of an LSTM's pair."""
+    return tuple(map(function, state)) if isinstance(state, tuple) else function(state)
+
+
+# --- many to one --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceClassifierConfig(RecurrentConfig):
+    """Give ``vocab_size`` for sequences of ids (B, T), or ``n_features`` for sequences of vectors (B, T, F)."""
+
+    n_classes: int
+    vocab_size: int | None = None
+    n_features: int | None = None
+    d_model: int = 64
+    bidirectional: bool = False
+    pooling: str = "last"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceRegressorConfig(RecurrentConfig):
+    """``horizon`` values follow from a sequence of vectors (B, T, F)."""
+
+    n_features: int = 1
+    horizon: int = 1
+    bidirectional: bool = False
+    pooling: str = "last"
+
+
+class _ManyToOne(nn.Module):
+    """Recurrent layers whose states become one vector for each sequence, and that ``n_outputs`` numbers."""
+
+    def __init__(self, config, input_size, n_outputs):
+        c = self.config = config
+        if c.pooling not in POOLINGS:
+            raise ValueError(f"unknown pooling {c.pooling!r}; write one of: {', '.join(POOLINGS)}")
+        self.dropout = nn.Dropout(c.dropout)
+        self.layers = _layers(c, input_size, c.bidirectional)
+        self.output = nn.Linear((1 + c.bidirectional) * c.hidden_size, n_outputs)
+
+    def _read(self, x, lengths):
+        """(B, T, ...) features and lengths to (B, outputs)."""
+        lengths = as_lengths(type(self).__name__, lengths, x)
+        states, final = self.layers(self.dropout(x), lengths=lengths)
+        return self.output(self.dropout(self._pool(states, final, lengths)))
+
+    def _pool(self, states, final, lengths):
+        """One vector for each sequence, (B, D H), from the states at its true steps, (B, T, D H)."""
+        if self.config.pooling == "last":
+            final = final[0] if isinstance(final, tuple) else final  # (L D, B, H)
+            return mt.concat(list(final[-1 - self.config.bidirectional :]), axis=-1)
+        if self.config.pooling == "mean":  # the states behind the end are zero
+            return (
+                states.mean(axis=1) if lengths is None else states.sum(axis=1) / lengths[:, None].astype(states.dtype)
+            )
+        if lengths is not None:
+            true = mt.arange(states.shape[1], device=states.device)[None, :, None] < lengths[:, None, None]  # (B, T, 1)
+            states = mt.where(true, states, -np.inf)
+        return states.max(axis=1)
+
+
+class SequenceClassifier(_ManyToOne):
+    """A class for each sequence.
+
+    >>> model = SequenceClassifier(SequenceClassifierConfig(cell="gru", vocab_size=100, n_classes=3, bidirectional=True))
+    >>> model(mt.zeros((2, 7), dtype=int), lengths=[7, 4]).shape
+    (2, 3)
+    """
+
+    def __init__(self, config):
+        c = config
+        if (c.vocab_size is None) == (c.n_features is None):
+            raise ValueError(
+                "SequenceClassifier: give vocab_size for sequences of ids, or n_features for sequences of vectors; "
+                f"got vocab_size={c.vocab_size}, n_features={c.n_features}"
+            )
+        super().__init__(c, c.d_model if c.n_features is None else c.n_features, c.n_classes)
+        self.embedding = nn.Embedding(c.vocab_size, c.d_model) if c.n_features is None else None
+
+    def forward(self, x, lengths=None):
+        """Logits (B, C) of ids (B, T), or of vectors (B, T, F) where the model was configured for them."""
+        x = mt.asarray(x)
+        if self.embedding is not None:
+            _check_ids(self, x)
+            x = self.embedding(x)  # (B, T, E)
+        return self._read(x, lengths)
+
+    def loss(self, x, targets, lengths=None, n_tokens=None):
+        """Cross-entropy for each sequence, in nats; targets (B,). ``n_tokens``: divide by this many instead of by B."""
+        total = F.cross_entropy(self(x, lengths), mt.asarray(targets), reduction="sum")
+        return total / (len(x) if n_tokens is None else n_tokens)
+
+
+class SequenceRegressor(_ManyToOne):
+    """The values that follow a sequence.
+
+    >>> model = SequenceRegressor(SequenceRegressorConfig(cell="gru", n_features=2, horizon=12))
+    >>> model(mt.zeros((5, 48, 2))).shape
+    (5, 12)
+    """
+
+    def __init__(self, config):
+        super().__init__(config, config.n_features, config.horizon)
+
+    def forward(self, x, lengths=None):
+        """(B, horizon) values that follow x (B, T, F)."""
+        return self._read(mt.asarray(x), lengths)
+
+    def loss(self, x, targets, lengths=None, n_tokens=None):
+        """The squared error of each value; targets (B, horizon). ``n_tokens``: divide by this many instead of by B horizon."""
+        targets = mt.asarray(targets)
+        total = F.mse_loss(self(x, lengths), targets, reduction="sum")
+        return total / (targets.size if n_tokens is None else n_tokens)
+
+
+# --- many to many -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentLanguageModelConfig(RecurrentConfig):
+    """Hyper-parameters; the defaults suit the characters of a megabyte of text."""
+
+    vocab_size: int
+    d_model: int = 64
+    hidden_size: int = 256
+
+
+class RecurrentLanguageModel(nn.Module):
+    """The next token of each prefix of a text.
+
+    Its state after a text is all that the model remembers: given to the next call, the text goes on.
+
+    >>> model = RecurrentLanguageModel(RecurrentLanguageModelConfig(cell="lstm", vocab_size=65))
+    >>> logits, state = model(mt.zeros((2, 10), dtype=int))
+    >>> logits, state = model(mt.zeros((2, 10), dtype=int), state)
+    >>> logits.shape
+    (2, 10, 65)
+    """
+
+    def __init__(self, config):
+        c = self.config = config
+        self.embedding = nn.Embedding(c.vocab_size, c.d_model)
+        self.dropout = nn.Dropout(c.dropout)
+        self.layers = _layers(c, c.d_model)
+        self.output = nn.Linear(c.hidden_size, c.vocab_size)
+
+    def forward(self, ids, state=None, lengths=None):
+        """``(logits, state)``: (B, T, V) of the token after each of ids (B, T), and the state after the last."""
+        ids = mt.asarray(ids)
+        _check_ids(self, ids)
+        y, state = self.layers(self.dropout(self.embedding(ids)), state, lengths)  # (B, T, H)
+        return self.output(self.dropout(y)), state
+
+    def loss(self, ids, targets, n_tokens=None):
+        """Cross-entropy for each target token, in nats, from the empty state; see `loss_and_state`."""
+        return self.loss_and_state(ids, targets, None, n_tokens)[0]
+
+    def loss_and_state(self, ids, targets, state, n_tokens=None):
+        """The loss where the text before left ``state``, and the state that this text leaves, detached.
+
+        ids and targets (B, T); a target of -100 does not count. n_tokens: divide by this many instead of the targets that count.
+        Carried from window to window of a text, the state reaches further back than the gradient does (truncated
+        back-propagation through time; Williams and Peng 1990).
+        """
+        targets = mt.asarray(targets)
+        logits, state = self(ids, state)
+        total = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
+        count = int((targets != IGNORED).sum()) if n_tokens is None else n_tokens
+        return total / count, _each(lambda part: part.detach(), state)
+
+    # --- decoding -------------------------------------------------------------------------------------------------------------
+
+    def start(self, ids, lengths=None):
+        """The state after all but the newest token of each prompt, ids (B, T), from which ``step`` goes on."""
+        ids = mt.asarray(ids)
+        _check_ids(self, ids)
+        lengths = _host_lengths(self, ids, lengths)
+        if lengths.max() == 1:
+            return DecodingState(None, ids.device)
+        with mt.no_grad():
+            _, state = self(ids[:, :-1], lengths=np.maximum(lengths - 1, 1))
+        more = mt.asarray(
+            lengths[None, :, None] > 1, device=ids.device
+        )  # (1, B, 1): a prompt of one token leaves no state
+        return DecodingState(_each(lambda part: mt.where(more, part, 0.0), state), ids.device)
+
+    def step(self, ids, state):
+        """Log-probabilities (rows, V) of the next token, given the newest token of each row (``ids``, a vector)."""
+        with mt.no_grad():
+            logits, state.state = self(mt.asarray(ids).to(state.device)[:, None], state.state)
+            return F.log_softmax(logits[:, -1])
+
+    def generate(self, ids, max_new_tokens, lengths=None, stop_id=(), temperature=None, **how):
+        """How prompts go on: the new ids alone, one list for each of ids (B, T), cut at a stop token.
+
+        The most probable tokens, and ``how`` is then ``beam_size`` and ``length_penalty`` of `models.search.search`; or, with a
+        ``temperature``, drawn ones, and ``how`` is ``top_k``, ``top_p``, ``generator`` and ``stream`` of `models.search.sample`.
+        """
+        ids = mt.asarray(ids)
+        with evaluating(self):
+            state, ends = self.start(ids, lengths), _host_lengths(self, ids, lengths)
+            newest = ids.to("cpu").data[np.arange(len(ids)), ends - 1]
+            if temperature is None:
+                return search(self.step, state, newest, stop_id, max_new_tokens, **how)
+            return sample(self.step, state, newest, stop_id, max_new_tokens, temperature, **how)
+
+
+class DecodingState:
+    """The recurrent state, with one row for each hypothesis; None before the first token."""
+
+    def __init__(self, state, device):
+        self.state, self.device = state, device
+
+    def reorder(self, rows):
+        """Keep the rows with these numbers, in this order; a row may be kept several times, or dropped."""
+        if self.state is not None:
+            self.state = _each(lambda part: part[:, rows], self.state)  # (L, rows, H)
+
+
+def _check_ids(model, ids):
+    if ids.ndim != 2:
+        raise ValueError(f"{type(model).__name__}: ids must be (sequences, steps), got shape {ids.shape}")
+
+
+def _host_lengths(model, ids, lengths):
+    """``lengths`` as an array (B,) on the host, checked; T where None."""
+    if lengths is None:
+        return np.full(ids.shape[0], ids.shape[1])
+    return as_lengths(type(model).__name__, mt.asarray(lengths).to("cpu"), ids.to("cpu")).data

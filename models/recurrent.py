@@ -15,6 +15,7 @@ V vocabulary, C classes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -24,7 +25,8 @@ import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.fused_ops.recurrent import as_lengths
 from models.encoder_decoder import evaluating
-from models.search import sample, search
+from models.prompts import as_prompts, check_choices, check_room
+from models.search import beam_search, greedy, sample
 
 __all__ = [
     "RecurrentLanguageModel", "RecurrentLanguageModelConfig", "SequenceClassifier", "SequenceClassifierConfig", "SequenceRegressor",
@@ -146,10 +148,8 @@ class SequenceClassifier(_ManyToOne):
     def __init__(self, config):
         c = config
         if (c.vocab_size is None) == (c.n_features is None):
-            raise ValueError(
-                "SequenceClassifier: give vocab_size for sequences of ids, or n_features for sequences of vectors; "
-                f"got vocab_size={c.vocab_size}, n_features={c.n_features}"
-            )
+            got = f"got {c.vocab_size=}, {c.n_features=}"
+            raise ValueError(f"give vocab_size for sequences of ids, or n_features for sequences of vectors; {got}")
         super().__init__(c, c.d_model if c.n_features is None else c.n_features, c.n_classes)
         self.embedding = nn.Embedding(c.vocab_size, c.d_model) if c.n_features is None else None
 
@@ -246,19 +246,17 @@ class RecurrentLanguageModel(nn.Module):
 
     # --- decoding -------------------------------------------------------------------------------------------------------------
 
-    def start(self, ids, lengths=None):
-        """The state after all but the newest token of each prompt, ids (B, T), from which ``step`` goes on."""
-        ids = mt.asarray(ids)
-        _check_ids(self, ids)
-        lengths = _host_lengths(self, ids, lengths)
-        if lengths.max() == 1:
-            return DecodingState(None, ids.device)
+    def start(self, prompts):
+        """The state after all but the last token of each prompt, a list of arrays; `step` takes that one."""
+        device = self.output.weight.device
+        lengths = np.array([len(prompt) - 1 for prompt in prompts])
+        if not lengths.any():
+            return DecodingState(None, device)
+        ids = np.stack([np.pad(prompt[:-1], (0, lengths.max() - n)) for prompt, n in zip(prompts, lengths)])
         with mt.no_grad():
-            _, state = self(ids[:, :-1], lengths=np.maximum(lengths - 1, 1))
-        more = mt.asarray(
-            lengths[None, :, None] > 1, device=ids.device
-        )  # (1, B, 1): a prompt of one token leaves no state
-        return DecodingState(_each(lambda part: mt.where(more, part, 0.0), state), ids.device)
+            _, state = self(mt.asarray(ids, device=device), lengths=np.maximum(lengths, 1))
+        read = mt.asarray(lengths[None, :, None] > 0, device=device)  # (1, B, 1): a prompt of one token leaves no state
+        return DecodingState(_each(lambda part: mt.where(read, part, 0.0), state), device)
 
     def step(self, ids, state):
         """Log-probabilities (rows, V) of the next token, given the newest token of each row (``ids``, a vector)."""
@@ -266,19 +264,23 @@ class RecurrentLanguageModel(nn.Module):
             logits, state.state = self(mt.asarray(ids).to(state.device)[:, None], state.state)
             return F.log_softmax(logits[:, -1])
 
-    def generate(self, ids, max_new_tokens, lengths=None, stop_id=(), temperature=None, **how):
-        """How prompts go on: the new ids alone, one list for each of ids (B, T), cut at a stop token.
-
-        The most probable tokens, and ``how`` is then ``beam_size`` and ``length_penalty`` of `models.search.search`; or, with a
-        ``temperature``, drawn ones, and ``how`` is ``top_k``, ``top_p``, ``generator`` and ``stream`` of `models.search.sample`.
-        """
-        ids = mt.asarray(ids)
+    def generate(
+        self, ids, max_new_tokens, temperature=0.0, top_k=None, top_p=None, beam_size=1, length_penalty=0.0,
+        stop_ids=(), mask=None, generator=None, stream=None,
+    ):  # fmt: skip
+        """Continue each prompt, as `models.gpt.GPT.generate` does; a text may be of any length."""
+        check_choices(temperature, top_k, top_p, beam_size, generator, stream)
+        prompts = as_prompts(ids, mask)
+        if not prompts:
+            return []
+        check_room(prompts, max_new_tokens, math.inf)
         with evaluating(self):
-            state, ends = self.start(ids, lengths), _host_lengths(self, ids, lengths)
-            newest = ids.to("cpu").data[np.arange(len(ids)), ends - 1]
-            if temperature is None:
-                return search(self.step, state, newest, stop_id, max_new_tokens, **how)
-            return sample(self.step, state, newest, stop_id, max_new_tokens, temperature, **how)
+            decoding = self.step, self.start(prompts), [prompt[-1] for prompt in prompts], stop_ids, max_new_tokens
+            if beam_size > 1:
+                return beam_search(*decoding, beam_size, length_penalty)
+            if temperature > 0:
+                return sample(*decoding, temperature, top_k, top_p, generator, stream)
+            return greedy(*decoding, stream)
 
 
 class DecodingState:
@@ -296,10 +298,3 @@ class DecodingState:
 def _check_ids(model, ids):
     if ids.ndim != 2:
         raise ValueError(f"{type(model).__name__}: ids must be (sequences, steps), got shape {ids.shape}")
-
-
-def _host_lengths(model, ids, lengths):
-    """``lengths`` as an array (B,) on the host, checked; T where None."""
-    if lengths is None:
-        return np.full(ids.shape[0], ids.shape[1])
-    return as_lengths(type(model).__name__, mt.asarray(lengths).to("cpu"), ids.to("cpu")).data

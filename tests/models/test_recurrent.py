@@ -189,22 +189,24 @@ def test_the_loss_is_per_token_and_carries_the_state():
 def test_decoding_step_by_step_is_the_whole_forward_pass(cell):
     model, ids = language_model(cell=cell), ids_of(2, 6)
     expected = F.log_softmax(model(ids)[0]).numpy()
-    state = model.start(ids[:, :1])
+    state = model.start([[0], [1]])
     for t in range(6):
         close(model.step(ids[:, t], state), expected[:, t])
-    state = model.start(ids[:, :4])
+    state = model.start(list(ids[:, :4]))
     state.reorder([1, 1, 0])
     close(model.step(ids[[1, 1, 0], 3], state), expected[[1, 1, 0], 3])
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_generating_does_not_depend_on_company(cell):
-    model, ids, lengths = language_model(cell=cell), ids_of(4, 6), [6, 1, 3, 2]
-    for how in (dict(), dict(beam_size=3), dict(stop_id=2), dict(beam_size=2, stop_id=(1, 2))):
-        together = model.generate(ids, 8, lengths, **how)
-        alone = [model.generate(ids[row : row + 1, :length], 8, **how)[0] for row, length in enumerate(lengths)]
-        assert together == alone
-    assert all(len(new) == 8 for new in model.generate(ids, 8))
+    model, prompts = language_model(cell=cell), [[3, 1, 4, 1, 5, 2], [6], [5, 3, 5], [0, 2]]
+    for how in (dict(), dict(beam_size=3), dict(stop_ids=2), dict(beam_size=2, stop_ids=(1, 2))):
+        together = model.generate(prompts, 8, **how)
+        assert together == [model.generate([prompt], 8, **how)[0] for prompt in prompts]
+    assert all(len(new) == 8 for new in model.generate(prompts, 8))
+    padded = np.array([[1, 2, 0], [3, 4, 5]])
+    assert model.generate(padded, 8, mask=padded > 0) == model.generate([[1, 2], [3, 4, 5]], 8)
+    assert model.generate([], 8) == []
 
 
 def test_greedy_is_the_most_probable_token_each_time():
@@ -216,11 +218,11 @@ def test_greedy_is_the_most_probable_token_each_time():
 
 
 def test_drawing_follows_the_temperature_and_its_generator():
-    model, ids = language_model(), ids_of(1, 3)
-    greedy = model.generate(ids, 30)
+    model, prompts = language_model(), [[3, 1, 4]]
+    greedy = model.generate(prompts, 30)
 
     def drawn(seed=0, **how):
-        return model.generate(ids, 30, generator=mt.random.Generator(seed), **{"temperature": 1.0, **how})
+        return model.generate(prompts, 30, generator=mt.random.Generator(seed), **{"temperature": 1.0, **how})
 
     assert drawn() == drawn() != drawn(seed=1)
     assert drawn(temperature=1e-6) == greedy and drawn(top_k=1) == greedy and drawn(top_p=1e-9) == greedy
@@ -236,12 +238,14 @@ def test_generating_leaves_the_mode():
 def test_what_the_language_model_refuses():
     model = language_model()
     with pytest.raises(ValueError, match=r"RecurrentLanguageModel: ids must be \(sequences, steps\), got shape \(2,\)"):
-        model.generate([1, 2], 3)
+        model([1, 2])
     with pytest.raises(ValueError, match=r"lengths\[0\] is 5"):
-        model.generate([[1, 2]], 3, lengths=[5])
-    with pytest.raises(TypeError, match="top_k"):  # which is for drawing
+        model([[1, 2]], lengths=[5])
+    with pytest.raises(ValueError, match="prompt 1 is empty"):
+        model.generate([[1, 2], []], 3)
+    with pytest.raises(ValueError, match="top_k, top_p and generator are for sampling"):
         model.generate([[1, 2]], 3, top_k=2)
-    with pytest.raises(TypeError, match="beam_size"):  # which is for the most probable tokens
+    with pytest.raises(ValueError, match="beam search neither samples nor streams"):
         model.generate([[1, 2]], 3, temperature=1.0, beam_size=2)
     with pytest.raises(TypeError, match="the initial state is a pair"):
         model([[1, 2]], mt.zeros((1, 1, 6)))

@@ -27,10 +27,18 @@ import minitensor as mt
 from minitensor import nn
 from minitensor.safetensors import CURE, FileFormatError, TensorFile, tensor_file, write_whole
 
-__all__ = ["Entry", "Pretrained"]
+__all__ = ["Entry", "Pretrained", "our_activation", "their_activation"]
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 SHOWN = 12  # names listed in one error
+ACTIVATIONS = {  # in config.json: ours
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu": "gelu",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +119,18 @@ class Pretrained(nn.Module):
     def clean(self, name):
         """The name in the table of ``name`` in a file; None where it is to be passed over."""
         return name
+
+
+def our_activation(name, field="hidden_act"):
+    """Our name of the activation that ``field`` of config.json names. Raises ValueError for one that we do not have."""
+    if name not in ACTIVATIONS:
+        raise ValueError(f"config.json: {field} is {name!r}; known are {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
+
+
+def their_activation(name):
+    """The name for config.json of our activation ``name``."""
+    return next(theirs for theirs, ours in ACTIVATIONS.items() if ours == name)
 
 
 # --- reading ------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,220 @@
+"""GPT-2, a decoder without an encoder (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners").
+
+    ids -> token + position embeddings -> causal Transformer, pre-norm -> last norm -> logits of the next token
+
+The output layer shares the token embeddings, activations are GELUs (their approximation by tanh), dropout stands behind the
+embeddings, on the attention weights and behind each sublayer, not inside the feed-forward networks. Reads and writes the
+checkpoints of Hugging Face transformers (see `models.gpt_checkpoints`).
+
+A Transformer that decodes without looking at a memory is one that encodes causally, hence ``nn.TransformerEncoder``. Letters: B
+sequences, T positions, S positions held and new, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+import minitensor as mt
+import minitensor.nn.functional as F
+from minitensor import nn
+from models.encoder_decoder import check_ids, evaluating
+from models.gpt_checkpoints import PRESETS, PublishedGPT, from_hugging_face, to_hugging_face
+from models.prompts import as_prompts, check_choices, check_mask, check_room, left_padded
+from models.search import beam_search, greedy, sample
+
+__all__ = ["GPT", "IGNORED", "GPTConfig"]
+
+IGNORED = -100  # the target of a position that does not count
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """Hyper-parameters; the defaults are gpt2's, the smallest of the paper."""
+
+    vocab_size: int = 50257
+    max_length: int = 1024
+    d_model: int = 768
+    n_layers: int = 12
+    n_heads: int = 12
+    d_ff: int | None = None  # None: four times d_model
+    dropout: float = 0.1  # behind each sublayer
+    attention_dropout: float = 0.1
+    embedding_dropout: float = 0.1
+    activation: str = "gelu_tanh"
+    eps: float = 1e-5
+    tie_output: bool = True
+    stop_id: int | None = None  # where `GPT.generate` stops if it is not told
+
+    def to_dict(self):
+        """All fields as plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def preset(cls, name, **changes):
+        """The configuration published as ``name``, such as "gpt2-medium", with ``changes`` to it."""
+        if name not in PRESETS:
+            raise ValueError(f"there is no preset {name!r}; there are: {', '.join(PRESETS)}")
+        return cls(**{**PRESETS[name], **changes})
+
+    @classmethod
+    def from_hugging_face(cls, values):
+        """From the values of config.json."""
+        return cls(**from_hugging_face(values))
+
+    def to_hugging_face(self):
+        """The values of config.json."""
+        return to_hugging_face(self)
+
+
+class GPT(PublishedGPT):
+    """Embeddings, causal Transformer and output layer; see the head of this file.
+
+    ids (B, T) are integers; ``mask`` (B, T) is True at real tokens (all, where None), with padding on either side: a token's
+    position counts the real ones before it.
+    """
+
+    config_class = GPTConfig
+
+    def __init__(self, config):
+        c = self.config = config
+        self.tokens = nn.Embedding(c.vocab_size, c.d_model)
+        self.positions = nn.Embedding(c.max_length, c.d_model)
+        self.dropout = nn.Dropout(c.embedding_dropout)
+        shape = (c.n_layers, c.d_model, c.n_heads, c.d_ff or 4 * c.d_model, c.dropout, c.activation)
+        self.transformer = nn.TransformerEncoder(*shape, norm_first=True, eps=c.eps)
+        for layer in self.transformer.layers:
+            layer.attention.dropout = c.attention_dropout
+            layer.feed_forward.dropout = nn.Dropout(0.0)
+        self.output = nn.Linear(c.d_model, c.vocab_size, bias=False)
+        if c.tie_output:
+            self.output.weight = self.tokens.weight
+        self._draw()
+
+    def _draw(self):
+        """Weights from N(0, 0.02**2), those that add to the residual divided by sqrt(2 n_layers); biases 0 (section 2.3)."""
+        for name, parameter in self.named_parameters():
+            if parameter.ndim > 1:
+                adds = name.endswith(("attention.out.weight", "linear2.weight"))
+                nn.init.normal_(parameter, std=0.02 * (2 * self.config.n_layers) ** -0.5 if adds else 0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    # --- what it computes -----------------------------------------------------------------------------------------------------
+
+    def forward(self, ids, mask=None):
+        """Logits (B, T, V) of the token after each one.
+
+        Raises ValueError for shapes that do not fit and for more positions than ``max_length``, IndexError for unknown ids.
+        """
+        return self.output(self._hidden(mt.asarray(ids), mask))
+
+    def _hidden(self, ids, mask):
+        """(B, T) to (B, T, D)."""
+        check_ids(ids, self.config.max_length)
+        keys, positions = None, mt.arange(ids.shape[1], device=ids.device)  # (T,)
+        if mask is not None:
+            real = check_mask(mask, ids)
+            keys = real[:, None, None]  # (B, 1, 1, T)
+            positions = mt.maximum(mt.cumsum(real.astype(np.int64), axis=1) - 1, 0)  # (B, T)
+        return self.transformer(self._embed(ids, positions), keys, is_causal=True)
+
+    def _embed(self, ids, positions):
+        """(B, T) ids at (T,) or (B, T) positions to (B, T, D)."""
+        return self.dropout(self.tokens(ids) + self.positions(positions))
+
+    def loss(self, ids, targets=None, mask=None, n_tokens=None):
+        """Cross-entropy of the next tokens, in nats per token.
+
+        targets (B, T): the token after each one, `IGNORED` where none is asked for; where None the ids themselves, moved by one.
+        What ``mask`` says to be padding neither predicts nor is predicted. n_tokens: divide by this many instead of the batch's
+        own count, so that the losses of parts of a batch add up to the loss of the whole.
+        """
+        ids, targets = mt.asarray(ids), None if targets is None else mt.asarray(targets)
+        real = None if mask is None else check_mask(mask, ids)
+        if targets is None:
+            if ids.ndim != 2 or ids.shape[1] < 2:
+                raise ValueError(
+                    f"ids of shape {ids.shape} hold nothing to predict: give at least two tokens, or targets"
+                )
+            targets = ids if real is None else mt.where(real, ids, IGNORED)
+            ids, targets, real = ids[:, :-1], targets[:, 1:], None if real is None else real[:, :-1]
+        elif targets.shape != ids.shape:
+            raise ValueError(f"targets {targets.shape} must have the shape of the ids {ids.shape}")
+        if real is not None:
+            targets = mt.where(real, targets, IGNORED)
+        logits = self.output(self._hidden(ids, real))
+        total = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
+        return total / (max(int((targets != IGNORED).sum()), 1) if n_tokens is None else n_tokens)
+
+    # --- generating -----------------------------------------------------------------------------------------------------------
+
+    def generate(
+        self, ids, max_new_tokens, temperature=0.0, top_k=None, top_p=None, beam_size=1, length_penalty=0.0,
+        stop_ids=None, mask=None, generator=None, stream=None,
+    ):  # fmt: skip
+        """Continue each prompt by up to ``max_new_tokens`` tokens; returns the new ids alone, one list per prompt.
+
+        ids: (B, T) with an optional ``mask``, or lists of ids of different lengths. Each prompt gets what it would get alone.
+        temperature 0 takes the most probable token each time; a greater one samples, with ``top_k``, ``top_p`` and ``generator``
+        as in `models.search.sample`; ``beam_size`` above 1 searches, see `models.search.beam_search`.
+        stop_ids: a token that ends a text, or several, or ``()``; where None the configuration's. The stop token is not returned.
+        stream(rows, ids): called after every step with the numbers of the prompts that got a token and these tokens.
+        Raises ValueError for an empty prompt, and for a prompt that leaves no room for the new tokens.
+        """
+        check_choices(temperature, top_k, top_p, beam_size, generator, stream)
+        prompts = as_prompts(ids, mask)
+        if not prompts:
+            return []
+        check_room(prompts, max_new_tokens, self.config.max_length)
+        if stop_ids is None:
+            stop_ids = () if self.config.stop_id is None else self.config.stop_id
+        with evaluating(self):
+            last = [prompt[-1] for prompt in prompts]
+            decoding = (self.step, self.start(prompts), last, stop_ids, max_new_tokens)
+            if beam_size > 1:
+                return beam_search(*decoding, beam_size, length_penalty)
+            if temperature > 0:
+                return sample(*decoding, temperature, top_k, top_p, generator, stream)
+            return greedy(*decoding, stream)
+
+    def start(self, prompts):
+        """The state after all but the last token of each prompt, a list of arrays; `step` takes that one."""
+        ids, padding = left_padded([prompt[:-1] for prompt in prompts])  # (B, T - 1), (B,)
+        state = DecodingState(self.transformer.init_cache(len(prompts)), padding, self.tokens.weight.device)
+        if ids.size:
+            with mt.no_grad():
+                self._advance(ids, state)
+        return state
+
+    def step(self, ids, state):
+        """Log-probabilities (rows, V) of the next token, given the newest token of each row (``ids``, a vector)."""
+        with mt.no_grad():
+            y = self._advance(np.asarray(ids)[:, None], state)  # (rows, 1, D)
+            return F.log_softmax(self.output(y[:, -1]))
+
+    def _advance(self, ids, state):
+        """Feed new tokens (rows, T), an array, to the state; returns (rows, T, D)."""
+        ahead = state.cache.length + np.arange(ids.shape[1])
+        positions = np.maximum(ahead - state.padding[:, None], 0)  # (rows, T)
+        keys = None
+        if state.padding.any():
+            real = np.arange(state.cache.length + ids.shape[1]) >= state.padding[:, None]  # (rows, S)
+            keys = mt.asarray(real[:, None, None], device=state.device)  # (rows, 1, 1, S)
+        ids, positions = (mt.asarray(x, device=state.device) for x in (ids, positions))
+        return self.transformer(self._embed(ids, positions), keys, is_causal=True, cache=state.cache)
+
+
+class DecodingState:
+    """Keys and values of all layers, with one row per text; see `models.search`."""
+
+    def __init__(self, cache, padding, device):
+        self.cache = cache
+        self.padding = padding  # (rows,) how many positions on the left of each row are none of its text
+        self.device = device
+
+    def reorder(self, rows):
+        """Keep the rows with these numbers, in this order; a row may be kept several times, or dropped."""
+        self.cache.reorder(rows)
+        self.padding = self.padding[rows]

@@ -1,0 +1,99 @@
+"""The names by which Hugging Face transformers writes a GPT-2: in ``config.json``, and in ``model.safetensors``.
+
+Reads what GPT2LMHeadModel and GPT2Model have written, and the first published files: keys without ``transformer.``, stored causal
+masks, the output layer left out where it is the embedding table, or stored a second time. Weights of layers are (in, out) there.
+"""
+
+from __future__ import annotations
+
+import re
+
+from models.pretrained import Entry, Pretrained, our_activation, their_activation
+
+__all__ = ["PRESETS", "PublishedGPT", "from_hugging_face", "to_hugging_face"]
+
+END_OF_TEXT = 50256  # of the published vocabulary: it separates texts, and a prompt may begin with it
+PRESETS = {  # what differs from our defaults
+    "gpt2": dict(stop_id=END_OF_TEXT),
+    "gpt2-medium": dict(d_model=1024, n_layers=24, n_heads=16, stop_id=END_OF_TEXT),
+    "gpt2-large": dict(d_model=1280, n_layers=36, n_heads=20, stop_id=END_OF_TEXT),
+    "gpt2-xl": dict(d_model=1600, n_layers=48, n_heads=25, stop_id=END_OF_TEXT),
+    "distilgpt2": dict(n_layers=6, stop_id=END_OF_TEXT),  # Sanh et al. 2019, arXiv:1910.01108
+}
+FIELDS = {  # of our configuration: the name in config.json; both have the same defaults, those of gpt2
+    "vocab_size": "vocab_size",
+    "max_length": "n_positions",
+    "d_model": "n_embd",
+    "n_layers": "n_layer",
+    "n_heads": "n_head",
+    "d_ff": "n_inner",
+    "dropout": "resid_pdrop",
+    "attention_dropout": "attn_pdrop",
+    "embedding_dropout": "embd_pdrop",
+    "eps": "layer_norm_epsilon",
+    "tie_output": "tie_word_embeddings",
+}
+USUAL = {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False}
+
+LAYER = {  # of ours: the name in the file, and whether it has a matrix
+    "norm1": ("ln_1", False),
+    "attention.qkv": ("attn.c_attn", True),
+    "attention.out": ("attn.c_proj", True),
+    "norm2": ("ln_2", False),
+    "feed_forward.linear1": ("mlp.c_fc", True),
+    "feed_forward.linear2": ("mlp.c_proj", True),
+}
+STORED_MASK = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
+
+
+def from_hugging_face(values):
+    """The fields of our configuration from the values of config.json. Raises ValueError for what published GPT-2s do not have."""
+    for name, usual in USUAL.items():
+        if values.get(name, usual) != usual:
+            raise ValueError(f"config.json: {name} is {values[name]!r}; models.gpt.GPT is made for {usual!r} alone")
+    fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
+    fields["activation"] = our_activation(values.get("activation_function", "gelu_new"), "activation_function")
+    stop = values.get("eos_token_id", END_OF_TEXT)  # of a small vocabulary transformers still says 50256
+    return fields | {"stop_id": stop if isinstance(stop, int) and stop < values.get("vocab_size", 50257) else None}
+
+
+def to_hugging_face(config):
+    """The values of config.json."""
+    values = {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()} | USUAL
+    values |= {"activation_function": their_activation(config.activation), "architectures": ["GPT2LMHeadModel"]}
+    return values | {"bos_token_id": config.stop_id, "eos_token_id": config.stop_id}
+
+
+class PublishedGPT(Pretrained):
+    """What `models.pretrained` asks of a GPT."""
+
+    model_type = "gpt2"
+
+    def entries(self):
+        """Our parameters and theirs."""
+        table = [
+            Entry("tokens.weight", ("transformer.wte.weight",)),
+            Entry("positions.weight", ("transformer.wpe.weight",)),
+        ]
+        for i in range(self.config.n_layers):
+            for ours, (theirs, matrix) in LAYER.items():
+                names = f"transformer.layers.{i}.{ours}.", f"transformer.h.{i}.{theirs}."
+                table += _weight_and_bias(*names, matrix)
+        table += _weight_and_bias("transformer.norm.", "transformer.ln_f.", False)
+        return table if self.config.tie_output else [*table, Entry("output.weight", ("lm_head.weight",))]
+
+    def clean(self, name):
+        """Odd names put right; None for stored causal masks."""
+        name = name.removeprefix("transformer.")
+        if STORED_MASK.fullmatch(name):
+            return None
+        if name == "lm_head.weight":
+            return "transformer.wte.weight" if self.config.tie_output else name
+        return f"transformer.{name}"
+
+
+def _weight_and_bias(ours, theirs, matrix):
+    return [
+        Entry(f"{ours}weight", (f"{theirs}weight",), transposed=matrix),
+        Entry(f"{ours}bias", (f"{theirs}bias",)),
+    ]

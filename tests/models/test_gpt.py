@@ -1,0 +1,291 @@
+"""GPT: causality, loss, generation by steps and in batches, errors, published configurations."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+import minitensor as mt
+from minitensor import optim
+from minitensor.safetensors import TensorFile, tensor_file, write_whole
+from models.gpt import GPT, IGNORED, GPTConfig
+
+SMALL = dict(vocab_size=23, max_length=16, d_model=16, n_layers=2, n_heads=2)
+QUIET = dict(dropout=0.0, attention_dropout=0.0, embedding_dropout=0.0)
+PROMPTS = [[3], [4, 5, 6, 7, 8], [1, 2], [22, 0, 21, 20, 19, 18]]
+
+
+def make(seed=0, sharp=6.0, **changes):
+    """A model in float64 whose distributions are far from flat, so that the tokens it prefers differ."""
+    mt.random.seed(seed)
+    model = GPT(GPTConfig(**{**SMALL, **QUIET, **changes})).astype("float64")
+    for parameter in model.parameters():
+        parameter.assign(parameter.detach() * sharp)
+    return model.eval()
+
+
+def ids_of(*shape, seed=0):
+    return np.random.default_rng(seed).integers(23, size=shape)
+
+
+# --- logits and loss ------------------------------------------------------------------------------------------------------------
+
+
+def test_no_position_sees_a_later_token():
+    model, ids = make(), ids_of(2, 9)
+    changed = ids.copy()
+    changed[:, 6:] = (changed[:, 6:] + 1) % 23
+    a, b = model(ids).data, model(changed).data
+    assert a.shape == (2, 9, 23)
+    np.testing.assert_allclose(a[:, :6], b[:, :6], rtol=1e-12)
+    assert (a[:, 6:] != b[:, 6:]).any(axis=-1).all()
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_on_either_side_changes_nothing(side):
+    model = make()
+    width = max(map(len, PROMPTS))
+    real = np.array([np.arange(width) < len(p) for p in PROMPTS])
+    real = real[:, ::-1] if side == "left" else real
+    ids = np.full(real.shape, 9)
+    ids[real] = np.concatenate(PROMPTS)
+    logits = model(ids, mask=real).data
+    for row, prompt in enumerate(PROMPTS):
+        np.testing.assert_allclose(logits[row][real[row]], model([prompt]).data[0], rtol=1e-10, atol=1e-12)
+
+
+def test_the_loss_is_the_mean_over_the_tokens_that_count():
+    model, ids, real = make(), ids_of(3, 7), np.ones((3, 7), bool)
+    log_p = model(ids).data - np.logaddexp.reduce(model(ids).data, axis=-1, keepdims=True)
+    each = -np.take_along_axis(log_p[:, :-1], ids[:, 1:, None], axis=-1)[..., 0]  # (B, T - 1)
+    assert model.loss(ids).item() == pytest.approx(each.mean())
+    assert model.loss(ids, n_tokens=100).item() == pytest.approx(each.sum() / 100)
+    targets = np.concatenate([ids[:, 1:], np.full((3, 1), IGNORED)], axis=1)
+    assert model.loss(ids, targets).item() == pytest.approx(each.mean())
+    real[1, 4:] = False
+    counted = np.concatenate([each[0], each[1, :3], each[2]])
+    assert model.loss(ids, mask=real).item() == pytest.approx(counted.mean())
+    real[:, :2] = False  # on the left: the first real token is not predicted from padding
+    alone = [model.loss(ids[row : row + 1, 2:stop], n_tokens=1).item() for row, stop in ((0, 7), (1, 4), (2, 7))]
+    assert model.loss(ids, mask=real).item() == pytest.approx(sum(alone) / 9)
+
+
+def test_it_starts_near_the_uniform_distribution_and_learns():
+    mt.random.seed(1)
+    model, ids = GPT(GPTConfig(**SMALL)), ids_of(4, 12)
+    assert model.loss(ids).item() == pytest.approx(math.log(23), abs=0.05)
+    optimizer = optim.AdamW(model.parameters(), lr=0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model.loss(ids).backward()
+        optimizer.step()
+    assert model.eval().loss(ids).item() < 0.3
+
+
+def test_weights_start_as_the_paper_says():
+    mt.random.seed(0)
+    model = GPT(GPTConfig(vocab_size=500, max_length=64, d_model=128, n_layers=8, n_heads=4))
+    assert model.output.weight is model.tokens.weight
+    for name, parameter in model.named_parameters():
+        adds = name.endswith(("attention.out.weight", "linear2.weight"))
+        expected = 0.02 / 4 if adds else 0.02
+        if parameter.ndim > 1:
+            assert parameter.data.std() == pytest.approx(expected, rel=0.05), name
+        else:
+            assert (parameter.data == (1 if "norm" in name and name.endswith("weight") else 0)).all(), name
+
+
+def test_dropout_stands_at_its_three_places():
+    ids = ids_of(1, 8)
+    for place in QUIET:
+        model = make(**{place: 0.5}).train()
+        assert (model(ids).data != model(ids).data).any(), place
+    model = make().train()
+    np.testing.assert_array_equal(model(ids).data, model.eval()(ids).data)
+    assert all(layer.feed_forward.dropout.p == 0 for layer in GPT(GPTConfig(**SMALL)).transformer.layers)
+
+
+# --- generation -----------------------------------------------------------------------------------------------------------------
+
+
+def uncached(model, prompt, count, stops=()):
+    """The most probable continuation, everything computed anew for each token."""
+    ids = list(prompt)
+    while len(ids) < len(prompt) + count:
+        token = int(model([ids]).data[0, -1].argmax())
+        if token in stops:
+            break
+        ids.append(token)
+    return ids[len(prompt) :]
+
+
+def test_cached_equals_uncached_and_batched_equals_single():
+    model = make()
+    expected = [uncached(model, prompt, 11) for prompt in PROMPTS]
+    assert len({token for tokens in expected for token in tokens}) > 5
+    assert model.generate(PROMPTS, 11) == expected
+    assert [model.generate([prompt], 11)[0] for prompt in PROMPTS] == expected
+
+
+@pytest.mark.parametrize("how", [dict(temperature=1.0), dict(temperature=0.7, top_k=5, top_p=0.9), dict(beam_size=3)])
+def test_sampling_and_beam_search_do_not_depend_on_the_batch(how):
+    model = make(sharp=4.0)
+
+    def generator(row):
+        return dict(generator=mt.random.Generator(5, stream=row)) if "temperature" in how else {}
+
+    together = model.generate(PROMPTS, 10, **how, **generator(0))
+    assert len({tuple(tokens) for tokens in together}) == 4
+    for row, prompt in enumerate(PROMPTS):
+        assert model.generate([prompt], 10, **how, **generator(row)) == [together[row]]
+
+
+def test_prompts_as_an_array_with_padding_on_either_side():
+    model, expected = make(), make().generate([[4, 5, 6], [7]], 5)
+    for ids, real in (
+        ([[4, 5, 6], [7, 0, 0]], [[1, 1, 1], [1, 0, 0]]),
+        ([[4, 5, 6], [9, 9, 7]], [[1, 1, 1], [0, 0, 1]]),
+    ):
+        assert model.generate(mt.tensor(ids), 5, mask=np.array(real, bool)) == expected
+    assert model.generate(np.array([[4, 5, 6]]), 5) == expected[:1]
+    assert model.generate([], 5) == []
+
+
+def test_stop_tokens():
+    model = make()
+    whole = uncached(model, [4, 5], 11)
+    stop = whole[6]
+    cut = whole[: whole.index(stop)]
+    assert model.generate([[4, 5]], 11, stop_ids=stop) == [cut]
+    assert model.generate([[4, 5]], 11, stop_ids=(stop, whole[0])) == [[]]
+    configured = make(stop_id=stop)
+    assert configured.generate([[4, 5]], 11) == [cut] and configured.generate([[4, 5]], 11, stop_ids=()) == [whole]
+
+
+@pytest.mark.parametrize("how", [dict(), dict(temperature=1.0, generator=mt.random.Generator(3))])
+def test_the_stream_brings_the_same_tokens_one_by_one(how):
+    model, seen = make(), [[] for _ in PROMPTS]
+    outputs = model.generate(
+        PROMPTS, 9, stop_ids=(1, 2, 3), stream=lambda rows, ids: [seen[r].append(i) for r, i in zip(rows, ids)], **how
+    )
+    assert seen == outputs
+
+
+def test_all_positions_of_the_model_can_be_filled():
+    model = make()
+    assert model.generate([ids_of(16).tolist()], 1) == [uncached(model, ids_of(16), 1)]
+    assert len(model.generate([[1, 2]], 15)[0]) == 15
+
+
+def test_generation_leaves_the_mode_and_records_nothing():
+    model = make(dropout=0.5).train()
+    assert model.generate([[1]], 3) == make().generate([[1]], 3) and model.training
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m.generate([[1], []], 3), "prompt 1 is empty: begin it with some token"),
+        (
+            lambda m: m.generate([[1], [2] * 12], 6),
+            r"12 tokens and 6 new ones need 17 positions, the model has 16: ask for fewer new tokens, or keep the last 11",
+        ),
+        (lambda m: m.generate([[1]], 20), "need 20 positions, the model has 16: ask for fewer new tokens$"),
+        (lambda m: m.generate([[1]], 0), "max_new_tokens must be at least 1, got 0"),
+        (lambda m: m.generate([1, 2], 3), r"got shape \(2,\): \[ids\] is one prompt"),
+        (lambda m: m.generate([[1]], 3, mask=[[True]]), "lists of ids have no padding"),
+        (
+            lambda m: m.generate(mt.tensor([[1]]), 3, mask=[[1]]),
+            r"must be boolean and have the shape of the ids \(1, 1\)",
+        ),
+        (lambda m: m.generate([[1]], 3, top_k=3), "give a temperature above 0"),
+        (lambda m: m.generate([[1]], 3, temperature=-1), "temperature must be 0, .* got -1"),
+        (lambda m: m.generate([[1]], 3, beam_size=2, temperature=1.0), "beam search neither samples nor streams"),
+        (lambda m: m.generate([[1]], 3, beam_size=0), "beam_size must be at least 1"),
+        (lambda m: m(ids_of(1, 17)), r"17 tokens is longer than the model allows \(16\)"),
+        (lambda m: m([1, 2]), r"ids must be \(sentences, positions\), got shape \(2,\)"),
+        (lambda m: m.loss([[1]]), "hold nothing to predict"),
+        (lambda m: m.loss([[1, 2]], [[1]]), r"targets \(1, 1\) must have the shape of the ids \(1, 2\)"),
+        (lambda m: m([[1, 2]], mask=[[True]]), r"the mask, \(1, 1\) of bool"),
+        (lambda m: GPTConfig.preset("gpt3"), "no preset 'gpt3'; there are: gpt2, gpt2-medium"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(make())
+
+
+def test_ids_that_are_none():
+    model = make()
+    for call in (lambda: model([[23]]), lambda: model.generate([[1, 23]], 2), lambda: model.generate([[-1, 2]], 2)):
+        with pytest.raises(IndexError, match=r"is outside the table tokens\.weight, which has rows 0 to 22"):
+            call()
+    with pytest.raises(TypeError, match="ids must be integers, got float64"):
+        model.generate([[1.5]], 2)
+
+
+# --- published configurations and files -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("gpt2", 124.4), ("gpt2-medium", 354.8), ("gpt2-large", 774.0), ("gpt2-xl", 1557.6), ("distilgpt2", 81.9)],
+)
+def test_the_presets_have_the_published_sizes(name, millions):
+    c = GPTConfig.preset(name)
+    assert c.stop_id == 50256 and GPTConfig.preset(name, dropout=0.0).dropout == 0.0
+    layer = 12 * c.d_model**2 + 13 * c.d_model
+    assert ((c.vocab_size + c.max_length + 2) * c.d_model + c.n_layers * layer) / 1e6 == pytest.approx(
+        millions, abs=0.05
+    )
+
+
+def test_a_sparse_configuration_relies_on_the_defaults():
+    assert GPTConfig.from_hugging_face({}) == GPTConfig(stop_id=50256) == GPTConfig.preset("gpt2")
+    assert GPTConfig.from_hugging_face({"vocab_size": 100}).stop_id is None
+    config = GPTConfig(**SMALL, d_ff=40, activation="relu", stop_id=3, tie_output=False)
+    assert GPTConfig.from_hugging_face(json.loads(json.dumps(config.to_hugging_face()))) == config
+    with pytest.raises(ValueError, match="activation_function is 'tanh'; known are gelu_new"):
+        GPTConfig.from_hugging_face({"activation_function": "tanh"})
+    with pytest.raises(ValueError, match="scale_attn_by_inverse_layer_idx is True"):
+        GPTConfig.from_hugging_face({"scale_attn_by_inverse_layer_idx": True})
+
+
+@pytest.mark.parametrize("prefix", ["", "transformer."])
+@pytest.mark.parametrize("head", [False, True])
+@pytest.mark.parametrize("tied", [False, True])
+def test_files_as_they_are_on_hubs(tmp_path, prefix, head, tied):
+    model = make(tie_output=tied)
+    model.save_pretrained(tmp_path)
+    stored = TensorFile(tmp_path / "model.safetensors")
+    tensors = {name: stored.read(name) for name in stored.shapes}
+    assert tensors["transformer.h.0.attn.c_attn.weight"].shape == (16, 48)
+    output = tensors.pop("lm_head.weight", tensors["transformer.wte.weight"])
+    tensors = {prefix + name.removeprefix("transformer."): value for name, value in tensors.items()}
+    for i in range(2):
+        tensors[f"{prefix}h.{i}.attn.bias"] = np.tril(np.ones((1, 1, 16, 16), np.float32))
+        tensors[f"{prefix}h.{i}.attn.masked_bias"] = np.array(-1e4, np.float32)
+    if head:
+        tensors["lm_head.weight"] = output
+    write_whole({tmp_path / "model.safetensors": tensor_file(tensors, {"format": "pt"})})
+    if not (tied or head):
+        with pytest.raises(ValueError, match="missing: lm_head.weight"):
+            GPT.from_pretrained(tmp_path)
+        return
+    back = GPT.from_pretrained(tmp_path)
+    assert not back.training and (back.output.weight is back.tokens.weight) == tied
+    np.testing.assert_array_equal(back(ids_of(2, 8)).data, model(ids_of(2, 8)).data)
+
+
+def test_other_sizes_than_the_file_has(tmp_path):
+    make().save_pretrained(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"transformer.h.0.ln_1.weight has shape \(16,\), the configuration asks for \(18,\)"
+    ):
+        GPT.from_pretrained(tmp_path, d_model=18)
+    with pytest.raises(ValueError, match="unexpected: transformer.h.1"):
+        GPT.from_pretrained(tmp_path, n_layers=1)
+    with pytest.raises(ValueError, match="missing: transformer.h.2"):
+        GPT.from_pretrained(tmp_path, n_layers=3)

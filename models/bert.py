@@ -51,6 +51,7 @@ class BERTConfig:
     attention_dropout: float = 0.1
     activation: str = "gelu"
     eps: float = 1e-12
+    init_std: float = 0.02
     pad_id: int = 0
     pooler: bool = True
     mlm_head: bool = False
@@ -110,10 +111,10 @@ class BERT(PublishedBERT):
         self._draw()
 
     def _draw(self):
-        """Weights from N(0, 0.02**2), biases 0, as in the paper's code; the row of padding is 0."""
+        """Weights from N(0, init_std**2), biases 0, as in the paper's code; the row of padding is 0."""
         for name, parameter in self.named_parameters():
             if parameter.ndim > 1:
-                nn.init.normal_(parameter, std=0.02)
+                nn.init.normal_(parameter, std=self.config.init_std)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
         words = self.words.weight

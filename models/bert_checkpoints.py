@@ -24,6 +24,7 @@ FIELDS = {  # of our configuration: the name in config.json; both have the same 
     "dropout": "hidden_dropout_prob",
     "attention_dropout": "attention_probs_dropout_prob",
     "eps": "layer_norm_eps",
+    "init_std": "initializer_range",
     "pad_id": "pad_token_id",
 }
 ACTIVATIONS = {

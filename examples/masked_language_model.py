@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""Pre-train a BERT on raw text, let it fill in words, and fine-tune it where labels are few.
+
+    python examples/masked_language_model.py           pre-train on the reference of the Python language, then all the rest
+    python examples/masked_language_model.py train --data FOLDER_OF_TEXTS --out runs/bert
+    python examples/masked_language_model.py fill --run runs/bert "The [MASK] statement raises an exception."
+    python examples/masked_language_model.py finetune --run runs/bert --labels 16
+
+Documents are held out: all figures are of text that was not trained on, beside what a guess without the text would reach.
+`finetune` asks from which topic (which text of the folder) a passage comes, given a few labelled passages of each, and compares
+with the same model trained from scratch on the same passages. The run folder holds config.json, tokenizer.json,
+weights.safetensors, log.jsonl, loss.png, attention.png, finetune.png, and checkpoints/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
+
+import numpy as np  # noqa: E402
+from toolkit import console  # noqa: E402
+from toolkit import masked_language as ml  # noqa: E402
+from toolkit.documents import Document, load_documents, split_documents  # noqa: E402
+from toolkit.finetuning import choose, draw_curves, fine_tune, passages, topics_of  # noqa: E402
+from toolkit.plots import attention_heatmap  # noqa: E402
+from toolkit.program import Program, digest, load_weights, positive_integer  # noqa: E402
+from toolkit.runs import Run  # noqa: E402
+from toolkit.wordpieces import WordPieces  # noqa: E402
+
+LABELS, SEEDS, STEPS, LR = (
+    8,
+    3,
+    100,
+    5e-4,
+)  # of fine-tuning: labelled passages of each topic, repetitions, updates, rate
+EXAMPLES = (
+    "The [MASK] statement raises an exception.",
+    "Return a copy of the [MASK] with all characters converted to lowercase.",
+    "If the object is [MASK], a TypeError is raised.",
+)
+
+
+class MaskedLanguageModel(Program):
+    """Pre-train; report accuracies on held-out documents, words filled in, and what fine-tuning gains."""
+
+    name, doc, settings = "masked_language_model", __doc__ or "", ml.Settings
+    files = ("tokenizer.json", "attention.png", "finetune.png")
+    data_help = "file of text, or folder of such files, each a topic (the topics of Python's help)"
+    loss_label = "loss: per masked word and per next passage (nats)"
+
+    # --- train ----------------------------------------------------------------------------------------------------------------
+
+    def presets(self, data: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+        """Settings that suit some hundred thousand words."""
+        return ml.PRESETS
+
+    def load(self, data: dict[str, Any]) -> list[Document]:
+        """The documents."""
+        return load_documents(data["path"])
+
+    def fingerprint(self, loaded: list[Document]) -> str:
+        """Of all documents."""
+        return digest(text + "\n" for document in loaded for text in (document.topic, *document.sentences))
+
+    def make_task(self, loaded: list[Document], settings: ml.Settings, run: Run | None) -> ml.Task:
+        """Pre-training; a resumed run has its tokenizer already."""
+        saved = run.path("tokenizer.json") if run else None
+        return ml.Task(loaded, WordPieces.load(saved) if saved and saved.exists() else None, settings)
+
+    def save(self, task: ml.Task, run: Run) -> None:
+        """The tokenizer."""
+        task.tokenizer.save(run.path("tokenizer.json"))
+
+    def sizes(self, task: ml.Task) -> str:
+        """Numbers of pairs, word pieces and parameters."""
+        return f"{len(task.train):,} pairs, {task.tokenizer.vocab_size:,} word pieces, {super().sizes(task)}"
+
+    def report(self, run: Run, loaded: list[Document], task: ml.Task) -> None:
+        """Accuracies on the test documents, words filled in, a picture of attention, and fine-tuning."""
+        figures = task.figures(task.test)
+        majority = max(figures["unrelated_share"], 1 - figures["unrelated_share"])
+        print(f"on {len(task.test):,} pairs of held-out documents:")
+        print(
+            f"  masked words   {figures['word_accuracy']:6.1%} right; the commonest word: {figures['unigram_accuracy']:.1%}"
+        )
+        print(f"  next passage   {figures['next_accuracy']:6.1%} right; the commoner answer: {majority:.1%}")
+        for text in EXAMPLES:
+            show_words(text, ml.fill(task.model, task.tokenizer, text, 3))
+        maps, words = ml.attention(task.model, task.tokenizer, EXAMPLES[0])
+        attention_heatmap(maps, words, words, run.path("attention.png"))
+        print(f"see {run.path('loss.png')} and {run.path('attention.png')}; fill in words by:")
+        print(f'  {self.command} fill --run {run.folder} "{EXAMPLES[0]}"')
+        if len({document.topic for document in loaded}) > 1:
+            compare(run, loaded, task.model, task.tokenizer, LABELS, SEEDS, STEPS)
+
+    # --- the other subcommands ------------------------------------------------------------------------------------------------
+
+    def commands(self, add: Any) -> None:
+        """Fill in words, fine-tune."""
+        made = add("fill", self.fill, "the most probable words for each [MASK] of a text")
+        made.add_argument("text", metavar="TEXT", help='such as "The [MASK] statement raises an exception."')
+        made.add_argument("--top", type=positive_integer, default=5, metavar="K", help="words shown for each (5)")
+        made = add(
+            "finetune", self.finetune, "learn the topics of passages from few labels, pre-trained and from scratch"
+        )
+        made.add_argument("--data", metavar="PATH", help="where the documents of the run have moved")
+        amounts = {
+            "labels": (LABELS, "labelled passages of each topic"),
+            "seeds": (SEEDS, "repetitions with other labelled passages, averaged"),
+            "steps": (STEPS, "updates of fine-tuning"),
+        }
+        for name, (default, text) in amounts.items():
+            made.add_argument(
+                f"--{name}", type=positive_integer, default=default, metavar="N", help=f"{text} ({default})"
+            )
+
+    def fill(self, options: argparse.Namespace) -> None:
+        """Fill in a text of the command line."""
+        _, model, tokenizer = self._model(options)
+        show_words(options.text, ml.fill(model, tokenizer, options.text, options.top))
+
+    def finetune(self, options: argparse.Namespace) -> None:
+        """Fine-tune the model of a run."""
+        run, model, tokenizer = self._model(options)
+        documents = self.load_again(run, options.data)
+        compare(run, documents, model, tokenizer, options.labels, options.seeds, options.steps)
+
+    def _model(self, options: argparse.Namespace) -> tuple[Run, Any, WordPieces]:
+        run, device = self.open(options)
+        tokenizer = WordPieces.load(run.path("tokenizer.json"))
+        model = ml.make_model(run.settings, tokenizer.vocab_size, device)
+        load_weights(model, run, options.weights)
+        return run, model, tokenizer
+
+
+def show_words(text: str, found: list[list[tuple[str, float]]]) -> None:
+    """Print a text and what was found for each of its masks."""
+    print(text)
+    for words in found:
+        print("    " + "  ".join(f"{word} {probability:.1%}" for word, probability in words))
+
+
+def compare(
+    run: Run, documents: list[Document], model: Any, tokenizer: Any, labels: int, seeds: int, steps: int
+) -> None:
+    """Train classifiers of topics, from the pre-trained weights and from scratch, and print and draw how well they do."""
+    train, _, test = split_documents(documents)
+    topics = topics_of(train, test)
+    longest = model.config.max_length
+    pool, held_out = (passages(part, topics, tokenizer, longest) for part in (train, test))
+    print(f"fine-tuning: {len(topics)} topics ({', '.join(topics)}),")
+    print(f"  {labels} labelled passages of each, {len(held_out['labels'])} passages of held-out documents to test by")
+    curves: dict[str, list[Any]] = {"pre-trained": [], "from scratch": []}
+    for seed in range(seeds):
+        chosen = choose(pool, labels, seed)
+        for name in curves:
+            start = model if name == "pre-trained" else ml.make_model(run.settings, tokenizer.vocab_size, "cpu")
+            curves[name].append(fine_tune(start.with_classifier(len(topics)), chosen, held_out, steps, LR, seed))
+    share = np.bincount(held_out["labels"]).max() / len(held_out["labels"])
+    for name, found in curves.items():
+        last = [points[-1][1] for points in found]
+        print(f"  {name:13} {np.mean(last):6.1%} right after {steps} updates ({', '.join(f'{x:.1%}' for x in last)})")
+    print(f"  the commonest topic of the test: {share:.1%}")
+    draw_curves(curves, run.path("finetune.png"))
+    print(f"see {run.path('finetune.png')}")
+
+
+main = MaskedLanguageModel().main
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))

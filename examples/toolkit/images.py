@@ -16,9 +16,10 @@ import numpy as np
 from toolkit.console import UserError, require
 from toolkit.samples import Batch, Epoch, Samples, random_words
 
-__all__ = ["Distorted", "Distortion", "Images", "Splits", "distort", "load_images", "read_idx", "split"]
+__all__ = ["Distorted", "Distortion", "Images", "N_CLASSES", "Splits", "distort", "load_images", "read_idx", "split"]
 
 SPLIT_SEED = 0  # the held-out images are the same in all runs, whatever their seed
+N_CLASSES = 10
 IDX_BYTES = 8  # the code of unsigned bytes, the one type of value that images and labels are kept in
 
 
@@ -50,15 +51,16 @@ class Splits:
 def load_images(path: str | None) -> Splits:
     """The digits of scikit-learn, or the IDX files in the folder ``path``; one in eight images to train on is for validation.
 
-    Of the 1 797 digits a fifth is held out for the report; IDX files have their own.
+    Of the 1 797 digits a fifth is held out for the report; IDX files have a set of their own for that.
     """
     if path is None:
         rest, test = split(_sklearn_digits(), every=5)
     else:
         rest, test = (_idx_images(Path(path), stem) for stem in ("train", "t10k"))
-        if rest.pixels.shape[1:] != test.pixels.shape[1:]:
+        sides = rest.pixels.shape[-1], test.pixels.shape[-1]
+        if sides[0] != sides[1]:
             raise UserError(
-                f"{path}: the images of train are {rest.pixels.shape[2:]}, of t10k {test.pixels.shape[2:]} pixels"
+                f"{path}: the images of train are {sides[0]} x {sides[0]} pixels, those of t10k {sides[1]} x {sides[1]}"
             )
     train, validation = split(rest, every=8)
     return Splits(train, validation, test)
@@ -83,25 +85,30 @@ def _sklearn_digits() -> Images:
 
 def _idx_images(folder: Path, stem: str) -> Images:
     """``stem``-images-idx3-ubyte and ``stem``-labels-idx1-ubyte, plain or as .gz."""
-    pixels = read_idx(_idx_file(folder, f"{stem}-images", 3))
-    labels = read_idx(_idx_file(folder, f"{stem}-labels", 1))
+    pixels, labels = _idx_array(folder, f"{stem}-images", 3), _idx_array(folder, f"{stem}-labels", 1)
     if len(pixels) != len(labels) or not len(labels):
         raise UserError(
             f"{folder}: {stem} has {len(pixels)} images and {len(labels)} labels; they must be equally many"
         )
     if pixels.shape[1] != pixels.shape[2]:
         raise UserError(f"{folder}: the images of {stem} are {pixels.shape[1]} x {pixels.shape[2]} pixels, no squares")
+    if labels.max() >= N_CLASSES:
+        raise UserError(f"{folder}: {stem} has the label {labels.max()}; labels are 0 to {N_CLASSES - 1}")
     return Images((pixels[:, None] / np.float32(255)).astype(np.float32), labels.astype(np.int64))
 
 
-def _idx_file(folder: Path, name: str, axes: int) -> Path:
-    """The file of the folder with this name, which ends in -idx3-ubyte or .idx3-ubyte, perhaps with .gz."""
+def _idx_array(folder: Path, name: str, axes: int) -> np.ndarray:
+    """What the file of the folder with this name holds; it ends in -idx3-ubyte or .idx3-ubyte, perhaps with .gz."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; --data takes one with IDX files such as train-images-idx3-ubyte.gz")
-    for candidate in (folder / f"{name}{dot}idx{axes}-ubyte{end}" for dot in "-." for end in ("", ".gz")):
-        if candidate.is_file():
-            return candidate
-    raise UserError(f"{folder} has no {name}-idx{axes}-ubyte, nor one with .gz")
+    ends = [f"{dot}idx{axes}-ubyte{packed}" for dot in "-." for packed in ("", ".gz")]
+    found = next((folder / (name + end) for end in ends if (folder / (name + end)).is_file()), None)
+    if found is None:
+        raise UserError(f"{folder} has no {name}{ends[0]}, nor one with .gz")
+    array = read_idx(found)
+    if array.ndim != axes:
+        raise UserError(f"{found} holds an array with {array.ndim} axes, not {axes}")
+    return array
 
 
 def read_idx(path: Path) -> np.ndarray:

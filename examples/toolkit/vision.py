@@ -10,14 +10,13 @@ import numpy as np
 import minitensor as mt
 from models.vit import ViT, ViTConfig
 from toolkit.console import UserError
-from toolkit.images import Distorted, Distortion, Images, Splits
+from toolkit.images import N_CLASSES, Distorted, Distortion, Images, Splits
 from toolkit.program import place
 from toolkit.samples import Batch, Epoch
 from toolkit.settings import SCHEDULES, Training, option
 
 __all__ = ["IDX", "Settings", "Task", "accuracy", "make_model", "model_input", "probabilities"]
 
-N_CLASSES = 10
 ROWS = 256  # images evaluated at a time
 
 

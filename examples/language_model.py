@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""Train a language model on a text, and let it write.
+
+    python examples/language_model.py                      train on the reference of the Python language, show what came of it
+    python examples/language_model.py train --data input.txt --arch gru --out runs/plays
+    python examples/language_model.py train --data input.txt --tokens bpe --vocab 2000
+    python examples/language_model.py train --resume --out runs/plays
+    python examples/language_model.py generate --run runs/plays --prompt "ROMEO:" --length 400 --temperature 0.8
+    python examples/language_model.py evaluate --run runs/plays
+
+The first nine tenths of the text are trained on, and the last is held out. The run folder holds config.json, vocabulary.json,
+weights.safetensors, log.jsonl, loss.png, and checkpoints/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
+
+from toolkit import console  # noqa: E402
+from toolkit.language import VOCABULARY, Settings, Task, Writer, presets  # noqa: E402
+from toolkit.program import Data, Program, digest, positive_integer  # noqa: E402
+from toolkit.runs import Run  # noqa: E402
+from toolkit.text import learn_vocabulary, load_text, load_vocabulary, split_text  # noqa: E402
+
+import minitensor as mt  # noqa: E402
+
+PROMPT, LENGTH, TEMPERATURE = 60, 400, 0.8  # of the text that is written after training: characters, tokens
+
+
+class LanguageModel(Program):
+    """Train on the first nine tenths of a text; report the loss on the rest, and write."""
+
+    name, doc, settings = "language-model", __doc__ or "", Settings
+    files = (VOCABULARY,)
+    data_help = "text file, UTF-8 or gzipped (the reference of the Python language)"
+    defaults_note = "; lr, schedule, steps and the like suit a megabyte of text, where not given"
+
+    # --- train ----------------------------------------------------------------------------------------------------------------
+
+    def presets(self, data: Data, given: dict[str, Any]) -> dict[str, Any]:
+        """Settings that suit the text and the architecture."""
+        return presets(given, embedded=data["path"] is None)
+
+    def load(self, data: Data) -> str:
+        """The text."""
+        return load_text(data["path"])
+
+    def fingerprint(self, loaded: str) -> str:
+        """Of the text."""
+        return digest([loaded])
+
+    def make_task(self, loaded: str, settings: Settings, run: Run | None) -> Task:
+        """The next token; a resumed run has its vocabulary already."""
+        saved = run.path(VOCABULARY) if run else None
+        if saved and saved.exists():
+            return Task(loaded, load_vocabulary(settings.tokens, saved), settings)
+        # Of characters all are known, also those that the held-out part alone has; sub-words are learned from the first part.
+        text = loaded if settings.tokens == "characters" else split_text(loaded)[0]
+        return Task(loaded, learn_vocabulary(settings.tokens, text, settings.vocab), settings)
+
+    def save(self, task: Task, run: Run) -> None:
+        """The vocabulary."""
+        task.vocabulary.save(run.path(VOCABULARY))
+
+    def sizes(self, task: Task) -> str:
+        """Numbers of tokens, of different ones, and of parameters."""
+        held_out, different = len(task.validation), task.vocabulary.vocab_size
+        tokens = f"{len(task.windows.ids):,} tokens to train on, {held_out:,} held out, {different:,} different ones"
+        return f"{tokens}, {super().sizes(task)}"
+
+    def report(self, run: Run, loaded: str, task: Task) -> None:
+        """The loss, and how the held-out text could go on."""
+        writer = Writer(run, device=run.settings.device)
+        held_out = split_text(loaded)[1]
+        _evaluate(writer, held_out)
+        prompt = held_out[:PROMPT]
+        text = writer.write(prompt, LENGTH, temperature=TEMPERATURE, generator=mt.random.Generator(run.settings.seed))
+        print(f"the first {PROMPT} characters held out, and {LENGTH} tokens written, at temperature {TEMPERATURE}:\n")
+        print("\n".join("  " + line for line in (prompt + "|" + text).splitlines()))
+        print(f"\nsee {run.path('loss.png')}; write more by:")
+        print(f'  {self.command} generate --run {run.folder} --prompt "{_first_word(prompt)}"')
+
+    # --- the other subcommands ------------------------------------------------------------------------------------------------
+
+    def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
+        """Generate, evaluate."""
+        made = add("generate", self.generate, "write how a text goes on")
+        made.add_argument("--prompt", required=True, metavar="TEXT", help="what the text begins with")
+        made.add_argument("--length", type=positive_integer, default=LENGTH, metavar="N", help=f"tokens ({LENGTH})")
+        made.add_argument(
+            "--temperature", type=float, metavar="T", help=f"0: the most probable token each time ({TEMPERATURE})"
+        )
+        made.add_argument("--top-k", type=positive_integer, metavar="K", help="draw among the K most probable tokens")
+        made.add_argument("--top-p", type=float, metavar="P", help="draw among the fewest tokens of this probability")
+        made.add_argument(
+            "--beam",
+            type=positive_integer,
+            default=1,
+            metavar="K",
+            help="hypotheses of a beam search, instead of drawing",
+        )
+        made.add_argument("--seed", type=int, default=0, metavar="N", help="from which the drawing follows (0)")
+
+        made = add("evaluate", self.evaluate, "loss and perplexity")
+        made.add_argument("--data", metavar="PATH", help="another text, all of it; the held-out part if not given")
+
+    def generate(self, options: argparse.Namespace) -> None:
+        """Print the prompt and how it goes on."""
+        run, device = self.open(options)
+        writer = Writer(run, options.weights, device)
+        temperature = options.temperature
+        if temperature is None:
+            temperature = TEMPERATURE if options.beam == 1 else 0.0
+        how = dict(temperature=temperature, top_k=options.top_k, top_p=options.top_p, beam_size=options.beam)
+        if temperature > 0:
+            how["generator"] = mt.random.Generator(options.seed)
+        print(options.prompt + writer.write(options.prompt, options.length, **how))
+
+    def evaluate(self, options: argparse.Namespace) -> None:
+        """Print the loss on the held-out part of the run's text, or on another text."""
+        run, device = self.open(options)
+        writer = Writer(run, options.weights, device)
+        text = load_text(options.data) if options.data else split_text(self.load_again(run))[1]
+        _evaluate(writer, text)
+
+
+def _evaluate(writer: Writer, text: str) -> None:
+    nats, bits = writer.loss(text)
+    perplexity = math.exp(nats)
+    print(f"held-out loss {nats:.4f} nats per token, perplexity {perplexity:.3f}, {bits:.3f} bits per character")
+
+
+def _first_word(text: str) -> str:
+    return next((word for word in text.split() if word.isalnum()), "The")
+
+
+main = LanguageModel().main
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))

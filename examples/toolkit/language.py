@@ -1,0 +1,132 @@
+"""What a run of a language model is made of: its settings, what it trains on, and the model that goes on with a text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import minitensor as mt
+from models.recurrent import RecurrentLanguageModel, RecurrentLanguageModelConfig
+from toolkit.console import UserError
+from toolkit.program import load_weights, place
+from toolkit.runs import Run
+from toolkit.samples import Batch, Epoch
+from toolkit.settings import Training, option
+from toolkit.text import TOKENS, Characters, Windows, load_vocabulary, split_text, streams
+from toolkit.tokenizer import Tokenizer
+
+__all__ = ["VOCABULARY", "Settings", "Task", "Writer", "held_out_loss", "make_model", "presets"]
+
+VOCABULARY = "vocabulary.json"  # in the folder of a run
+RECURRENT = ("rnn", "lstm", "gru")
+READERS = 32  # of a held-out text, side by side
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Training):
+    """Hyper-parameters; the defaults suit the characters of a megabyte of text, such as tinyshakespeare."""
+
+    arch: str = option("lstm", "architecture", choices=RECURRENT)
+    tokens: str = option("characters", "what a token is", choices=TOKENS)
+    vocab: int = option(2000, "sub-words, with --tokens bpe", least=1)
+    d_model: int = option(64, "features of an embedding", least=1)
+    hidden: int = option(256, "features of the states", least=1)
+    layers: int = option(1, "layers", least=1)
+    dropout: float = option(0.2, "dropout", least=0, below=1)
+    window: int = option(128, "tokens that a gradient reaches back over", least=1)
+    batch: int = option(32, "windows in a batch", least=1)
+
+
+SHARED: dict[str, Any] = dict(lr=4e-3, schedule="cosine", warmup=100, beta2=0.99, steps=4500, validate_every=250)
+EMBEDDED: dict[str, Any] = {**SHARED, "steps": 400, "validate_every": 100}
+
+
+def presets(given: dict[str, Any], embedded: bool) -> dict[str, Any]:
+    """Settings that suit the text and the architecture, in the place of the defaults."""
+    return EMBEDDED if embedded else SHARED
+
+
+def make_model(settings: Settings, vocab_size: int, device: str) -> RecurrentLanguageModel:
+    """A model of these settings, its weights drawn from their seed. Raises UserError for a device that cannot be used."""
+    s = settings
+    mt.random.seed(s.seed)
+    shape = dict(d_model=s.d_model, hidden_size=s.hidden, n_layers=s.layers, dropout=s.dropout)
+    return place(
+        RecurrentLanguageModel(RecurrentLanguageModelConfig(cell=s.arch, vocab_size=vocab_size, **shape)), device
+    )
+
+
+class Task:
+    """The next token of each, in windows of the first nine tenths of a text; validated by the last."""
+
+    def __init__(self, text: str, vocabulary: Characters | Tokenizer, settings: Settings) -> None:
+        s = self.settings = settings
+        self.vocabulary = vocabulary
+        train, validation = (vocabulary.encode(part) for part in split_text(text))
+        self.windows = Windows(train, s.window, s.batch, s.seed)
+        self.validation = np.array(validation, dtype=np.int32)
+        Windows(validation, s.window, s.batch)  # which raises for a text that is too short
+        self.model = make_model(settings, vocabulary.vocab_size, settings.device)
+
+    def epoch(self, number: int) -> Epoch[Batch]:
+        """The batches of an epoch."""
+        return self.windows.epoch(number)
+
+    def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:
+        """The model's loss."""
+        ids, targets = (mt.asarray(batch[name], device=self.settings.device) for name in ("inputs", "targets"))
+        return self.model.loss(ids, targets, n_tokens=n_tokens)
+
+    def validate(self) -> dict[str, float]:
+        """The loss per token of the held-out text."""
+        loss = held_out_loss(self.model, self.validation, self.settings, self.settings.device)
+        return {"validation_loss": loss, "perplexity": math.exp(loss)}
+
+
+def held_out_loss(model: Any, ids: Sequence[int] | np.ndarray, settings: Settings, device: str) -> float:
+    """Nats per token of a text that is read from its start to its end, in windows as long as those of training.
+
+    A recurrent model carries its state from window to window; `READERS` begin at as many places.
+    """
+    total, tokens, state = 0.0, 0, None
+    rows = max(1, min(READERS, (len(ids) - 1) // settings.window))
+    with mt.no_grad():
+        for batch in streams(ids, rows, settings.window):
+            inputs, targets = (mt.asarray(batch[name], device=device) for name in ("inputs", "targets"))
+            loss, state = model.loss_and_state(inputs, targets, state, n_tokens=1)
+            total, tokens = total + loss.item(), tokens + batch.tokens
+    return total / tokens
+
+
+class Writer:
+    """A trained model with its vocabulary; ``weights`` as for `toolkit.program.load_weights`."""
+
+    def __init__(self, run: Run, weights: str = "", device: str = "cpu") -> None:
+        self.settings: Settings = run.settings
+        self.device = device
+        self.vocabulary = load_vocabulary(self.settings.tokens, run.path(VOCABULARY))
+        self.model = make_model(self.settings, self.vocabulary.vocab_size, device)
+        self.weights = load_weights(self.model, run, weights)
+
+    def loss(self, text: str) -> tuple[float, float]:
+        """Nats for each token of a text, and bits for each of its characters."""
+        ids = self.vocabulary.encode(text)
+        if len(ids) < 2:
+            raise UserError(f"a text of {len(ids)} tokens holds nothing to predict")
+        nats = held_out_loss(self.model, ids, self.settings, self.device)
+        return nats, nats * len(ids) / len(text) / math.log(2)
+
+    def write(self, prompt: str, length: int, **how: Any) -> str:
+        """How a prompt goes on, by ``length`` tokens; ``how`` as for the model's ``generate``."""
+        ids = self.vocabulary.encode(prompt)
+        if not ids:
+            raise UserError("the prompt is empty: begin with a character or more")
+        try:
+            new = self.model.generate([ids], length, **how)[0]
+        except ValueError as error:  # choices that exclude each other, or more tokens than the model has positions
+            raise UserError(str(error)) from None
+        return self.vocabulary.decode([*ids, *new])[len(self.vocabulary.decode(ids)) :]

@@ -183,9 +183,9 @@ def _fill(model, stored, folder):
     unexpected = [raw for name, raws in names.items() if name not in wanted for raw in raws]
     problems = [f"missing: {_listed(missing)}"] if missing else []
     problems += [f"unexpected: {_listed(unexpected)}"] if unexpected else []
-    for name in wanted.keys() & names.keys():
-        shape = _their_shape(own[wanted[name].ours], wanted[name])
-        wrong = [raw for raw in names[name] if stored.shape(raw) != shape]
+    for name, entry in wanted.items():
+        shape = _their_shape(own[entry.ours], entry)
+        wrong = [raw for raw in names.get(name, ()) if stored.shape(raw) != shape]
         problems += [f"{raw} has shape {stored.shape(raw)}, the configuration asks for {shape}" for raw in wrong]
     if problems:
         raise ValueError(f"{folder}: the weights do not fit {type(model).__name__}:\n  " + "\n  ".join(problems))

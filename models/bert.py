@@ -227,8 +227,8 @@ class BERT(PublishedBERT):
     def with_classifier(self, n_classes):
         """A model of this one's weights and a new head for ``n_classes`` classes, without those for pre-training: to fine-tune."""
         made = BERT(replace(self.config, mlm_head=False, nsp_head=False, n_classes=n_classes))
-        mine = self.state_dict()
-        made.load_state_dict({name: mine.get(name, value) for name, value in made.state_dict().items()})
+        shared = {name: value for name, value in self.state_dict().items() if not name.startswith("classifier.")}
+        made.astype(self.words.weight.dtype).load_state_dict(shared, strict=False)
         return made.to(self.words.weight.device)
 
 

@@ -66,8 +66,8 @@ EMBEDDED: dict[str, Any] = dict(
     layers=2, dropout=0.0, label_smoothing=0.0, pre_norm=True, vocab=1000, max_length=64, max_tokens=1024,
     lr=2e-3, schedule="cosine", warmup=200, steps=1200, beta2=0.98,
 )  # fmt: skip
-EMBEDDED_RECURRENT: dict[str, Any] = dict(layers=1, pre_norm=False)
-MULTI30K_RECURRENT: dict[str, Any] = dict(layers=1)
+EMBEDDED_RECURRENT: dict[str, Any] = dict(layers=1, pre_norm=False, lr=4e-3)
+RECURRENT: dict[str, Any] = dict(layers=1, lr=1.2e-3, warmup=300)
 
 
 def presets(given: dict[str, Any], embedded: bool) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def presets(given: dict[str, Any], embedded: bool) -> dict[str, Any]:
         raise UserError(f"--arch {arch} has no --{odd[0].replace('_', '-')}; see train --help")
     suited = dict(EMBEDDED) if embedded else {}
     if recurrent:
-        suited |= EMBEDDED_RECURRENT if embedded else MULTI30K_RECURRENT
+        suited |= EMBEDDED_RECURRENT if embedded else RECURRENT
     return suited
 
 

@@ -3,7 +3,8 @@
 
     python examples/language_model.py                      train on the reference of the Python language, show what came of it
     python examples/language_model.py train --data input.txt --arch gru --out runs/plays
-    python examples/language_model.py train --data input.txt --tokens bpe --vocab 2000
+    python examples/language_model.py train --data input.txt --arch gpt --out runs/gpt
+    python examples/language_model.py train --data input.txt --arch gpt --tokens bpe --vocab 2000
     python examples/language_model.py train --resume --out runs/plays
     python examples/language_model.py generate --run runs/plays --prompt "ROMEO:" --length 400 --temperature 0.8
     python examples/language_model.py evaluate --run runs/plays

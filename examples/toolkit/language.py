@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import minitensor as mt
+from models.gpt import GPT, GPTConfig
 from models.recurrent import RecurrentLanguageModel, RecurrentLanguageModelConfig
 from toolkit.console import UserError
 from toolkit.program import load_weights, place
@@ -30,33 +31,61 @@ READERS = 32  # of a held-out text, side by side
 class Settings(Training):
     """Hyper-parameters; the defaults suit the characters of a megabyte of text, such as tinyshakespeare."""
 
-    arch: str = option("lstm", "architecture", choices=RECURRENT)
+    arch: str = option("lstm", "architecture", choices=(*RECURRENT, "gpt"))
     tokens: str = option("characters", "what a token is", choices=TOKENS)
     vocab: int = option(2000, "sub-words, with --tokens bpe", least=1)
-    d_model: int = option(64, "features of an embedding", least=1)
-    hidden: int = option(256, "features of the states", least=1)
+    d_model: int = option(64, "features of an embedding; gpt: of every layer", least=1)
+    hidden: int = option(256, "recurrent: features of the states", least=1)
+    heads: int = option(4, "gpt: attention heads", least=1)
     layers: int = option(1, "layers", least=1)
     dropout: float = option(0.2, "dropout", least=0, below=1)
-    window: int = option(128, "tokens that a gradient reaches back over", least=1)
+    window: int = option(128, "tokens that a gradient reaches back over; gpt: that it sees at all", least=1)
     batch: int = option(32, "windows in a batch", least=1)
 
+    def __post_init__(self) -> None:
+        """Also check that the heads divide the features."""
+        super().__post_init__()
+        if self.arch == "gpt" and self.d_model % self.heads:
+            raise UserError(f"--heads {self.heads} must divide --d-model {self.d_model}")
 
-SHARED: dict[str, Any] = dict(lr=4e-3, schedule="cosine", warmup=100, beta2=0.99, steps=4500, validate_every=250)
-EMBEDDED: dict[str, Any] = {**SHARED, "steps": 400, "validate_every": 100}
+
+# What only one family of architectures has; the other refuses it.
+GPT_ONLY, RECURRENT_ONLY = ("heads",), ("hidden",)
+
+SHARED: dict[str, Any] = dict(schedule="cosine", warmup=100, beta2=0.99)
+RECURRENT_SUITED: dict[str, Any] = {**SHARED, "lr": 4e-3, "steps": 4500, "validate_every": 250}
+RECURRENT_EMBEDDED: dict[str, Any] = {"steps": 400, "validate_every": 100}
+# The sizes by which nanoGPT trains on tinyshakespeare without a GPU; a text that is seen once or twice needs no dropout.
+GPT_SUITED: dict[str, Any] = {
+    **SHARED, "d_model": 128, "layers": 4, "window": 64, "batch": 12, "dropout": 0.0,
+    "lr": 2e-3, "steps": 2000, "validate_every": 250,
+}  # fmt: skip
+GPT_EMBEDDED: dict[str, Any] = {"steps": 800, "validate_every": 200}
 
 
 def presets(given: dict[str, Any], embedded: bool) -> dict[str, Any]:
-    """Settings that suit the text and the architecture, in the place of the defaults."""
-    return EMBEDDED if embedded else SHARED
+    """Settings that suit the text and the architecture ``given`` on the command line, in the place of the defaults.
+
+    Raises UserError for one that the architecture does not have.
+    """
+    arch = given.get("arch", Settings.arch)
+    odd = [name for name in (RECURRENT_ONLY if arch == "gpt" else GPT_ONLY) if name in given]
+    if odd:
+        raise UserError(f"--arch {arch} has no --{odd[0]}; see train --help")
+    suited, small = (GPT_SUITED, GPT_EMBEDDED) if arch == "gpt" else (RECURRENT_SUITED, RECURRENT_EMBEDDED)
+    return {**suited, **small} if embedded else suited
 
 
-def make_model(settings: Settings, vocab_size: int, device: str) -> RecurrentLanguageModel:
+def make_model(settings: Settings, vocab_size: int, device: str) -> RecurrentLanguageModel | GPT:
     """A model of these settings, its weights drawn from their seed. Raises UserError for a device that cannot be used."""
     s = settings
     mt.random.seed(s.seed)
-    shape = dict(d_model=s.d_model, hidden_size=s.hidden, n_layers=s.layers, dropout=s.dropout)
+    shape: dict[str, Any] = dict(vocab_size=vocab_size, d_model=s.d_model, n_layers=s.layers, dropout=s.dropout)
+    if s.arch == "gpt":
+        shape |= dict(attention_dropout=s.dropout, embedding_dropout=s.dropout)
+        return place(GPT(GPTConfig(max_length=s.window, n_heads=s.heads, **shape)), device)
     return place(
-        RecurrentLanguageModel(RecurrentLanguageModelConfig(cell=s.arch, vocab_size=vocab_size, **shape)), device
+        RecurrentLanguageModel(RecurrentLanguageModelConfig(cell=s.arch, hidden_size=s.hidden, **shape)), device
     )
 
 
@@ -90,14 +119,17 @@ class Task:
 def held_out_loss(model: Any, ids: Sequence[int] | np.ndarray, settings: Settings, device: str) -> float:
     """Nats per token of a text that is read from its start to its end, in windows as long as those of training.
 
-    A recurrent model carries its state from window to window; `READERS` begin at as many places.
+    A recurrent model carries its state from window to window, a GPT sees each alone; `READERS` begin at as many places.
     """
     total, tokens, state = 0.0, 0, None
     rows = max(1, min(READERS, (len(ids) - 1) // settings.window))
     with mt.no_grad():
         for batch in streams(ids, rows, settings.window):
             inputs, targets = (mt.asarray(batch[name], device=device) for name in ("inputs", "targets"))
-            loss, state = model.loss_and_state(inputs, targets, state, n_tokens=1)
+            if isinstance(model, GPT):
+                loss = model.loss(inputs, targets, n_tokens=1)
+            else:
+                loss, state = model.loss_and_state(inputs, targets, state, n_tokens=1)
             total, tokens = total + loss.item(), tokens + batch.tokens
     return total / tokens
 
@@ -121,12 +153,21 @@ class Writer:
         return nats, nats * len(ids) / len(text) / math.log(2)
 
     def write(self, prompt: str, length: int, **how: Any) -> str:
-        """How a prompt goes on, by ``length`` tokens; ``how`` as for the model's ``generate``."""
+        """How a prompt goes on, by ``length`` tokens; ``how`` as for the model's ``generate``.
+
+        A GPT has no more positions than its window: when they are used up it goes on from the second half of them.
+        """
         ids = self.vocabulary.encode(prompt)
         if not ids:
             raise UserError("the prompt is empty: begin with a character or more")
+        new: list[int] = []
         try:
-            new = self.model.generate([ids], length, **how)[0]
-        except ValueError as error:  # choices that exclude each other, or more tokens than the model has positions
+            while len(new) < length:
+                context, count = [*ids, *new], length - len(new)
+                if isinstance(self.model, GPT) and len(context) + count > self.settings.window + 1:
+                    context = context[-max(1, self.settings.window // 2) :]
+                    count = min(count, self.settings.window + 1 - len(context))
+                new += self.model.generate([context], count, **how)[0]
+        except ValueError as error:  # choices that exclude each other
             raise UserError(str(error)) from None
         return self.vocabulary.decode([*ids, *new])[len(self.vocabulary.decode(ids)) :]

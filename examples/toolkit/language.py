@@ -58,7 +58,7 @@ RECURRENT_EMBEDDED: dict[str, Any] = {"steps": 400, "validate_every": 100}
 # The sizes by which nanoGPT trains on tinyshakespeare without a GPU; a text that is seen once or twice needs no dropout.
 GPT_SUITED: dict[str, Any] = {
     **SHARED, "d_model": 128, "layers": 4, "window": 64, "batch": 12, "dropout": 0.0,
-    "lr": 2e-3, "steps": 2000, "validate_every": 250,
+    "lr": 2e-3, "steps": 2000, "validate_every": 500,
 }  # fmt: skip
 GPT_EMBEDDED: dict[str, Any] = {"steps": 800, "validate_every": 200}
 

@@ -39,8 +39,10 @@ class Tokenizer:
         self._library = library
 
     @classmethod
-    def train(cls, texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    def train(cls, texts: Iterable[str], vocab_size: int, split_digits: bool = False) -> Tokenizer:
         """Learn at most ``vocab_size`` tokens from texts of both languages; the same texts give the same tokens.
+
+        split_digits: each digit is a token of its own, with the space before it, so that numbers are read place by place.
 
         Raises UserError if ``vocab_size`` leaves no room for the 256 bytes and the special tokens.
         """
@@ -52,6 +54,9 @@ class Tokenizer:
             [tokenizers.normalizers.NFC(), tokenizers.normalizers.Prepend(" ")]
         )
         library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        if split_digits:
+            digits = tokenizers.pre_tokenizers.Split(tokenizers.Regex(r" ?\d"), "isolated")
+            library.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([digits, library.pre_tokenizer])
         library.decoder = tokenizers.decoders.Sequence(
             [tokenizers.decoders.ByteLevel(), tokenizers.decoders.Strip(" ", 1, 0)]
         )

@@ -139,3 +139,11 @@ def test_words_are_whole_and_number_their_sub_words(tokenizer):
     assert words == ["The", "catz", ",", "l", "'", "homme", ".", "<stop>"]
     assert len(numbers) == len(ids) + 1 and numbers[0] == 0 and sorted(set(numbers)) == list(range(len(words)))
     assert tokenizer.words([])[0] == []
+
+
+def test_digits_are_tokens_of_their_own_with_the_space_before_them():
+    texts = ["add: 478 + 85", "478 478 478", "85 and 85"] * 3
+    tokenizer = Tokenizer.train(texts, 400, split_digits=True)
+    assert tokenizer.labels(tokenizer.encode("add: 478 + 85")) == ["add", ":", "4", "-7", "-8", "+", "8", "-5"]
+    for text in (*texts, "4785", "x4 78y", "no digit"):
+        assert tokenizer.decode(tokenizer.encode(text)) == text

@@ -82,7 +82,7 @@ def _(xp, x, h, c, weight_ih, weight_hh, bias_ih=None, bias_hh=None, lengths=Non
             xp.matmul(weight_hh.T, da[:, t], out=dh)
             run.join([dh, dc], held)
         gx, gw_ih, gb_ih = run.input_gradients(da, weight_ih, (needs[0], needs[3], needs[5]))
-        gw_hh, gb_hh = run.state_gradients(da, (needs[4], needs[6]))
+        gw_hh, gb_hh = run.state_gradients(da, (needs[4], needs[6]), gb_ih)
         return gx, dh.T.copy(), dc.T.copy(), gw_ih, gw_hh, gb_ih, gb_hh, None
 
     return run.pack(run.h, cells), backward

@@ -65,7 +65,7 @@ def _(
             xp.matmul(weight_hh.T, da[:, t], out=dh)
             run.join([dh], [held])
         gx, gw_ih, gb_ih = run.input_gradients(da, weight_ih, (needs[0], needs[2], needs[4]))
-        gw_hh, gb_hh = run.state_gradients(da, (needs[3], needs[5]))
+        gw_hh, gb_hh = run.state_gradients(da, (needs[3], needs[5]), gb_ih)
         return gx, dh.T.copy(), gw_ih, gw_hh, gb_ih, gb_hh, None
 
     return run.pack(run.h), backward

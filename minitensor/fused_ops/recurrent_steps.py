@@ -123,11 +123,17 @@ class Steps:
         gx = xp.matmul(d.T, weight_ih).reshape(self.count, self.batch, weight_ih.shape[1]) if needs[0] else None
         return gx, xp.matmul(d, self.inputs) if needs[1] else None, self._summed(d) if needs[2] else None
 
-    def state_gradients(self, d, needs):
-        """Gradients of W_hh and b_hh, where needed, from those of ``W_hh h + b_hh``: d (G H, T, B)."""
+    def state_gradients(self, d, needs, gb_ih=None):
+        """Gradients of W_hh and b_hh, where needed, from those of ``W_hh h + b_hh``: d (G H, T, B).
+
+        gb_ih: the gradient of b_ih, where it is known and the same; copied, since a parameter's gradient is added to in place.
+        """
         xp, d = self.xp, d.reshape(len(d), self.count * self.batch)  # (G H, T B)
         before = (self.h[:, 1:] if self.reverse else self.h[:, :-1]).reshape(len(self.h), d.shape[1])  # (H, T B)
-        return xp.matmul(d, before.T) if needs[0] else None, self._summed(d) if needs[1] else None
+        gw_hh = xp.matmul(d, before.T) if needs[0] else None
+        if not needs[1]:
+            return gw_hh, None
+        return gw_hh, self._summed(d) if gb_ih is None else gb_ih.copy()
 
     def _summed(self, d):
         return self.xp.matmul(d, self.xp.ones(d.shape[1], dtype=d.dtype))

@@ -165,6 +165,17 @@ def test_stack_is_layer_upon_layer_with_dropout_between(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_two_uses_add_up(kind):
+    """The two biases of an LSTM have equal gradients; each needs an array of its own, or both would count the second use twice."""
+    layer, x = getattr(nn, kind)(3, 2).astype("float64"), mt.tensor(normal(2, 4, 3))
+    g = mt.tensor(normal(2, 4, 2, seed=1))
+    once = mt.grad(layer(x)[0], list(layer.parameters()), g)
+    twice = mt.grad(layer(x)[0] + layer(x)[0], list(layer.parameters()), g)
+    for name, one, two in zip(layer.state_dict(), once, twice):
+        np.testing.assert_allclose(two.numpy(), 2 * one.numpy(), rtol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_cell_step_by_step_is_the_layer(kind):
     layer, cell = getattr(nn, kind)(3, 4).astype("float64"), getattr(nn, f"{kind}Cell")(3, 4).astype("float64")
     cell.load_state_dict({name.removesuffix("_l0"): value for name, value in layer.state_dict().items()})

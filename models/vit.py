@@ -5,14 +5,14 @@
 
 The encoder is pre-norm with GELUs. What can differ from the paper, by configuration: the mean of all patches in the place of the
 class token, and fixed 2-D sinusoidal positions in the place of learned ones (Beyer, Zhai and Kolesnikov 2022, "Better plain ViT
-baselines for ImageNet-1k", arXiv:2205.01580). Reads and writes the checkpoints of Hugging Face transformers (`models.pretrained`).
+baselines for ImageNet-1k", arXiv:2205.01580). Reads and writes the checkpoints of transformers (see `models.vit_checkpoints`).
 Letters: B images, C channels, S pixels a side, P pixels a side of a patch, N = (S / P)**2 patches, T positions (N + 1 with a class
 token, else N), D model width, H heads, K classes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -20,39 +20,11 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from models.encoder_decoder import evaluating
-from models.pretrained import Entry, Pretrained
+from models.vit_checkpoints import PRESETS, PublishedViT, from_hugging_face, to_hugging_face
 
 __all__ = ["ViT", "ViTConfig"]
 
 NO_LABEL = -(2**31)  # what a loss may ignore: no image's label, so that each one out of range is an error, -100 too
-PRESETS = {  # d_model, n_layers, n_heads, d_ff, patch_size; all of images of 224 pixels
-    "vit-tiny-patch16-224": (192, 12, 3, 768, 16),  # this and the next: Touvron et al. 2021, arXiv:2012.12877
-    "vit-small-patch16-224": (384, 12, 6, 1536, 16),
-    "vit-base-patch16-224": (768, 12, 12, 3072, 16),
-    "vit-large-patch16-224": (1024, 24, 16, 4096, 16),
-    "vit-huge-patch14-224": (1280, 32, 16, 5120, 14),
-}
-FIELDS = {  # of ours: the name of config.json; both have the same defaults, those of vit-base-patch16-224
-    "image_size": "image_size", "patch_size": "patch_size", "n_channels": "num_channels", "d_model": "hidden_size",
-    "n_layers": "num_hidden_layers", "n_heads": "num_attention_heads", "d_ff": "intermediate_size",
-    "dropout": "hidden_dropout_prob", "attention_dropout": "attention_probs_dropout_prob", "eps": "layer_norm_eps",
-}  # fmt: skip
-ACTIVATION_NAMES = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-}
-LAYER = {  # of an encoder layer: the names in the file
-    "attention.qkv": [f"attention.attention.{name}" for name in ("query", "key", "value")],
-    "attention.out": ["attention.output.dense"],
-    "feed_forward.linear1": ["intermediate.dense"],
-    "feed_forward.linear2": ["output.dense"],
-    "norm1": ["layernorm_before"],
-    "norm2": ["layernorm_after"],
-}
-WITH_CLASSES, WITHOUT = "ViTForImageClassification", "ViTModel"  # architectures of config.json
 
 
 @dataclass(frozen=True)
@@ -102,44 +74,20 @@ class ViTConfig:
         """The configuration published as ``name``, such as "vit-base-patch16-224", with ``changes`` to it (n_classes, dropout)."""
         if name not in PRESETS:
             raise ValueError(f"there is no preset {name!r}; there are: {', '.join(PRESETS)}")
-        sizes = dict(zip(("d_model", "n_layers", "n_heads", "d_ff", "patch_size"), PRESETS[name]))
-        return cls(**{**sizes, **changes})
+        return cls(**{**PRESETS[name], **changes})
+
+    def to_dict(self):
+        """All fields as plain values, for JSON."""
+        return asdict(self)
 
     @classmethod
     def from_hugging_face(cls, values):
-        """The configuration that the ``values`` of a config.json say. Raises ValueError for what this model does not have."""
-        fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
-        for name in {"image_size", "patch_size"} & fields.keys():
-            fields[name] = _square(name, fields[name])
-        wanted = {"qkv_bias": True, "pooler_act": "tanh", "pooler_output_size": fields.get("d_model", cls.d_model)}
-        for name, value in wanted.items():
-            if values.get(name) not in (None, value):
-                raise ValueError(f"config.json: {name} is {values[name]!r}, ViT supports {value!r} alone")
-        act = values.get("hidden_act", "gelu")
-        if act not in ACTIVATION_NAMES:
-            raise ValueError(f"config.json: hidden_act is {act!r}, ViT supports {', '.join(ACTIVATION_NAMES)}")
-        fields["activation"] = ACTIVATION_NAMES[act]
-        if (values.get("architectures") or [WITH_CLASSES])[0] == WITH_CLASSES:
-            named = values.get("id2label") or {i: f"LABEL_{i}" for i in range(values.get("num_labels", 2))}
-            fields["labels"] = tuple(named[key] for key in sorted(named, key=int))
-            fields["n_classes"] = len(named)
-        else:
-            fields["pooler"] = True
-        return cls(**fields)
+        """From the values of config.json. Raises ValueError for what this model does not have."""
+        return cls(**from_hugging_face(values))
 
     def to_hugging_face(self):
         """The values of config.json. Raises ValueError for a model that transformers cannot express."""
-        if self.pooling != "class" or (self.pooler and self.n_classes):
-            what = "the mean of the patches" if self.pooling != "class" else "both a pooler and classes"
-            raise ValueError(f"the ViT of transformers cannot have {what}: save this model by mt.save instead")
-        values = {theirs: getattr(self, ours) for ours, theirs in FIELDS.items()}
-        values["hidden_act"] = next(name for name, ours in ACTIVATION_NAMES.items() if ours == self.activation)
-        values["architectures"] = [WITH_CLASSES if self.n_classes else WITHOUT]
-        if self.n_classes:
-            labels = self.labels or [f"LABEL_{i}" for i in range(self.n_classes)]
-            values["id2label"] = {str(i): label for i, label in enumerate(labels)}
-            values["label2id"] = {label: i for i, label in enumerate(labels)}
-        return values
+        return to_hugging_face(self)
 
 
 class PatchEmbedding(nn.Module):
@@ -163,10 +111,10 @@ class PatchEmbedding(nn.Module):
         return F.linear(rows, self.weight.reshape((d_model, -1)), self.bias)
 
 
-class ViT(Pretrained, nn.Module):
+class ViT(PublishedViT):
     """Patches, positions, encoder and classification head; see the head of this file."""
 
-    model_type, config_class = "vit", ViTConfig
+    config_class = ViTConfig
 
     def __init__(self, config):
         c = self.config = config
@@ -256,37 +204,6 @@ class ViT(Pretrained, nn.Module):
             _, seen = self.encoder(self._embed(images), need_weights=True)
         return {f"encoder.{i}.self": weights for i, weights in enumerate(seen)}
 
-    # --- published weights ----------------------------------------------------------------------------------------------------
-
-    def entries(self):
-        """The parameters and their names in the checkpoints of transformers."""
-        vit = "vit." if self.classifier is not None else ""
-
-        def linear(ours, *theirs, optional=False):
-            for kind in ("weight", "bias"):
-                yield Entry(f"{ours}.{kind}", tuple(f"{name}.{kind}" for name in theirs), optional=optional)
-
-        table = [
-            Entry("class_token", (f"{vit}embeddings.cls_token",)),
-            Entry("positions", (f"{vit}embeddings.position_embeddings",)),
-            *linear("patches", f"{vit}embeddings.patch_embeddings.projection"),
-            *linear("encoder.norm", f"{vit}layernorm"),
-        ]
-        for i in range(self.config.n_layers):
-            for ours, theirs in LAYER.items():
-                table += linear(f"encoder.layers.{i}.{ours}", *(f"{vit}encoder.layer.{i}.{name}" for name in theirs))
-        table += linear("pooler", f"{vit}pooler.dense", optional=True) if self.pooler is not None else []
-        table += linear("classifier", "classifier", optional=True) if self.classifier is not None else []
-        return table
-
-    def clean(self, name):
-        """With the prefix of a model with classes, or without it; heads that this model does not have are passed over."""
-        name = name.removeprefix("vit.")
-        absent = [part for part in ("pooler", "classifier") if getattr(self, part) is None]
-        if name == "embeddings.mask_token" or name.partition(".")[0] in (*absent, "decoder"):
-            return None
-        return name if self.classifier is None or name.startswith("classifier.") else f"vit.{name}"
-
 
 def _normal(shape, std):
     return nn.init.normal_(nn.Parameter(mt.zeros(shape)), std=std)
@@ -305,11 +222,3 @@ def sinusoidal_positions(config):
     if config.pooling == "class":
         table = np.concatenate([np.zeros_like(table[:1]), table])  # (N + 1, D)
     return mt.tensor(table[None])
-
-
-def _square(name, value):
-    """The side of a square, given as a number or as a pair of equal ones."""
-    sides = {value} if isinstance(value, int) else set(value)
-    if len(sides) != 1:
-        raise ValueError(f"config.json: {name} is {value}, ViT supports squares alone")
-    return sides.pop()

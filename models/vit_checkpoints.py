@@ -1,0 +1,124 @@
+"""The names by which Hugging Face transformers writes a ViT: in ``config.json``, and in ``model.safetensors``.
+
+Reads what ViTModel, ViTForImageClassification and ViTForMaskedImageModeling have written (of the last, all but what rebuilds the
+pixels), and writes what the first two read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from models.pretrained import Entry, Pretrained, our_activation, their_activation
+
+__all__ = ["PRESETS", "PublishedViT", "from_hugging_face", "to_hugging_face"]
+
+PRESETS = {  # what differs from our defaults; all of images of 224 pixels
+    "vit-tiny-patch16-224": dict(
+        d_model=192, n_heads=3, d_ff=768
+    ),  # this and the next: Touvron et al. 2021, arXiv:2012.12877
+    "vit-small-patch16-224": dict(d_model=384, n_heads=6, d_ff=1536),
+    "vit-base-patch16-224": dict(),
+    "vit-large-patch16-224": dict(d_model=1024, n_layers=24, n_heads=16, d_ff=4096),
+    "vit-huge-patch14-224": dict(d_model=1280, n_layers=32, n_heads=16, d_ff=5120, patch_size=14),
+}
+FIELDS = {  # of our configuration: the name in config.json; both have the same defaults, those of vit-base-patch16-224
+    "image_size": "image_size",
+    "patch_size": "patch_size",
+    "n_channels": "num_channels",
+    "d_model": "hidden_size",
+    "n_layers": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "d_ff": "intermediate_size",
+    "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+    "eps": "layer_norm_eps",
+}
+USUAL = {"qkv_bias": True, "pooler_act": "tanh"}  # all that we have
+
+EMBEDDINGS = {"class_token": "cls_token", "positions": "position_embeddings"}
+LAYER = {  # of ours: the names in the file
+    "norm1": ["layernorm_before"],
+    "attention.qkv": [f"attention.attention.{part}" for part in ("query", "key", "value")],
+    "attention.out": ["attention.output.dense"],
+    "norm2": ["layernorm_after"],
+    "feed_forward.linear1": ["intermediate.dense"],
+    "feed_forward.linear2": ["output.dense"],
+}
+HEADS = {"pooler": "vit.pooler.dense", "classifier": "classifier"}
+
+
+def from_hugging_face(values):
+    """The fields of our configuration from the values of config.json, heads aside. Raises ValueError for other kinds of ViT."""
+    fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
+    for name in {"image_size", "patch_size"} & fields.keys():
+        sides = {fields[name]} if isinstance(fields[name], int) else set(fields[name])
+        if len(sides) != 1:
+            raise ValueError(f"config.json: {name} is {fields[name]}; models.vit.ViT is made for squares alone")
+        fields[name] = sides.pop()
+    width = {"pooler_output_size": fields["d_model"]} if "d_model" in fields else {}
+    for name, usual in (USUAL | width).items():
+        if values.get(name) not in (None, usual):
+            raise ValueError(f"config.json: {name} is {values[name]!r}; models.vit.ViT is made for {usual!r} alone")
+    return fields | {"activation": our_activation(values.get("hidden_act", "gelu"))}
+
+
+def to_hugging_face(config):
+    """The values of config.json. Raises ValueError for a model that transformers cannot express."""
+    if config.pooling != "class":
+        raise ValueError("the ViT of transformers has a class token, this model has none: save it by mt.save instead")
+    if config.pooler and config.n_classes:
+        raise ValueError("the ViT of transformers has no classes behind a pooler: save this model by mt.save instead")
+    values = {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()} | USUAL
+    values["hidden_act"] = their_activation(config.activation)
+    if config.n_classes:
+        labels = config.labels or [f"LABEL_{i}" for i in range(config.n_classes)]
+        values["id2label"] = {str(i): label for i, label in enumerate(labels)}
+        values["label2id"] = {label: i for i, label in enumerate(labels)}
+    return values | {"architectures": ["ViTForImageClassification" if config.n_classes else "ViTModel"]}
+
+
+class PublishedViT(Pretrained):
+    """What `models.pretrained` asks of a ViT."""
+
+    model_type = "vit"
+
+    @classmethod
+    def configure(cls, values, shapes):
+        """The configuration of a file: what config.json says, the heads whose weights are there, and the names of the classes."""
+        n_classes = shapes.get("classifier.weight", (0,))[0]
+        names = values.get("id2label") or {}
+        labels = tuple(names[key] for key in sorted(names, key=int)) if n_classes == len(names) else ()
+        pooler = any(name.endswith("pooler.dense.weight") for name in shapes)
+        return replace(super().configure(values, shapes), pooler=pooler, n_classes=n_classes, labels=labels)
+
+    def entries(self):
+        """Our parameters and theirs; those of heads are optional, since more may be asked for than a file has."""
+        table = [Entry(ours, (f"vit.embeddings.{theirs}",)) for ours, theirs in EMBEDDINGS.items()]
+        table += _weight_and_bias("patches", "vit.embeddings.patch_embeddings.projection")
+        for i in range(self.config.n_layers):
+            for ours, theirs in LAYER.items():
+                names = [f"vit.encoder.layer.{i}.{name}" for name in theirs]
+                table += _weight_and_bias(f"encoder.layers.{i}.{ours}", *names)
+        table += _weight_and_bias("encoder.norm", "vit.layernorm")
+        for head, name in HEADS.items():
+            if getattr(self, head) is not None:
+                table += _weight_and_bias(head, name, optional=True)
+        if self.classifier is None:  # a ViTModel: its names have no prefix
+            table = [
+                replace(entry, theirs=tuple(name.removeprefix("vit.") for name in entry.theirs)) for entry in table
+            ]
+        return table
+
+    def clean(self, name):
+        """With the prefix that the table has; None for heads that this model is not to have, and for what rebuilds pixels."""
+        name = name.removeprefix("vit.")
+        head = name.partition(".")[0]
+        if head == "decoder" or name == "embeddings.mask_token" or (head in HEADS and getattr(self, head) is None):
+            return None
+        return name if self.classifier is None or head == "classifier" else f"vit.{name}"
+
+
+def _weight_and_bias(ours, *theirs, optional=False):
+    return [
+        Entry(f"{ours}.{x}", tuple(f"{name}.{x}" for name in theirs), optional=optional) for x in ("weight", "bias")
+    ]

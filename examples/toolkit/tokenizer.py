@@ -39,10 +39,10 @@ class Tokenizer:
         self._library = library
 
     @classmethod
-    def train(cls, texts: Iterable[str], vocab_size: int, split_digits: bool = False) -> Tokenizer:
+    def train(cls, texts: Iterable[str], vocab_size: int, isolated: str = "") -> Tokenizer:
         """Learn at most ``vocab_size`` tokens from texts of both languages; the same texts give the same tokens.
 
-        split_digits: each digit is a token of its own, with the space before it, so that numbers are read place by place.
+        isolated: a regular expression of what shares no token with its surroundings, such as ``" ?[0-9]"`` for single digits.
 
         Raises UserError if ``vocab_size`` leaves no room for the 256 bytes and the special tokens.
         """
@@ -54,9 +54,9 @@ class Tokenizer:
             [tokenizers.normalizers.NFC(), tokenizers.normalizers.Prepend(" ")]
         )
         library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-        if split_digits:
-            digits = tokenizers.pre_tokenizers.Split(tokenizers.Regex(r" ?\d"), "isolated")
-            library.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([digits, library.pre_tokenizer])
+        if isolated:
+            split = tokenizers.pre_tokenizers.Split(tokenizers.Regex(isolated), "isolated")
+            library.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([split, library.pre_tokenizer])
         library.decoder = tokenizers.decoders.Sequence(
             [tokenizers.decoders.ByteLevel(), tokenizers.decoders.Strip(" ", 1, 0)]
         )

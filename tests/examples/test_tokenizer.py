@@ -141,9 +141,9 @@ def test_words_are_whole_and_number_their_sub_words(tokenizer):
     assert tokenizer.words([])[0] == []
 
 
-def test_digits_are_tokens_of_their_own_with_the_space_before_them():
+def test_what_is_isolated_shares_no_token_with_its_surroundings():
     texts = ["add: 478 + 85", "478 478 478", "85 and 85"] * 3
-    tokenizer = Tokenizer.train(texts, 400, split_digits=True)
+    tokenizer = Tokenizer.train(texts, 400, isolated=" ?[0-9]")
     assert tokenizer.labels(tokenizer.encode("add: 478 + 85")) == ["add", ":", "4", "-7", "-8", "+", "8", "-5"]
     for text in (*texts, "4785", "x4 78y", "no digit"):
         assert tokenizer.decode(tokenizer.encode(text)) == text

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Train one T5 on several tasks at once, each of which says its name before its input, and let it answer.
+
+    python examples/text_to_text.py                    train on the embedded tasks, show what came of it
+    python examples/text_to_text.py train --pretrain-steps 1000 --out runs/pretrained       (span corruption first)
+    python examples/text_to_text.py train --data pairs.tsv --steps 3000       (lines of: task: input <TAB> output)
+    python examples/text_to_text.py answer --run runs/text-to-text "sort: 71 8 30" "plural: The cat sees a mouse."
+    python examples/text_to_text.py evaluate --run runs/text-to-text
+    python examples/text_to_text.py attention --run runs/text-to-text "add: 478 + 85"
+
+The embedded tasks: "translate English to French", "plural", "negate", "sort", "add". The run folder holds config.json,
+tokenizer.json, weights.safetensors, log.jsonl, loss.png, attention.png, and checkpoints/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
+
+from toolkit import console, text_tasks  # noqa: E402
+from toolkit.answering import Answerer, Settings, Task, exact_match, learn_tokenizer  # noqa: E402
+from toolkit.console import UserError  # noqa: E402
+from toolkit.corpus import Corpus, load_parallel  # noqa: E402
+from toolkit.plots import attention_heatmap  # noqa: E402
+from toolkit.program import Program, digest, positive_integer  # noqa: E402
+from toolkit.runs import Run  # noqa: E402
+from toolkit.text_tasks import task_of  # noqa: E402
+from toolkit.tokenizer import Tokenizer  # noqa: E402
+
+SHOWN = 2  # answers of each task printed after training
+
+
+class TextToText(Program):
+    """Train on pairs of texts; report each task's exact matches, some answers, and what one of them looks at."""
+
+    name, doc, settings = "text-to-text", __doc__ or "", Settings
+    files = ("tokenizer.json", "attention.png")
+    data_help = "file of tab-separated pairs, the inputs starting with the name of a task and a colon (embedded tasks)"
+
+    # --- train ----------------------------------------------------------------------------------------------------------------
+
+    def load(self, data: dict[str, Any]) -> Corpus:
+        """The embedded tasks, or the pairs of a file, of which a twentieth each is held out to validate and to test by."""
+        if data["path"] is None:
+            return text_tasks.corpus()
+        loaded = load_parallel(data["path"], "input", "output")
+        tests: dict[str, Any] = {}
+        for pairs in loaded.tests.values():
+            for pair in pairs:
+                tests.setdefault(task_of(pair[0]), []).append(pair)
+        for name in {task_of(source) for source, _ in loaded.train}:
+            if not name:
+                raise UserError(
+                    f'{data["path"]} has an input without the name of its task; write such as "sort: 3 1 2"'
+                )
+        return Corpus(loaded.train, loaded.validation, tests)
+
+    def fingerprint(self, loaded: Corpus) -> str:
+        """Of the pairs to train on and to validate by."""
+        return digest(f"{source}\t{target}\n" for source, target in (*loaded.train, *loaded.validation))
+
+    def make_task(self, loaded: Corpus, settings: Settings, run: Run | None) -> Task:
+        """All tasks; a resumed run has its tokenizer already."""
+        saved = run.path("tokenizer.json") if run else None
+        tokenizer = Tokenizer.load(saved) if saved and saved.exists() else learn_tokenizer(loaded, settings)
+        return Task(loaded, tokenizer, settings)
+
+    def save(self, task: Task, run: Run) -> None:
+        """The tokenizer."""
+        task.tokenizer.save(run.path("tokenizer.json"))
+
+    def sizes(self, task: Task) -> str:
+        """Numbers of tasks, pairs, sub-words and parameters."""
+        pairs = f"{len(task.tests)} tasks, {len(task.batches):,} pairs, {task.tokenizer.vocab_size:,} sub-words"
+        dropped = f"; left out {task.dropped:,} of more than {task.longest} tokens" if task.dropped else ""
+        return f"{pairs}, {super().sizes(task)}{dropped}"
+
+    def report(self, run: Run, loaded: Corpus, task: Task) -> None:
+        """Exact matches, some answers, and the picture of one."""
+        first = _report(task.answerer, loaded)
+        attention_heatmap(*task.answerer.attention(first), run.path("attention.png"))
+        print(f"see {run.path('loss.png')} and {run.path('attention.png')}; ask by:")
+        print(f'  {self.command} answer --run {run.folder} "{first}"')
+
+    # --- the other subcommands ------------------------------------------------------------------------------------------------
+
+    def commands(self, add: Any) -> None:
+        """Answer, evaluate, attention."""
+        made = add("answer", self.answer, 'answer texts such as "sort: 71 8 30"')
+        made.add_argument("texts", nargs="+", metavar="TEXT")
+        _add_beam(made)
+
+        made = add("evaluate", self.evaluate, "exact matches of each task on inputs that were held out")
+        made.add_argument("--data", metavar="PATH", help="other data than the run was trained on")
+        _add_beam(made)
+
+        made = add("attention", self.attention, "a picture of what an answer looks at")
+        made.add_argument("text", metavar="TEXT")
+        made.add_argument("--output", metavar="PNG", help="where to write the picture; into the run if not given")
+
+    def answer(self, options: argparse.Namespace) -> None:
+        """Print an answer for each text."""
+        for number, text in enumerate(options.texts, start=1):
+            _check(text, number)
+        _, answerer = self._open(options)
+        for line in answerer.answer(options.texts, options.beam):
+            print(line)
+
+    def evaluate(self, options: argparse.Namespace) -> None:
+        """Print each task's exact matches."""
+        run, answerer = self._open(options)
+        _report(answerer, self.load_again(run, options.data), options.beam)
+
+    def attention(self, options: argparse.Namespace) -> None:
+        """Draw what an answer looks at."""
+        _check(options.text, 1)
+        run, answerer = self._open(options)
+        path = Path(options.output) if options.output else run.path("attention.png")
+        try:
+            attention_heatmap(*answerer.attention(options.text), path)
+        except (OSError, ValueError) as error:  # a folder that is missing, a name that is not that of a picture
+            raise UserError(f"cannot draw {path}: {error}") from None
+        print(path)
+
+    def _open(self, options: argparse.Namespace) -> tuple[Run, Answerer]:
+        """The run asked for, and who answers."""
+        run, device = self.open(options)
+        return run, Answerer.of(run, options.weights, device)
+
+
+def _report(answerer: Answerer, loaded: Corpus, beam: int = 1) -> str:
+    """Print exact matches and some answers of each task; returns the last input shown."""
+    first = ""
+    for name, pairs in loaded.tests.items():
+        share, answers = exact_match(answerer, pairs, beam)
+        print(f"{name}: exact match {share:.1%} of {len(pairs)} unseen inputs")
+        for (first, target), answer in list(zip(pairs, answers, strict=True))[:SHOWN]:
+            print(f"  {first}\n    = {answer}" + ("" if answer == target else f"\n    reference: {target}"))
+    return first
+
+
+def _check(text: str, number: int) -> None:
+    if not task_of(text) or not text.partition(":")[2].strip():
+        raise UserError(
+            f'text {number} {text!r} must be the name of a task, a colon and an input, such as "sort: 71 8 30"'
+        )
+
+
+def _add_beam(parser: argparse.ArgumentParser) -> None:
+    help = "hypotheses of the beam search; 1: greedy (1)"
+    parser.add_argument("--beam", type=positive_integer, default=1, metavar="K", help=help)
+
+
+main = TextToText().main
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))

@@ -1,0 +1,207 @@
+"""What a run of text to text is made of: its settings, what it trains on, and the one who answers afterwards.
+
+Letters: B texts, S source and T target positions, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+import minitensor as mt
+from models.t5 import T5, T5Config
+from toolkit.batches import Batch, Batches, check_lengths, drop_long, pad_sources
+from toolkit.console import UserError
+from toolkit.corpus import Corpus, Pair
+from toolkit.places import DIGIT, mark, unmark
+from toolkit.program import load_weights, place
+from toolkit.runs import Run
+from toolkit.samples import Epoch
+from toolkit.settings import Training, option
+from toolkit.spans import SpanCorruption
+from toolkit.text_tasks import task_of
+from toolkit.tokenizer import START, STOP, Tokenizer
+
+__all__ = ["Answerer", "Settings", "Task", "exact_match", "learn_tokenizer"]
+
+ROWS = 256  # texts answered at a time
+SENTINELS = 16  # ids behind those of the tokenizer
+LEAST = 8  # tokens of a text to be corrupted
+WATCHED = 100  # inputs of each task that are answered at a validation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Training):
+    """Hyper-parameters; the defaults suit the embedded tasks, which are free of noise: nothing is to be regularised."""
+
+    d_model: int = option(128, "features of each position", least=1)
+    heads: int = option(4, "attention heads", least=1)
+    layers: int = option(2, "layers of the encoder, and as many of the decoder", least=1)
+    d_ff: int = option(256, "features inside the feed-forward layers", least=1)
+    dropout: float = option(0.0, "dropout", least=0, below=1)
+    max_length: int = option(64, "longest text, in tokens", least=2)
+    vocab: int = option(1000, "sub-words of all tasks", least=1)
+    max_tokens: int = option(1024, "positions in a batch, padding included, on either side", least=2)
+    pretrain_steps: int = option(0, "updates of span corruption before the tasks, counted in --steps", least=0)
+    lr: float = option(2e-3, "peak learning rate of Adam", least=0)
+    schedule: str = option("cosine", "learning rate after the warm-up", choices=("inverse-sqrt", "cosine", "constant"))
+    warmup: int = option(200, "updates of linear warm-up", least=1)
+    steps: int | None = option(4000, "stop after so many updates", least=1)
+    validate_every: int | None = option(500, "updates between validations; an epoch if not given", least=1)
+
+    def __post_init__(self) -> None:
+        """Also check that the heads divide the features."""
+        super().__post_init__()
+        if self.d_model % self.heads:
+            raise UserError(f"--heads {self.heads} must divide --d-model {self.d_model}")
+
+
+def learn_tokenizer(corpus: Corpus, settings: Settings) -> Tokenizer:
+    """Sub-words of inputs and outputs; a digit with its place is one of them."""
+    return Tokenizer.train([mark(text) for pair in corpus.train for text in pair], settings.vocab, isolated=DIGIT)
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """The ids of texts, whose digits carry their place."""
+    return tokenizer.encode_batch([mark(text) for text in texts])
+
+
+def make_model(settings: Settings, vocab_size: int, device: str) -> T5:
+    """A T5 of version 1.1, its weights drawn from the seed; the sentinels' ids follow those of the tokenizer."""
+    s = settings
+    mt.random.seed(s.seed)
+    config = T5Config(
+        vocab_size=vocab_size + SENTINELS, d_model=s.d_model, d_head=s.d_model // s.heads, d_ff=s.d_ff, n_heads=s.heads,
+        n_encoder_layers=s.layers, n_decoder_layers=s.layers, dropout=s.dropout, activation="gelu_tanh", gated=True,
+        tie_output=False, scale_output=False, start_id=START, stop_id=STOP,
+    )  # fmt: skip
+    return place(T5(config), device)
+
+
+class Task:
+    """All tasks at once, and span corruption of their texts before, as `toolkit.trainer` sees it."""
+
+    def __init__(self, corpus: Corpus, tokenizer: Tokenizer, settings: Settings) -> None:
+        """Tokenise and batch the pairs; ``dropped`` counts those that are too long to train on."""
+        self.tokenizer, self.settings = tokenizer, settings
+        self.longest = min(settings.max_length, settings.max_tokens)
+        self.tests = corpus.tests
+        for name, pairs in corpus.tests.items():  # what is answered when training is over: better now than then
+            ids = encode(tokenizer, [text for text, _ in pairs])
+            check_lengths(ids, settings.max_length, f"{name} input")
+        self.batches, dropped = self._batch(corpus.train)
+        self.validation, more = self._batch(corpus.validation)
+        self.dropped = dropped + more
+        self.watched = _first_of_each(corpus.validation, WATCHED)
+        self.model = make_model(settings, tokenizer.vocab_size, settings.device)
+        self.answerer = Answerer(self.model, tokenizer, settings.max_length, settings.device)
+        self.corrupt = SpanCorruption(tokenizer.vocab_size + SENTINELS - 1, SENTINELS, seed=settings.seed)
+        self.texts = self._texts(corpus.train) if settings.pretrain_steps else []
+        # Corrupted texts are no longer than the texts, so that batches of these are those of them too.
+        self.spans = Batches(self.texts, self.texts, settings.max_tokens, settings.seed) if self.texts else None
+
+    def _batch(self, pairs: Sequence[Pair]) -> tuple[Batches, int]:
+        source_ids, target_ids = (encode(self.tokenizer, texts) for texts in zip(*pairs, strict=True))
+        source_ids, target_ids, dropped = drop_long(source_ids, target_ids, self.longest)
+        return Batches(source_ids, target_ids, self.settings.max_tokens, self.settings.seed), dropped
+
+    def _texts(self, pairs: Sequence[Pair]) -> list[list[int]]:
+        """The ids of all different texts to be corrupted: inputs without the names of tasks, and outputs."""
+        found = dict.fromkeys(text for source, target in pairs for text in (source.partition(": ")[2], target))
+        texts = [text for text in encode(self.tokenizer, list(found)) if LEAST <= len(text) < self.longest]
+        if not texts:
+            raise UserError(f"--pretrain-steps: no text has the {LEAST} tokens that span corruption is worth while for")
+        return texts
+
+    def epoch(self, number: int) -> Epoch[Batch]:
+        """The batches of an epoch; while there is pre-training, corrupted texts stand in their place."""
+        tasks = self.batches.epoch(number)
+        first = number * len(tasks)
+        groups = [np.array([first + index]) for index in range(len(tasks))]  # the update that a batch is for
+        return Epoch(lambda step: self._at(int(step[0]), tasks), groups)
+
+    def _at(self, step: int, tasks: Epoch[Batch]) -> Batch:
+        """The batch of an update."""
+        if self.spans is None or step >= self.settings.pretrain_steps:
+            return tasks[step % len(tasks)]
+        epoch, index = divmod(step, len(self.spans.epoch(0)))
+        indices = self.spans.epoch(epoch).groups[index]
+        pairs = [self.corrupt(self.texts[i], epoch, int(i)) for i in indices]
+        inputs, targets = zip(*pairs, strict=True)
+        return Batches(inputs, targets, self.settings.max_tokens + 2, self.settings.seed).batch(np.arange(len(pairs)))
+
+    def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:
+        """The model's loss."""
+        arrays = (batch.source, batch.target_in, batch.target_out, batch.source_mask)
+        source, target_in, target_out, mask = (mt.asarray(array, device=self.settings.device) for array in arrays)
+        return self.model.loss(source, target_in, target_out, mask, n_tokens=n_tokens)
+
+    def validate(self) -> dict[str, float]:
+        """The loss per token of the validation pairs, and each task's share of exact matches among the first of them."""
+        total = tokens = 0.0
+        for batch in self.validation.epoch(0):
+            total += self.loss(batch, 1).item()
+            tokens += batch.tokens
+        matches = {name: exact_match(self.answerer, pairs)[0] for name, pairs in self.watched.items()}
+        return {"validation_loss": total / tokens, **matches}
+
+
+class Answerer:
+    """Answers texts that start with the name of a task."""
+
+    def __init__(self, model: T5, tokenizer: Tokenizer, max_length: int, device: str = "cpu") -> None:
+        self.model, self.tokenizer, self.max_length, self.device = model, tokenizer, max_length, device
+
+    @classmethod
+    def of(cls, run: Run, weights: str = "", device: str = "cpu") -> Answerer:
+        """The trained model of a run."""
+        tokenizer = Tokenizer.load(run.path("tokenizer.json"))
+        model = make_model(run.settings, tokenizer.vocab_size, device)
+        load_weights(model, run, weights)
+        return cls(model, tokenizer, run.settings.max_length, device)
+
+    def answer(self, texts: Sequence[str], beam: int = 1, where: str = "text") -> list[str]:
+        """Outputs in the order of ``texts``. Raises UserError for a text too long for the model, before any is answered."""
+        ids = encode(self.tokenizer, texts)
+        check_lengths(ids, self.max_length, where)
+        order = sorted(range(len(ids)), key=lambda index: len(ids[index]))  # equally long ones share a batch
+        answers = [""] * len(ids)
+        size = max(1, ROWS // beam)
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
+            source, mask = (mt.asarray(a, device=self.device) for a in pad_sources([ids[index] for index in chosen]))
+            found = self.model.generate(source, self.max_length, beam_size=beam, mask=mask)
+            for index, tokens in zip(chosen, found, strict=True):
+                answers[index] = unmark(self.tokenizer.decode(self._words(tokens)))
+        return answers
+
+    def attention(self, text: str) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
+        """What the answer to a text looks at: (H, T, S) by decoder layer, source tokens, and target tokens."""
+        ids = encode(self.tokenizer, [text])[0]
+        check_lengths([ids], self.max_length, "text")
+        source = mt.asarray(pad_sources([ids])[0], device=self.device)
+        found = self._words(self.model.generate(source, self.max_length)[0])
+        maps = self.model.attention_maps(source, mt.asarray(np.array([[START, *found]]), device=self.device))
+        cross = {name: mt.asarray(maps[name]).to("cpu").numpy()[0] for name in maps if name.endswith("cross")}
+        return cross, self.tokenizer.labels([*ids, STOP]), self.tokenizer.labels([*found, STOP])
+
+    def _words(self, tokens: Sequence[int]) -> list[int]:
+        """The tokens without sentinels, which have no text; only a model with hardly any training says them."""
+        return [token for token in tokens if token < self.tokenizer.vocab_size]
+
+
+def exact_match(answerer: Answerer, pairs: Sequence[Pair], beam: int = 1) -> tuple[float, list[str]]:
+    """The share of pairs that are answered to the letter, and the answers."""
+    answers = answerer.answer([source for source, _ in pairs], beam)
+    hits = [answer == target for answer, (_, target) in zip(answers, pairs, strict=True)]
+    return sum(hits) / len(hits), answers
+
+
+def _first_of_each(pairs: Sequence[Pair], count: int) -> dict[str, list[Pair]]:
+    """The first ``count`` pairs of each task."""
+    found: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        found.setdefault(task_of(pair[0]), []).append(pair)
+    return {name: those[:count] for name, those in found.items()}

@@ -18,7 +18,7 @@ class OnlyNumPy(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, OnlyNumPy())
 import minitensor as mt
-import models.transformer
+import models.bert, models.gpt, models.recurrent, models.seq2seq, models.t5, models.transformer, models.vit
 assert "cupy" not in sys.modules
 """
 

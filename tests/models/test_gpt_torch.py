@@ -69,6 +69,16 @@ def test_a_model_in_several_files(tmp_path):
     np.testing.assert_allclose(GPT.from_pretrained(tmp_path / "parts")(ids_of(1, 9)).data, expected, atol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sixteen_bit_files(tmp_path, dtype):
+    theirs, _ = pair(tmp_path / "whole", "float32")
+    theirs.to(getattr(torch, dtype)).save_pretrained(tmp_path / "half")
+    ours = GPT.from_pretrained(tmp_path / "half")
+    with torch.no_grad():
+        expected = theirs.to(torch.float32)(torch.tensor(ids_of(2, 9))).logits.numpy()
+    np.testing.assert_allclose(ours(ids_of(2, 9)).data, expected, rtol=0, atol=1e-4)
+
+
 def test_greedy_generation_token_for_token(tmp_path):
     theirs, ours = pair(tmp_path, tie_word_embeddings=False)  # a tied output would repeat its input
     prompts = [ids_of(n, seed=n).tolist() for n in (1, 7, 3, 10, 5, 2, 12)]

@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""Forecast a time series by a recurrent network, and see whether that is better than the past repeated.
+
+    python examples/forecast.py                       train on a made series of hours with daily and weekly waves and noise
+    python examples/forecast.py train --data load.csv --column megawatts --season 168 --out runs/load
+    python examples/forecast.py train --resume --out runs/load
+    python examples/forecast.py evaluate --run runs/load
+    python examples/forecast.py predict --run runs/load --data newer.csv
+
+The last fifth of the series is held out, and from each hour of it the next day is forecast: by the network, as the value a season
+ago, and as the last value. The noise of the made series is known, and with it the best error that any forecast can have. The run
+folder holds config.json, weights.safetensors, log.jsonl, loss.png, forecast.png, and checkpoints/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
+
+import numpy as np  # noqa: E402
+from toolkit import console  # noqa: E402
+from toolkit.console import UserError  # noqa: E402
+from toolkit.forecasting import Settings, Task, forecast, make_model, origins  # noqa: E402
+from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, empty_figure  # noqa: E402
+from toolkit.program import Data, Program, digest, load_weights  # noqa: E402
+from toolkit.runs import Run  # noqa: E402
+from toolkit.series import Series, make_series, persistence, read_series, seasonal_naive, targets_at  # noqa: E402
+
+from models.recurrent import SequenceRegressor  # noqa: E402
+
+NETWORK, SEASONAL, LAST = "network", "a season ago", "the last value"
+DRAWN = 7  # forecasts in the picture, one after the other
+
+
+class Forecast(Program):
+    """Train on the first part of a series; report the errors on its end beside those of naive forecasts."""
+
+    name, doc, settings = "forecast", __doc__ or "", Settings
+    files = ("forecast.png",)
+    data_help = "CSV file with a line of names (a made series)"
+    loss_label = "squared error (of a window of deviation 1)"
+
+    def add_data_options(self, parser: argparse.ArgumentParser) -> None:
+        """Which column."""
+        parser.add_argument("--column", metavar="NAME", help="column of the CSV file (its last one)")
+
+    def describe(self, options: argparse.Namespace) -> Data:
+        """The column; the made series has but one."""
+        if options.column and options.data is None:
+            raise UserError("--column is for a CSV file; give it by --data")
+        return {"column": options.column}
+
+    def load(self, data: Data) -> Series:
+        """The series."""
+        return make_series() if data["path"] is None else read_series(data["path"], data["column"])
+
+    def fingerprint(self, loaded: Series) -> str:
+        """Of all values."""
+        return digest([loaded.values.tobytes()])
+
+    def make_task(self, loaded: Series, settings: Settings, run: Run | None) -> Task:
+        """What follows each window."""
+        _held_out(
+            loaded, settings
+        )  # which raises for a series that is too short, now rather than when training is over
+        return Task(loaded, settings)
+
+    def sizes(self, task: Task) -> str:
+        """Numbers of windows and parameters."""
+        return (
+            f"{len(task.samples):,} windows to train on, {len(task.validation):,} to validate by, {super().sizes(task)}"
+        )
+
+    def report(self, run: Run, loaded: Series, task: Task) -> None:
+        """The table of errors, and a picture."""
+        _report(run, loaded, task.model)
+        print(f"see {run.path('loss.png')}; what follows the end of the series:")
+        print(f"  {self.command} predict --run {run.folder}")
+
+    def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
+        """Evaluate, predict."""
+        made = add("evaluate", self.evaluate, "the errors on the end of the series, beside those of naive forecasts")
+        made.add_argument("--data", metavar="PATH", help="where the series is now, if elsewhere than in training")
+        made = add("predict", self.predict, "what follows the end of the series")
+        made.add_argument("--data", metavar="PATH", help="another series, such as the same with newer values")
+
+    def evaluate(self, options: argparse.Namespace) -> None:
+        """Print the table of errors, and draw the picture."""
+        _report(*self._trained(options))
+
+    def predict(self, options: argparse.Namespace) -> None:
+        """Print the values that follow, one a line."""
+        run, series, model = self._trained(options)
+        if len(series.values) < run.settings.window:
+            raise UserError(
+                f"{len(series.values)} values are too few to forecast from; {run.settings.window} are needed"
+            )
+        for value in forecast(model, series.values, np.array([len(series.values)]), run.settings)[0]:
+            print(f"{value:.6g}")
+
+    def _trained(self, options: argparse.Namespace) -> tuple[Run, Series, SequenceRegressor]:
+        run, device = self.open(options)
+        model = make_model(run.settings, device)
+        load_weights(model, run, options.weights)
+        return run, self.load_again(run, options.data), model
+
+
+def _held_out(series: Series, settings: Settings) -> np.ndarray:
+    """The places in the last part of a series from which forecasts are made."""
+    found = origins(series.cuts[1], len(series.values), settings)
+    if not len(found):
+        s = settings
+        given = f"--window {s.window}, --season {s.season}, --horizon {s.horizon}"
+        raise UserError(f"{len(series.values)} values are too few for {given}: none is left to report on")
+    return found
+
+
+def _report(run: Run, series: Series, model: SequenceRegressor) -> None:
+    """Print the errors of all forecasts on the held-out end, and draw some."""
+    s, values = run.settings, series.values
+    places = _held_out(series, s)
+    made = {
+        NETWORK: forecast(model, values, places, s),
+        SEASONAL: seasonal_naive(values, places, s.horizon, s.season),
+        LAST: persistence(values, places, s.horizon),
+    }
+    truth = targets_at(values, places, s.horizon)
+    squared = {name: float(np.mean((found - truth) ** 2)) for name, found in made.items()}
+    print(f"{len(places):,} forecasts of {s.horizon} values each, all from the held-out end of the series:")
+    print(f"  {'forecast':16}{'MSE':>10}{'MAE':>10}")
+    for name, found in made.items():
+        print(f"  {name:16}{squared[name]:10.4f}{np.mean(np.abs(found - truth)):10.4f}")
+    if series.noise is not None:
+        print(f"  {'noise alone':16}{series.noise**2:10.4f}{series.noise * math.sqrt(2 / math.pi):10.4f}")
+    saved = 100 * (1 - squared[NETWORK] / squared[SEASONAL])
+    print(f"the network's squared error is {abs(saved):.1f} % {'below' if saved >= 0 else 'above'} that of {SEASONAL}")
+    _draw(series, s, places, made, truth, run.path("forecast.png"))
+    print(f"see {run.path('forecast.png')}")
+
+
+def _draw(series: Series, settings: Settings, places: np.ndarray, made: dict[str, Any], truth: Any, path: Path) -> None:
+    """Draw the last forecasts that do not overlap, beside what came, and the errors by the distance."""
+    s, colours = settings, {NETWORK: VALIDATION, SEASONAL: SCORE, LAST: TRAIN}
+    figure = empty_figure(11, 4.5)
+    left, right = figure.subplots(1, 2, width_ratios=(2.4, 1))
+    rows = np.arange(len(places))[:: -s.horizon][:DRAWN][::-1]
+    shown = np.arange(places[rows[0]], places[rows[-1]] + s.horizon)
+    left.plot(shown, series.values[shown], color="#222222", linewidth=0, marker=".", markersize=3, label="what came")
+    for name in (SEASONAL, NETWORK):
+        left.plot(shown, made[name][rows].reshape(-1), color=colours[name], linewidth=1.4, label=f"forecast: {name}")
+    for place in places[rows]:
+        left.axvline(place, color="#dddddd", linewidth=0.8, zorder=0)
+    left.set(xlabel=f"time; a forecast starts at each line, {s.horizon} values ahead", ylabel=series.name)
+    ahead = 1 + np.arange(s.horizon)
+    for name, found in made.items():
+        right.plot(ahead, np.mean((found - truth) ** 2, axis=0), color=colours[name], linewidth=1.8, label=name)
+    if series.noise is not None:
+        right.axhline(series.noise**2, color=GREY, linestyle="--", linewidth=1, label="noise alone")
+    right.set(xlabel="values ahead", ylabel="mean squared error", yscale="log")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path)
+
+
+main = Forecast().main
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))

@@ -3,9 +3,11 @@
     image -> patches of P x P pixels -> linear -> [class token, patch 1, ..., patch N] + positions -> encoder -> hidden
     hidden of the class token -> linear -> logits of the classes
 
-The encoder is pre-norm with GELUs. What can differ from the paper, by configuration: the mean of all patches in the place of the
-class token, and fixed 2-D sinusoidal positions in the place of learned ones (Beyer, Zhai and Kolesnikov 2022, "Better plain ViT
-baselines for ImageNet-1k", arXiv:2205.01580). Reads and writes the checkpoints of transformers (see `models.vit_checkpoints`).
+The encoder is pre-norm with GELUs, and dropout stands where the paper has it (appendix B.1). What can differ from it, by
+configuration: the mean of all patches in the place of the class token, and fixed 2-D sinusoidal positions in the place of learned
+ones (Beyer, Zhai and Kolesnikov 2022, "Better plain ViT baselines for ImageNet-1k", arXiv:2205.01580). Reads and writes the
+checkpoints of Hugging Face transformers (see `models.vit_checkpoints`).
+
 Letters: B images, C channels, S pixels a side, P pixels a side of a patch, N = (S / P)**2 patches, T positions (N + 1 with a class
 token, else N), D model width, H heads, K classes.
 """
@@ -108,7 +110,7 @@ class PatchEmbedding(nn.Module):
         batch, n = images.shape[0], images.shape[2] // p  # n patches a side
         squares = images.reshape((batch, channels, n, p, n, p)).transpose((0, 2, 4, 1, 3, 5))  # (B, n, n, C, P, P)
         rows = squares.reshape((batch, n * n, channels * p * p))  # (B, N, C P P)
-        return F.linear(rows, self.weight.reshape((d_model, -1)), self.bias)
+        return F.linear(rows, mt.reshape(self.weight, (d_model, -1)), self.bias)
 
 
 class ViT(PublishedViT):
@@ -130,10 +132,16 @@ class ViT(PublishedViT):
             layer.attention.dropout = c.attention_dropout
         self.pooler = nn.Linear(c.d_model, c.d_model) if c.pooler else None
         self.classifier = nn.Linear(c.d_model, c.n_classes) if c.n_classes else None
+        self._draw()
+
+    def _draw(self):
+        """Matrices after Xavier, as in the paper's code; patches and positions have drawn theirs."""
         for module in filter(None, (self.encoder, self.pooler, self.classifier)):
             for parameter in module.parameters():
                 if parameter.ndim > 1:
                     nn.init.xavier_uniform_(parameter)
+
+    # --- what it computes -----------------------------------------------------------------------------------------------------
 
     def forward(self, images):
         """Logits (B, K) of the classes of ``images`` (B, C, S, S). Raises ValueError for images of another size."""
@@ -192,6 +200,8 @@ class ViT(PublishedViT):
         smoothing = self.config.label_smoothing if self.training else 0.0
         total = F.cross_entropy(logits, labels, ignore_index=NO_LABEL, label_smoothing=smoothing, reduction="sum")
         return total / (labels.shape[0] if n_tokens is None else n_tokens)
+
+    # --- using it, and looking inside -----------------------------------------------------------------------------------------
 
     def predict(self, images):
         """Probabilities (B, K) of the classes, in evaluation mode and without recording."""

@@ -103,7 +103,7 @@ class PublishedViT(Pretrained):
         for head, name in HEADS.items():
             if getattr(self, head) is not None:
                 table += _weight_and_bias(head, name, optional=True)
-        if self.classifier is None:  # a ViTModel: its names have no prefix
+        if not self.config.n_classes:  # a ViTModel: its names have no prefix
             table = [
                 replace(entry, theirs=tuple(name.removeprefix("vit.") for name in entry.theirs)) for entry in table
             ]
@@ -115,7 +115,7 @@ class PublishedViT(Pretrained):
         head = name.partition(".")[0]
         if head == "decoder" or name == "embeddings.mask_token" or (head in HEADS and getattr(self, head) is None):
             return None
-        return name if self.classifier is None or head == "classifier" else f"vit.{name}"
+        return name if not self.config.n_classes or head == "classifier" else f"vit.{name}"
 
 
 def _weight_and_bias(ours, *theirs, optional=False):

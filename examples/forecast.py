@@ -8,14 +8,13 @@
     python examples/forecast.py predict --run runs/load --data newer.csv
 
 The last fifth of the series is held out, and from each hour of it the next day is forecast: by the network, as the value a season
-ago, and as the last value. The noise of the made series is known, and with it the best error that any forecast can have. The run
+ago, and as the last value. The noise of the made series is known, and with it the error of a perfect forecast. The run
 folder holds config.json, weights.safetensors, log.jsonl, loss.png, forecast.png, and checkpoints/.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +33,7 @@ from toolkit.series import Series, make_series, persistence, read_series, season
 
 from models.recurrent import SequenceRegressor  # noqa: E402
 
-NETWORK, SEASONAL, LAST = "network", "a season ago", "the last value"
+NETWORK, SEASONAL, LAST, NOISE = "network", "a season ago", "the last value", "noise alone"
 DRAWN = 7  # forecasts in the picture, one after the other
 
 
@@ -131,13 +130,13 @@ def _report(run: Run, series: Series, model: SequenceRegressor) -> None:
         LAST: persistence(values, places, s.horizon),
     }
     truth = targets_at(values, places, s.horizon)
+    if series.signal is not None:  # then what is left are the errors of whoever knows it
+        made[NOISE] = targets_at(series.signal, places, s.horizon)
     squared = {name: float(np.mean((found - truth) ** 2)) for name, found in made.items()}
     print(f"{len(places):,} forecasts of {s.horizon} values each, all from the held-out end of the series:")
     print(f"  {'forecast':16}{'MSE':>10}{'MAE':>10}")
     for name, found in made.items():
         print(f"  {name:16}{squared[name]:10.4f}{np.mean(np.abs(found - truth)):10.4f}")
-    if series.noise is not None:
-        print(f"  {'noise alone':16}{series.noise**2:10.4f}{series.noise * math.sqrt(2 / math.pi):10.4f}")
     saved = 100 * (1 - squared[NETWORK] / squared[SEASONAL])
     print(f"the network's squared error is {abs(saved):.1f} % {'below' if saved >= 0 else 'above'} that of {SEASONAL}")
     _draw(series, s, places, made, truth, run.path("forecast.png"))
@@ -146,7 +145,7 @@ def _report(run: Run, series: Series, model: SequenceRegressor) -> None:
 
 def _draw(series: Series, settings: Settings, places: np.ndarray, made: dict[str, Any], truth: Any, path: Path) -> None:
     """Draw the last forecasts that do not overlap, beside what came, and the errors by the distance."""
-    s, colours = settings, {NETWORK: VALIDATION, SEASONAL: SCORE, LAST: TRAIN}
+    s, colours = settings, {NETWORK: VALIDATION, SEASONAL: SCORE, LAST: TRAIN, NOISE: GREY}
     figure = empty_figure(11, 4.5)
     left, right = figure.subplots(1, 2, width_ratios=(2.4, 1))
     rows = np.arange(len(places))[:: -s.horizon][:DRAWN][::-1]
@@ -159,9 +158,7 @@ def _draw(series: Series, settings: Settings, places: np.ndarray, made: dict[str
     left.set(xlabel=f"time; a forecast starts at each line, {s.horizon} values ahead", ylabel=series.name)
     ahead = 1 + np.arange(s.horizon)
     for name, found in made.items():
-        right.plot(ahead, np.mean((found - truth) ** 2, axis=0), color=colours[name], linewidth=1.8, label=name)
-    if series.noise is not None:
-        right.axhline(series.noise**2, color=GREY, linestyle="--", linewidth=1, label="noise alone")
+        right.plot(ahead, np.mean((found - truth) ** 2, axis=0), color=colours[name], label=name)
     right.set(xlabel="values ahead", ylabel="mean squared error", yscale="log")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)

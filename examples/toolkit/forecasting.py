@@ -34,7 +34,7 @@ class Settings(Training):
     lr: float = option(3e-3, "peak learning rate of Adam", least=0)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=SCHEDULES)
     warmup: int = option(50, "updates of linear warm-up", least=1)
-    epochs: int | None = option(15, "stop after so many passes over the data", least=1)
+    epochs: int | None = option(20, "stop after so many passes over the data", least=1)
     cell: str = option("gru", "recurrent layer", choices=("rnn", "lstm", "gru"))
     season: int = option(168, "values after which the series repeats, for the naive seasonal forecast", least=1)
     horizon: int = option(24, "values that are forecast at once", least=1)

@@ -25,11 +25,11 @@ VALIDATION, TEST = 0.1, 0.2  # shares at the end of a series
 
 @dataclass(frozen=True)
 class Series:
-    """Values at equal steps of time; ``noise`` is the standard deviation of what nobody can foresee, where that is known."""
+    """Values at equal steps of time; ``signal``, where it is known, is the part of them that can be foreseen."""
 
     values: np.ndarray  # (T,) float64
     name: str
-    noise: float | None = None
+    signal: np.ndarray | None = None  # (T,)
 
     @property
     def cuts(self) -> tuple[int, int]:
@@ -48,7 +48,8 @@ def make_series(seed: int = 0) -> Series:
     periodic = sum(height * np.sin(2 * np.pi * t / period + phase) for period, height, phase in waves)
     unit = (random_words(seed, 0, 2 * HOURS) >> np.uint64(11)).reshape(2, -1) * 2.0**-53  # (2, T), uniform on [0, 1)
     noise = np.sqrt(-2 * np.log1p(-unit[0])) * np.cos(2 * np.pi * unit[1])  # Box and Muller 1958
-    return Series(10 + t / 2000 + periodic + NOISE * noise, "value", NOISE)
+    signal = 10 + t / 2000 + periodic
+    return Series(signal + NOISE * noise, "value", signal)
 
 
 def read_series(path: str, column: str | None) -> Series:

@@ -101,7 +101,7 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
     keep_saved = retain_graph or create_graph
     sums = Sums(recorded=create_graph)
     for root, gradient in zip(roots, gradients):
-        sums.add(root, gradient, gradient, ())
+        sums.add(root, gradient, gradient, (), ())
     values, results = sums.values, {}
     with switched(grad=create_graph):
         for node in order:
@@ -130,7 +130,7 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
                     plan.check_finite(node, gradient, pulled)
                 for parent, contribution in zip(node.parents, pulled):
                     if contribution is not None:
-                        sums.add(parent, contribution, gradient, saved)
+                        sums.add(parent, contribution, gradient, saved, pulled)
             except (TypeError, ValueError, IndexError, RuntimeError) as error:
                 raise _named(error, plan.op_name) from error
             if not keep_saved:
@@ -209,8 +209,11 @@ class Sums:
         self.owned = set()
         self.recorded = recorded
 
-    def add(self, node, value, gradient, saved):
-        """Add ``value``, which a rule made from ``gradient`` and ``saved``, to the gradient of ``node``."""
+    def add(self, node, value, gradient, saved, pulled):
+        """Add ``value``, which a rule made from ``gradient`` and ``saved``, to the gradient of ``node``.
+
+        ``pulled``: what the op's rules gave for all of its inputs.
+        """
         if value.__class__ is Scatter:
             if self.recorded:
                 value = self.write_out(node, value)
@@ -220,7 +223,7 @@ class Sums:
         before = values.get(node)
         if before is None:
             values[node] = value
-            if node.plan is None and _is_new(value, gradient, saved):
+            if node.plan is None and _is_new(value, gradient, saved, pulled):
                 self.owned.add(node)  # a leaf keeps what no one else holds, without a copy
         elif node in self.owned and value.__class__ is not Scatter:
             before += value
@@ -267,11 +270,15 @@ class Sums:
         return out
 
 
-def _is_new(value, gradient, saved):
-    """Whether a rule's result is an array that nobody else holds: not the gradient handed in, not a saved value, no view."""
+def _is_new(value, gradient, saved, pulled):
+    """Whether a rule's result is an array that nobody else holds: no view, not the gradient handed in, not a saved value, and not
+    what another input is given too, or a part of it.
+    """
     if value is gradient or getattr(value, "base", value) is not None:
         return False
-    return not any(value is held for held in saved)
+    if any(value is held for held in saved):
+        return False
+    return sum(value is other or getattr(other, "base", None) is value for other in pulled) <= 1
 
 
 def _add_at(out, scatter):

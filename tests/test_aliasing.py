@@ -88,3 +88,28 @@ def test_a_gradient_that_was_read_stays_what_it_was():
     optim.clip_grad_value_([w], 0.5)
     assert [g.tolist() for g in read] == [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]
     assert w.grad.tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("second", [lambda g: g, lambda g: g[:]], ids=["the same array", "a view of it"])
+def test_a_kernel_may_give_two_inputs_the_same_gradient(second):
+    @mt.fused
+    def joint_sum(x, y):
+        return x + y
+
+    @joint_sum.kernel
+    def _(xp, x, y, *, needs):
+        def backward(g):
+            both = 1.0 * g
+            return both, second(both)
+
+        return x + y, backward
+
+    x, y = (mt.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+    once = joint_sum(x, y)
+    again = x * 10.0  # older: its gradient arrives later
+    (joint_sum(x, y) + once + again).sum().backward()
+    assert x.grad.tolist() == [12.0, 12.0] and y.grad.tolist() == [2.0, 2.0]
+    x.grad = y.grad = None
+    older = x * 10.0
+    (joint_sum(x, y) + older).sum().backward()
+    assert x.grad.tolist() == [11.0, 11.0] and y.grad.tolist() == [1.0, 1.0]

@@ -52,13 +52,13 @@ class Settings(Training):
 # What only one family of architectures has; the other refuses it.
 GPT_ONLY, RECURRENT_ONLY = ("heads",), ("hidden",)
 
-SHARED: dict[str, Any] = dict(schedule="cosine", warmup=100, beta2=0.99)
-RECURRENT_SUITED: dict[str, Any] = {**SHARED, "lr": 4e-3, "steps": 4500, "validate_every": 250}
+SHARED: dict[str, Any] = dict(lr=4e-3, schedule="cosine", warmup=100, beta2=0.99)
+RECURRENT_SUITED: dict[str, Any] = {**SHARED, "steps": 4500, "validate_every": 250}
 RECURRENT_EMBEDDED: dict[str, Any] = {"steps": 400, "validate_every": 100}
 # The sizes by which nanoGPT trains on tinyshakespeare without a GPU; a text that is seen once or twice needs no dropout.
 GPT_SUITED: dict[str, Any] = {
     **SHARED, "d_model": 128, "layers": 4, "window": 64, "batch": 12, "dropout": 0.0,
-    "lr": 2e-3, "steps": 2000, "validate_every": 500,
+    "steps": 2000, "validate_every": 500,
 }  # fmt: skip
 GPT_EMBEDDED: dict[str, Any] = {"steps": 800, "validate_every": 200}
 

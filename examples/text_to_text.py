@@ -9,13 +9,15 @@
     python examples/text_to_text.py attention --run runs/text-to-text "add: 478 + 85"
 
 The embedded tasks: "translate English to French", "plural", "negate", "sort", "add". The run folder holds config.json,
-tokenizer.json, weights.safetensors, log.jsonl, loss.png, attention.png, and checkpoints/.
+tokenizer.json, tasks.json, weights.safetensors, log.jsonl, loss.png, attention.png, and checkpoints/.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ class TextToText(Program):
     """Train on pairs of texts; report each task's exact matches, some answers, and what one of them looks at."""
 
     name, doc, settings = "text-to-text", __doc__ or "", Settings
-    files = ("tokenizer.json", "attention.png")
+    files = ("tokenizer.json", "tasks.json", "attention.png")
     data_help = "file of tab-separated pairs, the inputs starting with the name of a task and a colon (embedded tasks)"
 
     # --- train ----------------------------------------------------------------------------------------------------------------
@@ -70,8 +72,9 @@ class TextToText(Program):
         return Task(loaded, tokenizer, settings)
 
     def save(self, task: Task, run: Run) -> None:
-        """The tokenizer."""
+        """The tokenizer, and the names of the tasks."""
         task.tokenizer.save(run.path("tokenizer.json"))
+        run.path("tasks.json").write_text(json.dumps(list(task.tests), ensure_ascii=False) + "\n", encoding="utf-8")
 
     def sizes(self, task: Task) -> str:
         """Numbers of tasks, pairs, sub-words and parameters."""
@@ -104,9 +107,7 @@ class TextToText(Program):
 
     def answer(self, options: argparse.Namespace) -> None:
         """Print an answer for each text."""
-        for number, text in enumerate(options.texts, start=1):
-            _check(text, number)
-        _, answerer = self._open(options)
+        _, answerer = self._open(options, options.texts)
         for line in answerer.answer(options.texts, options.beam):
             print(line)
 
@@ -117,8 +118,7 @@ class TextToText(Program):
 
     def attention(self, options: argparse.Namespace) -> None:
         """Draw what an answer looks at."""
-        _check(options.text, 1)
-        run, answerer = self._open(options)
+        run, answerer = self._open(options, [options.text])
         path = Path(options.output) if options.output else run.path("attention.png")
         try:
             attention_heatmap(*answerer.attention(options.text), path)
@@ -126,9 +126,14 @@ class TextToText(Program):
             raise UserError(f"cannot draw {path}: {error}") from None
         print(path)
 
-    def _open(self, options: argparse.Namespace) -> tuple[Run, Answerer]:
-        """The run asked for, and who answers."""
+    def _open(self, options: argparse.Namespace, texts: Sequence[str] = ()) -> tuple[Run, Answerer]:
+        """The run asked for, and who answers. Raises UserError for a text that names none of its tasks."""
         run, device = self.open(options)
+        tasks = json.loads(run.path("tasks.json").read_text(encoding="utf-8"))
+        for number, text in enumerate(texts, start=1):
+            if task_of(text) not in tasks or not text.partition(":")[2].strip():
+                known = ", ".join(f'"{name}: ..."' for name in tasks)
+                raise UserError(f"text {number} {text!r} starts with none of the tasks of {run.folder}: {known}")
         return run, Answerer.of(run, options.weights, device)
 
 
@@ -141,13 +146,6 @@ def _report(answerer: Answerer, loaded: Corpus, beam: int = 1) -> str:
         for (first, target), answer in list(zip(pairs, answers, strict=True))[:SHOWN]:
             print(f"  {first}\n    = {answer}" + ("" if answer == target else f"\n    reference: {target}"))
     return first
-
-
-def _check(text: str, number: int) -> None:
-    if not task_of(text) or not text.partition(":")[2].strip():
-        raise UserError(
-            f'text {number} {text!r} must be the name of a task, a colon and an input, such as "sort: 71 8 30"'
-        )
 
 
 def _add_beam(parser: argparse.ArgumentParser) -> None:

@@ -185,11 +185,17 @@ class Answerer:
         found = self._words(self.model.generate(source, self.max_length)[0])
         maps = self.model.attention_maps(source, mt.asarray(np.array([[START, *found]]), device=self.device))
         cross = {name: mt.asarray(maps[name]).to("cpu").numpy()[0] for name in maps if name.endswith("cross")}
-        return cross, self.tokenizer.labels([*ids, STOP]), self.tokenizer.labels([*found, STOP])
+        labels = [[_label(label) for label in self.tokenizer.labels([*side, STOP])] for side in (ids, found)]
+        return cross, labels[0], labels[1]
 
     def _words(self, tokens: Sequence[int]) -> list[int]:
         """The tokens without sentinels, which have no text; only a model with hardly any training says them."""
         return [token for token in tokens if token < self.tokenizer.vocab_size]
+
+
+def _label(label: str) -> str:
+    """A token's label; a digit, whose place says it, needs no hyphen to be known as the inside of a number."""
+    return label[1:] if label[0] == "-" and label[1:2].isdigit() else label
 
 
 def exact_match(answerer: Answerer, pairs: Sequence[Pair], beam: int = 1) -> tuple[float, list[str]]:

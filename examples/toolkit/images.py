@@ -142,11 +142,15 @@ def read_idx(path: Path) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Distortion:
-    """The largest random change of an image: ``shift`` in pixels, ``turn`` in degrees, ``zoom`` as a share of its size."""
+    """The largest random change of an image: ``shift`` in pixels, ``turn`` in degrees, ``zoom`` as a share of its size.
+
+    A share ``plain`` of the images stays as it is: distorted ones are a little blurred, those to be classified are not.
+    """
 
     shift: float = 0.0
     turn: float = 0.0
     zoom: float = 0.0
+    plain: float = 0.0
 
 
 class Distorted(Samples):
@@ -159,8 +163,10 @@ class Distorted(Samples):
     def epoch(self, number: int) -> Epoch[Batch]:
         """The batches of epoch ``number``."""
         n = len(self)
-        words = random_words(self.seed, number, 6 * n)[n:].reshape(n, 5)  # the first n say the order
+        words = random_words(self.seed, number, 7 * n)[n:].reshape(n, 6)  # the first n say the order
         unit = (words >> np.uint64(11)) * 2.0**-52 - 1  # from -1 to 1
+        plain = unit[:, 5:] < 2 * self.distortion.plain - 1  # (N, 1)
+        unit = np.where(plain, 0.0, unit[:, :5])
 
         def make(rows: np.ndarray) -> Batch:
             batch = self.whole.rows(rows)

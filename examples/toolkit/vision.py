@@ -27,7 +27,7 @@ class Settings(Training):
     lr: float = option(2e-3, "peak learning rate of Adam", least=0)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=SCHEDULES)
     warmup: int = option(100, "updates of linear warm-up", least=1)
-    epochs: int | None = option(80, "stop after so many passes over the data", least=1)
+    epochs: int | None = option(100, "stop after so many passes over the data", least=1)
     validate_every: int | None = option(100, "updates between validations; an epoch if not given", least=1)
     average: int = option(
         3, "the result is the mean of the weights at so many last validations; 1: the best ones", least=1
@@ -38,15 +38,16 @@ class Settings(Training):
     d_ff: int = option(128, "features inside the feed-forward layers", least=1)
     patch: int = option(2, "pixels a side of a patch", least=1)
     pooling: str = option(
-        "class", "what the classifier sees: a class token, or the mean of the patches", choices=("class", "mean")
+        "mean", "what the classifier sees: a class token, or the mean of the patches", choices=("class", "mean")
     )
     positions: str = option("learned", "positions of the patches", choices=("learned", "sinusoidal"))
     dropout: float = option(0.0, "dropout", least=0, below=1)
     label_smoothing: float = option(0.1, "label smoothing", least=0, below=1)
     batch_size: int = option(64, "images of an update", least=1)
-    shift: float = option(0.7, "largest random shift of an image, in pixels", least=0)
-    turn: float = option(10.0, "largest random rotation, in degrees", least=0, below=180)
-    zoom: float = option(0.1, "largest random change of height and width, as a share", least=0)
+    shift: float = option(1.0, "largest random shift of an image, in pixels", least=0)
+    turn: float = option(15.0, "largest random rotation, in degrees", least=0, below=180)
+    zoom: float = option(0.2, "largest random change of height and width, as a share", least=0)
+    plain: float = option(0.3, "share of the images that stay as they are, in each epoch others", least=0, below=1)
 
     def __post_init__(self) -> None:
         """Also check that the heads divide the features."""
@@ -80,7 +81,7 @@ class Task:
     """Classification as `toolkit.trainer` sees it."""
 
     def __init__(self, splits: Splits, settings: Settings) -> None:
-        distortion = Distortion(settings.shift, settings.turn, settings.zoom)
+        distortion = Distortion(settings.shift, settings.turn, settings.zoom, settings.plain)
         self.samples = Distorted(splits.train, settings.batch_size, settings.seed, distortion)
         self.validation = splits.validation
         self.model = make_model(settings, splits.train)

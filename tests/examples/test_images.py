@@ -124,6 +124,15 @@ def test_batches_follow_from_seed_and_epoch_alone():
     assert [len(batch) for batch in first.epoch(0)] == [16, 16, 16, 2]
 
 
+def test_a_share_of_the_images_stays_plain():
+    images = some(400)
+    (batch,) = Distorted(images, 400, 0, Distortion(1, 10, 0.1, plain=0.3)).epoch(1)
+    stayed = (batch["images"][:, None] == images.pixels[None]).all(axis=(2, 3, 4)).any(axis=1)
+    assert 0.2 < stayed.mean() < 0.4
+    (batch,) = Distorted(images, 400, 0, Distortion(1, 10, 0.1)).epoch(1)
+    assert not (batch["images"][:, None] == images.pixels[None]).all(axis=(2, 3, 4)).any()
+
+
 def test_an_epoch_has_each_image_once_with_its_label():
     images = Images(np.arange(50, dtype=np.float32).reshape(50, 1, 1, 1), np.arange(50))
     batches = list(Distorted(images, 16, 0, Distortion()).epoch(5))

@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""Tell languages apart by their spelling: a recurrent network beside naive Bayes.
+
+    python examples/languages.py                       train on syllables of six languages, show what came of it
+    python examples/languages.py train --data sentences.tsv --out runs/sentences        lines of text<TAB>label
+    python examples/languages.py train --resume --out runs/sentences
+    python examples/languages.py evaluate --run runs/languages
+    python examples/languages.py classify --run runs/languages ggwelp bbuox
+
+The syllables are those of the Unicode names of Korean, Yi, Bamum, Cree, Ethiopic and Sumerian characters, which every Python
+carries (HANGUL SYLLABLE GWAELP is "gwaelp", Korean). Each syllable is in one part of the data only: to train on, to choose the best
+weights by, or to report on. The run folder holds config.json, vocabulary.json, labels.json, weights.safetensors, log.jsonl,
+loss.png, confusion.png, and checkpoints/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
+
+import numpy as np  # noqa: E402
+from toolkit import console  # noqa: E402
+from toolkit.classification import Settings, Task, guess, make_model  # noqa: E402
+from toolkit.console import UserError  # noqa: E402
+from toolkit.labelled import Labelled, NaiveBayes, read_labelled, syllables  # noqa: E402
+from toolkit.plots import GREY, empty_figure  # noqa: E402
+from toolkit.program import Data, Program, digest, load_weights  # noqa: E402
+from toolkit.runs import Run, write_text  # noqa: E402
+from toolkit.text import Characters  # noqa: E402
+
+from models.recurrent import SequenceClassifier  # noqa: E402
+
+VOCABULARY, LABELS, PICTURE = "vocabulary.json", "labels.json", "confusion.png"
+SHOWN = 8  # mistakes printed after training
+
+
+class Languages(Program):
+    """Train on labelled texts; report the accuracy on the held-out ones beside that of simpler ways."""
+
+    name, doc, settings = "languages", __doc__ or "", Settings
+    files = (VOCABULARY, LABELS, PICTURE)
+    data_help = "file of lines text<TAB>label (syllables of six languages)"
+    loss_label = "loss per text (nats)"
+
+    def load(self, data: Data) -> Labelled:
+        """The texts."""
+        return syllables() if data["path"] is None else read_labelled(data["path"])
+
+    def fingerprint(self, loaded: Labelled) -> str:
+        """Of the texts to train on and to validate by."""
+        return digest(f"{text}\t{label}\n" for text, label in loaded.train + loaded.validation)
+
+    def make_task(self, loaded: Labelled, settings: Settings, run: Run | None) -> Task:
+        """The label of each text; all characters are known, those of held-out texts too."""
+        texts = loaded.train + loaded.validation + loaded.test
+        return Task(loaded, Characters.of("".join(text for text, _ in texts)), settings)
+
+    def save(self, task: Task, run: Run) -> None:
+        """The characters and the labels."""
+        task.vocabulary.save(run.path(VOCABULARY))
+        write_text(run.path(LABELS), json.dumps(task.labels, ensure_ascii=False) + "\n")
+
+    def sizes(self, task: Task) -> str:
+        """Numbers of texts, labels and parameters."""
+        counts = f"{len(task.samples):,} texts to train on, {len(task.validation):,} to validate by"
+        return f"{counts}, {len(task.labels)} labels, {super().sizes(task)}"
+
+    def report(self, run: Run, loaded: Labelled, task: Task) -> None:
+        """Accuracies, mistakes, and who is taken for whom."""
+        _report(run, loaded, task.model, task.vocabulary, task.labels)
+        print("classify others by:")
+        print(f'  {self.command} classify --run {run.folder} "{loaded.test[0][0]}"')
+
+    def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
+        """Evaluate, classify."""
+        made = add("evaluate", self.evaluate, "accuracy on the held-out texts, beside that of simpler ways")
+        made.add_argument("--data", metavar="PATH", help="where the texts are now, if elsewhere than in training")
+        made = add("classify", self.classify, "the most probable labels of texts")
+        made.add_argument("texts", nargs="+", metavar="TEXT")
+
+    def evaluate(self, options: argparse.Namespace) -> None:
+        """Print the accuracies of a run."""
+        run, model, vocabulary, labels = self._trained(options)
+        _report(run, self.load_again(run, options.data), model, vocabulary, labels)
+
+    def classify(self, options: argparse.Namespace) -> None:
+        """Print the label of each text, and how probable it and the next are."""
+        run, model, vocabulary, labels = self._trained(options)
+        for text, row in zip(options.texts, guess(model, options.texts, vocabulary, run.settings), strict=True):
+            best = ", ".join(f"{labels[i]} {100 * row[i]:.1f} %" for i in np.argsort(-row)[:2])
+            print(f"{text}: {best}")
+
+    def _trained(self, options: argparse.Namespace) -> tuple[Run, SequenceClassifier, Characters, list[str]]:
+        run, device = self.open(options)
+        vocabulary = Characters.load(run.path(VOCABULARY))
+        try:
+            labels = json.loads(run.path(LABELS).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read {run.path(LABELS)}: {error}") from None
+        model = make_model(run.settings, vocabulary.vocab_size, len(labels), device)
+        load_weights(model, run, options.weights)
+        return run, model, vocabulary, labels
+
+
+def _report(run: Run, texts: Labelled, model: SequenceClassifier, vocabulary: Characters, labels: list[str]) -> None:
+    """Print accuracies and some mistakes on the held-out texts, and draw who is taken for whom."""
+    found = guess(model, [text for text, _ in texts.test], vocabulary, run.settings).argmax(axis=1)
+    truth = [label for _, label in texts.test]
+    most = Counter(label for _, label in texts.train).most_common(1)[0][0]
+    guesses = {
+        "network": [labels[i] for i in found],
+        "naive Bayes": NaiveBayes(texts.train).classify(text for text, _ in texts.test),
+        f"always {most}": [most] * len(truth),
+    }
+    print(f"right of {len(truth)} held-out texts:")
+    for name, made in guesses.items():
+        right = sum(a == b for a, b in zip(made, truth, strict=True))
+        print(f"  {name:16}{right:6}{100 * right / len(truth):8.1f} %")
+    wrong = [(text, a, b) for (text, a), b in zip(texts.test, guesses["network"], strict=True) if a != b]
+    print("mistakes: " + (", ".join(f"{text} ({a}, taken for {b})" for text, a, b in wrong[:SHOWN]) or "none"))
+    counts = np.zeros((len(labels), len(labels)), dtype=int)
+    for label, column in zip(truth, found, strict=True):
+        counts[labels.index(label), column] += 1
+    _draw(counts, labels, run.path(PICTURE))
+    print(f"see {run.path(PICTURE)}")
+
+
+def _draw(counts: np.ndarray, labels: list[str], path: Path) -> None:
+    """Draw a confusion matrix (C, C): rows are true labels, columns what they are taken for."""
+    size = 2.2 + 0.55 * len(labels)
+    figure = empty_figure(size + 0.6, size)
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            colour = "white" if shares[row, column] > 0.5 else GREY
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(len(labels)), labels, rotation=90)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set(xlabel="taken for", ylabel="is")
+    axes.tick_params(length=0)
+    figure.colorbar(image, label="share of the row", shrink=0.8)
+    figure.savefig(path)
+
+
+main = Languages().main
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))

@@ -1,0 +1,106 @@
+"""What a run of a text classifier is made of: its settings, what it trains on, and its guesses.
+
+Letters: N texts, B those of a batch, T characters, C labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import minitensor as mt
+from models.recurrent import SequenceClassifier, SequenceClassifierConfig
+from toolkit.console import UserError
+from toolkit.labelled import Labelled
+from toolkit.program import place
+from toolkit.samples import Batch, Epoch, Samples
+from toolkit.settings import SCHEDULES, Training, option
+from toolkit.text import Characters
+
+__all__ = ["Settings", "Task", "guess", "make_model"]
+
+ROWS = 256  # texts classified at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Training):
+    """Hyper-parameters; the defaults suit a few thousand words."""
+
+    lr: float = option(3e-3, "peak learning rate of Adam", least=0)
+    schedule: str = option("cosine", "learning rate after the warm-up", choices=SCHEDULES)
+    warmup: int = option(50, "updates of linear warm-up", least=1)
+    epochs: int | None = option(30, "stop after so many passes over the data", least=1)
+    cell: str = option("lstm", "recurrent layer", choices=("rnn", "lstm", "gru"))
+    d_model: int = option(32, "features of a character", least=1)
+    hidden: int = option(64, "features of the states, in each direction", least=1)
+    layers: int = option(1, "recurrent layers", least=1)
+    bidirectional: bool = option(True, "read from both ends")
+    pooling: str = option("last", "what of the states is judged", choices=("last", "mean", "max"))
+    dropout: float = option(0.3, "dropout", least=0, below=1)
+    max_length: int = option(200, "characters of a text that are read", least=1)
+    batch: int = option(64, "texts in a batch", least=1)
+
+
+def make_model(settings: Settings, vocab_size: int, n_classes: int, device: str) -> SequenceClassifier:
+    """A model of these settings, its weights drawn from their seed. Raises UserError for a device that cannot be used."""
+    s = settings
+    mt.random.seed(s.seed)
+    shape: dict[str, Any] = dict(d_model=s.d_model, hidden_size=s.hidden, n_layers=s.layers, dropout=s.dropout)
+    reading: dict[str, Any] = dict(cell=s.cell, bidirectional=s.bidirectional, pooling=s.pooling)
+    config = SequenceClassifierConfig(vocab_size=vocab_size, n_classes=n_classes, **shape, **reading)
+    return place(SequenceClassifier(config), device)
+
+
+def _padded(texts: Sequence[str], vocabulary: Characters, longest: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first ``longest`` characters of each text as ids (N, T), zeros behind them, and how many there are, (N,)."""
+    ids = [vocabulary.encode(text[:longest]) for text in texts]
+    lengths = np.array([len(row) for row in ids])
+    table = np.zeros((len(ids), lengths.max()), dtype=np.int32)
+    for row, found in zip(table, ids, strict=True):
+        row[: len(found)] = found
+    return table, lengths
+
+
+class Task:
+    """The label of each text."""
+
+    def __init__(self, texts: Labelled, vocabulary: Characters, settings: Settings) -> None:
+        self.vocabulary, self.labels, self.settings = vocabulary, texts.labels, settings
+        self.samples = self._samples(texts.train)
+        self.validation = self._samples(texts.validation)
+        self.model = make_model(settings, vocabulary.vocab_size, len(self.labels), settings.device)
+
+    def _samples(self, pairs: Sequence[tuple[str, str]]) -> Samples:
+        ids, lengths = _padded([text for text, _ in pairs], self.vocabulary, self.settings.max_length)
+        classes = np.array([self.labels.index(label) for _, label in pairs])
+        return Samples({"ids": ids, "lengths": lengths, "classes": classes}, self.settings.batch, self.settings.seed)
+
+    def epoch(self, number: int) -> Epoch[Batch]:
+        """The batches of an epoch."""
+        return self.samples.epoch(number)
+
+    def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:
+        """The cross-entropy of each text."""
+        device = self.settings.device
+        ids = mt.asarray(batch["ids"][:, : batch["lengths"].max()], device=device)  # (B, T)
+        return self.model.loss(ids, mt.asarray(batch["classes"], device=device), batch["lengths"], n_tokens)
+
+    def validate(self) -> dict[str, float]:
+        """The loss on the texts to validate by."""
+        total = sum(self.loss(batch, 1).item() for batch in self.validation.in_order())
+        return {"validation_loss": total / len(self.validation)}
+
+
+def guess(model: SequenceClassifier, texts: Sequence[str], vocabulary: Characters, settings: Settings) -> np.ndarray:
+    """Probabilities (N, C) of the labels of texts. Raises UserError for an empty text or a character that is not known."""
+    if not all(texts):
+        raise UserError(f"text {1 + list(texts).index('')} is empty; there is nothing to judge")
+    device, found = model.output.weight.device, []
+    for start in range(0, len(texts), ROWS):
+        ids, lengths = _padded(texts[start : start + ROWS], vocabulary, settings.max_length)
+        with mt.no_grad():
+            found.append(mt.nn.functional.softmax(model(mt.asarray(ids, device=device), lengths)).to("cpu").numpy())
+    return np.concatenate(found)

@@ -1,0 +1,102 @@
+"""The one training loop of all claims, the choice of the learning rate, and work that is spread over processes."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import minitensor as mt
+
+__all__ = ["History", "best_run", "spread", "train"]
+
+MAX_NORM = 1.0  # of the gradient, where it is clipped
+WARM_UP = 0.05  # the part of the steps in which the learning rate rises; then it falls along a cosine
+
+
+@dataclass
+class History:
+    """What a training left behind: loss and gradient norm (before clipping) of each step that was finite."""
+
+    losses: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
+    diverged: bool = False  # ended by a loss or a gradient that was not finite
+
+    @property
+    def final(self) -> float:
+        """The mean loss of the last tenth; infinite for a training that diverged."""
+        return math.inf if self.diverged else float(np.mean(self.losses[-max(1, len(self.losses) // 10) :]))
+
+
+def train(
+    model: mt.nn.Module,
+    loss_of: Callable[[int], mt.Tensor],
+    steps: int,
+    optimizer: mt.optim.Optimizer,
+    max_norm: float = MAX_NORM,
+) -> History:
+    """Train ``model`` for so many steps of ``loss_of(step)``; it ends early where the loss or the gradient is not finite.
+
+    The learning rate rises linearly, then falls along a cosine to zero. max_norm: of the clipped gradient, inf for no clipping.
+    """
+    history = History()
+    schedule = mt.optim.CosineLR(optimizer, steps, warmup_steps=int(WARM_UP * steps))
+    for step in range(steps):
+        optimizer.zero_grad()
+        with np.errstate(over="ignore", invalid="ignore"):  # an explosion is looked for below
+            loss = loss_of(step)
+            loss.backward()
+            norm = float(mt.optim.clip_grad_norm_(model.parameters(), max_norm))
+        if not (math.isfinite(loss.item()) and math.isfinite(norm)):
+            history.diverged = True
+            break
+        optimizer.step()
+        schedule.step()
+        history.losses.append(loss.item())
+        history.norms.append(norm)
+    return history
+
+
+def best_run(runs: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Of trainings that differ in the learning rate alone, the one whose ``"loss"`` at the end is the least."""
+    return min(runs, key=lambda run: run["loss"])
+
+
+# --- work for several processes -----------------------------------------------------------------------------------------------
+
+
+def spread(function: Callable[..., Any], calls: list[tuple[Any, ...]], workers: int) -> Iterator[Any]:
+    """``function(*call)`` for each call, in their order, by so many processes of one BLAS thread each.
+
+    The matrices here are too small for BLAS to share them among cores, so whole trainings are shared out instead.
+    """
+    if workers == 1 or len(calls) == 1:
+        yield from (function(*call) for call in calls)
+        return
+    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    os.environ.update(dict.fromkeys(before, "1"))  # read by NumPy when a new process loads it
+    try:
+        with multiprocessing.get_context("spawn").Pool(workers, _ignore_interrupt) as pool:
+            yield from pool.imap(_call, [(function, call) for call in calls])
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _call(work: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
+    function, call = work
+    return function(*call)
+
+
+def _ignore_interrupt() -> None:
+    """Ctrl-C goes to all processes of a terminal; the parent alone answers it, and ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""The road from RNN to Transformer, measured: four claims about RNN, LSTM, GRU and Transformer of equal parameter count.
+
+    python examples/from_rnn_to_transformer.py                      all four, in some minutes
+    python examples/from_rnn_to_transformer.py --only gradients     one of them
+    python examples/from_rnn_to_transformer.py --out pictures/claims --seed 1
+
+    gradients       gradients vanish or explode over many steps, and what gates, attention and clipping do about it
+    memory          how far back each network remembers: one symbol, and ten
+    parallelism     the time of a training step against the length of the sequences
+    bottleneck      what a fixed context loses of long sentences, and what attention adds
+
+Each claim prints tables and a conclusion that is computed from them, and leaves NAME.png and NAME.json (the numbers) in --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
+
+from claims import bottleneck, gradients, memory, parallelism  # noqa: E402
+from claims.report import WIDTH, print_table  # noqa: E402
+from toolkit import console  # noqa: E402
+from toolkit.console import UserError, require  # noqa: E402
+
+CLAIMS = {"gradients": gradients, "memory": memory, "parallelism": parallelism, "bottleneck": bottleneck}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print and draw the claims asked for."""
+    options = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    folder = Path(options.out)
+    for package in ("matplotlib", "rich"):  # now, rather than after minutes of work
+        require(package, "train")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}; give another by --out") from None
+    started = time.monotonic()
+    for name in options.only or CLAIMS:
+        show(name, folder, options.seed, options.workers, options.quick)
+    print(f"{time.monotonic() - started:.0f} seconds in all; the pictures and numbers are in {folder}")
+    return 0
+
+
+def show(name: str, folder: Path, seed: int, workers: int, quick: bool) -> None:
+    """One claim: its tables and conclusion on the terminal, picture and numbers in the folder."""
+    claim = CLAIMS[name]
+    print(f"{name}: {claim.TITLE}", flush=True)
+    started = time.monotonic()
+    numbers = claim.measure(claim.Settings.quick() if quick else claim.Settings(), seed, workers)
+    numbers["elapsed"] = round(time.monotonic() - started, 1)
+    for table in claim.tables(numbers):
+        print_table(table)
+    print(textwrap.fill(claim.conclusion(numbers), WIDTH))
+    path = folder / f"{name}.png"
+    claim.draw(numbers, path)
+    (folder / f"{name}.json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    print(f"{path}, {numbers['elapsed']:.0f} seconds\n", flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=CLAIMS, metavar="CLAIM", help=f"of {', '.join(CLAIMS)}; all (all)")
+    parser.add_argument("--out", default="runs/claims", metavar="FOLDER", help="for pictures and numbers (runs/claims)")
+    parser.add_argument("--seed", type=_seed, default=0, help="of weights and data (0)")
+    parser.add_argument(
+        "--workers",
+        type=_workers,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="trainings at the same time (a core each)",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny networks and few updates: seconds, and no proof of anything"
+    )
+    return parser
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 1 << 64:
+        raise argparse.ArgumentTypeError("must be from 0 to 2**64 - 1")
+    return value
+
+
+def _workers(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))

@@ -27,7 +27,7 @@ from toolkit.evidence import draw_evidence, draw_images, occlusion  # noqa: E402
 from toolkit.images import Images, Splits, load_images  # noqa: E402
 from toolkit.program import Data, Program, digest, load_weights  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
-from toolkit.vision import IDX, Settings, Task, accuracy, make_model, probabilities  # noqa: E402
+from toolkit.vision import DIGITS, IDX, Settings, Task, accuracy, make_model, probabilities  # noqa: E402
 
 from models.vit import ViT  # noqa: E402
 
@@ -54,7 +54,7 @@ class Digits(Program):
 
     def presets(self, data: Data, given: dict[str, Any]) -> dict[str, Any]:
         """IDX files hold many more images, and larger ones."""
-        return {} if data["path"] is None else IDX
+        return DIGITS if data["path"] is None else IDX
 
     def make_task(self, loaded: Splits, settings: Settings, run: Run | None) -> Task:
         """The model and its batches."""
@@ -100,7 +100,7 @@ class Digits(Program):
     def _trained(self, options: argparse.Namespace) -> tuple[Run, Splits, ViT]:
         run, device = self.open(options)
         splits = self.load_again(run, options.data)
-        model = make_model(run.settings, splits.test).to(device)
+        model = make_model(run.settings, splits.test, device)
         load_weights(model, run, options.weights)
         return run, splits, model
 

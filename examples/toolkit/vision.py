@@ -15,7 +15,7 @@ from toolkit.program import place
 from toolkit.samples import Batch, Epoch
 from toolkit.settings import SCHEDULES, Training, option
 
-__all__ = ["IDX", "Settings", "Task", "accuracy", "make_model", "model_input", "probabilities"]
+__all__ = ["DIGITS", "IDX", "Settings", "Task", "accuracy", "make_model", "model_input", "probabilities"]
 
 ROWS = 256  # images evaluated at a time
 
@@ -27,7 +27,6 @@ class Settings(Training):
     lr: float = option(2e-3, "peak learning rate of Adam", least=0)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=SCHEDULES)
     warmup: int = option(100, "updates of linear warm-up", least=1)
-    epochs: int | None = option(100, "stop after so many passes over the data", least=1)
     validate_every: int | None = option(100, "updates between validations; an epoch if not given", least=1)
     average: int = option(
         3, "the result is the mean of the weights at so many last validations; 1: the best ones", least=1
@@ -58,11 +57,11 @@ class Settings(Training):
             raise UserError(f"--positions sinusoidal needs a --d-model that 4 divides, not {self.d_model}")
 
 
-# 60 000 images of 28 x 28 pixels need fewer epochs and larger patches.
-IDX: dict[str, Any] = dict(epochs=10, patch=4, shift=2.0, validate_every=None)
+DIGITS: dict[str, Any] = dict(epochs=100)
+IDX: dict[str, Any] = dict(epochs=10, patch=4, shift=2.0, validate_every=None)  # for 60 000 images of 28 x 28 pixels
 
 
-def make_model(settings: Settings, images: Images) -> ViT:
+def make_model(settings: Settings, images: Images, device: str) -> ViT:
     """A model for such images, its weights drawn from the seed. Raises UserError for patches that do not divide the images."""
     s = settings
     _, channels, side, _ = images.pixels.shape
@@ -74,7 +73,7 @@ def make_model(settings: Settings, images: Images) -> ViT:
         n_layers=s.layers, d_ff=s.d_ff, dropout=s.dropout, attention_dropout=s.dropout, eps=1e-6, positions=s.positions,
         position_std=1.0, pooling=s.pooling, label_smoothing=s.label_smoothing,
     )  # fmt: skip
-    return place(ViT(config), s.device)
+    return place(ViT(config), device)
 
 
 class Task:
@@ -84,7 +83,7 @@ class Task:
         distortion = Distortion(settings.shift, settings.turn, settings.zoom, settings.plain)
         self.samples = Distorted(splits.train, settings.batch_size, settings.seed, distortion)
         self.validation = splits.validation
-        self.model = make_model(settings, splits.train)
+        self.model = make_model(settings, splits.train, settings.device)
 
     def epoch(self, number: int) -> Epoch[Batch]:
         """The batches of an epoch."""

@@ -17,7 +17,6 @@ from toolkit.runlog import read_log
 from toolkit.text_tasks import TASKS, corpus, negative, plural, task_of
 from toolkit.trainer import Trainer
 
-SIZES = dict.fromkeys(TASKS, 60)
 TINY = "--d-model 16 --heads 2 --layers 1 --d-ff 32 --vocab 400 --max-tokens 300 --warmup 2 --validate-every 4".split()
 
 
@@ -234,7 +233,8 @@ def test_pretraining_comes_first_and_its_batches_give_back_the_texts(made):
     np.testing.assert_array_equal(task_with(made, pretrain_steps=5, steps=8).epoch(0)[3].source, batches[3].source)
 
 
-def test_a_resumed_run_ends_as_one_that_was_not_interrupted_also_within_pretraining(made, tmp_path):
+def test_a_resumed_run_ends_as_one_that_was_not_interrupted_also_within_pretraining(tmp_path):
+    made = corpus(sizes=dict.fromkeys(TASKS, 60), held_out=4)
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
     whole = task_with(made, pretrain_steps=4, steps=7)

@@ -8,6 +8,7 @@ import pytest
 import minitensor as mt
 import minitensor.nn.functional as F
 from models.t5 import T5, T5Config
+from tests.backend import emulator, fake_device
 
 rng = np.random.default_rng(0)
 SMALL = dict(
@@ -134,6 +135,24 @@ def test_initial_logits_and_scores_have_the_variance_they_should_have():
         attention = model.encoder.layers[0].self_attention
         q, k = (attention._project(model.encoder.layers[0].norm1(model.shared(ids)), part) for part in (0, 1))
         assert 0.5 < mt.matmul(q, k.mT).data.std() < 2.0
+
+
+@pytest.mark.skipif(emulator.compiler() is None, reason="no C++ compiler to run the kernels on the CPU with")
+def test_another_device_gives_the_same(model, batch):
+    """On a device that is not NumPy, in the place of a GPU: loss, gradients, and what is generated."""
+    source, mask, target = batch
+    generated = model.generate(source, 5, mask=mask)
+    model.loss(source, target, target, mask).backward()
+    expected = {name: parameter.grad.data for name, parameter in model.named_parameters()}
+    with fake_device.installed():
+        there = T5(model.config).astype("float64").to("cuda")
+        there.load_state_dict(model.state_dict())
+        inputs, outputs, real = (mt.asarray(array, device="cuda") for array in (source, target, mask))
+        there.eval().loss(inputs, outputs, outputs, real).backward()
+        for name, parameter in there.named_parameters():
+            found = parameter.grad.to("cpu").data
+            np.testing.assert_allclose(found, expected[name], rtol=1e-9, atol=1e-11, err_msg=name)
+        assert there.generate(inputs, 5, mask=real) == generated
 
 
 # --- looking inside -------------------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def _patches(axes, image: np.ndarray, values: np.ndarray | None, scale: dict) ->
     """The image in grey, and ``values`` (n, n) of its patches in colour above it; returns what has the colours."""
     _bare(axes)
     side = image.shape[-1]
-    palest = 1 if values is None else 3  # the ink is to be seen through the colours, and not to darken them
+    palest = 1 if values is None else 2  # the ink is to be seen through the colours, and not to darken them
     drawn = axes.imshow(image[0], cmap="Greys", vmin=0, vmax=palest, extent=(0, side, side, 0))
     if values is not None:
         drawn = axes.imshow(values, extent=(0, side, side, 0), alpha=0.65, **scale)

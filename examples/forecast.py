@@ -137,8 +137,11 @@ def _report(run: Run, series: Series, model: SequenceRegressor) -> None:
     print(f"  {'forecast':16}{'MSE':>10}{'MAE':>10}")
     for name, found in made.items():
         print(f"  {name:16}{squared[name]:10.4f}{np.mean(np.abs(found - truth)):10.4f}")
-    saved = 100 * (1 - squared[NETWORK] / squared[SEASONAL])
-    print(f"the network's squared error is {abs(saved):.1f} % {'below' if saved >= 0 else 'above'} that of {SEASONAL}")
+    if squared[SEASONAL]:
+        saved = 100 * (1 - squared[NETWORK] / squared[SEASONAL])
+        print(
+            f"the network's squared error is {abs(saved):.1f} % {'below' if saved >= 0 else 'above'} that of {SEASONAL}"
+        )
     _draw(series, s, places, made, truth, run.path("forecast.png"))
     print(f"see {run.path('forecast.png')}")
 

@@ -41,7 +41,7 @@ class LanguageModel(Program):
     name, doc, settings = "language-model", __doc__ or "", Settings
     files = (VOCABULARY,)
     data_help = "text file, UTF-8 or gzipped (the reference of the Python language)"
-    defaults_note = "; lr, schedule, steps and the like suit a megabyte of text, where not given"
+    defaults_note = "; lr, schedule and steps suit the text where they are not given"
 
     # --- train ----------------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,145 @@
+"""The forecast script: what it claims at a small setting, its data, and what it refuses."""
+
+import json
+import re
+
+import forecast
+import numpy as np
+import pytest
+from toolkit import console
+from toolkit.series import NOISE, make_series, persistence, read_series, seasonal_naive, targets_at
+
+TINY = "--window 48 --season 24 --step 12 --horizon 6 --hidden 16 --epochs 20 --warmup 5 --lr 0.01 --batch 32".split()
+
+
+def call(*arguments):
+    """The exit code of the script."""
+    return console.run(lambda: forecast.main([str(argument) for argument in arguments]))
+
+
+def refused(capsys, message, *arguments):
+    capsys.readouterr()
+    assert call(*arguments) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: ") and errors.count("\n") == 1 and message in errors, errors
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A wave of period 24 with noise, the second column of three."""
+    t = np.arange(1200)
+    values = 50 + 10 * np.sin(2 * np.pi * t / 24) + np.random.default_rng(0).normal(0, 2, t.size)
+    path = tmp_path_factory.mktemp("data") / "wave.csv"
+    path.write_text("time,load,other\n" + "".join(f"{i},{value:.3f},{i}\n" for i, value in zip(t, values)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert call("train", "--data", data, "--column", "load", "--out", folder, *TINY) == 0
+    return folder
+
+
+def table(printed):
+    """The MSE of each forecast that is printed."""
+    return {name: float(mse) for name, mse in re.findall(r"^  (\w[\w ]*?) +(\d+\.\d{4}) +\d+\.\d{4}$", printed, re.M)}
+
+
+def test_the_network_beats_the_naive_forecasts_and_comes_near_the_noise(run, capsys):
+    assert call("evaluate", "--run", run) == 0
+    printed = capsys.readouterr().out
+    errors = table(printed)
+    assert errors.keys() == {"network", "a season ago", "the last value"}
+    assert errors["network"] < 0.75 * errors["a season ago"] < errors["the last value"]
+    assert 0.7 * 4 < errors["network"] < 1.5 * 4  # the noise has variance 4
+    said = float(re.search(r"squared error is (\S+) % below that of a season ago", printed)[1])
+    assert said == pytest.approx(100 * (1 - errors["network"] / errors["a season ago"]), abs=0.1)
+    for name in ("forecast.png", "loss.png"):
+        assert (run / name).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_predicting_what_follows(run, data, tmp_path, capsys):
+    capsys.readouterr()
+    assert call("predict", "--run", run) == 0
+    values = [float(line) for line in capsys.readouterr().out.split()]
+    expected = 50 + 10 * np.sin(2 * np.pi * np.arange(1200, 1206) / 24)
+    assert len(values) == 6 and np.abs(values - expected).max() < 4
+    lines = data.read_text().splitlines()[:13]  # twelve values, the window has 48
+    (tmp_path / "short.csv").write_text("\n".join(lines))
+    refused(
+        capsys, "12 values are too few to forecast from; 48", "predict", "--run", run, "--data", tmp_path / "short.csv"
+    )
+
+
+def test_a_resumed_run_ends_as_one_that_was_not_interrupted(data, run, tmp_path):
+    arguments = "--data", data, "--column", "load", "--out", tmp_path / "parts", *TINY, "--schedule", "constant"
+    assert call("train", *arguments, "--epochs", 1) == 0
+    assert call("train", "--resume", "--out", tmp_path / "parts", "--epochs", 3) == 0
+    assert call("train", *arguments, "--epochs", 3, "--out", tmp_path / "whole") == 0
+    files = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("parts", "whole")]
+    assert files[0] == files[1]
+
+
+def test_the_made_series_is_a_signal_and_white_noise():
+    series = make_series()
+    noise = series.values - series.signal
+    assert noise.std() == pytest.approx(NOISE, rel=0.03) and abs(noise.mean()) < 0.03
+    assert abs(np.corrcoef(noise[1:], noise[:-1])[0, 1]) < 0.03
+    t = np.arange(168, len(noise))
+    np.testing.assert_allclose(
+        series.signal[t] - series.signal[t - 168], 168 / 2000, atol=1e-9
+    )  # but for the trend, weekly
+    np.testing.assert_array_equal(make_series().values, series.values)
+    assert not np.array_equal(make_series(1).values, series.values)
+
+
+def test_the_held_out_end_is_neither_trained_on_nor_validated_by(monkeypatch, tmp_path):
+    series = make_series()
+    settings = forecast.Settings()
+    loaded = forecast.Forecast().make_task(series, settings, None)
+    changed = series.values.copy()
+    changed[series.cuts[1] :] = 0
+    other = forecast.Forecast().make_task(forecast.Series(changed, "value"), settings, None)
+    for ours, theirs in ((loaded.samples, other.samples), (loaded.validation, other.validation)):
+        for name in ("windows", "targets"):
+            np.testing.assert_array_equal(ours.whole[name], theirs.whole[name])
+    assert forecast._held_out(series, settings)[0] == series.cuts[1]
+
+
+def test_naive_forecasts():
+    values = np.arange(20.0)
+    origins = np.array([10, 12])
+    np.testing.assert_array_equal(targets_at(values, origins, 3), [[10, 11, 12], [12, 13, 14]])
+    np.testing.assert_array_equal(persistence(values, origins, 2), [[9, 9], [11, 11]])
+    np.testing.assert_array_equal(seasonal_naive(values, origins, 3, 7), [[3, 4, 5], [5, 6, 7]])
+    np.testing.assert_array_equal(
+        seasonal_naive(values, np.array([10]), 5, 2), [[8, 9, 8, 9, 8]]
+    )  # never from the future
+
+
+def test_bad_input_is_refused_before_a_folder_is_made(data, tmp_path, capsys):
+    def train(message, *arguments):
+        refused(capsys, message, "train", "--out", tmp_path / "run", *arguments)
+
+    train("has no column 'x'; there are: time, load, other", "--data", data, "--column", "x")
+    train("--column is for a CSV file", "--column", "load")
+    train("cannot read", "--data", tmp_path / "nothing.csv")
+    train("--step 5 must divide --window 48", *TINY, "--step", 5)
+    for text, message in (
+        ("a\n", "holds no values"),
+        ("a,b\n1,2\n3,\n", "line 3, column b: '' is not a number"),
+        ("a\n1\nnan\n", "line 3, column a: 'nan' is not a number"),
+        ("a\n" + "1\n" * 100, "100 values are too few for --window 336"),
+    ):
+        (tmp_path / "bad.csv").write_text(text)
+        train(message, "--data", tmp_path / "bad.csv")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_constant_series_is_forecast_as_it_is(tmp_path, capsys):
+    (tmp_path / "flat.csv").write_text("a\n" + "7\n" * 400)
+    assert call("train", "--data", tmp_path / "flat.csv", "--out", tmp_path / "run", *TINY, "--epochs", 1) == 0
+    assert np.isfinite(table(capsys.readouterr().out)["network"])
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["column"] is None
+    assert read_series(tmp_path / "flat.csv", None).values.tolist() == [7.0] * 400

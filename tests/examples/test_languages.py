@@ -1,0 +1,107 @@
+"""The classifier script: what it claims at a small setting, its data, and what it refuses."""
+
+import json
+import random
+import re
+
+import languages
+import numpy as np
+import pytest
+from toolkit import console
+from toolkit.labelled import NaiveBayes, read_labelled, syllables
+
+TINY = "--d-model 8 --hidden 12 --epochs 12 --warmup 5 --lr 0.02 --dropout 0".split()
+
+
+def call(*arguments):
+    """The exit code of the script."""
+    return console.run(lambda: languages.main([str(argument) for argument in arguments]))
+
+
+def refused(capsys, message, *arguments):
+    capsys.readouterr()
+    assert call(*arguments) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: ") and errors.count("\n") == 1 and message in errors, errors
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Words of the same letters: sorted, or turned around. Only their order tells which."""
+    draw = random.Random(0)
+    words = {"".join(sorted(draw.sample("abcdefgh", 5))) for _ in range(400)} | {
+        "".join(sorted(draw.sample("abcdefgh", 4))) for _ in range(400)
+    }
+    path = tmp_path_factory.mktemp("data") / "words.tsv"
+    path.write_text("".join(f"{word}\tup\n{word[::-1]}\tdown\n" for word in sorted(words)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert call("train", "--data", data, "--out", folder, *TINY) == 0
+    return folder
+
+
+def test_it_learns_and_says_how_well(run, data, capsys):
+    assert call("evaluate", "--run", run) == 0
+    printed = capsys.readouterr().out
+    rows = re.findall(r"^  (\S.*?) +(\d+) +(\d+\.\d) %$", printed, re.M)
+    assert [name for name, _, _ in rows][:2] == ["network", "naive Bayes"] and rows[2][0].startswith("always ")
+    total = len(read_labelled(data).test)
+    assert f"right of {total} held-out texts" in printed
+    for _, right, share in rows:
+        assert float(share) == pytest.approx(100 * int(right) / total, abs=0.051)
+    assert float(rows[0][2]) > 90 > float(rows[2][2])
+    for name in ("confusion.png", "loss.png"):
+        assert (run / name).read_bytes()[:4] == b"\x89PNG"
+    assert json.loads((run / "labels.json").read_text()) == ["down", "up"]
+
+
+def test_classifying(run, capsys):
+    capsys.readouterr()
+    assert call("classify", "--run", run, "abdeg", "gedba") == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("abdeg: up ") and second.startswith("gedba: down ")
+    refused(capsys, "character 1, 'z', is not in the vocabulary", "classify", "--run", run, "zebra")
+    refused(capsys, "text 2 is empty", "classify", "--run", run, "abc", "")
+
+
+def test_a_resumed_run_ends_as_one_that_was_not_interrupted(data, tmp_path):
+    arguments = "--data", data, *TINY, "--schedule", "constant", "--cell", "gru", "--pooling", "max"
+    assert call("train", *arguments, "--out", tmp_path / "parts", "--epochs", 1) == 0
+    assert call("train", "--resume", "--out", tmp_path / "parts", "--epochs", 2) == 0
+    assert call("train", *arguments, "--out", tmp_path / "whole", "--epochs", 2) == 0
+    files = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("parts", "whole")]
+    assert files[0] == files[1]
+
+
+def test_the_syllables_are_real_distinct_and_in_one_part_only():
+    made = syllables()
+    assert made.labels == ["Bamum", "Cree", "Ethiopic", "Korean", "Sumerian", "Yi"]
+    texts = [text for part in (made.train, made.validation, made.test) for text, _ in part]
+    assert len(texts) == len(set(texts)) > 2500 and all(text.isalpha() and text.islower() for text in texts)
+    assert dict(made.train + made.validation + made.test)["bbuox"] == "Yi"
+    assert len(made.test) == len(made.validation) == int(0.15 * len(texts))
+    majority = max(np.mean([label == name for _, label in made.test]) for name in made.labels)
+    guesses = NaiveBayes(made.train).classify(text for text, _ in made.test)
+    assert majority < 0.5 and np.mean([a == b for a, (_, b) in zip(guesses, made.test)]) > 0.9
+
+
+def test_naive_bayes_by_hand():
+    model = NaiveBayes([("a", "x"), ("a", "x"), ("b", "y")])
+    # 9 n-grams: a, b, newline, with their pairs and triples: P(x) P("a" | x) ... against P(y) P("a" | y) ...
+    assert model.classify(["a", "b", "z"]) == ["x", "y", "x"]
+
+
+def test_bad_files(tmp_path, capsys):
+    for text, message in (
+        ("a text without a tab\n", "line 1 must be a text, a tab and a label"),
+        ("a\tx\n\tx\n", "line 2 must be a text, a tab and a label"),
+        ("a\tx\nb\tx\n", "2 different texts are too few"),
+        ("".join(f"{n}\tx\n" for n in range(20)), "has 1 labels; there is nothing to tell apart"),
+    ):
+        (tmp_path / "bad.tsv").write_text(text)
+        refused(capsys, message, "train", "--data", tmp_path / "bad.tsv", "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -48,7 +48,7 @@ class Settings(Training):
     lr: float = option(2e-3, "peak learning rate of Adam", least=0)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=("inverse-sqrt", "cosine", "constant"))
     warmup: int = option(200, "updates of linear warm-up", least=1)
-    steps: int | None = option(4000, "stop after so many updates", least=1)
+    steps: int | None = option(6500, "stop after so many updates", least=1)
     validate_every: int | None = option(500, "updates between validations; an epoch if not given", least=1)
 
     def __post_init__(self) -> None:

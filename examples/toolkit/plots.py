@@ -119,7 +119,7 @@ def attention_heatmap(
         for axes in row[len(pictures) :]:
             axes.set_visible(False)
     figure.supxlabel("source", fontsize=9, color=GREY)
-    figure.supylabel("translation", fontsize=9, color=GREY)
+    figure.supylabel("target", fontsize=9, color=GREY)
     figure.colorbar(image, ax=grid, label="attention", shrink=max(0.3, 1 / len(layers)), aspect=30, pad=0.01)
     with warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always", "Glyph .* missing")

@@ -27,9 +27,9 @@ from toolkit.english_french_words import ADJECTIVES, NOUNS, PRONOUNS, Subject
 
 __all__ = ["SIZES", "TASKS", "corpus", "negative", "plural", "task_of"]
 
-SIZES = {"translate English to French": 16_000, "plural": 8_000, "negate": 8_000, "sort": 15_000, "add": 40_000}
+SIZES = {"translate English to French": 16_000, "plural": 8_000, "negate": 8_000, "sort": 25_000, "add": 32_000}
 HELD_OUT = 500  # inputs of each task to test by, and as many to validate by
-LONGEST_LIST, MOST = 6, 100  # numbers to be sorted, each below MOST
+LONGEST_LIST, MOST = 5, 100  # numbers to be sorted, each below MOST
 SUM = 1000  # operands are below it
 TRIES = 1000  # draws in vain, one after the other, from which on a task has no more inputs
 

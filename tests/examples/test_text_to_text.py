@@ -39,7 +39,7 @@ def test_numbers_are_right(made):
         if task_of(text) == "add":
             assert answer == str(int(words[0]) + int(words[2])) and words[1] == "+" and len(words) == 3
         if task_of(text) == "sort":
-            assert answer == " ".join(sorted(words, key=int)) and 2 <= len(words) <= 6
+            assert answer == " ".join(sorted(words, key=int)) and 2 <= len(words) <= 5
 
 
 THE_MOUSE, A_MOUSE = (NounPhrase(word, NOUNS["mouse"]) for word in ("the", "a"))
@@ -116,7 +116,7 @@ def test_a_task_is_the_same_with_and_without_others():
     assert alone.tests["sort"] == both.tests["sort"] and set(alone.train) <= set(both.train)
     assert list(both.tests) == ["add", "sort"]
     assert corpus(seed=1, sizes={"sort": 50}, held_out=5).train != alone.train
-    assert alone.train[0] == ("sort: 99 67 16 86 96 90", "16 67 86 90 96 99")  # on every machine
+    assert alone.train[0] == ("sort: 58 90 68 92", "58 68 90 92")  # on every machine
 
 
 def test_more_than_there_is_is_an_error(monkeypatch):

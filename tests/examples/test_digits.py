@@ -48,6 +48,12 @@ def test_a_run_leaves_all_that_is_promised(run):
     assert {"validation_loss", "accuracy"} <= next(record for record in log if "validation_loss" in record).keys()
 
 
+def test_help_tells_how_it_is_used(capsys):
+    with pytest.raises(SystemExit):
+        call("--help")
+    assert "python examples/digits.py explain --run runs/digits --index 7" in capsys.readouterr().out
+
+
 def test_explain_says_which_patches_decided(run, tmp_path, capsys):
     assert call("explain", "--run", run, "--index", 7, "--output", tmp_path / "a.png") == 0
     out = capsys.readouterr().out

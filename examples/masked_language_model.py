@@ -15,6 +15,7 @@ weights.safetensors, log.jsonl, loss.png, attention.png, finetune.png, and check
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a pla
 import numpy as np  # noqa: E402
 from toolkit import console  # noqa: E402
 from toolkit import masked_language as ml  # noqa: E402
+from toolkit.console import Progress, UserError  # noqa: E402
 from toolkit.documents import Document, load_documents, split_documents  # noqa: E402
 from toolkit.finetuning import choose, draw_curves, fine_tune, passages, topics_of  # noqa: E402
 from toolkit.plots import attention_heatmap  # noqa: E402
@@ -37,11 +39,8 @@ LABELS, SEEDS, STEPS, LR = (
     100,
     5e-4,
 )  # of fine-tuning: labelled passages of each topic, repetitions, updates, rate
-EXAMPLES = (
-    "The [MASK] statement raises an exception.",
-    "Return a copy of the [MASK] with all characters converted to lowercase.",
-    "If the object is [MASK], a TypeError is raised.",
-)
+SHOWN = 4  # sentences of held-out documents in which a word is filled in
+EXAMPLE = "The [MASK] statement raises an exception."
 
 
 class MaskedLanguageModel(Program):
@@ -88,12 +87,16 @@ class MaskedLanguageModel(Program):
             f"  masked words   {figures['word_accuracy']:6.1%} right; the commonest word: {figures['unigram_accuracy']:.1%}"
         )
         print(f"  next passage   {figures['next_accuracy']:6.1%} right; the commoner answer: {majority:.1%}")
-        for text in EXAMPLES:
-            show_words(text, ml.fill(task.model, task.tokenizer, text, 3))
-        maps, words = ml.attention(task.model, task.tokenizer, EXAMPLES[0])
-        attention_heatmap(maps, words, words, run.path("attention.png"))
-        print(f"see {run.path('loss.png')} and {run.path('attention.png')}; fill in words by:")
-        print(f'  {self.command} fill --run {run.folder} "{EXAMPLES[0]}"')
+        sentences = ml.sentences_to_fill(split_documents(loaded)[2], task.tokenizer, run.settings.longest)[:SHOWN]
+        for text, word in sentences:
+            show_words(text, ml.fill(task.model, task.tokenizer, text, 3), word)
+        pictures = [run.path("loss.png")]
+        if sentences:
+            maps, words = ml.attention(task.model, task.tokenizer, sentences[0][0])
+            attention_heatmap(maps, words, words, run.path("attention.png"))
+            pictures.append(run.path("attention.png"))
+        print(f"see {' and '.join(map(str, pictures))}; fill in words by:")
+        print(f'  {self.command} fill --run {run.folder} "{sentences[0][0] if sentences else EXAMPLE}"')
         if len({document.topic for document in loaded}) > 1:
             compare(run, loaded, task.model, task.tokenizer, LABELS, SEEDS, STEPS)
 
@@ -102,7 +105,7 @@ class MaskedLanguageModel(Program):
     def commands(self, add: Any) -> None:
         """Fill in words, fine-tune."""
         made = add("fill", self.fill, "the most probable words for each [MASK] of a text")
-        made.add_argument("text", metavar="TEXT", help='such as "The [MASK] statement raises an exception."')
+        made.add_argument("text", metavar="TEXT", help=f'such as "{EXAMPLE}"')
         made.add_argument("--top", type=positive_integer, default=5, metavar="K", help="words shown for each (5)")
         made = add(
             "finetune", self.finetune, "learn the topics of passages from few labels, pre-trained and from scratch"
@@ -127,21 +130,24 @@ class MaskedLanguageModel(Program):
         """Fine-tune the model of a run."""
         run, model, tokenizer = self._model(options)
         documents = self.load_again(run, options.data)
+        if self.fingerprint(documents) != run.about["data"]["fingerprint"]:  # what was held out would be another part
+            raise UserError("the documents are not those that the run was pre-trained on; give these by --data")
         compare(run, documents, model, tokenizer, options.labels, options.seeds, options.steps)
 
     def _model(self, options: argparse.Namespace) -> tuple[Run, Any, WordPieces]:
         run, device = self.open(options)
         tokenizer = WordPieces.load(run.path("tokenizer.json"))
-        model = ml.make_model(run.settings, tokenizer.vocab_size, device)
+        model = ml.make_model(dataclasses.replace(run.settings, device=device), tokenizer.vocab_size)
         load_weights(model, run, options.weights)
         return run, model, tokenizer
 
 
-def show_words(text: str, found: list[list[tuple[str, float]]]) -> None:
-    """Print a text and what was found for each of its masks."""
+def show_words(text: str, found: list[list[tuple[str, float]]], word: str = "") -> None:
+    """Print a text, what was found for each of its masks, and the ``word`` that stood there, where it is known."""
     print(text)
     for words in found:
-        print("    " + "  ".join(f"{word} {probability:.1%}" for word, probability in words))
+        shown = "  ".join(f"{piece} {probability:.1%}" for piece, probability in words)
+        print(f"    {shown}" + (f"    (it was: {word})" if word else ""))
 
 
 def compare(
@@ -155,11 +161,14 @@ def compare(
     print(f"fine-tuning: {len(topics)} topics ({', '.join(topics)}),")
     print(f"  {labels} labelled passages of each, {len(held_out['labels'])} passages of held-out documents to test by")
     curves: dict[str, list[Any]] = {"pre-trained": [], "from scratch": []}
-    for seed in range(seeds):
-        chosen = choose(pool, labels, seed)
-        for name in curves:
-            start = model if name == "pre-trained" else ml.make_model(run.settings, tokenizer.vocab_size, "cpu")
-            curves[name].append(fine_tune(start.with_classifier(len(topics)), chosen, held_out, steps, LR, seed))
+    with Progress("fine-tuning", total=2 * seeds) as bar:
+        for seed in range(seeds):
+            chosen = choose(pool, labels, seed)
+            fresh = dataclasses.replace(run.settings, seed=seed, device=model.words.weight.device)
+            for name, start in zip(curves, (model, ml.make_model(fresh, tokenizer.vocab_size))):
+                classifier = start.with_classifier(len(topics))
+                curves[name].append(fine_tune(classifier, chosen, held_out, steps, LR, seed))
+                bar.advance()
     share = np.bincount(held_out["labels"]).max() / len(held_out["labels"])
     for name, found in curves.items():
         last = [points[-1][1] for points in found]

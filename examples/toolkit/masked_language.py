@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from toolkit.samples import Epoch
 from toolkit.settings import Training, option
 from toolkit.wordpieces import CLS, MASK, PAD, SEP, SPECIAL, WordPieces
 
-__all__ = ["PRESETS", "Settings", "Task", "attention", "fill", "loss_and_right", "make_model"]
+__all__ = ["PRESETS", "Settings", "Task", "attention", "fill", "loss_and_right", "make_model", "sentences_to_fill"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class Settings(Training):
     vocab: int = option(4000, "word pieces", least=1)
     longest: int = option(64, "tokens of a pair of passages", least=9)
     masked: float = option(0.15, "share of the words to be predicted", least=0, below=1)
-    batch: int = option(32, "pairs in a batch", least=1)
+    batch: int = option(64, "pairs in a batch", least=1)
 
     def __post_init__(self) -> None:
         """Also check that the heads divide the features."""
@@ -44,10 +45,10 @@ class Settings(Training):
 
 
 # Half a megabyte of text is little: more words to predict make more of it (Wettig et al. 2023, arXiv:2202.08005).
-PRESETS: dict[str, Any] = dict(lr=2e-3, schedule="cosine", warmup=200, steps=3000, validate_every=250, masked=0.2)
+PRESETS: dict[str, Any] = dict(lr=2e-3, schedule="cosine", warmup=150, steps=1600, validate_every=200, masked=0.2)
 
 
-def make_model(settings: Settings, vocab_size: int, device: str) -> BERT:
+def make_model(settings: Settings, vocab_size: int) -> BERT:
     """A model of these settings, its weights drawn from their seed. Raises UserError for a device that cannot be used."""
     s = settings
     mt.random.seed(s.seed)
@@ -56,7 +57,7 @@ def make_model(settings: Settings, vocab_size: int, device: str) -> BERT:
         vocab_size=vocab_size, d_model=s.d_model, n_layers=s.layers, n_heads=s.heads, d_ff=s.d_ff, max_length=s.longest,
         dropout=s.dropout, attention_dropout=s.dropout, init_std=s.d_model**-0.5, pad_id=PAD, mlm_head=True, nsp_head=True,
     )  # fmt: skip
-    return place(BERT(config), device)
+    return place(BERT(config), s.device)
 
 
 # --- pre-training -------------------------------------------------------------------------------------------------------------
@@ -77,7 +78,7 @@ class Task:
             Pairs(part, tokenizer.vocab_size, s.longest, s.masked, s.batch, s.seed) for part in ids
         )
         self.commonest = int(np.bincount([token for text in ids[0] for words in text for token in words]).argmax())
-        self.model = make_model(s, tokenizer.vocab_size, s.device)
+        self.model = make_model(s, tokenizer.vocab_size)
 
     def epoch(self, number: int) -> Epoch[PairBatch]:
         """The batches of an epoch."""
@@ -145,6 +146,21 @@ def fill(model: BERT, tokenizer: WordPieces, text: str, top: int) -> list[list[t
         best = np.argsort(-row[len(SPECIAL) :], kind="stable")[:top] + len(SPECIAL)
         found.append(list(zip(tokenizer.labels(best.tolist()), row[best].tolist())))
     return found
+
+
+def sentences_to_fill(documents: Sequence[Document], tokenizer: WordPieces, longest: int) -> list[tuple[str, str]]:
+    """Of each document one sentence of plain words, [MASK] in the place of its longest, and that word; short ones first."""
+    found = []
+    for document in documents:
+        for sentence in document.sentences:
+            words = sentence.split()
+            hidden = max(words, key=len)
+            text = " ".join(SPECIAL[MASK] if word is hidden else word for word in words)
+            plain = re.fullmatch(r"[A-Z][A-Za-z, ]+[.?!]", sentence) and hidden.isalpha() and len(words) > 4
+            if plain and len(tokenizer.encode(hidden)) == 1 and len(tokenizer.encode_with_masks(text)) + 2 <= longest:
+                found.append((text, hidden.lower()))
+                break
+    return sorted(found, key=lambda pair: len(pair[0]))
 
 
 def check_length(ids: Sequence[int], model: BERT) -> None:

@@ -1,0 +1,180 @@
+"""Documents, word pieces, masks and pairs: what a BERT is pre-trained on."""
+
+import numpy as np
+import pytest
+from toolkit.console import UserError
+from toolkit.documents import LENGTH, cut_documents, load_documents, split_documents
+from toolkit.pretraining import Pairs, mask_words
+from toolkit.wordpieces import CLS, MASK, PAD, SEP, SPECIAL, UNKNOWN, WordPieces
+
+from minitensor.random import Generator
+from models.bert import IGNORED
+
+VOCABULARY = 200
+LONGEST = 23  # ten tokens for each passage
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Documents 0 to 4 of eight sentences of four words; word 40 d + 5 is the first of document d, and so on."""
+    documents = [[[5 + 32 * d + 4 * s + w for w in range(4)] for s in range(8)] for d in range(5)]
+    return Pairs(documents, VOCABULARY, LONGEST, share=0.15, batch_size=8, seed=3)
+
+
+def original(example):
+    """The tokens of an example before they were masked."""
+    tokens, _, targets, _ = example
+    return np.where(targets == IGNORED, tokens, targets)
+
+
+# --- documents ----------------------------------------------------------------------------------------------------------------
+
+
+def test_texts_are_cut_at_titles_and_never_twice():
+    texts = {
+        "long": "Intro one. Intro two.\n\nTitle\n=====\n\nShared sentence. And another.\n\nOnly here: yes.\n\n"
+        "More (of\n   it). Ends.\n",
+        "short": "Shared sentence.  And\nanother.\n",
+    }
+    documents = cut_documents(texts)
+    assert [(document.topic, document.sentences) for document in documents] == [
+        ("short", ["Shared sentence.", "And another."]),
+        ("long", ["Intro one.", "Intro two."]),
+        ("long", ["Only here: yes.", "More (of it).", "Ends."]),
+    ]
+
+
+def test_long_sections_are_cut_evenly():
+    text = " ".join(f"Sentence {number}." for number in range(3 * LENGTH))
+    assert [len(document.sentences) for document in cut_documents({"": text})] == [LENGTH] * 3
+
+
+def test_the_embedded_documents_share_no_paragraph_and_every_topic_is_split():
+    parts = split_documents(load_documents(None))
+    sizes = [sum(len(document.sentences) for document in part) for part in parts]
+    assert sizes[0] > 2000 and sizes[1] > 100 and sizes[2] > 400
+    assert not {id(document) for document in parts[0]} & {id(document) for document in parts[2]}
+    long = [{text for document in part for text in document.sentences if len(text) > 80} for part in parts]
+    assert len(long[0] & (long[1] | long[2])) <= 0.02 * len(long[2])  # sentences that stand in two paragraphs
+
+
+def test_folders_and_files(tmp_path):
+    for topic in "ab":
+        text = " ".join(f"{topic.upper()} sentence {number}." for number in range(500))
+        (tmp_path / f"{topic}.txt").write_text(text, encoding="utf-8")
+    assert {document.topic for document in load_documents(tmp_path)} == {"a", "b"}
+    with pytest.raises(UserError, match="it takes 40"):
+        load_documents(tmp_path / "a.txt")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty folder"):
+        load_documents(tmp_path / "empty")
+    with pytest.raises(UserError, match="nowhere"):
+        load_documents(tmp_path / "nowhere")
+
+
+# --- word pieces --------------------------------------------------------------------------------------------------------------
+
+
+def test_word_pieces(tmp_path):
+    texts = ["The cat unbinds the names.", "A cat binds it; the dog unties it.", "##a [MASK] stays text"] * 3
+    pieces = WordPieces.learn(texts, 90)
+    again = WordPieces.learn(texts, 90)
+    assert pieces._library.to_str() == again._library.to_str()  # ties are broken alike each time
+    assert pieces.labels(range(5)) == list(SPECIAL)
+    ids = pieces.encode("The CAT binds it.")
+    assert pieces.decode(ids) == "the cat binds it." and UNKNOWN not in ids
+    assert pieces.encode("\u4e2d") == [UNKNOWN]
+    assert MASK not in pieces.encode("[MASK]") and pieces.encode_with_masks("the [MASK] it").count(MASK) == 1
+    pieces.save(tmp_path / "tokenizer.json")
+    assert WordPieces.load(tmp_path / "tokenizer.json").encode_batch(texts) == pieces.encode_batch(texts)
+    with pytest.raises(UserError, match="at least"):
+        WordPieces.learn(texts, 20)
+    for content, message in (("{", "damaged"), (None, "no tokenizer")):
+        path = tmp_path / str(content)
+        if content:
+            path.write_text(content)
+        with pytest.raises(UserError, match=message):
+            WordPieces.load(path)
+
+
+# --- masks --------------------------------------------------------------------------------------------------------------------
+
+
+def test_fifteen_percent_are_masked_by_eighty_ten_ten():
+    tokens = np.full(20_002, 7, np.int32)
+    tokens[[0, -1]] = CLS, SEP
+    masked, targets = mask_words(tokens, Generator(1).words(2 * len(tokens)), VOCABULARY, 0.15)
+    chosen = targets != IGNORED
+    assert chosen.sum() == 3000 and (targets[chosen] == 7).all() and not chosen[[0, -1]].any()
+    np.testing.assert_array_equal(masked[~chosen], tokens[~chosen])
+    assert abs((masked[chosen] == MASK).mean() - 0.8) < 0.025
+    assert abs((masked[chosen] == 7).mean() - 0.1) < 0.02
+    other = masked[chosen & (masked != MASK) & (masked != 7)]
+    assert other.min() >= len(SPECIAL) and other.max() < VOCABULARY and len(set(other.tolist())) > 100
+
+
+def test_one_word_at_least_is_masked():
+    tokens = np.array([CLS, 9, SEP, 9, SEP], np.int32)
+    for seed in range(20):
+        targets = mask_words(tokens, Generator(seed).words(10), VOCABULARY, 0.15)[1]
+        assert (targets != IGNORED).sum() == 1 and set(np.flatnonzero(targets != IGNORED)) <= {1, 3}
+
+
+# --- pairs --------------------------------------------------------------------------------------------------------------------
+
+
+def test_pairs_are_what_follows_or_from_another_document(pairs):
+    kinds = []
+    for index in range(len(pairs)):
+        tokens, second, _, unrelated = example = pairs.example(0, index)
+        whole = original(example)
+        assert whole[0] == CLS and whole[second - 1] == SEP and whole[-1] == SEP and len(tokens) <= LONGEST
+        first, other = whole[1 : second - 1], whole[second:-1]
+        assert len(first) in (4, 8) and len(other) in (4, 8)  # whole sentences
+        np.testing.assert_array_equal(np.diff(first), 1)
+        np.testing.assert_array_equal(np.diff(other), 1)
+        assert unrelated == ((first[0] - 5) // 32 != (other[0] - 5) // 32)
+        assert unrelated or other[0] == first[-1] + 1
+        kinds.append(unrelated)
+    assert len(pairs) == 5 * 7 and 0.2 < np.mean(kinds) < 0.8
+
+
+def test_examples_depend_on_seed_epoch_and_index_alone(pairs):
+    batches = list(pairs.epoch(4))
+    late = pairs.epoch(4)[3:][0]
+    for name, array in late.arrays.items():
+        np.testing.assert_array_equal(array, batches[3][name])
+    row = pairs.example(4, 11)
+    others = [pairs.example(5, 11), pairs.example(4, 12)]
+    np.testing.assert_array_equal(pairs.example(4, 11)[0], row[0])
+    assert all(not np.array_equal(other[0], row[0]) for other in others)
+    orders = [np.concatenate(pairs.epoch(number).groups).tolist() for number in (0, 1)]
+    assert orders[0] != orders[1] and sorted(orders[0]) == sorted(orders[1]) == list(range(35))
+
+
+def test_batches_and_their_parts(pairs):
+    batch = pairs.epoch(0)[0]
+    assert batch["ids"].shape == batch["mask"].shape == batch["segments"].shape == batch["words"].shape
+    np.testing.assert_array_equal(batch["mask"], batch["ids"] != PAD)
+    for row in range(len(batch)):
+        first, last = np.flatnonzero(batch["ids"][row] == SEP)
+        assert batch["segments"][row].tolist() == [0] * (first + 1) + [1] * (last - first) + [0] * (
+            batch["ids"].shape[1] - last - 1
+        )
+    parts = batch.split(3)
+    assert sum(part.tokens for part in parts) == batch.tokens == (batch["words"] != IGNORED).sum()
+    assert {part.pairs for part in parts} == {8} and sum(map(len, parts)) == 8
+
+
+def test_a_long_sentence_is_cut_next_to_what_follows():
+    documents = [[list(range(10, 60)), list(range(60, 64))], [[5] * 4, list(range(70, 120))]]
+    pairs = Pairs(documents, VOCABULARY, LONGEST, 0.15, 2, 0)
+    related = next(e for e in (pairs.example(epoch, 0) for epoch in range(50)) if not e[3])
+    assert original(related)[1:-1].tolist() == [*range(50, 60), SEP, *range(60, 64)]
+    related = next(e for e in (pairs.example(epoch, 1) for epoch in range(50)) if not e[3])
+    assert original(related)[6:-1].tolist() == list(range(70, 80))
+
+
+def test_pairs_need_two_documents():
+    with pytest.raises(UserError, match="two documents"):
+        Pairs([[[7], [8]], [[9]]], VOCABULARY, LONGEST, 0.15, 2, 0)

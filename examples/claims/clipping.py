@@ -129,14 +129,14 @@ def conclusion(numbers: dict[str, Any]) -> str:
             f"Clipping allows rates {clipped / free:.0f} times as large" if free else "Only clipping makes it learn"
         )
     return (
-        f"{NETWORK.name} learns to recall over {numbers['distance']} steps by SGD with clipping {told[0]}, without "
+        f"The {NETWORK.name} learns to recall over {numbers['distance']} steps by SGD with clipping {told[0]}, without "
         f"{told[1]}; without, {diverged} of {len(_pairs(numbers))} trainings diverged. {verdict}."
     )
 
 
 def draw(numbers: dict[str, Any], axes: Any) -> None:
     """The losses of all trainings: full lines with clipping, broken ones without, a cross where one diverged."""
-    axes_of(axes, f"{NETWORK.name} by SGD: clipped (full) or not (broken)", "update", "loss (nats)")
+    axes_of(axes, "clipped (full) or not (broken)", "update", "loss (nats)")
     axes.set_yscale("log")
     axes.set_ylim(*SHOWN)
     axes.axhline(numbers["chance_loss"], color=GREY, linewidth=1, linestyle=":")

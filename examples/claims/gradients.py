@@ -125,23 +125,12 @@ def gradient_norms(network: Network, settings: Settings, seed: int) -> list[floa
 
 def tables(numbers: dict[str, Any]) -> list[Table]:
     """Factors and ratios of each case; what clipping does."""
-    columns = ("network", "parameters", "factor a step", "furthest : nearest", "after training", "recalls it")
+    columns = ("network", "parameters", "factor a step", "far : near", "trained, far : near", "recalls it")
     rows = []
     for case in numbers["cases"]:
-        initial = case["initial"]
-        rows.append(
-            (
-                case["name"],
-                f"{case['parameters']:,}",
-                f"{factor(initial):.3f}",
-                magnitude(ratio(initial)),
-                magnitude(ratio(case["trained"])),
-                f"{case['accuracy']:.0%}",
-            )
-        )
-    title = (
-        f"norm of d loss / d x_t, from distance 1 to {numbers['distance']} (chance of recall {numbers['chance']:.0%})"
-    )
+        found = f"{factor(case['initial']):.3f}", magnitude(ratio(case["initial"])), magnitude(ratio(case["trained"]))
+        rows.append((case["name"], f"{case['parameters']:,}", *found, f"{case['accuracy']:.0%}"))
+    title = f"norm of d loss / d x_t, near: distance 1, far: {numbers['distance']} (chance of recall {numbers['chance']:.1%})"
     return [Table(title, columns, rows), clipping.table(numbers["clipping"])]
 
 
@@ -161,16 +150,14 @@ def conclusion(numbers: dict[str, Any]) -> str:
     fates: dict[str, list[str]] = {"vanishes": [], "explodes": [], "survives": []}
     able, unable = [], []
     for case in numbers["cases"]:
-        name, change = case["name"].replace(",", " of"), ratio(case["initial"])
+        name, change = f"the {case['name']}", ratio(case["initial"])
         fate = "vanishes" if change < LOST else "explodes" if change > BLOWN_UP else "survives"
-        fates[fate].append(f"{name} ({factor(case['initial']):.2f} a step)")
+        fates[fate].append(f"{name}, {factor(case['initial']):.2f} a step")
         (able if case["accuracy"] >= ENOUGH else unable).append(name)
-    told = [f"{fate} in {listed(names)}" for fate, names in fates.items() if names]
-    learnt = f"After training, {listed(able)} recall a symbol {distance} steps back" if able else "After training, none"
-    missing = f", {listed(unable)} do not" if unable else ", and none does not"
+    told = [f"{fate} in {'; '.join(names)}" for fate, names in fates.items() if names]
     return (
-        f"At initialisation, over {distance - 1} steps, the gradient {'; it '.join(told)}. {learnt}{missing}. "
-        + clipping.conclusion(numbers["clipping"])
+        f"At initialisation, over {distance - 1} steps, the gradient {'. It '.join(told)}. After training, a symbol {distance} "
+        f"steps back is recalled by {listed(able)}; not by {listed(unable)}. {clipping.conclusion(numbers['clipping'])}"
     )
 
 
@@ -196,7 +183,7 @@ def _looks(found: list[dict[str, Any]]) -> list[tuple[str, str]]:
     for case in found:
         if case["kind"] != "rnn":
             looks.append((COLOURS[case["kind"]], "-"))
-        elif "relu" in case["name"]:
+        elif case["name"].startswith("relu"):
             looks.append((RELU, "--" if "orthogonal" in case["name"] else "-"))
         else:
             looks.append((next(reds, COLOURS["rnn"]), "-"))

@@ -88,7 +88,7 @@ class Case:
         """As it stands in table and picture."""
         if not self.matrix:
             return NAMES[self.kind]
-        return f"RNN, gain {self.gain:g}" if self.nonlinearity == "tanh" else f"RNN relu, {self.matrix}"
+        return f"RNN (gain {self.gain:g})" if self.nonlinearity == "tanh" else f"relu RNN ({self.matrix})"
 
     def build(self, shape: Shape) -> Network:
         """The network, its weights drawn anew."""

@@ -166,7 +166,7 @@ def _comparison(lengths: list[int], ours: list[float], theirs: list[float]) -> s
 
 def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
     """Time of a step against length, and the quadratic part; crossovers marked."""
-    figure = empty_figure(7.5, 4.8)
+    figure = empty_figure(8.5, 4.4)
     lengths, seconds = numbers["lengths"], numbers["seconds"]
     title = f"training step of {numbers['tokens']:,} tokens"
     axes = axes_of(figure.subplots(), title, "T, tokens in a sequence", "milliseconds")
@@ -177,12 +177,12 @@ def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
     for kind in KINDS:
         axes.plot(lengths, 1e3 * np.array(seconds[kind]), "o-", color=COLOURS[kind], label=NAMES[kind], markersize=4)
     part = 1e3 * np.array(seconds[ATTENTION])
-    axes.plot(lengths, part, "--", color=COLOURS["transformer"], label="attention in the Transformer")
+    axes.plot(lengths, part, "--", color=COLOURS["transformer"], label="its attention")
     for kind in KINDS[:-1]:
         where = crossover(lengths, seconds["transformer"], seconds[kind])
         if where is not None and where > lengths[0]:
             height = 1e3 * math.exp(np.interp(math.log(where), np.log(lengths), np.log(seconds[kind])))
             axes.plot(where, height, "o", color=GREY, markersize=11, fillstyle="none")
             axes.annotate(f"{where:.0f}", (where, height), (0, 9), textcoords="offset points", color=GREY, ha="center")
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, fontsize=9, loc="outside right center")
     figure.savefig(path)

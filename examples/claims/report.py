@@ -28,13 +28,13 @@ class Table:
 def print_table(table: Table) -> None:
     """Print with `rich`, as wide as the terminal."""
     rich = require("rich.table", "train")
-    console = require("rich.console", "train").Console(width=None if sys.stdout.isatty() else WIDTH)
-    made = rich.Table(title=table.title, title_justify="left", box=require("rich.box", "train").SIMPLE_HEAD)
+    text = require("rich.text", "train").Text  # as it stands: brackets are no markup
+    made = rich.Table(title=text(table.title), title_justify="left", box=require("rich.box", "train").SIMPLE_HEAD)
     for number, column in enumerate(table.columns):
-        made.add_column(column, justify="right" if number else "left")
+        made.add_column(text(column), justify="right" if number else "left")
     for row in table.rows:
-        made.add_row(*row)
-    console.print(made, markup=False, highlight=False)
+        made.add_row(*map(text, row))
+    require("rich.console", "train").Console(width=None if sys.stdout.isatty() else WIDTH).print(made)
 
 
 def axes_of(axes: Any, title: str, x_label: str, y_label: str) -> Any:

@@ -1,0 +1,305 @@
+"""From RNN to Transformer: the claims hold at a small setting, and each conclusion follows its numbers whichever way they fall."""
+
+import copy
+import importlib.util
+import json
+import math
+
+import numpy as np
+import pytest
+from claims import bottleneck, clipping, gradients, memory, networks, parallelism, tasks, training
+from claims.report import Table, print_table
+from toolkit.console import UserError
+
+import minitensor as mt
+
+CLAIMS = {"gradients": gradients, "memory": memory, "parallelism": parallelism, "bottleneck": bottleneck}
+
+
+def load_program(name):
+    """The script as a module, from beside `claims`."""
+    path = importlib.util.find_spec("claims").submodule_search_locations[0]
+    spec = importlib.util.spec_from_file_location(name, f"{path}/../{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+program = load_program("from_rnn_to_transformer")
+
+
+def run(name, folder, capsys):
+    """The numbers and the words of a claim at its small setting, through the command line."""
+    assert program.main(["--only", name, "--quick", "--workers", "1", "--out", str(folder)]) == 0
+    numbers = json.loads((folder / f"{name}.json").read_text())
+    printed = capsys.readouterr().out
+    words = CLAIMS[name].conclusion(numbers)
+    assert words in " ".join(printed.split())
+    for table in CLAIMS[name].tables(numbers):
+        assert all(row[0] in printed for row in table.rows)
+    assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    return numbers, words
+
+
+# --- the claims ---------------------------------------------------------------------------------------------------------------
+
+
+def test_gradients(tmp_path, capsys):
+    numbers, words = run("gradients", tmp_path, capsys)
+    assert "vanishes in the RNN (gain 0.5), 0." in words
+    assert "explodes in the RNN (gain 3), 1." in words
+    survivors = words.split("survives in ")[1].split(". After")[0]
+    assert "relu RNN (identity)" in survivors and "Transformer" in survivors
+    assert "Only clipping makes it learn" in words or "times as large" in words
+    assert {len(case["initial"]) for case in numbers["cases"]} == {numbers["distance"] + 1}
+
+
+@pytest.mark.slow
+def test_memory(tmp_path, capsys):
+    _, words = run("memory", tmp_path, capsys)
+    assert "gates lengthen what can be learnt" in words
+    assert "for the RNN it is a limit of learning, not of memory" in words
+    assert "attention outlasts a state of fixed size" in words
+
+
+def test_parallelism(tmp_path, capsys):
+    numbers, words = run("parallelism", tmp_path, capsys)
+    shares = parallelism.attention_shares(numbers)
+    assert f"{shares[0]:.0%} of its step at T = 8 and {shares[-1]:.0%} at 128" in words
+    # Sixteen times as many steps, each of a sixteenth of the work, cannot be free.
+    assert numbers["seconds"]["lstm"][-1] > numbers["seconds"]["lstm"][0]
+
+
+@pytest.mark.slow
+def test_bottleneck(tmp_path, capsys):
+    numbers, words = run("bottleneck", tmp_path, capsys)
+    assert "So attention removes the bottleneck" in words
+    for model in numbers["models"]:
+        assert model["right"] >= model["exact"]
+
+
+# --- conclusions follow the numbers -------------------------------------------------------------------------------------------
+
+
+def case(name, last, accuracy, nearest=1.0):
+    norms = [nearest, nearest, math.sqrt(nearest * last), last]
+    return {"name": name, "kind": "lstm", "parameters": 1, "initial": norms, "trained": norms, "accuracy": accuracy}
+
+
+def clipping_numbers(clipped, free, diverged=False):
+    """Trainings at two rates that end with these losses."""
+    runs = []
+    for rate, losses in zip((0.01, 0.1), zip(clipped, free)):
+        for loss, is_clipped in zip(losses, (True, False)):
+            about = {"learning_rate": rate, "clipped": is_clipped, "largest_norm": 1.0}
+            runs.append(about | {"losses": [2.0] * 40 + [loss] * 40, "diverged": diverged and not is_clipped})
+    return {"distance": 9, "chance_loss": 2.0, "runs": runs}
+
+
+def test_conclusion_about_gradients():
+    numbers = {"distance": 3, "chance": 0.1, "clipping": clipping_numbers((0, 0), (0, 0))}
+    numbers["cases"] = [case("A", 1e-6, 0.2), case("B", 1e6, 0.95), case("C", 0.5, 1.0)]
+    words = gradients.conclusion(numbers)
+    assert "vanishes in the A, 0.00 a step. It explodes in the B, 1000.00 a step. It survives in the C, 0.71" in words
+    assert "recalled by the B and the C; not by the A." in words
+    numbers["cases"] = [case("A", 1e6, 1.0), case("B", 1e-6, 0.2, nearest=1e-5)]
+    words = gradients.conclusion(numbers)
+    assert "the gradient explodes in the A" in words and "survives in the B" in words and "vanishes" not in words
+    assert "recalled by the A; not by the B." in words
+
+
+@pytest.mark.parametrize(
+    ("clipped", "free", "diverged", "verdict"),
+    [
+        ((0.1, 0.1), (0.1, 2.0), False, "Clipping allows rates 10 times as large"),
+        ((0.1, 0.1), (0.1, 0.1), False, "Clipping does not allow larger steps here"),
+        ((2.0, 0.1), (2.0, 2.0), False, "Only clipping makes it learn"),
+        ((0.1, 2.0), (0.1, 0.1), True, "without, 2 of 2 trainings diverged. Only clipping makes it learn"),
+        ((2.0, 2.0), (2.0, 0.1), False, "with clipping at no rate, without at 0.1 (soonest after 41 updates)"),
+    ],
+)
+def test_conclusion_about_clipping(clipped, free, diverged, verdict):
+    assert verdict in clipping.conclusion(clipping_numbers(clipped, free, diverged))
+
+
+def memory_numbers(recall, curriculum, copied):
+    """Accuracies at two distances, by network in the order RNN, LSTM, GRU, Transformer."""
+    able = {0: [0.5, 0.1], 5: [0.95, 0.2], 50: [1.0, 0.9]}
+    runs = {
+        task: {kind: {"accuracy": able[reach]} for kind, reach in zip(networks.KINDS, reaches)}
+        for task, reaches in zip(memory.TASKS, (recall, curriculum, copied))
+    }
+    return {"distances": dict.fromkeys(memory.TASKS, [5, 50]), "chance": 0.1, "n_copied": 3, "runs": runs}
+
+
+def test_conclusion_about_memory():
+    words = memory.conclusion(memory_numbers((5, 50, 5, 50), (50, 50, 50, 50), (0, 0, 5, 50)))
+    assert "over 50 steps by the LSTM and the Transformer, over 5 steps by the RNN and the GRU: gates lengthen" in words
+    assert "a limit of learning, not of memory" in words
+    assert (
+        "over 5 steps by the GRU, not even over 5 by the RNN and the LSTM: after equal training attention outlasts"
+        in words
+    )
+    words = memory.conclusion(memory_numbers((50, 50, 50, 50), (50, 50, 50, 50), (50, 50, 50, 50)))
+    assert "gates do not lengthen" in words and "it stays there" in words and "attention does not outlast" in words
+
+
+def parallelism_numbers(rnn, lstm, gru, transformer):
+    seconds = dict(rnn=rnn, lstm=lstm, gru=gru, transformer=transformer, attention=[t / 4 for t in transformer])
+    return {"lengths": [10, 1000], "tokens": 1000, "parameters": dict.fromkeys(networks.KINDS, 1), "seconds": seconds}
+
+
+def test_conclusion_about_parallelism():
+    words = parallelism.conclusion(parallelism_numbers([1, 4], [1, 8], [5, 9], [2, 2]))
+    assert "factor of 4.0 for the RNN, 8.0 for the LSTM, 1.8 for the GRU and 1.0 for the Transformer" in words
+    assert "faster than the RNN from T = 100 on; than the LSTM from T = 46 on; than the GRU at every T." in words
+    words = parallelism.conclusion(parallelism_numbers([1, 1], [4, 1], [3, 3], [2, 4]))
+    assert "than the RNN nowhere; than the LSTM below T = 46 alone; than the GRU below T = 148 alone." in words
+    assert "25% of its step at T = 10" in words
+
+
+def test_crossover_is_the_last_one():
+    assert parallelism.crossover([1, 10, 100, 1000], [2, 1, 4, 1], [1, 2, 1, 4]) == pytest.approx(100 * math.sqrt(10))
+    assert parallelism.crossover([1, 10], [1, 1], [2, 2]) == 1
+    assert parallelism.crossover([1, 10], [1, 2], [2, 2]) is None
+
+
+def bottleneck_numbers(none, additive, transformer):
+    able = {0: [0.1, 0.0], 5: [0.9, 0.3], 20: [1.0, 0.95]}
+    reaches = dict(zip(bottleneck.CASES, (*none, *additive, transformer)))
+    models = [{"cell": cell, "attention": kind, "exact": able[reach]} for (cell, kind), reach in reaches.items()]
+    return {"lengths": [5, 20], "n_symbols": 4, "models": models}
+
+
+def test_conclusion_about_the_bottleneck():
+    words = bottleneck.conclusion(bottleneck_numbers((0, 5, 5), (5, 20, 20), 20))
+    assert (
+        "the RNN 0 and 5; the LSTM 5 and 20; the GRU 5 and 20 symbols; the Transformer 20. So attention removes"
+        in words
+    )
+    words = bottleneck.conclusion(bottleneck_numbers((0, 5, 5), (0, 20, 5), 0))
+    assert "the Transformer 0. So attention helps the LSTM alone" in words
+    words = bottleneck.conclusion(bottleneck_numbers((20, 20, 20), (20, 0, 20), 20))
+    assert "So attention does not help here" in words
+
+
+# --- networks, tasks, training ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("budget", [2_000, 20_000])
+def test_parameter_counts_are_equal(budget):
+    shapes = networks.equal_shapes(budget, vocab_size=17, n_classes=8)
+    counts = [shape.build().num_parameters() for shape in shapes.values()]
+    assert list(shapes) == list(networks.KINDS)
+    assert max(abs(count - budget) for count in counts) <= 0.06 * budget
+
+
+@pytest.mark.parametrize("cell", networks.KINDS)
+def test_parameter_counts_of_encoder_decoders_are_equal(cell):
+    settings = bottleneck.Settings.quick()
+    attention = "itself" if cell == "transformer" else "additive"
+    model = bottleneck.build(bottleneck.configure(cell, attention, settings))
+    assert abs(model.num_parameters() - settings.budget) <= 0.06 * settings.budget
+
+
+@pytest.mark.parametrize("kind", networks.KINDS)
+def test_networks_look_back_only(kind):
+    mt.random.seed(0)
+    network = networks.equal_shapes(2_000, 9, 5)[kind].build()
+    ids = np.random.default_rng(0).integers(0, 9, (2, 6))
+    changed = ids.copy()
+    changed[:, 3] = (ids[:, 3] + 1) % 9
+    one, other = network(ids).numpy(), network(changed).numpy()
+    np.testing.assert_allclose(one[:, :3], other[:, :3], atol=1e-6)
+    assert not np.allclose(one[:, 3:], other[:, 3:], atol=1e-3)
+    np.testing.assert_allclose(network(ids, last=2).numpy(), one[:, -2:], atol=1e-6)
+
+
+def test_the_gradient_of_a_linear_recurrence_falls_by_its_gain():
+    # Far below 1 relu is the identity where it is not 0; with positive states and inputs d h_t / d h_(t-1) is gain * I.
+    shape = networks.Shape("rnn", tasks.recall_vocab(gradients.N_SYMBOLS), gradients.N_SYMBOLS, d_model=6)
+    network = networks.Case("rnn", "relu", "identity", gain=0.8).build(shape)
+    network.body.weight_ih_l0.assign(np.eye(6))
+    network.embedding.weight.assign(0.1 + mt.random.uniform(network.embedding.weight.shape))
+    norms = gradients.gradient_norms(network, gradients.Settings(distance=12, sequences=3), seed=0)
+    np.testing.assert_allclose(np.array(norms[1:]) / norms[:-1], 0.8, rtol=1e-5)
+    assert gradients.factor(norms) == pytest.approx(0.8, rel=1e-5)
+    assert network.output.weight.dtype == mt.float32
+
+
+def test_tasks_ask_for_what_was_seen():
+    generator = np.random.default_rng(0)
+    ids, targets = tasks.recall_batch(generator, distance=7, batch=50, n_symbols=4)
+    assert ids.shape == (50, 8) and np.array_equal(ids[:, 0], targets[:, 0])
+    assert set(ids[:, 1:-1].ravel()) == {4, 5, 6, 7} and set(ids[:, -1]) == {tasks.recall_vocab(4) - 1}
+    ids, targets = tasks.copy_batch(generator, distance=9, batch=50, n_symbols=4, n_copied=3)
+    for place in range(3):
+        asking = ids[:, -3 + place]
+        assert set(asking) == {5 + place} and np.array_equal(ids[:, 12 - 3 + place - 9], targets[:, place])
+    assert set(ids[:, 3:9].ravel()) == {4} and ids.max() == tasks.copy_vocab(4, 3) - 1
+
+
+def test_a_training_that_explodes_ends():
+    weight = mt.nn.Parameter(mt.tensor([1.0]))
+    model = mt.nn.Module()
+    model.weight = weight
+    steps = []
+
+    def loss_of(step):
+        steps.append(step)
+        return mt.exp(200.0 * weight * step).sum()
+
+    history = training.train(model, loss_of, 10, mt.optim.SGD([weight], lr=0.1), max_norm=math.inf)
+    assert history.diverged and history.final == math.inf
+    assert steps == [0, 1] and history.losses == [1.0]
+
+
+def test_work_is_the_same_in_other_processes():
+    calls = [(3, number) for number in range(3)]
+    assert list(training.spread(pow, calls, workers=2)) == list(training.spread(pow, calls, workers=1)) == [1, 3, 9]
+
+
+def test_one_seed_gives_the_same_numbers():
+    shape = networks.equal_shapes(1_000, tasks.recall_vocab(8), 8)["gru"]
+    settings = gradients.Settings(distance=10, sequences=4, steps=5, batch=4)
+    one, again, other = (gradients._measure_case(networks.Case("gru"), shape, settings, seed) for seed in (0, 0, 1))
+    assert one == again and one != other
+
+
+# --- the command line ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "gradient"], "invalid choice: 'gradient'"),
+        (["--workers", "0"], "must be at least 1"),
+        (["--seed", "-1"], "must be from 0 to"),
+    ],
+)
+def test_bad_options(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        program.main(arguments)
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UserError, match="cannot make the folder .*taken.*give another by --out"):
+        program.main(["--out", str(tmp_path / "taken")])
+
+
+def test_tables_without_a_terminal_keep_their_cells_whole(capsys):
+    print_table(Table("a title [bold]", ["network", "k = [1]"], [["relu RNN (identity)", "100%"], ["GRU", "7%"]]))
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == "a title [bold]"
+    assert [line.split()[-1] for line in lines[-3:-1]] == ["100%", "7%"]
+
+
+def test_numbers_are_left_alone():
+    numbers = memory_numbers((5, 50, 5, 50), (50, 50, 50, 50), (0, 0, 5, 50)) | {
+        "parameters": dict.fromkeys(networks.KINDS, 7)
+    }
+    before = copy.deepcopy(numbers)
+    memory.conclusion(numbers), memory.tables(numbers)
+    assert numbers == before

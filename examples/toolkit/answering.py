@@ -34,10 +34,14 @@ WATCHED = 100  # inputs of each task that are answered at a validation
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Training):
-    """Hyper-parameters; the defaults suit the embedded tasks, which are free of noise: nothing is to be regularised."""
+    """Hyper-parameters; the defaults suit the embedded tasks, which are free of noise: nothing is to be regularised.
+
+    Many narrow heads, since each is one more thing to look for and to point at: sorting alone, after 640 updates of 512 tokens,
+    reached 93 % exact match with 16 heads of 8 features, 37 % with 8 of 16, 28 % with 4 of 32.
+    """
 
     d_model: int = option(128, "features of each position", least=1)
-    heads: int = option(4, "attention heads", least=1)
+    heads: int = option(16, "attention heads", least=1)
     layers: int = option(2, "layers of the encoder, and as many of the decoder", least=1)
     d_ff: int = option(256, "features inside the feed-forward layers", least=1)
     dropout: float = option(0.0, "dropout", least=0, below=1)
@@ -48,7 +52,7 @@ class Settings(Training):
     lr: float = option(2e-3, "peak learning rate of Adam", least=0)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=("inverse-sqrt", "cosine", "constant"))
     warmup: int = option(200, "updates of linear warm-up", least=1)
-    steps: int | None = option(6500, "stop after so many updates", least=1)
+    steps: int | None = option(4000, "stop after so many updates", least=1)
     validate_every: int | None = option(500, "updates between validations; an epoch if not given", least=1)
 
     def __post_init__(self) -> None:

@@ -26,9 +26,9 @@ __all__ = ["Settings", "conclusion", "draw", "measure", "table"]
 
 NETWORK = Case("rnn", "relu", "identity")
 MOMENTUM = 0.9
-COLOURS = ("#9db8d9", "#4a7fb5", "#1f4e8c", "#d1662b", "#8c2d04")  # by learning rate
+LOOKS = (("#1f4e8c", "clipped"), ("#d1662b", "not clipped"))
 SMOOTHED = 20  # updates whose mean loss counts and is drawn
-SHOWN = (1e-4, 1e3)  # losses in the picture; what diverges goes on beyond it
+SHOWN = (1e-3, 1e2)  # losses in the picture
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def conclusion(numbers: dict[str, Any]) -> str:
         rates.append(works)
         soonest = f" (soonest after {min(works.values())} updates)" if works else ""
         told.append(f"at {listed([f'{rate:g}' for rate in works], 'no rate')}{soonest}")
-    diverged = sum(run["diverged"] for _, run in _pairs(numbers))
+    lost = sum(run["diverged"] or _smoothed(run)[1][-1] > 0.95 * numbers["chance_loss"] for _, run in _pairs(numbers))
     clipped, free = (max(works, default=0.0) for works in rates)
     verdict = "Clipping does not allow larger steps here"
     if clipped > free:
@@ -130,21 +130,29 @@ def conclusion(numbers: dict[str, Any]) -> str:
         )
     return (
         f"The {NETWORK.name} learns to recall over {numbers['distance']} steps by SGD with clipping {told[0]}, without "
-        f"{told[1]}; without, {diverged} of {len(_pairs(numbers))} trainings diverged. {verdict}."
+        f"{told[1]}, where {lost} of {len(_pairs(numbers))} trainings diverged or ended no better than guessing. {verdict}."
     )
 
 
-def draw(numbers: dict[str, Any], axes: Any) -> None:
-    """The losses of all trainings: full lines with clipping, broken ones without, a cross where one diverged."""
-    axes_of(axes, "clipped (full) or not (broken)", "update", "loss (nats)")
-    axes.set_yscale("log")
-    axes.set_ylim(*SHOWN)
-    axes.axhline(numbers["chance_loss"], color=GREY, linewidth=1, linestyle=":")
-    for colour, pair in zip(COLOURS, _pairs(numbers), strict=False):
-        for run, style in zip(pair, ("-", "--"), strict=True):
-            steps, losses = _smoothed(run)
-            label = f"rate {run['learning_rate']:g}" if run["clipped"] else None
-            axes.plot(steps, losses, style, color=colour, label=label)
-            if run["diverged"]:
-                axes.plot(steps[-1], min(losses[-1], 0.8 * SHOWN[1]), "x", color=colour)
-    axes.legend(frameon=False, fontsize=8)
+def draw(numbers: dict[str, Any], rates_axes: Any, course_axes: Any) -> None:
+    """The last losses by learning rate, and the course of one pair: that of the highest rate at which clipping lets it learn."""
+    pairs, chance = _pairs(numbers), numbers["chance_loss"]
+    axes_of(rates_axes, f"{NETWORK.name} trained by SGD", "learning rate", "loss at the end")
+    rates_axes.set_xscale("log")
+    for runs, (colour, label) in zip(zip(*pairs, strict=True), LOOKS, strict=True):
+        ends = [SHOWN[1] if run["diverged"] else _smoothed(run)[1][-1] for run in runs]
+        rates = [run["learning_rate"] for run in runs]
+        rates_axes.plot(rates, np.maximum(ends, SHOWN[0]), "o-", color=colour, label=label, markersize=4)
+    learning = [pair for pair in pairs if learnt_after(pair[0], chance) is not None]
+    pair = (learning or pairs)[-1]
+    axes_of(course_axes, f"at rate {pair[0]['learning_rate']:g}", "update", "loss (nats)")
+    for run, (colour, _) in zip(pair, LOOKS, strict=True):
+        steps, losses = _smoothed(run)
+        course_axes.plot(steps, np.maximum(losses, SHOWN[0]), color=colour)
+        if run["diverged"]:
+            course_axes.plot(steps[-1], min(losses[-1], 0.8 * SHOWN[1]), "x", color=colour)
+    for axes in (rates_axes, course_axes):
+        axes.set_yscale("log")
+        axes.set_ylim(0.7 * SHOWN[0], 1.3 * SHOWN[1])
+        axes.axhline(chance, color=GREY, linewidth=1, linestyle=":")
+    rates_axes.legend(frameon=False, fontsize=8)

@@ -163,16 +163,18 @@ def conclusion(numbers: dict[str, Any]) -> str:
 
 def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
     """Norms against distance, before and after training, and losses with and without clipping."""
-    figure = empty_figure(13, 5)
-    panels = figure.subplots(1, 3)
-    for axes, key, title in zip(panels, ("initial", "trained"), ("at initialisation", "after training"), strict=False):
-        axes_of(axes, title, "distance from the loss (steps)", "norm of d loss / d x" if key == "initial" else "")
+    figure = empty_figure(13, 5.4)
+    panels = figure.subplot_mosaic([["initial", "trained", "rates"], ["initial", "trained", "course"]])
+    for key, title in (("initial", "at initialisation"), ("trained", "after training")):
+        axes = axes_of(
+            panels[key], title, "distance from the loss (steps)", "norm of d loss / d x" if key == "initial" else ""
+        )
         axes.set_yscale("log")
         axes.set_ylim(*SHOWN)
         for case, (colour, style) in zip(numbers["cases"], _looks(numbers["cases"]), strict=True):
             axes.plot(case[key], style, color=colour, label=case["name"])
-    clipping.draw(numbers["clipping"], panels[2])
-    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, ncols=5, loc="outside lower center")
+    clipping.draw(numbers["clipping"], panels["rates"], panels["course"])
+    figure.legend(*panels["initial"].get_legend_handles_labels(), frameon=False, ncols=5, loc="outside lower center")
     figure.savefig(path)
 
 

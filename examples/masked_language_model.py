@@ -27,7 +27,7 @@ from toolkit import console  # noqa: E402
 from toolkit import masked_language as ml  # noqa: E402
 from toolkit.console import Progress, UserError  # noqa: E402
 from toolkit.documents import Document, load_documents, split_documents  # noqa: E402
-from toolkit.finetuning import choose, draw_curves, fine_tune, passages, topics_of  # noqa: E402
+from toolkit.finetuning import PASSAGE, choose, draw_curves, fine_tune, passages, topics_of  # noqa: E402
 from toolkit.plots import attention_heatmap  # noqa: E402
 from toolkit.program import Program, digest, load_weights, positive_integer  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
@@ -39,6 +39,7 @@ LABELS, SEEDS, STEPS, LR = (
     100,
     5e-4,
 )  # of fine-tuning: labelled passages of each topic, repetitions, updates, rate
+EPOCHS = 3  # of the test pairs: each with other masks, and other passages that do not follow
 SHOWN = 4  # sentences of held-out documents in which a word is filled in
 EXAMPLE = "The [MASK] statement raises an exception."
 
@@ -80,7 +81,7 @@ class MaskedLanguageModel(Program):
 
     def report(self, run: Run, loaded: list[Document], task: ml.Task) -> None:
         """Accuracies on the test documents, words filled in, a picture of attention, and fine-tuning."""
-        figures = task.figures(task.test)
+        figures = task.figures(task.test, EPOCHS)
         majority = max(figures["unrelated_share"], 1 - figures["unrelated_share"])
         print(f"on {len(task.test):,} pairs of held-out documents:")
         print(
@@ -93,7 +94,7 @@ class MaskedLanguageModel(Program):
         pictures = [run.path("loss.png")]
         if sentences:
             maps, words = ml.attention(task.model, task.tokenizer, sentences[0][0])
-            attention_heatmap(maps, words, words, run.path("attention.png"))
+            attention_heatmap(maps, words, words, run.path("attention.png"), ("what is looked at", "who looks"))
             pictures.append(run.path("attention.png"))
         print(f"see {' and '.join(map(str, pictures))}; fill in words by:")
         print(f'  {self.command} fill --run {run.folder} "{sentences[0][0] if sentences else EXAMPLE}"')
@@ -156,7 +157,7 @@ def compare(
     """Train classifiers of topics, from the pre-trained weights and from scratch, and print and draw how well they do."""
     train, _, test = split_documents(documents)
     topics = topics_of(train, test)
-    longest = model.config.max_length
+    longest = min(PASSAGE, model.config.max_length)
     pool, held_out = (passages(part, topics, tokenizer, longest) for part in (train, test))
     print(f"fine-tuning: {len(topics)} topics ({', '.join(topics)}),")
     print(f"  {labels} labelled passages of each, {len(held_out['labels'])} passages of held-out documents to test by")

@@ -26,6 +26,7 @@ from toolkit.wordpieces import CLS, PAD, SEP, WordPieces
 __all__ = ["FineTuning", "choose", "draw_curves", "fine_tune", "passages", "topics_of"]
 
 CLASSES = 8  # topics to be told apart, at most
+PASSAGE = 64  # tokens of a passage, at most
 BATCH = 16  # passages in a batch
 TESTS = 5  # times that a fine-tuning is tested
 Arrays = Mapping[str, np.ndarray]

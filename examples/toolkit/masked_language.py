@@ -33,9 +33,9 @@ class Settings(Training):
     d_ff: int = option(512, "features inside the feed-forward layers", least=1)
     dropout: float = option(0.1, "dropout", least=0, below=1)
     vocab: int = option(4000, "word pieces", least=1)
-    longest: int = option(64, "tokens of a pair of passages", least=9)
+    longest: int = option(128, "tokens of a pair of passages", least=9)
     masked: float = option(0.15, "share of the words to be predicted", least=0, below=1)
-    batch: int = option(64, "pairs in a batch", least=1)
+    batch: int = option(32, "pairs in a batch", least=1)
 
     def __post_init__(self) -> None:
         """Also check that the heads divide the features."""
@@ -45,7 +45,7 @@ class Settings(Training):
 
 
 # Half a megabyte of text is little: more words to predict make more of it (Wettig et al. 2023, arXiv:2202.08005).
-PRESETS: dict[str, Any] = dict(lr=2e-3, schedule="cosine", warmup=150, steps=1600, validate_every=200, masked=0.2)
+PRESETS: dict[str, Any] = dict(lr=2e-3, schedule="cosine", warmup=150, steps=1500, validate_every=150, masked=0.2)
 
 
 def make_model(settings: Settings, vocab_size: int) -> BERT:
@@ -97,15 +97,15 @@ class Task:
         figures = self.figures(self.validation)
         return {name: figures[name] for name in ("validation_loss", "word_accuracy", "next_accuracy")}
 
-    def figures(self, pairs: Pairs) -> dict[str, float]:
-        """Loss, and shares of the words and next passages that the model gets right, over the first epoch of ``pairs``.
+    def figures(self, pairs: Pairs, epochs: int = 1) -> dict[str, float]:
+        """Loss, and shares of the words and next passages that the model gets right, over so many epochs of ``pairs``.
 
         unigram_accuracy is that of answering with the commonest word of the training text, unrelated_share that of always
         answering "another document".
         """
         sums = np.zeros(6)  # word loss, right words, commonest words; pair loss, right pairs, unrelated pairs
         words = count = 0
-        for batch in pairs.epoch(0):
+        for batch in (batch for number in range(epochs) for batch in pairs.epoch(number)):
             hidden = self.model(**self._hidden(batch))
             places = batch["words"] != IGNORED
             logits = self.model.word_logits(hidden[mt.asarray(places, device=hidden.device)])

@@ -86,11 +86,12 @@ def attention_heatmap(
     source_tokens: Sequence[str],
     target_tokens: Sequence[str],
     path: Path,
+    labels: tuple[str, str] = ("source", "translation"),
 ) -> None:
     """Draw attention as a PNG: a row of pictures for each layer, one for each head, and where there are several their mean first.
 
     ``weights`` is (H, T, S), what each of T target tokens takes from each of S source tokens; or such arrays by the
-    names of their layers. Raises ValueError for weights of another shape.
+    names of their layers. ``labels`` say what the tokens below and beside are. Raises ValueError for weights of another shape.
     """
     layers = dict(weights) if isinstance(weights, Mapping) else {"": weights}
     if not layers:

@@ -72,16 +72,15 @@ class Pairs:
     ) -> None:
         """``longest`` counts all tokens of a pair, special ones included; ``share`` of the words are to be predicted.
 
-        Raises UserError where there are no two documents.
+        Raises UserError where less than two documents are long enough.
         """
         self.vocab_size, self.longest, self.share = vocab_size, longest, share
         self.batch_size, self.seed = batch_size, seed
         documents = [[sentence for sentence in document if sentence] for document in documents]
-        documents = [document for document in documents if len(document) > 1]
-        if len(documents) < 2:
-            raise UserError("pairs of passages need two documents of two sentences or more: give more text")
         self._ids = np.array([token for document in documents for sentence in document for token in sentence], np.int32)
         self._spans, self._document = _spans(documents, (longest - 3) // 2)
+        if len(np.unique(self._document)) < 2:
+            raise UserError(f"two documents of {longest} tokens or more are needed for pairs: give more text")
         self._blocks = -(-(2 + 2 * longest) // 4)  # of random words for each example
 
     def __len__(self) -> int:
@@ -144,7 +143,8 @@ def _spans(documents: Any, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Where both passages of each pair start and stop in the concatenated tokens, (N, 4), and the document of each, (N,).
 
     A passage has as many whole sentences as ``most`` tokens allow, the first of them cut where it is longer by itself (then of
-    the first passage the end is kept, next to what follows). The last sentence of a document never starts a first passage.
+    the first passage the end is kept, next to what follows). A pair of which one passage has less than half of them is left out:
+    a few words do not tell where they come from.
     """
     spans, owners, position = [], [], 0
     for number, document in enumerate(documents):
@@ -154,7 +154,9 @@ def _spans(documents: Any, most: int) -> tuple[np.ndarray, np.ndarray]:
             last = max(index, int(np.searchsorted(stops[:-1], start + most, side="right")) - 1)
             middle = int(stops[last])
             end = max(last + 1, int(np.searchsorted(stops, middle + most, side="right")) - 1)
-            spans.append((max(start, middle - most), middle, middle, min(int(stops[end]), middle + most)))
-            owners.append(number)
+            span = max(start, middle - most), middle, middle, min(int(stops[end]), middle + most)
+            if 2 * min(span[1] - span[0], span[3] - span[2]) >= most:
+                spans.append(span)
+                owners.append(number)
         position = int(stops[-1])
     return np.array(spans), np.array(owners)

@@ -130,13 +130,13 @@ def test_pairs_are_what_follows_or_from_another_document(pairs):
         whole = original(example)
         assert whole[0] == CLS and whole[second - 1] == SEP and whole[-1] == SEP and len(tokens) <= LONGEST
         first, other = whole[1 : second - 1], whole[second:-1]
-        assert len(first) in (4, 8) and len(other) in (4, 8)  # whole sentences
+        assert len(first) == len(other) == 8  # two whole sentences
         np.testing.assert_array_equal(np.diff(first), 1)
         np.testing.assert_array_equal(np.diff(other), 1)
         assert unrelated == ((first[0] - 5) // 32 != (other[0] - 5) // 32)
         assert unrelated or other[0] == first[-1] + 1
         kinds.append(unrelated)
-    assert len(pairs) == 5 * 7 and 0.2 < np.mean(kinds) < 0.8
+    assert len(pairs) == 5 * 5 and 0.2 < np.mean(kinds) < 0.8
 
 
 def test_examples_depend_on_seed_epoch_and_index_alone(pairs):
@@ -149,7 +149,7 @@ def test_examples_depend_on_seed_epoch_and_index_alone(pairs):
     np.testing.assert_array_equal(pairs.example(4, 11)[0], row[0])
     assert all(not np.array_equal(other[0], row[0]) for other in others)
     orders = [np.concatenate(pairs.epoch(number).groups).tolist() for number in (0, 1)]
-    assert orders[0] != orders[1] and sorted(orders[0]) == sorted(orders[1]) == list(range(35))
+    assert orders[0] != orders[1] and sorted(orders[0]) == sorted(orders[1]) == list(range(25))
 
 
 def test_batches_and_their_parts(pairs):
@@ -167,14 +167,15 @@ def test_batches_and_their_parts(pairs):
 
 
 def test_a_long_sentence_is_cut_next_to_what_follows():
-    documents = [[list(range(10, 60)), list(range(60, 64))], [[5] * 4, list(range(70, 120))]]
+    documents = [[list(range(10, 60)), list(range(60, 66))], [[5] * 6, list(range(70, 120))], [[6] * 4, [7] * 50]]
     pairs = Pairs(documents, VOCABULARY, LONGEST, 0.15, 2, 0)
     related = next(e for e in (pairs.example(epoch, 0) for epoch in range(50)) if not e[3])
-    assert original(related)[1:-1].tolist() == [*range(50, 60), SEP, *range(60, 64)]
+    assert original(related)[1:-1].tolist() == [*range(50, 60), SEP, *range(60, 66)]
+    assert len(pairs) == 2  # the third document starts with four tokens, too few
     related = next(e for e in (pairs.example(epoch, 1) for epoch in range(50)) if not e[3])
-    assert original(related)[6:-1].tolist() == list(range(70, 80))
+    assert original(related)[8:-1].tolist() == list(range(70, 80))
 
 
-def test_pairs_need_two_documents():
+def test_pairs_need_two_long_documents():
     with pytest.raises(UserError, match="two documents"):
-        Pairs([[[7], [8]], [[9]]], VOCABULARY, LONGEST, 0.15, 2, 0)
+        Pairs([[[7] * 9, [8] * 9], [[9] * 4, [9] * 9]], VOCABULARY, LONGEST, 0.15, 2, 0)

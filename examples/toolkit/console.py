@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
+import signal
 import sys
 import time
 from collections import deque
@@ -26,11 +28,16 @@ class UserError(Exception):
 def run(main: Callable[[], int | None]) -> int:
     """Call ``main`` and return the exit code of the process: ``sys.exit(run(main))``.
 
-    A `UserError` becomes one line on stderr and code 2, Ctrl-C becomes code 130 (``main`` has saved by then); any
-    other exception is a bug and keeps its traceback.
+    A `UserError` becomes one line on stderr and code 2, Ctrl-C becomes code 130 (``main`` has saved by then), a reader that has
+    gone away (``| head``) ends it quietly; any other exception is a bug and keeps its traceback.
     """
     try:
-        return main() or 0
+        code = main() or 0
+        sys.stdout.flush()  # here, rather than when nobody can catch what comes of it
+        return code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed there
+        return 128 + getattr(signal, "SIGPIPE", 13)  # Windows has none
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -2,6 +2,10 @@
 
 import doctest
 import io
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from toolkit import console
@@ -82,3 +86,16 @@ def test_progress_at_a_terminal_is_a_bar():
     assert "2/2" in stream.getvalue()
     assert "loss 0.250" in stream.getvalue()
     assert "[saved]" in stream.getvalue()
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    program = (
+        "import sys; from toolkit import console; sys.exit(console.run(lambda: [print(n) for n in range(10**5)] and 0))"
+    )
+    command = [sys.executable, "-c", program]
+    folder = Path(console.__file__).resolve().parents[1]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 128 + signal.SIGPIPE

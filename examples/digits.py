@@ -31,14 +31,13 @@ from toolkit.vision import DIGITS, IDX, Settings, Task, accuracy, make_model, pr
 
 from models.vit import ViT  # noqa: E402
 
-HELP = __doc__ or ""  # in a class this name is the docstring of the class
 SHOWN = 24  # mistakes drawn
 
 
 class Digits(Program):
     """Classification of images; the digits of scikit-learn where no others are given."""
 
-    name, doc, settings = "digits", HELP, Settings
+    name, settings = "digits", Settings
     files = ("evidence.png", "mistakes.png")
     data_help = "folder of IDX files, as MNIST and Fashion-MNIST have them (the digits of scikit-learn)"
     defaults_note = "; defaults for the digits of scikit-learn (IDX files have their own)"

@@ -40,7 +40,7 @@ DRAWN = 7  # forecasts in the picture, one after the other
 class Forecast(Program):
     """Train on the first part of a series; report the errors on its end beside those of naive forecasts."""
 
-    name, doc, settings = "forecast", __doc__ or "", Settings
+    name, settings = "forecast", Settings
     files = ("forecast.png",)
     data_help = "CSV file with a line of names (a made series)"
     loss_label = "squared error (of a window of deviation 1)"

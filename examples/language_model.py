@@ -38,7 +38,7 @@ PROMPT, LENGTH, TEMPERATURE = 60, 400, 0.8  # of the text that is written after 
 class LanguageModel(Program):
     """Train on the first nine tenths of a text; report the loss on the rest, and write."""
 
-    name, doc, settings = "language-model", __doc__ or "", Settings
+    name, settings = "language-model", Settings
     files = (VOCABULARY,)
     data_help = "text file, UTF-8 or gzipped (the reference of the Python language)"
     defaults_note = "; lr, schedule and steps suit the text where they are not given"

@@ -43,7 +43,7 @@ SHOWN = 8  # mistakes printed after training
 class Languages(Program):
     """Train on labelled texts; report the accuracy on the held-out ones beside that of simpler ways."""
 
-    name, doc, settings = "languages", __doc__ or "", Settings
+    name, settings = "languages", Settings
     files = (VOCABULARY, LABELS, PICTURE)
     data_help = "file of lines text<TAB>label (syllables of six languages)"
     loss_label = "loss per text (nats)"

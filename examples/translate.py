@@ -38,7 +38,7 @@ SHOWN = 10  # translations printed after training
 class Translate(Program):
     """Train on sentence pairs; report scores, some translations, and what one of them looks at."""
 
-    name, doc, settings = "translate", __doc__ or "", Settings
+    name, settings = "translate", Settings
     files = ("tokenizer.json", "attention.png")
     data_help = "folder of train, val, test files, or file of pairs (embedded corpus)"
     defaults_note = "; defaults for --data (the embedded corpus has its own)"

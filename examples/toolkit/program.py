@@ -1,9 +1,10 @@
 """The command line of an example, and the life of its runs: start, train, resume, open.
 
-An example says what is its own by a subclass of `Program`, and its script ends in two lines::
+An example says what is its own by a subclass of `Program`; its --help is the script's own docstring, and the script ends in two
+lines::
 
     class Digits(Program):
-        name, doc, settings = "digits", __doc__, Settings
+        name, settings = "digits", Settings
         data_help = "file of images (the digits of scikit-learn)"
 
         def load(self, data): ...                     the data, where data["path"] is None the embedded ones
@@ -46,20 +47,17 @@ LIMITS = {"epochs", "steps", "minutes", "patience", "save_every", "device"}  # w
 ENDS = {"epochs", "steps"}  # of which a given one takes the place of a preset one
 
 Model = TypeVar("Model", bound=nn.Module)
-Data = dict[
-    str, Any
-]  # what data these are, as JSON: "path", None for the embedded ones, and what `Program.describe` adds
+# What data these are, as JSON: "path", None for the embedded ones, and what `Program.describe` adds.
+Data = dict[str, Any]
 
 
 class Program:
     """An example, as its subclass describes it; see the head of this file."""
 
     name: str  # of the program, in config.json and in the folder of a new run
-    doc: str  # the text of --help
     settings: type[Training]
-    files: tuple[
-        str, ...
-    ] = ()  # what it leaves in a run beside config.json, log.jsonl, loss.png and weights; --force removes it
+    # What it leaves in a run beside config.json, log.jsonl, loss.png and weights; --force removes it.
+    files: tuple[str, ...] = ()
     data_help: str = "data to train on (embedded data)"
     defaults_note: str = ""  # after the title of the hyper-parameters in --help
     loss_label: str = "loss per token (nats)"  # in loss.png
@@ -122,7 +120,9 @@ class Program:
         return options.function(options) or 0
 
     def _parser(self) -> argparse.ArgumentParser:
-        parser = argparse.ArgumentParser(description=self.doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser = argparse.ArgumentParser(
+            description=sys.modules[type(self).__module__].__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
         subcommands = parser.add_subparsers(title="subcommands", metavar="COMMAND")
 
         def add(name: str, function: Any, help: str, of_a_run: bool = True) -> argparse.ArgumentParser:

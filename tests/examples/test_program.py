@@ -58,7 +58,7 @@ class Task:
 class Line(Program):
     """Train on points, whose slope is an option of the data."""
 
-    name, doc, settings = "line", "A line through points.", Settings
+    name, settings = "line", Settings
     files = ("slope.txt",)
     loss_label = "squared error"
 
@@ -253,3 +253,9 @@ def test_subcommands_may_do_without_a_run(capsys):
 def test_a_digest_depends_on_all_parts():
     assert digest(["ab", b"c"]) == digest([b"abc"]) != digest(["ab"])
     assert len(digest([])) == 16
+
+
+def test_the_help_is_the_docstring_of_the_script(capsys):
+    with pytest.raises(SystemExit):
+        call("--help")
+    assert __doc__.splitlines()[0] in capsys.readouterr().out

@@ -7,6 +7,8 @@ What is timed is a whole training step (forward, loss at every position, backwar
 positions of tokens / T sequences: the same work for a recurrent network at every T, in T products that grow thinner. The networks
 take turns, so that whatever else the machine does hits all of them, and the median counts. Of the Transformer's step the
 quadratic part is timed by itself: forward and backward of its layers' scaled dot-product attention.
+
+What waiting costs depends on how much the machine could do at the same time: two cores are kept busy by a product of a few rows.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class Settings:
     tokens: int = 4096
     budget: int = 200_000
     vocab_size: int = 64
-    rounds: int = 5
+    rounds: int = 7
 
     @classmethod
     def quick(cls) -> Settings:
@@ -142,17 +144,22 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
 
 
 def conclusion(numbers: dict[str, Any]) -> str:
-    """How the times grow with the length, and from where on the Transformer is faster than each of the others."""
+    """From where on the Transformer is faster than each of the others, and what waiting and T^2 cost."""
     lengths, seconds = numbers["lengths"], numbers["seconds"]
-    growth = [f"{seconds[kind][-1] / seconds[kind][0]:.1f} for the {NAMES[kind]}" for kind in KINDS]
     against = [
         f"the {NAMES[kind]} {_comparison(lengths, seconds['transformer'], seconds[kind])}" for kind in KINDS[:-1]
     ]
+    growth = {kind: seconds[kind][-1] / seconds[kind][0] for kind in KINDS}
+    grown = listed([f"{growth[kind]:.1f} for the {NAMES[kind]}" for kind in KINDS[:-1]])
+    waiting = max(growth[kind] for kind in KINDS[:-1])
+    verdict = "dearer than" if waiting > growth["transformer"] else "cheaper than"
     shares = attention_shares(numbers)
     return (
-        f"From T = {lengths[0]} to {lengths[-1]}, with {numbers['tokens']:,} tokens a step, the time of a step changes by a factor "
-        f"of {listed(growth)}. The Transformer is faster than {'; than '.join(against)}. Attention, the part that is quadratic "
-        f"in T, takes {shares[0]:.0%} of its step at T = {lengths[0]} and {shares[-1]:.0%} at {lengths[-1]}."
+        f"The Transformer's step of {numbers['tokens']:,} tokens is faster than that of {'; of '.join(against)}. From T = "
+        f"{lengths[0]} to {lengths[-1]} the work of a recurrent network is the same, so that what its time grows by is the price "
+        f"of waiting: {grown}. The Transformer's grows by {growth['transformer']:.1f}, the price of T^2: attention takes "
+        f"{shares[0]:.0%} of its step at T = {lengths[0]} and {shares[-1]:.0%} at {lengths[-1]}. On this machine waiting is "
+        f"{verdict} T^2."
     )
 
 

@@ -5,23 +5,23 @@ it has to pass through one vector (Cho et al. 2014, arXiv:1406.1078), and qualit
 Bahdanau and Bengio 2014, arXiv:1409.1259); with it, each output looks at what it needs (Bahdanau, Cho and Bengio 2015,
 arXiv:1409.0473). The task has no shortcut: n symbols are n log2(A) bits, whatever the language.
 
-Sentences of all lengths occur equally often in training, one length to a batch. All models have equal parameter counts and the same
-number of updates by Adam, at that of ``learning_rates`` that ends with the lowest loss. Decoding is greedy, and a sentence
-counts as right only where every symbol and its end are.
+Sentences of all lengths occur equally often in training, one length to a batch. All models have equal parameter counts and the
+same number of updates by Adam with clipping; each is trained at every one of ``learning_rates``, and the training that ends with
+the lowest loss is reported. Decoding is greedy, and a sentence counts as right only where every symbol and its end are.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from toolkit.plots import empty_figure
 
 import minitensor as mt
-from claims.networks import COLOURS, KINDS, N_HEADS, NAMES, fit
+from claims.networks import COLOURS, KINDS, N_HEADS, N_LAYERS, NAMES, fit
 from claims.report import ENOUGH, Table, axes_of, listed, reach
 from claims.training import best_run, spread, train
 from models.encoder_decoder import EncoderDecoder
@@ -60,20 +60,17 @@ Config = Seq2SeqConfig | TransformerConfig
 
 def configure(cell: str, attention: str, settings: Settings) -> Config:
     """The configuration of a model whose parameters come closest to the budget in number."""
-    common = dict(
-        vocab_size=N_SYMBOLS + RESERVED, dropout=0.0, label_smoothing=0.0, max_length=settings.lengths[-1] + 2
-    )
-    if (
-        cell == "transformer"
-    ):  # 44 D^2 with two layers on each side and d_ff = 2 D; d_ff makes up for what whole heads leave
-        d_model = N_HEADS * max(1, round(math.sqrt(settings.budget / 44) / N_HEADS))
-        layers = dict(n_encoder_layers=2, n_decoder_layers=2, n_heads=N_HEADS, norm_first=True)
-        start = TransformerConfig(d_model=d_model, **layers, **common)
-        return fit(
-            lambda size: replace(start, d_ff=size), lambda config: build(config).num_parameters(), settings.budget
-        )
-    first = Seq2SeqConfig(cell=cell, attention=attention, d_model=settings.d_model, **common)
-    make = lambda size: replace(first, hidden_size=size)  # noqa: E731
+    longest = settings.lengths[-1] + 2
+    common = dict(vocab_size=RESERVED + N_SYMBOLS, dropout=0.0, label_smoothing=0.0, max_length=longest)
+    # 44 D^2 parameters where d_ff = 2 D; D goes by whole heads, d_ff makes up for what that leaves
+    d_model = N_HEADS * max(1, round(math.sqrt(settings.budget / (22 * N_LAYERS)) / N_HEADS))
+    layers = dict(n_encoder_layers=N_LAYERS, n_decoder_layers=N_LAYERS, n_heads=N_HEADS, norm_first=True)
+
+    def make(size: int) -> Config:
+        if cell == "transformer":
+            return TransformerConfig(d_model=d_model, d_ff=size, **layers, **common)
+        return Seq2SeqConfig(cell=cell, attention=attention, d_model=settings.d_model, hidden_size=size, **common)
+
     return fit(make, lambda config: build(config).num_parameters(), settings.budget)
 
 
@@ -87,7 +84,7 @@ def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
     calls = [
         (cell, attention, rate, settings, seed) for cell, attention in CASES[::-1] for rate in settings.learning_rates
     ]
-    runs = list(spread(_train_once, calls, workers))
+    runs = spread("bottleneck", _train_once, calls, workers)
     found = [
         best_run(run for run in runs if (run["cell"], run["attention"]) == (cell, attention))
         for cell, attention in CASES

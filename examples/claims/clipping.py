@@ -50,7 +50,7 @@ def measure(settings: Settings, shape: Shape, seed: int, workers: int) -> dict[s
     """Losses and norms of the trainings, by learning rate, with clipping and without."""
     rates = settings.learning_rates
     calls = [(settings, shape, rate, norm, seed) for rate in rates for norm in (MAX_NORM, math.inf)]
-    runs = list(spread(_train_once, calls, workers))
+    runs = spread("clipping", _train_once, calls, workers)
     chance = math.log(shape.n_classes)  # the loss of equal probabilities
     return {"distance": settings.distance, "steps": settings.steps, "chance_loss": chance, "runs": runs}
 

@@ -77,7 +77,7 @@ def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
     """Norms by distance of each case, before and after training, and what clipping does."""
     shapes = equal_shapes(settings.budget, recall_vocab(N_SYMBOLS), N_SYMBOLS)
     calls = [(case, shapes[case.kind], settings, seed) for case in reversed(cases(settings.gains))]  # the slow first
-    found = list(spread(_measure_case, calls, workers))[::-1]
+    found = spread("gradients", _measure_case, calls, workers)[::-1]
     clipped = clipping.measure(settings.clipping, shapes["rnn"], seed, workers)
     return {"distance": settings.distance, "chance": 1 / N_SYMBOLS, "cases": found, "clipping": clipped}
 

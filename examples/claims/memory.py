@@ -75,7 +75,7 @@ def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
         for rate in settings.learning_rates
     ]
     calls.sort(key=lambda call: (call[2].kind == "transformer", call[1][-1]), reverse=True)  # the slow ones first
-    runs = list(spread(_train_once, calls, workers))
+    runs = spread("memory", _train_once, calls, workers)
     return {
         "distances": {task: [distance for span in settings.spans(task) for distance in span] for task in TASKS},
         "chance": 1 / N_SYMBOLS,
@@ -95,7 +95,6 @@ def _joined(runs: list[dict[str, Any]], task: str, kind: str) -> dict[str, Any]:
     return {
         "accuracy": [accuracy for run in best for accuracy in run["accuracy"]],
         "learning_rates": [run["learning_rate"] for run in best for _ in run["accuracy"]],
-        "losses": [run["loss"] for run in best for _ in run["accuracy"]],
     }
 
 

@@ -14,13 +14,14 @@ import bisect
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import minitensor as mt
 from minitensor import nn
 from models.recurrent import recurrent_layer
 
-__all__ = ["COLOURS", "Case", "KINDS", "NAMES", "Network", "Shape", "equal_shapes", "fit"]
+__all__ = ["COLOURS", "KINDS", "NAMES", "N_HEADS", "N_LAYERS", "Case", "Network", "Shape", "equal_shapes", "fit"]
 
 KINDS = ("rnn", "lstm", "gru", "transformer")
 NAMES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "transformer": "Transformer"}
@@ -106,20 +107,18 @@ class Case:
 
 def equal_shapes(budget: int, vocab_size: int, n_classes: int) -> dict[str, Shape]:
     """The shape of each kind whose parameters come closest to ``budget`` in number."""
-    shapes = {}
-    for kind in KINDS:
-        shape = Shape(kind, vocab_size, n_classes, d_model=1)
-        if kind == "transformer":  # 16 D^2 where d_ff = 2 D; D goes by whole heads, d_ff makes up for what that leaves
-            d_model = N_HEADS * max(1, round(math.sqrt(budget / (8 * N_LAYERS)) / N_HEADS))
-            shape = dataclasses.replace(shape, d_model=d_model)
-        shapes[kind] = fit(_sizes(shape), lambda shape: shape.build().num_parameters(), budget)
-    return shapes
+    # 16 D^2 parameters where d_ff = 2 D; D goes by whole heads, d_ff makes up for what that leaves.
+    d_model = N_HEADS * max(1, round(math.sqrt(budget / (8 * N_LAYERS)) / N_HEADS))
 
+    def make(kind: str, size: int) -> Shape:
+        if kind == "transformer":
+            return Shape(kind, vocab_size, n_classes, d_model, d_ff=size)
+        return Shape(kind, vocab_size, n_classes, d_model=size)
 
-def _sizes(shape: Shape) -> Callable[[int], Shape]:
-    """The shapes of one kind as a function of the one number that is free."""
-    field = "d_ff" if shape.kind == "transformer" else "d_model"
-    return lambda size: dataclasses.replace(shape, **{field: size})
+    def count(shape: Shape) -> int:
+        return shape.build().num_parameters()
+
+    return {kind: fit(partial(make, kind), count, budget) for kind in KINDS}
 
 
 def fit(make: Callable[[int], Any], count: Callable[[Any], int], budget: int) -> Any:

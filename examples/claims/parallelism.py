@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from toolkit.console import Progress
 from toolkit.plots import GREY, empty_figure
 
 import minitensor as mt
@@ -59,12 +60,14 @@ def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
     networks = {kind: shape.build() for kind, shape in shapes.items()}
     optimizers = {kind: mt.optim.Adam(network.parameters()) for kind, network in networks.items()}
     generator = np.random.default_rng(seed)
-    for length in settings.lengths:
-        ids = generator.integers(0, settings.vocab_size, (settings.tokens // length, length))
-        steps = {kind: _step(networks[kind], optimizers[kind], ids) for kind in KINDS}
-        steps[ATTENTION] = _attention_step(shapes["transformer"], *ids.shape)
-        for name, median in _alternating(steps, settings.rounds).items():
-            seconds[name].append(median)
+    with Progress("parallelism", total=len(settings.lengths)) as progress:
+        for length in settings.lengths:
+            ids = generator.integers(0, settings.vocab_size, (settings.tokens // length, length))
+            steps = {kind: _step(networks[kind], optimizers[kind], ids) for kind in KINDS}
+            steps[ATTENTION] = _attention_step(shapes["transformer"], *ids.shape)
+            for name, median in _alternating(steps, settings.rounds).items():
+                seconds[name].append(median)
+            progress.advance()
     parameters = {kind: network.num_parameters() for kind, network in networks.items()}
     return {"lengths": list(settings.lengths), "tokens": settings.tokens, "parameters": parameters, "seconds": seconds}
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from toolkit.console import Progress
 
 import minitensor as mt
 
@@ -64,19 +65,29 @@ def train(
 
 
 def best_run(runs: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Of trainings that differ in the learning rate alone, the one whose ``"loss"`` at the end is the least."""
-    return min(runs, key=lambda run: run["loss"])
+    """Of trainings that differ in the learning rate alone, the one whose ``"loss"`` at the end is the least, without that."""
+    best = min(runs, key=lambda run: run["loss"])
+    return {name: value for name, value in best.items() if name != "loss"}
 
 
 # --- work for several processes -----------------------------------------------------------------------------------------------
 
 
-def spread(function: Callable[..., Any], calls: list[tuple[Any, ...]], workers: int) -> Iterator[Any]:
-    """``function(*call)`` for each call, in their order, by so many processes of one BLAS thread each.
+def spread(label: str, function: Callable[..., Any], calls: list[tuple[Any, ...]], workers: int) -> list[Any]:
+    """``function(*call)`` for each call, in their order, by so many processes of one BLAS thread each, with a bar for those done.
 
     The matrices here are too small for BLAS to share them among cores, so whole trainings are shared out instead.
     """
-    if workers == 1 or len(calls) == 1:
+    results = []
+    with Progress(label, total=len(calls)) as progress:
+        for result in _results(function, calls, workers):
+            results.append(result)
+            progress.advance()
+    return results
+
+
+def _results(function: Callable[..., Any], calls: list[tuple[Any, ...]], workers: int) -> Iterator[Any]:
+    if workers == 1:
         yield from (function(*call) for call in calls)
         return
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}

@@ -5,8 +5,6 @@ Letters: B sentences, S source and T target positions, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,9 +12,10 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
+from models.common import evaluating
 from models.search import search
 
-__all__ = ["EncoderDecoder", "check_ids", "check_pairs", "check_source", "evaluating"]
+__all__ = ["EncoderDecoder"]
 
 
 class EncoderDecoder(nn.Module):
@@ -68,46 +67,3 @@ class EncoderDecoder(nn.Module):
         with evaluating(self):
             start_ids = [c.start_id] * source.shape[0]
             return search(self.step, self.start(source, mask), start_ids, c.stop_id, limit, beam_size, length_penalty)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without recording, and then the mode from before."""
-    was_training = model.training
-    model.eval()
-    try:
-        with mt.no_grad():
-            yield
-    finally:
-        model.train(was_training)
-
-
-def check_ids(ids, longest, start=0):
-    """Raise ValueError for ``ids`` that are not (sentences, positions), or that reach beyond position ``longest``."""
-    if ids.ndim != 2:
-        raise ValueError(f"ids must be (sentences, positions), got shape {ids.shape}")
-    if start + ids.shape[1] > longest:
-        raise ValueError(
-            f"a sentence of {start + ids.shape[1]} tokens is longer than the model allows ({longest}): "
-            "shorten it, or train with a larger max_length"
-        )
-
-
-def check_source(source, mask):
-    """``mask`` as a Tensor (or None). Raises ValueError where it has not the shape of the source (B, S, ...)."""
-    if mask is None:
-        return None
-    mask = mt.asarray(mask)
-    if mask.shape != source.shape[:2]:
-        raise ValueError(
-            f"the mask {mask.shape} must have the shape of the source {source.shape[:2]}: True = real token"
-        )
-    return mask
-
-
-def check_pairs(source, target):
-    """Both as Tensors. Raises ValueError where they are not equally many."""
-    source, target = mt.asarray(source), mt.asarray(target)
-    if source.shape[0] != target.shape[0]:
-        raise ValueError(f"{source.shape[0]} source sentences but {target.shape[0]} target sentences")
-    return source, target

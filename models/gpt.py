@@ -19,10 +19,9 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from models.encoder_decoder import check_ids, evaluating
+from models.common import check_ids, check_mask
 from models.gpt_checkpoints import PRESETS, PublishedGPT, from_hugging_face, to_hugging_face
-from models.prompts import as_prompts, check_choices, check_mask, check_room, left_padded
-from models.search import beam_search, greedy, sample
+from models.prompts import LanguageModel, left_padded
 
 __all__ = ["GPT", "IGNORED", "GPTConfig"]
 
@@ -45,7 +44,7 @@ class GPTConfig:
     activation: str = "gelu_tanh"
     eps: float = 1e-5
     tie_output: bool = True
-    stop_id: int | None = None  # where `GPT.generate` stops if it is not told
+    stop_id: int | None = None  # where `generate` stops if it is not told
 
     def to_dict(self):
         """All fields as plain values, for JSON."""
@@ -68,7 +67,7 @@ class GPTConfig:
         return to_hugging_face(self)
 
 
-class GPT(PublishedGPT):
+class GPT(PublishedGPT, LanguageModel):
     """Embeddings, causal Transformer and output layer; see the head of this file.
 
     ids (B, T) are integers; ``mask`` (B, T) is True at real tokens (all, where None), with padding on either side: a token's
@@ -114,8 +113,8 @@ class GPT(PublishedGPT):
         """(B, T) to (B, T, D)."""
         check_ids(ids, self.config.max_length)
         keys, positions = None, mt.arange(ids.shape[1], device=ids.device)  # (T,)
-        if mask is not None:
-            real = check_mask(mask, ids)
+        real = check_mask(mask, ids)
+        if real is not None:
             keys = real[:, None, None]  # (B, 1, 1, T)
             positions = mt.maximum(mt.cumsum(real.astype(np.int64), axis=1) - 1, 0)  # (B, T)
         return self.transformer(self._embed(ids, positions), keys, is_causal=True)
@@ -132,7 +131,7 @@ class GPT(PublishedGPT):
         own count, so that the losses of parts of a batch add up to the loss of the whole.
         """
         ids, targets = mt.asarray(ids), None if targets is None else mt.asarray(targets)
-        real = None if mask is None else check_mask(mask, ids)
+        real = check_mask(mask, ids)
         if targets is None:
             if ids.ndim != 2 or ids.shape[1] < 2:
                 raise ValueError(
@@ -149,35 +148,6 @@ class GPT(PublishedGPT):
         return total / (max(int((targets != IGNORED).sum()), 1) if n_tokens is None else n_tokens)
 
     # --- generating -----------------------------------------------------------------------------------------------------------
-
-    def generate(
-        self, ids, max_new_tokens, temperature=0.0, top_k=None, top_p=None, beam_size=1, length_penalty=0.0,
-        stop_ids=None, mask=None, generator=None, stream=None,
-    ):  # fmt: skip
-        """Continue each prompt by up to ``max_new_tokens`` tokens; returns the new ids alone, one list per prompt.
-
-        ids: (B, T) with an optional ``mask``, or lists of ids of different lengths. Each prompt gets what it would get alone.
-        temperature 0 takes the most probable token each time; a greater one samples, with ``top_k``, ``top_p`` and ``generator``
-        as in `models.search.sample`; ``beam_size`` above 1 searches, see `models.search.beam_search`.
-        stop_ids: a token that ends a text, or several, or ``()``; where None the configuration's. The stop token is not returned.
-        stream(rows, ids): called after every step with the numbers of the prompts that got a token and these tokens.
-        Raises ValueError for an empty prompt, and for a prompt that leaves no room for the new tokens.
-        """
-        check_choices(temperature, top_k, top_p, beam_size, generator, stream)
-        prompts = as_prompts(ids, mask)
-        if not prompts:
-            return []
-        check_room(prompts, max_new_tokens, self.config.max_length)
-        if stop_ids is None:
-            stop_ids = () if self.config.stop_id is None else self.config.stop_id
-        with evaluating(self):
-            last = [prompt[-1] for prompt in prompts]
-            decoding = (self.step, self.start(prompts), last, stop_ids, max_new_tokens)
-            if beam_size > 1:
-                return beam_search(*decoding, beam_size, length_penalty)
-            if temperature > 0:
-                return sample(*decoding, temperature, top_k, top_p, generator, stream)
-            return greedy(*decoding, stream)
 
     def start(self, prompts):
         """The state after all but the last token of each prompt, a list of arrays; `step` takes that one."""

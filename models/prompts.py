@@ -1,15 +1,66 @@
-"""Prompts of a language model: lists of ids of different lengths, padded on the left so that all end at the same position.
+"""What all language models share: continuing prompts, lists of ids of different lengths.
 
-Letters: B prompts, T positions.
+Letters: B prompts, T positions, V vocabulary.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 import minitensor as mt
+from minitensor import nn
+from models.common import check_mask, evaluating
+from models.search import beam_search, greedy, sample
 
-__all__ = ["as_prompts", "check_choices", "check_mask", "check_room", "left_padded"]
+__all__ = ["LanguageModel", "as_prompts", "left_padded"]
+
+
+class LanguageModel(nn.Module):
+    """The base of a model that continues texts.
+
+    It has ``config`` (with max_length, and stop_id where it stops if it is not told) and the two methods below.
+    """
+
+    config: Any
+
+    def start(self, prompts):
+        """The state after all but the last token of each prompt, a list of arrays; `step` takes that one."""
+        raise NotImplementedError
+
+    def step(self, ids, state):
+        """Log-probabilities (rows, V) of the next token, given the newest token of each row (``ids``, a vector)."""
+        raise NotImplementedError
+
+    def generate(
+        self, ids, max_new_tokens, temperature=0.0, top_k=None, top_p=None, beam_size=1, length_penalty=0.0,
+        stop_ids=None, mask=None, generator=None, stream=None,
+    ):  # fmt: skip
+        """Continue each prompt by up to ``max_new_tokens`` tokens; returns the new ids alone, one list per prompt.
+
+        ids: (B, T) with an optional ``mask``, or lists of ids of different lengths. Each prompt gets what it would get alone.
+        temperature 0 takes the most probable token each time; a greater one samples, with ``top_k``, ``top_p`` and ``generator``
+        as in `models.search.sample`; ``beam_size`` above 1 searches, see `models.search.beam_search`.
+        stop_ids: a token that ends a text, or several, or ``()``; where None the configuration's. The stop token is not returned.
+        stream(rows, ids): called after every step with the numbers of the prompts that got a token and these tokens.
+        Raises ValueError for an empty prompt, and for a prompt that leaves no room for the new tokens.
+        """
+        check_choices(temperature, top_k, top_p, beam_size, generator, stream)
+        prompts = as_prompts(ids, mask)
+        if not prompts:
+            return []
+        check_room(prompts, max_new_tokens, self.config.max_length)
+        if stop_ids is None:
+            stop_ids = () if self.config.stop_id is None else self.config.stop_id
+        with evaluating(self):
+            last = [prompt[-1] for prompt in prompts]
+            decoding = (self.step, self.start(prompts), last, stop_ids, max_new_tokens)
+            if beam_size > 1:
+                return beam_search(*decoding, beam_size, length_penalty)
+            if temperature > 0:
+                return sample(*decoding, temperature, top_k, top_p, generator, stream)
+            return greedy(*decoding, stream)
 
 
 def as_prompts(ids, mask):
@@ -59,16 +110,6 @@ def _integers(ids):
     if ids.size and ids.dtype.kind not in "iu":
         raise TypeError(f"ids must be integers, got {ids.dtype}")
     return ids.astype(np.int64)
-
-
-def check_mask(mask, ids):
-    """``mask`` as a Tensor, boolean and of the shape of ``ids``."""
-    mask = mt.asarray(mask)
-    if mask.shape != ids.shape or mask.dtype != np.bool_:
-        raise ValueError(
-            f"the mask, {mask.shape} of {mask.dtype}, must be boolean and have the shape of the ids {ids.shape}: True = real token"
-        )
-    return mask
 
 
 def check_choices(temperature, top_k, top_p, beam_size, generator, stream):

@@ -15,8 +15,9 @@ V vocabulary, C classes.
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -24,9 +25,7 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.fused_ops.recurrent import as_lengths
-from models.encoder_decoder import evaluating
-from models.prompts import as_prompts, check_choices, check_room
-from models.search import beam_search, greedy, sample
+from models.prompts import LanguageModel
 
 __all__ = [
     "RecurrentLanguageModel", "RecurrentLanguageModelConfig", "SequenceClassifier", "SequenceClassifierConfig", "SequenceRegressor",
@@ -199,9 +198,12 @@ class RecurrentLanguageModelConfig(RecurrentConfig):
     vocab_size: int
     d_model: int = 64
     hidden_size: int = 256
+    stop_id: int | None = None  # where `generate` stops if it is not told
+
+    max_length: ClassVar[int] = sys.maxsize
 
 
-class RecurrentLanguageModel(nn.Module):
+class RecurrentLanguageModel(LanguageModel):
     """The next token of each prefix of a text.
 
     Its state after a text is all that the model remembers: given to the next call, the text goes on.
@@ -263,24 +265,6 @@ class RecurrentLanguageModel(nn.Module):
         with mt.no_grad():
             logits, state.state = self(mt.asarray(ids).to(state.device)[:, None], state.state)
             return F.log_softmax(logits[:, -1])
-
-    def generate(
-        self, ids, max_new_tokens, temperature=0.0, top_k=None, top_p=None, beam_size=1, length_penalty=0.0,
-        stop_ids=(), mask=None, generator=None, stream=None,
-    ):  # fmt: skip
-        """Continue each prompt, as `models.gpt.GPT.generate` does; a text may be of any length."""
-        check_choices(temperature, top_k, top_p, beam_size, generator, stream)
-        prompts = as_prompts(ids, mask)
-        if not prompts:
-            return []
-        check_room(prompts, max_new_tokens, math.inf)
-        with evaluating(self):
-            decoding = self.step, self.start(prompts), [prompt[-1] for prompt in prompts], stop_ids, max_new_tokens
-            if beam_size > 1:
-                return beam_search(*decoding, beam_size, length_penalty)
-            if temperature > 0:
-                return sample(*decoding, temperature, top_k, top_p, generator, stream)
-            return greedy(*decoding, stream)
 
 
 class DecodingState:

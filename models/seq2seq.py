@@ -25,7 +25,8 @@ from dataclasses import asdict, dataclass
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from models.encoder_decoder import EncoderDecoder, check_ids, check_pairs, check_source, evaluating
+from models.common import check_ids, check_mask, check_pairs, evaluating
+from models.encoder_decoder import EncoderDecoder
 from models.recurrent import recurrent_layer
 
 __all__ = ["Seq2Seq", "Seq2SeqConfig"]
@@ -102,7 +103,7 @@ class Seq2Seq(EncoderDecoder):
     def encode(self, source, mask=None):
         """The state from which decoding starts. source (B, S); mask (B, S), True = a real token, which stand first."""
         source = mt.asarray(source)
-        mask = check_source(source, mask)
+        mask = check_mask(mask, source)
         if mask is not None and mask.device == "cpu" and bool((mask.data[:, 1:] > mask.data[:, :-1]).any()):
             raise ValueError(
                 "the mask of a source must be True at its first tokens and False behind them: pad to the right"

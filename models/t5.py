@@ -24,7 +24,8 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.nn.transformer import ACTIVATIONS
-from models.encoder_decoder import EncoderDecoder, check_ids, check_pairs, check_source, evaluating
+from models.common import check_ids, check_mask, check_pairs, evaluating
+from models.encoder_decoder import EncoderDecoder
 from models.t5_checkpoints import PRESETS, PublishedT5, from_hugging_face, to_hugging_face
 from models.transformer import DecodingState
 
@@ -206,7 +207,7 @@ class T5(PublishedT5, EncoderDecoder):
     @staticmethod
     def _keys(mask, source):
         """The mask of the source's real tokens (B, S) as one of keys: (B, 1, 1, S)."""
-        mask = check_source(source, mask)
+        mask = check_mask(mask, source)
         return None if mask is None else mask.reshape((source.shape[0], 1, 1, source.shape[1]))
 
     def forward(self, source, target, mask=None):

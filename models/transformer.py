@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from models.encoder_decoder import EncoderDecoder, check_ids, check_pairs, check_source, evaluating
+from models.common import check_ids, check_mask, check_pairs, evaluating
+from models.encoder_decoder import EncoderDecoder
 
 __all__ = ["Transformer", "TransformerConfig"]
 
@@ -100,7 +101,7 @@ class Transformer(EncoderDecoder):
     @staticmethod
     def _keys(mask, source):
         """The mask of the source's real tokens (B, S) as one of keys: (B, 1, 1, S)."""
-        mask = check_source(source, mask)
+        mask = check_mask(mask, source)
         return None if mask is None else mask.reshape((source.shape[0], 1, 1, source.shape[1]))
 
     def forward(self, source, target, mask=None):

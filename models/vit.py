@@ -21,7 +21,7 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from models.encoder_decoder import evaluating
+from models.common import evaluating
 from models.vit_checkpoints import PRESETS, PublishedViT, from_hugging_face, to_hugging_face
 
 __all__ = ["ViT", "ViTConfig"]

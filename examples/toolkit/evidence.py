@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.encoder_decoder import evaluating
+from models.common import evaluating
 from models.vit import ViT
 from toolkit.plots import GREY, empty_figure
 from toolkit.vision import model_input

@@ -233,7 +233,7 @@ def test_sparse_configurations_rely_on_the_defaults():
         (
             lambda m: m.encode(np.array([[3, 4]]), np.array([[True]])),
             ValueError,
-            r"the mask \(1, 1\) must have the shape",
+            r"the mask, \(1, 1\) of bool, must be boolean and have the shape",
         ),
         (lambda m: m.generate(np.array([[3]]), 0), ValueError, "max_new_tokens must be at least 1"),
     ],

@@ -1,0 +1,57 @@
+"""What all models share: checks of what they are given, and evaluation mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+import minitensor as mt
+from minitensor import nn
+
+__all__ = ["check_ids", "check_mask", "check_pairs", "evaluating"]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without recording, and then the mode from before."""
+    was_training = model.training
+    model.eval()
+    try:
+        with mt.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def check_ids(ids, longest, start=0):
+    """Raise ValueError for ``ids`` that are not (sentences, positions), or that reach beyond position ``longest``."""
+    if ids.ndim != 2:
+        raise ValueError(f"ids must be (sentences, positions), got shape {ids.shape}")
+    if start + ids.shape[1] > longest:
+        raise ValueError(
+            f"a sentence of {start + ids.shape[1]} tokens is longer than the model allows ({longest}): "
+            "shorten it, or train with a larger max_length"
+        )
+
+
+def check_mask(mask, ids):
+    """``mask`` as a boolean Tensor, or None. Raises ValueError where it has not the shape of ``ids`` (B, T), or of (B, T, ...)."""
+    if mask is None:
+        return None
+    mask = mt.asarray(mask)
+    if mask.shape != ids.shape[:2] or mask.dtype != np.bool_:
+        raise ValueError(
+            f"the mask, {mask.shape} of {mask.dtype}, must be boolean and have the shape of the ids {ids.shape[:2]}: "
+            "True = real token"
+        )
+    return mask
+
+
+def check_pairs(source, target):
+    """Both as Tensors. Raises ValueError where they are not equally many."""
+    source, target = mt.asarray(source), mt.asarray(target)
+    if source.shape[0] != target.shape[0]:
+        raise ValueError(f"{source.shape[0]} source sentences but {target.shape[0]} target sentences")
+    return source, target

@@ -182,15 +182,18 @@ class Answerer:
         return answers
 
     def attention(self, text: str) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
-        """What the answer to a text looks at: (H, T, S) by decoder layer, source tokens, and target tokens."""
+        """What the answer to a text looks at, in the mean of the heads: (1, T, S) by decoder layer, source and target tokens."""
         ids = encode(self.tokenizer, [text])[0]
         check_lengths([ids], self.max_length, "text")
         source = mt.asarray(pad_sources([ids])[0], device=self.device)
         found = self._words(self.model.generate(source, self.max_length)[0])
         maps = self.model.attention_maps(source, mt.asarray(np.array([[START, *found]]), device=self.device))
-        cross = {name: mt.asarray(maps[name]).to("cpu").numpy()[0] for name in maps if name.endswith("cross")}
+        cross = {name: maps[name][0].mean(axis=0, keepdims=True) for name in maps if name.endswith("cross")}
+        pictures = {
+            f"{name}, mean of {self.model.config.n_heads} heads": cross[name].to("cpu").numpy() for name in cross
+        }
         labels = [[_label(label) for label in self.tokenizer.labels([*side, STOP])] for side in (ids, found)]
-        return cross, labels[0], labels[1]
+        return pictures, labels[0], labels[1]
 
     def _words(self, tokens: Sequence[int]) -> list[int]:
         """The tokens without sentinels, which have no text; only a model with hardly any training says them."""

@@ -26,7 +26,7 @@ import numpy as np  # noqa: E402
 from toolkit import console  # noqa: E402
 from toolkit.console import UserError  # noqa: E402
 from toolkit.forecasting import Settings, Task, forecast, make_model, origins  # noqa: E402
-from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, empty_figure  # noqa: E402
+from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, empty_figure, save_figure  # noqa: E402
 from toolkit.program import Data, Program, digest, load_weights  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
 from toolkit.series import Series, make_series, persistence, read_series, seasonal_naive, targets_at  # noqa: E402
@@ -166,7 +166,7 @@ def _draw(series: Series, settings: Settings, places: np.ndarray, made: dict[str
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 main = Forecast().main

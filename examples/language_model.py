@@ -7,6 +7,7 @@
     python examples/language_model.py train --data input.txt --arch gpt --tokens bpe --vocab 2000
     python examples/language_model.py train --resume --out runs/plays
     python examples/language_model.py generate --run runs/plays --prompt "ROMEO:" --length 400 --temperature 0.8
+    python examples/language_model.py attention --run runs/gpt "To be, or not to be"
     python examples/language_model.py evaluate --run runs/plays
 
 The first nine tenths of the text are trained on, and the last is held out. The run folder holds config.json, vocabulary.json,
@@ -19,6 +20,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a pla
 
 from toolkit import console  # noqa: E402
 from toolkit.language import VOCABULARY, Settings, Task, Writer, presets  # noqa: E402
+from toolkit.plots import attention_heatmap  # noqa: E402
 from toolkit.program import Data, Program, digest, positive_integer  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
 from toolkit.text import learn_vocabulary, load_text, load_vocabulary, split_text  # noqa: E402
 
 import minitensor as mt  # noqa: E402
 
+ATTENTION = "attention.png"
 PROMPT, LENGTH, TEMPERATURE = 60, 400, 0.8  # of the text that is written after training: characters, tokens
 
 
@@ -39,7 +43,7 @@ class LanguageModel(Program):
     """Train on the first nine tenths of a text; report the loss on the rest, and write."""
 
     name, settings = "language-model", Settings
-    files = (VOCABULARY,)
+    files = (VOCABULARY, ATTENTION)
     data_help = "text file, UTF-8 or gzipped (the reference of the Python language)"
     defaults_note = "; lr, schedule and steps suit the text where they are not given"
 
@@ -91,7 +95,7 @@ class LanguageModel(Program):
     # --- the other subcommands ------------------------------------------------------------------------------------------------
 
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
-        """Generate, evaluate."""
+        """Generate, attention, evaluate."""
         made = add("generate", self.generate, "write how a text goes on")
         made.add_argument("--prompt", required=True, metavar="TEXT", help="what the text begins with")
         made.add_argument("--length", type=positive_integer, default=LENGTH, metavar="N", help=f"tokens ({LENGTH})")
@@ -109,6 +113,10 @@ class LanguageModel(Program):
         )
         made.add_argument("--seed", type=int, default=0, metavar="N", help="from which the drawing follows (0)")
 
+        made = add("attention", self.attention, "a picture of what a gpt looks at")
+        made.add_argument("text", metavar="TEXT")
+        made.add_argument("--output", metavar="PNG", help="where to write the picture; into the run if not given")
+
         made = add("evaluate", self.evaluate, "loss and perplexity")
         made.add_argument("--data", metavar="PATH", help="another text, all of it; the held-out part if not given")
 
@@ -122,7 +130,21 @@ class LanguageModel(Program):
         how = dict(temperature=temperature, top_k=options.top_k, top_p=options.top_p, beam_size=options.beam)
         if temperature > 0:
             how["generator"] = mt.random.Generator(options.seed)
-        print(options.prompt + writer.write(options.prompt, options.length, **how))
+        if options.beam > 1:
+            print(options.prompt + writer.write(options.prompt, options.length, **how))
+        else:
+            say = partial(print, end="", flush=True)
+            say(options.prompt)
+            writer.write(options.prompt, options.length, say, **how)
+            print()
+
+    def attention(self, options: argparse.Namespace) -> None:
+        """Draw what each token of a text looks at."""
+        run, device = self.open(options)
+        maps, labels = Writer(run, options.weights, device).attention(options.text)
+        path = Path(options.output) if options.output else run.path(ATTENTION)
+        attention_heatmap(maps, labels, labels, path)
+        print(path)
 
     def evaluate(self, options: argparse.Namespace) -> None:
         """Print the loss on the held-out part of the run's text, or on another text."""

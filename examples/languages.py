@@ -29,7 +29,7 @@ from toolkit import console  # noqa: E402
 from toolkit.classification import Settings, Task, guess, make_model  # noqa: E402
 from toolkit.console import UserError  # noqa: E402
 from toolkit.labelled import Labelled, NaiveBayes, read_labelled, syllables  # noqa: E402
-from toolkit.plots import GREY, empty_figure  # noqa: E402
+from toolkit.plots import GREY, empty_figure, save_figure  # noqa: E402
 from toolkit.program import Data, Program, digest, load_weights  # noqa: E402
 from toolkit.runs import Run, write_text  # noqa: E402
 from toolkit.text import Characters  # noqa: E402
@@ -147,7 +147,7 @@ def _draw(counts: np.ndarray, labels: list[str], path: Path) -> None:
     axes.set(xlabel="taken for", ylabel="is")
     axes.tick_params(length=0)
     figure.colorbar(image, label="share of the row", shrink=0.8)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 main = Languages().main

@@ -39,7 +39,7 @@ SHOWN = 2  # answers of each task printed after training
 class TextToText(Program):
     """Train on pairs of texts; report each task's exact matches, some answers, and what one of them looks at."""
 
-    name, doc, settings = "text-to-text", __doc__ or "", Settings
+    name, settings = "text-to-text", Settings
     files = ("tokenizer.json", "tasks.json", "attention.png")
     data_help = "file of tab-separated pairs, the inputs starting with the name of a task and a colon (embedded tasks)"
 
@@ -120,10 +120,7 @@ class TextToText(Program):
         """Draw what an answer looks at."""
         run, answerer = self._open(options, [options.text])
         path = Path(options.output) if options.output else run.path("attention.png")
-        try:
-            attention_heatmap(*answerer.attention(options.text), path)
-        except (OSError, ValueError) as error:  # a folder that is missing, a name that is not that of a picture
-            raise UserError(f"cannot draw {path}: {error}") from None
+        attention_heatmap(*answerer.attention(options.text), path)
         print(path)
 
     def _open(self, options: argparse.Namespace, texts: Sequence[str] = ()) -> tuple[Run, Answerer]:

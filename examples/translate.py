@@ -170,10 +170,7 @@ class Translate(Program):
         maps, source, target = translator.attention(options.sentence, options.subwords)
         if not maps:
             raise UserError(f"{run.folder} was trained with --attention none: there is nothing to draw")
-        try:
-            attention_heatmap(maps, source, target, path)
-        except (OSError, ValueError) as error:  # a folder that is missing, a name that is not that of a picture
-            raise UserError(f"cannot draw {path}: {error}") from None
+        attention_heatmap(maps, source, target, path)
         print(path)
 
     def _open(self, options: argparse.Namespace) -> tuple[Run, Translator]:

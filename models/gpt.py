@@ -19,7 +19,7 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from models.common import check_ids, check_mask
+from models.common import check_ids, check_mask, evaluating
 from models.gpt_checkpoints import PRESETS, PublishedGPT, from_hugging_face, to_hugging_face
 from models.prompts import LanguageModel, left_padded
 
@@ -109,15 +109,15 @@ class GPT(PublishedGPT, LanguageModel):
         """
         return self.output(self._hidden(mt.asarray(ids), mask))
 
-    def _hidden(self, ids, mask):
-        """(B, T) to (B, T, D)."""
+    def _hidden(self, ids, mask, need_weights=False):
+        """(B, T) to (B, T, D); with ``need_weights`` also the attention of each layer, a list of (B, H, T, T)."""
         check_ids(ids, self.config.max_length)
         keys, positions = None, mt.arange(ids.shape[1], device=ids.device)  # (T,)
         real = check_mask(mask, ids)
         if real is not None:
             keys = real[:, None, None]  # (B, 1, 1, T)
             positions = mt.maximum(mt.cumsum(real.astype(np.int64), axis=1) - 1, 0)  # (B, T)
-        return self.transformer(self._embed(ids, positions), keys, is_causal=True)
+        return self.transformer(self._embed(ids, positions), keys, is_causal=True, need_weights=need_weights)
 
     def _embed(self, ids, positions):
         """(B, T) ids at (T,) or (B, T) positions to (B, T, D)."""
@@ -146,6 +146,12 @@ class GPT(PublishedGPT, LanguageModel):
         logits = self.output(self._hidden(ids, real))
         total = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
         return total / (max(int((targets != IGNORED).sum()), 1) if n_tokens is None else n_tokens)
+
+    def attention_maps(self, ids, mask=None):
+        """Attention probabilities by name, (B, H, T, T) each: "decoder.0.self", "decoder.1.self", ..."""
+        with evaluating(self):
+            _, seen = self._hidden(mt.asarray(ids), mask, need_weights=True)
+        return {f"decoder.{i}.self": weights for i, weights in enumerate(seen)}
 
     # --- generating -----------------------------------------------------------------------------------------------------------
 

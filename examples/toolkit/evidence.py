@@ -12,7 +12,7 @@ import numpy as np
 
 from models.common import evaluating
 from models.vit import ViT
-from toolkit.plots import GREY, empty_figure
+from toolkit.plots import GREY, empty_figure, save_figure
 from toolkit.vision import model_input
 
 __all__ = ["draw_evidence", "draw_images", "looks", "occlusion", "on_patches", "rollout"]
@@ -89,7 +89,7 @@ def draw_evidence(model: ViT, image: np.ndarray, label: int, title: str, path: P
             drawn = _patches(axes, image, maps[layer, head], {"cmap": "Reds", "vmin": 0, "vmax": float(maps.max())})
             axes.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=7, color=GREY)
     below.colorbar(drawn, ax=grid, label="attention", shrink=0.4, aspect=30).ax.tick_params(labelsize=6)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def _patches(axes, image: np.ndarray, values: np.ndarray | None, scale: dict) -> object:
@@ -115,7 +115,7 @@ def draw_images(images: np.ndarray, titles: Sequence[str], path: Path) -> None:
         axes.set_title(title, fontsize=7)
     for axes in grid[len(images) :]:
         axes.set_visible(False)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def _bare(axes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,15 +153,15 @@ class Writer:
         nats = held_out_loss(self.model, ids, self.settings, self.device)
         return nats, nats * len(ids) / len(text) / math.log(2)
 
-    def write(self, prompt: str, length: int, **how: Any) -> str:
-        """How a prompt goes on, by ``length`` tokens; ``how`` as for the model's ``generate``.
+    def write(self, prompt: str, length: int, say: Callable[[str], object] | None = None, **how: Any) -> str:
+        """How a prompt goes on, by ``length`` tokens; ``how`` as for the model's ``generate``. ``say`` gets the text as it grows.
 
         A GPT has no more positions than its window: when they are used up it goes on from the second half of them.
         """
-        ids = self.vocabulary.encode(prompt)
-        if not ids:
-            raise UserError("the prompt is empty: begin with a character or more")
+        ids = self._encode(prompt)
         new: list[int] = []
+        if say is not None:
+            how["stream"] = Growing(self.vocabulary, ids, say)
         try:
             while len(new) < length:
                 context, count = [*ids, *new], length - len(new)
@@ -172,3 +172,36 @@ class Writer:
         except ValueError as error:  # choices that exclude each other
             raise UserError(str(error)) from None
         return self.vocabulary.decode([*ids, *new])[len(self.vocabulary.decode(ids)) :]
+
+    def attention(self, text: str) -> tuple[dict[str, np.ndarray], list[str]]:
+        """What each token of a text looks at, (H, T, T) by layer, and the tokens. Raises UserError for a recurrent model."""
+        if not isinstance(self.model, GPT):
+            raise UserError(f"--arch {self.settings.arch} has no attention to draw; a gpt has")
+        ids = self._encode(text)
+        if len(ids) > self.settings.window:
+            raise UserError(f"the text has {len(ids)} tokens, the model sees {self.settings.window}: shorten it")
+        maps = self.model.attention_maps(mt.asarray(np.array([ids]), device=self.device))
+        return {name: weights.to("cpu").numpy()[0] for name, weights in maps.items()}, self.vocabulary.labels(ids)
+
+    def _encode(self, prompt: str) -> list[int]:
+        ids = self.vocabulary.encode(prompt)
+        if not ids:
+            raise UserError("the prompt is empty: begin with a character or more")
+        return ids
+
+
+class Growing:
+    """A text that is written token by token, handed on as soon as its characters are whole."""
+
+    def __init__(self, vocabulary: Characters | Tokenizer, ids: list[int], say: Callable[[str], object]) -> None:
+        """Begin behind the tokens ``ids``."""
+        self.vocabulary, self.ids, self.say = vocabulary, list(ids), say
+        self.shown = len(vocabulary.decode(ids))
+
+    def __call__(self, rows: Sequence[int], ids: Sequence[int]) -> None:
+        """One more token."""
+        self.ids.append(int(ids[0]))
+        text = self.vocabulary.decode(self.ids).rstrip("\ufffd")  # a character of several bytes may not be complete
+        if len(text) > self.shown:
+            self.say(text[self.shown :])
+            self.shown = len(text)

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.console import require
+from toolkit.console import UserError, require
 
-__all__ = ["attention_heatmap", "empty_figure", "loss_curve", "smooth"]
+__all__ = ["attention_heatmap", "empty_figure", "loss_curve", "save_figure", "smooth"]
 
 Path = str | os.PathLike[str]
 
@@ -27,6 +27,14 @@ def empty_figure(width: float, height: float) -> Any:
     figure = require("matplotlib.figure", "train").Figure(figsize=(width, height), dpi=150, layout="constrained")
     backend.FigureCanvasAgg(figure)
     return figure
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a picture. Raises UserError where that cannot be done: no such folder, a name that is not that of a picture."""
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot draw {path}: {error}") from None
 
 
 def loss_curve(records: Sequence[Mapping[str, Any]], path: Path, label: str = "loss per token (nats)") -> None:
@@ -64,7 +72,7 @@ def loss_curve(records: Sequence[Mapping[str, Any]], path: Path, label: str = "l
         right.spines["top"].set_visible(False)
     if lines:
         axes.legend(handles=lines, frameon=False, loc="center right")
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def _points(records: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +132,7 @@ def attention_heatmap(
     figure.colorbar(image, ax=grid, label="attention", shrink=max(0.3, 1 / len(layers)), aspect=30, pad=0.01)
     with warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always", "Glyph .* missing")
-        figure.savefig(path)
+        save_figure(figure, path)
     missing = sum("Glyph" in str(warning.message) for warning in caught)
     if missing:
         print(f"{path}: the font lacks {missing} of the characters, which show as boxes", file=sys.stderr)

@@ -87,6 +87,10 @@ class Characters:
         """The text of ids."""
         return "".join(self.characters[id] for id in ids)
 
+    def labels(self, ids: Sequence[int]) -> list[str]:
+        """A readable name for each id, for pictures: blanks in quotes."""
+        return [repr(character) if character.isspace() else character for character in self.decode(ids)]
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a JSON file, all of it or nothing."""
         write_text(Path(path), json.dumps({"characters": self.characters}, ensure_ascii=False) + "\n")

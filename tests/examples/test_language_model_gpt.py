@@ -7,6 +7,9 @@ import re
 import pytest
 from language_model import main
 from toolkit.console import UserError
+from toolkit.language import Growing, Settings, Writer
+from toolkit.runs import Run
+from toolkit.tokenizer import Tokenizer
 
 DAYS = "monday tuesday wednesday thursday friday saturday sunday "
 SMALL = "--arch gpt --d-model 32 --heads 2 --layers 1 --window 24 --batch 8 --lr 0.01 --steps 300 --warmup 10"
@@ -92,3 +95,29 @@ def test_choices_that_exclude_each_other(run, printed):
         main(["generate", "--run", str(run / "run"), "--prompt", "m", "--temperature", "0", "--top-k", "2"])
     with pytest.raises(UserError, match="the prompt is empty"):
         main(["generate", "--run", str(run / "run"), "--prompt", ""])
+
+
+def test_attention_is_drawn(run, printed, capsys, tmp_path):
+    assert main(["attention", "--run", str(run / "run"), "monday tuesday", "--output", str(tmp_path / "a.png")]) == 0
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    for text, message in (("monday tuesday wednesday thursday", "the model sees 24"), ("", "the prompt is empty")):
+        with pytest.raises(UserError, match=message):
+            main(["attention", "--run", str(run / "run"), text])
+    with pytest.raises(UserError, match="cannot draw"):
+        main(["attention", "--run", str(run / "run"), "monday", "--output", str(tmp_path / "none" / "a.png")])
+
+
+def test_text_appears_while_it_is_written(run, printed):
+    writer = Writer(Run.open(run / "run", "language-model", Settings))
+    pieces = []
+    assert writer.write("monday ", 40, pieces.append) == "".join(pieces)  # beyond the window, so in several parts
+    assert len(pieces) == 40
+
+
+def test_characters_of_several_bytes_appear_whole():
+    tokenizer = Tokenizer.train(["ab"] * 3, 300)
+    pieces, ids = [], tokenizer.encode("é☃ a")
+    growing = Growing(tokenizer, tokenizer.encode("b"), pieces.append)
+    for token in ids:
+        growing([0], [token])
+    assert "".join(pieces).strip() == "é☃ a" and len(pieces) < len(ids)

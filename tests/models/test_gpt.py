@@ -289,3 +289,14 @@ def test_other_sizes_than_the_file_has(tmp_path):
         GPT.from_pretrained(tmp_path, n_layers=1)
     with pytest.raises(ValueError, match="missing: transformer.h.2"):
         GPT.from_pretrained(tmp_path, n_layers=3)
+
+
+def test_attention_maps_are_causal_and_pass_padding_over():
+    model = make(dropout=0.5).train()
+    ids, mask = np.array([[3, 4, 5], [0, 3, 4]]), np.array([[True, True, True], [False, True, True]])
+    maps = model.attention_maps(ids, mask)
+    assert model.training and list(maps) == [f"decoder.{i}.self" for i in range(model.config.n_layers)]
+    for weights in maps.values():
+        seen = weights.data  # (B, H, T, T)
+        np.testing.assert_allclose(seen[0].sum(-1), 1, rtol=1e-5)
+        assert not np.triu(seen, 1).any() and not seen[1, :, :, 0].any()

@@ -172,7 +172,9 @@ def test_bad_input_is_named():
         model.encode(SOURCE, MASK[:, ::-1])
     with pytest.raises(ValueError, match="at least 1 step"):
         model.encode(SOURCE, np.zeros_like(MASK))
-    with pytest.raises(ValueError, match=r"mask, \(2, 4\) of bool, must be boolean and have the shape of the ids \(2, 5\)"):
+    with pytest.raises(
+        ValueError, match=r"mask, \(2, 4\) of bool, must be boolean and have the shape of the ids \(2, 5\)"
+    ):
         model.encode(SOURCE, MASK[:, :4])
     with pytest.raises(ValueError, match="13 tokens is longer than the model allows"):
         model.encode(np.full((1, 13), 3))

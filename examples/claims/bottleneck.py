@@ -126,13 +126,19 @@ def sentences(generator: np.random.Generator, batch: int, length: int) -> np.nda
 
 def tables(numbers: dict[str, Any]) -> list[Table]:
     """Exact matches by length."""
-    columns = ("model", "attention", "parameters", *(f"n = {length}" for length in numbers["lengths"]))
+    columns = ("model", "parameters", *(f"n = {length}" for length in numbers["lengths"]))
     rows = [
-        (NAMES[run["cell"]], run["attention"], f"{run['parameters']:,}", *(f"{exact:.0%}" for exact in run["exact"]))
-        for run in numbers["models"]
+        (_name(run), f"{run['parameters']:,}", *(f"{exact:.0%}" for exact in run["exact"])) for run in numbers["models"]
     ]
-    chance = f"{numbers['n_symbols']:.0f}^-n"
+    chance = f"{numbers['n_symbols']}^-n"
     return [Table(f"sentences of n symbols repeated without an error (chance {chance})", columns, rows)]
+
+
+def _name(run: dict[str, Any]) -> str:
+    """A model as it stands in table and picture."""
+    return (
+        NAMES[run["cell"]] + {"none": ", fixed context", "additive": " with attention", "itself": ""}[run["attention"]]
+    )
 
 
 def mastered(numbers: dict[str, Any]) -> dict[tuple[str, str], int]:
@@ -163,9 +169,6 @@ def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
     axes.set_ylim(0, 1.04)
     for run in numbers["models"]:
         style = "o--" if run["attention"] == "none" else "o-"
-        label = NAMES[run["cell"]] + {"none": ", fixed context", "additive": " with attention"}.get(
-            run["attention"], ""
-        )
-        axes.plot(numbers["lengths"], run["exact"], style, color=COLOURS[run["cell"]], label=label, markersize=4)
+        axes.plot(numbers["lengths"], run["exact"], style, color=COLOURS[run["cell"]], label=_name(run), markersize=4)
     figure.legend(frameon=False, fontsize=9, loc="outside right center")
     figure.savefig(path)

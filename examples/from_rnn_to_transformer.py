@@ -68,7 +68,7 @@ def show(name: str, folder: Path, seed: int, workers: int, quick: bool) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=CLAIMS, metavar="CLAIM", help=f"of {', '.join(CLAIMS)}; all (all)")
+    parser.add_argument("--only", nargs="+", choices=CLAIMS, metavar="CLAIM", help=f"{', '.join(CLAIMS)} (all)")
     parser.add_argument("--out", default="runs/claims", metavar="FOLDER", help="for pictures and numbers (runs/claims)")
     parser.add_argument("--seed", type=_seed, default=0, help="of weights and data (0)")
     parser.add_argument(
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_workers,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="trainings at the same time (a core each)",
+        help="trainings at the same time, one on each core (all cores)",
     )
     parser.add_argument(
         "--quick", action="store_true", help="tiny networks and few updates: seconds, and no proof of anything"

@@ -5,6 +5,7 @@ Letters: B sentences, S source and T target positions, V vocabulary.
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,33 @@ from minitensor import nn
 from models.common import evaluating
 from models.search import search
 
-__all__ = ["EncoderDecoder"]
+__all__ = ["EncoderDecoder", "TranslationConfig"]
+
+
+@dataclass(frozen=True)
+class TranslationConfig:
+    """What the configurations of all models for translation share."""
+
+    vocab_size: int
+    d_model: int = 128
+    dropout: float = 0.1
+    max_length: int = 256
+    share_embeddings: bool = True
+    tie_output: bool = True
+    pad_id: int = 0
+    start_id: int = 1
+    stop_id: int = 2
+    label_smoothing: float = 0.1
+
+    def to_dict(self):
+        """All fields as plain values, for JSON."""
+        return asdict(self)
+
+    def make_embedding(self):
+        """A table whose rows, times sqrt(d_model), have elements of variance 1."""
+        table = nn.Embedding(self.vocab_size, self.d_model, padding_idx=self.pad_id)
+        table.weight.assign(mt.random.normal((self.vocab_size, self.d_model), std=self.d_model**-0.5))
+        return table
 
 
 class EncoderDecoder(nn.Module):

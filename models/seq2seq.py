@@ -20,13 +20,13 @@ L decoder layers, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from models.common import check_ids, check_mask, check_pairs, evaluating
-from models.encoder_decoder import EncoderDecoder
+from models.encoder_decoder import EncoderDecoder, TranslationConfig
 from models.recurrent import recurrent_layer
 
 __all__ = ["Seq2Seq", "Seq2SeqConfig"]
@@ -35,28 +35,14 @@ ATTENTIONS = ("none", "additive", "dot")
 
 
 @dataclass(frozen=True)
-class Seq2SeqConfig:
+class Seq2SeqConfig(TranslationConfig):
     """Hyper-parameters; the defaults have about as many parameters as `TransformerConfig`'s, 2.6 million of 10 000 sub-words."""
 
-    vocab_size: int
     cell: str = "gru"
     attention: str = "additive"
-    d_model: int = 128
     hidden_size: int = 256
     n_layers: int = 1
-    dropout: float = 0.1
     input_feeding: bool = False
-    max_length: int = 256
-    share_embeddings: bool = True
-    tie_output: bool = True
-    pad_id: int = 0
-    start_id: int = 1
-    stop_id: int = 2
-    label_smoothing: float = 0.1
-
-    def to_dict(self):
-        """All fields as plain values, for JSON."""
-        return asdict(self)
 
 
 class Seq2Seq(EncoderDecoder):
@@ -67,8 +53,8 @@ class Seq2Seq(EncoderDecoder):
         if c.attention not in ATTENTIONS:
             raise ValueError(f"unknown attention {c.attention!r}; write one of: {', '.join(ATTENTIONS)}")
         hidden, memory = c.hidden_size, 2 * c.hidden_size
-        self.source_embedding = self._embedding()
-        self.target_embedding = self.source_embedding if c.share_embeddings else self._embedding()
+        self.source_embedding = c.make_embedding()
+        self.target_embedding = self.source_embedding if c.share_embeddings else c.make_embedding()
         self.dropout = nn.Dropout(c.dropout)
         stacked = dict(dropout=c.dropout, orthogonal=True)
         self.encoder = recurrent_layer(c.cell, c.d_model, hidden, c.n_layers, bidirectional=True, **stacked)
@@ -86,12 +72,6 @@ class Seq2Seq(EncoderDecoder):
         self.output = nn.Linear(c.d_model, c.vocab_size, bias=False)
         if c.tie_output:
             self.output.weight = self.target_embedding.weight
-
-    def _embedding(self):
-        c = self.config
-        table = nn.Embedding(c.vocab_size, c.d_model, padding_idx=c.pad_id)
-        table.weight.assign(mt.random.normal((c.vocab_size, c.d_model), std=c.d_model**-0.5))
-        return table
 
     def _embed(self, ids, table):
         """(B, T) ids to (B, T, E) vectors, of elements with variance 1 at the start of training."""

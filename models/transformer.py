@@ -11,42 +11,28 @@ width, V vocabulary.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from models.common import check_ids, check_mask, check_pairs, evaluating
-from models.encoder_decoder import EncoderDecoder
+from models.encoder_decoder import EncoderDecoder, TranslationConfig
 
 __all__ = ["Transformer", "TransformerConfig"]
 
 
 @dataclass(frozen=True)
-class TransformerConfig:
+class TransformerConfig(TranslationConfig):
     """Hyper-parameters; the defaults are the "tiny" Transformer of the Multi30k literature (Wu et al. 2021, arXiv:2105.14462)."""
 
-    vocab_size: int
-    d_model: int = 128
     n_heads: int = 4
     n_encoder_layers: int = 4
     n_decoder_layers: int = 4
     d_ff: int = 256
-    dropout: float = 0.1
     activation: str = "relu"
     norm_first: bool = False
     positions: str = "sinusoidal"
-    max_length: int = 256
-    share_embeddings: bool = True
-    tie_output: bool = True
-    pad_id: int = 0
-    start_id: int = 1
-    stop_id: int = 2
-    label_smoothing: float = 0.1
-
-    def to_dict(self):
-        """All fields as plain values, for JSON."""
-        return asdict(self)
 
 
 class Transformer(EncoderDecoder):
@@ -56,8 +42,8 @@ class Transformer(EncoderDecoder):
         c = self.config = config
         if c.positions not in ("sinusoidal", "learned"):
             raise ValueError(f'positions must be "sinusoidal" or "learned", got {c.positions!r}')
-        self.source_embedding = self._embedding()
-        self.target_embedding = self.source_embedding if c.share_embeddings else self._embedding()
+        self.source_embedding = c.make_embedding()
+        self.target_embedding = self.source_embedding if c.share_embeddings else c.make_embedding()
         self.source_positions = self._encoding()
         self.target_positions = self.source_positions if c.share_embeddings else self._encoding()
         self.dropout = nn.Dropout(c.dropout)
@@ -71,13 +57,6 @@ class Transformer(EncoderDecoder):
                     nn.init.xavier_uniform_(parameter)
         if c.tie_output:
             self.output.weight = self.target_embedding.weight
-
-    def _embedding(self):
-        """A table whose rows, times sqrt(D), have elements of variance 1."""
-        c = self.config
-        table = nn.Embedding(c.vocab_size, c.d_model, padding_idx=c.pad_id)
-        table.weight.assign(mt.random.normal((c.vocab_size, c.d_model), std=c.d_model**-0.5))
-        return table
 
     def _encoding(self):
         c = self.config

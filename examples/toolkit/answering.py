@@ -15,6 +15,7 @@ from models.t5 import T5, T5Config
 from toolkit.batches import Batch, Batches, check_lengths, drop_long, pad_sources
 from toolkit.console import UserError
 from toolkit.corpus import Corpus, Pair
+from toolkit.pairs import batch_loss, decode, loss_per_token
 from toolkit.places import DIGIT, mark, unmark
 from toolkit.program import load_weights, place
 from toolkit.runs import Run
@@ -26,7 +27,6 @@ from toolkit.tokenizer import START, STOP, Tokenizer
 
 __all__ = ["Answerer", "Settings", "Task", "exact_match", "learn_tokenizer"]
 
-ROWS = 256  # texts answered at a time
 SENTINELS = 16  # ids behind those of the tokenizer
 LEAST = 8  # tokens of a text to be corrupted
 WATCHED = 100  # inputs of each task that are answered at a validation
@@ -138,18 +138,13 @@ class Task:
 
     def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:
         """The model's loss."""
-        arrays = (batch.source, batch.target_in, batch.target_out, batch.source_mask)
-        source, target_in, target_out, mask = (mt.asarray(array, device=self.settings.device) for array in arrays)
-        return self.model.loss(source, target_in, target_out, mask, n_tokens=n_tokens)
+        return batch_loss(self.model, batch, n_tokens, self.settings.device)
 
     def validate(self) -> dict[str, float]:
         """The loss per token of the validation pairs, and each task's share of exact matches among the first of them."""
-        total = tokens = 0.0
-        for batch in self.validation.epoch(0):
-            total += self.loss(batch, 1).item()
-            tokens += batch.tokens
+        loss = loss_per_token(self.model, self.validation, self.settings.device)
         matches = {name: exact_match(self.answerer, pairs)[0] for name, pairs in self.watched.items()}
-        return {"validation_loss": total / tokens, **matches}
+        return {"validation_loss": loss, **matches}
 
 
 class Answerer:
@@ -170,16 +165,8 @@ class Answerer:
         """Outputs in the order of ``texts``. Raises UserError for a text too long for the model, before any is answered."""
         ids = encode(self.tokenizer, texts)
         check_lengths(ids, self.max_length, where)
-        order = sorted(range(len(ids)), key=lambda index: len(ids[index]))  # equally long ones share a batch
-        answers = [""] * len(ids)
-        size = max(1, ROWS // beam)
-        for start in range(0, len(order), size):
-            chosen = order[start : start + size]
-            source, mask = (mt.asarray(a, device=self.device) for a in pad_sources([ids[index] for index in chosen]))
-            found = self.model.generate(source, self.max_length, beam_size=beam, mask=mask)
-            for index, tokens in zip(chosen, found, strict=True):
-                answers[index] = unmark(self.tokenizer.decode(self._words(tokens)))
-        return answers
+        found = decode(self.model, ids, self.device, self.max_length, beam)
+        return [unmark(self.tokenizer.decode(self._words(tokens))) for tokens in found]
 
     def attention(self, text: str) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
         """What the answer to a text looks at, in the mean of the heads: (1, T, S) by decoder layer, source and target tokens."""

@@ -15,6 +15,7 @@ from toolkit import english_french
 from toolkit.batches import Batch, Batches, check_lengths, drop_long, pad_sources
 from toolkit.console import UserError
 from toolkit.corpus import Corpus, Pair, load_parallel
+from toolkit.pairs import batch_loss, decode, loss_per_token
 from toolkit.program import digest, load_weights, place
 from toolkit.runs import Run
 from toolkit.samples import Epoch
@@ -22,8 +23,6 @@ from toolkit.settings import Training, option
 from toolkit.tokenizer import PAD, START, STOP, Tokenizer
 
 __all__ = ["Settings", "Task", "Translator", "fingerprint", "learn_tokenizer", "load_corpus", "presets"]
-
-ROWS = 256  # hypotheses decoded at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,17 +153,11 @@ class Task:
 
     def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:
         """The model's loss."""
-        arrays = (batch.source, batch.target_in, batch.target_out, batch.source_mask)
-        source, target_in, target_out, mask = (mt.asarray(array, device=self.settings.device) for array in arrays)
-        return self.model.loss(source, target_in, target_out, mask, n_tokens=n_tokens)
+        return batch_loss(self.model, batch, n_tokens, self.settings.device)
 
     def validate(self) -> dict[str, float]:
         """The loss per token of the validation pairs."""
-        total = tokens = 0.0
-        for batch in self.validation.epoch(0):
-            total += self.loss(batch, 1).item()
-            tokens += batch.tokens
-        return {"validation_loss": total / tokens}
+        return {"validation_loss": loss_per_token(self.model, self.validation, self.settings.device)}
 
 
 class Translator:
@@ -194,16 +187,8 @@ class Translator:
     ) -> list[str]:
         """Translations in the order of ``sentences``, each one line; greedy where ``beam`` is 1."""
         ids = self.encode(sentences, where)
-        order = sorted(range(len(ids)), key=lambda index: len(ids[index]))  # equally long ones share a batch
-        translations = [""] * len(ids)
-        size = max(1, ROWS // beam)
-        for start in range(0, len(order), size):
-            chosen = order[start : start + size]
-            source, mask = (mt.asarray(a, device=self.device) for a in pad_sources([ids[index] for index in chosen]))
-            found = self.model.generate(source, beam_size=beam, length_penalty=length_penalty, mask=mask)
-            for index, tokens in zip(chosen, found, strict=True):
-                translations[index] = " ".join(self.tokenizer.decode(tokens).splitlines())
-        return translations
+        found = decode(self.model, ids, self.device, beam=beam, length_penalty=length_penalty)
+        return [" ".join(self.tokenizer.decode(tokens).splitlines()) for tokens in found]
 
     def attention(self, sentence: str, subwords: bool = False) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
         """What the translation of a sentence looks at: (H, T, S) by decoder layer, source words, and target words.

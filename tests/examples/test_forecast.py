@@ -6,22 +6,13 @@ import re
 import forecast
 import numpy as np
 import pytest
-from toolkit import console
+from scripts import caller, refuser
 from toolkit.series import NOISE, make_series, persistence, read_series, seasonal_naive, targets_at
 
 TINY = "--window 48 --season 24 --step 12 --horizon 6 --hidden 16 --epochs 20 --warmup 5 --lr 0.01 --batch 32".split()
 
-
-def call(*arguments):
-    """The exit code of the script."""
-    return console.run(lambda: forecast.main([str(argument) for argument in arguments]))
-
-
-def refused(capsys, message, *arguments):
-    capsys.readouterr()
-    assert call(*arguments) == 2
-    errors = capsys.readouterr().err
-    assert errors.startswith("error: ") and errors.count("\n") == 1 and message in errors, errors
+call = caller(forecast.main)
+refused = refuser(call)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import re
 
 import language_model
 import pytest
-from toolkit import console
+from scripts import caller, refuser
 from toolkit.language import Settings, Task, Writer
 from toolkit.runs import Run
 from toolkit.text import learn_vocabulary, split_text
@@ -13,17 +13,8 @@ from toolkit.text import learn_vocabulary, split_text
 TINY = "--d-model 8 --hidden 16 --window 16 --batch 8 --dropout 0 --steps 60 --warmup 5 --lr 0.02 --validate-every 30".split()
 TEXT = "the dog sees the cat, and the cat sees the dog.\n" * 80
 
-
-def call(*arguments):
-    """The exit code of the script."""
-    return console.run(lambda: language_model.main([str(argument) for argument in arguments]))
-
-
-def refused(capsys, message, *arguments):
-    capsys.readouterr()
-    assert call(*arguments) == 2
-    errors = capsys.readouterr().err
-    assert errors.startswith("error: ") and errors.count("\n") == 1 and message in errors, errors
+call = caller(language_model.main)
+refused = refuser(call)
 
 
 @pytest.fixture(scope="module")

@@ -7,22 +7,13 @@ import re
 import languages
 import numpy as np
 import pytest
-from toolkit import console
+from scripts import caller, refuser
 from toolkit.labelled import NaiveBayes, read_labelled, syllables
 
 TINY = "--d-model 8 --hidden 12 --epochs 12 --warmup 5 --lr 0.02 --dropout 0".split()
 
-
-def call(*arguments):
-    """The exit code of the script."""
-    return console.run(lambda: languages.main([str(argument) for argument in arguments]))
-
-
-def refused(capsys, message, *arguments):
-    capsys.readouterr()
-    assert call(*arguments) == 2
-    errors = capsys.readouterr().err
-    assert errors.startswith("error: ") and errors.count("\n") == 1 and message in errors, errors
+call = caller(languages.main)
+refused = refuser(call)
 
 
 @pytest.fixture(scope="module")

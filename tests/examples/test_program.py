@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from toolkit import console
+from scripts import caller, refuser
 from toolkit.console import UserError
 from toolkit.program import Program, digest, load_weights, place, positive_integer
 from toolkit.runlog import read_log
@@ -106,19 +106,8 @@ class Line(Program):
             print(f"{model(mt.tensor([[options.x]])).item():.3f}")
 
 
-def call(*arguments):
-    """The exit code of the program."""
-    return console.run(lambda: Line().main([str(argument) for argument in arguments]))
-
-
-def refused(capsys, message, *arguments):
-    """The program must end with code 2 and one line that has ``message``."""
-    capsys.readouterr()
-    code = call(*arguments)
-    captured = capsys.readouterr()
-    assert code == 2, captured
-    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
-    assert message in captured.err, captured.err
+call = caller(lambda arguments: Line().main(arguments))
+refused = refuser(call)
 
 
 def config_of(folder):

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import translate
-from toolkit import console, translation
+from scripts import caller, refuser
+from toolkit import translation
 from toolkit.english_french import corpus
 from toolkit.runlog import read_log
 from toolkit.runs import Run, fresh
@@ -22,10 +23,8 @@ import minitensor as mt
 ROOT = Path(__file__).resolve().parents[2]
 TINY = "--d-model 16 --heads 2 --layers 1 --d-ff 32 --vocab 300 --max-tokens 200 --max-length 100 --dropout 0.1 --warmup 5".split()
 
-
-def call(*arguments):
-    """The exit code of the script."""
-    return console.run(lambda: translate.main([str(argument) for argument in arguments]))
+call = caller(translate.main)
+refused = refuser(call)
 
 
 @pytest.fixture(scope="module")
@@ -282,15 +281,6 @@ def test_the_main_job_learns_french(tmp_path, capsys):
 
 
 # --- bad input ----------------------------------------------------------------------------------------------------------------
-
-
-def refused(capsys, message, *arguments):
-    """The script must end with code 2 and one line that has ``message``."""
-    code = call(*arguments)
-    captured = capsys.readouterr()
-    assert code == 2, captured
-    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
-    assert message in captured.err, captured.err
 
 
 def spoilt(data, tmp_path, name, content):

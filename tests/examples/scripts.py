@@ -1,0 +1,22 @@
+"""Calling the scripts of examples/ from tests."""
+
+from toolkit import console
+
+
+def caller(main):
+    """A function that calls a script with these arguments and returns its exit code."""
+    return lambda *arguments: console.run(lambda: main([str(argument) for argument in arguments]))
+
+
+def refuser(call):
+    """A function that calls a script, which must end with code 2 and one line on stderr that has ``message``."""
+
+    def refused(capsys, message, *arguments):
+        capsys.readouterr()
+        code = call(*arguments)
+        captured = capsys.readouterr()
+        assert code == 2, captured
+        assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
+        assert message in captured.err, captured.err
+
+    return refused

@@ -11,6 +11,7 @@ import numpy as np
 
 import minitensor as mt
 import minitensor.nn.functional as F
+from minitensor import nn
 from models.bert import BERT, IGNORED, BERTConfig
 from toolkit.console import UserError
 from toolkit.documents import Document, split_documents
@@ -53,11 +54,17 @@ def make_model(settings: Settings, vocab_size: int) -> BERT:
     s = settings
     mt.random.seed(s.seed)
     # BERT's 0.02 suits 768 features; a narrow model learns sooner from weights that keep the size of what they multiply.
+    std = s.d_model**-0.5
     config = BERTConfig(
         vocab_size=vocab_size, d_model=s.d_model, n_layers=s.layers, n_heads=s.heads, d_ff=s.d_ff, max_length=s.longest,
-        dropout=s.dropout, attention_dropout=s.dropout, init_std=s.d_model**-0.5, pad_id=PAD, mlm_head=True, nsp_head=True,
+        dropout=s.dropout, attention_dropout=s.dropout, init_std=std, pad_id=PAD, mlm_head=True, nsp_head=True,
     )  # fmt: skip
-    return place(BERT(config), s.device)
+    model = BERT(config)
+    # Positions start as waves, of the size of the words: to look at the next word is then one linear map for all positions,
+    # where tables drawn at random have to learn it for each.
+    waves = nn.SinusoidalPositionalEncoding(s.d_model).encoding(s.longest)
+    model.positions.weight.assign(waves * (std * 2**0.5))
+    return place(model, s.device)
 
 
 # --- pre-training -------------------------------------------------------------------------------------------------------------
@@ -84,13 +91,13 @@ class Task:
         """The batches of an epoch."""
         return self.train.epoch(number)
 
-    def _hidden(self, batch: PairBatch) -> Mapping[str, Any]:
+    def _inputs(self, batch: PairBatch) -> Mapping[str, Any]:
         return {name: mt.asarray(batch[name], device=self.settings.device) for name in ("ids", "mask", "segments")}
 
     def loss(self, batch: PairBatch, n_tokens: int) -> mt.Tensor:
         """The model's loss: per masked word, and for the next passage per pair."""
         targets = {"words": batch["words"], "unrelated": mt.asarray(batch["unrelated"], device=self.settings.device)}
-        return self.model.loss(**self._hidden(batch), **targets, n_tokens=n_tokens, n_sequences=batch.pairs)
+        return self.model.loss(**self._inputs(batch), **targets, n_tokens=n_tokens, n_sequences=batch.pairs)
 
     def validate(self) -> dict[str, float]:
         """`figures` of the validation documents, but for the baseline."""
@@ -106,7 +113,7 @@ class Task:
         sums = np.zeros(6)  # word loss, right words, commonest words; pair loss, right pairs, unrelated pairs
         words = count = 0
         for batch in (batch for number in range(epochs) for batch in pairs.epoch(number)):
-            hidden = self.model(**self._hidden(batch))
+            hidden = self.model(**self._inputs(batch))
             places = batch["words"] != IGNORED
             logits = self.model.word_logits(hidden[mt.asarray(places, device=hidden.device)])
             sums[:2] += loss_and_right(logits, batch["words"][places])

@@ -133,12 +133,11 @@ class BERT(PublishedBERT):
         if ids.ndim != 2:
             raise ValueError(f"ids must be (sequences, positions), got shape {ids.shape}")
         segments = mt.zeros(ids.shape, dtype=np.int32, device=ids.device) if segments is None else mt.asarray(segments)
-        keys = None
+        mask = None if mask is None else mt.asarray(mask)
         for name, given in (("segments", segments), ("mask", mask)):
             if given is not None and given.shape != ids.shape:
                 raise ValueError(f"{name} {given.shape} must have the shape of the ids {ids.shape}")
-        if mask is not None:
-            keys = mt.asarray(mask)[:, None, None]  # (B, 1, 1, T)
+        keys = None if mask is None else mask[:, None, None]  # (B, 1, 1, T)
         x = self.positions(self.words(ids)) + self.segments(segments)  # (B, T, D)
         return self.encoder(self.dropout(self.norm(x)), keys, need_weights=need_weights)
 

@@ -35,6 +35,7 @@ __all__ = ["TITLE", "Settings", "conclusion", "draw", "measure", "tables"]
 TITLE = "long-range dependence"
 
 N_SYMBOLS = 8
+WIDTHS = {"rnn": 1.8, "lstm": 5.0, "gru": 3.2, "transformer": 1.4}  # of lines, which often lie on each other
 TASKS = ("recall", "curriculum", "copy")
 
 
@@ -162,13 +163,14 @@ def conclusion(numbers: dict[str, Any]) -> str:
     """How far each network reaches in each task, and what that says about gates, curricula and attention."""
     recall, curriculum, copy = (_reaches(task, numbers) for task in TASKS)
     gates = "lengthen" if max(recall["lstm"], recall["gru"]) > recall["rnn"] else "do not lengthen"
-    learning = "it is a limit of learning, not of memory" if curriculum["rnn"] > recall["rnn"] else "it stays there"
+    helped = [f"the {NAMES[kind]}" for kind in KINDS if curriculum[kind] > recall[kind]]
+    learning = f"what limits {listed(helped)} is learning, not memory" if helped else "no network reaches further"
     state = max(copy[kind] for kind in KINDS if kind != "transformer")
     attention = "outlasts" if copy["transformer"] > state else "does not outlast"
     near = {task: distances[0] for task, distances in numbers["distances"].items()}
     return (
         f"With at least {ENOUGH:.0%} right, one symbol is recalled {_told(recall, near['recall'])}: gates {gates} what can be "
-        f"learnt. Where shorter distances are trained along, {_told(curriculum, near['curriculum'])}: for the RNN {learning}. "
+        f"learnt. Where shorter distances are trained along, {_told(curriculum, near['curriculum'])}: {learning}. "
         f"{numbers['n_copied']} symbols are copied {_told(copy, near['copy'])}: after equal training attention {attention} "
         "a state of fixed size."
     )
@@ -200,6 +202,7 @@ def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
         axes.axhline(numbers["chance"], color=GREY, linewidth=1, linestyle=":")
         axes.text(distances[-1], numbers["chance"] - 0.045, "chance", color=GREY, fontsize=8, ha="right")
         for kind, run in numbers["runs"][task].items():
-            axes.plot(distances, run["accuracy"], "o-", color=COLOURS[kind], label=NAMES[kind], markersize=4)
+            look = dict(color=COLOURS[kind], label=NAMES[kind], linewidth=WIDTHS[kind], markersize=2.5 + WIDTHS[kind])
+            axes.plot(distances, run["accuracy"], "o-", **look)
     figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, ncols=len(KINDS), loc="outside lower center")
     figure.savefig(path)

@@ -24,13 +24,10 @@ from toolkit.wordpieces import CLS, MASK, PAD, SEP, SPECIAL
 
 __all__ = ["PairBatch", "Pairs", "mask_words"]
 
-REPLACED = (
-    0.8,
-    0.9,
-)  # of the words to predict, as a share: up to the first become [MASK], up to the second a random word
-STREAM = (
-    2**32
-)  # the first of the generator's streams used here, one for each epoch; 0 is the one of weights and dropout
+# Of the words to predict, as a share: up to the first become [MASK], up to the second a random word.
+REPLACED = (0.8, 0.9)
+# The first of the generator's streams used here, one for each epoch; 0 is the one of weights and dropout.
+STREAM = 2**32
 
 
 class PairBatch(Batch):

@@ -77,9 +77,8 @@ def _heads_of(qkv, n_heads):
 
 # --- kernel -------------------------------------------------------------------------------------------------------------------
 
-SHORT = (
-    64  # rows up to this length are shifted by the maximum of their block: NumPy's row maximum is slow on short rows
-)
+# Rows up to this length are shifted by the maximum of their block: NumPy's row maximum is slow on short rows.
+SHORT = 64
 
 
 def _softmax_rows(xp, rows):

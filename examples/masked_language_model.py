@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Pre-train a BERT on raw text, let it fill in words, and fine-tune it where labels are few.
 
-    python examples/masked_language_model.py           pre-train on the reference of the Python language, then all the rest
+    python examples/masked_language_model.py           pre-train on the documentation inside Python itself, then all the rest
     python examples/masked_language_model.py train --data FOLDER_OF_TEXTS --out runs/bert
     python examples/masked_language_model.py fill --run runs/bert "The [MASK] statement raises an exception."
     python examples/masked_language_model.py finetune --run runs/bert --labels 16
@@ -49,7 +49,7 @@ class MaskedLanguageModel(Program):
 
     name, doc, settings = "masked_language_model", __doc__ or "", ml.Settings
     files = ("tokenizer.json", "attention.png", "finetune.png")
-    data_help = "file of text, or folder of such files, each a topic (the topics of Python's help)"
+    data_help = "file of text, or folder of such files, each a topic (Python's help and docstrings)"
     loss_label = "loss: per masked word and per next passage (nats)"
 
     # --- train ----------------------------------------------------------------------------------------------------------------

@@ -6,8 +6,11 @@ came before, in whatever text, is left out: nothing held out was trained on, tho
 
 from __future__ import annotations
 
+import ast
 import os
 import re
+import sysconfig
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +18,9 @@ from pathlib import Path
 from toolkit.console import UserError
 from toolkit.corpus import read_text
 
-__all__ = ["Document", "cut_documents", "load_documents", "split_documents"]
+__all__ = ["Document", "cut_documents", "embedded_texts", "load_documents", "split_documents"]
 
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 LENGTH = 20  # sentences of a document, about
 TITLE = re.compile(r"^.*\n[=*~^#-]{3,}$", re.MULTILINE)
 RULE = re.compile(r"^[ +=|*~^-]+$", re.MULTILINE)  # of tables: no words
@@ -35,13 +39,11 @@ class Document:
 def load_documents(path: str | os.PathLike[str] | None) -> list[Document]:
     """The documents of a UTF-8 file, plain or gzipped, or of all such files in a folder, each of them a topic.
 
-    Where None: the topics of ``help()``, the reference of the language that every Python carries.
-    Raises UserError for what cannot be read, and for less than two documents.
+    Where None: two megabytes of English that every Python carries, see `embedded_texts`.
+    Raises UserError for what cannot be read, and for too little text.
     """
     if path is None:
-        from pydoc_data.topics import topics
-
-        return cut_documents(topics)
+        return cut_documents(embedded_texts())
     path = Path(path)
     files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
     if not files:
@@ -50,6 +52,37 @@ def load_documents(path: str | os.PathLike[str] | None) -> list[Document]:
     if len(documents) < 2 * LENGTH:
         raise UserError(f"{path} has text for {len(documents)} documents of {LENGTH} sentences; it takes {2 * LENGTH}")
     return documents
+
+
+def embedded_texts() -> dict[str, str]:
+    """The topics of ``help()``, and the docstrings of each package of the standard library; a little differs between versions.
+
+    The sources are read, not imported. Tests and what is installed beside the library are left out.
+    """
+    from pydoc_data.topics import topics
+
+    library = Path(sysconfig.get_path("stdlib"))
+    packages: dict[str, list[str]] = {}
+    for path in sorted(library.rglob("*.py")):
+        parts = path.relative_to(library).with_suffix("").parts
+        if not {"test", "tests", "idle_test", "site-packages", "dist-packages"} & set(parts):
+            packages.setdefault(parts[0], []).extend(_docstrings(path))
+    return {
+        **{name: "\n\n".join(found) for name, found in packages.items()},
+        **{f"help({t})": topics[t] for t in topics},
+    }
+
+
+def _docstrings(path: Path) -> list[str]:
+    """All docstrings of a source file of Python, in no order but a fixed one; none of a file that this Python cannot read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd escapes in the sources
+        try:
+            nodes = ast.walk(ast.parse(path.read_bytes()))
+        except (OSError, SyntaxError, ValueError):  # the library has samples of bad code
+            return []
+    found = (ast.get_docstring(node) for node in nodes if isinstance(node, DOCUMENTED))
+    return [text for text in found if text]
 
 
 def cut_documents(texts: Mapping[str, str]) -> list[Document]:

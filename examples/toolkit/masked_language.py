@@ -33,7 +33,7 @@ class Settings(Training):
     layers: int = option(2, "layers of the encoder", least=1)
     d_ff: int = option(512, "features inside the feed-forward layers", least=1)
     dropout: float = option(0.1, "dropout", least=0, below=1)
-    vocab: int = option(4000, "word pieces", least=1)
+    vocab: int = option(6000, "word pieces", least=1)
     longest: int = option(128, "tokens of a pair of passages", least=9)
     masked: float = option(0.15, "share of the words to be predicted", least=0, below=1)
     batch: int = option(32, "pairs in a batch", least=1)
@@ -45,8 +45,8 @@ class Settings(Training):
             raise UserError(f"--heads {self.heads} must divide --d-model {self.d_model}")
 
 
-# Half a megabyte of text is little: more words to predict make more of it (Wettig et al. 2023, arXiv:2202.08005).
-PRESETS: dict[str, Any] = dict(lr=2e-3, schedule="cosine", warmup=150, steps=1500, validate_every=150, masked=0.2)
+# Two megabytes of text are little: more words to predict make more of it (Wettig et al. 2023, arXiv:2202.08005).
+PRESETS: dict[str, Any] = dict(lr=2e-3, schedule="cosine", warmup=150, steps=2000, validate_every=200, masked=0.2)
 
 
 def make_model(settings: Settings, vocab_size: int) -> BERT:

@@ -94,7 +94,7 @@ def attention_heatmap(
     source_tokens: Sequence[str],
     target_tokens: Sequence[str],
     path: Path,
-    labels: tuple[str, str] = ("source", "translation"),
+    labels: tuple[str, str] = ("source", "target"),
 ) -> None:
     """Draw attention as a PNG: a row of pictures for each layer, one for each head, and where there are several their mean first.
 
@@ -127,8 +127,8 @@ def attention_heatmap(
             axes.spines[:].set_color("#cccccc")
         for axes in row[len(pictures) :]:
             axes.set_visible(False)
-    figure.supxlabel("source", fontsize=9, color=GREY)
-    figure.supylabel("target", fontsize=9, color=GREY)
+    figure.supxlabel(labels[0], fontsize=9, color=GREY)
+    figure.supylabel(labels[1], fontsize=9, color=GREY)
     figure.colorbar(image, ax=grid, label="attention", shrink=max(0.3, 1 / len(layers)), aspect=30, pad=0.01)
     with warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always", "Glyph .* missing")

@@ -33,7 +33,7 @@ class Settings(Training):
     layers: int = option(2, "layers of the encoder", least=1)
     d_ff: int = option(512, "features inside the feed-forward layers", least=1)
     dropout: float = option(0.1, "dropout", least=0, below=1)
-    vocab: int = option(5000, "word pieces", least=1)
+    vocab: int = option(6000, "word pieces", least=1)
     longest: int = option(128, "tokens of a pair of passages", least=9)
     masked: float = option(0.15, "share of the words to be predicted", least=0, below=1)
     batch: int = option(32, "pairs in a batch", least=1)
@@ -46,7 +46,7 @@ class Settings(Training):
 
 
 # Two megabytes of text are little: more words to predict make more of it (Wettig et al. 2023, arXiv:2202.08005).
-PRESETS: dict[str, Any] = dict(lr=2e-3, schedule="cosine", warmup=150, steps=3200, validate_every=400, masked=0.2)
+PRESETS: dict[str, Any] = dict(lr=2e-3, schedule="cosine", warmup=150, steps=3500, validate_every=200, masked=0.2)
 
 
 def make_model(settings: Settings, vocab_size: int) -> BERT:

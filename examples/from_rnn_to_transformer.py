@@ -29,6 +29,7 @@ from claims import bottleneck, gradients, memory, parallelism  # noqa: E402
 from claims.report import WIDTH, print_table  # noqa: E402
 from toolkit import console  # noqa: E402
 from toolkit.console import UserError, require  # noqa: E402
+from toolkit.program import natural_number, positive_integer  # noqa: E402
 
 CLAIMS = {"gradients": gradients, "memory": memory, "parallelism": parallelism, "bottleneck": bottleneck}
 
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         raise UserError(f"cannot make the folder {folder}: {error.strerror}; give another by --out") from None
     started = time.monotonic()
-    for name in options.only or CLAIMS:
+    for name in dict.fromkeys(options.only or CLAIMS):
         show(name, folder, options.seed, options.workers, options.quick)
     print(f"{time.monotonic() - started:.0f} seconds in all; the pictures and numbers are in {folder}")
     return 0
@@ -70,10 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=CLAIMS, metavar="CLAIM", help=f"{', '.join(CLAIMS)} (all)")
     parser.add_argument("--out", default="runs/claims", metavar="FOLDER", help="for pictures and numbers (runs/claims)")
-    parser.add_argument("--seed", type=_seed, default=0, help="of weights and data (0)")
+    parser.add_argument("--seed", type=natural_number, default=0, help="of weights and data (0)")
     parser.add_argument(
         "--workers",
-        type=_workers,
+        type=positive_integer,
         default=os.cpu_count() or 1,
         metavar="N",
         help="trainings at the same time, one on each core (all cores)",
@@ -82,20 +83,6 @@ def _parser() -> argparse.ArgumentParser:
         "--quick", action="store_true", help="tiny networks and few updates: seconds, and no proof of anything"
     )
     return parser
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 1 << 64:
-        raise argparse.ArgumentTypeError("must be from 0 to 2**64 - 1")
-    return value
-
-
-def _workers(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 if __name__ == "__main__":

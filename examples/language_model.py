@@ -20,16 +20,16 @@ import argparse
 import math
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
 
 from toolkit import console  # noqa: E402
+from toolkit.console import UserError  # noqa: E402
 from toolkit.language import VOCABULARY, Settings, Task, Writer, presets  # noqa: E402
 from toolkit.plots import attention_heatmap  # noqa: E402
-from toolkit.program import Data, Program, digest, positive_integer  # noqa: E402
+from toolkit.program import Data, Program, digest, natural_number, positive_integer  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
 from toolkit.text import learn_vocabulary, load_text, load_vocabulary, split_text  # noqa: E402
 
@@ -55,7 +55,10 @@ class LanguageModel(Program):
 
     def load(self, data: Data) -> str:
         """The text."""
-        return load_text(data["path"])
+        text = load_text(data["path"])
+        if not text:
+            raise UserError(f"{data['path']} is empty; there is nothing to learn")
+        return text
 
     def fingerprint(self, loaded: str) -> str:
         """Of the text."""
@@ -111,7 +114,9 @@ class LanguageModel(Program):
             metavar="K",
             help="hypotheses of a beam search, instead of drawing",
         )
-        made.add_argument("--seed", type=int, default=0, metavar="N", help="from which the drawing follows (0)")
+        made.add_argument(
+            "--seed", type=natural_number, default=0, metavar="N", help="from which the drawing follows (0)"
+        )
 
         made = add("attention", self.attention, "a picture of what a gpt looks at")
         made.add_argument("text", metavar="TEXT")
@@ -133,9 +138,10 @@ class LanguageModel(Program):
         if options.beam > 1:
             print(options.prompt + writer.write(options.prompt, options.length, **how))
         else:
-            say = partial(print, end="", flush=True)
-            say(options.prompt)
-            writer.write(options.prompt, options.length, say, **how)
+            begin = iter([options.prompt])  # shown with the first token: a prompt may turn out to be refused
+            writer.write(
+                options.prompt, options.length, lambda text: print(next(begin, "") + text, end="", flush=True), **how
+            )
             print()
 
     def attention(self, options: argparse.Namespace) -> None:

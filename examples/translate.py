@@ -41,7 +41,7 @@ class Translate(Program):
     name, settings = "translate", Settings
     files = ("tokenizer.json", "attention.png")
     data_help = "folder of train, val, test files, or file of pairs (embedded corpus)"
-    defaults_note = "; defaults for --data (the embedded corpus has its own)"
+    defaults_note = "; defaults of a Transformer for --data (the embedded corpus and recurrent networks have their own)"
 
     # --- train ----------------------------------------------------------------------------------------------------------------
 

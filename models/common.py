@@ -50,8 +50,11 @@ def check_mask(mask, ids):
 
 
 def check_pairs(source, target):
-    """Both as Tensors. Raises ValueError where they are not equally many."""
+    """Both as Tensors. Raises ValueError where they are not (sentences, positions), equally many."""
     source, target = mt.asarray(source), mt.asarray(target)
+    for ids in (source, target):
+        if ids.ndim != 2:
+            raise ValueError(f"ids must be (sentences, positions), got shape {ids.shape}")
     if source.shape[0] != target.shape[0]:
         raise ValueError(f"{source.shape[0]} source sentences but {target.shape[0]} target sentences")
     return source, target

@@ -5,6 +5,7 @@ Letters: B prompts, T positions, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,7 @@ def _integers(ids):
 
 def check_choices(temperature, top_k, top_p, beam_size, generator, stream):
     """Raise for ways of choosing that exclude each other."""
-    if temperature < 0:
+    if not 0 <= temperature < math.inf:
         raise ValueError(f"temperature must be 0, for the most probable token, or above, got {temperature}")
     if temperature == 0 and not (top_k is top_p is generator is None):
         raise ValueError("top_k, top_p and generator are for sampling: give a temperature above 0, such as 1.0")

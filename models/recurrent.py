@@ -243,7 +243,7 @@ class RecurrentLanguageModel(LanguageModel):
         targets = mt.asarray(targets)
         logits, state = self(ids, state)
         total = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
-        count = int((targets != IGNORED).sum()) if n_tokens is None else n_tokens
+        count = max(int((targets != IGNORED).sum()), 1) if n_tokens is None else n_tokens
         return total / count, _each(lambda part: part.detach(), state)
 
     # --- decoding -------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,9 @@ Letters: N sentences still decoded, W hypotheses of each, V vocabulary, k ``beam
 
 from __future__ import annotations
 
+import math
+import operator
+
 import numpy as np
 
 import minitensor as mt
@@ -133,6 +136,9 @@ def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, leng
 
     Arguments, result and errors as for `greedy`; there is nothing to stream, since all may change until a sentence is done.
     """
+    if not math.isfinite(length_penalty):
+        raise ValueError(f"length_penalty must be a number such as 0.6, got {length_penalty}")
+    beam_size = operator.index(beam_size)
     if beam_size < 1:
         raise ValueError(f"beam_size must be at least 1, got {beam_size}")
     ids = np.array(start_ids, dtype=np.int64)
@@ -227,6 +233,8 @@ def _host(log_probabilities, rows):
 def _limits(max_new_tokens, n):
     """The most tokens of each of ``n`` sentences, an array."""
     limits = np.broadcast_to(np.asarray(max_new_tokens), (n,))
+    if limits.dtype.kind not in "iu":
+        raise TypeError(f"max_new_tokens must be an integer, or one for each sentence, got {max_new_tokens!r}")
     if (limits < 1).any():
         raise ValueError(f"max_new_tokens must be at least 1, got {limits.min()}")
     return limits

@@ -16,7 +16,7 @@ from toolkit.console import UserError
 from toolkit.program import load_weights, place
 from toolkit.runs import Run
 from toolkit.samples import Batch, Epoch
-from toolkit.settings import Training, option
+from toolkit.settings import Training, option, refuse_options
 from toolkit.text import TOKENS, Characters, Windows, load_vocabulary, split_text, streams
 from toolkit.tokenizer import Tokenizer
 
@@ -70,9 +70,9 @@ def presets(given: dict[str, Any], embedded: bool) -> dict[str, Any]:
     Raises UserError for one that the architecture does not have.
     """
     arch = given.get("arch", Settings.arch)
-    odd = [name for name in (RECURRENT_ONLY if arch == "gpt" else GPT_ONLY) if name in given]
-    if odd:
-        raise UserError(f"--arch {arch} has no --{odd[0]}; see train --help")
+    refuse_options(given, RECURRENT_ONLY if arch == "gpt" else GPT_ONLY, f"--arch {arch}")
+    if given.get("tokens", Settings.tokens) == "characters":
+        refuse_options(given, ["vocab"], "--tokens characters")
     suited, small = (GPT_SUITED, GPT_EMBEDDED) if arch == "gpt" else (RECURRENT_SUITED, RECURRENT_EMBEDDED)
     return {**suited, **small} if embedded else suited
 

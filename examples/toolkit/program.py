@@ -41,10 +41,10 @@ from toolkit.runs import Run, fresh
 from toolkit.settings import Training, add_options, given_options
 from toolkit.trainer import Task, Trainer
 
-__all__ = ["Program", "digest", "load_weights", "place", "positive_integer"]
+__all__ = ["Program", "digest", "load_weights", "natural_number", "place", "positive_integer"]
 
 LIMITS = {"epochs", "steps", "minutes", "patience", "save_every", "device"}  # what --resume may change
-ENDS = {"epochs", "steps"}  # of which a given one takes the place of a preset one
+ENDS = {"epochs", "steps"}  # of which a given one takes the place of the others, preset or default
 
 Model = TypeVar("Model", bound=nn.Module)
 # What data these are, as JSON: "path", None for the embedded ones, and what `Program.describe` adds.
@@ -168,7 +168,7 @@ class Program:
         given = given_options(options, self.settings)
         presets = self.presets(data, given)
         if given.keys() & ENDS:
-            presets = {name: value for name, value in presets.items() if name not in ENDS}
+            presets |= dict.fromkeys(ENDS)
         settings = self.settings(**{**presets, **given})
         folder = Path(options.out) if options.out else fresh(Path("runs") / self.run_name(data))
         Run.check_free(folder, options.force)
@@ -245,6 +245,14 @@ def positive_integer(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def natural_number(text: str) -> int:
+    """An option's value of at least 0 and below 2**64, such as a seed."""
+    value = int(text)
+    if not 0 <= value < 2**64:
+        raise argparse.ArgumentTypeError("must be from 0 to 2**64 - 1")
     return value
 
 

@@ -15,12 +15,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from toolkit.console import UserError
 
-__all__ = ["Training", "add_options", "from_dict", "given_options", "option"]
+__all__ = ["Training", "add_options", "from_dict", "given_options", "option", "refuse_options"]
 
 SCHEDULES = ("inverse-sqrt", "cosine", "constant")
 
@@ -108,6 +109,13 @@ def given_options(arguments: argparse.Namespace, settings: type[Training]) -> di
     return {
         field.name: vars(arguments)[field.name] for field in dataclasses.fields(settings) if field.name in arguments
     }
+
+
+def refuse_options(given: dict[str, Any], names: Iterable[str], owner: str) -> None:
+    """Raise UserError for a ``given`` option among ``names``, which ``owner`` (such as "--arch gru") does not have."""
+    for name in names:
+        if name in given:
+            raise UserError(f"{owner} has no {_flag(name)}; see train --help")
 
 
 def from_dict(settings: type[Training], values: dict[str, Any], where: str) -> Any:

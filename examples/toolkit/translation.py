@@ -19,7 +19,7 @@ from toolkit.pairs import batch_loss, decode, loss_per_token
 from toolkit.program import digest, load_weights, place
 from toolkit.runs import Run
 from toolkit.samples import Epoch
-from toolkit.settings import Training, option
+from toolkit.settings import Training, option, refuse_options
 from toolkit.tokenizer import PAD, START, STOP, Tokenizer
 
 __all__ = ["Settings", "Task", "Translator", "fingerprint", "learn_tokenizer", "load_corpus", "presets"]
@@ -76,9 +76,7 @@ def presets(given: dict[str, Any], embedded: bool) -> dict[str, Any]:
     """
     arch = given.get("arch", Settings.arch)
     recurrent = arch != "transformer"
-    odd = [name for name in (TRANSFORMER_ONLY if recurrent else RECURRENT_ONLY) if name in given]
-    if odd:
-        raise UserError(f"--arch {arch} has no --{odd[0].replace('_', '-')}; see train --help")
+    refuse_options(given, TRANSFORMER_ONLY if recurrent else RECURRENT_ONLY, f"--arch {arch}")
     suited = dict(EMBEDDED) if embedded else {}
     if recurrent:
         suited |= EMBEDDED_RECURRENT if embedded else RECURRENT

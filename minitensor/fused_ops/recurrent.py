@@ -80,6 +80,8 @@ def as_lengths(name, lengths, x):
         return None
     batch, steps = x.shape[:2]
     lengths = asarray(lengths)
+    if lengths.dtype.kind == "b":
+        raise TypeError(f"{name}: lengths {lengths.shape} are a mask; write lengths=mask.sum(axis=1)")
     if lengths.dtype.kind not in "iu":
         raise TypeError(f"{name}: lengths must be integers, got {lengths.dtype}; write lengths.astype(int)")
     if lengths.shape != (batch,):
@@ -113,6 +115,8 @@ def _checked(name, gates, x, weights, states, lengths):
     if x.dtype.kind != "f":
         raise TypeError(f"{name}: x must be floating, got {x.dtype}; ids go through an Embedding first")
     weight_ih, weight_hh, *biases = [w if w is None else asarray(w) for w in weights]
+    if weight_hh.ndim != 2:
+        raise ValueError(f"{name}: weight_hh {weight_hh.shape} must be ({gates} H, H)")
     batch, hidden = x.shape[0], weight_hh.shape[-1]
     if weight_hh.shape != (gates * hidden, hidden):
         raise ValueError(f"{name}: weight_hh {weight_hh.shape} must be ({gates} H, H)")

@@ -129,7 +129,7 @@ class MultiHeadAttention(Module):
 class AdditiveAttention(Module):
     """One head whose scores come from a small network (Bahdanau, Cho and Bengio 2015, arXiv:1409.0473).
 
-        score(q, m) = v . tanh(W_q q + W_m m)        y = softmax(score) memory
+        score(q, m) = v . tanh(W_q q + b + W_m m)        y = softmax(score) memory
 
     query: (B, T, d_query); memory: (B, S, d_memory); returns (B, T, d_memory). ``key`` is W_m: a loop over target positions
     computes ``keys = attention.key(memory)`` once and passes it in.

@@ -78,16 +78,18 @@ class _Recurrent(_Weights):
 
     def __init__(
         self, input_size, hidden_size, num_layers=1, *, bias=True, batch_first=True, dropout=0.0, bidirectional=False,
-        orthogonal=False,
+        orthogonal=False, **unknown,
     ):  # fmt: skip
         name = type(self).__name__
+        if unknown:
+            raise TypeError(f"{name} has no option {next(iter(unknown))!r}")
         _check_sizes(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"{name}: dropout must be in [0, 1), got {dropout}")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, dropout
-        self.bidirectional, self.orthogonal = bidirectional, orthogonal
-        directions = 1 + bidirectional
+        self.bidirectional, self.orthogonal = bool(bidirectional), orthogonal
+        directions = 1 + self.bidirectional
         for place, suffix in enumerate(self._suffixes()):
             inputs = input_size if place < directions else directions * hidden_size
             self._add_weights(inputs, hidden_size, bias, suffix)

@@ -108,3 +108,21 @@ def test_bad_input(run, data, tmp_path, capsys):
     refused(capsys, "temperature must be 0", *generate, "the", "--temperature", -1)
     (tmp_path / "one.txt").write_text("t")
     refused(capsys, "holds nothing to predict", "evaluate", "--run", run, "--data", tmp_path / "one.txt")
+
+
+def test_what_is_refused_is_not_begun(run, tmp_path, capsys):
+    (tmp_path / "empty.txt").write_text("")
+    refused(
+        capsys,
+        "is empty; there is nothing to learn",
+        "train",
+        "--data",
+        tmp_path / "empty.txt",
+        "--out",
+        tmp_path / "a",
+    )
+    refused(capsys, "--tokens characters has no --vocab", "train", "--vocab", 50, "--out", tmp_path / "a")
+    capsys.readouterr()
+    assert call("generate", "--run", run, "--prompt", "the \u00e9") == 2
+    assert capsys.readouterr().out == ""  # nor the prompt, which is not one
+    refused(capsys, "temperature must be 0", "generate", "--run", run, "--prompt", "the", "--temperature", "nan")

@@ -248,3 +248,17 @@ def test_the_help_is_the_docstring_of_the_script(capsys):
     with pytest.raises(SystemExit):
         call("--help")
     assert __doc__.splitlines()[0] in capsys.readouterr().out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twenty(Settings):
+    """Settings whose default end is a number of epochs."""
+
+    epochs: int | None = option(20, "stop after so many passes over the data", least=1)
+
+
+def test_an_end_that_is_given_takes_the_place_of_the_default(tmp_path, monkeypatch):
+    monkeypatch.setattr(Line, "settings", Twenty)
+    assert call("train", "--out", tmp_path / "run", "--steps", 3, "--warmup", 1) == 0
+    settings = Run.open(tmp_path / "run", "line", Twenty).settings
+    assert (settings.steps, settings.epochs) == (3, None)

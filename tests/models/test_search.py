@@ -348,3 +348,17 @@ def test_sampling_errors(options, message):
         sample(lambda ids, state: np.full((len(ids), 4), np.nan), State(1), [0], STOP, 3)
     with pytest.raises(TypeError, match="stop_id must be the id of a token"):
         sample(toy.step, State(1), [0], "x", 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(beam_size=2, length_penalty=math.nan), "length_penalty must be a number"),
+        (dict(beam_size=1.5), "integer"),
+        (dict(max_new_tokens=2.5), "max_new_tokens must be an integer"),
+    ],
+)
+def test_numbers_that_are_none_are_refused(options, message):
+    toy = Toy(0, 3)
+    with pytest.raises((TypeError, ValueError), match=message):
+        search(toy.step, State(1), [0], STOP, **{"max_new_tokens": 4, "beam_size": 2, **options})

@@ -273,3 +273,14 @@ X = mt.zeros((2, 5, 3))
 def test_errors(call, kind, message):
     with pytest.raises(kind, match=message):
         call()
+
+
+def test_what_a_reader_tripped_over():
+    layer = nn.LSTM(3, 4, bidirectional=2)  # true, whatever number says it
+    assert layer(mt.zeros((2, 5, 3)))[0].shape == (2, 5, 8)
+    with pytest.raises(TypeError, match="GRU has no option 'nonlinearity'"):
+        nn.GRU(3, 4, nonlinearity="relu")
+    with pytest.raises(TypeError, match=r"lengths \(2, 5\) are a mask; write lengths=mask.sum\(axis=1\)"):
+        layer(mt.zeros((2, 5, 3)), lengths=np.ones((2, 5), dtype=bool))
+    with pytest.raises(ValueError, match=r"weight_hh \(\) must be"):
+        F.rnn(mt.zeros((2, 5, 3)), mt.zeros((4, 3)), mt.tensor(1.0))

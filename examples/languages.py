@@ -101,6 +101,8 @@ class Languages(Program):
         vocabulary = Characters.load(run.path(VOCABULARY))
         try:
             labels = json.loads(run.path(LABELS).read_text(encoding="utf-8"))
+            if not isinstance(labels, list):
+                raise ValueError("it holds no list of labels")
         except (OSError, ValueError) as error:
             raise UserError(f"cannot read {run.path(LABELS)}: {error}") from None
         model = make_model(run.settings, vocabulary.vocab_size, len(labels), device)
@@ -118,6 +120,9 @@ def _report(run: Run, texts: Labelled, model: SequenceClassifier, vocabulary: Ch
         "naive Bayes": NaiveBayes(texts.train).classify(text for text, _ in texts.test),
         f"always {most}": [most] * len(truth),
     }
+    unknown = sorted(set(truth) - set(labels))
+    if unknown:
+        raise UserError(f"the model knows no label {unknown[0]!r}; it tells apart: {', '.join(labels)}")
     print(f"right of {len(truth)} held-out texts:")
     for name, made in guesses.items():
         right = sum(a == b for a, b in zip(made, truth, strict=True))

@@ -47,7 +47,7 @@ EXAMPLE = "The [MASK] statement raises an exception."
 class MaskedLanguageModel(Program):
     """Pre-train; report accuracies on held-out documents, words filled in, and what fine-tuning gains."""
 
-    name, doc, settings = "masked_language_model", __doc__ or "", ml.Settings
+    name, settings = "masked-language-model", ml.Settings
     files = ("tokenizer.json", "attention.png", "finetune.png")
     data_help = "file of text, or folder of such files, each a topic (Python's help and docstrings)"
     loss_label = "loss: per masked word and per next passage (nats)"

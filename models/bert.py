@@ -21,6 +21,7 @@ import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.nn.transformer import ACTIVATIONS
 from models.bert_checkpoints import PublishedBERT, from_hugging_face, to_hugging_face
+from models.common import check_mask, evaluating
 
 __all__ = ["BERT", "IGNORED", "BERTConfig"]
 
@@ -133,13 +134,18 @@ class BERT(PublishedBERT):
         if ids.ndim != 2:
             raise ValueError(f"ids must be (sequences, positions), got shape {ids.shape}")
         segments = mt.zeros(ids.shape, dtype=np.int32, device=ids.device) if segments is None else mt.asarray(segments)
-        mask = None if mask is None else mt.asarray(mask)
-        for name, given in (("segments", segments), ("mask", mask)):
-            if given is not None and given.shape != ids.shape:
-                raise ValueError(f"{name} {given.shape} must have the shape of the ids {ids.shape}")
+        if segments.shape != ids.shape:
+            raise ValueError(f"segments {segments.shape} must have the shape of the ids {ids.shape}")
+        mask = check_mask(mask, ids)
         keys = None if mask is None else mask[:, None, None]  # (B, 1, 1, T)
         x = self.positions(self.words(ids)) + self.segments(segments)  # (B, T, D)
         return self.encoder(self.dropout(self.norm(x)), keys, need_weights=need_weights)
+
+    def attention_maps(self, ids, mask=None, segments=None):
+        """Attention probabilities by name, (B, H, T, T) each: "encoder.0.self", "encoder.1.self", ..."""
+        with evaluating(self):
+            _, seen = self(ids, mask, segments, need_weights=True)
+        return {f"encoder.{i}.self": weights for i, weights in enumerate(seen)}
 
     def pooled(self, hidden):
         """What the pooler makes of the first position, (B, T, D) to (B, D): tanh(W h_0 + b)."""

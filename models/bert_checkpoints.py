@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.pretrained import Entry, Pretrained
+from models.pretrained import Entry, Pretrained, our_activation, their_activation
 
 __all__ = ["PublishedBERT", "from_hugging_face", "to_hugging_face"]
 
@@ -26,13 +26,6 @@ FIELDS = {  # of our configuration: the name in config.json; both have the same 
     "eps": "layer_norm_eps",
     "init_std": "initializer_range",
     "pad_id": "pad_token_id",
-}
-ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
 }
 USUAL = {"position_embedding_type": "absolute", "is_decoder": False, "tie_word_embeddings": True}  # all that we have
 
@@ -57,22 +50,24 @@ TIED = {  # stored a second time under these names, in some files
 }
 
 
+ARCHITECTURES = (
+    "BertModel", "BertForPreTraining", "BertForMaskedLM", "BertForNextSentencePrediction", "BertForSequenceClassification",
+)  # fmt: skip
+
+
 def from_hugging_face(values):
     """The fields of our configuration from the values of config.json, heads aside. Raises ValueError for other kinds of BERT."""
     for name, usual in USUAL.items():
-        if values.get(name, usual) != usual:
+        if values.get(name, usual) not in (usual, None):
             raise ValueError(f"config.json: {name} is {values[name]!r}; models.bert.BERT is made for {usual!r} alone")
-    activation = values.get("hidden_act", "gelu")
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"config.json: hidden_act is {activation!r}; known are {', '.join(ACTIVATIONS)}")
     fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
-    return fields | {"activation": ACTIVATIONS[activation]}
+    return fields | {"activation": our_activation(values.get("hidden_act", "gelu"))}
 
 
 def to_hugging_face(config):
     """The values of config.json; "architectures" names a class of transformers that has the heads for pre-training, or classes."""
     values = {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()}
-    values["hidden_act"] = next(theirs for theirs, ours in ACTIVATIONS.items() if ours == config.activation)
+    values["hidden_act"] = their_activation(config.activation)
     if config.n_classes:
         values["id2label"] = {str(i): f"LABEL_{i}" for i in range(config.n_classes)}
         values["label2id"] = {label: int(i) for i, label in values["id2label"].items()}
@@ -92,7 +87,15 @@ class PublishedBERT(Pretrained):
 
     @classmethod
     def configure(cls, values, shapes):
-        """The configuration of a file: what config.json says, and the heads whose weights are there."""
+        """The configuration of a file: what config.json says, and the heads whose weights are there.
+
+        Raises ValueError where config.json names a class of transformers with another head.
+        """
+        odd = [name for name in values.get("architectures") or [] if name not in ARCHITECTURES]
+        if odd:
+            raise ValueError(
+                f"config.json names {odd[0]}, whose head BERT has not; it has those of {', '.join(ARCHITECTURES)}"
+            )
         heads = {
             "pooler": any(name.endswith("pooler.dense.weight") for name in shapes),
             "mlm_head": "cls.predictions.bias" in shapes,

@@ -44,7 +44,7 @@ def check_mask(mask, ids):
     if mask.shape != ids.shape[:2] or mask.dtype != np.bool_:
         raise ValueError(
             f"the mask, {mask.shape} of {mask.dtype}, must be boolean and have the shape of the ids {ids.shape[:2]}: "
-            "True = real token"
+            "True = real token; write mask != 0 for one of 0 and 1"
         )
     return mask
 

@@ -44,7 +44,7 @@ class GPTConfig:
     activation: str = "gelu_tanh"
     eps: float = 1e-5
     tie_output: bool = True
-    stop_id: int | None = None  # where `generate` stops if it is not told
+    stop_id: int | tuple[int, ...] | None = None  # where `generate` stops if it is not told
 
     def to_dict(self):
         """All fields as plain values, for JSON."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from models.pretrained import Entry, Pretrained, our_activation, their_activation
+from models.pretrained import Entry, Pretrained, our_activation, their_activation, usual_names
 
 __all__ = ["PRESETS", "PublishedGPT", "from_hugging_face", "to_hugging_face"]
 
@@ -33,6 +33,12 @@ FIELDS = {  # of our configuration: the name in config.json; both have the same 
     "eps": "layer_norm_epsilon",
     "tie_output": "tie_word_embeddings",
 }
+OTHER_NAMES = {  # that transformers reads too: its usual ones
+    "hidden_size": "n_embd",
+    "max_position_embeddings": "n_positions",
+    "num_attention_heads": "n_head",
+    "num_hidden_layers": "n_layer",
+}
 USUAL = {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False}
 
 LAYER = {  # of ours: the name in the file, and whether it has a matrix
@@ -48,20 +54,25 @@ STORED_MASK = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
 
 def from_hugging_face(values):
     """The fields of our configuration from the values of config.json. Raises ValueError for what published GPT-2s do not have."""
+    values = usual_names(values, OTHER_NAMES)
     for name, usual in USUAL.items():
         if values.get(name, usual) != usual:
             raise ValueError(f"config.json: {name} is {values[name]!r}; models.gpt.GPT is made for {usual!r} alone")
     fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
     fields["activation"] = our_activation(values.get("activation_function", "gelu_new"), "activation_function")
-    stop = values.get("eos_token_id", END_OF_TEXT)  # of a small vocabulary transformers still says 50256
-    return fields | {"stop_id": stop if isinstance(stop, int) and stop < values.get("vocab_size", 50257) else None}
+    stops = values.get("eos_token_id", END_OF_TEXT)
+    stops = stops if isinstance(stops, list) else [stops]
+    # Of a small vocabulary transformers still says 50256.
+    stops = tuple(stop for stop in stops if isinstance(stop, int) and stop < values.get("vocab_size", 50257))
+    return fields | {"stop_id": stops if len(stops) > 1 else stops[0] if stops else None}
 
 
 def to_hugging_face(config):
     """The values of config.json."""
     values = {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()} | USUAL
     values |= {"activation_function": their_activation(config.activation), "architectures": ["GPT2LMHeadModel"]}
-    return values | {"bos_token_id": config.stop_id, "eos_token_id": config.stop_id}
+    stops = list(config.stop_id) if isinstance(config.stop_id, tuple) else config.stop_id
+    return values | {"bos_token_id": stops[0] if isinstance(stops, list) else stops, "eos_token_id": stops}
 
 
 class PublishedGPT(Pretrained):

@@ -27,7 +27,7 @@ import minitensor as mt
 from minitensor import nn
 from minitensor.safetensors import CURE, FileFormatError, TensorFile, tensor_file, write_whole
 
-__all__ = ["Entry", "Pretrained", "our_activation", "their_activation"]
+__all__ = ["Entry", "Pretrained", "our_activation", "their_activation", "usual_names"]
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 SHOWN = 12  # names listed in one error
@@ -119,6 +119,11 @@ class Pretrained(nn.Module):
     def clean(self, name):
         """The name in the table of ``name`` in a file; None where it is to be passed over."""
         return name
+
+
+def usual_names(values, other):
+    """``values`` of config.json where the ``other`` names that transformers also takes have become the usual ones."""
+    return {other.get(name, name): value for name, value in values.items()}
 
 
 def our_activation(name, field="hidden_act"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.pretrained import Entry, Pretrained
+from models.pretrained import Entry, Pretrained, usual_names
 
 __all__ = ["PRESETS", "PublishedT5", "from_hugging_face", "to_hugging_face"]
 
@@ -53,6 +53,8 @@ FEED_FORWARD = {  # feed_forward_proj: (activation, gated); GELU is meant as its
 COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")  # of shared.weight
 UNUSED = "EncDecAttention.relative_attention_bias.weight"
 
+# Names that transformers reads too: its usual ones.
+OTHER_NAMES = {"hidden_size": "d_model", "num_attention_heads": "num_heads", "num_hidden_layers": "num_layers"}
 SELF, CROSS, FEED = "SelfAttention", "EncDecAttention", "DenseReluDense"
 STACK = {
     "positions.weight": (f"block.0.layer.0.{SELF}.relative_attention_bias.weight",),
@@ -62,6 +64,7 @@ STACK = {
 
 def from_hugging_face(values):
     """The fields of our configuration from the values of config.json. Raises ValueError for a feed-forward network we have not."""
+    values = usual_names(values, OTHER_NAMES)
     fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if values.get(theirs) is not None}
     if "n_encoder_layers" in fields:
         fields.setdefault("n_decoder_layers", fields["n_encoder_layers"])

@@ -135,8 +135,11 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
 
 
 def ratio(norms: list[float]) -> float:
-    """The norm at the greatest distance, in units of that at distance 1 (at 0 stands the question, seen by a path of its own)."""
-    return norms[-1] / norms[1]
+    """The norm at the greatest distance, in units of that at distance 1 (at 0 stands the question, seen by a path of its own).
+
+    0 where no gradient comes even there, as in a relu network that died.
+    """
+    return norms[-1] / norms[1] if norms[1] else 0.0
 
 
 def factor(norms: list[float]) -> float:

@@ -57,15 +57,20 @@ def read_series(path: str, column: str | None) -> Series:
 
     Raises UserError for a missing file or column, and for a cell that is no number, naming its line.
     """
-    rows = [row for row in csv.reader(read_text(path).splitlines()) if row]
+    reader = csv.reader(read_text(path).rstrip().splitlines())
+    rows = [(reader.line_num, row) for row in reader]
     if len(rows) < 2:
         raise UserError(f"{path} holds no values; it must have a line of names and then a line for each step of time")
-    names = [name.strip() for name in rows[0]]
+    names = [name.strip() for name in rows[0][1]]
+    if all(map(_is_number, names)):
+        raise UserError(f"{path} begins with numbers; put a line of names before them, such as: value")
     name = names[-1] if column is None else column
     if name not in names:
         raise UserError(f"{path} has no column {name!r}; there are: {', '.join(names)}")
-    place, values = names.index(name), []
-    for number, row in enumerate(rows[1:], start=2):
+    if column is not None and names.count(name) > 1:
+        raise UserError(f"{path} has several columns {name!r}; give each a name of its own")
+    place, values = len(names) - 1 if column is None else names.index(name), []
+    for number, row in rows[1:]:
         cell = row[place] if place < len(row) else ""
         try:
             values.append(float(cell))
@@ -74,6 +79,14 @@ def read_series(path: str, column: str | None) -> Series:
         if not math.isfinite(values[-1]):
             raise UserError(f"{path} line {number}, column {name}: {cell!r} is not a number; fill in what is missing")
     return Series(np.array(values), name)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 # --- what is to be forecast, and how anybody can --------------------------------------------------------------------------------

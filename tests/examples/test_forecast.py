@@ -7,6 +7,7 @@ import forecast
 import numpy as np
 import pytest
 from scripts import caller, refuser
+from toolkit.console import UserError
 from toolkit.series import NOISE, make_series, persistence, read_series, seasonal_naive, targets_at
 
 TINY = "--window 48 --season 24 --step 12 --horizon 6 --hidden 16 --epochs 20 --warmup 5 --lr 0.01 --batch 32".split()
@@ -134,3 +135,24 @@ def test_a_constant_series_is_forecast_as_it_is(tmp_path, capsys):
     assert np.isfinite(table(capsys.readouterr().out)["network"])
     assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["column"] is None
     assert read_series(tmp_path / "flat.csv", None).values.tolist() == [7.0] * 400
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0,0.0126\n1,0.02\n", "begins with numbers"),
+        ("a,b\n1,2\n\n3,4\n", "line 3, column b: '' is not a number"),
+        ("a,b\n1,2\n1,2\n3,x\n", "line 4, column b: 'x'"),
+    ],
+)
+def test_series_with_holes_are_refused(tmp_path, text, message):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_series(str(tmp_path / "a.csv"), None)
+
+
+def test_names_that_occur_twice(tmp_path):
+    (tmp_path / "a.csv").write_text("load,load\n1,10\n2,20\n")
+    assert read_series(str(tmp_path / "a.csv"), None).values.tolist() == [10, 20]
+    with pytest.raises(UserError, match="several columns 'load'"):
+        read_series(str(tmp_path / "a.csv"), "load")

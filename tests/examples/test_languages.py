@@ -12,6 +12,8 @@ from toolkit.labelled import NaiveBayes, read_labelled, syllables
 
 TINY = "--d-model 8 --hidden 12 --epochs 12 --warmup 5 --lr 0.02 --dropout 0".split()
 
+LETTERS = str.maketrans("0123456789", "abcdefghab")
+
 call = caller(languages.main)
 refused = refuser(call)
 
@@ -96,3 +98,11 @@ def test_bad_files(tmp_path, capsys):
         (tmp_path / "bad.tsv").write_text(text)
         refused(capsys, message, "train", "--data", tmp_path / "bad.tsv", "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_labels_that_the_model_does_not_know(run, tmp_path, capsys):
+    (tmp_path / "other.tsv").write_text(
+        "".join(f"abc{i % 8}de{i}\tsideways\ndcb{i}a\tup\n".translate(LETTERS) for i in range(40))
+    )
+    message = "the model knows no label 'sideways'; it tells apart: down, up"
+    refused(capsys, message, "evaluate", "--run", run, "--data", tmp_path / "other.tsv")

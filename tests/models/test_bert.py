@@ -199,8 +199,8 @@ def test_other_checkpoints_are_refused(tmp_path, change, message):
         (dict(ids=np.ones((1, 11), int)), ValueError, "10 positions, the sequence needs 11"),
         (dict(ids=np.full((1, 4), 30)), IndexError, "30"),
         (dict(ids=np.full((1, 4), -1)), IndexError, "-1"),
-        (dict(ids=np.ones((2, 4), int), mask=np.ones((2, 3), bool)), ValueError, r"mask \(2, 3\)"),
-        (dict(ids=np.ones((2, 4), int), mask=np.ones((2, 4))), TypeError, "boolean"),
+        (dict(ids=np.ones((2, 4), int), mask=np.ones((2, 3), bool)), ValueError, r"mask, \(2, 3\)"),
+        (dict(ids=np.ones((2, 4), int), mask=np.ones((2, 4))), ValueError, "boolean"),
         (dict(ids=np.ones((2, 4), int), segments=np.ones((4,), int)), ValueError, r"segments \(4,\)"),
         (dict(ids=np.ones((2, 4), int), segments=np.full((2, 4), 2)), IndexError, "2"),
     ],
@@ -219,3 +219,15 @@ def test_bad_targets(model, batch):
         model.pool(*batch, how="max")
     with pytest.raises(ValueError, match="bert-huge.*bert-base-uncased"):
         BERTConfig.preset("bert-huge")
+
+
+def test_attention_maps_and_masks():
+    model = make(attention_dropout=0.5).train()
+    ids = np.array([[1, 5, 6, 2], [1, 5, 2, 0]])
+    maps = model.attention_maps(ids, ids != 0)
+    assert model.training and list(maps) == [f"encoder.{i}.self" for i in range(model.config.n_layers)]
+    for weights in maps.values():
+        np.testing.assert_allclose(weights.data.sum(-1), 1, rtol=1e-5)
+        assert not weights.data[1, :, :, 3].any()
+    with pytest.raises(ValueError, match="write mask != 0 for one of 0 and 1"):
+        model(ids, (ids != 0).astype(int))

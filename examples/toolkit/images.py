@@ -21,6 +21,7 @@ __all__ = ["Distorted", "Distortion", "Images", "N_CLASSES", "Splits", "distort"
 SPLIT_SEED = 0  # the held-out images are the same in all runs, whatever their seed
 N_CLASSES = 10
 IDX_BYTES = 8  # the code of unsigned bytes, the one type of value that images and labels are kept in
+IDX_AXES = 3  # of images; labels have one
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,8 @@ def read_idx(path: Path) -> np.ndarray:
         raise UserError(
             f"{path} holds values of type {kind:#x}; images and labels must be unsigned bytes ({IDX_BYTES:#x})"
         )
+    if axes > IDX_AXES:  # before the lengths are read: of a damaged head these may be anything
+        raise UserError(f"{path} claims {axes} axes, images have {IDX_AXES} and labels 1: it is damaged; get it anew")
     start = 4 + 4 * axes
     shape = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4))
     if len(content) != start + math.prod(shape):

@@ -39,6 +39,8 @@ def damage(folder, how):
         images.write_bytes(images.read_bytes()[:6])
     elif how == "text":
         images.write_text("<html>not found</html>")
+    elif how == "many axes":
+        images.write_bytes(bytes([0, 0, 8, 255]) + bytes(4 * 255))
     elif how == "empty":
         images.write_bytes(b"")
     elif how == "floats":
@@ -70,6 +72,7 @@ def damage(folder, how):
         ("cut head", "cut short or damaged"),
         ("text", "is not an IDX file"),
         ("empty", "is not an IDX file"),
+        ("many axes", "claims 255 axes, images have 3 and labels 1"),
         ("floats", "values of type 0xd"),
         ("cut gz", "cannot read .*ended before"),
         ("no gz", "cannot read .*[Nn]ot a gzipped file"),

@@ -70,14 +70,14 @@ class EncoderDecoder(nn.Module):
 
         target_in (B, T) starts with the start token, target_out (B, T) ends with the stop token. n_tokens: divide by this many
         instead of the batch's own count, so that the losses of parts of a batch add up to the loss of the whole. Smoothing is
-        for training; a validation loss is the plain cross-entropy.
+        for training; a validation loss is the plain cross-entropy. It is 0 where all is padding.
         """
         c = self.config
         logits = self(source, target_in, mask)
         target_out = mt.asarray(target_out)
         smoothing = c.label_smoothing if self.training else 0.0
         total = F.cross_entropy(logits, target_out, ignore_index=c.pad_id, label_smoothing=smoothing, reduction="sum")
-        return total / (int((target_out != c.pad_id).sum()) if n_tokens is None else n_tokens)
+        return total / (max(int((target_out != c.pad_id).sum()), 1) if n_tokens is None else n_tokens)
 
     def generate(self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None):
         """Target sequences as lists of ids, without start and stop tokens; greedy where ``beam_size`` is 1.

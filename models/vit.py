@@ -199,7 +199,7 @@ class ViT(PublishedViT):
             raise ValueError(f"{logits.shape[0]} images need labels ({logits.shape[0]},), got shape {labels.shape}")
         smoothing = self.config.label_smoothing if self.training else 0.0
         total = F.cross_entropy(logits, labels, ignore_index=NO_LABEL, label_smoothing=smoothing, reduction="sum")
-        return total / (labels.shape[0] if n_tokens is None else n_tokens)
+        return total / (max(labels.shape[0], 1) if n_tokens is None else n_tokens)
 
     # --- using it, and looking inside -----------------------------------------------------------------------------------------
 

@@ -185,3 +185,10 @@ def test_bad_input_is_named():
 def test_the_configuration_is_plain_values():
     config = make().config
     assert Seq2SeqConfig(**config.to_dict()) == config == dataclasses.replace(config)
+
+
+def test_a_batch_of_padding_alone_has_no_loss():
+    model = make()
+    loss = model.loss(SOURCE, np.full((2, 3), PAD), np.full((2, 3), PAD), MASK)
+    loss.backward()
+    assert loss.item() == 0.0 and not any(parameter.grad.data.any() for parameter in model.parameters())

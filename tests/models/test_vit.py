@@ -95,6 +95,10 @@ def test_the_losses_of_parts_add_up():
     assert parts.item() == pytest.approx(model.loss(IMAGES, LABELS).item(), abs=1e-12)
 
 
+def test_a_batch_without_images_has_no_loss():
+    assert small().loss(IMAGES[:0], LABELS[:0]).item() == 0.0
+
+
 @pytest.mark.parametrize(("pooling", "positions"), KINDS)
 def test_the_gradients_are_those_of_the_loss(pooling, positions):
     model = small(pooling=pooling, positions=positions)

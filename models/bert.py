@@ -12,7 +12,7 @@ feed-forward networks. Reads and writes the checkpoints of Hugging Face transfor
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -71,6 +71,10 @@ class BERTConfig:
             raise ValueError(f"there is no preset {name!r}; there are: {', '.join(PRESETS)}")
         sizes = dict(zip(("d_model", "n_layers", "n_heads", "d_ff"), PRESETS[name]))
         return cls(**{**sizes, **changes})
+
+    def to_dict(self):
+        """All fields as plain values, for JSON."""
+        return asdict(self)
 
     @classmethod
     def from_hugging_face(cls, values):

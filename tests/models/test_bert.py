@@ -231,3 +231,8 @@ def test_attention_maps_and_masks():
         assert not weights.data[1, :, :, 3].any()
     with pytest.raises(ValueError, match="write mask != 0 for one of 0 and 1"):
         model(ids, (ids != 0).astype(int))
+
+
+def test_a_configuration_goes_through_json():
+    config = BERTConfig.preset("bert-tiny", n_classes=3)
+    assert BERTConfig(**json.loads(json.dumps(config.to_dict()))) == config

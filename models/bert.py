@@ -21,7 +21,7 @@ import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.nn.transformer import ACTIVATIONS
 from models.bert_checkpoints import PublishedBERT, from_hugging_face, to_hugging_face
-from models.common import check_mask, evaluating
+from models.common import check_dropouts, check_mask, evaluating
 
 __all__ = ["BERT", "IGNORED", "BERTConfig"]
 
@@ -61,6 +61,7 @@ class BERTConfig:
 
     def __post_init__(self):
         """Check what the layers do not check themselves."""
+        check_dropouts(self)
         if (self.nsp_head or self.n_classes) and not self.pooler:
             raise ValueError("nsp_head and n_classes need the pooler, whose output they read: set pooler=True")
 

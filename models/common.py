@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 
 import numpy as np
 
 import minitensor as mt
 from minitensor import nn
 
-__all__ = ["check_ids", "check_mask", "check_pairs", "evaluating"]
+__all__ = ["check_dropouts", "check_ids", "check_mask", "check_pairs", "evaluating"]
 
 
 @contextmanager
@@ -23,6 +24,13 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         model.train(was_training)
+
+
+def check_dropouts(config):
+    """Raise ValueError for a probability of dropout, of whichever name, that is not in [0, 1)."""
+    for name in (field.name for field in fields(config) if field.name.endswith("dropout")):
+        if not 0.0 <= getattr(config, name) < 1.0:
+            raise ValueError(f"{name} must be in [0, 1), got {getattr(config, name)}")
 
 
 def check_ids(ids, longest, start=0):

@@ -19,7 +19,7 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from models.common import check_ids, check_mask, evaluating
+from models.common import check_dropouts, check_ids, check_mask, evaluating
 from models.gpt_checkpoints import PRESETS, PublishedGPT, from_hugging_face, to_hugging_face
 from models.prompts import LanguageModel, left_padded
 
@@ -45,6 +45,10 @@ class GPTConfig:
     eps: float = 1e-5
     tie_output: bool = True
     stop_id: int | tuple[int, ...] | None = None  # where `generate` stops if it is not told
+
+    def __post_init__(self):
+        """Check what the layers do not check themselves."""
+        check_dropouts(self)
 
     def to_dict(self):
         """All fields as plain values, for JSON."""

@@ -21,7 +21,7 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from models.common import evaluating
+from models.common import check_dropouts, evaluating
 from models.vit_checkpoints import PRESETS, PublishedViT, from_hugging_face, to_hugging_face
 
 __all__ = ["ViT", "ViTConfig"]
@@ -54,6 +54,7 @@ class ViTConfig:
 
     def __post_init__(self):
         """Check what the layers do not check themselves."""
+        check_dropouts(self)
         if self.image_size % self.patch_size:
             raise ValueError(f"patches of {self.patch_size} pixels a side do not divide images of {self.image_size}")
         if self.positions not in ("learned", "sinusoidal"):

@@ -236,3 +236,9 @@ def test_attention_maps_and_masks():
 def test_a_configuration_goes_through_json():
     config = BERTConfig.preset("bert-tiny", n_classes=3)
     assert BERTConfig(**json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
+def test_dropouts_are_probabilities(value):
+    with pytest.raises(ValueError, match=r"^attention_dropout must be in \[0, 1\)"):
+        make(attention_dropout=value)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 
 import minitensor as mt
 from minitensor import nn
 
-__all__ = ["check_dropouts", "check_ids", "check_mask", "check_pairs", "evaluating"]
+__all__ = ["changed", "check_dropouts", "check_ids", "check_mask", "check_pairs", "evaluating"]
 
 
 @contextmanager
@@ -24,6 +24,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         model.train(was_training)
+
+
+def changed(config, changes):
+    """``config`` with other values of the fields that ``changes`` names. Raises TypeError for one that is no field."""
+    names = [field.name for field in fields(config)]
+    odd = [name for name in changes if name not in names]
+    if odd:
+        raise TypeError(f"{type(config).__name__} has no field {', '.join(odd)}; it has {', '.join(names)}")
+    return replace(config, **changes)
 
 
 def check_dropouts(config):

@@ -26,6 +26,7 @@ import numpy as np
 import minitensor as mt
 from minitensor import nn
 from minitensor.safetensors import CURE, FileFormatError, TensorFile, tensor_file, write_whole
+from models.common import changed
 
 __all__ = ["Entry", "Pretrained", "our_activation", "their_activation", "usual_names"]
 
@@ -70,14 +71,14 @@ class Pretrained(nn.Module):
         dtype: of its parameters; where not said float64 if the file has that, otherwise float32 (16-bit weights are widened).
         changes: fields of the configuration to be set otherwise, such as ``dropout=0.0``.
         Raises FileNotFoundError where the folder or a file is not there, ValueError for a model of another type, for damaged files,
-        and with a list of all names for weights that are missing, unexpected or of another shape. Warns of optional weights that
-        the file does not have; without them nothing is drawn at random.
+        and with a list of all names for weights that are missing, unexpected or of another shape; TypeError for changes to fields
+        that are none. Warns of optional weights that the file does not have; without them nothing is drawn at random.
         """
         folder = _existing_folder(folder)
         values = _read_config(folder, cls.model_type)
         stored = _StoredTensors(folder)
         shapes = {name: stored.shape(name) for name in stored.files}
-        config = dataclasses.replace(cls.configure(values, shapes), **changes)
+        config = changed(cls.configure(values, shapes), changes)
         with nn.init.skipped():
             model = cls(config)
         fresh = _missing_optional(model, stored)

@@ -98,6 +98,8 @@ def test_unprefixed_names_and_what_is_passed_over(tmp_path):
 
 def test_changes_to_the_configuration(tmp_path):
     assert Toy.from_pretrained(write(tmp_path, arrays()), dropout=0.0).config.dropout == 0.0
+    with pytest.raises(TypeError, match="ToyConfig has no field widht; it has width, tied, dropout"):
+        Toy.from_pretrained(tmp_path, widht=4)
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, "float64"), ("float32", "float32"), ("float16", "float16")])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.pretrained import Entry, Pretrained, our_activation, their_activation
+from models.pretrained import Entry, Pretrained, our_activation, their_activation, weight_and_bias
 
 __all__ = ["PublishedBERT", "from_hugging_face", "to_hugging_face"]
 
@@ -107,16 +107,16 @@ class PublishedBERT(Pretrained):
     def entries(self):
         """Our parameters and theirs; those of heads are optional, since more may be asked for than a file has."""
         table = [Entry(f"{ours}.weight", (f"bert.embeddings.{name}.weight",)) for ours, name in EMBEDDINGS.items()]
-        table += _weight_and_bias("norm", "bert.embeddings.LayerNorm")
+        table += weight_and_bias("norm", "bert.embeddings.LayerNorm")
         for i in range(self.config.n_layers):
             ours, theirs = f"encoder.layers.{i}.", f"bert.encoder.layer.{i}."
             parts = [theirs + f"attention.self.{part}" for part in ("query", "key", "value")]
-            table += _weight_and_bias(ours + "attention.qkv", *parts)
+            table += weight_and_bias(ours + "attention.qkv", *parts)
             for own, other in LAYER.items():
-                table += _weight_and_bias(ours + own, theirs + other)
+                table += weight_and_bias(ours + own, theirs + other)
         for head in HEADS:
             if self._has(head):
-                table += _weight_and_bias(head, HEADS[head], optional=True)
+                table += weight_and_bias(head, HEADS[head], optional=True)
         if self._has("mlm"):
             table.append(Entry("mlm.bias", ("cls.predictions.bias",), optional=True))
         return table
@@ -135,9 +135,3 @@ class PublishedBERT(Pretrained):
 
     def _has(self, head):
         return getattr(self, head.partition(".")[0]) is not None
-
-
-def _weight_and_bias(ours, *theirs, optional=False):
-    return [
-        Entry(f"{ours}.{x}", tuple(f"{name}.{x}" for name in theirs), optional=optional) for x in ("weight", "bias")
-    ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from models.pretrained import Entry, Pretrained, our_activation, their_activation, usual_names
+from models.pretrained import Entry, Pretrained, our_activation, their_activation, usual_names, weight_and_bias
 
 __all__ = ["PRESETS", "PublishedGPT", "from_hugging_face", "to_hugging_face"]
 
@@ -88,9 +88,9 @@ class PublishedGPT(Pretrained):
         ]
         for i in range(self.config.n_layers):
             for ours, (theirs, matrix) in LAYER.items():
-                names = f"transformer.layers.{i}.{ours}.", f"transformer.h.{i}.{theirs}."
-                table += _weight_and_bias(*names, matrix)
-        table += _weight_and_bias("transformer.norm.", "transformer.ln_f.", False)
+                names = f"transformer.layers.{i}.{ours}", f"transformer.h.{i}.{theirs}"
+                table += weight_and_bias(*names, transposed=matrix)
+        table += weight_and_bias("transformer.norm", "transformer.ln_f")
         return table if self.config.tie_output else [*table, Entry("output.weight", ("lm_head.weight",))]
 
     def clean(self, name):
@@ -101,10 +101,3 @@ class PublishedGPT(Pretrained):
         if name == "lm_head.weight":
             return "transformer.wte.weight" if self.config.tie_output else name
         return f"transformer.{name}"
-
-
-def _weight_and_bias(ours, theirs, matrix):
-    return [
-        Entry(f"{ours}weight", (f"{theirs}weight",), transposed=matrix),
-        Entry(f"{ours}bias", (f"{theirs}bias",)),
-    ]

@@ -28,18 +28,12 @@ from minitensor import nn
 from minitensor.safetensors import CURE, FileFormatError, TensorFile, tensor_file, write_whole
 from models.common import changed
 
-__all__ = ["Entry", "Pretrained", "our_activation", "their_activation", "usual_names"]
+__all__ = ["Entry", "Pretrained", "our_activation", "their_activation", "usual_names", "weight_and_bias"]
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 SHOWN = 12  # names listed in one error
-ACTIVATIONS = {  # in config.json: ours
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu": "gelu",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-}
+ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}  # in config.json: ours
+ACTIVATIONS |= {"gelu": "gelu", "relu": "relu", "silu": "silu", "swish": "silu"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +47,12 @@ class Entry:
     theirs: tuple[str, ...]
     transposed: bool = False
     optional: bool = False
+
+
+def weight_and_bias(ours, *theirs, transposed=False, optional=False):
+    """The two entries of a layer that is called ``ours`` and ``theirs``; ``transposed`` is for its weight alone."""
+    names = {x: tuple(f"{name}.{x}" for name in theirs) for x in ("weight", "bias")}
+    return [Entry(f"{ours}.{x}", names[x], transposed and x == "weight", optional) for x in names]
 
 
 class Pretrained(nn.Module):

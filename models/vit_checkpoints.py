@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.pretrained import Entry, Pretrained, our_activation, their_activation
+from models.pretrained import Entry, Pretrained, our_activation, their_activation, weight_and_bias
 
 __all__ = ["PRESETS", "PublishedViT", "from_hugging_face", "to_hugging_face"]
 
@@ -94,15 +94,15 @@ class PublishedViT(Pretrained):
     def entries(self):
         """Our parameters and theirs; those of heads are optional, since more may be asked for than a file has."""
         table = [Entry(ours, (f"vit.embeddings.{theirs}",)) for ours, theirs in EMBEDDINGS.items()]
-        table += _weight_and_bias("patches", "vit.embeddings.patch_embeddings.projection")
+        table += weight_and_bias("patches", "vit.embeddings.patch_embeddings.projection")
         for i in range(self.config.n_layers):
             for ours, theirs in LAYER.items():
                 names = [f"vit.encoder.layer.{i}.{name}" for name in theirs]
-                table += _weight_and_bias(f"encoder.layers.{i}.{ours}", *names)
-        table += _weight_and_bias("encoder.norm", "vit.layernorm")
+                table += weight_and_bias(f"encoder.layers.{i}.{ours}", *names)
+        table += weight_and_bias("encoder.norm", "vit.layernorm")
         for head, name in HEADS.items():
             if getattr(self, head) is not None:
-                table += _weight_and_bias(head, name, optional=True)
+                table += weight_and_bias(head, name, optional=True)
         if not self.config.n_classes:  # a ViTModel: its names have no prefix
             table = [
                 replace(entry, theirs=tuple(name.removeprefix("vit.") for name in entry.theirs)) for entry in table
@@ -116,9 +116,3 @@ class PublishedViT(Pretrained):
         if head == "decoder" or name == "embeddings.mask_token" or (head in HEADS and getattr(self, head) is None):
             return None
         return name if not self.config.n_classes or head == "classifier" else f"vit.{name}"
-
-
-def _weight_and_bias(ours, *theirs, optional=False):
-    return [
-        Entry(f"{ours}.{x}", tuple(f"{name}.{x}" for name in theirs), optional=optional) for x in ("weight", "bias")
-    ]

@@ -11,7 +11,7 @@ import pytest
 import minitensor as mt
 from minitensor import nn, safetensors
 from minitensor.safetensors import TensorFile, tensor_file
-from models.pretrained import Entry, Pretrained
+from models.pretrained import Entry, Pretrained, weight_and_bias
 
 
 @dataclasses.dataclass(frozen=True)
@@ -313,3 +313,9 @@ def test_a_bert_with_another_head_is_refused():
 
     with pytest.raises(ValueError, match="BertForTokenClassification, whose head BERT has not"):
         BERT.configure({"architectures": ["BertForTokenClassification"]}, {})
+
+
+def test_the_weight_and_the_bias_of_a_layer():
+    weight, bias = weight_and_bias("qkv", "q", "k", transposed=True, optional=True)
+    assert weight == Entry("qkv.weight", ("q.weight", "k.weight"), transposed=True, optional=True)
+    assert bias == Entry("qkv.bias", ("q.bias", "k.bias"), transposed=False, optional=True)

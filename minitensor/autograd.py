@@ -8,6 +8,7 @@ knows no Tensor, so there are no cycles: the graph dies by reference counting wh
     plan      ``plan.pull(...)`` gives one gradient per parent; None for a leaf
     parents   nodes of the inputs that need a gradient
     saved     the values that the plan's rules asked for, and nothing else; None once they were used and freed
+    dtype     of the gradient while the pass runs: that of the values, or float32 where these have 16 bits (NarrowNode)
 
 ``backward_pass`` visits nodes from the youngest to the oldest, in one loop. Rules are pure; only this file adds gradients up, in
 place only into buffers that it owns.
@@ -17,10 +18,10 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from minitensor.backend import device_of, memory, namespace, np
+from minitensor.backend import compute_dtype, device_of, is_narrow, memory, namespace, np
 from minitensor.mode import current_mode, switched
 
-__all__ = ["Node", "Scatter", "backward_pass", "new_leaf", "raw", "watch"]
+__all__ = ["NarrowNode", "Node", "Scatter", "backward_pass", "new_leaf", "new_node", "raw", "watch"]
 
 _NDARRAY = np.ndarray
 
@@ -32,6 +33,7 @@ class Node:
     """One recorded op, or a leaf. See the head of this file for the fields."""
 
     __slots__ = ("order", "plan", "parents", "saved", "shape", "dtype", "watch")
+    held = None
 
     def __init__(self, plan, parents, saved, shape, dtype):
         self.order = next(memory.clock)
@@ -41,6 +43,25 @@ class Node:
         self.shape = shape
         self.dtype = dtype
         self.watch = None
+
+
+class NarrowNode(Node):
+    """A node of values of 16 bits. Its gradient is summed up and pulled back in float32; only hooks and ``.grad`` see it rounded.
+
+    held: the dtype of the values, and of the gradient as it is handed out.
+    """
+
+    __slots__ = ("held",)
+
+    def __init__(self, plan, parents, saved, shape, dtype):
+        super().__init__(plan, parents, saved, shape, compute_dtype(dtype))
+        self.held = dtype
+
+
+def new_node(plan, parents, saved, array):
+    """The node of the op that made ``array``."""
+    kind = NarrowNode if is_narrow(array.dtype) else Node
+    return kind(plan, parents, saved, array.shape, array.dtype)
 
 
 class Watch:
@@ -65,7 +86,7 @@ def watch(node):
 
 def new_leaf(array):
     """A node without parents: backward deposits its gradient."""
-    leaf = Node(None, (), None, array.shape, array.dtype)
+    leaf = new_node(None, (), None, array)
     leaf.watch = Watch(keep=True)
     return leaf
 
@@ -170,7 +191,7 @@ def _serve_watch(node, gradient, sums, deposit):
     """Run the hooks of ``node`` and deposit its gradient where somebody keeps it."""
     watch = node.watch
     for hook in list(watch.hooks.values()):
-        gradient = hook(gradient)
+        gradient = hook(gradient if node.held is None else gradient.astype(node.held))
         sums.owned.discard(node)
         if gradient.shape != node.shape:
             raise ValueError(f"a hook returned a gradient of shape {gradient.shape} for a tensor of shape {node.shape}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 
-from minitensor.backend import is_array, memory, np
+from minitensor.backend import is_array, is_floating, is_narrow, memory, np
 from minitensor.report import describe, finite, nonfinite_error
 from minitensor.tensor import Tensor, asarray
 
@@ -88,6 +88,17 @@ class Call:
             if not any(is_array(a) and a.dtype.kind == "f" and a.dtype.itemsize > 4 for a in arrays):
                 out = out.astype(_FLOAT32)
         return out
+
+    def narrow(self, out, arrays):
+        """``out``, computed in float32, rounded to 16 bits where all floating operands are of one such type.
+
+        Integers of 8 bits and truth values do not widen it, wider ones do, as in NumPy.
+        """
+        if out.dtype != _FLOAT32 or "dtype" in self.keywords:
+            return out
+        dtypes = {a.dtype for a in arrays if is_array(a) and (is_floating(a.dtype) or a.dtype.itemsize > 1)}
+        narrow = len(dtypes) == 1 and is_narrow(dtype := dtypes.pop())
+        return out.astype(dtype) if narrow else out
 
     def explain(self, error, arrays):
         """``error`` again, of a class that callers expect, naming the op and what it was given."""

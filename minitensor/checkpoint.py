@@ -7,7 +7,7 @@ Chen, Xu, Zhang and Guestrin, "Training deep nets with sublinear memory cost", 2
 from __future__ import annotations
 
 from minitensor import random
-from minitensor.autograd import Node, backward_pass
+from minitensor.autograd import backward_pass, new_node
 from minitensor.backend import device_of, memory, namespace
 from minitensor.call import refuse_stale
 from minitensor.mode import current_mode, enable_grad
@@ -40,7 +40,7 @@ def checkpoint(fn, *args):
     if out.node is None or out.node.order < began or not current_mode.get().grad:
         return out
     parents = _older_than(began, out.node)
-    return Tensor(out.data, Node(Recomputation(fn), parents, (args, state, out.data), out.shape, out.dtype))
+    return Tensor(out.data, new_node(Recomputation(fn), parents, (args, state, out.data), out.data))
 
 
 def _older_than(began, node):

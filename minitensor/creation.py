@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minitensor.backend import namespace, np
+from minitensor.backend import as_dtype, namespace, np
 from minitensor.tensor import Tensor, asarray
 
 __all__ = ["arange", "eye", "full", "full_like", "linspace", "ones", "ones_like", "zeros", "zeros_like"]
@@ -15,17 +15,17 @@ def _made(array, requires_grad):
 
 def zeros(shape, dtype=np.float32, device=None, requires_grad=False):
     """Zeros of ``shape``."""
-    return _made(namespace(device).zeros(shape, dtype=dtype), requires_grad)
+    return _made(namespace(device).zeros(shape, dtype=as_dtype(dtype)), requires_grad)
 
 
 def ones(shape, dtype=np.float32, device=None, requires_grad=False):
     """Ones of ``shape``."""
-    return _made(namespace(device).ones(shape, dtype=dtype), requires_grad)
+    return _made(namespace(device).ones(shape, dtype=as_dtype(dtype)), requires_grad)
 
 
 def full(shape, value, dtype=None, device=None, requires_grad=False):
     """``value`` everywhere; the dtype is that of ``asarray(value)`` where not said."""
-    dtype = asarray(value).dtype if dtype is None else dtype
+    dtype = asarray(value).dtype if dtype is None else as_dtype(dtype)
     return _made(namespace(device).full(shape, value, dtype=dtype), requires_grad)
 
 
@@ -50,15 +50,17 @@ def full_like(x, value, dtype=None, device=None):
 def arange(start, stop=None, step=1, dtype=None, device=None):
     """``start, start + step, ...`` below ``stop``; int64 where all are ints, else float32."""
     start, stop = (0, start) if stop is None else (start, stop)
-    dtype = dtype or (np.int64 if all(isinstance(v, (int, np.integer)) for v in (start, stop, step)) else np.float32)
+    dtype = as_dtype(
+        dtype or (np.int64 if all(isinstance(v, (int, np.integer)) for v in (start, stop, step)) else np.float32)
+    )
     return Tensor(namespace(device).arange(start, stop, step, dtype=dtype))
 
 
 def linspace(start, stop, num=50, dtype=np.float32, device=None):
     """``num`` evenly spaced numbers from ``start`` to ``stop``, both included."""
-    return Tensor(namespace(device).linspace(start, stop, num).astype(dtype))
+    return Tensor(namespace(device).linspace(start, stop, num).astype(as_dtype(dtype)))
 
 
 def eye(rows, columns=None, k=0, dtype=np.float32, device=None):
     """Ones on the k-th diagonal of a ``(rows, columns)`` matrix of zeros."""
-    return Tensor(namespace(device).eye(rows, columns, k=k, dtype=dtype))
+    return Tensor(namespace(device).eye(rows, columns, k=k, dtype=as_dtype(dtype)))

@@ -12,6 +12,8 @@
     def _(xp, x, *, axis=-1):
         ...                     # in few passes, in place
         return out, backward    # backward(g) gives one new array per input
+
+Neither sees numbers of 16 bits: float16 and bfloat16 come as float32, and the result is rounded.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from __future__ import annotations
 import functools
 import inspect
 
-from minitensor.autograd import Node, backward_pass, watch
-from minitensor.backend import is_array, memory, namespace_of, np
+from minitensor.autograd import backward_pass, new_node, watch
+from minitensor.backend import is_array, memory, namespace_of, np, widen
 from minitensor.call import Call, check_pulled, refuse_stale
 from minitensor.mode import current_mode
 from minitensor.report import call_site, finite, nonfinite_error
@@ -68,18 +70,19 @@ class Fused(Call):
         if takes_needs:
             params = {**params, "needs": tuple(bool(recording and mask >> i & 1) for i in range(len(arrays)))}
         try:
-            out, backward = kernel(xp, *arrays, **params)
+            out, backward = kernel(xp, *map(widen, arrays), **params)
         except (ValueError, TypeError, IndexError) as error:
             raise self.explain(error, arrays) from error
         if out.dtype is _FLOAT64:
             out = self.finish(out, arrays, xp)
+        out = self.narrow(out, arrays)
         if mode.anomaly and not finite(out):
             raise nonfinite_error(self.name, "forward", out, zip(names, arrays), call_site())
         if not recording:
             return Tensor(out)
         params.pop("needs", None)
         plan = FusedPlan(self, [i for i in range(len(arrays)) if mask >> i & 1], params)
-        node = Node(plan, parents, (backward, memory.reference(out), *arrays), out.shape, out.dtype)
+        node = new_node(plan, parents, (backward, memory.reference(out), *arrays), out)
         if mode.anomaly:
             watch(node).where = call_site()
         return Tensor(out, node)
@@ -110,7 +113,7 @@ class FusedPlan:
         inputs = list(node.saved[2:])
         for i, parent in zip(self.wanted, node.parents):
             inputs[i] = alias(Tensor(inputs[i], parent))  # one node per input, also where two inputs are one tensor
-        arguments = [Tensor(a) if is_array(a) else a for a in inputs]
+        arguments = [widen(Tensor(a) if is_array(a) else a) for a in inputs]
         out = self.op.definition(*arguments, **self.params)
         ends = [inputs[i].node for i in self.wanted]
         found = backward_pass([out.node], [gradient], wanted=set(ends), create_graph=True)

@@ -53,7 +53,8 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=Fa
             raise ValueError(
                 f"grad: the outputs do not depend on input {i}; write allow_unused=True to get None for it"
             )
-        results.append(value if value is None or isinstance(value, Tensor) else Tensor(value))
+        value = value if value is None or isinstance(value, Tensor) else Tensor(value)
+        results.append(value if value is None or value.dtype == x.dtype else value.astype(x.dtype))
     return results[0] if single else results
 
 

@@ -16,31 +16,36 @@ A rule asks for what it needs **by parameter name**: ``g`` (the gradient of the 
 input needs no gradient never runs. The same text runs on raw arrays (``xp`` is NumPy or CuPy: the first derivative) and on Tensors
 (``xp`` is minitensor: recorded, so that it can be differentiated again). A rule is pure: it returns a new array, one of its
 arguments or a view of one, and writes to none. It need not undo broadcasting; the engine does.
+
+Neither the function nor a rule sees numbers of 16 bits: float16 and bfloat16 come as float32, and the result is rounded. An op
+that only moves elements (``@moves``) takes them as they are.
 """
 
 from __future__ import annotations
 
 import inspect
 
-from minitensor.autograd import Node, watch
-from minitensor.backend import cpu, is_array, namespace_of, np
+from minitensor.autograd import Node, new_node, watch
+from minitensor.backend import cpu, is_array, is_floating, is_narrow, namespace_of, np, widen
 from minitensor.call import NUMBERS, Call
 from minitensor.mode import current_mode
-from minitensor.plan import Plan
+from minitensor.plan import Plan, WidePlan
 from minitensor.report import call_site, finite, nonfinite_error
 from minitensor.tensor import Tensor, asarray
 
-__all__ = ["OPS", "Op", "op"]
+__all__ = ["OPS", "Op", "moves", "op"]
 
 OPS = {}  # every elementary op of the library by name; the test table must cover them all
 
 _NDARRAY = np.ndarray
-_FLOAT64 = np.dtype(np.float64)
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _NO_PLAN, _NOTHING = object(), {}
 
 
 class Op(Call):
     """An elementary op: a function on arrays and one gradient rule per input. Made by ``@op``."""
+
+    computes = True  # whether elements are computed with, not just moved
 
     def __init__(self, function):
         if next(iter(inspect.signature(function).parameters), None) != "xp":
@@ -73,7 +78,7 @@ class Op(Call):
         """The op on any number of inputs, with any keywords."""
         if len(args) != self.arity:
             args, params = self.bind(args, params)
-        arrays, parents, mask, bit, plain, numbers = [], (), 0, 1, True, True
+        arrays, parents, mask, bit, plain, numbers, usual = [], (), 0, 1, True, True, True
         for value in args:
             if isinstance(value, Tensor):
                 node = value.node
@@ -89,38 +94,61 @@ class Op(Call):
             elif value.__class__ not in NUMBERS:
                 value = value if is_array(value) else asarray(value).data
                 plain, numbers = plain and value.__class__ is _NDARRAY, False
+            if value.__class__ not in NUMBERS and value.dtype is not _FLOAT32 and value.dtype is not _FLOAT64:
+                usual = False
             arrays.append(value)
             bit += bit
         if numbers:
-            arrays = [asarray(value).data for value in arrays]
+            arrays, usual = [asarray(value).data for value in arrays], False
         xp = cpu if plain else namespace_of(self.name, arrays, self.input_names(len(arrays)))
         try:
-            out = self.function(xp, *arrays, **params) if params else self.function(xp, *arrays)
+            function = self.function if usual else self._of_other_types
+            out = function(xp, *arrays, **params) if params else function(xp, *arrays)
         except (ValueError, TypeError, IndexError) as error:
             raise self.explain(error, arrays) from error
         if out.__class__ is not _NDARRAY or out.dtype is _FLOAT64:
             out = self.finish(out, arrays, xp)
         mode = current_mode.get()
-        if mode.anomaly and not finite(out):
-            raise nonfinite_error(self.name, "forward", out, zip(self.input_names(len(arrays)), arrays), call_site())
-        if mask == 0 or not mode.grad or out.dtype.kind != "f":
-            return Tensor(out)
+        made = out if usual else self.narrow(out, arrays)
+        if mode.anomaly and not finite(made):
+            raise nonfinite_error(self.name, "forward", made, zip(self.input_names(len(arrays)), arrays), call_site())
+        if mask == 0 or not mode.grad or not is_floating(out.dtype):
+            return Tensor(made)
         if self.rules is None:
             raise RuntimeError(
                 f"{self.name} has no gradient rules but an input needs a gradient: give them by {self.name}.vjp(...), None for an "
                 "input that is not differentiable"
             )
-        key = (mask, len(arrays)) if self.variadic else mask
+        wide = not usual and self.computes and any(is_array(a) and is_narrow(a.dtype) for a in arrays)
+        key = (mask, len(arrays), wide) if self.variadic or wide else mask
         plan = self.plans.get(key)
         if plan is None:
-            plan = Plan(self, mask, len(arrays))
+            plan = (WidePlan if wide else Plan)(self, mask, len(arrays))
             plan = self.plans[key] = plan if plan.rules else _NO_PLAN
         if plan is _NO_PLAN:
-            return Tensor(out)
-        node = Node(plan, parents, plan.save(arrays, out, xp, params), out.shape, out.dtype)
+            return Tensor(made)
+        node = new_node(plan, parents, plan.save(arrays, out, xp, params), made)  # out: what is saved is not rounded
         if mode.anomaly:
             watch(node).where = call_site()
-        return Tensor(out, node)
+        return Tensor(made, node)
+
+    def _of_other_types(self, xp, *arrays, **params):
+        """The function on operands some of which are neither float32 nor float64.
+
+        Floats of 16 bits come as float32. Of integers of 8 bits and truth values NumPy makes float16 where a function is one of
+        floats: such a function is given float32 instead.
+        """
+        if not self.computes:
+            return self.function(xp, *arrays, **params)
+        arrays = [widen(a) for a in arrays]
+        dtypes = {a.dtype for a in arrays if is_array(a)}
+        if any(map(is_floating, dtypes)) or all(dtype.itemsize > 1 for dtype in dtypes):
+            return self.function(xp, *arrays, **params)
+        with np.errstate(all="ignore"):
+            out = self.function(xp, *arrays, **params)
+        if getattr(out, "dtype", None) != np.float16 or "dtype" in self.keywords:
+            return out
+        return self.function(xp, *[a.astype(_FLOAT32) if is_array(a) else a for a in arrays], **params)
 
 
 def _quick(op):
@@ -130,7 +158,7 @@ def _quick(op):
     def unary(x):
         a = x.data if isinstance(x, Tensor) else None
         mode = mode_of()
-        if a.__class__ is not _NDARRAY or mode.anomaly:
+        if a.__class__ is not _NDARRAY or (a.dtype is not _FLOAT32 and a.dtype is not _FLOAT64) or mode.anomaly:
             return run((x,), {})
         node = x.node
         plan = plans.get(1) if node is not None and mode.grad else _NO_PLAN
@@ -150,11 +178,9 @@ def _quick(op):
         a = x.data if isinstance(x, Tensor) else x
         b = y.data if isinstance(y, Tensor) else y
         mode = mode_of()
-        if (
-            (a.__class__ is not _NDARRAY and a.__class__ not in NUMBERS)
-            or (b.__class__ is not _NDARRAY and b.__class__ not in NUMBERS)
-            or mode.anomaly
-        ):
+        a_fits = a.dtype is _FLOAT32 or a.dtype is _FLOAT64 if a.__class__ is _NDARRAY else a.__class__ in NUMBERS
+        b_fits = b.dtype is _FLOAT32 or b.dtype is _FLOAT64 if b.__class__ is _NDARRAY else b.__class__ in NUMBERS
+        if not (a_fits and b_fits) or mode.anomaly:
             return run((x, y), {})
         left = None if a is x else x.node
         right = None if b is y else y.node
@@ -179,6 +205,12 @@ def _quick(op):
         return Tensor(out, Node(plan, parents, plan.save([a, b], out, cpu, _NOTHING), out.shape, out.dtype))
 
     return unary if op.arity == 1 else binary if op.arity == 2 else None
+
+
+def moves(made):
+    """Say of an op that it only moves elements: it runs in their own type, as nothing can be lost."""
+    made.computes = False
+    return made
 
 
 def op(function):

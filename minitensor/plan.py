@@ -10,11 +10,11 @@ import inspect
 from operator import itemgetter
 from types import SimpleNamespace
 
-from minitensor.backend import is_array
+from minitensor.backend import is_array, widen
 from minitensor.call import check_pulled, refuse_stale
 from minitensor.tensor import Tensor
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "WidePlan"]
 
 
 class Plan:
@@ -126,6 +126,21 @@ class Plan:
     def check_finite(self, node, gradient, pulled):
         """Under detect_anomaly: raise at the first non-finite gradient that a rule produced."""
         check_pulled(self.op, self.wanted, node, gradient, pulled)
+
+
+class WidePlan(Plan):
+    """The plan of a call with operands of 16 bits: its rules run in float32, on saved values that come back widened."""
+
+    __slots__ = ()
+
+    def pull(self, node, gradient, recorded, needed):
+        """One gradient per parent."""
+        saved = self._as_tensors(node) if recorded else node.saved
+        saved = [tuple(map(widen, value)) if isinstance(value, tuple) else widen(value) for value in saved]
+        return [
+            rule(*pick((gradient, i, *saved))) if rule and (needed is None or parent in needed) else None
+            for (rule, pick), i, parent in zip(self.rules, self.wanted, node.parents)
+        ]
 
 
 @functools.cache

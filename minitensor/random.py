@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from minitensor.axes import ints
-from minitensor.backend import as_device, move, namespace, np
+from minitensor.backend import as_device, as_dtype, compute_dtype, is_floating, move, namespace, np, precision
 from minitensor.tensor import Tensor
 
 __all__ = ["Generator", "bernoulli", "default", "integers", "normal", "permutation", "seed", "uniform"]
@@ -48,10 +48,10 @@ class Generator:
     def uniform(self, shape=(), low=0.0, high=1.0, dtype=np.float32, device=None):
         """Uniform on ``[low, high)``: as many random bits a number as its mantissa holds, 24 in float32 and 53 in float64."""
         shape, dtype = ints(shape), _floating("uniform", dtype)
-        bits = np.finfo(dtype).nmant + 1
+        bits, compute = precision(dtype), compute_dtype(dtype)
         words = self.words(math.prod(shape), device)
-        unit = (words >> np.uint64(64 - bits)).astype(dtype) * dtype.type(2.0**-bits)
-        return Tensor((unit * dtype.type(high - low) + dtype.type(low)).reshape(shape))
+        unit = (words >> np.uint64(64 - bits)).astype(compute) * compute.type(2.0**-bits)
+        return Tensor((unit * compute.type(high - low) + compute.type(low)).astype(dtype).reshape(shape))
 
     def normal(self, shape=(), mean=0.0, std=1.0, dtype=np.float32, device=None):
         """Normal with the given mean and standard deviation, by Box and Muller's transform (1958) on the host."""
@@ -88,9 +88,10 @@ class Generator:
 
 
 def _floating(draw, dtype):
-    if np.dtype(dtype).kind != "f":
-        raise TypeError(f"{draw} draws floating numbers, not {np.dtype(dtype)}; mt.random.integers draws integers")
-    return np.dtype(dtype)
+    found = as_dtype(dtype)
+    if not is_floating(found):
+        raise TypeError(f"{draw} draws floating numbers, not {found}; mt.random.integers draws integers")
+    return found
 
 
 default = Generator()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from minitensor.backend import device_of, is_array, namespace, np
+from minitensor.backend import device_of, is_array, is_floating, namespace, np
 
 __all__ = ["call_site", "describe", "finite", "nonfinite_error"]
 
@@ -33,7 +33,7 @@ def finite(value):
     """Whether no element of a floating array (or of the array of a Tensor or Scatter) is NaN or infinite."""
     value = getattr(value, "values", value)
     value = value.data if hasattr(value, "node") else value
-    if not is_array(value) or value.dtype.kind not in "fc":
+    if not is_array(value) or not (is_floating(value.dtype) or value.dtype.kind == "c"):
         return True
     return bool(namespace(device_of(value)).isfinite(value).all())
 
@@ -49,7 +49,7 @@ def _statistics(value):
     value = getattr(value, "values", value) if not hasattr(value, "node") else value.data
     if not is_array(value):
         return repr(value)
-    if value.size == 0 or value.dtype.kind not in "fiu":
+    if value.size == 0 or not (is_floating(value.dtype) or value.dtype.kind in "iu"):
         return describe(value)
     xp = namespace(device_of(value))
     good = value[xp.isfinite(value)]

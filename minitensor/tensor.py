@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minitensor.autograd import new_leaf, raw, watch
-from minitensor.backend import as_device, device_of, is_array, memory, move, np
+from minitensor.backend import as_device, as_dtype, device_of, is_array, is_floating, memory, move, np
 
 __all__ = ["Tensor", "asarray", "tensor"]
 
@@ -88,7 +88,7 @@ class Tensor:
     def requires_grad_(self, wanted=True):
         """Make this a leaf whose gradient is wanted (or no longer wanted); returns the tensor itself."""
         if wanted and self.node is None:
-            if self.dtype.kind != "f":
+            if not is_floating(self.dtype):
                 raise TypeError(
                     f"only floating tensors can require a gradient, this one is {self.dtype}: "
                     'write dtype="float32", or .astype("float32") first'
@@ -111,6 +111,8 @@ class Tensor:
         if self.node is None or self.node.watch is None:
             return None
         value, home = self.node.watch.grad, self.node.watch.home
+        if value is not None and value.dtype != self.dtype:  # kept in float32, rounded when read
+            return (value if isinstance(value, Tensor) else Tensor(value)).astype(self.dtype)
         if value is None or isinstance(value, Tensor):
             return value
         return Tensor(value.copy() if value is home else value)  # the next pass writes to the optimiser's array again
@@ -270,8 +272,8 @@ def asarray(data, dtype=None, device=None):
     if not is_array(data):
         data = _from_python(data, dtype)
     if dtype is not None:
-        data = data.astype(dtype, copy=False)
-    if data.dtype.kind not in "fiub":
+        data = data.astype(as_dtype(dtype), copy=False)
+    if data.dtype.kind not in "fiub" and not is_floating(data.dtype):
         raise TypeError(f"a tensor holds numbers or truth values, got {data.dtype}")
     if (
         not data.dtype.isnative
@@ -291,9 +293,10 @@ def _from_python(data, dtype):
         raise ValueError(f"a tensor needs rows of equal length: {error}") from None
     if array.dtype == np.uint64:
         raise OverflowError("an integer beyond 2**63 - 1 does not fit int64: write np.array(data), or a float")
-    if array.dtype.kind not in _DEFAULT_DTYPES:
+    if array.dtype.kind not in _DEFAULT_DTYPES and not is_floating(array.dtype):
         raise TypeError(f"a tensor holds numbers or truth values, got {type(data).__name__} with {array.dtype}")
-    return array.astype(dtype or _DEFAULT_DTYPES[array.dtype.kind], copy=False)
+    wanted = _DEFAULT_DTYPES.get(array.dtype.kind, array.dtype) if dtype is None else as_dtype(dtype)
+    return array.astype(wanted, copy=False)
 
 
 def tensor(data, dtype=None, device=None, requires_grad=False):

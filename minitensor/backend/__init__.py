@@ -20,12 +20,12 @@ import numpy as np
 from minitensor.backend import memory
 from minitensor.backend.cpu import cpu
 from minitensor.backend.devices import as_device, device_of, is_array, move, namespace, namespace_of
-from minitensor.backend.dtypes import as_dtype, compute_dtype, is_floating, is_narrow, widen
+from minitensor.backend.dtypes import as_dtype, compute_dtype, is_floating, is_narrow, precision, widen
 from minitensor.backend.heap import keep_freed_memory
 
 __all__ = [
     "as_device", "as_dtype", "compute_dtype", "cpu", "device_of", "is_array", "is_floating", "is_narrow", "memory", "move",
-    "namespace", "namespace_of", "np", "widen",
+    "namespace", "namespace_of", "np", "precision", "widen",
 ]  # fmt: skip
 
 keep_freed_memory()

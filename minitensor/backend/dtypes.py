@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["as_dtype", "compute_dtype", "is_floating", "is_narrow", "widen"]
+__all__ = ["as_dtype", "compute_dtype", "is_floating", "is_narrow", "precision", "widen"]
 
 _FLOAT32 = np.dtype(np.float32)
 _KNOWN = "float16, bfloat16, float32, float64, int8 to int64, uint8 to uint64, bool"
@@ -24,6 +24,11 @@ def is_floating(dtype):
 def is_narrow(dtype):
     """Whether ``dtype`` is a floating type of 16 bits, float16 or bfloat16."""
     return dtype.itemsize == 2 and is_floating(dtype)
+
+
+def precision(dtype):
+    """How many significant bits a number of a floating ``dtype`` has: 53 in float64, 24, 11 in float16, 8 in bfloat16."""
+    return np.finfo(dtype).nmant + 1 if dtype.kind == "f" else 8
 
 
 def compute_dtype(*dtypes):

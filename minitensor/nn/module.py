@@ -12,7 +12,7 @@ them to attributes, and they are state, in the order of definition. An attribute
 from __future__ import annotations
 
 from minitensor.autograd import raw, watch
-from minitensor.backend import as_device, move, np
+from minitensor.backend import as_device, as_dtype, is_floating, move, np
 from minitensor.tensor import Tensor, asarray
 
 __all__ = ["Module", "Parameter"]
@@ -181,11 +181,11 @@ class Module:
 
     def astype(self, dtype):
         """Cast all floating state to ``dtype``; tensors keep their identity, integers stay as they are. Returns the module."""
-        dtype = np.dtype(dtype)
-        if dtype.kind != "f":
+        dtype = as_dtype(dtype)
+        if not is_floating(dtype):
             raise TypeError(f"astype: a module's state is floating, got {dtype}")
         for _, tensor in self._tensors():
-            if tensor.dtype.kind == "f":
+            if is_floating(tensor.dtype):
                 _replace(tensor, lambda array: array.astype(dtype, copy=False))
         return self
 

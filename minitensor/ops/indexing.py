@@ -6,13 +6,14 @@ import operator
 
 from minitensor.autograd import Scatter, raw
 from minitensor.axes import axis_of
-from minitensor.backend import device_of, is_array, namespace, np
-from minitensor.op import op
+from minitensor.backend import device_of, is_array, is_floating, namespace, np
+from minitensor.op import moves, op
 from minitensor.tensor import Tensor, asarray
 
 __all__ = ["argsort", "getitem", "put", "put_along_axis", "sort", "take", "take_along_axis", "topk"]
 
 
+@moves
 @op
 def _getitem(xp, x, *, index):
     return x[index]
@@ -107,6 +108,7 @@ def take_along_axis(x, indices, axis):
     return getitem(x, _along(indices.data, shape, axis))
 
 
+@moves
 @op
 def _put_along(xp, x, values, *, index):
     out = x.copy()
@@ -129,7 +131,7 @@ def put_along_axis(x, indices, values, axis):
     """A new array: ``x`` with ``values`` at ``x[i, indices[i, j]]``; indices that repeat within a row raise ValueError."""
     x, indices, values = asarray(x), asarray(indices), asarray(values)
     axis = axis_of("put_along_axis", axis, x.ndim)
-    if x.dtype.kind in "iub" and values.dtype.kind == "f":
+    if x.dtype.kind in "iub" and is_floating(values.dtype):
         raise TypeError(
             f"put_along_axis: values are {values.dtype}, they do not fit a tensor of {x.dtype}: write x.astype(...)"
         )
@@ -148,6 +150,7 @@ def put_along_axis(x, indices, values, axis):
 # --- order --------------------------------------------------------------------------------------------------------------------
 
 
+@moves
 @op
 def argsort(xp, x, *, axis=-1, descending=False):
     """Indices that put ``x`` in order along ``axis``; stable, equal elements keep theirs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from minitensor.axes import axes_of
+from minitensor.backend import is_floating
 from minitensor.op import op
 
 __all__ = [
@@ -102,7 +103,7 @@ def logsumexp(xp, x, *, axis=None, keepdims=False):
     total = xp.exp(x - top).sum(axis=axis, keepdims=True)
     empty = xp.equal(total, 0)
     out = xp.log(xp.where(empty, 1.0, total)) + xp.where(empty, -math.inf, top)
-    out = out.astype(x.dtype) if x.dtype.kind == "f" else out
+    out = out.astype(x.dtype) if is_floating(x.dtype) else out
     return out if keepdims else out.squeeze(axis=axis)
 
 

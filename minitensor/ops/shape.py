@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from minitensor.axes import axes_of, axis_of, ints
-from minitensor.backend import as_device, device_of, move, np
+from minitensor.backend import as_device, as_dtype, device_of, move, np
 from minitensor.creation import arange
-from minitensor.op import op
+from minitensor.op import moves, op
 from minitensor.tensor import Tensor, asarray
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
 ]  # fmt: skip
 
 
+@moves
 @op
 def alias(xp, x):
     """``x`` again, with a node of its own."""
@@ -26,17 +27,17 @@ def alias(xp, x):
 alias.vjp(lambda g: g)
 
 
+@moves
 @op
 def astype(xp, x, *, dtype):
     """``x`` with elements of type ``dtype``; the gradient comes back in x's own. Integers and truth values are constants."""
-    if np.dtype(dtype).kind not in "fiub":
-        raise TypeError(f"a tensor holds numbers or truth values, not {np.dtype(dtype)}")
-    return x.astype(dtype)
+    return x.astype(as_dtype(dtype))
 
 
 astype.vjp(lambda g: g)  # the engine brings every gradient to its node's dtype
 
 
+@moves
 @op
 def to_device(xp, x, *, device):
     """``x`` on ``device``; the gradient travels back."""
@@ -48,6 +49,7 @@ def _(g, x):
     return g.to(x.device) if isinstance(g, Tensor) else move(g, device_of(x))
 
 
+@moves
 @op
 def reshape(xp, x, *, shape):
     """``x`` in another shape of as many elements; one length may be -1."""
@@ -57,6 +59,7 @@ def reshape(xp, x, *, shape):
 reshape.vjp(lambda g, x_shape: g.reshape(x_shape))
 
 
+@moves
 @op
 def permute_dims(xp, x, *, axes=None):
     """``x`` with its axes in the order ``axes`` (reversed where None)."""
@@ -70,6 +73,7 @@ def _(xp, g, axes):
     return xp.permute_dims(g, tuple(sorted(range(len(axes)), key=lambda i: axes[i] % len(axes))))
 
 
+@moves
 @op
 def swapaxes(xp, x, *, axis1, axis2):
     """``x`` with two axes exchanged."""
@@ -113,6 +117,7 @@ def squeeze(x, axis=None):
     return reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if i not in axes))
 
 
+@moves
 @op
 def broadcast_to(xp, x, *, shape):
     """``x`` repeated along new axes and axes of length 1 to ``shape``, without a copy."""
@@ -177,6 +182,7 @@ def unstack(x, axis=0):
 # --- turning and repeating ----------------------------------------------------------------------------------------------------
 
 
+@moves
 @op
 def flip(xp, x, *, axis=None):
     """``x`` with the order along ``axis`` reversed."""
@@ -186,6 +192,7 @@ def flip(xp, x, *, axis=None):
 flip.vjp(lambda xp, g, axis: xp.flip(g, axis=axis))
 
 
+@moves
 @op
 def roll(xp, x, *, shift, axis=None):
     """``x`` shifted by ``shift`` places along ``axis``, the end coming round to the start."""
@@ -225,6 +232,7 @@ def tile(x, repetitions):
     return reshape(wide, shape=tuple(r * n for r, n in zip(repetitions, shape)))
 
 
+@moves
 @op
 def pad(xp, x, *, pad_width, value=0.0):
     """``x`` with ``value`` around it; ``pad_width`` is ``(before, after)`` for every axis, or one such pair per axis.
@@ -243,6 +251,7 @@ def _(g, x_shape, pad_width):
 # --- diagonals ----------------------------------------------------------------------------------------------------------------
 
 
+@moves
 @op
 def tril(xp, x, *, k=0):
     """The last two axes with zeros above the k-th diagonal."""
@@ -252,6 +261,7 @@ def tril(xp, x, *, k=0):
 tril.vjp(lambda xp, g, k: xp.tril(g, k))
 
 
+@moves
 @op
 def triu(xp, x, *, k=0):
     """The last two axes with zeros below the k-th diagonal."""

@@ -91,7 +91,7 @@ class LanguageModel(Program):
         prompt = held_out[:PROMPT]
         text = writer.write(prompt, LENGTH, temperature=TEMPERATURE, generator=mt.random.Generator(run.settings.seed))
         print(f"the first {PROMPT} characters held out, and {LENGTH} tokens written, at temperature {TEMPERATURE}:\n")
-        print("\n".join("  " + line for line in (prompt + "|" + text).splitlines()))
+        print("\n".join("  " + line for line in (prompt + "|" + text).split("\n")))
         print(f"\nsee {run.path('loss.png')}; write more by:")
         print(f'  {self.command} generate --run {run.folder} --prompt "{_first_word(prompt)}"')
 

@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a pla
 import numpy as np  # noqa: E402
 from toolkit import console  # noqa: E402
 from toolkit.console import UserError, require  # noqa: E402
-from toolkit.corpus import read_lines  # noqa: E402
 from toolkit.program import place, positive_integer  # noqa: E402
+from toolkit.reading import read_lines  # noqa: E402
 
 import minitensor as mt  # noqa: E402
 from models.bert import BERT  # noqa: E402

@@ -25,9 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a pla
 from toolkit import console  # noqa: E402
 from toolkit.bleu import score  # noqa: E402
 from toolkit.console import UserError  # noqa: E402
-from toolkit.corpus import Corpus, Pair, read_lines  # noqa: E402
+from toolkit.corpus import Corpus, Pair  # noqa: E402
 from toolkit.plots import attention_heatmap  # noqa: E402
 from toolkit.program import Program, positive_integer  # noqa: E402
+from toolkit.reading import read_lines  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
 from toolkit.tokenizer import Tokenizer  # noqa: E402
 from toolkit.translation import Settings, Task, Translator, fingerprint, learn_tokenizer, load_corpus, presets  # noqa: E402

@@ -10,18 +10,16 @@ A file of pairs has, on each line, ``sentence<TAB>translation``; or the same wit
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 import re
-import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.console import UserError
+from toolkit.reading import check_filled, lines_of, read_lines, read_text
 
-__all__ = ["Corpus", "Pair", "load_parallel", "read_lines", "read_text"]
+__all__ = ["Corpus", "Pair", "load_parallel"]
 
 Pair = tuple[str, str]
 
@@ -58,55 +56,6 @@ def load_parallel(path: str | os.PathLike[str], source: str, target: str) -> Cor
     if path.exists():
         return _split(path, _read_pairs(path, source, target))
     raise UserError(f"{path} does not exist; give a folder of train/val/test files, or a file of tab-separated pairs")
-
-
-def read_lines(path: str | os.PathLike[str], advice: str = "remove the pair, in both languages") -> list[str]:
-    """The sentences of a UTF-8 file, plain or gzipped, one a line, without blanks at either end.
-
-    Raises UserError for a file that cannot be read, a wrong encoding or an empty line, with ``advice`` for the last.
-    """
-    path = Path(path)
-    lines = [line.strip() for line in read_text(path).split("\n")]  # splitlines() would also cut at U+2028 and the like
-    if lines[-1] == "":
-        lines.pop()  # what follows the last line end
-    _check_filled(path, (number for number, line in enumerate(lines, start=1) if not line), advice=advice)
-    if not lines:
-        raise UserError(f"{path} holds no sentence")
-    return lines
-
-
-def read_text(path: str | os.PathLike[str]) -> str:
-    """A UTF-8 file, plain or gzipped. Raises UserError for one that cannot be read, or is not UTF-8."""
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-    except (gzip.BadGzipFile, EOFError, zlib.error):
-        raise UserError(f"{path} is a damaged or incomplete .gz file; fetch it again") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        start = error.start + len(data) - len(error.object)  # the decoder does not count the byte-order mark
-        line = data.count(b"\n", 0, start) + 1
-        column = start - data.rfind(b"\n", 0, start)
-        likely = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
-        raise UserError(
-            f"{path} line {line}, byte {column}: 0x{data[start]:02x} is not UTF-8; convert the file,"
-            f" for instance by: iconv -f {likely} -t utf-8"
-        ) from None
-
-
-def _check_filled(
-    path: Path, empty: Iterable[int], what: str = "empty", advice: str = "remove the pair, in both languages"
-) -> None:
-    """Raise for the line numbers in ``empty``."""
-    numbers = list(empty)
-    if numbers:
-        more = f" (and {len(numbers) - 1} more)" if len(numbers) > 1 else ""
-        raise UserError(f"{path} line {numbers[0]} is {what}{more}; {advice}")
 
 
 def _load_folder(folder: Path, source: str, target: str) -> Corpus:
@@ -158,12 +107,10 @@ def _read_aligned(source: Path, target: Path) -> list[Pair]:
 
 
 def _read_pairs(path: Path, source: str, target: str) -> list[Pair]:
-    rows = [line.rstrip("\r").split("\t") for line in read_text(path).split("\n")]
-    if rows[-1] == [""]:
-        rows.pop()  # what follows the last line end
+    rows = [line.split("\t") for line in lines_of(read_text(path))]
     if not rows:
         raise UserError(f"{path} holds no sentence")
-    _check_filled(path, (number for number, row in enumerate(rows, start=1) if not "".join(row).strip()))
+    check_filled(str(path), (number for number, row in enumerate(rows, start=1) if not "".join(row).strip()))
     first, second = _columns(path, rows[0])
     header = (rows[0][first], rows[0][second])
     if header == (target, source):
@@ -175,7 +122,7 @@ def _read_pairs(path: Path, source: str, target: str) -> list[Pair]:
     pairs = [(row[first].strip(), row[second].strip()) for row in rows]
     for side, name in enumerate(("source", "target")):
         empty = (number for number, pair in enumerate(pairs, start=1) if not pair[side])
-        _check_filled(path, empty, f"empty on the {name} side")
+        check_filled(str(path), empty, f"empty on the {name} side")
     return pairs[1:] if set(header) == {source, target} else pairs
 
 

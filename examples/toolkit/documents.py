@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.console import UserError
-from toolkit.corpus import read_text
+from toolkit.reading import read_text
 
 __all__ = ["Document", "cut_documents", "embedded_texts", "load_documents", "split_documents"]
 

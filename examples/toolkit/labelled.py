@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolkit.console import UserError
-from toolkit.corpus import read_text
+from toolkit.reading import lines_of, read_text
 
 __all__ = ["Labelled", "NaiveBayes", "read_labelled", "syllables"]
 
@@ -74,7 +74,7 @@ def syllables() -> Labelled:
 def read_labelled(path: str) -> Labelled:
     """A file of lines ``text<TAB>label``. Raises UserError for a line without its tab, an empty text, or fewer than two labels."""
     pairs = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    for number, line in enumerate(lines_of(read_text(path)), start=1):
         if not line.strip():
             continue
         text, tab, label = (part.strip() for part in line.rpartition("\t"))

@@ -6,13 +6,14 @@ Letters: N origins, from each of which a forecast is made, H values of the horiz
 from __future__ import annotations
 
 import csv
+import io
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from toolkit.console import UserError
-from toolkit.corpus import read_text
+from toolkit.reading import read_text
 from toolkit.samples import random_words
 
 __all__ = ["Series", "make_series", "persistence", "read_series", "seasonal_naive", "targets_at"]
@@ -57,7 +58,8 @@ def read_series(path: str, column: str | None) -> Series:
 
     Raises UserError for a missing file or column, and for a cell that is no number, naming its line.
     """
-    reader = csv.reader(read_text(path).rstrip().splitlines())
+    text = read_text(path).rstrip().replace("\r", " ")  # one that ends no line, which the reader would take for an end
+    reader = csv.reader(io.StringIO(text, newline="\n"))  # which cuts at LF alone
     rows = [(reader.line_num, row) for row in reader]
     if len(rows) < 2:
         raise UserError(f"{path} holds no values; it must have a line of names and then a line for each step of time")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from toolkit.console import UserError
-from toolkit.corpus import read_text
+from toolkit.reading import composed, read_text
 from toolkit.runs import write_text
 from toolkit.samples import Batch, Epoch, random_words
 from toolkit.tokenizer import Tokenizer
@@ -55,7 +55,10 @@ def split_text(text: str) -> tuple[str, str]:
 
 
 class Characters:
-    """Each character is a token; its id is its place among ``characters``, which are in the order of their code points."""
+    """Each character is a token; its id is its place among ``characters``, which are in the order of their code points.
+
+    Texts are composed first: what Unicode calls equivalent has the same ids.
+    """
 
     def __init__(self, characters: str) -> None:
         self.characters = characters
@@ -64,7 +67,7 @@ class Characters:
     @classmethod
     def of(cls, text: str) -> Characters:
         """All characters of a text."""
-        return cls("".join(sorted(set(text))))
+        return cls("".join(sorted(set(composed(text)))))
 
     @property
     def vocab_size(self) -> int:
@@ -73,6 +76,7 @@ class Characters:
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text. Raises UserError for a character that is not in the vocabulary."""
+        text = composed(text)
         codes = _codes(text)
         ids = np.searchsorted(self._codes, codes).clip(max=len(self._codes) - 1)
         unknown = np.flatnonzero(self._codes[ids] != codes)

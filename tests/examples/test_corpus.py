@@ -5,7 +5,8 @@ import random
 
 import pytest
 from toolkit.console import UserError
-from toolkit.corpus import load_parallel, read_lines
+from toolkit.corpus import load_parallel
+from toolkit.reading import read_lines
 
 
 def write(folder, **files):

@@ -156,3 +156,10 @@ def test_names_that_occur_twice(tmp_path):
     assert read_series(str(tmp_path / "a.csv"), None).values.tolist() == [10, 20]
     with pytest.raises(UserError, match="several columns 'load'"):
         read_series(str(tmp_path / "a.csv"), "load")
+
+
+def test_only_lf_and_cr_lf_end_a_row(tmp_path):
+    notes = ["a\u0085b", "a\u2028b", "a\rb", '"a\nb"', "a\x0cb"]
+    rows = "".join(f"{number},{note}\r\n" for number, note in enumerate(notes))
+    (tmp_path / "notes.csv").write_bytes(("value,note\r\n" + rows).encode())
+    assert read_series(str(tmp_path / "notes.csv"), "value").values.tolist() == [0, 1, 2, 3, 4]

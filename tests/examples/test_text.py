@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from toolkit.console import UserError
+from toolkit.reading import composed
 from toolkit.text import (
     Characters,
     Windows,
@@ -37,7 +38,14 @@ def test_a_file_may_be_gzipped(tmp_path):
 def test_characters_come_back(text):
     vocabulary = Characters.of(text)
     ids = vocabulary.encode(text)
-    assert vocabulary.decode(ids) == text and set(ids) == set(range(vocabulary.vocab_size))
+    assert vocabulary.decode(ids) == composed(text) and set(ids) == set(range(vocabulary.vocab_size))
+
+
+def test_equivalent_texts_have_the_same_ids():
+    for vocabulary in (Characters.of("\u00f6k \u00c5"), Characters.of("o\u0308k A\u030a")):
+        assert vocabulary.vocab_size == 4
+        assert vocabulary.encode("\u00f6k") == vocabulary.encode("o\u0308k")
+        assert vocabulary.encode("\u212b") == vocabulary.encode("A\u030a")  # the sign of Angstrom
 
 
 @pytest.mark.parametrize(("tokens", "size"), [("characters", 5), ("bpe", 270)])

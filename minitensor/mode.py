@@ -1,66 +1,200 @@
-"""The switches around an op: whether it is recorded, and whether its result is looked at.
+"""The switches around an op: whether it is recorded, whether its result is looked at, whether initial values are drawn.
 
-They belong to the context (of a thread, or of a task), not to the process.
+They belong to the context (of a thread, or of an asynchronous task), not to the process, and the blocks that are open stand in the
+context too. So one mode object may serve many threads and tasks at once, and blocks may be left in any order.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 
-__all__ = ["current_mode", "detect_anomaly", "enable_grad", "no_grad", "switched"]
+__all__ = ["current_mode", "detect_anomaly", "enable_grad", "no_grad", "switch", "switched"]
 
 
 @dataclass(frozen=True)
 class Mode:
-    """What ops do besides computing: record the graph, and look for the first non-finite value."""
+    """What ops do besides computing: record the graph, look for the first non-finite value; and whether ``nn.init`` draws."""
 
     grad: bool = True
     anomaly: bool = False
+    draws: bool = True
+    blocks: tuple = ()  # the ``switched`` blocks that made it so, the outermost first
 
 
 current_mode = ContextVar("minitensor_mode", default=Mode())
 
 
 class switched:
-    """The current mode with some fields changed: for a ``with`` block, or for every call of a decorated function."""
+    """The current mode with some fields changed: for ``with`` blocks, or for every call of a decorated function.
+
+    It holds nothing but the changes: threads and tasks may share one. A block that is left in another thread or task than it was
+    entered in changes nothing there.
+    """
 
     def __init__(self, **changes):
         self._changes = changes
-        self._tokens = []  # one per block entered, so that one object may be used again, and within itself
 
     def __enter__(self):
-        self._tokens.append(current_mode.set(replace(current_mode.get(), **self._changes)))
+        _set((*current_mode.get().blocks, self))
 
     def __exit__(self, *error):
-        current_mode.reset(self._tokens.pop())
+        blocks = current_mode.get().blocks
+        for i in reversed(range(len(blocks))):
+            if blocks[i] is self:
+                _set(blocks[:i] + blocks[i + 1 :])
+                return
 
     def __call__(self, function):
-        """``function``, every call of it in the changed mode."""
+        """``function``, all of whose code runs in the changed mode.
 
-        @functools.wraps(function)
-        def called(*args, **kwargs):
-            with switched(**self._changes):
-                return function(*args, **kwargs)
+        A generator, coroutine or asynchronous generator runs in it while it runs, and what happens between its yields does not;
+        what is sent or thrown into it and what it returns pass through. Static and class methods and properties are taken too.
+        """
+        if isinstance(function, (staticmethod, classmethod)):
+            return type(function)(self(function.__func__))
+        if isinstance(function, property):
+            fget, fset, fdel = (part and self(part) for part in (function.fget, function.fset, function.fdel))
+            return property(fget, fset, fdel, function.__doc__)
+        if isinstance(function, type) or not callable(function):
+            given = f"the class {function.__name__}" if isinstance(function, type) else repr(function)
+            raise TypeError(f"a mode such as mt.no_grad decorates functions and methods, not {given}")
 
-        return called
+        # What others find out by looking at a function stays true: that it is a generator function, or is to be awaited.
+        if inspect.isgeneratorfunction(function):
+
+            def decorated(*args, **kwargs):
+                return (yield from _Steps(function(*args, **kwargs), self))
+        elif inspect.iscoroutinefunction(function):
+
+            async def decorated(*args, **kwargs):
+                return await _Steps(function(*args, **kwargs), self)
+        elif inspect.isasyncgenfunction(function):
+            decorated = _async_generator_function(function, self)
+        else:
+
+            def decorated(*args, **kwargs):
+                with self:
+                    return _held(function(*args, **kwargs), self)
+
+        attributes = functools.WRAPPER_UPDATES if inspect.isroutine(function) else ()  # a module's are its state
+        return functools.wraps(function, updated=attributes)(decorated)
 
 
-def no_grad():
-    """Context manager and decorator: ops inside record nothing. Values are bit-identical to those outside."""
-    return switched(grad=False)
+def _set(blocks):
+    changes = {name: value for block in blocks for name, value in block._changes.items()}
+    current_mode.set(Mode(**changes, blocks=blocks))
 
 
-def enable_grad():
-    """Context manager and decorator: ops inside record again, within ``no_grad``."""
-    return switched(grad=True)
+# --- functions that stop and go on ----------------------------------------------------------------------------------------------
 
 
-def detect_anomaly():
-    """Context manager: raise FloatingPointError at the first non-finite value, in forward or backward.
+def _held(result, mode):
+    """``result``; where it is code that has still to run, the same code, which will run in ``mode``."""
+    if isinstance(result, GeneratorType):
+        return _generator(_Steps(result, mode))
+    if isinstance(result, CoroutineType):
+        return _coroutine(_Steps(result, mode))
+    if isinstance(result, AsyncGeneratorType):
+        return _async_generator_function(lambda: result, mode)()
+    return result
+
+
+class _Steps:
+    """A generator or coroutine, each step of which runs in ``mode``; made for ``yield from`` and ``await``."""
+
+    def __init__(self, code, mode):
+        self.code, self.mode = code, mode
+
+    def __iter__(self):
+        return self
+
+    __await__ = __iter__
+
+    def __next__(self):
+        return self.send(None)
+
+    def send(self, value):
+        with self.mode:
+            return self.code.send(value)
+
+    def throw(self, *error):
+        with self.mode:
+            return self.code.throw(*error)
+
+    def close(self):
+        with self.mode:
+            return self.code.close()
+
+
+def _generator(steps):
+    return (yield from steps)
+
+
+async def _coroutine(steps):
+    return await steps
+
+
+def _async_generator_function(function, mode):
+    """``function``, each step of whose asynchronous generators runs in ``mode``."""
+
+    async def decorated(*args, **kwargs):
+        code = function(*args, **kwargs)
+        step = code.asend(None)
+        while True:
+            try:
+                value = await _Steps(step.__await__(), mode)
+            except StopAsyncIteration:
+                return
+            try:
+                step = code.asend((yield value))
+            except GeneratorExit:
+                await _Steps(code.aclose().__await__(), mode)
+                raise
+            except BaseException as error:
+                step = code.athrow(error)
+
+    return decorated
+
+
+# --- the modes ------------------------------------------------------------------------------------------------------------------
+
+
+def switch(function, **changes):
+    """The mode with ``changes``; or, where ``function`` is given, that function in it: what ``@mt.no_grad`` without () asks for."""
+    mode = switched(**changes)
+    return mode if function is None else mode(function)
+
+
+def no_grad(function=None):
+    """Context manager and decorator: ops inside record nothing. Values are bit-identical to those outside.
+
+    ``with mt.no_grad():``, ``@mt.no_grad()``, ``@mt.no_grad`` and ``mt.no_grad(function)`` do; so they do for all modes. The mode
+    holds for the thread or the asynchronous task alone, and one object may be shared by many of them.
+
+    >>> import minitensor as mt
+    >>> w = mt.ones(2, requires_grad=True)
+    >>> @mt.no_grad
+    ... def double(x):
+    ...     return x * 2.0
+    >>> double(w).requires_grad, (w * 2.0).requires_grad
+    (False, True)
+    """
+    return switch(function, grad=False)
+
+
+def enable_grad(function=None):
+    """Context manager and decorator, as ``no_grad``: ops inside record again, within ``no_grad``."""
+    return switch(function, grad=True)
+
+
+def detect_anomaly(function=None):
+    """Context manager and decorator, as ``no_grad``: FloatingPointError at the first non-finite value, in forward or backward.
 
     The message names the op, the line that called it and the statistics of its operands. Every op is checked, which costs a pass
     over its result; use it to find a fault, not in production.
     """
-    return switched(anomaly=True)
+    return switch(function, anomaly=True)

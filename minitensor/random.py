@@ -8,83 +8,130 @@ copied, because those differ in the last bit between devices.
 from __future__ import annotations
 
 import math
+import threading
 
-from minitensor.axes import ints
-from minitensor.backend import as_device, as_dtype, compute_dtype, is_floating, move, namespace, np, precision
-from minitensor.tensor import Tensor
+from minitensor.backend import as_device, as_dtype, compute_dtype, is_array, is_floating, move, namespace, np, precision
+from minitensor.settings import integer, number, probability, sizes
+from minitensor.tensor import Tensor, asarray
 
 __all__ = ["Generator", "bernoulli", "default", "integers", "normal", "permutation", "seed", "uniform"]
 
 
+_drawing = (
+    threading.Lock()
+)  # one for all generators, so that a generator is plain numbers that can be copied and pickled
+
+
 class Generator:
-    """A stream of random words. Equal ``(seed, stream, counter)`` give equal numbers everywhere."""
+    """A stream of random words. Equal ``(seed, stream, counter)`` give equal numbers everywhere.
+
+    Threads and asynchronous tasks may share one: no two of them get the same words. Which of them gets which depends on who comes
+    first; a generator of its own stream for each makes that repeatable.
+    """
 
     def __init__(self, seed=0, stream=0, counter=0):
-        for name, value in (("seed", seed), ("stream", stream), ("counter", counter)):
-            if not isinstance(value, (int, np.integer)) or not 0 <= value < 1 << 64:
-                raise ValueError(f"{name} must be an integer from 0 to 2**64 - 1, got {value!r}")
-        self.seed, self.stream, self.counter = int(seed), int(stream), int(counter)
+        self.state = seed, stream, counter
 
     @property
     def state(self):
         """``(seed, stream, counter)``: all that there is to save."""
-        return self.seed, self.stream, self.counter
+        with _drawing:
+            return self.seed, self.stream, self.counter
 
     @state.setter
     def state(self, state):
-        self.__init__(*state)
+        try:
+            seed, stream, counter = state
+        except (TypeError, ValueError):
+            raise ValueError(f"the state of a generator is (seed, stream, counter), got {state!r}") from None
+        named = zip(("seed", "stream", "counter"), (seed, stream, counter))
+        checked = [integer("a generator", name, value, least=0, most=(1 << 64) - 1) for name, value in named]
+        with _drawing:
+            self.seed, self.stream, self.counter = checked
+
+    def __repr__(self):
+        return f"Generator(seed={self.seed}, stream={self.stream}, counter={self.counter})"
 
     def words(self, count, device=None):
         """The next ``count`` random words, a raw uint64 array; the counter moves on by whole blocks of four."""
-        drawn = namespace(device).random_bits((self.seed, self.stream), self.counter, count)
-        self.counter += -(-count // 4)
-        return drawn
+        count = integer("words", "count", count, least=0)
+        bits = namespace(device).random_bits
+        with _drawing:
+            key, counter = (self.seed, self.stream), self.counter
+            self.counter = (counter + -(-count // 4)) % (1 << 64)
+        return bits(key, counter, count)
 
     def halves(self, shape, device=None):
         """Raw uint16 array of ``shape``, uniform over all 65 536 values: four to a word, plenty for a dropout mask."""
+        shape = _shape("halves", shape)
         count = math.prod(shape)
         return self.words(-(-count // 4), device).view(np.uint16)[:count].reshape(shape)
 
     def uniform(self, shape=(), low=0.0, high=1.0, dtype=np.float32, device=None):
         """Uniform on ``[low, high)``: as many random bits a number as its mantissa holds, 24 in float32 and 53 in float64."""
-        shape, dtype = ints(shape), _floating("uniform", dtype)
-        bits, compute = precision(dtype), compute_dtype(dtype)
-        words = self.words(math.prod(shape), device)
-        unit = (words >> np.uint64(64 - bits)).astype(compute) * compute.type(2.0**-bits)
-        return Tensor((unit * compute.type(high - low) + compute.type(low)).astype(dtype).reshape(shape))
+        shape, dtype = _shape("uniform", shape), _floating("uniform", dtype)
+        low, high = number("uniform", "low", low), number("uniform", "high", high)
+        wide = compute_dtype(dtype).type
+        with np.errstate(over="ignore"):
+            ends = np.array([low, high, high - low]).astype(dtype).astype(wide)
+        if high < low or not np.isfinite(ends).all():
+            raise ValueError(f"uniform: there is no range of {dtype} from {low} up to {high}")
+        words, bits = self.words(math.prod(shape), device), precision(dtype)
+        values = (words >> np.uint64(64 - bits)).astype(wide) * wide(2.0**-bits) * wide(high - low) + wide(low)
+        last = np.nextafter(dtype.type(high), dtype.type(low))  # the sum may have been rounded up to ``high``
+        return Tensor(namespace(device).minimum(values.astype(dtype), last).reshape(shape))
 
     def normal(self, shape=(), mean=0.0, std=1.0, dtype=np.float32, device=None):
         """Normal with the given mean and standard deviation, by Box and Muller's transform (1958) on the host."""
-        shape, dtype = ints(shape), _floating("normal", dtype)
-        count = math.prod(shape)
+        shape, dtype = _shape("normal", shape), _floating("normal", dtype)
+        mean, std = number("normal", "mean", mean), number("normal", "std", std, least=0)
+        device, count = as_device(device), math.prod(shape)
         words = self.words(2 * -(-count // 2))
         unit = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53  # in (0, 1)
         radius, angle = np.sqrt(-2.0 * np.log(unit[0::2])), 2.0 * math.pi * unit[1::2]
         values = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
-        return Tensor(move((values * std + mean).astype(dtype).reshape(shape), as_device(device)))
+        return Tensor(move((values * std + mean).astype(dtype).reshape(shape), device))
 
     def integers(self, low, high=None, shape=(), dtype=np.int64, device=None):
         """Integers from ``low`` up to, not including, ``high`` (from 0 up to ``low`` where only one bound is given)."""
-        shape, (low, high) = ints(shape), ints((0, low) if high is None else (low, high))
+        shape, dtype = _shape("integers", shape), as_dtype(dtype)
+        if dtype.kind not in "iu":
+            raise TypeError(f"integers draws integers, not {dtype}; mt.random.uniform and normal draw floating numbers")
+        low, high = (0, low) if high is None else (low, high)
+        low, high = integer("integers", "low", low), integer("integers", "high", high)
         if high <= low:
             raise ValueError(f"integers: the range from {low} up to {high} is empty")
         if low < np.iinfo(dtype).min or high - 1 > np.iinfo(dtype).max:
-            raise ValueError(f"integers: the range from {low} up to {high} does not fit {np.dtype(dtype)}")
+            raise ValueError(f"integers: the range from {low} up to {high} does not fit {dtype}")
         words = self.words(math.prod(shape), device)
-        return Tensor(((words % np.uint64(high - low)).astype(dtype) + np.dtype(dtype).type(low)).reshape(shape))
+        if high - low < 1 << 64:
+            words = words % np.uint64(high - low)
+        # Counted from low upwards, in the arithmetic of 64 bits that wraps: the sum fits the type where a part of it does not.
+        return Tensor((words + np.uint64(low % (1 << 64))).astype(dtype).reshape(shape))
 
     def permutation(self, n, device=None):
-        """The numbers 0 to n - 1 in random order."""
-        return Tensor(move(np.argsort(self.words(n), kind="stable"), as_device(device)))
+        """The numbers 0 to n - 1 in random order; or the rows of ``n``, a tensor, array or list, in random order: a new tensor.
+
+        The rows of a tensor that requires a gradient carry it.
+        """
+        if isinstance(n, (Tensor, list, tuple, range)) or is_array(n):
+            rows = asarray(n) if device is None else asarray(n, device=device)
+            if rows.ndim:
+                return rows[self.permutation(rows.shape[0], rows.device)]
+        count, device = integer("permutation", "n", n, least=0), as_device(device)
+        return Tensor(move(np.argsort(self.words(count), kind="stable"), device))
 
     def bernoulli(self, p, shape=(), device=None):
         """Truth values, each true with probability ``p`` (to 1 part in 65 536)."""
-        if not 0.0 <= p <= 1.0:
-            raise ValueError(f"bernoulli: p must be from 0 to 1, got {p}")
-        shape = ints(shape)
+        p, shape = probability("bernoulli", "p", p), _shape("bernoulli", shape)
         xp, count = namespace(device), math.prod(shape)
         chosen = self.halves((count,), device) < round(p * 65536) if p < 1 else xp.ones(count, dtype=bool)
         return Tensor(chosen.reshape(shape))
+
+
+def _shape(draw, shape):
+    """A shape as a tuple of plain ints; one length stands for one axis."""
+    return sizes(draw, "shape", shape, least=0)
 
 
 def _floating(draw, dtype):
@@ -118,7 +165,7 @@ def integers(low, high=None, shape=(), dtype=np.int64, device=None):
 
 
 def permutation(n, device=None):
-    """The numbers 0 to n - 1 in random order, from the default generator."""
+    """The numbers 0 to n - 1, or the rows of the tensor, array or list ``n``, in random order, from the default generator."""
     return default.permutation(n, device)
 
 

@@ -1,5 +1,8 @@
 """Random numbers are a function of (seed, stream, counter); what they promise of their distributions."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -99,3 +102,124 @@ def test_dropout_keeps_the_share_and_the_mean():
 def test_bad_arguments(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_permutation_of_rows_is_a_shuffled_copy_that_carries_the_gradient():
+    g, rows = Generator(3), np.arange(24.0).reshape(6, 4)
+    before = rows.copy()
+    order = Generator(*g.state).permutation(6).numpy()
+    for same in (rows, rows.tolist(), mt.tensor(rows)):
+        g.state = (3, 0, 0)
+        np.testing.assert_array_equal(g.permutation(same).numpy(), before[order])
+    np.testing.assert_array_equal(rows, before)
+    assert sorted(mt.random.permutation(np.array([10, 20, 30])).tolist()) == [10, 20, 30]
+    assert sorted(mt.random.permutation(range(5)).tolist()) == [0, 1, 2, 3, 4]
+    x, weights = mt.tensor(rows, requires_grad=True), np.arange(6.0)[:, None]
+    g.state = (3, 0, 0)
+    (g.permutation(x) * weights).sum().backward()
+    expected = np.empty((6, 4))
+    expected[order] = weights
+    np.testing.assert_array_equal(x.grad.numpy(), expected)
+    assert mt.random.permutation(0).shape == (0,) and mt.random.permutation(np.zeros((0, 3))).shape == (0, 3)
+
+
+NUMBERS = {
+    "python": lambda x: x,
+    "numpy": np.float64,
+    "array": np.array,
+    "tensor": lambda x: mt.tensor(x, dtype="float64"),
+}
+
+
+@pytest.mark.parametrize("as_given", NUMBERS.values(), ids=NUMBERS)
+def test_numbers_of_any_type_give_what_pythons_give(as_given):
+    def draws(n):
+        g, size = Generator(1), n(3.0) if n is not NUMBERS["python"] else 3
+        size = mt.tensor(3) if isinstance(size, mt.Tensor) else np.int64(3)
+        return [
+            g.normal((size,), mean=n(1.0), std=n(0.5)),
+            g.uniform(size, low=n(-1.0), high=n(2.0)),
+            g.bernoulli(n(0.5), [size, 2]),
+            g.integers(size, 9, size),
+            g.permutation(size),
+        ]
+
+    for a, b in zip(draws(as_given), draws(lambda x: x)):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+wanted = mt.tensor(0.5, requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    ("draw", "kind", "message"),
+    [
+        (lambda g: g.normal((2,), mean=wanted), TypeError, "normal: mean .*carries no gradient.*item"),
+        (lambda g: g.normal((2,), std=-1.0), ValueError, "normal: std must be"),
+        (lambda g: g.normal((2,), std=float("nan")), ValueError, "std"),
+        (lambda g: g.normal((2,), mean="1"), TypeError, "mean must be a number, got '1'"),
+        (lambda g: g.normal((2,), mean=[1.0, 2.0]), TypeError, "mean"),
+        (lambda g: g.normal(-2), ValueError, "shape"),
+        (lambda g: g.normal((2, 1.5)), ValueError, "shape"),
+        (lambda g: g.normal("ab"), TypeError, "shape"),
+        (lambda g: g.normal((2,), dtype="int32"), TypeError, "floating"),
+        (lambda g: g.normal((2,), dtype="what"), TypeError, "no dtype 'what'"),
+        (lambda g: g.normal((2,), device="tpu"), ValueError, "unknown device"),
+        (lambda g: g.uniform((2,), low=wanted), TypeError, "uniform: low"),
+        (lambda g: g.uniform((2,), 2.0, 1.0), ValueError, "no range"),
+        (lambda g: g.uniform((2,), 0.0, float("inf")), ValueError, "high"),
+        (lambda g: g.uniform((2,), -3e38, 3e38), ValueError, "no range of float32"),
+        (lambda g: g.uniform((2,), 0.0, 1e5, dtype="float16"), ValueError, "no range of float16"),
+        (lambda g: g.integers(0.5), ValueError, "integers: high must be"),
+        (lambda g: g.integers("a"), TypeError, "high"),
+        (lambda g: g.integers(True), TypeError, "high"),
+        (lambda g: g.integers(0, 300, dtype="int8"), ValueError, "does not fit int8"),
+        (lambda g: g.integers(0, 3, dtype="float32"), TypeError, "integers"),
+        (lambda g: g.permutation(-1), ValueError, "permutation: n must be"),
+        (lambda g: g.permutation(2.5), ValueError, "n must be"),
+        (lambda g: g.permutation(None), TypeError, "n must be"),
+        (lambda g: g.permutation("abc"), TypeError, "n must be"),
+        (lambda g: g.permutation(["a", "b"]), TypeError, "numbers"),
+        (lambda g: g.permutation({1, 2}), TypeError, "n must be"),
+        (lambda g: g.bernoulli(float("nan")), ValueError, "p must be"),
+        (lambda g: g.bernoulli(wanted), TypeError, "bernoulli: p"),
+        (lambda g: g.bernoulli([0.5]), TypeError, "bernoulli: p"),
+        (lambda g: g.words(-1), ValueError, "count"),
+        (lambda g: g.words(np.array([1, 2])), TypeError, "count"),
+        (lambda g: setattr(g, "state", (1, 2)), ValueError, "seed, stream, counter"),
+        (lambda g: setattr(g, "state", None), ValueError, "seed, stream, counter"),
+        (lambda g: setattr(g, "state", (1.5, 0, 0)), ValueError, "seed"),
+        (lambda g: setattr(g, "state", ("1", 0, 0)), TypeError, "seed"),
+    ],
+)
+def test_odd_arguments_are_refused_and_the_generator_lives_on(draw, kind, message):
+    g = Generator(4)
+    with pytest.raises(kind, match=message):
+        draw(g)
+    assert g.state == (4, 0, 0) and all(type(part) is int for part in g.state)
+    assert g.uniform((2,)).shape == (2,)
+
+
+def test_state_of_numpy_numbers_and_tensors_becomes_plain():
+    for g in (Generator(np.uint64(2), np.int32(1), mt.tensor(3)), Generator()):
+        g.state = np.array([2, 1, 3])
+        assert g.state == (2, 1, 3) and all(type(part) is int for part in g.state)
+    mt.random.seed(np.int64(5))
+    assert mt.random.default.state == (5, 0, 0)
+    for copied in (copy.copy(g), copy.deepcopy(g), pickle.loads(pickle.dumps(g))):
+        assert copied.state == (2, 1, 3) and copied is not g
+        copied.words(4)
+        assert g.state == (2, 1, 3)
+
+
+def test_the_ends_of_integer_ranges_and_narrow_floats():
+    low, high = np.iinfo(np.int64).min, np.iinfo(np.int64).max + 1
+    x = Generator(1).integers(low, high, (1000,)).numpy()
+    assert (x < 0).mean() == pytest.approx(0.5, abs=0.08)
+    assert Generator(1).integers(0, 2**64, (4,), dtype="uint64").dtype == np.uint64
+    x = Generator(1).integers(-128, 128, (2000,), dtype="int8").numpy()
+    assert x.min() == -128 and x.max() == 127
+    for dtype in ("float16", "float32"):
+        x = Generator(2).uniform((200_000,), 1.0, 2.0, dtype=dtype)
+        assert x.dtype == dtype and x.numpy().min() >= 1 and x.numpy().max() < 2
+    assert Generator(2).uniform((3,), 1.5, 1.5).tolist() == [1.5] * 3

@@ -8,11 +8,10 @@ Every function overwrites its tensor and returns it. For a weight of shape ``(ou
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
-from contextvars import ContextVar
 
 from minitensor import random
 from minitensor.backend import np
+from minitensor.mode import current_mode, switch
 
 __all__ = [
     "calculate_gain", "constant_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_", "orthogonal_",
@@ -20,12 +19,10 @@ __all__ = [
 ]  # fmt: skip
 
 
-_drawing = ContextVar("_drawing", default=True)
+def skipped(function=None):
+    """Context manager and decorator, as ``mt.no_grad``: functions that draw leave their tensor as it is.
 
-
-@contextmanager
-def skipped():
-    """Within it the functions that draw leave their tensor as it is: for a module whose values will all be loaded.
+    For a module whose values will all be loaded.
 
     >>> from minitensor import nn
     >>> with nn.init.skipped():
@@ -33,16 +30,12 @@ def skipped():
     >>> float(layer.weight.data.max())
     0.0
     """
-    token = _drawing.set(False)
-    try:
-        yield
-    finally:
-        _drawing.reset(token)
+    return switch(function, draws=False)
 
 
 def uniform_(tensor, low=0.0, high=1.0, generator=None):
     """Uniform on ``[low, high)``."""
-    if not _drawing.get():
+    if not current_mode.get().draws:
         return tensor
     draw = generator or random.default
     tensor.assign(draw.uniform(tensor.shape, low, high, dtype=tensor.dtype, device=tensor.device))
@@ -51,7 +44,7 @@ def uniform_(tensor, low=0.0, high=1.0, generator=None):
 
 def normal_(tensor, mean=0.0, std=1.0, generator=None):
     """Normal with the given mean and standard deviation."""
-    if not _drawing.get():
+    if not current_mode.get().draws:
         return tensor
     draw = generator or random.default
     tensor.assign(draw.normal(tensor.shape, mean, std, dtype=tensor.dtype, device=tensor.device))
@@ -62,7 +55,7 @@ def trunc_normal_(tensor, mean=0.0, std=1.0, low=-2.0, high=2.0, generator=None)
     """Normal, drawn again where it falls outside ``[low, high]`` (bounds of the value itself, as in PyTorch)."""
     if not low < high or (high - mean) / std < -4 or (low - mean) / std > 4:
         raise ValueError(f"trunc_normal_: hardly any of N({mean}, {std}**2) lies in [{low}, {high}]")
-    if not _drawing.get():
+    if not current_mode.get().draws:
         return tensor
     draw = generator or random.default
     values = draw.normal((tensor.size,), mean, std, dtype=np.float64).data
@@ -125,7 +118,7 @@ def orthogonal_(tensor, gain=1.0, generator=None):
     """A random (semi-)orthogonal matrix times ``gain`` (Saxe et al. 2014); axes after the first count as one."""
     if tensor.ndim < 2:
         raise ValueError(f"orthogonal_ needs at least two axes, got shape {tensor.shape}")
-    if not _drawing.get():
+    if not current_mode.get().draws:
         return tensor
     rows, columns = tensor.shape[0], tensor.size // tensor.shape[0]
     draw = generator or random.default

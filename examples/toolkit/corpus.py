@@ -1,11 +1,11 @@
 """Sentence pairs from files: a folder of one file per language and split, or one file of tab-separated pairs.
 
-A folder holds lines that belong together by their number, as Multi30k, WMT and OPUS give them, plain or gzipped::
+A folder holds lines that belong together by their number, as Multi30k, WMT and OPUS give them, plain or packed::
 
     train.en  train.de  val.en.gz  val.de.gz  test_2016_flickr.en.gz  test_2016_flickr.de.gz
 
 A file of pairs has, on each line, ``sentence<TAB>translation``; or the same with an attribution after it (Anki); or
-``id<TAB>sentence<TAB>id<TAB>translation`` (Tatoeba's own export).
+``id<TAB>sentence<TAB>id<TAB>translation`` (Tatoeba's own export); or any columns, where its first line names them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolkit.columns import find_pair
 from toolkit.console import UserError
-from toolkit.reading import check_filled, lines_of, read_lines, read_text
+from toolkit.reading import check_filled, composed, lines_of, read_lines, read_text
 
 __all__ = ["Corpus", "Pair", "load_parallel"]
 
 Pair = tuple[str, str]
 
 SPLITS = {"train": ("train",), "validation": ("val", "valid", "dev")}  # a split, and the names of its files
-FILE = re.compile(r"(?P<stem>train|val|valid|dev|test[^.]*)\.(?P<language>[^.]+)(\.gz)?")
+FILE = re.compile(r"(?P<stem>train|val|valid|dev|test[^.]*)\.(?P<language>[^.]+)(\.(gz|bz2|xz))?")
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.05, 1000  # sentences of a file of pairs that go to validation, and as many to test
 
 
@@ -35,30 +36,37 @@ class Corpus:
     train: list[Pair]
     validation: list[Pair]
     tests: dict[str, list[Pair]]
+    blank: int = 0  # pairs that were left out since a side of them is blank
 
 
-def load_parallel(path: str | os.PathLike[str], source: str, target: str) -> Corpus:
+def load_parallel(
+    path: str | os.PathLike[str], source: str, target: str, skip_blank: bool = False, whole: bool = False
+) -> Corpus:
     """Read the pairs of two languages from a folder or a file of pairs (see above).
 
     From a folder: the test sets that exist in both languages, by the name of their files. From a file of pairs: the
-    first sentence of a line is the source and the second the target, unless a first line ``de<TAB>en`` names the
-    columns; the split into train, validation and test depends on the source sentences alone, not on their order, and
-    all translations of one sentence stay together.
+    first sentence of a line is the source and the second the target, unless the first line names the columns
+    (`toolkit.columns`); the split into train, validation and test depends on the source sentences alone, not on their
+    order, and all translations of one sentence stay together.
+
+    skip_blank: leave out pairs of which a side is blank, and count them. whole: all that is there is to be tested by; of a
+    folder its test sets, or where it has none its other files.
 
     Raises UserError for a missing file or folder, an unknown language, unequal line counts, text that is not UTF-8,
-    an empty line, a damaged .gz file, a line without its tabs.
+    a blank line, a damaged .gz file, a line without its tabs.
     """
     path = Path(path)
     if source == target:
         raise UserError(f"source and target are both {source!r}; name two languages")
     if path.is_dir():
-        return _load_folder(path, source, target)
+        return (_load_tests if whole else _load_folder)(path, source, target, skip_blank)
     if path.exists():
-        return _split(path, _read_pairs(path, source, target))
+        pairs, blank = _read_pairs(path, source, target, skip_blank)
+        return Corpus([], [], {"test": pairs}, blank) if whole else _split(path, pairs, blank)
     raise UserError(f"{path} does not exist; give a folder of train/val/test files, or a file of tab-separated pairs")
 
 
-def _load_folder(folder: Path, source: str, target: str) -> Corpus:
+def _load_folder(folder: Path, source: str, target: str, skip_blank: bool) -> Corpus:
     files = _list_files(folder)
     languages = sorted({language for stem, language in files if stem == "train"})
     if not languages:
@@ -66,28 +74,53 @@ def _load_folder(folder: Path, source: str, target: str) -> Corpus:
     for language in (source, target):
         if language not in languages:
             raise UserError(f"{folder} has no language {language!r}; there are: {', '.join(languages)}")
-
-    def pairs(stem: str) -> list[Pair]:
-        return _read_aligned(files[stem, source], files[stem, target])
-
-    splits: dict[str, list[Pair]] = {}
+    chosen = {}
     for split, names in SPLITS.items():
         stems = [name for name in names if (name, source) in files and (name, target) in files]
         if len(stems) != 1:
             have = f"has both {stems[0]} and {stems[1]} files" if stems else "has no files"
             wanted = " or ".join(f"{name}.{source}, {name}.{target}" for name in names)
             raise UserError(f"{folder} {have} for {split} in {source} and {target}; it must hold one of: {wanted}")
-        splits[split] = pairs(stems[0])
-    tests = sorted(stem for stem, language in files if stem.startswith("test") and language == source)
-    found = {stem: pairs(stem) for stem in tests if (stem, target) in files}
-    return Corpus(splits["train"], splits["validation"], found)
+        chosen[split] = stems[0]
+    chosen |= {stem: stem for stem in _stems(files, source, target) if stem.startswith("test")}
+    splits, blank = _read_splits(files, chosen, source, target, skip_blank)
+    return Corpus(splits.pop("train"), splits.pop("validation"), splits, blank)
+
+
+def _load_tests(folder: Path, source: str, target: str, skip_blank: bool) -> Corpus:
+    """A folder that nothing is trained on: its test sets, or those to validate by, or whatever it has."""
+    files = _list_files(folder)
+    stems = _stems(files, source, target)
+    if not stems:
+        have = ", ".join(sorted(path.name for path in files.values())) or "none of that kind"
+        raise UserError(f"{folder} holds no test.{source} with its test.{target} (or val, or train); there are: {have}")
+    chosen = next(
+        found
+        for names in (("test",), SPLITS["validation"], SPLITS["train"])
+        if (found := [stem for stem in stems if stem.startswith(names)])
+    )
+    splits, blank = _read_splits(files, dict(zip(chosen, chosen)), source, target, skip_blank)
+    return Corpus([], [], splits, blank)
+
+
+def _stems(files: dict[tuple[str, str], Path], source: str, target: str) -> list[str]:
+    """The stems of files in both languages."""
+    return sorted(stem for stem, language in files if language == source and (stem, target) in files)
+
+
+def _read_splits(
+    files: dict[tuple[str, str], Path], chosen: dict[str, str], source: str, target: str, skip_blank: bool
+) -> tuple[dict[str, list[Pair]], int]:
+    """The pairs of splits, given by the stems of their files, and how many were left out."""
+    read = {name: _read_aligned(files[stem, source], files[stem, target], skip_blank) for name, stem in chosen.items()}
+    return {name: pairs for name, (pairs, _) in read.items()}, sum(blank for _, blank in read.values())
 
 
 def _list_files(folder: Path) -> dict[tuple[str, str], Path]:
     """The files by their stem and language: ``("test_2016_flickr", "en")``."""
     files: dict[tuple[str, str], Path] = {}
     for path in sorted(folder.iterdir()):
-        match = FILE.fullmatch(path.name)
+        match = FILE.fullmatch(composed(path.name))
         if match:
             key = match["stem"], match["language"]
             if key in files:
@@ -96,50 +129,51 @@ def _list_files(folder: Path) -> dict[tuple[str, str], Path]:
     return files
 
 
-def _read_aligned(source: Path, target: Path) -> list[Pair]:
-    sources, targets = read_lines(source), read_lines(target)
+def _read_aligned(source: Path, target: Path, skip_blank: bool) -> tuple[list[Pair], int]:
+    sources, targets = (read_lines(path, keep_blank=skip_blank) for path in (source, target))
     if len(sources) != len(targets):
         raise UserError(
             f"{source} has {len(sources)} lines and {target} has {len(targets)}; line n of one must translate line n"
             " of the other"
         )
-    return list(zip(sources, targets, strict=True))
+    return _filled(list(zip(sources, targets, strict=True)), f"{source} and {target}")
 
 
-def _read_pairs(path: Path, source: str, target: str) -> list[Pair]:
-    rows = [line.split("\t") for line in lines_of(read_text(path))]
+def _filled(pairs: list[Pair], where: str) -> tuple[list[Pair], int]:
+    """The pairs without a blank side, and the number of the others. Raises UserError where nothing is left."""
+    kept = [pair for pair in pairs if all(pair)]
+    if not kept:
+        raise UserError(f"{where}: of each pair a side is blank")
+    return kept, len(pairs) - len(kept)
+
+
+def _read_pairs(path: Path, source: str, target: str, skip_blank: bool) -> tuple[list[Pair], int]:
+    """The pairs of a file, and how many were left out."""
+    rows = [(number, line.split("\t")) for number, line in enumerate(lines_of(read_text(path)), start=1)]
+    blank = [number for number, row in rows if not "".join(row).strip()]
+    if not skip_blank:
+        check_filled(str(path), blank)
+    rows = [(number, row) for number, row in rows if "".join(row).strip()]
     if not rows:
         raise UserError(f"{path} holds no sentence")
-    check_filled(str(path), (number for number, row in enumerate(rows, start=1) if not "".join(row).strip()))
-    first, second = _columns(path, rows[0])
-    header = (rows[0][first], rows[0][second])
-    if header == (target, source):
-        first, second = second, first
-    width = len(rows[0])
-    for number, row in enumerate(rows, start=1):
+    line, width = rows[0][0], len(rows[0][1])
+    for number, row in rows:
         if len(row) != width:
-            raise UserError(f"{path} line {number} has {len(row)} columns separated by tabs, line 1 has {width}")
-    pairs = [(row[first].strip(), row[second].strip()) for row in rows]
-    for side, name in enumerate(("source", "target")):
-        empty = (number for number, pair in enumerate(pairs, start=1) if not pair[side])
-        check_filled(str(path), empty, f"empty on the {name} side")
-    return pairs[1:] if set(header) == {source, target} else pairs
+            raise UserError(f"{path} line {number} has {len(row)} columns separated by tabs, line {line} has {width}")
+    (first, second), header = find_pair([row for _, row in rows], source, target, str(path))
+    rows = rows[1:] if header else rows
+    if not rows:
+        raise UserError(f"{path} holds no sentence, only a line of names")
+    pairs = [(row[first].strip(), row[second].strip()) for _, row in rows]
+    if not skip_blank:
+        for side, name in enumerate(("source", "target")):
+            empty = (number for (number, _), pair in zip(rows, pairs, strict=True) if not pair[side])
+            check_filled(str(path), empty, f"empty on the {name} side")
+    pairs, more = _filled(pairs, str(path))
+    return pairs, len(blank) + more
 
 
-def _columns(path: Path, row: list[str]) -> tuple[int, int]:
-    """Where the two sentences stand, judged by the first row."""
-    numbers = [cell.strip().isdecimal() for cell in row]
-    if len(row) == 4 and numbers[0] and numbers[2]:
-        return 1, 3
-    if len(row) == 2 or (len(row) == 3 and not numbers[0]):
-        return 0, 1
-    raise UserError(
-        f"{path} line 1 has {len(row)} columns separated by tabs; a line must be sentence and translation (2 columns),"
-        " those and an attribution (3), or id, sentence, id, translation (4)"
-    )
-
-
-def _split(path: Path, pairs: list[Pair]) -> Corpus:
+def _split(path: Path, pairs: list[Pair], blank: int) -> Corpus:
     """Hold out the source sentences of the smallest hashes: the same ones wherever they stand in the file."""
     sources = sorted({source for source, _ in pairs}, key=lambda text: hashlib.sha256(text.encode()).digest())
     held_out = min(HELD_OUT_MOST, int(len(sources) * HELD_OUT_SHARE))
@@ -151,4 +185,5 @@ def _split(path: Path, pairs: list[Pair]) -> Corpus:
         train=[pair for pair in pairs if pair[0] not in test and pair[0] not in validation],
         validation=[pair for pair in pairs if pair[0] in validation],
         tests={"test": [pair for pair in pairs if pair[0] in test]},
+        blank=blank,
     )

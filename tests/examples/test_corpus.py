@@ -152,3 +152,92 @@ def test_a_bad_file_of_pairs_is_explained(tmp_path, case):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError, match=message):
         load_parallel(path, "en", "de")
+
+
+ROWS = [(f"s{n}", f"sentence {n}", f"Satz {n}", f"1.{n:03}", f"https://example.org/{n}", "deu") for n in range(40)]
+PAIRS_OF_ROWS = sorted((row[1], row[2]) for row in ROWS)
+COLUMNS = {  # which columns of these rows are written, and the names above them
+    "id first": (0, 1, 2),
+    "score first": (3, 1, 2),
+    "score last": (1, 2, 3),
+    "address and tag": (4, 1, 5, 2),
+    "id and score around": (0, 1, 2, 3, 5),
+    "named": (0, 1, 2, ("id", "en", "de")),
+    "named backwards": (2, 3, 1, ("German", "score", "English")),
+    "named in their own words": (2, 0, 1, ("Deutsch", "Nr", "english sentence")),
+    "three letters": (2, 1, ("deu", "eng")),
+    "source and target": (0, 2, 1, ("id", "target", "source")),
+    "of two columns": (2, 1, ("target_text", "Source (en)")),
+    "languages before sources": (4, 1, 2, ("source", "text_en", "text_de")),
+}
+
+
+def columns_of(tmp_path, chosen):
+    """A file of some columns of `ROWS`, the last entry their names."""
+    names = [chosen[-1]] if isinstance(chosen[-1], tuple) else []
+    rows = [[row[n] for n in chosen if isinstance(n, int)] for row in ROWS]
+    path = tmp_path / "rows.tsv"
+    path.write_text("".join("\t".join(row) + "\n" for row in [*names, *rows]), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("case", COLUMNS)
+def test_the_columns_of_sentences_are_found(tmp_path, case):
+    corpus = load_parallel(columns_of(tmp_path, COLUMNS[case]), "en", "de")
+    assert sorted([*corpus.train, *corpus.validation, *corpus.tests["test"]]) == PAIRS_OF_ROWS
+
+
+def test_without_names_the_first_of_two_columns_is_the_source(tmp_path):
+    corpus = load_parallel(columns_of(tmp_path, (2, 1)), "en", "de")
+    assert corpus.train[0][0].startswith("Satz")
+    numbers = [(str(n), str(n + 1)) for n in range(40)]  # of two columns numbers are sentences too
+    assert load_parallel(table(tmp_path / "numbers.tsv", numbers), "a", "b").train[0] in numbers
+
+
+UNCLEAR = {
+    "one of sentences": ((0, 3, 1), r"line 1 has 3 columns .* but for numbers and codes it has 1 of them; put a line of names"),
+    "four of sentences": ((1, 2, 1, 2), "of them 4 could be sentences; put a line of names above"),
+    "another language": ((0, 1, 2, ("id", "en", "fr")), "line 1 names its columns: id, en, fr; none of them is 'de'"),
+    "two other languages": ((1, 2, ("Spanish", "French")), "names its columns: Spanish, French; none of them is 'en'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNCLEAR)
+def test_columns_that_may_be_others_are_refused(tmp_path, case):
+    chosen, message = UNCLEAR[case]
+    with pytest.raises(UserError, match=message):
+        load_parallel(columns_of(tmp_path, chosen), "en", "de")
+
+
+def test_names_of_languages_may_be_what_is_translated(tmp_path):
+    pairs = [("Deutsch", "German"), ("italiano", "Italian"), *PAIRS]
+    corpus = load_parallel(table(tmp_path / "pairs.tsv", pairs), "de", "en")
+    assert pairs[0] in [*corpus.train, *corpus.validation, *corpus.tests["test"]]
+
+
+def test_pairs_with_a_blank_side_may_be_left_out(folder, tmp_path):
+    write(folder, train__en=["a cat", " ", "a cow", "a pig"], train__de__gz=gzip.compress("A\nB\n\u3000\nD\n".encode()))
+    corpus = load_parallel(folder, "en", "de", skip_blank=True)
+    assert corpus.train == [("a cat", "A"), ("a pig", "D")] and corpus.blank == 2
+    lines = [f"{source}\t{target}\n" for source, target in PAIRS]
+    lines[3:3] = ["\n", "\u00a0\tx\n", "x\t\n"]
+    (tmp_path / "pairs.tsv").write_text("\n" + "".join(lines), encoding="utf-8")
+    corpus = load_parallel(tmp_path / "pairs.tsv", "en", "de", skip_blank=True)
+    assert corpus.blank == 4 and len([*corpus.train, *corpus.validation, *corpus.tests["test"]]) == len(PAIRS)
+    (tmp_path / "pairs.tsv").write_text(" \tx\n" * 30)
+    with pytest.raises(UserError, match="of each pair a side is blank"):
+        load_parallel(tmp_path / "pairs.tsv", "en", "de", skip_blank=True)
+
+
+def test_all_of_other_data_is_to_be_tested_by(folder, tmp_path):
+    assert load_parallel(folder, "en", "de", whole=True).tests == {"test_2016_flickr": [("a hen", "ein Huhn")]}
+    for language in ("en", "de"):
+        (folder / f"test_2016_flickr.{language}").unlink()
+    assert load_parallel(folder, "en", "de", whole=True).tests == {"val": [("a cow", "eine Kuh")]}
+    (tmp_path / "own").mkdir()
+    own = write(tmp_path / "own", test_mine__en=["a"], test_mine__de=["b"])
+    assert load_parallel(own, "en", "de", whole=True).tests == {"test_mine": [("a", "b")]}
+    with pytest.raises(UserError, match=r"own holds no test\.en with its test\.fr .*: test_mine\.de, test_mine\.en"):
+        load_parallel(own, "en", "fr", whole=True)
+    made = load_parallel(table(tmp_path / "few.tsv", PAIRS[:3]), "en", "de", whole=True)
+    assert made.tests == {"test": PAIRS[:3]} and not made.train

@@ -70,8 +70,8 @@ class Watch:
     __slots__ = ("grad", "hooks", "keep", "where", "home")
 
     def __init__(self, keep=False):
-        self.grad = None  # a raw array; a Tensor where the pass was recorded
-        self.hooks = {}  # each a function of the gradient (raw, or Tensor) that returns the one to go on with
+        self.grad = None  # a raw array; a Tensor where the pass was recorded, or somebody has read it
+        self.hooks = {}  # by key, each a function of the gradient (raw, or Tensor) that returns the one to go on with
         self.keep = keep
         self.where = None  # under detect_anomaly: the line that called the op
         self.home = None  # an array that an optimiser wants the gradient to be written to
@@ -190,7 +190,9 @@ def _ancestors_of(order, wanted):
 def _serve_watch(node, gradient, sums, deposit):
     """Run the hooks of ``node`` and deposit its gradient where somebody keeps it."""
     watch = node.watch
-    for hook in list(watch.hooks.values()):
+    for key, hook in list(watch.hooks.items()):
+        if key not in watch.hooks:  # removed by a hook before it
+            continue
         gradient = hook(gradient if node.held is None else gradient.astype(node.held))
         sums.owned.discard(node)
         if gradient.shape != node.shape:
@@ -308,7 +310,7 @@ def _add_at(out, scatter):
 
 def raw(value):
     """The array of a Tensor; anything else as it is."""
-    return value.data if hasattr(value, "node") else value
+    return value._data if hasattr(value, "node") else value
 
 
 def _as_array(value):

@@ -34,6 +34,8 @@ class Call:
             p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty
         }
         self.arity = -1 if self.variadic else len(self.inputs)
+        # The functions of the library have made the arrays that they pass as keywords their own; who knows what others pass.
+        self.foreign = not (function.__module__ or "").startswith("minitensor.")
         self.__signature__ = inspect.Signature(parameters)
 
     def __repr__(self):
@@ -64,21 +66,30 @@ class Call:
         return self.inputs
 
     def read(self, inputs):
-        """Raw arrays of ``inputs``, a bit mask of those that need a gradient, and their nodes."""
-        arrays, parents, mask, bit = [], [], 0, 1
+        """Raw arrays of ``inputs``, which of them were given raw, a bit mask of those that need a gradient, and their nodes."""
+        arrays, given, parents, mask, bit = [], [], [], 0, 1
         for value in inputs:
             if isinstance(value, Tensor):
-                arrays.append(value.data)
+                arrays.append(value._data)
                 node = value.node
                 if node is not None:
                     mask |= bit
                     parents.append(node)
-            elif value is None or type(value) in NUMBERS or is_array(value):
+            elif value is None or type(value) in NUMBERS:
+                arrays.append(value)
+            elif is_array(value):
+                given.append(len(arrays))
                 arrays.append(value)
             else:
-                arrays.append(asarray(value).data)
+                arrays.append(asarray(value)._data)
             bit += bit
-        return arrays, mask, parents
+        return arrays, given, mask, parents
+
+    def apart(self, out, given, params):
+        """The result, copied where it lies in memory that the caller can still write to: a raw operand, an array in ``params``."""
+        if self.foreign:
+            given = [*given, *(value for value in params.values() if is_array(value))]
+        return memory.apart(out, given)
 
     def finish(self, out, arrays, xp):
         """The op's result as an array of its namespace; float64 comes only from float64 (or from a keyword ``dtype``)."""

@@ -61,12 +61,16 @@ class Fused(Call):
             args, params = self.bind(args, params)
         if not self.kernels:
             return self.definition(*args, **params)
-        arrays, mask, parents = self.read(args)
+        arrays, given, mask, parents = self.read(args)
         names = self.input_names(len(arrays))
         xp = namespace_of(self.name, arrays, names)
         kernel, takes_needs = self.kernels.get(xp.name) or self.kernels["any"]
         mode = current_mode.get()
         recording = bool(mask) and mode.grad
+        if recording:  # ``backward`` may keep whatever the kernel was given
+            for i in given:
+                arrays[i] = memory.private(arrays[i])
+            params = memory.private(params) if self.foreign else params
         if takes_needs:
             params = {**params, "needs": tuple(bool(recording and mask >> i & 1) for i in range(len(arrays)))}
         try:
@@ -75,6 +79,8 @@ class Fused(Call):
             raise self.explain(error, arrays) from error
         if out.dtype is _FLOAT64:
             out = self.finish(out, arrays, xp)
+        if not recording and (given or (params and self.foreign)):
+            out = self.apart(out, [arrays[i] for i in given], params)
         out = self.narrow(out, arrays)
         if mode.anomaly and not finite(out):
             raise nonfinite_error(self.name, "forward", out, zip(names, arrays), call_site())

@@ -26,7 +26,7 @@ from __future__ import annotations
 import inspect
 
 from minitensor.autograd import Node, new_node, watch
-from minitensor.backend import cpu, is_array, is_floating, is_narrow, namespace_of, np, widen
+from minitensor.backend import cpu, is_array, is_floating, is_narrow, memory, namespace_of, np, widen
 from minitensor.call import NUMBERS, Call
 from minitensor.mode import current_mode
 from minitensor.plan import Plan, WidePlan
@@ -78,11 +78,11 @@ class Op(Call):
         """The op on any number of inputs, with any keywords."""
         if len(args) != self.arity:
             args, params = self.bind(args, params)
-        arrays, parents, mask, bit, plain, numbers, usual = [], (), 0, 1, True, True, True
+        arrays, given, parents, mask, bit, plain, numbers, usual = [], [], (), 0, 1, True, True, True
         for value in args:
             if isinstance(value, Tensor):
                 node = value.node
-                value = value.data
+                value = value._data
                 if node is not None:
                     mask += bit
                     parents += (node,)
@@ -92,14 +92,17 @@ class Op(Call):
             elif isinstance(value, float):
                 value = float(value)  # np.float64 is a float, and like any other it widens nothing
             elif value.__class__ not in NUMBERS:
-                value = value if is_array(value) else asarray(value).data
+                if is_array(value):
+                    given.append(len(arrays))
+                else:
+                    value = asarray(value)._data
                 plain, numbers = plain and value.__class__ is _NDARRAY, False
             if value.__class__ not in NUMBERS and value.dtype is not _FLOAT32 and value.dtype is not _FLOAT64:
                 usual = False
             arrays.append(value)
             bit += bit
         if numbers:
-            arrays, usual = [asarray(value).data for value in arrays], False
+            arrays, usual = [asarray(value)._data for value in arrays], False
         xp = cpu if plain else namespace_of(self.name, arrays, self.input_names(len(arrays)))
         try:
             function = self.function if usual else self._of_other_types
@@ -108,6 +111,8 @@ class Op(Call):
             raise self.explain(error, arrays) from error
         if out.__class__ is not _NDARRAY or out.dtype is _FLOAT64:
             out = self.finish(out, arrays, xp)
+        if given or (params and self.foreign):
+            out = self.apart(out, [arrays[i] for i in given], params)
         mode = current_mode.get()
         made = out if usual else self.narrow(out, arrays)
         if mode.anomaly and not finite(made):
@@ -127,6 +132,8 @@ class Op(Call):
             plan = self.plans[key] = plan if plan.rules else _NO_PLAN
         if plan is _NO_PLAN:
             return Tensor(made)
+        for i in plan.kept.intersection(given):
+            arrays[i] = memory.private(arrays[i])
         node = new_node(plan, parents, plan.save(arrays, out, xp, params), made)  # out: what is saved is not rounded
         if mode.anomaly:
             watch(node).where = call_site()
@@ -156,7 +163,7 @@ def _quick(op):
     function, plans, mode_of, run = op.function, op.plans, current_mode.get, op.run
 
     def unary(x):
-        a = x.data if isinstance(x, Tensor) else None
+        a = x._data if isinstance(x, Tensor) else None
         mode = mode_of()
         if a.__class__ is not _NDARRAY or (a.dtype is not _FLOAT32 and a.dtype is not _FLOAT64) or mode.anomaly:
             return run((x,), {})
@@ -175,15 +182,19 @@ def _quick(op):
         return Tensor(out, Node(plan, (node,), plan.save([a], out, cpu, _NOTHING), out.shape, out.dtype))
 
     def binary(x, y):
-        a = x.data if isinstance(x, Tensor) else x
-        b = y.data if isinstance(y, Tensor) else y
+        if isinstance(x, Tensor):
+            a, left = x._data, x.node
+            usual = a.__class__ is _NDARRAY and (a.dtype is _FLOAT32 or a.dtype is _FLOAT64)
+        else:
+            a, left, usual = x, None, x.__class__ in NUMBERS
+        if isinstance(y, Tensor):
+            b, right = y._data, y.node
+            usual = usual and b.__class__ is _NDARRAY and (b.dtype is _FLOAT32 or b.dtype is _FLOAT64)
+        else:
+            b, right, usual = y, None, usual and y.__class__ in NUMBERS
         mode = mode_of()
-        a_fits = a.dtype is _FLOAT32 or a.dtype is _FLOAT64 if a.__class__ is _NDARRAY else a.__class__ in NUMBERS
-        b_fits = b.dtype is _FLOAT32 or b.dtype is _FLOAT64 if b.__class__ is _NDARRAY else b.__class__ in NUMBERS
-        if not (a_fits and b_fits) or mode.anomaly:
+        if not usual or mode.anomaly:
             return run((x, y), {})
-        left = None if a is x else x.node
-        right = None if b is y else y.node
         if not mode.grad or left is right is None:
             plan = _NO_PLAN
         elif right is None:

@@ -10,7 +10,7 @@ import inspect
 from operator import itemgetter
 from types import SimpleNamespace
 
-from minitensor.backend import is_array, widen
+from minitensor.backend import is_array, memory, widen
 from minitensor.call import check_pulled, refuse_stale
 from minitensor.tensor import Tensor
 
@@ -20,7 +20,7 @@ __all__ = ["Plan", "WidePlan"]
 class Plan:
     """What to save and which rules to run, for one op and one set of inputs that need a gradient."""
 
-    __slots__ = ("op", "op_name", "wanted", "names", "rules", "sources", "pick", "simple", "parent_of")
+    __slots__ = ("op", "op_name", "wanted", "names", "rules", "sources", "kept", "pick", "simple", "parent_of")
 
     def __init__(self, op, mask, count):
         self.op = op
@@ -38,6 +38,10 @@ class Plan:
         )
         self.simple = all(rules) and not op.variadic
         self.sources = [self._source(name) for name in self.names]
+        kept = (
+            range(count) if ("inputs", None) in self.sources else [key for kind, key in self.sources if kind == "input"]
+        )
+        self.kept = frozenset(kept)  # the inputs that are saved
         simple = all(kind in ("input", "out") for kind, _ in self.sources)
         self.pick = _getter([count if kind == "out" else key for kind, key in self.sources]) if simple else None
 
@@ -74,7 +78,8 @@ class Plan:
             elif kind == "xp":
                 saved.append(xp)
             elif kind == "keyword":
-                saved.append(params[key] if key in params else self.op.defaults[key])
+                value = params[key] if key in params else self.op.defaults[key]
+                saved.append(memory.private(value) if self.op.foreign or value.__class__ is list else value)
             elif kind == "shape":
                 saved.append(getattr(arrays[key], "shape", ()))
             elif kind == "inputs":

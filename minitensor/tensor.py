@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minitensor.autograd import new_leaf, raw, watch
-from minitensor.backend import as_device, as_dtype, device_of, is_array, is_floating, memory, move, np
+from minitensor.backend import as_dtype, device_of, is_array, is_floating, memory, move, np
+from minitensor.hooks import Handle
 
 __all__ = ["Tensor", "asarray", "tensor"]
 
@@ -19,44 +20,56 @@ _DEFAULT_DTYPES = {"f": np.float32, "i": np.int64, "b": np.bool_}
 class Tensor:
     """An n-dimensional array that can record where it came from. Make one with ``mt.tensor`` or ``mt.asarray``.
 
-    ``data`` is the raw NumPy or CuPy array, for reading: what is written into it goes past the engine, which then cannot tell that
-    a saved value is stale (``assign`` tells it); ``node`` is the place in the graph, or None where no gradient is wanted.
+    ``data`` is the raw NumPy or CuPy array, for reading (the engine itself uses ``_data``, which can be written); ``node`` is the
+    place in the graph, or None where no gradient is wanted.
     """
 
-    __slots__ = ("data", "node", "_name")
+    __slots__ = ("_data", "node", "_name")
     backward: Callable  # attached in methods.py, with the operators
     __array_ufunc__ = None  # NumPy arrays on the left of an operator leave the work to us
 
     def __init__(self, data, node=None):
-        self.data = data
+        self._data = data
         self.node = node
 
     # --- what it is -----------------------------------------------------------------------------------------------------------
 
     @property
+    def data(self):
+        """The raw array, for reading: a view that refuses writes, since what is written past the engine would spoil gradients.
+
+        CuPy knows no such arrays: on a GPU this is the array itself, and must be left as it is. Write by ``assign``.
+        """
+        return memory.read_only(self._data)
+
+    @data.setter
+    def data(self, value):
+        raise TypeError("data is for reading: write x.assign(value), which keeps the shape and tells the engine")
+
+    @property
     def shape(self):
         """Length of each axis."""
-        return self.data.shape
+        return self._data.shape
 
     @property
     def ndim(self):
         """Number of axes."""
-        return self.data.ndim
+        return self._data.ndim
 
     @property
     def size(self):
         """Number of elements."""
-        return self.data.size
+        return self._data.size
 
     @property
     def dtype(self):
         """Type of the elements, a NumPy dtype."""
-        return self.data.dtype
+        return self._data.dtype
 
     @property
     def device(self):
         """Where the array lives: "cpu" or "cuda:N"."""
-        return device_of(self.data)
+        return device_of(self._data)
 
     @property
     def name(self):
@@ -68,7 +81,7 @@ class Tensor:
         self._name = name
 
     def __repr__(self):
-        body = np.array2string(move(self.data, "cpu"), separator=", ", prefix="tensor(")
+        body = np.array2string(move(self._data, "cpu"), separator=", ", prefix="tensor(")
         notes = [] if self.dtype in (np.float32, np.int64, np.bool_) else [f"dtype={self.dtype}"]
         notes += [f'device="{self.device}"'] if self.device != "cpu" else []
         notes += ["requires_grad=True"] if self.node is not None else []
@@ -93,7 +106,7 @@ class Tensor:
                     f"only floating tensors can require a gradient, this one is {self.dtype}: "
                     'write dtype="float32", or .astype("float32") first'
                 )
-            self.node = new_leaf(self.data)
+            self.node = new_leaf(self._data)
         elif not wanted and self.node is not None:
             if self.node.plan is not None:
                 raise RuntimeError("requires_grad_(False) on the result of an op: write .detach() to get a constant")
@@ -107,15 +120,22 @@ class Tensor:
 
     @property
     def grad(self):
-        """The gradient that ``backward`` deposited, a Tensor, or None; a later pass does not change what was read before."""
+        """The gradient that ``backward`` deposited, a Tensor, or None; a later pass does not change what was read before.
+
+        What is written to it (``x.grad.assign(0.0)``) counts, for the optimiser's step and for the next backward, as long as it
+        is the gradient. Setting takes a copy of the Tensor given, or None.
+        """
         if self.node is None or self.node.watch is None:
             return None
-        value, home = self.node.watch.grad, self.node.watch.home
+        watched = self.node.watch
+        value = watched.grad
         if value is not None and value.dtype != self.dtype:  # kept in float32, rounded when read
-            return (value if isinstance(value, Tensor) else Tensor(value)).astype(self.dtype)
-        if value is None or isinstance(value, Tensor):
-            return value
-        return Tensor(value.copy() if value is home else value)  # the next pass writes to the optimiser's array again
+            value = (value if isinstance(value, Tensor) else Tensor(value)).astype(self.dtype)
+            return value if value.node is not None else Shown(value._data)
+        if value is not None and not isinstance(value, Tensor):
+            # From now on the Tensor is the gradient, and belongs to the reader: the engine writes to this memory no more.
+            value = watched.grad = Tensor(value.copy() if value is watched.home else value)
+        return value
 
     @grad.setter
     def grad(self, value):
@@ -127,7 +147,11 @@ class Tensor:
             if value is None:
                 return
             raise RuntimeError("this tensor does not require a gradient: write .requires_grad_() first")
-        watch(self.node).grad = value if value is None or value.node is not None else value.data.copy()
+        if value is not None and value.device != self.device:
+            raise ValueError(f'grad is on {value.device}, the tensor on {self.device}: write .to("{self.device}")')
+        if value is not None and value.dtype != self.dtype:
+            value = value.astype(self.dtype)
+        watch(self.node).grad = value if value is None or value.node is not None else value._data.copy()
 
     def retain_grad(self):
         """Keep the gradient of this intermediate result in ``.grad`` too."""
@@ -137,19 +161,17 @@ class Tensor:
     def register_hook(self, hook):
         """Call ``hook(gradient)`` when backward reaches this tensor; a Tensor that it returns replaces the gradient.
 
-        Returns a function that removes the hook.
+        What it is shown is for reading. Returns a ``Handle``, whose ``remove()`` takes the hook off again.
         """
         self.check_tracked("register_hook")
-        hooks = watch(self.node).hooks
 
         def served(gradient):
-            answer = hook(gradient if isinstance(gradient, Tensor) else Tensor(gradient))
+            answer = hook(gradient if isinstance(gradient, Tensor) else Shown(memory.read_only(gradient)))
             if answer is None:
                 return gradient
-            return asarray(answer) if isinstance(gradient, Tensor) else asarray(answer).data
+            return asarray(answer) if isinstance(gradient, Tensor) else asarray(answer)._data
 
-        hooks[served] = served
-        return lambda: hooks.pop(served, None)
+        return Handle(watch(self.node).hooks, served)
 
     def check_tracked(self, wish):
         """Raise RuntimeError where no gradient reaches this tensor, so that ``wish`` cannot be granted."""
@@ -161,7 +183,7 @@ class Tensor:
 
     def detach(self):
         """The same values as a constant."""
-        return Tensor(self.data)
+        return Tensor(self._data)
 
     def assign(self, value):
         """Overwrite the value of this leaf in place; backward then refuses graphs that had saved the old one.
@@ -170,13 +192,18 @@ class Tensor:
         """
         if not self.is_leaf:
             raise RuntimeError("assign on the result of an op; only leaves (parameters) are overwritten")
-        value = value.data if isinstance(value, Tensor) else value
+        if isinstance(self._data, np.ndarray) and not self._data.flags.writeable:
+            raise RuntimeError(
+                "assign: this tensor's memory is read-only (a memory map, or a gradient that a hook is shown); write "
+                "mt.tensor(x) for a copy that can be overwritten"
+            )
+        value = value._data if isinstance(value, Tensor) else value
         if not isinstance(value, (bool, int, float, np.number)):
             value = move(value if is_array(value) else np.asarray(value), self.device)
             if value.shape != self.shape:
                 raise ValueError(f"assign: {self.name or 'the tensor'} has shape {self.shape}, the value {value.shape}")
-        self.data[...] = value
-        memory.record_write(self.data, self.name)
+        self._data[...] = value
+        memory.record_write(self._data, self.name)
 
     # --- out of the library ---------------------------------------------------------------------------------------------------
 
@@ -184,19 +211,17 @@ class Tensor:
         """A read-only NumPy view; TypeError on a GPU, where it would be a silent copy."""
         if self.device != "cpu":
             raise TypeError(f'this tensor is on {self.device}: write .to("cpu").numpy()')
-        view = self.data.view()
-        view.flags.writeable = False
-        return view
+        return memory.read_only(self._data)
 
     def item(self):
         """The value of a tensor of one element, as a Python number."""
         if self.size != 1:
             raise ValueError(f"item() needs one element, this tensor has shape {self.shape}")
-        return move(self.data, "cpu").item()
+        return move(self._data, "cpu").item()
 
     def tolist(self):
         """Nested lists of Python numbers."""
-        return move(self.data, "cpu").tolist()
+        return move(self._data, "cpu").tolist()
 
     def __array__(self, dtype=None, copy=None):
         view = self.numpy()
@@ -208,10 +233,10 @@ class Tensor:
         return minitensor
 
     def __dlpack__(self, **arguments):
-        return self.data.__dlpack__(**arguments)
+        return self._data.__dlpack__(**arguments)
 
     def __dlpack_device__(self):
-        return self.data.__dlpack_device__()
+        return self._data.__dlpack_device__()
 
     def __float__(self):
         return float(self.item())
@@ -248,7 +273,20 @@ class Tensor:
         )
 
     def __reduce__(self):
-        return _rebuild, (type(self), move(self.data, "cpu").copy(), self.device, self.requires_grad, self.name)
+        return _rebuild, (type(self), move(self._data, "cpu").copy(), self.device, self.requires_grad, self.name)
+
+
+class Shown(Tensor):
+    """A gradient that is shown for reading: to a hook, or rounded to the 16 bits of its tensor. What is written to it would be lost."""
+
+    __slots__ = ()
+
+    def assign(self, value):
+        """Refused, with what to write instead."""
+        raise RuntimeError("assign: this gradient is only shown; return the new one from the hook, or write x.grad = value")
+
+    def __reduce__(self):
+        return (_rebuild, (Tensor, *super().__reduce__()[1][1:]))
 
 
 def _rebuild(kind, array, device, requires_grad, name):
@@ -262,29 +300,37 @@ def _rebuild(kind, array, device, requires_grad, name):
 
 
 def asarray(data, dtype=None, device=None):
-    """``data`` as a Tensor, without a copy where none is needed: an array given is shared, and must not be written to any more.
+    """``data`` as a Tensor: a tensor stays what it is; an array is copied, so that writing to it later changes no tensor.
 
-    Python numbers and lists become float32 (integers int64, truth values bool); arrays and tensors keep their dtype and device.
+    Only memory that nobody can write, such as a memory map opened with ``mode="r"``, is shared. Python numbers and lists become
+    float32 (integers int64, truth values bool); arrays and tensors keep their dtype and device.
     """
     if isinstance(data, Tensor):
         data = data if dtype is None else data.astype(dtype)
         return data if device is None else data.to(device)
-    if not is_array(data):
-        data = _from_python(data, dtype)
+    array, is_new = _array_of(data, dtype, device)
+    return Tensor(array if is_new else memory.private(array))
+
+
+def _array_of(data, dtype, device):
+    """``data`` (no Tensor) as an array of ``dtype`` on ``device``, and whether it is a new one, that nobody else holds."""
+    if not is_array(data) and (isinstance(data, np.generic) or hasattr(data, "__array__")):
+        data = np.asarray(data)
+    array = data if is_array(data) else _from_python(data, dtype)
     if dtype is not None:
-        data = data.astype(as_dtype(dtype), copy=False)
-    if data.dtype.kind not in "fiub" and not is_floating(data.dtype):
-        raise TypeError(f"a tensor holds numbers or truth values, got {data.dtype}")
+        array = array.astype(as_dtype(dtype), copy=False)
+    if array.dtype.kind not in "fiub" and not is_floating(array.dtype):
+        raise TypeError(f"a tensor holds numbers or truth values, got {array.dtype}")
     if (
-        not data.dtype.isnative
+        not array.dtype.isnative
     ):  # files of other machines; NumPy computes with them, but their results are no such dtype
-        data = data.astype(data.dtype.name)
-    return Tensor(data if device is None else move(data, device))
+        array = array.astype(array.dtype.name)
+    if device is not None:
+        array = move(array, device)
+    return array, array is not data
 
 
 def _from_python(data, dtype):
-    if isinstance(data, np.generic) or hasattr(data, "__array__"):
-        return np.asarray(data)
     if isinstance(data, (list, tuple)) and any(isinstance(item, Tensor) for item in data):
         data = [raw(item).tolist() for item in data]
     try:
@@ -305,7 +351,6 @@ def tensor(data, dtype=None, device=None, requires_grad=False):
     >>> tensor([[1, 2], [3, 4]], dtype="float32").shape
     (2, 2)
     """
-    made = asarray(data.data if isinstance(data, Tensor) else data, dtype)
-    made = Tensor(move(made.data, as_device(device)) if device is not None else made.data)
-    made = Tensor(made.data.copy())
+    array, is_new = _array_of(data._data if isinstance(data, Tensor) else data, dtype, device)
+    made = Tensor(array if is_new else array.copy())
     return made.requires_grad_() if requires_grad else made

@@ -33,7 +33,7 @@ def test_what_is_deposited_is_shared_with_nobody():
     x, y = leaf([1.0, 2.0]), leaf([3.0, 4.0])
     g = np.array([1.0, 1.0])
     (x + y).backward(mt.asarray(g))
-    x.grad.data[0] = 99.0
+    x.grad.assign([99.0, 1.0])
     assert y.grad.tolist() == [1.0, 1.0]
     assert g.tolist() == [1.0, 1.0]
 
@@ -312,9 +312,8 @@ def test_without_detect_anomaly_arithmetic_is_ieee():
         lambda w, x: x * w.reshape((9,))[3:6],
         lambda w, x: x * w.detach()[1],
         lambda w, x: mt.nn.functional.linear(x, w),
-        lambda w, x: x * mt.asarray(w.numpy())[0],
     ],
-    ids=["itself", "transposed", "slice of a view", "detached", "fused", "numpy view"],
+    ids=["itself", "transposed", "slice of a view", "detached", "fused"],
 )
 def test_a_saved_value_overwritten_since_is_refused_by_name(use):
     import minitensor.nn.functional  # noqa: F401  (mt.nn)

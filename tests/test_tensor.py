@@ -36,9 +36,35 @@ def test_numbers_and_lists_become_float32_and_arrays_keep_their_type():
     assert mt.tensor([mt.asarray([1.0]), mt.asarray([2.0])]).tolist() == [[1.0], [2.0]]
 
 
-def test_tensor_copies_and_asarray_does_not():
+@pytest.mark.parametrize("make", [mt.tensor, mt.asarray])
+def test_an_array_is_copied_also_where_its_flag_says_read_only(make):
     x = X.copy()
-    assert mt.asarray(x).data is x and not np.shares_memory(mt.tensor(x).data, x)
+    view, x.flags.writeable = x[:], False
+    t = make(x)
+    view[:] = 0.0
+    assert np.array_equal(t.numpy(), X)
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+def test_asarray_shares_a_memory_map_that_cannot_be_written(tmp_path, mode):
+    np.save(tmp_path / "x.npy", X)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode=mode)
+    t = mt.asarray(mapped)
+    assert np.shares_memory(t.data, mapped) == (mode == "r")
+    assert not np.shares_memory(mt.tensor(mapped).data, mapped)
+    if mode == "r":
+        with pytest.raises(RuntimeError, match="read-only.*mt.tensor"):
+            t.assign(0.0)
+
+
+def test_data_is_for_reading():
+    t = mt.tensor(X)
+    with pytest.raises(ValueError, match="read-only"):
+        t.data[0] = 1.0
+    with pytest.raises(TypeError, match="assign"):
+        t.data = X
+    t.assign(X + 1.0)
+    assert np.array_equal(t.data, X + 1.0)
 
 
 @pytest.mark.parametrize(

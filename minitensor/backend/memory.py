@@ -10,7 +10,11 @@ from __future__ import annotations
 import itertools
 import weakref
 
-__all__ = ["clock", "overwritten", "record_write", "reference", "span", "written_since"]
+import numpy as np
+
+__all__ = [
+    "apart", "clock", "overwritten", "private", "read_only", "record_write", "reference", "span", "written_since"
+]  # fmt: skip
 
 clock = itertools.count(1)
 last_write = [0]  # time of the newest write; a node younger than it needs no further look
@@ -18,7 +22,7 @@ _writes = {}  # id of the owner of the memory -> (reference to the owner, {span:
 
 
 def _owner(array):
-    while array.base is not None and hasattr(array.base, "dtype"):
+    while hasattr(array.base, "base"):  # bytes, memory maps and other libraries' tensors have none
         array = array.base
     return array
 
@@ -31,6 +35,49 @@ def span(array):
         reach = (length - 1) * stride
         low, high = (low + reach, high) if reach < 0 else (low, high + reach)
     return start + low, start + high + (array.itemsize if array.size else 0)
+
+
+def read_only(array):
+    """A view of ``array`` that cannot be written through; the array itself on a GPU, where CuPy knows no such flag."""
+    if not isinstance(array, np.ndarray):
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def private(value):
+    """``value``, with every array in it (itself, or within tuples, lists and dicts) copied, so that nobody else can write to it.
+
+    An array over memory that cannot be written at all, such as bytes or a memory map opened for reading, is shared.
+    """
+    if isinstance(value, np.ndarray):
+        return value if _is_constant(value) else value.copy()
+    if type(value) in (tuple, list):
+        return type(value)(private(item) for item in value)
+    if type(value) is dict:
+        return {key: private(item) for key, item in value.items()}
+    return value.copy() if hasattr(value, "dtype") and hasattr(value, "base") else value  # CuPy's
+
+
+def _is_constant(array):
+    """Whether the memory belongs to something other than NumPy that says it is read-only: an array's own flag can be set again."""
+    owner = _owner(array)
+    if array.flags.writeable or owner.flags.writeable or owner.base is None:
+        return False
+    try:
+        return memoryview(owner.base).readonly
+    except TypeError:
+        return False
+
+
+def apart(out, given):
+    """``out``, or a copy where it lies in memory that one of the arrays ``given`` by a caller can touch."""
+    low, high = span(out)
+    for start, stop in (span(array) for array in given):
+        if start < high and low < stop:
+            return out.copy()
+    return out
 
 
 def reference(array):

@@ -74,8 +74,8 @@ def one_hot(ids, n):
     if ids.dtype.kind not in "iu":
         raise TypeError(f"one_hot: ids must be integers, got {ids.dtype}")
     xp = namespace(ids.device)
-    xp.check_ids(f"one_hot: id {{id}} is not a class: there are {n}", ids.data, 0, n)
-    return Tensor((ids.data[..., None] == xp.arange(n)).astype(xp.float32))
+    xp.check_ids(f"one_hot: id {{id}} is not a class: there are {n}", ids._data, 0, n)
+    return Tensor((ids._data[..., None] == xp.arange(n)).astype(xp.float32))
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0):

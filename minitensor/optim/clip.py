@@ -46,9 +46,14 @@ def _gradients(parameters):
     """Arrays that together hold all the gradients and that belong to the parameters alone, neighbours joined."""
     arrays = []
     for parameter, array in gradients_of([parameters] if isinstance(parameters, Tensor) else parameters):
-        if isinstance(parameter.node.watch.grad, Tensor):  # recorded by create_graph: the graph holds that memory
-            parameter.grad = Tensor(array)  # a copy
-            array = parameter.node.watch.grad
+        watched = parameter.node.watch
+        if isinstance(watched.grad, Tensor):  # a reader, or a graph made by create_graph, holds that memory
+            if watched.home is None:
+                array = array.copy()
+            else:
+                watched.home[...] = array
+                array = watched.home
+            watched.grad = array
         arrays.append(array)
     return memory_runs(arrays)
 

@@ -166,7 +166,7 @@ class Optimizer:
             loaded = saved["state"].get(str(entry.index), {"step": 0})
             entry.steps = loaded["step"]
             for name, array in entry.state.items():
-                array[...] = move(loaded[name].data, device_of(array)) if name in loaded else 0
+                array[...] = move(loaded[name]._data, device_of(array)) if name in loaded else 0
 
     def _check_saved(self, saved):
         kind = type(self).__name__

@@ -1,0 +1,40 @@
+"""Hooks: functions that are called when something passes, until their handle is told to remove them."""
+
+from __future__ import annotations
+
+import itertools
+
+__all__ = ["Handle"]
+
+_keys = itertools.count()
+
+
+class Handle:
+    """What registering a hook returns. ``remove()`` takes the hook off; a second call, or one from inside the hook, is fine.
+
+    Calling the handle removes too, and so does the end of a ``with`` block::
+
+        with x.register_hook(print):
+            loss.backward()
+
+    hooks: the dict in which the hooks stand under keys of no meaning, in their order; hook: the function to enter.
+    """
+
+    __slots__ = ("_hooks", "_key")
+
+    def __init__(self, hooks, hook):
+        self._hooks = hooks
+        self._key = next(_keys)  # a number, as a dict that held its own handles would be a cycle
+        hooks[self._key] = hook
+
+    def remove(self):
+        """Take the hook off; it is called no more, not even later in the pass that is going on."""
+        self._hooks.pop(self._key, None)
+
+    __call__ = remove
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.remove()

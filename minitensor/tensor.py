@@ -277,13 +277,15 @@ class Tensor:
 
 
 class Shown(Tensor):
-    """A gradient that is shown for reading: to a hook, or rounded to the 16 bits of its tensor. What is written to it would be lost."""
+    """A gradient that is shown for reading: to a hook, or rounded to 16 bits. What is written to it would be lost."""
 
     __slots__ = ()
 
     def assign(self, value):
         """Refused, with what to write instead."""
-        raise RuntimeError("assign: this gradient is only shown; return the new one from the hook, or write x.grad = value")
+        raise RuntimeError(
+            "assign: this gradient is only shown; return the new one from the hook, or write x.grad = value"
+        )
 
     def __reduce__(self):
         return (_rebuild, (Tensor, *super().__reduce__()[1][1:]))

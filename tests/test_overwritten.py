@@ -6,8 +6,6 @@ from hypothesis import HealthCheck, Phase, given, settings
 from table import TABLE
 
 import minitensor as mt
-import minitensor.nn.functional as F
-from minitensor import nn, optim
 
 DIFFERENTIABLE = [pytest.param(row, id=str(row)) for row in TABLE if row.order]
 

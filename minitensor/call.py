@@ -34,8 +34,9 @@ class Call:
             p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty
         }
         self.arity = -1 if self.variadic else len(self.inputs)
-        # The functions of the library have made the arrays that they pass as keywords their own; who knows what others pass.
         self.foreign = not (function.__module__ or "").startswith("minitensor.")
+        # Functions of the library stand before such an op; the arrays that they pass as keywords are their own already.
+        self.behind_a_function = self.name.startswith("_") and not self.foreign
         self.__signature__ = inspect.Signature(parameters)
 
     def __repr__(self):

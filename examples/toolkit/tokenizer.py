@@ -17,11 +17,14 @@ import numpy as np
 from toolkit.console import UserError, require
 from toolkit.runs import write_text
 
-__all__ = ["PAD", "SPECIAL", "START", "STOP", "Tokenizer"]
+__all__ = ["LONGEST", "PAD", "SPECIAL", "START", "STOP", "Tokenizer"]
 
 SPECIAL = ("<pad>", "<start>", "<stop>")
 PAD, START, STOP = range(len(SPECIAL))
 SMALLEST = len(SPECIAL) + 256  # special tokens and single bytes
+LONGEST = 100  # characters that are looked at together while sub-words are learned
+# What is cut off a longer stretch without blanks, or of blanks: the time that a stretch takes grows as its square.
+STRETCH = rf" ?\S{{{LONGEST}}}|\s{{{LONGEST}}}"
 
 
 class Tokenizer:
@@ -53,10 +56,10 @@ class Tokenizer:
         library.normalizer = tokenizers.normalizers.Sequence(
             [tokenizers.normalizers.NFC(), tokenizers.normalizers.Prepend(" ")]
         )
-        library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-        if isolated:
-            split = tokenizers.pre_tokenizers.Split(tokenizers.Regex(isolated), "isolated")
-            library.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([split, library.pre_tokenizer])
+        apart = [isolated, STRETCH] if isolated else [STRETCH]
+        splits = [tokenizers.pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated") for pattern in apart]
+        words = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        library.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([*splits, words])
         library.decoder = tokenizers.decoders.Sequence(
             [tokenizers.decoders.ByteLevel(), tokenizers.decoders.Strip(" ", 1, 0)]
         )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from toolkit.console import UserError, require
-from toolkit.tokenizer import Tokenizer
+from toolkit.tokenizer import LONGEST, Tokenizer
 
 __all__ = ["CLS", "MASK", "PAD", "SEP", "SPECIAL", "UNKNOWN", "WordPieces"]
 
@@ -39,7 +39,10 @@ class WordPieces(Tokenizer):
             raise UserError(f"a vocabulary of {vocab_size} is too small; this text takes at least {smallest} pieces")
         library = tokenizers.Tokenizer(tokenizers.models.WordPiece())
         library.normalizer = normalizer
-        library.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+        words = tokenizers.pre_tokenizers.BertPreTokenizer()
+        # A longer stretch without blanks is learned from in parts: the time that it takes grows as its square.
+        stretch = tokenizers.pre_tokenizers.Split(tokenizers.Regex(rf"\S{{{LONGEST}}}"), "isolated")
+        library.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([stretch, words])
         trainer = tokenizers.trainers.WordPieceTrainer(
             vocab_size=vocab_size,
             min_frequency=2,  # a piece seen once cannot be learned
@@ -53,7 +56,7 @@ class WordPieces(Tokenizer):
         model = tokenizers.models.WordPiece(library.get_vocab(), unk_token=SPECIAL[UNKNOWN])
         finished = tokenizers.Tokenizer(model)  # one to which "##a" is an ordinary piece
         finished.add_special_tokens(list(SPECIAL))
-        finished.normalizer, finished.pre_tokenizer = normalizer, library.pre_tokenizer
+        finished.normalizer, finished.pre_tokenizer = normalizer, words
         finished.decoder = tokenizers.decoders.WordPiece()
         return cls(finished)
 

@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
+import time
 import unicodedata
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toolkit.console import UserError
 from toolkit.english_french import corpus
-from toolkit.tokenizer import PAD, SPECIAL, START, STOP, Tokenizer
+from toolkit.tokenizer import LONGEST, PAD, SPECIAL, START, STOP, Tokenizer
+from toolkit.wordpieces import WordPieces
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -147,3 +150,27 @@ def test_what_is_isolated_shares_no_token_with_its_surroundings():
     assert tokenizer.labels(tokenizer.encode("add: 478 + 85")) == ["add", ":", "4", "-7", "-8", "+", "8", "-5"]
     for text in (*texts, "4785", "x4 78y", "no digit"):
         assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+ALPHABETS = {
+    "letters": "abcdefghijklmnopqrstuvwxyz",
+    "Chinese": "".join(map(chr, range(0x4E00, 0x4F00))),
+    "blanks": " \t\u00a0",
+}
+
+
+@pytest.mark.parametrize("alphabet", ALPHABETS)
+@pytest.mark.parametrize("learn", [Tokenizer.train, WordPieces.learn])
+def test_a_stretch_of_any_length_is_learned_from_in_linear_time(learn, alphabet):
+    stretch = "".join(random.Random(0).choices(ALPHABETS[alphabet], k=200_000))
+    start = time.process_time()  # of all threads; the square of the length would take minutes
+    tokenizer = learn([stretch, "a cat sat"], 800)
+    assert time.process_time() - start < 15
+    if learn == Tokenizer.train:
+        assert tokenizer.decode(tokenizer.encode(stretch)) == stretch
+
+
+def test_stretches_as_words_are_long_are_learned_from_as_a_whole():
+    tokenizer = Tokenizer.train(["x" * (LONGEST - 1) + " yz"] * 3, 600)
+    assert len(tokenizer.encode("x" * (LONGEST - 1))) == 1  # a token of all of them, and of the blank before
+    assert tokenizer.labels(tokenizer.encode("yz")) == ["yz"]

@@ -18,15 +18,15 @@ __all__ = ["choice", "flag", "integer", "number", "probability", "sizes"]
 
 def number(owner, name, value, least=None, most=None, above=None, below=None, infinite=False):
     """A number within the bounds given; a finite one unless ``infinite``."""
-    given, value = value, _plain(owner, name, value)
-    wish = _bounds("a number", least, most, above, below)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{owner}: {name} must be {wish}, got {_described(given)}")
-    inside = (least is None or value >= least) and (most is None or value <= most)
-    inside = inside and (above is None or value > above) and (below is None or value < below)
-    if not inside or math.isnan(value) or (math.isinf(value) and not infinite):
-        raise ValueError(f"{owner}: {name} must be {wish}, got {value}")
-    return value
+    plain = value if value.__class__ is float else _plain(owner, name, value)
+    if isinstance(plain, bool) or not isinstance(plain, (int, float)):
+        wish = _bounds("a number", least, most, above, below)
+        raise TypeError(f"{owner}: {name} must be {wish}, got {_described(value)}")
+    inside = (least is None or plain >= least) and (most is None or plain <= most)
+    inside = inside and (above is None or plain > above) and (below is None or plain < below)
+    if not inside or not (math.isfinite(plain) or (infinite and not math.isnan(plain))):
+        raise ValueError(f"{owner}: {name} must be {_bounds('a number', least, most, above, below)}, got {plain}")
+    return plain
 
 
 def probability(owner, name, value):
@@ -36,13 +36,12 @@ def probability(owner, name, value):
 
 def integer(owner, name, value, least=None, most=None):
     """A whole number within the bounds given."""
-    given, value = value, _plain(owner, name, value)
-    wish = _bounds("an integer", least, most)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{owner}: {name} must be {wish}, got {_described(given)}")
-    if isinstance(value, float) or (least is not None and value < least) or (most is not None and value > most):
-        raise ValueError(f"{owner}: {name} must be {wish}, got {value}")
-    return value
+    plain = _plain(owner, name, value)
+    whole = isinstance(plain, int) and not isinstance(plain, bool)
+    if not whole or (least is not None and plain < least) or (most is not None and plain > most):
+        kind = ValueError if whole or isinstance(plain, float) else TypeError
+        raise kind(f"{owner}: {name} must be {_bounds('an integer', least, most)}, got {_described(value)}")
+    return plain
 
 
 def sizes(owner, name, value, least=1, count=None):
@@ -108,4 +107,5 @@ def _bounds(kind, least, most, above=None, below=None):
 def _described(value):
     if isinstance(value, Tensor) or is_array(value):
         return f"{type(value).__name__} of shape {value.shape}"
-    return f"{value!r}, a {type(value).__name__}" if value is not None else "None"
+    plain = value is None or type(value) in (int, float, bool)
+    return repr(value) if plain else f"{value!r}, a {type(value).__name__}"

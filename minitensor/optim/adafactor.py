@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from minitensor.backend import move, np
 from minitensor.optim.optimizer import Optimizer
+from minitensor.settings import number
 
 __all__ = ["Adafactor"]
 
@@ -23,17 +24,21 @@ class Adafactor(Optimizer):
     """
 
     n_scratch = 0
+    bounds = {
+        "lr": {"least": 0}, "initial_lr": {"least": 0}, "weight_decay": {"least": 0}, "d": {"least": 1}, "beta2_decay": {"most": 0},
+    }  # fmt: skip
 
     def __init__(self, params, lr=1e-2, beta2_decay=-0.8, eps=(None, 1e-3), d=1.0, weight_decay=0.0):
-        super().__init__(params, lr=lr, beta2_decay=beta2_decay, eps=tuple(eps), d=d, weight_decay=weight_decay)
+        super().__init__(params, lr=lr, beta2_decay=beta2_decay, eps=eps, d=d, weight_decay=weight_decay)
 
     def check(self, group):
-        """Also refuse a clipping threshold below 1 and a rising decay rate."""
+        """Also look at the two parts of ``eps``."""
         super().check(group)
-        if group["d"] < 1 or group["beta2_decay"] > 0:
-            raise ValueError(
-                f"Adafactor: d must be at least 1 and beta2_decay at most 0, got {group['d']}, {group['beta2_decay']}"
-            )
+        eps = group["eps"]
+        if not isinstance(eps, (tuple, list)) or len(eps) != 2:
+            raise TypeError(f"Adafactor: eps must be two numbers, the first of which may be None, got {eps!r}")
+        first = None if eps[0] is None else number("Adafactor", "eps[0]", eps[0], least=0)
+        group["eps"] = first, number("Adafactor", "eps[1]", eps[1], least=0)
 
     def new_state(self, buffer, entry):
         """Row and column moments of a matrix (each matrix of a stack), the full moment of a vector."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from minitensor.backend import device_of, move, namespace, np
 from minitensor.optim.flat import PIECE, gradients_of, memory_runs, pieces
+from minitensor.optim.parameters import tensors_of
+from minitensor.settings import number
 from minitensor.tensor import Tensor, asarray
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
@@ -18,9 +20,8 @@ def clip_grad_norm_(parameters, max_norm):
     ``float(norm)`` is what waits for it. Raises ValueError where ``max_norm`` is not positive.
     Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", ICML 2013.
     """
-    if not max_norm > 0:
-        raise ValueError(f"clip_grad_norm_: max_norm must be positive, got {max_norm}")
-    found = _gradients(parameters)
+    max_norm = number("clip_grad_norm_", "max_norm", max_norm, above=0, infinite=True)
+    found = _gradients("clip_grad_norm_", parameters)
     if not found:
         return asarray(0.0)
     device, dtype = device_of(found[0]), found[0].dtype
@@ -36,16 +37,15 @@ def clip_grad_norm_(parameters, max_norm):
 
 def clip_grad_value_(parameters, clip_value):
     """Clip every element of every gradient to ``[-clip_value, clip_value]``."""
-    if not clip_value > 0:
-        raise ValueError(f"clip_grad_value_: clip_value must be positive, got {clip_value}")
-    for run in _gradients(parameters):
+    clip_value = number("clip_grad_value_", "clip_value", clip_value, above=0, infinite=True)
+    for run in _gradients("clip_grad_value_", parameters):
         namespace(device_of(run)).clip(run, -clip_value, clip_value, out=run)
 
 
-def _gradients(parameters):
+def _gradients(owner, parameters):
     """Arrays that together hold all the gradients and that belong to the parameters alone, neighbours joined."""
     arrays = []
-    for parameter, array in gradients_of([parameters] if isinstance(parameters, Tensor) else parameters):
+    for parameter, array in gradients_of(tensors_of(owner, parameters)):
         watched = parameter.node.watch
         if isinstance(watched.grad, Tensor):  # a reader, or a graph made by create_graph, holds that memory
             if watched.home is None:

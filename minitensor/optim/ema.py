@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 from minitensor.backend import device_of, memory, move, namespace
+from minitensor.optim.parameters import leaves_of
+from minitensor.settings import flag, integer, number
 from minitensor.tensor import Tensor
 
 __all__ = ["EMA"]
@@ -13,7 +15,8 @@ __all__ = ["EMA"]
 class EMA:
     """Keeps ``average = decay * average + (1 - decay) * parameter`` of each parameter (Polyak and Juditsky, 1992).
 
-    Call ``update()`` after the optimiser's step; evaluate within ``with ema.applied():``, where the parameters hold the averages.
+    parameters: as an optimiser takes them, ``model.parameters()``. Call ``update()`` after the optimiser's step; evaluate within
+    ``with ema.applied():``, where the parameters hold the averages.
     ``warmup`` uses the smaller decay ``(1 + n) / (10 + n)`` in update n while that is smaller, so that the first weights are soon
     forgotten.
 
@@ -28,12 +31,10 @@ class EMA:
     """
 
     def __init__(self, parameters, decay=0.999, warmup=False):
-        if not 0 <= decay < 1:
-            raise ValueError(f"EMA: decay must be from 0 up to, not including, 1, got {decay}")
-        self.decay = decay
-        self.warmup = warmup
+        self.decay = number("EMA", "decay", decay, least=0, below=1)
+        self.warmup = flag("EMA", "warmup", warmup)
         self.updates = 0
-        self.parameters = list({id(parameter): parameter for parameter in parameters}.values())
+        self.parameters = leaves_of("EMA", parameters)
         if not self.parameters:
             raise ValueError("EMA: no parameters given; pass model.parameters()")
         self.averages = [parameter._data.copy() for parameter in self.parameters]
@@ -68,10 +69,12 @@ class EMA:
 
     def load_state_dict(self, saved):
         """Take over a ``state_dict()``; ValueError where number or shapes differ."""
+        if not isinstance(saved, dict) or not {"updates", "averages"} <= set(saved):
+            raise ValueError(f"EMA: this is no ema.state_dict(): {str(saved)[:60]}")
         shapes, loaded = [a.shape for a in self.averages], [a.shape for a in saved["averages"]]
         if shapes != loaded:
             raise ValueError(f"EMA: the saved averages have shapes {loaded}, the parameters {shapes}")
-        self.updates = saved["updates"]
+        self.updates = integer("EMA", "updates", saved["updates"], least=0)
         for average, loaded in zip(self.averages, saved["averages"]):
             average[...] = move(loaded._data, device_of(average))
 

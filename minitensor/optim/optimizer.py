@@ -5,6 +5,8 @@ from __future__ import annotations
 from minitensor.autograd import watch
 from minitensor.backend import as_device, device_of, memory, move
 from minitensor.optim.flat import Entry, FlatBuffer, pieces
+from minitensor.optim.parameters import groups_of, leaves_of
+from minitensor.settings import integer, number
 from minitensor.tensor import Tensor
 
 __all__ = ["Optimizer"]
@@ -19,23 +21,23 @@ class Optimizer:
     All parameters of one dtype and device move into one flat array, of which ``parameter.data`` becomes a view. ``step()`` updates
     those that have a gradient, exactly as if the others were not there, and never waits for a GPU.
 
-    Attributes: ``param_groups``, the list of groups with their current hyper-parameters, free to be changed between steps.
+    Attributes: ``param_groups``, the list of groups with their current hyper-parameters, free to be changed between steps, which
+    look at them first. A deep copy or a pickle is an optimiser in the same state; made together with the model, as in
+    ``copy.deepcopy((model, optimizer))``, the copy of the one trains the copy of the other.
     """
 
     state_names = ()  # arrays of state, each as long as the parameters
     n_scratch = 1  # scratch arrays of one piece that the rule needs
+    bounds = {  # what ``check`` holds the hyper-parameters to; the keywords of ``settings.number``
+        "lr": {"least": 0}, "initial_lr": {"least": 0}, "weight_decay": {"least": 0}, "eps": {"least": 0},
+    }  # fmt: skip
 
     def __init__(self, params, **defaults):
         self.defaults = defaults
         self.param_groups = []
         self._entries = []
         self._buffers = []
-        if hasattr(params, "parameters"):
-            raise TypeError(f"{type(self).__name__} takes parameters, not a module: write model.parameters()")
-        params = [params] if isinstance(params, (Tensor, dict)) else list(params)
-        if not params:
-            raise ValueError(f"{type(self).__name__}: no parameters given; pass model.parameters()")
-        for group in params if isinstance(params[0], dict) else [{"params": params}]:
+        for group in groups_of(type(self).__name__, params):
             self._add(group)
         self._bind()
 
@@ -54,7 +56,9 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__} must define rule(group, step)")
 
     def step(self):
-        """Update every parameter that has a gradient."""
+        """Update every parameter that has a gradient. Raises where a hyper-parameter has been set to what none can be."""
+        for group in self.param_groups:
+            self.check(group)
         if not all(entry.is_bound() for entry in self._entries):
             self._bind()
         for buffer in self._buffers:
@@ -84,36 +88,31 @@ class Optimizer:
         if unknown or "params" not in group:
             problem = f"unknown {sorted(unknown)}" if unknown else '"params" is missing'
             raise ValueError(f"{type(self).__name__}: group with {problem}; it may set {sorted(self.defaults)}")
+        name, first = type(self).__name__, len(self._entries)
         group = {**self.defaults, **group}
-        params = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
-        group["params"] = list({id(parameter): parameter for parameter in params}.values())
+        group["params"] = leaves_of(name, group["params"], first)
         self.check(group)
         known = {id(entry.parameter) for entry in self._entries}
-        first = len(self._entries)
         for index, parameter in enumerate(group["params"], start=first):
-            if not isinstance(parameter, Tensor):
-                raise TypeError(
-                    f"{type(self).__name__}: parameter {index} is a {type(parameter).__name__}, not a Tensor"
-                )
-            if not parameter.is_leaf or parameter.dtype.kind != "f":
-                raise ValueError(
-                    f"{type(self).__name__}: {parameter.name or f'parameter {index}'} must be a floating leaf"
-                )
             if id(parameter) in known:
-                raise ValueError(f"{type(self).__name__}: {parameter.name or f'parameter {index}'} is in two groups")
+                raise ValueError(f"{name}: {parameter.name or f'parameter {index}'} is in two groups")
         self._entries += [Entry(parameter, group, first + i) for i, parameter in enumerate(group["params"])]
         self.param_groups.append(group)
 
     def check(self, group):
-        """Raise ValueError where a hyper-parameter of ``group`` is out of range."""
-        for name, value in group.items():
-            if name in ("lr", "weight_decay", "momentum", "eps") and isinstance(value, (int, float)) and value < 0:
-                raise ValueError(f"{type(self).__name__}: {name} must not be negative, got {value}")
-        for beta in (*group.get("betas", ()), group.get("alpha", 0.0)):
-            if not 0 <= beta < 1:
-                raise ValueError(
-                    f"{type(self).__name__}: a decay rate must be from 0 up to, not including, 1, got {beta}"
-                )
+        """Make the hyper-parameters of ``group`` plain numbers; TypeError or ValueError where one of them is none or out of range.
+
+        Those named in ``bounds`` are looked at, and the decay rates ``betas``.
+        """
+        name = type(self).__name__
+        for key, bounds in self.bounds.items():
+            if key in group:
+                group[key] = number(name, key, group[key], **bounds)
+        if "betas" in group:
+            betas = group["betas"]
+            if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+                raise TypeError(f"{name}: betas must be two numbers, got {betas!r}")
+            group["betas"] = tuple(number(name, f"betas[{i}]", beta, least=0, below=1) for i, beta in enumerate(betas))
 
     def _bind(self):
         """Lay all parameters, with their gradients and states, into flat buffers where they are now."""
@@ -133,6 +132,22 @@ class Optimizer:
     def new_state(self, buffer, entry):
         """The zero state of ``entry``: views of the buffer's flat state arrays."""
         return {name: buffer.view(array, entry) for name, array in buffer.state.items()}
+
+    # --- copies and pickles ----------------------------------------------------------------------------------------------------
+
+    def __getstate__(self):
+        """What copies and pickles are made of: all but the flat arrays, which the copy makes for its own parameters."""
+        entries = [(entry.parameter, entry.group, entry.steps, entry.state) for entry in self._entries]
+        return {**vars(self), "_buffers": [], "_entries": entries}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._entries = []
+        for index, (parameter, group, steps, arrays) in enumerate(state["_entries"]):
+            entry = Entry(parameter, group, index)
+            entry.steps, entry.state = steps, arrays
+            self._entries.append(entry)
+        self._bind()
 
     # --- saving ---------------------------------------------------------------------------------------------------------------
 
@@ -159,9 +174,9 @@ class Optimizer:
         The arrays go to the parameters' devices. Raises ValueError, changing nothing, where the class, the number of parameters
         or a shape differs.
         """
-        self._check_saved(saved)
-        for group, loaded in zip(self.param_groups, saved["param_groups"]):
-            group.update({k: tuple(v) if isinstance(v, list) else v for k, v in loaded.items() if k != "params"})
+        groups = self._check_saved(saved)
+        for group, loaded in zip(self.param_groups, groups):
+            group.update(loaded)
         for entry in self._entries:
             loaded = saved["state"].get(str(entry.index), {"step": 0})
             entry.steps = loaded["step"]
@@ -169,23 +184,36 @@ class Optimizer:
                 array[...] = move(loaded[name]._data, device_of(array)) if name in loaded else 0
 
     def _check_saved(self, saved):
+        """Raise where ``saved`` does not fit; returns its groups' hyper-parameters, looked at."""
         kind = type(self).__name__
-        if saved.get("optimizer") != kind:
-            raise ValueError(f"this state was saved by {saved.get('optimizer')!r}, and this optimiser is {kind}")
+        if not isinstance(saved, dict) or not {"optimizer", "param_groups", "state"} <= set(saved):
+            raise ValueError(f"{kind}: this is no optimizer.state_dict(): {str(saved)[:60]}")
+        if saved["optimizer"] != kind:
+            raise ValueError(f"this state was saved by {saved['optimizer']!r}, and this optimiser is {kind}")
         counts = [len(group["params"]) for group in self.param_groups]
         loaded_counts = [len(group["params"]) for group in saved["param_groups"]]
         if counts != loaded_counts:
             raise ValueError(
                 f"{kind}: the saved state has groups of {loaded_counts} parameters, this optimiser of {counts}"
             )
+        groups = [{name: value for name, value in group.items() if name != "params"} for group in saved["param_groups"]]
+        for group in groups:
+            unknown = sorted(set(group) - set(self.defaults) - {"initial_lr"})
+            if unknown:
+                raise ValueError(f"{kind}: the saved groups set {unknown}; a group may set {sorted(self.defaults)}")
+            group.update({name: tuple(value) for name, value in group.items() if isinstance(value, list)})
+            self.check({**self.defaults, **group})
         for entry in self._entries:
-            for name, array in saved["state"].get(str(entry.index), {}).items():
+            loaded = saved["state"].get(str(entry.index), {"step": 0})
+            integer(kind, f"step of {entry.label}", loaded.get("step"), least=0)
+            for name, array in loaded.items():
                 mine = entry.state.get(name)
                 if name != "step" and (mine is None or mine.shape != array.shape):
                     shape = "none" if mine is None else mine.shape
                     raise ValueError(
                         f"{kind}: {name} of {entry.label} has shape {array.shape} in the file, {shape} here"
                     )
+        return groups
 
     def to(self, device):
         """Move the state to ``device``, where ``model.to(device)`` has put the parameters; returns the optimiser."""

@@ -18,6 +18,7 @@ class RMSprop(Optimizer):
 
     state_names = ("square_avg", "momentum_buffer")
     n_scratch = 2
+    bounds = {**Optimizer.bounds, "momentum": {"least": 0}, "alpha": {"least": 0, "below": 1}}
 
     def __init__(self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0):
         super().__init__(params, lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum)

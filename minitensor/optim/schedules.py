@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import math
 
+from minitensor.optim.optimizer import Optimizer
+from minitensor.settings import integer, number
+
 __all__ = ["CosineLR", "InverseSqrtLR", "LinearWarmup", "NoamLR", "Schedule", "StepLR"]
 
 
@@ -20,6 +23,10 @@ class Schedule:
     """
 
     def __init__(self, optimizer):
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(
+                f"{type(self).__name__} takes an optimiser, such as optim.Adam(...), got {type(optimizer).__name__}"
+            )
         self.optimizer = optimizer
         self.steps = 0
         for group in optimizer.param_groups:
@@ -45,18 +52,15 @@ class Schedule:
 
     def load_state_dict(self, saved):
         """Go on from where ``saved`` was taken."""
-        self.steps = int(saved["steps"])
+        if not isinstance(saved, dict) or "steps" not in saved:
+            raise ValueError(f"{type(self).__name__}: this is no schedule.state_dict(): {str(saved)[:60]}")
+        self.steps = integer(type(self).__name__, "steps", saved["steps"], least=0)
         self._apply()
 
     def _apply(self):
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(group.setdefault("initial_lr", group["lr"]), self.steps)
-
-
-def _positive(schedule, name, value):
-    if not value > 0:
-        raise ValueError(f"{schedule}: {name} must be positive, got {value}")
-    return value
+            rate = self.rate(group.setdefault("initial_lr", group["lr"]), self.steps)
+            group["lr"] = number(type(self).__name__, "the rate", rate, least=0)
 
 
 class NoamLR(Schedule):
@@ -66,8 +70,8 @@ class NoamLR(Schedule):
     """
 
     def __init__(self, optimizer, d_model, warmup_steps=4000):
-        self.d_model = _positive("NoamLR", "d_model", d_model)
-        self.warmup_steps = _positive("NoamLR", "warmup_steps", warmup_steps)
+        self.d_model = integer("NoamLR", "d_model", d_model, least=1)
+        self.warmup_steps = integer("NoamLR", "warmup_steps", warmup_steps, least=1)
         super().__init__(optimizer)
 
     def rate(self, base, n):
@@ -80,7 +84,7 @@ class InverseSqrtLR(Schedule):
     """Linear from 0 to ``base`` over ``warmup_steps``, then ``base * sqrt(warmup_steps / t)``: Noam's curve with a named peak."""
 
     def __init__(self, optimizer, warmup_steps=4000):
-        self.warmup_steps = _positive("InverseSqrtLR", "warmup_steps", warmup_steps)
+        self.warmup_steps = integer("InverseSqrtLR", "warmup_steps", warmup_steps, least=1)
         super().__init__(optimizer)
 
     def rate(self, base, n):
@@ -93,7 +97,7 @@ class LinearWarmup(Schedule):
     """``base * min(1, t / warmup_steps)`` in step t = 1, 2, ...: up to ``base``, and there it stays."""
 
     def __init__(self, optimizer, warmup_steps):
-        self.warmup_steps = _positive("LinearWarmup", "warmup_steps", warmup_steps)
+        self.warmup_steps = integer("LinearWarmup", "warmup_steps", warmup_steps, least=1)
         super().__init__(optimizer)
 
     def rate(self, base, n):
@@ -110,13 +114,9 @@ class CosineLR(Schedule):
     """
 
     def __init__(self, optimizer, total_steps, warmup_steps=0, min_lr=0.0):
-        self.total_steps = _positive("CosineLR", "total_steps", total_steps)
-        if not 0 <= warmup_steps < total_steps:
-            raise ValueError(
-                f"CosineLR: warmup_steps must be from 0 to below total_steps = {total_steps}, got {warmup_steps}"
-            )
-        self.warmup_steps = warmup_steps
-        self.min_lr = min_lr
+        self.total_steps = integer("CosineLR", "total_steps", total_steps, least=1)
+        self.warmup_steps = integer("CosineLR", "warmup_steps", warmup_steps, least=0, most=self.total_steps - 1)
+        self.min_lr = number("CosineLR", "min_lr", min_lr, least=0)
         super().__init__(optimizer)
 
     def rate(self, base, n):
@@ -131,8 +131,8 @@ class StepLR(Schedule):
     """``base * gamma^(n // step_size)`` after n steps."""
 
     def __init__(self, optimizer, step_size, gamma=0.1):
-        self.step_size = _positive("StepLR", "step_size", step_size)
-        self.gamma = gamma
+        self.step_size = integer("StepLR", "step_size", step_size, least=1)
+        self.gamma = number("StepLR", "gamma", gamma, least=0)
         super().__init__(optimizer)
 
     def rate(self, base, n):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from minitensor.optim.optimizer import Optimizer
-from minitensor.tensor import Tensor
+from minitensor.optim.parameters import groups_of
+from minitensor.settings import flag, number
 
 __all__ = ["SGD"]
 
@@ -25,17 +26,19 @@ class SGD(Optimizer):
     """
 
     n_scratch = 2
+    bounds = {**Optimizer.bounds, "momentum": {"least": 0}}
 
     def __init__(self, params, lr=1e-3, momentum=0.0, nesterov=False, weight_decay=0.0):
-        params = [params] if isinstance(params, Tensor) else params if isinstance(params, dict) else list(params)
-        groups = [params] if isinstance(params, dict) else [group for group in params if isinstance(group, dict)]
-        if any(value for value in (momentum, *(group.get("momentum", 0.0) for group in groups))):
+        groups = groups_of("SGD", params)
+        values = [momentum, *(group.get("momentum", 0.0) for group in groups)]
+        if any(number("SGD", "momentum", value, least=0) for value in values):
             self.state_names = ("momentum_buffer",)
-        super().__init__(params, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
+        super().__init__(groups, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
 
     def check(self, group):
         """Also refuse nesterov without momentum."""
         super().check(group)
+        group["nesterov"] = flag("SGD", "nesterov", group["nesterov"])
         if group["nesterov"] and not group["momentum"]:
             raise ValueError("SGD: nesterov=True needs momentum > 0")
         if group["momentum"] and not self.state_names:

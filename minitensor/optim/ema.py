@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from minitensor.backend import device_of, memory, move, namespace
 from minitensor.optim.parameters import leaves_of
 from minitensor.settings import flag, integer, number
-from minitensor.tensor import Tensor
+from minitensor.tensor import Tensor, asarray
 
 __all__ = ["EMA"]
 
@@ -76,7 +76,7 @@ class EMA:
             raise ValueError(f"EMA: the saved averages have shapes {loaded}, the parameters {shapes}")
         self.updates = integer("EMA", "updates", saved["updates"], least=0)
         for average, loaded in zip(self.averages, saved["averages"]):
-            average[...] = move(loaded._data, device_of(average))
+            average[...] = move(asarray(loaded)._data, device_of(average))
 
     def _write(self, arrays):
         for parameter, array in zip(self.parameters, arrays):

@@ -9,19 +9,25 @@ __all__ = ["axes_of", "axis_of", "ints"]
 
 def ints(value):
     """An int, or a sequence of them, as a tuple of plain ints."""
-    if isinstance(value, (tuple, list)):
-        return tuple(index(v) for v in value)
     try:
-        return (index(value),)
+        if not isinstance(value, (tuple, list)):
+            try:
+                return (index(value),)
+            except TypeError:
+                pass  # an array or a range
+        return tuple(index(v) for v in value)
     except TypeError:
-        return tuple(index(v) for v in value)  # an array or a range
+        raise TypeError(f"an integer or a sequence of them is wanted, got {value!r}") from None
 
 
 def axes_of(op_name, axis, ndim):
     """``axis`` (an int, a sequence, or None for all) as a tuple of ints from 0 to ndim - 1; ValueError if that cannot be."""
     if axis is None:
         return tuple(range(ndim))
-    axes = ints(axis)
+    try:
+        axes = ints(axis)
+    except TypeError as error:
+        raise TypeError(f"{op_name}: {error}") from None
     for a in axes:
         if not -ndim <= a < ndim:
             raise ValueError(f"{op_name}: axis {a} is out of range for a tensor of {ndim} axes")
@@ -33,4 +39,7 @@ def axes_of(op_name, axis, ndim):
 
 def axis_of(op_name, axis, ndim):
     """One axis as an int from 0 to ndim - 1."""
-    return axes_of(op_name, index(axis), ndim)[0]
+    axes = axes_of(op_name, axis, ndim)
+    if axis is None or len(axes) != 1:
+        raise TypeError(f"{op_name}: one axis is wanted, got {axis!r}")
+    return axes[0]

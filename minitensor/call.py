@@ -17,6 +17,18 @@ __all__ = ["NUMBERS", "Call", "check_pulled", "refuse_stale"]
 NUMBERS = frozenset((bool, int, float))
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
+# Arguments of NumPy's functions that ops do not have: what to write instead.
+_INSTEAD = {
+    "out": "tensors are values, and the result is a new one",
+    "where": "write mt.where(mask, x, neutral) for the elements that count",
+    "initial": "combine the result with it, by + or mt.maximum",
+    "dtype": "write .astype(dtype)",
+    "casting": "write .astype(dtype)",
+    "order": "a tensor's layout in memory is its own affair",
+    "dim": "the axis is called axis",
+    "keepdim": "it is called keepdims",
+}
+
 
 class Call:
     """What both kinds share: binding arguments, reading Tensors, explaining errors."""
@@ -37,28 +49,54 @@ class Call:
         self.foreign = not (function.__module__ or "").startswith("minitensor.")
         # Functions of the library stand before such an op; the arrays that they pass as keywords are their own already.
         self.behind_a_function = self.name.startswith("_") and not self.foreign
+        self.positions, self.aliases = self.keywords, {}
         self.__signature__ = inspect.Signature(parameters)
 
     def __repr__(self):
         return f"<{type(self).__name__.lower()} {self.name}{self.__signature__}>"
 
+    def takes(self, *positions, **aliases):
+        """Say in which order NumPy has the arguments behind the inputs, and other names of keywords, as ``correction="ddof"``.
+
+        What this op has no keyword for keeps its place, and is refused unless it is None.
+        """
+        self.positions, self.aliases = positions, aliases
+
+    def knows(self, params):
+        """Whether ``params`` are keywords of this op under their own names."""
+        return all(name in self.keywords for name in params)
+
     def bind(self, args, params):
-        """Inputs given by keyword and keywords given by position, brought to ``(inputs, keywords)``."""
+        """Inputs given by keyword and keywords given by position or another name, brought to ``(inputs, keywords)``."""
         if self.variadic:
+            for name in params:
+                if name not in self.keywords:
+                    raise TypeError(self.refusal(name))
             return args, params
-        params = dict(params)
-        if len(args) > self.arity + len(self.keywords):
-            raise TypeError(f"{self.name} takes {self.arity + len(self.keywords)} arguments, got {len(args)}")
-        for name, value in zip(self.keywords, args[self.arity :]):
+        given, params = params, {}
+        if len(args) > self.arity + len(self.positions):
+            raise TypeError(f"{self.name} takes {self.arity + len(self.positions)} arguments, got {len(args)}")
+        named = [*zip(self.positions, args[self.arity :]), *((self.aliases.get(k, k), v) for k, v in given.items())]
+        for name, value in named:
             if name in params:
                 raise TypeError(f"{self.name}: {name!r} is given twice, by position and by keyword")
-            params[name] = value
+            if name in self.keywords or name in self.inputs[len(args) :]:
+                params[name] = value
+            elif value is not None:
+                raise TypeError(self.refusal(name))
         inputs = list(args[: self.arity])
         for name in self.inputs[len(inputs) :]:
             if name not in params and name not in self.input_defaults:
                 raise TypeError(f"{self.name}: the argument {name!r} is missing; it takes {self.__signature__}")
             inputs.append(params.pop(name, self.input_defaults.get(name)))
         return inputs, params
+
+    def refusal(self, name):
+        """Why the argument ``name``, which NumPy may have, is not taken, and what to write instead."""
+        if name in self.inputs:
+            return f"{self.name}: {name!r} is given twice, by position and by keyword"
+        cure = f"; {_INSTEAD[name]}" if name in _INSTEAD else ""
+        return f"{self.name} does not take {name!r}{cure}; it takes {self.__signature__}"
 
     def input_names(self, count):
         """One name per input, for messages; ``x0, x1, ...`` where the op takes any number."""
@@ -92,11 +130,11 @@ class Call:
             given = [*given, *(value for value in params.values() if is_array(value))]
         return memory.apart(out, given)
 
-    def finish(self, out, arrays, xp):
-        """The op's result as an array of its namespace; float64 comes only from float64 (or from a keyword ``dtype``)."""
+    def finish(self, out, arrays, xp, dtype=None):
+        """The op's result as an array of its namespace; float64 comes only from float64 (or where ``dtype`` asks for it)."""
         if not is_array(out):
             out = xp.asarray(out)
-        if out.dtype == _FLOAT64 and "dtype" not in self.keywords:
+        if out.dtype == _FLOAT64 and dtype is None:
             if not any(is_array(a) and a.dtype.kind == "f" and a.dtype.itemsize > 4 for a in arrays):
                 out = out.astype(_FLOAT32)
         return out
@@ -121,6 +159,8 @@ class Call:
             cure = "; shapes must agree from the right, or be 1: insert axes with reshape or x[:, None]"
         elif "core dimension" in text or "matmul" in text:
             cure = "; the last axis of the first must equal the last but one of the second: is a .mT missing?"
+        elif "as a data type" in text:
+            cure = "; dtype stands before keepdims: write keepdims=True by its name"
         kind = type(error) if type(error) in (ValueError, TypeError, IndexError, NotImplementedError) else ValueError
         return kind(f"{self.name}({given}): {text}{cure}")
 

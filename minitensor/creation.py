@@ -23,10 +23,10 @@ def ones(shape, dtype=np.float32, device=None, requires_grad=False):
     return _made(namespace(device).ones(shape, dtype=as_dtype(dtype)), requires_grad)
 
 
-def full(shape, value, dtype=None, device=None, requires_grad=False):
-    """``value`` everywhere; the dtype is that of ``asarray(value)`` where not said."""
-    dtype = asarray(value).dtype if dtype is None else as_dtype(dtype)
-    return _made(namespace(device).full(shape, value, dtype=dtype), requires_grad)
+def full(shape, fill_value, dtype=None, device=None, requires_grad=False):
+    """``fill_value`` everywhere; the dtype is that of ``asarray(fill_value)`` where not said."""
+    dtype = asarray(fill_value).dtype if dtype is None else as_dtype(dtype)
+    return _made(namespace(device).full(shape, fill_value, dtype=dtype), requires_grad)
 
 
 def zeros_like(x, dtype=None, device=None):
@@ -41,10 +41,10 @@ def ones_like(x, dtype=None, device=None):
     return ones(x.shape, dtype or x.dtype, device or x.device)
 
 
-def full_like(x, value, dtype=None, device=None):
-    """``value`` in x's shape, dtype and device."""
+def full_like(x, fill_value, dtype=None, device=None):
+    """``fill_value`` in x's shape, dtype and device."""
     x = asarray(x)
-    return full(x.shape, value, dtype or x.dtype, device or x.device)
+    return full(x.shape, fill_value, dtype or x.dtype, device or x.device)
 
 
 def arange(start, stop=None, step=1, dtype=None, device=None):
@@ -56,11 +56,13 @@ def arange(start, stop=None, step=1, dtype=None, device=None):
     return Tensor(namespace(device).arange(start, stop, step, dtype=dtype))
 
 
-def linspace(start, stop, num=50, dtype=np.float32, device=None):
-    """``num`` evenly spaced numbers from ``start`` to ``stop``, both included."""
-    return Tensor(namespace(device).linspace(start, stop, num).astype(as_dtype(dtype)))
+def linspace(start, stop, num=50, endpoint=True, *, dtype=np.float32, device=None):
+    """``num`` evenly spaced numbers from ``start`` to ``stop``, which is the last one where ``endpoint``."""
+    if not isinstance(endpoint, (bool, np.bool_)):
+        raise TypeError(f"linspace: endpoint must be True or False, got {endpoint!r}; write dtype= by its name")
+    return Tensor(namespace(device).linspace(start, stop, num, endpoint=bool(endpoint)).astype(as_dtype(dtype)))
 
 
-def eye(rows, columns=None, k=0, dtype=np.float32, device=None):
-    """Ones on the k-th diagonal of a ``(rows, columns)`` matrix of zeros."""
-    return Tensor(namespace(device).eye(rows, columns, k=k, dtype=as_dtype(dtype)))
+def eye(n_rows, n_cols=None, k=0, dtype=np.float32, device=None):
+    """Ones on the k-th diagonal of an ``(n_rows, n_cols)`` matrix of zeros."""
+    return Tensor(namespace(device).eye(n_rows, n_cols, k=k, dtype=as_dtype(dtype)))

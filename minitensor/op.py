@@ -108,9 +108,11 @@ class Op(Call):
             function = self.function if usual else self._of_other_types
             out = function(xp, *arrays, **params) if params else function(xp, *arrays)
         except (ValueError, TypeError, IndexError) as error:
+            if not self.knows(params):
+                return self.run(*self.bind(args, params))
             raise self.explain(error, arrays) from error
         if out.__class__ is not _NDARRAY or out.dtype is _FLOAT64:
-            out = self.finish(out, arrays, xp)
+            out = self.finish(out, arrays, xp, params.get("dtype"))
         if given or (params and self.foreign):
             out = self.apart(out, [arrays[i] for i in given], params)
         mode = current_mode.get()

@@ -113,6 +113,15 @@ def test_convolutions_refuse_steps_and_padding_that_cannot_be():
 def test_one_hot_refuses_what_is_no_class():
     with pytest.raises(IndexError, match="one_hot: id 3 is not a class: there are 3"):
         F.one_hot([0, 3], 3)
+    with pytest.raises(IndexError, match="one_hot: id -1 is not a class"):
+        F.one_hot([0, -1], num_classes=3)
+    with pytest.raises(ValueError, match="one_hot: num_classes must be a number of classes"):
+        F.one_hot([0], -2)
+    with pytest.raises(ValueError, match="one_hot: no ids to count the classes by: say num_classes"):
+        F.one_hot(mt.zeros((0,), dtype="int64"))
+    assert F.one_hot([0, 2]).tolist() == [[1, 0, 0], [0, 0, 1]] and F.one_hot(
+        mt.zeros((2, 0), dtype="uint8"), 4
+    ).shape == (2, 0, 4)
 
 
 def test_one_number_is_formatted_as_a_number():

@@ -57,7 +57,7 @@ WRONG_RULES = {
     "axes not put back (permute_dims)": ("permute_dims", [lambda xp, g, axes, x_shape: xp.permute_dims(g, axes).reshape(x_shape)]),
     "an off-by-one mask (tril)": ("tril", [lambda xp, g, k: xp.tril(g, k + 1)]),
     "an off-by-one mask (triu)": ("triu", [lambda xp, g, k: xp.triu(g, k + 1)]),
-    "an off-by-one slice (pad)": ("pad", [lambda xp, g, x_shape, pad_width: _pad_rule(g, x_shape, pad_width)]),
+    "an off-by-one slice (pad)": ("_pad", [lambda xp, g, x_shape, pad_width: _pad_rule(g, x_shape, pad_width)]),
     "branches exchanged (where)": (
         "where", [None, lambda xp, g, condition: xp.where(condition, 0.0, g), lambda xp, g, condition: xp.where(condition, g, 0.0)],
     ),
@@ -87,8 +87,7 @@ def _count(shape, axis):
 
 
 def _pad_rule(g, x_shape, pad_width):
-    pairs = [pad_width] * len(x_shape) if isinstance(pad_width[0], int) else pad_width
-    starts = [before + (before + n < length) for (before, _), n, length in zip(pairs, x_shape, g.shape)]
+    starts = [before + (before + n < length) for (before, _), n, length in zip(pad_width, x_shape, g.shape)]
     return g[tuple(slice(start, start + n) for start, n in zip(starts, x_shape))]
 
 

@@ -180,6 +180,32 @@ def random_bits(key, counter, count):
     return words
 
 
+def where(condition, *choices):
+    """NumPy's ``where``; CuPy's wants an array for the condition."""
+    return cupy.where(cupy.asarray(condition), *choices)
+
+
+def floor_divide(x, y):
+    """NumPy's ``floor_divide``; CuPy rounds ``x / y``, which is one too many where that was rounded up."""
+    return _divided("floor_divide", cupy.floor_divide, x, y)
+
+
+def remainder(x, y):
+    """NumPy's ``remainder``, exact."""
+    return _divided("remainder_of", cupy.remainder, x, y)
+
+
+def _divided(kernel, of_integers, x, y):
+    dtype = np.dtype(cupy.result_type(x, y))
+    if dtype.kind in "iub":
+        return of_integers(x, y)
+    wide = dtype if kernels.has(dtype) else _FLOAT32
+    x, y = cupy.broadcast_arrays(cupy.asarray(x, dtype=wide), cupy.asarray(y, dtype=wide))
+    out = cupy.empty(x.shape, dtype=wide)
+    kernels.each(kernel, wide, out.size, cupy.ascontiguousarray(x), cupy.ascontiguousarray(y), out, out.size)
+    return out.astype(dtype, copy=False)
+
+
 def erf(x):
     """The error function, elementwise."""
     from cupyx.scipy.special import erf
@@ -211,6 +237,6 @@ xp.name = "cuda"
 xp.module = cupy
 xp.kernels = kernels
 for _function in (
-    adam, add_at, check_ids, erf, matmul, random_bits, surely_finite, synchronize,
+    adam, add_at, check_ids, erf, floor_divide, matmul, random_bits, remainder, surely_finite, synchronize, where,
 ):  # fmt: skip
     setattr(xp, _function.__name__, _function)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from minitensor.axes import ints
 from minitensor.backend import namespace
 from minitensor.fused_ops.activations import dropout, elu, gelu, leaky_relu, relu, sigmoid, silu, softplus
 from minitensor.fused_ops.attention import attention_weights, packed_attention, scaled_dot_product_attention
@@ -68,11 +69,21 @@ def _over_trailing(name, norm, x, parameters, eps):
     return norm(flat, *[None if p is None else p.reshape((-1,)) for p in parameters], eps=eps).reshape(x.shape)
 
 
-def one_hot(ids, n):
-    """Vectors of length ``n``, 1 at the id and 0 elsewhere: ids (...) to float32 (..., n)."""
+def one_hot(ids, num_classes=-1):
+    """Vectors of length ``num_classes``, 1 at the id and 0 elsewhere: ids (...) to float32 (..., num_classes).
+
+    Where ``num_classes`` is -1 it is the greatest id and one more, which must be looked up: say it where ids are on a GPU.
+    """
     ids = asarray(ids)
     if ids.dtype.kind not in "iu":
         raise TypeError(f"one_hot: ids must be integers, got {ids.dtype}")
+    (n,) = ints(num_classes)
+    if n == -1:
+        if not ids.size:
+            raise ValueError("one_hot: no ids to count the classes by: say num_classes")
+        n = int(ids.data.max()) + 1
+    if n < 0:
+        raise ValueError(f"one_hot: num_classes must be a number of classes, or -1, got {num_classes!r}")
     xp = namespace(ids.device)
     xp.check_ids(f"one_hot: id {{id}} is not a class: there are {n}", ids._data, 0, n)
     return Tensor((ids._data[..., None] == xp.arange(n)).astype(xp.float32))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from minitensor.op import op
+from minitensor.tensor import asarray
 
 __all__ = [
     "abs", "add", "arccos", "arcsin", "arctan", "ceil", "clip", "cos", "cosh", "divide", "equal", "erf", "exp",
@@ -78,7 +79,7 @@ power.vjp(
 @op
 def floor_divide(xp, x, y):
     """The greatest whole number not above ``x / y``, of the operands' dtype; derivative 0."""
-    return x // y
+    return xp.floor_divide(x, y)
 
 
 floor_divide.vjp(lambda xp, g: xp.zeros_like(g), lambda xp, g: xp.zeros_like(g))
@@ -86,11 +87,11 @@ floor_divide.vjp(lambda xp, g: xp.zeros_like(g), lambda xp, g: xp.zeros_like(g))
 
 @op
 def remainder(xp, x, y):
-    """``x - y * floor(x / y)``, which has the sign of ``y``."""
-    return x % y
+    """``x - y * floor(x / y)``, exact, with the sign of ``y``."""
+    return xp.remainder(x, y)
 
 
-remainder.vjp(lambda g: g, lambda xp, g, x, y: -g * xp.floor(x / y))
+remainder.vjp(lambda g: g, lambda xp, g, x, y: -g * xp.floor_divide(x, y))
 
 
 @op
@@ -142,11 +143,16 @@ where.vjp(
 )
 
 
-def clip(x, min=None, max=None):
+def clip(x, min=None, max=None, *, a_min=None, a_max=None):
     """``x`` kept within ``[min, max]``: ``minimum(maximum(x, min), max)``. Bounds may be tensors and are differentiable.
 
-    At a bound the gradient is shared evenly between ``x`` and the bound. None means no bound.
+    At a bound the gradient is shared evenly between ``x`` and the bound. None means no bound. ``a_min`` and ``a_max`` are NumPy's
+    older names.
     """
+    if (min is not None and a_min is not None) or (max is not None and a_max is not None):
+        raise TypeError("clip: a bound is given twice, as min or max and as a_min or a_max")
+    min, max = a_min if min is None else min, a_max if max is None else max
+    x = asarray(x)
     if min is not None:
         x = maximum(x, min)
     return x if max is None else minimum(x, max)
@@ -174,12 +180,19 @@ def _flat(xp, g):
     return xp.zeros_like(g)
 
 
+@op
+def round(xp, x, *, decimals=0):
+    """The nearest number of so many ``decimals`` (tens, hundreds, ... where negative), halves to even; derivative 0."""
+    return xp.round(x, decimals)
+
+
+round.takes("decimals", "out")
+round.vjp(_flat)
 negative = _unary("negative", lambda xp, x: -x, lambda g: -g, "``-x``.")
 abs = _unary("abs", lambda xp, x: xp.abs(x), lambda xp, g, x: g * xp.sign(x), "``|x|``; derivative 0 at 0.")
 sign = _unary("sign", lambda xp, x: xp.sign(x), _flat, "-1, 0 or 1; derivative 0 everywhere.")
 floor = _unary("floor", lambda xp, x: xp.floor(x), _flat, "The greatest whole number not above x; derivative 0.")
 ceil = _unary("ceil", lambda xp, x: xp.ceil(x), _flat, "The least whole number not below x; derivative 0.")
-round = _unary("round", lambda xp, x: xp.round(x), _flat, "The nearest whole number, halves to even; derivative 0.")
 square = _unary("square", lambda xp, x: x * x, lambda g, x: g * (2.0 * x), "``x ** 2``.")
 sqrt = _unary("sqrt", lambda xp, x: xp.sqrt(x), lambda g, out: g / (2.0 * out), "``x ** 0.5``.")
 exp = _unary("exp", lambda xp, x: xp.exp(x), lambda g, out: g * out, "``e ** x``.")

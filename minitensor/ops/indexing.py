@@ -63,24 +63,49 @@ def _index_part(part, device):
 
 def _check_bounds(parts, shape):
     """Raise IndexError for an id out of range (CuPy would wrap it silently), on a GPU when a value is next read from it."""
-    if Ellipsis in [p for p in parts if not is_array(p)] or any(is_array(p) and p.dtype.kind == "b" for p in parts):
-        return
-    axis = 0
+    axis, spared = 0, len(shape) - sum(map(_axes_taken, parts))
     for part in parts:
-        if part is None:
-            continue
-        if is_array(part) and part.size and axis < len(shape):
+        if is_array(part) and part.dtype.kind != "b" and part.size and axis < len(shape):
             message = f"index {{id}} is out of range for axis {axis} of shape {shape}"
             namespace(device_of(part)).check_ids(message, part, -shape[axis], shape[axis])
-        axis += 1
+        axis += spared if part is Ellipsis else _axes_taken(part)
 
 
-def take(x, indices, axis=None):
-    """Slices of ``x`` at ``indices`` along ``axis`` (of the flat array where None); indices may repeat."""
+def _axes_taken(part):
+    """How many axes of the tensor a part of an index stands for; ``...`` takes what the others leave."""
+    if part is None or part is Ellipsis or isinstance(part, bool):
+        return 0
+    return part.ndim if is_array(part) and part.dtype.kind == "b" else 1
+
+
+def take(x, indices, axis=None, *, mode="raise"):
+    """Slices of ``x`` at ``indices`` along ``axis`` (of the flat array where None); indices may repeat.
+
+    mode: an index out of range raises IndexError ("raise"), comes round again ("wrap"), or stands for the nearest ("clip", where
+    negative ones are 0).
+    """
     x = asarray(x)
     if axis is None:
-        return getitem(x.reshape((-1,)), indices)
-    return getitem(x, (slice(None),) * axis_of("take", axis, x.ndim) + (indices,))
+        x, axis = x.reshape((-1,)), 0
+    axis = axis_of("take", axis, x.ndim)
+    if mode not in ("raise", "wrap", "clip"):
+        raise ValueError(f'take: mode must be "raise", "wrap" or "clip", got {mode!r}')
+    if type(indices) is not int or mode != "raise":
+        indices = _integers("take", indices, truth_values=True)
+        if mode != "raise":
+            xp, length, ids = namespace(indices.device), max(x.shape[axis], 1), indices.data.astype(np.int64)
+            indices = Tensor(xp.asarray(ids % length if mode == "wrap" else xp.clip(ids, 0, length - 1)))
+    return getitem(x, (slice(None),) * axis + (indices,))
+
+
+def _integers(op_name, indices, truth_values=False):
+    """``indices`` as a Tensor of integers; truth values among them are the numbers 0 and 1, or an error."""
+    indices = asarray(indices, dtype=np.int64 if isinstance(indices, list) and not indices else None)
+    if indices.dtype.kind == "b" and truth_values:
+        return indices.astype(np.int64)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"{op_name}: indices must be integers, got {indices.dtype}")
+    return indices
 
 
 def _along(indices, shape, axis):
@@ -93,9 +118,14 @@ def _along(indices, shape, axis):
     return tuple(parts)
 
 
-def take_along_axis(x, indices, axis):
-    """``x[i, indices[i, j]]`` for every i: one element per place of ``indices``, which has x's shape but along ``axis``."""
-    x, indices = asarray(x), asarray(indices)
+def take_along_axis(x, indices, axis=-1):
+    """``x[i, indices[i, j]]`` for every i: one element per place of ``indices``, which has x's shape but along ``axis``.
+
+    Where ``axis`` is None, x is flattened first.
+    """
+    x, indices = asarray(x), _integers("take_along_axis", indices)
+    if axis is None:
+        x, axis = x.reshape((-1,)), 0
     if x.ndim != indices.ndim:
         raise ValueError(f"take_along_axis: x has {x.ndim} axes but indices has {indices.ndim}: they must be equal")
     axis = axis_of("take_along_axis", axis, x.ndim)
@@ -128,8 +158,13 @@ _put_along.name = "put_along_axis"
 
 
 def put_along_axis(x, indices, values, axis):
-    """A new array: ``x`` with ``values`` at ``x[i, indices[i, j]]``; indices that repeat within a row raise ValueError."""
-    x, indices, values = asarray(x), asarray(indices), asarray(values)
+    """A new array: ``x`` with ``values`` at ``x[i, indices[i, j]]``; indices that repeat within a row raise ValueError.
+
+    Where ``axis`` is None, the indices are into the flat array.
+    """
+    x, indices, values = asarray(x), _integers("put_along_axis", indices), asarray(values)
+    if axis is None:
+        return put_along_axis(x.reshape((-1,)), indices, values, 0).reshape(x.shape)
     axis = axis_of("put_along_axis", axis, x.ndim)
     if x.dtype.kind in "iub" and is_floating(values.dtype):
         raise TypeError(
@@ -152,17 +187,41 @@ def put_along_axis(x, indices, values, axis):
 
 @moves
 @op
-def argsort(xp, x, *, axis=-1, descending=False):
-    """Indices that put ``x`` in order along ``axis``; stable, equal elements keep theirs."""
+def _argsort(xp, x, *, axis, descending):
     if not descending:
         return xp.argsort(x, axis=axis, kind="stable")
     turned = xp.flip(x, axis=axis)  # reversed twice, so that a descending sort is stable too
     return x.shape[axis] - 1 - xp.flip(xp.argsort(turned, axis=axis, kind="stable"), axis=axis)
 
 
-def sort(x, axis=-1, descending=False):
-    """``x`` in order along ``axis``."""
-    return take_along_axis(x, argsort(x, axis=axis, descending=descending), axis)
+_argsort.name = "argsort"
+
+
+def argsort(x, axis=-1, kind=None, *, descending=False, stable=True):
+    """Indices that put ``x`` in order along ``axis`` (of the flat array where None); stable, equal elements keep theirs.
+
+    kind, stable: NumPy's; every one of its kinds is answered by the stable one.
+    """
+    return _ordered("argsort", x, axis, kind, descending)[1]
+
+
+def sort(x, axis=-1, kind=None, *, descending=False, stable=True):
+    """``x`` in order along ``axis`` (of the flat array where None); the other arguments are those of ``argsort``."""
+    x, order, axis = _ordered("sort", x, axis, kind, descending)
+    return take_along_axis(x, order, axis)
+
+
+def _ordered(op_name, x, axis, kind, descending):
+    """``(x, indices, axis)``: the tensor, flat where ``axis`` is None, and what puts it in order."""
+    if kind not in (None, "stable", "quicksort", "mergesort", "heapsort"):
+        raise ValueError(
+            f'{op_name}: kind must be None or "stable", got {kind!r}; a direction is descending=True, by its name'
+        )
+    x = asarray(x)
+    if axis is None:
+        x, axis = x.reshape((-1,)), 0
+    axis = axis_of(op_name, axis, x.ndim)
+    return x, _argsort(x, axis=axis, descending=bool(descending)), axis
 
 
 def topk(x, k, axis=-1):

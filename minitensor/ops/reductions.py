@@ -1,4 +1,8 @@
-"""Reductions and scans. ``axis`` is None (all axes), an int, or a tuple of ints; ``keepdims`` keeps reduced axes with length 1."""
+"""Reductions and scans. ``axis`` is None (all axes), an int, or a tuple of ints; ``keepdims`` keeps reduced axes with length 1.
+
+Arguments stand in NumPy's order; ``dtype`` is the type to compute and to answer in. Of NumPy's, ``out``, ``where`` and ``initial``
+are refused.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,10 @@ __all__ = [
     "all", "any", "argmax", "argmin", "cumprod", "cumsum", "logsumexp", "max", "mean", "min", "prod", "std", "sum", "var",
 ]  # fmt: skip
 
+EXTREME = "axis", "out", "keepdims", "initial", "where"
+SUMMED = "axis", "dtype", *EXTREME[1:]
+SPREAD = "axis", "dtype", "out", "ddof", "keepdims", "where", "mean"
+
 
 def _keep(y, shape, axis):
     """``y``, a reduction of something of ``shape``, with its reduced axes back as 1."""
@@ -24,9 +32,12 @@ def _count(shape, axis):
 
 
 @op
-def sum(xp, x, *, axis=None, keepdims=False):
+def sum(xp, x, *, axis=None, dtype=None, keepdims=False):
     """Sum over ``axis``."""
-    return x.sum(axis=axis, keepdims=keepdims)
+    return x.sum(axis=axis, dtype=dtype, keepdims=keepdims)
+
+
+sum.takes(*SUMMED)
 
 
 @sum.vjp
@@ -35,9 +46,12 @@ def _(xp, g, x_shape, axis):
 
 
 @op
-def mean(xp, x, *, axis=None, keepdims=False):
+def mean(xp, x, *, axis=None, dtype=None, keepdims=False):
     """Mean over ``axis``."""
-    return x.mean(axis=axis, keepdims=keepdims)
+    return x.mean(axis=axis, dtype=dtype, keepdims=keepdims)
+
+
+mean.takes("axis", "dtype", "out", "keepdims", "where")
 
 
 @mean.vjp
@@ -47,9 +61,12 @@ def _(xp, g, x_shape, axis):
 
 
 @op
-def var(xp, x, *, axis=None, keepdims=False, ddof=0):
-    """Variance over ``axis``: ``sum((x - mean)^2) / (n - ddof)``."""
-    return x.var(axis=axis, keepdims=keepdims, ddof=ddof)
+def var(xp, x, *, axis=None, dtype=None, ddof=0, keepdims=False):
+    """Variance over ``axis``: ``sum((x - mean)^2) / (n - ddof)``; ``correction`` is another name of ``ddof``."""
+    return x.var(axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims)
+
+
+var.takes(*SPREAD, correction="ddof")
 
 
 @var.vjp
@@ -60,9 +77,12 @@ def _(g, x, axis, ddof):
 
 
 @op
-def std(xp, x, *, axis=None, keepdims=False, ddof=0):
-    """Standard deviation over ``axis``: ``sqrt(var)``; derivative 0 where it is 0."""
-    return x.std(axis=axis, keepdims=keepdims, ddof=ddof)
+def std(xp, x, *, axis=None, dtype=None, ddof=0, keepdims=False):
+    """Standard deviation over ``axis``: ``sqrt(var)``; derivative 0 where it is 0. ``correction`` is another name of ``ddof``."""
+    return x.std(axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims)
+
+
+std.takes(*SPREAD, correction="ddof")
 
 
 @std.vjp
@@ -91,6 +111,8 @@ def min(xp, x, *, axis=None, keepdims=False):
     return x.min(axis=axis, keepdims=keepdims)
 
 
+max.takes(*EXTREME)
+min.takes(*EXTREME)
 max.vjp(_extreme_rule)
 min.vjp(_extreme_rule)
 
@@ -125,9 +147,12 @@ def _others(xp, x):
 
 
 @op
-def prod(xp, x, *, axis=None, keepdims=False):
+def prod(xp, x, *, axis=None, dtype=None, keepdims=False):
     """Product over ``axis``."""
-    return x.prod(axis=axis, keepdims=keepdims)
+    return x.prod(axis=axis, dtype=dtype, keepdims=keepdims)
+
+
+prod.takes(*SUMMED)
 
 
 @prod.vjp
@@ -146,24 +171,35 @@ def _(xp, g, x, out, axis):
 
 
 @op
-def cumsum(xp, x, *, axis):
-    """Running sum along ``axis``."""
-    return x.cumsum(axis=axis)
+def cumsum(xp, x, *, axis=None, dtype=None):
+    """Running sum along ``axis``; of the flat array where None."""
+    return x.cumsum(axis=axis, dtype=dtype)
 
 
 @cumsum.vjp
-def _(xp, g, axis):
-    return xp.flip(xp.flip(g, axis=axis).cumsum(axis=axis), axis=axis)
+def _(xp, g, x_shape, axis):
+    axis = 0 if axis is None else axis
+    return xp.flip(xp.flip(g, axis=axis).cumsum(axis=axis), axis=axis).reshape(x_shape)
 
 
 @op
-def cumprod(xp, x, *, axis):
-    """Running product along ``axis``."""
-    return x.cumprod(axis=axis)
+def cumprod(xp, x, *, axis=None, dtype=None):
+    """Running product along ``axis``; of the flat array where None."""
+    return x.cumprod(axis=axis, dtype=dtype)
+
+
+cumsum.takes("axis", "dtype", "out")
+cumprod.takes("axis", "dtype", "out")
 
 
 @cumprod.vjp
 def _(xp, g, x, out, axis):
+    if axis is None or x.ndim == 0:
+        return _cumprod_dx(xp, g, x.reshape((-1,)), out, 0).reshape(x.shape)
+    return _cumprod_dx(xp, g, x, out, axis)
+
+
+def _cumprod_dx(xp, g, x, out, axis):
     # dL/dx_i = sum over k >= i of g_k * product of x_j for j <= k, j != i.
     if not bool((x == 0).any()):
         return xp.flip(xp.flip(g * out, axis=axis).cumsum(axis=axis), axis=axis) / x
@@ -188,6 +224,10 @@ def argmin(xp, x, *, axis=None, keepdims=False):
     return x.argmin(axis=axis, keepdims=keepdims)
 
 
+argmax.takes("axis", "out", "keepdims")
+argmin.takes("axis", "out", "keepdims")
+
+
 @op
 def all(xp, x, *, axis=None, keepdims=False):
     """Whether every element along ``axis`` is true."""
@@ -198,3 +238,7 @@ def all(xp, x, *, axis=None, keepdims=False):
 def any(xp, x, *, axis=None, keepdims=False):
     """Whether some element along ``axis`` is true."""
     return x.any(axis=axis, keepdims=keepdims)
+
+
+all.takes("axis", "out", "keepdims", "where")
+any.takes("axis", "out", "keepdims", "where")

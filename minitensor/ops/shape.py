@@ -70,7 +70,8 @@ def permute_dims(xp, x, *, axes=None):
 def _(xp, g, axes):
     if axes is None:
         return xp.permute_dims(g)
-    return xp.permute_dims(g, tuple(sorted(range(len(axes)), key=lambda i: axes[i] % len(axes))))
+    places = axes_of("permute_dims", axes, g.ndim)
+    return xp.permute_dims(g, tuple(sorted(range(g.ndim), key=places.__getitem__)))
 
 
 @moves
@@ -95,7 +96,7 @@ def moveaxis(x, source, destination):
     return permute_dims(x, axes=tuple(order))
 
 
-def expand_dims(x, axis):
+def expand_dims(x, axis=0):
     """``x`` with a new axis of length 1 at ``axis`` (an int or a tuple)."""
     x = asarray(x)
     axes = ints(axis)
@@ -131,34 +132,45 @@ broadcast_to.vjp(lambda g: g)  # the engine sums it back
 
 
 @op
-def concatenate(xp, *xs, axis=0):
-    """Join along an existing axis."""
+def _concatenate(xp, *xs, axis):
     return xp.concatenate(xs, axis=axis)
 
 
-@concatenate.vjp
+_concatenate.name = "concatenate"
+
+
+@_concatenate.vjp
 def _(g, i, shapes, axis):
     axis = axis % g.ndim
     start = sum(shape[axis] for shape in shapes[:i])
     return g[(slice(None),) * axis + (slice(start, start + shapes[i][axis]),)]
 
 
-def concat(xs, axis=0):
-    """Join the tensors ``xs`` along an existing axis (flattened first where ``axis`` is None)."""
+def concatenate(xs, axis=0, *, dtype=None):
+    """Join the tensors ``xs`` along an existing axis (flattened first where ``axis`` is None), as NumPy does.
+
+    dtype: of the result; where None, the one that all of them promote to.
+    """
     xs = list(xs)
     if not xs:
-        raise ValueError("concat: at least one tensor is needed")
-    return concatenate(*[reshape(x, shape=(-1,)) for x in xs], axis=0) if axis is None else concatenate(*xs, axis=axis)
+        raise ValueError("concatenate: at least one tensor is needed")
+    if axis is None:
+        xs, axis = [reshape(x, shape=(-1,)) for x in xs], 0
+    joined = _concatenate(*xs, axis=ints(axis)[0])
+    return joined if dtype is None else astype(joined, dtype=dtype)
 
 
-def stack(xs, axis=0):
+concat = concatenate
+
+
+def stack(xs, axis=0, *, dtype=None):
     """Join tensors of one shape along a new axis."""
-    return concat([expand_dims(x, axis) for x in xs], axis=axis)
+    return concatenate([expand_dims(x, axis) for x in xs], axis=axis, dtype=dtype)
 
 
-def split(x, sections_or_cuts, axis=0):
+def split(x, indices_or_sections, axis=0):
     """A list of parts: so many equal ones, or cut before each of the given indices."""
-    x = asarray(x)
+    x, sections_or_cuts = asarray(x), indices_or_sections
     axis = axis_of("split", axis, x.ndim)
     length = x.shape[axis]
     if np.ndim(sections_or_cuts):
@@ -195,14 +207,20 @@ flip.vjp(lambda xp, g, axis: xp.flip(g, axis=axis))
 @moves
 @op
 def roll(xp, x, *, shift, axis=None):
-    """``x`` shifted by ``shift`` places along ``axis``, the end coming round to the start."""
-    return xp.roll(x, shift, axis=axis)
+    """``x`` shifted by ``shift`` places along ``axis`` (of the flat array where None), the end coming round to the start.
+
+    Several shifts along one axis add up; one shift serves several axes.
+    """
+    return xp.roll(x, *_rolled(shift, axis))
 
 
-@roll.vjp
-def _(xp, g, shift, axis):
-    back = tuple(-s for s in ints(shift))
-    return xp.roll(g, back[0] if axis is None else back, axis=axis)
+def _rolled(shift, axis, sign=1):
+    """Shifts and axes in the one form that every backend takes."""
+    shifts = tuple(sign * s for s in ints(shift))
+    return (sum(shifts), None) if axis is None else (shifts, ints(axis))
+
+
+roll.vjp(lambda xp, g, shift, axis: xp.roll(g, *_rolled(shift, axis, -1)))
 
 
 def repeat(x, repeats, axis=None):
@@ -220,10 +238,12 @@ def repeat(x, repeats, axis=None):
     return x[(slice(None),) * axis + (places,)]
 
 
-def tile(x, repetitions):
-    """``x`` laid ``repetitions`` times along each axis."""
+def tile(x, reps):
+    """``x`` laid ``reps`` times along each axis."""
     x = asarray(x)
-    repetitions = ints(repetitions)
+    repetitions = ints(reps)
+    if any(n < 0 for n in repetitions):
+        raise ValueError(f"tile: reps must not be negative, got {reps!r}")
     ndim = max(x.ndim, len(repetitions))
     shape = (1,) * (ndim - x.ndim) + x.shape
     repetitions = (1,) * (ndim - len(repetitions)) + repetitions
@@ -234,18 +254,58 @@ def tile(x, repetitions):
 
 @moves
 @op
-def pad(xp, x, *, pad_width, value=0.0):
-    """``x`` with ``value`` around it; ``pad_width`` is ``(before, after)`` for every axis, or one such pair per axis.
-
-    One number stands for both.
-    """
+def _pad(xp, x, *, pad_width, value):
     return xp.pad(x, pad_width, constant_values=value)
 
 
-@pad.vjp
-def _(g, x_shape, pad_width):
-    pairs = np.broadcast_to(pad_width, (len(x_shape), 2)).tolist()
-    return g[tuple(slice(before, before + n) for (before, _), n in zip(pairs, x_shape))]
+_pad.name = "pad"
+_pad.vjp(lambda g, x_shape, pad_width: g[tuple(slice(a, a + n) for (a, _), n in zip(pad_width, x_shape))])
+
+
+def pad(x, pad_width, mode="constant", *, constant_values=0.0):
+    """``x`` with more elements around it, as NumPy's.
+
+    pad_width: how many; a number, ``(before, after)`` for every axis, one such pair per axis, or a dict from axes to them.
+    mode: "constant" (``constant_values``: a number, a pair, or a pair per axis), or where the elements are taken from: "edge",
+    "reflect", "symmetric", "wrap". The gradient goes back to where an element came from.
+    """
+    x = asarray(x)
+    widths = _widths(pad_width, x.ndim)
+    if isinstance(constant_values, Tensor):
+        if constant_values.requires_grad:
+            raise TypeError("pad: constant_values is a constant; write .detach(), or mt.concatenate for a gradient")
+        constant_values = constant_values.tolist()
+    if not any(map(any, widths)):
+        return alias(x)
+    if mode == "constant":
+        return _pad(x, pad_width=widths, value=constant_values)
+    if mode not in ("edge", "reflect", "symmetric", "wrap"):
+        raise ValueError(f'pad: mode must be "constant", "edge", "reflect", "symmetric" or "wrap", got {mode!r}')
+    for axis, (pair, length) in enumerate(zip(widths, x.shape)):
+        if any(pair):
+            if not length:
+                raise ValueError(f"pad: mode {mode!r} takes elements from axis {axis}, which has none")
+            places = asarray(np.pad(np.arange(length), pair, mode=mode), device=x.device)
+            x = x[(slice(None),) * axis + (places,)]
+    return x
+
+
+def _widths(pad_width, ndim):
+    """``pad_width``, in any form, as one pair of ints per axis."""
+    if isinstance(pad_width, dict):
+        pairs = [(0, 0)] * ndim
+        for axis, width in pad_width.items():
+            pairs[axis_of("pad", axis, ndim)] = (*ints(width), *ints(width))[:2] if np.ndim(width) == 0 else ints(width)
+        pad_width = pairs
+    widths = np.asarray(pad_width.tolist() if hasattr(pad_width, "tolist") else pad_width)
+    if widths.dtype.kind not in "iu" and widths.size:
+        raise TypeError(f"pad: pad_width must be integers, got {pad_width!r}")
+    if widths.size and widths.min() < 0:
+        raise ValueError(f"pad: pad_width must not be negative, got {pad_width!r}; write a slice to cut")
+    try:
+        return tuple((int(a), int(b)) for a, b in np.broadcast_to(widths, (ndim, 2)))
+    except ValueError:
+        raise ValueError(f"pad: pad_width {pad_width!r} does not fit a tensor of {ndim} axes") from None
 
 
 # --- diagonals ----------------------------------------------------------------------------------------------------------------

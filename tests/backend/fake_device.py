@@ -114,14 +114,19 @@ def note_mask(index, what):
 def wrapped_round(index, shape):
     """``index`` with ids out of range brought into it in silence, as CuPy does."""
     parts = index if isinstance(index, tuple) else (index,)
-    if any(part is Ellipsis or isinstance(part, np.ndarray) and part.dtype.kind == "b" for part in parts):
-        return index
-    lengths = iter(shape)
-    parts = tuple(
-        part if part is None else part % max(length, 1) if isinstance(part, np.ndarray) and part.ndim else part
-        for part, length in ((part, None if part is None else next(lengths, 1)) for part in parts)
-    )
-    return parts if isinstance(index, tuple) else parts[0]
+    taken = [0 if p is None or p is Ellipsis or p is True or p is False else p.ndim if is_mask(p) else 1 for p in parts]
+    made, axis = [], 0
+    for part, count in zip(parts, taken):
+        if isinstance(part, np.ndarray) and part.ndim and not is_mask(part):
+            part = part % max(shape[axis], 1)
+        made.append(part)
+        axis += len(shape) - sum(taken) if part is Ellipsis else count
+    return tuple(made) if isinstance(index, tuple) else made[0]
+
+
+def is_mask(part):
+    """Whether a part of an index is an array of truth values."""
+    return isinstance(part, np.ndarray) and part.dtype == bool
 
 
 def unwrap(value):
@@ -232,6 +237,9 @@ def fake_cupy():
     )
     module.asnumpy = lambda array: array.get()
     module.add = _add()
+    module.where = lambda condition, *choices: run(
+        np.where, condition.astype(bool), *choices
+    )  # an array, as CuPy wants it
     module.is_available = lambda: True
     module.RawModule = emulator.Module
     compute = SimpleNamespace(COMPUTE_TYPE_TF32=7)

@@ -138,6 +138,16 @@ def test_two_devices_never_mix_in_silence(write):
             "index -6 is out of range for axis 0",
         ),
         (
+            lambda: mt.ones((2, 5), device="cuda")[..., mt.tensor([5], device="cuda")],
+            "index 5 is out of range for axis 1",
+        ),
+        (
+            lambda: mt.ones((2, 3, 5), device="cuda")[
+                mt.ones((2, 3), dtype="bool", device="cuda"), mt.tensor([5], device="cuda")
+            ],
+            "index 5 is out of range for axis 2",
+        ),
+        (
             lambda: F.cross_entropy(mt.ones((2, 3), device="cuda"), mt.tensor([-100, 3], device="cuda")),
             "target 3 is not a class",
         ),
@@ -147,6 +157,33 @@ def test_an_id_out_of_range_raises_when_a_value_is_read(look_up, message):
     found = look_up()
     with pytest.raises(IndexError, match=message):
         found.sum().item()
+
+
+def test_a_choice_by_a_python_truth_value():
+    x = mt.tensor([1.0, 2.0], device="cuda", requires_grad=True)
+    y = mt.where(True, x, 0.0) + mt.where(False, x * 3.0, x * 2.0)
+    y.sum().backward()
+    assert y.tolist() == [3, 6] and x.grad.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32", "uint8"])
+def test_whole_quotients_and_remainders_are_numpys(dtype):
+    # CuPy divides and rounds: 1.0 // 0.1 would be 10, and 1.0 % inf NaN.
+    x, y = np.array([[1.0, -1.0, 7.0, 0.0, 5.5]]), np.array([[0.1], [-0.1], [np.inf], [-np.inf], [0.0], [2.0]])
+    x, y = (x, y) if dtype.startswith("f") else (abs(x), np.array([[1], [2], [3]]))
+    x, y = x.astype(dtype), y.astype(dtype)
+    there = [mt.tensor(a, device="cuda") for a in (x, y)]
+    with np.errstate(all="ignore"):
+        wholes, rests = np.floor_divide(x, y), np.remainder(x, y)
+    for mine, right in ((there[0] // there[1], wholes), (there[0] % there[1], rests)):
+        assert mine.dtype == dtype
+        np.testing.assert_array_equal(mine.to("cpu").data, right)
+        np.testing.assert_array_equal(np.signbit(mine.to("cpu").data), np.signbit(right))
+
+
+def test_the_gradient_of_a_remainder_takes_the_quotient_that_was_taken():
+    y = mt.tensor(np.array([0.1]), requires_grad=True)
+    assert mt.grad((1.0 % y).sum(), y).tolist() == [-9.0]
 
 
 def test_host_functions_refuse_device_tensors():

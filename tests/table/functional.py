@@ -232,10 +232,11 @@ ROWS = [
         ),
     ),
     row(
-        "one_hot", mst.case(mst.ids(mst.shapes(), 3), n=3), lambda ids, n: np.eye(n)[ids], order=0,
+        "one_hot", mst.case(mst.ids(mst.shapes(), 3), num_classes=3), lambda ids, num_classes: np.eye(num_classes)[ids],
+        order=0,
         errors=(
-            ([[3]], {"n": 3}, IndexError, "one_hot: id 3 is not a class: there are 3"),
-            ([A], {"n": 3}, TypeError, "one_hot: ids must be int"),
+            ([[3]], {"num_classes": 3}, IndexError, "one_hot: id 3 is not a class: there are 3"),
+            ([A], {"num_classes": 3}, TypeError, "one_hot: ids must be int"),
         ),
     ),
     Row(

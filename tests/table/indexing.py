@@ -130,7 +130,7 @@ ROWS = [
         errors=(([A, np.array([[1, 1], [0, 1]]), np.zeros((2, 2)), 1], {}, ValueError, "put_along_axis: an index repeats"),),
     ),
     Row("sort", mt.sort, sort_cases(), numpy_sort),
-    Row("argsort", mt.argsort, sort_cases(distinct=False), numpy_argsort, order=0, ops=("argsort",)),
+    Row("argsort", mt.argsort, sort_cases(distinct=False), numpy_argsort, order=0, ops=("_argsort",)),
     Row(
         "topk", mt.topk, topk_cases(), numpy_topk,
         errors=(([A, 4], {}, ValueError, r"topk: k = 4 does not fit axis -1 of shape \(2, 3\)"),),

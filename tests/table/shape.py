@@ -88,7 +88,7 @@ def split_cases(draw):
     shape = [3, 3]
     shape[axis] = draw(st.sampled_from([0, 2, 4, 6]))
     sections = draw(st.sampled_from([1, 2, [1], [1, 1], [0, 3], [2, 1]]))
-    return [draw(mst.tensors(tuple(shape))), {"sections_or_cuts": sections, "axis": axis}]
+    return [draw(mst.tensors(tuple(shape))), {"indices_or_sections": sections, "axis": axis}]
 
 
 @st.composite
@@ -98,14 +98,26 @@ def flip_cases(draw):
     return [x, {"axis": draw(mst.axes(x.ndim))}]
 
 
+def spelled(draw, numbers):
+    """Ints as a tuple, a list, an array or NumPy's ints."""
+    kinds = [tuple, list, np.array, lambda ints: tuple(map(np.int64, ints))]
+    return draw(st.sampled_from(kinds))(list(numbers))
+
+
 @st.composite
 def roll_cases(draw):
-    """One shift, or one for each of some axes."""
+    """Shifts and axes in every form: one shift, several that add up, one for each axis, an axis named twice."""
     x = draw(mst.tensors(min_dims=1))
-    if draw(st.booleans()):
-        axes = draw(mst.permutations(x.ndim))[:2]
-        return [x, {"shift": tuple(draw(st.integers(-3, 3)) for _ in axes), "axis": axes}]
-    return [x, {"shift": draw(st.integers(-5, 5)), "axis": draw(mst.axes(x.ndim, allow_tuple=False))}]
+    shifts = draw(st.lists(st.integers(-5, 5), min_size=1, max_size=3))
+    axes = [draw(st.integers(-x.ndim, x.ndim - 1)) for _ in shifts]
+    form = draw(st.integers(0, 4))
+    if form == 0:
+        return [x, {"shift": spelled(draw, shifts), "axis": spelled(draw, axes)}]
+    if form == 1:
+        return [x, {"shift": spelled(draw, shifts), "axis": draw(st.sampled_from([axes[0], np.int64(axes[0])]))}]
+    if form == 2:
+        return [x, {"shift": shifts[0], "axis": spelled(draw, axes)}]
+    return [x, {"shift": shifts[0] if form == 3 else spelled(draw, shifts), "axis": None}]
 
 
 @st.composite
@@ -120,21 +132,18 @@ def repeat_cases(draw):
 
 @st.composite
 def pad_cases(draw):
-    """One pair for all axes, or one for each."""
-    x = draw(mst.tensors())
-    pair = st.tuples(st.integers(0, 2), st.integers(0, 2))
-    pairs = draw(st.one_of(pair, st.lists(pair, min_size=x.ndim, max_size=x.ndim).map(tuple)))
-    return [x, {"pad_width": pairs if x.ndim else (0, 0), "value": draw(st.sampled_from([0.0, 1.5]))}]
-
-
-def numpy_pad(x, pad_width, value):
-    """``np.pad`` with constants."""
-    return np.pad(x, pad_width, constant_values=value) if x.ndim else x
-
-
-def numpy_split(x, sections_or_cuts, axis):
-    """NumPy's, with its cuts."""
-    return np.split(x, sections_or_cuts, axis)
+    """Widths in every form, constants, and the modes that repeat elements."""
+    x = draw(mst.tensors(min_dims=1))
+    width = st.integers(0, 2)
+    pair = st.tuples(width, width)
+    some = st.dictionaries(st.integers(0, x.ndim - 1), st.one_of(width, pair))
+    forms = [width, pair, st.lists(pair, min_size=x.ndim, max_size=x.ndim).map(tuple), pair.map(np.array), some]
+    named = {"pad_width": draw(st.one_of(forms))}
+    modes = ["constant"] * 4 + (["edge", "reflect", "symmetric", "wrap"] if x.size else [])
+    named["mode"] = draw(st.sampled_from(modes))
+    if named["mode"] == "constant":
+        named["constant_values"] = draw(st.sampled_from([0.0, 1.5, (1.0, 2.0)]))
+    return [x, named]
 
 
 def numpy_unstack(x, axis):
@@ -163,27 +172,37 @@ ROWS = [
         errors=(([A], {"shape": (3, 2)}, ValueError, r"^broadcast_to\(x: \(2, 3\)"),),
     ),
     Row(
-        "concat", on_list(mt.concat), joined(same=False), on_list(np.concatenate), analytic=True,
-        errors=(([A, B], {}, ValueError, r"^concatenate\(.*\(2, 3\).*\(2, 4\)"), ([], {}, ValueError, "at least one")),
+        "concatenate", on_list(mt.concatenate), joined(same=False), on_list(np.concatenate), analytic=True,
+        ops=("_concatenate",), also=([A, B, {"axis": None}], [A, B, {"axis": np.int64(-1)}], [np.ones((2, 2, 3)), {}]),
+        errors=(
+            ([A, B], {}, ValueError, r"^concatenate\(.*\(2, 3\).*\(2, 4\)"), ([], {}, ValueError, "at least one"),
+            ([A], {"axis": 1.5}, TypeError, "an integer"),
+        ),
     ),
-    Row(
-        "concatenate", mt.concatenate, joined(same=False), on_list(np.concatenate), analytic=True, ops=("concatenate",),
-        errors=(([A, B], {}, ValueError, r"^concatenate\(.*\(2, 3\).*\(2, 4\)"),),
-    ),
+    Row("concat", on_list(mt.concat), joined(same=False), on_list(np.concatenate), analytic=True),
     Row(
         "stack", on_list(mt.stack), joined(same=True), on_list(np.stack), analytic=True,
         errors=(([A, B], {}, ValueError, r"\(.*3\).*4"),),
     ),
-    row("split", split_cases(), numpy_split, errors=(([A, 2, 1], {}, ValueError, "split: axis 1 of length 3"),)),
+    row("split", split_cases(), errors=(([A, 2, 1], {}, ValueError, "split: axis 1 of length 3"),)),
     row("unstack", with_axis(), numpy_unstack),
     row("flip", flip_cases(), ops=("flip",)),
-    row("roll", roll_cases(), ops=("roll",)),
+    row("roll", roll_cases(), ops=("roll",), examples=60),
     row("repeat", repeat_cases(), errors=(([A, [1, 2, 3], 0], {}, ValueError, "repeat: 3 counts"),)),
     Row(
-        "tile", mt.tile, mst.case(mst.tensors(), repetitions=st.one_of(st.integers(0, 2), mst.shapes(max_side=2))),
-        lambda x, repetitions: np.tile(x, repetitions), analytic=True,
+        "tile", mt.tile, mst.case(mst.tensors(), reps=st.one_of(st.integers(0, 2), mst.shapes(max_side=2))),
+        np.tile, analytic=True, errors=(([A, -1], {}, ValueError, "tile: reps must not be negative, got -1"),),
     ),
-    row("pad", pad_cases(), numpy_pad, ops=("pad",)),
+    row(
+        "pad", pad_cases(), examples=60, ops=("_pad",), also=([np.array(1.5), {"pad_width": (1, 2)}],),
+        errors=(
+            ([A], {"pad_width": -1}, ValueError, "pad: pad_width must not be negative, got -1; write a slice"),
+            ([A], {"pad_width": (1, 2, 3)}, ValueError, r"pad: pad_width \(1, 2, 3\) does not fit a tensor of 2 axes"),
+            ([A], {"pad_width": 1.5}, TypeError, "pad: pad_width must be integers, got 1.5"),
+            ([A], {"pad_width": 1, "mode": "mean"}, ValueError, "pad: mode must be"),
+            ([A[:0]], {"pad_width": 1, "mode": "edge"}, ValueError, "pad: mode 'edge' takes elements from axis 0, which has none"),
+        ),
+    ),
     row("tril", mst.case(MATRICES, k=st.integers(-2, 2)), ops=("tril",)),
     row("triu", mst.case(MATRICES, k=st.integers(-2, 2)), ops=("triu",)),
     row("diagonal", plane_cases()),

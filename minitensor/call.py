@@ -139,12 +139,12 @@ class Call:
                 out = out.astype(_FLOAT32)
         return out
 
-    def narrow(self, out, arrays):
-        """``out``, computed in float32, rounded to 16 bits where all floating operands are of one such type.
+    def narrow(self, out, arrays, dtype=None):
+        """``out``, computed in float32, rounded to 16 bits where all floating operands are of one such type and no ``dtype`` is asked for.
 
         Integers of 8 bits and truth values do not widen it, wider ones do, as in NumPy.
         """
-        if out.dtype != _FLOAT32 or "dtype" in self.keywords:
+        if out.dtype != _FLOAT32 or dtype is not None:
             return out
         dtypes = {a.dtype for a in arrays if is_array(a) and (is_floating(a.dtype) or a.dtype.itemsize > 1)}
         narrow = len(dtypes) == 1 and is_narrow(dtype := dtypes.pop())
@@ -159,8 +159,6 @@ class Call:
             cure = "; shapes must agree from the right, or be 1: insert axes with reshape or x[:, None]"
         elif "core dimension" in text or "matmul" in text:
             cure = "; the last axis of the first must equal the last but one of the second: is a .mT missing?"
-        elif "as a data type" in text:
-            cure = "; dtype stands before keepdims: write keepdims=True by its name"
         kind = type(error) if type(error) in (ValueError, TypeError, IndexError, NotImplementedError) else ValueError
         return kind(f"{self.name}({given}): {text}{cure}")
 

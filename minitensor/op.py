@@ -116,7 +116,7 @@ class Op(Call):
         if given or (params and self.foreign):
             out = self.apart(out, [arrays[i] for i in given], params)
         mode = current_mode.get()
-        made = out if usual else self.narrow(out, arrays)
+        made = out if usual else self.narrow(out, arrays, params.get("dtype"))
         if mode.anomaly and not finite(made):
             raise nonfinite_error(self.name, "forward", made, zip(self.input_names(len(arrays)), arrays), call_site())
         if mask == 0 or not mode.grad or not is_floating(out.dtype):
@@ -155,7 +155,7 @@ class Op(Call):
             return self.function(xp, *arrays, **params)
         with np.errstate(all="ignore"):
             out = self.function(xp, *arrays, **params)
-        if getattr(out, "dtype", None) != np.float16 or "dtype" in self.keywords:
+        if getattr(out, "dtype", None) != np.float16 or params.get("dtype") is not None:
             return out
         return self.function(xp, *[a.astype(_FLOAT32) if is_array(a) else a for a in arrays], **params)
 

@@ -135,3 +135,20 @@ def _positional(function):
         return [*function.inputs, *positions]
     kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
     return [p.name for p in inspect.signature(function).parameters.values() if p.kind in kinds]
+
+
+def test_sums_in_another_type():
+    ones = mt.ones((4096,), dtype="float16", requires_grad=True)
+    assert mt.sum(ones).dtype == mt.sum(ones, dtype="float16").dtype == "float16"
+    assert mt.sum(ones, dtype="float16").item() == mt.cumsum(ones, dtype="float16")[-1].item() == 4096
+    wide = mt.sum(ones * 100, dtype="float32")
+    wide.backward()
+    assert (
+        wide.dtype == "float32"
+        and wide.item() == 409600
+        and ones.grad.dtype == "float16"
+        and ones.grad[0].item() == 100
+    )
+    assert (
+        mt.mean(mt.tensor([1, 2])).dtype == "float32" and mt.mean(mt.tensor([1, 2]), dtype="float64").dtype == "float64"
+    )

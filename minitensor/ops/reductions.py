@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from minitensor.axes import axes_of
-from minitensor.backend import is_floating
+from minitensor.backend import as_dtype, is_floating, is_narrow, np
 from minitensor.op import op
 
 __all__ = [
@@ -31,10 +31,20 @@ def _count(shape, axis):
     return math.prod(shape[a] for a in axes_of("reduction", axis, len(shape)))
 
 
+def _in(dtype, method, **options):
+    """What a method of an array gives, computed in ``dtype``: in float32 and rounded once where that has 16 bits."""
+    if dtype is None:
+        return method(**options)
+    if isinstance(dtype, bool):
+        raise TypeError("dtype stands before keepdims: write keepdims=True by its name")
+    dtype = as_dtype(dtype)
+    return method(dtype=np.dtype(np.float32) if is_narrow(dtype) else dtype, **options).astype(dtype)
+
+
 @op
 def sum(xp, x, *, axis=None, dtype=None, keepdims=False):
     """Sum over ``axis``."""
-    return x.sum(axis=axis, dtype=dtype, keepdims=keepdims)
+    return _in(dtype, x.sum, axis=axis, keepdims=keepdims)
 
 
 sum.takes(*SUMMED)
@@ -48,7 +58,7 @@ def _(xp, g, x_shape, axis):
 @op
 def mean(xp, x, *, axis=None, dtype=None, keepdims=False):
     """Mean over ``axis``."""
-    return x.mean(axis=axis, dtype=dtype, keepdims=keepdims)
+    return _in(dtype, x.mean, axis=axis, keepdims=keepdims)
 
 
 mean.takes("axis", "dtype", "out", "keepdims", "where")
@@ -63,7 +73,7 @@ def _(xp, g, x_shape, axis):
 @op
 def var(xp, x, *, axis=None, dtype=None, ddof=0, keepdims=False):
     """Variance over ``axis``: ``sum((x - mean)^2) / (n - ddof)``; ``correction`` is another name of ``ddof``."""
-    return x.var(axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims)
+    return _in(dtype, x.var, axis=axis, ddof=ddof, keepdims=keepdims)
 
 
 var.takes(*SPREAD, correction="ddof")
@@ -79,7 +89,7 @@ def _(g, x, axis, ddof):
 @op
 def std(xp, x, *, axis=None, dtype=None, ddof=0, keepdims=False):
     """Standard deviation over ``axis``: ``sqrt(var)``; derivative 0 where it is 0. ``correction`` is another name of ``ddof``."""
-    return x.std(axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims)
+    return _in(dtype, x.std, axis=axis, ddof=ddof, keepdims=keepdims)
 
 
 std.takes(*SPREAD, correction="ddof")
@@ -149,7 +159,7 @@ def _others(xp, x):
 @op
 def prod(xp, x, *, axis=None, dtype=None, keepdims=False):
     """Product over ``axis``."""
-    return x.prod(axis=axis, dtype=dtype, keepdims=keepdims)
+    return _in(dtype, x.prod, axis=axis, keepdims=keepdims)
 
 
 prod.takes(*SUMMED)
@@ -173,7 +183,7 @@ def _(xp, g, x, out, axis):
 @op
 def cumsum(xp, x, *, axis=None, dtype=None):
     """Running sum along ``axis``; of the flat array where None."""
-    return x.cumsum(axis=axis, dtype=dtype)
+    return _in(dtype, x.cumsum, axis=axis)
 
 
 @cumsum.vjp
@@ -185,7 +195,7 @@ def _(xp, g, x_shape, axis):
 @op
 def cumprod(xp, x, *, axis=None, dtype=None):
     """Running product along ``axis``; of the flat array where None."""
-    return x.cumprod(axis=axis, dtype=dtype)
+    return _in(dtype, x.cumprod, axis=axis)
 
 
 cumsum.takes("axis", "dtype", "out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from minitensor.backend import as_dtype, namespace, np
+from minitensor.settings import number
 from minitensor.tensor import Tensor, asarray
 
 __all__ = ["arange", "eye", "full", "full_like", "linspace", "ones", "ones_like", "zeros", "zeros_like"]
@@ -49,6 +50,8 @@ def full_like(x, fill_value, dtype=None, device=None):
 
 def arange(start, stop=None, step=1, dtype=None, device=None):
     """``start, start + step, ...`` below ``stop``; int64 where all are ints, else float32."""
+    start, step = number("arange", "start", start), number("arange", "step", step)
+    stop = stop if stop is None else number("arange", "stop", stop)
     start, stop = (0, start) if stop is None else (start, stop)
     dtype = as_dtype(
         dtype or (np.int64 if all(isinstance(v, (int, np.integer)) for v in (start, stop, step)) else np.float32)
@@ -60,6 +63,7 @@ def linspace(start, stop, num=50, endpoint=True, *, dtype=np.float32, device=Non
     """``num`` evenly spaced numbers from ``start`` to ``stop``, which is the last one where ``endpoint``."""
     if not isinstance(endpoint, (bool, np.bool_)):
         raise TypeError(f"linspace: endpoint must be True or False, got {endpoint!r}; write dtype= by its name")
+    start, stop = number("linspace", "start", start), number("linspace", "stop", stop)
     return Tensor(namespace(device).linspace(start, stop, num, endpoint=bool(endpoint)).astype(as_dtype(dtype)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from minitensor.axes import ints
 from minitensor.backend import np
 from minitensor.gradient import backward
+from minitensor.numpy_border import array_function, array_ufunc
 from minitensor.ops import elementwise as e
 from minitensor.ops import indexing as i
 from minitensor.ops import linalg as la
@@ -96,6 +97,8 @@ Tensor.__pos__ = lambda x: x
 Tensor.__abs__ = _method(e.abs)
 Tensor.__invert__ = _of_truth(e.logical_not, "~")
 Tensor.__getitem__ = i.getitem
+Tensor.__array_ufunc__ = array_ufunc
+Tensor.__array_function__ = array_function
 Tensor.backward = backward
 Tensor.transpose = _transpose
 Tensor.T = property(_transpose, doc="``x`` with its axes reversed.")

@@ -26,7 +26,7 @@ class Tensor:
 
     __slots__ = ("_data", "node", "_name")
     backward: Callable  # attached in methods.py, with the operators
-    __array_ufunc__ = None  # NumPy arrays on the left of an operator leave the work to us
+    __array_priority__ = 1000  # CuPy's arrays on the left of an operator leave the work to us
 
     def __init__(self, data, node=None):
         self._data = data
@@ -224,15 +224,28 @@ class Tensor:
         return move(self._data, "cpu").tolist()
 
     def __array__(self, dtype=None, copy=None):
-        view = self.numpy()
-        return np.array(view, dtype=dtype) if copy else view.astype(dtype or view.dtype, copy=False)
+        self._check_constant("np.asarray")
+        array = self.numpy()
+        dtype = array.dtype if dtype is None else np.dtype(dtype)
+        if copy is False and dtype != array.dtype:
+            raise ValueError(f"copy=False: an array of {dtype} from a tensor of {array.dtype} is a copy")
+        return array.astype(dtype, copy=bool(copy))
 
     def __array_namespace__(self, api_version=None):
         import minitensor
 
         return minitensor
 
+    def _check_constant(self, taker):
+        """Raise TypeError if this tensor requires a gradient, which ``taker`` would lose."""
+        if self.node is not None:
+            raise TypeError(
+                f"{taker} of a tensor that requires a gradient would lose the gradient: write x.detach() for the same values as a "
+                "constant, or x.numpy() for the array"
+            )
+
     def __dlpack__(self, **arguments):
+        self._check_constant("DLPack")
         return self._data.__dlpack__(**arguments)
 
     def __dlpack_device__(self):

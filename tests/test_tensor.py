@@ -136,7 +136,7 @@ def test_repr():
 
 def test_numpy_dlpack_and_the_array_namespace():
     x = mt.tensor(X, requires_grad=True)
-    assert np.array_equal(np.asarray(x), X) and np.shares_memory(np.asarray(x), x.data)
+    assert np.array_equal(x.numpy(), X) and np.shares_memory(x.numpy(), x.data)
     assert np.array_equal(np.from_dlpack(mt.asarray(X)), X)
     assert x.__array_namespace__() is mt
 

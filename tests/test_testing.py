@@ -171,7 +171,7 @@ def test_a_rule_that_cannot_be_recorded_is_told_so():
     def raw_only(xp, x):
         return xp.exp(x)
 
-    raw_only.vjp(lambda g, out: g * np.multiply(out, 1.0))
+    raw_only.vjp(lambda g, out: g * np.nan_to_num(out))
     with pytest.raises(
         AssertionError, match="its gradient fails where it is recorded for a second derivative: TypeError"
     ):

@@ -1,0 +1,130 @@
+"""What minitensor has in place of NumPy's functions that have another name or another form of arguments here."""
+
+from __future__ import annotations
+
+import math
+
+from minitensor.ops import elementwise, indexing, linalg, reductions, shape
+from minitensor.tensor import asarray
+
+__all__ = ["ADAPTED", "OPERATORS", "RENAMED", "same_function"]
+
+_NAMES = {
+    "absolute": "abs", "amax": "max", "amin": "min", "around": "round", "array": "tensor", "concatenate": "concat", "fabs": "abs",
+    "rint": "round", "transpose": "permute_dims",
+}  # fmt: skip
+
+
+def same_function(name):
+    """Our name for NumPy's function ``name``."""
+    return _NAMES.get(name, name)
+
+
+# Optional arguments: NumPy's name and ours.
+RENAMED = {"a_max": "max", "a_min": "min", "constant_values": "value", "correction": "ddof"}
+
+# Ufuncs that are operators of Tensor, and no functions of their own.
+OPERATORS = {
+    "bitwise_and": "__and__", "bitwise_or": "__or__", "bitwise_xor": "__xor__", "conjugate": "__pos__", "invert": "__invert__",
+    "positive": "__pos__",
+}  # fmt: skip
+
+
+# --- NumPy's arguments, our ops -----------------------------------------------------------------------------------------------
+
+
+def _flat_without_axis(function, default=None):
+    """``function`` for calls in which ``axis=None`` means the flattened array; ``default`` is NumPy's for the axis."""
+
+    def flattened(a, axis=default):
+        a = asarray(a)
+        return function(a.reshape((-1,)), axis=0) if axis is None else function(a, axis=axis)
+
+    return flattened
+
+
+def _dot(a, b):
+    """``np.dot``: the last axis of ``a`` with the last but one of ``b`` (its only one, if it has one)."""
+    a, b = asarray(a), asarray(b)
+    if a.ndim == 0 or b.ndim == 0:
+        return a * b
+    return linalg.tensordot(a, b, axes=((a.ndim - 1,), (max(b.ndim - 2, 0),)))
+
+
+def _inner(a, b):
+    """``np.inner``: the last axis of ``a`` with the last of ``b``."""
+    a, b = asarray(a), asarray(b)
+    return a * b if a.ndim == 0 or b.ndim == 0 else linalg.tensordot(a, b, axes=((a.ndim - 1,), (b.ndim - 1,)))
+
+
+def _norm(x, ord=None, axis=None, keepdims=False):
+    """``np.linalg.norm`` of vectors, and Frobenius' of matrices; NotImplemented for other norms of matrices."""
+    x = asarray(x)
+    axes = x.ndim if axis is None else len(axis) if isinstance(axis, (tuple, list)) else 1
+    if ord is not None and not (axes == 1 and ord in (1, 2, math.inf)) and not (axes == 2 and ord == "fro"):
+        return NotImplemented
+    return linalg.norm(x, ord=2 if ord in (None, "fro") else ord, axis=axis, keepdims=keepdims)
+
+
+def _vector_norm(x, /, *, axis=None, keepdims=False, ord=2):
+    return linalg.norm(x, ord=ord, axis=axis, keepdims=keepdims) if ord in (1, 2, math.inf) else NotImplemented
+
+
+def _ravel(a):
+    return asarray(a).reshape((-1,))
+
+
+def _columns(arrays):
+    """Vectors as matrices of one column, for ``np.column_stack``."""
+    return [x.reshape((-1, 1)) if x.ndim < 2 else x for x in map(asarray, arrays)]
+
+
+def _rows(arrays):
+    """Vectors as matrices of one row, for ``np.vstack``."""
+    return [x.reshape((1, -1)) if x.ndim < 2 else x for x in map(asarray, arrays)]
+
+
+def _side_by_side(tup):
+    """``np.hstack``: along the second axis, vectors along their only one."""
+    arrays = [x.reshape((1,)) if x.ndim == 0 else x for x in map(asarray, tup)]
+    return shape.concat(arrays, axis=0 if arrays[0].ndim == 1 else 1)
+
+
+def _mean_of(a, axis=None, weights=None):
+    """``np.average``."""
+    if weights is None:
+        return reductions.mean(a, axis=axis)
+    a, weights = asarray(a), asarray(weights)
+    if weights.shape != a.shape:
+        return NotImplemented
+    return reductions.sum(a * weights, axis=axis) / reductions.sum(weights, axis=axis)
+
+
+# By NumPy's module and name. A call whose arguments do not fit the signature, or that gives NotImplemented, has no equal.
+ADAPTED = {
+    "numpy.argsort": _flat_without_axis(indexing.argsort, -1),
+    "numpy.average": _mean_of,
+    "numpy.column_stack": lambda tup: shape.concat(_columns(tup), axis=1),
+    "numpy.concatenate": lambda arrays, axis=0: shape.concat(arrays, axis=axis),
+    "numpy.copy": lambda a: shape.alias(a),
+    "numpy.cumprod": _flat_without_axis(reductions.cumprod),
+    "numpy.cumsum": _flat_without_axis(reductions.cumsum),
+    "numpy.dot": _dot,
+    "numpy.hstack": _side_by_side,
+    "numpy.inner": _inner,
+    "numpy.linalg.diagonal": lambda x, /, *, offset=0: shape.diagonal(x, offset, -2, -1),
+    "numpy.linalg.matmul": lambda x1, x2, /: linalg.matmul(x1, x2),
+    "numpy.linalg.matrix_transpose": lambda x, /: shape.swapaxes(x, -1, -2),
+    "numpy.linalg.norm": _norm,
+    "numpy.linalg.outer": lambda x1, x2, /: linalg.outer(x1, x2),
+    "numpy.linalg.tensordot": lambda x1, x2, /, *, axes=2: linalg.tensordot(x1, x2, axes),
+    "numpy.linalg.trace": lambda x, /, *, offset=0: linalg.trace(x, offset, -2, -1),
+    "numpy.linalg.vecdot": lambda x1, x2, /, *, axis=-1: linalg.vecdot(x1, x2, axis),
+    "numpy.linalg.vector_norm": _vector_norm,
+    "numpy.matrix_transpose": lambda x, /: shape.swapaxes(x, -1, -2),
+    "numpy.ravel": _ravel,
+    "numpy.sort": _flat_without_axis(indexing.sort, -1),
+    "numpy.vdot": lambda a, b, /: linalg.vecdot(_ravel(a), _ravel(b)),
+    "numpy.vstack": lambda tup: shape.concat(_rows(tup), axis=0),
+    "numpy.where": lambda condition, x, y, /: elementwise.where(condition, x, y),
+}

@@ -310,7 +310,7 @@ def _add_at(out, scatter):
 
 def raw(value):
     """The array of a Tensor; anything else as it is."""
-    return value._data if hasattr(value, "node") else value
+    return value._array if hasattr(value, "node") else value
 
 
 def _as_array(value):

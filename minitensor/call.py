@@ -109,7 +109,7 @@ class Call:
         arrays, given, parents, mask, bit = [], [], [], 0, 1
         for value in inputs:
             if isinstance(value, Tensor):
-                arrays.append(value._data)
+                arrays.append(value._array)
                 node = value.node
                 if node is not None:
                     mask |= bit
@@ -120,7 +120,7 @@ class Call:
                 given.append(len(arrays))
                 arrays.append(value)
             else:
-                arrays.append(asarray(value)._data)
+                arrays.append(asarray(value)._array)
             bit += bit
         return arrays, given, mask, parents
 

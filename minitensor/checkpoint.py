@@ -41,7 +41,7 @@ def checkpoint(fn, *args):
     if out.node is None or out.node.order < began or not current_mode.get().grad:
         return out
     parents = _older_than(began, out.node)
-    return Tensor(out._data, new_node(Recomputation(fn), parents, (args, state, out._data), out._data))
+    return Tensor(out._array, new_node(Recomputation(fn), parents, (args, state, out._array), out._array))
 
 
 def _older_than(began, node):
@@ -82,7 +82,7 @@ class Recomputation:
 
     def _refuse_other(self, out, before, node):
         """Raise where something was overwritten since the first run and the second one came out otherwise."""
-        if not namespace(device_of(before)).array_equal(out._data, before, equal_nan=True):
+        if not namespace(device_of(before)).array_equal(out._array, before, equal_nan=True):
             names = ", ".join(memory.written_since(node.order))
             raise RuntimeError(
                 f"{self.op_name}: the second run differs from the first, as values that it reads have been overwritten since "
@@ -93,7 +93,7 @@ class Recomputation:
         """Raise where an argument has been overwritten since ``fn`` ran."""
         for value in node.saved[0]:
             if isinstance(value, Tensor):
-                refuse_stale(self.op_name, value._data, node.order)
+                refuse_stale(self.op_name, value._array, node.order)
 
     def check_finite(self, node, gradient, pulled):
         """Nothing to do: the backward pass within has looked at every value."""

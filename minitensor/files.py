@@ -119,7 +119,7 @@ class _Tensors:
 
     def name_of(self, value, path):
         """Enter the array of ``value`` under its ``path`` in the state; the earlier name where it is known already."""
-        array = value._data if isinstance(value, Tensor) else value
+        array = value._array if isinstance(value, Tensor) else value
         if array.dtype.kind not in "fiub":
             raise TypeError(f"save: {path} has dtype {array.dtype}; numbers and truth values can be saved")
         key = _identity(array)

@@ -75,4 +75,4 @@ def _seed(output, gradient, create_graph):
         raise TypeError(
             f'the gradient is on {gradient.device}, the output on {output.device}: write .to("{output.device}")'
         )
-    return gradient if create_graph else gradient._data
+    return gradient if create_graph else gradient._array

@@ -82,7 +82,7 @@ class Op(Call):
         for value in args:
             if isinstance(value, Tensor):
                 node = value.node
-                value = value._data
+                value = value._array
                 if node is not None:
                     mask += bit
                     parents += (node,)
@@ -95,14 +95,14 @@ class Op(Call):
                 if is_array(value):
                     given.append(len(arrays))
                 else:
-                    value = asarray(value)._data
+                    value = asarray(value)._array
                 plain, numbers = plain and value.__class__ is _NDARRAY, False
             if value.__class__ not in NUMBERS and value.dtype is not _FLOAT32 and value.dtype is not _FLOAT64:
                 usual = False
             arrays.append(value)
             bit += bit
         if numbers:
-            arrays, usual = [asarray(value)._data for value in arrays], False
+            arrays, usual = [asarray(value)._array for value in arrays], False
         xp = cpu if plain else namespace_of(self.name, arrays, self.input_names(len(arrays)))
         try:
             function = self.function if usual else self._of_other_types
@@ -165,7 +165,7 @@ def _quick(op):
     function, plans, mode_of, run = op.function, op.plans, current_mode.get, op.run
 
     def unary(x):
-        a = x._data if isinstance(x, Tensor) else None
+        a = x._array if isinstance(x, Tensor) else None
         mode = mode_of()
         if a.__class__ is not _NDARRAY or (a.dtype is not _FLOAT32 and a.dtype is not _FLOAT64) or mode.anomaly:
             return run((x,), {})
@@ -185,12 +185,12 @@ def _quick(op):
 
     def binary(x, y):
         if isinstance(x, Tensor):
-            a, left = x._data, x.node
+            a, left = x._array, x.node
             usual = a.__class__ is _NDARRAY and (a.dtype is _FLOAT32 or a.dtype is _FLOAT64)
         else:
             a, left, usual = x, None, x.__class__ in NUMBERS
         if isinstance(y, Tensor):
-            b, right = y._data, y.node
+            b, right = y._array, y.node
             usual = usual and b.__class__ is _NDARRAY and (b.dtype is _FLOAT32 or b.dtype is _FLOAT64)
         else:
             b, right, usual = y, None, usual and y.__class__ in NUMBERS

@@ -14,7 +14,7 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 
 def describe(value):
     """Shape, dtype and device of an array in a few words; the value itself of anything else."""
-    value = value._data if hasattr(value, "node") else value
+    value = value._array if hasattr(value, "node") else value
     if not is_array(value) and not isinstance(value, np.generic):
         return repr(value)
     device = device_of(value)
@@ -32,7 +32,7 @@ def call_site():
 def finite(value):
     """Whether no element of a floating array (or of the array of a Tensor or Scatter) is NaN or infinite."""
     value = getattr(value, "values", value)
-    value = value._data if hasattr(value, "node") else value
+    value = value._array if hasattr(value, "node") else value
     if not is_array(value) or not (is_floating(value.dtype) or value.dtype.kind == "c"):
         return True
     return bool(namespace(device_of(value)).isfinite(value).all())
@@ -46,7 +46,7 @@ def nonfinite_error(op_name, phase, out, operands, where):
 
 
 def _statistics(value):
-    value = getattr(value, "values", value) if not hasattr(value, "node") else value._data
+    value = getattr(value, "values", value) if not hasattr(value, "node") else value._array
     if not is_array(value):
         return repr(value)
     if value.size == 0 or not (is_floating(value.dtype) or value.dtype.kind in "iu"):

@@ -20,16 +20,16 @@ _DEFAULT_DTYPES = {"f": np.float32, "i": np.int64, "b": np.bool_}
 class Tensor:
     """An n-dimensional array that can record where it came from. Make one with ``mt.tensor`` or ``mt.asarray``.
 
-    ``data`` is the raw NumPy or CuPy array, for reading (the engine itself uses ``_data``, which can be written); ``node`` is the
-    place in the graph, or None where no gradient is wanted.
+    ``data`` is the raw NumPy or CuPy array, for reading (the engine itself uses ``_array``, which can be written); ``node`` is the
+    place in the graph, or None where no gradient is wanted. (``_data``, as a name, would be read by NumPy's masked arrays.)
     """
 
-    __slots__ = ("_data", "node", "_name")
+    __slots__ = ("_array", "node", "_name")
     backward: Callable  # attached in methods.py, with the operators
     __array_priority__ = 1000  # CuPy's arrays on the left of an operator leave the work to us
 
     def __init__(self, data, node=None):
-        self._data = data
+        self._array = data
         self.node = node
 
     # --- what it is -----------------------------------------------------------------------------------------------------------
@@ -40,7 +40,7 @@ class Tensor:
 
         CuPy knows no such arrays: on a GPU this is the array itself, and must be left as it is. Write by ``assign``.
         """
-        return memory.read_only(self._data)
+        return memory.read_only(self._array)
 
     @data.setter
     def data(self, value):
@@ -49,27 +49,27 @@ class Tensor:
     @property
     def shape(self):
         """Length of each axis."""
-        return self._data.shape
+        return self._array.shape
 
     @property
     def ndim(self):
         """Number of axes."""
-        return self._data.ndim
+        return self._array.ndim
 
     @property
     def size(self):
         """Number of elements."""
-        return self._data.size
+        return self._array.size
 
     @property
     def dtype(self):
         """Type of the elements, a NumPy dtype."""
-        return self._data.dtype
+        return self._array.dtype
 
     @property
     def device(self):
         """Where the array lives: "cpu" or "cuda:N"."""
-        return device_of(self._data)
+        return device_of(self._array)
 
     @property
     def name(self):
@@ -81,7 +81,7 @@ class Tensor:
         self._name = name
 
     def __repr__(self):
-        body = np.array2string(move(self._data, "cpu"), separator=", ", prefix="tensor(")
+        body = np.array2string(move(self._array, "cpu"), separator=", ", prefix="tensor(")
         notes = [] if self.dtype in (np.float32, np.int64, np.bool_) else [f"dtype={self.dtype}"]
         notes += [f'device="{self.device}"'] if self.device != "cpu" else []
         notes += ["requires_grad=True"] if self.node is not None else []
@@ -106,7 +106,7 @@ class Tensor:
                     f"only floating tensors can require a gradient, this one is {self.dtype}: "
                     'write dtype="float32", or .astype("float32") first'
                 )
-            self.node = new_leaf(self._data)
+            self.node = new_leaf(self._array)
         elif not wanted and self.node is not None:
             if self.node.plan is not None:
                 raise RuntimeError("requires_grad_(False) on the result of an op: write .detach() to get a constant")
@@ -131,7 +131,7 @@ class Tensor:
         value = watched.grad
         if value is not None and value.dtype != self.dtype:  # kept in float32, rounded when read
             value = (value if isinstance(value, Tensor) else Tensor(value)).astype(self.dtype)
-            return value if value.node is not None else Shown(value._data)
+            return value if value.node is not None else Shown(value._array)
         if value is not None and not isinstance(value, Tensor):
             # From now on the Tensor is the gradient, and belongs to the reader: the engine writes to this memory no more.
             value = watched.grad = Tensor(value.copy() if value is watched.home else value)
@@ -151,7 +151,7 @@ class Tensor:
             raise ValueError(f'grad is on {value.device}, the tensor on {self.device}: write .to("{self.device}")')
         if value is not None and value.dtype != self.dtype:
             value = value.astype(self.dtype)
-        watch(self.node).grad = value if value is None or value.node is not None else value._data.copy()
+        watch(self.node).grad = value if value is None or value.node is not None else value._array.copy()
 
     def retain_grad(self):
         """Keep the gradient of this intermediate result in ``.grad`` too."""
@@ -169,7 +169,7 @@ class Tensor:
             answer = hook(gradient if isinstance(gradient, Tensor) else Shown(memory.read_only(gradient)))
             if answer is None:
                 return gradient
-            return asarray(answer) if isinstance(gradient, Tensor) else asarray(answer)._data
+            return asarray(answer) if isinstance(gradient, Tensor) else asarray(answer)._array
 
         return Handle(watch(self.node).hooks, served)
 
@@ -183,7 +183,7 @@ class Tensor:
 
     def detach(self):
         """The same values as a constant."""
-        return Tensor(self._data)
+        return Tensor(self._array)
 
     def assign(self, value):
         """Overwrite the value of this leaf in place; backward then refuses graphs that had saved the old one.
@@ -192,18 +192,18 @@ class Tensor:
         """
         if not self.is_leaf:
             raise RuntimeError("assign on the result of an op; only leaves (parameters) are overwritten")
-        if isinstance(self._data, np.ndarray) and not self._data.flags.writeable:
+        if isinstance(self._array, np.ndarray) and not self._array.flags.writeable:
             raise RuntimeError(
                 "assign: this tensor's memory is read-only (a memory map, or a gradient that a hook is shown); write "
                 "mt.tensor(x) for a copy that can be overwritten"
             )
-        value = value._data if isinstance(value, Tensor) else value
+        value = value._array if isinstance(value, Tensor) else value
         if not isinstance(value, (bool, int, float, np.number)):
             value = move(value if is_array(value) else np.asarray(value), self.device)
             if value.shape != self.shape:
                 raise ValueError(f"assign: {self.name or 'the tensor'} has shape {self.shape}, the value {value.shape}")
-        self._data[...] = value
-        memory.record_write(self._data, self.name)
+        self._array[...] = value
+        memory.record_write(self._array, self.name)
 
     # --- out of the library ---------------------------------------------------------------------------------------------------
 
@@ -211,17 +211,17 @@ class Tensor:
         """A read-only NumPy view; TypeError on a GPU, where it would be a silent copy."""
         if self.device != "cpu":
             raise TypeError(f'this tensor is on {self.device}: write .to("cpu").numpy()')
-        return memory.read_only(self._data)
+        return memory.read_only(self._array)
 
     def item(self):
         """The value of a tensor of one element, as a Python number."""
         if self.size != 1:
             raise ValueError(f"item() needs one element, this tensor has shape {self.shape}")
-        return move(self._data, "cpu").item()
+        return move(self._array, "cpu").item()
 
     def tolist(self):
         """Nested lists of Python numbers."""
-        return move(self._data, "cpu").tolist()
+        return move(self._array, "cpu").tolist()
 
     def __array__(self, dtype=None, copy=None):
         self._check_constant("np.asarray")
@@ -246,10 +246,10 @@ class Tensor:
 
     def __dlpack__(self, **arguments):
         self._check_constant("DLPack")
-        return self._data.__dlpack__(**arguments)
+        return self._array.__dlpack__(**arguments)
 
     def __dlpack_device__(self):
-        return self._data.__dlpack_device__()
+        return self._array.__dlpack_device__()
 
     def __float__(self):
         return float(self.item())
@@ -286,7 +286,7 @@ class Tensor:
         )
 
     def __reduce__(self):
-        return _rebuild, (type(self), move(self._data, "cpu").copy(), self.device, self.requires_grad, self.name)
+        return _rebuild, (type(self), move(self._array, "cpu").copy(), self.device, self.requires_grad, self.name)
 
 
 class Shown(Tensor):
@@ -366,6 +366,6 @@ def tensor(data, dtype=None, device=None, requires_grad=False):
     >>> tensor([[1, 2], [3, 4]], dtype="float32").shape
     (2, 2)
     """
-    array, is_new = _array_of(data._data if isinstance(data, Tensor) else data, dtype, device)
+    array, is_new = _array_of(data._array if isinstance(data, Tensor) else data, dtype, device)
     made = Tensor(array if is_new else array.copy())
     return made.requires_grad_() if requires_grad else made

@@ -65,10 +65,10 @@ def test_the_graph_dies_by_reference_counting(no_collector, create_graph):
     before = nodes()
     x = mt.tensor(np.ones((3, 3)), requires_grad=True)
     h = x @ x
-    arrays = [weakref.ref(h._data)]
+    arrays = [weakref.ref(h._array)]
     y = (mt.tanh(h) * x[0] + nn.functional.softmax(x)).sum()
     g = mt.grad(y, x, create_graph=create_graph)
-    arrays.append(weakref.ref(g._data))
+    arrays.append(weakref.ref(g._array))
     del x, h, y, g
     assert nodes() == before
     assert all(reference() is None for reference in arrays)
@@ -77,7 +77,7 @@ def test_the_graph_dies_by_reference_counting(no_collector, create_graph):
 def test_backward_frees_what_it_has_used_while_the_output_lives(no_collector):
     x = mt.tensor(np.ones((3, 3)), requires_grad=True)
     h = mt.exp(x)
-    saved = weakref.ref(h._data)
+    saved = weakref.ref(h._array)
     y = h.sum()
     del h
     assert saved() is not None
@@ -98,7 +98,7 @@ def test_hooks_and_retained_gradients_leave_no_cycle(no_collector):
 
 def test_only_what_a_rule_names_is_kept_alive(no_collector):
     x, c = mt.tensor(np.ones(3), requires_grad=True), mt.asarray(np.full(3, 2.0))
-    kept, dropped = weakref.ref(c._data), weakref.ref((big := mt.asarray(np.ones(3)))._data)
+    kept, dropped = weakref.ref(c._array), weakref.ref((big := mt.asarray(np.ones(3)))._array)
     y, z = x * c, x + big
     del c, big
     assert kept() is not None, "the other factor is needed"

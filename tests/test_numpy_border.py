@@ -226,6 +226,7 @@ def test_truth_values_and_indices_are_tensors_too():
         (lambda x: np.mean([x, x * 2.0]), r"np.asarray of a tensor"),
         (lambda x: np.zeros(4).__setitem__(slice(None), x), r"np.asarray of a tensor"),
         (lambda x: np.from_dlpack(x), r"DLPack of a tensor"),
+        (lambda x: np.ma.array(ONE, mask=ONE > 0) + x, r"np.asarray of a tensor"),
         (lambda x: mt.linspace(x[0], 1.0), r"linspace: start is a plain number here, which carries no gradient"),
     ],
 )  # fmt: skip

@@ -41,7 +41,7 @@ def _probabilities(query, key, mask, bias, scale):
     scores = matmul(query, swapaxes(key, axis1=-1, axis2=-2)) * scale  # (B, H, T, S)
     scores = scores if bias is None else scores + bias
     if mask is None:
-        e = exp(scores - Tensor(maximum_of(scores.detach(), axis=-1, keepdims=True)._data))
+        e = exp(scores - Tensor(maximum_of(scores.detach(), axis=-1, keepdims=True)._array))
         return e / e.sum(axis=-1, keepdims=True)
     top = maximum_of(where(mask, scores.detach(), -math.inf), axis=-1, keepdims=True)
     top = where(top == -math.inf, 0.0, top)
@@ -212,7 +212,7 @@ def _allowed(mask, is_causal, queries, keys, device):
             raise TypeError(
                 f'attention: the mask is on {mask.device}, the query on {device}; write mask.to("{device}")'
             )
-        mask = mask._data.reshape((1,) * (2 - mask.ndim) + mask.shape)
+        mask = mask._array.reshape((1,) * (2 - mask.ndim) + mask.shape)
     if not is_causal:
         return mask
     triangle = _causal(queries, keys, device)

@@ -80,5 +80,5 @@ def embedding(ids, weight, padding_idx=None):
             raise ValueError(f"embedding: padding_idx {padding_idx} is outside a table of {rows} rows")
         padding_idx %= rows
     message = f"embedding: id {{id}} is outside the table {weight.name or 'weight'}, which has rows 0 to {rows - 1}"
-    namespace(ids.device).check_ids(message, ids._data, 0, rows)
-    return _embedding(weight, ids=ids._data, padding_idx=padding_idx)
+    namespace(ids.device).check_ids(message, ids._array, 0, rows)
+    return _embedding(weight, ids=ids._array, padding_idx=padding_idx)

@@ -151,7 +151,7 @@ def _check_classes(name, scores, targets, ignore_index):
         )
     xp, classes = namespace(targets.device), scores.shape[-1]
     message = f"{name}: target {{id}} is not a class: there are {classes} (ignore_index = {ignore_index})"
-    xp.check_ids(message, xp.where(xp.equal(targets._data, ignore_index), 0, targets._data), 0, max(classes, 1))
+    xp.check_ids(message, xp.where(xp.equal(targets._array, ignore_index), 0, targets._array), 0, max(classes, 1))
 
 
 def _count(targets, weight, ignore_index, reduction):
@@ -159,7 +159,7 @@ def _count(targets, weight, ignore_index, reduction):
     if reduction != "mean":
         return None
     real = not_equal(targets, ignore_index)
-    if targets.device == "cpu" and not real._data.any():
+    if targets.device == "cpu" and not real._array.any():
         raise ValueError(
             f'cross-entropy: no target counts, all {targets.size} are ignore_index = {ignore_index}; use reduction="sum", or leave '
             "such a batch out"

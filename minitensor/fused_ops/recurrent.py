@@ -91,10 +91,10 @@ def as_lengths(name, lengths, x):
     if lengths.device != "cpu":
         cure = "leave out empty sequences, pad x to the longest"
         message = f"{name}: the length {{id}} is not one of 1 to {steps}, the steps of x; {cure}"
-        namespace(lengths.device).check_ids(message, lengths._data, 1, steps + 1)
+        namespace(lengths.device).check_ids(message, lengths._array, 1, steps + 1)
         return lengths
-    for row in np.flatnonzero((lengths._data < 1) | (lengths._data > steps))[:1]:
-        length = int(lengths._data[row])
+    for row in np.flatnonzero((lengths._array < 1) | (lengths._array > steps))[:1]:
+        length = int(lengths._array[row])
         if length > steps:
             raise ValueError(
                 f"{name}: lengths[{row}] is {length}, but x {x.shape} has {steps} steps; pad x to the longest sequence"

@@ -34,7 +34,7 @@ def _along(xp, x, axis, forward, backward):
 def softmax(x, *, axis=-1):
     """``exp(x) / sum(exp(x))`` along ``axis``, shifted by the maximum so that it cannot overflow. Rows of -inf alone are NaN."""
     x = asarray(x)
-    top = Tensor(maximum_of(x.detach(), axis=axis, keepdims=True)._data)  # a shift cancels: it carries no gradient
+    top = Tensor(maximum_of(x.detach(), axis=axis, keepdims=True)._array)  # a shift cancels: it carries no gradient
     e = exp(x - top)
     return e / e.sum(axis=axis, keepdims=True)
 

@@ -28,7 +28,7 @@ class KeyValueCache:
         """Add the positions of ``key`` and ``value`` (B, H, T, K) behind those held."""
         start, stop = self.length, self.length + key.shape[2]
         if self._arrays is None:
-            self._arrays = [_room(new._data, new.shape[2]) for new in (key, value)]
+            self._arrays = [_room(new._array, new.shape[2]) for new in (key, value)]
         held = self._arrays[0].shape
         if held[:2] != key.shape[:2]:
             raise ValueError(
@@ -40,7 +40,7 @@ class KeyValueCache:
                 new[:, :, :start] = old[:, :, :start]
             self._arrays = grown
         for array, new in zip(self._arrays, (key, value)):
-            array[:, :, start:stop] = new._data
+            array[:, :, start:stop] = new._array
         self.length = stop
 
     def read(self):
@@ -114,7 +114,7 @@ class DecoderCache:
 
 def _checked_rows(rows, batch):
     """``rows`` as a NumPy array of row numbers below ``batch``."""
-    rows = np.asarray(asarray(rows).to("cpu")._data)
+    rows = np.asarray(asarray(rows).to("cpu")._array)
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
         raise TypeError(f"reorder: rows must be a row of integers, got shape {rows.shape} of {rows.dtype}")
     if rows.size and not 0 <= rows.min() <= rows.max() < batch:

@@ -85,8 +85,8 @@ def one_hot(ids, num_classes=-1):
     if n < 0:
         raise ValueError(f"one_hot: num_classes must be a number of classes, or -1, got {num_classes!r}")
     xp = namespace(ids.device)
-    xp.check_ids(f"one_hot: id {{id}} is not a class: there are {n}", ids._data, 0, n)
-    return Tensor((ids._data[..., None] == xp.arange(n)).astype(xp.float32))
+    xp.check_ids(f"one_hot: id {{id}} is not a class: there are {n}", ids._array, 0, n)
+    return Tensor((ids._array[..., None] == xp.arange(n)).astype(xp.float32))
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0):

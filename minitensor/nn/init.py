@@ -58,12 +58,12 @@ def trunc_normal_(tensor, mean=0.0, std=1.0, low=-2.0, high=2.0, generator=None)
     if not current_mode.get().draws:
         return tensor
     draw = generator or random.default
-    values = draw.normal((tensor.size,), mean, std, dtype=np.float64)._data
+    values = draw.normal((tensor.size,), mean, std, dtype=np.float64)._array
     while True:
         outside = np.flatnonzero((values < low) | (values > high))
         if not outside.size:
             break
-        values[outside] = draw.normal((outside.size,), mean, std, dtype=np.float64)._data
+        values[outside] = draw.normal((outside.size,), mean, std, dtype=np.float64)._array
     tensor.assign(values.reshape(tensor.shape))
     return tensor
 
@@ -122,7 +122,7 @@ def orthogonal_(tensor, gain=1.0, generator=None):
         return tensor
     rows, columns = tensor.shape[0], tensor.size // tensor.shape[0]
     draw = generator or random.default
-    square = draw.normal((max(rows, columns), min(rows, columns)), dtype=np.float64)._data
+    square = draw.normal((max(rows, columns), min(rows, columns)), dtype=np.float64)._array
     q, r = np.linalg.qr(square)
     q = q * np.sign(np.diag(r))  # makes the distribution uniform over orthogonal matrices
     tensor.assign(gain * (q if rows >= columns else q.T).reshape(tensor.shape))

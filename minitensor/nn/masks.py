@@ -37,7 +37,7 @@ def padding_mask(lengths, length=None):
             f"padding_mask: lengths must be a row of integers, got shape {lengths.shape} of {lengths.dtype}"
         )
     if length is None or lengths.device == "cpu":  # reading the greatest from a GPU would wait for it
-        greatest = int(lengths._data.max()) if lengths.size else 0
+        greatest = int(lengths._array.max()) if lengths.size else 0
         length = greatest if length is None else length
         if greatest > length:
             raise ValueError(f"padding_mask: a row has {greatest} real tokens but length is {length}")
@@ -67,7 +67,7 @@ def blank_padding(x, mask):
 
     Such a position has no say in the result, but 0 * NaN would carry it into the gradients of the weights.
     """
-    if x is None or mask is None or namespace(x.device).surely_finite(x._data):
+    if x is None or mask is None or namespace(x.device).surely_finite(x._array):
         return x
     mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
     seen = mask.any(axis=(1, 2))[:, :, None]  # (B or 1, S or 1, 1)

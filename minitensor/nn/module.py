@@ -27,7 +27,7 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data, requires_grad=True):
-        super().__init__(asarray(data)._data.copy())
+        super().__init__(asarray(data)._array.copy())
         self.requires_grad_(requires_grad)
 
 
@@ -125,7 +125,7 @@ class Module:
         for path, value in _walk(self, "", ()):
             if isinstance(value, Tensor):
                 if id(value) not in copies:
-                    copies[id(value)] = Tensor(value._data.copy())
+                    copies[id(value)] = Tensor(value._array.copy())
                 state[path] = copies[id(value)]
         return state
 
@@ -251,10 +251,10 @@ def _named_children(value, path=""):
 
 def _replace(tensor, change):
     """Give ``tensor`` a changed array, and where it is a leaf of the graph a new place there, with its gradient and hooks."""
-    array = change(tensor._data)
-    if array is tensor._data:
+    array = change(tensor._array)
+    if array is tensor._array:
         return
-    old, tensor._data = tensor.node, array
+    old, tensor._array = tensor.node, array
     if old is None:
         return
     tensor.node = None
@@ -272,7 +272,7 @@ def _replace(tensor, change):
 
 
 def _equal(a, b):
-    return a is b or np.array_equal(move(a._data, "cpu"), move(b._data, "cpu"), equal_nan=True)
+    return a is b or np.array_equal(move(a._array, "cpu"), move(b._array, "cpu"), equal_nan=True)
 
 
 # --- repr -----------------------------------------------------------------------------------------------------------------------

@@ -135,7 +135,7 @@ def take_along_axis(x, indices, axis=-1):
     shape = wide[:axis] + (indices.shape[axis],) + wide[axis + 1 :]
     if x.shape[:axis] + x.shape[axis + 1 :] != shape[:axis] + shape[axis + 1 :]:
         x = x.broadcast_to(shape[:axis] + (x.shape[axis],) + shape[axis + 1 :])
-    return getitem(x, _along(indices._data, shape, axis))
+    return getitem(x, _along(indices._array, shape, axis))
 
 
 @moves
@@ -171,7 +171,7 @@ def put_along_axis(x, indices, values, axis):
             f"put_along_axis: values are {values.dtype}, they do not fit a tensor of {x.dtype}: write x.astype(...)"
         )
     shape = x.shape[:axis] + (indices.shape[axis],) + x.shape[axis + 1 :]
-    index = _along(indices.broadcast_to(shape)._data, shape, axis)
+    index = _along(indices.broadcast_to(shape)._array, shape, axis)
     xp = namespace(x.device)
     hits = xp.zeros(x.shape, dtype=np.int32)
     xp.add_at(hits, index, np.int32(1))

@@ -37,7 +37,7 @@ class EMA:
         self.parameters = leaves_of("EMA", parameters)
         if not self.parameters:
             raise ValueError("EMA: no parameters given; pass model.parameters()")
-        self.averages = [parameter._data.copy() for parameter in self.parameters]
+        self.averages = [parameter._array.copy() for parameter in self.parameters]
 
     def update(self):
         """Take the parameters' present values into the averages."""
@@ -45,14 +45,14 @@ class EMA:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
         for i, parameter in enumerate(self.parameters):
             average = self.averages[i] = self._beside(self.averages[i], parameter)
-            step = namespace(device_of(average)).subtract(parameter._data, average)
+            step = namespace(device_of(average)).subtract(parameter._array, average)
             step *= 1 - decay
             average += step
 
     @contextmanager
     def applied(self):
         """Context manager: the parameters hold the averages inside, and their own values again after it."""
-        own = [parameter._data.copy() for parameter in self.parameters]
+        own = [parameter._array.copy() for parameter in self.parameters]
         try:
             self._write(self.averages)
             yield
@@ -76,12 +76,12 @@ class EMA:
             raise ValueError(f"EMA: the saved averages have shapes {loaded}, the parameters {shapes}")
         self.updates = integer("EMA", "updates", saved["updates"], least=0)
         for average, loaded in zip(self.averages, saved["averages"]):
-            average[...] = move(asarray(loaded)._data, device_of(average))
+            average[...] = move(asarray(loaded)._array, device_of(average))
 
     def _write(self, arrays):
         for parameter, array in zip(self.parameters, arrays):
-            parameter._data[...] = self._beside(array, parameter)
-            memory.record_write(parameter._data, parameter.name)
+            parameter._array[...] = self._beside(array, parameter)
+            memory.record_write(parameter._array, parameter.name)
 
     @staticmethod
     def _beside(array, parameter):

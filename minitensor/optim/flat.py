@@ -43,7 +43,7 @@ class Entry:
     def is_bound(self):
         """Whether the parameter still lives in the flat buffer: moving it to another device or dtype takes it out."""
         node = self.parameter.node
-        return self.parameter._data is self.value and (node is None or watch(node).home is self.gradient)
+        return self.parameter._array is self.value and (node is None or watch(node).home is self.gradient)
 
 
 class FlatBuffer:
@@ -80,8 +80,8 @@ class FlatBuffer:
         entry.value = self.view(self.values, entry)
         entry.gradient = self.view(self.gradients, entry)
         _register(entry.gradient, entry.start)
-        entry.value[...] = parameter._data
-        parameter._data = entry.value
+        entry.value[...] = parameter._array
+        parameter._array = entry.value
         if parameter.node is not None:
             watched = watch(parameter.node)
             if watched.grad is not None:

@@ -181,7 +181,7 @@ class Optimizer:
             loaded = saved["state"].get(str(entry.index), {"step": 0})
             entry.steps = loaded["step"]
             for name, array in entry.state.items():
-                array[...] = move(asarray(loaded[name])._data, device_of(array)) if name in loaded else 0
+                array[...] = move(asarray(loaded[name])._array, device_of(array)) if name in loaded else 0
 
     def _check_saved(self, saved):
         """Raise where ``saved`` does not fit; returns its groups' hyper-parameters, looked at."""

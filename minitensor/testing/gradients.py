@@ -67,7 +67,7 @@ def second_order(problem, seed):
         arguments = list(values[:count])
         if not recorded:  # a plain first-order pass: leaves of its own
             for i in wanted:
-                arguments[i] = Tensor(arguments[i]._data, new_leaf(arguments[i]._data))
+                arguments[i] = Tensor(arguments[i]._array, new_leaf(arguments[i]._array))
         with enable_grad():
             outs = problem.call(arguments)
         seeds = iter(values[count:])

@@ -88,14 +88,14 @@ class Problem:
         """Raw outputs, nothing recorded."""
         with no_grad():
             values = self.values if values is None else values
-            return [o._data for o in self.call([Tensor(v) if isinstance(v, np.ndarray) else v for v in values])]
+            return [o._array for o in self.call([Tensor(v) if isinstance(v, np.ndarray) else v for v in values])]
 
     def record(self, wanted=None):
         """``(outputs, leaves)``: Tensors, with one leaf per wanted input."""
         wanted = self.wanted if wanted is None else wanted
         arguments = [Tensor(v) if isinstance(v, np.ndarray) else v for v in self.values]
         for i in wanted:
-            arguments[i].node = new_leaf(arguments[i]._data)
+            arguments[i].node = new_leaf(arguments[i]._array)
         with enable_grad():
             return self.call(arguments), [arguments[i] for i in wanted]
 
@@ -197,11 +197,11 @@ def _with_parameters(module, parameters, count):
 @contextmanager
 def _lent(parameters, tensors):
     """Within, the parameters hold the arrays and nodes of ``tensors``."""
-    before = [(p._data, p.node) for p in parameters]
+    before = [(p._array, p.node) for p in parameters]
     try:
         for parameter, lent in zip(parameters, tensors):
-            parameter._data, parameter.node = lent._data, lent.node
+            parameter._array, parameter.node = lent._array, lent.node
         yield
     finally:
         for parameter, (data, node) in zip(parameters, before):
-            parameter._data, parameter.node = data, node
+            parameter._array, parameter.node = data, node

@@ -22,7 +22,7 @@ def check_repeatable(problem):
     plain = problem.evaluate()
     recorded, _ = problem.record()
     for k, (first, second) in enumerate(zip(plain, recorded)):
-        if not same_bits(first, second._data):
+        if not same_bits(first, second._array):
             raise AssertionError(f"{problem.name}: output {k} differs between a call under no_grad and a recorded one")
     for i, (old, new) in enumerate(zip(before, problem.values)):
         if isinstance(old, np.ndarray) and not same_bits(old, new):

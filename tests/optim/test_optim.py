@@ -154,7 +154,7 @@ def test_state_follows_a_change_of_dtype(kind):
     optimizer = KINDS[kind](parameters)
     train(parameters, optimizer, 3)
     for p in parameters:  # what Module.astype does
-        p._data, p.node = p._data.astype(np.float64), None
+        p._array, p.node = p._array.astype(np.float64), None
         p.requires_grad_()
     train(parameters, optimizer, 3, first=3)
     state = optimizer.state_dict()["state"]["0"]

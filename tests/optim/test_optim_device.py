@@ -74,7 +74,7 @@ def test_state_moves_with_the_model(kind, tmp_path):
     moving = KINDS[kind](go)
     train(go, moving, 2)
     for p in go:
-        p._data = p.to("cuda")._data
+        p._array = p.to("cuda")._array
     moving.to("cuda")
     train(go, moving, 2, first=2)
     path = tmp_path / "state.safetensors"

@@ -126,12 +126,16 @@ def _of_function(function, args, settings):
             inputs.append(value)
         elif not _is_default(value, parameter.default):
             named[key] = value
-    return _with(_named(name, module), inputs, {RENAMED.get(key, key): value for key, value in named.items()})
+    return _with(_named(name, module), inputs, named)
 
 
 def _with(equal, inputs, settings):
     """The call ``equal(*inputs, **settings)``; None where there is no such function, or it does not take these settings."""
-    if equal is None or not set(settings) <= set(_signature(equal).parameters):
+    if equal is None:
+        return None
+    taken = _signature(equal).parameters
+    settings = {key if key in taken else RENAMED.get(key, key): value for key, value in settings.items()}
+    if not set(settings) <= set(taken):
         return None
     return functools.partial(equal, *inputs, **settings)
 

@@ -21,7 +21,7 @@ def same_function(name):
 
 
 # Optional arguments: NumPy's name and ours.
-RENAMED = {"a_max": "max", "a_min": "min", "constant_values": "value", "correction": "ddof"}
+RENAMED = {"a_max": "max", "a_min": "min", "correction": "ddof"}
 
 # Ufuncs that are operators of Tensor, and no functions of their own.
 OPERATORS = {

@@ -79,11 +79,11 @@ class EncoderDecoder(nn.Module):
         total = F.cross_entropy(logits, target_out, ignore_index=c.pad_id, label_smoothing=smoothing, reduction="sum")
         return total / (max(int((target_out != c.pad_id).sum()), 1) if n_tokens is None else n_tokens)
 
-    def generate(self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None):
+    def generate(self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None, n_best=None):
         """Target sequences as lists of ids, without start and stop tokens; greedy where ``beam_size`` is 1.
 
         source (B, S), mask (B, S). max_new_tokens: where not said, 50 more than the source has (Vaswani et al. 2017, section
-        6.1); never more than the model's ``max_length``.
+        6.1); never more than the model's ``max_length``. n_best: where given, so many hypotheses of the beam for each sentence.
         """
         c = self.config
         source = mt.asarray(source)
@@ -93,4 +93,5 @@ class EncoderDecoder(nn.Module):
         limit = np.minimum(max_new_tokens, c.max_length)
         with evaluating(self):
             start_ids = [c.start_id] * source.shape[0]
-            return search(self.step, self.start(source, mask), start_ids, c.stop_id, limit, beam_size, length_penalty)
+            how = (limit, beam_size, length_penalty, n_best)
+            return search(self.step, self.start(source, mask), start_ids, c.stop_id, *how)

@@ -28,11 +28,12 @@ BLOCK = 64  # tokens that share one maximum while the best of a row are looked f
 BALLAST = 0.25  # the share of finished rows at which they are dropped: dropping copies the caches of the others
 
 
-def search(step, state, start_ids, stop_id, max_new_tokens, beam_size=1, length_penalty=0.6):
+def search(step, state, start_ids, stop_id, max_new_tokens, beam_size=1, length_penalty=0.6, n_best=None):
     """`greedy` where ``beam_size`` is 1, otherwise `beam_search`."""
-    if beam_size == 1:
-        return greedy(step, state, start_ids, stop_id, max_new_tokens)
-    return beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, length_penalty)
+    if beam_size == 1 and n_best in (None, 1):
+        found = greedy(step, state, start_ids, stop_id, max_new_tokens)
+        return found if n_best is None else [[ids] for ids in found]
+    return beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, length_penalty, n_best)
 
 
 def greedy(step, state, start_ids, stop_id, max_new_tokens, stream=None):
@@ -123,7 +124,7 @@ def _draw(logits, top_k, top_p, uniform):
     return np.take_along_axis(tokens, np.minimum(place, last), axis=1)[:, 0]
 
 
-def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, length_penalty=0.6):
+def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, length_penalty=0.6, n_best=None):
     """The sentence of the highest ``log P / penalty(length)`` among those that a beam of ``beam_size`` hypotheses meets.
 
         penalty(length) = ((5 + length) / 6) ** length_penalty        (Wu et al. 2016, arXiv:1609.08144, equation 14)
@@ -134,6 +135,9 @@ def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, leng
     V ** max_new_tokens the answer is the best of all sentences. Where nothing was completed within ``max_new_tokens``, the best
     unfinished hypothesis is returned.
 
+    n_best: up to ``beam_size``; where given, the result has a list of so many such hypotheses for each sentence, the best first
+    and complete ones before unfinished ones, and a sentence is done when none of them can be outdone.
+
     Arguments, result and errors as for `greedy`; there is nothing to stream, since all may change until a sentence is done.
     """
     if not math.isfinite(length_penalty):
@@ -141,13 +145,17 @@ def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, leng
     beam_size = operator.index(beam_size)
     if beam_size < 1:
         raise ValueError(f"beam_size must be at least 1, got {beam_size}")
+    wanted = 1 if n_best is None else operator.index(n_best)
+    if not 1 <= wanted <= beam_size:
+        raise ValueError(f"n_best must be from 1 to beam_size, which is {beam_size}, got {n_best}")
     ids = np.array(start_ids, dtype=np.int64)
     limits, stop_ids = _limits(max_new_tokens, len(ids)), _stops(stop_id)
     largest = np.maximum(penalty(1, length_penalty), penalty(limits, length_penalty))
     sentence = np.arange(len(ids))  # (N,) the sentences still searched
     scores = np.zeros((len(ids), 1))  # (N, W) log-probability of each live hypothesis, best first
     history = np.empty((len(ids), 1, 0), dtype=np.int64)  # (N, W, length) its tokens
-    outputs, best = [[] for _ in ids], np.full(len(ids), -np.inf)
+    outputs = [[] for _ in ids]  # (value, tokens) of the best hypotheses of each sentence
+    bar = np.full(len(ids), -np.inf)  # the value that a hypothesis has to exceed to be among them
     length = 0
     while len(sentence):
         length += 1
@@ -156,10 +164,11 @@ def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, leng
         stops = np.isin(tokens, stop_ids)
 
         complete = np.where(stops, totals, -np.inf)[:, :beam_size] / penalty(length, length_penalty)
-        winner, value = complete.argmax(axis=1), complete.max(axis=1)
-        for n in np.flatnonzero(value > best[sentence]):
-            best[sentence[n]] = value[n]
-            outputs[sentence[n]] = history[n, beams[n, winner[n]]].tolist()
+        for n in np.flatnonzero(complete.max(axis=1) > bar[sentence]):
+            found = [(complete[n, k], history[n, beams[n, k]].tolist()) for k in np.flatnonzero(complete[n] > -np.inf)]
+            best = sorted([*outputs[sentence[n]], *found], key=lambda hypothesis: -hypothesis[0])[:wanted]
+            outputs[sentence[n]] = best
+            bar[sentence[n]] = best[-1][0] if len(best) == wanted else -np.inf
 
         lasting = np.argsort(stops, axis=1, kind="stable")[:, :beam_size]  # the best first, stops behind all others
         scores, beams, tokens, stops = (np.take_along_axis(x, lasting, axis=1) for x in (totals, beams, tokens, stops))
@@ -167,15 +176,17 @@ def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, leng
         history = np.concatenate([np.take_along_axis(history, beams[:, :, None], axis=1), tokens[:, :, None]], axis=2)
 
         # Log-probabilities only fall and are negative: at best a hypothesis keeps its own and gets the largest penalty.
-        going = (scores[:, 0] / largest[sentence] > best[sentence]) & np.isfinite(scores[:, 0])
+        going = (scores[:, 0] / largest[sentence] > bar[sentence]) & np.isfinite(scores[:, 0])
         at_limit = length == limits[sentence]
-        for n in np.flatnonzero(going & at_limit & np.isneginf(best[sentence])):
-            outputs[sentence[n]] = history[n, 0].tolist()
+        for n in np.flatnonzero(going & at_limit & np.isneginf(bar[sentence])):
+            live = [(-np.inf, history[n, k].tolist()) for k in np.flatnonzero(np.isfinite(scores[n]))]
+            outputs[sentence[n]] = [*outputs[sentence[n]], *live][:wanted]
         going = np.flatnonzero(going & ~at_limit)
         sentence, scores, history = sentence[going], scores[going], history[going]
         state.reorder((going[:, None] * width + beams[going]).reshape(-1))
         ids = tokens[going].reshape(-1)
-    return outputs
+    hypotheses = [[tokens for _, tokens in best] for best in outputs]
+    return hypotheses if n_best is not None else [best[0] if best else [] for best in hypotheses]
 
 
 def penalty(length, alpha):

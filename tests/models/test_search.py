@@ -88,11 +88,19 @@ def test_stopping_early_never_changes_the_answer(seed, vocabulary, beam_size, al
     """A plain search of one sentence that always goes to the limit finds the same, in a batch or alone."""
     toy, limit = Toy(seed, vocabulary), 6
     together = beam_search(toy.step, State(4), range(4), STOP, limit, beam_size, alpha)
-    assert together == [plain_beam_search(toy, sentence, limit, beam_size, alpha) for sentence in range(4)]
+    plain = [plain_beam_search(toy, sentence, limit, beam_size, alpha) for sentence in range(4)]
+    assert together == [found[0] for found in plain]
+    for n_best in range(1, beam_size + 1):
+        together = beam_search(toy.step, State(4), range(4), STOP, limit, beam_size, alpha, n_best)
+        assert together == [found[:n_best] for found in plain]
+    assert search(toy.step, State(2), range(2), STOP, limit, 1, n_best=1) == [
+        [ids] for ids in search(toy.step, State(2), range(2), STOP, limit)
+    ]
 
 
 def plain_beam_search(toy, sentence, limit, beam_size, alpha):
-    live, best = [(0.0, ())], (-math.inf, [])
+    """All hypotheses that are met, the complete ones first, each kind best first."""
+    live, complete = [(0.0, ())], []
     for length in range(1, limit + 1):
         candidates = [
             (total + value, (*prefix, token))
@@ -101,10 +109,11 @@ def plain_beam_search(toy, sentence, limit, beam_size, alpha):
         ]
         candidates.sort(key=lambda one: -one[0])
         for total, tokens in candidates[:beam_size]:
-            if tokens[-1] == STOP and total / penalty(length, alpha) > best[0]:
-                best = (total / penalty(length, alpha), list(tokens[:-1]))
+            if tokens[-1] == STOP:
+                complete.append((total / penalty(length, alpha), list(tokens[:-1])))
         live = [one for one in candidates if one[1][-1] != STOP][:beam_size]
-    return best[1] if best[0] > -math.inf else list(live[0][1])
+    complete.sort(key=lambda one: -one[0])
+    return [tokens for _, tokens in complete] + [list(tokens) for _, tokens in live]
 
 
 @settings(max_examples=30, deadline=None)
@@ -194,6 +203,8 @@ def test_errors(beam_size):
         search(toy.step, State(1), [0], STOP, 0, beam_size)
     with pytest.raises(ValueError, match="beam_size must be at least 1, got -1"):
         search(toy.step, State(1), [0], STOP, 3, -1)
+    with pytest.raises(ValueError, match="n_best must be from 1 to beam_size, which is 2, got 3"):
+        search(toy.step, State(1), [0], STOP, 3, 2, n_best=3)
     with pytest.raises(FloatingPointError, match="log-probabilities are NaN"):
         search(lambda ids, state: np.full((len(ids), 4), np.nan), State(1), [0], STOP, 3, beam_size)
     with pytest.raises(ValueError, match=r"\(rows, V\) for 1 rows, got shape \(1, 1, 4\)"):
@@ -344,6 +355,8 @@ def test_sampling_errors(options, message):
     toy = Toy(0, 4)
     with pytest.raises(ValueError, match=message):
         sample(toy.step, State(1), [0], STOP, 3, **options)
+    with pytest.raises(ValueError, match="n_best must be from 1 to beam_size, which is 2, got 3"):
+        search(toy.step, State(1), [0], STOP, 3, 2, n_best=3)
     with pytest.raises(FloatingPointError, match="log-probabilities are NaN"):
         sample(lambda ids, state: np.full((len(ids), 4), np.nan), State(1), [0], STOP, 3)
     with pytest.raises(TypeError, match="stop_id must be the id of a token"):

@@ -47,7 +47,7 @@ class Forecast(Program):
 
     def add_data_options(self, parser: argparse.ArgumentParser) -> None:
         """Which column."""
-        parser.add_argument("--column", metavar="NAME", help="column of the CSV file (its last one)")
+        parser.add_argument("--column", type=console.text, metavar="NAME", help="column of the CSV file (its last one)")
 
     def describe(self, options: argparse.Namespace) -> Data:
         """The column; the made series has but one."""

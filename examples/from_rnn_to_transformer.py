@@ -36,7 +36,7 @@ CLAIMS = {"gradients": gradients, "memory": memory, "parallelism": parallelism, 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print and draw the claims asked for."""
-    options = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(console.arguments_of(arguments))
     folder = Path(options.out)
     for package in ("matplotlib", "rich"):  # now, rather than after minutes of work
         require(package, "train")

@@ -100,7 +100,9 @@ class LanguageModel(Program):
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
         """Generate, attention, evaluate."""
         made = add("generate", self.generate, "write how a text goes on")
-        made.add_argument("--prompt", required=True, metavar="TEXT", help="what the text begins with")
+        made.add_argument(
+            "--prompt", required=True, type=console.text, metavar="TEXT", help="what the text begins with"
+        )
         made.add_argument("--length", type=positive_integer, default=LENGTH, metavar="N", help=f"tokens ({LENGTH})")
         made.add_argument(
             "--temperature", type=float, metavar="T", help=f"0: the most probable token each time ({TEMPERATURE})"
@@ -119,7 +121,7 @@ class LanguageModel(Program):
         )
 
         made = add("attention", self.attention, "a picture of what a gpt looks at")
-        made.add_argument("text", metavar="TEXT")
+        made.add_argument("text", type=console.text, metavar="TEXT")
         made.add_argument("--output", metavar="PNG", help="where to write the picture; into the run if not given")
 
         made = add("evaluate", self.evaluate, "loss and perplexity")

@@ -82,7 +82,7 @@ class Languages(Program):
         made = add("evaluate", self.evaluate, "accuracy on the held-out texts, beside that of simpler ways")
         made.add_argument("--data", metavar="PATH", help="where the texts are now, if elsewhere than in training")
         made = add("classify", self.classify, "the most probable labels of texts")
-        made.add_argument("texts", nargs="+", metavar="TEXT")
+        made.add_argument("texts", nargs="+", type=console.text, metavar="TEXT")
 
     def evaluate(self, options: argparse.Namespace) -> None:
         """Print the accuracies of a run."""

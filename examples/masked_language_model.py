@@ -106,7 +106,7 @@ class MaskedLanguageModel(Program):
     def commands(self, add: Any) -> None:
         """Fill in words, fine-tune."""
         made = add("fill", self.fill, "the most probable words for each [MASK] of a text")
-        made.add_argument("text", metavar="TEXT", help=f'such as "{EXAMPLE}"')
+        made.add_argument("text", type=console.text, metavar="TEXT", help=f'such as "{EXAMPLE}"')
         made.add_argument("--top", type=positive_integer, default=5, metavar="K", help="words shown for each (5)")
         made = add(
             "finetune", self.finetune, "learn the topics of passages from few labels, pre-trained and from scratch"

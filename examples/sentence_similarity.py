@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a pla
 
 import numpy as np  # noqa: E402
 from toolkit import console  # noqa: E402
-from toolkit.console import UserError, require  # noqa: E402
+from toolkit.console import UserError, arguments_of, require, text  # noqa: E402
 from toolkit.program import place, positive_integer  # noqa: E402
 from toolkit.reading import read_lines  # noqa: E402
 
@@ -106,13 +106,13 @@ def rank(encoder: SentenceEncoder, query: str, sentences: Sequence[str]) -> list
 def main(arguments: list[str] | None = None) -> int:
     """Rank, print; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("query", nargs="?", metavar="QUERY", help="what to look for")
-    parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="where to look")
-    parser.add_argument("--input", metavar="FILE", help="more sentences, one a line")
+    parser.add_argument("query", nargs="?", type=text, metavar="QUERY", help="what to look for")
+    parser.add_argument("sentences", nargs="*", type=text, metavar="SENTENCE", help="where to look")
+    parser.add_argument("--input", metavar="FILE", help="more sentences, one a line; -: standard input")
     parser.add_argument("--top", type=positive_integer, metavar="K", help="show the best K; all if not given")
     parser.add_argument("--model", metavar="FOLDER", help="config.json, model.safetensors and tokenizer.json of a BERT")
     parser.add_argument("--device", default="cpu", help='where to compute, "cpu" or "cuda" (cpu)')
-    options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    options = parser.parse_args(arguments_of(arguments))
     sentences = options.sentences + (read_lines(options.input, "remove it") if options.input else [])
     if options.query is not None and not sentences:
         raise UserError("there are no sentences to rank; give them after the query, or a file of them by --input FILE")

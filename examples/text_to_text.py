@@ -94,7 +94,7 @@ class TextToText(Program):
     def commands(self, add: Any) -> None:
         """Answer, evaluate, attention."""
         made = add("answer", self.answer, 'answer texts such as "sort: 71 8 30"')
-        made.add_argument("texts", nargs="+", metavar="TEXT")
+        made.add_argument("texts", nargs="+", type=console.text, metavar="TEXT")
         _add_beam(made)
 
         made = add("evaluate", self.evaluate, "exact matches of each task on inputs that were held out")
@@ -102,7 +102,7 @@ class TextToText(Program):
         _add_beam(made)
 
         made = add("attention", self.attention, "a picture of what an answer looks at")
-        made.add_argument("text", metavar="TEXT")
+        made.add_argument("text", type=console.text, metavar="TEXT")
         made.add_argument("--output", metavar="PNG", help="where to write the picture; into the run if not given")
 
     def answer(self, options: argparse.Namespace) -> None:

@@ -116,7 +116,7 @@ class Translate(Program):
     def commands(self, add: Any) -> None:
         """Translate, evaluate, attention."""
         made = add("translate", self.translate, "translate sentences or a file")
-        made.add_argument("sentences", nargs="*", metavar="SENTENCE")
+        made.add_argument("sentences", nargs="*", type=console.text, metavar="SENTENCE")
         made.add_argument("--input", metavar="FILE", help="sentences, one a line")
         made.add_argument("--output", metavar="FILE", help="where to write the translations, instead of printing them")
         _add_decoding(made)
@@ -129,7 +129,7 @@ class Translate(Program):
         _add_decoding(made)
 
         made = add("attention", self.attention, "a picture of what a translation looks at")
-        made.add_argument("sentence", metavar="SENTENCE")
+        made.add_argument("sentence", type=console.text, metavar="SENTENCE")
         made.add_argument("--subwords", action="store_true", help="show sub-words apart, not joined into words")
         made.add_argument("--output", metavar="PNG", help="where to write the picture; into the run if not given")
 

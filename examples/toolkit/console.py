@@ -8,12 +8,13 @@ import os
 import signal
 import sys
 import time
+import unicodedata
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, TextIO
 
-__all__ = ["Progress", "UserError", "require", "run"]
+__all__ = ["Progress", "UserError", "arguments_of", "check_utf_8", "note", "require", "run", "text"]
 
 PAUSE = 10.0  # seconds between plain progress lines
 WINDOW = 50  # updates over which the speed is averaged
@@ -44,6 +45,31 @@ def run(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def arguments_of(arguments: Sequence[str] | None = None) -> list[str]:
+    """The arguments given, or those of the command line. Raises UserError for one that is not UTF-8."""
+    found = list(sys.argv[1:] if arguments is None else arguments)
+    for number, argument in enumerate(found, start=1):
+        check_utf_8(argument, f"argument {number}")
+    return found
+
+
+def check_utf_8(value: str, what: str) -> None:
+    """Raise UserError for text out of bytes that are not UTF-8, which Python keeps as lone surrogates."""
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        shown = value.encode("utf-8", "backslashreplace").decode()
+        raise UserError(f"{what}, '{shown}', is not UTF-8; write it in UTF-8, or rename what it names")
+
+
+def text(argument: str) -> str:
+    """An argument that is text to work on, in Unicode's composed form: ``parser.add_argument("text", type=console.text)``."""
+    return unicodedata.normalize("NFC", argument)
+
+
+def note(line: str) -> None:
+    """Tell something beside the result, on stderr."""
+    print(f"note: {line}", file=sys.stderr)
 
 
 def require(package: str, extra: str) -> ModuleType:

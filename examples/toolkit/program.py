@@ -34,7 +34,7 @@ from typing import Any, TypeVar
 
 from minitensor import nn
 from toolkit.checkpoints import Checkpoints, load_file
-from toolkit.console import UserError
+from toolkit.console import UserError, arguments_of, check_utf_8
 from toolkit.plots import loss_curve
 from toolkit.runlog import read_log
 from toolkit.runs import Run, fresh
@@ -114,7 +114,7 @@ class Program:
     def main(self, arguments: list[str] | None = None) -> int:
         """Run the subcommand, ``train`` where there is none; returns the exit code."""
         parser = self._parser()
-        options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+        options = parser.parse_args(arguments_of(arguments))
         if "function" not in options:
             options = parser.parse_args(["train"])
         return options.function(options) or 0
@@ -165,6 +165,7 @@ class Program:
     def _start(self, options: argparse.Namespace) -> tuple[Run, Any, Task]:
         """A new run of the data and the settings given; its folder is made when all of them have been found good."""
         data = {"path": options.data and os.path.abspath(options.data), **self.describe(options)}
+        check_utf_8(data["path"] or "", "the path of --data")  # of which a part may come from the folder that we are in
         given = given_options(options, self.settings)
         presets = self.presets(data, given)
         if given.keys() & ENDS:

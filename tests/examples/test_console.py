@@ -1,6 +1,7 @@
 """What a person sees: one line for what they can put right, a traceback for bugs, progress on any stream."""
 
 import doctest
+import importlib
 import io
 import signal
 import subprocess
@@ -8,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from scripts import caller, refuser
 from toolkit import console
-from toolkit.console import Progress, UserError, require, run
+from toolkit.console import Progress, UserError, arguments_of, require, run, text
 
 
 def fail(error):
@@ -99,3 +101,26 @@ def test_a_reader_that_goes_away_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize("value", ["caf\udce9", "\udcff\udcfe", "a\ud800b"])
+def test_arguments_that_are_not_utf_8_are_refused(value):
+    assert arguments_of(["a", "é", 'x"$1']) == ["a", "é", 'x"$1']
+    with pytest.raises(UserError) as caught:
+        arguments_of(["fine", value])
+    assert str(caught.value).startswith("argument 2, '") and "is not UTF-8" in str(caught.value)
+    str(caught.value).encode()  # so that it can be shown
+
+
+PROGRAMS = "digits forecast from_rnn_to_transformer language_model languages masked_language_model sentence_similarity"
+
+
+@pytest.mark.parametrize("program", [*PROGRAMS.split(), "text_to_text", "translate"])
+def test_every_program_refuses_them(program, capsys):
+    refuser(caller(importlib.import_module(program).main))(
+        capsys, "argument 1, 'caf\\udce9', is not UTF-8", "caf\udce9"
+    )
+
+
+def test_arguments_that_are_texts_are_composed():
+    assert text("e\u0301t\u00e9") == "\u00e9t\u00e9"

@@ -140,9 +140,9 @@ class Call:
         return out
 
     def narrow(self, out, arrays, dtype=None):
-        """``out``, computed in float32, rounded to 16 bits where all floating operands are of one such type and no ``dtype`` is asked for.
+        """``out``, computed in float32, rounded to 16 bits where all floating operands are of one such type.
 
-        Integers of 8 bits and truth values do not widen it, wider ones do, as in NumPy.
+        Integers of 8 bits and truth values do not widen it, wider ones do, as in NumPy; and so does a ``dtype`` that was asked for.
         """
         if out.dtype != _FLOAT32 or dtype is not None:
             return out

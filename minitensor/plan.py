@@ -10,7 +10,7 @@ import inspect
 from operator import itemgetter
 from types import SimpleNamespace
 
-from minitensor.backend import is_array, memory, widen
+from minitensor.backend import is_array, memory, namespace, widen
 from minitensor.call import check_pulled, refuse_stale
 from minitensor.tensor import Tensor
 
@@ -90,7 +90,7 @@ class Plan:
 
     def pull(self, node, gradient, recorded, needed):
         """One gradient per parent: run each rule on what it asked for."""
-        saved = self._as_tensors(node) if recorded else node.saved
+        saved = self._as_tensors(node, gradient) if recorded else node.saved
         if needed is None and self.simple:
             values = (gradient, 0, *saved)
             return [rule(*pick(values)) for rule, pick in self.rules]
@@ -99,15 +99,19 @@ class Plan:
             for (rule, pick), i, parent in zip(self.rules, self.wanted, node.parents)
         ]
 
-    def _as_tensors(self, node):
-        """The saved values as Tensors of the recorded graph, for a derivative that is itself recorded."""
+    def _as_tensors(self, node, gradient):
+        """The saved values as Tensors of the recorded graph, for a derivative that is itself recorded.
 
-        def handle(array, i):
-            return (
-                Tensor(array, node.parents[self.parent_of[i]] if i in self.parent_of else None)
-                if is_array(array)
-                else array
-            )
+        Numbers become Tensors of the gradient's type too, since ops on numbers alone give float32.
+        """
+        xp = namespace(gradient.device)
+
+        def handle(value, i):
+            if value.__class__ in (int, float):
+                return Tensor(xp.asarray(value, dtype=node.dtype))
+            if not is_array(value):
+                return value
+            return Tensor(value, node.parents[self.parent_of[i]] if i in self.parent_of else None)
 
         tensors = []
         for (kind, key), value in zip(self.sources, node.saved):
@@ -140,7 +144,7 @@ class WidePlan(Plan):
 
     def pull(self, node, gradient, recorded, needed):
         """One gradient per parent."""
-        saved = self._as_tensors(node) if recorded else node.saved
+        saved = self._as_tensors(node, gradient) if recorded else node.saved
         saved = [tuple(map(widen, value)) if isinstance(value, tuple) else widen(value) for value in saved]
         return [
             rule(*pick((gradient, i, *saved))) if rule and (needed is None or parent in needed) else None

@@ -149,8 +149,9 @@ class Tensor:
             raise RuntimeError("this tensor does not require a gradient: write .requires_grad_() first")
         if value is not None and value.device != self.device:
             raise ValueError(f'grad is on {value.device}, the tensor on {self.device}: write .to("{self.device}")')
-        if value is not None and value.dtype != self.dtype:
-            value = value.astype(self.dtype)
+        kept = self.node.dtype  # float32 for values of 16 bits
+        if value is not None and value.dtype != kept:
+            value = value.astype(kept)
         watch(self.node).grad = value if value is None or value.node is not None else value._array.copy()
 
     def retain_grad(self):

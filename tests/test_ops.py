@@ -101,13 +101,13 @@ OWN = {"add_at", "check_ids", "erf", "name", "surely_finite"}  # what our namesp
 # Names that CuPy 14 has, kept here for machines without it.
 CUPY = set(
     """
-    abs add any arange arccos arcsin arctan argsort asarray ascontiguousarray bool broadcast_shapes broadcast_to ceil
-    clip concatenate copyto cos cosh cumprod cumsum diff divide dtype einsum empty empty_like equal exp expand_dims
-    expm1 eye flatnonzero flip float32 float64 floor floor_divide full greater greater_equal int32 int64 isfinite isinf isnan less
-    less_equal log log1p log2 logaddexp logical_and logical_not logical_or logical_xor matmul max maximum min minimum
-    moveaxis multiply nan_to_num negative not_equal ones ones_like pad permute_dims power promote_types remainder reshape
-    result_type roll round sign sin sinh sqrt square stack subtract sum swapaxes take tan tanh tensordot tril triu
-    uint16 uint64 where zeros zeros_like
+    abs add any arange arccos arcsin arctan argsort asarray ascontiguousarray bool broadcast_shapes broadcast_to
+    ceil clip concatenate copyto cos cosh cumprod cumsum diff divide dtype einsum empty empty_like equal exp
+    expand_dims expm1 eye flatnonzero flip float32 float64 floor floor_divide frexp full greater greater_equal int32
+    int64 isfinite isinf isnan ldexp less less_equal log log1p log2 logaddexp logical_and logical_not logical_or
+    logical_xor matmul max maximum min minimum moveaxis multiply nan_to_num negative not_equal ones ones_like pad
+    permute_dims power promote_types remainder reshape result_type roll round sign sin sinh sqrt square stack
+    subtract sum swapaxes take tan tanh tensordot tril triu uint16 uint64 where zeros zeros_like
     """.split()
 )
 

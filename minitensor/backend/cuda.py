@@ -5,6 +5,7 @@ Imported on the first request for a CUDA device. Only this file and its neighbou
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -213,6 +214,11 @@ def erf(x):
     return erf(x)
 
 
+def logaddexp(x, y):
+    """``log(exp(x) + exp(y))``; CuPy's own gives NaN where both are the same infinity."""
+    return cupy.where(x == y, x + math.log(2.0), cupy.logaddexp(x, y))
+
+
 def surely_finite(*arrays):
     """Whether it is known without looking that no element is NaN or infinite: on a GPU, where looking means waiting, never."""
     return False
@@ -237,6 +243,6 @@ xp.name = "cuda"
 xp.module = cupy
 xp.kernels = kernels
 for _function in (
-    adam, add_at, check_ids, erf, floor_divide, matmul, random_bits, remainder, surely_finite, synchronize, where,
+    adam, add_at, check_ids, erf, floor_divide, logaddexp, matmul, random_bits, remainder, surely_finite, synchronize, where,
 ):  # fmt: skip
     setattr(xp, _function.__name__, _function)

@@ -124,10 +124,13 @@ def logaddexp(xp, x, y):
     return xp.logaddexp(x, y)
 
 
-logaddexp.vjp(
-    lambda xp, g, x, out: g * xp.exp(x - out),
-    lambda xp, g, y, out: g * xp.exp(y - out),
-)
+def _share(xp, g, x, y):
+    """``g * sigmoid(x - y)``, a half where both are the same infinity; the sigmoid is ``exp(-log(1 + exp(y - x)))``."""
+    same = xp.equal(x, y) & xp.logical_not(xp.isfinite(x))
+    return g * xp.exp(-xp.logaddexp(xp.where(same, 0.0, y) - xp.where(same, 0.0, x), 0.0))
+
+
+logaddexp.vjp(_share, lambda xp, g, x, y: _share(xp, g, y, x))
 
 
 @op

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 
 from minitensor.axes import axes_of, ints
+from minitensor.backend import compute_dtype, is_floating, np
 from minitensor.op import op
 from minitensor.ops.elementwise import abs as absolute
-from minitensor.ops.elementwise import equal, sqrt, where
+from minitensor.ops.reductions import keep
 from minitensor.ops.reductions import max as maximum_of
 from minitensor.ops.reductions import sum as sum_of
+from minitensor.ops.scaling import unit_of
 from minitensor.ops.shape import diagonal, reshape
 from minitensor.tensor import asarray
 
@@ -149,9 +151,21 @@ def outer(x, y):
     return reshape(x, shape=(-1, 1)) * reshape(y, shape=(1, -1))
 
 
-def vecdot(x, y, axis=-1):
+@op
+def vecdot(xp, x, y, *, axis=-1):
     """Sum of products along ``axis``; the other axes broadcast."""
-    return sum_of(asarray(x) * y, axis=axis)
+    return (x * y).sum(axis=axis)
+
+
+def _vecdot_rule(xp, g, axis, shape, other):
+    """The gradient of the operand of ``shape``, brought to the broadcast shape: the engine sums it."""
+    return xp.broadcast_to(xp.expand_dims(g, axis) * other, np.broadcast_shapes(shape, other.shape))
+
+
+vecdot.vjp(
+    lambda xp, g, axis, x_shape, y: _vecdot_rule(xp, g, axis, x_shape, y),
+    lambda xp, g, axis, x, y_shape: _vecdot_rule(xp, g, axis, y_shape, x),
+)
 
 
 def trace(x, offset=0, axis1=0, axis2=1):
@@ -159,18 +173,35 @@ def trace(x, offset=0, axis1=0, axis2=1):
     return sum_of(diagonal(x, offset, axis1, axis2), axis=-1)
 
 
+@op
+def euclidean_norm(xp, x, *, axis=None, keepdims=False):
+    """``sqrt(sum(x^2))`` over ``axis``, in a unit in which no square overflows or vanishes; derivative 0 at the zero vector."""
+    unit = unit_of(x, axis)
+    if unit is None:
+        return xp.sqrt((x * x).sum(axis=axis, keepdims=keepdims))
+    scaled = x / unit
+    out = xp.sqrt((scaled * scaled).sum(axis=axis, keepdims=True)) * unit
+    return out if keepdims else out.squeeze(axis=axis)
+
+
+@euclidean_norm.vjp
+def _(xp, g, x, out, axis):
+    out = keep(out, x.shape, axis)
+    zero = xp.equal(out, 0)
+    return keep(g, x.shape, axis) * xp.where(zero, 0.0, x / xp.where(zero, 1.0, out))
+
+
 def norm(x, ord=2, axis=None, keepdims=False):
     """Vector norm over ``axis`` (all elements where None): ``sum(|x|^ord)^(1/ord)`` for ord 1 or 2, ``max |x|`` for infinity.
 
-    At the zero vector the derivative of the Euclidean norm is 0.
+    At the zero vector the derivative of the Euclidean norm is 0. The norm of nothing is 0. Integers are taken as float32.
     """
-    if ord == 1:
-        return sum_of(absolute(x), axis=axis, keepdims=keepdims)
-    if ord == math.inf:
-        return maximum_of(absolute(x), axis=axis, keepdims=keepdims)
-    if ord != 2:
+    if ord not in (1, 2, math.inf):
         raise ValueError(f"norm: ord must be 1, 2 or math.inf, got {ord!r}")
     x = asarray(x)
-    total = sum_of(x * x, axis=axis, keepdims=keepdims)
-    zero = equal(total, 0)
-    return where(zero, 0.0, sqrt(where(zero, 1.0, total)))
+    x = x if is_floating(x.dtype) else x.astype(compute_dtype(x.dtype))
+    if ord == 2:
+        return euclidean_norm(x, axis=axis, keepdims=keepdims)
+    if ord == 1 or x.size == 0:
+        return sum_of(absolute(x), axis=axis, keepdims=keepdims)
+    return maximum_of(absolute(x), axis=axis, keepdims=keepdims)

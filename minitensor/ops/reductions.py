@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 
 from minitensor.axes import axes_of
-from minitensor.backend import as_dtype, is_floating, is_narrow, np
+from minitensor.backend import as_dtype, compute_dtype, is_floating, is_narrow, np
 from minitensor.op import op
+from minitensor.ops.scaling import unit_of
 
 __all__ = [
     "all", "any", "argmax", "argmin", "cumprod", "cumsum", "logsumexp", "max", "mean", "min", "prod", "std", "sum", "var",
@@ -21,23 +22,32 @@ SUMMED = "axis", "dtype", *EXTREME[1:]
 SPREAD = "axis", "dtype", "out", "ddof", "keepdims", "where", "mean"
 
 
-def _keep(y, shape, axis):
-    """``y``, a reduction of something of ``shape``, with its reduced axes back as 1."""
+def keep_shape(shape, axis):
+    """``shape`` with the reduced axes of length 1."""
     gone = axes_of("reduction", axis, len(shape))
-    return y.reshape(tuple(1 if i in gone else n for i, n in enumerate(shape)))
+    return tuple(1 if i in gone else n for i, n in enumerate(shape))
+
+
+def keep(y, shape, axis):
+    """``y``, a reduction of something of ``shape``, with its reduced axes back as 1."""
+    return y.reshape(keep_shape(shape, axis))
 
 
 def _count(shape, axis):
     return math.prod(shape[a] for a in axes_of("reduction", axis, len(shape)))
 
 
+def _checked(dtype):
+    if isinstance(dtype, bool):
+        raise TypeError("dtype stands before keepdims: write keepdims=True by its name")
+    return as_dtype(dtype)
+
+
 def _in(dtype, method, **options):
     """What a method of an array gives, computed in ``dtype``: in float32 and rounded once where that has 16 bits."""
     if dtype is None:
         return method(**options)
-    if isinstance(dtype, bool):
-        raise TypeError("dtype stands before keepdims: write keepdims=True by its name")
-    dtype = as_dtype(dtype)
+    dtype = _checked(dtype)
     return method(dtype=np.dtype(np.float32) if is_narrow(dtype) else dtype, **options).astype(dtype)
 
 
@@ -52,7 +62,7 @@ sum.takes(*SUMMED)
 
 @sum.vjp
 def _(xp, g, x_shape, axis):
-    return xp.broadcast_to(_keep(g, x_shape, axis), x_shape)
+    return xp.broadcast_to(keep(g, x_shape, axis), x_shape)
 
 
 @op
@@ -67,13 +77,41 @@ mean.takes("axis", "dtype", "out", "keepdims", "where")
 @mean.vjp
 def _(xp, g, x_shape, axis):
     count = _count(x_shape, axis)
-    return xp.broadcast_to(_keep(g, x_shape, axis) / float(count), x_shape) if count else xp.zeros(x_shape)
+    return xp.broadcast_to(keep(g, x_shape, axis) / float(count), x_shape) if count else xp.zeros(x_shape)
+
+
+def _variance(xp, x, axis, dtype, ddof):
+    """``(variance, unit)``: the variance in squares of ``unit``, reduced axes of length 1. It is 0 where all are equal."""
+    if dtype is not None:
+        x = x.astype(compute_dtype(_checked(dtype)))
+    unit = unit_of(x, axis) if is_floating(x.dtype) else None
+    scaled = x if unit is None else x / unit
+    variance = scaled.var(axis=axis, keepdims=True, ddof=ddof)
+    if x.size:  # the mean of equal numbers is not always that number
+        high = scaled.max(axis=axis, keepdims=True)
+        same = xp.isfinite(high) & xp.equal(high, scaled.min(axis=axis, keepdims=True))
+        variance = xp.where(same, variance * 0.0, variance)
+    return variance, unit
+
+
+def _ending(out, axis, dtype, keepdims):
+    """The end of var and std, which compute with the reduced axes kept."""
+    out = out if dtype is None else out.astype(as_dtype(dtype))
+    return out if keepdims else out.squeeze(axis=axis)
+
+
+def _centred(x, axis):
+    """``x - mean(x)``, also where the sum of x overflows."""
+    unit = unit_of(x, axis)
+    return x - (x.mean(axis=axis, keepdims=True) if unit is None else (x / unit).mean(axis=axis, keepdims=True) * unit)
 
 
 @op
 def var(xp, x, *, axis=None, dtype=None, ddof=0, keepdims=False):
     """Variance over ``axis``: ``sum((x - mean)^2) / (n - ddof)``; ``correction`` is another name of ``ddof``."""
-    return _in(dtype, x.var, axis=axis, ddof=ddof, keepdims=keepdims)
+    out, unit = _variance(xp, x, axis, dtype, ddof)
+    out = out if unit is None else out * unit * unit
+    return _ending(out, axis, dtype, keepdims)
 
 
 var.takes(*SPREAD, correction="ddof")
@@ -82,14 +120,18 @@ var.takes(*SPREAD, correction="ddof")
 @var.vjp
 def _(g, x, axis, ddof):
     # d var / dx = 2 (x - mean) / (n - ddof): the mean's own derivative sums to zero.
-    centred = x - x.mean(axis=axis, keepdims=True)
-    return _keep(g, x.shape, axis) * centred * 2.0 / (_count(x.shape, axis) - ddof)
+    return keep(g, x.shape, axis) * _centred(x, axis) * 2.0 / (_count(x.shape, axis) - ddof)
 
 
 @op
 def std(xp, x, *, axis=None, dtype=None, ddof=0, keepdims=False):
-    """Standard deviation over ``axis``: ``sqrt(var)``; derivative 0 where it is 0. ``correction`` is another name of ``ddof``."""
-    return _in(dtype, x.std, axis=axis, ddof=ddof, keepdims=keepdims)
+    """Standard deviation over ``axis``: ``sqrt(var)``, also if that overflows or vanishes; derivative 0 where it is 0.
+
+    ``correction`` is another name of ``ddof``.
+    """
+    out, unit = _variance(xp, x, axis, dtype, ddof)
+    out = xp.sqrt(out) if unit is None else xp.sqrt(out) * unit
+    return _ending(out, axis, dtype, keepdims)
 
 
 std.takes(*SPREAD, correction="ddof")
@@ -97,27 +139,35 @@ std.takes(*SPREAD, correction="ddof")
 
 @std.vjp
 def _(xp, g, x, out, axis, ddof):
-    out = _keep(out, x.shape, axis)
-    scale = xp.where(xp.equal(out, 0), 0.0, 1.0 / xp.where(xp.equal(out, 0), 1.0, out))
-    centred = x - x.mean(axis=axis, keepdims=True)
-    return _keep(g, x.shape, axis) * scale * centred / (_count(x.shape, axis) - ddof)
+    out = keep(out, x.shape, axis)
+    zero = xp.equal(out, 0)
+    ratio = xp.where(zero, 0.0, _centred(x, axis) / xp.where(zero, 1.0, out))  # at most sqrt(n), whatever the size of x
+    return keep(g, x.shape, axis) * ratio / (_count(x.shape, axis) - ddof)
 
 
 def _extreme_rule(xp, g, x, out, axis):
     """All elements that attain the extreme share the gradient evenly."""
-    hit = xp.equal(x, _keep(out, x.shape, axis)).astype(g.dtype)
-    return _keep(g, x.shape, axis) * hit / hit.sum(axis=axis, keepdims=True)
+    hit = xp.equal(x, keep(out, x.shape, axis)).astype(g.dtype)
+    return keep(g, x.shape, axis) * hit / hit.sum(axis=axis, keepdims=True)
+
+
+def _refuse_nothing(name, x, axis):
+    """Raise ValueError where the extreme of no elements is asked for."""
+    if x.size == 0 and _count(x.shape, axis) == 0:
+        raise ValueError(f"there is no {name} of no elements" + ("" if axis is None else f": axis {axis} is empty"))
 
 
 @op
 def max(xp, x, *, axis=None, keepdims=False):
-    """Maximum over ``axis``; ties share the gradient evenly."""
+    """Maximum over ``axis``; ties share the gradient evenly. Raises ValueError where there is no element."""
+    _refuse_nothing("maximum", x, axis)
     return x.max(axis=axis, keepdims=keepdims)
 
 
 @op
 def min(xp, x, *, axis=None, keepdims=False):
-    """Minimum over ``axis``; ties share the gradient evenly."""
+    """Minimum over ``axis``; ties share the gradient evenly. Raises ValueError where there is no element."""
+    _refuse_nothing("minimum", x, axis)
     return x.min(axis=axis, keepdims=keepdims)
 
 
@@ -129,7 +179,13 @@ min.vjp(_extreme_rule)
 
 @op
 def logsumexp(xp, x, *, axis=None, keepdims=False):
-    """``log(sum(exp(x)))`` over ``axis``, shifted by the maximum so that it cannot overflow."""
+    """``log(sum(exp(x)))`` over ``axis``, shifted by the maximum so that it cannot overflow; minus infinity for no elements.
+
+    Of elements that are all minus infinity the derivative is 0. Infinite elements share it evenly.
+    """
+    if x.size == 0 and _count(x.shape, axis) == 0:
+        out = xp.full(keep_shape(x.shape, axis), -math.inf, dtype=compute_dtype(x.dtype))
+        return out if keepdims else out.squeeze(axis=axis)
     top = x.max(axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, 0.0)
     total = xp.exp(x - top).sum(axis=axis, keepdims=True)
@@ -141,11 +197,13 @@ def logsumexp(xp, x, *, axis=None, keepdims=False):
 
 @logsumexp.vjp
 def _(xp, g, x, out, axis):
-    out = _keep(out, x.shape, axis)
-    empty = xp.equal(out, -math.inf)  # a sum of nothing but zeros: derivative 0, not NaN
-    return _keep(g, x.shape, axis) * xp.where(
-        empty, 0.0, xp.exp(xp.where(empty, -math.inf, x - xp.where(empty, 0.0, out)))
-    )
+    # dL/dx_i = g exp(x_i - out). Where out is infinite, the difference is none: the greatest element's place is taken instead.
+    out = keep(out, x.shape, axis)
+    known = xp.isfinite(out)
+    share = xp.exp(xp.where(known, x, -math.inf) - xp.where(known, out, 0.0))
+    infinite = xp.equal(x, math.inf).astype(share.dtype)
+    count = infinite.sum(axis=axis, keepdims=True)
+    return keep(g, x.shape, axis) * (share + infinite / xp.where(xp.equal(count, 0), 1.0, count))
 
 
 # --- products and scans -------------------------------------------------------------------------------------------------------
@@ -168,9 +226,9 @@ prod.takes(*SUMMED)
 @prod.vjp
 def _(xp, g, x, out, axis):
     # dL/dx_i = g * product of the others: out / x_i, or multiplied out where a factor is zero.
-    g = _keep(g, x.shape, axis)
+    g = keep(g, x.shape, axis)
     if not bool((x == 0).any()):
-        return g * _keep(out, x.shape, axis) / x
+        return g * keep(out, x.shape, axis) / x
     gone = axes_of("prod", axis, x.ndim)
     kept = tuple(a for a in range(x.ndim) if a not in gone)
     order = kept + gone
@@ -224,13 +282,15 @@ def _cumprod_dx(xp, g, x, out, axis):
 
 @op
 def argmax(xp, x, *, axis=None, keepdims=False):
-    """Index of the first maximum along ``axis`` (into the flat array where None), int64."""
+    """Index of the first maximum along ``axis`` (into the flat array where None), int64. ValueError where there is no element."""
+    _refuse_nothing("maximum", x, axis)
     return x.argmax(axis=axis, keepdims=keepdims)
 
 
 @op
 def argmin(xp, x, *, axis=None, keepdims=False):
-    """Index of the first minimum along ``axis`` (into the flat array where None), int64."""
+    """Index of the first minimum along ``axis`` (into the flat array where None), int64. ValueError where there is no element."""
+    _refuse_nothing("minimum", x, axis)
     return x.argmin(axis=axis, keepdims=keepdims)
 
 

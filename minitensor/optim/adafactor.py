@@ -56,7 +56,7 @@ class Adafactor(Optimizer):
         newest = step ** group["beta2_decay"]
         size = min(group["lr"], step**-0.5)
         for entry in entries:
-            p, g = entry.value, entry.gradient
+            p, g = entry.master, entry.gradient
             if p.size == 0:
                 continue
             scale = xp.maximum(_rms(xp, p), eps2) * size

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from minitensor.backend import device_of, move, namespace, np
+import math
+
+from minitensor.backend import compute_dtype, device_of, move, namespace, np
+from minitensor.ops.scaling import unit_of
 from minitensor.optim.flat import PIECE, gradients_of, memory_runs, pieces
 from minitensor.optim.parameters import tensors_of
 from minitensor.settings import number
@@ -24,15 +27,17 @@ def clip_grad_norm_(parameters, max_norm):
     found = _gradients("clip_grad_norm_", parameters)
     if not found:
         return asarray(0.0)
-    device, dtype = device_of(found[0]), found[0].dtype
+    device, dtype = device_of(found[0]), compute_dtype(*(run.dtype for run in found))
     xp = namespace(device)
-    total = sum(move(_squares(run), device) for run in found)
-    norm = xp.sqrt(total).astype(dtype)
-    scale = xp.minimum(max_norm / (norm + 1e-6), 1.0)
+    units, totals = (xp.stack([move(value, device) for value in values]) for values in zip(*map(_squares, found)))
+    unit = units.max()
+    root = xp.sqrt((totals * (units / unit) ** 2).sum())  # the norm is unit * root
+    above = xp.maximum(unit, 1.0)  # what is divided out, so that the scale is right even if the norm overflows
+    scale = xp.minimum(max_norm / above / (root * (unit / above) + 1e-6 / above), 1.0)
     if device != "cpu" or scale != 1:  # NaN is not 1: it reaches the gradients, as it should
         for run in found:
             run *= move(scale.astype(run.dtype), device_of(run))
-    return Tensor(xp.asarray(norm))
+    return Tensor(xp.asarray(unit * root, dtype=dtype))
 
 
 def clip_grad_value_(parameters, clip_value):
@@ -59,9 +64,14 @@ def _gradients(owner, parameters):
 
 
 def _squares(run):
-    """The sum of squares of an array, as a float64 0-d array on its device."""
-    xp = namespace(device_of(run))
-    flat = run.reshape(-1)
-    if xp.name != "cpu":
-        return xp.dot(flat, flat).astype(np.float64)
-    return np.float64(sum(float(np.dot(flat[piece], flat[piece])) for piece in pieces(0, flat.size, 4 * PIECE["cpu"])))
+    """``(unit, total)``, two float64 0-d arrays on its device: the sum of the squares of an array is ``unit^2 * total``."""
+    xp, flat = namespace(device_of(run)), run.reshape(-1)
+    if xp.name == "cpu":
+        total = sum(float(np.dot(flat[piece], flat[piece])) for piece in pieces(0, flat.size, 4 * PIECE["cpu"]))
+        limits = np.finfo(flat.dtype)
+        if limits.tiny / limits.eps**2 <= total < math.inf:
+            return np.ones(()), np.asarray(total)
+    unit = unit_of(flat)
+    scaled = flat if unit is None else flat / unit
+    unit = xp.ones(()) if unit is None else unit.reshape(()).astype(np.float64)
+    return unit, xp.dot(scaled, scaled).astype(np.float64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from minitensor.backend import device_of, memory, move, namespace
+from minitensor.backend import compute_dtype, device_of, memory, move, namespace
 from minitensor.optim.parameters import leaves_of
 from minitensor.settings import flag, integer, number
 from minitensor.tensor import Tensor, asarray
@@ -16,7 +16,7 @@ class EMA:
     """Keeps ``average = decay * average + (1 - decay) * parameter`` of each parameter (Polyak and Juditsky, 1992).
 
     parameters: as an optimiser takes them, ``model.parameters()``. Call ``update()`` after the optimiser's step; evaluate within
-    ``with ema.applied():``, where the parameters hold the averages.
+    ``with ema.applied():``, where the parameters hold the averages. Those of parameters of 16 bits are kept in float32.
     ``warmup`` uses the smaller decay ``(1 + n) / (10 + n)`` in update n while that is smaller, so that the first weights are soon
     forgotten.
 
@@ -37,7 +37,7 @@ class EMA:
         self.parameters = leaves_of("EMA", parameters)
         if not self.parameters:
             raise ValueError("EMA: no parameters given; pass model.parameters()")
-        self.averages = [parameter._array.copy() for parameter in self.parameters]
+        self.averages = [parameter._array.astype(compute_dtype(parameter.dtype)) for parameter in self.parameters]
 
     def update(self):
         """Take the parameters' present values into the averages."""
@@ -85,5 +85,5 @@ class EMA:
 
     @staticmethod
     def _beside(array, parameter):
-        """``array`` on the device of ``parameter`` and in its dtype: the model may have been moved."""
-        return move(array, parameter.device).astype(parameter.dtype, copy=False)
+        """``array`` on the device of ``parameter`` and in its dtype, or float32 for 16 bits: the model may have been moved."""
+        return move(array, parameter.device).astype(compute_dtype(parameter.dtype), copy=False)

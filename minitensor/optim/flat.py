@@ -4,6 +4,10 @@ An optimiser's step is then a few passes over one long array in pieces that stay
 A parameter keeps its object, its shape and its node; only its memory becomes a stretch of the flat array, and ``backward`` writes
 its gradient to the same stretch of a second one. Stretches start at multiples of 64 bytes, as matrix products like them; the
 padding between them holds zeros, in every array.
+
+Parameters of 16 bits are updated in float32: a step of 1e-4 is lost on a float16 of 1, and the square of a gradient of 1e-4 is 0
+in it. The flat values are then *master* weights, of which the parameters hold the rounded copy (Micikevicius et al., "Mixed
+precision training", ICLR 2018, arXiv:1710.03740); gradients and states are float32 alike.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import weakref
 
 from minitensor.autograd import raw, watch
-from minitensor.backend import move, namespace, np
+from minitensor.backend import compute_dtype, is_narrow, move, namespace, np
 
 __all__ = ["Entry", "FlatBuffer", "gradients_of", "memory_runs", "pieces"]
 
@@ -24,7 +28,7 @@ _stretches = {}  # id of a gradient that is a stretch of a flat array -> (weak r
 class Entry:
     """One parameter of an optimiser: where it lies in its flat buffer, how many steps it has made, and its state."""
 
-    __slots__ = ("parameter", "group", "index", "steps", "start", "stop", "value", "gradient", "state")
+    __slots__ = ("parameter", "group", "index", "steps", "start", "stop", "value", "master", "gradient", "state")
 
     def __init__(self, parameter, group, index):
         self.parameter = parameter
@@ -32,7 +36,7 @@ class Entry:
         self.index = index
         self.steps = 0
         self.start = self.stop = 0  # stretch of the flat array, padding included
-        self.value = self.gradient = None  # views of the flat arrays, in the parameter's shape
+        self.value = self.master = self.gradient = None  # views of the flat arrays, in the parameter's shape
         self.state = {}
 
     @property
@@ -47,20 +51,25 @@ class Entry:
 
 
 class FlatBuffer:
-    """The flat arrays of all entries of one dtype and device; makes the parameters views of them."""
+    """The flat arrays of all entries of one dtype and device; makes the parameters views of them.
+
+    values: what the rule of an optimiser writes to, of type ``dtype``. rounded: what the parameters are views of, the same array
+    but for parameters of 16 bits.
+    """
 
     def __init__(self, entries, dtype, device, state_names, n_scratch):
         self.entries = entries
         self.xp = namespace(device)
-        self.dtype, self.device = dtype, device
+        self.dtype, self.device = compute_dtype(dtype), device
         self.piece = PIECE[self.xp.name]
-        step = ALIGNMENT // dtype.itemsize
+        step = ALIGNMENT // dtype.itemsize  # of the parameters: a wider array is aligned too
         self.size = 0
         for entry in entries:
             entry.start = self.size
             self.size += -(-entry.parameter.size // step) * step
             entry.stop = self.size
         self.values = self.new()
+        self.rounded = self.values.astype(dtype) if is_narrow(dtype) else self.values
         self.gradients = self.new()
         self.state = {name: self.new() for name in state_names}
         self.scratch = [self.new(min(self.size, self.piece)) for _ in range(n_scratch)]
@@ -77,10 +86,10 @@ class FlatBuffer:
 
     def _adopt(self, entry):
         parameter = entry.parameter
-        entry.value = self.view(self.values, entry)
+        entry.value, entry.master = self.view(self.rounded, entry), self.view(self.values, entry)
         entry.gradient = self.view(self.gradients, entry)
         _register(entry.gradient, entry.start)
-        entry.value[...] = parameter._array
+        entry.value[...] = entry.master[...] = parameter._array
         parameter._array = entry.value
         if parameter.node is not None:
             watched = watch(parameter.node)
@@ -88,6 +97,17 @@ class FlatBuffer:
                 entry.gradient[...] = move(raw(watched.grad), self.device)
                 watched.grad = entry.gradient
             watched.home = entry.gradient
+
+    def take_writes(self, start, stop):
+        """Where a parameter of 16 bits was written to since the last step (by assign, a loaded state), let its master follow."""
+        if self.rounded is not self.values:
+            master, rounded = self.values[start:stop], self.rounded[start:stop]
+            self.xp.copyto(master, rounded.astype(self.dtype), where=master.astype(rounded.dtype) != rounded)
+
+    def round(self, start, stop):
+        """Bring the updated values to the parameters."""
+        if self.rounded is not self.values:
+            self.rounded[start:stop] = self.values[start:stop].astype(self.rounded.dtype)
 
     def runs(self):
         """``(entries, start, stop)`` for each longest stretch of parameters to update in one go.

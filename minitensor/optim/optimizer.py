@@ -19,7 +19,8 @@ class Optimizer:
     that is listed twice in one group (a tied weight) counts once.
 
     All parameters of one dtype and device move into one flat array, of which ``parameter.data`` becomes a view. ``step()`` updates
-    those that have a gradient, exactly as if the others were not there, and never waits for a GPU.
+    those that have a gradient, exactly as if the others were not there, and never waits for a GPU. Parameters of float16 and
+    bfloat16 are updated in float32 and rounded: the state of each then holds its unrounded value too, as ``"master"``.
 
     Attributes: ``param_groups``, the list of groups with their current hyper-parameters, free to be changed between steps, which
     look at them first. A deep copy or a pickle is an optimiser in the same state; made together with the model, as in
@@ -63,7 +64,9 @@ class Optimizer:
             self._bind()
         for buffer in self._buffers:
             for entries, start, stop in buffer.runs():
+                buffer.take_writes(start, stop)
                 self.update_run(buffer, entries, start, stop)
+                buffer.round(start, stop)
                 for entry in entries:
                     memory.record_write(entry.value, entry.parameter.name)
 
@@ -126,8 +129,10 @@ class Optimizer:
         for buffer in self._buffers:
             for entry in buffer.entries:
                 former, entry.state = entry.state, self.new_state(buffer, entry)
-                for name, array in former.items():
-                    entry.state[name][...] = move(array, buffer.device)
+                if buffer.rounded is not buffer.values:
+                    entry.state["master"] = entry.master
+                for name in former.keys() & entry.state.keys():
+                    entry.state[name][...] = move(former[name], buffer.device)
 
     def new_state(self, buffer, entry):
         """The zero state of ``entry``: views of the buffer's flat state arrays."""
@@ -181,7 +186,8 @@ class Optimizer:
             loaded = saved["state"].get(str(entry.index), {"step": 0})
             entry.steps = loaded["step"]
             for name, array in entry.state.items():
-                array[...] = move(asarray(loaded[name])._array, device_of(array)) if name in loaded else 0
+                missing = entry.value if name == "master" else 0  # the state of a run in float32 has no master
+                array[...] = move(asarray(loaded[name])._array, device_of(array)) if name in loaded else missing
 
     def _check_saved(self, saved):
         """Raise where ``saved`` does not fit; returns its groups' hyper-parameters, looked at."""
@@ -208,7 +214,7 @@ class Optimizer:
             integer(kind, f"step of {entry.label}", loaded.get("step"), least=0)
             for name, array in loaded.items():
                 mine = entry.state.get(name)
-                if name != "step" and (mine is None or mine.shape != array.shape):
+                if name not in ("step", "master") and (mine is None or mine.shape != array.shape):
                     shape = "none" if mine is None else mine.shape
                     raise ValueError(
                         f"{kind}: {name} of {entry.label} has shape {array.shape} in the file, {shape} here"

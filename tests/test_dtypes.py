@@ -75,5 +75,5 @@ def test_random_numbers_of_every_floating_type():
         mt.random.uniform(3, dtype="int64")
     with pytest.raises(ValueError, match="range from 0 up to 1000 does not fit int8"):
         mt.random.integers(0, 1000, 3, dtype="int8")
-    with pytest.raises(TypeError, match="float"):
+    with pytest.raises(ValueError, match="must be an integer, got 2.5"):
         mt.random.integers(0, 2.5, 3)

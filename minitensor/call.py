@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 
 from minitensor.backend import is_array, is_floating, is_narrow, memory, np
 from minitensor.report import describe, finite, nonfinite_error
@@ -65,6 +66,12 @@ class Call:
     def knows(self, params):
         """Whether ``params`` are keywords of this op under their own names."""
         return all(name in self.keywords for name in params)
+
+    def __reduce__(self):
+        """Copies of an op are the op itself; a pickle holds where it is found: its module, and its name there."""
+        place = getattr(sys.modules.get(self.__module__), "__dict__", {})
+        names = [name for name, value in place.items() if value is self]
+        return names[0] if names else self.__qualname__
 
     def bind(self, args, params):
         """Inputs given by keyword and keywords given by position or another name, brought to ``(inputs, keywords)``."""

@@ -17,15 +17,20 @@ class Handle:
         with x.register_hook(print):
             loss.backward()
 
-    hooks: the dict in which the hooks stand under keys of no meaning, in their order; hook: the function to enter.
+    hooks: the dict in which the hooks stand under keys of no meaning, in their order; hook: what to enter there, behind the others
+    or, with ``first``, before them.
     """
 
     __slots__ = ("_hooks", "_key")
 
-    def __init__(self, hooks, hook):
+    def __init__(self, hooks, hook, first=False):
         self._hooks = hooks
         self._key = next(_keys)  # a number, as a dict that held its own handles would be a cycle
+        others = dict(hooks) if first else {}
+        if first:
+            hooks.clear()
         hooks[self._key] = hook
+        hooks.update(others)
 
     def remove(self):
         """Take the hook off; it is called no more, not even later in the pass that is going on."""

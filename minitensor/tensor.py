@@ -24,7 +24,7 @@ class Tensor:
     place in the graph, or None where no gradient is wanted. (``_data``, as a name, would be read by NumPy's masked arrays.)
     """
 
-    __slots__ = ("_array", "node", "_name")
+    __slots__ = ("_array", "node", "_name", "_frozen")
     backward: Callable  # attached in methods.py, with the operators
     __array_priority__ = 1000  # CuPy's arrays on the left of an operator leave the work to us
 
@@ -99,8 +99,14 @@ class Tensor:
         self.requires_grad_(wanted)
 
     def requires_grad_(self, wanted=True):
-        """Make this a leaf whose gradient is wanted (or no longer wanted); returns the tensor itself."""
-        if wanted and self.node is None:
+        """Make this a leaf whose gradient is wanted (or no longer wanted); returns the tensor itself.
+
+        A leaf that is frozen forgets its gradient. Made one again it is the same leaf: its hooks are there, and graphs that were
+        recorded before reach it.
+        """
+        if wanted and self.node is None and getattr(self, "_frozen", None) is not None:
+            self.node, self._frozen = self._frozen, None
+        elif wanted and self.node is None:
             if not is_floating(self.dtype):
                 raise TypeError(
                     f"only floating tensors can require a gradient, this one is {self.dtype}: "
@@ -110,7 +116,8 @@ class Tensor:
         elif not wanted and self.node is not None:
             if self.node.plan is not None:
                 raise RuntimeError("requires_grad_(False) on the result of an op: write .detach() to get a constant")
-            self.node = None
+            self.node.watch.grad = None
+            self.node, self._frozen = None, self.node
         return self
 
     @property
@@ -287,7 +294,8 @@ class Tensor:
         )
 
     def __reduce__(self):
-        return _rebuild, (type(self), move(self._array, "cpu").copy(), self.device, self.requires_grad, self.name)
+        wanted = self.requires_grad and self.is_leaf  # a copy has no graph
+        return _rebuild, (type(self), move(self._array, "cpu").copy(), self.device, wanted, self.name)
 
 
 class Shown(Tensor):

@@ -123,7 +123,7 @@ class ViT(PublishedViT):
         c = self.config = config
         self.patches = PatchEmbedding(c.n_channels, c.patch_size, c.d_model)
         self.class_token = _normal((1, 1, c.d_model), 0.02) if c.pooling == "class" else None
-        self.positions = sinusoidal_positions(c)  # a buffer: saved and moved like learned ones, but not trained
+        self.positions = nn.Buffer(sinusoidal_positions(c))  # saved and moved like learned ones, but not trained
         if c.positions == "learned":
             self.positions = _normal((1, c.n_positions, c.d_model), c.position_std)
         self.dropout = nn.Dropout(c.dropout)

@@ -8,7 +8,7 @@ __all__ = ["ModuleDict", "ModuleList", "Sequential"]
 
 
 class ModuleList(Module):
-    """A list of modules, itself a module. Its children are named "0", "1", ..."""
+    """A list of modules, itself a module. Its children are named "0", "1", ... What is no module cannot come in."""
 
     def __init__(self, modules=()):
         self._modules = []
@@ -19,16 +19,22 @@ class ModuleList(Module):
 
     def append(self, module):
         """Add a module at the end; returns the container."""
-        if not isinstance(module, Module):
-            raise TypeError(f"{type(self).__name__} holds modules, got {type(module).__name__}")
-        self._modules.append(module)
+        self._modules.append(self._checked(module))
         return self
 
     def extend(self, modules):
-        """Add modules at the end; returns the container."""
-        for module in modules:
-            self.append(module)
+        """Add modules at the end, all or none; returns the container."""
+        self._modules += self._several(modules)
         return self
+
+    def insert(self, index, module):
+        """Add a module before the place ``index``; returns the container."""
+        self._modules.insert(index, self._checked(module))
+        return self
+
+    def pop(self, index=-1):
+        """Take the module at ``index`` out and return it."""
+        return self._modules.pop(index)
 
     def __getitem__(self, index):
         if isinstance(index, slice):
@@ -36,13 +42,36 @@ class ModuleList(Module):
         return self._modules[index]
 
     def __setitem__(self, index, module):
-        self._modules[index] = module
+        self._modules[index] = self._several(module) if isinstance(index, slice) else self._checked(module)
+
+    def __delitem__(self, index):
+        del self._modules[index]
+
+    def __iadd__(self, modules):
+        return self.extend(modules)
+
+    def __add__(self, modules):
+        return self[:].extend(modules)
+
+    def __contains__(self, module):
+        return any(module is one for one in self._modules)
 
     def __len__(self):
         return len(self._modules)
 
     def __iter__(self):
         return iter(self._modules)
+
+    def _checked(self, module):
+        if not isinstance(module, Module):
+            raise TypeError(_refusal(self, module))
+        return module
+
+    def _several(self, modules):
+        """``modules`` as a list, looked at before the first of them comes in."""
+        if not hasattr(modules, "__iter__") or isinstance(modules, (str, dict, ModuleDict)):
+            raise TypeError(_refusal(self, modules))
+        return [self._checked(module) for module in modules]
 
 
 class Sequential(ModuleList):
@@ -64,22 +93,39 @@ class Sequential(ModuleList):
 
 
 class ModuleDict(Module):
-    """A dict of modules, itself a module. Its children are named by their keys."""
+    """A dict of modules, itself a module. Its children are named by their keys. What is no module cannot come in."""
 
     def __init__(self, modules=None):
         self._modules = {}
-        for name, module in dict(modules or {}).items():
-            self[name] = module
+        self.update(modules or {})
 
     def _items(self):
         return [*super()._items(), *self._modules.items()]
 
+    def update(self, modules):
+        """Enter the modules of a dict, or of pairs ``(name, module)``, all or none; returns the container."""
+        try:
+            pairs = list(modules.items()) if hasattr(modules, "items") else [(name, module) for name, module in modules]
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"ModuleDict takes a dict, or pairs of a name and a module, got {type(modules).__name__}"
+            ) from None
+        self._modules.update({self._checked_name(name): self._checked(name, module) for name, module in pairs})
+        return self
+
+    def pop(self, name):
+        """Take the module ``name`` out and return it."""
+        return self._modules.pop(name)
+
+    def clear(self):
+        """Take all modules out."""
+        self._modules.clear()
+
     def __setitem__(self, name, module):
-        if not isinstance(name, str) or not name or "." in name:
-            raise ValueError(f"a name in a ModuleDict is a string without dots, got {name!r}")
-        if not isinstance(module, Module):
-            raise TypeError(f"ModuleDict holds modules, got {type(module).__name__} for {name!r}")
-        self._modules[name] = module
+        self._modules[self._checked_name(name)] = self._checked(name, module)
+
+    def __delitem__(self, name):
+        del self._modules[name]
 
     def __getitem__(self, name):
         return self._modules[name]
@@ -104,3 +150,29 @@ class ModuleDict(Module):
     def items(self):
         """``(name, module)`` pairs."""
         return self._modules.items()
+
+    def _checked_name(self, name):
+        if not isinstance(name, str) or not name or "." in name:
+            raise ValueError(f"a name in a ModuleDict is a string without dots, got {name!r}")
+        if name != "training" and name in vars(self):
+            raise ValueError(f"the name {name!r} is that of an attribute of this ModuleDict: choose another")
+        return name
+
+    def _checked(self, name, module):
+        if not isinstance(module, Module):
+            raise TypeError(f"{_refusal(self, module)} for {name!r}")
+        return module
+
+
+def _refusal(container, given):
+    name, kind = type(container).__name__, type(given).__name__
+    hint = ""
+    if isinstance(given, type) and issubclass(given, Module):
+        hint = f"; make one: {given.__name__}(...)"
+    elif isinstance(given, (list, tuple)) and isinstance(container, Sequential):
+        hint = "; write Sequential(*modules)"
+    elif isinstance(given, (dict, ModuleDict)):
+        hint = "; write its .values()"
+    elif callable(given) and not isinstance(given, (type, Module)):
+        hint = "; make a module of the function, whose forward calls it"
+    return f"{name} holds modules, got {f'the class {given.__name__}' if isinstance(given, type) else kind}{hint}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from minitensor.nn import functional as F
 from minitensor.nn.module import Module
-from minitensor.tensor import asarray
+from minitensor.nn.parameter import Buffer
+from minitensor.tensor import Tensor
 
 __all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "NLLLoss"]
 
@@ -20,7 +21,8 @@ class _Loss(Module):
                 f"{type(self).__name__}: reduction must be one of {', '.join(self.REDUCTIONS)}, got {reduction!r}"
             )
         self.reduction = reduction
-        self.weight = None if weight is None else asarray(weight)
+        trained = isinstance(weight, Tensor) and weight.requires_grad  # by somebody else
+        self.weight = weight if weight is None or trained else Buffer(weight)
 
 
 class CrossEntropyLoss(_Loss):

@@ -1,37 +1,30 @@
 """``Module``: a function with state. The state is whatever is found by walking the attributes.
 
-There is no registration and nothing to call from ``__init__``: assign parameters, tensors, modules, or lists, tuples and dicts of
+There is no registration and nothing to call from ``__init__``: assign parameters, buffers, modules, or lists, tuples and dicts of
 them to attributes, and they are state, in the order of definition. An attribute whose name starts with an underscore is not.
 
     Parameter          trained
-    any other Tensor   a buffer: saved, moved and loaded, not trained
+    Buffer             saved, moved and loaded, not trained
     Module             its own state, under ``name.``
     list, tuple, dict  its items, under ``name.0.`` or ``name.key.``
+
+Any other tensor is no state: what a forward pass leaves on a module to be looked at is neither saved nor missed.
 """
 
 from __future__ import annotations
 
-from minitensor.autograd import raw, watch
-from minitensor.backend import as_device, as_dtype, is_floating, move, np
-from minitensor.tensor import Tensor, asarray
+from minitensor.backend import as_device, as_dtype, is_floating, move
+from minitensor.hooks import Handle
+from minitensor.nn.loading import load_into
+from minitensor.nn.parameter import Buffer, Parameter, replace_array
+from minitensor.nn.walk import STATE, Stateful, contents, holds_state, named_children, tree, walk
+from minitensor.settings import flag
+from minitensor.tensor import Tensor
 
 __all__ = ["Module", "Parameter"]
 
 
-class Parameter(Tensor):
-    """A leaf tensor that a module trains. Its value is changed by ``assign``; ``to`` and ``astype`` of its module keep the object.
-
-    data: numbers, an array or a tensor of a floating type; copied.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, data, requires_grad=True):
-        super().__init__(asarray(data)._array.copy())
-        self.requires_grad_(requires_grad)
-
-
-class Module:
+class Module(Stateful):
     """Base of all layers: subclasses assign their state in ``__init__`` and compute in ``forward``.
 
     >>> from minitensor import nn
@@ -47,33 +40,35 @@ class Module:
     """
 
     training = True
+    torch_names: dict[str, str] = {}  # paths below this module, and what PyTorch's state calls them where that differs
+    _hooks = None  # those before and those after forward, two dicts; made when the first is registered
 
     def forward(self, *args, **kwargs):
         """Compute the output; every subclass has its own."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward(...)")
 
     def __call__(self, *args, **kwargs):
-        """``forward`` of the arguments."""
-        return self.forward(*args, **kwargs)
+        """``forward`` of the arguments, with the hooks around it."""
+        if self._hooks is None:
+            return self.forward(*args, **kwargs)
+        return _call_with_hooks(self, args, kwargs)
 
     def __setattr__(self, name, value):
-        if isinstance(vars(self).get(name), Parameter) and not (value is None or isinstance(value, Parameter)):
-            raise TypeError(
-                f"{type(self).__name__}.{name} is a Parameter, and a {type(value).__name__} would not be trained: write "
-                f".{name}.assign(value) to change its value, or assign an nn.Parameter"
-            )
+        held = vars(self).get(name)
+        if isinstance(held, (*STATE, Stateful, list, tuple, dict)):
+            value = _successor(f"{type(self).__name__}.{name}", held, value)
+        if isinstance(value, (Parameter, list, tuple, dict)):
+            for key, item in ((None, value),) if isinstance(value, Parameter) else contents(value):
+                if isinstance(item, Parameter) and item.name is None:  # its whole path is not known yet
+                    item.name = f"{type(self).__name__}.{name}" + ("" if key is None else f".{key}")
         object.__setattr__(self, name, value)
 
     # --- walking the state ------------------------------------------------------------------------------------------------------
 
-    def _items(self):
-        """``(name, value)`` of every attribute that may be state."""
-        return [(name, value) for name, value in vars(self).items() if not name.startswith("_")]
-
     def named_modules(self, prefix=""):
         """Yield ``(path, module)``, this module first; a shared module comes once, under its first path."""
         seen = set()
-        for path, value in _walk(self, prefix, ()):
+        for path, value in walk(self, prefix):
             if isinstance(value, Module) and id(value) not in seen:
                 seen.add(id(value))
                 yield path, value
@@ -84,7 +79,7 @@ class Module:
 
     def children(self):
         """Yield the modules directly below this one, each once."""
-        return iter({id(child): child for _, child in _named_children(self)}.values())
+        return iter({id(child): child for _, child in named_children(self)}.values())
 
     def named_parameters(self, prefix=""):
         """Yield ``(path, parameter)`` in order of definition and set ``parameter.name``; a shared one comes once."""
@@ -105,9 +100,13 @@ class Module:
         """Yield the tensors of the state that are not trained."""
         return (tensor for _, tensor in self.named_buffers())
 
+    def register_buffer(self, name, tensor, persistent=True):
+        """Assign ``nn.Buffer(tensor, persistent)`` to the attribute ``name``, as PyTorch spells it; None holds its place."""
+        setattr(self, name, None if tensor is None else Buffer(tensor, persistent))
+
     def _tensors(self, prefix=""):
         seen = set()
-        for path, value in _walk(self, prefix, ()):
+        for path, value in walk(self, prefix):
             if isinstance(value, Tensor) and id(value) not in seen:
                 seen.add(id(value))
                 yield path, value
@@ -118,52 +117,39 @@ class Module:
 
     # --- saving and loading -----------------------------------------------------------------------------------------------------
 
+    def _saved(self):
+        """``{path: tensor}`` of what is saved and loaded; a shared one under each of its paths."""
+        return {
+            path: value
+            for path, value in walk(self)
+            if isinstance(value, Tensor) and getattr(value, "persistent", True)
+        }
+
     def state_dict(self):
         """A snapshot ``{path: tensor}`` of parameters and buffers; a shared one is the same tensor under each of its paths."""
         copies = {}
         state = {}
-        for path, value in _walk(self, "", ()):
-            if isinstance(value, Tensor):
-                if id(value) not in copies:
-                    copies[id(value)] = Tensor(value._array.copy())
-                state[path] = copies[id(value)]
+        for path, value in self._saved().items():
+            if id(value) not in copies:
+                copies[id(value)] = Tensor(value._array.copy())
+            state[path] = copies[id(value)]
         return state
 
     def load_state_dict(self, state, strict=True):
         """Overwrite parameters and buffers with the values of ``state`` (tensors or arrays), cast to the dtypes held.
 
+        A name may be ours or PyTorch's (``torch_names``): the state of a ``torch.nn.Transformer`` fits an ``nn.Transformer``.
         Raises one ValueError that lists every missing name, unexpected name and wrong shape; nothing is written then. With
         ``strict=False`` missing and unexpected names are passed over. A shared parameter needs only one of its names, and
         different values under two of its names are an error. Returns ``(missing, unexpected)``.
         """
-        own = {path: value for path, value in _walk(self, "", ()) if isinstance(value, Tensor)}
-        found = {id(own[path]) for path in own if path in state}
-        missing = [path for path, tensor in own.items() if id(tensor) not in found]
-        unexpected = [path for path in state if path not in own]
-        problems, values = [], {}
-        if strict:
-            problems += [f"missing: {', '.join(missing)}"] if missing else []
-            problems += [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
-        for path, tensor in own.items():
-            if path not in state:
-                continue
-            value = asarray(state[path])
-            if value.shape != tensor.shape:
-                problems.append(f"{path} has shape {tensor.shape} here and {value.shape} in the state")
-            first, known = values.setdefault(id(tensor), (path, value))
-            if known is not value and known.shape == value.shape and not _equal(known, value):
-                problems.append(f"{first} and {path} are one tensor here but have different values in the state")
-        if problems:
-            raise ValueError(f"the state does not fit this {type(self).__name__}:\n  " + "\n  ".join(problems))
-        for tensor in own.values():
-            if id(tensor) in values:
-                tensor.assign(values.pop(id(tensor))[1].detach())
-        return missing, unexpected
+        return load_into(self, self._saved(), state, flag("load_state_dict", "strict", strict))
 
     # --- changing everything at once --------------------------------------------------------------------------------------------
 
     def train(self, mode=True):
         """Set this module and all below it to training (dropout is active) or not; returns the module."""
+        mode = flag("train", "mode", mode)
         for module in self.modules():
             module.training = mode
         return self
@@ -176,7 +162,7 @@ class Module:
         """Move the whole state to ``device`` ("cpu", "cuda", "cuda:1"); tensors keep their identity. Returns the module."""
         device = as_device(device)
         for _, tensor in self._tensors():
-            _replace(tensor, lambda array: move(array, device))
+            replace_array(tensor, lambda array: move(array, device))
         return self
 
     def astype(self, dtype):
@@ -186,7 +172,17 @@ class Module:
             raise TypeError(f"astype: a module's state is floating, got {dtype}")
         for _, tensor in self._tensors():
             if is_floating(tensor.dtype):
-                _replace(tensor, lambda array: array.astype(dtype, copy=False))
+                replace_array(tensor, lambda array: array.astype(dtype, copy=False))
+        return self
+
+    def requires_grad_(self, wanted=True):
+        """Freeze all parameters of this module (``False``) or train them again; returns the module.
+
+        A frozen parameter has no gradient and an optimiser that holds it leaves it as it is.
+        """
+        wanted = flag("requires_grad_", "wanted", wanted)
+        for parameter in self.parameters():
+            parameter.requires_grad_(wanted)
         return self
 
     def zero_grad(self):
@@ -200,115 +196,89 @@ class Module:
             function(module)
         return self
 
+    # --- hooks ------------------------------------------------------------------------------------------------------------------
+
+    def register_forward_pre_hook(self, hook, *, prepend=False, with_kwargs=False):
+        """Call ``hook(module, args)`` before each ``forward``; what it returns, if not None, replaces the arguments.
+
+        One value stands for a tuple of one. ``with_kwargs``: it is called as ``hook(module, args, kwargs)`` and may return a new
+        pair ``(args, kwargs)``. ``prepend``: it comes before the hooks that are there. Returns a ``Handle``, whose ``remove()``
+        takes the hook off. Hooks are no state: they are neither saved nor loaded; copies and pickles of a module keep them.
+        """
+        return self._register(0, hook, prepend, with_kwargs)
+
+    def register_forward_hook(self, hook, *, prepend=False, with_kwargs=False):
+        """Call ``hook(module, args, output)`` after each ``forward``; what it returns, if not None, replaces the output.
+
+        ``with_kwargs``: it is called as ``hook(module, args, kwargs, output)``. For the rest see ``register_forward_pre_hook``.
+
+        >>> import minitensor as mt
+        >>> from minitensor import nn
+        >>> layer = nn.ReLU()
+        >>> handle = layer.register_forward_hook(lambda module, args, output: output + 1.0)
+        >>> layer(mt.tensor([-1.0, 2.0]))
+        tensor([1., 3.])
+        >>> handle.remove()
+        >>> layer(mt.tensor([-1.0, 2.0]))
+        tensor([0., 2.])
+        """
+        return self._register(1, hook, prepend, with_kwargs)
+
+    def _register(self, place, hook, prepend, with_kwargs):
+        if not callable(hook):
+            raise TypeError(f"a hook is a function, got {type(hook).__name__}")
+        if self._hooks is None:
+            self._hooks = ({}, {})
+        return Handle(self._hooks[place], (hook, bool(with_kwargs)), first=bool(prepend))
+
     def __repr__(self):
-        return _tree(self)
+        return tree(self)
 
 
-# --- the walk -------------------------------------------------------------------------------------------------------------------
+def _call_with_hooks(module, args, kwargs):
+    """``module.forward(*args, **kwargs)`` with the hooks before and after it; one that was removed meanwhile is not called."""
+    before, after = module._hooks
+    for key, (hook, with_kwargs) in list(before.items()):
+        if key not in before:
+            continue
+        answer = hook(module, args, kwargs) if with_kwargs else hook(module, args)
+        if with_kwargs and answer is not None:
+            if not isinstance(answer, tuple) or len(answer) != 2:
+                raise TypeError(
+                    f"a forward pre-hook with_kwargs returns None or (args, kwargs), got {type(answer).__name__}"
+                )
+            args, kwargs = answer
+        elif answer is not None:
+            args = answer if isinstance(answer, tuple) else (answer,)
+    output = module.forward(*args, **kwargs)
+    for key, (hook, with_kwargs) in list(after.items()):
+        if key not in after:
+            continue
+        answer = hook(module, args, kwargs, output) if with_kwargs else hook(module, args, output)
+        output = output if answer is None else answer
+    return output
 
 
-def _walk(value, path, above):
-    """Yield ``(path, module or tensor)`` at and below ``value``; shared ones under each of their paths.
-
-    above: the containers that lead here; one that contains itself would never end.
-    """
-    if isinstance(value, Tensor):
-        yield path, value
-        return
-    items = _contents(value)
-    if items is None:
-        return
-    if any(value is one for one in above):
-        raise ValueError(
-            f"{path} leads back to the {type(value).__name__} that holds it: begin that attribute's name with _"
+def _successor(path, held, value):
+    """``value`` as what takes the place of ``held``; TypeError where state that ``held`` is or holds would be lost unseen."""
+    if value is None:
+        return value
+    kind = type(value).__name__
+    if isinstance(held, Parameter) and not isinstance(value, Parameter):
+        raise TypeError(
+            f"{path} is a Parameter, and a {kind} would not be trained: write .{path.rpartition('.')[2]}.assign(value) to change "
+            "its value, or assign an nn.Parameter"
         )
-    if isinstance(value, Module):
-        yield path, value
-    for name, item in items:
-        yield from _walk(item, f"{path}.{name}" if path else str(name), (*above, value))
-
-
-def _contents(value):
-    """The named items of a module or container; None for what holds no state."""
-    if isinstance(value, Module):
-        return value._items()
-    if isinstance(value, dict):
-        return value.items()
-    if isinstance(value, (list, tuple)):
-        return enumerate(value)
-    return None
-
-
-def _named_children(value, path=""):
-    """``(name, module)`` directly below a module, also inside its lists and dicts."""
-    for name, item in _contents(value) or ():
-        inner = f"{path}.{name}" if path else str(name)
-        if isinstance(item, Module):
-            yield inner, item
-        else:
-            yield from _named_children(item, inner)
-
-
-def _replace(tensor, change):
-    """Give ``tensor`` a changed array, and where it is a leaf of the graph a new place there, with its gradient and hooks."""
-    array = change(tensor._array)
-    if array is tensor._array:
-        return
-    old, tensor._array = tensor.node, array
-    if old is None:
-        return
-    tensor.node = None
-    tensor.requires_grad_()
-    kept, before = watch(tensor.node), watch(old)
-    kept.hooks, before.hooks = before.hooks, {}
-    if before.grad is not None:
-        kept.grad = change(raw(before.grad))
-    name = tensor.name or "a parameter"
-
-    def refuse(gradient):
-        raise RuntimeError(f"{name} was moved or cast between forward and backward: run the forward pass again")
-
-    before.hooks[refuse] = refuse  # a graph made before the change would deposit where nobody looks any more
-
-
-def _equal(a, b):
-    return a is b or np.array_equal(move(a._array, "cpu"), move(b._array, "cpu"), equal_nan=True)
-
-
-# --- repr -----------------------------------------------------------------------------------------------------------------------
-
-
-def _tree(module):
-    """Class, hyper-parameters and children, one per line; equal neighbours in a list are written once."""
-    plain = [
-        (name, value)
-        for name, value in module._items()
-        if isinstance(value, (int, float, str, tuple)) and name != "training"
-    ]
-    plain = [f"{name}={value!r}" for name, value in plain if not (isinstance(value, tuple) and _holds_state(value))]
-    head = f"{type(module).__name__}({', '.join(plain)}"
-    rows = []  # [first name, last name, how many, text]
-    for name, child in _named_children(module):
-        text = _tree(child)
-        if rows and rows[-1][3] == text and _follows(name, rows[-1][1]):
-            rows[-1][1] = name
-            rows[-1][2] += 1
-        else:
-            rows.append([name, name, 1, text])
-    if not rows:
-        return head + ")"
-    lines = []
-    for first, last, count, text in rows:
-        label = f"{first}: " if count == 1 else f"{first} to {last}: {count} x "
-        lines.append("  " + (label + text).replace("\n", "\n  "))
-    return f"{head}\n" + "\n".join(lines) + "\n)"
-
-
-def _follows(name, previous):
-    """Whether two names are neighbours in one list, as "layers.0" and "layers.1" are."""
-    (place, _, i), (other, _, j) = name.rpartition("."), previous.rpartition(".")
-    return place == other and i.isdigit() and j.isdigit() and int(i) == int(j) + 1
-
-
-def _holds_state(value):
-    return any(True for _ in _walk(list(value), "", ()))
+    if isinstance(held, Buffer) and not isinstance(value, STATE):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{path} is a Buffer, and a {kind} is none: assign a tensor, an nn.Buffer or None")
+        return Buffer(value.detach(), held.persistent)  # as in PyTorch, a tensor in the place of a buffer is one
+    if isinstance(held, Stateful) and not isinstance(value, Stateful) and not holds_state(value):
+        raise TypeError(
+            f"{path} is a module ({type(held).__name__}), and a {kind} holds no state: assign a module or None"
+        )
+    if isinstance(held, (list, tuple, dict)) and contents(value) is None and holds_state(held):
+        raise TypeError(
+            f"{path} holds modules or parameters, and a {kind} holds none: assign a container of them, or None"
+        )
+    return value

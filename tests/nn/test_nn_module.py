@@ -18,7 +18,7 @@ class Net(nn.Module):
         self.pair = (nn.Linear(4, 4, bias=False), nn.LayerNorm(4))
         self.heads = {"a": nn.Linear(4, 2), "b": [nn.Linear(4, 2)]}
         self.scale = nn.Parameter([2.0])
-        self.steps = mt.tensor([7])
+        self.steps = nn.Buffer([7])
         self.tied = self.first.weight
         self._hidden = nn.Linear(9, 9)
         self.width, self.note = 4, None
@@ -42,7 +42,7 @@ def test_parameters_come_once_in_order_of_definition_and_know_their_path():
     assert all(p.requires_grad and p.is_leaf and isinstance(p, nn.Parameter) for p in net.parameters())
 
 
-def test_buffers_are_the_other_tensors():
+def test_buffers():
     assert [name for name, _ in Net().named_buffers()] == ["steps"]
     assert [b.tolist() for b in Net().buffers()] == [[7]]
 
@@ -87,27 +87,6 @@ def test_sequential():
     assert len(model) == 3 and model[0] is f and list(model) == [f, g, h]
     assert isinstance(model[1:], nn.Sequential) and list(model[1:]) == [g, h]
     assert list(model.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
-
-
-def test_module_list():
-    layers = nn.ModuleList([nn.Linear(2, 2)]).append(nn.ReLU()).extend([nn.Linear(2, 3)])
-    assert len(layers) == 3 and list(layers.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
-    layers[0] = nn.Identity()
-    assert list(layers.state_dict()) == ["2.weight", "2.bias"] and len(layers[1:]) == 2
-    with pytest.raises(TypeError, match="ModuleList holds modules, got str"):
-        layers.append("relu")
-
-
-def test_module_dict():
-    heads = nn.ModuleDict({"words": nn.Linear(2, 5)})
-    heads["tags"] = nn.Linear(2, 3)
-    assert list(heads) == list(heads.keys()) == ["words", "tags"] and "tags" in heads and len(heads) == 2
-    assert list(heads.values()) == [module for _, module in heads.items()]
-    assert list(heads.state_dict()) == ["words.weight", "words.bias", "tags.weight", "tags.bias"]
-    with pytest.raises(ValueError, match="without dots"):
-        heads["a.b"] = nn.ReLU()
-    with pytest.raises(TypeError, match="ModuleDict holds modules"):
-        heads["a"] = 3
 
 
 # --- saving and loading ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,81 @@
+"""The two kinds of tensor that are a module's state: ``Parameter``, which is trained, and ``Buffer``, which is not."""
+
+from __future__ import annotations
+
+from minitensor.autograd import raw, watch
+from minitensor.settings import flag
+from minitensor.tensor import Tensor, asarray
+
+__all__ = ["Buffer", "Parameter", "replace_array"]
+
+
+class Parameter(Tensor):
+    """A leaf tensor that a module trains. Its value is changed by ``assign``; ``to`` and ``astype`` of its module keep the object.
+
+    data: numbers, an array or a tensor of a floating type; copied.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data, requires_grad=True):
+        super().__init__(asarray(data)._array.copy())
+        self.requires_grad_(requires_grad)
+
+
+class Buffer(Tensor):
+    """A tensor that a module saves, loads and moves with its parameters, but does not train: a running mean, a table.
+
+    data: numbers, an array or a tensor; copied. With ``persistent=False`` it is moved, but neither saved nor loaded. Its value is
+    changed by ``assign``, or by assigning a tensor to the attribute of the module that holds it.
+
+    >>> from minitensor import nn
+    >>> class Counter(nn.Module):
+    ...     def __init__(self):
+    ...         self.calls = nn.Buffer([0])
+    ...     def forward(self, x):
+    ...         self.calls = self.calls + 1
+    ...         return x
+    >>> counter = Counter()
+    >>> counter(1), counter.state_dict()
+    (1, {'calls': tensor([1])})
+    """
+
+    __slots__ = ("persistent",)
+
+    def __init__(self, data, persistent=True):
+        super().__init__(asarray(data)._array.copy())
+        self.persistent = flag("Buffer", "persistent", persistent)
+
+    def __reduce__(self):
+        return _rebuild_buffer, (*super().__reduce__(), self.persistent)
+
+
+def _rebuild_buffer(build, arguments, persistent):
+    made = build(*arguments)
+    made.persistent = persistent
+    return made
+
+
+def replace_array(tensor, change):
+    """Give ``tensor`` a changed array, and where it is a leaf of the graph a new place there, with its gradient and hooks."""
+    array = change(tensor._array)
+    if array is tensor._array:
+        return
+    is_frozen = tensor.node is None
+    old, tensor._array = getattr(tensor, "_frozen", None) if is_frozen else tensor.node, array
+    if old is None:
+        return
+    tensor.node = tensor._frozen = None
+    tensor.requires_grad_()
+    kept, before = watch(tensor.node), watch(old)
+    kept.hooks, before.hooks = before.hooks, {}
+    if before.grad is not None:
+        kept.grad = change(raw(before.grad))
+    name = tensor.name or "a parameter"
+
+    def refuse(gradient):
+        raise RuntimeError(f"{name} was moved or cast between forward and backward: run the forward pass again")
+
+    before.hooks[refuse] = refuse  # a graph made before the change would deposit where nobody looks any more
+    if is_frozen:
+        tensor.requires_grad_(False)

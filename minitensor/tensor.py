@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from minitensor.autograd import new_leaf, raw, watch
+from minitensor.autograd import Node, new_leaf, raw, watch
 from minitensor.backend import as_dtype, device_of, is_array, is_floating, memory, move, np
 from minitensor.hooks import Handle
 
@@ -25,6 +25,7 @@ class Tensor:
     """
 
     __slots__ = ("_array", "node", "_name", "_frozen")
+    _frozen: Node | None  # the place in the graph of a leaf that was frozen, for when it is wanted again
     backward: Callable  # attached in methods.py, with the operators
     __array_priority__ = 1000  # CuPy's arrays on the left of an operator leave the work to us
 

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a pla
 from toolkit import console, text_tasks  # noqa: E402
 from toolkit.answering import Answerer, Settings, Task, exact_match, learn_tokenizer  # noqa: E402
 from toolkit.console import UserError  # noqa: E402
-from toolkit.corpus import Corpus, load_parallel  # noqa: E402
+from toolkit.corpus import Corpus, Pair, load_parallel  # noqa: E402
 from toolkit.plots import attention_heatmap  # noqa: E402
 from toolkit.program import Program, digest, positive_integer  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
@@ -41,7 +41,9 @@ class TextToText(Program):
 
     name, settings = "text-to-text", Settings
     files = ("tokenizer.json", "tasks.json", "attention.png")
-    data_help = "file of tab-separated pairs, the inputs starting with the name of a task and a colon (embedded tasks)"
+    data_help = (
+        "file of tab-separated pairs, inputs first, which start with the name of a task and a colon (embedded tasks)"
+    )
 
     # --- train ----------------------------------------------------------------------------------------------------------------
 
@@ -49,17 +51,11 @@ class TextToText(Program):
         """The embedded tasks, or the pairs of a file, of which a twentieth each is held out to validate and to test by."""
         if data["path"] is None:
             return text_tasks.corpus()
-        loaded = load_parallel(data["path"], "input", "output")
-        tests: dict[str, Any] = {}
-        for pairs in loaded.tests.values():
-            for pair in pairs:
-                tests.setdefault(task_of(pair[0]), []).append(pair)
-        for name in {task_of(source) for source, _ in loaded.train}:
-            if not name:
-                raise UserError(
-                    f'{data["path"]} has an input without the name of its task; write such as "sort: 3 1 2"'
-                )
-        return Corpus(loaded.train, loaded.validation, tests)
+        return _by_task(load_parallel(data["path"], "input", "output"), data["path"])
+
+    def load_whole(self, data: dict[str, Any]) -> Corpus:
+        """All pairs of another file, to be answered."""
+        return _by_task(load_parallel(data["path"], "input", "output", whole=True), data["path"])
 
     def fingerprint(self, loaded: Corpus) -> str:
         """Of the pairs to train on and to validate by."""
@@ -98,7 +94,9 @@ class TextToText(Program):
         _add_beam(made)
 
         made = add("evaluate", self.evaluate, "exact matches of each task on inputs that were held out")
-        made.add_argument("--data", metavar="PATH", help="other data than the run was trained on")
+        made.add_argument(
+            "--data", metavar="PATH", help="other data than the run was trained on, of which all are answered"
+        )
         _add_beam(made)
 
         made = add("attention", self.attention, "a picture of what an answer looks at")
@@ -114,7 +112,7 @@ class TextToText(Program):
     def evaluate(self, options: argparse.Namespace) -> None:
         """Print each task's exact matches."""
         run, answerer = self._open(options)
-        _report(answerer, self.load_again(run, options.data), options.beam)
+        _report(answerer, self.load_to_test(run, options.data)[0], options.beam)
 
     def attention(self, options: argparse.Namespace) -> None:
         """Draw what an answer looks at."""
@@ -134,12 +132,24 @@ class TextToText(Program):
         return run, Answerer.of(run, options.weights, device)
 
 
+def _by_task(loaded: Corpus, path: str) -> Corpus:
+    """The pairs of a file with its test sets by the names of tasks. Raises UserError for an input without one."""
+    tests: dict[str, list[Pair]] = {}
+    for pairs in loaded.tests.values():
+        for pair in pairs:
+            tests.setdefault(task_of(pair[0]), []).append(pair)
+    if not all(task_of(source) for source, _ in (*loaded.train, *loaded.validation)) or "" in tests:
+        raise UserError(f'{path} has an input without the name of its task; write such as "sort: 3 1 2"')
+    return Corpus(loaded.train, loaded.validation, tests)
+
+
 def _report(answerer: Answerer, loaded: Corpus, beam: int = 1) -> str:
     """Print exact matches and some answers of each task; returns the last input shown."""
     first = ""
     for name, pairs in loaded.tests.items():
-        share, answers = exact_match(answerer, pairs, beam)
-        print(f"{name}: exact match {share:.1%} of {len(pairs)} unseen inputs")
+        pairs, remark = answerer.short_enough(pairs, name)
+        share, answers = exact_match(answerer, pairs, beam, name)
+        print(f"{name}: exact match {share:.1%} of {len(pairs)} unseen inputs{remark}")
         for (first, target), answer in list(zip(pairs, answers, strict=True))[:SHOWN]:
             print(f"  {first}\n    = {answer}" + ("" if answer == target else f"\n    reference: {target}"))
     return first

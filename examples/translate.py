@@ -5,9 +5,13 @@
     python examples/translate.py train --data multi30k --source en --target de --out runs/en-de
     python examples/translate.py train --arch gru --attention additive     (rnn, lstm, gru, transformer; none, additive, dot)
     python examples/translate.py train --resume --out runs/en-de
-    python examples/translate.py translate --run runs/en-de "A man sleeps."
+    python examples/translate.py translate --run runs/en-de "A man sleeps."          (or --input FILE, or from a pipe)
+    python examples/translate.py translate --run runs/en-de --beam 5 --n-best 3 "A man sleeps."
     python examples/translate.py evaluate --run runs/en-de --beam 5
     python examples/translate.py attention --run runs/en-de "A man sleeps."
+
+--data is a folder of train.en, train.de, val.en, ... and test*.en, or one file of tab-separated pairs, of which the first column is
+the source unless a first line names the columns (en<TAB>de, English<TAB>German, source<TAB>target). All is UTF-8.
 
 The run folder holds config.json, tokenizer.json, weights.safetensors, log.jsonl, loss.png, attention.png, and checkpoints/.
 """
@@ -28,7 +32,7 @@ from toolkit.console import UserError  # noqa: E402
 from toolkit.corpus import Corpus, Pair  # noqa: E402
 from toolkit.plots import attention_heatmap  # noqa: E402
 from toolkit.program import Program, positive_integer  # noqa: E402
-from toolkit.reading import read_lines  # noqa: E402
+from toolkit.reading import STDIN, read_lines  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
 from toolkit.tokenizer import Tokenizer  # noqa: E402
 from toolkit.translation import Settings, Task, Translator, fingerprint, learn_tokenizer, load_corpus, presets  # noqa: E402
@@ -41,15 +45,23 @@ class Translate(Program):
 
     name, settings = "translate", Settings
     files = ("tokenizer.json", "attention.png")
-    data_help = "folder of train, val, test files, or file of pairs (embedded corpus)"
+    data_help = "folder of train, val, test files, or file of pairs, the source in the first column (embedded corpus)"
     defaults_note = "; defaults of a Transformer for --data (the embedded corpus and recurrent networks have their own)"
 
     # --- train ----------------------------------------------------------------------------------------------------------------
 
     def add_data_options(self, parser: argparse.ArgumentParser) -> None:
-        """The two languages."""
-        parser.add_argument("--source", metavar="LANGUAGE", help="language to translate from, such as en")
-        parser.add_argument("--target", metavar="LANGUAGE", help="language to translate to, such as de")
+        """The two languages, and whether pairs may be blank."""
+        named = "; in a file of pairs that of the {} column, unless its first line names the columns"
+        for side, way, column in (("source", "from, such as en", "first"), ("target", "to, such as de", "second")):
+            help = f"language to translate {way}{named.format(column)}"
+            parser.add_argument(f"--{side}", type=console.text, metavar="LANGUAGE", help=help)
+        parser.add_argument(
+            "--skip-blank",
+            action="store_true",
+            default=None,
+            help="leave out pairs of which a side is blank, and count them",
+        )
 
     def describe(self, options: argparse.Namespace) -> dict[str, Any]:
         """The two languages; those of the embedded corpus need not be given."""
@@ -57,10 +69,12 @@ class Translate(Program):
             source, target = "en", "fr"
             if (options.source or source, options.target or target) != (source, target):
                 raise UserError("the embedded corpus is English to French; for other languages give their --data")
+            if options.skip_blank:
+                raise UserError("--skip-blank is for --data; the embedded corpus has no blank pairs")
             return {"source": source, "target": target}
         if not (options.source and options.target):
             raise UserError("--data needs --source and --target, such as: --source en --target de")
-        return {"source": options.source, "target": options.target}
+        return {"source": options.source, "target": options.target, "skip_blank": bool(options.skip_blank)}
 
     def presets(self, data: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         """Settings that suit the corpus and the architecture."""
@@ -72,7 +86,12 @@ class Translate(Program):
 
     def load(self, data: dict[str, Any]) -> Corpus:
         """The corpus."""
-        return load_corpus(data["path"], data["source"], data["target"])
+        return load_corpus(data["path"], data["source"], data["target"], skip_blank=data.get("skip_blank", False))
+
+    def load_whole(self, data: dict[str, Any]) -> Corpus:
+        """All pairs of other data, as test sets."""
+        skip_blank = data.get("skip_blank", False)
+        return load_corpus(data["path"], data["source"], data["target"], skip_blank=skip_blank, whole=True)
 
     def fingerprint(self, loaded: Corpus) -> str:
         """Of the pairs to train on and to validate by."""
@@ -91,18 +110,22 @@ class Translate(Program):
     def sizes(self, task: Task) -> str:
         """Numbers of pairs, sub-words and parameters."""
         size = f"{len(task.batches):,} pairs, {task.tokenizer.vocab_size:,} sub-words, {super().sizes(task)}"
-        pairs = "1 pair" if task.dropped == 1 else f"{task.dropped} pairs"
-        return size + (f"; left out {pairs} of more than {task.longest} tokens" if task.dropped else "")
+        for count, why in ((task.dropped, f"of more than {task.longest} tokens"), (task.blank, "with a blank side")):
+            size += f"; left out {'1 pair' if count == 1 else f'{count} pairs'} {why}" if count else ""
+        return size
 
     def report(self, run: Run, loaded: Corpus, task: Task) -> None:
         """Pictures, scores and some translations of a trained run."""
         translator = Translator(run, device=run.settings.device)
         tests = loaded.tests or {"validation": loaded.validation}
+        shown: list[str] = []
         for name, pairs in tests.items():
-            translations = _evaluate(translator, name, pairs, run.about["data"]["target"])
-            for (source, reference), ours in list(zip(pairs, translations, strict=True))[: SHOWN // len(tests)]:
+            pairs, translations = _evaluate(translator, name, pairs, run.about["data"]["target"])
+            examples = list(zip(pairs, translations, strict=True))[: max(1, SHOWN // len(tests))]
+            for (source, reference), ours in examples:
                 print(f"  {source}\n    = {ours}" + ("" if ours == reference else f"\n    reference: {reference}"))
-        first = min((source for source, _ in next(iter(tests.values()))[:SHOWN]), key=len)  # a picture that fits a page
+            shown += [source for (source, _), _ in examples]
+        first = min(shown, key=len)  # a picture that fits a page
         pictures = [run.path("loss.png")]
         maps, source_words, target_words = translator.attention(first)
         if maps:
@@ -117,12 +140,25 @@ class Translate(Program):
         """Translate, evaluate, attention."""
         made = add("translate", self.translate, "translate sentences or a file")
         made.add_argument("sentences", nargs="*", type=console.text, metavar="SENTENCE")
-        made.add_argument("--input", metavar="FILE", help="sentences, one a line")
+        made.add_argument("--input", metavar="FILE", help="sentences, one a line; - is standard input, as is a pipe")
         made.add_argument("--output", metavar="FILE", help="where to write the translations, instead of printing them")
+        made.add_argument(
+            "--skip-blank", action="store_true", help="translate a blank line by a blank line, not refuse it"
+        )
+        made.add_argument(
+            "--n-best",
+            type=positive_integer,
+            default=1,
+            metavar="K",
+            help="hypotheses of --beam shown, the best first (1)",
+        )
         _add_decoding(made)
 
         made = add("evaluate", self.evaluate, "BLEU and exact matches")
-        made.add_argument("--data", metavar="PATH", help="other data than the run was trained on")
+        made.add_argument(
+            "--data", metavar="PATH", help="other data than the run was trained on, of which all are scored"
+        )
+        made.add_argument("--skip-blank", action="store_true", help="leave out pairs of which a side is blank")
         made.add_argument(
             "--split", metavar="NAME", help="one split, such as test_2016_flickr or validation; all tests if not given"
         )
@@ -134,29 +170,29 @@ class Translate(Program):
         made.add_argument("--output", metavar="PNG", help="where to write the picture; into the run if not given")
 
     def translate(self, options: argparse.Namespace) -> None:
-        """Translate sentences of the command line or of a file."""
-        if bool(options.sentences) == bool(options.input):
-            raise UserError("give sentences to translate, or a file of them by --input FILE")
+        """Translate sentences of the command line, of a file or of standard input."""
+        if options.n_best > options.beam:
+            raise UserError(f"--n-best {options.n_best} needs as many hypotheses: --beam {options.n_best}")
+        sentences, where = _sentences(options)
         if options.output:
             _check_output(options.output, options.input)  # now, rather than after all has been translated
-        sentences = read_lines(options.input, "remove it") if options.input else options.sentences
         _, translator = self._open(options)
-        where = f"{options.input} line" if options.input else "sentence"
-        translations = translator.translate(sentences, options.beam, options.length_penalty, where)
+        how = {"n_best": options.n_best, "skip_blank": options.skip_blank}
+        translations = translator.translate(sentences, options.beam, options.length_penalty, where, **how)
         text = "".join(line + "\n" for line in translations)
         if options.output:
             try:
-                Path(options.output).write_text(text, encoding="utf-8")
+                Path(options.output).write_text(text, encoding="utf-8", newline="\n")
             except OSError as error:
                 raise UserError(f"cannot write {options.output}: {error.strerror}") from None
         else:
             print(text, end="")
 
     def evaluate(self, options: argparse.Namespace) -> None:
-        """Print the scores of a run on its test sets."""
+        """Print the scores of a run on its test sets, or on all of other data."""
         run, translator = self._open(options)
-        corpus = self.load_again(run, options.data)
-        splits = {"validation": corpus.validation, **corpus.tests}
+        corpus, own = self.load_to_test(run, options.data, **({"skip_blank": True} if options.skip_blank else {}))
+        splits = ({"validation": corpus.validation} if own else {}) | corpus.tests
         names = [options.split] if options.split else list(corpus.tests) or ["validation"]
         if names[0] not in splits:
             raise UserError(f"there is no split {names[0]!r}; there are: {', '.join(splits)}")
@@ -180,12 +216,27 @@ class Translate(Program):
         return run, Translator(run, options.weights, device)
 
 
-def _evaluate(translator: Translator, name: str, pairs: list[Pair], language: str, **how: float) -> list[str]:
-    """Translate the sources of ``pairs`` and print the scores."""
+def _sentences(options: argparse.Namespace) -> tuple[list[str], str]:
+    """What is to be translated, and what errors call one of them. Raises UserError where nothing is given, or both ways."""
+    pipe = not options.sentences and not options.input and sys.stdin is not None and not sys.stdin.isatty()
+    source = STDIN if pipe else options.input
+    if bool(options.sentences) == bool(source):
+        raise UserError("give sentences to translate, or a file of them by --input FILE (- is standard input)")
+    if not source:
+        return options.sentences, "sentence"
+    where = "standard input line" if source == STDIN else f"{source} line"
+    return read_lines(source, "remove it, or give --skip-blank", options.skip_blank), where
+
+
+def _evaluate(
+    translator: Translator, name: str, pairs: list[Pair], language: str, **how: float
+) -> tuple[list[Pair], list[str]]:
+    """Translate the sources of ``pairs`` and print the scores; returns the pairs that are short enough, and translations."""
+    pairs, remark = translator.short_enough(pairs, name)
     sources, references = zip(*pairs, strict=True)
-    translations = translator.translate(sources, where=f"{name} line", **how)
-    print(f"{name}, {len(pairs)} sentences:\n{score(translations, references, language)}")
-    return translations
+    translations = translator.translate(sources, where=f"{name} sentence", **how)
+    print(f"{name}, {len(pairs)} sentences{remark}:\n{score(translations, references, language)}")
+    return pairs, translations
 
 
 def _check_output(output: str, source: str | None) -> None:

@@ -12,12 +12,13 @@ import numpy as np
 
 import minitensor as mt
 from models.t5 import T5, T5Config
-from toolkit.batches import Batch, Batches, check_lengths, drop_long, pad_sources
+from toolkit.batches import Batch, Batches, check_lengths, drop_long, pad_sources, short_enough
 from toolkit.console import UserError
 from toolkit.corpus import Corpus, Pair
-from toolkit.pairs import batch_loss, decode, loss_per_token
+from toolkit.pairs import batch_loss, decode, loss_per_token, tell_cut_off
 from toolkit.places import DIGIT, mark, unmark
 from toolkit.program import load_weights, place
+from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.samples import Epoch
 from toolkit.settings import Training, option
@@ -93,14 +94,14 @@ class Task:
         self.longest = min(settings.max_length, settings.max_tokens)
         self.tests = corpus.tests
         for name, pairs in corpus.tests.items():  # what is answered when training is over: better now than then
-            ids = encode(tokenizer, [text for text, _ in pairs])
-            check_lengths(ids, settings.max_length, f"{name} input")
+            short_enough(pairs, encode(tokenizer, [text for text, _ in pairs]), settings.max_length, name)
         self.batches, dropped = self._batch(corpus.train)
         self.validation, more = self._batch(corpus.validation)
         self.dropped = dropped + more
-        self.watched = _first_of_each(corpus.validation, WATCHED)
         self.model = make_model(settings, tokenizer.vocab_size, settings.device)
         self.answerer = Answerer(self.model, tokenizer, settings.max_length, settings.device)
+        watched = [pair for pair, ids in self._encoded(corpus.validation) if len(ids) < settings.max_length]
+        self.watched = _first_of_each(watched, WATCHED)
         self.corrupt = SpanCorruption(tokenizer.vocab_size + SENTINELS - 1, SENTINELS, seed=settings.seed)
         self.texts = self._texts(corpus.train) if settings.pretrain_steps else []
         # Corrupted texts are no longer than the texts, so that batches of these are those of them too.
@@ -110,6 +111,10 @@ class Task:
         source_ids, target_ids = (encode(self.tokenizer, texts) for texts in zip(*pairs, strict=True))
         source_ids, target_ids, dropped = drop_long(source_ids, target_ids, self.longest)
         return Batches(source_ids, target_ids, self.settings.max_tokens, self.settings.seed), dropped
+
+    def _encoded(self, pairs: Sequence[Pair]) -> list[tuple[Pair, list[int]]]:
+        """The pairs with the ids of their inputs."""
+        return list(zip(pairs, encode(self.tokenizer, [source for source, _ in pairs]), strict=True))
 
     def _texts(self, pairs: Sequence[Pair]) -> list[list[int]]:
         """The ids of all different texts to be corrupted: inputs without the names of tasks, and outputs."""
@@ -143,7 +148,7 @@ class Task:
     def validate(self) -> dict[str, float]:
         """The loss per token of the validation pairs, and each task's share of exact matches among the first of them."""
         loss = loss_per_token(self.model, self.validation, self.settings.device)
-        matches = {name: exact_match(self.answerer, pairs)[0] for name, pairs in self.watched.items()}
+        matches = {name: exact_match(self.answerer, pairs, tell=False)[0] for name, pairs in self.watched.items()}
         return {"validation_loss": loss, **matches}
 
 
@@ -161,19 +166,30 @@ class Answerer:
         load_weights(model, run, weights)
         return cls(model, tokenizer, run.settings.max_length, device)
 
-    def answer(self, texts: Sequence[str], beam: int = 1, where: str = "text") -> list[str]:
-        """Outputs in the order of ``texts``. Raises UserError for a text too long for the model, before any is answered."""
+    def short_enough(self, pairs: Sequence[Pair], name: str) -> tuple[list[Pair], str]:
+        """The pairs whose inputs the model can read, and a remark on the others. Raises UserError if nothing is left."""
+        return short_enough(pairs, encode(self.tokenizer, [source for source, _ in pairs]), self.max_length, name)
+
+    def answer(self, texts: Sequence[str], beam: int = 1, where: str = "text", tell: bool = True) -> list[str]:
+        """Outputs in the order of ``texts``. Raises UserError for a text too long for the model, before any is answered.
+
+        What had to be cut off at the longest that the model was trained for is told on stderr, unless ``tell`` is False.
+        """
         ids = encode(self.tokenizer, texts)
         check_lengths(ids, self.max_length, where)
         found = decode(self.model, ids, self.device, self.max_length, beam)
-        return [unmark(self.tokenizer.decode(self._words(tokens))) for tokens in found]
+        if tell:
+            tell_cut_off(found, self.max_length, where)
+        return [composed(unmark(self.tokenizer.decode(self._words(best)))) for (best,) in found]
 
     def attention(self, text: str) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
         """What the answer to a text looks at, in the mean of the heads: (1, T, S) by decoder layer, source and target tokens."""
         ids = encode(self.tokenizer, [text])[0]
         check_lengths([ids], self.max_length, "text")
         source = mt.asarray(pad_sources([ids])[0], device=self.device)
-        found = self._words(self.model.generate(source, self.max_length)[0])
+        made = self.model.generate(source, self.max_length)[0]
+        tell_cut_off([[made]], self.max_length, "text")
+        found = self._words(made)
         maps = self.model.attention_maps(source, mt.asarray(np.array([[START, *found]]), device=self.device))
         cross = {name: maps[name][0].mean(axis=0, keepdims=True) for name in maps if name.endswith("cross")}
         pictures = {
@@ -192,9 +208,11 @@ def _label(label: str) -> str:
     return label[1:] if label[0] == "-" and label[1:2].isdigit() else label
 
 
-def exact_match(answerer: Answerer, pairs: Sequence[Pair], beam: int = 1) -> tuple[float, list[str]]:
-    """The share of pairs that are answered to the letter, and the answers."""
-    answers = answerer.answer([source for source, _ in pairs], beam)
+def exact_match(
+    answerer: Answerer, pairs: Sequence[Pair], beam: int = 1, name: str = "text", tell: bool = True
+) -> tuple[float, list[str]]:
+    """The share of pairs that are answered to the letter, and the answers; ``name`` is that of the pairs."""
+    answers = answerer.answer([source for source, _ in pairs], beam, name, tell)
     hits = [answer == target for answer, (_, target) in zip(answers, pairs, strict=True)]
     return sum(hits) / len(hits), answers
 

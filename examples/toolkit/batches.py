@@ -14,9 +14,10 @@ from toolkit.console import UserError
 from toolkit.samples import Epoch, cut, random_words
 from toolkit.tokenizer import PAD, START, STOP
 
-__all__ = ["Batch", "Batches", "Epoch", "check_lengths", "drop_long", "pad_sources"]
+__all__ = ["Batch", "Batches", "Epoch", "check_lengths", "drop_long", "pad_sources", "short_enough"]
 
 Ids = Sequence[int]
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -146,9 +147,9 @@ def pad_sources(source_ids: Sequence[Ids]) -> tuple[np.ndarray, np.ndarray]:
     return _Ragged([[*ids, STOP] for ids in source_ids]).pad(np.arange(len(source_ids)))
 
 
-def check_lengths(ids: Sequence[Ids], longest: int, where: str) -> None:
+def check_lengths(ids: Sequence[Ids], longest: int, where: str, numbers: Sequence[int] | None = None) -> None:
     """Raise UserError for a sentence of more than ``longest`` tokens with its STOP; ``where`` and its number name it."""
-    for number, sentence in enumerate(ids, start=1):
+    for number, sentence in zip(numbers or range(1, len(ids) + 1), ids):
         if len(sentence) + 1 > longest:
             raise UserError(
                 f"{where} {number} has {len(sentence)} tokens, the model allows {longest - 1};"
@@ -159,11 +160,28 @@ def check_lengths(ids: Sequence[Ids], longest: int, where: str) -> None:
 def drop_long(source_ids: Sequence[Ids], target_ids: Sequence[Ids], longest: int) -> tuple[list[Ids], list[Ids], int]:
     """The pairs with at most ``longest`` tokens, with STOP, on both sides, and the number of pairs dropped.
 
-    For training only, where a few pairs less do not matter; elsewhere `check_lengths` refuses.
     Raises UserError if nothing is left.
     """
     pairs = list(zip(source_ids, target_ids, strict=True))
     kept = [pair for pair in pairs if max(map(len, pair)) + 1 <= longest]
     if not kept:
-        raise UserError(f"each of the {len(pairs)} pairs has more than the {longest - 1} tokens that the model allows")
+        raise UserError(
+            f"each of the {len(pairs)} pairs has more than the {longest - 1} tokens that the model allows; train with a"
+            " larger --max-length (and --max-tokens)"
+        )
     return [source for source, _ in kept], [target for _, target in kept], len(pairs) - len(kept)
+
+
+def short_enough(pairs: Sequence[Pair], source_ids: Sequence[Ids], longest: int, name: str) -> tuple[list[Pair], str]:
+    """The pairs of a test set whose sources have at most ``longest`` tokens with their STOP, and a remark on the others.
+
+    The remark is "" where there are none. Raises UserError if nothing is left.
+    """
+    kept = [pair for pair, ids in zip(pairs, source_ids, strict=True) if len(ids) + 1 <= longest]
+    if not kept:
+        raise UserError(
+            f"{name}: each of the {len(pairs)} sentences has more than the {longest - 1} tokens that the model allows;"
+            " train with a larger --max-length"
+        )
+    left_out = len(pairs) - len(kept)
+    return kept, f"; left out {left_out} of more than {longest - 1} tokens, see train --max-length" if left_out else ""

@@ -8,8 +8,9 @@ from typing import Any
 import minitensor as mt
 from models.encoder_decoder import EncoderDecoder
 from toolkit.batches import Batch, Batches, Ids, pad_sources
+from toolkit.console import note
 
-__all__ = ["batch_loss", "decode", "loss_per_token"]
+__all__ = ["batch_loss", "decode", "loss_per_token", "tell_cut_off"]
 
 ROWS = 256  # hypotheses decoded at a time
 
@@ -31,16 +32,37 @@ def loss_per_token(model: EncoderDecoder, batches: Batches, device: str) -> floa
 
 
 def decode(
-    model: EncoderDecoder, ids: Sequence[Ids], device: str, max_new_tokens: int | None = None, beam: int = 1, **how: Any
-) -> list[list[int]]:
-    """What the model makes of each sentence, in their order; equally long ones share a batch. ``how`` goes to ``generate``."""
+    model: EncoderDecoder, ids: Sequence[Ids], device: str, longest: int, beam: int = 1, n_best: int = 1, **how: Any
+) -> list[list[list[int]]]:
+    """What the model makes of each sentence, in their order: ``n_best`` lists of ids, the best first.
+
+    longest: the tokens that the model was trained for, with the STOP; an output of so many has none, see `tell_cut_off`. Equally
+    long sentences share a batch. ``how`` goes to ``generate``.
+    """
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
-    outputs: list[list[int]] = [[]] * len(ids)
+    outputs: list[list[list[int]]] = [[]] * len(ids)
     size = max(1, ROWS // beam)
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
         source, mask = (mt.asarray(array, device=device) for array in pad_sources([ids[index] for index in chosen]))
-        found = model.generate(source, max_new_tokens, beam_size=beam, mask=mask, **how)
+        found = model.generate(source, longest, beam_size=beam, mask=mask, n_best=n_best, **how)
         for index, tokens in zip(chosen, found, strict=True):
             outputs[index] = tokens
     return outputs
+
+
+def tell_cut_off(
+    outputs: Sequence[Sequence[Ids]], longest: int, where: str, numbers: Sequence[int] | None = None
+) -> None:
+    """Say on stderr which outputs of `decode` reach the limit without a STOP; ``where`` and its number name a sentence."""
+    cut = [
+        number
+        for number, found in zip(numbers or range(1, len(outputs) + 1), outputs)
+        if max(map(len, found)) >= longest
+    ]
+    if cut:
+        shown = ", ".join(map(str, cut[:5])) + (f" and {len(cut) - 5} more" if cut[5:] else "")
+        note(
+            f"the output for {where} {shown} is cut off at {longest} tokens, the most that the model was trained for"
+            " (see train --max-length)"
+        )

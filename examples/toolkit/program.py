@@ -34,7 +34,7 @@ from typing import Any, TypeVar
 
 from minitensor import nn
 from toolkit.checkpoints import Checkpoints, load_file
-from toolkit.console import UserError, arguments_of, check_utf_8
+from toolkit.console import UserError, arguments_of, check_utf_8, note
 from toolkit.plots import loss_curve
 from toolkit.runlog import read_log
 from toolkit.runs import Run, fresh
@@ -67,6 +67,10 @@ class Program:
     def load(self, data: Data) -> Any:
         """The data at ``data["path"]``, the embedded ones where it is None. Raises UserError for bad files."""
         raise NotImplementedError
+
+    def load_whole(self, data: Data) -> Any:
+        """As `load`, but all of the data, which are not those of the run, are to be tested by."""
+        return self.load(data)
 
     def fingerprint(self, loaded: Any) -> str:
         """A hash of what is trained on and validated by (see `digest`): a resumed run must find the same."""
@@ -217,6 +221,30 @@ class Program:
         """The data of a run; from ``path`` where they have moved, or where others are wanted."""
         data = run.about["data"]
         return self.load({**data, "path": path or data["path"]})
+
+    def load_to_test(self, run: Run, path: str | None = None, **how: Any) -> tuple[Any, bool]:
+        """Data to test a run by, and whether they are its own: those of ``path``, if given. ``how``: other entries of ``data``.
+
+        The run's own keep to their held-out part, moved or not; others are tested by as a whole.
+        """
+        about = run.about["data"]
+        data = {**about, **how, "path": path or about["path"]}
+        same_place = not path or (about["path"] and os.path.realpath(path) == os.path.realpath(about["path"]))
+        try:
+            loaded = self.load(data)
+        except UserError:
+            if same_place:
+                raise
+            return self.load_whole(data), False  # others may lack what training takes, or be too few for it
+        if self.fingerprint(loaded) == about["fingerprint"]:
+            return loaded, True
+        if same_place:
+            what = data["path"] or "what is embedded"
+            note(
+                f"{what} has changed since {run.folder} was trained on it; some of what is tested by may have been trained on"
+            )
+            return loaded, True
+        return self.load_whole(data), False
 
     def open(self, options: argparse.Namespace) -> tuple[Run, str]:
         """The run that a subcommand is asked for by --run, and the device to compute on; see also `load_weights`."""

@@ -12,11 +12,12 @@ import minitensor as mt
 from models.seq2seq import Seq2Seq, Seq2SeqConfig
 from models.transformer import Transformer, TransformerConfig
 from toolkit import english_french
-from toolkit.batches import Batch, Batches, check_lengths, drop_long, pad_sources
+from toolkit.batches import Batch, Batches, check_lengths, drop_long, pad_sources, short_enough
 from toolkit.console import UserError
 from toolkit.corpus import Corpus, Pair, load_parallel
-from toolkit.pairs import batch_loss, decode, loss_per_token
+from toolkit.pairs import batch_loss, decode, loss_per_token, tell_cut_off
 from toolkit.program import digest, load_weights, place
+from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.samples import Epoch
 from toolkit.settings import Training, option, refuse_options
@@ -83,10 +84,10 @@ def presets(given: dict[str, Any], embedded: bool) -> dict[str, Any]:
     return suited
 
 
-def load_corpus(data: str | None, source: str, target: str) -> Corpus:
-    """The corpus at path ``data``; where None the embedded one, English to French."""
+def load_corpus(data: str | None, source: str, target: str, **how: bool) -> Corpus:
+    """The corpus at path ``data``, read as `load_parallel` does; where None the embedded one, English to French."""
     if data is not None:
-        return load_parallel(data, source, target)
+        return load_parallel(data, source, target, **how)
     made = english_french.corpus()
     tests = {"unseen_sentences": made.unseen_sentences, "unseen_combinations": made.unseen_combinations}
     return Corpus(made.train, made.validation, tests)
@@ -125,18 +126,17 @@ class Task:
     """Translation as `toolkit.trainer` sees it."""
 
     def __init__(self, corpus: Corpus, tokenizer: Tokenizer, settings: Settings) -> None:
-        """Tokenise and batch the pairs; ``dropped`` counts those that are too long to train on.
+        """Tokenise and batch the pairs; ``dropped`` counts those that are too long to train on, ``blank`` those with a blank side.
 
-        Raises UserError for a test sentence that is too long: better now than after hours.
+        Raises UserError for a test set of which all is too long: better now than after hours.
         """
         self.tokenizer, self.settings = tokenizer, settings
         self.longest = min(settings.max_length, settings.max_tokens)
         for name, pairs in (corpus.tests or {"validation": corpus.validation}).items():  # what the report translates
-            ids = tokenizer.encode_batch([source for source, _ in pairs])
-            check_lengths(ids, settings.max_length, f"{name} line")
+            short_enough(pairs, tokenizer.encode_batch([source for source, _ in pairs]), settings.max_length, name)
         self.batches, dropped = self._batch(corpus.train)
         self.validation, more = self._batch(corpus.validation)
-        self.dropped = dropped + more
+        self.dropped, self.blank = dropped + more, corpus.blank
         self.model = make_model(settings, tokenizer.vocab_size, settings.device)
 
     def _batch(self, pairs: Sequence[Pair]) -> tuple[Batches, int]:
@@ -171,22 +171,45 @@ class Translator:
         self.model = make_model(self.settings, self.tokenizer.vocab_size, device)
         self.weights = load_weights(self.model, run, weights)
 
-    def encode(self, sentences: Sequence[str], where: str) -> list[list[int]]:
-        """Ids of the sentences. Raises UserError for an empty one, or one too long for the model, before any is translated."""
-        for number, sentence in enumerate(sentences, start=1):
+    def short_enough(self, pairs: Sequence[Pair], name: str) -> tuple[list[Pair], str]:
+        """The pairs whose sources the model can read, and a remark on the others. Raises UserError if nothing is left."""
+        ids = self.tokenizer.encode_batch([source for source, _ in pairs])
+        return short_enough(pairs, ids, self.settings.max_length, name)
+
+    def encode(self, sentences: Sequence[str], where: str, numbers: Sequence[int] | None = None) -> list[list[int]]:
+        """Ids of the sentences. Raises UserError for a blank one, or one too long for the model, before any is translated."""
+        for number, sentence in zip(numbers or range(1, len(sentences) + 1), sentences):
             if not sentence.strip():
                 raise UserError(f"{where} {number} is empty; there is nothing to translate")
         ids = self.tokenizer.encode_batch(sentences)
-        check_lengths(ids, self.settings.max_length, where)
+        check_lengths(ids, self.settings.max_length, where, numbers)
         return ids
 
     def translate(
-        self, sentences: Sequence[str], beam: int = 1, length_penalty: float = 0.6, where: str = "sentence"
+        self,
+        sentences: Sequence[str],
+        beam: int = 1,
+        length_penalty: float = 0.6,
+        where: str = "sentence",
+        n_best: int = 1,
+        skip_blank: bool = False,
     ) -> list[str]:
-        """Translations in the order of ``sentences``, each one line; greedy where ``beam`` is 1."""
-        ids = self.encode(sentences, where)
-        found = decode(self.model, ids, self.device, beam=beam, length_penalty=length_penalty)
-        return [" ".join(self.tokenizer.decode(tokens).splitlines()) for tokens in found]
+        """Translations in the order of ``sentences``, each one line; greedy where ``beam`` is 1.
+
+        n_best: so many for each sentence, the best first. skip_blank: a blank sentence has blank translations. What had to be cut
+        off at the longest that the model was trained for is told on stderr, by ``where`` and the number of the sentence.
+        """
+        numbers = [n for n, sentence in enumerate(sentences, start=1) if sentence.strip() or not skip_blank]
+        ids = self.encode([sentences[n - 1] for n in numbers], where, numbers)
+        longest = self.settings.max_length
+        found = decode(self.model, ids, self.device, longest, beam, n_best, length_penalty=length_penalty)
+        tell_cut_off(found, longest, where, numbers)
+        lines = [""] * (n_best * len(sentences))
+        for number, hypotheses in zip(numbers, found, strict=True):
+            first = n_best * (number - 1)
+            made = [_one_line(self.tokenizer.decode(tokens)) for tokens in hypotheses]
+            lines[first : first + len(made)] = made
+        return lines
 
     def attention(self, sentence: str, subwords: bool = False) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
         """What the translation of a sentence looks at: (H, T, S) by decoder layer, source words, and target words.
@@ -197,11 +220,14 @@ class Translator:
         """
         ids = self.encode([sentence], "sentence")
         source = mt.asarray(pad_sources(ids)[0], device=self.device)
-        found = self.model.generate(source, self.settings.max_length - 1)[0]
-        target = mt.asarray(np.array([[START, *found]]), device=self.device)
+        longest = self.settings.max_length
+        found = self.model.generate(source, longest)[0]
+        source_ids, target_ids = [*ids[0], STOP], [*found, STOP][:longest]
+        target = mt.asarray(np.array([[START, *target_ids[:-1]]]), device=self.device)
         maps = self.model.attention_maps(source, target)
         cross = {name: mt.asarray(maps[name]).to("cpu").numpy()[0] for name in maps if name.endswith("cross")}
-        source_ids, target_ids = [*ids[0], STOP], [*found, STOP]
+        if cross:
+            tell_cut_off([[found]], longest, "sentence")
         if subwords:
             return cross, self.tokenizer.labels(source_ids), self.tokenizer.labels(target_ids)
         source_words, columns = self.tokenizer.words(source_ids)
@@ -210,3 +236,8 @@ class Translator:
         of = np.eye(len(target_words))[rows]  # (T, target words)
         of /= of.sum(axis=0)
         return {name: of.T @ weights @ into for name, weights in cross.items()}, source_words, target_words
+
+
+def _one_line(text: str) -> str:
+    """The text, composed, with a blank for each line end; what others take for one, such as U+2028, is left as it is."""
+    return composed(text).replace("\r\n", " ").replace("\n", " ").replace("\r", " ")

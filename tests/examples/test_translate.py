@@ -79,7 +79,7 @@ def test_translate_sentences_and_files_alike(run, tmp_path, capsys):
 
 def test_translations_do_not_depend_on_their_company(run):
     translator = Translator(Run.open(run, "translate", Settings))
-    sentences = [pair[0] for pair in corpus(seed=2, n_train=40, n_validation=0, n_test=0).train]
+    sentences = [pair[0] for pair in corpus(seed=2, n_train=15, n_validation=0, n_test=0).train]
     for beam in (1, 3):
         together = translator.translate(sentences, beam=beam)
         assert together == [translator.translate([sentence], beam=beam)[0] for sentence in sentences]
@@ -299,7 +299,11 @@ def spoilt(data, tmp_path, name, content):
         ("train.fr", b"un\n\ndeux\n", "train.fr line 2 is empty"),
         ("train.fr", b"un\n", "has 200 lines and "),
         ("train.fr", "été\n".encode("latin-1"), "is not UTF-8"),
-        ("test_small.en", b"word " * 120 + b"\n" + b"a\n" * 19, "test_small line 1 has"),
+        (
+            "test_small.en",
+            (b"word " * 120 + b"\n") * 20,
+            "test_small: each of the 20 sentences has more than the 99 tokens",
+        ),
     ],
 )
 def test_bad_files_are_refused_before_a_folder_is_made(data, tmp_path, capsys, name, content, message):
@@ -317,7 +321,7 @@ def test_bad_files_are_refused_before_a_folder_is_made(data, tmp_path, capsys, n
         (["--dropout", "1"], "--dropout 1.0: it must be below 1"),
         (["--heads", "3"], "--heads 3 must divide --d-model 16"),
         (["--vocab", "10"], "a vocabulary of 10 is too small"),
-        (["--max-length", "3"], "test_small line 1 has"),
+        (["--max-length", "3"], "test_small: each of the 20 sentences has more than the 2"),
         (["--max-tokens", "3"], "each of the 200 pairs has more than the 2 tokens"),
         (["--device", "tpu"], "--device tpu: unknown device"),
         (["--schedule", "cosine"], "--schedule cosine ends at a known update"),
@@ -342,7 +346,7 @@ def test_bad_options_are_refused_before_a_folder_is_made(data, tmp_path, capsys,
     assert not (tmp_path / "run").exists()
 
 
-def test_missing_things(run, data, tmp_path, capsys):
+def test_missing_things(run, data, tmp_path, capsys, monkeypatch):
     languages = ["--source", "en", "--target", "fr", "--out", tmp_path / "a"]
     refused(capsys, "nowhere does not exist", "train", "--data", "nowhere", *languages)
     refused(capsys, "--data needs --source and --target", "train", "--data", data, "--out", tmp_path / "a")
@@ -351,6 +355,7 @@ def test_missing_things(run, data, tmp_path, capsys):
     refused(capsys, "there is no run", "translate", "--run", tmp_path / "nothing", "hello")
     refused(capsys, "is not a run: it has no config.json", "translate", "--run", data, "hello")
     refused(capsys, "cannot read", "translate", "--run", run, "--input", tmp_path / "nothing.txt")
+    monkeypatch.setattr("sys.stdin", None)
     refused(capsys, "give sentences to translate", "translate", "--run", run)
     splits = "there is no split 'test_2016'; there are: validation, test_small"
     refused(capsys, splits, "evaluate", "--run", run, "--split", "test_2016")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from minitensor.nn import functional as F
 from minitensor.nn.module import Module
+from minitensor.settings import choice, integer, number
 
 __all__ = [
     "ELU",
@@ -40,7 +41,7 @@ class GELU(Module):
     """``x * Phi(x)``, Phi the distribution function of N(0, 1); ``approximate="tanh"`` for GPT-2's formula."""
 
     def __init__(self, approximate="none"):
-        self.approximate = approximate
+        self.approximate = choice("GELU", "approximate", approximate, ("none", "tanh"))
 
     def forward(self, x):
         """The shape stays."""
@@ -83,7 +84,7 @@ class ELU(Module):
     """``x`` where x > 0, else ``alpha * (exp(x) - 1)``."""
 
     def __init__(self, alpha=1.0):
-        self.alpha = alpha
+        self.alpha = number("ELU", "alpha", alpha)
 
     def forward(self, x):
         """The shape stays."""
@@ -94,7 +95,7 @@ class LeakyReLU(Module):
     """``x`` where x > 0, else ``negative_slope * x``."""
 
     def __init__(self, negative_slope=0.01):
-        self.negative_slope = negative_slope
+        self.negative_slope = number("LeakyReLU", "negative_slope", negative_slope)
 
     def forward(self, x):
         """The shape stays."""
@@ -105,7 +106,7 @@ class Softmax(Module):
     """``exp(x) / sum(exp(x))`` along ``axis``."""
 
     def __init__(self, axis=-1):
-        self.axis = axis
+        self.axis = integer(type(self).__name__, "axis", axis)
 
     def forward(self, x):
         """The shape stays."""
@@ -116,7 +117,7 @@ class LogSoftmax(Module):
     """``x - log(sum(exp(x)))`` along ``axis``."""
 
     def __init__(self, axis=-1):
-        self.axis = axis
+        self.axis = integer(type(self).__name__, "axis", axis)
 
     def forward(self, x):
         """The shape stays."""

@@ -17,6 +17,7 @@ from minitensor.nn.cache import KeyValueCache
 from minitensor.nn.layers import Linear
 from minitensor.nn.masks import as_mask, blank_padding
 from minitensor.nn.module import Module, Parameter
+from minitensor.settings import flag, integer, number, probability
 
 __all__ = ["AdditiveAttention", "DotAttention", "MultiHeadAttention"]
 
@@ -33,16 +34,16 @@ class MultiHeadAttention(Module):
     None; T5 has 1.
     """
 
+    torch_names = {"qkv.weight": "in_proj_weight", "qkv.bias": "in_proj_bias", "out": "out_proj"}
+
     def __init__(self, d_model, n_heads, dropout=0.0, bias=True, d_head=None, scale=None):
-        if n_heads < 1 or (d_head is None and d_model % n_heads):
-            raise ValueError(f"MultiHeadAttention: d_model = {d_model} is not divisible by n_heads = {n_heads}")
-        if d_head is not None and d_head < 1:
-            raise ValueError(f"MultiHeadAttention: d_head must be at least 1, got {d_head}")
-        if not 0.0 <= dropout < 1.0:
-            raise ValueError(f"MultiHeadAttention: dropout must be in [0, 1), got {dropout}")
-        self.d_model, self.n_heads, self.dropout = d_model, n_heads, dropout
-        self.d_head = d_model // n_heads if d_head is None else d_head
-        self.scale = scale
+        name = type(self).__name__
+        d_model, n_heads = integer(name, "d_model", d_model, least=1), integer(name, "n_heads", n_heads, least=1)
+        if d_head is None and d_model % n_heads:
+            raise ValueError(f"{name}: d_model = {d_model} is not divisible by n_heads = {n_heads}")
+        self.d_model, self.n_heads, self.dropout = d_model, n_heads, probability(name, "dropout", dropout)
+        self.d_head = d_model // n_heads if d_head is None else integer(name, "d_head", d_head, least=1)
+        self.scale = None if scale is None else number(name, "scale", scale)
         self.qkv = Linear(d_model, 3 * n_heads * self.d_head, bias)
         self.out = Linear(n_heads * self.d_head, d_model, bias)
         self.reset_parameters()
@@ -136,6 +137,7 @@ class AdditiveAttention(Module):
     """
 
     def __init__(self, d_query, d_memory, d_attention):
+        d_attention = integer(type(self).__name__, "d_attention", d_attention, least=1)
         self.query = Linear(d_query, d_attention)
         self.key = Linear(d_memory, d_attention, bias=False)
         self.score = Parameter(mt.zeros(d_attention))
@@ -162,6 +164,7 @@ class DotAttention(Module):
     """
 
     def __init__(self, d_query, d_memory, projection=True):
+        projection = flag(type(self).__name__, "projection", projection)
         if not projection and d_query != d_memory:
             raise ValueError(
                 f"DotAttention: without projection both widths must be equal, got {d_query} and {d_memory}"

@@ -11,6 +11,7 @@ import minitensor as mt
 from minitensor.nn import functional as F
 from minitensor.nn import init
 from minitensor.nn.module import Module, Parameter
+from minitensor.settings import flag, integer, number, probability, sizes
 
 __all__ = ["Conv2d", "Dropout", "Embedding", "LayerNorm", "Linear", "RMSNorm"]
 
@@ -23,10 +24,10 @@ class Linear(Module):
     """
 
     def __init__(self, in_features, out_features, bias=True):
-        _check_sizes("Linear", in_features=in_features, out_features=out_features)
-        self.in_features, self.out_features = in_features, out_features
-        self.weight = Parameter(mt.zeros((out_features, in_features)))
-        self.bias = Parameter(mt.zeros(out_features)) if bias else None
+        self.in_features = integer("Linear", "in_features", in_features, least=1)
+        self.out_features = integer("Linear", "out_features", out_features, least=1)
+        self.weight = Parameter(mt.zeros((self.out_features, self.in_features)))
+        self.bias = Parameter(mt.zeros(self.out_features)) if flag("Linear", "bias", bias) else None
         self.reset_parameters()
 
     def reset_parameters(self):
@@ -47,13 +48,15 @@ class Embedding(Module):
     """
 
     def __init__(self, num_embeddings, embedding_dim, padding_idx=None):
-        _check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        rows = self.num_embeddings = integer("Embedding", "num_embeddings", num_embeddings, least=1)
+        self.embedding_dim = integer("Embedding", "embedding_dim", embedding_dim, least=1)
         if padding_idx is not None:
-            if not -num_embeddings <= padding_idx < num_embeddings:
-                raise ValueError(f"Embedding: padding_idx {padding_idx} is outside a table of {num_embeddings} rows")
-            padding_idx %= num_embeddings
-        self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
-        self.weight = Parameter(mt.zeros((num_embeddings, embedding_dim)))
+            padding_idx = integer("Embedding", "padding_idx", padding_idx)
+            if not -rows <= padding_idx < rows:
+                raise ValueError(f"Embedding: padding_idx {padding_idx} is outside a table of {rows} rows")
+            padding_idx %= rows
+        self.padding_idx = padding_idx
+        self.weight = Parameter(mt.zeros((rows, self.embedding_dim)))
         self.reset_parameters()
 
     def reset_parameters(self):
@@ -72,9 +75,10 @@ class LayerNorm(Module):
     """``(x - mean) / sqrt(var + eps) * weight + bias`` over the trailing axes ``normalized_shape`` (Ba et al. 2016)."""
 
     def __init__(self, normalized_shape, eps=1e-5, bias=True):
-        self.normalized_shape, self.eps = _as_shape(normalized_shape), eps
+        self.normalized_shape = sizes("LayerNorm", "normalized_shape", normalized_shape)
+        self.eps = number("LayerNorm", "eps", eps, least=0)
         self.weight = Parameter(mt.ones(self.normalized_shape))
-        self.bias = Parameter(mt.zeros(self.normalized_shape)) if bias else None
+        self.bias = Parameter(mt.zeros(self.normalized_shape)) if flag("LayerNorm", "bias", bias) else None
 
     def forward(self, x):
         """The shape stays."""
@@ -86,7 +90,8 @@ class RMSNorm(Module):
     """``x / sqrt(mean(x**2) + eps) * weight`` over the trailing axes ``normalized_shape`` (Zhang and Sennrich 2019)."""
 
     def __init__(self, normalized_shape, eps=1e-6):
-        self.normalized_shape, self.eps = _as_shape(normalized_shape), eps
+        self.normalized_shape = sizes("RMSNorm", "normalized_shape", normalized_shape)
+        self.eps = number("RMSNorm", "eps", eps, least=0)
         self.weight = Parameter(mt.ones(self.normalized_shape))
 
     def forward(self, x):
@@ -96,12 +101,13 @@ class RMSNorm(Module):
 
 
 class Dropout(Module):
-    """In training, zero each element with probability ``p`` and scale the others by 1 / (1 - p); else the identity."""
+    """In training, zero each element with probability ``p`` and scale the others by 1 / (1 - p); else the identity.
+
+    With p = 1 all are zero.
+    """
 
     def __init__(self, p=0.5):
-        if not 0.0 <= p < 1.0:
-            raise ValueError(f"Dropout: p must be in [0, 1), got {p}")
-        self.p = p
+        self.p = probability("Dropout", "p", p)
 
     def forward(self, x):
         """The shape stays."""
@@ -116,11 +122,13 @@ class Conv2d(Module):
     """
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, bias=True):
-        _check_sizes("Conv2d", in_channels=in_channels, out_channels=out_channels)
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size, self.stride, self.padding = _pair(kernel_size), _pair(stride), _pair(padding)
-        self.weight = Parameter(mt.zeros((out_channels, in_channels, *self.kernel_size)))
-        self.bias = Parameter(mt.zeros(out_channels)) if bias else None
+        self.in_channels = integer("Conv2d", "in_channels", in_channels, least=1)
+        self.out_channels = integer("Conv2d", "out_channels", out_channels, least=1)
+        self.kernel_size = sizes("Conv2d", "kernel_size", kernel_size, count=2)
+        self.stride = sizes("Conv2d", "stride", stride, count=2)
+        self.padding = sizes("Conv2d", "padding", padding, least=0, count=2)
+        self.weight = Parameter(mt.zeros((self.out_channels, self.in_channels, *self.kernel_size)))
+        self.bias = Parameter(mt.zeros(self.out_channels)) if flag("Conv2d", "bias", bias) else None
         self.reset_parameters()
 
     def reset_parameters(self):
@@ -151,17 +159,3 @@ def _check_features(module, x, *features):
         raise ValueError(
             f"{module!r}: the input has shape {x.shape}, its {axes} must be {', '.join(map(str, features))}"
         )
-
-
-def _check_sizes(layer, **sizes):
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{layer}: {name} must be a positive integer, got {size!r}")
-
-
-def _as_shape(shape):
-    return (shape,) if isinstance(shape, int) else tuple(shape)
-
-
-def _pair(value):
-    return (value, value) if isinstance(value, int) else tuple(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from minitensor.nn import functional as F
 from minitensor.nn.module import Module
 from minitensor.nn.parameter import Buffer
+from minitensor.settings import choice, integer, number, probability
 from minitensor.tensor import Tensor
 
 __all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "NLLLoss"]
@@ -16,11 +17,7 @@ class _Loss(Module):
     REDUCTIONS = ("mean", "sum", "none")
 
     def __init__(self, reduction="mean", weight=None):
-        if reduction not in self.REDUCTIONS:
-            raise ValueError(
-                f"{type(self).__name__}: reduction must be one of {', '.join(self.REDUCTIONS)}, got {reduction!r}"
-            )
-        self.reduction = reduction
+        self.reduction = choice(type(self).__name__, "reduction", reduction, self.REDUCTIONS)
         trained = isinstance(weight, Tensor) and weight.requires_grad  # by somebody else
         self.weight = weight if weight is None or trained else Buffer(weight)
 
@@ -33,7 +30,8 @@ class CrossEntropyLoss(_Loss):
 
     def __init__(self, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
         super().__init__(reduction, weight)
-        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
+        self.ignore_index = integer("CrossEntropyLoss", "ignore_index", ignore_index)
+        self.label_smoothing = probability("CrossEntropyLoss", "label_smoothing", label_smoothing)
 
     def forward(self, logits, targets):
         """The loss."""
@@ -45,7 +43,7 @@ class NLLLoss(_Loss):
 
     def __init__(self, weight=None, ignore_index=-100, reduction="mean"):
         super().__init__(reduction, weight)
-        self.ignore_index = ignore_index
+        self.ignore_index = integer("NLLLoss", "ignore_index", ignore_index)
 
     def forward(self, log_probabilities, targets):
         """The loss."""
@@ -79,7 +77,7 @@ class HuberLoss(_Loss):
 
     def __init__(self, delta=1.0, reduction="mean"):
         super().__init__(reduction)
-        self.delta = delta
+        self.delta = number("HuberLoss", "delta", delta, above=0)
 
     def forward(self, prediction, target):
         """The loss."""

@@ -13,6 +13,7 @@ import minitensor as mt
 from minitensor.backend import move, namespace, np
 from minitensor.nn import init
 from minitensor.nn.module import Module, Parameter
+from minitensor.settings import flag, integer
 from minitensor.tensor import Tensor
 
 __all__ = ["LearnedPositionalEncoding", "RelativePositionBias", "SinusoidalPositionalEncoding"]
@@ -25,7 +26,7 @@ class SinusoidalPositionalEncoding(Module):
     """
 
     def __init__(self, d_model):
-        self.d_model = d_model
+        self.d_model = integer("SinusoidalPositionalEncoding", "d_model", d_model, least=1)
         self._table = None  # (positions, D), made when first needed and longer when it is too short
 
     def forward(self, x, offset=0):
@@ -56,8 +57,9 @@ class LearnedPositionalEncoding(Module):
     """Adds a trained vector per position, ``max_length`` of them; weight: (max_length, D), starts as N(0, 0.02**2)."""
 
     def __init__(self, max_length, d_model):
-        self.max_length, self.d_model = max_length, d_model
-        self.weight = Parameter(mt.zeros((max_length, d_model)))
+        self.max_length = integer("LearnedPositionalEncoding", "max_length", max_length, least=1)
+        self.d_model = integer("LearnedPositionalEncoding", "d_model", d_model, least=1)
+        self.weight = Parameter(mt.zeros((self.max_length, self.d_model)))
         init.normal_(self.weight, std=0.02)
 
     def forward(self, x, offset=0):
@@ -81,20 +83,18 @@ class RelativePositionBias(Module):
     """
 
     def __init__(self, n_heads, n_buckets=32, max_distance=128, bidirectional=True):
-        one_side = n_buckets // 2 if bidirectional else n_buckets
-        if n_buckets < 4 or n_buckets % 2 or max_distance <= one_side // 2:
+        name = "RelativePositionBias"
+        self.n_heads = integer(name, "n_heads", n_heads, least=1)
+        self.n_buckets = n_buckets = integer(name, "n_buckets", n_buckets, least=4)
+        self.max_distance = integer(name, "max_distance", max_distance, least=1)
+        self.bidirectional = flag(name, "bidirectional", bidirectional)
+        one_side = n_buckets // 2 if self.bidirectional else n_buckets
+        if n_buckets % 2 or self.max_distance <= one_side // 2:
             raise ValueError(
-                f"RelativePositionBias: n_buckets must be even and at least 4, and max_distance above {one_side // 2}, "
-                f"got {n_buckets} and {max_distance}"
+                f"{name}: n_buckets must be even, and max_distance above {one_side // 2}, got {n_buckets} and {max_distance}"
             )
-        self.n_heads, self.n_buckets, self.max_distance, self.bidirectional = (
-            n_heads,
-            n_buckets,
-            max_distance,
-            bidirectional,
-        )
-        self.weight = Parameter(mt.zeros((n_buckets, n_heads)))
-        init.normal_(self.weight, std=n_heads**-0.5)
+        self.weight = Parameter(mt.zeros((n_buckets, self.n_heads)))
+        init.normal_(self.weight, std=self.n_heads**-0.5)
 
     def forward(self, queries, keys=None, offset=0):
         """The bias (1, H, T, S) of ``queries`` positions from ``offset`` on, against ``keys`` positions from 0 on (both counts)."""

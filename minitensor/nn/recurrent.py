@@ -14,8 +14,9 @@ import minitensor as mt
 from minitensor.fused_ops.recurrent import as_lengths
 from minitensor.nn import functional as F
 from minitensor.nn import init
-from minitensor.nn.layers import _check_features, _check_sizes
+from minitensor.nn.layers import _check_features
 from minitensor.nn.module import Module, Parameter
+from minitensor.settings import choice, flag, integer, number, probability
 
 __all__ = ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell"]
 
@@ -60,14 +61,10 @@ class _Weights(Module):
                     bias.assign(mt.concat([old[:hidden], mt.full_like(old[:hidden], value), old[2 * hidden :]]))
 
 
-def _check_nonlinearity(layer, nonlinearity):
-    if nonlinearity not in ("tanh", "relu"):
-        raise ValueError(f'{layer}: nonlinearity must be "tanh" or "relu", got {nonlinearity!r}')
-
-
-def _check_forget_bias(layer, forget_bias, bias):
+def _checked_forget_bias(layer, forget_bias, bias):
     if forget_bias is not None and not bias:
         raise ValueError(f"{layer}: forget_bias={forget_bias} needs biases; leave out bias=False")
+    return None if forget_bias is None else number(layer, "forget_bias", forget_bias)
 
 
 # --- layers -------------------------------------------------------------------------------------------------------------------
@@ -83,16 +80,18 @@ class _Recurrent(_Weights):
         name = type(self).__name__
         if unknown:
             raise TypeError(f"{name} has no option {next(iter(unknown))!r}")
-        _check_sizes(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        if not 0.0 <= dropout < 1.0:
-            raise ValueError(f"{name}: dropout must be in [0, 1), got {dropout}")
-        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.bias, self.batch_first, self.dropout = bias, batch_first, dropout
-        self.bidirectional, self.orthogonal = bool(bidirectional), orthogonal
+        self.input_size = integer(name, "input_size", input_size, least=1)
+        self.hidden_size = integer(name, "hidden_size", hidden_size, least=1)
+        self.num_layers = integer(name, "num_layers", num_layers, least=1)
+        self.bias, self.batch_first = flag(name, "bias", bias), flag(name, "batch_first", batch_first)
+        self.dropout = probability(name, "dropout", dropout)
+        said = bool(bidirectional) if isinstance(bidirectional, int) else bidirectional  # 2 directions are True as well
+        self.bidirectional = flag(name, "bidirectional", said)
+        self.orthogonal = flag(name, "orthogonal", orthogonal)
         directions = 1 + self.bidirectional
         for place, suffix in enumerate(self._suffixes()):
-            inputs = input_size if place < directions else directions * hidden_size
-            self._add_weights(inputs, hidden_size, bias, suffix)
+            inputs = self.input_size if place < directions else directions * self.hidden_size
+            self._add_weights(inputs, self.hidden_size, self.bias, suffix)
         self.reset_parameters()
 
     def _suffixes(self):
@@ -172,8 +171,7 @@ class RNN(_Recurrent):
     """
 
     def __init__(self, input_size, hidden_size, num_layers=1, *, nonlinearity="tanh", **options):
-        _check_nonlinearity("RNN", nonlinearity)
-        self.nonlinearity = nonlinearity
+        self.nonlinearity = choice("RNN", "nonlinearity", nonlinearity, ("tanh", "relu"))
         super().__init__(input_size, hidden_size, num_layers, **options)
 
     def _scan(self, x, weights, state, lengths, reverse):
@@ -194,8 +192,7 @@ class LSTM(_Recurrent):
     gates = 4
 
     def __init__(self, input_size, hidden_size, num_layers=1, *, forget_bias=None, bias=True, **options):
-        _check_forget_bias("LSTM", forget_bias, bias)
-        self.forget_bias = forget_bias
+        self.forget_bias = _checked_forget_bias("LSTM", forget_bias, bias)
         super().__init__(input_size, hidden_size, num_layers, bias=bias, **options)
 
     def _scan(self, x, weights, state, lengths, reverse):
@@ -236,9 +233,11 @@ class _Cell(_Weights):
     """One step of a recurrent layer; parameters ``weight_ih``, ``weight_hh``, ``bias_ih``, ``bias_hh``."""
 
     def __init__(self, input_size, hidden_size, *, bias=True, orthogonal=False):
-        _check_sizes(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
-        self.input_size, self.hidden_size, self.bias, self.orthogonal = input_size, hidden_size, bias, orthogonal
-        self._add_weights(input_size, hidden_size, bias)
+        name = type(self).__name__
+        self.input_size = integer(name, "input_size", input_size, least=1)
+        self.hidden_size = integer(name, "hidden_size", hidden_size, least=1)
+        self.bias, self.orthogonal = flag(name, "bias", bias), flag(name, "orthogonal", orthogonal)
+        self._add_weights(self.input_size, self.hidden_size, self.bias)
         self.reset_parameters()
 
     def forward(self, x, state=None):
@@ -258,8 +257,7 @@ class RNNCell(_Cell):
     """``h' = f(W_ih x + b_ih + W_hh h + b_hh)``; f is "tanh" or "relu"."""
 
     def __init__(self, input_size, hidden_size, *, nonlinearity="tanh", **options):
-        _check_nonlinearity("RNNCell", nonlinearity)
-        self.nonlinearity = nonlinearity
+        self.nonlinearity = choice("RNNCell", "nonlinearity", nonlinearity, ("tanh", "relu"))
         super().__init__(input_size, hidden_size, **options)
 
     def _step(self, x, weights, state):
@@ -272,8 +270,7 @@ class LSTMCell(_Cell):
     gates = 4
 
     def __init__(self, input_size, hidden_size, *, forget_bias=None, bias=True, **options):
-        _check_forget_bias("LSTMCell", forget_bias, bias)
-        self.forget_bias = forget_bias
+        self.forget_bias = _checked_forget_bias("LSTMCell", forget_bias, bias)
         super().__init__(input_size, hidden_size, bias=bias, **options)
 
     def _step(self, x, weights, state):

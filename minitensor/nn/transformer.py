@@ -5,6 +5,8 @@ Around every sublayer f (attention, or the feed-forward network) there is a resi
     post-norm (the paper)     x = norm(x + dropout(f(x)))
     pre-norm (norm_first)     x = x + dropout(f(norm(x)))       and a last norm behind the stack (Xiong et al. 2020)
 
+A stack ends in a norm of its own if ``final_norm`` says so; default: where ``norm_first``, as the layers then end in none.
+
 Letters: B batch, T target or own positions, S memory positions, D model width, H heads. Masks are boolean, True = may attend, and
 broadcast to (B, H, T, S).
 ``activation`` is one of relu, gelu, gelu_tanh (its approximation by tanh, as GPT-2 has it) and silu; ``eps`` that of the norms.
@@ -23,6 +25,7 @@ from minitensor.nn.cache import DecoderCache, EncoderCache, KeyValueCache, check
 from minitensor.nn.layers import Dropout, LayerNorm, Linear
 from minitensor.nn.masks import as_mask, blank_padding
 from minitensor.nn.module import Module
+from minitensor.settings import choice, flag, integer
 
 __all__ = [
     "FeedForward", "Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",
@@ -35,9 +38,7 @@ class FeedForward(Module):
     """``y = W2 dropout(activation(W1 x + b1)) + b2``, for each position alone: (..., d_model) to (..., d_model)."""
 
     def __init__(self, d_model, d_ff, dropout=0.1, activation="relu"):
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
-        self.activation = activation
+        self.activation = choice("FeedForward", "activation", activation, ACTIVATIONS)
         self.linear1 = Linear(d_model, d_ff)
         self.linear2 = Linear(d_ff, d_model)
         self.dropout = Dropout(dropout)
@@ -51,7 +52,7 @@ class _Layer(Module):
     """What encoder and decoder layers share: how a sublayer is wrapped."""
 
     def __init__(self, dropout, norm_first):
-        self.norm_first = norm_first
+        self.norm_first = flag(type(self).__name__, "norm_first", norm_first)
         self.dropout = Dropout(dropout)
 
     def _around(self, x, norm, sublayer):
@@ -63,6 +64,8 @@ class _Layer(Module):
 
 class TransformerEncoderLayer(_Layer):
     """Self-attention and feed-forward network: (B, T, D) to (B, T, D)."""
+
+    torch_names = {"attention": "self_attn", "feed_forward.linear1": "linear1", "feed_forward.linear2": "linear2"}
 
     def __init__(self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5):
         super().__init__(dropout, norm_first)
@@ -81,6 +84,11 @@ class TransformerEncoderLayer(_Layer):
 
 class TransformerDecoderLayer(_Layer):
     """Self-attention, attention to the encoder's output, and feed-forward network: (B, T, D) to (B, T, D)."""
+
+    torch_names = {
+        "self_attention": "self_attn", "cross_attention": "multihead_attn",
+        "feed_forward.linear1": "linear1", "feed_forward.linear2": "linear2",
+    }  # fmt: skip
 
     def __init__(self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5):
         super().__init__(dropout, norm_first)
@@ -124,13 +132,26 @@ def _watched(attention, need_weights, **arguments):
 
 
 class TransformerEncoder(Module):
-    """``n_layers`` encoder layers (and a last norm where ``norm_first``): embedded inputs (B, T, D) to (B, T, D)."""
+    """``n_layers`` encoder layers, and a last norm if there is one: embedded inputs (B, T, D) to (B, T, D)."""
 
-    def __init__(self, n_layers, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5):
-        _check_layers(n_layers)
+    def __init__(
+        self,
+        n_layers,
+        d_model,
+        n_heads,
+        d_ff,
+        dropout=0.1,
+        activation="relu",
+        norm_first=False,
+        eps=1e-5,
+        final_norm=None,
+    ):
+        n_layers = integer(type(self).__name__, "n_layers", n_layers, least=1)
+        norm_first = flag(type(self).__name__, "norm_first", norm_first)
         shape = (d_model, n_heads, d_ff, dropout, activation, norm_first, eps)
+        final_norm = norm_first if final_norm is None else flag(type(self).__name__, "final_norm", final_norm)
         self.layers = [TransformerEncoderLayer(*shape) for _ in range(n_layers)]
-        self.norm = LayerNorm(d_model, eps) if norm_first else None
+        self.norm = LayerNorm(d_model, eps) if final_norm else None
 
     def forward(self, x, mask=None, is_causal=False, bias=None, need_weights=False, cache=None):
         """Encode ``x`` (B, T, D). mask: boolean, broadcasts to (B, H, T, S). bias: added to the scores of every layer, likewise.
@@ -161,13 +182,26 @@ class TransformerEncoder(Module):
 
 
 class TransformerDecoder(Module):
-    """``n_layers`` decoder layers (and a last norm where ``norm_first``): embedded targets (B, T, D) to (B, T, D)."""
+    """``n_layers`` decoder layers, and a last norm if there is one: embedded targets (B, T, D) to (B, T, D)."""
 
-    def __init__(self, n_layers, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5):
-        _check_layers(n_layers)
+    def __init__(
+        self,
+        n_layers,
+        d_model,
+        n_heads,
+        d_ff,
+        dropout=0.1,
+        activation="relu",
+        norm_first=False,
+        eps=1e-5,
+        final_norm=None,
+    ):
+        n_layers = integer(type(self).__name__, "n_layers", n_layers, least=1)
+        norm_first = flag(type(self).__name__, "norm_first", norm_first)
         shape = (d_model, n_heads, d_ff, dropout, activation, norm_first, eps)
+        final_norm = norm_first if final_norm is None else flag(type(self).__name__, "final_norm", final_norm)
         self.layers = [TransformerDecoderLayer(*shape) for _ in range(n_layers)]
-        self.norm = LayerNorm(d_model, eps) if norm_first else None
+        self.norm = LayerNorm(d_model, eps) if final_norm else None
 
     def forward(
         self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, bias=None, need_weights=False
@@ -202,8 +236,8 @@ class TransformerDecoder(Module):
 class Transformer(Module):
     """Encoder and decoder over embedded inputs: source (B, S, D) and target (B, T, D) to (B, T, D).
 
-    Weights with two axes start after Xavier, as PyTorch's do. Unlike PyTorch's, post-norm stacks have no norm of their own behind
-    the last layer, which ends in one: this is the paper's model.
+    As in PyTorch, weights with two axes start after Xavier, and both stacks end in a norm of their own; ``load_state_dict`` takes
+    the state of a ``torch.nn.Transformer``. The paper's post-norm model has no such norms: ``final_norm=False``.
     """
 
     def __init__(
@@ -217,8 +251,9 @@ class Transformer(Module):
         activation="relu",
         norm_first=False,
         eps=1e-5,
+        final_norm=True,
     ):
-        shape = (d_model, n_heads, d_ff, dropout, activation, norm_first, eps)
+        shape = (d_model, n_heads, d_ff, dropout, activation, norm_first, eps, final_norm)
         self.encoder = TransformerEncoder(n_encoder_layers, *shape)
         self.decoder = TransformerDecoder(n_decoder_layers, *shape)
         for _, parameter in self.named_parameters():
@@ -236,8 +271,3 @@ class Transformer(Module):
         if memory_mask is None and source_mask is not None and (source_mask.ndim == 1 or source_mask.shape[-2] == 1):
             memory_mask = source_mask
         return self.decoder(target, memory, target_mask, memory_mask)
-
-
-def _check_layers(n_layers):
-    if n_layers < 1:
-        raise ValueError(f"a stack needs at least one layer, got n_layers = {n_layers}")

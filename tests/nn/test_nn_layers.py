@@ -46,7 +46,7 @@ def test_layer_norm_normalises():
         (lambda: nn.LayerNorm((2, 4))(mt.zeros((3, 4))), ValueError, "its trailing axes must be 2, 4"),
         (lambda: nn.RMSNorm(4)(mt.zeros((2, 5))), ValueError, "its last axis must be 4"),
         (lambda: nn.Conv2d(3, 4, 3)(mt.zeros((2, 5, 8, 8))), ValueError, r"must be \(batch, 3, height, width\)"),
-        (lambda: nn.Dropout(1.0), ValueError, r"p must be in \[0, 1\)"),
+        (lambda: nn.Dropout(1.5), ValueError, "Dropout: p must be a number from 0 to 1, got 1.5"),
         (lambda: nn.Embedding(5, 3, padding_idx=5), ValueError, "padding_idx 5 is outside a table of 5 rows"),
         (lambda: nn.Embedding(5, 3)(mt.zeros(2)), TypeError, "ids must be integers"),
         (lambda: nn.MSELoss("average"), ValueError, "MSELoss: reduction must be one of mean, sum, none"),

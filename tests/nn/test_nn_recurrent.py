@@ -265,7 +265,7 @@ X = mt.zeros((2, 5, 3))
         ),
         (lambda: nn.GRUCell(3, 4)(mt.zeros((2, 3)), mt.zeros((2, 5))), ValueError, r"state h \(2, 5\) must be .* = \(2, 4\)"),
         (lambda: nn.LSTM(3, 0), ValueError, "hidden_size must be a positive integer, got 0"),
-        (lambda: nn.LSTM(3, 4, dropout=1.0), ValueError, r"LSTM: dropout must be in \[0, 1\), got 1.0"),
+        (lambda: nn.LSTM(3, 4, dropout=1.1), ValueError, "LSTM: dropout must be a number from 0 to 1, got 1.1"),
         (lambda: nn.LSTM(3, 4, bias=False, forget_bias=1.0), ValueError, "forget_bias=1.0 needs biases"),
         (lambda: nn.RNN(3, 4, nonlinearity="sin"), ValueError, "RNN: nonlinearity must be .* got 'sin'"),
     ],

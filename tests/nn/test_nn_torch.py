@@ -254,13 +254,14 @@ def test_decoder_layer(norm_first, activation):
     )
 
 
+@pytest.mark.parametrize("final_norm", [False, True])
 @pytest.mark.parametrize("norm_first", [False, True])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
-def test_transformer(norm_first, activation):
+def test_transformer(norm_first, activation, final_norm):
     theirs = torch.nn.Transformer(8, 2, 2, 2, 16, 0.0, activation, batch_first=True, norm_first=norm_first)
-    if not norm_first:  # PyTorch ends post-norm stacks with one norm more than the paper
+    if not final_norm:  # the paper's model, where the layers end in a norm
         theirs.encoder.norm = theirs.decoder.norm = None
-    ours = nn.Transformer(8, 2, 2, 2, 16, 0.0, activation, norm_first)
+    ours = nn.Transformer(8, 2, 2, 2, 16, 0.0, activation, norm_first, final_norm=final_norm)
     future, padded = torch.triu(torch.ones(4, 4, dtype=torch.bool), 1), torch.tensor(PADDED)
     assert_same(
         ours,

@@ -231,10 +231,16 @@ def test_stacks_give_their_attention_when_asked():
     assert (crossed[1].data[1, ..., 3:] == 0).all()
 
 
-def test_only_pre_norm_stacks_end_with_a_norm():
-    assert make().encoder.norm is None and make().decoder.norm is None
-    model = make(norm_first=True)
+@pytest.mark.parametrize("stack", [nn.TransformerEncoder, nn.TransformerDecoder])
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_which_stacks_end_with_a_norm(stack, norm_first):
+    for final_norm, expected in ((None, norm_first), (False, False), (True, True)):
+        norm = stack(1, 16, 4, 32, norm_first=norm_first, final_norm=final_norm).norm
+        assert isinstance(norm, nn.LayerNorm) if expected else norm is None
+    model = make(norm_first=norm_first)  # as in PyTorch
     assert isinstance(model.encoder.norm, nn.LayerNorm) and isinstance(model.decoder.norm, nn.LayerNorm)
+    model = nn.Transformer(16, 4, 1, 1, 32, norm_first=norm_first, final_norm=False)
+    assert model.encoder.norm is None and model.decoder.norm is None
 
 
 @pytest.mark.parametrize("stack", [nn.TransformerEncoder, nn.TransformerDecoder])
@@ -284,7 +290,7 @@ def test_every_parameter_gets_a_gradient():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: nn.TransformerEncoder(0, 16, 4, 32), "at least one layer"),
+        (lambda: nn.TransformerEncoder(0, 16, 4, 32), "n_layers must be a positive integer, got 0"),
         (
             lambda: nn.TransformerEncoderLayer(16, 4, 32, activation="sine"),
             "activation must be one of relu, gelu, gelu_tanh, silu",

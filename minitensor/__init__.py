@@ -23,6 +23,7 @@ from minitensor.ops.shape import (
     broadcast_to, concat, concatenate, diagonal, expand_dims, flip, moveaxis, pad, permute_dims, repeat, reshape, roll, split,
     squeeze, stack, swapaxes, tile, tril, triu, unstack,
 )  # fmt: skip
+from minitensor import linalg
 from minitensor import methods as _methods
 from minitensor import random
 from minitensor.checkpoint import checkpoint

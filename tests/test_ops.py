@@ -80,6 +80,12 @@ def test_every_function_of_nn_functional_has_a_row():
     assert not set(functional.__all__) - rows, f"without a row in tests/table: {sorted(set(functional.__all__) - rows)}"
 
 
+def test_every_function_of_linalg_has_a_row():
+    rows = {row.name for row in TABLE if row.where == "linalg"}
+    again = {name for name in mt.linalg.__all__ if getattr(mt.linalg, name) is getattr(mt, name, None)}
+    assert set(mt.linalg.__all__) - rows == again == {"matmul", "tensordot", "vecdot"}
+
+
 def test_every_registered_op_has_a_row():
     rows = {name for row in TABLE for name in row.ops}
     registered = set(OPS) | set(FUSED)
@@ -104,7 +110,7 @@ CUPY = set(
     abs add any arange arccos arcsin arctan argsort asarray ascontiguousarray bool broadcast_shapes broadcast_to
     ceil clip concatenate copyto cos cosh cumprod cumsum diff divide dtype einsum empty empty_like equal exp
     expand_dims expm1 eye flatnonzero flip float32 float64 floor floor_divide frexp full greater greater_equal int32
-    int64 isfinite isinf isnan ldexp less less_equal log log1p log2 logaddexp logical_and logical_not logical_or
+    int64 isfinite isinf isnan ldexp less less_equal linalg log log1p log2 logaddexp logical_and logical_not logical_or
     logical_xor matmul max maximum min minimum moveaxis multiply nan_to_num negative not_equal ones ones_like pad
     permute_dims power promote_types remainder reshape result_type roll round sign sin sinh sqrt square stack
     subtract sum swapaxes take tan tanh tensordot tril triu uint16 uint64 where zeros zeros_like

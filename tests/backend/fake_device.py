@@ -136,14 +136,15 @@ def unwrap(value):
     if isinstance(value, np.ndarray):
         raise TypeError("Unsupported type <class 'numpy.ndarray'>")
     if isinstance(value, (tuple, list)):
-        return type(value)(unwrap(item) for item in value)
+        return (list if isinstance(value, list) else tuple)(unwrap(item) for item in value)
     return {key: unwrap(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def wrap(value, inputs):
     """A NumPy result as a device array; a view knows whose memory it shares."""
-    if isinstance(value, (tuple, list)) and any(isinstance(item, np.ndarray) for item in value):
-        return type(value)(wrap(item, inputs) for item in value)
+    if isinstance(value, (tuple, list)) and any(isinstance(item, (np.ndarray, np.generic)) for item in value):
+        items = [wrap(item, inputs) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     if isinstance(value, np.generic):
         value = np.asarray(value)
     if not isinstance(value, np.ndarray):
@@ -204,11 +205,11 @@ for _name in "bool int float index".split():
 # --- the module -----------------------------------------------------------------------------------------------------------------
 
 
-def _device_function(name):
+def _device_function(name, module=np):
     def function(*args, **kwargs):
         if name in ("nonzero", "flatnonzero", "unique", "argwhere", "array_equal", "allclose"):
             SYNCS.append(name)
-        return run(getattr(np, name), *args, **kwargs)
+        return run(getattr(module, name), *args, **kwargs)
 
     function.__name__ = name
     return function
@@ -230,6 +231,8 @@ def fake_cupy():
         if not name.startswith("_") and name not in MISSING and not isinstance(value, ModuleType):
             keep = isinstance(value, type) or not callable(value)
             setattr(module, name, value if keep else _device_function(name))
+    names = "solve inv det slogdet cholesky qr svd eigh".split()
+    module.linalg = SimpleNamespace(**{name: _device_function(name, np.linalg) for name in names})
     module.ndarray = ndarray
     module.asarray = _asarray
     module.array = lambda value, dtype=None: ndarray(

@@ -1,10 +1,11 @@
 """The table of ops: one row for every exported differentiable function. Adding an op means adding a row."""
 
-from table import elementwise, functional, indexing, linalg, losses, recurrent, reductions, shape
+from table import elementwise, functional, indexing, linalg, linear_algebra, losses, recurrent, reductions, shape
 from table.row import Row
 
 TABLE = [
-    *elementwise.ROWS, *reductions.ROWS, *linalg.ROWS, *shape.ROWS, *indexing.ROWS, *functional.ROWS, *losses.ROWS,
+    *elementwise.ROWS, *reductions.ROWS, *linalg.ROWS,
+    *linear_algebra.ROWS, *shape.ROWS, *indexing.ROWS, *functional.ROWS, *losses.ROWS,
     *recurrent.ROWS,
 ]  # fmt: skip
 

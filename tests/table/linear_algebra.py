@@ -146,7 +146,10 @@ ROWS = [
     row("matrix_rank", oblong(least=1), order=0, also=tuple([x] for x in SINGULAR)),
     row(
         "matrix_power", powers(), analytic=True,
-        errors=(([A, 2], {}, ValueError, "^matrix_power: needs square matrices"), ([B, 1.5], {}, TypeError, "^matrix_power: n must be an integer, got 1.5")),
+        errors=(
+            ([A, 2], {}, ValueError, "^matrix_power: needs square matrices"),
+            ([B, 1.5], {}, TypeError, "^matrix_power: n must be an integer, got 1.5"),
+        ),
     ),
     row(
         "qr", oblong(), lambda x: tuple(np.linalg.qr(x)), ops=("_qr",),

@@ -16,6 +16,8 @@ from minitensor.tensor import Tensor
 
 __all__ = ["Plan", "WidePlan"]
 
+_FIXED = frozenset((int, float, bool, str, type(None)))  # classes of keywords that nobody can write to
+
 
 class Plan:
     """What to save and which rules to run, for one op and one set of inputs that need a gradient."""
@@ -79,7 +81,7 @@ class Plan:
                 saved.append(xp)
             elif kind == "keyword":
                 value = params[key] if key in params else self.op.defaults[key]
-                saved.append(memory.private(value) if self.op.foreign or value.__class__ is list else value)
+                saved.append(value if self.op.behind_a_function or value.__class__ in _FIXED else memory.private(value))
             elif kind == "shape":
                 saved.append(getattr(arrays[key], "shape", ()))
             elif kind == "inputs":

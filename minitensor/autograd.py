@@ -16,14 +16,18 @@ place only into buffers that it owns.
 
 from __future__ import annotations
 
+import threading
 from operator import attrgetter
 
 from minitensor.backend import compute_dtype, device_of, is_narrow, memory, namespace, np
 from minitensor.mode import current_mode, switched
 
-__all__ = ["NarrowNode", "Node", "Scatter", "backward_pass", "new_leaf", "new_node", "raw", "watch"]
+__all__ = ["NarrowNode", "Node", "Scatter", "backward_pass", "depositing", "new_leaf", "new_node", "raw", "watch"]
 
 _NDARRAY = np.ndarray
+depositing = (
+    threading.RLock()
+)  # held while a ``.grad`` is read and written: threads may run backward into the same leaves
 
 
 # --- the graph --------------------------------------------------------------------------------------------------------------
@@ -109,14 +113,16 @@ class Scatter:
 # --- the backward pass ------------------------------------------------------------------------------------------------------
 
 
-def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_graph=False, stop=()):
+def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_graph=False, stop=(), owned=None):
     """Pull ``gradients`` of the nodes ``roots`` back through the graph.
 
     With ``wanted`` None every leaf (and every node that retains its gradient) gets a deposit in ``.grad``. Otherwise nothing is
     deposited and the result maps each reached node of ``wanted`` to its gradient. Gradients are raw arrays, or Tensors where
-    ``create_graph`` records the pass itself. The pass ends at the nodes ``stop`` as if they were leaves that nobody watches.
+    ``create_graph`` records the pass itself. The pass ends at the nodes ``stop`` as if they were leaves that nobody watches. What
+    lies below ``wanted`` is let be: not run, not freed, not asked whether it is stale. Nodes of ``wanted`` whose gradient nobody
+    else holds are added to the set ``owned``.
     """
-    order = _reachable(roots, stop)
+    order = _reachable(roots, stop, 0 if wanted is None else min((node.order for node in wanted), default=0))
     needed = None if wanted is None else _ancestors_of(order, wanted)
     anomaly = current_mode.get().anomaly
     keep_saved = retain_graph or create_graph
@@ -135,8 +141,12 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
                 gradient = _serve_watch(node, gradient, sums, deposit=wanted is None)
             if wanted is not None and node in wanted:
                 results[node] = gradient
+                if owned is not None and node in sums.owned:
+                    owned.add(node)
             plan, saved = node.plan, node.saved
             if plan is None or node in stop:
+                continue
+            if needed is not None and needed.isdisjoint(node.parents):
                 continue
             if saved is None:
                 raise RuntimeError(
@@ -144,7 +154,7 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
                     "retain_graph=True (or create_graph=True) the first time, or compute the output again"
                 )
             if memory.last_write[0] > node.order:
-                plan.check_fresh(node)
+                plan.check_fresh(node, needed)
             try:
                 pulled = plan.pull(node, gradient, create_graph, needed)
                 if anomaly:
@@ -159,13 +169,16 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
     return results
 
 
-def _reachable(roots, stop=()):
-    """All nodes that lead to ``roots`` without passing through ``stop``, youngest first: a reversed topological order."""
+def _reachable(roots, stop, oldest):
+    """All nodes that lead to ``roots`` without passing through ``stop``, youngest first: a reversed topological order.
+
+    Nodes made before the time ``oldest`` are left out: they depend on no younger one.
+    """
     found = set(roots)
     stack = list(found)
     while stack:
         for parent in stack.pop().parents:
-            if parent not in found:
+            if parent not in found and parent.order >= oldest:
                 found.add(parent)
                 if parent not in stop:
                     stack.append(parent)
@@ -206,15 +219,16 @@ def _serve_watch(node, gradient, sums, deposit):
 
 def _deposit(watch, gradient, recorded, fresh):
     """Add to ``.grad``; what is deposited is never shared with another holder."""
-    previous = watch.grad if recorded else raw(watch.grad)
-    if previous is not None:
-        gradient = _as_array(previous + gradient)
-    elif not recorded and not fresh and watch.home is None:
-        gradient = gradient.copy()
-    if watch.home is not None and not recorded:
-        watch.home[...] = gradient
-        gradient = watch.home
-    watch.grad = gradient
+    with depositing:
+        previous = watch.grad if recorded else raw(watch.grad)
+        if previous is not None:
+            gradient = _as_array(previous + gradient)
+        elif not recorded and not fresh and watch.home is None:
+            gradient = gradient.copy()
+        if watch.home is not None and not recorded:
+            watch.home[...] = gradient
+            gradient = watch.home
+        watch.grad = gradient
 
 
 class Sums:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from minitensor import random
 from minitensor.autograd import backward_pass, new_node
-from minitensor.backend import device_of, memory, namespace
+from minitensor.backend import device_of, memory, namespace, precision
 from minitensor.call import refuse_stale
 from minitensor.mode import current_mode, enable_grad
 from minitensor.tensor import Tensor
@@ -20,9 +20,9 @@ def checkpoint(fn, *args):
     """``fn(*args)``, one tensor, whose inner values are not kept for backward but computed a second time.
 
     Gradients of any order reach the tensors of ``args`` and all else that ``fn`` uses: a module's parameters, tensors of an
-    enclosing function. ``fn`` must compute the same both times. Numbers from ``mt.random.default`` (as dropout draws them) are the
-    same again; a generator of your own must be reset by ``fn`` itself. Backward raises RuntimeError where a parameter has been
-    overwritten in between.
+    enclosing function. ``fn`` must compute the same both times. Numbers from ``mt.random`` (as dropout draws them), from
+    generators of your own too, are the same again. Backward raises RuntimeError where the second run comes out otherwise: where a
+    parameter has been overwritten in between, or ``fn`` draws from elsewhere or changes what it reads.
 
     >>> import minitensor as mt
     >>> x = mt.tensor([1.0, 2.0], requires_grad=True)
@@ -32,8 +32,8 @@ def checkpoint(fn, *args):
     """
     args = memory.private(args)
     began = next(memory.clock)
-    state = random.default.state
-    out = fn(*args)
+    with random.noting_draws() as drawn:
+        out = fn(*args)
     if not isinstance(out, Tensor):
         raise TypeError(
             f"checkpoint: fn must return one tensor, not {type(out).__name__}; mt.concat several, and split them after"
@@ -41,7 +41,7 @@ def checkpoint(fn, *args):
     if out.node is None or out.node.order < began or not current_mode.get().grad:
         return out
     parents = _older_than(began, out.node)
-    return Tensor(out._array, new_node(Recomputation(fn), parents, (args, state, out._array), out._array))
+    return Tensor(out._array, new_node(Recomputation(fn), parents, (args, drawn, out._array), out._array))
 
 
 def _older_than(began, node):
@@ -55,6 +55,20 @@ def _older_than(began, node):
     return sorted(outer, key=lambda node: node.order)
 
 
+def _equal(second, first, exactly):
+    """Whether two results are one; not ``exactly`` means up to rounding, as parallel sums may be added up in another order."""
+    if second.shape != first.shape or second.dtype != first.dtype:
+        return False
+    xp = namespace(device_of(first))
+    if xp.array_equal(second, first, equal_nan=True):
+        return True
+    if exactly:
+        return False
+    greatest = float(abs(xp.where(xp.isfinite(first), first, 0)).max())
+    bound = 64 * 2.0 ** -precision(first.dtype) * greatest
+    return bool(xp.allclose(second, first, rtol=0, atol=bound, equal_nan=True))
+
+
 class Recomputation:
     """How a checkpoint's gradient is pulled back: run ``fn`` again, recorded this time, and go back through that."""
 
@@ -66,30 +80,36 @@ class Recomputation:
 
     def pull(self, node, gradient, recorded, needed):
         """One gradient per parent."""
-        args, state, before = node.saved
-        present, random.default.state = random.default.state, state
-        try:
-            with enable_grad():
-                out = self.fn(*args)
-        finally:
-            random.default.state = present
-        if memory.last_write[0] > node.order:
-            self._refuse_other(out, before, node)
+        args, drawn, before = node.saved
+        began = next(memory.clock)
+        with enable_grad(), random.drawing_again(drawn):
+            out = self.fn(*args)
+        self._refuse_other(out, before, node, began)
         wanted = {parent for parent in node.parents if needed is None or parent in needed}
         found = backward_pass([out.node], [gradient], wanted=wanted, create_graph=recorded, stop=set(node.parents))
         # Two parents may have been given one array: views tell the engine that it owns none of them.
         return [found[parent][...] if parent in found else None for parent in node.parents]
 
-    def _refuse_other(self, out, before, node):
-        """Raise where something was overwritten since the first run and the second one came out otherwise."""
-        if not namespace(device_of(before)).array_equal(out._array, before, equal_nan=True):
-            names = ", ".join(memory.written_since(node.order))
-            raise RuntimeError(
-                f"{self.op_name}: the second run differs from the first, as values that it reads have been overwritten since "
-                f"(by assign or an optimiser's step; written were: {names}); call backward before the update"
-            )
+    def _refuse_other(self, out, before, node, began):
+        """Raise RuntimeError where the second run did not come out as the first: its gradients would be those of something else."""
+        if (
+            isinstance(out, Tensor)
+            and out.node is not None
+            and _equal(out._array, before, exactly=memory.last_write[0] > node.order)
+            and set(_older_than(began, out.node)) == set(node.parents)
+        ):
+            return
+        names = ", ".join(memory.written_since(node.order))
+        cause = (
+            f"values may have been overwritten since, by assign or an optimiser's step (written were: {names}); call backward "
+            "before the update"
+            if names
+            else "fn must compute the same from its arguments each time; random numbers are drawn again alike from generators of "
+            "mt.random alone (not from Python's or NumPy's), and what fn counts, changes or reads from files must not matter"
+        )
+        raise RuntimeError(f"{self.op_name}: the second run differs from the first: {cause}")
 
-    def check_fresh(self, node):
+    def check_fresh(self, node, needed):
         """Raise where an argument has been overwritten since ``fn`` ran."""
         for value in node.saved[0]:
             if isinstance(value, Tensor):

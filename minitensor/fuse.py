@@ -108,11 +108,11 @@ class FusedPlan:
     def pull(self, node, gradient, recorded, needed):
         """One gradient per parent."""
         if recorded:
-            return self._pull_definition(node, gradient)
+            return self._pull_definition(node, gradient, needed)
         gradients = node.saved[0](gradient)
         return [gradients[i] for i in self.wanted]
 
-    def _pull_definition(self, node, gradient):
+    def _pull_definition(self, node, gradient, needed):
         """Run the definition on the saved inputs and differentiate it, recorded."""
         from minitensor.ops.shape import alias
 
@@ -122,10 +122,11 @@ class FusedPlan:
         arguments = [widen(Tensor(a) if is_array(a) else a) for a in inputs]
         out = self.op.definition(*arguments, **self.params)
         ends = [inputs[i].node for i in self.wanted]
-        found = backward_pass([out.node], [gradient], wanted=set(ends), create_graph=True)
+        wanted = {end for end, parent in zip(ends, node.parents) if needed is None or parent in needed}
+        found = backward_pass([out.node], [gradient], wanted=wanted, create_graph=True)
         return [found.get(end) for end in ends]
 
-    def check_fresh(self, node):
+    def check_fresh(self, node, needed):
         """Raise where an input, or the result (which ``backward`` may use), has been overwritten since the op ran."""
         for array in (node.saved[1](), *node.saved[2:]):
             refuse_stale(self.op_name, array, node.order)

@@ -29,7 +29,7 @@ from minitensor.autograd import Node, new_node, watch
 from minitensor.backend import cpu, is_array, is_floating, is_narrow, memory, namespace_of, np, widen
 from minitensor.call import NUMBERS, Call
 from minitensor.mode import current_mode
-from minitensor.plan import Plan, WidePlan
+from minitensor.plan import Plan, VariadicPlan, WidePlan
 from minitensor.report import call_site, finite, nonfinite_error
 from minitensor.tensor import Tensor, asarray
 
@@ -58,8 +58,8 @@ class Op(Call):
     def vjp(self, *rules):
         """Give one rule per input, in their order; None for an input that is never differentiated.
 
-        An op with any number of inputs takes a single rule, which asks for ``i``, the number of the input that it is to serve.
-        Used as a decorator it returns the rule.
+        An op with any number of inputs takes a single rule, which asks for ``i``, the number of the input that it is to serve, or
+        returns a list of all gradients (or one array that is the gradient of each). Used as a decorator it returns the rule.
         """
         expected = 1 if self.variadic else self.arity
         if len(rules) != expected:
@@ -78,14 +78,14 @@ class Op(Call):
         """The op on any number of inputs, with any keywords."""
         if len(args) != self.arity:
             args, params = self.bind(args, params)
-        arrays, given, parents, mask, bit, plain, numbers, usual = [], [], (), 0, 1, True, True, True
+        arrays, given, parents, wanted, plain, numbers, usual = [], [], [], [], True, True, True
         for value in args:
             if isinstance(value, Tensor):
                 node = value.node
                 value = value._array
                 if node is not None:
-                    mask += bit
-                    parents += (node,)
+                    wanted.append(len(arrays))
+                    parents.append(node)
                 numbers = False
                 if value.__class__ is not _NDARRAY:
                     plain = False
@@ -100,7 +100,6 @@ class Op(Call):
             if value.__class__ not in NUMBERS and value.dtype is not _FLOAT32 and value.dtype is not _FLOAT64:
                 usual = False
             arrays.append(value)
-            bit += bit
         if numbers:
             arrays, usual = [asarray(value)._array for value in arrays], False
         xp = cpu if plain else namespace_of(self.name, arrays, self.input_names(len(arrays)))
@@ -119,7 +118,7 @@ class Op(Call):
         made = out if usual else self.narrow(out, arrays, params.get("dtype"))
         if mode.anomaly and not finite(made):
             raise nonfinite_error(self.name, "forward", made, zip(self.input_names(len(arrays)), arrays), call_site())
-        if mask == 0 or not mode.grad or not is_floating(out.dtype):
+        if not wanted or not mode.grad or not is_floating(out.dtype):
             return Tensor(made)
         if self.rules is None:
             raise RuntimeError(
@@ -127,19 +126,30 @@ class Op(Call):
                 "input that is not differentiable"
             )
         wide = not usual and self.computes and any(is_array(a) and is_narrow(a.dtype) for a in arrays)
-        key = (mask, len(arrays), wide) if self.variadic or wide else mask
-        plan = self.plans.get(key)
-        if plan is None:
-            plan = (WidePlan if wide else Plan)(self, mask, len(arrays))
-            plan = self.plans[key] = plan if plan.rules else _NO_PLAN
+        plan = self._plan(wanted, len(arrays), wide)
         if plan is _NO_PLAN:
             return Tensor(made)
-        for i in plan.kept.intersection(given):
+        for i in filter(plan.keeps, given):
             arrays[i] = memory.private(arrays[i])
-        node = new_node(plan, parents, plan.save(arrays, out, xp, params), made)  # out: what is saved is not rounded
+        saved = plan.save(arrays, out, xp, params)  # out: what is saved is not rounded
+        node = new_node(plan, tuple(parents), (*saved, tuple(wanted)) if self.variadic else saved, made)
         if mode.anomaly:
             watch(node).where = call_site()
         return Tensor(made, node)
+
+    def _plan(self, wanted, count, wide):
+        """The plan for calls with ``count`` inputs of which those numbered in ``wanted`` need a gradient."""
+        mask = 0 if self.variadic else sum(1 << i for i in wanted)
+        key = (mask, wide) if wide else mask
+        plan = self.plans.get(key)
+        if plan is None:
+            if self.variadic:
+                plan = VariadicPlan(self, wide) if self.rules[0] else _NO_PLAN
+            else:
+                plan = (WidePlan if wide else Plan)(self, mask, count)
+                plan = plan if plan.rules else _NO_PLAN
+            self.plans[key] = plan
+        return plan
 
     def _of_other_types(self, xp, *arrays, **params):
         """The function on operands some of which are neither float32 nor float64.

@@ -1,6 +1,7 @@
 """How a recorded op is pulled back: which values to save, which rules to run, and on what.
 
-A plan is made once per op and per set of inputs that need a gradient, and serves every call of that kind.
+A plan is made once per op and per set of inputs that need a gradient, and serves every call of that kind; an op that takes any
+number of inputs has one for all calls.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from minitensor.backend import is_array, memory, namespace, widen
 from minitensor.call import check_pulled, refuse_stale
 from minitensor.tensor import Tensor
 
-__all__ = ["Plan", "WidePlan"]
+__all__ = ["Plan", "VariadicPlan", "WidePlan"]
 
 _FIXED = frozenset((int, float, bool, str, type(None)))  # classes of keywords that nobody can write to
 
@@ -29,7 +30,7 @@ class Plan:
         self.op_name = op.name
         self.wanted = [i for i in range(count) if mask >> i & 1]
         self.parent_of = {i: position for position, i in enumerate(self.wanted)}
-        rules = [op.rules[0] if op.variadic else op.rules[i] for i in self.wanted]
+        rules = [op.rules[i] for i in self.wanted]
         asked = [tuple(inspect.signature(rule).parameters) if rule else () for rule in rules]
         self.names = [name for name in dict.fromkeys(n for names in asked for n in names) if name not in ("g", "i")]
         places = {name: position for position, name in enumerate(["g", "i", *self.names])}
@@ -38,12 +39,9 @@ class Plan:
             if not any(rules)
             else [(rule, _getter([places[name] for name in names])) for rule, names in zip(rules, asked)]
         )
-        self.simple = all(rules) and not op.variadic
+        self.simple = all(rules)
         self.sources = [self._source(name) for name in self.names]
-        kept = (
-            range(count) if ("inputs", None) in self.sources else [key for kind, key in self.sources if kind == "input"]
-        )
-        self.kept = frozenset(kept)  # the inputs that are saved
+        self.kept = frozenset(key for kind, key in self.sources if kind == "input")  # the inputs that are saved
         simple = all(kind in ("input", "out") for kind, _ in self.sources)
         self.pick = _getter([count if kind == "out" else key for kind, key in self.sources]) if simple else None
 
@@ -65,6 +63,10 @@ class Plan:
         raise TypeError(
             f"a rule of {op.name} asks for {name!r}; it may ask for g, i, out, xp, {op.inputs}, {op.keywords}"
         )
+
+    def keeps(self, i):
+        """Whether the input of this number is saved."""
+        return i in self.kept
 
     def save(self, arrays, out, xp, params):
         """The values that the rules ask for, in the order of ``names``."""
@@ -92,7 +94,7 @@ class Plan:
 
     def pull(self, node, gradient, recorded, needed):
         """One gradient per parent: run each rule on what it asked for."""
-        saved = self._as_tensors(node, gradient) if recorded else node.saved
+        saved = self._as_tensors(node, gradient, self.parent_of) if recorded else node.saved
         if needed is None and self.simple:
             values = (gradient, 0, *saved)
             return [rule(*pick(values)) for rule, pick in self.rules]
@@ -101,7 +103,7 @@ class Plan:
             for (rule, pick), i, parent in zip(self.rules, self.wanted, node.parents)
         ]
 
-    def _as_tensors(self, node, gradient):
+    def _as_tensors(self, node, gradient, parent_of):
         """The saved values as Tensors of the recorded graph, for a derivative that is itself recorded.
 
         Numbers become Tensors of the gradient's type too, since ops on numbers alone give float32.
@@ -113,7 +115,7 @@ class Plan:
                 return Tensor(xp.asarray(value, dtype=node.dtype))
             if not is_array(value):
                 return value
-            return Tensor(value, node.parents[self.parent_of[i]] if i in self.parent_of else None)
+            return Tensor(value, node.parents[parent_of[i]] if i in parent_of else None)
 
         tensors = []
         for (kind, key), value in zip(self.sources, node.saved):
@@ -128,9 +130,13 @@ class Plan:
             tensors.append(value)
         return tensors
 
-    def check_fresh(self, node):
-        """Raise where a saved array has been overwritten since the op ran."""
-        for value in node.saved:
+    def check_fresh(self, node, needed):
+        """Raise where a saved array that one of the rules to be run asks for has been overwritten since the op ran."""
+        places = range(len(node.saved))
+        if needed is not None and self.simple:
+            asked = [pick((-2, -1, *places)) for (_, pick), parent in zip(self.rules, node.parents) if parent in needed]
+            places = sorted({place for each in asked for place in each if place >= 0})
+        for value in (node.saved[place] for place in places):
             for array in value if isinstance(value, tuple) else (value,):
                 refuse_stale(self.op_name, array, node.order)
 
@@ -146,12 +152,55 @@ class WidePlan(Plan):
 
     def pull(self, node, gradient, recorded, needed):
         """One gradient per parent."""
-        saved = self._as_tensors(node, gradient) if recorded else node.saved
+        saved = self._as_tensors(node, gradient, self.parent_of) if recorded else node.saved
         saved = [tuple(map(widen, value)) if isinstance(value, tuple) else widen(value) for value in saved]
         return [
             rule(*pick((gradient, i, *saved))) if rule and (needed is None or parent in needed) else None
             for (rule, pick), i, parent in zip(self.rules, self.wanted, node.parents)
         ]
+
+
+class VariadicPlan(Plan):
+    """The plan of an op that takes any number of inputs. Which of them need a gradient is the last of the values saved.
+
+    The rule serves one input where it asks for ``i``, and all at once where it returns a list.
+    """
+
+    __slots__ = ("wide",)
+
+    def __init__(self, op, wide):
+        super().__init__(op, 1, 1)
+        self.wide = wide
+
+    def keeps(self, i):
+        """Whether the inputs are saved."""
+        return ("inputs", None) in self.sources
+
+    def pull(self, node, gradient, recorded, needed):
+        """One gradient per parent."""
+        wanted = node.saved[-1]
+        parent_of = {i: position for position, i in enumerate(wanted)} if recorded else None
+        saved = self._as_tensors(node, gradient, parent_of) if recorded else node.saved[:-1]
+        if self.wide:
+            saved = [tuple(map(widen, value)) if isinstance(value, tuple) else widen(value) for value in saved]
+        ((rule, pick),) = self.rules
+        if "i" not in inspect.signature(rule).parameters:
+            given = rule(*pick((gradient, 0, *saved)))
+            pulled = [given[i] for i in wanted] if isinstance(given, (list, tuple)) else [given] * len(wanted)
+        else:
+            pulled = (
+                rule(*pick((gradient, i, *saved))) if needed is None or parent in needed else None
+                for i, parent in zip(wanted, node.parents)
+            )
+        return [value if needed is None or parent in needed else None for value, parent in zip(pulled, node.parents)]
+
+    def check_fresh(self, node, needed):
+        """Raise where a saved array has been overwritten since the op ran."""
+        super().check_fresh(node, None)
+
+    def check_finite(self, node, gradient, pulled):
+        """Under detect_anomaly: raise at the first non-finite gradient that a rule produced."""
+        check_pulled(self.op, node.saved[-1], node, gradient, pulled)
 
 
 @functools.cache

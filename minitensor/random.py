@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import threading
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from minitensor.backend import as_device, as_dtype, compute_dtype, is_array, is_floating, move, namespace, np, precision
 from minitensor.settings import integer, number, probability, sizes
@@ -20,6 +22,33 @@ __all__ = ["Generator", "bernoulli", "default", "integers", "normal", "permutati
 _drawing = (
     threading.Lock()
 )  # one for all generators, so that a generator is plain numbers that can be copied and pickled
+
+
+_noted = ContextVar("minitensor_noted_draws", default=())  # see noting_draws; those of blocks within blocks
+
+
+@contextmanager
+def noting_draws():
+    """Gives a dict that collects ``(generator, state before its first draw)`` of all generators that draw inside."""
+    noted = {}
+    token = _noted.set((*_noted.get(), noted))
+    try:
+        yield noted
+    finally:
+        _noted.reset(token)
+
+
+@contextmanager
+def drawing_again(noted):
+    """Inside, the generators that ``noting_draws`` has noted draw the same again; after it they go on where they were."""
+    present = [(generator, generator.state) for generator, _ in noted.values()]
+    for generator, state in noted.values():
+        generator.state = state
+    try:
+        yield
+    finally:
+        for generator, state in present:
+            generator.state = state
 
 
 class Generator:
@@ -57,6 +86,8 @@ class Generator:
         count = integer("words", "count", count, least=0)
         bits = namespace(device).random_bits
         with _drawing:
+            for noted in _noted.get():
+                noted.setdefault(id(self), (self, (self.seed, self.stream, self.counter)))
             key, counter = (self.seed, self.stream), self.counter
             self.counter = (counter + -(-count // 4)) % (1 << 64)
         return bits(key, counter, count)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from minitensor.autograd import Node, new_leaf, raw, watch
+from minitensor.autograd import Node, depositing, new_leaf, raw, watch
 from minitensor.backend import as_dtype, device_of, is_array, is_floating, memory, move, np
 from minitensor.hooks import Handle
 
@@ -136,13 +136,14 @@ class Tensor:
         if self.node is None or self.node.watch is None:
             return None
         watched = self.node.watch
-        value = watched.grad
-        if value is not None and value.dtype != self.dtype:  # kept in float32, rounded when read
-            value = (value if isinstance(value, Tensor) else Tensor(value)).astype(self.dtype)
-            return value if value.node is not None else Shown(value._array)
-        if value is not None and not isinstance(value, Tensor):
-            # From now on the Tensor is the gradient, and belongs to the reader: the engine writes to this memory no more.
-            value = watched.grad = Tensor(value.copy() if value is watched.home else value)
+        with depositing:
+            value = watched.grad
+            if value is not None and value.dtype != self.dtype:  # kept in float32, rounded when read
+                value = (value if isinstance(value, Tensor) else Tensor(value)).astype(self.dtype)
+                return value if value.node is not None else Shown(value._array)
+            if value is not None and not isinstance(value, Tensor):
+                # From now on the Tensor is the gradient, and belongs to the reader: the engine writes to this memory no more.
+                value = watched.grad = Tensor(value.copy() if value is watched.home else value)
         return value
 
     @grad.setter

@@ -1,6 +1,8 @@
 """mt.checkpoint: the same numbers in less memory."""
 
 import gc
+import itertools
+import random
 import weakref
 
 import numpy as np
@@ -174,3 +176,56 @@ def test_chain_of_checkpoints_is_linear():
         h = mt.checkpoint(lambda h: mt.sin(h) + h * 0.1, h)
     h.sum().backward()
     assert np.isfinite(x.grad.data).all()
+
+
+def test_generators_of_ones_own_draw_the_same_again_and_go_on():
+    own, other = mt.random.Generator(3), mt.random.Generator(4)
+    x = mt.tensor(np.zeros(64), requires_grad=True)  # 0 times any mask is 0: the result would not tell
+
+    def noisy(t):
+        return mt.nn.functional.dropout(t, 0.5, generator=own) + 0.1 * mt.nn.functional.dropout(t, 0.5, generator=other)
+
+    masks = noisy(mt.ones((64,), dtype="float64")).data
+    own.state, other.state = (3, 0, 0), (4, 0, 0)
+    y = mt.checkpoint(lambda t: mt.checkpoint(noisy, t) * 1.0, x)
+    own.words(8)
+    state = own.state
+    y.sum().backward()
+    assert np.array_equal(x.grad.data, masks) and own.state == state
+
+
+DRAWS = {
+    "random": lambda: random.random(),
+    "np.random": lambda: np.random.random(),  # noqa: NPY002
+    "a NumPy generator": np.random.default_rng(0).random,
+    "a counter": itertools.count().__next__,
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_second_run_that_differs_is_refused(draw, create_graph):
+    x = mt.tensor([1.0, 2.0], requires_grad=True)
+    y = mt.checkpoint(lambda t: t * (2.0 + draw()), x)
+    with pytest.raises(
+        RuntimeError, match=r"checkpoint\(.*second run differs from the first: fn must compute the same"
+    ):
+        mt.grad(y.sum(), x, create_graph=create_graph)
+
+
+def test_a_second_run_of_another_shape_kind_or_graph_is_refused():
+    x, w, v = make()
+    v = mt.tensor(w.numpy(), requires_grad=True)
+    for results in ([x * 2.0, x], [x * 2.0, (x * 2.0)[None]], [x * 2.0, 3], [x * 2.0, x.detach() * 2.0], [w, v]):
+        left = iter(results)
+        y = mt.checkpoint(lambda t, left=left: x * next(left), x)
+        with pytest.raises(RuntimeError, match="second run differs from the first"):
+            y.sum().backward()
+
+
+def test_arrays_given_to_a_checkpoint_are_copied():
+    x, given, nested = mt.tensor([1.0, 2.0], requires_grad=True), np.array([3.0, 4.0]), [np.array([5.0, 6.0])]
+    y = mt.checkpoint(lambda t, a, more: t * a * more[0], x, given, nested)
+    given[:] = nested[0][:] = 0.0
+    y.sum().backward()
+    assert x.grad.tolist() == [15.0, 24.0]

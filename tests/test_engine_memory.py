@@ -1,6 +1,7 @@
 """The promises of the engine about time and memory: long chains, no garbage, no growth."""
 
 import gc
+import sys
 import time
 import tracemalloc
 import weakref
@@ -146,3 +147,34 @@ def test_training_steps_leave_no_cycles(no_collector):
         (model(x) ** 2).mean().backward()
         optimiser.step()
         assert gc.collect() == 0 or cycles_allowed
+
+
+@pytest.mark.parametrize("join", [mt.concat, mt.stack, lambda xs: mt.einsum("a,b,c,d,e->abcde", *xs[:5])])
+def test_an_op_of_many_inputs_keeps_nothing_from_call_to_call(join):
+    rng = np.random.default_rng(0)
+    pairs = [(mt.tensor([1.0], requires_grad=True), mt.tensor([1.0])) for _ in range(12)]
+
+    def calls(count):
+        gc.collect()  # empties the interpreter's own lists of spare tuples
+        before = sys.getallocatedblocks()
+        for _ in range(count):
+            join([pair[k] for pair, k in zip(pairs, rng.integers(0, 2, 12))])
+        gc.collect()
+        return sys.getallocatedblocks() - before
+
+    calls(200)
+    assert calls(1000) < 300
+
+
+@pytest.mark.parametrize("join", [mt.concat, mt.stack])
+def test_joining_takes_time_in_proportion_to_the_pieces(join):
+    def seconds(pieces):
+        xs = [mt.tensor([1.0], requires_grad=True) for _ in range(pieces)]
+        start = time.process_time()
+        y = join(xs)
+        (y * y).sum().backward()
+        assert float(xs[-1].grad.sum()) == 2.0
+        return time.process_time() - start
+
+    short, long = (min(seconds(pieces) for _ in range(3)) for pieces in (1_000, 8_000))
+    assert long < 3 * 8 * short

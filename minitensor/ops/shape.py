@@ -140,10 +140,12 @@ _concatenate.name = "concatenate"
 
 
 @_concatenate.vjp
-def _(g, i, shapes, axis):
-    axis = axis % g.ndim
-    start = sum(shape[axis] for shape in shapes[:i])
-    return g[(slice(None),) * axis + (slice(start, start + shapes[i][axis]),)]
+def _(g, shapes, axis):
+    axis, stop, parts = axis % g.ndim, 0, []
+    for shape in shapes:
+        start, stop = stop, stop + shape[axis]
+        parts.append(g[(slice(None),) * axis + (slice(start, stop),)])
+    return parts
 
 
 def concatenate(xs, axis=0, *, dtype=None):

@@ -16,6 +16,7 @@ import weakref
 
 from minitensor.autograd import raw, watch
 from minitensor.backend import compute_dtype, is_narrow, move, namespace, np
+from minitensor.tensor import Tensor
 
 __all__ = ["Entry", "FlatBuffer", "gradients_of", "memory_runs", "pieces"]
 
@@ -93,7 +94,7 @@ class FlatBuffer:
         parameter._array = entry.value
         if parameter.node is not None:
             watched = watch(parameter.node)
-            if watched.grad is not None:
+            if watched.grad is not None and not isinstance(watched.grad, Tensor):  # what was read stays the gradient
                 entry.gradient[...] = move(raw(watched.grad), self.device)
                 watched.grad = entry.gradient
             watched.home = entry.gradient

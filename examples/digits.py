@@ -70,7 +70,8 @@ class Digits(Program):
         shown = int(mistakes[0]) if len(mistakes) else 0
         _explain(task.model, loaded.test, shown, run.path("evidence.png"))
         print(f"see {run.path('loss.png')}; explain another image by:")
-        print(f"  {self.command} explain --run {run.folder} --index {(shown + 1) % len(loaded.test)}")
+        other = (shown + 1) % len(loaded.test)
+        print(f"  {self.advice('explain', {'--run': run.folder, '--index': other})}")
 
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
         """Besides training."""
@@ -132,8 +133,7 @@ def _explain(model: ViT, images: Images, index: int, path: Path) -> None:
     strongest = [divmod(int(i), len(lost)) for i in np.argsort(-lost, axis=None)[:3]]
     said = ", ".join(f"({row + 1}, {column + 1}) {lost[row, column]:+.2f}" for row, column in strongest)
     print(f"  patches (row, column) that spoke most for {first}, by the logit lost without them: {said}")
-    draw_evidence(model, image, int(first), title, path)
-    print(f"see {path}")
+    print(f"see {draw_evidence(model, image, int(first), title, path)}")
 
 
 main = Digits().main

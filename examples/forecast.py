@@ -26,7 +26,7 @@ import numpy as np  # noqa: E402
 from toolkit import console  # noqa: E402
 from toolkit.console import UserError  # noqa: E402
 from toolkit.forecasting import Settings, Task, forecast, make_model, origins  # noqa: E402
-from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, empty_figure, save_figure  # noqa: E402
+from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, empty_figure, literal, save_figure  # noqa: E402
 from toolkit.program import Data, Program, digest, load_weights  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
 from toolkit.series import Series, make_series, persistence, read_series, seasonal_naive, targets_at  # noqa: E402
@@ -80,7 +80,7 @@ class Forecast(Program):
         """The table of errors, and a picture."""
         _report(run, loaded, task.model)
         print(f"see {run.path('loss.png')}; what follows the end of the series:")
-        print(f"  {self.command} predict --run {run.folder}")
+        print(f"  {self.advice('predict', {'--run': run.folder})}")
 
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
         """Evaluate, predict."""
@@ -158,7 +158,7 @@ def _draw(series: Series, settings: Settings, places: np.ndarray, made: dict[str
         left.plot(shown, made[name][rows].reshape(-1), color=colours[name], linewidth=1.4, label=f"forecast: {name}")
     for place in places[rows]:
         left.axvline(place, color="#dddddd", linewidth=0.8, zorder=0)
-    left.set(xlabel=f"time; a forecast starts at each line, {s.horizon} values ahead", ylabel=series.name)
+    left.set(xlabel=f"time; a forecast starts at each line, {s.horizon} values ahead", ylabel=literal(series.name))
     ahead = 1 + np.arange(s.horizon)
     for name, found in made.items():
         right.plot(ahead, np.mean((found - truth) ** 2, axis=0), color=colours[name], label=name)

@@ -29,7 +29,9 @@ from claims import bottleneck, gradients, memory, parallelism  # noqa: E402
 from claims.report import WIDTH, print_table  # noqa: E402
 from toolkit import console  # noqa: E402
 from toolkit.console import UserError, require  # noqa: E402
-from toolkit.program import natural_number, positive_integer  # noqa: E402
+from toolkit.files import write_text  # noqa: E402
+from toolkit.lock import Lock  # noqa: E402
+from toolkit.numbers import integer, natural_number  # noqa: E402
 
 CLAIMS = {"gradients": gradients, "memory": memory, "parallelism": parallelism, "bottleneck": bottleneck}
 
@@ -45,8 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         raise UserError(f"cannot make the folder {folder}: {error.strerror}; give another by --out") from None
     started = time.monotonic()
-    for name in dict.fromkeys(options.only or CLAIMS):
-        show(name, folder, options.seed, options.workers, options.quick)
+    with Lock() as lock:
+        lock.take(folder)
+        for name in dict.fromkeys(options.only or CLAIMS):
+            show(name, folder, options.seed, options.workers, options.quick)
     print(f"{time.monotonic() - started:.0f} seconds in all; the pictures and numbers are in {folder}")
     return 0
 
@@ -63,7 +67,7 @@ def show(name: str, folder: Path, seed: int, workers: int, quick: bool) -> None:
     print(textwrap.fill(claim.conclusion(numbers), WIDTH))
     path = folder / f"{name}.png"
     claim.draw(numbers, path)
-    (folder / f"{name}.json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(folder / f"{name}.json", json.dumps(numbers, indent=1, allow_nan=False) + "\n")
     print(f"{path}, {numbers['elapsed']:.0f} seconds\n", flush=True)
 
 
@@ -74,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=natural_number, default=0, help="of weights and data (0)")
     parser.add_argument(
         "--workers",
-        type=positive_integer,
+        type=integer(1, 1000),
         default=os.cpu_count() or 1,
         metavar="N",
         help="trainings at the same time, one on each core (all cores)",

@@ -28,8 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a pla
 from toolkit import console  # noqa: E402
 from toolkit.console import UserError  # noqa: E402
 from toolkit.language import VOCABULARY, Settings, Task, Writer, presets  # noqa: E402
+from toolkit.numbers import natural_number, positive_integer, real  # noqa: E402
 from toolkit.plots import attention_heatmap  # noqa: E402
-from toolkit.program import Data, Program, digest, natural_number, positive_integer  # noqa: E402
+from toolkit.program import Data, Program, digest  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
 from toolkit.text import learn_vocabulary, load_text, load_vocabulary, split_text  # noqa: E402
 
@@ -93,7 +94,7 @@ class LanguageModel(Program):
         print(f"the first {PROMPT} characters held out, and {LENGTH} tokens written, at temperature {TEMPERATURE}:\n")
         print("\n".join("  " + line for line in (prompt + "|" + text).split("\n")))
         print(f"\nsee {run.path('loss.png')}; write more by:")
-        print(f'  {self.command} generate --run {run.folder} --prompt "{_first_word(prompt)}"')
+        print(f"  {self.advice('generate', {'--run': run.folder, '--prompt': _first_word(prompt)})}")
 
     # --- the other subcommands ------------------------------------------------------------------------------------------------
 
@@ -105,10 +106,15 @@ class LanguageModel(Program):
         )
         made.add_argument("--length", type=positive_integer, default=LENGTH, metavar="N", help=f"tokens ({LENGTH})")
         made.add_argument(
-            "--temperature", type=float, metavar="T", help=f"0: the most probable token each time ({TEMPERATURE})"
+            "--temperature",
+            type=real(0, 1e6),
+            metavar="T",
+            help=f"0: the most probable token each time ({TEMPERATURE})",
         )
         made.add_argument("--top-k", type=positive_integer, metavar="K", help="draw among the K most probable tokens")
-        made.add_argument("--top-p", type=float, metavar="P", help="draw among the fewest tokens of this probability")
+        made.add_argument(
+            "--top-p", type=real(0, 1), metavar="P", help="draw among the fewest tokens of this probability"
+        )
         made.add_argument(
             "--beam",
             type=positive_integer,
@@ -151,8 +157,7 @@ class LanguageModel(Program):
         run, device = self.open(options)
         maps, labels = Writer(run, options.weights, device).attention(options.text)
         path = Path(options.output) if options.output else run.path(ATTENTION)
-        attention_heatmap(maps, labels, labels, path)
-        print(path)
+        print(attention_heatmap(maps, labels, labels, path))
 
     def evaluate(self, options: argparse.Namespace) -> None:
         """Print the loss on the held-out part of the run's text, or on another text."""

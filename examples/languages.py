@@ -28,10 +28,11 @@ import numpy as np  # noqa: E402
 from toolkit import console  # noqa: E402
 from toolkit.classification import Settings, Task, guess, make_model  # noqa: E402
 from toolkit.console import UserError  # noqa: E402
+from toolkit.files import read_json, write_text  # noqa: E402
 from toolkit.labelled import Labelled, NaiveBayes, read_labelled, syllables  # noqa: E402
-from toolkit.plots import GREY, empty_figure, save_figure  # noqa: E402
+from toolkit.plots import GREY, empty_figure, literal, save_figure  # noqa: E402
 from toolkit.program import Data, Program, digest, load_weights  # noqa: E402
-from toolkit.runs import Run, write_text  # noqa: E402
+from toolkit.runs import Run  # noqa: E402
 from toolkit.text import Characters  # noqa: E402
 
 from models.recurrent import SequenceClassifier  # noqa: E402
@@ -75,7 +76,7 @@ class Languages(Program):
         """Accuracies, mistakes, and who is taken for whom."""
         _report(run, loaded, task.model, task.vocabulary, task.labels)
         print("classify others by:")
-        print(f'  {self.command} classify --run {run.folder} "{loaded.test[0][0]}"')
+        print(f"  {self.advice('classify', {'--run': run.folder}, loaded.test[0][0])}")
 
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
         """Evaluate, classify."""
@@ -99,12 +100,9 @@ class Languages(Program):
     def _trained(self, options: argparse.Namespace) -> tuple[Run, SequenceClassifier, Characters, list[str]]:
         run, device = self.open(options)
         vocabulary = Characters.load(run.path(VOCABULARY))
-        try:
-            labels = json.loads(run.path(LABELS).read_text(encoding="utf-8"))
-            if not isinstance(labels, list):
-                raise ValueError("it holds no list of labels")
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot read {run.path(LABELS)}: {error}") from None
+        labels = read_json(run.path(LABELS), "list of labels")
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise UserError(f"cannot read {run.path(LABELS)}: it holds no list of labels")
         model = make_model(run.settings, vocabulary.vocab_size, len(labels), device)
         load_weights(model, run, options.weights)
         return run, model, vocabulary, labels
@@ -147,8 +145,9 @@ def _draw(counts: np.ndarray, labels: list[str], path: Path) -> None:
         if count:
             colour = "white" if shares[row, column] > 0.5 else GREY
             axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=colour)
-    axes.set_xticks(range(len(labels)), labels, rotation=90)
-    axes.set_yticks(range(len(labels)), labels)
+    names = [literal(label) for label in labels]
+    axes.set_xticks(range(len(labels)), names, rotation=90)
+    axes.set_yticks(range(len(labels)), names)
     axes.set(xlabel="taken for", ylabel="is")
     axes.tick_params(length=0)
     figure.colorbar(image, label="share of the row", shrink=0.8)

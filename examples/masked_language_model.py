@@ -97,7 +97,7 @@ class MaskedLanguageModel(Program):
             attention_heatmap(maps, words, words, run.path("attention.png"), ("what is looked at", "who looks"))
             pictures.append(run.path("attention.png"))
         print(f"see {' and '.join(map(str, pictures))}; fill in words by:")
-        print(f'  {self.command} fill --run {run.folder} "{sentences[0][0] if sentences else EXAMPLE}"')
+        print(f"  {self.advice('fill', {'--run': run.folder}, sentences[0][0] if sentences else EXAMPLE)}")
         if len({document.topic for document in loaded}) > 1:
             compare(run, loaded, task.model, task.tokenizer, LABELS, SEEDS, STEPS)
 

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a pla
 import numpy as np  # noqa: E402
 from toolkit import console  # noqa: E402
 from toolkit.console import UserError, arguments_of, require, text  # noqa: E402
+from toolkit.files import read_back  # noqa: E402
 from toolkit.program import place, positive_integer  # noqa: E402
 from toolkit.reading import read_lines  # noqa: E402
 
@@ -84,8 +85,9 @@ def _load_tokenizer(path: Path) -> Any:
     tokenizers = require("tokenizers", "sentences")
     if not path.is_file():
         raise UserError(f"there is no {path}: the folder of the model must hold the tokenizer too")
+    written = read_back(path, "tokenizer")
     try:
-        return tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        return tokenizers.Tokenizer.from_str(written)
     except Exception as error:  # the library raises nothing more special
         raise UserError(f"{path} is damaged or not a tokenizer: {error}") from None
 

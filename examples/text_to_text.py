@@ -27,6 +27,7 @@ from toolkit import console, text_tasks  # noqa: E402
 from toolkit.answering import Answerer, Settings, Task, exact_match, learn_tokenizer  # noqa: E402
 from toolkit.console import UserError  # noqa: E402
 from toolkit.corpus import Corpus, Pair, load_parallel  # noqa: E402
+from toolkit.files import read_json, write_text  # noqa: E402
 from toolkit.plots import attention_heatmap  # noqa: E402
 from toolkit.program import Program, digest, positive_integer  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
@@ -70,7 +71,7 @@ class TextToText(Program):
     def save(self, task: Task, run: Run) -> None:
         """The tokenizer, and the names of the tasks."""
         task.tokenizer.save(run.path("tokenizer.json"))
-        run.path("tasks.json").write_text(json.dumps(list(task.tests), ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(run.path("tasks.json"), json.dumps(list(task.tests), ensure_ascii=False) + "\n")
 
     def sizes(self, task: Task) -> str:
         """Numbers of tasks, pairs, sub-words and parameters."""
@@ -83,7 +84,7 @@ class TextToText(Program):
         first = _report(task.answerer, loaded)
         attention_heatmap(*task.answerer.attention(first), run.path("attention.png"))
         print(f"see {run.path('loss.png')} and {run.path('attention.png')}; ask by:")
-        print(f'  {self.command} answer --run {run.folder} "{first}"')
+        print(f"  {self.advice('answer', {'--run': run.folder}, first)}")
 
     # --- the other subcommands ------------------------------------------------------------------------------------------------
 
@@ -118,13 +119,14 @@ class TextToText(Program):
         """Draw what an answer looks at."""
         run, answerer = self._open(options, [options.text])
         path = Path(options.output) if options.output else run.path("attention.png")
-        attention_heatmap(*answerer.attention(options.text), path)
-        print(path)
+        print(attention_heatmap(*answerer.attention(options.text), path))
 
     def _open(self, options: argparse.Namespace, texts: Sequence[str] = ()) -> tuple[Run, Answerer]:
         """The run asked for, and who answers. Raises UserError for a text that names none of its tasks."""
         run, device = self.open(options)
-        tasks = json.loads(run.path("tasks.json").read_text(encoding="utf-8"))
+        tasks = read_json(run.path("tasks.json"), "list of tasks")
+        if not isinstance(tasks, list) or not all(isinstance(name, str) for name in tasks):
+            raise UserError(f"{run.path('tasks.json')} is damaged: it holds no list of tasks")
         for number, text in enumerate(texts, start=1):
             if task_of(text) not in tasks or not text.partition(":")[2].strip():
                 known = ", ".join(f'"{name}: ..."' for name in tasks)

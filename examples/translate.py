@@ -30,8 +30,10 @@ from toolkit import console  # noqa: E402
 from toolkit.bleu import score  # noqa: E402
 from toolkit.console import UserError  # noqa: E402
 from toolkit.corpus import Corpus, Pair  # noqa: E402
+from toolkit.files import write_text  # noqa: E402
+from toolkit.numbers import positive_integer, real  # noqa: E402
 from toolkit.plots import attention_heatmap  # noqa: E402
-from toolkit.program import Program, positive_integer  # noqa: E402
+from toolkit.program import Program  # noqa: E402
 from toolkit.reading import STDIN, read_lines  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
 from toolkit.tokenizer import Tokenizer  # noqa: E402
@@ -132,7 +134,7 @@ class Translate(Program):
             attention_heatmap(maps, source_words, target_words, run.path("attention.png"))
             pictures.append(run.path("attention.png"))
         print(f"see {' and '.join(map(str, pictures))}; translate by:")
-        print(f'  {self.command} translate --run {run.folder} "{first}"')
+        print(f"  {self.advice('translate', {'--run': run.folder}, first)}")
 
     # --- the other subcommands ------------------------------------------------------------------------------------------------
 
@@ -181,10 +183,7 @@ class Translate(Program):
         translations = translator.translate(sentences, options.beam, options.length_penalty, where, **how)
         text = "".join(line + "\n" for line in translations)
         if options.output:
-            try:
-                Path(options.output).write_text(text, encoding="utf-8", newline="\n")
-            except OSError as error:
-                raise UserError(f"cannot write {options.output}: {error.strerror}") from None
+            write_text(options.output, text)
         else:
             print(text, end="")
 
@@ -207,8 +206,7 @@ class Translate(Program):
         maps, source, target = translator.attention(options.sentence, options.subwords)
         if not maps:
             raise UserError(f"{run.folder} was trained with --attention none: there is nothing to draw")
-        attention_heatmap(maps, source, target, path)
-        print(path)
+        print(attention_heatmap(maps, source, target, path))
 
     def _open(self, options: argparse.Namespace) -> tuple[Run, Translator]:
         """The run asked for, and its translator."""
@@ -255,7 +253,7 @@ def _add_decoding(parser: argparse.ArgumentParser) -> None:
         "--beam", type=positive_integer, default=1, metavar="K", help="hypotheses of the beam search; 1: greedy (1)"
     )
     parser.add_argument(
-        "--length-penalty", type=float, default=0.6, metavar="A", help="0: none; more prefers longer ones (0.6)"
+        "--length-penalty", type=real(-10, 10), default=0.6, metavar="A", help="0: none; more prefers longer ones (0.6)"
     )
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from toolkit.plots import empty_figure
+from toolkit.plots import empty_figure, save_figure
 
 import minitensor as mt
 from claims.networks import COLOURS, KINDS, N_HEADS, N_LAYERS, NAMES, fit
@@ -171,4 +171,4 @@ def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
         style = "o--" if run["attention"] == "none" else "o-"
         axes.plot(numbers["lengths"], run["exact"], style, color=COLOURS[run["cell"]], label=_name(run), markersize=4)
     figure.legend(frameon=False, fontsize=9, loc="outside right center")
-    figure.savefig(path)
+    save_figure(figure, path)

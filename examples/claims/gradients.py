@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from toolkit.plots import empty_figure
+from toolkit.plots import empty_figure, save_figure
 
 import minitensor as mt
 import minitensor.nn.functional as F
@@ -178,7 +178,7 @@ def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
             axes.plot(case[key], style, color=colour, label=case["name"])
     clipping.draw(numbers["clipping"], panels["rates"], panels["course"])
     figure.legend(*panels["initial"].get_legend_handles_labels(), frameon=False, ncols=5, loc="outside lower center")
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def _looks(found: list[dict[str, Any]]) -> list[tuple[str, str]]:

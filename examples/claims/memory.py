@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from toolkit.plots import GREY, empty_figure
+from toolkit.plots import GREY, empty_figure, save_figure
 
 import minitensor as mt
 import minitensor.nn.functional as F
@@ -205,4 +205,4 @@ def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
             look = dict(color=COLOURS[kind], label=NAMES[kind], linewidth=WIDTHS[kind], markersize=2.5 + WIDTHS[kind])
             axes.plot(distances, run["accuracy"], "o-", **look)
     figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, ncols=len(KINDS), loc="outside lower center")
-    figure.savefig(path)
+    save_figure(figure, path)

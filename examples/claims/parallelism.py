@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from toolkit.console import Progress
-from toolkit.plots import GREY, empty_figure
+from toolkit.plots import GREY, empty_figure, save_figure
 
 import minitensor as mt
 import minitensor.nn.functional as F
@@ -195,4 +195,4 @@ def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
             axes.plot(where, height, "o", color=GREY, markersize=11, fillstyle="none")
             axes.annotate(f"{where:.0f}", (where, height), (0, 9), textcoords="offset points", color=GREY, ha="center")
     figure.legend(frameon=False, fontsize=9, loc="outside right center")
-    figure.savefig(path)
+    save_figure(figure, path)

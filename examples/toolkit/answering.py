@@ -43,11 +43,11 @@ class Settings(Training):
 
     d_model: int = option(128, "features of each position", least=1)
     heads: int = option(16, "attention heads", least=1)
-    layers: int = option(2, "layers of the encoder, and as many of the decoder", least=1)
+    layers: int = option(2, "layers of the encoder, and as many of the decoder", least=1, below=1000)
     d_ff: int = option(256, "features inside the feed-forward layers", least=1)
     dropout: float = option(0.0, "dropout", least=0, below=1)
     max_length: int = option(64, "longest text, in tokens", least=2)
-    vocab: int = option(1000, "sub-words of all tasks", least=1)
+    vocab: int = option(1000, "sub-words of all tasks", least=1, below=2**20)
     max_tokens: int = option(1024, "positions in a batch, padding included, on either side", least=2)
     pretrain_steps: int = option(0, "updates of span corruption before the tasks, counted in --steps", least=0)
     lr: float = option(2e-3, "peak learning rate of Adam", least=0)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import minitensor as mt
-from toolkit.console import UserError
+from toolkit.console import UserError, system_words
+from toolkit.files import writing
 
 __all__ = ["Checkpoints", "load_file"]
 
@@ -34,26 +35,44 @@ class Checkpoints:
 
     def save(self, state: State, kept: Sequence[int]) -> None:
         """Write ``last``, then remove the weights of all steps but ``kept``."""
-        self.folder.mkdir(exist_ok=True)
-        mt.save(self.last, state)
+        self._write(self.last, state)
         names = {self._at(step).name for step in kept}
-        for path in self.folder.glob("[0-9]*.safetensors"):
-            if path.name not in names:
-                path.unlink()
+        with writing(self.folder):
+            for path in self.folder.glob("[0-9]*.safetensors"):
+                if path.name not in names:
+                    path.unlink()
 
     def load(self) -> State | None:
         """The state of ``last``, None if training has not come to its first checkpoint."""
         return load_file(self.last) if self.last.exists() else None
 
+    def check_resumable(self) -> None:
+        """Raise UserError where a training has come to a result, and the file to go on from is gone."""
+        if self.result.exists() and not self.last.exists():
+            raise UserError(f"{self.last} is gone, without which the run cannot go on; put it back, or start a new run")
+
     def keep(self, step: int, weights: State) -> None:
         """Write the weights at ``step``."""
-        self.folder.mkdir(exist_ok=True)
-        mt.save(self._at(step), weights)
+        self._write(self._at(step), weights)
 
     def save_best(self, weights: State) -> None:
         """Write the weights that validate best so far."""
-        self.folder.mkdir(exist_ok=True)
-        mt.save(self.best, weights)
+        self._write(self.best, weights)
+
+    def save_result(self, weights: State) -> None:
+        """Write the result of the run."""
+        self._write(self.result, weights)
+
+    def drop_result(self) -> None:
+        """Remove the result: training goes on, and what it was is not what the run is."""
+        with writing(self.result):
+            self.result.unlink(missing_ok=True)
+
+    def _write(self, path: Path, state: State) -> None:
+        """Write a file, all of it or none. Raises UserError where the system refuses."""
+        with writing(path):
+            path.parent.mkdir(exist_ok=True)
+            mt.save(path, state)
 
     def average(self, steps: Sequence[int]) -> State:
         """The mean of the weights at ``steps``, summed in float64."""
@@ -78,5 +97,7 @@ def load_file(path: Path) -> State:
     """What `mt.save` wrote to ``path``. Raises UserError for a file that is missing or damaged."""
     try:
         return mt.load(path)
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, ValueError) as error:  # which name the file
         raise UserError(str(error)) from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {system_words(error)}") from None

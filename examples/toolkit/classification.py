@@ -36,7 +36,7 @@ class Settings(Training):
     cell: str = option("lstm", "recurrent layer", choices=("rnn", "lstm", "gru"))
     d_model: int = option(32, "features of a character", least=1)
     hidden: int = option(64, "features of the states, in each direction", least=1)
-    layers: int = option(1, "recurrent layers", least=1)
+    layers: int = option(1, "recurrent layers", least=1, below=1000)
     bidirectional: bool = option(True, "read from both ends")
     pooling: str = option("last", "what of the states is judged", choices=("last", "mean", "max"))
     dropout: float = option(0.3, "dropout", least=0, below=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import math
 import os
 import signal
@@ -14,10 +15,23 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, TextIO
 
-__all__ = ["Progress", "UserError", "arguments_of", "check_utf_8", "note", "require", "run", "text"]
+__all__ = [
+    "PIPE",
+    "Progress",
+    "UserError",
+    "arguments_of",
+    "check_utf_8",
+    "note",
+    "require",
+    "run",
+    "settle_streams",
+    "system_words",
+    "text",
+]
 
 PAUSE = 10.0  # seconds between plain progress lines
 WINDOW = 50  # updates over which the speed is averaged
+PIPE = 128 + getattr(signal, "SIGPIPE", 13)  # the exit code where a reader has gone away; Windows has no such signal
 
 
 class UserError(Exception):
@@ -29,22 +43,74 @@ class UserError(Exception):
 def run(main: Callable[[], int | None]) -> int:
     """Call ``main`` and return the exit code of the process: ``sys.exit(run(main))``.
 
-    A `UserError` becomes one line on stderr and code 2, Ctrl-C becomes code 130 (``main`` has saved by then), a reader that has
-    gone away (``| head``) ends it quietly; any other exception is a bug and keeps its traceback.
+    A `UserError` becomes one line on stderr and code 2, and so does whatever the system refuses: a file, a disk, memory. Ctrl-C
+    becomes code 130 (``main`` has saved by then), a reader that has gone away (``| head``) ends it quietly; any other exception is
+    a bug and keeps its traceback.
     """
+    settle_streams()
     try:
-        code = main() or 0
-        sys.stdout.flush()  # here, rather than when nobody can catch what comes of it
+        try:
+            code = main() or 0
+        finally:  # also where argparse has printed its help and ends the process
+            sys.stdout.flush()  # here, rather than when nobody can catch what comes of it
         return code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed there
-        return 128 + getattr(signal, "SIGPIPE", 13)  # Windows has none
+        return PIPE
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return _complain(str(error), error.exit_code)
+    except MemoryError as error:
+        return _complain(f"this takes more memory than there is: {error or 'choose smaller numbers'}")
+    except OSError as error:  # without a name it is of print(): whatever else is written has one
+        return _complain(f"{error.filename or 'cannot write to the standard output'}: {system_words(error)}")
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _say("interrupted")
         return 130
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            if not _flushes(stream):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # where what is left goes at the end
+
+
+def settle_streams() -> None:
+    """Make the standard streams such that using them is never an error of the program.
+
+    One that is closed (``>&-``) reads and writes nothing, and a character that the terminal cannot show is shown as its code.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if (
+            stream is None
+        ):  # opening takes the lowest number that is free, so that no file of ours becomes the standard output
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _flushes(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except OSError:
+        return False
+    return True
+
+
+def _say(line: str) -> None:
+    """Print to stderr, if that can still be written to."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        pass
+
+
+def _complain(message: str, code: int = UserError.exit_code) -> int:
+    """Print an error as one line; returns the exit code."""
+    _say("error: " + " ".join(line.strip() for line in message.splitlines()))
+    return code
+
+
+def system_words(error: OSError) -> str:
+    """What the system says, without number and path: "No space left on device"."""
+    return error.strerror or str(error)
 
 
 def arguments_of(arguments: Sequence[str] | None = None) -> list[str]:
@@ -91,6 +157,8 @@ def require(package: str, extra: str) -> ModuleType:
 class Progress:
     """A bar with loss, speed and time left; plain lines, one every few seconds, where there is no terminal.
 
+    That a line cannot be written is no error: ``unread`` is then True if its reader has gone away, and what is shown is lost.
+
     >>> with Progress("training", total=2, stream=sys.stdout, clock=iter([0.0, 5.0, 10.0]).__next__) as progress:
     ...     progress.advance(loss=3.5, tokens=1000)
     ...     progress.advance(loss=2.25, tokens=1000)
@@ -112,6 +180,7 @@ class Progress:
         """
         self.label, self.total, self.done = label, total, done
         self.loss: float | None = None
+        self.unread = False
         self._stream = sys.stderr if stream is None else stream
         self._clock = clock
         self._recent = deque([(clock(), 0)], maxlen=WINDOW + 1)  # (time, tokens of the update that ended then)
@@ -168,7 +237,10 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print a line, above the bar where there is one."""
-        if self._bar:
-            self._bar.console.print(line, markup=False, highlight=False)
-        else:
-            print(line, file=self._stream, flush=True)
+        try:
+            if self._bar:
+                self._bar.console.print(line, markup=False, highlight=False)
+            else:
+                print(line, file=self._stream, flush=True)
+        except OSError as error:
+            self.unread = self.unread or isinstance(error, BrokenPipeError)

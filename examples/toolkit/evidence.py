@@ -63,8 +63,8 @@ def occlusion(model: ViT, image: np.ndarray, label: int) -> np.ndarray:
 # --- pictures -----------------------------------------------------------------------------------------------------------------
 
 
-def draw_evidence(model: ViT, image: np.ndarray, label: int, title: str, path: Path) -> None:
-    """Draw the image, the rollout, the occlusion, and what each head of each layer looks at, as a PNG."""
+def draw_evidence(model: ViT, image: np.ndarray, label: int, title: str, path: Path) -> Path:
+    """Draw the image, the rollout, the occlusion, and what each head of each layer looks at; returns the path of the picture."""
     attention = looks(model, image)
     layers, heads = attention.shape[:2]
     figure = empty_figure(1.6 * max(heads, 3) + 0.6, 1.75 * (layers + 1) + 0.5)
@@ -89,7 +89,7 @@ def draw_evidence(model: ViT, image: np.ndarray, label: int, title: str, path: P
             drawn = _patches(axes, image, maps[layer, head], {"cmap": "Reds", "vmin": 0, "vmax": float(maps.max())})
             axes.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=7, color=GREY)
     below.colorbar(drawn, ax=grid, label="attention", shrink=0.4, aspect=30).ax.tick_params(labelsize=6)
-    save_figure(figure, path)
+    return save_figure(figure, path)
 
 
 def _patches(axes, image: np.ndarray, values: np.ndarray | None, scale: dict) -> object:

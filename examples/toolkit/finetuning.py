@@ -16,7 +16,7 @@ from models.bert import BERT
 from toolkit.console import UserError
 from toolkit.documents import Document
 from toolkit.masked_language import loss_and_right
-from toolkit.plots import SCORE, VALIDATION, empty_figure
+from toolkit.plots import SCORE, VALIDATION, empty_figure, save_figure
 from toolkit.runlog import read_log
 from toolkit.samples import Batch, Epoch, Samples, random_words
 from toolkit.settings import Training
@@ -144,4 +144,4 @@ def draw_curves(curves: Mapping[str, list[list[tuple[int, float]]]], path: str |
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    figure.savefig(path)
+    save_figure(figure, path)

@@ -41,7 +41,7 @@ class Settings(Training):
     window: int = option(336, "values that a forecast is made from", least=2)
     step: int = option(24, "values that the recurrent layer reads in a step; a divisor of the window", least=1)
     hidden: int = option(64, "features of the states", least=1)
-    layers: int = option(1, "recurrent layers", least=1)
+    layers: int = option(1, "recurrent layers", least=1, below=1000)
     dropout: float = option(0.0, "dropout", least=0, below=1)
     batch: int = option(64, "windows in a batch", least=1)
 

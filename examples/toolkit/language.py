@@ -33,11 +33,11 @@ class Settings(Training):
 
     arch: str = option("lstm", "architecture", choices=(*RECURRENT, "gpt"))
     tokens: str = option("characters", "what a token is", choices=TOKENS)
-    vocab: int = option(2000, "sub-words, with --tokens bpe", least=1)
+    vocab: int = option(2000, "sub-words, with --tokens bpe", least=1, below=2**20)
     d_model: int = option(64, "features of an embedding; gpt: of every layer", least=1)
     hidden: int = option(256, "recurrent: features of the states", least=1)
     heads: int = option(4, "gpt: attention heads", least=1)
-    layers: int = option(1, "layers", least=1)
+    layers: int = option(1, "layers", least=1, below=1000)
     dropout: float = option(0.3, "dropout", least=0, below=1)
     window: int = option(128, "tokens that a gradient reaches back over; gpt: that it sees at all", least=1)
     batch: int = option(64, "windows in a batch", least=1)

@@ -30,10 +30,10 @@ class Settings(Training):
 
     d_model: int = option(128, "features of each position", least=1)
     heads: int = option(4, "attention heads", least=1)
-    layers: int = option(2, "layers of the encoder", least=1)
+    layers: int = option(2, "layers of the encoder", least=1, below=1000)
     d_ff: int = option(512, "features inside the feed-forward layers", least=1)
     dropout: float = option(0.1, "dropout", least=0, below=1)
-    vocab: int = option(6000, "word pieces", least=1)
+    vocab: int = option(6000, "word pieces", least=1, below=2**20)
     longest: int = option(128, "tokens of a pair of passages", least=9)
     masked: float = option(0.15, "share of the words to be predicted", least=0, below=1)
     batch: int = option(32, "pairs in a batch", least=1)

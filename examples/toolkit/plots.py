@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import pathlib
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from toolkit.console import UserError, require
+from toolkit.files import write_whole
 
-__all__ = ["attention_heatmap", "empty_figure", "loss_curve", "save_figure", "smooth"]
+__all__ = ["attention_heatmap", "empty_figure", "literal", "loss_curve", "save_figure", "smooth"]
 
 Path = str | os.PathLike[str]
 
@@ -29,12 +32,34 @@ def empty_figure(width: float, height: float) -> Any:
     return figure
 
 
-def save_figure(figure: Any, path: Path) -> None:
-    """Write a picture. Raises UserError where that cannot be done: no such folder, a name that is not that of a picture."""
-    try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot draw {path}: {error}") from None
+def literal(text: str) -> str:
+    """A text of somebody else for a picture: what is between two dollars is no formula."""
+    return text.replace("$", r"\$")
+
+
+def save_figure(figure: Any, path: Path) -> pathlib.Path:
+    """Write a picture, all of it or none, and return its path: a PNG, ``.png`` added, where the name has no ending.
+
+    Characters that the font lacks are told on stderr. Raises UserError where it cannot be written: no such folder, a folder, a full
+    disk, an ending that is not that of a picture.
+    """
+    target = pathlib.Path(path)
+    if target.is_dir():
+        raise UserError(f"cannot draw {target}: it is a folder; name a file, such as {target / 'picture.png'}")
+    if not target.suffix and (target.is_file() or not target.exists()):  # a pipe keeps its name
+        target = target.with_name(target.name + ".png")
+    drawn = io.BytesIO()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", "Glyph .* missing")
+        try:
+            figure.savefig(drawn, format=target.suffix[1:] or "png")
+        except ValueError as error:  # an ending that is not known, a picture that is too large
+            raise UserError(f"cannot draw {target}: {error}") from None
+    write_whole(target, drawn.getvalue(), "draw")
+    missing = sum("Glyph" in str(warning.message) for warning in caught)
+    if missing:
+        print(f"{target}: the font lacks {missing} of the characters, which show as boxes", file=sys.stderr)
+    return target
 
 
 def loss_curve(records: Sequence[Mapping[str, Any]], path: Path, label: str = "loss per token (nats)") -> None:
@@ -95,11 +120,12 @@ def attention_heatmap(
     target_tokens: Sequence[str],
     path: Path,
     labels: tuple[str, str] = ("source", "target"),
-) -> None:
-    """Draw attention as a PNG: a row of pictures for each layer, one for each head, and where there are several their mean first.
+) -> pathlib.Path:
+    """Draw attention: a row of pictures for each layer, one for each head, and where there are several their mean first.
 
     ``weights`` is (H, T, S), what each of T target tokens takes from each of S source tokens; or such arrays by the
-    names of their layers. ``labels`` say what the tokens below and beside are. Raises ValueError for weights of another shape.
+    names of their layers. ``labels`` say what the tokens below and beside are. Returns the path of the picture (see `save_figure`).
+    Raises ValueError for weights of another shape.
     """
     layers = dict(weights) if isinstance(weights, Mapping) else {"": weights}
     if not layers:
@@ -116,13 +142,14 @@ def attention_heatmap(
     cell = 0.2  # inches a token: room for a letter of 7 points
     width, height = max(1.8, cell * shape[1]), max(1.6, cell * shape[0])
     figure = empty_figure(columns * (width + 0.15) + 1.6, len(layers) * (height + 0.25) + 1.3)
+    below, beside = ([literal(token) for token in tokens] for tokens in (source_tokens, target_tokens))
     grid = figure.subplots(len(layers), columns, squeeze=False, sharex=True, sharey=True)
     for row, (name, pictures) in zip(grid, rows.items(), strict=True):
         for axes, (title, picture) in zip(row, pictures.items(), strict=False):
             image = axes.imshow(picture, cmap="Blues", vmin=0, vmax=1, aspect="auto")
             axes.set_title(", ".join(filter(None, [name if axes is row[0] else "", title])), fontsize=8, color=GREY)
-            axes.set_xticks(range(shape[1]), source_tokens, rotation=90, fontsize=7)
-            axes.set_yticks(range(shape[0]), target_tokens, fontsize=7)
+            axes.set_xticks(range(shape[1]), below, rotation=90, fontsize=7)
+            axes.set_yticks(range(shape[0]), beside, fontsize=7)
             axes.tick_params(length=0)
             axes.spines[:].set_color("#cccccc")
         for axes in row[len(pictures) :]:
@@ -130,12 +157,7 @@ def attention_heatmap(
     figure.supxlabel(labels[0], fontsize=9, color=GREY)
     figure.supylabel(labels[1], fontsize=9, color=GREY)
     figure.colorbar(image, ax=grid, label="attention", shrink=max(0.3, 1 / len(layers)), aspect=30, pad=0.01)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.filterwarnings("always", "Glyph .* missing")
-        save_figure(figure, path)
-    missing = sum("Glyph" in str(warning.message) for warning in caught)
-    if missing:
-        print(f"{path}: the font lacks {missing} of the characters, which show as boxes", file=sys.stderr)
+    return save_figure(figure, path)
 
 
 def _pictures(weights: np.ndarray) -> dict[str, np.ndarray]:

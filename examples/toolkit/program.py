@@ -25,16 +25,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import os
+import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from minitensor import nn
-from toolkit.checkpoints import Checkpoints, load_file
+from toolkit.checkpoints import Checkpoints
 from toolkit.console import UserError, arguments_of, check_utf_8, note
+from toolkit.loading import digest, load_weights, place
+from toolkit.lock import Lock
+from toolkit.numbers import natural_number, positive_integer
 from toolkit.plots import loss_curve
 from toolkit.runlog import read_log
 from toolkit.runs import Run, fresh
@@ -45,8 +47,8 @@ __all__ = ["Program", "digest", "load_weights", "natural_number", "place", "posi
 
 LIMITS = {"epochs", "steps", "minutes", "patience", "save_every", "device"}  # what --resume may change
 ENDS = {"epochs", "steps"}  # of which a given one takes the place of the others, preset or default
-
-Model = TypeVar("Model", bound=nn.Module)
+RESUME_HELP = "go on with the run in --out; limits that are given, such as --steps, take the place of all former ones"
+RESTS = ("epochs", "steps", "minutes", "patience")  # of which those given to --resume take the place of all former ones
 # What data these are, as JSON: "path", None for the embedded ones, and what `Program.describe` adds.
 Data = dict[str, Any]
 
@@ -98,6 +100,10 @@ class Program:
         """What `add_data_options` asked for. A resumed run has the same; options that are given again must agree."""
         return {}
 
+    def identify(self, loaded: Any) -> Data:
+        """What of `describe` is known only when the data have been loaded, such as the name of a column; kept with the run."""
+        return {}
+
     def presets(self, data: Data, given: dict[str, Any]) -> dict[str, Any]:
         """Settings for these data, and those ``given`` by the person, in the place of the defaults."""
         return {}
@@ -140,33 +146,60 @@ class Program:
         made.add_argument("--data", metavar="PATH", help=self.data_help)
         self.add_data_options(made)
         made.add_argument("--out", metavar="RUN", help="folder of the run; a new one below runs/ if not given")
-        made.add_argument("--resume", action="store_true", help="go on with the run in --out")
+        made.add_argument(
+            "--resume",
+            action="store_true",
+            help=RESUME_HELP,
+        )
         made.add_argument("--force", action="store_true", help="replace the run in --out")
         add_options(made, self.settings, self.defaults_note)
         self.commands(add)
         return parser
 
     @property
+    def _data_names(self) -> list[str]:
+        """What `describe` returns, by name."""
+        parser = argparse.ArgumentParser(add_help=False)
+        self.add_data_options(parser)
+        return list(vars(parser.parse_args([])))
+
+    @property
     def command(self) -> str:
         """How the script was called, for advice: ``python examples/digits.py``."""
-        return f"python {os.path.relpath(sys.argv[0])}"
+        return shlex.join(["python", os.path.relpath(sys.argv[0])])
+
+    def advice(self, subcommand: str, options: dict[str, Any], *texts: str) -> str:
+        """A command to be pasted into a shell: ``python examples/digits.py explain --run 'runs/my digits' --index 7``.
+
+        ``options`` are flags and their values, True for a flag alone; ``texts`` stand behind them.
+        """
+        words = [subcommand]
+        for flag, value in options.items():
+            text = str(value)
+            words += [flag] if value is True else [f"{flag}={text}"] if text.startswith("-") else [flag, text]
+        words += ["--"] if any(text.startswith("-") for text in texts) else []  # what follows is no option
+        return f"{self.command} {shlex.join([*words, *texts])}"
 
     # --- the life of a run ----------------------------------------------------------------------------------------------------
 
     def train(self, options: argparse.Namespace) -> int:
-        """Start or resume a run, and where it comes to its end report on it."""
-        run, loaded, task = self._resume(options) if options.resume else self._start(options)
-        print(f"{run.folder}: {self.sizes(task)}")
-        outcome = Trainer(task, run.settings, run.folder).run()
-        print(f"{outcome.reason}; {outcome.position.seconds / 60:.1f} minutes of training in all")
-        if outcome.signal:
-            print(f"go on by: {self.command} train --resume --out {run.folder}")
-            return 128 + outcome.signal
-        loss_curve(read_log(run.path("log.jsonl")), run.path("loss.png"), self.loss_label)
-        self.report(run, loaded, task)
+        """Start or resume a run, and where it comes to its end report on it; meanwhile nobody else can."""
+        with Lock() as lock:
+            run, loaded, task = (self._resume if options.resume else self._start)(options, lock)
+            print(f"{run.folder}: {self.sizes(task)}")
+            trainer = Trainer(task, run.settings, run.folder)
+            if options.resume and not trainer.position.step:
+                note(f"{trainer.checkpoints.last} does not exist: training starts at update 0")
+            outcome = trainer.run()
+            print(f"{outcome.reason}; {outcome.position.seconds / 60:.1f} minutes of training in all")
+            if outcome.signal:
+                print(f"go on by: {self.advice('train', {'--resume': True, '--out': run.folder})}")
+                return 128 + outcome.signal
+            loss_curve(read_log(run.path("log.jsonl")), run.path("loss.png"), self.loss_label)
+            self.report(run, loaded, task)
         return 0
 
-    def _start(self, options: argparse.Namespace) -> tuple[Run, Any, Task]:
+    def _start(self, options: argparse.Namespace, lock: Lock) -> tuple[Run, Any, Task]:
         """A new run of the data and the settings given; its folder is made when all of them have been found good."""
         data = {"path": options.data and os.path.abspath(options.data), **self.describe(options)}
         check_utf_8(data["path"] or "", "the path of --data")  # of which a part may come from the folder that we are in
@@ -176,38 +209,48 @@ class Program:
             presets |= dict.fromkeys(ENDS)
         settings = self.settings(**{**presets, **given})
         folder = Path(options.out) if options.out else fresh(Path("runs") / self.run_name(data))
+        if folder.is_dir():
+            lock.take(folder)
         Run.check_free(folder, options.force)
         loaded = self.load(data)
         task = self.make_task(loaded, settings, None)
-        about = {"data": {**data, "fingerprint": self.fingerprint(loaded)}, "files": list(self.files)}
-        run = Run.create(folder, self.name, settings, about, options.force)
+        found = {**data, **self.identify(loaded), "fingerprint": self.fingerprint(loaded)}
+        run = Run.create(folder, self.name, settings, {"data": found, "files": list(self.files)}, lock, options.force)
         self.save(task, run)
         return run, loaded, task
 
-    def _resume(self, options: argparse.Namespace) -> tuple[Run, Any, Task]:
+    def _resume(self, options: argparse.Namespace, lock: Lock) -> tuple[Run, Any, Task]:
         """The run to go on with, and its data, which must be what they were."""
         if not options.out:
             raise UserError("--resume needs the folder of the run: --out RUN")
-        run = Run.open(Path(options.out), self.name, self.settings)
+        folder = Path(options.out)
+        if folder.is_dir():
+            lock.take(folder)
+        run = Run.open(folder, self.name, self.settings, self._data_names)
         data = run.about["data"]
-        given = self._check_unchanged(options, run)
+        settings = self._check_unchanged(options, run)
+        Checkpoints(folder).check_resumable()
         loaded = self.load_again(run, options.data)
         if self.fingerprint(loaded) != data["fingerprint"]:
             what = options.data or data["path"] or "the embedded data"
             raise UserError(f"{what} is not what the run has been trained on; give that by --data, or start a new run")
-        task = self.make_task(loaded, dataclasses.replace(run.settings, **given), run)
+        task = self.make_task(loaded, settings, run)
         self.save(task, run)
-        run.update(self.name, **given)
+        run.update(self.name, settings, **({"path": os.path.abspath(options.data)} if options.data else {}))
         return run, loaded, task
 
-    def _check_unchanged(self, options: argparse.Namespace, run: Run) -> dict[str, Any]:
-        """The settings given to a resumed run. Raises UserError where they, or other data, would make it another run."""
-        data = {name: value for name, value in run.about["data"].items() if name not in ("path", "fingerprint")}
+    def _check_unchanged(self, options: argparse.Namespace, run: Run) -> Any:
+        """The settings of a resumed run. Raises UserError where those given, or other data, would make it another run.
+
+        Limits that are given take the place of all former ones, but for the last update where the learning rate depends on it.
+        """
+        data = {name: run.about["data"][name] for name in self._data_names}
         if options.force or any(getattr(options, name) not in (None, value) for name, value in data.items()):
             flags = _listed(["force", *data], " and ")
             raise UserError(f"--resume goes on with the run as it is: leave out {flags}")
         given = given_options(options, self.settings)
-        free = LIMITS - ENDS if run.settings.schedule == "cosine" else LIMITS  # whose rates depend on the last update
+        cosine = run.settings.schedule == "cosine"
+        free = LIMITS - ENDS if cosine else LIMITS
         fixed = sorted(
             name for name, value in given.items() if name not in free and value != getattr(run.settings, name)
         )
@@ -215,7 +258,8 @@ class Program:
             raise UserError(
                 f"a resumed run keeps its settings, {_listed(fixed)} cannot change; start a new run for that"
             )
-        return given
+        former = [name for name in RESTS if name in free] if given.keys() & free & set(RESTS) else []
+        return dataclasses.replace(run.settings, **{**dict.fromkeys(former), **given})
 
     def load_again(self, run: Run, path: str | None = None) -> Any:
         """The data of a run; from ``path`` where they have moved, or where others are wanted."""
@@ -248,7 +292,7 @@ class Program:
 
     def open(self, options: argparse.Namespace) -> tuple[Run, str]:
         """The run that a subcommand is asked for by --run, and the device to compute on; see also `load_weights`."""
-        run = Run.open(Path(options.run_folder), self.name, self.settings)
+        run = Run.open(Path(options.run_folder), self.name, self.settings, self._data_names)
         return run, options.device or run.settings.device
 
 
@@ -264,62 +308,3 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--weights", choices=("result", "best", "last"), default="", help="a checkpoint other than the result"
     )
     parser.add_argument("--device", help='where to compute, "cpu" or "cuda"; where the model was trained if not given')
-
-
-# --- parts for examples -------------------------------------------------------------------------------------------------------
-
-
-def positive_integer(text: str) -> int:
-    """An option's value of at least 1: ``parser.add_argument("--beam", type=positive_integer)``."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-def natural_number(text: str) -> int:
-    """An option's value of at least 0 and below 2**64, such as a seed."""
-    value = int(text)
-    if not 0 <= value < 2**64:
-        raise argparse.ArgumentTypeError("must be from 0 to 2**64 - 1")
-    return value
-
-
-def digest(parts: Iterable[str | bytes]) -> str:
-    """A fingerprint of data, given as texts or bytes: 16 hexadecimal digits."""
-    made = hashlib.sha256()
-    for part in parts:
-        made.update(part.encode() if isinstance(part, str) else part)
-    return made.hexdigest()[:16]
-
-
-def place(model: Model, device: str) -> Model:
-    """The model on its device. Raises UserError for one that cannot be used."""
-    try:
-        return model.to(device)
-    except (ValueError, RuntimeError, ImportError) as error:
-        raise UserError(f"--device {device}: {error}") from None
-
-
-def load_weights(model: nn.Module, run: Run, wanted: str = "") -> str:
-    """Load trained weights into ``model``, put it into evaluation mode, and return the name of their checkpoint.
-
-    ``wanted`` is "result", or to compare "best" or "last"; where it is "", the first of them that exists, which is told on stderr
-    where it is not the result. Raises UserError where there are none, or where they do not fit.
-    """
-    checkpoints = Checkpoints(run.folder)
-    files = {"result": checkpoints.result, "best": checkpoints.best, "last": checkpoints.last}
-    name = next((name for name in ([wanted] if wanted else files) if files[name].exists()), None)
-    if name is None:
-        raise UserError(f"{run.folder} has no {wanted or 'trained'} weights yet; go on by: train --resume")
-    state = load_file(files[name])
-    try:
-        model.load_state_dict(state["model"] if name == "last" else state)
-    except ValueError as error:
-        _, problem, *more = str(error).splitlines()
-        also = f" (and {len(more)} more)" if more else ""
-        raise UserError(f"the weights of {run.folder} do not fit its configuration: {problem.strip()}{also}") from None
-    if not wanted and name != "result":
-        print(f"{run.folder} is not trained to its end; these are its {name} weights so far", file=sys.stderr)
-    model.eval()
-    return name

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from toolkit.console import UserError
+from toolkit.console import UserError, system_words
+from toolkit.files import writing
 
 __all__ = ["RunLog", "read_log"]
 
@@ -23,24 +24,34 @@ class RunLog:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Open ``path`` for appending; it is made if it does not exist. Raises UserError where `read_log` does."""
         self.path = Path(path)
-        if self.path.exists():
-            _, whole = _parse(self.path)
-            if whole < self.path.stat().st_size:
-                os.truncate(self.path, whole)
-        self._file = open(self.path, "a", encoding="utf-8", newline="\n")
+        with writing(self.path):
+            if self.path.exists():
+                _, whole = _parse(self.path)
+                if whole < self.path.stat().st_size:
+                    os.truncate(self.path, whole)
+            self._file = open(self.path, "ab", buffering=0)
 
     def append(self, record: Record) -> None:
-        """Write one record; NumPy scalars become numbers, and a loss that is not a number is written NaN."""
-        line = json.dumps(record, ensure_ascii=False, default=lambda value: value.item())
-        self._file.write(line + "\n")
-        self._file.flush()
+        """Write one record; NumPy scalars become numbers, and a loss that is not a number is written NaN.
+
+        Raises UserError where the system refuses; what was written of the line is taken back.
+        """
+        line = json.dumps(record, ensure_ascii=False, default=lambda value: value.item()).encode() + b"\n"
+        with writing(self.path):
+            size = os.fstat(self._file.fileno()).st_size
+            try:
+                while line:  # a disk that is nearly full takes a part
+                    line = line[self._file.write(line) :]
+            except BaseException:
+                self._file.truncate(size)
+                raise
 
     def rewind(self, keep: int) -> None:
         """Drop all but the first ``keep`` records: a resumed run writes those after its checkpoint anew."""
-        self._file.flush()
-        with open(self.path, "rb") as file:
-            size = sum(len(line) for _, line in zip(range(keep), file, strict=False))
-        self._file.truncate(size)
+        with writing(self.path):
+            with open(self.path, "rb") as file:
+                size = sum(len(line) for _, line in zip(range(keep), file, strict=False))
+            self._file.truncate(size)
 
     def close(self) -> None:
         """Close the file."""
@@ -68,7 +79,7 @@ def _parse(path: Path) -> tuple[list[Record], int]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read the log {path}: {error.strerror}") from None
+        raise UserError(f"cannot read the log {path}: {system_words(error)}") from None
     records: list[Record] = []
     whole = data.rfind(b"\n") + 1  # a record counts once its line is ended
     for number, line in enumerate(data[:whole].split(b"\n")[:-1], start=1):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from toolkit.checkpoints import Checkpoints
 from toolkit.console import UserError
+from toolkit.files import PART, read_json, write_text, writing
+from toolkit.lock import Lock
 from toolkit.settings import Training, from_dict
 
-__all__ = ["Run", "fresh", "write_text"]
+__all__ = ["Run", "fresh"]
 
 FORMAT = 1  # of the folder; raised when older programs could not read it
 CONFIG = "config.json"
@@ -42,46 +44,64 @@ class Run:
                 raise UserError(
                     f"{folder} holds a run already; go on with it by --resume, replace it by --force, or name another"
                 )
-        elif folder.is_dir() and any(path.name != CONFIG + ".part" for path in folder.iterdir()):
+        elif folder.is_dir() and any(not _is_part_of_config(path.name) for path in folder.iterdir()):
             raise UserError(f"{folder} is not empty and not a run; name a new folder")
 
     @classmethod
-    def create(cls, folder: Path, program: str, settings: Training, about: dict[str, Any], force: bool = False) -> Run:
-        """Start a run in a folder that `check_free` finds good; with ``force`` the files of the run there are removed."""
-        cls.check_free(folder, force)
-        made = cls(folder, settings, about)
-        try:
+    def create(
+        cls, folder: Path, program: str, settings: Training, about: dict[str, Any], lock: Lock, force: bool = False
+    ) -> Run:
+        """Start a run in a folder that `check_free` finds good; with ``force`` the files of the run there are removed.
+
+        The folder is taken into ``lock`` first: while another process writes there nothing is touched.
+        """
+        made, new = cls(folder, settings, about), not folder.exists()
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            if (folder / CONFIG).exists():
-                _remove(folder)
+        lock.take(folder)
+        cls.check_free(folder, force)  # once more: now nobody else can start a run here
+        try:
+            with writing(folder):
+                if (folder / CONFIG).exists():
+                    _remove(folder)
             made._write(program)
-        except OSError as error:
-            raise UserError(f"cannot write to {folder}: {error.strerror}") from None
+        except UserError:
+            if new:
+                folder.rmdir()
+            raise
         return made
 
     @classmethod
-    def open(cls, folder: Path, program: str, settings: type[Training]) -> Run:
-        """Read the run in ``folder``. Raises UserError if there is none, or one of another program or version."""
+    def open(cls, folder: Path, program: str, settings: type[Training], needed: Iterable[str] = ()) -> Run:
+        """Read the run in ``folder``. Raises UserError if there is none, or one of another program or version.
+
+        ``needed``: what ``about["data"]`` must have besides the path and the fingerprint.
+        """
         path = folder / CONFIG
         if not path.is_file():
             raise UserError(
                 f"{folder} is not a run: it has no {CONFIG}" if folder.exists() else f"there is no run {folder}"
             )
-        try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-            found = config.pop("program"), config.pop("format")
-            values = config.pop("settings")
-        except (OSError, ValueError, AttributeError, KeyError) as error:
-            raise UserError(f"{path} is damaged or not the configuration of a run ({error!r})") from None
+        config = read_json(path, "configuration of a run")
+        if not isinstance(config, dict):
+            raise UserError(f"{path} is damaged or not the configuration of a run: it holds no table of names")
+        for name in ("program", "format", "settings", "data"):
+            if name not in config:
+                raise UserError(f'{path} is damaged or not the configuration of a run: it lacks "{name}"')
+        found, values = (config.pop("program"), config.pop("format")), config.pop("settings")
         if found != (program, FORMAT):
             raise UserError(
                 f"{folder} is a run of {found[0]!r} in format {found[1]}; this program is {program!r} and reads format {FORMAT}"
             )
+        _check_data(path, config["data"], needed)
+        if not isinstance(values, dict):
+            raise UserError(f'{path} is damaged: its "settings" are no table of names')
         return cls(folder, from_dict(settings, values, str(path)), config)
 
-    def update(self, program: str, **changes: Any) -> None:
-        """Change settings, in the file too."""
-        self.settings = dataclasses.replace(self.settings, **changes)
+    def update(self, program: str, settings: Training, **data: Any) -> None:
+        """Change the settings, and what is said of the data, in the file too."""
+        self.settings = settings
+        self.about["data"].update(data)
         self._write(program)
 
     def _write(self, program: str) -> None:
@@ -99,22 +119,30 @@ def fresh(folder: Path) -> Path:
     return folder if not folder.exists() else next(path for path in numbered if not path.exists())
 
 
+def _is_part_of_config(name: str) -> bool:
+    """Whether a file is what a process left that was killed while it wrote ``config.json``."""
+    return name.startswith(f".{CONFIG}.") and name.endswith(PART)
+
+
+def _check_data(path: Path, data: Any, needed: Iterable[str]) -> None:
+    """Raise UserError for what a run says of its data where that is not what programs write."""
+    if not isinstance(data, dict):
+        raise UserError(f'{path} is damaged: its "data" are no table of names')
+    for name in ("path", "fingerprint", *needed):
+        if name not in data:
+            raise UserError(f'{path} is damaged: its "data" lack "{name}"')
+    if not isinstance(data["path"], (str, type(None))):
+        raise UserError(f'{path} is damaged: the "path" of its "data" is {json.dumps(data["path"])}, no path')
+
+
 def _remove(folder: Path) -> None:
     """Remove the files of a run, ``config.json`` first, and leave what others have put there."""
     try:
-        own = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("files", [])
-    except (ValueError, AttributeError):  # damaged, and with it the list
+        own = [str(name) for name in read_json(folder / CONFIG, "configuration")["files"]]
+    except (UserError, KeyError, TypeError):  # damaged, and with it the list
         own = []
     for name in (*FILES, *(name for name in own if Path(name).name == name)):
         (folder / name).unlink(missing_ok=True)
+    for path in folder.glob(f".*{PART}"):  # of processes that were killed
+        path.unlink()
     Checkpoints(folder).clear()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Make ``path`` hold ``text``, all of it or none."""
-    scratch = path.with_name(path.name + ".part")
-    with open(scratch, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, path)

@@ -28,6 +28,7 @@ def cut(n: int, parts: int) -> list[slice]:
     """At most ``parts`` slices of about equal length, none of them empty, that make up ``range(n)``."""
     if parts < 1:
         raise ValueError(f"a batch of {n} samples cannot be cut into {parts} parts: write a number of at least 1")
+    parts = max(1, min(parts, n))  # more would be empty
     cuts = [n * part // parts for part in range(parts + 1)]
     return [slice(start, stop) for start, stop in zip(cuts, cuts[1:], strict=False) if start < stop]
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
+import math
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,10 +26,14 @@ from toolkit.console import UserError
 __all__ = ["Training", "add_options", "from_dict", "given_options", "option", "refuse_options"]
 
 SCHEDULES = ("inverse-sqrt", "cosine", "constant")
+LARGEST = 2**31  # no whole number is as large, unless it says so itself: counts of updates, features, tokens
 
 
 def option(default: Any, help: str, least: float | None = None, below: float | None = None, choices: Any = None) -> Any:
-    """A field of a settings class. ``least <= value < below`` is asked of numbers, membership of ``choices`` of others."""
+    """A field of a settings class. ``least <= value < below`` is asked of numbers, membership of ``choices`` of others.
+
+    All numbers must be finite, and whole ones below 2**31 where no other bound is given.
+    """
     return dataclasses.field(
         default=default, metadata={"help": help, "least": least, "below": below, "choices": choices}
     )
@@ -56,7 +62,7 @@ class Training:
         1, "the result is the mean of the weights at so many last validations; 1: the best ones", least=1
     )
     save_every: float = option(60.0, "seconds between checkpoints, besides those after validation", least=0)
-    seed: int = option(0, "from which all that is random follows", least=0)
+    seed: int = option(0, "from which all that is random follows", least=0, below=2**64)
     device: str = option("cpu", 'where to compute: "cpu", "cuda"')
 
     def __post_init__(self) -> None:
@@ -77,6 +83,10 @@ def _check(flag: str, value: Any, limits: Any) -> None:
         raise UserError(f"{flag} {value}: write one of {', '.join(choices)}")
     if least is not None and not value >= least:
         raise UserError(f"{flag} {value}: it must be at least {least}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{flag} {value}: it must be a finite number")
+    if below is None and isinstance(value, int):
+        below = LARGEST
     if below is not None and not value < below:
         raise UserError(f"{flag} {value}: it must be below {below}")
 
@@ -90,7 +100,7 @@ def add_options(parser: argparse.ArgumentParser, settings: type[Training], defau
     types = typing.get_type_hints(settings)
     group = parser.add_argument_group("hyper-parameters" + defaults)
     for field in dataclasses.fields(settings):
-        kind = next(kind for kind in (*typing.get_args(types[field.name]), types[field.name]) if kind is not type(None))
+        kind = _kinds(types[field.name])[0]
         text = field.metadata["help"].replace("%", "%%")
         text += "" if field.default is None or kind is bool else f" ({field.default})"
         if kind is bool:
@@ -102,6 +112,11 @@ def add_options(parser: argparse.ArgumentParser, settings: type[Training], defau
                 "metavar": None if field.metadata["choices"] else "X",
             }
         group.add_argument(_flag(field.name), default=argparse.SUPPRESS, help=text, **form)
+
+
+def _kinds(hint: Any) -> list[Any]:
+    """The types that a field takes, None's own last: ``int | None`` and the like are all there are."""
+    return sorted(typing.get_args(hint) or [hint], key=lambda kind: kind is type(None))
 
 
 def given_options(arguments: argparse.Namespace, settings: type[Training]) -> dict[str, Any]:
@@ -126,7 +141,12 @@ def from_dict(settings: type[Training], values: dict[str, Any], where: str) -> A
         raise UserError(
             f"{where} was written by another version of this program (it differs in: {odd}); use that version"
         )
+    for name, hint in typing.get_type_hints(settings).items():
+        kinds, value = _kinds(hint), values[name]
+        if type(value) not in kinds and not (kinds[0] is float and type(value) is int):
+            wanted = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+            raise UserError(f"{where} has been changed and does not fit: {name} is {json.dumps(value)}, no {wanted}")
     try:
         return settings(**values)
-    except TypeError as error:  # text where a number must stand
+    except UserError as error:
         raise UserError(f"{where} has been changed and does not fit: {error}") from None

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from toolkit.console import UserError
+from toolkit.files import read_json, write_text
 from toolkit.reading import composed, read_text
-from toolkit.runs import write_text
 from toolkit.samples import Batch, Epoch, random_words
 from toolkit.tokenizer import Tokenizer
 
@@ -102,12 +102,11 @@ class Characters:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Characters:
         """Read what `save` wrote. Raises UserError for a missing, damaged or foreign file."""
-        try:
-            return cls(json.loads(Path(path).read_text(encoding="utf-8"))["characters"])
-        except FileNotFoundError:
-            raise UserError(f"there is no vocabulary {path}") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} is damaged or not a vocabulary of characters ({error!r})") from None
+        found = read_json(path, "vocabulary of characters")
+        characters = found.get("characters") if isinstance(found, dict) else None
+        if not isinstance(characters, str) or not characters:
+            raise UserError(f"{path} is damaged or not a vocabulary of characters")
+        return cls(characters)
 
 
 def _codes(text: str) -> np.ndarray:

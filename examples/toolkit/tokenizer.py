@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.console import UserError, require
-from toolkit.runs import write_text
+from toolkit.files import read_back, write_text
 
 __all__ = ["LONGEST", "PAD", "SPECIAL", "START", "STOP", "Tokenizer"]
 
@@ -122,13 +122,11 @@ class Tokenizer:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
         """Read what `save` wrote. Raises UserError for a missing, damaged or foreign file."""
-        path = Path(path)
-        if not path.is_file():
-            raise UserError(f"there is no tokenizer {path}")
+        written = read_back(path, "tokenizer")
         tokenizers = require("tokenizers", "train")
         probe = "A b\u00e9\u20ac <stop>"
         try:
-            tokenizer = cls(tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8")))
+            tokenizer = cls(tokenizers.Tokenizer.from_str(written))
             special = tuple(tokenizer._library.id_to_token(token) for token in range(len(SPECIAL)))
             ours = special == SPECIAL and tokenizer.decode(tokenizer.encode(probe)) == probe
         except Exception as error:  # the library raises nothing more special

@@ -9,11 +9,8 @@ when ``minutes`` are over) never changes the state, only where it is saved.
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +18,8 @@ from typing import Any, Protocol
 import minitensor as mt
 from minitensor import nn, optim
 from toolkit.checkpoints import Checkpoints, load_file
-from toolkit.console import Progress, UserError
+from toolkit.console import PIPE, Progress, UserError
+from toolkit.interrupts import signals
 from toolkit.runlog import RunLog
 from toolkit.settings import Training
 
@@ -98,9 +96,10 @@ class Trainer:
     # --- the loop -------------------------------------------------------------------------------------------------------------
 
     def run(self) -> Outcome:
-        """Train until a limit is reached or Ctrl-C; where a limit was reached, write the result, ``weights.safetensors``.
+        """Train until a limit is reached, Ctrl-C, or nobody reads its progress any more (``| head``).
 
-        Raises UserError where the loss is not finite.
+        Where a limit was reached, write the result, ``weights.safetensors``; one of before is removed by the first update.
+        Raises UserError where the loss is not finite, and where the system refuses a file.
         """
         p = self.position
         clock = _Clock(p.seconds)
@@ -110,9 +109,11 @@ class Trainer:
         with (
             RunLog(self.folder / "log.jsonl") as log,
             Progress("training", self.last_step, p.step, self._seconds_left()) as bar,
-            _signals() as caught,
+            signals() as caught,
         ):
             log.rewind(p.records)
+            if not self._reason(caught):
+                self.checkpoints.drop_result()
             while not (reason := self._reason(caught)):
                 batch = next(batches)
                 loss = self.update(batch)
@@ -125,6 +126,8 @@ class Trainer:
                 if due or clock() - saved > self.settings.save_every:
                     p.seconds = saved = clock()
                     self.save()
+                if bar.unread and not caught:
+                    caught.append(PIPE - 128)
             if saved != p.seconds:
                 self.save()
             if not caught:
@@ -143,7 +146,8 @@ class Trainer:
         """Why to stop, "" to go on."""
         s, p = self.settings, self.position
         if self.last_step and p.step >= self.last_step:
-            return f"all {self.last_step} updates are done"
+            past = f" (and more: {p.step})" if p.step > self.last_step else ""
+            return f"all {self.last_step} updates are done{past}"
         if s.patience and p.in_vain >= s.patience:
             return f"no better validation loss in {s.patience} validations"
         if s.minutes is not None and p.seconds >= 60 * s.minutes:
@@ -237,11 +241,15 @@ class Trainer:
         state = self.checkpoints.load()
         if state is None:
             return
-        self.task.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        mt.random.default.state = tuple(state["random"])
-        self.position = Position(**state["position"])
+        try:
+            self.task.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            mt.random.default.state = tuple(state["random"])
+            self.position = Position(**state["position"])
+        except (KeyError, TypeError, ValueError) as error:  # another's file, or a config.json that was changed
+            problem = " ".join(str(error).split())
+            raise UserError(f"{self.checkpoints.last} does not fit the run: {problem}") from None
 
     def _write_result(self, log: RunLog) -> None:
         """Load the averaged weights, or else the best ones, into the model and write them as the result of the run."""
@@ -255,7 +263,7 @@ class Trainer:
         else:
             record = {"best": p.step}  # stopped before the first validation
         model.eval()
-        mt.save(self.checkpoints.result, model.state_dict())
+        self.checkpoints.save_result(model.state_dict())
         log.append(
             {"step": p.step, "epoch": p.epoch, "result": record, "result_loss": self.validate()["validation_loss"]}
         )
@@ -269,29 +277,3 @@ class _Clock:
 
     def __call__(self) -> float:
         return time.monotonic() - self.start
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect the first Ctrl-C or termination signal in a list, so that an update is never cut in two.
-
-    A second one acts as usual: the run then goes on from its last checkpoint.
-    """
-    caught: list[int] = []
-    former = {}
-
-    def note(number: int, frame: object) -> None:
-        caught.append(number)
-        restore()
-
-    def restore() -> None:
-        while former:
-            signal.signal(*former.popitem())
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            former[number] = signal.signal(number, note)
-    try:
-        yield caught
-    finally:
-        restore()

@@ -32,7 +32,7 @@ class Settings(Training):
 
     arch: str = option("transformer", "architecture", choices=("rnn", "lstm", "gru", "transformer"))
     d_model: int = option(128, "features of each position; of an embedding, where recurrent", least=1)
-    layers: int = option(4, "layers of the encoder, and as many of the decoder", least=1)
+    layers: int = option(4, "layers of the encoder, and as many of the decoder", least=1, below=1000)
     heads: int = option(4, "transformer: attention heads", least=1)
     d_ff: int = option(256, "transformer: features inside the feed-forward layers", least=1)
     pre_norm: bool = option(False, "transformer: layer norm before each sub-layer instead of after it")
@@ -45,7 +45,7 @@ class Settings(Training):
     dropout: float = option(0.3, "dropout", least=0, below=1)
     label_smoothing: float = option(0.1, "label smoothing", least=0, below=1)
     max_length: int = option(256, "longest sentence, in tokens", least=2)
-    vocab: int = option(10_000, "sub-words, shared by both languages", least=1)
+    vocab: int = option(10_000, "sub-words, shared by both languages", least=1, below=2**20)
     max_tokens: int = option(4096, "positions in a batch, padding included, on either side", least=2)
 
     def __post_init__(self) -> None:

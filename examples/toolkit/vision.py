@@ -33,7 +33,7 @@ class Settings(Training):
     )
     d_model: int = option(64, "features of each patch", least=1)
     heads: int = option(4, "attention heads", least=1)
-    layers: int = option(4, "layers of the encoder", least=1)
+    layers: int = option(4, "layers of the encoder", least=1, below=1000)
     d_ff: int = option(128, "features inside the feed-forward layers", least=1)
     patch: int = option(2, "pixels a side of a patch", least=1)
     pooling: str = option(
@@ -43,9 +43,9 @@ class Settings(Training):
     dropout: float = option(0.0, "dropout", least=0, below=1)
     label_smoothing: float = option(0.1, "label smoothing", least=0, below=1)
     batch_size: int = option(64, "images of an update", least=1)
-    shift: float = option(1.0, "largest random shift of an image, in pixels", least=0)
+    shift: float = option(1.0, "largest random shift of an image, in pixels", least=0, below=1000)
     turn: float = option(15.0, "largest random rotation, in degrees", least=0, below=180)
-    zoom: float = option(0.2, "largest random change of height and width, as a share", least=0)
+    zoom: float = option(0.2, "largest random change of height and width, as a share", least=0, below=100)
     plain: float = option(0.3, "share of the images that stay as they are, in each epoch others", least=0, below=1)
 
     def __post_init__(self) -> None:

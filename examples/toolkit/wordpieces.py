@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from toolkit.console import UserError, require
+from toolkit.files import read_back
 from toolkit.tokenizer import LONGEST, Tokenizer
 
 __all__ = ["CLS", "MASK", "PAD", "SEP", "SPECIAL", "UNKNOWN", "WordPieces"]
@@ -72,12 +72,10 @@ class WordPieces(Tokenizer):
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> WordPieces:
         """Read what `save` wrote. Raises UserError for a missing, damaged or foreign file."""
-        path = Path(path)
-        if not path.is_file():
-            raise UserError(f"there is no tokenizer {path}")
+        written = read_back(path, "tokenizer")
         tokenizers = require("tokenizers", "train")
         try:
-            library = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+            library = tokenizers.Tokenizer.from_str(written)
         except Exception as error:  # the library raises nothing more special
             raise UserError(f"{path} is damaged or not a tokenizer: {error}") from None
         if tuple(library.id_to_token(token) for token in range(len(SPECIAL))) != SPECIAL:

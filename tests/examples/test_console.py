@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -124,3 +125,73 @@ def test_every_program_refuses_them(program, capsys):
 
 def test_arguments_that_are_texts_are_composed():
     assert text("e\u0301t\u00e9") == "\u00e9t\u00e9"
+
+
+def test_what_the_system_refuses_is_one_line(capsys):
+    assert run(lambda: open("/nowhere/a")) == 2
+    assert capsys.readouterr().err == "error: /nowhere/a: No such file or directory\n"
+    assert run(lambda: fail(OSError(28, "No space left on device"))) == 2
+    assert capsys.readouterr().err == "error: cannot write to the standard output: No space left on device\n"
+    assert run(lambda: fail(MemoryError("Unable to allocate 3 TiB"))) == 2
+    assert capsys.readouterr().err == "error: this takes more memory than there is: Unable to allocate 3 TiB\n"
+    assert run(lambda: fail(UserError("a\nb\r\n  c"))) == 2
+    assert capsys.readouterr().err == "error: a b c\n"
+
+
+def python(program, shell='exec "$0" -c "$1"', **environment):
+    """A program that has the toolkit, started by a line of the shell."""
+    folder = Path(console.__file__).resolve().parents[1]
+    command = ["sh", "-c", shell, sys.executable, "import sys; from toolkit import console\n" + program]
+    return subprocess.run(command, cwd=folder, capture_output=True, env={**os.environ, **environment})
+
+
+def test_a_full_disk_behind_the_standard_output_is_one_line():
+    done = python("sys.exit(console.run(lambda: print(1)))", 'exec "$0" -c "$1" >/dev/full')
+    assert (done.returncode, done.stderr) == (
+        2,
+        b"error: cannot write to the standard output: No space left on device\n",
+    )
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_do_not_keep_the_work_from_being_done(closed, tmp_path):
+    work = """
+def work():
+    print("out")
+    print("err", file=sys.stderr)
+    assert sys.stdin.read() == ""
+    with open(PATH, "w") as file, console.Progress("a", 1) as bar:
+        bar.advance()
+        file.write("done")
+sys.exit(console.run(work))
+"""
+    shell = f'exec "$0" -c "$1" </dev/null {closed}'
+    done = python(work.replace("PATH", repr(str(tmp_path / "a"))), shell)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a").read_text() == "done"
+    assert done.stdout == (b"" if ">&-" in closed.split() else b"out\n")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252:strict"])
+def test_what_the_terminal_cannot_show_is_shown_as_its_code(encoding):
+    done = python(
+        "sys.exit(console.run(lambda: print('a \\u6709', 'caf\\udce9', file=sys.stdout)))", PYTHONIOENCODING=encoding
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"a \\u6709 caf\\udce9\n", b"")
+
+
+def test_progress_whose_reader_has_gone_goes_on_and_says_so():
+    class Gone(io.StringIO):
+        error = BrokenPipeError()
+
+        def write(self, text):
+            raise self.error
+
+    stream = Gone()
+    with Progress("training", total=1, stream=stream) as progress:
+        progress.advance()
+        assert progress.unread
+    stream.error = OSError(28, "No space left on device")
+    with Progress("training", total=1, stream=stream) as progress:
+        progress.advance()
+        assert not progress.unread

@@ -1,0 +1,78 @@
+"""Files that are written whole or not at all, and JSON that is read back; what the system says against either is one line.
+
+A file is written beside its place and then renamed, so that whoever reads it finds the old content or the new one, and a disk that
+is full leaves the old one. Each process has a name of its own for that, since two may draw the same picture at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from toolkit.console import UserError, system_words
+
+__all__ = ["PART", "read_back", "read_json", "write_text", "write_whole", "writing"]
+
+PART = ".part"  # how the name of a file ends that is not whole yet
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str], verb: str = "write") -> Iterator[None]:
+    """A block that writes to ``path``. Raises UserError where the system refuses: no space, no permission, no such folder."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot {verb} {path}: {system_words(error)}") from None
+
+
+def write_whole(path: str | os.PathLike[str], content: bytes, verb: str = "write") -> None:
+    """Make ``path`` hold ``content``, all of it or none. Raises UserError where the system refuses; nothing is left then."""
+    with writing(path, verb):
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe or /dev/stdout, beside which there is no place
+            Path(path).write_bytes(content)
+            return
+        target = Path(os.path.realpath(path))  # where it is a link, the file that it names
+        scratch = target.with_name(f".{target.name}.{os.getpid()}{PART}")
+        try:
+            with open(scratch, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(scratch, target)
+        except BaseException:
+            scratch.unlink(missing_ok=True)
+            raise
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """`write_whole` of a text in UTF-8. Raises UserError for a text that has bytes which are none."""
+    try:
+        content = text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"cannot write {path}: {text[error.start : error.end]!a} is not UTF-8") from None
+    write_whole(path, content)
+
+
+def read_back(path: str | os.PathLike[str], what: str) -> str:
+    """A text that `write_text` wrote. Raises UserError for one that is missing, may not be read, or is damaged; ``what`` it is."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"there is no {what} {path}") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {system_words(error)}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is damaged or not a {what} ({error})") from None
+
+
+def read_json(path: str | os.PathLike[str], what: str) -> Any:
+    """The value in a file of JSON. Raises UserError where `read_back` does."""
+    text = read_back(path, what)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # the latter of brackets by the thousand
+        raise UserError(f"{path} is damaged or not a {what} ({error})") from None

@@ -1,0 +1,41 @@
+"""Ctrl-C and its kin, collected so that nothing is cut in two."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["signals"]
+
+INTERRUPTS = ("SIGINT", "SIGTERM", "SIGHUP")  # the last comes where a terminal is closed; Windows has none
+
+
+@contextmanager
+def signals() -> Iterator[list[int]]:
+    """Collect the first Ctrl-C or termination signal in a list, so that an update is never cut in two.
+
+    A second one acts as usual: the run then goes on from its last checkpoint. Under ``nohup`` a closed terminal is none.
+    """
+    caught: list[int] = []
+    former = {}
+
+    def note(number: int, frame: object) -> None:
+        caught.append(number)
+        restore()
+
+    def restore() -> None:
+        while former:
+            signal.signal(*former.popitem())
+
+    if threading.current_thread() is threading.main_thread():
+        for name in INTERRUPTS:
+            number = getattr(signal, name, None)
+            ignored = name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN if number else True
+            if not ignored:
+                former[number] = signal.signal(number, note)
+    try:
+        yield caught
+    finally:
+        restore()

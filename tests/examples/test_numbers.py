@@ -13,7 +13,7 @@ import pytest
 import sentence_similarity
 import text_to_text
 import translate
-from toolkit import numbers
+from toolkit import console, numbers
 from toolkit.console import UserError
 from toolkit.numbers import integer, natural_number, positive_integer, real
 
@@ -71,7 +71,7 @@ def numbers_of(parser):
             for name, inner in action.choices.items():
                 if name != "train":
                     yield from numbers_of(inner)
-        elif action.type is not None and action.dest != "index":  # which is looked up in the images
+        elif action.type not in (None, console.text) and action.dest != "index":  # which is looked up in the images
             yield action
 
 

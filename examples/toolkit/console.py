@@ -72,18 +72,27 @@ def run(main: Callable[[], int | None]) -> int:
 
 
 def settle_streams() -> None:
-    """Make the standard streams such that using them is never an error of the program.
+    """Make the standard streams such that writing to them is never an error of the program.
 
-    One that is closed (``>&-``) reads and writes nothing, and a character that the terminal cannot show is shown as its code.
+    One that is closed (``>&-``) takes everything and shows nothing, and a character that the terminal cannot show is shown as its
+    code. None of their three numbers stays free, so that no file of ours becomes the standard output of some library.
     """
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    if sys.stdin is None and not _is_open(0):
+        os.open(os.devnull, os.O_RDONLY)  # the system gives the lowest number that is free
+    for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if (
-            stream is None
-        ):  # opening takes the lowest number that is free, so that no file of ours becomes the standard output
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
-        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def _flushes(stream: TextIO) -> bool:

@@ -156,10 +156,12 @@ def test_a_full_disk_behind_the_standard_output_is_one_line():
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_do_not_keep_the_work_from_being_done(closed, tmp_path):
     work = """
+import os
 def work():
     print("out")
     print("err", file=sys.stderr)
-    assert sys.stdin.read() == ""
+    assert sys.stdin is None or sys.stdin.read() == ""
+    assert os.fstat(0) and os.fstat(1) and os.fstat(2)
     with open(PATH, "w") as file, console.Progress("a", 1) as bar:
         bar.advance()
         file.write("done")

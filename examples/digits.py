@@ -25,6 +25,7 @@ from toolkit import console  # noqa: E402
 from toolkit.console import UserError  # noqa: E402
 from toolkit.evidence import draw_evidence, draw_images, occlusion  # noqa: E402
 from toolkit.images import Images, Splits, load_images  # noqa: E402
+from toolkit.plots import picture_path  # noqa: E402
 from toolkit.program import Data, Program, digest, load_weights  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
 from toolkit.vision import DIGITS, IDX, Settings, Task, accuracy, make_model, probabilities  # noqa: E402
@@ -96,7 +97,8 @@ class Digits(Program):
             raise UserError(
                 f"--index {options.index}: the held-out images have the numbers 0 to {len(splits.test) - 1}"
             )
-        _explain(model, splits.test, options.index, Path(options.output or run.path("evidence.png")))
+        path = picture_path(options.output or run.path("evidence.png"))
+        _explain(model, splits.test, options.index, path)
 
     def _trained(self, options: argparse.Namespace) -> tuple[Run, Splits, ViT]:
         run, device = self.open(options)

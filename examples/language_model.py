@@ -29,7 +29,7 @@ from toolkit import console  # noqa: E402
 from toolkit.console import UserError  # noqa: E402
 from toolkit.language import VOCABULARY, Settings, Task, Writer, presets  # noqa: E402
 from toolkit.numbers import natural_number, positive_integer, real  # noqa: E402
-from toolkit.plots import attention_heatmap  # noqa: E402
+from toolkit.plots import attention_heatmap, picture_path  # noqa: E402
 from toolkit.program import Data, Program, digest  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
 from toolkit.text import learn_vocabulary, load_text, load_vocabulary, split_text  # noqa: E402
@@ -155,8 +155,8 @@ class LanguageModel(Program):
     def attention(self, options: argparse.Namespace) -> None:
         """Draw what each token of a text looks at."""
         run, device = self.open(options)
+        path = picture_path(options.output or run.path(ATTENTION))
         maps, labels = Writer(run, options.weights, device).attention(options.text)
-        path = Path(options.output) if options.output else run.path(ATTENTION)
         print(attention_heatmap(maps, labels, labels, path))
 
     def evaluate(self, options: argparse.Namespace) -> None:

@@ -28,7 +28,7 @@ from toolkit.answering import Answerer, Settings, Task, exact_match, learn_token
 from toolkit.console import UserError  # noqa: E402
 from toolkit.corpus import Corpus, Pair, load_parallel  # noqa: E402
 from toolkit.files import read_json, write_text  # noqa: E402
-from toolkit.plots import attention_heatmap  # noqa: E402
+from toolkit.plots import attention_heatmap, picture_path  # noqa: E402
 from toolkit.program import Program, digest, positive_integer  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
 from toolkit.text_tasks import task_of  # noqa: E402
@@ -118,7 +118,7 @@ class TextToText(Program):
     def attention(self, options: argparse.Namespace) -> None:
         """Draw what an answer looks at."""
         run, answerer = self._open(options, [options.text])
-        path = Path(options.output) if options.output else run.path("attention.png")
+        path = picture_path(options.output or run.path("attention.png"))
         print(attention_heatmap(*answerer.attention(options.text), path))
 
     def _open(self, options: argparse.Namespace, texts: Sequence[str] = ()) -> tuple[Run, Answerer]:

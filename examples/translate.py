@@ -32,7 +32,7 @@ from toolkit.console import UserError  # noqa: E402
 from toolkit.corpus import Corpus, Pair  # noqa: E402
 from toolkit.files import write_text  # noqa: E402
 from toolkit.numbers import positive_integer, real  # noqa: E402
-from toolkit.plots import attention_heatmap  # noqa: E402
+from toolkit.plots import attention_heatmap, picture_path  # noqa: E402
 from toolkit.program import Program  # noqa: E402
 from toolkit.reading import STDIN, read_lines  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
@@ -202,7 +202,7 @@ class Translate(Program):
     def attention(self, options: argparse.Namespace) -> None:
         """Draw what the translation of a sentence looks at."""
         run, translator = self._open(options)
-        path = Path(options.output) if options.output else run.path("attention.png")
+        path = picture_path(options.output or run.path("attention.png"))
         maps, source, target = translator.attention(options.sentence, options.subwords)
         if not maps:
             raise UserError(f"{run.folder} was trained with --attention none: there is nothing to draw")

@@ -15,7 +15,7 @@ import numpy as np
 from toolkit.console import UserError, require
 from toolkit.files import write_whole
 
-__all__ = ["attention_heatmap", "empty_figure", "literal", "loss_curve", "save_figure", "smooth"]
+__all__ = ["attention_heatmap", "empty_figure", "literal", "loss_curve", "picture_path", "save_figure", "smooth"]
 
 Path = str | os.PathLike[str]
 
@@ -37,17 +37,28 @@ def literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def save_figure(figure: Any, path: Path) -> pathlib.Path:
-    """Write a picture, all of it or none, and return its path: a PNG, ``.png`` added, where the name has no ending.
+def picture_path(path: Path) -> pathlib.Path:
+    """Where a picture named ``path`` is written: a PNG, ``.png`` added, where the name has no ending.
 
-    Characters that the font lacks are told on stderr. Raises UserError where it cannot be written: no such folder, a folder, a full
-    disk, an ending that is not that of a picture.
+    Raises UserError for a folder, and for a place in none; to be asked before the work whose result is drawn.
     """
     target = pathlib.Path(path)
     if target.is_dir():
         raise UserError(f"cannot draw {target}: it is a folder; name a file, such as {target / 'picture.png'}")
+    if not target.parent.is_dir():
+        raise UserError(f"cannot draw {target}: there is no folder {target.parent}")
     if not target.suffix and (target.is_file() or not target.exists()):  # a pipe keeps its name
         target = target.with_name(target.name + ".png")
+    return target
+
+
+def save_figure(figure: Any, path: Path) -> pathlib.Path:
+    """Write a picture, all of it or none, and return its `picture_path`.
+
+    Characters that the font lacks are told on stderr. Raises UserError where it cannot be written: no such folder, a folder, a full
+    disk, an ending that is not that of a picture.
+    """
+    target = picture_path(path)
     drawn = io.BytesIO()
     with warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always", "Glyph .* missing")

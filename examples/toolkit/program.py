@@ -24,7 +24,6 @@ embedded data where no subcommand is given, and adds further subcommands by `Pro
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import shlex
 import sys
@@ -38,6 +37,7 @@ from toolkit.loading import digest, load_weights, place
 from toolkit.lock import Lock
 from toolkit.numbers import natural_number, positive_integer
 from toolkit.plots import loss_curve
+from toolkit.resuming import ENDS, RESUME_HELP, resumed_settings
 from toolkit.runlog import read_log
 from toolkit.runs import Run, fresh
 from toolkit.settings import Training, add_options, given_options
@@ -45,10 +45,6 @@ from toolkit.trainer import Task, Trainer
 
 __all__ = ["Program", "digest", "load_weights", "natural_number", "place", "positive_integer"]
 
-LIMITS = {"epochs", "steps", "minutes", "patience", "save_every", "device"}  # what --resume may change
-ENDS = {"epochs", "steps"}  # of which a given one takes the place of the others, preset or default
-RESUME_HELP = "go on with the run in --out; limits that are given, such as --steps, take the place of all former ones"
-RESTS = ("epochs", "steps", "minutes", "patience")  # of which those given to --resume take the place of all former ones
 # What data these are, as JSON: "path", None for the embedded ones, and what `Program.describe` adds.
 Data = dict[str, Any]
 
@@ -228,7 +224,7 @@ class Program:
             lock.take(folder)
         run = Run.open(folder, self.name, self.settings, self._data_names)
         data = run.about["data"]
-        settings = self._check_unchanged(options, run)
+        settings = resumed_settings(options, run, self._data_names)
         Checkpoints(folder).check_resumable()
         loaded = self.load_again(run, options.data)
         if self.fingerprint(loaded) != data["fingerprint"]:
@@ -238,28 +234,6 @@ class Program:
         self.save(task, run)
         run.update(self.name, settings, **({"path": os.path.abspath(options.data)} if options.data else {}))
         return run, loaded, task
-
-    def _check_unchanged(self, options: argparse.Namespace, run: Run) -> Any:
-        """The settings of a resumed run. Raises UserError where those given, or other data, would make it another run.
-
-        Limits that are given take the place of all former ones, but for the last update where the learning rate depends on it.
-        """
-        data = {name: run.about["data"][name] for name in self._data_names}
-        if options.force or any(getattr(options, name) not in (None, value) for name, value in data.items()):
-            flags = _listed(["force", *data], " and ")
-            raise UserError(f"--resume goes on with the run as it is: leave out {flags}")
-        given = given_options(options, self.settings)
-        cosine = run.settings.schedule == "cosine"
-        free = LIMITS - ENDS if cosine else LIMITS
-        fixed = sorted(
-            name for name, value in given.items() if name not in free and value != getattr(run.settings, name)
-        )
-        if fixed:
-            raise UserError(
-                f"a resumed run keeps its settings, {_listed(fixed)} cannot change; start a new run for that"
-            )
-        former = [name for name in RESTS if name in free] if given.keys() & free & set(RESTS) else []
-        return dataclasses.replace(run.settings, **{**dict.fromkeys(former), **given})
 
     def load_again(self, run: Run, path: str | None = None) -> Any:
         """The data of a run; from ``path`` where they have moved, or where others are wanted."""
@@ -294,12 +268,6 @@ class Program:
         """The run that a subcommand is asked for by --run, and the device to compute on; see also `load_weights`."""
         run = Run.open(Path(options.run_folder), self.name, self.settings, self._data_names)
         return run, options.device or run.settings.device
-
-
-def _listed(names: list[str], last: str = ", ") -> str:
-    """``--force, --source and --target``."""
-    flags = ["--" + name.replace("_", "-") for name in names]
-    return last.join([", ".join(flags[:-1]), flags[-1]] if flags[1:] else flags)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,9 @@
     python examples/forecast.py evaluate --run runs/load
     python examples/forecast.py predict --run runs/load --data newer.csv
 
+A CSV file has a line of names, commas between its columns, and numbers with a point. Where a column has dates the values are put in
+their order, and steps that are not equal are told of. The run keeps the name of its column, and looks for that in newer data.
+
 The last fifth of the series is held out, and from each hour of it the next day is forecast: by the network, as the value a season
 ago, and as the last value. The noise of the made series is known, and with it the error of a perfect forecast. The run
 folder holds config.json, weights.safetensors, log.jsonl, loss.png, forecast.png, and checkpoints/.
@@ -24,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a pla
 
 import numpy as np  # noqa: E402
 from toolkit import console  # noqa: E402
-from toolkit.console import UserError  # noqa: E402
+from toolkit.console import UserError, note  # noqa: E402
 from toolkit.forecasting import Settings, Task, forecast, make_model, origins  # noqa: E402
 from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, empty_figure, literal, save_figure  # noqa: E402
 from toolkit.program import Data, Program, digest, load_weights  # noqa: E402
@@ -57,7 +60,18 @@ class Forecast(Program):
 
     def load(self, data: Data) -> Series:
         """The series."""
-        return make_series() if data["path"] is None else read_series(data["path"], data["column"])
+        if data["path"] is None:
+            return make_series()
+        series = read_series(data["path"], data["column"])
+        for line in series.notes:
+            note(f"{data['path']}: {line}")
+        return series
+
+    def identify(self, loaded: Series) -> Data:
+        """The name of the column, by which it is found again in other data. Raises UserError where there are two of it."""
+        if not loaded.unique:
+            raise UserError(f"the data have several columns {loaded.name!r}; give each a name of its own")
+        return {"column": loaded.name}
 
     def fingerprint(self, loaded: Series) -> str:
         """Of all values."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.console import UserError, require
+from toolkit.console import UserError, require, system_words
 from toolkit.samples import Batch, Epoch, Samples, random_words
 
 __all__ = ["Distorted", "Distortion", "Images", "N_CLASSES", "Splits", "distort", "load_images", "read_idx", "split"]
@@ -21,6 +21,7 @@ __all__ = ["Distorted", "Distortion", "Images", "N_CLASSES", "Splits", "distort"
 SPLIT_SEED = 0  # the held-out images are the same in all runs, whatever their seed
 N_CLASSES = 10
 IDX_BYTES = 8  # the code of unsigned bytes, the one type of value that images and labels are kept in
+GZIP = b"\x1f\x8b"  # how a packed file begins
 IDX_AXES = 3  # of images; labels have one
 
 
@@ -99,7 +100,7 @@ def _idx_images(folder: Path, stem: str) -> Images:
 
 
 def _idx_array(folder: Path, name: str, axes: int) -> np.ndarray:
-    """What the file of the folder with this name holds; it ends in -idx3-ubyte or .idx3-ubyte, perhaps with .gz."""
+    """What the file of the folder with this name holds; it ends in -idx3-ubyte or .idx3-ubyte, perhaps with .gz, packed or not."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; --data takes one with IDX files such as train-images-idx3-ubyte.gz")
     ends = [f"{dot}idx{axes}-ubyte{packed}" for dot in "-." for packed in ("", ".gz")]
@@ -113,16 +114,18 @@ def _idx_array(folder: Path, name: str, axes: int) -> np.ndarray:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array of unsigned bytes in an IDX file, plain or .gz (LeCun, Cortes and Burges, yann.lecun.com/exdb/mnist).
+    """The array of unsigned bytes in an IDX file, plain or packed by gzip (LeCun, Cortes and Burges, yann.lecun.com/exdb/mnist).
 
     Two zeros, the code of the values' type, the number of axes; the length of each axis in 4 bytes, the highest first; the values.
     Raises UserError for a file that is cut short, damaged, or of another kind.
     """
     try:
         content = path.read_bytes()
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
-    except (OSError, EOFError, zlib.error) as error:
+        content = gzip.decompress(content) if content.startswith(GZIP) else content  # whatever it is called
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"cannot read {path}: {error}; get it anew") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {system_words(error)}") from None
     if len(content) < 4 or content[:2] != b"\0\0" or not content[3]:
         raise UserError(f"{path} is not an IDX file: it does not begin with two zeros, a type and a number of axes")
     kind, axes = content[2], content[3]

@@ -81,7 +81,10 @@ def read_labelled(path: str) -> Labelled:
         if not (text and label):
             raise UserError(f"{path} line {number} must be a text, a tab and a label")
         pairs.append((text, label))
-    made = _split(list(dict.fromkeys(pairs)))
+    try:
+        made = _split(list(dict.fromkeys(pairs)))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     if len(made.labels) < 2:
         raise UserError(f"{path} has {len(made.labels)} labels; there is nothing to tell apart")
     return made
@@ -97,15 +100,28 @@ def _split(pairs: list[Pair]) -> Labelled:
     count = int(len(texts) * HELD_OUT)
     if not count:
         raise UserError(
-            f"{len(texts)} different texts are too few to hold some out; {math.ceil(1 / HELD_OUT)} are needed"
+            f"{len(texts)} different texts are too few to hold some out; {math.ceil(1 / HELD_OUT)} are needed{_swapped(pairs)}"
         )
     test, validation = set(texts[:count]), set(texts[count : 2 * count])
     parts: list[list[Pair]] = [[], [], []]
     for text, label in pairs:
         parts[2 if text in test else 1 if text in validation else 0].append((text, label))
-    if {label for _, label in parts[1] + parts[2]} - {label for _, label in parts[0]}:
-        raise UserError("a label has so few texts that none is left to train on; leave it out, or give more texts")
+    trained = {label for _, label in parts[0]}
+    for _, label in parts[1] + parts[2]:
+        if label not in trained:
+            count = sum(other == label for _, other in pairs)
+            few = "1 text" if count == 1 else f"{count} texts"
+            raise UserError(
+                f"the label {label!r} has {few}, and with those held out none is left to train on; leave it out, or give"
+                f" more texts{_swapped(pairs)}"
+            )
     return Labelled(*parts)
+
+
+def _swapped(pairs: Sequence[Pair]) -> str:
+    """A likely reason for too few texts: labels are fewer than texts, unless they have changed places."""
+    texts, labels = len({text for text, _ in pairs}), len({label for _, label in pairs})
+    return f"; it has {labels} labels: if these are the texts, put the label behind its text" if labels > texts else ""
 
 
 class NaiveBayes:

@@ -5,16 +5,13 @@ Letters: N origins, from each of which a forecast is made, H values of the horiz
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.console import UserError
-from toolkit.reading import read_text
+from toolkit.dates import in_order, times_of
 from toolkit.samples import random_words
+from toolkit.tables import read_table
 
 __all__ = ["Series", "make_series", "persistence", "read_series", "seasonal_naive", "targets_at"]
 
@@ -26,11 +23,16 @@ VALIDATION, TEST = 0.1, 0.2  # shares at the end of a series
 
 @dataclass(frozen=True)
 class Series:
-    """Values at equal steps of time; ``signal``, where it is known, is the part of them that can be foreseen."""
+    """Values at equal steps of time; ``signal``, where it is known, is the part of them that can be foreseen.
+
+    ``notes`` say what is odd about the dates of a file, and ``unique`` whether it has but one column of this name.
+    """
 
     values: np.ndarray  # (T,) float64
     name: str
     signal: np.ndarray | None = None  # (T,)
+    notes: tuple[str, ...] = ()
+    unique: bool = True
 
     @property
     def cuts(self) -> tuple[int, int]:
@@ -56,39 +58,18 @@ def make_series(seed: int = 0) -> Series:
 def read_series(path: str, column: str | None) -> Series:
     """A column of a CSV file with a line of names, by its name; the last one where ``column`` is None.
 
-    Raises UserError for a missing file or column, and for a cell that is no number, naming its line.
+    Where another column has dates the values are put in their order. Raises UserError for what `toolkit.tables` refuses, a missing
+    column, and a cell that is no number, naming its line.
     """
-    text = read_text(path).rstrip().replace("\r", " ")  # one that ends no line, which the reader would take for an end
-    reader = csv.reader(io.StringIO(text, newline="\n"))  # which cuts at LF alone
-    rows = [(reader.line_num, row) for row in reader]
-    if len(rows) < 2:
-        raise UserError(f"{path} holds no values; it must have a line of names and then a line for each step of time")
-    names = [name.strip() for name in rows[0][1]]
-    if all(map(_is_number, names)):
-        raise UserError(f"{path} begins with numbers; put a line of names before them, such as: value")
-    name = names[-1] if column is None else column
-    if name not in names:
-        raise UserError(f"{path} has no column {name!r}; there are: {', '.join(names)}")
-    if column is not None and names.count(name) > 1:
-        raise UserError(f"{path} has several columns {name!r}; give each a name of its own")
-    place, values = len(names) - 1 if column is None else names.index(name), []
-    for number, row in rows[1:]:
-        cell = row[place] if place < len(row) else ""
-        try:
-            values.append(float(cell))
-        except ValueError:
-            values.append(math.nan)
-        if not math.isfinite(values[-1]):
-            raise UserError(f"{path} line {number}, column {name}: {cell!r} is not a number; fill in what is missing")
-    return Series(np.array(values), name)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    table = read_table(path)
+    place = table.place(column)
+    values, notes = np.array(table.numbers(place)), []
+    times = times_of(table.names, table.rows, place)
+    if times:
+        order, notes = in_order(*times, table.lines)
+        values = values[order]
+    name = table.names[place]
+    return Series(values, name, notes=tuple(notes), unique=table.names.count(name) == 1)
 
 
 # --- what is to be forecast, and how anybody can --------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def test_a_constant_series_is_forecast_as_it_is(tmp_path, capsys):
     (tmp_path / "flat.csv").write_text("a\n" + "7\n" * 400)
     assert call("train", "--data", tmp_path / "flat.csv", "--out", tmp_path / "run", *TINY, "--epochs", 1) == 0
     assert np.isfinite(table(capsys.readouterr().out)["network"])
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["column"] is None
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["column"] == "a"
     assert read_series(tmp_path / "flat.csv", None).values.tolist() == [7.0] * 400
 
 
@@ -163,3 +163,33 @@ def test_only_lf_and_cr_lf_end_a_row(tmp_path):
     rows = "".join(f"{number},{note}\r\n" for number, note in enumerate(notes))
     (tmp_path / "notes.csv").write_bytes(("value,note\r\n" + rows).encode())
     assert read_series(str(tmp_path / "notes.csv"), "value").values.tolist() == [0, 1, 2, 3, 4]
+
+
+def predictions(capsys, *arguments):
+    """What ``predict`` prints, and what it says on stderr."""
+    capsys.readouterr()
+    assert call("predict", *arguments) == 0
+    captured = capsys.readouterr()
+    return captured.out, captured.err
+
+
+def test_a_run_keeps_the_name_of_its_column(tmp_path, capsys):
+    rows = [(f"2020-01-{1 + i // 24:02} {i % 24:02}:00", i % 7) for i in range(400)]
+    (tmp_path / "old.csv").write_text("date,value\n" + "".join(f"{date},{value}\n" for date, value in rows))
+    (tmp_path / "new.csv").write_text("date,value,price\n" + "".join(f"{date},{value},9\n" for date, value in rows))
+    (tmp_path / "other.csv").write_text("date,load,price\n" + "".join(f"{date},{value},9\n" for date, value in rows))
+    run = tmp_path / "run"
+    assert call("train", "--data", tmp_path / "old.csv", "--out", run, *TINY, "--epochs", 1) == 0
+    assert json.loads((run / "config.json").read_text())["data"]["column"] == "value"
+    expected = predictions(capsys, "--run", run)
+    assert predictions(capsys, "--run", run, "--data", tmp_path / "new.csv") == expected
+    other = tmp_path / "other.csv"
+    for command in ("predict", "evaluate"):
+        refused(capsys, "has no column 'value'; there are: date, load, price", command, "--run", run, "--data", other)
+    (tmp_path / "back.csv").write_text("date,value\n" + "".join(f"{date},{value}\n" for date, value in reversed(rows)))
+    out, told = predictions(capsys, "--run", run, "--data", tmp_path / "back.csv")
+    assert out == expected[0] and told.startswith("note: ") and "its dates go backwards" in told
+    (tmp_path / "twins.csv").write_text("value,value\n" + "1,2\n" * 400)
+    refused(
+        capsys, "several columns 'value'", "train", "--data", tmp_path / "twins.csv", "--out", tmp_path / "a", *TINY
+    )

@@ -106,3 +106,25 @@ def test_labels_that_the_model_does_not_know(run, tmp_path, capsys):
     )
     message = "the model knows no label 'sideways'; it tells apart: down, up"
     refused(capsys, message, "evaluate", "--run", run, "--data", tmp_path / "other.tsv")
+
+
+def test_a_label_of_too_few_texts_is_named(tmp_path, capsys):
+    def refuse(rows, message):
+        (tmp_path / "few.tsv").write_text("".join(f"{text}\t{label}\n" for text, label in rows))
+        refused(capsys, message, "train", "--data", tmp_path / "few.tsv", "--out", tmp_path / "no")
+
+    rows = [(f"word {i}", "ab"[i % 2]) for i in range(40)]
+    held_out = next(text for text, _ in read_labelled_of(rows, tmp_path).test)
+    rows = [(text, "rare" if text == held_out else label) for text, label in rows]
+    refuse(
+        rows, f"{tmp_path / 'few.tsv'}: the label 'rare' has 1 text, and with those held out none is left to train on"
+    )
+    swapped = [(label, text) for text, label in rows]
+    refuse(
+        swapped, "different texts are too few to hold some out; 7 are needed; it has 40 labels: if these are the texts"
+    )
+
+
+def read_labelled_of(rows, folder):
+    (folder / "rows.tsv").write_text("".join(f"{text}\t{label}\n" for text, label in rows))
+    return read_labelled(str(folder / "rows.tsv"))

@@ -4,7 +4,7 @@
     N bytes     JSON {name: {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ..., "__metadata__": {text: text}}
     the rest    the values of each tensor, row by row, little-endian; offsets count from here and leave no gap
 
-bfloat16, which NumPy does not have, is widened to float32 on reading; that is exact.
+bfloat16, which NumPy has through ``ml_dtypes`` alone, is widened to float32 on reading, if it is not asked for; that is exact.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import math
 import os
 from pathlib import Path
 
-from minitensor.backend import np
+from minitensor.backend import as_dtype, np
 
-__all__ = ["FileFormatError", "TensorFile", "tensor_file", "write_whole"]
+__all__ = ["FileFormatError", "TensorFile", "can_store", "stored_bytes", "tensor_file", "write_whole"]
 
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "|b1",
@@ -53,8 +53,8 @@ class TensorFile:
         self.dtypes = {name: entry["dtype"] for name, entry in header.items()}
         self._begins = {name: entry["data_offsets"][0] for name, entry in header.items()}
 
-    def read(self, name):
-        """A new array with the values of tensor ``name``."""
+    def read(self, name, exact=False):
+        """A new array with the values of tensor ``name``. exact: bfloat16 stays so; TypeError where ml_dtypes is missing."""
         stored = self.dtypes[name]
         if stored not in DTYPES:
             raise FileFormatError(
@@ -65,9 +65,28 @@ class TensorFile:
             file.seek(self._start + self._begins[name])
             if file.readinto(_bytes_of(array)) != array.nbytes:
                 raise FileFormatError(f"{self.path}: cut short while it was read; {CURE}")
+        if stored == "BF16" and exact:
+            return array.astype(np.uint16, copy=False).view(as_dtype("bfloat16"))
         if stored == "BF16":  # the upper half of a float32
             return (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
         return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def can_store(dtype):
+    """Whether the format has numbers of this type, in whatever byte order."""
+    return _stored(dtype) is not None
+
+
+def _stored(dtype):
+    """The format's name of ``dtype``; None where it has none."""
+    return "BF16" if dtype.name == "bfloat16" else NAMES.get(np.dtype(dtype).newbyteorder("<"))
+
+
+def stored_bytes(array):
+    """The values of ``array`` row by row, little-endian: a contiguous array of bytes."""
+    if array.dtype.name == "bfloat16":
+        array = array.view(np.uint16)
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
 
 
 def tensor_file(arrays, metadata):
@@ -86,16 +105,19 @@ def tensor_file(arrays, metadata):
     for name in names:
         dtype, shape, _ = plans[name]
         end = begin + math.prod(shape) * np.dtype(dtype).itemsize
-        stored = NAMES[np.dtype(dtype).newbyteorder("<")]
+        stored = _stored(np.dtype(dtype))
         header[name] = {"dtype": stored, "shape": list(shape), "data_offsets": [begin, end]}
         begin = end
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > LARGEST_HEADER:
+        raise ValueError(
+            f"what stands beside the tensors takes {len(text)} bytes; the format has room for {LARGEST_HEADER}"
+        )
     yield len(text).to_bytes(8, "little") + text
     for name in names:
         dtype, shape, compute = plans[name]
-        array = np.ascontiguousarray(compute(), np.dtype(dtype).newbyteorder("<"))
-        yield _bytes_of(array)
+        yield stored_bytes(np.asarray(compute(), dtype))
 
 
 def write_whole(files):

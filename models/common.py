@@ -36,10 +36,10 @@ def changed(config, changes):
 
 
 def check_dropouts(config):
-    """Raise ValueError for a probability of dropout, of whichever name, that is not in [0, 1)."""
+    """Raise ValueError for a probability of dropout, of whichever name, that is not in [0, 1]."""
     for name in (field.name for field in fields(config) if field.name.endswith("dropout")):
-        if not 0.0 <= getattr(config, name) < 1.0:
-            raise ValueError(f"{name} must be in [0, 1), got {getattr(config, name)}")
+        if not 0.0 <= getattr(config, name) <= 1.0:
+            raise ValueError(f"{name} must be in [0, 1], got {getattr(config, name)}")
 
 
 def check_ids(ids, longest, start=0):

@@ -7,7 +7,7 @@ from table import TABLE
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor.fuse import FUSED
-from minitensor.fused_ops import attention, blocks
+from minitensor.fused_ops import blocks
 from minitensor.testing import check_op
 
 KERNELS = [pytest.param(row, id=str(row)) for row in TABLE if set(row.ops) & set(FUSED) or "attention" in row.name]
@@ -16,7 +16,6 @@ KERNELS = [pytest.param(row, id=str(row)) for row in TABLE if set(row.ops) & set
 @pytest.mark.parametrize("row", KERNELS)
 def test_one_row_a_block(row, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(attention, "SHORT", 0)
     check_op(row.function, row.cases, reference=row.reference, wanted=row.wanted, name=row.name, examples=15, seed=1)
 
 

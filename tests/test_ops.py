@@ -103,7 +103,7 @@ USED = {
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "xp"
 }
-OWN = {"add_at", "check_ids", "erf", "name", "surely_finite"}  # what our namespaces have beside NumPy's functions
+OWN = {"add_at", "check_ids", "erf", "name", "surely_moderate"}  # what our namespaces have beside NumPy's functions
 # Names that CuPy 14 has, kept here for machines without it.
 CUPY = set(
     """

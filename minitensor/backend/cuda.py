@@ -219,7 +219,7 @@ def logaddexp(x, y):
     return cupy.where(x == y, x + math.log(2.0), cupy.logaddexp(x, y))
 
 
-def surely_finite(*arrays):
+def surely_moderate(*arrays):
     """Whether it is known without looking that no element is NaN or infinite: on a GPU, where looking means waiting, never."""
     return False
 
@@ -243,6 +243,6 @@ xp.name = "cuda"
 xp.module = cupy
 xp.kernels = kernels
 for _function in (
-    adam, add_at, check_ids, erf, floor_divide, logaddexp, matmul, random_bits, remainder, surely_finite, synchronize, where,
+    adam, add_at, check_ids, erf, floor_divide, logaddexp, matmul, random_bits, remainder, surely_moderate, synchronize, where,
 ):  # fmt: skip
     setattr(xp, _function.__name__, _function)

@@ -112,20 +112,30 @@ extern "C" __global__ void remainder_of(const REAL* x, const REAL* y, REAL* out,
 
 // --- softmax -----------------------------------------------------------------------------------------------------------------
 
-// y = exp(x - top) / sum, or x - top - log(sum), with top the maximum of the row. One block a row.
+// y = exp(x - top) / sum, or x - top - log(sum), with top the maximum of the row. One block a row. The logarithm is log1p of the
+// sum less one of the terms that are 1: so a logarithm near 0 keeps its digits.
 extern "C" __global__ void softmax_forward(const REAL* x, REAL* y, long long width, int logarithm) {
     x = ROW(x);
     y = ROW(y);
     REAL top = x[0], sum = 0;
     FOR_ROW(j) top = larger(top, x[j]);
     top = block_max(top);
-    FOR_ROW(j) sum += exp(x[j] - top);
+    REAL at_top = 0, shift = 0;
+    FOR_ROW(j) {
+        if (x[j] == top)
+            at_top += 1;
+        else
+            sum += exp(x[j] - top);
+    }
+    at_top = block_sum(at_top);
     sum = block_sum(sum);
-    REAL shift = log(sum);
+    if (logarithm) shift = log1p(sum + (at_top - 1));
+    sum += at_top;
     FOR_ROW(j) y[j] = logarithm ? x[j] - top - shift : exp(x[j] - top) / sum;
 }
 
-// dL/dx = y (g - <g, y>); for the logarithm dL/dx = g - exp(y) sum(g). One block a row.
+// dL/dx = y (g - <g, y>); for the logarithm dL/dx = g - exp(y) sum(g), in the form that keeps its digits where exp(y) is nearly 1.
+// One block a row.
 extern "C" __global__ void softmax_backward(const REAL* y, const REAL* g, REAL* gx, long long width, int logarithm) {
     y = ROW(y);
     g = ROW(g);
@@ -133,7 +143,12 @@ extern "C" __global__ void softmax_backward(const REAL* y, const REAL* g, REAL* 
     REAL sum = 0;
     FOR_ROW(j) sum += logarithm ? g[j] : g[j] * y[j];
     sum = block_sum(sum);
-    FOR_ROW(j) gx[j] = logarithm ? g[j] - exp(y[j]) * sum : y[j] * (g[j] - sum);
+    FOR_ROW(j) {
+        if (!logarithm)
+            gx[j] = y[j] * (g[j] - sum);
+        else
+            gx[j] = y[j] > REAL(-0.01) ? (g[j] - sum) - expm1(y[j]) * sum : g[j] - exp(y[j]) * sum;
+    }
 }
 
 // Softmax of the scores that the mask allows, then dropout: p = softmax(s), d = p drop. s is (batch, heads, queries, width); the mask
@@ -230,7 +245,8 @@ extern "C" __global__ void norm_columns(const REAL* x, const REAL* g, const REAL
 
 // With a = (1 - eps) w_t, b_c = eps / C w_c and B = sum of b_c, for each row x with target t:
 //     loss = (a + B) log(sum exp x) - a x_t - sum_c b_c x_c,    d loss / dx = (a + B) softmax(x) - a onehot(t) - b.
-// 0 where t is ignored. weight may be null (all 1), and gx where no gradient is wanted. One block a row.
+// The term of t is kept apart from the sum of the others, so that no digit is lost where it is nearly all. 0 where t is ignored or
+// idle (weight 0, and no finite maximum). weight may be null (all 1), and gx where no gradient is wanted. One block a row.
 extern "C" __global__ void cross_entropy(const REAL* x, const long long* targets, const REAL* weight, REAL* loss, REAL* gx,
                                          long long width, long long ignored, REAL smoothing) {
     long long t = targets[blockIdx.x];
@@ -242,51 +258,60 @@ extern "C" __global__ void cross_entropy(const REAL* x, const long long* targets
     top = block_max(top);
     FOR_ROW(j) {
         REAL b = share * (weight ? weight[j] : 1);
-        sum += exp(x[j] - top);
-        if (smoothing != 0) smooth += b * (x[j] - top);
+        if (j != t) sum += exp(x[j] - top);
+        if (b != 0) smooth += b * (x[j] - top);
         total_b += b;
     }
     sum = block_sum(sum);
     smooth = block_sum(smooth);
     total_b = block_sum(total_b);
     REAL a = real ? (1 - smoothing) * (weight ? weight[t] : 1) : 0;
-    if (threadIdx.x == 0) loss[blockIdx.x] = real ? (a + total_b) * log(sum) - a * (x[t] - top) - smooth : 0;
+    if (a + total_b == 0 && !isfinite(top)) real = false;
+    REAL mine = real ? exp(x[t] - top) : 0, total = sum + mine;
+    REAL chosen = a != 0 ? a * (x[t] - top) : 0;  // 0 * -inf is NaN
+    if (threadIdx.x == 0) loss[blockIdx.x] = real ? (a + total_b) * log1p(sum + (mine - 1)) - chosen - smooth : 0;
     if (gx) FOR_ROW(j) {
-        REAL b = share * (weight ? weight[j] : 1);
-        gx[j] = real ? (a + total_b) * exp(x[j] - top) / sum - (j == t ? a : 0) - b : 0;
+        REAL b = share * (weight ? weight[j] : 1), slope = (a + total_b) * exp(x[j] - top) / total;
+        gx[j] = real ? (j == t ? (total_b * mine - a * sum) / total : slope) - b : 0;
     }
 }
 
 // --- activations ---------------------------------------------------------------------------------------------------------------
 
-// s and ds/dx with y = x s: kind 0 GELU, s = Phi(x); kind 1 its approximation by tanh; kind 2 SiLU, s the sigmoid.
-__device__ void gate(REAL x, int kind, REAL* s, REAL* slope) {
-    if (kind == 0) {
+// s, ds/dx and x, with y = x s: kind 0 GELU, s = Phi(x); kind 1 its approximation by tanh; kind 2 SiLU, s the sigmoid. x is kept
+// where s is neither 0 nor 1, so that no product with an infinity is NaN.
+__device__ void gate(REAL& x, int kind, REAL* s, REAL* slope) {
+    REAL most = kind == 2 ? REAL(1e30) : REAL(40);
+    x = x > most ? most : x < -most ? -most : x;
+    if (kind == 2) {
+        REAL e = exp(-fabs(x)), d = 1 + e;
+        *s = (x >= 0 ? 1 : e) / d;
+        *slope = e / d / d;
+    } else if (kind == 0) {
         *s = REAL(0.5) * (1 + erf(x * REAL(0.70710678118654752440)));
         *slope = exp(REAL(-0.5) * x * x) * REAL(0.39894228040143267794);
     } else {
-        // 0.5 (1 + tanh(u)); SiLU has u = x / 2, GELU's approximation u = sqrt(2 / pi) (x + 0.044715 x^3).
+        // 0.5 (1 + tanh(u)) with u = sqrt(2 / pi) (x + 0.044715 x^3).
         REAL root = REAL(0.79788456080286535588), cube = REAL(0.044715);
-        REAL u = kind == 1 ? root * (x + cube * x * x * x) : REAL(0.5) * x;
-        *s = REAL(0.5) * (1 + tanh(u));
-        *slope = 2 * *s * (1 - *s) * (kind == 1 ? root * (1 + 3 * cube * x * x) : REAL(0.5));
+        *s = REAL(0.5) * (1 + tanh(root * (x + cube * x * x * x)));
+        *slope = 2 * *s * (1 - *s) * root * (1 + 3 * cube * x * x);
     }
 }
 
 extern "C" __global__ void gate_forward(const REAL* x, REAL* y, long long count, int kind) {
     long long i = THREAD;
     if (i >= count) return;
-    REAL s, slope;
-    gate(x[i], kind, &s, &slope);
-    y[i] = x[i] * s;
+    REAL near = x[i], s, slope;
+    gate(near, kind, &s, &slope);
+    y[i] = near * s + (x[i] > near ? x[i] - near : 0);
 }
 
 extern "C" __global__ void gate_backward(const REAL* x, const REAL* g, REAL* gx, long long count, int kind) {
     long long i = THREAD;
     if (i >= count) return;
-    REAL s, slope;
-    gate(x[i], kind, &s, &slope);
-    gx[i] = g[i] * (s + x[i] * slope);
+    REAL near = x[i], s, slope;
+    gate(near, kind, &s, &slope);
+    gx[i] = g[i] * (s + near * slope);
 }
 
 // --- Adam ----------------------------------------------------------------------------------------------------------------------

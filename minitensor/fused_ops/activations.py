@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 from minitensor import random
-from minitensor.backend import namespace
+from minitensor.backend import compute_dtype, namespace
 from minitensor.fuse import fused
-from minitensor.fused_ops.blocks import row_blocks
+from minitensor.fused_ops.blocks import as_floats, row_blocks
 from minitensor.op import op
-from minitensor.ops.elementwise import erf, expm1, logaddexp, tanh, where
-from minitensor.tensor import asarray
+from minitensor.ops.elementwise import clip, erf, expm1, maximum, tanh, where
+from minitensor.tensor import Tensor, asarray
 
 __all__ = ["dropout", "elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus"]
 
@@ -24,25 +24,39 @@ def relu(xp, x):
 relu.vjp(lambda xp, g, out: g * xp.greater(out, 0))
 
 
+LARGEST, FAR = 1e30, 40.0  # finite in every type that is computed in; where a sigmoid or Phi is 1 to the last digit
+
+
 @op
 def sigmoid(xp, x):
     """``1 / (1 + exp(-x))``, without overflow."""
-    e = xp.exp(-xp.abs(x))
-    return xp.where(xp.greater_equal(x, 0), 1.0, e) / (1.0 + e)
+    e = xp.exp(xp.clip(x, -LARGEST, FAR))
+    return e / (1.0 + e)
 
 
-sigmoid.vjp(lambda g, out: g * (out * (1.0 - out)))
+# s'(x) = s(x) s(-x): of 1 - s(x) no digit would be left where s(x) is nearly 1.
+sigmoid.vjp(lambda xp, g, x, out: g * (out * _logistic(xp, -x)))
+
+
+def _logistic(xp, x):
+    """The sigmoid in a rule: the op where the pass is recorded."""
+    return sigmoid(x) if isinstance(x, Tensor) else sigmoid.function(xp, x)
+
+
+@op
+def softplus(xp, x):
+    """``log(1 + exp(x))``, without overflow."""
+    return xp.maximum(x, 0.0) + xp.log1p(xp.exp(-xp.abs(x)))
+
+
+softplus.vjp(lambda xp, g, x: g * _logistic(xp, x))
 
 
 @fused
 def silu(x):
-    """``x * sigmoid(x)`` (Hendrycks and Gimpel 2016; also "swish")."""
-    return x * sigmoid(x)
-
-
-def softplus(x):
-    """``log(1 + exp(x))``, without overflow."""
-    return logaddexp(x, 0.0)
+    """``x * sigmoid(x)`` (Hendrycks and Gimpel 2016; also "swish"); 0 at -inf."""
+    near = clip(x, -LARGEST, LARGEST)
+    return near * sigmoid(x) + maximum(x - LARGEST, 0.0)
 
 
 def elu(x, alpha=1.0):
@@ -64,9 +78,12 @@ def gelu(x, *, approximate="none"):
     Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016, arXiv:1606.08415.
     """
     _check_approximate(approximate)
+    near = clip(x, -FAR, FAR)
     if approximate == "tanh":
-        return 0.5 * x * (1.0 + tanh(_TANH_SCALE * (x + _TANH_CUBE * x * x * x)))
-    return 0.5 * x * (1.0 + erf(x * _ROOT_HALF))
+        phi = 0.5 * (1.0 + tanh(_TANH_SCALE * (near + _TANH_CUBE * near * near * near)))
+    else:
+        phi = 0.5 * (1.0 + erf(near * _ROOT_HALF))
+    return near * phi + maximum(x - FAR, 0.0)
 
 
 _ROOT_HALF, _TANH_SCALE, _TANH_CUBE = math.sqrt(0.5), math.sqrt(2.0 / math.pi), 0.044715
@@ -89,14 +106,18 @@ def _by_blocks(xp, function, *arrays):
 @gelu.kernel
 def _(xp, x, *, approximate="none"):
     _check_approximate(approximate)
-    x = x if x.dtype.kind == "f" else x.astype(xp.float32)
+    x = as_floats(x)
 
-    def normal(x):  # Phi(x) and its derivative's factor
+    def normal(x):
         if approximate == "tanh":
             return 0.5 * (1.0 + xp.tanh(_TANH_SCALE * (x + _TANH_CUBE * x * x * x)))
         return 0.5 * (1.0 + xp.erf(x * _ROOT_HALF))
 
+    def value(x):
+        return xp.clip(x, -FAR, math.inf) * normal(xp.clip(x, -FAR, FAR))
+
     def slope(g, x):
+        x = xp.clip(x, -FAR, FAR)
         phi = normal(x)
         if approximate == "tanh":
             # d/dx 0.5 (1 + tanh u) = 0.5 (1 - tanh^2 u) u' = 2 phi (1 - phi) u'.
@@ -105,21 +126,28 @@ def _(xp, x, *, approximate="none"):
             density = xp.exp(-0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))
         return g * (phi + x * density)
 
-    return _by_blocks(xp, lambda x: x * normal(x), x), lambda g: (_by_blocks(xp, slope, g, x),)
+    return _by_blocks(xp, value, x), lambda g: (_by_blocks(xp, slope, g, x),)
 
 
 @silu.kernel
 def _(xp, x):
-    x = x if x.dtype.kind == "f" else x.astype(xp.float32)
+    x = as_floats(x)
 
-    def logistic(x):
-        return 0.5 * (1.0 + xp.tanh(0.5 * x))
+    def value(x):
+        y = xp.clip(x, -LARGEST, FAR)
+        xp.exp(y, out=y)
+        y /= 1.0 + y
+        y *= xp.clip(x, -LARGEST, math.inf)
+        return y
 
     def slope(g, x):
-        s = logistic(x)
-        return g * (s * (1.0 + x * (1.0 - s)))
+        # d/dx x s(x) = s(x) + x s(x) s(-x), with e = exp(x):  s(x) = e / (1 + e),  s(-x) = 1 / (1 + e).
+        x = xp.clip(x, -LARGEST, FAR)
+        e = xp.exp(x)
+        d = 1.0 + e
+        return g * (e / d * (1.0 + x / d))
 
-    return _by_blocks(xp, lambda x: x * logistic(x), x), lambda g: (_by_blocks(xp, slope, g, x),)
+    return _by_blocks(xp, value, x), lambda g: (_by_blocks(xp, slope, g, x),)
 
 
 # --- dropout ------------------------------------------------------------------------------------------------------------------
@@ -135,9 +163,9 @@ _dropout.vjp(lambda xp, g, mask: g * xp.asarray(mask))
 
 
 def dropout(x, p=0.5, training=True, generator=None):
-    """Zero each element with probability ``p`` and multiply the others by ``1 / (1 - p)``.
+    """Zero each element with probability ``p`` and multiply the others by ``1 / (1 - p)``; p = 1 gives zeros.
 
-    The bits come from ``generator`` (the default one where None), 16 an element. Without training, or with p = 0, x itself.
+    The bits come from ``generator`` (the default one where None). Without training, or with p = 0, x itself.
     Srivastava et al., "Dropout", JMLR 2014.
     """
     x = asarray(x)
@@ -146,13 +174,23 @@ def dropout(x, p=0.5, training=True, generator=None):
 
 
 def dropout_mask(shape, p, training, generator, device, dtype):
-    """A raw array: 0 with probability ``p``, else ``1 / (1 - p)``; None where nothing is dropped."""
-    if not 0.0 <= p < 1.0:
-        raise ValueError(f"dropout: p must be at least 0 and below 1, got {p}")
+    """A raw array: 0 with probability ``p``, else ``1 / (1 - p)``; None where nothing is dropped. ``dtype``: of what it multiplies.
+
+    16 random bits an element, as long as these hold p and 1 - p to one part in a thousand, else 64: the mean of the mask stays 1.
+    """
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout: p must be from 0 to 1, got {p}")
     if not training or p == 0.0:
         return None
-    xp = namespace(device)
-    bits = (generator or random.default).halves(shape, device)
-    mask = xp.greater_equal(bits, xp.uint16(round(p * 65536))).astype(dtype)
+    xp, dtype = namespace(device), compute_dtype(dtype)
+    if p == 1.0:
+        return xp.zeros(shape, dtype=dtype)
+    generator, cut = generator or random.default, round(p * 2**16)
+    if abs(cut - p * 2**16) <= 2**16 * 1e-3 * min(p, 1.0 - p):
+        kept = xp.greater_equal(generator.halves(shape, device), xp.uint16(cut))
+    else:
+        words = generator.words(math.prod(shape), device).reshape(shape)
+        kept = xp.greater_equal(words, xp.uint64(int(p * 2**53) << 11))
+    mask = kept.astype(dtype)
     mask *= 1.0 / (1.0 - p)
     return mask

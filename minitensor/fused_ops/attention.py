@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-from minitensor.backend import namespace
+from minitensor.backend import is_narrow, namespace, widen
 from minitensor.fuse import fused
 from minitensor.fused_ops.activations import dropout_mask
-from minitensor.fused_ops.blocks import as_rows, row_blocks
+from minitensor.fused_ops.blocks import as_floats, as_rows, row_blocks
 from minitensor.ops.elementwise import exp, where
 from minitensor.ops.linalg import matmul
 from minitensor.ops.reductions import any as any_of
@@ -40,6 +40,8 @@ def _probabilities(query, key, mask, bias, scale):
     """softmax(Q K^T scale + bias) over the keys that ``mask`` allows; a row without any is zero."""
     scores = matmul(query, swapaxes(key, axis1=-1, axis2=-2)) * scale  # (B, H, T, S)
     scores = scores if bias is None else scores + bias
+    if not scores.size:  # no keys, or no queries
+        return scores
     if mask is None:
         e = exp(scores - Tensor(maximum_of(scores.detach(), axis=-1, keepdims=True)._array))
         return e / e.sum(axis=-1, keepdims=True)
@@ -77,39 +79,44 @@ def _heads_of(qkv, n_heads):
 
 # --- kernel -------------------------------------------------------------------------------------------------------------------
 
-# Rows up to this length are shifted by the maximum of their block: NumPy's row maximum is slow on short rows.
-SHORT = 64
+# NumPy's maximum of each row takes as long as all the rest of a softmax, so a row is shifted only where it must be: not if its
+# maximum is at most TALL (no sum of its exponentials overflows) and that sum is at least TINY (none that counts underflows). Which
+# way a row goes is decided by its own numbers alone, so that no bit of it depends on the rows that lie beside it.
+TALL, TINY = 60.0, 1e-12
 
 
 def _softmax_rows(xp, rows):
     """Softmax of each row of (N, S) in place; a row of nothing but -inf becomes zeros."""
     for block in row_blocks(xp, rows):
         scores = rows[block]
-        if xp.name == "cpu" and rows.shape[1] <= SHORT:
-            e = xp.exp(scores - scores.max(initial=-6e4))  # finite even in float16: a block of -inf alone gives zeros
+        if xp.name != "cpu":  # where to ask about values is to wait
+            e, total = _shifted(xp, scores)
+        elif scores.max() <= TALL:
+            e = xp.exp(scores)
             total = xp.einsum("ij->i", e)
-            if not (total > 1e-25).all():  # a row far below its block, all masked, or NaN: shift it by its own maximum
-                bad = ~(total > 1e-25)
-                e[bad], total[bad] = _careful(xp, scores[bad])
-        else:
-            e, total = _careful(xp, scores)
+        else:  # a tall row somewhere, or NaN
+            e, total = xp.empty_like(scores), xp.zeros(len(scores), dtype=scores.dtype)
+            low = scores.max(axis=-1) <= TALL
+            e[low] = xp.exp(scores[low])
+            total[low] = xp.einsum("ij->i", e[low])
+        if xp.name == "cpu" and not (total >= TINY).all():
+            other = ~(total >= TINY)
+            e[other], total[other] = _shifted(xp, scores[other])
         xp.divide(e, total[:, None], out=scores)
 
 
-def _careful(xp, scores):
-    """``(exp(scores - row maximum), row sums)``, with sum 1 for an empty row."""
+def _shifted(xp, scores):
+    """``(exp(scores - row maximum), row sums)``, with sum 1 for a row of nothing but -inf."""
     top = scores.max(axis=-1, keepdims=True)
-    top[top == -math.inf] = 0.0
+    top = xp.where(top == -math.inf, top.dtype.type(0), top)
     e = xp.exp(scores - top)
     total = xp.einsum("ij->i", e)
-    total[total == 0.0] = 1.0
-    return e, total
+    return e, xp.where(total == 0, total.dtype.type(1), total)
 
 
 def _forward(xp, q, k, v, mask, bias, drop, scale, out):
     """Write softmax(Q K^T scale) V to ``out``; returns a function from (g, dq, dk, dv) that fills the gradients."""
-    q, k, v = (x if x.dtype.kind == "f" else x.astype(xp.float32) for x in (q, k, v))
-    if mask is not None and not xp.surely_finite(q, k, v):
+    if mask is not None and not xp.surely_moderate(q, k, v):
         alive = mask.any(axis=-2)[..., None]  # (..., S, 1)
         k, v = xp.where(alive, k, k.dtype.type(0)), xp.where(alive, v, v.dtype.type(0))
         q = xp.where(mask.any(axis=-1)[..., None], q, q.dtype.type(0))
@@ -117,13 +124,9 @@ def _forward(xp, q, k, v, mask, bias, drop, scale, out):
     weights *= scale
     if bias is not None:
         weights = weights + bias
-    if mask is not None:
-        blocked = xp.where(mask, weights.dtype.type(0), weights.dtype.type(-math.inf))
-        weights = (
-            weights + blocked
-            if blocked.ndim > weights.ndim or bias is not None
-            else xp.add(weights, blocked, out=weights)
-        )
+    if mask is not None:  # by a minimum: a sum of inf, which a product may be, and -inf is NaN
+        ceiling = xp.where(mask, weights.dtype.type(math.inf), weights.dtype.type(-math.inf))
+        weights = xp.minimum(weights, ceiling, out=weights if ceiling.ndim <= weights.ndim else None)
     weights = xp.ascontiguousarray(weights)  # matmul of strided operands may not be: its rows must be a view
     _softmax_rows(xp, as_rows(weights))
     dropped = weights if drop is None else weights * drop
@@ -164,8 +167,8 @@ def _by_heads(xp, shape, dtype):
 def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, forward=_forward):
     given = [x for x in (query, key, value, mask, bias) if x is not None]
     lead = xp.broadcast_shapes(*[x.shape[:-2] for x in given])
-    full = [xp.broadcast_to(x, (*lead, *x.shape[-2:])) for x in (query, key, value)]
-    dtype = xp.result_type(query, key, value)
+    full = [xp.broadcast_to(as_floats(x), (*lead, *x.shape[-2:])) for x in (query, key, value)]
+    dtype = xp.result_type(*full, *([] if bias is None else [bias]))
 
     def new(rows, width):
         if len(lead) == 2:
@@ -184,6 +187,7 @@ def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, forward=
 
 @_packed.kernel
 def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, forward=_forward):
+    qkv = as_floats(qkv)
     batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
     q, k, v = _heads_of(qkv, n_heads)
     out = xp.empty((batch, length, n_heads, width // n_heads), dtype=qkv.dtype)  # (B, T, H, K)
@@ -201,7 +205,7 @@ def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, forward=_forward):
 
 
 def _allowed(mask, is_causal, queries, keys, device):
-    """The mask and the causal triangle as one raw boolean array, or None."""
+    """The mask and the causal triangle as one boolean Tensor, or None."""
     if mask is not None:
         mask = asarray(mask)
         if mask.dtype != bool:
@@ -213,10 +217,15 @@ def _allowed(mask, is_causal, queries, keys, device):
                 f'attention: the mask is on {mask.device}, the query on {device}; write mask.to("{device}")'
             )
         mask = mask._array.reshape((1,) * (2 - mask.ndim) + mask.shape)
-    if not is_causal:
-        return mask
-    triangle = _causal(queries, keys, device)
-    return triangle if mask is None else mask & triangle
+    if is_causal:
+        triangle = _causal(queries, keys, device)
+        mask = triangle if mask is None else mask & triangle
+    return None if mask is None else Tensor(mask)
+
+
+def _scale(features):
+    """What the scores are multiplied by: 1 / sqrt(K); without features all scores are 0, whatever it is."""
+    return 1.0 / math.sqrt(max(features, 1))
 
 
 def scaled_dot_product_attention(
@@ -227,7 +236,7 @@ def scaled_dot_product_attention(
     query: (..., T, K); key: (..., S, K); value: (..., S, V); returns (..., T, V). mask: boolean, True = may attend, broadcasts to
     (..., T, S). is_causal: query t sees keys up to t + S - T. scale: 1 / sqrt(K) where None. bias: added to the scores. dropout:
     probability of dropping a weight. A query that may see no key gives zeros, and what stands at a key that no query may see,
-    even NaN, reaches nothing.
+    even NaN, reaches nothing. Each row is computed for itself: no bit of it depends on another row, or on what is padded.
     """
     query, key, value = asarray(query), asarray(key), asarray(value)
     if query.ndim < 2 or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
@@ -236,10 +245,24 @@ def scaled_dot_product_attention(
             f"key and value {value.shape} the last but one"
         )
     allowed = _allowed(mask, is_causal, query.shape[-2], key.shape[-2], query.device)
-    scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scale = _scale(query.shape[-1]) if scale is None else scale
     lead = namespace("cpu").broadcast_shapes(query.shape[:-2], key.shape[:-2])
-    drop = dropout_mask((*lead, query.shape[-2], key.shape[-2]), dropout, True, generator, query.device, query.dtype)
-    return _attention(query, key, value, allowed, bias, drop, scale=scale)
+    drop = _drop((*lead, query.shape[-2], key.shape[-2]), dropout, generator, query)
+    bias = None if bias is None else asarray(bias)
+    y = _attention(query, key, value, allowed, bias, drop, scale=scale)
+    return _as_given(y, drop, query, key, value, bias)
+
+
+def _drop(shape, dropout, generator, query):
+    """The mask of dropout as a Tensor, or None."""
+    mask = dropout_mask(shape, dropout, True, generator, query.device, query.dtype)
+    return None if mask is None else Tensor(mask)
+
+
+def _as_given(y, drop, *inputs):
+    """``y`` rounded to the 16 bits of all inputs: the float32 of the mask of dropout is no input's type."""
+    dtypes = {x.dtype for x in inputs if x is not None}
+    return y.astype(*dtypes) if drop is not None and len(dtypes) == 1 and is_narrow(*dtypes) else y
 
 
 def packed_attention(qkv, n_heads, mask=None, is_causal=False, dropout=0.0, scale=None, generator=None):
@@ -254,16 +277,18 @@ def packed_attention(qkv, n_heads, mask=None, is_causal=False, dropout=0.0, scal
         )
     batch, length, width = qkv.shape
     allowed = _allowed(mask, is_causal, length, length, qkv.device)
-    drop = dropout_mask((batch, n_heads, length, length), dropout, True, generator, qkv.device, qkv.dtype)
-    scale = 1.0 / math.sqrt(width // (3 * n_heads)) if scale is None else scale
-    return _packed(qkv, allowed, drop, n_heads=n_heads, scale=scale)
+    drop = _drop((batch, n_heads, length, length), dropout, generator, qkv)
+    scale = _scale(width // (3 * n_heads)) if scale is None else scale
+    return _as_given(_packed(qkv, allowed, drop, n_heads=n_heads, scale=scale), drop, qkv)
 
 
 def attention_weights(query, key, mask=None, is_causal=False, scale=None, bias=None):
     """The probabilities (..., T, S) that ``scaled_dot_product_attention`` uses, for looking at and for teaching."""
     query, key = asarray(query), asarray(key)
     allowed = _allowed(mask, is_causal, query.shape[-2], key.shape[-2], query.device)
+    scale, dtype = _scale(query.shape[-1]) if scale is None else scale, query.dtype
+    query, key, bias = (None if x is None else widen(asarray(x)) for x in (query, key, bias))
     if allowed is not None:
-        allowed = Tensor(allowed)
         key = where(_alive(allowed), key, 0.0)
-    return _probabilities(query, key, allowed, bias, 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    weights = _probabilities(query, key, allowed, bias, scale)
+    return weights.astype(dtype) if is_narrow(dtype) else weights

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["as_rows", "row_blocks"]
+from minitensor.backend import is_floating, np
+
+__all__ = ["as_floats", "as_rows", "row_blocks"]
 
 BLOCK_BYTES = 1 << 18
+
+
+def as_floats(x):
+    """``x``, an array or a Tensor, in float32 where it holds integers or truth values."""
+    return x if is_floating(x.dtype) else x.astype(np.float32)
 
 
 def as_rows(x):
@@ -15,7 +22,10 @@ def as_rows(x):
 
 
 def row_blocks(xp, rows):
-    """Slices that cut the matrix ``rows`` into cache-sized blocks; on a GPU, where launches cost more than traffic, one for all."""
-    count = len(rows)
+    """Slices that cut the matrix ``rows`` into cache-sized blocks; on a GPU, where launches cost more than traffic, one for all.
+
+    None where there are no elements: rows of length 0 have no maximum.
+    """
+    count = len(rows) if rows.size else 0
     step = count if xp.name != "cpu" else max(1, BLOCK_BYTES // max(1, rows.itemsize * rows.shape[1]))
     return [slice(start, min(start + step, count)) for start in range(0, count, max(1, step))]

@@ -9,11 +9,12 @@ from __future__ import annotations
 from minitensor.fused_ops import attention as attention_file
 from minitensor.fused_ops.activations import gelu, silu
 from minitensor.fused_ops.blocks import as_rows
-from minitensor.fused_ops.losses import _cross_entropy, weight_gradient
+from minitensor.fused_ops.cross_entropy import _cross_entropy, weight_gradient
 from minitensor.fused_ops.norm import layer_norm_last, rms_norm_last
 from minitensor.fused_ops.softmax import log_softmax, softmax
 
-CHUNK = 64  # rows that one thread of norm_columns adds up
+CHUNK = 64  # rows that one thread of norm_columns adds up, or more of them where these would be too many chunks
+MOST_CHUNKS = 65_535  # of a grid along y
 
 
 def _override(op):
@@ -76,11 +77,12 @@ def _norm(xp, x, weight, bias, eps, needs, centred):
             xp.kernels.rows("norm_backward", dtype, count, width, rows, weight, g, mean, rstd, gx, width, centred)
             gx = gx.reshape(x.shape)
         if any(needs[1:]):
-            chunks = -(-count // CHUNK)
+            chunk = max(CHUNK, -(-count // MOST_CHUNKS))
+            chunks = -(-count // chunk)
             sums = xp.empty((2, chunks, width), dtype=dtype)
             grid = -(-width // 32), chunks
             xp.kernels.launch(
-                "norm_columns", dtype, grid, 32, (rows, g, mean, rstd, sums[0], sums[1], count, width, CHUNK)
+                "norm_columns", dtype, grid, 32, (rows, g, mean, rstd, sums[0], sums[1], count, width, chunk)
             )
             gw, gb = sums.sum(axis=1)
         return gx, gw, gb
@@ -147,8 +149,8 @@ def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs)
         if not needs[2]:
             return gx, None, None
         real = targets != ignore_index
-        g = xp.where(real, g, logits.dtype.type(0))
-        return gx, None, weight_gradient(xp, logits, xp.where(real, targets, 0), g, label_smoothing)
+        g, places = xp.where(real, g, logits.dtype.type(0)), xp.where(real, targets, 0)
+        return gx, None, weight_gradient(xp, logits, places, weight, g, label_smoothing)
 
     return loss, backward
 
@@ -169,6 +171,7 @@ def _forward(xp, q, k, v, mask, bias, drop, scale, out):
     if mask is not None:
         alive = mask.any(axis=-2)[..., None]  # (..., S, 1)
         k, v = xp.where(alive, k, k.dtype.type(0)), xp.where(alive, v, v.dtype.type(0))
+        q = xp.where(mask.any(axis=-1)[..., None], q, q.dtype.type(0))
     scores = xp.matmul(q, k.swapaxes(-1, -2))  # (..., T, S)
     scores *= scale
     if bias is not None:

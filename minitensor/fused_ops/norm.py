@@ -19,8 +19,10 @@ def layer_norm_last(x, weight=None, bias=None, *, eps=1e-5):
     x: (..., D); weight, bias: (D,) or None; returns (..., D).
     Ba, Kiros and Hinton, "Layer Normalization", 2016, arXiv:1607.06450.
     """
-    centred = x - mean(x, axis=-1, keepdims=True)
-    y = centred / sqrt(mean(centred * centred, axis=-1, keepdims=True) + eps)
+    y = x
+    if x.size:
+        centred = x - mean(x, axis=-1, keepdims=True)
+        y = centred / sqrt(mean(centred * centred, axis=-1, keepdims=True) + eps)
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
 
@@ -52,7 +54,7 @@ def rms_norm_last(x, weight=None, *, eps=1e-6):
 
     x: (..., D); weight: (D,) or None. Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019, arXiv:1910.07467.
     """
-    y = x / sqrt(mean(x * x, axis=-1, keepdims=True) + eps)
+    y = x / sqrt(mean(x * x, axis=-1, keepdims=True) + eps) if x.size else x
     return y if weight is None else y * weight
 
 

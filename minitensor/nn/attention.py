@@ -11,6 +11,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 import minitensor as mt
+from minitensor.backend import widen
 from minitensor.nn import functional as F
 from minitensor.nn import init
 from minitensor.nn.cache import KeyValueCache
@@ -150,8 +151,13 @@ class AdditiveAttention(Module):
         memory = blank_padding(memory, mask)
         keys = self.key(memory) if keys is None else blank_padding(keys, mask)  # (B, S, A)
         hidden = mt.tanh(self.query(query)[:, :, None] + keys[:, None])  # (B, T, S, A)
-        scores = mt.matmul(hidden, self.score)[:, None]  # (B, 1, T, S)
-        return _attend_by_scores(scores, memory, mask, need_weights)
+        scores = mt.matmul(widen(hidden), widen(self.score))[:, None]  # (B, 1, T, S), not rounded to 16 bits
+        none = mt.zeros((*scores.shape[:2], 1, 1), dtype=scores.dtype, device=scores.device)
+        query, key = (
+            none.broadcast_to((*scores.shape[:3], 1)),
+            none.broadcast_to((*scores.shape[:2], memory.shape[1], 1)),
+        )
+        return _attend(query, key, memory, mask, need_weights, bias=scores)  # of products that are zero, with a bias
 
 
 class DotAttention(Module):
@@ -177,17 +183,13 @@ class DotAttention(Module):
         mask = as_mask(mask, (query.shape[0], 1, query.shape[1], memory.shape[1]))
         memory = blank_padding(memory, mask)
         query = query if self.query is None else self.query(query)
-        scores = mt.matmul(query, memory.mT)[:, None]  # (B, 1, T, S)
-        return _attend_by_scores(scores, memory, mask, need_weights)
+        return _attend(query[:, None], memory[:, None], memory, mask, need_weights, scale=1.0)
 
 
-def _attend_by_scores(scores, memory, mask, need_weights):
-    """``softmax(scores) memory`` under the mask: dot-product attention whose products are zero and whose bias is the scores."""
-    batch, _, queries, keys = scores.shape
-    query = mt.zeros((batch, 1, queries, 1), dtype=scores.dtype, device=scores.device)
-    key = mt.zeros((batch, 1, keys, 1), dtype=scores.dtype, device=scores.device)
-    y = F.scaled_dot_product_attention(query, key, memory[:, None], mask, bias=scores)[:, 0]  # (B, T, D)
-    return (y, F.attention_weights(query, key, mask, bias=scores)) if need_weights else y
+def _attend(query, key, memory, mask, need_weights, **how):
+    """One head over ``memory`` (B, S, D): query (B, 1, T, K), key (B, 1, S, K); with ``need_weights`` also (B, 1, T, S)."""
+    y = F.scaled_dot_product_attention(query, key, memory[:, None], mask, **how)[:, 0].astype(memory.dtype)  # (B, T, D)
+    return (y, F.attention_weights(query, key, mask, **how).astype(memory.dtype)) if need_weights else y
 
 
 def _check_sequence(module, what, x, batch=None):

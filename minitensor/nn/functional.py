@@ -8,15 +8,15 @@ from minitensor.axes import ints
 from minitensor.backend import namespace
 from minitensor.fused_ops.activations import dropout, elu, gelu, leaky_relu, relu, sigmoid, silu, softplus
 from minitensor.fused_ops.attention import attention_weights, packed_attention, scaled_dot_product_attention
+from minitensor.fused_ops.blocks import as_floats
+from minitensor.fused_ops.cross_entropy import cross_entropy, nll_loss
 from minitensor.fused_ops.linear import embedding, linear
 from minitensor.fused_ops.losses import (
     binary_cross_entropy_with_logits,
-    cross_entropy,
     huber_loss,
     kl_div,
     l1_loss,
     mse_loss,
-    nll_loss,
 )  # fmt: skip
 from minitensor.fused_ops.norm import layer_norm_last, rms_norm_last
 from minitensor.fused_ops.recurrent import gru, lstm, rnn
@@ -53,7 +53,7 @@ def rms_norm(x, weight=None, eps=1e-6):
 
 def _over_trailing(name, norm, x, parameters, eps):
     """``norm``, which works on the last axis, over the trailing axes that the parameters have."""
-    x = asarray(x)
+    x = as_floats(asarray(x))
     parameters = [None if p is None else asarray(p) for p in parameters]
     shape = next((p.shape for p in parameters if p is not None), x.shape[-1:])
     if (

@@ -67,7 +67,7 @@ def blank_padding(x, mask):
 
     Such a position has no say in the result, but 0 * NaN would carry it into the gradients of the weights.
     """
-    if x is None or mask is None or namespace(x.device).surely_finite(x._array):
+    if x is None or mask is None or namespace(x.device).surely_moderate(x._array):
         return x
     mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
     seen = mask.any(axis=(1, 2))[:, :, None]  # (B or 1, S or 1, 1)

@@ -238,7 +238,7 @@ def test_a_configuration_goes_through_json():
     assert BERTConfig(**json.loads(json.dumps(config.to_dict()))) == config
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
 def test_dropouts_are_probabilities(value):
-    with pytest.raises(ValueError, match=r"^attention_dropout must be in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"^attention_dropout must be in \[0, 1\]"):
         make(attention_dropout=value)

@@ -19,7 +19,7 @@ def row(name, cases, reference=None, **more):
 
 def activation(name, reference, analytic=False, **named):
     """A function of one tensor."""
-    keywords = {"ops": (name,)} if name in ("relu", "sigmoid", "silu", "gelu") else {}
+    keywords = {"ops": (name,)} if name in ("relu", "sigmoid", "silu", "softplus", "gelu") else {}
     return row(name, mst.case(mst.tensors(low=-3, high=3), **named), reference, analytic=analytic, **keywords)
 
 
@@ -220,8 +220,9 @@ ROWS = [
         errors=(([A, np.zeros(2)], {}, ValueError, r"rms_norm: the parameters \(2,\).*\(2, 3\)"),),
     ),
     row(
-        "dropout", mst.case(mst.tensors(), p=st.sampled_from([0.0, 0.3, 0.9]), training=st.booleans()), ops=("_dropout",),
-        errors=(([A], {"p": 1.0}, ValueError, "dropout: p must be"),),
+        "dropout", mst.case(mst.tensors(), p=st.sampled_from([0.0, 0.3, 0.9, 0.9999, 1.0]), training=st.booleans()),
+        ops=("_dropout",),
+        errors=(([A], {"p": 1.5}, ValueError, "dropout: p must be"),),
     ),
     row(
         "embedding", embedding_cases(), lambda ids, weight: weight[ids], ops=("_embedding",),

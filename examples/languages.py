@@ -29,7 +29,7 @@ from toolkit import console  # noqa: E402
 from toolkit.classification import Settings, Task, guess, make_model  # noqa: E402
 from toolkit.console import UserError  # noqa: E402
 from toolkit.files import read_json, write_text  # noqa: E402
-from toolkit.labelled import Labelled, NaiveBayes, read_labelled, syllables  # noqa: E402
+from toolkit.labelled import Labelled, NaiveBayes, Pair, read_labelled, syllables  # noqa: E402
 from toolkit.plots import GREY, empty_figure, literal, save_figure  # noqa: E402
 from toolkit.program import Data, Program, digest, load_weights  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
@@ -46,12 +46,16 @@ class Languages(Program):
 
     name, settings = "languages", Settings
     files = (VOCABULARY, LABELS, PICTURE)
-    data_help = "file of lines text<TAB>label (syllables of six languages)"
+    data_help = "file of lines text<TAB>label, or of columns that its first line names (syllables of six languages)"
     loss_label = "loss per text (nats)"
 
     def load(self, data: Data) -> Labelled:
         """The texts."""
         return syllables() if data["path"] is None else read_labelled(data["path"])
+
+    def load_whole(self, data: Data) -> Labelled:
+        """All texts of another file; ``data["labels"]`` are those that the model knows."""
+        return read_labelled(data["path"], data["labels"], whole=True)
 
     def fingerprint(self, loaded: Labelled) -> str:
         """Of the texts to train on and to validate by."""
@@ -74,21 +78,30 @@ class Languages(Program):
 
     def report(self, run: Run, loaded: Labelled, task: Task) -> None:
         """Accuracies, mistakes, and who is taken for whom."""
-        _report(run, loaded, task.model, task.vocabulary, task.labels)
+        _report(run, loaded, loaded.train, task.model, task.vocabulary, task.labels)
         print("classify others by:")
         print(f"  {self.advice('classify', {'--run': run.folder}, loaded.test[0][0])}")
 
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
         """Evaluate, classify."""
         made = add("evaluate", self.evaluate, "accuracy on the held-out texts, beside that of simpler ways")
-        made.add_argument("--data", metavar="PATH", help="where the texts are now, if elsewhere than in training")
+        made.add_argument("--data", metavar="PATH", help="other texts, all of them, or where those of the run are now")
         made = add("classify", self.classify, "the most probable labels of texts")
         made.add_argument("texts", nargs="+", type=console.text, metavar="TEXT")
 
     def evaluate(self, options: argparse.Namespace) -> None:
         """Print the accuracies of a run."""
         run, model, vocabulary, labels = self._trained(options)
-        _report(run, self.load_again(run, options.data), model, vocabulary, labels)
+        texts, own = self.load_to_test(run, options.data, labels=labels)
+        _report(run, texts, texts.train if own else self._trained_on(run), model, vocabulary, labels)
+
+    def _trained_on(self, run: Run) -> list[Pair]:
+        """The texts that a run was trained on, to which the simpler ways are held; none if they are not there any more."""
+        try:
+            loaded = self.load_again(run)
+        except UserError:
+            return []
+        return loaded.train if self.fingerprint(loaded) == run.about["data"]["fingerprint"] else []
 
     def classify(self, options: argparse.Namespace) -> None:
         """Print the label of each text, and how probable it and the next are."""
@@ -108,16 +121,22 @@ class Languages(Program):
         return run, model, vocabulary, labels
 
 
-def _report(run: Run, texts: Labelled, model: SequenceClassifier, vocabulary: Characters, labels: list[str]) -> None:
+def _report(
+    run: Run,
+    texts: Labelled,
+    train: list[Pair],
+    model: SequenceClassifier,
+    vocabulary: Characters,
+    labels: list[str],
+) -> None:
     """Print accuracies and some mistakes on the held-out texts, and draw who is taken for whom."""
     found = guess(model, [text for text, _ in texts.test], vocabulary, run.settings).argmax(axis=1)
     truth = [label for _, label in texts.test]
-    most = Counter(label for _, label in texts.train).most_common(1)[0][0]
-    guesses = {
-        "network": [labels[i] for i in found],
-        "naive Bayes": NaiveBayes(texts.train).classify(text for text, _ in texts.test),
-        f"always {most}": [most] * len(truth),
-    }
+    guesses = {"network": [labels[i] for i in found]}
+    if train:
+        most = Counter(label for _, label in train).most_common(1)[0][0]
+        guesses["naive Bayes"] = NaiveBayes(train).classify(text for text, _ in texts.test)
+        guesses[f"always {most}"] = [most] * len(truth)
     unknown = sorted(set(truth) - set(labels))
     if unknown:
         raise UserError(f"the model knows no label {unknown[0]!r}; it tells apart: {', '.join(labels)}")

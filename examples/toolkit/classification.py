@@ -13,9 +13,10 @@ import numpy as np
 
 import minitensor as mt
 from models.recurrent import SequenceClassifier, SequenceClassifierConfig
-from toolkit.console import UserError
+from toolkit.console import UserError, note
 from toolkit.labelled import Labelled
 from toolkit.program import place
+from toolkit.reading import composed
 from toolkit.samples import Batch, Epoch, Samples
 from toolkit.settings import SCHEDULES, Training, option
 from toolkit.text import Characters
@@ -55,8 +56,8 @@ def make_model(settings: Settings, vocab_size: int, n_classes: int, device: str)
 
 
 def _padded(texts: Sequence[str], vocabulary: Characters, longest: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first ``longest`` characters of each text as ids (N, T), zeros behind them, and how many there are, (N,)."""
-    ids = [vocabulary.encode(text[:longest]) for text in texts]
+    """The first ``longest`` known characters of each text as ids (N, T), zeros behind them, and how many there are, (N,)."""
+    ids = [vocabulary.encode(vocabulary.known(text)[:longest]) for text in texts]
     lengths = np.array([len(row) for row in ids])
     table = np.zeros((len(ids), lengths.max()), dtype=np.int32)
     for row, found in zip(table, ids, strict=True):
@@ -95,12 +96,34 @@ class Task:
 
 
 def guess(model: SequenceClassifier, texts: Sequence[str], vocabulary: Characters, settings: Settings) -> np.ndarray:
-    """Probabilities (N, C) of the labels of texts. Raises UserError for an empty text or a character that is not known."""
+    """Probabilities (N, C) of the labels of texts. Raises UserError for an empty text.
+
+    Characters that the model has never seen are passed over, and told on stderr; a text of nothing else gets what the model says
+    of no evidence at all.
+    """
     if not all(texts):
         raise UserError(f"text {1 + list(texts).index('')} is empty; there is nothing to judge")
+    _tell_unknown(texts, vocabulary)
     device, found = model.output.weight.device, []
     for start in range(0, len(texts), ROWS):
         ids, lengths = _padded(texts[start : start + ROWS], vocabulary, settings.max_length)
         with mt.no_grad():
-            found.append(mt.nn.functional.softmax(model(mt.asarray(ids, device=device), lengths)).to("cpu").numpy())
+            logits = np.broadcast_to(
+                model.output.bias.to("cpu").numpy(), (len(lengths), model.output.bias.shape[0])
+            ).copy()
+            if lengths.any():
+                read = mt.asarray(ids[lengths > 0], device=device)
+                logits[lengths > 0] = model(read, lengths[lengths > 0]).to("cpu").numpy()
+            found.append(mt.nn.functional.softmax(mt.asarray(logits)).numpy())
     return np.concatenate(found)
+
+
+def _tell_unknown(texts: Sequence[str], vocabulary: Characters) -> None:
+    """Say on stderr which characters are not known, and in how many texts."""
+    rest = [set(composed(text)) - set(vocabulary.characters) for text in texts]
+    unknown = sorted(set().union(*rest))
+    if unknown:
+        shown = " ".join(map(repr, unknown[:10])) + (f" and {len(unknown) - 10} more" if unknown[10:] else "")
+        number, count = 1 + next(i for i, found in enumerate(rest) if found), sum(map(bool, rest))
+        where = f"text {number}" + (f" and {count - 1} more" if count > 1 else "")
+        note(f"the model has never seen {shown}; passed over in {where}")

@@ -14,16 +14,17 @@ import math
 import re
 import sys
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.console import UserError
+from toolkit.columns import is_label_name, is_text_name
+from toolkit.console import UserError, note
 from toolkit.reading import lines_of, read_text
 
-__all__ = ["Labelled", "NaiveBayes", "read_labelled", "syllables"]
+__all__ = ["Labelled", "NaiveBayes", "Pair", "read_labelled", "syllables"]
 
 Pair = tuple[str, str]  # a text and its label
 
@@ -71,23 +72,71 @@ def syllables() -> Labelled:
     return _split([(syllable, name) for name in some for syllable in some[name]])
 
 
-def read_labelled(path: str) -> Labelled:
-    """A file of lines ``text<TAB>label``. Raises UserError for a line without its tab, an empty text, or fewer than two labels."""
-    pairs = []
-    for number, line in enumerate(lines_of(read_text(path)), start=1):
-        if not line.strip():
-            continue
-        text, tab, label = (part.strip() for part in line.rpartition("\t"))
-        if not (text and label):
-            raise UserError(f"{path} line {number} must be a text, a tab and a label")
-        pairs.append((text, label))
+def read_labelled(path: str, known: Collection[str] = (), whole: bool = False) -> Labelled:
+    """A file of lines ``text<TAB>label``, or of any columns where its first line names those of texts and labels.
+
+    A first line that looks like names is left out, which is told on stderr: one whose label no other line has, and that is not
+    ``known``. whole: all is there to be tested by. Raises UserError for a line without its tab, an empty text, or fewer than two
+    labels.
+    """
+    rows = [
+        (number, line.split("\t")) for number, line in enumerate(lines_of(read_text(path)), start=1) if line.strip()
+    ]
+    if not rows:
+        raise UserError(f"{path} holds no text")
+    first = rows[0][1]
+    place, label_place = _named(first) or (0, 1)
+    width = len(first) if _named(first) else 2
+    found = []
+    for number, row in rows:
+        if len(row) != width or not (row[place].strip() and row[label_place].strip()):
+            raise UserError(_unlike(path, number, row, width))
+        found.append((row[place].strip(), row[label_place].strip()))
+    told = not _named(first) and _is_header(found, known)
+    pairs = list(dict.fromkeys(found[1:] if told or _named(first) else found))
+    made = Labelled([], [], pairs) if whole else _parts(path, pairs)
+    if told:
+        names = ": ".join(found[0])
+        note(f"{path} line {rows[0][0]}, {names}, is taken for names of the columns; no other line has its label")
+    return made
+
+
+def _parts(path: str, pairs: list[Pair]) -> Labelled:
+    """The parts to train on, to validate by and to test by."""
     try:
-        made = _split(list(dict.fromkeys(pairs)))
+        made = _split(pairs)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if len(made.labels) < 2:
         raise UserError(f"{path} has {len(made.labels)} labels; there is nothing to tell apart")
     return made
+
+
+def _named(first: list[str]) -> tuple[int, int] | None:
+    """The columns of texts and of labels, if the first row names both."""
+    texts = [n for n, cell in enumerate(first) if is_text_name(cell)]
+    labels = [n for n, cell in enumerate(first) if is_label_name(cell) and n not in texts]
+    return (texts[0], labels[0]) if texts and labels else None
+
+
+def _unlike(path: str, number: int, row: list[str], width: int) -> str:
+    """What is wrong with a row."""
+    if len(row) == width or len(row) < 2:
+        return f"{path} line {number} must be a text, a tab and a label"
+    advice = " (or begin with a line of names, such as: id<TAB>text<TAB>label)" if width == 2 else ""
+    return (
+        f"{path} line {number} has {len(row)} columns separated by tabs; it must be a text, a tab and a label{advice}"
+    )
+
+
+def _is_header(pairs: Sequence[Pair], known: Collection[str]) -> bool:
+    """Whether the first pair names the columns: no other has its label, though labels stand on several lines."""
+    (text, label), *others = pairs
+    counts = Counter(other for _, other in others)
+    if label in known or label in counts or not others:
+        return False
+    rare = sum(count == 1 for count in counts.values())
+    return is_text_name(text) or is_label_name(label) or (not known and 2 * rare < len(counts))
 
 
 def _hash(text: str) -> bytes:

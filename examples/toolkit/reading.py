@@ -164,7 +164,7 @@ def _decode(data: bytes, name: str) -> str:
     wide = _wide_encoding(data)
     if wide:
         kind = wide[:6].upper()
-        raise UserError(f"{name} is {kind}, not UTF-8; {_conversion(wide)}")
+        raise UserError(f"{name} is {kind}, not UTF-8; {_conversion(wide[:6] + wide[7:])}")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

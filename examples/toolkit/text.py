@@ -63,6 +63,7 @@ class Characters:
     def __init__(self, characters: str) -> None:
         self.characters = characters
         self._codes = _codes(characters)
+        self._known = set(characters)
 
     @classmethod
     def of(cls, text: str) -> Characters:
@@ -86,6 +87,10 @@ class Characters:
                 f" {''.join(self.characters)!r}"
             )
         return ids.tolist()
+
+    def known(self, text: str) -> str:
+        """The text, composed, without the characters that are not in the vocabulary."""
+        return "".join(character for character in composed(text) if character in self._known)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids."""

@@ -8,6 +8,7 @@ import languages
 import numpy as np
 import pytest
 from scripts import caller, refuser
+from toolkit.console import UserError
 from toolkit.labelled import NaiveBayes, read_labelled, syllables
 
 TINY = "--d-model 8 --hidden 12 --epochs 12 --warmup 5 --lr 0.02 --dropout 0".split()
@@ -57,7 +58,11 @@ def test_classifying(run, capsys):
     assert call("classify", "--run", run, "abdeg", "gedba") == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("abdeg: up ") and second.startswith("gedba: down ")
-    refused(capsys, "character 1, 'z', is not in the vocabulary", "classify", "--run", run, "zebra")
+    assert call("classify", "--run", run, "abd!eg", "z\u00e9") == 0
+    captured = capsys.readouterr()
+    passed, unseen = captured.out.splitlines()
+    assert passed.removeprefix("abd!eg") == first.removeprefix("abdeg") and unseen.startswith("z\u00e9: ")
+    assert captured.err == "note: the model has never seen '!' 'z' '\u00e9'; passed over in text 1 and 1 more\n"
     refused(capsys, "text 2 is empty", "classify", "--run", run, "abc", "")
 
 
@@ -128,3 +133,51 @@ def test_a_label_of_too_few_texts_is_named(tmp_path, capsys):
 def read_labelled_of(rows, folder):
     (folder / "rows.tsv").write_text("".join(f"{text}\t{label}\n" for text, label in rows))
     return read_labelled(str(folder / "rows.tsv"))
+
+
+def labelled(path, rows):
+    """A file of rows of cells."""
+    path.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+ROWS = [(f"{n} text", "even" if n % 2 == 0 else "odd") for n in range(40)]
+WITH_IDS = [(f"s{n}", *row) for n, row in enumerate(ROWS)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (ROWS, False),
+        ([("text", "label"), *ROWS], False),
+        ([("label", "text"), *((label, text) for text, label in ROWS)], False),
+        ([("Bemerkung", "Art"), *ROWS], True),
+        ([("id", "text", "label"), *WITH_IDS], False),
+        ([("class", "id", "sentence"), *((label, number, text) for number, text, label in WITH_IDS)], False),
+    ],
+)
+def test_a_line_of_names_is_no_example(tmp_path, capsys, rows, told):
+    made = read_labelled(labelled(tmp_path / "texts.tsv", rows))
+    assert sorted(made.train + made.validation + made.test) == sorted(ROWS)
+    assert ("line 1, Bemerkung: Art, is taken for names of the columns" in capsys.readouterr().err) == told
+
+
+def test_columns_without_names_are_refused(tmp_path):
+    with pytest.raises(UserError, match="line 1 has 3 columns separated by tabs; it must be a text, a tab and a label"):
+        read_labelled(labelled(tmp_path / "texts.tsv", WITH_IDS))
+
+
+def test_all_of_another_file_is_judged(run, data, tmp_path, capsys):
+    def judged(path):
+        capsys.readouterr()
+        assert call("evaluate", "--run", run, "--data", path) == 0
+        return capsys.readouterr().out
+
+    own = labelled(tmp_path / "own.tsv", [("text", "label"), ("abceg", "up"), ("gecba", "down"), ("ab?cg", "up")])
+    assert "right of 3 held-out texts" in judged(own) and "naive Bayes" in judged(own)
+    assert "right of 1 held-out texts" in judged(labelled(tmp_path / "one.tsv", [("abceg", "up")]))
+    moved = tmp_path / "moved.tsv"
+    moved.write_bytes(data.read_bytes())
+    assert f"right of {len(read_labelled(data).test)} held-out texts" in judged(moved)
+    other = labelled(tmp_path / "other.tsv", [("abceg", "sideways"), ("gecba", "sideways")])
+    refused(capsys, "the model knows no label 'sideways'", "evaluate", "--run", run, "--data", other)

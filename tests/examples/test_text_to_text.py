@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -195,6 +196,17 @@ def test_bad_input(run, capsys, arguments, message):
     command, *rest = arguments
     assert call(command, "--run", run, *rest) == 2
     assert message in capsys.readouterr().err
+
+
+def test_all_of_another_file_is_answered(run, tmp_path, capsys):
+    (tmp_path / "own.tsv").write_text(
+        "sort: 3 2\t2 3\nadd: 1 + 1\t2\n" + "sort: 5 4 " + "6 " * 60 + "\t4 5\n", encoding="utf-8"
+    )
+    capsys.readouterr()
+    assert call("evaluate", "--run", run, "--data", tmp_path / "own.tsv") == 0
+    captured = capsys.readouterr()
+    assert re.search(r"^sort: exact match .* of 1 unseen inputs; left out 1 of more than", captured.out, re.M)
+    assert re.search(r"^add: exact match .* of 1 unseen inputs$", captured.out, re.M)
 
 
 def test_bad_data(tmp_path, capsys):

@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit.console import UserError
-from toolkit.reading import read_text
+from toolkit.console import UserError, note
+from toolkit.reading import NotText, read_text
 
-__all__ = ["Document", "cut_documents", "embedded_texts", "load_documents", "split_documents"]
+__all__ = ["Document", "cut_documents", "embedded_texts", "load_documents", "split_documents", "topic_names"]
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 LENGTH = 20  # sentences of a document, about
@@ -37,21 +37,49 @@ class Document:
 
 
 def load_documents(path: str | os.PathLike[str] | None) -> list[Document]:
-    """The documents of a UTF-8 file, plain or gzipped, or of all such files in a folder, each of them a topic.
+    """The documents of a UTF-8 file, plain or packed, or of all such files in a folder, each of them a topic.
 
-    Where None: two megabytes of English that every Python carries, see `embedded_texts`.
+    Where None: two megabytes of English that every Python carries, see `embedded_texts`. Hidden files of a folder are passed over,
+    and so is what is no text at all, which is told on stderr.
     Raises UserError for what cannot be read, and for too little text.
     """
     if path is None:
         return cut_documents(embedded_texts())
     path = Path(path)
-    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
-    if not files:
-        raise UserError(f"{path} is an empty folder; put text files there")
-    documents = cut_documents({file.name.partition(".")[0]: read_text(file) for file in files})
+    documents = cut_documents(_read_folder(path) if path.is_dir() else {topic_names([path])[0]: read_text(path)})
     if len(documents) < 2 * LENGTH:
         raise UserError(f"{path} has text for {len(documents)} documents of {LENGTH} sentences; it takes {2 * LENGTH}")
     return documents
+
+
+def _read_folder(folder: Path) -> dict[str, str]:
+    """The texts of a folder by their topics."""
+    inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    texts: dict[Path, str] = {}
+    for path in inside:
+        if path.is_file():
+            try:
+                texts[path] = read_text(path)
+            except NotText as error:
+                note(f"passed over: {error}")
+    if not texts:
+        what = "no file of text" + (
+            ", only folders: give one of these" if any(path.is_dir() for path in inside) else ""
+        )
+        raise UserError(
+            f"{folder} has {what if inside else 'nothing in it'}; each file of text that it holds is a topic"
+        )
+    return dict(zip(topic_names(list(texts)), texts.values(), strict=True))
+
+
+def topic_names(paths: Sequence[Path]) -> list[str]:
+    """The names of files without their endings, ``news.2019`` for news.2019.txt.gz; whole where these are not all different.
+
+    >>> topic_names([Path("a.txt"), Path("news.2019.txt"), Path("b.txt"), Path("b.md")])
+    ['a', 'news.2019', 'b.txt', 'b.md']
+    """
+    short = [Path(path.name.removesuffix(".gz")).stem for path in paths]
+    return [name if short.count(name) == 1 else path.name for name, path in zip(short, paths, strict=True)]
 
 
 def embedded_texts() -> dict[str, str]:

@@ -68,13 +68,42 @@ def test_folders_and_files(tmp_path):
     with pytest.raises(UserError, match="it takes 40"):
         load_documents(tmp_path / "a.txt")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="empty folder"):
+    with pytest.raises(UserError, match="empty has nothing in it; each file of text that it holds is a topic"):
         load_documents(tmp_path / "empty")
     with pytest.raises(UserError, match="nowhere"):
         load_documents(tmp_path / "nowhere")
 
 
 # --- word pieces --------------------------------------------------------------------------------------------------------------
+
+
+def news(first):
+    """Text of 42 documents."""
+    return "".join(f"We saw {n} cats.\n\n" for n in range(first, first + 840))
+
+
+def test_each_file_of_a_folder_is_a_topic_and_none_takes_the_place_of_another(tmp_path, capsys):
+    names = "news.2019.txt", "news.2020.txt", "v1.0.md", "v1.1.md", "a.txt", "a.md"
+    for number, name in enumerate(names):
+        (tmp_path / name).write_text(news(1000 * number), encoding="utf-8")
+    (tmp_path / ".DS_Store").write_bytes(b"\0\0\0\1Bud1\xff" * 9)
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    (tmp_path / "folder").mkdir()
+    documents = load_documents(tmp_path)
+    assert len(documents) == 6 * 42
+    assert {document.topic for document in documents} == {"news.2019", "news.2020", "v1.0", "v1.1", "a.txt", "a.md"}
+    err = capsys.readouterr().err
+    assert err.startswith("note: passed over: ") and "picture.png is no text" in err and err.count("\n") == 1
+
+
+def test_a_folder_without_text_is_named_as_that(tmp_path):
+    (tmp_path / "text.txt").write_bytes("caf\xe9".encode("latin1"))
+    with pytest.raises(UserError, match="text.txt line 1, byte 4: 0xe9 is not UTF-8"):  # text, in another encoding
+        load_documents(tmp_path)
+    (tmp_path / "text.txt").unlink()
+    (tmp_path / "inside").mkdir()
+    with pytest.raises(UserError, match="has no file of text, only folders: give one of these"):
+        load_documents(tmp_path)
 
 
 def test_word_pieces(tmp_path):

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from minitensor.tensor import Tensor
 from minitensor.testing import promises
 from minitensor.testing.gradients import Report, check_problem, second_order
-from minitensor.testing.problem import Problem, show
+from minitensor.testing.problem import Problem, name_of, show
 
 __all__ = ["check_op"]
 
+NOTHING = (
+    "give floating inputs (arrays or Tensors, not lists of numbers) with elements and floating outputs, check wanted=, or write order=0"
+)
+
 
 def check_op(
-    fn, inputs, *, keywords=None, wanted=None, reference=None, order=2, rtol=1e-5, atol=1e-7, complex_step=False, examples=25,
+    fn, inputs, *, keywords=None, wanted=None, reference=None, order=2, rtol=1e-5, atol=0.0, complex_step=False, examples=25,
     seed=0, name=None,
 ):  # fmt: skip
     """Check an op, a fused op, a layer or any function of Tensors, on given inputs or on many drawn ones.
@@ -36,16 +43,16 @@ def check_op(
     options = {
         "reference": reference, "order": order, "rtol": rtol, "atol": atol, "complex_step": complex_step, "seed": seed,
     }  # fmt: skip
-    report = Report()
-    differentiable = []
+    first, second = Report(), Report()
 
     def check(case):
         case = list(case) if isinstance(case, (list, tuple)) else [case]
         named = {**(keywords or {}), **(case.pop() if case and isinstance(case[-1], dict) else {})}
         problem = Problem(fn, case, named, wanted, name=name)
-        differentiable.append(bool(problem.wanted))
-        _check_case(problem, report, **options)
+        _check_case(problem, first, second, **options)
 
+    if isinstance(inputs, (Tensor, np.ndarray)):
+        inputs = [inputs]
     strategies = [value for value in inputs if hasattr(value, "example")] if isinstance(inputs, (list, tuple)) else []
     if strategies:
         _check_drawn(check, _drawn_list(inputs), examples, seed)
@@ -53,13 +60,14 @@ def check_op(
         check(inputs)
     else:
         _check_drawn(check, inputs, examples, seed)
-    if order > 0 and not any(differentiable):
-        raise AssertionError(f"{fn!r}: no derivative was compared: give floating inputs, or order=0")
-    if report.kinks > report.checked:
-        raise AssertionError(
-            f"{fn!r}: {report.kinks} derivatives at kinks but only {report.checked} compared: draw other inputs"
-        )
-    return report
+    for compared, what in ((first, "derivative"), (second, "second derivative"))[:order]:
+        if not compared.checked and not compared.kinks:
+            raise AssertionError(f"{name_of(fn)}: no {what} was compared: {NOTHING}")
+        if compared.kinks > compared.checked:
+            raise AssertionError(
+                f"{name_of(fn)}: {compared.kinks} {what}s at kinks but only {compared.checked} compared: draw other inputs"
+            )
+    return Report(first.checked + second.checked, first.kinks + second.kinks)
 
 
 def _drawn_list(inputs):
@@ -69,7 +77,7 @@ def _drawn_list(inputs):
     return st.tuples(*[value if isinstance(value, st.SearchStrategy) else st.just(value) for value in inputs]).map(list)
 
 
-def _check_case(problem, report, *, reference, order, rtol, atol, complex_step, seed):
+def _check_case(problem, first, second, *, reference, order, rtol, atol, complex_step, seed):
     """All checks of one example."""
     promises.check_repeatable(problem)
     if reference is not None:
@@ -81,17 +89,15 @@ def _check_case(problem, report, *, reference, order, rtol, atol, complex_step, 
     promises.check_layout(problem)
     promises.check_each_input_alone(problem)
     promises.check_backward_twice(problem)
-    found = [_counted(problem, rtol, atol, complex_step, seed)]
+    _count(first, check_problem(problem, rtol, atol, complex_step, seed, lone=True))
     if order > 1:
-        found.append(_counted(second_order(problem, seed), rtol, atol, False, seed))
-    for part in found:
-        report.checked += part.checked
-        report.kinks += part.kinks
+        _count(second, check_problem(second_order(problem, seed), rtol, atol, False, seed, lone=True))
 
 
-def _counted(problem, rtol, atol, complex_step, seed):
-    """``check_problem``, where an example of nothing but kinks is no failure: the sum over all examples decides."""
-    return check_problem(problem, rtol, atol, complex_step, seed, lone_kinks=True)
+def _count(report, found):
+    """Add what was ``found`` in one example: the sum over all examples decides whether enough was compared."""
+    report.checked += found.checked
+    report.kinks += found.kinks
 
 
 def _check_drawn(check, strategy, examples, seed):

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from minitensor.tensor import Tensor
 from minitensor.testing import promises
 from minitensor.testing.gradients import Report, check_problem, second_order
-from minitensor.testing.problem import Problem, name_of, show
+from minitensor.testing.problem import Problem, as_inputs, name_of, show
 
 __all__ = ["check_op"]
 
-NOTHING = (
-    "give floating inputs (arrays or Tensors, not lists of numbers) with elements and floating outputs, check wanted=, or write order=0"
-)
+NOTHING = "give floating inputs with elements (arrays or Tensors, no lists of numbers) and floating outputs, check wanted=, or write order=0"
 
 
 def check_op(
@@ -51,15 +46,13 @@ def check_op(
         problem = Problem(fn, case, named, wanted, name=name)
         _check_case(problem, first, second, **options)
 
-    if isinstance(inputs, (Tensor, np.ndarray)):
-        inputs = [inputs]
-    strategies = [value for value in inputs if hasattr(value, "example")] if isinstance(inputs, (list, tuple)) else []
-    if strategies:
-        _check_drawn(check, _drawn_list(inputs), examples, seed)
-    elif isinstance(inputs, (list, tuple)):
-        check(inputs)
-    else:
+    inputs = inputs if hasattr(inputs, "example") else as_inputs(inputs)
+    if not isinstance(inputs, list):
         _check_drawn(check, inputs, examples, seed)
+    elif any(hasattr(value, "example") for value in inputs):
+        _check_drawn(check, _drawn_list(inputs), examples, seed)
+    else:
+        check(inputs)
     for compared, what in ((first, "derivative"), (second, "second derivative"))[:order]:
         if not compared.checked and not compared.kinks:
             raise AssertionError(f"{name_of(fn)}: no {what} was compared: {NOTHING}")

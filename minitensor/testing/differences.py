@@ -19,7 +19,9 @@ brings no rounding error.
 
 from __future__ import annotations
 
+import itertools
 import math
+import statistics
 import warnings
 from typing import NamedTuple
 
@@ -28,6 +30,7 @@ import numpy as np
 __all__ = ["EPSILON", "Verdict", "complex_slope", "confirms", "judge"]
 
 STEPS = (1e-3, 1e-4, 1e-5, 1e-6, 3e-2, 0.37, 1e-9)  # the first is nearly always enough
+FINE = (1e-5, 1e-6, 1e-9)
 SIDES = (1e-4, 1e-5, 1e-6)  # those at which a kink in place shows
 EPSILON = float(np.finfo(np.float64).eps)
 SURE = 10.0  # the bound is this many times what differences and rounding make likely
@@ -63,17 +66,19 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0):
     must be seen to be right; None if the claim is 0 in every part. tolerance: a function from the slope by differences to the error
     that is allowed. wobble: error of a slope that comes from rounding of the moved input, times the step.
     """
-    middle, seen = line(0.0), {}
+    differences, seen = _Differences(line, wobble), {}
     for h in sorted(STEPS, reverse=True) if smallest is None else STEPS:
-        found = _estimate(line, middle, h, wobble)
+        found = differences.of(h)
         surest = not any(e.uncertainty < found.uncertainty for e in seen.values())
         if surest and _settled(claimed, smallest, found, tolerance):
             return Verdict("right", found.slope)
         seen[h] = found
-    finite = sorted((e for e in seen.values() if math.isfinite(e.uncertainty)), key=lambda e: e.uncertainty)
+    finite = [e for e in seen.values() if math.isfinite(e.uncertainty)]
     if not finite:
         return Verdict("kink", math.nan)
-    best = finite[0]
+    bounds = _bounds({h: e for h, e in seen.items() if e in finite})
+    surest = min(bounds, key=bounds.get)
+    best, bound = seen[surest], bounds[surest]
     sides = [seen[h] for h in SIDES]
     if not all(math.isfinite(e.ahead) and math.isfinite(e.behind) for e in sides):
         return Verdict("kink", best.slope)  # a border of the domain
@@ -82,13 +87,25 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0):
         margin = tolerance(max(abs(low), abs(high))) + 0.01 * (high - low)
         between = low - margin <= claimed <= high + margin
         return Verdict("kink" if between or _grows(sides) else "wrong", best.slope)
-    # Two differences may agree by chance: another step must confirm the best one.
-    doubt = min((abs(e.slope - best.slope) - SURE * e.uncertainty for e in finite[1:]), default=0.0)
-    bound = max(SURE * best.uncertainty, doubt)
     if not abs(claimed - best.slope) <= tolerance(best.slope) + bound:
         return Verdict("wrong", best.slope)
     visible = smallest is None or bound <= max(VISIBLE * smallest, tolerance(best.slope))
     return Verdict("right" if visible else "blurred", best.slope)
+
+
+def _bounds(seen):
+    """How far the slope of each step can be off, given what the other steps say.
+
+    What rounding inside of f does shows at the finest steps, where u h is its size, though at one step it may hide by chance; and
+    neighbours that contradict each other are both in doubt.
+    """
+    noise = statistics.median([seen[h].uncertainty * h for h in FINE if h in seen] or [0.0])
+    bounds = {h: SURE * max(e.uncertainty, noise / h) for h, e in seen.items()}
+    doubts = dict(bounds)
+    for a, b in itertools.pairwise(sorted(seen)):
+        doubt = abs(seen[a].slope - seen[b].slope) - bounds[a] - bounds[b]
+        doubts[a], doubts[b] = max(doubts[a], doubt), max(doubts[b], doubt)
+    return doubts
 
 
 def _settled(claimed, smallest, estimate, tolerance):
@@ -100,35 +117,52 @@ def _settled(claimed, smallest, estimate, tolerance):
     return bound <= VISIBLE * smallest and abs(claimed - slope) <= tolerance(slope) + bound
 
 
-def _estimate(line, middle, h, wobble):
-    """The slope by the differences of step ``h``."""
-    right, left, near_right, near_left = line(h), line(-h), line(h / 2), line(-h / 2)
-    wide, narrow = _difference(right, left) / (2 * h), _difference(near_right, near_left) / h
-    ahead = (4 * _difference(near_right, middle) - _difference(right, middle)) / h
-    behind = (_difference(left, middle) - 4 * _difference(near_left, middle)) / h
-    size, rest = _sizes(right, middle)
-    rounding = (EPSILON * (8 * size + rest) + wobble) / h
-    uncertainty = max(abs(ahead - behind), abs(wide - narrow)) + rounding
-    return Estimate((4 * narrow - wide) / 3, ahead, behind, uncertainty, rounding, size)
+class _Differences:
+    """Differences of ``line`` at 0. Outputs that no step has moved bring hardly any rounding error; ``live`` are the others."""
+
+    def __init__(self, line, wobble):
+        self.line, self.wobble = line, wobble
+        self.middle = line(0.0)
+        self.live = [np.zeros(np.shape(o), dtype=bool) for _, o in self.middle]
+        sizes = [np.abs(np.where(np.isfinite(o), o, 0.0)) for _, o in self.middle]
+        top = max((float(size.max(initial=0.0)) for size in sizes), default=0.0)
+        self.still = [np.abs(c) * size for (c, _), size in zip(self.middle, sizes)]
+        # A small output may be the difference of large numbers, so that it is as rough as the largest output.
+        self.rough = [np.abs(c) * top for c, _ in self.middle]
+
+    def of(self, h):
+        """The slope by the differences of step ``h``."""
+        right, left, near_right, near_left = (self.line(t) for t in (h, -h, h / 2, -h / 2))
+        for live, (_, a), (_, b), (_, o) in zip(self.live, right, left, self.middle):
+            live |= _differ(a, o) | _differ(b, o)
+        wide, narrow = _difference(right, left) / (2 * h), _difference(near_right, near_left) / h
+        ahead = (4 * _difference(near_right, self.middle) - _difference(right, self.middle)) / h
+        behind = (_difference(left, self.middle) - 4 * _difference(near_left, self.middle)) / h
+        size = sum(float(rough[live].sum()) for rough, live in zip(self.rough, self.live))
+        rest = sum(float(still[~live].sum()) for still, live in zip(self.still, self.live))
+        rounding = (EPSILON * (8 * size + rest) + self.wobble) / h
+        uncertainty = max(abs(ahead - behind), abs(wide - narrow)) + rounding
+        return Estimate((4 * narrow - wide) / 3, ahead, behind, uncertainty, rounding, size)
 
 
 def confirms(line, exact):
     """Whether differences agree with the slope ``exact`` to four digits, as they do where ``line`` is analytic."""
-    estimate = _estimate(line, line(0.0), STEPS[0], 0.0)
+    estimate = _Differences(line, 0.0).of(STEPS[0])
     return abs(exact - estimate.slope) <= 1e-4 * abs(estimate.slope) + SURE * estimate.uncertainty
 
 
-def _moved(outputs, others):
-    """``(cotangent, output, where it differs from the other)``; two NaN or two equal infinities do not differ."""
-    return [
-        (c, np.asarray(a), ~((a == b) | ((a != a) & (b != b)))) for (c, a), (_, b) in zip(outputs, others)
-    ]
+def _differ(a, b):
+    """Where two outputs differ; two NaN, or two equal infinities, do not."""
+    return ~((a == b) | ((a != a) & (b != b)))
 
 
 def _difference(outputs, others):
     """Sum of the cotangents times what the outputs have moved by."""
-    pairs = zip(_moved(outputs, others), others)
-    return sum(float((c[moved] * (a[moved] - b[moved])).sum()) for (c, a, moved), (_, b) in pairs)
+    total = 0.0
+    for (c, a), (_, b) in zip(outputs, others):
+        moved = _differ(a, b)
+        total += float((c[moved] * (a[moved] - b[moved])).sum())
+    return total
 
 
 def _is_kink(estimates):
@@ -138,15 +172,6 @@ def _is_kink(estimates):
         return False
     alike = max(jumps) <= 1.3 * min(jumps) if jumps[0] > 0 else min(jumps) >= 1.3 * max(jumps)
     return alike or _grows(estimates)
-
-
-def _sizes(outputs, others):
-    """Sum of the magnitudes of the terms of f: of the outputs that move, and of those that stand still (to the last bit)."""
-    size = rest = 0.0
-    for c, a, moved in _moved(outputs, others):
-        terms = np.abs(c * np.where(np.isfinite(a), a, 0.0))
-        size, rest = size + float(terms[moved].sum()), rest + float(terms[~moved].sum())
-    return size, rest
 
 
 def _grows(estimates):

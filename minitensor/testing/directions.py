@@ -1,4 +1,4 @@
-"""One gradient against differences: along random directions through groups of elements, and element by element where these disagree.
+"""One gradient against differences: along random directions through groups of elements, and element by element if these disagree.
 
 A direction through all elements at once would let a large one hide a small one that is wrong. So the elements are grouped by the
 size of their claims (a decade to a group, zeros in one of their own), and a direction passes only if an error of the smallest part
@@ -39,10 +39,12 @@ class _Lines:
 
     def __init__(self, problem, i, gradient, cotangents, rtol, atol, complex_step, rng):
         self.problem, self.i, self.cotangents = problem, i, cotangents
-        self.rtol, self.atol, self.complex_step = rtol, atol, complex_step
+        self.rtol, self.complex_step = rtol, complex_step
         self.value = np.asarray(problem.values[i]).reshape(-1)
         self.claims = gradient.reshape(-1)
         self.reach = np.where(np.abs(self.value) > FAR, np.abs(self.value), 1.0)
+        finite = np.abs(self.claims[np.isfinite(self.claims)])
+        self.floor = atol + 16 * EPSILON * float(finite.max(initial=0.0))  # rounding of the gradient itself
         self.blurred = 0
         self.weights = rng.uniform(0.5, 1.5, self.value.size) * rng.choice([-1.0, 1.0], self.value.size)
 
@@ -84,7 +86,7 @@ class _Lines:
         def tolerance(slope, rtol=self.rtol):
             # Of many elements each may be off by rtol, but not so that the sum would hide one that is wrong.
             share = rtol * abs(slope) if len(group) == 1 else max(1e-4 * rtol, 16 * EPSILON) * weight
-            return self.atol * float(np.abs(direction).max()) + share
+            return self.floor * float(np.abs(direction).sum()) + share
 
         exact = complex_slope(line) if self.complex_step and math.isfinite(claimed) else None
         if exact is not None and confirms(line, exact):

@@ -12,13 +12,29 @@ from minitensor.gradient import grad
 from minitensor.mode import enable_grad, no_grad
 from minitensor.tensor import Tensor
 
-__all__ = ["Problem", "freeze", "name_of", "show"]
+__all__ = ["Problem", "as_inputs", "freeze", "generator", "name_of", "show"]
 
 
 def freeze(array):
     """``array`` made read-only, in place: whoever writes to it dies there."""
     array.flags.writeable = False
     return array
+
+
+def as_inputs(inputs):
+    """``inputs`` as a list; one tensor or array is one input."""
+    if isinstance(inputs, (Tensor, np.ndarray)):
+        return [inputs]
+    if not isinstance(inputs, (list, tuple)):
+        raise TypeError(
+            f"inputs must be a list, one item for each argument of the function, got {type(inputs).__name__}"
+        )
+    return list(inputs)
+
+
+def generator(seed):
+    """Random numbers for cotangents and directions, not those of ``default_rng(seed)``, which inputs are often made of."""
+    return np.random.default_rng((seed, 2026))
 
 
 def name_of(function):
@@ -49,16 +65,28 @@ class Problem:
     """
 
     def __init__(self, function, inputs, keywords=None, wanted=None, dtype=np.float64, name=None):
+        inputs = as_inputs(inputs)
         self.name = name or name_of(function)
+        self.given = function
         self.keywords = dict(keywords or {})
-        self.labels = _labels(function, len(inputs))
+        values, self.labels, self.layout, origins = [], [], [], []
+        for i, (value, label) in enumerate(zip(inputs, _labels(function, len(inputs)))):
+            self.layout.append(_spread(value, label, values, self.labels))
+            origins += [i] * (len(values) - len(origins))
         parameters = list(function.named_parameters()) if hasattr(function, "named_parameters") else []
         self.function = _with_parameters(function, [p for _, p in parameters], len(inputs)) if parameters else function
         self.labels += [f"parameter {label}" for label, _ in parameters]
-        values = [*inputs, *(p for _, p in parameters)]
-        self.values = [_frozen(value, dtype) for value in values]
+        self.values = [_frozen(value, dtype) for value in [*values, *(p for _, p in parameters)]]
+        unknown = [i for i in wanted or () if i not in range(len(inputs))]
+        if unknown:
+            raise ValueError(f"{self.name}: wanted={wanted!r} numbers inputs from 0, and there are {len(inputs)}")
         floating = [i for i, v in enumerate(self.values) if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
-        self.wanted = floating if wanted is None else [i for i in floating if i in wanted or i >= len(inputs)]
+        self.wanted = [i for i in floating if wanted is None or i >= len(origins) or origins[i] in wanted]
+
+    def packed(self, values):
+        """``values`` as the arguments of the function: those that came in a list are in one again."""
+        count = sum(_count(item) for item in self.layout)
+        return [*(_pack(item, values) for item in self.layout), *values[count:]]
 
     def replaced(self, values):
         """The same problem at other ``values``, which are taken as they are."""
@@ -74,7 +102,7 @@ class Problem:
         """The outputs at ``values`` (Tensors, arrays or anything else), as a list of Tensors."""
         state = random.default.state
         try:
-            out = self.function(*values, **self.keywords)
+            out = self.function(*self.packed(values), **self.keywords)
         except ValueError as error:
             raise _impure(self.name, error) from None
         finally:
@@ -166,6 +194,30 @@ def frozen_graph(roots):
         for array in sorted(frozen, key=lambda array: array.base is not None):  # some may be a user's own constants
             with suppress(ValueError):  # a view of what is read-only for good
                 array.flags.writeable = True
+
+
+def _spread(value, label, values, labels):
+    """Append ``value``, or each item of a list that holds arrays, to ``values``; returns where to find it."""
+    if isinstance(value, (list, tuple)) and _holds_arrays(value):
+        items = [_spread(item, f"{label}[{i}]", values, labels) for i, item in enumerate(value)]
+        return tuple(items) if isinstance(value, tuple) else items
+    values.append(value)
+    labels.append(label)
+    return len(values) - 1
+
+
+def _holds_arrays(value):
+    if isinstance(value, (list, tuple)):
+        return any(_holds_arrays(item) for item in value)
+    return isinstance(value, (Tensor, np.ndarray)) and value.dtype.kind == "f"
+
+
+def _count(place):
+    return sum(map(_count, place)) if isinstance(place, (list, tuple)) else 1
+
+
+def _pack(place, values):
+    return type(place)(_pack(item, values) for item in place) if isinstance(place, (list, tuple)) else values[place]
 
 
 def _labels(function, count):

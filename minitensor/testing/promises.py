@@ -9,6 +9,7 @@ import numpy as np
 from minitensor.autograd import backward_pass
 from minitensor.fuse import Fused
 from minitensor.tensor import Tensor
+from minitensor.testing.problem import generator
 
 __all__ = [
     "check_backward_twice", "check_each_input_alone", "check_float32", "check_fused", "check_layout", "check_reference",
@@ -31,7 +32,7 @@ def check_repeatable(problem):
 
 def check_reference(problem, reference, rtol, atol):
     """The values equal those of ``reference``, a function of NumPy arrays."""
-    expected = reference(*problem.values, **problem.keywords)
+    expected = reference(*problem.packed(problem.values), **problem.keywords)
     expected = list(expected) if isinstance(expected, (tuple, list)) else [expected]
     outputs = problem.evaluate()
     if len(outputs) != len(expected):
@@ -48,7 +49,7 @@ def check_reference(problem, reference, rtol, atol):
 def check_layout(problem, rtol=1e-12, atol=1e-12):
     """Values and gradients do not depend on how the inputs lie in memory."""
     strided = problem.replaced([_strided(v) if isinstance(v, np.ndarray) else v for v in problem.values])
-    rng = np.random.default_rng(0)
+    rng = generator(0)
     for k, (out, right) in enumerate(zip(strided.evaluate(), problem.evaluate())):
         compare(problem, f"output {k} of non-contiguous inputs", out, right, "that of contiguous ones", rtol, atol)
     cotangents = problem.cotangents(problem.evaluate(), rng)
@@ -62,7 +63,7 @@ def check_layout(problem, rtol=1e-12, atol=1e-12):
 def check_backward_twice(problem):
     """Backward through one graph a second time gives the same bits: a rule must not use up what was saved for it."""
     outputs, leaves = problem.record()
-    cotangents = problem.cotangents(outputs, np.random.default_rng(0))
+    cotangents = problem.cotangents(outputs, generator(0))
     pairs = [(o.node, c) for o, c in zip(outputs, cotangents) if c is not None and o.node is not None]
     roots, seeds = [r for r, _ in pairs], [c for _, c in pairs]
     wanted = {leaf.node for leaf in leaves}
@@ -76,7 +77,7 @@ def check_each_input_alone(problem, rtol=1e-12, atol=1e-12):
     """The gradient of an input is the same whether or not others are wanted."""
     if len(problem.wanted) < 2:
         return
-    cotangents = problem.cotangents(problem.evaluate(), np.random.default_rng(0))
+    cotangents = problem.cotangents(problem.evaluate(), generator(0))
     together = problem.gradients(cotangents)
     for i, right in zip(problem.wanted, together):
         (alone,) = problem.gradients(cotangents, wanted=[i])
@@ -104,7 +105,7 @@ def check_float32(problem):
                 and "dtype" not in problem.keywords
             ):
                 raise AssertionError(f"{problem.name}: output {k} of float32 inputs is {out.dtype}")
-        cotangents = single.cotangents(outputs, np.random.default_rng(0))
+        cotangents = single.cotangents(outputs, generator(0))
         for i, gradient in zip(single.wanted, single.gradients(cotangents)):
             if gradient.dtype != np.float32:
                 raise AssertionError(f"{problem.name}: the gradient of float32 {problem.label(i)} is {gradient.dtype}")
@@ -113,7 +114,7 @@ def check_float32(problem):
 def check_fused(problem, rtol=1e-10, atol=1e-12):
     """Every kernel that the function runs equals its definition: values, and gradients with one random cotangent."""
     outputs = problem.evaluate()
-    cotangents = problem.cotangents(outputs, np.random.default_rng(0))
+    cotangents = problem.cotangents(outputs, generator(0))
     with _definitions() as used:
         plain = problem.evaluate()
         expected = problem.gradients(cotangents) if used else []

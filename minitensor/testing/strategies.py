@@ -1,6 +1,7 @@
 """Hypothesis strategies for the inputs of ops: shapes with 0 and 1 elements, broadcasting, axes, indices, masks.
 
-Arrays are float64 and hold values between ``low`` and ``high``; half of those drawn are rounded to halves, so that ties, zeros and
+Arrays are float64 and hold values between ``low`` and ``high``; if neither is given, between -2 and 2, or between
+-8 and 8, beyond where functions change (a clip at 6, say). Half of those drawn are rounded to halves, so that ties, zeros and
 equal elements are common. Sizes shrink towards few axes and few elements.
 """
 
@@ -23,6 +24,8 @@ __all__ = [
     "reductions", "shapes", "tensors",
 ]  # fmt: skip
 
+NEAR, FAR = 2.0, 8.0  # how far from 0 values are drawn, in turns
+
 
 def shapes(min_dims=0, max_dims=3, min_side=0, max_side=4):
     """Tuples of lengths; every number of axes is as likely, and one length in eight or so is 0 or 1 each."""
@@ -33,15 +36,19 @@ def shapes(min_dims=0, max_dims=3, min_side=0, max_side=4):
 
 @st.composite
 def tensors(
-    draw, shape=None, low=-2.0, high=2.0, min_dims=0, max_dims=3, min_side=0, max_side=4, ties=True, distinct=False
+    draw, shape=None, low=None, high=None, min_dims=0, max_dims=3, min_side=0, max_side=4, ties=True, distinct=False
 ):
-    """Float64 Tensors of ``shape`` (a tuple or a strategy; of any small shape where None).
+    """Float64 Tensors of ``shape`` (a tuple or a strategy; default: any small shape) with values from ``low`` to ``high``.
 
     ties: allow the half of all draws that is rounded to halves. distinct: all elements differ by at least 1/16 of the mean
     distance (for sorting, for maxima without ties).
     """
     shape = shapes(min_dims, max_dims, min_side, max_side) if shape is None else shape
     shape = draw(shape) if isinstance(shape, st.SearchStrategy) else shape
+    if low is None and high is None:
+        high = draw(st.sampled_from([NEAR, FAR]))
+        low = -high
+    low, high = (-NEAR if low is None else low), (NEAR if high is None else high)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     count = int(np.prod(shape, dtype=int))
     if distinct:
@@ -64,13 +71,13 @@ def integer_tensors(draw, shape=None, low=-3, high=3):
 
 
 @st.composite
-def broadcastable(draw, count=2, low=-2.0, high=2.0, ties=True, max_dims=3):
+def broadcastable(draw, count=2, low=None, high=None, ties=True, max_dims=3):
     """Lists of ``count`` Tensors whose shapes broadcast: missing axes, axes of length 1, no elements.
 
-    ``low`` and ``high`` may be lists, one bound for each tensor.
+    ``low`` and ``high`` are those of ``tensors``, or lists, one bound for each tensor.
     """
     drawn = draw(hnp.mutually_broadcastable_shapes(num_shapes=count, max_dims=max_dims, min_side=0, max_side=3))
-    lows, highs = ([v] * count if isinstance(v, (int, float)) else v for v in (low, high))
+    lows, highs = (v if isinstance(v, (list, tuple)) else [v] * count for v in (low, high))
     return [draw(tensors(shape, a, b, ties=ties)) for shape, a, b in zip(drawn.input_shapes, lows, highs)]
 
 

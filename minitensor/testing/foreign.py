@@ -1,0 +1,73 @@
+"""Functions that bring a gradient of their own which minitensor never calls: they are found, not passed by.
+
+``torch.autograd.Function.apply``, a primitive of HIPS autograd, an object with a method ``backward``: each runs
+its forward pass on the Tensors that it is given. What is differentiated is that forward pass, not the rule that was meant to be checked.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from contextlib import contextmanager
+
+from minitensor.tensor import Tensor
+
+__all__ = ["own_backward_called"]
+
+OWN_RULES = {  # modules whose functions run ops with gradients of their own
+    "autograd.tracer": "a primitive of autograd",
+    "mygrad.tensor_base": "an operation of MyGrad",
+    "tensorflow.python.ops.custom_gradient": "a tf.custom_gradient",
+    "chainer.function_node": "a FunctionNode of Chainer",
+}
+CURE = "minitensor never calls it, so that it would not be checked: write the gradient as a rule of an op (mt.op and its .vjp)"
+
+
+@contextmanager
+def own_backward_called(function, name):
+    """Within, ``function`` runs forward and backward; AssertionError if it has gradients of its own that did not run."""
+    owners, ran, libraries = list(_owners(function)), set(), set()
+
+    def look(frame, event, _):
+        module = frame.f_globals.get("__name__") or ""
+        if event != "call" or module.startswith("minitensor."):
+            return
+        code = frame.f_code
+        ran.add(code)
+        if module in OWN_RULES:
+            libraries.add(module)
+        elif code.co_argcount:
+            owners.append(frame.f_locals.get(code.co_varnames[0]))
+
+    before = sys.getprofile()
+    sys.setprofile(look)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+    for module in libraries:
+        raise AssertionError(f"{name} runs {OWN_RULES[module]}, whose gradient is its own: {CURE}")
+    for owner in owners:
+        backward = _backward_of(owner)
+        if backward is not None and backward.__code__ not in ran:
+            raise AssertionError(
+                f"{name} runs {backward.__qualname__.removesuffix('.backward')}, which has a backward of its own: {CURE}"
+            )
+
+
+def _owners(function):
+    """What ``function`` is made of: itself, what it is a method of, and what it wraps."""
+    while function is not None:
+        yield function
+        yield getattr(function, "__self__", None)
+        function = getattr(function, "func", None) or getattr(function, "__wrapped__", None)
+
+
+def _backward_of(owner):
+    """The function ``backward`` that the class of ``owner`` (or the class ``owner``) defines in Python, or None."""
+    kind = owner if isinstance(owner, type) else type(owner)
+    if issubclass(kind, Tensor) or kind.__module__.startswith("minitensor."):
+        return None
+    found = inspect.getattr_static(kind, "backward", None)
+    found = getattr(found, "__func__", found)
+    return found if inspect.isfunction(found) else None

@@ -1,0 +1,213 @@
+"""What a check must find: one wrong element among large or many ones, slopes at kinks, checks of nothing, rules that never run."""
+
+import functools
+
+import numpy as np
+import pytest
+
+import minitensor as mt
+import minitensor.nn.functional as F
+from minitensor.testing import Report, check_op, gradcheck, gradgradcheck
+from minitensor.testing import strategies as mst
+
+MANY = np.random.default_rng(5).normal(size=20_000)
+
+
+def op_of(function, *rules):
+    made = mt.op(function)
+    made.vjp(*rules)
+    return made
+
+
+# --- one element ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("small", [0.1, 1e-4, 1e-7])
+def test_a_lost_row_beside_large_ones(small):
+    affine = op_of(
+        lambda xp, x, w: x @ w,
+        lambda g, w: g @ w.T,
+        lambda xp, g, x: (x.T @ g) * xp.asarray([[1.0], [1.0], [0.0]]),
+    )
+    inputs = [np.array([[1e5, 1.0, small], [2e5, 3.0, -small]]), np.ones((3, 2))]
+    assert gradcheck(mt.matmul, inputs).checked and gradgradcheck(mt.matmul, inputs).checked
+    for check in (gradcheck, check_op):
+        with pytest.raises(AssertionError, match=r"input 1 \(w\) at index \(2, [01]\) is -?0\.0 by its rule"):
+            check(affine, inputs)
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.0, 1.0001])
+def test_a_wrong_element_among_many(factor):
+    factors = np.ones(len(MANY))
+    factors[5] = factor
+    square = op_of(lambda xp, x: x * x, lambda xp, g, x: 2.0 * g * x * xp.asarray(factors))
+    with pytest.raises(AssertionError, match=r"at index \(5,\)"):
+        gradcheck(square, [MANY])
+
+
+def test_a_wrong_second_derivative_among_many():
+    factors = np.ones(len(MANY))
+    factors[-1] = 1.01
+
+    def cosine(xp, g, x):
+        return g * (xp.cos(x) if isinstance(x, np.ndarray) else xp.cos(x * factors))
+
+    sine = op_of(lambda xp, x: xp.sin(x), cosine)
+    assert gradcheck(sine, [MANY]).checked
+    with pytest.raises(AssertionError, match=r"the gradient of .* at index \(19999,\)"):
+        gradgradcheck(sine, [MANY])
+
+
+@pytest.mark.parametrize(
+    "function", [mt.square, mt.tanh, mt.exp, F.relu, mt.abs, F.softmax, mt.std, F.layer_norm, mt.logsumexp, mt.max]
+)
+def test_right_rules_pass_on_many_elements(function):
+    assert gradcheck(function, [MANY]).checked
+    assert gradgradcheck(function, [MANY]).checked
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("scale", [1e-9, 1e-4, 1e4, 1e9])
+def test_scales_are_no_fault(scale, seed):
+    x = np.random.default_rng(seed).normal(size=(4, 5))
+    assert gradcheck(lambda x: mt.tanh(x) * scale, [x], seed=seed).checked
+    assert gradcheck(lambda x: F.layer_norm(x), [x * scale], seed=seed, wanted=[0]).checked
+    doubled = op_of(lambda xp, x: xp.tanh(x), lambda g, out: 2.0 * g * (1.0 - out * out))
+    with pytest.raises(AssertionError, match="by differences"):
+        gradcheck(lambda x: doubled(x) * scale, [x], seed=seed)
+
+
+# --- kinks ----------------------------------------------------------------------------------------------------------------------
+
+
+def relu_with(slope):
+    """relu with a slope of its own at 0."""
+    return op_of(
+        lambda xp, x: xp.maximum(x, 0.0), lambda xp, g, x: g * (1.0 * xp.greater(x, 0) + slope * xp.equal(x, 0))
+    )
+
+
+@pytest.mark.parametrize("check", [gradcheck, check_op])
+def test_a_slope_at_a_kink_lies_between_those_of_both_sides(check):
+    x = [np.array([-1.0, 0.0, 2.0])]
+    for slope in (0.0, 0.5, 1.0):
+        assert check(relu_with(slope), x).kinks
+    for slope in (-0.5, 1.1, 5.0):
+        with pytest.raises(AssertionError, match=r"at index \(1,\)"):
+            check(relu_with(slope), x)
+
+
+def test_ties_and_jumps_are_no_fault():
+    x = np.array([2.0, 2.0, 1.0, 0.5])
+    for function in (mt.max, mt.sign, mt.floor, lambda x: mt.abs(x - 1.0), lambda x: mt.clip(x, 0.5, 2.0), mt.sort):
+        assert gradcheck(function, [x]).checked
+
+
+def test_strategies_reach_where_ops_change():
+    def beyond(limit):
+        return op_of(lambda xp, x: x * x, lambda xp, g, x: 2.0 * g * x * (1.0 + xp.greater(xp.abs(x), limit)))
+
+    for limit in (2.5, 6.0):
+        with pytest.raises(AssertionError, match="shrunk example"):
+            check_op(beyond(limit), mst.tensors())
+
+
+# --- nothing compared -------------------------------------------------------------------------------------------------------------
+
+WRONG = op_of(lambda xp, x: x * x, lambda g, x: -7.0 * g * x)
+
+
+@pytest.mark.parametrize("check", [gradcheck, gradgradcheck, check_op])
+@pytest.mark.parametrize(
+    ("function", "inputs", "options", "words"),
+    [
+        (WRONG, [[1.0, 2.0]], {}, "floating"),
+        (WRONG, [1.0], {}, "floating"),
+        (WRONG, [np.arange(3)], {}, "floating"),
+        (WRONG, [np.ones(3)], {"wanted": []}, "wanted"),
+        (WRONG, [np.ones((0, 2))], {}, "elements"),
+        (mt.argmax, [np.ones(3)], {}, "floating"),
+        (lambda: mt.ones((2,)), [], {}, "floating"),
+    ],
+    ids=["a list", "a number", "integers", "nothing wanted", "no elements", "integer output", "no input"],
+)
+def test_a_check_of_nothing_fails(check, function, inputs, options, words):
+    with pytest.raises(AssertionError, match=f"derivative was compared.*{words}"):
+        check(function, inputs, **options)
+
+
+def test_a_wanted_input_that_there_is_not():
+    with pytest.raises(ValueError, match=r"wanted=\[1\] numbers inputs from 0, and there are 1"):
+        gradcheck(mt.exp, [np.ones(2)], wanted=[1])
+
+
+def test_one_tensor_is_one_input_and_anything_else_is_told():
+    assert gradcheck(mt.tanh, mt.ones((3, 2))) == Report(checked=1, kinks=0)
+    assert check_op(mt.tanh, np.ones((3, 2))).checked == 3
+    for check in (gradcheck, gradgradcheck, check_op):
+        with pytest.raises(TypeError, match="inputs must be a list"):
+            check(mt.tanh, 1.0)
+
+
+def test_lists_of_arrays_are_differentiated():
+    assert gradcheck(mt.concat, [[np.ones((2, 3)), np.ones((1, 3))]]).checked == 2
+    assert check_op(mt.stack, [(np.ones(3), np.ones(3))], reference=np.stack).checked
+
+    def detached(pair, z):
+        return pair[0].detach() * pair[1] * z
+
+    with pytest.raises(AssertionError, match=r"input 0 \(argument 0\[0\]\)"):
+        gradcheck(detached, [(np.ones(3), np.ones(3)), np.ones(3)])
+    assert gradcheck(detached, [(np.ones(3), np.ones(3)), np.ones(3)], wanted=[1]).checked == 1
+
+
+# --- gradients that never run -----------------------------------------------------------------------------------------------------
+
+
+class Layer:
+    """A layer of the older kind, with a backward of its own, which is wrong."""
+
+    def __call__(self, x):
+        return x * x
+
+    def backward(self, g):
+        return 3.0 * g
+
+
+@pytest.mark.parametrize("check", [gradcheck, gradgradcheck, check_op])
+@pytest.mark.parametrize(
+    "function",
+    [Layer(), lambda x: Layer()(x), Layer().__call__, functools.partial(Layer())],
+    ids=["object", "hidden", "method", "partial"],
+)
+def test_an_object_whose_backward_never_runs(check, function):
+    with pytest.raises(AssertionError, match="Layer, which has a backward of its own: minitensor never calls it"):
+        check(function, [np.array([1.0, 2.0])])
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("check", [gradcheck, gradgradcheck, check_op])
+def test_a_function_of_pytorch_is_not_passed(check):
+    torch = pytest.importorskip("torch")
+
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.x = x
+            return x * x
+
+        @staticmethod
+        def backward(ctx, g):
+            return 3 * g * ctx.x
+
+    for function in (Square.apply, lambda x: Square.apply(x)):
+        with pytest.raises(AssertionError, match="Square, which has a backward of its own"):
+            check(function, [np.array([1.0, 2.0])])
+
+
+def test_a_layer_that_runs_its_backward_is_a_layer():
+    class Both(Layer):
+        def __call__(self, x):
+            return x * self.backward(x)
+
+    assert gradcheck(Both(), [np.array([1.0, 2.0])]).checked == 1

@@ -124,7 +124,7 @@ WRONG = op_of(lambda xp, x: x * x, lambda g, x: -7.0 * g * x)
         (WRONG, [[1.0, 2.0]], {}, "floating"),
         (WRONG, [1.0], {}, "floating"),
         (WRONG, [np.arange(3)], {}, "floating"),
-        (WRONG, [np.ones(3)], {"wanted": []}, "wanted"),
+        (WRONG, [np.ones(3)], {"wanted": []}, "floating"),
         (WRONG, [np.ones((0, 2))], {}, "elements"),
         (mt.argmax, [np.ones(3)], {}, "floating"),
         (lambda: mt.ones((2,)), [], {}, "floating"),

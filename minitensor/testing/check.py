@@ -8,7 +8,7 @@ from minitensor.testing.problem import Problem, as_inputs, name_of, show
 
 __all__ = ["check_op"]
 
-NOTHING = "give floating inputs with elements (arrays or Tensors, no lists of numbers) and floating outputs, check wanted=, or write order=0"
+NOTHING = "give floating inputs with elements (arrays or Tensors, no lists of numbers) and floating outputs, or order=0"
 
 
 def check_op(

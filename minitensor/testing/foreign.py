@@ -1,7 +1,7 @@
 """Functions that bring a gradient of their own which minitensor never calls: they are found, not passed by.
 
-``torch.autograd.Function.apply``, a primitive of HIPS autograd, an object with a method ``backward``: each runs
-its forward pass on the Tensors that it is given. What is differentiated is that forward pass, not the rule that was meant to be checked.
+``torch.autograd.Function.apply``, a primitive of HIPS autograd, an object with a method ``backward``: each runs its forward pass on
+the Tensors that it is given, and what is differentiated is that pass, not the rule that was meant to be checked.
 """
 
 from __future__ import annotations

@@ -59,14 +59,15 @@ class Estimate(NamedTuple):
     size: float
 
 
-def judge(line, claimed, smallest, tolerance, wobble=0.0):
+def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0):
     """Whether ``claimed`` is the derivative of ``line`` at 0.
 
     line: a function from a float to a list of pairs (cotangent, output). smallest: magnitude of the smallest part of the claim that
     must be seen to be right; None if the claim is 0 in every part. tolerance: a function from the slope by differences to the error
-    that is allowed. wobble: error of a slope that comes from rounding of the moved input, times the step.
+    that is allowed. wobble: error of a slope that comes from rounding of the moved input, times the step. scale: size of what the
+    outputs are made of, if larger than theirs.
     """
-    differences, seen = _Differences(line, wobble), {}
+    differences, seen = _Differences(line, wobble, scale), {}
     for h in sorted(STEPS, reverse=True) if smallest is None else STEPS:
         found = differences.of(h)
         surest = not any(e.uncertainty < found.uncertainty for e in seen.values())
@@ -88,7 +89,8 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0):
         between = low - margin <= claimed <= high + margin
         return Verdict("kink" if between or _grows(sides) else "wrong", best.slope)
     if not abs(claimed - best.slope) <= tolerance(best.slope) + bound:
-        return Verdict("wrong", best.slope)
+        hidden = max(abs(claimed), abs(best.slope) + bound) <= 16 * EPSILON  # what is left of a sum of ones that cancel
+        return Verdict("blurred" if hidden else "wrong", best.slope)
     visible = smallest is None or bound <= max(VISIBLE * smallest, tolerance(best.slope))
     return Verdict("right" if visible else "blurred", best.slope)
 
@@ -120,12 +122,13 @@ def _settled(claimed, smallest, estimate, tolerance):
 class _Differences:
     """Differences of ``line`` at 0. Outputs that no step has moved bring hardly any rounding error; ``live`` are the others."""
 
-    def __init__(self, line, wobble):
+    def __init__(self, line, wobble, scale):
         self.line, self.wobble = line, wobble
         self.middle = line(0.0)
         self.live = [np.zeros(np.shape(o), dtype=bool) for _, o in self.middle]
         sizes = [np.abs(np.where(np.isfinite(o), o, 0.0)) for _, o in self.middle]
         top = max((float(size.max(initial=0.0)) for size in sizes), default=0.0)
+        top = max(top, scale)
         self.still = [np.abs(c) * size for (c, _), size in zip(self.middle, sizes)]
         # A small output may be the difference of large numbers, so that it is as rough as the largest output.
         self.rough = [np.abs(c) * top for c, _ in self.middle]
@@ -145,9 +148,9 @@ class _Differences:
         return Estimate((4 * narrow - wide) / 3, ahead, behind, uncertainty, rounding, size)
 
 
-def confirms(line, exact):
+def confirms(line, exact, scale):
     """Whether differences agree with the slope ``exact`` to four digits, as they do where ``line`` is analytic."""
-    estimate = _Differences(line, 0.0).of(STEPS[0])
+    estimate = _Differences(line, 0.0, scale).of(STEPS[0])
     return abs(exact - estimate.slope) <= 1e-4 * abs(estimate.slope) + SURE * estimate.uncertainty
 
 

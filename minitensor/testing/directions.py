@@ -89,11 +89,11 @@ class _Lines:
             return self.floor * float(np.abs(direction).sum()) + share
 
         exact = complex_slope(line) if self.complex_step and math.isfinite(claimed) else None
-        if exact is not None and confirms(line, exact):
+        if exact is not None and confirms(line, exact, self.problem.scale):
             return Verdict("right" if abs(claimed - exact) <= tolerance(exact) else "wrong", exact)
         wobble = EPSILON * float(np.abs(self.claims[group] * self.value[group]).sum())
         loose = max(self.rtol, 1e-5) if self.complex_step else self.rtol
-        return judge(line, claimed, smallest, lambda slope: tolerance(slope, loose), wobble)
+        return judge(line, claimed, smallest, lambda slope: tolerance(slope, loose), wobble, self.problem.scale)
 
     def outputs_at(self, direction, t):
         """Pairs of cotangent and output with the input moved by ``t`` along ``direction``, a Python number."""

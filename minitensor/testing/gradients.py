@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from minitensor.autograd import new_leaf
 from minitensor.mode import current_mode, enable_grad
 from minitensor.report import describe
@@ -86,6 +88,9 @@ def second_order(problem, seed):
     made = Problem(pulled, [*problem.values, *given], name=f"the gradient of {problem.name}")
     made.labels = [*problem.labels, *("cotangent" for _ in given)]
     made.wanted = [*wanted, *range(count, count + len(given))]
+    made.scale = max(
+        (float(np.abs(o[np.isfinite(o)]).max(initial=0.0)) for o in outputs if o.dtype.kind == "f"), default=0.0
+    )
     return made
 
 

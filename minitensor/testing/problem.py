@@ -68,6 +68,7 @@ class Problem:
         inputs = as_inputs(inputs)
         self.name = name or name_of(function)
         self.given = function
+        self.scale = 0.0  # size of what the outputs are made of, if that is larger than they are
         self.keywords = dict(keywords or {})
         values, self.labels, self.layout, origins = [], [], [], []
         for i, (value, label) in enumerate(zip(inputs, _labels(function, len(inputs)))):

@@ -29,6 +29,7 @@ def add_at(out, index, values):
 
 
 def _add_rows(out, ids, values):
+    ids = ids.astype(np.int64, copy=False)  # one of few bits may not hold the length
     ids = np.where(ids < 0, ids + len(out), ids).reshape(-1)  # (N,)
     if ids.size == 0:
         return

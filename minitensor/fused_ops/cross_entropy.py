@@ -23,7 +23,8 @@ from minitensor.ops.reductions import logsumexp
 from minitensor.ops.reductions import max as maximum_of
 from minitensor.ops.reductions import sum as sum_of
 from minitensor.ops.shape import expand_dims
-from minitensor.tensor import asarray
+from minitensor.ids import wide_ids
+from minitensor.tensor import Tensor, asarray
 
 __all__ = ["cross_entropy", "nll_loss"]
 
@@ -165,7 +166,7 @@ def cross_entropy(logits, targets, weight=None, ignore_index=-100, label_smoothi
         )
     if is_floating(targets.dtype):
         return _soft_cross_entropy(logits, targets, weight, label_smoothing, reduction)
-    _check_classes("cross_entropy", logits, targets, ignore_index)
+    targets = _classes("cross_entropy", logits, targets, ignore_index)
     dtype, flat = common_dtype(logits, weight), targets.reshape((-1,))
     losses = _cross_entropy(
         widen(logits).reshape((flat.size, logits.shape[-1])),
@@ -194,16 +195,19 @@ def _soft_cross_entropy(logits, targets, weight, label_smoothing, reduction):
     return reduced(-sum_of(times(shares, log_softmax(logits)), axis=-1), reduction, dtype)
 
 
-def _check_classes(name, scores, targets, ignore_index):
+def _classes(name, scores, targets, ignore_index):
+    """``targets`` as int64, checked to be classes of ``scores`` or ``ignore_index``."""
     if targets.dtype.kind not in "iu":
         raise TypeError(f"{name}: targets must be integers, got {targets.dtype}")
     if scores.ndim == 0 or targets.shape != scores.shape[:-1]:
         raise ValueError(
             f"{name}: targets {targets.shape} must have the shape of the scores {scores.shape} without the last axis"
         )
+    targets = Tensor(wide_ids(targets._array))
     xp, classes = namespace(targets.device), scores.shape[-1]
     message = f"{name}: target {{id}} is not a class: there are {classes} (ignore_index = {ignore_index})"
     xp.check_ids(message, xp.where(xp.equal(targets._array, ignore_index), 0, targets._array), 0, max(classes, 1))
+    return targets
 
 
 def _count(targets, weight, ignore_index, reduction):
@@ -224,7 +228,7 @@ def _count(targets, weight, ignore_index, reduction):
 def nll_loss(log_probabilities, targets, weight=None, ignore_index=-100, reduction="mean"):
     """Negative log-likelihood ``-log p[target]``; log_probabilities (..., C) as log_softmax gives them, targets integers (...)."""
     log_p, targets = as_floats(asarray(log_probabilities)), asarray(targets)
-    _check_classes("nll_loss", log_p, targets, ignore_index)
+    targets = _classes("nll_loss", log_p, targets, ignore_index)
     weight = None if weight is None else asarray(weight)
     dtype, real = common_dtype(log_p, weight), not_equal(targets, ignore_index)
     places = where(real, targets, 0)

@@ -6,10 +6,11 @@ from minitensor.autograd import Scatter
 from minitensor.backend import namespace
 from minitensor.fuse import fused
 from minitensor.fused_ops.blocks import as_rows
+from minitensor.ids import wide_ids
 from minitensor.op import op
 from minitensor.ops.linalg import matmul
 from minitensor.ops.shape import permute_dims
-from minitensor.tensor import asarray
+from minitensor.tensor import Tensor, asarray
 
 __all__ = ["embedding", "linear"]
 
@@ -68,6 +69,7 @@ def embedding(ids, weight, padding_idx=None):
     ids, weight = asarray(ids), asarray(weight)
     if ids.dtype.kind not in "iu":
         raise TypeError(f"embedding: ids must be integers, got {ids.dtype}")
+    ids = Tensor(wide_ids(ids._array))
     if ids.device != weight.device:
         raise TypeError(
             f'embedding: ids are on {ids.device}, weight is on {weight.device}; write ids.to("{weight.device}")'

@@ -11,6 +11,7 @@ from minitensor.backend import namespace, np
 from minitensor.fused_ops.recurrent_gru import packed_gru
 from minitensor.fused_ops.recurrent_lstm import packed_lstm
 from minitensor.fused_ops.recurrent_rnn import packed_rnn
+from minitensor.ids import wide_ids
 from minitensor.ops.shape import swapaxes
 from minitensor.tensor import Tensor, asarray
 
@@ -84,6 +85,7 @@ def as_lengths(name, lengths, x):
         raise TypeError(f"{name}: lengths {lengths.shape} are a mask; write lengths=mask.sum(axis=1)")
     if lengths.dtype.kind not in "iu":
         raise TypeError(f"{name}: lengths must be integers, got {lengths.dtype}; write lengths.astype(int)")
+    lengths = Tensor(wide_ids(lengths._array))
     if lengths.shape != (batch,):
         raise ValueError(
             f"{name}: lengths {lengths.shape} must hold one number per sequence, and x {x.shape} has {batch} sequences"

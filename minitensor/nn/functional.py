@@ -21,6 +21,7 @@ from minitensor.fused_ops.losses import (
 from minitensor.fused_ops.norm import layer_norm_last, rms_norm_last
 from minitensor.fused_ops.recurrent import gru, lstm, rnn
 from minitensor.fused_ops.softmax import log_softmax, softmax
+from minitensor.ids import wide_ids
 from minitensor.ops.elementwise import tanh
 from minitensor.ops.shape import pad, stack
 from minitensor.tensor import Tensor, asarray
@@ -77,6 +78,7 @@ def one_hot(ids, num_classes=-1):
     ids = asarray(ids)
     if ids.dtype.kind not in "iu":
         raise TypeError(f"one_hot: ids must be integers, got {ids.dtype}")
+    ids = Tensor(wide_ids(ids._array))
     (n,) = ints(num_classes)
     if n == -1:
         if not ids.size:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import minitensor as mt
 from minitensor.backend import namespace, np
-from minitensor.tensor import asarray
+from minitensor.ids import wide_ids
+from minitensor.tensor import Tensor, asarray
 
 __all__ = ["as_mask", "blank_padding", "causal_mask", "padding_mask"]
 
@@ -36,6 +37,7 @@ def padding_mask(lengths, length=None):
         raise TypeError(
             f"padding_mask: lengths must be a row of integers, got shape {lengths.shape} of {lengths.dtype}"
         )
+    lengths = Tensor(wide_ids(lengths._array))
     if length is None or lengths.device == "cpu":  # reading the greatest from a GPU would wait for it
         greatest = int(lengths._array.max()) if lengths.size else 0
         length = greatest if length is None else length

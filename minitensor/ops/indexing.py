@@ -7,6 +7,7 @@ import operator
 from minitensor.autograd import Scatter, raw
 from minitensor.axes import axis_of
 from minitensor.backend import device_of, is_array, is_floating, namespace, np
+from minitensor.ids import wide_ids
 from minitensor.op import moves, op
 from minitensor.tensor import Tensor, asarray
 
@@ -52,6 +53,7 @@ def _index_part(part, device):
         array = raw(asarray(part, dtype=np.int64 if isinstance(part, list) and not part else None))
         if array.dtype.kind not in "iub":
             raise TypeError(f"an index must be integers or truth values, got {array.dtype}")
+        array = array if array.dtype.kind == "b" else wide_ids(array)
         return array if device_of(array) == device else raw(Tensor(array).to(device))
     try:
         return operator.index(part)
@@ -93,7 +95,7 @@ def take(x, indices, axis=None, *, mode="raise"):
     if type(indices) is not int or mode != "raise":
         indices = _integers("take", indices, truth_values=True)
         if mode != "raise":
-            xp, length, ids = namespace(indices.device), max(x.shape[axis], 1), indices.data.astype(np.int64)
+            xp, length, ids = namespace(indices.device), max(x.shape[axis], 1), indices._array
             indices = Tensor(xp.asarray(ids % length if mode == "wrap" else xp.clip(ids, 0, length - 1)))
     return getitem(x, (slice(None),) * axis + (indices,))
 
@@ -105,7 +107,7 @@ def _integers(op_name, indices, truth_values=False):
         return indices.astype(np.int64)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{op_name}: indices must be integers, got {indices.dtype}")
-    return indices
+    return Tensor(wide_ids(indices._array))
 
 
 def _along(indices, shape, axis):
@@ -172,6 +174,7 @@ def put_along_axis(x, indices, values, axis):
         )
     shape = x.shape[:axis] + (indices.shape[axis],) + x.shape[axis + 1 :]
     index = _along(indices.broadcast_to(shape)._array, shape, axis)
+    _check_bounds((slice(None),) * axis + (index[axis],), x.shape)
     xp = namespace(x.device)
     hits = xp.zeros(x.shape, dtype=np.int32)
     xp.add_at(hits, index, np.int32(1))

@@ -11,6 +11,7 @@ import math
 from minitensor.axes import axes_of
 from minitensor.backend import as_dtype, compute_dtype, is_floating, is_narrow, np
 from minitensor.op import op
+from minitensor.ops.recurrences import earlier_product, product_of_others, recurrence
 from minitensor.ops.scaling import unit_of
 
 __all__ = [
@@ -209,11 +210,6 @@ def _(xp, g, x, out, axis):
 # --- products and scans -------------------------------------------------------------------------------------------------------
 
 
-def _others(xp, x):
-    """(..., i, j): x_j of the last axis, with 1 in place of x_i. For products of all but one factor, right at zeros too."""
-    return xp.where(xp.eye(x.shape[-1], dtype="bool"), 1.0, xp.expand_dims(x, -2))
-
-
 @op
 def prod(xp, x, *, axis=None, dtype=None, keepdims=False):
     """Product over ``axis``."""
@@ -234,7 +230,7 @@ def _(xp, g, x, out, axis):
     order = kept + gone
     moved = xp.permute_dims(x, order)
     flat = moved.reshape((*(x.shape[a] for a in kept), -1))
-    rest = _others(xp, flat).prod(axis=-1).reshape(moved.shape)
+    rest = product_of_others(xp, flat).reshape(moved.shape)
     return g * xp.permute_dims(rest, tuple(order.index(a) for a in range(x.ndim)))
 
 
@@ -271,10 +267,12 @@ def _cumprod_dx(xp, g, x, out, axis):
     # dL/dx_i = sum over k >= i of g_k * product of x_j for j <= k, j != i.
     if not bool((x == 0).any()):
         return xp.flip(xp.flip(g * out, axis=axis).cumsum(axis=axis), axis=axis) / x
-    moved = x.swapaxes(axis, -1)
-    rest = _others(xp, moved).cumprod(axis=-1)  # (..., i, k)
-    later = xp.triu(xp.ones((x.shape[axis],) * 2))  # 1 where k >= i
-    return (xp.expand_dims(g.swapaxes(axis, -1), -2) * rest * later).sum(axis=-1).swapaxes(axis, -1)
+    # That is the product of those before i times s_i = sum over k >= i of g_k * product of x_j for i < j <= k, and
+    # s_i = g_i + x_(i+1) s_(i+1): a recurrence from the end, in which the factors are one place late.
+    g, x, out = (xp.flip(a.swapaxes(axis, -1), axis=-1) for a in (g, x, out))
+    sums = recurrence(xp, g, xp.concatenate([xp.zeros_like(x[..., :1]), x[..., :-1]], axis=-1))
+    before = earlier_product(xp, xp.flip(out, axis=-1))
+    return (before * xp.flip(sums, axis=-1)).swapaxes(axis, -1)
 
 
 # --- no gradient --------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from minitensor.fused_ops.activations import softplus
 from minitensor.fused_ops.blocks import as_floats, row_blocks
 from minitensor.fused_ops.losses import common_dtype, reduced, times
 from minitensor.fused_ops.softmax import log_softmax
+from minitensor.ids import wide_ids
 from minitensor.ops.elementwise import equal, isfinite, not_equal, where
 from minitensor.ops.indexing import take_along_axis
 from minitensor.ops.reductions import all as all_of
@@ -23,7 +24,6 @@ from minitensor.ops.reductions import logsumexp
 from minitensor.ops.reductions import max as maximum_of
 from minitensor.ops.reductions import sum as sum_of
 from minitensor.ops.shape import expand_dims
-from minitensor.ids import wide_ids
 from minitensor.tensor import Tensor, asarray
 
 __all__ = ["cross_entropy", "nll_loss"]

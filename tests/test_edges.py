@@ -85,7 +85,7 @@ def test_the_spread_of_nothing_and_of_one(op):
 
 
 def test_settings_that_cannot_be_are_refused():
-    with pytest.raises(ValueError, match="n_heads = 0"):
+    with pytest.raises(ValueError, match="n_heads must be a positive integer, got 0"):
         nn.MultiHeadAttention(8, 0)
     with pytest.raises(ValueError, match="delta must be positive"):
         F.huber_loss(mt.ones(1), mt.ones(1), delta=0.0)

@@ -14,7 +14,9 @@ from minitensor.tensor import Tensor, asarray, tensor
 from minitensor.gradient import grad
 from minitensor.autograd import Scatter
 from minitensor.mode import detect_anomaly, enable_grad, no_grad
-from minitensor.creation import arange, eye, full, full_like, linspace, ones, ones_like, zeros, zeros_like
+from minitensor.creation import (
+    arange, empty, empty_like, eye, full, full_like, linspace, ones, ones_like, zeros, zeros_like
+)  # fmt: skip
 from minitensor.ops.elementwise import *  # noqa: F403
 from minitensor.ops.indexing import argsort, put_along_axis, sort, take, take_along_axis, topk
 from minitensor.ops.linalg import einsum, matmul, norm, outer, tensordot, trace, vecdot
@@ -23,6 +25,11 @@ from minitensor.ops.shape import (
     broadcast_to, concat, concatenate, diagonal, expand_dims, flip, moveaxis, pad, permute_dims, repeat, reshape, roll, split,
     squeeze, stack, swapaxes, tile, tril, triu, unstack,
 )  # fmt: skip
+from minitensor.ops.sets import nonzero, searchsorted, unique_all, unique_counts, unique_inverse, unique_values
+from minitensor.ops.standard import *  # noqa: F403
+from minitensor.dtypes import ArrayNamespaceInfo as __array_namespace_info__
+from minitensor.dtypes import astype, can_cast, finfo, iinfo, isdtype, result_type
+from minitensor.interchange import from_dlpack
 from minitensor import linalg
 from minitensor import methods as _methods
 from minitensor import random
@@ -33,7 +40,11 @@ from minitensor.fuse import fused
 from minitensor.op import op
 
 __version__ = "0.1.0"
-float32, float64, int32, int64 = _cpu.float32, _cpu.float64, _cpu.int32, _cpu.int64
+__array_api_version__ = "2024.12"
+e, inf, nan, newaxis, pi = _cpu.e, _cpu.inf, _cpu.nan, None, _cpu.pi
+bool, float16, float32, float64 = _cpu.bool, _cpu.float16, _cpu.float32, _cpu.float64
+int8, int16, int32, int64 = _cpu.int8, _cpu.int16, _cpu.int32, _cpu.int64
+uint8, uint16, uint32, uint64 = _cpu.uint8, _cpu.uint16, _cpu.uint32, _cpu.uint64
 
 
 def __getattr__(name):

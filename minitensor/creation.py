@@ -6,7 +6,19 @@ from minitensor.backend import as_dtype, namespace, np
 from minitensor.settings import number
 from minitensor.tensor import Tensor, asarray
 
-__all__ = ["arange", "eye", "full", "full_like", "linspace", "ones", "ones_like", "zeros", "zeros_like"]
+__all__ = [
+    "arange",
+    "empty",
+    "empty_like",
+    "eye",
+    "full",
+    "full_like",
+    "linspace",
+    "ones",
+    "ones_like",
+    "zeros",
+    "zeros_like",
+]
 
 
 def _made(array, requires_grad):
@@ -28,6 +40,16 @@ def full(shape, fill_value, dtype=None, device=None, requires_grad=False):
     """``fill_value`` everywhere; the dtype is that of ``asarray(fill_value)`` where not said."""
     dtype = asarray(fill_value).dtype if dtype is None else as_dtype(dtype)
     return _made(namespace(device).full(shape, fill_value, dtype=dtype), requires_grad)
+
+
+def empty(shape, dtype=np.float32, device=None, requires_grad=False):
+    """A tensor of ``shape``; tensors are values, so that its elements are not left to chance: zeros."""
+    return zeros(shape, dtype, device, requires_grad)
+
+
+def empty_like(x, dtype=None, device=None):
+    """Zeros of x's shape, dtype and device; see ``empty``."""
+    return zeros_like(x, dtype, device)
 
 
 def zeros_like(x, dtype=None, device=None):

@@ -19,8 +19,9 @@ from minitensor.ops.linalg import matmul, tensordot, vecdot
 from minitensor.ops.linalg import outer as _outer
 from minitensor.ops.linalg import trace as _trace
 from minitensor.ops.norms import matrix_norm, norm, vector_norm
-from minitensor.ops.shape import broadcast_to, moveaxis, stack, swapaxes
+from minitensor.ops.shape import broadcast_to, moveaxis, stack
 from minitensor.ops.shape import diagonal as _diagonal
+from minitensor.ops.standard import matrix_transpose
 from minitensor.tensor import Tensor, asarray
 
 __all__ = [
@@ -261,11 +262,6 @@ def cond(x, p=None):
 
 
 # --- products and diagonals ---------------------------------------------------------------------------------------------------
-
-
-def matrix_transpose(x):
-    """``x`` with its last two axes exchanged."""
-    return swapaxes(_matrices("matrix_transpose", x), axis1=-1, axis2=-2)
 
 
 def trace(x, *, offset=0, dtype=None):

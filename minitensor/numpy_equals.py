@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from minitensor.ops import elementwise, indexing, linalg, reductions, shape
 from minitensor.tensor import asarray
 
@@ -57,19 +55,6 @@ def _inner(a, b):
     return a * b if a.ndim == 0 or b.ndim == 0 else linalg.tensordot(a, b, axes=((a.ndim - 1,), (b.ndim - 1,)))
 
 
-def _norm(x, ord=None, axis=None, keepdims=False):
-    """``np.linalg.norm`` of vectors, and Frobenius' of matrices; NotImplemented for other norms of matrices."""
-    x = asarray(x)
-    axes = x.ndim if axis is None else len(axis) if isinstance(axis, (tuple, list)) else 1
-    if ord is not None and not (axes == 1 and ord in (1, 2, math.inf)) and not (axes == 2 and ord == "fro"):
-        return NotImplemented
-    return linalg.norm(x, ord=2 if ord in (None, "fro") else ord, axis=axis, keepdims=keepdims)
-
-
-def _vector_norm(x, /, *, axis=None, keepdims=False, ord=2):
-    return linalg.norm(x, ord=ord, axis=axis, keepdims=keepdims) if ord in (1, 2, math.inf) else NotImplemented
-
-
 def _ravel(a):
     return asarray(a).reshape((-1,))
 
@@ -112,15 +97,6 @@ ADAPTED = {
     "numpy.dot": _dot,
     "numpy.hstack": _side_by_side,
     "numpy.inner": _inner,
-    "numpy.linalg.diagonal": lambda x, /, *, offset=0: shape.diagonal(x, offset, -2, -1),
-    "numpy.linalg.matmul": lambda x1, x2, /: linalg.matmul(x1, x2),
-    "numpy.linalg.matrix_transpose": lambda x, /: shape.swapaxes(x, -1, -2),
-    "numpy.linalg.norm": _norm,
-    "numpy.linalg.outer": lambda x1, x2, /: linalg.outer(x1, x2),
-    "numpy.linalg.tensordot": lambda x1, x2, /, *, axes=2: linalg.tensordot(x1, x2, axes),
-    "numpy.linalg.trace": lambda x, /, *, offset=0: linalg.trace(x, offset, -2, -1),
-    "numpy.linalg.vecdot": lambda x1, x2, /, *, axis=-1: linalg.vecdot(x1, x2, axis),
-    "numpy.linalg.vector_norm": _vector_norm,
     "numpy.matrix_transpose": lambda x, /: shape.swapaxes(x, -1, -2),
     "numpy.ravel": _ravel,
     "numpy.sort": _flat_without_axis(indexing.sort, -1),

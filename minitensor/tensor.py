@@ -241,7 +241,10 @@ class Tensor:
             raise ValueError(f"copy=False: an array of {dtype} from a tensor of {array.dtype} is a copy")
         return array.astype(dtype, copy=bool(copy))
 
-    def __array_namespace__(self, api_version=None):
+    def __array_namespace__(self, *, api_version=None):
+        """The library, as the Python array API standard asks for it; its versions 2021.12 to 2024.12."""
+        if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
+            raise ValueError(f"minitensor follows the array API standard up to version 2024.12, not {api_version!r}")
         import minitensor
 
         return minitensor
@@ -254,11 +257,21 @@ class Tensor:
                 "constant, or x.numpy() for the array"
             )
 
-    def __dlpack__(self, **arguments):
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        """A DLPack capsule of a copy of the values, or with ``copy=False`` of the memory itself, flagged as read-only."""
+        from minitensor.interchange import exported
+
         self._check_constant("DLPack")
-        return self._array.__dlpack__(**arguments)
+        return exported(self, stream, max_version, dl_device, copy)
+
+    def to_device(self, device, /, *, stream=None):
+        """The array API standard's name for ``to``."""
+        if stream is not None:
+            raise ValueError("to_device: stream is left to the library: write None")
+        return self.to(device)
 
     def __dlpack_device__(self):
+        """DLPack's ``(device type, number)``."""
         return self._array.__dlpack_device__()
 
     def __float__(self):

@@ -19,7 +19,7 @@ from __future__ import annotations
 import threading
 from operator import attrgetter
 
-from minitensor.backend import compute_dtype, device_of, is_narrow, memory, namespace, np
+from minitensor.backend import compute_dtype, device_of, is_floating, is_narrow, memory, namespace, np
 from minitensor.mode import current_mode, switched
 
 __all__ = ["NarrowNode", "Node", "Scatter", "backward_pass", "depositing", "new_leaf", "new_node", "raw", "watch"]
@@ -162,6 +162,8 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
                 for parent, contribution in zip(node.parents, pulled):
                     if contribution is not None:
                         sums.add(parent, contribution, gradient, saved, pulled)
+                    elif plan.simple and (needed is None or parent in needed):
+                        raise TypeError("a rule returned None, and its gradient would be lost: does it end in return?")
             except (TypeError, ValueError, IndexError, RuntimeError) as error:
                 raise _named(error, plan.op_name) from error
             if not keep_saved:
@@ -273,6 +275,8 @@ class Sums:
             raise TypeError(
                 f"a rule returned {value!r}, it must return an array of shape {node.shape} (g * 0.0, if need be)"
             )
+        if value.dtype.kind not in "fiub" and not is_floating(value.dtype):
+            raise TypeError(f"a rule returned an array of {value.dtype}, it must return numbers")
         if value.shape != node.shape:
             value = unbroadcast(value, node.shape)
         if value.dtype != node.dtype:

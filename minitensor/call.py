@@ -138,9 +138,20 @@ class Call:
         return memory.apart(out, given)
 
     def finish(self, out, arrays, xp, dtype=None):
-        """The op's result as an array of its namespace; float64 comes only from float64 (or where ``dtype`` asks for it)."""
+        """The op's result as an array of its namespace; float64 comes only from float64 (or where ``dtype`` asks for it).
+
+        Raises TypeError for what is not one array of numbers or truth values.
+        """
         if not is_array(out):
+            if not isinstance(out, (bool, int, float, np.generic)):
+                kind = type(out).__name__
+                hint = "; it works on arrays, with the functions of its xp" if isinstance(out, Tensor) else ""
+                raise TypeError(
+                    f"{self.name} returned a {kind}: an op returns one array; several are joined by xp.stack{hint}"
+                )
             out = xp.asarray(out)
+        if out.dtype.kind not in "fiub" and not is_floating(out.dtype):
+            raise TypeError(f"{self.name} returned an array of {out.dtype}: an op returns numbers or truth values")
         if out.dtype == _FLOAT64 and dtype is None:
             if not any(is_array(a) and a.dtype.kind == "f" and a.dtype.itemsize > 4 for a in arrays):
                 out = out.astype(_FLOAT32)

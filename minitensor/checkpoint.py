@@ -73,6 +73,7 @@ class Recomputation:
     """How a checkpoint's gradient is pulled back: run ``fn`` again, recorded this time, and go back through that."""
 
     __slots__ = ("fn", "op_name")
+    simple = False
 
     def __init__(self, fn):
         self.fn = fn

@@ -30,7 +30,7 @@ from minitensor.tensor import Tensor
 
 __all__ = ["FUSED", "Fused", "fused"]
 
-_FLOAT64 = np.dtype(np.float64)
+_FLOAT32 = np.dtype(np.float32)
 
 FUSED = {}  # every fused op of the library by name; the test table must cover them all
 
@@ -60,7 +60,12 @@ class Fused(Call):
         if len(args) != self.arity:
             args, params = self.bind(args, params)
         if not self.kernels:
-            return self.definition(*args, **params)
+            out = self.definition(*args, **params)
+            if not isinstance(out, Tensor):
+                raise TypeError(
+                    f"the definition of {self.name} returned a {type(out).__name__}: an op returns one tensor"
+                )
+            return out
         arrays, given, mask, parents = self.read(args)
         names = self.input_names(len(arrays))
         xp = namespace_of(self.name, arrays, names)
@@ -74,10 +79,15 @@ class Fused(Call):
         if takes_needs:
             params = {**params, "needs": tuple(bool(recording and mask >> i & 1) for i in range(len(arrays)))}
         try:
-            out, backward = kernel(xp, *map(widen, arrays), **params)
+            made = kernel(xp, *map(widen, arrays), **params)
         except (ValueError, TypeError, IndexError) as error:
             raise self.explain(error, arrays) from error
-        if out.dtype is _FLOAT64:
+        if not isinstance(made, tuple) or len(made) != 2 or (recording and not callable(made[1])):
+            raise TypeError(
+                f"the kernel of {self.name} must return (out, backward), an array and a function, not {_kinds(made)}"
+            )
+        out, backward = made
+        if out.__class__ is not np.ndarray or out.dtype is not _FLOAT32:
             out = self.finish(out, arrays, xp)
         if not recording and (given or (params and self.foreign)):
             out = self.apart(out, [arrays[i] for i in given], params)
@@ -98,6 +108,7 @@ class FusedPlan:
     """How a fused op's gradient is pulled back: the kernel's ``backward``, or the definition where the pass is recorded."""
 
     __slots__ = ("op", "op_name", "wanted", "params")
+    simple = False  # a kernel may return None for an input that is not differentiable
 
     def __init__(self, op, wanted, params):
         self.op = op
@@ -110,6 +121,11 @@ class FusedPlan:
         if recorded:
             return self._pull_definition(node, gradient, needed)
         gradients = node.saved[0](gradient)
+        if not isinstance(gradients, (tuple, list)) or len(gradients) != len(node.saved) - 2:
+            raise TypeError(
+                f"the backward of a kernel returns one gradient (or None) for each of its {len(node.saved) - 2} inputs, "
+                f"as a tuple, not {_kinds(gradients)}"
+            )
         return [gradients[i] for i in self.wanted]
 
     def _pull_definition(self, node, gradient, needed):
@@ -134,6 +150,13 @@ class FusedPlan:
     def check_finite(self, node, gradient, pulled):
         """Under detect_anomaly: raise at the first non-finite gradient that the kernel produced."""
         check_pulled(self.op, self.wanted, node, gradient, pulled)
+
+
+def _kinds(made):
+    """What a kernel or its backward returned, in words."""
+    if isinstance(made, (tuple, list)):
+        return f"{type(made).__name__} ({', '.join(type(one).__name__ for one in made)})"
+    return type(made).__name__
 
 
 def fused(definition):

@@ -110,7 +110,7 @@ class Op(Call):
             if not self.knows(params):
                 return self.run(*self.bind(args, params))
             raise self.explain(error, arrays) from error
-        if out.__class__ is not _NDARRAY or out.dtype is _FLOAT64:
+        if out.__class__ is not _NDARRAY or out.dtype is not _FLOAT32:
             out = self.finish(out, arrays, xp, params.get("dtype"))
         if given or (params and self.foreign):
             out = self.apart(out, [arrays[i] for i in given], params)
@@ -187,7 +187,7 @@ def _quick(op):
             out = function(cpu, a)
         except (ValueError, TypeError, IndexError):
             return run((x,), {})
-        if out.__class__ is not _NDARRAY or out.dtype is _FLOAT64:
+        if out.__class__ is not _NDARRAY or out.dtype is not _FLOAT32:
             out = op.finish(out, (a,), cpu)
         if plan is _NO_PLAN:
             return Tensor(out)
@@ -221,7 +221,7 @@ def _quick(op):
             out = function(cpu, a, b)
         except (ValueError, TypeError, IndexError):
             return run((x, y), {})
-        if out.__class__ is not _NDARRAY or out.dtype is _FLOAT64:
+        if out.__class__ is not _NDARRAY or out.dtype is not _FLOAT32:
             out = op.finish(out, (a, b), cpu)
         if plan is _NO_PLAN:
             return Tensor(out)

@@ -17,7 +17,7 @@ def tensors_of(owner, given, first=0):
         return [given]
     if hasattr(given, "parameters"):
         kind = type(given).__name__
-        raise TypeError(f"{owner} takes parameters, not a module or what holds some ({kind}): write model.parameters()")
+        raise TypeError(f"{owner} takes parameters, not a module such as this {kind}: write model.parameters()")
     if isinstance(given, (set, frozenset)):
         raise TypeError(
             f"{owner} takes parameters in an order that lasts, and a {type(given).__name__} has none: pass a list"

@@ -156,8 +156,8 @@ def test_every_place_that_takes_parameters(take):
     for fine in (layer.weight, layer.parameters(), [layer.weight, layer.weight], tuple(layer.parameters())):
         take(fine)
     for wrong, message in [
-        (layer, r"parameters, not a module .*\(Linear\): write model.parameters\(\)"),
-        (nn.ModuleList([layer]), r"write model.parameters\(\)"),
+        (layer, r"parameters, not a module such as this Linear: write model.parameters\(\)"),
+        (nn.ModuleList([layer]), r"this ModuleList: write model.parameters\(\)"),
         (layer.named_parameters(), r"parameter \d is a tuple.*not named_parameters"),
         ([layer.weight, None], r"parameter \d is a NoneType"),
         ({layer.weight}, "order"),

@@ -50,7 +50,7 @@ class SentenceEncoder:
         folder = Path(folder)
         try:
             self.model = place(BERT.from_pretrained(folder), device)
-        except (OSError, ValueError) as error:
+        except (FileNotFoundError, ValueError) as error:  # which name the file
             raise UserError(str(error)) from None
         self.tokenizer = _load_tokenizer(folder / "tokenizer.json")
         self.tokenizer.no_padding()

@@ -30,7 +30,7 @@ ROWS = 256  # texts classified at a time
 class Settings(Training):
     """Hyper-parameters; the defaults suit a few thousand words."""
 
-    lr: float = option(3e-3, "peak learning rate of Adam", least=0)
+    lr: float = option(3e-3, "peak learning rate of Adam", least=0, below=1e6)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=SCHEDULES)
     warmup: int = option(50, "updates of linear warm-up", least=1)
     epochs: int | None = option(30, "stop after so many passes over the data", least=1)

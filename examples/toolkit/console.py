@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import math
@@ -29,6 +30,7 @@ __all__ = [
     "text",
 ]
 
+REFUSED_WRITES = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF, getattr(errno, "EDQUOT", None)}
 PAUSE = 10.0  # seconds between plain progress lines
 WINDOW = 50  # updates over which the speed is averaged
 PIPE = 128 + getattr(signal, "SIGPIPE", 13)  # the exit code where a reader has gone away; Windows has no such signal
@@ -60,8 +62,10 @@ def run(main: Callable[[], int | None]) -> int:
         return _complain(str(error), error.exit_code)
     except MemoryError as error:
         return _complain(f"this takes more memory than there is: {error or 'choose smaller numbers'}")
-    except OSError as error:  # without a name it is of print(): whatever else is written has one
-        return _complain(f"{error.filename or 'cannot write to the standard output'}: {system_words(error)}")
+    except OSError as error:
+        unnamed = "cannot write to the standard output" if error.errno in REFUSED_WRITES else None
+        name = error.filename or unnamed  # whatever else is written has a name
+        return _complain(f"{name}: {system_words(error)}" if name else system_words(error))
     except KeyboardInterrupt:
         _say("interrupted")
         return 130

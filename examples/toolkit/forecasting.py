@@ -31,7 +31,7 @@ FLAT = 1e-6  # a deviation below which a window is one constant
 class Settings(Training):
     """Hyper-parameters; the defaults suit hours with a daily and a weekly period."""
 
-    lr: float = option(3e-3, "peak learning rate of Adam", least=0)
+    lr: float = option(3e-3, "peak learning rate of Adam", least=0, below=1e6)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=SCHEDULES)
     warmup: int = option(50, "updates of linear warm-up", least=1)
     epochs: int | None = option(20, "stop after so many passes over the data", least=1)

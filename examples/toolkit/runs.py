@@ -130,7 +130,7 @@ def _check_data(path: Path, data: Any, needed: Iterable[str]) -> None:
         raise UserError(f'{path} is damaged: its "data" are no table of names')
     for name in ("path", "fingerprint", *needed):
         if name not in data:
-            raise UserError(f'{path} is damaged: its "data" lack "{name}"')
+            raise UserError(f'{path} is damaged, or of another version of this program: its "data" lack "{name}"')
     if not isinstance(data["path"], (str, type(None))):
         raise UserError(f'{path} is damaged: the "path" of its "data" is {json.dumps(data["path"])}, no path')
 

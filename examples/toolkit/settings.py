@@ -43,7 +43,7 @@ def option(default: Any, help: str, least: float | None = None, below: float | N
 class Training:
     """How to train, whatever the model. Raises UserError for a value out of range, naming its option."""
 
-    lr: float = option(5e-3, "peak learning rate of Adam", least=0)
+    lr: float = option(5e-3, "peak learning rate of Adam", least=0, below=1e6)
     schedule: str = option("inverse-sqrt", "learning rate after the warm-up", choices=SCHEDULES)
     warmup: int = option(2000, "updates of linear warm-up", least=1)
     beta1: float = option(0.9, "Adam's decay rate of the first moment", least=0, below=1)

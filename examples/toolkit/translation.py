@@ -44,7 +44,7 @@ class Settings(Training):
     input_feeding: bool = option(False, "recurrent: each step of the decoder also gets the last one's result")
     dropout: float = option(0.3, "dropout", least=0, below=1)
     label_smoothing: float = option(0.1, "label smoothing", least=0, below=1)
-    max_length: int = option(256, "longest sentence, in tokens", least=2)
+    max_length: int = option(256, "longest sentence, in tokens", least=2, below=100_000)
     vocab: int = option(10_000, "sub-words, shared by both languages", least=1, below=2**20)
     max_tokens: int = option(4096, "positions in a batch, padding included, on either side", least=2)
 

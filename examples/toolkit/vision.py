@@ -24,7 +24,7 @@ ROWS = 256  # images evaluated at a time
 class Settings(Training):
     """Hyper-parameters; the defaults suit a thousand small images."""
 
-    lr: float = option(2e-3, "peak learning rate of Adam", least=0)
+    lr: float = option(2e-3, "peak learning rate of Adam", least=0, below=1e6)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=SCHEDULES)
     warmup: int = option(100, "updates of linear warm-up", least=1)
     validate_every: int | None = option(100, "updates between validations; an epoch if not given", least=1)

@@ -131,7 +131,7 @@ class LanguageModel(Program):
         made.add_argument("--output", metavar="PNG", help="where to write the picture; into the run if not given")
 
         made = add("evaluate", self.evaluate, "loss and perplexity")
-        made.add_argument("--data", metavar="PATH", help="another text, all of it; the held-out part if not given")
+        made.add_argument("--data", metavar="PATH", help="another text, all of it; of the run's own the held-out part")
 
     def generate(self, options: argparse.Namespace) -> None:
         """Print the prompt and how it goes on."""
@@ -163,8 +163,8 @@ class LanguageModel(Program):
         """Print the loss on the held-out part of the run's text, or on another text."""
         run, device = self.open(options)
         writer = Writer(run, options.weights, device)
-        text = load_text(options.data) if options.data else split_text(self.load_again(run))[1]
-        _evaluate(writer, text)
+        text, own = self.load_to_test(run, options.data)
+        _evaluate(writer, split_text(text)[1] if own else text)
 
 
 def _evaluate(writer: Writer, text: str) -> None:

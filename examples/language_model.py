@@ -29,6 +29,7 @@ from toolkit import console  # noqa: E402
 from toolkit.console import UserError  # noqa: E402
 from toolkit.language import VOCABULARY, Settings, Task, Writer, presets  # noqa: E402
 from toolkit.numbers import natural_number, positive_integer, real  # noqa: E402
+from toolkit.other_data import load_to_test  # noqa: E402
 from toolkit.plots import attention_heatmap, picture_path  # noqa: E402
 from toolkit.program import Data, Program, digest  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
@@ -163,7 +164,7 @@ class LanguageModel(Program):
         """Print the loss on the held-out part of the run's text, or on another text."""
         run, device = self.open(options)
         writer = Writer(run, options.weights, device)
-        text, own = self.load_to_test(run, options.data)
+        text, own = load_to_test(self, run, options.data)
         _evaluate(writer, split_text(text)[1] if own else text)
 
 

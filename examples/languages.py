@@ -30,6 +30,7 @@ from toolkit.classification import Settings, Task, guess, make_model  # noqa: E4
 from toolkit.console import UserError  # noqa: E402
 from toolkit.files import read_json, write_text  # noqa: E402
 from toolkit.labelled import Labelled, NaiveBayes, Pair, read_labelled, syllables  # noqa: E402
+from toolkit.other_data import load_to_test, tell_seen  # noqa: E402
 from toolkit.plots import GREY, empty_figure, literal, save_figure  # noqa: E402
 from toolkit.program import Data, Program, digest, load_weights  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
@@ -56,6 +57,14 @@ class Languages(Program):
     def load_whole(self, data: Data) -> Labelled:
         """All texts of another file; ``data["labels"]`` are those that the model knows."""
         return read_labelled(data["path"], data["labels"], whole=True)
+
+    def tested(self, loaded: Labelled) -> list[str]:
+        """The texts to test by."""
+        return [text for text, _ in loaded.test]
+
+    def trained(self, loaded: Labelled) -> set[str]:
+        """The other texts."""
+        return {text for text, _ in loaded.train + loaded.validation}
 
     def fingerprint(self, loaded: Labelled) -> str:
         """Of the texts to train on and to validate by."""
@@ -92,7 +101,9 @@ class Languages(Program):
     def evaluate(self, options: argparse.Namespace) -> None:
         """Print the accuracies of a run."""
         run, model, vocabulary, labels = self._trained(options)
-        texts, own = self.load_to_test(run, options.data, labels=labels)
+        texts, own = load_to_test(self, run, options.data, labels=labels)
+        if not own:
+            tell_seen(self, run, texts)
         _report(run, texts, texts.train if own else self._trained_on(run), model, vocabulary, labels)
 
     def _trained_on(self, run: Run) -> list[Pair]:

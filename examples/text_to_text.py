@@ -28,6 +28,7 @@ from toolkit.answering import Answerer, Settings, Task, exact_match, learn_token
 from toolkit.console import UserError  # noqa: E402
 from toolkit.corpus import Corpus, Pair, load_parallel  # noqa: E402
 from toolkit.files import read_json, write_text  # noqa: E402
+from toolkit.other_data import load_to_test, tell_seen  # noqa: E402
 from toolkit.plots import attention_heatmap, picture_path  # noqa: E402
 from toolkit.program import Program, digest, positive_integer  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
@@ -57,6 +58,14 @@ class TextToText(Program):
     def load_whole(self, data: dict[str, Any]) -> Corpus:
         """All pairs of another file, to be answered."""
         return _by_task(load_parallel(data["path"], "input", "output", whole=True), data["path"])
+
+    def tested(self, loaded: Corpus) -> list[str]:
+        """The inputs of the test sets."""
+        return [source for pairs in loaded.tests.values() for source, _ in pairs]
+
+    def trained(self, loaded: Corpus) -> set[str]:
+        """The inputs of the other pairs."""
+        return {source for source, _ in (*loaded.train, *loaded.validation)}
 
     def fingerprint(self, loaded: Corpus) -> str:
         """Of the pairs to train on and to validate by."""
@@ -113,7 +122,10 @@ class TextToText(Program):
     def evaluate(self, options: argparse.Namespace) -> None:
         """Print each task's exact matches."""
         run, answerer = self._open(options)
-        _report(answerer, self.load_to_test(run, options.data)[0], options.beam)
+        loaded, own = load_to_test(self, run, options.data)
+        if not own:
+            tell_seen(self, run, loaded)
+        _report(answerer, loaded, options.beam)
 
     def attention(self, options: argparse.Namespace) -> None:
         """Draw what an answer looks at."""

@@ -32,6 +32,7 @@ from toolkit.console import UserError  # noqa: E402
 from toolkit.corpus import Corpus, Pair  # noqa: E402
 from toolkit.files import write_text  # noqa: E402
 from toolkit.numbers import positive_integer, real  # noqa: E402
+from toolkit.other_data import load_to_test, tell_seen  # noqa: E402
 from toolkit.plots import attention_heatmap, picture_path  # noqa: E402
 from toolkit.program import Program  # noqa: E402
 from toolkit.reading import STDIN, read_lines  # noqa: E402
@@ -94,6 +95,14 @@ class Translate(Program):
         """All pairs of other data, as test sets."""
         skip_blank = data.get("skip_blank", False)
         return load_corpus(data["path"], data["source"], data["target"], skip_blank=skip_blank, whole=True)
+
+    def tested(self, loaded: Corpus) -> list[str]:
+        """The inputs of the test sets."""
+        return [source for pairs in loaded.tests.values() for source, _ in pairs]
+
+    def trained(self, loaded: Corpus) -> set[str]:
+        """The inputs of the other pairs."""
+        return {source for source, _ in (*loaded.train, *loaded.validation)}
 
     def fingerprint(self, loaded: Corpus) -> str:
         """Of the pairs to train on and to validate by."""
@@ -190,11 +199,13 @@ class Translate(Program):
     def evaluate(self, options: argparse.Namespace) -> None:
         """Print the scores of a run on its test sets, or on all of other data."""
         run, translator = self._open(options)
-        corpus, own = self.load_to_test(run, options.data, **({"skip_blank": True} if options.skip_blank else {}))
+        corpus, own = load_to_test(self, run, options.data, **({"skip_blank": True} if options.skip_blank else {}))
         splits = ({"validation": corpus.validation} if own else {}) | corpus.tests
         names = [options.split] if options.split else list(corpus.tests) or ["validation"]
         if names[0] not in splits:
             raise UserError(f"there is no split {names[0]!r}; there are: {', '.join(splits)}")
+        if not own:
+            tell_seen(self, run, corpus)
         for name in names:
             how = {"beam": options.beam, "length_penalty": options.length_penalty}
             _evaluate(translator, name, splits[name], run.about["data"]["target"], **how)

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.checkpoints import Checkpoints
-from toolkit.console import UserError, arguments_of, check_utf_8, note
+from toolkit.console import UserError, arguments_of, check_utf_8
 from toolkit.loading import digest, load_weights, place
 from toolkit.lock import Lock
 from toolkit.numbers import natural_number, positive_integer
@@ -69,6 +69,14 @@ class Program:
     def load_whole(self, data: Data) -> Any:
         """As `load`, but all of the data, which are not those of the run, are to be tested by."""
         return self.load(data)
+
+    def tested(self, loaded: Any) -> list[str]:
+        """The inputs that are tested by, if one can be found again among those that were `trained` on."""
+        return []
+
+    def trained(self, loaded: Any) -> set[str]:
+        """The inputs that are trained on and validated by."""
+        return set()
 
     def fingerprint(self, loaded: Any) -> str:
         """A hash of what is trained on and validated by (see `digest`): a resumed run must find the same."""
@@ -239,30 +247,6 @@ class Program:
         """The data of a run; from ``path`` where they have moved, or where others are wanted."""
         data = run.about["data"]
         return self.load({**data, "path": path or data["path"]})
-
-    def load_to_test(self, run: Run, path: str | None = None, **how: Any) -> tuple[Any, bool]:
-        """Data to test a run by, and whether they are its own: those of ``path``, if given. ``how``: other entries of ``data``.
-
-        The run's own keep to their held-out part, moved or not; others are tested by as a whole.
-        """
-        about = run.about["data"]
-        data = {**about, **how, "path": path or about["path"]}
-        same_place = not path or (about["path"] and os.path.realpath(path) == os.path.realpath(about["path"]))
-        try:
-            loaded = self.load(data)
-        except UserError:
-            if same_place:
-                raise
-            return self.load_whole(data), False  # others may lack what training takes, or be too few for it
-        if self.fingerprint(loaded) == about["fingerprint"]:
-            return loaded, True
-        if same_place:
-            what = data["path"] or "what is embedded"
-            note(
-                f"{what} has changed since {run.folder} was trained on it; some of what is tested by may have been trained on"
-            )
-            return loaded, True
-        return self.load_whole(data), False
 
     def open(self, options: argparse.Namespace) -> tuple[Run, str]:
         """The run that a subcommand is asked for by --run, and the device to compute on; see also `load_weights`."""

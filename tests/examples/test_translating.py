@@ -146,6 +146,9 @@ def test_other_data_are_scored_as_a_whole(run, data, tmp_path, capsys):
         text = "".join(pair[side] + "\n" for pair in PAIRS[:12])
         (tmp_path / "folder" / f"test_mine.{language}").write_text(text, encoding="utf-8")
     assert scored(tmp_path / "folder") == ["test_mine, 12 sentences:"]
+    capsys.readouterr()
+    assert call("evaluate", "--run", run, "--data", table(tmp_path / "turned.tsv", PAIRS[::-1])) == 0
+    assert "note: 38 of the 40 inputs to be tested by are among those that" in capsys.readouterr().err
     arguments = "evaluate", "--run", run, "--data", tmp_path / "own.tsv", "--split", "validation"
     refused(capsys, "there is no split 'validation'; there are: test", *arguments)
 
@@ -157,7 +160,7 @@ def test_data_that_have_changed_are_told(data, tmp_path, capsys):
     for options in ((), ("--data", path)):
         capsys.readouterr()
         assert call("evaluate", "--run", tmp_path / "run", *options) == 0
-        assert "pairs.tsv has changed since" in capsys.readouterr().err
+        assert "pairs.tsv has changed since the training" in capsys.readouterr().err
 
 
 def test_sentences_too_long_to_be_tested_by_are_left_out(tmp_path, capsys):

@@ -1,0 +1,47 @@
+"""Data to test a run by: its own, of which only what was held out is tested, or those of others, of which all are."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from toolkit.console import UserError, note
+from toolkit.program import Program
+from toolkit.runs import Run
+
+__all__ = ["load_to_test", "tell_seen"]
+
+
+def load_to_test(program: Program, run: Run, path: str | None = None, **how: Any) -> tuple[Any, bool]:
+    """The data of ``path``, if given, and whether they are the run's own, moved or not. ``how``: other entries of ``data``.
+
+    That data at the place of the run's own are not what they were is told on stderr.
+    """
+    about = run.about["data"]
+    data = {**about, **how, "path": path or about["path"]}
+    same_place = not path or (about["path"] and os.path.realpath(path) == os.path.realpath(about["path"]))
+    try:
+        loaded = program.load(data)
+        own = program.fingerprint(loaded) == about["fingerprint"]
+    except UserError:
+        if same_place:
+            raise
+        own = False  # others may lack what training takes, or be too few for it
+    if not own and not same_place:
+        return program.load_whole(data), False
+    if not own:
+        what = data["path"] or "what is embedded"
+        note(f"{what} has changed since the training; some of what {run.folder} is tested by may have been trained on")
+    return loaded, True
+
+
+def tell_seen(program: Program, run: Run, others: Any) -> None:
+    """Say on stderr how much of the data of others the run has seen in training, if its own can still be read."""
+    tested = program.tested(others)
+    try:
+        seen = program.trained(program.load_again(run))
+    except UserError:
+        return
+    count = sum(text in seen for text in tested)
+    if count:
+        note(f"{count} of the {len(tested)} inputs to be tested by are among those that {run.folder} was trained on")

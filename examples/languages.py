@@ -102,9 +102,9 @@ class Languages(Program):
         """Print the accuracies of a run."""
         run, model, vocabulary, labels = self._trained(options)
         texts, own = load_to_test(self, run, options.data, labels=labels)
+        _report(run, texts, texts.train if own else self._trained_on(run), model, vocabulary, labels)
         if not own:
             tell_seen(self, run, texts)
-        _report(run, texts, texts.train if own else self._trained_on(run), model, vocabulary, labels)
 
     def _trained_on(self, run: Run) -> list[Pair]:
         """The texts that a run was trained on, to which the simpler ways are held; none if they are not there any more."""

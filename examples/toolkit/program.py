@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.checkpoints import Checkpoints
-from toolkit.console import UserError, arguments_of, check_utf_8
+from toolkit.console import UserError, arguments_of, check_utf_8, note
 from toolkit.loading import digest, load_weights, place
 from toolkit.lock import Lock
 from toolkit.numbers import natural_number, positive_integer

@@ -9,8 +9,9 @@ import functools
 import inspect
 import sys
 
+from minitensor.autograd import raw
 from minitensor.backend import is_array, is_floating, is_narrow, memory, np
-from minitensor.report import describe, finite, nonfinite_error
+from minitensor.report import describe, is_fault, nonfinite_error
 from minitensor.tensor import Tensor, asarray
 
 __all__ = ["NUMBERS", "Call", "check_pulled", "refuse_stale"]
@@ -191,11 +192,14 @@ def refuse_stale(op_name, array, order):
         )
 
 
-def check_pulled(op, wanted, node, gradient, pulled):
-    """Under detect_anomaly: raise at the first non-finite gradient among those that an op has just produced."""
-    names = op.input_names(max(wanted) + 1)
-    for i, value in zip(wanted, pulled):
-        if value is not None and not finite(value):
+def check_pulled(op, wanted, node, gradient, pulled, saved, again):
+    """Under detect_anomaly: raise at the first of the gradients ``pulled`` that is a fault of the op: see ``is_fault``.
+
+    ``again(gradient, saved)`` gives the raw gradients for another gradient and other saved values than these.
+    """
+    names, given = op.input_names(max(wanted) + 1), (raw(gradient), saved)
+    for k, (i, value) in enumerate(zip(wanted, pulled)):
+        if value is not None and is_fault(value, given, lambda given, k=k: again(*given)[k]):
             where = node.watch.where if node.watch is not None else None
             operands = [("g", gradient), *((f"saved {k}", v) for k, v in enumerate(node.saved) if is_array(v))]
             raise nonfinite_error(op.name, f"backward, gradient of {names[i]}", value, operands, where)

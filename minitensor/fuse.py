@@ -25,7 +25,7 @@ from minitensor.autograd import backward_pass, new_node, watch
 from minitensor.backend import is_array, memory, namespace_of, np, widen
 from minitensor.call import Call, check_pulled, refuse_stale
 from minitensor.mode import current_mode
-from minitensor.report import call_site, finite, nonfinite_error
+from minitensor.report import call_site, is_fault, nonfinite_error
 from minitensor.tensor import Tensor
 
 __all__ = ["FUSED", "Fused", "fused"]
@@ -92,7 +92,7 @@ class Fused(Call):
         if not recording and (given or (params and self.foreign)):
             out = self.apart(out, [arrays[i] for i in given], params)
         out = self.narrow(out, arrays)
-        if mode.anomaly and not finite(out):
+        if mode.anomaly and is_fault(out, (arrays, params), lambda given: self._value(kernel, xp, *given)):
             raise nonfinite_error(self.name, "forward", out, zip(names, arrays), call_site())
         if not recording:
             return Tensor(out)
@@ -102,6 +102,10 @@ class Fused(Call):
         if mode.anomaly:
             watch(node).where = call_site()
         return Tensor(out, node)
+
+    def _value(self, kernel, xp, arrays, params):
+        """The raw result of the kernel, as a call gives it."""
+        return self.narrow(kernel(xp, *map(widen, arrays), **params)[0], arrays)
 
 
 class FusedPlan:
@@ -148,8 +152,16 @@ class FusedPlan:
             refuse_stale(self.op_name, array, node.order)
 
     def check_finite(self, node, gradient, pulled):
-        """Under detect_anomaly: raise at the first non-finite gradient that the kernel produced."""
-        check_pulled(self.op, self.wanted, node, gradient, pulled)
+        """Under detect_anomaly: raise at the first non-finite gradient that the kernel made of finite numbers."""
+        check_pulled(self.op, self.wanted, node, gradient, pulled, node.saved[2:], self._pull_again)
+
+    def _pull_again(self, gradient, arrays):
+        """The raw gradients for other values than the node's."""
+        xp = namespace_of(self.op_name, arrays, self.op.input_names(len(arrays)))
+        kernel, takes_needs = self.op.kernels.get(xp.name) or self.op.kernels["any"]
+        needs = {"needs": tuple(i in self.wanted for i in range(len(arrays)))} if takes_needs else {}
+        gradients = kernel(xp, *map(widen, arrays), **self.params, **needs)[1](gradient)
+        return [gradients[i] for i in self.wanted]
 
 
 def _kinds(made):

@@ -194,6 +194,8 @@ def enable_grad(function=None):
 def detect_anomaly(function=None):
     """Context manager and decorator, as ``no_grad``: FloatingPointError at the first non-finite value, in forward or backward.
 
+    An infinity that an op was given, such as a mask of one's own for a softmax, and what comes of it is no fault; one that an op
+    made of finite numbers is, and so is every NaN.
     The message names the op, the line that called it and the statistics of its operands. Every op is checked, which costs a pass
     over its result; use it to find a fault, not in production.
     """

@@ -30,7 +30,7 @@ from minitensor.backend import cpu, is_array, is_floating, is_narrow, memory, na
 from minitensor.call import NUMBERS, Call
 from minitensor.mode import current_mode
 from minitensor.plan import Plan, VariadicPlan, WidePlan
-from minitensor.report import call_site, finite, nonfinite_error
+from minitensor.report import call_site, is_fault, nonfinite_error
 from minitensor.tensor import Tensor, asarray
 
 __all__ = ["OPS", "Op", "moves", "op"]
@@ -116,7 +116,7 @@ class Op(Call):
             out = self.apart(out, [arrays[i] for i in given], params)
         mode = current_mode.get()
         made = out if usual else self.narrow(out, arrays, params.get("dtype"))
-        if mode.anomaly and not finite(made):
+        if mode.anomaly and is_fault(made, (arrays, params), lambda given: self._value(function, xp, *given)):
             raise nonfinite_error(self.name, "forward", made, zip(self.input_names(len(arrays)), arrays), call_site())
         if not wanted or not mode.grad or not is_floating(out.dtype):
             return Tensor(made)
@@ -136,6 +136,11 @@ class Op(Call):
         if mode.anomaly:
             watch(node).where = call_site()
         return Tensor(made, node)
+
+    def _value(self, function, xp, arrays, params):
+        """The raw result of the op, as ``run`` makes it."""
+        out = self.finish(function(xp, *arrays, **params), arrays, xp, params.get("dtype"))
+        return self.narrow(out, arrays, params.get("dtype"))
 
     def _plan(self, wanted, count, wide):
         """The plan for calls with ``count`` inputs of which those numbered in ``wanted`` need a gradient."""

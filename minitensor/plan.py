@@ -141,8 +141,16 @@ class Plan:
                 refuse_stale(self.op_name, array, node.order)
 
     def check_finite(self, node, gradient, pulled):
-        """Under detect_anomaly: raise at the first non-finite gradient that a rule produced."""
-        check_pulled(self.op, self.wanted, node, gradient, pulled)
+        """Under detect_anomaly: raise at the first non-finite gradient that a rule made of finite numbers."""
+
+        def again(gradient, saved):
+            return self.pull(SimpleNamespace(saved=saved, parents=node.parents), gradient, False, None)
+
+        check_pulled(self.op, self.numbers_of(node), node, gradient, pulled, node.saved, again)
+
+    def numbers_of(self, node):
+        """Which inputs the parents of ``node`` are."""
+        return self.wanted
 
 
 class WidePlan(Plan):
@@ -198,9 +206,9 @@ class VariadicPlan(Plan):
         """Raise where a saved array has been overwritten since the op ran."""
         super().check_fresh(node, None)
 
-    def check_finite(self, node, gradient, pulled):
-        """Under detect_anomaly: raise at the first non-finite gradient that a rule produced."""
-        check_pulled(self.op, node.saved[-1], node, gradient, pulled)
+    def numbers_of(self, node):
+        """Which inputs the parents of ``node`` are."""
+        return node.saved[-1]
 
 
 @functools.cache

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 
 from minitensor.backend import device_of, is_array, is_floating, namespace, np
 
-__all__ = ["call_site", "describe", "finite", "nonfinite_error"]
+__all__ = ["call_site", "describe", "finite", "is_fault", "nonfinite_error"]
 
+_PLAIN = 0.7  # within the domain of every function there is, and nowhere near a pole
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -31,11 +33,55 @@ def call_site():
 
 def finite(value):
     """Whether no element of a floating array (or of the array of a Tensor or Scatter) is NaN or infinite."""
-    value = getattr(value, "values", value)
-    value = value._array if hasattr(value, "node") else value
+    value = _array_of(value)
     if not is_array(value) or not (is_floating(value.dtype) or value.dtype.kind == "c"):
         return True
     return bool(namespace(device_of(value)).isfinite(value).all())
+
+
+def is_fault(value, given, again):
+    """Whether ``value``, which an op made of what it was ``given``, holds NaN, or an infinity that the op made of finite numbers.
+
+    An infinity that was given may pass: a mask of minus infinities on its way to a softmax. To tell the two apart the op runs
+    ``again(given)`` with a plain number in place of each infinity, wherever in nested tuples and dicts it stands; what is infinite
+    then was made by the op.
+    """
+    if finite(value):
+        return False
+    array = _array_of(value)
+    if namespace(device_of(array)).isnan(array).any():
+        return True
+    found = []
+    with np.errstate(all="ignore"):
+        given = _without_infinities(given, found)
+        if not found:
+            return True
+        array = _array_of(again(given))
+    return bool(is_array(array) and namespace(device_of(array)).isinf(array).any())
+
+
+def _without_infinities(value, found):
+    """``value`` with numbers of no meaning in place of infinities; each array or number that held one goes into ``found``."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(_without_infinities(item, found) for item in value)
+    if isinstance(value, dict):
+        return {key: _without_infinities(item, found) for key, item in value.items()}
+    if isinstance(value, float) and math.isinf(value):
+        found.append(value)
+        return math.copysign(_PLAIN, value)
+    if not is_array(value) or not is_floating(value.dtype):
+        return value
+    xp = namespace(device_of(value))
+    infinite = xp.isinf(value)
+    if not infinite.any():
+        return value
+    found.append(value)
+    return xp.where(infinite, xp.sign(value) * xp.asarray(_PLAIN, dtype=value.dtype), value)
+
+
+def _array_of(value):
+    value = getattr(value, "values", value) if not hasattr(value, "node") else value
+    return value._array if hasattr(value, "node") else value
 
 
 def nonfinite_error(op_name, phase, out, operands, where):
@@ -46,7 +92,7 @@ def nonfinite_error(op_name, phase, out, operands, where):
 
 
 def _statistics(value):
-    value = getattr(value, "values", value) if not hasattr(value, "node") else value._array
+    value = _array_of(value)
     if not is_array(value):
         return repr(value)
     if value.size == 0 or not (is_floating(value.dtype) or value.dtype.kind in "iu"):

@@ -100,7 +100,6 @@ def test_what_an_op_makes_is_found_beside_a_given_infinity(fault, tracked):
         (mt.sqrt, [0.0, 1.0]),
         (mt.sqrt, [0.0, math.inf]),
         (lambda x: x**0.5, [0.0, math.inf]),
-        (lambda x: mt.abs(x) ** 1.5 * 0.0, [math.inf, 1.0]),
     ],
 )
 def test_backward_finds_what_a_rule_makes(function, values, create_graph):
@@ -110,11 +109,11 @@ def test_backward_finds_what_a_rule_makes(function, values, create_graph):
 
 
 @pytest.mark.parametrize(
-    "function", [lambda x: x * 2.0, lambda x: mt.concat([x, x]), F.relu, lambda x: F.linear(x[None], mt.eye(2))]
+    "function", [lambda x: x * 2.0, lambda x: mt.concat([x, x]), F.relu, lambda x: F.linear(x[None], mt.ones((2, 2)))]
 )
 def test_an_infinite_gradient_that_was_given_passes(function):
     x = mt.tensor([1.0, 2.0], requires_grad=True)
     with mt.detect_anomaly(), np.errstate(all="ignore"):
         y = function(x)
-        y.backward(mt.full(y.shape, math.inf)) if function is not F.linear else None
+        y.backward(mt.full(y.shape, math.inf))
     assert np.isinf(x.grad.data).all()

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from toolkit.console import UserError
@@ -74,6 +75,9 @@ def find_pair(rows: Sequence[Row], source: str, target: str, where: str) -> tupl
     if len(first) == 2:
         return (0, 1), False
     texts = _texts(rows)
+    if len(texts) > 2:  # "line 17", "news commentary"
+        varied = [n for n in texts if not _is_repeated([row[n] for row in rows])]
+        texts = varied if len(varied) == 2 else texts
     if len(texts) == 2 or len(first) == len(texts) == 3:
         return (texts[0], texts[1]), False
     advice = f"put a line of names above, such as: id<TAB>{source}<TAB>{target}"
@@ -154,6 +158,12 @@ def _is_marks(column: Sequence[str]) -> bool:
     different = len(set(cells))
     single = not any(len(cell.split()) > 1 for cell in cells)
     return (different == 1 and len(cells) >= CONSTANT) or (single and different * REPEATED <= len(cells))
+
+
+def _is_repeated(column: Sequence[str]) -> bool:
+    """Whether a column says little else than numbers: many rows, few cells that differ by more than those."""
+    patterns = {re.sub(r"\d+", "0", cell) for cell in column}
+    return len(patterns) * REPEATED <= len(column)
 
 
 def _is_mark(cell: str) -> bool:

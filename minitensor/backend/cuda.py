@@ -103,6 +103,7 @@ def synchronize():
 # --- ids out of range ---------------------------------------------------------------------------------------------------------
 
 _faults = {}  # device number -> (whether any, label, id), an int64 array on that GPU
+MOST_LABELS = 10_000
 _labels = {}  # message of a check, with {id} in it -> the number under which the kernel notes it
 
 
@@ -112,6 +113,9 @@ def check_ids(message, ids, low, high):
     Raising at once would make every lookup wait for the GPU. CuPy itself wraps such an id round in silence.
     """
     ids = cupy.ascontiguousarray(ids, dtype=np.int64)
+    if len(_labels) >= MOST_LABELS and message not in _labels:  # messages name shapes: there is no end of them
+        raise_faults()
+        _labels.clear()
     label = _labels.setdefault(message, len(_labels))
     index = cupy.cuda.runtime.getDevice()
     if index not in _faults:

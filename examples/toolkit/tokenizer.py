@@ -8,6 +8,7 @@ vocabulary, so that no character of any language is unknown and ``decode(encode(
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from toolkit.console import UserError, require
 from toolkit.files import read_back, write_text
 
-__all__ = ["LONGEST", "PAD", "SPECIAL", "START", "STOP", "Tokenizer"]
+__all__ = ["LONGEST", "PAD", "SPECIAL", "START", "STOP", "Tokenizer", "train_interruptibly"]
 
 SPECIAL = ("<pad>", "<start>", "<stop>")
 PAD, START, STOP = range(len(SPECIAL))
@@ -70,7 +71,7 @@ class Tokenizer:
             initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        library.train_from_iterator(texts, trainer)
+        train_interruptibly(library, texts, trainer)
         return cls(library)
 
     @property
@@ -134,6 +135,24 @@ class Tokenizer:
         if not ours:
             raise UserError(f"{path} is a tokenizer of another kind; use one that this program has written")
         return tokenizer
+
+
+def train_interruptibly(library: Any, texts: Iterable[str], trainer: Any) -> None:
+    """``library.train_from_iterator(texts, trainer)`` in a thread of its own, so that Ctrl-C is heard meanwhile."""
+    failures: list[BaseException] = []
+
+    def train() -> None:
+        try:
+            library.train_from_iterator(texts, trainer)
+        except BaseException as error:  # which is for the thread that waits
+            failures.append(error)
+
+    thread = threading.Thread(target=train, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)  # not for ever: where a wait has no end, some systems deliver no signal
+    if failures:
+        raise failures[0]
 
 
 def _inside(pieces: Sequence[str]) -> list[bool]:

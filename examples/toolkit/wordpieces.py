@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from toolkit.console import UserError, require
 from toolkit.files import read_back
-from toolkit.tokenizer import LONGEST, Tokenizer
+from toolkit.tokenizer import LONGEST, Tokenizer, train_interruptibly
 
 __all__ = ["CLS", "MASK", "PAD", "SEP", "SPECIAL", "UNKNOWN", "WordPieces"]
 
@@ -52,7 +52,7 @@ class WordPieces(Tokenizer):
             ],  # numbered first; else the trainer numbers the latter at random, and so breaks ties
             show_progress=False,
         )
-        library.train_from_iterator(texts, trainer)
+        train_interruptibly(library, texts, trainer)
         model = tokenizers.models.WordPiece(library.get_vocab(), unk_token=SPECIAL[UNKNOWN])
         finished = tokenizers.Tokenizer(model)  # one to which "##a" is an ordinary piece
         finished.add_special_tokens(list(SPECIAL))

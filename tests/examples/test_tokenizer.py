@@ -1,5 +1,6 @@
 """Sub-words: any text comes back, training is deterministic, a wrong file is refused."""
 
+import _thread
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toolkit.console import UserError
 from toolkit.english_french import corpus
-from toolkit.tokenizer import LONGEST, PAD, SPECIAL, START, STOP, Tokenizer
+from toolkit.tokenizer import LONGEST, PAD, SPECIAL, START, STOP, Tokenizer, train_interruptibly
 from toolkit.wordpieces import WordPieces
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -174,3 +175,23 @@ def test_stretches_as_words_are_long_are_learned_from_as_a_whole():
     tokenizer = Tokenizer.train(["x" * (LONGEST - 1) + " yz"] * 3, 600)
     assert len(tokenizer.encode("x" * (LONGEST - 1))) == 1  # a token of all of them, and of the blank before
     assert tokenizer.labels(tokenizer.encode("yz")) == ["yz"]
+
+
+class Library:
+    """One that learns for a long time, or fails."""
+
+    def __init__(self, act):
+        self.act = act
+
+    def train_from_iterator(self, texts, trainer):
+        self.act()
+        time.sleep(5)
+
+
+def test_learning_can_be_interrupted_and_its_errors_arrive():
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        train_interruptibly(Library(_thread.interrupt_main), [], None)
+    assert time.monotonic() - start < 4
+    with pytest.raises(ZeroDivisionError):
+        train_interruptibly(Library(lambda: 1 / 0), [], None)

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a pla
 from toolkit import console  # noqa: E402
 from toolkit.console import UserError  # noqa: E402
 from toolkit.language import VOCABULARY, Settings, Task, Writer, presets  # noqa: E402
-from toolkit.numbers import natural_number, positive_integer, real  # noqa: E402
+from toolkit.numbers import beam_size, natural_number, positive_integer, real  # noqa: E402
 from toolkit.other_data import load_to_test  # noqa: E402
 from toolkit.plots import attention_heatmap, picture_path  # noqa: E402
 from toolkit.program import Data, Program, digest  # noqa: E402
@@ -118,7 +118,7 @@ class LanguageModel(Program):
         )
         made.add_argument(
             "--beam",
-            type=positive_integer,
+            type=beam_size,
             default=1,
             metavar="K",
             help="hypotheses of a beam search, instead of drawing",

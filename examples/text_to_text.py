@@ -28,9 +28,10 @@ from toolkit.answering import Answerer, Settings, Task, exact_match, learn_token
 from toolkit.console import UserError  # noqa: E402
 from toolkit.corpus import Corpus, Pair, load_parallel  # noqa: E402
 from toolkit.files import read_json, write_text  # noqa: E402
+from toolkit.numbers import beam_size  # noqa: E402
 from toolkit.other_data import load_to_test, tell_seen  # noqa: E402
 from toolkit.plots import attention_heatmap, picture_path  # noqa: E402
-from toolkit.program import Program, digest, positive_integer  # noqa: E402
+from toolkit.program import Program, digest  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
 from toolkit.text_tasks import task_of  # noqa: E402
 from toolkit.tokenizer import Tokenizer  # noqa: E402
@@ -171,7 +172,7 @@ def _report(answerer: Answerer, loaded: Corpus, beam: int = 1) -> str:
 
 def _add_beam(parser: argparse.ArgumentParser) -> None:
     help = "hypotheses of the beam search; 1: greedy (1)"
-    parser.add_argument("--beam", type=positive_integer, default=1, metavar="K", help=help)
+    parser.add_argument("--beam", type=beam_size, default=1, metavar="K", help=help)
 
 
 main = TextToText().main

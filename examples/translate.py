@@ -31,7 +31,7 @@ from toolkit.bleu import score  # noqa: E402
 from toolkit.console import UserError  # noqa: E402
 from toolkit.corpus import Corpus, Pair  # noqa: E402
 from toolkit.files import write_text  # noqa: E402
-from toolkit.numbers import positive_integer, real  # noqa: E402
+from toolkit.numbers import beam_size, positive_integer, real  # noqa: E402
 from toolkit.other_data import load_to_test, tell_seen  # noqa: E402
 from toolkit.plots import attention_heatmap, picture_path  # noqa: E402
 from toolkit.program import Program  # noqa: E402
@@ -261,7 +261,7 @@ def _check_output(output: str, source: str | None) -> None:
 
 def _add_decoding(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--beam", type=positive_integer, default=1, metavar="K", help="hypotheses of the beam search; 1: greedy (1)"
+        "--beam", type=beam_size, default=1, metavar="K", help="hypotheses of the beam search; 1: greedy (1)"
     )
     parser.add_argument(
         "--length-penalty", type=real(-10, 10), default=0.6, metavar="A", help="0: none; more prefers longer ones (0.6)"

@@ -18,7 +18,11 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-__all__ = ["Lock"]
+__all__ = ["Busy", "Lock"]
+
+
+class Busy(UserError):
+    """A folder that another process writes to."""
 
 
 class Lock:
@@ -32,7 +36,7 @@ class Lock:
         self._descriptor: int | None = None
 
     def take(self, folder: Path) -> None:
-        """Lock a folder that exists; again is no error. Raises UserError where another process, or another `Lock`, has it."""
+        """Lock a folder that exists; again is no error. Raises Busy where another process, or another `Lock`, has it."""
         if fcntl is None or self._descriptor is not None:
             return
         try:
@@ -43,7 +47,7 @@ class Lock:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise UserError(
+            raise Busy(
                 f"another process is writing to {folder}; wait until it has ended, or name another folder"
             ) from None
         except OSError:  # a drive without locks

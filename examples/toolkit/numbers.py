@@ -6,7 +6,7 @@ import argparse
 import math
 from collections.abc import Callable
 
-__all__ = ["integer", "natural_number", "positive_integer", "real"]
+__all__ = ["beam_size", "integer", "natural_number", "positive_integer", "real"]
 
 
 LARGEST = 2**31 - 1
@@ -55,4 +55,5 @@ def real(least: float, most: float) -> Callable[[str], float]:
 
 
 positive_integer = integer(1)
+beam_size = integer(1, 10_000)  # by which memory grows
 natural_number = integer(0, 2**64 - 1)  # such as a seed

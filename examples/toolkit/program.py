@@ -34,7 +34,7 @@ from typing import Any
 from toolkit.checkpoints import Checkpoints
 from toolkit.console import UserError, arguments_of, check_utf_8, note
 from toolkit.loading import digest, load_weights, place
-from toolkit.lock import Lock
+from toolkit.lock import Busy, Lock
 from toolkit.numbers import natural_number, positive_integer
 from toolkit.plots import loss_curve
 from toolkit.resuming import ENDS, RESUME_HELP, resumed_settings
@@ -212,16 +212,24 @@ class Program:
         if given.keys() & ENDS:
             presets |= dict.fromkeys(ENDS)
         settings = self.settings(**{**presets, **given})
-        folder = Path(options.out) if options.out else fresh(Path("runs") / self.run_name(data))
-        if folder.is_dir():
-            lock.take(folder)
-        Run.check_free(folder, options.force)
+        if options.out:
+            if os.path.isdir(options.out):
+                lock.take(Path(options.out))
+            Run.check_free(Path(options.out), options.force)  # now, rather than when all has been loaded
         loaded = self.load(data)
         task = self.make_task(loaded, settings, None)
         found = {**data, **self.identify(loaded), "fingerprint": self.fingerprint(loaded)}
-        run = Run.create(folder, self.name, settings, {"data": found, "files": list(self.files)}, lock, options.force)
-        self.save(task, run)
-        return run, loaded, task
+        about = {"data": found, "files": list(self.files)}
+        while True:
+            folder = Path(options.out) if options.out else fresh(Path("runs") / self.run_name(data))
+            try:
+                run = Run.create(folder, self.name, settings, about, lock, options.force)
+            except Busy:  # somebody has made the same fresh one at this moment
+                if options.out:
+                    raise
+                continue
+            self.save(task, run)
+            return run, loaded, task
 
     def _resume(self, options: argparse.Namespace, lock: Lock) -> tuple[Run, Any, Task]:
         """The run to go on with, and its data, which must be what they were."""

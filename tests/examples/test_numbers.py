@@ -50,12 +50,13 @@ def test_what_is_out_of_range_is_refused(kind, good, bad):
 def test_every_setting_refuses_what_no_training_can_use(name, capsys):
     """Each number of `train` by itself: a UserError or argparse's own, or settings that are finite and of a sane size."""
     program = PROGRAMS[name]
+    parser = program._parser()
     for field, default in vars(program.settings()).items():
         if isinstance(default, (bool, str)):
             continue
         for text in ODD:
             try:
-                options = program._parser().parse_args(["train", f"--{field.replace('_', '-')}={text}"])
+                options = parser.parse_args(["train", f"--{field.replace('_', '-')}={text}"])
                 settings = program.settings(**{field: getattr(options, field)})
             except (UserError, SystemExit):
                 continue

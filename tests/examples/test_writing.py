@@ -1,14 +1,15 @@
 """Files are whole or not there, whatever the system refuses, and the person gets its words."""
 
+import contextlib
 import os
 import re
 import resource
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
+import forecast
 import pytest
+from scripts import caller
 from toolkit.checkpoints import Checkpoints
 from toolkit.console import UserError
 from toolkit.files import read_json, write_text, write_whole, writing
@@ -18,13 +19,20 @@ from toolkit.runlog import RunLog, read_log
 import minitensor as mt
 
 
-@pytest.fixture
-def small_disk():
-    """No file may grow beyond 2 000 bytes, as on a disk that is full."""
+@contextlib.contextmanager
+def limited(size):
+    """No file may grow beyond so many bytes, as on a disk that is full."""
     former = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, former[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, former[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, former)
+
+
+@pytest.fixture
+def small_disk():
+    """A disk with room for files of 2 000 bytes."""
+    with limited(2000):
+        yield
 
 
 def test_a_text_that_does_not_fit_leaves_the_old_one_and_nothing_else(tmp_path, small_disk):
@@ -89,7 +97,7 @@ def test_no_text_is_a_formula(tmp_path):
         figure = empty_figure(4, 3)
         shown = figure.text(0, 0, literal(text))
         assert shown._preprocess_math(literal(text)) == (text, False)
-        save_figure(figure, tmp_path / "a.png")
+    save_figure(figure, tmp_path / "a.png")
 
 
 def test_json_that_cannot_be_read_back(tmp_path):
@@ -126,19 +134,14 @@ def test_nothing_in_examples_writes_a_file_on_its_own():
             assert found is None, (path, found)
 
 
-def test_a_program_on_a_full_disk_goes_on_when_there_is_room(tmp_path):
-    script = Path(__file__).resolve().parents[2] / "examples/forecast.py"
+def test_a_program_on_a_full_disk_goes_on_when_there_is_room(tmp_path, capsys):
+    call = caller(forecast.main)
     (tmp_path / "a.csv").write_text("a\n" + "".join(f"{i % 7}\n" for i in range(300)))
     options = "--window 8 --step 4 --season 7 --horizon 2 --hidden 16 --schedule constant --steps 12".split()
-    train = [sys.executable, script, "train", "--out", tmp_path / "run"]
-
-    def call(size, *arguments):
-        limit = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))) if size else None
-        return subprocess.run([*train, *arguments], preexec_fn=limit, capture_output=True, text=True)
-
-    done = call(6000, "--data", tmp_path / "a.csv", *options)
-    assert done.returncode == 2 and done.stderr.splitlines()[-1].endswith("safetensors: File too large"), done.stderr
-    assert "Traceback" not in done.stderr
+    with limited(6000):
+        assert call("train", "--out", tmp_path / "run", "--data", tmp_path / "a.csv", *options) == 2
+    told = capsys.readouterr().err
+    assert told.splitlines()[-1].startswith("error: cannot write ") and told.endswith(".safetensors: File too large\n")
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".part", ".tmp")]
-    done = call(0, "--resume")
-    assert done.returncode == 0 and "all 12 updates are done;" in done.stdout, done.stderr
+    assert call("train", "--out", tmp_path / "run", "--resume") == 0
+    assert "all 12 updates are done;" in capsys.readouterr().out

@@ -21,6 +21,7 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
+from minitensor.backend import is_floating
 from models.common import check_dropouts, evaluating
 from models.vit_checkpoints import PRESETS, PublishedViT, from_hugging_face, to_hugging_face
 
@@ -184,7 +185,7 @@ class ViT(PublishedViT):
                 f"the images are {height} x {width} pixels, the model takes {c.image_size} x {c.image_size}: "
                 "scale or crop them, or make a model with another image_size"
             )
-        if images.dtype.kind != "f":
+        if not is_floating(images.dtype):
             raise ValueError(f"images must be floats, got {images.dtype}: scale them, such as images / 255.0")
         return images.astype(self.patches.weight.dtype)
 

@@ -7,7 +7,7 @@ Letters: B batch, T steps, I input features, H hidden features, G gates (1, 4 an
 
 from __future__ import annotations
 
-from minitensor.backend import namespace, np
+from minitensor.backend import is_floating, namespace, np
 from minitensor.fused_ops.recurrent_gru import packed_gru
 from minitensor.fused_ops.recurrent_lstm import packed_lstm
 from minitensor.fused_ops.recurrent_rnn import packed_rnn
@@ -30,7 +30,7 @@ def rnn(
     if nonlinearity not in ("tanh", "relu"):
         raise ValueError(f'rnn: nonlinearity must be "tanh" or "relu", got {nonlinearity!r}')
     x, weights, (h,), lengths = _checked("rnn", 1, x, (weight_ih, weight_hh, bias_ih, bias_hh), (state,), lengths)
-    packed = packed_rnn(x, h, *weights, lengths, nonlinearity=nonlinearity, reverse=bool(reverse))
+    packed = _run(packed_rnn, x, h, *weights, lengths, nonlinearity=nonlinearity, reverse=bool(reverse))
     return _outputs(packed, x), packed[-1]
 
 
@@ -47,7 +47,7 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, state=None, length
         raise TypeError(f"lstm: the state is a pair (h, c), got {_told(state)}; write state=(h, c)")
     state = (None, None) if state is None else state
     x, weights, (h, c), lengths = _checked("lstm", 4, x, (weight_ih, weight_hh, bias_ih, bias_hh), state, lengths)
-    packed = packed_lstm(x, h, c, *weights, lengths, reverse=bool(reverse))
+    packed = _run(packed_lstm, x, h, c, *weights, lengths, reverse=bool(reverse))
     return _outputs(packed, x), (packed[-2], packed[-1])
 
 
@@ -60,8 +60,14 @@ def gru(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, state=None, lengths
     weight_ih: (3 H, I); weight_hh: (3 H, H); biases: (3 H,) or None; the rest as for ``rnn``. Returns ``(output, h)``.
     """
     x, weights, (h,), lengths = _checked("gru", 3, x, (weight_ih, weight_hh, bias_ih, bias_hh), (state,), lengths)
-    packed = packed_gru(x, h, *weights, lengths, reverse=bool(reverse))
+    packed = _run(packed_gru, x, h, *weights, lengths, reverse=bool(reverse))
     return _outputs(packed, x), packed[-1]
+
+
+def _run(op, x, *inputs, **keywords):
+    """A packed op; its result has the type of ``x``, whatever that of the lengths is."""
+    packed = op(x, *inputs, **keywords)
+    return packed if packed.dtype == x.dtype else packed.astype(x.dtype)
 
 
 def _outputs(packed, x):
@@ -114,7 +120,7 @@ def _checked(name, gates, x, weights, states, lengths):
         raise ValueError(
             f"{name}: x {x.shape} must be (batch, steps, features) with at least one step; a single sequence goes in as x[None]"
         )
-    if x.dtype.kind != "f":
+    if not is_floating(x.dtype):
         raise TypeError(f"{name}: x must be floating, got {x.dtype}; ids go through an Embedding first")
     weight_ih, weight_hh, *biases = [w if w is None else asarray(w) for w in weights]
     if weight_hh.ndim != 2:
@@ -142,7 +148,7 @@ def _checked(name, gates, x, weights, states, lengths):
 
 def _in_one_type(*tensors):
     """Tensors (None may stand among them) cast to the widest floating type that is given."""
-    dtype = np.result_type(*[t.dtype for t in tensors if t is not None and t.dtype.kind == "f"])
+    dtype = np.result_type(*[t.dtype for t in tensors if t is not None and is_floating(t.dtype)])
     return [t if t is None or t.dtype == dtype else t.astype(dtype) for t in tensors]
 
 

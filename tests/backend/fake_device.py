@@ -90,8 +90,7 @@ class ndarray:  # noqa: N801  CuPy's name
         return wrap(self.array[wrapped_round(unwrap(index), self.shape)], (self,))
 
     def __setitem__(self, index, value):
-        if isinstance(value, ndarray) and value.ndim:
-            note_mask(index, "write")
+        note_mask(index, "write")
         self.array[unwrap(index)] = unwrap(value)
 
     def __len__(self):
@@ -105,7 +104,7 @@ class ndarray:  # noqa: N801  CuPy's name
 
 
 def note_mask(index, what):
-    """Reading by a mask (and writing an array by one) must count the true places, and waits."""
+    """Reading by a mask, and writing by one, even a number, must count the true places, and waits."""
     parts = index if isinstance(index, tuple) else (index,)
     if any(isinstance(part, ndarray) and part.dtype == bool for part in parts):
         SYNCS.append(f"{what} by a mask")

@@ -53,8 +53,16 @@ OVERRIDES = [
 @pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-10), (np.float32, 1e-4), (np.float16, 3e-2)])
 @pytest.mark.parametrize("function, inputs, keywords", [pytest.param(*row[1:], id=row[0]) for row in OVERRIDES])
 def test_kernels_equal_those_of_the_cpu(function, inputs, keywords, dtype, tolerance):
-    # float16 has no kernel of its own: the general one runs, on the device's namespace.
+    # Numbers of 16 bits come to the kernels as float32.
     check_parity(function, inputs, keywords, dtype=dtype, order=1, rtol=tolerance, atol=tolerance)
+
+
+def test_more_rows_than_a_grid_has_chunks(monkeypatch):
+    from minitensor.fused_ops import cuda
+
+    monkeypatch.setattr(cuda, "MOST_CHUNKS", 2)  # of the 65 535 that a GPU has
+    inputs = [array(300, 5), array(5, seed=1), array(5, seed=2)]
+    check_parity(F.layer_norm, inputs, {}, order=1, rtol=1e-10, atol=1e-10)
 
 
 def test_masked_out_nan_reaches_nothing():
@@ -104,6 +112,14 @@ def train(device, steps=4):
         losses.append(loss)
     waits = list(fake_device.SYNCS)
     return [x.item() for x in losses], {k: v.to("cpu").numpy() for k, v in model.state_dict().items()}, waits
+
+
+def test_attention_of_numbers_of_16_bits_never_waits():
+    x = mt.tensor(array(2, 4, 18).astype(np.float16), device="cuda", requires_grad=True)
+    mask = nn.padding_mask([4, 2]).to("cuda")
+    fake_device.SYNCS.clear()
+    mt.grad(F.packed_attention(x, 3, mask, dropout=0.1).sum(), x)
+    assert fake_device.SYNCS == []
 
 
 def test_a_training_run_never_waits_and_equals_the_cpus():

@@ -165,7 +165,7 @@ def test_presets():
     ("changes", "message"),
     [
         (dict(patch_size=3), "patches of 3 pixels a side do not divide images of 8"),
-        (dict(attention_dropout=1.5), r"^attention_dropout must be in \[0, 1\), got 1.5"),
+        (dict(attention_dropout=1.5), r"^attention_dropout must be in \[0, 1\], got 1.5"),
         (dict(positions="none"), "positions must be"),
         (dict(pooling="max"), "pooling must be"),
         (dict(positions="sinusoidal", d_model=6), "d_model that 4 divides, got 6"),

@@ -123,6 +123,8 @@ class Call:
                     mask |= bit
                     parents.append(node)
             elif value is None or type(value) in NUMBERS:
+                if value is None and not self.variadic and self.inputs[len(arrays)] not in self.input_defaults:
+                    raise TypeError(f"{self.name}: {self.inputs[len(arrays)]} is None, it must be a tensor")
                 arrays.append(value)
             elif is_array(value):
                 given.append(len(arrays))

@@ -175,6 +175,13 @@ def _floating(draw, dtype):
 default = Generator()
 
 
+def generator_of(owner, generator):
+    """``generator``, or the default one for None; TypeError for what is none."""
+    if generator is not None and not isinstance(generator, Generator):
+        raise TypeError(f"{owner}: generator must be a mt.random.Generator, got {type(generator).__name__}")
+    return generator or default
+
+
 def seed(value):
     """Start the default generator anew: everything random in the library follows from this number."""
     default.state = (value, 0, 0)

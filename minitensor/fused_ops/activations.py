@@ -185,7 +185,7 @@ def dropout_mask(shape, p, training, generator, device, dtype):
     xp, dtype = namespace(device), compute_dtype(dtype)
     if p == 1.0:
         return xp.zeros(shape, dtype=dtype)
-    generator, cut = generator or random.default, round(p * 2**16)
+    generator, cut = random.generator_of("dropout", generator), round(p * 2**16)
     if abs(cut - p * 2**16) <= 2**16 * 1e-3 * min(p, 1.0 - p):
         kept = xp.greater_equal(generator.halves(shape, device), xp.uint16(cut))
     else:

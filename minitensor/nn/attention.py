@@ -19,6 +19,7 @@ from minitensor.nn.layers import Linear
 from minitensor.nn.masks import as_mask, blank_padding
 from minitensor.nn.module import Module, Parameter
 from minitensor.settings import flag, integer, number, probability
+from minitensor.tensor import asarray
 
 __all__ = ["AdditiveAttention", "DotAttention", "MultiHeadAttention"]
 
@@ -66,9 +67,9 @@ class MultiHeadAttention(Module):
         cache: a KeyValueCache; ``x`` is then the new positions alone. Its keys and values are added to those held, and S counts
         all of them; a fixed cache, made by ``fill_cache(memory)``, stands for ``memory`` instead. The result is a constant.
         """
-        _check_sequence(self, "input", x)
+        x = _checked_sequence(self, "input", x)
         if memory is not None:
-            _check_sequence(self, "memory", memory, batch=x.shape[0])
+            memory = _checked_sequence(self, "memory", memory, batch=x.shape[0])
             if cache is not None:
                 raise ValueError(
                     "attention takes memory or a cache, not both: a cache of the memory comes from fill_cache(memory)"
@@ -92,7 +93,7 @@ class MultiHeadAttention(Module):
 
     def fill_cache(self, memory):
         """A KeyValueCache that holds the keys and values of ``memory`` (B, S, D)."""
-        _check_sequence(self, "memory", memory)
+        memory = _checked_sequence(self, "memory", memory)
         cache = KeyValueCache(fixed=True)
         with mt.no_grad():
             cache.append(self._project(memory, 1), self._project(memory, 2))
@@ -146,7 +147,7 @@ class AdditiveAttention(Module):
 
     def forward(self, query, memory, mask=None, keys=None, need_weights=False):
         """Attend; with ``need_weights`` returns ``(output, weights)``, weights (B, 1, T, S)."""
-        _check_pair(query, memory)
+        query, memory = _checked_pair(query, memory)
         mask = as_mask(mask, (query.shape[0], 1, query.shape[1], memory.shape[1]))
         memory = blank_padding(memory, mask)
         keys = self.key(memory) if keys is None else blank_padding(keys, mask)  # (B, S, A)
@@ -179,7 +180,7 @@ class DotAttention(Module):
 
     def forward(self, query, memory, mask=None, need_weights=False):
         """Attend; with ``need_weights`` returns ``(output, weights)``, weights (B, 1, T, S)."""
-        _check_pair(query, memory)
+        query, memory = _checked_pair(query, memory)
         mask = as_mask(mask, (query.shape[0], 1, query.shape[1], memory.shape[1]))
         memory = blank_padding(memory, mask)
         query = query if self.query is None else self.query(query)
@@ -192,14 +193,20 @@ def _attend(query, key, memory, mask, need_weights, **how):
     return (y, F.attention_weights(query, key, mask, **how).astype(memory.dtype)) if need_weights else y
 
 
-def _check_sequence(module, what, x, batch=None):
+def _checked_sequence(module, what, x, batch=None):
+    """``x`` as a tensor; ValueError where its shape is not (batch, time, d_model)."""
+    x = asarray(x)
     if x.ndim != 3 or x.shape[-1] != module.d_model or batch not in (None, x.shape[0]):
         wanted = f"({'batch' if batch is None else batch}, time, {module.d_model})"
         raise ValueError(f"{type(module).__name__}: the {what} has shape {x.shape}, it must be {wanted}")
+    return x
 
 
-def _check_pair(query, memory):
+def _checked_pair(query, memory):
+    """Both as tensors; ValueError where their shapes do not belong together."""
+    query, memory = asarray(query), asarray(memory)
     if query.ndim != 3 or memory.ndim != 3 or query.shape[0] != memory.shape[0]:
         raise ValueError(
             f"attention: query {query.shape} and memory {memory.shape} must be (B, T, d_query) and (B, S, d_memory)"
         )
+    return query, memory

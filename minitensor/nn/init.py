@@ -12,6 +12,8 @@ import math
 from minitensor import random
 from minitensor.backend import np
 from minitensor.mode import current_mode, switch
+from minitensor.settings import number
+from minitensor.tensor import Tensor
 
 __all__ = [
     "calculate_gain", "constant_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_", "orthogonal_",
@@ -35,29 +37,33 @@ def skipped(function=None):
 
 def uniform_(tensor, low=0.0, high=1.0, generator=None):
     """Uniform on ``[low, high)``."""
-    if not current_mode.get().draws:
-        return tensor
-    draw = generator or random.default
-    tensor.assign(draw.uniform(tensor.shape, low, high, dtype=tensor.dtype, device=tensor.device))
+    _check("uniform_", tensor)
+    draw = random.generator_of("uniform_", generator)
+    if current_mode.get().draws:
+        tensor.assign(draw.uniform(tensor.shape, low, high, dtype=tensor.dtype, device=tensor.device))
     return tensor
 
 
 def normal_(tensor, mean=0.0, std=1.0, generator=None):
     """Normal with the given mean and standard deviation."""
-    if not current_mode.get().draws:
-        return tensor
-    draw = generator or random.default
-    tensor.assign(draw.normal(tensor.shape, mean, std, dtype=tensor.dtype, device=tensor.device))
+    _check("normal_", tensor)
+    draw = random.generator_of("normal_", generator)
+    if current_mode.get().draws:
+        tensor.assign(draw.normal(tensor.shape, mean, std, dtype=tensor.dtype, device=tensor.device))
     return tensor
 
 
 def trunc_normal_(tensor, mean=0.0, std=1.0, low=-2.0, high=2.0, generator=None):
     """Normal, drawn again where it falls outside ``[low, high]`` (bounds of the value itself, as in PyTorch)."""
+    _check("trunc_normal_", tensor)
+    draw = random.generator_of("trunc_normal_", generator)
+    mean, std = number("trunc_normal_", "mean", mean), number("trunc_normal_", "std", std, above=0)
+    low = number("trunc_normal_", "low", low, infinite=True)
+    high = number("trunc_normal_", "high", high, infinite=True)
     if not low < high or (high - mean) / std < -4 or (low - mean) / std > 4:
         raise ValueError(f"trunc_normal_: hardly any of N({mean}, {std}**2) lies in [{low}, {high}]")
     if not current_mode.get().draws:
         return tensor
-    draw = generator or random.default
     values = draw.normal((tensor.size,), mean, std, dtype=np.float64)._array
     while True:
         outside = np.flatnonzero((values < low) | (values > high))
@@ -70,7 +76,8 @@ def trunc_normal_(tensor, mean=0.0, std=1.0, low=-2.0, high=2.0, generator=None)
 
 def constant_(tensor, value):
     """``value`` everywhere."""
-    tensor.assign(float(value))
+    _check("constant_", tensor)
+    tensor.assign(number("constant_", "value", value, infinite=True))
     return tensor
 
 
@@ -86,6 +93,7 @@ def ones_(tensor):
 
 def eye_(tensor):
     """Ones on the diagonal of a matrix, zeros elsewhere."""
+    _check("eye_", tensor)
     if tensor.ndim != 2:
         raise ValueError(f"eye_ needs a matrix, got shape {tensor.shape}")
     tensor.assign(np.eye(*tensor.shape))
@@ -94,12 +102,13 @@ def eye_(tensor):
 
 def xavier_uniform_(tensor, gain=1.0, generator=None):
     """Uniform with variance ``gain**2 * 2 / (fan_in + fan_out)`` (Glorot and Bengio 2010)."""
-    bound = gain * math.sqrt(6.0 / sum(_fans(tensor)))
+    bound = number("xavier_uniform_", "gain", gain, least=0) * math.sqrt(6.0 / sum(_fans(tensor)))
     return uniform_(tensor, -bound, bound, generator)
 
 
 def xavier_normal_(tensor, gain=1.0, generator=None):
     """Normal with variance ``gain**2 * 2 / (fan_in + fan_out)`` (Glorot and Bengio 2010)."""
+    gain = number("xavier_normal_", "gain", gain, least=0)
     return normal_(tensor, 0.0, gain * math.sqrt(2.0 / sum(_fans(tensor))), generator)
 
 
@@ -116,12 +125,14 @@ def kaiming_normal_(tensor, a=0.0, mode="fan_in", nonlinearity="leaky_relu", gen
 
 def orthogonal_(tensor, gain=1.0, generator=None):
     """A random (semi-)orthogonal matrix times ``gain`` (Saxe et al. 2014); axes after the first count as one."""
+    _check("orthogonal_", tensor)
+    gain = number("orthogonal_", "gain", gain)
+    draw = random.generator_of("orthogonal_", generator)
     if tensor.ndim < 2:
         raise ValueError(f"orthogonal_ needs at least two axes, got shape {tensor.shape}")
     if not current_mode.get().draws:
         return tensor
     rows, columns = tensor.shape[0], tensor.size // tensor.shape[0]
-    draw = generator or random.default
     square = draw.normal((max(rows, columns), min(rows, columns)), dtype=np.float64)._array
     q, r = np.linalg.qr(square)
     q = q * np.sign(np.diag(r))  # makes the distribution uniform over orthogonal matrices
@@ -131,6 +142,7 @@ def orthogonal_(tensor, gain=1.0, generator=None):
 
 def calculate_gain(nonlinearity, a=0.0):
     """Factor on the standard deviation that keeps the variance of activations through ``nonlinearity``."""
+    a = number("calculate_gain", "a", a)
     gains = {
         "linear": 1.0,
         "sigmoid": 1.0,
@@ -143,7 +155,15 @@ def calculate_gain(nonlinearity, a=0.0):
     return gains[nonlinearity]
 
 
+def _check(owner, tensor):
+    """Raise TypeError for what ``owner`` cannot overwrite."""
+    if not isinstance(tensor, Tensor):
+        hint = "; write layer.weight, say" if hasattr(tensor, "parameters") else ""
+        raise TypeError(f"{owner} overwrites a tensor, such as an nn.Parameter, got {type(tensor).__name__}{hint}")
+
+
 def _fans(tensor):
+    _check("initial values", tensor)
     if tensor.ndim < 2:
         raise ValueError(f"fan_in and fan_out need a weight (out, in, ...), got shape {tensor.shape}")
     kernel = math.prod(tensor.shape[2:])

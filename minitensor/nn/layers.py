@@ -12,6 +12,7 @@ from minitensor.nn import functional as F
 from minitensor.nn import init
 from minitensor.nn.module import Module, Parameter
 from minitensor.settings import flag, integer, number, probability, sizes
+from minitensor.tensor import asarray
 
 __all__ = ["Conv2d", "Dropout", "Embedding", "LayerNorm", "Linear", "RMSNorm"]
 
@@ -36,7 +37,7 @@ class Linear(Module):
 
     def forward(self, x):
         """(..., in_features) to (..., out_features)."""
-        _check_features(self, x, self.in_features)
+        x = checked_features(self, x, self.in_features)
         return F.linear(x, self.weight, self.bias)
 
 
@@ -82,7 +83,7 @@ class LayerNorm(Module):
 
     def forward(self, x):
         """The shape stays."""
-        _check_features(self, x, *self.normalized_shape)
+        x = checked_features(self, x, *self.normalized_shape)
         return F.layer_norm(x, self.weight, self.bias, self.eps)
 
 
@@ -96,7 +97,7 @@ class RMSNorm(Module):
 
     def forward(self, x):
         """The shape stays."""
-        _check_features(self, x, *self.normalized_shape)
+        x = checked_features(self, x, *self.normalized_shape)
         return F.rms_norm(x, self.weight, self.eps)
 
 
@@ -137,6 +138,7 @@ class Conv2d(Module):
 
     def forward(self, x):
         """(B, in_channels, H, W) to (B, out_channels, H', W')."""
+        x = asarray(x)
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(
                 f"{self!r}: the input has shape {x.shape}, it must be (batch, {self.in_channels}, height, width)"
@@ -152,10 +154,12 @@ def _uniform_by_fan_in(weight, bias):
             init.uniform_(parameter, -bound, bound)
 
 
-def _check_features(module, x, *features):
-    """Raise where the trailing axes of ``x`` are not those that the module was made for."""
+def checked_features(module, x, *features):
+    """``x`` as a tensor; ValueError where its trailing axes are not those that the module was made for."""
+    x = asarray(x)
     if x.shape[-len(features) :] != features:
         axes = "last axis" if len(features) == 1 else "trailing axes"
         raise ValueError(
             f"{module!r}: the input has shape {x.shape}, its {axes} must be {', '.join(map(str, features))}"
         )
+    return x

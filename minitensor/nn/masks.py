@@ -8,6 +8,7 @@ from __future__ import annotations
 import minitensor as mt
 from minitensor.backend import namespace, np
 from minitensor.ids import wide_ids
+from minitensor.settings import integer
 from minitensor.tensor import Tensor, asarray
 
 __all__ = ["as_mask", "blank_padding", "causal_mask", "padding_mask"]
@@ -21,7 +22,7 @@ def causal_mask(n, device=None):
            [1, 1, 0],
            [1, 1, 1]])
     """
-    steps = mt.arange(n, device=device)
+    steps = mt.arange(integer("causal_mask", "n", n, least=0), device=device)
     return steps[:, None] >= steps[None, :]
 
 
@@ -38,6 +39,7 @@ def padding_mask(lengths, length=None):
             f"padding_mask: lengths must be a row of integers, got shape {lengths.shape} of {lengths.dtype}"
         )
     lengths = Tensor(wide_ids(lengths._array))
+    length = length if length is None else integer("padding_mask", "length", length, least=0)
     if length is None or lengths.device == "cpu":  # reading the greatest from a GPU would wait for it
         greatest = int(lengths._array.max()) if lengths.size else 0
         length = greatest if length is None else length

@@ -19,7 +19,7 @@ class Parameter(Tensor):
 
     def __init__(self, data, requires_grad=True):
         super().__init__(asarray(data)._array.copy())
-        self.requires_grad_(requires_grad)
+        self.requires_grad_(flag("Parameter", "requires_grad", requires_grad))
 
 
 class Buffer(Tensor):

@@ -14,7 +14,7 @@ from minitensor.backend import move, namespace, np
 from minitensor.nn import init
 from minitensor.nn.module import Module, Parameter
 from minitensor.settings import flag, integer
-from minitensor.tensor import Tensor
+from minitensor.tensor import Tensor, asarray
 
 __all__ = ["LearnedPositionalEncoding", "RelativePositionBias", "SinusoidalPositionalEncoding"]
 
@@ -31,11 +31,13 @@ class SinusoidalPositionalEncoding(Module):
 
     def forward(self, x, offset=0):
         """``x`` (B, T, D) plus the encodings of positions ``offset`` to ``offset + T - 1``."""
-        _check_input(self, x)
+        x = _checked_input(self, x)
         return x + self.encoding(x.shape[-2], offset, x.dtype, x.device)
 
     def encoding(self, length, offset=0, dtype=np.float32, device="cpu"):
         """The encodings (length, D) alone."""
+        length = integer("SinusoidalPositionalEncoding", "length", length, least=0)
+        offset = integer("SinusoidalPositionalEncoding", "offset", offset, least=0)
         stop, table = offset + length, self._table
         if table is None or table.shape[0] < stop or (table.dtype, table.device) != (dtype, device):
             rows = max(stop, 2 * (0 if table is None else table.shape[0]))
@@ -64,7 +66,8 @@ class LearnedPositionalEncoding(Module):
 
     def forward(self, x, offset=0):
         """``x`` (B, T, D) plus the vectors of positions ``offset`` to ``offset + T - 1``; ValueError beyond ``max_length``."""
-        _check_input(self, x)
+        x = _checked_input(self, x)
+        offset = integer("LearnedPositionalEncoding", "offset", offset, least=0)
         stop = offset + x.shape[-2]
         if stop > self.max_length:
             raise ValueError(
@@ -98,7 +101,9 @@ class RelativePositionBias(Module):
 
     def forward(self, queries, keys=None, offset=0):
         """The bias (1, H, T, S) of ``queries`` positions from ``offset`` on, against ``keys`` positions from 0 on (both counts)."""
-        keys = offset + queries if keys is None else keys
+        name = "RelativePositionBias"
+        queries, offset = integer(name, "queries", queries, least=0), integer(name, "offset", offset, least=0)
+        keys = offset + queries if keys is None else integer(name, "keys", keys, least=0)
         reach = 1 << max(keys, offset + queries).bit_length()  # a power of two: a sentence that grows needs few lines
         line = _line_of_buckets(reach, self.n_buckets, self.max_distance, self.bidirectional, self.weight.device)
         xp = namespace(self.weight.device)
@@ -131,6 +136,9 @@ def _line_of_buckets(reach, n_buckets, max_distance, bidirectional, device):
     return move(_buckets(np.arange(-reach, reach + 1), n_buckets, max_distance, bidirectional), device)
 
 
-def _check_input(module, x):
+def _checked_input(module, x):
+    """``x`` as a tensor; ValueError where its shape is not (..., time, d_model)."""
+    x = asarray(x)
     if x.ndim < 2 or x.shape[-1] != module.d_model:
         raise ValueError(f"{module!r}: the input has shape {x.shape}, it must be (..., time, {module.d_model})")
+    return x

@@ -14,9 +14,10 @@ import minitensor as mt
 from minitensor.fused_ops.recurrent import as_lengths
 from minitensor.nn import functional as F
 from minitensor.nn import init
-from minitensor.nn.layers import _check_features
+from minitensor.nn.layers import checked_features
 from minitensor.nn.module import Module, Parameter
 from minitensor.settings import choice, flag, integer, number, probability
+from minitensor.tensor import asarray
 
 __all__ = ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell"]
 
@@ -107,10 +108,11 @@ class _Recurrent(_Weights):
         reaches nothing, the output there is zero, the final state is that of the last true step, and the backward direction
         starts there.
         """
+        x = asarray(x)
         if x.ndim != 3:
             axes = "(batch, steps, features)" if self.batch_first else "(steps, batch, features)"
             raise ValueError(f"{self!r}: the input has shape {x.shape}, it must be {axes}; see also batch_first")
-        _check_features(self, x, self.input_size)
+        x = checked_features(self, x, self.input_size)
         x = x if self.batch_first else mt.swapaxes(x, axis1=0, axis2=1)  # (B, T, I)
         lengths = as_lengths(type(self).__name__, lengths, x)
         starts, finals = self._starts(state, x.shape[0]), []
@@ -242,11 +244,12 @@ class _Cell(_Weights):
 
     def forward(self, x, state=None):
         """The new state from ``x`` (B, I) and the old one (B, H), zeros where None."""
+        x = asarray(x)
         if x.ndim != 2:
             raise ValueError(
                 f"{self!r}: the input has shape {x.shape}, it must be (batch, features); one sample goes in as x[None]"
             )
-        _check_features(self, x, self.input_size)
+        x = checked_features(self, x, self.input_size)
         return self._step(x[:, None], self._weights(), state)
 
     def _step(self, x, weights, state):

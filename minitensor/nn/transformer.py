@@ -26,6 +26,7 @@ from minitensor.nn.layers import Dropout, LayerNorm, Linear
 from minitensor.nn.masks import as_mask, blank_padding
 from minitensor.nn.module import Module
 from minitensor.settings import choice, flag, integer
+from minitensor.tensor import asarray
 
 __all__ = [
     "FeedForward", "Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",
@@ -75,6 +76,7 @@ class TransformerEncoderLayer(_Layer):
 
     def forward(self, x, mask=None, is_causal=False, bias=None, need_weights=False, cache=None):
         """One layer. With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, S). cache: its KeyValueCache."""
+        x = asarray(x)
         attend, weights = _watched(self.attention, need_weights, mask=mask, is_causal=is_causal, bias=bias, cache=cache)
         with mt.no_grad() if cache is not None else nullcontext():
             x = self._around(x, self.norm1, attend)
@@ -104,6 +106,7 @@ class TransformerDecoderLayer(_Layer):
 
         With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, S) of the attention to the memory.
         """
+        x = asarray(x)
         own, held = (None, None) if cache is None else cache
         memory = memory if cache is None else None
         with mt.no_grad() if cache is not None else nullcontext():
@@ -162,6 +165,7 @@ class TransformerEncoder(Module):
         """
         if cache is not None and not is_causal:
             raise ValueError("a cache is for causal encoders, where no position sees a later one: pass is_causal=True")
+        x = asarray(x)
         check_batch(cache, x)
         keys = x.shape[1] + (0 if cache is None else cache.length)
         mask = as_mask(mask, (x.shape[0], self.layers[0].attention.n_heads, x.shape[1], keys))
@@ -215,6 +219,7 @@ class TransformerDecoder(Module):
         cache: from ``init_cache``; ``x`` is then the new positions alone, ``mask`` and ``bias`` cover those held as well,
         ``memory`` is not looked at, and the result is a constant.
         """
+        x = asarray(x)
         check_batch(cache, x)
         pairs = [None] * len(self.layers) if cache is None else cache.layers
         seen = []
@@ -267,6 +272,7 @@ class Transformer(Module):
         A source_mask that hides padding, the same keys from every query as ``nn.padding_mask`` does, is the memory_mask too where
         none is given.
         """
+        source_mask = source_mask if source_mask is None else asarray(source_mask)
         memory = self.encoder(source, source_mask)
         if memory_mask is None and source_mask is not None and (source_mask.ndim == 1 or source_mask.shape[-2] == 1):
             memory_mask = source_mask

@@ -120,3 +120,128 @@ def test_switches(make):
 def test_out_of_range(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_dropout_of_everything():
+    layer, x = nn.Dropout(1.0), mt.tensor([[1.0, -2.0]], requires_grad=True)
+    assert layer.eval()(x) is x and nn.Dropout(0.0)(x) is x
+    y = layer.train()(x)
+    y.sum().backward()
+    assert y.tolist() == x.grad.tolist() == [[0.0, 0.0]]
+    attention = nn.MultiHeadAttention(4, 2, dropout=1.0)
+    assert attention(mt.ones((1, 3, 4))).tolist() == [[[0.0] * 4] * 3]  # the bias of ``out`` starts as zero
+    assert nn.GRU(3, 2, 2, dropout=1.0)(mt.ones((1, 4, 3)))[0].shape == (1, 4, 2)
+
+
+# --- what layers, masks and positions are called with ---------------------------------------------------------------------------
+
+LAYERS = {
+    "Linear": (lambda: nn.Linear(2, 3), (3, 2)), "LayerNorm": (lambda: nn.LayerNorm(2), (3, 2)),
+    "RMSNorm": (lambda: nn.RMSNorm(2), (3, 2)), "Conv2d": (lambda: nn.Conv2d(1, 2, 2), (1, 1, 3, 3)), "GELU": (nn.GELU, (3, 2)),
+    "Dropout": (lambda: nn.Dropout(0.5).eval(), (3, 2)), "MultiHeadAttention": (lambda: nn.MultiHeadAttention(2, 1), (1, 3, 2)),
+    "SinusoidalPositionalEncoding": (lambda: nn.SinusoidalPositionalEncoding(2), (1, 3, 2)),
+    "LearnedPositionalEncoding": (lambda: nn.LearnedPositionalEncoding(4, 2), (1, 3, 2)),
+    "LSTM": (lambda: nn.LSTM(2, 3), (1, 3, 2)), "RNNCell": (lambda: nn.RNNCell(2, 3), (3, 2)),
+    "encoder layer": (lambda: nn.TransformerEncoderLayer(2, 1, 4, 0.0), (1, 3, 2)),
+    "TransformerEncoder": (lambda: nn.TransformerEncoder(1, 2, 1, 4, 0.0), (1, 3, 2)),
+    "FeedForward": (lambda: nn.FeedForward(2, 3, 0.0), (1, 3, 2)), "Sequential": (lambda: nn.Sequential(nn.Linear(2, 2)), (3, 2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "shape"), LAYERS.values(), ids=LAYERS)
+def test_layers_take_lists_and_arrays_as_they_take_tensors(make, shape):
+    layer, x = make(), np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+    def output(given):
+        y = layer(given)
+        return (y[0] if isinstance(y, tuple) else y).numpy() if not isinstance(y, np.ndarray) else y
+
+    expected = output(mt.tensor(x))
+    np.testing.assert_array_equal(output(x), expected)
+    if not isinstance(layer, nn.Dropout):  # in evaluation the identity
+        np.testing.assert_array_equal(output(x.tolist()), expected)
+        with pytest.raises(TypeError, match="a tensor holds numbers|x is None, it must be a tensor"):
+            layer(None)
+
+
+def test_pairs_of_lists():
+    x, memory = np.ones((1, 2, 2), np.float32), np.ones((1, 3, 2), np.float32)
+    layers = (
+        nn.MultiHeadAttention(2, 1),
+        nn.AdditiveAttention(2, 2, 3),
+        nn.DotAttention(2, 2),
+        nn.TransformerDecoder(1, 2, 1, 4, 0.0),
+    )
+    for layer in layers:
+        np.testing.assert_array_equal(
+            layer(x.tolist(), memory.tolist()).numpy(), layer(mt.tensor(x), mt.tensor(memory)).numpy()
+        )
+    model = nn.Transformer(2, 1, 1, 1, 4, 0.0)
+    mask = nn.padding_mask([3])
+    expected = model(mt.tensor(memory), mt.tensor(x), mask).numpy()
+    np.testing.assert_array_equal(model(memory.tolist(), x.tolist(), mask.tolist()).numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda n: nn.causal_mask(n), "causal_mask: n must be"),
+        (lambda n: nn.padding_mask([0, 0], n), "padding_mask: length must be"),
+        (
+            lambda n: nn.SinusoidalPositionalEncoding(2)(mt.ones((1, 3, 2)), n),
+            "SinusoidalPositionalEncoding: offset must be",
+        ),
+        (lambda n: nn.SinusoidalPositionalEncoding(2).encoding(n), "SinusoidalPositionalEncoding: length must be"),
+        (
+            lambda n: nn.LearnedPositionalEncoding(4, 2)(mt.ones((1, 3, 2)), n),
+            "LearnedPositionalEncoding: offset must be",
+        ),
+        (lambda n: nn.RelativePositionBias(2)(n), "RelativePositionBias: queries must be"),
+        (lambda n: nn.RelativePositionBias(2)(3, n), "RelativePositionBias: keys must be"),
+    ],
+)
+def test_counts_of_positions(call, message):
+    for wrong in (-1, 2.5, "3", True):
+        with pytest.raises((TypeError, ValueError), match=message):
+            call(wrong)
+    for one in (1, np.int64(1), mt.tensor(1)):
+        call(one)
+
+
+INITIAL = [
+    nn.init.uniform_, nn.init.normal_, nn.init.trunc_normal_, nn.init.zeros_, nn.init.ones_, nn.init.eye_, nn.init.orthogonal_,
+    nn.init.xavier_uniform_, nn.init.xavier_normal_, nn.init.kaiming_uniform_, nn.init.kaiming_normal_,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fill", INITIAL, ids=lambda fill: fill.__name__)
+def test_initial_values_are_of_tensors(fill):
+    for wrong in (np.ones((2, 2)), [[1.0]], None, nn.Linear(2, 2)):
+        with pytest.raises(TypeError, match="overwrites a tensor, such as an nn.Parameter, got"):
+            fill(wrong)
+    assert fill(w := mt.ones((2, 2))) is w
+    if fill not in (nn.init.zeros_, nn.init.ones_, nn.init.eye_):
+        with pytest.raises(TypeError, match="generator must be a mt.random.Generator, got int"):
+            fill(w, generator=3)
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        lambda w, v: nn.init.uniform_(w, v), lambda w, v: nn.init.normal_(w, std=v), lambda w, v: nn.init.trunc_normal_(w, std=v),
+        lambda w, v: nn.init.xavier_uniform_(w, v), lambda w, v: nn.init.xavier_normal_(w, v),
+        lambda w, v: nn.init.kaiming_uniform_(w, v), lambda w, v: nn.init.kaiming_normal_(w, v),
+        lambda w, v: nn.init.orthogonal_(w, v), lambda w, v: nn.init.constant_(w, v),
+    ],
+)  # fmt: skip
+def test_settings_of_initial_values(fill):
+    w = mt.ones((3, 3))
+    for wrong in (math.nan, "1", None, mt.tensor(0.5, requires_grad=True), [1.0, 2.0]):
+        with pytest.raises((TypeError, ValueError), match=r"must be|carries no gradient"):
+            fill(w, wrong)
+    assert w.tolist() == [[1.0] * 3] * 3
+    results = []
+    for half in (0.5, np.float32(0.5), mt.tensor(0.5)):
+        mt.random.seed(0)
+        results.append(fill(mt.ones((3, 3)), half).tolist())
+    assert results[0] == results[1] == results[2]

@@ -12,7 +12,7 @@ from minitensor import nn, optim
 COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda x: pickle.loads(pickle.dumps(x))}
 MAKERS = {
     "SGD": lambda p: optim.SGD(p, lr=0.1),
-    "momentum": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
+    "momentum": lambda p: optim.SGD(p, lr=0.01, momentum=0.9, nesterov=True),
     "Adam": lambda p: optim.Adam(p, lr=0.1, weight_decay=0.1),
     "AdamW": lambda p: optim.AdamW(p, lr=0.1),
     "RMSprop": lambda p: optim.RMSprop(p, lr=0.1, momentum=0.5),
@@ -28,7 +28,7 @@ def copied(request):
 
 def train(model, optimizer, steps, schedule=None, ema=None):
     """A few steps on fixed numbers."""
-    x = mt.tensor(np.linspace(-1, 1, 15, dtype=np.float32).reshape(5, 3))
+    x = mt.tensor(np.linspace(-1, 1, 15).reshape(5, 3), dtype=next(model.parameters()).dtype)
     for _ in range(steps):
         optimizer.zero_grad()
         (model(x) * model(x)).sum().backward()
@@ -44,9 +44,11 @@ def values(model):
     return np.concatenate([p.numpy().ravel() for p in model.parameters()]).tolist()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
-def test_model_and_optimiser_copied_together_belong_together(make, copied):
-    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+def test_model_and_optimiser_copied_together_belong_together(make, copied, dtype):
+    mt.random.seed(1)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).astype(dtype)
     optimizer = make(model.parameters())
     train(model, optimizer, 3)
     before = values(model)

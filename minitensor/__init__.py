@@ -22,9 +22,10 @@ from minitensor.ops.indexing import argsort, put_along_axis, sort, take, take_al
 from minitensor.ops.linalg import einsum, matmul, norm, outer, tensordot, trace, vecdot
 from minitensor.ops.reductions import *  # noqa: F403
 from minitensor.ops.shape import (
-    broadcast_to, concat, concatenate, diagonal, expand_dims, flip, moveaxis, pad, permute_dims, repeat, reshape, roll, split,
-    squeeze, stack, swapaxes, tile, tril, triu, unstack,
+    broadcast_to, concat, concatenate, diagonal, expand_dims, moveaxis, permute_dims, reshape, split, squeeze, stack, swapaxes,
+    tril, triu, unstack,
 )  # fmt: skip
+from minitensor.ops.repeating import flip, pad, repeat, roll, tile
 from minitensor.ops.sets import nonzero, searchsorted, unique_all, unique_counts, unique_inverse, unique_values
 from minitensor.ops.standard import *  # noqa: F403
 from minitensor.dtypes import ArrayNamespaceInfo as __array_namespace_info__

@@ -23,7 +23,8 @@ from minitensor.fused_ops.recurrent import gru, lstm, rnn
 from minitensor.fused_ops.softmax import log_softmax, softmax
 from minitensor.ids import wide_ids
 from minitensor.ops.elementwise import tanh
-from minitensor.ops.shape import pad, stack
+from minitensor.ops.repeating import pad
+from minitensor.ops.shape import stack
 from minitensor.tensor import Tensor, asarray
 
 __all__ = [

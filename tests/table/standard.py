@@ -32,7 +32,7 @@ def diff_cases(draw):
     x, named = draw(with_axis())
     shape = list(x.shape)
     shape[named["axis"]] = 2
-    ends = [draw(st.sampled_from([None, 1.5, np.ones(shape)])) for _ in range(2)]
+    ends = [draw(st.sampled_from([None, 1.5, np.ones(shape, np.float32)])) for _ in range(2)]
     named |= {key: end for key, end in zip(("prepend", "append"), ends) if end is not None}
     return [x, {**named, "n": draw(st.integers(0, 3))}]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operator import index
 
-__all__ = ["axes_of", "axis_of", "ints"]
+__all__ = ["axes_of", "axis_of", "ints", "one_int"]
 
 
 def ints(value):
@@ -39,7 +39,12 @@ def axes_of(op_name, axis, ndim):
 
 def axis_of(op_name, axis, ndim):
     """One axis as an int from 0 to ndim - 1."""
-    axes = axes_of(op_name, axis, ndim)
-    if axis is None or len(axes) != 1:
-        raise TypeError(f"{op_name}: one axis is wanted, got {axis!r}")
-    return axes[0]
+    return axes_of(op_name, one_int(op_name, axis), ndim)[0]
+
+
+def one_int(op_name, axis):
+    """One axis as an int, in range or not; TypeError for several, and for what is none."""
+    try:
+        return index(axis)
+    except TypeError:
+        raise TypeError(f"{op_name}: one axis is wanted, got {axis!r}") from None

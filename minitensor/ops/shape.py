@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from minitensor.axes import axes_of, axis_of, ints
+from minitensor.axes import axes_of, axis_of, ints, one_int
 from minitensor.backend import as_device, as_dtype, device_of, move, np
 from minitensor.creation import arange
 from minitensor.op import moves, op
@@ -157,7 +157,7 @@ def concatenate(xs, axis=0, *, dtype=None):
         raise ValueError("concatenate: at least one tensor is needed")
     if axis is None:
         xs, axis = [reshape(x, shape=(-1,)) for x in xs], 0
-    joined = _concatenate(*xs, axis=ints(axis)[0])
+    joined = _concatenate(*xs, axis=one_int("concatenate", axis))
     return joined if dtype is None else astype(joined, dtype=dtype)
 
 
@@ -166,6 +166,7 @@ concat = concatenate
 
 def stack(xs, axis=0, *, dtype=None):
     """Join tensors of one shape along a new axis."""
+    axis = one_int("stack", axis)
     return concatenate([expand_dims(x, axis) for x in xs], axis=axis, dtype=dtype)
 
 

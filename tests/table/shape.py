@@ -176,7 +176,7 @@ ROWS = [
         ops=("_concatenate",), also=([A, B, {"axis": None}], [A, B, {"axis": np.int64(-1)}], [np.ones((2, 2, 3)), {}]),
         errors=(
             ([A, B], {}, ValueError, r"^concatenate\(.*\(2, 3\).*\(2, 4\)"), ([], {}, ValueError, "at least one"),
-            ([A], {"axis": 1.5}, TypeError, "an integer"),
+            ([A], {"axis": 1.5}, TypeError, "concatenate: one axis is wanted, got 1.5"),
         ),
     ),
     Row("concat", on_list(mt.concat), joined(same=False), on_list(np.concatenate), analytic=True),

@@ -7,8 +7,8 @@ from operator import index
 __all__ = ["axes_of", "axis_of", "ints", "one_int"]
 
 
-def ints(value):
-    """An int, or a sequence of them, as a tuple of plain ints."""
+def ints(value, name=None):
+    """An int, or a sequence of them, as a tuple of plain ints; ``name`` is what an error calls it."""
     try:
         if not isinstance(value, (tuple, list)):
             try:
@@ -17,17 +17,15 @@ def ints(value):
                 pass  # an array or a range
         return tuple(index(v) for v in value)
     except TypeError:
-        raise TypeError(f"an integer or a sequence of them is wanted, got {value!r}") from None
+        owner = f"{name}: " if name else ""
+        raise TypeError(f"{owner}an integer or a sequence of them is wanted, got {value!r}") from None
 
 
 def axes_of(op_name, axis, ndim):
     """``axis`` (an int, a sequence, or None for all) as a tuple of ints from 0 to ndim - 1; ValueError if that cannot be."""
     if axis is None:
         return tuple(range(ndim))
-    try:
-        axes = ints(axis)
-    except TypeError as error:
-        raise TypeError(f"{op_name}: {error}") from None
+    axes = ints(axis, op_name)
     for a in axes:
         if not -ndim <= a < ndim:
             raise ValueError(f"{op_name}: axis {a} is out of range for a tensor of {ndim} axes")

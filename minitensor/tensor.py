@@ -338,17 +338,28 @@ def _rebuild(kind, array, device, requires_grad, name):
 # --- making tensors -----------------------------------------------------------------------------------------------------------
 
 
-def asarray(data, dtype=None, device=None):
+def asarray(data, dtype=None, device=None, *, copy=None):
     """``data`` as a Tensor: a tensor stays what it is; an array is copied, so that writing to it later changes no tensor.
 
     Only memory that nobody can write, such as a memory map opened with ``mode="r"``, is shared. Python numbers and lists become
-    float32 (integers int64, truth values bool); arrays and tensors keep their dtype and device.
+    float32 (integers int64, truth values bool); arrays and tensors keep their dtype and device. copy: True copies everything (with
+    the gradient), False raises ValueError where a copy would be needed.
     """
     if isinstance(data, Tensor):
-        data = data if dtype is None else data.astype(dtype)
-        return data if device is None else data.to(device)
-    array, is_new = _array_of(data, dtype, device)
-    return Tensor(array if is_new else memory.private(array))
+        made = data if dtype is None else data.astype(dtype)
+        made = made if device is None else made.to(device)
+        shared = made._array is data._array
+    else:
+        array, is_new = _array_of(data, dtype, device)
+        array = array if is_new else memory.private(array)
+        made, shared = Tensor(array), array is data
+    if copy is False and not shared:
+        raise ValueError(
+            "asarray: copy=False, but these values must be copied to be a tensor of their own, of this type and place"
+        )
+    if copy and shared:
+        return Tensor(made._array.copy()) if made.node is None else made * 1.0
+    return made
 
 
 def _array_of(data, dtype, device):

@@ -89,6 +89,10 @@ def test_arguments_mean_what_they_mean_to_numpy(name, args, named):
         (lambda x: mt.concatenate([x, x], (0, 1)), r"concatenate: one axis is wanted, got \(0, 1\)"),
         (lambda x: mt.stack([x, x], [0]), r"stack: one axis is wanted, got \[0\]"),
         (lambda x: mt.pad(x, 1, constant_values=mt.tensor(1.0, requires_grad=True)), "pad: constant_values is a constant"),
+        (lambda x: mt.repeat(x, 1.5), "repeat: an integer or a sequence of them is wanted, got 1.5"),
+        (lambda x: mt.roll(x, 0.5), "roll: an integer"),
+        (lambda x: mt.split(x, 1.5), "split: an integer"),
+        (lambda x: mt.tile(x, 1.5), "tile: an integer"),
         (lambda x: mt.squeeze(x, axis=0.5), "squeeze: an integer or a sequence of them is wanted, got 0.5"),
         (lambda x: mt.unstack(x, axis=(0, 1)), "unstack: one axis is wanted, got \\(0, 1\\)"),
     ],
@@ -127,7 +131,7 @@ def test_no_argument_by_position_means_another_thing():
 
 
 RENAMED = {
-    "clip": {"min", "max"}, "eye": {"n_rows", "n_cols"}, "tensordot": {"y"}, "outer": {"y"},
+    "clip": {"min", "max"}, "eye": {"n_rows", "n_cols"}, "tensordot": {"y"}, "outer": {"y"}, "searchsorted": {"x2"},
 }  # fmt: skip
 
 

@@ -162,3 +162,20 @@ def test_unknown_devices_are_refused():
     for device in ("gpu", "cuda:x", 3):
         with pytest.raises(ValueError, match="unknown device"):
             mt.zeros((2,), device=device)
+
+
+def test_asarray_copies_as_it_is_told():
+    x, fixed = mt.tensor(X, requires_grad=True), np.frombuffer(X.tobytes())
+    assert mt.asarray(x) is mt.asarray(x, copy=False) is x and np.shares_memory(
+        mt.asarray(fixed, copy=False).data, fixed
+    )
+    assert not np.shares_memory(mt.asarray(fixed, copy=True).data, fixed)
+    copied = mt.asarray(x, copy=True)
+    assert not np.shares_memory(copied.data, x.data) and mt.grad(copied.sum(), x).tolist() == np.ones((3, 4)).tolist()
+    for call in (
+        lambda: mt.asarray(X, copy=False),
+        lambda: mt.asarray([1.0], copy=False),
+        lambda: mt.asarray(x, "float32", copy=False),
+    ):
+        with pytest.raises(ValueError, match="asarray: copy=False, but"):
+            call()

@@ -80,7 +80,7 @@ def one_hot(ids, num_classes=-1):
     if ids.dtype.kind not in "iu":
         raise TypeError(f"one_hot: ids must be integers, got {ids.dtype}")
     ids = Tensor(wide_ids(ids._array))
-    (n,) = ints(num_classes)
+    (n,) = ints(num_classes, "one_hot")
     if n == -1:
         if not ids.size:
             raise ValueError("one_hot: no ids to count the classes by: say num_classes")

@@ -134,7 +134,7 @@ def tensordot(x, y, axes=2):
     if hasattr(axes, "__len__"):
         left, right = axes
     else:
-        (count,) = ints(axes)
+        (count,) = ints(axes, "tensordot")
         left, right = range(-count, 0), range(count)
     left, right = axes_of("tensordot", left, x.ndim), axes_of("tensordot", right, y.ndim)
     if len(left) != len(right) or any(x.shape[a] != y.shape[b] for a, b in zip(left, right)):

@@ -33,8 +33,8 @@ def roll(xp, x, *, shift, axis=None):
 
 def _rolled(shift, axis, sign=1):
     """Shifts and axes in the one form that every backend takes."""
-    shifts = tuple(sign * s for s in ints(shift))
-    return (sum(shifts), None) if axis is None else (shifts, ints(axis))
+    shifts = tuple(sign * s for s in ints(shift, "roll"))
+    return (sum(shifts), None) if axis is None else (shifts, ints(axis, "roll"))
 
 
 roll.vjp(lambda xp, g, shift, axis: xp.roll(g, *_rolled(shift, axis, -1)))
@@ -46,7 +46,7 @@ def repeat(x, repeats, axis=None):
     if axis is None:
         x, axis = reshape(x, shape=(-1,)), 0
     axis = axis_of("repeat", axis, x.ndim)
-    length, counts = x.shape[axis], ints(repeats)
+    length, counts = x.shape[axis], ints(repeats, "repeat")
     if len(counts) not in (1, length) or any(count < 0 for count in counts):
         raise ValueError(
             f"repeat: {len(counts)} counts for axis {axis} of length {length}: one, or {length}, none below 0"
@@ -58,7 +58,7 @@ def repeat(x, repeats, axis=None):
 def tile(x, reps):
     """``x`` laid ``reps`` times along each axis."""
     x = asarray(x)
-    repetitions = ints(reps)
+    repetitions = ints(reps, "tile")
     if any(n < 0 for n in repetitions):
         raise ValueError(f"tile: reps must not be negative, got {reps!r}")
     ndim = max(x.ndim, len(repetitions))
@@ -112,7 +112,9 @@ def _widths(pad_width, ndim):
     if isinstance(pad_width, dict):
         pairs = [(0, 0)] * ndim
         for axis, width in pad_width.items():
-            pairs[axis_of("pad", axis, ndim)] = (*ints(width), *ints(width))[:2] if np.ndim(width) == 0 else ints(width)
+            pairs[axis_of("pad", axis, ndim)] = (
+                (*ints(width, "pad"), *ints(width, "pad"))[:2] if np.ndim(width) == 0 else ints(width, "pad")
+            )
         pad_width = pairs
     widths = np.asarray(pad_width.tolist() if hasattr(pad_width, "tolist") else pad_width)
     if widths.dtype.kind not in "iu" and widths.size:

@@ -98,7 +98,7 @@ def moveaxis(x, source, destination):
 def expand_dims(x, axis=0):
     """``x`` with a new axis of length 1 at ``axis`` (an int or a tuple)."""
     x = asarray(x)
-    axes = ints(axis)
+    axes = ints(axis, "expand_dims")
     ndim = x.ndim + len(axes)
     places = axes_of("expand_dims", axes, ndim)
     lengths = iter(x.shape)
@@ -176,9 +176,9 @@ def split(x, indices_or_sections, axis=0):
     axis = axis_of("split", axis, x.ndim)
     length = x.shape[axis]
     if np.ndim(sections_or_cuts):
-        edges = [0, *ints(sections_or_cuts), length]
+        edges = [0, *ints(sections_or_cuts, "split"), length]
     else:
-        (sections,) = ints(sections_or_cuts)
+        (sections,) = ints(sections_or_cuts, "split")
         if sections < 1 or length % sections:
             raise ValueError(f"split: axis {axis} of length {length} does not divide into {sections} equal parts")
         edges = [length // sections * i for i in range(sections + 1)]
@@ -231,7 +231,7 @@ def _to(x, device):
 
 
 def _reshape_method(x, *shape):
-    return reshape(x, shape=ints(shape[0] if len(shape) == 1 else shape))
+    return reshape(x, shape=ints(shape[0] if len(shape) == 1 else shape, "reshape"))
 
 
 def flatten(x):

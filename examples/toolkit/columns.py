@@ -95,7 +95,8 @@ def find_pair(rows: Sequence[Row], source: str, target: str, where: str) -> tupl
 
 def _by_names(rows: Sequence[Row], source: str, target: str, where: str) -> tuple[int, int] | None:
     """The columns that the first row names; None where it names none. Raises UserError where it names others."""
-    first = rows[0]
+    # What stands in the second row too is no name: Tatoeba's "eng" in each.
+    first = [cell if len(rows) == 1 or cell != rows[1][n] else "" for n, cell in enumerate(rows[0])]
     found = []
     for language, words in ((source, SOURCES), (target, TARGETS)):
         columns = [n for n, cell in enumerate(first) if _names(cell, language)]
@@ -112,7 +113,7 @@ def _by_names(rows: Sequence[Row], source: str, target: str, where: str) -> tupl
     different = len(languages) > 1 and not same_language(languages[0], languages[1])
     if different and len(names) == len(first) or len(names) > 2 and any(found):
         missing = target if found[0] else source
-        raise UserError(f"{where} line 1 names its columns: {', '.join(first)}; none of them is {missing!r}")
+        raise UserError(f"{where} line 1 names its columns: {', '.join(rows[0])}; none of them is {missing!r}")
     return None
 
 

@@ -169,6 +169,7 @@ ROWS = [
         "deu",
         f"line {n}",
         ("news commentary", "some talks")[n % 2],
+        "en",
     )
     for n in range(40)
 ]
@@ -181,6 +182,8 @@ COLUMNS = {  # which columns of these rows are written, and the names above them
     "id and score around": (0, 1, 2, 3, 5),
     "numbers in words first": (6, 1, 2),
     "a phrase first": (7, 1, 2),
+    "languages beside": (5, 2, 8, 1, ("", "German", "", "English")),
+    "languages in each line": (8, 1, 5, 2),
     "named in the target's words": (2, 1, ("Deutsch", "Englisch")),
     "named": (0, 1, 2, ("id", "en", "de")),
     "named backwards": (2, 3, 1, ("German", "score", "English")),

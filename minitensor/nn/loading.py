@@ -22,7 +22,7 @@ def torch_names(module):
     modules = [(path, value) for path, value in walk(module) if isinstance(value, Stateful)]
     names = {path: path for path, value in walk(module) if isinstance(value, Tensor)}
     # From the innermost module outwards: the beginnings of the paths, which outer ones change, are still our own.
-    for path, one in sorted(modules, key=lambda item: -item[0].count(".")):
+    for path, one in sorted(modules, key=lambda item: -len(item[0].split(".")) if item[0] else 0):
         for ours, theirs in getattr(one, "torch_names", {}).items():
             mine, other = (f"{path}.{name}" if path else name for name in (ours, theirs))
             for own, name in names.items():

@@ -54,6 +54,13 @@ STATES = {
     "encoder": (encoder_of_both, SEQUENCES[:1]),
     "encoder with a norm": (lambda: encoder_of_both(norm=True), SEQUENCES[:1]),
     "inside a net": (lambda: (OurNet(), TheirNet()), [np.array([[0, 4, 2], [1, 1, 3]])]),
+    "an encoder layer": (
+        lambda: (
+            nn.TransformerEncoderLayer(8, 2, 16, 0.0),
+            torch.nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True),
+        ),
+        SEQUENCES[:1],
+    ),
     "LSTM": (lambda: (nn.LSTM(8, 4, 2), torch.nn.LSTM(8, 4, 2, batch_first=True)), SEQUENCES[:1]),
 }
 

@@ -1,0 +1,140 @@
+"""The work of ``cases.py`` in minitensor."""
+
+from __future__ import annotations
+
+import numpy as np
+from cases import BATCH, CHARACTERS
+
+import minitensor as mt
+from minitensor import nn, optim
+from models.gpt import GPT, GPTConfig
+from models.transformer import Transformer, TransformerConfig
+
+
+class Chain:
+    """900 small ops."""
+
+    def __init__(self, dtype):
+        self.arrays = np.random.default_rng(0).normal(size=(3, 4, 4)).astype(dtype) * 0.5
+
+    def take_weights(self, other):
+        """There are none."""
+
+    def run(self):
+        """Forward and backward; the gradient of w."""
+        h, w, x = (mt.tensor(a, requires_grad=True) for a in self.arrays)
+        y = h
+        for _ in range(300):
+            y = mt.tanh(y * w + x)
+        y.sum().backward()
+        return w.grad.numpy()
+
+
+class _Differentiated:
+    """A module on one input, forward and backward from a given gradient; the result is the gradient of the input."""
+
+    def __init__(self, module, data):
+        self.module = module.astype(data.dtype)
+        self.x, self.g = mt.tensor(data[0], requires_grad=True), mt.tensor(data[1])
+
+    def take_weights(self, other):
+        """Those of the same work in PyTorch."""
+        self.module.load_state_dict({name: value.numpy() for name, value in other.module.state_dict().items()})
+
+    def output(self):
+        """What is differentiated."""
+        return self.module(self.x)
+
+    def run(self):
+        """Once; see the class."""
+        self.module.zero_grad()
+        self.x.grad = None
+        self.output().backward(self.g)
+        return self.x.grad.numpy()
+
+
+class Layer(_Differentiated):
+    """One post-norm encoder layer."""
+
+    def __init__(self, dtype, dropout):
+        data = np.random.default_rng(0).normal(size=(2, 32, 32, 512)).astype(dtype)
+        super().__init__(nn.TransformerEncoderLayer(512, 8, 2048, dropout=dropout), data)
+
+
+class Recurrent(_Differentiated):
+    """One recurrent layer over whole sequences."""
+
+    def __init__(self, dtype, layer, steps, size):
+        data = np.random.default_rng(0).normal(size=(2, BATCH, steps, size)).astype(dtype)
+        super().__init__(getattr(nn, layer)(size, size), data)
+
+    def output(self):
+        """What is differentiated."""
+        return self.module(self.x)[0]
+
+
+class _Trained:
+    """A training step; the result is the loss."""
+
+    def __init__(self, model, dtype):
+        self.model = model.astype(dtype)
+        self.adam = optim.Adam(self.model.parameters(), lr=1e-4, betas=(0.9, 0.98))
+
+    def run(self):
+        """Once; see the class."""
+        self.adam.zero_grad()
+        loss = self.loss()
+        loss.backward()
+        optim.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.adam.step()
+        return np.array(loss.item())
+
+
+class Step(_Trained):
+    """A training step of the encoder-decoder."""
+
+    def __init__(self, dtype, d_model, n_heads, n_layers, d_ff, vocab_size, batch, length, dropout):
+        config = TransformerConfig(
+            vocab_size, d_model=d_model, n_heads=n_heads, n_encoder_layers=n_layers, n_decoder_layers=n_layers, d_ff=d_ff,
+            dropout=dropout, share_embeddings=False, tie_output=False, pad_id=0,
+        )  # fmt: skip
+        super().__init__(Transformer(config), dtype)
+        self.ids = np.random.default_rng(0).integers(3, vocab_size, size=(3, batch, length))
+
+    def loss(self):
+        """Of the batch."""
+        return self.model.loss(*self.ids, n_tokens=self.ids[2].size)
+
+    def take_weights(self, other):
+        """Those of the same work in PyTorch."""
+        state = {name: value.numpy() for name, value in other.model.state_dict().items()}
+        names = {"source.": "source_embedding.", "target.": "target_embedding.", "output.": "output."}
+        for theirs, mine in names.items():
+            getattr(self.model, mine[:-1]).weight.assign(state[f"{theirs}weight"])
+        for stack in ("encoder", "decoder"):
+            start = f"body.{stack}."
+            part = {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
+            getattr(self.model, stack).load_state_dict(part)
+
+
+class Characters(_Trained):
+    """A training step of a GPT."""
+
+    def __init__(self, dtype, d_model, n_heads, n_layers, batch, length):
+        config = GPTConfig(
+            CHARACTERS, length, d_model, n_layers, n_heads, dropout=0.0, attention_dropout=0.0, embedding_dropout=0.0
+        )
+        super().__init__(GPT(config), dtype)
+        self.ids = np.random.default_rng(0).integers(0, CHARACTERS, size=(2, batch, length))
+
+    def loss(self):
+        """Of the batch."""
+        return self.model.loss(*self.ids)
+
+    def take_weights(self, other):
+        """Those of the same work in PyTorch."""
+        state = {name: value.numpy() for name, value in other.model.state_dict().items()}
+        for table in ("tokens", "positions"):
+            getattr(self.model, table).weight.assign(state[f"{table}.weight"])
+        part = {name.removeprefix("body."): value for name, value in state.items() if name.startswith("body.")}
+        self.model.transformer.load_state_dict(part)

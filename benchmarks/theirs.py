@@ -1,0 +1,174 @@
+"""The work of ``cases.py`` in PyTorch eager, on ``torch.nn``."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from cases import BATCH, CHARACTERS
+
+torch.manual_seed(0)
+
+
+class Chain:
+    """900 small ops."""
+
+    def __init__(self, dtype):
+        self.arrays = np.random.default_rng(0).normal(size=(3, 4, 4)).astype(dtype) * 0.5
+
+    def run(self):
+        """Forward and backward; the gradient of w."""
+        h, w, x = (torch.tensor(a, requires_grad=True) for a in self.arrays)
+        y = h
+        for _ in range(300):
+            y = torch.tanh(y * w + x)
+        y.sum().backward()
+        return w.grad.numpy()
+
+
+class _Differentiated:
+    """A module on one input, forward and backward from a given gradient; the result is the gradient of the input."""
+
+    def __init__(self, module, data):
+        self.x, self.g = torch.tensor(data[0], requires_grad=True), torch.tensor(data[1])
+        self.module = module.to(self.x.dtype)
+
+    def output(self):
+        """What is differentiated."""
+        return self.module(self.x)
+
+    def run(self):
+        """Once; see the class."""
+        self.module.zero_grad()
+        self.x.grad = None
+        self.output().backward(self.g)
+        return self.x.grad.numpy()
+
+
+class Layer(_Differentiated):
+    """One post-norm encoder layer."""
+
+    def __init__(self, dtype, dropout):
+        data = np.random.default_rng(0).normal(size=(2, 32, 32, 512)).astype(dtype)
+        super().__init__(torch.nn.TransformerEncoderLayer(512, 8, 2048, dropout=dropout, batch_first=True), data)
+
+
+class Recurrent(_Differentiated):
+    """One recurrent layer over whole sequences."""
+
+    def __init__(self, dtype, layer, steps, size):
+        data = np.random.default_rng(0).normal(size=(2, BATCH, steps, size)).astype(dtype)
+        super().__init__(getattr(torch.nn, layer)(size, size, batch_first=True), data)
+
+    def output(self):
+        """What is differentiated."""
+        return self.module(self.x)[0]
+
+
+class _Trained:
+    """A training step; the result is the loss."""
+
+    def __init__(self, model, dtype):
+        self.model = model.to(getattr(torch, dtype))
+        self.adam = torch.optim.Adam(self.model.parameters(), lr=1e-4, betas=(0.9, 0.98))
+
+    def run(self):
+        """Once; see the class."""
+        self.adam.zero_grad()
+        loss = self.loss()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.adam.step()
+        return loss.detach().numpy()
+
+
+class Step(_Trained):
+    """A training step of the encoder-decoder."""
+
+    def __init__(self, dtype, d_model, n_heads, n_layers, d_ff, vocab_size, batch, length, dropout):
+        super().__init__(_Translator(d_model, n_heads, n_layers, d_ff, vocab_size, length, dropout), dtype)
+        ids = np.random.default_rng(0).integers(3, vocab_size, size=(3, batch, length))
+        self.source, self.target, self.words = (torch.tensor(part) for part in ids)
+
+    def loss(self):
+        """Of the batch."""
+        logits = self.model(self.source, self.target)
+        return F.cross_entropy(logits.flatten(0, 1), self.words.flatten(), ignore_index=0, label_smoothing=0.1)
+
+
+class Characters(_Trained):
+    """A training step of a GPT."""
+
+    def __init__(self, dtype, d_model, n_heads, n_layers, batch, length):
+        super().__init__(_GPT(d_model, n_heads, n_layers, length), dtype)
+        ids = np.random.default_rng(0).integers(0, CHARACTERS, size=(2, batch, length))
+        self.ids, self.following = (torch.tensor(part) for part in ids)
+
+    def loss(self):
+        """Of the batch."""
+        return F.cross_entropy(self.model(self.ids).flatten(0, 1), self.following.flatten())
+
+
+class _Translator(torch.nn.Module):
+    """An encoder-decoder on ``torch.nn.Transformer``, post-norm and without norms at the ends, as in the paper."""
+
+    def __init__(self, d_model, n_heads, n_layers, d_ff, vocab_size, length, dropout):
+        super().__init__()
+        self.scale = d_model**0.5
+        self.source = torch.nn.Embedding(vocab_size, d_model, padding_idx=0)
+        self.target = torch.nn.Embedding(vocab_size, d_model, padding_idx=0)
+        self.body = torch.nn.Transformer(d_model, n_heads, n_layers, n_layers, d_ff, dropout, batch_first=True)
+        self.body.encoder.norm = self.body.decoder.norm = None
+        self.output = torch.nn.Linear(d_model, vocab_size, bias=False)
+        self.dropout = torch.nn.Dropout(dropout)
+        self.register_buffer("positions", _waves(length, d_model), persistent=False)
+        self.register_buffer("causal", _causal(length), persistent=False)
+
+    def embed(self, ids, table):
+        """Scaled embeddings plus positions, with dropout."""
+        return self.dropout(table(ids) * self.scale + self.positions)
+
+    def forward(self, source, target):
+        """Logits of the word after each target word."""
+        words = self.embed(source, self.source), self.embed(target, self.target)
+        return self.output(self.body(*words, tgt_mask=self.causal, tgt_is_causal=True))
+
+
+class _GPT(torch.nn.Module):
+    """A GPT on ``torch.nn.TransformerEncoder``: learned positions, pre-norm, tanh-GELU, the output tied to the embeddings."""
+
+    def __init__(self, d_model, n_heads, n_layers, length):
+        super().__init__()
+        self.tokens = torch.nn.Embedding(CHARACTERS, d_model)
+        self.positions = torch.nn.Embedding(length, d_model)
+        layer = torch.nn.TransformerEncoderLayer(
+            d_model,
+            n_heads,
+            4 * d_model,
+            dropout=0.0,
+            activation=torch.nn.GELU("tanh"),
+            batch_first=True,
+            norm_first=True,
+        )
+        norm = torch.nn.LayerNorm(d_model)
+        self.body = torch.nn.TransformerEncoder(layer, n_layers, norm, enable_nested_tensor=False)
+        torch.nn.init.normal_(self.tokens.weight, std=0.02)
+        self.register_buffer("causal", _causal(length), persistent=False)
+
+    def forward(self, ids):
+        """Logits of the next character."""
+        x = self.tokens(ids) + self.positions.weight
+        return F.linear(self.body(x, mask=self.causal, is_causal=True), self.tokens.weight)
+
+
+def _causal(length):
+    return torch.nn.Transformer.generate_square_subsequent_mask(length)
+
+
+def _waves(length, d_model):
+    """Sinusoidal positions (T, D): sines at even places, cosines at odd ones."""
+    rates = torch.exp(torch.arange(0, d_model, 2, dtype=torch.float64) * (-math.log(10_000.0) / d_model))
+    angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).float()

@@ -55,6 +55,8 @@ MARKS = {  # of byte order; the longer ones first
 WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 SAMPLE = 65536  # bytes by which an encoding is judged; a multiple of four
 FEW = 0.2  # share of NUL bytes below which they are strays in UTF-8
+CONTROLS = bytes(byte for byte in range(32) if chr(byte) not in "\t\n\r\f\x1b")
+ODD = 0.02  # share of control characters above which there is no text in any encoding
 READABLE = 0.95  # share of characters that are letters, blanks and the like, in any real text
 
 
@@ -169,8 +171,9 @@ def _decode(data: bytes, name: str) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         start = error.start + len(data) - len(error.object)  # the decoder does not count the byte-order mark
-        if b"\0" in data:
-            raise NotText(f"{name} is no text: it has bytes of zero, and others that are not UTF-8") from None
+        sample = data[:SAMPLE]
+        if b"\0" in data or len(sample) - len(sample.translate(None, CONTROLS)) > ODD * len(sample):
+            raise NotText(f"{name} is no text: it has bytes that no text has, and others that are not UTF-8") from None
         line = data.count(b"\n", 0, start) + 1
         column = start - data.rfind(b"\n", 0, start)
         raise UserError(

@@ -90,6 +90,7 @@ OTHERS = {
     "tar.gz": (archive("tar.gz"), "is a tar archive; unpack it"),
     "zstd": (b"\x28\xb5\x2f\xfd" + bytes(20), "is packed by zstd; unpack it"),
     "picture": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(20), "is no text"),
+    "binary without zeros": (bytes(range(1, 256)), "is no text: it has bytes that no text has"),
     "stray zero": (b"one\ttwo\nth\0ree\tfour\n" + b"a\tb\n" * 20, "line 2 has a byte of zero"),
     "latin1": ("café\n".encode("latin1"), "line 1, byte 4: 0xe9 is not UTF-8; convert the file, for instance by: iconv"),
 } | {

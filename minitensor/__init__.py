@@ -25,7 +25,7 @@ from minitensor.ops.shape import (
     broadcast_to, concat, concatenate, diagonal, expand_dims, moveaxis, permute_dims, reshape, split, squeeze, stack, swapaxes,
     tril, triu, unstack,
 )  # fmt: skip
-from minitensor.ops.repeating import flip, pad, repeat, roll, tile
+from minitensor.ops.repeating import flip, pad, repeat, roll, rot90, tile
 from minitensor.ops.sets import nonzero, searchsorted, unique_all, unique_counts, unique_inverse, unique_values
 from minitensor.ops.standard import *  # noqa: F403
 from minitensor.dtypes import ArrayNamespaceInfo as __array_namespace_info__

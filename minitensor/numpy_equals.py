@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from minitensor.ops import elementwise, indexing, linalg, reductions, shape
+from collections.abc import Callable
+
+from minitensor.ops import elementwise, linalg, reductions, shape
 from minitensor.tensor import asarray
 
 __all__ = ["ADAPTED", "OPERATORS", "RENAMED", "same_function"]
 
 _NAMES = {
-    "absolute": "abs", "amax": "max", "amin": "min", "around": "round", "array": "tensor", "concatenate": "concat", "fabs": "abs",
+    "absolute": "abs", "amax": "max", "amin": "min", "around": "round", "array": "tensor", "fabs": "abs",
     "rint": "round", "transpose": "permute_dims",
 }  # fmt: skip
 
@@ -29,16 +31,6 @@ OPERATORS = {
 
 
 # --- NumPy's arguments, our ops -----------------------------------------------------------------------------------------------
-
-
-def _flat_without_axis(function, default=None):
-    """``function`` for calls in which ``axis=None`` means the flattened array; ``default`` is NumPy's for the axis."""
-
-    def flattened(a, axis=default):
-        a = asarray(a)
-        return function(a.reshape((-1,)), axis=0) if axis is None else function(a, axis=axis)
-
-    return flattened
 
 
 def _dot(a, b):
@@ -86,20 +78,14 @@ def _mean_of(a, axis=None, weights=None):
 
 
 # By NumPy's module and name. A call whose arguments do not fit the signature, or that gives NotImplemented, has no equal.
-ADAPTED = {
-    "numpy.argsort": _flat_without_axis(indexing.argsort, -1),
+ADAPTED: dict[str, Callable] = {
     "numpy.average": _mean_of,
     "numpy.column_stack": lambda tup: shape.concat(_columns(tup), axis=1),
-    "numpy.concatenate": lambda arrays, axis=0: shape.concat(arrays, axis=axis),
     "numpy.copy": lambda a: shape.alias(a),
-    "numpy.cumprod": _flat_without_axis(reductions.cumprod),
-    "numpy.cumsum": _flat_without_axis(reductions.cumsum),
     "numpy.dot": _dot,
     "numpy.hstack": _side_by_side,
     "numpy.inner": _inner,
-    "numpy.matrix_transpose": lambda x, /: shape.swapaxes(x, -1, -2),
     "numpy.ravel": _ravel,
-    "numpy.sort": _flat_without_axis(indexing.sort, -1),
     "numpy.vdot": lambda a, b, /: linalg.vecdot(_ravel(a), _ravel(b)),
     "numpy.vstack": lambda tup: shape.concat(_rows(tup), axis=0),
     "numpy.where": lambda condition, x, y, /: elementwise.where(condition, x, y),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from minitensor.axes import axis_of, ints
+from minitensor.axes import axes_of, axis_of, ints
 from minitensor.backend import np
 from minitensor.op import moves, op
-from minitensor.ops.shape import alias, broadcast_to, reshape
+from minitensor.ops.shape import alias, broadcast_to, reshape, swapaxes
 from minitensor.tensor import Tensor, asarray
 
-__all__ = ["flip", "pad", "repeat", "roll", "tile"]
+__all__ = ["flip", "pad", "repeat", "roll", "rot90", "tile"]
 
 
 @moves
@@ -19,6 +19,22 @@ def flip(xp, x, *, axis=None):
 
 
 flip.vjp(lambda xp, g, axis: xp.flip(g, axis=axis))
+
+
+def rot90(m, k=1, axes=(0, 1)):
+    """``m`` turned ``k`` times by 90 degrees in the plane of two axes, from the first of them towards the second."""
+    m = asarray(m)
+    places, (turns,) = axes_of("rot90", axes, m.ndim), ints(k, "rot90")
+    if len(places) != 2:
+        raise ValueError(f"rot90: axes must be two, got {axes!r}")
+    first, second = places
+    if turns % 4 == 0:
+        return alias(m)
+    if turns % 4 == 2:
+        return flip(m, axis=places)
+    if turns % 4 == 1:
+        return swapaxes(flip(m, axis=second), axis1=first, axis2=second)
+    return flip(swapaxes(m, axis1=first, axis2=second), axis=second)
 
 
 @moves

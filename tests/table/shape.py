@@ -121,6 +121,17 @@ def roll_cases(draw):
 
 
 @st.composite
+def rot90_cases(draw):
+    """Any number of turns in any plane."""
+    x = draw(mst.tensors(min_dims=2))
+    axes = draw(mst.permutations(x.ndim))[:2]
+    return [
+        x,
+        {"k": draw(st.sampled_from([-1, 0, 1, 2, 3, np.int64(5)])), "axes": spelled(draw, axes)},
+    ]
+
+
+@st.composite
 def repeat_cases(draw):
     """One count, or one for each element along the axis."""
     x = draw(mst.tensors(min_dims=1))
@@ -188,6 +199,7 @@ ROWS = [
     row("unstack", with_axis(), numpy_unstack),
     row("flip", flip_cases(), ops=("flip",)),
     row("roll", roll_cases(), ops=("roll",), examples=60),
+    row("rot90", rot90_cases(), errors=(([A], {"axes": (0,)}, ValueError, "rot90: axes must be two"),)),
     row("repeat", repeat_cases(), errors=(([A, [1, 2, 3], 0], {}, ValueError, "repeat: 3 counts"),)),
     Row(
         "tile", mt.tile, mst.case(mst.tensors(), reps=st.one_of(st.integers(0, 2), mst.shapes(max_side=2))),

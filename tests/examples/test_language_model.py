@@ -105,8 +105,18 @@ def test_bad_input(run, data, tmp_path, capsys):
     refused(capsys, "character 1, 'Z', is not in the vocabulary", *generate, "Z")
     refused(capsys, "the prompt is empty", *generate, "")
     refused(capsys, "beam search neither samples nor streams", *generate, "the", "--beam", 2, "--temperature", 1)
-    refused(capsys, "temperature must be 0", *generate, "the", "--temperature", -1)
+    for temperature in (-1, "nan"):
+        with pytest.raises(SystemExit):
+            call(*generate, "the", "--temperature", temperature)
+        assert "argument --temperature: " in capsys.readouterr().err
     (tmp_path / "one.txt").write_text("t")
+    moved = tmp_path / "moved.txt"
+    moved.write_bytes(data.read_bytes())
+    losses = []
+    for options in ((), ("--data", moved)):  # the run's own text keeps to its held-out part, moved or not
+        assert call("evaluate", "--run", run, *options) == 0
+        losses.append(capsys.readouterr().out)
+    assert losses[0] == losses[1]
     refused(capsys, "holds nothing to predict", "evaluate", "--run", run, "--data", tmp_path / "one.txt")
 
 
@@ -125,4 +135,3 @@ def test_what_is_refused_is_not_begun(run, tmp_path, capsys):
     capsys.readouterr()
     assert call("generate", "--run", run, "--prompt", "the \u00e9") == 2
     assert capsys.readouterr().out == ""  # nor the prompt, which is not one
-    refused(capsys, "temperature must be 0", "generate", "--run", run, "--prompt", "the", "--temperature", "nan")

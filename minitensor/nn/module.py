@@ -53,6 +53,12 @@ class Module(Stateful):
             return self.forward(*args, **kwargs)
         return _call_with_hooks(self, args, kwargs)
 
+    def __getattr__(self, name):
+        if hasattr(type(self), name):  # a property, in which something else is missing: that is the error to see
+            return object.__getattribute__(self, name)
+        cure = f": write {_TORCH_HABITS[name]}" if name in _TORCH_HABITS else ""
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{cure}")
+
     def __setattr__(self, name, value):
         held = vars(self).get(name)
         if isinstance(held, (*STATE, Stateful, list, tuple, dict)):
@@ -233,6 +239,15 @@ class Module(Stateful):
 
     def __repr__(self):
         return tree(self)
+
+
+_TORCH_HABITS = {  # what PyTorch's modules have and these have not, and what to write instead
+    "cuda": '.to("cuda")', "cpu": '.to("cpu")', "half": '.astype("float16")', "bfloat16": '.astype("bfloat16")',
+    "float": '.astype("float32")', "double": '.astype("float64")', "type": ".astype(dtype)", "named_children": ".named_modules()",
+    "register_parameter": "module.name = nn.Parameter(...)", "add_module": "module.name = another",
+    "register_module": "module.name = another", "get_parameter": "dict(module.named_parameters())[name]",
+    "get_submodule": "dict(module.named_modules())[name]", "get_buffer": "dict(module.named_buffers())[name]",
+}  # fmt: skip
 
 
 def _call_with_hooks(module, args, kwargs):

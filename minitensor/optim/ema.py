@@ -69,9 +69,10 @@ class EMA:
 
     def load_state_dict(self, saved):
         """Take over a ``state_dict()``; ValueError where number or shapes differ."""
-        if not isinstance(saved, dict) or not {"updates", "averages"} <= set(saved):
+        whole = isinstance(saved, dict) and {"updates", "averages"} <= set(saved)
+        if not whole or not isinstance(saved["averages"], (list, tuple)):
             raise ValueError(f"EMA: this is no ema.state_dict(): {str(saved)[:60]}")
-        shapes, loaded = [a.shape for a in self.averages], [a.shape for a in saved["averages"]]
+        shapes, loaded = [a.shape for a in self.averages], [asarray(a).shape for a in saved["averages"]]
         if shapes != loaded:
             raise ValueError(f"EMA: the saved averages have shapes {loaded}, the parameters {shapes}")
         self.updates = integer("EMA", "updates", saved["updates"], least=0)

@@ -87,6 +87,10 @@ class Optimizer:
     # --- groups and memory ----------------------------------------------------------------------------------------------------
 
     def _add(self, group):
+        if not isinstance(group, dict):
+            raise TypeError(
+                f'{type(self).__name__}: a group is a dict {{"params": ..., ...}}, got {type(group).__name__}'
+            )
         unknown = set(group) - set(self.defaults) - {"params", "initial_lr"}
         if unknown or "params" not in group:
             problem = f"unknown {sorted(unknown)}" if unknown else '"params" is missing'
@@ -192,7 +196,9 @@ class Optimizer:
     def _check_saved(self, saved):
         """Raise where ``saved`` does not fit; returns its groups' hyper-parameters, looked at."""
         kind = type(self).__name__
-        if not isinstance(saved, dict) or not {"optimizer", "param_groups", "state"} <= set(saved):
+        whole = isinstance(saved, dict) and {"optimizer", "param_groups", "state"} <= set(saved)
+        whole = whole and isinstance(saved["state"], dict) and isinstance(saved["param_groups"], (list, tuple))
+        if not whole or not all(isinstance(group, dict) and "params" in group for group in saved["param_groups"]):
             raise ValueError(f"{kind}: this is no optimizer.state_dict(): {str(saved)[:60]}")
         if saved["optimizer"] != kind:
             raise ValueError(f"this state was saved by {saved['optimizer']!r}, and this optimiser is {kind}")

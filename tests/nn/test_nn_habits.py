@@ -92,6 +92,31 @@ def test_freezing_leaves_buffers_alone_and_wants_a_truth_value():
         net.train("no")
 
 
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("cuda", r': write \.to\("cuda"\)'),
+        ("half", ': write .astype."float16"'),
+        ("named_children", ".*modules"),
+        ("nothing", "$"),
+    ],
+)
+def test_methods_of_pytorch_that_are_spelled_otherwise(name, cure):
+    with pytest.raises(AttributeError, match=f"'Linear' object has no attribute '{name}'{cure}"):
+        getattr(nn.Linear(2, 2), name)
+
+
+def test_what_is_missing_in_a_property_is_named():
+    class Broken(nn.Module):
+        @property
+        def size(self):
+            return self.width * 2
+
+    with pytest.raises(AttributeError, match="'Broken' object has no attribute 'width'"):
+        Broken().size  # noqa: B018
+    assert not hasattr(Broken(), "size") and not hasattr(Broken(), "cuda")
+
+
 # --- names ----------------------------------------------------------------------------------------------------------------------
 
 

@@ -193,6 +193,20 @@ def test_schedules_take_an_optimiser(make):
             make(wrong)
 
 
+def test_states_with_odd_parts():
+    optimizer, ema = optim.Adam([parameter()]), optim.EMA([parameter()])
+    for part in ({"state": [1]}, {"param_groups": 3}, {"param_groups": [{}]}, {"state": {"0": {"step": -1}}}):
+        with pytest.raises(ValueError, match="this is no|step of w"):
+            optimizer.load_state_dict({**optimizer.state_dict(), **part})
+    for averages in (None, 1.0, [1.0], [np.ones(3)]):
+        with pytest.raises(ValueError, match="this is no|have shapes"):
+            ema.load_state_dict({"updates": 1, "averages": averages})
+    ema.load_state_dict({"updates": 1, "averages": [np.ones(2)]})
+    for group in ([parameter()], parameter(), None):
+        with pytest.raises(TypeError, match="a group is a dict"):
+            optimizer.add_param_group(group)
+
+
 @pytest.mark.parametrize(
     "make", [lambda w: optim.Adam([w]), lambda w: optim.StepLR(optim.SGD([w]), 3), lambda w: optim.EMA([w])]
 )

@@ -22,7 +22,7 @@ import functools
 import inspect
 
 from minitensor.autograd import backward_pass, new_node, watch
-from minitensor.backend import is_array, memory, namespace_of, np, widen
+from minitensor.backend import is_array, is_floating, memory, namespace_of, np, widen
 from minitensor.call import Call, check_pulled, refuse_stale
 from minitensor.mode import current_mode
 from minitensor.report import call_site, is_fault, nonfinite_error
@@ -91,7 +91,8 @@ class Fused(Call):
             out = self.finish(out, arrays, xp)
         if not recording and (given or (params and self.foreign)):
             out = self.apart(out, [arrays[i] for i in given], params)
-        out = self.narrow(out, arrays)
+        floats = [a for a in arrays if is_array(a) and is_floating(a.dtype)]  # ids and lengths widen nothing
+        out = self.narrow(out, floats)
         if mode.anomaly and is_fault(out, (arrays, params), lambda given: self._value(kernel, xp, *given)):
             raise nonfinite_error(self.name, "forward", out, zip(names, arrays), call_site())
         if not recording:

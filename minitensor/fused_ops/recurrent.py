@@ -7,7 +7,7 @@ Letters: B batch, T steps, I input features, H hidden features, G gates (1, 4 an
 
 from __future__ import annotations
 
-from minitensor.backend import is_floating, namespace, np
+from minitensor.backend import compute_dtype, is_floating, namespace, np
 from minitensor.fused_ops.recurrent_gru import packed_gru
 from minitensor.fused_ops.recurrent_lstm import packed_lstm
 from minitensor.fused_ops.recurrent_rnn import packed_rnn
@@ -147,8 +147,9 @@ def _checked(name, gates, x, weights, states, lengths):
 
 
 def _in_one_type(*tensors):
-    """Tensors (None may stand among them) cast to the widest floating type that is given."""
-    dtype = np.result_type(*[t.dtype for t in tensors if t is not None and is_floating(t.dtype)])
+    """Tensors (None may stand among them) in the floating type that is given, or the one to compute in if there are several."""
+    dtypes = {t.dtype for t in tensors if t is not None and is_floating(t.dtype)}
+    dtype = dtypes.pop() if len(dtypes) == 1 else compute_dtype(*dtypes)
     return [t if t is None or t.dtype == dtype else t.astype(dtype) for t in tensors]
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from minitensor.autograd import raw
 from minitensor.axes import axis_of
-from minitensor.backend import namespace, np
+from minitensor.backend import is_narrow, namespace, np, widen
 from minitensor.mode import current_mode
 from minitensor.ops import decompositions as d
 from minitensor.ops import inverses as i
@@ -255,10 +255,14 @@ def eigvalsh(x, UPLO="L"):  # noqa: N803
 
 def cond(x, p=None):
     """How much solving with ``x`` can magnify an error: ``|x| |x^-1|`` in the norm ``p`` (2 where None)."""
+    given = asarray(x)
+    x = widen(given)  # the inverse of a matrix of float16 is often none
     if p in (None, 2, -2):
         s = svdvals(x)
-        return s[..., 0] / s[..., -1] if p != -2 else s[..., -1] / s[..., 0]
-    return matrix_norm(x, ord=p) * matrix_norm(inv(x), ord=p)
+        made = s[..., 0] / s[..., -1] if p != -2 else s[..., -1] / s[..., 0]
+    else:
+        made = matrix_norm(x, ord=p) * matrix_norm(inv(x), ord=p)
+    return made.astype(given.dtype) if is_narrow(given.dtype) else made
 
 
 # --- products and diagonals ---------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 
 import numpy as np
 import pytest
@@ -9,10 +10,17 @@ from test_program import TINY, Line, Task, call, config_of, interrupt_once, refu
 from toolkit.lock import Lock
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert call("train", "--out", folder, *TINY) == 0
+    return folder
+
+
 @pytest.fixture
-def run(tmp_path):
-    assert call("train", "--out", tmp_path / "run", *TINY) == 0
-    return tmp_path / "run"
+def run(trained, tmp_path):
+    """A trained run, to be changed at will."""
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,26 @@ def test_a_confident_cross_entropy_keeps_its_digits(shift):
     np.testing.assert_allclose(F.log_softmax(mt.tensor(scores)).numpy(), [[-exact, -20.0]], rtol=1e-6)
 
 
+@pytest.mark.parametrize(("norm", "row"), [(F.layer_norm, [3.0, -1.0, 2.0, 0.5]), (F.rms_norm, [3.0, -1.0, 2.0, 0.5])])
+@pytest.mark.parametrize("size", [1e-30, 1e20, 1e30])
+def test_norms_of_far_rows(norm, row, size):
+    """Of huge rows the result is that of rows of ordinary size without eps; the gradient is as much smaller as they are larger."""
+    g, rows = [[1.0, 0.5, -2.0, 0.0]], [row, [x / 2.0 for x in row]]
+    far, near = (
+        mt.tensor(np.multiply(rows, by), dtype=dtype, requires_grad=True)
+        for by, dtype in ((size, "float32"), (1.0, "float64"))
+    )
+    expected = norm(near, eps=0.0) if size > 1.0 else near * (size / math.sqrt(1e-5))
+    if size < 1.0 and norm is F.layer_norm:
+        expected = expected - expected.mean(axis=-1, keepdims=True)
+    for recorded in (False, True):
+        y = norm(far, eps=1e-5)
+        np.testing.assert_allclose(y.numpy(), expected.numpy(), rtol=2e-6, atol=2e-6 * min(size, 1.0))
+        found = mt.grad((y * mt.tensor(g)).sum(), far, create_graph=recorded)
+        wanted = mt.grad((expected * mt.tensor(g)).sum(), near, retain_graph=True).numpy()
+        np.testing.assert_allclose(found.numpy() * np.float64(size), wanted, rtol=1e-5, atol=1e-6 * min(size, 1.0))
+
+
 # --- what does not count ------------------------------------------------------------------------------------------------------
 
 

@@ -202,6 +202,14 @@ extern "C" __global__ void norm_forward(const REAL* x, const REAL* weight, const
     }
     FOR_ROW(j) square += (x[j] - middle) * (x[j] - middle);
     REAL factor = 1 / sqrt(block_sum(square) / width + eps);
+    if (factor == 0) {  // the squares overflow: measured in the greatest element they do not
+        REAL top = 0;
+        square = 0;
+        FOR_ROW(j) top = larger(top, fabs(x[j] - middle));
+        top = block_max(top);
+        FOR_ROW(j) square += (x[j] - middle) / top * ((x[j] - middle) / top);
+        factor = 1 / (top * sqrt(block_sum(square) / width + eps / top / top));
+    }
     FOR_ROW(j) y[j] = (x[j] - middle) * factor * (weight ? weight[j] : 1) + (bias ? bias[j] : 0);
     if (threadIdx.x == 0) {
         mean[blockIdx.x] = middle;

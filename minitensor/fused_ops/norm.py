@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from minitensor.fuse import fused
 from minitensor.fused_ops.blocks import as_rows, row_blocks
-from minitensor.ops.elementwise import sqrt
+from minitensor.ops.elementwise import abs as absolute
+from minitensor.ops.elementwise import maximum, sqrt
+from minitensor.ops.reductions import max as maximum_of
 from minitensor.ops.reductions import mean
 
 __all__ = ["layer_norm_last", "rms_norm_last"]
+
+
+def _normalised(x, eps):
+    """``x / sqrt(mean(x^2) + eps)``, measured in its greatest element where that is above 1: no square overflows."""
+    unit = maximum(maximum_of(absolute(x.detach()), axis=-1, keepdims=True), 1.0)  # cancels: it carries no gradient
+    x = x / unit
+    return x / sqrt(mean(x * x, axis=-1, keepdims=True) + eps / unit / unit)
 
 
 @fused
@@ -19,10 +28,7 @@ def layer_norm_last(x, weight=None, bias=None, *, eps=1e-5):
     x: (..., D); weight, bias: (D,) or None; returns (..., D).
     Ba, Kiros and Hinton, "Layer Normalization", 2016, arXiv:1607.06450.
     """
-    y = x
-    if x.size:
-        centred = x - mean(x, axis=-1, keepdims=True)
-        y = centred / sqrt(mean(centred * centred, axis=-1, keepdims=True) + eps)
+    y = _normalised(x - mean(x, axis=-1, keepdims=True), eps) if x.size else x
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
 
@@ -37,7 +43,7 @@ def _(xp, x, weight=None, bias=None, *, eps=1e-5, needs):
     for block in row_blocks(xp, rows):
         u = unit[block]
         xp.subtract(rows[block], (xp.einsum("ij->i", rows[block]) / width)[:, None], out=u)
-        rstd[block] = 1.0 / xp.sqrt(xp.einsum("ij,ij->i", u, u) / width + eps)
+        rstd[block] = _reciprocal(xp, u, eps)
         u *= rstd[block][:, None]
         _scale_and_shift(xp, u, weight, bias, out[block])
 
@@ -54,19 +60,18 @@ def rms_norm_last(x, weight=None, *, eps=1e-6):
 
     x: (..., D); weight: (D,) or None. Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019, arXiv:1910.07467.
     """
-    y = x / sqrt(mean(x * x, axis=-1, keepdims=True) + eps) if x.size else x
+    y = _normalised(x, eps) if x.size else x
     return y if weight is None else y * weight
 
 
 @rms_norm_last.kernel
 def _(xp, x, weight=None, *, eps=1e-6, needs):
     rows = as_rows(x)
-    width = rows.shape[1]
     unit = xp.empty(rows.shape, dtype=x.dtype)
     out = unit if weight is None else xp.empty(rows.shape, dtype=x.dtype)
     rstd = xp.empty(len(rows), dtype=x.dtype)
     for block in row_blocks(xp, rows):
-        rstd[block] = 1.0 / xp.sqrt(xp.einsum("ij,ij->i", rows[block], rows[block]) / width + eps)
+        rstd[block] = _reciprocal(xp, rows[block], eps)
         xp.multiply(rows[block], rstd[block][:, None], out=unit[block])
         _scale_and_shift(xp, unit[block], weight, None, out[block])
 
@@ -75,6 +80,17 @@ def _(xp, x, weight=None, *, eps=1e-6, needs):
         return gx if gx is None else gx.reshape(x.shape), gw
 
     return out.reshape(x.shape), backward
+
+
+def _reciprocal(xp, u, eps):
+    """``1 / sqrt(mean(u^2) + eps)`` of each row; of one whose squares overflow, measured in its greatest element."""
+    rstd = 1.0 / xp.sqrt(xp.einsum("ij,ij->i", u, u) / u.shape[1] + eps)
+    if xp.name == "cpu" and not rstd.all():
+        top = xp.abs(u).max(axis=-1)
+        far = (rstd == 0) & xp.isfinite(top)
+        top, unit = top[far], u[far] / top[far][:, None]
+        rstd[far] = 1.0 / (top * xp.sqrt(xp.einsum("ij,ij->i", unit, unit) / u.shape[1] + eps / top / top))
+    return rstd
 
 
 def _pull_back(xp, g, unit, rstd, weight, needs, centred):

@@ -9,9 +9,11 @@ import functools
 import inspect
 import sys
 
+from minitensor.arraylike import plain_array
 from minitensor.autograd import raw
 from minitensor.backend import is_array, is_floating, is_narrow, memory, np
 from minitensor.report import describe, is_fault, nonfinite_error
+from minitensor.settings import plain
 from minitensor.tensor import Tensor, asarray
 
 __all__ = ["NUMBERS", "Call", "check_pulled", "refuse_stale"]
@@ -116,23 +118,47 @@ class Call:
         """Raw arrays of ``inputs``, which of them were given raw, a bit mask of those that need a gradient, and their nodes."""
         arrays, given, parents, mask, bit = [], [], [], 0, 1
         for value in inputs:
+            if not isinstance(value, Tensor) and value.__class__ not in NUMBERS:
+                value = self.taken(value, len(arrays))
             if isinstance(value, Tensor):
                 arrays.append(value._array)
                 node = value.node
                 if node is not None:
                     mask |= bit
                     parents.append(node)
-            elif value is None or type(value) in NUMBERS:
-                if value is None and not self.variadic and self.inputs[len(arrays)] not in self.input_defaults:
-                    raise TypeError(f"{self.name}: {self.inputs[len(arrays)]} is None, it must be a tensor")
-                arrays.append(value)
-            elif is_array(value):
-                given.append(len(arrays))
-                arrays.append(value)
             else:
-                arrays.append(asarray(value)._array)
+                if is_array(value):
+                    given.append(len(arrays))
+                arrays.append(value)
             bit += bit
         return arrays, given, mask, parents
+
+    def taken(self, value, place):
+        """The input number ``place``, which is neither a Tensor nor a plain number, as one of these or as a plain array."""
+        if isinstance(value, float):
+            return float(value)  # np.float64 is a float, and like any other it widens nothing
+        name = self.input_names(place + 1)[place]
+        if value is None:
+            if name in self.input_defaults and self.input_defaults[name] is None:
+                return None
+            raise TypeError(f"{self.name}: {name} is None, it must be a tensor; it takes {self.__signature__}")
+        try:
+            return plain_array(value) if is_array(value) else asarray(value)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{self.name}: {name}: {error}") from None
+
+    def as_arrays(self, inputs, xp):
+        """``inputs`` with plain numbers as arrays that widen nothing; kernels look at shapes and types."""
+        floating = [a.dtype for a in inputs if is_array(a) and is_floating(a.dtype)]
+        dtype = np.result_type(*floating) if floating else None
+        return [xp.asarray(a, dtype=dtype or asarray(a).dtype) if a.__class__ in NUMBERS else a for a in inputs]
+
+    def settings(self, params):
+        """Keywords as plain numbers (or tuples of them) where they were given as Tensors, which must want no gradient."""
+        for name, value in params.items():
+            if isinstance(value, Tensor) and name in self.keywords:
+                params = {**params, name: plain(self.name, name, value)}
+        return params
 
     def apart(self, out, given, params):
         """The result, copied where it lies in memory that the caller can still write to: a raw operand, an array in ``params``."""

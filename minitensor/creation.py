@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from minitensor.backend import as_dtype, namespace, np
+from minitensor.axes import ints
+from minitensor.backend import as_device, as_dtype, move, namespace, np
 from minitensor.settings import number
 from minitensor.tensor import Tensor, asarray
 
@@ -37,9 +38,16 @@ def ones(shape, dtype=np.float32, device=None, requires_grad=False):
 
 
 def full(shape, fill_value, dtype=None, device=None, requires_grad=False):
-    """``fill_value`` everywhere; the dtype is that of ``asarray(fill_value)`` where not said."""
-    dtype = asarray(fill_value).dtype if dtype is None else as_dtype(dtype)
-    return _made(namespace(device).full(shape, fill_value, dtype=dtype), requires_grad)
+    """``fill_value``, which broadcasts, everywhere; the dtype is that of ``asarray(fill_value)`` if not said.
+
+    A fill value that requires a gradient gets it: the sum of the result's.
+    """
+    value = asarray(fill_value, dtype)
+    if value.requires_grad:
+        value = value if device is None else value.to(device)
+        return value.broadcast_to(ints(shape))
+    made = namespace(device).full(shape, move(value._array, as_device(device)), dtype=value.dtype)
+    return _made(made, requires_grad)
 
 
 def empty(shape, dtype=np.float32, device=None, requires_grad=False):

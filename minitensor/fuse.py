@@ -23,7 +23,7 @@ import inspect
 
 from minitensor.autograd import backward_pass, new_node, watch
 from minitensor.backend import is_array, is_floating, memory, namespace_of, np, widen
-from minitensor.call import Call, check_pulled, refuse_stale
+from minitensor.call import NUMBERS, Call, check_pulled, refuse_stale
 from minitensor.mode import current_mode
 from minitensor.report import call_site, is_fault, nonfinite_error
 from minitensor.tensor import Tensor
@@ -59,6 +59,7 @@ class Fused(Call):
         """Run the kernel (or, where none was given, the definition)."""
         if len(args) != self.arity:
             args, params = self.bind(args, params)
+        params = self.settings(params) if params else params
         if not self.kernels:
             out = self.definition(*args, **params)
             if not isinstance(out, Tensor):
@@ -69,6 +70,8 @@ class Fused(Call):
         arrays, given, mask, parents = self.read(args)
         names = self.input_names(len(arrays))
         xp = namespace_of(self.name, arrays, names)
+        if any(a.__class__ in NUMBERS for a in arrays):
+            arrays = self.as_arrays(arrays, xp)
         kernel, takes_needs = self.kernels.get(xp.name) or self.kernels["any"]
         mode = current_mode.get()
         recording = bool(mask) and mode.grad

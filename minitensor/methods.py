@@ -101,6 +101,7 @@ Tensor.__getitem__ = i.getitem
 Tensor.__array_ufunc__ = array_ufunc
 Tensor.__array_function__ = array_function
 Tensor.backward = backward
+Tensor.of_parts = staticmethod(s.of_parts)
 Tensor.transpose = _transpose
 Tensor.T = property(_transpose, doc="``x`` with its axes reversed.")
 Tensor.mT = property(_matrix_transpose, doc="``x`` with its last two axes exchanged.")

@@ -78,8 +78,15 @@ class Op(Call):
         """The op on any number of inputs, with any keywords."""
         if len(args) != self.arity:
             args, params = self.bind(args, params)
+        if params:
+            params = self.settings(params)
         arrays, given, parents, wanted, plain, numbers, usual = [], [], [], [], True, True, True
         for value in args:
+            if not isinstance(value, Tensor) and value.__class__ not in NUMBERS:
+                value = self.taken(value, len(arrays))
+                if value is None:
+                    arrays.append(None)
+                    continue
             if isinstance(value, Tensor):
                 node = value.node
                 value = value._array
@@ -89,13 +96,8 @@ class Op(Call):
                 numbers = False
                 if value.__class__ is not _NDARRAY:
                     plain = False
-            elif isinstance(value, float):
-                value = float(value)  # np.float64 is a float, and like any other it widens nothing
             elif value.__class__ not in NUMBERS:
-                if is_array(value):
-                    given.append(len(arrays))
-                else:
-                    value = asarray(value)._array
+                given.append(len(arrays))
                 plain, numbers = plain and value.__class__ is _NDARRAY, False
             if value.__class__ not in NUMBERS and value.dtype is not _FLOAT32 and value.dtype is not _FLOAT64:
                 usual = False

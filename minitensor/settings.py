@@ -13,7 +13,7 @@ from numbers import Integral, Real
 from minitensor.backend import is_array, move, np
 from minitensor.tensor import Tensor
 
-__all__ = ["choice", "flag", "integer", "number", "probability", "sizes"]
+__all__ = ["choice", "flag", "integer", "number", "plain", "probability", "sizes"]
 
 
 def number(owner, name, value, least=None, most=None, above=None, below=None, infinite=False):
@@ -68,6 +68,12 @@ def choice(owner, name, value, allowed):
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{owner}: {name} must be one of {', '.join(allowed)}, got {value!r}")
     return value
+
+
+def plain(owner, name, value):
+    """The Tensor ``value``, given as a setting, as a Python number, or as a tuple of numbers if it holds several."""
+    value = _plain(owner, name, value)
+    return tuple(value.tolist()) if isinstance(value, Tensor) else value
 
 
 def _plain(owner, name, value):

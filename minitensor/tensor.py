@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from minitensor.autograd import Node, depositing, new_leaf, raw, watch
-from minitensor.backend import as_dtype, device_of, is_array, is_floating, memory, move, np
+from minitensor.arraylike import array_of, holds_tensors
+from minitensor.autograd import Node, depositing, new_leaf, watch
+from minitensor.backend import device_of, is_array, is_floating, memory, move, np
 from minitensor.hooks import Handle
 
 __all__ = ["Tensor", "asarray", "tensor"]
-
-_DEFAULT_DTYPES = {"f": np.float32, "i": np.int64, "b": np.bool_}
 
 
 class Tensor:
@@ -27,6 +26,7 @@ class Tensor:
     __slots__ = ("_array", "node", "_name", "_frozen")
     _frozen: Node | None  # the place in the graph of a leaf that was frozen, for when it is wanted again
     backward: Callable  # attached in methods.py, with the operators
+    of_parts: Callable  # a Tensor from a nested list that holds Tensors, attached there too
     __array_priority__ = 1000  # CuPy's arrays on the left of an operator leave the work to us
 
     def __init__(self, data, node=None):
@@ -342,17 +342,20 @@ def asarray(data, dtype=None, device=None, *, copy=None):
     """``data`` as a Tensor: a tensor stays what it is; an array is copied, so that writing to it later changes no tensor.
 
     Only memory that nobody can write, such as a memory map opened with ``mode="r"``, is shared. Python numbers and lists become
-    float32 (integers int64, truth values bool); arrays and tensors keep their dtype and device. copy: True copies everything (with
-    the gradient), False raises ValueError where a copy would be needed.
+    float32 (integers int64, truth values bool); arrays and tensors keep their dtype and device. A list that holds tensors is
+    stacked, with its gradient; numbers in it take the type of the tensors. copy: True copies everything (with the gradient), False
+    raises ValueError if a copy would be needed.
     """
+    if holds_tensors(data):
+        data = Tensor.of_parts(data)
     if isinstance(data, Tensor):
         made = data if dtype is None else data.astype(dtype)
         made = made if device is None else made.to(device)
         shared = made._array is data._array
     else:
-        array, is_new = _array_of(data, dtype, device)
-        array = array if is_new else memory.private(array)
-        made, shared = Tensor(array), array is data
+        found, is_new = array_of(data, dtype, device)
+        array = found if is_new else memory.private(found)
+        made, shared = Tensor(array), array is found and not is_new
     if copy is False and not shared:
         raise ValueError(
             "asarray: copy=False, but these values must be copied to be a tensor of their own, of this type and place"
@@ -362,45 +365,22 @@ def asarray(data, dtype=None, device=None, *, copy=None):
     return made
 
 
-def _array_of(data, dtype, device):
-    """``data`` (no Tensor) as an array of ``dtype`` on ``device``, and whether it is a new one, that nobody else holds."""
-    if not is_array(data) and (isinstance(data, np.generic) or hasattr(data, "__array__")):
-        data = np.asarray(data)
-    array = data if is_array(data) else _from_python(data, dtype)
-    if dtype is not None:
-        array = array.astype(as_dtype(dtype), copy=False)
-    if array.dtype.kind not in "fiub" and not is_floating(array.dtype):
-        raise TypeError(f"a tensor holds numbers or truth values, got {array.dtype}")
-    if (
-        not array.dtype.isnative
-    ):  # files of other machines; NumPy computes with them, but their results are no such dtype
-        array = array.astype(array.dtype.name)
-    if device is not None:
-        array = move(array, device)
-    return array, array is not data
-
-
-def _from_python(data, dtype):
-    if isinstance(data, (list, tuple)) and any(isinstance(item, Tensor) for item in data):
-        data = [raw(item).tolist() for item in data]
-    try:
-        array = np.asarray(data)
-    except ValueError as error:
-        raise ValueError(f"a tensor needs rows of equal length: {error}") from None
-    if array.dtype == np.uint64:
-        raise OverflowError("an integer beyond 2**63 - 1 does not fit int64: write np.array(data), or a float")
-    if array.dtype.kind not in _DEFAULT_DTYPES and not is_floating(array.dtype):
-        raise TypeError(f"a tensor holds numbers or truth values, got {type(data).__name__} with {array.dtype}")
-    wanted = _DEFAULT_DTYPES.get(array.dtype.kind, array.dtype) if dtype is None else as_dtype(dtype)
-    return array.astype(wanted, copy=False)
-
-
 def tensor(data, dtype=None, device=None, requires_grad=False):
     """A new Tensor with its own copy of ``data`` (numbers, nested lists, an array, a tensor), on ``device`` ("cpu" if none).
+
+    It is a constant, or a new leaf: of a tensor the values are taken, and TypeError is raised for a list of tensors that require
+    a gradient, which ``mt.stack`` would keep.
 
     >>> tensor([[1, 2], [3, 4]], dtype="float32").shape
     (2, 2)
     """
-    array, is_new = _array_of(data._array if isinstance(data, Tensor) else data, dtype, device)
+    if holds_tensors(data):
+        data = Tensor.of_parts(data)
+        if data.requires_grad:
+            raise TypeError(
+                "mt.tensor makes a constant or a new leaf, and this list holds tensors that require a gradient: write "
+                "mt.stack(list), or mt.asarray(list) of a nested one, to keep the gradient, or x.detach() in the list"
+            )
+    array, is_new = array_of(data._array if isinstance(data, Tensor) else data, dtype, device)
     made = Tensor(array if is_new else array.copy())
     return made.requires_grad_() if requires_grad else made

@@ -271,6 +271,7 @@ def packed_attention(qkv, n_heads, mask=None, is_causal=False, dropout=0.0, scal
     qkv: (B, T, 3 D), the queries, keys and values side by side, D = H K; returns (B, T, D). scale: 1 / sqrt(K) where None. Equal
     to ``scaled_dot_product_attention`` on the three parts, with fewer copies.
     """
+    qkv = asarray(qkv)
     if qkv.ndim != 3 or qkv.shape[2] % (3 * n_heads):
         raise ValueError(
             f"packed_attention: qkv {qkv.shape} must be (B, T, 3 D) with D a multiple of n_heads = {n_heads}"

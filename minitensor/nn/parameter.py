@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from minitensor.autograd import raw, watch
 from minitensor.settings import flag
-from minitensor.tensor import Tensor, asarray
+from minitensor.tensor import Tensor
+from minitensor.tensor import tensor as copied
 
 __all__ = ["Buffer", "Parameter", "replace_array"]
 
@@ -12,13 +13,13 @@ __all__ = ["Buffer", "Parameter", "replace_array"]
 class Parameter(Tensor):
     """A leaf tensor that a module trains. Its value is changed by ``assign``; ``to`` and ``astype`` of its module keep the object.
 
-    data: numbers, an array or a tensor of a floating type; copied.
+    data: numbers, an array or a tensor of a floating type; copied. TypeError for a list of tensors that require a gradient.
     """
 
     __slots__ = ()
 
     def __init__(self, data, requires_grad=True):
-        super().__init__(asarray(data)._array.copy())
+        super().__init__(copied(data)._array)
         self.requires_grad_(flag("Parameter", "requires_grad", requires_grad))
 
 
@@ -43,7 +44,7 @@ class Buffer(Tensor):
     __slots__ = ("persistent",)
 
     def __init__(self, data, persistent=True):
-        super().__init__(asarray(data)._array.copy())
+        super().__init__(copied(data)._array)
         self.persistent = flag("Buffer", "persistent", persistent)
 
     def __reduce__(self):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from minitensor.arraylike import leaves_of
 from minitensor.axes import axes_of, axis_of, ints, one_int
-from minitensor.backend import as_device, as_dtype, device_of, move, np
+from minitensor.backend import as_device, as_dtype, device_of, is_array, is_floating, move, np
 from minitensor.creation import arange
 from minitensor.op import moves, op
 from minitensor.tensor import Tensor, asarray
@@ -165,9 +166,48 @@ concat = concatenate
 
 
 def stack(xs, axis=0, *, dtype=None):
-    """Join tensors of one shape along a new axis."""
+    """Join tensors of one shape along a new axis; numbers among them take the type of the others."""
     axis = one_int("stack", axis)
-    return concatenate([expand_dims(x, axis) for x in xs], axis=axis, dtype=dtype)
+    xs = list(xs)
+    common = _common_dtype(xs)
+    return concatenate([expand_dims(_part(x, *common), axis) for x in xs], axis=axis, dtype=dtype)
+
+
+def of_parts(data):
+    """A nested list or tuple of tensors, arrays and numbers as one Tensor, with the gradient of its parts."""
+    return _part(data, *_common_dtype(data))
+
+
+def _part(x, dtype, device):
+    """An item of a list that is to be stacked: a tensor or an array as it is, a number in ``dtype``, a list of such stacked."""
+    if isinstance(x, Tensor):
+        return x
+    if is_array(x):
+        return asarray(x)
+    if not isinstance(x, (list, tuple)):
+        return asarray(x, dtype=dtype, device=device)
+    if not x:
+        return asarray([], dtype=dtype, device=device)
+    parts = [_part(item, dtype, device) for item in x]
+    if any(part.shape != parts[0].shape for part in parts):
+        raise ValueError(f"a tensor needs rows of equal length, got parts of shapes {[part.shape for part in parts]}")
+    return _concatenate(*[expand_dims(part, 0) for part in parts], axis=0)
+
+
+def _common_dtype(data):
+    """The type that numbers take beside the tensors and arrays of a nested list, and the device of those; None, None without."""
+    arrays, whole = [], True
+    for x in leaves_of(data):
+        if isinstance(x, Tensor) or is_array(x):
+            arrays.append(x)
+        elif not isinstance(x, (int, np.integer)):
+            whole = False
+    if not arrays:
+        return None, None
+    dtype = np.result_type(*{x.dtype for x in arrays})
+    if not is_floating(dtype):
+        dtype = None if not whole or dtype.kind == "b" else dtype
+    return dtype, next((x.device for x in arrays if isinstance(x, Tensor)), None)
 
 
 def split(x, indices_or_sections, axis=0):
@@ -236,4 +276,5 @@ def _reshape_method(x, *shape):
 
 def flatten(x):
     """``x`` as one axis."""
+    x = asarray(x)
     return reshape(x, shape=(math.prod(x.shape),))

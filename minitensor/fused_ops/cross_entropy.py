@@ -75,33 +75,36 @@ def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs)
     total_b = dtype.type(label_smoothing) if weight is None else b.sum()
     a = (1.0 - label_smoothing) * (xp.ones(count, dtype=dtype) if weight is None else weight[places])
     idle = ~real | (a + total_b == 0)
-    loss = xp.empty(count, dtype=dtype)
+    careful = xp.name != "cpu" or bool(idle.any())
+    numbers, (chosen, rest, smooth) = xp.arange(count), xp.zeros((3, count), dtype=dtype)
+    mine = xp.ones(count, dtype=dtype)
 
     def fill(gradient):
-        """Losses of all rows, and d loss / dx in ``gradient`` if it is an array; each block while it is in the cache."""
+        """The terms of each row's loss, and d loss / dx in ``gradient`` if it is an array; each block while it is in the cache."""
         for block in row_blocks(xp, logits):
-            x, top, _ = _alive(xp, logits[block], idle[block])
-            at = xp.arange(len(x)), places[block]
+            x = logits[block]
+            x, top, _ = _alive(xp, x, idle[block]) if careful else (x, x.max(axis=-1), None)
+            at = numbers[: len(x)], places[block]
             e = xp.subtract(x, top[:, None], out=None if gradient is None else gradient[block])
-            chosen = xp.where(a[block] == 0, dtype.type(0), e[at])  # 0 * -inf is NaN
-            smooth = 0.0
+            chosen[block] = e[at]
             if label_smoothing:
-                smooth = (
-                    share * xp.einsum("ij->i", e)
-                    if weight is None
-                    else xp.matmul(xp.where(b == 0, dtype.type(0), e), b)
-                )
+                said = e if weight is None else xp.where(b == 0, dtype.type(0), e) * b  # 0 * -inf is NaN
+                smooth[block] = xp.einsum("ij->i", said)
             xp.exp(e, out=e)
-            mine = e[at]
+            mine[block] = own = e[at]
             e[at] = 0.0
-            rest = xp.einsum("ij->i", e)
-            total = rest + mine
-            loss[block] = (a[block] + total_b) * xp.log1p(rest + (mine - 1.0)) - a[block] * chosen - smooth
+            rest[block] = others = xp.einsum("ij->i", e)
             if gradient is not None:
+                total = others + own
                 e *= ((a[block] + total_b) / total)[:, None]
                 if label_smoothing:
                     e -= b
-                e[at] = (total_b * mine - a[block] * rest) / total - (share if weight is None else b[places[block]])
+                slope = -a[block] * others / total
+                e[at] = (
+                    slope
+                    if not label_smoothing
+                    else slope + total_b * own / total - (share if weight is None else b[at[1]])
+                )
         return gradient
 
     ready = [fill(xp.empty(logits.shape, dtype=dtype))] if needs[0] else fill(None)
@@ -116,6 +119,11 @@ def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs)
         gradient *= g[:, None]
         return gradient, None, gw
 
+    loss = (
+        (a + total_b) * xp.log1p(rest + (mine - 1.0))
+        - a * xp.where(a == 0, dtype.type(0), chosen)
+        - smooth * (share if weight is None else 1.0)
+    )
     return xp.where(real, loss, dtype.type(0)), backward
 
 

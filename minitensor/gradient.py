@@ -14,6 +14,7 @@ def backward(output, grad=None, retain_graph=False, create_graph=False):
 
     grad: the gradient of some scalar with respect to the output, of its shape; may be left out where it has one element.
     retain_graph: keep what the graph saved, for a second call. create_graph: record the pass, for higher derivatives.
+    Threads may run backward at once, each through a graph of its own, into leaves that they share: the gradients add up.
     """
     output.check_tracked("backward")
     backward_pass(

@@ -239,3 +239,15 @@ def test_threads_may_deposit_in_one_gradient(bound):
     if bound:
         optimizer.step()
         assert float(x.data.max()) == -100.0
+
+
+def test_a_rule_may_hand_out_one_of_many_saved_operands():
+    @mt.op
+    def first_of(xp, *xs):
+        return xs[0] * xs[1]
+
+    first_of.vjp(lambda i, xs: xs[1 - i])
+    x, y = mt.tensor([1.0, 2.0], requires_grad=True), mt.tensor([3.0, 4.0])
+    first_of(x, y).backward(mt.ones((2,)))
+    x.grad.assign(0.0)
+    assert y.tolist() == [3.0, 4.0]

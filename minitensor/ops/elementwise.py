@@ -172,7 +172,7 @@ def _unary(name, value, rule, doc):
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
-    function.__module__ = __name__
+    function.__module__ = value.__module__  # where the op is bound to its name
     made = op(function)
     if rule is not None:
         made.vjp(rule)
@@ -226,13 +226,15 @@ erf = _unary(
 # --- truth values: no gradient ------------------------------------------------------------------------------------------------
 
 
-def _comparison(name, doc):
+def _comparison(name, doc, module=__name__):
+    """An op of two operands without a gradient, bound to its name in ``module``."""
+
     def function(xp, x, y):
         return getattr(xp, name)(x, y)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
-    function.__module__ = __name__
+    function.__module__ = module
     return op(function)
 
 

@@ -103,9 +103,9 @@ def nextafter(xp, x, y):
 nextafter.computes = False  # the neighbour of a float16 is a float16
 nextafter.vjp(lambda g: g, lambda xp, g: xp.zeros_like(g))
 
-bitwise_and = _comparison("bitwise_and", "The bits that are set in both integers.")
-bitwise_or = _comparison("bitwise_or", "The bits that are set in at least one of two integers.")
-bitwise_xor = _comparison("bitwise_xor", "The bits that are set in one of two integers.")
+bitwise_and = _comparison("bitwise_and", "The bits that are set in both integers.", __name__)
+bitwise_or = _comparison("bitwise_or", "The bits that are set in at least one of two integers.", __name__)
+bitwise_xor = _comparison("bitwise_xor", "The bits that are set in one of two integers.", __name__)
 
 
 @op

@@ -49,9 +49,9 @@ uint8, uint16, uint32, uint64 = _cpu.uint8, _cpu.uint16, _cpu.uint32, _cpu.uint6
 
 
 def __getattr__(name):
-    """``mt.testing``, imported on first use."""
-    if name != "testing":
-        raise AttributeError(f"module 'minitensor' has no attribute {name!r}")
+    """``mt.testing``, imported on first use; words for what is somewhere else, or called otherwise."""
     import importlib
 
+    if name != "testing":
+        raise AttributeError(importlib.import_module("minitensor.front_door").missing_name(name))
     return importlib.import_module("minitensor.testing")

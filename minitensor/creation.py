@@ -27,14 +27,23 @@ def _made(array, requires_grad):
     return made.requires_grad_() if requires_grad else made
 
 
+def _dtype(name, shape, dtype):
+    """``dtype``, which is not the second length of a shape."""
+    if isinstance(dtype, int) and not isinstance(dtype, bool):
+        raise TypeError(
+            f"{name}: the shape is one argument: write mt.{name}(({shape}, {dtype})), with all lengths in the tuple"
+        )
+    return as_dtype(dtype)
+
+
 def zeros(shape, dtype=np.float32, device=None, requires_grad=False):
     """Zeros of ``shape``."""
-    return _made(namespace(device).zeros(shape, dtype=as_dtype(dtype)), requires_grad)
+    return _made(namespace(device).zeros(shape, dtype=_dtype("zeros", shape, dtype)), requires_grad)
 
 
 def ones(shape, dtype=np.float32, device=None, requires_grad=False):
     """Ones of ``shape``."""
-    return _made(namespace(device).ones(shape, dtype=as_dtype(dtype)), requires_grad)
+    return _made(namespace(device).ones(shape, dtype=_dtype("ones", shape, dtype)), requires_grad)
 
 
 def full(shape, fill_value, dtype=None, device=None, requires_grad=False):

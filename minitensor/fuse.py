@@ -57,7 +57,7 @@ class Fused(Call):
 
     def __call__(self, *args, **params):
         """Run the kernel (or, where none was given, the definition)."""
-        if len(args) != self.arity:
+        if len(args) != self.arity or not self.knows(params):
             args, params = self.bind(args, params)
         params = self.settings(params) if params else params
         if not self.kernels:

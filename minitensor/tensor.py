@@ -30,6 +30,10 @@ class Tensor:
     __array_priority__ = 1000  # CuPy's arrays on the left of an operator leave the work to us
 
     def __init__(self, data, node=None):
+        if node is None and data.__class__ is not np.ndarray and not is_array(data):
+            raise TypeError(
+                f"mt.Tensor holds an array that is made already: write mt.tensor(...) of a {type(data).__name__}"
+            )
         self._array = data
         self.node = node
 
@@ -273,6 +277,11 @@ class Tensor:
     def __dlpack_device__(self):
         """DLPack's ``(device type, number)``."""
         return self._array.__dlpack_device__()
+
+    def __getattr__(self, name):
+        from minitensor.front_door import missing_attribute
+
+        raise AttributeError(missing_attribute(name), name=name, obj=self)
 
     def __float__(self):
         return float(self.item())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import string
 
 from minitensor.axes import axes_of, ints
 from minitensor.backend import compute_dtype, is_floating, np
@@ -16,6 +17,8 @@ from minitensor.ops.shape import diagonal, reshape
 from minitensor.tensor import asarray
 
 __all__ = ["einsum", "matmul", "norm", "outer", "tensordot", "trace", "vecdot"]
+
+LETTERS = string.ascii_uppercase + string.ascii_lowercase  # of an axis in einsum, by its number: in NumPy's order
 
 
 @op
@@ -116,13 +119,40 @@ def _(xp, g, i, operands, terms, output):
 def einsum(subscripts, *operands, optimize=None):
     """Sums of products in Einstein's notation, as NumPy's: ``einsum("btd,ed->bte", x, w)``; letters and ``...``.
 
-    optimize: go by pairwise matrix products, as NumPy's; where None, if the sum is large enough for that to pay.
+    NumPy's other form, each operand followed by the numbers of its axes, is taken too: ``einsum(x, [0, 1], y, [1, 2], [0, 2])``.
+    optimize: go by pairwise matrix products, as NumPy's; default: if the sum is large enough for that to pay. Raises TypeError if
+    the equation is no text.
     """
+    if not isinstance(subscripts, str):
+        subscripts, operands = _equation(subscripts, *operands)
     operands = [asarray(x) for x in operands]
     terms, output = _explicit(subscripts, [x.ndim for x in operands])
     return _einsum(
         *operands, terms=terms, output=output, optimize=_pays(terms, operands) if optimize is None else optimize
     )
+
+
+def _equation(*arguments):
+    """The equation as text, and the operands, of operands that are each followed by the numbers of their axes."""
+    operands, axes = list(arguments[:-1:2]), list(arguments[1::2])
+    output = arguments[-1] if len(arguments) % 2 else None
+    numbered = [*axes, *([] if output is None else [output])]
+    if not axes or not all(isinstance(numbers, (list, tuple)) for numbers in numbered):
+        raise TypeError(
+            f"einsum: the equation comes first, as text, such as 'ij,jk->ik', got a {type(arguments[0]).__name__}; or each operand "
+            "is followed by a list of the numbers of its axes"
+        )
+    terms = ["".join(_axis_letter(number) for number in numbers) for numbers in numbered]
+    equation = ",".join(terms[: len(axes)])
+    return (equation if output is None else f"{equation}->{terms[-1]}"), operands
+
+
+def _axis_letter(number):
+    if number is Ellipsis:
+        return "..."
+    if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 0 <= number < len(LETTERS):
+        raise ValueError(f"einsum: axes are numbered from 0 to {len(LETTERS) - 1}, or ..., got {number!r}")
+    return LETTERS[number]
 
 
 # --- written with the above ---------------------------------------------------------------------------------------------------

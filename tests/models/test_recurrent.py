@@ -45,7 +45,8 @@ def ids_of(*shape, high=7, seed=0):
 
 
 def close(x, y):
-    np.testing.assert_allclose(np.asarray(x), np.asarray(y), rtol=1e-10, atol=1e-12)
+    x, y = (value.numpy() if isinstance(value, mt.Tensor) else value for value in (x, y))
+    np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-12)
 
 
 # --- the factory --------------------------------------------------------------------------------------------------------------

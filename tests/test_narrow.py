@@ -193,6 +193,8 @@ def test_integers_of_few_bits_do_not_wrap_in_functions_of_floats():
     np.testing.assert_allclose(
         [mt.norm(x).item(), mt.norm(x, ord=1).item(), mt.norm(x, ord=np.inf).item()], [180.3136, 255, 128], rtol=1e-6
     )
+    assert mt.linalg.vector_norm(x, ord=3).item() == pytest.approx((128**3 + 127**3) ** (1 / 3))
+    assert mt.linalg.matrix_norm(x[None], ord=np.inf).item() == 255.0
     assert mt.var(x).item() == 127.5**2 and mt.logsumexp(x).item() == 127.0
     assert mt.exp(mt.tensor(np.array([12], np.uint8))).item() == pytest.approx(162754.79)
     assert mt.exp(True).dtype == "float32"

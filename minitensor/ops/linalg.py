@@ -221,6 +221,12 @@ def _(xp, g, x, out, axis):
     return keep(g, x.shape, axis) * xp.where(zero, 0.0, x / xp.where(zero, 1.0, out))
 
 
+def floats(x):
+    """``x`` as a Tensor of floats: integers and truth values as float32, whose magnitudes do not wrap."""
+    x = asarray(x)
+    return x if is_floating(x.dtype) else x.astype(compute_dtype(x.dtype))
+
+
 def norm(x, ord=2, axis=None, keepdims=False):
     """Vector norm over ``axis`` (all elements where None): ``sum(|x|^ord)^(1/ord)`` for ord 1 or 2, ``max |x|`` for infinity.
 
@@ -228,8 +234,7 @@ def norm(x, ord=2, axis=None, keepdims=False):
     """
     if ord not in (1, 2, math.inf):
         raise ValueError(f"norm: ord must be 1, 2 or math.inf, got {ord!r}")
-    x = asarray(x)
-    x = x if is_floating(x.dtype) else x.astype(compute_dtype(x.dtype))
+    x = floats(x)
     if ord == 2:
         return euclidean_norm(x, axis=axis, keepdims=keepdims)
     if ord == 1 or x.size == 0:

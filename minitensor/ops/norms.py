@@ -8,6 +8,7 @@ from minitensor.axes import axes_of
 from minitensor.backend import np
 from minitensor.ops.decompositions import singular_values
 from minitensor.ops.elementwise import equal, where
+from minitensor.ops.linalg import floats
 from minitensor.ops.linalg import norm as _norm
 from minitensor.ops.reductions import max as _max
 from minitensor.ops.reductions import min as _min
@@ -23,7 +24,7 @@ def vector_norm(x, *, axis=None, keepdims=False, ord=2):
 
     At the zero vector the derivative is 0.
     """
-    x = asarray(x)
+    x = floats(x)
     if ord in (1, 2, math.inf):
         return _norm(x, ord, axis, keepdims)
     if isinstance(ord, (str, bool)) or not isinstance(ord, (int, float, np.number)) or math.isnan(ord):
@@ -43,7 +44,7 @@ def vector_norm(x, *, axis=None, keepdims=False, ord=2):
 
 def matrix_norm(x, *, keepdims=False, ord="fro"):
     """A norm of matrices: "fro", "nuc" (sum of singular values), 2 and -2 (greatest, least), 1, -1, inf, -inf (of sums of |x|)."""
-    x = asarray(x)
+    x = floats(x)
     if x.ndim < 2:
         raise ValueError(f"matrix_norm: needs matrices (..., M, N), got shape {x.shape}")
     if ord in ("fro", None):

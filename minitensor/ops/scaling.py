@@ -15,15 +15,18 @@ __all__ = ["unit_of"]
 def unit_of(x, axis=None):
     """A power of two near ``max |x|`` along ``axis`` (reduced axes have length 1), a raw array; or None where none is needed.
 
-    It is 1 for a vector of zeros and for one that holds NaN or infinity. A GPU always gets one, since looking would mean waiting.
+    It is 1 for a vector of zeros, and the greatest there is for one that holds NaN or infinity, so that nothing else overflows.
+    A GPU always gets one, since looking would mean waiting.
     """
     x = raw(x)
     xp = namespace(device_of(x))
     if x.size == 0:
         return None
     top = xp.maximum(xp.abs(x.max(axis=axis, keepdims=True)), xp.abs(x.min(axis=axis, keepdims=True)))
-    far = 2.0 ** (np.finfo(x.dtype).maxexp // 4)  # 2^32 in float32: squares within 2^64, and of them all sums
+    limits = np.finfo(x.dtype)
+    far = 2.0 ** (limits.maxexp // 4)  # 2^32 in float32: squares within 2^64, and of them all sums
     if xp.name == "cpu" and (((top <= far) & (top >= 1.0 / far)) | (top == 0)).all():
         return None
-    _, exponent = xp.frexp(xp.where(xp.isfinite(top) & (top > 0), top, xp.ones_like(top)))
+    top = xp.where(xp.isfinite(top), top, xp.full_like(top, limits.max))
+    _, exponent = xp.frexp(xp.where(top > 0, top, xp.ones_like(top)))
     return xp.ldexp(xp.ones_like(top), exponent - 1)  # top / unit is in [1, 2)

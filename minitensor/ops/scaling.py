@@ -27,6 +27,6 @@ def unit_of(x, axis=None):
     far = 2.0 ** (limits.maxexp // 4)  # 2^32 in float32: squares within 2^64, and of them all sums
     if xp.name == "cpu" and (((top <= far) & (top >= 1.0 / far)) | (top == 0)).all():
         return None
-    top = xp.where(xp.isfinite(top), top, xp.full_like(top, limits.max))
+    top = xp.where(xp.isfinite(top), top, limits.max)
     _, exponent = xp.frexp(xp.where(top > 0, top, xp.ones_like(top)))
     return xp.ldexp(xp.ones_like(top), exponent - 1)  # top / unit is in [1, 2)

@@ -58,7 +58,7 @@ def plain_array(array):
     dtype = array.dtype
     if dtype.kind not in "fiub" and not is_floating(dtype):
         cure = "; write array.astype(float) of numbers, mt.stack(list(array)) of tensors" if dtype.kind == "O" else ""
-        raise TypeError(f"a tensor holds numbers or truth values, got an array of {dtype}{cure}")
+        raise TypeError(f"a tensor holds numbers or truth values, got {dtype}{cure}")
     # NumPy computes with files of other machines as well, but what it gives back is in this machine's order.
     return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
 

@@ -21,6 +21,7 @@ import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.nn.transformer import ACTIVATIONS
 from models.bert_checkpoints import PublishedBERT, from_hugging_face, to_hugging_face
+from models.classification import check_problem, classifier_loss
 from models.common import check_dropouts, check_mask, evaluating
 
 __all__ = ["BERT", "IGNORED", "BERTConfig"]
@@ -50,6 +51,7 @@ class BERTConfig:
     n_segments: int = 2
     dropout: float = 0.1
     attention_dropout: float = 0.1
+    classifier_dropout: float | None = None  # before the classifier; None: as ``dropout``
     activation: str = "gelu"
     eps: float = 1e-12
     init_std: float = 0.02
@@ -58,10 +60,12 @@ class BERTConfig:
     mlm_head: bool = False
     nsp_head: bool = False
     n_classes: int = 0  # 0: no head for classification
+    problem_type: str | None = None  # what the classes are, see `models.classification`
 
     def __post_init__(self):
         """Check what the layers do not check themselves."""
         check_dropouts(self)
+        check_problem(self)
         if (self.nsp_head or self.n_classes) and not self.pooler:
             raise ValueError("nsp_head and n_classes need the pooler, whose output they read: set pooler=True")
 
@@ -114,6 +118,7 @@ class BERT(PublishedBERT):
         self.mlm = MaskedWordHead(c, self.words.weight) if c.mlm_head else None
         self.nsp = nn.Linear(c.d_model, 2) if c.nsp_head else None
         self.classifier = nn.Linear(c.d_model, c.n_classes) if c.n_classes else None
+        self.classifier_dropout = nn.Dropout(c.dropout if c.classifier_dropout is None else c.classifier_dropout)
         self._draw()
 
     def _draw(self):
@@ -180,8 +185,8 @@ class BERT(PublishedBERT):
         return self._head("nsp")(self.pooled(hidden))
 
     def class_logits(self, hidden):
-        """Of the classes, (B, T, D) to (B, C); dropout stands before the last layer."""
-        return self._head("classifier")(self.dropout(self.pooled(hidden)))
+        """Of the classes, (B, T, D) to (B, C); dropout of its own stands before the last layer."""
+        return self._head("classifier")(self.classifier_dropout(self.pooled(hidden)))
 
     def _head(self, name):
         """The head, or a ValueError that says how to get it."""
@@ -199,12 +204,13 @@ class BERT(PublishedBERT):
     def loss(
         self, ids, mask=None, segments=None, words=None, unrelated=None, labels=None, n_tokens=None, n_sequences=None
     ):
-        """The sum of the cross-entropies of whatever targets are given, each a mean, in nats.
+        """The sum of the losses of whatever targets are given, each a mean: cross-entropies in nats, but for other `problem_type`s.
 
         words (B, T): the word that stood at each masked position, `IGNORED` at all others; the mean is over the masked words.
-        unrelated (B,): 0 where the second sentence followed the first, 1 where it did not; labels (B,): classes; the mean is over
-        the sequences. n_tokens and n_sequences: divide by these instead of the batch's own counts, so that the losses of parts of
-        a batch add up to the loss of the whole.
+        unrelated (B,): 0 where the second sentence followed the first, 1 where it did not. labels (B,): classes, `IGNORED` where
+        none is asked for, or what else `models.classification` takes. The mean of both is over the sequences. n_tokens and
+        n_sequences: divide by these instead of the batch's own counts, so that the losses of parts of a batch add up to the loss
+        of the whole.
         """
         if words is None and unrelated is None and labels is None:
             raise ValueError("BERT.loss needs targets: words, unrelated or labels")
@@ -218,7 +224,8 @@ class BERT(PublishedBERT):
         if unrelated is not None:
             terms.append(F.cross_entropy(self.next_logits(hidden), unrelated, reduction="sum") / sequences)
         if labels is not None:
-            terms.append(F.cross_entropy(self.class_logits(hidden), labels, reduction="sum") / sequences)
+            logits, problem = self.class_logits(hidden), self.config.problem_type
+            terms.append(classifier_loss(logits, labels, problem, "sequences", n_sequences, IGNORED))
         return sum(terms[1:], terms[0])
 
     def _masked(self, hidden, words):
@@ -234,9 +241,10 @@ class BERT(PublishedBERT):
         chosen = hidden.reshape((-1, hidden.shape[-1]))[mt.asarray(places, device=hidden.device)]  # (M, D)
         return self.word_logits(chosen), mt.asarray(flat[places], device=hidden.device)
 
-    def with_classifier(self, n_classes):
+    def with_classifier(self, n_classes, problem_type=None):
         """A model of this one's weights and a new head for ``n_classes`` classes, without those for pre-training: to fine-tune."""
-        made = BERT(replace(self.config, mlm_head=False, nsp_head=False, n_classes=n_classes))
+        heads = dict(mlm_head=False, nsp_head=False, n_classes=n_classes, problem_type=problem_type)
+        made = BERT(replace(self.config, **heads))
         shared = {name: value for name, value in self.state_dict().items() if not name.startswith("classifier.")}
         made.astype(self.words.weight.dtype).load_state_dict(shared, strict=False)
         return made.to(self.words.weight.device)

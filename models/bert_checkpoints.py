@@ -23,9 +23,11 @@ FIELDS = {  # of our configuration: the name in config.json; both have the same 
     "n_segments": "type_vocab_size",
     "dropout": "hidden_dropout_prob",
     "attention_dropout": "attention_probs_dropout_prob",
+    "classifier_dropout": "classifier_dropout",
     "eps": "layer_norm_eps",
     "init_std": "initializer_range",
     "pad_id": "pad_token_id",
+    "problem_type": "problem_type",
 }
 USUAL = {"position_embedding_type": "absolute", "is_decoder": False, "tie_word_embeddings": True}  # all that we have
 

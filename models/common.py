@@ -36,10 +36,11 @@ def changed(config, changes):
 
 
 def check_dropouts(config):
-    """Raise ValueError for a probability of dropout, of whichever name, that is not in [0, 1]."""
+    """Raise ValueError for a probability of dropout, of whichever name, that is not in [0, 1]; None is another one's."""
     for name in (field.name for field in fields(config) if field.name.endswith("dropout")):
-        if not 0.0 <= getattr(config, name) <= 1.0:
-            raise ValueError(f"{name} must be in [0, 1], got {getattr(config, name)}")
+        value = getattr(config, name)
+        if value is not None and not 0.0 <= value <= 1.0:
+            raise ValueError(f"{name} must be in [0, 1], got {value}")
 
 
 def check_ids(ids, longest, start=0):

@@ -78,7 +78,8 @@ class Pretrained(nn.Module):
         values = _read_config(folder, cls.model_type)
         stored = _StoredTensors(folder)
         shapes = {name: stored.shape(name) for name in stored.files}
-        config = changed(cls.configure(values, shapes), changes)
+        config = cls.adapted(cls.configure(values, shapes), changes)
+        config.to_hugging_face()  # what could not be saved again is refused before anybody trains it
         with nn.init.skipped():
             model = cls(config)
         fresh = _missing_optional(model, stored)
@@ -112,6 +113,11 @@ class Pretrained(nn.Module):
     def configure(cls, values, shapes):
         """The configuration by the values of config.json; ``shapes`` of all weights tell it which heads the file has."""
         return cls.config_class.from_hugging_face(values)
+
+    @classmethod
+    def adapted(cls, config, changes):
+        """``config`` with the ``changes`` that were asked for, and what they entail."""
+        return changed(config, changes)
 
     def entries(self):
         """The table of parameters and their names in the file; every model has its own."""

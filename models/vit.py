@@ -22,6 +22,7 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.backend import is_floating
+from models.classification import MULTI_LABEL, REGRESSION, check_problem, classifier_loss, problem_of
 from models.common import check_dropouts, evaluating
 from models.vit_checkpoints import PRESETS, PublishedViT, from_hugging_face, to_hugging_face
 
@@ -43,6 +44,7 @@ class ViTConfig:
     d_ff: int = 3072
     dropout: float = 0.0
     attention_dropout: float = 0.0
+    feed_forward_dropout: float | None = None  # inside the feed-forward networks; None: as ``dropout``
     activation: str = "gelu"
     eps: float = 1e-12
     positions: str = "learned"
@@ -51,11 +53,13 @@ class ViTConfig:
     pooler: bool = False
     n_classes: int = 0  # 0: no classification head
     labels: tuple[str, ...] = ()  # the names of the classes, where they have some
+    problem_type: str | None = None  # what the classes are, see `models.classification`
     label_smoothing: float = 0.0
 
     def __post_init__(self):
         """Check what the layers do not check themselves."""
         check_dropouts(self)
+        check_problem(self)
         if self.image_size % self.patch_size:
             raise ValueError(f"patches of {self.patch_size} pixels a side do not divide images of {self.image_size}")
         if self.positions not in ("learned", "sinusoidal"):
@@ -64,6 +68,10 @@ class ViTConfig:
             raise ValueError(f"2-D sinusoidal positions need a d_model that 4 divides, got {self.d_model}")
         if self.pooling not in ("class", "mean"):
             raise ValueError(f'pooling must be "class" or "mean", got {self.pooling!r}')
+        if self.pooler and self.n_classes:
+            raise ValueError(
+                f"no published ViT has classes behind a pooler: set pooler=False for {self.n_classes} classes, or n_classes=0"
+            )
         object.__setattr__(self, "labels", tuple(self.labels))  # the way to set a field of a frozen instance
         if self.labels and len(self.labels) != self.n_classes:
             raise ValueError(f"{len(self.labels)} labels cannot name {self.n_classes} classes")
@@ -132,6 +140,8 @@ class ViT(PublishedViT):
         self.encoder = nn.TransformerEncoder(*shape, norm_first=True, eps=c.eps)
         for layer in self.encoder.layers:
             layer.attention.dropout = c.attention_dropout
+            if c.feed_forward_dropout is not None:
+                layer.feed_forward.dropout = nn.Dropout(c.feed_forward_dropout)
         self.pooler = nn.Linear(c.d_model, c.d_model) if c.pooler else None
         self.classifier = nn.Linear(c.d_model, c.n_classes) if c.n_classes else None
         self._draw()
@@ -190,25 +200,28 @@ class ViT(PublishedViT):
         return images.astype(self.patches.weight.dtype)
 
     def loss(self, images, labels, n_tokens=None):
-        """Label-smoothed cross-entropy per image, in nats. images (B, C, S, S), labels (B,) integers.
+        """The loss per image: label-smoothed cross-entropy in nats, but for another `problem_type`.
 
-        n_tokens: divide by this many instead of the batch's own count, so that the losses of parts of a batch add up to the loss
-        of the whole. Smoothing is for training; a validation loss is the plain cross-entropy. Raises IndexError for a label that is
-        not one of 0 to K - 1.
+        images (B, C, S, S); labels (B,) integers, or what else `models.classification` takes. n_tokens: divide by this many
+        instead of the batch's own count, so that the losses of parts of a batch add up to the loss of the whole. Smoothing is for
+        training; a validation loss is the plain cross-entropy. Raises IndexError for a label that is not one of 0 to K - 1.
         """
-        logits, labels = self(images), mt.asarray(labels)
-        if labels.shape != logits.shape[:1]:
-            raise ValueError(f"{logits.shape[0]} images need labels ({logits.shape[0]},), got shape {labels.shape}")
         smoothing = self.config.label_smoothing if self.training else 0.0
-        total = F.cross_entropy(logits, labels, ignore_index=NO_LABEL, label_smoothing=smoothing, reduction="sum")
-        return total / (max(labels.shape[0], 1) if n_tokens is None else n_tokens)
+        how = dict(n=n_tokens, ignore_index=NO_LABEL, label_smoothing=smoothing)
+        return classifier_loss(self(images), labels, self.config.problem_type, "images", **how)
 
     # --- using it, and looking inside -----------------------------------------------------------------------------------------
 
     def predict(self, images):
-        """Probabilities (B, K) of the classes, in evaluation mode and without recording."""
+        """Probabilities (B, K) of the classes, in evaluation mode and without recording.
+
+        They add up to 1 where one class is right; of several labels each has its own. Raises ValueError for a regression.
+        """
+        problem = problem_of(self.config.problem_type, self.config.n_classes)
+        if problem == REGRESSION:
+            raise ValueError("the outputs of a regression are numbers without probabilities: call the model itself")
         with evaluating(self):
-            return F.softmax(self(images))
+            return (F.sigmoid if problem == MULTI_LABEL else F.softmax)(self(images))
 
     def attention_maps(self, images):
         """Attention probabilities by name, (B, H, T, T) each: "encoder.0.self", "encoder.1.self", ..."""

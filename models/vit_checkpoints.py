@@ -32,7 +32,11 @@ FIELDS = {  # of our configuration: the name in config.json; both have the same 
     "dropout": "hidden_dropout_prob",
     "attention_dropout": "attention_probs_dropout_prob",
     "eps": "layer_norm_eps",
+    "problem_type": "problem_type",
 }
+FEED_FORWARD_DROPOUT = (
+    "feed_forward_dropout"  # a name of ours: transformers has no dropout there, and passes over the name
+)
 USUAL = {"qkv_bias": True, "pooler_act": "tanh"}  # all that we have
 
 EMBEDDINGS = {"class_token": "cls_token", "positions": "position_embeddings"}
@@ -59,6 +63,7 @@ def from_hugging_face(values):
     for name, usual in (USUAL | width).items():
         if values.get(name) not in (None, usual):
             raise ValueError(f"config.json: {name} is {values[name]!r}; models.vit.ViT is made for {usual!r} alone")
+    fields["feed_forward_dropout"] = values.get(FEED_FORWARD_DROPOUT, 0.0)
     return fields | {"activation": our_activation(values.get("hidden_act", "gelu"))}
 
 
@@ -66,10 +71,10 @@ def to_hugging_face(config):
     """The values of config.json. Raises ValueError for a model that transformers cannot express."""
     if config.pooling != "class":
         raise ValueError("the ViT of transformers has a class token, this model has none: save it by mt.save instead")
-    if config.pooler and config.n_classes:
-        raise ValueError("the ViT of transformers has no classes behind a pooler: save this model by mt.save instead")
     values = {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()} | USUAL
     values["hidden_act"] = their_activation(config.activation)
+    inside = config.dropout if config.feed_forward_dropout is None else config.feed_forward_dropout
+    values |= {FEED_FORWARD_DROPOUT: inside} if inside else {}
     if config.n_classes:
         labels = config.labels or [f"LABEL_{i}" for i in range(config.n_classes)]
         values["id2label"] = {str(i): label for i, label in enumerate(labels)}
@@ -90,6 +95,15 @@ class PublishedViT(Pretrained):
         labels = tuple(names[key] for key in sorted(names, key=int)) if n_classes == len(names) else ()
         pooler = any(name.endswith("pooler.dense.weight") for name in shapes)
         return replace(super().configure(values, shapes), pooler=pooler, n_classes=n_classes, labels=labels)
+
+    @classmethod
+    def adapted(cls, config, changes):
+        """``config`` with ``changes``: classes that are asked for take the place of a pooler, and other ones lose their names."""
+        if changes.get("n_classes"):
+            changes = {"pooler": False} | changes
+        if changes.get("n_classes", config.n_classes) != config.n_classes:
+            changes = {"labels": ()} | changes
+        return super().adapted(config, changes)
 
     def entries(self):
         """Our parameters and theirs; those of heads are optional, since more may be asked for than a file has."""

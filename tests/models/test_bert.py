@@ -84,6 +84,17 @@ def test_dropout_is_for_training_alone(batch):
     assert {layer.feed_forward.dropout.p for layer in model.encoder.layers} == {0.0}  # the paper has none there
 
 
+@pytest.mark.parametrize(("classifier", "hidden"), [(0.9, 0.0), (0.0, 0.5), (None, 0.5)])
+def test_the_classifier_has_a_dropout_of_its_own(tmp_path, batch, classifier, hidden):
+    make(n_classes=3, dropout=hidden, attention_dropout=0.0, classifier_dropout=classifier).save_pretrained(tmp_path)
+    model = BERT.from_pretrained(tmp_path).train()
+    assert model.config.classifier_dropout == classifier
+    assert model.classifier_dropout.p == (hidden if classifier is None else classifier)
+    states = mt.asarray(rng.normal(size=(3, 8, 12)))
+    once, twice = (model.class_logits(states).data for _ in range(2))
+    assert np.allclose(once, twice) == (classifier == 0)
+
+
 def test_sizes_are_those_published():
     for name, millions in (("bert-tiny", 4.4), ("bert-mini", 11.2), ("all-MiniLM-L6-v2", 22.7)):
         with nn.init.skipped():

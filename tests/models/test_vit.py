@@ -170,6 +170,8 @@ def test_presets():
         (dict(pooling="max"), "pooling must be"),
         (dict(positions="sinusoidal", d_model=6), "d_model that 4 divides, got 6"),
         (dict(labels=("a", "b")), "2 labels cannot name 5 classes"),
+        (dict(pooler=True), "no published ViT has classes behind a pooler"),
+        (dict(feed_forward_dropout=-1), "feed_forward_dropout must be in"),
     ],
 )
 def test_configurations_that_cannot_be(changes, message):
@@ -184,10 +186,10 @@ def test_a_model_comes_back_from_its_folder(tmp_path, changes):
     model = small(**changes).eval()
     model.save_pretrained(tmp_path)
     again = ViT.from_pretrained(tmp_path)
-    assert (
-        dataclasses.replace(again.config, labels=model.config.labels, position_std=model.config.position_std)
-        == model.config
-    )
+    unsaved = dict(
+        position_std=model.config.position_std, feed_forward_dropout=None
+    )  # what is None is saved as what it means
+    assert dataclasses.replace(again.config, labels=model.config.labels, **unsaved) == model.config
     np.testing.assert_array_equal(again.features(IMAGES).numpy(), model.features(IMAGES).numpy())
 
 
@@ -197,11 +199,47 @@ def test_sinusoids_come_back_as_positions_that_are_learned(tmp_path):
     np.testing.assert_array_equal(ViT.from_pretrained(tmp_path)(IMAGES).numpy(), model(IMAGES).numpy())
 
 
-@pytest.mark.parametrize("changes", [dict(pooling="mean"), dict(pooler=True)])
-def test_what_transformers_cannot_express_is_not_saved(tmp_path, changes):
-    with pytest.raises(ValueError, match="the ViT of transformers has"):
-        small(**changes).save_pretrained(tmp_path)
+def test_what_transformers_cannot_express_is_not_saved(tmp_path):
+    with pytest.raises(ValueError, match="the ViT of transformers has a class token"):
+        small(pooling="mean").save_pretrained(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_could_not_be_saved_again_is_not_made_of_a_folder(tmp_path):
+    small().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="the ViT of transformers has a class token"):
+        ViT.from_pretrained(tmp_path, pooling="mean", positions="sinusoidal")
+
+
+def test_other_classes_on_published_weights(tmp_path):
+    """They take the place of a pooler, and of the names of the old ones; without them the weights are still those of the file."""
+    small(n_classes=0, pooler=True).save_pretrained(tmp_path / "pooled")
+    with pytest.warns(UserWarning, match="classifier.weight"):
+        made = ViT.from_pretrained(tmp_path / "pooled", n_classes=4)
+    assert made.pooler is None and made(IMAGES).shape == (3, 4)
+    made.save_pretrained(tmp_path / "again")
+    np.testing.assert_array_equal(ViT.from_pretrained(tmp_path / "again")(IMAGES).numpy(), made(IMAGES).numpy())
+    with pytest.raises(ValueError, match="set pooler=False for 4 classes, or n_classes=0"):
+        ViT.from_pretrained(tmp_path / "pooled", n_classes=4, pooler=True)
+    named = small(labels=tuple("abcde")).eval()
+    named.save_pretrained(tmp_path / "named")
+    bare = ViT.from_pretrained(tmp_path / "named", n_classes=0)
+    np.testing.assert_array_equal(bare.features(IMAGES).numpy(), named.features(IMAGES).numpy())
+    with pytest.raises(ValueError, match=r"classifier.weight has shape \(5, 8\), the configuration asks for \(7, 8\)"):
+        ViT.from_pretrained(tmp_path / "named", n_classes=7)
+
+
+def test_dropout_inside_the_feed_forward_networks_is_the_papers_and_none_is_that_of_transformers(tmp_path):
+    def inside(model):
+        return [layer.feed_forward.dropout.p for layer in model.encoder.layers]
+
+    ours = small(dropout=0.5)
+    assert inside(ours) == [0.5, 0.5]
+    ours.save_pretrained(tmp_path)
+    assert inside(ViT.from_pretrained(tmp_path)) == [0.5, 0.5]
+    values = ours.config.to_hugging_face()
+    del values["feed_forward_dropout"]
+    assert inside(ViT(ViTConfig.from_hugging_face(values))) == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +258,8 @@ def test_published_configurations_that_this_model_lacks(values, message):
 
 
 def test_published_configurations_rely_on_defaults():
-    assert ViTConfig.from_hugging_face({"image_size": [224, 224]}) == ViTConfig.preset("vit-base-patch16-224")
+    usual = ViTConfig.preset("vit-base-patch16-224", feed_forward_dropout=0.0)
+    assert ViTConfig.from_hugging_face({"image_size": [224, 224]}) == usual
 
 
 # --- bad input ----------------------------------------------------------------------------------------------------------------

@@ -37,8 +37,8 @@ class Node:
     __slots__ = ("order", "plan", "parents", "saved", "shape", "dtype", "watch")
     held = None
 
-    def __init__(self, plan, parents, saved, shape, dtype):
-        self.order = next(memory.clock)
+    def __init__(self, plan, parents, saved, shape, dtype, tick=memory.clock.__next__):
+        self.order = tick()
         self.plan = plan
         self.parents = parents
         self.saved = saved
@@ -112,7 +112,7 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
     sums = Sums(recorded=create_graph)
     for root, gradient in zip(roots, gradients):
         sums.add(root, gradient, gradient, (), ())
-    values, results = sums.values, {}
+    add, values, results = sums.add, sums.values, {}
     with switched(grad=create_graph):
         for node in order:
             if node not in values or (needed is not None and node not in needed):
@@ -144,7 +144,7 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
                     plan.check_finite(node, gradient, pulled)
                 for parent, contribution in zip(node.parents, pulled):
                     if contribution is not None:
-                        sums.add(parent, contribution, gradient, saved, pulled)
+                        add(parent, contribution, gradient, saved, pulled)
                     elif plan.simple and (needed is None or parent in needed):
                         raise TypeError("a rule returned None, and its gradient would be lost: does it end in return?")
             except (TypeError, ValueError, IndexError, RuntimeError) as error:

@@ -198,7 +198,9 @@ def _quick(op):
             out = op.finish(out, (a,), cpu)
         if plan is _NO_PLAN:
             return Tensor(out)
-        return Tensor(out, Node(plan, (node,), plan.save([a], out, cpu, _NOTHING), out.shape, out.dtype))
+        pick = plan.pick
+        saved = plan.save([a], out, cpu, _NOTHING) if pick is None else pick((a, out))
+        return Tensor(out, Node(plan, (node,), saved, out.shape, out.dtype))
 
     def binary(x, y):
         if isinstance(x, Tensor):
@@ -232,7 +234,9 @@ def _quick(op):
             out = op.finish(out, (a, b), cpu)
         if plan is _NO_PLAN:
             return Tensor(out)
-        return Tensor(out, Node(plan, parents, plan.save([a, b], out, cpu, _NOTHING), out.shape, out.dtype))
+        pick = plan.pick
+        saved = plan.save([a, b], out, cpu, _NOTHING) if pick is None else pick((a, b, out))
+        return Tensor(out, Node(plan, parents, saved, out.shape, out.dtype))
 
     return unary if op.arity == 1 else binary if op.arity == 2 else None
 

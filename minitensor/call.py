@@ -12,6 +12,7 @@ import sys
 from minitensor.arraylike import plain_array
 from minitensor.autograd import raw
 from minitensor.backend import is_array, is_floating, is_narrow, memory, np
+from minitensor.front_door import refusal
 from minitensor.report import describe, is_fault, nonfinite_error
 from minitensor.settings import plain
 from minitensor.tensor import Tensor, asarray
@@ -20,18 +21,6 @@ __all__ = ["NUMBERS", "Call", "check_pulled", "refuse_stale"]
 
 NUMBERS = frozenset((bool, int, float))
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-
-# Arguments of NumPy's functions that ops do not have: what to write instead.
-_INSTEAD = {
-    "out": "tensors are values, and the result is a new one",
-    "where": "write mt.where(mask, x, neutral) for the elements that count",
-    "initial": "combine the result with it, by + or mt.maximum",
-    "dtype": "write .astype(dtype)",
-    "casting": "write .astype(dtype)",
-    "order": "a tensor's layout in memory is its own affair",
-    "dim": "the axis is called axis",
-    "keepdim": "it is called keepdims",
-}
 
 
 class Call:
@@ -105,8 +94,7 @@ class Call:
         """Why the argument ``name``, which NumPy may have, is not taken, and what to write instead."""
         if name in self.inputs:
             return f"{self.name}: {name!r} is given twice, by position and by keyword"
-        cure = f"; {_INSTEAD[name]}" if name in _INSTEAD else ""
-        return f"{self.name} does not take {name!r}{cure}; it takes {self.__signature__}"
+        return refusal(self.name, name, self.__signature__)
 
     def input_names(self, count):
         """One name per input, for messages; ``x0, x1, ...`` where the op takes any number."""
@@ -157,7 +145,7 @@ class Call:
         """Keywords as plain numbers (or tuples of them) where they were given as Tensors, which must want no gradient."""
         for name, value in params.items():
             if isinstance(value, Tensor) and name in self.keywords:
-                params = {**params, name: plain(self.name, name, value)}
+                params = {**params, name: plain(self.name.lstrip("_"), name, value)}
         return params
 
     def apart(self, out, given, params):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from minitensor.axes import ints
 from minitensor.backend import as_device, as_dtype, move, namespace, np
 from minitensor.settings import number
@@ -27,23 +29,28 @@ def _made(array, requires_grad):
     return made.requires_grad_() if requires_grad else made
 
 
-def _dtype(name, shape, dtype):
-    """``dtype``, which is not the second length of a shape."""
-    if isinstance(dtype, int) and not isinstance(dtype, bool):
-        raise TypeError(
-            f"{name}: the shape is one argument: write mt.{name}(({shape}, {dtype})), with all lengths in the tuple"
-        )
-    return as_dtype(dtype)
+def _check_lengths(name, first, *behind):
+    """Raise TypeError if numbers follow the first length where dtype and device belong, as if each length were an argument."""
+    numbers = list(takewhile(lambda x: isinstance(x, (int, float, np.number, Tensor)), behind))
+    if isinstance(first, (tuple, list)) or not numbers:
+        return
+    lengths, value = (numbers, "") if name != "full" else (numbers[:-1], f", {numbers[-1]}")
+    shape = ", ".join(str(length) for length in (first, *lengths))
+    raise TypeError(
+        f"{name}: the shape is one argument, with all lengths in a tuple: write mt.{name}(({shape}){value})"
+    )
 
 
 def zeros(shape, dtype=np.float32, device=None, requires_grad=False):
     """Zeros of ``shape``."""
-    return _made(namespace(device).zeros(shape, dtype=_dtype("zeros", shape, dtype)), requires_grad)
+    _check_lengths("zeros", shape, dtype, device)
+    return _made(namespace(device).zeros(shape, dtype=as_dtype(dtype)), requires_grad)
 
 
 def ones(shape, dtype=np.float32, device=None, requires_grad=False):
     """Ones of ``shape``."""
-    return _made(namespace(device).ones(shape, dtype=_dtype("ones", shape, dtype)), requires_grad)
+    _check_lengths("ones", shape, dtype, device)
+    return _made(namespace(device).ones(shape, dtype=as_dtype(dtype)), requires_grad)
 
 
 def full(shape, fill_value, dtype=None, device=None, requires_grad=False):
@@ -51,6 +58,8 @@ def full(shape, fill_value, dtype=None, device=None, requires_grad=False):
 
     A fill value that requires a gradient gets it: the sum of the result's.
     """
+    if dtype is not None:
+        _check_lengths("full", shape, *((fill_value, dtype, device) if isinstance(dtype, (int, float)) else ()))
     value = asarray(fill_value, dtype)
     if value.requires_grad:
         value = value if device is None else value.to(device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from minitensor.axes import ints
 from minitensor.backend import np
+from minitensor.front_door import missing_attribute, taught
 from minitensor.gradient import backward
 from minitensor.numpy_border import array_function, array_ufunc
 from minitensor.ops import elementwise as e
@@ -66,6 +67,7 @@ def _compared(function):
 
 def _method(function):
     """``function`` as a method: ops are objects, and only functions bind to an instance."""
+    function = taught(function)
 
     def method(self, *args, **kwargs):
         return function(self, *args, **kwargs)
@@ -86,6 +88,11 @@ def _matrix_transpose(self):
     return s.swapaxes(self, axis1=-1, axis2=-2)
 
 
+def _missing(self, name):
+    """Raise AttributeError for a name that a tensor does not have, with what to write instead."""
+    raise AttributeError(missing_attribute(name), name=name, obj=self)
+
+
 for _name, _function in BINARY.items():
     setattr(Tensor, f"__{_name}__", _function)
     setattr(Tensor, f"__r{_name}__", _swapped(_function))
@@ -100,6 +107,7 @@ Tensor.__invert__ = _of_truth(e.logical_not, "~")
 Tensor.__getitem__ = i.getitem
 Tensor.__array_ufunc__ = array_ufunc
 Tensor.__array_function__ = array_function
+Tensor.__getattr__ = _missing
 Tensor.backward = backward
 Tensor.of_parts = staticmethod(s.of_parts)
 Tensor.transpose = _transpose

@@ -194,13 +194,14 @@ def _quick(op):
             out = function(cpu, a)
         except (ValueError, TypeError, IndexError):
             return run((x,), {})
-        if out.__class__ is not _NDARRAY or out.dtype is not _FLOAT32:
+        if out.__class__ is not _NDARRAY or (dtype := out.dtype) is not _FLOAT32:
             out = op.finish(out, (a,), cpu)
+            dtype = out.dtype
         if plan is _NO_PLAN:
             return Tensor(out)
         pick = plan.pick
         saved = plan.save([a], out, cpu, _NOTHING) if pick is None else pick((a, out))
-        return Tensor(out, Node(plan, (node,), saved, out.shape, out.dtype))
+        return Tensor(out, Node(plan, (node,), saved, out.shape, dtype))
 
     def binary(x, y):
         if isinstance(x, Tensor):
@@ -230,13 +231,14 @@ def _quick(op):
             out = function(cpu, a, b)
         except (ValueError, TypeError, IndexError):
             return run((x, y), {})
-        if out.__class__ is not _NDARRAY or out.dtype is not _FLOAT32:
+        if out.__class__ is not _NDARRAY or (dtype := out.dtype) is not _FLOAT32:
             out = op.finish(out, (a, b), cpu)
+            dtype = out.dtype
         if plan is _NO_PLAN:
             return Tensor(out)
         pick = plan.pick
         saved = plan.save([a, b], out, cpu, _NOTHING) if pick is None else pick((a, b, out))
-        return Tensor(out, Node(plan, parents, saved, out.shape, out.dtype))
+        return Tensor(out, Node(plan, parents, saved, out.shape, dtype))
 
     return unary if op.arity == 1 else binary if op.arity == 2 else None
 

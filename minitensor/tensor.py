@@ -16,6 +16,9 @@ from minitensor.hooks import Handle
 __all__ = ["Tensor", "asarray", "tensor"]
 
 
+_NDARRAY = np.ndarray
+
+
 class Tensor:
     """An n-dimensional array that can record where it came from. Make one with ``mt.tensor`` or ``mt.asarray``.
 
@@ -30,9 +33,10 @@ class Tensor:
     __array_priority__ = 1000  # CuPy's arrays on the left of an operator leave the work to us
 
     def __init__(self, data, node=None):
-        if node is None and data.__class__ is not np.ndarray and not is_array(data):
+        if data.__class__ is not _NDARRAY and not (node.__class__ is Node or is_array(data)):
             raise TypeError(
-                f"mt.Tensor holds an array that is made already: write mt.tensor(...) of a {type(data).__name__}"
+                f"mt.Tensor holds an array that is made already: write mt.tensor(...) of a {type(data).__name__}, "
+                "mt.zeros(shape) of lengths"
             )
         self._array = data
         self.node = node
@@ -278,11 +282,6 @@ class Tensor:
         """DLPack's ``(device type, number)``."""
         return self._array.__dlpack_device__()
 
-    def __getattr__(self, name):
-        from minitensor.front_door import missing_attribute
-
-        raise AttributeError(missing_attribute(name), name=name, obj=self)
-
     def __float__(self):
         return float(self.item())
 
@@ -292,6 +291,8 @@ class Tensor:
     def __index__(self):
         if self.dtype.kind not in "iu":
             raise TypeError(f"only an integer tensor can be an index, this one is {self.dtype}")
+        if self.size != 1:
+            raise TypeError(f"only a tensor of one element can be an index, this one has shape {self.shape}")
         return int(self.item())
 
     def __bool__(self):

@@ -10,6 +10,7 @@ from minitensor.fuse import fused
 from minitensor.fused_ops.blocks import as_floats, row_blocks
 from minitensor.op import op
 from minitensor.ops.elementwise import clip, erf, expm1, maximum, tanh, where
+from minitensor.settings import probability
 from minitensor.tensor import Tensor, asarray
 
 __all__ = ["dropout", "elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus"]
@@ -178,8 +179,7 @@ def dropout_mask(shape, p, training, generator, device, dtype):
 
     16 random bits an element, as long as these hold p and 1 - p to one part in a thousand, else 64: the mean of the mask stays 1.
     """
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"dropout: p must be from 0 to 1, got {p}")
+    p = probability("dropout", "p", p)
     if not training or p == 0.0:
         return None
     xp, dtype = namespace(device), compute_dtype(dtype)

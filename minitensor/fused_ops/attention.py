@@ -17,6 +17,7 @@ from minitensor.ops.linalg import matmul
 from minitensor.ops.reductions import any as any_of
 from minitensor.ops.reductions import max as maximum_of
 from minitensor.ops.shape import expand_dims, swapaxes
+from minitensor.settings import number
 from minitensor.tensor import Tensor, asarray
 
 __all__ = ["attention_weights", "packed_attention", "scaled_dot_product_attention"]
@@ -228,13 +229,23 @@ def _scale(features):
     return 1.0 / math.sqrt(max(features, 1))
 
 
+def _scaled(name, query, scale, features):
+    """The query, and the number that the scores are multiplied by: a Tensor that learns, or one a head, multiplies the query."""
+    if scale is None:
+        return query, _scale(features)
+    if isinstance(scale, Tensor) and (scale.requires_grad or scale.ndim):
+        return query * scale.astype(query.dtype), 1.0
+    return query, number(name, "scale", scale)
+
+
 def scaled_dot_product_attention(
     query, key, value, mask=None, is_causal=False, dropout=0.0, scale=None, bias=None, generator=None
 ):
     """``softmax(Q K^T * scale + bias) V``, by heads.
 
     query: (..., T, K); key: (..., S, K); value: (..., S, V); returns (..., T, V). mask: boolean, True = may attend, broadcasts to
-    (..., T, S). is_causal: query t sees keys up to t + S - T. scale: 1 / sqrt(K) where None. bias: added to the scores. dropout:
+    (..., T, S). is_causal: query t sees keys up to t + S - T. scale: a number, or a tensor that multiplies the query and gets
+    its gradient; default: 1 / sqrt(K). bias: added to the scores. dropout:
     probability of dropping a weight. A query that may see no key gives zeros, and what stands at a key that no query may see,
     even NaN, reaches nothing. Each row is computed for itself: no bit of it depends on another row, or on what is padded.
     """
@@ -245,7 +256,7 @@ def scaled_dot_product_attention(
             f"key and value {value.shape} the last but one"
         )
     allowed = _allowed(mask, is_causal, query.shape[-2], key.shape[-2], query.device)
-    scale = _scale(query.shape[-1]) if scale is None else scale
+    query, scale = _scaled("scaled_dot_product_attention", query, scale, query.shape[-1])
     lead = namespace("cpu").broadcast_shapes(query.shape[:-2], key.shape[:-2])
     drop = _drop((*lead, query.shape[-2], key.shape[-2]), dropout, generator, query)
     bias = None if bias is None else asarray(bias)
@@ -279,7 +290,7 @@ def packed_attention(qkv, n_heads, mask=None, is_causal=False, dropout=0.0, scal
     batch, length, width = qkv.shape
     allowed = _allowed(mask, is_causal, length, length, qkv.device)
     drop = _drop((batch, n_heads, length, length), dropout, generator, qkv)
-    scale = _scale(width // (3 * n_heads)) if scale is None else scale
+    scale = _scale(width // (3 * n_heads)) if scale is None else number("packed_attention", "scale", scale)
     return _as_given(_packed(qkv, allowed, drop, n_heads=n_heads, scale=scale), drop, qkv)
 
 

@@ -25,6 +25,7 @@ from minitensor.ids import wide_ids
 from minitensor.ops.elementwise import tanh
 from minitensor.ops.repeating import pad
 from minitensor.ops.shape import stack
+from minitensor.settings import sizes
 from minitensor.tensor import Tensor, asarray
 
 __all__ = [
@@ -102,7 +103,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0):
     """
     x, weight = asarray(x), asarray(weight)
     (row_step, column_step), (row_pad, column_pad) = (
-        (v, v) if isinstance(v, int) else tuple(v) for v in (stride, padding)
+        sizes("conv2d", name, value, least=0, count=2) for name, value in (("stride", stride), ("padding", padding))
     )
     if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:
         raise ValueError(

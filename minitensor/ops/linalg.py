@@ -58,6 +58,9 @@ _SPARE = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 def _explicit(subscripts, ndims):
     """``subscripts`` with letters in place of ``...`` and with the output written out: (inputs, output)."""
     subscripts = subscripts.replace(" ", "")
+    odd = next((c for c in subscripts if c not in LETTERS and c not in ".,->"), None)
+    if odd is not None:
+        raise ValueError(f"einsum: {odd!r} in {subscripts!r} is no letter of an axis; these are a to z and A to Z")
     inputs, arrow, output = subscripts.partition("->")
     inputs = inputs.split(",")
     if len(inputs) != len(ndims):

@@ -270,8 +270,14 @@ def _to(x, device):
     return x if x.device == device else to_device(x, device=device)
 
 
-def _reshape_method(x, *shape):
-    return reshape(x, shape=ints(shape[0] if len(shape) == 1 else shape, "reshape"))
+def _reshape_method(x, *lengths, shape=None):
+    """``x`` in another shape of as many elements, given as one argument or length by length; one length may be -1."""
+    if shape is None:
+        shape = lengths[0] if len(lengths) == 1 else lengths
+    return reshape(x, shape=ints(shape, "reshape"))
+
+
+_reshape_method.__name__ = "reshape"
 
 
 def flatten(x):

@@ -33,7 +33,7 @@ class Tensor:
     __array_priority__ = 1000  # CuPy's arrays on the left of an operator leave the work to us
 
     def __init__(self, data, node=None):
-        if data.__class__ is not _NDARRAY and not (node.__class__ is Node or is_array(data)):
+        if node is None and data.__class__ is not _NDARRAY and not is_array(data):
             raise TypeError(
                 f"mt.Tensor holds an array that is made already: write mt.tensor(...) of a {type(data).__name__}, "
                 "mt.zeros(shape) of lengths"

@@ -134,27 +134,26 @@ def _watched(attention, need_weights, **arguments):
     return attend, weights
 
 
-class TransformerEncoder(Module):
-    """``n_layers`` encoder layers, and a last norm if there is one: embedded inputs (B, T, D) to (B, T, D)."""
+class _Stack(Module):
+    """``n_layers`` layers of one kind, and a last norm if ``final_norm`` says so (default: if ``norm_first``)."""
+
+    layer_class: type[Module]
 
     def __init__(
-        self,
-        n_layers,
-        d_model,
-        n_heads,
-        d_ff,
-        dropout=0.1,
-        activation="relu",
-        norm_first=False,
-        eps=1e-5,
-        final_norm=None,
-    ):
+        self, n_layers, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5, final_norm=None
+    ):  # fmt: skip
         n_layers = integer(type(self).__name__, "n_layers", n_layers, least=1)
         norm_first = flag(type(self).__name__, "norm_first", norm_first)
         shape = (d_model, n_heads, d_ff, dropout, activation, norm_first, eps)
         final_norm = norm_first if final_norm is None else flag(type(self).__name__, "final_norm", final_norm)
-        self.layers = [TransformerEncoderLayer(*shape) for _ in range(n_layers)]
+        self.layers = [self.layer_class(*shape) for _ in range(n_layers)]
         self.norm = LayerNorm(d_model, eps) if final_norm else None
+
+
+class TransformerEncoder(_Stack):
+    """``n_layers`` encoder layers, and a last norm if there is one: embedded inputs (B, T, D) to (B, T, D)."""
+
+    layer_class = TransformerEncoderLayer
 
     def forward(self, x, mask=None, is_causal=False, bias=None, need_weights=False, cache=None):
         """Encode ``x`` (B, T, D). mask: boolean, broadcasts to (B, H, T, S). bias: added to the scores of every layer, likewise.
@@ -185,27 +184,10 @@ class TransformerEncoder(Module):
         return EncoderCache([KeyValueCache() for _ in self.layers], batch)
 
 
-class TransformerDecoder(Module):
+class TransformerDecoder(_Stack):
     """``n_layers`` decoder layers, and a last norm if there is one: embedded targets (B, T, D) to (B, T, D)."""
 
-    def __init__(
-        self,
-        n_layers,
-        d_model,
-        n_heads,
-        d_ff,
-        dropout=0.1,
-        activation="relu",
-        norm_first=False,
-        eps=1e-5,
-        final_norm=None,
-    ):
-        n_layers = integer(type(self).__name__, "n_layers", n_layers, least=1)
-        norm_first = flag(type(self).__name__, "norm_first", norm_first)
-        shape = (d_model, n_heads, d_ff, dropout, activation, norm_first, eps)
-        final_norm = norm_first if final_norm is None else flag(type(self).__name__, "final_norm", final_norm)
-        self.layers = [TransformerDecoderLayer(*shape) for _ in range(n_layers)]
-        self.norm = LayerNorm(d_model, eps) if final_norm else None
+    layer_class = TransformerDecoderLayer
 
     def forward(
         self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, bias=None, need_weights=False

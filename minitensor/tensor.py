@@ -33,10 +33,10 @@ class Tensor:
     __array_priority__ = 1000  # CuPy's arrays on the left of an operator leave the work to us
 
     def __init__(self, data, node=None):
-        if node is None and data.__class__ is not _NDARRAY and not is_array(data):
+        if node.__class__ is not Node and data.__class__ is not _NDARRAY and not is_array(data):
             raise TypeError(
                 f"mt.Tensor holds an array that is made already: write mt.tensor(...) of a {type(data).__name__}, "
-                "mt.zeros(shape) of lengths"
+                "mt.zeros(shape) for a tensor of a shape"
             )
         self._array = data
         self.node = node

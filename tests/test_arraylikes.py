@@ -192,3 +192,65 @@ def test_a_memory_map_for_reading_is_shared(tmp_path):
     np.ones(3, dtype="float32").tofile(tmp_path / "a")
     x = mt.asarray(np.memmap(tmp_path / "a", dtype="float32", mode="r"))
     assert x.tolist() == [1.0, 1.0, 1.0] and not x.data.flags.owndata
+
+
+# --- numbers given as tensors ------------------------------------------------------------------------------------------------
+
+Q = mt.tensor(np.random.default_rng(0).standard_normal((2, 3, 4)))
+X = mt.tensor(np.random.default_rng(1).standard_normal((4, 3)))
+SETTINGS = {  # a function of a number, and the number
+    "eps of layer_norm": (lambda n: F.layer_norm(X, eps=n), 0.1),
+    "eps of rms_norm": (lambda n: F.rms_norm(X, eps=n), 0.1),
+    "label_smoothing": (lambda n: F.cross_entropy(X, [0, 1, 2, 0], label_smoothing=n), 0.1),
+    "ignore_index": (lambda n: F.cross_entropy(X, [0, 1, 2, 0], ignore_index=n), 1),
+    "ignore_index of nll_loss": (lambda n: F.nll_loss(X, [0, 1, 2, 0], ignore_index=n), 1),
+    "p": (lambda n: F.dropout(X, n, generator=mt.random.Generator(1)), 0.5),
+    "dropout of attention": (
+        lambda n: F.scaled_dot_product_attention(Q, Q, Q, dropout=n, generator=mt.random.Generator(1)),
+        0.5,
+    ),
+    "scale": (lambda n: F.scaled_dot_product_attention(Q, Q, Q, scale=n), 0.5),
+    "stride": (lambda n: F.conv2d(mt.ones((1, 1, 4, 4)), mt.ones((1, 1, 2, 2)), stride=n), 2),
+    "n of one_hot": (lambda n: F.one_hot([0, 1], n), 3),
+    "padding_idx": (lambda n: F.embedding([0, 1], X, padding_idx=n), 1),
+    "ddof": (lambda n: mt.var(X, ddof=n), 1),
+    "axis": (lambda n: mt.sum(X, axis=n), 1),
+    "k of topk": (lambda n: mt.topk(X, n)[0], 2),
+    "k of tril": (lambda n: mt.tril(X, n), 1),
+    "constant_values": (lambda n: mt.pad(X, 1, constant_values=n), 0.5),
+    "pad_width": (lambda n: mt.pad(X, n), 1),
+    "shift": (lambda n: mt.roll(X, n), 1),
+    "repeats": (lambda n: mt.repeat(X, n), 2),
+    "sections": (lambda n: mt.stack(mt.split(X, n)), 2),
+    "stop": (lambda n: mt.arange(n), 3),
+    "start": (lambda n: mt.linspace(n, 1.0, 3), 0.5),
+    "fill_value": (lambda n: mt.full((2,), n), 0.5),
+    "length": (lambda n: mt.zeros((n, 2)), 3),
+    "mean": (lambda n: mt.random.Generator(1).normal((2,), mean=n), 0.5),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_given_as_a_tensor_is_the_number_that_it_holds(name):
+    call, value = SETTINGS[name]
+    right = call(value)
+    for number in (mt.tensor(value), np.asarray(value)[()], mt.tensor(np.asarray(value))):
+        found = call(number)
+        np.testing.assert_allclose(found.numpy(), right.numpy(), rtol=1e-6)
+    if isinstance(value, float) and name not in ("scale", "fill_value"):
+        with pytest.raises(TypeError, match=r"(carries no gradient|is a constant).* write \.(item|detach)\(\)"):
+            call(mt.tensor(value, requires_grad=True))
+
+
+@pytest.mark.parametrize("call", [
+    lambda s: F.scaled_dot_product_attention(Q, Q, Q, scale=s), lambda s: F.attention_weights(Q, Q, scale=s),
+    lambda s: F.leaky_relu(X, s), lambda s: F.elu(X, s), lambda s: F.huber_loss(X, X * 3.0, delta=s), lambda s: mt.full((3,), s),
+    lambda s: mt.clip(X, -s, s), lambda s: abs(X) ** s,
+])  # fmt: skip
+def test_a_number_that_learns_gets_its_gradient(call):
+    s, h = mt.tensor(np.array(2.0), requires_grad=True), 1e-6
+    out = call(s)
+    np.testing.assert_allclose(out.numpy(), call(2.0).numpy(), rtol=1e-7)
+    g = np.random.default_rng(0).standard_normal(out.shape)
+    slope = (call(np.array(2.0 + h)).numpy() - call(np.array(2.0 - h)).numpy()) / (2 * h)
+    assert mt.grad(out, s, g).item() == pytest.approx((slope * g).sum(), rel=1e-5)

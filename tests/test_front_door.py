@@ -15,7 +15,11 @@ TAUGHT = {
     "a Tensor by its class": (lambda: mt.Tensor([1.0]), TypeError, r"write mt\.tensor\(\.\.\.\) of a list"),
     "a Tensor of a number": (lambda: mt.Tensor(1.0), TypeError, r"write mt\.tensor"),
     "lengths one by one": (lambda: mt.ones(2, 3), TypeError, r"write mt\.ones\(\(2, 3\)\)"),
+    "a Tensor of lengths": (lambda: mt.Tensor(2, 3), TypeError, r"mt\.zeros\(shape\)"),
     "zeros too": (lambda: mt.zeros(2, 3), TypeError, r"write mt\.zeros\(\(2, 3\)\)"),
+    "three lengths": (lambda: mt.zeros(2, 3, 4), TypeError, r"write mt\.zeros\(\(2, 3, 4\)\)"),
+    "lengths as tensors": (lambda: mt.ones(mt.tensor(2), mt.tensor(3)), TypeError, r"the shape is one argument"),
+    "lengths and a value": (lambda: mt.full(2, 3, 1.5), TypeError, r"write mt\.full\(\(2, 3\), 1\.5\)"),
     "view": (lambda: X.view(4), AttributeError, r"write x\.reshape\(shape\)"),
     "exp": (lambda: X.exp(), AttributeError, r"write mt\.exp\(x\)"),
     "softmax": (lambda: X.softmax(), AttributeError, r"write mt\.nn\.functional\.softmax\(x\)"),
@@ -27,6 +31,12 @@ TAUGHT = {
     "dim of a function": (lambda: mt.max(X, dim=1), TypeError, r"the axis is called axis"),
     "dim of a fused op": (lambda: F.softmax(X, dim=1), TypeError, r"the axis is called axis"),
     "keepdim": (lambda: X.sum(axis=1, keepdim=True), TypeError, r"it is called keepdims"),
+    "dim of stack": (lambda: mt.stack([X, X], dim=1), TypeError, r"stack does not take 'dim'; the axis is called axis"),
+    "dim of a method": (lambda: X.sort(dim=1), TypeError, r"sort does not take 'dim'; the axis is called axis"),
+    "dims": (lambda: mt.flip(X, dims=(0,)), TypeError, r"the axes are called axis"),
+    "unbiased": (lambda: X.var(unbiased=True), TypeError, r"write ddof=1"),
+    "fill_": (lambda: X.fill_(0.0), AttributeError, r"tensors are values and never change in place"),
+    "split": (lambda: X.split(2), AttributeError, r"write mt\.split\(x, indices_or_sections\)"),
     "relu": (lambda: mt.relu, AttributeError, r"it is mt\.nn\.functional\.relu"),
     "Linear": (lambda: mt.Linear, AttributeError, r"it is mt\.nn\.Linear"),
     "Adam": (lambda: mt.Adam, AttributeError, r"it is mt\.optim\.Adam"),
@@ -37,6 +47,7 @@ TAUGHT = {
     "an equation that is none": (lambda: mt.einsum(3, X), TypeError, r"the equation comes first, as text"),
     "an equation behind": (lambda: mt.einsum(X, "ij->i"), TypeError, r"the equation comes first, as text"),
     "an equation in bytes": (lambda: mt.einsum(b"ij->i", X), TypeError, r"the equation comes first, as text"),
+    "a letter that is none": (lambda: mt.einsum("\u00efj", X), ValueError, r"is no letter of an axis"),
     "axes that are none": (lambda: mt.einsum(X, [0, -1]), ValueError, r"axes are numbered from 0 to 51"),
 }
 
@@ -62,12 +73,14 @@ def test_a_name_that_nobody_knows_is_just_missing():
 def test_copies_and_pickles_ask_for_no_odd_names():
     for made in (copy.copy(X), copy.deepcopy(X), pickle.loads(pickle.dumps(X))):
         assert np.array_equal(made.numpy(), X.numpy()) and made.requires_grad and made.name is None
+    for function in (mt.stack, mt.concat, mt.ones, mt.sum, mt.linalg.norm):
+        assert pickle.loads(pickle.dumps(function)) is function
 
 
 def test_every_cure_is_a_name_that_exists():
     from minitensor import front_door
 
-    for text in [*front_door.METHODS.values(), *front_door.NAMES.values()]:
+    for text in [*front_door.METHODS.values(), *front_door.NAMES.values(), *front_door.ARGUMENTS.values()]:
         for word in text.replace("(", " ").replace(",", " ").split():
             if word.startswith("mt."):
                 owner = mt

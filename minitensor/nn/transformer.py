@@ -14,6 +14,7 @@ broadcast to (B, H, T, S).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 
@@ -137,7 +138,7 @@ def _watched(attention, need_weights, **arguments):
 class _Stack(Module):
     """``n_layers`` layers of one kind, and a last norm if ``final_norm`` says so (default: if ``norm_first``)."""
 
-    layer_class: type[Module]
+    layer_class: Callable[..., Module]
 
     def __init__(
         self, n_layers, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5, final_norm=None

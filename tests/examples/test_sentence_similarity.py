@@ -3,32 +3,16 @@
 import numpy as np
 import pytest
 import sentence_similarity
+from encoders import tiny_encoder
 from sentence_similarity import QUERY, SENTENCES, SentenceEncoder, default_model, rank
 from toolkit import console
-from toolkit.wordpieces import CLS, SEP, SPECIAL
 
-import minitensor as mt
-from models.bert import BERT, BERTConfig
-
-tokenizers = pytest.importorskip("tokenizers")
+pytest.importorskip("tokenizers")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A model of random weights, and a tokenizer of whole words that pads to 50 tokens, as published ones do."""
-    folder = tmp_path_factory.mktemp("encoder")
-    words = sorted({word for text in (QUERY, *SENTENCES) for word in text.lower().replace(".", " .").split()})
-    vocabulary = {word: number for number, word in enumerate([*SPECIAL, *words])}
-    library = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
-    library.normalizer = tokenizers.normalizers.BertNormalizer()
-    library.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-    library.post_processor = tokenizers.processors.BertProcessing(("[SEP]", SEP), ("[CLS]", CLS))
-    library.enable_padding(length=50)
-    library.save(str(folder / "tokenizer.json"))
-    mt.random.seed(0)
-    config = BERTConfig(len(vocabulary), d_model=16, n_layers=1, n_heads=2, d_ff=32, max_length=12, init_std=0.3)
-    BERT(config).save_pretrained(folder)
-    return folder
+    return tiny_encoder(tmp_path_factory.mktemp("encoder"), (QUERY, *SENTENCES))
 
 
 def call(*arguments):

@@ -31,6 +31,7 @@ from toolkit.sentence_modules import read_rules, read_stages  # noqa: E402
 from toolkit.sentence_vectors import SentenceVectors  # noqa: E402
 
 import minitensor as mt  # noqa: E402
+from minitensor.safetensors import FileFormatError, refuse_pointer  # noqa: E402
 from models.bert import BERT  # noqa: E402
 
 QUERY = "A child is playing outside."
@@ -115,6 +116,10 @@ def _load_tokenizer(path: Path) -> Any:
     tokenizers = require("tokenizers", "sentences")
     if not path.is_file():
         raise UserError(f"there is no {path}: the folder of the model must hold the tokenizer too")
+    try:
+        refuse_pointer(path)
+    except FileFormatError as error:
+        raise UserError(str(error)) from None
     written = read_back(path, "tokenizer")
     try:
         return tokenizers.Tokenizer.from_str(written)

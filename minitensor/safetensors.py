@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 from minitensor.backend import as_dtype, np
 
-__all__ = ["FileFormatError", "TensorFile", "can_store", "stored_bytes", "tensor_file", "write_whole"]
+__all__ = ["FileFormatError", "TensorFile", "can_store", "refuse_pointer", "stored_bytes", "tensor_file", "write_whole"]
 
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "|b1",
@@ -24,6 +25,10 @@ DTYPES = {
 }  # fmt: skip
 NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items() if name != "BF16"}
 LARGEST_HEADER = 100_000_000  # bytes, as the format has it
+LONGEST_NUMBER = 19  # digits: 64 bits hold no more
+LARGEST_ARRAY = 2**63 - 1  # bytes, as NumPy has it
+MOST_AXES = 64  # likewise
+POINTER = b"version https://git-lfs.github.com/spec/"  # how a file begins that git-lfs left in the place of a large one
 CURE = "take a backup, or save or download it again"
 
 
@@ -42,11 +47,14 @@ class TensorFile:
         self.path = Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(f"{path}: no such file to load")
+        refuse_pointer(self.path)
         try:
             self._start, header = _read_header(self.path)
-            self.metadata = _checked_metadata(header.pop("__metadata__", {}))
+            self.metadata = _checked_metadata(header.pop("__metadata__", None))
+            for name, entry in header.items():
+                _check_entry(name, entry)
             _check_layout(header, self.path.stat().st_size - self._start)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except ValueError as error:
             problem = f"{path}: not a safetensors file, or cut short or damaged ({error}); {CURE}"
             raise FileFormatError(problem) from None
         self.shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
@@ -153,6 +161,15 @@ def write_whole(files):
             os.close(descriptor)
 
 
+def refuse_pointer(path):
+    """Raise FileFormatError where the file at ``path`` is what git-lfs leaves of one that it has not brought."""
+    with open(path, "rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            raise FileFormatError(
+                f"{path}: a pointer of git-lfs, not the file itself: run `git lfs pull` in its folder, or download the file"
+            )
+
+
 def _bytes_of(array):
     """The memory of a contiguous array as a row of bytes."""
     return array.reshape(-1).view(np.uint8)
@@ -165,7 +182,12 @@ def _read_header(path):
         size = int.from_bytes(first, "little")
         if len(first) < 8 or not 2 <= size <= min(LARGEST_HEADER, path.stat().st_size - 8):
             raise ValueError("it is shorter than its header")
-        header = json.loads(file.read(size).decode("utf-8"), object_pairs_hook=_without_repeats)
+        text = file.read(size).decode("utf-8")
+    try:
+        how = dict(object_pairs_hook=_without_repeats, parse_int=_integer, parse_constant=_no_constant)
+        header = json.loads(text, **how)
+    except RecursionError:
+        raise ValueError("its header is nested too deeply") from None
     if not isinstance(header, dict):
         raise ValueError("its header is not a table of tensors")
     return 8 + size, header
@@ -175,13 +197,52 @@ def _without_repeats(pairs):
     table = dict(pairs)
     if len(table) < len(pairs):
         raise ValueError("its header has a name twice")
+    if any(re.search("[\ud800-\udfff]", name) for name in table):
+        raise ValueError("its header has a name that is no text: it holds half a surrogate pair")
     return table
 
 
+def _integer(text):
+    if len(text) > LONGEST_NUMBER + 1:
+        raise ValueError(f"its header has a number of {len(text)} digits")
+    return int(text)
+
+
+def _no_constant(text):
+    raise ValueError(f"its header has {text}, which is not JSON")
+
+
 def _checked_metadata(metadata):
-    if not all(isinstance(text, str) for pair in metadata.items() for text in pair):
+    """The table of texts beside the tensors; a file may say ``null`` for none."""
+    metadata = {} if metadata is None else metadata
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise ValueError("its metadata is not text")
     return metadata
+
+
+def _check_entry(name, entry):
+    """Raise ValueError for what the header says of a tensor, where no tensor can be so."""
+    if not isinstance(entry, dict):
+        raise ValueError(f"the header's entry of {name} is {entry!r}, not a table of dtype, shape and data_offsets")
+    lost = [field for field in ("dtype", "shape", "data_offsets") if field not in entry]
+    if lost:
+        raise ValueError(f"the header's entry of {name} has no {' and no '.join(lost)}")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str):
+        raise ValueError(f"the dtype of {name} is {dtype!r}, not the name of one")
+    if not _are_sizes(shape):
+        raise ValueError(f"the shape of {name} is {shape!r}, not a list of integers from 0")
+    if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise ValueError(f"the data_offsets of {name} are {offsets!r}, not where it begins and ends")
+    if len(shape) > MOST_AXES:
+        raise ValueError(f"{name} has {len(shape)} axes; an array has at most {MOST_AXES}")
+    itemsize = np.dtype(DTYPES.get(dtype, "|u1")).itemsize
+    if math.prod(n or 1 for n in shape) * itemsize > LARGEST_ARRAY:  # NumPy counts so, even where another axis is empty
+        raise ValueError(f"the shape of {name}, {tuple(shape)} of {dtype}, is larger than any array")
+
+
+def _are_sizes(values):
+    return isinstance(values, list) and all(type(n) is int and n >= 0 for n in values)
 
 
 def _check_layout(header, size):
@@ -190,9 +251,7 @@ def _check_layout(header, size):
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         begin, end = entry["data_offsets"]
         shape, dtype = entry["shape"], entry["dtype"]
-        if not all(type(n) is int and n >= 0 for n in (begin, end, *shape)) or not isinstance(dtype, str):
-            raise ValueError(f"the header's entry of {name} makes no sense")
-        if begin != position or end < begin:
+        if begin != position:
             raise ValueError(f"{name} does not begin where the tensor before it ends")
         if dtype in DTYPES and end - begin != math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize:
             raise ValueError(f"{name} has shape {tuple(shape)} of {dtype} but {end - begin} bytes")

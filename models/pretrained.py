@@ -25,7 +25,7 @@ import numpy as np
 
 import minitensor as mt
 from minitensor import nn
-from minitensor.safetensors import CURE, FileFormatError, TensorFile, tensor_file, write_whole
+from minitensor.safetensors import CURE, FileFormatError, TensorFile, refuse_pointer, tensor_file, write_whole
 from models.common import changed
 
 __all__ = ["Entry", "Pretrained", "our_activation", "their_activation", "usual_names", "weight_and_bias"]
@@ -271,6 +271,7 @@ def _read_config(folder, model_type):
 
 def _read_json(path):
     """The JSON object in the file at ``path``."""
+    refuse_pointer(path)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

@@ -88,24 +88,77 @@ def entry(dtype="F32", shape=(2,), begin=0, end=8):
         (damage([1]), "not a table of tensors"),
         (damage(b'{"a": 1, "a": 1}'), "a name twice"),
         (damage(b"\xff\xfe{}"), "utf-8"),
-        (damage({"a": 3}), "object"),
-        (damage({"a": {"dtype": "F32"}}), "data_offsets"),
-        (damage({"a": entry(shape=(-2,))}), "entry of a makes no sense"),
-        (damage({"a": entry(shape=(2.0,))}), "entry of a makes no sense"),
-        (damage({"a": entry(shape=(True, 2))}), "entry of a makes no sense"),
-        (damage({"a": entry(dtype=3)}), "entry of a makes no sense"),
+        (damage(b""), "shorter than its header"),
+        (damage(b"[" * 5000), "nested too deeply"),
+        (damage(b'{"a": 1' + b"0" * 5000 + b"}"), "a number of 5001 digits"),
+        (damage(b'{"a": NaN}'), "has NaN, which is not JSON"),
+        (damage({"\ud800": entry()}), "half a surrogate pair"),
+        (damage({"a": 3}), "entry of a is 3, not a table"),
+        (damage({"a": None}), "entry of a is None, not a table"),
+        (damage({"a": ["F32", [2], [0, 8]]}), "entry of a is .*, not a table"),
+        (damage({"a": {"dtype": "F32"}}), "entry of a has no shape and no data_offsets"),
+        (damage({"a": {"shape": [2], "data_offsets": [0, 8]}}), "entry of a has no dtype"),
+        (damage({"a": entry(shape=(-2,))}), r"the shape of a is \[-2\], not a list of integers from 0"),
+        (damage({"a": entry(shape=(2.0,))}), r"the shape of a is \[2.0\]"),
+        (damage({"a": entry(shape=(True, 2))}), r"the shape of a is \[True, 2\]"),
+        (damage({"a": entry() | {"shape": None}}), "the shape of a is None"),
+        (damage({"a": entry() | {"shape": {}}}), "the shape of a is {}"),
+        (damage({"a": entry() | {"shape": "2"}}), "the shape of a is '2'"),
+        (damage({"a": entry(dtype=3)}), "the dtype of a is 3"),
+        (damage({"a": entry(dtype=["F32"])}), "the dtype of a is "),
+        (damage({"a": entry() | {"data_offsets": [0, 4, 8]}}), r"the data_offsets of a are \[0, 4, 8\]"),
+        (damage({"a": entry() | {"data_offsets": {}}}), "the data_offsets of a are {}"),
+        (damage({"a": entry(begin=0.0)}), r"the data_offsets of a are \[0.0, 8\]"),
+        (damage({"a": entry(begin=8, end=0)}), r"the data_offsets of a are \[8, 0\]"),
+        (damage({"a": entry(shape=[1] * 64 + [2])}), "a has 65 axes; an array has at most 64"),
+        (damage({"a": entry(shape=[2**33, 2**33])}), "the shape of a, .* of F32, is larger than any array"),
+        (damage({"a": entry(shape=[0, 2**40, 2**40], end=0)}, b""), "the shape of a, .* is larger than any array"),
+        (damage({"a": entry("F8_E4M3", [2**40, 2**40])}), "the shape of a, .* of F8_E4M3, is larger than any array"),
         (damage({"a": entry(shape=(3,))}), r"a has shape \(3,\) of F32 but 8 bytes"),
         (damage({"a": entry(begin=1, end=9)}), "a does not begin where"),
         (damage({"a": entry(), "b": entry(begin=4, end=12)}), "b does not begin where"),
         (damage({"a": entry()}, b"\0" * 7), "take 8 bytes, the file has 7"),
         (damage({"a": entry()}, b"\0" * 9), "take 8 bytes, the file has 9"),
         (damage({"__metadata__": {"a": 1}}, b""), "metadata is not text"),
+        (damage({"__metadata__": []}, b""), "metadata is not text"),
+        (damage({"__metadata__": "a"}, b""), "metadata is not text"),
     ],
 )
 def test_files_that_are_not_what_they_say(tmp_path, content, message):
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(mt.FileFormatError, match=f"x: not a safetensors file, or cut short or damaged .*{message}"):
         TensorFile(tmp_path / "x")
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path):
+    (tmp_path / "x").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 548105171\n")
+    for read in (TensorFile, mt.load):
+        with pytest.raises(
+            mt.FileFormatError, match="x: a pointer of git-lfs, not the file itself: run `git lfs pull`"
+        ):
+            read(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        damage({"__metadata__": None, "a": entry()}),
+        damage({"a": entry() | {"more": [1.5, {"b": None}]}}),
+        damage(b"  " + json.dumps({"a": entry()}).encode() + b"   "),
+        damage({"a": entry(), "empty": entry(shape=(3, 0), begin=8)}),
+        damage({"a": entry(shape=[1] * 63 + [2])}),
+        damage({"": entry(shape=(1, 2))}),
+        damage({"__metadata__": None}, b""),
+        damage({}, b""),
+    ],
+)
+def test_what_the_library_of_the_format_reads_is_read(tmp_path, content):
+    library = pytest.importorskip("safetensors.numpy")
+    (tmp_path / "x").write_bytes(content)
+    file, expected = TensorFile(tmp_path / "x"), library.load_file(tmp_path / "x")
+    assert file.metadata == {} and set(file.shapes) == set(expected)
+    for name, array in expected.items():
+        check(file.read(name), array)
 
 
 def test_an_unknown_type_is_named_when_it_is_read(tmp_path):

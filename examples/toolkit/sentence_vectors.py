@@ -52,7 +52,7 @@ class SentenceVectors:
 
     def __call__(self, hidden: mt.Tensor, mask: mt.Tensor) -> mt.Tensor:
         """The vectors."""
-        real = mask.astype(hidden.dtype)
+        real = mt.asarray(mask, dtype=hidden.dtype)
         vectors = mt.concat([POOLINGS[name][1](hidden, real) for name in self.poolings], axis=1)
         for step in self.steps:
             vectors = step(vectors)
@@ -61,7 +61,7 @@ class SentenceVectors:
 
 def unit(vectors: mt.Tensor) -> mt.Tensor:
     """Each vector (B, K) divided by its length."""
-    return vectors / mt.maximum(mt.sqrt(mt.square(vectors).sum(axis=1, keepdims=True)), 1e-12)
+    return vectors / mt.maximum(mt.sqrt(mt.sum(mt.square(vectors), axis=1, keepdims=True)), 1e-12)
 
 
 # --- pooling ------------------------------------------------------------------------------------------------------------------
@@ -70,29 +70,29 @@ def unit(vectors: mt.Tensor) -> mt.Tensor:
 def _weighted(hidden: mt.Tensor, weights: mt.Tensor, total: mt.Tensor) -> mt.Tensor:
     """``sum_t w_t h_t / total``: hidden (B, T, D), weights (B, T), total (B,) to (B, D); weights of 0 keep NaN out."""
     real = weights[:, :, None] > 0
-    return (mt.where(real, hidden, 0.0) * weights[:, :, None]).sum(axis=1) / mt.maximum(total, 1e-9)[:, None]
+    return mt.sum(mt.where(real, hidden, 0.0) * weights[:, :, None], axis=1) / mt.maximum(total, 1e-9)[:, None]
 
 
 def _mean(hidden: mt.Tensor, real: mt.Tensor) -> mt.Tensor:
-    return _weighted(hidden, real, real.sum(axis=1))
+    return _weighted(hidden, real, mt.sum(real, axis=1))
 
 
 def _mean_by_root(hidden: mt.Tensor, real: mt.Tensor) -> mt.Tensor:
-    return _weighted(hidden, real, mt.sqrt(real.sum(axis=1)))
+    return _weighted(hidden, real, mt.sqrt(mt.sum(real, axis=1)))
 
 
 def _mean_by_place(hidden: mt.Tensor, real: mt.Tensor) -> mt.Tensor:
     weights = mt.cumsum(real, axis=1) * real  # 1, 2, 3, ...
-    return _weighted(hidden, weights, weights.sum(axis=1))
+    return _weighted(hidden, weights, mt.sum(weights, axis=1))
 
 
 def _maximum(hidden: mt.Tensor, real: mt.Tensor) -> mt.Tensor:
-    return mt.where(real[:, :, None] > 0, hidden, -np.inf).max(axis=1)
+    return mt.max(mt.where(real[:, :, None] > 0, hidden, -np.inf), axis=1)
 
 
 def _last(hidden: mt.Tensor, real: mt.Tensor) -> mt.Tensor:
     rows = mt.arange(hidden.shape[0], device=hidden.device)
-    return hidden[rows, real.sum(axis=1).astype(np.int64) - 1]
+    return hidden[rows, mt.sum(real, axis=1).astype(np.int64) - 1]
 
 
 # The name in "pooling_mode", the field that is true instead, and hidden states (B, T, D) and 1 or 0 for tokens (B, T) to (B, D); a

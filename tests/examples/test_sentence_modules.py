@@ -251,3 +251,11 @@ def test_a_dense_stage_that_is_not_known(folder, changes, message):
 def test_vectors_of_length_one_have_one_closeness(folder):
     put(folder, modules("Transformer", "Pooling", "Normalize") | {POOL: {}, SETTINGS: dict(similarity_fn_name="dot")})
     check(folder, FORMULAS["mean"])
+
+
+def test_a_tokenizer_that_git_lfs_has_not_brought(folder):
+    (folder / "tokenizer.json").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 466247\n"
+    )
+    with pytest.raises(UserError, match="tokenizer.json: a pointer of git-lfs"):
+        SentenceEncoder(folder)

@@ -29,6 +29,7 @@ def check_gradient(problem, i, gradient, cotangents, report, *, rtol, atol, comp
     groups = [(group, lines.verdict(group)) for group in lines.groups()]
     if all(verdict.word == "right" for _, verdict in groups):
         report.checked += 1
+        report.elements += gradient.size
         return
     for group, verdict in groups:
         lines.narrow(group, verdict, report)
@@ -63,6 +64,7 @@ class _Lines:
         """Halve a group that is not right as a whole until it is clear which of its elements are not."""
         if verdict.word == "right":
             report.checked += len(group)
+            report.elements += len(group)
         elif len(group) == 1:
             if verdict.word == "wrong":
                 raise AssertionError(self.complaint(group[0], verdict.numeric))

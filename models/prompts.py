@@ -13,7 +13,7 @@ import numpy as np
 import minitensor as mt
 from minitensor import nn
 from models.common import check_mask, evaluating
-from models.search import beam_search, greedy, sample
+from models.search import beam_search, greedy, real, sample
 
 __all__ = ["LanguageModel", "as_prompts", "left_padded"]
 
@@ -115,7 +115,7 @@ def _integers(ids):
 
 def check_choices(temperature, top_k, top_p, beam_size, generator, stream):
     """Raise for ways of choosing that exclude each other."""
-    if not 0 <= temperature < math.inf:
+    if not 0 <= real("temperature", temperature) < math.inf:
         raise ValueError(f"temperature must be 0, for the most probable token, or above, got {temperature}")
     if temperature == 0 and not (top_k is top_p is generator is None):
         raise ValueError("top_k, top_p and generator are for sampling: give a temperature above 0, such as 1.0")

@@ -22,7 +22,7 @@ import numpy as np
 
 import minitensor as mt
 
-__all__ = ["beam_search", "greedy", "penalty", "sample", "search"]
+__all__ = ["beam_search", "greedy", "penalty", "real", "sample", "search"]
 
 BLOCK = 64  # tokens that share one maximum while the best of a row are looked for
 BALLAST = 0.25  # the share of finished rows at which they are dropped: dropping copies the caches of the others
@@ -65,7 +65,7 @@ def sample(
     generator: an ``mt.random.Generator``, the library's where not said. Sentence i draws from its stream ``generator.stream + i``,
     so that what it gets does not depend on the others. The generator then moves on as if each had drawn ``max_new_tokens`` times.
     """
-    _check_sampling(temperature, top_k, top_p)
+    temperature = _check_sampling(temperature, top_k, top_p)
     generator = mt.random.default if generator is None else generator
     seed, first, counter = generator.state
     limits = _limits(max_new_tokens, len(start_ids))
@@ -75,7 +75,7 @@ def sample(
     generator.state = (seed, first, max([counter, *(one.counter for one in streams)]))
 
     def choose(log_probabilities, sentences):
-        return _draw(log_probabilities.astype(np.float64) / temperature, top_k, top_p, next(steps)[sentences])
+        return _draw(_cooled(log_probabilities, temperature), top_k, top_p, next(steps)[sentences])
 
     return _word_by_word(step, state, start_ids, stop_id, max_new_tokens, choose, stream)
 
@@ -104,9 +104,19 @@ def _word_by_word(step, state, start_ids, stop_id, max_new_tokens, choose, strea
     return outputs
 
 
+def _cooled(log_probabilities, temperature):
+    """``(x - max(x)) / temperature`` of each row, in float64: 0 for the most probable, however low the temperature is."""
+    x = log_probabilities.astype(np.float64)
+    best = x.max(axis=1, keepdims=True)
+    _check_numbers(best)
+    if np.isinf(best).any():
+        raise FloatingPointError("the model's log-probabilities are infinite: of no token, or of one without bounds")
+    with np.errstate(over="ignore"):  # to minus infinity, a probability of 0
+        return (x - best) / temperature
+
+
 def _draw(logits, top_k, top_p, uniform):
     """A token for each row of ``logits`` (rows, V), the one at ``uniform`` (rows,), in [0, 1), of the cumulated probabilities."""
-    _check_numbers(logits.max(axis=1))
     if top_k is not None:
         values, tokens = _top(logits, top_k)
     else:
@@ -260,12 +270,24 @@ def _stops(stop_id):
 
 
 def _check_sampling(temperature, top_k, top_p):
-    if not (np.isfinite(temperature) and temperature > 0):
+    """The temperature as a Python number. Raises TypeError or ValueError for what says no way of sampling."""
+    temperature = real("temperature", temperature)
+    if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature must be a number above 0, got {temperature}; greedy search is what 0 would mean")
-    if top_k is not None and top_k < 1:
+    if top_k is not None and not hasattr(top_k, "__index__"):
+        raise TypeError(f"top_k must be an integer, how many tokens are kept, got {top_k!r}")
+    if top_k is not None and operator.index(top_k) < 1:
         raise ValueError(f"top_k must be at least 1, got {top_k}")
-    if top_p is not None and not 0 < top_p <= 1:
+    if top_p is not None and not 0 < real("top_p", top_p) <= 1:
         raise ValueError(f"top_p must be above 0 and at most 1, got {top_p}")
+    return temperature
+
+
+def real(name, value):
+    """``value`` as a Python number, whichever type of number it is. Raises TypeError for what is none."""
+    if isinstance(value, str) or not hasattr(value, "__float__") or getattr(value, "ndim", 0):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    return float(value)
 
 
 def _check_numbers(values):

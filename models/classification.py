@@ -66,6 +66,8 @@ def classifier_loss(logits, labels, problem_type=None, inputs="inputs", n=None, 
     if labels.shape != logits.shape and not (problem == REGRESSION and labels.shape == (rows,) and classes == 1):
         hint = "" if problem_type else f"; integers ({rows},) would be classes, problem_type={REGRESSION!r} numbers"
         raise ValueError(f"{rows} {inputs} need labels ({rows}, {classes}) for a {problem}, {got}{hint}")
-    labels = labels.astype(logits.dtype).reshape(logits.shape)
+    if not is_floating(labels.dtype):
+        labels = labels.astype(logits.dtype)
+    labels = labels.reshape(logits.shape)
     loss = F.mse_loss if problem == REGRESSION else F.binary_cross_entropy_with_logits
     return loss(logits, labels, reduction="sum") / (classes * (max(rows, 1) if n is None else n))

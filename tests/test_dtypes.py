@@ -77,3 +77,43 @@ def test_random_numbers_of_every_floating_type():
         mt.random.integers(0, 1000, 3, dtype="int8")
     with pytest.raises(ValueError, match="must be an integer, got 2.5"):
         mt.random.integers(0, 2.5, 3)
+
+
+TAKES_DTYPE = {
+    "tensor": lambda dtype: mt.tensor([1.0], dtype=dtype),
+    "asarray": lambda dtype: mt.asarray(np.ones(2), dtype=dtype),
+    "zeros": lambda dtype: mt.zeros((2,), dtype=dtype),
+    "ones": lambda dtype: mt.ones((2,), dtype=dtype),
+    "full": lambda dtype: mt.full((2,), 1.0, dtype=dtype),
+    "arange": lambda dtype: mt.arange(3, dtype=dtype),
+    "linspace": lambda dtype: mt.linspace(0, 1, 3, dtype=dtype),
+    "eye": lambda dtype: mt.eye(2, dtype=dtype),
+    "zeros_like": lambda dtype: mt.zeros_like(mt.ones(2), dtype=dtype),
+    "ones_like": lambda dtype: mt.ones_like(mt.ones(2), dtype=dtype),
+    "full_like": lambda dtype: mt.full_like(mt.ones(2), 2.0, dtype=dtype),
+    "empty": lambda dtype: mt.empty((2,), dtype=dtype),
+    "astype": lambda dtype: mt.astype(mt.ones(2), dtype),
+    "method": lambda dtype: mt.ones(2).astype(dtype),
+    "module": lambda dtype: mt.nn.Linear(2, 2).astype(dtype).weight,
+    "sum": lambda dtype: mt.sum(mt.ones(2), dtype=dtype),
+    "mean": lambda dtype: mt.mean(mt.ones(2), dtype=dtype),
+    "prod": lambda dtype: mt.prod(mt.ones(2), dtype=dtype),
+    "cumsum": lambda dtype: mt.cumsum(mt.ones(2), axis=0, dtype=dtype),
+    "normal": lambda dtype: mt.random.normal(shape=(2,), dtype=dtype),
+    "uniform": lambda dtype: mt.random.uniform((2,), dtype=dtype),
+}
+
+
+@pytest.mark.parametrize("take", TAKES_DTYPE.values(), ids=TAKES_DTYPE)
+def test_whatever_takes_a_dtype_takes_16_bits_and_refuses_what_there_is_not(take):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    for name in ("float16", "bfloat16"):
+        assert take(name).dtype.name == name
+        assert take(take(name).dtype).dtype.name == name
+    assert take(">f4").dtype == np.dtype("float32") and take(">f4").dtype.isnative
+    kinds = ["bf16", "torch.float16", "float8_e4m3fn", ml_dtypes.float8_e5m2, "complex64", "O", "U3", "f4,f4", 3]
+    for odd in kinds + ["longdouble"] * (np.dtype("longdouble").itemsize > 8):
+        with pytest.raises(
+            TypeError, match="the types of tensors are float16, bfloat16, float32, float64, int8 to int64"
+        ):
+            take(odd)

@@ -14,6 +14,8 @@ __all__ = ["as_dtype", "compute_dtype", "is_floating", "is_narrow", "precision",
 
 _FLOAT32 = np.dtype(np.float32)
 _KNOWN = "float16, bfloat16, float32, float64, int8 to int64, uint8 to uint64, bool"
+_INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+_NAMES = {"float16", "bfloat16", "float32", "float64", "bool"} | _INTEGERS
 
 
 def is_floating(dtype):
@@ -44,7 +46,7 @@ def widen(x):
 
 
 def as_dtype(dtype):
-    """``dtype`` (a NumPy dtype, a type, a name) as a dtype that a tensor can have.
+    """``dtype`` (a NumPy dtype, a type, a name) as a dtype that a tensor can have, in this machine's byte order.
 
     Raises TypeError for any other, with a list of those that there are, and for bfloat16 where ``ml_dtypes`` is missing.
     """
@@ -62,4 +64,6 @@ def as_dtype(dtype):
         raise TypeError(f"there is no dtype {dtype!r}: the types of tensors are {_KNOWN}") from None
     if found.kind not in "fiub" and not is_floating(found):
         raise TypeError(f"a tensor holds numbers or truth values, not {found}: the types of tensors are {_KNOWN}")
-    return found
+    if found.name not in _NAMES:  # what a machine or ml_dtypes has besides; no op is made for it, and no file holds it
+        raise TypeError(f"a tensor cannot be of {found}: the types of tensors are {_KNOWN}")
+    return found if found.isnative else found.newbyteorder("=")

@@ -37,13 +37,12 @@ from minitensor import random
 from minitensor.checkpoint import checkpoint
 from minitensor.files import FileFormatError, load, save
 from minitensor import nn, optim
-from minitensor.front_door import taught as _taught
+from minitensor.front_door import teach as _teach
 from minitensor.fuse import fused
 from minitensor.op import op
 
-for _name, _value in list(globals().items()):
-    if (getattr(_value, "__module__", None) or "").startswith(("minitensor.ops.", "minitensor.creation")):
-        globals()[_name] = _taught(_value)
+_teach(globals())
+_teach(vars(linalg))
 
 __version__ = "0.1.0"
 __array_api_version__ = "2024.12"

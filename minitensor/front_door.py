@@ -6,7 +6,9 @@ import functools
 import inspect
 from types import FunctionType
 
-__all__ = ["missing_attribute", "missing_name", "refusal", "taught"]
+__all__ = ["missing_attribute", "missing_name", "refusal", "taught", "teach"]
+
+_ARRAY_FUNCTIONS = ("minitensor.ops.", "minitensor.creation", "minitensor.linalg")  # where they are defined
 
 ARGUMENTS = {  # of NumPy's and PyTorch's functions: what to write instead
     "casting": "write .astype(dtype)",
@@ -159,10 +161,7 @@ def refusal(owner, name, signature):
 
 @functools.cache
 def taught(function):
-    """``function``, saying of an argument that it does not take what to write instead; ops say so themselves.
-
-    What comes back belongs to ``minitensor``, by whose name it is pickled.
-    """
+    """``function``, saying of an argument that it does not take what to write instead; ops say so themselves."""
     if not isinstance(function, FunctionType):
         return function
     signature = inspect.signature(function)
@@ -177,5 +176,14 @@ def taught(function):
                 raise TypeError(refusal(function.__name__, name, signature))
         return function(*args, **settings)
 
-    checked.__module__ = "minitensor"
     return checked
+
+
+def teach(namespace):
+    """Put ``taught`` functions in place of the functions of a module, given as its dictionary of names."""
+    for name in namespace.get("__all__", list(namespace)):
+        value = namespace[name]
+        if isinstance(value, FunctionType) and value.__module__.startswith(_ARRAY_FUNCTIONS):
+            made = namespace[name] = taught(value)
+            if made.__module__ == value.__module__:
+                made.__module__ = namespace["__name__"]  # where pickle finds it

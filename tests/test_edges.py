@@ -106,7 +106,7 @@ def test_the_checks_are_reached_from_the_package():
 
 def test_convolutions_refuse_steps_and_padding_that_cannot_be():
     for settings in ({"stride": 0}, {"padding": -1}, {"stride": (1, 0)}):
-        with pytest.raises(ValueError, match="stride must be at least 1 and padding at least 0"):
+        with pytest.raises(ValueError, match="(stride|padding) must be .* integer"):
             F.conv2d(mt.ones((1, 1, 3, 3)), mt.ones((1, 1, 2, 2)), **settings)
 
 

@@ -33,6 +33,11 @@ TAUGHT = {
     "keepdim": (lambda: X.sum(axis=1, keepdim=True), TypeError, r"it is called keepdims"),
     "dim of stack": (lambda: mt.stack([X, X], dim=1), TypeError, r"stack does not take 'dim'; the axis is called axis"),
     "dim of a method": (lambda: X.sort(dim=1), TypeError, r"sort does not take 'dim'; the axis is called axis"),
+    "dim of linalg": (
+        lambda: mt.linalg.norm(X, dim=1),
+        TypeError,
+        r"norm does not take 'dim'; the axis is called axis",
+    ),
     "dims": (lambda: mt.flip(X, dims=(0,)), TypeError, r"the axes are called axis"),
     "unbiased": (lambda: X.var(unbiased=True), TypeError, r"write ddof=1"),
     "fill_": (lambda: X.fill_(0.0), AttributeError, r"tensors are values and never change in place"),

@@ -102,15 +102,12 @@ def conv2d(x, weight, bias=None, stride=1, padding=0):
     Returns (B, O, (H + 2 p - U) // s + 1, (W + 2 p - V) // s + 1).
     """
     x, weight = asarray(x), asarray(weight)
-    (row_step, column_step), (row_pad, column_pad) = (
-        sizes("conv2d", name, value, least=0, count=2) for name, value in (("stride", stride), ("padding", padding))
-    )
+    row_step, column_step = sizes("conv2d", "stride", stride, least=1, count=2)
+    row_pad, column_pad = sizes("conv2d", "padding", padding, least=0, count=2)
     if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:
         raise ValueError(
             f"conv2d: x {x.shape} must be (B, C, H, W) and weight {weight.shape} (O, C, U, V) with the same C"
         )
-    if min(row_step, column_step) < 1 or min(row_pad, column_pad) < 0:
-        raise ValueError(f"conv2d: stride must be at least 1 and padding at least 0, got {stride} and {padding}")
     if row_pad or column_pad:
         x = pad(x, pad_width=((0, 0), (0, 0), (row_pad, row_pad), (column_pad, column_pad)))
     outputs, channels, u, v = weight.shape

@@ -30,7 +30,6 @@ class Tensor:
     _frozen: Node | None  # the place in the graph of a leaf that was frozen, for when it is wanted again
     backward: Callable  # attached in methods.py, with the operators
     of_parts: Callable  # a Tensor from a nested list that holds Tensors, attached there too
-    __array_priority__ = 1000  # CuPy's arrays on the left of an operator leave the work to us
 
     def __init__(self, data, node=None):
         if node.__class__ is not Node and data.__class__ is not _NDARRAY and not is_array(data):

@@ -47,14 +47,23 @@ class ndarray:  # noqa: N801  CuPy's name
         raise TypeError("implicit conversion of a device array to a NumPy array")
 
     def __array_function__(self, function, types, args, kwargs):
+        if not all(issubclass(kind, (ndarray, np.ndarray)) for kind in types):
+            return NotImplemented
         raise TypeError(f"numpy.{function.__name__} called on a device array")
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        if any(is_foreign(x) for x in inputs):
+            return NotImplemented
         if method == "__call__" and any(
             isinstance(x, np.generic) for x in inputs
         ):  # np.float32(2) * array, as CuPy allows
             return run(ufunc, *inputs, **kwargs)
         raise TypeError(f"numpy.{ufunc.__name__} called on a device array")
+
+    @property
+    def __cuda_array_interface__(self):
+        """What CuPy's arrays are told by."""
+        return {"shape": self.shape, "typestr": self.dtype.str, "version": 3}
 
     @property
     def data(self):
@@ -128,6 +137,11 @@ def is_mask(part):
     return isinstance(part, np.ndarray) and part.dtype == bool
 
 
+def is_foreign(value):
+    """Whether ``value`` is of a class that has ufuncs of its own, to which CuPy leaves the work."""
+    return hasattr(value, "__array_ufunc__") and not isinstance(value, (ndarray, np.ndarray, np.generic))
+
+
 def unwrap(value):
     """``value`` with device arrays as host arrays; a host array among them is an error."""
     if isinstance(value, ndarray):
@@ -184,6 +198,8 @@ def operator(name, truth=False):
         if truth:
             SYNCS.append(name)
             return getattr(self.array, name)()
+        if any(map(is_foreign, others)):
+            return NotImplemented
         result = getattr(self.array, name)(*unwrap(others))
         if name.startswith("__i") and name != "__invert__":
             return self

@@ -202,6 +202,26 @@ def test_the_gradient_of_a_remainder_takes_the_quotient_that_was_taken():
     assert mt.grad((1.0 % y).sum(), y).tolist() == [-9.0]
 
 
+def test_raw_arrays_of_the_device_and_numpys_functions_meet_tensors_there():
+    x = mt.tensor([1.0, 2.0], device="cuda", requires_grad=True)
+    raw = mt.tensor([3.0, 4.0], device="cuda").data
+    made = (
+        raw + x,
+        raw * x,
+        raw - x,
+        np.add(raw, x),
+        np.exp(x),
+        np.concatenate([raw, x]),
+        mt.asarray([x, [1.0, 2.0]]),
+        mt.stack([x[0], 1.0]),
+    )
+    assert all(isinstance(y, mt.Tensor) and y.requires_grad and y.device == "cuda:0" for y in made)
+    assert (raw == x).device == "cuda:0" and made[2].tolist() == [2.0, 2.0]
+    for call in (np.asarray, lambda x: np.percentile(x, 5)):
+        with pytest.raises(TypeError, match=r'write .to\("cpu"\).numpy\(\)'):
+            call(x.detach())
+
+
 def test_host_functions_refuse_device_tensors():
     x = mt.ones((2,), device="cuda")
     with pytest.raises(TypeError, match=r'\.to\("cpu"\)\.numpy\(\)'):

@@ -97,8 +97,10 @@ def test_several_poolings_stand_behind_each_other(folder):
     check(folder, lambda h: np.concatenate([h[0], h.mean(axis=0), h[-1]]))
 
 
-def test_the_mean_where_nothing_is_said(bare):
+def test_the_mean_where_nothing_is_said(bare, folder):
     check(bare, FORMULAS["mean"])
+    (folder / "1_Pooling").mkdir()
+    check(folder, FORMULAS["mean"])
 
 
 @pytest.mark.parametrize("listed", [False, True])

@@ -12,7 +12,7 @@ feed-forward networks. Reads and writes the checkpoints of Hugging Face transfor
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -55,12 +55,14 @@ class BERTConfig:
     activation: str = "gelu"
     eps: float = 1e-12
     init_std: float = 0.02
-    pad_id: int = 0
+    pad_id: int | None = 0
     pooler: bool = True
     mlm_head: bool = False
+    tie_mlm: bool = True  # whether the last weights of that head are the embeddings
     nsp_head: bool = False
     n_classes: int = 0  # 0: no head for classification
     problem_type: str | None = None  # what the classes are, see `models.classification`
+    extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
 
     def __post_init__(self):
         """Check what the layers do not check themselves."""
@@ -115,7 +117,7 @@ class BERT(PublishedBERT):
             layer.attention.dropout = c.attention_dropout
             layer.feed_forward.dropout = nn.Dropout(0.0)
         self.pooler = nn.Linear(c.d_model, c.d_model) if c.pooler else None
-        self.mlm = MaskedWordHead(c, self.words.weight) if c.mlm_head else None
+        self.mlm = MaskedWordHead(c, self.words.weight if c.tie_mlm else None) if c.mlm_head else None
         self.nsp = nn.Linear(c.d_model, 2) if c.nsp_head else None
         self.classifier = nn.Linear(c.d_model, c.n_classes) if c.n_classes else None
         self.classifier_dropout = nn.Dropout(c.dropout if c.classifier_dropout is None else c.classifier_dropout)
@@ -128,6 +130,8 @@ class BERT(PublishedBERT):
                 nn.init.normal_(parameter, std=self.config.init_std)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
+        if self.config.pad_id is None:
+            return
         words = self.words.weight
         rows = mt.arange(words.shape[0])[:, None]
         words.assign(mt.where(rows == self.config.pad_id, 0.0, words.detach()))
@@ -251,13 +255,14 @@ class BERT(PublishedBERT):
 
 
 class MaskedWordHead(nn.Module):
-    """``E norm(activation(W x + b)) + c``: (..., D) to (..., V), with the embeddings E as its last weights."""
+    """``E norm(activation(W x + b)) + c``: (..., D) to (..., V), with the ``embeddings`` E as its last weights; its own if None."""
 
-    def __init__(self, config, embeddings):
+    def __init__(self, config, embeddings=None):
         self.dense = nn.Linear(config.d_model, config.d_model)
         self.norm = nn.LayerNorm(config.d_model, config.eps)
         self.bias = nn.Parameter(mt.zeros(config.vocab_size))
-        self.embeddings = embeddings
+        shape = (config.vocab_size, config.d_model)
+        self.embeddings = nn.Parameter(mt.zeros(shape)) if embeddings is None else embeddings
         self.activation = config.activation
 
     def forward(self, x):

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from models.outline import Part
 from models.pretrained import Entry, Pretrained, our_activation, their_activation, weight_and_bias
+from models.published_config import checked, extras, with_labels
 
 __all__ = ["PublishedBERT", "from_hugging_face", "to_hugging_face"]
 
@@ -29,7 +31,8 @@ FIELDS = {  # of our configuration: the name in config.json; both have the same 
     "pad_id": "pad_token_id",
     "problem_type": "problem_type",
 }
-USUAL = {"position_embedding_type": "absolute", "is_decoder": False, "tie_word_embeddings": True}  # all that we have
+USUAL = {"position_embedding_type": "absolute", "is_decoder": False}  # all that we have
+USED = {*FIELDS.values(), "hidden_act", "tie_word_embeddings"}
 
 EMBEDDINGS = {"words": "word_embeddings", "positions": "position_embeddings", "segments": "token_type_embeddings"}
 LAYER = {
@@ -46,8 +49,9 @@ HEADS = {
     "nsp": "cls.seq_relationship",
     "classifier": "classifier",
 }
+DECODER = "cls.predictions.decoder.weight"
 TIED = {  # stored a second time under these names, in some files
-    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+    DECODER: "bert.embeddings.word_embeddings.weight",
     "cls.predictions.decoder.bias": "cls.predictions.bias",
 }
 
@@ -60,19 +64,18 @@ ARCHITECTURES = (
 def from_hugging_face(values):
     """The fields of our configuration from the values of config.json, heads aside. Raises ValueError for other kinds of BERT."""
     for name, usual in USUAL.items():
-        if values.get(name, usual) not in (usual, None):
+        if checked(values).get(name, usual) != usual:
             raise ValueError(f"config.json: {name} is {values[name]!r}; models.bert.BERT is made for {usual!r} alone")
     fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
-    return fields | {"activation": our_activation(values.get("hidden_act", "gelu"))}
+    fields["tie_mlm"] = values.get("tie_word_embeddings", True)
+    return fields | {"activation": our_activation(values.get("hidden_act", "gelu")), "extras": extras(values, USED)}
 
 
 def to_hugging_face(config):
     """The values of config.json; "architectures" names a class of transformers that has the heads for pre-training, or classes."""
-    values = {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()}
-    values["hidden_act"] = their_activation(config.activation)
-    if config.n_classes:
-        values["id2label"] = {str(i): f"LABEL_{i}" for i in range(config.n_classes)}
-        values["label2id"] = {label: int(i) for i, label in values["id2label"].items()}
+    values = config.extras | {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()}
+    values |= {"hidden_act": their_activation(config.activation), "tie_word_embeddings": config.tie_mlm}
+    values = with_labels(values, config.n_classes) if config.n_classes else values
     heads = {
         (True, True): "BertForPreTraining",
         (True, False): "BertForMaskedLM",
@@ -106,6 +109,15 @@ class PublishedBERT(Pretrained):
         }
         return replace(super().configure(values, shapes), **heads)
 
+    @classmethod
+    def outline(cls, config):
+        """The tables, and a layer's matrices."""
+        c = config
+        tables = {"words": c.vocab_size, "positions": c.max_length, "segments": c.n_segments}
+        table = [Part(f"embeddings.{EMBEDDINGS[name]}.weight", (rows, c.d_model)) for name, rows in tables.items()]
+        layer = {"intermediate.dense": (c.d_ff, c.d_model), "attention.self.query": (c.d_model, c.d_model)}
+        return table + [Part(f"encoder.layer.0.{name}.weight", shape, c.n_layers) for name, shape in layer.items()]
+
     def entries(self):
         """Our parameters and theirs; those of heads are optional, since more may be asked for than a file has."""
         table = [Entry(f"{ours}.weight", (f"bert.embeddings.{name}.weight",)) for ours, name in EMBEDDINGS.items()]
@@ -121,6 +133,8 @@ class PublishedBERT(Pretrained):
                 table += weight_and_bias(head, HEADS[head], optional=True)
         if self._has("mlm"):
             table.append(Entry("mlm.bias", ("cls.predictions.bias",), optional=True))
+            if not self.config.tie_mlm:
+                table.append(Entry("mlm.embeddings", (DECODER,), optional=True))
         return table
 
     def clean(self, name):
@@ -133,7 +147,9 @@ class PublishedBERT(Pretrained):
             name = "bert." + name
         unwanted = [start for head, start in HEADS.items() if not self._has(head)]
         unwanted += [] if self._has("mlm") else ["cls.predictions."]
-        return None if name.startswith(tuple(unwanted)) else TIED.get(name, name)
+        if name.startswith(tuple(unwanted)) or (name == DECODER and not self.config.tie_mlm):
+            return name if name == DECODER and self._has("mlm") else None
+        return TIED.get(name, name)
 
     def _has(self, head):
         return getattr(self, head.partition(".")[0]) is not None

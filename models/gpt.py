@@ -12,7 +12,7 @@ sequences, T positions, S positions held and new, D model width, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -45,6 +45,7 @@ class GPTConfig:
     eps: float = 1e-5
     tie_output: bool = True
     stop_id: int | tuple[int, ...] | None = None  # where `generate` stops if it is not told
+    extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
 
     def __post_init__(self):
         """Check what the layers do not check themselves."""

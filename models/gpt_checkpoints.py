@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 
+from models.outline import Part
 from models.pretrained import Entry, Pretrained, our_activation, their_activation, usual_names, weight_and_bias
+from models.published_config import checked, extras
 
 __all__ = ["PRESETS", "PublishedGPT", "from_hugging_face", "to_hugging_face"]
 
@@ -40,6 +42,7 @@ OTHER_NAMES = {  # that transformers reads too: its usual ones
     "num_hidden_layers": "n_layer",
 }
 USUAL = {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False}
+USED = {*FIELDS.values(), *USUAL, "activation_function", "eos_token_id"}
 
 LAYER = {  # of ours: the name in the file, and whether it has a matrix
     "norm1": ("ln_1", False),
@@ -54,31 +57,45 @@ STORED_MASK = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
 
 def from_hugging_face(values):
     """The fields of our configuration from the values of config.json. Raises ValueError for what published GPT-2s do not have."""
-    values = usual_names(values, OTHER_NAMES)
+    values = checked(usual_names(values, OTHER_NAMES))
     for name, usual in USUAL.items():
         if values.get(name, usual) != usual:
             raise ValueError(f"config.json: {name} is {values[name]!r}; models.gpt.GPT is made for {usual!r} alone")
     fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
     fields["activation"] = our_activation(values.get("activation_function", "gelu_new"), "activation_function")
+    fields["extras"] = extras(values, USED)
     stops = values.get("eos_token_id", END_OF_TEXT)
-    stops = stops if isinstance(stops, list) else [stops]
+    stops = stops if isinstance(stops, list) else [] if stops is None else [stops]
     # Of a small vocabulary transformers still says 50256.
-    stops = tuple(stop for stop in stops if isinstance(stop, int) and stop < values.get("vocab_size", 50257))
+    stops = tuple(stop for stop in stops if stop < values.get("vocab_size", 50257))
     return fields | {"stop_id": stops if len(stops) > 1 else stops[0] if stops else None}
 
 
 def to_hugging_face(config):
     """The values of config.json."""
-    values = {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()} | USUAL
+    values = config.extras | {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()} | USUAL
     values |= {"activation_function": their_activation(config.activation), "architectures": ["GPT2LMHeadModel"]}
     stops = list(config.stop_id) if isinstance(config.stop_id, tuple) else config.stop_id
-    return values | {"bos_token_id": stops[0] if isinstance(stops, list) else stops, "eos_token_id": stops}
+    first = stops[0] if isinstance(stops, list) else stops
+    return {"bos_token_id": first} | values | {"eos_token_id": stops}
 
 
 class PublishedGPT(Pretrained):
     """What `models.pretrained` asks of a GPT."""
 
     model_type = "gpt2"
+    generates = True
+
+    @classmethod
+    def outline(cls, config):
+        """The tables, and a layer's matrices."""
+        c = config
+        layer = {"mlp.c_fc": (c.d_model, c.d_ff or 4 * c.d_model), "attn.c_attn": (c.d_model, 3 * c.d_model)}
+        return [
+            Part("wte.weight", (c.vocab_size, c.d_model)),
+            Part("wpe.weight", (c.max_length, c.d_model)),
+            *(Part(f"h.0.{name}.weight", shape, c.n_layers) for name, shape in layer.items()),
+        ]
 
     def entries(self):
         """Our parameters and theirs."""

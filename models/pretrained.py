@@ -25,12 +25,22 @@ import numpy as np
 
 import minitensor as mt
 from minitensor import nn
-from minitensor.safetensors import CURE, FileFormatError, TensorFile, refuse_pointer, tensor_file, write_whole
+from minitensor.safetensors import CURE, FileFormatError, TensorFile, tensor_file, write_whole
 from models.common import changed
+from models.outline import check_outline
+from models.published_config import (
+    CONFIG,
+    GENERATION,
+    GENERATION_CONFIG,
+    read_config,
+    read_generation,
+    read_json,
+    written,
+)
 
 __all__ = ["Entry", "Pretrained", "our_activation", "their_activation", "usual_names", "weight_and_bias"]
 
-CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHOWN = 12  # names listed in one error
 ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}  # in config.json: ours
 ACTIVATIONS |= {"gelu": "gelu", "relu": "relu", "silu": "silu", "swish": "silu"}
@@ -60,6 +70,8 @@ class Pretrained(nn.Module):
 
     model_type: ClassVar[str]
     config_class: ClassVar[Any]
+    generates: ClassVar[bool] = False  # whether generation_config.json is for this model
+    _generation: ClassVar[dict] = {}  # what that file said
 
     def __init__(self, config):
         self.config = config
@@ -75,11 +87,14 @@ class Pretrained(nn.Module):
         that are none. Warns of optional weights that the file does not have; without them nothing is drawn at random.
         """
         folder = _existing_folder(folder)
-        values = _read_config(folder, cls.model_type)
+        values = read_config(folder, cls.model_type)
+        generation = read_generation(folder) if cls.generates else {}
+        values |= {name: generation[name] for name in GENERATION if name in generation}
         stored = _StoredTensors(folder)
         shapes = {name: stored.shape(name) for name in stored.files}
         config = cls.adapted(cls.configure(values, shapes), changes)
         config.to_hugging_face()  # what could not be saved again is refused before anybody trains it
+        check_outline(cls.outline(config), shapes, f"{folder}: the weights do not fit {cls.__name__}")
         with nn.init.skipped():
             model = cls(config)
         fresh = _missing_optional(model, stored)
@@ -88,12 +103,14 @@ class Pretrained(nn.Module):
             warnings.warn(f"{folder} has no weights for {_listed(fresh)}: they keep their initial values", stacklevel=2)
         model.astype(dtype or stored.dtype)
         _fill(model, stored, folder)
+        model._generation = generation
         return model.to(device).eval()
 
     def save_pretrained(self, folder):
         """Write ``config.json`` and ``model.safetensors`` to ``folder``, made if need be, so that transformers reads them too.
 
-        Both are written and flushed beside the old ones before these are replaced: whenever the process dies, the files are whole.
+        A model that generates writes ``generation_config.json`` as well. All are written and flushed beside the old ones before
+        these are replaced: whenever the process dies, the files are whole.
         """
         folder = Path(folder)
         if folder.exists() and not folder.is_dir():
@@ -101,13 +118,18 @@ class Pretrained(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         own = _parameters(self, self.entries())
         dtype = next(iter(own.values())).dtype
-        values = self.config.to_hugging_face() | {"model_type": self.model_type, "dtype": dtype.name}
+        values = written(self.config.to_hugging_face()) | {"model_type": self.model_type, "dtype": dtype.name}
         config = json.dumps(values, indent=2, sort_keys=True) + "\n"
         parts = {}
         for entry in self.entries():
             parts |= _parts(own[entry.ours], entry)
         weights = tensor_file(parts, {"format": "pt"})  # transformers refuses a file that does not say so
-        write_whole({folder / WEIGHTS: weights, folder / CONFIG: [config.encode()]})
+        files = {folder / WEIGHTS: weights, folder / CONFIG: [config.encode()]}
+        if self.generates:  # the file there may say otherwise, and goes before config.json
+            said = self._generation | {name: values[name] for name in GENERATION if name in values}
+            said = {name: value for name, value in said.items() if value is not None}
+            files[folder / GENERATION_CONFIG] = [(json.dumps(said, indent=2, sort_keys=True) + "\n").encode()]
+        write_whole(files)
 
     @classmethod
     def configure(cls, values, shapes):
@@ -118,6 +140,11 @@ class Pretrained(nn.Module):
     def adapted(cls, config, changes):
         """``config`` with the ``changes`` that were asked for, and what they entail."""
         return changed(config, changes)
+
+    @classmethod
+    def outline(cls, config):
+        """The matrices that tell all sizes of the model, see `models.outline`."""
+        return []
 
     def entries(self):
         """The table of parameters and their names in the file; every model has its own."""
@@ -170,7 +197,7 @@ def _weight_files(folder):
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if (folder / INDEX).is_file():
-        placement = _read_json(folder / INDEX).get("weight_map")
+        placement = read_json(folder / INDEX).get("weight_map")
         names = placement.values() if isinstance(placement, dict) else [None]
         if not all(isinstance(name, str) and os.path.basename(name) == name for name in names):
             raise FileFormatError(f'{folder / INDEX}: "weight_map" does not say which files hold the weights; {CURE}')
@@ -256,29 +283,6 @@ def _existing_folder(folder):
             f"{folder} is not a folder: from_pretrained reads one with {CONFIG} and {WEIGHTS}, downloaded before"
         )
     return folder
-
-
-def _read_config(folder, model_type):
-    """The values of config.json, of a model of this type."""
-    if not (folder / CONFIG).is_file():
-        raise FileNotFoundError(f"{folder} has no {CONFIG}: it is not the folder of a pretrained model")
-    values = _read_json(folder / CONFIG)
-    found = values.get("model_type", model_type)  # the oldest configurations do not say it
-    if found != model_type:
-        raise ValueError(f'{folder} holds a model of type "{found}", not "{model_type}": load it by the class for that')
-    return values
-
-
-def _read_json(path):
-    """The JSON object in the file at ``path``."""
-    refuse_pointer(path)
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{path}: not JSON, or cut short or damaged ({error}); {CURE}") from None
-    if not isinstance(values, dict):
-        raise FileFormatError(f"{path}: it must hold a JSON object {{...}}, it holds a {type(values).__name__}; {CURE}")
-    return values
 
 
 # --- writing ------------------------------------------------------------------------------------------------------------------

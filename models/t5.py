@@ -17,7 +17,7 @@ Letters: B sentences, S source and T target positions, D model width, H heads, K
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar
 
 import minitensor as mt
@@ -55,6 +55,7 @@ class T5Config:
     start_id: int = 0
     stop_id: int | tuple[int, ...] = 1
     label_smoothing: float = 0.0
+    extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
 
     max_length: ClassVar[int] = sys.maxsize
 

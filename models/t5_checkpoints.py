@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from models.outline import Part
 from models.pretrained import Entry, Pretrained, usual_names
+from models.published_config import checked, extras
 
 __all__ = ["PRESETS", "PublishedT5", "from_hugging_face", "to_hugging_face"]
 
@@ -56,6 +58,7 @@ UNUSED = "EncDecAttention.relative_attention_bias.weight"
 # Names that transformers reads too: its usual ones.
 OTHER_NAMES = {"hidden_size": "d_model", "num_attention_heads": "num_heads", "num_hidden_layers": "num_layers"}
 SELF, CROSS, FEED = "SelfAttention", "EncDecAttention", "DenseReluDense"
+USED = {*FIELDS.values(), "feed_forward_proj", "tie_word_embeddings", "scale_decoder_outputs", "is_encoder_decoder"}
 STACK = {
     "positions.weight": (f"block.0.layer.0.{SELF}.relative_attention_bias.weight",),
     "norm.weight": ("final_layer_norm.weight",),
@@ -64,14 +67,16 @@ STACK = {
 
 def from_hugging_face(values):
     """The fields of our configuration from the values of config.json. Raises ValueError for a feed-forward network we have not."""
-    values = usual_names(values, OTHER_NAMES)
+    values = checked(usual_names(values, OTHER_NAMES))
     fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if values.get(theirs) is not None}
     if "n_encoder_layers" in fields:
         fields.setdefault("n_decoder_layers", fields["n_encoder_layers"])
     if "pad_id" in fields:
         fields.setdefault("start_id", fields["pad_id"])
-    if isinstance(fields.get("stop_id"), list):
-        fields["stop_id"] = tuple(fields["stop_id"])
+    if "eos_token_id" in values:
+        stops = values["eos_token_id"]
+        fields["stop_id"] = tuple(stops) if isinstance(stops, list) else () if stops is None else stops
+    fields["extras"] = extras(values, USED)
     kind = values.get("feed_forward_proj", "relu")
     if kind not in FEED_FORWARD:
         raise ValueError(f"config.json: feed_forward_proj is {kind!r}; known are {', '.join(FEED_FORWARD)}")
@@ -86,7 +91,10 @@ def to_hugging_face(config):
     kinds = {kind: name for name, kind in FEED_FORWARD.items()}
     if (config.activation, config.gated) not in kinds:
         raise ValueError(f"transformers has no T5 with activation {config.activation!r} and gated = {config.gated}")
-    return {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()} | {
+    values = config.extras | {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()}
+    stops = config.stop_id
+    return values | {
+        "eos_token_id": stops if isinstance(stops, int) else list(stops) or None,
         "architectures": ["T5ForConditionalGeneration"],
         "feed_forward_proj": kinds[config.activation, config.gated],
         "is_encoder_decoder": True,
@@ -99,12 +107,27 @@ class PublishedT5(Pretrained):
     """What `models.pretrained` asks of a T5."""
 
     model_type = "t5"
+    generates = True
 
     @classmethod
     def configure(cls, values, shapes):
         """The configuration of a file: what config.json says, but an unscaled output is tied if and only if it is not stored."""
         config = super().configure(values, shapes)
         return config if config.scale_output else replace(config, tie_output="lm_head.weight" not in shapes)
+
+    @classmethod
+    def outline(cls, config):
+        """The tables, and a layer's matrices of either stack."""
+        c = config
+        parts = [Part("shared.weight", (c.vocab_size, c.d_model))]
+        for stack, layers, feed in (("encoder", c.n_encoder_layers, 1), ("decoder", c.n_decoder_layers, 2)):
+            start = f"{stack}.block.0.layer"
+            parts += [
+                Part(f"{start}.0.{SELF}.q.weight", (c.n_heads * c.d_head, c.d_model), layers),
+                Part(f"{start}.{feed}.{FEED}.wo.weight", (c.d_model, c.d_ff), layers),
+                Part(f"{start}.0.{SELF}.relative_attention_bias.weight", (c.n_buckets, c.n_heads)),
+            ]
+        return parts
 
     def entries(self):
         """Our parameters and theirs."""

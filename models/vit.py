@@ -14,7 +14,7 @@ token, else N), D model width, H heads, K classes.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -55,6 +55,7 @@ class ViTConfig:
     labels: tuple[str, ...] = ()  # the names of the classes, where they have some
     problem_type: str | None = None  # what the classes are, see `models.classification`
     label_smoothing: float = 0.0
+    extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
 
     def __post_init__(self):
         """Check what the layers do not check themselves."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from models.outline import Part
 from models.pretrained import Entry, Pretrained, our_activation, their_activation, weight_and_bias
+from models.published_config import checked, extras, with_labels
 
 __all__ = ["PRESETS", "PublishedViT", "from_hugging_face", "to_hugging_face"]
 
@@ -38,6 +40,7 @@ FEED_FORWARD_DROPOUT = (
     "feed_forward_dropout"  # a name of ours: transformers has no dropout there, and passes over the name
 )
 USUAL = {"qkv_bias": True, "pooler_act": "tanh"}  # all that we have
+USED = {*FIELDS.values(), *USUAL, "hidden_act", FEED_FORWARD_DROPOUT}
 
 EMBEDDINGS = {"class_token": "cls_token", "positions": "position_embeddings"}
 LAYER = {  # of ours: the names in the file
@@ -53,6 +56,7 @@ HEADS = {"pooler": "vit.pooler.dense", "classifier": "classifier"}
 
 def from_hugging_face(values):
     """The fields of our configuration from the values of config.json, heads aside. Raises ValueError for other kinds of ViT."""
+    checked(values)
     fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
     for name in {"image_size", "patch_size"} & fields.keys():
         sides = {fields[name]} if isinstance(fields[name], int) else set(fields[name])
@@ -64,21 +68,19 @@ def from_hugging_face(values):
         if values.get(name) not in (None, usual):
             raise ValueError(f"config.json: {name} is {values[name]!r}; models.vit.ViT is made for {usual!r} alone")
     fields["feed_forward_dropout"] = values.get(FEED_FORWARD_DROPOUT, 0.0)
-    return fields | {"activation": our_activation(values.get("hidden_act", "gelu"))}
+    return fields | {"activation": our_activation(values.get("hidden_act", "gelu")), "extras": extras(values, USED)}
 
 
 def to_hugging_face(config):
     """The values of config.json. Raises ValueError for a model that transformers cannot express."""
     if config.pooling != "class":
         raise ValueError("the ViT of transformers has a class token, this model has none: save it by mt.save instead")
-    values = {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()} | USUAL
+    values = config.extras | {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()} | USUAL
     values["hidden_act"] = their_activation(config.activation)
     inside = config.dropout if config.feed_forward_dropout is None else config.feed_forward_dropout
     values |= {FEED_FORWARD_DROPOUT: inside} if inside else {}
     if config.n_classes:
-        labels = config.labels or [f"LABEL_{i}" for i in range(config.n_classes)]
-        values["id2label"] = {str(i): label for i, label in enumerate(labels)}
-        values["label2id"] = {label: i for i, label in enumerate(labels)}
+        values = with_labels(values, config.n_classes, config.labels)
     return values | {"architectures": ["ViTForImageClassification" if config.n_classes else "ViTModel"]}
 
 
@@ -104,6 +106,17 @@ class PublishedViT(Pretrained):
         if changes.get("n_classes", config.n_classes) != config.n_classes:
             changes = {"labels": ()} | changes
         return super().adapted(config, changes)
+
+    @classmethod
+    def outline(cls, config):
+        """Patches, positions, and a layer's matrices."""
+        c = config
+        layer = {"intermediate.dense": (c.d_ff, c.d_model), "attention.attention.query": (c.d_model, c.d_model)}
+        return [
+            Part("patch_embeddings.projection.weight", (c.d_model, c.n_channels, c.patch_size, c.patch_size)),
+            Part("embeddings.position_embeddings", (1, c.n_positions, c.d_model)),
+            *(Part(f"encoder.layer.0.{name}.weight", shape, c.n_layers) for name, shape in layer.items()),
+        ]
 
     def entries(self):
         """Our parameters and theirs; those of heads are optional, since more may be asked for than a file has."""

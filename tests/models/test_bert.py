@@ -185,7 +185,6 @@ def test_heads_may_be_asked_for_and_left_out(tmp_path, batch):
         (dict(model_type="gpt2"), "gpt2"),
         (dict(position_embedding_type="relative_key"), "relative_key"),
         (dict(is_decoder=True), "is_decoder"),
-        (dict(tie_word_embeddings=False), "tie_word_embeddings"),
         (dict(hidden_act="swish2"), "swish2"),
         (dict(num_hidden_layers=3), "missing: bert.encoder.layer.2"),
         (dict(num_hidden_layers=1), "unexpected: bert.encoder.layer.1"),

@@ -161,3 +161,25 @@ def test_files_as_they_are_on_hubs(tmp_path, batch):
     few = {name: config[name] for name in SIZES}  # no model_type, no activation, no eps
     (tmp_path / "config.json").write_text(json.dumps(few))
     np.testing.assert_array_equal(BERT.from_pretrained(tmp_path)(*batch).data, expected.data)
+
+
+def test_a_masked_word_head_with_weights_of_its_own(tmp_path):
+    """``tie_word_embeddings=False``: read, computed with and written as transformers does."""
+    config = transformers.BertConfig(
+        vocab_size=30,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        tie_word_embeddings=False,
+    )
+    theirs = transformers.BertForMaskedLM(config).eval().double()
+    torch.nn.init.normal_(theirs.cls.predictions.decoder.weight)
+    theirs.save_pretrained(tmp_path / "theirs")
+    ours = BERT.from_pretrained(tmp_path / "theirs")
+    ids = np.array([[2, 5, 3]])
+    expected = theirs(torch.tensor(ids)).logits.detach().numpy()
+    np.testing.assert_allclose(ours.word_logits(ours(ids)).numpy(), expected, rtol=1e-9, atol=1e-9)
+    ours.save_pretrained(tmp_path / "ours")
+    again = transformers.BertForMaskedLM.from_pretrained(tmp_path / "ours", dtype=torch.float64).eval()
+    np.testing.assert_allclose(again(torch.tensor(ids)).logits.detach().numpy(), expected, rtol=1e-9, atol=1e-9)

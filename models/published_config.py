@@ -1,0 +1,200 @@
+"""What config.json of a published model may say: each value is looked at once, by its name, before a model is made of it.
+
+Names mean the same in all models, so that one table serves them. Raises ValueError that names config.json, the field, what it must
+be, and what it is. Values that no model here knows are let through; they are kept and saved again (``extras``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+
+from minitensor.safetensors import CURE, FileFormatError, refuse_pointer
+
+__all__ = [
+    "CONFIG", "GENERATION", "GENERATION_CONFIG", "checked", "extras", "read_config", "read_generation", "read_json",
+    "with_labels", "written",
+]  # fmt: skip
+
+CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
+
+LEFT_OUT = {"problem_type"}
+GENERATION = (
+    "eos_token_id",
+    "decoder_start_token_id",
+    "pad_token_id",
+)  # generation_config.json goes before config.json in these
+WRITTEN = {"architectures", "dtype", "torch_dtype", "model_type"}  # said anew whenever a model is saved
+
+
+def _is_integer(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value):
+    return _is_integer(value) or isinstance(value, float)
+
+
+def size(value):
+    """A positive integer."""
+    return _is_integer(value) and value > 0
+
+
+def sides(value):
+    """A positive integer, or a list of them."""
+    return size(value) or (isinstance(value, list) and len(value) > 0 and all(map(size, value)))
+
+
+def probability(value):
+    """A number from 0 to 1."""
+    return _is_number(value) and 0 <= value <= 1
+
+
+def small(value):
+    """A number above 0."""
+    return _is_number(value) and 0 < value < math.inf
+
+
+def deviation(value):
+    """A number of at least 0."""
+    return _is_number(value) and 0 <= value < math.inf
+
+
+def token(value):
+    """The number of a token, at least 0, or null."""
+    return value is None or (_is_integer(value) and value >= 0)
+
+
+def tokens(value):
+    """The number of a token, a list of them, or null."""
+    return token(value) or (isinstance(value, list) and all(_is_integer(item) and item >= 0 for item in value))
+
+
+def flag(value):
+    """True or false."""
+    return isinstance(value, bool)
+
+
+def text(value):
+    """A text."""
+    return isinstance(value, str)
+
+
+def texts(value):
+    """A list of texts, or null."""
+    return value is None or (isinstance(value, list) and all(map(text, value)))
+
+
+def names_of_numbers(value):
+    """A table from numbers to texts, or null."""
+    return value is None or (
+        isinstance(value, dict) and all(str(key).isdecimal() and text(name) for key, name in value.items())
+    )
+
+
+KINDS = {
+    size: """vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings
+        type_vocab_size n_positions n_embd n_layer n_head d_model d_kv d_ff num_heads num_layers
+        relative_attention_num_buckets relative_attention_max_distance num_channels""",
+    sides: "image_size patch_size",
+    probability: """hidden_dropout_prob attention_probs_dropout_prob resid_pdrop attn_pdrop embd_pdrop dropout_rate
+        feed_forward_dropout""",
+    small: "layer_norm_eps layer_norm_epsilon",
+    deviation: "initializer_range",
+    token: "pad_token_id decoder_start_token_id bos_token_id",
+    tokens: "eos_token_id",
+    flag: """tie_word_embeddings scale_decoder_outputs scale_attn_weights scale_attn_by_inverse_layer_idx
+        add_cross_attention is_decoder qkv_bias""",
+    text: "hidden_act activation_function feed_forward_proj position_embedding_type pooler_act model_type",
+    texts: "architectures",
+    names_of_numbers: "id2label",
+}
+KIND_OF = {name: kind for kind, names in KINDS.items() for name in names.split()}
+HEADS = (
+    ("hidden_size", "num_attention_heads"),
+    ("n_embd", "n_head"),
+)  # one is cut into as many parts as the other says
+MAY_BE_NULL = {  # where transformers then does without, or takes another field
+    "n_inner": size,
+    "num_decoder_layers": size,
+    "classifier_dropout": probability,
+    "pooler_output_size": size,
+    "problem_type": text,
+}
+
+
+def checked(values, file="config.json"):
+    """``values``, of config.json, as they are. Raises ValueError for one of the wrong type, or that makes no sense."""
+    for name, value in values.items():
+        kind = KIND_OF.get(name)
+        if kind is not None and not kind(value):
+            raise ValueError(f"{file}: {name} must be {_wish(kind)}, got {_shown(value)}")
+        if name in MAY_BE_NULL and value is not None and not MAY_BE_NULL[name](value):
+            raise ValueError(f"{file}: {name} must be {_wish(MAY_BE_NULL[name])}, or null, got {_shown(value)}")
+    for width, heads in HEADS:
+        if width in values and heads in values and values[width] % values[heads]:
+            raise ValueError(f"{file}: {width}, {values[width]}, must be a multiple of {heads}, {values[heads]}")
+    return values
+
+
+def _wish(kind):
+    words = kind.__doc__.rstrip(".")
+    return words[0].lower() + words[1:]
+
+
+def _shown(value):
+    written = json.dumps(value)
+    return written if len(written) <= 60 else f"{written[:57]}..."
+
+
+def extras(values, used):
+    """What ``values`` say beyond the names ``used``: kept by a configuration, for saving."""
+    return {name: value for name, value in values.items() if name not in WRITTEN and name not in used}
+
+
+def written(values):
+    """``values`` for config.json without what transformers leaves out if it is null."""
+    return {name: value for name, value in values.items() if value is not None or name not in LEFT_OUT}
+
+
+def with_labels(values, n_classes, labels=()):
+    """``values`` for config.json, with names for as many classes: those it has, ``labels``, or LABEL_0, LABEL_1, ..."""
+    names = values.get("id2label") or {}
+    if labels or len(names) != n_classes:
+        names = {str(i): label for i, label in enumerate(labels or [f"LABEL_{i}" for i in range(n_classes)])}
+        values = {name: value for name, value in values.items() if name not in ("id2label", "label2id")}
+        if n_classes:
+            values |= {"id2label": names, "label2id": {label: int(i) for i, label in names.items()}}
+    return values
+
+
+# --- reading ------------------------------------------------------------------------------------------------------------------
+
+
+def read_config(folder, model_type):
+    """The values of config.json, of a model of this type."""
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(f"{folder} has no {CONFIG}: it is not the folder of a pretrained model")
+    values = read_json(folder / CONFIG)
+    found = values.get("model_type", model_type)  # the oldest configurations do not say it
+    if found != model_type:
+        raise ValueError(f'{folder} holds a model of type "{found}", not "{model_type}": load it by the class for that')
+    return checked(values)
+
+
+def read_generation(folder):
+    """The values of generation_config.json, which goes before config.json in what it says; none if there is no such file."""
+    path = folder / GENERATION_CONFIG
+    return checked(read_json(path), GENERATION_CONFIG) if path.is_file() else {}
+
+
+def read_json(path):
+    """The JSON object in the file at ``path``."""
+    refuse_pointer(path)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"{path}: not JSON, or cut short or damaged ({error}); {CURE}") from None
+    if not isinstance(values, dict):
+        raise FileFormatError(f"{path}: it must hold a JSON object {{...}}, it holds a {type(values).__name__}; {CURE}")
+    return values

@@ -1,0 +1,187 @@
+"""config.json and generation_config.json of published models: what they may say, what is obeyed, what comes through."""
+
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from models.bert import BERT, BERTConfig
+from models.gpt import GPT, GPTConfig
+from models.t5 import T5, T5Config
+from models.vit import ViT, ViTConfig
+
+SMALL = dict(d_model=8, n_layers=1, n_heads=2, d_ff=16)
+MODELS = {
+    "gpt": lambda: GPT(GPTConfig(vocab_size=20, max_length=12, **SMALL)),
+    "bert": lambda: BERT(BERTConfig(vocab_size=20, max_length=12, n_classes=2, **SMALL)),
+    "masked": lambda: BERT(BERTConfig(vocab_size=20, max_length=12, mlm_head=True, **SMALL)),
+    "t5": lambda: T5(
+        T5Config(vocab_size=20, d_model=8, d_head=4, d_ff=16, n_heads=2, n_encoder_layers=1, n_decoder_layers=1)
+    ),
+    "vit": lambda: ViT(ViTConfig(image_size=8, patch_size=4, n_classes=2, **SMALL)),
+}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A folder of a small model, with other values in one of its files."""
+
+    def save(name, file="config.json", **values):
+        made = MODELS[name]()
+        made.save_pretrained(tmp_path)
+        path = tmp_path / file
+        path.write_text(json.dumps((json.loads(path.read_text()) if path.exists() else {}) | values))
+        return type(made), tmp_path
+
+    return save
+
+
+def said(folder, file="config.json"):
+    return json.loads((folder / file).read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value", "wish"),
+    [
+        ("gpt", "n_layer", "1", "a positive integer"), ("gpt", "n_head", 0, "a positive integer"),
+        ("gpt", "n_layer", True, "a positive integer"), ("gpt", "n_embd", 8.0, "a positive integer"),
+        ("gpt", "vocab_size", None, "a positive integer"), ("gpt", "n_inner", "x", "a positive integer, or null"),
+        ("gpt", "resid_pdrop", float("nan"), "a number from 0 to 1"), ("gpt", "attn_pdrop", 2, "a number from 0 to 1"),
+        ("gpt", "layer_norm_epsilon", 0, "a number above 0"), ("gpt", "eos_token_id", "5", "the number of a token, a list of them"),
+        ("gpt", "eos_token_id", [1, "a"], "the number of a token, a list"), ("gpt", "activation_function", 3, "a text"),
+        ("gpt", "tie_word_embeddings", "yes", "true or false"), ("gpt", "n_head", 3, "a multiple"),
+        ("bert", "architectures", "BertModel", "a list of texts"), ("bert", "id2label", {"a": "b"}, "a table from numbers"),
+        ("bert", "hidden_dropout_prob", None, "a number from 0 to 1"), ("bert", "classifier_dropout", -1, "a number from 0 to 1"),
+        ("bert", "initializer_range", -0.1, "a number of at least 0"), ("bert", "pad_token_id", -1, "the number of a token"),
+        ("vit", "image_size", "8", "a positive integer, or a list"), ("vit", "qkv_bias", 1, "true or false"),
+        ("t5", "d_kv", 1.5, "a positive integer"), ("t5", "num_decoder_layers", 0, "a positive integer, or null"),
+        ("t5", "decoder_start_token_id", "0", "the number of a token"), ("t5", "feed_forward_proj", None, "a text"),
+    ],
+)  # fmt: skip
+def test_a_value_of_the_wrong_type_or_without_sense(saved, name, field, value, wish):
+    model, folder = saved(name, **{field: value})
+    with pytest.raises(
+        ValueError, match=rf"config\.json: .*{field}.* must be .*{wish}|config\.json: .* {wish} of {field}"
+    ):
+        model.from_pretrained(folder)
+
+
+def test_null_means_none():
+    assert T5Config.from_hugging_face({"eos_token_id": None}).stop_id == ()
+    assert GPTConfig.from_hugging_face({"eos_token_id": None}).stop_id is None
+    assert GPTConfig.from_hugging_face({"n_inner": None}).d_ff is None
+    assert BERTConfig.from_hugging_face({"pad_token_id": None}).pad_id is None
+    assert BERTConfig.from_hugging_face({"classifier_dropout": None}).classifier_dropout is None
+    assert T5Config.from_hugging_face({"num_layers": 3, "num_decoder_layers": None}).n_decoder_layers == 3
+
+
+def test_a_bert_without_a_token_for_padding():
+    made = BERT(BERTConfig(vocab_size=20, max_length=12, pad_id=None, **SMALL))
+    assert np.abs(made.words.weight.numpy()).min(axis=1).all(), "no row is zero"
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        *(("gpt", field) for field in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_inner")),
+        *(("bert", field) for field in ("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size",
+                                        "max_position_embeddings", "type_vocab_size")),
+        *(("vit", field) for field in ("image_size", "num_channels", "num_hidden_layers", "intermediate_size")),
+        *(("t5", field) for field in ("vocab_size", "d_model", "d_kv", "d_ff", "num_heads", "num_layers", "num_decoder_layers",
+                                      "relative_attention_num_buckets")),
+    ],
+)  # fmt: skip
+def test_a_size_that_the_weights_do_not_have_takes_no_memory(saved, name, field):
+    for value in (8_000_000, 8 * 10**14):
+        model, folder = saved(name, **{field: value})
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=r"the weights do not fit .*\n.*(the configuration asks for|missing)"):
+            model.from_pretrained(folder)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2_000_000, f"{peak} bytes"
+
+
+@pytest.mark.parametrize("name", ["gpt", "bert", "t5", "vit"])
+def test_what_a_model_does_not_use_comes_through(saved, tmp_path, name):
+    more = {"task_specific_params": {"x": {"do_sample": True}}, "my_field": [1, None], "bos_token_id": 4}
+    model, folder = saved(name, **more)
+    before, out = said(folder), tmp_path / "again"
+    loaded = model.from_pretrained(folder)
+    assert json.loads(json.dumps(loaded.config.to_dict()))["extras"]["my_field"] == [1, None]
+    loaded.save_pretrained(out)
+    assert said(out) == before
+
+
+def test_the_names_of_classes_come_through_both_ways(saved, tmp_path):
+    names = {"id2label": {"0": "NEGATIVE", "1": "POSITIVE"}, "label2id": {"NEGATIVE": 0, "POSITIVE": 1}}
+    for name in ("bert", "vit"):
+        model, folder = saved(name, problem_type="single_label_classification", **names)
+        model.from_pretrained(folder).save_pretrained(tmp_path / "again")
+        found = said(tmp_path / "again")
+        assert {key: found[key] for key in names} == names and found["problem_type"] == "single_label_classification"
+        with pytest.warns(UserWarning, match="classifier"):
+            (folder / "model.safetensors").write_bytes(_without_classifier(model, folder))
+            other = model.from_pretrained(folder, n_classes=3)
+        other.save_pretrained(tmp_path / "three")
+        assert list(said(tmp_path / "three")["id2label"].values()) == ["LABEL_0", "LABEL_1", "LABEL_2"]
+
+
+def _without_classifier(model, folder):
+    from minitensor.safetensors import TensorFile, tensor_file
+
+    file = TensorFile(folder / "model.safetensors")
+    arrays = {name: file.read(name) for name in file.shapes if not name.startswith("classifier")}
+    return b"".join(bytes(piece) for piece in tensor_file(arrays, {"format": "pt"}))
+
+
+# --- generation ---------------------------------------------------------------------------------------------------------------
+
+
+def test_generation_config_goes_before_config(saved, tmp_path):
+    model, folder = saved("gpt", "generation_config.json", eos_token_id=[3, 4])
+    loaded = model.from_pretrained(folder)
+    assert loaded.config.stop_id == (3, 4)
+    first = model.from_pretrained(folder, stop_id=None).generate([[5, 6]], 1)[0][0]
+    model, folder = saved("gpt", "generation_config.json", eos_token_id=int(first), temperature=0.5)
+    again = model.from_pretrained(folder)
+    again.save_pretrained(tmp_path / "again")
+    assert said(tmp_path / "again", "generation_config.json") == {"eos_token_id": int(first), "temperature": 0.5}
+    assert model.from_pretrained(tmp_path / "again").config.stop_id == first
+
+
+def test_generation_config_of_a_t5(saved):
+    model, folder = saved("t5", "generation_config.json", eos_token_id=[2, 3], decoder_start_token_id=7, pad_token_id=5)
+    config = model.from_pretrained(folder).config
+    assert (config.stop_id, config.start_id, config.pad_id) == ((2, 3), 7, 5)
+
+
+def test_an_odd_generation_config_is_named(saved):
+    model, folder = saved("gpt", "generation_config.json", eos_token_id="5")
+    with pytest.raises(ValueError, match=r"generation_config\.json: eos_token_id must be"):
+        model.from_pretrained(folder)
+    (folder / "generation_config.json").write_text("[1]")
+    with pytest.raises(ValueError, match=r"generation_config\.json: it must hold a JSON object"):
+        model.from_pretrained(folder)
+
+
+def test_saving_does_not_leave_another_models_generation(saved):
+    _, folder = saved("gpt", "generation_config.json", eos_token_id=9)
+    made = GPT(GPTConfig(vocab_size=20, max_length=12, stop_id=2, **SMALL))
+    made.save_pretrained(folder)
+    assert GPT.from_pretrained(folder).config.stop_id == 2
+
+
+# --- a head of its own for masked words -----------------------------------------------------------------------------------------
+
+
+def test_the_flag_counts_where_there_is_something_to_tie(saved, tmp_path):
+    model, folder = saved("bert", tie_word_embeddings=False)
+    assert model.from_pretrained(folder).mlm is None
+    made = BERT(BERTConfig(vocab_size=20, max_length=12, mlm_head=True, tie_mlm=False, **SMALL))
+    assert made.mlm.embeddings is not made.words.weight
+    made.save_pretrained(tmp_path / "own")
+    again = BERT.from_pretrained(tmp_path / "own")
+    np.testing.assert_array_equal(again.mlm.embeddings.numpy(), made.mlm.embeddings.numpy())
+    assert said(tmp_path / "own")["tie_word_embeddings"] is False

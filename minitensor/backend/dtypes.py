@@ -14,8 +14,7 @@ __all__ = ["as_dtype", "compute_dtype", "is_floating", "is_narrow", "precision",
 
 _FLOAT32 = np.dtype(np.float32)
 _KNOWN = "float16, bfloat16, float32, float64, int8 to int64, uint8 to uint64, bool"
-_INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
-_NAMES = {"float16", "bfloat16", "float32", "float64", "bool"} | _INTEGERS
+_BYTES = {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "b": (1,)}  # of the types of each kind, bfloat16 aside
 
 
 def is_floating(dtype):
@@ -64,6 +63,7 @@ def as_dtype(dtype):
         raise TypeError(f"there is no dtype {dtype!r}: the types of tensors are {_KNOWN}") from None
     if found.kind not in "fiub" and not is_floating(found):
         raise TypeError(f"a tensor holds numbers or truth values, not {found}: the types of tensors are {_KNOWN}")
-    if found.name not in _NAMES:  # what a machine or ml_dtypes has besides; no op is made for it, and no file holds it
+    # What a machine or ml_dtypes has besides: no op is made for it, and no file holds it.
+    if found.itemsize not in _BYTES.get(found.kind, ()) and not (found.kind == "V" and found.name == "bfloat16"):
         raise TypeError(f"a tensor cannot be of {found}: the types of tensors are {_KNOWN}")
     return found if found.isnative else found.newbyteorder("=")

@@ -17,7 +17,7 @@ from minitensor.testing.problem import freeze, show
 __all__ = ["check_gradient"]
 
 FAR = 100.0  # inputs beyond this are moved in proportion to their size
-PATIENCE = 500  # groups of an input that rounding may blur before no more of these are halved
+PATIENCE = 100  # groups of an input that rounding may blur before no more of these are halved
 
 
 def check_gradient(problem, i, gradient, cotangents, report, *, rtol, atol, complex_step, rng):

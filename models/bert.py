@@ -248,7 +248,9 @@ class BERT(PublishedBERT):
     def with_classifier(self, n_classes, problem_type=None):
         """A model of this one's weights and a new head for ``n_classes`` classes, without those for pre-training: to fine-tune."""
         heads = dict(mlm_head=False, nsp_head=False, n_classes=n_classes, problem_type=problem_type)
-        made = BERT(replace(self.config, **heads))
+        names = ("id2label", "label2id")  # of the old classes
+        extras = {name: value for name, value in self.config.extras.items() if name not in names}
+        made = BERT(replace(self.config, **heads, extras=extras))
         shared = {name: value for name, value in self.state_dict().items() if not name.startswith("classifier.")}
         made.astype(self.words.weight.dtype).load_state_dict(shared, strict=False)
         return made.to(self.words.weight.device)

@@ -49,10 +49,10 @@ HEADS = {
     "nsp": "cls.seq_relationship",
     "classifier": "classifier",
 }
-DECODER = "cls.predictions.decoder.weight"
+DECODER, BIAS = "cls.predictions.decoder", "cls.predictions.bias"
 TIED = {  # stored a second time under these names, in some files
-    DECODER: "bert.embeddings.word_embeddings.weight",
-    "cls.predictions.decoder.bias": "cls.predictions.bias",
+    f"{DECODER}.weight": "bert.embeddings.word_embeddings.weight",
+    f"{DECODER}.bias": BIAS,
 }
 
 
@@ -64,7 +64,7 @@ ARCHITECTURES = (
 def from_hugging_face(values):
     """The fields of our configuration from the values of config.json, heads aside. Raises ValueError for other kinds of BERT."""
     for name, usual in USUAL.items():
-        if checked(values).get(name, usual) != usual:
+        if checked(values).get(name, usual) not in (usual, None):
             raise ValueError(f"config.json: {name} is {values[name]!r}; models.bert.BERT is made for {usual!r} alone")
     fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
     fields["tie_mlm"] = values.get("tie_word_embeddings", True)
@@ -89,6 +89,7 @@ class PublishedBERT(Pretrained):
     """What `models.pretrained` asks of a BERT."""
 
     model_type = "bert"
+    output_names = tuple(TIED)
 
     @classmethod
     def configure(cls, values, shapes):
@@ -103,7 +104,7 @@ class PublishedBERT(Pretrained):
             )
         heads = {
             "pooler": any(name.endswith("pooler.dense.weight") for name in shapes),
-            "mlm_head": "cls.predictions.bias" in shapes,
+            "mlm_head": BIAS in shapes or f"{DECODER}.bias" in shapes,
             "nsp_head": "cls.seq_relationship.weight" in shapes,
             "n_classes": shapes.get("classifier.weight", (0,))[0],
         }
@@ -132,9 +133,9 @@ class PublishedBERT(Pretrained):
             if self._has(head):
                 table += weight_and_bias(head, HEADS[head], optional=True)
         if self._has("mlm"):
-            table.append(Entry("mlm.bias", ("cls.predictions.bias",), optional=True))
-            if not self.config.tie_mlm:
-                table.append(Entry("mlm.embeddings", (DECODER,), optional=True))
+            tied = self.config.tie_mlm
+            table.append(Entry("mlm.bias", (BIAS if tied else f"{DECODER}.bias",), optional=True))
+            table += [] if tied else [Entry("mlm.embeddings", (f"{DECODER}.weight",), optional=True)]
         return table
 
     def clean(self, name):
@@ -147,9 +148,11 @@ class PublishedBERT(Pretrained):
             name = "bert." + name
         unwanted = [start for head, start in HEADS.items() if not self._has(head)]
         unwanted += [] if self._has("mlm") else ["cls.predictions."]
-        if name.startswith(tuple(unwanted)) or (name == DECODER and not self.config.tie_mlm):
-            return name if name == DECODER and self._has("mlm") else None
-        return TIED.get(name, name)
+        if name.startswith(tuple(unwanted)):
+            return None
+        if self.config.tie_mlm:
+            return TIED.get(name, name)
+        return None if name == BIAS else name  # transformers then adds the decoder's bias, and no other
 
     def _has(self, head):
         return getattr(self, head.partition(".")[0]) is not None

@@ -19,6 +19,9 @@ from models.search import search
 __all__ = ["EncoderDecoder", "TranslationConfig"]
 
 
+NO_TOKEN = -100  # a target that does not count, where there is no token for padding
+
+
 @dataclass(frozen=True)
 class TranslationConfig:
     """What the configurations of all models for translation share."""
@@ -70,14 +73,16 @@ class EncoderDecoder(nn.Module):
 
         target_in (B, T) starts with the start token, target_out (B, T) ends with the stop token. n_tokens: divide by this many
         instead of the batch's own count, so that the losses of parts of a batch add up to the loss of the whole. Smoothing is
-        for training; a validation loss is the plain cross-entropy. It is 0 where all is padding.
+        for training; a validation loss is the plain cross-entropy. It is 0 where all is padding; a model without
+        a token for that leaves out targets of -100.
         """
         c = self.config
+        ignored = NO_TOKEN if c.pad_id is None else c.pad_id
         logits = self(source, target_in, mask)
         target_out = mt.asarray(target_out)
         smoothing = c.label_smoothing if self.training else 0.0
-        total = F.cross_entropy(logits, target_out, ignore_index=c.pad_id, label_smoothing=smoothing, reduction="sum")
-        return total / (max(int((target_out != c.pad_id).sum()), 1) if n_tokens is None else n_tokens)
+        total = F.cross_entropy(logits, target_out, ignore_index=ignored, label_smoothing=smoothing, reduction="sum")
+        return total / (max(int((target_out != ignored).sum()), 1) if n_tokens is None else n_tokens)
 
     def generate(self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None, n_best=None):
         """Target sequences as lists of ids, without start and stop tokens; greedy where ``beam_size`` is 1.
@@ -92,6 +97,8 @@ class EncoderDecoder(nn.Module):
             max_new_tokens = real.data.sum(axis=1) + 50
         limit = np.minimum(max_new_tokens, c.max_length)
         with evaluating(self):
+            if c.start_id is None:
+                raise ValueError("this model has no token to start with: set start_id in its configuration")
             start_ids = [c.start_id] * source.shape[0]
             how = (limit, beam_size, length_penalty, n_best)
-            return search(self.step, self.start(source, mask), start_ids, c.stop_id, *how)
+            return search(self.step, self.start(source, mask), start_ids, () if c.stop_id is None else c.stop_id, *how)

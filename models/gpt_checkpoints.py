@@ -64,11 +64,10 @@ def from_hugging_face(values):
     fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
     fields["activation"] = our_activation(values.get("activation_function", "gelu_new"), "activation_function")
     fields["extras"] = extras(values, USED)
-    stops = values.get("eos_token_id", END_OF_TEXT)
-    stops = stops if isinstance(stops, list) else [] if stops is None else [stops]
-    # Of a small vocabulary transformers still says 50256.
-    stops = tuple(stop for stop in stops if stop < values.get("vocab_size", 50257))
-    return fields | {"stop_id": stops if len(stops) > 1 else stops[0] if stops else None}
+    # transformers still means 50256 where nothing is said of a small vocabulary.
+    usual = END_OF_TEXT if values.get("vocab_size", END_OF_TEXT + 1) > END_OF_TEXT else None
+    stops = values.get("eos_token_id", usual)
+    return fields | {"stop_id": tuple(stops) if isinstance(stops, list) else stops}
 
 
 def to_hugging_face(config):
@@ -76,7 +75,7 @@ def to_hugging_face(config):
     values = config.extras | {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()} | USUAL
     values |= {"activation_function": their_activation(config.activation), "architectures": ["GPT2LMHeadModel"]}
     stops = list(config.stop_id) if isinstance(config.stop_id, tuple) else config.stop_id
-    first = stops[0] if isinstance(stops, list) else stops
+    first = (stops[0] if stops else None) if isinstance(stops, list) else stops
     return {"bos_token_id": first} | values | {"eos_token_id": stops}
 
 
@@ -84,7 +83,8 @@ class PublishedGPT(Pretrained):
     """What `models.pretrained` asks of a GPT."""
 
     model_type = "gpt2"
-    generates = True
+    generates = ("eos_token_id",)
+    output_names = ("lm_head.weight",)
 
     @classmethod
     def outline(cls, config):
@@ -98,7 +98,7 @@ class PublishedGPT(Pretrained):
         ]
 
     def entries(self):
-        """Our parameters and theirs."""
+        """Our parameters and theirs; a GPT2Model has no output layer, so that one of its own is optional."""
         table = [
             Entry("tokens.weight", ("transformer.wte.weight",)),
             Entry("positions.weight", ("transformer.wpe.weight",)),
@@ -108,7 +108,7 @@ class PublishedGPT(Pretrained):
                 names = f"transformer.layers.{i}.{ours}", f"transformer.h.{i}.{theirs}"
                 table += weight_and_bias(*names, transposed=matrix)
         table += weight_and_bias("transformer.norm", "transformer.ln_f")
-        return table if self.config.tie_output else [*table, Entry("output.weight", ("lm_head.weight",))]
+        return table if self.config.tie_output else [*table, Entry("output.weight", ("lm_head.weight",), optional=True)]
 
     def clean(self, name):
         """Odd names put right; None for stored causal masks."""

@@ -32,9 +32,11 @@ from models.published_config import (
     CONFIG,
     GENERATION,
     GENERATION_CONFIG,
+    naming,
     read_config,
     read_generation,
     read_json,
+    with_generation,
     written,
 )
 
@@ -70,7 +72,8 @@ class Pretrained(nn.Module):
 
     model_type: ClassVar[str]
     config_class: ClassVar[Any]
-    generates: ClassVar[bool] = False  # whether generation_config.json is for this model
+    generates: ClassVar[tuple[str, ...]] = ()  # what a model that generates obeys in generation_config.json
+    output_names: ClassVar[tuple[str, ...]] = ()  # in a file, of what "tie_word_embeddings" ties
     _generation: ClassVar[dict] = {}  # what that file said
 
     def __init__(self, config):
@@ -88,14 +91,16 @@ class Pretrained(nn.Module):
         """
         folder = _existing_folder(folder)
         values = read_config(folder, cls.model_type)
-        generation = read_generation(folder) if cls.generates else {}
-        values |= {name: generation[name] for name in GENERATION if name in generation}
+        generation = read_generation(folder) if cls.generates else None
+        values = with_generation(values, generation, cls.generates)
         stored = _StoredTensors(folder)
         shapes = {name: stored.shape(name) for name in stored.files}
-        config = cls.adapted(cls.configure(values, shapes), changes)
+        with naming(folder / CONFIG):
+            config = cls.configure(values, shapes)
+        config = cls.adapted(config, changes)
         config.to_hugging_face()  # what could not be saved again is refused before anybody trains it
         check_outline(cls.outline(config), shapes, f"{folder}: the weights do not fit {cls.__name__}")
-        with nn.init.skipped():
+        with naming(folder / CONFIG), nn.init.skipped():
             model = cls(config)
         fresh = _missing_optional(model, stored)
         if fresh:
@@ -103,7 +108,7 @@ class Pretrained(nn.Module):
             warnings.warn(f"{folder} has no weights for {_listed(fresh)}: they keep their initial values", stacklevel=2)
         model.astype(dtype or stored.dtype)
         _fill(model, stored, folder)
-        model._generation = generation
+        model._generation = generation or {}
         return model.to(device).eval()
 
     def save_pretrained(self, folder):
@@ -126,7 +131,8 @@ class Pretrained(nn.Module):
         weights = tensor_file(parts, {"format": "pt"})  # transformers refuses a file that does not say so
         files = {folder / WEIGHTS: weights, folder / CONFIG: [config.encode()]}
         if self.generates:  # the file there may say otherwise, and goes before config.json
-            said = self._generation | {name: values[name] for name in GENERATION if name in values}
+            said = {name: values[name] for name in GENERATION if name in values} | self._generation
+            said |= {name: values[name] for name in self.generates}
             said = {name: value for name, value in said.items() if value is not None}
             files[folder / GENERATION_CONFIG] = [(json.dumps(said, indent=2, sort_keys=True) + "\n").encode()]
         write_whole(files)
@@ -230,19 +236,21 @@ def _fill(model, stored, folder):
         raise ValueError(f"{folder}: the weights do not fit {type(model).__name__}:\n  " + "\n  ".join(problems))
     for entry in entries:
         if not _absent(entry, names):
-            pieces = [_read(names[name], stored, folder) for name in entry.theirs]
+            pieces = [_read(names[name], stored, folder, model.output_names) for name in entry.theirs]
             pieces = [piece.T for piece in pieces] if entry.transposed else pieces
             own[entry.ours].assign(pieces[0] if len(pieces) == 1 else np.concatenate(pieces))
 
 
-def _read(raws, stored, folder):
+def _read(raws, stored, folder, output_names):
     """The values of one weight; where the file has it under several names, they must be equal."""
     value = stored.read(raws[0])
     for other in raws[1:]:
         if not np.array_equal(value, stored.read(other), equal_nan=True):
+            cure = "leave the one in the file that the model is meant to have"
+            if not {raws[0], other}.isdisjoint(output_names):
+                cure = f'if they are meant to differ, set "tie_word_embeddings" to false in {CONFIG}'
             raise ValueError(
-                f"{folder}: {raws[0]} and {other} are one weight in this model but have different values; if they are meant to "
-                f'differ, set "tie_word_embeddings" to false in {CONFIG}'
+                f"{folder}: {raws[0]} and {other} are one weight in this model but have different values; {cure}"
             )
     return value
 

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import contextmanager
 
 from minitensor.safetensors import CURE, FileFormatError, refuse_pointer
 
 __all__ = [
-    "CONFIG", "GENERATION", "GENERATION_CONFIG", "checked", "extras", "read_config", "read_generation", "read_json",
-    "with_labels", "written",
+    "CONFIG", "GENERATION", "GENERATION_CONFIG", "checked", "extras", "naming", "read_config", "read_generation", "read_json",
+    "with_generation", "with_labels", "written",
 ]  # fmt: skip
 
 CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
 
 LEFT_OUT = {"problem_type"}
-GENERATION = (
-    "eos_token_id",
-    "decoder_start_token_id",
-    "pad_token_id",
-)  # generation_config.json goes before config.json in these
+GENERATION = ("eos_token_id", "decoder_start_token_id", "pad_token_id", "bos_token_id")  # in either file
 WRITTEN = {"architectures", "dtype", "torch_dtype", "model_type"}  # said anew whenever a model is saved
 
 
@@ -105,7 +102,7 @@ KINDS = {
     tokens: "eos_token_id",
     flag: """tie_word_embeddings scale_decoder_outputs scale_attn_weights scale_attn_by_inverse_layer_idx
         add_cross_attention is_decoder qkv_bias""",
-    text: "hidden_act activation_function feed_forward_proj position_embedding_type pooler_act model_type",
+    text: "hidden_act activation_function feed_forward_proj pooler_act model_type",
     texts: "architectures",
     names_of_numbers: "id2label",
 }
@@ -120,6 +117,7 @@ MAY_BE_NULL = {  # where transformers then does without, or takes another field
     "classifier_dropout": probability,
     "pooler_output_size": size,
     "problem_type": text,
+    "position_embedding_type": text,
 }
 
 
@@ -183,9 +181,35 @@ def read_config(folder, model_type):
 
 
 def read_generation(folder):
-    """The values of generation_config.json, which goes before config.json in what it says; none if there is no such file."""
+    """The values of generation_config.json, or None if there is no such file."""
     path = folder / GENERATION_CONFIG
-    return checked(read_json(path), GENERATION_CONFIG) if path.is_file() else {}
+    return checked(read_json(path), GENERATION_CONFIG) if path.is_file() else None
+
+
+def with_generation(values, generation, fields):
+    """``values`` of config.json with what generation_config.json, where there is one, says in their place of ``fields``.
+
+    As in transformers: that file alone says where texts stop, and if it does not they do not; they start with its
+    "decoder_start_token_id", or else its "bos_token_id".
+    """
+    if generation is None:
+        return values
+    start = generation.get("decoder_start_token_id")
+    found = {
+        "decoder_start_token_id": generation.get("bos_token_id") if start is None else start,
+        "pad_token_id": generation.get("pad_token_id"),
+    }
+    found = {name: value for name, value in found.items() if value is not None and name in fields}
+    return values | found | {"eos_token_id": generation.get("eos_token_id")}
+
+
+@contextmanager
+def naming(path):
+    """Put the file at ``path`` before an error about what it asks for."""
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{path}: {str(error).removeprefix(f'{path.name}: ')}") from None
 
 
 def read_json(path):

@@ -51,9 +51,9 @@ class T5Config:
     gated: bool = False
     tie_output: bool = True  # the output layer is the embedding table
     scale_output: bool = True  # logits are multiplied by D**-0.5, as those of a tied output are in version 1.0
-    pad_id: int = 0
-    start_id: int = 0
-    stop_id: int | tuple[int, ...] = 1
+    pad_id: int | None = 0
+    start_id: int | None = 0
+    stop_id: int | tuple[int, ...] | None = 1
     label_smoothing: float = 0.0
     extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
 

@@ -56,7 +56,9 @@ COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")  # of sh
 UNUSED = "EncDecAttention.relative_attention_bias.weight"
 
 # Names that transformers reads too: its usual ones.
-OTHER_NAMES = {"hidden_size": "d_model", "num_attention_heads": "num_heads", "num_hidden_layers": "num_layers"}
+OTHER_NAMES = {"hidden_size": "d_model", "num_attention_heads": "num_heads", "num_hidden_layers": "num_layers"} | {
+    "head_dim": "d_kv"
+}
 SELF, CROSS, FEED = "SelfAttention", "EncDecAttention", "DenseReluDense"
 USED = {*FIELDS.values(), "feed_forward_proj", "tie_word_embeddings", "scale_decoder_outputs", "is_encoder_decoder"}
 STACK = {
@@ -68,11 +70,12 @@ STACK = {
 def from_hugging_face(values):
     """The fields of our configuration from the values of config.json. Raises ValueError for a feed-forward network we have not."""
     values = checked(usual_names(values, OTHER_NAMES))
-    fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if values.get(theirs) is not None}
-    if "n_encoder_layers" in fields:
-        fields.setdefault("n_decoder_layers", fields["n_encoder_layers"])
-    if "pad_id" in fields:
-        fields.setdefault("start_id", fields["pad_id"])
+    fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
+    if fields.get("n_decoder_layers") is None:
+        fields["n_decoder_layers"] = fields.get("n_encoder_layers", 6)
+    if fields.get("start_id") is None:
+        begins = values.get("bos_token_id")
+        fields["start_id"] = fields.get("pad_id", 0) if begins is None else begins
     if "eos_token_id" in values:
         stops = values["eos_token_id"]
         fields["stop_id"] = tuple(stops) if isinstance(stops, list) else () if stops is None else stops
@@ -94,7 +97,7 @@ def to_hugging_face(config):
     values = config.extras | {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()}
     stops = config.stop_id
     return values | {
-        "eos_token_id": stops if isinstance(stops, int) else list(stops) or None,
+        "eos_token_id": stops if isinstance(stops, int) else list(stops or ()) or None,
         "architectures": ["T5ForConditionalGeneration"],
         "feed_forward_proj": kinds[config.activation, config.gated],
         "is_encoder_decoder": True,
@@ -107,7 +110,8 @@ class PublishedT5(Pretrained):
     """What `models.pretrained` asks of a T5."""
 
     model_type = "t5"
-    generates = True
+    generates = ("eos_token_id", "decoder_start_token_id", "pad_token_id")
+    output_names = ("lm_head.weight",)
 
     @classmethod
     def configure(cls, values, shapes):

@@ -175,6 +175,7 @@ def test_a_masked_word_head_with_weights_of_its_own(tmp_path):
     )
     theirs = transformers.BertForMaskedLM(config).eval().double()
     torch.nn.init.normal_(theirs.cls.predictions.decoder.weight)
+    torch.nn.init.normal_(theirs.cls.predictions.decoder.bias)  # predictions.bias, which it does not add, stays 0
     theirs.save_pretrained(tmp_path / "theirs")
     ours = BERT.from_pretrained(tmp_path / "theirs")
     ids = np.array([[2, 5, 3]])

@@ -30,6 +30,7 @@ class ToyConfig:
 
 class Toy(Pretrained):
     model_type = "toy"
+    output_names = ("output.weight",)
     config_class = ToyConfig
 
     def __init__(self, config):

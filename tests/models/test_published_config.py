@@ -6,6 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from minitensor.safetensors import TensorFile, tensor_file
 from models.bert import BERT, BERTConfig
 from models.gpt import GPT, GPTConfig
 from models.t5 import T5, T5Config
@@ -67,12 +68,31 @@ def test_a_value_of_the_wrong_type_or_without_sense(saved, name, field, value, w
         model.from_pretrained(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "field", "value", "wish"),
+    [
+        ("bert", "problem_type", "ranking", "problem_type must be one of"),
+        ("bert", "pad_token_id", 20, "padding_idx 20 is outside a table of 20 rows"),
+        ("vit", "patch_size", 3, "patches of 3 pixels a side do not divide"),
+        ("vit", "patch_size", [4, 2], "made for squares"),
+    ],
+)
+def test_what_a_model_cannot_be_made_of_names_the_file(saved, name, field, value, wish):
+    model, folder = saved(name, **{field: value})
+    with pytest.raises(ValueError, match=rf"config\.json: .*{wish}"):
+        model.from_pretrained(folder)
+
+
 def test_null_means_none():
     assert T5Config.from_hugging_face({"eos_token_id": None}).stop_id == ()
     assert GPTConfig.from_hugging_face({"eos_token_id": None}).stop_id is None
     assert GPTConfig.from_hugging_face({"n_inner": None}).d_ff is None
     assert BERTConfig.from_hugging_face({"pad_token_id": None}).pad_id is None
     assert BERTConfig.from_hugging_face({"classifier_dropout": None}).classifier_dropout is None
+    nothing = T5Config.from_hugging_face({"pad_token_id": None, "decoder_start_token_id": None})
+    assert (nothing.pad_id, nothing.start_id) == (None, None)
+    assert T5Config.from_hugging_face({"bos_token_id": 4, "decoder_start_token_id": None}).start_id == 4
+    assert BERTConfig.from_hugging_face({"position_embedding_type": None}) == BERTConfig()
     assert T5Config.from_hugging_face({"num_layers": 3, "num_decoder_layers": None}).n_decoder_layers == 3
 
 
@@ -129,8 +149,6 @@ def test_the_names_of_classes_come_through_both_ways(saved, tmp_path):
 
 
 def _without_classifier(model, folder):
-    from minitensor.safetensors import TensorFile, tensor_file
-
     file = TensorFile(folder / "model.safetensors")
     arrays = {name: file.read(name) for name in file.shapes if not name.startswith("classifier")}
     return b"".join(bytes(piece) for piece in tensor_file(arrays, {"format": "pt"}))
@@ -155,6 +173,30 @@ def test_generation_config_of_a_t5(saved):
     model, folder = saved("t5", "generation_config.json", eos_token_id=[2, 3], decoder_start_token_id=7, pad_token_id=5)
     config = model.from_pretrained(folder).config
     assert (config.stop_id, config.start_id, config.pad_id) == ((2, 3), 7, 5)
+
+
+def test_generation_config_alone_says_where_texts_stop_and_start(saved):
+    model, folder = saved("t5", eos_token_id=3, decoder_start_token_id=7)
+    (folder / "generation_config.json").write_text('{"bos_token_id": 4}')
+    assert (model.from_pretrained(folder).config.stop_id, model.from_pretrained(folder).config.start_id) == ((), 4)
+    (folder / "generation_config.json").unlink()
+    assert (model.from_pretrained(folder).config.stop_id, model.from_pretrained(folder).config.start_id) == (3, 7)
+
+
+def test_a_t5_without_tokens_for_padding_start_and_stop(saved):
+    model, folder = saved("t5", pad_token_id=None, decoder_start_token_id=None, eos_token_id=None)
+    (folder / "generation_config.json").unlink()
+    made = model.from_pretrained(folder)
+    with pytest.raises(ValueError, match="no token to start with: set start_id"):
+        made.generate([[1, 2]])
+    ids = np.array([[0, 5, 0]])
+    everything = -np.log(np.exp(made(ids, ids).numpy()) / np.exp(made(ids, ids).numpy()).sum(-1, keepdims=True))
+    expected = np.take_along_axis(everything, ids[..., None], -1).mean()
+    np.testing.assert_allclose(made.loss(ids, ids, ids).item(), expected, rtol=1e-5)
+    started = model.from_pretrained(folder, start_id=1)
+    assert len(started.generate([[1, 2]], 5)[0]) == 5
+    started.save_pretrained(folder)
+    assert model.from_pretrained(folder).config == started.config
 
 
 def test_an_odd_generation_config_is_named(saved):
@@ -185,3 +227,49 @@ def test_the_flag_counts_where_there_is_something_to_tie(saved, tmp_path):
     again = BERT.from_pretrained(tmp_path / "own")
     np.testing.assert_array_equal(again.mlm.embeddings.numpy(), made.mlm.embeddings.numpy())
     assert said(tmp_path / "own")["tie_word_embeddings"] is False
+
+
+def test_an_untied_gpt_without_an_output_layer_is_read_with_a_warning(saved):
+    model, folder = saved("gpt", tie_word_embeddings=False)
+    with pytest.warns(UserWarning, match=r"no weights for output\.weight"):
+        made = model.from_pretrained(folder)
+    assert made.output.weight is not made.tokens.weight
+
+
+@pytest.mark.parametrize(
+    ("name", "copy"), [("masked", "cls.predictions.decoder"), ("gpt", "lm_head"), ("t5", "lm_head")]
+)
+def test_the_cure_for_weights_of_two_values_works(saved, name, copy):
+    model, folder = saved(name)
+    file = TensorFile(folder / "model.safetensors")
+    arrays = {name: file.read(name) for name in file.shapes}
+    own = np.ones((20, 8), np.float32)
+    bias = {f"{copy}.bias": np.arange(20, dtype=np.float32)} if name == "masked" else {}
+    pieces = tensor_file(arrays | {f"{copy}.weight": own} | bias, {"format": "pt"})
+    (folder / "model.safetensors").write_bytes(b"".join(bytes(piece) for piece in pieces))
+    with pytest.raises(ValueError, match=r'are one weight .* set "tie_word_embeddings" to false in config\.json'):
+        model.from_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps(said(folder) | {"tie_word_embeddings": False}))
+    made = model.from_pretrained(folder)
+    found = {
+        "masked": lambda: made.mlm.embeddings,
+        "gpt": lambda: made.output.weight,
+        "t5": lambda: made.lm_head.weight,
+    }
+    np.testing.assert_array_equal(found[name]().numpy(), own)
+    if bias:
+        np.testing.assert_array_equal(made.mlm.bias.numpy(), bias[f"{copy}.bias"])
+
+
+def test_copies_that_no_flag_unties_are_named_without_that_cure(saved):
+    model, folder = saved("t5")
+    file = TensorFile(folder / "model.safetensors")
+    arrays = {name: file.read(name) for name in file.shapes} | {
+        "encoder.embed_tokens.weight": np.ones((20, 8), np.float32)
+    }
+    pieces = tensor_file(arrays, {"format": "pt"})
+    (folder / "model.safetensors").write_bytes(b"".join(bytes(piece) for piece in pieces))
+    with pytest.raises(
+        ValueError, match="are one weight .*; leave the one in the file that the model is meant to have"
+    ):
+        model.from_pretrained(folder)

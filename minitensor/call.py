@@ -197,6 +197,8 @@ class Call:
             cure = "; shapes must agree from the right, or be 1: insert axes with reshape or x[:, None]"
         elif "core dimension" in text or "matmul" in text:
             cure = "; the last axis of the first must equal the last but one of the second: is a .mT missing?"
+        elif isinstance(error, OverflowError):
+            cure = "; write the number as a float, or .astype(...) the tensor to a type that holds it"
         kind = type(error) if type(error) in (ValueError, TypeError, IndexError, NotImplementedError) else ValueError
         return kind(f"{self.name}({given}): {text}{cure}")
 

@@ -108,7 +108,7 @@ class Op(Call):
         try:
             function = self.function if usual else self._of_other_types
             out = function(xp, *arrays, **params) if params else function(xp, *arrays)
-        except (ValueError, TypeError, IndexError) as error:
+        except (ValueError, TypeError, IndexError, OverflowError) as error:
             if not self.knows(params):
                 return self.run(*self.bind(args, params))
             raise self.explain(error, arrays) from error
@@ -192,7 +192,7 @@ def _quick(op):
             return run((x,), {})
         try:
             out = function(cpu, a)
-        except (ValueError, TypeError, IndexError):
+        except (ValueError, TypeError, IndexError, OverflowError):
             return run((x,), {})
         if out.__class__ is not _NDARRAY or (dtype := out.dtype) is not _FLOAT32:
             out = op.finish(out, (a,), cpu)
@@ -229,7 +229,7 @@ def _quick(op):
             return run((x, y), {})
         try:
             out = function(cpu, a, b)
-        except (ValueError, TypeError, IndexError):
+        except (ValueError, TypeError, IndexError, OverflowError):
             return run((x, y), {})
         if out.__class__ is not _NDARRAY or (dtype := out.dtype) is not _FLOAT32:
             out = op.finish(out, (a, b), cpu)

@@ -216,7 +216,7 @@ class Tensor:
             )
         value = value._array if isinstance(value, Tensor) else value
         if not isinstance(value, (bool, int, float, np.number)):
-            value = move(value if is_array(value) else np.asarray(value), self.device)
+            value, _ = array_of(value, self.dtype, self.device)
             if value.shape != self.shape:
                 raise ValueError(f"assign: {self.name or 'the tensor'} has shape {self.shape}, the value {value.shape}")
         self._array[...] = value

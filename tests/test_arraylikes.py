@@ -159,6 +159,12 @@ class Reversed(np.ndarray):
         return "theirs"
 
 
+def overwritten(x, value):
+    """``x`` after ``x.assign(value)``."""
+    x.assign(value)
+    return x
+
+
 DOORS = {
     "tensor": mt.tensor,
     "asarray": mt.asarray,
@@ -167,6 +173,7 @@ DOORS = {
     "left operand": lambda a: a + mt.zeros(a.shape, dtype="float64"),
     "function": lambda a: mt.add(a, 0.0),
     "fused": lambda a: F.softmax(a) - F.softmax(np.array(a)) + mt.asarray(a),
+    "assign": lambda a: overwritten(mt.zeros(a.shape, dtype="float64"), a),
     "in a list": lambda a: mt.asarray([a, a], dtype="float64")[0],
 }
 

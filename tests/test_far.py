@@ -185,3 +185,11 @@ def test_recorded_gradients_have_the_precision_of_plain_ones(row):
                 np.testing.assert_allclose(recorded.data, plain.data, rtol=0, atol=1e-10 * scale)
 
     check()
+
+
+@pytest.mark.parametrize("function", [mt.expm1, mt.nn.functional.elu])
+def test_slopes_of_exponentials_near_minus_1_keep_their_digits(function):
+    x = mt.tensor(np.array([-20.0, -100.0]), requires_grad=True)
+    slope = mt.grad(function(x).sum(), x, create_graph=True)
+    for found in (slope, mt.grad(slope.sum(), x), mt.grad(function(x).sum(), x)):
+        np.testing.assert_allclose(found.data, np.exp([-20.0, -100.0]), rtol=1e-12)

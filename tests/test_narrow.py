@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from table import TABLE
 
 import minitensor as mt
+import minitensor.nn.functional as F
 from minitensor import nn, optim
 from minitensor.backend import is_floating
 
@@ -198,6 +199,34 @@ def test_integers_of_few_bits_do_not_wrap_in_functions_of_floats():
     assert mt.var(x).item() == 127.5**2 and mt.logsumexp(x).item() == 127.0
     assert mt.exp(mt.tensor(np.array([12], np.uint8))).item() == pytest.approx(162754.79)
     assert mt.exp(True).dtype == "float32"
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint16", "int32", "uint32", "bool"])
+def test_layers_and_losses_of_integers_are_those_of_floats(dtype):
+    few = np.array([1, 0, 1, 1]) if dtype == "bool" else np.array([1, 2, np.iinfo(dtype).min, np.iinfo(dtype).max])
+    x = mt.tensor(few.astype(dtype))
+    ends = mt.tensor(np.array([0, 1, 1, 0]).astype(dtype))
+    kernel = (1, 1, 2, 2)
+    functions = (
+        F.softplus, F.silu, F.elu, lambda x: F.mse_loss(x, mt.flip(x)), lambda x: F.l1_loss(mt.flip(x), x),
+        lambda x: F.huber_loss(x, mt.flip(x)), lambda x: F.binary_cross_entropy_with_logits(x, ends.astype(x.dtype)),
+        lambda x: F.binary_cross_entropy_with_logits(mt.tensor([1.0, -2.0, 0.5, 3.0]), ends.astype(x.dtype)),
+        lambda x: F.kl_div(x, ends.astype(x.dtype)), lambda x: F.linear(x, x.reshape((1, 4))),
+        lambda x: F.conv2d(x.reshape(kernel), x.reshape(kernel)),
+    )  # fmt: skip
+    for function in functions:
+        found = function(x)
+        assert found.dtype == "float32"
+        np.testing.assert_allclose(found.data, function(x.astype("float64")).data, rtol=1e-5, atol=1e-38)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda x: x + 300, lambda x: -1 * x, lambda x: x**-1, lambda x: mt.maximum(x, 300), lambda x: mt.clip(x, 0, 300)],
+)
+def test_numbers_that_an_integer_type_cannot_hold(call):
+    with pytest.raises(ValueError, match=r"\w+\(.*uint8.*out of bounds.*write the number as a float"):
+        call(mt.tensor(np.array([1], np.uint8)))
 
 
 # --- optimisers ---------------------------------------------------------------------------------------------------------------

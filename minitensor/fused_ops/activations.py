@@ -47,6 +47,7 @@ def _logistic(xp, x):
 @op
 def softplus(xp, x):
     """``log(1 + exp(x))``, without overflow."""
+    x = as_floats(x)  # minus an integer without a sign is a great one
     return xp.maximum(x, 0.0) + xp.log1p(xp.exp(-xp.abs(x)))
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from minitensor.backend import is_floating, np
+from minitensor.backend import compute_dtype, is_floating, np
 
-__all__ = ["as_floats", "as_rows", "row_blocks"]
+__all__ = ["all_floats", "as_floats", "as_rows", "row_blocks"]
 
 BLOCK_BYTES = 1 << 18
 
@@ -14,6 +14,17 @@ BLOCK_BYTES = 1 << 18
 def as_floats(x):
     """``x``, an array or a Tensor, in float32 where it holds integers or truth values."""
     return x if is_floating(x.dtype) else x.astype(np.float32)
+
+
+def all_floats(*operands):
+    """The operands, arrays or Tensors, with integers and truth values in the floating type that the others have, or in float32.
+
+    What subtracts, negates or multiplies integers of few bits first would wrap. Types of 16 bits count as float32.
+    """
+    if all(is_floating(x.dtype) for x in operands):
+        return operands
+    dtype = np.result_type(np.float32, *[compute_dtype(x.dtype) for x in operands if is_floating(x.dtype)])
+    return tuple(x if is_floating(x.dtype) else x.astype(dtype) for x in operands)
 
 
 def as_rows(x):

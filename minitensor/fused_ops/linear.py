@@ -5,7 +5,7 @@ from __future__ import annotations
 from minitensor.autograd import Scatter
 from minitensor.backend import namespace
 from minitensor.fuse import fused
-from minitensor.fused_ops.blocks import as_rows
+from minitensor.fused_ops.blocks import all_floats, as_rows
 from minitensor.ids import wide_ids
 from minitensor.op import op
 from minitensor.ops.linalg import matmul
@@ -21,6 +21,7 @@ def linear(x, weight, bias=None):
 
     x: (..., in_features); weight: (out_features, in_features); bias: (out_features,) or None; returns (..., out_features).
     """
+    x, weight = all_floats(x, weight)
     y = matmul(x, permute_dims(weight))
     return y if bias is None else y + bias
 
@@ -31,6 +32,8 @@ def _(xp, x, weight, bias=None, *, needs):
         raise ValueError(
             "the last axis of x must equal in_features, the second axis of weight (out_features, in_features)"
         )
+    if x.dtype.kind != "f" and weight.dtype.kind != "f":  # a product of integers of few bits would wrap
+        x, weight = all_floats(x, weight)
     rows = as_rows(x)  # (N, in)
     out = xp.matmul(rows, weight.T)  # (N, out)
     if bias is not None:

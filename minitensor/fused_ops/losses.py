@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from minitensor.backend import is_narrow, np, widen
+from minitensor.fused_ops.blocks import all_floats
 from minitensor.ops.elementwise import abs as absolute
 from minitensor.ops.elementwise import equal, exp, isfinite, log, log1p, where
 from minitensor.ops.reductions import sum as sum_of
@@ -45,7 +46,8 @@ def _pair(name, prediction, target):
         raise ValueError(
             f"{name}: prediction {prediction.shape} and target {target.shape} must have equal shapes; nothing is broadcast"
         )
-    return widen(prediction), widen(target), common_dtype(prediction, target)
+    dtype = common_dtype(prediction, target)
+    return *all_floats(widen(prediction), widen(target)), dtype
 
 
 def mse_loss(prediction, target, reduction="mean"):

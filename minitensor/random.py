@@ -78,6 +78,11 @@ class Generator:
         with _drawing:
             self.seed, self.stream, self.counter = checked
 
+    def __setattr__(self, name, value):
+        if name in ("seed", "stream", "counter"):  # anything else would break, or go into, every later draw
+            value = integer("a generator", name, value, least=0, most=(1 << 64) - 1)
+        object.__setattr__(self, name, value)
+
     def __repr__(self):
         return f"Generator(seed={self.seed}, stream={self.stream}, counter={self.counter})"
 

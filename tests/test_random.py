@@ -223,3 +223,13 @@ def test_the_ends_of_integer_ranges_and_narrow_floats():
         x = Generator(2).uniform((200_000,), 1.0, 2.0, dtype=dtype)
         assert x.dtype == dtype and x.numpy().min() >= 1 and x.numpy().max() < 2
     assert Generator(2).uniform((3,), 1.5, 1.5).tolist() == [1.5] * 3
+
+
+def test_the_parts_of_a_generator_stay_plain_integers():
+    generator = mt.random.Generator(1)
+    generator.counter = np.int64(3)
+    assert generator.state == (1, 0, 3) and type(generator.counter) is int
+    for name, value, error in (("seed", 2.5, ValueError), ("stream", "a", TypeError), ("counter", -1, ValueError)):
+        with pytest.raises(error, match=f"a generator: {name} must be an integer"):
+            setattr(generator, name, value)
+    assert generator.state == (1, 0, 3)

@@ -219,11 +219,13 @@ class Optimizer:
             loaded = saved["state"].get(str(entry.index), {"step": 0})
             integer(kind, f"step of {entry.label}", loaded.get("step"), least=0)
             for name, array in loaded.items():
-                mine = entry.state.get(name)
-                if name not in ("step", "master") and (mine is None or mine.shape != array.shape):
+                if name == "step":
+                    continue
+                mine = entry.value if name == "master" else entry.state.get(name)  # which float32 does not need
+                if mine is None or mine.shape != asarray(array).shape:
                     shape = "none" if mine is None else mine.shape
                     raise ValueError(
-                        f"{kind}: {name} of {entry.label} has shape {array.shape} in the file, {shape} here"
+                        f"{kind}: {name} of {entry.label} has shape {asarray(array).shape} in the file, {shape} here"
                     )
         return groups
 

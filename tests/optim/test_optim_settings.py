@@ -221,3 +221,16 @@ def test_what_is_no_saved_state_is_refused(make):
     ):
         with pytest.raises(ValueError, match=r"this is no|not negative|steps|updates"):
             one.load_state_dict(wrong)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("name", ["master", "exp_avg"])
+def test_a_saved_array_of_another_shape_is_refused(dtype, name):
+    w = nn.Parameter(np.ones((2, 2), dtype))
+    adam = optim.Adam([w])
+    (w * w).sum().backward()
+    adam.step()
+    saved = adam.state_dict()
+    saved["state"]["0"][name] = mt.ones((1,))
+    with pytest.raises(ValueError, match=rf"Adam: {name} of .* has shape \(1,\) in the file, \(2, 2\) here"):
+        adam.load_state_dict(saved)

@@ -6,6 +6,7 @@ from itertools import takewhile
 
 from minitensor.axes import ints
 from minitensor.backend import as_device, as_dtype, move, namespace, np
+from minitensor.mode import current_mode
 from minitensor.settings import number
 from minitensor.tensor import Tensor, asarray
 
@@ -29,6 +30,17 @@ def _made(array, requires_grad):
     return made.requires_grad_() if requires_grad else made
 
 
+def _filled(value, shape, dtype, device):
+    """An array of zeros or ones; where only shapes are asked for (``nn.init.shapes_only``), one number that is repeated."""
+    xp, dtype = namespace(device), as_dtype(dtype)
+    if not current_mode.get().memory:
+        try:
+            return xp.broadcast_to(xp.full((), value, dtype), shape)
+        except ValueError:
+            raise ValueError(f"the shape {shape} is larger than any array") from None
+    return (xp.ones if value else xp.zeros)(shape, dtype=dtype)
+
+
 def _check_lengths(name, first, *behind):
     """Raise TypeError if numbers follow the first length where dtype and device belong, as if each length were an argument."""
     numbers = list(takewhile(lambda x: isinstance(x, (int, float, np.number, Tensor)), behind))
@@ -44,13 +56,13 @@ def _check_lengths(name, first, *behind):
 def zeros(shape, dtype=np.float32, device=None, requires_grad=False):
     """Zeros of ``shape``."""
     _check_lengths("zeros", shape, dtype, device)
-    return _made(namespace(device).zeros(shape, dtype=as_dtype(dtype)), requires_grad)
+    return _made(_filled(0, shape, dtype, device), requires_grad)
 
 
 def ones(shape, dtype=np.float32, device=None, requires_grad=False):
     """Ones of ``shape``."""
     _check_lengths("ones", shape, dtype, device)
-    return _made(namespace(device).ones(shape, dtype=as_dtype(dtype)), requires_grad)
+    return _made(_filled(1, shape, dtype, device), requires_grad)
 
 
 def full(shape, fill_value, dtype=None, device=None, requires_grad=False):

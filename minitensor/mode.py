@@ -17,11 +17,15 @@ __all__ = ["current_mode", "detect_anomaly", "enable_grad", "no_grad", "switch",
 
 @dataclass(frozen=True)
 class Mode:
-    """What ops do besides computing: record the graph, look for the first non-finite value; and whether ``nn.init`` draws."""
+    """What ops do besides computing: record the graph, look for the first non-finite value; and what a new module is made of.
+
+    draws: ``nn.init`` draws values. memory: parameters have memory of their own, and not one number that stands for all.
+    """
 
     grad: bool = True
     anomaly: bool = False
     draws: bool = True
+    memory: bool = True
     blocks: tuple = ()  # the ``switched`` blocks that made it so, the outermost first
 
 

@@ -130,7 +130,7 @@ class BERT(PublishedBERT):
                 nn.init.normal_(parameter, std=self.config.init_std)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
-        if self.config.pad_id is None:
+        if self.config.pad_id is None or nn.init.is_skipped():
             return
         words = self.words.weight
         rows = mt.arange(words.shape[0])[:, None]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.outline import Part
 from models.pretrained import Entry, Pretrained, our_activation, their_activation, weight_and_bias
 from models.published_config import checked, extras, with_labels
 
@@ -109,15 +108,6 @@ class PublishedBERT(Pretrained):
             "n_classes": shapes.get("classifier.weight", (0,))[0],
         }
         return replace(super().configure(values, shapes), **heads)
-
-    @classmethod
-    def outline(cls, config):
-        """The tables, and a layer's matrices."""
-        c = config
-        tables = {"words": c.vocab_size, "positions": c.max_length, "segments": c.n_segments}
-        table = [Part(f"embeddings.{EMBEDDINGS[name]}.weight", (rows, c.d_model)) for name, rows in tables.items()]
-        layer = {"intermediate.dense": (c.d_ff, c.d_model), "attention.self.query": (c.d_model, c.d_model)}
-        return table + [Part(f"encoder.layer.0.{name}.weight", shape, c.n_layers) for name, shape in layer.items()]
 
     def entries(self):
         """Our parameters and theirs; those of heads are optional, since more may be asked for than a file has."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 
-from models.outline import Part
 from models.pretrained import Entry, Pretrained, our_activation, their_activation, usual_names, weight_and_bias
 from models.published_config import checked, extras
 
@@ -85,17 +84,6 @@ class PublishedGPT(Pretrained):
     model_type = "gpt2"
     generates = ("eos_token_id",)
     output_names = ("lm_head.weight",)
-
-    @classmethod
-    def outline(cls, config):
-        """The tables, and a layer's matrices."""
-        c = config
-        layer = {"mlp.c_fc": (c.d_model, c.d_ff or 4 * c.d_model), "attn.c_attn": (c.d_model, 3 * c.d_model)}
-        return [
-            Part("wte.weight", (c.vocab_size, c.d_model)),
-            Part("wpe.weight", (c.max_length, c.d_model)),
-            *(Part(f"h.0.{name}.weight", shape, c.n_layers) for name, shape in layer.items()),
-        ]
 
     def entries(self):
         """Our parameters and theirs; a GPT2Model has no output layer, so that one of its own is optional."""

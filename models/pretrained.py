@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import warnings
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,9 +24,8 @@ import numpy as np
 
 import minitensor as mt
 from minitensor import nn
-from minitensor.safetensors import CURE, FileFormatError, TensorFile, tensor_file, write_whole
+from minitensor.safetensors import tensor_file, write_whole
 from models.common import changed
-from models.outline import check_outline
 from models.published_config import (
     CONFIG,
     GENERATION,
@@ -35,15 +33,13 @@ from models.published_config import (
     naming,
     read_config,
     read_generation,
-    read_json,
     with_generation,
     written,
 )
+from models.stored_tensors import WEIGHTS, StoredTensors, listed
 
 __all__ = ["Entry", "Pretrained", "our_activation", "their_activation", "usual_names", "weight_and_bias"]
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-SHOWN = 12  # names listed in one error
 ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}  # in config.json: ours
 ACTIVATIONS |= {"gelu": "gelu", "relu": "relu", "silu": "silu", "swish": "silu"}
 
@@ -93,19 +89,18 @@ class Pretrained(nn.Module):
         values = read_config(folder, cls.model_type)
         generation = read_generation(folder) if cls.generates else None
         values = with_generation(values, generation, cls.generates)
-        stored = _StoredTensors(folder)
+        stored = StoredTensors(folder)
         shapes = {name: stored.shape(name) for name in stored.files}
         with naming(folder / CONFIG):
             config = cls.configure(values, shapes)
         config = cls.adapted(config, changes)
         config.to_hugging_face()  # what could not be saved again is refused before anybody trains it
-        check_outline(cls.outline(config), shapes, f"{folder}: the weights do not fit {cls.__name__}")
-        with naming(folder / CONFIG), nn.init.skipped():
+        fresh = _check_fit(cls, config, stored, folder)
+        with nn.init.skipped():
             model = cls(config)
-        fresh = _missing_optional(model, stored)
         if fresh:
             model = cls(config)
-            warnings.warn(f"{folder} has no weights for {_listed(fresh)}: they keep their initial values", stacklevel=2)
+            warnings.warn(f"{folder} has no weights for {listed(fresh)}: they keep their initial values", stacklevel=2)
         model.astype(dtype or stored.dtype)
         _fill(model, stored, folder)
         model._generation = generation or {}
@@ -147,11 +142,6 @@ class Pretrained(nn.Module):
         """``config`` with the ``changes`` that were asked for, and what they entail."""
         return changed(config, changes)
 
-    @classmethod
-    def outline(cls, config):
-        """The matrices that tell all sizes of the model, see `models.outline`."""
-        return []
-
     def entries(self):
         """The table of parameters and their names in the file; every model has its own."""
         raise NotImplementedError(f"{type(self).__name__} defines no entries()")
@@ -181,59 +171,40 @@ def their_activation(name):
 # --- reading ------------------------------------------------------------------------------------------------------------------
 
 
-class _StoredTensors:
-    """All tensors of a folder, in one file or several, by the names they have there."""
+def _check_fit(cls, config, stored, folder):
+    """Our names of the optional parameters that are not stored. Raises ValueError unless all other names and shapes fit.
 
-    def __init__(self, folder):
-        self.files = {}  # the TensorFile that holds each name
-        for path in _weight_files(folder):
-            file = TensorFile(path)
-            self.files |= dict.fromkeys(file.shapes, file)
-        self.dtype = np.float64 if "F64" in {self.files[name].dtypes[name] for name in self.files} else np.float32
-
-    def shape(self, name):
-        return self.files[name].shapes[name]
-
-    def read(self, name):
-        return self.files[name].read(name)
-
-
-def _weight_files(folder):
-    """The paths of the safetensors files of ``folder``."""
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
-    if (folder / INDEX).is_file():
-        placement = read_json(folder / INDEX).get("weight_map")
-        names = placement.values() if isinstance(placement, dict) else [None]
-        if not all(isinstance(name, str) and os.path.basename(name) == name for name in names):
-            raise FileFormatError(f'{folder / INDEX}: "weight_map" does not say which files hold the weights; {CURE}')
-        paths = [folder / name for name in sorted(set(names))]
-        lost = [path.name for path in paths if not path.is_file()]
-        if lost:
-            raise FileNotFoundError(f"{folder} lacks {_listed(lost)}, which {INDEX} names: download it too")
-        return paths
-    pickled = sorted(folder.glob("pytorch_model*.bin"))
-    hint = (
-        f"; {pickled[0].name} is in PyTorch's format: convert it by save_pretrained of transformers" if pickled else ""
-    )
-    raise FileNotFoundError(f"{folder} has neither {WEIGHTS} nor {INDEX}{hint}")
-
-
-def _fill(model, stored, folder):
-    """Read every parameter of ``model``; first all names and shapes are checked."""
+    The header of the file alone is looked at, and nothing of the size that the configuration asks for is made.
+    """
+    owner = f"{folder}: the weights do not fit {cls.__name__}:\n  "
+    for name in (field.name for field in dataclasses.fields(config) if field.name.endswith("layers")):
+        if getattr(config, name) > len(stored.files):
+            raise ValueError(
+                f"{owner}the configuration asks for {getattr(config, name)} layers ({name}), of weights the file has "
+                f"{len(stored.files)} in all"
+            )
+    with naming(folder / CONFIG), nn.init.shapes_only():
+        model = cls(config)
     entries = model.entries()
     own, names = _parameters(model, entries), _by_clean_name(model, stored)
     wanted = {name: entry for entry in entries for name in entry.theirs}
     missing = [name for name, entry in wanted.items() if name not in names and not _absent(entry, names)]
     unexpected = [raw for name, raws in names.items() if name not in wanted for raw in raws]
-    problems = [f"missing: {_listed(missing)}"] if missing else []
-    problems += [f"unexpected: {_listed(unexpected)}"] if unexpected else []
+    problems = [f"missing: {listed(missing)}"] if missing else []
+    problems += [f"unexpected: {listed(unexpected)}"] if unexpected else []
     for name, entry in wanted.items():
         shape = _their_shape(own[entry.ours], entry)
         wrong = [raw for raw in names.get(name, ()) if stored.shape(raw) != shape]
         problems += [f"{raw} has shape {stored.shape(raw)}, the configuration asks for {shape}" for raw in wrong]
     if problems:
-        raise ValueError(f"{folder}: the weights do not fit {type(model).__name__}:\n  " + "\n  ".join(problems))
+        raise ValueError(owner + "\n  ".join(problems))
+    return [entry.ours for entry in entries if _absent(entry, names)]
+
+
+def _fill(model, stored, folder):
+    """Read every parameter of ``model`` that is stored."""
+    entries = model.entries()
+    own, names = _parameters(model, entries), _by_clean_name(model, stored)
     for entry in entries:
         if not _absent(entry, names):
             pieces = [_read(names[name], stored, folder, model.output_names) for name in entry.theirs]
@@ -265,12 +236,6 @@ def _by_clean_name(model, stored):
     return names
 
 
-def _missing_optional(model, stored):
-    """Our names of the optional parameters that are not stored."""
-    names = _by_clean_name(model, stored)
-    return [entry.ours for entry in model.entries() if _absent(entry, names)]
-
-
 def _absent(entry, names):
     return entry.optional and not any(name in names for name in entry.theirs)
 
@@ -280,7 +245,7 @@ def _parameters(model, entries):
     own = dict(model.named_parameters()) | dict(model.named_buffers())
     forgotten = {name for name, _ in model.named_parameters()} - {entry.ours for entry in entries}
     if forgotten:
-        raise RuntimeError(f"{type(model).__name__}.entries() lacks {_listed(sorted(forgotten))}")
+        raise RuntimeError(f"{type(model).__name__}.entries() lacks {listed(sorted(forgotten))}")
     return own
 
 
@@ -312,9 +277,3 @@ def _parts(parameter, entry):
 
     shape = _their_shape(parameter, entry)
     return {name: (parameter.dtype, shape, lambda i=i: part(i)) for i, name in enumerate(entry.theirs)}
-
-
-def _listed(names):
-    """The names, not too many of them."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -183,7 +183,7 @@ class T5(PublishedT5, EncoderDecoder):
                 nn.init.normal_(parameter, std=c.d_model**-0.5)
             elif parameter.ndim == 2 and name != "shared.weight":
                 nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
-            if name.endswith("qkv.weight"):
+            if name.endswith("qkv.weight") and not nn.init.is_skipped():
                 queries = mt.arange(parameter.shape[0])[:, None] < c.n_heads * c.d_head
                 parameter.assign(mt.where(queries, parameter.detach() * c.d_head**-0.5, parameter.detach()))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.outline import Part
 from models.pretrained import Entry, Pretrained, usual_names
 from models.published_config import checked, extras
 
@@ -118,20 +117,6 @@ class PublishedT5(Pretrained):
         """The configuration of a file: what config.json says, but an unscaled output is tied if and only if it is not stored."""
         config = super().configure(values, shapes)
         return config if config.scale_output else replace(config, tie_output="lm_head.weight" not in shapes)
-
-    @classmethod
-    def outline(cls, config):
-        """The tables, and a layer's matrices of either stack."""
-        c = config
-        parts = [Part("shared.weight", (c.vocab_size, c.d_model))]
-        for stack, layers, feed in (("encoder", c.n_encoder_layers, 1), ("decoder", c.n_decoder_layers, 2)):
-            start = f"{stack}.block.0.layer"
-            parts += [
-                Part(f"{start}.0.{SELF}.q.weight", (c.n_heads * c.d_head, c.d_model), layers),
-                Part(f"{start}.{feed}.{FEED}.wo.weight", (c.d_model, c.d_ff), layers),
-                Part(f"{start}.0.{SELF}.relative_attention_bias.weight", (c.n_buckets, c.n_heads)),
-            ]
-        return parts
 
     def entries(self):
         """Our parameters and theirs."""

@@ -133,9 +133,10 @@ class ViT(PublishedViT):
         c = self.config = config
         self.patches = PatchEmbedding(c.n_channels, c.patch_size, c.d_model)
         self.class_token = _normal((1, 1, c.d_model), 0.02) if c.pooling == "class" else None
-        self.positions = nn.Buffer(sinusoidal_positions(c))  # saved and moved like learned ones, but not trained
         if c.positions == "learned":
             self.positions = _normal((1, c.n_positions, c.d_model), c.position_std)
+        else:
+            self.positions = nn.Buffer(sinusoidal_positions(c))  # saved and moved like learned ones, but not trained
         self.dropout = nn.Dropout(c.dropout)
         shape = (c.n_layers, c.d_model, c.n_heads, c.d_ff, c.dropout, c.activation)
         self.encoder = nn.TransformerEncoder(*shape, norm_first=True, eps=c.eps)

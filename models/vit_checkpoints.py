@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.outline import Part
 from models.pretrained import Entry, Pretrained, our_activation, their_activation, weight_and_bias
 from models.published_config import checked, extras, with_labels
 
@@ -106,17 +105,6 @@ class PublishedViT(Pretrained):
         if changes.get("n_classes", config.n_classes) != config.n_classes:
             changes = {"labels": ()} | changes
         return super().adapted(config, changes)
-
-    @classmethod
-    def outline(cls, config):
-        """Patches, positions, and a layer's matrices."""
-        c = config
-        layer = {"intermediate.dense": (c.d_ff, c.d_model), "attention.attention.query": (c.d_model, c.d_model)}
-        return [
-            Part("patch_embeddings.projection.weight", (c.d_model, c.n_channels, c.patch_size, c.patch_size)),
-            Part("embeddings.position_embeddings", (1, c.n_positions, c.d_model)),
-            *(Part(f"encoder.layer.0.{name}.weight", shape, c.n_layers) for name, shape in layer.items()),
-        ]
 
     def entries(self):
         """Our parameters and theirs; those of heads are optional, since more may be asked for than a file has."""

@@ -15,6 +15,7 @@ MODES = {
     "no_grad": (mt.no_grad, mt.enable_grad, lambda: not current_mode.get().grad),
     "enable_grad": (mt.enable_grad, mt.no_grad, lambda: current_mode.get().grad),
     "detect_anomaly": (mt.detect_anomaly, mt.enable_grad, lambda: current_mode.get().anomaly),
+    "shapes_only": (nn.init.shapes_only, mt.enable_grad, lambda: not current_mode.get().memory),
     "skipped": (nn.init.skipped, mt.enable_grad, lambda: not current_mode.get().draws),
 }
 SPELLINGS = {"bare": lambda mode: mode, "called": lambda mode: mode(), "shared": lambda mode: mode().__call__}

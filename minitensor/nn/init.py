@@ -16,8 +16,8 @@ from minitensor.settings import number
 from minitensor.tensor import Tensor
 
 __all__ = [
-    "calculate_gain", "constant_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_", "orthogonal_",
-    "skipped", "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
+    "calculate_gain", "constant_", "eye_", "is_skipped", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_", "orthogonal_",
+    "shapes_only", "skipped", "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
 ]  # fmt: skip
 
 
@@ -33,6 +33,25 @@ def skipped(function=None):
     0.0
     """
     return switch(function, draws=False)
+
+
+def shapes_only(function=None):
+    """Context manager and decorator: parameters have a shape but no memory, so that a module of any size is made at once.
+
+    To find out what it consists of; it can neither compute nor be loaded.
+
+    >>> from minitensor import nn
+    >>> with nn.init.shapes_only():
+    ...     layer = nn.Linear(10**9, 10**9)
+    >>> layer.weight.shape
+    (1000000000, 1000000000)
+    """
+    return switch(function, draws=False, memory=False)
+
+
+def is_skipped():
+    """Whether a module need not compute the values that it starts with: inside `skipped` and `shapes_only`."""
+    return not current_mode.get().draws
 
 
 def uniform_(tensor, low=0.0, high=1.0, generator=None):
@@ -77,7 +96,9 @@ def trunc_normal_(tensor, mean=0.0, std=1.0, low=-2.0, high=2.0, generator=None)
 def constant_(tensor, value):
     """``value`` everywhere."""
     _check("constant_", tensor)
-    tensor.assign(number("constant_", "value", value, infinite=True))
+    value = number("constant_", "value", value, infinite=True)
+    if current_mode.get().memory:
+        tensor.assign(value)
     return tensor
 
 
@@ -96,7 +117,8 @@ def eye_(tensor):
     _check("eye_", tensor)
     if tensor.ndim != 2:
         raise ValueError(f"eye_ needs a matrix, got shape {tensor.shape}")
-    tensor.assign(np.eye(*tensor.shape))
+    if current_mode.get().memory:
+        tensor.assign(np.eye(*tensor.shape))
     return tensor
 
 

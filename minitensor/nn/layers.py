@@ -63,7 +63,7 @@ class Embedding(Module):
     def reset_parameters(self):
         """Draw new values."""
         init.normal_(self.weight)
-        if self.padding_idx is not None:
+        if self.padding_idx is not None and not init.is_skipped():
             rows = mt.arange(self.num_embeddings, device=self.weight.device)[:, None]
             self.weight.assign(mt.where(rows == self.padding_idx, 0.0, self.weight.detach()))
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from minitensor.autograd import raw, watch
+from minitensor.mode import current_mode
 from minitensor.settings import flag
-from minitensor.tensor import Tensor
+from minitensor.tensor import Tensor, asarray
 from minitensor.tensor import tensor as copied
 
 __all__ = ["Buffer", "Parameter", "replace_array"]
+
+
+def _own_array(data):
+    """A copy of ``data``; where only shapes are asked for (``nn.init.shapes_only``), what stands for it."""
+    return copied(data)._array if current_mode.get().memory else asarray(data)._array
 
 
 class Parameter(Tensor):
@@ -19,7 +25,7 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data, requires_grad=True):
-        super().__init__(copied(data)._array)
+        super().__init__(_own_array(data))
         self.requires_grad_(flag("Parameter", "requires_grad", requires_grad))
 
 
@@ -44,7 +50,7 @@ class Buffer(Tensor):
     __slots__ = ("persistent",)
 
     def __init__(self, data, persistent=True):
-        super().__init__(copied(data)._array)
+        super().__init__(_own_array(data))
         self.persistent = flag("Buffer", "persistent", persistent)
 
     def __reduce__(self):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -172,6 +173,18 @@ def test_missing_unexpected_and_misshapen_weights_are_listed_in_one_error(tmp_pa
     assert "the weights do not fit Toy" in message
     assert "missing: toy.table.weight, toy.k.bias" in message and "unexpected: extra" in message
     assert "toy.q.weight has shape (3, 4), the configuration asks for (3, 3)" in message
+
+
+def test_shapes_are_compared_before_anything_of_that_size_is_made(tmp_path):
+    folder = write(tmp_path, arrays(width=400), {"hidden": 500})
+    tracemalloc.start()
+    with pytest.raises(
+        ValueError, match=r"toy.q.weight has shape \(400, 400\), the configuration asks for \(500, 500\)"
+    ):
+        Toy.from_pretrained(folder)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200_000
 
 
 def test_a_long_list_is_cut(tmp_path):

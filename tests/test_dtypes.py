@@ -117,3 +117,13 @@ def test_whatever_takes_a_dtype_takes_16_bits_and_refuses_what_there_is_not(take
             TypeError, match="the types of tensors are float16, bfloat16, float32, float64, int8 to int64"
         ):
             take(odd)
+
+
+@pytest.mark.parametrize("make", [mt.tensor, mt.asarray, lambda value, dtype: mt.full((2,), value, dtype=dtype)])
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(300, "uint8"), (-1, "uint8"), (128, "int8"), (2**40, "int32"), (-1, "uint64")]
+)
+def test_numbers_that_do_not_fit_are_refused(make, value, dtype):
+    with pytest.raises(ValueError, match=f"{value} does not fit {dtype}"):
+        make(value, dtype=dtype)
+    assert make(127, dtype=dtype).data.max() == 127

@@ -6,7 +6,7 @@ from minitensor.backend import as_dtype, is_array, is_floating, move, np
 
 __all__ = ["array_of", "holds_tensors", "leaves_of", "plain_array"]
 
-_DEFAULT_DTYPES = {"f": np.float32, "i": np.int64, "b": np.bool_}
+_DEFAULT_DTYPES = {"f": np.float32, "i": np.int64, "u": np.int64, "b": np.bool_}
 
 
 def array_of(data, dtype, device):
@@ -28,7 +28,7 @@ def _from_python(data, dtype):
         array = np.asarray(data)
     except ValueError as error:
         raise ValueError(f"a tensor needs rows of equal length: {error}") from None
-    if array.dtype == np.uint64:
+    if array.dtype == np.uint64 and (array > np.uint64(np.iinfo(np.int64).max)).any():
         raise OverflowError("an integer beyond 2**63 - 1 does not fit int64: write np.array(data), or a float")
     if array.dtype.kind not in _DEFAULT_DTYPES and not is_floating(array.dtype):
         raise TypeError(f"a tensor holds numbers or truth values, got {type(data).__name__} with {array.dtype}")

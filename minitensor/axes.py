@@ -13,8 +13,8 @@ def ints(value, name=None):
         if not isinstance(value, (tuple, list)):
             try:
                 return (index(value),)
-            except TypeError:
-                pass  # an array or a range
+            except (TypeError, ValueError):
+                pass  # an array, a tensor or a range of several
         return tuple(index(v) for v in value)
     except TypeError:
         owner = f"{name}: " if name else ""

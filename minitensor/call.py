@@ -121,6 +121,15 @@ class Call:
             bit += bit
         return arrays, given, mask, parents
 
+    def operands(self, inputs):
+        """``inputs`` as Tensor code takes them: Tensors, plain numbers beside one of these, and None where that is the default."""
+        taken = [
+            value if isinstance(value, Tensor) or value.__class__ in NUMBERS else self.taken(value, i)
+            for i, value in enumerate(inputs)
+        ]
+        numbers = all(value is None or value.__class__ in NUMBERS for value in taken)
+        return [asarray(value) if is_array(value) or (numbers and value is not None) else value for value in taken]
+
     def taken(self, value, place):
         """The input number ``place``, which is neither a Tensor nor a plain number, as one of these or as a plain array."""
         if isinstance(value, float):

@@ -61,7 +61,7 @@ class Fused(Call):
             args, params = self.bind(args, params)
         params = self.settings(params) if params else params
         if not self.kernels:
-            out = self.definition(*args, **params)
+            out = self.definition(*self.operands(args), **params)
             if not isinstance(out, Tensor):
                 raise TypeError(
                     f"the definition of {self.name} returned a {type(out).__name__}: an op returns one tensor"

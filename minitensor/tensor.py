@@ -156,8 +156,8 @@ class Tensor:
     @grad.setter
     def grad(self, value):
         if value is not None and (not isinstance(value, Tensor) or value.shape != self.shape):
-            raise ValueError(
-                f"grad must be None or a Tensor of shape {self.shape}, got {getattr(value, 'shape', value)!r}"
+            raise (ValueError if isinstance(value, Tensor) else TypeError)(
+                f"grad must be None or a Tensor of shape {self.shape}, got a {type(value).__name__} of shape {np.shape(value)}"
             )
         if self.node is None:
             if value is None:

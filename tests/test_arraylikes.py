@@ -128,6 +128,38 @@ def test_what_stands_beside_tensors_takes_their_type():
     assert mt.full((2, 2), x).requires_grad and mt.full((2,), x.detach()).tolist() == [1.0, 2.0]
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "uint32", "uint64", "int64"])
+def test_lists_of_numpy_integers_are_int64(dtype):
+    ids = list(np.array([2, 0, 2], dtype=dtype))
+    x = mt.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    assert mt.tensor(ids).dtype == "int64" and mt.tensor(ids).tolist() == [2, 0, 2]
+    assert mt.grad((x[ids] * mt.tensor([1.0, 2.0, 4.0])).sum(), x).tolist() == [2.0, 0.0, 5.0]
+    assert F.one_hot(ids, 3).tolist() == np.eye(3)[[2, 0, 2]].tolist()
+    with pytest.raises(OverflowError, match="does not fit int64"):
+        mt.tensor([np.uint64(2**63)])
+
+
+@mt.fused
+def weighted(x, y, scale=None):
+    """Made of a definition alone: an op with no kernel."""
+    product = x * y
+    return product if scale is None else product * scale
+
+
+def test_a_definition_without_a_kernel_takes_what_ops_take():
+    x = mt.tensor(2.0, requires_grad=True)
+    a = np.array([1.0, 3.0], dtype=np.float32)
+    assert mt.grad(weighted([x, 3.0], (1.0, x)).sum(), x).item() == 4.0
+    assert mt.grad(weighted(a, [x, x], 2.0).sum(), x).item() == 8.0
+    assert mt.grad(weighted(np.float64(3.0), x), x).item() == 3.0
+    assert weighted(2.0, 3.0).item() == 6.0 and weighted(a, a).tolist() == [1.0, 9.0]
+    y = weighted(a, x)
+    a[:] = 0.0
+    assert mt.grad(y.sum(), x).item() == 4.0
+    with pytest.raises(TypeError, match="weighted: x: a tensor holds numbers"):
+        weighted("a", x)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -76,6 +76,27 @@ def test_an_empty_list_is_an_index():
     assert X[:, []].shape == (1, 0, 3)
 
 
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda: mt.matmul(1.5, mt.ones((2, 2))), ValueError, "matmul.*x: 1.5"),
+        (lambda: mt.ones((2, 2)) @ 2, ValueError, "matmul.*y: 2"),
+        (lambda: mt.concatenate(1.5), TypeError, "concatenate: a list of tensors is wanted, got 1.5"),
+        (lambda: mt.stack(3), TypeError, "stack: a list of tensors is wanted, got 3"),
+        (lambda: mt.flip(X, axis=1.5), TypeError, "flip: an integer or a sequence of them"),
+        (lambda: mt.flip(X, axis=3), ValueError, "flip: axis 3 is out of range"),
+    ],
+)
+def test_what_cannot_be_joined_turned_or_multiplied_is_named(call, kind, message):
+    with pytest.raises(kind, match=message):
+        call()
+
+
+def test_counts_may_be_a_tensor():
+    assert mt.repeat(mt.tensor([5.0, 6.0]), mt.tensor([1, 2])).tolist() == [5.0, 6.0, 6.0]
+    assert mt.tile(mt.tensor([5.0]), mt.tensor([2, 1])).tolist() == [[5.0], [5.0]]
+
+
 def test_a_keyword_given_twice_is_refused():
     with pytest.raises(TypeError, match="sum: 'axis' is given twice"):
         mt.sum(X, 0, axis=1)

@@ -15,7 +15,7 @@ __all__ = ["flip", "pad", "repeat", "roll", "rot90", "tile"]
 @op
 def flip(xp, x, *, axis=None):
     """``x`` with the order along ``axis`` reversed."""
-    return xp.flip(x, axis=axis)
+    return xp.flip(x, axis=axes_of("flip", axis, x.ndim))
 
 
 flip.vjp(lambda xp, g, axis: xp.flip(g, axis=axis))

@@ -9,6 +9,7 @@ from minitensor.axes import axes_of, axis_of, ints, one_int
 from minitensor.backend import as_device, as_dtype, device_of, is_array, is_floating, move, np
 from minitensor.creation import arange
 from minitensor.op import moves, op
+from minitensor.report import describe
 from minitensor.tensor import Tensor, asarray
 
 __all__ = [
@@ -148,12 +149,20 @@ def _(g, shapes, axis):
     return parts
 
 
+def _parts_of(op_name, xs):
+    """What is to be joined, as a list."""
+    try:
+        return list(xs)
+    except TypeError:
+        raise TypeError(f"{op_name}: a list of tensors is wanted, got {describe(xs)}") from None
+
+
 def concatenate(xs, axis=0, *, dtype=None):
     """Join the tensors ``xs`` along an existing axis (flattened first where ``axis`` is None), as NumPy does.
 
     dtype: of the result; where None, the one that all of them promote to.
     """
-    xs = list(xs)
+    xs = _parts_of("concatenate", xs)
     if not xs:
         raise ValueError("concatenate: at least one tensor is needed")
     if axis is None:
@@ -168,7 +177,7 @@ concat = concatenate
 def stack(xs, axis=0, *, dtype=None):
     """Join tensors of one shape along a new axis; numbers among them take the type of the others."""
     axis = one_int("stack", axis)
-    xs = list(xs)
+    xs = _parts_of("stack", xs)
     common = _common_dtype(xs)
     return concatenate([expand_dims(_part(x, *common), axis) for x in xs], axis=axis, dtype=dtype)
 

@@ -12,6 +12,7 @@ _ARRAY_FUNCTIONS = ("minitensor.ops.", "minitensor.creation", "minitensor.linalg
 
 ARGUMENTS = {  # of NumPy's and PyTorch's functions: what to write instead
     "casting": "write .astype(dtype)",
+    "diagonal": "it is called k",
     "dim": "the axis is called axis",
     "dims": "the axes are called axis, or axes where their order matters",
     "dtype": "write .astype(dtype)",
@@ -31,6 +32,7 @@ METHODS = {  # of PyTorch's and NumPy's tensors: what to write instead
     "bmm": "x @ y",
     "bool": 'x.astype("bool")',
     "chunk": "mt.split(x, sections, axis=axis)",
+    "clamp": "x.clip(min, max)",
     "clone": "x itself (tensors are values, nothing changes one), or mt.tensor(x) for a new leaf",
     "contiguous": "x itself",
     "copy": "x itself (tensors are values, nothing changes one), or mt.tensor(x) for a new leaf",
@@ -63,6 +65,7 @@ METHODS = {  # of PyTorch's and NumPy's tensors: what to write instead
     "mul": "x * y",
     "mv": "x @ y",
     "nbytes": "x.size * x.dtype.itemsize",
+    "ndimension": "x.ndim",
     "ne": "x != y",
     "nelement": "x.size",
     "new_ones": "mt.ones(shape, dtype=x.dtype, device=x.device)",

@@ -26,6 +26,8 @@ TAUGHT = {
     "det": (lambda: X.det(), AttributeError, r"write mt\.linalg\.det\(x\)"),
     "in place": (lambda: X.add_(1.0), AttributeError, r"tensors are values and never change in place"),
     "clone": (lambda: X.clone(), AttributeError, r"x itself"),
+    "clamp": (lambda: X.clamp(0, 1), AttributeError, r"write x\.clip\(min, max\)"),
+    "diagonal": (lambda: mt.triu(X, diagonal=1), TypeError, r"it is called k"),
     "cuda": (lambda: X.cuda(), AttributeError, r'write x\.to\("cuda"\)'),
     "dim": (lambda: X.sum(dim=1), TypeError, r"the axis is called axis"),
     "dim of a function": (lambda: mt.max(X, dim=1), TypeError, r"the axis is called axis"),

@@ -22,6 +22,7 @@ _NDARRAY = np.ndarray
 class Tensor:
     """An n-dimensional array that can record where it came from. Make one with ``mt.tensor`` or ``mt.asarray``.
 
+    ``Tensor(array)`` itself copies nothing: it is for an array that nobody else will write to.
     ``data`` is the raw NumPy or CuPy array, for reading (the engine itself uses ``_array``, which can be written); ``node`` is the
     place in the graph, or None where no gradient is wanted. (``_data``, as a name, would be read by NumPy's masked arrays.)
     """

@@ -179,3 +179,17 @@ def test_asarray_copies_as_it_is_told():
     ):
         with pytest.raises(ValueError, match="asarray: copy=False, but"):
             call()
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "words"),
+    [
+        (np.ones(2), TypeError, r"must be None or a Tensor of shape \(2,\), got a ndarray of shape \(2,\)"),
+        (0.0, TypeError, r"got a float of shape \(\)"),
+        (mt.ones((3,)), ValueError, r"got a Tensor of shape \(3,\)"),
+    ],
+)
+def test_a_gradient_is_a_tensor_of_the_same_shape(value, kind, words):
+    x = mt.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(kind, match=words):
+        x.grad = value

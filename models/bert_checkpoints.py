@@ -99,7 +99,7 @@ class PublishedBERT(Pretrained):
         odd = [name for name in values.get("architectures") or [] if name not in ARCHITECTURES]
         if odd:
             raise ValueError(
-                f"config.json names {odd[0]}, whose head BERT has not; it has those of {', '.join(ARCHITECTURES)}"
+                f"config.json: architectures names {odd[0]}, whose head BERT has not; it has those of {', '.join(ARCHITECTURES)}"
             )
         heads = {
             "pooler": any(name.endswith("pooler.dense.weight") for name in shapes),

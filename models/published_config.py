@@ -21,15 +21,16 @@ CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
 
 LEFT_OUT = {"problem_type"}
 GENERATION = ("eos_token_id", "decoder_start_token_id", "pad_token_id", "bos_token_id")  # in either file
+LARGEST = 2**63 - 1  # integer that an array holds
 WRITTEN = {"architectures", "dtype", "torch_dtype", "model_type"}  # said anew whenever a model is saved
 
 
 def _is_integer(value):
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _is_number(value):
-    return _is_integer(value) or isinstance(value, float)
+    return _is_integer(value) or isinstance(value, float)  # NaN and infinity too, which no bound lets through
 
 
 def size(value):
@@ -174,9 +175,12 @@ def read_config(folder, model_type):
     if not (folder / CONFIG).is_file():
         raise FileNotFoundError(f"{folder} has no {CONFIG}: it is not the folder of a pretrained model")
     values = read_json(folder / CONFIG)
-    found = values.get("model_type", model_type)  # the oldest configurations do not say it
-    if found != model_type:
-        raise ValueError(f'{folder} holds a model of type "{found}", not "{model_type}": load it by the class for that')
+    found = values.get("model_type")
+    if found not in (None, model_type):  # the oldest configurations do not say it
+        problem = (
+            f'model_type says that this is a model of type "{found}", not "{model_type}": load it by the class for that'
+        )
+        raise ValueError(f"{folder / CONFIG}: {problem}")
     return checked(values)
 
 

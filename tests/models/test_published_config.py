@@ -50,6 +50,7 @@ def said(folder, file="config.json"):
         ("gpt", "vocab_size", None, "a positive integer"), ("gpt", "n_inner", "x", "a positive integer, or null"),
         ("gpt", "resid_pdrop", float("nan"), "a number from 0 to 1"), ("gpt", "attn_pdrop", 2, "a number from 0 to 1"),
         ("gpt", "layer_norm_epsilon", 0, "a number above 0"), ("gpt", "eos_token_id", "5", "the number of a token, a list of them"),
+        ("gpt", "layer_norm_epsilon", 10**400, "a number above 0"), ("gpt", "vocab_size", 2**63, "a positive integer"),
         ("gpt", "eos_token_id", [1, "a"], "the number of a token, a list"), ("gpt", "activation_function", 3, "a text"),
         ("gpt", "tie_word_embeddings", "yes", "true or false"), ("gpt", "n_head", 3, "a multiple"),
         ("bert", "architectures", "BertModel", "a list of texts"), ("bert", "id2label", {"a": "b"}, "a table from numbers"),

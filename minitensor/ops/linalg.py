@@ -24,9 +24,11 @@ LETTERS = string.ascii_uppercase + string.ascii_lowercase  # of an axis in einsu
 @op
 def matmul(xp, x, y):
     """Matrix product of the last two axes; leading axes broadcast, and a 1-d operand is a row (left) or column (right)."""
-    if (
-        getattr(x, "ndim", 0) > 2 and getattr(y, "ndim", 0) == 2 and x.size
-    ):  # numbers get here too, and are refused below
+    try:
+        stacked = x.ndim > 2 and y.ndim == 2 and x.size
+    except AttributeError:  # a number, which is refused below
+        stacked = False
+    if stacked:
         return (x.reshape(-1, x.shape[-1]) @ y).reshape(*x.shape[:-1], y.shape[-1])  # one large product instead of many
     return xp.matmul(x, y)
 

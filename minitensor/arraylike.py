@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minitensor.backend import as_dtype, is_array, is_floating, move, np
+from minitensor.backend import as_dtype, cast, is_array, is_floating, move, np
 
 __all__ = ["array_of", "holds_tensors", "leaves_of", "plain_array"]
 
@@ -15,7 +15,7 @@ def array_of(data, dtype, device):
         data = np.asarray(data)
     array = plain_array(data) if is_array(data) else _from_python(data, dtype)
     if dtype is not None:
-        array = array.astype(as_dtype(dtype), copy=False)
+        array = cast(array, as_dtype(dtype))
     moved = array if device is None else move(array, device)
     shared = is_array(data) and (array is data or (isinstance(data, np.ndarray) and np.may_share_memory(array, data)))
     return moved, not shared or moved is not array

@@ -18,8 +18,9 @@ from __future__ import annotations
 import threading
 from operator import attrgetter
 
-from minitensor.backend import compute_dtype, is_narrow, memory
+from minitensor.backend import compute_dtype, following, is_narrow, memory
 from minitensor.mode import current_mode, switched
+from minitensor.report import out_of_memory
 from minitensor.sums import Scatter, Sums, as_array, raw
 
 __all__ = ["NarrowNode", "Node", "Scatter", "backward_pass", "depositing", "new_leaf", "new_node", "raw", "watch"]
@@ -113,11 +114,15 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
     for root, gradient in zip(roots, gradients):
         sums.add(root, gradient, gradient, (), ())
     add, values, results = sums.add, sums.values, {}
-    with switched(grad=create_graph):
+    with switched(grad=create_graph), following() as follow:
+        if follow is not None:
+            add = _following(follow, add)
         for node in order:
             if node not in values or (needed is not None and node not in needed):
                 continue
             gradient = values.pop(node)
+            if follow is not None:
+                follow(gradient)
             if gradient.__class__ is Scatter:
                 gradient = sums.write_out(node, gradient)
             if node.watch is not None and node not in stop:
@@ -147,11 +152,21 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
                         add(parent, contribution, gradient, saved, pulled)
                     elif plan.simple and (needed is None or parent in needed):
                         raise TypeError("a rule returned None, and its gradient would be lost: does it end in return?")
-            except (TypeError, ValueError, IndexError, RuntimeError) as error:
-                raise _named(error, plan.op_name) from error
+            except (TypeError, ValueError, IndexError, RuntimeError, MemoryError) as error:
+                raise _named(error, plan.op_name, node) from error
             if not keep_saved:
                 node.saved = None
     return results
+
+
+def _following(follow, add):
+    """``add``, run on the GPU of what is added: what ``to`` pulls back lies on another one than the gradient it was given."""
+
+    def adding(parent, value, *others):
+        follow(value)
+        add(parent, value, *others)
+
+    return adding
 
 
 def _reachable(roots, stop, oldest):
@@ -170,8 +185,11 @@ def _reachable(roots, stop, oldest):
     return sorted(found, key=attrgetter("order"), reverse=True)
 
 
-def _named(error, op_name):
+def _named(error, op_name, node):
     """``error`` again, of a class that callers expect, with the op whose gradient rule met it."""
+    if isinstance(error, MemoryError):
+        shapes = ", ".join(str(parent.shape) for parent in node.parents)
+        return out_of_memory(f"{op_name}, in backward from {node.shape} to {shapes}", error)
     kind = next(kind for kind in (TypeError, ValueError, IndexError, RuntimeError) if isinstance(error, kind))
     return kind(f"{op_name}, in backward: {error}")
 

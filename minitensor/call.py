@@ -13,7 +13,7 @@ from minitensor.arraylike import plain_array
 from minitensor.autograd import raw
 from minitensor.backend import is_array, is_floating, is_narrow, memory, np
 from minitensor.front_door import refusal
-from minitensor.report import describe, is_fault, nonfinite_error
+from minitensor.report import describe, is_fault, nonfinite_error, out_of_memory
 from minitensor.settings import plain
 from minitensor.tensor import Tensor, asarray
 
@@ -200,6 +200,8 @@ class Call:
     def explain(self, error, arrays):
         """``error`` again, of a class that callers expect, naming the op and what it was given."""
         given = ", ".join(f"{name}: {describe(a)}" for name, a in zip(self.input_names(len(arrays)), arrays))
+        if isinstance(error, MemoryError):
+            return out_of_memory(f"{self.name}({given})", error)
         text = str(error)
         cure = ""
         if "broadcast" in text:

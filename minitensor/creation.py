@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import takewhile
 
 from minitensor.axes import ints
-from minitensor.backend import as_device, as_dtype, move, namespace, np
+from minitensor.backend import as_device, as_dtype, cast, move, namespace, np
 from minitensor.mode import current_mode
 from minitensor.settings import number
 from minitensor.tensor import Tensor, asarray
@@ -124,7 +124,7 @@ def linspace(start, stop, num=50, endpoint=True, *, dtype=np.float32, device=Non
     if not isinstance(endpoint, (bool, np.bool_)):
         raise TypeError(f"linspace: endpoint must be True or False, got {endpoint!r}; write dtype= by its name")
     start, stop = number("linspace", "start", start), number("linspace", "stop", stop)
-    return Tensor(namespace(device).linspace(start, stop, num, endpoint=bool(endpoint)).astype(as_dtype(dtype)))
+    return Tensor(cast(namespace(device).linspace(start, stop, num, endpoint=bool(endpoint)), as_dtype(dtype)))
 
 
 def eye(n_rows, n_cols=None, k=0, dtype=np.float32, device=None):

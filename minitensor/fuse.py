@@ -22,7 +22,7 @@ import functools
 import inspect
 
 from minitensor.autograd import backward_pass, new_node, watch
-from minitensor.backend import is_array, is_floating, memory, namespace_of, np, widen
+from minitensor.backend import cpu, is_array, is_floating, memory, namespace_of, np, on, widen
 from minitensor.call import NUMBERS, Call, check_pulled, refuse_stale
 from minitensor.mode import current_mode
 from minitensor.report import call_site, is_fault, nonfinite_error
@@ -70,6 +70,9 @@ class Fused(Call):
         arrays, given, mask, parents = self.read(args)
         names = self.input_names(len(arrays))
         xp = namespace_of(self.name, arrays, names)
+        if xp is not cpu and xp.away():
+            with on(f"cuda:{xp.index}"):
+                return self(*args, **params)
         if any(a.__class__ in NUMBERS for a in arrays):
             arrays = self.as_arrays(arrays, xp)
         kernel, takes_needs = self.kernels.get(xp.name) or self.kernels["any"]
@@ -83,7 +86,7 @@ class Fused(Call):
             params = {**params, "needs": tuple(bool(recording and mask >> i & 1) for i in range(len(arrays)))}
         try:
             made = kernel(xp, *map(widen, arrays), **params)
-        except (ValueError, TypeError, IndexError) as error:
+        except (ValueError, TypeError, IndexError, MemoryError) as error:
             raise self.explain(error, arrays) from error
         if not isinstance(made, tuple) or len(made) != 2 or (recording and not callable(made[1])):
             raise TypeError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minitensor.autograd import backward_pass
-from minitensor.backend import is_array, namespace
+from minitensor.backend import copied, is_array, namespace
 from minitensor.tensor import Tensor, asarray
 
 __all__ = ["backward", "grad"]
@@ -55,10 +55,10 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=Fa
                 f"grad: the outputs do not depend on input {i}; write allow_unused=True to get None for it"
             )
         if value is not None and not isinstance(value, Tensor):
-            value = Tensor(value if x.node in owned else value.copy())
+            value = Tensor(value if x.node in owned else copied(value))
             owned.discard(x.node)  # an input that is listed twice gets two results
         elif value is not None and value.node is None:
-            value = Tensor(value._array.copy())
+            value = Tensor(copied(value._array))
         results.append(value if value is None or value.dtype == x.dtype else value.astype(x.dtype))
     return results[0] if single else results
 

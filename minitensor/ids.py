@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minitensor.backend import device_of, namespace, np
+from minitensor.backend import cast, device_of, namespace, np
 
 __all__ = ["wide_ids"]
 
@@ -16,4 +16,4 @@ def wide_ids(ids):
     """
     if ids.dtype == np.uint64:
         ids = namespace(device_of(ids)).minimum(ids, _GREATEST)
-    return ids.astype(np.int64, copy=False)
+    return cast(ids, np.int64)

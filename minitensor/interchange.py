@@ -6,7 +6,7 @@ out, since not every library heeds the protocol's flag for read-only memory (PyT
 
 from __future__ import annotations
 
-from minitensor.backend import as_device, device_of, is_array, memory, namespace, np
+from minitensor.backend import as_device, copied, device_of, is_array, memory, namespace, np
 from minitensor.tensor import Tensor, asarray
 
 __all__ = ["exported", "from_dlpack"]
@@ -34,7 +34,7 @@ def from_dlpack(x, device=None, copy=None):
         raise ValueError(
             "from_dlpack: copy=False, but the array's owner can write to it, and tensors are values: let it be copied"
         )
-    return Tensor(made._array.copy()) if copy and made._array is array else made
+    return Tensor(copied(made._array)) if copy and made._array is array else made
 
 
 def _taken(x):
@@ -59,7 +59,7 @@ def exported(tensor, stream=None, max_version=None, dl_device=None, copy=None):
     array = tensor._array
     arguments = {"stream": stream, "max_version": max_version, "dl_device": dl_device}
     if copy is not False:
-        return array.copy().__dlpack__(**arguments)
+        return copied(array).__dlpack__(**arguments)
     if not isinstance(array, np.ndarray):
         raise BufferError("DLPack, copy=False: memory of a GPU cannot be exported read-only: let it be copied")
     return memory.read_only(array).__dlpack__(**arguments, copy=False)

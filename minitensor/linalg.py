@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from minitensor.autograd import raw
 from minitensor.axes import axis_of
-from minitensor.backend import is_narrow, namespace, np, widen
+from minitensor.backend import cast, is_narrow, namespace, np, on, widen
 from minitensor.mode import current_mode
 from minitensor.ops import decompositions as d
 from minitensor.ops import inverses as i
@@ -143,15 +143,16 @@ def matrix_rank(x, tol=None, *, rtol=None):
     """How many singular values (...) are above ``tol``, or above ``rtol`` times the greatest; int64, without a gradient."""
     x = asarray(x)
     if x.ndim < 2:
-        return Tensor(raw(x != 0).any().astype(np.int64).reshape(()))
+        return (x != 0).any().detach().astype(np.int64)
     if tol is not None and rtol is not None:
         raise TypeError("matrix_rank: the tolerance is given twice")
     s = raw(svdvals(x.detach()))
     if not s.shape[-1]:
         return Tensor(namespace(x.device).zeros(s.shape[:-1], dtype=np.int64))
-    if tol is None:
-        tol = _tolerance("matrix_rank", x, None, rtol) * s.max(axis=-1, keepdims=True)
-    return Tensor(namespace(x.device).asarray((s > raw(tol)).sum(axis=-1)))
+    with on(s):
+        if tol is None:
+            tol = _tolerance("matrix_rank", x, None, rtol) * s.max(axis=-1, keepdims=True)
+        return Tensor(namespace(x.device).asarray((s > raw(tol)).sum(axis=-1)))
 
 
 def matrix_power(x, n):
@@ -208,7 +209,7 @@ def qr(x, mode="reduced"):
 def _wide(x):
     """The raw array in a type that LAPACK knows."""
     array = raw(x)
-    return array if x.dtype.kind == "f" and x.dtype.itemsize > 2 else array.astype(np.float32)
+    return array if x.dtype.kind == "f" and x.dtype.itemsize > 2 else cast(array, np.float32)
 
 
 def svd(x, full_matrices=True, compute_uv=True):

@@ -26,7 +26,7 @@ from __future__ import annotations
 import inspect
 
 from minitensor.autograd import Node, new_node, watch
-from minitensor.backend import cpu, is_array, is_floating, is_narrow, memory, namespace_of, np, widen
+from minitensor.backend import cpu, is_array, is_floating, is_narrow, memory, namespace_of, np, on, widen
 from minitensor.call import NUMBERS, Call
 from minitensor.mode import current_mode
 from minitensor.plan import Plan, VariadicPlan, WidePlan
@@ -105,11 +105,14 @@ class Op(Call):
         if numbers:
             arrays, usual = [asarray(value)._array for value in arrays], False
         xp = cpu if plain else namespace_of(self.name, arrays, self.input_names(len(arrays)))
+        if xp is not cpu and xp.away():
+            with on(f"cuda:{xp.index}"):
+                return self.run(args, params)
         try:
             function = self.function if usual else self._of_other_types
             out = function(xp, *arrays, **params) if params else function(xp, *arrays)
-        except (ValueError, TypeError, IndexError, OverflowError) as error:
-            if not self.knows(params):
+        except (ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
+            if not self.knows(params) and not isinstance(error, MemoryError):
                 return self.run(*self.bind(args, params))
             raise self.explain(error, arrays) from error
         if out.__class__ is not _NDARRAY or out.dtype is not _FLOAT32:
@@ -192,7 +195,7 @@ def _quick(op):
             return run((x,), {})
         try:
             out = function(cpu, a)
-        except (ValueError, TypeError, IndexError, OverflowError):
+        except (ValueError, TypeError, IndexError, OverflowError, MemoryError):
             return run((x,), {})
         if out.__class__ is not _NDARRAY or (dtype := out.dtype) is not _FLOAT32:
             out = op.finish(out, (a,), cpu)
@@ -229,7 +232,7 @@ def _quick(op):
             return run((x, y), {})
         try:
             out = function(cpu, a, b)
-        except (ValueError, TypeError, IndexError, OverflowError):
+        except (ValueError, TypeError, IndexError, OverflowError, MemoryError):
             return run((x, y), {})
         if out.__class__ is not _NDARRAY or (dtype := out.dtype) is not _FLOAT32:
             out = op.finish(out, (a, b), cpu)

@@ -12,7 +12,18 @@ import threading
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from minitensor.backend import as_device, as_dtype, compute_dtype, is_array, is_floating, move, namespace, np, precision
+from minitensor.backend import (
+    as_device,
+    as_dtype,
+    compute_dtype,
+    is_array,
+    is_floating,
+    move,
+    namespace,
+    np,
+    on,
+    precision,
+)  # fmt: skip
 from minitensor.settings import integer, number, probability, sizes
 from minitensor.tensor import Tensor, asarray
 
@@ -113,9 +124,10 @@ class Generator:
         if high < low or not np.isfinite(ends).all():
             raise ValueError(f"uniform: there is no range of {dtype} from {low} up to {high}")
         words, bits = self.words(math.prod(shape), device), precision(dtype)
-        values = (words >> np.uint64(64 - bits)).astype(wide) * wide(2.0**-bits) * wide(high - low) + wide(low)
         last = np.nextafter(dtype.type(high), dtype.type(low))  # the sum may have been rounded up to ``high``
-        return Tensor(namespace(device).minimum(values.astype(dtype), last).reshape(shape))
+        with on(device):
+            values = (words >> np.uint64(64 - bits)).astype(wide) * wide(2.0**-bits) * wide(high - low) + wide(low)
+            return Tensor(namespace(device).minimum(values.astype(dtype), last).reshape(shape))
 
     def normal(self, shape=(), mean=0.0, std=1.0, dtype=np.float32, device=None):
         """Normal with the given mean and standard deviation, by Box and Muller's transform (1958) on the host."""
@@ -140,10 +152,11 @@ class Generator:
         if low < np.iinfo(dtype).min or high - 1 > np.iinfo(dtype).max:
             raise ValueError(f"integers: the range from {low} up to {high} does not fit {dtype}")
         words = self.words(math.prod(shape), device)
-        if high - low < 1 << 64:
-            words = words % np.uint64(high - low)
-        # Counted from low upwards, in the arithmetic of 64 bits that wraps: the sum fits the type where a part of it does not.
-        return Tensor((words + np.uint64(low % (1 << 64))).astype(dtype).reshape(shape))
+        with on(device):
+            if high - low < 1 << 64:
+                words = words % np.uint64(high - low)
+            # Counted from low upwards, in the arithmetic of 64 bits that wraps: the sum fits the type where a part of it does not.
+            return Tensor((words + np.uint64(low % (1 << 64))).astype(dtype).reshape(shape))
 
     def permutation(self, n, device=None):
         """The numbers 0 to n - 1 in random order; or the rows of ``n``, a tensor, array or list, in random order: a new tensor.
@@ -161,7 +174,7 @@ class Generator:
         """Truth values, each true with probability ``p`` (to 1 part in 65 536)."""
         p, shape = probability("bernoulli", "p", p), _shape("bernoulli", shape)
         xp, count = namespace(device), math.prod(shape)
-        chosen = self.halves((count,), device) < round(p * 65536) if p < 1 else xp.ones(count, dtype=bool)
+        chosen = xp.less(self.halves((count,), device), round(p * 65536)) if p < 1 else xp.ones(count, dtype=bool)
         return Tensor(chosen.reshape(shape))
 
 

@@ -8,7 +8,7 @@ import sys
 
 from minitensor.backend import device_of, is_array, is_floating, namespace, np
 
-__all__ = ["call_site", "describe", "finite", "is_fault", "nonfinite_error"]
+__all__ = ["call_site", "describe", "finite", "is_fault", "nonfinite_error", "out_of_memory"]
 
 _PLAIN = 0.7  # within the domain of every function there is, and nowhere near a pole
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -29,6 +29,18 @@ def call_site():
     while frame is not None and os.path.abspath(frame.f_code.co_filename).startswith(_HERE):
         frame = frame.f_back
     return None if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+_ADVICE = (
+    "; smaller batches and shorter sequences need less memory, mt.no_grad() keeps nothing for backward, mt.checkpoint(fn, ...) "
+    "little, and 16-bit floats take half"
+)
+
+
+def out_of_memory(what, error):
+    """The MemoryError of an op, or of its gradient, that found no room: what asked, the allocator's own words, what needs less."""
+    text = str(error) or "no memory is left"
+    return MemoryError(f"{what}: {text}" + ("" if text.endswith(_ADVICE) else _ADVICE))
 
 
 def finite(value):

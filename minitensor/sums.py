@@ -26,6 +26,11 @@ class Scatter:
         self.index = index
         self.shape = shape
 
+    @property
+    def device(self):
+        """Where the values lie, as their array says it."""
+        return self.values.device
+
 
 class Sums:
     """Gradients by node, summed as they arrive.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from minitensor.arraylike import array_of, holds_tensors
 from minitensor.autograd import Node, depositing, new_leaf, watch
-from minitensor.backend import device_of, is_array, is_floating, memory, move, np
+from minitensor.backend import copied, device_of, is_array, is_floating, memory, move, np, on
 from minitensor.hooks import Handle
 
 __all__ = ["Tensor", "asarray", "tensor"]
@@ -151,7 +151,7 @@ class Tensor:
                 return value if value.node is not None else Shown(value._array)
             if value is not None and not isinstance(value, Tensor):
                 # From now on the Tensor is the gradient, and belongs to the reader: the engine writes to this memory no more.
-                value = watched.grad = Tensor(value.copy() if value is watched.home else value)
+                value = watched.grad = Tensor(copied(value) if value is watched.home else value)
         return value
 
     @grad.setter
@@ -169,7 +169,7 @@ class Tensor:
         kept = self.node.dtype  # float32 for values of 16 bits
         if value is not None and value.dtype != kept:
             value = value.astype(kept)
-        watch(self.node).grad = value if value is None or value.node is not None else value._array.copy()
+        watch(self.node).grad = value if value is None or value.node is not None else copied(value._array)
 
     def retain_grad(self):
         """Keep the gradient of this intermediate result in ``.grad`` too."""
@@ -220,7 +220,8 @@ class Tensor:
             value, _ = array_of(value, self.dtype, self.device)
             if value.shape != self.shape:
                 raise ValueError(f"assign: {self.name or 'the tensor'} has shape {self.shape}, the value {value.shape}")
-        self._array[...] = value
+        with on(self._array):
+            self._array[...] = value
         memory.record_write(self._array, self.name)
 
     # --- out of the library ---------------------------------------------------------------------------------------------------
@@ -371,7 +372,7 @@ def asarray(data, dtype=None, device=None, *, copy=None):
             "asarray: copy=False, but these values must be copied to be a tensor of their own, of this type and place"
         )
     if copy and shared:
-        return Tensor(made._array.copy()) if made.node is None else made * 1.0
+        return Tensor(copied(made._array)) if made.node is None else made * 1.0
     return made
 
 
@@ -392,5 +393,5 @@ def tensor(data, dtype=None, device=None, requires_grad=False):
                 "mt.stack(list), or mt.asarray(list) of a nested one, to keep the gradient, or x.detach() in the list"
             )
     array, is_new = array_of(data._array if isinstance(data, Tensor) else data, dtype, device)
-    made = Tensor(array if is_new else array.copy())
+    made = Tensor(array if is_new else copied(array))
     return made.requires_grad_() if requires_grad else made

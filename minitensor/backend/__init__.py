@@ -19,13 +19,24 @@ import numpy as np
 
 from minitensor.backend import memory
 from minitensor.backend.cpu import cpu
-from minitensor.backend.devices import as_device, device_of, is_array, move, namespace, namespace_of
+from minitensor.backend.devices import (
+    as_device,
+    cast,
+    copied,
+    device_of,
+    following,
+    is_array,
+    move,
+    namespace,
+    namespace_of,
+    on,
+)  # fmt: skip
 from minitensor.backend.dtypes import as_dtype, compute_dtype, is_floating, is_narrow, precision, widen
 from minitensor.backend.heap import keep_freed_memory
 
 __all__ = [
-    "as_device", "as_dtype", "compute_dtype", "cpu", "device_of", "is_array", "is_floating", "is_narrow", "memory", "move",
-    "namespace", "namespace_of", "np", "precision", "widen",
+    "as_device", "as_dtype", "cast", "compute_dtype", "copied", "cpu", "device_of", "following", "is_array", "is_floating",
+    "is_narrow", "memory", "move", "namespace", "namespace_of", "np", "on", "precision", "widen",
 ]  # fmt: skip
 
 keep_freed_memory()

@@ -1,6 +1,7 @@
 """The CuPy namespace: CuPy's functions under NumPy's names, and what CuPy lacks or does badly.
 
-Imported on the first request for a CUDA device. Only this file and its neighbours ``cublas.py`` and ``kernels.py`` know CuPy.
+Imported on the first request for a CUDA device. Only this file and its neighbours ``gpus.py``,
+``cublas.py`` and ``kernels.py`` know CuPy.
 """
 
 from __future__ import annotations
@@ -10,16 +11,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
-CURE = 'pip install "minitensor-autograd[cuda13]" for a driver of CUDA 13, or "minitensor-autograd[cuda12]" for CUDA 12'
+from minitensor.backend.gpus import There, as_before, cupy, follow, on, resolve, several, usable
+from minitensor.backend.kernels import Kernels
 
-try:
-    import cupy
-except ImportError as error:
-    raise ImportError(f'device "cuda" needs CuPy, which cannot be imported ({error}): {CURE}') from error
-
-from minitensor.backend.kernels import Kernels  # noqa: E402  only where there is a CuPy to run them
-
-__all__ = ["kernels", "resolve", "to_device", "to_host", "xp"]
+__all__ = ["as_before", "follow", "kernels", "namespace", "on", "resolve", "several", "to_device", "to_host", "xp"]
 
 kernels = Kernels(cupy)
 _INT64 = np.dtype(np.int64)
@@ -28,70 +23,51 @@ _FLOAT32 = np.dtype(np.float32)
 
 # --- devices ----------------------------------------------------------------------------------------------------------------
 
+_namespaces = {}  # device number -> the namespace of that GPU, where there are several
 
-def resolve(device):
-    """``device`` ("cuda", the current one, or "cuda:N") as "cuda:N", and make it the current one.
 
-    Raises RuntimeError with the reason and the cure where there is no such GPU.
-    """
-    if not _usable:
-        _probe()
-    count = _usable[0]
-    if device == "cuda":
-        return f"cuda:{cupy.cuda.runtime.getDevice()}"
+def namespace(device):
+    """The namespace of the GPU named ``device``."""
+    if not usable:
+        resolve(device)
+    if not several():
+        return xp
     index = int(device[5:])
-    if index >= count:
-        raise RuntimeError(
-            f'there is no "{device}": this machine has {count} GPU{"s" * (count > 1)}, "cuda:0" to "cuda:{count - 1}"'
-        )
-    if index != cupy.cuda.runtime.getDevice():
-        cupy.cuda.Device(index).use()
-    return f"cuda:{index}"
-
-
-_usable = []  # the number of GPUs, once it is known that they work
-
-
-def _probe():
-    if not cupy.is_available():
-        raise RuntimeError(f'device "cuda" cannot be used: {_why_not()}; write device="cpu" to go on without a GPU')
-    import minitensor.fused_ops.cuda  # noqa: F401  its kernels register themselves, now that there is a use for them
-
-    _usable.append(cupy.cuda.runtime.getDeviceCount())
-
-
-def _why_not():
-    """Why CuPy, which imports without a GPU too, has none."""
-    runtime = cupy.cuda.runtime
-    try:
-        driver, built = runtime.driverGetVersion(), runtime.runtimeGetVersion()
-        if driver == 0:
-            return f"no NVIDIA driver is loaded; install one, then {CURE}"
-        if driver // 1000 < built // 1000:
-            versions = f"the driver serves CUDA {_version(driver)}, this CuPy is built for {_version(built)}"
-            return f"{versions}; update the driver, or {CURE}"
-        if runtime.getDeviceCount() == 0:
-            return "the driver reports no GPU (is CUDA_VISIBLE_DEVICES empty?)"
-    except runtime.CUDARuntimeError as error:
-        return str(error)
-    return "CuPy reports none"
-
-
-def _version(number):
-    return f"{number // 1000}.{number % 1000 // 10}"
+    return _namespaces.get(index) or _namespaces.setdefault(index, There(index, xp))
 
 
 def to_host(array):
     """A NumPy copy of ``array``; waits for the GPU, and raises what its checks have found since."""
-    copy = cupy.asnumpy(array)
+    with on(f"cuda:{array.device.id}"):
+        copy = cupy.asnumpy(array)
     raise_faults()
     return copy
 
 
 def to_device(array, device):
     """``array``, of the host or another GPU, copied to ``device``."""
-    resolve(device)
-    return cupy.array(array)
+    device = resolve(device)
+    if isinstance(array, cupy.ndarray):
+        return _between(array, f"cuda:{array.device.id}", device)
+    with on(device):
+        return cupy.array(array)
+
+
+def _between(array, source, target):
+    """``array`` copied from one GPU to another, which know nothing of each other's order of work: each waits for the other."""
+    shape = array.shape
+    with on(source):
+        array = cupy.ascontiguousarray(array)  # of a 0-d array it makes a vector
+        ready = cupy.cuda.get_current_stream().record()
+    with on(target):
+        made, stream = cupy.empty(shape, dtype=array.dtype), cupy.cuda.get_current_stream()
+        stream.wait_event(ready)
+        if array.size:
+            made.data.copy_from_device_async(array.data, array.nbytes)
+        copied = stream.record()
+    with on(source):
+        cupy.cuda.get_current_stream().wait_event(copied)  # before this memory is used for something else
+    return made
 
 
 def synchronize():
@@ -126,10 +102,11 @@ def check_ids(message, ids, low, high):
 def raise_faults():
     """Raise the IndexError of the first check that has failed on any GPU, and forget it."""
     for fault in _faults.values():
-        found, label, wrong = cupy.asnumpy(fault).tolist()
-        if found:
-            fault.fill(0)
-            raise IndexError(list(_labels)[label].format(id=wrong))
+        with on(f"cuda:{fault.device.id}"):
+            found, label, wrong = cupy.asnumpy(fault).tolist()
+            if found:
+                fault.fill(0)
+                raise IndexError(list(_labels)[label].format(id=wrong))
 
 
 # --- what NumPy spells otherwise ------------------------------------------------------------------------------------------------
@@ -245,6 +222,7 @@ xp = SimpleNamespace(
 )
 xp.name = "cuda"
 xp.module = cupy
+xp.away = lambda: False  # the only GPU is always the current one; see ``gpus.There``
 xp.kernels = kernels
 for _function in (
     adam, add_at, check_ids, erf, floor_divide, logaddexp, matmul, random_bits, remainder, surely_moderate, synchronize, where,

@@ -1,18 +1,23 @@
 """Devices by name, and which namespace an array belongs to.
 
-A device is "cpu", "cuda" (the current one) or "cuda:N". This file decides; ``cuda.py``, imported on the first request for a CUDA
-device, is the only file that imports CuPy.
+A device is "cpu", "cuda" (the current one) or "cuda:N". This file decides; ``cuda.py`` and its neighbours, imported on the first
+request for a CUDA device, are the only files that import CuPy.
 """
 
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 
 from minitensor.backend.cpu import cpu
 
-__all__ = ["as_device", "device_of", "is_array", "move", "namespace", "namespace_of"]
+__all__ = [
+    "as_device", "cast", "copied", "device_of", "following", "is_array", "move", "namespace", "namespace_of", "on",
+]  # fmt: skip
+
+_UNCHANGED = nullcontext()
 
 
 def _cuda():
@@ -39,8 +44,42 @@ def as_device(device):
 
 
 def namespace(device):
-    """The array namespace of ``device``."""
-    return cpu if as_device(device) == "cpu" else _cuda().xp
+    """The array namespace of ``device``: what its functions make lies there, whichever GPU is the current one."""
+    device = as_device(device)
+    return cpu if device == "cpu" else _cuda().namespace(device)
+
+
+def on(device):
+    """A context in which ``device`` (a name, or an array that lies there) is the current GPU; "cpu" changes nothing.
+
+    CUDA runs whatever is launched on the current GPU, and CuPy allocates there. So raw arrays are computed with, copied and cast
+    inside this, wherever no op, gradient rule or function of their namespace does it.
+    """
+    device = as_device(device) if device is None or isinstance(device, str) else device_of(device)
+    return _UNCHANGED if device == "cpu" else _cuda().on(device)
+
+
+def copied(array):
+    """A copy of ``array`` on its own device."""
+    with on(array):
+        return array.copy()
+
+
+def cast(array, dtype):
+    """``array`` with elements of type ``dtype``, on its own device; the same object where it has them already."""
+    with on(array):
+        return array.astype(dtype, copy=False)
+
+
+@contextmanager
+def following():
+    """Gives ``follow(value)``, which makes the GPU of an array the current one, until the end; None where there is no choice."""
+    cuda = sys.modules.get("minitensor.backend.cuda")
+    if cuda is None or not cuda.several():
+        yield None
+        return
+    with cuda.as_before():
+        yield cuda.follow
 
 
 def device_of(array):
@@ -67,7 +106,7 @@ def namespace_of(op_name, arrays, names):
             )
     if first is None or first[1] == "cpu":
         return cpu
-    return _cuda().xp
+    return _cuda().namespace(first[1])
 
 
 def move(array, device):

@@ -12,6 +12,8 @@ import weakref
 
 import numpy as np
 
+from minitensor.backend.devices import copied
+
 __all__ = [
     "apart", "clock", "overwritten", "private", "read_only", "record_write", "reference", "span", "written_since"
 ]  # fmt: skip
@@ -57,7 +59,7 @@ def private(value):
         return type(value)(private(item) for item in value)
     if type(value) is dict:
         return {key: private(item) for key, item in value.items()}
-    return value.copy() if hasattr(value, "dtype") and hasattr(value, "base") else value  # CuPy's
+    return copied(value) if hasattr(value, "dtype") and hasattr(value, "base") else value  # CuPy's
 
 
 def _is_constant(array):
@@ -76,7 +78,7 @@ def apart(out, given):
     low, high = span(out)
     for start, stop in (span(array) for array in given):
         if start < high and low < stop:
-            return out.copy()
+            return copied(out)
     return out
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from minitensor import random
-from minitensor.backend import compute_dtype, namespace
+from minitensor.backend import compute_dtype, namespace, on
 from minitensor.fuse import fused
 from minitensor.fused_ops.blocks import as_floats, row_blocks
 from minitensor.op import op
@@ -192,6 +192,7 @@ def dropout_mask(shape, p, training, generator, device, dtype):
     else:
         words = generator.words(math.prod(shape), device).reshape(shape)
         kept = xp.greater_equal(words, xp.uint64(int(p * 2**53) << 11))
-    mask = kept.astype(dtype)
-    mask *= 1.0 / (1.0 - p)
+    with on(kept):
+        mask = kept.astype(dtype)
+        mask *= 1.0 / (1.0 - p)
     return mask

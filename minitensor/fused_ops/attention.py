@@ -6,12 +6,12 @@ Letters: B batch, H heads, T queries, S keys, K features of a head. One boolean 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 from minitensor.backend import is_narrow, namespace, widen
 from minitensor.fuse import fused
 from minitensor.fused_ops.activations import dropout_mask
 from minitensor.fused_ops.blocks import as_floats, as_rows, row_blocks
+from minitensor.fused_ops.causal import causal
 from minitensor.ops.elementwise import exp, where
 from minitensor.ops.linalg import matmul
 from minitensor.ops.reductions import any as any_of
@@ -21,12 +21,6 @@ from minitensor.settings import number
 from minitensor.tensor import Tensor, asarray
 
 __all__ = ["attention_weights", "packed_attention", "scaled_dot_product_attention"]
-
-
-@lru_cache(maxsize=64)
-def _causal(queries, keys, device):
-    """(T, S) boolean, raw: query t may see key s where ``s <= t + S - T`` (aligned to the lower right)."""
-    return namespace(device).tril(namespace(device).ones((queries, keys), dtype=bool), keys - queries)
 
 
 # --- definition ---------------------------------------------------------------------------------------------------------------
@@ -219,8 +213,8 @@ def _allowed(mask, is_causal, queries, keys, device):
             )
         mask = mask._array.reshape((1,) * (2 - mask.ndim) + mask.shape)
     if is_causal:
-        triangle = _causal(queries, keys, device)
-        mask = triangle if mask is None else mask & triangle
+        triangle = causal(queries, keys, device)
+        mask = triangle if mask is None else namespace(device).logical_and(mask, triangle)
     return None if mask is None else Tensor(mask)
 
 

@@ -7,7 +7,7 @@ Letters: B batch (rows), H heads, S positions held, T new positions, K features 
 
 from __future__ import annotations
 
-from minitensor.backend import device_of, namespace, np
+from minitensor.backend import device_of, namespace, np, on
 from minitensor.tensor import Tensor, asarray
 
 __all__ = ["DecoderCache", "EncoderCache", "KeyValueCache"]
@@ -37,10 +37,12 @@ class KeyValueCache:
         if stop > held[2]:
             grown = [_room(array, max(stop, 2 * held[2])) for array in self._arrays]
             for new, old in zip(grown, self._arrays):
-                new[:, :, :start] = old[:, :, :start]
+                with on(new):
+                    new[:, :, :start] = old[:, :, :start]
             self._arrays = grown
         for array, new in zip(self._arrays, (key, value)):
-            array[:, :, start:stop] = new._array
+            with on(array):
+                array[:, :, start:stop] = new._array
         self.length = stop
 
     def read(self):
@@ -51,7 +53,8 @@ class KeyValueCache:
         """Let row i go on from what row ``rows[i]`` held; rows may repeat or be left out."""
         if self._arrays is not None:
             rows = namespace(device_of(self._arrays[0])).asarray(rows)
-            self._arrays = [array[rows] for array in self._arrays]
+            with on(rows):
+                self._arrays = [array[rows] for array in self._arrays]
 
 
 class EncoderCache:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from minitensor.axes import ints
-from minitensor.backend import namespace
+from minitensor.backend import cast, namespace
 from minitensor.fused_ops.activations import dropout, elu, gelu, leaky_relu, relu, sigmoid, silu, softplus
 from minitensor.fused_ops.attention import attention_weights, packed_attention, scaled_dot_product_attention
 from minitensor.fused_ops.blocks import as_floats
@@ -90,7 +90,7 @@ def one_hot(ids, num_classes=-1):
         raise ValueError(f"one_hot: num_classes must be a number of classes, or -1, got {num_classes!r}")
     xp = namespace(ids.device)
     xp.check_ids(f"one_hot: id {{id}} is not a class: there are {n}", ids._array, 0, n)
-    return Tensor((ids._array[..., None] == xp.arange(n)).astype(xp.float32))
+    return Tensor(cast(xp.equal(ids._array[..., None], xp.arange(n)), xp.float32))
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0):

@@ -13,7 +13,7 @@ Any other tensor is no state: what a forward pass leaves on a module to be looke
 
 from __future__ import annotations
 
-from minitensor.backend import as_device, as_dtype, is_floating, move
+from minitensor.backend import as_device, as_dtype, cast, copied, is_floating, move
 from minitensor.hooks import Handle
 from minitensor.nn.loading import load_into
 from minitensor.nn.parameter import Buffer, Parameter, replace_array
@@ -137,7 +137,7 @@ class Module(Stateful):
         state = {}
         for path, value in self._saved().items():
             if id(value) not in copies:
-                copies[id(value)] = Tensor(value._array.copy())
+                copies[id(value)] = Tensor(copied(value._array))
             state[path] = copies[id(value)]
         return state
 
@@ -178,7 +178,7 @@ class Module(Stateful):
             raise TypeError(f"astype: a module's state is floating, got {dtype}")
         for _, tensor in self._tensors():
             if is_floating(tensor.dtype):
-                replace_array(tensor, lambda array: array.astype(dtype, copy=False))
+                replace_array(tensor, lambda array: cast(array, dtype))
         return self
 
     def requires_grad_(self, wanted=True):

@@ -96,7 +96,7 @@ def take(x, indices, axis=None, *, mode="raise"):
         indices = _integers("take", indices, truth_values=True)
         if mode != "raise":
             xp, length, ids = namespace(indices.device), max(x.shape[axis], 1), indices._array
-            indices = Tensor(xp.asarray(ids % length if mode == "wrap" else xp.clip(ids, 0, length - 1)))
+            indices = Tensor(xp.asarray(xp.remainder(ids, length) if mode == "wrap" else xp.clip(ids, 0, length - 1)))
     return getitem(x, (slice(None),) * axis + (indices,))
 
 
@@ -178,7 +178,7 @@ def put_along_axis(x, indices, values, axis):
     xp = namespace(x.device)
     hits = xp.zeros(x.shape, dtype=np.int32)
     xp.add_at(hits, index, np.int32(1))
-    if hits.size and int(hits.max()) > 1:
+    if hits.size and int(xp.max(hits)) > 1:
         raise ValueError(
             "put_along_axis: an index repeats along the axis, so that the result would depend on the order of writing"
         )

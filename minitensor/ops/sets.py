@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from minitensor.autograd import raw
-from minitensor.backend import namespace, np
+from minitensor.backend import cast, namespace, np
 from minitensor.ops.indexing import getitem
 from minitensor.ops.shape import reshape
 from minitensor.tensor import Tensor, asarray
@@ -41,7 +41,7 @@ def nonzero(x):
     x = asarray(x)
     if x.ndim == 0:
         raise ValueError("nonzero: a tensor without axes has no indices: write x != 0")
-    return tuple(map(Tensor, raw(x).nonzero()))
+    return tuple(map(Tensor, namespace(x.device).nonzero(raw(x))))
 
 
 def searchsorted(x1, x2, side="left", sorter=None):
@@ -57,7 +57,7 @@ def searchsorted(x1, x2, side="left", sorter=None):
     if sorter is not None:
         x1 = x1[asarray(sorter)]
     xp = namespace(x1.device)
-    return Tensor(xp.asarray(xp.searchsorted(raw(x1), raw(x2), side)).astype(np.int64))
+    return Tensor(cast(xp.asarray(xp.searchsorted(raw(x1), raw(x2), side)), np.int64))
 
 
 def unique_all(x):
@@ -70,7 +70,7 @@ def unique_all(x):
     found = namespace(flat.device).unique(
         raw(flat), return_index=True, return_inverse=True, return_counts=True, equal_nan=False
     )
-    indices, inverse, counts = (Tensor(part.astype(np.int64)) for part in found[1:])
+    indices, inverse, counts = (Tensor(cast(part, np.int64)) for part in found[1:])
     return UniqueAll(getitem(flat, indices), indices, inverse.reshape(asarray(x).shape), counts)
 
 

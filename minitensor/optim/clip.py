@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from minitensor.backend import compute_dtype, device_of, move, namespace, np
+from minitensor.backend import compute_dtype, copied, device_of, move, namespace, np, on
 from minitensor.ops.scaling import unit_of
 from minitensor.optim.flat import PIECE, gradients_of, memory_runs, pieces
 from minitensor.optim.parameters import tensors_of
@@ -28,6 +28,12 @@ def clip_grad_norm_(parameters, max_norm):
     if not found:
         return asarray(0.0)
     device, dtype = device_of(found[0]), compute_dtype(*(run.dtype for run in found))
+    with on(device):
+        return _clipped(found, max_norm, device, dtype)
+
+
+def _clipped(found, max_norm, device, dtype):
+    """Scale the arrays ``found`` in place; returns their norm, of type ``dtype`` on ``device``."""
     xp = namespace(device)
     units, totals = (xp.stack([move(value, device) for value in values]) for values in zip(*map(_squares, found)))
     unit = units.max()
@@ -36,7 +42,9 @@ def clip_grad_norm_(parameters, max_norm):
     scale = xp.minimum(max_norm / above / (root * (unit / above) + 1e-6 / above), 1.0)
     if device != "cpu" or scale != 1:  # NaN is not 1: it reaches the gradients, as it should
         for run in found:
-            run *= move(scale.astype(run.dtype), device_of(run))
+            factor = move(scale.astype(run.dtype), device_of(run))
+            with on(run):
+                run *= factor
     return Tensor(xp.asarray(unit * root, dtype=dtype))
 
 
@@ -54,9 +62,10 @@ def _gradients(owner, parameters):
         watched = parameter.node.watch
         if isinstance(watched.grad, Tensor):  # a reader, or a graph made by create_graph, holds that memory
             if watched.home is None:
-                array = array.copy()
+                array = copied(array)
             else:
-                watched.home[...] = array
+                with on(watched.home):
+                    watched.home[...] = array
                 array = watched.home
             watched.grad = array
         arrays.append(array)
@@ -72,7 +81,8 @@ def _squares(run):
         limits = np.finfo(flat.dtype)
         if limits.tiny / limits.eps**2 <= total < math.inf:
             return np.ones(()), np.asarray(total)
-    unit = unit_of(flat)
-    scaled = flat if unit is None else flat / unit
-    unit = xp.ones(()) if unit is None else unit.reshape(()).astype(np.float64)
-    return unit, xp.dot(scaled, scaled).astype(np.float64)
+    with on(run):
+        unit = unit_of(flat)
+        scaled = flat if unit is None else flat / unit
+        unit = xp.ones(()) if unit is None else unit.reshape(()).astype(np.float64)
+        return unit, xp.dot(scaled, scaled).astype(np.float64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from minitensor.backend import compute_dtype, device_of, memory, move, namespace
+from minitensor.backend import cast, compute_dtype, copied, device_of, memory, move, namespace, on
 from minitensor.optim.parameters import leaves_of
 from minitensor.settings import flag, integer, number
 from minitensor.tensor import Tensor, asarray
@@ -37,7 +37,9 @@ class EMA:
         self.parameters = leaves_of("EMA", parameters)
         if not self.parameters:
             raise ValueError("EMA: no parameters given; pass model.parameters()")
-        self.averages = [parameter._array.astype(compute_dtype(parameter.dtype)) for parameter in self.parameters]
+        self.averages = [
+            copied(cast(parameter._array, compute_dtype(parameter.dtype))) for parameter in self.parameters
+        ]
 
     def update(self):
         """Take the parameters' present values into the averages."""
@@ -45,14 +47,15 @@ class EMA:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
         for i, parameter in enumerate(self.parameters):
             average = self.averages[i] = self._beside(self.averages[i], parameter)
-            step = namespace(device_of(average)).subtract(parameter._array, average)
-            step *= 1 - decay
-            average += step
+            with on(average):
+                step = namespace(device_of(average)).subtract(parameter._array, average)
+                step *= 1 - decay
+                average += step
 
     @contextmanager
     def applied(self):
         """Context manager: the parameters hold the averages inside, and their own values again after it."""
-        own = [parameter._array.copy() for parameter in self.parameters]
+        own = [copied(parameter._array) for parameter in self.parameters]
         try:
             self._write(self.averages)
             yield
@@ -65,7 +68,7 @@ class EMA:
 
     def state_dict(self):
         """The averages and their count, ready for ``mt.save``."""
-        return {"updates": self.updates, "averages": [Tensor(average.copy()) for average in self.averages]}
+        return {"updates": self.updates, "averages": [Tensor(copied(average)) for average in self.averages]}
 
     def load_state_dict(self, saved):
         """Take over a ``state_dict()``; ValueError where number or shapes differ."""
@@ -77,14 +80,16 @@ class EMA:
             raise ValueError(f"EMA: the saved averages have shapes {loaded}, the parameters {shapes}")
         self.updates = integer("EMA", "updates", saved["updates"], least=0)
         for average, loaded in zip(self.averages, saved["averages"]):
-            average[...] = move(asarray(loaded)._array, device_of(average))
+            with on(average):
+                average[...] = move(asarray(loaded)._array, device_of(average))
 
     def _write(self, arrays):
         for parameter, array in zip(self.parameters, arrays):
-            parameter._array[...] = self._beside(array, parameter)
+            with on(parameter._array):
+                parameter._array[...] = self._beside(array, parameter)
             memory.record_write(parameter._array, parameter.name)
 
     @staticmethod
     def _beside(array, parameter):
         """``array`` on the device of ``parameter`` and in its dtype, or float32 for 16 bits: the model may have been moved."""
-        return move(array, parameter.device).astype(compute_dtype(parameter.dtype), copy=False)
+        return cast(move(array, parameter.device), compute_dtype(parameter.dtype))

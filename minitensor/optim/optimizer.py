@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minitensor.autograd import watch
-from minitensor.backend import as_device, device_of, memory, move
+from minitensor.backend import as_device, copied, device_of, memory, move, on
 from minitensor.optim.flat import Entry, FlatBuffer, pieces
 from minitensor.optim.parameters import groups_of, leaves_of
 from minitensor.settings import integer, number
@@ -63,12 +63,13 @@ class Optimizer:
         if not all(entry.is_bound() for entry in self._entries):
             self._bind()
         for buffer in self._buffers:
-            for entries, start, stop in buffer.runs():
-                buffer.take_writes(start, stop)
-                self.update_run(buffer, entries, start, stop)
-                buffer.round(start, stop)
-                for entry in entries:
-                    memory.record_write(entry.value, entry.parameter.name)
+            with on(buffer.device):
+                for entries, start, stop in buffer.runs():
+                    buffer.take_writes(start, stop)
+                    self.update_run(buffer, entries, start, stop)
+                    buffer.round(start, stop)
+                    for entry in entries:
+                        memory.record_write(entry.value, entry.parameter.name)
 
     def update_run(self, buffer, entries, start, stop):
         """Update ``entries``, which are the stretch from ``start`` to ``stop`` of ``buffer`` and share group and step."""
@@ -126,17 +127,20 @@ class Optimizer:
         places = {}
         for entry in self._entries:
             places.setdefault((entry.parameter.dtype, entry.parameter.device), []).append(entry)
-        self._buffers = [
-            FlatBuffer(entries, dtype, device, self.state_names, self.n_scratch)
-            for (dtype, device), entries in places.items()
-        ]
-        for buffer in self._buffers:
-            for entry in buffer.entries:
-                former, entry.state = entry.state, self.new_state(buffer, entry)
-                if buffer.rounded is not buffer.values:
-                    entry.state["master"] = entry.master
-                for name in former.keys() & entry.state.keys():
-                    entry.state[name][...] = move(former[name], buffer.device)
+        self._buffers = []
+        for (dtype, device), entries in places.items():
+            with on(device):
+                self._buffers.append(FlatBuffer(entries, dtype, device, self.state_names, self.n_scratch))
+                for entry in entries:
+                    self._take_state(self._buffers[-1], entry)
+
+    def _take_state(self, buffer, entry):
+        """Bring the state of ``entry`` to ``buffer``."""
+        former, entry.state = entry.state, self.new_state(buffer, entry)
+        if buffer.rounded is not buffer.values:
+            entry.state["master"] = entry.master
+        for name in former.keys() & entry.state.keys():
+            entry.state[name][...] = move(former[name], buffer.device)
 
     def new_state(self, buffer, entry):
         """The zero state of ``entry``: views of the buffer's flat state arrays."""
@@ -170,7 +174,7 @@ class Optimizer:
         state = {
             str(entry.index): {
                 "step": entry.steps,
-                **{name: Tensor(array.copy()) for name, array in entry.state.items()},
+                **{name: Tensor(copied(array)) for name, array in entry.state.items()},
             }
             for entry in self._entries
             if entry.steps
@@ -191,7 +195,8 @@ class Optimizer:
             entry.steps = loaded["step"]
             for name, array in entry.state.items():
                 missing = entry.value if name == "master" else 0  # the state of a run in float32 has no master
-                array[...] = move(asarray(loaded[name])._array, device_of(array)) if name in loaded else missing
+                with on(array):
+                    array[...] = move(asarray(loaded[name])._array, device_of(array)) if name in loaded else missing
 
     def _check_saved(self, saved):
         """Raise where ``saved`` does not fit; returns its groups' hyper-parameters, looked at."""

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 
 import minitensor as mt
-from minitensor.backend import device_of, is_array, move
+from minitensor.backend import device_of, is_array, move, on
 from minitensor.random import default
 
 __all__ = ["check_parity", "check_row", "moved"]
@@ -18,7 +18,8 @@ def moved(value, device, dtype=None):
         return mt.Tensor(moved(value.data, device, dtype))
     if is_array(value) or isinstance(value, np.generic):
         array = move(np.asarray(value), device)
-        return array if dtype is None or array.dtype.kind != "f" else array.astype(dtype)
+        with on(device):
+            return array if dtype is None or array.dtype.kind != "f" else array.astype(dtype)
     if isinstance(value, (tuple, list)):
         return type(value)(moved(item, device, dtype) for item in value)
     if isinstance(value, dict):
@@ -64,14 +65,14 @@ def check_parity(
         np.testing.assert_allclose(mine, right, rtol=rtol, atol=atol)
 
 
-def check_row(row, examples):
-    """`check_parity` on so many drawn inputs of a row of the table of ops."""
+def check_row(row, examples, device="cuda:0"):
+    """`check_parity` with ``device`` on so many drawn inputs of a row of the table of ops."""
 
     @settings(max_examples=examples, deadline=None)
     @given(row.cases)
     def check(case):
         keywords = case[-1] if isinstance(case[-1], dict) else {}
         inputs = [value for value in case if not isinstance(value, dict)]
-        check_parity(row.function, inputs, keywords, wanted=row.wanted, order=min(row.order, 2))
+        check_parity(row.function, inputs, keywords, wanted=row.wanted, device=device, order=min(row.order, 2))
 
     check()

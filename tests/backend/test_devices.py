@@ -35,10 +35,11 @@ def test_without_cupy_the_message_says_what_to_install(monkeypatch):
     [
         (0, 0, r"no NVIDIA driver is loaded.*pip install"),
         (12020, 1, r"the driver serves CUDA 12.2, this CuPy is built for 13.0; update the driver, or pip install"),
-        (13000, 0, r"reports no GPU.*CUDA_VISIBLE_DEVICES"),
+        (13000, 0, r'reports no GPU \(CUDA_VISIBLE_DEVICES is "": this process sees no others\)'),
     ],
 )
-def test_without_a_gpu_the_message_says_why(driver, devices, reason):
+def test_without_a_gpu_the_message_says_why(driver, devices, reason, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with fake_device.installed() as cupy:
         cupy.is_available = lambda: False
         cupy.cuda.runtime = SimpleNamespace(
@@ -49,6 +50,42 @@ def test_without_a_gpu_the_message_says_why(driver, devices, reason):
         )
         with pytest.raises(RuntimeError, match=reason + r'.*write device="cpu"'):
             mt.zeros((2,), device="cuda")
+
+
+def test_a_hidden_gpu_is_told_from_a_missing_one(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    with fake_device.installed():
+        with pytest.raises(RuntimeError, match=r'no "cuda:2": CuPy sees 1 GPU, "cuda:0" \(CUDA_VISIBLE_DEVICES is "2"'):
+            mt.zeros((2,), device="cuda:2")
+
+
+@pytest.mark.parametrize(
+    "broken, step",
+    [
+        (lambda cupy: setattr(cupy, "RawModule", _missing), "a kernel cannot be compiled and run"),
+        (lambda cupy: setattr(cupy.cuda.device, "get_cublas_handle", _missing), "matrices cannot be multiplied"),
+    ],
+)
+def test_a_cupy_that_cannot_compute_says_so_at_once(broken, step):
+    with fake_device.installed() as cupy:
+        broken(cupy)
+        for _ in range(2):
+            with pytest.raises(
+                RuntimeError, match=rf"sees a GPU, but {step} \(OSError: libx.so: cannot open\).*pip install"
+            ):
+                mt.zeros((2,), device="cuda")
+
+
+def _missing(*args, **keywords):
+    raise OSError("libx.so: cannot open")
+
+
+def test_the_gpu_is_tried_once():
+    with fake_device.installed():
+        mt.zeros((2,), device="cuda")
+        calls, waits = len(fake_cublas.CALLS), len(fake_device.SYNCS)
+        mt.zeros((2,), device="cuda:0")
+        assert (len(fake_cublas.CALLS), len(fake_device.SYNCS)) == (calls, waits)
 
 
 def test_real_cupy_without_a_gpu_says_why():

@@ -111,12 +111,12 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
     anomaly = current_mode.get().anomaly
     keep_saved = retain_graph or create_graph
     sums = Sums(recorded=create_graph)
-    for root, gradient in zip(roots, gradients):
-        sums.add(root, gradient, gradient, (), ())
     add, values, results = sums.add, sums.values, {}
     with switched(grad=create_graph), following() as follow:
         if follow is not None:
             add = _following(follow, add)
+        for root, gradient in zip(roots, gradients):
+            add(root, gradient, gradient, (), ())
         for node in order:
             if node not in values or (needed is not None and node not in needed):
                 continue

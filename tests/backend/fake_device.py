@@ -3,8 +3,8 @@
 ``installed()`` puts these modules in CuPy's place, so that the library's own CUDA backend runs on them: its kernels as emulated by
 ``emulator.py``, its cuBLAS calls as simulated by ``fake_cublas.py``. A NumPy call on a device array raises, so does mixing host and
 device arrays, and each read of a value by the host is counted in ``SYNCS``.
-There may be several GPUs: what is launched while
-another one than the array's is current, which CUDA would run in the wrong place, raises.
+There may be several GPUs: what is launched while another one than the array's is current, which CUDA would run in the wrong
+place, raises.
 """
 
 from __future__ import annotations

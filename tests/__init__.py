@@ -1,0 +1,1 @@
+"""The tests, a package of that name whatever else is installed."""

@@ -6,8 +6,8 @@
 
 Before anything is timed the results of both are compared in float64. A ratio below 1 means that minitensor is faster. The column
 "floor" is the time of the matrix products of the work alone, by NumPy. The column "alone" is PyTorch's time while no process of
-minitensor exists: if it differs from that in the turns by more than a tenth, something disturbed one of the two, and no ratio is
-printed. Run it on a quiet machine; see ``timing.py``.
+minitensor exists, before the turns and after them. If it differs from that in the turns by more than a tenth, something disturbed
+one of the two, and no ratio is printed. Run it on a quiet machine; see ``timing.py``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import platform
+import statistics
 import sys
 from pathlib import Path
 
@@ -35,15 +36,16 @@ HEADER = (
 def row(name, threads, rounds):
     """The line of a case, and whether its ratio may be believed."""
     agree(name)
-    once = alone(name, "torch", threads, 1, 3)
+    (once,) = alone(name, "torch", threads, 1, 3)
     calls = max(1, min(50, round(SECONDS / once)))
-    before = alone(name, "torch", threads, max(3, rounds // 3), calls)
+    before = alone(name, "torch", threads, (rounds + 1) // 2, calls)
     sides = ("minitensor", "torch", "products") if products(name) else ("minitensor", "torch")
     (mine, other, *least), ratio = in_turns(name, sides, threads, rounds, calls)
-    sound = abs(other / before - 1) <= MOST
+    lonely = statistics.median(before + alone(name, "torch", threads, (rounds + 1) // 2, calls))
+    sound = abs(other / lonely - 1) <= MOST
     shown = f"{ratio:.2f}" if sound else "disturbed"
     floor = f"{least[0] * 1e3:.2f}" if least else "-"
-    return f"| {name} | {mine * 1e3:.2f} | {other * 1e3:.2f} | {shown} | {floor} | {before * 1e3:.2f} |", sound
+    return f"| {name} | {mine * 1e3:.2f} | {other * 1e3:.2f} | {shown} | {floor} | {lonely * 1e3:.2f} |", sound
 
 
 def main():

@@ -79,6 +79,6 @@ def in_turns(name, sides, threads, rounds, calls):
 
 
 def alone(name, side, threads, rounds, calls):
-    """Median seconds of one side while nothing else of the benchmark exists."""
+    """Median seconds of each turn of one side while nothing else of the benchmark exists."""
     with Worker(name, side, threads) as worker:
-        return statistics.median(statistics.median(worker.turn(calls)) for _ in range(rounds))
+        return [statistics.median(worker.turn(calls)) for _ in range(rounds)]

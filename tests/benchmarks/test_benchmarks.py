@@ -40,7 +40,7 @@ def test_a_disturbed_ratio_is_withheld(monkeypatch, capsys):
     import against_pytorch
 
     monkeypatch.setattr(against_pytorch, "agree", lambda name: None)
-    monkeypatch.setattr(against_pytorch, "alone", lambda *_: 0.1)
+    monkeypatch.setattr(against_pytorch, "alone", lambda name, side, threads, rounds, calls: [0.1] * rounds)
     monkeypatch.setattr(against_pytorch, "in_turns", lambda *_: ([0.2, 0.112, 0.05], 1.7))
     line, sound = against_pytorch.row("layer", 2, 3)
     assert "disturbed" in line and "1.70" not in line and not sound

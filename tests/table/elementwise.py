@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 from hypothesis import strategies as st
+from table.row import Row
 
 import minitensor as mt
 from minitensor.testing import strategies as mst
-from table.row import Row
 
 A, B = np.zeros((2, 3)), np.zeros((2,))
 

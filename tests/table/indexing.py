@@ -2,11 +2,11 @@
 
 import numpy as np
 from hypothesis import strategies as st
+from table.row import Row
 
 import minitensor as mt
 from minitensor.ops import indexing
 from minitensor.testing import strategies as mst
-from table.row import Row
 
 A = np.zeros((2, 3))
 

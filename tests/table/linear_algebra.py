@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 from hypothesis import strategies as st
+from table.row import Row
 
 import minitensor as mt
-from table.row import Row
 
 L = mt.linalg
 A, B, FLAT = np.eye(2)[:1], np.ones((3, 3)), np.ones(3)

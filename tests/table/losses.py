@@ -2,11 +2,11 @@
 
 import numpy as np
 from hypothesis import strategies as st
+from table.functional import numpy_softmax, row
+from table.row import Row
 
 import minitensor.nn.functional as F
 from minitensor.testing import strategies as mst
-from table.functional import numpy_softmax, row
-from table.row import Row
 
 A, B = np.zeros((2, 3)), np.zeros((3,))
 REDUCTIONS = st.sampled_from(["mean", "sum", "none"])

@@ -2,10 +2,10 @@
 
 import numpy as np
 from hypothesis import strategies as st
+from table.row import Row
 
 import minitensor as mt
 from minitensor.testing import strategies as mst
-from table.row import Row
 
 EMPTY_KEPT = [np.zeros((0, 3)), {"axis": 1}]  # no elements, but none is asked for the mean of nothing
 BAD_AXIS = ([np.zeros((2, 3))], {"axis": 2}, (ValueError, np.exceptions.AxisError), r"axis 2 is out of bounds.*2")

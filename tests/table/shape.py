@@ -2,12 +2,12 @@
 
 import numpy as np
 from hypothesis import strategies as st
+from table.linalg import plane_cases
+from table.row import Row, on_list
 
 import minitensor as mt
 from minitensor.ops import shape as shape_ops
 from minitensor.testing import strategies as mst
-from table.linalg import plane_cases
-from table.row import Row, on_list
 
 A, B = np.zeros((2, 3)), np.zeros((2, 4))
 

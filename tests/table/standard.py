@@ -2,12 +2,12 @@
 
 import numpy as np
 from hypothesis import strategies as st
-
-import minitensor as mt
-from minitensor.testing import strategies as mst
 from table.elementwise import binary, unary
 from table.row import Row
 from table.shape import with_axis
+
+import minitensor as mt
+from minitensor.testing import strategies as mst
 
 A, B = np.zeros((2, 3)), np.zeros((3, 2))
 

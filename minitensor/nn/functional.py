@@ -85,7 +85,7 @@ def one_hot(ids, num_classes=-1):
     if n == -1:
         if not ids.size:
             raise ValueError("one_hot: no ids to count the classes by: say num_classes")
-        n = int(ids.data.max()) + 1
+        n = ids.max().item() + 1
     if n < 0:
         raise ValueError(f"one_hot: num_classes must be a number of classes, or -1, got {num_classes!r}")
     xp = namespace(ids.device)

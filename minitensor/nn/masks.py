@@ -41,7 +41,7 @@ def padding_mask(lengths, length=None):
     lengths = Tensor(wide_ids(lengths._array))
     length = length if length is None else integer("padding_mask", "length", length, least=0)
     if length is None or lengths.device == "cpu":  # reading the greatest from a GPU would wait for it
-        greatest = int(lengths._array.max()) if lengths.size else 0
+        greatest = lengths.max().item() if lengths.size else 0
         length = greatest if length is None else length
         if greatest > length:
             raise ValueError(f"padding_mask: a row has {greatest} real tokens but length is {length}")

@@ -10,7 +10,7 @@ import math
 from functools import lru_cache
 
 import minitensor as mt
-from minitensor.backend import move, namespace, np
+from minitensor.backend import move, namespace, np, on
 from minitensor.nn import init
 from minitensor.nn.module import Module, Parameter
 from minitensor.settings import flag, integer
@@ -107,8 +107,10 @@ class RelativePositionBias(Module):
         reach = 1 << max(keys, offset + queries).bit_length()  # a power of two: a sentence that grows needs few lines
         line = _line_of_buckets(reach, self.n_buckets, self.max_distance, self.bidirectional, self.weight.device)
         xp = namespace(self.weight.device)
-        distance = xp.subtract(xp.arange(keys), xp.arange(offset, offset + queries)[:, None])  # (T, S), key minus query
-        return self.weight[line[xp.add(distance, reach)]].transpose(2, 0, 1)[None]  # (T, S, H) to (1, H, T, S)
+        with on(self.weight.device):
+            distance = xp.arange(keys) - xp.arange(offset, offset + queries)[:, None]  # (T, S), key minus query
+            buckets = line[distance + reach]
+        return self.weight[buckets].transpose(2, 0, 1)[None]  # (T, S, H) to (1, H, T, S)
 
     def buckets(self, distance):
         """The bucket of each ``distance``, key position minus query position: integers to integers of the same shape."""

@@ -10,6 +10,8 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn, optim
 from minitensor.backend import namespace, on
+from models.gpt import GPT, GPTConfig
+from models.t5 import T5, T5Config
 from tests.backend import emulator, fake_device
 from tests.backend.parity import check_row
 
@@ -128,7 +130,9 @@ def test_random_numbers_and_new_tensors_lie_on_the_second():
         lambda d: mt.random.permutation(5, device=d), lambda d: mt.linspace(0.0, 1.0, 5, dtype="float64", device=d),
         lambda d: mt.arange(5, device=d), lambda d: mt.eye(3, device=d), lambda d: mt.full((2,), 7, device=d),
         lambda d: F.dropout(mt.ones((50,), device=d), 0.3), lambda d: mt.tensor(second(3).to(d), dtype="float32"),
-        lambda d: F.one_hot(mt.tensor([1, 0], device=d), 3), lambda d: mt.where(mt.tensor([True, False], device=d), 1.0, 2.0),
+        lambda d: F.one_hot(mt.tensor([1, 0], device=d)), lambda d: nn.padding_mask(mt.tensor([1, 3], device=d)),
+        lambda d: nn.causal_mask(3, device=d), lambda d: mt.take(second(3).to(d), mt.tensor([-4, 9], device=d), 0, mode="wrap"),
+        lambda d: mt.where(mt.tensor([True, False], device=d), 1.0, 2.0),
     ):  # fmt: skip
         mt.random.seed(3)
         here = make("cpu")
@@ -181,3 +185,16 @@ def test_a_checkpoint_on_the_second():
     x = second(4, 4, requires_grad=True)
     y = mt.checkpoint(lambda a: F.dropout(mt.tanh(a @ a), 0.5), x)
     assert mt.grad(y.sum(), x).device == "cuda:1"
+
+
+def test_models_on_the_second_write_what_they_write_on_the_cpu():
+    mt.random.seed(0)
+    gpt = GPT(GPTConfig(vocab_size=11, max_length=16, d_model=8, n_layers=1, n_heads=2)).eval()
+    t5 = T5(
+        T5Config(vocab_size=11, d_model=8, d_head=4, d_ff=16, n_heads=2, n_encoder_layers=1, n_decoder_layers=1)
+    ).eval()
+    ids = np.array([[1, 2, 3], [2, 3, 4]])
+    right = [gpt.generate(ids, 4), t5.generate(ids, 4)]
+    gpt.to("cuda:1"), t5.to("cuda:1")
+    there = mt.tensor(ids, device="cuda:1")
+    assert [gpt.generate(there, 4), t5.generate(there, 4)] == right

@@ -32,7 +32,7 @@ def _from_python(data, dtype):
         raise OverflowError("an integer beyond 2**63 - 1 does not fit int64: write np.array(data), or a float")
     if array.dtype.kind not in _DEFAULT_DTYPES and not is_floating(array.dtype):
         raise TypeError(f"a tensor holds numbers or truth values, got {type(data).__name__} with {array.dtype}")
-    wanted = _DEFAULT_DTYPES.get(array.dtype.kind, array.dtype) if dtype is None else as_dtype(dtype)
+    wanted = np.dtype(_DEFAULT_DTYPES.get(array.dtype.kind, array.dtype)) if dtype is None else as_dtype(dtype)
     made = array.astype(wanted, copy=False)
     if made is not array and array.dtype.kind == "i" and wanted.kind in "iu" and (made != array).any():
         raise ValueError(f"{array[made != array].flat[0]} does not fit {wanted}: write a dtype that holds it")

@@ -77,13 +77,19 @@ class Digits(Program):
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
         """Besides training."""
         made = add("evaluate", self.evaluate, "accuracy on the held-out images, and the mistakes")
-        made.add_argument("--data", metavar="PATH", help="where the images are now, if elsewhere than in training")
+        made.add_argument(
+            "--data", type=console.path, metavar="PATH", help="where the images are now, if elsewhere than in training"
+        )
         made = add("explain", self.explain, "draw what the model looks at in a held-out image, and what decided")
-        made.add_argument("--data", metavar="PATH", help="where the images are now, if elsewhere than in training")
+        made.add_argument(
+            "--data", type=console.path, metavar="PATH", help="where the images are now, if elsewhere than in training"
+        )
         made.add_argument(
             "--index", type=int, required=True, metavar="N", help="which of the held-out images, from 0 on"
         )
-        made.add_argument("--output", metavar="PNG", help="where to write the picture; into the run if not given")
+        made.add_argument(
+            "--output", type=console.path, metavar="PNG", help="where to write the picture; into the run if not given"
+        )
 
     def evaluate(self, options: argparse.Namespace) -> None:
         """Print the accuracy of a run on the held-out images."""

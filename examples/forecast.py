@@ -99,9 +99,13 @@ class Forecast(Program):
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
         """Evaluate, predict."""
         made = add("evaluate", self.evaluate, "the errors on the end of the series, beside those of naive forecasts")
-        made.add_argument("--data", metavar="PATH", help="where the series is now, if elsewhere than in training")
+        made.add_argument(
+            "--data", type=console.path, metavar="PATH", help="where the series is now, if elsewhere than in training"
+        )
         made = add("predict", self.predict, "what follows the end of the series")
-        made.add_argument("--data", metavar="PATH", help="another series, such as the same with newer values")
+        made.add_argument(
+            "--data", type=console.path, metavar="PATH", help="another series, such as the same with newer values"
+        )
 
     def evaluate(self, options: argparse.Namespace) -> None:
         """Print the table of errors, and draw the picture."""

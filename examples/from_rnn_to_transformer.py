@@ -74,7 +74,13 @@ def show(name: str, folder: Path, seed: int, workers: int, quick: bool) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=CLAIMS, metavar="CLAIM", help=f"{', '.join(CLAIMS)} (all)")
-    parser.add_argument("--out", default="runs/claims", metavar="FOLDER", help="for pictures and numbers (runs/claims)")
+    parser.add_argument(
+        "--out",
+        type=console.path,
+        default="runs/claims",
+        metavar="FOLDER",
+        help="for pictures and numbers (runs/claims)",
+    )
     parser.add_argument("--seed", type=natural_number, default=0, help="of weights and data (0)")
     parser.add_argument(
         "--workers",

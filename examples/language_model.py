@@ -129,10 +129,17 @@ class LanguageModel(Program):
 
         made = add("attention", self.attention, "a picture of what a gpt looks at")
         made.add_argument("text", type=console.text, metavar="TEXT")
-        made.add_argument("--output", metavar="PNG", help="where to write the picture; into the run if not given")
+        made.add_argument(
+            "--output", type=console.path, metavar="PNG", help="where to write the picture; into the run if not given"
+        )
 
         made = add("evaluate", self.evaluate, "loss and perplexity")
-        made.add_argument("--data", metavar="PATH", help="another text, all of it; of the run's own the held-out part")
+        made.add_argument(
+            "--data",
+            type=console.path,
+            metavar="PATH",
+            help="another text, all of it; of the run's own the held-out part",
+        )
 
     def generate(self, options: argparse.Namespace) -> None:
         """Print the prompt and how it goes on."""

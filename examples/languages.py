@@ -83,7 +83,8 @@ class Languages(Program):
     def sizes(self, task: Task) -> str:
         """Numbers of texts, labels and parameters."""
         counts = f"{len(task.samples):,} texts to train on, {len(task.validation):,} to validate by"
-        return f"{counts}, {len(task.labels)} labels, {super().sizes(task)}"
+        cut = f"; read {task.cut} to their first {task.settings.max_length} characters alone" if task.cut else ""
+        return f"{counts}, {len(task.labels)} labels, {super().sizes(task)}{cut}"
 
     def report(self, run: Run, loaded: Labelled, task: Task) -> None:
         """Accuracies, mistakes, and who is taken for whom."""
@@ -94,7 +95,12 @@ class Languages(Program):
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
         """Evaluate, classify."""
         made = add("evaluate", self.evaluate, "accuracy on the held-out texts, beside that of simpler ways")
-        made.add_argument("--data", metavar="PATH", help="other texts, all of them, or where those of the run are now")
+        made.add_argument(
+            "--data",
+            type=console.path,
+            metavar="PATH",
+            help="other texts, all of them, or where those of the run are now",
+        )
         made = add("classify", self.classify, "the most probable labels of texts")
         made.add_argument("texts", nargs="+", type=console.text, metavar="TEXT")
 

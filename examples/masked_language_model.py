@@ -111,7 +111,7 @@ class MaskedLanguageModel(Program):
         made = add(
             "finetune", self.finetune, "learn the topics of passages from few labels, pre-trained and from scratch"
         )
-        made.add_argument("--data", metavar="PATH", help="where the documents of the run have moved")
+        made.add_argument("--data", type=console.path, metavar="PATH", help="where the documents of the run have moved")
         amounts = {
             "labels": (LABELS, "labelled passages of each topic"),
             "seeds": (SEEDS, "repetitions with other labelled passages, averaged"),

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a pla
 
 import numpy as np  # noqa: E402
 from toolkit import console  # noqa: E402
-from toolkit.console import UserError, arguments_of, require, text  # noqa: E402
+from toolkit.console import UserError, arguments_of, note, require, text  # noqa: E402
 from toolkit.files import read_back  # noqa: E402
 from toolkit.program import place, positive_integer  # noqa: E402
 from toolkit.reading import read_lines  # noqa: E402
@@ -44,6 +44,7 @@ SENTENCES = (
     "A toddler builds a castle on the beach.",
 )
 TOGETHER = 32  # sentences encoded at a time
+SHOWN = 40  # characters of one that is cut
 DOCUMENT = (
     "document",
     "passage",
@@ -79,7 +80,7 @@ class SentenceEncoder:
         self.tokenizer.enable_truncation(self.rules.longest)
 
     def __call__(self, sentences: Sequence[str], roles: Sequence[str] = ()) -> np.ndarray:
-        """Vectors (N, K) of N sentences. What is longer than the model or its folder allows is cut.
+        """Vectors (N, K) of N sentences. What is longer than the model or its folder allows is cut, and told.
 
         roles: names of prompts; the first that the folder has stands before each sentence, its usual one where it has none of
         them. Raises UserError for an empty sentence.
@@ -88,10 +89,17 @@ class SentenceEncoder:
             if not sentence.strip():
                 raise UserError(f"sentence {number} is empty; remove it")
         texts = [self.rules.prepared(sentence, roles) for sentence in sentences]
-        ids = [encoding.ids for encoding in self.tokenizer.encode_batch(texts)]
+        encodings = self.tokenizer.encode_batch(texts)
+        ids = [encoding.ids for encoding in encodings]
         if not all(ids):
             raise UserError(
                 f"sentence {[*map(bool, ids)].index(False) + 1} has nothing that the tokenizer knows; remove it"
+            )
+        cut = [sentence for sentence, encoding in zip(sentences, encodings, strict=True) if encoding.overflowing]
+        if cut:
+            more = f" and {len(cut) - 1} more" if len(cut) > 1 else ""
+            note(
+                f"{cut[0][:SHOWN]!r}...{more}: what comes after the first {self.rules.longest} tokens is not looked at"
             )
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]))  # equally long ones share a batch
         vectors = np.empty((len(ids), self.vectors.width), np.float32)
@@ -145,9 +153,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("query", nargs="?", type=text, metavar="QUERY", help="what to look for")
     parser.add_argument("sentences", nargs="*", type=text, metavar="SENTENCE", help="where to look")
-    parser.add_argument("--input", metavar="FILE", help="more sentences, one a line; -: standard input")
+    parser.add_argument(
+        "--input", type=console.path, metavar="FILE", help="more sentences, one a line; -: standard input"
+    )
     parser.add_argument("--top", type=positive_integer, metavar="K", help="show the best K; all if not given")
-    parser.add_argument("--model", metavar="FOLDER", help="config.json, model.safetensors and tokenizer.json of a BERT")
+    parser.add_argument(
+        "--model",
+        type=console.path,
+        metavar="FOLDER",
+        help="config.json, model.safetensors and tokenizer.json of a BERT",
+    )
     parser.add_argument("--device", default="cpu", help='where to compute, "cpu" or "cuda" (cpu)')
     options = parser.parse_args(arguments_of(arguments))
     sentences = options.sentences + (read_lines(options.input, "remove it") if options.input else [])

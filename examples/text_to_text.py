@@ -106,13 +106,18 @@ class TextToText(Program):
 
         made = add("evaluate", self.evaluate, "exact matches of each task on inputs that were held out")
         made.add_argument(
-            "--data", metavar="PATH", help="other data than the run was trained on, of which all are answered"
+            "--data",
+            type=console.path,
+            metavar="PATH",
+            help="other data than the run was trained on, of which all are answered",
         )
         _add_beam(made)
 
         made = add("attention", self.attention, "a picture of what an answer looks at")
         made.add_argument("text", type=console.text, metavar="TEXT")
-        made.add_argument("--output", metavar="PNG", help="where to write the picture; into the run if not given")
+        made.add_argument(
+            "--output", type=console.path, metavar="PNG", help="where to write the picture; into the run if not given"
+        )
 
     def answer(self, options: argparse.Namespace) -> None:
         """Print an answer for each text."""

@@ -151,8 +151,18 @@ class Translate(Program):
         """Translate, evaluate, attention."""
         made = add("translate", self.translate, "translate sentences or a file")
         made.add_argument("sentences", nargs="*", type=console.text, metavar="SENTENCE")
-        made.add_argument("--input", metavar="FILE", help="sentences, one a line; - is standard input, as is a pipe")
-        made.add_argument("--output", metavar="FILE", help="where to write the translations, instead of printing them")
+        made.add_argument(
+            "--input",
+            type=console.path,
+            metavar="FILE",
+            help="sentences, one a line; - is standard input, as is a pipe",
+        )
+        made.add_argument(
+            "--output",
+            type=console.path,
+            metavar="FILE",
+            help="where to write the translations, instead of printing them",
+        )
         made.add_argument(
             "--skip-blank", action="store_true", help="translate a blank line by a blank line, not refuse it"
         )
@@ -167,18 +177,26 @@ class Translate(Program):
 
         made = add("evaluate", self.evaluate, "BLEU and exact matches")
         made.add_argument(
-            "--data", metavar="PATH", help="other data than the run was trained on, of which all are scored"
+            "--data",
+            type=console.path,
+            metavar="PATH",
+            help="other data than the run was trained on, of which all are scored",
         )
         made.add_argument("--skip-blank", action="store_true", help="leave out pairs of which a side is blank")
         made.add_argument(
-            "--split", metavar="NAME", help="one split, such as test_2016_flickr or validation; all tests if not given"
+            "--split",
+            type=console.text,
+            metavar="NAME",
+            help="one split, such as test_2016_flickr or validation; all tests if not given",
         )
         _add_decoding(made)
 
         made = add("attention", self.attention, "a picture of what a translation looks at")
         made.add_argument("sentence", type=console.text, metavar="SENTENCE")
         made.add_argument("--subwords", action="store_true", help="show sub-words apart, not joined into words")
-        made.add_argument("--output", metavar="PNG", help="where to write the picture; into the run if not given")
+        made.add_argument(
+            "--output", type=console.path, metavar="PNG", help="where to write the picture; into the run if not given"
+        )
 
     def translate(self, options: argparse.Namespace) -> None:
         """Translate sentences of the command line, of a file or of standard input."""

@@ -66,10 +66,11 @@ def _padded(texts: Sequence[str], vocabulary: Characters, longest: int) -> tuple
 
 
 class Task:
-    """The label of each text."""
+    """The label of each text; ``cut`` counts those that are read in part."""
 
     def __init__(self, texts: Labelled, vocabulary: Characters, settings: Settings) -> None:
         self.vocabulary, self.labels, self.settings = vocabulary, texts.labels, settings
+        self.cut = sum(_is_cut(text, settings) for text, _ in texts.train + texts.validation)
         self.samples = self._samples(texts.train)
         self.validation = self._samples(texts.validation)
         self.model = make_model(settings, vocabulary.vocab_size, len(self.labels), settings.device)
@@ -98,12 +99,13 @@ class Task:
 def guess(model: SequenceClassifier, texts: Sequence[str], vocabulary: Characters, settings: Settings) -> np.ndarray:
     """Probabilities (N, C) of the labels of texts. Raises UserError for an empty text.
 
-    Characters that the model has never seen are passed over, and told on stderr; a text of nothing else gets what the model says
-    of no evidence at all.
+    Characters that the model has never seen are passed over, and so is what comes after ``max_length``; both are told on stderr. A
+    text of nothing else gets what the model says of no evidence at all.
     """
     if not all(texts):
         raise UserError(f"text {1 + list(texts).index('')} is empty; there is nothing to judge")
     _tell_unknown(texts, vocabulary)
+    _tell_cut(texts, settings)
     device, found = model.output.weight.device, []
     for start in range(0, len(texts), ROWS):
         ids, lengths = _padded(texts[start : start + ROWS], vocabulary, settings.max_length)
@@ -116,6 +118,18 @@ def guess(model: SequenceClassifier, texts: Sequence[str], vocabulary: Character
                 logits[lengths > 0] = model(read, lengths[lengths > 0]).to("cpu").numpy()
             found.append(mt.nn.functional.softmax(mt.asarray(logits)).numpy())
     return np.concatenate(found)
+
+
+def _is_cut(text: str, settings: Settings) -> bool:
+    return len(composed(text)) > settings.max_length
+
+
+def _tell_cut(texts: Sequence[str], settings: Settings) -> None:
+    """Say on stderr which texts are read in part."""
+    cut = [number for number, text in enumerate(texts, start=1) if _is_cut(text, settings)]
+    if cut:
+        where = f"text {cut[0]}" + (f" and {len(cut) - 1} more" if len(cut) > 1 else "")
+        note(f"{settings.max_length} characters are read of {where}, and no more (see train --max-length)")
 
 
 def _tell_unknown(texts: Sequence[str], vocabulary: Characters) -> None:

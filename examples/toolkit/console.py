@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 import unicodedata
+from argparse import ArgumentTypeError
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -23,8 +24,10 @@ __all__ = [
     "arguments_of",
     "check_utf_8",
     "note",
+    "path",
     "require",
     "run",
+    "say",
     "settle_streams",
     "system_words",
     "text",
@@ -67,7 +70,7 @@ def run(main: Callable[[], int | None]) -> int:
         name = error.filename or unnamed  # whatever else is written has a name
         return _complain(f"{name}: {system_words(error)}" if name else system_words(error))
     except KeyboardInterrupt:
-        _say("interrupted")
+        say("interrupted")
         return 130
     finally:
         for stream in (sys.stdout, sys.stderr):
@@ -107,8 +110,8 @@ def _flushes(stream: TextIO) -> bool:
     return True
 
 
-def _say(line: str) -> None:
-    """Print to stderr, if that can still be written to."""
+def say(line: str) -> None:
+    """Print to stderr, if that can still be written to: no work ends because nobody hears of it."""
     try:
         print(line, file=sys.stderr, flush=True)
     except OSError:
@@ -117,7 +120,7 @@ def _say(line: str) -> None:
 
 def _complain(message: str, code: int = UserError.exit_code) -> int:
     """Print an error as one line; returns the exit code."""
-    _say("error: " + " ".join(line.strip() for line in message.splitlines()))
+    say("error: " + " ".join(line.strip() for line in message.splitlines()))
     return code
 
 
@@ -146,9 +149,16 @@ def text(argument: str) -> str:
     return unicodedata.normalize("NFC", argument)
 
 
+def path(argument: str) -> str:
+    """An argument that names a file or a folder: ``parser.add_argument("--data", type=console.path)``. "" is none."""
+    if not argument:
+        raise ArgumentTypeError("the name is empty; was a variable of the shell not set?")
+    return argument
+
+
 def note(line: str) -> None:
     """Tell something beside the result, on stderr."""
-    print(f"note: {line}", file=sys.stderr)
+    say(f"note: {line}")
 
 
 def require(package: str, extra: str) -> ModuleType:

@@ -161,6 +161,8 @@ def _read_pairs(path: Path, source: str, target: str, skip_blank: bool) -> tuple
         if len(row) != width:
             raise UserError(f"{path} line {number} has {len(row)} columns separated by tabs, line {line} has {width}")
     (first, second), header = find_pair([row for _, row in rows], source, target, str(path))
+    if header and any(map(_in_quotes, rows[0][1])):  # as programs of tables write
+        rows = [(number, [_unquoted(cell) for cell in row]) for number, row in rows]
     rows = rows[1:] if header else rows
     if not rows:
         raise UserError(f"{path} holds no sentence, only a line of names")
@@ -171,6 +173,15 @@ def _read_pairs(path: Path, source: str, target: str, skip_blank: bool) -> tuple
             check_filled(str(path), empty, f"empty on the {name} side")
     pairs, more = _filled(pairs, str(path))
     return pairs, len(blank) + more
+
+
+def _in_quotes(cell: str) -> bool:
+    return len(cell) > 1 and cell[0] == cell[-1] == '"'
+
+
+def _unquoted(cell: str) -> str:
+    """The cell without quotes around it, and with one for two inside."""
+    return cell[1:-1].replace('""', '"') if _in_quotes(cell) else cell
 
 
 def _split(path: Path, pairs: list[Pair], blank: int) -> Corpus:

@@ -1,62 +1,58 @@
 """The times of a series, out of whatever a table has of dates: whether they go forward, and by equal steps.
 
-Dates are read in ISO form and in the usual others; of day and month, which look alike, in the order by which all cells of a column
-can be read and go by equal steps.
+Dates are read in the forms of `toolkit.date_formats`; of day and month, which look alike, in the order by which all cells of a
+column can be read and go by equal steps. A column that has dates in another form is told of.
 """
 
 from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta, timezone
-from itertools import product
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
-__all__ = ["in_order", "is_date", "times_of"]
+from toolkit.date_formats import ORDERS, read
 
-DAYS = ("%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y")
-WORDS = (
-    "%d %b %Y",
-    "%d %B %Y",
-    "%b %d, %Y",
-    "%B %d, %Y",
-    "%d-%b-%Y",
-    "%d-%b-%y",
-    "%b %Y",
-    "%B %Y",
-    "%b-%y",
-    "%Y-%m",
-    "%m/%Y",
-)
-HOURS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
-FORMATS = tuple(map("".join, product((*DAYS, *WORDS), HOURS)))
-ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
-QUARTER = re.compile(r"(\d{4})[- ]?Q([1-4])")
+__all__ = ["dates_of", "in_order", "is_date", "times_of"]
+
 CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
+DIGITS = {
+    8: "%Y%m%d",
+    10: "%Y%m%d%H",
+    12: "%Y%m%d%H%M",
+    14: "%Y%m%d%H%M%S",
+}  # of dates without marks between their parts
+CENTURIES = re.compile(r"(19|20)\d+")
 # Columns that hold times where their cells are plain numbers: years, seconds since 1970, 20200131.
-TIMES = {"time", "date", "datetime", "timestamp", "year", "epoch", "unix", "ds"}
+TIMES = {"time", "date", "datetime", "timestamp", "year", "epoch", "unix", "ds", "ts", "t"}
+FIRST = 100  # cells of a column by which one is told that has no dates
+PARTS = (
+    ("year", "yr"),
+    ("month", "mon", "mo"),
+    ("day", "dd", "dom"),
+)  # of a date in several columns; days may be missing
+YEAR = re.compile(r"(19|20)\d\d")
 HOUR = {"hour", "hr", "h"}  # of the day, beside a column of dates
 ODD = 0.1  # part of a step by which another may differ: months and years are equal steps, and so are days where clocks change
 
-Parse = Callable[[str], datetime | None]
 Time = float | None  # in seconds, or as the table counts; None where it cannot be read
 
 
 def is_date(text: str) -> bool:
     """Whether a cell is a date by itself."""
-    return any(parse(text.strip()) for parse in _parsers())
+    return any(read(text, order) for order in ORDERS)
 
 
 def times_of(names: Sequence[str], rows: Sequence[Sequence[str]], but: int) -> tuple[list[Time], bool] | None:
-    """The time of each row, from whatever column but ``but`` has dates, and whether it is in seconds; None where none has.
+    """The time of each row, from whatever columns but ``but`` have dates, and whether it is in seconds; None where none has.
 
-    A column of hours beside that of dates is added to it.
+    A column of hours beside that of dates is added to it. Where a column seems to have dates and none can be read, all are None.
     """
     columns = {place: [row[place].strip() for row in rows] for place in range(len(names)) if place != but}
-    for place, cells in columns.items():
-        dates = _dates(cells, names[place])
-        if dates is None:
-            continue
+    found = [dates for place, cells in columns.items() if (dates := dates_of(cells, names[place]))]
+    found = found or [dates for dates in [_from_parts(names, columns)] if dates]
+    if found:
+        dates = max(found, key=_quality)
         hours = next((found for other in columns if (found := _hours(columns[other], names[other]))), None)
         return [a + b if a is not None else None for a, b in zip(dates, hours or [0.0] * len(rows))], True
     for place, cells in columns.items():
@@ -64,7 +60,8 @@ def times_of(names: Sequence[str], rows: Sequence[Sequence[str]], but: int) -> t
             numbers = [_number(cell) for cell in cells]
             if None not in numbers:
                 return numbers, False
-    return None
+    seems = any(_seem_dates(cells, names[place]) for place, cells in columns.items())
+    return ([None] * len(rows), True) if seems else None
 
 
 def in_order(times: Sequence[Time], in_seconds: bool, lines: Sequence[int]) -> tuple[list[int], list[str]]:
@@ -110,21 +107,43 @@ def _others(places: Sequence[object]) -> str:
     return f" (and {len(places) - 1} more)" if len(places) > 1 else ""
 
 
-def _dates(cells: Sequence[str], name: str) -> list[Time] | None:
+def dates_of(cells: Sequence[str], name: str) -> list[Time] | None:
     """The dates of a column in seconds, by the way of writing that reads most of them; None where that is less than half."""
     digits = all(cell.isdigit() for cell in cells)
-    if digits and not (name.lower() in TIMES and all(len(cell) == 8 for cell in cells)):
+    if digits and name.lower() not in TIMES:
         return None  # a number is a date only where its name says so
-    first = next((cell for cell in cells if cell), "")
-    best: list[Time] | None = None
-    for parse in (_format("%Y%m%d"),) if digits else _parsers():
-        if parse(first) is None:
-            continue
-        dates = [parse(cell) for cell in cells]
-        found = [None if date is None else (date - datetime(1970, 1, 1)).total_seconds() for date in dates]
-        if best is None or _quality(found) > _quality(best):
-            best = found
+    orders = [order for order in ORDERS if any(read(cell, order) for cell in cells[:FIRST])]
+    made = [list(map(_digits, cells))] if digits else [[read(cell, order) for cell in cells] for order in orders]
+    found = [
+        [None if date is None else (date - datetime(1970, 1, 1)).total_seconds() for date in dates] for dates in made
+    ]
+    best = max(found, key=_quality, default=None)
     return best if best and 2 * best.count(None) <= len(best) else None
+
+
+def _digits(cell: str) -> datetime | None:
+    """20200131, or with hours, minutes, seconds; no seconds since 1970, which begin otherwise for long."""
+    try:
+        return datetime.strptime(cell, DIGITS[len(cell)]) if CENTURIES.fullmatch(cell) else None
+    except (KeyError, ValueError):
+        return None
+
+
+def _from_parts(names: Sequence[str], columns: Mapping[int, Sequence[str]]) -> list[Time] | None:
+    """The dates of columns of years, months and perhaps days."""
+    found = [next((columns[place] for place in columns if names[place].lower() in kind), None) for kind in PARTS]
+    years, months, days = found
+    if years is None or months is None:
+        return None
+    return dates_of(["-".join(parts) for parts in zip(years, months, days or ["1"] * len(years))], "")
+
+
+def _seem_dates(cells: Sequence[str], name: str) -> bool:
+    """Whether they are called so, or have a year among what is no number."""
+    if all(_number(cell) is not None for cell in cells) or _hours(cells, name):
+        return False  # times of no day tell nothing
+    called = any(word in TIMES or word.endswith(("date", "time")) for word in re.findall(r"[^\W\d_]+", name.lower()))
+    return called or all(YEAR.search(cell) and _number(cell) is None for cell in cells)
 
 
 def _quality(times: Sequence[Time]) -> tuple[int, int, int]:
@@ -151,37 +170,3 @@ def _number(cell: str) -> float | None:
         return float(cell)
     except ValueError:
         return None
-
-
-# --- ways of writing ----------------------------------------------------------------------------------------------------------
-
-
-def _parsers() -> list[Parse]:
-    return [_iso, _quarter, *map(_format, FORMATS)]
-
-
-def _iso(cell: str) -> datetime | None:
-    """2020-01-31, 2020-01-31 13:00, 2020-01-31T13:00:00Z; with an offset in universal time."""
-    if not ISO.fullmatch(cell):
-        return None
-    try:
-        found = datetime.fromisoformat(cell.replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return found.astimezone(timezone.utc).replace(tzinfo=None) if found.tzinfo else found
-
-
-def _quarter(cell: str) -> datetime | None:
-    """2020Q1, 2020-Q1."""
-    match = QUARTER.fullmatch(cell)
-    return datetime(int(match[1]), 3 * int(match[2]) - 2, 1) if match and int(match[1]) else None
-
-
-def _format(format: str) -> Parse:
-    def parse(cell: str) -> datetime | None:
-        try:
-            return datetime.strptime(cell, format)
-        except ValueError:
-            return None
-
-    return parse

@@ -73,13 +73,19 @@ def _read_folder(folder: Path) -> dict[str, str]:
 
 
 def topic_names(paths: Sequence[Path]) -> list[str]:
-    """The names of files without their endings, ``news.2019`` for news.2019.txt.gz; whole where these are not all different.
+    """The names of files without their endings, ``news.2019`` for news.2019.txt.gz; whole where another would have the same.
 
     >>> topic_names([Path("a.txt"), Path("news.2019.txt"), Path("b.txt"), Path("b.md")])
     ['a', 'news.2019', 'b.txt', 'b.md']
+    >>> topic_names([Path("a.md"), Path("a.txt"), Path("a.txt.bak")])
+    ['a.md', 'a.txt', 'a.txt.bak']
     """
-    short = [Path(path.name.removesuffix(".gz")).stem for path in paths]
-    return [name if short.count(name) == 1 else path.name for name, path in zip(short, paths, strict=True)]
+    names = [Path(path.name.removesuffix(".gz")).stem for path in paths]
+    while True:  # a name that is made whole may be another's short one: of a.md, a.txt and a.txt.bak
+        twice = {name for name in names if names.count(name) > 1}
+        if not twice:
+            return names
+        names = [path.name if name in twice else name for name, path in zip(names, paths, strict=True)]
 
 
 def embedded_texts() -> dict[str, str]:

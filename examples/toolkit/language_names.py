@@ -49,7 +49,7 @@ CODES = {name.casefold(): group.split()[0] for group in TABLE.replace("\n", "|")
 
 def words_of(name: str) -> list[str]:
     """The words of a name without regard to case: ``text_en`` is ``text`` and ``en``."""
-    return [word for word in re.split(r"[\s_\-()\[\]:/.,]+", composed(name).casefold()) if word]
+    return [word for word in re.split(r"[\s_\-()\[\]:/.,\"']+", composed(name).casefold()) if word]
 
 
 def is_language(name: str) -> bool:
@@ -64,6 +64,6 @@ def same_language(one: str, other: str) -> bool:
 
 def _code(name: str) -> str:
     """The first code of a language; of what is none, the name itself."""
-    name = composed(name).strip().casefold()
+    name = composed(name).strip(" \t\"'").casefold()
     first = re.split("[-_]", name)[0]  # of pt-BR and zh_Hans
     return CODES.get(name) or CODES.get(first if len(first) in (2, 3) else name, name)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterable
 from typing import TypeVar
 
 from minitensor import nn
 from toolkit.checkpoints import Checkpoints, load_file
-from toolkit.console import UserError
+from toolkit.console import UserError, say
 from toolkit.runs import Run
 
 __all__ = ["digest", "load_weights", "place"]
@@ -52,6 +51,6 @@ def load_weights(model: nn.Module, run: Run, wanted: str = "") -> str:
         also = f" (and {len(more)} more)" if more else ""
         raise UserError(f"the weights of {run.folder} do not fit its configuration: {problem.strip()}{also}") from None
     if not wanted and name != "result":
-        print(f"{run.folder} is not trained to its end; these are its {name} weights so far", file=sys.stderr)
+        say(f"{run.folder} is not trained to its end; these are its {name} weights so far")
     model.eval()
     return name

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.checkpoints import Checkpoints
-from toolkit.console import UserError, arguments_of, check_utf_8, note
+from toolkit.console import UserError, arguments_of, check_utf_8, note, path
 from toolkit.loading import digest, load_weights, place
 from toolkit.lock import Busy, Lock
 from toolkit.numbers import natural_number, positive_integer
@@ -147,9 +147,11 @@ class Program:
             return made
 
         made = add("train", self.train, "train a model, or go on training", of_a_run=False)
-        made.add_argument("--data", metavar="PATH", help=self.data_help)
+        made.add_argument("--data", type=path, metavar="PATH", help=self.data_help)
         self.add_data_options(made)
-        made.add_argument("--out", metavar="RUN", help="folder of the run; a new one below runs/ if not given")
+        made.add_argument(
+            "--out", type=path, metavar="RUN", help="folder of the run; a new one below runs/ if not given"
+        )
         made.add_argument(
             "--resume",
             action="store_true",
@@ -263,7 +265,7 @@ class Program:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--run", dest="run_folder", metavar="RUN", required=True, help="folder of the run")
+    parser.add_argument("--run", dest="run_folder", type=path, metavar="RUN", required=True, help="folder of the run")
     parser.add_argument(
         "--weights", choices=("result", "best", "last"), default="", help="a checkpoint other than the result"
     )

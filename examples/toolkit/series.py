@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.dates import in_order, times_of
+from toolkit.console import UserError
+from toolkit.dates import dates_of, in_order, times_of
 from toolkit.samples import random_words
-from toolkit.tables import read_table
+from toolkit.tables import Table, read_table
 
 __all__ = ["Series", "make_series", "persistence", "read_series", "seasonal_naive", "targets_at"]
 
@@ -63,6 +64,7 @@ def read_series(path: str, column: str | None) -> Series:
     """
     table = read_table(path)
     place = table.place(column)
+    _check_dates(table, place, column)
     values, notes = np.array(table.numbers(place)), []
     times = times_of(table.names, table.rows, place)
     if times:
@@ -70,6 +72,16 @@ def read_series(path: str, column: str | None) -> Series:
         values = values[order]
     name = table.names[place]
     return Series(values, name, notes=tuple(notes), unique=table.names.count(name) == 1)
+
+
+def _check_dates(table: Table, place: int, column: str | None) -> None:
+    """Raise UserError where the last column, which nobody asked for by its name, holds dates."""
+    cells = [row[place].strip() for row in table.rows]
+    if column is None and len(table.names) > 1 and dates_of(cells, table.names[place]):
+        others = ", ".join(name for other, name in enumerate(table.names) if other != place)
+        raise UserError(
+            f"{table.path}: the last column, {table.names[place]}, holds dates; name another by --column: {others}"
+        )
 
 
 # --- what is to be forecast, and how anybody can --------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from toolkit.reading import read_text
 
 __all__ = ["Table", "is_number", "read_table"]
 
+WHITE = " \t\n\r\f\v"
 END = "\x1a"  # put behind the last row: read as a row of its own unless a quote is open
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}
 UNKNOWN = ("", "-", "?", "na", "n/a", "nan", "null", "none")  # as which people write that there is no value
@@ -73,7 +74,7 @@ def read_table(path: str) -> Table:
     Such as: a quote that is not closed, a row that is longer or shorter than the line of names, another separator, no names.
     """
     text = (
-        read_text(path).rstrip().replace("\r", " ")
+        read_text(path).rstrip(WHITE + END).replace("\r", " ")
     )  # one that ends no line, which the csv module would take for an end
     lines = text.split("\n")
     if len(lines) < 2:
@@ -93,16 +94,19 @@ def read_table(path: str) -> Table:
 
 
 def is_number(text: str) -> bool:
-    """Whether a cell is a finite number."""
+    """Whether a cell is a finite number; 1_000 is one in Python alone."""
     try:
-        return abs(float(text)) < float("inf")
+        return abs(float(text)) < float("inf") and "_" not in text
     except ValueError:
         return False
 
 
 def _rows(path: str, text: str) -> Iterator[tuple[int, list[str]]]:
     """The line on which each row begins, and its cells."""
-    reader = csv.reader(io.StringIO(f"{text}\n{END}", newline="\n"))  # which cuts at LF alone
+    reader, last = (
+        csv.reader(io.StringIO(f"{text}\n{END}", newline="\n")),
+        text.count("\n") + 1,
+    )  # which cuts at LF alone
     while True:
         start = reader.line_num + 1
         try:
@@ -111,9 +115,9 @@ def _rows(path: str, text: str) -> Iterator[tuple[int, list[str]]]:
             raise UserError(
                 f"{path} line {start} has a cell of more than {csv.field_size_limit():,} characters; is a quote not closed?"
             ) from None
-        if row == [END]:
+        if row == [END] and reader.line_num > last:  # elsewhere it is what DOS ended files by
             return
-        if row and row[-1].endswith(END):
+        if row and row[-1].endswith(END) and reader.line_num > last:
             raise UserError(f"{path} line {start} opens a quote that is never closed; close it, or leave it out")
         yield start, row
 

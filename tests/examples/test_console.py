@@ -1,5 +1,6 @@
 """What a person sees: one line for what they can put right, a traceback for bugs, progress on any stream."""
 
+import contextlib
 import doctest
 import importlib
 import io
@@ -121,6 +122,36 @@ def test_every_program_refuses_them(program, capsys):
     refuser(caller(importlib.import_module(program).main))(
         capsys, "argument 1, 'caf\\udce9', is not UTF-8", "caf\udce9"
     )
+
+
+def test_a_note_that_cannot_be_written_ends_nothing(monkeypatch):
+    with open("/dev/full", "w", buffering=1) as full:
+        monkeypatch.setattr("sys.stderr", full)
+        console.note("nobody hears this")
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
+
+
+PATHS = {  # an option that names a file or a folder, and what stands before it
+    "digits": ("--data", "evaluate"),
+    "forecast": ("--data", "predict"),
+    "from_rnn_to_transformer": ("--out",),
+    "language_model": ("--data", "evaluate"),
+    "languages": ("--out", "train"),
+    "masked_language_model": ("--run", "fill"),
+    "sentence_similarity": ("--input",),
+    "text_to_text": ("--data", "evaluate"),
+    "translate": ("--output", "translate"),
+}
+
+
+@pytest.mark.parametrize("program", PATHS)
+def test_an_empty_name_is_refused_not_taken_for_none(program, capsys):
+    option, *before = PATHS[program]
+    with pytest.raises(SystemExit):
+        importlib.import_module(program).main([*before, option, ""])
+    assert f"argument {option}: the name is empty; was a variable" in capsys.readouterr().err
 
 
 def test_arguments_that_are_texts_are_composed():

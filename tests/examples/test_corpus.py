@@ -1,5 +1,6 @@
 """Reading sentence pairs: every shape of file, and every way in which files are wrong."""
 
+import csv
 import gzip
 import random
 
@@ -202,6 +203,15 @@ def columns_of(tmp_path, chosen):
     path = tmp_path / "rows.tsv"
     path.write_text("".join("\t".join(row) + "\n" for row in [*names, *rows]), encoding="utf-8")
     return path
+
+
+def test_names_and_sentences_in_quotes_as_programs_of_tables_write_them(tmp_path):
+    rows = [("id", "de", "en"), *((row[0], row[2] + ' "so"', row[1] + ' "so"') for row in ROWS)]
+    path = tmp_path / "rows.tsv"
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter="\t", quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
+    (found,) = load_parallel(path, "en", "de", whole=True).tests.values()
+    assert found == [(english, german) for _, german, english in rows[1:]]
 
 
 @pytest.mark.parametrize("case", COLUMNS)

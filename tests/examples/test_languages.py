@@ -66,6 +66,18 @@ def test_classifying(run, capsys):
     refused(capsys, "text 2 is empty", "classify", "--run", run, "abc", "")
 
 
+def test_what_is_read_in_part_is_told(run, data, tmp_path, capsys):
+    assert call("classify", "--run", run, "a" * 200, "a" * 201, "a" * 300) == 0
+    assert (
+        capsys.readouterr().err
+        == "note: 200 characters are read of text 2 and 1 more, and no more (see train --max-length)\n"
+    )
+    options = "--max-length 4 --d-model 4 --hidden 4 --steps 1".split()
+    assert call("train", "--data", data, "--out", tmp_path / "run", *options) == 0
+    captured = capsys.readouterr()
+    assert re.search(r"; read \d+ to their first 4 characters alone$", captured.out, re.M)
+
+
 def test_a_resumed_run_ends_as_one_that_was_not_interrupted(data, tmp_path):
     arguments = "--data", data, *TINY, "--schedule", "constant", "--cell", "gru", "--pooling", "max"
     assert call("train", *arguments, "--out", tmp_path / "parts", "--epochs", 1) == 0

@@ -66,13 +66,15 @@ def test_every_setting_refuses_what_no_training_can_use(name, capsys):
 
 
 def numbers_of(parser):
-    """Each option, of subcommands too, that converts its text."""
+    """Each option, of subcommands too, that makes a number of its text."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, inner in action.choices.items():
                 if name != "train":
                     yield from numbers_of(inner)
-        elif action.type not in (None, console.text) and action.dest != "index":  # which is looked up in the images
+        elif (
+            action.type not in (None, console.text, console.path) and action.dest != "index"
+        ):  # which is looked up in the images
             yield action
 
 

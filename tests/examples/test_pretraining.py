@@ -83,15 +83,16 @@ def news(first):
 
 
 def test_each_file_of_a_folder_is_a_topic_and_none_takes_the_place_of_another(tmp_path, capsys):
-    names = "news.2019.txt", "news.2020.txt", "v1.0.md", "v1.1.md", "a.txt", "a.md"
+    names = "news.2019.txt", "news.2020.txt", "v1.0.md", "v1.1.md", "a.txt", "a.md", "a.txt.bak"
     for number, name in enumerate(names):
         (tmp_path / name).write_text(news(1000 * number), encoding="utf-8")
     (tmp_path / ".DS_Store").write_bytes(b"\0\0\0\1Bud1\xff" * 9)
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
     (tmp_path / "folder").mkdir()
     documents = load_documents(tmp_path)
-    assert len(documents) == 6 * 42
-    assert {document.topic for document in documents} == {"news.2019", "news.2020", "v1.0", "v1.1", "a.txt", "a.md"}
+    assert len(documents) == 7 * 42
+    topics = {"news.2019", "news.2020", "v1.0", "v1.1", "a.txt", "a.md", "a.txt.bak"}
+    assert {document.topic for document in documents} == topics
     err = capsys.readouterr().err
     assert err.startswith("note: passed over: ") and "picture.png is no text" in err and err.count("\n") == 1
 

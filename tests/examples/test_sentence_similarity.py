@@ -27,10 +27,13 @@ def test_vectors_have_length_one_and_do_not_depend_on_the_company(folder):
         np.testing.assert_allclose(encoder([sentence])[0], vector, rtol=1e-5, atol=1e-6)
 
 
-def test_what_is_too_long_is_cut(folder):
+def test_what_is_too_long_is_cut_and_told(folder, capsys):
     encoder = SentenceEncoder(folder)
     words = "the theatre plays hamlet tonight a boy kicks a ball".split()  # ten, and [CLS] and [SEP]: all positions
     np.testing.assert_array_equal(encoder([" ".join(words + ["prices"] * 9)]), encoder([" ".join(words)]))
+    assert capsys.readouterr().err == (
+        "note: 'the theatre plays hamlet tonight a boy k'...: what comes after the first 12 tokens is not looked at\n"
+    )
 
 
 def test_the_same_sentence_comes_first(folder):

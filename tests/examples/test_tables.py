@@ -1,6 +1,7 @@
 """CSV files: what is read, what is refused rather than misread, and what is said of their dates."""
 
 import random
+from datetime import datetime, timedelta
 
 import pytest
 from toolkit.console import UserError
@@ -41,6 +42,7 @@ def table(dates, values=VALUES, name="date"):
         ("#time,a\n0,1\n1,2\n", [1, 2]),
         (" a , b \n 1 , 2 \n\n\n", [2]),
         ("\ufeffa\n1\n", [1]),
+        ("a\n1\n2\n\x1a", [1, 2]),  # as DOS ended files
     ],
 )
 def test_what_is_read(series, text, expected):
@@ -72,6 +74,10 @@ def test_what_is_read(series, text, expected):
         ("a\n1\nNA\n", "'NA' is not a number; fill in what is missing"),
         ("a\n1\n\n2\n", "line 3, column a: '' is not a number; fill in what is missing"),
         ("a\n1\n1e999\n", "'1e999' is not a number"),
+        ("a\n1\n\x1a\n2\n", r"line 3, column a: '\\x1a' is not a number"),  # which ends the file nowhere else
+        ("a\n1_000\n", "'1_000' is not a number"),
+        ("a,date\n1,2020-01-01\n2,2020-01-02\n", "the last column, date, holds dates; name another by --column: a"),
+        ("a,date\n1,20200101\n2,20200102\n", "the last column, date, holds dates"),
         ("a\n", "holds no values"),
         ("", "holds no values"),
     ],
@@ -134,6 +140,24 @@ def months(n):
         [str(1950 + i) for i in range(60)],
         [f"202001{1 + i:02}" for i in range(28)],
         [str(1577836800 + 3600 * i) for i in range(60)],
+        *(
+            [(datetime(2020, 1, 1) + timedelta(hours=i)).strftime(form) for i in range(60)]
+            for form in (
+                "%a %b %d %Y %H:%M:%S",
+                "%d/%b/%Y:%H:%M:%S +0200",
+                "%Y-%m-%dT%H:%M:%S.000000000Z",
+                "%Y%m%dT%H%M",
+                "%Y-%m-%d %H:%M UTC",
+                "%Y.%m.%d %H",
+                "%H:%M %d.%m.%y",
+                "%d%b%Y %I:%M %p",
+                "%A %d %B %Y %H:%M CET",
+                "%Y年%m月%d日 %H:%M",
+                "%Y%m%d%H",
+                "%Y%m%d%H%M%S",
+            )
+        ),
+        [(datetime(2020, 1, 1) + timedelta(weeks=i)).strftime("%G-W%V") for i in range(60)],
         [f"01/{1 + i:02}/2020" for i in range(31)],  # months first
         [f"{1 + i:02}/01/2020" for i in range(31)],  # days first
     ],
@@ -141,7 +165,7 @@ def months(n):
 def test_dates_that_go_forward_by_equal_steps_are_no_matter(series, dates):
     found = series(table(dates))
     assert found.notes == () and found.values.tolist() == VALUES[: len(dates)]
-    if ":" not in dates[0] or "-" in dates[0]:
+    if dates[0] != "00:00":
         backwards = series(table(dates[::-1], VALUES[: len(dates)][::-1]))
         assert backwards.values.tolist() == VALUES[: len(dates)]
         assert backwards.notes == ("its dates go backwards; it is read from its last line to its first",)
@@ -177,6 +201,25 @@ def test_days_and_hours_in_columns_of_their_own(series):
         assert series(f"date,{name},value\n" + "\n".join(cells[::-1])).values.tolist() == VALUES
 
 
+def test_parts_of_dates_in_columns_of_their_own(series):
+    days = [datetime(2020, 2, 27) + timedelta(hours=i) for i in range(60)]
+    rows = [f"{day.year},{day.month},{day.day},{day.hour},{i}" for i, day in enumerate(days)]
+    for order in (rows, rows[::-1]):
+        assert series("Year,Month,day,hour,value\n" + "\n".join(order)).values.tolist() == VALUES
+    assert series("Year,Month,day,hour,value\n" + "\n".join(rows)).notes == ()
+    monthly = [f"{year},{month},{i}" for i, (year, month) in enumerate(months(60))]
+    found = series("year,month,value\n" + "\n".join(monthly[48:] + monthly[:48]))  # the newest year first
+    assert found.values.tolist() == VALUES and found.notes == ("its dates are not in order; it is read in their order",)
+
+
+@pytest.mark.parametrize("dates", [["31 janvier 2020", "1 fevrier 2020"], ["2020-031", "2020-030"], ["a", "b"]])
+def test_dates_in_a_form_that_is_not_read_are_told(series, dates):
+    assert series(table(dates)).notes == (
+        "line 2 (and 1 more) has no date that can be read; the order is not looked at",
+    )
+    assert len(series(table(dates, name="when")).notes) == (dates[0] != "a")
+
+
 def test_numbers_are_dates_only_where_the_column_is_called_so(series):
     numbers = [(7 * i) % 60 for i in range(60)]
     assert series(table(numbers, name="load")).notes == ()
@@ -195,7 +238,7 @@ def test_what_is_a_date():
         "2020-01-31T00:00:00Z",
     ):
         assert is_date(text), text
-    for text in ("", "2020", "5.5", "value", "2020-13-01", "20Q1"):
+    for text in ("", "2020", "5.5", "value", "2020-13-01", "20Q1", "1.5-2", "5-20", "flow 12", "1/2/3/4"):
         assert not is_date(text), text
     assert times_of(["a", "b"], [["1", "2"]], 1) is None
     assert in_order([0.0, 1.0, 2.0], False, [2, 3, 4]) == ([0, 1, 2], [])

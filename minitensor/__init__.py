@@ -21,6 +21,7 @@ from minitensor.ops.elementwise import *  # noqa: F403
 from minitensor.ops.indexing import argsort, put_along_axis, sort, take, take_along_axis, topk
 from minitensor.ops.linalg import einsum, matmul, norm, outer, tensordot, trace, vecdot
 from minitensor.ops.reductions import *  # noqa: F403
+from minitensor.ops.scans import cumprod, cumsum
 from minitensor.ops.shape import (
     broadcast_to, concat, concatenate, diagonal, expand_dims, moveaxis, permute_dims, reshape, split, squeeze, stack, swapaxes,
     tril, triu, unstack,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minitensor.backend import as_dtype, cast, is_array, is_floating, move, np
+from minitensor.backend import as_dtype, cast, holds_numbers, is_array, move, np
 
 __all__ = ["array_of", "holds_tensors", "leaves_of", "plain_array"]
 
@@ -30,7 +30,7 @@ def _from_python(data, dtype):
         raise ValueError(f"a tensor needs rows of equal length: {error}") from None
     if array.dtype == np.uint64 and (array > np.uint64(np.iinfo(np.int64).max)).any():
         raise OverflowError("an integer beyond 2**63 - 1 does not fit int64: write np.array(data), or a float")
-    if array.dtype.kind not in _DEFAULT_DTYPES and not is_floating(array.dtype):
+    if not holds_numbers(array.dtype):
         raise TypeError(f"a tensor holds numbers or truth values, got {type(data).__name__} with {array.dtype}")
     wanted = np.dtype(_DEFAULT_DTYPES.get(array.dtype.kind, array.dtype)) if dtype is None else as_dtype(dtype)
     made = array.astype(wanted, copy=False)
@@ -59,7 +59,7 @@ def plain_array(array):
     if isinstance(array, np.ndarray) and array.__class__ is not np.ndarray:
         array = _without_class(array)
     dtype = array.dtype
-    if dtype.kind not in "fiub" and not is_floating(dtype):
+    if not holds_numbers(dtype):
         cure = "; write array.astype(float) of numbers, mt.stack(list(array)) of tensors" if dtype.kind == "O" else ""
         raise TypeError(f"a tensor holds numbers or truth values, got {dtype}{cure}")
     # NumPy computes with files of other machines as well, but what it gives back is in this machine's order.

@@ -19,6 +19,7 @@ import threading
 from operator import attrgetter
 
 from minitensor.backend import compute_dtype, following, is_narrow, memory
+from minitensor.hooks import standing
 from minitensor.mode import current_mode, switched
 from minitensor.report import out_of_memory
 from minitensor.sums import Scatter, Sums, as_array, raw
@@ -206,9 +207,7 @@ def _ancestors_of(order, wanted):
 def _serve_watch(node, gradient, sums, deposit):
     """Run the hooks of ``node`` and deposit its gradient where somebody keeps it."""
     watch = node.watch
-    for key, hook in list(watch.hooks.items()):
-        if key not in watch.hooks:  # removed by a hook before it
-            continue
+    for hook in standing(watch.hooks):
         gradient = hook(gradient if node.held is None else gradient.astype(node.held))
         sums.owned.discard(node)
         if gradient.shape != node.shape:

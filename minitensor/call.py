@@ -11,7 +11,7 @@ import sys
 
 from minitensor.arraylike import plain_array
 from minitensor.autograd import raw
-from minitensor.backend import is_array, is_floating, is_narrow, memory, np
+from minitensor.backend import holds_numbers, is_array, is_floating, is_narrow, memory, np
 from minitensor.front_door import refusal
 from minitensor.report import describe, is_fault, nonfinite_error, out_of_memory
 from minitensor.settings import plain
@@ -176,10 +176,8 @@ class Call:
                     f"{self.name} returned a {kind}: an op returns one array; several are joined by xp.stack{hint}"
                 )
             out = xp.asarray(out)
-        known = out.dtype.kind in "fiub" or is_floating(out.dtype)
-        if not known and out.dtype not in [
-            a.dtype for a in arrays if is_array(a)
-        ]:  # complex of complex: a derivative by steps
+        # Complex of complex: a derivative by steps.
+        if not holds_numbers(out.dtype) and out.dtype not in [a.dtype for a in arrays if is_array(a)]:
             raise TypeError(f"{self.name} returned an array of {out.dtype}: an op returns numbers or truth values")
         if out.dtype == _FLOAT64 and dtype is None:
             if not any(is_array(a) and a.dtype.kind == "f" and a.dtype.itemsize > 4 for a in arrays):

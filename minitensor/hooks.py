@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-__all__ = ["Handle"]
+__all__ = ["Handle", "standing"]
 
 _keys = itertools.count()
 
@@ -43,3 +43,10 @@ class Handle:
 
     def __exit__(self, *error):
         self.remove()
+
+
+def standing(hooks):
+    """Yield the hooks of a dict in their order: those that stand there now and were not removed before their turn."""
+    for key, hook in list(hooks.items()):
+        if key in hooks:
+            yield hook

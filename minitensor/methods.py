@@ -11,6 +11,7 @@ from minitensor.ops import elementwise as e
 from minitensor.ops import indexing as i
 from minitensor.ops import linalg as la
 from minitensor.ops import reductions as r
+from minitensor.ops import scans
 from minitensor.ops import shape as s
 from minitensor.ops.repeating import repeat
 from minitensor.tensor import Tensor
@@ -52,7 +53,7 @@ COMPARISONS = {
 }
 METHODS = {
     "sum": r.sum, "mean": r.mean, "prod": r.prod, "max": r.max, "min": r.min, "var": r.var, "std": r.std,
-    "all": r.all, "any": r.any, "argmax": r.argmax, "argmin": r.argmin, "cumsum": r.cumsum, "cumprod": r.cumprod,
+    "all": r.all, "any": r.any, "argmax": r.argmax, "argmin": r.argmin, "cumsum": scans.cumsum, "cumprod": scans.cumprod,
     "clip": e.clip, "round": e.round, "put": i.put, "take": i.take, "sort": i.sort, "argsort": i.argsort,
     "reshape": s._reshape_method, "flatten": s.flatten, "squeeze": s.squeeze, "swapaxes": s.swapaxes, "repeat": repeat,
     "diagonal": s.diagonal, "trace": la.trace, "astype": s.astype, "to": s._to, "broadcast_to": s.broadcast_to,

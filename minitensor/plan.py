@@ -98,6 +98,10 @@ class Plan:
         if needed is None and self.simple:
             values = (gradient, 0, *saved)
             return [rule(*pick(values)) for rule, pick in self.rules]
+        return self._run(node, gradient, saved, needed)
+
+    def _run(self, node, gradient, saved, needed):
+        """What the rules give that serve the parents in ``needed`` (None: all of them), and None for the others."""
         return [
             rule(*pick((gradient, i, *saved))) if rule and (needed is None or parent in needed) else None
             for (rule, pick), i, parent in zip(self.rules, self.wanted, node.parents)
@@ -161,11 +165,7 @@ class WidePlan(Plan):
     def pull(self, node, gradient, recorded, needed):
         """One gradient per parent."""
         saved = self._as_tensors(node, gradient, self.parent_of) if recorded else node.saved
-        saved = [tuple(map(widen, value)) if isinstance(value, tuple) else widen(value) for value in saved]
-        return [
-            rule(*pick((gradient, i, *saved))) if rule and (needed is None or parent in needed) else None
-            for (rule, pick), i, parent in zip(self.rules, self.wanted, node.parents)
-        ]
+        return self._run(node, gradient, _widened(saved), needed)
 
 
 class VariadicPlan(Plan):
@@ -174,11 +174,12 @@ class VariadicPlan(Plan):
     The rule serves one input where it asks for ``i``, and all at once where it returns a list.
     """
 
-    __slots__ = ("wide",)
+    __slots__ = ("wide", "one_by_one")
 
     def __init__(self, op, wide):
         super().__init__(op, 1, 1)
         self.wide = wide
+        self.one_by_one = "i" in inspect.signature(op.rules[0]).parameters
 
     def keeps(self, i):
         """Whether the inputs are saved."""
@@ -190,9 +191,9 @@ class VariadicPlan(Plan):
         parent_of = {i: position for position, i in enumerate(wanted)} if recorded else None
         saved = self._as_tensors(node, gradient, parent_of) if recorded else node.saved[:-1]
         if self.wide:
-            saved = [tuple(map(widen, value)) if isinstance(value, tuple) else widen(value) for value in saved]
+            saved = _widened(saved)
         ((rule, pick),) = self.rules
-        if "i" not in inspect.signature(rule).parameters:
+        if not self.one_by_one:
             given = rule(*pick((gradient, 0, *saved)))
             pulled = [given[i] for i in wanted] if isinstance(given, (list, tuple)) else [given] * len(wanted)
         else:
@@ -222,6 +223,11 @@ def _tensor_namespace(device):
     names = [name for name in creation.__all__ if not name.endswith("_like")]  # those look at the device themselves
     created = {name: functools.partial(getattr(creation, name), device=device) for name in names}
     return SimpleNamespace(**{**vars(minitensor), **created})
+
+
+def _widened(saved):
+    """The saved values with those of 16 bits in float32."""
+    return [tuple(map(widen, value)) if isinstance(value, tuple) else widen(value) for value in saved]
 
 
 def _getter(places):

@@ -5,7 +5,7 @@ Rules are pure; only this file adds gradients up, in place only into buffers tha
 
 from __future__ import annotations
 
-from minitensor.backend import device_of, is_floating, namespace, np
+from minitensor.backend import device_of, holds_numbers, namespace, np
 
 __all__ = ["Scatter", "Sums", "as_array", "raw", "unbroadcast"]
 
@@ -74,7 +74,7 @@ class Sums:
             raise TypeError(
                 f"a rule returned {value!r}, it must return an array of shape {node.shape} (g * 0.0, if need be)"
             )
-        if value.dtype.kind not in "fiub" and not is_floating(value.dtype):
+        if not holds_numbers(value.dtype):
             raise TypeError(f"a rule returned an array of {value.dtype}, it must return numbers")
         if value.shape != node.shape:
             value = unbroadcast(value, node.shape)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["as_dtype", "compute_dtype", "is_floating", "is_narrow", "precision", "widen"]
+__all__ = ["as_dtype", "compute_dtype", "holds_numbers", "is_floating", "is_narrow", "precision", "widen"]
 
 _FLOAT32 = np.dtype(np.float32)
 _KNOWN = "float16, bfloat16, float32, float64, int8 to int64, uint8 to uint64, bool"
@@ -25,6 +25,11 @@ def is_floating(dtype):
 def is_narrow(dtype):
     """Whether ``dtype`` is a floating type of 16 bits, float16 or bfloat16."""
     return dtype.itemsize == 2 and is_floating(dtype)
+
+
+def holds_numbers(dtype):
+    """Whether ``dtype`` is one of floats, integers or truth values, and not of complex numbers, text, dates or objects."""
+    return dtype.kind in "fiub" or is_floating(dtype)
 
 
 def precision(dtype):
@@ -61,7 +66,7 @@ def as_dtype(dtype):
         found = np.dtype(dtype)
     except TypeError:
         raise TypeError(f"there is no dtype {dtype!r}: the types of tensors are {_KNOWN}") from None
-    if found.kind not in "fiub" and not is_floating(found):
+    if not holds_numbers(found):
         raise TypeError(f"a tensor holds numbers or truth values, not {found}: the types of tensors are {_KNOWN}")
     # What a machine or ml_dtypes has besides: no op is made for it, and no file holds it.
     if found.itemsize not in _BYTES.get(found.kind, ()) and not (found.kind == "V" and found.name == "bfloat16"):

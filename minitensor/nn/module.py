@@ -14,7 +14,7 @@ Any other tensor is no state: what a forward pass leaves on a module to be looke
 from __future__ import annotations
 
 from minitensor.backend import as_device, as_dtype, cast, copied, is_floating, move
-from minitensor.hooks import Handle
+from minitensor.hooks import Handle, standing
 from minitensor.nn.loading import load_into
 from minitensor.nn.parameter import Buffer, Parameter, replace_array
 from minitensor.nn.walk import STATE, Stateful, contents, holds_state, named_children, tree, walk
@@ -251,11 +251,9 @@ _TORCH_HABITS = {  # what PyTorch's modules have and these have not, and what to
 
 
 def _call_with_hooks(module, args, kwargs):
-    """``module.forward(*args, **kwargs)`` with the hooks before and after it; one that was removed meanwhile is not called."""
+    """``module.forward(*args, **kwargs)`` with the hooks before and after it."""
     before, after = module._hooks
-    for key, (hook, with_kwargs) in list(before.items()):
-        if key not in before:
-            continue
+    for hook, with_kwargs in standing(before):
         answer = hook(module, args, kwargs) if with_kwargs else hook(module, args)
         if with_kwargs and answer is not None:
             if not isinstance(answer, tuple) or len(answer) != 2:
@@ -266,9 +264,7 @@ def _call_with_hooks(module, args, kwargs):
         elif answer is not None:
             args = answer if isinstance(answer, tuple) else (answer,)
     output = module.forward(*args, **kwargs)
-    for key, (hook, with_kwargs) in list(after.items()):
-        if key not in after:
-            continue
+    for hook, with_kwargs in standing(after):
         answer = hook(module, args, kwargs, output) if with_kwargs else hook(module, args, output)
         output = output if answer is None else answer
     return output

@@ -9,7 +9,7 @@ from minitensor.axes import axes_of, ints
 from minitensor.backend import compute_dtype, is_floating, np
 from minitensor.op import op
 from minitensor.ops.elementwise import abs as absolute
-from minitensor.ops.reductions import keep
+from minitensor.ops.reductions import dropped, keep
 from minitensor.ops.reductions import max as maximum_of
 from minitensor.ops.reductions import sum as sum_of
 from minitensor.ops.scaling import unit_of
@@ -218,7 +218,7 @@ def euclidean_norm(xp, x, *, axis=None, keepdims=False):
         return xp.sqrt((x * x).sum(axis=axis, keepdims=keepdims))
     scaled = x / unit
     out = xp.sqrt((scaled * scaled).sum(axis=axis, keepdims=True)) * unit
-    return out if keepdims else out.squeeze(axis=axis)
+    return dropped(out, axis, keepdims)
 
 
 @euclidean_norm.vjp

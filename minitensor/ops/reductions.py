@@ -1,4 +1,4 @@
-"""Reductions and scans. ``axis`` is None (all axes), an int, or a tuple of ints; ``keepdims`` keeps reduced axes with length 1.
+"""Reductions. ``axis`` is None (all axes), an int, or a tuple of ints; ``keepdims`` keeps reduced axes with length 1.
 
 Arguments stand in NumPy's order; ``dtype`` is the type to compute and to answer in. Of NumPy's, ``out``, ``where`` and ``initial``
 are refused.
@@ -11,11 +11,11 @@ import math
 from minitensor.axes import axes_of
 from minitensor.backend import as_dtype, compute_dtype, is_floating, is_narrow, np
 from minitensor.op import op
-from minitensor.ops.recurrences import earlier_product, product_of_others, recurrence
+from minitensor.ops.recurrences import product_of_others
 from minitensor.ops.scaling import unit_of
 
 __all__ = [
-    "all", "any", "argmax", "argmin", "cumprod", "cumsum", "logsumexp", "max", "mean", "min", "prod", "std", "sum", "var",
+    "all", "any", "argmax", "argmin", "logsumexp", "max", "mean", "min", "prod", "std", "sum", "var",
 ]  # fmt: skip
 
 EXTREME = "axis", "out", "keepdims", "initial", "where"
@@ -34,7 +34,12 @@ def keep(y, shape, axis):
     return y.reshape(keep_shape(shape, axis))
 
 
-def _count(shape, axis):
+def dropped(y, axis, keepdims):
+    """``y``, a reduction with its reduced axes kept as 1, without them unless ``keepdims``."""
+    return y if keepdims else y.squeeze(axis=axis)
+
+
+def count_of(shape, axis):
     return math.prod(shape[a] for a in axes_of("reduction", axis, len(shape)))
 
 
@@ -44,7 +49,7 @@ def _checked(dtype):
     return as_dtype(dtype)
 
 
-def _in(dtype, method, **options):
+def computed_in(dtype, method, **options):
     """What a method of an array gives, computed in ``dtype``: in float32 and rounded once where that has 16 bits."""
     if dtype is None:
         return method(**options)
@@ -55,7 +60,7 @@ def _in(dtype, method, **options):
 @op
 def sum(xp, x, *, axis=None, dtype=None, keepdims=False):
     """Sum over ``axis``."""
-    return _in(dtype, x.sum, axis=axis, keepdims=keepdims)
+    return computed_in(dtype, x.sum, axis=axis, keepdims=keepdims)
 
 
 sum.takes(*SUMMED)
@@ -69,7 +74,7 @@ def _(xp, g, x_shape, axis):
 @op
 def mean(xp, x, *, axis=None, dtype=None, keepdims=False):
     """Mean over ``axis``."""
-    return _in(dtype, x.mean, axis=axis, keepdims=keepdims)
+    return computed_in(dtype, x.mean, axis=axis, keepdims=keepdims)
 
 
 mean.takes("axis", "dtype", "out", "keepdims", "where")
@@ -77,7 +82,7 @@ mean.takes("axis", "dtype", "out", "keepdims", "where")
 
 @mean.vjp
 def _(xp, g, x_shape, axis):
-    count = _count(x_shape, axis)
+    count = count_of(x_shape, axis)
     return xp.broadcast_to(keep(g, x_shape, axis) / float(count), x_shape) if count else xp.zeros(x_shape)
 
 
@@ -98,7 +103,7 @@ def _variance(xp, x, axis, dtype, ddof):
 def _ending(out, axis, dtype, keepdims):
     """The end of var and std, which compute with the reduced axes kept."""
     out = out if dtype is None else out.astype(as_dtype(dtype))
-    return out if keepdims else out.squeeze(axis=axis)
+    return dropped(out, axis, keepdims)
 
 
 def _centred(x, axis):
@@ -121,7 +126,7 @@ var.takes(*SPREAD, correction="ddof")
 @var.vjp
 def _(g, x, axis, ddof):
     # d var / dx = 2 (x - mean) / (n - ddof): the mean's own derivative sums to zero.
-    return keep(g, x.shape, axis) * _centred(x, axis) * 2.0 / (_count(x.shape, axis) - ddof)
+    return keep(g, x.shape, axis) * _centred(x, axis) * 2.0 / (count_of(x.shape, axis) - ddof)
 
 
 @op
@@ -143,7 +148,7 @@ def _(xp, g, x, out, axis, ddof):
     out = keep(out, x.shape, axis)
     zero = xp.equal(out, 0)
     ratio = xp.where(zero, 0.0, _centred(x, axis) / xp.where(zero, 1.0, out))  # at most sqrt(n), whatever the size of x
-    return keep(g, x.shape, axis) * ratio / (_count(x.shape, axis) - ddof)
+    return keep(g, x.shape, axis) * ratio / (count_of(x.shape, axis) - ddof)
 
 
 def _extreme_rule(xp, g, x, out, axis):
@@ -154,7 +159,7 @@ def _extreme_rule(xp, g, x, out, axis):
 
 def _refuse_nothing(name, x, axis):
     """Raise ValueError where the extreme of no elements is asked for."""
-    if x.size == 0 and _count(x.shape, axis) == 0:
+    if x.size == 0 and count_of(x.shape, axis) == 0:
         raise ValueError(f"there is no {name} of no elements" + ("" if axis is None else f": axis {axis} is empty"))
 
 
@@ -184,16 +189,16 @@ def logsumexp(xp, x, *, axis=None, keepdims=False):
 
     Of elements that are all minus infinity the derivative is 0. Infinite elements share it evenly.
     """
-    if x.size == 0 and _count(x.shape, axis) == 0:
+    if x.size == 0 and count_of(x.shape, axis) == 0:
         out = xp.full(keep_shape(x.shape, axis), -math.inf, dtype=compute_dtype(x.dtype))
-        return out if keepdims else out.squeeze(axis=axis)
+        return dropped(out, axis, keepdims)
     top = x.max(axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, 0.0)
     total = xp.exp(x - top).sum(axis=axis, keepdims=True)
     empty = xp.equal(total, 0)
     out = xp.log(xp.where(empty, 1.0, total)) + xp.where(empty, -math.inf, top)
     out = out.astype(x.dtype) if is_floating(x.dtype) else out
-    return out if keepdims else out.squeeze(axis=axis)
+    return dropped(out, axis, keepdims)
 
 
 @logsumexp.vjp
@@ -207,13 +212,10 @@ def _(xp, g, x, out, axis):
     return keep(g, x.shape, axis) * (share + infinite / xp.where(xp.equal(count, 0), 1.0, count))
 
 
-# --- products and scans -------------------------------------------------------------------------------------------------------
-
-
 @op
 def prod(xp, x, *, axis=None, dtype=None, keepdims=False):
     """Product over ``axis``."""
-    return _in(dtype, x.prod, axis=axis, keepdims=keepdims)
+    return computed_in(dtype, x.prod, axis=axis, keepdims=keepdims)
 
 
 prod.takes(*SUMMED)
@@ -232,47 +234,6 @@ def _(xp, g, x, out, axis):
     flat = moved.reshape((*(x.shape[a] for a in kept), -1))
     rest = product_of_others(xp, flat).reshape(moved.shape)
     return g * xp.permute_dims(rest, tuple(order.index(a) for a in range(x.ndim)))
-
-
-@op
-def cumsum(xp, x, *, axis=None, dtype=None):
-    """Running sum along ``axis``; of the flat array where None."""
-    return _in(dtype, x.cumsum, axis=axis)
-
-
-@cumsum.vjp
-def _(xp, g, x_shape, axis):
-    axis = 0 if axis is None else axis
-    return xp.flip(xp.flip(g, axis=axis).cumsum(axis=axis), axis=axis).reshape(x_shape)
-
-
-@op
-def cumprod(xp, x, *, axis=None, dtype=None):
-    """Running product along ``axis``; of the flat array where None."""
-    return _in(dtype, x.cumprod, axis=axis)
-
-
-cumsum.takes("axis", "dtype", "out")
-cumprod.takes("axis", "dtype", "out")
-
-
-@cumprod.vjp
-def _(xp, g, x, out, axis):
-    if axis is None or x.ndim == 0:
-        return _cumprod_dx(xp, g, x.reshape((-1,)), out, 0).reshape(x.shape)
-    return _cumprod_dx(xp, g, x, out, axis)
-
-
-def _cumprod_dx(xp, g, x, out, axis):
-    # dL/dx_i = sum over k >= i of g_k * product of x_j for j <= k, j != i.
-    if not bool((x == 0).any()):
-        return xp.flip(xp.flip(g * out, axis=axis).cumsum(axis=axis), axis=axis) / x
-    # That is the product of those before i times s_i = sum over k >= i of g_k * product of x_j for i < j <= k, and
-    # s_i = g_i + x_(i+1) s_(i+1): a recurrence from the end, in which the factors are one place late.
-    g, x, out = (xp.flip(a.swapaxes(axis, -1), axis=-1) for a in (g, x, out))
-    sums = recurrence(xp, g, xp.concatenate([xp.zeros_like(x[..., :1]), x[..., :-1]], axis=-1))
-    before = earlier_product(xp, xp.flip(out, axis=-1))
-    return (before * xp.flip(sums, axis=-1)).swapaxes(axis, -1)
 
 
 # --- no gradient --------------------------------------------------------------------------------------------------------------

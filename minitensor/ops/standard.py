@@ -8,8 +8,8 @@ from minitensor.axes import axis_of
 from minitensor.backend import np
 from minitensor.op import op
 from minitensor.ops.elementwise import _comparison, _flat, _unary, arccos, arcsin, arctan, not_equal, power, subtract
-from minitensor.ops.reductions import cumprod, cumsum
 from minitensor.ops.reductions import sum as sum_of
+from minitensor.ops.scans import cumprod, cumsum
 from minitensor.ops.shape import broadcast_to, concatenate, moveaxis, reshape, swapaxes
 from minitensor.tensor import Tensor, asarray
 

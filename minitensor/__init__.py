@@ -9,12 +9,14 @@ tensor([ 3., 12., 27.])
 Array functions follow NumPy and the Python Array API standard, the training side follows PyTorch.
 """
 
+import sys as _sys
+
 from minitensor.backend import cpu as _cpu
-from minitensor.tensor import Tensor, asarray, tensor
-from minitensor.gradient import grad
-from minitensor.autograd import Scatter
-from minitensor.mode import detect_anomaly, enable_grad, no_grad
-from minitensor.creation import (
+from minitensor.engine.tensor import Tensor, asarray, tensor
+from minitensor.engine.gradient import grad
+from minitensor.engine.autograd import Scatter
+from minitensor.engine.mode import detect_anomaly, enable_grad, no_grad
+from minitensor.ops.creation import (
     arange, empty, empty_like, eye, full, full_like, linspace, ones, ones_like, zeros, zeros_like
 )  # fmt: skip
 from minitensor.ops.elementwise import *  # noqa: F403
@@ -29,19 +31,22 @@ from minitensor.ops.shape import (
 from minitensor.ops.repeating import flip, pad, repeat, roll, rot90, tile
 from minitensor.ops.sets import nonzero, searchsorted, unique_all, unique_counts, unique_inverse, unique_values
 from minitensor.ops.standard import *  # noqa: F403
-from minitensor.dtypes import ArrayNamespaceInfo as __array_namespace_info__
-from minitensor.dtypes import astype, can_cast, finfo, iinfo, isdtype, result_type
-from minitensor.interchange import from_dlpack
+from minitensor.ops.dtypes import ArrayNamespaceInfo as __array_namespace_info__
+from minitensor.ops.dtypes import astype, can_cast, finfo, iinfo, isdtype, result_type
+from minitensor.ops.interchange import from_dlpack
 from minitensor import linalg
-from minitensor import methods as _methods
+from minitensor.ops import methods as _methods
 from minitensor import random
-from minitensor.checkpoint import checkpoint
-from minitensor.files import FileFormatError, load, save
+from minitensor.recompute import checkpoint
+from minitensor.files.state import FileFormatError, load, save
 from minitensor import nn, optim
-from minitensor.front_door import teach as _teach
-from minitensor.fuse import fused
-from minitensor.op import op
+from minitensor.engine import library as _library
+from minitensor.engine.front_door import missing_name as _missing_name
+from minitensor.engine.front_door import teach as _teach
+from minitensor.engine.fused import fused
+from minitensor.engine.op import op
 
+_library.face = _sys.modules[__name__]
 _teach(globals())
 _teach(vars(linalg))
 
@@ -58,5 +63,5 @@ def __getattr__(name):
     import importlib
 
     if name != "testing":
-        raise AttributeError(importlib.import_module("minitensor.front_door").missing_name(name))
+        raise AttributeError(_missing_name(name))
     return importlib.import_module("minitensor.testing")

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from minitensor.autograd import raw
-from minitensor.axes import axis_of
 from minitensor.backend import cast, is_narrow, namespace, np, on, widen
-from minitensor.mode import current_mode
+from minitensor.engine.autograd import raw
+from minitensor.engine.mode import current_mode
+from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops import decompositions as d
 from minitensor.ops import inverses as i
+from minitensor.ops.axes import axis_of
 from minitensor.ops.linalg import matmul, tensordot, vecdot
 from minitensor.ops.linalg import outer as _outer
 from minitensor.ops.linalg import trace as _trace
@@ -22,7 +23,6 @@ from minitensor.ops.norms import matrix_norm, norm, vector_norm
 from minitensor.ops.shape import broadcast_to, moveaxis, stack
 from minitensor.ops.shape import diagonal as _diagonal
 from minitensor.ops.standard import matrix_transpose
-from minitensor.tensor import Tensor, asarray
 
 __all__ = [
     "cholesky", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "matmul", "matrix_norm", "matrix_power",

@@ -24,8 +24,8 @@ from minitensor.backend import (
     on,
     precision,
 )  # fmt: skip
-from minitensor.settings import integer, number, probability, sizes
-from minitensor.tensor import Tensor, asarray
+from minitensor.engine.settings import integer, number, probability, sizes
+from minitensor.engine.tensor import Tensor, asarray
 
 __all__ = ["Generator", "bernoulli", "default", "integers", "normal", "permutation", "seed", "uniform"]
 

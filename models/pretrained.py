@@ -24,7 +24,7 @@ import numpy as np
 
 import minitensor as mt
 from minitensor import nn
-from minitensor.safetensors import tensor_file, write_whole
+from minitensor.files.safetensors import tensor_file, write_whole
 from models.common import changed
 from models.published_config import (
     CONFIG,

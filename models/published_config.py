@@ -10,7 +10,7 @@ import json
 import math
 from contextlib import contextmanager
 
-from minitensor.safetensors import CURE, FileFormatError, refuse_pointer
+from minitensor.files.safetensors import CURE, FileFormatError, refuse_pointer
 
 __all__ = [
     "CONFIG", "GENERATION", "GENERATION_CONFIG", "checked", "extras", "naming", "read_config", "read_generation", "read_json",

@@ -24,7 +24,7 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.fused_ops.recurrent import as_lengths
+from minitensor.nn.functional.recurrent import as_lengths
 from models.prompts import LanguageModel
 
 __all__ = [

@@ -11,7 +11,7 @@ import pytest
 
 import minitensor as mt
 from minitensor import nn, optim
-from minitensor.autograd import Node
+from minitensor.engine.autograd import Node
 
 
 def nodes():

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 import minitensor as mt
-from minitensor import files, optim, safetensors
+from minitensor import optim
+from minitensor.files import safetensors
+from minitensor.files import state as files
 
 
 @pytest.fixture

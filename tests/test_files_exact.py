@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import minitensor as mt
-from minitensor import files, optim, safetensors
+from minitensor import optim
+from minitensor.files import safetensors
+from minitensor.files import state as files
 
 
 @pytest.fixture(scope="module")

@@ -85,7 +85,7 @@ def test_copies_and_pickles_ask_for_no_odd_names():
 
 
 def test_every_cure_is_a_name_that_exists():
-    from minitensor import front_door
+    from minitensor.engine import front_door
 
     for text in [*front_door.METHODS.values(), *front_door.NAMES.values(), *front_door.ARGUMENTS.values()]:
         for word in text.replace("(", " ").replace(",", " ").split():

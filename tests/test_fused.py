@@ -6,8 +6,8 @@ from table import TABLE
 
 import minitensor as mt
 import minitensor.nn.functional as F
-from minitensor.fuse import FUSED
-from minitensor.fused_ops import blocks
+from minitensor.engine.fused import FUSED
+from minitensor.nn.functional import blocks
 from minitensor.testing import check_op
 
 KERNELS = [pytest.param(row, id=str(row)) for row in TABLE if set(row.ops) & set(FUSED) or "attention" in row.name]

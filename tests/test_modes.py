@@ -8,7 +8,7 @@ import pytest
 
 import minitensor as mt
 from minitensor import nn
-from minitensor.mode import current_mode
+from minitensor.engine.mode import current_mode
 
 # Each mode, the mode around it, and whether it holds here.
 MODES = {

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 
 import minitensor as mt
-from minitensor.mode import current_mode
+from minitensor.engine.mode import current_mode
 
 
 def test_one_object_nested_and_blocks_left_in_any_order():

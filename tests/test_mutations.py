@@ -5,9 +5,9 @@ import pytest
 from table import TABLE
 
 import minitensor as mt
-from minitensor import autograd, sums
-from minitensor.fuse import FUSED
-from minitensor.op import OPS
+from minitensor.engine import autograd, sums
+from minitensor.engine.fused import FUSED
+from minitensor.engine.op import OPS
 from minitensor.ops.reductions import count_of, keep
 from minitensor.testing import check_op, gradcheck, gradgradcheck
 
@@ -97,14 +97,14 @@ def plant(monkeypatch):
             )
             return
         monkeypatch.setattr(OPS[name], "rules", tuple(value))
-        forgotten.append((OPS[name].plans, dict(OPS[name].plans)))
-        OPS[name].plans.clear()
+        forgotten.append((OPS[name].pullbacks, dict(OPS[name].pullbacks)))
+        OPS[name].pullbacks.clear()
 
     forgotten = []
     yield planted
-    for plans, before in forgotten:
-        plans.clear()
-        plans.update(before)
+    for pullbacks, before in forgotten:
+        pullbacks.clear()
+        pullbacks.update(before)
 
 
 def caught(row):
@@ -252,7 +252,7 @@ def test_a_mean_for_a_broadcast_sum_is_caught(monkeypatch):
 
 
 def test_a_lost_second_use_is_caught(monkeypatch):
-    monkeypatch.setattr(sums.Sums, "add", lambda self, node, value, *more: self.values.setdefault(node, value))
+    monkeypatch.setattr(sums.GradientSums, "add", lambda self, node, value, *more: self.values.setdefault(node, value))
     with pytest.raises(AssertionError, match="by differences"):
         gradcheck(lambda x: x * x, [np.array([1.0, 2.0])])
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minitensor as mt
-from minitensor.numpy_border import ASKING
+from minitensor.ops.numpy_border import ASKING
 
 RNG = np.random.default_rng(0)
 V, M = RNG.uniform(0.5, 2.0, 4), RNG.uniform(0.5, 2.0, (4, 4))

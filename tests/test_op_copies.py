@@ -6,8 +6,8 @@ import pickle
 import pytest
 
 import minitensor as mt
-from minitensor.fuse import FUSED
-from minitensor.op import OPS
+from minitensor.engine.fused import FUSED
+from minitensor.engine.op import OPS
 
 square = mt.op(lambda xp, x: x * x)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import minitensor as mt
-from minitensor.safetensors import NAMES, TensorFile, tensor_file, write_whole
+from minitensor.files.safetensors import NAMES, TensorFile, tensor_file, write_whole
 
 numbers = st.sampled_from(
     [np.dtype(d) for d in ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?")]

@@ -17,7 +17,7 @@ import numpy as np
 
 import minitensor as mt
 import minitensor.nn.functional as F
-from minitensor.safetensors import TensorFile
+from minitensor.files.safetensors import TensorFile
 from toolkit.console import UserError
 from toolkit.sentence_modules import Stage, refuse_others, settings_of
 

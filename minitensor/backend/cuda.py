@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from minitensor.backend.gpus import There, as_before, cupy, follow, on, resolve, several, usable
+from minitensor.backend import gpus
+from minitensor.backend.gpus import There, as_before, cupy, follow, on, several
 from minitensor.backend.kernels import Kernels
 
 __all__ = ["as_before", "follow", "kernels", "namespace", "on", "resolve", "several", "to_device", "to_host", "xp"]
@@ -26,9 +27,24 @@ _FLOAT32 = np.dtype(np.float32)
 _namespaces = {}  # device number -> the namespace of that GPU, where there are several
 
 
+def resolve(device):
+    """``device`` ("cuda" or "cuda:N") as "cuda:N"; see ``gpus.resolve``."""
+    return gpus.resolve(device, _trial)
+
+
+def _trial():
+    """Compute on the current GPU, a kernel and a product; before each step say what is wrong if it fails."""
+    yield "a kernel cannot be compiled and run"
+    check_ids("", cupy.zeros(1, dtype="int64"), 0, 1)
+    yield "matrices cannot be multiplied"
+    pair = cupy.ones((2, 2, 2), dtype="float32")
+    matmul(pair, pair)
+    synchronize()
+
+
 def namespace(device):
     """The namespace of the GPU named ``device``."""
-    if not usable:
+    if not gpus.usable:
         resolve(device)
     if not several():
         return xp

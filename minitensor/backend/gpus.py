@@ -26,12 +26,15 @@ usable = []  # the number of GPUs, once it is known that they work
 # --- which there are ----------------------------------------------------------------------------------------------------------
 
 
-def resolve(device):
+def resolve(device, trial):
     """``device`` ("cuda", the current one, or "cuda:N") as "cuda:N".
 
-    Raises RuntimeError with the reason and the cure where there is no such GPU, or CuPy cannot compute on it.
+    ``trial()`` computes on a GPU, step by step; before each step it yields what is wrong if that one fails. Raises RuntimeError
+    with the reason and the cure if there is no such GPU, or if CuPy cannot compute on it.
     """
-    count = usable[0] if usable else _probe()
+    if not usable:
+        _probe(trial)
+    (count,) = usable
     index = _runtime.getDevice() if device == "cuda" else int(device[5:])
     if index >= count:
         names = '"cuda:0"' if count == 1 else f'"cuda:0" to "cuda:{count - 1}"'
@@ -44,28 +47,20 @@ def several():
     return bool(usable) and usable[0] > 1
 
 
-def _probe():
-    """Find out once, by a kernel and a product, whether the GPUs work; returns their number."""
+def _probe(trial):
+    """Find out, once in a process, whether the GPUs work."""
     if not cupy.is_available():
         raise RuntimeError(f'device "cuda" cannot be used: {_why_not()}; write device="cpu" to go on without a GPU')
-    from minitensor.backend.cuda import xp
-
-    step = "a kernel cannot be compiled and run"
+    wrong = ""
     try:
-        xp.check_ids("", cupy.zeros(1, dtype="int64"), 0, 1)
-        step = "matrices cannot be multiplied"
-        pair = cupy.ones((2, 2, 2), dtype="float32")
-        xp.matmul(pair, pair)
-        xp.synchronize()
+        for wrong in trial():  # noqa: B007  the last one is read below
+            pass
     except Exception as error:  # of NVRTC, the driver, cuBLAS or the loader, each of a class of its own
         raise RuntimeError(
-            f'device "cuda" cannot be used: CuPy sees a GPU, but {step} ({type(error).__name__}: {error}); if a library of '
+            f'device "cuda" cannot be used: CuPy sees a GPU, but {wrong} ({type(error).__name__}: {error}); if a library of '
             f'CUDA is missing, {CURE}; write device="cpu" to go on without a GPU'
         ) from error
-    import minitensor.fused_ops.cuda  # noqa: F401  its kernels register themselves, now that there is a use for them
-
     usable.append(_runtime.getDeviceCount())
-    return usable[0]
 
 
 def _why_not():

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from minitensor.engine.settings import choice, integer, number
 from minitensor.nn import functional as F
 from minitensor.nn.module import Module
-from minitensor.settings import choice, integer, number
 
 __all__ = [
     "ELU",

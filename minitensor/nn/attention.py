@@ -10,16 +10,19 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
-import minitensor as mt
 from minitensor.backend import widen
+from minitensor.engine.mode import no_grad
+from minitensor.engine.settings import flag, integer, number, probability
+from minitensor.engine.tensor import asarray
 from minitensor.nn import functional as F
 from minitensor.nn import init
 from minitensor.nn.cache import KeyValueCache
 from minitensor.nn.layers import Linear
 from minitensor.nn.masks import as_mask, blank_padding
 from minitensor.nn.module import Module, Parameter
-from minitensor.settings import flag, integer, number, probability
-from minitensor.tensor import asarray
+from minitensor.ops.creation import zeros
+from minitensor.ops.elementwise import tanh
+from minitensor.ops.linalg import matmul
 
 __all__ = ["AdditiveAttention", "DotAttention", "MultiHeadAttention"]
 
@@ -77,7 +80,7 @@ class MultiHeadAttention(Module):
         keys = self._count_keys(x, memory, cache)
         mask = as_mask(mask, (x.shape[0], self.n_heads, x.shape[1], keys))
         dropout = self.dropout if self.training else 0.0
-        with mt.no_grad() if cache is not None else nullcontext():
+        with no_grad() if cache is not None else nullcontext():
             if memory is None and cache is None:
                 x = blank_padding(x, mask)
             if memory is None and cache is None and bias is None and not need_weights:
@@ -95,7 +98,7 @@ class MultiHeadAttention(Module):
         """A KeyValueCache that holds the keys and values of ``memory`` (B, S, D)."""
         memory = _checked_sequence(self, "memory", memory)
         cache = KeyValueCache(fixed=True)
-        with mt.no_grad():
+        with no_grad():
             cache.append(self._project(memory, 1), self._project(memory, 2))
         return cache
 
@@ -142,7 +145,7 @@ class AdditiveAttention(Module):
         d_attention = integer(type(self).__name__, "d_attention", d_attention, least=1)
         self.query = Linear(d_query, d_attention)
         self.key = Linear(d_memory, d_attention, bias=False)
-        self.score = Parameter(mt.zeros(d_attention))
+        self.score = Parameter(zeros(d_attention))
         init.uniform_(self.score, -(d_attention**-0.5), d_attention**-0.5)
 
     def forward(self, query, memory, mask=None, keys=None, need_weights=False):
@@ -151,9 +154,9 @@ class AdditiveAttention(Module):
         mask = as_mask(mask, (query.shape[0], 1, query.shape[1], memory.shape[1]))
         memory = blank_padding(memory, mask)
         keys = self.key(memory) if keys is None else blank_padding(keys, mask)  # (B, S, A)
-        hidden = mt.tanh(self.query(query)[:, :, None] + keys[:, None])  # (B, T, S, A)
-        scores = mt.matmul(widen(hidden), widen(self.score))[:, None]  # (B, 1, T, S), not rounded to 16 bits
-        none = mt.zeros((*scores.shape[:2], 1, 1), dtype=scores.dtype, device=scores.device)
+        hidden = tanh(self.query(query)[:, :, None] + keys[:, None])  # (B, T, S, A)
+        scores = matmul(widen(hidden), widen(self.score))[:, None]  # (B, 1, T, S), not rounded to 16 bits
+        none = zeros((*scores.shape[:2], 1, 1), dtype=scores.dtype, device=scores.device)
         query, key = (
             none.broadcast_to((*scores.shape[:3], 1)),
             none.broadcast_to((*scores.shape[:2], memory.shape[1], 1)),

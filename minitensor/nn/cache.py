@@ -8,7 +8,7 @@ Letters: B batch (rows), H heads, S positions held, T new positions, K features 
 from __future__ import annotations
 
 from minitensor.backend import device_of, namespace, np, on
-from minitensor.tensor import Tensor, asarray
+from minitensor.engine.tensor import Tensor, asarray
 
 __all__ = ["DecoderCache", "EncoderCache", "KeyValueCache"]
 

@@ -11,9 +11,9 @@ import math
 
 from minitensor import random
 from minitensor.backend import np
-from minitensor.mode import current_mode, switch
-from minitensor.settings import number
-from minitensor.tensor import Tensor
+from minitensor.engine.mode import current_mode, switch
+from minitensor.engine.settings import number
+from minitensor.engine.tensor import Tensor
 
 __all__ = [
     "calculate_gain", "constant_", "eye_", "is_skipped", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_", "orthogonal_",

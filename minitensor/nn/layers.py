@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 
-import minitensor as mt
+from minitensor.engine.settings import flag, integer, number, probability, sizes
+from minitensor.engine.tensor import asarray
 from minitensor.nn import functional as F
 from minitensor.nn import init
 from minitensor.nn.module import Module, Parameter
-from minitensor.settings import flag, integer, number, probability, sizes
-from minitensor.tensor import asarray
+from minitensor.ops.creation import arange, ones, zeros
+from minitensor.ops.elementwise import where
 
 __all__ = ["Conv2d", "Dropout", "Embedding", "LayerNorm", "Linear", "RMSNorm"]
 
@@ -27,8 +28,8 @@ class Linear(Module):
     def __init__(self, in_features, out_features, bias=True):
         self.in_features = integer("Linear", "in_features", in_features, least=1)
         self.out_features = integer("Linear", "out_features", out_features, least=1)
-        self.weight = Parameter(mt.zeros((self.out_features, self.in_features)))
-        self.bias = Parameter(mt.zeros(self.out_features)) if flag("Linear", "bias", bias) else None
+        self.weight = Parameter(zeros((self.out_features, self.in_features)))
+        self.bias = Parameter(zeros(self.out_features)) if flag("Linear", "bias", bias) else None
         self.reset_parameters()
 
     def reset_parameters(self):
@@ -57,15 +58,15 @@ class Embedding(Module):
                 raise ValueError(f"Embedding: padding_idx {padding_idx} is outside a table of {rows} rows")
             padding_idx %= rows
         self.padding_idx = padding_idx
-        self.weight = Parameter(mt.zeros((rows, self.embedding_dim)))
+        self.weight = Parameter(zeros((rows, self.embedding_dim)))
         self.reset_parameters()
 
     def reset_parameters(self):
         """Draw new values."""
         init.normal_(self.weight)
         if self.padding_idx is not None and not init.is_skipped():
-            rows = mt.arange(self.num_embeddings, device=self.weight.device)[:, None]
-            self.weight.assign(mt.where(rows == self.padding_idx, 0.0, self.weight.detach()))
+            rows = arange(self.num_embeddings, device=self.weight.device)[:, None]
+            self.weight.assign(where(rows == self.padding_idx, 0.0, self.weight.detach()))
 
     def forward(self, ids):
         """(...) to (..., embedding_dim)."""
@@ -78,8 +79,8 @@ class LayerNorm(Module):
     def __init__(self, normalized_shape, eps=1e-5, bias=True):
         self.normalized_shape = sizes("LayerNorm", "normalized_shape", normalized_shape)
         self.eps = number("LayerNorm", "eps", eps, least=0)
-        self.weight = Parameter(mt.ones(self.normalized_shape))
-        self.bias = Parameter(mt.zeros(self.normalized_shape)) if flag("LayerNorm", "bias", bias) else None
+        self.weight = Parameter(ones(self.normalized_shape))
+        self.bias = Parameter(zeros(self.normalized_shape)) if flag("LayerNorm", "bias", bias) else None
 
     def forward(self, x):
         """The shape stays."""
@@ -93,7 +94,7 @@ class RMSNorm(Module):
     def __init__(self, normalized_shape, eps=1e-6):
         self.normalized_shape = sizes("RMSNorm", "normalized_shape", normalized_shape)
         self.eps = number("RMSNorm", "eps", eps, least=0)
-        self.weight = Parameter(mt.ones(self.normalized_shape))
+        self.weight = Parameter(ones(self.normalized_shape))
 
     def forward(self, x):
         """The shape stays."""
@@ -112,7 +113,7 @@ class Dropout(Module):
 
     def forward(self, x):
         """The shape stays."""
-        return F.dropout(x, self.p, self.training) if self.p and self.training else mt.asarray(x)
+        return F.dropout(x, self.p, self.training) if self.p and self.training else asarray(x)
 
 
 class Conv2d(Module):
@@ -128,8 +129,8 @@ class Conv2d(Module):
         self.kernel_size = sizes("Conv2d", "kernel_size", kernel_size, count=2)
         self.stride = sizes("Conv2d", "stride", stride, count=2)
         self.padding = sizes("Conv2d", "padding", padding, least=0, count=2)
-        self.weight = Parameter(mt.zeros((self.out_channels, self.in_channels, *self.kernel_size)))
-        self.bias = Parameter(mt.zeros(self.out_channels)) if flag("Conv2d", "bias", bias) else None
+        self.weight = Parameter(zeros((self.out_channels, self.in_channels, *self.kernel_size)))
+        self.bias = Parameter(zeros(self.out_channels)) if flag("Conv2d", "bias", bias) else None
         self.reset_parameters()
 
     def reset_parameters(self):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from minitensor.backend import is_floating, move, np
+from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.walk import Stateful, walk
-from minitensor.tensor import Tensor, asarray
 
 __all__ = ["load_into", "torch_names"]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from minitensor.engine.settings import choice, integer, number, probability
+from minitensor.engine.tensor import Tensor
 from minitensor.nn import functional as F
 from minitensor.nn.module import Module
 from minitensor.nn.parameter import Buffer
-from minitensor.settings import choice, integer, number, probability
-from minitensor.tensor import Tensor
 
 __all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "NLLLoss"]
 

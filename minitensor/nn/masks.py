@@ -5,11 +5,12 @@ Letters: B batch, H heads, T queries, S keys.
 
 from __future__ import annotations
 
-import minitensor as mt
 from minitensor.backend import namespace, np
-from minitensor.ids import wide_ids
-from minitensor.settings import integer
-from minitensor.tensor import Tensor, asarray
+from minitensor.engine.settings import integer
+from minitensor.engine.tensor import Tensor, asarray
+from minitensor.ops.creation import arange
+from minitensor.ops.elementwise import isfinite, where
+from minitensor.ops.ids import wide_ids
 
 __all__ = ["as_mask", "blank_padding", "causal_mask", "padding_mask"]
 
@@ -22,7 +23,7 @@ def causal_mask(n, device=None):
            [1, 1, 0],
            [1, 1, 1]])
     """
-    steps = mt.arange(integer("causal_mask", "n", n, least=0), device=device)
+    steps = arange(integer("causal_mask", "n", n, least=0), device=device)
     return steps[:, None] >= steps[None, :]
 
 
@@ -45,7 +46,7 @@ def padding_mask(lengths, length=None):
         length = greatest if length is None else length
         if greatest > length:
             raise ValueError(f"padding_mask: a row has {greatest} real tokens but length is {length}")
-    return (mt.arange(length, device=lengths.device)[None, :] < lengths[:, None]).reshape((lengths.size, 1, 1, length))
+    return (arange(length, device=lengths.device)[None, :] < lengths[:, None]).reshape((lengths.size, 1, 1, length))
 
 
 def as_mask(mask, shape, name="mask"):
@@ -75,4 +76,4 @@ def blank_padding(x, mask):
         return x
     mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
     seen = mask.any(axis=(1, 2))[:, :, None]  # (B or 1, S or 1, 1)
-    return mt.where(seen | mt.isfinite(x), x, 0.0)
+    return where(seen | isfinite(x), x, 0.0)

@@ -14,12 +14,12 @@ Any other tensor is no state: what a forward pass leaves on a module to be looke
 from __future__ import annotations
 
 from minitensor.backend import as_device, as_dtype, cast, copied, is_floating, move
-from minitensor.hooks import Handle, standing
+from minitensor.engine.hooks import Handle, standing
+from minitensor.engine.settings import flag
+from minitensor.engine.tensor import Tensor
 from minitensor.nn.loading import load_into
 from minitensor.nn.parameter import Buffer, Parameter, replace_array
 from minitensor.nn.walk import STATE, Stateful, contents, holds_state, named_children, tree, walk
-from minitensor.settings import flag
-from minitensor.tensor import Tensor
 
 __all__ = ["Module", "Parameter"]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from minitensor.autograd import raw, watch
-from minitensor.mode import current_mode
-from minitensor.settings import flag
-from minitensor.tensor import Tensor, asarray
-from minitensor.tensor import tensor as copied
+from minitensor.engine.autograd import raw, watch
+from minitensor.engine.mode import current_mode
+from minitensor.engine.settings import flag
+from minitensor.engine.tensor import Tensor, asarray
+from minitensor.engine.tensor import tensor as copied
 
 __all__ = ["Buffer", "Parameter", "replace_array"]
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-import minitensor as mt
 from minitensor.backend import move, namespace, np, on
+from minitensor.engine.settings import flag, integer
+from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn import init
 from minitensor.nn.module import Module, Parameter
-from minitensor.settings import flag, integer
-from minitensor.tensor import Tensor, asarray
+from minitensor.ops.creation import zeros
 
 __all__ = ["LearnedPositionalEncoding", "RelativePositionBias", "SinusoidalPositionalEncoding"]
 
@@ -61,7 +61,7 @@ class LearnedPositionalEncoding(Module):
     def __init__(self, max_length, d_model):
         self.max_length = integer("LearnedPositionalEncoding", "max_length", max_length, least=1)
         self.d_model = integer("LearnedPositionalEncoding", "d_model", d_model, least=1)
-        self.weight = Parameter(mt.zeros((self.max_length, self.d_model)))
+        self.weight = Parameter(zeros((self.max_length, self.d_model)))
         init.normal_(self.weight, std=0.02)
 
     def forward(self, x, offset=0):
@@ -96,7 +96,7 @@ class RelativePositionBias(Module):
             raise ValueError(
                 f"{name}: n_buckets must be even, and max_distance above {one_side // 2}, got {n_buckets} and {max_distance}"
             )
-        self.weight = Parameter(mt.zeros((n_buckets, self.n_heads)))
+        self.weight = Parameter(zeros((n_buckets, self.n_heads)))
         init.normal_(self.weight, std=self.n_heads**-0.5)
 
     def forward(self, queries, keys=None, offset=0):

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import math
 
-import minitensor as mt
-from minitensor.fused_ops.recurrent import as_lengths
+from minitensor.engine.settings import choice, flag, integer, number, probability
+from minitensor.engine.tensor import asarray
 from minitensor.nn import functional as F
 from minitensor.nn import init
+from minitensor.nn.functional.recurrent import as_lengths
 from minitensor.nn.layers import checked_features
 from minitensor.nn.module import Module, Parameter
-from minitensor.settings import choice, flag, integer, number, probability
-from minitensor.tensor import asarray
+from minitensor.ops.creation import full_like, zeros
+from minitensor.ops.shape import concat, stack, swapaxes
 
 __all__ = ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell"]
 
@@ -34,7 +35,7 @@ class _Weights(Module):
         shapes = {"weight_ih": (rows, inputs), "weight_hh": (rows, hidden)}
         shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)} if bias else {}
         for name, shape in shapes.items():
-            setattr(self, name + suffix, Parameter(mt.zeros(shape)))
+            setattr(self, name + suffix, Parameter(zeros(shape)))
 
     def _weights(self, suffix=""):
         """W_ih, W_hh, b_ih, b_hh; the biases None where there are none."""
@@ -54,12 +55,12 @@ class _Weights(Module):
                     init.uniform_(parameter, -bound, bound)
             if self.orthogonal:
                 like = {"dtype": weight_hh.dtype, "device": weight_hh.device}
-                blocks = [init.orthogonal_(mt.zeros((hidden, hidden), **like)) for _ in range(self.gates)]
-                weight_hh.assign(mt.concat(blocks))
+                blocks = [init.orthogonal_(zeros((hidden, hidden), **like)) for _ in range(self.gates)]
+                weight_hh.assign(concat(blocks))
             if self.forget_bias is not None:
                 for bias, value in zip(biases, (self.forget_bias, 0.0)):  # the two are added
                     old = bias.detach()
-                    bias.assign(mt.concat([old[:hidden], mt.full_like(old[:hidden], value), old[2 * hidden :]]))
+                    bias.assign(concat([old[:hidden], full_like(old[:hidden], value), old[2 * hidden :]]))
 
 
 def _checked_forget_bias(layer, forget_bias, bias):
@@ -113,7 +114,7 @@ class _Recurrent(_Weights):
             axes = "(batch, steps, features)" if self.batch_first else "(steps, batch, features)"
             raise ValueError(f"{self!r}: the input has shape {x.shape}, it must be {axes}; see also batch_first")
         x = checked_features(self, x, self.input_size)
-        x = x if self.batch_first else mt.swapaxes(x, axis1=0, axis2=1)  # (B, T, I)
+        x = x if self.batch_first else swapaxes(x, axis1=0, axis2=1)  # (B, T, I)
         lengths = as_lengths(type(self).__name__, lengths, x)
         starts, finals = self._starts(state, x.shape[0]), []
         directions = 1 + self.bidirectional
@@ -125,10 +126,10 @@ class _Recurrent(_Weights):
             outputs.append(output)
             finals.append(final)
             if len(outputs) == directions:
-                x = outputs[0] if directions == 1 else mt.concat(outputs, axis=-1)  # (B, T, D H)
+                x = outputs[0] if directions == 1 else concat(outputs, axis=-1)  # (B, T, D H)
                 if self.training and self.dropout and place + 1 < len(starts):
                     x = F.dropout(x, self.dropout)
-        return x if self.batch_first else mt.swapaxes(x, axis1=0, axis2=1), self._joined(finals)
+        return x if self.batch_first else swapaxes(x, axis1=0, axis2=1), self._joined(finals)
 
     def _scan(self, x, weights, state, lengths, reverse):
         """One layer in one direction: ``(output, state)``."""
@@ -153,7 +154,7 @@ class _Recurrent(_Weights):
 
     def _joined(self, finals):
         """The final states of all layers and directions as one state."""
-        return mt.stack(finals)
+        return stack(finals)
 
 
 class RNN(_Recurrent):
@@ -210,7 +211,7 @@ class LSTM(_Recurrent):
         return list(zip(*state))
 
     def _joined(self, finals):
-        return tuple(mt.stack(parts) for parts in zip(*finals))
+        return tuple(stack(parts) for parts in zip(*finals))
 
 
 class GRU(_Recurrent):

@@ -18,7 +18,9 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 
-import minitensor as mt
+from minitensor.engine.mode import no_grad
+from minitensor.engine.settings import choice, flag, integer
+from minitensor.engine.tensor import asarray
 from minitensor.nn import functional as F
 from minitensor.nn import init
 from minitensor.nn.attention import MultiHeadAttention
@@ -26,8 +28,6 @@ from minitensor.nn.cache import DecoderCache, EncoderCache, KeyValueCache, check
 from minitensor.nn.layers import Dropout, LayerNorm, Linear
 from minitensor.nn.masks import as_mask, blank_padding
 from minitensor.nn.module import Module
-from minitensor.settings import choice, flag, integer
-from minitensor.tensor import asarray
 
 __all__ = [
     "FeedForward", "Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",
@@ -79,7 +79,7 @@ class TransformerEncoderLayer(_Layer):
         """One layer. With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, S). cache: its KeyValueCache."""
         x = asarray(x)
         attend, weights = _watched(self.attention, need_weights, mask=mask, is_causal=is_causal, bias=bias, cache=cache)
-        with mt.no_grad() if cache is not None else nullcontext():
+        with no_grad() if cache is not None else nullcontext():
             x = self._around(x, self.norm1, attend)
             x = self._around(x, self.norm2, self.feed_forward)
         return (x, weights[0]) if need_weights else x
@@ -110,7 +110,7 @@ class TransformerDecoderLayer(_Layer):
         x = asarray(x)
         own, held = (None, None) if cache is None else cache
         memory = memory if cache is None else None
-        with mt.no_grad() if cache is not None else nullcontext():
+        with no_grad() if cache is not None else nullcontext():
             look_back, _ = _watched(self.self_attention, False, mask=mask, is_causal=is_causal, bias=bias, cache=own)
             look_over, weights = _watched(
                 self.cross_attention, need_weights, memory=memory, mask=memory_mask, cache=held
@@ -171,7 +171,7 @@ class TransformerEncoder(_Stack):
         mask = as_mask(mask, (x.shape[0], self.layers[0].attention.n_heads, x.shape[1], keys))
         x = blank_padding(x, mask if cache is None or mask is None else mask[..., -x.shape[1] :])
         seen = []
-        with mt.no_grad() if cache is not None else nullcontext():
+        with no_grad() if cache is not None else nullcontext():
             for layer, held in zip(self.layers, [None] * len(self.layers) if cache is None else cache.layers):
                 x = layer(x, mask, is_causal, bias, need_weights, held)
                 if need_weights:
@@ -206,7 +206,7 @@ class TransformerDecoder(_Stack):
         check_batch(cache, x)
         pairs = [None] * len(self.layers) if cache is None else cache.layers
         seen = []
-        with mt.no_grad() if cache is not None else nullcontext():
+        with no_grad() if cache is not None else nullcontext():
             for layer, pair in zip(self.layers, pairs):
                 x = layer(x, memory, mask, memory_mask, is_causal, pair, bias, need_weights)
                 if need_weights:

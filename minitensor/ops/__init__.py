@@ -1,1 +1,1 @@
-"""Elementary ops: value and gradient rule of each side by side, grouped by what they do."""
+"""Elementary ops by kind, each value beside its gradient rule; new tensors; the methods and operators of Tensor."""

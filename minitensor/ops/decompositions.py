@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import math
 
-from minitensor.autograd import raw
 from minitensor.backend import device_of, np
-from minitensor.op import op
+from minitensor.engine.autograd import raw
+from minitensor.engine.op import op
 from minitensor.ops.inverses import solved, transposed
 
 __all__ = ["singular_values"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 
-from minitensor.op import op
-from minitensor.tensor import asarray
+from minitensor.engine.op import op
+from minitensor.engine.tensor import asarray
 
 __all__ = [
     "abs", "add", "arccos", "arcsin", "arctan", "ceil", "clip", "cos", "cosh", "divide", "equal", "erf", "exp",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import operator
 
-from minitensor.autograd import Scatter, raw
-from minitensor.axes import axis_of
 from minitensor.backend import device_of, is_array, is_floating, namespace, np
-from minitensor.ids import wide_ids
-from minitensor.op import moves, op
-from minitensor.tensor import Tensor, asarray
+from minitensor.engine.autograd import Scatter, raw
+from minitensor.engine.op import moves, op
+from minitensor.engine.tensor import Tensor, asarray
+from minitensor.ops.axes import axis_of
+from minitensor.ops.ids import wide_ids
 
 __all__ = ["argsort", "getitem", "put", "put_along_axis", "sort", "take", "take_along_axis", "topk"]
 

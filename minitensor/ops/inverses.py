@@ -8,8 +8,8 @@ since that would wait for the GPU, and gives NaN or infinities (``cupyx.errstate
 from __future__ import annotations
 
 from minitensor.backend import np
-from minitensor.op import op
-from minitensor.tensor import Tensor
+from minitensor.engine.op import op
+from minitensor.engine.tensor import Tensor
 
 __all__ = ["on_either", "transposed"]
 

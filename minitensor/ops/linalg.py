@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import string
 
-from minitensor.axes import axes_of, ints
 from minitensor.backend import compute_dtype, is_floating, np
-from minitensor.op import op
+from minitensor.engine.op import op
+from minitensor.engine.tensor import asarray
+from minitensor.ops.axes import axes_of, ints
 from minitensor.ops.elementwise import abs as absolute
 from minitensor.ops.reductions import dropped, keep
 from minitensor.ops.reductions import max as maximum_of
 from minitensor.ops.reductions import sum as sum_of
 from minitensor.ops.scaling import unit_of
 from minitensor.ops.shape import diagonal, reshape
-from minitensor.tensor import asarray
 
 __all__ = ["einsum", "matmul", "norm", "outer", "tensordot", "trace", "vecdot"]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from minitensor.axes import axes_of
 from minitensor.backend import np
+from minitensor.engine.tensor import asarray
+from minitensor.ops.axes import axes_of
 from minitensor.ops.decompositions import singular_values
 from minitensor.ops.elementwise import equal, where
 from minitensor.ops.linalg import floats
@@ -14,7 +15,6 @@ from minitensor.ops.reductions import max as _max
 from minitensor.ops.reductions import min as _min
 from minitensor.ops.reductions import sum as _sum
 from minitensor.ops.shape import moveaxis
-from minitensor.tensor import asarray
 
 __all__ = ["matrix_norm", "norm", "vector_norm"]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from minitensor.axes import axes_of, axis_of, ints
 from minitensor.backend import np
-from minitensor.op import moves, op
-from minitensor.ops.shape import alias, broadcast_to, reshape, swapaxes
-from minitensor.tensor import Tensor, asarray
+from minitensor.engine.op import alias, moves, op
+from minitensor.engine.tensor import Tensor, asarray
+from minitensor.ops.axes import axes_of, axis_of, ints
+from minitensor.ops.shape import broadcast_to, reshape, swapaxes
 
 __all__ = ["flip", "pad", "repeat", "roll", "rot90", "tile"]
 

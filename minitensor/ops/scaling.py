@@ -6,8 +6,8 @@ divided by a power of two near it, which is exact: in the new unit every bit of 
 
 from __future__ import annotations
 
-from minitensor.autograd import raw
 from minitensor.backend import device_of, namespace, np
+from minitensor.engine.autograd import raw
 
 __all__ = ["unit_of"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minitensor.op import op
+from minitensor.engine.op import op
 from minitensor.ops.recurrences import earlier_product, recurrence
 from minitensor.ops.reductions import computed_in
 

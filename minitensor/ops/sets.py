@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from minitensor.autograd import raw
 from minitensor.backend import cast, namespace, np
+from minitensor.engine.autograd import raw
+from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.indexing import getitem
 from minitensor.ops.shape import reshape
-from minitensor.tensor import Tensor, asarray
 
 __all__ = ["nonzero", "searchsorted", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
 

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import math
 
-from minitensor.arraylike import leaves_of
-from minitensor.axes import axes_of, axis_of, ints, one_int
 from minitensor.backend import as_device, as_dtype, device_of, is_array, is_floating, move, np
-from minitensor.creation import arange
-from minitensor.op import moves, op
-from minitensor.report import describe
-from minitensor.tensor import Tensor, asarray
+from minitensor.engine.arraylike import leaves_of
+from minitensor.engine.messages import describe
+from minitensor.engine.op import moves, op
+from minitensor.engine.tensor import Tensor, asarray
+from minitensor.ops.axes import axes_of, axis_of, ints, one_int
+from minitensor.ops.creation import arange
 
 __all__ = [
-    "alias", "astype", "broadcast_to", "concat", "concatenate", "diagonal", "expand_dims", "moveaxis", "permute_dims", "reshape",
+    "astype", "broadcast_to", "concat", "concatenate", "diagonal", "expand_dims", "moveaxis", "permute_dims", "reshape",
     "split", "squeeze", "stack", "swapaxes", "to_device", "tril", "triu", "unstack",
 ]  # fmt: skip
 
 
 @moves
-@op
-def alias(xp, x):
-    """``x`` again, with a node of its own."""
-    return x
-
-
-alias.vjp(lambda g: g)
-
-
 @moves
 @op
 def astype(xp, x, *, dtype):
@@ -274,19 +265,19 @@ def diagonal(x, offset=0, axis1=0, axis2=1):
     return x[(..., i + max(0, -offset), i + max(0, offset))]
 
 
-def _to(x, device):
+def to(x, device):
     device = as_device(device)
     return x if x.device == device else to_device(x, device=device)
 
 
-def _reshape_method(x, *lengths, shape=None):
+def reshape_method(x, *lengths, shape=None):
     """``x`` in another shape of as many elements, given as one argument or length by length; one length may be -1."""
     if shape is None:
         shape = lengths[0] if len(lengths) == 1 else lengths
     return reshape(x, shape=ints(shape, "reshape"))
 
 
-_reshape_method.__name__ = "reshape"
+reshape_method.__name__ = "reshape"
 
 
 def flatten(x):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from minitensor.axes import axis_of
 from minitensor.backend import np
-from minitensor.op import op
+from minitensor.engine.op import op
+from minitensor.engine.tensor import Tensor, asarray
+from minitensor.ops.axes import axis_of
 from minitensor.ops.elementwise import _comparison, _flat, _unary, arccos, arcsin, arctan, not_equal, power, subtract
 from minitensor.ops.reductions import sum as sum_of
 from minitensor.ops.scans import cumprod, cumsum
 from minitensor.ops.shape import broadcast_to, concatenate, moveaxis, reshape, swapaxes
-from minitensor.tensor import Tensor, asarray
 
 __all__ = [
     "acos", "acosh", "arccosh", "arcsinh", "arctan2", "arctanh", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from minitensor.backend import move, np
+from minitensor.engine.settings import number
 from minitensor.optim.optimizer import Optimizer
-from minitensor.settings import number
 
 __all__ = ["Adafactor"]
 

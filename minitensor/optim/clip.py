@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 from minitensor.backend import compute_dtype, copied, device_of, move, namespace, np, on
+from minitensor.engine.settings import number
+from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.scaling import unit_of
 from minitensor.optim.flat import PIECE, gradients_of, memory_runs, pieces
 from minitensor.optim.parameters import tensors_of
-from minitensor.settings import number
-from minitensor.tensor import Tensor, asarray
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 

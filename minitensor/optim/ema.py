@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 from minitensor.backend import cast, compute_dtype, copied, device_of, memory, move, namespace, on
+from minitensor.engine.settings import flag, integer, number
+from minitensor.engine.tensor import Tensor, asarray
 from minitensor.optim.parameters import leaves_of
-from minitensor.settings import flag, integer, number
-from minitensor.tensor import Tensor, asarray
 
 __all__ = ["EMA"]
 

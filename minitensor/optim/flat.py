@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import weakref
 
-from minitensor.autograd import raw, watch
 from minitensor.backend import compute_dtype, is_narrow, move, namespace, np
-from minitensor.tensor import Tensor
+from minitensor.engine.autograd import raw, watch
+from minitensor.engine.tensor import Tensor
 
 __all__ = ["Entry", "FlatBuffer", "gradients_of", "memory_runs", "pieces"]
 

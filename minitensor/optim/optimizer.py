@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from minitensor.autograd import watch
 from minitensor.backend import as_device, copied, device_of, memory, move, on
+from minitensor.engine.autograd import watch
+from minitensor.engine.settings import integer, number
+from minitensor.engine.tensor import Tensor, asarray
 from minitensor.optim.flat import Entry, FlatBuffer, pieces
 from minitensor.optim.parameters import groups_of, leaves_of
-from minitensor.settings import integer, number
-from minitensor.tensor import Tensor, asarray
 
 __all__ = ["Optimizer"]
 

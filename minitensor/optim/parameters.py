@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minitensor.backend import is_floating
-from minitensor.tensor import Tensor
+from minitensor.engine.tensor import Tensor
 
 __all__ = ["groups_of", "leaves_of", "tensors_of"]
 

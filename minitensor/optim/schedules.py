@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 
+from minitensor.engine.settings import integer, number
 from minitensor.optim.optimizer import Optimizer
-from minitensor.settings import integer, number
 
 __all__ = ["CosineLR", "InverseSqrtLR", "LinearWarmup", "NoamLR", "Schedule", "StepLR"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from minitensor.engine.settings import flag, number
 from minitensor.optim.optimizer import Optimizer
 from minitensor.optim.parameters import groups_of
-from minitensor.settings import flag, number
 
 __all__ = ["SGD"]
 

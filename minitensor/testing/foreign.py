@@ -10,7 +10,7 @@ import inspect
 import sys
 from contextlib import contextmanager
 
-from minitensor.tensor import Tensor
+from minitensor.engine.tensor import Tensor
 
 __all__ = ["own_backward_called"]
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from minitensor.autograd import new_leaf
-from minitensor.mode import current_mode, enable_grad
-from minitensor.report import describe
-from minitensor.tensor import Tensor
+from minitensor.engine.autograd import new_leaf
+from minitensor.engine.messages import describe
+from minitensor.engine.mode import current_mode, enable_grad
+from minitensor.engine.tensor import Tensor
 from minitensor.testing.directions import check_gradient
 from minitensor.testing.foreign import own_backward_called
 from minitensor.testing.problem import Problem, generator

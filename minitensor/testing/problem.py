@@ -7,10 +7,10 @@ from contextlib import contextmanager, suppress
 import numpy as np
 
 from minitensor import random
-from minitensor.autograd import new_leaf, raw, watch
-from minitensor.gradient import grad
-from minitensor.mode import enable_grad, no_grad
-from minitensor.tensor import Tensor
+from minitensor.engine.autograd import new_leaf, raw, watch
+from minitensor.engine.gradient import grad
+from minitensor.engine.mode import enable_grad, no_grad
+from minitensor.engine.tensor import Tensor
 
 __all__ = ["Problem", "as_inputs", "freeze", "generator", "name_of", "show"]
 

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from minitensor.autograd import backward_pass
-from minitensor.fuse import Fused
-from minitensor.tensor import Tensor
+from minitensor.engine.autograd import backward_pass
+from minitensor.engine.fused import Fused
+from minitensor.engine.tensor import Tensor
 from minitensor.testing.problem import generator
 
 __all__ = [

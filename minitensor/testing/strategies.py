@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minitensor.tensor import Tensor
+from minitensor.engine.tensor import Tensor
 
 try:
     from hypothesis import strategies as st

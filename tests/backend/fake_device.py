@@ -155,22 +155,25 @@ def _erf_module():
     return module
 
 
+OURS = ("cuda", "cublas", "gpus")  # modules of the backend that import CuPy: each use of the fake imports them afresh
+
+
 @contextmanager
 def installed(gpus=1):
     """Within: ``device="cuda"`` is the fake device, whatever this machine has, or the first of so many."""
     import minitensor.nn.functional  # noqa: F401  all fused ops exist before their kernels are looked at
     from minitensor import backend
-    from minitensor.fuse import FUSED
-    from minitensor.fused_ops import causal
+    from minitensor.engine.fused import FUSED
+    from minitensor.nn.functional import causal
 
     mine = {
         "cupy": fake_cupy(gpus), "cupyx": ModuleType("cupyx"), "cupyx.scipy": ModuleType("cupyx.scipy"),
         "cupyx.scipy.special": _erf_module(), **fake_cublas.modules(),
     }  # fmt: skip
-    ours = [f"minitensor.backend.{name}" for name in ("cuda", "cublas", "gpus")] + ["minitensor.fused_ops.cuda"]
+    ours = [f"minitensor.backend.{name}" for name in OURS]
     before = {name: sys.modules.get(name) for name in [*mine, *ours]}
     kernels = {fused: dict(fused.kernels) for fused in FUSED.values()}
-    attribute = backend.__dict__.pop("cuda", None)
+    attributes = {name: backend.__dict__.pop(name) for name in OURS if name in backend.__dict__}
     sys.modules.update(mine)
     for name in ours:
         sys.modules.pop(name, None)
@@ -187,6 +190,6 @@ def installed(gpus=1):
                 sys.modules[name] = module
         for fused, held in kernels.items():
             fused.kernels = held
-        backend.__dict__.pop("cuda", None)
-        if attribute is not None:
-            backend.cuda = attribute
+        for name in OURS:
+            backend.__dict__.pop(name, None)
+        backend.__dict__.update(attributes)

@@ -59,7 +59,7 @@ def test_kernels_equal_those_of_the_cpu(function, inputs, keywords, dtype, toler
 
 
 def test_more_rows_than_a_grid_has_chunks(monkeypatch):
-    from minitensor.fused_ops import cuda
+    from minitensor.nn.functional import cuda
 
     monkeypatch.setattr(cuda, "MOST_CHUNKS", 2)  # of the 65 535 that a GPU has
     inputs = [array(300, 5), array(5, seed=1), array(5, seed=2)]
@@ -276,7 +276,7 @@ def test_memory_that_runs_out_names_the_op_and_what_needs_less(monkeypatch):
 
 
 def test_causal_masks_of_long_sequences_are_let_go(monkeypatch):
-    from minitensor.fused_ops import causal
+    from minitensor.nn.functional import causal
 
     monkeypatch.setattr(causal, "KEPT", 10)
     q = mt.tensor(array(1, 1, 4, 2), device="cuda", requires_grad=True)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import minitensor as mt
-from minitensor import nn, safetensors
-from minitensor.safetensors import TensorFile, tensor_file
+from minitensor import nn
+from minitensor.files import safetensors
+from minitensor.files.safetensors import TensorFile, tensor_file
 from models.pretrained import Entry, Pretrained, weight_and_bias
 
 

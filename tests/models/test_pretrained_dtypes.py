@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minitensor as mt
-from minitensor.safetensors import TensorFile
+from minitensor.files.safetensors import TensorFile
 from models.bert import BERT, BERTConfig
 from models.gpt import GPT, GPTConfig
 from models.t5 import T5, T5Config

@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from minitensor.safetensors import TensorFile, tensor_file
+from minitensor.files.safetensors import TensorFile, tensor_file
 from models.bert import BERT, BERTConfig
 from models.gpt import GPT, GPTConfig
 from models.t5 import T5, T5Config

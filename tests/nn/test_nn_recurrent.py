@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.fused_ops.recurrent_gru import packed_gru
-from minitensor.fused_ops.recurrent_lstm import packed_lstm
-from minitensor.fused_ops.recurrent_rnn import packed_rnn
+from minitensor.nn.functional.recurrent_gru import packed_gru
+from minitensor.nn.functional.recurrent_lstm import packed_lstm
+from minitensor.nn.functional.recurrent_rnn import packed_rnn
 from minitensor.testing import check_op
 
 KINDS = ["RNN", "LSTM", "GRU"]

@@ -1,0 +1,185 @@
+"""Fused ops: a definition in Tensor code and a faster equal on raw arrays.
+
+``@fused`` takes the definition, and ``.kernel`` the equal, which returns ``(out, backward)``. First derivatives run the kernel's
+``backward``; higher ones differentiate the definition::
+
+    @fused
+    def softmax(x, *, axis=-1):
+        e = exp(x - max(x, axis, keepdims=True))
+        return e / e.sum(axis=axis, keepdims=True)
+
+    @softmax.kernel
+    def _(xp, x, *, axis=-1):
+        ...                     # in few passes, in place
+        return out, backward    # backward(g) gives one new array per input
+
+Neither sees numbers of 16 bits: float16 and bfloat16 come as float32, and the result is rounded.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+
+from minitensor.backend import cpu, is_array, is_floating, memory, namespace_of, np, on, widen
+from minitensor.engine.autograd import backward_pass, new_node, watch
+from minitensor.engine.messages import call_site, is_fault, nonfinite_error
+from minitensor.engine.mode import current_mode
+from minitensor.engine.op import alias
+from minitensor.engine.primitive import NUMBERS, Primitive, check_pulled, refuse_stale
+from minitensor.engine.tensor import Tensor
+
+__all__ = ["FUSED", "Fused", "fused"]
+
+_FLOAT32 = np.dtype(np.float32)
+
+FUSED = {}  # every fused op of the library by name; the test table must cover them all
+
+
+class Fused(Primitive):
+    """An op with a definition in Tensor code and a kernel on raw arrays. Made by ``@fused``."""
+
+    def __init__(self, definition):
+        super().__init__(definition, skip=0)
+        self.definition = definition
+        self.kernels = {}
+
+    def kernel(self, function=None, *, device="any"):
+        """Give the fast equal: ``kernel(xp, *inputs, **keywords)`` returns ``(out, backward)``.
+
+        ``backward(g)`` returns one new array (or None) per input, in their order, and writes to no argument. A kernel that names
+        a keyword ``needs`` gets a tuple of booleans, one per input: whether its gradient is wanted. ``device="cuda"`` gives an
+        override for GPUs alone.
+        """
+        if function is None:
+            return functools.partial(self.kernel, device=device)
+        self.kernels[device] = (function, "needs" in inspect.signature(function).parameters)
+        return function
+
+    def __call__(self, *args, **params):
+        """Run the kernel (or, where none was given, the definition)."""
+        if len(args) != self.arity or not self.knows(params):
+            args, params = self.bind(args, params)
+        params = self.settings(params) if params else params
+        if not self.kernels:
+            out = self.definition(*self.operands(args), **params)
+            if not isinstance(out, Tensor):
+                raise TypeError(
+                    f"the definition of {self.name} returned a {type(out).__name__}: an op returns one tensor"
+                )
+            return out
+        arrays, given, mask, parents = self.read(args)
+        names = self.input_names(len(arrays))
+        xp = namespace_of(self.name, arrays, names)
+        if xp is not cpu and xp.away():
+            with on(f"cuda:{xp.index}"):
+                return self(*args, **params)
+        if any(a.__class__ in NUMBERS for a in arrays):
+            arrays = self.as_arrays(arrays, xp)
+        kernel, takes_needs = self.kernels.get(xp.name) or self.kernels["any"]
+        mode = current_mode.get()
+        recording = bool(mask) and mode.grad
+        if recording:  # ``backward`` may keep whatever the kernel was given
+            for i in given:
+                arrays[i] = memory.private(arrays[i])
+            params = memory.private(params) if self.foreign else params
+        if takes_needs:
+            params = {**params, "needs": tuple(bool(recording and mask >> i & 1) for i in range(len(arrays)))}
+        try:
+            made = kernel(xp, *map(widen, arrays), **params)
+        except (ValueError, TypeError, IndexError, MemoryError) as error:
+            raise self.explain(error, arrays) from error
+        if not isinstance(made, tuple) or len(made) != 2 or (recording and not callable(made[1])):
+            raise TypeError(
+                f"the kernel of {self.name} must return (out, backward), an array and a function, not {_kinds(made)}"
+            )
+        out, backward = made
+        if out.__class__ is not np.ndarray or out.dtype is not _FLOAT32:
+            out = self.finish(out, arrays, xp)
+        if not recording and (given or (params and self.foreign)):
+            out = self.apart(out, [arrays[i] for i in given], params)
+        floats = [a for a in arrays if is_array(a) and is_floating(a.dtype)]  # ids and lengths widen nothing
+        out = self.narrow(out, floats)
+        if mode.anomaly and is_fault(out, (arrays, params), lambda given: self._value(kernel, xp, *given)):
+            raise nonfinite_error(self.name, "forward", out, zip(names, arrays), call_site())
+        if not recording:
+            return Tensor(out)
+        params.pop("needs", None)
+        pullback = KernelPullback(self, [i for i in range(len(arrays)) if mask >> i & 1], params)
+        node = new_node(pullback, parents, (backward, memory.reference(out), *arrays), out)
+        if mode.anomaly:
+            watch(node).where = call_site()
+        return Tensor(out, node)
+
+    def _value(self, kernel, xp, arrays, params):
+        """The raw result of the kernel, as a call gives it."""
+        return self.narrow(kernel(xp, *map(widen, arrays), **params)[0], arrays)
+
+
+class KernelPullback:
+    """How a fused op's gradient is pulled back: the kernel's ``backward``, or the definition where the pass is recorded."""
+
+    __slots__ = ("op", "op_name", "wanted", "params")
+    simple = False  # a kernel may return None for an input that is not differentiable
+
+    def __init__(self, op, wanted, params):
+        self.op = op
+        self.op_name = op.name
+        self.wanted = wanted
+        self.params = params
+
+    def pull(self, node, gradient, recorded, needed):
+        """One gradient per parent."""
+        if recorded:
+            return self._pull_definition(node, gradient, needed)
+        gradients = node.saved[0](gradient)
+        if not isinstance(gradients, (tuple, list)) or len(gradients) != len(node.saved) - 2:
+            raise TypeError(
+                f"the backward of a kernel returns one gradient (or None) for each of its {len(node.saved) - 2} inputs, "
+                f"as a tuple, not {_kinds(gradients)}"
+            )
+        return [gradients[i] for i in self.wanted]
+
+    def _pull_definition(self, node, gradient, needed):
+        """Run the definition on the saved inputs and differentiate it, recorded."""
+        inputs = list(node.saved[2:])
+        for i, parent in zip(self.wanted, node.parents):
+            inputs[i] = alias(Tensor(inputs[i], parent))  # one node per input, also where two inputs are one tensor
+        arguments = [widen(Tensor(a) if is_array(a) else a) for a in inputs]
+        out = self.op.definition(*arguments, **self.params)
+        ends = [inputs[i].node for i in self.wanted]
+        wanted = {end for end, parent in zip(ends, node.parents) if needed is None or parent in needed}
+        found = backward_pass([out.node], [gradient], wanted=wanted, create_graph=True)
+        return [found.get(end) for end in ends]
+
+    def check_fresh(self, node, needed):
+        """Raise where an input, or the result (which ``backward`` may use), has been overwritten since the op ran."""
+        for array in (node.saved[1](), *node.saved[2:]):
+            refuse_stale(self.op_name, array, node.order)
+
+    def check_finite(self, node, gradient, pulled):
+        """Under detect_anomaly: raise at the first non-finite gradient that the kernel made of finite numbers."""
+        check_pulled(self.op, self.wanted, node, gradient, pulled, node.saved[2:], self._pull_again)
+
+    def _pull_again(self, gradient, arrays):
+        """The raw gradients for other values than the node's."""
+        xp = namespace_of(self.op_name, arrays, self.op.input_names(len(arrays)))
+        kernel, takes_needs = self.op.kernels.get(xp.name) or self.op.kernels["any"]
+        needs = {"needs": tuple(i in self.wanted for i in range(len(arrays)))} if takes_needs else {}
+        gradients = kernel(xp, *map(widen, arrays), **self.params, **needs)[1](gradient)
+        return [gradients[i] for i in self.wanted]
+
+
+def _kinds(made):
+    """What a kernel or its backward returned, in words."""
+    if isinstance(made, (tuple, list)):
+        return f"{type(made).__name__} ({', '.join(type(one).__name__ for one in made)})"
+    return type(made).__name__
+
+
+def fused(definition):
+    """Make a fused op of a definition in Tensor code; see the head of this file."""
+    made = Fused(definition)
+    if (definition.__module__ or "").startswith("minitensor."):
+        FUSED[made.name] = made
+    return made

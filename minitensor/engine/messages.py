@@ -1,0 +1,115 @@
+"""Words about arrays, for error messages."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+
+from minitensor.backend import device_of, is_array, is_floating, namespace, np
+
+__all__ = ["call_site", "describe", "finite", "is_fault", "nonfinite_error", "out_of_memory"]
+
+_PLAIN = 0.7  # within the domain of every function there is, and nowhere near a pole
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # the folder of the library
+
+
+def describe(value):
+    """Shape, dtype and device of an array in a few words; the value itself of anything else."""
+    value = value._array if hasattr(value, "node") else value
+    if not is_array(value) and not isinstance(value, np.generic):
+        return repr(value)
+    device = device_of(value)
+    return f"{value.shape} {value.dtype}" + ("" if device == "cpu" else f" on {device}")
+
+
+def call_site():
+    """``file:line`` of the newest frame outside this library."""
+    frame = sys._getframe(1)
+    while frame is not None and os.path.abspath(frame.f_code.co_filename).startswith(_HERE):
+        frame = frame.f_back
+    return None if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+_ADVICE = (
+    "; smaller batches and shorter sequences need less memory, mt.no_grad() keeps nothing for backward, mt.checkpoint(fn, ...) "
+    "little, and 16-bit floats take half"
+)
+
+
+def out_of_memory(what, error):
+    """The MemoryError of an op, or of its gradient, that found no room: what asked, the allocator's own words, what needs less."""
+    text = str(error) or "no memory is left"
+    return MemoryError(f"{what}: {text}" + ("" if text.endswith(_ADVICE) else _ADVICE))
+
+
+def finite(value):
+    """Whether no element of a floating array (or of the array of a Tensor or Scatter) is NaN or infinite."""
+    value = _array_of(value)
+    if not is_array(value) or not (is_floating(value.dtype) or value.dtype.kind == "c"):
+        return True
+    return bool(namespace(device_of(value)).isfinite(value).all())
+
+
+def is_fault(value, given, again):
+    """Whether ``value``, which an op made of what it was ``given``, holds NaN, or an infinity that the op made of finite numbers.
+
+    An infinity that was given may pass: a mask of minus infinities on its way to a softmax. To tell the two apart the op runs
+    ``again(given)`` with a plain number in place of each infinity, wherever in nested tuples and dicts it stands; what is infinite
+    then was made by the op.
+    """
+    if finite(value):
+        return False
+    array = _array_of(value)
+    if namespace(device_of(array)).isnan(array).any():
+        return True
+    found = []
+    with np.errstate(all="ignore"):
+        given = _without_infinities(given, found)
+        if not found:
+            return True
+        array = _array_of(again(given))
+    return bool(is_array(array) and namespace(device_of(array)).isinf(array).any())
+
+
+def _without_infinities(value, found):
+    """``value`` with numbers of no meaning in place of infinities; each array or number that held one goes into ``found``."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(_without_infinities(item, found) for item in value)
+    if isinstance(value, dict):
+        return {key: _without_infinities(item, found) for key, item in value.items()}
+    if isinstance(value, float) and math.isinf(value):
+        found.append(value)
+        return math.copysign(_PLAIN, value)
+    if not is_array(value) or not is_floating(value.dtype):
+        return value
+    xp = namespace(device_of(value))
+    infinite = xp.isinf(value)
+    if not infinite.any():
+        return value
+    found.append(value)
+    return xp.where(infinite, xp.sign(value) * xp.asarray(_PLAIN, dtype=value.dtype), value)
+
+
+def _array_of(value):
+    value = getattr(value, "values", value) if not hasattr(value, "node") else value
+    return value._array if hasattr(value, "node") else value
+
+
+def nonfinite_error(op_name, phase, out, operands, where):
+    """The FloatingPointError of detect_anomaly: op, phase, place, and the statistics of result and operands."""
+    lines = [f"{op_name}: non-finite value in {phase}" + (f", called at {where}" if where else "")]
+    lines += [f"  {name}: {_statistics(value)}" for name, value in (("result", out), *operands)]
+    return FloatingPointError("\n".join(lines))
+
+
+def _statistics(value):
+    value = _array_of(value)
+    if not is_array(value):
+        return repr(value)
+    if value.size == 0 or not (is_floating(value.dtype) or value.dtype.kind in "iu"):
+        return describe(value)
+    xp = namespace(device_of(value))
+    good = value[xp.isfinite(value)]
+    span = f"finite values from {float(good.min()):.6g} to {float(good.max()):.6g}" if good.size else "no finite value"
+    return f"{describe(value)}, {span}, {int(xp.isnan(value).sum())} NaN, {int(xp.isinf(value).sum())} infinite"

@@ -1,0 +1,235 @@
+"""What every call of an op does before and after its arithmetic: bind arguments, read Tensors, explain errors.
+
+The two kinds of op, ``Op`` and ``Fused``, share this; so do their pullbacks the checks at the end.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+
+from minitensor.backend import holds_numbers, is_array, is_floating, is_narrow, memory, np
+from minitensor.engine.arraylike import plain_array
+from minitensor.engine.autograd import raw
+from minitensor.engine.front_door import refusal
+from minitensor.engine.messages import describe, is_fault, nonfinite_error, out_of_memory
+from minitensor.engine.settings import plain
+from minitensor.engine.tensor import Tensor, asarray
+
+__all__ = ["NUMBERS", "Primitive", "check_pulled", "refuse_stale"]
+
+NUMBERS = frozenset((bool, int, float))
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+class Primitive:
+    """What both kinds share: binding arguments, reading Tensors, explaining errors."""
+
+    def __init__(self, function, skip):
+        self.name = function.__name__
+        self.function = function
+        functools.update_wrapper(self, function)
+        parameters = list(inspect.signature(function).parameters.values())[skip:]
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.inputs = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+        self.defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+        self.keywords = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        self.input_defaults = {
+            p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty
+        }
+        self.arity = -1 if self.variadic else len(self.inputs)
+        self.foreign = not (function.__module__ or "").startswith("minitensor.")
+        # Functions of the library stand before such an op; the arrays that they pass as keywords are their own already.
+        self.behind_a_function = self.name.startswith("_") and not self.foreign
+        self.positions, self.aliases = self.keywords, {}
+        self.__signature__ = inspect.Signature(parameters)
+
+    def __repr__(self):
+        return f"<{type(self).__name__.lower()} {self.name}{self.__signature__}>"
+
+    def takes(self, *positions, **aliases):
+        """Say in which order NumPy has the arguments behind the inputs, and other names of keywords, as ``correction="ddof"``.
+
+        What this op has no keyword for keeps its place, and is refused unless it is None.
+        """
+        self.positions, self.aliases = positions, aliases
+
+    def knows(self, params):
+        """Whether ``params`` are keywords of this op under their own names."""
+        return all(name in self.keywords for name in params)
+
+    def __reduce__(self):
+        """Copies of an op are the op itself; a pickle holds where it is found: its module, and its name there."""
+        place = getattr(sys.modules.get(self.__module__), "__dict__", {})
+        names = [name for name, value in place.items() if value is self]
+        return names[0] if names else self.__qualname__
+
+    def bind(self, args, params):
+        """Inputs given by keyword and keywords given by position or another name, brought to ``(inputs, keywords)``."""
+        if self.variadic:
+            for name in params:
+                if name not in self.keywords:
+                    raise TypeError(self.refusal(name))
+            return args, params
+        given, params = params, {}
+        if len(args) > self.arity + len(self.positions):
+            raise TypeError(f"{self.name} takes {self.arity + len(self.positions)} arguments, got {len(args)}")
+        named = [*zip(self.positions, args[self.arity :]), *((self.aliases.get(k, k), v) for k, v in given.items())]
+        for name, value in named:
+            if name in params:
+                raise TypeError(f"{self.name}: {name!r} is given twice, by position and by keyword")
+            if name in self.keywords or name in self.inputs[len(args) :]:
+                params[name] = value
+            elif value is not None:
+                raise TypeError(self.refusal(name))
+        inputs = list(args[: self.arity])
+        for name in self.inputs[len(inputs) :]:
+            if name not in params and name not in self.input_defaults:
+                raise TypeError(f"{self.name}: the argument {name!r} is missing; it takes {self.__signature__}")
+            inputs.append(params.pop(name, self.input_defaults.get(name)))
+        return inputs, params
+
+    def refusal(self, name):
+        """Why the argument ``name``, which NumPy may have, is not taken, and what to write instead."""
+        if name in self.inputs:
+            return f"{self.name}: {name!r} is given twice, by position and by keyword"
+        return refusal(self.name, name, self.__signature__)
+
+    def input_names(self, count):
+        """One name per input, for messages; ``x0, x1, ...`` where the op takes any number."""
+        if self.variadic:
+            return [f"{self.inputs[0]}[{i}]" for i in range(count)]
+        return self.inputs
+
+    def read(self, inputs):
+        """Raw arrays of ``inputs``, which of them were given raw, a bit mask of those that need a gradient, and their nodes."""
+        arrays, given, parents, mask, bit = [], [], [], 0, 1
+        for value in inputs:
+            if not isinstance(value, Tensor) and value.__class__ not in NUMBERS:
+                value = self.taken(value, len(arrays))
+            if isinstance(value, Tensor):
+                arrays.append(value._array)
+                node = value.node
+                if node is not None:
+                    mask |= bit
+                    parents.append(node)
+            else:
+                if is_array(value):
+                    given.append(len(arrays))
+                arrays.append(value)
+            bit += bit
+        return arrays, given, mask, parents
+
+    def operands(self, inputs):
+        """``inputs`` as Tensor code takes them: Tensors, plain numbers beside one of these, and None where that is the default."""
+        taken = [
+            value if isinstance(value, Tensor) or value.__class__ in NUMBERS else self.taken(value, i)
+            for i, value in enumerate(inputs)
+        ]
+        numbers = all(value is None or value.__class__ in NUMBERS for value in taken)
+        return [asarray(value) if is_array(value) or (numbers and value is not None) else value for value in taken]
+
+    def taken(self, value, place):
+        """The input number ``place``, which is neither a Tensor nor a plain number, as one of these or as a plain array."""
+        if isinstance(value, float):
+            return float(value)  # np.float64 is a float, and like any other it widens nothing
+        name = self.input_names(place + 1)[place]
+        if value is None:
+            if name in self.input_defaults and self.input_defaults[name] is None:
+                return None
+            raise TypeError(f"{self.name}: {name} is None, it must be a tensor; it takes {self.__signature__}")
+        try:
+            return plain_array(value) if is_array(value) else asarray(value)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{self.name}: {name}: {error}") from None
+
+    def as_arrays(self, inputs, xp):
+        """``inputs`` with plain numbers as arrays that widen nothing; kernels look at shapes and types."""
+        floating = [a.dtype for a in inputs if is_array(a) and is_floating(a.dtype)]
+        dtype = np.result_type(*floating) if floating else None
+        return [xp.asarray(a, dtype=dtype or asarray(a).dtype) if a.__class__ in NUMBERS else a for a in inputs]
+
+    def settings(self, params):
+        """Keywords as plain numbers (or tuples of them) where they were given as Tensors, which must want no gradient."""
+        for name, value in params.items():
+            if isinstance(value, Tensor) and name in self.keywords:
+                params = {**params, name: plain(self.name.lstrip("_"), name, value)}
+        return params
+
+    def apart(self, out, given, params):
+        """The result, copied where it lies in memory that the caller can still write to: a raw operand, an array in ``params``."""
+        if self.foreign:
+            given = [*given, *(value for value in params.values() if is_array(value))]
+        return memory.apart(out, given)
+
+    def finish(self, out, arrays, xp, dtype=None):
+        """The op's result as an array of its namespace; float64 comes only from float64 (or where ``dtype`` asks for it).
+
+        Raises TypeError for what is not one array of numbers or truth values.
+        """
+        if not is_array(out):
+            if not isinstance(out, (bool, int, float, np.generic)):
+                kind = type(out).__name__
+                hint = "; it works on arrays, with the functions of its xp" if isinstance(out, Tensor) else ""
+                raise TypeError(
+                    f"{self.name} returned a {kind}: an op returns one array; several are joined by xp.stack{hint}"
+                )
+            out = xp.asarray(out)
+        # Complex of complex: a derivative by steps.
+        if not holds_numbers(out.dtype) and out.dtype not in [a.dtype for a in arrays if is_array(a)]:
+            raise TypeError(f"{self.name} returned an array of {out.dtype}: an op returns numbers or truth values")
+        if out.dtype == _FLOAT64 and dtype is None:
+            if not any(is_array(a) and a.dtype.kind == "f" and a.dtype.itemsize > 4 for a in arrays):
+                out = out.astype(_FLOAT32)
+        return out
+
+    def narrow(self, out, arrays, dtype=None):
+        """``out``, computed in float32, rounded to 16 bits where all floating operands are of one such type.
+
+        Integers of 8 bits and truth values do not widen it, wider ones do, as in NumPy; and so does a ``dtype`` that was asked for.
+        """
+        if out.dtype != _FLOAT32 or dtype is not None:
+            return out
+        dtypes = {a.dtype for a in arrays if is_array(a) and (is_floating(a.dtype) or a.dtype.itemsize > 1)}
+        narrow = len(dtypes) == 1 and is_narrow(dtype := dtypes.pop())
+        return out.astype(dtype) if narrow else out
+
+    def explain(self, error, arrays):
+        """``error`` again, of a class that callers expect, naming the op and what it was given."""
+        given = ", ".join(f"{name}: {describe(a)}" for name, a in zip(self.input_names(len(arrays)), arrays))
+        if isinstance(error, MemoryError):
+            return out_of_memory(f"{self.name}({given})", error)
+        text = str(error)
+        cure = ""
+        if "broadcast" in text:
+            cure = "; shapes must agree from the right, or be 1: insert axes with reshape or x[:, None]"
+        elif "core dimension" in text or "matmul" in text:
+            cure = "; the last axis of the first must equal the last but one of the second: is a .mT missing?"
+        elif isinstance(error, OverflowError):
+            cure = "; write the number as a float, or .astype(...) the tensor to a type that holds it"
+        kind = type(error) if type(error) in (ValueError, TypeError, IndexError, NotImplementedError) else ValueError
+        return kind(f"{self.name}({given}): {text}{cure}")
+
+
+def refuse_stale(op_name, array, order):
+    """Raise RuntimeError where a saved array was overwritten after the node of this creation number was made."""
+    name = memory.overwritten(array, order)
+    if name is not None:
+        raise RuntimeError(
+            f"{op_name}: the value of {name} that this op saved has been overwritten since (by assign or an optimiser's step); "
+            "call backward before the update, or run the forward pass again after it"
+        )
+
+
+def check_pulled(op, wanted, node, gradient, pulled, saved, again):
+    """Under detect_anomaly: raise at the first of the gradients ``pulled`` that is a fault of the op: see ``is_fault``.
+
+    ``again(gradient, saved)`` gives the raw gradients for another gradient and other saved values than these.
+    """
+    names, given = op.input_names(max(wanted) + 1), (raw(gradient), saved)
+    for k, (i, value) in enumerate(zip(wanted, pulled)):
+        if value is not None and is_fault(value, given, lambda given, k=k: again(*given)[k]):
+            where = node.watch.where if node.watch is not None else None
+            operands = [("g", gradient), *((f"saved {k}", v) for k, v in enumerate(node.saved) if is_array(v))]
+            raise nonfinite_error(op.name, f"backward, gradient of {names[i]}", value, operands, where)

@@ -1,0 +1,148 @@
+"""Gradients as they arrive at the nodes of a pass: brought to shape and dtype, and summed.
+
+Rules are pure; only this file adds gradients up, in place only into buffers that it owns.
+"""
+
+from __future__ import annotations
+
+from minitensor.backend import device_of, holds_numbers, namespace, np
+
+__all__ = ["Scatter", "GradientSums", "as_array", "raw", "unbroadcast"]
+
+_NDARRAY = np.ndarray
+
+
+class Scatter:
+    """The gradient of indexing: ``values`` at ``index`` of an array of zeros of ``shape``, not written out.
+
+    The engine adds it in place into a buffer that it owns, so that ``x[:, t]`` in a loop over time costs one buffer, not T. Where
+    the derivative is itself recorded it becomes the op ``put``.
+    """
+
+    __slots__ = ("values", "index", "shape")
+
+    def __init__(self, values, index, shape):
+        self.values = values
+        self.index = index
+        self.shape = shape
+
+    @property
+    def device(self):
+        """Where the values lie, as their array says it."""
+        return self.values.device
+
+
+class GradientSums:
+    """Gradients by node, summed as they arrive.
+
+    The first arrival is borrowed: it may be shared (``x + y`` hands the same array to both), so the engine never writes to it. A
+    sum is owned, and later arrivals are added to it in place. Every arrival is first brought to the node's shape and dtype: the
+    one place where broadcasting is undone.
+    """
+
+    __slots__ = ("values", "owned", "recorded")
+
+    def __init__(self, recorded):
+        self.values = {}
+        self.owned = set()
+        self.recorded = recorded
+
+    def add(self, node, value, gradient, saved, pulled):
+        """Add ``value``, which a rule made from ``gradient`` and ``saved``, to the gradient of ``node``.
+
+        ``pulled``: what the op's rules gave for all of its inputs.
+        """
+        if value.__class__ is Scatter:
+            if self.recorded:
+                value = self.write_out(node, value)
+        elif value.__class__ is not _NDARRAY or value.shape != node.shape or value.dtype is not node.dtype:
+            value = self.fit(node, value)
+        values = self.values
+        before = values.get(node)
+        if before is None:
+            values[node] = value
+            if node.pullback is None and _is_new(value, gradient, saved, pulled):
+                self.owned.add(node)  # a leaf keeps what no one else holds, without a copy
+        elif node in self.owned and value.__class__ is not Scatter:
+            before += value
+        else:
+            values[node] = self.sum(node, before, value)
+
+    def fit(self, node, value):
+        """``value`` in the shape and dtype of ``node``."""
+        if not hasattr(value, "shape"):
+            raise TypeError(
+                f"a rule returned {value!r}, it must return an array of shape {node.shape} (g * 0.0, if need be)"
+            )
+        if not holds_numbers(value.dtype):
+            raise TypeError(f"a rule returned an array of {value.dtype}, it must return numbers")
+        if value.shape != node.shape:
+            value = unbroadcast(value, node.shape)
+        if value.dtype != node.dtype:
+            value = value.astype(node.dtype)
+        return as_array(value)
+
+    def sum(self, node, before, value):
+        """``before + value`` where a plain addition in place will not do."""
+        if self.recorded:
+            return before + value
+        if before.__class__ is Scatter:
+            before = self.write_out(node, before)
+        elif node not in self.owned:
+            if value.__class__ is not Scatter:
+                self.owned.add(node)
+                return as_array(before + value)
+            before = before.copy()
+        self.owned.add(node)
+        if value.__class__ is Scatter:
+            _add_at(before, value)
+        else:
+            before += value
+        return before
+
+    def write_out(self, node, scatter):
+        """The array of zeros with the scattered values in it."""
+        if self.recorded:
+            return scatter.values.put(scatter.index, scatter.shape)
+        out = namespace(device_of(scatter.values)).zeros(scatter.shape, dtype=node.dtype)
+        _add_at(out, scatter)
+        self.owned.add(node)
+        return out
+
+
+def _is_new(value, gradient, saved, pulled):
+    """Whether a rule's result is an array that nobody else holds: no view, not the gradient handed in, not a saved value, and not
+    what another input is given too, or a part of it.
+    """
+    if value is gradient or getattr(value, "base", value) is not None:
+        return False
+    if any(value is held or (held.__class__ is tuple and any(value is one for one in held)) for held in saved):
+        return False
+    return sum(value is other or getattr(other, "base", None) is value for other in pulled) <= 1
+
+
+def _add_at(out, scatter):
+    namespace(device_of(out)).add_at(out, scatter.index, scatter.values)
+
+
+def raw(value):
+    """The array of a Tensor; anything else as it is."""
+    return value._array if hasattr(value, "node") else value
+
+
+def as_array(value):
+    """``value``, as an array if it is a NumPy scalar: what NumPy makes of sums and products of 0-d arrays."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
+def unbroadcast(gradient, shape):
+    """Sum ``gradient`` over the axes along which an operand of ``shape`` was repeated: the adjoint of broadcasting."""
+    extra = gradient.ndim - len(shape)
+    if extra > 0:
+        gradient = gradient.sum(axis=tuple(range(extra)))
+    repeated = tuple(i for i, (have, want) in enumerate(zip(gradient.shape, shape)) if want == 1 and have != 1)
+    if repeated:
+        gradient = gradient.sum(axis=repeated, keepdims=True)
+    if gradient.shape != tuple(shape):
+        raise RuntimeError(f"a rule returned a gradient of shape {gradient.shape} for an input of shape {tuple(shape)}")
+    return gradient

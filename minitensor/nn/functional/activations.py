@@ -1,0 +1,198 @@
+"""Activations, and dropout."""
+
+from __future__ import annotations
+
+import math
+
+from minitensor import random
+from minitensor.backend import compute_dtype, namespace, on
+from minitensor.engine.fused import fused
+from minitensor.engine.op import op
+from minitensor.engine.settings import probability
+from minitensor.engine.tensor import Tensor, asarray
+from minitensor.nn.functional.blocks import as_floats, row_blocks
+from minitensor.ops.elementwise import clip, erf, expm1, maximum, tanh, where
+
+__all__ = ["dropout", "elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus"]
+
+
+@op
+def relu(xp, x):
+    """``max(x, 0)``; derivative 0 at 0."""
+    return xp.maximum(x, 0.0) if x.dtype.kind == "f" else xp.maximum(x, 0)
+
+
+relu.vjp(lambda xp, g, out: g * xp.greater(out, 0))
+
+
+LARGEST, FAR = 1e30, 40.0  # finite in every type that is computed in; where a sigmoid or Phi is 1 to the last digit
+
+
+@op
+def sigmoid(xp, x):
+    """``1 / (1 + exp(-x))``, without overflow."""
+    e = xp.exp(xp.clip(x, -LARGEST, FAR))
+    return e / (1.0 + e)
+
+
+# s'(x) = s(x) s(-x): of 1 - s(x) no digit would be left where s(x) is nearly 1.
+sigmoid.vjp(lambda xp, g, x, out: g * (out * _logistic(xp, -x)))
+
+
+def _logistic(xp, x):
+    """The sigmoid in a rule: the op where the pass is recorded."""
+    return sigmoid(x) if isinstance(x, Tensor) else sigmoid.function(xp, x)
+
+
+@op
+def softplus(xp, x):
+    """``log(1 + exp(x))``, without overflow."""
+    x = as_floats(x)  # minus an integer without a sign is a great one
+    return xp.maximum(x, 0.0) + xp.log1p(xp.exp(-xp.abs(x)))
+
+
+softplus.vjp(lambda xp, g, x: g * _logistic(xp, x))
+
+
+@fused
+def silu(x):
+    """``x * sigmoid(x)`` (Hendrycks and Gimpel 2016; also "swish"); 0 at -inf."""
+    near = clip(x, -LARGEST, LARGEST)
+    return near * sigmoid(x) + maximum(x - LARGEST, 0.0)
+
+
+def elu(x, alpha=1.0):
+    """``x`` where positive, else ``alpha * (exp(x) - 1)``. Clevert et al. 2015, arXiv:1511.07289."""
+    x = asarray(x)
+    return where(x > 0, x, alpha * expm1(where(x > 0, 0.0, x)))
+
+
+def leaky_relu(x, negative_slope=0.01):
+    """``x`` where positive, else ``negative_slope * x``."""
+    x = asarray(x)
+    return where(x > 0, x, negative_slope * x)
+
+
+@fused
+def gelu(x, *, approximate="none"):
+    """``x * Phi(x)``, Phi the distribution function of the standard normal; "tanh" approximates it as GPT-2 does.
+
+    Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016, arXiv:1606.08415.
+    """
+    _check_approximate(approximate)
+    near = clip(x, -FAR, FAR)
+    if approximate == "tanh":
+        phi = 0.5 * (1.0 + tanh(_TANH_SCALE * (near + _TANH_CUBE * near * near * near)))
+    else:
+        phi = 0.5 * (1.0 + erf(near * _ROOT_HALF))
+    return near * phi + maximum(x - FAR, 0.0)
+
+
+_ROOT_HALF, _TANH_SCALE, _TANH_CUBE = math.sqrt(0.5), math.sqrt(2.0 / math.pi), 0.044715
+
+
+def _check_approximate(approximate):
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f'gelu: approximate must be "none" or "tanh", got {approximate!r}')
+
+
+def _by_blocks(xp, function, *arrays):
+    """``function(*arrays)`` elementwise in cache-sized pieces."""
+    flat = [a.reshape(-1, 1) for a in arrays]
+    out = xp.empty(flat[0].shape, dtype=arrays[0].dtype)
+    for block in row_blocks(xp, flat[0]):
+        out[block] = function(*[a[block] for a in flat])
+    return out.reshape(arrays[0].shape)
+
+
+@gelu.kernel
+def _(xp, x, *, approximate="none"):
+    _check_approximate(approximate)
+    x = as_floats(x)
+
+    def normal(x):
+        if approximate == "tanh":
+            return 0.5 * (1.0 + xp.tanh(_TANH_SCALE * (x + _TANH_CUBE * x * x * x)))
+        return 0.5 * (1.0 + xp.erf(x * _ROOT_HALF))
+
+    def value(x):
+        return xp.clip(x, -FAR, math.inf) * normal(xp.clip(x, -FAR, FAR))
+
+    def slope(g, x):
+        x = xp.clip(x, -FAR, FAR)
+        phi = normal(x)
+        if approximate == "tanh":
+            # d/dx 0.5 (1 + tanh u) = 0.5 (1 - tanh^2 u) u' = 2 phi (1 - phi) u'.
+            density = 2.0 * phi * (1.0 - phi) * (_TANH_SCALE * (1.0 + 3.0 * _TANH_CUBE * x * x))
+        else:
+            density = xp.exp(-0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))
+        return g * (phi + x * density)
+
+    return _by_blocks(xp, value, x), lambda g: (_by_blocks(xp, slope, g, x),)
+
+
+@silu.kernel
+def _(xp, x):
+    x = as_floats(x)
+
+    def value(x):
+        y = xp.clip(x, -LARGEST, FAR)
+        xp.exp(y, out=y)
+        y /= 1.0 + y
+        y *= xp.clip(x, -LARGEST, math.inf)
+        return y
+
+    def slope(g, x):
+        # d/dx x s(x) = s(x) + x s(x) s(-x), with e = exp(x):  s(x) = e / (1 + e),  s(-x) = 1 / (1 + e).
+        x = xp.clip(x, -LARGEST, FAR)
+        e = xp.exp(x)
+        d = 1.0 + e
+        return g * (e / d * (1.0 + x / d))
+
+    return _by_blocks(xp, value, x), lambda g: (_by_blocks(xp, slope, g, x),)
+
+
+# --- dropout ------------------------------------------------------------------------------------------------------------------
+
+
+@op
+def _dropout(xp, x, *, mask):
+    return x * mask
+
+
+_dropout.name = "dropout"
+_dropout.vjp(lambda xp, g, mask: g * xp.asarray(mask))
+
+
+def dropout(x, p=0.5, training=True, generator=None):
+    """Zero each element with probability ``p`` and multiply the others by ``1 / (1 - p)``; p = 1 gives zeros.
+
+    The bits come from ``generator`` (the default one where None). Without training, or with p = 0, x itself.
+    Srivastava et al., "Dropout", JMLR 2014.
+    """
+    x = asarray(x)
+    mask = dropout_mask(x.shape, p, training, generator, x.device, x.dtype)
+    return x if mask is None else _dropout(x, mask=mask)
+
+
+def dropout_mask(shape, p, training, generator, device, dtype):
+    """A raw array: 0 with probability ``p``, else ``1 / (1 - p)``; None where nothing is dropped. ``dtype``: of what it multiplies.
+
+    16 random bits an element, as long as these hold p and 1 - p to one part in a thousand, else 64: the mean of the mask stays 1.
+    """
+    p = probability("dropout", "p", p)
+    if not training or p == 0.0:
+        return None
+    xp, dtype = namespace(device), compute_dtype(dtype)
+    if p == 1.0:
+        return xp.zeros(shape, dtype=dtype)
+    generator, cut = random.generator_of("dropout", generator), round(p * 2**16)
+    if abs(cut - p * 2**16) <= 2**16 * 1e-3 * min(p, 1.0 - p):
+        kept = xp.greater_equal(generator.halves(shape, device), xp.uint16(cut))
+    else:
+        words = generator.words(math.prod(shape), device).reshape(shape)
+        kept = xp.greater_equal(words, xp.uint64(int(p * 2**53) << 11))
+    with on(kept):
+        mask = kept.astype(dtype)
+        mask *= 1.0 / (1.0 - p)
+    return mask

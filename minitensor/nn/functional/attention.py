@@ -1,0 +1,300 @@
+"""Scaled dot-product attention (Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762, section 3.2.1).
+
+Letters: B batch, H heads, T queries, S keys, K features of a head. One boolean meaning of a mask everywhere: True = may attend.
+"""
+
+from __future__ import annotations
+
+import math
+
+from minitensor.backend import is_narrow, namespace, widen
+from minitensor.engine.fused import fused
+from minitensor.engine.settings import number
+from minitensor.engine.tensor import Tensor, asarray
+from minitensor.nn.functional.activations import dropout_mask
+from minitensor.nn.functional.blocks import as_floats, as_rows, row_blocks
+from minitensor.nn.functional.causal import causal
+from minitensor.ops.elementwise import exp, where
+from minitensor.ops.linalg import matmul
+from minitensor.ops.reductions import any as any_of
+from minitensor.ops.reductions import max as maximum_of
+from minitensor.ops.shape import expand_dims, swapaxes
+
+__all__ = ["attention_weights", "packed_attention", "scaled_dot_product_attention"]
+
+
+# --- definition ---------------------------------------------------------------------------------------------------------------
+
+
+def _alive(mask):
+    """(..., S, 1): keys that some query may see."""
+    return expand_dims(any_of(mask, axis=-2), -1)
+
+
+def _probabilities(query, key, mask, bias, scale):
+    """softmax(Q K^T scale + bias) over the keys that ``mask`` allows; a row without any is zero."""
+    scores = matmul(query, swapaxes(key, axis1=-1, axis2=-2)) * scale  # (B, H, T, S)
+    scores = scores if bias is None else scores + bias
+    if not scores.size:  # no keys, or no queries
+        return scores
+    if mask is None:
+        e = exp(scores - Tensor(maximum_of(scores.detach(), axis=-1, keepdims=True)._array))
+        return e / e.sum(axis=-1, keepdims=True)
+    top = maximum_of(where(mask, scores.detach(), -math.inf), axis=-1, keepdims=True)
+    top = where(top == -math.inf, 0.0, top)
+    e = where(mask, exp(where(mask, scores - top, 0.0)), 0.0)
+    total = e.sum(axis=-1, keepdims=True)
+    return e / where(total == 0, 1.0, total)
+
+
+@fused
+def _attention(query, key, value, mask=None, bias=None, drop=None, *, scale):
+    if mask is not None:
+        # 0 * NaN is NaN: padding must be gone, not weightless.
+        query = where(expand_dims(any_of(mask, axis=-1), -1), query, 0.0)
+        key, value = (where(_alive(mask), x, 0.0) for x in (key, value))
+    weights = _probabilities(query, key, mask, bias, scale)
+    weights = weights if drop is None else weights * drop
+    return matmul(weights, value)
+
+
+@fused
+def _packed(qkv, mask=None, drop=None, *, n_heads, scale):
+    q, k, v = _heads_of(qkv, n_heads)
+    y = _attention.definition(q, k, v, mask, None, drop, scale=scale)
+    return swapaxes(y, axis1=1, axis2=2).reshape((qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3))
+
+
+def _heads_of(qkv, n_heads):
+    """(B, T, 3 H K) as three (B, H, T, K): views, on raw arrays and Tensors alike."""
+    batch, length, width = qkv.shape
+    parts = qkv.reshape((batch, length, 3, n_heads, width // (3 * n_heads)))  # (B, T, 3, H, K)
+    return [parts[:, :, i].swapaxes(1, 2) for i in range(3)]
+
+
+# --- kernel -------------------------------------------------------------------------------------------------------------------
+
+# NumPy's maximum of each row takes as long as all the rest of a softmax, so a row is shifted only where it must be: not if its
+# maximum is at most TALL (no sum of its exponentials overflows) and that sum is at least TINY (none that counts underflows). Which
+# way a row goes is decided by its own numbers alone, so that no bit of it depends on the rows that lie beside it.
+TALL, TINY = 60.0, 1e-12
+
+
+def _softmax_rows(xp, rows):
+    """Softmax of each row of (N, S) in place; a row of nothing but -inf becomes zeros."""
+    for block in row_blocks(xp, rows):
+        scores = rows[block]
+        if xp.name != "cpu":  # where to ask about values is to wait
+            e, total = _shifted(xp, scores)
+        elif scores.max() <= TALL:
+            e = xp.exp(scores)
+            total = xp.einsum("ij->i", e)
+        else:  # a tall row somewhere, or NaN
+            e, total = xp.empty_like(scores), xp.zeros(len(scores), dtype=scores.dtype)
+            low = scores.max(axis=-1) <= TALL
+            e[low] = xp.exp(scores[low])
+            total[low] = xp.einsum("ij->i", e[low])
+        if xp.name == "cpu" and not (total >= TINY).all():
+            other = ~(total >= TINY)
+            e[other], total[other] = _shifted(xp, scores[other])
+        xp.divide(e, total[:, None], out=scores)
+
+
+def _shifted(xp, scores):
+    """``(exp(scores - row maximum), row sums)``, with sum 1 for a row of nothing but -inf."""
+    top = scores.max(axis=-1, keepdims=True)
+    top = xp.where(top == -math.inf, top.dtype.type(0), top)
+    e = xp.exp(scores - top)
+    total = xp.einsum("ij->i", e)
+    return e, xp.where(total == 0, total.dtype.type(1), total)
+
+
+def _forward(xp, q, k, v, mask, bias, drop, scale, out):
+    """Write softmax(Q K^T scale) V to ``out``; returns a function from (g, dq, dk, dv) that fills the gradients."""
+    if mask is not None and not xp.surely_moderate(q, k, v):
+        alive = mask.any(axis=-2)[..., None]  # (..., S, 1)
+        k, v = xp.where(alive, k, k.dtype.type(0)), xp.where(alive, v, v.dtype.type(0))
+        q = xp.where(mask.any(axis=-1)[..., None], q, q.dtype.type(0))
+    weights = xp.matmul(q, k.swapaxes(-1, -2))  # (B, H, T, S)
+    weights *= scale
+    if bias is not None:
+        weights = weights + bias
+    if mask is not None:  # by a minimum: a sum of inf, which a product may be, and -inf is NaN
+        ceiling = xp.where(mask, weights.dtype.type(math.inf), weights.dtype.type(-math.inf))
+        weights = xp.minimum(weights, ceiling, out=weights if ceiling.ndim <= weights.ndim else None)
+    weights = xp.ascontiguousarray(weights)  # matmul of strided operands may not be: its rows must be a view
+    _softmax_rows(xp, as_rows(weights))
+    dropped = weights if drop is None else weights * drop
+    xp.matmul(dropped, v, out=out)
+
+    def backward(g, dq, dk, dv):
+        # P = softmax(S), O = P V:  dP = g V^T,  dS = P * (dP - <dP, P>),  dQ = dS K,  dK = dS^T Q,  dV = P^T g.
+        xp.matmul(dropped.swapaxes(-1, -2), g, out=dv)
+        ds = xp.ascontiguousarray(xp.matmul(g, v.swapaxes(-1, -2)))
+        if drop is not None:
+            ds *= drop
+        rows, p = as_rows(ds), as_rows(weights)
+        for block in row_blocks(xp, rows):
+            part = rows[block]
+            part -= xp.einsum("ij,ij->i", part, p[block])[:, None]
+            part *= p[block]
+        return pull_scores(xp, ds, q, k, bias, scale, dq, dk)
+
+    return weights, backward
+
+
+def pull_scores(xp, ds, q, k, bias, scale, dq, dk):
+    """Fill dQ and dK from the gradient ``ds`` of the scores, which is overwritten; returns that of ``bias``, None without one."""
+    bias_gradient = ds.copy() if bias is not None else None
+    ds *= scale
+    xp.matmul(ds, k, out=dq)
+    xp.matmul(ds.swapaxes(-1, -2), q, out=dk)
+    return bias_gradient
+
+
+def _by_heads(xp, shape, dtype):
+    """An empty (B, H, T, K) that lies in memory as (B, T, H, K), so that joining the heads afterwards copies nothing."""
+    batch, heads, length, width = shape
+    return xp.empty((batch, length, heads, width), dtype=dtype).swapaxes(1, 2)
+
+
+@_attention.kernel
+def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, forward=_forward):
+    given = [x for x in (query, key, value, mask, bias) if x is not None]
+    lead = xp.broadcast_shapes(*[x.shape[:-2] for x in given])
+    full = [xp.broadcast_to(as_floats(x), (*lead, *x.shape[-2:])) for x in (query, key, value)]
+    dtype = xp.result_type(*full, *([] if bias is None else [bias]))
+
+    def new(rows, width):
+        if len(lead) == 2:
+            return _by_heads(xp, (*lead, rows, width), dtype)
+        return xp.empty((*lead, rows, width), dtype=dtype)
+
+    out = new(query.shape[-2], value.shape[-1])
+    _, pull = forward(xp, *full, mask, bias, drop, scale, out)
+
+    def backward(g):
+        gradients = [new(*x.shape[-2:]) for x in full]
+        return (*gradients[:2], gradients[2], None, pull(g, *gradients), None)
+
+    return out, backward
+
+
+@_packed.kernel
+def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, forward=_forward):
+    qkv = as_floats(qkv)
+    batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+    q, k, v = _heads_of(qkv, n_heads)
+    out = xp.empty((batch, length, n_heads, width // n_heads), dtype=qkv.dtype)  # (B, T, H, K)
+    _, pull = forward(xp, q, k, v, mask, None, drop, scale, out.swapaxes(1, 2))
+
+    def backward(g):
+        gradient = xp.empty(qkv.shape, dtype=qkv.dtype)
+        pull(g.reshape(out.shape).swapaxes(1, 2), *_heads_of(gradient, n_heads))
+        return gradient, None, None
+
+    return out.reshape(batch, length, width), backward
+
+
+# --- public -------------------------------------------------------------------------------------------------------------------
+
+
+def _allowed(mask, is_causal, queries, keys, device):
+    """The mask and the causal triangle as one boolean Tensor, or None."""
+    if mask is not None:
+        mask = asarray(mask)
+        if mask.dtype != bool:
+            raise TypeError(
+                f"attention: a mask is boolean, True = may attend; got {mask.dtype}: write mask.astype(bool) or mask > 0"
+            )
+        if mask.device != device:
+            raise TypeError(
+                f'attention: the mask is on {mask.device}, the query on {device}; write mask.to("{device}")'
+            )
+        mask = mask._array.reshape((1,) * (2 - mask.ndim) + mask.shape)
+    if is_causal:
+        triangle = causal(queries, keys, device)
+        mask = triangle if mask is None else namespace(device).logical_and(mask, triangle)
+    return None if mask is None else Tensor(mask)
+
+
+def _scale(features):
+    """What the scores are multiplied by: 1 / sqrt(K); without features all scores are 0, whatever it is."""
+    return 1.0 / math.sqrt(max(features, 1))
+
+
+def _scaled(name, query, scale, features):
+    """The query, and the number that the scores are multiplied by: a Tensor that learns, or one a head, multiplies the query."""
+    if scale is None:
+        return query, _scale(features)
+    if isinstance(scale, Tensor) and (scale.requires_grad or scale.ndim):
+        return query * scale.astype(query.dtype), 1.0
+    return query, number(name, "scale", scale)
+
+
+def scaled_dot_product_attention(
+    query, key, value, mask=None, is_causal=False, dropout=0.0, scale=None, bias=None, generator=None
+):
+    """``softmax(Q K^T * scale + bias) V``, by heads.
+
+    query: (..., T, K); key: (..., S, K); value: (..., S, V); returns (..., T, V). mask: boolean, True = may attend, broadcasts to
+    (..., T, S). is_causal: query t sees keys up to t + S - T. scale: a number, or a tensor that multiplies the query and gets
+    its gradient; default: 1 / sqrt(K). bias: added to the scores. dropout:
+    probability of dropping a weight. A query that may see no key gives zeros, and what stands at a key that no query may see,
+    even NaN, reaches nothing. Each row is computed for itself: no bit of it depends on another row, or on what is padded.
+    """
+    query, key, value = asarray(query), asarray(key), asarray(value)
+    if query.ndim < 2 or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+        raise ValueError(
+            f"attention: query {query.shape} and key {key.shape} must share the last axis, "
+            f"key and value {value.shape} the last but one"
+        )
+    allowed = _allowed(mask, is_causal, query.shape[-2], key.shape[-2], query.device)
+    query, scale = _scaled("scaled_dot_product_attention", query, scale, query.shape[-1])
+    lead = namespace("cpu").broadcast_shapes(query.shape[:-2], key.shape[:-2])
+    drop = _drop((*lead, query.shape[-2], key.shape[-2]), dropout, generator, query)
+    bias = None if bias is None else asarray(bias)
+    y = _attention(query, key, value, allowed, bias, drop, scale=scale)
+    return _as_given(y, drop, query, key, value, bias)
+
+
+def _drop(shape, dropout, generator, query):
+    """The mask of dropout as a Tensor, or None."""
+    mask = dropout_mask(shape, dropout, True, generator, query.device, query.dtype)
+    return None if mask is None else Tensor(mask)
+
+
+def _as_given(y, drop, *inputs):
+    """``y`` rounded to the 16 bits of all inputs: the float32 of the mask of dropout is no input's type."""
+    dtypes = {x.dtype for x in inputs if x is not None}
+    return y.astype(*dtypes) if drop is not None and len(dtypes) == 1 and is_narrow(*dtypes) else y
+
+
+def packed_attention(qkv, n_heads, mask=None, is_causal=False, dropout=0.0, scale=None, generator=None):
+    """Self-attention from one packed projection, heads split and joined inside.
+
+    qkv: (B, T, 3 D), the queries, keys and values side by side, D = H K; returns (B, T, D). scale: 1 / sqrt(K) where None. Equal
+    to ``scaled_dot_product_attention`` on the three parts, with fewer copies.
+    """
+    qkv = asarray(qkv)
+    if qkv.ndim != 3 or qkv.shape[2] % (3 * n_heads):
+        raise ValueError(
+            f"packed_attention: qkv {qkv.shape} must be (B, T, 3 D) with D a multiple of n_heads = {n_heads}"
+        )
+    batch, length, width = qkv.shape
+    allowed = _allowed(mask, is_causal, length, length, qkv.device)
+    drop = _drop((batch, n_heads, length, length), dropout, generator, qkv)
+    scale = _scale(width // (3 * n_heads)) if scale is None else number("packed_attention", "scale", scale)
+    return _as_given(_packed(qkv, allowed, drop, n_heads=n_heads, scale=scale), drop, qkv)
+
+
+def attention_weights(query, key, mask=None, is_causal=False, scale=None, bias=None):
+    """The probabilities (..., T, S) that ``scaled_dot_product_attention`` uses, for looking at and for teaching."""
+    query, key = asarray(query), asarray(key)
+    allowed = _allowed(mask, is_causal, query.shape[-2], key.shape[-2], query.device)
+    scale, dtype = _scale(query.shape[-1]) if scale is None else scale, query.dtype
+    query, key, bias = (None if x is None else widen(asarray(x)) for x in (query, key, bias))
+    if allowed is not None:
+        key = where(_alive(allowed), key, 0.0)
+    weights = _probabilities(query, key, allowed, bias, scale)
+    return weights.astype(dtype) if is_narrow(dtype) else weights

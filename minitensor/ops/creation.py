@@ -1,0 +1,137 @@
+"""New tensors from shapes. ``dtype`` is float32 where not said, ``device`` is "cpu"."""
+
+from __future__ import annotations
+
+from itertools import takewhile
+
+from minitensor.backend import as_device, as_dtype, cast, move, namespace, np
+from minitensor.engine.library import creators
+from minitensor.engine.mode import current_mode
+from minitensor.engine.settings import number
+from minitensor.engine.tensor import Tensor, asarray
+from minitensor.ops.axes import ints
+
+__all__ = [
+    "arange",
+    "empty",
+    "empty_like",
+    "eye",
+    "full",
+    "full_like",
+    "linspace",
+    "ones",
+    "ones_like",
+    "zeros",
+    "zeros_like",
+]
+
+
+def _made(array, requires_grad):
+    made = Tensor(array)
+    return made.requires_grad_() if requires_grad else made
+
+
+def _filled(value, shape, dtype, device):
+    """An array of zeros or ones; where only shapes are asked for (``nn.init.shapes_only``), one number that is repeated."""
+    xp, dtype = namespace(device), as_dtype(dtype)
+    if not current_mode.get().memory:
+        try:
+            return xp.broadcast_to(xp.full((), value, dtype), shape)
+        except ValueError:
+            raise ValueError(f"the shape {shape} is larger than any array") from None
+    return (xp.ones if value else xp.zeros)(shape, dtype=dtype)
+
+
+def _check_lengths(name, first, *behind):
+    """Raise TypeError if numbers follow the first length where dtype and device belong, as if each length were an argument."""
+    numbers = list(takewhile(lambda x: isinstance(x, (int, float, np.number, Tensor)), behind))
+    if isinstance(first, (tuple, list)) or not numbers:
+        return
+    lengths, value = (numbers, "") if name != "full" else (numbers[:-1], f", {numbers[-1]}")
+    shape = ", ".join(str(length) for length in (first, *lengths))
+    raise TypeError(
+        f"{name}: the shape is one argument, with all lengths in a tuple: write mt.{name}(({shape}){value})"
+    )
+
+
+def zeros(shape, dtype=np.float32, device=None, requires_grad=False):
+    """Zeros of ``shape``."""
+    _check_lengths("zeros", shape, dtype, device)
+    return _made(_filled(0, shape, dtype, device), requires_grad)
+
+
+def ones(shape, dtype=np.float32, device=None, requires_grad=False):
+    """Ones of ``shape``."""
+    _check_lengths("ones", shape, dtype, device)
+    return _made(_filled(1, shape, dtype, device), requires_grad)
+
+
+def full(shape, fill_value, dtype=None, device=None, requires_grad=False):
+    """``fill_value``, which broadcasts, everywhere; the dtype is that of ``asarray(fill_value)`` if not said.
+
+    A fill value that requires a gradient gets it: the sum of the result's.
+    """
+    if dtype is not None:
+        _check_lengths("full", shape, *((fill_value, dtype, device) if isinstance(dtype, (int, float)) else ()))
+    value = asarray(fill_value, dtype)
+    if value.requires_grad:
+        value = value if device is None else value.to(device)
+        return value.broadcast_to(ints(shape))
+    made = namespace(device).full(shape, move(value._array, as_device(device)), dtype=value.dtype)
+    return _made(made, requires_grad)
+
+
+def empty(shape, dtype=np.float32, device=None, requires_grad=False):
+    """A tensor of ``shape``; tensors are values, so that its elements are not left to chance: zeros."""
+    return zeros(shape, dtype, device, requires_grad)
+
+
+def empty_like(x, dtype=None, device=None):
+    """Zeros of x's shape, dtype and device; see ``empty``."""
+    return zeros_like(x, dtype, device)
+
+
+def zeros_like(x, dtype=None, device=None):
+    """Zeros of x's shape, dtype and device."""
+    x = asarray(x)
+    return zeros(x.shape, dtype or x.dtype, device or x.device)
+
+
+def ones_like(x, dtype=None, device=None):
+    """Ones of x's shape, dtype and device."""
+    x = asarray(x)
+    return ones(x.shape, dtype or x.dtype, device or x.device)
+
+
+def full_like(x, fill_value, dtype=None, device=None):
+    """``fill_value`` in x's shape, dtype and device."""
+    x = asarray(x)
+    return full(x.shape, fill_value, dtype or x.dtype, device or x.device)
+
+
+def arange(start, stop=None, step=1, dtype=None, device=None):
+    """``start, start + step, ...`` below ``stop``; int64 where all are ints, else float32."""
+    start, step = number("arange", "start", start), number("arange", "step", step)
+    stop = stop if stop is None else number("arange", "stop", stop)
+    start, stop = (0, start) if stop is None else (start, stop)
+    dtype = as_dtype(
+        dtype or (np.int64 if all(isinstance(v, (int, np.integer)) for v in (start, stop, step)) else np.float32)
+    )
+    return Tensor(namespace(device).arange(start, stop, step, dtype=dtype))
+
+
+def linspace(start, stop, num=50, endpoint=True, *, dtype=np.float32, device=None):
+    """``num`` evenly spaced numbers from ``start`` to ``stop``, which is the last one where ``endpoint``."""
+    if not isinstance(endpoint, (bool, np.bool_)):
+        raise TypeError(f"linspace: endpoint must be True or False, got {endpoint!r}; write dtype= by its name")
+    start, stop = number("linspace", "start", start), number("linspace", "stop", stop)
+    return Tensor(cast(namespace(device).linspace(start, stop, num, endpoint=bool(endpoint)), as_dtype(dtype)))
+
+
+def eye(n_rows, n_cols=None, k=0, dtype=np.float32, device=None):
+    """Ones on the k-th diagonal of an ``(n_rows, n_cols)`` matrix of zeros."""
+    return Tensor(namespace(device).eye(n_rows, n_cols, k=k, dtype=as_dtype(dtype)))
+
+
+# What a recorded rule creates lies on the device of its gradient; of those named after another tensor it does by itself.
+creators.update({name: globals()[name] for name in __all__ if not name.endswith("_like")})

@@ -7,8 +7,8 @@ from cases import BATCH, CHARACTERS
 
 import minitensor as mt
 from minitensor import nn, optim
-from models.gpt import GPT, GPTConfig
-from models.transformer import Transformer, TransformerConfig
+from minitensor.models.gpt import GPT, GPTConfig
+from minitensor.models.transformer import Transformer, TransformerConfig
 
 
 class Chain:

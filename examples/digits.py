@@ -30,7 +30,7 @@ from toolkit.program import Data, Program, digest, load_weights  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
 from toolkit.vision import DIGITS, IDX, Settings, Task, accuracy, make_model, probabilities  # noqa: E402
 
-from models.vit import ViT  # noqa: E402
+from minitensor.models.vit import ViT  # noqa: E402
 
 SHOWN = 24  # mistakes drawn
 

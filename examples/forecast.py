@@ -34,7 +34,7 @@ from toolkit.program import Data, Program, digest, load_weights  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
 from toolkit.series import Series, make_series, persistence, read_series, seasonal_naive, targets_at  # noqa: E402
 
-from models.recurrent import SequenceRegressor  # noqa: E402
+from minitensor.models.recurrent import SequenceRegressor  # noqa: E402
 
 NETWORK, SEASONAL, LAST, NOISE = "network", "a season ago", "the last value", "noise alone"
 DRAWN = 7  # forecasts in the picture, one after the other

@@ -36,7 +36,7 @@ from toolkit.program import Data, Program, digest, load_weights  # noqa: E402
 from toolkit.runs import Run  # noqa: E402
 from toolkit.text import Characters  # noqa: E402
 
-from models.recurrent import SequenceClassifier  # noqa: E402
+from minitensor.models.recurrent import SequenceClassifier  # noqa: E402
 
 VOCABULARY, LABELS, PICTURE = "vocabulary.json", "labels.json", "confusion.png"
 SHOWN = 8  # mistakes printed after training

@@ -32,7 +32,7 @@ from toolkit.sentence_vectors import SentenceVectors  # noqa: E402
 
 import minitensor as mt  # noqa: E402
 from minitensor.files.safetensors import FileFormatError, refuse_pointer  # noqa: E402
-from models.bert import BERT  # noqa: E402
+from minitensor.models.bert import BERT  # noqa: E402
 
 QUERY = "A child is playing outside."
 SENTENCES = (

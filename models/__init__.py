@@ -1,1 +1,1 @@
-"""One readable file per architecture, and one way of decoding for all of them (`models.search`)."""
+"""One readable file per architecture, and one way of decoding for all of them (`search.py`)."""

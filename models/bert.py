@@ -4,10 +4,10 @@
                                                                        +-> pooler: tanh(W h_[CLS] + b) -+-> next sentence or not
                                                                                                         +-> classes
 
-Each head is there or not, by configuration. What differs from the encoder of `models.transformer`: positions are learned, segments
+Each head is there or not, by configuration. What differs from the encoder of `transformer.py`: positions are learned, segments
 tell two sentences apart, embeddings are normalised rather than scaled, activations are GELUs, and no dropout stands inside the
 feed-forward networks. Reads and writes the checkpoints of Hugging Face transformers, with whichever heads they have
-(`models.bert_checkpoints`). Letters: B sequences, T positions, D model width, V vocabulary, C classes, M masked words.
+(`bert_checkpoints.py`). Letters: B sequences, T positions, D model width, V vocabulary, C classes, M masked words.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
+from minitensor.models.bert_checkpoints import PublishedBERT, from_hugging_face, to_hugging_face
+from minitensor.models.classification import check_problem, classifier_loss
+from minitensor.models.common import check_dropouts, check_mask, evaluating
 from minitensor.nn.transformer import ACTIVATIONS
-from models.bert_checkpoints import PublishedBERT, from_hugging_face, to_hugging_face
-from models.classification import check_problem, classifier_loss
-from models.common import check_dropouts, check_mask, evaluating
 
 __all__ = ["BERT", "IGNORED", "BERTConfig"]
 
@@ -61,7 +61,7 @@ class BERTConfig:
     tie_mlm: bool = True  # whether the last weights of that head are the embeddings
     nsp_head: bool = False
     n_classes: int = 0  # 0: no head for classification
-    problem_type: str | None = None  # what the classes are, see `models.classification`
+    problem_type: str | None = None  # what the classes are, see `classification.py`
     extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
 
     def __post_init__(self):
@@ -212,7 +212,7 @@ class BERT(PublishedBERT):
 
         words (B, T): the word that stood at each masked position, `IGNORED` at all others; the mean is over the masked words.
         unrelated (B,): 0 where the second sentence followed the first, 1 where it did not. labels (B,): classes, `IGNORED` where
-        none is asked for, or what else `models.classification` takes. The mean of both is over the sequences. n_tokens and
+        none is asked for, or what else `classification.py` takes. The mean of both is over the sequences. n_tokens and
         n_sequences: divide by these instead of the batch's own counts, so that the losses of parts of a batch add up to the loss
         of the whole.
         """

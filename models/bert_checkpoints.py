@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.pretrained import Entry, Pretrained, our_activation, their_activation, weight_and_bias
-from models.published_config import checked, extras, with_labels
+from minitensor.models.pretrained import Entry, Pretrained, our_activation, their_activation, weight_and_bias
+from minitensor.models.published_config import checked, extras, with_labels
 
 __all__ = ["PublishedBERT", "from_hugging_face", "to_hugging_face"]
 
@@ -64,7 +64,9 @@ def from_hugging_face(values):
     """The fields of our configuration from the values of config.json, heads aside. Raises ValueError for other kinds of BERT."""
     for name, usual in USUAL.items():
         if checked(values).get(name, usual) not in (usual, None):
-            raise ValueError(f"config.json: {name} is {values[name]!r}; models.bert.BERT is made for {usual!r} alone")
+            raise ValueError(
+                f"config.json: {name} is {values[name]!r}; minitensor.models.bert.BERT is made for {usual!r} alone"
+            )
     fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
     fields["tie_mlm"] = values.get("tie_word_embeddings", True)
     return fields | {"activation": our_activation(values.get("hidden_act", "gelu")), "extras": extras(values, USED)}
@@ -85,7 +87,7 @@ def to_hugging_face(config):
 
 
 class PublishedBERT(Pretrained):
-    """What `models.pretrained` asks of a BERT."""
+    """What `pretrained.py` asks of a BERT."""
 
     model_type = "bert"
     output_names = tuple(TIED)

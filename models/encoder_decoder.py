@@ -13,8 +13,8 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from models.common import evaluating
-from models.search import search
+from minitensor.models.common import evaluating
+from minitensor.models.search import search
 
 __all__ = ["EncoderDecoder", "TranslationConfig"]
 

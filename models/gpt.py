@@ -4,7 +4,7 @@
 
 The output layer shares the token embeddings, activations are GELUs (their approximation by tanh), dropout stands behind the
 embeddings, on the attention weights and behind each sublayer, not inside the feed-forward networks. Reads and writes the
-checkpoints of Hugging Face transformers (see `models.gpt_checkpoints`).
+checkpoints of Hugging Face transformers (see `gpt_checkpoints.py`).
 
 A Transformer that decodes without looking at a memory is one that encodes causally, hence ``nn.TransformerEncoder``. Letters: B
 sequences, T positions, S positions held and new, D model width, V vocabulary.
@@ -19,9 +19,9 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from models.common import check_dropouts, check_ids, check_mask, evaluating
-from models.gpt_checkpoints import PRESETS, PublishedGPT, from_hugging_face, to_hugging_face
-from models.prompts import LanguageModel, left_padded
+from minitensor.models.common import check_dropouts, check_ids, check_mask, evaluating
+from minitensor.models.gpt_checkpoints import PRESETS, PublishedGPT, from_hugging_face, to_hugging_face
+from minitensor.models.prompts import LanguageModel, left_padded
 
 __all__ = ["GPT", "IGNORED", "GPTConfig"]
 
@@ -188,7 +188,7 @@ class GPT(PublishedGPT, LanguageModel):
 
 
 class DecodingState:
-    """Keys and values of all layers, with one row per text; see `models.search`."""
+    """Keys and values of all layers, with one row per text; see `search.py`."""
 
     def __init__(self, cache, padding, device):
         self.cache = cache

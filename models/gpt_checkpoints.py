@@ -8,8 +8,15 @@ from __future__ import annotations
 
 import re
 
-from models.pretrained import Entry, Pretrained, our_activation, their_activation, usual_names, weight_and_bias
-from models.published_config import checked, extras
+from minitensor.models.pretrained import (
+    Entry,
+    Pretrained,
+    our_activation,
+    their_activation,
+    usual_names,
+    weight_and_bias,
+)
+from minitensor.models.published_config import checked, extras
 
 __all__ = ["PRESETS", "PublishedGPT", "from_hugging_face", "to_hugging_face"]
 
@@ -59,7 +66,9 @@ def from_hugging_face(values):
     values = checked(usual_names(values, OTHER_NAMES))
     for name, usual in USUAL.items():
         if values.get(name, usual) != usual:
-            raise ValueError(f"config.json: {name} is {values[name]!r}; models.gpt.GPT is made for {usual!r} alone")
+            raise ValueError(
+                f"config.json: {name} is {values[name]!r}; minitensor.models.gpt.GPT is made for {usual!r} alone"
+            )
     fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
     fields["activation"] = our_activation(values.get("activation_function", "gelu_new"), "activation_function")
     fields["extras"] = extras(values, USED)
@@ -79,7 +88,7 @@ def to_hugging_face(config):
 
 
 class PublishedGPT(Pretrained):
-    """What `models.pretrained` asks of a GPT."""
+    """What `pretrained.py` asks of a GPT."""
 
     model_type = "gpt2"
     generates = ("eos_token_id",)

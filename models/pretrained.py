@@ -25,8 +25,8 @@ import numpy as np
 import minitensor as mt
 from minitensor import nn
 from minitensor.files.safetensors import tensor_file, write_whole
-from models.common import changed
-from models.published_config import (
+from minitensor.models.common import changed
+from minitensor.models.published_config import (
     CONFIG,
     GENERATION,
     GENERATION_CONFIG,
@@ -36,7 +36,7 @@ from models.published_config import (
     with_generation,
     written,
 )
-from models.stored_tensors import WEIGHTS, StoredTensors, listed
+from minitensor.models.stored_tensors import WEIGHTS, StoredTensors, listed
 
 __all__ = ["Entry", "Pretrained", "our_activation", "their_activation", "usual_names", "weight_and_bias"]
 

@@ -12,8 +12,8 @@ import numpy as np
 
 import minitensor as mt
 from minitensor import nn
-from models.common import check_mask, evaluating
-from models.search import beam_search, greedy, real, sample
+from minitensor.models.common import check_mask, evaluating
+from minitensor.models.search import beam_search, greedy, real, sample
 
 __all__ = ["LanguageModel", "as_prompts", "left_padded"]
 
@@ -42,7 +42,7 @@ class LanguageModel(nn.Module):
 
         ids: (B, T) with an optional ``mask``, or lists of ids of different lengths. Each prompt gets what it would get alone.
         temperature 0 takes the most probable token each time; a greater one samples, with ``top_k``, ``top_p`` and ``generator``
-        as in `models.search.sample`; ``beam_size`` above 1 searches, see `models.search.beam_search`.
+        as in `search.sample`; ``beam_size`` above 1 searches, see `search.beam_search`.
         stop_ids: a token that ends a text, or several, or ``()``; where None the configuration's. The stop token is not returned.
         stream(rows, ids): called after every step with the numbers of the prompts that got a token and these tokens.
         Raises ValueError for an empty prompt, and for a prompt that leaves no room for the new tokens.

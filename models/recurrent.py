@@ -24,8 +24,8 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
+from minitensor.models.prompts import LanguageModel
 from minitensor.nn.functional.recurrent import as_lengths
-from models.prompts import LanguageModel
 
 __all__ = [
     "RecurrentLanguageModel", "RecurrentLanguageModelConfig", "SequenceClassifier", "SequenceClassifierConfig", "SequenceRegressor",

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from models.common import check_ids, check_mask, check_pairs, evaluating
-from models.encoder_decoder import EncoderDecoder, TranslationConfig
-from models.recurrent import recurrent_layer
+from minitensor.models.common import check_ids, check_mask, check_pairs, evaluating
+from minitensor.models.encoder_decoder import EncoderDecoder, TranslationConfig
+from minitensor.models.recurrent import recurrent_layer
 
 __all__ = ["Seq2Seq", "Seq2SeqConfig"]
 

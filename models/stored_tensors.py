@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from minitensor.files.safetensors import CURE, FileFormatError, TensorFile
-from models.published_config import read_json
+from minitensor.models.published_config import read_json
 
 __all__ = ["INDEX", "WEIGHTS", "StoredTensors", "listed"]
 

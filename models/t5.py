@@ -9,7 +9,7 @@ output layer of their own. What differs from Vaswani et al. 2017: positions are 
 bucket of distance, shared by all layers of a stack; every sub-layer is pre-norm, with a norm that neither centres nor shifts;
 nothing has an additive bias; the scores are not divided by sqrt(K), the initial weights of the queries are instead. There is no
 longest sentence: distances beyond the last bucket share it. Reads and writes the checkpoints of Hugging Face transformers
-(`models.t5_checkpoints`).
+(`t5_checkpoints.py`).
 
 Letters: B sentences, S source and T target positions, D model width, H heads, K features of a head, V vocabulary.
 """
@@ -23,11 +23,11 @@ from typing import ClassVar
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
+from minitensor.models.common import check_ids, check_mask, check_pairs, evaluating
+from minitensor.models.encoder_decoder import EncoderDecoder
+from minitensor.models.t5_checkpoints import PRESETS, PublishedT5, from_hugging_face, to_hugging_face
+from minitensor.models.transformer import DecodingState
 from minitensor.nn.transformer import ACTIVATIONS
-from models.common import check_ids, check_mask, check_pairs, evaluating
-from models.encoder_decoder import EncoderDecoder
-from models.t5_checkpoints import PRESETS, PublishedT5, from_hugging_face, to_hugging_face
-from models.transformer import DecodingState
 
 __all__ = ["T5", "T5Config"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.pretrained import Entry, Pretrained, usual_names
-from models.published_config import checked, extras
+from minitensor.models.pretrained import Entry, Pretrained, usual_names
+from minitensor.models.published_config import checked, extras
 
 __all__ = ["PRESETS", "PublishedT5", "from_hugging_face", "to_hugging_face"]
 
@@ -106,7 +106,7 @@ def to_hugging_face(config):
 
 
 class PublishedT5(Pretrained):
-    """What `models.pretrained` asks of a T5."""
+    """What `pretrained.py` asks of a T5."""
 
     model_type = "t5"
     generates = ("eos_token_id", "decoder_start_token_id", "pad_token_id")

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from models.common import check_ids, check_mask, check_pairs, evaluating
-from models.encoder_decoder import EncoderDecoder, TranslationConfig
+from minitensor.models.common import check_ids, check_mask, check_pairs, evaluating
+from minitensor.models.encoder_decoder import EncoderDecoder, TranslationConfig
 
 __all__ = ["Transformer", "TransformerConfig"]
 

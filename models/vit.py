@@ -6,7 +6,7 @@
 The encoder is pre-norm with GELUs, and dropout stands where the paper has it (appendix B.1). What can differ from it, by
 configuration: the mean of all patches in the place of the class token, and fixed 2-D sinusoidal positions in the place of learned
 ones (Beyer, Zhai and Kolesnikov 2022, "Better plain ViT baselines for ImageNet-1k", arXiv:2205.01580). Reads and writes the
-checkpoints of Hugging Face transformers (see `models.vit_checkpoints`).
+checkpoints of Hugging Face transformers (see `vit_checkpoints.py`).
 
 Letters: B images, C channels, S pixels a side, P pixels a side of a patch, N = (S / P)**2 patches, T positions (N + 1 with a class
 token, else N), D model width, H heads, K classes.
@@ -22,9 +22,9 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.backend import is_floating
-from models.classification import MULTI_LABEL, REGRESSION, check_problem, classifier_loss, problem_of
-from models.common import check_dropouts, evaluating
-from models.vit_checkpoints import PRESETS, PublishedViT, from_hugging_face, to_hugging_face
+from minitensor.models.classification import MULTI_LABEL, REGRESSION, check_problem, classifier_loss, problem_of
+from minitensor.models.common import check_dropouts, evaluating
+from minitensor.models.vit_checkpoints import PRESETS, PublishedViT, from_hugging_face, to_hugging_face
 
 __all__ = ["ViT", "ViTConfig"]
 
@@ -53,7 +53,7 @@ class ViTConfig:
     pooler: bool = False
     n_classes: int = 0  # 0: no classification head
     labels: tuple[str, ...] = ()  # the names of the classes, where they have some
-    problem_type: str | None = None  # what the classes are, see `models.classification`
+    problem_type: str | None = None  # what the classes are, see `classification.py`
     label_smoothing: float = 0.0
     extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
 
@@ -204,7 +204,7 @@ class ViT(PublishedViT):
     def loss(self, images, labels, n_tokens=None):
         """The loss per image: label-smoothed cross-entropy in nats, but for another `problem_type`.
 
-        images (B, C, S, S); labels (B,) integers, or what else `models.classification` takes. n_tokens: divide by this many
+        images (B, C, S, S); labels (B,) integers, or what else `classification.py` takes. n_tokens: divide by this many
         instead of the batch's own count, so that the losses of parts of a batch add up to the loss of the whole. Smoothing is for
         training; a validation loss is the plain cross-entropy. Raises IndexError for a label that is not one of 0 to K - 1.
         """

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.pretrained import Entry, Pretrained, our_activation, their_activation, weight_and_bias
-from models.published_config import checked, extras, with_labels
+from minitensor.models.pretrained import Entry, Pretrained, our_activation, their_activation, weight_and_bias
+from minitensor.models.published_config import checked, extras, with_labels
 
 __all__ = ["PRESETS", "PublishedViT", "from_hugging_face", "to_hugging_face"]
 
@@ -60,12 +60,16 @@ def from_hugging_face(values):
     for name in {"image_size", "patch_size"} & fields.keys():
         sides = {fields[name]} if isinstance(fields[name], int) else set(fields[name])
         if len(sides) != 1:
-            raise ValueError(f"config.json: {name} is {fields[name]}; models.vit.ViT is made for squares alone")
+            raise ValueError(
+                f"config.json: {name} is {fields[name]}; minitensor.models.vit.ViT is made for squares alone"
+            )
         fields[name] = sides.pop()
     width = {"pooler_output_size": fields["d_model"]} if "d_model" in fields else {}
     for name, usual in (USUAL | width).items():
         if values.get(name) not in (None, usual):
-            raise ValueError(f"config.json: {name} is {values[name]!r}; models.vit.ViT is made for {usual!r} alone")
+            raise ValueError(
+                f"config.json: {name} is {values[name]!r}; minitensor.models.vit.ViT is made for {usual!r} alone"
+            )
     fields["feed_forward_dropout"] = values.get(FEED_FORWARD_DROPOUT, 0.0)
     return fields | {"activation": our_activation(values.get("hidden_act", "gelu")), "extras": extras(values, USED)}
 
@@ -84,7 +88,7 @@ def to_hugging_face(config):
 
 
 class PublishedViT(Pretrained):
-    """What `models.pretrained` asks of a ViT."""
+    """What `pretrained.py` asks of a ViT."""
 
     model_type = "vit"
 

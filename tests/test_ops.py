@@ -115,8 +115,8 @@ CUPY = set(
     abs add any arange arccos arccosh arcsin arcsinh arctan arctan2 arctanh argsort asarray ascontiguousarray bool
     broadcast_shapes broadcast_to ceil clip concatenate copysign copyto cos cosh cumprod cumsum diff divide dtype
     einsum empty empty_like equal exp expand_dims expm1 eye flatnonzero flip float32 float64 floor floor_divide
-    frexp from_dlpack full greater greater_equal hypot int32 int64 invert isfinite isinf isnan ldexp left_shift less less_equal linalg
-    log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor matmul max maximum min minimum
+    frexp from_dlpack full greater greater_equal hypot int32 int64 invert isfinite isinf isnan ldexp left_shift less less_equal
+    linalg log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor matmul max maximum min minimum
     moveaxis multiply nan_to_num negative nextafter not_equal ones ones_like pad permute_dims positive power
     promote_types remainder reshape result_type right_shift roll round searchsorted sign signbit sin sinh sqrt
     square stack subtract sum swapaxes take tan tanh tensordot tril triu trunc uint16 uint64 unique where zeros

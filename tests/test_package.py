@@ -13,12 +13,12 @@ import importlib.abc, sys
 class OnlyNumPy(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]
-        if top not in sys.stdlib_module_names | {"numpy", "minitensor", "models"}:
+        if top not in sys.stdlib_module_names | {"numpy", "minitensor"}:
             raise ImportError(f"{top} is not installed")
 
 sys.meta_path.insert(0, OnlyNumPy())
 import minitensor as mt
-import models.bert, models.gpt, models.recurrent, models.seq2seq, models.t5, models.transformer, models.vit
+from minitensor.models import bert, gpt, recurrent, seq2seq, t5, transformer, vit
 assert "cupy" not in sys.modules
 """
 

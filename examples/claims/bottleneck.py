@@ -1,9 +1,9 @@
 """Claim 4: a fixed context is a bottleneck that long sentences do not fit through; attention removes it.
 
-Encoder-decoders (`models.seq2seq`, `models.transformer`) learn to repeat a sentence of random symbols. Without attention all of
-it has to pass through one vector (Cho et al. 2014, arXiv:1406.1078), and quality falls with the length (Cho, van Merrienboer,
-Bahdanau and Bengio 2014, arXiv:1409.1259); with it, each output looks at what it needs (Bahdanau, Cho and Bengio 2015,
-arXiv:1409.0473). The task has no shortcut: n symbols are n log2(A) bits, whatever the language.
+Encoder-decoders (`Seq2Seq` and `Transformer`) learn to repeat a sentence of random symbols. Without attention all of it has to
+pass through one vector (Cho et al. 2014, arXiv:1406.1078), and quality falls with the length (Cho, van Merrienboer, Bahdanau and
+Bengio 2014, arXiv:1409.1259); with it, each output looks at what it needs (Bahdanau, Cho and Bengio 2015, arXiv:1409.0473). The
+task has no shortcut: n symbols are n log2(A) bits, whatever the language.
 
 Sentences of all lengths occur equally often in training, one length to a batch. All models have equal parameter counts and the
 same number of updates by Adam with clipping; each is trained at every one of ``learning_rates``, and the training that ends with
@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from toolkit.plots import empty_figure, save_figure
@@ -24,9 +24,9 @@ import minitensor as mt
 from claims.networks import COLOURS, KINDS, N_HEADS, N_LAYERS, NAMES, fit
 from claims.report import ENOUGH, Table, axes_of, listed, reach
 from claims.training import best_run, spread, train
-from models.encoder_decoder import EncoderDecoder
-from models.seq2seq import Seq2Seq, Seq2SeqConfig
-from models.transformer import Transformer, TransformerConfig
+from minitensor.models.encoder_decoder import EncoderDecoder
+from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from minitensor.models.transformer import Transformer, TransformerConfig
 
 __all__ = ["TITLE", "Settings", "conclusion", "draw", "measure", "tables"]
 
@@ -55,7 +55,7 @@ class Settings:
         return cls((2, 4, 8), 8_000, d_model=8, steps=400, learning_rates=(1e-2,), sentences=40)
 
 
-Config = Seq2SeqConfig | TransformerConfig
+Config: TypeAlias = Seq2SeqConfig | TransformerConfig
 
 
 def configure(cell: str, attention: str, settings: Settings) -> Config:

@@ -19,7 +19,7 @@ from typing import Any
 
 import minitensor as mt
 from minitensor import nn
-from models.recurrent import recurrent_layer
+from minitensor.models.recurrent import recurrent_layer
 
 __all__ = ["COLOURS", "KINDS", "NAMES", "N_HEADS", "N_LAYERS", "Case", "Network", "Shape", "equal_shapes", "fit"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import minitensor as mt
-from models.t5 import T5, T5Config
+from minitensor.models.t5 import T5, T5Config
 from toolkit.batches import Batch, Batches, check_lengths, drop_long, pad_sources, short_enough
 from toolkit.console import UserError
 from toolkit.corpus import Corpus, Pair

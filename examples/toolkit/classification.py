@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import minitensor as mt
-from models.recurrent import SequenceClassifier, SequenceClassifierConfig
+from minitensor.models.recurrent import SequenceClassifier, SequenceClassifierConfig
 from toolkit.console import UserError, note
 from toolkit.labelled import Labelled
 from toolkit.program import place

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from models.common import evaluating
-from models.vit import ViT
+from minitensor.models.common import evaluating
+from minitensor.models.vit import ViT
 from toolkit.plots import GREY, empty_figure, save_figure
 from toolkit.vision import model_input
 

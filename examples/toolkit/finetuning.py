@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import minitensor as mt
-from models.bert import BERT
+from minitensor.models.bert import BERT
 from toolkit.console import UserError
 from toolkit.documents import Document
 from toolkit.masked_language import loss_and_right

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import minitensor as mt
-from models.recurrent import SequenceRegressor, SequenceRegressorConfig
+from minitensor.models.recurrent import SequenceRegressor, SequenceRegressorConfig
 from toolkit.console import UserError
 from toolkit.program import place
 from toolkit.samples import Batch, Epoch, Samples

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 import minitensor as mt
-from models.gpt import GPT, GPTConfig
-from models.recurrent import RecurrentLanguageModel, RecurrentLanguageModelConfig
+from minitensor.models.gpt import GPT, GPTConfig
+from minitensor.models.recurrent import RecurrentLanguageModel, RecurrentLanguageModelConfig
 from toolkit.console import UserError
 from toolkit.program import load_weights, place
 from toolkit.runs import Run

@@ -12,7 +12,7 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from models.bert import BERT, IGNORED, BERTConfig
+from minitensor.models.bert import BERT, IGNORED, BERTConfig
 from toolkit.console import UserError
 from toolkit.documents import Document, split_documents
 from toolkit.pretraining import PairBatch, Pairs

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import minitensor as mt
-from models.encoder_decoder import EncoderDecoder
+from minitensor.models.encoder_decoder import EncoderDecoder
 from toolkit.batches import Batch, Batches, Ids, pad_sources
 from toolkit.console import note
 

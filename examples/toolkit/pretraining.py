@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from minitensor.models.bert import IGNORED
 from minitensor.random import Generator
-from models.bert import IGNORED
 from toolkit.console import UserError
 from toolkit.samples import Batch, Epoch, random_words
 from toolkit.wordpieces import CLS, MASK, PAD, SEP, SPECIAL

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 import minitensor as mt
-from models.seq2seq import Seq2Seq, Seq2SeqConfig
-from models.transformer import Transformer, TransformerConfig
+from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from minitensor.models.transformer import Transformer, TransformerConfig
 from toolkit import english_french
 from toolkit.batches import Batch, Batches, check_lengths, drop_long, pad_sources, short_enough
 from toolkit.console import UserError

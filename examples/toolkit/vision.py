@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import minitensor as mt
-from models.vit import ViT, ViTConfig
+from minitensor.models.vit import ViT, ViTConfig
 from toolkit.console import UserError
 from toolkit.images import N_CLASSES, Distorted, Distortion, Images, Splits
 from toolkit.program import place

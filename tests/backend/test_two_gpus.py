@@ -10,8 +10,8 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn, optim
 from minitensor.backend import namespace, on
-from models.gpt import GPT, GPTConfig
-from models.t5 import T5, T5Config
+from minitensor.models.gpt import GPT, GPTConfig
+from minitensor.models.t5 import T5, T5Config
 from tests.backend import emulator, fake_device
 from tests.backend.parity import check_row
 

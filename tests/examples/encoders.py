@@ -4,7 +4,7 @@ import pytest
 from toolkit.wordpieces import CLS, SEP, SPECIAL
 
 import minitensor as mt
-from models.bert import BERT, BERTConfig
+from minitensor.models.bert import BERT, BERTConfig
 
 
 def tiny_encoder(folder, texts):

@@ -14,7 +14,7 @@ from toolkit.runlog import read_log
 from toolkit.vision import Settings, Task, accuracy, model_input, probabilities
 
 import minitensor as mt
-from models.vit import ViT, ViTConfig
+from minitensor.models.vit import ViT, ViTConfig
 
 TINY = "--d-model 32 --layers 2 --d-ff 64 --warmup 20".split()
 SMALL = dict(image_size=8, patch_size=4, n_channels=1, d_model=8, n_layers=2, n_heads=2, d_ff=12, n_classes=10)

@@ -7,8 +7,8 @@ from toolkit.documents import LENGTH, cut_documents, load_documents, split_docum
 from toolkit.pretraining import Pairs, mask_words
 from toolkit.wordpieces import CLS, MASK, PAD, SEP, SPECIAL, UNKNOWN, WordPieces
 
+from minitensor.models.bert import IGNORED
 from minitensor.random import Generator
-from models.bert import IGNORED
 
 VOCABULARY = 200
 LONGEST = 23  # ten tokens for each passage

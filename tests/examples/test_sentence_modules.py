@@ -11,7 +11,7 @@ from toolkit.console import UserError
 from toolkit.sentence_vectors import POOLINGS
 
 import minitensor as mt
-from models.bert import BERT
+from minitensor.models.bert import BERT
 
 TEXTS = ("a b c d e f g h", "c a", "b d f a c")
 POOL, BERT_FILE, SETTINGS = "1_Pooling/config.json", "sentence_bert_config.json", "config_sentence_transformers.json"

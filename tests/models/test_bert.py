@@ -7,8 +7,8 @@ import pytest
 
 import minitensor as mt
 from minitensor import nn
+from minitensor.models.bert import BERT, IGNORED, BERTConfig
 from minitensor.testing import gradcheck
-from models.bert import BERT, IGNORED, BERTConfig
 
 SIZES = dict(vocab_size=30, d_model=12, n_layers=2, n_heads=3, d_ff=20, max_length=10, init_std=0.3)
 TOLERANCE = dict(rtol=1e-10, atol=1e-12)

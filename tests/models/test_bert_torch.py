@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minitensor as mt
-from models.bert import BERT, IGNORED, BERTConfig
+from minitensor.models.bert import BERT, IGNORED, BERTConfig
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

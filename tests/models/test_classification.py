@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import minitensor as mt
-from models.bert import BERT, IGNORED, BERTConfig
-from models.classification import MULTI_LABEL, REGRESSION, SINGLE_LABEL, classifier_loss
-from models.vit import ViT, ViTConfig
+from minitensor.models.bert import BERT, IGNORED, BERTConfig
+from minitensor.models.classification import MULTI_LABEL, REGRESSION, SINGLE_LABEL, classifier_loss
+from minitensor.models.vit import ViT, ViTConfig
 
 rng = np.random.default_rng(0)
 IDS, IMAGES = rng.integers(1, 20, (4, 5)), rng.normal(size=(4, 3, 8, 8))

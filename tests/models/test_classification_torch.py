@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from models.bert import BERT
-from models.vit import ViT
+from minitensor.models.bert import BERT
+from minitensor.models.vit import ViT
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import minitensor.nn.functional as F
-from models.bert import BERT
-from models.gpt import GPT
-from models.t5 import T5
-from models.vit import ViT
+from minitensor.models.bert import BERT
+from minitensor.models.gpt import GPT
+from minitensor.models.t5 import T5
+from minitensor.models.vit import ViT
 
 torch = pytest.importorskip("torch")
 tr = pytest.importorskip("transformers")

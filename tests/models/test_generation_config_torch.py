@@ -8,8 +8,8 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from models.gpt import GPT  # noqa: E402
-from models.t5 import T5  # noqa: E402
+from minitensor.models.gpt import GPT  # noqa: E402
+from minitensor.models.t5 import T5  # noqa: E402
 
 pytestmark = pytest.mark.torch
 PROMPT = [5, 6, 7]

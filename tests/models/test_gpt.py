@@ -9,7 +9,7 @@ import pytest
 import minitensor as mt
 from minitensor import optim
 from minitensor.files.safetensors import TensorFile, tensor_file, write_whole
-from models.gpt import GPT, IGNORED, GPTConfig
+from minitensor.models.gpt import GPT, IGNORED, GPTConfig
 
 SMALL = dict(vocab_size=23, max_length=16, d_model=16, n_layers=2, n_heads=2)
 QUIET = dict(dropout=0.0, attention_dropout=0.0, embedding_dropout=0.0)

@@ -8,7 +8,7 @@ transformers = pytest.importorskip("transformers")
 
 import minitensor as mt  # noqa: E402
 from minitensor import optim  # noqa: E402
-from models.gpt import GPT  # noqa: E402
+from minitensor.models.gpt import GPT  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

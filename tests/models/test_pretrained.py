@@ -13,7 +13,7 @@ import minitensor as mt
 from minitensor import nn
 from minitensor.files import safetensors
 from minitensor.files.safetensors import TensorFile, tensor_file
-from models.pretrained import Entry, Pretrained, weight_and_bias
+from minitensor.models.pretrained import Entry, Pretrained, weight_and_bias
 
 
 @dataclasses.dataclass(frozen=True)
@@ -307,8 +307,8 @@ def test_a_file_in_the_place_of_the_folder(tmp_path):
 
 
 def test_other_names_of_transformers_are_read():
-    from models.gpt import GPTConfig
-    from models.t5 import T5Config
+    from minitensor.models.gpt import GPTConfig
+    from minitensor.models.t5 import T5Config
 
     named = GPTConfig.from_hugging_face({"hidden_size": 24, "num_attention_heads": 2, "num_hidden_layers": 3})
     assert (named.d_model, named.n_heads, named.n_layers) == (24, 2, 3)
@@ -317,14 +317,14 @@ def test_other_names_of_transformers_are_read():
 
 
 def test_several_stop_tokens_are_kept():
-    from models.gpt import GPTConfig
+    from minitensor.models.gpt import GPTConfig
 
     config = GPTConfig.from_hugging_face({"vocab_size": 9, "eos_token_id": [3, 4]})
     assert config.stop_id == (3, 4) and config.to_hugging_face()["eos_token_id"] == [3, 4]
 
 
 def test_a_bert_with_another_head_is_refused():
-    from models.bert import BERT
+    from minitensor.models.bert import BERT
 
     with pytest.raises(ValueError, match="BertForTokenClassification, whose head BERT has not"):
         BERT.configure({"architectures": ["BertForTokenClassification"]}, {})

@@ -8,10 +8,10 @@ import pytest
 
 import minitensor as mt
 from minitensor.files.safetensors import TensorFile
-from models.bert import BERT, BERTConfig
-from models.gpt import GPT, GPTConfig
-from models.t5 import T5, T5Config
-from models.vit import ViT, ViTConfig
+from minitensor.models.bert import BERT, BERTConfig
+from minitensor.models.gpt import GPT, GPTConfig
+from minitensor.models.t5 import T5, T5Config
+from minitensor.models.vit import ViT, ViTConfig
 
 ml_dtypes = pytest.importorskip("ml_dtypes")
 IDS = np.array([[3, 4, 5, 6]])

@@ -3,7 +3,7 @@
 import pytest
 
 import minitensor as mt
-from models.bert import BERT, BERTConfig
+from minitensor.models.bert import BERT, BERTConfig
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935\nsize 548105171\n"
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from minitensor.files.safetensors import TensorFile, tensor_file
-from models.bert import BERT, BERTConfig
-from models.gpt import GPT, GPTConfig
-from models.t5 import T5, T5Config
-from models.vit import ViT, ViTConfig
+from minitensor.models.bert import BERT, BERTConfig
+from minitensor.models.gpt import GPT, GPTConfig
+from minitensor.models.t5 import T5, T5Config
+from minitensor.models.vit import ViT, ViTConfig
 
 SMALL = dict(d_model=8, n_layers=1, n_heads=2, d_ff=16)
 MODELS = {

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 import minitensor as mt
 import minitensor.nn.functional as F
-from minitensor.optim import Adam
-from models.recurrent import (
+from minitensor.models.recurrent import (
     RecurrentLanguageModel,
     RecurrentLanguageModelConfig,
     SequenceClassifier,
@@ -17,6 +16,7 @@ from models.recurrent import (
     SequenceRegressorConfig,
     recurrent_layer,
 )
+from minitensor.optim import Adam
 
 CELLS = ("rnn", "lstm", "gru")
 POOLINGS = ("last", "mean", "max")

@@ -9,9 +9,9 @@ import pytest
 
 import minitensor as mt
 from minitensor import nn
-from models.bert import BERT, BERTConfig
-from models.gpt import GPT, GPTConfig
-from models.recurrent import (
+from minitensor.models.bert import BERT, BERTConfig
+from minitensor.models.gpt import GPT, GPTConfig
+from minitensor.models.recurrent import (
     RecurrentLanguageModel,
     RecurrentLanguageModelConfig,
     SequenceClassifier,
@@ -19,10 +19,10 @@ from models.recurrent import (
     SequenceRegressor,
     SequenceRegressorConfig,
 )
-from models.seq2seq import Seq2Seq, Seq2SeqConfig
-from models.t5 import T5, T5Config
-from models.transformer import Transformer, TransformerConfig
-from models.vit import ViT, ViTConfig
+from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from minitensor.models.t5 import T5, T5Config
+from minitensor.models.transformer import Transformer, TransformerConfig
+from minitensor.models.vit import ViT, ViTConfig
 
 WORDS, STEPS, LENGTH = 40, 11, 7
 SMALL = dict(d_model=16, n_heads=2, d_ff=32, dropout=0.0)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 import minitensor as mt
-from models.search import _draw, _top, beam_search, greedy, penalty, sample, search
+from minitensor.models.search import _draw, _top, beam_search, greedy, penalty, sample, search
 
 STOP = 1
 

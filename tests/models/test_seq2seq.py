@@ -8,8 +8,8 @@ import pytest
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import optim
+from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from minitensor.testing import gradcheck
-from models.seq2seq import Seq2Seq, Seq2SeqConfig
 
 PAD, START, STOP = 0, 1, 2
 SOURCE = np.array([[3, 4, 5, 9, STOP], [6, 7, STOP, PAD, PAD]])

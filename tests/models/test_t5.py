@@ -7,7 +7,7 @@ import pytest
 
 import minitensor as mt
 import minitensor.nn.functional as F
-from models.t5 import T5, T5Config
+from minitensor.models.t5 import T5, T5Config
 from tests.backend import emulator, fake_device
 
 rng = np.random.default_rng(0)

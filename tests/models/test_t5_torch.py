@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from minitensor import nn, optim
-from models.t5 import T5, T5Config
+from minitensor.models.t5 import T5, T5Config
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import minitensor as mt
-from models.gpt import GPT, GPTConfig
-from models.search import sample
+from minitensor.models.gpt import GPT, GPTConfig
+from minitensor.models.search import sample
 
 PROBABILITIES = np.array([0.15, 0.5, 0.05, 0.3, 0.0])
 WAYS = [{}, dict(top_k=2), dict(top_k=1), dict(top_p=0.6), dict(top_p=1.0), dict(top_k=3, top_p=0.99), dict(top_k=9)]

@@ -7,7 +7,7 @@ import pytest
 
 import minitensor as mt
 import minitensor.nn.functional as F
-from models.vit import PRESETS, PatchEmbedding, ViT, ViTConfig, sinusoidal_positions
+from minitensor.models.vit import PRESETS, PatchEmbedding, ViT, ViTConfig, sinusoidal_positions
 
 SMALL = dict(image_size=8, patch_size=4, n_channels=2, d_model=8, n_layers=2, n_heads=2, d_ff=12, n_classes=5)
 IMAGES = np.random.default_rng(0).normal(size=(3, 2, 8, 8))

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from models.vit import ViT, ViTConfig
+from minitensor.models.vit import ViT, ViTConfig
 
 pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")

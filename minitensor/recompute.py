@@ -74,6 +74,7 @@ class Recomputation:
 
     __slots__ = ("fn", "op_name")
     simple = False
+    gives_new = True
 
     def __init__(self, fn):
         self.fn = fn
@@ -88,15 +89,14 @@ class Recomputation:
         self._refuse_other(out, before, node, began)
         wanted = {parent for parent in node.parents if needed is None or parent in needed}
         found = backward_pass([out.node], [gradient], wanted=wanted, create_graph=recorded, stop=set(node.parents))
-        # Two parents may have been given one array: views tell the engine that it owns none of them.
-        return [found[parent][...] if parent in found else None for parent in node.parents]
+        return [found.get(parent) for parent in node.parents]
 
     def _refuse_other(self, out, before, node, began):
         """Raise RuntimeError where the second run did not come out as the first: its gradients would be those of something else."""
         if (
             isinstance(out, Tensor)
             and out.node is not None
-            and _equal(out._array, before, exactly=memory.last_write[0] > node.order)
+            and _equal(out._array, before, exactly=memory.last_write > node.order)
             and set(_older_than(began, out.node)) == set(node.parents)
         ):
             return

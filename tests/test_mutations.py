@@ -58,7 +58,7 @@ WRONG_RULES = {
     "axes not put back (permute_dims)": ("permute_dims", [lambda xp, g, axes, x_shape: xp.permute_dims(g, axes).reshape(x_shape)]),
     "an off-by-one mask (tril)": ("tril", [lambda xp, g, k: xp.tril(g, k + 1)]),
     "an off-by-one mask (triu)": ("triu", [lambda xp, g, k: xp.triu(g, k + 1)]),
-    "an off-by-one slice (pad)": ("_pad", [lambda xp, g, x_shape, pad_width: _pad_rule(g, x_shape, pad_width)]),
+    "an off-by-one slice (pad)": ("pad", [lambda xp, g, x_shape, pad_width: _pad_rule(g, x_shape, pad_width)]),
     "branches exchanged (where)": (
         "where", [None, lambda xp, g, condition: xp.where(condition, 0.0, g), lambda xp, g, condition: xp.where(condition, g, 0.0)],
     ),
@@ -69,9 +69,9 @@ WRONG_RULES = {
     "only the second derivative, of the cotangent (exp)": ("exp", [lambda g, out: constant(g) * out]),
     "a rule that writes to the gradient (exp)": ("exp", [spoil_g]),
     "a rule that writes to a saved value (exp)": ("exp", [spoil_out]),
-    "repeated indices overwrite (getitem)": ("_getitem", [lambda xp, g, index, x_shape: _overwrite(xp, g, index, x_shape)]),
+    "repeated indices overwrite (getitem)": ("getitem", [lambda xp, g, index, x_shape: _overwrite(xp, g, index, x_shape)]),
     "a tanh as sigmoid's (sigmoid)": ("sigmoid", [lambda g, out: g * (1.0 - out * out)]),
-    "padding ignored (embedding)": ("_embedding", [lambda g, ids, weight_shape: autograd.Scatter(g * 0.5, ids, weight_shape)]),
+    "padding ignored (embedding)": ("embedding", [lambda g, ids, weight_shape: autograd.Scatter(g * 0.5, ids, weight_shape)]),
 }  # fmt: skip
 
 
@@ -193,8 +193,8 @@ def written(gradients, g):
 WRONG_KERNELS = {
     "a lost sum over rows (linear)": ("linear", first_row_only),
     "a centre forgotten (softmax)": ("softmax", off_centre),
-    "gradients exchanged (attention)": ("_attention", keys_for_queries),
-    "rows shifted (cross_entropy)": ("_cross_entropy", shifted),
+    "gradients exchanged (attention)": ("scaled_dot_product_attention", keys_for_queries),
+    "rows shifted (cross_entropy)": ("cross_entropy", shifted),
     "a weight that never learns (layer_norm)": ("layer_norm_last", zeroed),
     "a kernel that writes to the gradient (gelu)": ("gelu", written),
     "a scale (silu)": ("silu", lambda gradients, g: [gradients[0] * 1.001]),
@@ -206,6 +206,44 @@ def test_a_wrong_kernel_is_caught(mutation, plant):
     name, change = WRONG_KERNELS[mutation]
     plant(name, backward_as(change))
     assert ROWS[name].name in caught(ROWS[name])
+
+
+def kept(kernel):
+    """A kernel that gives the same array each time."""
+
+    def mutated(xp, x):
+        out, backward = kernel(xp, x)
+        store = []
+
+        def again(g):
+            store.append(backward(g)[0])
+            store[0][...] = store[-1]
+            return (store[0],)
+
+        return out, again
+
+    return mutated
+
+
+def test_a_kernel_that_returns_what_it_was_lent_is_caught():
+    @mt.fused
+    def doubled(x):
+        return x + x
+
+    @doubled.kernel
+    def _(xp, x):
+        return x + x, lambda g: (np.multiply(g, 2.0, out=g) if g.flags.writeable else g * 2.0,)
+
+    with pytest.raises(
+        AssertionError, match="kernel of doubled returns shares memory with the gradient that it was given"
+    ):
+        check_op(doubled, [np.ones(3)])
+
+
+def test_a_kernel_that_gives_one_array_twice_is_caught(plant):
+    plant("silu", kept)
+    with pytest.raises(AssertionError, match="kernel of silu returns shares memory with what a second call gave"):
+        check_op(mt.nn.functional.silu, [np.ones(3)])
 
 
 def test_a_kernel_that_uses_up_what_it_saved_is_caught(plant):

@@ -100,19 +100,30 @@ def test_every_registered_op_has_a_row():
 # --- the array namespaces -----------------------------------------------------------------------------------------------------
 
 SOURCE = Path(mt.__file__).parent
+
+
+def _names_used(tree):
+    """The names of the array namespace in a file: ``xp.NAME``, and the rows of ops that are taken by name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "xp":
+            yield node.attr
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("_unary", "_comparison"):
+            yield node.args[0].value
+
+
 USED = {
-    (path.name, node.attr)
+    (path.name, name)
     for folder in ("ops", "nn/functional")
     for path in sorted((SOURCE / folder).glob("*.py"))
     if path.name != "cuda.py"  # kernels for GPUs alone
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "xp"
+    for name in _names_used(ast.parse(path.read_text(encoding="utf-8")))
 }
 OWN = {"add_at", "check_ids", "erf", "name", "surely_moderate"}  # what our namespaces have beside NumPy's functions
 # Names that CuPy 14 has, kept here for machines without it.
 CUPY = set(
     """
-    abs add any arange arccos arccosh arcsin arcsinh arctan arctan2 arctanh argsort asarray ascontiguousarray bool
+    abs add any arange arccos arccosh arcsin arcsinh arctan arctan2 arctanh argsort asarray ascontiguousarray bitwise_and bitwise_or
+    bitwise_xor bool
     broadcast_shapes broadcast_to ceil clip concatenate copysign copyto cos cosh cumprod cumsum diff divide dtype
     einsum empty empty_like equal exp expand_dims expm1 eye flatnonzero flip float32 float64 floor floor_divide
     frexp from_dlpack full greater greater_equal hypot int32 int64 invert isfinite isinf isnan ldexp left_shift less less_equal

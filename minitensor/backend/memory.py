@@ -19,7 +19,7 @@ __all__ = [
 ]  # fmt: skip
 
 clock = itertools.count(1)
-last_write = [0]  # time of the newest write; a node younger than it needs no further look
+last_write = 0  # time of the newest write; a node younger than it needs no further look
 _writes = {}  # id of the owner of the memory -> (reference to the owner, {span: (time, name)})
 
 
@@ -89,13 +89,14 @@ def reference(array):
 
 def record_write(array, name=None):
     """Enter that ``array``'s memory, known to the user as ``name``, has just been overwritten."""
+    global last_write
     owner = _owner(array)
     key = id(owner)
     entry = _writes.get(key)
     if entry is None:
         entry = _writes[key] = (weakref.ref(owner, lambda _: _writes.pop(key, None)), {})
-    last_write[0] = next(clock)
-    entry[1][span(array)] = (last_write[0], name)
+    last_write = next(clock)
+    entry[1][span(array)] = (last_write, name)
 
 
 def overwritten(array, since):

@@ -5,10 +5,12 @@ nodes of the inputs that need a gradient), how to pull a gradient back to them (
 It knows no Tensor, so there are no cycles: the graph dies by reference counting when the last handle to its end goes.
 
     order     creation number; parents are older than children, so sorting by it is a topological sort
-    pullback      ``pullback.pull(...)`` gives one gradient per parent; None for a leaf
+    pullback  how to pull a gradient back (see ``Pullback``); None for a leaf
     parents   nodes of the inputs that need a gradient
-    saved     the values that the pullback's rules asked for, and nothing else; None once they were used and freed
-    dtype     of the gradient while the pass runs: that of the values, or float32 where these have 16 bits (NarrowNode)
+    saved     the values that the pullback asked for, and nothing else; None once they were used and freed
+    shape     of the values, and so of the gradient
+    dtype     of the gradient while the pass runs: that of the values, or float32 if these have 16 bits (NarrowNode)
+    watch     what somebody asked of this node: hooks, a deposited gradient (see ``Watch``); mostly None
 
 ``backward_pass`` visits nodes from the youngest to the oldest, in one loop; ``sums.py`` adds gradients up where paths meet.
 """
@@ -17,14 +19,26 @@ from __future__ import annotations
 
 import threading
 from operator import attrgetter
+from typing import Protocol
 
 from minitensor.backend import compute_dtype, following, is_narrow, memory
 from minitensor.engine.hooks import standing
 from minitensor.engine.messages import out_of_memory
 from minitensor.engine.mode import current_mode, switched
-from minitensor.engine.sums import GradientSums, Scatter, as_array, raw
+from minitensor.engine.sums import GradientSums, Scatter, SumsOnGpus, as_array, raw
 
-__all__ = ["NarrowNode", "Node", "Scatter", "backward_pass", "depositing", "new_leaf", "new_node", "raw", "watch"]
+__all__ = [
+    "NarrowNode",
+    "Node",
+    "Pullback",
+    "Scatter",
+    "backward_pass",
+    "depositing",
+    "new_leaf",
+    "new_node",
+    "raw",
+    "watch",
+]
 
 # Held while a ``.grad`` is read and written: threads may run backward into the same leaves.
 depositing = threading.RLock()
@@ -69,16 +83,16 @@ def new_node(pullback, parents, saved, array):
 
 
 class Watch:
-    """What somebody asked of a node: a deposited gradient (``keep``), hooks. Leaves always have one."""
+    """What somebody asked of a node: a deposited gradient, hooks. Leaves always have one."""
 
-    __slots__ = ("grad", "hooks", "keep", "where", "home")
+    __slots__ = ("grad", "hooks", "retains_grad", "called_at", "grad_buffer")
 
-    def __init__(self, keep=False):
-        self.grad = None  # a raw array; a Tensor where the pass was recorded, or somebody has read it
+    def __init__(self, retains_grad=False):
+        self.grad = None  # a raw array; a Tensor if the pass was recorded, or somebody has read it
         self.hooks = {}  # by key, each a function of the gradient (raw, or Tensor) that returns the one to go on with
-        self.keep = keep
-        self.where = None  # under detect_anomaly: the line that called the op
-        self.home = None  # an array that an optimiser wants the gradient to be written to
+        self.retains_grad = retains_grad
+        self.called_at = None  # under detect_anomaly: the line that called the op
+        self.grad_buffer = None  # an array that an optimiser wants the gradient to be written to
 
 
 def watch(node):
@@ -91,83 +105,98 @@ def watch(node):
 def new_leaf(array):
     """A node without parents: backward deposits its gradient."""
     leaf = new_node(None, (), None, array)
-    leaf.watch = Watch(keep=True)
+    leaf.watch = Watch(retains_grad=True)
     return leaf
+
+
+class Pullback(Protocol):
+    """How the gradient of an op's output becomes those of its inputs.
+
+    ``RulePullback`` runs an op's gradient rules, ``KernelPullback`` the ``backward`` of a fused op's kernel, and ``Recomputation``
+    runs a checkpointed function again. One object serves all nodes of its kind: what differs between them is in ``node.saved``.
+    """
+
+    op_name: str  # for messages
+    simple: bool  # whether None among the gradients is a mistake
+    gives_new: bool  # whether the gradients are new arrays that share memory with nothing: the engine may add to them
+
+    def pull(self, node, gradient, recorded, needed):
+        """One gradient per parent of ``node``, or None for those outside ``needed``; Tensors if ``recorded``."""
+
+    def check_fresh(self, node, needed):
+        """Raise RuntimeError if a value that ``pull`` would use has been overwritten since the op ran."""
+
+    def check_finite(self, node, gradient, pulled):
+        """Under detect_anomaly: raise FloatingPointError if ``pull`` made NaN or infinity of finite numbers."""
 
 
 # --- the backward pass ------------------------------------------------------------------------------------------------------
 
 
-def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_graph=False, stop=(), owned=None):
+def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_graph=False, stop=()):
     """Pull ``gradients`` of the nodes ``roots`` back through the graph.
 
-    With ``wanted`` None every leaf (and every node that retains its gradient) gets a deposit in ``.grad``. Otherwise nothing is
-    deposited and the result maps each reached node of ``wanted`` to its gradient. Gradients are raw arrays, or Tensors where
-    ``create_graph`` records the pass itself. The pass ends at the nodes ``stop`` as if they were leaves that nobody watches. What
-    lies below ``wanted`` is let be: not run, not freed, not asked whether it is stale. Nodes of ``wanted`` whose gradient nobody
-    else holds are added to the set ``owned``.
+    wanted: default: every leaf (and every node that retains its gradient) gets a deposit in ``.grad``. Given nodes, nothing is
+    deposited, and the result maps each of them that was reached to its gradient, which nobody else holds; what lies below them is
+    let be: not run, not freed, not asked whether it is stale. Gradients are raw arrays, or Tensors if ``create_graph`` records the
+    pass itself. The pass ends at the nodes ``stop`` as if they were leaves that nobody watches.
     """
-    order = _reachable(roots, stop, 0 if wanted is None else min((node.order for node in wanted), default=0))
-    needed = None if wanted is None else _ancestors_of(order, wanted)
-    anomaly = current_mode.get().anomaly
-    keep_saved = retain_graph or create_graph
-    sums = GradientSums(recorded=create_graph)
-    add, values, results = sums.add, sums.values, {}
+    order, needed, ends = _order(roots, wanted, stop)
+    anomaly, results = current_mode.get().anomaly, {}
     with switched(grad=create_graph), following() as follow:
-        if follow is not None:
-            add = _following(follow, add)
+        sums = GradientSums(create_graph) if follow is None else SumsOnGpus(create_graph, follow)
         for root, gradient in zip(roots, gradients):
-            add(root, gradient, gradient, (), ())
+            sums.add(root, gradient)
         for node in order:
-            if node not in values or (needed is not None and node not in needed):
+            if node not in sums.values:
                 continue
-            gradient = values.pop(node)
-            if follow is not None:
-                follow(gradient)
-            if gradient.__class__ is Scatter:
-                gradient = sums.write_out(node, gradient)
+            gradient = sums.take(node)
             if node.watch is not None and node not in stop:
                 gradient = _serve_watch(node, gradient, sums, deposit=wanted is None)
             if wanted is not None and node in wanted:
-                results[node] = gradient
-                if owned is not None and node in sums.owned:
-                    owned.add(node)
-            pullback, saved = node.pullback, node.saved
-            if pullback is None or node in stop:
-                continue
-            if needed is not None and needed.isdisjoint(node.parents):
-                continue
-            if saved is None:
-                raise RuntimeError(
-                    f"{pullback.op_name}: backward a second time through a graph that has been freed; write "
-                    "retain_graph=True (or create_graph=True) the first time, or compute the output again"
-                )
-            if memory.last_write[0] > node.order:
-                pullback.check_fresh(node, needed)
-            try:
-                pulled = pullback.pull(node, gradient, create_graph, needed)
-                if anomaly:
-                    pullback.check_finite(node, gradient, pulled)
-                for parent, contribution in zip(node.parents, pulled):
-                    if contribution is not None:
-                        add(parent, contribution, gradient, saved, pulled)
-                    elif pullback.simple and (needed is None or parent in needed):
-                        raise TypeError("a rule returned None, and its gradient would be lost: does it end in return?")
-            except (TypeError, ValueError, IndexError, RuntimeError, MemoryError) as error:
-                raise _named(error, pullback.op_name, node) from error
-            if not keep_saved:
-                node.saved = None
+                results[node] = sums.unshared(node, gradient)
+            if node not in ends:
+                _pull_back(node, gradient, sums, needed, anomaly)
+                if not (retain_graph or create_graph):
+                    node.saved = None
     return results
 
 
-def _following(follow, add):
-    """``add``, run on the GPU of what is added: what ``to`` pulls back lies on another one than the gradient it was given."""
+def _pull_back(node, gradient, sums, needed, anomaly):
+    """Pull the gradient of ``node`` back to its parents, those in ``needed`` (None: all), and add it up there."""
+    pullback = node.pullback
+    if node.saved is None:
+        raise RuntimeError(
+            f"{pullback.op_name}: backward a second time through a graph that has been freed; write "
+            "retain_graph=True (or create_graph=True) the first time, or compute the output again"
+        )
+    if memory.last_write > node.order:
+        pullback.check_fresh(node, needed)
+    try:
+        pulled = pullback.pull(node, gradient, sums.recorded, needed)
+        if anomaly:
+            pullback.check_finite(node, gradient, pulled)
+        for parent, value in zip(node.parents, pulled):
+            if value is not None:
+                sums.add(parent, value, pullback.gives_new)
+            elif pullback.simple and (needed is None or parent in needed):
+                raise TypeError("a rule returned None, and its gradient would be lost: does it end in return?")
+    except (TypeError, ValueError, IndexError, RuntimeError, MemoryError) as error:
+        raise _named(error, pullback.op_name, node) from error
 
-    def adding(parent, value, *others):
-        follow(value)
-        add(parent, value, *others)
 
-    return adding
+def _order(roots, wanted, stop):
+    """The nodes that a pass visits, youngest first; those whose gradients it needs (None: all); and those at which it ends."""
+    if wanted is None:
+        order, needed = _reachable(roots, stop, 0), None
+    else:
+        order = _reachable(roots, stop, min((node.order for node in wanted), default=0))
+        needed = _ancestors_of(order, wanted)
+        order = [node for node in order if node in needed]
+    ends = {node for node in order if node in stop or node.pullback is None}
+    if needed is not None:
+        ends.update(node for node in wanted if needed.isdisjoint(node.parents))
+    return order, needed, ends
 
 
 def _reachable(roots, stop, oldest):
@@ -209,25 +238,25 @@ def _serve_watch(node, gradient, sums, deposit):
     watch = node.watch
     for hook in standing(watch.hooks):
         gradient = hook(gradient if node.held is None else gradient.astype(node.held))
-        sums.owned.discard(node)
+        sums.owned.discard(node)  # the hook may keep what it gave
         if gradient.shape != node.shape:
             raise ValueError(f"a hook returned a gradient of shape {gradient.shape} for a tensor of shape {node.shape}")
         if gradient.dtype != node.dtype:
             gradient = gradient.astype(node.dtype)
-    if deposit and watch.keep:
-        _deposit(watch, gradient, sums.recorded, fresh=node in sums.owned and node.pullback is None)
+    if deposit and watch.retains_grad:
+        _deposit(watch, gradient, sums.recorded, new=node in sums.owned and node.pullback is None)
     return gradient
 
 
-def _deposit(watch, gradient, recorded, fresh):
-    """Add to ``.grad``; what is deposited is never shared with another holder."""
+def _deposit(watch, gradient, recorded, new):
+    """Add to ``.grad``; what is deposited is never shared with another holder (``new``: it has none)."""
     with depositing:
         previous = watch.grad if recorded else raw(watch.grad)
         if previous is not None:
             gradient = as_array(previous + gradient)
-        elif not recorded and not fresh and watch.home is None:
+        elif not recorded and not new and watch.grad_buffer is None:
             gradient = gradient.copy()
-        if watch.home is not None and not recorded:
-            watch.home[...] = gradient
-            gradient = watch.home
+        if watch.grad_buffer is not None and not recorded:
+            watch.grad_buffer[...] = gradient
+            gradient = watch.grad_buffer
         watch.grad = gradient

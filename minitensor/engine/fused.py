@@ -39,16 +39,18 @@ FUSED = {}  # every fused op of the library by name; the test table must cover t
 class Fused(Primitive):
     """An op with a definition in Tensor code and a kernel on raw arrays. Made by ``@fused``."""
 
-    def __init__(self, definition):
-        super().__init__(definition, skip=0)
+    def __init__(self, definition, name=None):
+        super().__init__(definition, skip=0, name=name)
         self.definition = definition
+        self.pullbacks = {}  # by the numbers of the inputs that need a gradient
         self.kernels = {}
 
     def kernel(self, function=None, *, device="any"):
-        """Give the fast equal: ``kernel(xp, *inputs, **keywords)`` returns ``(out, backward)``.
+        """Register the kernel: the same function on raw arrays, faster. It returns ``(out, backward)``.
 
-        ``backward(g)`` returns one new array (or None) per input, in their order, and writes to no argument. A kernel that names
-        a keyword ``needs`` gets a tuple of booleans, one per input: whether its gradient is wanted. ``device="cuda"`` gives an
+        ``kernel(xp, *inputs, **keywords)``; ``backward(g)`` returns one array (or None) per input, in their order, and writes to no
+        argument. The arrays are new and share memory with nothing: the engine may add to them. A kernel that names a keyword
+        ``needs`` gets a tuple of booleans, one per input: whether its gradient is wanted. ``device="cuda"`` gives an
         override for GPUs alone.
         """
         if function is None:
@@ -68,9 +70,7 @@ class Fused(Primitive):
                     f"the definition of {self.name} returned a {type(out).__name__}: an op returns one tensor"
                 )
             return out
-        arrays, given, mask, parents = self.read(args)
-        names = self.input_names(len(arrays))
-        xp = namespace_of(self.name, arrays, names)
+        arrays, given, wanted, parents, xp, _ = self.read(args)
         if xp is not cpu and xp.away():
             with on(f"cuda:{xp.index}"):
                 return self(*args, **params)
@@ -78,13 +78,13 @@ class Fused(Primitive):
             arrays = self.as_arrays(arrays, xp)
         kernel, takes_needs = self.kernels.get(xp.name) or self.kernels["any"]
         mode = current_mode.get()
-        recording = bool(mask) and mode.grad
+        recording = bool(wanted) and mode.grad
         if recording:  # ``backward`` may keep whatever the kernel was given
             for i in given:
                 arrays[i] = memory.private(arrays[i])
             params = memory.private(params) if self.foreign else params
         if takes_needs:
-            params = {**params, "needs": tuple(bool(recording and mask >> i & 1) for i in range(len(arrays)))}
+            params = {**params, "needs": tuple(recording and i in wanted for i in range(len(arrays)))}
         try:
             made = kernel(xp, *map(widen, arrays), **params)
         except (ValueError, TypeError, IndexError, MemoryError) as error:
@@ -101,14 +101,16 @@ class Fused(Primitive):
         floats = [a for a in arrays if is_array(a) and is_floating(a.dtype)]  # ids and lengths widen nothing
         out = self.narrow(out, floats)
         if mode.anomaly and is_fault(out, (arrays, params), lambda given: self._value(kernel, xp, *given)):
-            raise nonfinite_error(self.name, "forward", out, zip(names, arrays), call_site())
+            raise nonfinite_error(self.name, "forward", out, zip(self.input_names(len(arrays)), arrays), call_site())
         if not recording:
             return Tensor(out)
         params.pop("needs", None)
-        pullback = KernelPullback(self, [i for i in range(len(arrays)) if mask >> i & 1], params)
-        node = new_node(pullback, parents, (backward, memory.reference(out), *arrays), out)
+        pullback = self.pullbacks.get(key := tuple(wanted))
+        if pullback is None:
+            pullback = self.pullbacks[key] = KernelPullback(self, wanted)
+        node = new_node(pullback, parents, (backward, memory.reference(out), params, *arrays), out)
         if mode.anomaly:
-            watch(node).where = call_site()
+            watch(node).called_at = call_site()
         return Tensor(out, node)
 
     def _value(self, kernel, xp, arrays, params):
@@ -117,36 +119,39 @@ class Fused(Primitive):
 
 
 class KernelPullback:
-    """How a fused op's gradient is pulled back: the kernel's ``backward``, or the definition where the pass is recorded."""
+    """How a fused op's gradient is pulled back: the kernel's ``backward``, or the definition if the pass is recorded.
 
-    __slots__ = ("op", "op_name", "wanted", "params")
+    A node saves ``(backward, reference to the result, keywords, *inputs)``.
+    """
+
+    __slots__ = ("op", "op_name", "wanted", "gives_new")
     simple = False  # a kernel may return None for an input that is not differentiable
 
-    def __init__(self, op, wanted, params):
+    def __init__(self, op, wanted):
         self.op = op
         self.op_name = op.name
         self.wanted = wanted
-        self.params = params
+        self.gives_new = not op.foreign  # the library's kernels are held to it by ``testing.promises``
 
     def pull(self, node, gradient, recorded, needed):
         """One gradient per parent."""
         if recorded:
             return self._pull_definition(node, gradient, needed)
         gradients = node.saved[0](gradient)
-        if not isinstance(gradients, (tuple, list)) or len(gradients) != len(node.saved) - 2:
+        if not isinstance(gradients, (tuple, list)) or len(gradients) != len(node.saved) - 3:
             raise TypeError(
-                f"the backward of a kernel returns one gradient (or None) for each of its {len(node.saved) - 2} inputs, "
+                f"the backward of a kernel returns one gradient (or None) for each of its {len(node.saved) - 3} inputs, "
                 f"as a tuple, not {_kinds(gradients)}"
             )
         return [gradients[i] for i in self.wanted]
 
     def _pull_definition(self, node, gradient, needed):
         """Run the definition on the saved inputs and differentiate it, recorded."""
-        inputs = list(node.saved[2:])
+        params, inputs = node.saved[2], list(node.saved[3:])
         for i, parent in zip(self.wanted, node.parents):
             inputs[i] = alias(Tensor(inputs[i], parent))  # one node per input, also where two inputs are one tensor
         arguments = [widen(Tensor(a) if is_array(a) else a) for a in inputs]
-        out = self.op.definition(*arguments, **self.params)
+        out = self.op.definition(*arguments, **params)
         ends = [inputs[i].node for i in self.wanted]
         wanted = {end for end, parent in zip(ends, node.parents) if needed is None or parent in needed}
         found = backward_pass([out.node], [gradient], wanted=wanted, create_graph=True)
@@ -154,20 +159,21 @@ class KernelPullback:
 
     def check_fresh(self, node, needed):
         """Raise where an input, or the result (which ``backward`` may use), has been overwritten since the op ran."""
-        for array in (node.saved[1](), *node.saved[2:]):
+        for array in (node.saved[1](), *node.saved[3:]):
             refuse_stale(self.op_name, array, node.order)
 
     def check_finite(self, node, gradient, pulled):
         """Under detect_anomaly: raise at the first non-finite gradient that the kernel made of finite numbers."""
-        check_pulled(self.op, self.wanted, node, gradient, pulled, node.saved[2:], self._pull_again)
+        params = node.saved[2]
 
-    def _pull_again(self, gradient, arrays):
-        """The raw gradients for other values than the node's."""
-        xp = namespace_of(self.op_name, arrays, self.op.input_names(len(arrays)))
-        kernel, takes_needs = self.op.kernels.get(xp.name) or self.op.kernels["any"]
-        needs = {"needs": tuple(i in self.wanted for i in range(len(arrays)))} if takes_needs else {}
-        gradients = kernel(xp, *map(widen, arrays), **self.params, **needs)[1](gradient)
-        return [gradients[i] for i in self.wanted]
+        def again(gradient, arrays):
+            xp = namespace_of(self.op_name, arrays, self.op.input_names(len(arrays)))
+            kernel, takes_needs = self.op.kernels.get(xp.name) or self.op.kernels["any"]
+            needs = {"needs": tuple(i in self.wanted for i in range(len(arrays)))} if takes_needs else {}
+            gradients = kernel(xp, *map(widen, arrays), **params, **needs)[1](gradient)
+            return [gradients[i] for i in self.wanted]
+
+        check_pulled(self.op, self.wanted, node, gradient, pulled, node.saved[3:], again)
 
 
 def _kinds(made):
@@ -177,9 +183,14 @@ def _kinds(made):
     return type(made).__name__
 
 
-def fused(definition):
-    """Make a fused op of a definition in Tensor code; see the head of this file."""
-    made = Fused(definition)
-    if (definition.__module__ or "").startswith("minitensor."):
+def fused(definition=None, *, name=None):
+    """Make a fused op of a definition in Tensor code; see the head of this file.
+
+    name: what messages call it; default: the definition's.
+    """
+    if definition is None:
+        return functools.partial(fused, name=name)
+    made = Fused(definition, name)
+    if not made.foreign:
         FUSED[made.name] = made
     return made

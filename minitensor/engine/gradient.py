@@ -46,8 +46,8 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=Fa
     roots = [output.node for output in outputs]
     gradients = [_seed(output, seed, create_graph) for output, seed in zip(outputs, seeds)]
     wanted = {x.node for x in inputs if x.node is not None}
-    results, owned, keep = [], set(), {"retain_graph": retain_graph, "create_graph": create_graph}
-    found = backward_pass(roots, gradients, wanted=wanted, owned=owned, **keep)
+    found = backward_pass(roots, gradients, wanted=wanted, retain_graph=retain_graph, create_graph=create_graph)
+    results, given = [], set()
     for i, x in enumerate(inputs):
         value = found.get(x.node)
         if value is None and not allow_unused:
@@ -55,8 +55,8 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=Fa
                 f"grad: the outputs do not depend on input {i}; write allow_unused=True to get None for it"
             )
         if value is not None and not isinstance(value, Tensor):
-            value = Tensor(value if x.node in owned else copied(value))
-            owned.discard(x.node)  # an input that is listed twice gets two results
+            value = Tensor(copied(value) if x.node in given else value)
+            given.add(x.node)  # an input that is listed twice gets two results
         elif value is not None and value.node is None:
             value = Tensor(copied(value._array))
         results.append(value if value is None or value.dtype == x.dtype else value.astype(x.dtype))

@@ -23,15 +23,16 @@ that only moves elements (``@moves``) takes them as they are.
 
 from __future__ import annotations
 
+import functools
 import inspect
 
-from minitensor.backend import cpu, is_array, is_floating, is_narrow, memory, namespace_of, np, on, widen
+from minitensor.backend import cpu, is_array, is_floating, is_narrow, memory, np, on, widen
 from minitensor.engine.autograd import Node, new_node, watch
 from minitensor.engine.messages import call_site, is_fault, nonfinite_error
 from minitensor.engine.mode import current_mode
 from minitensor.engine.primitive import NUMBERS, Primitive
 from minitensor.engine.pullback import RulePullback, VariadicPullback, WidePullback
-from minitensor.engine.tensor import Tensor, asarray
+from minitensor.engine.tensor import Tensor
 
 __all__ = ["OPS", "Op", "alias", "moves", "op"]
 
@@ -47,10 +48,10 @@ class Op(Primitive):
 
     computes = True  # whether elements are computed with, not just moved
 
-    def __init__(self, function):
+    def __init__(self, function, name=None):
         if next(iter(inspect.signature(function).parameters), None) != "xp":
             raise TypeError(f"@op: the first parameter of {function.__name__} must be xp, the array namespace")
-        super().__init__(function, skip=1)
+        super().__init__(function, skip=1, name=name)
         self.rules = None
         self.pullbacks = {}
         self.quick = _quick(self)
@@ -80,31 +81,7 @@ class Op(Primitive):
             args, params = self.bind(args, params)
         if params:
             params = self.settings(params)
-        arrays, given, parents, wanted, plain, numbers, usual = [], [], [], [], True, True, True
-        for value in args:
-            if not isinstance(value, Tensor) and value.__class__ not in NUMBERS:
-                value = self.taken(value, len(arrays))
-                if value is None:
-                    arrays.append(None)
-                    continue
-            if isinstance(value, Tensor):
-                node = value.node
-                value = value._array
-                if node is not None:
-                    wanted.append(len(arrays))
-                    parents.append(node)
-                numbers = False
-                if value.__class__ is not _NDARRAY:
-                    plain = False
-            elif value.__class__ not in NUMBERS:
-                given.append(len(arrays))
-                plain, numbers = plain and value.__class__ is _NDARRAY, False
-            if value.__class__ not in NUMBERS and value.dtype is not _FLOAT32 and value.dtype is not _FLOAT64:
-                usual = False
-            arrays.append(value)
-        if numbers:
-            arrays, usual = [asarray(value)._array for value in arrays], False
-        xp = cpu if plain else namespace_of(self.name, arrays, self.input_names(len(arrays)))
+        arrays, given, wanted, parents, xp, usual = self.read(args)
         if xp is not cpu and xp.away():
             with on(f"cuda:{xp.index}"):
                 return self.run(args, params)
@@ -139,7 +116,7 @@ class Op(Primitive):
         saved = pullback.save(arrays, out, xp, params)  # out: what is saved is not rounded
         node = new_node(pullback, tuple(parents), (*saved, tuple(wanted)) if self.variadic else saved, made)
         if mode.anomaly:
-            watch(node).where = call_site()
+            watch(node).called_at = call_site()
         return Tensor(made, node)
 
     def _value(self, function, xp, arrays, params):
@@ -252,10 +229,15 @@ def moves(made):
     return made
 
 
-def op(function):
-    """Make an op of ``function(xp, *inputs, **keywords)``; see the head of this file."""
-    made = Op(function)
-    if (function.__module__ or "").startswith("minitensor."):
+def op(function=None, *, name=None):
+    """Make an op of ``function(xp, *inputs, **keywords)``; see the head of this file.
+
+    name: what messages call it; default: the function's. ``@op(name="pad")`` is for a function that stands behind another.
+    """
+    if function is None:
+        return functools.partial(op, name=name)
+    made = Op(function, name)
+    if not made.foreign:
         OPS[made.name] = made
     return made
 

@@ -1,6 +1,6 @@
 """What every call of an op does before and after its arithmetic: bind arguments, read Tensors, explain errors.
 
-The two kinds of op, ``Op`` and ``Fused``, share this; so do their pullbacks the checks at the end.
+The base class of both kinds of op, ``Op`` and ``Fused``, and the checks that both kinds of pullback make.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import functools
 import inspect
 import sys
 
-from minitensor.backend import holds_numbers, is_array, is_floating, is_narrow, memory, np
+from minitensor.backend import cpu, holds_numbers, is_array, is_floating, is_narrow, memory, namespace_of, np
 from minitensor.engine.arraylike import plain_array
 from minitensor.engine.autograd import raw
 from minitensor.engine.front_door import refusal
@@ -20,14 +20,15 @@ from minitensor.engine.tensor import Tensor, asarray
 __all__ = ["NUMBERS", "Primitive", "check_pulled", "refuse_stale"]
 
 NUMBERS = frozenset((bool, int, float))
+_NDARRAY = np.ndarray
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 class Primitive:
     """What both kinds share: binding arguments, reading Tensors, explaining errors."""
 
-    def __init__(self, function, skip):
-        self.name = function.__name__
+    def __init__(self, function, skip, name):
+        self.name = name or function.__name__
         self.function = function
         functools.update_wrapper(self, function)
         parameters = list(inspect.signature(function).parameters.values())[skip:]
@@ -41,7 +42,7 @@ class Primitive:
         self.arity = -1 if self.variadic else len(self.inputs)
         self.foreign = not (function.__module__ or "").startswith("minitensor.")
         # Functions of the library stand before such an op; the arrays that they pass as keywords are their own already.
-        self.behind_a_function = self.name.startswith("_") and not self.foreign
+        self.behind_a_function = function.__name__.startswith("_") and not self.foreign
         self.positions, self.aliases = self.keywords, {}
         self.__signature__ = inspect.Signature(parameters)
 
@@ -103,23 +104,36 @@ class Primitive:
         return self.inputs
 
     def read(self, inputs):
-        """Raw arrays of ``inputs``, which of them were given raw, a bit mask of those that need a gradient, and their nodes."""
-        arrays, given, parents, mask, bit = [], [], [], 0, 1
+        """``(arrays, given, wanted, parents, xp, usual)`` of the inputs.
+
+        arrays: raw; plain numbers and None stay what they are, but numbers alone become arrays. given: the numbers of those that
+        were given raw. wanted, parents: the numbers of those that need a gradient, and their nodes. xp: the namespace of all.
+        usual: whether all arrays are of float32 or float64.
+        """
+        arrays, given, wanted, parents, on_host, numbers, usual = [], [], [], [], True, True, True
         for value in inputs:
             if not isinstance(value, Tensor) and value.__class__ not in NUMBERS:
                 value = self.taken(value, len(arrays))
             if isinstance(value, Tensor):
-                arrays.append(value._array)
-                node = value.node
+                node, value = value.node, value._array
                 if node is not None:
-                    mask |= bit
+                    wanted.append(len(arrays))
                     parents.append(node)
-            else:
-                if is_array(value):
-                    given.append(len(arrays))
+            elif value is None or value.__class__ in NUMBERS:
                 arrays.append(value)
-            bit += bit
-        return arrays, given, mask, parents
+                continue
+            else:
+                given.append(len(arrays))
+            numbers = False
+            if value.__class__ is not _NDARRAY:
+                on_host = False
+            if value.dtype is not _FLOAT32 and value.dtype is not _FLOAT64:
+                usual = False
+            arrays.append(value)
+        if numbers:
+            arrays, usual = [value if value is None else asarray(value)._array for value in arrays], False
+        xp = cpu if on_host else namespace_of(self.name, arrays, self.input_names(len(arrays)))
+        return arrays, given, wanted, parents, xp, usual
 
     def operands(self, inputs):
         """``inputs`` as Tensor code takes them: Tensors, plain numbers beside one of these, and None where that is the default."""
@@ -154,7 +168,7 @@ class Primitive:
         """Keywords as plain numbers (or tuples of them) where they were given as Tensors, which must want no gradient."""
         for name, value in params.items():
             if isinstance(value, Tensor) and name in self.keywords:
-                params = {**params, name: plain(self.name.lstrip("_"), name, value)}
+                params = {**params, name: plain(self.name, name, value)}
         return params
 
     def apart(self, out, given, params):
@@ -230,6 +244,6 @@ def check_pulled(op, wanted, node, gradient, pulled, saved, again):
     names, given = op.input_names(max(wanted) + 1), (raw(gradient), saved)
     for k, (i, value) in enumerate(zip(wanted, pulled)):
         if value is not None and is_fault(value, given, lambda given, k=k: again(*given)[k]):
-            where = node.watch.where if node.watch is not None else None
+            where = node.watch.called_at if node.watch is not None else None
             operands = [("g", gradient), *((f"saved {k}", v) for k, v in enumerate(node.saved) if is_array(v))]
             raise nonfinite_error(op.name, f"backward, gradient of {names[i]}", value, operands, where)

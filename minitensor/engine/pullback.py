@@ -24,6 +24,7 @@ class RulePullback:
     """What to save and which rules to run, for one op and one set of inputs that need a gradient."""
 
     __slots__ = ("op", "op_name", "wanted", "names", "rules", "sources", "kept", "pick", "simple", "parent_of")
+    gives_new = False  # a rule may return its argument, or a view of it
 
     def __init__(self, op, mask, count):
         self.op = op

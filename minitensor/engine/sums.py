@@ -5,9 +5,9 @@ Rules are pure; only this file adds gradients up, in place only into buffers tha
 
 from __future__ import annotations
 
-from minitensor.backend import device_of, holds_numbers, namespace, np
+from minitensor.backend import device_of, holds_numbers, namespace, np, on
 
-__all__ = ["Scatter", "GradientSums", "as_array", "raw", "unbroadcast"]
+__all__ = ["GradientSums", "Scatter", "SumsOnGpus", "as_array", "raw", "unbroadcast"]
 
 _NDARRAY = np.ndarray
 
@@ -35,23 +35,20 @@ class Scatter:
 class GradientSums:
     """Gradients by node, summed as they arrive.
 
-    The first arrival is borrowed: it may be shared (``x + y`` hands the same array to both), so the engine never writes to it. A
-    sum is owned, and later arrivals are added to it in place. Every arrival is first brought to the node's shape and dtype: the
-    one place where broadcasting is undone.
+    The first arrival is borrowed, since it may be shared (``x + y`` hands the same array to both), and the engine never writes to
+    it, unless it is known to be new, as a kernel's is. A sum is owned, and later arrivals are added to it in place. Every arrival
+    is first brought to the node's shape and dtype: the one place where broadcasting is undone.
     """
 
     __slots__ = ("values", "owned", "recorded")
 
     def __init__(self, recorded):
         self.values = {}
-        self.owned = set()
-        self.recorded = recorded
+        self.owned = set()  # nodes whose array nobody else holds
+        self.recorded = recorded  # gradients are Tensors, and nothing is added in place
 
-    def add(self, node, value, gradient, saved, pulled):
-        """Add ``value``, which a rule made from ``gradient`` and ``saved``, to the gradient of ``node``.
-
-        ``pulled``: what the op's rules gave for all of its inputs.
-        """
+    def add(self, node, value, new=False):
+        """Add ``value`` to the gradient of ``node``; ``new``: it shares memory with nothing."""
         if value.__class__ is Scatter:
             if self.recorded:
                 value = self.write_out(node, value)
@@ -61,12 +58,26 @@ class GradientSums:
         before = values.get(node)
         if before is None:
             values[node] = value
-            if node.pullback is None and _is_new(value, gradient, saved, pulled):
-                self.owned.add(node)  # a leaf keeps what no one else holds, without a copy
+            if new and not self.recorded and value.__class__ is not Scatter:
+                self.owned.add(node)
         elif node in self.owned and value.__class__ is not Scatter:
             before += value
         else:
             values[node] = self.sum(node, before, value)
+
+    def take(self, node):
+        """The gradient of ``node``, complete, since all younger nodes have been visited."""
+        gradient = self.values.pop(node)
+        return self.write_out(node, gradient) if gradient.__class__ is Scatter else gradient
+
+    def unshared(self, node, gradient):
+        """The gradient of ``node`` for somebody to keep: a copy, unless nobody else holds it."""
+        if self.recorded:
+            return gradient
+        if node in self.owned and node.pullback is None:
+            return gradient
+        with on(gradient):
+            return gradient.copy()
 
     def fit(self, node, value):
         """``value`` in the shape and dtype of ``node``."""
@@ -110,15 +121,24 @@ class GradientSums:
         return out
 
 
-def _is_new(value, gradient, saved, pulled):
-    """Whether a rule's result is an array that nobody else holds: no view, not the gradient handed in, not a saved value, and not
-    what another input is given too, or a part of it.
-    """
-    if value is gradient or getattr(value, "base", value) is not None:
-        return False
-    if any(value is held or (held.__class__ is tuple and any(value is one for one in held)) for held in saved):
-        return False
-    return sum(value is other or getattr(other, "base", None) is value for other in pulled) <= 1
+class SumsOnGpus(GradientSums):
+    """Gradients of a pass over several GPUs: ``follow`` makes the GPU of a value the current one while it is worked on."""
+
+    __slots__ = ("follow",)
+
+    def __init__(self, recorded, follow):
+        super().__init__(recorded)
+        self.follow = follow
+
+    def add(self, node, value, new=False):
+        """As ``GradientSums.add``; what ``to`` pulls back lies on another GPU than the gradient that it was given."""
+        self.follow(value)
+        super().add(node, value, new)
+
+    def take(self, node):
+        """As ``GradientSums.take``."""
+        self.follow(self.values[node])
+        return super().take(node)
 
 
 def _add_at(out, scatter):

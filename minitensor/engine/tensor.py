@@ -152,7 +152,7 @@ class Tensor:
                 return value if value.node is not None else Shown(value._array)
             if value is not None and not isinstance(value, Tensor):
                 # From now on the Tensor is the gradient, and belongs to the reader: the engine writes to this memory no more.
-                value = watched.grad = Tensor(copied(value) if value is watched.home else value)
+                value = watched.grad = Tensor(copied(value) if value is watched.grad_buffer else value)
         return value
 
     @grad.setter
@@ -175,7 +175,7 @@ class Tensor:
     def retain_grad(self):
         """Keep the gradient of this intermediate result in ``.grad`` too."""
         self.check_tracked("retain_grad")
-        watch(self.node).keep = True
+        watch(self.node).retains_grad = True
 
     def register_hook(self, hook):
         """Call ``hook(gradient)`` when backward reaches this tensor; a Tensor that it returns replaces the gradient.

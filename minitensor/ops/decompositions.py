@@ -21,13 +21,10 @@ from minitensor.ops.inverses import solved, transposed
 __all__ = ["singular_values"]
 
 
-@op
+@op(name="qr")
 def _qr(xp, x):
     q, r = xp.linalg.qr(x, mode="reduced")
     return xp.concatenate([q, transposed(r)], axis=-2)  # (..., M + N, K)
-
-
-_qr.name = "qr"
 
 
 @_qr.vjp
@@ -50,13 +47,10 @@ def _square_part(xp, q, r, gq, gr):
     return transposed(solved(xp, r, transposed(gq + xp.matmul(q, symmetric))))
 
 
-@op
+@op(name="svd")
 def _svd(xp, x):
     u, s, vh = xp.linalg.svd(x, full_matrices=False)
     return xp.concatenate([u, s[..., None, :], transposed(vh)], axis=-2)  # (..., M + 1 + N, K)
-
-
-_svd.name = "svd"
 
 
 @_svd.vjp
@@ -87,13 +81,10 @@ def singular_values(x):
     return _svd(x)[..., x.shape[-2], :]
 
 
-@op
+@op(name="eigh")
 def _eigh(xp, x):
     w, v = xp.linalg.eigh(0.5 * x + 0.5 * transposed(x))
     return xp.concatenate([w[..., None, :], v], axis=-2)  # (..., 1 + N, N)
-
-
-_eigh.name = "eigh"
 
 
 @_eigh.vjp

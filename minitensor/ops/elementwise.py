@@ -12,11 +12,12 @@ from minitensor.engine.op import op
 from minitensor.engine.tensor import asarray
 
 __all__ = [
-    "abs", "add", "arccos", "arcsin", "arctan", "ceil", "clip", "cos", "cosh", "divide", "equal", "erf", "exp",
-    "expm1", "floor", "floor_divide", "greater", "greater_equal", "isfinite", "isnan", "less", "less_equal", "log",
-    "log1p", "log2", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum",
-    "multiply", "negative", "not_equal", "power", "remainder", "round", "sign", "sin", "sinh", "sqrt", "square",
-    "subtract", "tan", "tanh", "where",
+    "abs", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh", "bitwise_and", "bitwise_invert",
+    "bitwise_or", "bitwise_xor", "ceil", "clip", "cos", "cosh", "divide", "equal", "erf", "exp", "expm1", "floor",
+    "floor_divide", "greater", "greater_equal", "isfinite", "isinf", "isnan", "less", "less_equal", "log", "log10", "log1p",
+    "log2", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "multiply",
+    "negative", "not_equal", "positive", "power", "reciprocal", "remainder", "round", "sign", "signbit", "sin", "sinh",
+    "sqrt", "square", "subtract", "tan", "tanh", "trunc", "where",
 ]  # fmt: skip
 
 # --- two operands -------------------------------------------------------------------------------------------------------------
@@ -161,19 +162,23 @@ def clip(x, min=None, max=None, *, a_min=None, a_max=None):
     return x if max is None else minimum(x, max)
 
 
-# --- one operand: name, value, gradient rule ----------------------------------------------------------------------------------
+# --- one operand: name, gradient rule, words ----------------------------------------------------------------------------------
 
 
-def _unary(name, value, rule, doc):
-    """An op of one operand from its value and its rule (None: not differentiable)."""
-
-    def function(xp, x):
-        return value(xp, x)
-
+def _by_name(function, name, doc):
+    """An op whose value is the array namespace's function of that name, with the parameters of ``function``."""
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
-    function.__module__ = value.__module__  # where the op is bound to its name
-    made = op(function)
+    return op(function)
+
+
+def _unary(name, rule, doc):
+    """The op ``xp.name(x)`` with its rule (None: not differentiable)."""
+
+    def function(xp, x):
+        return getattr(xp, name)(x)
+
+    made = _by_name(function, name, doc)
     if rule is not None:
         made.vjp(rule)
     return made
@@ -191,34 +196,46 @@ def round(xp, x, *, decimals=0):
 
 round.takes("decimals", "out")
 round.vjp(_flat)
-negative = _unary("negative", lambda xp, x: -x, lambda g: -g, "``-x``.")
-abs = _unary("abs", lambda xp, x: xp.abs(x), lambda xp, g, x: g * xp.sign(x), "``|x|``; derivative 0 at 0.")
-sign = _unary("sign", lambda xp, x: xp.sign(x), _flat, "-1, 0 or 1; derivative 0 everywhere.")
-floor = _unary("floor", lambda xp, x: xp.floor(x), _flat, "The greatest whole number not above x; derivative 0.")
-ceil = _unary("ceil", lambda xp, x: xp.ceil(x), _flat, "The least whole number not below x; derivative 0.")
-square = _unary("square", lambda xp, x: x * x, lambda g, x: g * (2.0 * x), "``x ** 2``.")
-sqrt = _unary("sqrt", lambda xp, x: xp.sqrt(x), lambda g, out: g / (2.0 * out), "``x ** 0.5``.")
-exp = _unary("exp", lambda xp, x: xp.exp(x), lambda g, out: g * out, "``e ** x``.")
-expm1 = _unary("expm1", lambda xp, x: xp.expm1(x), lambda xp, g, x: g * xp.exp(x), "``e ** x - 1``, exact near 0.")
-log = _unary("log", lambda xp, x: xp.log(x), lambda g, x: g / x, "Natural logarithm.")
-log1p = _unary("log1p", lambda xp, x: xp.log1p(x), lambda g, x: g / (x + 1.0), "``log(1 + x)``, exact near 0.")
-log2 = _unary("log2", lambda xp, x: xp.log2(x), lambda g, x: g / (x * math.log(2.0)), "Logarithm to base 2.")
-sin = _unary("sin", lambda xp, x: xp.sin(x), lambda xp, g, x: g * xp.cos(x), "Sine of x in radians.")
-cos = _unary("cos", lambda xp, x: xp.cos(x), lambda xp, g, x: -g * xp.sin(x), "Cosine of x in radians.")
-tan = _unary("tan", lambda xp, x: xp.tan(x), lambda g, out: g * (1.0 + out * out), "Tangent of x in radians.")
-sinh = _unary("sinh", lambda xp, x: xp.sinh(x), lambda xp, g, x: g * xp.cosh(x), "Hyperbolic sine.")
-cosh = _unary("cosh", lambda xp, x: xp.cosh(x), lambda xp, g, x: g * xp.sinh(x), "Hyperbolic cosine.")
-tanh = _unary("tanh", lambda xp, x: xp.tanh(x), lambda g, out: g * (1.0 - out * out), "Hyperbolic tangent.")
-arcsin = _unary(
-    "arcsin", lambda xp, x: xp.arcsin(x), lambda xp, g, x: g / xp.sqrt(1.0 - x * x), "Inverse sine, radians."
+
+
+@op
+def reciprocal(xp, x):
+    """``1 / x``, of integers too a floating number."""
+    return 1.0 / x
+
+
+reciprocal.vjp(lambda g, out: -g * out * out)
+positive = _unary("positive", lambda g: g, "``+x``.")
+negative = _unary("negative", lambda g: -g, "``-x``.")
+abs = _unary("abs", lambda xp, g, x: g * xp.sign(x), "``|x|``; derivative 0 at 0.")
+sign = _unary("sign", _flat, "-1, 0 or 1; derivative 0 everywhere.")
+floor = _unary("floor", _flat, "The greatest whole number not above x; derivative 0.")
+ceil = _unary("ceil", _flat, "The least whole number not below x; derivative 0.")
+trunc = _unary("trunc", _flat, "The whole number next to x towards 0; derivative 0.")
+square = _unary("square", lambda g, x: g * (2.0 * x), "``x ** 2``.")
+sqrt = _unary("sqrt", lambda g, out: g / (2.0 * out), "``x ** 0.5``.")
+exp = _unary("exp", lambda g, out: g * out, "``e ** x``.")
+expm1 = _unary("expm1", lambda xp, g, x: g * xp.exp(x), "``e ** x - 1``, exact near 0.")
+log = _unary("log", lambda g, x: g / x, "Natural logarithm.")
+log1p = _unary("log1p", lambda g, x: g / (x + 1.0), "``log(1 + x)``, exact near 0.")
+log10 = _unary("log10", lambda g, x: g / (x * math.log(10.0)), "Logarithm to base 10.")
+log2 = _unary("log2", lambda g, x: g / (x * math.log(2.0)), "Logarithm to base 2.")
+sin = _unary("sin", lambda xp, g, x: g * xp.cos(x), "Sine of x in radians.")
+cos = _unary("cos", lambda xp, g, x: -g * xp.sin(x), "Cosine of x in radians.")
+tan = _unary("tan", lambda g, out: g * (1.0 + out * out), "Tangent of x in radians.")
+sinh = _unary("sinh", lambda xp, g, x: g * xp.cosh(x), "Hyperbolic sine.")
+cosh = _unary("cosh", lambda xp, g, x: g * xp.sinh(x), "Hyperbolic cosine.")
+tanh = _unary("tanh", lambda g, out: g * (1.0 - out * out), "Hyperbolic tangent.")
+arcsin = _unary("arcsin", lambda xp, g, x: g / xp.sqrt(1.0 - x * x), "Inverse sine, radians.")
+arccos = _unary("arccos", lambda xp, g, x: -g / xp.sqrt(1.0 - x * x), "Inverse cosine, radians.")
+arctan = _unary("arctan", lambda g, x: g / (1.0 + x * x), "Inverse tangent, radians.")
+arcsinh = _unary("arcsinh", lambda xp, g, x: g / xp.hypot(x, 1.0), "Inverse hyperbolic sine.")
+arccosh = _unary(
+    "arccosh", lambda xp, g, x: g / (xp.sqrt(x - 1.0) * xp.sqrt(x + 1.0)), "Inverse hyperbolic cosine of x from 1 on."
 )
-arccos = _unary(
-    "arccos", lambda xp, x: xp.arccos(x), lambda xp, g, x: -g / xp.sqrt(1.0 - x * x), "Inverse cosine, radians."
-)
-arctan = _unary("arctan", lambda xp, x: xp.arctan(x), lambda g, x: g / (1.0 + x * x), "Inverse tangent, radians.")
+arctanh = _unary("arctanh", lambda g, x: g / ((1.0 - x) * (1.0 + x)), "Inverse hyperbolic tangent.")
 erf = _unary(
     "erf",
-    lambda xp, x: xp.erf(x),
     lambda xp, g, x: g * (xp.exp(-x * x) * (2.0 / math.sqrt(math.pi))),
     "The error function, ``2 / sqrt(pi) * integral of exp(-t^2) from 0 to x``.",
 )
@@ -226,16 +243,13 @@ erf = _unary(
 # --- truth values: no gradient ------------------------------------------------------------------------------------------------
 
 
-def _comparison(name, doc, module=__name__):
-    """An op of two operands without a gradient, bound to its name in ``module``."""
+def _comparison(name, doc):
+    """The op ``xp.name(x, y)``, without a gradient."""
 
     def function(xp, x, y):
         return getattr(xp, name)(x, y)
 
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = doc
-    function.__module__ = module
-    return op(function)
+    return _by_name(function, name, doc)
 
 
 equal = _comparison("equal", "Whether ``x == y``.")
@@ -247,6 +261,20 @@ greater_equal = _comparison("greater_equal", "Whether ``x >= y``.")
 logical_and = _comparison("logical_and", "Whether both are true.")
 logical_or = _comparison("logical_or", "Whether at least one is true.")
 logical_xor = _comparison("logical_xor", "Whether exactly one is true.")
-logical_not = _unary("logical_not", lambda xp, x: xp.logical_not(x), None, "Whether x is false.")
-isnan = _unary("isnan", lambda xp, x: xp.isnan(x), None, "Whether x is not a number.")
-isfinite = _unary("isfinite", lambda xp, x: xp.isfinite(x), None, "Whether x is neither NaN nor infinite.")
+logical_not = _unary("logical_not", None, "Whether x is false.")
+isnan = _unary("isnan", None, "Whether x is not a number.")
+isfinite = _unary("isfinite", None, "Whether x is neither NaN nor infinite.")
+isinf = _unary("isinf", None, "Whether x is infinite.")
+signbit = _unary("signbit", None, "Whether x is below 0 or -0.0.")
+
+# --- bits of integers ---------------------------------------------------------------------------------------------------------
+
+bitwise_and = _comparison("bitwise_and", "The bits that are set in both integers.")
+bitwise_or = _comparison("bitwise_or", "The bits that are set in at least one of two integers.")
+bitwise_xor = _comparison("bitwise_xor", "The bits that are set in one of two integers.")
+
+
+@op
+def bitwise_invert(xp, x):
+    """All bits of an integer turned."""
+    return xp.invert(x)

@@ -15,12 +15,11 @@ __all__ = ["argsort", "getitem", "put", "put_along_axis", "sort", "take", "take_
 
 
 @moves
-@op
+@op(name="getitem")
 def _getitem(xp, x, *, index):
     return x[index]
 
 
-_getitem.name = "getitem"
 _getitem.vjp(lambda g, index, x_shape: Scatter(g, index, x_shape))
 
 
@@ -141,7 +140,7 @@ def take_along_axis(x, indices, axis=-1):
 
 
 @moves
-@op
+@op(name="put_along_axis")
 def _put_along(xp, x, values, *, index):
     out = x.copy()
     out[index] = values
@@ -156,7 +155,6 @@ def _put_along_dx(xp, g, index, x_shape):
 
 
 _put_along.vjp(_put_along_dx, lambda g, index: g[index])
-_put_along.name = "put_along_axis"
 
 
 def put_along_axis(x, indices, values, axis):
@@ -189,15 +187,12 @@ def put_along_axis(x, indices, values, axis):
 
 
 @moves
-@op
+@op(name="argsort")
 def _argsort(xp, x, *, axis, descending):
     if not descending:
         return xp.argsort(x, axis=axis, kind="stable")
     turned = xp.flip(x, axis=axis)  # reversed twice, so that a descending sort is stable too
     return x.shape[axis] - 1 - xp.flip(xp.argsort(turned, axis=axis, kind="stable"), axis=axis)
-
-
-_argsort.name = "argsort"
 
 
 def argsort(x, axis=-1, kind=None, *, descending=False, stable=True):

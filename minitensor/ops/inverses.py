@@ -31,17 +31,16 @@ def solved(xp, a, b):
     return xp.linalg.solve(a, b)
 
 
-@op
+@op(name="solve")
 def _solve(xp, a, b):
     return solved(xp, a, b)
 
 
-@op
+@op(name="inv")
 def _inv(xp, x):
     return xp.linalg.inv(x)
 
 
-_solve.name, _inv.name = "solve", "inv"
 _solve.vjp(
     lambda xp, g, a, out: -xp.matmul(solved(xp, transposed(a), g), transposed(out)),  # dL/da = -(a^-T g) out^T
     lambda xp, g, a: solved(xp, transposed(a), g),  # dL/db = a^-T g
@@ -52,12 +51,12 @@ _inv.vjp(lambda xp, g, out: -xp.matmul(xp.matmul(transposed(out), g), transposed
 # --- determinants -------------------------------------------------------------------------------------------------------------
 
 
-@op
+@op(name="det")
 def _det(xp, x):
     return xp.linalg.det(x)
 
 
-@op
+@op(name="cofactors")
 def _cofactors(xp, x):
     """The matrix of cofactors, ``det(x) x^-T`` and its limit where x is singular.
 
@@ -68,7 +67,6 @@ def _cofactors(xp, x):
     return _sign(xp, u, vh) * xp.matmul(u * (before * after)[..., None, :], vh)
 
 
-_det.name, _cofactors.name = "det", "cofactors"
 _det.vjp(lambda xp, g, x: g[..., None, None] * on_either(_cofactors, xp, x))
 
 
@@ -105,24 +103,20 @@ def _but_two(xp, s):
     return upper + transposed(upper)
 
 
-@op
+@op(name="slogdet")
 def _slogdet(xp, x):
     return xp.stack(xp.linalg.slogdet(x), axis=-1)  # (..., 2): the sign, which is constant, and the logarithm
 
 
-_slogdet.name = "slogdet"
 _slogdet.vjp(lambda xp, g, x: g[..., 1, None, None] * transposed(xp.linalg.inv(x)))
 
 
 # --- Cholesky's factor --------------------------------------------------------------------------------------------------------
 
 
-@op
+@op(name="cholesky")
 def _cholesky(xp, x):
     return xp.linalg.cholesky(0.5 * x + 0.5 * transposed(x))
-
-
-_cholesky.name = "cholesky"
 
 
 @_cholesky.vjp
@@ -139,7 +133,7 @@ def _(xp, g, out):
 # --- pseudoinverse ------------------------------------------------------------------------------------------------------------
 
 
-@op
+@op(name="pinv")
 def _pinv(xp, x, *, rtol):
     u, s, vh = xp.linalg.svd(x, full_matrices=False)
     if not s.shape[-1]:
@@ -147,9 +141,6 @@ def _pinv(xp, x, *, rtol):
     kept = s > rtol * s.max(axis=-1, keepdims=True)
     inverse = xp.where(kept, 1.0, 0.0) / xp.where(kept, s, 1.0)
     return xp.matmul(transposed(vh) * inverse[..., None, :].astype(s.dtype), transposed(u))
-
-
-_pinv.name = "pinv"
 
 
 @_pinv.vjp

@@ -90,12 +90,9 @@ def _pays(terms, operands):
     return math.prod(lengths.values()) > 100_000
 
 
-@op
+@op(name="einsum")
 def _einsum(xp, *operands, terms, output, optimize):
     return xp.einsum(f"{','.join(terms)}->{output}", *operands, optimize=optimize)
-
-
-_einsum.name = "einsum"
 
 
 @_einsum.vjp

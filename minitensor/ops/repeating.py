@@ -86,12 +86,11 @@ def tile(x, reps):
 
 
 @moves
-@op
+@op(name="pad")
 def _pad(xp, x, *, pad_width, value):
     return xp.pad(x, pad_width, constant_values=value)
 
 
-_pad.name = "pad"
 _pad.vjp(lambda g, x_shape, pad_width: g[tuple(slice(a, a + n) for (a, _), n in zip(pad_width, x_shape))])
 
 

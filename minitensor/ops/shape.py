@@ -123,12 +123,9 @@ broadcast_to.vjp(lambda g: g)  # the engine sums it back
 # --- joining and cutting ------------------------------------------------------------------------------------------------------
 
 
-@op
+@op(name="concatenate")
 def _concatenate(xp, *xs, axis):
     return xp.concatenate(xs, axis=axis)
-
-
-_concatenate.name = "concatenate"
 
 
 @_concatenate.vjp

@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-import math
-
 from minitensor.backend import np
 from minitensor.engine.op import op
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.axes import axis_of
-from minitensor.ops.elementwise import _comparison, _flat, _unary, arccos, arcsin, arctan, not_equal, power, subtract
+from minitensor.ops.elementwise import arccos, arccosh, arcsin, arcsinh, arctan, arctanh, not_equal, power, subtract
 from minitensor.ops.reductions import sum as sum_of
 from minitensor.ops.scans import cumprod, cumsum
 from minitensor.ops.shape import broadcast_to, concatenate, moveaxis, reshape, swapaxes
 
 __all__ = [
-    "acos", "acosh", "arccosh", "arcsinh", "arctan2", "arctanh", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and",
-    "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "broadcast_arrays", "copysign",
-    "count_nonzero", "cumulative_prod", "cumulative_sum", "diff", "hypot", "isinf", "log10", "matrix_transpose", "meshgrid",
-    "nextafter", "positive", "pow", "reciprocal", "signbit", "trunc",
+    "acos", "acosh", "arctan2", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_left_shift", "bitwise_right_shift", "broadcast_arrays", "copysign", "count_nonzero", "cumulative_prod",
+    "cumulative_sum", "diff", "hypot", "matrix_transpose", "meshgrid", "nextafter", "pow",
 ]  # fmt: skip
-
-# --- one operand --------------------------------------------------------------------------------------------------------------
-
-arcsinh = _unary(
-    "arcsinh", lambda xp, x: xp.arcsinh(x), lambda xp, g, x: g / xp.hypot(x, 1.0), "Inverse hyperbolic sine."
-)
-arccosh = _unary(
-    "arccosh",
-    lambda xp, x: xp.arccosh(x),
-    lambda xp, g, x: g / (xp.sqrt(x - 1.0) * xp.sqrt(x + 1.0)),
-    "Inverse hyperbolic cosine of x from 1 on.",
-)
-arctanh = _unary(
-    "arctanh", lambda xp, x: xp.arctanh(x), lambda g, x: g / ((1.0 - x) * (1.0 + x)), "Inverse hyperbolic tangent."
-)
-log10 = _unary("log10", lambda xp, x: xp.log10(x), lambda g, x: g / (x * math.log(10.0)), "Logarithm to base 10.")
-reciprocal = _unary(
-    "reciprocal", lambda xp, x: 1.0 / x, lambda g, out: -g * out * out, "``1 / x``, of integers too a floating number."
-)
-positive = _unary("positive", lambda xp, x: xp.positive(x), lambda g: g, "``+x``.")
-trunc = _unary("trunc", lambda xp, x: xp.trunc(x), _flat, "The whole number next to x towards 0; derivative 0.")
-isinf = _unary("isinf", lambda xp, x: xp.isinf(x), None, "Whether x is infinite.")
-signbit = _unary("signbit", lambda xp, x: xp.signbit(x), None, "Whether x is below 0 or -0.0.")
-bitwise_invert = _unary("bitwise_invert", lambda xp, x: xp.invert(x), None, "All bits of an integer turned.")
 
 acos, asin, atan, acosh, asinh, atanh, pow = arccos, arcsin, arctan, arccosh, arcsinh, arctanh, power
 
@@ -102,10 +74,6 @@ def nextafter(xp, x, y):
 
 nextafter.computes = False  # the neighbour of a float16 is a float16
 nextafter.vjp(lambda g: g, lambda xp, g: xp.zeros_like(g))
-
-bitwise_and = _comparison("bitwise_and", "The bits that are set in both integers.", __name__)
-bitwise_or = _comparison("bitwise_or", "The bits that are set in at least one of two integers.", __name__)
-bitwise_xor = _comparison("bitwise_xor", "The bits that are set in one of two integers.", __name__)
 
 
 @op

@@ -61,12 +61,12 @@ def _gradients(owner, parameters):
     for parameter, array in gradients_of(tensors_of(owner, parameters)):
         watched = parameter.node.watch
         if isinstance(watched.grad, Tensor):  # a reader, or a graph made by create_graph, holds that memory
-            if watched.home is None:
+            if watched.grad_buffer is None:
                 array = copied(array)
             else:
-                with on(watched.home):
-                    watched.home[...] = array
-                array = watched.home
+                with on(watched.grad_buffer):
+                    watched.grad_buffer[...] = array
+                array = watched.grad_buffer
             watched.grad = array
         arrays.append(array)
     return memory_runs(arrays)

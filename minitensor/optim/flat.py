@@ -48,7 +48,7 @@ class Entry:
     def is_bound(self):
         """Whether the parameter still lives in the flat buffer: moving it to another device or dtype takes it out."""
         node = self.parameter.node
-        return self.parameter._array is self.value and (node is None or watch(node).home is self.gradient)
+        return self.parameter._array is self.value and (node is None or watch(node).grad_buffer is self.gradient)
 
 
 class FlatBuffer:
@@ -97,7 +97,7 @@ class FlatBuffer:
             if watched.grad is not None and not isinstance(watched.grad, Tensor):  # what was read stays the gradient
                 entry.gradient[...] = move(raw(watched.grad), self.device)
                 watched.grad = entry.gradient
-            watched.home = entry.gradient
+            watched.grad_buffer = entry.gradient
 
     def take_writes(self, start, stop):
         """Where a parameter of 16 bits was written to since the last step (by assign, a loaded state), let its master follow."""

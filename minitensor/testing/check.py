@@ -80,6 +80,7 @@ def _check_case(problem, first, second, *, reference, order, rtol, atol, complex
     promises.check_fused(problem)
     if order == 0:
         return
+    promises.check_new_arrays(problem)
     promises.check_layout(problem)
     promises.check_each_input_alone(problem)
     promises.check_backward_twice(problem)

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 import numpy as np
 
 from minitensor.engine.autograd import backward_pass
-from minitensor.engine.fused import Fused
+from minitensor.engine.fused import Fused, KernelPullback
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.problem import generator
 
 __all__ = [
-    "check_backward_twice", "check_each_input_alone", "check_float32", "check_fused", "check_layout", "check_reference",
-    "check_repeatable",
+    "check_backward_twice", "check_each_input_alone", "check_float32", "check_fused", "check_layout", "check_new_arrays",
+    "check_reference", "check_repeatable",
 ]  # fmt: skip
 
 
@@ -126,6 +126,43 @@ def check_fused(problem, rtol=1e-10, atol=1e-12):
     for i, gradient, right in zip(problem.wanted, found, expected):
         what = f"the kernel's gradient of {problem.label(i)}"
         compare(problem, what, gradient, right, "that of the definition", rtol, atol)
+
+
+def check_new_arrays(problem):
+    """What the kernels' ``backward`` gives is new: it shares memory with nothing, and a second call gives other arrays.
+
+    The engine relies on it: it adds in place to such an array, and hands it out as a gradient.
+    """
+    outputs, _ = problem.record()
+    rng = generator(0)
+    for node in _nodes(outputs):
+        if not isinstance(node.pullback, KernelPullback):
+            continue
+        backward, out, _, *inputs = node.saved
+        g = np.asarray(rng.standard_normal(node.shape), dtype=node.dtype)
+        first, second = (list(backward(g)) for _ in range(2))
+        held = [("the gradient that it was given", g), ("the result of the op", out())]
+        held += [(f"input {i} of the op", x) for i, x in enumerate(inputs)]
+        held += [(f"what a second call gave for input {i}", x) for i, x in enumerate(second)]
+        for i, array in enumerate(first):
+            shared = [*held, *((f"its gradient of input {k}", x) for k, x in enumerate(first[:i]))]
+            for what, other in shared:
+                if isinstance(array, np.ndarray) and isinstance(other, np.ndarray) and np.shares_memory(array, other):
+                    raise AssertionError(
+                        f"{problem.name}: the gradient of input {i} that the kernel of {node.pullback.op_name} returns shares "
+                        f"memory with {what}; return new arrays"
+                    )
+
+
+def _nodes(outputs):
+    """All nodes of the graph of ``outputs``."""
+    found = {o.node for o in outputs if o.node is not None}
+    stack = list(found)
+    while stack:
+        parents = set(stack.pop().parents) - found
+        found |= parents
+        stack.extend(parents)
+    return found
 
 
 @contextmanager

@@ -222,11 +222,11 @@ ROWS = [
     ),
     row(
         "dropout", mst.case(mst.tensors(), p=st.sampled_from([0.0, 0.3, 0.9, 0.9999, 1.0]), training=st.booleans()),
-        ops=("_dropout",),
+        ops=("dropout",),
         errors=(([A], {"p": 1.5}, ValueError, "dropout: p must be"),),
     ),
     row(
-        "embedding", embedding_cases(), lambda ids, weight: weight[ids], ops=("_embedding",),
+        "embedding", embedding_cases(), lambda ids, weight: weight[ids], ops=("embedding",),
         errors=(
             ([[0, 2], np.zeros((2, 3))], {}, IndexError, "embedding: id 2 is outside the table weight, which has rows 0 to 1"),
             ([[-1], np.zeros((2, 3))], {}, IndexError, "embedding: id -1"),
@@ -242,7 +242,8 @@ ROWS = [
         ),
     ),
     Row(
-        "scaled_dot_product_attention", attend, attention_cases(), numpy_attend, where="F", examples=60, ops=("_attention",),
+        "scaled_dot_product_attention", attend, attention_cases(), numpy_attend, where="F", examples=60,
+        ops=("scaled_dot_product_attention",),
         errors=(
             ([*QK, QK[1], None, None, False, None], {}, ValueError, r"attention: query \(1, 2, 3\) and key \(1, 4, 5\)"),
             ([QK[0], QK[0], QK[0], None, np.ones((2, 2)), False, None], {}, TypeError, "a mask is boolean"),
@@ -251,7 +252,7 @@ ROWS = [
     Row("scaled_dot_product_attention with dropout", dropped_attention, attention_cases(), where="F"),
     Row("attention_weights", weights, attention_cases(), numpy_weights, where="F", wanted=(0, 1, 3)),
     row(
-        "packed_attention", packed_cases(), numpy_packed, ops=("_packed",),
+        "packed_attention", packed_cases(), numpy_packed, ops=("packed_attention",),
         errors=(([np.zeros((1, 2, 8)), 1], {}, ValueError, r"packed_attention: qkv \(1, 2, 8\)"),),
     ),
     row(

@@ -109,7 +109,7 @@ def getitem(x, index):
 
 ROWS = [
     Row(
-        "getitem", getitem, getitem_cases(), getitem, analytic=True, examples=80, where="ops", ops=("_getitem",),
+        "getitem", getitem, getitem_cases(), getitem, analytic=True, examples=80, where="ops", ops=("getitem",),
         errors=(
             ([mt.zeros((2, 3)), np.array([2])], {}, IndexError, r"index 2 is out of range for axis 0 of shape \(2, 3\)"),
             ([mt.zeros((2, 3)), np.array([0.5])], {}, TypeError, "integers or truth values"),
@@ -126,11 +126,11 @@ ROWS = [
         errors=(([A, np.zeros(2, dtype=int)], {"axis": 1}, ValueError, "take_along_axis: x has 2 axes but indices has 1"),),
     ),
     Row(
-        "put_along_axis", mt.put_along_axis, put_along_cases(), numpy_put_along, ops=("_put_along",),
+        "put_along_axis", mt.put_along_axis, put_along_cases(), numpy_put_along, ops=("put_along_axis",),
         errors=(([A, np.array([[1, 1], [0, 1]]), np.zeros((2, 2)), 1], {}, ValueError, "put_along_axis: an index repeats"),),
     ),
     Row("sort", mt.sort, sort_cases(), numpy_sort),
-    Row("argsort", mt.argsort, sort_cases(distinct=False), numpy_argsort, order=0, ops=("_argsort",)),
+    Row("argsort", mt.argsort, sort_cases(distinct=False), numpy_argsort, order=0, ops=("argsort",)),
     Row(
         "topk", mt.topk, topk_cases(), numpy_topk,
         errors=(([A, 4], {}, ValueError, r"topk: k = 4 does not fit axis -1 of shape \(2, 3\)"),),

@@ -91,7 +91,7 @@ ROWS = [
         errors=(([A, B], {}, ValueError, r"^matmul\(x: \(2, 3\) float64, y: \(2, 4\) float64\).*\.mT"),),
     ),
     Row(
-        "einsum", einsum_of(mt.einsum), einsum_cases(), einsum_of(np.einsum), analytic=True, examples=60, ops=("_einsum",),
+        "einsum", einsum_of(mt.einsum), einsum_cases(), einsum_of(np.einsum), analytic=True, examples=60, ops=("einsum",),
         errors=(
             ([A, B], {"subscripts": "ij,jk->ik"}, ValueError, r"^einsum\(.*\(2, 3\).*\(2, 4\)"),
             ([A], {"subscripts": "ij,jk->ik"}, ValueError, "2 operands, 1 were given"),

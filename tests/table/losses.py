@@ -116,7 +116,7 @@ def class_errors(name):
 
 ROWS = [
     row(
-        "cross_entropy", class_cases(), numpy_cross_entropy, examples=60, ops=("_cross_entropy",),
+        "cross_entropy", class_cases(), numpy_cross_entropy, examples=60, ops=("cross_entropy",),
         errors=(
             *class_errors("cross_entropy"),
             ([A, A[:1]], {}, ValueError, r"soft targets \(1, 3\) must have the shape of the logits \(2, 3\)"),

@@ -185,7 +185,7 @@ ROWS = [
     ),
     Row(
         "concatenate", on_list(mt.concatenate), joined(same=False), on_list(np.concatenate), analytic=True,
-        ops=("_concatenate",), also=([A, B, {"axis": None}], [A, B, {"axis": np.int64(-1)}], [np.ones((2, 2, 3)), {}]),
+        ops=("concatenate",), also=([A, B, {"axis": None}], [A, B, {"axis": np.int64(-1)}], [np.ones((2, 2, 3)), {}]),
         errors=(
             ([A, B], {}, ValueError, r"^concatenate\(.*\(2, 3\).*\(2, 4\)"), ([], {}, ValueError, "at least one"),
             ([A], {"axis": 1.5}, TypeError, "concatenate: one axis is wanted, got 1.5"),
@@ -207,7 +207,7 @@ ROWS = [
         np.tile, analytic=True, errors=(([A, -1], {}, ValueError, "tile: reps must not be negative, got -1"),),
     ),
     row(
-        "pad", pad_cases(), examples=60, ops=("_pad",), also=([np.array(1.5), {"pad_width": (1, 2)}],),
+        "pad", pad_cases(), examples=60, ops=("pad",), also=([np.array(1.5), {"pad_width": (1, 2)}],),
         errors=(
             ([A], {"pad_width": -1}, ValueError, "pad: pad_width must not be negative, got -1; write a slice"),
             ([A], {"pad_width": (1, 2, 3)}, ValueError, r"pad: pad_width \(1, 2, 3\) does not fit a tensor of 2 axes"),

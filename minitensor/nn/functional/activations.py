@@ -155,12 +155,11 @@ def _(xp, x):
 # --- dropout ------------------------------------------------------------------------------------------------------------------
 
 
-@op
+@op(name="dropout")
 def _dropout(xp, x, *, mask):
     return x * mask
 
 
-_dropout.name = "dropout"
 _dropout.vjp(lambda xp, g, mask: g * xp.asarray(mask))
 
 

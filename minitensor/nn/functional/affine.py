@@ -49,12 +49,9 @@ def _(xp, x, weight, bias=None, *, needs):
     return out.reshape(*x.shape[:-1], weight.shape[0]), backward
 
 
-@op
+@op(name="embedding")
 def _embedding(xp, weight, *, ids, padding_idx):
     return weight[ids]
-
-
-_embedding.name = "embedding"
 
 
 @_embedding.vjp

@@ -47,7 +47,7 @@ def _probabilities(query, key, mask, bias, scale):
     return e / where(total == 0, 1.0, total)
 
 
-@fused
+@fused(name="scaled_dot_product_attention")
 def _attention(query, key, value, mask=None, bias=None, drop=None, *, scale):
     if mask is not None:
         # 0 * NaN is NaN: padding must be gone, not weightless.
@@ -58,7 +58,7 @@ def _attention(query, key, value, mask=None, bias=None, drop=None, *, scale):
     return matmul(weights, value)
 
 
-@fused
+@fused(name="packed_attention")
 def _packed(qkv, mask=None, drop=None, *, n_heads, scale):
     q, k, v = _heads_of(qkv, n_heads)
     y = _attention.definition(q, k, v, mask, None, drop, scale=scale)

@@ -32,7 +32,7 @@ __all__ = ["cross_entropy", "nll_loss"]
 # --- the fused op -------------------------------------------------------------------------------------------------------------
 
 
-@fused
+@fused(name="cross_entropy")
 def _cross_entropy(logits, targets, weight=None, *, ignore_index, label_smoothing):
     """Loss of each target, 0 where it is ``ignore_index``; logits (N, C), targets (N,), weight (C,) or None.
 

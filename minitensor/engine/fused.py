@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, overload
 
 from minitensor.backend import cpu, is_array, is_floating, memory, namespace_of, np, on, widen
 from minitensor.engine.autograd import backward_pass, new_node, watch
@@ -33,10 +35,12 @@ __all__ = ["FUSED", "Fused", "fused"]
 
 _FLOAT32 = np.dtype(np.float32)
 
-FUSED = {}  # every fused op of the library by name; the test table must cover them all
+P = ParamSpec("P")  # the parameters of a definition
+
+FUSED: dict[str, Fused[...]] = {}  # every fused op of the library by name; the test table must cover them all
 
 
-class Fused(Primitive):
+class Fused(Primitive, Generic[P]):
     """An op with a definition in Tensor code and a kernel on raw arrays. Made by ``@fused``."""
 
     def __init__(self, definition, name=None):
@@ -58,7 +62,7 @@ class Fused(Primitive):
         self.kernels[device] = (function, "needs" in inspect.signature(function).parameters)
         return function
 
-    def __call__(self, *args, **params):
+    def __call__(self, *args: P.args, **params: P.kwargs) -> Tensor:
         """Run the kernel (or, where none was given, the definition)."""
         if len(args) != self.arity or not self.knows(params):
             args, params = self.bind(args, params)
@@ -183,6 +187,10 @@ def _kinds(made):
     return type(made).__name__
 
 
+@overload
+def fused(definition: Callable[P, Any]) -> Fused[P]: ...
+@overload
+def fused(*, name: str) -> Callable[[Callable[P, Any]], Fused[P]]: ...
 def fused(definition=None, *, name=None):
     """Make a fused op of a definition in Tensor code; see the head of this file.
 

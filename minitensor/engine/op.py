@@ -11,6 +11,7 @@
         lambda g, x: g * x,  # dL/dy
     )
 
+Inputs stand before ``*``; what stands behind it, or between ``/`` and it, is a keyword, of which no gradient is taken.
 A rule asks for what it needs **by parameter name**: ``g`` (the gradient of the output), ``out``, an input, a keyword of the op,
 ``x_shape`` (the shape of the input ``x``), ``xp``. Only what the rules of the wanted inputs name is kept alive, and a rule whose
 input needs no gradient never runs. The same text runs on raw arrays (``xp`` is NumPy or CuPy: the first derivative) and on Tensors
@@ -25,6 +26,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
+from typing import Any, Concatenate, Generic, ParamSpec, overload
 
 from minitensor.backend import cpu, is_array, is_floating, is_narrow, memory, np, on, widen
 from minitensor.engine.autograd import Node, new_node, watch
@@ -36,14 +39,16 @@ from minitensor.engine.tensor import Tensor
 
 __all__ = ["OPS", "Op", "alias", "moves", "op"]
 
-OPS = {}  # every elementary op of the library by name; the test table must cover them all
+OPS: dict[str, Op[...]] = {}  # every elementary op of the library by name; the test table must cover them all
 
 _NDARRAY = np.ndarray
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-_NONE, _NOTHING = object(), {}
+_NONE: Any = object()
+_NOTHING: dict = {}
+P = ParamSpec("P")  # an op's parameters: those of its function but for xp
 
 
-class Op(Primitive):
+class Op(Primitive, Generic[P]):
     """An elementary op: a function on arrays and one gradient rule per input. Made by ``@op``."""
 
     computes = True  # whether elements are computed with, not just moved
@@ -69,7 +74,7 @@ class Op(Primitive):
         self.pullbacks.clear()  # those made from earlier rules
         return rules[0]
 
-    def __call__(self, *args, **params):
+    def __call__(self, *args: P.args, **params: P.kwargs) -> Tensor:
         """Run the op on Tensors, arrays or numbers; record it where an input needs a gradient."""
         if not params and self.arity == len(args) < 3:
             return self.quick(*args)
@@ -223,12 +228,16 @@ def _quick(op):
     return unary if op.arity == 1 else binary if op.arity == 2 else None
 
 
-def moves(made):
+def moves(made: Op[P]) -> Op[P]:
     """Say of an op that it only moves elements: it runs in their own type, as nothing can be lost."""
     made.computes = False
     return made
 
 
+@overload
+def op(function: Callable[Concatenate[Any, P], Any]) -> Op[P]: ...
+@overload
+def op(*, name: str) -> Callable[[Callable[Concatenate[Any, P], Any]], Op[P]]: ...
 def op(function=None, *, name=None):
     """Make an op of ``function(xp, *inputs, **keywords)``; see the head of this file.
 

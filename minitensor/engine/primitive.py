@@ -33,12 +33,10 @@ class Primitive:
         functools.update_wrapper(self, function)
         parameters = list(inspect.signature(function).parameters.values())[skip:]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        self.inputs = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
-        self.defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
-        self.keywords = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-        self.input_defaults = {
-            p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty
-        }
+        inputs, keywords = _divided(parameters)
+        self.inputs, self.keywords = tuple(p.name for p in inputs), tuple(p.name for p in keywords)
+        self.input_defaults = {p.name: p.default for p in inputs if p.default is not p.empty}
+        self.defaults = {p.name: p.default for p in keywords if p.default is not p.empty}
         self.arity = -1 if self.variadic else len(self.inputs)
         self.foreign = not (function.__module__ or "").startswith("minitensor.")
         # Functions of the library stand before such an op; the arrays that they pass as keywords are their own already.
@@ -224,6 +222,13 @@ class Primitive:
             cure = "; write the number as a float, or .astype(...) the tensor to a type that holds it"
         kind = type(error) if type(error) in (ValueError, TypeError, IndexError, NotImplementedError) else ValueError
         return kind(f"{self.name}({given}): {text}{cure}")
+
+
+def _divided(parameters):
+    """The inputs of an op and its keywords: what stands before and behind ``/``, or ``*`` if there is no ``/``."""
+    before_slash = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
+    inputs = before_slash or [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    return inputs, [p for p in parameters if p not in inputs]
 
 
 def refuse_stale(op_name, array, order):

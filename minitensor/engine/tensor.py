@@ -6,7 +6,7 @@ are attached in ``methods.py``, once the ops exist.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import copied, device_of, is_array, is_floating, memory, move, np, on
 from minitensor.engine import library
@@ -17,11 +17,26 @@ from minitensor.engine.hooks import Handle
 __all__ = ["Tensor", "asarray", "tensor"]
 
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+    from numpy.typing import DTypeLike
+    from typing_extensions import Self
+
+    from minitensor.engine.attached import Attached, TensorLike
+else:
+    Attached = object
+
 _NDARRAY = np.ndarray
 
 
-class Tensor:
+class Tensor(Attached):
     """An n-dimensional array that can record where it came from. Make one with ``mt.tensor`` or ``mt.asarray``.
+
+    Operators, and the methods ``all any argmax argmin argsort astype backward broadcast_to clip cumprod cumsum diagonal flatten max
+    mean min prod put repeat reshape round sort squeeze std sum swapaxes take to to_device trace transpose var T mT``, are those of
+    NumPy's arrays; ``engine/attached.py`` has their signatures, and each is documented at the function of its name.
 
     ``Tensor(array)`` itself copies nothing: it is for an array that nobody else will write to.
     ``data`` is the raw NumPy or CuPy array, for reading (the engine itself uses ``_array``, which can be written); ``node`` is the
@@ -30,10 +45,9 @@ class Tensor:
 
     __slots__ = ("_array", "node", "_name", "_frozen")
     _frozen: Node | None  # the place in the graph of a leaf that was frozen, for when it is wanted again
-    backward: Callable  # attached in methods.py, with the operators
-    of_parts: Callable  # a Tensor from a nested list that holds Tensors, attached there too
+    of_parts: Callable[[Any], Tensor]  # a Tensor from a nested list that holds Tensors, attached in ops/methods.py
 
-    def __init__(self, data, node=None):
+    def __init__(self, data: Any, node: Node | None = None):
         if node.__class__ is not Node and data.__class__ is not _NDARRAY and not is_array(data):
             raise TypeError(
                 f"mt.Tensor holds an array that is made already: write mt.tensor(...) of a {type(data).__name__}, "
@@ -45,7 +59,7 @@ class Tensor:
     # --- what it is -----------------------------------------------------------------------------------------------------------
 
     @property
-    def data(self):
+    def data(self) -> Any:
         """The raw array, for reading: a view that refuses writes, since what is written past the engine would spoil gradients.
 
         CuPy knows no such arrays: on a GPU this is the array itself, and must be left as it is. Write by ``assign``.
@@ -57,40 +71,40 @@ class Tensor:
         raise TypeError("data is for reading: write x.assign(value), which keeps the shape and tells the engine")
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         """Length of each axis."""
         return self._array.shape
 
     @property
-    def ndim(self):
+    def ndim(self) -> int:
         """Number of axes."""
         return self._array.ndim
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Number of elements."""
         return self._array.size
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype[Any]:
         """Type of the elements, a NumPy dtype."""
         return self._array.dtype
 
     @property
-    def device(self):
+    def device(self) -> str:
         """Where the array lives: "cpu" or "cuda:N"."""
         return device_of(self._array)
 
     @property
-    def name(self):
+    def name(self) -> str | None:
         """The name used in messages; for a module's parameter its path, such as "encoder.layers.0.query.weight"."""
         return getattr(self, "_name", None)
 
     @name.setter
-    def name(self, name):
+    def name(self, name: str | None):
         self._name = name
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         body = np.array2string(move(self._array, "cpu"), separator=", ", prefix="tensor(")
         notes = [] if self.dtype in (np.float32, np.int64, np.bool_) else [f"dtype={self.dtype}"]
         notes += [f'device="{self.device}"'] if self.device != "cpu" else []
@@ -100,15 +114,15 @@ class Tensor:
     # --- gradient -------------------------------------------------------------------------------------------------------------
 
     @property
-    def requires_grad(self):
+    def requires_grad(self) -> bool:
         """Whether backward reaches this tensor."""
         return self.node is not None
 
     @requires_grad.setter
-    def requires_grad(self, wanted):
+    def requires_grad(self, wanted: bool):
         self.requires_grad_(wanted)
 
-    def requires_grad_(self, wanted=True):
+    def requires_grad_(self, wanted: bool = True) -> Self:
         """Make this a leaf whose gradient is wanted (or no longer wanted); returns the tensor itself.
 
         A leaf that is frozen forgets its gradient. Made one again it is the same leaf: its hooks are there, and graphs that were
@@ -131,12 +145,12 @@ class Tensor:
         return self
 
     @property
-    def is_leaf(self):
+    def is_leaf(self) -> bool:
         """Whether no op made this tensor (or none was recorded)."""
         return self.node is None or self.node.pullback is None
 
     @property
-    def grad(self):
+    def grad(self) -> Tensor | None:
         """The gradient that ``backward`` deposited, a Tensor, or None; a later pass does not change what was read before.
 
         What is written to it (``x.grad.assign(0.0)``) counts, for the optimiser's step and for the next backward, as long as it
@@ -156,7 +170,7 @@ class Tensor:
         return value
 
     @grad.setter
-    def grad(self, value):
+    def grad(self, value: Tensor | None):
         if value is not None and (not isinstance(value, Tensor) or value.shape != self.shape):
             raise (ValueError if isinstance(value, Tensor) else TypeError)(
                 f"grad must be None or a Tensor of shape {self.shape}, got a {type(value).__name__} of shape {np.shape(value)}"
@@ -172,12 +186,12 @@ class Tensor:
             value = value.astype(kept)
         watch(self.node).grad = value if value is None or value.node is not None else copied(value._array)
 
-    def retain_grad(self):
+    def retain_grad(self) -> None:
         """Keep the gradient of this intermediate result in ``.grad`` too."""
         self.check_tracked("retain_grad")
         watch(self.node).retains_grad = True
 
-    def register_hook(self, hook):
+    def register_hook(self, hook: Callable[[Tensor], TensorLike | None]) -> Handle:
         """Call ``hook(gradient)`` when backward reaches this tensor; a Tensor that it returns replaces the gradient.
 
         What it is shown is for reading. Returns a ``Handle``, whose ``remove()`` takes the hook off again.
@@ -192,7 +206,7 @@ class Tensor:
 
         return Handle(watch(self.node).hooks, served)
 
-    def check_tracked(self, wish):
+    def check_tracked(self, wish: str) -> None:
         """Raise RuntimeError where no gradient reaches this tensor, so that ``wish`` cannot be granted."""
         if self.node is None:
             raise RuntimeError(
@@ -200,11 +214,11 @@ class Tensor:
                 "outside mt.no_grad()"
             )
 
-    def detach(self):
+    def detach(self) -> Tensor:
         """The same values as a constant."""
         return Tensor(self._array)
 
-    def assign(self, value):
+    def assign(self, value: TensorLike) -> None:
         """Overwrite the value of this leaf in place; backward then refuses graphs that had saved the old one.
 
         value: a tensor, array or number of the same shape (numbers are repeated); it is cast to the dtype held.
@@ -227,23 +241,23 @@ class Tensor:
 
     # --- out of the library ---------------------------------------------------------------------------------------------------
 
-    def numpy(self):
+    def numpy(self) -> np.ndarray:
         """A read-only NumPy view; TypeError on a GPU, where it would be a silent copy."""
         if self.device != "cpu":
             raise TypeError(f'this tensor is on {self.device}: write .to("cpu").numpy()')
         return memory.read_only(self._array)
 
-    def item(self):
+    def item(self) -> Any:
         """The value of a tensor of one element, as a Python number."""
         if self.size != 1:
             raise ValueError(f"item() needs one element, this tensor has shape {self.shape}")
         return move(self._array, "cpu").item()
 
-    def tolist(self):
+    def tolist(self) -> Any:
         """Nested lists of Python numbers."""
         return move(self._array, "cpu").tolist()
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         self.check_constant("np.asarray")
         array = self.numpy()
         dtype = array.dtype if dtype is None else np.dtype(dtype)
@@ -251,7 +265,7 @@ class Tensor:
             raise ValueError(f"copy=False: an array of {dtype} from a tensor of {array.dtype} is a copy")
         return array.astype(dtype, copy=bool(copy))
 
-    def __array_namespace__(self, *, api_version=None):
+    def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
         """The library, as the Python array API standard asks for it; its versions 2021.12 to 2024.12."""
         if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
             raise ValueError(f"minitensor follows the array API standard up to version 2024.12, not {api_version!r}")
@@ -265,33 +279,33 @@ class Tensor:
                 "constant, or x.numpy() for the array"
             )
 
-    def __float__(self):
+    def __float__(self) -> float:
         return float(self.item())
 
-    def __int__(self):
+    def __int__(self) -> int:
         return int(self.item())
 
-    def __index__(self):
+    def __index__(self) -> int:
         if self.dtype.kind not in "iu":
             raise TypeError(f"only an integer tensor can be an index, this one is {self.dtype}")
         if self.size != 1:
             raise TypeError(f"only a tensor of one element can be an index, this one has shape {self.shape}")
         return int(self.item())
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         if self.size != 1:
             raise ValueError(f"the truth value of a tensor of shape {self.shape} is ambiguous: write .any() or .all()")
         return bool(self.item())
 
-    def __format__(self, spec):
+    def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
-    def __len__(self):
+    def __len__(self) -> int:
         if self.ndim == 0:
             raise TypeError("len() of a 0-d tensor")
         return self.shape[0]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
     __hash__ = object.__hash__
@@ -311,7 +325,7 @@ class Shown(Tensor):
 
     __slots__ = ()
 
-    def assign(self, value):
+    def assign(self, value: TensorLike) -> None:
         """Refused, with what to write instead."""
         raise RuntimeError(
             "assign: this gradient is only shown; return the new one from the hook, or write x.grad = value"
@@ -331,7 +345,9 @@ def _rebuild(kind, array, device, requires_grad, name):
 # --- making tensors -----------------------------------------------------------------------------------------------------------
 
 
-def asarray(data, dtype=None, device=None, *, copy=None):
+def asarray(
+    data: TensorLike, dtype: DTypeLike | None = None, device: str | None = None, *, copy: bool | None = None
+) -> Tensor:
     """``data`` as a Tensor: a tensor stays what it is; an array is copied, so that writing to it later changes no tensor.
 
     Only memory that nobody can write, such as a memory map opened with ``mode="r"``, is shared. Python numbers and lists become
@@ -358,7 +374,9 @@ def asarray(data, dtype=None, device=None, *, copy=None):
     return made
 
 
-def tensor(data, dtype=None, device=None, requires_grad=False):
+def tensor(
+    data: TensorLike, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """A new Tensor with its own copy of ``data`` (numbers, nested lists, an array, a tensor), on ``device`` ("cpu" if none).
 
     It is a constant, or a new leaf: of a tensor the values are taken, and TypeError is raised for a list of tensors that require

@@ -189,7 +189,7 @@ def _flat(xp, g):
 
 
 @op
-def round(xp, x, *, decimals=0):
+def round(xp, x, /, decimals=0):
     """The nearest number of so many ``decimals`` (tens, hundreds, ... where negative), halves to even; derivative 0."""
     return xp.round(x, decimals)
 

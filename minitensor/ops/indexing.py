@@ -24,7 +24,7 @@ _getitem.vjp(lambda g, index, x_shape: Scatter(g, index, x_shape))
 
 
 @op
-def put(xp, x, *, index, shape):
+def put(xp, x, /, index, shape):
     """Zeros of ``shape`` with ``x`` added at ``index``; repeated indices add up. The adjoint of reading ``y[index]``."""
     out = xp.zeros(shape, dtype=x.dtype)
     xp.add_at(out, index, x)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from minitensor.backend import np
 from minitensor.engine.front_door import missing_attribute, taught
 from minitensor.engine.gradient import backward
@@ -75,8 +77,7 @@ def _method(function):
     def method(self, *args, **kwargs):
         return function(self, *args, **kwargs)
 
-    method.__doc__ = function.__doc__
-    method.__name__ = getattr(function, "__name__", "method")
+    functools.update_wrapper(method, function)  # its signature too
     return method
 
 

@@ -58,7 +58,7 @@ def computed_in(dtype, method, **options):
 
 
 @op
-def sum(xp, x, *, axis=None, dtype=None, keepdims=False):
+def sum(xp, x, /, axis=None, dtype=None, *, keepdims=False):
     """Sum over ``axis``."""
     return computed_in(dtype, x.sum, axis=axis, keepdims=keepdims)
 
@@ -72,7 +72,7 @@ def _(xp, g, x_shape, axis):
 
 
 @op
-def mean(xp, x, *, axis=None, dtype=None, keepdims=False):
+def mean(xp, x, /, axis=None, dtype=None, *, keepdims=False):
     """Mean over ``axis``."""
     return computed_in(dtype, x.mean, axis=axis, keepdims=keepdims)
 
@@ -113,7 +113,7 @@ def _centred(x, axis):
 
 
 @op
-def var(xp, x, *, axis=None, dtype=None, ddof=0, keepdims=False):
+def var(xp, x, /, axis=None, dtype=None, *, ddof=0, keepdims=False):
     """Variance over ``axis``: ``sum((x - mean)^2) / (n - ddof)``; ``correction`` is another name of ``ddof``."""
     out, unit = _variance(xp, x, axis, dtype, ddof)
     out = out if unit is None else out * unit * unit
@@ -130,7 +130,7 @@ def _(g, x, axis, ddof):
 
 
 @op
-def std(xp, x, *, axis=None, dtype=None, ddof=0, keepdims=False):
+def std(xp, x, /, axis=None, dtype=None, *, ddof=0, keepdims=False):
     """Standard deviation over ``axis``: ``sqrt(var)``, also if that overflows or vanishes; derivative 0 where it is 0.
 
     ``correction`` is another name of ``ddof``.
@@ -164,14 +164,14 @@ def _refuse_nothing(name, x, axis):
 
 
 @op
-def max(xp, x, *, axis=None, keepdims=False):
+def max(xp, x, /, axis=None, *, keepdims=False):
     """Maximum over ``axis``; ties share the gradient evenly. Raises ValueError where there is no element."""
     _refuse_nothing("maximum", x, axis)
     return x.max(axis=axis, keepdims=keepdims)
 
 
 @op
-def min(xp, x, *, axis=None, keepdims=False):
+def min(xp, x, /, axis=None, *, keepdims=False):
     """Minimum over ``axis``; ties share the gradient evenly. Raises ValueError where there is no element."""
     _refuse_nothing("minimum", x, axis)
     return x.min(axis=axis, keepdims=keepdims)
@@ -184,7 +184,7 @@ min.vjp(_extreme_rule)
 
 
 @op
-def logsumexp(xp, x, *, axis=None, keepdims=False):
+def logsumexp(xp, x, /, axis=None, *, keepdims=False):
     """``log(sum(exp(x)))`` over ``axis``, shifted by the maximum so that it cannot overflow; minus infinity for no elements.
 
     Of elements that are all minus infinity the derivative is 0. Infinite elements share it evenly.
@@ -213,7 +213,7 @@ def _(xp, g, x, out, axis):
 
 
 @op
-def prod(xp, x, *, axis=None, dtype=None, keepdims=False):
+def prod(xp, x, /, axis=None, dtype=None, *, keepdims=False):
     """Product over ``axis``."""
     return computed_in(dtype, x.prod, axis=axis, keepdims=keepdims)
 
@@ -240,14 +240,14 @@ def _(xp, g, x, out, axis):
 
 
 @op
-def argmax(xp, x, *, axis=None, keepdims=False):
+def argmax(xp, x, /, axis=None, *, keepdims=False):
     """Index of the first maximum along ``axis`` (into the flat array where None), int64. ValueError where there is no element."""
     _refuse_nothing("maximum", x, axis)
     return x.argmax(axis=axis, keepdims=keepdims)
 
 
 @op
-def argmin(xp, x, *, axis=None, keepdims=False):
+def argmin(xp, x, /, axis=None, *, keepdims=False):
     """Index of the first minimum along ``axis`` (into the flat array where None), int64. ValueError where there is no element."""
     _refuse_nothing("minimum", x, axis)
     return x.argmin(axis=axis, keepdims=keepdims)
@@ -258,13 +258,13 @@ argmin.takes("axis", "out", "keepdims")
 
 
 @op
-def all(xp, x, *, axis=None, keepdims=False):
+def all(xp, x, /, axis=None, *, keepdims=False):
     """Whether every element along ``axis`` is true."""
     return x.all(axis=axis, keepdims=keepdims)
 
 
 @op
-def any(xp, x, *, axis=None, keepdims=False):
+def any(xp, x, /, axis=None, *, keepdims=False):
     """Whether some element along ``axis`` is true."""
     return x.any(axis=axis, keepdims=keepdims)
 

@@ -13,7 +13,7 @@ __all__ = ["flip", "pad", "repeat", "roll", "rot90", "tile"]
 
 @moves
 @op
-def flip(xp, x, *, axis=None):
+def flip(xp, x, /, axis=None):
     """``x`` with the order along ``axis`` reversed."""
     return xp.flip(x, axis=axes_of("flip", axis, x.ndim))
 
@@ -39,7 +39,7 @@ def rot90(m, k=1, axes=(0, 1)):
 
 @moves
 @op
-def roll(xp, x, *, shift, axis=None):
+def roll(xp, x, /, shift, axis=None):
     """``x`` shifted by ``shift`` places along ``axis`` (of the flat array where None), the end coming round to the start.
 
     Several shifts along one axis add up; one shift serves several axes.

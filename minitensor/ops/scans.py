@@ -10,7 +10,7 @@ __all__ = ["cumprod", "cumsum"]
 
 
 @op
-def cumsum(xp, x, *, axis=None, dtype=None):
+def cumsum(xp, x, /, axis=None, dtype=None):
     """Running sum along ``axis``; of the flat array where None."""
     return computed_in(dtype, x.cumsum, axis=axis)
 
@@ -22,7 +22,7 @@ def _(xp, g, x_shape, axis):
 
 
 @op
-def cumprod(xp, x, *, axis=None, dtype=None):
+def cumprod(xp, x, /, axis=None, dtype=None):
     """Running product along ``axis``; of the flat array where None."""
     return computed_in(dtype, x.cumprod, axis=axis)
 

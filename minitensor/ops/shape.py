@@ -21,7 +21,7 @@ __all__ = [
 @moves
 @moves
 @op
-def astype(xp, x, *, dtype):
+def astype(xp, x, /, dtype):
     """``x`` with elements of type ``dtype``; the gradient comes back in x's own. Integers and truth values are constants."""
     return x.astype(as_dtype(dtype))
 
@@ -31,7 +31,7 @@ astype.vjp(lambda g: g)  # the engine brings every gradient to its node's dtype
 
 @moves
 @op
-def to_device(xp, x, *, device):
+def to_device(xp, x, /, device):
     """``x`` on ``device``; the gradient travels back."""
     return move(x, device)
 
@@ -43,7 +43,7 @@ def _(g, x):
 
 @moves
 @op
-def reshape(xp, x, *, shape):
+def reshape(xp, x, /, shape):
     """``x`` in another shape of as many elements; one length may be -1."""
     return x.reshape(shape)
 
@@ -53,7 +53,7 @@ reshape.vjp(lambda g, x_shape: g.reshape(x_shape))
 
 @moves
 @op
-def permute_dims(xp, x, *, axes=None):
+def permute_dims(xp, x, /, axes=None):
     """``x`` with its axes in the order ``axes`` (reversed where None)."""
     return x.transpose(axes)
 
@@ -68,7 +68,7 @@ def _(xp, g, axes):
 
 @moves
 @op
-def swapaxes(xp, x, *, axis1, axis2):
+def swapaxes(xp, x, /, axis1, axis2):
     """``x`` with two axes exchanged."""
     return x.swapaxes(axis1, axis2)
 
@@ -112,7 +112,7 @@ def squeeze(x, axis=None):
 
 @moves
 @op
-def broadcast_to(xp, x, *, shape):
+def broadcast_to(xp, x, /, shape):
     """``x`` repeated along new axes and axes of length 1 to ``shape``, without a copy."""
     return xp.broadcast_to(x, shape)
 
@@ -235,7 +235,7 @@ def unstack(x, axis=0):
 
 @moves
 @op
-def tril(xp, x, *, k=0):
+def tril(xp, x, /, k=0):
     """The last two axes with zeros above the k-th diagonal."""
     return xp.tril(x, k)
 
@@ -245,7 +245,7 @@ tril.vjp(lambda xp, g, k: xp.tril(g, k))
 
 @moves
 @op
-def triu(xp, x, *, k=0):
+def triu(xp, x, /, k=0):
     """The last two axes with zeros below the k-th diagonal."""
     return xp.triu(x, k)
 

@@ -12,8 +12,9 @@ from minitensor.ops.scans import cumprod, cumsum
 from minitensor.ops.shape import broadcast_to, concatenate, moveaxis, reshape, swapaxes
 
 __all__ = [
-    "acos", "acosh", "arctan2", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_left_shift", "bitwise_right_shift", "broadcast_arrays", "copysign", "count_nonzero", "cumulative_prod",
-    "cumulative_sum", "diff", "hypot", "matrix_transpose", "meshgrid", "nextafter", "pow",
+    "acos", "acosh", "arctan2", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_left_shift", "bitwise_right_shift",
+    "broadcast_arrays", "copysign", "count_nonzero", "cumulative_prod", "cumulative_sum",
+    "diff", "hypot", "matrix_transpose", "meshgrid", "nextafter", "pow",
 ]  # fmt: skip
 
 acos, asin, atan, acosh, asinh, atanh, pow = arccos, arcsin, arctan, arccosh, arcsinh, arctanh, power

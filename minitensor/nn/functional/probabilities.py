@@ -39,7 +39,7 @@ def _along(xp, x, axis, forward, backward):
 
 
 @fused
-def softmax(x, *, axis=-1):
+def softmax(x, /, axis=-1):
     """``exp(x) / sum(exp(x))`` along ``axis``, shifted by the maximum so that it cannot overflow. Rows of -inf alone are NaN."""
     x = asarray(x)
     if not x.size:
@@ -65,7 +65,7 @@ def _(xp, x, *, axis=-1):
 
 
 @fused
-def log_softmax(x, *, axis=-1):
+def log_softmax(x, /, axis=-1):
     """``x - log(sum(exp(x)))`` along ``axis``.
 
     With m the place of the maximum and R = log(sum of exp(x_j) over j != m) - x_m, the logarithm is x_m + softplus(R): so one near

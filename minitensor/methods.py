@@ -74,6 +74,7 @@ def _method(function):
 
     method.__doc__ = function.__doc__
     method.__name__ = getattr(function, "__name__", "method")
+    method.__wrapped__ = function  # whose signature help() shows
     return method
 
 

@@ -23,20 +23,23 @@ class Ops(griffe.Extension):
 
     def on_package(self, *, pkg, loader, **_):
         """Put ops and the methods of Tensor where griffe has seen decorated functions, attributes or nothing."""
-        for path, module in list(sys.modules.items()):
-            if path.split(".")[0] == pkg.name:
-                seen = pkg if path == pkg.name else pkg[path.removeprefix(f"{pkg.name}.")]
-                for name, value in vars(module).items():
-                    if isinstance(value, OPS) and (value.__module__, value.__name__) == (path, name):
-                        seen.set_member(name, _function(name, value, seen.members[name]))
+        running = [(path, module) for path, module in sys.modules.items() if path.split(".")[0] == pkg.name]
+        pairs = [
+            (pkg if path == pkg.name else pkg[path.removeprefix(f"{pkg.name}.")], module) for path, module in running
+        ]
+        for seen, module in pairs:
+            for name, value in vars(module).items():
+                if isinstance(value, OPS) and (value.__module__, value.__name__) == (seen.path, name):
+                    seen.set_member(name, _function(name, value, seen.members[name]))
         tensor = pkg["Tensor"].final_target
         for name, value in vars(minitensor.Tensor).items():
             if inspect.isfunction(value) and not isinstance(tensor.members.get(name), griffe.Function):
                 tensor.set_member(name, _function(name, value))
         loader.resolve_aliases(implicit=True, external=False)
-        for name, value in vars(minitensor).items():  # a function that griffe takes for the module of its name
-            if inspect.isfunction(value) and isinstance(pkg.members.get(name), griffe.Module):
-                pkg.members[name] = griffe.Alias(name, pkg[f"{name}.{name}"], parent=pkg)
+        for seen, module in pairs:  # a function that griffe takes for the module of its name, such as checkpoint
+            for name, hidden in list(seen.members.items()):
+                if isinstance(hidden, griffe.Module) and callable(getattr(module, name, None)):
+                    seen.members[name] = griffe.Alias(name, hidden.members[name], parent=seen)
 
     def on_object(self, *, obj, **_):
         """A docstring is Markdown but for its doctests, which want a fence, and for the ``::`` before an indented block."""

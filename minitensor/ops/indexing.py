@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 
 from minitensor.autograd import Scatter, raw
-from minitensor.axes import axis_of
+from minitensor.axes import axis_of, one_int
 from minitensor.backend import device_of, is_array, is_floating, namespace, np
 from minitensor.ids import wide_ids
 from minitensor.op import moves, op
@@ -229,7 +229,7 @@ def _ordered(op_name, x, axis, kind, descending):
 
 def topk(x, k, axis=-1):
     """``(values, indices)`` of the ``k`` greatest along ``axis``, greatest first; of equal ones the first comes first."""
-    x = asarray(x)
+    x, k = asarray(x), one_int("topk", k, "an integer for k")
     place = axis_of("topk", axis, x.ndim)
     if not 0 <= k <= x.shape[place]:
         raise ValueError(f"topk: k = {k} does not fit axis {axis} of shape {x.shape}")

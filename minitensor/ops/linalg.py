@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import string
 
-from minitensor.axes import axes_of, ints
+from minitensor.axes import axes_of, ints, read_ints
 from minitensor.backend import compute_dtype, is_floating, np
 from minitensor.op import op
 from minitensor.ops.elementwise import abs as absolute
@@ -167,7 +167,7 @@ def _axis_letter(number):
 
 def tensordot(x, y, axes=2):
     """Sum over pairs of axes: the last ``axes`` of x with the first of y, or the two lists ``axes`` of axes."""
-    x, y = asarray(x), asarray(y)
+    x, y, axes = asarray(x), asarray(y), read_ints(axes)
     if hasattr(axes, "__len__"):
         left, right = axes
     else:

@@ -55,14 +55,14 @@ def row(name, place, rounds, kept=None):
 
 def missing_gpu():
     """Why the two libraries cannot both compute on a GPU here, or None."""
-    import torch
-
     from minitensor.backend import as_device
 
     try:
         as_device("cuda")
     except (ImportError, RuntimeError) as error:
         return str(error)
+    import torch
+
     if not torch.cuda.is_available():
         return f"PyTorch {torch.__version__} sees no GPU (torch.cuda.is_available() is False): install a build for CUDA"
     return None

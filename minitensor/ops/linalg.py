@@ -6,9 +6,9 @@ import math
 import string
 
 from minitensor.backend import compute_dtype, is_floating, np
+from minitensor.engine.axes import axes_of, ints, read_ints
 from minitensor.engine.op import op
 from minitensor.engine.tensor import asarray
-from minitensor.ops.axes import axes_of, ints
 from minitensor.ops.elementwise import abs as absolute
 from minitensor.ops.reductions import dropped, keep
 from minitensor.ops.reductions import max as maximum_of
@@ -164,7 +164,7 @@ def _axis_letter(number):
 
 def tensordot(x, y, axes=2):
     """Sum over pairs of axes: the last ``axes`` of x with the first of y, or the two lists ``axes`` of axes."""
-    x, y = asarray(x), asarray(y)
+    x, y, axes = asarray(x), asarray(y), read_ints(axes)
     if hasattr(axes, "__len__"):
         left, right = axes
     else:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from minitensor.backend import np
+from minitensor.engine.axes import axes_of
 from minitensor.engine.tensor import asarray
-from minitensor.ops.axes import axes_of
 from minitensor.ops.decompositions import singular_values
 from minitensor.ops.elementwise import equal, where
 from minitensor.ops.linalg import floats

@@ -4,13 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cases
 import pytest
+import timing
 
 HERE = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.append(str(HERE))
-
-import cases  # noqa: E402
-import timing  # noqa: E402
 
 
 def test_a_worker_times_what_it_is_told_to():

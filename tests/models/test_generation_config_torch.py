@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from minitensor.models.gpt import GPT
+from minitensor.models.t5 import T5
+
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-
-from minitensor.models.gpt import GPT  # noqa: E402
-from minitensor.models.t5 import T5  # noqa: E402
 
 pytestmark = pytest.mark.torch
 PROMPT = [5, 6, 7]

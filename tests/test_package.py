@@ -25,7 +25,7 @@ assert "cupy" not in sys.modules
 
 def python(code):
     """Output of a new interpreter that runs ``code``."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

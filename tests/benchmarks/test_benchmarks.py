@@ -51,6 +51,6 @@ def test_a_disturbed_ratio_is_withheld(monkeypatch, capsys):
 def test_one_case_from_the_command_line():
     pytest.importorskip("torch")
     command = [sys.executable, str(HERE / "against_pytorch.py"), "chain", "--rounds", "1", "--threads", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode in (0, 1), done.stderr
     assert "kernel" in done.stdout and "load before" in done.stdout and "| chain |" in done.stdout

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from claims import bottleneck, gradients, memory, parallelism
 from claims.report import WIDTH, print_table
+from claims.training import MOST_WORKERS
 from toolkit import console
 from toolkit.console import UserError, require
 from toolkit.files import write_text
@@ -82,8 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=natural_number, default=0, help="of weights and data (0)")
     parser.add_argument(
         "--workers",
-        type=integer(1, 1000),
-        default=os.cpu_count() or 1,
+        type=integer(1, MOST_WORKERS),
+        default=min(os.cpu_count() or 1, MOST_WORKERS),
         metavar="N",
         help="trainings at the same time, one on each core (all cores)",
     )

@@ -1,9 +1,14 @@
-"""What importing the package costs and needs, and what the README shows first."""
+"""What importing the package costs and needs, and what the README and the docstrings beside it show."""
 
+import doctest
+import importlib
+import pkgutil
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,3 +54,14 @@ def test_the_first_lines_of_the_readme_run_and_print_what_they_say():
     block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL).group(1)
     said = [re.search(r"# (?:.*: )?(tensor\(.*)$", line) for line in block.splitlines() if line.startswith("print")]
     assert python(block).splitlines() == [match.group(1) for match in said]
+
+
+@pytest.mark.parametrize("package", ["minitensor.models", "toolkit", "claims"])
+def test_examples_in_docstrings_hold_where_pytest_does_not_look(package):
+    """It would import the models under another name."""
+    found = 0
+    for info in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+        failed, attempted = doctest.testmod(importlib.import_module(info.name), extraglobs={"sys": sys})
+        assert not failed, info.name
+        found += attempted
+    assert found > 3

@@ -193,8 +193,8 @@ def test_heads_may_be_asked_for_and_left_out(tmp_path, batch):
 )
 def test_other_checkpoints_are_refused(tmp_path, change, message):
     make().save_pretrained(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(config | change), encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         BERT.from_pretrained(tmp_path)
 

@@ -20,8 +20,8 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.models.bert_checkpoints import PublishedBERT, from_hugging_face, to_hugging_face
+from minitensor.models.checks import check_dropouts, check_mask, evaluating
 from minitensor.models.classification import check_problem, classifier_loss
-from minitensor.models.common import check_dropouts, check_mask, evaluating
 from minitensor.nn.transformer import ACTIVATIONS
 
 __all__ = ["BERT", "IGNORED", "BERTConfig"]

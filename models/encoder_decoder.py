@@ -13,7 +13,7 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.models.common import evaluating
+from minitensor.models.checks import evaluating
 from minitensor.models.search import search
 
 __all__ = ["EncoderDecoder", "TranslationConfig"]

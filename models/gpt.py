@@ -19,9 +19,9 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.models.common import check_dropouts, check_ids, check_mask, evaluating
+from minitensor.models.checks import check_dropouts, check_ids, check_mask, evaluating
 from minitensor.models.gpt_checkpoints import PRESETS, PublishedGPT, from_hugging_face, to_hugging_face
-from minitensor.models.prompts import LanguageModel, left_padded
+from minitensor.models.language_model import LanguageModel, left_padded
 
 __all__ = ["GPT", "IGNORED", "GPTConfig"]
 

@@ -24,7 +24,7 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.models.prompts import LanguageModel
+from minitensor.models.language_model import LanguageModel
 from minitensor.nn.functional.recurrent import as_lengths
 
 __all__ = [

@@ -25,7 +25,7 @@ import minitensor as mt
 __all__ = ["beam_search", "greedy", "penalty", "real", "sample", "search"]
 
 BLOCK = 64  # tokens that share one maximum while the best of a row are looked for
-BALLAST = 0.25  # the share of finished rows at which they are dropped: dropping copies the caches of the others
+DROP_AT = 0.25  # the share of finished rows at which they are dropped: dropping copies the caches of the others
 
 
 def search(step, state, start_ids, stop_id, max_new_tokens, beam_size=1, length_penalty=0.6, n_best=None):
@@ -88,7 +88,7 @@ def _word_by_word(step, state, start_ids, stop_id, max_new_tokens, choose, strea
     sentence = np.arange(len(ids))  # which one each row belongs to
     running = np.ones(len(ids), dtype=bool)
     while running.any():
-        if running.mean() <= 1 - BALLAST:
+        if running.mean() <= 1 - DROP_AT:
             rows = np.flatnonzero(running)
             state.reorder(rows)
             ids, sentence, running = ids[rows], sentence[rows], running[rows]

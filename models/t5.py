@@ -23,7 +23,7 @@ from typing import ClassVar
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.models.common import check_ids, check_mask, check_pairs, evaluating
+from minitensor.models.checks import check_ids, check_mask, check_pairs, evaluating
 from minitensor.models.encoder_decoder import EncoderDecoder
 from minitensor.models.t5_checkpoints import PRESETS, PublishedT5, from_hugging_face, to_hugging_face
 from minitensor.models.transformer import DecodingState

@@ -22,8 +22,8 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.backend import is_floating
+from minitensor.models.checks import check_dropouts, evaluating
 from minitensor.models.classification import MULTI_LABEL, REGRESSION, check_problem, classifier_loss, problem_of
-from minitensor.models.common import check_dropouts, evaluating
 from minitensor.models.vit_checkpoints import PRESETS, PublishedViT, from_hugging_face, to_hugging_face
 
 __all__ = ["ViT", "ViTConfig"]

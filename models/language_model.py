@@ -12,7 +12,7 @@ import numpy as np
 
 import minitensor as mt
 from minitensor import nn
-from minitensor.models.common import check_mask, evaluating
+from minitensor.models.checks import check_mask, evaluating
 from minitensor.models.search import beam_search, greedy, real, sample
 
 __all__ = ["LanguageModel", "as_prompts", "left_padded"]

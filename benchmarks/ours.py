@@ -103,7 +103,7 @@ class Step(_Trained):
 
     def loss(self):
         """Of the batch."""
-        return self.model.loss(*self.ids, n_tokens=self.ids[2].size)
+        return self.model.loss(*self.ids, divide_by=self.ids[2].size)
 
     def take_weights(self, other):
         """Those of the same work in PyTorch."""

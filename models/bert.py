@@ -22,11 +22,11 @@ from minitensor import nn
 from minitensor.models.bert_checkpoints import PublishedBERT, from_hugging_face, to_hugging_face
 from minitensor.models.checks import check_dropouts, check_mask, evaluating
 from minitensor.models.classification import check_problem, classifier_loss
+from minitensor.models.losses import IGNORED, per_target
 from minitensor.nn.transformer import ACTIVATIONS
 
 __all__ = ["BERT", "IGNORED", "BERTConfig"]
 
-IGNORED = -100  # the target of a word that is not to be predicted
 PRESETS = {  # d_model, n_layers, n_heads, d_ff; all with 30 522 English word pieces, lower case
     "bert-base-uncased": (768, 12, 12, 3072),
     "bert-large-uncased": (1024, 24, 16, 4096),
@@ -205,28 +205,29 @@ class BERT(PublishedBERT):
             raise ValueError(f"this BERT has no {name}: make it with {how[name]} in its configuration")
         return head
 
-    def loss(
-        self, ids, mask=None, segments=None, words=None, unrelated=None, labels=None, n_tokens=None, n_sequences=None
-    ):
+    def loss(self, ids, mask=None, segments=None, words=None, unrelated=None, labels=None, divide_by=None):
         """The sum of the losses of whatever targets are given, each a mean: cross-entropies in nats, but for other `problem_type`s.
 
-        words (B, T): the word that stood at each masked position, `IGNORED` at all others; the mean is over the masked words.
-        unrelated (B,): 0 where the second sentence followed the first, 1 where it did not. labels (B,): classes, `IGNORED` where
-        none is asked for, or what else `classification.py` takes. The mean of both is over the sequences. n_tokens and
-        n_sequences: divide by these instead of the batch's own counts, so that the losses of parts of a batch add up to the loss
-        of the whole.
+        words (B, T): the word that stood at each masked position, `IGNORED` at all others; the mean is
+        over the masked words. unrelated (B,): 0 if the second sentence followed the first, 1 if it
+        did not. labels (B,): classes or `IGNORED`, or what else `classification.py` takes. The mean of
+        both is over the sequences.
+
+        divide_by: default: the numbers of masked words and of sequences that count, see
+        `losses.per_target`; a pair ``(words, sequences)`` if there are targets of both kinds.
         """
         if words is None and unrelated is None and labels is None:
             raise ValueError("BERT.loss needs targets: words, unrelated or labels")
+        of_sequences = unrelated is not None or labels is not None
+        n_words, n_sequences = _divisors(divide_by, words is not None, of_sequences)
         hidden = self.forward(ids, mask, segments)
-        sequences = hidden.shape[0] if n_sequences is None else n_sequences
         terms = []
         if words is not None:
             logits, targets = self._masked(hidden, words)
-            count = max(targets.size, 1) if n_tokens is None else n_tokens
-            terms.append(F.cross_entropy(logits, targets, reduction="sum") / count)
+            terms.append(per_target(F.cross_entropy(logits, targets, reduction="sum"), targets, n_words))
         if unrelated is not None:
-            terms.append(F.cross_entropy(self.next_logits(hidden), unrelated, reduction="sum") / sequences)
+            logits, unrelated = self.next_logits(hidden), mt.asarray(unrelated)
+            terms.append(per_target(F.cross_entropy(logits, unrelated, reduction="sum"), unrelated, n_sequences))
         if labels is not None:
             logits, problem = self.class_logits(hidden), self.config.problem_type
             terms.append(classifier_loss(logits, labels, problem, "sequences", n_sequences, IGNORED))
@@ -270,3 +271,16 @@ class MaskedWordHead(nn.Module):
     def forward(self, x):
         """(..., D) to (..., V)."""
         return F.linear(self.norm(ACTIVATIONS[self.activation](self.dense(x))), self.embeddings, self.bias)
+
+
+def _divisors(divide_by, of_words, of_sequences):
+    """``divide_by`` as a pair: for the targets of words, and for those of sequences."""
+    if isinstance(divide_by, (tuple, list)):
+        n_words, n_sequences = divide_by
+        return n_words, n_sequences
+    if divide_by is not None and of_words and of_sequences:
+        raise ValueError(
+            f"BERT.loss: divide_by = {divide_by!r} for targets of words and of sequences, whose means are over "
+            "different numbers: write divide_by=(words, sequences)"
+        )
+    return divide_by, divide_by

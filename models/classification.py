@@ -13,6 +13,7 @@ from __future__ import annotations
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor.backend import is_floating
+from minitensor.models.losses import IGNORED, per_target
 
 __all__ = ["MULTI_LABEL", "REGRESSION", "SINGLE_LABEL", "check_problem", "classifier_loss", "problem_of"]
 
@@ -37,13 +38,16 @@ def problem_of(problem_type, n_classes, integers=True):
     return problem_type or (REGRESSION if n_classes == 1 else SINGLE_LABEL if integers else MULTI_LABEL)
 
 
-def classifier_loss(logits, labels, problem_type=None, inputs="inputs", n=None, ignore_index=-100, label_smoothing=0.0):
+def classifier_loss(
+    logits, labels, problem_type=None, inputs="inputs", divide_by=None, ignore_index=IGNORED, label_smoothing=0.0
+):
     """The loss of outputs ``logits`` (B, K): a mean over the inputs and, but for the cross-entropy, over their K outputs.
 
     labels: numbers (B, K) for a regression, (B,) too where K is 1; classes (B,) or (B, 1), integers from 0 to K - 1 or
     ``ignore_index`` for an input that does not count; floats from 0 to 1 or truth values (B, K) for several labels.
-    n: divide by this many instead of the inputs that count. inputs: what errors call them. Raises ValueError for labels of
-    another shape or type and for smoothing where there is no softmax, IndexError for classes that there are not.
+    divide_by: default: the number of inputs that count, see `losses.per_target`. inputs: what errors
+    call them. Raises ValueError for labels of another shape or type and for smoothing without a
+    softmax, IndexError for classes that there are not.
     """
     labels = mt.asarray(labels)
     (rows, classes), integers = logits.shape, labels.dtype.kind in "iu"
@@ -58,7 +62,7 @@ def classifier_loss(logits, labels, problem_type=None, inputs="inputs", n=None, 
         labels = labels.reshape((rows,))
         how = dict(ignore_index=ignore_index, label_smoothing=label_smoothing)
         total = F.cross_entropy(logits, labels, reduction="sum", **how)
-        return total / (max(int((labels != ignore_index).sum()), 1) if n is None else n)
+        return per_target(total, labels, divide_by, ignore_index)
     if label_smoothing:
         raise ValueError(f"label_smoothing is for {SINGLE_LABEL}, this is a {problem}: set it to 0")
     if problem == MULTI_LABEL and not (is_floating(labels.dtype) or labels.dtype.kind == "b"):
@@ -70,4 +74,5 @@ def classifier_loss(logits, labels, problem_type=None, inputs="inputs", n=None, 
         labels = labels.astype(logits.dtype)
     labels = labels.reshape(logits.shape)
     loss = F.mse_loss if problem == REGRESSION else F.binary_cross_entropy_with_logits
-    return loss(logits, labels, reduction="sum") / (classes * (max(rows, 1) if n is None else n))
+    outputs = None if divide_by is None else classes * divide_by
+    return per_target(loss(logits, labels, reduction="sum"), labels, outputs)

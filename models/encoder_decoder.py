@@ -14,12 +14,10 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.models.checks import evaluating
+from minitensor.models.losses import IGNORED, per_target
 from minitensor.models.search import search
 
 __all__ = ["EncoderDecoder", "TranslationConfig"]
-
-
-NO_TOKEN = -100  # a target that does not count, where there is no token for padding
 
 
 @dataclass(frozen=True)
@@ -68,21 +66,21 @@ class EncoderDecoder(nn.Module):
         """Log-probabilities (rows, V) of the next token, given the newest token of each row (``ids``, a vector)."""
         raise NotImplementedError
 
-    def loss(self, source, target_in, target_out, mask=None, n_tokens=None):
+    def loss(self, source, target_in, target_out, mask=None, divide_by=None):
         """Label-smoothed cross-entropy per real target token (those that are not padding), in nats.
 
-        target_in (B, T) starts with the start token, target_out (B, T) ends with the stop token. n_tokens: divide by this many
-        instead of the batch's own count, so that the losses of parts of a batch add up to the loss of the whole. Smoothing is
-        for training; a validation loss is the plain cross-entropy. It is 0 where all is padding; a model without
-        a token for that leaves out targets of -100.
+        target_in (B, T) starts with the start token, target_out (B, T) ends with the stop token.
+        divide_by: default: the number of real target tokens, see `losses.per_target`. Smoothing is
+        for training; a validation loss is the plain cross-entropy. The loss is 0 if all is padding; a
+        model without a token for padding leaves out targets that are `losses.IGNORED`.
         """
         c = self.config
-        ignored = NO_TOKEN if c.pad_id is None else c.pad_id
+        ignored = IGNORED if c.pad_id is None else c.pad_id
         logits = self(source, target_in, mask)
         target_out = mt.asarray(target_out)
         smoothing = c.label_smoothing if self.training else 0.0
         total = F.cross_entropy(logits, target_out, ignore_index=ignored, label_smoothing=smoothing, reduction="sum")
-        return total / (max(int((target_out != ignored).sum()), 1) if n_tokens is None else n_tokens)
+        return per_target(total, target_out, divide_by, ignored)
 
     def generate(self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None, n_best=None):
         """Target sequences as lists of ids, without start and stop tokens; greedy where ``beam_size`` is 1.

@@ -22,10 +22,9 @@ from minitensor import nn
 from minitensor.models.checks import check_dropouts, check_ids, check_mask, evaluating
 from minitensor.models.gpt_checkpoints import PRESETS, PublishedGPT, from_hugging_face, to_hugging_face
 from minitensor.models.language_model import LanguageModel, left_padded
+from minitensor.models.losses import IGNORED, per_target
 
 __all__ = ["GPT", "IGNORED", "GPTConfig"]
-
-IGNORED = -100  # the target of a position that does not count
 
 
 @dataclass(frozen=True)
@@ -128,12 +127,12 @@ class GPT(PublishedGPT, LanguageModel):
         """(B, T) ids at (T,) or (B, T) positions to (B, T, D)."""
         return self.dropout(self.tokens(ids) + self.positions(positions))
 
-    def loss(self, ids, targets=None, mask=None, n_tokens=None):
+    def loss(self, ids, targets=None, mask=None, divide_by=None):
         """Cross-entropy of the next tokens, in nats per token.
 
-        targets (B, T): the token after each one, `IGNORED` where none is asked for; where None the ids themselves, moved by one.
-        What ``mask`` says to be padding neither predicts nor is predicted. n_tokens: divide by this many instead of the batch's
-        own count, so that the losses of parts of a batch add up to the loss of the whole.
+        targets (B, T): the token that follows each one, or `IGNORED`; default: the ids shifted left by
+        one. What ``mask`` says to be padding neither predicts nor is predicted. divide_by: default:
+        the number of targets that count, see `losses.per_target`.
         """
         ids, targets = mt.asarray(ids), None if targets is None else mt.asarray(targets)
         real = check_mask(mask, ids)
@@ -150,7 +149,7 @@ class GPT(PublishedGPT, LanguageModel):
             targets = mt.where(real, targets, IGNORED)
         logits = self.output(self._hidden(ids, real))
         total = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
-        return total / (max(int((targets != IGNORED).sum()), 1) if n_tokens is None else n_tokens)
+        return per_target(total, targets, divide_by, IGNORED)
 
     def attention_maps(self, ids, mask=None):
         """Attention probabilities by name, (B, H, T, T) each: "decoder.0.self", "decoder.1.self", ..."""

@@ -25,6 +25,7 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.models.language_model import LanguageModel
+from minitensor.models.losses import IGNORED, per_target
 from minitensor.nn.functional.recurrent import as_lengths
 
 __all__ = [
@@ -34,7 +35,6 @@ __all__ = [
 
 CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 POOLINGS = ("last", "mean", "max")
-IGNORED = -100  # a target that does not count
 
 
 def recurrent_layer(cell, input_size, hidden_size, num_layers=1, **options):
@@ -160,10 +160,12 @@ class SequenceClassifier(_ManyToOne):
             x = self.embedding(x)  # (B, T, E)
         return self._read(x, lengths)
 
-    def loss(self, x, targets, lengths=None, n_tokens=None):
-        """Cross-entropy for each sequence, in nats; targets (B,). ``n_tokens``: divide by this many instead of by B."""
-        total = F.cross_entropy(self(x, lengths), mt.asarray(targets), reduction="sum")
-        return total / (len(x) if n_tokens is None else n_tokens)
+    def loss(self, x, targets, lengths=None, divide_by=None):
+        """Cross-entropy per sequence, in nats; targets (B,). divide_by: default: B."""
+        logits = self(x, lengths)
+        total = F.cross_entropy(logits, mt.asarray(targets), reduction="sum")
+        # One target for each row of the logits.
+        return per_target(total, logits.data[:, 0], divide_by)
 
 
 class SequenceRegressor(_ManyToOne):
@@ -181,11 +183,11 @@ class SequenceRegressor(_ManyToOne):
         """(B, horizon) values that follow x (B, T, F)."""
         return self._read(mt.asarray(x), lengths)
 
-    def loss(self, x, targets, lengths=None, n_tokens=None):
-        """The squared error of each value; targets (B, horizon). ``n_tokens``: divide by this many instead of by B horizon."""
+    def loss(self, x, targets, lengths=None, divide_by=None):
+        """Squared error per value; targets (B, horizon). divide_by: default: B horizon."""
         targets = mt.asarray(targets)
         total = F.mse_loss(self(x, lengths), targets, reduction="sum")
-        return total / (targets.size if n_tokens is None else n_tokens)
+        return per_target(total, targets, divide_by)
 
 
 # --- many to many -------------------------------------------------------------------------------------------------------------
@@ -229,22 +231,22 @@ class RecurrentLanguageModel(LanguageModel):
         y, state = self.layers(self.dropout(self.embedding(ids)), state, lengths)  # (B, T, H)
         return self.output(self.dropout(y)), state
 
-    def loss(self, ids, targets, n_tokens=None):
-        """Cross-entropy for each target token, in nats, from the empty state; see `loss_and_state`."""
-        return self.loss_and_state(ids, targets, None, n_tokens)[0]
+    def loss(self, ids, targets, divide_by=None):
+        """Cross-entropy per target token, in nats, from the empty state; see `loss_and_state`."""
+        return self.loss_and_state(ids, targets, None, divide_by)[0]
 
-    def loss_and_state(self, ids, targets, state, n_tokens=None):
-        """The loss where the text before left ``state``, and the state that this text leaves, detached.
+    def loss_and_state(self, ids, targets, state, divide_by=None):
+        """The loss of a text that goes on from ``state``, and the state that it leaves, detached.
 
-        ids and targets (B, T); a target of -100 does not count. n_tokens: divide by this many instead of the targets that count.
-        Carried from window to window of a text, the state reaches further back than the gradient does (truncated
-        back-propagation through time; Williams and Peng 1990).
+        ids and targets (B, T); a target that is `IGNORED` does not count. divide_by: default: the
+        number of targets that count, see `losses.per_target`. Carried from window to window of a
+        text, the state reaches further back than the gradient does (truncated back-propagation
+        through time; Williams and Peng 1990).
         """
         targets = mt.asarray(targets)
         logits, state = self(ids, state)
         total = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
-        count = max(int((targets != IGNORED).sum()), 1) if n_tokens is None else n_tokens
-        return total / count, _each(lambda part: part.detach(), state)
+        return per_target(total, targets, divide_by, IGNORED), _each(lambda part: part.detach(), state)
 
     # --- decoding -------------------------------------------------------------------------------------------------------------
 

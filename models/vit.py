@@ -201,15 +201,15 @@ class ViT(PublishedViT):
             raise ValueError(f"images must be floats, got {images.dtype}: scale them, such as images / 255.0")
         return images.astype(self.patches.weight.dtype)
 
-    def loss(self, images, labels, n_tokens=None):
+    def loss(self, images, labels, divide_by=None):
         """The loss per image: label-smoothed cross-entropy in nats, but for another `problem_type`.
 
-        images (B, C, S, S); labels (B,) integers, or what else `classification.py` takes. n_tokens: divide by this many
-        instead of the batch's own count, so that the losses of parts of a batch add up to the loss of the whole. Smoothing is for
-        training; a validation loss is the plain cross-entropy. Raises IndexError for a label that is not one of 0 to K - 1.
+        images (B, C, S, S); labels (B,) integers, or what else `classification.py` takes. divide_by:
+        default: B, see `losses.per_target`. Smoothing is for training; a validation loss is the plain
+        cross-entropy. Raises IndexError for a label that is not one of 0 to K - 1.
         """
         smoothing = self.config.label_smoothing if self.training else 0.0
-        how = dict(n=n_tokens, ignore_index=NO_LABEL, label_smoothing=smoothing)
+        how = dict(divide_by=divide_by, ignore_index=NO_LABEL, label_smoothing=smoothing)
         return classifier_loss(self(images), labels, self.config.problem_type, "images", **how)
 
     # --- using it, and looking inside -----------------------------------------------------------------------------------------

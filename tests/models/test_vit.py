@@ -91,7 +91,7 @@ def test_the_loss_is_the_mean_cross_entropy_and_smoothed_in_training_alone():
 
 def test_the_losses_of_parts_add_up():
     model = small()
-    parts = model.loss(IMAGES[:1], LABELS[:1], n_tokens=3) + model.loss(IMAGES[1:], LABELS[1:], n_tokens=3)
+    parts = model.loss(IMAGES[:1], LABELS[:1], divide_by=3) + model.loss(IMAGES[1:], LABELS[1:], divide_by=3)
     assert parts.item() == pytest.approx(model.loss(IMAGES, LABELS).item(), abs=1e-12)
 
 

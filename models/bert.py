@@ -112,10 +112,8 @@ class BERT(PublishedBERT):
         self.norm = nn.LayerNorm(c.d_model, c.eps)
         self.dropout = nn.Dropout(c.dropout)
         shape = (c.n_layers, c.d_model, c.n_heads, c.d_ff, c.dropout, c.activation)
-        self.encoder = nn.TransformerEncoder(*shape, eps=c.eps)
-        for layer in self.encoder.layers:
-            layer.attention.dropout = c.attention_dropout
-            layer.feed_forward.dropout = nn.Dropout(0.0)
+        dropouts = dict(attention_dropout=c.attention_dropout, ff_dropout=0.0)
+        self.encoder = nn.TransformerEncoder(*shape, eps=c.eps, **dropouts)
         self.pooler = nn.Linear(c.d_model, c.d_model) if c.pooler else None
         self.mlm = MaskedWordHead(c, self.words.weight if c.tie_mlm else None) if c.mlm_head else None
         self.nsp = nn.Linear(c.d_model, 2) if c.nsp_head else None

@@ -86,10 +86,8 @@ class GPT(PublishedGPT, LanguageModel):
         self.positions = nn.Embedding(c.max_length, c.d_model)
         self.dropout = nn.Dropout(c.embedding_dropout)
         shape = (c.n_layers, c.d_model, c.n_heads, c.d_ff or 4 * c.d_model, c.dropout, c.activation)
-        self.transformer = nn.TransformerEncoder(*shape, norm_first=True, eps=c.eps)
-        for layer in self.transformer.layers:
-            layer.attention.dropout = c.attention_dropout
-            layer.feed_forward.dropout = nn.Dropout(0.0)
+        dropouts = dict(attention_dropout=c.attention_dropout, ff_dropout=0.0)
+        self.transformer = nn.TransformerEncoder(*shape, norm_first=True, eps=c.eps, **dropouts)
         self.output = nn.Linear(c.d_model, c.vocab_size, bias=False)
         if c.tie_output:
             self.output.weight = self.tokens.weight

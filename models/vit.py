@@ -139,11 +139,8 @@ class ViT(PublishedViT):
             self.positions = nn.Buffer(sinusoidal_positions(c))  # saved and moved like learned ones, but not trained
         self.dropout = nn.Dropout(c.dropout)
         shape = (c.n_layers, c.d_model, c.n_heads, c.d_ff, c.dropout, c.activation)
-        self.encoder = nn.TransformerEncoder(*shape, norm_first=True, eps=c.eps)
-        for layer in self.encoder.layers:
-            layer.attention.dropout = c.attention_dropout
-            if c.feed_forward_dropout is not None:
-                layer.feed_forward.dropout = nn.Dropout(c.feed_forward_dropout)
+        dropouts = dict(attention_dropout=c.attention_dropout, ff_dropout=c.feed_forward_dropout)
+        self.encoder = nn.TransformerEncoder(*shape, norm_first=True, eps=c.eps, **dropouts)
         self.pooler = nn.Linear(c.d_model, c.d_model) if c.pooler else None
         self.classifier = nn.Linear(c.d_model, c.n_classes) if c.n_classes else None
         self._draw()

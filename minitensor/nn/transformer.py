@@ -10,6 +10,8 @@ A stack ends in a norm of its own if ``final_norm`` says so; default: where ``no
 Letters: B batch, T target or own positions, S memory positions, D model width, H heads. Masks are boolean, True = may attend, and
 broadcast to (B, H, T, S).
 ``activation`` is one of relu, gelu, gelu_tanh (its approximation by tanh, as GPT-2 has it) and silu; ``eps`` that of the norms.
+``dropout`` acts behind every sublayer, ``attention_dropout`` on the attention weights and ``ff_dropout`` inside the feed-forward
+network, behind its activation; default of both: ``dropout``, as in the paper's code.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from contextlib import nullcontext
 from functools import partial
 
 from minitensor.engine.mode import no_grad
-from minitensor.engine.settings import choice, flag, integer
+from minitensor.engine.settings import choice, flag, integer, probability
 from minitensor.engine.tensor import asarray
 from minitensor.nn import functional as F
 from minitensor.nn import init
@@ -57,6 +59,12 @@ class _Layer(Module):
         self.norm_first = flag(type(self).__name__, "norm_first", norm_first)
         self.dropout = Dropout(dropout)
 
+    def _inner_dropouts(self, attention_dropout, ff_dropout):
+        """Both as numbers; those that are None are the one behind the sublayers."""
+        given = {"attention_dropout": attention_dropout, "ff_dropout": ff_dropout}
+        name, usual = type(self).__name__, self.dropout.p
+        return [usual if p is None else probability(name, setting, p) for setting, p in given.items()]
+
     def _around(self, x, norm, sublayer):
         """``x`` and the output of ``sublayer`` joined by residual, dropout and norm, in the order that ``norm_first`` says."""
         if self.norm_first:
@@ -69,10 +77,14 @@ class TransformerEncoderLayer(_Layer):
 
     torch_names = {"attention": "self_attn", "feed_forward.linear1": "linear1", "feed_forward.linear2": "linear2"}
 
-    def __init__(self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5):
+    def __init__(
+        self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5, *,
+        attention_dropout=None, ff_dropout=None,
+    ):  # fmt: skip
         super().__init__(dropout, norm_first)
-        self.attention = MultiHeadAttention(d_model, n_heads, dropout)
-        self.feed_forward = FeedForward(d_model, d_ff, dropout, activation)
+        attention_dropout, ff_dropout = self._inner_dropouts(attention_dropout, ff_dropout)
+        self.attention = MultiHeadAttention(d_model, n_heads, attention_dropout)
+        self.feed_forward = FeedForward(d_model, d_ff, ff_dropout, activation)
         self.norm1, self.norm2 = LayerNorm(d_model, eps), LayerNorm(d_model, eps)
 
     def forward(self, x, mask=None, is_causal=False, bias=None, need_weights=False, cache=None):
@@ -93,11 +105,15 @@ class TransformerDecoderLayer(_Layer):
         "feed_forward.linear1": "linear1", "feed_forward.linear2": "linear2",
     }  # fmt: skip
 
-    def __init__(self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5):
+    def __init__(
+        self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5, *,
+        attention_dropout=None, ff_dropout=None,
+    ):  # fmt: skip
         super().__init__(dropout, norm_first)
-        self.self_attention = MultiHeadAttention(d_model, n_heads, dropout)
-        self.cross_attention = MultiHeadAttention(d_model, n_heads, dropout)
-        self.feed_forward = FeedForward(d_model, d_ff, dropout, activation)
+        attention_dropout, ff_dropout = self._inner_dropouts(attention_dropout, ff_dropout)
+        self.self_attention = MultiHeadAttention(d_model, n_heads, attention_dropout)
+        self.cross_attention = MultiHeadAttention(d_model, n_heads, attention_dropout)
+        self.feed_forward = FeedForward(d_model, d_ff, ff_dropout, activation)
         self.norm1, self.norm2, self.norm3 = (LayerNorm(d_model, eps) for _ in range(3))
 
     def forward(
@@ -141,13 +157,15 @@ class _Stack(Module):
     layer_class: Callable[..., Module]
 
     def __init__(
-        self, n_layers, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5, final_norm=None
+        self, n_layers, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5, final_norm=None, *,
+        attention_dropout=None, ff_dropout=None,
     ):  # fmt: skip
         n_layers = integer(type(self).__name__, "n_layers", n_layers, least=1)
         norm_first = flag(type(self).__name__, "norm_first", norm_first)
         shape = (d_model, n_heads, d_ff, dropout, activation, norm_first, eps)
         final_norm = norm_first if final_norm is None else flag(type(self).__name__, "final_norm", final_norm)
-        self.layers = [self.layer_class(*shape) for _ in range(n_layers)]
+        dropouts = {"attention_dropout": attention_dropout, "ff_dropout": ff_dropout}
+        self.layers = [self.layer_class(*shape, **dropouts) for _ in range(n_layers)]
         self.norm = LayerNorm(d_model, eps) if final_norm else None
 
 
@@ -240,10 +258,14 @@ class Transformer(Module):
         norm_first=False,
         eps=1e-5,
         final_norm=True,
+        *,
+        attention_dropout=None,
+        ff_dropout=None,
     ):
         shape = (d_model, n_heads, d_ff, dropout, activation, norm_first, eps, final_norm)
-        self.encoder = TransformerEncoder(n_encoder_layers, *shape)
-        self.decoder = TransformerDecoder(n_decoder_layers, *shape)
+        dropouts = {"attention_dropout": attention_dropout, "ff_dropout": ff_dropout}
+        self.encoder = TransformerEncoder(n_encoder_layers, *shape, **dropouts)
+        self.decoder = TransformerDecoder(n_decoder_layers, *shape, **dropouts)
         for _, parameter in self.named_parameters():
             if parameter.ndim > 1:
                 init.xavier_uniform_(parameter)

@@ -27,6 +27,7 @@ from minitensor.models.checks import check_ids, check_mask, check_pairs, evaluat
 from minitensor.models.encoder_decoder import EncoderDecoder
 from minitensor.models.t5_checkpoints import PRESETS, PublishedT5, from_hugging_face, to_hugging_face
 from minitensor.models.transformer import DecodingState
+from minitensor.nn.attention import with_weights
 from minitensor.nn.transformer import ACTIVATIONS
 
 __all__ = ["T5", "T5Config"]
@@ -117,6 +118,16 @@ class Layer(nn.Module):
             self.norm2, self.cross_attention = nn.RMSNorm(c.d_model, c.eps), attention()
         self.norm3, self.feed_forward = nn.RMSNorm(c.d_model, c.eps), FeedForward(c)
 
+    def admit(self, x, mask, memory, cache):
+        """``(x, mask, memory)`` looked at, padding blank, for all layers of a stack; see ``nn.MultiHeadAttention.admit``."""
+        if not self.is_causal:
+            x, mask = self.self_attention.admit(x, mask)
+        elif cache is None:
+            memory, mask = self.cross_attention.admit_memory(x, memory, mask)
+        else:
+            _, mask = self.cross_attention.admit(x, mask, cache[1])
+        return x, mask, memory
+
     def forward(self, x, bias, mask=None, memory=None, cache=None, need_weights=False):
         """``(x, weights)``: (B, T, D), and what an encoder saw of itself or a decoder of the memory (B, H, T, S), or None.
 
@@ -126,19 +137,14 @@ class Layer(nn.Module):
         own, held = cache or (None, None)
         how = dict(is_causal=self.is_causal, bias=bias, cache=own)
         if not self.is_causal:
-            y, weights = _attend(self.self_attention, self.norm1(x), need_weights, mask=mask, **how)
+            y, weights = with_weights(self.self_attention, self.norm1(x), need_weights, mask=mask, **how)
             x = x + self.dropout(y)
         else:
             x = x + self.dropout(self.self_attention(self.norm1(x), **how))
             how = dict(memory=memory, mask=mask, cache=held)
-            y, weights = _attend(self.cross_attention, self.norm2(x), need_weights, **how)
+            y, weights = with_weights(self.cross_attention, self.norm2(x), need_weights, **how)
             x = x + self.dropout(y)
         return x + self.dropout(self.feed_forward(self.norm3(x))), weights
-
-
-def _attend(attention, x, need_weights, **how):
-    """``(output, weights)`` of an attention, weights None where they are not needed."""
-    return attention(x, need_weights=True, **how) if need_weights else (attention(x, **how), None)
 
 
 class Stack(nn.Module):
@@ -153,7 +159,8 @@ class Stack(nn.Module):
         """``(x, weights)``: (B, T, D), and a list of what each layer saw; arguments as for `Layer`, cache a DecoderCache."""
         bias = self.positions(x.shape[1], offset=0 if cache is None else cache.length)  # (1, H, T, T held and new)
         pairs = [None] * len(self.layers) if cache is None else cache.layers
-        x, seen = self.dropout(x), []
+        x, mask, memory = self.layers[0].admit(self.dropout(x), mask, memory, pairs[0])
+        seen = []
         for layer, pair in zip(self.layers, pairs, strict=True):
             x, weights = layer(x, bias, mask, memory, pair, need_weights)
             seen.append(weights)

@@ -17,18 +17,15 @@ network, behind its activation; default of both: ``dropout``, as in the paper's 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 
-from minitensor.engine.mode import no_grad
 from minitensor.engine.settings import choice, flag, integer, probability
 from minitensor.engine.tensor import asarray
 from minitensor.nn import functional as F
 from minitensor.nn import init
-from minitensor.nn.attention import MultiHeadAttention
-from minitensor.nn.cache import DecoderCache, EncoderCache, KeyValueCache, check_batch
+from minitensor.nn.attention import MultiHeadAttention, with_weights
+from minitensor.nn.cache import DecoderCache, EncoderCache, KeyValueCache, check_batch, constant_with_cache
 from minitensor.nn.layers import Dropout, LayerNorm, Linear
-from minitensor.nn.masks import as_mask, blank_padding
 from minitensor.nn.module import Module
 
 __all__ = [
@@ -65,11 +62,14 @@ class _Layer(Module):
         name, usual = type(self).__name__, self.dropout.p
         return [usual if p is None else probability(name, setting, p) for setting, p in given.items()]
 
-    def _around(self, x, norm, sublayer):
-        """``x`` and the output of ``sublayer`` joined by residual, dropout and norm, in the order that ``norm_first`` says."""
-        if self.norm_first:
-            return x + self.dropout(sublayer(norm(x)))
-        return norm(x + self.dropout(sublayer(x)))
+    def _enter(self, x, norm):
+        """What a sublayer is given of ``x``."""
+        return norm(x) if self.norm_first else x
+
+    def _leave(self, x, y, norm):
+        """``x`` and the sublayer's output ``y`` joined."""
+        x = x + self.dropout(y)
+        return x if self.norm_first else norm(x)
 
 
 class TransformerEncoderLayer(_Layer):
@@ -87,14 +87,15 @@ class TransformerEncoderLayer(_Layer):
         self.feed_forward = FeedForward(d_model, d_ff, ff_dropout, activation)
         self.norm1, self.norm2 = LayerNorm(d_model, eps), LayerNorm(d_model, eps)
 
+    @constant_with_cache
     def forward(self, x, mask=None, is_causal=False, bias=None, need_weights=False, cache=None):
         """One layer. With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, S). cache: its KeyValueCache."""
-        x = asarray(x)
-        attend, weights = _watched(self.attention, need_weights, mask=mask, is_causal=is_causal, bias=bias, cache=cache)
-        with no_grad() if cache is not None else nullcontext():
-            x = self._around(x, self.norm1, attend)
-            x = self._around(x, self.norm2, self.feed_forward)
-        return (x, weights[0]) if need_weights else x
+        x, mask = self.attention.admit(x, mask, cache)
+        how = {"mask": mask, "is_causal": is_causal, "bias": bias, "cache": cache}
+        y, weights = with_weights(self.attention, self._enter(x, self.norm1), need_weights, **how)
+        x = self._leave(x, y, self.norm1)
+        x = self._leave(x, self.feed_forward(self._enter(x, self.norm2)), self.norm2)
+        return (x, weights) if need_weights else x
 
 
 class TransformerDecoderLayer(_Layer):
@@ -116,6 +117,7 @@ class TransformerDecoderLayer(_Layer):
         self.feed_forward = FeedForward(d_model, d_ff, ff_dropout, activation)
         self.norm1, self.norm2, self.norm3 = (LayerNorm(d_model, eps) for _ in range(3))
 
+    @constant_with_cache
     def forward(
         self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, bias=None, need_weights=False
     ):
@@ -123,32 +125,24 @@ class TransformerDecoderLayer(_Layer):
 
         With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, S) of the attention to the memory.
         """
-        x = asarray(x)
+        x, memory, mask, memory_mask = self.admit(x, memory, mask, memory_mask, cache)
         own, held = (None, None) if cache is None else cache
-        memory = memory if cache is None else None
-        with no_grad() if cache is not None else nullcontext():
-            look_back, _ = _watched(self.self_attention, False, mask=mask, is_causal=is_causal, bias=bias, cache=own)
-            look_over, weights = _watched(
-                self.cross_attention, need_weights, memory=memory, mask=memory_mask, cache=held
-            )
-            x = self._around(x, self.norm1, look_back)
-            x = self._around(x, self.norm2, look_over)
-            x = self._around(x, self.norm3, self.feed_forward)
-        return (x, weights[0]) if need_weights else x
+        how = {"mask": mask, "is_causal": is_causal, "bias": bias, "cache": own}
+        x = self._leave(x, self.self_attention(self._enter(x, self.norm1), **how), self.norm1)
+        how = {"memory": memory, "mask": memory_mask, "cache": held}
+        y, weights = with_weights(self.cross_attention, self._enter(x, self.norm2), need_weights, **how)
+        x = self._leave(x, y, self.norm2)
+        x = self._leave(x, self.feed_forward(self._enter(x, self.norm3)), self.norm3)
+        return (x, weights) if need_weights else x
 
-
-def _watched(attention, need_weights, **arguments):
-    """``attention`` as a function of x alone, and the list that will receive its weights."""
-    weights = []
-
-    def attend(x):
-        if not need_weights:
-            return attention(x, **arguments)
-        y, seen = attention(x, need_weights=True, **arguments)
-        weights.append(seen)
-        return y
-
-    return attend, weights
+    def admit(self, x, memory, mask, memory_mask, cache=None):
+        """All four looked at, padding blank; see ``MultiHeadAttention.admit``. ``memory`` is None if there is a cache of it."""
+        own, held = (None, None) if cache is None else cache
+        x, mask = self.self_attention.admit(x, mask, own)
+        if held is not None:
+            return x, None, mask, self.cross_attention.admit(x, memory_mask, held)[1]
+        memory, memory_mask = self.cross_attention.admit_memory(x, memory, memory_mask)
+        return x, memory, mask, memory_mask
 
 
 class _Stack(Module):
@@ -168,12 +162,17 @@ class _Stack(Module):
         self.layers = [self.layer_class(*shape, **dropouts) for _ in range(n_layers)]
         self.norm = LayerNorm(d_model, eps) if final_norm else None
 
+    def _layer_caches(self, cache):
+        """What each layer keeps, None without a cache."""
+        return [None] * len(self.layers) if cache is None else cache.layers
+
 
 class TransformerEncoder(_Stack):
     """``n_layers`` encoder layers, and a last norm if there is one: embedded inputs (B, T, D) to (B, T, D)."""
 
     layer_class = TransformerEncoderLayer
 
+    @constant_with_cache
     def forward(self, x, mask=None, is_causal=False, bias=None, need_weights=False, cache=None):
         """Encode ``x`` (B, T, D). mask: boolean, broadcasts to (B, H, T, S). bias: added to the scores of every layer, likewise.
 
@@ -183,19 +182,15 @@ class TransformerEncoder(_Stack):
         """
         if cache is not None and not is_causal:
             raise ValueError("a cache is for causal encoders, where no position sees a later one: pass is_causal=True")
-        x = asarray(x)
+        x, caches, seen = asarray(x), self._layer_caches(cache), []
         check_batch(cache, x)
-        keys = x.shape[1] + (0 if cache is None else cache.length)
-        mask = as_mask(mask, (x.shape[0], self.layers[0].attention.n_heads, x.shape[1], keys))
-        x = blank_padding(x, mask if cache is None or mask is None else mask[..., -x.shape[1] :])
-        seen = []
-        with no_grad() if cache is not None else nullcontext():
-            for layer, held in zip(self.layers, [None] * len(self.layers) if cache is None else cache.layers):
-                x = layer(x, mask, is_causal, bias, need_weights, held)
-                if need_weights:
-                    x, weights = x
-                    seen.append(weights)
-            x = x if self.norm is None else self.norm(x)
+        x, mask = self.layers[0].attention.admit(x, mask, caches[0])
+        for layer, held in zip(self.layers, caches):
+            x = layer(x, mask, is_causal, bias, need_weights, held)
+            if need_weights:
+                x, weights = x
+                seen.append(weights)
+        x = x if self.norm is None else self.norm(x)
         return (x, seen) if need_weights else x
 
     def init_cache(self, batch):
@@ -208,6 +203,7 @@ class TransformerDecoder(_Stack):
 
     layer_class = TransformerDecoderLayer
 
+    @constant_with_cache
     def forward(
         self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, bias=None, need_weights=False
     ):
@@ -220,17 +216,15 @@ class TransformerDecoder(_Stack):
         cache: from ``init_cache``; ``x`` is then the new positions alone, ``mask`` and ``bias`` cover those held as well,
         ``memory`` is not looked at, and the result is a constant.
         """
-        x = asarray(x)
+        x, caches, seen = asarray(x), self._layer_caches(cache), []
         check_batch(cache, x)
-        pairs = [None] * len(self.layers) if cache is None else cache.layers
-        seen = []
-        with no_grad() if cache is not None else nullcontext():
-            for layer, pair in zip(self.layers, pairs):
-                x = layer(x, memory, mask, memory_mask, is_causal, pair, bias, need_weights)
-                if need_weights:
-                    x, weights = x
-                    seen.append(weights)
-            x = x if self.norm is None else self.norm(x)
+        x, memory, mask, memory_mask = self.layers[0].admit(x, memory, mask, memory_mask, caches[0])
+        for layer, held in zip(self.layers, caches):
+            x = layer(x, memory, mask, memory_mask, is_causal, held, bias, need_weights)
+            if need_weights:
+                x, weights = x
+                seen.append(weights)
+        x = x if self.norm is None else self.norm(x)
         return (x, seen) if need_weights else x
 
     def init_cache(self, memory):

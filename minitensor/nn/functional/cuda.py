@@ -168,10 +168,6 @@ def _mask_steps(xp, mask, shape):
 
 def _forward(xp, q, k, v, mask, bias, drop, scale, out):
     """As ``attention._forward``; masking, softmax and dropout are one kernel, and so is their gradient."""
-    if mask is not None:
-        alive = mask.any(axis=-2)[..., None]  # (..., S, 1)
-        k, v = xp.where(alive, k, k.dtype.type(0)), xp.where(alive, v, v.dtype.type(0))
-        q = xp.where(mask.any(axis=-1)[..., None], q, q.dtype.type(0))
     scores = xp.matmul(q, k.swapaxes(-1, -2))  # (..., T, S)
     scores *= scale
     if bias is not None:

@@ -20,7 +20,7 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.models.bert_checkpoints import PublishedBERT, from_hugging_face, to_hugging_face
-from minitensor.models.checks import check_dropouts, check_mask, evaluating
+from minitensor.models.checks import check_dropouts, evaluating, key_mask
 from minitensor.models.classification import check_problem, classifier_loss
 from minitensor.models.losses import IGNORED, per_target
 from minitensor.nn.transformer import ACTIVATIONS
@@ -148,8 +148,7 @@ class BERT(PublishedBERT):
         segments = mt.zeros(ids.shape, dtype=np.int32, device=ids.device) if segments is None else mt.asarray(segments)
         if segments.shape != ids.shape:
             raise ValueError(f"segments {segments.shape} must have the shape of the ids {ids.shape}")
-        mask = check_mask(mask, ids)
-        keys = None if mask is None else mask[:, None, None]  # (B, 1, 1, T)
+        keys = key_mask(mask, ids)  # (B, 1, 1, T)
         x = self.positions(self.words(ids)) + self.segments(segments)  # (B, T, D)
         return self.encoder(self.dropout(self.norm(x)), keys, need_weights=need_weights)
 

@@ -11,7 +11,7 @@ import numpy as np
 import minitensor as mt
 from minitensor import nn
 
-__all__ = ["changed", "check_dropouts", "check_ids", "check_mask", "check_pairs", "evaluating"]
+__all__ = ["changed", "check_dropouts", "check_ids", "check_mask", "check_pairs", "evaluating", "key_mask"]
 
 
 @contextmanager
@@ -65,6 +65,12 @@ def check_mask(mask, ids):
             "True = real token; write mask != 0 for one of 0 and 1"
         )
     return mask
+
+
+def key_mask(mask, ids):
+    """The mask of the real tokens of ``ids`` (B, S) as one of keys, (B, 1, 1, S); None stays None. Raises as `check_mask`."""
+    mask = check_mask(mask, ids)
+    return None if mask is None else mask[:, None, None]  # (B, 1, 1, S)
 
 
 def check_pairs(source, target):

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.models.checks import check_ids, check_mask, check_pairs, evaluating
+from minitensor.models.checks import check_ids, check_mask, check_pairs, evaluating, key_mask
 from minitensor.models.encoder_decoder import EncoderDecoder, TranslationConfig
 from minitensor.models.recurrent import recurrent_layer
 
@@ -100,8 +100,7 @@ class Seq2Seq(EncoderDecoder):
             return DecodingState(final[:, None], None, None, lower, upper, feed)
         memory = self.dropout(memory)
         keys = self.attention.key(memory) if self.config.attention == "additive" else None  # (B, S, H)
-        mask = None if mask is None else mask[:, None, None]  # (B, 1, 1, S)
-        return DecodingState(memory, keys, mask, lower, upper, feed)
+        return DecodingState(memory, keys, key_mask(mask, source), lower, upper, feed)
 
     def _bridge(self, final):
         """First states of the decoder's lower layer (1, B, H) and of its upper ones (L - 1, B, H), from ``final`` (B, M)."""

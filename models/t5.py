@@ -23,7 +23,7 @@ from typing import ClassVar
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.models.checks import check_ids, check_mask, check_pairs, evaluating
+from minitensor.models.checks import check_ids, check_pairs, evaluating, key_mask
 from minitensor.models.encoder_decoder import EncoderDecoder
 from minitensor.models.t5_checkpoints import PRESETS, PublishedT5, from_hugging_face, to_hugging_face
 from minitensor.models.transformer import DecodingState
@@ -200,39 +200,36 @@ class T5(PublishedT5, EncoderDecoder):
 
     def encode(self, source, mask=None):
         """Memory (B, S, D) of source ids (B, S); ``mask`` (B, S) is True at real tokens."""
-        return self._encode(source, mask)[0]
-
-    def _encode(self, source, mask, need_weights=False):
-        """``(memory, weights)``."""
         source = mt.asarray(source)
+        return self._encode(source, key_mask(mask, source))[0]
+
+    def _encode(self, source, keys, need_weights=False):
+        """``(memory, weights)``."""
         check_ids(source, self.config.max_length)
         if not source.shape[1]:
             raise ValueError(
                 f"the source {source.shape} has no tokens: a text to be encoded ends at least in the stop token"
             )
-        return self.encoder(self.shared(source), self._keys(mask, source), need_weights=need_weights)
-
-    @staticmethod
-    def _keys(mask, source):
-        """The mask of the source's real tokens (B, S) as one of keys: (B, 1, 1, S)."""
-        mask = check_mask(mask, source)
-        return None if mask is None else mask.reshape((source.shape[0], 1, 1, source.shape[1]))
+        return self.encoder(self.shared(source), keys, need_weights=need_weights)
 
     def forward(self, source, target, mask=None):
         """Logits (B, T, V) of the token after each target token. source (B, S), target (B, T), mask (B, S) of the source."""
         source, target = check_pairs(source, target)
         check_ids(target, self.config.max_length)
-        memory = self.encode(source, mask)
-        return self._head(self.decoder(self.shared(target), self._keys(mask, source), memory)[0])
+        keys = key_mask(mask, source)
+        memory, _ = self._encode(source, keys)
+        return self._head(self.decoder(self.shared(target), keys, memory)[0])
 
     # --- decoding -------------------------------------------------------------------------------------------------------------
 
     def start(self, source, mask=None):
         """Encode the source; the state from which ``step`` goes on, one row per sentence."""
         with mt.no_grad():
-            memory = self.encode(source, mask)
+            source = mt.asarray(source)
+            keys = key_mask(mask, source)
+            memory, _ = self._encode(source, keys)
             pairs = [(nn.KeyValueCache(), layer.cross_attention.fill_cache(memory)) for layer in self.decoder.layers]
-            return DecodingState(nn.DecoderCache(pairs, memory.shape[0]), self._keys(mask, memory), memory.device)
+            return DecodingState(nn.DecoderCache(pairs, memory.shape[0]), keys, memory.device)
 
     def step(self, ids, state):
         """Log-probabilities (rows, V) of the next token, given the newest token of each row (``ids``, a vector)."""
@@ -247,7 +244,8 @@ class T5(PublishedT5, EncoderDecoder):
         """Attention probabilities by name: "encoder.0.self" (B, H, S, S), ... and "decoder.0.cross" (B, H, T, S), ..."""
         with evaluating(self):
             source, target = check_pairs(source, target)
-            memory, own = self._encode(source, mask, need_weights=True)
-            _, cross = self.decoder(self.shared(target), self._keys(mask, source), memory, need_weights=True)
+            keys = key_mask(mask, source)
+            memory, own = self._encode(source, keys, need_weights=True)
+            _, cross = self.decoder(self.shared(target), keys, memory, need_weights=True)
         maps = {f"encoder.{i}.self": weights for i, weights in enumerate(own)}
         return maps | {f"decoder.{i}.cross": weights for i, weights in enumerate(cross)}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.models.checks import check_ids, check_mask, check_pairs, evaluating
+from minitensor.models.checks import check_ids, check_pairs, evaluating, key_mask
 from minitensor.models.encoder_decoder import EncoderDecoder, TranslationConfig
 
 __all__ = ["Transformer", "TransformerConfig"]
@@ -75,27 +75,29 @@ class Transformer(EncoderDecoder):
     def encode(self, source, mask=None):
         """Memory (B, S, D) of source ids (B, S); ``mask`` (B, S) is True at real tokens."""
         source = mt.asarray(source)
-        return self.encoder(self._embed(source, self.source_embedding, self.source_positions), self._keys(mask, source))
+        return self._encode(source, key_mask(mask, source))
 
-    @staticmethod
-    def _keys(mask, source):
-        """The mask of the source's real tokens (B, S) as one of keys: (B, 1, 1, S)."""
-        mask = check_mask(mask, source)
-        return None if mask is None else mask.reshape((source.shape[0], 1, 1, source.shape[1]))
+    def _encode(self, source, keys, need_weights=False):
+        """Memory of ids and the mask of keys; with ``need_weights`` also what each layer saw."""
+        x = self._embed(source, self.source_embedding, self.source_positions)
+        return self.encoder(x, keys, need_weights=need_weights)
 
     def forward(self, source, target, mask=None):
         """Logits (B, T, V) of the word after each target word. source (B, S), target (B, T), mask (B, S) of the source."""
         source, target = check_pairs(source, target)
+        keys = key_mask(mask, source)
         x = self._embed(target, self.target_embedding, self.target_positions)
-        return self.output(self.decoder(x, self.encode(source, mask), memory_mask=self._keys(mask, source)))
+        return self.output(self.decoder(x, self._encode(source, keys), memory_mask=keys))
 
     # --- decoding -------------------------------------------------------------------------------------------------------------
 
     def start(self, source, mask=None):
         """Encode the source; the state from which ``step`` goes on, one row per sentence."""
         with mt.no_grad():
-            memory = self.encode(source, mask)
-            return DecodingState(self.decoder.init_cache(memory), self._keys(mask, memory), memory.device)
+            source = mt.asarray(source)
+            keys = key_mask(mask, source)
+            memory = self._encode(source, keys)
+            return DecodingState(self.decoder.init_cache(memory), keys, memory.device)
 
     def step(self, ids, state):
         """Log-probabilities (rows, V) of the next word, given the newest word of each row (``ids``, a vector)."""
@@ -111,9 +113,8 @@ class Transformer(EncoderDecoder):
         """Attention probabilities by name: "encoder.0.self" (B, H, S, S), ... and "decoder.0.cross" (B, H, T, S), ..."""
         with evaluating(self):
             source, target = check_pairs(source, target)
-            keys = self._keys(mask, source)
-            x = self._embed(source, self.source_embedding, self.source_positions)
-            memory, own = self.encoder(x, keys, need_weights=True)
+            keys = key_mask(mask, source)
+            memory, own = self._encode(source, keys, need_weights=True)
             x = self._embed(target, self.target_embedding, self.target_positions)
             _, cross = self.decoder(x, memory, memory_mask=keys, need_weights=True)
         maps = {f"encoder.{i}.self": weights for i, weights in enumerate(own)}

@@ -1,13 +1,12 @@
 """GPT-2, a decoder without an encoder (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners").
 
-    ids -> token + position embeddings -> causal Transformer, pre-norm -> last norm -> logits of the next token
+    ids -> token + position embeddings -> blocks -> last norm -> logits of the next token
 
 The output layer shares the token embeddings, activations are GELUs (their approximation by tanh), dropout stands behind the
 embeddings, on the attention weights and behind each sublayer, not inside the feed-forward networks. Reads and writes the
 checkpoints of Hugging Face transformers (see `gpt_checkpoints.py`).
 
-A Transformer that decodes without looking at a memory is one that encodes causally, hence ``nn.TransformerEncoder``. Letters: B
-sequences, T positions, S positions held and new, D model width, V vocabulary.
+Letters: B sequences, T positions, S positions held and new, D model width, H heads, V vocabulary.
 """
 
 from __future__ import annotations
@@ -19,10 +18,12 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
+from minitensor.engine.settings import integer
 from minitensor.models.checks import check_dropouts, check_ids, check_mask, evaluating
 from minitensor.models.gpt_checkpoints import PRESETS, PublishedGPT, from_hugging_face, to_hugging_face
 from minitensor.models.language_model import LanguageModel, left_padded
 from minitensor.models.losses import IGNORED, per_target
+from minitensor.nn.attention import with_weights
 
 __all__ = ["GPT", "IGNORED", "GPTConfig"]
 
@@ -71,8 +72,49 @@ class GPTConfig:
         return to_hugging_face(self)
 
 
+class Block(nn.Module):
+    """Causal self-attention and the feed-forward network, each ``x + dropout(f(norm(x)))``: (B, T, D) to (B, T, D)."""
+
+    torch_names = nn.TransformerEncoderLayer.torch_names
+
+    def __init__(self, c):
+        self.dropout = nn.Dropout(c.dropout)
+        self.attention = nn.MultiHeadAttention(c.d_model, c.n_heads, c.attention_dropout)
+        self.feed_forward = nn.FeedForward(c.d_model, c.d_ff or 4 * c.d_model, 0.0, c.activation)
+        self.norm1, self.norm2 = nn.LayerNorm(c.d_model, c.eps), nn.LayerNorm(c.d_model, c.eps)
+
+    def forward(self, x, mask=None, cache=None, need_weights=False):
+        """``(x, weights)``; weights is the attention (B, H, T, S), None if it is not needed. cache: a KeyValueCache."""
+        how = dict(mask=mask, is_causal=True, cache=cache)
+        y, weights = with_weights(self.attention, self.norm1(x), need_weights, **how)
+        x = x + self.dropout(y)
+        return x + self.dropout(self.feed_forward(self.norm2(x))), weights
+
+
+class Stack(nn.Module):
+    """The blocks, and the last norm."""
+
+    def __init__(self, c):
+        self.layers = [Block(c) for _ in range(integer("GPT", "n_layers", c.n_layers, least=1))]
+        self.norm = nn.LayerNorm(c.d_model, c.eps)
+
+    def forward(self, x, mask=None, cache=None, need_weights=False):
+        """``(x, weights)``: (B, T, D), and a list of the blocks'. cache: from `init_cache`; ``x`` is then the new positions."""
+        caches = [None] * len(self.layers) if cache is None else cache.layers
+        x, mask = self.layers[0].attention.admit(x, mask, caches[0])
+        seen = []
+        for block, held in zip(self.layers, caches, strict=True):
+            x, weights = block(x, mask, held, need_weights)
+            seen.append(weights)
+        return self.norm(x), seen
+
+    def init_cache(self, batch):
+        """What the blocks keep between steps, for ``batch`` rows without positions."""
+        return nn.EncoderCache([nn.KeyValueCache() for _ in self.layers], batch)
+
+
 class GPT(PublishedGPT, LanguageModel):
-    """Embeddings, causal Transformer and output layer; see the head of this file.
+    """Embeddings, blocks and output layer; see the head of this file.
 
     ids (B, T) are integers; ``mask`` (B, T) is True at real tokens (all, where None), with padding on either side: a token's
     position counts the real ones before it.
@@ -85,9 +127,7 @@ class GPT(PublishedGPT, LanguageModel):
         self.tokens = nn.Embedding(c.vocab_size, c.d_model)
         self.positions = nn.Embedding(c.max_length, c.d_model)
         self.dropout = nn.Dropout(c.embedding_dropout)
-        shape = (c.n_layers, c.d_model, c.n_heads, c.d_ff or 4 * c.d_model, c.dropout, c.activation)
-        dropouts = dict(attention_dropout=c.attention_dropout, ff_dropout=0.0)
-        self.transformer = nn.TransformerEncoder(*shape, norm_first=True, eps=c.eps, **dropouts)
+        self.transformer = Stack(c)
         self.output = nn.Linear(c.d_model, c.vocab_size, bias=False)
         if c.tie_output:
             self.output.weight = self.tokens.weight
@@ -109,17 +149,17 @@ class GPT(PublishedGPT, LanguageModel):
 
         Raises ValueError for shapes that do not fit and for more positions than ``max_length``, IndexError for unknown ids.
         """
-        return self.output(self._hidden(mt.asarray(ids), mask))
+        return self.output(self._hidden(mt.asarray(ids), mask)[0])
 
     def _hidden(self, ids, mask, need_weights=False):
-        """(B, T) to (B, T, D); with ``need_weights`` also the attention of each layer, a list of (B, H, T, T)."""
+        """``(x, weights)`` of ids (B, T): (B, T, D), and the attention of each block, (B, H, T, T) or None."""
         check_ids(ids, self.config.max_length)
         keys, positions = None, mt.arange(ids.shape[1], device=ids.device)  # (T,)
         real = check_mask(mask, ids)
         if real is not None:
             keys = real[:, None, None]  # (B, 1, 1, T)
             positions = mt.maximum(mt.cumsum(real.astype(np.int64), axis=1) - 1, 0)  # (B, T)
-        return self.transformer(self._embed(ids, positions), keys, is_causal=True, need_weights=need_weights)
+        return self.transformer(self._embed(ids, positions), keys, need_weights=need_weights)
 
     def _embed(self, ids, positions):
         """(B, T) ids at (T,) or (B, T) positions to (B, T, D)."""
@@ -145,7 +185,7 @@ class GPT(PublishedGPT, LanguageModel):
             raise ValueError(f"targets {targets.shape} must have the shape of the ids {ids.shape}")
         if real is not None:
             targets = mt.where(real, targets, IGNORED)
-        logits = self.output(self._hidden(ids, real))
+        logits = self.output(self._hidden(ids, real)[0])
         total = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
         return per_target(total, targets, divide_by, IGNORED)
 
@@ -181,7 +221,7 @@ class GPT(PublishedGPT, LanguageModel):
             real = np.arange(state.cache.length + ids.shape[1]) >= state.padding[:, None]  # (rows, S)
             keys = mt.asarray(real[:, None, None], device=state.device)  # (rows, 1, 1, S)
         ids, positions = (mt.asarray(x, device=state.device) for x in (ids, positions))
-        return self.transformer(self._embed(ids, positions), keys, is_causal=True, cache=state.cache)
+        return self.transformer(self._embed(ids, positions), keys, state.cache)[0]
 
 
 class DecodingState:

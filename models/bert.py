@@ -12,34 +12,26 @@ feed-forward networks. Reads and writes the checkpoints of Hugging Face transfor
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.models.bert_checkpoints import PublishedBERT, from_hugging_face, to_hugging_face
-from minitensor.models.checks import check_dropouts, evaluating, key_mask
+from minitensor.models.bert_checkpoints import PRESETS, PublishedBERT, from_hugging_face, to_hugging_face
+from minitensor.models.checks import evaluating, key_mask
 from minitensor.models.classification import check_problem, classifier_loss
+from minitensor.models.configuration import check_dropouts
 from minitensor.models.losses import IGNORED, per_target
+from minitensor.models.published_config import PublishedConfig
 from minitensor.nn.transformer import ACTIVATIONS
 
 __all__ = ["BERT", "IGNORED", "BERTConfig"]
 
-PRESETS = {  # d_model, n_layers, n_heads, d_ff; all with 30 522 English word pieces, lower case
-    "bert-base-uncased": (768, 12, 12, 3072),
-    "bert-large-uncased": (1024, 24, 16, 4096),
-    "bert-tiny": (128, 2, 2, 512),  # this and the next three: Turc et al. 2019, arXiv:1908.08962
-    "bert-mini": (256, 4, 4, 1024),
-    "bert-small": (512, 4, 8, 2048),
-    "bert-medium": (512, 8, 8, 2048),
-    "all-MiniLM-L6-v2": (384, 6, 12, 1536),  # Wang et al. 2020, arXiv:2002.10957; Reimers and Gurevych trained it on
-}
-
 
 @dataclass(frozen=True)
-class BERTConfig:
+class BERTConfig(PublishedConfig):
     """Hyper-parameters; the defaults are bert-base-uncased without its heads for pre-training."""
 
     vocab_size: int = 30522
@@ -64,33 +56,15 @@ class BERTConfig:
     problem_type: str | None = None  # what the classes are, see `classification.py`
     extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
 
+    presets = PRESETS
+    reads, writes = staticmethod(from_hugging_face), staticmethod(to_hugging_face)
+
     def __post_init__(self):
         """Check what the layers do not check themselves."""
         check_dropouts(self)
         check_problem(self)
         if (self.nsp_head or self.n_classes) and not self.pooler:
             raise ValueError("nsp_head and n_classes need the pooler, whose output they read: set pooler=True")
-
-    @classmethod
-    def preset(cls, name, **changes):
-        """The configuration published as ``name``, such as "bert-base-uncased", with ``changes`` to it (heads, dropout)."""
-        if name not in PRESETS:
-            raise ValueError(f"there is no preset {name!r}; there are: {', '.join(PRESETS)}")
-        sizes = dict(zip(("d_model", "n_layers", "n_heads", "d_ff"), PRESETS[name]))
-        return cls(**{**sizes, **changes})
-
-    def to_dict(self):
-        """All fields as plain values, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_hugging_face(cls, values):
-        """From the values of config.json. Raises ValueError for variants of BERT that this is not."""
-        return cls(**from_hugging_face(values))
-
-    def to_hugging_face(self):
-        """The values of config.json."""
-        return to_hugging_face(self)
 
 
 class BERT(PublishedBERT):

@@ -10,10 +10,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from minitensor.models.pretrained import Entry, Pretrained, our_activation, their_activation, weight_and_bias
-from minitensor.models.published_config import checked, extras, with_labels
+from minitensor.models.published_config import check_usual, checked, extras, fields_of, values_of, with_labels
 
-__all__ = ["PublishedBERT", "from_hugging_face", "to_hugging_face"]
+__all__ = ["PRESETS", "PublishedBERT", "from_hugging_face", "to_hugging_face"]
 
+PRESETS = {  # what differs from our defaults; all have 30 522 English word pieces in lower case
+    "bert-base-uncased": {},
+    "bert-large-uncased": dict(d_model=1024, n_layers=24, n_heads=16, d_ff=4096),
+    # Turc et al. 2019, arXiv:1908.08962.
+    "bert-tiny": dict(d_model=128, n_layers=2, n_heads=2, d_ff=512),
+    "bert-mini": dict(d_model=256, n_layers=4, n_heads=4, d_ff=1024),
+    "bert-small": dict(d_model=512, n_layers=4, n_heads=8, d_ff=2048),
+    "bert-medium": dict(d_model=512, n_layers=8, n_heads=8, d_ff=2048),
+    # Wang et al. 2020, arXiv:2002.10957; Reimers and Gurevych trained it on.
+    "all-MiniLM-L6-v2": dict(d_model=384, n_layers=6, n_heads=12, d_ff=1536),
+}
 FIELDS = {  # of our configuration: the name in config.json; both have the same defaults, those of bert-base-uncased
     "vocab_size": "vocab_size",
     "d_model": "hidden_size",
@@ -62,19 +73,15 @@ ARCHITECTURES = (
 
 def from_hugging_face(values):
     """The fields of our configuration from the values of config.json, heads aside. Raises ValueError for other kinds of BERT."""
-    for name, usual in USUAL.items():
-        if checked(values).get(name, usual) not in (usual, None):
-            raise ValueError(
-                f"config.json: {name} is {values[name]!r}; minitensor.models.bert.BERT is made for {usual!r} alone"
-            )
-    fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
+    check_usual(checked(values), USUAL, "minitensor.models.bert.BERT")
+    fields = fields_of(values, FIELDS)
     fields["tie_mlm"] = values.get("tie_word_embeddings", True)
     return fields | {"activation": our_activation(values.get("hidden_act", "gelu")), "extras": extras(values, USED)}
 
 
 def to_hugging_face(config):
     """The values of config.json; "architectures" names a class of transformers that has the heads for pre-training, or classes."""
-    values = config.extras | {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()}
+    values = values_of(config, FIELDS)
     values |= {"hidden_act": their_activation(config.activation), "tie_word_embeddings": config.tie_mlm}
     values = with_labels(values, config.n_classes) if config.n_classes else values
     heads = {

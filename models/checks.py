@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
 
 import numpy as np
 
 import minitensor as mt
 from minitensor import nn
 
-__all__ = ["changed", "check_dropouts", "check_ids", "check_mask", "check_pairs", "evaluating", "key_mask"]
+__all__ = ["check_ids", "check_mask", "check_pairs", "evaluating", "key_mask"]
 
 
 @contextmanager
@@ -24,23 +23,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         model.train(was_training)
-
-
-def changed(config, changes):
-    """``config`` with other values of the fields that ``changes`` names. Raises TypeError for one that is no field."""
-    names = [field.name for field in fields(config)]
-    odd = [name for name in changes if name not in names]
-    if odd:
-        raise TypeError(f"{type(config).__name__} has no field {', '.join(odd)}; it has {', '.join(names)}")
-    return replace(config, **changes)
-
-
-def check_dropouts(config):
-    """Raise ValueError for a probability of dropout, of whichever name, that is not in [0, 1]; None is another one's."""
-    for name in (field.name for field in fields(config) if field.name.endswith("dropout")):
-        value = getattr(config, name)
-        if value is not None and not 0.0 <= value <= 1.0:
-            raise ValueError(f"{name} must be in [0, 1], got {value}")
 
 
 def check_ids(ids, longest, start=0):

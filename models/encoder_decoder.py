@@ -5,7 +5,7 @@ Letters: B sentences, S source and T target positions, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.models.checks import evaluating
+from minitensor.models.configuration import Config
 from minitensor.models.losses import IGNORED, per_target
 from minitensor.models.search import search
 
@@ -21,7 +22,7 @@ __all__ = ["EncoderDecoder", "TranslationConfig"]
 
 
 @dataclass(frozen=True)
-class TranslationConfig:
+class TranslationConfig(Config):
     """What the configurations of all models for translation share."""
 
     vocab_size: int
@@ -34,10 +35,6 @@ class TranslationConfig:
     start_id: int = 1
     stop_id: int = 2
     label_smoothing: float = 0.1
-
-    def to_dict(self):
-        """All fields as plain values, for JSON."""
-        return asdict(self)
 
     def make_embedding(self):
         """A table whose rows, times sqrt(d_model), have elements of variance 1."""

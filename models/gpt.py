@@ -11,7 +11,7 @@ Letters: B sequences, T positions, S positions held and new, D model width, H he
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,17 +19,19 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.engine.settings import integer
-from minitensor.models.checks import check_dropouts, check_ids, check_mask, evaluating
+from minitensor.models.checks import check_ids, check_mask, evaluating
+from minitensor.models.configuration import check_dropouts
 from minitensor.models.gpt_checkpoints import PRESETS, PublishedGPT, from_hugging_face, to_hugging_face
 from minitensor.models.language_model import LanguageModel, left_padded
 from minitensor.models.losses import IGNORED, per_target
+from minitensor.models.published_config import PublishedConfig
 from minitensor.nn.attention import with_weights
 
 __all__ = ["GPT", "IGNORED", "GPTConfig"]
 
 
 @dataclass(frozen=True)
-class GPTConfig:
+class GPTConfig(PublishedConfig):
     """Hyper-parameters; the defaults are gpt2's, the smallest of the paper."""
 
     vocab_size: int = 50257
@@ -47,29 +49,12 @@ class GPTConfig:
     stop_id: int | tuple[int, ...] | None = None  # where `generate` stops if it is not told
     extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
 
+    presets = PRESETS
+    reads, writes = staticmethod(from_hugging_face), staticmethod(to_hugging_face)
+
     def __post_init__(self):
         """Check what the layers do not check themselves."""
         check_dropouts(self)
-
-    def to_dict(self):
-        """All fields as plain values, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def preset(cls, name, **changes):
-        """The configuration published as ``name``, such as "gpt2-medium", with ``changes`` to it."""
-        if name not in PRESETS:
-            raise ValueError(f"there is no preset {name!r}; there are: {', '.join(PRESETS)}")
-        return cls(**{**PRESETS[name], **changes})
-
-    @classmethod
-    def from_hugging_face(cls, values):
-        """From the values of config.json."""
-        return cls(**from_hugging_face(values))
-
-    def to_hugging_face(self):
-        """The values of config.json."""
-        return to_hugging_face(self)
 
 
 class Block(nn.Module):

@@ -25,7 +25,7 @@ import numpy as np
 import minitensor as mt
 from minitensor import nn
 from minitensor.files.safetensors import tensor_file, write_whole
-from minitensor.models.checks import changed
+from minitensor.models.configuration import changed
 from minitensor.models.published_config import (
     CONFIG,
     GENERATION,

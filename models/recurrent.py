@@ -16,7 +16,7 @@ V vocabulary, C classes.
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -24,6 +24,7 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
+from minitensor.models.configuration import Config
 from minitensor.models.language_model import LanguageModel
 from minitensor.models.losses import IGNORED, per_target
 from minitensor.nn.functional.recurrent import as_lengths
@@ -52,17 +53,13 @@ def recurrent_layer(cell, input_size, hidden_size, num_layers=1, **options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecurrentConfig:
+class RecurrentConfig(Config):
     """What the configurations of all models here share."""
 
     cell: str = "lstm"
     hidden_size: int = 128
     n_layers: int = 1
     dropout: float = 0.0
-
-    def to_dict(self):
-        """All fields as plain values, for JSON."""
-        return asdict(self)
 
 
 def _layers(config, input_size, bidirectional=False):

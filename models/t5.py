@@ -17,7 +17,7 @@ Letters: B sentences, S source and T target positions, D model width, H heads, K
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import minitensor as mt
@@ -25,6 +25,7 @@ import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.models.checks import check_ids, check_pairs, evaluating, key_mask
 from minitensor.models.encoder_decoder import EncoderDecoder
+from minitensor.models.published_config import PublishedConfig
 from minitensor.models.t5_checkpoints import PRESETS, PublishedT5, from_hugging_face, to_hugging_face
 from minitensor.models.transformer import DecodingState
 from minitensor.nn.attention import with_weights
@@ -34,7 +35,7 @@ __all__ = ["T5", "T5Config"]
 
 
 @dataclass(frozen=True)
-class T5Config:
+class T5Config(PublishedConfig):
     """Hyper-parameters; the defaults are t5-small, and what a published config.json leaves out."""
 
     vocab_size: int = 32128
@@ -59,6 +60,8 @@ class T5Config:
     extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
 
     max_length: ClassVar[int] = sys.maxsize
+    presets = PRESETS
+    reads, writes = staticmethod(from_hugging_face), staticmethod(to_hugging_face)
 
     def __post_init__(self):
         """Check what no layer checks."""
@@ -68,26 +71,6 @@ class T5Config:
             raise ValueError(
                 f"each stack needs at least one layer, got {self.n_encoder_layers} and {self.n_decoder_layers}"
             )
-
-    @classmethod
-    def preset(cls, name, **changes):
-        """A published size: "t5-small", "t5-base", "t5-large", the same with "t5-v1_1-", or with "flan-t5-"."""
-        if name not in PRESETS:
-            raise ValueError(f"there is no preset {name!r}; there are: {', '.join(PRESETS)}")
-        return replace(cls(**PRESETS[name]), **changes)
-
-    def to_dict(self):
-        """All fields as plain values, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_hugging_face(cls, values):
-        """From the values of config.json. Raises ValueError for a feed-forward network that this T5 has not."""
-        return cls(**from_hugging_face(values))
-
-    def to_hugging_face(self):
-        """The values of config.json."""
-        return to_hugging_face(self)
 
 
 class FeedForward(nn.Module):

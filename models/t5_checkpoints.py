@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from minitensor.models.pretrained import Entry, Pretrained, usual_names
-from minitensor.models.published_config import checked, extras
+from minitensor.models.published_config import checked, extras, fields_of, values_of
 
 __all__ = ["PRESETS", "PublishedT5", "from_hugging_face", "to_hugging_face"]
 
@@ -69,7 +69,7 @@ STACK = {
 def from_hugging_face(values):
     """The fields of our configuration from the values of config.json. Raises ValueError for a feed-forward network we have not."""
     values = checked(usual_names(values, OTHER_NAMES))
-    fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
+    fields = fields_of(values, FIELDS)
     if fields.get("n_decoder_layers") is None:
         fields["n_decoder_layers"] = fields.get("n_encoder_layers", 6)
     if fields.get("start_id") is None:
@@ -93,7 +93,7 @@ def to_hugging_face(config):
     kinds = {kind: name for name, kind in FEED_FORWARD.items()}
     if (config.activation, config.gated) not in kinds:
         raise ValueError(f"transformers has no T5 with activation {config.activation!r} and gated = {config.gated}")
-    values = config.extras | {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()}
+    values = values_of(config, FIELDS)
     stops = config.stop_id
     return values | {
         "eos_token_id": stops if isinstance(stops, int) else list(stops or ()) or None,

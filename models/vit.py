@@ -14,7 +14,7 @@ token, else N), D model width, H heads, K classes.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,8 +22,10 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.backend import is_floating
-from minitensor.models.checks import check_dropouts, evaluating
+from minitensor.models.checks import evaluating
 from minitensor.models.classification import MULTI_LABEL, REGRESSION, check_problem, classifier_loss, problem_of
+from minitensor.models.configuration import check_dropouts
+from minitensor.models.published_config import PublishedConfig
 from minitensor.models.vit_checkpoints import PRESETS, PublishedViT, from_hugging_face, to_hugging_face
 
 __all__ = ["ViT", "ViTConfig"]
@@ -32,7 +34,7 @@ NO_LABEL = -(2**31)  # what a loss may ignore: no image's label, so that each on
 
 
 @dataclass(frozen=True)
-class ViTConfig:
+class ViTConfig(PublishedConfig):
     """Hyper-parameters; the defaults are vit-base-patch16-224 without its classes."""
 
     image_size: int = 224
@@ -56,6 +58,9 @@ class ViTConfig:
     problem_type: str | None = None  # what the classes are, see `classification.py`
     label_smoothing: float = 0.0
     extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
+
+    presets = PRESETS
+    reads, writes = staticmethod(from_hugging_face), staticmethod(to_hugging_face)
 
     def __post_init__(self):
         """Check what the layers do not check themselves."""
@@ -81,26 +86,6 @@ class ViTConfig:
     def n_positions(self):
         """T: the patches, and the class token where there is one."""
         return (self.image_size // self.patch_size) ** 2 + (self.pooling == "class")
-
-    @classmethod
-    def preset(cls, name, **changes):
-        """The configuration published as ``name``, such as "vit-base-patch16-224", with ``changes`` to it (n_classes, dropout)."""
-        if name not in PRESETS:
-            raise ValueError(f"there is no preset {name!r}; there are: {', '.join(PRESETS)}")
-        return cls(**{**PRESETS[name], **changes})
-
-    def to_dict(self):
-        """All fields as plain values, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_hugging_face(cls, values):
-        """From the values of config.json. Raises ValueError for what this model does not have."""
-        return cls(**from_hugging_face(values))
-
-    def to_hugging_face(self):
-        """The values of config.json. Raises ValueError for a model that transformers cannot express."""
-        return to_hugging_face(self)
 
 
 class PatchEmbedding(nn.Module):

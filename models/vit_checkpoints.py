@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from minitensor.models.pretrained import Entry, Pretrained, our_activation, their_activation, weight_and_bias
-from minitensor.models.published_config import checked, extras, with_labels
+from minitensor.models.published_config import check_usual, checked, extras, fields_of, values_of, with_labels
 
 __all__ = ["PRESETS", "PublishedViT", "from_hugging_face", "to_hugging_face"]
 
@@ -56,7 +56,7 @@ HEADS = {"pooler": "vit.pooler.dense", "classifier": "classifier"}
 def from_hugging_face(values):
     """The fields of our configuration from the values of config.json, heads aside. Raises ValueError for other kinds of ViT."""
     checked(values)
-    fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
+    fields = fields_of(values, FIELDS)
     for name in {"image_size", "patch_size"} & fields.keys():
         sides = {fields[name]} if isinstance(fields[name], int) else set(fields[name])
         if len(sides) != 1:
@@ -65,11 +65,7 @@ def from_hugging_face(values):
             )
         fields[name] = sides.pop()
     width = {"pooler_output_size": fields["d_model"]} if "d_model" in fields else {}
-    for name, usual in (USUAL | width).items():
-        if values.get(name) not in (None, usual):
-            raise ValueError(
-                f"config.json: {name} is {values[name]!r}; minitensor.models.vit.ViT is made for {usual!r} alone"
-            )
+    check_usual(values, USUAL | width, "minitensor.models.vit.ViT")
     fields["feed_forward_dropout"] = values.get(FEED_FORWARD_DROPOUT, 0.0)
     return fields | {"activation": our_activation(values.get("hidden_act", "gelu")), "extras": extras(values, USED)}
 
@@ -78,7 +74,7 @@ def to_hugging_face(config):
     """The values of config.json. Raises ValueError for a model that transformers cannot express."""
     if config.pooling != "class":
         raise ValueError("the ViT of transformers has a class token, this model has none: save it by mt.save instead")
-    values = config.extras | {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()} | USUAL
+    values = values_of(config, FIELDS) | USUAL
     values["hidden_act"] = their_activation(config.activation)
     inside = config.dropout if config.feed_forward_dropout is None else config.feed_forward_dropout
     values |= {FEED_FORWARD_DROPOUT: inside} if inside else {}

@@ -87,14 +87,14 @@ class MultiHeadAttention(Module):
         if bias is None and not need_weights:
             y = F.packed_attention(qkv, self.n_heads, mask, is_causal, self._active_dropout(), self.scale)
             return self.out(y)  # (B, T, H K) to (B, T, D)
-        return self._attend(*self._heads(qkv), mask, is_causal, bias, need_weights)
+        return self._attend(self._heads(qkv), mask, is_causal, bias, need_weights)
 
     def _cross(self, x, memory, mask, is_causal, bias, need_weights):
         """Attention to a memory, whose keys and values are made of it here."""
         x = _checked_sequence(self, "input", x)
         memory, mask = self.admit_memory(x, memory, mask)
-        q, k, v = self._project(x, 0), self._project(memory, 1), self._project(memory, 2)
-        return self._attend(q, k, v, mask, is_causal, bias, need_weights)
+        heads = self._project(x, 0), self._project(memory, 1), self._project(memory, 2)
+        return self._attend(heads, mask, is_causal, bias, need_weights)
 
     def _step(self, x, mask, cache, is_causal, bias, need_weights):
         """Attention to what a cache holds: a memory, or the positions before, to which those of ``x`` are added."""
@@ -104,10 +104,11 @@ class MultiHeadAttention(Module):
         else:
             q, k, v = self._heads(self.qkv(x))
             cache.append(k, v)
-        return self._attend(q, *cache.read(), mask, is_causal, bias, need_weights)
+        return self._attend((q, *cache.read()), mask, is_causal, bias, need_weights)
 
-    def _attend(self, q, k, v, mask, is_causal, bias, need_weights):
+    def _attend(self, heads, mask, is_causal, bias, need_weights):
         """Queries (B, H, T, K), keys and values (B, H, S, K) to outputs (B, T, D), and the weights if they are wanted."""
+        q, k, v = heads
         how = {"is_causal": is_causal, "scale": self.scale, "bias": bias}
         y = F.scaled_dot_product_attention(q, k, v, mask, dropout=self._active_dropout(), **how)  # (B, H, T, K)
         batch, heads, queries, width = y.shape

@@ -250,5 +250,5 @@ def test_a_configuration_goes_through_json():
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
 def test_dropouts_are_probabilities(value):
-    with pytest.raises(ValueError, match=r"^attention_dropout must be in \[0, 1\]"):
+    with pytest.raises(ValueError, match="BERTConfig: attention_dropout must be a number from 0 to 1, got"):
         make(attention_dropout=value)

@@ -132,10 +132,11 @@ def _forward(xp, q, k, v, mask, bias, drop, scale, out):
     return weights, backward
 
 
-def visible(xp, q, k, v, mask):
-    """The three without what ``mask`` hides, if that can matter."""
-    if mask is None or xp.surely_moderate(q, k, v):
-        return q, k, v
+def _visible(xp, operands, mask):
+    """``operands`` (Q, K, V) without what ``mask`` hides, if that can matter."""
+    if mask is None or xp.surely_moderate(*operands):
+        return operands
+    q, k, v = operands
     return blank_hidden(xp.where, q, k, v, mask)
 
 
@@ -167,7 +168,8 @@ def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, forward=
         return xp.empty((*lead, rows, width), dtype=dtype)
 
     out = new(query.shape[-2], value.shape[-1])
-    _, pull = forward(xp, *visible(xp, *full, mask), mask, bias, drop, scale, out)
+    q, k, v = _visible(xp, full, mask)
+    _, pull = forward(xp, q, k, v, mask, bias, drop, scale, out)
 
     def backward(g):
         gradients = [new(*x.shape[-2:]) for x in full]
@@ -180,7 +182,7 @@ def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, forward=
 def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, forward=_forward):
     qkv = as_floats(qkv)
     batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
-    q, k, v = visible(xp, *_heads_of(qkv, n_heads), mask)  # (B, H, T, K)
+    q, k, v = _visible(xp, _heads_of(qkv, n_heads), mask)  # (B, H, T, K)
     out = xp.empty((batch, length, n_heads, width // n_heads), dtype=qkv.dtype)  # (B, T, H, K)
     _, pull = forward(xp, q, k, v, mask, None, drop, scale, out.swapaxes(1, 2))
 

@@ -182,20 +182,20 @@ class GPT(PublishedGPT, LanguageModel):
 
     # --- generating -----------------------------------------------------------------------------------------------------------
 
+    @mt.no_grad
     def start(self, prompts):
         """The state after all but the last token of each prompt, a list of arrays; `step` takes that one."""
         ids, padding = left_padded([prompt[:-1] for prompt in prompts])  # (B, T - 1), (B,)
         state = DecodingState(self.transformer.init_cache(len(prompts)), padding, self.tokens.weight.device)
         if ids.size:
-            with mt.no_grad():
-                self._advance(ids, state)
+            self._advance(ids, state)
         return state
 
+    @mt.no_grad
     def step(self, ids, state):
         """Log-probabilities (rows, V) of the next token, given the newest token of each row (``ids``, a vector)."""
-        with mt.no_grad():
-            y = self._advance(np.asarray(ids)[:, None], state)  # (rows, 1, D)
-            return F.log_softmax(self.output(y[:, -1]))
+        y = self._advance(np.asarray(ids)[:, None], state)  # (rows, 1, D)
+        return F.log_softmax(self.output(y[:, -1]))
 
     def _advance(self, ids, state):
         """Feed new tokens (rows, T), an array, to the state; returns (rows, T, D)."""

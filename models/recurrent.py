@@ -247,6 +247,7 @@ class RecurrentLanguageModel(LanguageModel):
 
     # --- decoding -------------------------------------------------------------------------------------------------------------
 
+    @mt.no_grad
     def start(self, prompts):
         """The state after all but the last token of each prompt, a list of arrays; `step` takes that one."""
         device = self.output.weight.device
@@ -254,16 +255,15 @@ class RecurrentLanguageModel(LanguageModel):
         if not lengths.any():
             return DecodingState(None, device)
         ids = np.stack([np.pad(prompt[:-1], (0, lengths.max() - n)) for prompt, n in zip(prompts, lengths)])
-        with mt.no_grad():
-            _, state = self(mt.asarray(ids, device=device), lengths=np.maximum(lengths, 1))
+        _, state = self(mt.asarray(ids, device=device), lengths=np.maximum(lengths, 1))
         read = mt.asarray(lengths[None, :, None] > 0, device=device)  # (1, B, 1): a prompt of one token leaves no state
         return DecodingState(_each(lambda part: mt.where(read, part, 0.0), state), device)
 
+    @mt.no_grad
     def step(self, ids, state):
         """Log-probabilities (rows, V) of the next token, given the newest token of each row (``ids``, a vector)."""
-        with mt.no_grad():
-            logits, state.state = self(mt.asarray(ids).to(state.device)[:, None], state.state)
-            return F.log_softmax(logits[:, -1])
+        logits, state.state = self(mt.asarray(ids).to(state.device)[:, None], state.state)
+        return F.log_softmax(logits[:, -1])
 
 
 class DecodingState:

@@ -148,17 +148,17 @@ class Seq2Seq(EncoderDecoder):
         readouts, _ = self._decode(self._embed(target, self.target_embedding), self.encode(source, mask))
         return self.output(readouts)
 
+    @mt.no_grad
     def start(self, source, mask=None):
         """Encode the source; the state from which ``step`` goes on, one row per sentence."""
-        with mt.no_grad():
-            return self.encode(source, mask)
+        return self.encode(source, mask)
 
+    @mt.no_grad
     def step(self, ids, state):
         """Log-probabilities (rows, V) of the next word, given the newest word of each row (``ids``, a vector)."""
-        with mt.no_grad():
-            ids = mt.asarray(ids).to(state.memory.device).reshape((-1, 1))  # (rows, 1)
-            readouts, _ = self._decode(self._embed(ids, self.target_embedding), state)
-            return F.log_softmax(self.output(readouts[:, 0]))
+        ids = mt.asarray(ids).to(state.memory.device).reshape((-1, 1))  # (rows, 1)
+        readouts, _ = self._decode(self._embed(ids, self.target_embedding), state)
+        return F.log_softmax(self.output(readouts[:, 0]))
 
     def attention_maps(self, source, target, mask=None):
         """``{"decoder.0.cross": (B, 1, T, S)}``, the attention of each target word to the source; empty where there is none."""

@@ -205,21 +205,21 @@ class T5(PublishedT5, EncoderDecoder):
 
     # --- decoding -------------------------------------------------------------------------------------------------------------
 
+    @mt.no_grad
     def start(self, source, mask=None):
         """Encode the source; the state from which ``step`` goes on, one row per sentence."""
-        with mt.no_grad():
-            source = mt.asarray(source)
-            keys = key_mask(mask, source)
-            memory, _ = self._encode(source, keys)
-            pairs = [(nn.KeyValueCache(), layer.cross_attention.fill_cache(memory)) for layer in self.decoder.layers]
-            return DecodingState(nn.DecoderCache(pairs, memory.shape[0]), keys, memory.device)
+        source = mt.asarray(source)
+        keys = key_mask(mask, source)
+        memory, _ = self._encode(source, keys)
+        pairs = [(nn.KeyValueCache(), layer.cross_attention.fill_cache(memory)) for layer in self.decoder.layers]
+        return DecodingState(nn.DecoderCache(pairs, memory.shape[0]), keys, memory.device)
 
+    @mt.no_grad
     def step(self, ids, state):
         """Log-probabilities (rows, V) of the next token, given the newest token of each row (``ids``, a vector)."""
-        with mt.no_grad():
-            x = self.shared(mt.asarray(ids).to(state.device).reshape((-1, 1)))  # (rows, 1, D)
-            y, _ = self.decoder(x, state.keys, cache=state.cache)
-            return F.log_softmax(self._head(y[:, -1]))
+        x = self.shared(mt.asarray(ids).to(state.device).reshape((-1, 1)))  # (rows, 1, D)
+        y, _ = self.decoder(x, state.keys, cache=state.cache)
+        return F.log_softmax(self._head(y[:, -1]))
 
     # --- looking inside -------------------------------------------------------------------------------------------------------
 

@@ -91,21 +91,21 @@ class Transformer(EncoderDecoder):
 
     # --- decoding -------------------------------------------------------------------------------------------------------------
 
+    @mt.no_grad
     def start(self, source, mask=None):
         """Encode the source; the state from which ``step`` goes on, one row per sentence."""
-        with mt.no_grad():
-            source = mt.asarray(source)
-            keys = key_mask(mask, source)
-            memory = self._encode(source, keys)
-            return DecodingState(self.decoder.init_cache(memory), keys, memory.device)
+        source = mt.asarray(source)
+        keys = key_mask(mask, source)
+        memory = self._encode(source, keys)
+        return DecodingState(self.decoder.init_cache(memory), keys, memory.device)
 
+    @mt.no_grad
     def step(self, ids, state):
         """Log-probabilities (rows, V) of the next word, given the newest word of each row (``ids``, a vector)."""
-        with mt.no_grad():
-            ids = mt.asarray(ids).to(state.device).reshape((-1, 1))
-            x = self._embed(ids, self.target_embedding, self.target_positions, start=state.cache.length)
-            y = self.decoder(x, None, memory_mask=state.keys, cache=state.cache)
-            return F.log_softmax(self.output(y[:, -1]))
+        ids = mt.asarray(ids).to(state.device).reshape((-1, 1))
+        x = self._embed(ids, self.target_embedding, self.target_positions, start=state.cache.length)
+        y = self.decoder(x, None, memory_mask=state.keys, cache=state.cache)
+        return F.log_softmax(self.output(y[:, -1]))
 
     # --- looking inside -------------------------------------------------------------------------------------------------------
 

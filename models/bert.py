@@ -5,8 +5,8 @@
                                                                                                         +-> classes
 
 Each head is there or not, by configuration. What differs from the encoder of `transformer.py`: positions are learned, segments
-tell two sentences apart, embeddings are normalised rather than scaled, activations are GELUs, and no dropout stands inside the
-feed-forward networks. Reads and writes the checkpoints of Hugging Face transformers, with whichever heads they have
+tell two sentences apart, embeddings are normalised rather than scaled, activations are GELUs, and the feed-forward networks have
+no dropout inside. Reads and writes the checkpoints of Hugging Face transformers, with whichever heads they have
 (`bert_checkpoints.py`). Letters: B sequences, T positions, D model width, V vocabulary, C classes, M masked words.
 """
 
@@ -43,7 +43,7 @@ class BERTConfig(PublishedConfig):
     n_segments: int = 2
     dropout: float = 0.1
     attention_dropout: float = 0.1
-    classifier_dropout: float | None = None  # before the classifier; None: as ``dropout``
+    classifier_dropout: float | None = None  # before the classifier; default: ``dropout``
     activation: str = "gelu"
     eps: float = 1e-12
     init_std: float = 0.02
@@ -70,8 +70,8 @@ class BERTConfig(PublishedConfig):
 class BERT(PublishedBERT):
     """Embeddings, encoder and heads; see the head of this file.
 
-    ids (B, T) are integers; ``mask`` (B, T) is True at real tokens (all, where None); ``segments`` (B, T) are 0 for the first
-    sentence with its [CLS] and [SEP], 1 for the second (all 0, where None). A model from `from_pretrained` has the heads whose
+    ids (B, T) are integers; ``mask`` (B, T) is True at real tokens (default: all); ``segments`` (B, T) are 0 for the first
+    sentence with its [CLS] and [SEP], 1 for the second (default: all 0). A model from `from_pretrained` has the heads whose
     weights the file has, and those asked for by ``mlm_head=True``, ``n_classes=3`` and the like.
     """
 
@@ -152,15 +152,15 @@ class BERT(PublishedBERT):
         return mt.where(real, hidden, 0.0).sum(axis=1) / mt.maximum(real.sum(axis=1), 1).astype(hidden.dtype)
 
     def word_logits(self, hidden):
-        """Of the word that stands at each position: (..., D) to (..., V)."""
+        """Logits of the word at each position: (..., D) to (..., V)."""
         return self._head("mlm")(hidden)
 
     def next_logits(self, hidden):
-        """Of the two sentences: column 0 that the second followed the first, column 1 that it did not; (B, T, D) to (B, 2)."""
+        """Logits that the second sentence followed the first (column 0), and that it did not (1): (B, T, D) to (B, 2)."""
         return self._head("nsp")(self.pooled(hidden))
 
     def class_logits(self, hidden):
-        """Of the classes, (B, T, D) to (B, C); dropout of its own stands before the last layer."""
+        """Logits of the classes, (B, T, D) to (B, C); the last layer has a dropout of its own before it."""
         return self._head("classifier")(self.classifier_dropout(self.pooled(hidden)))
 
     def _head(self, name):
@@ -207,7 +207,7 @@ class BERT(PublishedBERT):
     def _masked(self, hidden, words):
         """Logits (M, V) and targets (M,) of the masked words alone: the widest layer sees one position in seven.
 
-        Where the words are a NumPy array, no device is waited for.
+        If the words are a NumPy array, no device is waited for.
         """
         words = mt.asarray(words)
         if words.shape != hidden.shape[:2]:
@@ -229,7 +229,7 @@ class BERT(PublishedBERT):
 
 
 class MaskedWordHead(nn.Module):
-    """``E norm(activation(W x + b)) + c``: (..., D) to (..., V), with the ``embeddings`` E as its last weights; its own if None."""
+    """``E norm(activation(W x + b)) + c``: (..., D) to (..., V), with the ``embeddings`` E as its last weights; default: its own."""
 
     def __init__(self, config, embeddings=None):
         self.dense = nn.Linear(config.d_model, config.d_model)

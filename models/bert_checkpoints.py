@@ -103,12 +103,13 @@ class PublishedBERT(Pretrained):
     def configure(cls, values, shapes):
         """The configuration of a file: what config.json says, and the heads whose weights are there.
 
-        Raises ValueError where config.json names a class of transformers with another head.
+        Raises ValueError if config.json names a class of transformers with another head.
         """
         odd = [name for name in values.get("architectures") or [] if name not in ARCHITECTURES]
         if odd:
             raise ValueError(
-                f"config.json: architectures names {odd[0]}, whose head BERT has not; it has those of {', '.join(ARCHITECTURES)}"
+                f"config.json: architectures names {odd[0]}, a head that models.bert.BERT does not have; it has those of "
+                f"{', '.join(ARCHITECTURES)}"
             )
         heads = {
             "pooler": any(name.endswith("pooler.dense.weight") for name in shapes),

@@ -37,7 +37,7 @@ def check_ids(ids, longest, start=0):
 
 
 def check_mask(mask, ids):
-    """``mask`` as a boolean Tensor, or None. Raises ValueError where it has not the shape of ``ids`` (B, T), or of (B, T, ...)."""
+    """``mask`` as a boolean Tensor, or None. Raises ValueError if its shape is not that of ``ids`` (B, T), or of (B, T, ...)."""
     if mask is None:
         return None
     mask = mt.asarray(mask)
@@ -56,7 +56,7 @@ def key_mask(mask, ids):
 
 
 def check_pairs(source, target):
-    """Both as Tensors. Raises ValueError where they are not (sentences, positions), equally many."""
+    """Both as Tensors. Raises ValueError if they are not (sentences, positions), equally many."""
     source, target = mt.asarray(source), mt.asarray(target)
     for ids in (source, target):
         if ids.ndim != 2:

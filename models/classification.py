@@ -4,8 +4,7 @@
     "single_label_classification"   one class is right                       cross-entropy of the softmax
     "multi_label_classification"    each class is right or not, by itself    binary cross-entropy of the sigmoids
 
-Where a configuration names none, one output is a regression, integer labels are classes, and other labels say of each class
-whether it is right. Letters: B inputs, K outputs.
+Default: one output is a regression, integer labels are classes, and other labels say of each class whether it is right. Letters: B inputs, K outputs.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ REGRESSION, SINGLE_LABEL, MULTI_LABEL = PROBLEMS = (
 
 
 def check_problem(config):
-    """Raise ValueError where ``problem_type`` is none of those above, or asks a single class which of them is right."""
+    """Raise ValueError if ``problem_type`` is none of those above, or asks a single class which of them is right."""
     if config.problem_type not in (None, *PROBLEMS):
         raise ValueError(f"problem_type must be one of {', '.join(PROBLEMS)}, or None, got {config.problem_type!r}")
     if config.problem_type == SINGLE_LABEL and config.n_classes == 1:
@@ -43,7 +42,7 @@ def classifier_loss(
 ):
     """The loss of outputs ``logits`` (B, K): a mean over the inputs and, but for the cross-entropy, over their K outputs.
 
-    labels: numbers (B, K) for a regression, (B,) too where K is 1; classes (B,) or (B, 1), integers from 0 to K - 1 or
+    labels: numbers (B, K) for a regression, (B,) too if K is 1; classes (B,) or (B, 1), integers from 0 to K - 1 or
     ``ignore_index`` for an input that does not count; floats from 0 to 1 or truth values (B, K) for several labels.
     divide_by: default: the number of inputs that count, see `losses.per_target`. inputs: what errors
     call them. Raises ValueError for labels of another shape or type and for smoothing without a

@@ -80,10 +80,11 @@ class EncoderDecoder(nn.Module):
         return per_target(total, target_out, divide_by, ignored)
 
     def generate(self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None, n_best=None):
-        """Target sequences as lists of ids, without start and stop tokens; greedy where ``beam_size`` is 1.
+        """Target sequences as lists of ids, without start and stop tokens; greedy if ``beam_size`` is 1.
 
-        source (B, S), mask (B, S). max_new_tokens: where not said, 50 more than the source has (Vaswani et al. 2017, section
-        6.1); never more than the model's ``max_length``. n_best: where given, so many hypotheses of the beam for each sentence.
+        source (B, S), mask (B, S). max_new_tokens: default: 50 more than the source has (Vaswani et al. 2017, section
+        6.1); never more than the model's ``max_length``. n_best: this many hypotheses of the beam for each sentence; default: the
+        best one, not in a list.
         """
         c = self.config
         source = mt.asarray(source)

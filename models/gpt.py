@@ -2,7 +2,7 @@
 
     ids -> token + position embeddings -> blocks -> last norm -> logits of the next token
 
-The output layer shares the token embeddings, activations are GELUs (their approximation by tanh), dropout stands behind the
+The output layer shares the token embeddings, activations are GELUs (their approximation by tanh), dropout acts behind the
 embeddings, on the attention weights and behind each sublayer, not inside the feed-forward networks. Reads and writes the
 checkpoints of Hugging Face transformers (see `gpt_checkpoints.py`).
 
@@ -39,14 +39,14 @@ class GPTConfig(PublishedConfig):
     d_model: int = 768
     n_layers: int = 12
     n_heads: int = 12
-    d_ff: int | None = None  # None: four times d_model
+    d_ff: int | None = None  # default: four times d_model
     dropout: float = 0.1  # behind each sublayer
     attention_dropout: float = 0.1
     embedding_dropout: float = 0.1
     activation: str = "gelu_tanh"
     eps: float = 1e-5
     tie_output: bool = True
-    stop_id: int | tuple[int, ...] | None = None  # where `generate` stops if it is not told
+    stop_id: int | tuple[int, ...] | None = None  # what `generate` stops at by default
     extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
 
     presets = PRESETS
@@ -101,7 +101,7 @@ class Stack(nn.Module):
 class GPT(PublishedGPT, LanguageModel):
     """Embeddings, blocks and output layer; see the head of this file.
 
-    ids (B, T) are integers; ``mask`` (B, T) is True at real tokens (all, where None), with padding on either side: a token's
+    ids (B, T) are integers; ``mask`` (B, T) is True at real tokens (default: all), with padding on either side: a token's
     position counts the real ones before it.
     """
 
@@ -214,7 +214,7 @@ class DecodingState:
 
     def __init__(self, cache, padding, device):
         self.cache = cache
-        self.padding = padding  # (rows,) how many positions on the left of each row are none of its text
+        self.padding = padding  # (rows,) how many positions of left padding each row has
         self.device = device
 
     def reorder(self, rows):

@@ -1,7 +1,7 @@
 """The names by which Hugging Face transformers writes a GPT-2: in ``config.json``, and in ``model.safetensors``.
 
 Reads what GPT2LMHeadModel and GPT2Model have written, and the first published files: keys without ``transformer.``, stored causal
-masks, the output layer left out where it is the embedding table, or stored a second time. Weights of layers are (in, out) there.
+masks, the output layer left out if it is the embedding table, or stored a second time. Weights of layers are (in, out) there.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def from_hugging_face(values):
     fields = fields_of(values, FIELDS)
     fields["activation"] = our_activation(values.get("activation_function", "gelu_new"), "activation_function")
     fields["extras"] = extras(values, USED)
-    # transformers still means 50256 where nothing is said of a small vocabulary.
+    # The default of transformers is 50256, which a small vocabulary does not have.
     usual = END_OF_TEXT if values.get("vocab_size", END_OF_TEXT + 1) > END_OF_TEXT else None
     stops = values.get("eos_token_id", usual)
     return fields | {"stop_id": tuple(stops) if isinstance(stops, list) else stops}

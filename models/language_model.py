@@ -21,7 +21,7 @@ __all__ = ["LanguageModel", "as_prompts", "left_padded"]
 class LanguageModel(nn.Module):
     """The base of a model that continues texts.
 
-    It has ``config`` (with max_length, and stop_id where it stops if it is not told) and the two methods below.
+    It has ``config`` (with max_length, and stop_id, what it stops at by default) and the two methods below.
     """
 
     config: Any
@@ -43,7 +43,7 @@ class LanguageModel(nn.Module):
         ids: (B, T) with an optional ``mask``, or lists of ids of different lengths. Each prompt gets what it would get alone.
         temperature 0 takes the most probable token each time; a greater one samples, with ``top_k``, ``top_p`` and ``generator``
         as in `search.sample`; ``beam_size`` above 1 searches, see `search.beam_search`.
-        stop_ids: a token that ends a text, or several, or ``()``; where None the configuration's. The stop token is not returned.
+        stop_ids: a token that ends a text, or several, or ``()``; default: the configuration's. The stop token is not returned.
         stream(rows, ids): called after every step with the numbers of the prompts that got a token and these tokens.
         Raises ValueError for an empty prompt, and for a prompt that leaves no room for the new tokens.
         """
@@ -89,7 +89,7 @@ def left_padded(prompts):
 
 
 def check_room(prompts, max_new_tokens, room):
-    """Raise for an empty prompt, and where one and its new tokens (the last is not fed again) need over ``room`` positions."""
+    """Raise for an empty prompt, and if one and its new tokens (the last is not fed again) need over ``room`` positions."""
     lengths = np.array([len(prompt) for prompt in prompts])
     if not lengths.all():
         raise ValueError(

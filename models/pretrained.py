@@ -48,7 +48,7 @@ ACTIVATIONS |= {"gelu": "gelu", "relu": "relu", "silu": "silu", "swish": "silu"}
 class Entry:
     """Our parameter ``ours`` is the concatenation along axis 0 of ``theirs``, equal parts, each transposed first if said so.
 
-    optional: where a file has none of ``theirs`` the parameter keeps its initial value, and a warning names it.
+    optional: if a file has none of ``theirs`` the parameter keeps its initial value, and a warning names it.
     """
 
     ours: str
@@ -79,11 +79,11 @@ class Pretrained(nn.Module):
     def from_pretrained(cls, folder, dtype=None, device="cpu", **changes):
         """The model that ``folder`` holds, in evaluation mode.
 
-        dtype: of its parameters; where not said float64 if the file has that, otherwise float32 (16-bit weights are widened).
+        dtype: of its parameters; default: float64 if the file has that, otherwise float32 (16-bit weights are widened).
         changes: fields of the configuration to be set otherwise, such as ``dropout=0.0``.
-        Raises FileNotFoundError where the folder or a file is not there, ValueError for a model of another type, for damaged files,
-        and with a list of all names for weights that are missing, unexpected or of another shape; TypeError for changes to fields
-        that are none. Warns of optional weights that the file does not have; without them nothing is drawn at random.
+        Raises FileNotFoundError if the folder or a file is not there, ValueError for a model of another type, for damaged files, and
+        with a list of all names for weights that are missing, unexpected or of another shape; TypeError for a change to a field
+        that does not exist. Warns if optional weights are missing: only those are drawn at random.
         """
         folder = _existing_folder(folder)
         values = read_config(folder, cls.model_type)
@@ -147,12 +147,12 @@ class Pretrained(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} defines no entries()")
 
     def clean(self, name):
-        """The name in the table of ``name`` in a file; None where it is to be passed over."""
+        """The name in the table of ``name`` in a file; None if it is to be passed over."""
         return name
 
 
 def usual_names(values, other):
-    """``values`` of config.json where the ``other`` names that transformers also takes have become the usual ones."""
+    """``values`` of config.json with the usual names in the place of ``other`` ones, which transformers also takes."""
     return {other.get(name, name): value for name, value in values.items()}
 
 
@@ -213,7 +213,7 @@ def _fill(model, stored, folder):
 
 
 def _read(raws, stored, folder, output_names):
-    """The values of one weight; where the file has it under several names, they must be equal."""
+    """The values of one weight; if the file has it under several names, they must be equal."""
     value = stored.read(raws[0])
     for other in raws[1:]:
         if not np.array_equal(value, stored.read(other), equal_nan=True):

@@ -144,11 +144,9 @@ KINDS = {
     names_of_numbers: "id2label",
 }
 KIND_OF = {name: kind for kind, names in KINDS.items() for name in names.split()}
-HEADS = (
-    ("hidden_size", "num_attention_heads"),
-    ("n_embd", "n_head"),
-)  # one is cut into as many parts as the other says
-MAY_BE_NULL = {  # where transformers then does without, or takes another field
+# The first is cut into as many parts as the second says.
+HEADS = (("hidden_size", "num_attention_heads"), ("n_embd", "n_head"))
+MAY_BE_NULL = {  # transformers then does without, or takes another field
     "n_inner": size,
     "num_decoder_layers": size,
     "classifier_dropout": probability,
@@ -244,9 +242,9 @@ def read_generation(folder):
 
 
 def with_generation(values, generation, fields):
-    """``values`` of config.json with what generation_config.json, where there is one, says in their place of ``fields``.
+    """``values`` of config.json with what generation_config.json, if there is one, says in their place of ``fields``.
 
-    As in transformers: that file alone says where texts stop, and if it does not they do not; they start with its
+    As in transformers: that file alone says what texts stop at, and if it does not they do not; they start with its
     "decoder_start_token_id", or else its "bos_token_id".
     """
     if generation is None:

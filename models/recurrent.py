@@ -7,7 +7,7 @@
 Each works with any cell: "rnn" (Elman 1990), "lstm" (Hochreiter and Schmidhuber 1997), "gru" (Cho et al. 2014). Recurrent weights
 start orthogonal, and an LSTM's forget gates open (Jozefowicz et al. 2015). Dropout is on all connections that are not recurrent
 (Zaremba, Sutskever and Vinyals 2014, arXiv:1409.2329). Sequences of several lengths are padded at their ends and come with
-``lengths``; what stands in the padding reaches nothing.
+``lengths``; values in the padding are ignored.
 
 Letters: B sequences, T steps, F input features, E features of an embedding, H hidden features, L layers, D directions,
 V vocabulary, C classes.
@@ -39,7 +39,7 @@ POOLINGS = ("last", "mean", "max")
 
 
 def recurrent_layer(cell, input_size, hidden_size, num_layers=1, **options):
-    """The recurrent layer named ``cell``: "rnn" (Elman's, tanh where not said otherwise), "lstm" or "gru".
+    """The recurrent layer named ``cell``: "rnn" (Elman's, default: tanh), "lstm" or "gru".
 
     ``options`` are those of the layer: ``bidirectional``, ``dropout``, ``orthogonal``; ``forget_bias`` of "lstm", ``nonlinearity``
     of "rnn". Raises ValueError for another name.
@@ -150,7 +150,7 @@ class SequenceClassifier(_ManyToOne):
         self.embedding = nn.Embedding(c.vocab_size, c.d_model) if c.n_features is None else None
 
     def forward(self, x, lengths=None):
-        """Logits (B, C) of ids (B, T), or of vectors (B, T, F) where the model was configured for them."""
+        """Logits (B, C) of ids (B, T), or of vectors (B, T, F) if the model was configured for them."""
         x = mt.asarray(x)
         if self.embedding is not None:
             _check_ids(self, x)
@@ -197,7 +197,7 @@ class RecurrentLanguageModelConfig(RecurrentConfig):
     vocab_size: int
     d_model: int = 64
     hidden_size: int = 256
-    stop_id: int | None = None  # where `generate` stops if it is not told
+    stop_id: int | None = None  # what `generate` stops at by default
 
     max_length: ClassVar[int] = sys.maxsize
 

@@ -7,7 +7,7 @@ A model takes part with two things:
 
 All sentences of a batch are decoded at once, and a sentence that is done leaves the batch. The search itself works on the host
 with NumPy: it handles a few numbers per row. ``stop_id`` is the token that ends a sentence, or several of them, or none: ``()``.
-``stream(sentences, ids)``, where given, is called after every step with the numbers of the sentences that got a token (other than
+``stream(sentences, ids)``, if given, is called after every step with the numbers of the sentences that got a token (other than
 a stop) and these tokens, both lists.
 
 Letters: N sentences still decoded, W hypotheses of each, V vocabulary, k ``beam_size``.
@@ -25,11 +25,12 @@ import minitensor as mt
 __all__ = ["beam_search", "greedy", "penalty", "real", "sample", "search"]
 
 BLOCK = 64  # tokens that share one maximum while the best of a row are looked for
-DROP_AT = 0.25  # the share of finished rows at which they are dropped: dropping copies the caches of the others
+# The share of finished rows at which they are dropped: dropping copies the caches of the others.
+DROP_AT = 0.25
 
 
 def search(step, state, start_ids, stop_id, max_new_tokens, beam_size=1, length_penalty=0.6, n_best=None):
-    """`greedy` where ``beam_size`` is 1, otherwise `beam_search`."""
+    """`greedy` if ``beam_size`` is 1, otherwise `beam_search`."""
     if beam_size == 1 and n_best in (None, 1):
         found = greedy(step, state, start_ids, stop_id, max_new_tokens)
         return found if n_best is None else [[ids] for ids in found]
@@ -40,7 +41,7 @@ def greedy(step, state, start_ids, stop_id, max_new_tokens, stream=None):
     """Take the most probable token each time, until a stop token or ``max_new_tokens``.
 
     start_ids: the newest token of each sentence, one row of ``state`` each. max_new_tokens: a number, or one for each sentence.
-    Returns one list of ids per sentence, without the stop token. Raises FloatingPointError where the model answers NaN.
+    Returns one list of ids per sentence, without the stop token. Raises FloatingPointError if the model answers NaN.
     """
 
     def choose(log_probabilities, _):
@@ -62,7 +63,7 @@ def sample(
     top_k: keep the k most probable tokens (Fan et al. 2018, arXiv:1805.04833). top_p: of those, keep the smallest set of the most
     probable whose probability reaches p (nucleus sampling; Holtzman et al. 2020, arXiv:1904.09751).
 
-    generator: an ``mt.random.Generator``, the library's where not said. Sentence i draws from its stream ``generator.stream + i``,
+    generator: an ``mt.random.Generator``; default: the library's. Sentence i draws from its stream ``generator.stream + i``,
     so that what it gets does not depend on the others. The generator then moves on as if each had drawn ``max_new_tokens`` times.
     """
     temperature = _check_sampling(temperature, top_k, top_p)
@@ -126,11 +127,10 @@ def _draw(logits, top_k, top_p, uniform):
         values, tokens = (np.take_along_axis(x, order, axis=1) for x in (values, tokens))
     cumulated = np.cumsum(np.exp(values - values.max(axis=1, keepdims=True)), axis=1)
     reached = cumulated >= (1.0 if top_p is None else top_p) * cumulated[:, -1:]
-    last = reached.argmax(axis=1)[:, None]  # the first place where p is reached; what stands behind it is not kept
+    last = reached.argmax(axis=1)[:, None]  # the first place where p is reached; what comes behind it is not kept
     total = np.take_along_axis(cumulated, last, axis=1)
-    place = (cumulated <= uniform[:, None] * total).sum(
-        axis=1, keepdims=True
-    )  # the first above: never one of probability 0
+    # The first above: never one of probability 0.
+    place = (cumulated <= uniform[:, None] * total).sum(axis=1, keepdims=True)
     return np.take_along_axis(tokens, np.minimum(place, last), axis=1)[:, 0]
 
 
@@ -142,10 +142,10 @@ def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, leng
     The length counts the stop token. In each step a sentence's k best continuations that are not a stop token live on, and a
     stop that is among the k best of all completes its hypothesis. A sentence is done when no live hypothesis can do better than
     its best complete one, whatever it goes on with, so that stopping early never changes the answer; with k at least
-    V ** max_new_tokens the answer is the best of all sentences. Where nothing was completed within ``max_new_tokens``, the best
+    V ** max_new_tokens the answer is the best of all sentences. If nothing was completed within ``max_new_tokens``, the best
     unfinished hypothesis is returned.
 
-    n_best: up to ``beam_size``; where given, the result has a list of so many such hypotheses for each sentence, the best first
+    n_best: up to ``beam_size``; if given, the result has a list of so many such hypotheses for each sentence, the best first
     and complete ones before unfinished ones, and a sentence is done when none of them can be outdone.
 
     Arguments, result and errors as for `greedy`; there is nothing to stream, since all may change until a sentence is done.

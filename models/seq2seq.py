@@ -161,7 +161,7 @@ class Seq2Seq(EncoderDecoder):
         return F.log_softmax(self.output(readouts[:, 0]))
 
     def attention_maps(self, source, target, mask=None):
-        """``{"decoder.0.cross": (B, 1, T, S)}``, the attention of each target word to the source; empty where there is none."""
+        """``{"decoder.0.cross": (B, 1, T, S)}``, the attention of each target word to the source; empty if the model has none."""
         if self.attention is None:
             return {}
         with evaluating(self):
@@ -179,7 +179,7 @@ class DecodingState:
         self.keys = keys  # (rows, S, H) of additive attention, otherwise None
         self.mask = mask  # (rows, 1, 1, S), or None
         self.lower, self.upper = lower, upper  # (layers, rows, H), pairs of them for an LSTM
-        self.feed = feed  # (rows, 1, E) the last readout, None where it is not fed
+        self.feed = feed  # (rows, 1, E) the last readout, or None if it is not fed
 
     def reorder(self, rows):
         """Keep the rows with these numbers, in this order; a row may be kept several times, or dropped."""

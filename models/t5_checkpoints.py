@@ -42,7 +42,8 @@ FIELDS = {  # of our configuration: the name in config.json; both have the same 
     "start_id": "decoder_start_token_id",
     "stop_id": "eos_token_id",
 }
-FEED_FORWARD = {  # feed_forward_proj: (activation, gated); GELU is meant as its tanh approximation where it is gated, else exact
+# feed_forward_proj: (activation, gated); a gated GELU is the approximation by tanh, another one exact.
+FEED_FORWARD = {
     "relu": ("relu", False),
     "gelu": ("gelu", False),
     "gelu_new": ("gelu_tanh", False),
@@ -54,9 +55,11 @@ FEED_FORWARD = {  # feed_forward_proj: (activation, gated); GELU is meant as its
 COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")  # of shared.weight
 UNUSED = "EncDecAttention.relative_attention_bias.weight"
 
-# Names that transformers reads too: its usual ones.
-OTHER_NAMES = {"hidden_size": "d_model", "num_attention_heads": "num_heads", "num_hidden_layers": "num_layers"} | {
-    "head_dim": "d_kv"
+OTHER_NAMES = {  # that transformers reads too: its usual ones
+    "hidden_size": "d_model",
+    "num_attention_heads": "num_heads",
+    "num_hidden_layers": "num_layers",
+    "head_dim": "d_kv",
 }
 SELF, CROSS, FEED = "SelfAttention", "EncDecAttention", "DenseReluDense"
 USED = {*FIELDS.values(), "feed_forward_proj", "tie_word_embeddings", "scale_decoder_outputs", "is_encoder_decoder"}
@@ -67,7 +70,10 @@ STACK = {
 
 
 def from_hugging_face(values):
-    """The fields of our configuration from the values of config.json. Raises ValueError for a feed-forward network we have not."""
+    """The fields of our configuration from the values of config.json.
+
+    Raises ValueError for a feed-forward network that this T5 does not support.
+    """
     values = checked(usual_names(values, OTHER_NAMES))
     fields = fields_of(values, FIELDS)
     if fields.get("n_decoder_layers") is None:
@@ -89,7 +95,7 @@ def from_hugging_face(values):
 
 
 def to_hugging_face(config):
-    """The values of config.json. Raises ValueError for a feed-forward network that transformers has not."""
+    """The values of config.json. Raises ValueError for a feed-forward network that transformers does not have."""
     kinds = {kind: name for name, kind in FEED_FORWARD.items()}
     if (config.activation, config.gated) not in kinds:
         raise ValueError(f"transformers has no T5 with activation {config.activation!r} and gated = {config.gated}")

@@ -3,7 +3,7 @@
     image -> patches of P x P pixels -> linear -> [class token, patch 1, ..., patch N] + positions -> encoder -> hidden
     hidden of the class token -> linear -> logits of the classes
 
-The encoder is pre-norm with GELUs, and dropout stands where the paper has it (appendix B.1). What can differ from it, by
+The encoder is pre-norm with GELUs, and dropout acts where the paper has it (appendix B.1). What can differ from it, by
 configuration: the mean of all patches in the place of the class token, and fixed 2-D sinusoidal positions in the place of learned
 ones (Beyer, Zhai and Kolesnikov 2022, "Better plain ViT baselines for ImageNet-1k", arXiv:2205.01580). Reads and writes the
 checkpoints of Hugging Face transformers (see `vit_checkpoints.py`).
@@ -46,7 +46,7 @@ class ViTConfig(PublishedConfig):
     d_ff: int = 3072
     dropout: float = 0.0
     attention_dropout: float = 0.0
-    feed_forward_dropout: float | None = None  # inside the feed-forward networks; None: as ``dropout``
+    feed_forward_dropout: float | None = None  # inside the feed-forward networks; default: ``dropout``
     activation: str = "gelu"
     eps: float = 1e-12
     positions: str = "learned"
@@ -54,7 +54,7 @@ class ViTConfig(PublishedConfig):
     pooling: str = "class"
     pooler: bool = False
     n_classes: int = 0  # 0: no classification head
-    labels: tuple[str, ...] = ()  # the names of the classes, where they have some
+    labels: tuple[str, ...] = ()  # the names of the classes, if they have some
     problem_type: str | None = None  # what the classes are, see `classification.py`
     label_smoothing: float = 0.0
     extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
@@ -84,7 +84,7 @@ class ViTConfig(PublishedConfig):
 
     @property
     def n_positions(self):
-        """T: the patches, and the class token where there is one."""
+        """T: the patches, and the class token if there is one."""
         return (self.image_size // self.patch_size) ** 2 + (self.pooling == "class")
 
 
@@ -146,7 +146,7 @@ class ViT(PublishedViT):
         return self.classifier(self.features(images))
 
     def features(self, images):
-        """One vector for each image (B, D): its class token's, through the pooler where there is one, or the patches' mean."""
+        """One vector for each image (B, D): its class token's, through the pooler if there is one, or the patches' mean."""
         hidden = self.encode(images)
         vector = hidden[:, 0] if self.class_token is not None else hidden.mean(axis=1)
         return vector if self.pooler is None else F.tanh(self.pooler(vector))
@@ -199,7 +199,7 @@ class ViT(PublishedViT):
     def predict(self, images):
         """Probabilities (B, K) of the classes, in evaluation mode and without recording.
 
-        They add up to 1 where one class is right; of several labels each has its own. Raises ValueError for a regression.
+        They add up to 1 if one class is right; of several labels each has its own. Raises ValueError for a regression.
         """
         problem = problem_of(self.config.problem_type, self.config.n_classes)
         if problem == REGRESSION:

@@ -14,11 +14,11 @@ from minitensor.models.published_config import check_usual, checked, extras, fie
 __all__ = ["PRESETS", "PublishedViT", "from_hugging_face", "to_hugging_face"]
 
 PRESETS = {  # what differs from our defaults; all of images of 224 pixels
-    "vit-tiny-patch16-224": dict(
-        d_model=192, n_heads=3, d_ff=768
-    ),  # this and the next: Touvron et al. 2021, arXiv:2012.12877
+    # Touvron et al. 2021, arXiv:2012.12877.
+    "vit-tiny-patch16-224": dict(d_model=192, n_heads=3, d_ff=768),
     "vit-small-patch16-224": dict(d_model=384, n_heads=6, d_ff=1536),
-    "vit-base-patch16-224": dict(),
+    # Dosovitskiy et al. 2021.
+    "vit-base-patch16-224": {},
     "vit-large-patch16-224": dict(d_model=1024, n_layers=24, n_heads=16, d_ff=4096),
     "vit-huge-patch14-224": dict(d_model=1280, n_layers=32, n_heads=16, d_ff=5120, patch_size=14),
 }
@@ -35,9 +35,8 @@ FIELDS = {  # of our configuration: the name in config.json; both have the same 
     "eps": "layer_norm_eps",
     "problem_type": "problem_type",
 }
-FEED_FORWARD_DROPOUT = (
-    "feed_forward_dropout"  # a name of ours: transformers has no dropout there, and passes over the name
-)
+# A name of ours: transformers has no dropout there, and passes over the name.
+FEED_FORWARD_DROPOUT = "feed_forward_dropout"
 USUAL = {"qkv_bias": True, "pooler_act": "tanh"}  # all that we have
 USED = {*FIELDS.values(), *USUAL, "hidden_act", FEED_FORWARD_DROPOUT}
 

@@ -1,9 +1,9 @@
 """Attention: multi-head scaled dot products, and the single-head forms of recurrent translation models.
 
-Masks are boolean, True = may attend, and broadcast to (B, H, T, S), H being 1 for a single head. A query that may see nothing gets
-zeros.
+Masks are boolean, True = may attend, and broadcast to (B, H, T, S), H being 1 for a single head; see `functional/masking.py`. A
+query that may see nothing gets zeros.
 
-Letters: B batch, T queries, S keys, D model width, H heads, K features of a head (D / H where not said).
+Letters: B batch, T queries, S keys, D model width, H heads, K features of a head (default: D / H).
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ class MultiHeadAttention(Module):
     ``qkv`` is one Linear from D to 3 H K whose rows are the projections to queries, keys and values, in this order (PyTorch's
     ``in_proj_weight``); self-attention then takes one product. ``out``, from H K to D, is the Linear behind the heads.
 
-    d_head: K, which is D / H where it is None; T5 has models whose H K is not D. scale: of the scores, 1 / sqrt(K) where it is
-    None; T5 has 1.
+    d_head: K; default: D / H. T5 has models whose H K is not D. scale: of the scores; default: 1 / sqrt(K). T5 has 1.
     """
 
     torch_names = {"qkv.weight": "in_proj_weight", "qkv.bias": "in_proj_bias", "out": "out_proj"}
@@ -231,7 +230,7 @@ def _attend(query, key, memory, mask, need_weights, **how):
 
 
 def _checked_sequence(module, what, x, batch=None):
-    """``x`` as a tensor; ValueError where its shape is not (batch, time, d_model)."""
+    """``x`` as a tensor; ValueError if its shape is not (batch, time, d_model)."""
     x = asarray(x)
     if x.ndim != 3 or x.shape[-1] != module.d_model or batch not in (None, x.shape[0]):
         wanted = f"({'batch' if batch is None else batch}, time, {module.d_model})"
@@ -240,7 +239,7 @@ def _checked_sequence(module, what, x, batch=None):
 
 
 def _checked_pair(query, memory):
-    """Both as tensors; ValueError where their shapes do not belong together."""
+    """Both as tensors; ValueError if their shapes do not belong together."""
     query, memory = asarray(query), asarray(memory)
     if query.ndim != 3 or memory.ndim != 3 or query.shape[0] != memory.shape[0]:
         raise ValueError(

@@ -106,7 +106,7 @@ class DecoderCache:
     def reorder(self, rows):
         """Let row i go on from row ``rows[i]``: beam search picks survivors, repeats a sentence, or drops finished ones.
 
-        rows: integers (B',), any of them repeated or left out. The memory's side is copied only where a row changes its sentence.
+        rows: integers (B',), any of them repeated or left out. The memory's side is copied only if a row changes its sentence.
         """
         rows = _checked_rows(rows, self.batch)
         if np.array_equal(rows, np.arange(self.batch)):

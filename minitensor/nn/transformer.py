@@ -5,7 +5,7 @@ Around every sublayer f (attention, or the feed-forward network) there is a resi
     post-norm (the paper)     x = norm(x + dropout(f(x)))
     pre-norm (norm_first)     x = x + dropout(f(norm(x)))       and a last norm behind the stack (Xiong et al. 2020)
 
-A stack ends in a norm of its own if ``final_norm`` says so; default: where ``norm_first``, as the layers then end in none.
+A stack ends in a norm of its own if ``final_norm`` says so; default: if ``norm_first``, as the layers then end in none.
 
 Letters: B batch, T target or own positions, S memory positions, D model width, H heads. Masks are boolean, True = may attend, and
 broadcast to (B, H, T, S).
@@ -268,8 +268,7 @@ class Transformer(Module):
         """Encode ``source``, decode ``target`` causally.
 
         source_mask broadcasts to (B, H, S, S), target_mask (added to the causal rule) to (B, H, T, T), memory_mask to (B, H, T, S).
-        A source_mask that hides padding, the same keys from every query as ``nn.padding_mask`` does, is the memory_mask too where
-        none is given.
+        memory_mask: default: a source_mask that hides padding, the same keys from every query as ``nn.padding_mask`` does.
         """
         source_mask = source_mask if source_mask is None else asarray(source_mask)
         memory = self.encoder(source, source_mask)

@@ -77,7 +77,7 @@ def _softmax_rows(xp, rows):
     """Softmax of each row of (N, S) in place; a row of nothing but -inf becomes zeros."""
     for block in row_blocks(xp, rows):
         scores = rows[block]
-        if xp.name != "cpu":  # where to ask about values is to wait
+        if xp.name != "cpu":  # to ask about values would be to wait
             e, total = _shifted(xp, scores)
         elif scores.max() <= TALL:
             e = xp.exp(scores)
@@ -268,7 +268,7 @@ def _as_given(y, drop, *inputs):
 def packed_attention(qkv, n_heads, mask=None, is_causal=False, dropout=0.0, scale=None, generator=None):
     """Self-attention from one packed projection, heads split and joined inside.
 
-    qkv: (B, T, 3 D), the queries, keys and values side by side, D = H K; returns (B, T, D). scale: 1 / sqrt(K) where None. Equal
+    qkv: (B, T, 3 D), the queries, keys and values side by side, D = H K; returns (B, T, D). scale: default: 1 / sqrt(K). Equal
     to ``scaled_dot_product_attention`` on the three parts, with fewer copies.
     """
     qkv = asarray(qkv)

@@ -1,6 +1,6 @@
 """CUDA kernels of fused ops: overrides of the same contract, held to the same definitions.
 
-Imported when a GPU is first asked for. An override serves float32 and float64; other types run the kernel for all devices on
+An override serves float32 and float64; other types run the kernel for all devices on
 CuPy. The CUDA text, with its formulas, is ``backend/kernels.cu``.
 """
 
@@ -18,7 +18,7 @@ MOST_CHUNKS = 65_535  # of a grid along y
 
 
 def _override(op):
-    """Register a kernel for GPUs; it gives way to the general one where the inputs are not all of one supported type."""
+    """Register a kernel for GPUs; it gives way to the general one if the inputs are not all of one supported type."""
     general, general_needs = op.kernels["any"]
 
     def decorate(function):

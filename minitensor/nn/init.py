@@ -73,7 +73,7 @@ def normal_(tensor, mean=0.0, std=1.0, generator=None):
 
 
 def trunc_normal_(tensor, mean=0.0, std=1.0, low=-2.0, high=2.0, generator=None):
-    """Normal, drawn again where it falls outside ``[low, high]`` (bounds of the value itself, as in PyTorch)."""
+    """Normal, drawn again if it falls outside ``[low, high]`` (bounds of the value itself, as in PyTorch)."""
     _check("trunc_normal_", tensor)
     draw = random.generator_of("trunc_normal_", generator)
     mean, std = number("trunc_normal_", "mean", mean), number("trunc_normal_", "std", std, above=0)

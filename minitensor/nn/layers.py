@@ -1,4 +1,4 @@
-"""Layers with weights that are no attention: the affine map, embedding table, normalisations, convolution; and dropout.
+"""The basic layers: linear, embedding, normalisation, convolution, dropout.
 
 Weights are ``(out_features, in_features)`` and start as PyTorch's do, so that both libraries can exchange them.
 """
@@ -33,7 +33,6 @@ class Linear(Module):
         self.reset_parameters()
 
     def reset_parameters(self):
-        """Draw new values."""
         _uniform_by_fan_in(self.weight, self.bias)
 
     def forward(self, x):
@@ -62,7 +61,6 @@ class Embedding(Module):
         self.reset_parameters()
 
     def reset_parameters(self):
-        """Draw new values."""
         init.normal_(self.weight)
         if self.padding_idx is not None and not init.is_skipped():
             rows = arange(self.num_embeddings, device=self.weight.device)[:, None]
@@ -83,7 +81,6 @@ class LayerNorm(Module):
         self.bias = Parameter(zeros(self.normalized_shape)) if flag("LayerNorm", "bias", bias) else None
 
     def forward(self, x):
-        """The shape stays."""
         x = checked_features(self, x, *self.normalized_shape)
         return F.layer_norm(x, self.weight, self.bias, self.eps)
 
@@ -97,7 +94,6 @@ class RMSNorm(Module):
         self.weight = Parameter(ones(self.normalized_shape))
 
     def forward(self, x):
-        """The shape stays."""
         x = checked_features(self, x, *self.normalized_shape)
         return F.rms_norm(x, self.weight, self.eps)
 
@@ -112,7 +108,6 @@ class Dropout(Module):
         self.p = probability("Dropout", "p", p)
 
     def forward(self, x):
-        """The shape stays."""
         return F.dropout(x, self.p, self.training) if self.p and self.training else asarray(x)
 
 
@@ -134,7 +129,6 @@ class Conv2d(Module):
         self.reset_parameters()
 
     def reset_parameters(self):
-        """Draw new values."""
         _uniform_by_fan_in(self.weight, self.bias)
 
     def forward(self, x):
@@ -156,7 +150,7 @@ def _uniform_by_fan_in(weight, bias):
 
 
 def checked_features(module, x, *features):
-    """``x`` as a tensor; ValueError where its trailing axes are not those that the module was made for."""
+    """``x`` as a tensor; ValueError if its trailing axes are not those that the module was made for."""
     x = asarray(x)
     if x.shape[-len(features) :] != features:
         axes = "last axis" if len(features) == 1 else "trailing axes"

@@ -47,9 +47,9 @@ class Task:
     def epoch(self, number):
         return [Points(*self.points[:, start : start + 8]) for start in range(0, self.points.shape[1], 8)]
 
-    def loss(self, batch, n_tokens):
+    def loss(self, batch, divide_by):
         error = self.model(mt.tensor(batch.x[:, None])) - mt.tensor(batch.y[:, None])
-        return (error * error).sum() / n_tokens
+        return (error * error).sum() / divide_by
 
     def validate(self):
         return {"validation_loss": sum(self.loss(batch, 16).item() for batch in self.epoch(0))}

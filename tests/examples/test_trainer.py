@@ -74,10 +74,10 @@ def test_an_interrupted_run_saves_after_the_update_and_goes_on_exactly(tmp_path,
     task = Task()
     loss, calls = task.loss, count()
 
-    def interrupting(batch, n_tokens):
+    def interrupting(batch, divide_by):
         if next(calls) == 7:  # in the midst of an update of two parts
             signal.raise_signal(number)
-        return loss(batch, n_tokens)
+        return loss(batch, divide_by)
 
     task.loss = interrupting
     (tmp_path / "parts").mkdir()
@@ -99,7 +99,7 @@ def interruptible():
 def test_a_second_interrupt_acts_at_once(tmp_path, interruptible):
     task = Task()
 
-    def impatient(batch, n_tokens):
+    def impatient(batch, divide_by):
         signal.raise_signal(signal.SIGINT)
         for _ in range(1000):  # two at once may be delivered as one
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -166,7 +166,7 @@ def test_a_finished_run_is_finished_and_can_be_prolonged(tmp_path):
 def test_divergence_is_told_and_leaves_the_checkpoint(tmp_path):
     train(tmp_path, steps=2, epochs=None)
     task = Task()
-    task.loss = lambda batch, n_tokens: task.model.output.bias.sum() * float("nan")
+    task.loss = lambda batch, divide_by: task.model.output.bias.sum() * float("nan")
     with pytest.raises(
         UserError, match="the loss is nan in update 3: training has diverged; start again with a lower --lr"
     ):

@@ -51,9 +51,9 @@ class Task:
     def epoch(self, number):
         return self.batches.epoch(number)
 
-    def loss(self, batch, n_tokens):
+    def loss(self, batch, divide_by):
         logits = self.model(mt.asarray(batch.source), mt.asarray(batch.target_in))
-        return F.cross_entropy(logits, mt.asarray(batch.target_out), ignore_index=0, reduction="sum") / n_tokens
+        return F.cross_entropy(logits, mt.asarray(batch.target_out), ignore_index=0, reduction="sum") / divide_by
 
     def validate(self):
         return {"validation_loss": sum(self.loss(batch, batch.tokens).item() for batch in self.batches.epoch(0))}

@@ -279,3 +279,15 @@ def test_copies_that_no_flag_unties_are_named_without_that_cure(saved):
         ValueError, match="are one weight .*; leave the one in the file that the model is meant to have"
     ):
         model.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("config", [GPTConfig, BERTConfig, T5Config, ViTConfig])
+def test_presets_have_one_form_in_all_models(config):
+    for name, changes in config.presets.items():
+        made = config.preset(name)
+        assert made == config(**changes) == config(**made.to_dict())
+        assert config.preset(name, dropout=0.5).dropout == 0.5
+    with pytest.raises(ValueError, match=f"there is no preset 'nothing'; there are: {next(iter(config.presets))}, "):
+        config.preset("nothing")
+    with pytest.raises(TypeError, match="depth"):
+        config.preset(next(iter(config.presets)), depth=3)

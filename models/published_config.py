@@ -48,7 +48,8 @@ class PublishedConfig(Config):
 
     @classmethod
     def from_hugging_face(cls, values):
-        """From the values of config.json. Raises ValueError for a variant that this model is not.
+        """From the values of config.json. Raises ValueError for a variant that this
+        model is not.
         """
         return cls(**cls.reads(values))
 

@@ -125,7 +125,8 @@ class _ManyToOne(nn.Module):
         return self.output(self.dropout(self._pool(states, final, lengths)))
 
     def _pool(self, states, final, lengths):
-        """One vector for each sequence, (B, D H), from the states at its true steps, (B, T, D H).
+        """One vector for each sequence, (B, D H), from the states at its true steps,
+        (B, T, D H).
         """
         if self.config.pooling == "last":
             final = final[0] if isinstance(final, tuple) else final  # (L D, B, H)

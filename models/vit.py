@@ -135,7 +135,8 @@ class ViT(PublishedViT):
         self._draw()
 
     def _draw(self):
-        """Matrices after Xavier, as in the paper's code; patches and positions have drawn theirs.
+        """Matrices after Xavier, as in the paper's code; patches and positions have
+        drawn theirs.
         """
         for module in filter(None, (self.encoder, self.pooler, self.classifier)):
             for parameter in module.parameters():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from operator import index
+from typing import Any
 
 __all__ = ["axes_of", "axis_of", "ints", "one_int"]
 
 
-def ints(value, name=None):
+def ints(value: Any, name: str | None = None) -> tuple[int, ...]:
     """An int, or a sequence of them, as a tuple of plain ints; ``name`` is what an error calls it."""
     try:
         if not isinstance(value, (tuple, list)):
@@ -21,7 +22,7 @@ def ints(value, name=None):
         raise TypeError(f"{owner}an integer or a sequence of them is wanted, got {value!r}") from None
 
 
-def axes_of(op_name, axis, ndim):
+def axes_of(op_name: str, axis: Any, ndim: int) -> tuple[int, ...]:
     """``axis`` (an int, a sequence, or None for all) as a tuple of ints from 0 to ndim - 1; ValueError if that cannot be."""
     if axis is None:
         return tuple(range(ndim))
@@ -35,12 +36,12 @@ def axes_of(op_name, axis, ndim):
     return axes
 
 
-def axis_of(op_name, axis, ndim):
+def axis_of(op_name: str, axis: Any, ndim: int) -> int:
     """One axis as an int from 0 to ndim - 1."""
     return axes_of(op_name, one_int(op_name, axis), ndim)[0]
 
 
-def one_int(op_name, axis):
+def one_int(op_name: str, axis: Any) -> int:
     """One axis as an int, in range or not; TypeError for several, and for what is none."""
     try:
         return index(axis)

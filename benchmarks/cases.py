@@ -1,7 +1,8 @@
 """The work that is timed: the same on either side, float32 in training mode, forward and backward (and, for a step, the update).
 
 ``make(name, library)`` imports that library alone, so that the process of one never loads the other. ``agree(name)`` imports both,
-copies the weights, and compares results in float64 without dropout: there no rounding error tips a relu over its kink.
+copies the weights, and compares results in float64 without dropout: there no rounding error tips a relu over its kink. On a GPU
+weights, inputs and ids lie there from the start, and a result stays there: what is timed ends with ``wait()``, not with a copy.
 ``products(name)`` lists the matrix products of the work, which no implementation can do without: the floor.
 
 Letters: B sequences, T positions, D width, H heads, F feed-forward width, V vocabulary, L layers.
@@ -52,18 +53,21 @@ CASES = {
 }  # fmt: skip
 
 
-def make(name, library, dtype="float32", **changes):
-    """The work of a case in "minitensor" or "torch", with ``changes`` to its options; its ``run()`` returns an array."""
+def make(name, library, dtype="float32", device="cpu", **changes):
+    """The work of a case in "minitensor" or "torch", with ``changes`` to its options.
+
+    ``run()`` does it, ``wait()`` waits until the device has, and ``values()`` does it and returns the result as an array.
+    """
     module = importlib.import_module({"minitensor": "ours", "torch": "theirs"}[library])
-    return getattr(module, CASES[name].kind)(dtype=dtype, **(CASES[name].options | changes))
+    return getattr(module, CASES[name].kind)(dtype=dtype, device=device, **(CASES[name].options | changes))
 
 
-def agree(name):
+def agree(name, device="cpu"):
     """Raise AssertionError unless both libraries compute the same from the same weights, in float64 and without dropout."""
     changes = {"dropout": 0.0} if "dropout" in CASES[name].options else {}
-    ours, theirs = (make(name, library, "float64", **changes) for library in ("minitensor", "torch"))
+    ours, theirs = (make(name, library, "float64", device, **changes) for library in ("minitensor", "torch"))
     ours.take_weights(theirs)
-    np.testing.assert_allclose(ours.run(), theirs.run(), rtol=1e-7, atol=1e-9, err_msg=name)
+    np.testing.assert_allclose(ours.values(), theirs.values(), rtol=1e-7, atol=1e-9, err_msg=name)
 
 
 def products(name):

@@ -1,9 +1,10 @@
-"""What a timing was made on: processor, cores, the library of matrix products and its kernel, and what else ran."""
+"""What a timing was made on: processor, cores, the library of matrix products and its kernel, a GPU, and what else ran."""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,12 @@ import numpy as np
 __all__ = ["describe", "load"]
 
 
-def describe():
+def describe(device="cpu"):
     """Lines that say which machine this is."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return [
         f"processor: {_processor()}, {cores} cores; {platform.system()} {platform.machine()}",
-        f"products of NumPy {np.__version__}: {_blas()}",
+        f"products of NumPy {np.__version__}: {_blas()}" if device == "cpu" else f"GPU: {_gpu()}",
     ]
 
 
@@ -48,3 +49,18 @@ def _blas():
     blas = next((info for info in threadpool_info() if info["user_api"] == "blas"), {})
     words = [str(blas.get(key, "?")) for key in ("internal_api", "version")]
     return f"{' '.join(words)}, kernel {blas.get('architecture', '?')}{held}"
+
+
+def _gpu():
+    """Name and driver of the current GPU, and the CuPy and CUDA that compute on it."""
+    import cupy
+
+    runtime = cupy.cuda.runtime
+    name = runtime.getDeviceProperties(runtime.getDevice())["name"].decode()
+    try:
+        found = re.search(r"\d+\.\d+(\.\d+)?", Path("/proc/driver/nvidia/version").read_text(encoding="utf-8"))
+    except OSError:
+        found = None
+    driver, built = (f"{n // 1000}.{n % 1000 // 10}" for n in (runtime.driverGetVersion(), runtime.runtimeGetVersion()))
+    version = f"{found[0]} (CUDA {driver})" if found else f"for CUDA {driver}"
+    return f"{name}, driver {version}; CuPy {cupy.__version__} for CUDA {built}, NumPy {np.__version__}"

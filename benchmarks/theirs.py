@@ -12,28 +12,47 @@ from cases import BATCH, CHARACTERS
 torch.manual_seed(0)
 
 
-class Chain:
+class _Work:
+    """What is timed, on a device."""
+
+    def __init__(self, device):
+        self.device = device
+
+    def wait(self):
+        """Until the device has done all that it was given."""
+        if self.device != "cpu":
+            torch.cuda.synchronize()
+
+    def values(self):
+        """The result of a run as an array."""
+        return self.run().detach().cpu().numpy()
+
+
+class Chain(_Work):
     """900 small ops."""
 
-    def __init__(self, dtype):
+    def __init__(self, dtype, device):
+        super().__init__(device)
         self.arrays = np.random.default_rng(0).normal(size=(3, 4, 4)).astype(dtype) * 0.5
 
     def run(self):
         """Forward and backward; the gradient of w."""
-        h, w, x = (torch.tensor(a, requires_grad=True) for a in self.arrays)
+        h, w, x = (torch.tensor(a, device=self.device, requires_grad=True) for a in self.arrays)
         y = h
         for _ in range(300):
             y = torch.tanh(y * w + x)
         y.sum().backward()
-        return w.grad.numpy()
+        return w.grad
 
 
-class _Differentiated:
+class _Differentiated(_Work):
     """A module on one input, forward and backward from a given gradient; the result is the gradient of the input."""
 
-    def __init__(self, module, data):
-        self.x, self.g = torch.tensor(data[0], requires_grad=True), torch.tensor(data[1])
-        self.module = module.to(self.x.dtype)
+    def __init__(self, module, data, device):
+        super().__init__(device)
+        self.x, self.g = (torch.tensor(a, device=device) for a in data)
+        self.x.requires_grad_()
+        self.module = module.to(device, self.x.dtype)
 
     def output(self):
         """What is differentiated."""
@@ -44,34 +63,37 @@ class _Differentiated:
         self.module.zero_grad()
         self.x.grad = None
         self.output().backward(self.g)
-        return self.x.grad.numpy()
+        return self.x.grad
 
 
 class Layer(_Differentiated):
     """One post-norm encoder layer."""
 
-    def __init__(self, dtype, dropout):
+    def __init__(self, dtype, device, dropout):
         data = np.random.default_rng(0).normal(size=(2, 32, 32, 512)).astype(dtype)
-        super().__init__(torch.nn.TransformerEncoderLayer(512, 8, 2048, dropout=dropout, batch_first=True), data)
+        layer = torch.nn.TransformerEncoderLayer(512, 8, 2048, dropout=dropout, batch_first=True)
+        super().__init__(layer, data, device)
 
 
 class Recurrent(_Differentiated):
     """One recurrent layer over whole sequences."""
 
-    def __init__(self, dtype, layer, steps, size):
+    def __init__(self, dtype, device, layer, steps, size):
         data = np.random.default_rng(0).normal(size=(2, BATCH, steps, size)).astype(dtype)
-        super().__init__(getattr(torch.nn, layer)(size, size, batch_first=True), data)
+        super().__init__(getattr(torch.nn, layer)(size, size, batch_first=True), data, device)
 
     def output(self):
         """What is differentiated."""
         return self.module(self.x)[0]
 
 
-class _Trained:
+class _Trained(_Work):
     """A training step; the result is the loss."""
 
-    def __init__(self, model, dtype):
-        self.model = model.to(getattr(torch, dtype))
+    def __init__(self, model, dtype, device, ids):
+        super().__init__(device)
+        self.ids = [torch.tensor(part, device=device) for part in ids]
+        self.model = model.to(device, getattr(torch, dtype))
         self.adam = torch.optim.Adam(self.model.parameters(), lr=1e-4, betas=(0.9, 0.98))
 
     def run(self):
@@ -81,34 +103,35 @@ class _Trained:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.adam.step()
-        return loss.detach().numpy()
+        return loss
 
 
 class Step(_Trained):
     """A training step of the encoder-decoder."""
 
-    def __init__(self, dtype, d_model, n_heads, n_layers, d_ff, vocab_size, batch, length, dropout):
-        super().__init__(_Translator(d_model, n_heads, n_layers, d_ff, vocab_size, length, dropout), dtype)
+    def __init__(self, dtype, device, d_model, n_heads, n_layers, d_ff, vocab_size, batch, length, dropout):
         ids = np.random.default_rng(0).integers(3, vocab_size, size=(3, batch, length))
-        self.source, self.target, self.words = (torch.tensor(part) for part in ids)
+        model = _Translator(d_model, n_heads, n_layers, d_ff, vocab_size, length, dropout)
+        super().__init__(model, dtype, device, ids)
 
     def loss(self):
         """Of the batch."""
-        logits = self.model(self.source, self.target)
-        return F.cross_entropy(logits.flatten(0, 1), self.words.flatten(), ignore_index=0, label_smoothing=0.1)
+        source, target, words = self.ids
+        logits = self.model(source, target)
+        return F.cross_entropy(logits.flatten(0, 1), words.flatten(), ignore_index=0, label_smoothing=0.1)
 
 
 class Characters(_Trained):
     """A training step of a GPT."""
 
-    def __init__(self, dtype, d_model, n_heads, n_layers, batch, length):
-        super().__init__(_GPT(d_model, n_heads, n_layers, length), dtype)
+    def __init__(self, dtype, device, d_model, n_heads, n_layers, batch, length):
         ids = np.random.default_rng(0).integers(0, CHARACTERS, size=(2, batch, length))
-        self.ids, self.following = (torch.tensor(part) for part in ids)
+        super().__init__(_GPT(d_model, n_heads, n_layers, length), dtype, device, ids)
 
     def loss(self):
         """Of the batch."""
-        return F.cross_entropy(self.model(self.ids).flatten(0, 1), self.following.flatten())
+        ids, following = self.ids
+        return F.cross_entropy(self.model(ids).flatten(0, 1), following.flatten())
 
 
 class _Translator(torch.nn.Module):

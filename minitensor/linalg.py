@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 
 from minitensor.backend import cast, is_narrow, namespace, np, on, widen
 from minitensor.engine.autograd import raw
+from minitensor.engine.axes import axis_of
 from minitensor.engine.mode import current_mode
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops import decompositions as d
 from minitensor.ops import inverses as i
-from minitensor.ops.axes import axis_of
 from minitensor.ops.linalg import matmul, tensordot, vecdot
 from minitensor.ops.linalg import outer as _outer
 from minitensor.ops.linalg import trace as _trace
@@ -233,8 +233,9 @@ def svd(x, full_matrices=True, compute_uv=True):
     """``x = U diag(S) Vh``: U (..., M, K), S (..., K) descending, Vh (..., K, N), K = min(M, N).
 
     full_matrices: U (..., M, M) and Vh (..., N, N): for matrices that are not square only without a gradient, since the further
-    vectors are not unique. compute_uv: False gives S alone. The signs of the vectors are arbitrary, so that only a loss that does
-    not depend on them has a meaning; equal singular values have no derivative of their vectors (ValueError).
+    vectors are not unique. compute_uv: False gives S alone. The signs of the vectors are not determined: u_i and v_i may be turned
+    round together, and a GPU turns others round than the CPU, so that only a loss that does not depend on them has a meaning. Equal
+    singular values have no derivative of their vectors (ValueError).
     """
     x = _matrices("svd", x)
     rows, columns = x.shape[-2:]
@@ -259,8 +260,9 @@ def svdvals(x: TensorLike) -> Tensor:
 def eigh(x: TensorLike, UPLO: Literal["L", "U"] = "L") -> EighResult:  # noqa: N803  NumPy's name
     """Eigenvalues (..., N), ascending, and orthonormal eigenvectors (..., N, N), columns, of symmetric matrices.
 
-    The gradient is the symmetric one. Signs of vectors are arbitrary; equal eigenvalues have no derivative of their vectors
-    (ValueError). UPLO is NumPy's and makes no difference, as matrices must be symmetric.
+    The gradient is the symmetric one. The signs of the vectors are not determined: each may be turned round, and a GPU turns others
+    round than the CPU, so that only a loss that does not depend on them has a meaning. Equal eigenvalues have no derivative of
+    their vectors (ValueError). UPLO is NumPy's and makes no difference, as matrices must be symmetric.
     """
     packed = d._eigh(_symmetric("eigh", x, UPLO))
     return EighResult(packed[..., 0, :], packed[..., 1:, :])

@@ -1,6 +1,5 @@
-"""What importing the package costs and needs, and what the README shows first."""
+"""What importing the package costs and needs."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,9 +42,3 @@ def test_import_takes_less_than_300_ms():
 def test_files_are_written_and_read_with_numpy_alone(tmp_path):
     path = str(tmp_path / "x.safetensors")
     assert python(BLOCKED + f"mt.save({path!r}, [mt.ones(2)])\nprint(mt.load({path!r}))") == "[tensor([1., 1.])]\n"
-
-
-def test_the_first_lines_of_the_readme_run_and_print_what_they_say():
-    block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL).group(1)
-    said = [re.search(r"# (?:.*: )?(tensor\(.*)$", line) for line in block.splitlines() if line.startswith("print")]
-    assert python(block).splitlines() == [match.group(1) for match in said]

@@ -92,6 +92,9 @@ class Fused(Primitive, Generic[P]):
         try:
             made = kernel(xp, *map(widen, arrays), **params)
         except (ValueError, TypeError, IndexError, MemoryError) as error:
+            params.pop("needs", None)
+            if isinstance(error, TypeError) and (whole := self.whole(params)):
+                return self(*args, **whole)
             raise self.explain(error, arrays) from error
         if not isinstance(made, tuple) or len(made) != 2 or (recording and not callable(made[1])):
             raise TypeError(

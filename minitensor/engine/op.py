@@ -96,6 +96,8 @@ class Op(Primitive, Generic[P]):
         except (ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
             if not self.knows(params) and not isinstance(error, MemoryError):
                 return self.run(*self.bind(args, params))
+            if isinstance(error, TypeError) and (whole := self.whole(params)):
+                return self.run(args, whole)
             raise self.explain(error, arrays) from error
         if out.__class__ is not _NDARRAY or out.dtype is not _FLOAT32:
             out = self.finish(out, arrays, xp, params.get("dtype"))

@@ -12,6 +12,7 @@ import sys
 from minitensor.backend import cpu, holds_numbers, is_array, is_floating, is_narrow, memory, namespace_of, np
 from minitensor.engine.arraylike import plain_array
 from minitensor.engine.autograd import raw
+from minitensor.engine.axes import read_ints
 from minitensor.engine.front_door import refusal
 from minitensor.engine.messages import describe, is_fault, nonfinite_error, out_of_memory
 from minitensor.engine.settings import plain
@@ -20,6 +21,7 @@ from minitensor.engine.tensor import Tensor, asarray
 __all__ = ["NUMBERS", "Primitive", "check_pulled", "refuse_stale"]
 
 NUMBERS = frozenset((bool, int, float))
+WHOLE = frozenset("axis axes axis1 axis2 ddof decimals k shape shift".split())  # keywords of ops that are integers
 _NDARRAY = np.ndarray
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -168,6 +170,11 @@ class Primitive:
             if isinstance(value, Tensor) and name in self.keywords:
                 params = {**params, name: plain(self.name, name, value)}
         return params
+
+    def whole(self, params):
+        """``params`` with ints for the integer arrays among axes and lengths, which CuPy refuses; None where there are none."""
+        read = {name: read_ints(value) for name, value in params.items() if name in WHOLE and name in self.keywords}
+        return {**params, **read} if any(value is not params[name] for name, value in read.items()) else None
 
     def apart(self, out, given, params):
         """The result, copied where it lies in memory that the caller can still write to: a raw operand, an array in ``params``."""

@@ -12,6 +12,7 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import is_array, move, np
+from minitensor.engine.axes import read_ints
 from minitensor.engine.tensor import Tensor
 
 __all__ = ["choice", "flag", "integer", "number", "plain", "probability", "sizes"]
@@ -59,10 +60,11 @@ def integer(owner: str, name: str, value: Any, least: int | None = None, most: i
 
 def sizes(owner: str, name: str, value: Any, least: int = 1, count: int | None = None) -> tuple[int, ...]:
     """A tuple of whole numbers, from one number or several; ``count`` of them, where one number stands for all."""
-    several = isinstance(value, (tuple, list, range)) or (is_array(value) and value.ndim == 1)
+    read = read_ints(value)
+    several = isinstance(read, (tuple, list, range)) or (is_array(read) and read.ndim == 1)
     if not several:
         return (integer(owner, name, value, least),) * (count or 1)
-    found = tuple(integer(owner, name, item, least) for item in value)
+    found = tuple(integer(owner, name, item, least) for item in read)
     if count is not None and len(found) != count:
         raise ValueError(f"{owner}: {name} must be a number or {count} of them, got {value!r}")
     return found

@@ -6,11 +6,11 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from minitensor.backend import as_device, as_dtype, cast, move, namespace, np
+from minitensor.engine.axes import ints, one_int
 from minitensor.engine.library import creators
 from minitensor.engine.mode import current_mode
 from minitensor.engine.settings import number
 from minitensor.engine.tensor import Tensor, asarray
-from minitensor.ops.axes import ints
 
 __all__ = [
     "arange",
@@ -39,9 +39,9 @@ def _made(array, requires_grad):
     return made.requires_grad_() if requires_grad else made
 
 
-def _filled(value, shape, dtype, device):
+def _filled(name, value, shape, dtype, device):
     """An array of zeros or ones; where only shapes are asked for (``nn.init.shapes_only``), one number that is repeated."""
-    xp, dtype = namespace(device), as_dtype(dtype)
+    xp, dtype, shape = namespace(device), as_dtype(dtype), ints(shape, name)
     if not current_mode.get().memory:
         try:
             return xp.broadcast_to(xp.full((), value, dtype), shape)
@@ -67,13 +67,13 @@ def zeros(
 ) -> Tensor:
     """Zeros of ``shape``."""
     _check_lengths("zeros", shape, dtype, device)
-    return _made(_filled(0, shape, dtype, device), requires_grad)
+    return _made(_filled("zeros", 0, shape, dtype, device), requires_grad)
 
 
 def ones(shape: Shape, dtype: DTypeLike = np.float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Ones of ``shape``."""
     _check_lengths("ones", shape, dtype, device)
-    return _made(_filled(1, shape, dtype, device), requires_grad)
+    return _made(_filled("ones", 1, shape, dtype, device), requires_grad)
 
 
 def full(
@@ -92,8 +92,8 @@ def full(
     value = asarray(fill_value, dtype)
     if value.requires_grad:
         value = value if device is None else value.to(device)
-        return value.broadcast_to(ints(shape))
-    made = namespace(device).full(shape, move(value._array, as_device(device)), dtype=value.dtype)
+        return value.broadcast_to(ints(shape, "full"))
+    made = namespace(device).full(ints(shape, "full"), move(value._array, as_device(device)), dtype=value.dtype)
     return _made(made, requires_grad)
 
 
@@ -159,6 +159,7 @@ def linspace(
     if not isinstance(endpoint, (bool, np.bool_)):
         raise TypeError(f"linspace: endpoint must be True or False, got {endpoint!r}; write dtype= by its name")
     start, stop = number("linspace", "start", start), number("linspace", "stop", stop)
+    num = one_int("linspace", num, "an integer for num")
     return Tensor(cast(namespace(device).linspace(start, stop, num, endpoint=bool(endpoint)), as_dtype(dtype)))
 
 
@@ -166,6 +167,7 @@ def eye(
     n_rows: int, n_cols: int | None = None, k: int = 0, dtype: DTypeLike = np.float32, device: str | None = None
 ) -> Tensor:
     """Ones on the k-th diagonal of an ``(n_rows, n_cols)`` matrix of zeros."""
+    n_rows, n_cols, k = (n if n is None else one_int("eye", n, "an integer") for n in (n_rows, n_cols, k))
     return Tensor(namespace(device).eye(n_rows, n_cols, k=k, dtype=as_dtype(dtype)))
 
 

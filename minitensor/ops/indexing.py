@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from minitensor.backend import device_of, is_array, is_floating, namespace, np
 from minitensor.engine.autograd import Scatter, raw
+from minitensor.engine.axes import axis_of, one_int
 from minitensor.engine.op import moves, op
 from minitensor.engine.tensor import Tensor, asarray
-from minitensor.ops.axes import axis_of
 from minitensor.ops.ids import wide_ids
 
 __all__ = ["argsort", "getitem", "put", "put_along_axis", "sort", "take", "take_along_axis", "topk"]
@@ -250,7 +250,7 @@ def _ordered(op_name, x, axis, kind, descending):
 
 def topk(x: TensorLike, k: int, axis: SupportsIndex = -1) -> tuple[Tensor, Tensor]:
     """``(values, indices)`` of the ``k`` greatest along ``axis``, greatest first; of equal ones the first comes first."""
-    x = asarray(x)
+    x, k = asarray(x), one_int("topk", k, "an integer for k")
     place = axis_of("topk", axis, x.ndim)
     if not 0 <= k <= x.shape[place]:
         raise ValueError(f"topk: k = {k} does not fit axis {axis} of shape {x.shape}")

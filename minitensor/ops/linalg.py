@@ -7,9 +7,9 @@ import string
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import compute_dtype, is_floating, np
+from minitensor.engine.axes import axes_of, ints, read_ints
 from minitensor.engine.op import op
 from minitensor.engine.tensor import Tensor, asarray
-from minitensor.ops.axes import axes_of, ints
 from minitensor.ops.elementwise import abs as absolute
 from minitensor.ops.reductions import dropped, keep
 from minitensor.ops.reductions import max as maximum_of
@@ -171,7 +171,7 @@ def _axis_letter(number):
 
 def tensordot(x: TensorLike, y: TensorLike, axes: SupportsIndex | Sequence[Shape] = 2) -> Tensor:
     """Sum over pairs of axes: the last ``axes`` of x with the first of y, or the two lists ``axes`` of axes."""
-    x, y = asarray(x), asarray(y)
+    x, y, axes = asarray(x), asarray(y), read_ints(axes)
     if hasattr(axes, "__len__"):
         left, right = axes
     else:

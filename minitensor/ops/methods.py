@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 
 from minitensor.backend import np
+from minitensor.engine.axes import ints
 from minitensor.engine.front_door import missing_attribute, taught
 from minitensor.engine.gradient import backward
 from minitensor.engine.tensor import Tensor
 from minitensor.ops import elementwise, indexing, interchange, linalg, reductions, repeating, scans, shape
-from minitensor.ops.axes import ints
 from minitensor.ops.numpy_border import array_function, array_ufunc
 
 

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from minitensor.backend import np
+from minitensor.engine.axes import axes_of
 from minitensor.engine.tensor import Tensor, asarray
-from minitensor.ops.axes import axes_of
 from minitensor.ops.decompositions import singular_values
 from minitensor.ops.elementwise import equal, where
 from minitensor.ops.linalg import floats

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 from minitensor.backend import as_dtype, compute_dtype, is_floating, is_narrow, np
+from minitensor.engine.axes import axes_of
 from minitensor.engine.op import op
-from minitensor.ops.axes import axes_of
 from minitensor.ops.recurrences import product_of_others
 from minitensor.ops.scaling import unit_of
 

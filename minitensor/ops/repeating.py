@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from minitensor.backend import np
+from minitensor.engine.axes import axes_of, axis_of, ints, read_ints
 from minitensor.engine.op import alias, moves, op
 from minitensor.engine.tensor import Tensor, asarray
-from minitensor.ops.axes import axes_of, axis_of, ints
 from minitensor.ops.shape import broadcast_to, reshape, swapaxes
 
 __all__ = ["flip", "pad", "repeat", "roll", "rot90", "tile"]
@@ -26,7 +26,7 @@ def flip(xp, x, /, axis=None):
     return xp.flip(x, axis=axes_of("flip", axis, x.ndim))
 
 
-flip.vjp(lambda xp, g, axis: xp.flip(g, axis=axis))
+flip.vjp(lambda xp, g, axis: xp.flip(g, axis=axes_of("flip", axis, g.ndim)))
 
 
 def rot90(m: TensorLike, k: SupportsIndex = 1, axes: Sequence[SupportsIndex] = (0, 1)) -> Tensor:
@@ -117,14 +117,11 @@ def pad(
     """
     x = asarray(x)
     widths = _widths(pad_width, x.ndim)
-    if isinstance(constant_values, Tensor):
-        if constant_values.requires_grad:
-            raise TypeError("pad: constant_values is a constant; write .detach(), or mt.concatenate for a gradient")
-        constant_values = constant_values.tolist()
+    constants = _constants(constant_values)
     if not any(map(any, widths)):
         return alias(x)
     if mode == "constant":
-        return _pad(x, pad_width=widths, value=constant_values)
+        return _pad(x, pad_width=widths, value=constants)
     if mode not in ("edge", "reflect", "symmetric", "wrap"):
         raise ValueError(f'pad: mode must be "constant", "edge", "reflect", "symmetric" or "wrap", got {mode!r}')
     for axis, (pair, length) in enumerate(zip(widths, x.shape)):
@@ -136,16 +133,25 @@ def pad(
     return x
 
 
+def _constants(values):
+    """``values`` of the elements around a tensor as plain numbers, where they were given as Tensors or arrays."""
+    if isinstance(values, (tuple, list)):
+        return [_constants(value) for value in values]
+    if isinstance(values, Tensor) and values.requires_grad:
+        raise TypeError("pad: constant_values is a constant; write .detach(), or mt.concatenate for a gradient")
+    return values.tolist() if hasattr(values, "tolist") else values
+
+
 def _widths(pad_width, ndim):
     """``pad_width``, in any form, as one pair of ints per axis."""
     if isinstance(pad_width, dict):
         pairs = [(0, 0)] * ndim
         for axis, width in pad_width.items():
-            pairs[axis_of("pad", axis, ndim)] = (
-                (*ints(width, "pad"), *ints(width, "pad"))[:2] if np.ndim(width) == 0 else ints(width, "pad")
-            )
+            width = read_ints(width)
+            pairs[axis_of("pad", axis, ndim)] = ints(width, "pad") * 2 if np.ndim(width) == 0 else ints(width, "pad")
         pad_width = pairs
-    widths = np.asarray(pad_width.tolist() if hasattr(pad_width, "tolist") else pad_width)
+    widths = read_ints(pad_width)
+    widths = np.asarray(widths.tolist() if hasattr(widths, "tolist") else widths)
     if widths.dtype.kind not in "iu" and widths.size:
         raise TypeError(f"pad: pad_width must be integers, got {pad_width!r}")
     if widths.size and widths.min() < 0:

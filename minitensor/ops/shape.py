@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from minitensor.backend import as_device, as_dtype, device_of, is_array, is_floating, move, np
 from minitensor.engine.arraylike import leaves_of
+from minitensor.engine.axes import axes_of, axis_of, ints, one_int, read_ints
 from minitensor.engine.messages import describe
 from minitensor.engine.op import moves, op
 from minitensor.engine.tensor import Tensor, asarray
-from minitensor.ops.axes import axes_of, axis_of, ints, one_int
 from minitensor.ops.creation import arange
 
 __all__ = [
@@ -218,7 +218,7 @@ def _common_dtype(data):
 
 def split(x: TensorLike, indices_or_sections: Shape, axis: SupportsIndex = 0) -> list[Tensor]:
     """A list of parts: so many equal ones, or cut before each of the given indices."""
-    x, sections_or_cuts = asarray(x), indices_or_sections
+    x, sections_or_cuts = asarray(x), read_ints(indices_or_sections)
     axis = axis_of("split", axis, x.ndim)
     length = x.shape[axis]
     if np.ndim(sections_or_cuts):
@@ -266,6 +266,7 @@ def diagonal(x: TensorLike, offset: int = 0, axis1: SupportsIndex = 0, axis2: Su
     """The elements ``x[i, i + offset]`` of two axes, as a last axis."""
     x = moveaxis(x, (axis1, axis2), (-2, -1))
     rows, columns = x.shape[-2:]
+    offset = one_int("diagonal", offset, "an integer for offset")
     length = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
     i = arange(length, device=x.device)
     return x[(..., i + max(0, -offset), i + max(0, offset))]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from minitensor.backend import np
+from minitensor.engine.axes import axis_of
 from minitensor.engine.op import op
 from minitensor.engine.tensor import Tensor, asarray
-from minitensor.ops.axes import axis_of
 from minitensor.ops.elementwise import arccos, arccosh, arcsin, arcsinh, arctan, arctanh, not_equal, power, subtract
 from minitensor.ops.reductions import sum as sum_of
 from minitensor.ops.scans import cumprod, cumsum

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
 
 SYNCS = []  # what made the host wait: names of methods, in order
 CURRENT = [0]  # the number of the current GPU
+# Parameters that CuPy takes as Python's or NumPy's integers alone: its arrays have no __index__.
+INTEGERS = frozenset(
+    "axis axes axis1 axis2 shape newshape shift k repeats reps pad_width source destination indices_or_sections num n N M "
+    "ddof decimals".split()
+)
 
 
 def launch(*values):
@@ -79,7 +86,13 @@ class ndarray:  # noqa: N801  CuPy's name
             return lambda *args: value(*args) if name != "nonzero" else wrap(value(), ())
         if name in ("fill", "sort", "partition", "put"):
             launch(self)
-        return lambda *args, **kwargs: wrap(value(*unwrap(args), **unwrap(kwargs)), (self,))
+
+        def method(*args, **kwargs):
+            by_position = args if name in ("reshape", "transpose", "swapaxes", "squeeze", "repeat") else ()
+            refuse_as_integers([*by_position, *(kwargs[key] for key in INTEGERS & set(kwargs))])
+            return wrap(value(*unwrap(args), **unwrap(kwargs)), (self,))
+
+        return method
 
     def get(self):
         """A copy in host memory."""
@@ -134,6 +147,21 @@ def is_mask(part):
     return isinstance(part, np.ndarray) and part.dtype == bool
 
 
+def refuse_as_integers(values):
+    """Raise CuPy's TypeError where one of its arrays stands for an axis, a length or a count, also within tuples and lists."""
+    if any(isinstance(value, ndarray) for value in flat(values)):
+        raise TypeError("'ndarray' object cannot be interpreted as an integer")
+
+
+@cache
+def signature_of(function):
+    """The signature of a function of NumPy, or None where it has none."""
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+
+
 def is_foreign(value):
     """Whether ``value`` is of a class that has ufuncs of its own, to which CuPy leaves the work."""
     return hasattr(value, "__array_ufunc__") and not isinstance(value, (ndarray, np.ndarray, np.generic))
@@ -147,6 +175,9 @@ def unwrap(value):
         raise TypeError("Unsupported type <class 'numpy.ndarray'>")
     if isinstance(value, (tuple, list)):
         return (list if isinstance(value, list) else tuple)(unwrap(item) for item in value)
+    if isinstance(value, slice):  # its bounds may lie on the device: CuPy reads them
+        bounds = value.start, value.stop, value.step
+        return slice(*(int(bound) if isinstance(bound, ndarray) else bound for bound in bounds))
     return {key: unwrap(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
@@ -178,6 +209,9 @@ def run(function, *args, **kwargs):
     """``function`` of NumPy on device arrays."""
     if "out" in kwargs:
         launch(args, kwargs["out"])
+    signature = signature_of(function)
+    named = kwargs if signature is None else signature.bind_partial(*args, **kwargs).arguments
+    refuse_as_integers([named[key] for key in INTEGERS & set(named)])
     result = function(*unwrap(args), **unwrap(kwargs))
     return wrap(result, (*flat(args), *flat(kwargs.values())))
 
@@ -214,5 +248,5 @@ for _name in "add sub mul truediv floordiv mod pow matmul and or xor lshift rshi
         setattr(ndarray, f"__{_prefix}{_name}__", operator(f"__{_prefix}{_name}__"))
 for _name in "eq ne lt le gt ge neg pos abs invert".split():
     setattr(ndarray, f"__{_name}__", operator(f"__{_name}__"))
-for _name in "bool int float index".split():
+for _name in "bool int float".split():  # there is no __index__
     setattr(ndarray, f"__{_name}__", operator(f"__{_name}__", truth=True))

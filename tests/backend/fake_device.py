@@ -107,8 +107,8 @@ def fake_cupy(gpus=1):
         if not name.startswith("_") and name not in MISSING and not isinstance(value, ModuleType):
             keep = isinstance(value, type) or not callable(value)
             setattr(module, name, value if keep else _device_function(name))
-    names = "solve inv det slogdet cholesky qr svd eigh".split()
-    module.linalg = SimpleNamespace(**{name: _device_function(name, np.linalg) for name in names})
+    names = "solve inv det slogdet cholesky qr".split()
+    module.linalg = SimpleNamespace(**{name: _device_function(name, np.linalg) for name in names}, eigh=_eigh, svd=_svd)
     module.ndarray = ndarray
     module.asarray = _asarray
     module.array = lambda value, dtype=None: ndarray(
@@ -145,6 +145,30 @@ def _add():
 
     function.at = at
     return function
+
+
+def _turned(count):
+    """A sign for each of so many vectors: the signs of a decomposition are the solver's choice, and cuSOLVER's are not LAPACK's."""
+    return np.where(np.arange(count) % 2, 1, -1)
+
+
+def _eigh(x):
+    def eigh(x):
+        values, vectors = np.linalg.eigh(x)
+        return values, (vectors * _turned(x.shape[-1])).astype(x.dtype)
+
+    return run(eigh, x)
+
+
+def _svd(x, full_matrices=True):
+    def svd(x):
+        u, values, vh = np.linalg.svd(x, full_matrices)
+        k = min(x.shape[-2:])
+        u[..., :k] *= _turned(k)
+        vh[..., :k, :] *= _turned(k)[:, None]
+        return u, values, vh
+
+    return run(svd, x)
 
 
 def _erf_module():

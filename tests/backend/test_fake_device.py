@@ -10,6 +10,7 @@ from minitensor import nn, optim
 from minitensor.backend import namespace
 from tests.backend import emulator, fake_device
 from tests.backend.parity import check_parity, check_row
+from tests.test_axes import CALLS, MADE, check_call, python
 
 pytestmark = pytest.mark.skipif(
     emulator.compiler() is None, reason="no C++ compiler to run the kernels on the CPU with"
@@ -26,6 +27,27 @@ def device():
 @pytest.mark.parametrize("row", [pytest.param(row, id=str(row)) for row in TABLE if row.name != "to_device"])
 def test_every_row_of_the_table(row):
     check_row(row, examples=8)
+
+
+def of_device(numbers):
+    """A raw integer array on the device."""
+    return mt.tensor(numbers, device="cuda").data
+
+
+KINDS = of_device, lambda numbers: mt.tensor(numbers, device="cuda"), np.array
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_axes_and_counts_may_lie_on_the_device(call):
+    check_call(call, KINDS, "cuda")
+    check_call(call, [of_device], "cpu")
+
+
+@pytest.mark.parametrize("make", MADE)
+def test_lengths_of_new_tensors_may_lie_on_the_device(make):
+    for kind in KINDS:
+        made, right = make(kind, "cuda"), make(python, "cuda")
+        assert made == right if isinstance(made, tuple) else made.tolist() == right.tolist()
 
 
 def array(*shape, seed=0):

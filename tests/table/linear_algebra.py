@@ -105,6 +105,14 @@ def numpy_vector_norm(x, ord, axis, keepdims):
     return (abs(x) ** ord).sum(axis=axis, keepdims=keepdims) ** (1 / ord)
 
 
+def pairs(left, right):
+    """The products of each column of ``left`` (..., M, K) with that of ``right`` (..., N, K), (..., M, N, K).
+
+    A solver is free to turn a vector round, and cuSOLVER turns others round than LAPACK; these products stay.
+    """
+    return left[..., :, None, :] * right[..., None, :, :]
+
+
 def row(name, cases, reference=None, analytic=False, function=None, **more):
     """A row whose NumPy function has the same name."""
     more.setdefault("examples", 16)
@@ -157,11 +165,12 @@ ROWS = [
     ),
     row(
         "svd", oblong(full_matrices=[False]), lambda x, full_matrices: tuple(np.linalg.svd(x, full_matrices)), ops=("svd",),
+        unique=lambda u, s, vh: (s, pairs(u, vh.mT)),
         errors=(([FLAT], {}, ValueError, "^svd: needs matrices"),),
     ),
     row("svdvals", oblong()),
     row(
-        "eigh", definite(), lambda x: tuple(np.linalg.eigh(x)), ops=("eigh",),
+        "eigh", definite(), lambda x: tuple(np.linalg.eigh(x)), ops=("eigh",), unique=lambda w, v: (w, pairs(v, v)),
         errors=(refused("eigh"), ([np.tril(B)], {}, ValueError, "^eigh: the matrices must be symmetric")),
     ),
     row("eigvalsh", definite()),

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from minitensor.backend import cast, namespace
 from minitensor.engine.autograd import Scatter
+from minitensor.engine.axes import ints
 from minitensor.engine.fused import fused
 from minitensor.engine.op import op
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional.blocks import all_floats, as_rows
-from minitensor.ops.axes import ints
 from minitensor.ops.ids import wide_ids
 from minitensor.ops.linalg import matmul
 from minitensor.ops.shape import permute_dims

@@ -1,0 +1,154 @@
+"""Checks of whole models and of memory layouts on a device: run on the fake one, and on a GPU by ``tests/gpu``."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import minitensor as mt
+import minitensor.nn.functional as F
+from minitensor import optim
+from minitensor.models.gpt import GPT, GPTConfig
+from minitensor.models.transformer import Transformer, TransformerConfig
+from tests.backend.parity import check_parity
+
+__all__ = ["LAYOUTS", "MORE_LAYOUTS", "Training", "check_layout", "check_resumed", "check_written"]
+
+# --- training -----------------------------------------------------------------------------------------------------------------
+
+
+class Training:
+    """An encoder-decoder of 1 + 1 layers in training: dropout, a source mask, clipping, Adam; the batch follows from the step."""
+
+    def __init__(self, device, dtype="float64"):
+        mt.random.seed(0)
+        config = TransformerConfig(50, 32, n_heads=4, n_encoder_layers=1, n_decoder_layers=1, d_ff=64, dropout=0.1)
+        self.model = Transformer(config).astype(dtype).to(device)
+        self.adam = optim.Adam(self.model.parameters(), lr=1e-3, betas=(0.9, 0.98))
+        self.device, self.steps = device, 0
+
+    def step(self):
+        """The loss, a Tensor on the device."""
+        rng = np.random.default_rng(self.steps)
+        self.steps += 1
+        ids = [mt.asarray(part, device=self.device) for part in rng.integers(3, 50, size=(3, 8, 12))]
+        mask = mt.asarray(np.arange(12) < rng.integers(6, 13, size=(8, 1)), device=self.device)
+        loss = self.model.loss(*ids, mask=mask, n_tokens=8 * 12)
+        loss.backward()
+        optim.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.adam.step()
+        self.adam.zero_grad()
+        return loss
+
+    def state(self):
+        """All that a run goes on from."""
+        parts = {"model": self.model.state_dict(), "adam": self.adam.state_dict()}
+        return {**parts, "random": mt.random.default.state, "steps": self.steps}
+
+    def resume(self, state):
+        """Go on from a ``state()``."""
+        self.model.load_state_dict(state["model"])
+        self.adam.load_state_dict(state["adam"])
+        mt.random.default.state, self.steps = state["random"], state["steps"]
+
+    def run(self, steps):
+        """The losses of so many steps, and the weights behind them, as host arrays."""
+        losses = [self.step() for _ in range(steps)]
+        weights = {name: value.to("cpu").numpy() for name, value in self.model.state_dict().items()}
+        return np.array([loss.item() for loss in losses]), weights
+
+
+def check_resumed(path, device, other):
+    """Assert that a run that is saved on one device goes on from the file on another as it would have gone on itself."""
+    first, second = Training(device), Training(other)
+    first.run(3)
+    mt.save(path, first.state())
+    losses, weights = first.run(3)
+    second.resume(mt.load(path))
+    again, other_weights = second.run(3)
+    np.testing.assert_allclose(again, losses, rtol=1e-9)
+    for name, value in weights.items():
+        np.testing.assert_allclose(other_weights[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+# --- writing ------------------------------------------------------------------------------------------------------------------
+
+PROMPTS = [[1, 2, 3], [4, 5, 6, 7, 8], [9]]
+SEARCHES = {"greedy": {}, "beam": {"beam_size": 3}, "sampling": {"temperature": 1.0}}
+
+
+def _sharpened(model, factor, device):
+    """``model`` on ``device``, in float64, with weights so great that what it writes depends on what it reads."""
+    model = model.astype("float64").eval()
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.assign(parameter * factor)
+    return model.to(device)
+
+
+def _translations(device, how):
+    mt.random.seed(1)
+    config = TransformerConfig(
+        23, 16, n_heads=2, n_encoder_layers=1, n_decoder_layers=2, d_ff=32, share_embeddings=False, tie_output=False
+    )
+    model = _sharpened(Transformer(config), 4.0, device)
+    source, lengths = np.random.default_rng(0).integers(3, 23, size=(4, 7)), [[7], [3], [5], [1]]
+    source, mask = (mt.asarray(part, device=device) for part in (source, np.arange(7) < np.array(lengths)))
+    return model.generate(source, 9, mask=mask, **how)
+
+
+def _continuations(device, how):
+    mt.random.seed(7)
+    config = GPTConfig(vocab_size=23, max_length=24, d_model=16, n_layers=2, n_heads=2)
+    return _sharpened(GPT(config), 8.0, device).generate(PROMPTS, 10, **how)
+
+
+def check_written(search, device):
+    """Assert that a Transformer and a GPT write on ``device`` what they write on the CPU, in one of the ways of ``SEARCHES``."""
+    how, models = SEARCHES[search], [_continuations] if search == "sampling" else [_continuations, _translations]
+    for write in models:
+        right = write("cpu", how)
+        assert write(device, how) == right
+        assert len({tuple(text) for text in right}) > 1  # not the same token everywhere
+
+
+# --- layouts ------------------------------------------------------------------------------------------------------------------
+
+
+def _sliced(array):
+    wide = np.zeros([2 * n + 1 for n in array.shape], array.dtype)
+    wide[tuple(slice(1, None, 2) for _ in array.shape)] = array
+    return wide
+
+
+# How an array is kept, how a tensor of it is seen as the array again without a copy, and what is made of the result, so that its
+# gradient arrives in such a layout too: transposed, repeated with strides of 0, reversed.
+LAYOUTS = {
+    "transposed": (lambda a: np.ascontiguousarray(a.T), lambda x: x.transpose(), lambda y: y.transpose()),
+    "sliced": (_sliced, lambda x: x[(slice(1, None, 2),) * x.ndim], lambda y: y.sum(axis=0) if y.ndim else y),
+    "reversed": (lambda a: np.flip(a).copy(), lambda x: mt.flip(x), lambda y: mt.flip(y)),
+}
+IDS, ROWS = np.array([[0, 3, 3], [4, 0, 1]]), np.random.default_rng(0).standard_normal((5, 4))
+MORE_LAYOUTS = [
+    ("embedding", F.embedding, [IDS, ROWS], {}),
+    ("getitem", lambda x, ids: x[ids], [ROWS, IDS], {}),
+    ("getitem of columns", lambda x, ids: x[:, ids % 4], [ROWS, IDS], {}),
+    ("floor_divide", mt.floor_divide, [ROWS, ROWS[::-1] + 3.0], {}),
+    ("remainder", mt.remainder, [ROWS, ROWS[::-1] + 3.0], {}),
+    ("matmul", mt.matmul, [np.stack([ROWS, ROWS]), np.stack([ROWS.T, -ROWS.T])], {}),
+]
+
+
+def check_layout(layout, function, inputs, keywords, device="cuda:0"):
+    """`check_parity` of a function whose inputs, masks among its keywords, and gradient are not contiguous."""
+    store, view, end = LAYOUTS[layout]
+    seen = []
+
+    def viewed(*stored, **settings):
+        xs = [view(x) for x in stored]
+        seen.extend(x.data.flags.c_contiguous for x in xs if x.ndim > 1)
+        return end(function(*xs, **{k: view(mt.asarray(v)) if hasattr(v, "ndim") else v for k, v in settings.items()}))
+
+    stored = [store(x) for x in inputs]
+    kept = {name: store(value) if isinstance(value, np.ndarray) else value for name, value in keywords.items()}
+    check_parity(viewed, stored, kept, device=device, order=1, rtol=1e-10, atol=1e-10)
+    assert not any(seen)

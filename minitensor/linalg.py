@@ -7,7 +7,7 @@ named tuple, as NumPy.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from minitensor.backend import cast, is_narrow, namespace, np, on, widen
 from minitensor.engine.autograd import raw
@@ -29,6 +29,13 @@ __all__ = [
     "matrix_rank", "matrix_transpose", "norm", "outer", "pinv", "qr", "slogdet", "solve", "svd", "svdvals", "tensordot",
     "trace", "vecdot", "vector_norm",
 ]  # fmt: skip
+
+if TYPE_CHECKING:
+    from typing import Literal, SupportsFloat, SupportsIndex
+
+    from numpy.typing import DTypeLike
+
+    from minitensor.engine.attached import TensorLike
 
 
 class EighResult(NamedTuple):
@@ -93,7 +100,7 @@ def _symmetric(name, x, uplo="L"):
 # --- equations and determinants -----------------------------------------------------------------------------------------------
 
 
-def solve(a, b):
+def solve(a: TensorLike, b: TensorLike) -> Tensor:
     """The x with ``a x = b``: a (..., N, N); b (..., N, K), or one vector (N,) for all matrices. Leading axes broadcast."""
     a, b = _matrices("solve", a, square=True), asarray(b)
     vector = b.ndim == 1
@@ -104,23 +111,23 @@ def solve(a, b):
     return x[..., 0] if vector else x
 
 
-def inv(x):
+def inv(x: TensorLike) -> Tensor:
     """The inverse of square matrices; ``solve`` is better where it is only multiplied with."""
     return i._inv(_matrices("inv", x, square=True))
 
 
-def det(x):
+def det(x: TensorLike) -> Tensor:
     """The determinant (...) of square matrices (..., N, N). Its gradient, the cofactors, is right for singular ones too."""
     return i._det(_matrices("det", x, square=True))
 
 
-def slogdet(x):
+def slogdet(x: TensorLike) -> SlogdetResult:
     """``(sign, log |det x|)``, which neither overflows nor underflows; sign is a constant. A singular matrix has no gradient."""
     packed = i._slogdet(_matrices("slogdet", x, square=True))
     return SlogdetResult(packed[..., 0].detach(), packed[..., 1])
 
 
-def pinv(x, rcond=None, *, rtol=None):
+def pinv(x: TensorLike, rcond: SupportsFloat | None = None, *, rtol: SupportsFloat | None = None) -> Tensor:
     """Moore and Penrose's pseudoinverse (..., N, M); singular values up to ``rtol`` times the greatest count as 0.
 
     rtol (or rcond): ``max(M, N)`` times the type's eps where None. The gradient is for changes that keep the rank.
@@ -139,7 +146,7 @@ def _tolerance(name, x, first, second):
     return float(given)
 
 
-def matrix_rank(x, tol=None, *, rtol=None):
+def matrix_rank(x: TensorLike, tol: TensorLike | None = None, *, rtol: SupportsFloat | None = None) -> Tensor:
     """How many singular values (...) are above ``tol``, or above ``rtol`` times the greatest; int64, without a gradient."""
     x = asarray(x)
     if x.ndim < 2:
@@ -155,7 +162,7 @@ def matrix_rank(x, tol=None, *, rtol=None):
         return Tensor(namespace(x.device).asarray((s > raw(tol)).sum(axis=-1)))
 
 
-def matrix_power(x, n):
+def matrix_power(x: TensorLike, n: int) -> Tensor:
     """``x @ x @ ... @ x``, n times; the identity for 0, powers of the inverse below."""
     x = _matrices("matrix_power", x, square=True)
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
@@ -177,7 +184,7 @@ def matrix_power(x, n):
 # --- decompositions -----------------------------------------------------------------------------------------------------------
 
 
-def cholesky(x, *, upper=False):
+def cholesky(x: TensorLike, *, upper: bool = False) -> Tensor:
     """The lower triangle L with ``x = L L^T`` (its transpose where ``upper``) of symmetric positive definite matrices.
 
     The gradient is the symmetric one: that of the function of ``(x + x^T) / 2``. ValueError where x is not positive definite.
@@ -186,6 +193,10 @@ def cholesky(x, *, upper=False):
     return matrix_transpose(lower) if upper else lower
 
 
+@overload
+def qr(x: TensorLike, mode: Literal["reduced", "complete"] = "reduced") -> QRResult: ...
+@overload
+def qr(x: TensorLike, mode: Literal["r"]) -> Tensor: ...
 def qr(x, mode="reduced"):
     """``x = Q R`` with orthonormal columns: Q (..., M, K), R (..., K, N), K = min(M, N); the first K columns must be independent.
 
@@ -212,6 +223,12 @@ def _wide(x):
     return array if x.dtype.kind == "f" and x.dtype.itemsize > 2 else cast(array, np.float32)
 
 
+@overload
+def svd(x: TensorLike, full_matrices: bool = True, compute_uv: Literal[True] = True) -> SVDResult: ...
+@overload
+def svd(x: TensorLike, full_matrices: bool = True, *, compute_uv: Literal[False]) -> Tensor: ...
+@overload
+def svd(x: TensorLike, full_matrices: bool, compute_uv: Literal[False]) -> Tensor: ...
 def svd(x, full_matrices=True, compute_uv=True):
     """``x = U diag(S) Vh``: U (..., M, K), S (..., K) descending, Vh (..., K, N), K = min(M, N).
 
@@ -235,12 +252,12 @@ def svd(x, full_matrices=True, compute_uv=True):
     return SVDResult(packed[..., :rows, :], packed[..., rows, :], matrix_transpose(packed[..., rows + 1 :, :]))
 
 
-def svdvals(x):
+def svdvals(x: TensorLike) -> Tensor:
     """The singular values (..., K) of matrices, descending."""
     return d.singular_values(_matrices("svdvals", x))
 
 
-def eigh(x, UPLO="L"):  # noqa: N803  NumPy's name
+def eigh(x: TensorLike, UPLO: Literal["L", "U"] = "L") -> EighResult:  # noqa: N803  NumPy's name
     """Eigenvalues (..., N), ascending, and orthonormal eigenvectors (..., N, N), columns, of symmetric matrices.
 
     The gradient is the symmetric one. The signs of the vectors are not determined: each may be turned round, and a GPU turns others
@@ -251,12 +268,12 @@ def eigh(x, UPLO="L"):  # noqa: N803  NumPy's name
     return EighResult(packed[..., 0, :], packed[..., 1:, :])
 
 
-def eigvalsh(x, UPLO="L"):  # noqa: N803
+def eigvalsh(x: TensorLike, UPLO: Literal["L", "U"] = "L") -> Tensor:  # noqa: N803
     """The eigenvalues (..., N), ascending, of symmetric matrices."""
     return eigh(x, UPLO).eigenvalues
 
 
-def cond(x, p=None):
+def cond(x: TensorLike, p: float | str | None = None) -> Tensor:
     """How much solving with ``x`` can magnify an error: ``|x| |x^-1|`` in the norm ``p`` (2 where None)."""
     given = asarray(x)
     x = widen(given)  # the inverse of a matrix of float16 is often none
@@ -271,18 +288,18 @@ def cond(x, p=None):
 # --- products and diagonals ---------------------------------------------------------------------------------------------------
 
 
-def trace(x, *, offset=0, dtype=None):
+def trace(x: TensorLike, *, offset: int = 0, dtype: DTypeLike | None = None) -> Tensor:
     """The sum of the diagonal of the last two axes."""
     made = _trace(_matrices("trace", x), offset, -2, -1)
     return made if dtype is None else made.astype(dtype)
 
 
-def diagonal(x, *, offset=0):
+def diagonal(x: TensorLike, *, offset: int = 0) -> Tensor:
     """The diagonal of the last two axes, as a last axis."""
     return _diagonal(_matrices("diagonal", x), offset, -2, -1)
 
 
-def outer(x1, x2):
+def outer(x1: TensorLike, x2: TensorLike) -> Tensor:
     """All products ``x1[i] * x2[j]`` of two vectors."""
     x1, x2 = asarray(x1), asarray(x2)
     if x1.ndim != 1 or x2.ndim != 1:
@@ -290,7 +307,7 @@ def outer(x1, x2):
     return _outer(x1, x2)
 
 
-def cross(x1, x2, *, axis=-1):
+def cross(x1: TensorLike, x2: TensorLike, *, axis: SupportsIndex = -1) -> Tensor:
     """The cross product of vectors of 3 along ``axis``; the other axes broadcast."""
     x1, x2 = asarray(x1), asarray(x2)
     x1, x2 = (moveaxis(x, axis_of("cross", axis, x.ndim), -1) for x in (x1, x2))

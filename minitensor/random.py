@@ -11,6 +11,7 @@ import math
 import threading
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import (
     as_device,
@@ -29,19 +30,29 @@ from minitensor.engine.tensor import Tensor, asarray
 
 __all__ = ["Generator", "bernoulli", "default", "integers", "normal", "permutation", "seed", "uniform"]
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import SupportsFloat, SupportsIndex
+
+    from numpy.typing import DTypeLike
+
+    from minitensor.engine.attached import Shape, TensorLike
+
 
 _drawing = (
     threading.Lock()
 )  # one for all generators, so that a generator is plain numbers that can be copied and pickled
 
 
-_noted = ContextVar("minitensor_noted_draws", default=())  # see noting_draws; those of blocks within blocks
+_noted: ContextVar[tuple[dict[int, Any], ...]] = ContextVar(
+    "minitensor_noted_draws", default=()
+)  # see noting_draws; those of blocks within blocks
 
 
 @contextmanager
-def noting_draws():
+def noting_draws() -> Iterator[dict[int, tuple[Generator, tuple[int, int, int]]]]:
     """Gives a dict that collects ``(generator, state before its first draw)`` of all generators that draw inside."""
-    noted = {}
+    noted: dict[int, tuple[Generator, tuple[int, int, int]]] = {}
     token = _noted.set((*_noted.get(), noted))
     try:
         yield noted
@@ -50,7 +61,7 @@ def noting_draws():
 
 
 @contextmanager
-def drawing_again(noted):
+def drawing_again(noted: dict[int, tuple[Generator, tuple[int, int, int]]]) -> Iterator[None]:
     """Inside, the generators that ``noting_draws`` has noted draw the same again; after it they go on where they were."""
     present = [(generator, generator.state) for generator, _ in noted.values()]
     for generator, state in noted.values():
@@ -69,17 +80,21 @@ class Generator:
     first; a generator of its own stream for each makes that repeatable.
     """
 
-    def __init__(self, seed=0, stream=0, counter=0):
+    seed: int
+    stream: int
+    counter: int
+
+    def __init__(self, seed: SupportsIndex = 0, stream: SupportsIndex = 0, counter: SupportsIndex = 0) -> None:
         self.state = seed, stream, counter
 
     @property
-    def state(self):
+    def state(self) -> tuple[int, int, int]:
         """``(seed, stream, counter)``: all that there is to save."""
         with _drawing:
             return self.seed, self.stream, self.counter
 
     @state.setter
-    def state(self, state):
+    def state(self, state: tuple[SupportsIndex, SupportsIndex, SupportsIndex]) -> None:
         try:
             seed, stream, counter = state
         except (TypeError, ValueError):
@@ -89,15 +104,15 @@ class Generator:
         with _drawing:
             self.seed, self.stream, self.counter = checked
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if name in ("seed", "stream", "counter"):  # anything else would break, or go into, every later draw
             value = integer("a generator", name, value, least=0, most=(1 << 64) - 1)
         object.__setattr__(self, name, value)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Generator(seed={self.seed}, stream={self.stream}, counter={self.counter})"
 
-    def words(self, count, device=None):
+    def words(self, count: SupportsIndex, device: str | None = None) -> Any:
         """The next ``count`` random words, a raw uint64 array; the counter moves on by whole blocks of four."""
         count = integer("words", "count", count, least=0)
         bits = namespace(device).random_bits
@@ -108,13 +123,20 @@ class Generator:
             self.counter = (counter + -(-count // 4)) % (1 << 64)
         return bits(key, counter, count)
 
-    def halves(self, shape, device=None):
+    def halves(self, shape: Shape, device: str | None = None) -> Any:
         """Raw uint16 array of ``shape``, uniform over all 65 536 values: four to a word, plenty for a dropout mask."""
         shape = _shape("halves", shape)
         count = math.prod(shape)
         return self.words(-(-count // 4), device).view(np.uint16)[:count].reshape(shape)
 
-    def uniform(self, shape=(), low=0.0, high=1.0, dtype=np.float32, device=None):
+    def uniform(
+        self,
+        shape: Shape = (),
+        low: SupportsFloat = 0.0,
+        high: SupportsFloat = 1.0,
+        dtype: DTypeLike = np.float32,
+        device: str | None = None,
+    ) -> Tensor:
         """Uniform on ``[low, high)``: as many random bits a number as its mantissa holds, 24 in float32 and 53 in float64."""
         shape, dtype = _shape("uniform", shape), _floating("uniform", dtype)
         low, high = number("uniform", "low", low), number("uniform", "high", high)
@@ -129,7 +151,14 @@ class Generator:
             values = (words >> np.uint64(64 - bits)).astype(wide) * wide(2.0**-bits) * wide(high - low) + wide(low)
             return Tensor(namespace(device).minimum(values.astype(dtype), last).reshape(shape))
 
-    def normal(self, shape=(), mean=0.0, std=1.0, dtype=np.float32, device=None):
+    def normal(
+        self,
+        shape: Shape = (),
+        mean: SupportsFloat = 0.0,
+        std: SupportsFloat = 1.0,
+        dtype: DTypeLike = np.float32,
+        device: str | None = None,
+    ) -> Tensor:
         """Normal with the given mean and standard deviation, by Box and Muller's transform (1958) on the host."""
         shape, dtype = _shape("normal", shape), _floating("normal", dtype)
         mean, std = number("normal", "mean", mean), number("normal", "std", std, least=0)
@@ -140,7 +169,14 @@ class Generator:
         values = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
         return Tensor(move((values * std + mean).astype(dtype).reshape(shape), device))
 
-    def integers(self, low, high=None, shape=(), dtype=np.int64, device=None):
+    def integers(
+        self,
+        low: SupportsIndex,
+        high: SupportsIndex | None = None,
+        shape: Shape = (),
+        dtype: DTypeLike = np.int64,
+        device: str | None = None,
+    ) -> Tensor:
         """Integers from ``low`` up to, not including, ``high`` (from 0 up to ``low`` where only one bound is given)."""
         shape, dtype = _shape("integers", shape), as_dtype(dtype)
         if dtype.kind not in "iu":
@@ -158,7 +194,7 @@ class Generator:
             # Counted from low upwards, in the arithmetic of 64 bits that wraps: the sum fits the type where a part of it does not.
             return Tensor((words + np.uint64(low % (1 << 64))).astype(dtype).reshape(shape))
 
-    def permutation(self, n, device=None):
+    def permutation(self, n: TensorLike, device: str | None = None) -> Tensor:
         """The numbers 0 to n - 1 in random order; or the rows of ``n``, a tensor, array or list, in random order: a new tensor.
 
         The rows of a tensor that requires a gradient carry it.
@@ -170,7 +206,7 @@ class Generator:
         count, device = integer("permutation", "n", n, least=0), as_device(device)
         return Tensor(move(np.argsort(self.words(count), kind="stable"), device))
 
-    def bernoulli(self, p, shape=(), device=None):
+    def bernoulli(self, p: SupportsFloat, shape: Shape = (), device: str | None = None) -> Tensor:
         """Truth values, each true with probability ``p`` (to 1 part in 65 536)."""
         p, shape = probability("bernoulli", "p", p), _shape("bernoulli", shape)
         xp, count = namespace(device), math.prod(shape)
@@ -193,38 +229,56 @@ def _floating(draw, dtype):
 default = Generator()
 
 
-def generator_of(owner, generator):
+def generator_of(owner: str, generator: Generator | None) -> Generator:
     """``generator``, or the default one for None; TypeError for what is none."""
     if generator is not None and not isinstance(generator, Generator):
         raise TypeError(f"{owner}: generator must be a mt.random.Generator, got {type(generator).__name__}")
     return generator or default
 
 
-def seed(value):
+def seed(value: SupportsIndex) -> None:
     """Start the default generator anew: everything random in the library follows from this number."""
     default.state = (value, 0, 0)
 
 
-def uniform(shape=(), low=0.0, high=1.0, dtype=np.float32, device=None):
+def uniform(
+    shape: Shape = (),
+    low: SupportsFloat = 0.0,
+    high: SupportsFloat = 1.0,
+    dtype: DTypeLike = np.float32,
+    device: str | None = None,
+) -> Tensor:
     """Uniform on ``[low, high)`` from the default generator."""
     return default.uniform(shape, low, high, dtype, device)
 
 
-def normal(shape=(), mean=0.0, std=1.0, dtype=np.float32, device=None):
+def normal(
+    shape: Shape = (),
+    mean: SupportsFloat = 0.0,
+    std: SupportsFloat = 1.0,
+    dtype: DTypeLike = np.float32,
+    device: str | None = None,
+) -> Tensor:
     """Normal numbers from the default generator."""
     return default.normal(shape, mean, std, dtype, device)
 
 
-def integers(low, high=None, shape=(), dtype=np.int64, device=None):
+def integers(
+    low: SupportsIndex,
+    high: SupportsIndex | None = None,
+    shape: Shape = (),
+    dtype: DTypeLike = np.int64,
+    device: str | None = None,
+) -> Tensor:
     """Integers from ``low`` up to, not including, ``high`` from the default generator."""
     return default.integers(low, high, shape, dtype, device)
 
 
-def permutation(n, device=None):
+def permutation(n: TensorLike, device: str | None = None) -> Tensor:
     """The numbers 0 to n - 1, or the rows of the tensor, array or list ``n``, in random order, from the default generator."""
     return default.permutation(n, device)
 
 
-def bernoulli(p, shape=(), device=None):
+def bernoulli(p: SupportsFloat, shape: Shape = (), device: str | None = None) -> Tensor:
     """Truth values, true with probability ``p``, from the default generator."""
     return default.bernoulli(p, shape, device)

@@ -6,6 +6,8 @@ Chen, Xu, Zhang and Guestrin, "Training deep nets with sublinear memory cost", 2
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from minitensor import random
 from minitensor.backend import device_of, memory, namespace, precision
 from minitensor.engine.autograd import backward_pass, new_node
@@ -15,8 +17,11 @@ from minitensor.engine.tensor import Tensor
 
 __all__ = ["checkpoint"]
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def checkpoint(fn, *args):
+
+def checkpoint(fn: Callable[..., Tensor], *args: Any) -> Tensor:
     """``fn(*args)``, one tensor, whose inner values are not kept for backward but computed a second time.
 
     Gradients of any order reach the tensors of ``args`` and all else that ``fn`` uses: a module's parameters, tensors of an

@@ -7,6 +7,7 @@ an axis. ``read_ints`` reads them, which waits for the GPU; it is asked only if 
 from __future__ import annotations
 
 from operator import index
+from typing import Any
 
 from minitensor.backend import is_array, move
 from minitensor.engine.sums import raw
@@ -14,7 +15,7 @@ from minitensor.engine.sums import raw
 __all__ = ["axes_of", "axis_of", "ints", "one_int", "read_ints"]
 
 
-def ints(value, name=None):
+def ints(value: Any, name: str | None = None) -> tuple[int, ...]:
     """An int, or a sequence of them, as a tuple of plain ints; ``name`` is what an error calls it."""
     try:
         return _as_ints(value)
@@ -36,7 +37,7 @@ def _as_ints(value):
     return tuple(index(v) for v in value)
 
 
-def axes_of(op_name, axis, ndim):
+def axes_of(op_name: str, axis: Any, ndim: int) -> tuple[int, ...]:
     """``axis`` (an int, a sequence, or None for all) as a tuple of ints from 0 to ndim - 1; ValueError if that cannot be."""
     if axis is None:
         return tuple(range(ndim))
@@ -50,12 +51,12 @@ def axes_of(op_name, axis, ndim):
     return axes
 
 
-def axis_of(op_name, axis, ndim):
+def axis_of(op_name: str, axis: Any, ndim: int) -> int:
     """One axis as an int from 0 to ndim - 1."""
     return axes_of(op_name, one_int(op_name, axis), ndim)[0]
 
 
-def one_int(op_name, value, wish="one axis"):
+def one_int(op_name: str, value: Any, wish: str = "one axis") -> int:
     """One integer as an int, in range or not; TypeError, in which it is called ``wish``, for several, and for what is none."""
     try:
         return index(value)
@@ -67,7 +68,7 @@ def one_int(op_name, value, wish="one axis"):
         raise TypeError(f"{op_name}: {wish} is wanted, got {value!r}") from None
 
 
-def read_ints(value):
+def read_ints(value: Any) -> Any:
     """``value`` with the integer arrays and Tensors in it, also within tuples and lists, as ints or tuples of ints.
 
     What holds none is given back itself.

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, overload
+
 from minitensor.backend import copied, is_array, namespace
 from minitensor.engine.autograd import backward_pass
 from minitensor.engine.tensor import Tensor, asarray
 
 __all__ = ["backward", "grad"]
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Literal, TypeAlias
 
-def backward(output, grad=None, retain_graph=False, create_graph=False):
+    from minitensor.engine.attached import TensorLike
+
+    Tensors: TypeAlias = Tensor | Iterable[Tensor]
+    Seeds: TypeAlias = TensorLike | Iterable[TensorLike | None] | None
+
+
+def backward(
+    output: Tensor, grad: TensorLike | None = None, retain_graph: bool = False, create_graph: bool = False
+) -> None:
     """Add d output / d leaf to ``.grad`` of every leaf that requires one.
 
     grad: the gradient of some scalar with respect to the output, of its shape; may be left out where it has one element.
@@ -22,6 +35,43 @@ def backward(output, grad=None, retain_graph=False, create_graph=False):
     )
 
 
+# A Tensor is an iterable of its rows as well; as ``inputs`` it is one input.
+@overload
+def grad(  # type: ignore[overload-overlap]
+    outputs: Tensors,
+    inputs: Tensor,
+    grad_outputs: Seeds = None,
+    create_graph: bool = False,
+    allow_unused: Literal[False] = False,
+    retain_graph: bool = False,
+) -> Tensor: ...
+@overload
+def grad(
+    outputs: Tensors,
+    inputs: Iterable[Tensor],
+    grad_outputs: Seeds = None,
+    create_graph: bool = False,
+    allow_unused: Literal[False] = False,
+    retain_graph: bool = False,
+) -> list[Tensor]: ...
+@overload
+def grad(  # type: ignore[overload-overlap]
+    outputs: Tensors,
+    inputs: Tensor,
+    grad_outputs: Seeds = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+    retain_graph: bool = False,
+) -> Tensor | None: ...
+@overload
+def grad(
+    outputs: Tensors,
+    inputs: Iterable[Tensor],
+    grad_outputs: Seeds = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+    retain_graph: bool = False,
+) -> list[Tensor | None]: ...
 def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=False, retain_graph=False):
     """The derivative of ``outputs`` with respect to ``inputs``, without touching any ``.grad``.
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING, Any
 
 __all__ = ["Handle", "standing"]
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from typing_extensions import Self
 
 _keys = itertools.count()
 
@@ -23,7 +29,7 @@ class Handle:
 
     __slots__ = ("_hooks", "_key")
 
-    def __init__(self, hooks, hook, first=False):
+    def __init__(self, hooks: dict[int, Any], hook: Any, first: bool = False) -> None:
         self._hooks = hooks
         self._key = next(_keys)  # a number, as a dict that held its own handles would be a cycle
         others = dict(hooks) if first else {}
@@ -32,20 +38,20 @@ class Handle:
         hooks[self._key] = hook
         hooks.update(others)
 
-    def remove(self):
+    def remove(self) -> None:
         """Take the hook off; it is called no more, not even later in the pass that is going on."""
         self._hooks.pop(self._key, None)
 
     __call__ = remove
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.remove()
 
 
-def standing(hooks):
+def standing(hooks: dict[int, Any]) -> Iterator[Any]:
     """Yield the hooks of a dict in their order: those that stand there now and were not removed before their turn."""
     for key, hook in list(hooks.items()):
         if key in hooks:

@@ -11,8 +11,15 @@ import inspect
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 __all__ = ["current_mode", "detect_anomaly", "enable_grad", "no_grad", "switch", "switched"]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    # What a mode decorates.
+    Code = TypeVar("Code", bound=Callable[..., Any] | property | staticmethod[..., Any] | classmethod[Any, ..., Any])
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class Mode:
     blocks: tuple = ()  # the ``switched`` blocks that made it so, the outermost first
 
 
-current_mode = ContextVar("minitensor_mode", default=Mode())
+current_mode: ContextVar[Mode] = ContextVar("minitensor_mode", default=Mode())
 
 
 class switched:
@@ -39,20 +46,20 @@ class switched:
     entered in changes nothing there.
     """
 
-    def __init__(self, **changes):
+    def __init__(self, **changes: Any) -> None:
         self._changes = changes
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         _set((*current_mode.get().blocks, self))
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         blocks = current_mode.get().blocks
         for i in reversed(range(len(blocks))):
             if blocks[i] is self:
                 _set(blocks[:i] + blocks[i + 1 :])
                 return
 
-    def __call__(self, function):
+    def __call__(self, function: Code) -> Code:
         """``function``, all of whose code runs in the changed mode.
 
         A generator, coroutine or asynchronous generator runs in it while it runs, and what happens between its yields does not;
@@ -62,7 +69,7 @@ class switched:
             return type(function)(self(function.__func__))
         if isinstance(function, property):
             fget, fset, fdel = (part and self(part) for part in (function.fget, function.fset, function.fdel))
-            return property(fget, fset, fdel, function.__doc__)
+            return property(fget, fset, fdel, function.__doc__)  # type: ignore[return-value]  # a property is one again
         if isinstance(function, type) or not callable(function):
             given = f"the class {function.__name__}" if isinstance(function, type) else repr(function)
             raise TypeError(f"a mode such as mt.no_grad decorates functions and methods, not {given}")
@@ -85,7 +92,7 @@ class switched:
                     return _held(function(*args, **kwargs), self)
 
         attributes = functools.WRAPPER_UPDATES if inspect.isroutine(function) else ()  # a module's are its state
-        return functools.wraps(function, updated=attributes)(decorated)
+        return functools.wraps(function, updated=attributes)(decorated)  # type: ignore[return-value]  # it is called alike
 
 
 def _set(blocks):
@@ -167,12 +174,20 @@ def _async_generator_function(function, mode):
 # --- the modes ------------------------------------------------------------------------------------------------------------------
 
 
+@overload
+def switch(function: None, **changes: Any) -> switched: ...
+@overload
+def switch(function: Code, **changes: Any) -> Code: ...
 def switch(function, **changes):
     """The mode with ``changes``; or, where ``function`` is given, that function in it: what ``@mt.no_grad`` without () asks for."""
     mode = switched(**changes)
     return mode if function is None else mode(function)
 
 
+@overload
+def no_grad(function: None = None) -> switched: ...
+@overload
+def no_grad(function: Code) -> Code: ...
 def no_grad(function=None):
     """Context manager and decorator: ops inside record nothing. Values are bit-identical to those outside.
 
@@ -190,11 +205,19 @@ def no_grad(function=None):
     return switch(function, grad=False)
 
 
+@overload
+def enable_grad(function: None = None) -> switched: ...
+@overload
+def enable_grad(function: Code) -> Code: ...
 def enable_grad(function=None):
     """Context manager and decorator, as ``no_grad``: ops inside record again, within ``no_grad``."""
     return switch(function, grad=True)
 
 
+@overload
+def detect_anomaly(function: None = None) -> switched: ...
+@overload
+def detect_anomaly(function: Code) -> Code: ...
 def detect_anomaly(function=None):
     """Context manager and decorator, as ``no_grad``: FloatingPointError at the first non-finite value, in forward or backward.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import is_array, move, np
 from minitensor.engine.axes import read_ints
@@ -16,8 +17,20 @@ from minitensor.engine.tensor import Tensor
 
 __all__ = ["choice", "flag", "integer", "number", "plain", "probability", "sizes"]
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
-def number(owner, name, value, least=None, most=None, above=None, below=None, infinite=False):
+
+def number(
+    owner: str,
+    name: str,
+    value: Any,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    infinite: bool = False,
+) -> float:
     """A number within the bounds given; a finite one unless ``infinite``."""
     plain = value if value.__class__ is float else _plain(owner, name, value)
     if isinstance(plain, bool) or not isinstance(plain, (int, float)):
@@ -30,12 +43,12 @@ def number(owner, name, value, least=None, most=None, above=None, below=None, in
     return plain
 
 
-def probability(owner, name, value):
+def probability(owner: str, name: str, value: Any) -> float:
     """A number from 0 to 1, both included."""
     return number(owner, name, value, least=0, most=1)
 
 
-def integer(owner, name, value, least=None, most=None):
+def integer(owner: str, name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
     """A whole number within the bounds given."""
     plain = _plain(owner, name, value)
     whole = isinstance(plain, int) and not isinstance(plain, bool)
@@ -45,7 +58,7 @@ def integer(owner, name, value, least=None, most=None):
     return plain
 
 
-def sizes(owner, name, value, least=1, count=None):
+def sizes(owner: str, name: str, value: Any, least: int = 1, count: int | None = None) -> tuple[int, ...]:
     """A tuple of whole numbers, from one number or several; ``count`` of them, if one number stands for all."""
     read = read_ints(value)
     several = isinstance(read, (tuple, list, range)) or (is_array(read) and read.ndim == 1)
@@ -57,7 +70,7 @@ def sizes(owner, name, value, least=1, count=None):
     return found
 
 
-def flag(owner, name, value):
+def flag(owner: str, name: str, value: Any) -> bool:
     """True or False."""
     plain = _plain(owner, name, value)
     if not isinstance(plain, bool) and not (isinstance(plain, int) and plain in (0, 1)):
@@ -65,14 +78,14 @@ def flag(owner, name, value):
     return bool(plain)
 
 
-def choice(owner, name, value, allowed):
+def choice(owner: str, name: str, value: Any, allowed: Collection[str]) -> str:
     """One of the words ``allowed``."""
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{owner}: {name} must be one of {', '.join(allowed)}, got {value!r}")
     return value
 
 
-def plain(owner, name, value):
+def plain(owner: str, name: str, value: Any) -> Any:
     """The Tensor ``value``, given as a setting, as a Python number, or as a tuple of numbers if it holds several."""
     value = _plain(owner, name, value)
     return tuple(value.tolist()) if isinstance(value, Tensor) else value

@@ -15,12 +15,19 @@ import os
 import re
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import as_dtype, np
 
 __all__ = [
     "FileFormatError", "TensorFile", "can_store", "refuse_pointer", "replace", "stored_bytes", "tensor_file", "write_whole",
 ]  # fmt: skip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import TypeAlias
+
+    FilePath: TypeAlias = str | os.PathLike[str]
 
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "|b1",
@@ -48,7 +55,11 @@ class TensorFile:
     FileFormatError for a file that is damaged, cut short or of another kind.
     """
 
-    def __init__(self, path):
+    metadata: dict[str, str]
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, str]
+
+    def __init__(self, path: FilePath) -> None:
         self.path = Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(f"{path}: no such file to load")
@@ -66,7 +77,7 @@ class TensorFile:
         self.dtypes = {name: entry["dtype"] for name, entry in header.items()}
         self._begins = {name: entry["data_offsets"][0] for name, entry in header.items()}
 
-    def read(self, name, exact=False):
+    def read(self, name: str, exact: bool = False) -> np.ndarray:
         """A new array with the values of tensor ``name``. exact: bfloat16 stays so; TypeError where ml_dtypes is missing."""
         stored = self.dtypes[name]
         if stored not in DTYPES:
@@ -85,7 +96,7 @@ class TensorFile:
         return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def can_store(dtype):
+def can_store(dtype: np.dtype[Any]) -> bool:
     """Whether the format has numbers of this type, in whatever byte order."""
     return _stored(dtype) is not None
 
@@ -95,14 +106,14 @@ def _stored(dtype):
     return "BF16" if dtype.name == "bfloat16" else NAMES.get(np.dtype(dtype).newbyteorder("<"))
 
 
-def stored_bytes(array):
+def stored_bytes(array: np.ndarray) -> np.ndarray:
     """The values of ``array`` row by row, little-endian: a contiguous array of bytes."""
     if array.dtype.name == "bfloat16":
         array = array.view(np.uint16)
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
 
 
-def tensor_file(arrays, metadata):
+def tensor_file(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> Iterator[Any]:
     """The pieces of a safetensors file, to be written one behind the other: the header, then each array in turn.
 
     arrays: ``{name: array}``, or for what is to be computed only when its turn comes ``{name: (dtype, shape, function)}``.
@@ -133,7 +144,7 @@ def tensor_file(arrays, metadata):
         yield stored_bytes(np.asarray(compute(), dtype))
 
 
-def write_whole(files):
+def write_whole(files: Mapping[Any, Iterable[Any]]) -> None:
     """Make each path hold its content, all of it or none: write beside them, flush to the disk, rename, flush the folder.
 
     files: ``{path: iterable of pieces of bytes}``, in one folder. Whenever the process dies, each path holds the old content or
@@ -166,11 +177,12 @@ def write_whole(files):
             os.close(descriptor)
 
 
-def replace(source, target):
+def replace(source: FilePath, target: FilePath) -> None:
     """``os.replace``, which Windows refuses while somebody reads the target: there it is tried again for a second."""
     for pause in PAUSES:
         try:
-            return os.replace(source, target)
+            os.replace(source, target)
+            return
         except PermissionError as error:
             if getattr(error, "winerror", None) not in IN_USE:
                 raise
@@ -178,7 +190,7 @@ def replace(source, target):
     os.replace(source, target)
 
 
-def refuse_pointer(path):
+def refuse_pointer(path: FilePath) -> None:
     """Raise FileFormatError where the file at ``path`` is what git-lfs leaves of one that it has not brought."""
     with open(path, "rb") as file:
         if file.read(len(POINTER)) == POINTER:

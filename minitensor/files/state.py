@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import as_device, is_array, memory, move, np
 from minitensor.engine.tensor import Tensor
@@ -32,13 +33,16 @@ from minitensor.files.safetensors import (
 
 __all__ = ["FileFormatError", "load", "read_metadata", "save"]
 
+if TYPE_CHECKING:
+    from minitensor.files.safetensors import FilePath
+
 VERSION = 1
 DEEPEST = 100  # levels of nesting
 LONGEST = 10_000  # bits of an integer; Python refuses to read much longer ones from text
 _KEY = "minitensor"
 
 
-def save(path, state, metadata=None):
+def save(path: FilePath, state: Any, metadata: Any = None) -> None:
     """Write ``state`` to ``path`` so that the file is never seen half-written.
 
     state: dicts with string keys, lists and tuples, nested as you like, of tensors, NumPy arrays, numbers, strings, truth values
@@ -66,7 +70,7 @@ def save(path, state, metadata=None):
     write_whole({path: tensor_file(tensors.arrays, {_KEY: json.dumps(header)})})
 
 
-def load(path, device=None):
+def load(path: FilePath, device: str | None = None) -> Any:
     """The state that ``save`` wrote to ``path``; tensors on ``device`` ("cpu" if none), none of them requiring a gradient.
 
     Raises FileNotFoundError, or FileFormatError for a file that is damaged, cut short or not of this kind.
@@ -87,7 +91,7 @@ def load(path, device=None):
     return _decode(header["state"], fetch, arrays)
 
 
-def read_metadata(path):
+def read_metadata(path: FilePath) -> Any:
     """The ``metadata`` that was given to ``save``, or None; the tensors are not read."""
     return _decode(_read(path, only_header=True)[0].get("metadata"), None, None)
 

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import functools
 import inspect
+from typing import TYPE_CHECKING
 
 from minitensor.backend import device_of, namespace, np, on
 from minitensor.engine.mode import no_grad
 from minitensor.engine.tensor import Tensor, asarray
 
 __all__ = ["DecoderCache", "EncoderCache", "KeyValueCache", "check_batch", "constant_with_cache"]
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from minitensor.engine.attached import TensorLike
 
 
 class KeyValueCache:
@@ -23,12 +29,12 @@ class KeyValueCache:
     fixed: the positions are those of a memory and complete; attention reads them and adds none.
     """
 
-    def __init__(self, fixed=False):
+    def __init__(self, fixed: bool = False) -> None:
         self.length = 0
         self.fixed = fixed
         self._arrays = None  # [keys, values], each (B, H, capacity, K)
 
-    def append(self, key, value):
+    def append(self, key: Tensor, value: Tensor) -> None:
         """Add the positions of ``key`` and ``value`` (B, H, T, K) behind those held."""
         start, stop = self.length, self.length + key.shape[2]
         if self._arrays is None:
@@ -49,11 +55,11 @@ class KeyValueCache:
                 array[:, :, start:stop] = new._array
         self.length = stop
 
-    def read(self):
+    def read(self) -> tuple[Tensor, ...]:
         """``(keys, values)`` of all positions held, (B, H, S, K) each."""
         return tuple(Tensor(array[:, :, : self.length]) for array in self._arrays)
 
-    def reorder(self, rows):
+    def reorder(self, rows: TensorLike) -> None:
         """Let row i go on from what row ``rows[i]`` held; rows may repeat or be left out."""
         if self._arrays is not None:
             rows = namespace(device_of(self._arrays[0])).asarray(rows)
@@ -64,16 +70,16 @@ class KeyValueCache:
 class EncoderCache:
     """What a causal encoder keeps between calls, made by ``encoder.init_cache(batch)``: a KeyValueCache for each of its layers."""
 
-    def __init__(self, layers, batch):
+    def __init__(self, layers: Sequence[KeyValueCache], batch: int) -> None:
         self.layers = layers
         self.batch = batch  # number of rows
 
     @property
-    def length(self):
+    def length(self) -> int:
         """How many positions are held: the position of the next token."""
         return self.layers[0].length
 
-    def reorder(self, rows):
+    def reorder(self, rows: TensorLike) -> None:
         """Let row i go on from row ``rows[i]``, as a DecoderCache does. rows: integers (B',), any repeated or left out."""
         rows = _checked_rows(rows, self.batch)
         if not np.array_equal(rows, np.arange(self.batch)):
@@ -89,21 +95,21 @@ class DecoderCache:
     once from the encoder's output.
     """
 
-    def __init__(self, layers, batch):
+    def __init__(self, layers: Sequence[tuple[KeyValueCache, KeyValueCache]], batch: int) -> None:
         self.layers = layers
         self._sources = np.arange(batch)  # the row of the first batch that each row's memory came from
 
     @property
-    def length(self):
+    def length(self) -> int:
         """How many target positions are held: the position of the next token."""
         return self.layers[0][0].length
 
     @property
-    def batch(self):
+    def batch(self) -> int:
         """Number of rows."""
         return len(self._sources)
 
-    def reorder(self, rows):
+    def reorder(self, rows: TensorLike) -> None:
         """Let row i go on from row ``rows[i]``: beam search picks survivors, repeats a sentence, or drops finished ones.
 
         rows: integers (B',), any of them repeated or left out. The memory's side is copied only if a row changes its sentence.
@@ -142,7 +148,7 @@ def constant_with_cache(forward):
     return either
 
 
-def check_batch(cache, x):
+def check_batch(cache: EncoderCache | DecoderCache | None, x: Tensor) -> None:
     """Raise ValueError if ``x`` (B, T, D) has other rows than ``cache``; None has any."""
     if cache is not None and cache.batch != x.shape[0]:
         raise ValueError(

@@ -8,6 +8,7 @@ Every function overwrites its tensor and returns it. For a weight of shape ``(ou
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, TypeVar, overload
 
 from minitensor import random
 from minitensor.backend import np
@@ -20,7 +21,16 @@ __all__ = [
     "shapes_only", "skipped", "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
 ]  # fmt: skip
 
+if TYPE_CHECKING:
+    from minitensor.engine.mode import Code, switched
 
+    T = TypeVar("T", bound=Tensor)
+
+
+@overload
+def skipped(function: None = None) -> switched: ...
+@overload
+def skipped(function: Code) -> Code: ...
 def skipped(function=None):
     """Context manager and decorator, as ``mt.no_grad``: functions that draw leave their tensor as it is.
 
@@ -35,6 +45,10 @@ def skipped(function=None):
     return switch(function, draws=False)
 
 
+@overload
+def shapes_only(function: None = None) -> switched: ...
+@overload
+def shapes_only(function: Code) -> Code: ...
 def shapes_only(function=None):
     """Context manager and decorator: parameters have a shape but no memory, so that a module of any size is made at once.
 
@@ -49,12 +63,12 @@ def shapes_only(function=None):
     return switch(function, draws=False, memory=False)
 
 
-def is_skipped():
+def is_skipped() -> bool:
     """Whether a module need not compute the values that it starts with: inside `skipped` and `shapes_only`."""
     return not current_mode.get().draws
 
 
-def uniform_(tensor, low=0.0, high=1.0, generator=None):
+def uniform_(tensor: T, low: float = 0.0, high: float = 1.0, generator: random.Generator | None = None) -> T:
     """Uniform on ``[low, high)``."""
     _check("uniform_", tensor)
     draw = random.generator_of("uniform_", generator)
@@ -63,7 +77,7 @@ def uniform_(tensor, low=0.0, high=1.0, generator=None):
     return tensor
 
 
-def normal_(tensor, mean=0.0, std=1.0, generator=None):
+def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, generator: random.Generator | None = None) -> T:
     """Normal with the given mean and standard deviation."""
     _check("normal_", tensor)
     draw = random.generator_of("normal_", generator)
@@ -72,7 +86,14 @@ def normal_(tensor, mean=0.0, std=1.0, generator=None):
     return tensor
 
 
-def trunc_normal_(tensor, mean=0.0, std=1.0, low=-2.0, high=2.0, generator=None):
+def trunc_normal_(
+    tensor: T,
+    mean: float = 0.0,
+    std: float = 1.0,
+    low: float = -2.0,
+    high: float = 2.0,
+    generator: random.Generator | None = None,
+) -> T:
     """Normal, drawn again if it falls outside ``[low, high]`` (bounds of the value itself, as in PyTorch)."""
     _check("trunc_normal_", tensor)
     draw = random.generator_of("trunc_normal_", generator)
@@ -93,7 +114,7 @@ def trunc_normal_(tensor, mean=0.0, std=1.0, low=-2.0, high=2.0, generator=None)
     return tensor
 
 
-def constant_(tensor, value):
+def constant_(tensor: T, value: float) -> T:
     """``value`` everywhere."""
     _check("constant_", tensor)
     value = number("constant_", "value", value, infinite=True)
@@ -102,17 +123,17 @@ def constant_(tensor, value):
     return tensor
 
 
-def zeros_(tensor):
+def zeros_(tensor: T) -> T:
     """Zeros."""
     return constant_(tensor, 0.0)
 
 
-def ones_(tensor):
+def ones_(tensor: T) -> T:
     """Ones."""
     return constant_(tensor, 1.0)
 
 
-def eye_(tensor):
+def eye_(tensor: T) -> T:
     """Ones on the diagonal of a matrix, zeros elsewhere."""
     _check("eye_", tensor)
     if tensor.ndim != 2:
@@ -122,30 +143,42 @@ def eye_(tensor):
     return tensor
 
 
-def xavier_uniform_(tensor, gain=1.0, generator=None):
+def xavier_uniform_(tensor: T, gain: float = 1.0, generator: random.Generator | None = None) -> T:
     """Uniform with variance ``gain**2 * 2 / (fan_in + fan_out)`` (Glorot and Bengio 2010)."""
     bound = number("xavier_uniform_", "gain", gain, least=0) * math.sqrt(6.0 / sum(_fans(tensor)))
     return uniform_(tensor, -bound, bound, generator)
 
 
-def xavier_normal_(tensor, gain=1.0, generator=None):
+def xavier_normal_(tensor: T, gain: float = 1.0, generator: random.Generator | None = None) -> T:
     """Normal with variance ``gain**2 * 2 / (fan_in + fan_out)`` (Glorot and Bengio 2010)."""
     gain = number("xavier_normal_", "gain", gain, least=0)
     return normal_(tensor, 0.0, gain * math.sqrt(2.0 / sum(_fans(tensor))), generator)
 
 
-def kaiming_uniform_(tensor, a=0.0, mode="fan_in", nonlinearity="leaky_relu", generator=None):
+def kaiming_uniform_(
+    tensor: T,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: random.Generator | None = None,
+) -> T:
     """Uniform with variance ``gain**2 / fan`` (He et al. 2015); ``a`` is the negative slope of leaky_relu."""
     bound = math.sqrt(3.0) * calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode))
     return uniform_(tensor, -bound, bound, generator)
 
 
-def kaiming_normal_(tensor, a=0.0, mode="fan_in", nonlinearity="leaky_relu", generator=None):
+def kaiming_normal_(
+    tensor: T,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: random.Generator | None = None,
+) -> T:
     """Normal with variance ``gain**2 / fan`` (He et al. 2015); ``a`` is the negative slope of leaky_relu."""
     return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)), generator)
 
 
-def orthogonal_(tensor, gain=1.0, generator=None):
+def orthogonal_(tensor: T, gain: float = 1.0, generator: random.Generator | None = None) -> T:
     """A random (semi-)orthogonal matrix times ``gain`` (Saxe et al. 2014); axes after the first count as one."""
     _check("orthogonal_", tensor)
     gain = number("orthogonal_", "gain", gain)
@@ -162,7 +195,7 @@ def orthogonal_(tensor, gain=1.0, generator=None):
     return tensor
 
 
-def calculate_gain(nonlinearity, a=0.0):
+def calculate_gain(nonlinearity: str, a: float = 0.0) -> float:
     """Factor on the standard deviation that keeps the variance of activations through ``nonlinearity``."""
     a = number("calculate_gain", "a", a)
     gains = {

@@ -6,9 +6,10 @@ Weights are ``(out_features, in_features)`` and start as PyTorch's do, so that b
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from minitensor.engine.settings import flag, integer, number, probability, sizes
-from minitensor.engine.tensor import asarray
+from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn import functional as F
 from minitensor.nn import init
 from minitensor.nn.module import Module, Parameter
@@ -16,6 +17,11 @@ from minitensor.ops.creation import arange, ones, zeros
 from minitensor.ops.elementwise import where
 
 __all__ = ["Conv2d", "Dropout", "Embedding", "LayerNorm", "Linear", "RMSNorm"]
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from minitensor.engine.attached import TensorLike
 
 
 class Linear(Module):
@@ -25,17 +31,17 @@ class Linear(Module):
     on +-1/sqrt(in_features).
     """
 
-    def __init__(self, in_features, out_features, bias=True):
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         self.in_features = integer("Linear", "in_features", in_features, least=1)
         self.out_features = integer("Linear", "out_features", out_features, least=1)
         self.weight = Parameter(zeros((self.out_features, self.in_features)))
         self.bias = Parameter(zeros(self.out_features)) if flag("Linear", "bias", bias) else None
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         _uniform_by_fan_in(self.weight, self.bias)
 
-    def forward(self, x):
+    def forward(self, x: TensorLike) -> Tensor:
         """(..., in_features) to (..., out_features)."""
         x = checked_features(self, x, self.in_features)
         return F.linear(x, self.weight, self.bias)
@@ -48,7 +54,7 @@ class Embedding(Module):
     The row ``padding_idx`` starts at zero and gets no gradient.
     """
 
-    def __init__(self, num_embeddings, embedding_dim, padding_idx=None):
+    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None) -> None:
         rows = self.num_embeddings = integer("Embedding", "num_embeddings", num_embeddings, least=1)
         self.embedding_dim = integer("Embedding", "embedding_dim", embedding_dim, least=1)
         if padding_idx is not None:
@@ -60,13 +66,13 @@ class Embedding(Module):
         self.weight = Parameter(zeros((rows, self.embedding_dim)))
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         init.normal_(self.weight)
         if self.padding_idx is not None and not init.is_skipped():
             rows = arange(self.num_embeddings, device=self.weight.device)[:, None]
             self.weight.assign(where(rows == self.padding_idx, 0.0, self.weight.detach()))
 
-    def forward(self, ids):
+    def forward(self, ids: TensorLike) -> Tensor:
         """(...) to (..., embedding_dim)."""
         return F.embedding(ids, self.weight, self.padding_idx)
 
@@ -74,13 +80,13 @@ class Embedding(Module):
 class LayerNorm(Module):
     """``(x - mean) / sqrt(var + eps) * weight + bias`` over the trailing axes ``normalized_shape`` (Ba et al. 2016)."""
 
-    def __init__(self, normalized_shape, eps=1e-5, bias=True):
+    def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-5, bias: bool = True) -> None:
         self.normalized_shape = sizes("LayerNorm", "normalized_shape", normalized_shape)
         self.eps = number("LayerNorm", "eps", eps, least=0)
         self.weight = Parameter(ones(self.normalized_shape))
         self.bias = Parameter(zeros(self.normalized_shape)) if flag("LayerNorm", "bias", bias) else None
 
-    def forward(self, x):
+    def forward(self, x: TensorLike) -> Tensor:
         x = checked_features(self, x, *self.normalized_shape)
         return F.layer_norm(x, self.weight, self.bias, self.eps)
 
@@ -88,12 +94,12 @@ class LayerNorm(Module):
 class RMSNorm(Module):
     """``x / sqrt(mean(x**2) + eps) * weight`` over the trailing axes ``normalized_shape`` (Zhang and Sennrich 2019)."""
 
-    def __init__(self, normalized_shape, eps=1e-6):
+    def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-6) -> None:
         self.normalized_shape = sizes("RMSNorm", "normalized_shape", normalized_shape)
         self.eps = number("RMSNorm", "eps", eps, least=0)
         self.weight = Parameter(ones(self.normalized_shape))
 
-    def forward(self, x):
+    def forward(self, x: TensorLike) -> Tensor:
         x = checked_features(self, x, *self.normalized_shape)
         return F.rms_norm(x, self.weight, self.eps)
 
@@ -104,10 +110,10 @@ class Dropout(Module):
     With p = 1 all are zero.
     """
 
-    def __init__(self, p=0.5):
+    def __init__(self, p: float = 0.5) -> None:
         self.p = probability("Dropout", "p", p)
 
-    def forward(self, x):
+    def forward(self, x: TensorLike) -> Tensor:
         return F.dropout(x, self.p, self.training) if self.p and self.training else asarray(x)
 
 
@@ -118,7 +124,15 @@ class Conv2d(Module):
     weight: (out_channels, in_channels, *kernel_size).
     """
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, bias=True):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        bias: bool = True,
+    ) -> None:
         self.in_channels = integer("Conv2d", "in_channels", in_channels, least=1)
         self.out_channels = integer("Conv2d", "out_channels", out_channels, least=1)
         self.kernel_size = sizes("Conv2d", "kernel_size", kernel_size, count=2)
@@ -128,10 +142,10 @@ class Conv2d(Module):
         self.bias = Parameter(zeros(self.out_channels)) if flag("Conv2d", "bias", bias) else None
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         _uniform_by_fan_in(self.weight, self.bias)
 
-    def forward(self, x):
+    def forward(self, x: TensorLike) -> Tensor:
         """(B, in_channels, H, W) to (B, out_channels, H', W')."""
         x = asarray(x)
         if x.ndim != 4 or x.shape[1] != self.in_channels:
@@ -149,7 +163,7 @@ def _uniform_by_fan_in(weight, bias):
             init.uniform_(parameter, -bound, bound)
 
 
-def checked_features(module, x, *features):
+def checked_features(module: Module, x: TensorLike, *features: int) -> Tensor:
     """``x`` as a tensor; ValueError if its trailing axes are not those that the module was made for."""
     x = asarray(x)
     if x.shape[-len(features) :] != features:

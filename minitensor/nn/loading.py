@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from minitensor.backend import is_floating, move, np
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.walk import Stateful, walk
 
 __all__ = ["load_into", "torch_names"]
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-def torch_names(module):
+    from minitensor.engine.attached import TensorLike
+
+
+def torch_names(module: Stateful) -> dict[str, str]:
     """``{our path: PyTorch's path}`` of all that ``module.state_dict()`` holds, for giving our weights to PyTorch.
 
     The other way ``load_state_dict`` knows by itself.
@@ -31,7 +38,9 @@ def torch_names(module):
     return names
 
 
-def load_into(module, own, state, strict):
+def load_into(
+    module: Stateful, own: Mapping[str, Tensor], state: Mapping[str, TensorLike], strict: bool
+) -> tuple[list[str], list[str]]:
     """Write the values of ``state`` into the tensors ``own`` of ``module``; see ``Module.load_state_dict``."""
     if not hasattr(state, "keys") or not hasattr(state, "__getitem__"):
         raise TypeError(

@@ -13,6 +13,8 @@ Any other tensor is no state: what a forward pass leaves on a module to be looke
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from minitensor.backend import as_device, as_dtype, cast, copied, is_floating, move
 from minitensor.engine.hooks import Handle, standing
 from minitensor.engine.settings import flag
@@ -22,6 +24,25 @@ from minitensor.nn.parameter import Buffer, Parameter, replace_array
 from minitensor.nn.walk import STATE, Stateful, contents, holds_state, named_children, tree, walk
 
 __all__ = ["Module", "Parameter"]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import ParamSpec, Protocol, TypeVar
+
+    from numpy.typing import DTypeLike
+    from typing_extensions import Self
+
+    from minitensor.engine.attached import TensorLike
+
+    P = ParamSpec("P")
+    Out = TypeVar("Out", covariant=True)
+
+    class Runs(Protocol[P, Out]):
+        """A module as its call sees it, so that ``layer(x)`` takes and gives what its ``forward`` does."""
+
+        _hooks: Any
+
+        def forward(self, *args: P.args, **kwargs: P.kwargs) -> Out: ...
 
 
 class Module(Stateful):
@@ -39,27 +60,27 @@ class Module(Stateful):
     ['layers.0.weight', 'layers.0.bias', 'layers.1.weight', 'layers.1.bias']
     """
 
-    training = True
+    training: bool = True
     torch_names: dict[str, str] = {}  # paths below this module, and other names of them in PyTorch's state
     _hooks = None  # those before and those after forward, two dicts; made when the first is registered
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; every subclass has its own."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward(...)")
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self: Runs[P, Out], *args: P.args, **kwargs: P.kwargs) -> Out:
         """``forward`` of the arguments, with the hooks around it."""
         if self._hooks is None:
             return self.forward(*args, **kwargs)
         return _call_with_hooks(self, args, kwargs)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if hasattr(type(self), name):  # a property, in which something else is missing: that is the error to see
             return object.__getattribute__(self, name)
         cure = f": write {_TORCH_HABITS[name]}" if name in _TORCH_HABITS else ""
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{cure}")
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         held = vars(self).get(name)
         if isinstance(held, (*STATE, Stateful, list, tuple, dict)):
             value = _successor(f"{type(self).__name__}.{name}", held, value)
@@ -71,7 +92,7 @@ class Module(Stateful):
 
     # --- walking the state ------------------------------------------------------------------------------------------------------
 
-    def named_modules(self, prefix=""):
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """Yield ``(path, module)``, this module first; a shared module comes once, under its first path."""
         seen = set()
         for path, value in walk(self, prefix):
@@ -79,34 +100,34 @@ class Module(Stateful):
                 seen.add(id(value))
                 yield path, value
 
-    def modules(self):
+    def modules(self) -> Iterator[Module]:
         """Yield this module and all below it, each once."""
         return (module for _, module in self.named_modules())
 
-    def children(self):
+    def children(self) -> Iterator[Module]:
         """Yield the modules directly below this one, each once."""
         return iter({id(child): child for _, child in named_children(self)}.values())
 
-    def named_parameters(self, prefix=""):
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
         """Yield ``(path, parameter)`` in order of definition and set ``parameter.name``; a shared one comes once."""
         for path, parameter in self._tensors(prefix):
             if isinstance(parameter, Parameter):
                 parameter.name = path
                 yield path, parameter
 
-    def parameters(self):
+    def parameters(self) -> Iterator[Parameter]:
         """Yield the parameters, each once, in order of definition."""
         return (parameter for _, parameter in self.named_parameters())
 
-    def named_buffers(self, prefix=""):
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """Yield ``(path, tensor)`` of the state that is not trained."""
         return ((path, tensor) for path, tensor in self._tensors(prefix) if not isinstance(tensor, Parameter))
 
-    def buffers(self):
+    def buffers(self) -> Iterator[Tensor]:
         """Yield the tensors of the state that are not trained."""
         return (tensor for _, tensor in self.named_buffers())
 
-    def register_buffer(self, name, tensor, persistent=True):
+    def register_buffer(self, name: str, tensor: TensorLike | None, persistent: bool = True) -> None:
         """Assign ``nn.Buffer(tensor, persistent)`` to the attribute ``name``, as PyTorch spells it; None holds its place."""
         setattr(self, name, None if tensor is None else Buffer(tensor, persistent))
 
@@ -117,7 +138,7 @@ class Module(Stateful):
                 seen.add(id(value))
                 yield path, value
 
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         """How many numbers are trained; a shared parameter counts once."""
         return sum(tensor.size for _, tensor in self._tensors() if isinstance(tensor, Parameter))
 
@@ -131,7 +152,7 @@ class Module(Stateful):
             if isinstance(value, Tensor) and getattr(value, "persistent", True)
         }
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Tensor]:
         """A snapshot ``{path: tensor}`` of parameters and buffers; a shared one is the same tensor under each of its paths."""
         copies = {}
         state = {}
@@ -141,7 +162,7 @@ class Module(Stateful):
             state[path] = copies[id(value)]
         return state
 
-    def load_state_dict(self, state, strict=True):
+    def load_state_dict(self, state: Mapping[str, TensorLike], strict: bool = True) -> tuple[list[str], list[str]]:
         """Overwrite parameters and buffers with the values of ``state`` (tensors or arrays), cast to the dtypes held.
 
         A name may be ours or PyTorch's (``torch_names``): the state of a ``torch.nn.Transformer`` fits an ``nn.Transformer``.
@@ -153,25 +174,25 @@ class Module(Stateful):
 
     # --- changing everything at once --------------------------------------------------------------------------------------------
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> Self:
         """Set this module and all below it to training (dropout is active) or not; returns the module."""
         mode = flag("train", "mode", mode)
         for module in self.modules():
             module.training = mode
         return self
 
-    def eval(self):
+    def eval(self) -> Self:
         """``train(False)``."""
         return self.train(False)
 
-    def to(self, device):
+    def to(self, device: str) -> Self:
         """Move the whole state to ``device`` ("cpu", "cuda", "cuda:1"); tensors keep their identity. Returns the module."""
         device = as_device(device)
         for _, tensor in self._tensors():
             replace_array(tensor, lambda array: move(array, device))
         return self
 
-    def astype(self, dtype):
+    def astype(self, dtype: DTypeLike) -> Self:
         """Cast all floating state to ``dtype``; tensors keep their identity, integers stay as they are. Returns the module."""
         dtype = as_dtype(dtype)
         if not is_floating(dtype):
@@ -181,7 +202,7 @@ class Module(Stateful):
                 replace_array(tensor, lambda array: cast(array, dtype))
         return self
 
-    def requires_grad_(self, wanted=True):
+    def requires_grad_(self, wanted: bool = True) -> Self:
         """Freeze all parameters of this module (``False``) or train them again; returns the module.
 
         A frozen parameter has no gradient and an optimiser that holds it leaves it as it is.
@@ -191,12 +212,12 @@ class Module(Stateful):
             parameter.requires_grad_(wanted)
         return self
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
         for _, tensor in self._tensors():
             tensor.grad = None
 
-    def apply(self, function):
+    def apply(self, function: Callable[[Module], object]) -> Self:
         """Call ``function(module)`` for every module, this one last; returns the module."""
         for module in reversed(list(self.modules())):
             function(module)
@@ -204,7 +225,9 @@ class Module(Stateful):
 
     # --- hooks ------------------------------------------------------------------------------------------------------------------
 
-    def register_forward_pre_hook(self, hook, *, prepend=False, with_kwargs=False):
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> Handle:
         """Call ``hook(module, args)`` before each ``forward``; what it returns, if not None, replaces the arguments.
 
         One value stands for a tuple of one. ``with_kwargs``: it is called as ``hook(module, args, kwargs)`` and may return a new
@@ -213,7 +236,9 @@ class Module(Stateful):
         """
         return self._register(0, hook, prepend, with_kwargs)
 
-    def register_forward_hook(self, hook, *, prepend=False, with_kwargs=False):
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> Handle:
         """Call ``hook(module, args, output)`` after each ``forward``; what it returns, if not None, replaces the output.
 
         ``with_kwargs``: it is called as ``hook(module, args, kwargs, output)``. For the rest see ``register_forward_pre_hook``.
@@ -237,7 +262,7 @@ class Module(Stateful):
             self._hooks = ({}, {})
         return Handle(self._hooks[place], (hook, bool(with_kwargs)), first=bool(prepend))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return tree(self)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from minitensor.engine.autograd import raw, watch
 from minitensor.engine.mode import current_mode
 from minitensor.engine.settings import flag
@@ -9,6 +11,9 @@ from minitensor.engine.tensor import Tensor, asarray
 from minitensor.engine.tensor import tensor as copied
 
 __all__ = ["Buffer", "Parameter", "replace_array"]
+
+if TYPE_CHECKING:
+    from minitensor.engine.attached import TensorLike
 
 
 def _own_array(data):
@@ -24,7 +29,7 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
-    def __init__(self, data, requires_grad=True):
+    def __init__(self, data: TensorLike, requires_grad: bool = True) -> None:
         super().__init__(_own_array(data))
         self.requires_grad_(flag("Parameter", "requires_grad", requires_grad))
 
@@ -49,7 +54,7 @@ class Buffer(Tensor):
 
     __slots__ = ("persistent",)
 
-    def __init__(self, data, persistent=True):
+    def __init__(self, data: TensorLike, persistent: bool = True) -> None:
         super().__init__(_own_array(data))
         self.persistent = flag("Buffer", "persistent", persistent)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import move, namespace, np, on
 from minitensor.engine.settings import flag, integer
@@ -18,6 +19,11 @@ from minitensor.ops.creation import zeros
 
 __all__ = ["LearnedPositionalEncoding", "RelativePositionBias", "SinusoidalPositionalEncoding"]
 
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from minitensor.engine.attached import TensorLike
+
 
 class SinusoidalPositionalEncoding(Module):
     """Adds waves of fixed lengths (Vaswani et al. 2017, section 3.5); any length, nothing trained, nothing saved.
@@ -25,16 +31,16 @@ class SinusoidalPositionalEncoding(Module):
     PE[t, 2 i] = sin(t / 10000**(2 i / D))        PE[t, 2 i + 1] = cos(t / 10000**(2 i / D))
     """
 
-    def __init__(self, d_model):
+    def __init__(self, d_model: int) -> None:
         self.d_model = integer("SinusoidalPositionalEncoding", "d_model", d_model, least=1)
         self._table = None  # (positions, D), made when first needed and longer when it is too short
 
-    def forward(self, x, offset=0):
+    def forward(self, x: TensorLike, offset: int = 0) -> Tensor:
         """``x`` (B, T, D) plus the encodings of positions ``offset`` to ``offset + T - 1``."""
         x = _checked_input(self, x)
         return x + self.encoding(x.shape[-2], offset, x.dtype, x.device)
 
-    def encoding(self, length, offset=0, dtype=np.float32, device="cpu"):
+    def encoding(self, length: int, offset: int = 0, dtype: DTypeLike = np.float32, device: str = "cpu") -> Tensor:
         """The encodings (length, D) alone."""
         length = integer("SinusoidalPositionalEncoding", "length", length, least=0)
         offset = integer("SinusoidalPositionalEncoding", "offset", offset, least=0)
@@ -58,13 +64,13 @@ def _waves(length, d_model):
 class LearnedPositionalEncoding(Module):
     """Adds a trained vector per position, ``max_length`` of them; weight: (max_length, D), starts as N(0, 0.02**2)."""
 
-    def __init__(self, max_length, d_model):
+    def __init__(self, max_length: int, d_model: int) -> None:
         self.max_length = integer("LearnedPositionalEncoding", "max_length", max_length, least=1)
         self.d_model = integer("LearnedPositionalEncoding", "d_model", d_model, least=1)
         self.weight = Parameter(zeros((self.max_length, self.d_model)))
         init.normal_(self.weight, std=0.02)
 
-    def forward(self, x, offset=0):
+    def forward(self, x: TensorLike, offset: int = 0) -> Tensor:
         """``x`` (B, T, D) plus the vectors of positions ``offset`` to ``offset + T - 1``; ValueError beyond ``max_length``."""
         x = _checked_input(self, x)
         offset = integer("LearnedPositionalEncoding", "offset", offset, least=0)
@@ -85,7 +91,7 @@ class RelativePositionBias(Module):
     decoder) keys ahead share bucket 0. weight: (n_buckets, n_heads).
     """
 
-    def __init__(self, n_heads, n_buckets=32, max_distance=128, bidirectional=True):
+    def __init__(self, n_heads: int, n_buckets: int = 32, max_distance: int = 128, bidirectional: bool = True) -> None:
         name = "RelativePositionBias"
         self.n_heads = integer(name, "n_heads", n_heads, least=1)
         self.n_buckets = n_buckets = integer(name, "n_buckets", n_buckets, least=4)
@@ -99,7 +105,7 @@ class RelativePositionBias(Module):
         self.weight = Parameter(zeros((n_buckets, self.n_heads)))
         init.normal_(self.weight, std=self.n_heads**-0.5)
 
-    def forward(self, queries, keys=None, offset=0):
+    def forward(self, queries: int, keys: int | None = None, offset: int = 0) -> Tensor:
         """The bias (1, H, T, S) of ``queries`` positions from ``offset`` on, against ``keys`` positions from 0 on (both counts)."""
         name = "RelativePositionBias"
         queries, offset = integer(name, "queries", queries, least=0), integer(name, "offset", offset, least=0)
@@ -113,7 +119,7 @@ class RelativePositionBias(Module):
             buckets = line[distance + reach]
         return self.weight[buckets].transpose(2, 0, 1)[None]  # (T, S, H) to (1, H, T, S)
 
-    def buckets(self, distance):
+    def buckets(self, distance: Any) -> Any:
         """The bucket of each ``distance``, key position minus query position: integers to integers of the same shape."""
         return _buckets(distance, self.n_buckets, self.max_distance, self.bidirectional)
 

@@ -9,9 +9,10 @@ Letters: B batch, T steps, I input features, H hidden features, G gates, L layer
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any
 
 from minitensor.engine.settings import choice, flag, integer, number, probability
-from minitensor.engine.tensor import asarray
+from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn import functional as F
 from minitensor.nn import init
 from minitensor.nn.functional.recurrent import as_lengths
@@ -21,6 +22,35 @@ from minitensor.ops.creation import full_like, zeros
 from minitensor.ops.shape import concat, stack, swapaxes
 
 __all__ = ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell"]
+
+if TYPE_CHECKING:
+    from typing import TypedDict
+
+    from typing_extensions import Unpack
+
+    from minitensor.engine.attached import TensorLike
+
+    class CellOptions(TypedDict, total=False):
+        """What all cells take besides what they name."""
+
+        orthogonal: bool
+
+    class Options(CellOptions, total=False):
+        """What all layers take besides what they name."""
+
+        batch_first: bool
+        dropout: float
+        bidirectional: bool
+
+    class OptionsAndBias(Options, total=False):
+        """Those of RNN."""
+
+        bias: bool
+
+    class CellOptionsAndBias(CellOptions, total=False):
+        """Those of RNNCell."""
+
+        bias: bool
 
 
 class _Weights(Module):
@@ -44,7 +74,7 @@ class _Weights(Module):
     def _suffixes(self):
         return [""]
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         """Draw new values: uniform on +-1/sqrt(H), as PyTorch does, then what ``orthogonal`` and ``forget_bias`` ask for."""
         hidden = self.hidden_size
         bound = 1.0 / math.sqrt(hidden)
@@ -76,9 +106,18 @@ class _Recurrent(_Weights):
     """A stack of recurrent layers; subclasses say what runs one of them in one direction."""
 
     def __init__(
-        self, input_size, hidden_size, num_layers=1, *, bias=True, batch_first=True, dropout=0.0, bidirectional=False,
-        orthogonal=False, **unknown,
-    ):  # fmt: skip
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = True,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        orthogonal: bool = False,
+        **unknown: Any,
+    ) -> None:
         name = type(self).__name__
         if unknown:
             raise TypeError(f"{name} has no option {next(iter(unknown))!r}")
@@ -101,7 +140,7 @@ class _Recurrent(_Weights):
         ends = ("", "_reverse") if self.bidirectional else ("",)
         return [f"_l{layer}{end}" for layer in range(self.num_layers) for end in ends]
 
-    def forward(self, x, state=None, lengths=None):
+    def forward(self, x: TensorLike, state: Any = None, lengths: TensorLike | None = None) -> tuple[Tensor, Any]:
         """``(output, state)``: the last layer's states at all steps (B, T, D H), and every layer's final state (L D, B, H).
 
         x: (B, T, I), or (T, B, I) if the layer is not ``batch_first`` (the output then is (T, B, D H)). state: the initial
@@ -173,7 +212,15 @@ class RNN(_Recurrent):
     ((2, 5, 16), (2, 2, 8))
     """
 
-    def __init__(self, input_size, hidden_size, num_layers=1, *, nonlinearity="tanh", **options):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        nonlinearity: str = "tanh",
+        **options: Unpack[OptionsAndBias],
+    ) -> None:
         self.nonlinearity = choice("RNN", "nonlinearity", nonlinearity, ("tanh", "relu"))
         super().__init__(input_size, hidden_size, num_layers, **options)
 
@@ -194,7 +241,16 @@ class LSTM(_Recurrent):
 
     gates = 4
 
-    def __init__(self, input_size, hidden_size, num_layers=1, *, forget_bias=None, bias=True, **options):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        forget_bias: float | None = None,
+        bias: bool = True,
+        **options: Unpack[Options],
+    ) -> None:
         self.forget_bias = _checked_forget_bias("LSTM", forget_bias, bias)
         super().__init__(input_size, hidden_size, num_layers, bias=bias, **options)
 
@@ -235,7 +291,7 @@ class GRU(_Recurrent):
 class _Cell(_Weights):
     """One step of a recurrent layer; parameters ``weight_ih``, ``weight_hh``, ``bias_ih``, ``bias_hh``."""
 
-    def __init__(self, input_size, hidden_size, *, bias=True, orthogonal=False):
+    def __init__(self, input_size: int, hidden_size: int, *, bias: bool = True, orthogonal: bool = False) -> None:
         name = type(self).__name__
         self.input_size = integer(name, "input_size", input_size, least=1)
         self.hidden_size = integer(name, "hidden_size", hidden_size, least=1)
@@ -243,7 +299,7 @@ class _Cell(_Weights):
         self._add_weights(self.input_size, self.hidden_size, self.bias)
         self.reset_parameters()
 
-    def forward(self, x, state=None):
+    def forward(self, x: TensorLike, state: Any = None) -> Any:
         """The new state from ``x`` (B, I) and the old one (B, H); default: zeros."""
         x = asarray(x)
         if x.ndim != 2:
@@ -260,7 +316,9 @@ class _Cell(_Weights):
 class RNNCell(_Cell):
     """``h' = f(W_ih x + b_ih + W_hh h + b_hh)``; f is "tanh" or "relu"."""
 
-    def __init__(self, input_size, hidden_size, *, nonlinearity="tanh", **options):
+    def __init__(
+        self, input_size: int, hidden_size: int, *, nonlinearity: str = "tanh", **options: Unpack[CellOptionsAndBias]
+    ) -> None:
         self.nonlinearity = choice("RNNCell", "nonlinearity", nonlinearity, ("tanh", "relu"))
         super().__init__(input_size, hidden_size, **options)
 
@@ -273,7 +331,15 @@ class LSTMCell(_Cell):
 
     gates = 4
 
-    def __init__(self, input_size, hidden_size, *, forget_bias=None, bias=True, **options):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        forget_bias: float | None = None,
+        bias: bool = True,
+        **options: Unpack[CellOptions],
+    ) -> None:
         self.forget_bias = _checked_forget_bias("LSTMCell", forget_bias, bias)
         super().__init__(input_size, hidden_size, bias=bias, **options)
 

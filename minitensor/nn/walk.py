@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minitensor.nn.parameter import Buffer, Parameter
 
 __all__ = ["STATE", "Stateful", "contents", "holds_state", "named_children", "tree", "walk"]
@@ -12,7 +14,7 @@ STATE = (Parameter, Buffer)  # the tensors that are state; results of ops and ot
 class Stateful:
     """Base of ``Module``: what the walk goes into. ``_items()`` gives ``(name, value)`` of all that may be state."""
 
-    def _items(self):
+    def _items(self) -> list[tuple[str, Any]]:
         return [(name, value) for name, value in vars(self).items() if not name.startswith("_")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import takewhile
+from typing import TYPE_CHECKING
 
 from minitensor.backend import as_device, as_dtype, cast, move, namespace, np
 from minitensor.engine.axes import ints, one_int
@@ -24,6 +25,13 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
+
+if TYPE_CHECKING:
+    from typing import SupportsFloat, SupportsIndex
+
+    from numpy.typing import DTypeLike
+
+    from minitensor.engine.attached import Shape, TensorLike
 
 
 def _made(array, requires_grad):
@@ -54,19 +62,27 @@ def _check_lengths(name, first, *behind):
     )
 
 
-def zeros(shape, dtype=np.float32, device=None, requires_grad=False):
+def zeros(
+    shape: Shape, dtype: DTypeLike = np.float32, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """Zeros of ``shape``."""
     _check_lengths("zeros", shape, dtype, device)
     return _made(_filled("zeros", 0, shape, dtype, device), requires_grad)
 
 
-def ones(shape, dtype=np.float32, device=None, requires_grad=False):
+def ones(shape: Shape, dtype: DTypeLike = np.float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Ones of ``shape``."""
     _check_lengths("ones", shape, dtype, device)
     return _made(_filled("ones", 1, shape, dtype, device), requires_grad)
 
 
-def full(shape, fill_value, dtype=None, device=None, requires_grad=False):
+def full(
+    shape: Shape,
+    fill_value: TensorLike,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """``fill_value``, which broadcasts, everywhere; the dtype is that of ``asarray(fill_value)`` if not said.
 
     A fill value that requires a gradient gets it: the sum of the result's.
@@ -81,35 +97,45 @@ def full(shape, fill_value, dtype=None, device=None, requires_grad=False):
     return _made(made, requires_grad)
 
 
-def empty(shape, dtype=np.float32, device=None, requires_grad=False):
+def empty(
+    shape: Shape, dtype: DTypeLike = np.float32, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor of ``shape``; tensors are values, so that its elements are not left to chance: zeros."""
     return zeros(shape, dtype, device, requires_grad)
 
 
-def empty_like(x, dtype=None, device=None):
+def empty_like(x: TensorLike, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
     """Zeros of x's shape, dtype and device; see ``empty``."""
     return zeros_like(x, dtype, device)
 
 
-def zeros_like(x, dtype=None, device=None):
+def zeros_like(x: TensorLike, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
     """Zeros of x's shape, dtype and device."""
     x = asarray(x)
     return zeros(x.shape, dtype or x.dtype, device or x.device)
 
 
-def ones_like(x, dtype=None, device=None):
+def ones_like(x: TensorLike, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
     """Ones of x's shape, dtype and device."""
     x = asarray(x)
     return ones(x.shape, dtype or x.dtype, device or x.device)
 
 
-def full_like(x, fill_value, dtype=None, device=None):
+def full_like(
+    x: TensorLike, fill_value: TensorLike, dtype: DTypeLike | None = None, device: str | None = None
+) -> Tensor:
     """``fill_value`` in x's shape, dtype and device."""
     x = asarray(x)
     return full(x.shape, fill_value, dtype or x.dtype, device or x.device)
 
 
-def arange(start, stop=None, step=1, dtype=None, device=None):
+def arange(
+    start: SupportsFloat,
+    stop: SupportsFloat | None = None,
+    step: SupportsFloat = 1,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+) -> Tensor:
     """``start, start + step, ...`` below ``stop``; int64 where all are ints, else float32."""
     start, step = number("arange", "start", start), number("arange", "step", step)
     stop = stop if stop is None else number("arange", "stop", stop)
@@ -120,7 +146,15 @@ def arange(start, stop=None, step=1, dtype=None, device=None):
     return Tensor(namespace(device).arange(start, stop, step, dtype=dtype))
 
 
-def linspace(start, stop, num=50, endpoint=True, *, dtype=np.float32, device=None):
+def linspace(
+    start: SupportsFloat,
+    stop: SupportsFloat,
+    num: SupportsIndex = 50,
+    endpoint: bool = True,
+    *,
+    dtype: DTypeLike = np.float32,
+    device: str | None = None,
+) -> Tensor:
     """``num`` evenly spaced numbers from ``start`` to ``stop``, which is the last one where ``endpoint``."""
     if not isinstance(endpoint, (bool, np.bool_)):
         raise TypeError(f"linspace: endpoint must be True or False, got {endpoint!r}; write dtype= by its name")
@@ -129,7 +163,9 @@ def linspace(start, stop, num=50, endpoint=True, *, dtype=np.float32, device=Non
     return Tensor(cast(namespace(device).linspace(start, stop, num, endpoint=bool(endpoint)), as_dtype(dtype)))
 
 
-def eye(n_rows, n_cols=None, k=0, dtype=np.float32, device=None):
+def eye(
+    n_rows: int, n_cols: int | None = None, k: int = 0, dtype: DTypeLike = np.float32, device: str | None = None
+) -> Tensor:
     """Ones on the k-th diagonal of an ``(n_rows, n_cols)`` matrix of zeros."""
     n_rows, n_cols, k = (n if n is None else one_int("eye", n, "an integer") for n in (n_rows, n_cols, k))
     return Tensor(namespace(device).eye(n_rows, n_cols, k=k, dtype=as_dtype(dtype)))

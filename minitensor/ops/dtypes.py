@@ -8,11 +8,18 @@ in functions of floats.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from minitensor.backend import as_device, as_dtype, is_array, is_floating, np
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.shape import astype as _astype
 
 __all__ = ["ArrayNamespaceInfo", "astype", "can_cast", "finfo", "iinfo", "isdtype", "result_type"]
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from minitensor.engine.attached import TensorLike
 
 _KINDS = {
     "bool": ("bool",),
@@ -30,19 +37,19 @@ def _dtype_of(value):
     return value.dtype if isinstance(value, Tensor) or is_array(value) else as_dtype(value)
 
 
-def astype(x, dtype, *, copy=True, device=None):
+def astype(x: TensorLike, dtype: DTypeLike, *, copy: bool = True, device: str | None = None) -> Tensor:
     """``x`` with elements of type ``dtype``; the gradient comes back in x's own. ``copy`` is the standard's: tensors are values."""
     x = asarray(x)
     x = x if device is None else x.to(device)
     return x if x.dtype == as_dtype(dtype) else _astype(x, dtype=as_dtype(dtype))
 
 
-def can_cast(from_, to, casting="safe"):
+def can_cast(from_: DTypeLike | Tensor | np.ndarray, to: DTypeLike, casting: str = "safe") -> bool:
     """Whether every number of the type ``from_`` (a dtype, or a tensor of it) is one of the type ``to``."""
     return bool(np.can_cast(_dtype_of(from_), as_dtype(to), casting))
 
 
-def finfo(type):
+def finfo(type: DTypeLike | Tensor | np.ndarray) -> np.finfo[Any]:
     """Precision and range of a floating type, given as a dtype or a tensor: ``bits``, ``eps``, ``max``, ``min``, ..."""
     dtype = _dtype_of(type)
     if not is_floating(dtype):
@@ -54,7 +61,7 @@ def finfo(type):
     return ml_dtypes.finfo(dtype)
 
 
-def iinfo(type):
+def iinfo(type: DTypeLike | Tensor | np.ndarray) -> np.iinfo[Any]:
     """Range of an integer type, given as a dtype or a tensor: ``bits``, ``max``, ``min``."""
     dtype = _dtype_of(type)
     if dtype.kind not in "iu":
@@ -62,7 +69,7 @@ def iinfo(type):
     return np.iinfo(dtype)
 
 
-def isdtype(dtype, kind):
+def isdtype(dtype: DTypeLike, kind: DTypeLike | tuple[DTypeLike, ...]) -> bool:
     """Whether ``dtype`` is of a ``kind``: a dtype, the standard's words ("real floating", "integral", ...), or several."""
     dtype = as_dtype(dtype)
     if isinstance(kind, tuple):
@@ -73,7 +80,7 @@ def isdtype(dtype, kind):
     return dtype == as_dtype(kind)
 
 
-def result_type(*arrays_and_dtypes):
+def result_type(*arrays_and_dtypes: TensorLike | DTypeLike) -> np.dtype[Any]:
     """The type of what ops make of these tensors, arrays, dtypes and numbers together.
 
     NumPy's, but that float64 comes only from float64: numbers widen nothing, and integers meet float32 in float32.
@@ -92,22 +99,22 @@ def result_type(*arrays_and_dtypes):
 class ArrayNamespaceInfo:
     """What ``minitensor.__array_namespace_info__()`` gives: the standard's inspection of a library."""
 
-    def capabilities(self):
+    def capabilities(self) -> dict[str, bool | int]:
         """What the library can do: masks as indices, shapes that depend on data, any number of axes that NumPy has."""
         return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": 64}
 
-    def default_device(self):
+    def default_device(self) -> str:
         """Where new tensors lie."""
         return "cpu"
 
-    def devices(self):
+    def devices(self) -> list[str]:
         """The devices that can be used on this machine."""
         try:
             return ["cpu", as_device("cuda")]
         except (ImportError, RuntimeError):
             return ["cpu"]
 
-    def default_dtypes(self, *, device=None):
+    def default_dtypes(self, *, device: str | None = None) -> dict[str, np.dtype[Any] | None]:
         """The types of numbers and lists; complex numbers there are none."""
         as_device(device)
         integer = np.dtype(np.int64)
@@ -118,7 +125,9 @@ class ArrayNamespaceInfo:
             "indexing": integer,
         }
 
-    def dtypes(self, *, device=None, kind=None):
+    def dtypes(
+        self, *, device: str | None = None, kind: str | tuple[str, ...] | None = None
+    ) -> dict[str, np.dtype[Any]]:
         """The types of elements by name, of a ``kind`` or of several where given."""
         as_device(device)
         kinds = kind if isinstance(kind, tuple) else ("bool", "numeric") if kind is None else (kind,)

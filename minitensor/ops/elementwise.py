@@ -7,9 +7,10 @@ evenly; ``abs`` and ``sign`` have derivative 0 at 0.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from minitensor.engine.op import op
-from minitensor.engine.tensor import asarray
+from minitensor.engine.op import Op, op
+from minitensor.engine.tensor import Tensor, asarray
 
 __all__ = [
     "abs", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh", "bitwise_and", "bitwise_invert",
@@ -19,6 +20,14 @@ __all__ = [
     "negative", "not_equal", "positive", "power", "reciprocal", "remainder", "round", "sign", "signbit", "sin", "sinh",
     "sqrt", "square", "subtract", "tan", "tanh", "trunc", "where",
 ]  # fmt: skip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Concatenate, ParamSpec
+
+    from minitensor.engine.attached import TensorLike
+
+    P = ParamSpec("P")
 
 # --- two operands -------------------------------------------------------------------------------------------------------------
 
@@ -147,7 +156,14 @@ where.vjp(
 )
 
 
-def clip(x, min=None, max=None, *, a_min=None, a_max=None):
+def clip(
+    x: TensorLike,
+    min: TensorLike | None = None,
+    max: TensorLike | None = None,
+    *,
+    a_min: TensorLike | None = None,
+    a_max: TensorLike | None = None,
+) -> Tensor:
     """``x`` kept within ``[min, max]``: ``minimum(maximum(x, min), max)``. Bounds may be tensors and are differentiable.
 
     At a bound the gradient is shared evenly between ``x`` and the bound. None means no bound. ``a_min`` and ``a_max`` are NumPy's
@@ -165,7 +181,7 @@ def clip(x, min=None, max=None, *, a_min=None, a_max=None):
 # --- one operand: name, gradient rule, words ----------------------------------------------------------------------------------
 
 
-def _by_name(function, name, doc):
+def _by_name(function: Callable[Concatenate[Any, P], Any], name: str, doc: str) -> Op[P]:
     """An op whose value is the array namespace's function of that name, with the parameters of ``function``."""
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc

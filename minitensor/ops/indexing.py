@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from typing import TYPE_CHECKING
 
 from minitensor.backend import device_of, is_array, is_floating, namespace, np
 from minitensor.engine.autograd import Scatter, raw
@@ -12,6 +13,11 @@ from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.ids import wide_ids
 
 __all__ = ["argsort", "getitem", "put", "put_along_axis", "sort", "take", "take_along_axis", "topk"]
+
+if TYPE_CHECKING:
+    from typing import Any, Literal, SupportsIndex
+
+    from minitensor.engine.attached import TensorLike
 
 
 @moves
@@ -34,7 +40,7 @@ def put(xp, x, /, index, shape):
 put.vjp(lambda g, index: g[index])
 
 
-def getitem(x, index):
+def getitem(x: Tensor, index: Any) -> Tensor:
     """``x[index]``: ints, slices, None, ``...``, integer arrays (repeats allowed) and boolean masks, as in NumPy."""
     parts = index if isinstance(index, tuple) else (index,)
     if all(isinstance(part, (int, slice)) or part is None or part is Ellipsis for part in parts):
@@ -79,7 +85,13 @@ def _axes_taken(part):
     return part.ndim if is_array(part) and part.dtype.kind == "b" else 1
 
 
-def take(x, indices, axis=None, *, mode="raise"):
+def take(
+    x: TensorLike,
+    indices: TensorLike,
+    axis: SupportsIndex | None = None,
+    *,
+    mode: Literal["raise", "wrap", "clip"] = "raise",
+) -> Tensor:
     """Slices of ``x`` at ``indices`` along ``axis`` (of the flat array where None); indices may repeat.
 
     mode: an index out of range raises IndexError ("raise"), comes round again ("wrap"), or stands for the nearest ("clip", where
@@ -119,7 +131,7 @@ def _along(indices, shape, axis):
     return tuple(parts)
 
 
-def take_along_axis(x, indices, axis=-1):
+def take_along_axis(x: TensorLike, indices: TensorLike, axis: SupportsIndex | None = -1) -> Tensor:
     """``x[i, indices[i, j]]`` for every i: one element per place of ``indices``, which has x's shape but along ``axis``.
 
     Where ``axis`` is None, x is flattened first.
@@ -157,7 +169,7 @@ def _put_along_dx(xp, g, index, x_shape):
 _put_along.vjp(_put_along_dx, lambda g, index: g[index])
 
 
-def put_along_axis(x, indices, values, axis):
+def put_along_axis(x: TensorLike, indices: TensorLike, values: TensorLike, axis: SupportsIndex | None) -> Tensor:
     """A new array: ``x`` with ``values`` at ``x[i, indices[i, j]]``; indices that repeat within a row raise ValueError.
 
     Where ``axis`` is None, the indices are into the flat array.
@@ -195,7 +207,14 @@ def _argsort(xp, x, *, axis, descending):
     return x.shape[axis] - 1 - xp.flip(xp.argsort(turned, axis=axis, kind="stable"), axis=axis)
 
 
-def argsort(x, axis=-1, kind=None, *, descending=False, stable=True):
+def argsort(
+    x: TensorLike,
+    axis: SupportsIndex | None = -1,
+    kind: str | None = None,
+    *,
+    descending: bool = False,
+    stable: bool = True,
+) -> Tensor:
     """Indices that put ``x`` in order along ``axis`` (of the flat array where None); stable, equal elements keep theirs.
 
     kind, stable: NumPy's; every one of its kinds is answered by the stable one.
@@ -203,7 +222,14 @@ def argsort(x, axis=-1, kind=None, *, descending=False, stable=True):
     return _ordered("argsort", x, axis, kind, descending)[1]
 
 
-def sort(x, axis=-1, kind=None, *, descending=False, stable=True):
+def sort(
+    x: TensorLike,
+    axis: SupportsIndex | None = -1,
+    kind: str | None = None,
+    *,
+    descending: bool = False,
+    stable: bool = True,
+) -> Tensor:
     """``x`` in order along ``axis`` (of the flat array where None); the other arguments are those of ``argsort``."""
     x, order, axis = _ordered("sort", x, axis, kind, descending)
     return take_along_axis(x, order, axis)
@@ -222,7 +248,7 @@ def _ordered(op_name, x, axis, kind, descending):
     return x, _argsort(x, axis=axis, descending=bool(descending)), axis
 
 
-def topk(x, k, axis=-1):
+def topk(x: TensorLike, k: int, axis: SupportsIndex = -1) -> tuple[Tensor, Tensor]:
     """``(values, indices)`` of the ``k`` greatest along ``axis``, greatest first; of equal ones the first comes first."""
     x, k = asarray(x), one_int("topk", k, "an integer for k")
     place = axis_of("topk", axis, x.ndim)

@@ -6,6 +6,8 @@ out, since not every library heeds the protocol's flag for read-only memory (PyT
 
 from __future__ import annotations
 
+from typing import Any
+
 from minitensor.backend import as_device, copied, device_of, is_array, memory, namespace, np
 from minitensor.engine.tensor import Tensor, asarray
 
@@ -14,7 +16,7 @@ __all__ = ["dlpack", "dlpack_device", "from_dlpack", "to_device"]
 _ON_HOST, _ON_CUDA = (1, 3), (2, 13)  # DLDeviceType: CPU and pinned memory; CUDA and managed memory
 
 
-def from_dlpack(x, device=None, copy=None):
+def from_dlpack(x: Any, device: str | None = None, copy: bool | None = None) -> Tensor:
     """A Tensor of the values of ``x``, an array of any library that has DLPack (NumPy, PyTorch, CuPy, JAX, ...).
 
     device: where to, the array's own where None. copy: None copies all but memory that nobody can write to, True everything, and
@@ -51,7 +53,9 @@ def _taken(x):
         raise TypeError(f"from_dlpack: {error} {getattr(x, 'dtype', '')} cannot be taken: convert it first") from error
 
 
-def dlpack(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+def dlpack(
+    self: Tensor, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
+) -> Any:
     """A DLPack capsule of a copy of the values, or with ``copy=False`` of the memory itself, flagged as read-only.
 
     Raises BufferError where that cannot be: CuPy and consumers before version 1.0 of the protocol know no such flag.
@@ -66,12 +70,12 @@ def dlpack(self, *, stream=None, max_version=None, dl_device=None, copy=None):
     return memory.read_only(array).__dlpack__(**arguments, copy=False)
 
 
-def dlpack_device(self):
+def dlpack_device(self: Tensor) -> tuple[int, int]:
     """DLPack's ``(device type, number)``."""
     return self._array.__dlpack_device__()
 
 
-def to_device(self, device, /, *, stream=None):
+def to_device(self: Tensor, device: str, /, *, stream: None = None) -> Tensor:
     """The array API standard's name for ``to``."""
     if stream is not None:
         raise ValueError("to_device: stream is left to the library: write None")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import string
+from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import compute_dtype, is_floating, np
 from minitensor.engine.axes import axes_of, ints, read_ints
 from minitensor.engine.op import op
-from minitensor.engine.tensor import asarray
+from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.elementwise import abs as absolute
 from minitensor.ops.reductions import dropped, keep
 from minitensor.ops.reductions import max as maximum_of
@@ -17,6 +18,12 @@ from minitensor.ops.scaling import unit_of
 from minitensor.ops.shape import diagonal, reshape
 
 __all__ = ["einsum", "matmul", "norm", "outer", "tensordot", "trace", "vecdot"]
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import SupportsIndex
+
+    from minitensor.engine.attached import Axes, Shape, TensorLike
 
 LETTERS = string.ascii_uppercase + string.ascii_lowercase  # of an axis in einsum, by its number: in NumPy's order
 
@@ -120,7 +127,7 @@ def _(xp, g, i, operands, terms, output):
     return xp.broadcast_to(gradient, tuple(n if have == 1 else have for have, n in zip(gradient.shape, shape)))
 
 
-def einsum(subscripts, *operands, optimize=None):
+def einsum(subscripts: Any, *operands: Any, optimize: bool | None = None) -> Tensor:
     """Sums of products in Einstein's notation, as NumPy's: ``einsum("btd,ed->bte", x, w)``; letters and ``...``.
 
     NumPy's other form, each operand followed by the numbers of its axes, is taken too: ``einsum(x, [0, 1], y, [1, 2], [0, 2])``.
@@ -162,7 +169,7 @@ def _axis_letter(number):
 # --- written with the above ---------------------------------------------------------------------------------------------------
 
 
-def tensordot(x, y, axes=2):
+def tensordot(x: TensorLike, y: TensorLike, axes: SupportsIndex | Sequence[Shape] = 2) -> Tensor:
     """Sum over pairs of axes: the last ``axes`` of x with the first of y, or the two lists ``axes`` of axes."""
     x, y, axes = asarray(x), asarray(y), read_ints(axes)
     if hasattr(axes, "__len__"):
@@ -180,7 +187,7 @@ def tensordot(x, y, axes=2):
     return matmul(flat_x, flat_y).reshape((*(x.shape[a] for a in rows), *(y.shape[b] for b in columns)))
 
 
-def outer(x, y):
+def outer(x: TensorLike, y: TensorLike) -> Tensor:
     """All products ``x[i] * y[j]`` of two vectors (flattened first)."""
     return reshape(x, shape=(-1, 1)) * reshape(y, shape=(1, -1))
 
@@ -202,7 +209,7 @@ vecdot.vjp(
 )
 
 
-def trace(x, offset=0, axis1=0, axis2=1):
+def trace(x: TensorLike, offset: int = 0, axis1: SupportsIndex = 0, axis2: SupportsIndex = 1) -> Tensor:
     """Sum of the diagonal of two axes."""
     return sum_of(diagonal(x, offset, axis1, axis2), axis=-1)
 
@@ -225,13 +232,13 @@ def _(xp, g, x, out, axis):
     return keep(g, x.shape, axis) * xp.where(zero, 0.0, x / xp.where(zero, 1.0, out))
 
 
-def floats(x):
+def floats(x: TensorLike) -> Tensor:
     """``x`` as a Tensor of floats: integers and truth values as float32, whose magnitudes do not wrap."""
     x = asarray(x)
     return x if is_floating(x.dtype) else x.astype(compute_dtype(x.dtype))
 
 
-def norm(x, ord=2, axis=None, keepdims=False):
+def norm(x: TensorLike, ord: float = 2, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Vector norm over ``axis`` (all elements where None): ``sum(|x|^ord)^(1/ord)`` for ord 1 or 2, ``max |x|`` for infinity.
 
     At the zero vector the derivative of the Euclidean norm is 0. The norm of nothing is 0. Integers are taken as float32.

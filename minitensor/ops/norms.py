@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from minitensor.backend import np
 from minitensor.engine.axes import axes_of
-from minitensor.engine.tensor import asarray
+from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.decompositions import singular_values
 from minitensor.ops.elementwise import equal, where
 from minitensor.ops.linalg import floats
@@ -18,8 +19,11 @@ from minitensor.ops.shape import moveaxis
 
 __all__ = ["matrix_norm", "norm", "vector_norm"]
 
+if TYPE_CHECKING:
+    from minitensor.engine.attached import Axes, TensorLike
 
-def vector_norm(x, *, axis=None, keepdims=False, ord=2):
+
+def vector_norm(x: TensorLike, *, axis: Axes = None, keepdims: bool = False, ord: float = 2) -> Tensor:
     """``sum(|x|^ord)^(1 / ord)`` over ``axis`` (all elements where None): any number, infinity, or 0 for how many are not 0.
 
     At the zero vector the derivative is 0.
@@ -42,7 +46,7 @@ def vector_norm(x, *, axis=None, keepdims=False, ord=2):
     return made if keepdims else made.squeeze(axes_of("vector_norm", axis, x.ndim))
 
 
-def matrix_norm(x, *, keepdims=False, ord="fro"):
+def matrix_norm(x: TensorLike, *, keepdims: bool = False, ord: float | str | None = "fro") -> Tensor:
     """A norm of matrices: "fro", "nuc" (sum of singular values), 2 and -2 (greatest, least), 1, -1, inf, -inf (of sums of |x|)."""
     x = floats(x)
     if x.ndim < 2:
@@ -61,7 +65,7 @@ def matrix_norm(x, *, keepdims=False, ord="fro"):
     return made if keepdims else made[..., 0, 0]
 
 
-def norm(x, ord=None, axis=None, keepdims=False):
+def norm(x: TensorLike, ord: float | str | None = None, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """NumPy's norm: of vectors along an int ``axis``, of matrices over a pair; where ``axis`` is None, of all elements.
 
     With ``ord`` and no axis, x must be a vector or a matrix. See ``vector_norm`` and ``matrix_norm`` for the orders.

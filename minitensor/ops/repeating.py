@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from minitensor.backend import np
 from minitensor.engine.axes import axes_of, axis_of, ints, read_ints
 from minitensor.engine.op import alias, moves, op
@@ -9,6 +11,12 @@ from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.shape import broadcast_to, reshape, swapaxes
 
 __all__ = ["flip", "pad", "repeat", "roll", "rot90", "tile"]
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Literal, SupportsIndex
+
+    from minitensor.engine.attached import Shape, TensorLike
 
 
 @moves
@@ -21,7 +29,7 @@ def flip(xp, x, /, axis=None):
 flip.vjp(lambda xp, g, axis: xp.flip(g, axis=axes_of("flip", axis, g.ndim)))
 
 
-def rot90(m, k=1, axes=(0, 1)):
+def rot90(m: TensorLike, k: SupportsIndex = 1, axes: Sequence[SupportsIndex] = (0, 1)) -> Tensor:
     """``m`` turned ``k`` times by 90 degrees in the plane of two axes, from the first of them towards the second."""
     m = asarray(m)
     places, (turns,) = axes_of("rot90", axes, m.ndim), ints(k, "rot90")
@@ -56,7 +64,7 @@ def _rolled(shift, axis, sign=1):
 roll.vjp(lambda xp, g, shift, axis: xp.roll(g, *_rolled(shift, axis, -1)))
 
 
-def repeat(x, repeats, axis=None):
+def repeat(x: TensorLike, repeats: Shape, axis: SupportsIndex | None = None) -> Tensor:
     """Each element ``repeats`` times in a row along ``axis`` (the flat array where None); or one count per element."""
     x = asarray(x)
     if axis is None:
@@ -71,7 +79,7 @@ def repeat(x, repeats, axis=None):
     return x[(slice(None),) * axis + (places,)]
 
 
-def tile(x, reps):
+def tile(x: TensorLike, reps: Shape) -> Tensor:
     """``x`` laid ``reps`` times along each axis."""
     x = asarray(x)
     repetitions = ints(reps, "tile")
@@ -94,7 +102,13 @@ def _pad(xp, x, *, pad_width, value):
 _pad.vjp(lambda g, x_shape, pad_width: g[tuple(slice(a, a + n) for (a, _), n in zip(pad_width, x_shape))])
 
 
-def pad(x, pad_width, mode="constant", *, constant_values=0.0):
+def pad(
+    x: TensorLike,
+    pad_width: TensorLike | Mapping[int, Shape],
+    mode: Literal["constant", "edge", "reflect", "symmetric", "wrap"] = "constant",
+    *,
+    constant_values: TensorLike = 0.0,
+) -> Tensor:
     """``x`` with more elements around it, as NumPy's.
 
     pad_width: how many; a number, ``(before, after)`` for every axis, one such pair per axis, or a dict from axes to them.

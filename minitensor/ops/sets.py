@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from minitensor.backend import cast, namespace, np
 from minitensor.engine.autograd import raw
@@ -11,6 +11,11 @@ from minitensor.ops.indexing import getitem
 from minitensor.ops.shape import reshape
 
 __all__ = ["nonzero", "searchsorted", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from minitensor.engine.attached import TensorLike
 
 
 class UniqueAll(NamedTuple):
@@ -36,7 +41,7 @@ class UniqueInverse(NamedTuple):
     inverse_indices: Tensor
 
 
-def nonzero(x):
+def nonzero(x: TensorLike) -> tuple[Tensor, ...]:
     """The indices of the elements that are not 0: a tuple of one int64 vector for each axis."""
     x = asarray(x)
     if x.ndim == 0:
@@ -44,7 +49,9 @@ def nonzero(x):
     return tuple(map(Tensor, namespace(x.device).nonzero(raw(x))))
 
 
-def searchsorted(x1, x2, side="left", sorter=None):
+def searchsorted(
+    x1: TensorLike, x2: TensorLike, side: Literal["left", "right"] = "left", sorter: TensorLike | None = None
+) -> Tensor:
     """Where to insert the elements of ``x2`` into the ascending vector ``x1``, so that it stays in order; int64.
 
     side: "left" of equal elements, or "right". sorter: the indices that put x1 in order, where it is not.
@@ -60,7 +67,7 @@ def searchsorted(x1, x2, side="left", sorter=None):
     return Tensor(cast(xp.asarray(xp.searchsorted(raw(x1), raw(x2), side)), np.int64))
 
 
-def unique_all(x):
+def unique_all(x: TensorLike) -> UniqueAll:
     """``(values, indices, inverse_indices, counts)``: the values of the flat ``x`` in order, each once.
 
     Also where each is first found in the flat x, where in ``values`` each element of x is (in x's shape), and how often. The
@@ -74,18 +81,18 @@ def unique_all(x):
     return UniqueAll(getitem(flat, indices), indices, inverse.reshape(asarray(x).shape), counts)
 
 
-def unique_counts(x):
+def unique_counts(x: TensorLike) -> UniqueCounts:
     """``(values, counts)`` of ``unique_all``."""
     everything = unique_all(x)
     return UniqueCounts(everything.values, everything.counts)
 
 
-def unique_inverse(x):
+def unique_inverse(x: TensorLike) -> UniqueInverse:
     """``(values, inverse_indices)`` of ``unique_all``."""
     everything = unique_all(x)
     return UniqueInverse(everything.values, everything.inverse_indices)
 
 
-def unique_values(x):
+def unique_values(x: TensorLike) -> Tensor:
     """The values of ``x`` in order, each once."""
     return unique_all(x).values

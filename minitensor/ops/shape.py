@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from minitensor.backend import as_device, as_dtype, device_of, is_array, is_floating, move, np
 from minitensor.engine.arraylike import leaves_of
@@ -16,6 +17,14 @@ __all__ = [
     "astype", "broadcast_to", "concat", "concatenate", "diagonal", "expand_dims", "moveaxis", "permute_dims", "reshape",
     "split", "squeeze", "stack", "swapaxes", "to_device", "tril", "triu", "unstack",
 ]  # fmt: skip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any, SupportsIndex
+
+    from numpy.typing import DTypeLike
+
+    from minitensor.engine.attached import Axes, Shape, TensorLike
 
 
 @moves
@@ -76,7 +85,7 @@ def swapaxes(xp, x, /, axis1, axis2):
 swapaxes.vjp(lambda g, axis1, axis2: g.swapaxes(axis1, axis2))
 
 
-def moveaxis(x, source, destination):
+def moveaxis(x: TensorLike, source: Shape, destination: Shape) -> Tensor:
     """``x`` with the axes ``source`` moved to ``destination``; the others keep their order."""
     x = asarray(x)
     source, destination = (axes_of("moveaxis", axes, x.ndim) for axes in (source, destination))
@@ -88,7 +97,7 @@ def moveaxis(x, source, destination):
     return permute_dims(x, axes=tuple(order))
 
 
-def expand_dims(x, axis=0):
+def expand_dims(x: TensorLike, axis: Shape = 0) -> Tensor:
     """``x`` with a new axis of length 1 at ``axis`` (an int or a tuple)."""
     x = asarray(x)
     axes = ints(axis, "expand_dims")
@@ -98,7 +107,7 @@ def expand_dims(x, axis=0):
     return reshape(x, shape=tuple(1 if i in places else next(lengths) for i in range(ndim)))
 
 
-def squeeze(x, axis=None):
+def squeeze(x: TensorLike, axis: Axes = None) -> Tensor:
     """``x`` without the axes ``axis``, which must have length 1 (every axis of length 1 where None)."""
     x = asarray(x)
     if axis is None:
@@ -145,7 +154,7 @@ def _parts_of(op_name, xs):
         raise TypeError(f"{op_name}: a list of tensors is wanted, got {describe(xs)}") from None
 
 
-def concatenate(xs, axis=0, *, dtype=None):
+def concatenate(xs: Iterable[TensorLike], axis: SupportsIndex | None = 0, *, dtype: DTypeLike | None = None) -> Tensor:
     """Join the tensors ``xs`` along an existing axis (flattened first where ``axis`` is None), as NumPy does.
 
     dtype: of the result; where None, the one that all of them promote to.
@@ -162,7 +171,7 @@ def concatenate(xs, axis=0, *, dtype=None):
 concat = concatenate
 
 
-def stack(xs, axis=0, *, dtype=None):
+def stack(xs: Iterable[TensorLike], axis: SupportsIndex = 0, *, dtype: DTypeLike | None = None) -> Tensor:
     """Join tensors of one shape along a new axis; numbers among them take the type of the others."""
     axis = one_int("stack", axis)
     xs = _parts_of("stack", xs)
@@ -170,7 +179,7 @@ def stack(xs, axis=0, *, dtype=None):
     return concatenate([expand_dims(_part(x, *common), axis) for x in xs], axis=axis, dtype=dtype)
 
 
-def of_parts(data):
+def of_parts(data: Sequence[Any]) -> Tensor:
     """A nested list or tuple of tensors, arrays and numbers as one Tensor, with the gradient of its parts."""
     return _part(data, *_common_dtype(data))
 
@@ -207,7 +216,7 @@ def _common_dtype(data):
     return dtype, next((x.device for x in arrays if isinstance(x, Tensor)), None)
 
 
-def split(x, indices_or_sections, axis=0):
+def split(x: TensorLike, indices_or_sections: Shape, axis: SupportsIndex = 0) -> list[Tensor]:
     """A list of parts: so many equal ones, or cut before each of the given indices."""
     x, sections_or_cuts = asarray(x), read_ints(indices_or_sections)
     axis = axis_of("split", axis, x.ndim)
@@ -223,7 +232,7 @@ def split(x, indices_or_sections, axis=0):
     return [x[(*before, slice(start, stop))] for start, stop in zip(edges, edges[1:])]
 
 
-def unstack(x, axis=0):
+def unstack(x: TensorLike, axis: SupportsIndex = 0) -> tuple[Tensor, ...]:
     """A tuple of the slices along ``axis``, without that axis."""
     x = asarray(x)
     axis = axis_of("unstack", axis, x.ndim)
@@ -253,7 +262,7 @@ def triu(xp, x, /, k=0):
 triu.vjp(lambda xp, g, k: xp.triu(g, one_int("triu", k)))
 
 
-def diagonal(x, offset=0, axis1=0, axis2=1):
+def diagonal(x: TensorLike, offset: int = 0, axis1: SupportsIndex = 0, axis2: SupportsIndex = 1) -> Tensor:
     """The elements ``x[i, i + offset]`` of two axes, as a last axis."""
     x = moveaxis(x, (axis1, axis2), (-2, -1))
     rows, columns = x.shape[-2:]
@@ -263,12 +272,12 @@ def diagonal(x, offset=0, axis1=0, axis2=1):
     return x[(..., i + max(0, -offset), i + max(0, offset))]
 
 
-def to(x, device):
+def to(x: Tensor, device: str) -> Tensor:
     device = as_device(device)
     return x if x.device == device else to_device(x, device=device)
 
 
-def reshape_method(x, *lengths, shape=None):
+def reshape_method(x: Tensor, *lengths: Shape, shape: Shape | None = None) -> Tensor:
     """``x`` in another shape of as many elements, given as one argument or length by length; one length may be -1."""
     if shape is None:
         shape = lengths[0] if len(lengths) == 1 else lengths
@@ -278,7 +287,7 @@ def reshape_method(x, *lengths, shape=None):
 reshape_method.__name__ = "reshape"
 
 
-def flatten(x):
+def flatten(x: TensorLike) -> Tensor:
     """``x`` as one axis."""
     x = asarray(x)
     return reshape(x, shape=(math.prod(x.shape),))

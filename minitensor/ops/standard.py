@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from minitensor.backend import np
 from minitensor.engine.axes import axis_of
 from minitensor.engine.op import op
@@ -16,6 +18,13 @@ __all__ = [
     "broadcast_arrays", "copysign", "count_nonzero", "cumulative_prod", "cumulative_sum",
     "diff", "hypot", "matrix_transpose", "meshgrid", "nextafter", "pow",
 ]  # fmt: skip
+
+if TYPE_CHECKING:
+    from typing import Literal, SupportsIndex
+
+    from numpy.typing import DTypeLike
+
+    from minitensor.engine.attached import Axes, TensorLike
 
 acos, asin, atan, acosh, asinh, atanh, pow = arccos, arcsin, arctan, arccosh, arcsinh, arctanh, power
 
@@ -104,17 +113,27 @@ def _running(name, scan, first, x, axis, dtype, include_initial):
     return concatenate([head, out], axis=axis)
 
 
-def cumulative_sum(x, *, axis=None, dtype=None, include_initial=False):
+def cumulative_sum(
+    x: TensorLike, *, axis: SupportsIndex | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
+) -> Tensor:
     """Running sum along ``axis`` (which a vector need not say), with a 0 in front where ``include_initial``."""
     return _running("cumulative_sum", cumsum, 0, x, axis, dtype, include_initial)
 
 
-def cumulative_prod(x, *, axis=None, dtype=None, include_initial=False):
+def cumulative_prod(
+    x: TensorLike, *, axis: SupportsIndex | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
+) -> Tensor:
     """Running product along ``axis`` (which a vector need not say), with a 1 in front where ``include_initial``."""
     return _running("cumulative_prod", cumprod, 1, x, axis, dtype, include_initial)
 
 
-def diff(x, n=1, axis=-1, prepend=None, append=None):
+def diff(
+    x: TensorLike,
+    n: int = 1,
+    axis: SupportsIndex = -1,
+    prepend: TensorLike | None = None,
+    append: TensorLike | None = None,
+) -> Tensor:
     """The ``n``-th differences ``x[i + 1] - x[i]`` along ``axis``, of x with ``prepend`` before and ``append`` behind it.
 
     Both may be numbers. Of truth values it is whether neighbours differ.
@@ -144,7 +163,7 @@ def _end(end, x, axis):
     return broadcast_to(end, shape=(*x.shape[:axis], 1, *x.shape[axis + 1 :])) if end.ndim == 0 else end
 
 
-def count_nonzero(x, axis=None, *, keepdims=False):
+def count_nonzero(x: TensorLike, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """How many elements along ``axis`` are not 0, int64."""
     return sum_of(not_equal(x, 0), axis=axis, keepdims=keepdims)
 
@@ -152,7 +171,7 @@ def count_nonzero(x, axis=None, *, keepdims=False):
 # --- shapes -------------------------------------------------------------------------------------------------------------------
 
 
-def broadcast_arrays(*arrays):
+def broadcast_arrays(*arrays: TensorLike) -> list[Tensor]:
     """All the tensors in their common shape."""
     arrays = [asarray(x) for x in arrays]
     try:
@@ -163,7 +182,7 @@ def broadcast_arrays(*arrays):
     return [broadcast_to(x, shape=shape) for x in arrays]
 
 
-def meshgrid(*arrays, indexing="xy"):
+def meshgrid(*arrays: TensorLike, indexing: Literal["xy", "ij"] = "xy") -> list[Tensor]:
     """Coordinates of a grid: of each vector a tensor with its elements along its own axis, repeated along those of the others.
 
     indexing: "xy" has the axes of the first two exchanged, as in a picture; "ij" has them in order.
@@ -179,7 +198,7 @@ def meshgrid(*arrays, indexing="xy"):
     return [moveaxis(x, 0, 1) for x in grid] if indexing == "xy" and ndim > 1 else grid
 
 
-def matrix_transpose(x):
+def matrix_transpose(x: TensorLike) -> Tensor:
     """``x`` with its last two axes exchanged."""
     x = asarray(x)
     if x.ndim < 2:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from minitensor.backend import move, np
 from minitensor.engine.settings import number
 from minitensor.optim.optimizer import Optimizer
 
 __all__ = ["Adafactor"]
+
+if TYPE_CHECKING:
+    from minitensor.optim.flat import Entry, FlatBuffer
+    from minitensor.optim.parameters import Group, Parameters
 
 
 class Adafactor(Optimizer):
@@ -28,10 +34,18 @@ class Adafactor(Optimizer):
         "lr": {"least": 0}, "initial_lr": {"least": 0}, "weight_decay": {"least": 0}, "d": {"least": 1}, "beta2_decay": {"most": 0},
     }  # fmt: skip
 
-    def __init__(self, params, lr=1e-2, beta2_decay=-0.8, eps=(None, 1e-3), d=1.0, weight_decay=0.0):
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-2,
+        beta2_decay: float = -0.8,
+        eps: tuple[float | None, float] = (None, 1e-3),
+        d: float = 1.0,
+        weight_decay: float = 0.0,
+    ) -> None:
         super().__init__(params, lr=lr, beta2_decay=beta2_decay, eps=eps, d=d, weight_decay=weight_decay)
 
-    def check(self, group):
+    def check(self, group: Group) -> None:
         """Also look at the two parts of ``eps``."""
         super().check(group)
         eps = group["eps"]
@@ -40,7 +54,7 @@ class Adafactor(Optimizer):
         first = None if eps[0] is None else number("Adafactor", "eps[0]", eps[0], least=0)
         group["eps"] = first, number("Adafactor", "eps[1]", eps[1], least=0)
 
-    def new_state(self, buffer, entry):
+    def new_state(self, buffer: FlatBuffer, entry: Entry) -> dict[str, Any]:
         """Row and column moments of a matrix (each matrix of a stack), the full moment of a vector."""
         shape = entry.parameter.shape
         shapes = {"variance": shape}
@@ -48,7 +62,7 @@ class Adafactor(Optimizer):
             shapes = {"row_var": (*shape[:-1], 1), "col_var": (*shape[:-2], 1, shape[-1])}
         return {name: move(np.zeros(shape, dtype=buffer.dtype), buffer.device) for name, shape in shapes.items()}
 
-    def update_run(self, buffer, entries, start, stop):
+    def update_run(self, buffer: FlatBuffer, entries: list[Entry], start: int, stop: int) -> None:
         """Update each entry; all numbers that depend on arrays stay on the device."""
         group, step, xp = entries[0].group, entries[0].steps, buffer.xp
         eps1, eps2 = group["eps"]

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from minitensor.optim.optimizer import Optimizer
 
 __all__ = ["Adam", "AdamW"]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minitensor.optim.parameters import Group, Parameters
 
 
 class Adam(Optimizer):
@@ -22,10 +28,17 @@ class Adam(Optimizer):
     n_scratch = 2
     decoupled = False
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
-    def rule(self, group, step):
+    def rule(self, group: Group, step: int) -> Callable[..., None]:
         """See the class. Both corrections are folded into eps and the step size, which saves two passes. One kernel on a GPU."""
         lr, (beta1, beta2), weight_decay = group["lr"], group["betas"], group["weight_decay"]
         correction = math.sqrt(1 - beta2**step)
@@ -68,5 +81,12 @@ class AdamW(Adam):
 
     decoupled = True
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)

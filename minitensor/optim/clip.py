@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from minitensor.backend import compute_dtype, copied, device_of, move, namespace, np, on
 from minitensor.engine.settings import number
@@ -13,8 +14,11 @@ from minitensor.optim.parameters import tensors_of
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 
+if TYPE_CHECKING:
+    from minitensor.optim.parameters import Tensors
 
-def clip_grad_norm_(parameters, max_norm):
+
+def clip_grad_norm_(parameters: Tensors, max_norm: float) -> Tensor:
     """Scale all gradients by one factor so that their common 2-norm is at most ``max_norm``; returns the norm before.
 
         scale = min(1, max_norm / (norm + 1e-6))
@@ -48,7 +52,7 @@ def _clipped(found, max_norm, device, dtype):
     return Tensor(xp.asarray(unit * root, dtype=dtype))
 
 
-def clip_grad_value_(parameters, clip_value):
+def clip_grad_value_(parameters: Tensors, clip_value: float) -> None:
     """Clip every element of every gradient to ``[-clip_value, clip_value]``."""
     clip_value = number("clip_grad_value_", "clip_value", clip_value, above=0, infinite=True)
     for run in _gradients("clip_grad_value_", parameters):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import cast, compute_dtype, copied, device_of, memory, move, namespace, on
 from minitensor.engine.settings import flag, integer, number
@@ -10,6 +11,11 @@ from minitensor.engine.tensor import Tensor, asarray
 from minitensor.optim.parameters import leaves_of
 
 __all__ = ["EMA"]
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from minitensor.optim.parameters import Tensors
 
 
 class EMA:
@@ -30,7 +36,7 @@ class EMA:
     tensor([0.5], requires_grad=True)
     """
 
-    def __init__(self, parameters, decay=0.999, warmup=False):
+    def __init__(self, parameters: Tensors, decay: float = 0.999, warmup: bool = False) -> None:
         self.decay = number("EMA", "decay", decay, least=0, below=1)
         self.warmup = flag("EMA", "warmup", warmup)
         self.updates = 0
@@ -41,7 +47,7 @@ class EMA:
             copied(cast(parameter._array, compute_dtype(parameter.dtype))) for parameter in self.parameters
         ]
 
-    def update(self):
+    def update(self) -> None:
         """Take the parameters' present values into the averages."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
@@ -53,7 +59,7 @@ class EMA:
                 average += step
 
     @contextmanager
-    def applied(self):
+    def applied(self) -> Iterator[None]:
         """Context manager: the parameters hold the averages inside, and their own values again after it."""
         own = [copied(parameter._array) for parameter in self.parameters]
         try:
@@ -62,15 +68,15 @@ class EMA:
         finally:
             self._write(own)
 
-    def copy_to_parameters(self):
+    def copy_to_parameters(self) -> None:
         """Overwrite the parameters by the averages for good."""
         self._write(self.averages)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """The averages and their count, ready for ``mt.save``."""
         return {"updates": self.updates, "averages": [Tensor(copied(average)) for average in self.averages]}
 
-    def load_state_dict(self, saved):
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take over a ``state_dict()``; ValueError where number or shapes differ."""
         whole = isinstance(saved, dict) and {"updates", "averages"} <= set(saved)
         if not whole or not isinstance(saved["averages"], (list, tuple)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from minitensor.backend import as_device, copied, device_of, memory, move, on
 from minitensor.engine.autograd import watch
 from minitensor.engine.settings import integer, number
@@ -10,6 +12,13 @@ from minitensor.optim.flat import Entry, FlatBuffer, pieces
 from minitensor.optim.parameters import groups_of, leaves_of
 
 __all__ = ["Optimizer"]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Self
+
+    from minitensor.optim.parameters import Group, Parameters
 
 
 class Optimizer:
@@ -27,36 +36,36 @@ class Optimizer:
     ``copy.deepcopy((model, optimizer))``, the copy of the one trains the copy of the other.
     """
 
-    state_names = ()  # arrays of state, each as long as the parameters
+    state_names: tuple[str, ...] = ()  # arrays of state, each as long as the parameters
     n_scratch = 1  # scratch arrays of one piece that the rule needs
-    bounds = {  # what ``check`` holds the hyper-parameters to; the keywords of ``settings.number``
+    bounds: dict[str, dict[str, Any]] = {  # what ``check`` holds the hyper-parameters to; the keywords of ``settings.number``
         "lr": {"least": 0}, "initial_lr": {"least": 0}, "weight_decay": {"least": 0}, "eps": {"least": 0},
     }  # fmt: skip
 
-    def __init__(self, params, **defaults):
+    def __init__(self, params: Parameters, **defaults: Any) -> None:
         self.defaults = defaults
-        self.param_groups = []
-        self._entries = []
-        self._buffers = []
+        self.param_groups: list[Group] = []
+        self._entries: list[Entry] = []
+        self._buffers: list[FlatBuffer] = []
         for group in groups_of(type(self).__name__, params):
             self._add(group)
         self._bind()
 
-    def add_param_group(self, group):
+    def add_param_group(self, group: Group) -> None:
         """Add ``{"params": [...], ...}``: further parameters, with hyper-parameters of their own."""
         self._add(group)
         self._bind()
 
     # --- the step -------------------------------------------------------------------------------------------------------------
 
-    def rule(self, group, step):
+    def rule(self, group: Group, step: int) -> Callable[..., None]:
         """The update with the constants of this step: ``update(xp, p, g, *state, *scratch)``, writing to p and the state.
 
         p, g, each state and each scratch are flat arrays of one length; g must be left as it is.
         """
         raise NotImplementedError(f"{type(self).__name__} must define rule(group, step)")
 
-    def step(self):
+    def step(self) -> None:
         """Update every parameter that has a gradient. Raises where a hyper-parameter has been set to what none can be."""
         for group in self.param_groups:
             self.check(group)
@@ -71,7 +80,7 @@ class Optimizer:
                     for entry in entries:
                         memory.record_write(entry.value, entry.parameter.name)
 
-    def update_run(self, buffer, entries, start, stop):
+    def update_run(self, buffer: FlatBuffer, entries: list[Entry], start: int, stop: int) -> None:
         """Update ``entries``, which are the stretch from ``start`` to ``stop`` of ``buffer`` and share group and step."""
         update = self.rule(entries[0].group, entries[0].steps)
         arrays = [buffer.values, buffer.gradients, *buffer.state.values()]
@@ -79,7 +88,7 @@ class Optimizer:
             scratch = [array[: piece.stop - piece.start] for array in buffer.scratch]
             update(buffer.xp, *(array[piece] for array in arrays), *scratch)
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Forget the gradients: ``.grad`` of every parameter becomes None."""
         for entry in self._entries:
             if entry.parameter.node is not None:
@@ -107,7 +116,7 @@ class Optimizer:
         self._entries += [Entry(parameter, group, first + i) for i, parameter in enumerate(group["params"])]
         self.param_groups.append(group)
 
-    def check(self, group):
+    def check(self, group: Group) -> None:
         """Make the hyper-parameters of ``group`` plain numbers; TypeError or ValueError where one of them is none or out of range.
 
         Those named in ``bounds`` are looked at, and the decay rates ``betas``.
@@ -142,7 +151,7 @@ class Optimizer:
         for name in former.keys() & entry.state.keys():
             entry.state[name][...] = move(former[name], buffer.device)
 
-    def new_state(self, buffer, entry):
+    def new_state(self, buffer: FlatBuffer, entry: Entry) -> dict[str, Any]:
         """The zero state of ``entry``: views of the buffer's flat state arrays."""
         return {name: buffer.view(array, entry) for name, array in buffer.state.items()}
 
@@ -164,7 +173,7 @@ class Optimizer:
 
     # --- saving ---------------------------------------------------------------------------------------------------------------
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """All that a later run needs to go on bit for bit: nested dicts of tensors and numbers, ready for ``mt.save``."""
         numbers = {id(entry.parameter): entry.index for entry in self._entries}
         groups = [
@@ -181,7 +190,7 @@ class Optimizer:
         }
         return {"optimizer": type(self).__name__, "param_groups": groups, "state": state}
 
-    def load_state_dict(self, saved):
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take over a ``state_dict()`` of an optimiser of the same class over equal parameters in the same order.
 
         The arrays go to the parameters' devices. Raises ValueError, changing nothing, where the class, the number of parameters
@@ -234,7 +243,7 @@ class Optimizer:
                     )
         return groups
 
-    def to(self, device):
+    def to(self, device: str) -> Self:
         """Move the state to ``device``, where ``model.to(device)`` has put the parameters; returns the optimiser."""
         device = as_device(device)
         for entry in self._entries:
@@ -246,6 +255,6 @@ class Optimizer:
         self._bind()
         return self
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         groups = [{name: value for name, value in group.items() if name != "params"} for group in self.param_groups]
         return f"{type(self).__name__}({len(self._entries)} parameters, {groups})"

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from minitensor.backend import is_floating
 from minitensor.engine.tensor import Tensor
 
 __all__ = ["groups_of", "leaves_of", "tensors_of"]
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import TypeAlias
 
-def tensors_of(owner, given, first=0):
+    Tensors: TypeAlias = Tensor | Iterable[Tensor]  # a tensor, or several in order, such as model.parameters()
+    Group: TypeAlias = dict[str, Any]  # "params", and hyper-parameters of their own
+    Parameters: TypeAlias = Tensors | Group | Iterable[Tensor | Group]
+
+
+def tensors_of(owner: str, given: Tensors, first: int = 0) -> list[Tensor]:
     """The tensors of ``given``, each once, as a list. Raises TypeError for a module and for what is no collection of tensors.
 
     first: the number that messages give to the first of them.
@@ -35,7 +45,7 @@ def tensors_of(owner, given, first=0):
     return list({id(one): one for one in several}.values())
 
 
-def leaves_of(owner, given, first=0):
+def leaves_of(owner: str, given: Tensors, first: int = 0) -> list[Tensor]:
     """``tensors_of(owner, given, first)``, checked to be floating leaves."""
     tensors = tensors_of(owner, given, first)
     for i, tensor in enumerate(tensors, start=first):
@@ -45,7 +55,7 @@ def leaves_of(owner, given, first=0):
     return tensors
 
 
-def groups_of(owner, given):
+def groups_of(owner: str, given: Parameters) -> list[Group]:
     """``given`` as a list of groups ``{"params": ..., ...}``; parameters alone are one group."""
     if isinstance(given, (list, tuple)) or hasattr(given, "__next__"):
         given = list(given)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from minitensor.optim.optimizer import Optimizer
 
 __all__ = ["RMSprop"]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minitensor.optim.parameters import Group, Parameters
 
 
 class RMSprop(Optimizer):
@@ -20,10 +27,18 @@ class RMSprop(Optimizer):
     n_scratch = 2
     bounds = {**Optimizer.bounds, "momentum": {"least": 0}, "alpha": {"least": 0, "below": 1}}
 
-    def __init__(self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0):
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+    ) -> None:
         super().__init__(params, lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum)
 
-    def rule(self, group, step):
+    def rule(self, group: Group, step: int) -> Callable[..., None]:
         """See the class."""
         lr, alpha, eps, weight_decay, momentum = (group[k] for k in ("lr", "alpha", "eps", "weight_decay", "momentum"))
 

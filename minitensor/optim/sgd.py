@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from minitensor.engine.settings import flag, number
 from minitensor.optim.optimizer import Optimizer
 from minitensor.optim.parameters import groups_of
 
 __all__ = ["SGD"]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minitensor.optim.parameters import Group, Parameters
 
 
 class SGD(Optimizer):
@@ -28,14 +35,21 @@ class SGD(Optimizer):
     n_scratch = 2
     bounds = {**Optimizer.bounds, "momentum": {"least": 0}}
 
-    def __init__(self, params, lr=1e-3, momentum=0.0, nesterov=False, weight_decay=0.0):
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
         groups = groups_of("SGD", params)
         values = [momentum, *(group.get("momentum", 0.0) for group in groups)]
         if any(number("SGD", "momentum", value, least=0) for value in values):
             self.state_names = ("momentum_buffer",)
         super().__init__(groups, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
 
-    def check(self, group):
+    def check(self, group: Group) -> None:
         """Also refuse nesterov without momentum."""
         super().check(group)
         group["nesterov"] = flag("SGD", "nesterov", group["nesterov"])
@@ -44,7 +58,7 @@ class SGD(Optimizer):
         if group["momentum"] and not self.state_names:
             raise ValueError("SGD: a later group cannot bring momentum to an optimiser made without it")
 
-    def rule(self, group, step):
+    def rule(self, group: Group, step: int) -> Callable[..., None]:
         """See the class."""
         lr, momentum, nesterov, weight_decay = (group[k] for k in ("lr", "momentum", "nesterov", "weight_decay"))
 

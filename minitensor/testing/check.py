@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from minitensor.testing import promises
 from minitensor.testing.gradients import Report, check_problem, second_order
 from minitensor.testing.problem import Problem, as_inputs, name_of, show
 
 __all__ = ["check_op"]
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
 NOTHING = "give floating inputs with elements (arrays or Tensors, no lists of numbers) and floating outputs, or order=0"
 
 
 def check_op(
-    fn, inputs, *, keywords=None, wanted=None, reference=None, order=2, rtol=1e-5, atol=0.0, complex_step=False, examples=25,
-    seed=0, name=None,
-):  # fmt: skip
+    fn: Callable[..., Any],
+    inputs: Any,
+    *,
+    keywords: Mapping[str, Any] | None = None,
+    wanted: Collection[int] | None = None,
+    reference: Callable[..., Any] | None = None,
+    order: int = 2,
+    rtol: float = 1e-5,
+    atol: float = 0.0,
+    complex_step: bool = False,
+    examples: int = 25,
+    seed: int = 0,
+    name: str | None = None,
+) -> Report:
     """Check an op, a fused op, a layer or any function of Tensors, on given inputs or on many drawn ones.
 
     fn: as for ``gradcheck``. inputs: a list of tensors, arrays and other arguments, any of them a hypothesis strategy, or one

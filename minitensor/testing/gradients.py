@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from minitensor.testing.foreign import own_backward_called
 from minitensor.testing.problem import Problem, generator
 
 __all__ = ["Report", "gradcheck", "gradgradcheck"]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 
 @dataclass
@@ -29,7 +33,18 @@ class Report:
     elements: int = field(default=0, repr=False, compare=False)
 
 
-def gradcheck(fn, inputs, *, keywords=None, wanted=None, rtol=1e-5, atol=0.0, complex_step=False, seed=0, name=None):
+def gradcheck(
+    fn: Callable[..., Any],
+    inputs: Tensor | np.ndarray | Sequence[Any],
+    *,
+    keywords: Mapping[str, Any] | None = None,
+    wanted: Collection[int] | None = None,
+    rtol: float = 1e-5,
+    atol: float = 0.0,
+    complex_step: bool = False,
+    seed: int = 0,
+    name: str | None = None,
+) -> Report:
     """Compare the gradients of ``fn(*inputs, **keywords)`` with differences.
 
     fn: a function of Tensors that returns a Tensor or several, an op, or a module (whose parameters are checked too).
@@ -56,7 +71,17 @@ def gradcheck(fn, inputs, *, keywords=None, wanted=None, rtol=1e-5, atol=0.0, co
     return check_problem(problem, rtol, atol, complex_step, seed)
 
 
-def gradgradcheck(fn, inputs, *, keywords=None, wanted=None, rtol=1e-5, atol=0.0, seed=0, name=None):
+def gradgradcheck(
+    fn: Callable[..., Any],
+    inputs: Tensor | np.ndarray | Sequence[Any],
+    *,
+    keywords: Mapping[str, Any] | None = None,
+    wanted: Collection[int] | None = None,
+    rtol: float = 1e-5,
+    atol: float = 0.0,
+    seed: int = 0,
+    name: str | None = None,
+) -> Report:
     """Compare the second derivatives of ``fn(*inputs, **keywords)`` with differences of its first ones.
 
     The function that is checked takes the inputs and a random cotangent and returns the gradients of the inputs. The differences

@@ -7,6 +7,8 @@ equal elements are common. Sizes shrink towards few axes and few elements.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from minitensor.engine.tensor import Tensor
@@ -24,10 +26,15 @@ __all__ = [
     "reductions", "shapes", "tensors",
 ]  # fmt: skip
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 NEAR, FAR = 2.0, 8.0  # how far from 0 values are drawn, in turns
 
 
-def shapes(min_dims=0, max_dims=3, min_side=0, max_side=4):
+def shapes(
+    min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 4
+) -> st.SearchStrategy[tuple[int, ...]]:
     """Tuples of lengths; every number of axes is as likely, and one length in eight or so is 0 or 1 each."""
     usual = [n for n in (2, 3, 2, 3, *range(4, max_side + 1)) if min_side <= n <= max_side]
     sides = [1] * (min_side <= 1 <= max_side) + usual + [0] * (min_side == 0)
@@ -36,8 +43,17 @@ def shapes(min_dims=0, max_dims=3, min_side=0, max_side=4):
 
 @st.composite
 def tensors(
-    draw, shape=None, low=None, high=None, min_dims=0, max_dims=3, min_side=0, max_side=4, ties=True, distinct=False
-):
+    draw: st.DrawFn,
+    shape: tuple[int, ...] | st.SearchStrategy[tuple[int, ...]] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    min_dims: int = 0,
+    max_dims: int = 3,
+    min_side: int = 0,
+    max_side: int = 4,
+    ties: bool = True,
+    distinct: bool = False,
+) -> Tensor:
     """Float64 Tensors of ``shape`` (a tuple or a strategy; default: any small shape) with values from ``low`` to ``high``.
 
     ties: allow the half of all draws that is rounded to halves. distinct: all elements differ by at least 1/16 of the mean
@@ -61,7 +77,12 @@ def tensors(
 
 
 @st.composite
-def integer_tensors(draw, shape=None, low=-3, high=3):
+def integer_tensors(
+    draw: st.DrawFn,
+    shape: tuple[int, ...] | st.SearchStrategy[tuple[int, ...]] | None = None,
+    low: int = -3,
+    high: int = 3,
+) -> Tensor:
     """Int64 Tensors with values from ``low`` to ``high``, both included."""
     shape = (
         draw(shapes() if shape is None else shape) if shape is None or isinstance(shape, st.SearchStrategy) else shape
@@ -71,7 +92,14 @@ def integer_tensors(draw, shape=None, low=-3, high=3):
 
 
 @st.composite
-def broadcastable(draw, count=2, low=None, high=None, ties=True, max_dims=3):
+def broadcastable(
+    draw: st.DrawFn,
+    count: int = 2,
+    low: float | Sequence[float | None] | None = None,
+    high: float | Sequence[float | None] | None = None,
+    ties: bool = True,
+    max_dims: int = 3,
+) -> list[Tensor]:
     """Lists of ``count`` Tensors whose shapes broadcast: missing axes, axes of length 1, no elements.
 
     ``low`` and ``high`` are those of ``tensors``, or lists, one bound for each tensor.
@@ -81,7 +109,7 @@ def broadcastable(draw, count=2, low=None, high=None, ties=True, max_dims=3):
     return [draw(tensors(shape, a, b, ties=ties)) for shape, a, b in zip(drawn.input_shapes, lows, highs)]
 
 
-def axes(ndim, allow_none=True, allow_tuple=True):
+def axes(ndim: int, allow_none: bool = True, allow_tuple: bool = True) -> st.SearchStrategy[Any]:
     """None, an axis (also counted from the end), or a tuple of different axes, of an array of ``ndim`` axes."""
     choices = [st.none()] if allow_none else []
     if ndim:
@@ -91,7 +119,7 @@ def axes(ndim, allow_none=True, allow_tuple=True):
     return st.one_of(choices)
 
 
-def permutations(ndim):
+def permutations(ndim: int) -> st.SearchStrategy[tuple[int, ...]]:
     """Orders of ``ndim`` axes, some counted from the end."""
     return st.tuples(st.permutations(range(ndim)), st.lists(st.booleans(), min_size=ndim, max_size=ndim)).map(
         lambda pair: tuple(axis - ndim if turned else axis for axis, turned in zip(*pair))
@@ -99,7 +127,14 @@ def permutations(ndim):
 
 
 @st.composite
-def reductions(draw, allow_none=True, allow_tuple=True, allow_empty=True, keepdims=True, **options):
+def reductions(
+    draw: st.DrawFn,
+    allow_none: bool = True,
+    allow_tuple: bool = True,
+    allow_empty: bool = True,
+    keepdims: bool = True,
+    **options: Any,
+) -> list[Any]:
     """Arguments of a reduction: ``[x, {"axis": ..., "keepdims": ...}]``. allow_empty: x may have no elements."""
     smallest = {} if allow_none else {"min_dims": 1}
     x = draw(tensors(**{"min_side": 0 if allow_empty else 1, **smallest, **options}))
@@ -110,7 +145,7 @@ def reductions(draw, allow_none=True, allow_tuple=True, allow_empty=True, keepdi
 
 
 @st.composite
-def matmul_operands(draw, max_side=3):
+def matmul_operands(draw: st.DrawFn, max_side: int = 3) -> list[Tensor]:
     """Two operands of a matrix product: vectors, matrices, stacks that broadcast, lengths of 0 and 1."""
     side = st.integers(0, max_side)
     rows, inner, columns = draw(side), draw(side), draw(side)
@@ -120,7 +155,7 @@ def matmul_operands(draw, max_side=3):
     return [draw(tensors(left)), draw(tensors(right))]
 
 
-def index(shape):
+def index(shape: tuple[int, ...]) -> st.SearchStrategy[Any]:
     """Indices of an array of ``shape``: ints, slices, None, ``...``, integer arrays with repeats, boolean masks."""
     choices = [hnp.basic_indices(shape, allow_newaxis=True, allow_ellipsis=True)]
     if shape and 0 not in shape:
@@ -140,7 +175,9 @@ def _mixed_indices(draw, shape):
 
 
 @st.composite
-def ids(draw, shape, size, ignore=None):
+def ids(
+    draw: st.DrawFn, shape: tuple[int, ...] | st.SearchStrategy[tuple[int, ...]], size: int, ignore: int | None = None
+) -> np.ndarray:
     """Int64 arrays of class numbers or token ids below ``size``, repeats likely; some replaced by ``ignore`` where given."""
     shape = draw(shape) if isinstance(shape, st.SearchStrategy) else shape
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -149,7 +186,9 @@ def ids(draw, shape, size, ignore=None):
 
 
 @st.composite
-def attention_masks(draw, batch, heads, queries, keys, fully_masked=True):
+def attention_masks(
+    draw: st.DrawFn, batch: int, heads: int, queries: int, keys: int, fully_masked: bool = True
+) -> np.ndarray | None:
     """None or boolean masks (True = may attend) that broadcast to ``(batch, heads, queries, keys)``.
 
     Causal, padding (each sentence a prefix of the keys) and arbitrary ones; rows that may attend to nothing where ``fully_masked``.
@@ -170,7 +209,7 @@ def attention_masks(draw, batch, heads, queries, keys, fully_masked=True):
     return mask
 
 
-def case(*inputs, **keywords):
+def case(*inputs: Any, **keywords: Any) -> st.SearchStrategy[list[Any]]:
     """A list of inputs with keywords at its end, as ``check_op`` takes it; each may be a strategy or a plain value."""
 
     def drawn(value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from minitensor import random
 from minitensor.backend import compute_dtype, namespace, on
@@ -14,6 +15,9 @@ from minitensor.nn.functional.blocks import as_floats, row_blocks
 from minitensor.ops.elementwise import clip, erf, expm1, maximum, tanh, where
 
 __all__ = ["dropout", "elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus"]
+
+if TYPE_CHECKING:
+    from minitensor.engine.attached import TensorLike
 
 
 @op
@@ -61,13 +65,13 @@ def silu(x):
     return near * sigmoid(x) + maximum(x - LARGEST, 0.0)
 
 
-def elu(x, alpha=1.0):
+def elu(x: TensorLike, alpha: float = 1.0) -> Tensor:
     """``x`` where positive, else ``alpha * (exp(x) - 1)``. Clevert et al. 2015, arXiv:1511.07289."""
     x = asarray(x)
     return where(x > 0, x, alpha * expm1(where(x > 0, 0.0, x)))
 
 
-def leaky_relu(x, negative_slope=0.01):
+def leaky_relu(x: TensorLike, negative_slope: float = 0.01) -> Tensor:
     """``x`` where positive, else ``negative_slope * x``."""
     x = asarray(x)
     return where(x > 0, x, negative_slope * x)
@@ -163,7 +167,7 @@ def _dropout(xp, x, *, mask):
 _dropout.vjp(lambda xp, g, mask: g * xp.asarray(mask))
 
 
-def dropout(x, p=0.5, training=True, generator=None):
+def dropout(x: TensorLike, p: float = 0.5, training: bool = True, generator: random.Generator | None = None) -> Tensor:
     """Zero each element with probability ``p`` and multiply the others by ``1 / (1 - p)``; p = 1 gives zeros.
 
     The bits come from ``generator`` (the default one where None). Without training, or with p = 0, x itself.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from minitensor.backend import cast, namespace
 from minitensor.engine.autograd import Scatter
 from minitensor.engine.axes import ints
@@ -14,6 +16,9 @@ from minitensor.ops.linalg import matmul
 from minitensor.ops.shape import permute_dims
 
 __all__ = ["embedding", "linear", "one_hot"]
+
+if TYPE_CHECKING:
+    from minitensor.engine.attached import TensorLike
 
 
 @fused
@@ -61,7 +66,7 @@ def _(xp, g, ids, padding_idx, weight_shape):
     return Scatter(g, ids, weight_shape)
 
 
-def embedding(ids, weight, padding_idx=None):
+def embedding(ids: TensorLike, weight: TensorLike, padding_idx: int | None = None) -> Tensor:
     """Rows of a table: ``y[..., :] = weight[ids[...]]``.
 
     ids: integers (...); weight: (n, d); returns (..., d). The row ``padding_idx`` (negative: from the end) gets no gradient.
@@ -87,7 +92,7 @@ def embedding(ids, weight, padding_idx=None):
     return _embedding(weight, ids=ids._array, padding_idx=padding_idx)
 
 
-def one_hot(ids, num_classes=-1):
+def one_hot(ids: TensorLike, num_classes: int = -1) -> Tensor:
     """Vectors of length ``num_classes``, 1 at the id and 0 elsewhere: ids (...) to float32 (..., num_classes).
 
     Where ``num_classes`` is -1 it is the greatest id and one more, which must be looked up: say it where ids are on a GPU.

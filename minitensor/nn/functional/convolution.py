@@ -5,16 +5,29 @@ Letters: B images, C channels in, O channels out, H x W pixels, U x V pixels of 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from minitensor.engine.settings import sizes
-from minitensor.engine.tensor import asarray
+from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional.affine import linear
 from minitensor.ops.repeating import pad
 from minitensor.ops.shape import stack
 
 __all__ = ["conv2d"]
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def conv2d(x, weight, bias=None, stride=1, padding=0):
+    from minitensor.engine.attached import TensorLike
+
+
+def conv2d(
+    x: TensorLike,
+    weight: TensorLike,
+    bias: TensorLike | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+) -> Tensor:
     """Cross-correlation of images with kernels, one matrix product over all patches.
 
         y[b, o, i, j] = sum over c, u, v of x[b, c, i s + u, j s + v] w[o, c, u, v] + b[o]

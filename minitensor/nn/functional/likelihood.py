@@ -8,6 +8,7 @@ Letters: N targets, C classes, eps the label smoothing.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from minitensor.backend import is_floating, namespace, widen
 from minitensor.engine.fused import fused
@@ -27,6 +28,9 @@ from minitensor.ops.reductions import sum as sum_of
 from minitensor.ops.shape import expand_dims
 
 __all__ = ["cross_entropy", "nll_loss"]
+
+if TYPE_CHECKING:
+    from minitensor.engine.attached import TensorLike
 
 
 # --- the fused op -------------------------------------------------------------------------------------------------------------
@@ -156,7 +160,14 @@ def weight_gradient(xp, logits, places, weight, g, label_smoothing):
 # --- public -------------------------------------------------------------------------------------------------------------------
 
 
-def cross_entropy(logits, targets, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+def cross_entropy(
+    logits: TensorLike,
+    targets: TensorLike,
+    weight: TensorLike | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
     """Cross-entropy of softmax(logits) against ``targets``, in nats.
 
     logits: (..., C), classes last. targets: integers (...), or probabilities (..., C) for soft labels. weight: (C,), a factor per
@@ -233,7 +244,13 @@ def _count(targets, weight, ignore_index, reduction):
     return sum_of(where(real, widen(weight)[where(real, targets, 0)], 0.0))
 
 
-def nll_loss(log_probabilities, targets, weight=None, ignore_index=-100, reduction="mean"):
+def nll_loss(
+    log_probabilities: TensorLike,
+    targets: TensorLike,
+    weight: TensorLike | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
     """Negative log-likelihood ``-log p[target]``; log_probabilities (..., C) as log_softmax gives them, targets integers (...)."""
     log_p, targets = as_floats(asarray(log_probabilities)), asarray(targets)
     targets = _classes("nll_loss", log_p, targets, ignore_index)

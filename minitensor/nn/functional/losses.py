@@ -6,9 +6,10 @@ A loss of numbers of 16 bits is computed in float32 and rounded at its end: the 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from minitensor.backend import is_narrow, np, widen
-from minitensor.engine.tensor import asarray
+from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional.blocks import all_floats
 from minitensor.ops.elementwise import abs as absolute
 from minitensor.ops.elementwise import equal, exp, isfinite, log, log1p, where
@@ -16,6 +17,9 @@ from minitensor.ops.reductions import sum as sum_of
 from minitensor.ops.shape import broadcast_to
 
 __all__ = ["binary_cross_entropy_with_logits", "huber_loss", "kl_div", "l1_loss", "mse_loss"]
+
+if TYPE_CHECKING:
+    from minitensor.engine.attached import TensorLike
 
 
 def reduced(loss, reduction, dtype, count=None):
@@ -50,20 +54,20 @@ def _pair(name, prediction, target):
     return *all_floats(widen(prediction), widen(target)), dtype
 
 
-def mse_loss(prediction, target, reduction="mean"):
+def mse_loss(prediction: TensorLike, target: TensorLike, reduction: str = "mean") -> Tensor:
     """Squared error ``(prediction - target)^2``."""
     prediction, target, dtype = _pair("mse_loss", prediction, target)
     difference = prediction - target
     return reduced(difference * difference, reduction, dtype)
 
 
-def l1_loss(prediction, target, reduction="mean"):
+def l1_loss(prediction: TensorLike, target: TensorLike, reduction: str = "mean") -> Tensor:
     """Absolute error ``|prediction - target|``; derivative 0 at 0."""
     prediction, target, dtype = _pair("l1_loss", prediction, target)
     return reduced(absolute(prediction - target), reduction, dtype)
 
 
-def huber_loss(prediction, target, delta=1.0, reduction="mean"):
+def huber_loss(prediction: TensorLike, target: TensorLike, delta: float = 1.0, reduction: str = "mean") -> Tensor:
     """``d^2 / 2`` where ``|d| <= delta``, else ``delta (|d| - delta / 2)``, with d the difference. Huber 1964."""
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be positive, got {delta}")
@@ -77,7 +81,9 @@ def huber_loss(prediction, target, delta=1.0, reduction="mean"):
     return reduced(square, reduction, dtype)
 
 
-def binary_cross_entropy_with_logits(logits, targets, weight=None, reduction="mean"):
+def binary_cross_entropy_with_logits(
+    logits: TensorLike, targets: TensorLike, weight: TensorLike | None = None, reduction: str = "mean"
+) -> Tensor:
     """``-t log s(x) - (1 - t) log(1 - s(x))`` with s the sigmoid; targets from 0 to 1.
 
     Computed as ``log(1 + exp(-|x|))`` plus ``x (1 - t)``, where x is negative ``-x t``: terms of one sign, so that every digit is
@@ -94,7 +100,7 @@ def binary_cross_entropy_with_logits(logits, targets, weight=None, reduction="me
     return reduced(losses if weight is None else losses * weight, reduction, dtype)
 
 
-def kl_div(log_probabilities, targets, reduction="mean"):
+def kl_div(log_probabilities: TensorLike, targets: TensorLike, reduction: str = "mean") -> Tensor:
     """Kullback-Leibler divergence, elementwise ``t (log t - log p)`` (0 where t is 0); targets are probabilities.
 
     reduction "batchmean" divides the sum by the length of the first axis, which is the divergence proper; "mean" by the size.

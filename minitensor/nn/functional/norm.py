@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from minitensor.engine.fused import fused
-from minitensor.engine.tensor import asarray
+from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional.blocks import as_floats, as_rows, row_blocks
 from minitensor.ops.elementwise import abs as absolute
 from minitensor.ops.elementwise import maximum, sqrt
@@ -13,6 +14,9 @@ from minitensor.ops.reductions import max as maximum_of
 from minitensor.ops.reductions import mean
 
 __all__ = ["layer_norm", "layer_norm_last", "rms_norm", "rms_norm_last"]
+
+if TYPE_CHECKING:
+    from minitensor.engine.attached import TensorLike
 
 
 def _normalised(x, eps):
@@ -130,7 +134,9 @@ def _scale_and_shift(xp, unit, weight, bias, out):
 # --- over several axes ---------------------------------------------------------------------------------------------------------
 
 
-def layer_norm(x, weight=None, bias=None, eps=1e-5):
+def layer_norm(
+    x: TensorLike, weight: TensorLike | None = None, bias: TensorLike | None = None, eps: float = 1e-5
+) -> Tensor:
     """Normalise over as many trailing axes as ``weight`` has (one if None) to mean 0 and variance 1, then scale and shift.
 
         y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias
@@ -140,7 +146,7 @@ def layer_norm(x, weight=None, bias=None, eps=1e-5):
     return _over_trailing("layer_norm", layer_norm_last, x, (weight, bias), eps)
 
 
-def rms_norm(x, weight=None, eps=1e-6):
+def rms_norm(x: TensorLike, weight: TensorLike | None = None, eps: float = 1e-6) -> Tensor:
     """``x / sqrt(mean(x^2) + eps) * weight`` over as many trailing axes as ``weight`` has (one if None).
 
     Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019, arXiv:1910.07467.

@@ -7,6 +7,8 @@ Letters: B batch, T steps, I input features, H hidden features, G gates (1, 4 an
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from minitensor.backend import compute_dtype, is_floating, namespace, np
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional.recurrent_gru import packed_gru
@@ -17,10 +19,23 @@ from minitensor.ops.shape import swapaxes
 
 __all__ = ["as_lengths", "gru", "lstm", "rnn"]
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from minitensor.engine.attached import TensorLike
+
 
 def rnn(
-    x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, state=None, lengths=None, nonlinearity="tanh", reverse=False
-):
+    x: TensorLike,
+    weight_ih: TensorLike,
+    weight_hh: TensorLike,
+    bias_ih: TensorLike | None = None,
+    bias_hh: TensorLike | None = None,
+    state: TensorLike | None = None,
+    lengths: TensorLike | None = None,
+    nonlinearity: str = "tanh",
+    reverse: bool = False,
+) -> tuple[Tensor, Tensor]:
     """``h = f(W_ih x_t + b_ih + W_hh h + b_hh)`` for each step t; f is "tanh" or "relu" (Elman 1990).
 
     x: (B, T, I); weight_ih: (H, I); weight_hh: (H, H); biases: (H,) or None; state: h (B, H), zeros where None. lengths: integers
@@ -34,7 +49,16 @@ def rnn(
     return _outputs(packed, x), packed[-1]
 
 
-def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, state=None, lengths=None, reverse=False):
+def lstm(
+    x: TensorLike,
+    weight_ih: TensorLike,
+    weight_hh: TensorLike,
+    bias_ih: TensorLike | None = None,
+    bias_hh: TensorLike | None = None,
+    state: Sequence[TensorLike | None] | None = None,
+    lengths: TensorLike | None = None,
+    reverse: bool = False,
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Long short-term memory (Hochreiter and Schmidhuber 1997), for each step t::
 
         i, f, g, o = W_ih x_t + b_ih + W_hh h + b_hh                  (four parts of the rows)
@@ -51,7 +75,16 @@ def lstm(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, state=None, length
     return _outputs(packed, x), (packed[-2], packed[-1])
 
 
-def gru(x, weight_ih, weight_hh, bias_ih=None, bias_hh=None, state=None, lengths=None, reverse=False):
+def gru(
+    x: TensorLike,
+    weight_ih: TensorLike,
+    weight_hh: TensorLike,
+    bias_ih: TensorLike | None = None,
+    bias_hh: TensorLike | None = None,
+    state: TensorLike | None = None,
+    lengths: TensorLike | None = None,
+    reverse: bool = False,
+) -> tuple[Tensor, Tensor]:
     """Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), for each step t::
 
         r_x, z_x, n_x = W_ih x_t + b_ih        r_h, z_h, n_h = W_hh h + b_hh        (three parts of the rows each)
@@ -78,7 +111,7 @@ def _outputs(packed, x):
 # --- what is given ------------------------------------------------------------------------------------------------------------
 
 
-def as_lengths(name, lengths, x):
+def as_lengths(name: str, lengths: TensorLike | None, x: Tensor) -> Tensor | None:
     """``lengths`` as an integer Tensor (B,) beside ``x`` (B, T, ...), each checked to lie from 1 to T; None stays None.
 
     Lengths that are on a GPU already are checked when a value is next read from it, and the error is then an IndexError.

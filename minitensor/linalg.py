@@ -68,7 +68,7 @@ class SVDResult(NamedTuple):
 
 
 def _matrices(name, x, square=False):
-    """``x`` as a Tensor of matrices; ValueError if it is none, or not a square one where that is needed."""
+    """``x`` as a Tensor of matrices; ValueError if it is not, or not square if that is needed."""
     x = asarray(x)
     if x.ndim < 2 or (square and x.shape[-1] != x.shape[-2]):
         wish = "square matrices (..., N, N)" if square else "matrices (..., M, N)"
@@ -112,7 +112,7 @@ def solve(a: TensorLike, b: TensorLike) -> Tensor:
 
 
 def inv(x: TensorLike) -> Tensor:
-    """The inverse of square matrices; ``solve`` is better where it is only multiplied with."""
+    """The inverse of square matrices; ``solve`` is better if it is only multiplied with."""
     return i._inv(_matrices("inv", x, square=True))
 
 
@@ -130,7 +130,7 @@ def slogdet(x: TensorLike) -> SlogdetResult:
 def pinv(x: TensorLike, rcond: SupportsFloat | None = None, *, rtol: SupportsFloat | None = None) -> Tensor:
     """Moore and Penrose's pseudoinverse (..., N, M); singular values up to ``rtol`` times the greatest count as 0.
 
-    rtol (or rcond): ``max(M, N)`` times the type's eps where None. The gradient is for changes that keep the rank.
+    rtol (or rcond): ``max(M, N)`` times the type's eps by default. The gradient is for changes that keep the rank.
     """
     x = _matrices("pinv", x)
     return i._pinv(x, rtol=_tolerance("pinv", x, rcond, rtol))
@@ -185,9 +185,9 @@ def matrix_power(x: TensorLike, n: int) -> Tensor:
 
 
 def cholesky(x: TensorLike, *, upper: bool = False) -> Tensor:
-    """The lower triangle L with ``x = L L^T`` (its transpose where ``upper``) of symmetric positive definite matrices.
+    """The lower triangle L with ``x = L L^T`` (its transpose if ``upper``) of symmetric positive definite matrices.
 
-    The gradient is the symmetric one: that of the function of ``(x + x^T) / 2``. ValueError where x is not positive definite.
+    The gradient is the symmetric one: that of the function of ``(x + x^T) / 2``. ValueError if x is not positive definite.
     """
     lower = i._cholesky(_symmetric("cholesky", x))
     return matrix_transpose(lower) if upper else lower
@@ -200,7 +200,7 @@ def qr(x: TensorLike, mode: Literal["r"]) -> Tensor: ...
 def qr(x, mode="reduced"):
     """``x = Q R`` with orthonormal columns: Q (..., M, K), R (..., K, N), K = min(M, N); the first K columns must be independent.
 
-    mode "complete" makes Q (..., M, M): only without a gradient where M > N, since the further columns are not unique; "r" gives R.
+    mode "complete" makes Q (..., M, M): only without a gradient if M > N, since the further columns are not unique; "r" gives R.
     """
     x = _matrices("qr", x)
     rows, columns = x.shape[-2:]
@@ -274,7 +274,7 @@ def eigvalsh(x: TensorLike, UPLO: Literal["L", "U"] = "L") -> Tensor:  # noqa: N
 
 
 def cond(x: TensorLike, p: float | str | None = None) -> Tensor:
-    """How much solving with ``x`` can magnify an error: ``|x| |x^-1|`` in the norm ``p`` (2 where None)."""
+    """How much solving with ``x`` can magnify an error: ``|x| |x^-1|`` in the norm ``p`` (default: 2)."""
     given = asarray(x)
     x = widen(given)  # the inverse of a matrix of float16 is often none
     if p in (None, 2, -2):

@@ -177,7 +177,7 @@ class Generator:
         dtype: DTypeLike = np.int64,
         device: str | None = None,
     ) -> Tensor:
-        """Integers from ``low`` up to, not including, ``high`` (from 0 up to ``low`` where only one bound is given)."""
+        """Integers from ``low`` up to, not including, ``high`` (from 0 up to ``low`` if only one bound is given)."""
         shape, dtype = _shape("integers", shape), as_dtype(dtype)
         if dtype.kind not in "iu":
             raise TypeError(f"integers draws integers, not {dtype}; mt.random.uniform and normal draw floating numbers")
@@ -191,7 +191,7 @@ class Generator:
         with on(device):
             if high - low < 1 << 64:
                 words = words % np.uint64(high - low)
-            # Counted from low upwards, in the arithmetic of 64 bits that wraps: the sum fits the type where a part of it does not.
+            # Counted from low upwards, in the arithmetic of 64 bits that wraps: the sum fits the type even if a part of it does not.
             return Tensor((words + np.uint64(low % (1 << 64))).astype(dtype).reshape(shape))
 
     def permutation(self, n: TensorLike, device: str | None = None) -> Tensor:
@@ -230,7 +230,7 @@ default = Generator()
 
 
 def generator_of(owner: str, generator: Generator | None) -> Generator:
-    """``generator``, or the default one for None; TypeError for what is none."""
+    """``generator``, or the default one for None; TypeError for anything else."""
     if generator is not None and not isinstance(generator, Generator):
         raise TypeError(f"{owner}: generator must be a mt.random.Generator, got {type(generator).__name__}")
     return generator or default

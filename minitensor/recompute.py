@@ -1,6 +1,6 @@
 """Recomputing instead of remembering: memory for time.
 
-``checkpoint(fn, *args)`` runs ``fn`` and keeps its inputs alone; what happened inside is computed again when backward comes by.
+``checkpoint(fn, *args)`` runs ``fn`` and keeps only its inputs; everything in between is recomputed during backward.
 Chen, Xu, Zhang and Guestrin, "Training deep nets with sublinear memory cost", 2016, arXiv:1604.06174.
 """
 
@@ -26,7 +26,7 @@ def checkpoint(fn: Callable[..., Tensor], *args: Any) -> Tensor:
 
     Gradients of any order reach the tensors of ``args`` and all else that ``fn`` uses: a module's parameters, tensors of an
     enclosing function. ``fn`` must compute the same both times. Numbers from ``mt.random`` (as dropout draws them), from
-    generators of your own too, are the same again. Backward raises RuntimeError where the second run comes out otherwise: where a
+    generators of your own too, are the same again. Backward raises RuntimeError if the second run differs: if a
     parameter has been overwritten in between, or ``fn`` draws from elsewhere or changes what it reads.
 
     >>> import minitensor as mt
@@ -97,7 +97,7 @@ class Recomputation:
         return [found.get(parent) for parent in node.parents]
 
     def _refuse_other(self, out, before, node, began):
-        """Raise RuntimeError where the second run did not come out as the first: its gradients would be those of something else."""
+        """Raise RuntimeError if the second run did not come out as the first: its gradients would be those of something else."""
         if (
             isinstance(out, Tensor)
             and out.node is not None
@@ -116,7 +116,7 @@ class Recomputation:
         raise RuntimeError(f"{self.op_name}: the second run differs from the first: {cause}")
 
     def check_fresh(self, node, needed):
-        """Raise where an argument has been overwritten since ``fn`` ran."""
+        """Raise if an argument has been overwritten since ``fn`` ran."""
         for value in node.saved[0]:
             if isinstance(value, Tensor):
                 refuse_stale(self.op_name, value._array, node.order)

@@ -12,7 +12,7 @@ __all__ = ["cpu"]
 
 
 def add_at(out, index, values):
-    """``out[index] += values`` in place, adding up where an index repeats.
+    """``out[index] += values`` in place, adding up if an index repeats.
 
     Slices and masks address every place at most once, so plain ``+=`` is right for them and far quicker than ``np.add.at``. One
     integer array into the first axis (an embedding's gradient) is sorted, and each run of equal ids is summed by ``reduceat``:

@@ -102,7 +102,7 @@ _labels = {}  # message of a check, with {id} in it -> the number under which th
 def check_ids(message, ids, low, high):
     """Raise IndexError(message), its ``{id}`` filled in, for an id outside ``[low, high)``: when a value is next read from the GPU.
 
-    Raising at once would make every lookup wait for the GPU. CuPy itself wraps such an id round in silence.
+    Raising at once would make every lookup wait for the GPU. CuPy itself silently wraps such an id round.
     """
     ids = cupy.ascontiguousarray(ids, dtype=np.int64)
     if len(_labels) >= MOST_LABELS and message not in _labels:  # messages name shapes: there is no end of them
@@ -129,7 +129,7 @@ def raise_faults():
 
 
 def add_at(out, index, values):
-    """``out[index] += values`` in place, adding up where an index repeats, in a fixed order (CuPy's own uses atomics)."""
+    """``out[index] += values`` in place, adding up if an index repeats, in a fixed order (CuPy's own uses atomics)."""
     parts = index if isinstance(index, tuple) else (index,)
     if not any(isinstance(part, cupy.ndarray) and part.dtype.kind in "iu" and part.ndim for part in parts):
         out[index] += values
@@ -184,7 +184,7 @@ def where(condition, *choices):
 
 
 def floor_divide(x, y):
-    """NumPy's ``floor_divide``; CuPy rounds ``x / y``, which is one too many where that was rounded up."""
+    """NumPy's ``floor_divide``; CuPy rounds ``x / y``, which is one too many if that was rounded up."""
     return _divided("floor_divide", cupy.floor_divide, x, y)
 
 

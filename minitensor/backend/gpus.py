@@ -55,7 +55,7 @@ def _probe(trial):
     try:
         for wrong in trial():  # noqa: B007  the last one is read below
             pass
-    except Exception as error:  # of NVRTC, the driver, cuBLAS or the loader, each of a class of its own
+    except Exception as error:  # of NVRTC, the driver, cuBLAS or the loader, each of another class
         raise RuntimeError(
             f'device "cuda" cannot be used: CuPy sees a GPU, but {wrong} ({type(error).__name__}: {error}); if a library of '
             f'CUDA is missing, {CURE}; write device="cpu" to go on without a GPU'

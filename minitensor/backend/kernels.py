@@ -11,7 +11,7 @@ __all__ = ["SOURCE", "Kernels", "row_threads", "signatures"]
 
 SOURCE = Path(__file__).with_name("kernels.cu")
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
-EACH = 256  # threads a block where a thread serves one element
+EACH = 256  # threads a block if a thread serves one element
 _SCALARS = {"int": np.int32, "long long": np.int64, "word": np.uint64}
 _ARRAYS = {"long long": np.dtype(np.int64), "word": np.dtype(np.uint64), "bool": np.dtype(bool)}
 _NULL = np.uint64(0)

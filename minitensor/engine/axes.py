@@ -57,7 +57,7 @@ def axis_of(op_name: str, axis: Any, ndim: int) -> int:
 
 
 def one_int(op_name: str, value: Any, wish: str = "one axis") -> int:
-    """One integer as an int, in range or not; TypeError, in which it is called ``wish``, for several, and for what is none."""
+    """One integer as an int, in range or not; TypeError, in which it is called ``wish``, for several, and for anything else."""
     try:
         return index(value)
     except TypeError:

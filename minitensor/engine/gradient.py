@@ -25,7 +25,7 @@ def backward(
 ) -> None:
     """Add d output / d leaf to ``.grad`` of every leaf that requires one.
 
-    grad: the gradient of some scalar with respect to the output, of its shape; may be left out where it has one element.
+    grad: the gradient of some scalar with respect to the output, of its shape; may be left out if it has one element.
     retain_graph: keep what the graph saved, for a second call. create_graph: record the pass, for higher derivatives.
     Threads may run backward at once, each through a graph of its own, into leaves that they share: the gradients add up.
     """
@@ -78,7 +78,7 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=Fa
     outputs, inputs: a tensor, or a list of them. grad_outputs: one gradient per output; may be left out for outputs of one
     element. create_graph: record, so that the result can be differentiated again. retain_graph: keep what the graph saved, for a
     second call. An input that the outputs do not depend on raises ValueError, or gives None with ``allow_unused``. Returns one
-    Tensor, or a list where ``inputs`` is one.
+    Tensor, or a list if ``inputs`` is one.
     """
     single = isinstance(inputs, Tensor)
     inputs = [inputs] if single else list(inputs)

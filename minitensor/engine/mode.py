@@ -1,4 +1,4 @@
-"""The switches around an op: whether it is recorded, whether its result is looked at, whether initial values are drawn.
+"""The switches around an op: whether it is recorded, whether its result is checked for NaN and infinity, whether initial values are drawn.
 
 They belong to the context (of a thread, or of an asynchronous task), not to the process, and the blocks that are open stand in the
 context too. So one mode object may serve many threads and tasks at once, and blocks may be left in any order.
@@ -104,7 +104,7 @@ def _set(blocks):
 
 
 def _held(result, mode):
-    """``result``; where it is code that has still to run, the same code, which will run in ``mode``."""
+    """``result``; if it is code that has still to run, the same code, which will run in ``mode``."""
     if isinstance(result, GeneratorType):
         return _generator(_Steps(result, mode))
     if isinstance(result, CoroutineType):
@@ -179,7 +179,7 @@ def switch(function: None, **changes: Any) -> switched: ...
 @overload
 def switch(function: Code, **changes: Any) -> Code: ...
 def switch(function, **changes):
-    """The mode with ``changes``; or, where ``function`` is given, that function in it: what ``@mt.no_grad`` without () asks for."""
+    """The mode with ``changes``; or, if ``function`` is given, that function in it: what ``@mt.no_grad`` without () asks for."""
     mode = switched(**changes)
     return mode if function is None else mode(function)
 

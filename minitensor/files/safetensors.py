@@ -78,7 +78,7 @@ class TensorFile:
         self._begins = {name: entry["data_offsets"][0] for name, entry in header.items()}
 
     def read(self, name: str, exact: bool = False) -> np.ndarray:
-        """A new array with the values of tensor ``name``. exact: bfloat16 stays so; TypeError where ml_dtypes is missing."""
+        """A new array with the values of tensor ``name``. exact: bfloat16 stays so; TypeError if ml_dtypes is missing."""
         stored = self.dtypes[name]
         if stored not in DTYPES:
             raise FileFormatError(
@@ -102,7 +102,7 @@ def can_store(dtype: np.dtype[Any]) -> bool:
 
 
 def _stored(dtype):
-    """The format's name of ``dtype``; None where it has none."""
+    """The format's name of ``dtype``; None if it has none."""
     return "BF16" if dtype.name == "bfloat16" else NAMES.get(np.dtype(dtype).newbyteorder("<"))
 
 
@@ -191,7 +191,7 @@ def replace(source: FilePath, target: FilePath) -> None:
 
 
 def refuse_pointer(path: FilePath) -> None:
-    """Raise FileFormatError where the file at ``path`` is what git-lfs leaves of one that it has not brought."""
+    """Raise FileFormatError if the file at ``path`` is a pointer that git-lfs leaves for a file that it has not fetched."""
     with open(path, "rb") as file:
         if file.read(len(POINTER)) == POINTER:
             raise FileFormatError(
@@ -250,7 +250,7 @@ def _checked_metadata(metadata):
 
 
 def _check_entry(name, entry):
-    """Raise ValueError for what the header says of a tensor, where no tensor can be so."""
+    """Raise ValueError for what the header says of a tensor, if no tensor can be so."""
     if not isinstance(entry, dict):
         raise ValueError(f"the header's entry of {name} is {entry!r}, not a table of dtype, shape and data_offsets")
     lost = [field for field in ("dtype", "shape", "data_offsets") if field not in entry]
@@ -266,7 +266,7 @@ def _check_entry(name, entry):
     if len(shape) > MOST_AXES:
         raise ValueError(f"{name} has {len(shape)} axes; an array has at most {MOST_AXES}")
     itemsize = np.dtype(DTYPES.get(dtype, "|u1")).itemsize
-    if math.prod(n or 1 for n in shape) * itemsize > LARGEST_ARRAY:  # NumPy counts so, even where another axis is empty
+    if math.prod(n or 1 for n in shape) * itemsize > LARGEST_ARRAY:  # NumPy counts so, even if another axis is empty
         raise ValueError(f"the shape of {name}, {tuple(shape)} of {dtype}, is larger than any array")
 
 

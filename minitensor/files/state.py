@@ -50,7 +50,7 @@ def save(path: FilePath, state: Any, metadata: Any = None) -> None:
     more than once (a tied weight) is written once, and is one tensor again after ``load``. Tensors on a GPU are copied to the host,
     and arrays of another machine's byte order get this one's. What comes back equals what was saved, or ``save`` refuses.
     metadata: the same without tensors and arrays, which ``read_metadata`` gets without reading the tensors.
-    Raises TypeError naming the place of a value that cannot be saved, OSError where the disk refuses; the old file then stands.
+    Raises TypeError naming the place of a value that cannot be saved, OSError if the disk refuses; the old file then stands.
 
     >>> import minitensor as mt, tempfile, os
     >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
@@ -139,7 +139,7 @@ class _Tensors:
         self.alive = []  # keeps the memory that ``names`` knows by address
 
     def name_of(self, value, path):
-        """Enter the array of ``value`` under its ``path`` in the state; the earlier name where it is known already."""
+        """Enter the array of ``value`` under its ``path`` in the state; the earlier name if it is known already."""
         array = value._array if isinstance(value, Tensor) else value
         if not can_store(array.dtype):
             raise TypeError(
@@ -162,14 +162,14 @@ class _Tensors:
 
 
 def _identity(array):
-    """Equal for two arrays exactly where they are the same elements of the same memory."""
+    """Equal for two arrays exactly if they are the same elements of the same memory."""
     if array.size == 0:
         return id(array)
     return memory.span(array), array.shape, array.strides, array.dtype.str
 
 
 def _encode(value, path, tensors, depth=0):
-    """``value`` as JSON values, its tensors entered in ``tensors``; they are refused where this is None."""
+    """``value`` as JSON values, its tensors entered in ``tensors``; they are refused if this is None."""
     if depth > DEEPEST:
         raise TypeError(f"save: {path[:80]}... is nested more than {DEEPEST} levels deep, or contains itself")
 
@@ -208,7 +208,7 @@ def _number(value, path):
 
 
 def _check_text(text, place):
-    """Raise where ``text`` holds half a character, which no file can."""
+    """Raise if ``text`` holds half a character, which no file can."""
     try:
         text.encode()
     except UnicodeEncodeError:

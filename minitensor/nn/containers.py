@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    # What is taken out of a container may have attributes and a ``forward`` that Module has not.
+    # What is taken out of a container may have attributes and a ``forward`` that Module does not have.
     Item: TypeAlias = Any
 
 

@@ -14,7 +14,7 @@ __all__ = ["causal_mask", "padding_mask"]
 
 
 def causal_mask(n, device=None):
-    """``(n, n)``, True where key <= query: each position sees itself and what came before.
+    """``(n, n)``, True if key <= query: each position sees itself and what came before.
 
     >>> causal_mask(3).data.astype(int)
     array([[1, 0, 0],

@@ -307,7 +307,7 @@ def _successor(path, held, value):
         )
     if isinstance(held, Buffer) and not isinstance(value, STATE):
         if not isinstance(value, Tensor):
-            raise TypeError(f"{path} is a Buffer, and a {kind} is none: assign a tensor, an nn.Buffer or None")
+            raise TypeError(f"{path} is a Buffer, and a {kind} is not: assign a tensor, an nn.Buffer or None")
         return Buffer(value.detach(), held.persistent)  # as in PyTorch, a tensor in the place of a buffer is one
     if isinstance(held, Stateful) and not isinstance(value, Stateful) and not holds_state(value):
         raise TypeError(

@@ -1,4 +1,4 @@
-"""New tensors from shapes. ``dtype`` is float32 where not said, ``device`` is "cpu"."""
+"""New tensors from shapes. Default: ``dtype`` float32, ``device`` "cpu"."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _made(array, requires_grad):
 
 
 def _filled(name, value, shape, dtype, device):
-    """An array of zeros or ones; where only shapes are asked for (``nn.init.shapes_only``), one number that is repeated."""
+    """An array of zeros or ones; if only shapes are asked for (``nn.init.shapes_only``), one number that is repeated."""
     xp, dtype, shape = namespace(device), as_dtype(dtype), ints(shape, name)
     if not current_mode.get().memory:
         try:
@@ -136,7 +136,7 @@ def arange(
     dtype: DTypeLike | None = None,
     device: str | None = None,
 ) -> Tensor:
-    """``start, start + step, ...`` below ``stop``; int64 where all are ints, else float32."""
+    """``start, start + step, ...`` below ``stop``; int64 if all are ints, else float32."""
     start, step = number("arange", "start", start), number("arange", "step", step)
     stop = stop if stop is None else number("arange", "stop", stop)
     start, stop = (0, start) if stop is None else (start, stop)
@@ -155,7 +155,7 @@ def linspace(
     dtype: DTypeLike = np.float32,
     device: str | None = None,
 ) -> Tensor:
-    """``num`` evenly spaced numbers from ``start`` to ``stop``, which is the last one where ``endpoint``."""
+    """``num`` evenly spaced numbers from ``start`` to ``stop``, which is the last one if ``endpoint``."""
     if not isinstance(endpoint, (bool, np.bool_)):
         raise TypeError(f"linspace: endpoint must be True or False, got {endpoint!r}; write dtype= by its name")
     start, stop = number("linspace", "start", start), number("linspace", "stop", stop)

@@ -5,7 +5,7 @@ An op has one output, so each of these packs its factors into one array whose ro
 Rules: Walter and Lehmann, "Algorithmic differentiation of linear algebra functions with application in optimum experimental
 design", 2010 (QR); Townsend, "Differentiating the singular value decomposition", 2016; Giles, 2008 (eigenvalues).
 
-Vectors that belong to equal singular values or eigenvalues are any basis of their space, and have no derivative: where a gradient
+Vectors that belong to equal singular values or eigenvalues are any basis of their space, and have no derivative: if a gradient
 of them is asked for, ValueError is raised, and on a GPU, where looking would mean waiting, the gradient is NaN.
 """
 
@@ -101,7 +101,7 @@ def _(xp, g, out):
 
 
 class _Vectors:
-    """Quotients in the gradients of vectors that belong to ``values``; where a divisor is 0 to rounding, there is none."""
+    """Quotients in the gradients of vectors that belong to ``values``; if a divisor is 0 to rounding, there is none."""
 
     def __init__(self, xp, kind, values, *gradients):
         self.xp, self.kind = xp, kind
@@ -110,7 +110,7 @@ class _Vectors:
         self.asked = xp.not_equal(asked, 0)  # (..., 1, 1): whether these vectors have a gradient at all
 
     def over(self, top, bottom, places=None):
-        """``top / bottom``, 0 where no gradient of vectors is asked for or ``places``, if given, is 0."""
+        """``top / bottom``, 0 if no gradient of vectors is asked for or ``places``, if given, is 0."""
         xp = self.xp
         flat = xp.less_equal(xp.abs(bottom), self.smallest)
         lost = xp.logical_and(flat, self.asked)

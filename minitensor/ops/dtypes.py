@@ -1,6 +1,6 @@
 """Types of elements under the names of the Python array API standard, and what a library of that standard tells of itself.
 
-``minitensor`` follows the standard's version 2024.12 where it serves gradients of real numbers: complex numbers (``complex64``,
+``minitensor`` follows the standard's version 2024.12 as far as it serves gradients of real numbers: complex numbers (``complex64``,
 ``complex128``, ``real``, ``imag``, ``conj``) and the extension ``fft`` are left out. Three answers differ from NumPy's, here as
 everywhere in the library: new tensors are float32, integers of any width meet float32 in float32, and so do bytes and truth values
 in functions of floats.
@@ -128,7 +128,7 @@ class ArrayNamespaceInfo:
     def dtypes(
         self, *, device: str | None = None, kind: str | tuple[str, ...] | None = None
     ) -> dict[str, np.dtype[Any]]:
-        """The types of elements by name, of a ``kind`` or of several where given."""
+        """The types of elements by name, of a ``kind`` or of several if given."""
         as_device(device)
         kinds = kind if isinstance(kind, tuple) else ("bool", "numeric") if kind is None else (kind,)
         if not set(kinds) <= set(_KINDS):

@@ -135,7 +135,7 @@ def logaddexp(xp, x, y):
 
 
 def _share(xp, g, x, y):
-    """``g * sigmoid(x - y)``, a half where both are the same infinity; the sigmoid is ``exp(-log(1 + exp(y - x)))``."""
+    """``g * sigmoid(x - y)``, a half if both are the same infinity; the sigmoid is ``exp(-log(1 + exp(y - x)))``."""
     same = xp.equal(x, y) & xp.logical_not(xp.isfinite(x))
     return g * xp.exp(-xp.logaddexp(xp.where(same, 0.0, y) - xp.where(same, 0.0, x), 0.0))
 
@@ -206,7 +206,7 @@ def _flat(xp, g):
 
 @op
 def round(xp, x, /, decimals=0):
-    """The nearest number of so many ``decimals`` (tens, hundreds, ... where negative), halves to even; derivative 0."""
+    """The nearest number of so many ``decimals`` (tens, hundreds, ... if negative), halves to even; derivative 0."""
     return xp.round(x, decimals)
 
 

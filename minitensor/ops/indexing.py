@@ -92,9 +92,9 @@ def take(
     *,
     mode: Literal["raise", "wrap", "clip"] = "raise",
 ) -> Tensor:
-    """Slices of ``x`` at ``indices`` along ``axis`` (of the flat array where None); indices may repeat.
+    """Slices of ``x`` at ``indices`` along ``axis`` (default: of the flat array); indices may repeat.
 
-    mode: an index out of range raises IndexError ("raise"), comes round again ("wrap"), or stands for the nearest ("clip", where
+    mode: an index out of range raises IndexError ("raise"), comes round again ("wrap"), or stands for the nearest ("clip", if
     negative ones are 0).
     """
     x = asarray(x)
@@ -215,7 +215,7 @@ def argsort(
     descending: bool = False,
     stable: bool = True,
 ) -> Tensor:
-    """Indices that put ``x`` in order along ``axis`` (of the flat array where None); stable, equal elements keep theirs.
+    """Indices that put ``x`` in order along ``axis`` (default: of the flat array); stable, equal elements keep theirs.
 
     kind, stable: NumPy's; every one of its kinds is answered by the stable one.
     """
@@ -230,13 +230,13 @@ def sort(
     descending: bool = False,
     stable: bool = True,
 ) -> Tensor:
-    """``x`` in order along ``axis`` (of the flat array where None); the other arguments are those of ``argsort``."""
+    """``x`` in order along ``axis`` (default: of the flat array); the other arguments are those of ``argsort``."""
     x, order, axis = _ordered("sort", x, axis, kind, descending)
     return take_along_axis(x, order, axis)
 
 
 def _ordered(op_name, x, axis, kind, descending):
-    """``(x, indices, axis)``: the tensor, flat where ``axis`` is None, and what puts it in order."""
+    """``(x, indices, axis)``: the tensor, flat if ``axis`` is None, and what puts it in order."""
     if kind not in (None, "stable", "quicksort", "mergesort", "heapsort"):
         raise ValueError(
             f'{op_name}: kind must be None or "stable", got {kind!r}; a direction is descending=True, by its name'

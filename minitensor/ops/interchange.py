@@ -19,8 +19,8 @@ _ON_HOST, _ON_CUDA = (1, 3), (2, 13)  # DLDeviceType: CPU and pinned memory; CUD
 def from_dlpack(x: Any, device: str | None = None, copy: bool | None = None) -> Tensor:
     """A Tensor of the values of ``x``, an array of any library that has DLPack (NumPy, PyTorch, CuPy, JAX, ...).
 
-    device: where to, the array's own where None. copy: None copies all but memory that nobody can write to, True everything, and
-    False raises ValueError where a copy would be needed. A tensor of another library that wants a gradient is refused by it.
+    device: where to; default: the array's own. copy: None copies all but memory that nobody can write to, True everything, and
+    False raises ValueError if a copy would be needed. A tensor of another library that wants a gradient is refused by it.
     """
     if isinstance(x, Tensor):
         x.check_constant("DLPack")
@@ -58,7 +58,7 @@ def dlpack(
 ) -> Any:
     """A DLPack capsule of a copy of the values, or with ``copy=False`` of the memory itself, flagged as read-only.
 
-    Raises BufferError where that cannot be: CuPy and consumers before version 1.0 of the protocol know no such flag.
+    Raises BufferError if that cannot be: CuPy and consumers before version 1.0 of the protocol know no such flag.
     """
     self.check_constant("DLPack")
     array = self._array

@@ -58,7 +58,7 @@ def _det(xp, x):
 
 @op(name="cofactors")
 def _cofactors(xp, x):
-    """The matrix of cofactors, ``det(x) x^-T`` and its limit where x is singular.
+    """The matrix of cofactors, ``det(x) x^-T`` and its limit if x is singular.
 
     With x = U S V^T it is ``det(U) det(V) U C V^T``, C the diagonal matrix of the products of all singular values but one.
     """

@@ -239,7 +239,7 @@ def floats(x: TensorLike) -> Tensor:
 
 
 def norm(x: TensorLike, ord: float = 2, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Vector norm over ``axis`` (all elements where None): ``sum(|x|^ord)^(1/ord)`` for ord 1 or 2, ``max |x|`` for infinity.
+    """Vector norm over ``axis`` (default: all elements): ``sum(|x|^ord)^(1/ord)`` for ord 1 or 2, ``max |x|`` for infinity.
 
     At the zero vector the derivative of the Euclidean norm is 0. The norm of nothing is 0. Integers are taken as float32.
     """

@@ -82,7 +82,7 @@ def _method(function):
 
 
 def _transpose(self, *axes):
-    """``x`` with its axes in the given order, reversed where none is given."""
+    """``x`` with its axes in the given order, reversed if none is given."""
     axes = axes[0] if len(axes) == 1 else axes or None
     return shape.permute_dims(self, axes=None if axes is None else ints(axes))
 

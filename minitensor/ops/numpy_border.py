@@ -35,7 +35,7 @@ _ACCUMULATIONS = {"add": "cumsum", "multiply": "cumprod"}
 
 
 def array_ufunc(self, ufunc, method, *inputs, **settings):
-    """What ``ufunc(...)`` or ``ufunc.reduce(...)`` gives where a Tensor is among the arguments (NEP 13)."""
+    """What ``ufunc(...)`` or ``ufunc.reduce(...)`` gives if a Tensor is among the arguments (NEP 13)."""
     if not all(_is_known(type(value)) for value in inputs if hasattr(value, "__array_ufunc__")):
         return NotImplemented
     equal = _of_ufunc(ufunc, method, inputs, settings)
@@ -46,7 +46,7 @@ def array_ufunc(self, ufunc, method, *inputs, **settings):
 
 
 def array_function(self, function, types, args, settings):
-    """What the NumPy function ``function`` gives where a Tensor is among the arguments (NEP 18)."""
+    """What the NumPy function ``function`` gives if a Tensor is among the arguments (NEP 18)."""
     if not all(_is_known(kind) for kind in types):
         return NotImplemented
     name = function.__name__
@@ -125,7 +125,7 @@ def _of_function(function, args, settings):
 
 
 def _with(equal, inputs, settings):
-    """The call ``equal(*inputs, **settings)``; None where there is no such function, or it does not take these settings."""
+    """The call ``equal(*inputs, **settings)``; None if there is no such function, or it does not take these settings."""
     if equal is None:
         return None
     taken = _signature(equal).parameters

@@ -1,4 +1,4 @@
-"""Products of all factors but one, and linear recurrences: what the derivatives of products are made of where a factor is zero.
+"""Products of all factors but one, and linear recurrences: what the derivatives of products are made of if a factor is zero.
 
 The text runs on arrays and on Tensors alike. Nothing is divided, so that derivatives of every order are right at zeros; time and
 memory are in proportion to the input.

@@ -48,7 +48,7 @@ def rot90(m: TensorLike, k: SupportsIndex = 1, axes: Sequence[SupportsIndex] = (
 @moves
 @op
 def roll(xp, x, /, shift, axis=None):
-    """``x`` shifted by ``shift`` places along ``axis`` (of the flat array where None), the end coming round to the start.
+    """``x`` shifted by ``shift`` places along ``axis`` (default: of the flat array), the end coming round to the start.
 
     Several shifts along one axis add up; one shift serves several axes.
     """
@@ -65,7 +65,7 @@ roll.vjp(lambda xp, g, shift, axis: xp.roll(g, *_rolled(shift, axis, -1)))
 
 
 def repeat(x: TensorLike, repeats: Shape, axis: SupportsIndex | None = None) -> Tensor:
-    """Each element ``repeats`` times in a row along ``axis`` (the flat array where None); or one count per element."""
+    """Each element ``repeats`` times in a row along ``axis`` (default: of the flat array); or one count per element."""
     x = asarray(x)
     if axis is None:
         x, axis = reshape(x, shape=(-1,)), 0
@@ -134,7 +134,7 @@ def pad(
 
 
 def _constants(values):
-    """``values`` of the elements around a tensor as plain numbers, where they were given as Tensors or arrays."""
+    """``values`` of the elements around a tensor as plain numbers, if they were given as Tensors or arrays."""
     if isinstance(values, (tuple, list)):
         return [_constants(value) for value in values]
     if isinstance(values, Tensor) and values.requires_grad:

@@ -13,7 +13,7 @@ __all__ = ["unit_of"]
 
 
 def unit_of(x, axis=None):
-    """A power of two near ``max |x|`` along ``axis`` (reduced axes have length 1), a raw array; or None where none is needed.
+    """A power of two near ``max |x|`` along ``axis`` (reduced axes have length 1), a raw array; or None if none is needed.
 
     It is 1 for a vector of zeros, and the greatest there is for one that holds NaN or infinity, so that nothing else overflows.
     A GPU always gets one, since looking would mean waiting.

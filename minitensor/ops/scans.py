@@ -11,7 +11,7 @@ __all__ = ["cumprod", "cumsum"]
 
 @op
 def cumsum(xp, x, /, axis=None, dtype=None):
-    """Running sum along ``axis``; of the flat array where None."""
+    """Running sum along ``axis``; default: of the flat array."""
     return computed_in(dtype, x.cumsum, axis=axis)
 
 
@@ -23,7 +23,7 @@ def _(xp, g, x_shape, axis):
 
 @op
 def cumprod(xp, x, /, axis=None, dtype=None):
-    """Running product along ``axis``; of the flat array where None."""
+    """Running product along ``axis``; default: of the flat array."""
     return computed_in(dtype, x.cumprod, axis=axis)
 
 

@@ -54,7 +54,7 @@ def searchsorted(
 ) -> Tensor:
     """Where to insert the elements of ``x2`` into the ascending vector ``x1``, so that it stays in order; int64.
 
-    side: "left" of equal elements, or "right". sorter: the indices that put x1 in order, where it is not.
+    side: "left" of equal elements, or "right". sorter: the indices that put x1 in order, if it is not.
     """
     x1, x2 = asarray(x1), asarray(x2)
     if side not in ("left", "right"):

@@ -63,7 +63,7 @@ reshape.vjp(lambda g, x_shape: g.reshape(x_shape))
 @moves
 @op
 def permute_dims(xp, x, /, axes=None):
-    """``x`` with its axes in the order ``axes`` (reversed where None)."""
+    """``x`` with its axes in the order ``axes`` (default: reversed)."""
     return x.transpose(axes)
 
 
@@ -108,7 +108,7 @@ def expand_dims(x: TensorLike, axis: Shape = 0) -> Tensor:
 
 
 def squeeze(x: TensorLike, axis: Axes = None) -> Tensor:
-    """``x`` without the axes ``axis``, which must have length 1 (every axis of length 1 where None)."""
+    """``x`` without the axes ``axis``, which must have length 1 (default: every axis of length 1)."""
     x = asarray(x)
     if axis is None:
         axes = [i for i, n in enumerate(x.shape) if n == 1]
@@ -155,9 +155,9 @@ def _parts_of(op_name, xs):
 
 
 def concatenate(xs: Iterable[TensorLike], axis: SupportsIndex | None = 0, *, dtype: DTypeLike | None = None) -> Tensor:
-    """Join the tensors ``xs`` along an existing axis (flattened first where ``axis`` is None), as NumPy does.
+    """Join the tensors ``xs`` along an existing axis (flattened first if ``axis`` is None), as NumPy does.
 
-    dtype: of the result; where None, the one that all of them promote to.
+    dtype: of the result; default: the one that all of them promote to.
     """
     xs = _parts_of("concatenate", xs)
     if not xs:

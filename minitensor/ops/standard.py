@@ -32,7 +32,7 @@ acos, asin, atan, acosh, asinh, atanh, pow = arccos, arcsin, arctan, arccosh, ar
 
 
 def _over_length(xp, x, length):
-    """``x / length``, 0 where the length is 0."""
+    """``x / length``, 0 if the length is 0."""
     return xp.where(xp.equal(length, 0), 0.0, x / xp.where(xp.equal(length, 0), 1.0, length))
 
 
@@ -116,14 +116,14 @@ def _running(name, scan, first, x, axis, dtype, include_initial):
 def cumulative_sum(
     x: TensorLike, *, axis: SupportsIndex | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
 ) -> Tensor:
-    """Running sum along ``axis`` (which a vector need not say), with a 0 in front where ``include_initial``."""
+    """Running sum along ``axis`` (which a vector need not say), with a 0 in front if ``include_initial``."""
     return _running("cumulative_sum", cumsum, 0, x, axis, dtype, include_initial)
 
 
 def cumulative_prod(
     x: TensorLike, *, axis: SupportsIndex | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
 ) -> Tensor:
-    """Running product along ``axis`` (which a vector need not say), with a 1 in front where ``include_initial``."""
+    """Running product along ``axis`` (which a vector need not say), with a 1 in front if ``include_initial``."""
     return _running("cumulative_prod", cumprod, 1, x, axis, dtype, include_initial)
 
 

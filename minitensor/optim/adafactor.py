@@ -25,7 +25,7 @@ class Adafactor(Optimizer):
         p = p - lr * weight_decay * p
         p = p - max(eps2, rms(p)) * min(lr, 1 / sqrt(t)) * u / max(1, rms(u) / d)
 
-    eps: ``(eps1, eps2)``; eps1, the least size of the moment's root, is the dtype's epsilon where None. d: clipping threshold.
+    eps: ``(eps1, eps2)``; eps1: lower bound of the root of the second moment; default: the dtype's machine epsilon. d: clipping threshold.
     The updates need sums over whole matrices, so this optimiser works by parameter, not by piece.
     """
 

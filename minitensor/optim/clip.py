@@ -24,7 +24,7 @@ def clip_grad_norm_(parameters: Tensors, max_norm: float) -> Tensor:
         scale = min(1, max_norm / (norm + 1e-6))
 
     parameters: a tensor or several; those without a gradient are passed over. The norm is a 0-d Tensor on the gradients' device:
-    ``float(norm)`` is what waits for it. Raises ValueError where ``max_norm`` is not positive.
+    ``float(norm)`` is what waits for it. Raises ValueError if ``max_norm`` is not positive.
     Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", ICML 2013.
     """
     max_norm = number("clip_grad_norm_", "max_norm", max_norm, above=0, infinite=True)

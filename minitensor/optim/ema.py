@@ -69,7 +69,7 @@ class EMA:
             self._write(own)
 
     def copy_to_parameters(self) -> None:
-        """Overwrite the parameters by the averages for good."""
+        """Overwrite the parameters by the averages permanently."""
         self._write(self.averages)
 
     def state_dict(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class EMA:
         return {"updates": self.updates, "averages": [Tensor(copied(average)) for average in self.averages]}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take over a ``state_dict()``; ValueError where number or shapes differ."""
+        """Take over a ``state_dict()``; ValueError if number or shapes differ."""
         whole = isinstance(saved, dict) and {"updates", "averages"} <= set(saved)
         if not whole or not isinstance(saved["averages"], (list, tuple)):
             raise ValueError(f"EMA: this is no ema.state_dict(): {str(saved)[:60]}")

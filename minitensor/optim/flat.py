@@ -78,7 +78,7 @@ class FlatBuffer:
             self._adopt(entry)
 
     def new(self, size=None):
-        """A flat array of zeros on this buffer's device, of its full size where none is given."""
+        """A flat array of zeros on this buffer's device, of its full size if none is given."""
         return move(np.zeros(self.size if size is None else size, dtype=self.dtype), self.device)
 
     def view(self, array, entry):
@@ -149,7 +149,7 @@ def gradients_of(parameters):
 
 def memory_runs(arrays):
     """``arrays`` with exact neighbours in one flat buffer joined: one flat view in place of many small ones."""
-    runs = []  # [array, or None where joined; flat array; start; stop]
+    runs = []  # [array, or None if joined; flat array; start; stop]
     for array in arrays:
         reference, start = _stretches.get(id(array), (None, 0))
         if reference is None or reference() is not array:

@@ -66,7 +66,7 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__} must define rule(group, step)")
 
     def step(self) -> None:
-        """Update every parameter that has a gradient. Raises where a hyper-parameter has been set to what none can be."""
+        """Update every parameter that has a gradient. Raises if a hyper-parameter has been set to what none can be."""
         for group in self.param_groups:
             self.check(group)
         if not all(entry.is_bound() for entry in self._entries):
@@ -117,9 +117,9 @@ class Optimizer:
         self.param_groups.append(group)
 
     def check(self, group: Group) -> None:
-        """Make the hyper-parameters of ``group`` plain numbers; TypeError or ValueError where one of them is none or out of range.
+        """Make the hyper-parameters of ``group`` plain numbers; TypeError or ValueError if one of them is not a number or out of range.
 
-        Those named in ``bounds`` are looked at, and the decay rates ``betas``.
+        Those named in ``bounds`` are checked, and the decay rates ``betas``.
         """
         name = type(self).__name__
         for key, bounds in self.bounds.items():
@@ -193,7 +193,7 @@ class Optimizer:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take over a ``state_dict()`` of an optimiser of the same class over equal parameters in the same order.
 
-        The arrays go to the parameters' devices. Raises ValueError, changing nothing, where the class, the number of parameters
+        The arrays go to the parameters' devices. Raises ValueError, changing nothing, if the class, the number of parameters
         or a shape differs.
         """
         groups = self._check_saved(saved)
@@ -208,7 +208,7 @@ class Optimizer:
                     array[...] = move(asarray(loaded[name])._array, device_of(array)) if name in loaded else missing
 
     def _check_saved(self, saved):
-        """Raise where ``saved`` does not fit; returns its groups' hyper-parameters, looked at."""
+        """Raise if ``saved`` does not fit; returns its groups' hyper-parameters, checked."""
         kind = type(self).__name__
         whole = isinstance(saved, dict) and {"optimizer", "param_groups", "state"} <= set(saved)
         whole = whole and isinstance(saved["state"], dict) and isinstance(saved["param_groups"], (list, tuple))

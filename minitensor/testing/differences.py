@@ -149,7 +149,7 @@ class _Differences:
 
 
 def confirms(line, exact, scale):
-    """Whether differences agree with the slope ``exact`` to four digits, as they do where ``line`` is analytic."""
+    """Whether differences agree with the slope ``exact`` to four digits, as they do if ``line`` is analytic."""
     estimate = _Differences(line, 0.0, scale).of(STEPS[0])
     return abs(exact - estimate.slope) <= 1e-4 * abs(estimate.slope) + SURE * estimate.uncertainty
 

@@ -142,12 +142,12 @@ class Problem:
             return [raw(g) for g in self.pull(outputs, leaves, [None if c is None else Tensor(c) for c in cotangents])]
 
     def pull(self, outputs, leaves, cotangents, create_graph=False):
-        """Gradients of ``leaves`` as Tensors, zeros where there is none; whatever a rule raises is a failed check."""
+        """Gradients of ``leaves`` as Tensors, zeros if there is none; whatever a rule raises is a failed check."""
         try:
             return pull(outputs, leaves, cotangents, create_graph)
         except Exception as error:
             impure = _impure(self.name, error)
-            recorded = " where it is recorded for a second derivative" if create_graph else ""
+            recorded = " if it is recorded for a second derivative" if create_graph else ""
             text = f"{self.name}: its gradient fails{recorded}: {type(error).__name__}: {error}"
             raise (AssertionError(text) if impure is error else impure) from error
 
@@ -162,7 +162,7 @@ def _impure(name, error):
 
 
 def pull(outputs, leaves, cotangents, create_graph=False):
-    """Gradients of ``leaves`` as Tensors, zeros where there is none."""
+    """Gradients of ``leaves`` as Tensors, zeros if there is none."""
     pairs = [(o, c) for o, c in zip(outputs, cotangents) if c is not None and o.node is not None]
     found = [None] * len(leaves)
     if pairs and leaves:
@@ -193,7 +193,7 @@ def frozen_graph(roots):
         yield
     finally:
         for array in sorted(frozen, key=lambda array: array.base is not None):  # some may be a user's own constants
-            with suppress(ValueError):  # a view of what is read-only for good
+            with suppress(ValueError):  # a view of what stays read-only
                 array.flags.writeable = True
 
 

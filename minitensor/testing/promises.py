@@ -191,7 +191,7 @@ def same_bits(a, b):
 
 
 def compare(problem, what, found, right, by, rtol, atol):
-    """Raise where ``found`` and ``right`` differ, with the place and both numbers."""
+    """Raise if ``found`` and ``right`` differ, with the place and both numbers."""
     found, right = np.asarray(found), np.asarray(right)
     if found.shape != right.shape:
         raise AssertionError(f"{problem.name}: {what} has shape {found.shape}, {by} {right.shape}")

@@ -178,7 +178,7 @@ def _mixed_indices(draw, shape):
 def ids(
     draw: st.DrawFn, shape: tuple[int, ...] | st.SearchStrategy[tuple[int, ...]], size: int, ignore: int | None = None
 ) -> np.ndarray:
-    """Int64 arrays of class numbers or token ids below ``size``, repeats likely; some replaced by ``ignore`` where given."""
+    """Int64 arrays of class numbers or token ids below ``size``, repeats likely; some replaced by ``ignore`` if given."""
     shape = draw(shape) if isinstance(shape, st.SearchStrategy) else shape
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     values = rng.integers(0, size, shape)
@@ -191,7 +191,7 @@ def attention_masks(
 ) -> np.ndarray | None:
     """None or boolean masks (True = may attend) that broadcast to ``(batch, heads, queries, keys)``.
 
-    Causal, padding (each sentence a prefix of the keys) and arbitrary ones; rows that may attend to nothing where ``fully_masked``.
+    Causal, padding (each sentence a prefix of the keys) and arbitrary ones; rows that may attend to nothing if ``fully_masked``.
     """
     kind = draw(st.sampled_from(["none", "causal", "padding", "any"]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))

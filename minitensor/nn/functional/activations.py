@@ -39,12 +39,12 @@ def sigmoid(xp, x):
     return e / (1.0 + e)
 
 
-# s'(x) = s(x) s(-x): of 1 - s(x) no digit would be left where s(x) is nearly 1.
+# s'(x) = s(x) s(-x): of 1 - s(x) no digit would be left if s(x) is nearly 1.
 sigmoid.vjp(lambda xp, g, x, out: g * (out * _logistic(xp, -x)))
 
 
 def _logistic(xp, x):
-    """The sigmoid in a rule: the op where the pass is recorded."""
+    """The sigmoid in a rule: the op if the pass is recorded."""
     return sigmoid(x) if isinstance(x, Tensor) else sigmoid.function(xp, x)
 
 
@@ -66,13 +66,13 @@ def silu(x):
 
 
 def elu(x: TensorLike, alpha: float = 1.0) -> Tensor:
-    """``x`` where positive, else ``alpha * (exp(x) - 1)``. Clevert et al. 2015, arXiv:1511.07289."""
+    """``x`` if positive, else ``alpha * (exp(x) - 1)``. Clevert et al. 2015, arXiv:1511.07289."""
     x = asarray(x)
     return where(x > 0, x, alpha * expm1(where(x > 0, 0.0, x)))
 
 
 def leaky_relu(x: TensorLike, negative_slope: float = 0.01) -> Tensor:
-    """``x`` where positive, else ``negative_slope * x``."""
+    """``x`` if positive, else ``negative_slope * x``."""
     x = asarray(x)
     return where(x > 0, x, negative_slope * x)
 
@@ -170,7 +170,7 @@ _dropout.vjp(lambda xp, g, mask: g * xp.asarray(mask))
 def dropout(x: TensorLike, p: float = 0.5, training: bool = True, generator: random.Generator | None = None) -> Tensor:
     """Zero each element with probability ``p`` and multiply the others by ``1 / (1 - p)``; p = 1 gives zeros.
 
-    The bits come from ``generator`` (the default one where None). Without training, or with p = 0, x itself.
+    The bits come from ``generator`` (default: the default one). Without training, or with p = 0, x itself.
     Srivastava et al., "Dropout", JMLR 2014.
     """
     x = asarray(x)
@@ -179,7 +179,7 @@ def dropout(x: TensorLike, p: float = 0.5, training: bool = True, generator: ran
 
 
 def dropout_mask(shape, p, training, generator, device, dtype):
-    """A raw array: 0 with probability ``p``, else ``1 / (1 - p)``; None where nothing is dropped. ``dtype``: of what it multiplies.
+    """A raw array: 0 with probability ``p``, else ``1 / (1 - p)``; None if nothing is dropped. ``dtype``: of what it multiplies.
 
     16 random bits an element, as long as these hold p and 1 - p to one part in a thousand, else 64: the mean of the mask stays 1.
     """

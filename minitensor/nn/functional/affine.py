@@ -95,7 +95,7 @@ def embedding(ids: TensorLike, weight: TensorLike, padding_idx: int | None = Non
 def one_hot(ids: TensorLike, num_classes: int = -1) -> Tensor:
     """Vectors of length ``num_classes``, 1 at the id and 0 elsewhere: ids (...) to float32 (..., num_classes).
 
-    Where ``num_classes`` is -1 it is the greatest id and one more, which must be looked up: say it where ids are on a GPU.
+    If ``num_classes`` is -1 it is the greatest id and one more, which must be looked up: say it if the ids are on a GPU.
     """
     ids = asarray(ids)
     if ids.dtype.kind not in "iu":

@@ -67,7 +67,7 @@ def _heads_of(qkv, n_heads):
 
 # --- kernel -------------------------------------------------------------------------------------------------------------------
 
-# NumPy's maximum of each row takes as long as all the rest of a softmax, so a row is shifted only where it must be: not if its
+# NumPy's maximum of each row takes as long as all the rest of a softmax, so a row is shifted only if it must be: not if its
 # maximum is at most TALL (no sum of its exponentials overflows) and that sum is at least TINY (none that counts underflows). Which
 # way a row goes is decided by its own numbers alone, so that no bit of it depends on the rows that lie beside it.
 TALL, TINY = 60.0, 1e-12

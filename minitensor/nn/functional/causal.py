@@ -15,7 +15,7 @@ _held = WeakValueDictionary()
 
 
 def causal(queries, keys, device):
-    """(T, S) boolean, raw: query t may see key s where ``s <= t + S - T`` (aligned to the lower right)."""
+    """(T, S) boolean, raw: query t may see key s if ``s <= t + S - T`` (aligned to the lower right)."""
     if queries * keys <= KEPT:
         return _small(queries, keys, device)
     place = queries, keys, device

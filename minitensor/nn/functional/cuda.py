@@ -13,7 +13,7 @@ from minitensor.nn.functional.likelihood import _cross_entropy, weight_gradient
 from minitensor.nn.functional.norm import layer_norm_last, rms_norm_last
 from minitensor.nn.functional.probabilities import log_softmax, softmax
 
-CHUNK = 64  # rows that one thread of norm_columns adds up, or more of them where these would be too many chunks
+CHUNK = 64  # rows that one thread of norm_columns adds up, or more of them if these would be too many chunks
 MOST_CHUNKS = 65_535  # of a grid along y
 
 
@@ -159,7 +159,7 @@ def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs)
 
 
 def _mask_steps(xp, mask, shape):
-    """``(contiguous mask, its steps)`` along batch, head, query and key of scores of ``shape`` (B, H, T, S), 0 where repeated."""
+    """``(contiguous mask, its steps)`` along batch, head, query and key of scores of ``shape`` (B, H, T, S), 0 if repeated."""
     if mask is None:
         return None, (0, 0, 0, 0)
     mask = xp.ascontiguousarray(mask)

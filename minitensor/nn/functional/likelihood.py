@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @fused(name="cross_entropy")
 def _cross_entropy(logits, targets, weight=None, *, ignore_index, label_smoothing):
-    """Loss of each target, 0 where it is ``ignore_index``; logits (N, C), targets (N,), weight (C,) or None.
+    """Loss of each target, 0 if it is ``ignore_index``; logits (N, C), targets (N,), weight (C,) or None.
 
     With z = x - max(x):  log(sum exp z) - z_t = softplus(log(sum of exp z_c over c != t) - z_t), which keeps every digit of a loss
     near 0, and of its derivatives.
@@ -68,7 +68,7 @@ def _cross_entropy(logits, targets, weight=None, *, ignore_index, label_smoothin
 def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs):
     # With a = (1 - eps) w_t, b_c = eps / C w_c, B = sum of b_c, z = x - max(x) and R = sum of exp z_c over c != t:
     #     loss = (a + B) log(R + exp z_t) - a z_t - sum_c b_c z_c,    d loss / dx = (a + B) softmax(x) - a onehot(t) - b,
-    # at t itself  B p_t - a R / (R + exp z_t) - b_t,  and the logarithm is log1p(R + (exp z_t - 1)): no digit is lost where p_t is
+    # at t itself  B p_t - a R / (R + exp z_t) - b_t,  and the logarithm is log1p(R + (exp z_t - 1)): no digit is lost if p_t is
     # nearly 1.
     count, classes = logits.shape
     dtype = logits.dtype if weight is None else xp.result_type(logits, weight)
@@ -141,7 +141,7 @@ def _alive(xp, x, idle):
 
 
 def weight_gradient(xp, logits, places, weight, g, label_smoothing):
-    """Of the class weights: ``- sum over rows of g ((1 - eps) [t = c] + eps / C) log p_c``; g is 0 where the target is ignored."""
+    """Of the class weights: ``- sum over rows of g ((1 - eps) [t = c] + eps / C) log p_c``; g is 0 if the target is ignored."""
     if not logits.size:
         return xp.zeros(logits.shape[-1], dtype=logits.dtype)
     total = (1.0 - label_smoothing) * weight[places] + label_smoothing / logits.shape[-1] * weight.sum()

@@ -40,7 +40,7 @@ def common_dtype(*tensors):
 
 
 def times(factor, x):
-    """``factor * x``, where a factor of 0 silences what is not finite."""
+    """``factor * x``; a factor of 0 silences what is not finite."""
     return factor * where(equal(factor, 0.0) & ~isfinite(x), 0.0, x)
 
 
@@ -68,7 +68,7 @@ def l1_loss(prediction: TensorLike, target: TensorLike, reduction: str = "mean")
 
 
 def huber_loss(prediction: TensorLike, target: TensorLike, delta: float = 1.0, reduction: str = "mean") -> Tensor:
-    """``d^2 / 2`` where ``|d| <= delta``, else ``delta (|d| - delta / 2)``, with d the difference. Huber 1964."""
+    """``d^2 / 2`` if ``|d| <= delta``, else ``delta (|d| - delta / 2)``, with d the difference. Huber 1964."""
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be positive, got {delta}")
     prediction, target, dtype = _pair("huber_loss", prediction, target)
@@ -86,7 +86,7 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """``-t log s(x) - (1 - t) log(1 - s(x))`` with s the sigmoid; targets from 0 to 1.
 
-    Computed as ``log(1 + exp(-|x|))`` plus ``x (1 - t)``, where x is negative ``-x t``: terms of one sign, so that every digit is
+    Computed as ``log(1 + exp(-|x|))`` plus ``x (1 - t)``, if x is negative ``-x t``: terms of one sign, so that every digit is
     right. weight: a factor per element, broadcast to their shape; one of 0 silences NaN and infinite logits.
     """
     logits, targets, dtype = _pair("binary_cross_entropy_with_logits", logits, targets)
@@ -101,7 +101,7 @@ def binary_cross_entropy_with_logits(
 
 
 def kl_div(log_probabilities: TensorLike, targets: TensorLike, reduction: str = "mean") -> Tensor:
-    """Kullback-Leibler divergence, elementwise ``t (log t - log p)`` (0 where t is 0); targets are probabilities.
+    """Kullback-Leibler divergence, elementwise ``t (log t - log p)`` (0 if t is 0); targets are probabilities.
 
     reduction "batchmean" divides the sum by the length of the first axis, which is the divergence proper; "mean" by the size.
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _normalised(x, eps):
-    """``x / sqrt(mean(x^2) + eps)``, measured in its greatest element where that is above 1: no square overflows."""
+    """``x / sqrt(mean(x^2) + eps)``, measured in its greatest element if that is above 1: no square overflows."""
     unit = maximum(maximum_of(absolute(x.detach()), axis=-1, keepdims=True), 1.0)  # cancels: it carries no gradient
     x = x / unit
     return x / sqrt(mean(x * x, axis=-1, keepdims=True) + eps / unit / unit)
@@ -101,9 +101,9 @@ def _reciprocal(xp, u, eps):
 
 
 def _pull_back(xp, g, unit, rstd, weight, needs, centred):
-    """Gradients of x and weight, None where not needed; ``unit`` is x normalised, ``centred`` whether its mean was taken off.
+    """Gradients of x and weight, None if not needed; ``unit`` is x normalised, ``centred`` whether its mean was taken off.
 
-    With h = g * weight:  dL/dx = rstd * (h - mean(h) - unit * mean(h * unit)), without mean(h) where x was not centred.
+    With h = g * weight:  dL/dx = rstd * (h - mean(h) - unit * mean(h * unit)), without mean(h) if x was not centred.
     """
     width = unit.shape[1]
     gx = xp.empty(unit.shape, dtype=unit.dtype) if needs[0] else None

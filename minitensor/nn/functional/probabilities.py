@@ -93,7 +93,7 @@ def _(xp, x, *, axis=-1):
         y -= xp.log1p(xp.einsum("ij->i", e))[:, None]
 
     def backward(g, y, gx):
-        # dL/dx = g - softmax(x) * sum(g), and = (g - sum(g)) - (softmax(x) - 1) * sum(g) where softmax(x) is nearly 1.
+        # dL/dx = g - softmax(x) * sum(g), and = (g - sum(g)) - (softmax(x) - 1) * sum(g) if softmax(x) is nearly 1.
         total = xp.einsum("ij->i", g)
         xp.exp(y, out=gx)
         gx *= -total[:, None]

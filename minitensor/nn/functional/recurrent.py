@@ -38,7 +38,7 @@ def rnn(
 ) -> tuple[Tensor, Tensor]:
     """``h = f(W_ih x_t + b_ih + W_hh h + b_hh)`` for each step t; f is "tanh" or "relu" (Elman 1990).
 
-    x: (B, T, I); weight_ih: (H, I); weight_hh: (H, H); biases: (H,) or None; state: h (B, H), zeros where None. lengths: integers
+    x: (B, T, I); weight_ih: (H, I); weight_hh: (H, H); biases: (H,) or None; state: h (B, H), zeros if None. lengths: integers
     (B,) from 1 to T; what stands behind a sequence's end, even NaN, reaches nothing, and the output there is zero. reverse: from
     the end of each sequence to its start. Returns ``(output, h)``: all states (B, T, H), and the last one (B, H).
     """
@@ -64,7 +64,7 @@ def lstm(
         i, f, g, o = W_ih x_t + b_ih + W_hh h + b_hh                  (four parts of the rows)
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)        h = sigmoid(o) * tanh(c)
 
-    weight_ih: (4 H, I); weight_hh: (4 H, H); biases: (4 H,) or None; state: ``(h, c)``, each (B, H), zeros where None; the rest as
+    weight_ih: (4 H, I); weight_hh: (4 H, H); biases: (4 H,) or None; state: ``(h, c)``, each (B, H), zeros if None; the rest as
     for ``rnn``. Returns ``(output, (h, c))``.
     """
     if state is not None and (not isinstance(state, (tuple, list)) or len(state) != 2):

@@ -21,7 +21,7 @@ def unroll(step, x, states, lengths, reverse):
     """The definition: ``states = step(x[t], *states)`` for each t; the output of a step is its first state, h.
 
     x: (T, B, I); states: each (B, H); lengths: (B,) or None. Returns (T + number of states, B, H): the outputs of all steps, zeros
-    where a sequence is over, and behind them the final states.
+    if a sequence is over, and behind them the final states.
     """
     steps = len(x)
     if lengths is not None:
@@ -82,7 +82,7 @@ class Steps:
                 self.xp.copyto(state[:, after], state[:, before], where=self.over[t])
 
     def pack(self, *states):
-        """Outputs of all steps, zeros where a sequence is over, then the final states: (T + number of states, B, H)."""
+        """Outputs of all steps, zeros if a sequence is over, then the final states: (T + number of states, B, H)."""
         out = self.empty(self.count + len(states), self.batch, len(self.h))
         outputs = out[: self.count]
         outputs[...] = (self.h[:, :-1] if self.reverse else self.h[:, 1:]).transpose(1, 2, 0)
@@ -118,15 +118,15 @@ class Steps:
                 gradient += held
 
     def input_gradients(self, d, weight_ih, needs):
-        """Gradients of x, W_ih and b_ih, where needed, from those of what the step adds to its inputs: d (G H, T, B)."""
+        """Gradients of x, W_ih and b_ih, if needed, from those of what the step adds to its inputs: d (G H, T, B)."""
         xp, d = self.xp, d.reshape(len(d), self.count * self.batch)  # (G H, T B)
         gx = xp.matmul(d.T, weight_ih).reshape(self.count, self.batch, weight_ih.shape[1]) if needs[0] else None
         return gx, xp.matmul(d, self.inputs) if needs[1] else None, self._summed(d) if needs[2] else None
 
     def state_gradients(self, d, needs, gb_ih=None):
-        """Gradients of W_hh and b_hh, where needed, from those of ``W_hh h + b_hh``: d (G H, T, B).
+        """Gradients of W_hh and b_hh, if needed, from those of ``W_hh h + b_hh``: d (G H, T, B).
 
-        gb_ih: the gradient of b_ih, where it is known and the same; copied, since a parameter's gradient is added to in place.
+        gb_ih: the gradient of b_ih, if it is known and the same; copied, since a parameter's gradient is added to in place.
         """
         xp, d = self.xp, d.reshape(len(d), self.count * self.batch)  # (G H, T B)
         before = (self.h[:, 1:] if self.reverse else self.h[:, :-1]).reshape(len(self.h), d.shape[1])  # (H, T B)
@@ -140,7 +140,7 @@ class Steps:
 
 
 def sum_of_biases(*biases):
-    """The given ones added up, as a column; None where there are none."""
+    """The given ones added up, as a column; None if there are none."""
     given = [bias for bias in biases if bias is not None]
     return sum(given[1:], start=given[0])[:, None] if given else None
 

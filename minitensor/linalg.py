@@ -288,13 +288,13 @@ def cond(x: TensorLike, p: float | str | None = None) -> Tensor:
 # --- products and diagonals ---------------------------------------------------------------------------------------------------
 
 
-def trace(x: TensorLike, *, offset: int = 0, dtype: DTypeLike | None = None) -> Tensor:
+def trace(x: TensorLike, *, offset: SupportsIndex = 0, dtype: DTypeLike | None = None) -> Tensor:
     """The sum of the diagonal of the last two axes."""
     made = _trace(_matrices("trace", x), offset, -2, -1)
     return made if dtype is None else made.astype(dtype)
 
 
-def diagonal(x: TensorLike, *, offset: int = 0) -> Tensor:
+def diagonal(x: TensorLike, *, offset: SupportsIndex = 0) -> Tensor:
     """The diagonal of the last two axes, as a last axis."""
     return _diagonal(_matrices("diagonal", x), offset, -2, -1)
 

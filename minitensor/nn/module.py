@@ -13,7 +13,7 @@ Any other tensor is no state: what a forward pass leaves on a module to be looke
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minitensor.backend import as_device, as_dtype, cast, copied, is_floating, move
 from minitensor.engine.hooks import Handle, standing
@@ -25,6 +25,8 @@ from minitensor.nn.walk import STATE, Stateful, contents, holds_state, named_chi
 
 __all__ = ["Module", "Parameter"]
 
+# A checker takes this name for true. Jedi, which cannot read what stands below, takes it as it is, and follows ``__call__`` itself.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import ParamSpec, Protocol, TypeVar

@@ -164,7 +164,11 @@ def linspace(
 
 
 def eye(
-    n_rows: int, n_cols: int | None = None, k: int = 0, dtype: DTypeLike = np.float32, device: str | None = None
+    n_rows: SupportsIndex,
+    n_cols: SupportsIndex | None = None,
+    k: SupportsIndex = 0,
+    dtype: DTypeLike = np.float32,
+    device: str | None = None,
 ) -> Tensor:
     """Ones on the k-th diagonal of an ``(n_rows, n_cols)`` matrix of zeros."""
     n_rows, n_cols, k = (n if n is None else one_int("eye", n, "an integer") for n in (n_rows, n_cols, k))

@@ -248,7 +248,7 @@ def _ordered(op_name, x, axis, kind, descending):
     return x, _argsort(x, axis=axis, descending=bool(descending)), axis
 
 
-def topk(x: TensorLike, k: int, axis: SupportsIndex = -1) -> tuple[Tensor, Tensor]:
+def topk(x: TensorLike, k: SupportsIndex, axis: SupportsIndex = -1) -> tuple[Tensor, Tensor]:
     """``(values, indices)`` of the ``k`` greatest along ``axis``, greatest first; of equal ones the first comes first."""
     x, k = asarray(x), one_int("topk", k, "an integer for k")
     place = axis_of("topk", axis, x.ndim)

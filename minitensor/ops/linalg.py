@@ -209,7 +209,7 @@ vecdot.vjp(
 )
 
 
-def trace(x: TensorLike, offset: int = 0, axis1: SupportsIndex = 0, axis2: SupportsIndex = 1) -> Tensor:
+def trace(x: TensorLike, offset: SupportsIndex = 0, axis1: SupportsIndex = 0, axis2: SupportsIndex = 1) -> Tensor:
     """Sum of the diagonal of two axes."""
     return sum_of(diagonal(x, offset, axis1, axis2), axis=-1)
 

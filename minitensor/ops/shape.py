@@ -262,7 +262,7 @@ def triu(xp, x, /, k=0):
 triu.vjp(lambda xp, g, k: xp.triu(g, k))
 
 
-def diagonal(x: TensorLike, offset: int = 0, axis1: SupportsIndex = 0, axis2: SupportsIndex = 1) -> Tensor:
+def diagonal(x: TensorLike, offset: SupportsIndex = 0, axis1: SupportsIndex = 0, axis2: SupportsIndex = 1) -> Tensor:
     """The elements ``x[i, i + offset]`` of two axes, as a last axis."""
     x = moveaxis(x, (axis1, axis2), (-2, -1))
     rows, columns = x.shape[-2:]

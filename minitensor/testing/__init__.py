@@ -9,21 +9,26 @@
 op. They need numpy alone; ``strategies``, which draws inputs, needs hypothesis.
 """
 
+from typing import TYPE_CHECKING
+
 from minitensor.testing.check import check_op
 from minitensor.testing.gradients import Report, gradcheck, gradgradcheck
 
 __all__ = ["Report", "check_op", "gradcheck", "gradgradcheck", "strategies"]
 
+if TYPE_CHECKING:
+    from minitensor.testing import strategies
+else:
 
-def __getattr__(name):
-    """``strategies`` and its members, imported on first use."""
-    if name.startswith("__"):
-        raise AttributeError(name)
-    import importlib
+    def __getattr__(name: str) -> object:
+        """``strategies`` and its members, imported on first use."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        import importlib
 
-    strategies = importlib.import_module("minitensor.testing.strategies")
-    if name == "strategies":
-        return strategies
-    if name in strategies.__all__:
-        return getattr(strategies, name)
-    raise AttributeError(f"minitensor.testing has no {name!r}")
+        strategies = importlib.import_module("minitensor.testing.strategies")
+        if name == "strategies":
+            return strategies
+        if name in strategies.__all__:
+            return getattr(strategies, name)
+        raise AttributeError(f"minitensor.testing has no {name!r}")

@@ -7,7 +7,7 @@ named tuple, as NumPy.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from minitensor.backend import cast, is_narrow, namespace, np, on, widen
 from minitensor.engine.autograd import raw
@@ -67,7 +67,7 @@ class SVDResult(NamedTuple):
     Vh: Tensor
 
 
-def _matrices(name, x, square=False):
+def _matrices(name, x, square=False) -> Tensor:
     """``x`` as a Tensor of matrices; ValueError if it is none, or not a square one where that is needed."""
     x = asarray(x)
     if x.ndim < 2 or (square and x.shape[-1] != x.shape[-2]):
@@ -172,7 +172,7 @@ def matrix_power(x: TensorLike, n: int) -> Tensor:
     if n == 0:
         identity = Tensor(namespace(x.device).eye(x.shape[-1], dtype=x.dtype))
         return broadcast_to(identity, shape=x.shape)
-    power = None
+    power: Any = None
     while n:
         if n & 1:
             power = x if power is None else matmul(power, x)

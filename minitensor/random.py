@@ -214,12 +214,12 @@ class Generator:
         return Tensor(chosen.reshape(shape))
 
 
-def _shape(draw, shape):
+def _shape(draw, shape) -> tuple[int, ...]:
     """A shape as a tuple of plain ints; one length stands for one axis."""
     return sizes(draw, "shape", shape, least=0)
 
 
-def _floating(draw, dtype):
+def _floating(draw, dtype) -> np.dtype[Any]:
     found = as_dtype(dtype)
     if not is_floating(found):
         raise TypeError(f"{draw} draws floating numbers, not {found}; mt.random.integers draws integers")

@@ -8,6 +8,8 @@ square of 300 is no float16 any more. So every op and every gradient rule comput
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 __all__ = ["as_dtype", "compute_dtype", "holds_numbers", "is_floating", "is_narrow", "precision", "widen"]
@@ -49,7 +51,7 @@ def widen(x):
     return x if dtype is None or not is_narrow(dtype) else x.astype(_FLOAT32)
 
 
-def as_dtype(dtype):
+def as_dtype(dtype: Any) -> np.dtype[Any]:
     """``dtype`` (a NumPy dtype, a type, a name) as a dtype that a tensor can have, in this machine's byte order.
 
     Raises TypeError for any other, with a list of those that there are, and for bfloat16 where ``ml_dtypes`` is missing.

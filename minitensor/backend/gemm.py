@@ -49,7 +49,7 @@ class Call(NamedTuple):
     out_offset: int
     out_leading: int
     out_step: int
-    count: int
+    count: int  # type: ignore[assignment]  # it hides the method of tuples
 
 
 def layout(operand):

@@ -23,7 +23,9 @@ def signatures(source):
     parameter = re.compile(r"(?:const )?([\w ]+?)\s*(\*?)\s*\w+$")
     return {
         name: [
-            (kind, star == "*") for kind, star in (parameter.match(p.strip()).groups() for p in parameters.split(","))
+            (kind, star == "*")
+            # Our own source has no other parameters.
+            for kind, star in (parameter.match(p.strip()).groups() for p in parameters.split(","))  # type: ignore[union-attr]
         ]
         for name, parameters in kernel.findall(source)
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,9 @@ __all__ = [
 
 clock = itertools.count(1)
 last_write = 0  # time of the newest write; a node younger than it needs no further look
-_writes = {}  # id of the owner of the memory -> (reference to the owner, {span: (time, name)})
+_writes: dict[
+    int, tuple[Any, dict]
+] = {}  # id of the owner of the memory -> (reference to the owner, {span: (time, name)})
 
 
 def _owner(array):

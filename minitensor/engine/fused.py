@@ -88,7 +88,8 @@ class Fused(Primitive, Generic[P]):
                 arrays[i] = memory.private(arrays[i])
             params = memory.private(params) if self.foreign else params
         if takes_needs:
-            params = {**params, "needs": tuple(recording and i in wanted for i in range(len(arrays)))}
+            needs = tuple(recording and i in wanted for i in range(len(arrays)))
+            params = {**params, "needs": needs}  # type: ignore[assignment]  # until the kernel has run
         try:
             made = kernel(xp, *map(widen, arrays), **params)
         except (ValueError, TypeError, IndexError, MemoryError) as error:

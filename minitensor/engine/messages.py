@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from types import FrameType
 
 from minitensor.backend import device_of, is_array, is_floating, namespace, np
 
@@ -25,7 +26,7 @@ def describe(value):
 
 def call_site():
     """``file:line`` of the newest frame outside this library."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and os.path.abspath(frame.f_code.co_filename).startswith(_HERE):
         frame = frame.f_back
     return None if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -65,34 +65,45 @@ class switched:
         A generator, coroutine or asynchronous generator runs in it while it runs, and what happens between its yields does not;
         what is sent or thrown into it and what it returns pass through. Static and class methods and properties are taken too.
         """
+        return self._decorated(function)
+
+    def _decorated(self, function):
         if isinstance(function, (staticmethod, classmethod)):
             return type(function)(self(function.__func__))
         if isinstance(function, property):
-            fget, fset, fdel = (part and self(part) for part in (function.fget, function.fset, function.fdel))
-            return property(fget, fset, fdel, function.__doc__)  # type: ignore[return-value]  # a property is one again
+            parts: Any = [part and self(part) for part in (function.fget, function.fset, function.fdel)]
+            fget, fset, fdel = parts
+            return property(fget, fset, fdel, function.__doc__)
         if isinstance(function, type) or not callable(function):
             given = f"the class {function.__name__}" if isinstance(function, type) else repr(function)
             raise TypeError(f"a mode such as mt.no_grad decorates functions and methods, not {given}")
 
         # What others find out by looking at a function stays true: that it is a generator function, or is to be awaited.
+        attributes = functools.WRAPPER_UPDATES if inspect.isroutine(function) else ()  # a module's are its state
+        alike = functools.wraps(function, updated=attributes)
         if inspect.isgeneratorfunction(function):
 
-            def decorated(*args, **kwargs):
+            @alike
+            def generator(*args, **kwargs):
                 return (yield from _Steps(function(*args, **kwargs), self))
-        elif inspect.iscoroutinefunction(function):
 
-            async def decorated(*args, **kwargs):
+            return generator
+        if inspect.iscoroutinefunction(function):
+
+            @alike
+            async def coroutine(*args, **kwargs):
                 return await _Steps(function(*args, **kwargs), self)
-        elif inspect.isasyncgenfunction(function):
-            decorated = _async_generator_function(function, self)
-        else:
 
-            def decorated(*args, **kwargs):
-                with self:
-                    return _held(function(*args, **kwargs), self)
+            return coroutine
+        if inspect.isasyncgenfunction(function):
+            return alike(_async_generator_function(function, self))
 
-        attributes = functools.WRAPPER_UPDATES if inspect.isroutine(function) else ()  # a module's are its state
-        return functools.wraps(function, updated=attributes)(decorated)  # type: ignore[return-value]  # it is called alike
+        @alike
+        def called(*args, **kwargs):
+            with self:
+                return _held(function(*args, **kwargs), self)
+
+        return called
 
 
 def _set(blocks):

@@ -57,7 +57,7 @@ class Op(Primitive, Generic[P]):
         if next(iter(inspect.signature(function).parameters), None) != "xp":
             raise TypeError(f"@op: the first parameter of {function.__name__} must be xp, the array namespace")
         super().__init__(function, skip=1, name=name)
-        self.rules = None
+        self.rules: Any = None  # given by ``vjp``
         self.pullbacks = {}
         self.quick = _quick(self)
 
@@ -153,7 +153,7 @@ class Op(Primitive, Generic[P]):
         """
         if not self.computes:
             return self.function(xp, *arrays, **params)
-        arrays = [widen(a) for a in arrays]
+        arrays = tuple(map(widen, arrays))
         dtypes = {a.dtype for a in arrays if is_array(a)}
         if any(map(is_floating, dtypes)) or all(dtype.itemsize > 1 for dtype in dtypes):
             return self.function(xp, *arrays, **params)
@@ -204,6 +204,7 @@ def _quick(op):
         mode = mode_of()
         if not usual or mode.anomaly:
             return run((x, y), {})
+        parents: tuple[Any, ...]
         if not mode.grad or left is right is None:
             pullback = _NONE
         elif right is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+from typing import Any
 
 from minitensor.backend import cpu, holds_numbers, is_array, is_floating, is_narrow, memory, namespace_of, np
 from minitensor.engine.arraylike import plain_array
@@ -20,7 +21,7 @@ from minitensor.engine.tensor import Tensor, asarray
 
 __all__ = ["NUMBERS", "Primitive", "check_pulled", "refuse_stale"]
 
-NUMBERS = frozenset((bool, int, float))
+NUMBERS: frozenset[Any] = frozenset((bool, int, float))
 WHOLE = frozenset("axis axes axis1 axis2 ddof decimals k shape shift".split())  # keywords of ops that are integers
 _NDARRAY = np.ndarray
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -29,10 +30,12 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 class Primitive:
     """What both kinds share: binding arguments, reading Tensors, explaining errors."""
 
+    __qualname__: str
+
     def __init__(self, function, skip, name):
         self.name = name or function.__name__
         self.function = function
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function)  # type: ignore[arg-type]  # both kinds can be called
         parameters = list(inspect.signature(function).parameters.values())[skip:]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         inputs, keywords = _divided(parameters)

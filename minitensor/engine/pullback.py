@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from operator import itemgetter
 from types import SimpleNamespace
+from typing import Any
 
 from minitensor.backend import is_array, memory, namespace, widen
 from minitensor.engine.library import namespace_on
@@ -137,7 +138,7 @@ class RulePullback:
 
     def check_fresh(self, node, needed):
         """Raise where a saved array that one of the rules to be run asks for has been overwritten since the op ran."""
-        places = range(len(node.saved))
+        places: Any = range(len(node.saved))
         if needed is not None and self.simple:
             asked = [pick((-2, -1, *places)) for (_, pick), parent in zip(self.rules, node.parents) if parent in needed]
             places = sorted({place for each in asked for place in each if place >= 0})
@@ -196,7 +197,7 @@ class VariadicPullback(RulePullback):
         ((rule, pick),) = self.rules
         if not self.one_by_one:
             given = rule(*pick((gradient, 0, *saved)))
-            pulled = [given[i] for i in wanted] if isinstance(given, (list, tuple)) else [given] * len(wanted)
+            pulled: Any = [given[i] for i in wanted] if isinstance(given, (list, tuple)) else [given] * len(wanted)
         else:
             pulled = (
                 rule(*pick((gradient, i, *saved))) if needed is None or parent in needed else None

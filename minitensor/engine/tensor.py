@@ -140,7 +140,7 @@ class Tensor(Attached):
         elif not wanted and self.node is not None:
             if self.node.pullback is not None:
                 raise RuntimeError("requires_grad_(False) on the result of an op: write .detach() to get a constant")
-            self.node.watch.grad = None
+            watch(self.node).grad = None
             self.node, self._frozen = None, self.node
         return self
 
@@ -230,13 +230,13 @@ class Tensor(Attached):
                 "assign: this tensor's memory is read-only (a memory map, or a gradient that a hook is shown); write "
                 "mt.tensor(x) for a copy that can be overwritten"
             )
-        value = value._array if isinstance(value, Tensor) else value
-        if not isinstance(value, (bool, int, float, np.number)):
-            value, _ = array_of(value, self.dtype, self.device)
-            if value.shape != self.shape:
-                raise ValueError(f"assign: {self.name or 'the tensor'} has shape {self.shape}, the value {value.shape}")
+        given: Any = value._array if isinstance(value, Tensor) else value
+        if not isinstance(given, (bool, int, float, np.number)):
+            given, _ = array_of(given, self.dtype, self.device)
+            if given.shape != self.shape:
+                raise ValueError(f"assign: {self.name or 'the tensor'} has shape {self.shape}, the value {given.shape}")
         with on(self._array):
-            self._array[...] = value
+            self._array[...] = given
         memory.record_write(self._array, self.name)
 
     # --- out of the library ---------------------------------------------------------------------------------------------------

@@ -120,7 +120,8 @@ def tensor_file(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> Itera
     }
     # The widest numbers first, so that each tensor begins at a multiple of its own item size.
     names = sorted(plans, key=lambda name: (-np.dtype(plans[name][0]).itemsize, name))
-    header, begin = {"__metadata__": metadata} if metadata else {}, 0
+    header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+    begin = 0
     for name in names:
         dtype, shape, _ = plans[name]
         end = begin + math.prod(shape) * np.dtype(dtype).itemsize
@@ -195,8 +196,7 @@ def _read_header(path):
             raise ValueError("it is shorter than its header")
         text = file.read(size).decode("utf-8")
     try:
-        how = dict(object_pairs_hook=_without_repeats, parse_int=_integer, parse_constant=_no_constant)
-        header = json.loads(text, **how)
+        header = json.loads(text, object_pairs_hook=_without_repeats, parse_int=_integer, parse_constant=_no_constant)
     except RecursionError:
         raise ValueError("its header is nested too deeply") from None
     if not isinstance(header, dict):

@@ -123,7 +123,7 @@ def _checksum(header, arrays):
     for name in sorted(arrays):
         array = arrays[name]
         total = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), total)
-        total = zlib.crc32(stored_bytes(array), total)
+        total = zlib.crc32(stored_bytes(array).data, total)
     return total
 
 

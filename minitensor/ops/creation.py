@@ -171,8 +171,8 @@ def eye(
     device: str | None = None,
 ) -> Tensor:
     """Ones on the k-th diagonal of an ``(n_rows, n_cols)`` matrix of zeros."""
-    n_rows, n_cols, k = (n if n is None else one_int("eye", n, "an integer") for n in (n_rows, n_cols, k))
-    return Tensor(namespace(device).eye(n_rows, n_cols, k=k, dtype=as_dtype(dtype)))
+    rows, columns, place = (n if n is None else one_int("eye", n, "an integer") for n in (n_rows, n_cols, k))
+    return Tensor(namespace(device).eye(rows, columns, k=place, dtype=as_dtype(dtype)))
 
 
 # What a recorded rule creates lies on the device of its gradient; of those named after another tensor it does by itself.

@@ -17,6 +17,8 @@ from minitensor.ops.shape import astype as _astype
 __all__ = ["ArrayNamespaceInfo", "astype", "can_cast", "finfo", "iinfo", "isdtype", "result_type"]
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from numpy.typing import DTypeLike
 
     from minitensor.engine.attached import TensorLike
@@ -44,7 +46,11 @@ def astype(x: TensorLike, dtype: DTypeLike, *, copy: bool = True, device: str | 
     return x if x.dtype == as_dtype(dtype) else _astype(x, dtype=as_dtype(dtype))
 
 
-def can_cast(from_: DTypeLike | Tensor | np.ndarray, to: DTypeLike, casting: str = "safe") -> bool:
+def can_cast(
+    from_: DTypeLike | Tensor | np.ndarray,
+    to: DTypeLike,
+    casting: Literal["no", "equiv", "safe", "same_kind", "unsafe"] = "safe",
+) -> bool:
     """Whether every number of the type ``from_`` (a dtype, or a tensor of it) is one of the type ``to``."""
     return bool(np.can_cast(_dtype_of(from_), as_dtype(to), casting))
 
@@ -87,7 +93,7 @@ def result_type(*arrays_and_dtypes: TensorLike | DTypeLike) -> np.dtype[Any]:
     """
     if not arrays_and_dtypes:
         raise ValueError("result_type: at least one tensor, dtype or number is needed")
-    numbers = [value for value in arrays_and_dtypes if isinstance(value, (bool, int, float))]
+    numbers: list[Any] = [value for value in arrays_and_dtypes if isinstance(value, (bool, int, float))]
     dtypes = [_dtype_of(value) for value in arrays_and_dtypes if not isinstance(value, (bool, int, float))]
     if not dtypes:
         return asarray(sum(numbers)).dtype

@@ -111,7 +111,7 @@ def take(
     return getitem(x, (slice(None),) * axis + (indices,))
 
 
-def _integers(op_name, indices, truth_values=False):
+def _integers(op_name, indices, truth_values=False) -> Tensor:
     """``indices`` as a Tensor of integers; truth values among them are the numbers 0 and 1, or an error."""
     indices = asarray(indices, dtype=np.int64 if isinstance(indices, list) and not indices else None)
     if indices.dtype.kind == "b" and truth_values:

@@ -136,7 +136,7 @@ def einsum(subscripts: Any, *operands: Any, optimize: bool | None = None) -> Ten
     """
     if not isinstance(subscripts, str):
         subscripts, operands = _equation(subscripts, *operands)
-    operands = [asarray(x) for x in operands]
+    operands = tuple(map(asarray, operands))
     terms, output = _explicit(subscripts, [x.ndim for x in operands])
     return _einsum(
         *operands, terms=terms, output=output, optimize=_pays(terms, operands) if optimize is None else optimize
@@ -171,11 +171,11 @@ def _axis_letter(number):
 
 def tensordot(x: TensorLike, y: TensorLike, axes: SupportsIndex | Sequence[Shape] = 2) -> Tensor:
     """Sum over pairs of axes: the last ``axes`` of x with the first of y, or the two lists ``axes`` of axes."""
-    x, y, axes = asarray(x), asarray(y), read_ints(axes)
-    if hasattr(axes, "__len__"):
-        left, right = axes
+    x, y, summed = asarray(x), asarray(y), read_ints(axes)
+    if hasattr(summed, "__len__"):
+        left, right = summed
     else:
-        (count,) = ints(axes, "tensordot")
+        (count,) = ints(summed, "tensordot")
         left, right = range(-count, 0), range(count)
     left, right = axes_of("tensordot", left, x.ndim), axes_of("tensordot", right, y.ndim)
     if len(left) != len(right) or any(x.shape[a] != y.shape[b] for a, b in zip(left, right)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import np
 from minitensor.engine.axes import axes_of
@@ -54,11 +54,11 @@ def matrix_norm(x: TensorLike, *, keepdims: bool = False, ord: float | str | Non
     if ord in ("fro", None):
         made = _norm(x, 2, (-2, -1), True)
     elif ord in (1, -1, math.inf, -math.inf):
-        extreme = _max if ord > 0 else _min
         sums = _sum(abs(x), axis=-2 if abs(ord) == 1 else -1, keepdims=True)
-        made = extreme(sums, axis=(-2, -1), keepdims=True)
+        over = {"axis": (-2, -1), "keepdims": True}
+        made = _max(sums, **over) if ord > 0 else _min(sums, **over)
     elif ord in ("nuc", 2, -2):
-        reduce = {"nuc": _sum, 2: _max, -2: _min}[ord]
+        reduce: Any = {"nuc": _sum, 2: _max, -2: _min}[ord]
         made = reduce(singular_values(x), axis=-1, keepdims=True)[..., None]
     else:
         raise ValueError(f'matrix_norm: ord must be "fro", "nuc", 1, -1, 2, -2, inf or -inf, got {ord!r}')
@@ -79,7 +79,8 @@ def norm(x: TensorLike, ord: float | str | None = None, axis: Axes = None, keepd
         axis = tuple(range(x.ndim))
     axes = axes_of("norm", axis, x.ndim)
     if len(axes) == 1:
-        return vector_norm(x, axis=axes, keepdims=keepdims, ord=2 if ord is None else ord)
+        order: Any = 2 if ord is None else ord  # a word is refused
+        return vector_norm(x, axis=axes, keepdims=keepdims, ord=order)
     if len(axes) != 2:
         raise ValueError(f"norm: axis must be one axis, or two for matrices, got {axis!r}")
     made = matrix_norm(moveaxis(x, axes, (-2, -1)), keepdims=keepdims, ord="fro" if ord is None else ord)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from typing import Any
 
 from minitensor.backend import np
 from minitensor.engine import library
@@ -77,7 +78,8 @@ def _named(name, module="numpy"):
 
 def _of_ufunc(ufunc, method, inputs, settings):
     name = ufunc.__name__
-    if getattr(np, name, None) is not ufunc:
+    known: Any = getattr(np, name, None)
+    if known is not ufunc:
         return None  # somebody else's ufunc: the name says nothing
     if method in ("reduce", "accumulate"):
         equal = _named({"reduce": _REDUCTIONS, "accumulate": _ACCUMULATIONS}[method].get(name, ""))

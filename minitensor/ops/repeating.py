@@ -145,7 +145,7 @@ def _constants(values):
 def _widths(pad_width, ndim):
     """``pad_width``, in any form, as one pair of ints per axis."""
     if isinstance(pad_width, dict):
-        pairs = [(0, 0)] * ndim
+        pairs: list[tuple[int, ...]] = [(0, 0)] * ndim
         for axis, width in pad_width.items():
             width = read_ints(width)
             pairs[axis_of("pad", axis, ndim)] = ints(width, "pad") * 2 if np.ndim(width) == 0 else ints(width, "pad")

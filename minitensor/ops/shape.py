@@ -111,7 +111,7 @@ def squeeze(x: TensorLike, axis: Axes = None) -> Tensor:
     """``x`` without the axes ``axis``, which must have length 1 (every axis of length 1 where None)."""
     x = asarray(x)
     if axis is None:
-        axes = [i for i, n in enumerate(x.shape) if n == 1]
+        axes = tuple(i for i, n in enumerate(x.shape) if n == 1)
     else:
         axes = axes_of("squeeze", axis, x.ndim)
     if any(x.shape[a] != 1 for a in axes):
@@ -210,7 +210,7 @@ def _common_dtype(data):
             whole = False
     if not arrays:
         return None, None
-    dtype = np.result_type(*{x.dtype for x in arrays})
+    dtype: Any = np.result_type(*{x.dtype for x in arrays})
     if not is_floating(dtype):
         dtype = None if not whole or dtype.kind == "b" else dtype
     return dtype, next((x.device for x in arrays if isinstance(x, Tensor)), None)
@@ -279,9 +279,8 @@ def to(x: Tensor, device: str) -> Tensor:
 
 def reshape_method(x: Tensor, *lengths: Shape, shape: Shape | None = None) -> Tensor:
     """``x`` in another shape of as many elements, given as one argument or length by length; one length may be -1."""
-    if shape is None:
-        shape = lengths[0] if len(lengths) == 1 else lengths
-    return reshape(x, shape=ints(shape, "reshape"))
+    given = lengths if shape is None and len(lengths) != 1 else lengths[0] if shape is None else shape
+    return reshape(x, shape=ints(given, "reshape"))
 
 
 reshape_method.__name__ = "reshape"

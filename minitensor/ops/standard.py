@@ -173,13 +173,13 @@ def count_nonzero(x: TensorLike, axis: Axes = None, *, keepdims: bool = False) -
 
 def broadcast_arrays(*arrays: TensorLike) -> list[Tensor]:
     """All the tensors in their common shape."""
-    arrays = [asarray(x) for x in arrays]
+    tensors = [asarray(x) for x in arrays]
     try:
-        shape = np.broadcast_shapes(*(x.shape for x in arrays))
+        shape = np.broadcast_shapes(*(x.shape for x in tensors))
     except ValueError:
-        given = ", ".join(str(x.shape) for x in arrays)
+        given = ", ".join(str(x.shape) for x in tensors)
         raise ValueError(f"broadcast_arrays: the shapes {given} do not agree from the right") from None
-    return [broadcast_to(x, shape=shape) for x in arrays]
+    return [broadcast_to(x, shape=shape) for x in tensors]
 
 
 def meshgrid(*arrays: TensorLike, indexing: Literal["xy", "ij"] = "xy") -> list[Tensor]:
@@ -189,11 +189,11 @@ def meshgrid(*arrays: TensorLike, indexing: Literal["xy", "ij"] = "xy") -> list[
     """
     if indexing not in ("xy", "ij"):
         raise ValueError(f'meshgrid: indexing must be "xy" or "ij", got {indexing!r}')
-    arrays = [asarray(x) for x in arrays]
-    if any(x.ndim > 1 for x in arrays):
-        raise ValueError(f"meshgrid: needs vectors, got shapes {', '.join(str(x.shape) for x in arrays)}")
-    ndim = len(arrays)
-    grid = [reshape(x, shape=(1,) * i + (-1,) + (1,) * (ndim - i - 1)) for i, x in enumerate(arrays)]
+    tensors = [asarray(x) for x in arrays]
+    if any(x.ndim > 1 for x in tensors):
+        raise ValueError(f"meshgrid: needs vectors, got shapes {', '.join(str(x.shape) for x in tensors)}")
+    ndim = len(tensors)
+    grid = [reshape(x, shape=(1,) * i + (-1,) + (1,) * (ndim - i - 1)) for i, x in enumerate(tensors)]
     grid = broadcast_arrays(*grid) if grid else []
     return [moveaxis(x, 0, 1) for x in grid] if indexing == "xy" and ndim > 1 else grid
 

@@ -13,6 +13,7 @@ precision training", ICLR 2018, arXiv:1710.03740); gradients and states are floa
 from __future__ import annotations
 
 import weakref
+from typing import Any
 
 from minitensor.backend import compute_dtype, is_narrow, move, namespace, np
 from minitensor.engine.autograd import raw, watch
@@ -37,7 +38,9 @@ class Entry:
         self.index = index
         self.steps = 0
         self.start = self.stop = 0  # stretch of the flat array, padding included
-        self.value = self.master = self.gradient = None  # views of the flat arrays, in the parameter's shape
+        self.value: Any = None  # this and the next two: views of the flat arrays, in the parameter's shape
+        self.master: Any = None
+        self.gradient: Any = None
         self.state = {}
 
     @property

@@ -57,9 +57,9 @@ def leaves_of(owner: str, given: Tensors, first: int = 0) -> list[Tensor]:
 
 def groups_of(owner: str, given: Parameters) -> list[Group]:
     """``given`` as a list of groups ``{"params": ..., ...}``; parameters alone are one group."""
-    if isinstance(given, (list, tuple)) or hasattr(given, "__next__"):
-        given = list(given)
-    groups = [given] if isinstance(given, dict) else given
+    groups: Any = [given] if isinstance(given, dict) else given
+    if isinstance(groups, (list, tuple)) or hasattr(groups, "__next__"):
+        groups = list(groups)
     if isinstance(groups, list) and any(isinstance(one, dict) for one in groups):
         for one in groups:
             if not isinstance(one, dict):

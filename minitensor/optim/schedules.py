@@ -60,7 +60,8 @@ class Schedule:
 
     def _apply(self):
         for group in self.optimizer.param_groups:
-            rate = self.rate(group.setdefault("initial_lr", group["lr"]), self.steps)
+            group.setdefault("initial_lr", group["lr"])
+            rate = self.rate(group["initial_lr"], self.steps)
             group["lr"] = number(type(self).__name__, "the rate", rate, least=0)
 
 

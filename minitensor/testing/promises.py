@@ -178,11 +178,11 @@ def _definitions():
         return fused.definition(*(Tensor(a) if isinstance(a, np.ndarray) else a for a in args), **params)
 
     run = Fused.__call__
-    Fused.__call__ = by_definition
+    Fused.__call__ = by_definition  # type: ignore[method-assign, assignment]  # only until the end of the block
     try:
         yield used
     finally:
-        Fused.__call__ = run
+        Fused.__call__ = run  # type: ignore[method-assign]
 
 
 def same_bits(a, b):

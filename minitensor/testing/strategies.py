@@ -111,7 +111,7 @@ def broadcastable(
 
 def axes(ndim: int, allow_none: bool = True, allow_tuple: bool = True) -> st.SearchStrategy[Any]:
     """None, an axis (also counted from the end), or a tuple of different axes, of an array of ``ndim`` axes."""
-    choices = [st.none()] if allow_none else []
+    choices: list[st.SearchStrategy[Any]] = [st.none()] if allow_none else []
     if ndim:
         choices.append(st.integers(-ndim, ndim - 1))
     if allow_tuple:
@@ -157,7 +157,7 @@ def matmul_operands(draw: st.DrawFn, max_side: int = 3) -> list[Tensor]:
 
 def index(shape: tuple[int, ...]) -> st.SearchStrategy[Any]:
     """Indices of an array of ``shape``: ints, slices, None, ``...``, integer arrays with repeats, boolean masks."""
-    choices = [hnp.basic_indices(shape, allow_newaxis=True, allow_ellipsis=True)]
+    choices: list[st.SearchStrategy[Any]] = [hnp.basic_indices(shape, allow_newaxis=True, allow_ellipsis=True)]
     if shape and 0 not in shape:
         choices.append(hnp.integer_array_indices(shape, result_shape=hnp.array_shapes(max_dims=2, max_side=3)))
         choices.append(_mixed_indices(shape))

@@ -8,11 +8,16 @@ square of 300 is no float16 any more. So every op and every gradient rule comput
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 __all__ = ["as_dtype", "compute_dtype", "holds_numbers", "is_floating", "is_narrow", "precision", "widen"]
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T", bound=Any)
 
 _FLOAT32 = np.dtype(np.float32)
 _KNOWN = "float16, bfloat16, float32, float64, int8 to int64, uint8 to uint64, bool"
@@ -45,7 +50,7 @@ def compute_dtype(*dtypes):
     return np.result_type(*wide) if wide else _FLOAT32
 
 
-def widen(x):
+def widen(x: T) -> T:
     """``x`` (an array, or a Tensor: recorded) in float32 if its elements have 16 bits; what else it may be, as it is."""
     dtype = getattr(x, "dtype", None)
     return x if dtype is None or not is_narrow(dtype) else x.astype(_FLOAT32)

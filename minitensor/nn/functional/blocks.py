@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from minitensor.backend import compute_dtype, is_floating, np
 
 __all__ = ["all_floats", "as_floats", "as_rows", "row_blocks"]
 
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    T = TypeVar("T", bound=Any)
+
 BLOCK_BYTES = 1 << 18
 
 
-def as_floats(x):
+def as_floats(x: T) -> T:
     """``x``, an array or a Tensor, in float32 where it holds integers or truth values."""
     return x if is_floating(x.dtype) else x.astype(np.float32)
 

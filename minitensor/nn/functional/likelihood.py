@@ -214,7 +214,7 @@ def _soft_cross_entropy(logits, targets, weight, label_smoothing, reduction):
     return reduced(-sum_of(times(shares, log_softmax(logits)), axis=-1), reduction, dtype)
 
 
-def _classes(name, scores, targets, ignore_index):
+def _classes(name, scores, targets, ignore_index) -> Tensor:
     """``targets`` as int64, checked to be classes of ``scores`` or ``ignore_index``."""
     if targets.dtype.kind not in "iu":
         raise TypeError(f"{name}: targets must be integers, got {targets.dtype}")

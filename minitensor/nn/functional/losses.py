@@ -6,7 +6,7 @@ A loss of numbers of 16 bits is computed in float32 and rounded at its end: the 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import is_narrow, np, widen
 from minitensor.engine.tensor import Tensor, asarray
@@ -44,7 +44,7 @@ def times(factor, x):
     return factor * where(equal(factor, 0.0) & ~isfinite(x), 0.0, x)
 
 
-def _pair(name, prediction, target):
+def _pair(name, prediction, target) -> tuple[Tensor, Tensor, np.dtype[Any]]:
     prediction, target = asarray(prediction), asarray(target)
     if prediction.shape != target.shape:
         raise ValueError(

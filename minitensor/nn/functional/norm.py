@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minitensor.engine.fused import fused
 from minitensor.engine.tensor import Tensor, asarray
@@ -107,7 +107,7 @@ def _pull_back(xp, g, unit, rstd, weight, needs, centred):
     """
     width = unit.shape[1]
     gx = xp.empty(unit.shape, dtype=unit.dtype) if needs[0] else None
-    gw = xp.zeros(width, dtype=unit.dtype) if needs[1] else None
+    gw: Any = xp.zeros(width, dtype=unit.dtype) if needs[1] else None
     for block in row_blocks(xp, g):
         u, h = unit[block], g[block]
         if needs[1]:

@@ -21,6 +21,7 @@ __all__ = ["as_lengths", "gru", "lstm", "rnn"]
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from minitensor.engine.attached import TensorLike
 
@@ -155,7 +156,8 @@ def _checked(name, gates, x, weights, states, lengths):
         )
     if not is_floating(x.dtype):
         raise TypeError(f"{name}: x must be floating, got {x.dtype}; ids go through an Embedding first")
-    weight_ih, weight_hh, *biases = [w if w is None else asarray(w) for w in weights]
+    given: list[Any] = [w if w is None else asarray(w) for w in weights]
+    weight_ih, weight_hh, *biases = given
     if weight_hh.ndim != 2:
         raise ValueError(f"{name}: weight_hh {weight_hh.shape} must be ({gates} H, H)")
     batch, hidden = x.shape[0], weight_hh.shape[-1]

@@ -9,6 +9,8 @@ leads from edge t to edge t + 1, in reverse from edge t + 1 to edge t.
 
 from __future__ import annotations
 
+from typing import Any
+
 from minitensor.nn.functional.blocks import as_rows
 from minitensor.ops.creation import arange
 from minitensor.ops.elementwise import where
@@ -27,7 +29,7 @@ def unroll(step, x, states, lengths, reverse):
     if lengths is not None:
         alive = (arange(steps, device=x.device)[:, None] < lengths)[..., None]  # (T, B, 1)
         x = where(alive, x, 0.0)  # 0 * NaN is NaN: padding must be gone, not weightless
-    outputs = [None] * steps
+    outputs: list[Any] = [None] * steps
     for t in reversed(range(steps)) if reverse else range(steps):
         new = step(x[t], *states)
         if lengths is None:

@@ -124,7 +124,7 @@ class Step(_Trained):
 
     def loss(self):
         """Of the batch."""
-        return self.model.loss(*self.ids, n_tokens=self.ids[2].size)
+        return self.model.loss(*self.ids, divide_by=self.ids[2].size)
 
     def take_weights(self, other):
         """Those of the same work in PyTorch."""
@@ -150,7 +150,7 @@ class Characters(_Trained):
 
     def loss(self):
         """Of the batch."""
-        return self.model.loss(*self.ids, n_tokens=self.ids[1].size)
+        return self.model.loss(*self.ids, divide_by=self.ids[1].size)
 
     def take_weights(self, other):
         """Those of the same work in PyTorch."""

@@ -44,7 +44,7 @@ class Worker:
         command = [sys.executable, str(HERE / "worker.py"), side, *map(str, (place.threads, place.device, place.tf32))]
         self.name, self.pause = name, PAUSE if place.device == "cpu" else 0
         self.process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
         )
         if wait:
             self.turn(0)  # it is ready, and has run once

@@ -1,9 +1,13 @@
 """Pages of the site that lie outside docs/, and links between pages as GitHub has them: relative to the file in the repository."""
 
+import atexit
 import posixpath
 import re
+import shutil
+import tempfile
 from pathlib import Path
 
+from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File
 
 ROOT_PAGES = {
@@ -13,6 +17,17 @@ ROOT_PAGES = {
     "benchmarks/RESULTS.md": "benchmarks.md",
 }
 SOURCES = {page: source for source, page in ROOT_PAGES.items()}
+
+
+@event_priority(50)  # before mkdocstrings looks where to read
+def on_config(config):
+    """Show the API reference the package as a wheel has it, with the models in it: it reads files, and imports nothing."""
+    root, installed = Path(config.docs_dir).parent, Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, installed, ignore_errors=True)
+    shutil.copytree(root / "minitensor", installed / "minitensor", ignore=shutil.ignore_patterns("models.py"))
+    shutil.copytree(root / "models", installed / "minitensor" / "models")
+    config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [str(installed)]
+    return config
 
 
 def on_files(files, config):

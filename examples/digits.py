@@ -18,19 +18,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
+import numpy as np
+from toolkit import console
+from toolkit.console import UserError
+from toolkit.evidence import draw_evidence, draw_images, occlusion
+from toolkit.images import Images, Splits, load_images
+from toolkit.plots import picture_path
+from toolkit.program import Data, Program, digest, load_weights
+from toolkit.runs import Run
+from toolkit.vision import DIGITS, IDX, Settings, Task, accuracy, make_model, probabilities
 
-import numpy as np  # noqa: E402
-from toolkit import console  # noqa: E402
-from toolkit.console import UserError  # noqa: E402
-from toolkit.evidence import draw_evidence, draw_images, occlusion  # noqa: E402
-from toolkit.images import Images, Splits, load_images  # noqa: E402
-from toolkit.plots import picture_path  # noqa: E402
-from toolkit.program import Data, Program, digest, load_weights  # noqa: E402
-from toolkit.runs import Run  # noqa: E402
-from toolkit.vision import DIGITS, IDX, Settings, Task, accuracy, make_model, probabilities  # noqa: E402
-
-from minitensor.models.vit import ViT  # noqa: E402
+from minitensor.models.vit import ViT
 
 SHOWN = 24  # mistakes drawn
 

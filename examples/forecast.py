@@ -23,18 +23,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
+import numpy as np
+from toolkit import console
+from toolkit.console import UserError, note
+from toolkit.forecasting import Settings, Task, forecast, make_model, origins
+from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, empty_figure, literal, save_figure
+from toolkit.program import Data, Program, digest, load_weights
+from toolkit.runs import Run
+from toolkit.series import Series, make_series, persistence, read_series, seasonal_naive, targets_at
 
-import numpy as np  # noqa: E402
-from toolkit import console  # noqa: E402
-from toolkit.console import UserError, note  # noqa: E402
-from toolkit.forecasting import Settings, Task, forecast, make_model, origins  # noqa: E402
-from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, empty_figure, literal, save_figure  # noqa: E402
-from toolkit.program import Data, Program, digest, load_weights  # noqa: E402
-from toolkit.runs import Run  # noqa: E402
-from toolkit.series import Series, make_series, persistence, read_series, seasonal_naive, targets_at  # noqa: E402
-
-from minitensor.models.recurrent import SequenceRegressor  # noqa: E402
+from minitensor.models.recurrent import SequenceRegressor
 
 NETWORK, SEASONAL, LAST, NOISE = "network", "a season ago", "the last value", "noise alone"
 DRAWN = 7  # forecasts in the picture, one after the other

@@ -23,15 +23,14 @@ import textwrap
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
-
-from claims import bottleneck, gradients, memory, parallelism  # noqa: E402
-from claims.report import WIDTH, print_table  # noqa: E402
-from toolkit import console  # noqa: E402
-from toolkit.console import UserError, require  # noqa: E402
-from toolkit.files import write_text  # noqa: E402
-from toolkit.lock import Lock  # noqa: E402
-from toolkit.numbers import integer, natural_number  # noqa: E402
+from claims import bottleneck, gradients, memory, parallelism
+from claims.report import WIDTH, print_table
+from claims.training import MOST_WORKERS
+from toolkit import console
+from toolkit.console import UserError, require
+from toolkit.files import write_text
+from toolkit.lock import Lock
+from toolkit.numbers import integer, natural_number
 
 CLAIMS = {"gradients": gradients, "memory": memory, "parallelism": parallelism, "bottleneck": bottleneck}
 
@@ -84,8 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=natural_number, default=0, help="of weights and data (0)")
     parser.add_argument(
         "--workers",
-        type=integer(1, 1000),
-        default=os.cpu_count() or 1,
+        type=integer(1, MOST_WORKERS),
+        default=min(os.cpu_count() or 1, MOST_WORKERS),
         metavar="N",
         help="trainings at the same time, one on each core (all cores)",
     )

@@ -20,22 +20,19 @@ import argparse
 import math
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
+from toolkit import console
+from toolkit.console import UserError
+from toolkit.language import VOCABULARY, Settings, Task, Writer, presets
+from toolkit.numbers import beam_size, natural_number, positive_integer, real
+from toolkit.other_data import load_to_test
+from toolkit.plots import attention_heatmap, picture_path
+from toolkit.program import Data, Program, digest
+from toolkit.runs import Run
+from toolkit.text import learn_vocabulary, load_text, load_vocabulary, split_text
 
-from toolkit import console  # noqa: E402
-from toolkit.console import UserError  # noqa: E402
-from toolkit.language import VOCABULARY, Settings, Task, Writer, presets  # noqa: E402
-from toolkit.numbers import beam_size, natural_number, positive_integer, real  # noqa: E402
-from toolkit.other_data import load_to_test  # noqa: E402
-from toolkit.plots import attention_heatmap, picture_path  # noqa: E402
-from toolkit.program import Data, Program, digest  # noqa: E402
-from toolkit.runs import Run  # noqa: E402
-from toolkit.text import learn_vocabulary, load_text, load_vocabulary, split_text  # noqa: E402
-
-import minitensor as mt  # noqa: E402
+import minitensor as mt
 
 ATTENTION = "attention.png"
 PROMPT, LENGTH, TEMPERATURE = 60, 400, 0.8  # of the text that is written after training: characters, tokens

@@ -22,21 +22,19 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
+import numpy as np
+from toolkit import console
+from toolkit.classification import Settings, Task, guess, make_model
+from toolkit.console import UserError
+from toolkit.files import read_json, write_text
+from toolkit.labelled import Labelled, NaiveBayes, Pair, read_labelled, syllables
+from toolkit.other_data import load_to_test, tell_seen
+from toolkit.plots import GREY, empty_figure, literal, save_figure
+from toolkit.program import Data, Program, digest, load_weights
+from toolkit.runs import Run
+from toolkit.text import Characters
 
-import numpy as np  # noqa: E402
-from toolkit import console  # noqa: E402
-from toolkit.classification import Settings, Task, guess, make_model  # noqa: E402
-from toolkit.console import UserError  # noqa: E402
-from toolkit.files import read_json, write_text  # noqa: E402
-from toolkit.labelled import Labelled, NaiveBayes, Pair, read_labelled, syllables  # noqa: E402
-from toolkit.other_data import load_to_test, tell_seen  # noqa: E402
-from toolkit.plots import GREY, empty_figure, literal, save_figure  # noqa: E402
-from toolkit.program import Data, Program, digest, load_weights  # noqa: E402
-from toolkit.runs import Run  # noqa: E402
-from toolkit.text import Characters  # noqa: E402
-
-from minitensor.models.recurrent import SequenceClassifier  # noqa: E402
+from minitensor.models.recurrent import SequenceClassifier
 
 VOCABULARY, LABELS, PICTURE = "vocabulary.json", "labels.json", "confusion.png"
 SHOWN = 8  # mistakes printed after training

@@ -17,21 +17,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
-
-import numpy as np  # noqa: E402
-from toolkit import console  # noqa: E402
-from toolkit import masked_language as ml  # noqa: E402
-from toolkit.console import Progress, UserError  # noqa: E402
-from toolkit.documents import Document, load_documents, split_documents  # noqa: E402
-from toolkit.finetuning import PASSAGE, choose, draw_curves, fine_tune, passages, topics_of  # noqa: E402
-from toolkit.plots import attention_heatmap  # noqa: E402
-from toolkit.program import Program, digest, load_weights, positive_integer  # noqa: E402
-from toolkit.runs import Run  # noqa: E402
-from toolkit.wordpieces import WordPieces  # noqa: E402
+import numpy as np
+from toolkit import console
+from toolkit import masked_language as ml
+from toolkit.console import Progress, UserError
+from toolkit.documents import Document, load_documents, split_documents
+from toolkit.finetuning import PASSAGE, choose, draw_curves, fine_tune, passages, topics_of
+from toolkit.plots import attention_heatmap
+from toolkit.program import Program, digest, load_weights, positive_integer
+from toolkit.runs import Run
+from toolkit.wordpieces import WordPieces
 
 LABELS, SEEDS, STEPS, LR = (
     8,

@@ -19,20 +19,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
+import numpy as np
+from toolkit import console
+from toolkit.console import UserError, arguments_of, note, require, text
+from toolkit.files import read_back
+from toolkit.program import place, positive_integer
+from toolkit.reading import read_lines
+from toolkit.sentence_modules import read_rules, read_stages
+from toolkit.sentence_vectors import SentenceVectors
 
-import numpy as np  # noqa: E402
-from toolkit import console  # noqa: E402
-from toolkit.console import UserError, arguments_of, note, require, text  # noqa: E402
-from toolkit.files import read_back  # noqa: E402
-from toolkit.program import place, positive_integer  # noqa: E402
-from toolkit.reading import read_lines  # noqa: E402
-from toolkit.sentence_modules import read_rules, read_stages  # noqa: E402
-from toolkit.sentence_vectors import SentenceVectors  # noqa: E402
-
-import minitensor as mt  # noqa: E402
-from minitensor.files.safetensors import FileFormatError, refuse_pointer  # noqa: E402
-from minitensor.models.bert import BERT  # noqa: E402
+import minitensor as mt
+from minitensor.files.safetensors import FileFormatError, refuse_pointer
+from minitensor.models.bert import BERT
 
 QUERY = "A child is playing outside."
 SENTENCES = (

@@ -18,23 +18,20 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
-
-from toolkit import console, text_tasks  # noqa: E402
-from toolkit.answering import Answerer, Settings, Task, exact_match, learn_tokenizer  # noqa: E402
-from toolkit.console import UserError  # noqa: E402
-from toolkit.corpus import Corpus, Pair, load_parallel  # noqa: E402
-from toolkit.files import read_json, write_text  # noqa: E402
-from toolkit.numbers import beam_size  # noqa: E402
-from toolkit.other_data import load_to_test, tell_seen  # noqa: E402
-from toolkit.plots import attention_heatmap, picture_path  # noqa: E402
-from toolkit.program import Program, digest  # noqa: E402
-from toolkit.runs import Run  # noqa: E402
-from toolkit.text_tasks import task_of  # noqa: E402
-from toolkit.tokenizer import Tokenizer  # noqa: E402
+from toolkit import console, text_tasks
+from toolkit.answering import Answerer, Settings, Task, exact_match, learn_tokenizer
+from toolkit.console import UserError
+from toolkit.corpus import Corpus, Pair, load_parallel
+from toolkit.files import read_json, write_text
+from toolkit.numbers import beam_size
+from toolkit.other_data import load_to_test, tell_seen
+from toolkit.plots import attention_heatmap, picture_path
+from toolkit.program import Program, digest
+from toolkit.runs import Run
+from toolkit.text_tasks import task_of
+from toolkit.tokenizer import Tokenizer
 
 SHOWN = 2  # answers of each task printed after training
 

@@ -24,21 +24,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
-
-from toolkit import console  # noqa: E402
-from toolkit.bleu import score  # noqa: E402
-from toolkit.console import UserError  # noqa: E402
-from toolkit.corpus import Corpus, Pair  # noqa: E402
-from toolkit.files import write_text  # noqa: E402
-from toolkit.numbers import beam_size, positive_integer, real  # noqa: E402
-from toolkit.other_data import load_to_test, tell_seen  # noqa: E402
-from toolkit.plots import attention_heatmap, picture_path  # noqa: E402
-from toolkit.program import Program  # noqa: E402
-from toolkit.reading import STDIN, read_lines  # noqa: E402
-from toolkit.runs import Run  # noqa: E402
-from toolkit.tokenizer import Tokenizer  # noqa: E402
-from toolkit.translation import Settings, Task, Translator, fingerprint, learn_tokenizer, load_corpus, presets  # noqa: E402
+from toolkit import console
+from toolkit.bleu import score
+from toolkit.console import UserError
+from toolkit.corpus import Corpus, Pair
+from toolkit.files import write_text
+from toolkit.numbers import beam_size, positive_integer, real
+from toolkit.other_data import load_to_test, tell_seen
+from toolkit.plots import attention_heatmap, picture_path
+from toolkit.program import Program
+from toolkit.reading import STDIN, read_lines
+from toolkit.runs import Run
+from toolkit.tokenizer import Tokenizer
+from toolkit.translation import Settings, Task, Translator, fingerprint, learn_tokenizer, load_corpus, presets
 
 SHOWN = 10  # translations printed after training
 

@@ -4,42 +4,36 @@
                                                                        +-> pooler: tanh(W h_[CLS] + b) -+-> next sentence or not
                                                                                                         +-> classes
 
-Each head is there or not, by configuration. What differs from the encoder of `transformer.py`: positions are learned, segments
-tell two sentences apart, embeddings are normalised rather than scaled, activations are GELUs, and no dropout stands inside the
-feed-forward networks. Reads and writes the checkpoints of Hugging Face transformers, with whichever heads they have
-(`bert_checkpoints.py`). Letters: B sequences, T positions, D model width, V vocabulary, C classes, M masked words.
+Each head is there or not, by configuration. What differs from the encoder of `transformer.py`:
+positions are learned, segments tell two sentences apart, embeddings are normalised rather than
+scaled, activations are GELUs, and the feed-forward networks have no dropout inside. Reads and
+writes the checkpoints of Hugging Face transformers, with whichever heads they have
+(`bert_checkpoints.py`). Letters: B sequences, T positions, D model width, V vocabulary, C classes,
+M masked words.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.models.bert_checkpoints import PublishedBERT, from_hugging_face, to_hugging_face
+from minitensor.models.bert_checkpoints import PRESETS, PublishedBERT, from_hugging_face, to_hugging_face
+from minitensor.models.checks import evaluating, key_mask
 from minitensor.models.classification import check_problem, classifier_loss
-from minitensor.models.common import check_dropouts, check_mask, evaluating
+from minitensor.models.configuration import check_dropouts
+from minitensor.models.losses import IGNORED, per_target
+from minitensor.models.published_config import PublishedConfig
 from minitensor.nn.transformer import ACTIVATIONS
 
 __all__ = ["BERT", "IGNORED", "BERTConfig"]
 
-IGNORED = -100  # the target of a word that is not to be predicted
-PRESETS = {  # d_model, n_layers, n_heads, d_ff; all with 30 522 English word pieces, lower case
-    "bert-base-uncased": (768, 12, 12, 3072),
-    "bert-large-uncased": (1024, 24, 16, 4096),
-    "bert-tiny": (128, 2, 2, 512),  # this and the next three: Turc et al. 2019, arXiv:1908.08962
-    "bert-mini": (256, 4, 4, 1024),
-    "bert-small": (512, 4, 8, 2048),
-    "bert-medium": (512, 8, 8, 2048),
-    "all-MiniLM-L6-v2": (384, 6, 12, 1536),  # Wang et al. 2020, arXiv:2002.10957; Reimers and Gurevych trained it on
-}
-
 
 @dataclass(frozen=True)
-class BERTConfig:
+class BERTConfig(PublishedConfig):
     """Hyper-parameters; the defaults are bert-base-uncased without its heads for pre-training."""
 
     vocab_size: int = 30522
@@ -51,7 +45,7 @@ class BERTConfig:
     n_segments: int = 2
     dropout: float = 0.1
     attention_dropout: float = 0.1
-    classifier_dropout: float | None = None  # before the classifier; None: as ``dropout``
+    classifier_dropout: float | None = None  # before the classifier; default: ``dropout``
     activation: str = "gelu"
     eps: float = 1e-12
     init_std: float = 0.02
@@ -64,6 +58,9 @@ class BERTConfig:
     problem_type: str | None = None  # what the classes are, see `classification.py`
     extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
 
+    presets = PRESETS
+    reads, writes = staticmethod(from_hugging_face), staticmethod(to_hugging_face)
+
     def __post_init__(self):
         """Check what the layers do not check themselves."""
         check_dropouts(self)
@@ -71,34 +68,14 @@ class BERTConfig:
         if (self.nsp_head or self.n_classes) and not self.pooler:
             raise ValueError("nsp_head and n_classes need the pooler, whose output they read: set pooler=True")
 
-    @classmethod
-    def preset(cls, name, **changes):
-        """The configuration published as ``name``, such as "bert-base-uncased", with ``changes`` to it (heads, dropout)."""
-        if name not in PRESETS:
-            raise ValueError(f"there is no preset {name!r}; there are: {', '.join(PRESETS)}")
-        sizes = dict(zip(("d_model", "n_layers", "n_heads", "d_ff"), PRESETS[name]))
-        return cls(**{**sizes, **changes})
-
-    def to_dict(self):
-        """All fields as plain values, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_hugging_face(cls, values):
-        """From the values of config.json. Raises ValueError for variants of BERT that this is not."""
-        return cls(**from_hugging_face(values))
-
-    def to_hugging_face(self):
-        """The values of config.json."""
-        return to_hugging_face(self)
-
 
 class BERT(PublishedBERT):
     """Embeddings, encoder and heads; see the head of this file.
 
-    ids (B, T) are integers; ``mask`` (B, T) is True at real tokens (all, where None); ``segments`` (B, T) are 0 for the first
-    sentence with its [CLS] and [SEP], 1 for the second (all 0, where None). A model from `from_pretrained` has the heads whose
-    weights the file has, and those asked for by ``mlm_head=True``, ``n_classes=3`` and the like.
+    ids (B, T) are integers; ``mask`` (B, T) is True at real tokens (default: all); ``segments`` (B,
+    T) are 0 for the first sentence with its [CLS] and [SEP], 1 for the second (default: all 0). A
+    model from `from_pretrained` has the heads whose weights the file has, and those asked for by
+    ``mlm_head=True``, ``n_classes=3`` and the like.
     """
 
     config_class = BERTConfig
@@ -112,10 +89,8 @@ class BERT(PublishedBERT):
         self.norm = nn.LayerNorm(c.d_model, c.eps)
         self.dropout = nn.Dropout(c.dropout)
         shape = (c.n_layers, c.d_model, c.n_heads, c.d_ff, c.dropout, c.activation)
-        self.encoder = nn.TransformerEncoder(*shape, eps=c.eps)
-        for layer in self.encoder.layers:
-            layer.attention.dropout = c.attention_dropout
-            layer.feed_forward.dropout = nn.Dropout(0.0)
+        dropouts = dict(attention_dropout=c.attention_dropout, ff_dropout=0.0)
+        self.encoder = nn.TransformerEncoder(*shape, eps=c.eps, **dropouts)
         self.pooler = nn.Linear(c.d_model, c.d_model) if c.pooler else None
         self.mlm = MaskedWordHead(c, self.words.weight if c.tie_mlm else None) if c.mlm_head else None
         self.nsp = nn.Linear(c.d_model, 2) if c.nsp_head else None
@@ -124,7 +99,9 @@ class BERT(PublishedBERT):
         self._draw()
 
     def _draw(self):
-        """Weights from N(0, init_std**2), biases 0, as in the paper's code; the row of padding is 0."""
+        """Weights from N(0, init_std**2), biases 0, as in the paper's code; the row of padding is
+        0.
+        """
         for name, parameter in self.named_parameters():
             if parameter.ndim > 1:
                 nn.init.normal_(parameter, std=self.config.init_std)
@@ -139,10 +116,11 @@ class BERT(PublishedBERT):
     # --- what it computes -----------------------------------------------------------------------------------------------------
 
     def forward(self, ids, mask=None, segments=None, need_weights=False):
-        """Hidden states (B, T, D). With ``need_weights`` also the attention of each layer, a list of (B, H, T, T).
+        """Hidden states (B, T, D). With ``need_weights`` also the attention of each layer, a list
+        of (B, H, T, T).
 
-        Raises ValueError for shapes that do not fit and for more positions than ``max_length``, IndexError for ids and segments
-        that the tables do not have.
+        Raises ValueError for shapes that do not fit and for more positions than ``max_length``,
+        IndexError for ids and segments that the tables do not have.
         """
         ids = mt.asarray(ids)
         if ids.ndim != 2:
@@ -150,13 +128,14 @@ class BERT(PublishedBERT):
         segments = mt.zeros(ids.shape, dtype=np.int32, device=ids.device) if segments is None else mt.asarray(segments)
         if segments.shape != ids.shape:
             raise ValueError(f"segments {segments.shape} must have the shape of the ids {ids.shape}")
-        mask = check_mask(mask, ids)
-        keys = None if mask is None else mask[:, None, None]  # (B, 1, 1, T)
+        keys = key_mask(mask, ids)  # (B, 1, 1, T)
         x = self.positions(self.words(ids)) + self.segments(segments)  # (B, T, D)
         return self.encoder(self.dropout(self.norm(x)), keys, need_weights=need_weights)
 
     def attention_maps(self, ids, mask=None, segments=None):
-        """Attention probabilities by name, (B, H, T, T) each: "encoder.0.self", "encoder.1.self", ..."""
+        """Attention probabilities by name, (B, H, T, T) each: "encoder.0.self", "encoder.1.self",
+        ...
+        """
         with evaluating(self):
             _, seen = self(ids, mask, segments, need_weights=True)
         return {f"encoder.{i}.self": weights for i, weights in enumerate(seen)}
@@ -166,9 +145,11 @@ class BERT(PublishedBERT):
         return mt.tanh(self._head("pooler")(hidden[:, 0]))
 
     def pool(self, ids, mask=None, segments=None, how="mean"):
-        """One vector for each sequence, (B, D): the mean of its hidden states, padding left out, or with "cls" the first of them.
+        """One vector for each sequence, (B, D): the mean of its hidden states, padding left out, or
+        with "cls" the first of them.
 
-        The mean is how Reimers and Gurevych (2019, arXiv:1908.10084, section 3) found sentence embeddings to be best.
+        The mean is how Reimers and Gurevych (2019, arXiv:1908.10084, section 3) found sentence
+        embeddings to be best.
         """
         if how not in ("mean", "cls"):
             raise ValueError(f'how must be "mean" or "cls", got {how!r}')
@@ -181,15 +162,19 @@ class BERT(PublishedBERT):
         return mt.where(real, hidden, 0.0).sum(axis=1) / mt.maximum(real.sum(axis=1), 1).astype(hidden.dtype)
 
     def word_logits(self, hidden):
-        """Of the word that stands at each position: (..., D) to (..., V)."""
+        """Logits of the word at each position: (..., D) to (..., V)."""
         return self._head("mlm")(hidden)
 
     def next_logits(self, hidden):
-        """Of the two sentences: column 0 that the second followed the first, column 1 that it did not; (B, T, D) to (B, 2)."""
+        """Logits that the second sentence followed the first (column 0), and that it did not (1):
+        (B, T, D) to (B, 2).
+        """
         return self._head("nsp")(self.pooled(hidden))
 
     def class_logits(self, hidden):
-        """Of the classes, (B, T, D) to (B, C); dropout of its own stands before the last layer."""
+        """Logits of the classes, (B, T, D) to (B, C); the last layer has a dropout of its own
+        before it.
+        """
         return self._head("classifier")(self.classifier_dropout(self.pooled(hidden)))
 
     def _head(self, name):
@@ -205,37 +190,40 @@ class BERT(PublishedBERT):
             raise ValueError(f"this BERT has no {name}: make it with {how[name]} in its configuration")
         return head
 
-    def loss(
-        self, ids, mask=None, segments=None, words=None, unrelated=None, labels=None, n_tokens=None, n_sequences=None
-    ):
-        """The sum of the losses of whatever targets are given, each a mean: cross-entropies in nats, but for other `problem_type`s.
+    def loss(self, ids, mask=None, segments=None, words=None, unrelated=None, labels=None, divide_by=None):
+        """The sum of the losses of whatever targets are given, each a mean: cross-entropies in
+        nats, but for other `problem_type`s.
 
-        words (B, T): the word that stood at each masked position, `IGNORED` at all others; the mean is over the masked words.
-        unrelated (B,): 0 where the second sentence followed the first, 1 where it did not. labels (B,): classes, `IGNORED` where
-        none is asked for, or what else `classification.py` takes. The mean of both is over the sequences. n_tokens and
-        n_sequences: divide by these instead of the batch's own counts, so that the losses of parts of a batch add up to the loss
-        of the whole.
+        words (B, T): the word that stood at each masked position, `IGNORED` at all others; the mean
+        is over the masked words. unrelated (B,): 0 if the second sentence followed the first, 1 if
+        it did not. labels (B,): classes or `IGNORED`, or what else `classification.py` takes. The
+        mean of both is over the sequences.
+
+        divide_by: default: the numbers of masked words and of sequences that count, see
+        `losses.per_target`; a pair ``(words, sequences)`` if there are targets of both kinds.
         """
         if words is None and unrelated is None and labels is None:
             raise ValueError("BERT.loss needs targets: words, unrelated or labels")
+        of_sequences = unrelated is not None or labels is not None
+        n_words, n_sequences = _divisors(divide_by, words is not None, of_sequences)
         hidden = self.forward(ids, mask, segments)
-        sequences = hidden.shape[0] if n_sequences is None else n_sequences
         terms = []
         if words is not None:
             logits, targets = self._masked(hidden, words)
-            count = max(targets.size, 1) if n_tokens is None else n_tokens
-            terms.append(F.cross_entropy(logits, targets, reduction="sum") / count)
+            terms.append(per_target(F.cross_entropy(logits, targets, reduction="sum"), targets, n_words))
         if unrelated is not None:
-            terms.append(F.cross_entropy(self.next_logits(hidden), unrelated, reduction="sum") / sequences)
+            logits, unrelated = self.next_logits(hidden), mt.asarray(unrelated)
+            terms.append(per_target(F.cross_entropy(logits, unrelated, reduction="sum"), unrelated, n_sequences))
         if labels is not None:
             logits, problem = self.class_logits(hidden), self.config.problem_type
             terms.append(classifier_loss(logits, labels, problem, "sequences", n_sequences, IGNORED))
         return sum(terms[1:], terms[0])
 
     def _masked(self, hidden, words):
-        """Logits (M, V) and targets (M,) of the masked words alone: the widest layer sees one position in seven.
+        """Logits (M, V) and targets (M,) of the masked words alone: the widest layer sees one
+        position in seven.
 
-        Where the words are a NumPy array, no device is waited for.
+        If the words are a NumPy array, no device is waited for.
         """
         words = mt.asarray(words)
         if words.shape != hidden.shape[:2]:
@@ -246,7 +234,9 @@ class BERT(PublishedBERT):
         return self.word_logits(chosen), mt.asarray(flat[places], device=hidden.device)
 
     def with_classifier(self, n_classes, problem_type=None):
-        """A model of this one's weights and a new head for ``n_classes`` classes, without those for pre-training: to fine-tune."""
+        """A model of this one's weights and a new head for ``n_classes`` classes, without those for
+        pre-training: to fine-tune.
+        """
         heads = dict(mlm_head=False, nsp_head=False, n_classes=n_classes, problem_type=problem_type)
         names = ("id2label", "label2id")  # of the old classes
         extras = {name: value for name, value in self.config.extras.items() if name not in names}
@@ -257,7 +247,9 @@ class BERT(PublishedBERT):
 
 
 class MaskedWordHead(nn.Module):
-    """``E norm(activation(W x + b)) + c``: (..., D) to (..., V), with the ``embeddings`` E as its last weights; its own if None."""
+    """``E norm(activation(W x + b)) + c``: (..., D) to (..., V), with the ``embeddings`` E as its
+    last weights; default: its own.
+    """
 
     def __init__(self, config, embeddings=None):
         self.dense = nn.Linear(config.d_model, config.d_model)
@@ -270,3 +262,16 @@ class MaskedWordHead(nn.Module):
     def forward(self, x):
         """(..., D) to (..., V)."""
         return F.linear(self.norm(ACTIVATIONS[self.activation](self.dense(x))), self.embeddings, self.bias)
+
+
+def _divisors(divide_by, of_words, of_sequences):
+    """``divide_by`` as a pair: for the targets of words, and for those of sequences."""
+    if isinstance(divide_by, (tuple, list)):
+        n_words, n_sequences = divide_by
+        return n_words, n_sequences
+    if divide_by is not None and of_words and of_sequences:
+        raise ValueError(
+            f"BERT.loss: divide_by = {divide_by!r} for targets of words and of sequences, whose means are over "
+            "different numbers: write divide_by=(words, sequences)"
+        )
+    return divide_by, divide_by

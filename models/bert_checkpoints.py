@@ -1,8 +1,10 @@
-"""The names by which Hugging Face transformers writes a BERT: in ``config.json``, and in ``model.safetensors``.
+"""The names by which Hugging Face transformers writes a BERT: in ``config.json``, and in
+``model.safetensors``.
 
-Reads what BertModel, BertForPreTraining, BertForMaskedLM, BertForNextSentencePrediction and BertForSequenceClassification have
-written, and what older programs have: keys without ``bert.``, norms with ``gamma`` and ``beta``, stored positions, the tied
-matrix twice. Writes what all of them read.
+Reads what BertModel, BertForPreTraining, BertForMaskedLM, BertForNextSentencePrediction and
+BertForSequenceClassification have written, and what older programs have: keys without ``bert.``,
+norms with ``gamma`` and ``beta``, stored positions, the tied matrix twice. Writes what all of them
+read.
 """
 
 from __future__ import annotations
@@ -10,10 +12,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from minitensor.models.pretrained import Entry, Pretrained, our_activation, their_activation, weight_and_bias
-from minitensor.models.published_config import checked, extras, with_labels
+from minitensor.models.published_config import check_usual, checked, extras, fields_of, values_of, with_labels
 
-__all__ = ["PublishedBERT", "from_hugging_face", "to_hugging_face"]
+__all__ = ["PRESETS", "PublishedBERT", "from_hugging_face", "to_hugging_face"]
 
+PRESETS = {  # what differs from our defaults; all have 30 522 English word pieces in lower case
+    "bert-base-uncased": {},
+    "bert-large-uncased": dict(d_model=1024, n_layers=24, n_heads=16, d_ff=4096),
+    # Turc et al. 2019, arXiv:1908.08962.
+    "bert-tiny": dict(d_model=128, n_layers=2, n_heads=2, d_ff=512),
+    "bert-mini": dict(d_model=256, n_layers=4, n_heads=4, d_ff=1024),
+    "bert-small": dict(d_model=512, n_layers=4, n_heads=8, d_ff=2048),
+    "bert-medium": dict(d_model=512, n_layers=8, n_heads=8, d_ff=2048),
+    # Wang et al. 2020, arXiv:2002.10957; Reimers and Gurevych trained it on.
+    "all-MiniLM-L6-v2": dict(d_model=384, n_layers=6, n_heads=12, d_ff=1536),
+}
 FIELDS = {  # of our configuration: the name in config.json; both have the same defaults, those of bert-base-uncased
     "vocab_size": "vocab_size",
     "d_model": "hidden_size",
@@ -61,20 +74,20 @@ ARCHITECTURES = (
 
 
 def from_hugging_face(values):
-    """The fields of our configuration from the values of config.json, heads aside. Raises ValueError for other kinds of BERT."""
-    for name, usual in USUAL.items():
-        if checked(values).get(name, usual) not in (usual, None):
-            raise ValueError(
-                f"config.json: {name} is {values[name]!r}; minitensor.models.bert.BERT is made for {usual!r} alone"
-            )
-    fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
+    """The fields of our configuration from the values of config.json, heads aside. Raises
+    ValueError for other kinds of BERT.
+    """
+    check_usual(checked(values), USUAL, "minitensor.models.bert.BERT")
+    fields = fields_of(values, FIELDS)
     fields["tie_mlm"] = values.get("tie_word_embeddings", True)
     return fields | {"activation": our_activation(values.get("hidden_act", "gelu")), "extras": extras(values, USED)}
 
 
 def to_hugging_face(config):
-    """The values of config.json; "architectures" names a class of transformers that has the heads for pre-training, or classes."""
-    values = config.extras | {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()}
+    """The values of config.json; "architectures" names a class of transformers that has the heads
+    for pre-training, or classes.
+    """
+    values = values_of(config, FIELDS)
     values |= {"hidden_act": their_activation(config.activation), "tie_word_embeddings": config.tie_mlm}
     values = with_labels(values, config.n_classes) if config.n_classes else values
     heads = {
@@ -94,14 +107,16 @@ class PublishedBERT(Pretrained):
 
     @classmethod
     def configure(cls, values, shapes):
-        """The configuration of a file: what config.json says, and the heads whose weights are there.
+        """The configuration of a file: what config.json says, and the heads whose weights are
+        there.
 
-        Raises ValueError where config.json names a class of transformers with another head.
+        Raises ValueError if config.json names a class of transformers with another head.
         """
         odd = [name for name in values.get("architectures") or [] if name not in ARCHITECTURES]
         if odd:
             raise ValueError(
-                f"config.json: architectures names {odd[0]}, whose head BERT has not; it has those of {', '.join(ARCHITECTURES)}"
+                f"config.json: architectures names {odd[0]}, a head that minitensor.models.bert.BERT does not have; it has "
+                f"those of {', '.join(ARCHITECTURES)}"
             )
         heads = {
             "pooler": any(name.endswith("pooler.dense.weight") for name in shapes),
@@ -112,7 +127,9 @@ class PublishedBERT(Pretrained):
         return replace(super().configure(values, shapes), **heads)
 
     def entries(self):
-        """Our parameters and theirs; those of heads are optional, since more may be asked for than a file has."""
+        """Our parameters and theirs; those of heads are optional, since more may be asked for than
+        a file has.
+        """
         table = [Entry(f"{ours}.weight", (f"bert.embeddings.{name}.weight",)) for ours, name in EMBEDDINGS.items()]
         table += weight_and_bias("norm", "bert.embeddings.LayerNorm")
         for i in range(self.config.n_layers):
@@ -131,7 +148,9 @@ class PublishedBERT(Pretrained):
         return table
 
     def clean(self, name):
-        """Odd names put right; None for stored positions, and for heads that this model is not to have."""
+        """Odd names put right; None for stored positions, and for heads that this model is not to
+        have.
+        """
         stem, _, last = name.rpartition(".")
         if last == "position_ids":
             return None

@@ -1,10 +1,11 @@
-"""What the outputs of a classifier mean, and its loss: the three problems of Hugging Face transformers.
+"""What the outputs of a classifier mean, and its loss: the three problems of Hugging Face
+transformers.
 
     "regression"                    outputs are numbers                      mean squared error
     "single_label_classification"   one class is right                       cross-entropy of the softmax
     "multi_label_classification"    each class is right or not, by itself    binary cross-entropy of the sigmoids
 
-Where a configuration names none, one output is a regression, integer labels are classes, and other labels say of each class
+Default: one output is a regression, integer labels are classes, and other labels say of each class
 whether it is right. Letters: B inputs, K outputs.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor.backend import is_floating
+from minitensor.models.losses import IGNORED, per_target
 
 __all__ = ["MULTI_LABEL", "REGRESSION", "SINGLE_LABEL", "check_problem", "classifier_loss", "problem_of"]
 
@@ -22,7 +24,9 @@ REGRESSION, SINGLE_LABEL, MULTI_LABEL = PROBLEMS = (
 
 
 def check_problem(config):
-    """Raise ValueError where ``problem_type`` is none of those above, or asks a single class which of them is right."""
+    """Raise ValueError if ``problem_type`` is none of those above, or asks a single class which of
+    them is right.
+    """
     if config.problem_type not in (None, *PROBLEMS):
         raise ValueError(f"problem_type must be one of {', '.join(PROBLEMS)}, or None, got {config.problem_type!r}")
     if config.problem_type == SINGLE_LABEL and config.n_classes == 1:
@@ -37,13 +41,17 @@ def problem_of(problem_type, n_classes, integers=True):
     return problem_type or (REGRESSION if n_classes == 1 else SINGLE_LABEL if integers else MULTI_LABEL)
 
 
-def classifier_loss(logits, labels, problem_type=None, inputs="inputs", n=None, ignore_index=-100, label_smoothing=0.0):
-    """The loss of outputs ``logits`` (B, K): a mean over the inputs and, but for the cross-entropy, over their K outputs.
+def classifier_loss(
+    logits, labels, problem_type=None, inputs="inputs", divide_by=None, ignore_index=IGNORED, label_smoothing=0.0
+):
+    """The loss of outputs ``logits`` (B, K): a mean over the inputs and, but for the cross-entropy,
+    over their K outputs.
 
-    labels: numbers (B, K) for a regression, (B,) too where K is 1; classes (B,) or (B, 1), integers from 0 to K - 1 or
-    ``ignore_index`` for an input that does not count; floats from 0 to 1 or truth values (B, K) for several labels.
-    n: divide by this many instead of the inputs that count. inputs: what errors call them. Raises ValueError for labels of
-    another shape or type and for smoothing where there is no softmax, IndexError for classes that there are not.
+    labels: numbers (B, K) for a regression, (B,) too if K is 1; classes (B,) or (B, 1), integers
+    from 0 to K - 1 or ``ignore_index`` for an input that does not count; floats from 0 to 1 or
+    truth values (B, K) for several labels. divide_by: default: the number of inputs that count, see
+    `losses.per_target`. inputs: what errors call them. Raises ValueError for labels of another
+    shape or type and for smoothing without a softmax, IndexError for classes that there are not.
     """
     labels = mt.asarray(labels)
     (rows, classes), integers = logits.shape, labels.dtype.kind in "iu"
@@ -58,7 +66,7 @@ def classifier_loss(logits, labels, problem_type=None, inputs="inputs", n=None, 
         labels = labels.reshape((rows,))
         how = dict(ignore_index=ignore_index, label_smoothing=label_smoothing)
         total = F.cross_entropy(logits, labels, reduction="sum", **how)
-        return total / (max(int((labels != ignore_index).sum()), 1) if n is None else n)
+        return per_target(total, labels, divide_by, ignore_index)
     if label_smoothing:
         raise ValueError(f"label_smoothing is for {SINGLE_LABEL}, this is a {problem}: set it to 0")
     if problem == MULTI_LABEL and not (is_floating(labels.dtype) or labels.dtype.kind == "b"):
@@ -70,4 +78,5 @@ def classifier_loss(logits, labels, problem_type=None, inputs="inputs", n=None, 
         labels = labels.astype(logits.dtype)
     labels = labels.reshape(logits.shape)
     loss = F.mse_loss if problem == REGRESSION else F.binary_cross_entropy_with_logits
-    return loss(logits, labels, reduction="sum") / (classes * (max(rows, 1) if n is None else n))
+    outputs = None if divide_by is None else classes * divide_by
+    return per_target(loss(logits, labels, reduction="sum"), labels, outputs)

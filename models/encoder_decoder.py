@@ -5,7 +5,7 @@ Letters: B sentences, S source and T target positions, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,17 +13,16 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.models.common import evaluating
+from minitensor.models.checks import evaluating
+from minitensor.models.configuration import Config
+from minitensor.models.losses import IGNORED, per_target
 from minitensor.models.search import search
 
 __all__ = ["EncoderDecoder", "TranslationConfig"]
 
 
-NO_TOKEN = -100  # a target that does not count, where there is no token for padding
-
-
 @dataclass(frozen=True)
-class TranslationConfig:
+class TranslationConfig(Config):
     """What the configurations of all models for translation share."""
 
     vocab_size: int
@@ -37,10 +36,6 @@ class TranslationConfig:
     stop_id: int = 2
     label_smoothing: float = 0.1
 
-    def to_dict(self):
-        """All fields as plain values, for JSON."""
-        return asdict(self)
-
     def make_embedding(self):
         """A table whose rows, times sqrt(d_model), have elements of variance 1."""
         table = nn.Embedding(self.vocab_size, self.d_model, padding_idx=self.pad_id)
@@ -51,13 +46,16 @@ class TranslationConfig:
 class EncoderDecoder(nn.Module):
     """The base of a model that writes a target sequence while it looks at a source sequence.
 
-    A model has ``config`` (with pad_id, start_id, stop_id, label_smoothing, max_length) and the three methods below.
+    A model has ``config`` (with pad_id, start_id, stop_id, label_smoothing, max_length) and the
+    three methods below.
     """
 
     config: Any
 
     def forward(self, source, target, mask=None):
-        """Logits (B, T, V) of the token after each target token. source (B, S), target (B, T), mask (B, S) of the source."""
+        """Logits (B, T, V) of the token after each target token. source (B, S), target (B, T), mask
+        (B, S) of the source.
+        """
         raise NotImplementedError
 
     def start(self, source, mask=None):
@@ -65,30 +63,34 @@ class EncoderDecoder(nn.Module):
         raise NotImplementedError
 
     def step(self, ids, state):
-        """Log-probabilities (rows, V) of the next token, given the newest token of each row (``ids``, a vector)."""
+        """Log-probabilities (rows, V) of the next token, given the newest token of each row
+        (``ids``, a vector).
+        """
         raise NotImplementedError
 
-    def loss(self, source, target_in, target_out, mask=None, n_tokens=None):
+    def loss(self, source, target_in, target_out, mask=None, divide_by=None):
         """Label-smoothed cross-entropy per real target token (those that are not padding), in nats.
 
-        target_in (B, T) starts with the start token, target_out (B, T) ends with the stop token. n_tokens: divide by this many
-        instead of the batch's own count, so that the losses of parts of a batch add up to the loss of the whole. Smoothing is
-        for training; a validation loss is the plain cross-entropy. It is 0 where all is padding; a model without
-        a token for that leaves out targets of -100.
+        target_in (B, T) starts with the start token, target_out (B, T) ends with the stop token.
+        divide_by: default: the number of real target tokens, see `losses.per_target`. Smoothing is
+        for training; a validation loss is the plain cross-entropy. The loss is 0 if all is padding;
+        a model without a token for padding leaves out targets that are `losses.IGNORED`.
         """
         c = self.config
-        ignored = NO_TOKEN if c.pad_id is None else c.pad_id
+        ignored = IGNORED if c.pad_id is None else c.pad_id
         logits = self(source, target_in, mask)
         target_out = mt.asarray(target_out)
         smoothing = c.label_smoothing if self.training else 0.0
         total = F.cross_entropy(logits, target_out, ignore_index=ignored, label_smoothing=smoothing, reduction="sum")
-        return total / (max(int((target_out != ignored).sum()), 1) if n_tokens is None else n_tokens)
+        return per_target(total, target_out, divide_by, ignored)
 
     def generate(self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None, n_best=None):
-        """Target sequences as lists of ids, without start and stop tokens; greedy where ``beam_size`` is 1.
+        """Target sequences as lists of ids, without start and stop tokens; greedy if ``beam_size``
+        is 1.
 
-        source (B, S), mask (B, S). max_new_tokens: where not said, 50 more than the source has (Vaswani et al. 2017, section
-        6.1); never more than the model's ``max_length``. n_best: where given, so many hypotheses of the beam for each sentence.
+        source (B, S), mask (B, S). max_new_tokens: default: 50 more than the source has (Vaswani et
+        al. 2017, section 6.1); never more than the model's ``max_length``. n_best: this many
+        hypotheses of the beam for each sentence; default: the best one, not in a list.
         """
         c = self.config
         source = mt.asarray(source)

@@ -1,35 +1,39 @@
-"""GPT-2, a decoder without an encoder (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners").
+"""GPT-2, a decoder without an encoder (Radford et al. 2019, "Language Models are Unsupervised
+Multitask Learners").
 
-    ids -> token + position embeddings -> causal Transformer, pre-norm -> last norm -> logits of the next token
+    ids -> token + position embeddings -> blocks -> last norm -> logits of the next token
 
-The output layer shares the token embeddings, activations are GELUs (their approximation by tanh), dropout stands behind the
-embeddings, on the attention weights and behind each sublayer, not inside the feed-forward networks. Reads and writes the
-checkpoints of Hugging Face transformers (see `gpt_checkpoints.py`).
+The output layer shares the token embeddings, activations are GELUs (their approximation by tanh),
+dropout acts behind the embeddings, on the attention weights and behind each sublayer, not inside
+the feed-forward networks. Reads and writes the checkpoints of Hugging Face transformers (see
+`gpt_checkpoints.py`).
 
-A Transformer that decodes without looking at a memory is one that encodes causally, hence ``nn.TransformerEncoder``. Letters: B
-sequences, T positions, S positions held and new, D model width, V vocabulary.
+Letters: B sequences, T positions, S positions held and new, D model width, H heads, V vocabulary.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.models.common import check_dropouts, check_ids, check_mask, evaluating
+from minitensor.engine.settings import integer
+from minitensor.models.checks import check_ids, check_mask, evaluating
+from minitensor.models.configuration import check_dropouts
 from minitensor.models.gpt_checkpoints import PRESETS, PublishedGPT, from_hugging_face, to_hugging_face
-from minitensor.models.prompts import LanguageModel, left_padded
+from minitensor.models.language_model import LanguageModel, left_padded
+from minitensor.models.losses import IGNORED, per_target
+from minitensor.models.published_config import PublishedConfig
+from minitensor.nn.attention import with_weights
 
 __all__ = ["GPT", "IGNORED", "GPTConfig"]
 
-IGNORED = -100  # the target of a position that does not count
-
 
 @dataclass(frozen=True)
-class GPTConfig:
+class GPTConfig(PublishedConfig):
     """Hyper-parameters; the defaults are gpt2's, the smallest of the paper."""
 
     vocab_size: int = 50257
@@ -37,46 +41,76 @@ class GPTConfig:
     d_model: int = 768
     n_layers: int = 12
     n_heads: int = 12
-    d_ff: int | None = None  # None: four times d_model
+    d_ff: int | None = None  # default: four times d_model
     dropout: float = 0.1  # behind each sublayer
     attention_dropout: float = 0.1
     embedding_dropout: float = 0.1
     activation: str = "gelu_tanh"
     eps: float = 1e-5
     tie_output: bool = True
-    stop_id: int | tuple[int, ...] | None = None  # where `generate` stops if it is not told
+    stop_id: int | tuple[int, ...] | None = None  # what `generate` stops at by default
     extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
+
+    presets = PRESETS
+    reads, writes = staticmethod(from_hugging_face), staticmethod(to_hugging_face)
 
     def __post_init__(self):
         """Check what the layers do not check themselves."""
         check_dropouts(self)
 
-    def to_dict(self):
-        """All fields as plain values, for JSON."""
-        return asdict(self)
 
-    @classmethod
-    def preset(cls, name, **changes):
-        """The configuration published as ``name``, such as "gpt2-medium", with ``changes`` to it."""
-        if name not in PRESETS:
-            raise ValueError(f"there is no preset {name!r}; there are: {', '.join(PRESETS)}")
-        return cls(**{**PRESETS[name], **changes})
+class Block(nn.Module):
+    """Causal self-attention and the feed-forward network, each ``x + dropout(f(norm(x)))``: (B, T,
+    D) to (B, T, D).
+    """
 
-    @classmethod
-    def from_hugging_face(cls, values):
-        """From the values of config.json."""
-        return cls(**from_hugging_face(values))
+    torch_names = nn.TransformerEncoderLayer.torch_names
 
-    def to_hugging_face(self):
-        """The values of config.json."""
-        return to_hugging_face(self)
+    def __init__(self, c):
+        self.dropout = nn.Dropout(c.dropout)
+        self.attention = nn.MultiHeadAttention(c.d_model, c.n_heads, c.attention_dropout)
+        self.feed_forward = nn.FeedForward(c.d_model, c.d_ff or 4 * c.d_model, 0.0, c.activation)
+        self.norm1, self.norm2 = nn.LayerNorm(c.d_model, c.eps), nn.LayerNorm(c.d_model, c.eps)
+
+    def forward(self, x, mask=None, cache=None, need_weights=False):
+        """``(x, weights)``; weights is the attention (B, H, T, S), None if it is not needed. cache:
+        a KeyValueCache.
+        """
+        how = dict(mask=mask, is_causal=True, cache=cache)
+        y, weights = with_weights(self.attention, self.norm1(x), need_weights, **how)
+        x = x + self.dropout(y)
+        return x + self.dropout(self.feed_forward(self.norm2(x))), weights
+
+
+class Stack(nn.Module):
+    """The blocks, and the last norm."""
+
+    def __init__(self, c):
+        self.layers = [Block(c) for _ in range(integer("GPT", "n_layers", c.n_layers, least=1))]
+        self.norm = nn.LayerNorm(c.d_model, c.eps)
+
+    def forward(self, x, mask=None, cache=None, need_weights=False):
+        """``(x, weights)``: (B, T, D), and a list of the blocks'. cache: from `init_cache`; ``x``
+        is then the new positions.
+        """
+        caches = [None] * len(self.layers) if cache is None else cache.layers
+        x, mask = self.layers[0].attention.admit(x, mask, caches[0])
+        seen = []
+        for block, held in zip(self.layers, caches, strict=True):
+            x, weights = block(x, mask, held, need_weights)
+            seen.append(weights)
+        return self.norm(x), seen
+
+    def init_cache(self, batch):
+        """What the blocks keep between steps, for ``batch`` rows without positions."""
+        return nn.EncoderCache([nn.KeyValueCache() for _ in self.layers], batch)
 
 
 class GPT(PublishedGPT, LanguageModel):
-    """Embeddings, causal Transformer and output layer; see the head of this file.
+    """Embeddings, blocks and output layer; see the head of this file.
 
-    ids (B, T) are integers; ``mask`` (B, T) is True at real tokens (all, where None), with padding on either side: a token's
-    position counts the real ones before it.
+    ids (B, T) are integers; ``mask`` (B, T) is True at real tokens (default: all), with padding on
+    either side: a token's position counts the real ones before it.
     """
 
     config_class = GPTConfig
@@ -86,18 +120,16 @@ class GPT(PublishedGPT, LanguageModel):
         self.tokens = nn.Embedding(c.vocab_size, c.d_model)
         self.positions = nn.Embedding(c.max_length, c.d_model)
         self.dropout = nn.Dropout(c.embedding_dropout)
-        shape = (c.n_layers, c.d_model, c.n_heads, c.d_ff or 4 * c.d_model, c.dropout, c.activation)
-        self.transformer = nn.TransformerEncoder(*shape, norm_first=True, eps=c.eps)
-        for layer in self.transformer.layers:
-            layer.attention.dropout = c.attention_dropout
-            layer.feed_forward.dropout = nn.Dropout(0.0)
+        self.transformer = Stack(c)
         self.output = nn.Linear(c.d_model, c.vocab_size, bias=False)
         if c.tie_output:
             self.output.weight = self.tokens.weight
         self._draw()
 
     def _draw(self):
-        """Weights from N(0, 0.02**2), those that add to the residual divided by sqrt(2 n_layers); biases 0 (section 2.3)."""
+        """Weights from N(0, 0.02**2), those that add to the residual divided by sqrt(2 n_layers);
+        biases 0 (section 2.3).
+        """
         for name, parameter in self.named_parameters():
             if parameter.ndim > 1:
                 adds = name.endswith(("attention.out.weight", "linear2.weight"))
@@ -110,30 +142,33 @@ class GPT(PublishedGPT, LanguageModel):
     def forward(self, ids, mask=None):
         """Logits (B, T, V) of the token after each one.
 
-        Raises ValueError for shapes that do not fit and for more positions than ``max_length``, IndexError for unknown ids.
+        Raises ValueError for shapes that do not fit and for more positions than ``max_length``,
+        IndexError for unknown ids.
         """
-        return self.output(self._hidden(mt.asarray(ids), mask))
+        return self.output(self._hidden(mt.asarray(ids), mask)[0])
 
     def _hidden(self, ids, mask, need_weights=False):
-        """(B, T) to (B, T, D); with ``need_weights`` also the attention of each layer, a list of (B, H, T, T)."""
+        """``(x, weights)`` of ids (B, T): (B, T, D), and the attention of each block, (B, H, T, T)
+        or None.
+        """
         check_ids(ids, self.config.max_length)
         keys, positions = None, mt.arange(ids.shape[1], device=ids.device)  # (T,)
         real = check_mask(mask, ids)
         if real is not None:
             keys = real[:, None, None]  # (B, 1, 1, T)
             positions = mt.maximum(mt.cumsum(real.astype(np.int64), axis=1) - 1, 0)  # (B, T)
-        return self.transformer(self._embed(ids, positions), keys, is_causal=True, need_weights=need_weights)
+        return self.transformer(self._embed(ids, positions), keys, need_weights=need_weights)
 
     def _embed(self, ids, positions):
         """(B, T) ids at (T,) or (B, T) positions to (B, T, D)."""
         return self.dropout(self.tokens(ids) + self.positions(positions))
 
-    def loss(self, ids, targets=None, mask=None, n_tokens=None):
+    def loss(self, ids, targets=None, mask=None, divide_by=None):
         """Cross-entropy of the next tokens, in nats per token.
 
-        targets (B, T): the token after each one, `IGNORED` where none is asked for; where None the ids themselves, moved by one.
-        What ``mask`` says to be padding neither predicts nor is predicted. n_tokens: divide by this many instead of the batch's
-        own count, so that the losses of parts of a batch add up to the loss of the whole.
+        targets (B, T): the token that follows each one, or `IGNORED`; default: the ids shifted left
+        by one. What ``mask`` says to be padding neither predicts nor is predicted. divide_by:
+        default: the number of targets that count, see `losses.per_target`.
         """
         ids, targets = mt.asarray(ids), None if targets is None else mt.asarray(targets)
         real = check_mask(mask, ids)
@@ -148,32 +183,38 @@ class GPT(PublishedGPT, LanguageModel):
             raise ValueError(f"targets {targets.shape} must have the shape of the ids {ids.shape}")
         if real is not None:
             targets = mt.where(real, targets, IGNORED)
-        logits = self.output(self._hidden(ids, real))
+        logits = self.output(self._hidden(ids, real)[0])
         total = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
-        return total / (max(int((targets != IGNORED).sum()), 1) if n_tokens is None else n_tokens)
+        return per_target(total, targets, divide_by, IGNORED)
 
     def attention_maps(self, ids, mask=None):
-        """Attention probabilities by name, (B, H, T, T) each: "decoder.0.self", "decoder.1.self", ..."""
+        """Attention probabilities by name, (B, H, T, T) each: "decoder.0.self", "decoder.1.self",
+        ...
+        """
         with evaluating(self):
             _, seen = self._hidden(mt.asarray(ids), mask, need_weights=True)
         return {f"decoder.{i}.self": weights for i, weights in enumerate(seen)}
 
     # --- generating -----------------------------------------------------------------------------------------------------------
 
+    @mt.no_grad
     def start(self, prompts):
-        """The state after all but the last token of each prompt, a list of arrays; `step` takes that one."""
+        """The state after all but the last token of each prompt, a list of arrays; `step` takes
+        that one.
+        """
         ids, padding = left_padded([prompt[:-1] for prompt in prompts])  # (B, T - 1), (B,)
         state = DecodingState(self.transformer.init_cache(len(prompts)), padding, self.tokens.weight.device)
         if ids.size:
-            with mt.no_grad():
-                self._advance(ids, state)
+            self._advance(ids, state)
         return state
 
+    @mt.no_grad
     def step(self, ids, state):
-        """Log-probabilities (rows, V) of the next token, given the newest token of each row (``ids``, a vector)."""
-        with mt.no_grad():
-            y = self._advance(np.asarray(ids)[:, None], state)  # (rows, 1, D)
-            return F.log_softmax(self.output(y[:, -1]))
+        """Log-probabilities (rows, V) of the next token, given the newest token of each row
+        (``ids``, a vector).
+        """
+        y = self._advance(np.asarray(ids)[:, None], state)  # (rows, 1, D)
+        return F.log_softmax(self.output(y[:, -1]))
 
     def _advance(self, ids, state):
         """Feed new tokens (rows, T), an array, to the state; returns (rows, T, D)."""
@@ -184,7 +225,7 @@ class GPT(PublishedGPT, LanguageModel):
             real = np.arange(state.cache.length + ids.shape[1]) >= state.padding[:, None]  # (rows, S)
             keys = mt.asarray(real[:, None, None], device=state.device)  # (rows, 1, 1, S)
         ids, positions = (mt.asarray(x, device=state.device) for x in (ids, positions))
-        return self.transformer(self._embed(ids, positions), keys, is_causal=True, cache=state.cache)
+        return self.transformer(self._embed(ids, positions), keys, state.cache)[0]
 
 
 class DecodingState:
@@ -192,10 +233,12 @@ class DecodingState:
 
     def __init__(self, cache, padding, device):
         self.cache = cache
-        self.padding = padding  # (rows,) how many positions on the left of each row are none of its text
+        self.padding = padding  # (rows,) how many positions of left padding each row has
         self.device = device
 
     def reorder(self, rows):
-        """Keep the rows with these numbers, in this order; a row may be kept several times, or dropped."""
+        """Keep the rows with these numbers, in this order; a row may be kept several times, or
+        dropped.
+        """
         self.cache.reorder(rows)
         self.padding = self.padding[rows]

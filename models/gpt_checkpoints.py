@@ -1,7 +1,9 @@
-"""The names by which Hugging Face transformers writes a GPT-2: in ``config.json``, and in ``model.safetensors``.
+"""The names by which Hugging Face transformers writes a GPT-2: in ``config.json``, and in
+``model.safetensors``.
 
-Reads what GPT2LMHeadModel and GPT2Model have written, and the first published files: keys without ``transformer.``, stored causal
-masks, the output layer left out where it is the embedding table, or stored a second time. Weights of layers are (in, out) there.
+Reads what GPT2LMHeadModel and GPT2Model have written, and the first published files: keys without
+``transformer.``, stored causal masks, the output layer left out if it is the embedding table, or
+stored a second time. Weights of layers are (in, out) there.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from minitensor.models.pretrained import (
     usual_names,
     weight_and_bias,
 )
-from minitensor.models.published_config import checked, extras
+from minitensor.models.published_config import check_usual, checked, extras, fields_of, values_of
 
 __all__ = ["PRESETS", "PublishedGPT", "from_hugging_face", "to_hugging_face"]
 
@@ -62,17 +64,15 @@ STORED_MASK = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
 
 
 def from_hugging_face(values):
-    """The fields of our configuration from the values of config.json. Raises ValueError for what published GPT-2s do not have."""
+    """The fields of our configuration from the values of config.json. Raises ValueError for what
+    published GPT-2s do not have.
+    """
     values = checked(usual_names(values, OTHER_NAMES))
-    for name, usual in USUAL.items():
-        if values.get(name, usual) != usual:
-            raise ValueError(
-                f"config.json: {name} is {values[name]!r}; minitensor.models.gpt.GPT is made for {usual!r} alone"
-            )
-    fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
+    check_usual(values, USUAL, "minitensor.models.gpt.GPT")
+    fields = fields_of(values, FIELDS)
     fields["activation"] = our_activation(values.get("activation_function", "gelu_new"), "activation_function")
     fields["extras"] = extras(values, USED)
-    # transformers still means 50256 where nothing is said of a small vocabulary.
+    # The default of transformers is 50256, which a small vocabulary does not have.
     usual = END_OF_TEXT if values.get("vocab_size", END_OF_TEXT + 1) > END_OF_TEXT else None
     stops = values.get("eos_token_id", usual)
     return fields | {"stop_id": tuple(stops) if isinstance(stops, list) else stops}
@@ -80,7 +80,7 @@ def from_hugging_face(values):
 
 def to_hugging_face(config):
     """The values of config.json."""
-    values = config.extras | {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()} | USUAL
+    values = values_of(config, FIELDS) | USUAL
     values |= {"activation_function": their_activation(config.activation), "architectures": ["GPT2LMHeadModel"]}
     stops = list(config.stop_id) if isinstance(config.stop_id, tuple) else config.stop_id
     first = (stops[0] if stops else None) if isinstance(stops, list) else stops
@@ -95,7 +95,9 @@ class PublishedGPT(Pretrained):
     output_names = ("lm_head.weight",)
 
     def entries(self):
-        """Our parameters and theirs; a GPT2Model has no output layer, so that one of its own is optional."""
+        """Our parameters and theirs; a GPT2Model has no output layer, so that one of its own is
+        optional.
+        """
         table = [
             Entry("tokens.weight", ("transformer.wte.weight",)),
             Entry("positions.weight", ("transformer.wpe.weight",)),

@@ -1,7 +1,9 @@
-"""Published weights: reading and writing the folders of Hugging Face transformers, with NumPy alone.
+"""Published weights: reading and writing the folders of Hugging Face transformers, with NumPy
+alone.
 
-A folder holds ``config.json`` and ``model.safetensors``, or in its place several files and ``model.safetensors.index.json``, which
-says what is in which. A model takes part by being a `Pretrained` and supplying
+A folder holds ``config.json`` and ``model.safetensors``, or in its place several files and
+``model.safetensors.index.json``, which says what is in which. A model takes part by being a
+`Pretrained` and supplying
 
     model_type, config_class           what config.json must say, and the class of the model's configuration
     config_class.from_hugging_face     values of config.json, which may rely on the defaults of transformers, to a configuration
@@ -9,7 +11,8 @@ says what is in which. A model takes part by being a `Pretrained` and supplying
     model.entries()                    a table of `Entry`: how its parameters are called and cut in the file; it serves both ways
     model.clean(name)                  the name in that table of a name found in a file; None for what is to be passed over
 
-Tensors are read one by one, straight into the parameters, so that a large model is never held twice.
+Tensors are read one by one, straight into the parameters, so that a large model is never held
+twice.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import numpy as np
 import minitensor as mt
 from minitensor import nn
 from minitensor.files.safetensors import tensor_file, write_whole
-from minitensor.models.common import changed
+from minitensor.models.configuration import changed
 from minitensor.models.published_config import (
     CONFIG,
     GENERATION,
@@ -46,9 +49,11 @@ ACTIVATIONS |= {"gelu": "gelu", "relu": "relu", "silu": "silu", "swish": "silu"}
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """Our parameter ``ours`` is the concatenation along axis 0 of ``theirs``, equal parts, each transposed first if said so.
+    """Our parameter ``ours`` is the concatenation along axis 0 of ``theirs``, equal parts, each
+    transposed first if said so.
 
-    optional: where a file has none of ``theirs`` the parameter keeps its initial value, and a warning names it.
+    optional: if a file has none of ``theirs`` the parameter keeps its initial value, and a warning
+    names it.
     """
 
     ours: str
@@ -58,7 +63,9 @@ class Entry:
 
 
 def weight_and_bias(ours, *theirs, transposed=False, optional=False):
-    """The two entries of a layer that is called ``ours`` and ``theirs``; ``transposed`` is for its weight alone."""
+    """The two entries of a layer that is called ``ours`` and ``theirs``; ``transposed`` is for its
+    weight alone.
+    """
     names = {x: tuple(f"{name}.{x}" for name in theirs) for x in ("weight", "bias")}
     return [Entry(f"{ours}.{x}", names[x], transposed and x == "weight", optional) for x in names]
 
@@ -79,11 +86,12 @@ class Pretrained(nn.Module):
     def from_pretrained(cls, folder, dtype=None, device="cpu", **changes):
         """The model that ``folder`` holds, in evaluation mode.
 
-        dtype: of its parameters; where not said float64 if the file has that, otherwise float32 (16-bit weights are widened).
-        changes: fields of the configuration to be set otherwise, such as ``dropout=0.0``.
-        Raises FileNotFoundError where the folder or a file is not there, ValueError for a model of another type, for damaged files,
-        and with a list of all names for weights that are missing, unexpected or of another shape; TypeError for changes to fields
-        that are none. Warns of optional weights that the file does not have; without them nothing is drawn at random.
+        dtype: of its parameters; default: float64 if the file has that, otherwise float32 (16-bit
+        weights are widened). changes: fields of the configuration to be set otherwise, such as
+        ``dropout=0.0``. Raises FileNotFoundError if the folder or a file is not there, ValueError
+        for a model of another type, for damaged files, and with a list of all names for weights
+        that are missing, unexpected or of another shape; TypeError for a change to a field that
+        does not exist. Warns if optional weights are missing: only those are drawn at random.
         """
         folder = _existing_folder(folder)
         values = read_config(folder, cls.model_type)
@@ -107,10 +115,12 @@ class Pretrained(nn.Module):
         return model.to(device).eval()
 
     def save_pretrained(self, folder):
-        """Write ``config.json`` and ``model.safetensors`` to ``folder``, made if need be, so that transformers reads them too.
+        """Write ``config.json`` and ``model.safetensors`` to ``folder``, made if need be, so that
+        transformers reads them too.
 
-        A model that generates writes ``generation_config.json`` as well. All are written and flushed beside the old ones before
-        these are replaced: whenever the process dies, the files are whole.
+        A model that generates writes ``generation_config.json`` as well. All are written and
+        flushed beside the old ones before these are replaced: whenever the process dies, the files
+        are whole.
         """
         folder = Path(folder)
         if folder.exists() and not folder.is_dir():
@@ -134,7 +144,9 @@ class Pretrained(nn.Module):
 
     @classmethod
     def configure(cls, values, shapes):
-        """The configuration by the values of config.json; ``shapes`` of all weights tell it which heads the file has."""
+        """The configuration by the values of config.json; ``shapes`` of all weights tell it which
+        heads the file has.
+        """
         return cls.config_class.from_hugging_face(values)
 
     @classmethod
@@ -147,17 +159,21 @@ class Pretrained(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} defines no entries()")
 
     def clean(self, name):
-        """The name in the table of ``name`` in a file; None where it is to be passed over."""
+        """The name in the table of ``name`` in a file; None if it is to be passed over."""
         return name
 
 
 def usual_names(values, other):
-    """``values`` of config.json where the ``other`` names that transformers also takes have become the usual ones."""
+    """``values`` of config.json with the usual names in the place of ``other`` ones, which
+    transformers also takes.
+    """
     return {other.get(name, name): value for name, value in values.items()}
 
 
 def our_activation(name, field="hidden_act"):
-    """Our name of the activation that ``field`` of config.json names. Raises ValueError for one that we do not have."""
+    """Our name of the activation that ``field`` of config.json names. Raises ValueError for one
+    that we do not have.
+    """
     if name not in ACTIVATIONS:
         raise ValueError(f"config.json: {field} is {name!r}; known are {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]
@@ -172,9 +188,11 @@ def their_activation(name):
 
 
 def _check_fit(cls, config, stored, folder):
-    """Our names of the optional parameters that are not stored. Raises ValueError unless all other names and shapes fit.
+    """Our names of the optional parameters that are not stored. Raises ValueError unless all other
+    names and shapes fit.
 
-    The header of the file alone is looked at, and nothing of the size that the configuration asks for is made.
+    The header of the file alone is looked at, and nothing of the size that the configuration asks
+    for is made.
     """
     owner = f"{folder}: the weights do not fit {cls.__name__}:\n  "
     for name in (field.name for field in dataclasses.fields(config) if field.name.endswith("layers")):
@@ -213,7 +231,7 @@ def _fill(model, stored, folder):
 
 
 def _read(raws, stored, folder, output_names):
-    """The values of one weight; where the file has it under several names, they must be equal."""
+    """The values of one weight; if the file has it under several names, they must be equal."""
     value = stored.read(raws[0])
     for other in raws[1:]:
         if not np.array_equal(value, stored.read(other), equal_nan=True):
@@ -268,7 +286,9 @@ def _their_shape(parameter, entry):
 
 
 def _parts(parameter, entry):
-    """What ``tensor_file`` takes: each part of ``parameter`` by its name there, to be copied when its turn comes."""
+    """What ``tensor_file`` takes: each part of ``parameter`` by its name there, to be copied when
+    its turn comes.
+    """
     rows, count = parameter.shape[0] // len(entry.theirs), len(entry.theirs)
 
     def part(i):

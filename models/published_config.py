@@ -1,21 +1,64 @@
-"""What config.json of a published model may say: each value is looked at once, by its name, before a model is made of it.
+"""Configurations that are published, and what config.json of a published model may say.
 
-Names mean the same in all models, so that one table serves them. Raises ValueError that names config.json, the field, what it must
-be, and what it is. Values that no model here knows are let through; they are kept and saved again (``extras``).
+Each value is looked at once, by its name, before a model is made of it. Names mean the same in all
+models, so that one table serves them. Raises ValueError that names config.json, the field, what it
+must be, and what it is. Values that no model here knows are let through; they are kept and saved
+again (``extras``).
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from contextlib import contextmanager
+from typing import Any, ClassVar
 
 from minitensor.files.safetensors import CURE, FileFormatError, refuse_pointer
+from minitensor.models.configuration import Config
 
 __all__ = [
-    "CONFIG", "GENERATION", "GENERATION_CONFIG", "checked", "extras", "naming", "read_config", "read_generation", "read_json",
-    "with_generation", "with_labels", "written",
+    "CONFIG", "GENERATION", "GENERATION_CONFIG", "PublishedConfig", "check_usual", "checked", "extras", "fields_of", "naming",
+    "read_config", "read_generation", "read_json", "values_of", "with_generation", "with_labels", "written",
 ]  # fmt: skip
+
+
+class PublishedConfig(Config):
+    """The base of a configuration that has published sizes, and is read from and written as
+    config.json.
+
+    A model's file for checkpoints supplies the three: ``presets``, what differs from the defaults
+    by published name; ``reads``, from the values of config.json to those of the fields; ``writes``,
+    from a configuration to the values of config.json.
+    """
+
+    presets: ClassVar[dict[str, dict[str, Any]]]
+    reads: ClassVar[Callable[[dict], dict]]
+    writes: ClassVar[Callable[[Any], dict]]
+
+    @classmethod
+    def preset(cls, name, **changes):
+        """The configuration published as ``name``, with ``changes`` to it, such as ``dropout=0.0``.
+
+        Raises ValueError for a name that is none of ``presets``.
+        """
+        if name not in cls.presets:
+            raise ValueError(f"there is no preset {name!r}; there are: {', '.join(cls.presets)}")
+        return cls(**(cls.presets[name] | changes))
+
+    @classmethod
+    def from_hugging_face(cls, values):
+        """From the values of config.json. Raises ValueError for a variant that this
+        model is not.
+        """
+        return cls(**cls.reads(values))
+
+    def to_hugging_face(self):
+        """The values of config.json. Raises ValueError for a model that transformers cannot
+        express.
+        """
+        return type(self).writes(self)
+
 
 CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
 
@@ -108,11 +151,9 @@ KINDS = {
     names_of_numbers: "id2label",
 }
 KIND_OF = {name: kind for kind, names in KINDS.items() for name in names.split()}
-HEADS = (
-    ("hidden_size", "num_attention_heads"),
-    ("n_embd", "n_head"),
-)  # one is cut into as many parts as the other says
-MAY_BE_NULL = {  # where transformers then does without, or takes another field
+# The first is cut into as many parts as the second says.
+HEADS = (("hidden_size", "num_attention_heads"), ("n_embd", "n_head"))
+MAY_BE_NULL = {  # transformers then does without, or takes another field
     "n_inner": size,
     "num_decoder_layers": size,
     "classifier_dropout": probability,
@@ -123,7 +164,9 @@ MAY_BE_NULL = {  # where transformers then does without, or takes another field
 
 
 def checked(values, file="config.json"):
-    """``values``, of config.json, as they are. Raises ValueError for one of the wrong type, or that makes no sense."""
+    """``values``, of config.json, as they are. Raises ValueError for one of the wrong type, or that
+    makes no sense.
+    """
     for name, value in values.items():
         kind = KIND_OF.get(name)
         if kind is not None and not kind(value):
@@ -146,6 +189,27 @@ def _shown(value):
     return written if len(written) <= 60 else f"{written[:57]}..."
 
 
+def check_usual(values, usual, model):
+    """Raise ValueError for a value of config.json that is neither null nor the one in ``usual``,
+    all that ``model`` is made for.
+    """
+    for name, value in usual.items():
+        if values.get(name) not in (None, value):
+            raise ValueError(f"config.json: {name} is {values[name]!r}; {model} is made for {value!r} alone")
+
+
+def fields_of(values, names):
+    """The fields that ``values`` of config.json give; ``names``: of a field of ours, the name
+    there.
+    """
+    return {ours: values[theirs] for ours, theirs in names.items() if theirs in values}
+
+
+def values_of(config, names):
+    """The other way: what ``config`` says for config.json, and what it has kept of one."""
+    return config.extras | {theirs: getattr(config, ours) for ours, theirs in names.items()}
+
+
 def extras(values, used):
     """What ``values`` say beyond the names ``used``: kept by a configuration, for saving."""
     return {name: value for name, value in values.items() if name not in WRITTEN and name not in used}
@@ -157,7 +221,9 @@ def written(values):
 
 
 def with_labels(values, n_classes, labels=()):
-    """``values`` for config.json, with names for as many classes: those it has, ``labels``, or LABEL_0, LABEL_1, ..."""
+    """``values`` for config.json, with names for as many classes: those it has, ``labels``, or
+    LABEL_0, LABEL_1, ...
+    """
     names = values.get("id2label") or {}
     if labels or len(names) != n_classes:
         names = {str(i): label for i, label in enumerate(labels or [f"LABEL_{i}" for i in range(n_classes)])}
@@ -191,10 +257,11 @@ def read_generation(folder):
 
 
 def with_generation(values, generation, fields):
-    """``values`` of config.json with what generation_config.json, where there is one, says in their place of ``fields``.
+    """``values`` of config.json with what generation_config.json, if there is one, says in their
+    place of ``fields``.
 
-    As in transformers: that file alone says where texts stop, and if it does not they do not; they start with its
-    "decoder_start_token_id", or else its "bos_token_id".
+    As in transformers: that file alone says what texts stop at, and if it does not they do not;
+    they start with its "decoder_start_token_id", or else its "bos_token_id".
     """
     if generation is None:
         return values

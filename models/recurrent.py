@@ -1,22 +1,24 @@
-"""Models on recurrent layers: many-to-one, a class or a forecast from a whole sequence, and many-to-many, a language model.
+"""Models on recurrent layers: many-to-one, a class or a forecast from a whole sequence, and
+many-to-many, a language model.
 
     SequenceClassifier       ids or features -> recurrent layers -> last state, mean or maximum over time -> linear -> logits
     SequenceRegressor        features        -> recurrent layers -> the same                              -> linear -> values
     RecurrentLanguageModel   ids             -> recurrent layers -> every state                           -> linear -> logits
 
-Each works with any cell: "rnn" (Elman 1990), "lstm" (Hochreiter and Schmidhuber 1997), "gru" (Cho et al. 2014). Recurrent weights
-start orthogonal, and an LSTM's forget gates open (Jozefowicz et al. 2015). Dropout is on all connections that are not recurrent
-(Zaremba, Sutskever and Vinyals 2014, arXiv:1409.2329). Sequences of several lengths are padded at their ends and come with
-``lengths``; what stands in the padding reaches nothing.
+Each works with any cell: "rnn" (Elman 1990), "lstm" (Hochreiter and Schmidhuber 1997), "gru" (Cho
+et al. 2014). Recurrent weights start orthogonal, and an LSTM's forget gates open (Jozefowicz et al.
+2015). Dropout is on all connections that are not recurrent (Zaremba, Sutskever and Vinyals 2014,
+arXiv:1409.2329). Sequences of several lengths are padded at their ends and come with ``lengths``;
+values in the padding are ignored.
 
-Letters: B sequences, T steps, F input features, E features of an embedding, H hidden features, L layers, D directions,
-V vocabulary, C classes.
+Letters: B sequences, T steps, F input features, E features of an embedding, H hidden features, L
+layers, D directions, V vocabulary, C classes.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -24,7 +26,9 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.models.prompts import LanguageModel
+from minitensor.models.configuration import Config
+from minitensor.models.language_model import LanguageModel
+from minitensor.models.losses import IGNORED, per_target
 from minitensor.nn.functional.recurrent import as_lengths
 
 __all__ = [
@@ -34,14 +38,13 @@ __all__ = [
 
 CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 POOLINGS = ("last", "mean", "max")
-IGNORED = -100  # a target that does not count
 
 
 def recurrent_layer(cell, input_size, hidden_size, num_layers=1, **options):
-    """The recurrent layer named ``cell``: "rnn" (Elman's, tanh where not said otherwise), "lstm" or "gru".
+    """The recurrent layer named ``cell``: "rnn" (Elman's, default: tanh), "lstm" or "gru".
 
-    ``options`` are those of the layer: ``bidirectional``, ``dropout``, ``orthogonal``; ``forget_bias`` of "lstm", ``nonlinearity``
-    of "rnn". Raises ValueError for another name.
+    ``options`` are those of the layer: ``bidirectional``, ``dropout``, ``orthogonal``;
+    ``forget_bias`` of "lstm", ``nonlinearity`` of "rnn". Raises ValueError for another name.
 
     >>> recurrent_layer("gru", 8, 16, bidirectional=True).weight_hh_l0.shape
     (48, 16)
@@ -52,17 +55,13 @@ def recurrent_layer(cell, input_size, hidden_size, num_layers=1, **options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecurrentConfig:
+class RecurrentConfig(Config):
     """What the configurations of all models here share."""
 
     cell: str = "lstm"
     hidden_size: int = 128
     n_layers: int = 1
     dropout: float = 0.0
-
-    def to_dict(self):
-        """All fields as plain values, for JSON."""
-        return asdict(self)
 
 
 def _layers(config, input_size, bidirectional=False):
@@ -84,7 +83,9 @@ def _each(function, state):
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceClassifierConfig(RecurrentConfig):
-    """Give ``vocab_size`` for sequences of ids (B, T), or ``n_features`` for sequences of vectors (B, T, F)."""
+    """Give ``vocab_size`` for sequences of ids (B, T), or ``n_features`` for sequences of vectors
+    (B, T, F).
+    """
 
     n_classes: int
     vocab_size: int | None = None
@@ -105,7 +106,9 @@ class SequenceRegressorConfig(RecurrentConfig):
 
 
 class _ManyToOne(nn.Module):
-    """Recurrent layers whose states become one vector for each sequence, and that ``n_outputs`` numbers."""
+    """Recurrent layers whose states become one vector for each sequence, and that ``n_outputs``
+    numbers.
+    """
 
     def __init__(self, config, input_size, n_outputs):
         c = self.config = config
@@ -122,7 +125,9 @@ class _ManyToOne(nn.Module):
         return self.output(self.dropout(self._pool(states, final, lengths)))
 
     def _pool(self, states, final, lengths):
-        """One vector for each sequence, (B, D H), from the states at its true steps, (B, T, D H)."""
+        """One vector for each sequence, (B, D H), from the states at its true steps,
+        (B, T, D H).
+        """
         if self.config.pooling == "last":
             final = final[0] if isinstance(final, tuple) else final  # (L D, B, H)
             return mt.concat(list(final[-1 - self.config.bidirectional :]), axis=-1)
@@ -153,17 +158,21 @@ class SequenceClassifier(_ManyToOne):
         self.embedding = nn.Embedding(c.vocab_size, c.d_model) if c.n_features is None else None
 
     def forward(self, x, lengths=None):
-        """Logits (B, C) of ids (B, T), or of vectors (B, T, F) where the model was configured for them."""
+        """Logits (B, C) of ids (B, T), or of vectors (B, T, F) if the model was configured for
+        them.
+        """
         x = mt.asarray(x)
         if self.embedding is not None:
             _check_ids(self, x)
             x = self.embedding(x)  # (B, T, E)
         return self._read(x, lengths)
 
-    def loss(self, x, targets, lengths=None, n_tokens=None):
-        """Cross-entropy for each sequence, in nats; targets (B,). ``n_tokens``: divide by this many instead of by B."""
-        total = F.cross_entropy(self(x, lengths), mt.asarray(targets), reduction="sum")
-        return total / (len(x) if n_tokens is None else n_tokens)
+    def loss(self, x, targets, lengths=None, divide_by=None):
+        """Cross-entropy per sequence, in nats; targets (B,). divide_by: default: B."""
+        logits = self(x, lengths)
+        total = F.cross_entropy(logits, mt.asarray(targets), reduction="sum")
+        # One target for each row of the logits.
+        return per_target(total, logits.data[:, 0], divide_by)
 
 
 class SequenceRegressor(_ManyToOne):
@@ -181,11 +190,11 @@ class SequenceRegressor(_ManyToOne):
         """(B, horizon) values that follow x (B, T, F)."""
         return self._read(mt.asarray(x), lengths)
 
-    def loss(self, x, targets, lengths=None, n_tokens=None):
-        """The squared error of each value; targets (B, horizon). ``n_tokens``: divide by this many instead of by B horizon."""
+    def loss(self, x, targets, lengths=None, divide_by=None):
+        """Squared error per value; targets (B, horizon). divide_by: default: B horizon."""
         targets = mt.asarray(targets)
         total = F.mse_loss(self(x, lengths), targets, reduction="sum")
-        return total / (targets.size if n_tokens is None else n_tokens)
+        return per_target(total, targets, divide_by)
 
 
 # --- many to many -------------------------------------------------------------------------------------------------------------
@@ -198,7 +207,7 @@ class RecurrentLanguageModelConfig(RecurrentConfig):
     vocab_size: int
     d_model: int = 64
     hidden_size: int = 256
-    stop_id: int | None = None  # where `generate` stops if it is not told
+    stop_id: int | None = None  # what `generate` stops at by default
 
     max_length: ClassVar[int] = sys.maxsize
 
@@ -206,7 +215,8 @@ class RecurrentLanguageModelConfig(RecurrentConfig):
 class RecurrentLanguageModel(LanguageModel):
     """The next token of each prefix of a text.
 
-    Its state after a text is all that the model remembers: given to the next call, the text goes on.
+    Its state after a text is all that the model remembers: given to the next call, the text goes
+    on.
 
     >>> model = RecurrentLanguageModel(RecurrentLanguageModelConfig(cell="lstm", vocab_size=65))
     >>> logits, state = model(mt.zeros((2, 10), dtype=int))
@@ -223,48 +233,54 @@ class RecurrentLanguageModel(LanguageModel):
         self.output = nn.Linear(c.hidden_size, c.vocab_size)
 
     def forward(self, ids, state=None, lengths=None):
-        """``(logits, state)``: (B, T, V) of the token after each of ids (B, T), and the state after the last."""
+        """``(logits, state)``: (B, T, V) of the token after each of ids (B, T), and the state after
+        the last.
+        """
         ids = mt.asarray(ids)
         _check_ids(self, ids)
         y, state = self.layers(self.dropout(self.embedding(ids)), state, lengths)  # (B, T, H)
         return self.output(self.dropout(y)), state
 
-    def loss(self, ids, targets, n_tokens=None):
-        """Cross-entropy for each target token, in nats, from the empty state; see `loss_and_state`."""
-        return self.loss_and_state(ids, targets, None, n_tokens)[0]
+    def loss(self, ids, targets, divide_by=None):
+        """Cross-entropy per target token, in nats, from the empty state; see `loss_and_state`."""
+        return self.loss_and_state(ids, targets, None, divide_by)[0]
 
-    def loss_and_state(self, ids, targets, state, n_tokens=None):
-        """The loss where the text before left ``state``, and the state that this text leaves, detached.
+    def loss_and_state(self, ids, targets, state, divide_by=None):
+        """The loss of a text that goes on from ``state``, and the state that it leaves, detached.
 
-        ids and targets (B, T); a target of -100 does not count. n_tokens: divide by this many instead of the targets that count.
-        Carried from window to window of a text, the state reaches further back than the gradient does (truncated
-        back-propagation through time; Williams and Peng 1990).
+        ids and targets (B, T); a target that is `IGNORED` does not count. divide_by: default: the
+        number of targets that count, see `losses.per_target`. Carried from window to window of a
+        text, the state reaches further back than the gradient does (truncated back-propagation
+        through time; Williams and Peng 1990).
         """
         targets = mt.asarray(targets)
         logits, state = self(ids, state)
         total = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
-        count = max(int((targets != IGNORED).sum()), 1) if n_tokens is None else n_tokens
-        return total / count, _each(lambda part: part.detach(), state)
+        return per_target(total, targets, divide_by, IGNORED), _each(lambda part: part.detach(), state)
 
     # --- decoding -------------------------------------------------------------------------------------------------------------
 
+    @mt.no_grad
     def start(self, prompts):
-        """The state after all but the last token of each prompt, a list of arrays; `step` takes that one."""
+        """The state after all but the last token of each prompt, a list of arrays; `step` takes
+        that one.
+        """
         device = self.output.weight.device
         lengths = np.array([len(prompt) - 1 for prompt in prompts])
         if not lengths.any():
             return DecodingState(None, device)
         ids = np.stack([np.pad(prompt[:-1], (0, lengths.max() - n)) for prompt, n in zip(prompts, lengths)])
-        with mt.no_grad():
-            _, state = self(mt.asarray(ids, device=device), lengths=np.maximum(lengths, 1))
+        _, state = self(mt.asarray(ids, device=device), lengths=np.maximum(lengths, 1))
         read = mt.asarray(lengths[None, :, None] > 0, device=device)  # (1, B, 1): a prompt of one token leaves no state
         return DecodingState(_each(lambda part: mt.where(read, part, 0.0), state), device)
 
+    @mt.no_grad
     def step(self, ids, state):
-        """Log-probabilities (rows, V) of the next token, given the newest token of each row (``ids``, a vector)."""
-        with mt.no_grad():
-            logits, state.state = self(mt.asarray(ids).to(state.device)[:, None], state.state)
-            return F.log_softmax(logits[:, -1])
+        """Log-probabilities (rows, V) of the next token, given the newest token of each row
+        (``ids``, a vector).
+        """
+        logits, state.state = self(mt.asarray(ids).to(state.device)[:, None], state.state)
+        return F.log_softmax(logits[:, -1])
 
 
 class DecodingState:
@@ -274,7 +290,9 @@ class DecodingState:
         self.state, self.device = state, device
 
     def reorder(self, rows):
-        """Keep the rows with these numbers, in this order; a row may be kept several times, or dropped."""
+        """Keep the rows with these numbers, in this order; a row may be kept several times, or
+        dropped.
+        """
         if self.state is not None:
             self.state = _each(lambda part: part[:, rows], self.state)  # (L, rows, H)
 

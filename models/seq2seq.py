@@ -1,4 +1,5 @@
-"""Recurrent encoder-decoders: a fixed context, or attention (Cho et al. 2014; Bahdanau et al. 2015; Luong et al. 2015).
+"""Recurrent encoder-decoders: a fixed context, or attention (Cho et al. 2014; Bahdanau et al. 2015;
+Luong et al. 2015).
 
     source ids -> embedding -> recurrent layers in both directions -> memory, and their last states
     target ids -> embedding -> recurrent layer -> h -> context(h) -> tanh(W [h, context, embedding]) -> linear -> logits
@@ -9,13 +10,14 @@ What differs is the context alone:
     "additive"   attention whose scores come from a small network (Bahdanau et al. 2015, arXiv:1409.0473)
     "dot"        attention whose scores are products, the "general" form (Luong et al. 2015, arXiv:1508.04025)
 
-As with Luong et al., the query is the step's new state h, so that under teacher forcing all steps of a layer are one call;
-Bahdanau et al. ask with the state before. With ``input_feeding`` each step also gets the last step's readout as an input (Luong
-et al., section 3.3), and the steps are computed one after the other. Further layers stand above the attention and get
-``[h, context]`` as their inputs (Wu et al. 2016, arXiv:1609.08144).
+As with Luong et al., the query is the step's new state h, so that under teacher forcing all steps
+of a layer are one call; Bahdanau et al. ask with the state before. With ``input_feeding`` each step
+also gets the last step's readout as an input (Luong et al., section 3.3), and the steps are
+computed one after the other. Further layers stand above the attention and get ``[h, context]`` as
+their inputs (Wu et al. 2016, arXiv:1609.08144).
 
-Letters: B sentences, S source and T target positions, E features of an embedding, H hidden features, M = 2 H those of the memory,
-L decoder layers, V vocabulary.
+Letters: B sentences, S source and T target positions, E features of an embedding, H hidden
+features, M = 2 H those of the memory, L decoder layers, V vocabulary.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from dataclasses import dataclass
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.models.common import check_ids, check_mask, check_pairs, evaluating
+from minitensor.models.checks import check_ids, check_mask, check_pairs, evaluating, key_mask
 from minitensor.models.encoder_decoder import EncoderDecoder, TranslationConfig
 from minitensor.models.recurrent import recurrent_layer
 
@@ -36,7 +38,9 @@ ATTENTIONS = ("none", "additive", "dot")
 
 @dataclass(frozen=True)
 class Seq2SeqConfig(TranslationConfig):
-    """Hyper-parameters; the defaults have about as many parameters as `TransformerConfig`'s, 2.6 million of 10 000 sub-words."""
+    """Hyper-parameters; the defaults have about as many parameters as `TransformerConfig`'s, 2.6
+    million of 10 000 sub-words.
+    """
 
     cell: str = "gru"
     attention: str = "additive"
@@ -81,7 +85,9 @@ class Seq2Seq(EncoderDecoder):
     # --- the encoder ----------------------------------------------------------------------------------------------------------
 
     def encode(self, source, mask=None):
-        """The state from which decoding starts. source (B, S); mask (B, S), True = a real token, which stand first."""
+        """The state from which decoding starts. source (B, S); mask (B, S), True = a real token,
+        which stand first.
+        """
         source = mt.asarray(source)
         mask = check_mask(mask, source)
         if mask is not None and mask.device == "cpu" and bool((mask.data[:, 1:] > mask.data[:, :-1]).any()):
@@ -100,11 +106,12 @@ class Seq2Seq(EncoderDecoder):
             return DecodingState(final[:, None], None, None, lower, upper, feed)
         memory = self.dropout(memory)
         keys = self.attention.key(memory) if self.config.attention == "additive" else None  # (B, S, H)
-        mask = None if mask is None else mask[:, None, None]  # (B, 1, 1, S)
-        return DecodingState(memory, keys, mask, lower, upper, feed)
+        return DecodingState(memory, keys, key_mask(mask, source), lower, upper, feed)
 
     def _bridge(self, final):
-        """First states of the decoder's lower layer (1, B, H) and of its upper ones (L - 1, B, H), from ``final`` (B, M)."""
+        """First states of the decoder's lower layer (1, B, H) and of its upper ones (L - 1, B, H),
+        from ``final`` (B, M).
+        """
         c = self.config
         start = self.bridge(final).reshape((len(final), c.n_layers, c.hidden_size)).swapaxes(0, 1)  # (L, B, H)
         shown = mt.tanh(start)
@@ -115,7 +122,9 @@ class Seq2Seq(EncoderDecoder):
     # --- the decoder ----------------------------------------------------------------------------------------------------------
 
     def _decode(self, x, state, need_weights=False):
-        """Embedded targets (B, T, E) to readouts (B, T, E), and the attention (B, T, S) or None; ``state`` moves on."""
+        """Embedded targets (B, T, E) to readouts (B, T, E), and the attention (B, T, S) or None;
+        ``state`` moves on.
+        """
         if not self.config.input_feeding:
             return self._advance(x, state, need_weights)
         parts = []
@@ -127,7 +136,9 @@ class Seq2Seq(EncoderDecoder):
         return mt.concat(readouts, axis=1), mt.concat(weights, axis=1) if weights[0] is not None else None
 
     def _advance(self, x, state, need_weights):
-        """As `_decode`, for inputs that are complete: (B, T, E), or (B, 1, 2 E) with the last readout in the second half."""
+        """As `_decode`, for inputs that are complete: (B, T, E), or (B, 1, 2 E) with the last
+        readout in the second half.
+        """
         h, state.lower = self.lower(x, state.lower)  # (B, T, H)
         context, weights = self._context(h, state, need_weights)  # (B, T, M)
         if self.upper is not None:
@@ -136,7 +147,9 @@ class Seq2Seq(EncoderDecoder):
         return self.dropout(mt.tanh(self.readout(seen))), weights
 
     def _context(self, h, state, need_weights):
-        """What each of the states ``h`` (B, T, H) gets from the source: (B, T, M), and the attention (B, T, S) or None."""
+        """What each of the states ``h`` (B, T, H) gets from the source: (B, T, M), and the
+        attention (B, T, S) or None.
+        """
         if self.attention is None:
             return mt.broadcast_to(state.memory, (*h.shape[:2], state.memory.shape[-1])), None
         known = {} if state.keys is None else {"keys": state.keys}
@@ -144,25 +157,31 @@ class Seq2Seq(EncoderDecoder):
         return (found[0], found[1][:, 0]) if need_weights else (found, None)
 
     def forward(self, source, target, mask=None):
-        """Logits (B, T, V) of the word after each target word. source (B, S), target (B, T), mask (B, S) of the source."""
+        """Logits (B, T, V) of the word after each target word. source (B, S), target (B, T), mask
+        (B, S) of the source.
+        """
         source, target = check_pairs(source, target)
         readouts, _ = self._decode(self._embed(target, self.target_embedding), self.encode(source, mask))
         return self.output(readouts)
 
+    @mt.no_grad
     def start(self, source, mask=None):
         """Encode the source; the state from which ``step`` goes on, one row per sentence."""
-        with mt.no_grad():
-            return self.encode(source, mask)
+        return self.encode(source, mask)
 
+    @mt.no_grad
     def step(self, ids, state):
-        """Log-probabilities (rows, V) of the next word, given the newest word of each row (``ids``, a vector)."""
-        with mt.no_grad():
-            ids = mt.asarray(ids).to(state.memory.device).reshape((-1, 1))  # (rows, 1)
-            readouts, _ = self._decode(self._embed(ids, self.target_embedding), state)
-            return F.log_softmax(self.output(readouts[:, 0]))
+        """Log-probabilities (rows, V) of the next word, given the newest word of each row (``ids``,
+        a vector).
+        """
+        ids = mt.asarray(ids).to(state.memory.device).reshape((-1, 1))  # (rows, 1)
+        readouts, _ = self._decode(self._embed(ids, self.target_embedding), state)
+        return F.log_softmax(self.output(readouts[:, 0]))
 
     def attention_maps(self, source, target, mask=None):
-        """``{"decoder.0.cross": (B, 1, T, S)}``, the attention of each target word to the source; empty where there is none."""
+        """``{"decoder.0.cross": (B, 1, T, S)}``, the attention of each target word to the source;
+        empty if the model has none.
+        """
         if self.attention is None:
             return {}
         with evaluating(self):
@@ -180,10 +199,12 @@ class DecodingState:
         self.keys = keys  # (rows, S, H) of additive attention, otherwise None
         self.mask = mask  # (rows, 1, 1, S), or None
         self.lower, self.upper = lower, upper  # (layers, rows, H), pairs of them for an LSTM
-        self.feed = feed  # (rows, 1, E) the last readout, None where it is not fed
+        self.feed = feed  # (rows, 1, E) the last readout, or None if it is not fed
 
     def reorder(self, rows):
-        """Keep the rows with these numbers, in this order; a row may be kept several times, or dropped."""
+        """Keep the rows with these numbers, in this order; a row may be kept several times, or
+        dropped.
+        """
         self.memory = self.memory[rows]
         self.keys, self.mask, self.feed = (None if x is None else x[rows] for x in (self.keys, self.mask, self.feed))
         self.lower, self.upper = _rows(self.lower, rows), _rows(self.upper, rows)

@@ -1,4 +1,6 @@
-"""The weights in a folder of Hugging Face transformers: ``model.safetensors``, or several files and an index of them."""
+"""The weights in a folder of Hugging Face transformers: ``model.safetensors``, or several files and
+an index of them.
+"""
 
 from __future__ import annotations
 

@@ -3,37 +3,42 @@
     source ids -> embedding -> encoder -> memory
     target ids -> embedding -> decoder (looks at memory) -> linear -> logits of the next token
 
-Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", arXiv:1910.10683; version
-1.1 and Flan-T5 have the gated feed-forward network of Shazeer 2020, "GLU Variants Improve Transformer", arXiv:2002.05202, and an
-output layer of their own. What differs from Vaswani et al. 2017: positions are a bias on the scores, one number for each head and
-bucket of distance, shared by all layers of a stack; every sub-layer is pre-norm, with a norm that neither centres nor shifts;
-nothing has an additive bias; the scores are not divided by sqrt(K), the initial weights of the queries are instead. There is no
-longest sentence: distances beyond the last bucket share it. Reads and writes the checkpoints of Hugging Face transformers
+Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Text-to-Text
+Transformer", arXiv:1910.10683; version 1.1 and Flan-T5 have the gated feed-forward network of
+Shazeer 2020, "GLU Variants Improve Transformer", arXiv:2002.05202, and an output layer of their
+own. What differs from Vaswani et al. 2017: positions are a bias on the scores, one number for each
+head and bucket of distance, shared by all layers of a stack; every sub-layer is pre-norm, with a
+norm that neither centres nor shifts; nothing has an additive bias; the scores are not divided by
+sqrt(K), the initial weights of the queries are instead. There is no longest sentence: distances
+beyond the last bucket share it. Reads and writes the checkpoints of Hugging Face transformers
 (`t5_checkpoints.py`).
 
-Letters: B sentences, S source and T target positions, D model width, H heads, K features of a head, V vocabulary.
+Letters: B sentences, S source and T target positions, D model width, H heads, K features of a head,
+V vocabulary.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.models.common import check_ids, check_mask, check_pairs, evaluating
+from minitensor.models.checks import check_ids, check_pairs, evaluating, key_mask
 from minitensor.models.encoder_decoder import EncoderDecoder
+from minitensor.models.published_config import PublishedConfig
 from minitensor.models.t5_checkpoints import PRESETS, PublishedT5, from_hugging_face, to_hugging_face
 from minitensor.models.transformer import DecodingState
+from minitensor.nn.attention import with_weights
 from minitensor.nn.transformer import ACTIVATIONS
 
 __all__ = ["T5", "T5Config"]
 
 
 @dataclass(frozen=True)
-class T5Config:
+class T5Config(PublishedConfig):
     """Hyper-parameters; the defaults are t5-small, and what a published config.json leaves out."""
 
     vocab_size: int = 32128
@@ -58,6 +63,8 @@ class T5Config:
     extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
 
     max_length: ClassVar[int] = sys.maxsize
+    presets = PRESETS
+    reads, writes = staticmethod(from_hugging_face), staticmethod(to_hugging_face)
 
     def __post_init__(self):
         """Check what no layer checks."""
@@ -68,29 +75,11 @@ class T5Config:
                 f"each stack needs at least one layer, got {self.n_encoder_layers} and {self.n_decoder_layers}"
             )
 
-    @classmethod
-    def preset(cls, name, **changes):
-        """A published size: "t5-small", "t5-base", "t5-large", the same with "t5-v1_1-", or with "flan-t5-"."""
-        if name not in PRESETS:
-            raise ValueError(f"there is no preset {name!r}; there are: {', '.join(PRESETS)}")
-        return replace(cls(**PRESETS[name]), **changes)
-
-    def to_dict(self):
-        """All fields as plain values, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_hugging_face(cls, values):
-        """From the values of config.json. Raises ValueError for a feed-forward network that this T5 has not."""
-        return cls(**from_hugging_face(values))
-
-    def to_hugging_face(self):
-        """The values of config.json."""
-        return to_hugging_face(self)
-
 
 class FeedForward(nn.Module):
-    """``y = W_o dropout(act(W_i x))``, or gated ``y = W_o dropout(act(W_i x) * W_v x)`` (Shazeer 2020, equation 6)."""
+    """``y = W_o dropout(act(W_i x))``, or gated ``y = W_o dropout(act(W_i x) * W_v x)`` (Shazeer
+    2020, equation 6).
+    """
 
     def __init__(self, c):
         self.act, self.dropout = ACTIVATIONS[c.activation], nn.Dropout(c.dropout)
@@ -105,7 +94,9 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """Self-attention, in a decoder attention to the memory, and the feed-forward network: each ``x + dropout(f(norm(x)))``."""
+    """Self-attention, in a decoder attention to the memory, and the feed-forward network: each ``x
+    + dropout(f(norm(x)))``.
+    """
 
     def __init__(self, c, decoder):
         def attention():
@@ -117,32 +108,43 @@ class Layer(nn.Module):
             self.norm2, self.cross_attention = nn.RMSNorm(c.d_model, c.eps), attention()
         self.norm3, self.feed_forward = nn.RMSNorm(c.d_model, c.eps), FeedForward(c)
 
-    def forward(self, x, bias, mask=None, memory=None, cache=None, need_weights=False):
-        """``(x, weights)``: (B, T, D), and what an encoder saw of itself or a decoder of the memory (B, H, T, S), or None.
+    def admit(self, x, mask, memory, cache):
+        """``(x, mask, memory)`` looked at, padding blank, for all layers of a stack; see
+        ``nn.MultiHeadAttention.admit``.
+        """
+        if not self.is_causal:
+            x, mask = self.self_attention.admit(x, mask)
+        elif cache is None:
+            memory, mask = self.cross_attention.admit_memory(x, memory, mask)
+        else:
+            _, mask = self.cross_attention.admit(x, mask, cache[1])
+        return x, mask, memory
 
-        mask: of the source's tokens (B, 1, 1, S), whether they are the layer's own or the memory's. bias: of the own positions.
-        cache: the pair ``(own, memory)`` of a DecoderCache, in the place of ``memory``.
+    def forward(self, x, bias, mask=None, memory=None, cache=None, need_weights=False):
+        """``(x, weights)``: (B, T, D), and what an encoder saw of itself or a decoder of the memory
+        (B, H, T, S), or None.
+
+        mask: of the source's tokens (B, 1, 1, S), whether they are the layer's own or the memory's.
+        bias: of the own positions. cache: the pair ``(own, memory)`` of a DecoderCache, in the
+        place of ``memory``.
         """
         own, held = cache or (None, None)
         how = dict(is_causal=self.is_causal, bias=bias, cache=own)
         if not self.is_causal:
-            y, weights = _attend(self.self_attention, self.norm1(x), need_weights, mask=mask, **how)
+            y, weights = with_weights(self.self_attention, self.norm1(x), need_weights, mask=mask, **how)
             x = x + self.dropout(y)
         else:
             x = x + self.dropout(self.self_attention(self.norm1(x), **how))
             how = dict(memory=memory, mask=mask, cache=held)
-            y, weights = _attend(self.cross_attention, self.norm2(x), need_weights, **how)
+            y, weights = with_weights(self.cross_attention, self.norm2(x), need_weights, **how)
             x = x + self.dropout(y)
         return x + self.dropout(self.feed_forward(self.norm3(x))), weights
 
 
-def _attend(attention, x, need_weights, **how):
-    """``(output, weights)`` of an attention, weights None where they are not needed."""
-    return attention(x, need_weights=True, **how) if need_weights else (attention(x, **how), None)
-
-
 class Stack(nn.Module):
-    """The encoder or the decoder: layers that share one bias of relative positions, and a last norm."""
+    """The encoder or the decoder: layers that share one bias of relative positions, and a last
+    norm.
+    """
 
     def __init__(self, c, n_layers, decoder):
         self.positions = nn.RelativePositionBias(c.n_heads, c.n_buckets, c.max_distance, bidirectional=not decoder)
@@ -150,10 +152,13 @@ class Stack(nn.Module):
         self.norm, self.dropout = nn.RMSNorm(c.d_model, c.eps), nn.Dropout(c.dropout)
 
     def forward(self, x, mask=None, memory=None, cache=None, need_weights=False):
-        """``(x, weights)``: (B, T, D), and a list of what each layer saw; arguments as for `Layer`, cache a DecoderCache."""
+        """``(x, weights)``: (B, T, D), and a list of what each layer saw; arguments as for `Layer`,
+        cache a DecoderCache.
+        """
         bias = self.positions(x.shape[1], offset=0 if cache is None else cache.length)  # (1, H, T, T held and new)
         pairs = [None] * len(self.layers) if cache is None else cache.layers
-        x, seen = self.dropout(x), []
+        x, mask, memory = self.layers[0].admit(self.dropout(x), mask, memory, pairs[0])
+        seen = []
         for layer, pair in zip(self.layers, pairs, strict=True):
             x, weights = layer(x, bias, mask, memory, pair, need_weights)
             seen.append(weights)
@@ -176,7 +181,9 @@ class T5(PublishedT5, EncoderDecoder):
         self._initialise()
 
     def _initialise(self):
-        """Draw weights so that products keep the variance of their input, and scores, which nothing divides, do too."""
+        """Draw weights so that products keep the variance of their input, and scores, which nothing
+        divides, do too.
+        """
         c = self.config
         for name, parameter in self.named_parameters():
             if name.endswith("positions.weight"):
@@ -193,54 +200,58 @@ class T5(PublishedT5, EncoderDecoder):
 
     def encode(self, source, mask=None):
         """Memory (B, S, D) of source ids (B, S); ``mask`` (B, S) is True at real tokens."""
-        return self._encode(source, mask)[0]
-
-    def _encode(self, source, mask, need_weights=False):
-        """``(memory, weights)``."""
         source = mt.asarray(source)
+        return self._encode(source, key_mask(mask, source))[0]
+
+    def _encode(self, source, keys, need_weights=False):
+        """``(memory, weights)``."""
         check_ids(source, self.config.max_length)
         if not source.shape[1]:
             raise ValueError(
                 f"the source {source.shape} has no tokens: a text to be encoded ends at least in the stop token"
             )
-        return self.encoder(self.shared(source), self._keys(mask, source), need_weights=need_weights)
-
-    @staticmethod
-    def _keys(mask, source):
-        """The mask of the source's real tokens (B, S) as one of keys: (B, 1, 1, S)."""
-        mask = check_mask(mask, source)
-        return None if mask is None else mask.reshape((source.shape[0], 1, 1, source.shape[1]))
+        return self.encoder(self.shared(source), keys, need_weights=need_weights)
 
     def forward(self, source, target, mask=None):
-        """Logits (B, T, V) of the token after each target token. source (B, S), target (B, T), mask (B, S) of the source."""
+        """Logits (B, T, V) of the token after each target token. source (B, S), target (B, T), mask
+        (B, S) of the source.
+        """
         source, target = check_pairs(source, target)
         check_ids(target, self.config.max_length)
-        memory = self.encode(source, mask)
-        return self._head(self.decoder(self.shared(target), self._keys(mask, source), memory)[0])
+        keys = key_mask(mask, source)
+        memory, _ = self._encode(source, keys)
+        return self._head(self.decoder(self.shared(target), keys, memory)[0])
 
     # --- decoding -------------------------------------------------------------------------------------------------------------
 
+    @mt.no_grad
     def start(self, source, mask=None):
         """Encode the source; the state from which ``step`` goes on, one row per sentence."""
-        with mt.no_grad():
-            memory = self.encode(source, mask)
-            pairs = [(nn.KeyValueCache(), layer.cross_attention.fill_cache(memory)) for layer in self.decoder.layers]
-            return DecodingState(nn.DecoderCache(pairs, memory.shape[0]), self._keys(mask, memory), memory.device)
+        source = mt.asarray(source)
+        keys = key_mask(mask, source)
+        memory, _ = self._encode(source, keys)
+        pairs = [(nn.KeyValueCache(), layer.cross_attention.fill_cache(memory)) for layer in self.decoder.layers]
+        return DecodingState(nn.DecoderCache(pairs, memory.shape[0]), keys, memory.device)
 
+    @mt.no_grad
     def step(self, ids, state):
-        """Log-probabilities (rows, V) of the next token, given the newest token of each row (``ids``, a vector)."""
-        with mt.no_grad():
-            x = self.shared(mt.asarray(ids).to(state.device).reshape((-1, 1)))  # (rows, 1, D)
-            y, _ = self.decoder(x, state.keys, cache=state.cache)
-            return F.log_softmax(self._head(y[:, -1]))
+        """Log-probabilities (rows, V) of the next token, given the newest token of each row
+        (``ids``, a vector).
+        """
+        x = self.shared(mt.asarray(ids).to(state.device).reshape((-1, 1)))  # (rows, 1, D)
+        y, _ = self.decoder(x, state.keys, cache=state.cache)
+        return F.log_softmax(self._head(y[:, -1]))
 
     # --- looking inside -------------------------------------------------------------------------------------------------------
 
     def attention_maps(self, source, target, mask=None):
-        """Attention probabilities by name: "encoder.0.self" (B, H, S, S), ... and "decoder.0.cross" (B, H, T, S), ..."""
+        """Attention probabilities by name: "encoder.0.self" (B, H, S, S), ... and "decoder.0.cross"
+        (B, H, T, S), ...
+        """
         with evaluating(self):
             source, target = check_pairs(source, target)
-            memory, own = self._encode(source, mask, need_weights=True)
-            _, cross = self.decoder(self.shared(target), self._keys(mask, source), memory, need_weights=True)
+            keys = key_mask(mask, source)
+            memory, own = self._encode(source, keys, need_weights=True)
+            _, cross = self.decoder(self.shared(target), keys, memory, need_weights=True)
         maps = {f"encoder.{i}.self": weights for i, weights in enumerate(own)}
         return maps | {f"decoder.{i}.cross": weights for i, weights in enumerate(cross)}

@@ -1,7 +1,9 @@
-"""The names by which Hugging Face transformers writes a T5: in ``config.json``, and in ``model.safetensors``.
+"""The names by which Hugging Face transformers writes a T5: in ``config.json``, and in
+``model.safetensors``.
 
-Reads version 1.0, version 1.1 and Flan-T5: configurations that leave out what is usual, copies of the embedding table, the output
-layer tied or not, and the bias of the attention to the memory that old files have by mistake.
+Reads version 1.0, version 1.1 and Flan-T5: configurations that leave out what is usual, copies of
+the embedding table, the output layer tied or not, and the bias of the attention to the memory that
+old files have by mistake.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from minitensor.models.pretrained import Entry, Pretrained, usual_names
-from minitensor.models.published_config import checked, extras
+from minitensor.models.published_config import checked, extras, fields_of, values_of
 
 __all__ = ["PRESETS", "PublishedT5", "from_hugging_face", "to_hugging_face"]
 
@@ -42,7 +44,9 @@ FIELDS = {  # of our configuration: the name in config.json; both have the same 
     "start_id": "decoder_start_token_id",
     "stop_id": "eos_token_id",
 }
-FEED_FORWARD = {  # feed_forward_proj: (activation, gated); GELU is meant as its tanh approximation where it is gated, else exact
+# feed_forward_proj: (activation, gated); a gated GELU is the approximation by tanh, another one
+# exact.
+FEED_FORWARD = {
     "relu": ("relu", False),
     "gelu": ("gelu", False),
     "gelu_new": ("gelu_tanh", False),
@@ -54,9 +58,11 @@ FEED_FORWARD = {  # feed_forward_proj: (activation, gated); GELU is meant as its
 COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")  # of shared.weight
 UNUSED = "EncDecAttention.relative_attention_bias.weight"
 
-# Names that transformers reads too: its usual ones.
-OTHER_NAMES = {"hidden_size": "d_model", "num_attention_heads": "num_heads", "num_hidden_layers": "num_layers"} | {
-    "head_dim": "d_kv"
+OTHER_NAMES = {  # that transformers reads too: its usual ones
+    "hidden_size": "d_model",
+    "num_attention_heads": "num_heads",
+    "num_hidden_layers": "num_layers",
+    "head_dim": "d_kv",
 }
 SELF, CROSS, FEED = "SelfAttention", "EncDecAttention", "DenseReluDense"
 USED = {*FIELDS.values(), "feed_forward_proj", "tie_word_embeddings", "scale_decoder_outputs", "is_encoder_decoder"}
@@ -67,9 +73,12 @@ STACK = {
 
 
 def from_hugging_face(values):
-    """The fields of our configuration from the values of config.json. Raises ValueError for a feed-forward network we have not."""
+    """The fields of our configuration from the values of config.json.
+
+    Raises ValueError for a feed-forward network that this T5 does not support.
+    """
     values = checked(usual_names(values, OTHER_NAMES))
-    fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
+    fields = fields_of(values, FIELDS)
     if fields.get("n_decoder_layers") is None:
         fields["n_decoder_layers"] = fields.get("n_encoder_layers", 6)
     if fields.get("start_id") is None:
@@ -83,17 +92,20 @@ def from_hugging_face(values):
     if kind not in FEED_FORWARD:
         raise ValueError(f"config.json: feed_forward_proj is {kind!r}; known are {', '.join(FEED_FORWARD)}")
     fields["activation"], fields["gated"] = FEED_FORWARD[kind]
-    # To transformers 4, an output is scaled if it is tied; transformers 5 says both, and that all are tied.
+    # To transformers 4, an output is scaled if it is tied; transformers 5 says both, and that all
+    # are tied.
     tied = values.get("tie_word_embeddings", True)
     return fields | {"tie_output": tied, "scale_output": values.get("scale_decoder_outputs", tied)}
 
 
 def to_hugging_face(config):
-    """The values of config.json. Raises ValueError for a feed-forward network that transformers has not."""
+    """The values of config.json. Raises ValueError for a feed-forward network that transformers
+    does not have.
+    """
     kinds = {kind: name for name, kind in FEED_FORWARD.items()}
     if (config.activation, config.gated) not in kinds:
         raise ValueError(f"transformers has no T5 with activation {config.activation!r} and gated = {config.gated}")
-    values = config.extras | {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()}
+    values = values_of(config, FIELDS)
     stops = config.stop_id
     return values | {
         "eos_token_id": stops if isinstance(stops, int) else list(stops or ()) or None,
@@ -114,7 +126,9 @@ class PublishedT5(Pretrained):
 
     @classmethod
     def configure(cls, values, shapes):
-        """The configuration of a file: what config.json says, but an unscaled output is tied if and only if it is not stored."""
+        """The configuration of a file: what config.json says, but an unscaled output is tied if and
+        only if it is not stored.
+        """
         config = super().configure(values, shapes)
         return config if config.scale_output else replace(config, tie_output="lm_head.weight" not in shapes)
 
@@ -132,7 +146,9 @@ class PublishedT5(Pretrained):
         return table
 
     def _layer(self, decoder):
-        """The weights of a layer and the names of theirs, whose first number is that of the sub-layer."""
+        """The weights of a layer and the names of theirs, whose first number is that of the
+        sub-layer.
+        """
         attentions = {"self_attention": f"0.{SELF}"} | ({"cross_attention": f"1.{CROSS}"} if decoder else {})
         names = {f"norm{i + 1}": (f"{i}.layer_norm",) for i in range(len(attentions))}
         for ours, theirs in attentions.items():
@@ -144,6 +160,8 @@ class PublishedT5(Pretrained):
         return names | {"norm3": (f"{last}.layer_norm",)}
 
     def clean(self, name):
-        """``shared.weight`` for its copies; None for a bias of the attention to the memory, which no T5 has used."""
+        """``shared.weight`` for its copies; None for a bias of the attention to the memory, which
+        no T5 has used.
+        """
         tied = ("lm_head.weight",) if self.config.tie_output else ()
         return "shared.weight" if name in COPIES + tied else None if name.endswith(UNUSED) else name

@@ -1,11 +1,12 @@
-"""The encoder-decoder Transformer (Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762).
+"""The encoder-decoder Transformer (Vaswani et al., "Attention Is All You Need", 2017,
+arXiv:1706.03762).
 
     source ids -> embedding * sqrt(D) + positions -> encoder -> memory
     target ids -> embedding * sqrt(D) + positions -> decoder (looks at memory) -> linear -> logits of the next word
 
-What can differ from the paper, by configuration: layer norm before each sub-layer instead of after it (``norm_first``; Xiong et al.
-2020, arXiv:2002.04745), learned positions, separate embeddings. Letters: B sentences, S source and T target positions, D model
-width, V vocabulary.
+What can differ from the paper, by configuration: layer norm before each sub-layer instead of after
+it (``norm_first``; Xiong et al. 2020, arXiv:2002.04745), learned positions, separate embeddings.
+Letters: B sentences, S source and T target positions, D model width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.models.common import check_ids, check_mask, check_pairs, evaluating
+from minitensor.models.checks import check_ids, check_pairs, evaluating, key_mask
 from minitensor.models.encoder_decoder import EncoderDecoder, TranslationConfig
 
 __all__ = ["Transformer", "TransformerConfig"]
@@ -24,7 +25,9 @@ __all__ = ["Transformer", "TransformerConfig"]
 
 @dataclass(frozen=True)
 class TransformerConfig(TranslationConfig):
-    """Hyper-parameters; the defaults are the "tiny" Transformer of the Multi30k literature (Wu et al. 2021, arXiv:2105.14462)."""
+    """Hyper-parameters; the defaults are the "tiny" Transformer of the Multi30k literature (Wu et
+    al. 2021, arXiv:2105.14462).
+    """
 
     n_heads: int = 4
     n_encoder_layers: int = 4
@@ -75,45 +78,52 @@ class Transformer(EncoderDecoder):
     def encode(self, source, mask=None):
         """Memory (B, S, D) of source ids (B, S); ``mask`` (B, S) is True at real tokens."""
         source = mt.asarray(source)
-        return self.encoder(self._embed(source, self.source_embedding, self.source_positions), self._keys(mask, source))
+        return self._encode(source, key_mask(mask, source))
 
-    @staticmethod
-    def _keys(mask, source):
-        """The mask of the source's real tokens (B, S) as one of keys: (B, 1, 1, S)."""
-        mask = check_mask(mask, source)
-        return None if mask is None else mask.reshape((source.shape[0], 1, 1, source.shape[1]))
+    def _encode(self, source, keys, need_weights=False):
+        """Memory of ids and the mask of keys; with ``need_weights`` also what each layer saw."""
+        x = self._embed(source, self.source_embedding, self.source_positions)
+        return self.encoder(x, keys, need_weights=need_weights)
 
     def forward(self, source, target, mask=None):
-        """Logits (B, T, V) of the word after each target word. source (B, S), target (B, T), mask (B, S) of the source."""
+        """Logits (B, T, V) of the word after each target word. source (B, S), target (B, T), mask
+        (B, S) of the source.
+        """
         source, target = check_pairs(source, target)
+        keys = key_mask(mask, source)
         x = self._embed(target, self.target_embedding, self.target_positions)
-        return self.output(self.decoder(x, self.encode(source, mask), memory_mask=self._keys(mask, source)))
+        return self.output(self.decoder(x, self._encode(source, keys), memory_mask=keys))
 
     # --- decoding -------------------------------------------------------------------------------------------------------------
 
+    @mt.no_grad
     def start(self, source, mask=None):
         """Encode the source; the state from which ``step`` goes on, one row per sentence."""
-        with mt.no_grad():
-            memory = self.encode(source, mask)
-            return DecodingState(self.decoder.init_cache(memory), self._keys(mask, memory), memory.device)
+        source = mt.asarray(source)
+        keys = key_mask(mask, source)
+        memory = self._encode(source, keys)
+        return DecodingState(self.decoder.init_cache(memory), keys, memory.device)
 
+    @mt.no_grad
     def step(self, ids, state):
-        """Log-probabilities (rows, V) of the next word, given the newest word of each row (``ids``, a vector)."""
-        with mt.no_grad():
-            ids = mt.asarray(ids).to(state.device).reshape((-1, 1))
-            x = self._embed(ids, self.target_embedding, self.target_positions, start=state.cache.length)
-            y = self.decoder(x, None, memory_mask=state.keys, cache=state.cache)
-            return F.log_softmax(self.output(y[:, -1]))
+        """Log-probabilities (rows, V) of the next word, given the newest word of each row (``ids``,
+        a vector).
+        """
+        ids = mt.asarray(ids).to(state.device).reshape((-1, 1))
+        x = self._embed(ids, self.target_embedding, self.target_positions, start=state.cache.length)
+        y = self.decoder(x, None, memory_mask=state.keys, cache=state.cache)
+        return F.log_softmax(self.output(y[:, -1]))
 
     # --- looking inside -------------------------------------------------------------------------------------------------------
 
     def attention_maps(self, source, target, mask=None):
-        """Attention probabilities by name: "encoder.0.self" (B, H, S, S), ... and "decoder.0.cross" (B, H, T, S), ..."""
+        """Attention probabilities by name: "encoder.0.self" (B, H, S, S), ... and "decoder.0.cross"
+        (B, H, T, S), ...
+        """
         with evaluating(self):
             source, target = check_pairs(source, target)
-            keys = self._keys(mask, source)
-            x = self._embed(source, self.source_embedding, self.source_positions)
-            memory, own = self.encoder(x, keys, need_weights=True)
+            keys = key_mask(mask, source)
+            memory, own = self._encode(source, keys, need_weights=True)
             x = self._embed(target, self.target_embedding, self.target_positions)
             _, cross = self.decoder(x, memory, memory_mask=keys, need_weights=True)
         maps = {f"encoder.{i}.self": weights for i, weights in enumerate(own)}
@@ -129,6 +139,8 @@ class DecodingState:
         self.device = device
 
     def reorder(self, rows):
-        """Keep the rows with these numbers, in this order; a row may be kept several times, or dropped."""
+        """Keep the rows with these numbers, in this order; a row may be kept several times, or
+        dropped.
+        """
         self.cache.reorder(rows)
         self.keys = None if self.keys is None else self.keys[rows]

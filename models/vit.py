@@ -1,20 +1,22 @@
-"""ViT, the Vision Transformer: an image is a sentence of patches (Dosovitskiy et al. 2021, arXiv:2010.11929).
+"""ViT, the Vision Transformer: an image is a sentence of patches (Dosovitskiy et al. 2021,
+arXiv:2010.11929).
 
     image -> patches of P x P pixels -> linear -> [class token, patch 1, ..., patch N] + positions -> encoder -> hidden
     hidden of the class token -> linear -> logits of the classes
 
-The encoder is pre-norm with GELUs, and dropout stands where the paper has it (appendix B.1). What can differ from it, by
-configuration: the mean of all patches in the place of the class token, and fixed 2-D sinusoidal positions in the place of learned
-ones (Beyer, Zhai and Kolesnikov 2022, "Better plain ViT baselines for ImageNet-1k", arXiv:2205.01580). Reads and writes the
-checkpoints of Hugging Face transformers (see `vit_checkpoints.py`).
+The encoder is pre-norm with GELUs, and dropout acts where the paper has it (appendix B.1). What can
+differ from it, by configuration: the mean of all patches in the place of the class token, and fixed
+2-D sinusoidal positions in the place of learned ones (Beyer, Zhai and Kolesnikov 2022, "Better
+plain ViT baselines for ImageNet-1k", arXiv:2205.01580). Reads and writes the checkpoints of Hugging
+Face transformers (see `vit_checkpoints.py`).
 
-Letters: B images, C channels, S pixels a side, P pixels a side of a patch, N = (S / P)**2 patches, T positions (N + 1 with a class
-token, else N), D model width, H heads, K classes.
+Letters: B images, C channels, S pixels a side, P pixels a side of a patch, N = (S / P)**2 patches,
+T positions (N + 1 with a class token, else N), D model width, H heads, K classes.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,8 +24,10 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.backend import is_floating
+from minitensor.models.checks import evaluating
 from minitensor.models.classification import MULTI_LABEL, REGRESSION, check_problem, classifier_loss, problem_of
-from minitensor.models.common import check_dropouts, evaluating
+from minitensor.models.configuration import check_dropouts
+from minitensor.models.published_config import PublishedConfig
 from minitensor.models.vit_checkpoints import PRESETS, PublishedViT, from_hugging_face, to_hugging_face
 
 __all__ = ["ViT", "ViTConfig"]
@@ -32,7 +36,7 @@ NO_LABEL = -(2**31)  # what a loss may ignore: no image's label, so that each on
 
 
 @dataclass(frozen=True)
-class ViTConfig:
+class ViTConfig(PublishedConfig):
     """Hyper-parameters; the defaults are vit-base-patch16-224 without its classes."""
 
     image_size: int = 224
@@ -44,7 +48,7 @@ class ViTConfig:
     d_ff: int = 3072
     dropout: float = 0.0
     attention_dropout: float = 0.0
-    feed_forward_dropout: float | None = None  # inside the feed-forward networks; None: as ``dropout``
+    feed_forward_dropout: float | None = None  # inside the feed-forward networks; default: ``dropout``
     activation: str = "gelu"
     eps: float = 1e-12
     positions: str = "learned"
@@ -52,10 +56,13 @@ class ViTConfig:
     pooling: str = "class"
     pooler: bool = False
     n_classes: int = 0  # 0: no classification head
-    labels: tuple[str, ...] = ()  # the names of the classes, where they have some
+    labels: tuple[str, ...] = ()  # the names of the classes, if they have some
     problem_type: str | None = None  # what the classes are, see `classification.py`
     label_smoothing: float = 0.0
     extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
+
+    presets = PRESETS
+    reads, writes = staticmethod(from_hugging_face), staticmethod(to_hugging_face)
 
     def __post_init__(self):
         """Check what the layers do not check themselves."""
@@ -79,35 +86,17 @@ class ViTConfig:
 
     @property
     def n_positions(self):
-        """T: the patches, and the class token where there is one."""
+        """T: the patches, and the class token if there is one."""
         return (self.image_size // self.patch_size) ** 2 + (self.pooling == "class")
-
-    @classmethod
-    def preset(cls, name, **changes):
-        """The configuration published as ``name``, such as "vit-base-patch16-224", with ``changes`` to it (n_classes, dropout)."""
-        if name not in PRESETS:
-            raise ValueError(f"there is no preset {name!r}; there are: {', '.join(PRESETS)}")
-        return cls(**{**PRESETS[name], **changes})
-
-    def to_dict(self):
-        """All fields as plain values, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_hugging_face(cls, values):
-        """From the values of config.json. Raises ValueError for what this model does not have."""
-        return cls(**from_hugging_face(values))
-
-    def to_hugging_face(self):
-        """The values of config.json. Raises ValueError for a model that transformers cannot express."""
-        return to_hugging_face(self)
 
 
 class PatchEmbedding(nn.Module):
-    """Each square of P x P pixels through one linear map: (B, C, S, S) to (B, N, D), patches row by row.
+    """Each square of P x P pixels through one linear map: (B, C, S, S) to (B, N, D), patches row by
+    row.
 
-    This is a convolution whose kernel and stride are both P, and ``weight`` has the form of its kernels: (D, C, P, P). Cut like
-    this the image is copied once; a general convolution would collect P * P shifted copies.
+    This is a convolution whose kernel and stride are both P, and ``weight`` has the form of its
+    kernels: (D, C, P, P). Cut like this the image is copied once; a general convolution would
+    collect P * P shifted copies.
     """
 
     def __init__(self, n_channels, patch_size, d_model):
@@ -139,17 +128,16 @@ class ViT(PublishedViT):
             self.positions = nn.Buffer(sinusoidal_positions(c))  # saved and moved like learned ones, but not trained
         self.dropout = nn.Dropout(c.dropout)
         shape = (c.n_layers, c.d_model, c.n_heads, c.d_ff, c.dropout, c.activation)
-        self.encoder = nn.TransformerEncoder(*shape, norm_first=True, eps=c.eps)
-        for layer in self.encoder.layers:
-            layer.attention.dropout = c.attention_dropout
-            if c.feed_forward_dropout is not None:
-                layer.feed_forward.dropout = nn.Dropout(c.feed_forward_dropout)
+        dropouts = dict(attention_dropout=c.attention_dropout, ff_dropout=c.feed_forward_dropout)
+        self.encoder = nn.TransformerEncoder(*shape, norm_first=True, eps=c.eps, **dropouts)
         self.pooler = nn.Linear(c.d_model, c.d_model) if c.pooler else None
         self.classifier = nn.Linear(c.d_model, c.n_classes) if c.n_classes else None
         self._draw()
 
     def _draw(self):
-        """Matrices after Xavier, as in the paper's code; patches and positions have drawn theirs."""
+        """Matrices after Xavier, as in the paper's code; patches and positions have
+        drawn theirs.
+        """
         for module in filter(None, (self.encoder, self.pooler, self.classifier)):
             for parameter in module.parameters():
                 if parameter.ndim > 1:
@@ -158,19 +146,25 @@ class ViT(PublishedViT):
     # --- what it computes -----------------------------------------------------------------------------------------------------
 
     def forward(self, images):
-        """Logits (B, K) of the classes of ``images`` (B, C, S, S). Raises ValueError for images of another size."""
+        """Logits (B, K) of the classes of ``images`` (B, C, S, S). Raises ValueError for images of
+        another size.
+        """
         if self.classifier is None:
             raise ValueError("this model has no classification head (n_classes = 0): use encode(...) or features(...)")
         return self.classifier(self.features(images))
 
     def features(self, images):
-        """One vector for each image (B, D): its class token's, through the pooler where there is one, or the patches' mean."""
+        """One vector for each image (B, D): its class token's, through the pooler if there is one,
+        or the patches' mean.
+        """
         hidden = self.encode(images)
         vector = hidden[:, 0] if self.class_token is not None else hidden.mean(axis=1)
         return vector if self.pooler is None else F.tanh(self.pooler(vector))
 
     def encode(self, images):
-        """The last layer's normalised vectors of all positions: (B, C, S, S) to (B, T, D), the class token's first."""
+        """The last layer's normalised vectors of all positions: (B, C, S, S) to (B, T, D), the
+        class token's first.
+        """
         return self.encoder(self._embed(images))
 
     def _embed(self, images):
@@ -201,15 +195,15 @@ class ViT(PublishedViT):
             raise ValueError(f"images must be floats, got {images.dtype}: scale them, such as images / 255.0")
         return images.astype(self.patches.weight.dtype)
 
-    def loss(self, images, labels, n_tokens=None):
+    def loss(self, images, labels, divide_by=None):
         """The loss per image: label-smoothed cross-entropy in nats, but for another `problem_type`.
 
-        images (B, C, S, S); labels (B,) integers, or what else `classification.py` takes. n_tokens: divide by this many
-        instead of the batch's own count, so that the losses of parts of a batch add up to the loss of the whole. Smoothing is for
-        training; a validation loss is the plain cross-entropy. Raises IndexError for a label that is not one of 0 to K - 1.
+        images (B, C, S, S); labels (B,) integers, or what else `classification.py` takes.
+        divide_by: default: B, see `losses.per_target`. Smoothing is for training; a validation loss
+        is the plain cross-entropy. Raises IndexError for a label that is not one of 0 to K - 1.
         """
         smoothing = self.config.label_smoothing if self.training else 0.0
-        how = dict(n=n_tokens, ignore_index=NO_LABEL, label_smoothing=smoothing)
+        how = dict(divide_by=divide_by, ignore_index=NO_LABEL, label_smoothing=smoothing)
         return classifier_loss(self(images), labels, self.config.problem_type, "images", **how)
 
     # --- using it, and looking inside -----------------------------------------------------------------------------------------
@@ -217,7 +211,8 @@ class ViT(PublishedViT):
     def predict(self, images):
         """Probabilities (B, K) of the classes, in evaluation mode and without recording.
 
-        They add up to 1 where one class is right; of several labels each has its own. Raises ValueError for a regression.
+        They add up to 1 if one class is right; of several labels each has its own. Raises
+        ValueError for a regression.
         """
         problem = problem_of(self.config.problem_type, self.config.n_classes)
         if problem == REGRESSION:
@@ -226,7 +221,9 @@ class ViT(PublishedViT):
             return (F.sigmoid if problem == MULTI_LABEL else F.softmax)(self(images))
 
     def attention_maps(self, images):
-        """Attention probabilities by name, (B, H, T, T) each: "encoder.0.self", "encoder.1.self", ..."""
+        """Attention probabilities by name, (B, H, T, T) each: "encoder.0.self", "encoder.1.self",
+        ...
+        """
         with evaluating(self):
             _, seen = self.encoder(self._embed(images), need_weights=True)
         return {f"encoder.{i}.self": weights for i, weights in enumerate(seen)}
@@ -237,10 +234,12 @@ def _normal(shape, std):
 
 
 def sinusoidal_positions(config):
-    """Positions (1, T, D) of a grid of patches: half of the features are waves of the row, half of the column; 0 for a class token.
+    """Positions (1, T, D) of a grid of patches: half of the features are waves of the row, half of
+    the column; 0 for a class token.
 
-    These are Vaswani's waves for each axis; the order of the features and the spacing of the wave lengths are not those of Beyer
-    et al. 2022, which makes no difference to the linear maps that read them.
+    These are Vaswani's waves for each axis; the order of the features and the spacing of the wave
+    lengths are not those of Beyer et al. 2022, which makes no difference to the linear maps that
+    read them.
     """
     side = config.image_size // config.patch_size
     waves = nn.SinusoidalPositionalEncoding(config.d_model // 2).encoding(side).data  # (side, D / 2)

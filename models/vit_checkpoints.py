@@ -1,7 +1,8 @@
-"""The names by which Hugging Face transformers writes a ViT: in ``config.json``, and in ``model.safetensors``.
+"""The names by which Hugging Face transformers writes a ViT: in ``config.json``, and in
+``model.safetensors``.
 
-Reads what ViTModel, ViTForImageClassification and ViTForMaskedImageModeling have written (of the last, all but what rebuilds the
-pixels), and writes what the first two read.
+Reads what ViTModel, ViTForImageClassification and ViTForMaskedImageModeling have written (of the
+last, all but what rebuilds the pixels), and writes what the first two read.
 """
 
 from __future__ import annotations
@@ -9,16 +10,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from minitensor.models.pretrained import Entry, Pretrained, our_activation, their_activation, weight_and_bias
-from minitensor.models.published_config import checked, extras, with_labels
+from minitensor.models.published_config import check_usual, checked, extras, fields_of, values_of, with_labels
 
 __all__ = ["PRESETS", "PublishedViT", "from_hugging_face", "to_hugging_face"]
 
 PRESETS = {  # what differs from our defaults; all of images of 224 pixels
-    "vit-tiny-patch16-224": dict(
-        d_model=192, n_heads=3, d_ff=768
-    ),  # this and the next: Touvron et al. 2021, arXiv:2012.12877
+    # Touvron et al. 2021, arXiv:2012.12877.
+    "vit-tiny-patch16-224": dict(d_model=192, n_heads=3, d_ff=768),
     "vit-small-patch16-224": dict(d_model=384, n_heads=6, d_ff=1536),
-    "vit-base-patch16-224": dict(),
+    # Dosovitskiy et al. 2021.
+    "vit-base-patch16-224": {},
     "vit-large-patch16-224": dict(d_model=1024, n_layers=24, n_heads=16, d_ff=4096),
     "vit-huge-patch14-224": dict(d_model=1280, n_layers=32, n_heads=16, d_ff=5120, patch_size=14),
 }
@@ -35,9 +36,8 @@ FIELDS = {  # of our configuration: the name in config.json; both have the same 
     "eps": "layer_norm_eps",
     "problem_type": "problem_type",
 }
-FEED_FORWARD_DROPOUT = (
-    "feed_forward_dropout"  # a name of ours: transformers has no dropout there, and passes over the name
-)
+# A name of ours: transformers has no dropout there, and passes over the name.
+FEED_FORWARD_DROPOUT = "feed_forward_dropout"
 USUAL = {"qkv_bias": True, "pooler_act": "tanh"}  # all that we have
 USED = {*FIELDS.values(), *USUAL, "hidden_act", FEED_FORWARD_DROPOUT}
 
@@ -54,9 +54,11 @@ HEADS = {"pooler": "vit.pooler.dense", "classifier": "classifier"}
 
 
 def from_hugging_face(values):
-    """The fields of our configuration from the values of config.json, heads aside. Raises ValueError for other kinds of ViT."""
+    """The fields of our configuration from the values of config.json, heads aside. Raises
+    ValueError for other kinds of ViT.
+    """
     checked(values)
-    fields = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
+    fields = fields_of(values, FIELDS)
     for name in {"image_size", "patch_size"} & fields.keys():
         sides = {fields[name]} if isinstance(fields[name], int) else set(fields[name])
         if len(sides) != 1:
@@ -65,11 +67,7 @@ def from_hugging_face(values):
             )
         fields[name] = sides.pop()
     width = {"pooler_output_size": fields["d_model"]} if "d_model" in fields else {}
-    for name, usual in (USUAL | width).items():
-        if values.get(name) not in (None, usual):
-            raise ValueError(
-                f"config.json: {name} is {values[name]!r}; minitensor.models.vit.ViT is made for {usual!r} alone"
-            )
+    check_usual(values, USUAL | width, "minitensor.models.vit.ViT")
     fields["feed_forward_dropout"] = values.get(FEED_FORWARD_DROPOUT, 0.0)
     return fields | {"activation": our_activation(values.get("hidden_act", "gelu")), "extras": extras(values, USED)}
 
@@ -78,7 +76,7 @@ def to_hugging_face(config):
     """The values of config.json. Raises ValueError for a model that transformers cannot express."""
     if config.pooling != "class":
         raise ValueError("the ViT of transformers has a class token, this model has none: save it by mt.save instead")
-    values = config.extras | {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()} | USUAL
+    values = values_of(config, FIELDS) | USUAL
     values["hidden_act"] = their_activation(config.activation)
     inside = config.dropout if config.feed_forward_dropout is None else config.feed_forward_dropout
     values |= {FEED_FORWARD_DROPOUT: inside} if inside else {}
@@ -94,7 +92,9 @@ class PublishedViT(Pretrained):
 
     @classmethod
     def configure(cls, values, shapes):
-        """The configuration of a file: what config.json says, the heads whose weights are there, and the names of the classes."""
+        """The configuration of a file: what config.json says, the heads whose weights are there,
+        and the names of the classes.
+        """
         n_classes = shapes.get("classifier.weight", (0,))[0]
         names = values.get("id2label") or {}
         labels = tuple(names[key] for key in sorted(names, key=int)) if n_classes == len(names) else ()
@@ -103,7 +103,9 @@ class PublishedViT(Pretrained):
 
     @classmethod
     def adapted(cls, config, changes):
-        """``config`` with ``changes``: classes that are asked for take the place of a pooler, and other ones lose their names."""
+        """``config`` with ``changes``: classes that are asked for take the place of a pooler, and
+        other ones lose their names.
+        """
         if changes.get("n_classes"):
             changes = {"pooler": False} | changes
         if changes.get("n_classes", config.n_classes) != config.n_classes:
@@ -111,7 +113,9 @@ class PublishedViT(Pretrained):
         return super().adapted(config, changes)
 
     def entries(self):
-        """Our parameters and theirs; those of heads are optional, since more may be asked for than a file has."""
+        """Our parameters and theirs; those of heads are optional, since more may be asked for than
+        a file has.
+        """
         table = [Entry(ours, (f"vit.embeddings.{theirs}",)) for ours, theirs in EMBEDDINGS.items()]
         table += weight_and_bias("patches", "vit.embeddings.patch_embeddings.projection")
         for i in range(self.config.n_layers):
@@ -129,7 +133,9 @@ class PublishedViT(Pretrained):
         return table
 
     def clean(self, name):
-        """With the prefix that the table has; None for heads that this model is not to have, and for what rebuilds pixels."""
+        """With the prefix that the table has; None for heads that this model is not to have, and
+        for what rebuilds pixels.
+        """
         name = name.removeprefix("vit.")
         head = name.partition(".")[0]
         if head == "decoder" or name == "embeddings.mask_token" or (head in HEADS and getattr(self, head) is None):

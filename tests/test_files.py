@@ -198,6 +198,33 @@ def test_a_failure_at_any_step_leaves_the_old_file(path, monkeypatch, step, erro
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_a_file_that_windows_keeps_for_a_reader_is_waited_for(path, monkeypatch):
+    """There a file that somebody has open cannot be replaced, and the system says so by a number of its own."""
+    mt.save(path, {"step": 1})
+    refusals, pauses, real = [32, 5], [], os.replace
+
+    def refuse(source, target):
+        if not refusals:
+            return real(source, target)
+        error = PermissionError(13, "The process cannot access the file")
+        error.winerror = refusals.pop()
+        raise error
+
+    monkeypatch.setattr(safetensors.os, "replace", refuse)
+    monkeypatch.setattr(safetensors.time, "sleep", pauses.append)
+    mt.save(path, {"step": 2})
+    assert mt.load(path) == {"step": 2} and pauses == [0.01, 0.05]
+    refusals.extend([5] * 9)
+    with pytest.raises(PermissionError):
+        mt.save(path, {"step": 3})
+    assert sum(pauses[2:]) > 1 and mt.load(path) == {"step": 2}
+    pauses.clear()
+    refusals[:] = [1]  # whatever else is refused stays so
+    with pytest.raises(PermissionError):
+        mt.save(path, {"step": 4})
+    assert not pauses and os.listdir(path.parent) == [path.name]
+
+
 SAVER = """
 import sys
 import numpy as np
@@ -214,7 +241,9 @@ while True:
 def test_a_kill_at_any_moment_leaves_a_whole_file(path):
     rng = random.Random(5)
     for _ in range(4):
-        with subprocess.Popen([sys.executable, "-c", SAVER, str(path)], stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            [sys.executable, "-c", SAVER, str(path)], stdout=subprocess.PIPE, encoding="utf-8"
+        ) as process:
             process.stdout.readline()  # the first is written
             time.sleep(0.2 * rng.random())
             process.send_signal(signal.SIGKILL)

@@ -29,9 +29,8 @@ def modules(folder, above=()):
     return found
 
 
-LIBRARY = modules("minitensor") | modules(
-    "models", above=("minitensor",)
-)  # as Python finds them: see minitensor/models.py
+# The models as Python finds them: see minitensor/models.py.
+LIBRARY = modules("minitensor") | modules("models", above=("minitensor",))
 EXAMPLES = modules("examples/toolkit") | modules("examples/claims")
 
 

@@ -1,8 +1,13 @@
-"""What importing the package costs and needs."""
+"""What importing the package costs and needs, and examples in docstrings that pytest does not look for."""
 
+import doctest
+import importlib
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,7 +29,7 @@ assert "cupy" not in sys.modules
 
 def python(code):
     """Output of a new interpreter that runs ``code``."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -42,3 +47,14 @@ def test_import_takes_less_than_300_ms():
 def test_files_are_written_and_read_with_numpy_alone(tmp_path):
     path = str(tmp_path / "x.safetensors")
     assert python(BLOCKED + f"mt.save({path!r}, [mt.ones(2)])\nprint(mt.load({path!r}))") == "[tensor([1., 1.])]\n"
+
+
+@pytest.mark.parametrize("package", ["minitensor.models", "toolkit", "claims"])
+def test_examples_in_docstrings_hold_where_pytest_does_not_look(package):
+    """It would import the models under another name."""
+    found = 0
+    for info in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+        failed, attempted = doctest.testmod(importlib.import_module(info.name), extraglobs={"sys": sys})
+        assert not failed, info.name
+        found += attempted
+    assert found > 3

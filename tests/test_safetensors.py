@@ -131,7 +131,9 @@ def test_files_that_are_not_what_they_say(tmp_path, content, message):
 
 
 def test_a_pointer_of_git_lfs_is_named(tmp_path):
-    (tmp_path / "x").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 548105171\n")
+    (tmp_path / "x").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 548105171\n", encoding="utf-8"
+    )
     for read in (TensorFile, mt.load):
         with pytest.raises(
             mt.FileFormatError, match="x: a pointer of git-lfs, not the file itself: run `git lfs pull`"

@@ -180,7 +180,7 @@ def test_a_rule_that_cannot_be_recorded_is_told_so():
 
 def run(code):
     """``code`` in a fresh interpreter."""
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60)
 
 
 def test_hypothesis_is_imported_on_demand_alone():

@@ -7,3 +7,5 @@ A claim has ``TITLE``, ``Settings`` with a ``quick()`` variant, and four functio
     conclusion(numbers) -> str                        one paragraph that says what the numbers say, whichever way they fall
     draw(numbers, path)                               the picture
 """
+
+import toolkit  # first, so that minitensor is found

@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,9 +16,10 @@ from toolkit.console import Progress
 
 import minitensor as mt
 
-__all__ = ["History", "best_run", "spread", "train"]
+__all__ = ["MOST_WORKERS", "History", "best_run", "spread", "train"]
 
 MAX_NORM = 1.0  # of the gradient, where it is clipped
+MOST_WORKERS = 60 if sys.platform == "win32" else 1000  # Windows cannot wait for the end of more processes at a time
 WARM_UP = 0.05  # the part of the steps in which the learning rate rises; then it falls along a cosine
 
 

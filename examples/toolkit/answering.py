@@ -141,9 +141,9 @@ class Task:
         inputs, targets = zip(*pairs, strict=True)
         return Batches(inputs, targets, self.settings.max_tokens + 2, self.settings.seed).batch(np.arange(len(pairs)))
 
-    def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:
+    def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
         """The model's loss."""
-        return batch_loss(self.model, batch, n_tokens, self.settings.device)
+        return batch_loss(self.model, batch, divide_by, self.settings.device)
 
     def validate(self) -> dict[str, float]:
         """The loss per token of the validation pairs, and each task's share of exact matches among the first of them."""

@@ -84,11 +84,11 @@ class Task:
         """The batches of an epoch."""
         return self.samples.epoch(number)
 
-    def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:
+    def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
         """The cross-entropy of each text."""
         device = self.settings.device
         ids = mt.asarray(batch["ids"][:, : batch["lengths"].max()], device=device)  # (B, T)
-        return self.model.loss(ids, mt.asarray(batch["classes"], device=device), batch["lengths"], n_tokens)
+        return self.model.loss(ids, mt.asarray(batch["classes"], device=device), batch["lengths"], divide_by)
 
     def validate(self) -> dict[str, float]:
         """The loss on the texts to validate by."""

@@ -59,13 +59,13 @@ def run(main: Callable[[], int | None]) -> int:
         finally:  # also where argparse has printed its help and ends the process
             sys.stdout.flush()  # here, rather than when nobody can catch what comes of it
         return code
-    except BrokenPipeError:
-        return PIPE
     except UserError as error:
         return _complain(str(error), error.exit_code)
     except MemoryError as error:
         return _complain(f"this takes more memory than there is: {error or 'choose smaller numbers'}")
     except OSError as error:
+        if _reader_is_gone(error):
+            return PIPE
         unnamed = "cannot write to the standard output" if error.errno in REFUSED_WRITES else None
         name = error.filename or unnamed  # whatever else is written has a name
         return _complain(f"{name}: {system_words(error)}" if name else system_words(error))
@@ -82,7 +82,8 @@ def settle_streams() -> None:
     """Make the standard streams such that writing to them is never an error of the program.
 
     One that is closed (``>&-``) takes everything and shows nothing, and a character that the terminal cannot show is shown as its
-    code. None of their three numbers stays free, so that no file of ours becomes the standard output of some library.
+    code. A pipe or a file gets UTF-8, as all files here have, whatever the locale, unless PYTHONIOENCODING names another encoding.
+    None of their three numbers stays free, so that no file of ours becomes the standard output of some library.
     """
     if sys.stdin is None and not _is_open(0):
         os.open(os.devnull, os.O_RDONLY)  # the system gives the lowest number that is free
@@ -91,7 +92,14 @@ def settle_streams() -> None:
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
         elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            told = stream.isatty() or os.environ.get("PYTHONIOENCODING")
+            stream.reconfigure(encoding=None if told else "utf-8", errors="backslashreplace")
+
+
+def _reader_is_gone(error: OSError) -> bool:
+    """Whether nobody reads the pipe any more that was written to; Windows then says that an argument is not valid."""
+    windows = sys.platform == "win32" and error.errno == errno.EINVAL and error.filename is None
+    return windows or isinstance(error, BrokenPipeError)
 
 
 def _is_open(descriptor: int) -> bool:
@@ -266,4 +274,4 @@ class Progress:
             else:
                 print(line, file=self._stream, flush=True)
         except OSError as error:
-            self.unread = self.unread or isinstance(error, BrokenPipeError)
+            self.unread = self.unread or _reader_is_gone(error)

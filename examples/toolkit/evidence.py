@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minitensor.models.common import evaluating
+from minitensor.models.checks import evaluating
 from minitensor.models.vit import ViT
 from toolkit.plots import GREY, empty_figure, save_figure
 from toolkit.vision import model_input

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from minitensor.files.safetensors import replace
 from toolkit.console import UserError, system_words
 
 __all__ = ["PART", "read_back", "read_json", "write_text", "write_whole", "writing"]
@@ -42,7 +43,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes, verb: str = "write
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(scratch, target)
+            replace(scratch, target)
         except BaseException:
             scratch.unlink(missing_ok=True)
             raise

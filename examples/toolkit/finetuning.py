@@ -96,10 +96,10 @@ class FineTuning:
         """The batches of an epoch."""
         return self.train.epoch(number)
 
-    def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:
+    def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
         """Cross-entropy per passage."""
         arrays = {name: mt.asarray(array, device=self.device) for name, array in batch.arrays.items()}
-        return self.model.loss(**arrays, n_sequences=n_tokens)
+        return self.model.loss(**arrays, divide_by=divide_by)
 
     def validate(self) -> dict[str, float]:
         """Loss of the test passages, and the share whose topic is found."""

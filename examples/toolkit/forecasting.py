@@ -102,10 +102,10 @@ class Task:
         """The batches of an epoch."""
         return self.samples.epoch(number)
 
-    def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:
+    def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
         """The squared error of each value."""
         windows, targets = (mt.asarray(batch[name], device=self.settings.device) for name in ("windows", "targets"))
-        return self.model.loss(windows, targets, n_tokens=n_tokens)
+        return self.model.loss(windows, targets, divide_by=divide_by)
 
     def validate(self) -> dict[str, float]:
         """The squared error of each value that is to validate by."""

@@ -106,10 +106,10 @@ class Task:
         """The batches of an epoch."""
         return self.windows.epoch(number)
 
-    def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:
+    def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
         """The model's loss."""
         ids, targets = (mt.asarray(batch[name], device=self.settings.device) for name in ("inputs", "targets"))
-        return self.model.loss(ids, targets, n_tokens=n_tokens)
+        return self.model.loss(ids, targets, divide_by=divide_by)
 
     def validate(self) -> dict[str, float]:
         """The loss per token of the held-out text."""
@@ -128,9 +128,9 @@ def held_out_loss(model: Any, ids: Sequence[int] | np.ndarray, settings: Setting
         for batch in streams(ids, rows, settings.window):
             inputs, targets = (mt.asarray(batch[name], device=device) for name in ("inputs", "targets"))
             if isinstance(model, GPT):
-                loss = model.loss(inputs, targets, n_tokens=1)
+                loss = model.loss(inputs, targets, divide_by=1)
             else:
-                loss, state = model.loss_and_state(inputs, targets, state, n_tokens=1)
+                loss, state = model.loss_and_state(inputs, targets, state, divide_by=1)
             total, tokens = total + loss.item(), tokens + batch.tokens
     return total / tokens
 

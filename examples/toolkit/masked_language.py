@@ -94,10 +94,10 @@ class Task:
     def _inputs(self, batch: PairBatch) -> Mapping[str, Any]:
         return {name: mt.asarray(batch[name], device=self.settings.device) for name in ("ids", "mask", "segments")}
 
-    def loss(self, batch: PairBatch, n_tokens: int) -> mt.Tensor:
+    def loss(self, batch: PairBatch, divide_by: int) -> mt.Tensor:
         """The model's loss: per masked word, and for the next passage per pair."""
         targets = {"words": batch["words"], "unrelated": mt.asarray(batch["unrelated"], device=self.settings.device)}
-        return self.model.loss(**self._inputs(batch), **targets, n_tokens=n_tokens, n_sequences=batch.pairs)
+        return self.model.loss(**self._inputs(batch), **targets, divide_by=(divide_by, batch.pairs))
 
     def validate(self) -> dict[str, float]:
         """`figures` of the validation documents, but for the baseline."""

@@ -15,11 +15,11 @@ __all__ = ["batch_loss", "decode", "loss_per_token", "tell_cut_off"]
 ROWS = 256  # hypotheses decoded at a time
 
 
-def batch_loss(model: EncoderDecoder, batch: Batch, n_tokens: int, device: str) -> mt.Tensor:
-    """The model's loss, summed over the tokens of a batch and divided by ``n_tokens``."""
+def batch_loss(model: EncoderDecoder, batch: Batch, divide_by: int, device: str) -> mt.Tensor:
+    """The model's loss, summed over the tokens of a batch and divided by ``divide_by``."""
     arrays = (batch.source, batch.target_in, batch.target_out, batch.source_mask)
     source, target_in, target_out, mask = (mt.asarray(array, device=device) for array in arrays)
-    return model.loss(source, target_in, target_out, mask, n_tokens=n_tokens)
+    return model.loss(source, target_in, target_out, mask, divide_by=divide_by)
 
 
 def loss_per_token(model: EncoderDecoder, batches: Batches, device: str) -> float:

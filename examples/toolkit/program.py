@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -172,7 +173,12 @@ class Program:
     @property
     def command(self) -> str:
         """How the script was called, for advice: ``python examples/digits.py``."""
-        return shlex.join(["python", os.path.relpath(sys.argv[0])])
+        script = sys.argv[0]
+        try:
+            script = os.path.relpath(script)
+        except ValueError:  # it is on another drive of Windows
+            pass
+        return _command_line(["python", script])
 
     def advice(self, subcommand: str, options: dict[str, Any], *texts: str) -> str:
         """A command to be pasted into a shell: ``python examples/digits.py explain --run 'runs/my digits' --index 7``.
@@ -184,7 +190,7 @@ class Program:
             text = str(value)
             words += [flag] if value is True else [f"{flag}={text}"] if text.startswith("-") else [flag, text]
         words += ["--"] if any(text.startswith("-") for text in texts) else []  # what follows is no option
-        return f"{self.command} {shlex.join([*words, *texts])}"
+        return f"{self.command} {_command_line([*words, *texts])}"
 
     # --- the life of a run ----------------------------------------------------------------------------------------------------
 
@@ -262,6 +268,11 @@ class Program:
         """The run that a subcommand is asked for by --run, and the device to compute on; see also `load_weights`."""
         run = Run.open(Path(options.run_folder), self.name, self.settings, self._data_names)
         return run, options.device or run.settings.device
+
+
+def _command_line(words: list[str]) -> str:
+    """Words as one pastes them into a shell; that of Windows has double quotes alone."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -36,8 +36,8 @@ class Task(Protocol):
     def epoch(self, number: int) -> Sequence[Any]:
         """The batches of an epoch, a function of its number alone; each has ``tokens`` and ``split(parts)``."""
 
-    def loss(self, batch: Any, n_tokens: int) -> mt.Tensor:
-        """The loss of a batch, or of a part of one, summed over its tokens and divided by ``n_tokens``."""
+    def loss(self, batch: Any, divide_by: int) -> mt.Tensor:
+        """The loss of a batch, or of a part of one, summed over its tokens and divided by ``divide_by``."""
 
     def validate(self) -> dict[str, float]:
         """Figures of the model in evaluation mode; ``validation_loss`` is the one to be low."""

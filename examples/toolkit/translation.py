@@ -149,9 +149,9 @@ class Task:
         """The batches of an epoch."""
         return self.batches.epoch(number)
 
-    def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:
+    def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
         """The model's loss."""
-        return batch_loss(self.model, batch, n_tokens, self.settings.device)
+        return batch_loss(self.model, batch, divide_by, self.settings.device)
 
     def validate(self) -> dict[str, float]:
         """The loss per token of the validation pairs."""

@@ -89,11 +89,11 @@ class Task:
         """The batches of an epoch."""
         return self.samples.epoch(number)
 
-    def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:
+    def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
         """The model's loss."""
         device = self.model.positions.device
         labels = mt.asarray(batch["labels"], device=device)
-        return self.model.loss(model_input(batch["images"], device), labels, n_tokens)
+        return self.model.loss(model_input(batch["images"], device), labels, divide_by)
 
     def validate(self) -> dict[str, float]:
         """The loss per image of the validation images, and how many percent of them are classified rightly."""

@@ -27,7 +27,7 @@ _CONSTANTS = {kind: (np.ones((), kind), np.zeros((), kind)) for kind in (np.floa
 def matmul(a, b, out=None):
     """The product of the last two axes; leading axes broadcast, and a 1-d operand is a row or a column.
 
-    Operands and ``out`` may be strided. Raises ValueError where shapes do not match.
+    Operands and ``out`` may be strided. Raises ValueError if shapes do not match.
     """
     if a.ndim == 1 or b.ndim == 1 or a.ndim == b.ndim == 2:
         return cupy.matmul(a, b, out=out)
@@ -80,7 +80,7 @@ def _operand(x, lead):
 
 
 def _plain(x):
-    """``x``, copied where neither its rows nor its columns are contiguous."""
+    """``x``, copied if neither its rows nor its columns are contiguous."""
     return x if gemm.layout(_operand(x, x.shape[:-2])) else cupy.ascontiguousarray(x)
 
 
@@ -100,7 +100,7 @@ def _run(found, a, b, out):
 
 
 def _precision(dtype):
-    """``(compute type, address of 1, address of 0)``. float32 uses TF32 where CuPy is told to (environment: CUPY_TF32=1)."""
+    """``(compute type, address of 1, address of 0)``. float32 uses TF32 if CuPy is told to (environment: CUPY_TF32=1)."""
     if dtype == np.float64:
         one, zero = _CONSTANTS[np.float64]
         return cublas.CUBLAS_COMPUTE_64F, one.ctypes.data, zero.ctypes.data

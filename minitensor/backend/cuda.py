@@ -24,7 +24,7 @@ _FLOAT32 = np.dtype(np.float32)
 
 # --- devices ----------------------------------------------------------------------------------------------------------------
 
-_namespaces = {}  # device number -> the namespace of that GPU, where there are several
+_namespaces = {}  # device number -> the namespace of that GPU, if there are several
 
 
 def resolve(device):
@@ -212,7 +212,7 @@ def erf(x):
 
 
 def logaddexp(x, y):
-    """``log(exp(x) + exp(y))``; CuPy's own gives NaN where both are the same infinity."""
+    """``log(exp(x) + exp(y))``; CuPy's own gives NaN if both are the same infinity."""
     return cupy.where(x == y, x + math.log(2.0), cupy.logaddexp(x, y))
 
 

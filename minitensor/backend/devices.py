@@ -66,14 +66,14 @@ def copied(array):
 
 
 def cast(array, dtype):
-    """``array`` with elements of type ``dtype``, on its own device; the same object where it has them already."""
+    """``array`` with elements of type ``dtype``, on its own device; the same object if it has them already."""
     with on(array):
         return array.astype(dtype, copy=False)
 
 
 @contextmanager
 def following():
-    """Gives ``follow(value)``, which makes the GPU of an array the current one, until the end; None where there is no choice."""
+    """Gives ``follow(value)``, which makes the GPU of an array the current one, until the end; None if there is no choice."""
     cuda = sys.modules.get("minitensor.backend.cuda")
     if cuda is None or not cuda.several():
         yield None
@@ -90,7 +90,7 @@ def device_of(array):
 def namespace_of(op_name, arrays, names):
     """The one namespace of all ``arrays`` (numbers and None may stand among them).
 
-    Raises a TypeError that names both arguments and devices where NumPy and CuPy arrays, or two GPUs, meet.
+    Raises a TypeError that names both arguments and devices if NumPy and CuPy arrays, or two GPUs, meet.
     """
     first = None
     for array, name in zip(arrays, names):
@@ -110,7 +110,7 @@ def namespace_of(op_name, arrays, names):
 
 
 def move(array, device):
-    """``array`` on ``device``; the same object where it is there already."""
+    """``array`` on ``device``; the same object if it is there already."""
     device = as_device(device)
     if device_of(array) == device:
         return array

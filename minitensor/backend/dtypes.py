@@ -59,7 +59,7 @@ def widen(x: T) -> T:
 def as_dtype(dtype: Any) -> np.dtype[Any]:
     """``dtype`` (a NumPy dtype, a type, a name) as a dtype that a tensor can have, in this machine's byte order.
 
-    Raises TypeError for any other, with a list of those that there are, and for bfloat16 where ``ml_dtypes`` is missing.
+    Raises TypeError for any other, with a list of those that there are, and for bfloat16 if ``ml_dtypes`` is missing.
     """
     if isinstance(dtype, str) and dtype == "bfloat16":
         try:

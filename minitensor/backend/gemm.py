@@ -53,7 +53,7 @@ class Call(NamedTuple):
 
 
 def layout(operand):
-    """``(columns contiguous, leading dimension)`` of the matrices of ``operand``; None where it must be copied first."""
+    """``(columns contiguous, leading dimension)`` of the matrices of ``operand``; None if it must be copied first."""
     rows, columns = operand.shape[-2:]
     by_row, by_column = operand.strides[-2:]
     if (by_column == 1 or columns == 1) and (by_row >= columns or rows == 1):
@@ -64,7 +64,7 @@ def layout(operand):
 
 
 def stacks(*operands):
-    """The leading axes, neighbours merged where every operand steps through both evenly: ``[(length, steps of each), ...]``."""
+    """The leading axes, neighbours merged if every operand steps through both evenly: ``[(length, steps of each), ...]``."""
     merged = []
     for axis, length in enumerate(operands[0].shape[:-2]):
         if length == 1:
@@ -78,7 +78,7 @@ def stacks(*operands):
 
 
 def calls(a, b, c):
-    """The calls that write ``a @ b`` to c; None where an operand's matrices must be copied first.
+    """The calls that write ``a @ b`` to c; None if an operand's matrices must be copied first.
 
     One call covers the longest of the merged leading axes; the others are looped over.
     """

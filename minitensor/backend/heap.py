@@ -22,10 +22,10 @@ def keep_freed_memory():
     """Tell glibc's malloc to serve large blocks from its heap and never to shrink it; returns whether that took effect."""
     if os.environ.get("MINITENSOR_KEEP_MEMORY") == "0" or not sys.platform.startswith("linux"):
         return False
-    import ctypes
-
     try:
+        import ctypes
+
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another C library
+    except (ImportError, OSError, AttributeError):  # a Python without ctypes, another C library
         return False
     return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1) and mallopt(M_TOP_PAD, 64 << 20))

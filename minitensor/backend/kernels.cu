@@ -134,7 +134,7 @@ extern "C" __global__ void softmax_forward(const REAL* x, REAL* y, long long wid
     FOR_ROW(j) y[j] = logarithm ? x[j] - top - shift : exp(x[j] - top) / sum;
 }
 
-// dL/dx = y (g - <g, y>); for the logarithm dL/dx = g - exp(y) sum(g), in the form that keeps its digits where exp(y) is nearly 1.
+// dL/dx = y (g - <g, y>); for the logarithm dL/dx = g - exp(y) sum(g), in the form that keeps its digits if exp(y) is nearly 1.
 // One block a row.
 extern "C" __global__ void softmax_backward(const REAL* y, const REAL* g, REAL* gx, long long width, int logarithm) {
     y = ROW(y);
@@ -253,8 +253,8 @@ extern "C" __global__ void norm_columns(const REAL* x, const REAL* g, const REAL
 
 // With a = (1 - eps) w_t, b_c = eps / C w_c and B = sum of b_c, for each row x with target t:
 //     loss = (a + B) log(sum exp x) - a x_t - sum_c b_c x_c,    d loss / dx = (a + B) softmax(x) - a onehot(t) - b.
-// The term of t is kept apart from the sum of the others, so that no digit is lost where it is nearly all. 0 where t is ignored or
-// idle (weight 0, and no finite maximum). weight may be null (all 1), and gx where no gradient is wanted. One block a row.
+// The term of t is kept apart from the sum of the others, so that no digit is lost if it is nearly all. 0 if t is ignored or
+// idle (weight 0, and no finite maximum). weight may be null (all 1), and gx if no gradient is wanted. One block a row.
 extern "C" __global__ void cross_entropy(const REAL* x, const long long* targets, const REAL* weight, REAL* loss, REAL* gx,
                                          long long width, long long ignored, REAL smoothing) {
     long long t = targets[blockIdx.x];

@@ -77,7 +77,7 @@ def _is_constant(array):
 
 
 def apart(out, given):
-    """``out``, or a copy where it lies in memory that one of the arrays ``given`` by a caller can touch."""
+    """``out``, or a copy if it lies in memory that one of the arrays ``given`` by a caller can touch."""
     low, high = span(out)
     for start, stop in (span(array) for array in given):
         if start < high and low < stop:
@@ -103,7 +103,7 @@ def record_write(array, name=None):
 
 
 def overwritten(array, since):
-    """The name under which ``array``'s memory was written after time ``since``, or None where it was not."""
+    """The name under which ``array``'s memory was written after time ``since``, or None if it was not."""
     if not hasattr(array, "base"):
         return None
     entry = _writes.get(id(_owner(array)))

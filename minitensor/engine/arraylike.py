@@ -50,7 +50,7 @@ def _plain_parts(data):
 
 
 def plain_array(array):
-    """The array (NumPy's or CuPy's) as one of numbers that every op can compute with, in the same memory where that is possible.
+    """The array (NumPy's or CuPy's) as one of numbers that every op can compute with, in the same memory if that is possible.
 
     A subclass (``np.matrix``, a memory map, a user's own) is taken for the plain array that it holds, since its operators may mean
     something else; a masked array only if nothing in it is masked. Bytes of another machine's order are turned. TypeError for what

@@ -234,7 +234,7 @@ def _ancestors_of(order, wanted):
 
 
 def _serve_watch(node, gradient, sums, deposit):
-    """Run the hooks of ``node`` and deposit its gradient where somebody keeps it."""
+    """Run the hooks of ``node`` and deposit its gradient if somebody keeps it."""
     watch = node.watch
     for hook in standing(watch.hooks):
         gradient = hook(gradient if node.held is None else gradient.astype(node.held))

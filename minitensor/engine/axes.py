@@ -1,7 +1,7 @@
 """Axes and lengths as plain ints: NumPy integers and Tensors of one integer are taken, what is out of range is refused.
 
 To Python a Tensor of one integer is one wherever it lies, and NumPy's array is too. CuPy's is not, and CuPy takes neither array for
-an axis. ``read_ints`` reads them, which waits for the GPU; it is asked only where an integer was not to be had otherwise.
+an axis. ``read_ints`` reads them, which waits for the GPU; it is asked only if there is no integer otherwise.
 """
 
 from __future__ import annotations

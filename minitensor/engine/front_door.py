@@ -16,7 +16,7 @@ ARGUMENTS = {  # of NumPy's and PyTorch's functions: what to write instead
     "casting": "write .astype(dtype)",
     "diagonal": "it is called k",
     "dim": "the axis is called axis",
-    "dims": "the axes are called axis, or axes where their order matters",
+    "dims": "the axes are called axis, or axes if their order matters",
     "dtype": "write .astype(dtype)",
     "initial": "combine the result with it, by + or mt.maximum",
     "inplace": "tensors are values, and the result is a new one",

@@ -63,7 +63,7 @@ class Fused(Primitive, Generic[P]):
         return function
 
     def __call__(self, *args: P.args, **params: P.kwargs) -> Tensor:
-        """Run the kernel (or, where none was given, the definition)."""
+        """Run the kernel (or, if there is none, the definition)."""
         if len(args) != self.arity or not self.knows(params):
             args, params = self.bind(args, params)
         params = self.settings(params) if params else params
@@ -157,7 +157,7 @@ class KernelPullback:
         """Run the definition on the saved inputs and differentiate it, recorded."""
         params, inputs = node.saved[2], list(node.saved[3:])
         for i, parent in zip(self.wanted, node.parents):
-            inputs[i] = alias(Tensor(inputs[i], parent))  # one node per input, also where two inputs are one tensor
+            inputs[i] = alias(Tensor(inputs[i], parent))  # one node per input, also if two inputs are one tensor
         arguments = [widen(Tensor(a) if is_array(a) else a) for a in inputs]
         out = self.op.definition(*arguments, **params)
         ends = [inputs[i].node for i in self.wanted]
@@ -166,7 +166,7 @@ class KernelPullback:
         return [found.get(end) for end in ends]
 
     def check_fresh(self, node, needed):
-        """Raise where an input, or the result (which ``backward`` may use), has been overwritten since the op ran."""
+        """Raise if an input, or the result (which ``backward`` may use), has been overwritten since the op ran."""
         for array in (node.saved[1](), *node.saved[3:]):
             refuse_stale(self.op_name, array, node.order)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from types import FrameType
 
@@ -12,7 +11,6 @@ from minitensor.backend import device_of, is_array, is_floating, namespace, np
 __all__ = ["call_site", "describe", "finite", "is_fault", "nonfinite_error", "out_of_memory"]
 
 _PLAIN = 0.7  # within the domain of every function there is, and nowhere near a pole
-_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # the folder of the library
 
 
 def describe(value):
@@ -25,9 +23,9 @@ def describe(value):
 
 
 def call_site():
-    """``file:line`` of the newest frame outside this library."""
+    """``file:line`` of the newest frame outside this library and its models."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and os.path.abspath(frame.f_code.co_filename).startswith(_HERE):
+    while frame is not None and f"{frame.f_globals.get('__name__')}.".startswith("minitensor."):
         frame = frame.f_back
     return None if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
 

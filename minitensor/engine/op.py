@@ -75,7 +75,7 @@ class Op(Primitive, Generic[P]):
         return rules[0]
 
     def __call__(self, *args: P.args, **params: P.kwargs) -> Tensor:
-        """Run the op on Tensors, arrays or numbers; record it where an input needs a gradient."""
+        """Run the op on Tensors, arrays or numbers; record it if an input needs a gradient."""
         if not params and self.arity == len(args) < 3:
             return self.quick(*args)
         return self.run(args, params)
@@ -148,7 +148,7 @@ class Op(Primitive, Generic[P]):
     def _of_other_types(self, xp, *arrays, **params):
         """The function on operands some of which are neither float32 nor float64.
 
-        Floats of 16 bits come as float32. Of integers of 8 bits and truth values NumPy makes float16 where a function is one of
+        Floats of 16 bits come as float32. Of integers of 8 bits and truth values NumPy makes float16 if a function is one of
         floats: such a function is given float32 instead.
         """
         if not self.computes:

@@ -101,7 +101,7 @@ class Primitive:
         return refusal(self.name, name, self.__signature__)
 
     def input_names(self, count):
-        """One name per input, for messages; ``x0, x1, ...`` where the op takes any number."""
+        """One name per input, for messages; ``xs[0], xs[1], ...`` if the op takes any number."""
         if self.variadic:
             return [f"{self.inputs[0]}[{i}]" for i in range(count)]
         return self.inputs
@@ -139,7 +139,7 @@ class Primitive:
         return arrays, given, wanted, parents, xp, usual
 
     def operands(self, inputs):
-        """``inputs`` as Tensor code takes them: Tensors, plain numbers beside one of these, and None where that is the default."""
+        """``inputs`` as Tensor code takes them: Tensors, plain numbers beside one of these, and None if that is the default."""
         taken = [
             value if isinstance(value, Tensor) or value.__class__ in NUMBERS else self.taken(value, i)
             for i, value in enumerate(inputs)
@@ -168,25 +168,25 @@ class Primitive:
         return [xp.asarray(a, dtype=dtype or asarray(a).dtype) if a.__class__ in NUMBERS else a for a in inputs]
 
     def settings(self, params):
-        """Keywords as plain numbers (or tuples of them) where they were given as Tensors, which must want no gradient."""
+        """Keywords as plain numbers (or tuples of them) if they were given as Tensors, which must want no gradient."""
         for name, value in params.items():
             if isinstance(value, Tensor) and name in self.keywords:
                 params = {**params, name: plain(self.name, name, value)}
         return params
 
     def whole(self, params):
-        """``params`` with ints for the integer arrays among axes and lengths, which CuPy refuses; None where there are none."""
+        """``params`` with ints for the integer arrays among axes and lengths, which CuPy refuses; None if there are none."""
         read = {name: read_ints(value) for name, value in params.items() if name in WHOLE and name in self.keywords}
         return {**params, **read} if any(value is not params[name] for name, value in read.items()) else None
 
     def apart(self, out, given, params):
-        """The result, copied where it lies in memory that the caller can still write to: a raw operand, an array in ``params``."""
+        """The result, copied if it lies in memory that the caller can still write to: a raw operand, an array in ``params``."""
         if self.foreign:
             given = [*given, *(value for value in params.values() if is_array(value))]
         return memory.apart(out, given)
 
     def finish(self, out, arrays, xp, dtype=None):
-        """The op's result as an array of its namespace; float64 comes only from float64 (or where ``dtype`` asks for it).
+        """The op's result as an array of its namespace; float64 comes only from float64 (or if ``dtype`` asks for it).
 
         Raises TypeError for what is not one array of numbers or truth values.
         """
@@ -207,7 +207,7 @@ class Primitive:
         return out
 
     def narrow(self, out, arrays, dtype=None):
-        """``out``, computed in float32, rounded to 16 bits where all floating operands are of one such type.
+        """``out``, computed in float32, rounded to 16 bits if all floating operands are of one such type.
 
         Integers of 8 bits and truth values do not widen it, wider ones do, as in NumPy; and so does a ``dtype`` that was asked for.
         """
@@ -242,7 +242,7 @@ def _divided(parameters):
 
 
 def refuse_stale(op_name, array, order):
-    """Raise RuntimeError where a saved array was overwritten after the node of this creation number was made."""
+    """Raise RuntimeError if a saved array was overwritten after the node of this creation number was made."""
     name = memory.overwritten(array, order)
     if name is not None:
         raise RuntimeError(

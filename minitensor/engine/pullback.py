@@ -137,7 +137,7 @@ class RulePullback:
         return tensors
 
     def check_fresh(self, node, needed):
-        """Raise where a saved array that one of the rules to be run asks for has been overwritten since the op ran."""
+        """Raise if a saved array that one of the rules to be run asks for has been overwritten since the op ran."""
         places: Any = range(len(node.saved))
         if needed is not None and self.simple:
             asked = [pick((-2, -1, *places)) for (_, pick), parent in zip(self.rules, node.parents) if parent in needed]
@@ -173,7 +173,7 @@ class WidePullback(RulePullback):
 class VariadicPullback(RulePullback):
     """The pullback of an op that takes any number of inputs. Which of them need a gradient is the last of the values saved.
 
-    The rule serves one input where it asks for ``i``, and all at once where it returns a list.
+    The rule serves one input if it asks for ``i``, and all at once if it returns a list.
     """
 
     __slots__ = ("wide", "one_by_one")
@@ -206,7 +206,7 @@ class VariadicPullback(RulePullback):
         return [value if needed is None or parent in needed else None for value, parent in zip(pulled, node.parents)]
 
     def check_fresh(self, node, needed):
-        """Raise where a saved array has been overwritten since the op ran."""
+        """Raise if a saved array has been overwritten since the op ran."""
         super().check_fresh(node, None)
 
     def numbers_of(self, node):

@@ -1,4 +1,4 @@
-"""Numbers and switches that people give as settings: looked at where they are given, and plain Python values from then on.
+"""Numbers and switches that people give as settings: checked when they are given, and plain Python values from then on.
 
 A number may come as Python's, as NumPy's, or as a tensor or array of one element. A tensor that wants a gradient is refused, since
 nothing would carry that gradient; so are truth values, text, and NaN. Each function returns the value; its errors begin with
@@ -59,7 +59,7 @@ def integer(owner: str, name: str, value: Any, least: int | None = None, most: i
 
 
 def sizes(owner: str, name: str, value: Any, least: int = 1, count: int | None = None) -> tuple[int, ...]:
-    """A tuple of whole numbers, from one number or several; ``count`` of them, where one number stands for all."""
+    """A tuple of whole numbers, from one number or several; ``count`` of them, if one number stands for all."""
     read = read_ints(value)
     several = isinstance(read, (tuple, list, range)) or (is_array(read) and read.ndim == 1)
     if not several:
@@ -92,7 +92,7 @@ def plain(owner: str, name: str, value: Any) -> Any:
 
 
 def _plain(owner, name, value):
-    """``value`` as a Python number or truth value where it stands for one; else as it is."""
+    """``value`` as a Python number or truth value if it stands for one; else as it is."""
     if isinstance(value, Tensor):
         if value.requires_grad:
             raise TypeError(

@@ -94,7 +94,7 @@ class GradientSums:
         return as_array(value)
 
     def sum(self, node, before, value):
-        """``before + value`` where a plain addition in place will not do."""
+        """``before + value`` if a plain addition in place will not do."""
         if self.recorded:
             return before + value
         if before.__class__ is Scatter:

@@ -1,4 +1,4 @@
-"""The Tensor: a light handle on an array and, where a gradient is wanted, a node of the graph.
+"""The Tensor: a light handle on an array and, if a gradient is wanted, a node of the graph.
 
 Tensors are values: there is no item assignment and no in-place operator. Operators and the methods that NumPy's arrays have too
 are attached in ``methods.py``, once the ops exist.
@@ -36,11 +36,11 @@ class Tensor(Attached):
 
     Operators, and the methods ``all any argmax argmin argsort astype backward broadcast_to clip cumprod cumsum diagonal flatten max
     mean min prod put repeat reshape round sort squeeze std sum swapaxes take to to_device trace transpose var T mT``, are those of
-    NumPy's arrays; ``engine/attached.py`` has their signatures, and each is documented at the function of its name.
+    NumPy's arrays; ``engine/attached.pyi`` has their signatures, and each is documented at the function of its name.
 
     ``Tensor(array)`` itself copies nothing: it is for an array that nobody else will write to.
     ``data`` is the raw NumPy or CuPy array, for reading (the engine itself uses ``_array``, which can be written); ``node`` is the
-    place in the graph, or None where no gradient is wanted. (``_data``, as a name, would be read by NumPy's masked arrays.)
+    place in the graph, or None if no gradient is wanted. (``_data``, as a name, would be read by NumPy's masked arrays.)
     """
 
     __slots__ = ("_array", "node", "_name", "_frozen")
@@ -207,7 +207,7 @@ class Tensor(Attached):
         return Handle(watch(self.node).hooks, served)
 
     def check_tracked(self, wish: str) -> None:
-        """Raise RuntimeError where no gradient reaches this tensor, so that ``wish`` cannot be granted."""
+        """Raise RuntimeError if no gradient reaches this tensor, so that ``wish`` cannot be granted."""
         if self.node is None:
             raise RuntimeError(
                 f"{wish}: this tensor does not require a gradient; make an input with requires_grad=True, and compute it "

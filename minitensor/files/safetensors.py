@@ -13,12 +13,15 @@ import json
 import math
 import os
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import as_dtype, np
 
-__all__ = ["FileFormatError", "TensorFile", "can_store", "refuse_pointer", "stored_bytes", "tensor_file", "write_whole"]
+__all__ = [
+    "FileFormatError", "TensorFile", "can_store", "refuse_pointer", "replace", "stored_bytes", "tensor_file", "write_whole",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -36,6 +39,8 @@ LONGEST_NUMBER = 19  # digits: 64 bits hold no more
 LARGEST_ARRAY = 2**63 - 1  # bytes, as NumPy has it
 MOST_AXES = 64  # likewise
 POINTER = b"version https://git-lfs.github.com/spec/"  # how a file begins that git-lfs left in the place of a large one
+IN_USE = (5, 32)  # what Windows says of a file that somebody reads: ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
+PAUSES = (0.01, 0.05, 0.2, 0.75)  # seconds until such a file is tried again
 CURE = "take a backup, or save or download it again"
 
 
@@ -160,7 +165,7 @@ def write_whole(files: Mapping[Any, Iterable[Any]]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         for path in files:
-            os.replace(beside[path], path)
+            replace(beside[path], path)
     except BaseException:
         for path in files:
             beside[path].unlink(missing_ok=True)
@@ -171,6 +176,19 @@ def write_whole(files: Mapping[Any, Iterable[Any]]) -> None:
             os.fsync(descriptor)  # without it the new names themselves may be lost with the power
         finally:
             os.close(descriptor)
+
+
+def replace(source: FilePath, target: FilePath) -> None:
+    """``os.replace``, which Windows refuses while somebody reads the target: there it is tried again for a second."""
+    for pause in PAUSES:
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in IN_USE:
+                raise
+        time.sleep(pause)
+    os.replace(source, target)
 
 
 def refuse_pointer(path: FilePath) -> None:

@@ -2,39 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from minitensor.engine.settings import choice, integer, number
 from minitensor.nn import functional as F
 from minitensor.nn.module import Module
 
 __all__ = [
-    "ELU",
-    "GELU",
-    "Identity",
-    "LeakyReLU",
-    "LogSoftmax",
-    "ReLU",
-    "SiLU",
-    "Sigmoid",
-    "Softmax",
-    "Softplus",
-    "Tanh",
-]
+    "ELU", "GELU", "Identity", "LeakyReLU", "LogSoftmax", "ReLU", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh",
+]  # fmt: skip
+
+
+class _Plain(Module):
+    """A function without settings as a module."""
+
+    function: Callable
+
+    def forward(self, x):
+        return self.function(x)
 
 
 class Identity(Module):
     """``x``."""
 
     def forward(self, x):
-        """The shape stays."""
         return x
 
 
-class ReLU(Module):
+class ReLU(_Plain):
     """``max(x, 0)``."""
 
-    def forward(self, x):
-        """The shape stays."""
-        return F.relu(x)
+    function = staticmethod(F.relu)
+
+
+class SiLU(_Plain):
+    """``x * sigmoid(x)``."""
+
+    function = staticmethod(F.silu)
+
+
+class Sigmoid(_Plain):
+    """``1 / (1 + exp(-x))``."""
+
+    function = staticmethod(F.sigmoid)
+
+
+class Tanh(_Plain):
+    """``tanh(x)``."""
+
+    function = staticmethod(F.tanh)
+
+
+class Softplus(_Plain):
+    """``log(1 + exp(x))``."""
+
+    function = staticmethod(F.softplus)
 
 
 class GELU(Module):
@@ -44,81 +66,48 @@ class GELU(Module):
         self.approximate = choice("GELU", "approximate", approximate, ("none", "tanh"))
 
     def forward(self, x):
-        """The shape stays."""
         return F.gelu(x, approximate=self.approximate)
 
 
-class SiLU(Module):
-    """``x * sigmoid(x)``."""
-
-    def forward(self, x):
-        """The shape stays."""
-        return F.silu(x)
-
-
-class Sigmoid(Module):
-    """``1 / (1 + exp(-x))``."""
-
-    def forward(self, x):
-        """The shape stays."""
-        return F.sigmoid(x)
-
-
-class Tanh(Module):
-    """``tanh(x)``."""
-
-    def forward(self, x):
-        """The shape stays."""
-        return F.tanh(x)
-
-
-class Softplus(Module):
-    """``log(1 + exp(x))``."""
-
-    def forward(self, x):
-        """The shape stays."""
-        return F.softplus(x)
-
-
 class ELU(Module):
-    """``x`` where x > 0, else ``alpha * (exp(x) - 1)``."""
+    """``x`` if x > 0, else ``alpha * (exp(x) - 1)``."""
 
     def __init__(self, alpha=1.0):
         self.alpha = number("ELU", "alpha", alpha)
 
     def forward(self, x):
-        """The shape stays."""
         return F.elu(x, self.alpha)
 
 
 class LeakyReLU(Module):
-    """``x`` where x > 0, else ``negative_slope * x``."""
+    """``x`` if x > 0, else ``negative_slope * x``."""
 
     def __init__(self, negative_slope=0.01):
         self.negative_slope = number("LeakyReLU", "negative_slope", negative_slope)
 
     def forward(self, x):
-        """The shape stays."""
         return F.leaky_relu(x, self.negative_slope)
 
 
-class Softmax(Module):
+class _AlongAxis(Module):
+    """A function along ``axis`` as a module."""
+
+    function: Callable
+
+    def __init__(self, axis=-1):
+        self.axis = integer(type(self).__name__, "axis", axis)
+
+    def forward(self, x):
+        return self.function(x, axis=self.axis)
+
+
+class Softmax(_AlongAxis):
     """``exp(x) / sum(exp(x))`` along ``axis``."""
 
-    def __init__(self, axis=-1):
-        self.axis = integer(type(self).__name__, "axis", axis)
-
-    def forward(self, x):
-        """The shape stays."""
-        return F.softmax(x, axis=self.axis)
+    function = staticmethod(F.softmax)
 
 
-class LogSoftmax(Module):
+class LogSoftmax(_AlongAxis):
     """``x - log(sum(exp(x)))`` along ``axis``."""
 
-    def __init__(self, axis=-1):
-        self.axis = integer(type(self).__name__, "axis", axis)
-
-    def forward(self, x):
-        """The shape stays."""
-        return F.log_softmax(x, axis=self.axis)
+    function = staticmethod(F.log_softmax)

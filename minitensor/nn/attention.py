@@ -1,14 +1,12 @@
 """Attention: multi-head scaled dot products, and the single-head forms of recurrent translation models.
 
-Masks are boolean, True = may attend, and broadcast to (B, H, T, S), H being 1 for a single head. A query that may see nothing gets
-zeros.
+Masks are boolean, True = may attend, and broadcast to (B, H, T, S), H being 1 for a single head; see `functional/masking.py`. A
+query that may see nothing gets zeros.
 
-Letters: B batch, T queries, S keys, D model width, H heads, K features of a head (D / H where not said).
+Letters: B batch, T queries, S keys, D model width, H heads, K features of a head (default: D / H).
 """
 
 from __future__ import annotations
-
-from contextlib import nullcontext
 
 from minitensor.backend import widen
 from minitensor.engine.mode import no_grad
@@ -16,9 +14,9 @@ from minitensor.engine.settings import flag, integer, number, probability
 from minitensor.engine.tensor import asarray
 from minitensor.nn import functional as F
 from minitensor.nn import init
-from minitensor.nn.cache import KeyValueCache
+from minitensor.nn.cache import KeyValueCache, constant_with_cache
+from minitensor.nn.functional.masking import admit, as_mask, blank_padding
 from minitensor.nn.layers import Linear
-from minitensor.nn.masks import as_mask, blank_padding
 from minitensor.nn.module import Module, Parameter
 from minitensor.ops.creation import zeros
 from minitensor.ops.elementwise import tanh
@@ -35,8 +33,7 @@ class MultiHeadAttention(Module):
     ``qkv`` is one Linear from D to 3 H K whose rows are the projections to queries, keys and values, in this order (PyTorch's
     ``in_proj_weight``); self-attention then takes one product. ``out``, from H K to D, is the Linear behind the heads.
 
-    d_head: K, which is D / H where it is None; T5 has models whose H K is not D. scale: of the scores, 1 / sqrt(K) where it is
-    None; T5 has 1.
+    d_head: K; default: D / H. T5 has models whose H K is not D. scale: of the scores; default: 1 / sqrt(K). T5 has 1.
     """
 
     torch_names = {"qkv.weight": "in_proj_weight", "qkv.bias": "in_proj_bias", "out": "out_proj"}
@@ -61,6 +58,7 @@ class MultiHeadAttention(Module):
             if linear.bias is not None:
                 init.zeros_(linear.bias)
 
+    @constant_with_cache
     def forward(self, x, memory=None, mask=None, is_causal=False, bias=None, cache=None, need_weights=False):
         """Attend from ``x`` (B, T, D) to ``memory`` (B, S, D), or to ``x`` itself; returns (B, T, D).
 
@@ -68,60 +66,92 @@ class MultiHeadAttention(Module):
         broadcasts to (B, H, T, S). need_weights: returns ``(output, weights)``, weights (B, H, T, S) as they are before dropout.
 
         cache: a KeyValueCache; ``x`` is then the new positions alone. Its keys and values are added to those held, and S counts
-        all of them; a fixed cache, made by ``fill_cache(memory)``, stands for ``memory`` instead. The result is a constant.
+        all of them; a fixed cache, from ``fill_cache(memory)``, takes the place of ``memory``. Nothing is recorded.
         """
-        x = _checked_sequence(self, "input", x)
-        if memory is not None:
-            memory = _checked_sequence(self, "memory", memory, batch=x.shape[0])
-            if cache is not None:
+        how = {"is_causal": is_causal, "bias": bias, "need_weights": need_weights}
+        if cache is not None:
+            if memory is not None:
                 raise ValueError(
                     "attention takes memory or a cache, not both: a cache of the memory comes from fill_cache(memory)"
                 )
-        keys = self._count_keys(x, memory, cache)
-        mask = as_mask(mask, (x.shape[0], self.n_heads, x.shape[1], keys))
-        dropout = self.dropout if self.training else 0.0
-        with no_grad() if cache is not None else nullcontext():
-            if memory is None and cache is None:
-                x = blank_padding(x, mask)
-            if memory is None and cache is None and bias is None and not need_weights:
-                y = F.packed_attention(self.qkv(x), self.n_heads, mask, is_causal, dropout, self.scale)
-                return self.out(y)  # one product for all three, heads cut and joined inside
-            q, k, v = self._heads(x, blank_padding(memory, mask), cache)
-            how = dict(is_causal=is_causal, scale=self.scale, bias=bias)
-            y = F.scaled_dot_product_attention(q, k, v, mask, dropout=dropout, **how)  # (B, H, T, K)
-            y = self.out(
-                y.swapaxes(1, 2).reshape((*x.shape[:2], self.n_heads * self.d_head))
-            )  # (B, T, H K) to (B, T, D)
-            return (y, F.attention_weights(q, k, mask, **how)) if need_weights else y
+            return self._step(x, mask, cache, **how)
+        if memory is not None:
+            return self._cross(x, memory, mask, **how)
+        return self._self(x, mask, **how)
 
+    def _self(self, x, mask, is_causal, bias, need_weights):
+        """Self-attention: one product for queries, keys and values."""
+        x, mask = self.admit(x, mask)
+        qkv = self.qkv(x)  # (B, T, 3 H K)
+        if bias is None and not need_weights:
+            y = F.packed_attention(qkv, self.n_heads, mask, is_causal, self._active_dropout(), self.scale)
+            return self.out(y)  # (B, T, H K) to (B, T, D)
+        return self._attend(self._heads(qkv), mask, is_causal, bias, need_weights)
+
+    def _cross(self, x, memory, mask, is_causal, bias, need_weights):
+        """Attention to a memory, whose keys and values are made of it here."""
+        x = _checked_sequence(self, "input", x)
+        memory, mask = self.admit_memory(x, memory, mask)
+        heads = self._project(x, 0), self._project(memory, 1), self._project(memory, 2)
+        return self._attend(heads, mask, is_causal, bias, need_weights)
+
+    def _step(self, x, mask, cache, is_causal, bias, need_weights):
+        """Attention to what a cache holds: a memory, or the positions before, to which those of ``x`` are added."""
+        x, mask = self.admit(x, mask, cache)
+        if cache.fixed:
+            q = self._project(x, 0)
+        else:
+            q, k, v = self._heads(self.qkv(x))
+            cache.append(k, v)
+        return self._attend((q, *cache.read()), mask, is_causal, bias, need_weights)
+
+    def _attend(self, heads, mask, is_causal, bias, need_weights):
+        """Queries (B, H, T, K), keys and values (B, H, S, K) to outputs (B, T, D), and the weights if they are wanted."""
+        q, k, v = heads
+        how = {"is_causal": is_causal, "scale": self.scale, "bias": bias}
+        y = F.scaled_dot_product_attention(q, k, v, mask, dropout=self._active_dropout(), **how)  # (B, H, T, K)
+        batch, heads, queries, width = y.shape
+        y = self.out(y.swapaxes(1, 2).reshape((batch, queries, heads * width)))  # (B, T, H K) to (B, T, D)
+        return (y, F.attention_weights(q, k, mask, **how)) if need_weights else y
+
+    def _active_dropout(self):
+        """The probability with which a weight is dropped now."""
+        return self.dropout if self.training else 0.0
+
+    # --- what comes in --------------------------------------------------------------------------------------------------------
+
+    def admit(self, x, mask=None, cache=None):
+        """``(x, mask)`` looked at, padding blank: the door to attention of ``x`` to itself and to what ``cache`` holds.
+
+        A stack goes through it once for all of its layers; what has been through comes back as it is. Raises TypeError or
+        ValueError for an input or a mask of another shape, type or device.
+        """
+        x = _checked_sequence(self, "input", x)
+        batch, queries, _ = x.shape
+        if cache is not None and cache.fixed:
+            return x, as_mask(mask, (batch, self.n_heads, queries, cache.length), x.device)
+        keys = queries if cache is None else cache.length + queries
+        return admit(x, mask, (batch, self.n_heads, queries, keys))
+
+    def admit_memory(self, x, memory, mask=None):
+        """``(memory, mask)`` looked at, padding blank: the door to attention of ``x`` to ``memory``; errors as for `admit`."""
+        memory = _checked_sequence(self, "memory", memory, batch=x.shape[0])
+        return admit(memory, mask, (x.shape[0], self.n_heads, x.shape[1], memory.shape[1]))
+
+    @no_grad
     def fill_cache(self, memory):
         """A KeyValueCache that holds the keys and values of ``memory`` (B, S, D)."""
         memory = _checked_sequence(self, "memory", memory)
         cache = KeyValueCache(fixed=True)
-        with no_grad():
-            cache.append(self._project(memory, 1), self._project(memory, 2))
+        cache.append(self._project(memory, 1), self._project(memory, 2))
         return cache
 
-    def _count_keys(self, x, memory, cache):
-        """S: how many keys each query meets."""
-        if memory is not None:
-            return memory.shape[1]
-        if cache is None:
-            return x.shape[1]
-        return cache.length if cache.fixed else cache.length + x.shape[1]
+    # --- heads ----------------------------------------------------------------------------------------------------------------
 
-    def _heads(self, x, memory, cache):
-        """Queries (B, H, T, K), keys and values (B, H, S, K)."""
-        if memory is not None:
-            return self._project(x, 0), self._project(memory, 1), self._project(memory, 2)
-        if cache is not None and cache.fixed:
-            return self._project(x, 0), *cache.read()
-        qkv = self.qkv(x).reshape((*x.shape[:2], 3, self.n_heads, self.d_head))  # (B, T, 3, H, K)
-        q, k, v = (qkv[:, :, i].swapaxes(1, 2) for i in range(3))
-        if cache is None:
-            return q, k, v
-        cache.append(k, v)
-        return q, *cache.read()
+    def _heads(self, qkv):
+        """(B, T, 3 H K) to queries, keys and values (B, H, T, K)."""
+        qkv = qkv.reshape((*qkv.shape[:2], 3, self.n_heads, self.d_head))  # (B, T, 3, H, K)
+        return tuple(qkv[:, :, i].swapaxes(1, 2) for i in range(3))
 
     def _project(self, x, part):
         """Queries (part 0), keys (1) or values (2) of ``x`` by heads: (B, T, D) to (B, H, T, K)."""
@@ -130,6 +160,11 @@ class MultiHeadAttention(Module):
         bias = None if self.qkv.bias is None else self.qkv.bias[rows]
         y = F.linear(x, self.qkv.weight[rows], bias)
         return y.reshape((*x.shape[:2], self.n_heads, self.d_head)).swapaxes(1, 2)  # (B, T, H, K) to (B, H, T, K)
+
+
+def with_weights(attention, x, need_weights, **how):
+    """``(output, weights)`` of an attention; weights is None if they are not needed."""
+    return attention(x, need_weights=True, **how) if need_weights else (attention(x, **how), None)
 
 
 class AdditiveAttention(Module):
@@ -151,8 +186,7 @@ class AdditiveAttention(Module):
     def forward(self, query, memory, mask=None, keys=None, need_weights=False):
         """Attend; with ``need_weights`` returns ``(output, weights)``, weights (B, 1, T, S)."""
         query, memory = _checked_pair(query, memory)
-        mask = as_mask(mask, (query.shape[0], 1, query.shape[1], memory.shape[1]))
-        memory = blank_padding(memory, mask)
+        memory, mask = admit(memory, mask, (query.shape[0], 1, query.shape[1], memory.shape[1]))
         keys = self.key(memory) if keys is None else blank_padding(keys, mask)  # (B, S, A)
         hidden = tanh(self.query(query)[:, :, None] + keys[:, None])  # (B, T, S, A)
         scores = matmul(widen(hidden), widen(self.score))[:, None]  # (B, 1, T, S), not rounded to 16 bits
@@ -184,8 +218,7 @@ class DotAttention(Module):
     def forward(self, query, memory, mask=None, need_weights=False):
         """Attend; with ``need_weights`` returns ``(output, weights)``, weights (B, 1, T, S)."""
         query, memory = _checked_pair(query, memory)
-        mask = as_mask(mask, (query.shape[0], 1, query.shape[1], memory.shape[1]))
-        memory = blank_padding(memory, mask)
+        memory, mask = admit(memory, mask, (query.shape[0], 1, query.shape[1], memory.shape[1]))
         query = query if self.query is None else self.query(query)
         return _attend(query[:, None], memory[:, None], memory, mask, need_weights, scale=1.0)
 
@@ -197,7 +230,7 @@ def _attend(query, key, memory, mask, need_weights, **how):
 
 
 def _checked_sequence(module, what, x, batch=None):
-    """``x`` as a tensor; ValueError where its shape is not (batch, time, d_model)."""
+    """``x`` as a tensor; ValueError if its shape is not (batch, time, d_model)."""
     x = asarray(x)
     if x.ndim != 3 or x.shape[-1] != module.d_model or batch not in (None, x.shape[0]):
         wanted = f"({'batch' if batch is None else batch}, time, {module.d_model})"
@@ -206,7 +239,7 @@ def _checked_sequence(module, what, x, batch=None):
 
 
 def _checked_pair(query, memory):
-    """Both as tensors; ValueError where their shapes do not belong together."""
+    """Both as tensors; ValueError if their shapes do not belong together."""
     query, memory = asarray(query), asarray(memory)
     if query.ndim != 3 or memory.ndim != 3 or query.shape[0] != memory.shape[0]:
         raise ValueError(

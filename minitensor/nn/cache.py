@@ -7,12 +7,15 @@ Letters: B batch (rows), H heads, S positions held, T new positions, K features 
 
 from __future__ import annotations
 
+import functools
+import inspect
 from typing import TYPE_CHECKING
 
 from minitensor.backend import device_of, namespace, np, on
+from minitensor.engine.mode import no_grad
 from minitensor.engine.tensor import Tensor, asarray
 
-__all__ = ["DecoderCache", "EncoderCache", "KeyValueCache"]
+__all__ = ["DecoderCache", "EncoderCache", "KeyValueCache", "check_batch", "constant_with_cache"]
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +112,7 @@ class DecoderCache:
     def reorder(self, rows: TensorLike) -> None:
         """Let row i go on from row ``rows[i]``: beam search picks survivors, repeats a sentence, or drops finished ones.
 
-        rows: integers (B',), any of them repeated or left out. The memory's side is copied only where a row changes its sentence.
+        rows: integers (B',), any of them repeated or left out. The memory's side is copied only if a row changes its sentence.
         """
         rows = _checked_rows(rows, self.batch)
         if np.array_equal(rows, np.arange(self.batch)):
@@ -132,8 +135,21 @@ def _checked_rows(rows, batch):
     return rows
 
 
+def constant_with_cache(forward):
+    """The method ``forward``, which records nothing if it is given a ``cache``: its result is then a constant."""
+    place = list(inspect.signature(forward).parameters).index("cache")
+    unrecorded = no_grad(forward)
+
+    @functools.wraps(forward)
+    def either(*args, **kwargs):
+        cache = args[place] if len(args) > place else kwargs.get("cache")
+        return (forward if cache is None else unrecorded)(*args, **kwargs)
+
+    return either
+
+
 def check_batch(cache: EncoderCache | DecoderCache | None, x: Tensor) -> None:
-    """Raise where the rows of ``x`` (B, T, D) are not those of ``cache``."""
+    """Raise ValueError if ``x`` (B, T, D) has other rows than ``cache``; None has any."""
     if cache is not None and cache.batch != x.shape[0]:
         raise ValueError(
             f"the cache holds {cache.batch} rows, the input has shape {x.shape}: cache.reorder changes rows"

@@ -1,4 +1,7 @@
-"""Modules that hold other modules. Plain lists and dicts do as well; these add ``parameters()`` and, for one, ``forward``."""
+"""Modules that hold other modules.
+
+Plain lists and dicts also work; these add ``parameters()``, and ``Sequential`` a ``forward``.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ModuleList(Module):
-    """A list of modules, itself a module. Its children are named "0", "1", ... What is no module cannot come in."""
+    """A list of modules, itself a module. Its children are named "0", "1", ... Anything else is refused."""
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         self._modules = []
@@ -104,7 +107,7 @@ class Sequential(ModuleList):
 
 
 class ModuleDict(Module):
-    """A dict of modules, itself a module. Its children are named by their keys. What is no module cannot come in."""
+    """A dict of modules, itself a module. Its children are named by their keys. Anything else is refused."""
 
     def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None) -> None:
         self._modules = {}

@@ -94,7 +94,7 @@ def trunc_normal_(
     high: float = 2.0,
     generator: random.Generator | None = None,
 ) -> T:
-    """Normal, drawn again where it falls outside ``[low, high]`` (bounds of the value itself, as in PyTorch)."""
+    """Normal, drawn again if it falls outside ``[low, high]`` (bounds of the value itself, as in PyTorch)."""
     _check("trunc_normal_", tensor)
     draw = random.generator_of("trunc_normal_", generator)
     mean, std = number("trunc_normal_", "mean", mean), number("trunc_normal_", "std", std, above=0)

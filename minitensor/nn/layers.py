@@ -1,4 +1,4 @@
-"""Layers with weights that are no attention: the affine map, embedding table, normalisations, convolution; and dropout.
+"""The basic layers: linear, embedding, normalisation, convolution, dropout.
 
 Weights are ``(out_features, in_features)`` and start as PyTorch's do, so that both libraries can exchange them.
 """
@@ -39,7 +39,6 @@ class Linear(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw new values."""
         _uniform_by_fan_in(self.weight, self.bias)
 
     def forward(self, x: TensorLike) -> Tensor:
@@ -68,7 +67,6 @@ class Embedding(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw new values."""
         init.normal_(self.weight)
         if self.padding_idx is not None and not init.is_skipped():
             rows = arange(self.num_embeddings, device=self.weight.device)[:, None]
@@ -89,7 +87,6 @@ class LayerNorm(Module):
         self.bias = Parameter(zeros(self.normalized_shape)) if flag("LayerNorm", "bias", bias) else None
 
     def forward(self, x: TensorLike) -> Tensor:
-        """The shape stays."""
         x = checked_features(self, x, *self.normalized_shape)
         return F.layer_norm(x, self.weight, self.bias, self.eps)
 
@@ -103,7 +100,6 @@ class RMSNorm(Module):
         self.weight = Parameter(ones(self.normalized_shape))
 
     def forward(self, x: TensorLike) -> Tensor:
-        """The shape stays."""
         x = checked_features(self, x, *self.normalized_shape)
         return F.rms_norm(x, self.weight, self.eps)
 
@@ -118,7 +114,6 @@ class Dropout(Module):
         self.p = probability("Dropout", "p", p)
 
     def forward(self, x: TensorLike) -> Tensor:
-        """The shape stays."""
         return F.dropout(x, self.p, self.training) if self.p and self.training else asarray(x)
 
 
@@ -148,7 +143,6 @@ class Conv2d(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw new values."""
         _uniform_by_fan_in(self.weight, self.bias)
 
     def forward(self, x: TensorLike) -> Tensor:
@@ -170,7 +164,7 @@ def _uniform_by_fan_in(weight, bias):
 
 
 def checked_features(module: Module, x: TensorLike, *features: int) -> Tensor:
-    """``x`` as a tensor; ValueError where its trailing axes are not those that the module was made for."""
+    """``x`` as a tensor; ValueError if its trailing axes are not those that the module was made for."""
     x = asarray(x)
     if x.shape[-len(features) :] != features:
         axes = "last axis" if len(features) == 1 else "trailing axes"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from minitensor.engine.settings import choice, integer, number, probability
 from minitensor.engine.tensor import Tensor
 from minitensor.nn import functional as F
@@ -12,87 +14,39 @@ __all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "KLDivLoss", "L
 
 
 class _Loss(Module):
-    """What the losses share: a reduction, and (for some) weights."""
+    """A loss of predictions and targets of one shape."""
 
     REDUCTIONS = ("mean", "sum", "none")
+    function: Callable
 
-    def __init__(self, reduction="mean", weight=None):
+    def __init__(self, reduction="mean"):
         self.reduction = choice(type(self).__name__, "reduction", reduction, self.REDUCTIONS)
-        trained = isinstance(weight, Tensor) and weight.requires_grad  # by somebody else
-        self.weight = weight if weight is None or trained else Buffer(weight)
 
-
-class CrossEntropyLoss(_Loss):
-    """``-log softmax(logits)[target]``, averaged over the targets that count.
-
-    logits: (..., C); targets: integers (...), or probabilities (..., C). weight: (C,), a factor per class.
-    """
-
-    def __init__(self, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
-        super().__init__(reduction, weight)
-        self.ignore_index = integer("CrossEntropyLoss", "ignore_index", ignore_index)
-        self.label_smoothing = probability("CrossEntropyLoss", "label_smoothing", label_smoothing)
-
-    def forward(self, logits, targets):
-        """The loss."""
-        return F.cross_entropy(logits, targets, self.weight, self.ignore_index, self.label_smoothing, self.reduction)
-
-
-class NLLLoss(_Loss):
-    """``-log_probabilities[target]``, averaged over the targets that count: (..., C) and integers (...)."""
-
-    def __init__(self, weight=None, ignore_index=-100, reduction="mean"):
-        super().__init__(reduction, weight)
-        self.ignore_index = integer("NLLLoss", "ignore_index", ignore_index)
-
-    def forward(self, log_probabilities, targets):
-        """The loss."""
-        return F.nll_loss(log_probabilities, targets, self.weight, self.ignore_index, self.reduction)
+    def forward(self, prediction, target):
+        return self.function(prediction, target, reduction=self.reduction)
 
 
 class MSELoss(_Loss):
     """``(prediction - target)**2``."""
 
-    def __init__(self, reduction="mean"):
-        super().__init__(reduction)
-
-    def forward(self, prediction, target):
-        """The loss."""
-        return F.mse_loss(prediction, target, reduction=self.reduction)
+    function = staticmethod(F.mse_loss)
 
 
 class L1Loss(_Loss):
     """``|prediction - target|``."""
 
-    def __init__(self, reduction="mean"):
-        super().__init__(reduction)
-
-    def forward(self, prediction, target):
-        """The loss."""
-        return F.l1_loss(prediction, target, reduction=self.reduction)
+    function = staticmethod(F.l1_loss)
 
 
 class HuberLoss(_Loss):
-    """``d**2 / 2`` where |d| <= delta, else ``delta * (|d| - delta / 2)``, d = prediction - target (Huber 1964)."""
+    """``d**2 / 2`` if |d| <= delta, else ``delta * (|d| - delta / 2)``, d = prediction - target (Huber 1964)."""
 
     def __init__(self, delta=1.0, reduction="mean"):
         super().__init__(reduction)
         self.delta = number("HuberLoss", "delta", delta, above=0)
 
     def forward(self, prediction, target):
-        """The loss."""
         return F.huber_loss(prediction, target, delta=self.delta, reduction=self.reduction)
-
-
-class BCEWithLogitsLoss(_Loss):
-    """``-target log s(x) - (1 - target) log(1 - s(x))``, s the sigmoid; weight: a factor per element, broadcast."""
-
-    def __init__(self, weight=None, reduction="mean"):
-        super().__init__(reduction, weight)
-
-    def forward(self, logits, targets):
-        """The loss."""
-        return F.binary_cross_entropy_with_logits(logits, targets, weight=self.weight, reduction=self.reduction)
 
 
 class KLDivLoss(_Loss):
@@ -100,9 +54,50 @@ class KLDivLoss(_Loss):
 
     REDUCTIONS = ("mean", "sum", "none", "batchmean")
 
-    def __init__(self, reduction="mean"):
-        super().__init__(reduction)
-
     def forward(self, log_probabilities, target):
-        """The loss."""
         return F.kl_div(log_probabilities, target, reduction=self.reduction)
+
+
+class _Weighted(_Loss):
+    """A loss with an optional factor per class or element: a Buffer, unless somebody trains it."""
+
+    def __init__(self, weight, reduction):
+        super().__init__(reduction)
+        trained = isinstance(weight, Tensor) and weight.requires_grad
+        self.weight = weight if weight is None or trained else Buffer(weight)
+
+
+class CrossEntropyLoss(_Weighted):
+    """``-log softmax(logits)[target]``, averaged over the targets that count.
+
+    logits: (..., C); targets: integers (...), or probabilities (..., C). weight: (C,), a factor per class.
+    """
+
+    def __init__(self, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+        super().__init__(weight, reduction)
+        self.ignore_index = integer("CrossEntropyLoss", "ignore_index", ignore_index)
+        self.label_smoothing = probability("CrossEntropyLoss", "label_smoothing", label_smoothing)
+
+    def forward(self, logits, targets):
+        return F.cross_entropy(logits, targets, self.weight, self.ignore_index, self.label_smoothing, self.reduction)
+
+
+class NLLLoss(_Weighted):
+    """``-log_probabilities[target]``, averaged over the targets that count: (..., C) and integers (...)."""
+
+    def __init__(self, weight=None, ignore_index=-100, reduction="mean"):
+        super().__init__(weight, reduction)
+        self.ignore_index = integer("NLLLoss", "ignore_index", ignore_index)
+
+    def forward(self, log_probabilities, targets):
+        return F.nll_loss(log_probabilities, targets, self.weight, self.ignore_index, self.reduction)
+
+
+class BCEWithLogitsLoss(_Weighted):
+    """``-target log s(x) - (1 - target) log(1 - s(x))``, s the sigmoid; weight: a factor per element, broadcast."""
+
+    def __init__(self, weight=None, reduction="mean"):
+        super().__init__(weight, reduction)
+
+    def forward(self, logits, targets):
+        return F.binary_cross_entropy_with_logits(logits, targets, weight=self.weight, reduction=self.reduction)

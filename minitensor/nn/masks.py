@@ -5,14 +5,12 @@ Letters: B batch, H heads, T queries, S keys.
 
 from __future__ import annotations
 
-from minitensor.backend import namespace, np
 from minitensor.engine.settings import integer
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.creation import arange
-from minitensor.ops.elementwise import isfinite, where
 from minitensor.ops.ids import wide_ids
 
-__all__ = ["as_mask", "blank_padding", "causal_mask", "padding_mask"]
+__all__ = ["causal_mask", "padding_mask"]
 
 
 def causal_mask(n, device=None):
@@ -47,33 +45,3 @@ def padding_mask(lengths, length=None):
         if greatest > length:
             raise ValueError(f"padding_mask: a row has {greatest} real tokens but length is {length}")
     return (arange(length, device=lengths.device)[None, :] < lengths[:, None]).reshape((lengths.size, 1, 1, length))
-
-
-def as_mask(mask, shape, name="mask"):
-    """``mask`` as a boolean Tensor (or None), checked to broadcast to ``shape`` = (B, H, T, S)."""
-    if mask is None:
-        return None
-    mask = asarray(mask)
-    if mask.dtype != np.bool_:
-        raise TypeError(
-            f"{name} is {mask.dtype}; masks are boolean and True means may attend: write {name} == 0 for one that is added to the "
-            "scores, and pass additive scores as bias="
-        )
-    if mask.ndim > 4 or any(n not in (1, want) for n, want in zip(mask.shape[::-1], shape[::-1])):
-        raise ValueError(
-            f"{name} of shape {mask.shape} does not broadcast to (batch, heads, queries, keys) = {tuple(shape)}; one of shape "
-            "(batch, queries, keys) needs mask[:, None], one of shape (batch, keys) needs mask[:, None, None]"
-        )
-    return mask
-
-
-def blank_padding(x, mask):
-    """``x`` (B, S, D), or None, with zeros for what is not a finite number at positions that ``mask`` hides from every query.
-
-    Such a position has no say in the result, but 0 * NaN would carry it into the gradients of the weights.
-    """
-    if x is None or mask is None or namespace(x.device).surely_moderate(x._array):
-        return x
-    mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
-    seen = mask.any(axis=(1, 2))[:, :, None]  # (B or 1, S or 1, 1)
-    return where(seen | isfinite(x), x, 0.0)

@@ -63,7 +63,7 @@ class Module(Stateful):
     """
 
     training: bool = True
-    torch_names: dict[str, str] = {}  # paths below this module, and what PyTorch's state calls them where that differs
+    torch_names: dict[str, str] = {}  # paths below this module, and other names of them in PyTorch's state
     _hooks = None  # those before and those after forward, two dicts; made when the first is registered
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -298,7 +298,7 @@ def _call_with_hooks(module, args, kwargs):
 
 
 def _successor(path, held, value):
-    """``value`` as what takes the place of ``held``; TypeError where state that ``held`` is or holds would be lost unseen."""
+    """``value`` as what takes the place of ``held``; TypeError if state that ``held`` is or holds would be lost unseen."""
     if value is None:
         return value
     kind = type(value).__name__

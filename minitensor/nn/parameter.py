@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _own_array(data):
-    """A copy of ``data``; where only shapes are asked for (``nn.init.shapes_only``), what stands for it."""
+    """A copy of ``data``; if only shapes are asked for (``nn.init.shapes_only``), a stand-in for it."""
     return copied(data)._array if current_mode.get().memory else asarray(data)._array
 
 
@@ -69,7 +69,7 @@ def _rebuild_buffer(build, arguments, persistent):
 
 
 def replace_array(tensor, change):
-    """Give ``tensor`` a changed array, and where it is a leaf of the graph a new place there, with its gradient and hooks."""
+    """Give ``tensor`` a changed array, and if it is a leaf of the graph a new place there, with its gradient and hooks."""
     array = change(tensor._array)
     if array is tensor._array:
         return
@@ -88,6 +88,7 @@ def replace_array(tensor, change):
     def refuse(gradient):
         raise RuntimeError(f"{name} was moved or cast between forward and backward: run the forward pass again")
 
-    before.hooks[refuse] = refuse  # a graph made before the change would deposit where nobody looks any more
+    # A pass through an older graph would put the gradient where nobody reads it.
+    before.hooks[refuse] = refuse
     if is_frozen:
         tensor.requires_grad_(False)

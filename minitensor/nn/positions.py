@@ -1,4 +1,4 @@
-"""Where a token stands: encodings that are added to embeddings, and the bias on attention scores of T5.
+"""Positions: encodings that are added to embeddings, and the bias on attention scores of T5.
 
 Letters: B batch, T positions or queries, S keys, D model width, H heads. ``offset`` is the position of the first one, which is
 ``cache.length`` in step-by-step decoding.
@@ -110,7 +110,8 @@ class RelativePositionBias(Module):
         name = "RelativePositionBias"
         queries, offset = integer(name, "queries", queries, least=0), integer(name, "offset", offset, least=0)
         keys = offset + queries if keys is None else integer(name, "keys", keys, least=0)
-        reach = 1 << max(keys, offset + queries).bit_length()  # a power of two: a sentence that grows needs few lines
+        # A power of two, so that a growing sentence reuses the cached table.
+        reach = 1 << max(keys, offset + queries).bit_length()
         line = _line_of_buckets(reach, self.n_buckets, self.max_distance, self.bidirectional, self.weight.device)
         xp = namespace(self.weight.device)
         with on(self.weight.device):
@@ -145,7 +146,7 @@ def _line_of_buckets(reach, n_buckets, max_distance, bidirectional, device):
 
 
 def _checked_input(module, x):
-    """``x`` as a tensor; ValueError where its shape is not (..., time, d_model)."""
+    """``x`` as a tensor; ValueError if its shape is not (..., time, d_model)."""
     x = asarray(x)
     if x.ndim < 2 or x.shape[-1] != module.d_model:
         raise ValueError(f"{module!r}: the input has shape {x.shape}, it must be (..., time, {module.d_model})")

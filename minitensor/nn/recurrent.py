@@ -1,7 +1,7 @@
 """Recurrent layers, and their cells for single steps: weights, names and gate order as PyTorch's, so that states are exchanged.
 
-Different from PyTorch: sequences are batch-first where not said otherwise, and sequences of several lengths are padded and come
-with ``lengths`` instead of being packed.
+Different from PyTorch: sequences are batch-first by default, and sequences of several lengths are padded and come with ``lengths``
+instead of being packed.
 
 Letters: B batch, T steps, I input features, H hidden features, G gates, L layers, D directions.
 """
@@ -68,7 +68,7 @@ class _Weights(Module):
             setattr(self, name + suffix, Parameter(zeros(shape)))
 
     def _weights(self, suffix=""):
-        """W_ih, W_hh, b_ih, b_hh; the biases None where there are none."""
+        """W_ih, W_hh, b_ih, b_hh; a bias that there is not is None."""
         return [getattr(self, name + suffix, None) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
 
     def _suffixes(self):
@@ -143,10 +143,10 @@ class _Recurrent(_Weights):
     def forward(self, x: TensorLike, state: Any = None, lengths: TensorLike | None = None) -> tuple[Tensor, Any]:
         """``(output, state)``: the last layer's states at all steps (B, T, D H), and every layer's final state (L D, B, H).
 
-        x: (B, T, I), or (T, B, I) where the layer is not ``batch_first`` (the output then is (T, B, D H)). state: the initial
-        states, zeros where None. lengths: integers (B,), the true length of each sequence; what stands behind it, even NaN,
-        reaches nothing, the output there is zero, the final state is that of the last true step, and the backward direction
-        starts there.
+        x: (B, T, I), or (T, B, I) if the layer is not ``batch_first`` (the output then is (T, B, D H)). state: the initial
+        states; default: zeros. lengths: integers (B,), the true length of each sequence; values beyond it, even NaN, are
+        ignored, the output there is zero, the final state is that of the last true step, and the backward direction starts
+        there.
         """
         x = asarray(x)
         if x.ndim != 3:
@@ -182,7 +182,7 @@ class _Recurrent(_Weights):
         return list(state)
 
     def _check_state(self, name, state, batch):
-        """Raise where ``state`` is not one tensor (L D, B, H)."""
+        """Raise ValueError if ``state`` is not one tensor (L D, B, H)."""
         places, expected = len(self._suffixes()), (len(self._suffixes()), batch, self.hidden_size)
         if getattr(state, "shape", None) != expected:
             given = f"has shape {state.shape}" if hasattr(state, "shape") else f"is a {type(state).__name__}"
@@ -300,7 +300,7 @@ class _Cell(_Weights):
         self.reset_parameters()
 
     def forward(self, x: TensorLike, state: Any = None) -> Any:
-        """The new state from ``x`` (B, I) and the old one (B, H), zeros where None."""
+        """The new state from ``x`` (B, I) and the old one (B, H); default: zeros."""
         x = asarray(x)
         if x.ndim != 2:
             raise ValueError(

@@ -5,28 +5,27 @@ Around every sublayer f (attention, or the feed-forward network) there is a resi
     post-norm (the paper)     x = norm(x + dropout(f(x)))
     pre-norm (norm_first)     x = x + dropout(f(norm(x)))       and a last norm behind the stack (Xiong et al. 2020)
 
-A stack ends in a norm of its own if ``final_norm`` says so; default: where ``norm_first``, as the layers then end in none.
+A stack ends in a norm of its own if ``final_norm`` says so; default: if ``norm_first``, as the layers then end in none.
 
 Letters: B batch, T target or own positions, S memory positions, D model width, H heads. Masks are boolean, True = may attend, and
 broadcast to (B, H, T, S).
 ``activation`` is one of relu, gelu, gelu_tanh (its approximation by tanh, as GPT-2 has it) and silu; ``eps`` that of the norms.
+``dropout`` acts behind every sublayer, ``attention_dropout`` on the attention weights and ``ff_dropout`` inside the feed-forward
+network, behind its activation; default of both: ``dropout``, as in the paper's code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 
-from minitensor.engine.mode import no_grad
-from minitensor.engine.settings import choice, flag, integer
+from minitensor.engine.settings import choice, flag, integer, probability
 from minitensor.engine.tensor import asarray
 from minitensor.nn import functional as F
 from minitensor.nn import init
-from minitensor.nn.attention import MultiHeadAttention
-from minitensor.nn.cache import DecoderCache, EncoderCache, KeyValueCache, check_batch
+from minitensor.nn.attention import MultiHeadAttention, with_weights
+from minitensor.nn.cache import DecoderCache, EncoderCache, KeyValueCache, check_batch, constant_with_cache
 from minitensor.nn.layers import Dropout, LayerNorm, Linear
-from minitensor.nn.masks import as_mask, blank_padding
 from minitensor.nn.module import Module
 
 __all__ = [
@@ -57,11 +56,20 @@ class _Layer(Module):
         self.norm_first = flag(type(self).__name__, "norm_first", norm_first)
         self.dropout = Dropout(dropout)
 
-    def _around(self, x, norm, sublayer):
-        """``x`` and the output of ``sublayer`` joined by residual, dropout and norm, in the order that ``norm_first`` says."""
-        if self.norm_first:
-            return x + self.dropout(sublayer(norm(x)))
-        return norm(x + self.dropout(sublayer(x)))
+    def _inner_dropouts(self, attention_dropout, ff_dropout):
+        """Both as numbers; those that are None are the one behind the sublayers."""
+        given = {"attention_dropout": attention_dropout, "ff_dropout": ff_dropout}
+        name, usual = type(self).__name__, self.dropout.p
+        return [usual if p is None else probability(name, setting, p) for setting, p in given.items()]
+
+    def _enter(self, x, norm):
+        """What a sublayer is given of ``x``."""
+        return norm(x) if self.norm_first else x
+
+    def _leave(self, x, y, norm):
+        """``x`` and the sublayer's output ``y`` joined."""
+        x = x + self.dropout(y)
+        return x if self.norm_first else norm(x)
 
 
 class TransformerEncoderLayer(_Layer):
@@ -69,20 +77,25 @@ class TransformerEncoderLayer(_Layer):
 
     torch_names = {"attention": "self_attn", "feed_forward.linear1": "linear1", "feed_forward.linear2": "linear2"}
 
-    def __init__(self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5):
+    def __init__(
+        self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5, *,
+        attention_dropout=None, ff_dropout=None,
+    ):  # fmt: skip
         super().__init__(dropout, norm_first)
-        self.attention = MultiHeadAttention(d_model, n_heads, dropout)
-        self.feed_forward = FeedForward(d_model, d_ff, dropout, activation)
+        attention_dropout, ff_dropout = self._inner_dropouts(attention_dropout, ff_dropout)
+        self.attention = MultiHeadAttention(d_model, n_heads, attention_dropout)
+        self.feed_forward = FeedForward(d_model, d_ff, ff_dropout, activation)
         self.norm1, self.norm2 = LayerNorm(d_model, eps), LayerNorm(d_model, eps)
 
+    @constant_with_cache
     def forward(self, x, mask=None, is_causal=False, bias=None, need_weights=False, cache=None):
         """One layer. With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, S). cache: its KeyValueCache."""
-        x = asarray(x)
-        attend, weights = _watched(self.attention, need_weights, mask=mask, is_causal=is_causal, bias=bias, cache=cache)
-        with no_grad() if cache is not None else nullcontext():
-            x = self._around(x, self.norm1, attend)
-            x = self._around(x, self.norm2, self.feed_forward)
-        return (x, weights[0]) if need_weights else x
+        x, mask = self.attention.admit(x, mask, cache)
+        how = {"mask": mask, "is_causal": is_causal, "bias": bias, "cache": cache}
+        y, weights = with_weights(self.attention, self._enter(x, self.norm1), need_weights, **how)
+        x = self._leave(x, y, self.norm1)
+        x = self._leave(x, self.feed_forward(self._enter(x, self.norm2)), self.norm2)
+        return (x, weights) if need_weights else x
 
 
 class TransformerDecoderLayer(_Layer):
@@ -93,13 +106,18 @@ class TransformerDecoderLayer(_Layer):
         "feed_forward.linear1": "linear1", "feed_forward.linear2": "linear2",
     }  # fmt: skip
 
-    def __init__(self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5):
+    def __init__(
+        self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5, *,
+        attention_dropout=None, ff_dropout=None,
+    ):  # fmt: skip
         super().__init__(dropout, norm_first)
-        self.self_attention = MultiHeadAttention(d_model, n_heads, dropout)
-        self.cross_attention = MultiHeadAttention(d_model, n_heads, dropout)
-        self.feed_forward = FeedForward(d_model, d_ff, dropout, activation)
+        attention_dropout, ff_dropout = self._inner_dropouts(attention_dropout, ff_dropout)
+        self.self_attention = MultiHeadAttention(d_model, n_heads, attention_dropout)
+        self.cross_attention = MultiHeadAttention(d_model, n_heads, attention_dropout)
+        self.feed_forward = FeedForward(d_model, d_ff, ff_dropout, activation)
         self.norm1, self.norm2, self.norm3 = (LayerNorm(d_model, eps) for _ in range(3))
 
+    @constant_with_cache
     def forward(
         self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, bias=None, need_weights=False
     ):
@@ -107,32 +125,24 @@ class TransformerDecoderLayer(_Layer):
 
         With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, S) of the attention to the memory.
         """
-        x = asarray(x)
+        x, memory, mask, memory_mask = self.admit(x, memory, mask, memory_mask, cache)
         own, held = (None, None) if cache is None else cache
-        memory = memory if cache is None else None
-        with no_grad() if cache is not None else nullcontext():
-            look_back, _ = _watched(self.self_attention, False, mask=mask, is_causal=is_causal, bias=bias, cache=own)
-            look_over, weights = _watched(
-                self.cross_attention, need_weights, memory=memory, mask=memory_mask, cache=held
-            )
-            x = self._around(x, self.norm1, look_back)
-            x = self._around(x, self.norm2, look_over)
-            x = self._around(x, self.norm3, self.feed_forward)
-        return (x, weights[0]) if need_weights else x
+        how = {"mask": mask, "is_causal": is_causal, "bias": bias, "cache": own}
+        x = self._leave(x, self.self_attention(self._enter(x, self.norm1), **how), self.norm1)
+        how = {"memory": memory, "mask": memory_mask, "cache": held}
+        y, weights = with_weights(self.cross_attention, self._enter(x, self.norm2), need_weights, **how)
+        x = self._leave(x, y, self.norm2)
+        x = self._leave(x, self.feed_forward(self._enter(x, self.norm3)), self.norm3)
+        return (x, weights) if need_weights else x
 
-
-def _watched(attention, need_weights, **arguments):
-    """``attention`` as a function of x alone, and the list that will receive its weights."""
-    weights = []
-
-    def attend(x):
-        if not need_weights:
-            return attention(x, **arguments)
-        y, seen = attention(x, need_weights=True, **arguments)
-        weights.append(seen)
-        return y
-
-    return attend, weights
+    def admit(self, x, memory, mask, memory_mask, cache=None):
+        """All four looked at, padding blank; see ``MultiHeadAttention.admit``. ``memory`` is None if there is a cache of it."""
+        own, held = (None, None) if cache is None else cache
+        x, mask = self.self_attention.admit(x, mask, own)
+        if held is not None:
+            return x, None, mask, self.cross_attention.admit(x, memory_mask, held)[1]
+        memory, memory_mask = self.cross_attention.admit_memory(x, memory, memory_mask)
+        return x, memory, mask, memory_mask
 
 
 class _Stack(Module):
@@ -141,14 +151,20 @@ class _Stack(Module):
     layer_class: Callable[..., Module]
 
     def __init__(
-        self, n_layers, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5, final_norm=None
+        self, n_layers, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5, final_norm=None, *,
+        attention_dropout=None, ff_dropout=None,
     ):  # fmt: skip
         n_layers = integer(type(self).__name__, "n_layers", n_layers, least=1)
         norm_first = flag(type(self).__name__, "norm_first", norm_first)
         shape = (d_model, n_heads, d_ff, dropout, activation, norm_first, eps)
         final_norm = norm_first if final_norm is None else flag(type(self).__name__, "final_norm", final_norm)
-        self.layers = [self.layer_class(*shape) for _ in range(n_layers)]
+        dropouts = {"attention_dropout": attention_dropout, "ff_dropout": ff_dropout}
+        self.layers = [self.layer_class(*shape, **dropouts) for _ in range(n_layers)]
         self.norm = LayerNorm(d_model, eps) if final_norm else None
+
+    def _layer_caches(self, cache):
+        """What each layer keeps, None without a cache."""
+        return [None] * len(self.layers) if cache is None else cache.layers
 
 
 class TransformerEncoder(_Stack):
@@ -156,6 +172,7 @@ class TransformerEncoder(_Stack):
 
     layer_class = TransformerEncoderLayer
 
+    @constant_with_cache
     def forward(self, x, mask=None, is_causal=False, bias=None, need_weights=False, cache=None):
         """Encode ``x`` (B, T, D). mask: boolean, broadcasts to (B, H, T, S). bias: added to the scores of every layer, likewise.
 
@@ -165,19 +182,15 @@ class TransformerEncoder(_Stack):
         """
         if cache is not None and not is_causal:
             raise ValueError("a cache is for causal encoders, where no position sees a later one: pass is_causal=True")
-        x = asarray(x)
+        x, caches, seen = asarray(x), self._layer_caches(cache), []
         check_batch(cache, x)
-        keys = x.shape[1] + (0 if cache is None else cache.length)
-        mask = as_mask(mask, (x.shape[0], self.layers[0].attention.n_heads, x.shape[1], keys))
-        x = blank_padding(x, mask if cache is None or mask is None else mask[..., -x.shape[1] :])
-        seen = []
-        with no_grad() if cache is not None else nullcontext():
-            for layer, held in zip(self.layers, [None] * len(self.layers) if cache is None else cache.layers):
-                x = layer(x, mask, is_causal, bias, need_weights, held)
-                if need_weights:
-                    x, weights = x
-                    seen.append(weights)
-            x = x if self.norm is None else self.norm(x)
+        x, mask = self.layers[0].attention.admit(x, mask, caches[0])
+        for layer, held in zip(self.layers, caches):
+            x = layer(x, mask, is_causal, bias, need_weights, held)
+            if need_weights:
+                x, weights = x
+                seen.append(weights)
+        x = x if self.norm is None else self.norm(x)
         return (x, seen) if need_weights else x
 
     def init_cache(self, batch):
@@ -190,6 +203,7 @@ class TransformerDecoder(_Stack):
 
     layer_class = TransformerDecoderLayer
 
+    @constant_with_cache
     def forward(
         self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, bias=None, need_weights=False
     ):
@@ -202,17 +216,15 @@ class TransformerDecoder(_Stack):
         cache: from ``init_cache``; ``x`` is then the new positions alone, ``mask`` and ``bias`` cover those held as well,
         ``memory`` is not looked at, and the result is a constant.
         """
-        x = asarray(x)
+        x, caches, seen = asarray(x), self._layer_caches(cache), []
         check_batch(cache, x)
-        pairs = [None] * len(self.layers) if cache is None else cache.layers
-        seen = []
-        with no_grad() if cache is not None else nullcontext():
-            for layer, pair in zip(self.layers, pairs):
-                x = layer(x, memory, mask, memory_mask, is_causal, pair, bias, need_weights)
-                if need_weights:
-                    x, weights = x
-                    seen.append(weights)
-            x = x if self.norm is None else self.norm(x)
+        x, memory, mask, memory_mask = self.layers[0].admit(x, memory, mask, memory_mask, caches[0])
+        for layer, held in zip(self.layers, caches):
+            x = layer(x, memory, mask, memory_mask, is_causal, held, bias, need_weights)
+            if need_weights:
+                x, weights = x
+                seen.append(weights)
+        x = x if self.norm is None else self.norm(x)
         return (x, seen) if need_weights else x
 
     def init_cache(self, memory):
@@ -240,10 +252,14 @@ class Transformer(Module):
         norm_first=False,
         eps=1e-5,
         final_norm=True,
+        *,
+        attention_dropout=None,
+        ff_dropout=None,
     ):
         shape = (d_model, n_heads, d_ff, dropout, activation, norm_first, eps, final_norm)
-        self.encoder = TransformerEncoder(n_encoder_layers, *shape)
-        self.decoder = TransformerDecoder(n_decoder_layers, *shape)
+        dropouts = {"attention_dropout": attention_dropout, "ff_dropout": ff_dropout}
+        self.encoder = TransformerEncoder(n_encoder_layers, *shape, **dropouts)
+        self.decoder = TransformerDecoder(n_decoder_layers, *shape, **dropouts)
         for _, parameter in self.named_parameters():
             if parameter.ndim > 1:
                 init.xavier_uniform_(parameter)
@@ -252,8 +268,7 @@ class Transformer(Module):
         """Encode ``source``, decode ``target`` causally.
 
         source_mask broadcasts to (B, H, S, S), target_mask (added to the causal rule) to (B, H, T, T), memory_mask to (B, H, T, S).
-        A source_mask that hides padding, the same keys from every query as ``nn.padding_mask`` does, is the memory_mask too where
-        none is given.
+        memory_mask: default: a source_mask that hides padding, the same keys from every query as ``nn.padding_mask`` does.
         """
         source_mask = source_mask if source_mask is None else asarray(source_mask)
         memory = self.encoder(source, source_mask)

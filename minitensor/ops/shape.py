@@ -246,20 +246,20 @@ def unstack(x: TensorLike, axis: SupportsIndex = 0) -> tuple[Tensor, ...]:
 @op
 def tril(xp, x, /, k=0):
     """The last two axes with zeros above the k-th diagonal."""
-    return xp.tril(x, k)
+    return xp.tril(x, one_int("tril", k, "an integer for k"))
 
 
-tril.vjp(lambda xp, g, k: xp.tril(g, k))
+tril.vjp(lambda xp, g, k: xp.tril(g, one_int("tril", k)))
 
 
 @moves
 @op
 def triu(xp, x, /, k=0):
     """The last two axes with zeros below the k-th diagonal."""
-    return xp.triu(x, k)
+    return xp.triu(x, one_int("triu", k, "an integer for k"))
 
 
-triu.vjp(lambda xp, g, k: xp.triu(g, k))
+triu.vjp(lambda xp, g, k: xp.triu(g, one_int("triu", k)))
 
 
 def diagonal(x: TensorLike, offset: SupportsIndex = 0, axis1: SupportsIndex = 0, axis2: SupportsIndex = 1) -> Tensor:

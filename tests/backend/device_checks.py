@@ -32,7 +32,7 @@ class Training:
         self.steps += 1
         ids = [mt.asarray(part, device=self.device) for part in rng.integers(3, 50, size=(3, 8, 12))]
         mask = mt.asarray(np.arange(12) < rng.integers(6, 13, size=(8, 1)), device=self.device)
-        loss = self.model.loss(*ids, mask=mask, n_tokens=8 * 12)
+        loss = self.model.loss(*ids, mask=mask, divide_by=8 * 12)
         loss.backward()
         optim.clip_grad_norm_(self.model.parameters(), 1.0)
         self.adam.step()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,9 @@ NUMBERS = {"int": ctypes.c_int, "long long": ctypes.c_longlong, "word": ctypes.c
 
 
 def compiler():
-    """The C++ compiler's path, or None."""
+    """The C++ compiler's path, or None: also where the fibers of ``emulator.h`` are not to be relied on, outside Linux."""
+    if not sys.platform.startswith("linux"):
+        return None
     return shutil.which("g++") or shutil.which("clang++")
 
 

@@ -13,7 +13,7 @@ from tests.backend.parity import check_parity, check_row
 from tests.test_axes import CALLS, MADE, check_call, python
 
 pytestmark = pytest.mark.skipif(
-    emulator.compiler() is None, reason="no C++ compiler to run the kernels on the CPU with"
+    emulator.compiler() is None, reason="running the kernels on the CPU takes Linux and a C++ compiler"
 )
 
 

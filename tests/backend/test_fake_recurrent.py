@@ -8,7 +8,7 @@ from minitensor import nn
 from tests.backend import emulator, fake_device
 
 pytestmark = pytest.mark.skipif(
-    emulator.compiler() is None, reason="no C++ compiler to run the kernels on the CPU with"
+    emulator.compiler() is None, reason="running the kernels on the CPU takes Linux and a C++ compiler"
 )
 
 

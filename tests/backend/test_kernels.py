@@ -11,7 +11,7 @@ from minitensor.backend.kernels import REALS, SOURCE, row_threads, signatures
 from tests.backend import emulator, fake_device
 
 needs_compiler = pytest.mark.skipif(
-    emulator.compiler() is None, reason="no C++ compiler to run the kernels on the CPU with"
+    emulator.compiler() is None, reason="running the kernels on the CPU takes Linux and a C++ compiler"
 )
 DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
 
@@ -34,10 +34,10 @@ def test_nvcc_compiles_every_kernel(real, tmp_path):
         pytest.skip("no nvcc on this machine")
     ptx = tmp_path / "kernels.ptx"
     command = ["nvcc", "-std=c++17", f"-DREAL={real}", "-ptx", "-Werror=all-warnings", "-o", str(ptx), str(SOURCE)]
-    made = subprocess.run(command, capture_output=True, text=True)
+    made = subprocess.run(command, capture_output=True, encoding="utf-8")
     assert made.returncode == 0, made.stderr
-    text = ptx.read_text()
-    assert all(f".entry {name}(" in text for name in signatures(SOURCE.read_text()))
+    text = ptx.read_text(encoding="utf-8")
+    assert all(f".entry {name}(" in text for name in signatures(SOURCE.read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("real", REALS.values())
@@ -46,7 +46,7 @@ def test_nvrtc_compiles_every_kernel(real):
         from cupy_backends.cuda.libs import nvrtc
     except ImportError as error:
         pytest.skip(f"no NVRTC (CuPy with its [ctk] extra): {error}")
-    program = nvrtc.createProgram(SOURCE.read_text(), "kernels.cu", [], [])
+    program = nvrtc.createProgram(SOURCE.read_text(encoding="utf-8"), "kernels.cu", [], [])
     try:
         nvrtc.compileProgram(program, ["-std=c++17", f"-DREAL={real}"])
     except nvrtc.NVRTCError:
@@ -54,7 +54,7 @@ def test_nvrtc_compiles_every_kernel(real):
 
 
 def test_signatures_are_read_from_the_source():
-    found = signatures(SOURCE.read_text())
+    found = signatures(SOURCE.read_text(encoding="utf-8"))
     assert found["philox"] == [("word", True), ("long long", False), *[("word", False)] * 4]
     assert found["softmax_forward"] == [("REAL", True), ("REAL", True), ("long long", False), ("int", False)]
 

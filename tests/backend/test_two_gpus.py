@@ -16,7 +16,7 @@ from tests.backend import emulator, fake_device
 from tests.backend.parity import check_row
 
 pytestmark = pytest.mark.skipif(
-    emulator.compiler() is None, reason="no C++ compiler to run the kernels on the CPU with"
+    emulator.compiler() is None, reason="running the kernels on the CPU takes Linux and a C++ compiler"
 )
 
 

@@ -4,16 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cases
 import numpy as np
 import pytest
+import timing
 
 from tests.backend import emulator, fake_device
 
 HERE = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.append(str(HERE))
-
-import cases  # noqa: E402
-import timing  # noqa: E402
 
 
 def test_a_worker_times_what_it_is_told_to():
@@ -89,7 +87,7 @@ def test_a_disturbed_ratio_is_withheld(monkeypatch, capsys):
 def test_one_case_from_the_command_line():
     pytest.importorskip("torch")
     command = [sys.executable, str(HERE / "against_pytorch.py"), "chain", "--rounds", "1", "--threads", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode in (0, 1), done.stderr
     assert "kernel" in done.stdout and "load before" in done.stdout and "| chain |" in done.stdout
 

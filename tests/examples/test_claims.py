@@ -31,7 +31,7 @@ program = load_program("from_rnn_to_transformer")
 def run(name, folder, capsys):
     """The numbers and the words of a claim at its small setting, through the command line."""
     assert program.main(["--only", name, "--quick", "--workers", "1", "--out", str(folder)]) == 0
-    numbers = json.loads((folder / f"{name}.json").read_text())
+    numbers = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     printed = capsys.readouterr().out
     words = CLAIMS[name].conclusion(numbers)
     assert words in " ".join(printed.split())
@@ -301,7 +301,7 @@ def test_bad_options(arguments, message, capsys):
 
 
 def test_a_file_in_the_place_of_the_folder(tmp_path):
-    (tmp_path / "taken").write_text("")
+    (tmp_path / "taken").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="cannot make the folder .*taken.*give another by --out"):
         program.main(["--out", str(tmp_path / "taken")])
 

@@ -2,10 +2,10 @@
 
 import contextlib
 import doctest
+import errno
 import importlib
 import io
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -102,7 +102,7 @@ def test_a_reader_that_goes_away_is_no_error():
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait() == 128 + signal.SIGPIPE
+        assert process.wait() == console.PIPE
 
 
 @pytest.mark.parametrize("value", ["caf\udce9", "\udcff\udcfe", "a\ud800b"])
@@ -124,8 +124,12 @@ def test_every_program_refuses_them(program, capsys):
     )
 
 
+needs_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full, as Linux has it")
+
+
+@needs_full
 def test_a_note_that_cannot_be_written_ends_nothing(monkeypatch):
-    with open("/dev/full", "w", buffering=1) as full:
+    with open("/dev/full", "w", buffering=1, encoding="utf-8") as full:
         monkeypatch.setattr("sys.stderr", full)
         console.note("nobody hears this")
         monkeypatch.undo()
@@ -159,7 +163,7 @@ def test_arguments_that_are_texts_are_composed():
 
 
 def test_what_the_system_refuses_is_one_line(capsys):
-    assert run(lambda: open("/nowhere/a")) == 2
+    assert run(lambda: open("/nowhere/a", encoding="utf-8")) == 2
     assert capsys.readouterr().err == "error: /nowhere/a: No such file or directory\n"
     assert run(lambda: fail(OSError(28, "No space left on device"))) == 2
     assert capsys.readouterr().err == "error: cannot write to the standard output: No space left on device\n"
@@ -169,13 +173,16 @@ def test_what_the_system_refuses_is_one_line(capsys):
     assert capsys.readouterr().err == "error: a b c\n"
 
 
-def python(program, shell='exec "$0" -c "$1"', **environment):
-    """A program that has the toolkit, started by a line of the shell."""
+def python(program, shell=None, **environment):
+    """A program that has the toolkit, started as it is or by a line of the shell."""
     folder = Path(console.__file__).resolve().parents[1]
-    command = ["sh", "-c", shell, sys.executable, "import sys; from toolkit import console\n" + program]
+    command = [sys.executable, "-c", "import sys; from toolkit import console\n" + program]
+    if shell:
+        command = ["sh", "-c", shell, command[0], command[2]]
     return subprocess.run(command, cwd=folder, capture_output=True, env={**os.environ, **environment})
 
 
+@needs_full
 def test_a_full_disk_behind_the_standard_output_is_one_line():
     done = python("sys.exit(console.run(lambda: print(1)))", 'exec "$0" -c "$1" >/dev/full')
     assert (done.returncode, done.stderr) == (
@@ -184,6 +191,7 @@ def test_a_full_disk_behind_the_standard_output_is_one_line():
     )
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_do_not_keep_the_work_from_being_done(closed, tmp_path):
     work = """
@@ -201,7 +209,7 @@ sys.exit(console.run(work))
     shell = f'exec "$0" -c "$1" </dev/null {closed}'
     done = python(work.replace("PATH", repr(str(tmp_path / "a"))), shell)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "a").read_text() == "done"
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "done"
     assert done.stdout == (b"" if ">&-" in closed.split() else b"out\n")
 
 
@@ -210,7 +218,25 @@ def test_what_the_terminal_cannot_show_is_shown_as_its_code(encoding):
     done = python(
         "sys.exit(console.run(lambda: print('a \\u6709', 'caf\\udce9', file=sys.stdout)))", PYTHONIOENCODING=encoding
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"a \\u6709 caf\\udce9\n", b"")
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, [b"a", b"\\u6709", b"caf\\udce9"], b"")
+
+
+def test_a_pipe_gets_utf_8_whatever_the_locale_is():
+    """On Windows that is cp1252 or the like; C is as poor, if Python does not mend it."""
+    poor = dict(LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0", PYTHONIOENCODING="")
+    program = "sys.exit(console.run(lambda: print('\\u6709', file=sys.stderr) or print('\\u00e9')))"
+    done = python(program, **poor)
+    assert (done.returncode, done.stdout.split(), done.stderr.split()) == (0, ["é".encode()], ["有".encode()])
+
+
+def test_windows_reports_a_reader_that_is_gone_as_an_argument_that_is_not_valid(monkeypatch, capsys):
+    gone = OSError(errno.EINVAL, "Invalid argument")
+    assert run(lambda: fail(gone)) == 2
+    assert capsys.readouterr().err == "error: Invalid argument\n"
+    monkeypatch.setattr("sys.platform", "win32")
+    assert run(lambda: fail(gone)) == console.PIPE
+    assert run(lambda: fail(OSError(errno.EINVAL, "Invalid argument", "a:b"))) == 2
+    assert capsys.readouterr().err == "error: a:b: Invalid argument\n"
 
 
 def test_progress_whose_reader_has_gone_goes_on_and_says_so():

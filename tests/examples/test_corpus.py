@@ -257,7 +257,7 @@ def test_pairs_with_a_blank_side_may_be_left_out(folder, tmp_path):
     (tmp_path / "pairs.tsv").write_text("\n" + "".join(lines), encoding="utf-8")
     corpus = load_parallel(tmp_path / "pairs.tsv", "en", "de", skip_blank=True)
     assert corpus.blank == 4 and len([*corpus.train, *corpus.validation, *corpus.tests["test"]]) == len(PAIRS)
-    (tmp_path / "pairs.tsv").write_text(" \tx\n" * 30)
+    (tmp_path / "pairs.tsv").write_text(" \tx\n" * 30, encoding="utf-8")
     with pytest.raises(UserError, match="of each pair a side is blank"):
         load_parallel(tmp_path / "pairs.tsv", "en", "de", skip_blank=True)
 

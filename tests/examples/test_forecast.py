@@ -22,7 +22,9 @@ def data(tmp_path_factory):
     t = np.arange(1200)
     values = 50 + 10 * np.sin(2 * np.pi * t / 24) + np.random.default_rng(0).normal(0, 2, t.size)
     path = tmp_path_factory.mktemp("data") / "wave.csv"
-    path.write_text("time,load,other\n" + "".join(f"{i},{value:.3f},{i}\n" for i, value in zip(t, values)))
+    path.write_text(
+        "time,load,other\n" + "".join(f"{i},{value:.3f},{i}\n" for i, value in zip(t, values)), encoding="utf-8"
+    )
     return path
 
 
@@ -57,8 +59,8 @@ def test_predicting_what_follows(run, data, tmp_path, capsys):
     values = [float(line) for line in capsys.readouterr().out.split()]
     expected = 50 + 10 * np.sin(2 * np.pi * np.arange(1200, 1206) / 24)
     assert len(values) == 6 and np.abs(values - expected).max() < 4
-    lines = data.read_text().splitlines()[:13]  # twelve values, the window has 48
-    (tmp_path / "short.csv").write_text("\n".join(lines))
+    lines = data.read_text(encoding="utf-8").splitlines()[:13]  # twelve values, the window has 48
+    (tmp_path / "short.csv").write_text("\n".join(lines), encoding="utf-8")
     refused(
         capsys, "12 values are too few to forecast from; 48", "predict", "--run", run, "--data", tmp_path / "short.csv"
     )
@@ -124,16 +126,16 @@ def test_bad_input_is_refused_before_a_folder_is_made(data, tmp_path, capsys):
         ("a\n1\nnan\n", "line 3, column a: 'nan' is not a number"),
         ("a\n" + "1\n" * 100, "100 values are too few for --window 336"),
     ):
-        (tmp_path / "bad.csv").write_text(text)
+        (tmp_path / "bad.csv").write_text(text, encoding="utf-8")
         train(message, "--data", tmp_path / "bad.csv")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_constant_series_is_forecast_as_it_is(tmp_path, capsys):
-    (tmp_path / "flat.csv").write_text("a\n" + "7\n" * 400)
+    (tmp_path / "flat.csv").write_text("a\n" + "7\n" * 400, encoding="utf-8")
     assert call("train", "--data", tmp_path / "flat.csv", "--out", tmp_path / "run", *TINY, "--epochs", 1) == 0
     assert np.isfinite(table(capsys.readouterr().out)["network"])
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["column"] == "a"
+    assert json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))["data"]["column"] == "a"
     assert read_series(tmp_path / "flat.csv", None).values.tolist() == [7.0] * 400
 
 
@@ -146,13 +148,13 @@ def test_a_constant_series_is_forecast_as_it_is(tmp_path, capsys):
     ],
 )
 def test_series_with_holes_are_refused(tmp_path, text, message):
-    (tmp_path / "a.csv").write_text(text)
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=message):
         read_series(str(tmp_path / "a.csv"), None)
 
 
 def test_names_that_occur_twice(tmp_path):
-    (tmp_path / "a.csv").write_text("load,load\n1,10\n2,20\n")
+    (tmp_path / "a.csv").write_text("load,load\n1,10\n2,20\n", encoding="utf-8")
     assert read_series(str(tmp_path / "a.csv"), None).values.tolist() == [10, 20]
     with pytest.raises(UserError, match="several columns 'load'"):
         read_series(str(tmp_path / "a.csv"), "load")
@@ -175,21 +177,29 @@ def predictions(capsys, *arguments):
 
 def test_a_run_keeps_the_name_of_its_column(tmp_path, capsys):
     rows = [(f"2020-01-{1 + i // 24:02} {i % 24:02}:00", i % 7) for i in range(400)]
-    (tmp_path / "old.csv").write_text("date,value\n" + "".join(f"{date},{value}\n" for date, value in rows))
-    (tmp_path / "new.csv").write_text("date,value,price\n" + "".join(f"{date},{value},9\n" for date, value in rows))
-    (tmp_path / "other.csv").write_text("date,load,price\n" + "".join(f"{date},{value},9\n" for date, value in rows))
+    (tmp_path / "old.csv").write_text(
+        "date,value\n" + "".join(f"{date},{value}\n" for date, value in rows), encoding="utf-8"
+    )
+    (tmp_path / "new.csv").write_text(
+        "date,value,price\n" + "".join(f"{date},{value},9\n" for date, value in rows), encoding="utf-8"
+    )
+    (tmp_path / "other.csv").write_text(
+        "date,load,price\n" + "".join(f"{date},{value},9\n" for date, value in rows), encoding="utf-8"
+    )
     run = tmp_path / "run"
     assert call("train", "--data", tmp_path / "old.csv", "--out", run, *TINY, "--epochs", 1) == 0
-    assert json.loads((run / "config.json").read_text())["data"]["column"] == "value"
+    assert json.loads((run / "config.json").read_text(encoding="utf-8"))["data"]["column"] == "value"
     expected = predictions(capsys, "--run", run)
     assert predictions(capsys, "--run", run, "--data", tmp_path / "new.csv") == expected
     other = tmp_path / "other.csv"
     for command in ("predict", "evaluate"):
         refused(capsys, "has no column 'value'; there are: date, load, price", command, "--run", run, "--data", other)
-    (tmp_path / "back.csv").write_text("date,value\n" + "".join(f"{date},{value}\n" for date, value in reversed(rows)))
+    (tmp_path / "back.csv").write_text(
+        "date,value\n" + "".join(f"{date},{value}\n" for date, value in reversed(rows)), encoding="utf-8"
+    )
     out, told = predictions(capsys, "--run", run, "--data", tmp_path / "back.csv")
     assert out == expected[0] and told.startswith("note: ") and "its dates go backwards" in told
-    (tmp_path / "twins.csv").write_text("value,value\n" + "1,2\n" * 400)
+    (tmp_path / "twins.csv").write_text("value,value\n" + "1,2\n" * 400, encoding="utf-8")
     refused(
         capsys, "several columns 'value'", "train", "--data", tmp_path / "twins.csv", "--out", tmp_path / "a", *TINY
     )

@@ -20,7 +20,7 @@ refused = refuser(call)
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "text.txt"
-    path.write_text(TEXT)
+    path.write_text(TEXT, encoding="utf-8")
     return path
 
 
@@ -95,7 +95,7 @@ def test_the_held_out_part_is_not_trained_on():
 def test_bad_input(run, data, tmp_path, capsys):
     train = "train", "--out", tmp_path / "run", "--data"
     refused(capsys, "cannot read", *train, tmp_path / "nothing.txt")
-    (tmp_path / "short.txt").write_text("a short text")
+    (tmp_path / "short.txt").write_text("a short text", encoding="utf-8")
     refused(capsys, "a text of 11 tokens is too short for a window of 16", *train, tmp_path / "short.txt", *TINY)
     (tmp_path / "bad.txt").write_bytes(b"\xff")
     refused(capsys, "is not UTF-8", *train, tmp_path / "bad.txt")
@@ -109,7 +109,7 @@ def test_bad_input(run, data, tmp_path, capsys):
         with pytest.raises(SystemExit):
             call(*generate, "the", "--temperature", temperature)
         assert "argument --temperature: " in capsys.readouterr().err
-    (tmp_path / "one.txt").write_text("t")
+    (tmp_path / "one.txt").write_text("t", encoding="utf-8")
     moved = tmp_path / "moved.txt"
     moved.write_bytes(data.read_bytes())
     losses = []
@@ -121,7 +121,7 @@ def test_bad_input(run, data, tmp_path, capsys):
 
 
 def test_what_is_refused_is_not_begun(run, tmp_path, capsys):
-    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "empty.txt").write_text("", encoding="utf-8")
     refused(
         capsys,
         "is empty; there is nothing to learn",

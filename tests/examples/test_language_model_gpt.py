@@ -46,7 +46,7 @@ def test_it_learns_the_text_and_goes_on_with_it(run, printed):
     cycle = DAYS.split()
     in_order = [cycle[cycle.index(one) - 6] == next for one, next in zip(words, words[1:]) if one in cycle]
     assert len(written) == 400 and len(in_order) > 40 and sum(in_order) > 0.7 * len(words)
-    settings = json.loads((run / "run" / "config.json").read_text())["settings"]
+    settings = json.loads((run / "run" / "config.json").read_text(encoding="utf-8"))["settings"]
     assert (settings["arch"], settings["beta2"], settings["schedule"]) == ("gpt", 0.99, "cosine")
 
 

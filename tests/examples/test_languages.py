@@ -27,7 +27,7 @@ def data(tmp_path_factory):
         "".join(sorted(draw.sample("abcdefgh", 4))) for _ in range(400)
     }
     path = tmp_path_factory.mktemp("data") / "words.tsv"
-    path.write_text("".join(f"{word}\tup\n{word[::-1]}\tdown\n" for word in sorted(words)))
+    path.write_text("".join(f"{word}\tup\n{word[::-1]}\tdown\n" for word in sorted(words)), encoding="utf-8")
     return path
 
 
@@ -50,7 +50,7 @@ def test_it_learns_and_says_how_well(run, data, capsys):
     assert float(rows[0][2]) > 90 > float(rows[2][2])
     for name in ("confusion.png", "loss.png"):
         assert (run / name).read_bytes()[:4] == b"\x89PNG"
-    assert json.loads((run / "labels.json").read_text()) == ["down", "up"]
+    assert json.loads((run / "labels.json").read_text(encoding="utf-8")) == ["down", "up"]
 
 
 def test_classifying(run, capsys):
@@ -112,14 +112,14 @@ def test_bad_files(tmp_path, capsys):
         ("a\tx\nb\tx\n", "2 different texts are too few"),
         ("".join(f"{n}\tx\n" for n in range(20)), "has 1 labels; there is nothing to tell apart"),
     ):
-        (tmp_path / "bad.tsv").write_text(text)
+        (tmp_path / "bad.tsv").write_text(text, encoding="utf-8")
         refused(capsys, message, "train", "--data", tmp_path / "bad.tsv", "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_labels_that_the_model_does_not_know(run, tmp_path, capsys):
     (tmp_path / "other.tsv").write_text(
-        "".join(f"abc{i % 8}de{i}\tsideways\ndcb{i}a\tup\n".translate(LETTERS) for i in range(40))
+        "".join(f"abc{i % 8}de{i}\tsideways\ndcb{i}a\tup\n".translate(LETTERS) for i in range(40)), encoding="utf-8"
     )
     message = "the model knows no label 'sideways'; it tells apart: down, up"
     refused(capsys, message, "evaluate", "--run", run, "--data", tmp_path / "other.tsv")
@@ -127,7 +127,7 @@ def test_labels_that_the_model_does_not_know(run, tmp_path, capsys):
 
 def test_a_label_of_too_few_texts_is_named(tmp_path, capsys):
     def refuse(rows, message):
-        (tmp_path / "few.tsv").write_text("".join(f"{text}\t{label}\n" for text, label in rows))
+        (tmp_path / "few.tsv").write_text("".join(f"{text}\t{label}\n" for text, label in rows), encoding="utf-8")
         refused(capsys, message, "train", "--data", tmp_path / "few.tsv", "--out", tmp_path / "no")
 
     rows = [(f"word {i}", "ab"[i % 2]) for i in range(40)]
@@ -143,7 +143,7 @@ def test_a_label_of_too_few_texts_is_named(tmp_path, capsys):
 
 
 def read_labelled_of(rows, folder):
-    (folder / "rows.tsv").write_text("".join(f"{text}\t{label}\n" for text, label in rows))
+    (folder / "rows.tsv").write_text("".join(f"{text}\t{label}\n" for text, label in rows), encoding="utf-8")
     return read_labelled(str(folder / "rows.tsv"))
 
 

@@ -79,7 +79,7 @@ def test_a_run_leaves_all_that_is_promised(trained):
         assert (run / name).stat().st_size > 0, name
     for name in ("loss.png", "attention.png", "finetune.png"):
         assert (run / name).read_bytes()[:4] == b"\x89PNG"
-    assert json.loads((run / "config.json").read_text())["settings"]["masked"] == 0.2
+    assert json.loads((run / "config.json").read_text(encoding="utf-8"))["settings"]["masked"] == 0.2
     assert [r["step"] for r in read_log(run / "log.jsonl") if "next_accuracy" in r] == [200, 400]
 
 
@@ -162,7 +162,7 @@ def test_passages_are_whole_sentences_with_their_topic(texts):
 def test_bad_input_to_a_run(trained, texts, tmp_path, capsys, arguments, message):
     if "OTHER" in arguments:
         for path in texts.iterdir():
-            (tmp_path / path.name).write_text(path.read_text() + " The end.")
+            (tmp_path / path.name).write_text(path.read_text(encoding="utf-8") + " The end.", encoding="utf-8")
         arguments = [str(tmp_path) if argument == "OTHER" else argument for argument in arguments]
     assert call(arguments[0], "--run", trained[0], *arguments[1:]) == 2
     error = capsys.readouterr().err

@@ -124,7 +124,7 @@ def test_word_pieces(tmp_path):
     for content, message in (("{", "damaged"), (None, "no tokenizer")):
         path = tmp_path / str(content)
         if content:
-            path.write_text(content)
+            path.write_text(content, encoding="utf-8")
         with pytest.raises(UserError, match=message):
             WordPieces.load(path)
 

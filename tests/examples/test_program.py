@@ -47,9 +47,9 @@ class Task:
     def epoch(self, number):
         return [Points(*self.points[:, start : start + 8]) for start in range(0, self.points.shape[1], 8)]
 
-    def loss(self, batch, n_tokens):
+    def loss(self, batch, divide_by):
         error = self.model(mt.tensor(batch.x[:, None])) - mt.tensor(batch.y[:, None])
-        return (error * error).sum() / n_tokens
+        return (error * error).sum() / divide_by
 
     def validate(self):
         return {"validation_loss": sum(self.loss(batch, 16).item() for batch in self.epoch(0))}
@@ -87,7 +87,7 @@ class Line(Program):
         return Task(loaded, settings)
 
     def save(self, task, run):
-        run.path("slope.txt").write_text("written")
+        run.path("slope.txt").write_text("written", encoding="utf-8")
 
     def report(self, run, loaded, task):
         print(f"slope {task.model.weight.data[0, 0]:.3f}")
@@ -111,7 +111,7 @@ refused = refuser(call)
 
 
 def config_of(folder):
-    return json.loads((folder / "config.json").read_text())
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -182,11 +182,13 @@ def interrupt_once(validate):
 
 def test_force_replaces_a_run_and_nothing_else(tmp_path):
     assert call("train", "--out", tmp_path, *TINY) == 0
-    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     config = config_of(tmp_path)  # as if another program had left it
-    (tmp_path / "theirs.png").write_text("old")
-    (tmp_path / "config.json").write_text(json.dumps({**config, "program": "chess", "files": ["theirs.png", "../a"]}))
-    (tmp_path.parent / "a").write_text("mine")
+    (tmp_path / "theirs.png").write_text("old", encoding="utf-8")
+    (tmp_path / "config.json").write_text(
+        json.dumps({**config, "program": "chess", "files": ["theirs.png", "../a"]}), encoding="utf-8"
+    )
+    (tmp_path.parent / "a").write_text("mine", encoding="utf-8")
     assert call("train", "--out", tmp_path, *TINY, "--force", "--slope", 5) == 0
     assert not (tmp_path / "theirs.png").exists()
     assert (tmp_path / "notes.txt").exists() and (tmp_path.parent / "a").exists()

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from test_program import TINY, Line, Task, call, config_of, interrupt_once, refused
-from toolkit.lock import Lock
+from toolkit.lock import Lock, fcntl
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_a_lost_checkpoint_is_refused_or_told(run, capsys):
 def test_a_checkpoint_of_another_run_is_refused(run, capsys):
     config = config_of(run)
     config["settings"]["width"] = 2
-    (run / "config.json").write_text(json.dumps(config))
+    (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
     refused(capsys, "last.safetensors does not fit the run", "train", "--resume", "--out", run)
 
 
@@ -103,6 +103,7 @@ def test_data_that_have_moved_are_kept(tmp_path, monkeypatch, capsys):
     assert call("train", "--resume", "--out", "run", "--epochs", 4) == 0
 
 
+@pytest.mark.skipif(fcntl is None, reason="this system has no fcntl, hence no locks")
 def test_a_run_in_use_is_refused_before_anything_is_touched(run, tmp_path, capsys):
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     with Lock() as lock:
@@ -113,13 +114,25 @@ def test_a_run_in_use_is_refused_before_anything_is_touched(run, tmp_path, capsy
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_commands_are_quoted_for_the_shell(capsys):
+def test_commands_are_quoted_for_the_shell(monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
     line = Line().advice("say", {"--run": "my runs/$1", "--prompt": "-x", "--resume": True}, 'it\'s "a" `b`', "-c $1")
     words = shlex.split(line)
     assert words[0] == "python"
     assert words[2:] == [
         "say", "--run", "my runs/$1", "--prompt=-x", "--resume", "--", "it's \"a\" `b`", "-c $1",
     ]  # fmt: skip
+
+
+def test_commands_for_windows_have_its_quotes_and_its_drives(monkeypatch):
+    def on_another_drive(path):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr("sys.argv", [r"D:\my examples\line.py"])
+    monkeypatch.setattr("os.path.relpath", on_another_drive)
+    line = Line().advice("say", {"--run": r"runs\a"}, 'it\'s "a"')
+    assert line == r'''python "D:\my examples\line.py" say --run runs\a "it's \"a\""'''
 
 
 @pytest.mark.parametrize(
@@ -148,7 +161,7 @@ def test_a_configuration_that_was_changed_is_refused(run, capsys, change, messag
         inside = config["settings"] if change.keys() <= config["settings"].keys() else config
         inside.update(change)
         change = config
-    (run / "config.json").write_text(json.dumps(change))
+    (run / "config.json").write_text(json.dumps(change), encoding="utf-8")
     refused(capsys, message, "predict", "--run", run, 1)
 
 
@@ -156,7 +169,7 @@ def test_a_configuration_that_was_changed_is_refused(run, capsys, change, messag
 def test_a_configuration_without_what_is_read_is_refused(run, capsys, name):
     config = config_of(run)
     del config[name]
-    (run / "config.json").write_text(json.dumps(config))
+    (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
     refused(capsys, f'it lacks "{name}"', "predict", "--run", run, 1)
 
 

@@ -42,7 +42,7 @@ def folder(bare, tmp_path):
 def put(folder, files):
     for name, values in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(json.dumps(values))
+        (folder / name).write_text(json.dumps(values), encoding="utf-8")
     return folder
 
 
@@ -162,7 +162,7 @@ def test_all_positions_are_used(folder):
 
 
 def test_texts_are_written_small(folder):
-    text = json.loads((folder / "tokenizer.json").read_text())
+    text = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     text["normalizer"]["lowercase"] = False
     put(folder, {"tokenizer.json": text, BERT_FILE: dict(do_lower_case=True)})
     check(folder, FORMULAS["mean"], texts=["a b c"], given=["A b C"])
@@ -257,7 +257,7 @@ def test_vectors_of_length_one_have_one_closeness(folder):
 
 def test_a_tokenizer_that_git_lfs_has_not_brought(folder):
     (folder / "tokenizer.json").write_text(
-        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 466247\n"
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 466247\n", encoding="utf-8"
     )
     with pytest.raises(UserError, match="tokenizer.json: a pointer of git-lfs"):
         SentenceEncoder(folder)

@@ -113,7 +113,7 @@ def test_a_quote_in_the_line_of_names_and_one_before_long_text(series):
 
 def test_lines_are_those_of_the_file(series, tmp_path):
     series("a\n1\n")
-    (tmp_path / "a.csv").write_text('note,a\n"two\nlines",1\nx,2\n')
+    (tmp_path / "a.csv").write_text('note,a\n"two\nlines",1\nx,2\n', encoding="utf-8")
     assert read_table(str(tmp_path / "a.csv")).lines == [2, 4]
 
 

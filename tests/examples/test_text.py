@@ -68,7 +68,7 @@ def test_bad_vocabularies_and_characters(tmp_path):
     with pytest.raises(UserError, match="there is no vocabulary"):
         Characters.load(tmp_path / "nothing.json")
     for content in ("{", "[]", "{}", '{"characters": 3}'):
-        (tmp_path / "bad.json").write_text(content)
+        (tmp_path / "bad.json").write_text(content, encoding="utf-8")
         with pytest.raises(UserError, match="is damaged or not a vocabulary of characters"):
             Characters.load(tmp_path / "bad.json")
 

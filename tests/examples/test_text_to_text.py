@@ -165,7 +165,7 @@ def test_a_run_leaves_what_is_promised(run):
     names = "config.json tokenizer.json tasks.json weights.safetensors log.jsonl loss.png attention.png".split()
     for name in names:
         assert (run / name).stat().st_size > 0, name
-    assert sorted(json.loads((run / "tasks.json").read_text())) == ["add", "sort"]
+    assert sorted(json.loads((run / "tasks.json").read_text(encoding="utf-8"))) == ["add", "sort"]
     validations = [record for record in read_log(run / "log.jsonl") if "validation_loss" in record]
     assert [record["step"] for record in validations] == [4, 8]
     assert all(0 <= record[name] <= 1 for record in validations for name in ("add", "sort"))
@@ -211,12 +211,12 @@ def test_all_of_another_file_is_answered(run, tmp_path, capsys):
 
 def test_bad_data(tmp_path, capsys):
     path = tmp_path / "pairs.tsv"
-    path.write_text("".join(f"{i} {i + 1}\t{i}\n" for i in range(40)))
+    path.write_text("".join(f"{i} {i + 1}\t{i}\n" for i in range(40)), encoding="utf-8")
     assert call("train", "--data", path, "--out", tmp_path / "run", *TINY) == 2
     assert "an input without the name of its task" in capsys.readouterr().err
     assert call("train", "--out", tmp_path / "run", "--heads", 3) == 2
     assert "--heads 3 must divide --d-model 128" in capsys.readouterr().err
-    path.write_text("".join(f"copy: {i}\t{i}\n" for i in range(40)))
+    path.write_text("".join(f"copy: {i}\t{i}\n" for i in range(40)), encoding="utf-8")
     assert call("train", "--data", path, "--out", tmp_path / "run", *TINY, "--pretrain-steps", 3) == 2
     assert "no text has the 8 tokens" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

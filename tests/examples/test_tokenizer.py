@@ -123,7 +123,7 @@ def foreign(kind):
 )
 def test_a_wrong_file_is_refused(tmp_path, kind, message):
     path = tmp_path / "tokenizer.json"
-    path.write_text(foreign(kind))
+    path.write_text(foreign(kind), encoding="utf-8")
     with pytest.raises(UserError, match=f"tokenizer.json is {message}"):
         Tokenizer.load(path)
 

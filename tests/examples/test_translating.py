@@ -49,7 +49,7 @@ def run(data, tmp_path_factory):
 @pytest.fixture
 def pipe(monkeypatch):
     """Standard input of these bytes."""
-    return lambda data: monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    return lambda data: monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
 
 
 def printed(capsys, *arguments):
@@ -76,7 +76,7 @@ def test_a_blank_line_stays_where_it_is(run, tmp_path, capsys):
     assert one and printed(capsys, *translated, "--skip-blank") == [one, "", two, ""]
     assert printed(capsys, *translated, "--skip-blank", "--beam", 2, "--n-best", 2)[2:4] == ["", ""]
     assert printed(capsys, "translate", "--run", run, "--skip-blank", " ", "two red cars.") == ["", one]
-    (tmp_path / "in.en").write_text("\n" + "word " * 60 + "\n")
+    (tmp_path / "in.en").write_text("\n" + "word " * 60 + "\n", encoding="utf-8")
     refused(capsys, "in.en line 2 has", *translated, "--skip-blank")
 
 
@@ -101,7 +101,7 @@ def test_several_hypotheses(run, tmp_path, capsys):
     sentences = "two red cars.", "six golden trees."
     best, several = printed(capsys, *beam, *sentences), printed(capsys, *beam, *sentences, "--n-best", 3)
     assert len(several) == 6 and several[::3] == best and len(set(several[:3])) == 3
-    (tmp_path / "in.en").write_text("\n".join(sentences))
+    (tmp_path / "in.en").write_text("\n".join(sentences), encoding="utf-8")
     files = "--input", tmp_path / "in.en", "--output", tmp_path / "out.fr"
     assert printed(capsys, *beam, "--n-best", 3, *files) == []
     assert (tmp_path / "out.fr").read_text(encoding="utf-8").split("\n") == [*several, ""]

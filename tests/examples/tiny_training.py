@@ -51,9 +51,9 @@ class Task:
     def epoch(self, number):
         return self.batches.epoch(number)
 
-    def loss(self, batch, n_tokens):
+    def loss(self, batch, divide_by):
         logits = self.model(mt.asarray(batch.source), mt.asarray(batch.target_in))
-        return F.cross_entropy(logits, mt.asarray(batch.target_out), ignore_index=0, reduction="sum") / n_tokens
+        return F.cross_entropy(logits, mt.asarray(batch.target_out), ignore_index=0, reduction="sum") / divide_by
 
     def validate(self):
         return {"validation_loss": sum(self.loss(batch, batch.tokens).item() for batch in self.batches.epoch(0))}
@@ -67,7 +67,7 @@ def train(folder, **changes):
 
 def traces(folder):
     """All that a run leaves, but for what the clock says."""
-    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     state = mt.load(folder / "checkpoints" / "last.safetensors")
     state["position"].pop("seconds")
     weights = {
@@ -119,7 +119,7 @@ def counting(folder):
     sys.setprofile(watch)
     train(folder)
     sys.setprofile(None)
-    (folder / "calls.json").write_text(json.dumps([count, touching]))
+    (folder / "calls.json").write_text(json.dumps([count, touching]), encoding="utf-8")
 
 
 def killed_at(folder, call):
@@ -140,7 +140,7 @@ def main(folder, kills):
     """Two of three moments are at a call that touches a file or right after it."""
     reference = folder / "reference"
     assert in_a_child(counting, reference)
-    total, touching = json.loads((reference / "calls.json").read_text())
+    total, touching = json.loads((reference / "calls.json").read_text(encoding="utf-8"))
     draw = random.Random(0)
     at_files = min(len(touching), kills - kills // 3)
     moments = draw.sample(touching, at_files) + draw.sample(range(1, total), kills - at_files)

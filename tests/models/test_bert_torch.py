@@ -124,7 +124,7 @@ def test_transformers_reads_what_we_write(tmp_path, batch, heads):
     sizes = dict(vocab_size=50, d_model=24, n_layers=2, n_heads=3, d_ff=40, max_length=20, activation="gelu_tanh")
     model = BERT(BERTConfig(**sizes, **heads)).astype("float64").eval()
     model.save_pretrained(tmp_path)
-    kind = json.loads((tmp_path / "config.json").read_text())["architectures"][0]
+    kind = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["architectures"][0]
     other, told = getattr(transformers, kind).from_pretrained(tmp_path, output_loading_info=True, dtype=torch.float64)
     assert not any(told.values())
     got = other.eval()(**as_torch(*batch))
@@ -157,9 +157,9 @@ def test_files_as_they_are_on_hubs(tmp_path, batch):
         tmp_path / "model.safetensors",
         {name: mt.asarray(np.ascontiguousarray(value)) for name, value in stored.items()},
     )
-    config = json.loads((tmp_path / "config.json").read_text())
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     few = {name: config[name] for name in SIZES}  # no model_type, no activation, no eps
-    (tmp_path / "config.json").write_text(json.dumps(few))
+    (tmp_path / "config.json").write_text(json.dumps(few), encoding="utf-8")
     np.testing.assert_array_equal(BERT.from_pretrained(tmp_path)(*batch).data, expected.data)
 
 

@@ -73,7 +73,7 @@ def test_the_loss_is_that_of_the_problem(make, problem, labels, formula):
 def test_the_losses_of_parts_add_up(problem, labels, formula):
     labels = np.array(labels)
     logits = mt.asarray(NUMBERS[:, : 1 if labels.size == 4 and formula is not softmax else 3])
-    parts = [classifier_loss(logits[rows], labels[rows], problem, n=4) for rows in (slice(1), slice(1, None))]
+    parts = [classifier_loss(logits[rows], labels[rows], problem, divide_by=4) for rows in (slice(1), slice(1, None))]
     assert (parts[0] + parts[1]).item() == pytest.approx(classifier_loss(logits, labels, problem).item(), rel=1e-12)
     assert classifier_loss(logits[:0], labels[:0], problem).item() == 0.0
 

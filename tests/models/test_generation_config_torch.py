@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from minitensor.models.gpt import GPT
+from minitensor.models.t5 import T5
+
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-
-from minitensor.models.gpt import GPT  # noqa: E402
-from minitensor.models.t5 import T5  # noqa: E402
 
 pytestmark = pytest.mark.torch
 PROMPT = [5, 6, 7]
@@ -65,12 +65,12 @@ def test_the_tokens_are_those_of_transformers(tmp_path, make, config, generation
         return {name: named.get(value, value) for name, value in values.items() if name not in lists} | lists
 
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | filled(config)))
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | filled(config)), encoding="utf-8")
     (tmp_path / "generation_config.json").unlink()
     if generation is not None:
         # A T5 of transformers does not start without one of these.
         start = {"decoder_start_token_id": 7} if make is t5 and "bos_token_id" not in generation else {}
-        (tmp_path / "generation_config.json").write_text(json.dumps(start | filled(generation)))
+        (tmp_path / "generation_config.json").write_text(json.dumps(start | filled(generation)), encoding="utf-8")
     loaded = ours.from_pretrained(tmp_path)
     expected = theirs(tmp_path, made)
     assert loaded.generate([PROMPT], 6)[0] == expected

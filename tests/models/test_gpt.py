@@ -60,14 +60,14 @@ def test_the_loss_is_the_mean_over_the_tokens_that_count():
     log_p = model(ids).data - np.logaddexp.reduce(model(ids).data, axis=-1, keepdims=True)
     each = -np.take_along_axis(log_p[:, :-1], ids[:, 1:, None], axis=-1)[..., 0]  # (B, T - 1)
     assert model.loss(ids).item() == pytest.approx(each.mean())
-    assert model.loss(ids, n_tokens=100).item() == pytest.approx(each.sum() / 100)
+    assert model.loss(ids, divide_by=100).item() == pytest.approx(each.sum() / 100)
     targets = np.concatenate([ids[:, 1:], np.full((3, 1), IGNORED)], axis=1)
     assert model.loss(ids, targets).item() == pytest.approx(each.mean())
     real[1, 4:] = False
     counted = np.concatenate([each[0], each[1, :3], each[2]])
     assert model.loss(ids, mask=real).item() == pytest.approx(counted.mean())
     real[:, :2] = False  # on the left: the first real token is not predicted from padding
-    alone = [model.loss(ids[row : row + 1, 2:stop], n_tokens=1).item() for row, stop in ((0, 7), (1, 4), (2, 7))]
+    alone = [model.loss(ids[row : row + 1, 2:stop], divide_by=1).item() for row, stop in ((0, 7), (1, 4), (2, 7))]
     assert model.loss(ids, mask=real).item() == pytest.approx(sum(alone) / 9)
 
 
@@ -209,8 +209,8 @@ def test_generation_leaves_the_mode_and_records_nothing():
         (lambda m: m.loss([[1]]), "hold nothing to predict"),
         (lambda m: m.loss([[1, 2]], [[1]]), r"targets \(1, 1\) must have the shape of the ids \(1, 2\)"),
         (lambda m: m([[1, 2]], mask=[[True]]), r"the mask, \(1, 1\) of bool"),
-        (lambda m: GPTConfig(attention_dropout=1.5), r"^attention_dropout must be in \[0, 1\], got 1.5"),
-        (lambda m: GPTConfig(embedding_dropout=-0.1), r"^embedding_dropout must be in"),
+        (lambda m: GPTConfig(attention_dropout=1.5), r"attention_dropout must be a number from 0 to 1, got 1.5"),
+        (lambda m: GPTConfig(embedding_dropout=-0.1), "GPTConfig: embedding_dropout must be a number from 0 to 1"),
         (lambda m: GPTConfig.preset("gpt3"), "no preset 'gpt3'; there are: gpt2, gpt2-medium"),
     ],
 )

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+import minitensor as mt
+from minitensor import optim
+from minitensor.models.gpt import GPT
+
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-
-import minitensor as mt  # noqa: E402
-from minitensor import optim  # noqa: E402
-from minitensor.models.gpt import GPT  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

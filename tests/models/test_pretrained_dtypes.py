@@ -52,7 +52,7 @@ def test_sixteen_bits_that_are_asked_for(tmp_path, model, name, form):
 
     narrow.save_pretrained(tmp_path / "narrow")
     assert set(TensorFile(tmp_path / "narrow/model.safetensors").dtypes.values()) == {STORED[name]}
-    assert json.loads((tmp_path / "narrow/config.json").read_text())["dtype"] == name
+    assert json.loads((tmp_path / "narrow/config.json").read_text(encoding="utf-8"))["dtype"] == name
     again = type(ours).from_pretrained(tmp_path / "narrow", dtype=name)
     for (_, old), (_, new) in zip(narrow.named_parameters(), again.named_parameters(), strict=True):
         np.testing.assert_array_equal(new.astype("float32").numpy(), old.astype("float32").numpy())

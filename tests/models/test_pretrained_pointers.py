@@ -14,7 +14,9 @@ def folder(tmp_path):
     model = BERT(BERTConfig(vocab_size=9, d_model=4, n_layers=1, n_heads=1, d_ff=4, max_length=4))
     model.save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "part.safetensors")
-    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"all of them": "part.safetensors"}}')
+    (tmp_path / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"all of them": "part.safetensors"}}', encoding="utf-8"
+    )
     return tmp_path
 
 
@@ -23,6 +25,6 @@ def folder(tmp_path):
 )
 def test_a_pointer_is_named(folder, name):
     BERT.from_pretrained(folder)
-    (folder / name).write_text(POINTER)
+    (folder / name).write_text(POINTER, encoding="utf-8")
     with pytest.raises(mt.FileFormatError, match=f"{name}: a pointer of git-lfs, .*: run `git lfs pull`"):
         BERT.from_pretrained(folder)

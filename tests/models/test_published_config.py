@@ -32,14 +32,17 @@ def saved(tmp_path):
         made = MODELS[name]()
         made.save_pretrained(tmp_path)
         path = tmp_path / file
-        path.write_text(json.dumps((json.loads(path.read_text()) if path.exists() else {}) | values))
+        path.write_text(
+            json.dumps((json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}) | values),
+            encoding="utf-8",
+        )
         return type(made), tmp_path
 
     return save
 
 
 def said(folder, file="config.json"):
-    return json.loads((folder / file).read_text())
+    return json.loads((folder / file).read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +183,7 @@ def test_generation_config_of_a_t5(saved):
 
 def test_generation_config_alone_says_where_texts_stop_and_start(saved):
     model, folder = saved("t5", eos_token_id=3, decoder_start_token_id=7)
-    (folder / "generation_config.json").write_text('{"bos_token_id": 4}')
+    (folder / "generation_config.json").write_text('{"bos_token_id": 4}', encoding="utf-8")
     assert (model.from_pretrained(folder).config.stop_id, model.from_pretrained(folder).config.start_id) == ((), 4)
     (folder / "generation_config.json").unlink()
     assert (model.from_pretrained(folder).config.stop_id, model.from_pretrained(folder).config.start_id) == (3, 7)
@@ -206,7 +209,7 @@ def test_an_odd_generation_config_is_named(saved):
     model, folder = saved("gpt", "generation_config.json", eos_token_id="5")
     with pytest.raises(ValueError, match=r"generation_config\.json: eos_token_id must be"):
         model.from_pretrained(folder)
-    (folder / "generation_config.json").write_text("[1]")
+    (folder / "generation_config.json").write_text("[1]", encoding="utf-8")
     with pytest.raises(ValueError, match=r"generation_config\.json: it must hold a JSON object"):
         model.from_pretrained(folder)
 
@@ -252,7 +255,7 @@ def test_the_cure_for_weights_of_two_values_works(saved, name, copy):
     (folder / "model.safetensors").write_bytes(b"".join(bytes(piece) for piece in pieces))
     with pytest.raises(ValueError, match=r'are one weight .* set "tie_word_embeddings" to false in config\.json'):
         model.from_pretrained(folder)
-    (folder / "config.json").write_text(json.dumps(said(folder) | {"tie_word_embeddings": False}))
+    (folder / "config.json").write_text(json.dumps(said(folder) | {"tie_word_embeddings": False}), encoding="utf-8")
     made = model.from_pretrained(folder)
     found = {
         "masked": lambda: made.mlm.embeddings,
@@ -276,3 +279,15 @@ def test_copies_that_no_flag_unties_are_named_without_that_cure(saved):
         ValueError, match="are one weight .*; leave the one in the file that the model is meant to have"
     ):
         model.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("config", [GPTConfig, BERTConfig, T5Config, ViTConfig])
+def test_presets_have_one_form_in_all_models(config):
+    for name, changes in config.presets.items():
+        made = config.preset(name)
+        assert made == config(**changes) == config(**made.to_dict())
+        assert config.preset(name, dropout=0.5).dropout == 0.5
+    with pytest.raises(ValueError, match=f"there is no preset 'nothing'; there are: {next(iter(config.presets))}, "):
+        config.preset("nothing")
+    with pytest.raises(TypeError, match="depth"):
+        config.preset(next(iter(config.presets)), depth=3)

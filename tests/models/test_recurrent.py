@@ -120,7 +120,7 @@ def test_losses_are_means_and_parts_add_up():
     assert sum(parts) == pytest.approx(whole, rel=1e-12)
     model, x, targets = regressor().eval(), np.ones((3, 5, 2)), np.zeros((3, 4))
     assert model.loss(x, targets).item() == pytest.approx((model(x).numpy() ** 2).mean(), rel=1e-12)
-    assert model.loss(x, targets, n_tokens=1).item() == pytest.approx((model(x).numpy() ** 2).sum(), rel=1e-12)
+    assert model.loss(x, targets, divide_by=1).item() == pytest.approx((model(x).numpy() ** 2).sum(), rel=1e-12)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -180,7 +180,9 @@ def test_the_loss_is_per_token_and_carries_the_state():
     assert model.loss(ids, targets).item() == pytest.approx(-np.mean(wanted), rel=1e-12)
     total, state = 0.0, None
     for start in (0, 4):
-        loss, state = model.loss_and_state(ids[:, start : start + 4], targets[:, start : start + 4], state, n_tokens=13)
+        loss, state = model.loss_and_state(
+            ids[:, start : start + 4], targets[:, start : start + 4], state, divide_by=13
+        )
         total += loss.item()
     assert len(wanted) == 13 and total == pytest.approx(-np.mean(wanted), rel=1e-12)
     assert not any(part.requires_grad for part in state)

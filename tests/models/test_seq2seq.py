@@ -81,7 +81,7 @@ def test_smoothing_and_dropout_are_for_training():
     expected = plain.loss(SOURCE, TARGET_IN, TARGET_OUT, MASK).item()
     assert model.loss(SOURCE, TARGET_IN, TARGET_OUT, MASK).item() != expected
     assert model.eval().loss(SOURCE, TARGET_IN, TARGET_OUT, MASK).item() == expected
-    total = model.loss(SOURCE, TARGET_IN, TARGET_OUT, MASK, n_tokens=1).item()
+    total = model.loss(SOURCE, TARGET_IN, TARGET_OUT, MASK, divide_by=1).item()
     np.testing.assert_allclose(total, 5 * expected, rtol=1e-6)  # five target tokens are real
 
 

@@ -121,7 +121,7 @@ def test_loss_is_per_real_token_or_by_the_number_given(model, batch):
     real = [(b, t) for b in range(3) for t in range(5) if target_out[b, t]]
     expected = -sum(logits[b, t, target_out[b, t]] for b, t in real)
     assert model.loss(source, target, target_out, mask).item() == pytest.approx(expected / 9)
-    assert model.loss(source, target, target_out, mask, n_tokens=4).item() == pytest.approx(expected / 4)
+    assert model.loss(source, target, target_out, mask, divide_by=4).item() == pytest.approx(expected / 4)
 
 
 def test_initial_logits_and_scores_have_the_variance_they_should_have():

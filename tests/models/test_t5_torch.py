@@ -171,7 +171,7 @@ def test_files_as_they_are_on_hubs(tmp_path, version, batch):
     }
     if version == "version 1.1":
         sparse |= {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
-    (tmp_path / "config.json").write_text(json.dumps(sparse))
+    (tmp_path / "config.json").write_text(json.dumps(sparse), encoding="utf-8")
     found = T5.from_pretrained(tmp_path)(source, target, mask).data
     np.testing.assert_allclose(found, reference(other, source, mask, target).detach().numpy(), rtol=1e-4, atol=1e-4)
 
@@ -193,10 +193,10 @@ def test_files_that_do_not_fit(tmp_path):
         T5Config(vocab_size=40, d_model=12, d_head=5, d_ff=24, n_heads=3, n_encoder_layers=1, n_decoder_layers=1)
     )
     model.save_pretrained(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {"feed_forward_proj": "gated-gelu"}))
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(config | {"feed_forward_proj": "gated-gelu"}), encoding="utf-8")
     with pytest.raises(ValueError, match=r"missing: encoder.block.0.layer.1.DenseReluDense.wi_0.weight"):
         T5.from_pretrained(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "bart"}))
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "bart"}), encoding="utf-8")
     with pytest.raises(ValueError, match='a model of type "bart", not "t5"'):
         T5.from_pretrained(tmp_path)

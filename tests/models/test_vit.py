@@ -91,7 +91,7 @@ def test_the_loss_is_the_mean_cross_entropy_and_smoothed_in_training_alone():
 
 def test_the_losses_of_parts_add_up():
     model = small()
-    parts = model.loss(IMAGES[:1], LABELS[:1], n_tokens=3) + model.loss(IMAGES[1:], LABELS[1:], n_tokens=3)
+    parts = model.loss(IMAGES[:1], LABELS[:1], divide_by=3) + model.loss(IMAGES[1:], LABELS[1:], divide_by=3)
     assert parts.item() == pytest.approx(model.loss(IMAGES, LABELS).item(), abs=1e-12)
 
 
@@ -165,13 +165,13 @@ def test_presets():
     ("changes", "message"),
     [
         (dict(patch_size=3), "patches of 3 pixels a side do not divide images of 8"),
-        (dict(attention_dropout=1.5), r"^attention_dropout must be in \[0, 1\], got 1.5"),
+        (dict(attention_dropout=1.5), r"attention_dropout must be a number from 0 to 1, got 1.5"),
         (dict(positions="none"), "positions must be"),
         (dict(pooling="max"), "pooling must be"),
         (dict(positions="sinusoidal", d_model=6), "d_model that 4 divides, got 6"),
         (dict(labels=("a", "b")), "2 labels cannot name 5 classes"),
         (dict(pooler=True), "no published ViT has classes behind a pooler"),
-        (dict(feed_forward_dropout=-1), "feed_forward_dropout must be in"),
+        (dict(feed_forward_dropout=-1), "ViTConfig: feed_forward_dropout must be a number from 0 to 1"),
     ],
 )
 def test_configurations_that_cannot_be(changes, message):

@@ -134,10 +134,10 @@ def test_transformers_reads_what_we_save(tmp_path, kind):
 def test_a_sparse_configuration_relies_on_the_defaults(tmp_path):
     published(tmp_path)
     path = tmp_path / "config.json"
-    full = json.loads(path.read_text())
+    full = json.loads(path.read_text(encoding="utf-8"))
     # What a hub's file says at least: what differs from the defaults of transformers.
     sparse = {name: full[name] for name in (*SHAPE, "model_type", "id2label")}
-    path.write_text(json.dumps(sparse))
+    path.write_text(json.dumps(sparse), encoding="utf-8")
     want = ViT.from_pretrained(tmp_path)(IMAGES).numpy()
-    path.write_text(json.dumps(full))
+    path.write_text(json.dumps(full), encoding="utf-8")
     np.testing.assert_array_equal(ViT.from_pretrained(tmp_path)(IMAGES).numpy(), want)

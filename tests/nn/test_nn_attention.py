@@ -216,7 +216,7 @@ def test_gradients_of_single_heads(layer):
         (
             lambda a: a(normal(2, 4, 8), mask=mt.zeros((4, 4))),
             TypeError,
-            "float32; masks are boolean and True means may attend",
+            "a mask is boolean and True means may attend, this one is float32",
         ),
         (lambda a: a(normal(3, 4, 8), mask=mt.ones((3, 4, 4)) > 0), ValueError, r"needs mask\[:, None\]"),
         (lambda a: nn.DotAttention(3, 4, projection=False), ValueError, "both widths must be equal, got 3 and 4"),

@@ -45,6 +45,8 @@ REALS = {
     "LSTM": (lambda n: nn.LSTM(3, 2, forget_bias=n(0.25)), "forget_bias"),
     "LSTMCell": (lambda n: nn.LSTMCell(3, 2, forget_bias=n(0.25)), "forget_bias"),
     "TransformerEncoderLayer": (lambda n: nn.TransformerEncoderLayer(4, 2, 8, dropout=n(0.25)), "p"),
+    "its attention": (lambda n: nn.TransformerEncoder(1, 4, 2, 8, attention_dropout=n(0.25)), "attention_dropout"),
+    "its network": (lambda n: nn.TransformerDecoderLayer(4, 2, 8, ff_dropout=n(0.25)), "ff_dropout"),
     "TransformerDecoder": (lambda n: nn.TransformerDecoder(1, 4, 2, 8, eps=n(0.25)), "eps"),
     "ELU": (lambda n: nn.ELU(n(0.25)), "alpha"),
     "LeakyReLU": (lambda n: nn.LeakyReLU(n(0.25)), "negative_slope"),
@@ -76,7 +78,7 @@ def test_numbers_of_any_type(make, name):
     for write in (np.float32, np.float64, np.array, mt.tensor):
         assert repr(make(write)) == expected
     for wrong in (math.nan, math.inf, "0.1", None, True, [0.1], mt.ones((2,)), mt.tensor(0.1, requires_grad=True), 1j):
-        if wrong is None and name in ("scale", "forget_bias"):
+        if wrong is None and name in ("scale", "forget_bias", "attention_dropout", "ff_dropout"):
             continue
         with pytest.raises((TypeError, ValueError), match=f": {name} must be|: {name} is a plain number"):
             make(lambda n, wrong=wrong: wrong)

@@ -275,6 +275,30 @@ def test_transformer(norm_first, activation, final_norm):
     )
 
 
+@pytest.mark.parametrize("place", ["attention_dropout", "ff_dropout"])
+@pytest.mark.parametrize("kind", ["Encoder", "Decoder"])
+def test_dropouts_inside_a_layer(kind, place):
+    """Dropout of everything shows where it acts; PyTorch's layers have the same two places, with one number for both."""
+    theirs = getattr(torch.nn, f"Transformer{kind}Layer")(8, 2, 16, 0.0, batch_first=True)
+    ours = getattr(nn, f"Transformer{kind}Layer")(8, 2, 16, 0.0, **{place: 1.0})
+    if place == "ff_dropout":
+        theirs.dropout.p = 1.0
+    else:
+        for module in theirs.modules():
+            if isinstance(module, torch.nn.MultiheadAttention):
+                module.dropout = 1.0
+    arrays = [rng.normal(size=(3, n, 8)) for n in ((4, 5) if kind == "Decoder" else (4,))]
+    future = torch.triu(torch.ones(4, 4, dtype=torch.bool), 1)
+    how = dict(tgt_mask=future) if kind == "Decoder" else {}
+    assert_same(
+        ours.train(),
+        theirs.train(),
+        arrays,
+        renamed(*(DECODER if kind == "Decoder" else ENCODER)),
+        call_theirs=lambda *given: theirs(*given, **how),
+    )
+
+
 # --- initial values -------------------------------------------------------------------------------------------------------------
 
 

@@ -279,6 +279,23 @@ def test_dropout_off_in_evaluation_and_repeatable_by_seed_in_training():
     assert mt.random.default.state[:2] == state[:2]
 
 
+@pytest.mark.parametrize("make", [nn.TransformerEncoder, nn.TransformerDecoder, nn.Transformer])
+def test_each_dropout_has_an_argument(make):
+    """Those inside the sublayers are ``dropout`` if nothing is said of them."""
+    sizes = (1, 16, 4, 32) if make is not nn.Transformer else (16, 4, 1, 1, 32)
+    for given, expected in (
+        ({}, (0.1, 0.1, 0.1)),
+        ({"dropout": 0.5}, (0.5, 0.5, 0.5)),
+        ({"attention_dropout": 0.25}, (0.1, 0.25, 0.1)),
+        ({"dropout": 0.5, "attention_dropout": 0.0, "ff_dropout": 0.75}, (0.5, 0.0, 0.75)),
+    ):
+        modules = list(make(*sizes, **given).modules())
+        networks = [m.dropout.p for m in modules if isinstance(m, nn.FeedForward)]
+        attentions = [m.dropout for m in modules if isinstance(m, nn.MultiHeadAttention)]
+        layers = [m.dropout.p for m in modules if type(m).__name__.endswith("Layer")]
+        assert ({*layers}, {*attentions}, {*networks}) == tuple({p} for p in expected)
+
+
 def test_every_parameter_gets_a_gradient():
     model = make(norm_first=True, dropout=0.1)
     y = model(normal(2, 5, 16), normal(2, 4, 16), nn.padding_mask([5, 2]))

@@ -14,21 +14,16 @@ from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional.activations import dropout_mask
 from minitensor.nn.functional.blocks import as_floats, as_rows, row_blocks
 from minitensor.nn.functional.causal import causal
+from minitensor.nn.functional.masking import as_mask, blank_hidden
 from minitensor.ops.elementwise import exp, where
 from minitensor.ops.linalg import matmul
-from minitensor.ops.reductions import any as any_of
 from minitensor.ops.reductions import max as maximum_of
-from minitensor.ops.shape import expand_dims, swapaxes
+from minitensor.ops.shape import swapaxes
 
 __all__ = ["attention_weights", "packed_attention", "scaled_dot_product_attention"]
 
 
 # --- definition ---------------------------------------------------------------------------------------------------------------
-
-
-def _alive(mask):
-    """(..., S, 1): keys that some query may see."""
-    return expand_dims(any_of(mask, axis=-2), -1)
 
 
 def _probabilities(query, key, mask, bias, scale):
@@ -50,9 +45,7 @@ def _probabilities(query, key, mask, bias, scale):
 @fused(name="scaled_dot_product_attention")
 def _attention(query, key, value, mask=None, bias=None, drop=None, *, scale):
     if mask is not None:
-        # 0 * NaN is NaN: padding must be gone, not weightless.
-        query = where(expand_dims(any_of(mask, axis=-1), -1), query, 0.0)
-        key, value = (where(_alive(mask), x, 0.0) for x in (key, value))
+        query, key, value = blank_hidden(where, query, key, value, mask)
     weights = _probabilities(query, key, mask, bias, scale)
     weights = weights if drop is None else weights * drop
     return matmul(weights, value)
@@ -84,7 +77,7 @@ def _softmax_rows(xp, rows):
     """Softmax of each row of (N, S) in place; a row of nothing but -inf becomes zeros."""
     for block in row_blocks(xp, rows):
         scores = rows[block]
-        if xp.name != "cpu":  # where to ask about values is to wait
+        if xp.name != "cpu":  # to ask about values would be to wait
             e, total = _shifted(xp, scores)
         elif scores.max() <= TALL:
             e = xp.exp(scores)
@@ -111,10 +104,6 @@ def _shifted(xp, scores):
 
 def _forward(xp, q, k, v, mask, bias, drop, scale, out):
     """Write softmax(Q K^T scale) V to ``out``; returns a function from (g, dq, dk, dv) that fills the gradients."""
-    if mask is not None and not xp.surely_moderate(q, k, v):
-        alive = mask.any(axis=-2)[..., None]  # (..., S, 1)
-        k, v = xp.where(alive, k, k.dtype.type(0)), xp.where(alive, v, v.dtype.type(0))
-        q = xp.where(mask.any(axis=-1)[..., None], q, q.dtype.type(0))
     weights = xp.matmul(q, k.swapaxes(-1, -2))  # (B, H, T, S)
     weights *= scale
     if bias is not None:
@@ -141,6 +130,14 @@ def _forward(xp, q, k, v, mask, bias, drop, scale, out):
         return pull_scores(xp, ds, q, k, bias, scale, dq, dk)
 
     return weights, backward
+
+
+def _visible(xp, operands, mask):
+    """``operands`` (Q, K, V) without what ``mask`` hides, if that can matter."""
+    if mask is None or xp.surely_moderate(*operands):
+        return operands
+    q, k, v = operands
+    return blank_hidden(xp.where, q, k, v, mask)
 
 
 def pull_scores(xp, ds, q, k, bias, scale, dq, dk):
@@ -171,7 +168,8 @@ def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, forward=
         return xp.empty((*lead, rows, width), dtype=dtype)
 
     out = new(query.shape[-2], value.shape[-1])
-    _, pull = forward(xp, *full, mask, bias, drop, scale, out)
+    q, k, v = _visible(xp, full, mask)
+    _, pull = forward(xp, q, k, v, mask, bias, drop, scale, out)
 
     def backward(g):
         gradients = [new(*x.shape[-2:]) for x in full]
@@ -184,7 +182,7 @@ def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, forward=
 def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, forward=_forward):
     qkv = as_floats(qkv)
     batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
-    q, k, v = _heads_of(qkv, n_heads)
+    q, k, v = _visible(xp, _heads_of(qkv, n_heads), mask)  # (B, H, T, K)
     out = xp.empty((batch, length, n_heads, width // n_heads), dtype=qkv.dtype)  # (B, T, H, K)
     _, pull = forward(xp, q, k, v, mask, None, drop, scale, out.swapaxes(1, 2))
 
@@ -199,19 +197,11 @@ def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, forward=_forward):
 # --- public -------------------------------------------------------------------------------------------------------------------
 
 
-def _allowed(mask, is_causal, queries, keys, device):
-    """The mask and the causal triangle as one boolean Tensor, or None."""
+def _allowed(mask, is_causal, lead, queries, keys, device):
+    """The mask and the causal triangle as one boolean Tensor, or None; the scores are (*lead, queries, keys)."""
+    mask = as_mask(mask, (*lead, queries, keys), device)
     if mask is not None:
-        mask = asarray(mask)
-        if mask.dtype != bool:
-            raise TypeError(
-                f"attention: a mask is boolean, True = may attend; got {mask.dtype}: write mask.astype(bool) or mask > 0"
-            )
-        if mask.device != device:
-            raise TypeError(
-                f'attention: the mask is on {mask.device}, the query on {device}; write mask.to("{device}")'
-            )
-        mask = mask._array.reshape((1,) * (2 - mask.ndim) + mask.shape)
+        mask = mask._array.reshape((1,) * (2 - mask.ndim) + mask.shape)  # (..., T, S)
     if is_causal:
         triangle = causal(queries, keys, device)
         mask = triangle if mask is None else namespace(device).logical_and(mask, triangle)
@@ -249,13 +239,18 @@ def scaled_dot_product_attention(
             f"attention: query {query.shape} and key {key.shape} must share the last axis, "
             f"key and value {value.shape} the last but one"
         )
-    allowed = _allowed(mask, is_causal, query.shape[-2], key.shape[-2], query.device)
+    lead = _lead(query, key)
+    allowed = _allowed(mask, is_causal, lead, query.shape[-2], key.shape[-2], query.device)
     query, scale = _scaled("scaled_dot_product_attention", query, scale, query.shape[-1])
-    lead = namespace("cpu").broadcast_shapes(query.shape[:-2], key.shape[:-2])
     drop = _drop((*lead, query.shape[-2], key.shape[-2]), dropout, generator, query)
     bias = None if bias is None else asarray(bias)
     y = _attention(query, key, value, allowed, bias, drop, scale=scale)
     return _as_given(y, drop, query, key, value, bias)
+
+
+def _lead(query, key):
+    """The axes of the scores before (T, S)."""
+    return namespace("cpu").broadcast_shapes(query.shape[:-2], key.shape[:-2])
 
 
 def _drop(shape, dropout, generator, query):
@@ -273,7 +268,7 @@ def _as_given(y, drop, *inputs):
 def packed_attention(qkv, n_heads, mask=None, is_causal=False, dropout=0.0, scale=None, generator=None):
     """Self-attention from one packed projection, heads split and joined inside.
 
-    qkv: (B, T, 3 D), the queries, keys and values side by side, D = H K; returns (B, T, D). scale: 1 / sqrt(K) where None. Equal
+    qkv: (B, T, 3 D), the queries, keys and values side by side, D = H K; returns (B, T, D). scale: default: 1 / sqrt(K). Equal
     to ``scaled_dot_product_attention`` on the three parts, with fewer copies.
     """
     qkv = asarray(qkv)
@@ -282,7 +277,7 @@ def packed_attention(qkv, n_heads, mask=None, is_causal=False, dropout=0.0, scal
             f"packed_attention: qkv {qkv.shape} must be (B, T, 3 D) with D a multiple of n_heads = {n_heads}"
         )
     batch, length, width = qkv.shape
-    allowed = _allowed(mask, is_causal, length, length, qkv.device)
+    allowed = _allowed(mask, is_causal, (batch, n_heads), length, length, qkv.device)
     drop = _drop((batch, n_heads, length, length), dropout, generator, qkv)
     scale = _scale(width // (3 * n_heads)) if scale is None else number("packed_attention", "scale", scale)
     return _as_given(_packed(qkv, allowed, drop, n_heads=n_heads, scale=scale), drop, qkv)
@@ -291,10 +286,10 @@ def packed_attention(qkv, n_heads, mask=None, is_causal=False, dropout=0.0, scal
 def attention_weights(query, key, mask=None, is_causal=False, scale=None, bias=None):
     """The probabilities (..., T, S) that ``scaled_dot_product_attention`` uses, for looking at and for teaching."""
     query, key = asarray(query), asarray(key)
-    allowed = _allowed(mask, is_causal, query.shape[-2], key.shape[-2], query.device)
+    allowed = _allowed(mask, is_causal, _lead(query, key), query.shape[-2], key.shape[-2], query.device)
     scale, dtype = _scale(query.shape[-1]) if scale is None else scale, query.dtype
     query, key, bias = (None if x is None else widen(asarray(x)) for x in (query, key, bias))
     if allowed is not None:
-        key = where(_alive(allowed), key, 0.0)
+        query, key, _ = blank_hidden(where, query, key, key, allowed)
     weights = _probabilities(query, key, allowed, bias, scale)
     return weights.astype(dtype) if is_narrow(dtype) else weights

@@ -1,6 +1,6 @@
 """CUDA kernels of fused ops: overrides of the same contract, held to the same definitions.
 
-Imported when a GPU is first asked for. An override serves float32 and float64; other types run the kernel for all devices on
+An override serves float32 and float64; other types run the kernel for all devices on
 CuPy. The CUDA text, with its formulas, is ``backend/kernels.cu``.
 """
 
@@ -18,7 +18,7 @@ MOST_CHUNKS = 65_535  # of a grid along y
 
 
 def _override(op):
-    """Register a kernel for GPUs; it gives way to the general one where the inputs are not all of one supported type."""
+    """Register a kernel for GPUs; it gives way to the general one if the inputs are not all of one supported type."""
     general, general_needs = op.kernels["any"]
 
     def decorate(function):
@@ -168,10 +168,6 @@ def _mask_steps(xp, mask, shape):
 
 def _forward(xp, q, k, v, mask, bias, drop, scale, out):
     """As ``attention._forward``; masking, softmax and dropout are one kernel, and so is their gradient."""
-    if mask is not None:
-        alive = mask.any(axis=-2)[..., None]  # (..., S, 1)
-        k, v = xp.where(alive, k, k.dtype.type(0)), xp.where(alive, v, v.dtype.type(0))
-        q = xp.where(mask.any(axis=-1)[..., None], q, q.dtype.type(0))
     scores = xp.matmul(q, k.swapaxes(-1, -2))  # (..., T, S)
     scores *= scale
     if bias is not None:

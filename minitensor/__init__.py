@@ -1,4 +1,5 @@
-"""minitensor: reverse-mode automatic differentiation on NumPy and CuPy, and the layers of the Transformer on top.
+"""minitensor: reverse-mode automatic differentiation on NumPy and CuPy, and the layers of the
+Transformer on top.
 
 >>> import minitensor as mt
 >>> x = mt.tensor([1.0, 2.0, 3.0], requires_grad=True)
@@ -10,8 +11,9 @@ Array functions follow NumPy and the Python Array API standard, the training sid
 """
 
 import sys as _sys
+import typing as _typing
 
-from minitensor.backend import cpu as _cpu
+from minitensor.backend import np as _np
 from minitensor.engine.tensor import Tensor, asarray, tensor
 from minitensor.engine.gradient import grad
 from minitensor.engine.autograd import Scatter
@@ -19,10 +21,18 @@ from minitensor.engine.mode import detect_anomaly, enable_grad, no_grad
 from minitensor.ops.creation import (
     arange, empty, empty_like, eye, full, full_like, linspace, ones, ones_like, zeros, zeros_like
 )  # fmt: skip
-from minitensor.ops.elementwise import *  # noqa: F403
+from minitensor.ops.elementwise import (
+    abs, add, arccos, arccosh, arcsin, arcsinh, arctan, arctanh, bitwise_and, bitwise_invert, bitwise_or, bitwise_xor, ceil,
+    clip, cos, cosh, divide, equal, erf, exp, expm1, floor, floor_divide, greater, greater_equal, isfinite, isinf, isnan,
+    less, less_equal, log, log10, log1p, log2, logaddexp, logical_and, logical_not, logical_or, logical_xor, maximum,
+    minimum, multiply, negative, not_equal, positive, power, reciprocal, remainder, round, sign, signbit, sin, sinh, sqrt,
+    square, subtract, tan, tanh, trunc, where,
+)  # fmt: skip
 from minitensor.ops.indexing import argsort, put_along_axis, sort, take, take_along_axis, topk
 from minitensor.ops.linalg import einsum, matmul, norm, outer, tensordot, trace, vecdot
-from minitensor.ops.reductions import *  # noqa: F403
+from minitensor.ops.reductions import (
+    all, any, argmax, argmin, logsumexp, max, mean, min, prod, std, sum, var,
+)  # fmt: skip
 from minitensor.ops.scans import cumprod, cumsum
 from minitensor.ops.shape import (
     broadcast_to, concat, concatenate, diagonal, expand_dims, moveaxis, permute_dims, reshape, split, squeeze, stack, swapaxes,
@@ -30,7 +40,10 @@ from minitensor.ops.shape import (
 )  # fmt: skip
 from minitensor.ops.repeating import flip, pad, repeat, roll, rot90, tile
 from minitensor.ops.sets import nonzero, searchsorted, unique_all, unique_counts, unique_inverse, unique_values
-from minitensor.ops.standard import *  # noqa: F403
+from minitensor.ops.standard import (
+    acos, acosh, arctan2, asin, asinh, atan, atan2, atanh, bitwise_left_shift, bitwise_right_shift, broadcast_arrays,
+    copysign, count_nonzero, cumulative_prod, cumulative_sum, diff, hypot, matrix_transpose, meshgrid, nextafter, pow,
+)  # fmt: skip
 from minitensor.ops.dtypes import ArrayNamespaceInfo as __array_namespace_info__
 from minitensor.ops.dtypes import astype, can_cast, finfo, iinfo, isdtype, result_type
 from minitensor.ops.interchange import from_dlpack
@@ -52,16 +65,42 @@ _teach(vars(linalg))
 
 __version__ = "0.1.0"
 __array_api_version__ = "2024.12"
-e, inf, nan, newaxis, pi = _cpu.e, _cpu.inf, _cpu.nan, None, _cpu.pi
-bool, float16, float32, float64 = _cpu.bool, _cpu.float16, _cpu.float32, _cpu.float64
-int8, int16, int32, int64 = _cpu.int8, _cpu.int16, _cpu.int32, _cpu.int64
-uint8, uint16, uint32, uint64 = _cpu.uint8, _cpu.uint16, _cpu.uint32, _cpu.uint64
+e, inf, nan, newaxis, pi = _np.e, _np.inf, _np.nan, None, _np.pi
+bool, float16, float32, float64 = _np.bool, _np.float16, _np.float32, _np.float64
+int8, int16, int32, int64 = _np.int8, _np.int16, _np.int32, _np.int64
+uint8, uint16, uint32, uint64 = _np.uint8, _np.uint16, _np.uint32, _np.uint64
 
+__all__ = [
+    "FileFormatError", "Scatter", "Tensor", "abs", "acos", "acosh", "add", "all", "any", "arange", "arccos", "arccosh",
+    "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "asarray", "asin", "asinh",
+    "astype", "atan", "atan2", "atanh", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
+    "bitwise_right_shift", "bitwise_xor", "bool", "broadcast_arrays", "broadcast_to", "can_cast", "ceil", "checkpoint",
+    "clip", "concat", "concatenate", "copysign", "cos", "cosh", "count_nonzero", "cumprod", "cumsum", "cumulative_prod",
+    "cumulative_sum", "detect_anomaly", "diagonal", "diff", "divide", "e", "einsum", "empty", "empty_like", "enable_grad",
+    "equal", "erf", "exp", "expand_dims", "expm1", "eye", "finfo", "flip", "float16", "float32", "float64", "floor",
+    "floor_divide", "from_dlpack", "full", "full_like", "fused", "grad", "greater", "greater_equal", "hypot", "iinfo",
+    "inf", "int16", "int32", "int64", "int8", "isdtype", "isfinite", "isinf", "isnan", "less", "less_equal", "linalg",
+    "linspace", "load", "log", "log10", "log1p", "log2", "logaddexp", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "logsumexp", "matmul", "matrix_transpose", "max", "maximum", "mean", "meshgrid", "min", "minimum",
+    "moveaxis", "multiply", "nan", "negative", "newaxis", "nextafter", "nn", "no_grad", "nonzero", "norm", "not_equal",
+    "ones", "ones_like", "op", "optim", "outer", "pad", "permute_dims", "pi", "positive", "pow", "power", "prod",
+    "put_along_axis", "random", "reciprocal", "remainder", "repeat", "reshape", "result_type", "roll", "rot90", "round",
+    "save", "searchsorted", "sign", "signbit", "sin", "sinh", "sort", "split", "sqrt", "square", "squeeze", "stack", "std",
+    "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensor", "tensordot", "tile", "topk", "trace",
+    "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8", "unique_all", "unique_counts", "unique_inverse",
+    "unique_values", "unstack", "var", "vecdot", "where", "zeros", "zeros_like",
+]  # fmt: skip
 
-def __getattr__(name):
-    """``mt.testing``, imported on first use; words for what is somewhere else, or called otherwise."""
-    import importlib
+if _typing.TYPE_CHECKING:  # a checker knows the names that there are, and tells of any other
+    from minitensor import testing as testing
+else:
 
-    if name != "testing":
-        raise AttributeError(_missing_name(name))
-    return importlib.import_module("minitensor.testing")
+    def __getattr__(name: str) -> object:
+        """``mt.testing``, imported on first use; words for what is somewhere else, or called
+        otherwise.
+        """
+        import importlib
+
+        if name != "testing":
+            raise AttributeError(_missing_name(name))
+        return importlib.import_module("minitensor.testing")

@@ -1,4 +1,6 @@
-"""The kernels of ``kernels.cu`` by name: compiled on first use, their arguments checked against the source."""
+"""The kernels of ``kernels.cu`` by name: compiled on first use, their arguments checked against the
+source.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,18 @@ def signatures(source):
     parameter = re.compile(r"(?:const )?([\w ]+?)\s*(\*?)\s*\w+$")
     return {
         name: [
-            (kind, star == "*") for kind, star in (parameter.match(p.strip()).groups() for p in parameters.split(","))
+            (kind, star == "*")
+            # Our own source has no other parameters.
+            for kind, star in (parameter.match(p.strip()).groups() for p in parameters.split(","))  # type: ignore[union-attr]
         ]
         for name, parameters in kernel.findall(source)
     }
 
 
 def row_threads(width):
-    """Threads for one row of ``width`` elements: about four elements a thread, whole warps, at most 1024."""
+    """Threads for one row of ``width`` elements: about four elements a thread, whole warps, at most
+    1024.
+    """
     threads = 32
     while threads < 1024 and threads * 4 < width:
         threads *= 2
@@ -60,7 +66,9 @@ class Kernels:
         self.launch(name, dtype, (-(-count // EACH),), EACH, arguments)
 
     def launch(self, name, dtype, grid, threads, arguments):
-        """Run kernel ``name`` for REAL = ``dtype``. Arguments are contiguous arrays, numbers, and None for a null pointer."""
+        """Run kernel ``name`` for REAL = ``dtype``. Arguments are contiguous arrays, numbers, and
+        None for a null pointer.
+        """
         if 0 in grid:
             return
         signature = self._signatures[name]

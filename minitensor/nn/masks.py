@@ -1,4 +1,5 @@
-"""Masks have one meaning everywhere: boolean, **True = may attend**, broadcast to (B, H, T, S). They combine with ``&``.
+"""Masks have one meaning everywhere: boolean, **True = may attend**, broadcast to (B, H, T, S).
+They combine with ``&``.
 
 Letters: B batch, H heads, T queries, S keys.
 """
@@ -26,7 +27,8 @@ def causal_mask(n, device=None):
 
 
 def padding_mask(lengths, length=None):
-    """``(B, 1, 1, S)``, True at the first ``lengths[b]`` keys of row b; S is ``length``, or the greatest of ``lengths``.
+    """``(B, 1, 1, S)``, True at the first ``lengths[b]`` keys of row b; S is ``length``, or the
+    greatest of ``lengths``.
 
     >>> padding_mask([2, 3]).data[:, 0, 0].astype(int)
     array([[1, 1, 0],

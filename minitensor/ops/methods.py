@@ -18,7 +18,9 @@ def _swapped(function):
 
 
 def _of_truth(function, sign):
-    """``function`` for the operator ``sign``, which means bits on integers elsewhere and is refused for them here."""
+    """``function`` for the operator ``sign``, which means bits on integers elsewhere and is refused
+    for them here.
+    """
 
     def operator(*operands):
         for x in operands:
@@ -65,7 +67,9 @@ METHODS = {  # by the file that has them
 
 
 def _compared(function):
-    """A comparison that leaves what is no number (None, a string) to Python, which finds it unequal."""
+    """A comparison that leaves what is no number (None, a string) to Python, which finds it
+    unequal.
+    """
     quick = function.quick
     return lambda x, y: NotImplemented if y is None or isinstance(y, str) else quick(x, y)
 
@@ -83,8 +87,8 @@ def _method(function):
 
 def _transpose(self, *axes):
     """``x`` with its axes in the given order, reversed if none is given."""
-    axes = axes[0] if len(axes) == 1 else axes or None
-    return shape.permute_dims(self, axes=None if axes is None else ints(axes))
+    order = axes[0] if len(axes) == 1 else axes or None
+    return shape.permute_dims(self, axes=None if order is None else ints(order))
 
 
 def _matrix_transpose(self):
@@ -97,6 +101,27 @@ def _missing(self, name):
     raise AttributeError(missing_attribute(name), name=name, obj=self)
 
 
+OTHERS = {  # what has another name than its op, other parameters, or no op
+    "T": property(_transpose, doc="``x`` with its axes reversed."),
+    "__abs__": _method(elementwise.abs),
+    "__array_function__": array_function,
+    "__array_ufunc__": array_ufunc,
+    "__dlpack__": interchange.dlpack,
+    "__dlpack_device__": interchange.dlpack_device,
+    "__getattr__": _missing,
+    "__getitem__": indexing.getitem,
+    "__invert__": _of_truth(elementwise.logical_not, "~"),
+    "__neg__": elementwise.negative.quick,
+    "__pos__": lambda x: x,
+    "backward": backward,
+    "mT": property(_matrix_transpose, doc="``x`` with its last two axes exchanged."),
+    "of_parts": staticmethod(shape.of_parts),
+    "reshape": _method(shape.reshape_method),
+    "to": _method(shape.to),
+    "to_device": interchange.to_device,
+    "transpose": _transpose,
+}
+
 for _name, _function in BINARY.items():
     setattr(Tensor, f"__{_name}__", _function)
     setattr(Tensor, f"__r{_name}__", _swapped(_function))
@@ -105,21 +130,5 @@ for _name, _function in COMPARISONS.items():
 for _file, _names in METHODS.items():
     for _name in _names.split():
         setattr(Tensor, _name, _method(getattr(_file, _name)))
-Tensor.__neg__ = elementwise.negative.quick
-Tensor.__pos__ = lambda x: x
-Tensor.__abs__ = _method(elementwise.abs)
-Tensor.__invert__ = _of_truth(elementwise.logical_not, "~")
-Tensor.__getitem__ = indexing.getitem
-Tensor.__dlpack__ = interchange.dlpack
-Tensor.__dlpack_device__ = interchange.dlpack_device
-Tensor.__array_ufunc__ = array_ufunc
-Tensor.__array_function__ = array_function
-Tensor.__getattr__ = _missing
-Tensor.backward = backward
-Tensor.to_device = interchange.to_device
-Tensor.reshape = _method(shape.reshape_method)
-Tensor.to = _method(shape.to)
-Tensor.of_parts = staticmethod(shape.of_parts)
-Tensor.transpose = _transpose
-Tensor.T = property(_transpose, doc="``x`` with its axes reversed.")
-Tensor.mT = property(_matrix_transpose, doc="``x`` with its last two axes exchanged.")
+for _name, _value in OTHERS.items():
+    setattr(Tensor, _name, _value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import np
 from minitensor.engine.axes import axes_of
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 
 def vector_norm(x: TensorLike, *, axis: Axes = None, keepdims: bool = False, ord: float = 2) -> Tensor:
-    """``sum(|x|^ord)^(1 / ord)`` over ``axis`` (default: all elements): any number, infinity, or 0 for how many are not 0.
+    """``sum(|x|^ord)^(1 / ord)`` over ``axis`` (default: all elements): any number, infinity, or 0
+    for how many are not 0.
 
     At the zero vector the derivative is 0.
     """
@@ -47,18 +48,20 @@ def vector_norm(x: TensorLike, *, axis: Axes = None, keepdims: bool = False, ord
 
 
 def matrix_norm(x: TensorLike, *, keepdims: bool = False, ord: float | str | None = "fro") -> Tensor:
-    """A norm of matrices: "fro", "nuc" (sum of singular values), 2 and -2 (greatest, least), 1, -1, inf, -inf (of sums of |x|)."""
+    """A norm of matrices: "fro", "nuc" (sum of singular values), 2 and -2 (greatest, least), 1, -1,
+    inf, -inf (of sums of |x|).
+    """
     x = floats(x)
     if x.ndim < 2:
         raise ValueError(f"matrix_norm: needs matrices (..., M, N), got shape {x.shape}")
     if ord in ("fro", None):
         made = _norm(x, 2, (-2, -1), True)
     elif ord in (1, -1, math.inf, -math.inf):
-        extreme = _max if ord > 0 else _min
         sums = _sum(abs(x), axis=-2 if abs(ord) == 1 else -1, keepdims=True)
-        made = extreme(sums, axis=(-2, -1), keepdims=True)
+        over = {"axis": (-2, -1), "keepdims": True}
+        made = _max(sums, **over) if ord > 0 else _min(sums, **over)
     elif ord in ("nuc", 2, -2):
-        reduce = {"nuc": _sum, 2: _max, -2: _min}[ord]
+        reduce: Any = {"nuc": _sum, 2: _max, -2: _min}[ord]
         made = reduce(singular_values(x), axis=-1, keepdims=True)[..., None]
     else:
         raise ValueError(f'matrix_norm: ord must be "fro", "nuc", 1, -1, 2, -2, inf or -inf, got {ord!r}')
@@ -66,9 +69,11 @@ def matrix_norm(x: TensorLike, *, keepdims: bool = False, ord: float | str | Non
 
 
 def norm(x: TensorLike, ord: float | str | None = None, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """NumPy's norm: of vectors along an int ``axis``, of matrices over a pair; default: of all elements.
+    """NumPy's norm: of vectors along an int ``axis``, of matrices over a pair; default: of all
+    elements.
 
-    With ``ord`` and no axis, x must be a vector or a matrix. See ``vector_norm`` and ``matrix_norm`` for the orders.
+    With ``ord`` and no axis, x must be a vector or a matrix. See ``vector_norm`` and
+    ``matrix_norm`` for the orders.
     """
     x = asarray(x)
     if axis is None and ord is None:
@@ -79,7 +84,8 @@ def norm(x: TensorLike, ord: float | str | None = None, axis: Axes = None, keepd
         axis = tuple(range(x.ndim))
     axes = axes_of("norm", axis, x.ndim)
     if len(axes) == 1:
-        return vector_norm(x, axis=axes, keepdims=keepdims, ord=2 if ord is None else ord)
+        order: Any = 2 if ord is None else ord  # a word is refused
+        return vector_norm(x, axis=axes, keepdims=keepdims, ord=order)
     if len(axes) != 2:
         raise ValueError(f"norm: axis must be one axis, or two for matrices, got {axis!r}")
     made = matrix_norm(moveaxis(x, axes, (-2, -1)), keepdims=keepdims, ord="fro" if ord is None else ord)

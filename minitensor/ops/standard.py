@@ -1,4 +1,6 @@
-"""Functions of the Python array API standard beyond those of the neighbouring files: elementwise, differences, running sums."""
+"""Functions of the Python array API standard beyond those of the neighbouring files: elementwise,
+differences, running sums.
+"""
 
 from __future__ import annotations
 
@@ -50,12 +52,15 @@ hypot.vjp(
 
 @op
 def arctan2(xp, x, y):
-    """The angle of the point with height ``x`` and width ``y``, from -pi to pi; derivative 0 at the origin."""
+    """The angle of the point with height ``x`` and width ``y``, from -pi to pi; derivative 0 at the
+    origin.
+    """
     return xp.arctan2(x, y)
 
 
 def _turned(xp, g, across, x, y):
-    # d angle / dx = y / r^2 and d angle / dy = -x / r^2, divided by r twice, since r^2 may overflow.
+    # d angle / dx = y / r^2 and d angle / dy = -x / r^2, divided by r twice, since r^2 may
+    # overflow.
     length = xp.hypot(x, y)
     return g * _over_length(xp, _over_length(xp, across, length), length)
 
@@ -116,14 +121,18 @@ def _running(name, scan, first, x, axis, dtype, include_initial):
 def cumulative_sum(
     x: TensorLike, *, axis: SupportsIndex | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
 ) -> Tensor:
-    """Running sum along ``axis`` (which a vector need not say), with a 0 in front if ``include_initial``."""
+    """Running sum along ``axis`` (which a vector need not say), with a 0 in front if
+    ``include_initial``.
+    """
     return _running("cumulative_sum", cumsum, 0, x, axis, dtype, include_initial)
 
 
 def cumulative_prod(
     x: TensorLike, *, axis: SupportsIndex | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
 ) -> Tensor:
-    """Running product along ``axis`` (which a vector need not say), with a 1 in front if ``include_initial``."""
+    """Running product along ``axis`` (which a vector need not say), with a 1 in front if
+    ``include_initial``.
+    """
     return _running("cumulative_prod", cumprod, 1, x, axis, dtype, include_initial)
 
 
@@ -134,7 +143,8 @@ def diff(
     prepend: TensorLike | None = None,
     append: TensorLike | None = None,
 ) -> Tensor:
-    """The ``n``-th differences ``x[i + 1] - x[i]`` along ``axis``, of x with ``prepend`` before and ``append`` behind it.
+    """The ``n``-th differences ``x[i + 1] - x[i]`` along ``axis``, of x with ``prepend`` before and
+    ``append`` behind it.
 
     Both may be numbers. Of truth values it is whether neighbours differ.
     """
@@ -173,27 +183,28 @@ def count_nonzero(x: TensorLike, axis: Axes = None, *, keepdims: bool = False) -
 
 def broadcast_arrays(*arrays: TensorLike) -> list[Tensor]:
     """All the tensors in their common shape."""
-    arrays = [asarray(x) for x in arrays]
+    tensors = [asarray(x) for x in arrays]
     try:
-        shape = np.broadcast_shapes(*(x.shape for x in arrays))
+        shape = np.broadcast_shapes(*(x.shape for x in tensors))
     except ValueError:
-        given = ", ".join(str(x.shape) for x in arrays)
+        given = ", ".join(str(x.shape) for x in tensors)
         raise ValueError(f"broadcast_arrays: the shapes {given} do not agree from the right") from None
-    return [broadcast_to(x, shape=shape) for x in arrays]
+    return [broadcast_to(x, shape=shape) for x in tensors]
 
 
 def meshgrid(*arrays: TensorLike, indexing: Literal["xy", "ij"] = "xy") -> list[Tensor]:
-    """Coordinates of a grid: of each vector a tensor with its elements along its own axis, repeated along those of the others.
+    """Coordinates of a grid: of each vector a tensor with its elements along its own axis, repeated
+    along those of the others.
 
     indexing: "xy" has the axes of the first two exchanged, as in a picture; "ij" has them in order.
     """
     if indexing not in ("xy", "ij"):
         raise ValueError(f'meshgrid: indexing must be "xy" or "ij", got {indexing!r}')
-    arrays = [asarray(x) for x in arrays]
-    if any(x.ndim > 1 for x in arrays):
-        raise ValueError(f"meshgrid: needs vectors, got shapes {', '.join(str(x.shape) for x in arrays)}")
-    ndim = len(arrays)
-    grid = [reshape(x, shape=(1,) * i + (-1,) + (1,) * (ndim - i - 1)) for i, x in enumerate(arrays)]
+    tensors = [asarray(x) for x in arrays]
+    if any(x.ndim > 1 for x in tensors):
+        raise ValueError(f"meshgrid: needs vectors, got shapes {', '.join(str(x.shape) for x in tensors)}")
+    ndim = len(tensors)
+    grid = [reshape(x, shape=(1,) * i + (-1,) + (1,) * (ndim - i - 1)) for i, x in enumerate(tensors)]
     grid = broadcast_arrays(*grid) if grid else []
     return [moveaxis(x, 0, 1) for x in grid] if indexing == "xy" and ndim > 1 else grid
 

@@ -1,4 +1,6 @@
-"""What optimisers, averages and clipping take as parameters: a tensor, or several in order; and groups of them."""
+"""What optimisers, averages and clipping take as parameters: a tensor, or several in order; and
+groups of them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
 
 def tensors_of(owner: str, given: Tensors, first: int = 0) -> list[Tensor]:
-    """The tensors of ``given``, each once, as a list. Raises TypeError for a module and for what is no collection of tensors.
+    """The tensors of ``given``, each once, as a list. Raises TypeError for a module and for what is
+    no collection of tensors.
 
     first: the number that messages give to the first of them.
     """
@@ -57,9 +60,9 @@ def leaves_of(owner: str, given: Tensors, first: int = 0) -> list[Tensor]:
 
 def groups_of(owner: str, given: Parameters) -> list[Group]:
     """``given`` as a list of groups ``{"params": ..., ...}``; parameters alone are one group."""
-    if isinstance(given, (list, tuple)) or hasattr(given, "__next__"):
-        given = list(given)
-    groups = [given] if isinstance(given, dict) else given
+    groups: Any = [given] if isinstance(given, dict) else given
+    if isinstance(groups, (list, tuple)) or hasattr(groups, "__next__"):
+        groups = list(groups)
     if isinstance(groups, list) and any(isinstance(one, dict) for one in groups):
         for one in groups:
             if not isinstance(one, dict):

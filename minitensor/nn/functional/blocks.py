@@ -1,25 +1,35 @@
-"""Row blocks that fit the cache: a kernel's several passes over a block cost little more than one."""
+"""Row blocks that fit the cache: a kernel's several passes over a block cost little
+more than one.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from minitensor.backend import compute_dtype, is_floating, np
 
 __all__ = ["all_floats", "as_floats", "as_rows", "row_blocks"]
 
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    T = TypeVar("T", bound=Any)
+
 BLOCK_BYTES = 1 << 18
 
 
-def as_floats(x):
+def as_floats(x: T) -> T:
     """``x``, an array or a Tensor, in float32 if it holds integers or truth values."""
     return x if is_floating(x.dtype) else x.astype(np.float32)
 
 
 def all_floats(*operands):
-    """The operands, arrays or Tensors, with integers and truth values in the floating type that the others have, or in float32.
+    """The operands, arrays or Tensors, with integers and truth values in the floating type that the
+    others have, or in float32.
 
-    What subtracts, negates or multiplies integers of few bits first would wrap. Types of 16 bits count as float32.
+    What subtracts, negates or multiplies integers of few bits first would wrap. Types of 16 bits
+    count as float32.
     """
     if all(is_floating(x.dtype) for x in operands):
         return operands
@@ -33,7 +43,8 @@ def as_rows(x):
 
 
 def row_blocks(xp, rows):
-    """Slices that cut the matrix ``rows`` into cache-sized blocks; on a GPU, where launches cost more than traffic, one for all.
+    """Slices that cut the matrix ``rows`` into cache-sized blocks; on a GPU, where launches cost
+    more than traffic, one for all.
 
     None if there are no elements: rows of length 0 have no maximum.
     """

@@ -251,9 +251,20 @@ def adam(p, g, m, v, *, beta1, beta2, keep, coupled, eps, size):
     kernels.each("adam", p.dtype, p.size, p, g, m, v, p.size, beta1, beta2, keep, coupled, eps, size)
 
 
-xp = SimpleNamespace(
-    **{name: getattr(cupy, name) for name in dir(np) if not name.startswith("_") and hasattr(cupy, name)}
-)
+def solve(a, b):
+    """NumPy's ``linalg.solve`` of matrices of equal leading axes; CuPy divides by the number of
+    columns, which may be 0.
+    """
+    return cupy.linalg.solve(a, b) if b.size else cupy.zeros_like(b)
+
+
+def _public(module, names):
+    return SimpleNamespace(**{n: getattr(module, n) for n in names if not n.startswith("_") and hasattr(module, n)})
+
+
+xp = _public(cupy, dir(np))
+xp.linalg = _public(cupy.linalg, dir(np.linalg))
+xp.linalg.solve = solve
 xp.name = "cuda"
 xp.module = cupy
 xp.away = lambda: False  # the only GPU is always the current one; see ``gpus.There``

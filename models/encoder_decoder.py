@@ -46,13 +46,17 @@ class TranslationConfig(Config):
 class EncoderDecoder(nn.Module):
     """The base of a model that writes a target sequence while it looks at a source sequence.
 
-    A model has ``config`` (with pad_id, start_id, stop_id, label_smoothing, max_length) and the three methods below.
+    A model has ``config`` (with pad_id, start_id, stop_id, label_smoothing, max_length) and the
+    three methods below.
     """
 
     config: Any
 
     def forward(self, source, target, mask=None):
-        """Logits (B, T, V) of the token after each target token. source (B, S), target (B, T), mask (B, S) of the source."""
+        """Logits (B, T, V) of the token after each target token.
+
+        source (B, S), target (B, T), mask (B, S) of the source.
+        """
         raise NotImplementedError
 
     def start(self, source, mask=None):
@@ -60,7 +64,7 @@ class EncoderDecoder(nn.Module):
         raise NotImplementedError
 
     def step(self, ids, state):
-        """Log-probabilities (rows, V) of the next token, given the newest token of each row (``ids``, a vector)."""
+        """Log-probabilities (rows, V) of the next token, given each row's newest, ``ids``."""
         raise NotImplementedError
 
     def loss(self, source, target_in, target_out, mask=None, divide_by=None):
@@ -68,8 +72,8 @@ class EncoderDecoder(nn.Module):
 
         target_in (B, T) starts with the start token, target_out (B, T) ends with the stop token.
         divide_by: default: the number of real target tokens, see `losses.per_target`. Smoothing is
-        for training; a validation loss is the plain cross-entropy. The loss is 0 if all is padding; a
-        model without a token for padding leaves out targets that are `losses.IGNORED`.
+        for training; a validation loss is the plain cross-entropy. The loss is 0 if all is padding;
+        a model without a token for padding leaves out targets that are `losses.IGNORED`.
         """
         c = self.config
         ignored = IGNORED if c.pad_id is None else c.pad_id
@@ -80,11 +84,11 @@ class EncoderDecoder(nn.Module):
         return per_target(total, target_out, divide_by, ignored)
 
     def generate(self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None, n_best=None):
-        """Target sequences as lists of ids, without start and stop tokens; greedy if ``beam_size`` is 1.
+        """Target sequences, lists of ids without start and stop tokens; greedy for one beam.
 
-        source (B, S), mask (B, S). max_new_tokens: default: 50 more than the source has (Vaswani et al. 2017, section
-        6.1); never more than the model's ``max_length``. n_best: this many hypotheses of the beam for each sentence; default: the
-        best one, not in a list.
+        source (B, S), mask (B, S). max_new_tokens: default: 50 more than the source has (Vaswani et
+        al. 2017, section 6.1); never more than the model's ``max_length``. n_best: this many
+        hypotheses of the beam for each sentence; default: the best one, not in a list.
         """
         c = self.config
         source = mt.asarray(source)

@@ -3,15 +3,18 @@
     source ids -> embedding -> encoder -> memory
     target ids -> embedding -> decoder (looks at memory) -> linear -> logits of the next token
 
-Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", arXiv:1910.10683; version
-1.1 and Flan-T5 have the gated feed-forward network of Shazeer 2020, "GLU Variants Improve Transformer", arXiv:2002.05202, and an
-output layer of their own. What differs from Vaswani et al. 2017: positions are a bias on the scores, one number for each head and
-bucket of distance, shared by all layers of a stack; every sub-layer is pre-norm, with a norm that neither centres nor shifts;
-nothing has an additive bias; the scores are not divided by sqrt(K), the initial weights of the queries are instead. There is no
-longest sentence: distances beyond the last bucket share it. Reads and writes the checkpoints of Hugging Face transformers
+Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Text-to-Text
+Transformer", arXiv:1910.10683; version 1.1 and Flan-T5 have the gated feed-forward network of
+Shazeer 2020, "GLU Variants Improve Transformer", arXiv:2002.05202, and an output layer of their
+own. What differs from Vaswani et al. 2017: positions are a bias on the scores, one number for each
+head and bucket of distance, shared by all layers of a stack; every sub-layer is pre-norm, with a
+norm that neither centres nor shifts; nothing has an additive bias; the scores are not divided by
+sqrt(K), the initial weights of the queries are instead. There is no longest sentence: distances
+beyond the last bucket share it. Reads and writes the checkpoints of Hugging Face transformers
 (`t5_checkpoints.py`).
 
-Letters: B sentences, S source and T target positions, D model width, H heads, K features of a head, V vocabulary.
+Letters: B sentences, S source and T target positions, D model width, H heads, K features of a head,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -52,12 +55,14 @@ class T5Config(PublishedConfig):
     activation: str = "relu"
     gated: bool = False
     tie_output: bool = True  # the output layer is the embedding table
-    scale_output: bool = True  # logits are multiplied by D**-0.5, as those of a tied output are in version 1.0
+    # Logits are multiplied by D**-0.5, as those of a tied output are in version 1.0.
+    scale_output: bool = True
     pad_id: int | None = 0
     start_id: int | None = 0
     stop_id: int | tuple[int, ...] | None = 1
     label_smoothing: float = 0.0
-    extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
+    # What else a config.json said, for saving.
+    extras: dict = field(default_factory=dict, compare=False, repr=False)
 
     max_length: ClassVar[int] = sys.maxsize
     presets = PRESETS
@@ -74,7 +79,10 @@ class T5Config(PublishedConfig):
 
 
 class FeedForward(nn.Module):
-    """``y = W_o dropout(act(W_i x))``, or gated ``y = W_o dropout(act(W_i x) * W_v x)`` (Shazeer 2020, equation 6)."""
+    """``y = W_o dropout(act(W_i x))``, or gated ``y = W_o dropout(act(W_i x) * W_v x)``.
+
+    The second is equation 6 of Shazeer 2020.
+    """
 
     def __init__(self, c):
         self.act, self.dropout = ACTIVATIONS[c.activation], nn.Dropout(c.dropout)
@@ -89,7 +97,10 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """Self-attention, in a decoder attention to the memory, and the feed-forward network: each ``x + dropout(f(norm(x)))``."""
+    """Self-attention, in a decoder attention to the memory, and the feed-forward network.
+
+    Each is ``x + dropout(f(norm(x)))``.
+    """
 
     def __init__(self, c, decoder):
         def attention():
@@ -102,7 +113,7 @@ class Layer(nn.Module):
         self.norm3, self.feed_forward = nn.RMSNorm(c.d_model, c.eps), FeedForward(c)
 
     def admit(self, x, mask, memory, cache):
-        """``(x, mask, memory)`` looked at, padding blank, for all layers of a stack; see ``nn.MultiHeadAttention.admit``."""
+        """``(x, mask, memory)`` looked at, padding blank; see ``nn.MultiHeadAttention.admit``."""
         if not self.is_causal:
             x, mask = self.self_attention.admit(x, mask)
         elif cache is None:
@@ -112,10 +123,13 @@ class Layer(nn.Module):
         return x, mask, memory
 
     def forward(self, x, bias, mask=None, memory=None, cache=None, need_weights=False):
-        """``(x, weights)``: (B, T, D), and what an encoder saw of itself or a decoder of the memory (B, H, T, S), or None.
+        """``(x, weights)``: (B, T, D), and the attention (B, H, T, S), None if it is not needed.
 
-        mask: of the source's tokens (B, 1, 1, S), whether they are the layer's own or the memory's. bias: of the own positions.
-        cache: the pair ``(own, memory)`` of a DecoderCache, in the place of ``memory``.
+        It is that of an encoder to itself, of a decoder to the memory.
+
+        mask: of the source's tokens (B, 1, 1, S), whether they are the layer's own or the memory's.
+        bias: of the own positions. cache: the pair ``(own, memory)`` of a DecoderCache, in the
+        place of ``memory``.
         """
         own, held = cache or (None, None)
         how = dict(is_causal=self.is_causal, bias=bias, cache=own)
@@ -131,7 +145,7 @@ class Layer(nn.Module):
 
 
 class Stack(nn.Module):
-    """The encoder or the decoder: layers that share one bias of relative positions, and a last norm."""
+    """Encoder or decoder: layers that share one bias of relative positions, and a last norm."""
 
     def __init__(self, c, n_layers, decoder):
         self.positions = nn.RelativePositionBias(c.n_heads, c.n_buckets, c.max_distance, bidirectional=not decoder)
@@ -139,7 +153,10 @@ class Stack(nn.Module):
         self.norm, self.dropout = nn.RMSNorm(c.d_model, c.eps), nn.Dropout(c.dropout)
 
     def forward(self, x, mask=None, memory=None, cache=None, need_weights=False):
-        """``(x, weights)``: (B, T, D), and a list of what each layer saw; arguments as for `Layer`, cache a DecoderCache."""
+        """``(x, weights)``: (B, T, D), and a list of what each layer saw.
+
+        Arguments as for `Layer`, but cache is a DecoderCache.
+        """
         bias = self.positions(x.shape[1], offset=0 if cache is None else cache.length)  # (1, H, T, T held and new)
         pairs = [None] * len(self.layers) if cache is None else cache.layers
         x, mask, memory = self.layers[0].admit(self.dropout(x), mask, memory, pairs[0])
@@ -166,7 +183,7 @@ class T5(PublishedT5, EncoderDecoder):
         self._initialise()
 
     def _initialise(self):
-        """Draw weights so that products keep the variance of their input, and scores, which nothing divides, do too."""
+        """Draw weights so that products keep the variance of their input, scores included."""
         c = self.config
         for name, parameter in self.named_parameters():
             if name.endswith("positions.weight"):
@@ -196,14 +213,17 @@ class T5(PublishedT5, EncoderDecoder):
         return self.encoder(self.shared(source), keys, need_weights=need_weights)
 
     def forward(self, source, target, mask=None):
-        """Logits (B, T, V) of the token after each target token. source (B, S), target (B, T), mask (B, S) of the source."""
+        """Logits (B, T, V) of the token after each target token.
+
+        source (B, S), target (B, T), mask (B, S) of the source.
+        """
         source, target = check_pairs(source, target)
         check_ids(target, self.config.max_length)
         keys = key_mask(mask, source)
         memory, _ = self._encode(source, keys)
         return self._head(self.decoder(self.shared(target), keys, memory)[0])
 
-    # --- decoding -------------------------------------------------------------------------------------------------------------
+    # --- decoding ---------------------------------------------------------------------------------
 
     @mt.no_grad
     def start(self, source, mask=None):
@@ -216,15 +236,18 @@ class T5(PublishedT5, EncoderDecoder):
 
     @mt.no_grad
     def step(self, ids, state):
-        """Log-probabilities (rows, V) of the next token, given the newest token of each row (``ids``, a vector)."""
+        """Log-probabilities (rows, V) of the next token, given each row's newest, ``ids``."""
         x = self.shared(mt.asarray(ids).to(state.device).reshape((-1, 1)))  # (rows, 1, D)
         y, _ = self.decoder(x, state.keys, cache=state.cache)
         return F.log_softmax(self._head(y[:, -1]))
 
-    # --- looking inside -------------------------------------------------------------------------------------------------------
+    # --- looking inside ---------------------------------------------------------------------------
 
     def attention_maps(self, source, target, mask=None):
-        """Attention probabilities by name: "encoder.0.self" (B, H, S, S), ... and "decoder.0.cross" (B, H, T, S), ..."""
+        """Attention probabilities by name.
+
+        They are "encoder.0.self" (B, H, S, S), ... and "decoder.0.cross" (B, H, T, S), ...
+        """
         with evaluating(self):
             source, target = check_pairs(source, target)
             keys = key_mask(mask, source)

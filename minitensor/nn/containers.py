@@ -11,7 +11,10 @@ __all__ = ["ModuleDict", "ModuleList", "Sequential"]
 
 
 class ModuleList(Module):
-    """A list of modules, itself a module. Its children are named "0", "1", ... Anything else is refused."""
+    """A list of modules, itself a module.
+
+    Its children are named "0", "1", ... Anything else is refused.
+    """
 
     def __init__(self, modules=()):
         self._modules = []
@@ -96,7 +99,10 @@ class Sequential(ModuleList):
 
 
 class ModuleDict(Module):
-    """A dict of modules, itself a module. Its children are named by their keys. Anything else is refused."""
+    """A dict of modules, itself a module.
+
+    Its children are named by their keys. Anything else is refused.
+    """
 
     def __init__(self, modules=None):
         self._modules = {}
@@ -106,7 +112,7 @@ class ModuleDict(Module):
         return [*super()._items(), *self._modules.items()]
 
     def update(self, modules):
-        """Enter the modules of a dict, or of pairs ``(name, module)``, all or none; returns the container."""
+        """Enter a dict, or pairs ``(name, module)``, all or none; returns the container."""
         try:
             pairs = list(modules.items()) if hasattr(modules, "items") else [(name, module) for name, module in modules]
         except (TypeError, ValueError):

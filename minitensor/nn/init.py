@@ -1,4 +1,6 @@
-"""Initial values of parameters, drawn from ``mt.random`` (or a generator given): one seed gives the same weights on every device.
+"""Initial values of parameters, drawn from ``mt.random``, or from a generator given.
+
+One seed gives the same weights on every device.
 
 Every function overwrites its tensor and returns it. For a weight of shape ``(out, in, *kernel)``::
 
@@ -22,7 +24,7 @@ __all__ = [
 
 
 def skipped(function=None):
-    """Context manager and decorator, as ``mt.no_grad``: functions that draw leave their tensor as it is.
+    """Context manager and decorator, as ``mt.no_grad``: what draws leaves its tensor as it is.
 
     For a module whose values will all be loaded.
 
@@ -36,7 +38,9 @@ def skipped(function=None):
 
 
 def shapes_only(function=None):
-    """Context manager and decorator: parameters have a shape but no memory, so that a module of any size is made at once.
+    """Context manager and decorator: parameters have a shape but no memory.
+
+    A module of any size is then made at once.
 
     To find out what it consists of; it can neither compute nor be loaded.
 
@@ -50,7 +54,7 @@ def shapes_only(function=None):
 
 
 def is_skipped():
-    """Whether a module need not compute the values that it starts with: inside `skipped` and `shapes_only`."""
+    """Whether initial values need not be computed: inside `skipped` and `shapes_only`."""
     return not current_mode.get().draws
 
 
@@ -73,7 +77,7 @@ def normal_(tensor, mean=0.0, std=1.0, generator=None):
 
 
 def trunc_normal_(tensor, mean=0.0, std=1.0, low=-2.0, high=2.0, generator=None):
-    """Normal, drawn again if it falls outside ``[low, high]`` (bounds of the value itself, as in PyTorch)."""
+    """Normal, drawn again if the value falls outside ``[low, high]``, as in PyTorch."""
     _check("trunc_normal_", tensor)
     draw = random.generator_of("trunc_normal_", generator)
     mean, std = number("trunc_normal_", "mean", mean), number("trunc_normal_", "std", std, above=0)
@@ -135,18 +139,21 @@ def xavier_normal_(tensor, gain=1.0, generator=None):
 
 
 def kaiming_uniform_(tensor, a=0.0, mode="fan_in", nonlinearity="leaky_relu", generator=None):
-    """Uniform with variance ``gain**2 / fan`` (He et al. 2015); ``a`` is the negative slope of leaky_relu."""
+    """Uniform with variance ``gain**2 / fan`` (He et al. 2015); a: slope of leaky_relu below 0."""
     bound = math.sqrt(3.0) * calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode))
     return uniform_(tensor, -bound, bound, generator)
 
 
 def kaiming_normal_(tensor, a=0.0, mode="fan_in", nonlinearity="leaky_relu", generator=None):
-    """Normal with variance ``gain**2 / fan`` (He et al. 2015); ``a`` is the negative slope of leaky_relu."""
+    """Normal with variance ``gain**2 / fan`` (He et al. 2015); a: slope of leaky_relu below 0."""
     return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)), generator)
 
 
 def orthogonal_(tensor, gain=1.0, generator=None):
-    """A random (semi-)orthogonal matrix times ``gain`` (Saxe et al. 2014); axes after the first count as one."""
+    """A random (semi-)orthogonal matrix times ``gain`` (Saxe et al. 2014).
+
+    Axes after the first count as one.
+    """
     _check("orthogonal_", tensor)
     gain = number("orthogonal_", "gain", gain)
     draw = random.generator_of("orthogonal_", generator)
@@ -163,7 +170,7 @@ def orthogonal_(tensor, gain=1.0, generator=None):
 
 
 def calculate_gain(nonlinearity, a=0.0):
-    """Factor on the standard deviation that keeps the variance of activations through ``nonlinearity``."""
+    """The factor that keeps the variance of activations through ``nonlinearity``."""
     a = number("calculate_gain", "a", a)
     gains = {
         "linear": 1.0,

@@ -326,7 +326,7 @@ def test_several_stop_tokens_are_kept():
 def test_a_bert_with_another_head_is_refused():
     from minitensor.models.bert import BERT
 
-    with pytest.raises(ValueError, match="BertForTokenClassification, whose head BERT has not"):
+    with pytest.raises(ValueError, match="BertForTokenClassification, a head that models.bert.BERT does not have"):
         BERT.configure({"architectures": ["BertForTokenClassification"]}, {})
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.models.checks import evaluating
+from minitensor.models.checks import check_mask, evaluating
 from minitensor.models.configuration import Config
 from minitensor.models.losses import IGNORED, per_target
 from minitensor.models.search import search
@@ -93,7 +93,7 @@ class EncoderDecoder(nn.Module):
         c = self.config
         source = mt.asarray(source)
         if max_new_tokens is None:
-            real = mt.ones(source.shape, dtype=bool) if mask is None else mt.asarray(mask).to("cpu")
+            real = mt.ones(source.shape, dtype=bool) if mask is None else check_mask(mask, source).to("cpu")
             max_new_tokens = real.data.sum(axis=1) + 50
         limit = np.minimum(max_new_tokens, c.max_length)
         with evaluating(self):

@@ -146,13 +146,13 @@ class GPT(PublishedGPT, LanguageModel):
         Raises ValueError for shapes that do not fit and for more positions than ``max_length``,
         IndexError for unknown ids.
         """
-        return self.output(self._hidden(mt.asarray(ids), mask)[0])
+        ids = mt.asarray(ids)
+        return self.output(self._hidden(ids, check_mask(mask, ids))[0])
 
-    def _hidden(self, ids, mask, need_weights=False):
+    def _hidden(self, ids, real, need_weights=False):
         """``(x, weights)``: (B, T, D), and the attention of each block, (B, H, T, T) or None."""
         check_ids(ids, self.config.max_length)
         keys, positions = None, mt.arange(ids.shape[1], device=ids.device)  # (T,)
-        real = check_mask(mask, ids)
         if real is not None:
             keys = real[:, None, None]  # (B, 1, 1, T)
             positions = mt.maximum(mt.cumsum(real.astype(np.int64), axis=1) - 1, 0)  # (B, T)
@@ -189,7 +189,8 @@ class GPT(PublishedGPT, LanguageModel):
     def attention_maps(self, ids, mask=None):
         """Attention probabilities (B, H, T, T) by name: "decoder.0.self", "decoder.1.self", ..."""
         with evaluating(self):
-            _, seen = self._hidden(mt.asarray(ids), mask, need_weights=True)
+            ids = mt.asarray(ids)
+            _, seen = self._hidden(ids, check_mask(mask, ids), need_weights=True)
         return {f"decoder.{i}.self": weights for i, weights in enumerate(seen)}
 
     # --- generating -------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ What differs is the context alone:
 As with Luong et al., the query is the step's new state h, so that under teacher forcing all steps
 of a layer are one call; Bahdanau et al. ask with the state before. With ``input_feeding`` each step
 also gets the last step's readout as an input (Luong et al., section 3.3), and the steps are
-computed one after the other. Further layers stand above the attention and get ``[h, context]`` as
+computed one after the other. Further layers come after the attention and get ``[h, context]`` as
 their inputs (Wu et al. 2016, arXiv:1609.08144).
 
 Letters: B sentences, S source and T target positions, E features of an embedding, H hidden
@@ -91,7 +91,7 @@ class Seq2Seq(EncoderDecoder):
     def encode(self, source, mask=None):
         """The state from which decoding starts.
 
-        source (B, S); mask (B, S), True = a real token, which stand first.
+        source (B, S); mask (B, S), True at real tokens, which come first.
         """
         source = mt.asarray(source)
         mask = check_mask(mask, source)

@@ -220,7 +220,7 @@ class Module(Stateful):
     def register_forward_pre_hook(self, hook, *, prepend=False, with_kwargs=False):
         """Call ``hook(module, args)`` before each ``forward``; a result replaces ``args``.
 
-        One value stands for a tuple of one. ``with_kwargs``: it is called as
+        One value is taken as a tuple of one. ``with_kwargs``: it is called as
         ``hook(module, args, kwargs)`` and may return a new pair ``(args, kwargs)``. ``prepend``: it
         comes before the hooks that are there. Returns a ``Handle``, whose ``remove()`` takes the
         hook off. Hooks are no state: they are neither saved nor loaded; copies and pickles of a
@@ -257,7 +257,7 @@ class Module(Stateful):
         return tree(self)
 
 
-_TORCH_HABITS = {  # what PyTorch's modules have and these have not, and what to write instead
+_TORCH_HABITS = {  # what only PyTorch's modules have, and what to write instead
     "cuda": '.to("cuda")', "cpu": '.to("cpu")', "half": '.astype("float16")', "bfloat16": '.astype("bfloat16")',
     "float": '.astype("float32")', "double": '.astype("float64")', "type": ".astype(dtype)", "named_children": ".named_modules()",
     "register_parameter": "module.name = nn.Parameter(...)", "add_module": "module.name = another",
@@ -298,7 +298,7 @@ def _successor(path, held, value):
         )
     if isinstance(held, Buffer) and not isinstance(value, STATE):
         if not isinstance(value, Tensor):
-            raise TypeError(f"{path} is a Buffer, and a {kind} is none: assign a tensor, an nn.Buffer or None")
+            raise TypeError(f"{path} is a Buffer, and a {kind} is not one: assign a tensor, an nn.Buffer or None")
         # As in PyTorch, a tensor in the place of a buffer is one.
         return Buffer(value.detach(), held.persistent)
     if isinstance(held, Stateful) and not isinstance(value, Stateful) and not holds_state(value):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minitensor as mt
-from minitensor import optim
+from minitensor import nn, optim
 from minitensor.files.safetensors import TensorFile, tensor_file, write_whole
 from minitensor.models.gpt import GPT, IGNORED, GPTConfig
 
@@ -69,6 +69,24 @@ def test_the_loss_is_the_mean_over_the_tokens_that_count():
     real[:, :2] = False  # on the left: the first real token is not predicted from padding
     alone = [model.loss(ids[row : row + 1, 2:stop], divide_by=1).item() for row, stop in ((0, 7), (1, 4), (2, 7))]
     assert model.loss(ids, mask=real).item() == pytest.approx(sum(alone) / 9)
+
+
+def test_its_blocks_are_those_of_a_causal_encoder_with_the_same_names_of_weights():
+    """Also the weights that were saved when it was made of one, and those of PyTorch's."""
+    model = make(d_ff=20)
+    encoder = nn.TransformerEncoder(2, 16, 2, 20, 0.0, "gelu_tanh", norm_first=True).astype("float64")
+    state = {name: value for name, value in model.state_dict().items() if name.startswith("transformer.")}
+    encoder.load_state_dict({name.removeprefix("transformer."): value for name, value in state.items()})
+    assert list(model.state_dict()) == ["tokens.weight", "positions.weight", *state, "output.weight"]
+    assert nn.torch_names(model.transformer) == nn.torch_names(encoder)
+    x, mask = mt.random.normal((3, 5, 16), dtype="float64"), nn.padding_mask([5, 2, 4])
+    y, seen = model.transformer(x, mask, need_weights=True)
+    expected, weights = encoder(x, mask, is_causal=True, need_weights=True)
+    np.testing.assert_array_equal(y.data, expected.data)
+    for one, other in zip(seen, weights, strict=True):
+        np.testing.assert_array_equal(one.data, other.data)
+    with pytest.raises(ValueError, match="GPT: n_layers must be a positive integer, got 0"):
+        make(n_layers=0)
 
 
 def test_it_starts_near_the_uniform_distribution_and_learns():

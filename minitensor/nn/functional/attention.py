@@ -244,9 +244,11 @@ def scaled_dot_product_attention(
     True = may attend, broadcasts to (..., T, S). is_causal: query t sees keys up to t + S - T.
     scale: a number, or a tensor that multiplies the query and gets its gradient; default:
     1 / sqrt(K). bias: added to the scores. dropout: probability of dropping a weight. A query that
-    may see no key gives zeros, and what stands at a key that no query may see, even NaN, reaches
-    nothing. Each row is computed for itself: no bit of it depends on another row, or on what is
-    padded.
+    may see no key gives zeros, and a key that no query may see is ignored, even if it holds NaN.
+    Each row is computed for itself: no bit of it depends on another row, or on what is padded.
+
+    Raises TypeError for a mask that is not boolean or on another device, and ValueError for shapes
+    that do not fit.
     """
     query, key, value = asarray(query), asarray(key), asarray(value)
     if query.ndim < 2 or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:

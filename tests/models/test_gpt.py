@@ -17,7 +17,9 @@ PROMPTS = [[3], [4, 5, 6, 7, 8], [1, 2], [22, 0, 21, 20, 19, 18]]
 
 
 def make(seed=0, sharp=6.0, **changes):
-    """A model in float64 whose distributions are far from flat, so that the tokens it prefers differ."""
+    """A model in float64 whose distributions are far from flat,
+    so that the tokens it prefers differ.
+    """
     mt.random.seed(seed)
     model = GPT(GPTConfig(**{**SMALL, **QUIET, **changes})).astype("float64")
     for parameter in model.parameters():
@@ -29,7 +31,7 @@ def ids_of(*shape, seed=0):
     return np.random.default_rng(seed).integers(23, size=shape)
 
 
-# --- logits and loss ------------------------------------------------------------------------------------------------------------
+# --- logits and loss ------------------------------------------------------------------------------
 
 
 def test_no_position_sees_a_later_token():
@@ -124,7 +126,7 @@ def test_dropout_stands_at_its_three_places():
     assert all(layer.feed_forward.dropout.p == 0 for layer in GPT(GPTConfig(**SMALL)).transformer.layers)
 
 
-# --- generation -----------------------------------------------------------------------------------------------------------------
+# --- generation -----------------------------------------------------------------------------------
 
 
 def uncached(model, prompt, count, stops=()):
@@ -246,7 +248,7 @@ def test_ids_that_are_none():
         model.generate([[1.5]], 2)
 
 
-# --- published configurations and files -----------------------------------------------------------------------------------------
+# --- published configurations and files -----------------------------------------------------------
 
 
 @pytest.mark.parametrize(

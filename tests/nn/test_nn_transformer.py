@@ -65,7 +65,7 @@ def test_a_source_mask_that_is_no_padding_mask_is_not_used_for_the_memory():
     np.testing.assert_allclose(y.data, expected.data, rtol=1e-12)
 
 
-# --- decoding by steps ----------------------------------------------------------------------------------------------------------
+# --- decoding by steps ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("norm_first", [False, True])
@@ -146,7 +146,7 @@ def test_cache_errors():
         cache.reorder([[0, 1]])
 
 
-# --- a causal encoder by steps --------------------------------------------------------------------------------------------------
+# --- a causal encoder by steps --------------------------------------------------------------------
 
 
 def causal_encoder(norm_first=True, **options):
@@ -215,7 +215,7 @@ def test_encoder_cache_errors():
         encoder.init_cache(2).reorder([0, 2])
 
 
-# --- weights, norms, dropout ----------------------------------------------------------------------------------------------------
+# --- weights, norms, dropout ----------------------------------------------------------------------
 
 
 def test_stacks_give_their_attention_when_asked():

@@ -13,8 +13,7 @@ from minitensor.nn.functional.likelihood import _cross_entropy, weight_gradient
 from minitensor.nn.functional.norm import layer_norm_last, rms_norm_last
 from minitensor.nn.functional.probabilities import log_softmax, softmax
 
-# Rows that one thread of norm_columns adds up, or more of them where these would be too many
-# chunks.
+# Rows that one thread of norm_columns adds up, or more if that would make too many chunks.
 CHUNK = 64
 MOST_CHUNKS = 65_535  # of a grid along y
 

@@ -140,6 +140,11 @@ class MultiHeadAttention(Module):
 
     def admit_memory(self, x, memory, mask=None):
         """As `admit`, the door to attention of ``x`` to ``memory``: ``(memory, mask)``."""
+        if memory is None:
+            raise ValueError(
+                f"{type(self).__name__}: the memory is None: pass one of shape ({x.shape[0]}, time, {self.d_model}), "
+                "or a cache of one"
+            )
         memory = _checked_sequence(self, "memory", memory, batch=x.shape[0])
         return admit(memory, mask, (x.shape[0], self.n_heads, x.shape[1], memory.shape[1]))
 

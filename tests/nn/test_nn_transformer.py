@@ -315,6 +315,10 @@ def test_every_parameter_gets_a_gradient():
         (lambda: nn.TransformerEncoderLayer(16, 5, 32), "d_model = 16 is not divisible by n_heads = 5"),
         (lambda: make()(normal(2, 3, 16), normal(3, 3, 16)), "memory has shape"),
         (
+            lambda: make().decoder(normal(2, 3, 16), None),
+            r"the memory is None: pass one of shape \(2, time, 16\), or a cache",
+        ),
+        (
             lambda: make()(normal(2, 3, 16), normal(2, 3, 16), memory_mask=mt.ones((2, 3)) > 0),
             r"needs mask\[:, None, None\]",
         ),

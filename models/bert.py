@@ -63,7 +63,7 @@ class BERTConfig(PublishedConfig):
     reads, writes = staticmethod(from_hugging_face), staticmethod(to_hugging_face)
 
     def __post_init__(self):
-        """Check what the layers do not check themselves."""
+        """Check what can be checked before a model is made."""
         check_dropouts(self)
         check_problem(self)
         if (self.nsp_head or self.n_classes) and not self.pooler:

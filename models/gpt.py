@@ -55,7 +55,7 @@ class GPTConfig(PublishedConfig):
     reads, writes = staticmethod(from_hugging_face), staticmethod(to_hugging_face)
 
     def __post_init__(self):
-        """Check what the layers do not check themselves."""
+        """Check what can be checked before a model is made."""
         check_dropouts(self)
 
 

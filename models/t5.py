@@ -69,7 +69,7 @@ class T5Config(PublishedConfig):
     reads, writes = staticmethod(from_hugging_face), staticmethod(to_hugging_face)
 
     def __post_init__(self):
-        """Check what no layer checks."""
+        """Check what can be checked before a model is made."""
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
         if min(self.n_encoder_layers, self.n_decoder_layers) < 1:

@@ -73,9 +73,7 @@ def arrays(width=3, seed=0, **more):
 def write(folder, content, config=None, name="model.safetensors"):
     folder.mkdir(exist_ok=True)
     (folder / name).write_bytes(b"".join(bytes(piece) for piece in tensor_file(content, {"format": "pt"})))
-    (folder / "config.json").write_text(
-        json.dumps({"model_type": "toy"} if config is None else config), encoding="utf-8"
-    )
+    (folder / "config.json").write_text(json.dumps({"model_type": "toy"} if config is None else config))
     return folder
 
 
@@ -133,7 +131,7 @@ def test_bfloat16_is_widened(tmp_path, monkeypatch):
     assert all(np.abs(value - arrays()[name]).max() < 0.02 for name, value in truncated.items())
 
 
-# --- several files --------------------------------------------------------------------------------------------------------------
+# --- several files --------------------------------------------------------------------------------
 
 
 def sharded(folder):
@@ -142,9 +140,7 @@ def sharded(folder):
         file = f"model-{i + 1:05}-of-00002.safetensors"
         write(folder, {name: content[name] for name in names}, name=file)
         placement |= dict.fromkeys(names, file)
-    (folder / "model.safetensors.index.json").write_text(
-        json.dumps({"metadata": {}, "weight_map": placement}), encoding="utf-8"
-    )
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": placement}))
     return folder
 
 
@@ -160,12 +156,12 @@ def test_a_lost_shard_is_named(tmp_path):
 
 @pytest.mark.parametrize("index", ["{}", '{"weight_map": {"a": "../a.safetensors"}}', '{"weight_map": {"a": 3}}', "[1"])
 def test_a_damaged_index(tmp_path, index):
-    (sharded(tmp_path) / "model.safetensors.index.json").write_text(index, encoding="utf-8")
+    (sharded(tmp_path) / "model.safetensors.index.json").write_text(index)
     with pytest.raises(mt.FileFormatError, match="index.json"):
         Toy.from_pretrained(tmp_path)
 
 
-# --- what does not fit ----------------------------------------------------------------------------------------------------------
+# --- what does not fit ----------------------------------------------------------------------------
 
 
 def test_missing_unexpected_and_misshapen_weights_are_listed_in_one_error(tmp_path):
@@ -242,7 +238,7 @@ def test_what_is_no_folder_of_a_model(tmp_path):
         Toy.from_pretrained(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="has no config.json"):
         Toy.from_pretrained(tmp_path)
-    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "config.json").write_text("{}")
     with pytest.raises(FileNotFoundError, match="neither model.safetensors nor model.safetensors.index.json$"):
         Toy.from_pretrained(tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
@@ -264,7 +260,7 @@ def test_a_table_that_forgets_a_parameter(tmp_path):
         model.save_pretrained(tmp_path)
 
 
-# --- saving ---------------------------------------------------------------------------------------------------------------------
+# --- saving ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -305,7 +301,7 @@ def test_a_failure_while_saving_leaves_the_old_model(tmp_path, monkeypatch, step
 
 
 def test_a_file_in_the_place_of_the_folder(tmp_path):
-    (tmp_path / "x").write_text("", encoding="utf-8")
+    (tmp_path / "x").write_text("")
     with pytest.raises(ValueError, match="x is a file, save_pretrained needs a folder"):
         Toy(ToyConfig()).save_pretrained(tmp_path / "x")
 
@@ -330,9 +326,7 @@ def test_several_stop_tokens_are_kept():
 def test_a_bert_with_another_head_is_refused():
     from minitensor.models.bert import BERT
 
-    with pytest.raises(
-        ValueError, match="BertForTokenClassification, a head that minitensor.models.bert.BERT does not have"
-    ):
+    with pytest.raises(ValueError, match="BertForTokenClassification, a head that minitensor.models.bert.BERT does not have"):
         BERT.configure({"architectures": ["BertForTokenClassification"]}, {})
 
 

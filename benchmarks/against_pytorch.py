@@ -39,7 +39,7 @@ HEADER = (
 
 
 def row(name, place, rounds, kept=None):
-    """The line of a case, and whether its ratio may be believed. kept: a worker of PyTorch's that exists already, and is left."""
+    """The line of a case, and whether its ratio is sound. kept: an existing PyTorch worker, which is not stopped."""
     agree(name, place.device)
     (once,) = alone(name, "torch", place, 1, 3, kept)
     calls = max(1, min(50, round(SECONDS[place.device] / once)))

@@ -1,7 +1,7 @@
 """Timing two libraries without one disturbing the other.
 
 After a matrix product the threads of a BLAS library spin for tens of milliseconds, on the core that the other library needs: in one
-process ``torch.nn.LSTM`` took 122 ms right after a NumPy product, and 27 ms alone. So each library has a process of its own, which
+process ``torch.nn.LSTM`` took 122 ms right after a NumPy product, and 27 ms alone. So each library has its own process, which
 never imports the other. The two take turns. A turn begins with a pause, in which all threads fall asleep, and a call that is not
 counted. On a GPU no thread spins, and there is no pause.
 """
@@ -47,7 +47,7 @@ class Worker:
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
         )
         if wait:
-            self.turn(0)  # it is ready, and has run once
+            self.turn(0)  # waits until it is ready; the case has run once
 
     def turn(self, calls):
         """Seconds of each of so many calls, after a pause and one that is not counted."""
@@ -80,7 +80,7 @@ class Worker:
 def in_turns(name, sides, place, rounds, calls, kept=None):
     """Median seconds of each side, and the median of the ratios of the first to the second over all rounds.
 
-    kept: a worker of PyTorch's that exists already, and is left.
+    kept: an existing PyTorch worker, which is not stopped.
     """
     made = {side: Worker(name, side, place, wait=False) for side in sides if kept is None or side != "torch"}
     try:

@@ -34,7 +34,7 @@ SHOWN = 24  # mistakes drawn
 
 
 class Digits(Program):
-    """Classification of images; the digits of scikit-learn where no others are given."""
+    """Classification of images; default: the digits of scikit-learn."""
 
     name, settings = "digits", Settings
     files = ("evidence.png", "mistakes.png")

@@ -7,8 +7,8 @@
     python examples/forecast.py evaluate --run runs/load
     python examples/forecast.py predict --run runs/load --data newer.csv
 
-A CSV file has a line of names, commas between its columns, and numbers with a point. Where a column has dates the values are put in
-their order, and steps that are not equal are told of. The run keeps the name of its column, and looks for that in newer data.
+A CSV file has a line of names, commas between its columns, and numbers with a point. If a column has dates, the values are put in
+their order, and unequal steps are reported. The run keeps the name of its column, and looks for that in newer data.
 
 The last fifth of the series is held out, and from each hour of it the next day is forecast: by the network, as the value a season
 ago, and as the last value. The noise of the made series is known, and with it the error of a perfect forecast. The run
@@ -51,7 +51,7 @@ class Forecast(Program):
         parser.add_argument("--column", type=console.text, metavar="NAME", help="column of the CSV file (its last one)")
 
     def describe(self, options: argparse.Namespace) -> Data:
-        """The column; the made series has but one."""
+        """The column; the made series has only one."""
         if options.column and options.data is None:
             raise UserError("--column is for a CSV file; give it by --data")
         return {"column": options.column}
@@ -66,9 +66,9 @@ class Forecast(Program):
         return series
 
     def identify(self, loaded: Series) -> Data:
-        """The name of the column, by which it is found again in other data. Raises UserError where there are two of it."""
+        """The name of the column, by which it is found again in other data. Raises UserError if two columns have it."""
         if not loaded.unique:
-            raise UserError(f"the data have several columns {loaded.name!r}; give each a name of its own")
+            raise UserError(f"the data have several columns {loaded.name!r}; give each a different name")
         return {"column": loaded.name}
 
     def fingerprint(self, loaded: Series) -> str:
@@ -79,7 +79,7 @@ class Forecast(Program):
         """What follows each window."""
         _held_out(
             loaded, settings
-        )  # which raises for a series that is too short, now rather than when training is over
+        )  # raises for a series that is too short, before training
         return Task(loaded, settings)
 
     def sizes(self, task: Task) -> str:
@@ -146,7 +146,7 @@ def _report(run: Run, series: Series, model: SequenceRegressor) -> None:
         LAST: persistence(values, places, s.horizon),
     }
     truth = targets_at(values, places, s.horizon)
-    if series.signal is not None:  # then what is left are the errors of whoever knows it
+    if series.signal is not None:  # the errors of a forecast that knows the signal
         made[NOISE] = targets_at(series.signal, places, s.horizon)
     squared = {name: float(np.mean((found - truth) ** 2)) for name, found in made.items()}
     print(f"{len(places):,} forecasts of {s.horizon} values each, all from the held-out end of the series:")

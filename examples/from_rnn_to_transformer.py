@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure, print and draw the claims asked for."""
     options = _parser().parse_args(console.arguments_of(arguments))
     folder = Path(options.out)
-    for package in ("matplotlib", "rich"):  # now, rather than after minutes of work
+    for package in ("matplotlib", "rich"):  # before minutes of work
         require(package, "train")
     try:
         folder.mkdir(parents=True, exist_ok=True)

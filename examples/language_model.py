@@ -44,7 +44,7 @@ class LanguageModel(Program):
     name, settings = "language-model", Settings
     files = (VOCABULARY, ATTENTION)
     data_help = "text file, UTF-8 or gzipped (the reference of the Python language)"
-    defaults_note = "; lr, schedule and steps suit the text where they are not given"
+    defaults_note = "; default lr, schedule and steps suit the text"
 
     # --- train ----------------------------------------------------------------------------------------------------------------
 
@@ -121,7 +121,7 @@ class LanguageModel(Program):
             help="hypotheses of a beam search, instead of drawing",
         )
         made.add_argument(
-            "--seed", type=natural_number, default=0, metavar="N", help="from which the drawing follows (0)"
+            "--seed", type=natural_number, default=0, metavar="N", help="seed of the drawing (0)"
         )
 
         made = add("attention", self.attention, "a picture of what a gpt looks at")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Pre-train a BERT on raw text, let it fill in words, and fine-tune it where labels are few.
+"""Pre-train a BERT on raw text, let it fill in words, and fine-tune it on few labels.
 
     python examples/masked_language_model.py           pre-train on the documentation inside Python itself, then all the rest
     python examples/masked_language_model.py train --data FOLDER_OF_TEXTS --out runs/bert
@@ -128,7 +128,7 @@ class MaskedLanguageModel(Program):
         """Fine-tune the model of a run."""
         run, model, tokenizer = self._model(options)
         documents = self.load_again(run, options.data)
-        if self.fingerprint(documents) != run.about["data"]["fingerprint"]:  # what was held out would be another part
+        if self.fingerprint(documents) != run.about["data"]["fingerprint"]:  # other passages would be held out
             raise UserError("the documents are not those that the run was pre-trained on; give these by --data")
         compare(run, documents, model, tokenizer, options.labels, options.seeds, options.steps)
 
@@ -141,7 +141,7 @@ class MaskedLanguageModel(Program):
 
 
 def show_words(text: str, found: list[list[tuple[str, float]]], word: str = "") -> None:
-    """Print a text, what was found for each of its masks, and the ``word`` that stood there, where it is known."""
+    """Print a text, what was found for each of its masks, and the ``word`` that was there, if it is known."""
     print(text)
     for words in found:
         shown = "  ".join(f"{piece} {probability:.1%}" for piece, probability in words)

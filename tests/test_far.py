@@ -75,7 +75,7 @@ def test_infinity_and_nan_stay_what_they_are():
 ])  # fmt: skip
 @pytest.mark.filterwarnings(
     "ignore:overflow encountered in (cast|scalar multiply)"
-)  # where the norm itself is infinite
+)  # the norm itself is infinite there
 def test_clipping_of_far_gradients(dtype, gradient, norm, clipped):
     together = nn.Parameter(np.zeros(2, dtype))
     apart = [nn.Parameter(np.zeros(1, dtype)) for _ in gradient]

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("minitensor", "models", "examples", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
 SCRIPTS = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 INSTALLS = ("editable", "wheel")
-SITE = Path(np.__file__).resolve().parents[1]  # where what is needed besides is installed
+SITE = Path(np.__file__).resolve().parents[1]  # where the other packages are installed
 
 
 def packages(folder, name):
@@ -46,7 +46,7 @@ def test_it_says_that_it_is_typed_if_it_is():
 
 
 def run(*command, cwd, path=()):
-    """What a command prints, run in the folder ``cwd`` with a PYTHONPATH of its own."""
+    """What a command prints, run in the folder ``cwd`` with its own PYTHONPATH."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
     environment |= {"PYTHONPATH": os.pathsep.join(map(str, path)), "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(

@@ -24,7 +24,7 @@ def derivatives(function, *values, dtype="float64"):
     squares = sum((g * g).sum() for g in recorded)
     second = (
         mt.grad(squares, leaves, allow_unused=True) if squares.requires_grad else []
-    )  # not where slopes are constant
+    )  # empty if slopes are constant
     return value, plain, recorded, [g for g in second if g is not None]
 
 

@@ -23,7 +23,7 @@ SPELLINGS = {"bare": lambda mode: mode, "called": lambda mode: mode(), "shared":
 
 @pytest.fixture(params=MODES)
 def case(request):
-    """A mode and its predicate; the test runs where it does not hold."""
+    """A mode and its predicate; the test runs if it does not hold."""
     mode, around, holds = MODES[request.param]
     with around():
         assert not holds()

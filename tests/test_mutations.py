@@ -270,7 +270,7 @@ def test_a_kernel_with_another_value_is_caught(plant):
 
 
 def test_a_lost_broadcast_sum_is_caught(monkeypatch):
-    """A slice in place of the sum over a broadcast axis: right where all elements are equal, so ones would not see it."""
+    """A slice in place of the sum over a broadcast axis: right if all elements are equal, so ones would not see it."""
 
     def sliced(gradient, shape):
         while gradient.ndim > len(shape):

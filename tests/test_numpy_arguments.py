@@ -102,11 +102,11 @@ def test_what_is_not_taken_is_refused_by_its_name(call, message):
         call(mt.tensor(X, requires_grad=True))
 
 
-# Positional arguments of NumPy's that stand where ours has another: each must be refused, not misread.
+# Positional arguments of NumPy's in whose place ours has another: each must be refused, not misread.
 ELSEWHERE = {
     "device",
     "requires_grad",
-}  # where NumPy has the order or subok of an array's memory; no such value is a device
+}  # in their place NumPy has order or subok; no such value is a device
 
 
 def test_no_argument_by_position_means_another_thing():

@@ -1,4 +1,4 @@
-"""NumPy's functions on Tensors: our op where there is one, and never a plain array from a tensor that wants a gradient."""
+"""NumPy's functions on Tensors: our op if there is one, and never a plain array from a tensor that wants a gradient."""
 
 import itertools
 import warnings
@@ -107,7 +107,7 @@ def plain_parts(result, depth=0):
 
 
 def attempt(function, *args, **settings):
-    """The plain parts of what the call gives; none where it is refused."""
+    """The plain parts of what the call gives; none if it is refused."""
     np.random.seed(0)  # noqa: NPY002  NumPy's own global generator
     try:
         return plain_parts(function(*args, **settings))
@@ -160,7 +160,7 @@ def test_no_method_of_a_ufunc_gives_a_plain_array_from_a_tensor_that_wants_a_gra
     assert not lost
 
 
-# --- our op where there is one -------------------------------------------------------------------------------------------------
+# --- our op if there is one -------------------------------------------------------------------------------------------------
 
 ONE = np.array([0.3, -0.7, 1.1, 0.4])
 CALLS = {

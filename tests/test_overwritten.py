@@ -22,7 +22,7 @@ def arrays_in(value):
 
 
 def copied(value):
-    """``value`` with arrays of its own, raw ones in place of Tensors."""
+    """``value`` with its own arrays, raw ones in place of Tensors."""
     if isinstance(value, dict):
         return {key: copied(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):

@@ -1,4 +1,4 @@
-"""What clipping does, the second half of claim 1: where gradients explode, a step without it throws the weights away.
+"""What clipping does, the second half of claim 1: when gradients explode, a step without it ruins the weights.
 
 An RNN that starts as the identity with relu (IRNN) learns to recall a symbol seen some steps ago, by stochastic gradient descent
 as by Le et al. (2015, arXiv:1504.00941), here with momentum, whose steps are proportional to the gradient: with its norm clipped
@@ -76,7 +76,7 @@ def _train_once(settings: Settings, shape: Shape, rate: float, max_norm: float, 
 
 
 def learnt_after(run: dict[str, Any], chance_loss: float) -> int | None:
-    """The update from which the mean loss of the last ones is below half that of guessing; None where it does not end there."""
+    """The update from which the mean loss of the last ones is below half that of guessing; None if it does not end there."""
     steps, losses = _smoothed(run)
     if run["diverged"] or losses[-1] > chance_loss / 2:
         return None

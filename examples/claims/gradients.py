@@ -135,9 +135,9 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
 
 
 def ratio(norms: list[float]) -> float:
-    """The norm at the greatest distance, in units of that at distance 1 (at 0 stands the question, seen by a path of its own).
+    """The norm at the greatest distance, in units of that at distance 1 (the question is at 0, and has its own path).
 
-    0 where no gradient comes even there, as in a relu network that died.
+    0 if no gradient comes even there, as in a relu network that died.
     """
     return norms[-1] / norms[1] if norms[1] else 0.0
 

@@ -1,6 +1,6 @@
 """The four networks that are compared, of equal parameter count: embedding -> RNN, LSTM, GRU or Transformer -> linear.
 
-All are made as their literature advises, so that none loses for want of care. Recurrent weights start orthogonal (Saxe et al. 2014,
+All are made as their literature advises, so that none is at a disadvantage. Recurrent weights start orthogonal (Saxe et al. 2014,
 arXiv:1312.6120), the LSTM's forget gate open (bias 1; Jozefowicz et al. 2015). The Transformer is causal, of two pre-norm layers
 with sinusoidal positions (Vaswani et al. 2017; Xiong et al. 2020). The recurrent networks have one layer; its width is what makes
 the count equal.
@@ -63,7 +63,7 @@ class Network(nn.Module):
         self.output = nn.Linear(d_model, shape.n_classes)
 
     def read(self, x: mt.Tensor, last: int | None = None) -> mt.Tensor:
-        """Embedded inputs (B, T, D) to the logits of the ``last`` positions, (B, last, C); of all where None."""
+        """Embedded inputs (B, T, D) to the logits of the ``last`` positions, (B, last, C); default: of all."""
         if self.shape.kind == "transformer":
             states = self.body(self.positions(x), is_causal=True)  # (B, T, D)
         else:
@@ -71,7 +71,7 @@ class Network(nn.Module):
         return self.output(states if last is None else states[:, -last:])
 
     def forward(self, ids: object, last: int | None = None) -> mt.Tensor:
-        """Ids (B, T) to the logits of the ``last`` positions, (B, last, C); of all where None."""
+        """Ids (B, T) to the logits of the ``last`` positions, (B, last, C); default: of all."""
         return self.read(self.embedding(ids), last)
 
 
@@ -86,7 +86,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """As it stands in table and picture."""
+        """Its name in table and picture."""
         if not self.matrix:
             return NAMES[self.kind]
         return f"RNN (gain {self.gain:g})" if self.nonlinearity == "tanh" else f"relu RNN ({self.matrix})"
@@ -107,7 +107,7 @@ class Case:
 
 def equal_shapes(budget: int, vocab_size: int, n_classes: int) -> dict[str, Shape]:
     """The shape of each kind whose parameters come closest to ``budget`` in number."""
-    # 16 D^2 parameters where d_ff = 2 D; D goes by whole heads, d_ff makes up for what that leaves.
+    # 16 D^2 parameters if d_ff = 2 D; D goes by whole heads, d_ff makes up for what that leaves.
     d_model = N_HEADS * max(1, round(math.sqrt(budget / (8 * N_LAYERS)) / N_HEADS))
 
     def make(kind: str, size: int) -> Shape:

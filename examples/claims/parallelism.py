@@ -112,9 +112,9 @@ def _alternating(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str,
 
 
 def crossover(lengths: list[int], ours: list[float], theirs: list[float]) -> float | None:
-    """The length at which ``ours`` begins to be the smaller for good, between lengths by interpolation of the logarithms.
+    """The length at which ``ours`` becomes and stays the smaller, between lengths by interpolation of the logarithms.
 
-    The first length where it always is; None where it is not at the last.
+    The first length from which it always is; None if it is not at the last.
 
     >>> crossover([10, 100, 1000], [4.0, 4.0, 4.0], [1.0, 2.0, 8.0])
     316.22776601683796
@@ -122,7 +122,7 @@ def crossover(lengths: list[int], ours: list[float], theirs: list[float]) -> flo
     gaps = [math.log(our / their) for our, their in zip(ours, theirs, strict=True)]
     if gaps[-1] >= 0:
         return None
-    last = max((i for i, gap in enumerate(gaps) if gap >= 0), default=None)  # where it was not, for the last time
+    last = max((i for i, gap in enumerate(gaps) if gap >= 0), default=None)  # the last length at which it was not
     if last is None:
         return float(lengths[0])
     share = gaps[last] / (gaps[last] - gaps[last + 1])
@@ -147,7 +147,7 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
 
 
 def conclusion(numbers: dict[str, Any]) -> str:
-    """From where on the Transformer is faster than each of the others, and what waiting and T^2 cost."""
+    """From which length on the Transformer is faster than each of the others, and what waiting and T^2 cost."""
     lengths, seconds = numbers["lengths"], numbers["seconds"]
     against = [
         f"the {NAMES[kind]} {_comparison(lengths, seconds['transformer'], seconds[kind])}" for kind in KINDS[:-1]

@@ -35,7 +35,7 @@ def recall_vocab(n_symbols: int) -> int:
 def copy_batch(generator: np.random.Generator, distance: int, batch: int, n_symbols: int, n_copied: int) -> Batch:
     """Ids (B, distance + N) and targets (B, N): N symbols, blanks, and N places where the symbols are to be said again.
 
-    Each symbol is said ``distance`` steps after it was seen. The n-th place asks "the n-th?" by an id of its own, so that what is
+    Each symbol is said ``distance`` steps after it was seen. The n-th place asks "the n-th?" by its own id, so that what is
     measured is memory, not counting (Hochreiter and Schmidhuber 1997, section 5; Arjovsky et al. 2016, arXiv:1511.06464; Jing et
     al. 2017, arXiv:1612.05231, whose places all look alike).
     """

@@ -18,7 +18,7 @@ import minitensor as mt
 
 __all__ = ["MOST_WORKERS", "History", "best_run", "spread", "train"]
 
-MAX_NORM = 1.0  # of the gradient, where it is clipped
+MAX_NORM = 1.0  # of the gradient, if it is clipped
 MOST_WORKERS = 60 if sys.platform == "win32" else 1000  # Windows cannot wait for the end of more processes at a time
 WARM_UP = 0.05  # the part of the steps in which the learning rate rises; then it falls along a cosine
 
@@ -44,7 +44,7 @@ def train(
     optimizer: mt.optim.Optimizer,
     max_norm: float = MAX_NORM,
 ) -> History:
-    """Train ``model`` for so many steps of ``loss_of(step)``; it ends early where the loss or the gradient is not finite.
+    """Train ``model`` for so many steps of ``loss_of(step)``; it ends early if the loss or the gradient is not finite.
 
     The learning rate rises linearly, then falls along a cosine to zero. max_norm: of the clipped gradient, inf for no clipping.
     """

@@ -93,7 +93,7 @@ class Task:
         self.tokenizer, self.settings = tokenizer, settings
         self.longest = min(settings.max_length, settings.max_tokens)
         self.tests = corpus.tests
-        for name, pairs in corpus.tests.items():  # what is answered when training is over: better now than then
+        for name, pairs in corpus.tests.items():  # checked now, not when training is over
             short_enough(pairs, encode(tokenizer, [text for text, _ in pairs]), settings.max_length, name)
         self.batches, dropped = self._batch(corpus.train)
         self.validation, more = self._batch(corpus.validation)
@@ -125,7 +125,7 @@ class Task:
         return texts
 
     def epoch(self, number: int) -> Epoch[Batch]:
-        """The batches of an epoch; while there is pre-training, corrupted texts stand in their place."""
+        """The batches of an epoch; while there is pre-training, corrupted texts take their place."""
         tasks = self.batches.epoch(number)
         first = number * len(tasks)
         groups = [np.array([first + index]) for index in range(len(tasks))]  # the update that a batch is for
@@ -173,7 +173,7 @@ class Answerer:
     def answer(self, texts: Sequence[str], beam: int = 1, where: str = "text", tell: bool = True) -> list[str]:
         """Outputs in the order of ``texts``. Raises UserError for a text too long for the model, before any is answered.
 
-        What had to be cut off at the longest that the model was trained for is told on stderr, unless ``tell`` is False.
+        Outputs cut off at the longest length that the model was trained for are reported on stderr, unless ``tell`` is False.
         """
         ids = encode(self.tokenizer, texts)
         check_lengths(ids, self.max_length, where)

@@ -72,7 +72,7 @@ class Batches:
         longest = int(lengths.max())
         if longest > max_tokens:
             raise UserError(f"a sentence has {longest} tokens, a batch only {max_tokens}; allow larger batches")
-        # By T, within one T by S, up and down in turns: neighbours are alike also where T changes.
+        # By T, within one T by S, up and down in turns: neighbours are alike also when T changes.
         self._keys = np.where(lengths[1] % 2, -lengths[0], lengths[0]), lengths[1]
         self._cuts = _cut_evenly(lengths.max(axis=0)[np.lexsort(self._keys)].tolist(), max_tokens)
 
@@ -175,7 +175,7 @@ def drop_long(source_ids: Sequence[Ids], target_ids: Sequence[Ids], longest: int
 def short_enough(pairs: Sequence[Pair], source_ids: Sequence[Ids], longest: int, name: str) -> tuple[list[Pair], str]:
     """The pairs of a test set whose sources have at most ``longest`` tokens with their STOP, and a remark on the others.
 
-    The remark is "" where there are none. Raises UserError if nothing is left.
+    The remark is "" if none was left out. Raises UserError if nothing is left.
     """
     kept = [pair for pair, ids in zip(pairs, source_ids, strict=True) if len(ids) + 1 <= longest]
     if not kept:

@@ -30,7 +30,7 @@ ORDER = 4  # longest n-gram that BLEU counts
 class Scores:
     """All in per cent."""
 
-    bleu: float  # sacrebleu's default: cased, its own tokenisation 13a; where a language has no blanks between words, another
+    bleu: float  # sacrebleu's default: cased, its own tokenisation 13a; if a language has no blanks between words, another
     signature: str  # what sacrebleu says of that
     bleu_tokenised: float  # as papers on Multi30k have it: lower case, Moses tokenisation
     exact: float  # translations equal to their reference
@@ -49,8 +49,8 @@ def score(translations: Sequence[str], references: Sequence[str], language: str)
     """Compare translations with one reference each, in the target ``language`` ("de").
 
     Texts that Unicode calls equivalent are equal. A language without blanks between words is scored by the characters or words
-    that its `tokenisation` gives, in both figures. Where no reference is long enough for four tokens, the longer n-grams, of which
-    there are none, do not count ("eff:yes" in the signature): otherwise even what is right would have a BLEU of 0.
+    that its `tokenisation` gives, in both figures. If no reference has four tokens, the n-grams that are too long
+    do not count ("eff:yes" in the signature): otherwise even what is right would have a BLEU of 0.
 
     Raises ValueError if the numbers differ or are zero.
     """
@@ -82,7 +82,7 @@ def _bleu(ours: Sequence[str], theirs: Sequence[str], **how: Any) -> tuple[float
 def tokenisation(references: Sequence[str], language: str) -> str:
     """The name of sacrebleu's tokenisation for a language, by its name or by the script of most letters of the references.
 
-    "13a" where words have blanks between; "zh" for Chinese; for Japanese the words that "ja-mecab" finds, if what that takes is
+    "13a" if words have blanks between; "zh" for Chinese; for Japanese the words that "ja-mecab" finds, if what that takes is
     installed (``pip install "sacrebleu[ja]"``), otherwise and for Thai, Khmer and the like each character, "char".
     """
     text = "".join(references)

@@ -99,8 +99,8 @@ class Task:
 def guess(model: SequenceClassifier, texts: Sequence[str], vocabulary: Characters, settings: Settings) -> np.ndarray:
     """Probabilities (N, C) of the labels of texts. Raises UserError for an empty text.
 
-    Characters that the model has never seen are passed over, and so is what comes after ``max_length``; both are told on stderr. A
-    text of nothing else gets what the model says of no evidence at all.
+    Characters that the model has never seen are passed over, and so is what comes after ``max_length``; both are reported on stderr. A
+    text without any known character gets what the model says of no evidence.
     """
     if not all(texts):
         raise UserError(f"text {1 + list(texts).index('')} is empty; there is nothing to judge")

@@ -36,11 +36,11 @@ __all__ = [
 REFUSED_WRITES = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF, getattr(errno, "EDQUOT", None)}
 PAUSE = 10.0  # seconds between plain progress lines
 WINDOW = 50  # updates over which the speed is averaged
-PIPE = 128 + getattr(signal, "SIGPIPE", 13)  # the exit code where a reader has gone away; Windows has no such signal
+PIPE = 128 + getattr(signal, "SIGPIPE", 13)  # the exit code if the reader of a pipe has gone away; Windows has no such signal
 
 
 class UserError(Exception):
-    """Something that the person can put right: a file, an option, a sentence. The message says what and how."""
+    """Something that the user can put right: a file, an option, a sentence. The message says what and how."""
 
     exit_code = 2
 
@@ -56,8 +56,8 @@ def run(main: Callable[[], int | None]) -> int:
     try:
         try:
             code = main() or 0
-        finally:  # also where argparse has printed its help and ends the process
-            sys.stdout.flush()  # here, rather than when nobody can catch what comes of it
+        finally:  # also if argparse has printed its help and ends the process
+            sys.stdout.flush()  # here, while an error can still be caught
         return code
     except UserError as error:
         return _complain(str(error), error.exit_code)
@@ -75,15 +75,15 @@ def run(main: Callable[[], int | None]) -> int:
     finally:
         for stream in (sys.stdout, sys.stderr):
             if not _flushes(stream):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # where what is left goes at the end
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is still buffered goes there at exit
 
 
 def settle_streams() -> None:
     """Make the standard streams such that writing to them is never an error of the program.
 
     One that is closed (``>&-``) takes everything and shows nothing, and a character that the terminal cannot show is shown as its
-    code. A pipe or a file gets UTF-8, as all files here have, whatever the locale, unless PYTHONIOENCODING names another encoding.
-    None of their three numbers stays free, so that no file of ours becomes the standard output of some library.
+    code. A pipe or a file gets UTF-8, as all files here do, whatever the locale, unless PYTHONIOENCODING names another encoding.
+    None of their three descriptors stays free, so that no file of ours becomes a library's standard output.
     """
     if sys.stdin is None and not _is_open(0):
         os.open(os.devnull, os.O_RDONLY)  # the system gives the lowest number that is free
@@ -97,7 +97,7 @@ def settle_streams() -> None:
 
 
 def _reader_is_gone(error: OSError) -> bool:
-    """Whether nobody reads the pipe any more that was written to; Windows then says that an argument is not valid."""
+    """Whether the reader of the pipe has gone away; Windows then says that an argument is not valid."""
     windows = sys.platform == "win32" and error.errno == errno.EINVAL and error.filename is None
     return windows or isinstance(error, BrokenPipeError)
 
@@ -119,7 +119,7 @@ def _flushes(stream: TextIO) -> bool:
 
 
 def say(line: str) -> None:
-    """Print to stderr, if that can still be written to: no work ends because nobody hears of it."""
+    """Print to stderr, if it can still be written to: a lost message must not end the work."""
     try:
         print(line, file=sys.stderr, flush=True)
     except OSError:
@@ -133,7 +133,7 @@ def _complain(message: str, code: int = UserError.exit_code) -> int:
 
 
 def system_words(error: OSError) -> str:
-    """What the system says, without number and path: "No space left on device"."""
+    """The system's message, without number and path: "No space left on device"."""
     return error.strerror or str(error)
 
 
@@ -158,19 +158,19 @@ def text(argument: str) -> str:
 
 
 def path(argument: str) -> str:
-    """An argument that names a file or a folder: ``parser.add_argument("--data", type=console.path)``. "" is none."""
+    """An argument that names a file or a folder: ``parser.add_argument("--data", type=console.path)``. "" is refused."""
     if not argument:
         raise ArgumentTypeError("the name is empty; was a variable of the shell not set?")
     return argument
 
 
 def note(line: str) -> None:
-    """Tell something beside the result, on stderr."""
+    """Print a note on stderr, beside the result."""
     say(f"note: {line}")
 
 
 def require(package: str, extra: str) -> ModuleType:
-    """Import ``package``, which `minitensor` itself does without.
+    """Import ``package``, which `minitensor` itself does not need.
 
     Raises UserError with the command that installs it (the optional dependencies named ``extra``).
     """
@@ -178,7 +178,7 @@ def require(package: str, extra: str) -> ModuleType:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         name = package.partition(".")[0]
-        if error.name != name:  # it is there, and broken: that is for a traceback
+        if error.name != name:  # it is installed, and broken: that needs a traceback
             raise
         raise UserError(
             f'the library {name} is not installed; install it by: pip install "minitensor-autograd[{extra}]"'
@@ -186,7 +186,7 @@ def require(package: str, extra: str) -> ModuleType:
 
 
 class Progress:
-    """A bar with loss, speed and time left; plain lines, one every few seconds, where there is no terminal.
+    """A bar with loss, speed and time left; plain lines, one every few seconds, if there is no terminal.
 
     That a line cannot be written is no error: ``unread`` is then True if its reader has gone away, and what is shown is lost.
 
@@ -217,7 +217,7 @@ class Progress:
         self._recent = deque([(clock(), 0)], maxlen=WINDOW + 1)  # (time, tokens of the update that ended then)
         self._said = self._recent[0][0]
         self._deadline = math.inf if seconds is None else self._said + seconds
-        self._bar: Any = None  # rich.progress.Progress, where there is a terminal
+        self._bar: Any = None  # rich.progress.Progress, if there is a terminal
 
     def __enter__(self) -> Progress:
         """Show the bar."""
@@ -231,7 +231,7 @@ class Progress:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Leave the bar as it stands."""
+        """Leave the bar as it is."""
         if self._bar:
             self._bar.stop()
 
@@ -267,7 +267,7 @@ class Progress:
         return "  ".join(parts)
 
     def say(self, line: str) -> None:
-        """Print a line, above the bar where there is one."""
+        """Print a line, above the bar if there is one."""
         try:
             if self._bar:
                 self._bar.console.print(line, markup=False, highlight=False)

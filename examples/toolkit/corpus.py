@@ -5,7 +5,7 @@ A folder holds lines that belong together by their number, as Multi30k, WMT and 
     train.en  train.de  val.en.gz  val.de.gz  test_2016_flickr.en.gz  test_2016_flickr.de.gz
 
 A file of pairs has, on each line, ``sentence<TAB>translation``; or the same with an attribution after it (Anki); or
-``id<TAB>sentence<TAB>id<TAB>translation`` (Tatoeba's own export); or any columns, where its first line names them.
+``id<TAB>sentence<TAB>id<TAB>translation`` (Tatoeba's own export); or any columns, if its first line names them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def load_parallel(
     order, and all translations of one sentence stay together.
 
     skip_blank: leave out pairs of which a side is blank, and count them. whole: all that is there is to be tested by; of a
-    folder its test sets, or where it has none its other files.
+    folder its test sets, or its other files if it has no test sets.
 
     Raises UserError for a missing file or folder, an unknown language, unequal line counts, text that is not UTF-8,
     a blank line, a damaged .gz file, a line without its tabs.
@@ -140,7 +140,7 @@ def _read_aligned(source: Path, target: Path, skip_blank: bool) -> tuple[list[Pa
 
 
 def _filled(pairs: list[Pair], where: str) -> tuple[list[Pair], int]:
-    """The pairs without a blank side, and the number of the others. Raises UserError where nothing is left."""
+    """The pairs without a blank side, and the number of the others. Raises UserError if nothing is left."""
     kept = [pair for pair in pairs if all(pair)]
     if not kept:
         raise UserError(f"{where}: of each pair a side is blank")
@@ -185,7 +185,7 @@ def _unquoted(cell: str) -> str:
 
 
 def _split(path: Path, pairs: list[Pair], blank: int) -> Corpus:
-    """Hold out the source sentences of the smallest hashes: the same ones wherever they stand in the file."""
+    """Hold out the source sentences of the smallest hashes: the same ones wherever they are in the file."""
     sources = sorted({source for source, _ in pairs}, key=lambda text: hashlib.sha256(text.encode()).digest())
     held_out = min(HELD_OUT_MOST, int(len(sources) * HELD_OUT_SHARE))
     if not held_out:

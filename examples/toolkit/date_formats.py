@@ -31,7 +31,7 @@ FILLING = {"st", "nd", "rd", "th", "年", "月", "日"}  # beside the numbers
 
 
 def read(cell: str, order: str) -> datetime | None:
-    """The date, and the time if there is one, in universal time where it has an offset; None if it is not written in that order."""
+    """The date, and the time if there is one, in universal time if it has an offset; None if it is not written in that order."""
     text = WEEKDAY.sub("", " ".join(cell.split()).casefold())
     if NUMBER.fullmatch(text):
         return None
@@ -45,7 +45,7 @@ def read(cell: str, order: str) -> datetime | None:
 
 
 def _day(text: str, order: str) -> datetime | None:
-    """The day; the first of a month, a quarter or a week where no day is told."""
+    """The day; if no day is given, the first of the month, the quarter or the week."""
     words = [word for word in re.findall(r"\d+|[^\W\d_]+", text) if word not in FILLING]
     for mark in "qw":
         if mark in order and mark in words:

@@ -1,7 +1,7 @@
 """The times of a series, out of whatever a table has of dates: whether they go forward, and by equal steps.
 
 Dates are read in the forms of `toolkit.date_formats`; of day and month, which look alike, in the order by which all cells of a
-column can be read and go by equal steps. A column that has dates in another form is told of.
+column can be read and go by equal steps. A column that has dates in another form is reported.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ DIGITS = {
     14: "%Y%m%d%H%M%S",
 }  # of dates without marks between their parts
 CENTURIES = re.compile(r"(19|20)\d+")
-# Columns that hold times where their cells are plain numbers: years, seconds since 1970, 20200131.
+# Columns that hold times if their cells are plain numbers: years, seconds since 1970, 20200131.
 TIMES = {"time", "date", "datetime", "timestamp", "year", "epoch", "unix", "ds", "ts", "t"}
-FIRST = 100  # cells of a column by which one is told that has no dates
+FIRST = 100  # cells by which a column is found to have no dates
 PARTS = (
     ("year", "yr"),
     ("month", "mon", "mo"),
@@ -33,9 +33,9 @@ PARTS = (
 )  # of a date in several columns; days may be missing
 YEAR = re.compile(r"(19|20)\d\d")
 HOUR = {"hour", "hr", "h"}  # of the day, beside a column of dates
-ODD = 0.1  # part of a step by which another may differ: months and years are equal steps, and so are days where clocks change
+ODD = 0.1  # part of a step by which another may differ: months and years are equal steps, and so are days on which clocks change
 
-Time = float | None  # in seconds, or as the table counts; None where it cannot be read
+Time = float | None  # in seconds, or as the table counts; None if it cannot be read
 
 
 def is_date(text: str) -> bool:
@@ -44,9 +44,9 @@ def is_date(text: str) -> bool:
 
 
 def times_of(names: Sequence[str], rows: Sequence[Sequence[str]], but: int) -> tuple[list[Time], bool] | None:
-    """The time of each row, from whatever columns but ``but`` have dates, and whether it is in seconds; None where none has.
+    """The time of each row, from whatever columns but ``but`` have dates, and whether it is in seconds; None if no column has dates.
 
-    A column of hours beside that of dates is added to it. Where a column seems to have dates and none can be read, all are None.
+    A column of hours beside that of dates is added to it. If a column seems to have dates and none can be read, all are None.
     """
     columns = {place: [row[place].strip() for row in rows] for place in range(len(names)) if place != but}
     found = [dates for place, cells in columns.items() if (dates := dates_of(cells, names[place]))]
@@ -65,9 +65,9 @@ def times_of(names: Sequence[str], rows: Sequence[Sequence[str]], but: int) -> t
 
 
 def in_order(times: Sequence[Time], in_seconds: bool, lines: Sequence[int]) -> tuple[list[int], list[str]]:
-    """The order in which the rows go forward in time, and what a person must be told of it: nothing where all is well.
+    """The order in which the rows go forward in time, and what to report about it: nothing if all is well.
 
-    ``lines`` are where the rows stand in their file.
+    ``lines`` are the lines of the rows in their file.
     """
     order = list(range(len(times)))
     unread = [line for line, time in zip(lines, times) if time is None]
@@ -84,8 +84,8 @@ def in_order(times: Sequence[Time], in_seconds: bool, lines: Sequence[int]) -> t
             notes.append("its dates are not in order; it is read in their order")
         else:
             return order, [
-                "its times are not in order; it is read as it stands"
-            ]  # they may be others, such as hours of the day
+                "its times are not in order; it is read as it is"
+            ]  # they may be other times, such as hours of the day
     steps = [known[after] - known[before] for before, after in zip(order, order[1:])]
     twice = [lines[after] for after, step in zip(order[1:], steps) if step == 0]
     if twice:
@@ -108,10 +108,10 @@ def _others(places: Sequence[object]) -> str:
 
 
 def dates_of(cells: Sequence[str], name: str) -> list[Time] | None:
-    """The dates of a column in seconds, by the way of writing that reads most of them; None where that is less than half."""
+    """The dates of a column in seconds, by the way of writing that reads most of them; None if that is less than half."""
     digits = all(cell.isdigit() for cell in cells)
     if digits and name.lower() not in TIMES:
-        return None  # a number is a date only where its name says so
+        return None  # a number is a date only if its column's name says so
     orders = [order for order in ORDERS if any(read(cell, order) for cell in cells[:FIRST])]
     made = [list(map(_digits, cells))] if digits else [[read(cell, order) for cell in cells] for order in orders]
     found = [

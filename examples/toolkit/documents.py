@@ -1,6 +1,6 @@
 """Text as documents of sentences, each with its topic: to pre-train on, and to tell topics apart.
 
-A text is cut at its underlined titles, and what stands below a title into documents of some `LENGTH` sentences. A paragraph that
+A text is cut at its underlined titles, and the text below a title into documents of some `LENGTH` sentences. A paragraph that
 came before, in whatever text, is left out: nothing held out was trained on, though texts quote each other.
 """
 
@@ -39,8 +39,8 @@ class Document:
 def load_documents(path: str | os.PathLike[str] | None) -> list[Document]:
     """The documents of a UTF-8 file, plain or packed, or of all such files in a folder, each of them a topic.
 
-    Where None: two megabytes of English that every Python carries, see `embedded_texts`. Hidden files of a folder are passed over,
-    and so is what is no text at all, which is told on stderr.
+    Default: two megabytes of English that every Python carries, see `embedded_texts`. Hidden files of a folder are passed over,
+    and so are files that are no text, which stderr reports.
     Raises UserError for what cannot be read, and for too little text.
     """
     if path is None:
@@ -73,7 +73,7 @@ def _read_folder(folder: Path) -> dict[str, str]:
 
 
 def topic_names(paths: Sequence[Path]) -> list[str]:
-    """The names of files without their endings, ``news.2019`` for news.2019.txt.gz; whole where another would have the same.
+    """The names of files without their endings, ``news.2019`` for news.2019.txt.gz; the whole name if another would have the same.
 
     >>> topic_names([Path("a.txt"), Path("news.2019.txt"), Path("b.txt"), Path("b.md")])
     ['a', 'news.2019', 'b.txt', 'b.md']
@@ -81,7 +81,7 @@ def topic_names(paths: Sequence[Path]) -> list[str]:
     ['a.md', 'a.txt', 'a.txt.bak']
     """
     names = [Path(path.name.removesuffix(".gz")).stem for path in paths]
-    while True:  # a name that is made whole may be another's short one: of a.md, a.txt and a.txt.bak
+    while True:  # a whole name may equal another's short one: of a.md, a.txt and a.txt.bak
         twice = {name for name in names if names.count(name) > 1}
         if not twice:
             return names

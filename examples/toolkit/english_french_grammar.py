@@ -49,7 +49,7 @@ class NounPhrase:
     adjectives: tuple[Adjective, ...] = ()  # in English order; the French takes them before or after by itself
 
     def english(self, negated: bool = False) -> str:
-        """Spell it; ``negated`` as the object of a negative verb, where "some" becomes "any"."""
+        """Spell it; ``negated``: as the object of a negative verb, "some" becomes "any"."""
         words = [adjective.lemma for adjective in self.adjectives] + [self.noun.english[self.plural]]
         determiner = self.determiner
         if determiner == "a":

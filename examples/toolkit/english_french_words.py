@@ -58,7 +58,7 @@ class Adjective(NamedTuple):
     lemma: str
     french: tuple[tuple[str, str], tuple[str, str]]
     elided: str  # the masculine singular before a vowel
-    precedes: bool  # stands before the French noun: un petit chat, but un chat noir
+    precedes: bool  # comes before the French noun: un petit chat, but un chat noir
     predicative: bool  # may follow "be"; a new car is "une nouvelle voiture", yet it is "neuve"
     kinds: frozenset[str]
 

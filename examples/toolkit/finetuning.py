@@ -1,4 +1,4 @@
-"""Fine-tuning where labels are few: from which topic does a passage come? Pre-trained and from scratch, side by side."""
+"""Fine-tuning on few labels: from which topic does a passage come? Pre-trained and from scratch, side by side."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def topics_of(train: Sequence[Document], test: Sequence[Document]) -> list[str]:
             size[document.topic] += len(document.sentences)
     amounts = {
         topic: min(4 * sizes[1][topic], sizes[0][topic]) for topic in sizes[0]
-    }  # training has four times as many
+    }  # the training part has four times as many
     topics = sorted((topic for topic in amounts if amounts[topic]), key=lambda topic: (-amounts[topic], topic))[
         :CLASSES
     ]
@@ -119,7 +119,7 @@ def fine_tune(model: BERT, train: Arrays, test: Arrays, steps: int, lr: float, s
     with (
         tempfile.TemporaryDirectory() as folder,
         contextlib.redirect_stderr(io.StringIO()),
-    ):  # its progress is not of interest
+    ):  # its progress is not shown
         outcome = Trainer(FineTuning(model, train, test, BATCH, seed), settings, Path(folder)).run()
         log = read_log(Path(folder) / "log.jsonl")
     if outcome.signal:

@@ -53,7 +53,7 @@ class Splits:
 def load_images(path: str | None) -> Splits:
     """The digits of scikit-learn, or the IDX files in the folder ``path``; one in eight images to train on is for validation.
 
-    Of the 1 797 digits a fifth is held out for the report; IDX files have a set of their own for that.
+    Of the 1 797 digits a fifth is held out for the report; IDX files have their own set for that.
     """
     if path is None:
         rest, test = split(_sklearn_digits(), every=5)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 __all__ = ["signals"]
 
-INTERRUPTS = ("SIGINT", "SIGTERM", "SIGHUP")  # the last comes where a terminal is closed; Windows has none
+INTERRUPTS = ("SIGINT", "SIGTERM", "SIGHUP")  # the last comes when a terminal is closed; Windows has none
 
 
 @contextmanager

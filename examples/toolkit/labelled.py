@@ -28,7 +28,7 @@ __all__ = ["Labelled", "NaiveBayes", "Pair", "read_labelled", "syllables"]
 
 Pair = tuple[str, str]  # a text and its label
 
-NAMES = {  # the first word of a name: the language, and where its syllable stands in the rest of the name
+NAMES = {  # the first word of a name: the language, and where its syllable is in the rest of the name
     "HANGUL": ("Korean", r"SYLLABLE (\w+)"),
     "YI": ("Yi", r"SYLLABLE (\w+)"),
     "BAMUM": ("Bamum", r"LETTER (?:PHASE-. )?(\w+)"),
@@ -73,9 +73,9 @@ def syllables() -> Labelled:
 
 
 def read_labelled(path: str, known: Collection[str] = (), whole: bool = False) -> Labelled:
-    """A file of lines ``text<TAB>label``, or of any columns where its first line names those of texts and labels.
+    """A file of lines ``text<TAB>label``, or of any columns if its first line names those of texts and labels.
 
-    A first line that looks like names is left out, which is told on stderr: one whose label no other line has, and that is not
+    A first line that looks like names is left out, and stderr says so: one whose label no other line has, and that is not
     ``known``. whole: all is there to be tested by. Raises UserError for a line without its tab, an empty text, or fewer than two
     labels.
     """
@@ -130,7 +130,7 @@ def _unlike(path: str, number: int, row: list[str], width: int) -> str:
 
 
 def _is_header(pairs: Sequence[Pair], known: Collection[str]) -> bool:
-    """Whether the first pair names the columns: no other has its label, though labels stand on several lines."""
+    """Whether the first pair names the columns: no other has its label, though labels are on several lines."""
     (text, label), *others = pairs
     counts = Counter(other for _, other in others)
     if label in known or label in counts or not others:
@@ -144,7 +144,7 @@ def _hash(text: str) -> bytes:
 
 
 def _split(pairs: list[Pair]) -> Labelled:
-    """Hold out the texts of the smallest hashes: the same ones wherever they stand."""
+    """Hold out the texts of the smallest hashes: the same ones wherever they are."""
     texts = sorted({text for text, _ in pairs}, key=_hash)
     count = int(len(texts) * HELD_OUT)
     if not count:

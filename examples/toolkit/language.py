@@ -99,7 +99,7 @@ class Task:
         train, validation = (vocabulary.encode(part) for part in split_text(text))
         self.windows = Windows(train, s.window, s.batch, s.seed)
         self.validation = np.array(validation, dtype=np.int32)
-        Windows(validation, s.window, s.batch)  # which raises for a text that is too short
+        Windows(validation, s.window, s.batch)  # raises for a text that is too short
         self.model = make_model(settings, vocabulary.vocab_size, settings.device)
 
     def epoch(self, number: int) -> Epoch[Batch]:

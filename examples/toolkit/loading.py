@@ -35,8 +35,8 @@ def place(model: Model, device: str) -> Model:
 def load_weights(model: nn.Module, run: Run, wanted: str = "") -> str:
     """Load trained weights into ``model``, put it into evaluation mode, and return the name of their checkpoint.
 
-    ``wanted`` is "result", or to compare "best" or "last"; where it is "", the first of them that exists, which is told on stderr
-    where it is not the result. Raises UserError where there are none, or where they do not fit.
+    ``wanted`` is "result", or to compare "best" or "last"; "" is the first of them that exists, and stderr
+    says so if it is not the result. Raises UserError if there are no weights, or they do not fit.
     """
     checkpoints = Checkpoints(run.folder)
     files = {"result": checkpoints.result, "best": checkpoints.best, "last": checkpoints.last}

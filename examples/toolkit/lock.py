@@ -36,7 +36,7 @@ class Lock:
         self._descriptor: int | None = None
 
     def take(self, folder: Path) -> None:
-        """Lock a folder that exists; again is no error. Raises Busy where another process, or another `Lock`, has it."""
+        """Lock a folder that exists; again is no error. Raises Busy if another process, or another `Lock`, has it."""
         if fcntl is None or self._descriptor is not None:
             return
         try:
@@ -60,7 +60,7 @@ class Lock:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Let go of the folder."""
+        """Release the folder."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

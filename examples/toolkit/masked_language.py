@@ -74,7 +74,7 @@ class Task:
     """Masked words and next passages, as `toolkit.trainer` sees them."""
 
     def __init__(self, documents: Sequence[Document], tokenizer: WordPieces | None, settings: Settings) -> None:
-        """``tokenizer``: that of a run which is resumed; where None it is learned from the documents to train on."""
+        """``tokenizer``: that of a run which is resumed; default: it is learned from the documents to train on."""
         s = self.settings = settings
         train, validation, test = split_documents(documents)
         if tokenizer is None:
@@ -143,7 +143,7 @@ def fill(model: BERT, tokenizer: WordPieces, text: str, top: int) -> list[list[t
     ids = [CLS, *tokenizer.encode_with_masks(text), SEP]
     places = [place for place, token in enumerate(ids) if token == MASK]
     if not places:
-        raise UserError(f'there is no {SPECIAL[MASK]} in "{text}"; write it where a word is to be filled in')
+        raise UserError(f'there is no {SPECIAL[MASK]} in "{text}"; write it in the place of a word')
     check_length(ids, model)
     with mt.no_grad():
         hidden = model(mt.asarray([ids], device=model.words.weight.device))

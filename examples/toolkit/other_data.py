@@ -15,7 +15,7 @@ __all__ = ["load_to_test", "tell_seen"]
 def load_to_test(program: Program, run: Run, path: str | None = None, **how: Any) -> tuple[Any, bool]:
     """The data of ``path``, if given, and whether they are the run's own, moved or not. ``how``: other entries of ``data``.
 
-    That data at the place of the run's own are not what they were is told on stderr.
+    If the data at the place of the run's own have changed, stderr says so.
     """
     about = run.about["data"]
     data = {**about, **how, "path": path or about["path"]}
@@ -26,7 +26,7 @@ def load_to_test(program: Program, run: Run, path: str | None = None, **how: Any
     except UserError:
         if same_place:
             raise
-        own = False  # others may lack what training takes, or be too few for it
+        own = False  # other data may lack what training needs, or be too few
     if not own and not same_place:
         return program.load_whole(data), False
     if not own:

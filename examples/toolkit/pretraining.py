@@ -36,8 +36,8 @@ class PairBatch(Batch):
     ids         (B, T) int32: [CLS] first [SEP] second [SEP] [PAD]...
     mask        (B, T) bool: True = a real token
     segments    (B, T) int32: 0 up to the first [SEP], then 1
-    words       (B, T) int32: what stood at each masked position, `IGNORED` at the others
-    unrelated   (B,) int32: 1 where the second passage is from another document
+    words       (B, T) int32: the original id at each masked position, `IGNORED` at the others
+    unrelated   (B,) int32: 1 if the second passage is from another document
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], pairs: int) -> None:
@@ -69,7 +69,7 @@ class Pairs:
     ) -> None:
         """``longest`` counts all tokens of a pair, special ones included; ``share`` of the words are to be predicted.
 
-        Raises UserError where less than two documents are long enough.
+        Raises UserError if fewer than two documents are long enough.
         """
         self.vocab_size, self.longest, self.share = vocab_size, longest, share
         self.batch_size, self.seed = batch_size, seed
@@ -119,7 +119,7 @@ class Pairs:
 
 
 def mask_words(tokens: np.ndarray, random: np.ndarray, vocab_size: int, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """``tokens`` (T,) with a ``share`` of the words masked, and what stood there (IGNORED elsewhere).
+    """``tokens`` (T,) with a ``share`` of the words masked, and the original ids (IGNORED elsewhere).
 
     ``random``: two words of 64 random bits for each token. Special tokens are never masked; one word at least is.
     """
@@ -139,7 +139,7 @@ def mask_words(tokens: np.ndarray, random: np.ndarray, vocab_size: int, share: f
 def _spans(documents: Any, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Where both passages of each pair start and stop in the concatenated tokens, (N, 4), and the document of each, (N,).
 
-    A passage has as many whole sentences as ``most`` tokens allow, the first of them cut where it is longer by itself (then of
+    A passage has as many whole sentences as ``most`` tokens allow, the first of them cut if it is longer by itself (then of
     the first passage the end is kept, next to what follows). A pair of which one passage has less than half of them is left out:
     a few words do not tell where they come from.
     """

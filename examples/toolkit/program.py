@@ -1,13 +1,13 @@
 """The command line of an example, and the life of its runs: start, train, resume, open.
 
-An example says what is its own by a subclass of `Program`; its --help is the script's own docstring, and the script ends in two
+An example is a subclass of `Program`; its --help is the script's docstring, and the script ends in two
 lines::
 
     class Digits(Program):
         name, settings = "digits", Settings
         data_help = "file of images (the digits of scikit-learn)"
 
-        def load(self, data): ...                     the data, where data["path"] is None the embedded ones
+        def load(self, data): ...                     the data; the embedded ones if data["path"] is None
         def fingerprint(self, loaded): ...            what a resumed run must find again
         def make_task(self, loaded, settings, run): ...
         def report(self, run, loaded, task): ...      printed when training is over
@@ -18,7 +18,7 @@ lines::
         sys.exit(console.run(main))
 
 It then has the subcommand ``train`` with ``--data --out --resume --force`` and an option for each of its settings, trains on the
-embedded data where no subcommand is given, and adds further subcommands by `Program.commands`.
+embedded data if no subcommand is given, and adds further subcommands by `Program.commands`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Program:
     # --- what an example says -------------------------------------------------------------------------------------------------
 
     def load(self, data: Data) -> Any:
-        """The data at ``data["path"]``, the embedded ones where it is None. Raises UserError for bad files."""
+        """The data at ``data["path"]``, or the embedded ones if it is None. Raises UserError for bad files."""
         raise NotImplementedError
 
     def load_whole(self, data: Data) -> Any:
@@ -127,7 +127,7 @@ class Program:
     # --- the command line -----------------------------------------------------------------------------------------------------
 
     def main(self, arguments: list[str] | None = None) -> int:
-        """Run the subcommand, ``train`` where there is none; returns the exit code."""
+        """Run the subcommand, by default ``train``; returns the exit code."""
         parser = self._parser()
         options = parser.parse_args(arguments_of(arguments))
         if "function" not in options:
@@ -183,7 +183,7 @@ class Program:
     def advice(self, subcommand: str, options: dict[str, Any], *texts: str) -> str:
         """A command to be pasted into a shell: ``python examples/digits.py explain --run 'runs/my digits' --index 7``.
 
-        ``options`` are flags and their values, True for a flag alone; ``texts`` stand behind them.
+        ``options`` are flags and their values, True for a flag alone; ``texts`` follow them.
         """
         words = [subcommand]
         for flag, value in options.items():
@@ -195,7 +195,7 @@ class Program:
     # --- the life of a run ----------------------------------------------------------------------------------------------------
 
     def train(self, options: argparse.Namespace) -> int:
-        """Start or resume a run, and where it comes to its end report on it; meanwhile nobody else can."""
+        """Start or resume a run, and report on it if it comes to its end; meanwhile it is locked."""
         with Lock() as lock:
             run, loaded, task = (self._resume if options.resume else self._start)(options, lock)
             print(f"{run.folder}: {self.sizes(task)}")
@@ -223,7 +223,7 @@ class Program:
         if options.out:
             if os.path.isdir(options.out):
                 lock.take(Path(options.out))
-            Run.check_free(Path(options.out), options.force)  # now, rather than when all has been loaded
+            Run.check_free(Path(options.out), options.force)  # before all is loaded
         loaded = self.load(data)
         task = self.make_task(loaded, settings, None)
         found = {**data, **self.identify(loaded), "fingerprint": self.fingerprint(loaded)}
@@ -232,7 +232,7 @@ class Program:
             folder = Path(options.out) if options.out else fresh(Path("runs") / self.run_name(data))
             try:
                 run = Run.create(folder, self.name, settings, about, lock, options.force)
-            except Busy:  # somebody has made the same fresh one at this moment
+            except Busy:  # another process has just made the same folder
                 if options.out:
                     raise
                 continue
@@ -260,7 +260,7 @@ class Program:
         return run, loaded, task
 
     def load_again(self, run: Run, path: str | None = None) -> Any:
-        """The data of a run; from ``path`` where they have moved, or where others are wanted."""
+        """The data of a run; from ``path`` if they have moved, or if others are wanted."""
         data = run.about["data"]
         return self.load({**data, "path": path or data["path"]})
 

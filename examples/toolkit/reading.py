@@ -1,7 +1,7 @@
 r"""Text from a file or from standard input: UTF-8, packed or not, in one of its equivalent forms, with one kind of line end.
 
 Unicode writes ``é`` as one character or as two, and calls both the same text: here it is always the composed one (NFC). A line ends
-at LF or at CR LF, in a file without any LF at CR, and nowhere else; in what is read there is LF alone.
+at LF or at CR LF, in a file without any LF at CR, and nowhere else; the text that is returned has LF alone.
 
 >>> composed("e\u0301") == "\u00e9", lines_of(unified("a\r\nb\u2028c"))
 (True, ['a', 'b\u2028c'])
@@ -26,7 +26,7 @@ from toolkit.console import UserError
 
 __all__ = ["STDIN", "NotText", "check_filled", "composed", "lines_of", "read_lines", "read_text", "unified"]
 
-STDIN = "-"  # the path that stands for standard input
+STDIN = "-"  # the path that means standard input
 
 UNPACKED: dict[
     bytes, tuple[str, Callable[[bytes], bytes]]
@@ -73,7 +73,7 @@ def composed(text: str) -> str:
 
 
 def unified(text: str) -> str:
-    """The text with LF for each line end: for CR LF, or where there is no LF at all, for CR."""
+    """The text with LF for each line end: for CR LF, or, if there is no LF at all, for CR."""
     return text.replace("\r\n", "\n") if "\n" in text else text.replace("\r", "\n")
 
 
@@ -117,7 +117,7 @@ def check_filled(
 def read_text(path: str | os.PathLike[str]) -> str:
     """A UTF-8 file, plain or packed (.gz, .bz2, .xz), or standard input for "-", `composed` and `unified`.
 
-    Raises UserError for one that cannot be read, or is not UTF-8; `NotText`, which is one too, for what is no text at all.
+    Raises UserError for one that cannot be read, or is not UTF-8; `NotText`, a subclass, for a file that is no text at all.
     """
     name = _name(path)
     return unified(composed(_decode(_unpack(_read(path), name), name)))
@@ -190,7 +190,7 @@ def _conversion(encoding: str) -> str:
 
 
 def _wide_encoding(data: bytes) -> str:
-    """The encoding of two or four bytes a character that the data are in, with or without a mark; "" where they are not.
+    """The encoding of two or four bytes a character that the data are in, with or without a mark; "" if they are in neither.
 
     Without one, by zeros: blanks and line ends have them in these encodings, and in UTF-8 nothing has.
     """
@@ -208,7 +208,7 @@ def _wide_encoding(data: bytes) -> str:
 
 
 def _decoded(sample: bytes, encoding: str) -> str | None:
-    """The sample without a character that is cut off at its end; None where it is not in this encoding."""
+    """The sample without a character that is cut off at its end; None if it is not in this encoding."""
     try:
         return codecs.getincrementaldecoder(encoding)().decode(sample)
     except UnicodeDecodeError:

@@ -22,7 +22,7 @@ class RunLog:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open ``path`` for appending; it is made if it does not exist. Raises UserError where `read_log` does."""
+        """Open ``path`` for appending; it is made if it does not exist. Raises UserError if `read_log` does."""
         self.path = Path(path)
         with writing(self.path):
             if self.path.exists():
@@ -34,7 +34,7 @@ class RunLog:
     def append(self, record: Record) -> None:
         """Write one record; NumPy scalars become numbers, and a loss that is not a number is written NaN.
 
-        Raises UserError where the system refuses; what was written of the line is taken back.
+        Raises UserError if the system refuses; what was written of the line is taken back.
         """
         line = json.dumps(record, ensure_ascii=False, default=lambda value: value.item()).encode() + b"\n"
         with writing(self.path):

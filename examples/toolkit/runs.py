@@ -24,7 +24,7 @@ FILES = (CONFIG, "log.jsonl", "loss.png")  # of every run
 class Run:
     """A run in ``folder``: its settings, and whatever else ``about`` says of it (a dict of JSON values).
 
-    ``about["files"]``, where there is one, names files that its program leaves besides those of every run: `create` with ``force``
+    ``about["files"]``, if present, names the files that its program writes besides those of every run: `create` with ``force``
     removes them, whichever program replaces it.
 
     ``config.json`` is written before all else, whole or not at all: a folder is a run if and only if it has one, and a run can be
@@ -125,7 +125,7 @@ def _is_part_of_config(name: str) -> bool:
 
 
 def _check_data(path: Path, data: Any, needed: Iterable[str]) -> None:
-    """Raise UserError for what a run says of its data where that is not what programs write."""
+    """Raise UserError if what a run says of its data is not what programs write."""
     if not isinstance(data, dict):
         raise UserError(f'{path} is damaged: its "data" are no table of names')
     for name in ("path", "fingerprint", *needed):

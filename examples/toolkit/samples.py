@@ -88,7 +88,7 @@ class Samples:
     """N samples in batches of ``batch_size``, shuffled anew in each epoch; the last batch may be smaller."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray], batch_size: int, seed: int = 0, tokens_each: int = 1) -> None:
-        """``arrays`` have a row for each sample. Raises ValueError where these are not equally many, or none."""
+        """``arrays`` have a row for each sample. Raises ValueError if they differ in rows, or if there are no arrays."""
         counts = {name: len(array) for name, array in arrays.items()}
         if len(set(counts.values())) != 1 or 0 in counts.values():
             raise ValueError(f"Samples() needs arrays with equally many rows, and at least one; got {counts}")

@@ -154,6 +154,6 @@ def read_dense(folder: Path, width: int) -> tuple[np.ndarray, np.ndarray | None,
         if file.shapes != wanted or shape[1] != width:
             raise UserError(f"{weights} has {file.shapes}; {path} and {width} features ask for {wanted}")
         arrays = {name: file.read(name).astype(np.float32) for name in wanted}
-    except ValueError as error:  # which names the file
+    except ValueError as error:  # the message names the file
         raise UserError(str(error)) from None
     return arrays["linear.weight"], arrays.get("linear.bias"), activation

@@ -24,7 +24,7 @@ VALIDATION, TEST = 0.1, 0.2  # shares at the end of a series
 
 @dataclass(frozen=True)
 class Series:
-    """Values at equal steps of time; ``signal``, where it is known, is the part of them that can be foreseen.
+    """Values at equal steps of time; ``signal``, if known, is the part of them that can be predicted.
 
     ``notes`` say what is odd about the dates of a file, and ``unique`` whether it has but one column of this name.
     """
@@ -57,9 +57,9 @@ def make_series(seed: int = 0) -> Series:
 
 
 def read_series(path: str, column: str | None) -> Series:
-    """A column of a CSV file with a line of names, by its name; the last one where ``column`` is None.
+    """A column of a CSV file with a line of names, by its name; default: the last one.
 
-    Where another column has dates the values are put in their order. Raises UserError for what `toolkit.tables` refuses, a missing
+    If another column has dates, the values are put in their order. Raises UserError for what `toolkit.tables` refuses, a missing
     column, and a cell that is no number, naming its line.
     """
     table = read_table(path)
@@ -75,7 +75,7 @@ def read_series(path: str, column: str | None) -> Series:
 
 
 def _check_dates(table: Table, place: int, column: str | None) -> None:
-    """Raise UserError where the last column, which nobody asked for by its name, holds dates."""
+    """Raise UserError if the last column, taken by default, holds dates."""
     cells = [row[place].strip() for row in table.rows]
     if column is None and len(table.names) > 1 and dates_of(cells, table.names[place]):
         others = ", ".join(name for other, name in enumerate(table.names) if other != place)

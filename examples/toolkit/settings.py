@@ -32,7 +32,7 @@ LARGEST = 2**31  # no whole number is as large, unless it says so itself: counts
 def option(default: Any, help: str, least: float | None = None, below: float | None = None, choices: Any = None) -> Any:
     """A field of a settings class. ``least <= value < below`` is asked of numbers, membership of ``choices`` of others.
 
-    All numbers must be finite, and whole ones below 2**31 where no other bound is given.
+    All numbers must be finite, and integers below 2**31 if no other bound is given.
     """
     return dataclasses.field(
         default=default, metadata={"help": help, "least": least, "below": below, "choices": choices}
@@ -62,7 +62,7 @@ class Training:
         1, "the result is the mean of the weights at so many last validations; 1: the best ones", least=1
     )
     save_every: float = option(60.0, "seconds between checkpoints, besides those after validation", least=0)
-    seed: int = option(0, "from which all that is random follows", least=0, below=2**64)
+    seed: int = option(0, "seed of all random numbers", least=0, below=2**64)
     device: str = option("cpu", 'where to compute: "cpu", "cuda"')
 
     def __post_init__(self) -> None:

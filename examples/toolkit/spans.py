@@ -4,8 +4,8 @@
     inputs   Thank you <X> me to your party <Y> week .
     targets  <X> for inviting <Y> last <Z>
 
-About ``density`` of the tokens go, in spans of ``mean_length`` in the mean; each span is replaced by a sentinel, a token of its
-own. How many tokens and spans go depends on the length of the text alone, where they stand on (seed, epoch, index). Unlike in the
+About ``density`` of the tokens go, in spans of ``mean_length`` in the mean; each span is replaced by a sentinel, its own
+token. How many tokens and spans go depends on the length of the text alone, their places on (seed, epoch, index). Unlike in the
 published program, which cuts long documents anywhere, a span need not end the text: of a sentence it would always be the full stop.
 """
 
@@ -70,7 +70,7 @@ class SpanCorruption:
         return [*inputs, *ids[place:]], [*targets, self.first_sentinel - spans]
 
     def restore(self, inputs: Sequence[int], targets: Sequence[int]) -> list[int]:
-        """The text that inputs and targets are of. Raises ValueError where their sentinels do not fit each other."""
+        """The text that inputs and targets are of. Raises ValueError if their sentinels do not match."""
         spans: dict[int, list[int]] = {}
         sentinel = -1
         for token in targets:

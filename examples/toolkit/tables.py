@@ -32,13 +32,13 @@ class Table:
     lines: list[int]
 
     def place(self, column: str | None) -> int:
-        """Where a column stands; the last one where None. Raises UserError where there is none, or several."""
+        """The place of a column, by default of the last one. Raises UserError if there is no such column, or several."""
         if column is None:
             place = len(self.names) - 1
         elif column not in self.names:
             raise UserError(f"{self.path} has no column {column!r}; there are: {', '.join(self.names)}")
         elif self.names.count(column) > 1:
-            raise UserError(f"{self.path} has several columns {column!r}; give each a name of its own")
+            raise UserError(f"{self.path} has several columns {column!r}; give each a different name")
         else:
             place = self.names.index(column)
         if is_number(self.names[place]) and not self.names[place].isdigit():  # a year may be a name
@@ -71,11 +71,11 @@ class Table:
 def read_table(path: str) -> Table:
     """The table in a CSV file, packed or not, UTF-8. Raises UserError for a file that cannot be read, or would be misread.
 
-    Such as: a quote that is not closed, a row that is longer or shorter than the line of names, another separator, no names.
+    For example a quote that is not closed, a row that is longer or shorter than the line of names, another separator, no names.
     """
     text = (
         read_text(path).rstrip(WHITE + END).replace("\r", " ")
-    )  # one that ends no line, which the csv module would take for an end
+    )  # a lone CR, which the csv module would take for a line end
     lines = text.split("\n")
     if len(lines) < 2:
         raise UserError(f"{path} holds no values; it must have a line of names and then a line for each step of time")
@@ -106,7 +106,7 @@ def _rows(path: str, text: str) -> Iterator[tuple[int, list[str]]]:
     reader, last = (
         csv.reader(io.StringIO(f"{text}\n{END}", newline="\n")),
         text.count("\n") + 1,
-    )  # which cuts at LF alone
+    )  # it cuts lines at LF alone
     while True:
         start = reader.line_num + 1
         try:
@@ -145,7 +145,7 @@ def _check_names(path: str, names: Sequence[str], first: Sequence[str]) -> None:
 
 def _check_length(path: str, line: int, row: Sequence[str], names: Sequence[str]) -> None:
     if len(row) == len(names) or not any(cell.strip() for cell in row) and len(row) < len(names):
-        return  # a blank line has no cell, which is told of where a value is looked for
+        return  # a blank line has no cell; the error comes when a value is read
     if len(row) < len(names):
         raise UserError(
             f"{path} line {line} has {_count(row)}, the line of names has {len(names)}; write a comma for each that is empty"
@@ -162,7 +162,7 @@ def _count(row: Sequence[str]) -> str:
 
 
 def _check_swallowed(path: str, start: int, lines: Sequence[str], first: Sequence[str]) -> None:
-    """Raise UserError where a cell of several lines holds rows, so that its quote was not meant to be open so long."""
+    """Raise UserError if a cell of several lines holds rows: its quote was meant to be closed earlier."""
     kinds = [is_number(cell) for cell in first]
     alike = [line for line in lines if [is_number(part) for part in line.replace('"', "").split(",")] == kinds]
     if len(alike) > 1 and len(kinds) > 1:

@@ -34,7 +34,7 @@ HELD_OUT = 0.1  # of a text, at its end: the customary split of tinyshakespeare
 
 
 def load_text(path: str | os.PathLike[str] | None) -> str:
-    """The text of a UTF-8 file, plain or gzipped; where None, half a megabyte of English that every Python carries.
+    """The text of a UTF-8 file, plain or gzipped; default: half a megabyte of English that every Python carries.
 
     That is the reference of the language, all topics of ``help()`` in alphabetical order; it differs a little between versions.
     """
@@ -133,7 +133,7 @@ def load_vocabulary(tokens: str, path: str | os.PathLike[str]) -> Characters | T
 
 
 class Windows:
-    """Windows of ``length`` tokens, side by side, as batches ``inputs`` (B, T) and ``targets`` (B, T), which stand one further.
+    """Windows of ``length`` tokens, side by side, as batches ``inputs`` (B, T) and ``targets`` (B, T), which are one further.
 
     Each epoch shuffles them, and lays them from another start, so that windows do not always end at the same places.
     """

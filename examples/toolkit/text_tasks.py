@@ -100,7 +100,7 @@ def _add(dice: Dice) -> Pair | None:
 
 # --- all together -------------------------------------------------------------------------------------------------------------
 
-TASKS: dict[str, Callable[[Dice], Pair | None]] = {  # an input and its output; None where what was drawn has none
+TASKS: dict[str, Callable[[Dice], Pair | None]] = {  # an input and its output; None if the drawn clause has none
     "translate English to French": _translate,
     "plural": _plural,
     "negate": _negate,
@@ -110,7 +110,7 @@ TASKS: dict[str, Callable[[Dice], Pair | None]] = {  # an input and its output; 
 
 
 def task_of(text: str) -> str:
-    """The name before the first colon; "" where there is none."""
+    """The name before the first colon; "" if there is no colon."""
     return text.partition(":")[0].strip() if ":" in text else ""
 
 

@@ -76,7 +76,7 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """The number of tokens; may be less than asked for where the texts are few."""
+        """The number of tokens; may be fewer than asked for if the texts are few."""
         return self._library.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
@@ -138,19 +138,19 @@ class Tokenizer:
 
 
 def train_interruptibly(library: Any, texts: Iterable[str], trainer: Any) -> None:
-    """``library.train_from_iterator(texts, trainer)`` in a thread of its own, so that Ctrl-C is heard meanwhile."""
+    """``library.train_from_iterator(texts, trainer)`` in another thread, so that Ctrl-C is heard meanwhile."""
     failures: list[BaseException] = []
 
     def train() -> None:
         try:
             library.train_from_iterator(texts, trainer)
-        except BaseException as error:  # which is for the thread that waits
+        except BaseException as error:  # for the thread that waits
             failures.append(error)
 
     thread = threading.Thread(target=train, daemon=True)
     thread.start()
     while thread.is_alive():
-        thread.join(0.1)  # not for ever: where a wait has no end, some systems deliver no signal
+        thread.join(0.1)  # with a timeout: during a wait without one, some systems deliver no signal
     if failures:
         raise failures[0]
 
@@ -163,7 +163,7 @@ def _inside(pieces: Sequence[str]) -> list[bool]:
 def _byte_characters() -> dict[str, int]:
     """The printable character by which a byte-level vocabulary writes each byte.
 
-    Printable bytes of Latin-1 stand for themselves, the others are numbered from U+0100.
+    Printable bytes of Latin-1 are themselves, the others are numbered from U+0100.
     """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]

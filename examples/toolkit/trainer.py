@@ -98,8 +98,8 @@ class Trainer:
     def run(self) -> Outcome:
         """Train until a limit is reached, Ctrl-C, or nobody reads its progress any more (``| head``).
 
-        Where a limit was reached, write the result, ``weights.safetensors``; one of before is removed by the first update.
-        Raises UserError where the loss is not finite, and where the system refuses a file.
+        If a limit was reached, write the result, ``weights.safetensors``; one of before is removed by the first update.
+        Raises UserError if the loss is not finite, or the system refuses a file.
         """
         p = self.position
         clock = _Clock(p.seconds)
@@ -247,7 +247,7 @@ class Trainer:
             self.schedule.load_state_dict(state["schedule"])
             mt.random.default.state = tuple(state["random"])
             self.position = Position(**state["position"])
-        except (KeyError, TypeError, ValueError) as error:  # another's file, or a config.json that was changed
+        except (KeyError, TypeError, ValueError) as error:  # a file of another run, or a changed config.json
             problem = " ".join(str(error).split())
             raise UserError(f"{self.checkpoints.last} does not fit the run: {problem}") from None
 

@@ -31,7 +31,7 @@ class Settings(Training):
     """Hyper-parameters; the defaults suit some 30 000 sentence pairs, such as Multi30k (Wu et al. 2021, arXiv:2105.14462)."""
 
     arch: str = option("transformer", "architecture", choices=("rnn", "lstm", "gru", "transformer"))
-    d_model: int = option(128, "features of each position; of an embedding, where recurrent", least=1)
+    d_model: int = option(128, "features of each position; recurrent: of an embedding", least=1)
     layers: int = option(4, "layers of the encoder, and as many of the decoder", least=1, below=1000)
     heads: int = option(4, "transformer: attention heads", least=1)
     d_ff: int = option(256, "transformer: features inside the feed-forward layers", least=1)
@@ -85,7 +85,7 @@ def presets(given: dict[str, Any], embedded: bool) -> dict[str, Any]:
 
 
 def load_corpus(data: str | None, source: str, target: str, **how: bool) -> Corpus:
-    """The corpus at path ``data``, read as `load_parallel` does; where None the embedded one, English to French."""
+    """The corpus at path ``data``, read by `load_parallel`; default: the embedded one, English to French."""
     if data is not None:
         return load_parallel(data, source, target, **how)
     made = english_french.corpus()
@@ -128,7 +128,7 @@ class Task:
     def __init__(self, corpus: Corpus, tokenizer: Tokenizer, settings: Settings) -> None:
         """Tokenise and batch the pairs; ``dropped`` counts those that are too long to train on, ``blank`` those with a blank side.
 
-        Raises UserError for a test set of which all is too long: better now than after hours.
+        Raises UserError for a test set of which all is too long: now, not after hours of training.
         """
         self.tokenizer, self.settings = tokenizer, settings
         self.longest = min(settings.max_length, settings.max_tokens)
@@ -161,7 +161,7 @@ class Task:
 class Translator:
     """A trained model with its tokenizer.
 
-    ``weights`` names the checkpoint: "result", or to compare "best" or "last"; where it is "", the first of them that exists.
+    ``weights`` names the checkpoint: "result", or to compare "best" or "last"; "" is the first of them that exists.
     """
 
     def __init__(self, run: Run, weights: str = "", device: str = "cpu") -> None:
@@ -194,10 +194,10 @@ class Translator:
         n_best: int = 1,
         skip_blank: bool = False,
     ) -> list[str]:
-        """Translations in the order of ``sentences``, each one line; greedy where ``beam`` is 1.
+        """Translations in the order of ``sentences``, each one line; greedy if ``beam`` is 1.
 
-        n_best: so many for each sentence, the best first. skip_blank: a blank sentence has blank translations. What had to be cut
-        off at the longest that the model was trained for is told on stderr, by ``where`` and the number of the sentence.
+        n_best: so many for each sentence, the best first. skip_blank: a blank sentence has blank translations. Outputs cut
+        off at the longest length that the model was trained for are reported on stderr, by ``where`` and number.
         """
         numbers = [n for n, sentence in enumerate(sentences, start=1) if sentence.strip() or not skip_blank]
         ids = self.encode([sentences[n - 1] for n in numbers], where, numbers)
@@ -215,7 +215,7 @@ class Translator:
         """What the translation of a sentence looks at: (H, T, S) by decoder layer, source words, and target words.
 
         A word takes what its sub-words take in the mean, and gets the sum of what they get (Clark et al. 2019, arXiv:1906.04341,
-        section 4.1), so that rows still sum to 1; with ``subwords`` they stay apart. There is no layer where the model has no
+        section 4.1), so that rows still sum to 1; with ``subwords`` they stay apart. There is no layer if the model has no
         attention.
         """
         ids = self.encode([sentence], "sentence")
@@ -239,5 +239,5 @@ class Translator:
 
 
 def _one_line(text: str) -> str:
-    """The text, composed, with a blank for each line end; what others take for one, such as U+2028, is left as it is."""
+    """The text, composed, with a blank for each line end; other kinds, such as U+2028, are kept."""
     return composed(text).replace("\r\n", " ").replace("\n", " ").replace("\r", " ")

@@ -61,7 +61,7 @@ class WordPieces(Tokenizer):
         return cls(finished)
 
     def encode_with_masks(self, text: str) -> list[int]:
-        """The ids of a text in which ``[MASK]`` stands for a word to be filled in."""
+        """The ids of a text in which ``[MASK]`` is the place of a word to be filled in."""
         first, *others = (self.encode(part) for part in text.split(SPECIAL[MASK]))
         return [*first, *(token for part in others for token in (MASK, *part))]
 

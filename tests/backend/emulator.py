@@ -19,7 +19,7 @@ NUMBERS = {"int": ctypes.c_int, "long long": ctypes.c_longlong, "word": ctypes.c
 
 
 def compiler():
-    """The C++ compiler's path, or None: also where the fibers of ``emulator.h`` are not to be relied on, outside Linux."""
+    """The C++ compiler's path, or None: also if the fibers of ``emulator.h`` are not reliable, outside Linux."""
     if not sys.platform.startswith("linux"):
         return None
     return shutil.which("g++") or shutil.which("clang++")

@@ -130,7 +130,7 @@ def note_mask(index, what):
 
 
 def wrapped_round(index, shape):
-    """``index`` with ids out of range brought into it in silence, as CuPy does."""
+    """``index`` with ids out of range silently brought into it, as CuPy does."""
     parts = index if isinstance(index, tuple) else (index,)
     taken = [0 if p is None or p is Ellipsis or p is True or p is False else p.ndim if is_mask(p) else 1 for p in parts]
     made, axis = [], 0
@@ -148,14 +148,14 @@ def is_mask(part):
 
 
 def refuse_as_integers(values):
-    """Raise CuPy's TypeError where one of its arrays stands for an axis, a length or a count, also within tuples and lists."""
+    """Raise CuPy's TypeError if one of its arrays is given as an axis, a length or a count, also within tuples and lists."""
     if any(isinstance(value, ndarray) for value in flat(values)):
         raise TypeError("'ndarray' object cannot be interpreted as an integer")
 
 
 @cache
 def signature_of(function):
-    """The signature of a function of NumPy, or None where it has none."""
+    """The signature of a function of NumPy, or None if it has none."""
     try:
         return inspect.signature(function)
     except (TypeError, ValueError):
@@ -163,7 +163,7 @@ def signature_of(function):
 
 
 def is_foreign(value):
-    """Whether ``value`` is of a class that has ufuncs of its own, to which CuPy leaves the work."""
+    """Whether ``value`` is of a class with its own ufuncs, to which CuPy leaves the work."""
     return hasattr(value, "__array_ufunc__") and not isinstance(value, (ndarray, np.ndarray, np.generic))
 
 

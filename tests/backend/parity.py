@@ -1,6 +1,6 @@
 """One function on two devices: equal values, equal gradients of the first and of the second order.
 
-In float64 two devices agree to what its rounding leaves. Numbers of fewer bits differ by more where a function is ill-conditioned
+In float64 two devices agree to what its rounding leaves. Numbers of fewer bits differ by more if a function is ill-conditioned
 or large terms cancel, so there a device is held to the values of float64, as in ``tests/test_narrow.py``:
 
     |found - exact| <= 2 eps |exact| + 2 max |f(x (1 + eps u)) - f(x)| + c max |exact| + the smallest number,    u = +-1, drawn
@@ -23,7 +23,7 @@ FLOAT64 = np.dtype(np.float64)
 
 
 def moved(value, device, dtype=None):
-    """``value`` with every array and Tensor inside on ``device``, floats in ``dtype`` where given."""
+    """``value`` with every array and Tensor inside on ``device``, floats in ``dtype`` if given."""
     if isinstance(value, mt.Tensor):
         return mt.Tensor(moved(value.data, device, dtype))
     if is_array(value) or isinstance(value, np.generic):
@@ -72,7 +72,7 @@ def _results(function, inputs, keywords, wanted, device, dtype, order, cotangent
 def check_parity(
     function, inputs, keywords=None, *, wanted=None, device="cuda:0", dtype=np.float64, order=2, rtol=1e-9, atol=1e-10
 ):
-    """Raise AssertionError where ``function(*inputs, **keywords)`` or a gradient differs between the CPU and ``device``."""
+    """Raise AssertionError if ``function(*inputs, **keywords)`` or a gradient differs between the CPU and ``device``."""
     here, there = (_results(function, inputs, keywords or {}, wanted, d, dtype, order) for d in ("cpu", device))
     assert len(here) == len(there)
     for right, mine in zip(here, there):
@@ -92,7 +92,7 @@ def _rounded(value, dtype, shift=lambda values: values):
 
 
 def check_rounded(function, inputs, keywords=None, *, dtype, wanted=None, device="cuda:0", order=2):
-    """Raise AssertionError where ``function`` of floats of ``dtype`` on ``device`` differs from float64 by more than rounding."""
+    """Raise AssertionError if ``function`` of floats of ``dtype`` on ``device`` differs from float64 by more than rounding."""
     keywords, limits, rng = keywords or {}, np.finfo(dtype), np.random.default_rng(0)
     eps, smallest = float(limits.eps), float(limits.smallest_subnormal)
 
@@ -120,7 +120,7 @@ def check_rounded(function, inputs, keywords=None, *, dtype, wanted=None, device
 
 
 def compared(row):
-    """The function of a row, with what of its outputs every solver gives in their place where they are not unique."""
+    """The function of a row, with what of its outputs every solver gives in their place if they are not unique."""
     return row.function if row.unique is None else lambda *xs, **keywords: row.unique(*row.function(*xs, **keywords))
 
 

@@ -1,4 +1,4 @@
-"""Asking for a device: what is accepted, and what is said where there is none."""
+"""Asking for a device: what is accepted, and the message if there is no device."""
 
 import subprocess
 import sys

@@ -112,7 +112,7 @@ def test_short_translations_of_short_references_differ_by_what_is_right():
     assert 20 < scores.bleu < 80 and "eff:yes" in scores.signature
     assert (
         "eff:no" in score(["chats"] * 2, ["chats", "il y a des chats"], "fr").signature
-    )  # the usual figure, where there is one
+    )  # the usual figure, if there is one
 
 
 def test_equivalent_texts_are_equal():

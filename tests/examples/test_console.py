@@ -17,7 +17,7 @@ from toolkit.console import Progress, UserError, arguments_of, require, run, tex
 
 
 def fail(error):
-    """Raise, where only an expression fits."""
+    """Raise, as an expression."""
     raise error
 
 
@@ -137,7 +137,7 @@ def test_a_note_that_cannot_be_written_ends_nothing(monkeypatch):
             full.close()
 
 
-PATHS = {  # an option that names a file or a folder, and what stands before it
+PATHS = {  # an option that names a file or a folder, and what comes before it
     "digits": ("--data", "evaluate"),
     "forecast": ("--data", "predict"),
     "from_rnn_to_transformer": ("--out",),

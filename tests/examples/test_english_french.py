@@ -148,7 +148,7 @@ def data():
 
 
 def words(sentence):
-    """The words of a sentence; an elided one (l', qu') stands by itself, as it does for a tokenizer."""
+    """The words of a sentence; an elided one (l', qu') is one by itself, as it does for a tokenizer."""
     return re.findall(r"\w+'?", sentence.lower())
 
 
@@ -159,7 +159,7 @@ def bare(data):
 
 
 def occurs(lemma, sentence):
-    """Whether any form of the English word stands in the ``bare`` sentence, as its text alone shows."""
+    """Whether any form of the English word is in the ``bare`` sentence, as its text alone shows."""
     if lemma in VERBS:
         forms = VERBS[lemma].english
     else:

@@ -1,4 +1,4 @@
-"""Numbers of the command line: refused where they are parsed, whatever they are."""
+"""Numbers of the command line: refused when they are parsed, whatever they are."""
 
 import argparse
 import doctest

@@ -57,7 +57,7 @@ def test_the_embedded_documents_are_split_without_overlap():
     assert 0.15 < len(test) / len(documents) < 0.18
     seen = {text for document in train for text in document.sentences}
     held_out = [text for document in test for text in document.sentences if len(text) > 80]
-    assert np.mean([text in seen for text in held_out]) < 0.02  # those that stand in two paragraphs
+    assert np.mean([text in seen for text in held_out]) < 0.02  # those that are in two paragraphs
 
 
 def test_folders_and_files(tmp_path):

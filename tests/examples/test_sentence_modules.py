@@ -93,7 +93,7 @@ def test_pooling(folder, name, listed, kind):
 def test_several_poolings_stand_behind_each_other(folder):
     put(
         folder, {POOL: dict(pooling_mode_cls_token=True, pooling_mode_lasttoken=True)}
-    )  # the mean is asked for where nothing is
+    )  # the mean is the default
     check(folder, lambda h: np.concatenate([h[0], h.mean(axis=0), h[-1]]))
 
 

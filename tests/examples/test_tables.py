@@ -224,7 +224,7 @@ def test_numbers_are_dates_only_where_the_column_is_called_so(series):
     numbers = [(7 * i) % 60 for i in range(60)]
     assert series(table(numbers, name="load")).notes == ()
     found = series(table(numbers, name="time"))
-    assert found.values.tolist() == VALUES and found.notes == ("its times are not in order; it is read as it stands",)
+    assert found.values.tolist() == VALUES and found.notes == ("its times are not in order; it is read as it is",)
 
 
 def test_what_is_a_date():

@@ -1,4 +1,4 @@
-"""Rows of ``minitensor.nn.functional``: activations, affine maps, normalisation, attention. Losses stand in ``losses.py``."""
+"""Rows of ``minitensor.nn.functional``: activations, affine maps, normalisation, attention. Losses are in ``losses.py``."""
 
 import math
 
@@ -135,7 +135,7 @@ def weights(q, k, v, bias, mask, is_causal, scale):
 
 
 def numpy_weights(q, k, v, bias, mask, is_causal, scale):
-    """Softmax over the allowed keys; zeros where none is."""
+    """Softmax over the allowed keys; zeros if no key is."""
     scores = q @ np.swapaxes(k, -1, -2) * (1.0 / math.sqrt(q.shape[-1]) if scale is None else scale)
     scores = scores if bias is None else scores + bias
     allowed = np.ones(scores.shape, dtype=bool) if mask is None else np.broadcast_to(mask, scores.shape)

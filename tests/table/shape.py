@@ -68,7 +68,7 @@ def broadcast_cases(draw):
 
 @st.composite
 def joined(draw, same):
-    """Tensors of one shape (but along ``axis`` where not ``same``)."""
+    """Tensors of one shape (except along ``axis`` if not ``same``)."""
     shape = draw(mst.shapes(0 if same else 1, 3, 0, 3))
     axis = (
         draw(st.integers(-len(shape), len(shape) - 1)) if not same else draw(st.integers(-len(shape) - 1, len(shape)))

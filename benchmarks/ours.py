@@ -61,11 +61,9 @@ class _Differentiated(_Work):
         self.module.load_state_dict(_arrays(other.module))
 
     def output(self):
-        """What is differentiated."""
         return self.module(self.x)
 
     def run(self):
-        """Once; see the class."""
         self.module.zero_grad()
         self.x.grad = None
         self.output().backward(self.g)
@@ -88,7 +86,6 @@ class Recurrent(_Differentiated):
         super().__init__(getattr(nn, layer)(size, size), data, device)
 
     def output(self):
-        """What is differentiated."""
         return self.module(self.x)[0]
 
 
@@ -102,7 +99,6 @@ class _Trained(_Work):
         self.adam = optim.Adam(self.model.parameters(), lr=1e-4, betas=(0.9, 0.98))
 
     def run(self):
-        """Once; see the class."""
         self.adam.zero_grad()
         loss = self.loss()
         loss.backward()
@@ -123,7 +119,6 @@ class Step(_Trained):
         super().__init__(Transformer(config), dtype, device, ids)
 
     def loss(self):
-        """Of the batch."""
         return self.model.loss(*self.ids, n_tokens=self.ids[2].size)
 
     def take_weights(self, other):
@@ -149,7 +144,6 @@ class Characters(_Trained):
         super().__init__(GPT(config), dtype, device, ids)
 
     def loss(self):
-        """Of the batch."""
         return self.model.loss(*self.ids, n_tokens=self.ids[1].size)
 
     def take_weights(self, other):

@@ -55,11 +55,9 @@ class _Differentiated(_Work):
         self.module = module.to(device, self.x.dtype)
 
     def output(self):
-        """What is differentiated."""
         return self.module(self.x)
 
     def run(self):
-        """Once; see the class."""
         self.module.zero_grad()
         self.x.grad = None
         self.output().backward(self.g)
@@ -83,7 +81,6 @@ class Recurrent(_Differentiated):
         super().__init__(getattr(torch.nn, layer)(size, size, batch_first=True), data, device)
 
     def output(self):
-        """What is differentiated."""
         return self.module(self.x)[0]
 
 
@@ -97,7 +94,6 @@ class _Trained(_Work):
         self.adam = torch.optim.Adam(self.model.parameters(), lr=1e-4, betas=(0.9, 0.98))
 
     def run(self):
-        """Once; see the class."""
         self.adam.zero_grad()
         loss = self.loss()
         loss.backward()
@@ -115,7 +111,6 @@ class Step(_Trained):
         super().__init__(model, dtype, device, ids)
 
     def loss(self):
-        """Of the batch."""
         source, target, words = self.ids
         logits = self.model(source, target)
         return F.cross_entropy(logits.flatten(0, 1), words.flatten(), ignore_index=0, label_smoothing=0.1)
@@ -129,7 +124,6 @@ class Characters(_Trained):
         super().__init__(_GPT(d_model, n_heads, n_layers, length), dtype, device, ids)
 
     def loss(self):
-        """Of the batch."""
         ids, following = self.ids
         return F.cross_entropy(self.model(ids).flatten(0, 1), following.flatten())
 

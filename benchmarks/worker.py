@@ -30,7 +30,6 @@ class Floor:
             self.cupy, self.work = cupy, [[cupy.asarray(x) for x in arrays[:2]] for arrays in self.work]
 
     def run(self):
-        """All of them once."""
         if self.device != "cpu":
             for a, b in self.work:
                 self.cupy.matmul(a, b)
@@ -39,7 +38,6 @@ class Floor:
             np.matmul(a, b, out=out)
 
     def wait(self):
-        """Until the device is done."""
         if self.device != "cpu":
             self.cupy.cuda.get_current_stream().synchronize()
 

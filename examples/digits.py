@@ -43,7 +43,6 @@ class Digits(Program):
     loss_label = "loss per image (nats)"
 
     def load(self, data: Data) -> Splits:
-        """The images, in three parts."""
         return load_images(data["path"])
 
     def fingerprint(self, loaded: Splits) -> str:
@@ -56,11 +55,9 @@ class Digits(Program):
         return DIGITS if data["path"] is None else IDX
 
     def make_task(self, loaded: Splits, settings: Settings, run: Run | None) -> Task:
-        """The model and its batches."""
         return Task(loaded, settings)
 
     def sizes(self, task: Task) -> str:
-        """How many images there are."""
         return f"{len(task.samples):,} images to train on, {len(task.validation)} to validate by, {super().sizes(task)}"
 
     def report(self, run: Run, loaded: Splits, task: Task) -> None:
@@ -73,7 +70,6 @@ class Digits(Program):
         print(f"  {self.advice('explain', {'--run': run.folder, '--index': other})}")
 
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
-        """Besides training."""
         made = add("evaluate", self.evaluate, "accuracy on the held-out images, and the mistakes")
         made.add_argument(
             "--data", type=console.path, metavar="PATH", help="where the images are now, if elsewhere than in training"

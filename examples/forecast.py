@@ -29,6 +29,7 @@ from toolkit.console import UserError, note
 from toolkit.forecasting import Settings, Task, forecast, make_model, origins
 from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, empty_figure, literal, save_figure
 from toolkit.program import Data, Program, digest, load_weights
+from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.series import Series, make_series, persistence, read_series, seasonal_naive, targets_at
 
@@ -47,8 +48,7 @@ class Forecast(Program):
     loss_label = "squared error (of a window of deviation 1)"
 
     def add_data_options(self, parser: argparse.ArgumentParser) -> None:
-        """Which column."""
-        parser.add_argument("--column", type=console.text, metavar="NAME", help="column of the CSV file (its last one)")
+        parser.add_argument("--column", type=composed, metavar="NAME", help="column of the CSV file (its last one)")
 
     def describe(self, options: argparse.Namespace) -> Data:
         """The column; the made series has only one."""
@@ -57,7 +57,6 @@ class Forecast(Program):
         return {"column": options.column}
 
     def load(self, data: Data) -> Series:
-        """The series."""
         if data["path"] is None:
             return make_series()
         series = read_series(data["path"], data["column"])
@@ -72,18 +71,14 @@ class Forecast(Program):
         return {"column": loaded.name}
 
     def fingerprint(self, loaded: Series) -> str:
-        """Of all values."""
         return digest([loaded.values.tobytes()])
 
     def make_task(self, loaded: Series, settings: Settings, run: Run | None) -> Task:
         """What follows each window."""
-        _held_out(
-            loaded, settings
-        )  # raises for a series that is too short, before training
+        _held_out(loaded, settings)  # raises for a series that is too short, before training
         return Task(loaded, settings)
 
     def sizes(self, task: Task) -> str:
-        """Numbers of windows and parameters."""
         return (
             f"{len(task.samples):,} windows to train on, {len(task.validation):,} to validate by, {super().sizes(task)}"
         )
@@ -95,7 +90,6 @@ class Forecast(Program):
         print(f"  {self.advice('predict', {'--run': run.folder})}")
 
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
-        """Evaluate, predict."""
         made = add("evaluate", self.evaluate, "the errors on the end of the series, beside those of naive forecasts")
         made.add_argument(
             "--data", type=console.path, metavar="PATH", help="where the series is now, if elsewhere than in training"

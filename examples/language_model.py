@@ -29,6 +29,7 @@ from toolkit.numbers import beam_size, natural_number, positive_integer, real
 from toolkit.other_data import load_to_test
 from toolkit.plots import attention_heatmap, picture_path
 from toolkit.program import Data, Program, digest
+from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.text import learn_vocabulary, load_text, load_vocabulary, split_text
 
@@ -73,11 +74,9 @@ class LanguageModel(Program):
         return Task(loaded, learn_vocabulary(settings.tokens, text, settings.vocab), settings)
 
     def save(self, task: Task, run: Run) -> None:
-        """The vocabulary."""
         task.vocabulary.save(run.path(VOCABULARY))
 
     def sizes(self, task: Task) -> str:
-        """Numbers of tokens, of different ones, and of parameters."""
         held_out, different = len(task.validation), task.vocabulary.vocab_size
         tokens = f"{len(task.windows.ids):,} tokens to train on, {held_out:,} held out, {different:,} different ones"
         return f"{tokens}, {super().sizes(task)}"
@@ -97,11 +96,8 @@ class LanguageModel(Program):
     # --- the other subcommands ------------------------------------------------------------------------------------------------
 
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
-        """Generate, attention, evaluate."""
         made = add("generate", self.generate, "write how a text goes on")
-        made.add_argument(
-            "--prompt", required=True, type=console.text, metavar="TEXT", help="what the text begins with"
-        )
+        made.add_argument("--prompt", required=True, type=composed, metavar="TEXT", help="what the text begins with")
         made.add_argument("--length", type=positive_integer, default=LENGTH, metavar="N", help=f"tokens ({LENGTH})")
         made.add_argument(
             "--temperature",
@@ -120,12 +116,10 @@ class LanguageModel(Program):
             metavar="K",
             help="hypotheses of a beam search, instead of drawing",
         )
-        made.add_argument(
-            "--seed", type=natural_number, default=0, metavar="N", help="seed of the drawing (0)"
-        )
+        made.add_argument("--seed", type=natural_number, default=0, metavar="N", help="seed of the drawing (0)")
 
         made = add("attention", self.attention, "a picture of what a gpt looks at")
-        made.add_argument("text", type=console.text, metavar="TEXT")
+        made.add_argument("text", type=composed, metavar="TEXT")
         made.add_argument(
             "--output", type=console.path, metavar="PNG", help="where to write the picture; into the run if not given"
         )

@@ -31,6 +31,7 @@ from toolkit.labelled import Labelled, NaiveBayes, Pair, read_labelled, syllable
 from toolkit.other_data import load_to_test, tell_seen
 from toolkit.plots import GREY, empty_figure, literal, save_figure
 from toolkit.program import Data, Program, digest, load_weights
+from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.text import Characters
 
@@ -57,15 +58,12 @@ class Languages(Program):
         return read_labelled(data["path"], data["labels"], whole=True)
 
     def tested(self, loaded: Labelled) -> list[str]:
-        """The texts to test by."""
         return [text for text, _ in loaded.test]
 
     def trained(self, loaded: Labelled) -> set[str]:
-        """The other texts."""
         return {text for text, _ in loaded.train + loaded.validation}
 
     def fingerprint(self, loaded: Labelled) -> str:
-        """Of the texts to train on and to validate by."""
         return digest(f"{text}\t{label}\n" for text, label in loaded.train + loaded.validation)
 
     def make_task(self, loaded: Labelled, settings: Settings, run: Run | None) -> Task:
@@ -74,12 +72,10 @@ class Languages(Program):
         return Task(loaded, Characters.of("".join(text for text, _ in texts)), settings)
 
     def save(self, task: Task, run: Run) -> None:
-        """The characters and the labels."""
         task.vocabulary.save(run.path(VOCABULARY))
         write_text(run.path(LABELS), json.dumps(task.labels, ensure_ascii=False) + "\n")
 
     def sizes(self, task: Task) -> str:
-        """Numbers of texts, labels and parameters."""
         counts = f"{len(task.samples):,} texts to train on, {len(task.validation):,} to validate by"
         cut = f"; read {task.cut} to their first {task.settings.max_length} characters alone" if task.cut else ""
         return f"{counts}, {len(task.labels)} labels, {super().sizes(task)}{cut}"
@@ -91,7 +87,6 @@ class Languages(Program):
         print(f"  {self.advice('classify', {'--run': run.folder}, loaded.test[0][0])}")
 
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
-        """Evaluate, classify."""
         made = add("evaluate", self.evaluate, "accuracy on the held-out texts, beside that of simpler ways")
         made.add_argument(
             "--data",
@@ -100,7 +95,7 @@ class Languages(Program):
             help="other texts, all of them, or where those of the run are now",
         )
         made = add("classify", self.classify, "the most probable labels of texts")
-        made.add_argument("texts", nargs="+", type=console.text, metavar="TEXT")
+        made.add_argument("texts", nargs="+", type=composed, metavar="TEXT")
 
     def evaluate(self, options: argparse.Namespace) -> None:
         """Print the accuracies of a run."""

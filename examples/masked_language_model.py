@@ -27,15 +27,12 @@ from toolkit.documents import Document, load_documents, split_documents
 from toolkit.finetuning import PASSAGE, choose, draw_curves, fine_tune, passages, topics_of
 from toolkit.plots import attention_heatmap
 from toolkit.program import Program, digest, load_weights, positive_integer
+from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.wordpieces import WordPieces
 
-LABELS, SEEDS, STEPS, LR = (
-    8,
-    3,
-    100,
-    5e-4,
-)  # of fine-tuning: labelled passages of each topic, repetitions, updates, rate
+# Of fine-tuning: labelled passages of each topic, repetitions, updates, learning rate.
+LABELS, SEEDS, STEPS, LR = 8, 3, 100, 5e-4
 EPOCHS = 3  # of the test pairs: each with other masks, and other passages that do not follow
 SHOWN = 4  # sentences of held-out documents in which a word is filled in
 EXAMPLE = "The [MASK] statement raises an exception."
@@ -56,11 +53,9 @@ class MaskedLanguageModel(Program):
         return ml.PRESETS
 
     def load(self, data: dict[str, Any]) -> list[Document]:
-        """The documents."""
         return load_documents(data["path"])
 
     def fingerprint(self, loaded: list[Document]) -> str:
-        """Of all documents."""
         return digest(text + "\n" for document in loaded for text in (document.topic, *document.sentences))
 
     def make_task(self, loaded: list[Document], settings: ml.Settings, run: Run | None) -> ml.Task:
@@ -69,11 +64,9 @@ class MaskedLanguageModel(Program):
         return ml.Task(loaded, WordPieces.load(saved) if saved and saved.exists() else None, settings)
 
     def save(self, task: ml.Task, run: Run) -> None:
-        """The tokenizer."""
         task.tokenizer.save(run.path("tokenizer.json"))
 
     def sizes(self, task: ml.Task) -> str:
-        """Numbers of pairs, word pieces and parameters."""
         return f"{len(task.train):,} pairs, {task.tokenizer.vocab_size:,} word pieces, {super().sizes(task)}"
 
     def report(self, run: Run, loaded: list[Document], task: ml.Task) -> None:
@@ -101,9 +94,8 @@ class MaskedLanguageModel(Program):
     # --- the other subcommands ------------------------------------------------------------------------------------------------
 
     def commands(self, add: Any) -> None:
-        """Fill in words, fine-tune."""
         made = add("fill", self.fill, "the most probable words for each [MASK] of a text")
-        made.add_argument("text", type=console.text, metavar="TEXT", help=f'such as "{EXAMPLE}"')
+        made.add_argument("text", type=composed, metavar="TEXT", help=f'such as "{EXAMPLE}"')
         made.add_argument("--top", type=positive_integer, default=5, metavar="K", help="words shown for each (5)")
         made = add(
             "finetune", self.finetune, "learn the topics of passages from few labels, pre-trained and from scratch"

@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 from toolkit import console
-from toolkit.console import UserError, arguments_of, note, require, text
+from toolkit.console import UserError, and_more, arguments_of, note, require
 from toolkit.files import read_back
 from toolkit.program import place, positive_integer
-from toolkit.reading import read_lines
+from toolkit.reading import composed, read_lines
 from toolkit.sentence_modules import read_rules, read_stages
 from toolkit.sentence_vectors import SentenceVectors
 
@@ -43,11 +43,8 @@ SENTENCES = (
 )
 TOGETHER = 32  # sentences encoded at a time
 SHOWN = 40  # characters of one that is cut
-DOCUMENT = (
-    "document",
-    "passage",
-    "corpus",
-)  # names of the prompt for what is searched, as sentence-transformers looks for them
+# Names of the prompt for the sentences that are searched, in the order of sentence-transformers.
+DOCUMENT = ("document", "passage", "corpus")
 
 
 class SentenceEncoder:
@@ -95,9 +92,8 @@ class SentenceEncoder:
             )
         cut = [sentence for sentence, encoding in zip(sentences, encodings, strict=True) if encoding.overflowing]
         if cut:
-            more = f" and {len(cut) - 1} more" if len(cut) > 1 else ""
             note(
-                f"{cut[0][:SHOWN]!r}...{more}: what comes after the first {self.rules.longest} tokens is not looked at"
+                f"{cut[0][:SHOWN]!r}...{and_more(cut)}: what comes after the first {self.rules.longest} tokens is not looked at"
             )
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]))  # equally long ones share a batch
         vectors = np.empty((len(ids), self.vectors.width), np.float32)
@@ -149,8 +145,8 @@ def rank(encoder: SentenceEncoder, query: str, sentences: Sequence[str]) -> list
 def main(arguments: list[str] | None = None) -> int:
     """Rank, print; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("query", nargs="?", type=text, metavar="QUERY", help="what to look for")
-    parser.add_argument("sentences", nargs="*", type=text, metavar="SENTENCE", help="where to look")
+    parser.add_argument("query", nargs="?", type=composed, metavar="QUERY", help="what to look for")
+    parser.add_argument("sentences", nargs="*", type=composed, metavar="SENTENCE", help="where to look")
     parser.add_argument(
         "--input", type=console.path, metavar="FILE", help="more sentences, one a line; -: standard input"
     )

@@ -29,6 +29,7 @@ from toolkit.numbers import beam_size
 from toolkit.other_data import load_to_test, tell_seen
 from toolkit.plots import attention_heatmap, picture_path
 from toolkit.program import Program, digest
+from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.text_tasks import task_of
 from toolkit.tokenizer import Tokenizer
@@ -54,19 +55,15 @@ class TextToText(Program):
         return _by_task(load_parallel(data["path"], "input", "output"), data["path"])
 
     def load_whole(self, data: dict[str, Any]) -> Corpus:
-        """All pairs of another file, to be answered."""
         return _by_task(load_parallel(data["path"], "input", "output", whole=True), data["path"])
 
     def tested(self, loaded: Corpus) -> list[str]:
-        """The inputs of the test sets."""
         return [source for pairs in loaded.tests.values() for source, _ in pairs]
 
     def trained(self, loaded: Corpus) -> set[str]:
-        """The inputs of the other pairs."""
         return {source for source, _ in (*loaded.train, *loaded.validation)}
 
     def fingerprint(self, loaded: Corpus) -> str:
-        """Of the pairs to train on and to validate by."""
         return digest(f"{source}\t{target}\n" for source, target in (*loaded.train, *loaded.validation))
 
     def make_task(self, loaded: Corpus, settings: Settings, run: Run | None) -> Task:
@@ -81,7 +78,6 @@ class TextToText(Program):
         write_text(run.path("tasks.json"), json.dumps(list(task.tests), ensure_ascii=False) + "\n")
 
     def sizes(self, task: Task) -> str:
-        """Numbers of tasks, pairs, sub-words and parameters."""
         pairs = f"{len(task.tests)} tasks, {len(task.batches):,} pairs, {task.tokenizer.vocab_size:,} sub-words"
         dropped = f"; left out {task.dropped:,} of more than {task.longest} tokens" if task.dropped else ""
         return f"{pairs}, {super().sizes(task)}{dropped}"
@@ -96,9 +92,8 @@ class TextToText(Program):
     # --- the other subcommands ------------------------------------------------------------------------------------------------
 
     def commands(self, add: Any) -> None:
-        """Answer, evaluate, attention."""
         made = add("answer", self.answer, 'answer texts such as "sort: 71 8 30"')
-        made.add_argument("texts", nargs="+", type=console.text, metavar="TEXT")
+        made.add_argument("texts", nargs="+", type=composed, metavar="TEXT")
         _add_beam(made)
 
         made = add("evaluate", self.evaluate, "exact matches of each task on inputs that were held out")
@@ -111,7 +106,7 @@ class TextToText(Program):
         _add_beam(made)
 
         made = add("attention", self.attention, "a picture of what an answer looks at")
-        made.add_argument("text", type=console.text, metavar="TEXT")
+        made.add_argument("text", type=composed, metavar="TEXT")
         made.add_argument(
             "--output", type=console.path, metavar="PNG", help="where to write the picture; into the run if not given"
         )

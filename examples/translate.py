@@ -33,7 +33,7 @@ from toolkit.numbers import beam_size, positive_integer, real
 from toolkit.other_data import load_to_test, tell_seen
 from toolkit.plots import attention_heatmap, picture_path
 from toolkit.program import Program
-from toolkit.reading import STDIN, read_lines
+from toolkit.reading import STDIN, composed, read_lines
 from toolkit.runs import Run
 from toolkit.tokenizer import Tokenizer
 from toolkit.translation import Settings, Task, Translator, fingerprint, learn_tokenizer, load_corpus, presets
@@ -56,7 +56,7 @@ class Translate(Program):
         named = "; in a file of pairs that of the {} column, unless its first line names the columns"
         for side, way, column in (("source", "from, such as en", "first"), ("target", "to, such as de", "second")):
             help = f"language to translate {way}{named.format(column)}"
-            parser.add_argument(f"--{side}", type=console.text, metavar="LANGUAGE", help=help)
+            parser.add_argument(f"--{side}", type=composed, metavar="LANGUAGE", help=help)
         parser.add_argument(
             "--skip-blank",
             action="store_true",
@@ -86,24 +86,19 @@ class Translate(Program):
         return f"{data['source']}-{data['target']}"
 
     def load(self, data: dict[str, Any]) -> Corpus:
-        """The corpus."""
         return load_corpus(data["path"], data["source"], data["target"], skip_blank=data.get("skip_blank", False))
 
     def load_whole(self, data: dict[str, Any]) -> Corpus:
-        """All pairs of other data, as test sets."""
         skip_blank = data.get("skip_blank", False)
         return load_corpus(data["path"], data["source"], data["target"], skip_blank=skip_blank, whole=True)
 
     def tested(self, loaded: Corpus) -> list[str]:
-        """The inputs of the test sets."""
         return [source for pairs in loaded.tests.values() for source, _ in pairs]
 
     def trained(self, loaded: Corpus) -> set[str]:
-        """The inputs of the other pairs."""
         return {source for source, _ in (*loaded.train, *loaded.validation)}
 
     def fingerprint(self, loaded: Corpus) -> str:
-        """Of the pairs to train on and to validate by."""
         return fingerprint(loaded)
 
     def make_task(self, loaded: Corpus, settings: Settings, run: Run | None) -> Task:
@@ -113,11 +108,9 @@ class Translate(Program):
         return Task(loaded, tokenizer, settings)
 
     def save(self, task: Task, run: Run) -> None:
-        """The tokenizer."""
         task.tokenizer.save(run.path("tokenizer.json"))
 
     def sizes(self, task: Task) -> str:
-        """Numbers of pairs, sub-words and parameters."""
         size = f"{len(task.batches):,} pairs, {task.tokenizer.vocab_size:,} sub-words, {super().sizes(task)}"
         for count, why in ((task.dropped, f"of more than {task.longest} tokens"), (task.blank, "with a blank side")):
             size += f"; left out {'1 pair' if count == 1 else f'{count} pairs'} {why}" if count else ""
@@ -146,9 +139,8 @@ class Translate(Program):
     # --- the other subcommands ------------------------------------------------------------------------------------------------
 
     def commands(self, add: Any) -> None:
-        """Translate, evaluate, attention."""
         made = add("translate", self.translate, "translate sentences or a file")
-        made.add_argument("sentences", nargs="*", type=console.text, metavar="SENTENCE")
+        made.add_argument("sentences", nargs="*", type=composed, metavar="SENTENCE")
         made.add_argument(
             "--input",
             type=console.path,
@@ -183,14 +175,14 @@ class Translate(Program):
         made.add_argument("--skip-blank", action="store_true", help="leave out pairs of which a side is blank")
         made.add_argument(
             "--split",
-            type=console.text,
+            type=composed,
             metavar="NAME",
             help="one split, such as test_2016_flickr or validation; all tests if not given",
         )
         _add_decoding(made)
 
         made = add("attention", self.attention, "a picture of what a translation looks at")
-        made.add_argument("sentence", type=console.text, metavar="SENTENCE")
+        made.add_argument("sentence", type=composed, metavar="SENTENCE")
         made.add_argument("--subwords", action="store_true", help="show sub-words apart, not joined into words")
         made.add_argument(
             "--output", type=console.path, metavar="PNG", help="where to write the picture; into the run if not given"

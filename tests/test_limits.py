@@ -22,9 +22,8 @@ def derivatives(function, *values, dtype="float64"):
     plain = mt.grad(value.sum(), leaves)
     recorded = mt.grad(function(*leaves).sum(), leaves, create_graph=True)
     squares = sum((g * g).sum() for g in recorded)
-    second = (
-        mt.grad(squares, leaves, allow_unused=True) if squares.requires_grad else []
-    )  # empty if slopes are constant
+    # Empty if slopes are constant.
+    second = mt.grad(squares, leaves, allow_unused=True) if squares.requires_grad else []
     return value, plain, recorded, [g for g in second if g is not None]
 
 

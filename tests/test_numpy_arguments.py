@@ -103,10 +103,8 @@ def test_what_is_not_taken_is_refused_by_its_name(call, message):
 
 
 # Positional arguments of NumPy's in whose place ours has another: each must be refused, not misread.
-ELSEWHERE = {
-    "device",
-    "requires_grad",
-}  # in their place NumPy has order or subok; no such value is a device
+# In their place NumPy has order or subok; no such value is a device.
+ELSEWHERE = {"device", "requires_grad"}
 
 
 def test_no_argument_by_position_means_another_thing():
@@ -115,13 +113,8 @@ def test_no_argument_by_position_means_another_thing():
         ours, theirs = getattr(mt, name), getattr(np, name)
         if name.startswith("_") or not callable(ours) or isinstance(ours, type) or isinstance(theirs, (type, np.ufunc)):
             continue
-        if name in (
-            "load",
-            "save",
-            "asarray",
-            "where",
-            "einsum",
-        ):  # files are others; the rest have no signature to compare
+        # files are others; the rest have no signature to compare
+        if name in ("load", "save", "asarray", "where", "einsum"):
             continue
         mine = _positional(ours)
         for place, (argument, numpys) in enumerate(zip(mine[1:], _positional(theirs)[1:])):

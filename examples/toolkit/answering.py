@@ -142,7 +142,6 @@ class Task:
         return Batches(inputs, targets, self.settings.max_tokens + 2, self.settings.seed).batch(np.arange(len(pairs)))
 
     def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:
-        """The model's loss."""
         return batch_loss(self.model, batch, n_tokens, self.settings.device)
 
     def validate(self) -> dict[str, float]:

@@ -77,7 +77,6 @@ class Batches:
         self._cuts = _cut_evenly(lengths.max(axis=0)[np.lexsort(self._keys)].tolist(), max_tokens)
 
     def __len__(self) -> int:
-        """The number of sentence pairs."""
         return len(self._source.lengths)
 
     def epoch(self, number: int) -> Epoch[Batch]:

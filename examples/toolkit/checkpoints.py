@@ -49,7 +49,9 @@ class Checkpoints:
     def check_resumable(self) -> None:
         """Raise UserError if a training has come to a result, and the file to go on from is gone."""
         if self.result.exists() and not self.last.exists():
-            raise UserError(f"{self.last} is gone, and the run cannot go on without it; put it back, or start a new run")
+            raise UserError(
+                f"{self.last} is gone, and the run cannot go on without it; put it back, or start a new run"
+            )
 
     def keep(self, step: int, weights: State) -> None:
         """Write the weights at ``step``."""

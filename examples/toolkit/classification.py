@@ -13,7 +13,7 @@ import numpy as np
 
 import minitensor as mt
 from minitensor.models.recurrent import SequenceClassifier, SequenceClassifierConfig
-from toolkit.console import UserError, note
+from toolkit.console import UserError, and_more, note
 from toolkit.labelled import Labelled
 from toolkit.program import place
 from toolkit.reading import composed
@@ -81,7 +81,6 @@ class Task:
         return Samples({"ids": ids, "lengths": lengths, "classes": classes}, self.settings.batch, self.settings.seed)
 
     def epoch(self, number: int) -> Epoch[Batch]:
-        """The batches of an epoch."""
         return self.samples.epoch(number)
 
     def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:
@@ -128,8 +127,9 @@ def _tell_cut(texts: Sequence[str], settings: Settings) -> None:
     """Say on stderr which texts are read in part."""
     cut = [number for number, text in enumerate(texts, start=1) if _is_cut(text, settings)]
     if cut:
-        where = f"text {cut[0]}" + (f" and {len(cut) - 1} more" if len(cut) > 1 else "")
-        note(f"{settings.max_length} characters are read of {where}, and no more (see train --max-length)")
+        note(
+            f"{settings.max_length} characters are read of text {cut[0]}{and_more(cut)}, and no more (see train --max-length)"
+        )
 
 
 def _tell_unknown(texts: Sequence[str], vocabulary: Characters) -> None:
@@ -137,7 +137,6 @@ def _tell_unknown(texts: Sequence[str], vocabulary: Characters) -> None:
     rest = [set(composed(text)) - set(vocabulary.characters) for text in texts]
     unknown = sorted(set().union(*rest))
     if unknown:
-        shown = " ".join(map(repr, unknown[:10])) + (f" and {len(unknown) - 10} more" if unknown[10:] else "")
-        number, count = 1 + next(i for i, found in enumerate(rest) if found), sum(map(bool, rest))
-        where = f"text {number}" + (f" and {count - 1} more" if count > 1 else "")
-        note(f"the model has never seen {shown}; passed over in {where}")
+        shown = " ".join(map(repr, unknown[:10])) + and_more(unknown, 10)
+        numbers = [number for number, found in enumerate(rest, start=1) if found]
+        note(f"the model has never seen {shown}; passed over in text {numbers[0]}{and_more(numbers)}")

@@ -10,10 +10,9 @@ import os
 import signal
 import sys
 import time
-import unicodedata
 from argparse import ArgumentTypeError
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from types import ModuleType
 from typing import Any, TextIO
 
@@ -21,6 +20,7 @@ __all__ = [
     "PIPE",
     "Progress",
     "UserError",
+    "and_more",
     "arguments_of",
     "check_utf_8",
     "note",
@@ -30,13 +30,13 @@ __all__ = [
     "say",
     "settle_streams",
     "system_words",
-    "text",
 ]
 
 REFUSED_WRITES = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF, getattr(errno, "EDQUOT", None)}
 PAUSE = 10.0  # seconds between plain progress lines
 WINDOW = 50  # updates over which the speed is averaged
-PIPE = 128 + getattr(signal, "SIGPIPE", 13)  # the exit code if the reader of a pipe has gone away; Windows has no such signal
+# The exit code if the reader of a pipe has gone away; Windows has no such signal.
+PIPE = 128 + getattr(signal, "SIGPIPE", 13)
 
 
 class UserError(Exception):
@@ -152,16 +152,20 @@ def check_utf_8(value: str, what: str) -> None:
         raise UserError(f"{what}, '{shown}', is not UTF-8; write it in UTF-8, or rename what it names")
 
 
-def text(argument: str) -> str:
-    """An argument that is text to work on, in Unicode's composed form: ``parser.add_argument("text", type=console.text)``."""
-    return unicodedata.normalize("NFC", argument)
-
-
 def path(argument: str) -> str:
     """An argument that names a file or a folder: ``parser.add_argument("--data", type=console.path)``. "" is refused."""
     if not argument:
         raise ArgumentTypeError("the name is empty; was a variable of the shell not set?")
     return argument
+
+
+def and_more(things: Sized, shown: int = 1) -> str:
+    """Words for what is not ``shown`` of ``things``, "" if nothing is left.
+
+    >>> "line 4 is empty" + and_more([4, 7, 9])
+    'line 4 is empty (and 2 more)'
+    """
+    return f" (and {len(things) - shown} more)" if len(things) > shown else ""
 
 
 def note(line: str) -> None:
@@ -220,7 +224,6 @@ class Progress:
         self._bar: Any = None  # rich.progress.Progress, if there is a terminal
 
     def __enter__(self) -> Progress:
-        """Show the bar."""
         if self._stream.isatty():
             rich = require("rich.progress", "train")
             console = require("rich.console", "train").Console(file=self._stream)

@@ -11,26 +11,20 @@ import statistics
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+from toolkit.console import and_more
 from toolkit.date_formats import ORDERS, read
 
 __all__ = ["dates_of", "in_order", "is_date", "times_of"]
 
 CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
-DIGITS = {
-    8: "%Y%m%d",
-    10: "%Y%m%d%H",
-    12: "%Y%m%d%H%M",
-    14: "%Y%m%d%H%M%S",
-}  # of dates without marks between their parts
+# Forms of dates without marks between their parts, by their number of digits.
+DIGITS = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 CENTURIES = re.compile(r"(19|20)\d+")
 # Columns that hold times if their cells are plain numbers: years, seconds since 1970, 20200131.
 TIMES = {"time", "date", "datetime", "timestamp", "year", "epoch", "unix", "ds", "ts", "t"}
 FIRST = 100  # cells by which a column is found to have no dates
-PARTS = (
-    ("year", "yr"),
-    ("month", "mon", "mo"),
-    ("day", "dd", "dom"),
-)  # of a date in several columns; days may be missing
+# Names of the columns of a date in parts; that of days may be missing.
+PARTS = (("year", "yr"), ("month", "mon", "mo"), ("day", "dd", "dom"))
 YEAR = re.compile(r"(19|20)\d\d")
 HOUR = {"hour", "hr", "h"}  # of the day, beside a column of dates
 ODD = 0.1  # part of a step by which another may differ: months and years are equal steps, and so are days on which clocks change
@@ -72,7 +66,7 @@ def in_order(times: Sequence[Time], in_seconds: bool, lines: Sequence[int]) -> t
     order = list(range(len(times)))
     unread = [line for line, time in zip(lines, times) if time is None]
     if unread:
-        return order, [f"line {unread[0]}{_others(unread)} has no date that can be read; the order is not looked at"]
+        return order, [f"line {unread[0]}{and_more(unread)} has no date that can be read; the order is not looked at"]
     known = [time for time in times if time is not None]
     notes = []
     if any(later < earlier for earlier, later in zip(known, known[1:])):
@@ -83,14 +77,13 @@ def in_order(times: Sequence[Time], in_seconds: bool, lines: Sequence[int]) -> t
             order.sort(key=known.__getitem__)
             notes.append("its dates are not in order; it is read in their order")
         else:
-            return order, [
-                "its times are not in order; it is read as it is"
-            ]  # they may be other times, such as hours of the day
+            # They may be other times, such as hours of the day
+            return order, ["its times are not in order; it is read as it is"]
     steps = [known[after] - known[before] for before, after in zip(order, order[1:])]
     twice = [lines[after] for after, step in zip(order[1:], steps) if step == 0]
     if twice:
         notes.append(
-            f"the date of line {twice[0]}{_others(twice)} is there before; each step of time should have one line"
+            f"the date of line {twice[0]}{and_more(twice)} is there before; each step of time should have one line"
         )
     usual = statistics.median([step for step in steps if step] or [0.0])
     odd = [(lines[after], step) for after, step in zip(order[1:], steps) if step and abs(step - usual) > ODD * usual]
@@ -98,13 +91,9 @@ def in_order(times: Sequence[Time], in_seconds: bool, lines: Sequence[int]) -> t
         line, step = odd[0]
         shown, instead = (str(timedelta(seconds=x)) if in_seconds else f"{x:g}" for x in (usual, step))
         notes.append(
-            f"its steps of time are {shown}, but {instead} before line {line}{_others(odd)}; they are taken for equal"
+            f"its steps of time are {shown}, but {instead} before line {line}{and_more(odd)}; they are taken for equal"
         )
     return order, notes
-
-
-def _others(places: Sequence[object]) -> str:
-    return f" (and {len(places) - 1} more)" if len(places) > 1 else ""
 
 
 def dates_of(cells: Sequence[str], name: str) -> list[Time] | None:

@@ -38,9 +38,8 @@ def topics_of(train: Sequence[Document], test: Sequence[Document]) -> list[str]:
     for size, part in zip(sizes, (train, test)):
         for document in part:
             size[document.topic] += len(document.sentences)
-    amounts = {
-        topic: min(4 * sizes[1][topic], sizes[0][topic]) for topic in sizes[0]
-    }  # the training part has four times as many
+    # The training part has four times as many.
+    amounts = {topic: min(4 * sizes[1][topic], sizes[0][topic]) for topic in sizes[0]}
     topics = sorted((topic for topic in amounts if amounts[topic]), key=lambda topic: (-amounts[topic], topic))[
         :CLASSES
     ]
@@ -93,7 +92,6 @@ class FineTuning:
         self.train, self.test = Samples(train, batch, seed), Samples(test, 64, seed)
 
     def epoch(self, number: int) -> Epoch[Batch]:
-        """The batches of an epoch."""
         return self.train.epoch(number)
 
     def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:
@@ -116,10 +114,8 @@ def fine_tune(model: BERT, train: Arrays, test: Arrays, steps: int, lr: float, s
     part = max(1, steps // TESTS)
     settings = Training(lr=lr, schedule="cosine", warmup=part, steps=steps, validate_every=part, seed=seed)
     mt.random.seed(seed)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        contextlib.redirect_stderr(io.StringIO()),
-    ):  # its progress is not shown
+    # The progress of the trainer is not shown.
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         outcome = Trainer(FineTuning(model, train, test, BATCH, seed), settings, Path(folder)).run()
         log = read_log(Path(folder) / "log.jsonl")
     if outcome.signal:

@@ -99,7 +99,6 @@ class Task:
         return Samples({"windows": windows, "targets": targets}, s.batch, s.seed, tokens_each=s.horizon)
 
     def epoch(self, number: int) -> Epoch[Batch]:
-        """The batches of an epoch."""
         return self.samples.epoch(number)
 
     def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:

@@ -28,14 +28,16 @@ __all__ = ["Labelled", "NaiveBayes", "Pair", "read_labelled", "syllables"]
 
 Pair = tuple[str, str]  # a text and its label
 
-NAMES = {  # the first word of a name: the language, and where its syllable is in the rest of the name
+# The first word of a character's name: the language, and where its syllable is in the rest of the
+# name. Cree includes its neighbours in Canada, Ethiopic all languages of Ethiopia in this script.
+NAMES = {
     "HANGUL": ("Korean", r"SYLLABLE (\w+)"),
     "YI": ("Yi", r"SYLLABLE (\w+)"),
     "BAMUM": ("Bamum", r"LETTER (?:PHASE-. )?(\w+)"),
     "CANADIAN": ("Cree", r"SYLLABICS (?:CARRIER |[A-Z]+-CREE |NASKAPI |SAYISI |NUNAVIK |NATTILIK )?([A-Z]+)"),
     "ETHIOPIC": ("Ethiopic", r"SYLLABLE (?:SEBATBEIT |GURAGE )?(\w+)"),
     "CUNEIFORM": ("Sumerian", r"SIGN ([A-Z]+?)\d*"),  # homophones are numbered
-}  # Cree with its neighbours in Canada, Ethiopic with all languages of Ethiopia that are written so
+}
 MOST = 1200  # syllables of a language; Hangul has ten times as many
 HELD_OUT = 0.15  # share of the texts to validate by, and as many to test
 

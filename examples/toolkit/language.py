@@ -103,11 +103,9 @@ class Task:
         self.model = make_model(settings, vocabulary.vocab_size, settings.device)
 
     def epoch(self, number: int) -> Epoch[Batch]:
-        """The batches of an epoch."""
         return self.windows.epoch(number)
 
     def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:
-        """The model's loss."""
         ids, targets = (mt.asarray(batch[name], device=self.settings.device) for name in ("inputs", "targets"))
         return self.model.loss(ids, targets, n_tokens=n_tokens)
 

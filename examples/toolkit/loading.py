@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from minitensor import nn
 from toolkit.checkpoints import Checkpoints, load_file
-from toolkit.console import UserError, say
+from toolkit.console import UserError, and_more, say
 from toolkit.runs import Run
 
 __all__ = ["digest", "load_weights", "place"]
@@ -48,8 +48,8 @@ def load_weights(model: nn.Module, run: Run, wanted: str = "") -> str:
         model.load_state_dict(state["model"] if name == "last" else state)
     except ValueError as error:
         _, problem, *more = str(error).splitlines()
-        also = f" (and {len(more)} more)" if more else ""
-        raise UserError(f"the weights of {run.folder} do not fit its configuration: {problem.strip()}{also}") from None
+        what = f"{problem.strip()}{and_more(more, shown=0)}"
+        raise UserError(f"the weights of {run.folder} do not fit its configuration: {what}") from None
     if not wanted and name != "result":
         say(f"{run.folder} is not trained to its end; these are its {name} weights so far")
     model.eval()

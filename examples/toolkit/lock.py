@@ -56,7 +56,6 @@ class Lock:
         self._descriptor = descriptor
 
     def __enter__(self) -> Lock:
-        """Use as ``with Lock() as lock``."""
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -88,7 +88,6 @@ class Task:
         self.model = make_model(s, tokenizer.vocab_size)
 
     def epoch(self, number: int) -> Epoch[PairBatch]:
-        """The batches of an epoch."""
         return self.train.epoch(number)
 
     def _inputs(self, batch: PairBatch) -> Mapping[str, Any]:

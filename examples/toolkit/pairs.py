@@ -8,7 +8,7 @@ from typing import Any
 import minitensor as mt
 from minitensor.models.encoder_decoder import EncoderDecoder
 from toolkit.batches import Batch, Batches, Ids, pad_sources
-from toolkit.console import note
+from toolkit.console import and_more, note
 
 __all__ = ["batch_loss", "decode", "loss_per_token", "tell_cut_off"]
 
@@ -61,7 +61,7 @@ def tell_cut_off(
         if max(map(len, found)) >= longest
     ]
     if cut:
-        shown = ", ".join(map(str, cut[:5])) + (f" and {len(cut) - 5} more" if cut[5:] else "")
+        shown = ", ".join(map(str, cut[:5])) + and_more(cut, 5)
         note(
             f"the output for {where} {shown} is cut off at {longest} tokens, the most that the model was trained for"
             " (see train --max-length)"

@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from toolkit.console import UserError
+from toolkit.console import UserError, and_more
 
 __all__ = ["STDIN", "NotText", "check_filled", "composed", "lines_of", "read_lines", "read_text", "unified"]
 
@@ -110,8 +110,7 @@ def check_filled(
     """Raise UserError for the line numbers in ``empty``."""
     numbers = list(empty)
     if numbers:
-        more = f" (and {len(numbers) - 1} more)" if len(numbers) > 1 else ""
-        raise UserError(f"{name} line {numbers[0]} is {what}{more}; {advice}")
+        raise UserError(f"{name} line {numbers[0]} is {what}{and_more(numbers)}; {advice}")
 
 
 def read_text(path: str | os.PathLike[str]) -> str:

@@ -54,15 +54,12 @@ class RunLog:
             self._file.truncate(size)
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
 
     def __enter__(self) -> RunLog:
-        """Use as ``with RunLog(path) as log``."""
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Close the file."""
         self.close()
 
 

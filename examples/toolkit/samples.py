@@ -80,7 +80,6 @@ class Batch:
         return [self.rows(rows) for rows in cut(len(self), parts)]
 
     def rows(self, rows: slice | np.ndarray) -> Batch:
-        """Some of the samples."""
         return Batch({name: array[rows] for name, array in self.arrays.items()}, self.tokens_each)
 
 

@@ -71,9 +71,8 @@ def read_stages(folder: Path) -> tuple[Path, list[Stage]]:
                 raise UserError(f"{source}: type is {kind!r} and path {path!r}; a module has both, within the folder")
             found.append(Stage(kind.rpartition(".")[2], folder / path))
     else:
-        folders = [
-            path for path in folder.iterdir() if path.is_dir() and any(path.iterdir())
-        ]  # empty folders are ignored
+        # Empty folders are ignored.
+        folders = [path for path in folder.iterdir() if path.is_dir() and any(path.iterdir())]
         names = [path.name for path in folders if re.fullmatch(r"\d+_[A-Za-z]+", path.name)]
         for name in sorted(names, key=lambda name: int(name.partition("_")[0])):
             found.append(Stage(name.partition("_")[2], folder / name))

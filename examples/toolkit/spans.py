@@ -55,10 +55,8 @@ class SpanCorruption:
         words = np.random.Philox(key=_words(self.seed, epoch), counter=_words(0, index, 0, 0)).random_raw(len(ids) + 2)
         gone = _segments(tokens, spans, words[:tokens])
         kept = _segments(len(ids) - tokens + 2, spans + 1, words[tokens:])
-        kept[0], kept[-1] = (
-            kept[0] - 1,
-            kept[-1] - 1,
-        )  # what stands before the first span and behind the last may be empty
+        # The text before the first span and after the last may be empty.
+        kept[0], kept[-1] = kept[0] - 1, kept[-1] - 1
         inputs: list[int] = []
         targets: list[int] = []
         place = 0

@@ -73,9 +73,8 @@ def read_table(path: str) -> Table:
 
     For example a quote that is not closed, a row that is longer or shorter than the line of names, another separator, no names.
     """
-    text = (
-        read_text(path).rstrip(WHITE + END).replace("\r", " ")
-    )  # a lone CR, which the csv module would take for a line end
+    # A lone CR is a blank; the csv module would take it for a line end.
+    text = read_text(path).rstrip(WHITE + END).replace("\r", " ")
     lines = text.split("\n")
     if len(lines) < 2:
         raise UserError(f"{path} holds no values; it must have a line of names and then a line for each step of time")
@@ -103,10 +102,8 @@ def is_number(text: str) -> bool:
 
 def _rows(path: str, text: str) -> Iterator[tuple[int, list[str]]]:
     """The line on which each row begins, and its cells."""
-    reader, last = (
-        csv.reader(io.StringIO(f"{text}\n{END}", newline="\n")),
-        text.count("\n") + 1,
-    )  # it cuts lines at LF alone
+    reader = csv.reader(io.StringIO(f"{text}\n{END}", newline="\n"))  # it cuts lines at LF alone
+    last = text.count("\n") + 1
     while True:
         start = reader.line_num + 1
         try:

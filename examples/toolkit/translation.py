@@ -146,11 +146,9 @@ class Task:
         return Batches(source_ids, target_ids, self.settings.max_tokens, self.settings.seed), dropped
 
     def epoch(self, number: int) -> Epoch[Batch]:
-        """The batches of an epoch."""
         return self.batches.epoch(number)
 
     def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:
-        """The model's loss."""
         return batch_loss(self.model, batch, n_tokens, self.settings.device)
 
     def validate(self) -> dict[str, float]:

@@ -86,11 +86,9 @@ class Task:
         self.model = make_model(settings, splits.train, settings.device)
 
     def epoch(self, number: int) -> Epoch[Batch]:
-        """The batches of an epoch."""
         return self.samples.epoch(number)
 
     def loss(self, batch: Batch, n_tokens: int) -> mt.Tensor:
-        """The model's loss."""
         device = self.model.positions.device
         labels = mt.asarray(batch["labels"], device=device)
         return self.model.loss(model_input(batch["images"], device), labels, n_tokens)

@@ -43,13 +43,15 @@ class WordPieces(Tokenizer):
         # A longer stretch without blanks is learned from in parts: the time that it takes grows as its square.
         stretch = tokenizers.pre_tokenizers.Split(tokenizers.Regex(rf"\S{{{LONGEST}}}"), "isolated")
         library.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([stretch, words])
+        # Special tokens are numbered first. ``inside`` is among them, because the trainer would number
+        # those pieces at random, and so break ties.
         trainer = tokenizers.trainers.WordPieceTrainer(
             vocab_size=vocab_size,
             min_frequency=2,  # a piece seen once cannot be learned
             special_tokens=[
                 *SPECIAL,
                 *inside,
-            ],  # numbered first; else the trainer numbers the latter at random, and so breaks ties
+            ],
             show_progress=False,
         )
         train_interruptibly(library, texts, trainer)

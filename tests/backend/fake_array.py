@@ -45,9 +45,8 @@ class ndarray:  # noqa: N801  CuPy's name
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         if any(is_foreign(x) for x in inputs):
             return NotImplemented
-        if method == "__call__" and any(
-            isinstance(x, np.generic) for x in inputs
-        ):  # np.float32(2) * array, as CuPy allows
+        # np.float32(2) * array, as CuPy allows
+        if method == "__call__" and any(isinstance(x, np.generic) for x in inputs):
             return run(ufunc, *inputs, **kwargs)
         raise TypeError(f"numpy.{ufunc.__name__} called on a device array")
 

@@ -116,9 +116,8 @@ def fake_cupy(gpus=1):
     )
     module.asnumpy = lambda array: array.get()
     module.add = _add()
-    module.where = lambda condition, *choices: run(
-        np.where, condition.astype(bool), *choices
-    )  # an array, as CuPy wants it
+    # an array, as CuPy wants it
+    module.where = lambda condition, *choices: run(np.where, condition.astype(bool), *choices)
     module.is_available = lambda: True
     module.RawModule = Module
     compute = SimpleNamespace(COMPUTE_TYPE_TF32=7)

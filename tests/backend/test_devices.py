@@ -134,7 +134,6 @@ def test_the_simulated_cublas_has_cupys_signature_and_constants():
 
     assert {name: int(getattr(cublas, name)) for name in fake_cublas.CUBLAS} == fake_cublas.CUBLAS
     assert {name: int(getattr(runtime, name)) for name in fake_cublas.CUDA_R} == fake_cublas.CUDA_R
-    with pytest.raises(
-        RuntimeError
-    ):  # no GPU, or no such handle; a wrong number or type of arguments would be a TypeError
+    # no GPU, or no such handle; a wrong number or type of arguments would be a TypeError
+    with pytest.raises(RuntimeError):
         cublas.gemmStridedBatchedEx(0, 0, 1, 1, 1, 1, 8, 8, 0, 1, 1, 8, 0, 1, 1, 8, 8, 0, 1, 1, 1, 68, -1)

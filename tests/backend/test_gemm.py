@@ -92,9 +92,8 @@ def test_heads_are_stepped_through_as_they_lie(xp):
 
 
 def test_a_stack_times_one_matrix_is_one_product(xp):
-    assert (
-        calls_of(xp, np.ones((6, 3, 4), np.float32), np.ones((4, 5), np.float32)) == []
-    )  # CuPy's own product of two matrices
+    # CuPy's own product of two matrices
+    assert calls_of(xp, np.ones((6, 3, 4), np.float32), np.ones((4, 5), np.float32)) == []
     assert calls_of(xp, np.ones((6, 3, 4), np.float32), np.ones((1, 4, 5), np.float32)) == [(0, 0, 5, 3, 4, 6)]
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from scripts import caller, refuser
 from toolkit import console
-from toolkit.console import Progress, UserError, arguments_of, require, run, text
+from toolkit.console import Progress, UserError, arguments_of, require, run
+from toolkit.reading import composed
 
 
 def fail(error):
@@ -159,7 +160,7 @@ def test_an_empty_name_is_refused_not_taken_for_none(program, capsys):
 
 
 def test_arguments_that_are_texts_are_composed():
-    assert text("e\u0301t\u00e9") == "\u00e9t\u00e9"
+    assert composed("e\u0301t\u00e9") == "\u00e9t\u00e9"
 
 
 def test_what_the_system_refuses_is_one_line(capsys):

@@ -16,6 +16,7 @@ import translate
 from toolkit import console, numbers
 from toolkit.console import UserError
 from toolkit.numbers import integer, natural_number, positive_integer, real
+from toolkit.reading import composed
 
 ODD = ("nan", "inf", "-inf", "-1e308", "1e308", "-1", "9" * 30, "9" * 400, "x", "")
 PROGRAMS = {
@@ -72,10 +73,8 @@ def numbers_of(parser):
             for name, inner in action.choices.items():
                 if name != "train":
                     yield from numbers_of(inner)
-        elif (
-            action.type not in (None, console.text, console.path) and action.dest != "index"
-        ):  # which is looked up in the images
-            yield action
+        elif action.type not in (None, composed, console.path) and action.dest != "index":
+            yield action  # (an index is looked up in the images)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -91,9 +91,8 @@ def test_pooling(folder, name, listed, kind):
 
 
 def test_several_poolings_stand_behind_each_other(folder):
-    put(
-        folder, {POOL: dict(pooling_mode_cls_token=True, pooling_mode_lasttoken=True)}
-    )  # the mean is the default
+    # the mean is the default
+    put(folder, {POOL: dict(pooling_mode_cls_token=True, pooling_mode_lasttoken=True)})
     check(folder, lambda h: np.concatenate([h[0], h.mean(axis=0), h[-1]]))
 
 

@@ -48,7 +48,9 @@ class Chain(_Work):
 
 
 class _Differentiated(_Work):
-    """A module on one input, forward and backward from a given gradient; the result is the gradient of the input."""
+    """A module on one input, forward and backward from a given gradient; the result is the gradient
+    of the input.
+    """
 
     def __init__(self, module, data, device):
         super().__init__(device)

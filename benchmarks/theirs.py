@@ -46,7 +46,9 @@ class Chain(_Work):
 
 
 class _Differentiated(_Work):
-    """A module on one input, forward and backward from a given gradient; the result is the gradient of the input."""
+    """A module on one input, forward and backward from a given gradient; the result is the gradient
+    of the input.
+    """
 
     def __init__(self, module, data, device):
         super().__init__(device)
@@ -129,7 +131,9 @@ class Characters(_Trained):
 
 
 class _Translator(torch.nn.Module):
-    """An encoder-decoder on ``torch.nn.Transformer``, post-norm and without norms at the ends, as in the paper."""
+    """An encoder-decoder on ``torch.nn.Transformer``, post-norm and without norms at the ends, as
+    in the paper.
+    """
 
     def __init__(self, d_model, n_heads, n_layers, d_ff, vocab_size, length, dropout):
         super().__init__()
@@ -154,7 +158,9 @@ class _Translator(torch.nn.Module):
 
 
 class _GPT(torch.nn.Module):
-    """A GPT on ``torch.nn.TransformerEncoder``: learned positions, pre-norm, tanh-GELU, the output tied to the embeddings."""
+    """A GPT on ``torch.nn.TransformerEncoder``: learned positions, pre-norm, tanh-GELU, the output
+    tied to the embeddings.
+    """
 
     def __init__(self, d_model, n_heads, n_layers, length):
         super().__init__()

@@ -1,7 +1,9 @@
-"""A process of ``timing.py``: reads cases and numbers of calls, makes the calls, writes their seconds.
+"""A process of ``timing.py``: reads cases and numbers of calls, makes the calls, writes their
+seconds.
 
-The command is ``worker.py {minitensor,torch,products} THREADS {cpu,cuda} {True,False}``, the last for TF32; a line that it reads is
-``CASE CALLS``. On a GPU a call is over when the device has done all that it was given.
+The command is ``worker.py {minitensor,torch,products} THREADS {cpu,cuda} {True,False}``, the last
+for TF32; a line that it reads is ``CASE CALLS``. On a GPU a call is over when the device has done
+all that it was given.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Train a Vision Transformer on handwritten digits, and see what it decides by.
 
-    python examples/digits.py                       train on the 1 797 digits of scikit-learn; show what came of it
-    python examples/digits.py train --data FOLDER   MNIST, Fashion-MNIST: a folder with train-images-idx3-ubyte.gz and so on
+    python examples/digits.py                       train on the digits of scikit-learn, show what came of it
+    python examples/digits.py train --data FOLDER   MNIST and its kin: train-images-idx3-ubyte.gz, ...
     python examples/digits.py train --resume --out runs/digits
     python examples/digits.py evaluate --run runs/digits
     python examples/digits.py explain --run runs/digits --index 7
 
-The run folder holds config.json, weights.safetensors, log.jsonl, loss.png, evidence.png, mistakes.png, and checkpoints/.
+The run folder holds config.json, weights.safetensors, log.jsonl, loss.png, evidence.png,
+mistakes.png, and checkpoints/.
 """
 
 from __future__ import annotations

@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
-"""Forecast a time series by a recurrent network, and see whether that is better than the past repeated.
+"""Forecast a time series by a recurrent network, and see whether that is better than the past
+repeated.
 
-    python examples/forecast.py                       train on a made series of hours with daily and weekly waves and noise
-    python examples/forecast.py train --data load.csv --column megawatts --season 168 --out runs/load
+    python examples/forecast.py                       train on a made series of hours, show what came of it
+    python examples/forecast.py train --data load.csv --column megawatts --out runs/load
     python examples/forecast.py train --resume --out runs/load
     python examples/forecast.py evaluate --run runs/load
     python examples/forecast.py predict --run runs/load --data newer.csv
 
-A CSV file has a line of names, commas between its columns, and numbers with a point. If a column has dates, the values are put in
-their order, and unequal steps are reported. The run keeps the name of its column, and looks for that in newer data.
+A CSV file has a line of names, commas between its columns, and numbers with a point. If a column
+has dates, the values are put in their order, and unequal steps are reported. The run keeps the name
+of its column, and looks for that in newer data.
 
-The last fifth of the series is held out, and from each hour of it the next day is forecast: by the network, as the value a season
-ago, and as the last value. The noise of the made series is known, and with it the error of a perfect forecast. The run
-folder holds config.json, weights.safetensors, log.jsonl, loss.png, forecast.png, and checkpoints/.
+The last fifth of the series is held out, and from each hour of it the next day is forecast: by the
+network, as the value a season ago, and as the last value. The noise of the made series is known,
+and with it the error of a perfect forecast. The run folder holds config.json, weights.safetensors,
+log.jsonl, loss.png, forecast.png, and checkpoints/.
 """
 
 from __future__ import annotations
@@ -40,7 +43,9 @@ DRAWN = 7  # forecasts in the picture, one after the other
 
 
 class Forecast(Program):
-    """Train on the first part of a series; report the errors on its end beside those of naive forecasts."""
+    """Train on the first part of a series; report the errors on its end beside those of naive
+    forecasts.
+    """
 
     name, settings = "forecast", Settings
     files = ("forecast.png",)
@@ -65,7 +70,9 @@ class Forecast(Program):
         return series
 
     def identify(self, loaded: Series) -> Data:
-        """The name of the column, by which it is found again in other data. Raises UserError if two columns have it."""
+        """The name of the column, by which it is found again in other data. Raises UserError if two
+        columns have it.
+        """
         if not loaded.unique:
             raise UserError(f"the data have several columns {loaded.name!r}; give each a different name")
         return {"column": loaded.name}
@@ -157,7 +164,9 @@ def _report(run: Run, series: Series, model: SequenceRegressor) -> None:
 
 
 def _draw(series: Series, settings: Settings, places: np.ndarray, made: dict[str, Any], truth: Any, path: Path) -> None:
-    """Draw the last forecasts that do not overlap, beside what came, and the errors by the distance."""
+    """Draw the last forecasts that do not overlap, beside what came, and the errors by the
+    distance.
+    """
     s, colours = settings, {NETWORK: VALIDATION, SEASONAL: SCORE, LAST: TRAIN, NOISE: GREY}
     figure = empty_figure(11, 4.5)
     left, right = figure.subplots(1, 2, width_ratios=(2.4, 1))

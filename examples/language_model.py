@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 """Train a language model on a text, and let it write.
 
-    python examples/language_model.py                      train on the reference of the Python language, show what came of it
+    python examples/language_model.py                      train on the reference of Python, show what came of it
     python examples/language_model.py train --data input.txt --arch gru --out runs/plays
     python examples/language_model.py train --data input.txt --arch gpt --out runs/gpt
     python examples/language_model.py train --data input.txt --arch gpt --tokens bpe --vocab 2000
     python examples/language_model.py train --resume --out runs/plays
-    python examples/language_model.py generate --run runs/plays --prompt "ROMEO:" --length 400 --temperature 0.8
+    python examples/language_model.py generate --run runs/plays --prompt "ROMEO:" --temperature 0.8
     python examples/language_model.py attention --run runs/gpt "To be, or not to be"
     python examples/language_model.py evaluate --run runs/plays
 
-The first nine tenths of the text are trained on, and the last is held out. The run folder holds config.json, vocabulary.json,
-weights.safetensors, log.jsonl, loss.png, and checkpoints/.
+The first nine tenths of the text are trained on, and the last is held out. The run folder holds
+config.json, vocabulary.json, weights.safetensors, log.jsonl, loss.png, and checkpoints/.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class LanguageModel(Program):
         saved = run.path(VOCABULARY) if run else None
         if saved and saved.exists():
             return Task(loaded, load_vocabulary(settings.tokens, saved), settings)
-        # Of characters all are known, also those that the held-out part alone has; sub-words are learned from the first part.
+        # Of characters all are known, also those that the held-out part alone has; sub-words are
+        # learned from the first part.
         text = loaded if settings.tokens == "characters" else split_text(loaded)[0]
         return Task(loaded, learn_vocabulary(settings.tokens, text, settings.vocab), settings)
 

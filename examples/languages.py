@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Tell languages apart by their spelling: a recurrent network beside naive Bayes.
 
-    python examples/languages.py                       train on syllables of six languages, show what came of it
-    python examples/languages.py train --data sentences.tsv --out runs/sentences        lines of text<TAB>label
+    python examples/languages.py                       train on six languages, show what came of it
+    python examples/languages.py train --data sentences.tsv --out runs/tsv    (text<TAB>label)
     python examples/languages.py train --resume --out runs/sentences
     python examples/languages.py evaluate --run runs/languages
     python examples/languages.py classify --run runs/languages ggwelp bbuox
 
-The syllables are those of the Unicode names of Korean, Yi, Bamum, Cree, Ethiopic and Sumerian characters, which every Python
-carries (HANGUL SYLLABLE GWAELP is "gwaelp", Korean). Each syllable is in one part of the data only: to train on, to choose the best
-weights by, or to report on. The run folder holds config.json, vocabulary.json, labels.json, weights.safetensors, log.jsonl,
+The syllables are those of the Unicode names of Korean, Yi, Bamum, Cree, Ethiopic and Sumerian
+characters, which every Python carries (HANGUL SYLLABLE GWAELP is "gwaelp", Korean). Each syllable
+is in one part of the data only: to train on, to choose the best weights by, or to report on. The
+run folder holds config.json, vocabulary.json, labels.json, weights.safetensors, log.jsonl,
 loss.png, confusion.png, and checkpoints/.
 """
 
@@ -42,7 +43,9 @@ SHOWN = 8  # mistakes printed after training
 
 
 class Languages(Program):
-    """Train on labelled texts; report the accuracy on the held-out ones beside that of simpler ways."""
+    """Train on labelled texts; report the accuracy on the held-out ones beside that of simpler
+    ways.
+    """
 
     name, settings = "languages", Settings
     files = (VOCABULARY, LABELS, PICTURE)
@@ -106,7 +109,9 @@ class Languages(Program):
             tell_seen(self, run, texts)
 
     def _trained_on(self, run: Run) -> list[Pair]:
-        """The texts that a run was trained on, to which the simpler ways are held; none if they are not there any more."""
+        """The texts that a run was trained on, to which the simpler ways are held; none if they are
+        not there any more.
+        """
         try:
             loaded = self.load_again(run)
         except UserError:

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Pre-train a BERT on raw text, let it fill in words, and fine-tune it on few labels.
 
-    python examples/masked_language_model.py           pre-train on the documentation inside Python itself, then all the rest
+    python examples/masked_language_model.py           pre-train on the docs inside Python, then the rest
     python examples/masked_language_model.py train --data FOLDER_OF_TEXTS --out runs/bert
-    python examples/masked_language_model.py fill --run runs/bert "The [MASK] statement raises an exception."
+    python examples/masked_language_model.py fill --run runs/bert "The [MASK] statement ends."
     python examples/masked_language_model.py finetune --run runs/bert --labels 16
 
-Documents are held out: all figures are of text that was not trained on, beside what a guess without the text would reach.
-`finetune` asks from which topic (which text of the folder) a passage comes, given a few labelled passages of each, and compares
-with the same model trained from scratch on the same passages. The run folder holds config.json, tokenizer.json,
-weights.safetensors, log.jsonl, loss.png, attention.png, finetune.png, and checkpoints/.
+Documents are held out: all figures are of text that was not trained on, beside what a guess without
+the text would reach. `finetune` asks from which topic (which text of the folder) a passage comes,
+given a few labelled passages of each, and compares with the same model trained from scratch on the
+same passages. The run folder holds config.json, tokenizer.json, weights.safetensors, log.jsonl,
+loss.png, attention.png, finetune.png, and checkpoints/.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ EXAMPLE = "The [MASK] statement raises an exception."
 
 
 class MaskedLanguageModel(Program):
-    """Pre-train; report accuracies on held-out documents, words filled in, and what fine-tuning gains."""
+    """Pre-train; report accuracies on held-out documents, words filled in, and what fine-tuning
+    gains.
+    """
 
     name, settings = "masked-language-model", ml.Settings
     files = ("tokenizer.json", "attention.png", "finetune.png")
@@ -70,7 +73,9 @@ class MaskedLanguageModel(Program):
         return f"{len(task.train):,} pairs, {task.tokenizer.vocab_size:,} word pieces, {super().sizes(task)}"
 
     def report(self, run: Run, loaded: list[Document], task: ml.Task) -> None:
-        """Accuracies on the test documents, words filled in, a picture of attention, and fine-tuning."""
+        """Accuracies on the test documents, words filled in, a picture of attention, and
+        fine-tuning.
+        """
         figures = task.figures(task.test, EPOCHS)
         majority = max(figures["unrelated_share"], 1 - figures["unrelated_share"])
         print(f"on {len(task.test):,} pairs of held-out documents:")
@@ -133,7 +138,9 @@ class MaskedLanguageModel(Program):
 
 
 def show_words(text: str, found: list[list[tuple[str, float]]], word: str = "") -> None:
-    """Print a text, what was found for each of its masks, and the ``word`` that was there, if it is known."""
+    """Print a text, what was found for each of its masks, and the ``word`` that was there, if it is
+    known.
+    """
     print(text)
     for words in found:
         shown = "  ".join(f"{piece} {probability:.1%}" for piece, probability in words)
@@ -143,7 +150,9 @@ def show_words(text: str, found: list[list[tuple[str, float]]], word: str = "") 
 def compare(
     run: Run, documents: list[Document], model: Any, tokenizer: Any, labels: int, seeds: int, steps: int
 ) -> None:
-    """Train classifiers of topics, from the pre-trained weights and from scratch, and print and draw how well they do."""
+    """Train classifiers of topics, from the pre-trained weights and from scratch, and print and
+    draw how well they do.
+    """
     train, _, test = split_documents(documents)
     topics = topics_of(train, test)
     longest = min(PASSAGE, model.config.max_length)

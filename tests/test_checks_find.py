@@ -1,4 +1,6 @@
-"""What a check must find: one wrong element among large or many ones, slopes at kinks, checks of nothing, rules that never run."""
+"""What a check must find: one wrong element among large or many ones, slopes at kinks, checks of
+nothing, rules that never run.
+"""
 
 import functools
 

@@ -1,4 +1,6 @@
-"""Modes hold inside what they decorate, and nowhere else: functions, methods, code that stops and goes on, threads, tasks."""
+"""Modes hold inside what they decorate, and nowhere else: functions, methods, code that stops and
+goes on, threads, tasks.
+"""
 
 import asyncio
 import functools

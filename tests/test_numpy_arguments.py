@@ -1,4 +1,6 @@
-"""A name that is NumPy's too takes NumPy's arguments, in NumPy's order; what it cannot do it refuses by name."""
+"""A name that is NumPy's too takes NumPy's arguments, in NumPy's order; what it cannot do it
+refuses by name.
+"""
 
 import inspect
 
@@ -102,8 +104,8 @@ def test_what_is_not_taken_is_refused_by_its_name(call, message):
         call(mt.tensor(X, requires_grad=True))
 
 
-# Positional arguments of NumPy's in whose place ours has another: each must be refused, not misread.
-# In their place NumPy has order or subok; no such value is a device.
+# Positional arguments of NumPy's in whose place ours has another: each must be refused, not
+# misread. In their place NumPy has order or subok; no such value is a device.
 ELSEWHERE = {"device", "requires_grad"}
 
 

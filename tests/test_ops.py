@@ -103,7 +103,9 @@ SOURCE = Path(mt.__file__).parent
 
 
 def _names_used(tree):
-    """The names of the array namespace in a file: ``xp.NAME``, and the rows of ops that are taken by name."""
+    """The names of the array namespace in a file: ``xp.NAME``, and the rows of ops that are taken
+    by name.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "xp":
             yield node.attr

@@ -1,13 +1,16 @@
-"""Claim 4: a fixed context is a bottleneck that long sentences do not fit through; attention removes it.
+"""Claim 4: a fixed context is a bottleneck that long sentences do not fit through; attention
+removes it.
 
-Encoder-decoders (`Seq2Seq` and `Transformer`) learn to repeat a sentence of random symbols. Without attention all of it has to
-pass through one vector (Cho et al. 2014, arXiv:1406.1078), and quality falls with the length (Cho, van Merrienboer, Bahdanau and
-Bengio 2014, arXiv:1409.1259); with it, each output looks at what it needs (Bahdanau, Cho and Bengio 2015, arXiv:1409.0473). The
-task has no shortcut: n symbols are n log2(A) bits, whatever the language.
+Encoder-decoders (`Seq2Seq` and `Transformer`) learn to repeat a sentence of random symbols. Without
+attention all of it has to pass through one vector (Cho et al. 2014, arXiv:1406.1078), and quality
+falls with the length (Cho, van Merrienboer, Bahdanau and Bengio 2014, arXiv:1409.1259); with it,
+each output looks at what it needs (Bahdanau, Cho and Bengio 2015, arXiv:1409.0473). The task has no
+shortcut: n symbols are n log2(A) bits, whatever the language.
 
-Sentences of all lengths occur equally often in training, one length to a batch. All models have equal parameter counts and the
-same number of updates by Adam with clipping; each is trained at every one of ``learning_rates``, and the training that ends with
-the lowest loss is reported. Decoding is greedy, and a sentence counts as right only if every symbol and its end are.
+Sentences of all lengths occur equally often in training, one length to a batch. All models have
+equal parameter counts and the same number of updates by Adam with clipping; each is trained at
+every one of ``learning_rates``, and the training that ends with the lowest loss is reported.
+Decoding is greedy, and a sentence counts as right only if every symbol and its end are.
 """
 
 from __future__ import annotations
@@ -142,7 +145,9 @@ def _name(run: dict[str, Any]) -> str:
 
 
 def mastered(numbers: dict[str, Any]) -> dict[tuple[str, str], int]:
-    """The longest length up to which each model, by cell and attention, has enough exact matches; 0 for none."""
+    """The longest length up to which each model, by cell and attention, has enough exact matches; 0
+    for none.
+    """
     return {(run["cell"], run["attention"]): reach(run["exact"], numbers["lengths"]) for run in numbers["models"]}
 
 

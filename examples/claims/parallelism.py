@@ -1,14 +1,19 @@
-"""Claim 3: a recurrent network computes its steps one after the other, a Transformer all at once, and pays for it with T^2.
+"""Claim 3: a recurrent network computes its steps one after the other, a Transformer all at once,
+and pays for it with T^2.
 
     operations that have to wait for each other     RNN, LSTM, GRU: T          Transformer: 1
-    operations in all, a layer                      T D^2                      T^2 D + T D^2          (Vaswani et al. 2017, table 1)
+    operations in all, a layer                      T D^2                      T^2 D + T D^2
 
-What is timed is a whole training step (forward, loss at every position, backward, Adam) of a fixed number of tokens, cut into T
-positions of tokens / T sequences: the same work for a recurrent network at every T, in T products that grow thinner. The networks
-take turns, so that whatever else the machine does hits all of them, and the median counts. Of the Transformer's step the
-quadratic part is timed by itself: forward and backward of its layers' scaled dot-product attention.
+These counts are those of Vaswani et al. (2017, table 1).
 
-What waiting costs depends on how much the machine could do at the same time: two cores are kept busy by a product of a few rows.
+What is timed is a whole training step (forward, loss at every position, backward, Adam) of a fixed
+number of tokens, cut into T positions of tokens / T sequences: the same work for a recurrent
+network at every T, in T products that grow thinner. The networks take turns, so that whatever else
+the machine does hits all of them, and the median counts. Of the Transformer's step the quadratic
+part is timed by itself: forward and backward of its layers' scaled dot-product attention.
+
+What waiting costs depends on how much the machine could do at the same time: two cores are kept
+busy by a product of a few rows.
 """
 
 from __future__ import annotations
@@ -54,7 +59,9 @@ class Settings:
 
 
 def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
-    """Median seconds of a step by network and length. ``workers`` is not used: what is timed has the machine for itself."""
+    """Median seconds of a step by network and length. ``workers`` is not used: what is timed has
+    the machine for itself.
+    """
     shapes = equal_shapes(settings.budget, settings.vocab_size, settings.vocab_size)
     seconds: dict[str, list[float]] = {name: [] for name in (*KINDS, ATTENTION)}
     networks = {kind: shape.build() for kind, shape in shapes.items()}
@@ -112,7 +119,8 @@ def _alternating(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str,
 
 
 def crossover(lengths: list[int], ours: list[float], theirs: list[float]) -> float | None:
-    """The length at which ``ours`` becomes and stays the smaller, between lengths by interpolation of the logarithms.
+    """The length at which ``ours`` becomes and stays the smaller, between lengths by interpolation
+    of the logarithms.
 
     The first length from which it always is; None if it is not at the last.
 
@@ -147,7 +155,9 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
 
 
 def conclusion(numbers: dict[str, Any]) -> str:
-    """From which length on the Transformer is faster than each of the others, and what waiting and T^2 cost."""
+    """From which length on the Transformer is faster than each of the others, and what waiting and
+    T^2 cost.
+    """
     lengths, seconds = numbers["lengths"], numbers["seconds"]
     against = [
         f"the {NAMES[kind]} {_comparison(lengths, seconds['transformer'], seconds[kind])}" for kind in KINDS[:-1]

@@ -59,7 +59,8 @@ def listed(names: Sequence[str], none: str = "none") -> str:
 
 
 def magnitude(value: float) -> str:
-    """A number that is not negative in a few characters, as a power of ten if it is very small or large.
+    """A number that is not negative in a few characters, as a power of ten if it is very small or
+    large.
 
     >>> magnitude(0.25), magnitude(3.1e-12), magnitude(4.2e9)
     ('0.25', '3e-12', '4e+09')

@@ -1,4 +1,6 @@
-"""The one training loop of all claims, the choice of the learning rate, and work that is spread over processes."""
+"""The one training loop of all claims, the choice of the learning rate, and work that is spread
+over processes.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ WARM_UP = 0.05  # the part of the steps in which the learning rate rises; then i
 
 @dataclass
 class History:
-    """What a training left behind: loss and gradient norm (before clipping) of each step that was finite."""
+    """What a training left behind: loss and gradient norm (before clipping) of each step that was
+    finite.
+    """
 
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
@@ -44,9 +48,11 @@ def train(
     optimizer: mt.optim.Optimizer,
     max_norm: float = MAX_NORM,
 ) -> History:
-    """Train ``model`` for so many steps of ``loss_of(step)``; it ends early if the loss or the gradient is not finite.
+    """Train ``model`` for so many steps of ``loss_of(step)``; it ends early if the loss or the
+    gradient is not finite.
 
-    The learning rate rises linearly, then falls along a cosine to zero. max_norm: of the clipped gradient, inf for no clipping.
+    The learning rate rises linearly, then falls along a cosine to zero. max_norm: of the clipped
+    gradient, inf for no clipping.
     """
     history = History()
     schedule = mt.optim.CosineLR(optimizer, steps, warmup_steps=int(WARM_UP * steps))
@@ -67,7 +73,9 @@ def train(
 
 
 def best_run(runs: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Of trainings that differ in the learning rate alone, the one whose ``"loss"`` at the end is the least, without that."""
+    """Of trainings that differ in the learning rate alone, the one whose ``"loss"`` at the end is
+    the least, without that.
+    """
     best = min(runs, key=lambda run: run["loss"])
     return {name: value for name, value in best.items() if name != "loss"}
 
@@ -76,9 +84,11 @@ def best_run(runs: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def spread(label: str, function: Callable[..., Any], calls: list[tuple[Any, ...]], workers: int) -> list[Any]:
-    """``function(*call)`` for each call, in their order, by so many processes of one BLAS thread each, with a bar for those done.
+    """``function(*call)`` for each call, in their order, by so many processes of one BLAS thread
+    each, with a bar for those done.
 
-    The matrices here are too small for BLAS to share them among cores, so whole trainings are shared out instead.
+    The matrices here are too small for BLAS to share them among cores, so whole trainings are
+    shared out instead.
     """
     results = []
     with Progress(label, total=len(calls)) as progress:
@@ -111,5 +121,7 @@ def _call(work: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
 
 
 def _ignore_interrupt() -> None:
-    """Ctrl-C goes to all processes of a terminal; the parent alone answers it, and ends the others."""
+    """Ctrl-C goes to all processes of a terminal; the parent alone answers it, and ends
+    the others.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,7 +1,9 @@
-"""Scores of translations: BLEU in the two ways that are reported, and the share that is exactly right.
+"""Scores of translations: BLEU in the two ways that are reported, and the share that is exactly
+right.
 
-Papineni et al., "BLEU: a method for automatic evaluation of machine translation", 2002; Post, "A call for clarity in
-reporting BLEU scores", 2018, arXiv:1804.08771, on why the tokenisation has to be told.
+Papineni et al., "BLEU: a method for automatic evaluation of machine translation", 2002; Post, "A
+call for clarity in reporting BLEU scores", 2018, arXiv:1804.08771, on why the tokenisation has to
+be told.
 """
 
 from __future__ import annotations
@@ -48,9 +50,10 @@ class Scores:
 def score(translations: Sequence[str], references: Sequence[str], language: str) -> Scores:
     """Compare translations with one reference each, in the target ``language`` ("de").
 
-    Texts that Unicode calls equivalent are equal. A language without blanks between words is scored by the characters or words
-    that its `tokenisation` gives, in both figures. If no reference has four tokens, the n-grams that are too long
-    do not count ("eff:yes" in the signature): otherwise even what is right would have a BLEU of 0.
+    Texts that Unicode calls equivalent are equal. A language without blanks between words is scored
+    by the characters or words that its `tokenisation` gives, in both figures. If no reference has
+    four tokens, the n-grams that are too long do not count ("eff:yes" in the signature): otherwise
+    even what is right would have a BLEU of 0.
 
     Raises ValueError if the numbers differ or are zero.
     """
@@ -80,10 +83,12 @@ def _bleu(ours: Sequence[str], theirs: Sequence[str], **how: Any) -> tuple[float
 
 
 def tokenisation(references: Sequence[str], language: str) -> str:
-    """The name of sacrebleu's tokenisation for a language, by its name or by the script of most letters of the references.
+    """The name of sacrebleu's tokenisation for a language, by its name or by the script of most
+    letters of the references.
 
-    "13a" if words have blanks between; "zh" for Chinese; for Japanese the words that "ja-mecab" finds, if what that takes is
-    installed (``pip install "sacrebleu[ja]"``), otherwise and for Thai, Khmer and the like each character, "char".
+    "13a" if words have blanks between; "zh" for Chinese; for Japanese the words that "ja-mecab"
+    finds, if what that takes is installed (``pip install "sacrebleu[ja]"``), otherwise and for
+    Thai, Khmer and the like each character, "char".
     """
     text = "".join(references)
     unspaced = 2 * len(UNSPACED.findall(text)) > sum(character.isalpha() for character in text)
@@ -109,7 +114,9 @@ def _has_mecab() -> bool:
 
 @functools.cache
 def moses(language: str) -> Callable[[str], str]:
-    """The preparation of Multi30k's own scripts: lower case, Moses punctuation, Moses tokens with blanks between."""
+    """The preparation of Multi30k's own scripts: lower case, Moses punctuation, Moses tokens with
+    blanks between.
+    """
     sacremoses = require("sacremoses", "train")
     normalise = sacremoses.MosesPunctNormalizer(lang=language, perl_parity=True).normalize
     tokenise = sacremoses.MosesTokenizer(lang=language).tokenize

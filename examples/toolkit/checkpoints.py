@@ -1,12 +1,13 @@
 """The files by which a training goes on after any end, and from which its result is made.
 
-    checkpoints/last.safetensors      everything: weights, optimiser, schedule, random state, position
+    checkpoints/last.safetensors      weights, optimiser, schedule, random state, position
     checkpoints/best.safetensors      the weights of the lowest validation loss
     checkpoints/00001410.safetensors  the weights at one of the latest validations, for averaging
     weights.safetensors               the result, once training is over
 
-Each file is replaced whole or not at all, and ``last`` is written after the weights that it names: a kill between two files
-leaves weights that the resumed run writes again, bit for bit. Files that ``last`` does not name are removed after it is written.
+Each file is replaced whole or not at all, and ``last`` is written after the weights that it names:
+a kill between two files leaves weights that the resumed run writes again, bit for bit. Files that
+``last`` does not name are removed after it is written.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class Checkpoints:
         return load_file(self.last) if self.last.exists() else None
 
     def check_resumable(self) -> None:
-        """Raise UserError if a training has come to a result, and the file to go on from is gone."""
+        """Raise UserError if a training has come to a result, and the file to go on
+        from is gone.
+        """
         if self.result.exists() and not self.last.exists():
             raise UserError(
                 f"{self.last} is gone, and the run cannot go on without it; put it back, or start a new run"

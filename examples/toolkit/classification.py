@@ -46,7 +46,9 @@ class Settings(Training):
 
 
 def make_model(settings: Settings, vocab_size: int, n_classes: int, device: str) -> SequenceClassifier:
-    """A model of these settings, its weights drawn from their seed. Raises UserError for a device that cannot be used."""
+    """A model of these settings, its weights drawn from their seed. Raises UserError for a device
+    that cannot be used.
+    """
     s = settings
     mt.random.seed(s.seed)
     shape: dict[str, Any] = dict(d_model=s.d_model, hidden_size=s.hidden, n_layers=s.layers, dropout=s.dropout)
@@ -56,7 +58,9 @@ def make_model(settings: Settings, vocab_size: int, n_classes: int, device: str)
 
 
 def _padded(texts: Sequence[str], vocabulary: Characters, longest: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first ``longest`` known characters of each text as ids (N, T), zeros behind them, and how many there are, (N,)."""
+    """The first ``longest`` known characters of each text as ids (N, T), zeros behind them, and how
+    many there are, (N,).
+    """
     ids = [vocabulary.encode(vocabulary.known(text)[:longest]) for text in texts]
     lengths = np.array([len(row) for row in ids])
     table = np.zeros((len(ids), lengths.max()), dtype=np.int32)
@@ -98,8 +102,9 @@ class Task:
 def guess(model: SequenceClassifier, texts: Sequence[str], vocabulary: Characters, settings: Settings) -> np.ndarray:
     """Probabilities (N, C) of the labels of texts. Raises UserError for an empty text.
 
-    Characters that the model has never seen are passed over, and so is what comes after ``max_length``; both are reported on stderr. A
-    text without any known character gets what the model says of no evidence.
+    Characters that the model has never seen are passed over, and so is what comes after
+    ``max_length``; both are reported on stderr. A text without any known character gets what the
+    model says of no evidence.
     """
     if not all(texts):
         raise UserError(f"text {1 + list(texts).index('')} is empty; there is nothing to judge")

@@ -40,7 +40,9 @@ PIPE = 128 + getattr(signal, "SIGPIPE", 13)
 
 
 class UserError(Exception):
-    """Something that the user can put right: a file, an option, a sentence. The message says what and how."""
+    """Something that the user can put right: a file, an option, a sentence. The message says what
+    and how.
+    """
 
     exit_code = 2
 
@@ -48,9 +50,9 @@ class UserError(Exception):
 def run(main: Callable[[], int | None]) -> int:
     """Call ``main`` and return the exit code of the process: ``sys.exit(run(main))``.
 
-    A `UserError` becomes one line on stderr and code 2, and so does whatever the system refuses: a file, a disk, memory. Ctrl-C
-    becomes code 130 (``main`` has saved by then), a reader that has gone away (``| head``) ends it quietly; any other exception is
-    a bug and keeps its traceback.
+    A `UserError` becomes one line on stderr and code 2, and so does whatever the system refuses: a
+    file, a disk, memory. Ctrl-C becomes code 130 (``main`` has saved by then), a reader that has
+    gone away (``| head``) ends it quietly; any other exception is a bug and keeps its traceback.
     """
     settle_streams()
     try:
@@ -81,9 +83,10 @@ def run(main: Callable[[], int | None]) -> int:
 def settle_streams() -> None:
     """Make the standard streams such that writing to them is never an error of the program.
 
-    One that is closed (``>&-``) takes everything and shows nothing, and a character that the terminal cannot show is shown as its
-    code. A pipe or a file gets UTF-8, as all files here do, whatever the locale, unless PYTHONIOENCODING names another encoding.
-    None of their three descriptors stays free, so that no file of ours becomes a library's standard output.
+    One that is closed (``>&-``) takes everything and shows nothing, and a character that the
+    terminal cannot show is shown as its code. A pipe or a file gets UTF-8, as all files here do,
+    whatever the locale, unless PYTHONIOENCODING names another encoding. None of their three
+    descriptors stays free, so that no file of ours becomes a library's standard output.
     """
     if sys.stdin is None and not _is_open(0):
         os.open(os.devnull, os.O_RDONLY)  # the system gives the lowest number that is free
@@ -97,7 +100,9 @@ def settle_streams() -> None:
 
 
 def _reader_is_gone(error: OSError) -> bool:
-    """Whether the reader of the pipe has gone away; Windows then says that an argument is not valid."""
+    """Whether the reader of the pipe has gone away; Windows then says that an argument is not
+    valid.
+    """
     windows = sys.platform == "win32" and error.errno == errno.EINVAL and error.filename is None
     return windows or isinstance(error, BrokenPipeError)
 
@@ -138,7 +143,9 @@ def system_words(error: OSError) -> str:
 
 
 def arguments_of(arguments: Sequence[str] | None = None) -> list[str]:
-    """The arguments given, or those of the command line. Raises UserError for one that is not UTF-8."""
+    """The arguments given, or those of the command line. Raises UserError for one that is not
+    UTF-8.
+    """
     found = list(sys.argv[1:] if arguments is None else arguments)
     for number, argument in enumerate(found, start=1):
         check_utf_8(argument, f"argument {number}")
@@ -146,14 +153,18 @@ def arguments_of(arguments: Sequence[str] | None = None) -> list[str]:
 
 
 def check_utf_8(value: str, what: str) -> None:
-    """Raise UserError for text out of bytes that are not UTF-8, which Python keeps as lone surrogates."""
+    """Raise UserError for text out of bytes that are not UTF-8, which Python keeps as lone
+    surrogates.
+    """
     if any("\ud800" <= character <= "\udfff" for character in value):
         shown = value.encode("utf-8", "backslashreplace").decode()
         raise UserError(f"{what}, '{shown}', is not UTF-8; write it in UTF-8, or rename what it names")
 
 
 def path(argument: str) -> str:
-    """An argument that names a file or a folder: ``parser.add_argument("--data", type=console.path)``. "" is refused."""
+    """An argument that names a file or a folder: ``parser.add_argument("--data",
+    type=console.path)``. "" is refused.
+    """
     if not argument:
         raise ArgumentTypeError("the name is empty; was a variable of the shell not set?")
     return argument
@@ -190,11 +201,14 @@ def require(package: str, extra: str) -> ModuleType:
 
 
 class Progress:
-    """A bar with loss, speed and time left; plain lines, one every few seconds, if there is no terminal.
+    """A bar with loss, speed and time left; plain lines, one every few seconds, if there is no
+    terminal.
 
-    That a line cannot be written is no error: ``unread`` is then True if its reader has gone away, and what is shown is lost.
+    That a line cannot be written is no error: ``unread`` is then True if its reader has gone away,
+    and what is shown is lost.
 
-    >>> with Progress("training", total=2, stream=sys.stdout, clock=iter([0.0, 5.0, 10.0]).__next__) as progress:
+    >>> clock = iter([0.0, 5.0, 10.0]).__next__
+    >>> with Progress("training", total=2, stream=sys.stdout, clock=clock) as progress:
     ...     progress.advance(loss=3.5, tokens=1000)
     ...     progress.advance(loss=2.25, tokens=1000)
     training 2/2  loss 2.250  200 tokens/s  0:00 left
@@ -209,9 +223,11 @@ class Progress:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start at ``done`` (not 0 after a resume) of ``total`` updates, or an unknown number (None).
+        """Start at ``done`` (not 0 after a resume) of ``total`` updates, or an unknown number
+        (None).
 
-        seconds: it will be over after that time, if not before. ``stream`` is stderr unless told otherwise.
+        seconds: it will be over after that time, if not before. ``stream`` is stderr unless told
+        otherwise.
         """
         self.label, self.total, self.done = label, total, done
         self.loss: float | None = None
@@ -239,7 +255,9 @@ class Progress:
             self._bar.stop()
 
     def advance(self, loss: float | None = None, tokens: int = 0) -> None:
-        """One update is done, of so many target tokens; without ``loss`` the last one stays shown."""
+        """One update is done, of so many target tokens; without ``loss`` the last one
+        stays shown.
+        """
         now = self._clock()
         self.done += 1
         self.loss = self.loss if loss is None else loss

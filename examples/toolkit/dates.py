@@ -1,7 +1,9 @@
-"""The times of a series, out of whatever a table has of dates: whether they go forward, and by equal steps.
+"""The times of a series, out of whatever a table has of dates: whether they go forward, and by
+equal steps.
 
-Dates are read in the forms of `toolkit.date_formats`; of day and month, which look alike, in the order by which all cells of a
-column can be read and go by equal steps. A column that has dates in another form is reported.
+Dates are read in the forms of `toolkit.date_formats`; of day and month, which look alike, in the
+order by which all cells of a column can be read and go by equal steps. A column that has dates in
+another form is reported.
 """
 
 from __future__ import annotations
@@ -38,9 +40,11 @@ def is_date(text: str) -> bool:
 
 
 def times_of(names: Sequence[str], rows: Sequence[Sequence[str]], but: int) -> tuple[list[Time], bool] | None:
-    """The time of each row, from whatever columns but ``but`` have dates, and whether it is in seconds; None if no column has dates.
+    """The time of each row, from whatever columns but ``but`` have dates, and whether it is in
+    seconds; None if no column has dates.
 
-    A column of hours beside that of dates is added to it. If a column seems to have dates and none can be read, all are None.
+    A column of hours beside that of dates is added to it. If a column seems to have dates and none
+    can be read, all are None.
     """
     columns = {place: [row[place].strip() for row in rows] for place in range(len(names)) if place != but}
     found = [dates for place, cells in columns.items() if (dates := dates_of(cells, names[place]))]
@@ -59,7 +63,8 @@ def times_of(names: Sequence[str], rows: Sequence[Sequence[str]], but: int) -> t
 
 
 def in_order(times: Sequence[Time], in_seconds: bool, lines: Sequence[int]) -> tuple[list[int], list[str]]:
-    """The order in which the rows go forward in time, and what to report about it: nothing if all is well.
+    """The order in which the rows go forward in time, and what to report about it: nothing if all
+    is well.
 
     ``lines`` are the lines of the rows in their file.
     """
@@ -97,7 +102,9 @@ def in_order(times: Sequence[Time], in_seconds: bool, lines: Sequence[int]) -> t
 
 
 def dates_of(cells: Sequence[str], name: str) -> list[Time] | None:
-    """The dates of a column in seconds, by the way of writing that reads most of them; None if that is less than half."""
+    """The dates of a column in seconds, by the way of writing that reads most of them; None if that
+    is less than half.
+    """
     digits = all(cell.isdigit() for cell in cells)
     if digits and name.lower() not in TIMES:
         return None  # a number is a date only if its column's name says so
@@ -111,7 +118,9 @@ def dates_of(cells: Sequence[str], name: str) -> list[Time] | None:
 
 
 def _digits(cell: str) -> datetime | None:
-    """20200131, or with hours, minutes, seconds; no seconds since 1970, which begin otherwise for long."""
+    """20200131, or with hours, minutes, seconds; no seconds since 1970, which begin otherwise for
+    long.
+    """
     try:
         return datetime.strptime(cell, DIGITS[len(cell)]) if CENTURIES.fullmatch(cell) else None
     except (KeyError, ValueError):

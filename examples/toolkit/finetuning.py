@@ -1,4 +1,6 @@
-"""Fine-tuning on few labels: from which topic does a passage come? Pre-trained and from scratch, side by side."""
+"""Fine-tuning on few labels: from which topic does a passage come? Pre-trained and from scratch,
+side by side.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def topics_of(train: Sequence[Document], test: Sequence[Document]) -> list[str]:
-    """At most `CLASSES` topics, those with the most sentences in the smaller of both parts. Raises UserError for less than two."""
+    """At most `CLASSES` topics, those with the most sentences in the smaller of both parts. Raises
+    UserError for less than two.
+    """
     sizes = [{document.topic: 0 for document in (*train, *test)} for _ in range(2)]
     for size, part in zip(sizes, (train, test)):
         for document in part:
@@ -53,7 +57,8 @@ def topics_of(train: Sequence[Document], test: Sequence[Document]) -> list[str]:
 def passages(
     documents: Sequence[Document], topics: Sequence[str], tokenizer: WordPieces, longest: int
 ) -> dict[str, np.ndarray]:
-    """Passages of these topics as ``[CLS] passage [SEP]``: ids (N, T), mask (N, T) and labels (N,), places in ``topics``.
+    """Passages of these topics as ``[CLS] passage [SEP]``: ids (N, T), mask (N, T) and labels (N,),
+    places in ``topics``.
 
     A passage has as many whole sentences as fit into ``longest`` tokens; no two share a sentence.
     """
@@ -110,7 +115,9 @@ class FineTuning:
 
 
 def fine_tune(model: BERT, train: Arrays, test: Arrays, steps: int, lr: float, seed: int) -> list[tuple[int, float]]:
-    """Train all of ``model`` for ``steps`` updates; after each fifth part of them how many there were, and the accuracy."""
+    """Train all of ``model`` for ``steps`` updates; after each fifth part of them how many there
+    were, and the accuracy.
+    """
     part = max(1, steps // TESTS)
     settings = Training(lr=lr, schedule="cosine", warmup=part, steps=steps, validate_every=part, seed=seed)
     mt.random.seed(seed)
@@ -124,7 +131,9 @@ def fine_tune(model: BERT, train: Arrays, test: Arrays, steps: int, lr: float, s
 
 
 def draw_curves(curves: Mapping[str, list[list[tuple[int, float]]]], path: str | os.PathLike[str]) -> None:
-    """Draw the accuracies by the number of updates, each repetition faintly and their mean on top."""
+    """Draw the accuracies by the number of updates, each repetition faintly and their
+    mean on top.
+    """
     figure = empty_figure(6, 4)
     axes = figure.subplots()
     for color, (name, runs) in zip((VALIDATION, SCORE), curves.items()):

@@ -14,9 +14,11 @@ INTERRUPTS = ("SIGINT", "SIGTERM", "SIGHUP")  # the last comes when a terminal i
 
 @contextmanager
 def signals() -> Iterator[list[int]]:
-    """Collect the first Ctrl-C or termination signal in a list, so that an update is never cut in two.
+    """Collect the first Ctrl-C or termination signal in a list, so that an update is never cut in
+    two.
 
-    A second one acts as usual: the run then goes on from its last checkpoint. Under ``nohup`` a closed terminal is none.
+    A second one acts as usual: the run then goes on from its last checkpoint. Under ``nohup`` a
+    closed terminal is none.
     """
     caught: list[int] = []
     former = {}

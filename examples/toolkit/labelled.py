@@ -1,8 +1,9 @@
-"""Labelled texts: syllables of six languages that every Python carries, or a file; and a classifier to be measured against.
+"""Labelled texts: syllables of six languages that every Python carries, or a file; and a classifier
+to be measured against.
 
-Every Python has the names of all characters of Unicode. Those of syllabaries spell how a character sounds: HANGUL SYLLABLE GWAELP,
-YI SYLLABLE BBUOX, BAMUM LETTER PHASE-A NTAP. What the name says of the language is left out, and so are syllables that several
-languages have.
+Every Python has the names of all characters of Unicode. Those of syllabaries spell how a character
+sounds: HANGUL SYLLABLE GWAELP, YI SYLLABLE BBUOX, BAMUM LETTER PHASE-A NTAP. What the name says of
+the language is left out, and so are syllables that several languages have.
 
 Letters: N texts, C labels, V different n-grams.
 """
@@ -75,11 +76,12 @@ def syllables() -> Labelled:
 
 
 def read_labelled(path: str, known: Collection[str] = (), whole: bool = False) -> Labelled:
-    """A file of lines ``text<TAB>label``, or of any columns if its first line names those of texts and labels.
+    """A file of lines ``text<TAB>label``, or of any columns if its first line names those of texts
+    and labels.
 
-    A first line that looks like names is left out, and stderr says so: one whose label no other line has, and that is not
-    ``known``. whole: all is there to be tested by. Raises UserError for a line without its tab, an empty text, or fewer than two
-    labels.
+    A first line that looks like names is left out, and stderr says so: one whose label no other
+    line has, and that is not ``known``. whole: all is there to be tested by. Raises UserError for a
+    line without its tab, an empty text, or fewer than two labels.
     """
     rows = [
         (number, line.split("\t")) for number, line in enumerate(lines_of(read_text(path)), start=1) if line.strip()
@@ -132,7 +134,9 @@ def _unlike(path: str, number: int, row: list[str], width: int) -> str:
 
 
 def _is_header(pairs: Sequence[Pair], known: Collection[str]) -> bool:
-    """Whether the first pair names the columns: no other has its label, though labels are on several lines."""
+    """Whether the first pair names the columns: no other has its label, though labels are on
+    several lines.
+    """
     (text, label), *others = pairs
     counts = Counter(other for _, other in others)
     if label in known or label in counts or not others:
@@ -170,17 +174,21 @@ def _split(pairs: list[Pair]) -> Labelled:
 
 
 def _swapped(pairs: Sequence[Pair]) -> str:
-    """A likely reason for too few texts: labels are fewer than texts, unless they have changed places."""
+    """A likely reason for too few texts: labels are fewer than texts, unless they have changed
+    places.
+    """
     texts, labels = len({text for text, _ in pairs}), len({label for _, label in pairs})
     return f"; it has {labels} labels: if these are the texts, put the label behind its text" if labels > texts else ""
 
 
 class NaiveBayes:
-    """Multinomial naive Bayes on the n-grams of characters, n from 1 to 3, the ends of a text included.
+    """Multinomial naive Bayes on the n-grams of characters, n from 1 to 3, the ends of a text
+    included.
 
         log P(label | text) = log P(label) + sum over n-grams of log P(n-gram | label) + constant
 
-    with one added to every count. Cavnar and Trenkle, "N-gram-based text categorization", 1994, for the n-grams.
+    with one added to every count. Cavnar and Trenkle, "N-gram-based text categorization", 1994, for
+    the n-grams.
     """
 
     def __init__(self, pairs: Sequence[Pair]) -> None:

@@ -1,4 +1,6 @@
-"""What a run of a language model is made of: its settings, what it trains on, and the model that goes on with a text."""
+"""What a run of a language model is made of: its settings, what it trains on, and the model that
+goes on with a text.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ READERS = 32  # of a held-out text, side by side
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Training):
-    """Hyper-parameters; the defaults suit the characters of a megabyte of text, such as tinyshakespeare."""
+    """Hyper-parameters; the defaults suit the characters of a megabyte of text, such as
+    tinyshakespeare.
+    """
 
     arch: str = option("lstm", "architecture", choices=(*RECURRENT, "gpt"))
     tokens: str = option("characters", "what a token is", choices=TOKENS)
@@ -56,7 +60,8 @@ SHARED: dict[str, Any] = dict(lr=4e-3, schedule="cosine", warmup=100, beta2=0.99
 RECURRENT_SUITED: dict[str, Any] = {**SHARED, "steps": 3000, "validate_every": 250}
 # Two minutes, in which the text is seen too few times to need much dropout.
 RECURRENT_EMBEDDED: dict[str, Any] = {"batch": 32, "dropout": 0.1, "steps": 400, "validate_every": 100}
-# The sizes by which nanoGPT trains on tinyshakespeare without a GPU; a text that is seen once or twice needs no dropout.
+# The sizes by which nanoGPT trains on tinyshakespeare without a GPU; a text that is seen once or
+# twice needs no dropout.
 GPT_SUITED: dict[str, Any] = {
     **SHARED, "d_model": 128, "layers": 4, "window": 64, "batch": 12, "dropout": 0.0,
     "steps": 2000, "validate_every": 500,
@@ -65,7 +70,8 @@ GPT_EMBEDDED: dict[str, Any] = {"steps": 800, "validate_every": 200}
 
 
 def presets(given: dict[str, Any], embedded: bool) -> dict[str, Any]:
-    """Settings that suit the text and the architecture ``given`` on the command line, in the place of the defaults.
+    """Settings that suit the text and the architecture ``given`` on the command line, in the place
+    of the defaults.
 
     Raises UserError for one that the architecture does not have.
     """
@@ -78,7 +84,9 @@ def presets(given: dict[str, Any], embedded: bool) -> dict[str, Any]:
 
 
 def make_model(settings: Settings, vocab_size: int, device: str) -> RecurrentLanguageModel | GPT:
-    """A model of these settings, its weights drawn from their seed. Raises UserError for a device that cannot be used."""
+    """A model of these settings, its weights drawn from their seed. Raises UserError for a device
+    that cannot be used.
+    """
     s = settings
     mt.random.seed(s.seed)
     shape: dict[str, Any] = dict(vocab_size=vocab_size, d_model=s.d_model, n_layers=s.layers, dropout=s.dropout)
@@ -91,7 +99,9 @@ def make_model(settings: Settings, vocab_size: int, device: str) -> RecurrentLan
 
 
 class Task:
-    """The next token of each, in windows of the first nine tenths of a text; validated by the last."""
+    """The next token of each, in windows of the first nine tenths of a text; validated
+    by the last.
+    """
 
     def __init__(self, text: str, vocabulary: Characters | Tokenizer, settings: Settings) -> None:
         s = self.settings = settings
@@ -116,9 +126,11 @@ class Task:
 
 
 def held_out_loss(model: Any, ids: Sequence[int] | np.ndarray, settings: Settings, device: str) -> float:
-    """Nats per token of a text that is read from its start to its end, in windows as long as those of training.
+    """Nats per token of a text that is read from its start to its end, in windows as long as those
+    of training.
 
-    A recurrent model carries its state from window to window, a GPT sees each alone; `READERS` begin at as many places.
+    A recurrent model carries its state from window to window, a GPT sees each alone; `READERS`
+    begin at as many places.
     """
     total, tokens, state = 0.0, 0, None
     rows = max(1, min(READERS, (len(ids) - 1) // settings.window))
@@ -152,9 +164,11 @@ class Writer:
         return nats, nats * len(ids) / len(text) / math.log(2)
 
     def write(self, prompt: str, length: int, say: Callable[[str], object] | None = None, **how: Any) -> str:
-        """How a prompt goes on, by ``length`` tokens; ``how`` as for the model's ``generate``. ``say`` gets the text as it grows.
+        """How a prompt goes on, by ``length`` tokens; ``how`` as for the model's ``generate``.
+        ``say`` gets the text as it grows.
 
-        A GPT has no more positions than its window: when they are used up it goes on from the second half of them.
+        A GPT has no more positions than its window: when they are used up it goes on from the
+        second half of them.
         """
         ids = self._encode(prompt)
         new: list[int] = []
@@ -172,7 +186,9 @@ class Writer:
         return self.vocabulary.decode([*ids, *new])[len(self.vocabulary.decode(ids)) :]
 
     def attention(self, text: str) -> tuple[dict[str, np.ndarray], list[str]]:
-        """What each token of a text looks at, (H, T, T) by layer, and the tokens. Raises UserError for a recurrent model."""
+        """What each token of a text looks at, (H, T, T) by layer, and the tokens. Raises UserError
+        for a recurrent model.
+        """
         if not isinstance(self.model, GPT):
             raise UserError(f"--arch {self.settings.arch} has no attention to draw; a gpt has")
         ids = self._encode(text)

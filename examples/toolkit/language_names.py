@@ -1,7 +1,8 @@
-"""Names of languages as people write them above a column: codes of two and three letters, and in words.
+"""Names of languages as people write them above a column: codes of two and three letters, and in
+words.
 
->>> same_language("fr", "French"), same_language("pt-BR", "Português"), same_language("fr", "German")
-(True, True, False)
+>>> same_language("pt-BR", "Português"), same_language("fr", "German")
+(True, False)
 """
 
 from __future__ import annotations

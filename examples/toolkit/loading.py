@@ -1,4 +1,6 @@
-"""A trained model out of its run: its weights, its device, and the fingerprint of what it was trained on."""
+"""A trained model out of its run: its weights, its device, and the fingerprint of what it was
+trained on.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,12 @@ def place(model: Model, device: str) -> Model:
 
 
 def load_weights(model: nn.Module, run: Run, wanted: str = "") -> str:
-    """Load trained weights into ``model``, put it into evaluation mode, and return the name of their checkpoint.
+    """Load trained weights into ``model``, put it into evaluation mode, and return the name of
+    their checkpoint.
 
-    ``wanted`` is "result", or to compare "best" or "last"; "" is the first of them that exists, and stderr
-    says so if it is not the result. Raises UserError if there are no weights, or they do not fit.
+    ``wanted`` is "result", or to compare "best" or "last"; "" is the first of them that exists, and
+    stderr says so if it is not the result. Raises UserError if there are no weights, or they do not
+    fit.
     """
     checkpoints = Checkpoints(run.folder)
     files = {"result": checkpoints.result, "best": checkpoints.best, "last": checkpoints.last}

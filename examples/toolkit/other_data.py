@@ -1,4 +1,6 @@
-"""Data to test a run by: its own, of which only what was held out is tested, or those of others, of which all are."""
+"""Data to test a run by: its own, of which only what was held out is tested, or those of others, of
+which all are.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ __all__ = ["load_to_test", "tell_seen"]
 
 
 def load_to_test(program: Program, run: Run, path: str | None = None, **how: Any) -> tuple[Any, bool]:
-    """The data of ``path``, if given, and whether they are the run's own, moved or not. ``how``: other entries of ``data``.
+    """The data of ``path``, if given, and whether they are the run's own, moved or not. ``how``:
+    other entries of ``data``.
 
     If the data at the place of the run's own have changed, stderr says so.
     """
@@ -36,7 +39,9 @@ def load_to_test(program: Program, run: Run, path: str | None = None, **how: Any
 
 
 def tell_seen(program: Program, run: Run, others: Any) -> None:
-    """Say on stderr how much of the data of others the run has seen in training, if its own can still be read."""
+    """Say on stderr how much of the data of others the run has seen in training, if its own can
+    still be read.
+    """
     tested = program.tested(others)
     try:
         seen = program.trained(program.load_again(run))

@@ -1,7 +1,9 @@
-r"""Text from a file or from standard input: UTF-8, packed or not, in one of its equivalent forms, with one kind of line end.
+r"""Text from a file or from standard input: UTF-8, packed or not, in one of its equivalent forms,
+with one kind of line end.
 
-Unicode writes ``é`` as one character or as two, and calls both the same text: here it is always the composed one (NFC). A line ends
-at LF or at CR LF, in a file without any LF at CR, and nowhere else; the text that is returned has LF alone.
+Unicode writes ``é`` as one character or as two, and calls both the same text: here it is always the
+composed one (NFC). A line ends at LF or at CR LF, in a file without any LF at CR, and nowhere else;
+the text that is returned has LF alone.
 
 >>> composed("e\u0301") == "\u00e9", lines_of(unified("a\r\nb\u2028c"))
 (True, ['a', 'b\u2028c'])
@@ -78,7 +80,9 @@ def unified(text: str) -> str:
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of a text that `read_text` gave. (``str.splitlines`` would also cut at U+0085, U+2028 and the like.)"""
+    """The lines of a text that `read_text` gave. (``str.splitlines`` would also cut at U+0085,
+    U+2028 and the like.)
+    """
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()  # what follows the last line end
@@ -91,10 +95,12 @@ def lines_of(text: str) -> list[str]:
 def read_lines(
     path: str | os.PathLike[str], advice: str = "remove the pair, in both languages", keep_blank: bool = False
 ) -> list[str]:
-    """The sentences of a UTF-8 file, packed or not, one a line, without blanks at either end; "-" is standard input.
+    """The sentences of a UTF-8 file, packed or not, one a line, without blanks at either end; "-"
+    is standard input.
 
-    A blank line is one of which ``strip()`` leaves nothing; with ``keep_blank`` it stays, as "". Raises UserError for a file that
-    cannot be read, a wrong encoding, no line at all, or otherwise a blank line, with ``advice``.
+    A blank line is one of which ``strip()`` leaves nothing; with ``keep_blank`` it stays, as "".
+    Raises UserError for a file that cannot be read, a wrong encoding, no line at all, or otherwise
+    a blank line, with ``advice``.
     """
     lines = [line.strip() for line in lines_of(read_text(path))]
     if not keep_blank:
@@ -114,9 +120,11 @@ def check_filled(
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """A UTF-8 file, plain or packed (.gz, .bz2, .xz), or standard input for "-", `composed` and `unified`.
+    """A UTF-8 file, plain or packed (.gz, .bz2, .xz), or standard input for "-", `composed` and
+    `unified`.
 
-    Raises UserError for one that cannot be read, or is not UTF-8; `NotText`, a subclass, for a file that is no text at all.
+    Raises UserError for one that cannot be read, or is not UTF-8; `NotText`, a subclass, for a file
+    that is no text at all.
     """
     name = _name(path)
     return unified(composed(_decode(_unpack(_read(path), name), name)))
@@ -137,7 +145,9 @@ def _read(path: str | os.PathLike[str]) -> bytes:
 
 
 def _unpack(data: bytes, name: str) -> bytes:
-    """What a packed file holds. Raises NotText for an archive, or another form that is not read here."""
+    """What a packed file holds. Raises NotText for an archive, or another form that is not read
+    here.
+    """
     for magic, (kind, unpack) in UNPACKED.items():
         if data.startswith(magic) and not _is_plain(data):
             try:
@@ -189,9 +199,11 @@ def _conversion(encoding: str) -> str:
 
 
 def _wide_encoding(data: bytes) -> str:
-    """The encoding of two or four bytes a character that the data are in, with or without a mark; "" if they are in neither.
+    """The encoding of two or four bytes a character that the data are in, with or without a mark;
+    "" if they are in neither.
 
-    Without one, by zeros: blanks and line ends have them in these encodings, and in UTF-8 nothing has.
+    Without one, by zeros: blanks and line ends have them in these encodings, and in UTF-8 nothing
+    has.
     """
     for mark, encoding in MARKS.items():
         if data.startswith(mark):
@@ -207,7 +219,9 @@ def _wide_encoding(data: bytes) -> str:
 
 
 def _decoded(sample: bytes, encoding: str) -> str | None:
-    """The sample without a character that is cut off at its end; None if it is not in this encoding."""
+    """The sample without a character that is cut off at its end; None if it is not in this
+    encoding.
+    """
     try:
         return codecs.getincrementaldecoder(encoding)().decode(sample)
     except UnicodeDecodeError:
@@ -219,5 +233,7 @@ def _is_readable(text: str) -> bool:
 
 
 def _plainness(text: str) -> int:
-    """How many ASCII characters there are: in the wrong byte order they are others, of far-away scripts."""
+    """How many ASCII characters there are: in the wrong byte order they are others, of far-away
+    scripts.
+    """
     return sum(character.isascii() for character in text)

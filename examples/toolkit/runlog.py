@@ -16,13 +16,16 @@ Record = dict[str, Any]
 
 
 class RunLog:
-    """Append records to a file of JSON lines; each is handed to the system at once, so that a kill loses no line.
+    """Append records to a file of JSON lines; each is handed to the system at once, so that a kill
+    loses no line.
 
     A line that a crash cut short is dropped first, so that the next record does not join it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open ``path`` for appending; it is made if it does not exist. Raises UserError if `read_log` does."""
+        """Open ``path`` for appending; it is made if it does not exist. Raises UserError if
+        `read_log` does.
+        """
         self.path = Path(path)
         with writing(self.path):
             if self.path.exists():
@@ -32,7 +35,8 @@ class RunLog:
             self._file = open(self.path, "ab", buffering=0)
 
     def append(self, record: Record) -> None:
-        """Write one record; NumPy scalars become numbers, and a loss that is not a number is written NaN.
+        """Write one record; NumPy scalars become numbers, and a loss that is not a number is
+        written NaN.
 
         Raises UserError if the system refuses; what was written of the line is taken back.
         """
@@ -47,7 +51,9 @@ class RunLog:
                 raise
 
     def rewind(self, keep: int) -> None:
-        """Drop all but the first ``keep`` records: a resumed run writes those after its checkpoint anew."""
+        """Drop all but the first ``keep`` records: a resumed run writes those after its checkpoint
+        anew.
+        """
         with writing(self.path):
             with open(self.path, "rb") as file:
                 size = sum(len(line) for _, line in zip(range(keep), file, strict=False))

@@ -1,4 +1,5 @@
-"""A time series: a made one whose noise is known, or a column of a CSV file; and the forecasts that every other must beat.
+"""A time series: a made one whose noise is known, or a column of a CSV file; and the forecasts that
+every other must beat.
 
 Letters: N origins, from each of which a forecast is made, H values of the horizon.
 """
@@ -24,9 +25,11 @@ VALIDATION, TEST = 0.1, 0.2  # shares at the end of a series
 
 @dataclass(frozen=True)
 class Series:
-    """Values at equal steps of time; ``signal``, if known, is the part of them that can be predicted.
+    """Values at equal steps of time; ``signal``, if known, is the part of them that can be
+    predicted.
 
-    ``notes`` say what is odd about the dates of a file, and ``unique`` whether it has but one column of this name.
+    ``notes`` say what is odd about the dates of a file, and ``unique`` whether it has but one
+    column of this name.
     """
 
     values: np.ndarray  # (T,) float64
@@ -43,7 +46,8 @@ class Series:
 
 
 def make_series(seed: int = 0) -> Series:
-    """Forty weeks of hours: a daily and a weekly wave, each with an overtone, on a trend, and independent normal noise.
+    """Forty weeks of hours: a daily and a weekly wave, each with an overtone, on a trend, and
+    independent normal noise.
 
     y(t) = 10 + t / 2000 + sum over waves of a sin(2 pi t / period + phase) + noise
     """
@@ -59,8 +63,8 @@ def make_series(seed: int = 0) -> Series:
 def read_series(path: str, column: str | None) -> Series:
     """A column of a CSV file with a line of names, by its name; default: the last one.
 
-    If another column has dates, the values are put in their order. Raises UserError for what `toolkit.tables` refuses, a missing
-    column, and a cell that is no number, naming its line.
+    If another column has dates, the values are put in their order. Raises UserError for what
+    `toolkit.tables` refuses, a missing column, and a cell that is no number, naming its line.
     """
     table = read_table(path)
     place = table.place(column)

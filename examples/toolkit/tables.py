@@ -1,4 +1,5 @@
-"""Tables in CSV files: a line of names, and under it rows of as many cells. What would be misread is refused.
+"""Tables in CSV files: a line of names, and under it rows of as many cells. What would be misread
+is refused.
 
 A line ends at LF or CR LF, cells are separated by commas, and one in quotes may hold both.
 """
@@ -24,7 +25,9 @@ UNKNOWN = ("", "-", "?", "na", "n/a", "nan", "null", "none")  # as which people 
 
 @dataclass(frozen=True)
 class Table:
-    """``rows`` of cells under ``names``, equally many; ``lines`` says on which line of the file each begins."""
+    """``rows`` of cells under ``names``, equally many; ``lines`` says on which line of the file
+    each begins.
+    """
 
     path: str
     names: list[str]
@@ -32,7 +35,9 @@ class Table:
     lines: list[int]
 
     def place(self, column: str | None) -> int:
-        """The place of a column, by default of the last one. Raises UserError if there is no such column, or several."""
+        """The place of a column, by default of the last one. Raises UserError if there is no such
+        column, or several.
+        """
         if column is None:
             place = len(self.names) - 1
         elif column not in self.names:
@@ -46,7 +51,9 @@ class Table:
         return place
 
     def numbers(self, place: int) -> list[float]:
-        """A column's values. Raises UserError for a cell that is no number, naming its line and a likely reason."""
+        """A column's values. Raises UserError for a cell that is no number, naming its line and a
+        likely reason.
+        """
         for row, cells in enumerate(self.rows):
             cell = cells[place].strip()
             if not is_number(cell):
@@ -69,9 +76,11 @@ class Table:
 
 
 def read_table(path: str) -> Table:
-    """The table in a CSV file, packed or not, UTF-8. Raises UserError for a file that cannot be read, or would be misread.
+    """The table in a CSV file, packed or not, UTF-8. Raises UserError for a file that cannot be
+    read, or would be misread.
 
-    For example a quote that is not closed, a row that is longer or shorter than the line of names, another separator, no names.
+    For example a quote that is not closed, a row that is longer or shorter than the line of names,
+    another separator, no names.
     """
     # A lone CR is a blank; the csv module would take it for a line end.
     text = read_text(path).rstrip(WHITE + END).replace("\r", " ")
@@ -159,7 +168,9 @@ def _count(row: Sequence[str]) -> str:
 
 
 def _check_swallowed(path: str, start: int, lines: Sequence[str], first: Sequence[str]) -> None:
-    """Raise UserError if a cell of several lines holds rows: its quote was meant to be closed earlier."""
+    """Raise UserError if a cell of several lines holds rows: its quote was meant to be closed
+    earlier.
+    """
     kinds = [is_number(cell) for cell in first]
     alike = [line for line in lines if [is_number(part) for part in line.replace('"', "").split(",")] == kinds]
     if len(alike) > 1 and len(kinds) > 1:

@@ -1,9 +1,10 @@
 """One training loop for all examples.
 
-A run is a function of its settings, its data and its seed. Its whole state after an update is: the weights, the optimiser's
-moments, the number of scheduled steps, three integers of the random generator, and a `Position`. A checkpoint holds just that,
-so a run that was killed and resumed ends bit for bit as one that was not. What the clock decides (when a checkpoint is written,
-when ``minutes`` are over) never changes the state, only where it is saved.
+A run is a function of its settings, its data and its seed. Its whole state after an update is: the
+weights, the optimiser's moments, the number of scheduled steps, three integers of the random
+generator, and a `Position`. A checkpoint holds just that, so a run that was killed and resumed ends
+bit for bit as one that was not. What the clock decides (when a checkpoint is written, when
+``minutes`` are over) never changes the state, only where it is saved.
 """
 
 from __future__ import annotations
@@ -34,10 +35,14 @@ class Task(Protocol):
     model: nn.Module
 
     def epoch(self, number: int) -> Sequence[Any]:
-        """The batches of an epoch, a function of its number alone; each has ``tokens`` and ``split(parts)``."""
+        """The batches of an epoch, a function of its number alone; each has ``tokens`` and
+        ``split(parts)``.
+        """
 
     def loss(self, batch: Any, n_tokens: int) -> mt.Tensor:
-        """The loss of a batch, or of a part of one, summed over its tokens and divided by ``n_tokens``."""
+        """The loss of a batch, or of a part of one, summed over its tokens and divided by
+        ``n_tokens``.
+        """
 
     def validate(self) -> dict[str, float]:
         """Figures of the model in evaluation mode; ``validation_loss`` is the one to be low."""
@@ -45,7 +50,9 @@ class Task(Protocol):
 
 @dataclass
 class Position:
-    """How far a run has come; together with the arrays and the random state, all that there is to save."""
+    """How far a run has come; together with the arrays and the random state, all that there is to
+    save.
+    """
 
     step: int = 0  # updates done
     epoch: int = 0
@@ -62,7 +69,9 @@ class Position:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How `Trainer.run` ended: ``reason`` in words, ``signal`` that interrupted it (0: none, training is over)."""
+    """How `Trainer.run` ended: ``reason`` in words, ``signal`` that interrupted it (0: none,
+    training is over).
+    """
 
     reason: str
     signal: int
@@ -70,7 +79,9 @@ class Outcome:
 
 
 class Trainer:
-    """Trains ``task`` as ``settings`` say, in the folder of a run; goes on from its last checkpoint if there is one."""
+    """Trains ``task`` as ``settings`` say, in the folder of a run; goes on from its last checkpoint
+    if there is one.
+    """
 
     def __init__(self, task: Task, settings: Training, folder: Path) -> None:
         self.task, self.settings, self.folder = task, settings, folder
@@ -96,10 +107,12 @@ class Trainer:
     # --- the loop -------------------------------------------------------------------------------------------------------------
 
     def run(self) -> Outcome:
-        """Train until a limit is reached, Ctrl-C, or nobody reads its progress any more (``| head``).
+        """Train until a limit is reached, Ctrl-C, or nobody reads its progress any more (``|
+        head``).
 
-        If a limit was reached, write the result, ``weights.safetensors``; one of before is removed by the first update.
-        Raises UserError if the loss is not finite, or the system refuses a file.
+        If a limit was reached, write the result, ``weights.safetensors``; one of before is removed
+        by the first update. Raises UserError if the loss is not finite, or the system refuses a
+        file.
         """
         p = self.position
         clock = _Clock(p.seconds)
@@ -252,7 +265,9 @@ class Trainer:
             raise UserError(f"{self.checkpoints.last} does not fit the run: {problem}") from None
 
     def _write_result(self, log: RunLog) -> None:
-        """Load the averaged weights, or else the best ones, into the model and write them as the result of the run."""
+        """Load the averaged weights, or else the best ones, into the model and write them as the
+        result of the run.
+        """
         p, model = self.position, self.task.model
         if len(p.kept) > 1:
             model.load_state_dict(self.checkpoints.average(p.kept))

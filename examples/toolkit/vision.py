@@ -62,7 +62,9 @@ IDX: dict[str, Any] = dict(epochs=10, patch=4, shift=2.0, validate_every=None)  
 
 
 def make_model(settings: Settings, images: Images, device: str) -> ViT:
-    """A model for such images, its weights drawn from the seed. Raises UserError for patches that do not divide the images."""
+    """A model for such images, its weights drawn from the seed. Raises UserError for patches that
+    do not divide the images.
+    """
     s = settings
     _, channels, side, _ = images.pixels.shape
     if side % s.patch:
@@ -94,7 +96,9 @@ class Task:
         return self.model.loss(model_input(batch["images"], device), labels, n_tokens)
 
     def validate(self) -> dict[str, float]:
-        """The loss per image of the validation images, and how many percent of them are classified rightly."""
+        """The loss per image of the validation images, and how many percent of them are classified
+        rightly.
+        """
         found = probabilities(self.model, self.validation.pixels)
         labels = self.validation.labels
         loss = -np.log(np.maximum(found[np.arange(len(labels)), labels], 1e-30)).mean()

@@ -1,4 +1,6 @@
-"""Arrays of the fake device (``fake_device.py``): they lie in host memory, on one of several GPUs by name."""
+"""Arrays of the fake device (``fake_device.py``): they lie in host memory, on one of several GPUs
+by name.
+"""
 
 from __future__ import annotations
 
@@ -122,7 +124,9 @@ class ndarray:  # noqa: N801  CuPy's name
 
 
 def note_mask(index, what):
-    """Reading by a mask, and writing by one, even a number, must count the true places, and waits."""
+    """Reading by a mask, and writing by one, even a number, must count the true places,
+    and waits.
+    """
     parts = index if isinstance(index, tuple) else (index,)
     if any(isinstance(part, ndarray) and part.dtype == bool for part in parts):
         SYNCS.append(f"{what} by a mask")
@@ -147,7 +151,9 @@ def is_mask(part):
 
 
 def refuse_as_integers(values):
-    """Raise CuPy's TypeError if one of its arrays is given as an axis, a length or a count, also within tuples and lists."""
+    """Raise CuPy's TypeError if one of its arrays is given as an axis, a length or a count, also
+    within tuples and lists.
+    """
     if any(isinstance(value, ndarray) for value in flat(values)):
         raise TypeError("'ndarray' object cannot be interpreted as an integer")
 

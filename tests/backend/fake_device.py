@@ -1,10 +1,12 @@
-"""A CuPy without a GPU: arrays that live in host memory but refuse everything that real device arrays refuse, and some more.
+"""A CuPy without a GPU: arrays that live in host memory but refuse everything that real device
+arrays refuse, and some more.
 
-``installed()`` puts these modules in CuPy's place, so that the library's own CUDA backend runs on them: its kernels as emulated by
-``emulator.py``, its cuBLAS calls as simulated by ``fake_cublas.py``. A NumPy call on a device array raises, so does mixing host and
-device arrays, and each read of a value by the host is counted in ``SYNCS``.
-There may be several GPUs: what is launched while another one than the array's is current, which CUDA would run in the wrong
-place, raises.
+``installed()`` puts these modules in CuPy's place, so that the library's own CUDA backend runs on
+them: its kernels as emulated by ``emulator.py``, its cuBLAS calls as simulated by
+``fake_cublas.py``. A NumPy call on a device array raises, so does mixing host and device arrays,
+and each read of a value by the host is counted in ``SYNCS``. There may be several GPUs: what is
+launched while another one than the array's is current, which CUDA would run in the wrong place,
+raises.
 """
 
 from __future__ import annotations
@@ -147,7 +149,9 @@ def _add():
 
 
 def _turned(count):
-    """A sign for each of so many vectors: the signs of a decomposition are the solver's choice, and cuSOLVER's are not LAPACK's."""
+    """A sign for each of so many vectors: the signs of a decomposition are the solver's choice, and
+    cuSOLVER's are not LAPACK's.
+    """
     return np.where(np.arange(count) % 2, 1, -1)
 
 
@@ -183,7 +187,9 @@ OURS = ("cuda", "cublas", "gpus")  # modules of the backend that import CuPy: ea
 
 @contextmanager
 def installed(gpus=1):
-    """Within: ``device="cuda"`` is the fake device, whatever this machine has, or the first of so many."""
+    """Within: ``device="cuda"`` is the fake device, whatever this machine has, or the first of so
+    many.
+    """
     import minitensor.nn.functional  # noqa: F401  all fused ops exist before their kernels are looked at
     from minitensor import backend
     from minitensor.engine.fused import FUSED

@@ -97,8 +97,8 @@ def test_real_cupy_without_a_gpu_says_why():
 
 
 def test_real_cupy_has_every_name_that_the_namespace_offers():
-    # What rules and kernels use of xp must exist in CuPy's namespace too; the table of ops runs them all on the fake device, which
-    # lacks what CuPy lacks.
+    # What rules and kernels use of xp must exist in CuPy's namespace too; the table of ops runs
+    # them all on the fake device, which lacks what CuPy lacks.
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
     absent = {name for name in vars(cpu) if hasattr(np, name) and not hasattr(cupy, name)}
     assert fake_device.MISSING & set(vars(cpu)) <= absent

@@ -1,4 +1,6 @@
-"""Everything on a device that is not NumPy: the table of ops, the layers, a training run. Proves dispatch without a GPU."""
+"""Everything on a device that is not NumPy: the table of ops, the layers, a training run. Proves
+dispatch without a GPU.
+"""
 
 import numpy as np
 import pytest
@@ -101,7 +103,9 @@ def test_masked_out_nan_reaches_nothing():
 
 
 class Tagger(nn.Module):
-    """A Transformer encoder over embedded ids: every kind of layer that a training step of the main job runs."""
+    """A Transformer encoder over embedded ids: every kind of layer that a training step of the main
+    job runs.
+    """
 
     def __init__(self):
         self.embedding = nn.Embedding(11, 16)

@@ -1,4 +1,6 @@
-"""What a person sees: one line for what they can put right, a traceback for bugs, progress on any stream."""
+"""What a person sees: one line for what they can put right, a traceback for bugs, progress on any
+stream.
+"""
 
 import contextlib
 import doctest

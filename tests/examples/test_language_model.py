@@ -1,4 +1,6 @@
-"""The language model script: what it leaves, what it writes, what it claims at a small setting, and what it refuses."""
+"""The language model script: what it leaves, what it writes, what it claims at a small setting, and
+what it refuses.
+"""
 
 import math
 import re

@@ -101,7 +101,8 @@ def test_the_syllables_are_real_distinct_and_in_one_part_only():
 
 def test_naive_bayes_by_hand():
     model = NaiveBayes([("a", "x"), ("a", "x"), ("b", "y")])
-    # 9 n-grams: a, b, newline, with their pairs and triples: P(x) P("a" | x) ... against P(y) P("a" | y) ...
+    # 9 n-grams: a, b, newline, with their pairs and triples: P(x) P("a" | x) ... against P(y) P("a"
+    # | y) ...
     assert model.classify(["a", "b", "z"]) == ["x", "y", "x"]
 
 

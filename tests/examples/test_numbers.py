@@ -49,7 +49,9 @@ def test_what_is_out_of_range_is_refused(kind, good, bad):
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_every_setting_refuses_what_no_training_can_use(name, capsys):
-    """Each number of `train` by itself: a UserError or argparse's own, or settings that are finite and of a sane size."""
+    """Each number of `train` by itself: a UserError or argparse's own, or settings that are finite
+    and of a sane size.
+    """
     program = PROGRAMS[name]
     parser = program._parser()
     for field, default in vars(program.settings()).items():

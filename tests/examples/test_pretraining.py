@@ -16,7 +16,9 @@ LONGEST = 23  # ten tokens for each passage
 
 @pytest.fixture(scope="module")
 def pairs():
-    """Documents 0 to 4 of eight sentences of four words; word 40 d + 5 is the first of document d, and so on."""
+    """Documents 0 to 4 of eight sentences of four words; word 40 d + 5 is the first of document d,
+    and so on.
+    """
     documents = [[[5 + 32 * d + 4 * s + w for w in range(4)] for s in range(8)] for d in range(5)]
     return Pairs(documents, VOCABULARY, LONGEST, share=0.15, batch_size=8, seed=3)
 

@@ -1,4 +1,6 @@
-"""What translate.py does with the sentences of others: blank lines, pipes, several hypotheses, limits, other test data."""
+"""What translate.py does with the sentences of others: blank lines, pipes, several hypotheses,
+limits, other test data.
+"""
 
 import io
 import itertools

@@ -1,4 +1,6 @@
-"""Rows of ``minitensor.nn.functional``: activations, affine maps, normalisation, attention. Losses are in ``losses.py``."""
+"""Rows of ``minitensor.nn.functional``: activations, affine maps, normalisation, attention. Losses
+are in ``losses.py``.
+"""
 
 import math
 
@@ -105,7 +107,9 @@ def embedding_cases(draw):
 
 @st.composite
 def attention_cases(draw):
-    """Queries, keys and values with every kind of mask, a bias, another scale, more keys than queries."""
+    """Queries, keys and values with every kind of mask, a bias, another scale, more keys than
+    queries.
+    """
     batch, heads = draw(st.integers(1, 2)), draw(st.integers(1, 2))
     queries, keys, width = draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(1, 3))
     q, k, v = (

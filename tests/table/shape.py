@@ -107,7 +107,9 @@ def spelled(draw, numbers):
 
 @st.composite
 def roll_cases(draw):
-    """Shifts and axes in every form: one shift, several that add up, one for each axis, an axis named twice."""
+    """Shifts and axes in every form: one shift, several that add up, one for each axis, an axis
+    named twice.
+    """
     x = draw(mst.tensors(min_dims=1))
     shifts = draw(st.lists(st.integers(-5, 5), min_size=1, max_size=3))
     axes = [draw(st.integers(-x.ndim, x.ndim - 1)) for _ in shifts]

@@ -2,7 +2,7 @@
 """Forecast a time series by a recurrent network, and see whether that is better than the past
 repeated.
 
-    python examples/forecast.py                       train on a made series of hours, show what came of it
+    python examples/forecast.py            train on a made series of hours, show what came of it
     python examples/forecast.py train --data load.csv --column megawatts --out runs/load
     python examples/forecast.py train --resume --out runs/load
     python examples/forecast.py evaluate --run runs/load

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train a language model on a text, and let it write.
 
-    python examples/language_model.py                      train on the reference of Python, show what came of it
+    python examples/language_model.py           train on the reference of Python, show what came of it
     python examples/language_model.py train --data input.txt --arch gru --out runs/plays
     python examples/language_model.py train --data input.txt --arch gpt --out runs/gpt
     python examples/language_model.py train --data input.txt --arch gpt --tokens bpe --vocab 2000

@@ -1,7 +1,7 @@
 """What the folder of a sentence encoder says about its vectors: read and obeyed, or refused by file
 and field.
 
-    modules.json                        a Transformer, Pooling, and any of Dense, Dropout and Normalize
+    modules.json                        a Transformer, Pooling, any of Dense, Dropout, Normalize
     1_Pooling/, 2_Dense/, ...           the stages, see `toolkit.sentence_vectors`
     sentence_bert_config.json           the longest text, and whether it is written small
     config_sentence_transformers.json   what is put before each text

@@ -6,8 +6,8 @@ float64, as in ``tests/test_narrow.py``:
 
     |found - exact| <= 2 eps |exact| + 2 max |f(x (1 + eps u)) - f(x)| + c max |exact| + tiny
 
-with u = +-1, drawn, the smallest number tiny, and c = 512 eps of float32, in which numbers of 16 bits are computed too: attention, the worst,
-needs 200 on the CPU.
+with u = +-1, drawn, the smallest number tiny, and c = 512 eps of float32, in which numbers of 16
+bits are computed too: attention, the worst, needs 200 on the CPU.
 """
 
 from __future__ import annotations

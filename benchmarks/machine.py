@@ -40,8 +40,8 @@ def _processor():
 
 
 def _blas():
-    """Name, version and kernel by threadpoolctl if it is there, and whatever holds OpenBLAS to an
-    older kernel.
+    """Name, version and kernel by threadpoolctl if it is installed, and the setting that holds
+    OpenBLAS to an older kernel.
     """
     pin = os.environ.get("OPENBLAS_CORETYPE")
     held = f", held to it by OPENBLAS_CORETYPE={pin}" if pin else ""

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Train a Vision Transformer on handwritten digits, and see what it decides by.
+"""Train a Vision Transformer on handwritten digits, and see the evidence for its decisions.
 
-    python examples/digits.py                 train on the digits of scikit-learn, show what came of it
-    python examples/digits.py train --data MNIST    train-images-idx3-ubyte.gz, ...
+    python examples/digits.py             train on the digits of scikit-learn, show what came of it
+    python examples/digits.py train --data FOLDER   with train-images-idx3-ubyte.gz, ...
     python examples/digits.py train --resume --out runs/digits
     python examples/digits.py evaluate --run runs/digits
     python examples/digits.py explain --run runs/digits --index 7

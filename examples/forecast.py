@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""Forecast a time series by a recurrent network, and see whether that is better than the past
-repeated.
+"""Forecast a time series with a recurrent network, and compare it with naive forecasts.
 
     python examples/forecast.py            train on a made series of hours, show what came of it
     python examples/forecast.py train --data load.csv --column megawatts --out runs/load

@@ -38,7 +38,7 @@ CLAIMS = {"gradients": gradients, "memory": memory, "parallelism": parallelism, 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print and draw the claims asked for."""
+    """Measure, print and draw the selected claims."""
     options = _parser().parse_args(console.arguments_of(arguments))
     folder = Path(options.out)
     for package in ("matplotlib", "rich"):  # before minutes of work

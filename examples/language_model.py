@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train a language model on a text, and let it write.
 
-    python examples/language_model.py           train on the reference of Python, show what came of it
+    python examples/language_model.py      train on the reference of Python, show what came of it
     python examples/language_model.py train --data input.txt --arch gru --out runs/plays
     python examples/language_model.py train --data input.txt --arch gpt --out runs/gpt
     python examples/language_model.py train --data input.txt --arch gpt --tokens bpe --vocab 2000
@@ -97,7 +97,7 @@ class LanguageModel(Program):
     # --- the other subcommands ------------------------------------------------------------------------------------------------
 
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
-        made = add("generate", self.generate, "write how a text goes on")
+        made = add("generate", self.generate, "continue a text")
         made.add_argument("--prompt", required=True, type=composed, metavar="TEXT", help="what the text begins with")
         made.add_argument("--length", type=positive_integer, default=LENGTH, metavar="N", help=f"tokens ({LENGTH})")
         made.add_argument(
@@ -134,7 +134,7 @@ class LanguageModel(Program):
         )
 
     def generate(self, options: argparse.Namespace) -> None:
-        """Print the prompt and how it goes on."""
+        """Print the prompt and its continuation."""
         run, device = self.open(options)
         writer = Writer(run, options.weights, device)
         temperature = options.temperature

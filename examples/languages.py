@@ -44,7 +44,7 @@ SHOWN = 8  # mistakes printed after training
 
 class Languages(Program):
     """Train on labelled texts; report the accuracy on the held-out ones beside that of simpler
-    ways.
+    methods.
     """
 
     name, settings = "languages", Settings
@@ -84,13 +84,13 @@ class Languages(Program):
         return f"{counts}, {len(task.labels)} labels, {super().sizes(task)}{cut}"
 
     def report(self, run: Run, loaded: Labelled, task: Task) -> None:
-        """Accuracies, mistakes, and who is taken for whom."""
+        """Accuracies, mistakes, and a confusion matrix."""
         _report(run, loaded, loaded.train, task.model, task.vocabulary, task.labels)
         print("classify others by:")
         print(f"  {self.advice('classify', {'--run': run.folder}, loaded.test[0][0])}")
 
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
-        made = add("evaluate", self.evaluate, "accuracy on the held-out texts, beside that of simpler ways")
+        made = add("evaluate", self.evaluate, "accuracy on the held-out texts, beside that of simpler methods")
         made.add_argument(
             "--data",
             type=console.path,
@@ -109,9 +109,7 @@ class Languages(Program):
             tell_seen(self, run, texts)
 
     def _trained_on(self, run: Run) -> list[Pair]:
-        """The texts that a run was trained on, to which the simpler ways are held; none if they are
-        not there any more.
-        """
+        """The training texts of a run, for the simpler methods; none if they are gone."""
         try:
             loaded = self.load_again(run)
         except UserError:
@@ -144,7 +142,7 @@ def _report(
     vocabulary: Characters,
     labels: list[str],
 ) -> None:
-    """Print accuracies and some mistakes on the held-out texts, and draw who is taken for whom."""
+    """Print accuracies and some mistakes on the held-out texts, and draw the confusion matrix."""
     found = guess(model, [text for text, _ in texts.test], vocabulary, run.settings).argmax(axis=1)
     truth = [label for _, label in texts.test]
     guesses = {"network": [labels[i] for i in found]}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Pre-train a BERT on raw text, let it fill in words, and fine-tune it on few labels.
 
-    python examples/masked_language_model.py       pre-train on the docs inside Python, then the rest
+    python examples/masked_language_model.py    pre-train on the docs inside Python, then the rest
     python examples/masked_language_model.py train --data FOLDER_OF_TEXTS --out runs/bert
     python examples/masked_language_model.py fill --run runs/bert "The [MASK] statement ends."
     python examples/masked_language_model.py finetune --run runs/bert --labels 16

@@ -138,7 +138,7 @@ class TextToText(Program):
         print(attention_heatmap(*answerer.attention(options.text), path))
 
     def _open(self, options: argparse.Namespace, texts: Sequence[str] = ()) -> tuple[Run, Answerer]:
-        """The run asked for, and who answers. Raises UserError for a text that names none of its
+        """The run given by --run, and its model. Raises UserError for a text that names none of its
         tasks.
         """
         run, device = self.open(options)

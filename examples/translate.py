@@ -230,13 +230,13 @@ class Translate(Program):
         print(attention_heatmap(maps, source, target, path))
 
     def _open(self, options: argparse.Namespace) -> tuple[Run, Translator]:
-        """The run asked for, and its translator."""
+        """The run given by --run, and its translator."""
         run, device = self.open(options)
         return run, Translator(run, options.weights, device)
 
 
 def _sentences(options: argparse.Namespace) -> tuple[list[str], str]:
-    """What is to be translated, and what errors call one of them. Raises UserError if there is no
+    """The sentences to translate, and their name in errors. Raises UserError if there is no
     sentence, or both kinds of input.
     """
     pipe = not options.sentences and not options.input and sys.stdin is not None and not sys.stdin.isatty()

@@ -207,7 +207,7 @@ NOTHING = [
 
 @pytest.mark.parametrize("case", NOTHING)
 def test_axes_of_length_0(case):
-    """Values are there, and zero where queries meet no key; so are gradients, of the kernels and
+    """Values are there, and zero if a query meets no key; so are gradients, of the kernels and
     recorded.
     """
     function, *shapes = case

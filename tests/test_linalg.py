@@ -1,4 +1,4 @@
-"""Linear algebra where it is delicate: ties, singular matrices, other types, and PyTorch's
+"""Delicate cases of linear algebra: ties, singular matrices, other types, and PyTorch's
 gradients.
 """
 

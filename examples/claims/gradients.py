@@ -152,12 +152,14 @@ def ratio(norms: list[float]) -> float:
 
 
 def factor(norms: list[float]) -> float:
-    """What a step changes the norm by: the geometric mean over the steps."""
+    """The factor by which a step changes the norm: the geometric mean over the steps."""
     return ratio(norms) ** (1 / (len(norms) - 2))
 
 
 def conclusion(numbers: dict[str, Any]) -> str:
-    """Who loses the gradient, who blows it up, who keeps it; who learns; what clipping does."""
+    """Which networks lose the gradient, which blow it up, which keep it; which learn; what clipping
+    does.
+    """
     distance = numbers["distance"]
     fates: dict[str, list[str]] = {"vanishes": [], "explodes": [], "survives": []}
     able, unable = [], []

@@ -35,7 +35,7 @@ N_LAYERS = 2  # of the Transformer
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """What makes a network: its kind, its width D, and for the Transformer the width of its
+    """The sizes of a network: its kind, its width D, and for the Transformer the width of its
     feed-forward networks.
     """
 

@@ -92,7 +92,7 @@ def _step(network: mt.nn.Module, optimizer: mt.optim.Optimizer, ids: np.ndarray)
 
 
 def _attention_step(shape: Shape, batch: int, length: int) -> Callable[[], None]:
-    """Forward and backward of the attention alone of all layers."""
+    """Forward and backward of only the attention of all layers."""
     heads = (batch, N_HEADS, length, shape.d_model // N_HEADS)  # (B, H, T, K)
     cotangent, *inputs = (mt.random.normal(heads).requires_grad_() for _ in range(4))
 
@@ -138,7 +138,7 @@ def crossover(lengths: list[int], ours: list[float], theirs: list[float]) -> flo
 
 
 def attention_shares(numbers: dict[str, Any]) -> list[float]:
-    """The part of the Transformer's step that is attention, by length."""
+    """The share of attention in the Transformer's step, by length."""
     seconds = numbers["seconds"]
     return [part / whole for part, whole in zip(seconds[ATTENTION], seconds["transformer"], strict=True)]
 

@@ -1,4 +1,4 @@
-"""What a person sees of a claim: tables in the terminal, axes of the pictures, numbers in words."""
+"""How a claim is reported: tables in the terminal, axes of the pictures, numbers in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from toolkit.plots import GREY
 
 __all__ = ["ENOUGH", "Table", "axes_of", "listed", "magnitude", "print_table", "reach"]
 
-ENOUGH = 0.9  # part of right answers from which on a network counts as able
+ENOUGH = 0.9  # share of right answers above which a network counts as able
 WIDTH = 100  # of a table if there is no terminal
 
 

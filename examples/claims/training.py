@@ -27,9 +27,7 @@ WARM_UP = 0.05  # the part of the steps in which the learning rate rises; then i
 
 @dataclass
 class History:
-    """What a training left behind: loss and gradient norm (before clipping) of each step that was
-    finite.
-    """
+    """The record of a training: loss and gradient norm (before clipping) of each finite step."""
 
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
@@ -58,7 +56,7 @@ def train(
     schedule = mt.optim.CosineLR(optimizer, steps, warmup_steps=int(WARM_UP * steps))
     for step in range(steps):
         optimizer.zero_grad()
-        with np.errstate(over="ignore", invalid="ignore"):  # an explosion is looked for below
+        with np.errstate(over="ignore", invalid="ignore"):  # checked below
             loss = loss_of(step)
             loss.backward()
             norm = float(mt.optim.clip_grad_norm_(model.parameters(), max_norm))
@@ -73,8 +71,8 @@ def train(
 
 
 def best_run(runs: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Of trainings that differ in the learning rate alone, the one whose ``"loss"`` at the end is
-    the least, without that.
+    """Of trainings that differ only in the learning rate, the one with the lowest final ``"loss"``,
+    without that entry.
     """
     best = min(runs, key=lambda run: run["loss"])
     return {name: value for name, value in best.items() if name != "loss"}
@@ -121,7 +119,5 @@ def _call(work: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
 
 
 def _ignore_interrupt() -> None:
-    """Ctrl-C goes to all processes of a terminal; the parent alone answers it, and ends
-    the others.
-    """
+    """Ctrl-C goes to all processes of a terminal: only the parent handles it, and ends the rest."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

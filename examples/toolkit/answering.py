@@ -1,5 +1,4 @@
-"""What a run of text to text is made of: its settings, what it trains on, and the one who answers
-afterwards.
+"""The parts of a text-to-text run: settings, training task, and the trained model that answers.
 
 Letters: B texts, S source and T target positions, H heads.
 """
@@ -91,8 +90,8 @@ def make_model(settings: Settings, vocab_size: int, device: str) -> T5:
 
 
 class Task:
-    """All tasks at once, and span corruption of their texts before, as
-    `toolkit.trainer` sees it.
+    """The training task for `toolkit.trainer`: all tasks at once, after span corruption of their
+    texts.
     """
 
     def __init__(self, corpus: Corpus, tokenizer: Tokenizer, settings: Settings) -> None:
@@ -218,8 +217,8 @@ class Answerer:
         return pictures, labels[0], labels[1]
 
     def _words(self, tokens: Sequence[int]) -> list[int]:
-        """The tokens without sentinels, which have no text; only a model with hardly any training
-        says them.
+        """The tokens without sentinels, which have no text; only a barely trained model outputs
+        them.
         """
         return [token for token in tokens if token < self.tokenizer.vocab_size]
 
@@ -234,9 +233,7 @@ def _label(label: str) -> str:
 def exact_match(
     answerer: Answerer, pairs: Sequence[Pair], beam: int = 1, name: str = "text", tell: bool = True
 ) -> tuple[float, list[str]]:
-    """The share of pairs that are answered to the letter, and the answers; ``name`` is that of the
-    pairs.
-    """
+    """The share of exactly right answers, and the answers; ``name`` is that of the pairs."""
     answers = answerer.answer([source for source, _ in pairs], beam, name, tell)
     hits = [answer == target for answer, (_, target) in zip(answers, pairs, strict=True)]
     return sum(hits) / len(hits), answers

@@ -33,7 +33,7 @@ class Scores:
     """All in per cent."""
 
     bleu: float  # sacrebleu's default: cased, its own tokenisation 13a; if a language has no blanks between words, another
-    signature: str  # what sacrebleu says of that
+    signature: str  # of sacrebleu, how it was computed
     bleu_tokenised: float  # as papers on Multi30k have it: lower case, Moses tokenisation
     exact: float  # translations equal to their reference
     preparation: str = "lower-cased, Moses punctuation and tokenisation"  # of ``bleu_tokenised``
@@ -104,7 +104,7 @@ def tokenisation(references: Sequence[str], language: str) -> str:
 
 @functools.cache
 def _has_mecab() -> bool:
-    """Whether Japanese words can be told apart here."""
+    """Whether the library that segments Japanese is installed."""
     try:
         require("sacrebleu.metrics", "train").BLEU(tokenize="ja-mecab")
     except (ImportError, RuntimeError):

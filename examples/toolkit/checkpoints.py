@@ -1,4 +1,4 @@
-"""The files by which a training goes on after any end, and from which its result is made.
+"""The files from which a training resumes after any end, and from which its result is made.
 
     checkpoints/last.safetensors      weights, optimiser, schedule, random state, position
     checkpoints/best.safetensors      the weights of the lowest validation loss
@@ -44,13 +44,11 @@ class Checkpoints:
                     path.unlink()
 
     def load(self) -> State | None:
-        """The state of ``last``, None if training has not come to its first checkpoint."""
+        """The state of ``last``, None before the first checkpoint."""
         return load_file(self.last) if self.last.exists() else None
 
     def check_resumable(self) -> None:
-        """Raise UserError if a training has come to a result, and the file to go on
-        from is gone.
-        """
+        """Raise UserError if a run has a result but the checkpoint ``last`` is gone."""
         if self.result.exists() and not self.last.exists():
             raise UserError(
                 f"{self.last} is gone, and the run cannot go on without it; put it back, or start a new run"

@@ -1,4 +1,4 @@
-"""What a run of a text classifier is made of: its settings, what it trains on, and its guesses.
+"""The parts of a run of a text classifier: settings, training task, and predictions.
 
 Letters: N texts, B those of a batch, T characters, C labels.
 """

@@ -1,4 +1,4 @@
-"""Talking to the person at the terminal: errors of one line, optional libraries, a progress bar."""
+"""Talking to the user at the terminal: errors of one line, optional libraries, a progress bar."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class UserError(Exception):
 def run(main: Callable[[], int | None]) -> int:
     """Call ``main`` and return the exit code of the process: ``sys.exit(run(main))``.
 
-    A `UserError` becomes one line on stderr and code 2, and so does whatever the system refuses: a
-    file, a disk, memory. Ctrl-C becomes code 130 (``main`` has saved by then), a reader that has
-    gone away (``| head``) ends it quietly; any other exception is a bug and keeps its traceback.
+    A `UserError` becomes one line on stderr and code 2, and so does a refusal of the system: a
+    file, a disk, memory. Ctrl-C becomes code 130 (``main`` has saved by then), a closed pipe (``|
+    head``) ends it quietly; any other exception is a bug and keeps its traceback.
     """
     settle_streams()
     try:
@@ -69,7 +69,7 @@ def run(main: Callable[[], int | None]) -> int:
         if _reader_is_gone(error):
             return PIPE
         unnamed = "cannot write to the standard output" if error.errno in REFUSED_WRITES else None
-        name = error.filename or unnamed  # whatever else is written has a name
+        name = error.filename or unnamed  # all other files have a name
         return _complain(f"{name}: {system_words(error)}" if name else system_words(error))
     except KeyboardInterrupt:
         say("interrupted")
@@ -81,12 +81,12 @@ def run(main: Callable[[], int | None]) -> int:
 
 
 def settle_streams() -> None:
-    """Make the standard streams such that writing to them is never an error of the program.
+    """Prepare the standard streams so that writing to them never fails in the program.
 
-    One that is closed (``>&-``) takes everything and shows nothing, and a character that the
-    terminal cannot show is shown as its code. A pipe or a file gets UTF-8, as all files here do,
-    whatever the locale, unless PYTHONIOENCODING names another encoding. None of their three
-    descriptors stays free, so that no file of ours becomes a library's standard output.
+    A closed one (``>&-``) discards everything, and a character that the terminal cannot show is
+    shown as its code. A pipe or a file gets UTF-8, as all files here do, whatever the locale,
+    unless PYTHONIOENCODING names another encoding. None of their three descriptors stays free, so
+    that no file of ours becomes a library's standard output.
     """
     if sys.stdin is None and not _is_open(0):
         os.open(os.devnull, os.O_RDONLY)  # the system gives the lowest number that is free
@@ -204,8 +204,7 @@ class Progress:
     """A bar with loss, speed and time left; plain lines, one every few seconds, if there is no
     terminal.
 
-    That a line cannot be written is no error: ``unread`` is then True if its reader has gone away,
-    and what is shown is lost.
+    A line that cannot be written is no error; ``unread`` is True if the reader has gone away.
 
     >>> clock = iter([0.0, 5.0, 10.0]).__next__
     >>> with Progress("training", total=2, stream=sys.stdout, clock=clock) as progress:
@@ -226,7 +225,7 @@ class Progress:
         """Start at ``done`` (not 0 after a resume) of ``total`` updates, or an unknown number
         (None).
 
-        seconds: it will be over after that time, if not before. ``stream`` is stderr unless told
+        seconds: the work ends after that time at the latest. ``stream`` is stderr unless told
         otherwise.
         """
         self.label, self.total, self.done = label, total, done
@@ -255,9 +254,7 @@ class Progress:
             self._bar.stop()
 
     def advance(self, loss: float | None = None, tokens: int = 0) -> None:
-        """One update is done, of so many target tokens; without ``loss`` the last one
-        stays shown.
-        """
+        """One update of so many target tokens is done; without ``loss`` the last one is shown."""
         now = self._clock()
         self.done += 1
         self.loss = self.loss if loss is None else loss

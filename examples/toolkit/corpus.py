@@ -93,9 +93,7 @@ def _load_folder(folder: Path, source: str, target: str, skip_blank: bool) -> Co
 
 
 def _load_tests(folder: Path, source: str, target: str, skip_blank: bool) -> Corpus:
-    """A folder that nothing is trained on: its test sets, or those to validate by, or whatever it
-    has.
-    """
+    """A folder used only for testing: its test sets, or its validation sets, or else any pairs."""
     files = _list_files(folder)
     stems = _stems(files, source, target)
     if not stems:

@@ -1,5 +1,5 @@
-"""The times of a series, out of whatever a table has of dates: whether they go forward, and by
-equal steps.
+"""The times of a series, from the date columns of a table: whether they increase, and by equal
+steps.
 
 Dates are read in the forms of `toolkit.date_formats`; of day and month, which look alike, in the
 order by which all cells of a column can be read and go by equal steps. A column that has dates in
@@ -40,7 +40,7 @@ def is_date(text: str) -> bool:
 
 
 def times_of(names: Sequence[str], rows: Sequence[Sequence[str]], but: int) -> tuple[list[Time], bool] | None:
-    """The time of each row, from whatever columns but ``but`` have dates, and whether it is in
+    """The time of each row, from the columns with dates other than ``but``, and whether it is in
     seconds; None if no column has dates.
 
     A column of hours beside that of dates is added to it. If a column seems to have dates and none

@@ -1,5 +1,5 @@
-"""What a Vision Transformer decided by: attention rollout, and what becomes of a class when a patch
-is blanked.
+"""The evidence behind a Vision Transformer's decision: attention rollout, and how far a class's
+logit falls without a patch.
 
 Letters: C channels, S pixels a side, P pixels a side of a patch, n = S / P patches a side, N = n**2
 patches, T positions, H heads.

@@ -1,8 +1,8 @@
-"""Files that are written whole or not at all, and JSON that is read back; what the system says
-against either is one line.
+"""Files that are written whole or not at all, and JSON that is read back; an error of the system
+becomes one line.
 
-A file is written beside its place and then renamed, so that whoever reads it finds the old content
-or the new one, and a disk that is full leaves the old one. Each process has its own name for that,
+A file is written beside its place and then renamed, so that a reader finds the old content or the
+new one, and a disk that is full leaves the old one. Each process uses a different name for that,
 since two may draw the same picture at once.
 """
 
@@ -39,7 +39,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes, verb: str = "write
     nothing is left then.
     """
     with writing(path, verb):
-        if os.path.exists(path) and not os.path.isfile(path):  # a pipe or /dev/stdout, beside which there is no place
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe or /dev/stdout, which cannot be replaced
             Path(path).write_bytes(content)
             return
         target = Path(os.path.realpath(path))  # if it is a link, the file that it names

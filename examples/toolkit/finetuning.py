@@ -89,7 +89,7 @@ def choose(arrays: Arrays, each: int, seed: int) -> dict[str, np.ndarray]:
 
 
 class FineTuning:
-    """Classification as `toolkit.trainer` sees it."""
+    """Classification as a task for `toolkit.trainer`."""
 
     def __init__(self, model: BERT, train: Arrays, test: Arrays, batch: int, seed: int) -> None:
         """``model`` has a head for the classes; ``train`` and ``test`` come from `passages`."""

@@ -1,4 +1,4 @@
-"""What a run of a forecast is made of: its settings, what it trains on, and its forecasts.
+"""The parts of a forecasting run: settings, training task, and forecasts.
 
 A window is seen less its own mean and divided by its own deviation, and the forecast is brought
 back (reversible instance normalisation; Kim et al. 2022, ICLR): a trend takes no part in what is

@@ -1,5 +1,5 @@
-"""Labelled images: scikit-learn's digits, the IDX files of MNIST and its kin, and small random
-distortions of them.
+"""Labelled images: scikit-learn's digits, the IDX files of MNIST and similar data sets, and small
+random distortions of them.
 
 Letters: N images, B images of a batch, C channels, S pixels a side.
 """
@@ -124,12 +124,12 @@ def read_idx(path: Path) -> np.ndarray:
     Burges, yann.lecun.com/exdb/mnist).
 
     Two zeros, the code of the values' type, the number of axes; the length of each axis in 4 bytes,
-    the highest first; the values. Raises UserError for a file that is cut short, damaged, or of
-    another kind.
+    most significant first; the values. Raises UserError for a file that is cut short, damaged, or
+    of another kind.
     """
     try:
         content = path.read_bytes()
-        content = gzip.decompress(content) if content.startswith(GZIP) else content  # whatever it is called
+        content = gzip.decompress(content) if content.startswith(GZIP) else content  # whatever its name
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"cannot read {path}: {error}; get it anew") from None
     except OSError as error:
@@ -141,12 +141,12 @@ def read_idx(path: Path) -> np.ndarray:
         raise UserError(
             f"{path} holds values of type {kind:#x}; images and labels must be unsigned bytes ({IDX_BYTES:#x})"
         )
-    if axes > IDX_AXES:  # before the lengths are read: of a damaged head these may be anything
+    if axes > IDX_AXES:  # before the lengths are read: in a damaged header these may be anything
         raise UserError(f"{path} claims {axes} axes, images have {IDX_AXES} and labels 1: it is damaged; get it anew")
     start = 4 + 4 * axes
     shape = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4))
     if len(content) != start + math.prod(shape):
-        have = f"{len(content):,} bytes, its head speaks of {start + math.prod(shape):,}"
+        have = f"{len(content):,} bytes, its header says {start + math.prod(shape):,}"
         raise UserError(f"{path} has {have}: it is cut short or damaged; get it anew")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 

@@ -124,7 +124,7 @@ def _named(first: list[str]) -> tuple[int, int] | None:
 
 
 def _unlike(path: str, number: int, row: list[str], width: int) -> str:
-    """What is wrong with a row."""
+    """The error for a bad row."""
     if len(row) == width or len(row) < 2:
         return f"{path} line {number} must be a text, a tab and a label"
     advice = " (or begin with a line of names, such as: id<TAB>text<TAB>label)" if width == 2 else ""
@@ -174,8 +174,8 @@ def _split(pairs: list[Pair]) -> Labelled:
 
 
 def _swapped(pairs: Sequence[Pair]) -> str:
-    """A likely reason for too few texts: labels are fewer than texts, unless they have changed
-    places.
+    """A likely reason for too few texts: normally labels are fewer than texts, otherwise the
+    columns may be swapped.
     """
     texts, labels = len({text for text, _ in pairs}), len({label for _, label in pairs})
     return f"; it has {labels} labels: if these are the texts, put the label behind its text" if labels > texts else ""

@@ -1,5 +1,5 @@
-"""What a run of a language model is made of: its settings, what it trains on, and the model that
-goes on with a text.
+"""The parts of a run of a language model: settings, training task, and the trained model that
+continues a text.
 """
 
 from __future__ import annotations
@@ -164,10 +164,10 @@ class Writer:
         return nats, nats * len(ids) / len(text) / math.log(2)
 
     def write(self, prompt: str, length: int, say: Callable[[str], object] | None = None, **how: Any) -> str:
-        """How a prompt goes on, by ``length`` tokens; ``how`` as for the model's ``generate``.
-        ``say`` gets the text as it grows.
+        """The continuation of a prompt by ``length`` tokens; ``how`` as for the model's
+        ``generate``. ``say`` gets the text as it grows.
 
-        A GPT has no more positions than its window: when they are used up it goes on from the
+        A GPT has no more positions than its window: when they are used up, it continues from the
         second half of them.
         """
         ids = self._encode(prompt)
@@ -205,10 +205,10 @@ class Writer:
 
 
 class Growing:
-    """A text that is written token by token, handed on as soon as its characters are whole."""
+    """A text that is written token by token, passed on as soon as its characters are complete."""
 
     def __init__(self, vocabulary: Characters | Tokenizer, ids: list[int], say: Callable[[str], object]) -> None:
-        """Begin behind the tokens ``ids``."""
+        """Begin after the tokens ``ids``."""
         self.vocabulary, self.ids, self.say = vocabulary, list(ids), say
         self.shown = len(vocabulary.decode(ids))
 

@@ -1,5 +1,5 @@
-"""Pre-training a BERT on documents, and what it is good for then: filling in words, and learning to
-classify from few labels.
+"""Pre-training a BERT on documents, and using it: filling in words, and learning to classify from
+few labels.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def make_model(settings: Settings, vocab_size: int) -> BERT:
     )  # fmt: skip
     model = BERT(config)
     # Positions start as waves, of the size of the words: to look at the next word is then one
-    # linear map for all positions, where tables drawn at random have to learn it for each.
+    # linear map for all positions, but random tables have to learn it for each.
     waves = nn.SinusoidalPositionalEncoding(s.d_model).encoding(s.longest)
     model.positions.weight.assign(waves * (std * 2**0.5))
     return place(model, s.device)
@@ -77,7 +77,7 @@ def make_model(settings: Settings, vocab_size: int) -> BERT:
 
 
 class Task:
-    """Masked words and next passages, as `toolkit.trainer` sees them."""
+    """Masked words and next passages as a task for `toolkit.trainer`."""
 
     def __init__(self, documents: Sequence[Document], tokenizer: WordPieces | None, settings: Settings) -> None:
         """``tokenizer``: that of a run which is resumed; default: it is learned from the documents

@@ -1,6 +1,4 @@
-"""Data to test a run by: its own, of which only what was held out is tested, or those of others, of
-which all are.
-"""
+"""Data to test a run on: the held-out part of its own, or all of other data."""
 
 from __future__ import annotations
 
@@ -39,8 +37,8 @@ def load_to_test(program: Program, run: Run, path: str | None = None, **how: Any
 
 
 def tell_seen(program: Program, run: Run, others: Any) -> None:
-    """Say on stderr how much of the data of others the run has seen in training, if its own can
-    still be read.
+    """Say on stderr how many of the other data the run has seen in training, if its own can still
+    be read.
     """
     tested = program.tested(others)
     try:

@@ -1,4 +1,4 @@
-"""What all tasks of sentence pairs share: the loss of a batch, the loss per token of a corpus, and
+"""Shared by all tasks of sentence pairs: the loss of a batch, the loss per token of a corpus, and
 decoding many sentences.
 """
 
@@ -36,11 +36,11 @@ def loss_per_token(model: EncoderDecoder, batches: Batches, device: str) -> floa
 def decode(
     model: EncoderDecoder, ids: Sequence[Ids], device: str, longest: int, beam: int = 1, n_best: int = 1, **how: Any
 ) -> list[list[list[int]]]:
-    """What the model makes of each sentence, in their order: ``n_best`` lists of ids, the best
+    """The output for each sentence, in their order: ``n_best`` lists of ids, the best
     first.
 
-    longest: the tokens that the model was trained for, with the STOP; an output of so many has
-    none, see `tell_cut_off`. Equally long sentences share a batch. ``how`` goes to ``generate``.
+    longest: the tokens that the model was trained for, including STOP; an output of that length has
+    no STOP, see `tell_cut_off`. Equally long sentences share a batch. ``how`` goes to ``generate``.
     """
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
     outputs: list[list[list[int]]] = [[]] * len(ids)

@@ -1,4 +1,4 @@
-"""What BERT is pre-trained on, made from raw text: masked words and pairs of passages (Devlin et
+"""The pre-training data of BERT, made from raw text: masked words and pairs of passages (Devlin et
 al. 2019, arXiv:1810.04805).
 
 A pair is ``[CLS] first [SEP] second [SEP]``. The first passage starts at any sentence of a

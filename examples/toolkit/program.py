@@ -48,7 +48,7 @@ from toolkit.trainer import Task, Trainer
 
 __all__ = ["Program", "digest", "load_weights", "natural_number", "place", "positive_integer"]
 
-# What data these are, as JSON: "path", None for the embedded ones, and what `Program.describe`
+# Which data these are, as JSON: "path", None for the embedded ones, and what `Program.describe`
 # adds.
 Data = dict[str, Any]
 
@@ -74,21 +74,19 @@ class Program:
         raise NotImplementedError
 
     def load_whole(self, data: Data) -> Any:
-        """As `load`, but all of the data, which are not those of the run, are to be tested by."""
+        """As `load`, for other data than those of the run: all of them are for testing."""
         return self.load(data)
 
     def tested(self, loaded: Any) -> list[str]:
-        """The inputs that are tested by, if one can be found again among those that were `trained`
-        on.
-        """
+        """The test inputs, if they can be found again among those that were `trained` on."""
         return []
 
     def trained(self, loaded: Any) -> set[str]:
-        """The inputs that are trained on and validated by."""
+        """The training and validation inputs."""
         return set()
 
     def fingerprint(self, loaded: Any) -> str:
-        """A hash of what is trained on and validated by (see `digest`): a resumed run must find the
+        """A hash of the training and validation data (see `digest`): a resumed run must find the
         same.
         """
         raise NotImplementedError
@@ -100,8 +98,8 @@ class Program:
         raise NotImplementedError
 
     def report(self, run: Run, loaded: Any, task: Any) -> None:
-        """Print and draw what came of a training; ``task.model`` holds the result, and loss.png has
-        been drawn.
+        """Print and draw the results of a training; ``task.model`` holds the result, and loss.png
+        has been drawn.
         """
         raise NotImplementedError
 
@@ -126,8 +124,8 @@ class Program:
         return {}
 
     def identify(self, loaded: Any) -> Data:
-        """What of `describe` is known only when the data have been loaded, such as the name of a
-        column; kept with the run.
+        """The part of `describe` that is known only after loading, such as the name of a column;
+        kept with the run.
         """
         return {}
 
@@ -270,7 +268,7 @@ class Program:
             return run, loaded, task
 
     def _resume(self, options: argparse.Namespace, lock: Lock) -> tuple[Run, Any, Task]:
-        """The run to go on with, and its data, which must be what they were."""
+        """The run to resume, and its data, which must be unchanged."""
         if not options.out:
             raise UserError("--resume needs the folder of the run: --out RUN")
         folder = Path(options.out)
@@ -295,7 +293,7 @@ class Program:
         return self.load({**data, "path": path or data["path"]})
 
     def open(self, options: argparse.Namespace) -> tuple[Run, str]:
-        """The run that a subcommand is asked for by --run, and the device to compute on; see also
+        """The run given by --run, and the device to compute on; see also
         `load_weights`.
         """
         run = Run.open(Path(options.run_folder), self.name, self.settings, self._data_names)
@@ -303,7 +301,7 @@ class Program:
 
 
 def _command_line(words: list[str]) -> str:
-    """Words as one pastes them into a shell; that of Windows has double quotes alone."""
+    """Words quoted for a shell; that of Windows has only double quotes."""
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 

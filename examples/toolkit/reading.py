@@ -37,7 +37,7 @@ UNPACKED: dict[
     b"BZh": (".bz2", bz2.decompress),
     b"\xfd7zXZ\x00": (".xz", lzma.decompress),
 }
-NO_TEXT = {  # how a file begins that holds text at most in some other form
+NO_TEXT = {  # how files begin that are not plain text
     b"PK\x03\x04": "a zip archive or an office document",
     b"PK\x05\x06": "an empty zip archive",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",
@@ -63,14 +63,16 @@ READABLE = 0.95  # share of characters that are letters, blanks and the like, in
 
 
 class NotText(UserError):
-    """A file that is no text in any encoding; among texts it may be passed over."""
+    """A file that is not text in any encoding; in a folder of texts it may be skipped."""
 
 
 # --- one form -----------------------------------------------------------------------------------------------------------------
 
 
 def composed(text: str) -> str:
-    """The text in Unicode's composed form (NFC): canonically equivalent texts become equal."""
+    """The text in Unicode's composed form (NFC): canonically equivalent texts become equal. Also a
+    type for argparse.
+    """
     return unicodedata.normalize("NFC", text)
 
 
@@ -131,7 +133,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 def _name(path: str | os.PathLike[str]) -> str:
-    """What errors call it."""
+    """Its name in errors."""
     return "standard input" if str(path) == STDIN else str(path)
 
 
@@ -145,7 +147,7 @@ def _read(path: str | os.PathLike[str]) -> bytes:
 
 
 def _unpack(data: bytes, name: str) -> bytes:
-    """What a packed file holds. Raises NotText for an archive, or another form that is not read
+    """The content of a packed file. Raises NotText for an archive, or another form that is not read
     here.
     """
     for magic, (kind, unpack) in UNPACKED.items():
@@ -233,7 +235,7 @@ def _is_readable(text: str) -> bool:
 
 
 def _plainness(text: str) -> int:
-    """How many ASCII characters there are: in the wrong byte order they are others, of far-away
+    """The number of ASCII characters: in the wrong byte order they become characters of other
     scripts.
     """
     return sum(character.isascii() for character in text)

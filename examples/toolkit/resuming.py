@@ -1,7 +1,6 @@
-"""What of a run may change when it is resumed: how long it goes on, how often it saves, where it
-computes.
+"""What may change when a run is resumed: how long it trains, how often it saves, where it computes.
 
-Nothing that it learns by may.
+Nothing that affects learning may.
 """
 
 from __future__ import annotations

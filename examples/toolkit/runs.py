@@ -1,4 +1,4 @@
-"""The folder of a run: what it is, in ``config.json``, beside all that it leaves."""
+"""The folder of a run: its configuration in ``config.json``, and the files that it writes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILES = (CONFIG, "log.jsonl", "loss.png")  # of every run
 
 
 class Run:
-    """A run in ``folder``: its settings, and whatever else ``about`` says of it (a dict of JSON
+    """A run in ``folder``: its settings, and what else ``about`` says of it (a dict of JSON
     values).
 
     ``about["files"]``, if present, names the files that its program writes besides those of every

@@ -118,8 +118,8 @@ POOLINGS: dict[str, tuple[str, Callable[[mt.Tensor, mt.Tensor], mt.Tensor]]] = {
 
 
 def read_pooling(path: Path, width: int) -> list[str]:
-    """The names of the poolings that config.json of the stage asks for; ``width`` features has each
-    token.
+    """The names of the poolings that config.json of the stage asks for; ``width``: the features of
+    each token.
     """
     values = settings_of(path)
     for name in ("word_embedding_dimension", "embedding_dimension"):

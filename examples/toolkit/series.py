@@ -1,5 +1,5 @@
-"""A time series: a made one whose noise is known, or a column of a CSV file; and the forecasts that
-every other must beat.
+"""A time series: a made one whose noise is known, or a column of a CSV file; and the naive
+forecasts to compare with.
 
 Letters: N origins, from each of which a forecast is made, H values of the horizon.
 """
@@ -88,7 +88,7 @@ def _check_dates(table: Table, place: int, column: str | None) -> None:
         )
 
 
-# --- what is to be forecast, and how anybody can --------------------------------------------------------------------------------
+# --- targets and naive forecasts -------------------------------------------------------------------------------------------------
 
 
 def targets_at(values: np.ndarray, origins: np.ndarray, horizon: int) -> np.ndarray:
@@ -97,12 +97,13 @@ def targets_at(values: np.ndarray, origins: np.ndarray, horizon: int) -> np.ndar
 
 
 def persistence(values: np.ndarray, origins: np.ndarray, horizon: int) -> np.ndarray:
-    """The forecast that nothing changes: the value before each origin, (N, H)."""
+    """The naive forecast: the value before each origin repeated, (N, H)."""
     return np.repeat(values[origins - 1, None], horizon, axis=1)
 
 
 def seasonal_naive(values: np.ndarray, origins: np.ndarray, horizon: int, season: int) -> np.ndarray:
-    """The forecast that all is as a season ago, or as many seasons as it takes to be known, (N, H).
+    """The seasonal naive forecast: the value one season before, or as many seasons as it takes to
+    be known, (N, H).
 
     Hyndman and Athanasopoulos, "Forecasting: principles and practice", 2021, section 5.2.
     """

@@ -1,5 +1,5 @@
-"""Tables in CSV files: a line of names, and under it rows of as many cells. What would be misread
-is refused.
+"""Tables in CSV files: a line of names, and under it rows of as many cells. Files that would be
+misread are refused.
 
 A line ends at LF or CR LF, cells are separated by commas, and one in quotes may hold both.
 """
@@ -18,9 +18,9 @@ from toolkit.reading import read_text
 __all__ = ["Table", "is_number", "read_table"]
 
 WHITE = " \t\n\r\f\v"
-END = "\x1a"  # put behind the last row: read as a row of its own unless a quote is open
+END = "\x1a"  # put behind the last row: read as a separate row unless a quote is open
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}
-UNKNOWN = ("", "-", "?", "na", "n/a", "nan", "null", "none")  # as which people write that there is no value
+UNKNOWN = ("", "-", "?", "na", "n/a", "nan", "null", "none")  # marks of a missing value
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Table:
         if cell.lower() in UNKNOWN:
             return "; fill in what is missing"
         if row == 0 and len(self.rows) > 1 and is_number(self.rows[1][place]):
-            return f"; if line {self.lines[0]} is the line of names, remove what stands above it"
+            return f"; if line {self.lines[0]} is the line of names, remove the lines above it"
         for separator, name in SEPARATORS.items():
             if len(cell.split(separator)) > 1 and is_number(cell.split(separator)[-1].replace(",", ".")):
                 return f"; if columns are separated by {name}, separate them by commas"

@@ -3,8 +3,8 @@
 A run is a function of its settings, its data and its seed. Its whole state after an update is: the
 weights, the optimiser's moments, the number of scheduled steps, three integers of the random
 generator, and a `Position`. A checkpoint holds just that, so a run that was killed and resumed ends
-bit for bit as one that was not. What the clock decides (when a checkpoint is written, when
-``minutes`` are over) never changes the state, only where it is saved.
+bit for bit as one that was not. The clock (which decides when a checkpoint is written, and when
+``minutes`` are over) never changes the state, only when it is saved.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LOG_EVERY = 10  # updates whose mean loss makes a record of the log
 
 
 class Task(Protocol):
-    """What is to be learned: a model, its data, its loss."""
+    """A training task: a model, its data, its loss."""
 
     model: nn.Module
 
@@ -45,7 +45,7 @@ class Task(Protocol):
         """
 
     def validate(self) -> dict[str, float]:
-        """Figures of the model in evaluation mode; ``validation_loss`` is the one to be low."""
+        """Figures of the model in evaluation mode; ``validation_loss`` is minimised."""
 
 
 @dataclass
@@ -107,7 +107,7 @@ class Trainer:
     # --- the loop -------------------------------------------------------------------------------------------------------------
 
     def run(self) -> Outcome:
-        """Train until a limit is reached, Ctrl-C, or nobody reads its progress any more (``|
+        """Train until a limit is reached, Ctrl-C, or the reader of its progress has gone away (``|
         head``).
 
         If a limit was reached, write the result, ``weights.safetensors``; one of before is removed
@@ -156,7 +156,7 @@ class Trainer:
             yield from self.task.epoch(self.position.epoch)[self.position.batch :]
 
     def _reason(self, caught: list[int]) -> str:
-        """Why to stop, "" to go on."""
+        """The reason to stop, or ""."""
         s, p = self.settings, self.position
         if self.last_step and p.step >= self.last_step:
             past = f" (and more: {p.step})" if p.step > self.last_step else ""
@@ -223,7 +223,7 @@ class Trainer:
             self.task.model.train()
 
     def _validate(self, log: RunLog, bar: Progress) -> None:
-        """Validate, keep the weights that are to be kept, and write down how it went."""
+        """Validate, save the weights that are to be kept, and log the figures."""
         p = self.position
         figures = self.validate()
         self._log(log, **figures)
@@ -240,7 +240,7 @@ class Trainer:
         bar.say(f"epoch {p.epoch}  update {p.step}  {shown}{'  (best)' if better else ''}  {p.seconds / 60:.1f} min")
 
     def save(self) -> None:
-        """Write the checkpoint to go on from."""
+        """Write the checkpoint from which the run can be resumed."""
         state = {
             "model": self.task.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),

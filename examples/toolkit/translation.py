@@ -1,6 +1,4 @@
-"""What a translation run is made of: its settings, its data, what it trains on, and the translator
-that it leaves.
-"""
+"""The parts of a translation run: settings, data, training task, and the trained translator."""
 
 from __future__ import annotations
 
@@ -132,7 +130,7 @@ def make_model(settings: Settings, vocab_size: int, device: str) -> Transformer 
 
 
 class Task:
-    """Translation as `toolkit.trainer` sees it."""
+    """Translation as a task for `toolkit.trainer`."""
 
     def __init__(self, corpus: Corpus, tokenizer: Tokenizer, settings: Settings) -> None:
         """Tokenise and batch the pairs; ``dropped`` counts those that are too long to train on,

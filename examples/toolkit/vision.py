@@ -1,4 +1,4 @@
-"""What a run on images is made of: its settings, its task, and the probabilities that it finds."""
+"""The parts of a run on images: settings, training task, and class probabilities."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def make_model(settings: Settings, images: Images, device: str) -> ViT:
 
 
 class Task:
-    """Classification as `toolkit.trainer` sees it."""
+    """Classification as a task for `toolkit.trainer`."""
 
     def __init__(self, splits: Splits, settings: Settings) -> None:
         distortion = Distortion(settings.shift, settings.turn, settings.zoom, settings.plain)

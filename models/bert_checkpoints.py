@@ -113,8 +113,8 @@ class PublishedBERT(Pretrained):
         odd = [name for name in values.get("architectures") or [] if name not in ARCHITECTURES]
         if odd:
             raise ValueError(
-                f"config.json: architectures names {odd[0]}, a head that minitensor.models.bert.BERT does not have; it has those of "
-                f"{', '.join(ARCHITECTURES)}"
+                f"config.json: architectures names {odd[0]}, a head that minitensor.models.bert.BERT does not have; it has "
+                f"those of {', '.join(ARCHITECTURES)}"
             )
         heads = {
             "pooler": any(name.endswith("pooler.dense.weight") for name in shapes),

@@ -1,4 +1,6 @@
-"""What is handed over as an array: lists that hold tensors, subclasses of NumPy's array, numbers given as tensors."""
+"""What is handed over as an array: lists that hold tensors, subclasses of NumPy's array, numbers
+given as tensors.
+"""
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from minitensor import nn
 
 
 def nested(array, leaves):
-    """``array`` as nested lists of tracked tensors of one number each, also put into ``leaves``; every third stays a number."""
+    """``array`` as nested lists of tracked tensors of one number each, also put into ``leaves``;
+    every third stays a number.
+    """
     if array.ndim:
         return [nested(part, leaves) for part in array]
     leaves.append(mt.tensor(array, requires_grad=True))

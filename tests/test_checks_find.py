@@ -1,4 +1,6 @@
-"""What a check must find: one wrong element among large or many ones, slopes at kinks, checks of nothing, rules that never run."""
+"""What a check must find: one wrong element among large or many ones, slopes at kinks, checks of
+nothing, rules that never run.
+"""
 
 import functools
 
@@ -81,7 +83,7 @@ def test_scales_are_no_fault(scale, seed):
 
 
 def relu_with(slope):
-    """relu with a slope of its own at 0."""
+    """relu with another slope at 0."""
     return op_of(
         lambda xp, x: xp.maximum(x, 0.0), lambda xp, g, x: g * (1.0 * xp.greater(x, 0) + slope * xp.equal(x, 0))
     )
@@ -165,7 +167,7 @@ def test_lists_of_arrays_are_differentiated():
 
 
 class Layer:
-    """A layer of the older kind, with a backward of its own, which is wrong."""
+    """A layer of the older kind, with its own backward, which is wrong."""
 
     def __call__(self, x):
         return x * x

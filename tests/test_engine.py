@@ -1,4 +1,6 @@
-"""The promises of the engine: what backward does, in which order, how often, and what it refuses."""
+"""The promises of the engine: what backward does, in which order, how often, and what
+it refuses.
+"""
 
 import numpy as np
 import pytest

@@ -199,7 +199,9 @@ def test_a_failure_at_any_step_leaves_the_old_file(path, monkeypatch, step, erro
 
 
 def test_a_file_that_windows_keeps_for_a_reader_is_waited_for(path, monkeypatch):
-    """There a file that somebody has open cannot be replaced, and the system says so by a number of its own."""
+    """There a file that somebody has open cannot be replaced, and the system's error has its own
+    number.
+    """
     mt.save(path, {"step": 1})
     refusals, pauses, real = [32, 5], [], os.replace
 

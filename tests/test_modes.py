@@ -1,4 +1,6 @@
-"""Modes hold inside what they decorate, and nowhere else: functions, methods, code that stops and goes on, threads, tasks."""
+"""Modes hold inside what they decorate, and nowhere else: functions, methods, code that stops and
+goes on, threads, tasks.
+"""
 
 import asyncio
 import functools
@@ -23,7 +25,7 @@ SPELLINGS = {"bare": lambda mode: mode, "called": lambda mode: mode(), "shared":
 
 @pytest.fixture(params=MODES)
 def case(request):
-    """A mode and its predicate; the test runs where it does not hold."""
+    """A mode and its predicate; the test runs if it does not hold."""
     mode, around, holds = MODES[request.param]
     with around():
         assert not holds()

@@ -1,4 +1,6 @@
-"""The Python array API standard, version 2024.12: every name of it is here or left out on purpose."""
+"""The Python array API standard, version 2024.12: every name of it is here or left out
+on purpose.
+"""
 
 import warnings
 

@@ -1,4 +1,6 @@
-"""From RNN to Transformer: the claims hold at a small setting, and each conclusion follows its numbers whichever way they fall."""
+"""From RNN to Transformer: the claims hold at a small setting, and each conclusion follows its
+numbers whichever way they fall.
+"""
 
 import copy
 import importlib.util
@@ -233,7 +235,8 @@ def test_networks_look_back_only(kind):
 
 
 def test_the_gradient_of_a_linear_recurrence_falls_by_its_gain():
-    # Far below 1 relu is the identity where it is not 0; with positive states and inputs d h_t / d h_(t-1) is gain * I.
+    # Far below 1 relu is the identity if it is not 0; with positive states and inputs d h_t / d
+    # h_(t-1) is gain * I.
     shape = networks.Shape("rnn", tasks.recall_vocab(gradients.N_SYMBOLS), gradients.N_SYMBOLS, d_model=6)
     network = networks.Case("rnn", "relu", "identity", gain=0.8).build(shape)
     network.body.weight_ih_l0.assign(np.eye(6))

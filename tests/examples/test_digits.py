@@ -1,4 +1,6 @@
-"""The digits script from the command line: what it claims, what it leaves, what it refuses; and the evidence it draws."""
+"""The digits script from the command line: what it claims, what it leaves, what it refuses; and the
+evidence it draws.
+"""
 
 import json
 import re

@@ -68,7 +68,7 @@ def damage(folder, how):
     ("how", "message"),
     [
         ("missing", "has no train-images-idx3-ubyte, nor one with .gz"),
-        ("cut", "has 1,449 bytes, its head speaks of 1,456"),
+        ("cut", "has 1,449 bytes, its header says 1,456"),
         ("cut head", "cut short or damaged"),
         ("text", "is not an IDX file"),
         ("empty", "is not an IDX file"),

@@ -16,7 +16,9 @@ LONGEST = 23  # ten tokens for each passage
 
 @pytest.fixture(scope="module")
 def pairs():
-    """Documents 0 to 4 of eight sentences of four words; word 40 d + 5 is the first of document d, and so on."""
+    """Documents 0 to 4 of eight sentences of four words; word 40 d + 5 is the first of document d,
+    and so on.
+    """
     documents = [[[5 + 32 * d + 4 * s + w for w in range(4)] for s in range(8)] for d in range(5)]
     return Pairs(documents, VOCABULARY, LONGEST, share=0.15, batch_size=8, seed=3)
 
@@ -57,7 +59,7 @@ def test_the_embedded_documents_are_split_without_overlap():
     assert 0.15 < len(test) / len(documents) < 0.18
     seen = {text for document in train for text in document.sentences}
     held_out = [text for document in test for text in document.sentences if len(text) > 80]
-    assert np.mean([text in seen for text in held_out]) < 0.02  # those that stand in two paragraphs
+    assert np.mean([text in seen for text in held_out]) < 0.02  # those that are in two paragraphs
 
 
 def test_folders_and_files(tmp_path):

@@ -261,7 +261,9 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted_also_within_pretrain
 
 
 def test_a_small_model_learns_to_sort_three_digits(made, tmp_path):
-    """The claim at its smallest: nearly all unseen inputs are answered to the letter, in a few seconds."""
+    """The claim at its smallest: nearly all unseen inputs are answered to the letter, in a few
+    seconds.
+    """
     digits = list(itertools.product("0123456789", repeat=3))
     pairs = [(f"sort: {' '.join(three)}", " ".join(sorted(three))) for three in digits]
     held_out = pairs[::13]

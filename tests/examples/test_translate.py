@@ -1,4 +1,6 @@
-"""The translation script from the command line: what it leaves, what it refuses, and that nothing is lost."""
+"""The translation script from the command line: what it leaves, what it refuses, and that nothing
+is lost.
+"""
 
 import json
 import os

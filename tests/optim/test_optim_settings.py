@@ -1,4 +1,6 @@
-"""What optimisers, schedules, averages and clipping take: numbers of any type that stand for one, and parameters in any form."""
+"""What optimisers, schedules, averages and clipping take: anything that is a number, and parameters
+in any form.
+"""
 
 import math
 

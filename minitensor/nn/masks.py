@@ -5,6 +5,8 @@ Letters: B batch, H heads, T queries, S keys.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from minitensor.engine.settings import integer
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.creation import arange
@@ -12,8 +14,11 @@ from minitensor.ops.ids import wide_ids
 
 __all__ = ["causal_mask", "padding_mask"]
 
+if TYPE_CHECKING:
+    from minitensor.engine.attached import TensorLike
 
-def causal_mask(n, device=None):
+
+def causal_mask(n: int, device: str | None = None) -> Tensor:
     """``(n, n)``, True where key <= query: each position sees itself and what came before.
 
     >>> causal_mask(3).data.astype(int)
@@ -25,7 +30,7 @@ def causal_mask(n, device=None):
     return steps[:, None] >= steps[None, :]
 
 
-def padding_mask(lengths, length=None):
+def padding_mask(lengths: TensorLike, length: int | None = None) -> Tensor:
     """``(B, 1, 1, S)``, True at the first ``lengths[b]`` keys of row b; S is ``length``, or the greatest of ``lengths``.
 
     >>> padding_mask([2, 3]).data[:, 0, 0].astype(int)

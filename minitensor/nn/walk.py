@@ -75,10 +75,8 @@ def tree(module):
         for name, value in module._items()
         if isinstance(value, (int, float, str, tuple)) and name != "training"
     ]
-    plain = [
-        f"{name}={value!r}" for name, value in plain if not (isinstance(value, tuple) and holds_state(list(value)))
-    ]
-    head = f"{type(module).__name__}({', '.join(plain)}"
+    told = [f"{name}={value!r}" for name, value in plain if not (isinstance(value, tuple) and holds_state(list(value)))]
+    head = f"{type(module).__name__}({', '.join(told)}"
     rows = []  # [first name, last name, how many, text]
     for name, child in named_children(module):
         text = tree(child)

@@ -12,11 +12,16 @@ Letters: B batch, H heads, T queries, S keys, D features.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from minitensor.backend import namespace, np
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.elementwise import isfinite, where
 
 __all__ = ["CheckedMask", "admit", "as_mask", "blank_hidden", "blank_padding"]
+
+if TYPE_CHECKING:
+    from minitensor.engine.attached import TensorLike
 
 
 class CheckedMask(Tensor):
@@ -24,7 +29,7 @@ class CheckedMask(Tensor):
 
     __slots__ = ("scores",)
 
-    def __init__(self, data, scores):
+    def __init__(self, data: Any, scores: tuple[int, ...]) -> None:
         super().__init__(data)
         self.scores = scores
 
@@ -33,7 +38,7 @@ class CheckedMask(Tensor):
         return build, (Tensor, *arguments)
 
 
-def as_mask(mask, scores, device):
+def as_mask(mask: TensorLike | None, scores: tuple[int, ...], device: str) -> CheckedMask | None:
     """``mask`` as a CheckedMask for scores of shape ``scores``, (B, H, T, S) or (..., T, S), on ``device``; None stays None."""
     if mask is None or (isinstance(mask, CheckedMask) and mask.scores == scores):
         return mask
@@ -52,7 +57,7 @@ def as_mask(mask, scores, device):
     return CheckedMask(mask._array, scores)
 
 
-def admit(x, mask, scores):
+def admit(x: Tensor, mask: TensorLike | None, scores: tuple[int, ...]) -> tuple[Tensor, CheckedMask | None]:
     """``(x, mask)`` as layers may use them: the mask looked at, and `blank_padding` done; None stays None.
 
     x (B, S', D): the last S' of the S keys. With a mask that has been through the door both come back as they are.

@@ -77,7 +77,7 @@ class Pretrained(nn.Module):
     config_class: ClassVar[Any]
     generates: ClassVar[tuple[str, ...]] = ()  # what a model that generates obeys in generation_config.json
     output_names: ClassVar[tuple[str, ...]] = ()  # in a file, of what "tie_word_embeddings" ties
-    _generation: ClassVar[dict] = {}  # what that file said
+    _generation: dict[str, Any] = {}  # what that file said
 
     def __init__(self, config):
         self.config = config

@@ -310,7 +310,7 @@ def real(name, value):
     """``value`` as a Python number, whichever type of number it is. Raises TypeError for what is
     none.
     """
-    if isinstance(value, str) or not hasattr(value, "__float__") or getattr(value, "ndim", 0):
+    if isinstance(value, str) or not hasattr(value, "__float__") or getattr(value, "ndim", None):
         raise TypeError(f"{name} must be a number, got {value!r}")
     return float(value)
 

@@ -70,7 +70,7 @@ class Network(nn.Module):
             states, _ = self.body(x)
         return self.output(states if last is None else states[:, -last:])
 
-    def forward(self, ids: object, last: int | None = None) -> mt.Tensor:
+    def forward(self, ids: Any, last: int | None = None) -> mt.Tensor:
         """Ids (B, T) to the logits of the ``last`` positions, (B, last, C); of all where None."""
         return self.read(self.embedding(ids), last)
 

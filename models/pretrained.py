@@ -130,7 +130,7 @@ class Pretrained(nn.Module):
         dtype = next(iter(own.values())).dtype
         values = written(self.config.to_hugging_face()) | {"model_type": self.model_type, "dtype": dtype.name}
         config = json.dumps(values, indent=2, sort_keys=True) + "\n"
-        parts = {}
+        parts: dict = {}
         for entry in self.entries():
             parts |= _parts(own[entry.ours], entry)
         weights = tensor_file(parts, {"format": "pt"})  # transformers refuses a file that does not say so

@@ -25,7 +25,7 @@ class ModuleList(Module):
     """A list of modules, itself a module. Its children are named "0", "1", ... Anything else is refused."""
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
-        self._modules = []
+        self._modules: list[Item] = []
         self.extend(modules)
 
     def _items(self):
@@ -110,7 +110,7 @@ class ModuleDict(Module):
     """A dict of modules, itself a module. Its children are named by their keys. Anything else is refused."""
 
     def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None) -> None:
-        self._modules = {}
+        self._modules: dict[str, Item] = {}
         self.update(modules or {})
 
     def _items(self):

@@ -64,7 +64,7 @@ class Module(Stateful):
 
     training: bool = True
     torch_names: dict[str, str] = {}  # paths below this module, and other names of them in PyTorch's state
-    _hooks = None  # those before and those after forward, two dicts; made when the first is registered
+    _hooks: Any = None  # those before and those after forward, two dicts; made when the first is registered
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; every subclass has its own."""

@@ -133,7 +133,7 @@ class Optimizer:
 
     def _bind(self):
         """Lay all parameters, with their gradients and states, into flat buffers where they are now."""
-        places = {}
+        places: dict = {}
         for entry in self._entries:
             places.setdefault((entry.parameter.dtype, entry.parameter.device), []).append(entry)
         self._buffers = []

@@ -84,7 +84,7 @@ class EncoderDecoder(nn.Module):
         total = F.cross_entropy(logits, target_out, ignore_index=ignored, label_smoothing=smoothing, reduction="sum")
         return per_target(total, target_out, divide_by, ignored)
 
-    def generate(self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None, n_best=None):
+    def generate(self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None, n_best=None) -> Any:
         """Target sequences as lists of ids, without start and stop tokens; greedy if ``beam_size``
         is 1.
 

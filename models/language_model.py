@@ -42,7 +42,7 @@ class LanguageModel(nn.Module):
     def generate(
         self, ids, max_new_tokens, temperature=0.0, top_k=None, top_p=None, beam_size=1, length_penalty=0.0,
         stop_ids=None, mask=None, generator=None, stream=None,
-    ):  # fmt: skip
+    ) -> list[list[int]]:  # fmt: skip
         """Continue each prompt by up to ``max_new_tokens`` tokens; returns the new ids alone, one
         list per prompt.
 

@@ -21,7 +21,7 @@ import dataclasses
 import json
 import warnings
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -42,6 +42,9 @@ from minitensor.models.published_config import (
 from minitensor.models.stored_tensors import WEIGHTS, StoredTensors, listed
 
 __all__ = ["Entry", "Pretrained", "our_activation", "their_activation", "usual_names", "weight_and_bias"]
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}  # in config.json: ours
 ACTIVATIONS |= {"gelu": "gelu", "relu": "relu", "silu": "silu", "swish": "silu"}
@@ -83,7 +86,7 @@ class Pretrained(nn.Module):
         self.config = config
 
     @classmethod
-    def from_pretrained(cls, folder, dtype=None, device="cpu", **changes):
+    def from_pretrained(cls, folder, dtype=None, device="cpu", **changes) -> Self:
         """The model that ``folder`` holds, in evaluation mode.
 
         dtype: of its parameters; default: float64 if the file has that, otherwise float32 (16-bit
@@ -114,7 +117,7 @@ class Pretrained(nn.Module):
         model._generation = generation or {}
         return model.to(device).eval()
 
-    def save_pretrained(self, folder):
+    def save_pretrained(self, folder) -> None:
         """Write ``config.json`` and ``model.safetensors`` to ``folder``, made if need be, so that
         transformers reads them too.
 

@@ -170,7 +170,7 @@ def _draw(series: Series, settings: Settings, places: np.ndarray, made: dict[str
     figure = empty_figure(11, 4.5)
     left, right = figure.subplots(1, 2, width_ratios=(2.4, 1))
     rows = np.arange(len(places))[:: -s.horizon][:DRAWN][::-1]
-    shown = np.arange(places[rows[0]], places[rows[-1]] + s.horizon)
+    shown = np.arange(int(places[rows[0]]), int(places[rows[-1]]) + s.horizon)
     left.plot(shown, series.values[shown], color="#222222", linewidth=0, marker=".", markersize=3, label="what came")
     for name in (SEASONAL, NETWORK):
         left.plot(shown, made[name][rows].reshape(-1), color=colours[name], linewidth=1.4, label=f"forecast: {name}")

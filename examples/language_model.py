@@ -140,7 +140,9 @@ class LanguageModel(Program):
         temperature = options.temperature
         if temperature is None:
             temperature = TEMPERATURE if options.beam == 1 else 0.0
-        how = dict(temperature=temperature, top_k=options.top_k, top_p=options.top_p, beam_size=options.beam)
+        how: dict[str, Any] = dict(
+            temperature=temperature, top_k=options.top_k, top_p=options.top_p, beam_size=options.beam
+        )
         if temperature > 0:
             how["generator"] = mt.random.Generator(options.seed)
         if options.beam > 1:

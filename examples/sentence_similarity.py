@@ -145,7 +145,7 @@ def rank(encoder: SentenceEncoder, query: str, sentences: Sequence[str]) -> list
     if not query.strip():
         raise UserError("the query is empty; say what to look for")
     cosines = encoder(sentences, DOCUMENT) @ encoder([query], ("query",))[0]  # (N,)
-    return [(float(cosines[index]), sentences[index]) for index in np.argsort(-cosines, kind="stable")]
+    return [(float(cosines[index]), sentences[int(index)]) for index in np.argsort(-cosines, kind="stable")]
 
 
 def main(arguments: list[str] | None = None) -> int:

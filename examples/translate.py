@@ -250,7 +250,7 @@ def _sentences(options: argparse.Namespace) -> tuple[list[str], str]:
 
 
 def _evaluate(
-    translator: Translator, name: str, pairs: list[Pair], language: str, **how: float
+    translator: Translator, name: str, pairs: list[Pair], language: str, **how: Any
 ) -> tuple[list[Pair], list[str]]:
     """Translate the sources of ``pairs`` and print the scores; returns the pairs that are short
     enough, and translations.

@@ -56,7 +56,8 @@ def _older_than(began, node):
     """The nodes from before ``began`` at which the graph that ends in ``node`` starts, oldest
     first.
     """
-    seen, stack, outer = {node}, [node], []
+    outer: list = []
+    seen, stack = {node}, [node]
     while stack:
         for parent in stack.pop().parents:
             if parent not in seen:

@@ -83,7 +83,7 @@ class EncoderDecoder(nn.Module):
         total = F.cross_entropy(logits, target_out, ignore_index=ignored, label_smoothing=smoothing, reduction="sum")
         return per_target(total, target_out, divide_by, ignored)
 
-    def generate(self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None, n_best=None):
+    def generate(self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None, n_best=None) -> Any:
         """Target sequences, lists of ids without start and stop tokens; greedy for one beam.
 
         source (B, S), mask (B, S). max_new_tokens: default: 50 more than the source has (Vaswani et

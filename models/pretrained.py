@@ -23,7 +23,7 @@ import dataclasses
 import json
 import warnings
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -44,6 +44,9 @@ from minitensor.models.published_config import (
 from minitensor.models.stored_tensors import WEIGHTS, StoredTensors, listed
 
 __all__ = ["Entry", "Pretrained", "our_activation", "their_activation", "usual_names", "weight_and_bias"]
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}  # in config.json: ours
 ACTIVATIONS |= {"gelu": "gelu", "relu": "relu", "silu": "silu", "swish": "silu"}
@@ -79,13 +82,13 @@ class Pretrained(nn.Module):
     # What a model that generates obeys in generation_config.json.
     generates: ClassVar[tuple[str, ...]] = ()
     output_names: ClassVar[tuple[str, ...]] = ()  # in a file, of what "tie_word_embeddings" ties
-    _generation: ClassVar[dict] = {}  # what that file said
+    _generation: dict[str, Any] = {}  # what that file said
 
     def __init__(self, config):
         self.config = config
 
     @classmethod
-    def from_pretrained(cls, folder, dtype=None, device="cpu", **changes):
+    def from_pretrained(cls, folder, dtype=None, device="cpu", **changes) -> Self:
         """The model that ``folder`` holds, in evaluation mode.
 
         dtype: of its parameters; default: float64 if the file has that, otherwise float32, to which
@@ -119,7 +122,7 @@ class Pretrained(nn.Module):
         model._generation = generation or {}
         return model.to(device).eval()
 
-    def save_pretrained(self, folder):
+    def save_pretrained(self, folder) -> None:
         """Write ``config.json`` and ``model.safetensors`` to ``folder``, for transformers too.
 
         A model that generates writes ``generation_config.json`` as well. All are written and
@@ -134,7 +137,7 @@ class Pretrained(nn.Module):
         dtype = next(iter(own.values())).dtype
         values = written(self.config.to_hugging_face()) | {"model_type": self.model_type, "dtype": dtype.name}
         config = json.dumps(values, indent=2, sort_keys=True) + "\n"
-        parts = {}
+        parts: dict = {}
         for entry in self.entries():
             parts |= _parts(own[entry.ours], entry)
         # Transformers refuses a file that does not say so.

@@ -91,7 +91,7 @@ def _word_by_word(step, state, start_ids, stop_id, max_new_tokens, choose, strea
     """What `greedy` and `sample` share; ``choose(log_probabilities, sentences)`` picks tokens."""
     ids = np.array(start_ids, dtype=np.int64)
     limits, stops = _limits(max_new_tokens, len(ids)), _stops(stop_id)
-    outputs = [[] for _ in ids]
+    outputs: list[list] = [[] for _ in ids]
     sentence = np.arange(len(ids))  # which one each row belongs to
     running = np.ones(len(ids), dtype=bool)
     while running.any():
@@ -174,7 +174,7 @@ def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, leng
     sentence = np.arange(len(ids))  # (N,) the sentences still searched
     scores = np.zeros((len(ids), 1))  # (N, W) log-probability of each live hypothesis, best first
     history = np.empty((len(ids), 1, 0), dtype=np.int64)  # (N, W, length) its tokens
-    outputs = [[] for _ in ids]  # (value, tokens) of the best hypotheses of each sentence
+    outputs: list[list] = [[] for _ in ids]  # (value, tokens) of the best hypotheses of each sentence
     bar = np.full(len(ids), -np.inf)  # the value that a hypothesis has to exceed to be among them
     length = 0
     while len(sentence):
@@ -300,7 +300,7 @@ def _check_sampling(temperature, top_k, top_p):
 
 def real(name, value):
     """``value`` as a Python number, whichever type of number it is; TypeError for others."""
-    if isinstance(value, str) or not hasattr(value, "__float__") or getattr(value, "ndim", 0):
+    if isinstance(value, str) or not hasattr(value, "__float__") or getattr(value, "ndim", None):
         raise TypeError(f"{name} must be a number, got {value!r}")
     return float(value)
 

@@ -71,7 +71,7 @@ class Seq2Seq(EncoderDecoder):
         self.upper = (
             recurrent_layer(c.cell, hidden + memory, hidden, c.n_layers - 1, **stacked) if c.n_layers > 1 else None
         )
-        self.attention = None
+        self.attention: nn.AdditiveAttention | nn.DotAttention | None = None
         if c.attention == "additive":
             self.attention = nn.AdditiveAttention(hidden, memory, hidden)
         elif c.attention == "dot":

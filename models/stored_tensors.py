@@ -19,7 +19,7 @@ class StoredTensors:
     """All tensors of a folder, in one file or several, by the names they have there."""
 
     def __init__(self, folder):
-        self.files = {}  # the TensorFile that holds each name
+        self.files: dict = {}  # the TensorFile that holds each name
         for path in _weight_files(folder):
             file = TensorFile(path)
             self.files |= dict.fromkeys(file.shapes, file)

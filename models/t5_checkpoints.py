@@ -8,6 +8,7 @@ old files have by mistake.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from minitensor.models.pretrained import Entry, Pretrained, usual_names
 from minitensor.models.published_config import checked, extras, fields_of, values_of
@@ -15,7 +16,7 @@ from minitensor.models.published_config import checked, extras, fields_of, value
 __all__ = ["PRESETS", "PublishedT5", "from_hugging_face", "to_hugging_face"]
 
 VERSION_1_1 = dict(activation="gelu_tanh", gated=True, tie_output=False, scale_output=False)
-PRESETS = {  # what differs from t5-small
+PRESETS: dict[str, dict[str, Any]] = {  # what differs from t5-small
     "t5-small": {},
     "t5-base": dict(d_model=768, d_ff=3072, n_heads=12, n_encoder_layers=12, n_decoder_layers=12),
     "t5-large": dict(d_model=1024, d_ff=4096, n_heads=16, n_encoder_layers=24, n_decoder_layers=24),
@@ -65,7 +66,7 @@ OTHER_NAMES = {  # that transformers reads too: its usual ones
 }
 SELF, CROSS, FEED = "SelfAttention", "EncDecAttention", "DenseReluDense"
 USED = {*FIELDS.values(), "feed_forward_proj", "tie_word_embeddings", "scale_decoder_outputs", "is_encoder_decoder"}
-STACK = {
+STACK: dict[str, tuple[str, ...]] = {
     "positions.weight": (f"block.0.layer.0.{SELF}.relative_attention_bias.weight",),
     "norm.weight": ("final_layer_norm.weight",),
 }
@@ -146,7 +147,7 @@ class PublishedT5(Pretrained):
     def _layer(self, decoder):
         """A layer's weights and the names of theirs, which begin with the sub-layer's number."""
         attentions = {"self_attention": f"0.{SELF}"} | ({"cross_attention": f"1.{CROSS}"} if decoder else {})
-        names = {f"norm{i + 1}": (f"{i}.layer_norm",) for i in range(len(attentions))}
+        names: dict[str, tuple[str, ...]] = {f"norm{i + 1}": (f"{i}.layer_norm",) for i in range(len(attentions))}
         for ours, theirs in attentions.items():
             names[f"{ours}.qkv"] = tuple(f"{theirs}.{part}" for part in "qkv")
             names[f"{ours}.out"] = (f"{theirs}.o",)

@@ -35,7 +35,11 @@ TAUGHT = {
     "dim of a function": (lambda: mt.max(X, dim=1), TypeError, r"the axis is called axis"),
     "dim of a fused op": (lambda: F.softmax(X, dim=1), TypeError, r"the axis is called axis"),
     "keepdim": (lambda: X.sum(axis=1, keepdim=True), TypeError, r"it is called keepdims"),
-    "dim of stack": (lambda: mt.stack([X, X], dim=1), TypeError, r"stack does not take 'dim'; the axis is called axis"),
+    "dim of stack": (
+        lambda: mt.stack([X, X], dim=1),
+        TypeError,
+        r"stack does not take 'dim'; the axis is called axis; it takes \(xs, axis=0, \*, dtype=None\)$",
+    ),
     "dim of a method": (lambda: X.sort(dim=1), TypeError, r"sort does not take 'dim'; the axis is called axis"),
     "dim of linalg": (
         lambda: mt.linalg.norm(X, dim=1),

@@ -162,7 +162,8 @@ def conclusion(numbers: dict[str, Any]) -> str:
     """
     distance = numbers["distance"]
     fates: dict[str, list[str]] = {"vanishes": [], "explodes": [], "survives": []}
-    able, unable = [], []
+    able: list[str] = []
+    unable: list[str] = []
     for case in numbers["cases"]:
         name, change = f"the {case['name']}", ratio(case["initial"])
         fate = "vanishes" if change < LOST else "explodes" if change > BLOWN_UP else "survives"

@@ -78,7 +78,7 @@ class Network(nn.Module):
             states, _ = self.body(x)
         return self.output(states if last is None else states[:, -last:])
 
-    def forward(self, ids: object, last: int | None = None) -> mt.Tensor:
+    def forward(self, ids: Any, last: int | None = None) -> mt.Tensor:
         """Ids (B, T) to the logits of the ``last`` positions, (B, last, C); default: of all."""
         return self.read(self.embedding(ids), last)
 

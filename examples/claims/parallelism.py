@@ -94,11 +94,11 @@ def _step(network: mt.nn.Module, optimizer: mt.optim.Optimizer, ids: np.ndarray)
 def _attention_step(shape: Shape, batch: int, length: int) -> Callable[[], None]:
     """Forward and backward of only the attention of all layers."""
     heads = (batch, N_HEADS, length, shape.d_model // N_HEADS)  # (B, H, T, K)
-    cotangent, *inputs = (mt.random.normal(heads).requires_grad_() for _ in range(4))
+    cotangent, q, k, v = (mt.random.normal(heads).requires_grad_() for _ in range(4))
 
     def step() -> None:
         for _ in range(N_LAYERS):
-            mt.grad(F.scaled_dot_product_attention(*inputs, is_causal=True), inputs, cotangent)
+            mt.grad(F.scaled_dot_product_attention(q, k, v, is_causal=True), [q, k, v], cotangent)
 
     return step
 

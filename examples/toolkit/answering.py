@@ -116,8 +116,8 @@ class Task:
 
     def _batch(self, pairs: Sequence[Pair]) -> tuple[Batches, int]:
         source_ids, target_ids = (encode(self.tokenizer, texts) for texts in zip(*pairs, strict=True))
-        source_ids, target_ids, dropped = drop_long(source_ids, target_ids, self.longest)
-        return Batches(source_ids, target_ids, self.settings.max_tokens, self.settings.seed), dropped
+        sources, targets, dropped = drop_long(source_ids, target_ids, self.longest)
+        return Batches(sources, targets, self.settings.max_tokens, self.settings.seed), dropped
 
     def _encoded(self, pairs: Sequence[Pair]) -> list[tuple[Pair, list[int]]]:
         """The pairs with the ids of their inputs."""

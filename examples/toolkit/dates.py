@@ -51,7 +51,7 @@ def times_of(names: Sequence[str], rows: Sequence[Sequence[str]], but: int) -> t
     found = found or [dates for dates in [_from_parts(names, columns)] if dates]
     if found:
         dates = max(found, key=_quality)
-        hours = next((found for other in columns if (found := _hours(columns[other], names[other]))), None)
+        hours = next((added for other in columns if (added := _hours(columns[other], names[other]))), None)
         return [a + b if a is not None else None for a, b in zip(dates, hours or [0.0] * len(rows))], True
     for place, cells in columns.items():
         if names[place].lower() in TIMES:

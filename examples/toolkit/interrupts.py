@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 __all__ = ["signals"]
 
@@ -21,7 +22,7 @@ def signals() -> Iterator[list[int]]:
     closing the terminal sends no signal.
     """
     caught: list[int] = []
-    former = {}
+    former: dict[int, Any] = {}
 
     def note(number: int, frame: object) -> None:
         caught.append(number)
@@ -34,8 +35,7 @@ def signals() -> Iterator[list[int]]:
     if threading.current_thread() is threading.main_thread():
         for name in INTERRUPTS:
             number = getattr(signal, name, None)
-            ignored = name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN if number else True
-            if not ignored:
+            if number is not None and (name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN):
                 former[number] = signal.signal(number, note)
     try:
         yield caught

@@ -124,7 +124,7 @@ class Pairs:
         if unrelated:
             others = np.flatnonzero(self._document != self._document[index])
             second = self._spans[others[words[1] % np.uint64(len(others))], 2:]
-        parts = [[CLS], self._ids[slice(*first)], [SEP], self._ids[slice(*second)], [SEP]]
+        parts: list[Any] = [[CLS], self._ids[slice(*first)], [SEP], self._ids[slice(*second)], [SEP]]
         tokens = np.concatenate(parts, dtype=np.int32)
         masked, targets = mask_words(tokens, words[2:], self.vocab_size, self.share)
         return masked, len(parts[1]) + 2, targets, unrelated

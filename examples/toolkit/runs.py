@@ -33,7 +33,8 @@ class Run:
     """
 
     def __init__(self, folder: Path, settings: Any, about: dict[str, Any]) -> None:
-        self.folder, self.settings, self.about = folder, settings, about
+        self.folder, self.about = folder, about
+        self.settings: Any = settings  # those of the program whose run it is
 
     @staticmethod
     def check_free(folder: Path, force: bool = False) -> None:

@@ -69,7 +69,8 @@ def read_series(path: str, column: str | None) -> Series:
     table = read_table(path)
     place = table.place(column)
     _check_dates(table, place, column)
-    values, notes = np.array(table.numbers(place)), []
+    values = np.array(table.numbers(place))
+    notes: list[str] = []
     times = times_of(table.names, table.rows, place)
     if times:
         order, notes = in_order(*times, table.lines)

@@ -271,7 +271,7 @@ class Trainer:
         p, model = self.position, self.task.model
         if len(p.kept) > 1:
             model.load_state_dict(self.checkpoints.average(p.kept))
-            record = {"averaged": p.kept}
+            record: dict[str, Any] = {"averaged": p.kept}
         elif p.best_step:
             model.load_state_dict(load_file(self.checkpoints.best))
             record = {"best": p.best_step}

@@ -24,7 +24,7 @@ _FLOAT32 = np.dtype(np.float32)
 
 # --- devices ----------------------------------------------------------------------------------------------------------------
 
-_namespaces = {}  # device number -> the namespace of that GPU, if there are several
+_namespaces: dict = {}  # device number -> the namespace of that GPU, if there are several
 
 
 def resolve(device):
@@ -100,9 +100,9 @@ def synchronize():
 
 # --- ids out of range ---------------------------------------------------------------------------------------------------------
 
-_faults = {}  # device number -> (whether any, label, id), an int64 array on that GPU
+_faults: dict = {}  # device number -> (whether any, label, id), an int64 array on that GPU
 MOST_LABELS = 10_000
-_labels = {}  # message of a check, with {id} in it -> the number under which the kernel notes it
+_labels: dict = {}  # message of a check, with {id} in it -> the number under which the kernel notes it
 
 
 def check_ids(message, ids, low, high):

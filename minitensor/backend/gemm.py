@@ -71,7 +71,7 @@ def stacks(*operands):
     """The leading axes, neighbours merged if every operand steps through both evenly: ``[(length,
     steps of each), ...]``.
     """
-    merged = []
+    merged: list = []
     for axis, length in enumerate(operands[0].shape[:-2]):
         if length == 1:
             continue

@@ -21,7 +21,7 @@ except ImportError as error:
 __all__ = ["There", "as_before", "follow", "on", "resolve", "several", "usable"]
 
 _runtime = cupy.cuda.runtime
-usable = []  # the number of GPUs, once it is known that they work
+usable: list[int] = []  # the number of GPUs, once it is known that they work
 
 
 # --- which there are ----------------------------------------------------------------------------------------------------------

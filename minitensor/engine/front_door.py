@@ -10,7 +10,7 @@ from types import FunctionType
 
 from minitensor.engine import library
 
-__all__ = ["missing_attribute", "missing_name", "refusal", "taught", "teach"]
+__all__ = ["missing_attribute", "missing_name", "refusal", "taught", "taken_by", "teach"]
 
 _ARRAY_FUNCTIONS = ("minitensor.ops.", "minitensor.linalg")  # where they are defined
 
@@ -162,6 +162,13 @@ def missing_name(name):
     return text
 
 
+def taken_by(function):
+    """What ``function`` takes, as messages show it: a signature without types."""
+    signature = inspect.signature(function)
+    plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    return signature.replace(parameters=plain, return_annotation=signature.empty)
+
+
 def refusal(owner, name, signature):
     """The text of the TypeError for the argument ``name``, which the function ``owner`` does not
     take.
@@ -177,16 +184,16 @@ def taught(function):
     """
     if not isinstance(function, FunctionType):
         return function
-    signature = inspect.signature(function)
-    names = frozenset(signature.parameters)
-    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+    parameters = inspect.signature(function).parameters
+    names = frozenset(parameters)
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return function
 
     @functools.wraps(function)
     def checked(*args, **settings):
         for name in settings:
             if name not in names:
-                raise TypeError(refusal(function.__name__, name, signature))
+                raise TypeError(refusal(function.__name__, name, taken_by(function)))
         return function(*args, **settings)
 
     return checked

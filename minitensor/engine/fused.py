@@ -210,7 +210,7 @@ def fused(definition=None, *, name=None):
     """
     if definition is None:
         return functools.partial(fused, name=name)
-    made = Fused(definition, name)
+    made: Fused[...] = Fused(definition, name)
     if not made.foreign:
         FUSED[made.name] = made
     return made

@@ -15,7 +15,7 @@ from typing import Any
 __all__ = ["creators", "face", "namespace_on"]
 
 face: Any = None
-creators = {}  # functions that make tensors of a shape, by name; ``ops/creation.py`` puts them here
+creators: dict[str, Any] = {}  # functions that make tensors of a shape, by name; ``ops/creation.py`` puts them here
 
 
 @functools.cache

@@ -67,7 +67,7 @@ def is_fault(value, given, again):
     array = _array_of(value)
     if namespace(device_of(array)).isnan(array).any():
         return True
-    found = []
+    found: list = []
     with np.errstate(all="ignore"):
         given = _without_infinities(given, found)
         if not found:

@@ -258,7 +258,7 @@ def op(function=None, *, name=None):
     """
     if function is None:
         return functools.partial(op, name=name)
-    made = Op(function, name)
+    made: Op[...] = Op(function, name)
     if not made.foreign:
         OPS[made.name] = made
     return made

@@ -124,6 +124,7 @@ class Primitive:
         need a gradient, and their nodes. xp: the namespace of all. usual: whether all arrays are of
         float32 or float64.
         """
+        arrays: list[Any]
         arrays, given, wanted, parents, on_host, numbers, usual = [], [], [], [], True, True, True
         for value in inputs:
             if not isinstance(value, Tensor) and value.__class__ not in NUMBERS:

@@ -5,6 +5,8 @@ Rules are pure; only this file adds gradients up, in place only into buffers tha
 
 from __future__ import annotations
 
+from typing import Any
+
 from minitensor.backend import device_of, holds_numbers, namespace, np, on
 
 __all__ = ["GradientSums", "Scatter", "SumsOnGpus", "as_array", "raw", "unbroadcast"]
@@ -22,13 +24,13 @@ class Scatter:
 
     __slots__ = ("values", "index", "shape")
 
-    def __init__(self, values, index, shape):
+    def __init__(self, values: Any, index: Any, shape: tuple[int, ...]) -> None:
         self.values = values
         self.index = index
         self.shape = shape
 
     @property
-    def device(self):
+    def device(self) -> Any:
         """Where the values lie, as their array says it."""
         return self.values.device
 

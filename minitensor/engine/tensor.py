@@ -51,7 +51,7 @@ class Tensor(Attached):
     _frozen: Node | None  # the place in the graph of a leaf that was frozen, for when it is wanted again
     of_parts: Callable[[Any], Tensor]  # a Tensor from a nested list that holds Tensors, attached in ops/methods.py
 
-    def __init__(self, data: Any, node: Node | None = None):
+    def __init__(self, data: Any, node: Node | None = None) -> None:
         if node.__class__ is not Node and data.__class__ is not _NDARRAY and not is_array(data):
             raise TypeError(
                 f"mt.Tensor holds an array that is made already: write mt.tensor(...) of a {type(data).__name__}, "
@@ -158,8 +158,9 @@ class Tensor(Attached):
         """Whether no op made this tensor (or none was recorded)."""
         return self.node is None or self.node.pullback is None
 
+    # To a checker ``Tensor | Any``, not ``Tensor | None``: nobody need ask, behind ``backward``, whether there is one.
     @property
-    def grad(self) -> Tensor | None:
+    def grad(self) -> Tensor | Any:
         """The gradient that ``backward`` deposited, a Tensor, or None; a later pass does not change
         what was read before.
 
@@ -291,7 +292,7 @@ class Tensor(Attached):
             raise ValueError(f"minitensor follows the array API standard up to version 2024.12, not {api_version!r}")
         return library.face
 
-    def check_constant(self, taker):
+    def check_constant(self, taker: str) -> None:
         """Raise TypeError if this tensor requires a gradient, which ``taker`` would lose."""
         if self.node is not None:
             raise TypeError(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from minitensor.engine.settings import choice, integer, number
+from minitensor.engine.tensor import Tensor
 from minitensor.nn import functional as F
 from minitensor.nn.module import Module
 
@@ -12,20 +14,27 @@ __all__ = [
     "ELU", "GELU", "Identity", "LeakyReLU", "LogSoftmax", "ReLU", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh",
 ]  # fmt: skip
 
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    from minitensor.engine.attached import TensorLike
+
+    T = TypeVar("T")
+
 
 class _Plain(Module):
     """A function without settings as a module."""
 
     function: Callable
 
-    def forward(self, x):
+    def forward(self, x: TensorLike) -> Tensor:
         return self.function(x)
 
 
 class Identity(Module):
     """``x``."""
 
-    def forward(self, x):
+    def forward(self, x: T) -> T:
         return x
 
 
@@ -65,30 +74,30 @@ class GELU(Module):
     ``approximate="tanh"`` is GPT-2's formula.
     """
 
-    def __init__(self, approximate="none"):
+    def __init__(self, approximate: str = "none") -> None:
         self.approximate = choice("GELU", "approximate", approximate, ("none", "tanh"))
 
-    def forward(self, x):
+    def forward(self, x: TensorLike) -> Tensor:
         return F.gelu(x, approximate=self.approximate)
 
 
 class ELU(Module):
     """``x`` if x > 0, else ``alpha * (exp(x) - 1)``."""
 
-    def __init__(self, alpha=1.0):
+    def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = number("ELU", "alpha", alpha)
 
-    def forward(self, x):
+    def forward(self, x: TensorLike) -> Tensor:
         return F.elu(x, self.alpha)
 
 
 class LeakyReLU(Module):
     """``x`` if x > 0, else ``negative_slope * x``."""
 
-    def __init__(self, negative_slope=0.01):
+    def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = number("LeakyReLU", "negative_slope", negative_slope)
 
-    def forward(self, x):
+    def forward(self, x: TensorLike) -> Tensor:
         return F.leaky_relu(x, self.negative_slope)
 
 
@@ -97,10 +106,10 @@ class _AlongAxis(Module):
 
     function: Callable
 
-    def __init__(self, axis=-1):
+    def __init__(self, axis: int = -1) -> None:
         self.axis = integer(type(self).__name__, "axis", axis)
 
-    def forward(self, x):
+    def forward(self, x: TensorLike) -> Tensor:
         return self.function(x, axis=self.axis)
 
 

@@ -8,10 +8,12 @@ Letters: B batch, T queries, S keys, D model width, H heads, K features of a hea
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from minitensor.backend import widen
 from minitensor.engine.mode import no_grad
 from minitensor.engine.settings import flag, integer, number, probability
-from minitensor.engine.tensor import asarray
+from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn import functional as F
 from minitensor.nn import init
 from minitensor.nn.cache import KeyValueCache, constant_with_cache
@@ -23,6 +25,9 @@ from minitensor.ops.elementwise import tanh
 from minitensor.ops.linalg import matmul
 
 __all__ = ["AdditiveAttention", "DotAttention", "MultiHeadAttention"]
+
+if TYPE_CHECKING:
+    from minitensor.engine.attached import TensorLike
 
 
 class MultiHeadAttention(Module):
@@ -40,7 +45,15 @@ class MultiHeadAttention(Module):
 
     torch_names = {"qkv.weight": "in_proj_weight", "qkv.bias": "in_proj_bias", "out": "out_proj"}
 
-    def __init__(self, d_model, n_heads, dropout=0.0, bias=True, d_head=None, scale=None):
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        d_head: int | None = None,
+        scale: float | None = None,
+    ) -> None:
         name = type(self).__name__
         d_model, n_heads = integer(name, "d_model", d_model, least=1), integer(name, "n_heads", n_heads, least=1)
         if d_head is None and d_model % n_heads:
@@ -52,7 +65,7 @@ class MultiHeadAttention(Module):
         self.out = Linear(n_heads * self.d_head, d_model, bias)
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         """Draw new values, as PyTorch does: ``qkv`` after Xavier, biases zero."""
         init.xavier_uniform_(self.qkv.weight)
         self.out.reset_parameters()
@@ -61,7 +74,16 @@ class MultiHeadAttention(Module):
                 init.zeros_(linear.bias)
 
     @constant_with_cache
-    def forward(self, x, memory=None, mask=None, is_causal=False, bias=None, cache=None, need_weights=False):
+    def forward(
+        self,
+        x: TensorLike,
+        memory: TensorLike | None = None,
+        mask: TensorLike | None = None,
+        is_causal: bool = False,
+        bias: TensorLike | None = None,
+        cache: KeyValueCache | None = None,
+        need_weights: bool = False,
+    ) -> Any:
         """Attend from ``x`` (B, T, D) to ``memory`` (B, S, D), default: ``x``; returns (B, T, D).
 
         mask: boolean, broadcasts to (B, H, T, S). is_causal: query t sees keys up to t + S - T.
@@ -124,7 +146,9 @@ class MultiHeadAttention(Module):
 
     # --- what comes in ----------------------------------------------------------------------------
 
-    def admit(self, x, mask=None, cache=None):
+    def admit(
+        self, x: TensorLike, mask: TensorLike | None = None, cache: KeyValueCache | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """``(x, mask)`` looked at, padding blank: the door to attention of ``x`` to itself.
 
         cache: what else it attends to. A stack goes through the door once for all of its layers;
@@ -138,7 +162,9 @@ class MultiHeadAttention(Module):
         keys = queries if cache is None else cache.length + queries
         return admit(x, mask, (batch, self.n_heads, queries, keys))
 
-    def admit_memory(self, x, memory, mask=None):
+    def admit_memory(
+        self, x: Tensor, memory: TensorLike | None, mask: TensorLike | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """As `admit`, the door to attention of ``x`` to ``memory``: ``(memory, mask)``."""
         if memory is None:
             raise ValueError(
@@ -149,7 +175,7 @@ class MultiHeadAttention(Module):
         return admit(memory, mask, (x.shape[0], self.n_heads, x.shape[1], memory.shape[1]))
 
     @no_grad
-    def fill_cache(self, memory):
+    def fill_cache(self, memory: TensorLike) -> KeyValueCache:
         """A KeyValueCache that holds the keys and values of ``memory`` (B, S, D)."""
         memory = _checked_sequence(self, "memory", memory)
         cache = KeyValueCache(fixed=True)
@@ -186,14 +212,21 @@ class AdditiveAttention(Module):
     loop over target positions computes ``keys = attention.key(memory)`` once and passes it in.
     """
 
-    def __init__(self, d_query, d_memory, d_attention):
+    def __init__(self, d_query: int, d_memory: int, d_attention: int) -> None:
         d_attention = integer(type(self).__name__, "d_attention", d_attention, least=1)
         self.query = Linear(d_query, d_attention)
         self.key = Linear(d_memory, d_attention, bias=False)
         self.score = Parameter(zeros(d_attention))
         init.uniform_(self.score, -(d_attention**-0.5), d_attention**-0.5)
 
-    def forward(self, query, memory, mask=None, keys=None, need_weights=False):
+    def forward(
+        self,
+        query: TensorLike,
+        memory: TensorLike,
+        mask: TensorLike | None = None,
+        keys: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> Any:
         """Attend; with ``need_weights`` returns ``(output, weights)``, weights (B, 1, T, S)."""
         query, memory = _checked_pair(query, memory)
         memory, mask = admit(memory, mask, (query.shape[0], 1, query.shape[1], memory.shape[1]))
@@ -219,7 +252,7 @@ class DotAttention(Module):
     "general" form; with ``projection=False`` there is none, and both widths must be equal ("dot").
     """
 
-    def __init__(self, d_query, d_memory, projection=True):
+    def __init__(self, d_query: int, d_memory: int, projection: bool = True) -> None:
         projection = flag(type(self).__name__, "projection", projection)
         if not projection and d_query != d_memory:
             raise ValueError(
@@ -227,7 +260,9 @@ class DotAttention(Module):
             )
         self.query = Linear(d_query, d_memory, bias=False) if projection else None
 
-    def forward(self, query, memory, mask=None, need_weights=False):
+    def forward(
+        self, query: TensorLike, memory: TensorLike, mask: TensorLike | None = None, need_weights: bool = False
+    ) -> Any:
         """Attend; with ``need_weights`` returns ``(output, weights)``, weights (B, 1, T, S)."""
         query, memory = _checked_pair(query, memory)
         memory, mask = admit(memory, mask, (query.shape[0], 1, query.shape[1], memory.shape[1]))
@@ -244,7 +279,7 @@ def _attend(query, key, memory, mask, need_weights, **how):
     return (y, F.attention_weights(query, key, mask, **how).astype(memory.dtype)) if need_weights else y
 
 
-def _checked_sequence(module, what, x, batch=None):
+def _checked_sequence(module, what, x, batch=None) -> Tensor:
     """``x`` as a tensor; ValueError if its shape is not (batch, time, d_model)."""
     x = asarray(x)
     if x.ndim != 3 or x.shape[-1] != module.d_model or batch not in (None, x.shape[0]):
@@ -253,7 +288,7 @@ def _checked_sequence(module, what, x, batch=None):
     return x
 
 
-def _checked_pair(query, memory):
+def _checked_pair(query, memory) -> tuple[Tensor, Tensor]:
     """Both as tensors; ValueError if their shapes do not belong together."""
     query, memory = asarray(query), asarray(memory)
     if query.ndim != 3 or memory.ndim != 3 or query.shape[0] != memory.shape[0]:

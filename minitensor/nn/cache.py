@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import device_of, namespace, np, on
 from minitensor.engine.mode import no_grad
@@ -18,9 +18,12 @@ from minitensor.engine.tensor import Tensor, asarray
 __all__ = ["DecoderCache", "EncoderCache", "KeyValueCache", "check_batch", "constant_with_cache"]
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
 
     from minitensor.engine.attached import TensorLike
+
+    Forward = TypeVar("Forward", bound=Callable[..., Any])
 
 
 class KeyValueCache:
@@ -34,7 +37,7 @@ class KeyValueCache:
     def __init__(self, fixed: bool = False) -> None:
         self.length = 0
         self.fixed = fixed
-        self._arrays = None  # [keys, values], each (B, H, capacity, K)
+        self._arrays: Any = None  # [keys, values], each (B, H, capacity, K)
 
     def append(self, key: Tensor, value: Tensor) -> None:
         """Add the positions of ``key`` and ``value`` (B, H, T, K) behind those held."""
@@ -135,7 +138,7 @@ class DecoderCache:
         self._sources = sources
 
 
-def _checked_rows(rows, batch):
+def _checked_rows(rows, batch) -> np.ndarray:
     """``rows`` as a NumPy array of row numbers below ``batch``."""
     rows = np.asarray(asarray(rows).to("cpu")._array)
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
@@ -145,7 +148,7 @@ def _checked_rows(rows, batch):
     return rows
 
 
-def constant_with_cache(forward):
+def constant_with_cache(forward: Forward) -> Forward:
     """The method ``forward``, which records nothing if it is given a ``cache``.
 
     Its result is then a constant.
@@ -158,7 +161,7 @@ def constant_with_cache(forward):
         cache = args[place] if len(args) > place else kwargs.get("cache")
         return (forward if cache is None else unrecorded)(*args, **kwargs)
 
-    return either
+    return either  # type: ignore[return-value]  # it is called alike
 
 
 def check_batch(cache: EncoderCache | DecoderCache | None, x: Tensor) -> None:

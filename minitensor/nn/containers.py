@@ -29,7 +29,7 @@ class ModuleList(Module):
     """
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
-        self._modules = []
+        self._modules: list[Item] = []
         self.extend(modules)
 
     def _items(self):
@@ -117,7 +117,7 @@ class ModuleDict(Module):
     """
 
     def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None) -> None:
-        self._modules = {}
+        self._modules: dict[str, Item] = {}
         self.update(modules or {})
 
     def _items(self):

@@ -143,7 +143,8 @@ def eye_(tensor: T) -> T:
     if tensor.ndim != 2:
         raise ValueError(f"eye_ needs a matrix, got shape {tensor.shape}")
     if current_mode.get().memory:
-        tensor.assign(np.eye(*tensor.shape))
+        rows, columns = tensor.shape
+        tensor.assign(np.eye(rows, columns))
     return tensor
 
 

@@ -7,7 +7,7 @@ exchange them.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minitensor.engine.settings import flag, integer, number, probability, sizes
 from minitensor.engine.tensor import Tensor, asarray
@@ -36,7 +36,8 @@ class Linear(Module):
         self.in_features = integer("Linear", "in_features", in_features, least=1)
         self.out_features = integer("Linear", "out_features", out_features, least=1)
         self.weight = Parameter(zeros((self.out_features, self.in_features)))
-        self.bias = Parameter(zeros(self.out_features)) if flag("Linear", "bias", bias) else None
+        # ``| Any`` here and below, not ``| None``: nobody need ask for a bias that is there.
+        self.bias: Parameter | Any = Parameter(zeros(self.out_features)) if flag("Linear", "bias", bias) else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -89,7 +90,9 @@ class LayerNorm(Module):
         self.normalized_shape = sizes("LayerNorm", "normalized_shape", normalized_shape)
         self.eps = number("LayerNorm", "eps", eps, least=0)
         self.weight = Parameter(ones(self.normalized_shape))
-        self.bias = Parameter(zeros(self.normalized_shape)) if flag("LayerNorm", "bias", bias) else None
+        self.bias: Parameter | Any = (
+            Parameter(zeros(self.normalized_shape)) if flag("LayerNorm", "bias", bias) else None
+        )
 
     def forward(self, x: TensorLike) -> Tensor:
         x = checked_features(self, x, *self.normalized_shape)
@@ -150,7 +153,7 @@ class Conv2d(Module):
         self.stride = sizes("Conv2d", "stride", stride, count=2)
         self.padding = sizes("Conv2d", "padding", padding, least=0, count=2)
         self.weight = Parameter(zeros((self.out_channels, self.in_channels, *self.kernel_size)))
-        self.bias = Parameter(zeros(self.out_channels)) if flag("Conv2d", "bias", bias) else None
+        self.bias: Parameter | Any = Parameter(zeros(self.out_channels)) if flag("Conv2d", "bias", bias) else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -54,7 +54,8 @@ def load_into(
     found, used = {id(own[path]) for path in key_of}, set(key_of.values())
     missing = [path for path, tensor in own.items() if id(tensor) not in found]
     unexpected = [key for key in state.keys() if key not in used]
-    problems, values = [], {}
+    problems: list[str] = []
+    values: dict[int, tuple[str, Tensor]] = {}
     if strict:
         problems += [f"missing: {', '.join(missing)}"] if missing else []
         problems += [f"unexpected: {', '.join(map(str, unexpected))}"] if unexpected else []

@@ -6,6 +6,7 @@ reduction: "mean", "sum" or "none"; prediction and target never broadcast.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from minitensor.engine.settings import choice, integer, number, probability
 from minitensor.engine.tensor import Tensor
@@ -15,17 +16,20 @@ from minitensor.nn.parameter import Buffer
 
 __all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "NLLLoss"]
 
+if TYPE_CHECKING:
+    from minitensor.engine.attached import TensorLike
+
 
 class _Loss(Module):
     """A loss of predictions and targets of one shape."""
 
-    REDUCTIONS = ("mean", "sum", "none")
+    REDUCTIONS: tuple[str, ...] = ("mean", "sum", "none")
     function: Callable
 
-    def __init__(self, reduction="mean"):
+    def __init__(self, reduction: str = "mean") -> None:
         self.reduction = choice(type(self).__name__, "reduction", reduction, self.REDUCTIONS)
 
-    def forward(self, prediction, target):
+    def forward(self, prediction: TensorLike, target: TensorLike) -> Tensor:
         return self.function(prediction, target, reduction=self.reduction)
 
 
@@ -47,11 +51,11 @@ class HuberLoss(_Loss):
     d = prediction - target.
     """
 
-    def __init__(self, delta=1.0, reduction="mean"):
+    def __init__(self, delta: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.delta = number("HuberLoss", "delta", delta, above=0)
 
-    def forward(self, prediction, target):
+    def forward(self, prediction: TensorLike, target: TensorLike) -> Tensor:
         return F.huber_loss(prediction, target, delta=self.delta, reduction=self.reduction)
 
 
@@ -63,14 +67,14 @@ class KLDivLoss(_Loss):
 
     REDUCTIONS = ("mean", "sum", "none", "batchmean")
 
-    def forward(self, log_probabilities, target):
+    def forward(self, log_probabilities: TensorLike, target: TensorLike) -> Tensor:
         return F.kl_div(log_probabilities, target, reduction=self.reduction)
 
 
 class _Weighted(_Loss):
     """A loss with an optional factor per class or element: a Buffer, unless somebody trains it."""
 
-    def __init__(self, weight, reduction):
+    def __init__(self, weight: TensorLike | None, reduction: str) -> None:
         super().__init__(reduction)
         trained = isinstance(weight, Tensor) and weight.requires_grad
         self.weight = weight if weight is None or trained else Buffer(weight)
@@ -83,12 +87,18 @@ class CrossEntropyLoss(_Weighted):
     class.
     """
 
-    def __init__(self, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+    def __init__(
+        self,
+        weight: TensorLike | None = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        reduction: str = "mean",
+    ) -> None:
         super().__init__(weight, reduction)
         self.ignore_index = integer("CrossEntropyLoss", "ignore_index", ignore_index)
         self.label_smoothing = probability("CrossEntropyLoss", "label_smoothing", label_smoothing)
 
-    def forward(self, logits, targets):
+    def forward(self, logits: TensorLike, targets: TensorLike) -> Tensor:
         return F.cross_entropy(logits, targets, self.weight, self.ignore_index, self.label_smoothing, self.reduction)
 
 
@@ -98,11 +108,11 @@ class NLLLoss(_Weighted):
     log_probabilities: (..., C); targets: integers (...). weight: (C,), a factor per class.
     """
 
-    def __init__(self, weight=None, ignore_index=-100, reduction="mean"):
+    def __init__(self, weight: TensorLike | None = None, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(weight, reduction)
         self.ignore_index = integer("NLLLoss", "ignore_index", ignore_index)
 
-    def forward(self, log_probabilities, targets):
+    def forward(self, log_probabilities: TensorLike, targets: TensorLike) -> Tensor:
         return F.nll_loss(log_probabilities, targets, self.weight, self.ignore_index, self.reduction)
 
 
@@ -112,8 +122,8 @@ class BCEWithLogitsLoss(_Weighted):
     weight: a factor per element, broadcast.
     """
 
-    def __init__(self, weight=None, reduction="mean"):
+    def __init__(self, weight: TensorLike | None = None, reduction: str = "mean") -> None:
         super().__init__(weight, reduction)
 
-    def forward(self, logits, targets):
+    def forward(self, logits: TensorLike, targets: TensorLike) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, targets, weight=self.weight, reduction=self.reduction)

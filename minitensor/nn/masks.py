@@ -7,6 +7,8 @@ Letters: B batch, H heads, T queries, S keys.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from minitensor.engine.settings import integer
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.creation import arange
@@ -14,8 +16,11 @@ from minitensor.ops.ids import wide_ids
 
 __all__ = ["causal_mask", "padding_mask"]
 
+if TYPE_CHECKING:
+    from minitensor.engine.attached import TensorLike
 
-def causal_mask(n, device=None):
+
+def causal_mask(n: int, device: str | None = None) -> Tensor:
     """``(n, n)``, True if key <= query: each position sees itself and what came before.
 
     >>> causal_mask(3).data.astype(int)
@@ -27,7 +32,7 @@ def causal_mask(n, device=None):
     return steps[:, None] >= steps[None, :]
 
 
-def padding_mask(lengths, length=None):
+def padding_mask(lengths: TensorLike, length: int | None = None) -> Tensor:
     """``(B, 1, 1, S)``, True at the first ``lengths[b]`` keys of row b.
 
     S is ``length``; default: the greatest of ``lengths``.

@@ -71,7 +71,7 @@ class Module(Stateful):
     # Paths below this module, and other names of them in PyTorch's state.
     torch_names: dict[str, str] = {}
     # Those before and those after forward, two dicts; made when the first is registered.
-    _hooks = None
+    _hooks: Any = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; every subclass has its own."""

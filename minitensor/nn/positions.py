@@ -33,7 +33,7 @@ class SinusoidalPositionalEncoding(Module):
 
     def __init__(self, d_model: int) -> None:
         self.d_model = integer("SinusoidalPositionalEncoding", "d_model", d_model, least=1)
-        self._table = None  # (positions, D), made when first needed and longer when it is too short
+        self._table: Tensor | None = None  # (positions, D), made when first needed and longer when it is too short
 
     def forward(self, x: TensorLike, offset: int = 0) -> Tensor:
         """``x`` (B, T, D) plus the encodings of positions ``offset`` to ``offset + T - 1``."""
@@ -135,7 +135,7 @@ class RelativePositionBias(Module):
 
 def _buckets(distance, n_buckets, max_distance, bidirectional):
     """See `RelativePositionBias.buckets`."""
-    count, first = n_buckets, 0
+    count, first = n_buckets, np.asarray(0)
     if bidirectional:
         count //= 2
         first = np.where(distance > 0, count, 0)
@@ -154,7 +154,7 @@ def _line_of_buckets(reach, n_buckets, max_distance, bidirectional, device):
     return move(_buckets(np.arange(-reach, reach + 1), n_buckets, max_distance, bidirectional), device)
 
 
-def _checked_input(module, x):
+def _checked_input(module, x) -> Tensor:
     """``x`` as a tensor; ValueError if its shape is not (..., time, d_model)."""
     x = asarray(x)
     if x.ndim < 2 or x.shape[-1] != module.d_model:

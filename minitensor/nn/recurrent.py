@@ -26,11 +26,13 @@ from minitensor.ops.shape import concat, stack, swapaxes
 __all__ = ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell"]
 
 if TYPE_CHECKING:
-    from typing import TypedDict
+    from typing import TypeAlias, TypedDict
 
     from typing_extensions import Unpack
 
     from minitensor.engine.attached import TensorLike
+
+    Weights: TypeAlias = tuple[Any, Any, Any, Any]
 
     class CellOptions(TypedDict, total=False):
         """What all cells take besides what they name."""
@@ -64,7 +66,7 @@ class _Weights(Module):
 
     def _add_weights(self, inputs, hidden, bias, suffix=""):
         rows = self.gates * hidden
-        shapes = {"weight_ih": (rows, inputs), "weight_hh": (rows, hidden)}
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, inputs), "weight_hh": (rows, hidden)}
         shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)} if bias else {}
         for name, shape in shapes.items():
             setattr(self, name + suffix, Parameter(zeros(shape)))
@@ -175,7 +177,7 @@ class _Recurrent(_Weights):
                     x = F.dropout(x, self.dropout)
         return x if self.batch_first else swapaxes(x, axis1=0, axis2=1), self._joined(finals)
 
-    def _scan(self, x, weights, state, lengths, reverse):
+    def _scan(self, x, weights: Weights, state, lengths, reverse):
         """One layer in one direction: ``(output, state)``."""
         raise NotImplementedError
 
@@ -231,7 +233,7 @@ class RNN(_Recurrent):
         self.nonlinearity = choice("RNN", "nonlinearity", nonlinearity, ("tanh", "relu"))
         super().__init__(input_size, hidden_size, num_layers, **options)
 
-    def _scan(self, x, weights, state, lengths, reverse):
+    def _scan(self, x, weights: Weights, state, lengths, reverse):
         return F.rnn(x, *weights, state=state, lengths=lengths, nonlinearity=self.nonlinearity, reverse=reverse)
 
 
@@ -262,7 +264,7 @@ class LSTM(_Recurrent):
         self.forget_bias = _checked_forget_bias("LSTM", forget_bias, bias)
         super().__init__(input_size, hidden_size, num_layers, bias=bias, **options)
 
-    def _scan(self, x, weights, state, lengths, reverse):
+    def _scan(self, x, weights: Weights, state, lengths, reverse):
         return F.lstm(x, *weights, state=state, lengths=lengths, reverse=reverse)
 
     def _starts(self, state, batch):
@@ -291,7 +293,7 @@ class GRU(_Recurrent):
 
     gates = 3
 
-    def _scan(self, x, weights, state, lengths, reverse):
+    def _scan(self, x, weights: Weights, state, lengths, reverse):
         return F.gru(x, *weights, state=state, lengths=lengths, reverse=reverse)
 
 
@@ -319,7 +321,7 @@ class _Cell(_Weights):
         x = checked_features(self, x, self.input_size)
         return self._step(x[:, None], self._weights(), state)
 
-    def _step(self, x, weights, state):
+    def _step(self, x, weights: Weights, state):
         raise NotImplementedError
 
 
@@ -332,7 +334,7 @@ class RNNCell(_Cell):
         self.nonlinearity = choice("RNNCell", "nonlinearity", nonlinearity, ("tanh", "relu"))
         super().__init__(input_size, hidden_size, **options)
 
-    def _step(self, x, weights, state):
+    def _step(self, x, weights: Weights, state):
         return F.rnn(x, *weights, state=state, nonlinearity=self.nonlinearity)[1]
 
 
@@ -353,7 +355,7 @@ class LSTMCell(_Cell):
         self.forget_bias = _checked_forget_bias("LSTMCell", forget_bias, bias)
         super().__init__(input_size, hidden_size, bias=bias, **options)
 
-    def _step(self, x, weights, state):
+    def _step(self, x, weights: Weights, state):
         return F.lstm(x, *weights, state=state)[1]
 
 
@@ -362,5 +364,5 @@ class GRUCell(_Cell):
 
     gates = 3
 
-    def _step(self, x, weights, state):
+    def _step(self, x, weights: Weights, state):
         return F.gru(x, *weights, state=state)[1]

@@ -22,9 +22,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from minitensor.engine.settings import choice, flag, integer, probability
-from minitensor.engine.tensor import asarray
+from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn import functional as F
 from minitensor.nn import init
 from minitensor.nn.attention import MultiHeadAttention, with_weights
@@ -36,19 +37,27 @@ __all__ = [
     "FeedForward", "Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",
 ]  # fmt: skip
 
-ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "gelu_tanh": partial(F.gelu, approximate="tanh"), "silu": F.silu}
+if TYPE_CHECKING:
+    from minitensor.engine.attached import TensorLike
+
+ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "silu": F.silu,
+}
 
 
 class FeedForward(Module):
     """``y = W2 dropout(activation(W1 x + b1)) + b2``, for each position alone."""
 
-    def __init__(self, d_model, d_ff, dropout=0.1, activation="relu"):
+    def __init__(self, d_model: int, d_ff: int, dropout: float = 0.1, activation: str = "relu") -> None:
         self.activation = choice("FeedForward", "activation", activation, ACTIVATIONS)
         self.linear1 = Linear(d_model, d_ff)
         self.linear2 = Linear(d_ff, d_model)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x):
+    def forward(self, x: TensorLike) -> Tensor:
         """(..., D) to (..., D)."""
         return self.linear2(self.dropout(ACTIVATIONS[self.activation](self.linear1(x))))
 
@@ -56,7 +65,7 @@ class FeedForward(Module):
 class _Layer(Module):
     """What encoder and decoder layers share: how a sublayer is wrapped."""
 
-    def __init__(self, dropout, norm_first):
+    def __init__(self, dropout: float, norm_first: bool) -> None:
         self.norm_first = flag(type(self).__name__, "norm_first", norm_first)
         self.dropout = Dropout(dropout)
 
@@ -82,9 +91,18 @@ class TransformerEncoderLayer(_Layer):
     torch_names = {"attention": "self_attn", "feed_forward.linear1": "linear1", "feed_forward.linear2": "linear2"}
 
     def __init__(
-        self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5, *,
-        attention_dropout=None, ff_dropout=None,
-    ):  # fmt: skip
+        self,
+        d_model: int,
+        n_heads: int,
+        d_ff: int,
+        dropout: float = 0.1,
+        activation: str = "relu",
+        norm_first: bool = False,
+        eps: float = 1e-5,
+        *,
+        attention_dropout: float | None = None,
+        ff_dropout: float | None = None,
+    ) -> None:
         super().__init__(dropout, norm_first)
         attention_dropout, ff_dropout = self._inner_dropouts(attention_dropout, ff_dropout)
         self.attention = MultiHeadAttention(d_model, n_heads, attention_dropout)
@@ -92,7 +110,15 @@ class TransformerEncoderLayer(_Layer):
         self.norm1, self.norm2 = LayerNorm(d_model, eps), LayerNorm(d_model, eps)
 
     @constant_with_cache
-    def forward(self, x, mask=None, is_causal=False, bias=None, need_weights=False, cache=None):
+    def forward(
+        self,
+        x: TensorLike,
+        mask: TensorLike | None = None,
+        is_causal: bool = False,
+        bias: TensorLike | None = None,
+        need_weights: bool = False,
+        cache: KeyValueCache | None = None,
+    ) -> Any:
         """One layer.
 
         With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, S). cache: its
@@ -115,9 +141,18 @@ class TransformerDecoderLayer(_Layer):
     }  # fmt: skip
 
     def __init__(
-        self, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5, *,
-        attention_dropout=None, ff_dropout=None,
-    ):  # fmt: skip
+        self,
+        d_model: int,
+        n_heads: int,
+        d_ff: int,
+        dropout: float = 0.1,
+        activation: str = "relu",
+        norm_first: bool = False,
+        eps: float = 1e-5,
+        *,
+        attention_dropout: float | None = None,
+        ff_dropout: float | None = None,
+    ) -> None:
         super().__init__(dropout, norm_first)
         attention_dropout, ff_dropout = self._inner_dropouts(attention_dropout, ff_dropout)
         self.self_attention = MultiHeadAttention(d_model, n_heads, attention_dropout)
@@ -137,7 +172,7 @@ class TransformerDecoderLayer(_Layer):
         """
         x, memory, mask, memory_mask = self.admit(x, memory, mask, memory_mask, cache)
         own, held = (None, None) if cache is None else cache
-        how = {"mask": mask, "is_causal": is_causal, "bias": bias, "cache": own}
+        how: dict[str, Any] = {"mask": mask, "is_causal": is_causal, "bias": bias, "cache": own}
         x = self._leave(x, self.self_attention(self._enter(x, self.norm1), **how), self.norm1)
         how = {"memory": memory, "mask": memory_mask, "cache": held}
         y, weights = with_weights(self.cross_attention, self._enter(x, self.norm2), need_weights, **how)
@@ -145,7 +180,14 @@ class TransformerDecoderLayer(_Layer):
         x = self._leave(x, self.feed_forward(self._enter(x, self.norm3)), self.norm3)
         return (x, weights) if need_weights else x
 
-    def admit(self, x, memory, mask, memory_mask, cache=None):
+    def admit(
+        self,
+        x: TensorLike,
+        memory: TensorLike | None,
+        mask: TensorLike | None,
+        memory_mask: TensorLike | None,
+        cache: tuple[KeyValueCache, KeyValueCache] | None = None,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
         """All four looked at, padding blank; see ``MultiHeadAttention.admit``.
 
         ``memory`` is None if there is a cache of it.
@@ -164,14 +206,25 @@ class _Stack(Module):
     layer_class: Callable[..., Module]
 
     def __init__(
-        self, n_layers, d_model, n_heads, d_ff, dropout=0.1, activation="relu", norm_first=False, eps=1e-5, final_norm=None, *,
-        attention_dropout=None, ff_dropout=None,
-    ):  # fmt: skip
+        self,
+        n_layers: int,
+        d_model: int,
+        n_heads: int,
+        d_ff: int,
+        dropout: float = 0.1,
+        activation: str = "relu",
+        norm_first: bool = False,
+        eps: float = 1e-5,
+        final_norm: bool | None = None,
+        *,
+        attention_dropout: float | None = None,
+        ff_dropout: float | None = None,
+    ) -> None:
         n_layers = integer(type(self).__name__, "n_layers", n_layers, least=1)
         norm_first = flag(type(self).__name__, "norm_first", norm_first)
         shape = (d_model, n_heads, d_ff, dropout, activation, norm_first, eps)
         final_norm = norm_first if final_norm is None else flag(type(self).__name__, "final_norm", final_norm)
-        dropouts = {"attention_dropout": attention_dropout, "ff_dropout": ff_dropout}
+        dropouts: dict[str, Any] = {"attention_dropout": attention_dropout, "ff_dropout": ff_dropout}
         self.layers = [self.layer_class(*shape, **dropouts) for _ in range(n_layers)]
         self.norm = LayerNorm(d_model, eps) if final_norm else None
 
@@ -186,7 +239,15 @@ class TransformerEncoder(_Stack):
     layer_class = TransformerEncoderLayer
 
     @constant_with_cache
-    def forward(self, x, mask=None, is_causal=False, bias=None, need_weights=False, cache=None):
+    def forward(
+        self,
+        x: TensorLike,
+        mask: TensorLike | None = None,
+        is_causal: bool = False,
+        bias: TensorLike | None = None,
+        need_weights: bool = False,
+        cache: EncoderCache | None = None,
+    ) -> Any:
         """Encode ``x`` (B, T, D).
 
         mask: boolean, broadcasts to (B, H, T, S). bias: added to the scores of every layer,
@@ -203,14 +264,13 @@ class TransformerEncoder(_Stack):
         check_batch(cache, x)
         x, mask = self.layers[0].attention.admit(x, mask, caches[0])
         for layer, held in zip(self.layers, caches):
-            x = layer(x, mask, is_causal, bias, need_weights, held)
-            if need_weights:
-                x, weights = x
-                seen.append(weights)
+            out: Any = layer(x, mask, is_causal, bias, need_weights, held)
+            x, weights = out if need_weights else (out, None)
+            seen.append(weights)
         x = x if self.norm is None else self.norm(x)
         return (x, seen) if need_weights else x
 
-    def init_cache(self, batch):
+    def init_cache(self, batch: int) -> EncoderCache:
         """An EncoderCache of ``batch`` rows, without positions, for a causal encoder by steps."""
         return EncoderCache([KeyValueCache() for _ in self.layers], batch)
 
@@ -222,8 +282,16 @@ class TransformerDecoder(_Stack):
 
     @constant_with_cache
     def forward(
-        self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, bias=None, need_weights=False
-    ):
+        self,
+        x: TensorLike,
+        memory: TensorLike | None,
+        mask: TensorLike | None = None,
+        memory_mask: TensorLike | None = None,
+        is_causal: bool = True,
+        cache: DecoderCache | None = None,
+        bias: TensorLike | None = None,
+        need_weights: bool = False,
+    ) -> Any:
         """Decode ``x`` (B, T, D) looking at ``memory`` (B, S, D), the encoder's output.
 
         mask: added to the causal rule, broadcasts to (B, H, T, T). memory_mask: broadcasts to
@@ -238,14 +306,13 @@ class TransformerDecoder(_Stack):
         check_batch(cache, x)
         x, memory, mask, memory_mask = self.layers[0].admit(x, memory, mask, memory_mask, caches[0])
         for layer, held in zip(self.layers, caches):
-            x = layer(x, memory, mask, memory_mask, is_causal, held, bias, need_weights)
-            if need_weights:
-                x, weights = x
-                seen.append(weights)
+            out: Any = layer(x, memory, mask, memory_mask, is_causal, held, bias, need_weights)
+            x, weights = out if need_weights else (out, None)
+            seen.append(weights)
         x = x if self.norm is None else self.norm(x)
         return (x, seen) if need_weights else x
 
-    def init_cache(self, memory):
+    def init_cache(self, memory: Tensor) -> DecoderCache:
         """A DecoderCache without targets, with keys and values of ``memory`` (B, S, D)."""
         pairs = [(KeyValueCache(), layer.cross_attention.fill_cache(memory)) for layer in self.layers]
         return DecoderCache(pairs, memory.shape[0])
@@ -261,29 +328,36 @@ class Transformer(Module):
 
     def __init__(
         self,
-        d_model=512,
-        n_heads=8,
-        n_encoder_layers=6,
-        n_decoder_layers=6,
-        d_ff=2048,
-        dropout=0.1,
-        activation="relu",
-        norm_first=False,
-        eps=1e-5,
-        final_norm=True,
+        d_model: int = 512,
+        n_heads: int = 8,
+        n_encoder_layers: int = 6,
+        n_decoder_layers: int = 6,
+        d_ff: int = 2048,
+        dropout: float = 0.1,
+        activation: str = "relu",
+        norm_first: bool = False,
+        eps: float = 1e-5,
+        final_norm: bool = True,
         *,
-        attention_dropout=None,
-        ff_dropout=None,
-    ):
+        attention_dropout: float | None = None,
+        ff_dropout: float | None = None,
+    ) -> None:
         shape = (d_model, n_heads, d_ff, dropout, activation, norm_first, eps, final_norm)
-        dropouts = {"attention_dropout": attention_dropout, "ff_dropout": ff_dropout}
+        dropouts: dict[str, Any] = {"attention_dropout": attention_dropout, "ff_dropout": ff_dropout}
         self.encoder = TransformerEncoder(n_encoder_layers, *shape, **dropouts)
         self.decoder = TransformerDecoder(n_decoder_layers, *shape, **dropouts)
         for _, parameter in self.named_parameters():
             if parameter.ndim > 1:
                 init.xavier_uniform_(parameter)
 
-    def forward(self, source, target, source_mask=None, target_mask=None, memory_mask=None):
+    def forward(
+        self,
+        source: TensorLike,
+        target: TensorLike,
+        source_mask: TensorLike | None = None,
+        target_mask: TensorLike | None = None,
+        memory_mask: TensorLike | None = None,
+    ) -> Tensor:
         """Encode ``source``, decode ``target`` causally.
 
         source_mask broadcasts to (B, H, S, S), target_mask (added to the causal rule) to

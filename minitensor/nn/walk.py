@@ -78,11 +78,9 @@ def tree(module):
         for name, value in module._items()
         if isinstance(value, (int, float, str, tuple)) and name != "training"
     ]
-    plain = [
-        f"{name}={value!r}" for name, value in plain if not (isinstance(value, tuple) and holds_state(list(value)))
-    ]
-    head = f"{type(module).__name__}({', '.join(plain)}"
-    rows = []  # [first name, last name, how many, text]
+    told = [f"{name}={value!r}" for name, value in plain if not (isinstance(value, tuple) and holds_state(list(value)))]
+    head = f"{type(module).__name__}({', '.join(told)}"
+    rows: list = []  # [first name, last name, how many, text]
     for name, child in named_children(module):
         text = tree(child)
         if rows and rows[-1][3] == text and _follows(name, rows[-1][1]):

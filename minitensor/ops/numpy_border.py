@@ -24,6 +24,7 @@ from typing import Any
 
 from minitensor.backend import np
 from minitensor.engine import library
+from minitensor.engine.front_door import taken_by
 from minitensor.engine.tensor import Tensor
 from minitensor.ops.numpy_equals import ADAPTED, OPERATORS, RENAMED, same_function
 
@@ -172,7 +173,7 @@ def _on_arrays(name, short, function, args, settings):
     if any(x.requires_grad for x in _tensors((args, settings))):
         ours = _named(short)
         lack = f"with {', '.join(f'{key}=' for key in settings)} " if settings else ""
-        taken = f" (mt.{ours.__name__} takes {_signature(ours)})" if ours is not None else ""
+        taken = f" (mt.{ours.__name__} takes {taken_by(ours)})" if ours is not None else ""
         raise TypeError(
             f"{name} {lack}would lose the gradient that a tensor here requires, and minitensor has no such function{taken}: write "
             "x.detach() for the same values as a constant, or x.numpy() for the array"

@@ -27,7 +27,7 @@ __all__ = ["Entry", "FlatBuffer", "gradients_of", "memory_runs", "pieces"]
 ALIGNMENT = 64  # bytes
 PIECE = {"cpu": 1 << 16, "cuda": 1 << 24}  # elements: what stays in a core's cache; on a GPU, few large launches
 
-_stretches = {}  # id of a gradient that is a stretch of a flat array -> (weak reference to it, first element)
+_stretches: dict = {}  # id of a gradient that is a stretch of a flat array -> (weak reference to it, first element)
 
 
 class Entry:
@@ -128,7 +128,7 @@ class FlatBuffer:
         These have a gradient, belong to one group and have made equally many steps; parameters
         without a gradient are left out. Counts the step of each entry.
         """
-        found = []
+        found: list = []
         for entry in self.entries:
             node = entry.parameter.node
             gradient = None if node is None else node.watch.grad

@@ -148,7 +148,7 @@ class Optimizer:
         """Lay all parameters, with their gradients and states, into flat buffers where they are
         now.
         """
-        places = {}
+        places: dict = {}
         for entry in self._entries:
             places.setdefault((entry.parameter.dtype, entry.parameter.device), []).append(entry)
         self._buffers = []

@@ -124,7 +124,7 @@ def _check_drawn(check, strategy, examples, seed):
 
     from minitensor.testing import strategies  # noqa: F401  (the error for a missing hypothesis)
 
-    last = []
+    last: list = []
 
     @hy.settings(
         max_examples=examples, deadline=None, database=None, report_multiple_bugs=False, print_blob=False,

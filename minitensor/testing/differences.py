@@ -74,7 +74,8 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0):
     of a slope that comes from rounding of the moved input, times the step. scale: size of what the
     outputs are made of, if larger than theirs.
     """
-    differences, seen = _Differences(line, wobble, scale), {}
+    differences = _Differences(line, wobble, scale)
+    seen: dict[float, Estimate] = {}
     for h in sorted(STEPS, reverse=True) if smallest is None else STEPS:
         found = differences.of(h)
         surest = not any(e.uncertainty < found.uncertainty for e in seen.values())

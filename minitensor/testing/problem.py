@@ -75,7 +75,10 @@ class Problem:
         self.given = function
         self.scale = 0.0  # size of what the outputs are made of, if that is larger than they are
         self.keywords = dict(keywords or {})
-        values, self.labels, self.layout, origins = [], [], [], []
+        values: list = []
+        origins: list[int] = []
+        self.labels: list[str] = []
+        self.layout: list = []
         for i, (value, label) in enumerate(zip(inputs, _labels(function, len(inputs)))):
             self.layout.append(_spread(value, label, values, self.labels))
             origins += [i] * (len(values) - len(origins))

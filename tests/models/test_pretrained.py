@@ -326,7 +326,9 @@ def test_several_stop_tokens_are_kept():
 def test_a_bert_with_another_head_is_refused():
     from minitensor.models.bert import BERT
 
-    with pytest.raises(ValueError, match="BertForTokenClassification, a head that minitensor.models.bert.BERT does not have"):
+    with pytest.raises(
+        ValueError, match="BertForTokenClassification, a head that minitensor.models.bert.BERT does not have"
+    ):
         BERT.configure({"architectures": ["BertForTokenClassification"]}, {})
 
 

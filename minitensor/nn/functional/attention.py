@@ -7,6 +7,7 @@ everywhere: True = may attend.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from minitensor.backend import is_narrow, namespace, widen
 from minitensor.engine.fused import fused
@@ -22,6 +23,10 @@ from minitensor.ops.reductions import max as maximum_of
 from minitensor.ops.shape import swapaxes
 
 __all__ = ["attention_weights", "packed_attention", "scaled_dot_product_attention"]
+
+if TYPE_CHECKING:
+    from minitensor.engine.attached import TensorLike
+    from minitensor.random import Generator
 
 
 # --- definition -----------------------------------------------------------------------------------
@@ -223,7 +228,7 @@ def _scale(features):
     return 1.0 / math.sqrt(max(features, 1))
 
 
-def _scaled(name, query, scale, features):
+def _scaled(name, query, scale, features) -> tuple[Tensor, float]:
     """The query, and the number that the scores are multiplied by.
 
     A Tensor that learns, or that has a number for each head, multiplies the query instead.
@@ -236,8 +241,16 @@ def _scaled(name, query, scale, features):
 
 
 def scaled_dot_product_attention(
-    query, key, value, mask=None, is_causal=False, dropout=0.0, scale=None, bias=None, generator=None
-):
+    query: TensorLike,
+    key: TensorLike,
+    value: TensorLike,
+    mask: TensorLike | None = None,
+    is_causal: bool = False,
+    dropout: float = 0.0,
+    scale: float | Tensor | None = None,
+    bias: TensorLike | None = None,
+    generator: Generator | None = None,
+) -> Tensor:
     """``softmax(Q K^T * scale + bias) V``, by heads.
 
     query: (..., T, K); key: (..., S, K); value: (..., S, V); returns (..., T, V). mask: boolean,
@@ -258,10 +271,10 @@ def scaled_dot_product_attention(
         )
     lead = _lead(query, key)
     allowed = _allowed(mask, is_causal, lead, query.shape[-2], key.shape[-2], query.device)
-    query, scale = _scaled("scaled_dot_product_attention", query, scale, query.shape[-1])
+    query, factor = _scaled("scaled_dot_product_attention", query, scale, query.shape[-1])
     drop = _drop((*lead, query.shape[-2], key.shape[-2]), dropout, generator, query)
     bias = None if bias is None else asarray(bias)
-    y = _attention(query, key, value, allowed, bias, drop, scale=scale)
+    y = _attention(query, key, value, allowed, bias, drop, scale=factor)
     return _as_given(y, drop, query, key, value, bias)
 
 
@@ -282,7 +295,15 @@ def _as_given(y, drop, *inputs):
     return y.astype(*dtypes) if drop is not None and len(dtypes) == 1 and is_narrow(*dtypes) else y
 
 
-def packed_attention(qkv, n_heads, mask=None, is_causal=False, dropout=0.0, scale=None, generator=None):
+def packed_attention(
+    qkv: TensorLike,
+    n_heads: int,
+    mask: TensorLike | None = None,
+    is_causal: bool = False,
+    dropout: float = 0.0,
+    scale: float | None = None,
+    generator: Generator | None = None,
+) -> Tensor:
     """Self-attention from one packed projection, heads split and joined inside.
 
     qkv: (B, T, 3 D), the queries, keys and values side by side, D = H K; returns (B, T, D). scale:
@@ -301,12 +322,19 @@ def packed_attention(qkv, n_heads, mask=None, is_causal=False, dropout=0.0, scal
     return _as_given(_packed(qkv, allowed, drop, n_heads=n_heads, scale=scale), drop, qkv)
 
 
-def attention_weights(query, key, mask=None, is_causal=False, scale=None, bias=None):
+def attention_weights(
+    query: TensorLike,
+    key: TensorLike,
+    mask: TensorLike | None = None,
+    is_causal: bool = False,
+    scale: float | Tensor | None = None,
+    bias: TensorLike | None = None,
+) -> Tensor:
     """The probabilities (..., T, S) of ``scaled_dot_product_attention``, to be looked at."""
     query, key = asarray(query), asarray(key)
     allowed = _allowed(mask, is_causal, _lead(query, key), query.shape[-2], key.shape[-2], query.device)
     scale, dtype = _scale(query.shape[-1]) if scale is None else scale, query.dtype
-    query, key, bias = (None if x is None else widen(asarray(x)) for x in (query, key, bias))
+    query, key, bias = widen(query), widen(key), None if bias is None else widen(asarray(bias))
     if allowed is not None:
         query, key, _ = blank_hidden(where, query, key, key, allowed)
     weights = _probabilities(query, key, allowed, bias, scale)

@@ -12,7 +12,7 @@ __all__ = ["causal", "forget"]
 # Elements: triangles up to this size are remembered, 64 of them; a greater one as long as somebody
 # holds it.
 KEPT = 1 << 18
-_held = WeakValueDictionary()
+_held: WeakValueDictionary = WeakValueDictionary()
 
 
 def causal(queries, keys, device):

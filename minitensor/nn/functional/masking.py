@@ -13,11 +13,16 @@ Letters: B batch, H heads, T queries, S keys, D features.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from minitensor.backend import namespace, np
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.elementwise import isfinite, where
 
 __all__ = ["CheckedMask", "admit", "as_mask", "blank_hidden", "blank_padding"]
+
+if TYPE_CHECKING:
+    from minitensor.engine.attached import TensorLike
 
 
 class CheckedMask(Tensor):
@@ -25,7 +30,7 @@ class CheckedMask(Tensor):
 
     __slots__ = ("scores",)
 
-    def __init__(self, data, scores):
+    def __init__(self, data: Any, scores: tuple[int, ...]) -> None:
         super().__init__(data)
         self.scores = scores
 
@@ -34,7 +39,7 @@ class CheckedMask(Tensor):
         return build, (Tensor, *arguments)
 
 
-def as_mask(mask, scores, device):
+def as_mask(mask: TensorLike | None, scores: tuple[int, ...], device: str) -> CheckedMask | None:
     """``mask`` as a CheckedMask; None stays None.
 
     scores: the shape of the scores, (B, H, T, S) or (..., T, S); device: where they are. Raises
@@ -57,7 +62,7 @@ def as_mask(mask, scores, device):
     return CheckedMask(mask._array, scores)
 
 
-def admit(x, mask, scores):
+def admit(x: Tensor, mask: TensorLike | None, scores: tuple[int, ...]) -> tuple[Tensor, CheckedMask | None]:
     """``(x, mask)`` as layers may use them: the mask looked at, and `blank_padding` done.
 
     x (B, S', D): the last S' of the S keys. With a mask that has been through the door both come

@@ -114,7 +114,7 @@ def _pull_back(xp, g, unit, rstd, weight, needs, centred):
     was not centred.
     """
     width = unit.shape[1]
-    gx = xp.empty(unit.shape, dtype=unit.dtype) if needs[0] else None
+    gx: Any = xp.empty(unit.shape, dtype=unit.dtype) if needs[0] else None
     gw: Any = xp.zeros(width, dtype=unit.dtype) if needs[1] else None
     for block in row_blocks(xp, g):
         u, h = unit[block], g[block]

@@ -19,7 +19,7 @@ def signals() -> Iterator[list[int]]:
     two.
 
     A second one acts as usual: the run then resumes from its last checkpoint. Under ``nohup``
-    closing the terminal sends no signal.
+    the closing of the terminal is ignored.
     """
     caught: list[int] = []
     former: dict[int, Any] = {}

@@ -76,7 +76,7 @@ def numbers_of(parser):
                 if name != "train":
                     yield from numbers_of(inner)
         elif action.type not in (None, composed, console.path) and action.dest != "index":
-            yield action  # (an index is looked up in the images)
+            yield action  # an --index is checked against the images instead
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

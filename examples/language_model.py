@@ -47,7 +47,7 @@ class LanguageModel(Program):
     data_help = "text file, UTF-8 or gzipped (the reference of the Python language)"
     defaults_note = "; default lr, schedule and steps suit the text"
 
-    # --- train ----------------------------------------------------------------------------------------------------------------
+    # --- train ------------------------------------------------------------------------------------
 
     def presets(self, data: Data, given: dict[str, Any]) -> dict[str, Any]:
         """Settings that suit the text and the architecture."""
@@ -94,7 +94,7 @@ class LanguageModel(Program):
         print(f"\nsee {run.path('loss.png')}; write more by:")
         print(f"  {self.advice('generate', {'--run': run.folder, '--prompt': _first_word(prompt)})}")
 
-    # --- the other subcommands ------------------------------------------------------------------------------------------------
+    # --- the other subcommands --------------------------------------------------------------------
 
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
         made = add("generate", self.generate, "continue a text")

@@ -49,7 +49,7 @@ class MaskedLanguageModel(Program):
     data_help = "file of text, or folder of such files, each a topic (Python's help and docstrings)"
     loss_label = "loss: per masked word and per next passage (nats)"
 
-    # --- train ----------------------------------------------------------------------------------------------------------------
+    # --- train ------------------------------------------------------------------------------------
 
     def presets(self, data: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         """Settings that suit some hundred thousand words."""
@@ -96,7 +96,7 @@ class MaskedLanguageModel(Program):
         if len({document.topic for document in loaded}) > 1:
             compare(run, loaded, task.model, task.tokenizer, LABELS, SEEDS, STEPS)
 
-    # --- the other subcommands ------------------------------------------------------------------------------------------------
+    # --- the other subcommands --------------------------------------------------------------------
 
     def commands(self, add: Any) -> None:
         made = add("fill", self.fill, "the most probable words for each [MASK] of a text")

@@ -50,7 +50,7 @@ class TextToText(Program):
         "file of tab-separated pairs, inputs first, which start with the name of a task and a colon (embedded tasks)"
     )
 
-    # --- train ----------------------------------------------------------------------------------------------------------------
+    # --- train ------------------------------------------------------------------------------------
 
     def load(self, data: dict[str, Any]) -> Corpus:
         """The embedded tasks, or the pairs of a file, of which a twentieth each is held out to
@@ -95,7 +95,7 @@ class TextToText(Program):
         print(f"see {run.path('loss.png')} and {run.path('attention.png')}; ask by:")
         print(f"  {self.advice('answer', {'--run': run.folder}, first)}")
 
-    # --- the other subcommands ------------------------------------------------------------------------------------------------
+    # --- the other subcommands --------------------------------------------------------------------
 
     def commands(self, add: Any) -> None:
         made = add("answer", self.answer, 'answer texts such as "sort: 71 8 30"')

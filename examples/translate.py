@@ -51,7 +51,7 @@ class Translate(Program):
     data_help = "folder of train, val, test files, or file of pairs, the source in the first column (embedded corpus)"
     defaults_note = "; defaults of a Transformer for --data (the embedded corpus and recurrent networks have their own)"
 
-    # --- train ----------------------------------------------------------------------------------------------------------------
+    # --- train ------------------------------------------------------------------------------------
 
     def add_data_options(self, parser: argparse.ArgumentParser) -> None:
         """The two languages, and whether pairs may be blank."""
@@ -138,7 +138,7 @@ class Translate(Program):
         print(f"see {' and '.join(map(str, pictures))}; translate by:")
         print(f"  {self.advice('translate', {'--run': run.folder}, first)}")
 
-    # --- the other subcommands ------------------------------------------------------------------------------------------------
+    # --- the other subcommands --------------------------------------------------------------------
 
     def commands(self, add: Any) -> None:
         made = add("translate", self.translate, "translate sentences or a file")

@@ -11,7 +11,7 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 
-# --- lists that hold tensors ----------------------------------------------------------------------------------------------------
+# --- lists that hold tensors ----------------------------------------------------------------------
 
 
 def nested(array, leaves):
@@ -185,7 +185,7 @@ def test_what_cannot_be_an_array_is_refused_in_words(call, message):
         call(mt.tensor(3.0, requires_grad=True))
 
 
-# --- subclasses of NumPy's array --------------------------------------------------------------------------------------------------
+# --- subclasses of NumPy's array ------------------------------------------------------------------
 
 
 class Reversed(np.ndarray):
@@ -237,7 +237,7 @@ def test_a_memory_map_for_reading_is_shared(tmp_path):
     assert x.tolist() == [1.0, 1.0, 1.0] and not x.data.flags.owndata
 
 
-# --- numbers given as tensors ------------------------------------------------------------------------------------------------
+# --- numbers given as tensors ---------------------------------------------------------------------
 
 Q = mt.tensor(np.random.default_rng(0).standard_normal((2, 3, 4)))
 X = mt.tensor(np.random.default_rng(1).standard_normal((4, 3)))

@@ -21,7 +21,7 @@ def op_of(function, *rules):
     return made
 
 
-# --- one element ----------------------------------------------------------------------------------------------------------------
+# --- one element ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("small", [0.1, 1e-4, 1e-7])
@@ -79,7 +79,7 @@ def test_scales_are_no_fault(scale, seed):
         gradcheck(lambda x: doubled(x) * scale, [x], seed=seed)
 
 
-# --- kinks ----------------------------------------------------------------------------------------------------------------------
+# --- kinks ----------------------------------------------------------------------------------------
 
 
 def relu_with(slope):
@@ -114,7 +114,7 @@ def test_strategies_reach_where_ops_change():
             check_op(beyond(limit), mst.tensors())
 
 
-# --- nothing compared -------------------------------------------------------------------------------------------------------------
+# --- nothing compared -----------------------------------------------------------------------------
 
 WRONG = op_of(lambda xp, x: x * x, lambda g, x: -7.0 * g * x)
 
@@ -163,7 +163,7 @@ def test_lists_of_arrays_are_differentiated():
     assert gradcheck(detached, [(np.ones(3), np.ones(3)), np.ones(3)], wanted=[1]).checked == 1
 
 
-# --- gradients that never run -----------------------------------------------------------------------------------------------------
+# --- gradients that never run ---------------------------------------------------------------------
 
 
 class Layer:

@@ -115,7 +115,7 @@ def test_logsumexp_at_its_limits(x, value, slopes):
     assert not mt.grad(first[0], x).data.any()
 
 
-# --- nothing ------------------------------------------------------------------------------------------------------------------
+# --- nothing --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "value"), [
@@ -152,7 +152,7 @@ def test_the_extreme_of_nothing_is_refused(name):
     assert function(mt.zeros((0, 2)), axis=1).shape == (0,)
 
 
-# --- recorded passes ----------------------------------------------------------------------------------------------------------
+# --- recorded passes ------------------------------------------------------------------------------
 
 
 def test_a_number_to_the_power_of_a_tensor_is_recorded_in_its_precision():

@@ -99,7 +99,7 @@ def test_a_saved_run_goes_on_bit_for_bit(path):
     assert resumed.state_dict()["param_groups"] == optimizer.state_dict()["param_groups"]
 
 
-# --- files that are not whole -------------------------------------------------------------------------------------------------
+# --- files that are not whole ---------------------------------------------------------------------
 
 
 def test_every_truncation_is_refused(path):
@@ -176,7 +176,7 @@ def test_what_cannot_be_saved_is_named(path, state, message):
     assert not path.exists()
 
 
-# --- deaths -------------------------------------------------------------------------------------------------------------------
+# --- deaths ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("step", ["open", "fsync", "replace"])

@@ -44,7 +44,7 @@ def test_it_says_that_it_is_typed_if_it_is():
     assert says == (ROOT / "minitensor" / "py.typed").exists()
 
 
-# --- environments -------------------------------------------------------------------------------------------------------------
+# --- environments ---------------------------------------------------------------------------------
 
 
 def run(*command, cwd, path=()):
@@ -135,7 +135,7 @@ def python(kind, checkout, fresh, request):
     return made, []
 
 
-# --- what is there ------------------------------------------------------------------------------------------------------------
+# --- what is there --------------------------------------------------------------------------------
 
 ONE_GPT = """
 import pickle
@@ -210,7 +210,7 @@ def test_a_source_distribution_makes_the_same_wheel(wheel, checkout, pip, bare, 
     assert contents[0] == contents[1] and again.name == wheel.name
 
 
-# --- beside the files of a person ---------------------------------------------------------------------------------------------
+# --- beside the files of a person -----------------------------------------------------------------
 
 OWN = """
 import pickle

@@ -40,7 +40,7 @@ def spelled(request, case):
     return request.param(mode), holds
 
 
-# --- functions and methods ------------------------------------------------------------------------------------------------------
+# --- functions and methods ------------------------------------------------------------------------
 
 
 def test_functions(spelled):
@@ -126,7 +126,7 @@ def test_what_cannot_be_decorated_is_refused(case, wrong):
         case[0](wrong)
 
 
-# --- code that stops and goes on ------------------------------------------------------------------------------------------------
+# --- code that stops and goes on ------------------------------------------------------------------
 
 
 def test_generators_hold_inside_and_not_between_the_yields(spelled):

@@ -138,7 +138,7 @@ def test_a_rule_that_writes_is_told_so(name, what, plant):
         gradcheck(mt.exp, [np.ones(3)])
 
 
-# --- kernels ------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
 def backward_as(change):
@@ -269,7 +269,7 @@ def test_a_kernel_with_another_value_is_caught(plant):
         check_op(mt.nn.functional.silu, [np.ones(3)])
 
 
-# --- the engine ---------------------------------------------------------------------------------------------------------------
+# --- the engine -----------------------------------------------------------------------------------
 
 
 def test_a_lost_broadcast_sum_is_caught(monkeypatch):
@@ -300,7 +300,7 @@ def test_a_lost_second_use_is_caught(monkeypatch):
         gradcheck(lambda x: x * x, [np.array([1.0, 2.0])])
 
 
-# --- functions that are not what they seem --------------------------------------------------------------------------------------
+# --- functions that are not what they seem --------------------------------------------------------
 
 
 def test_a_function_that_writes_to_its_input_is_caught():

@@ -107,7 +107,7 @@ def test_sixteen_bits_are_float64_rounded(row, dtype):
     check()
 
 
-# --- sums ---------------------------------------------------------------------------------------------------------------------
+# --- sums -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
@@ -142,7 +142,7 @@ def test_gradients_are_handed_out_in_the_type_of_the_tensor(dtype):
     assert x.grad.dtype == dtype and x.grad.tolist() == [1.0, 2.0]
 
 
-# --- types --------------------------------------------------------------------------------------------------------------------
+# --- types ----------------------------------------------------------------------------------------
 
 
 def test_bfloat16_by_its_name_at_every_door(tmp_path):
@@ -234,7 +234,7 @@ def test_numbers_that_an_integer_type_cannot_hold(call):
         call(mt.tensor(np.array([1], np.uint8)))
 
 
-# --- optimisers ---------------------------------------------------------------------------------------------------------------
+# --- optimisers -----------------------------------------------------------------------------------
 
 OPTIMIZERS = {
     "sgd": lambda w: optim.SGD(w, lr=1.0),

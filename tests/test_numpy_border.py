@@ -19,7 +19,7 @@ def tracked(array):
     return mt.tensor(array, requires_grad=True)
 
 
-# --- none of NumPy's functions loses a gradient ---------------------------------------------------------------------------------
+# --- none of NumPy's functions loses a gradient ---------------------------------------------------
 
 # What takes one number at a time takes it as Python does, by float(x): a way out that is asked for,
 # as x.item() is.
@@ -168,7 +168,7 @@ def test_no_method_of_a_ufunc_gives_a_plain_array_from_a_tensor_that_wants_a_gra
     assert not lost
 
 
-# --- our op if there is one -------------------------------------------------------------------------------------------------
+# --- our op if there is one -----------------------------------------------------------------------
 
 ONE = np.array([0.3, -0.7, 1.1, 0.4])
 CALLS = {

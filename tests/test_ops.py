@@ -60,7 +60,7 @@ def test_the_table_names_every_row_once():
     assert len(names) == len(set(names))
 
 
-# --- the table is complete ----------------------------------------------------------------------------------------------------
+# --- the table is complete ------------------------------------------------------------------------
 
 # Tested in tests/test_tensor.py.
 CREATION = set(
@@ -97,7 +97,7 @@ def test_every_registered_op_has_a_row():
     assert not registered - rows, f"registered without a row in tests/table: {sorted(registered - rows)}"
 
 
-# --- the array namespaces -----------------------------------------------------------------------------------------------------
+# --- the array namespaces -------------------------------------------------------------------------
 
 SOURCE = Path(mt.__file__).parent
 

@@ -73,7 +73,7 @@ def test_arrays_given_to_an_op_may_be_overwritten(row, recorded):
     check()
 
 
-# --- ops and kernels of somebody else, whose operands and keywords may be anything ----------------------------------------------
+# --- ops and kernels of somebody else, whose operands and keywords may be anything ----------------
 
 
 @mt.op

@@ -124,7 +124,7 @@ def sentences(generator: np.random.Generator, batch: int, length: int) -> np.nda
     return generator.integers(RESERVED, RESERVED + N_SYMBOLS, (batch, length))
 
 
-# --- telling ------------------------------------------------------------------------------------------------------------------
+# --- telling --------------------------------------------------------------------------------------
 
 
 def tables(numbers: dict[str, Any]) -> list[Table]:

@@ -76,7 +76,7 @@ def cases(gains: tuple[float, ...]) -> list[Case]:
     return scaled + relu + [Case(kind) for kind in KINDS[1:]]
 
 
-# --- measuring ----------------------------------------------------------------------------------------------------------------
+# --- measuring ------------------------------------------------------------------------------------
 
 
 def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def gradient_norms(network: Network, settings: Settings, seed: int) -> list[floa
     return norms[::-1].tolist()
 
 
-# --- telling ------------------------------------------------------------------------------------------------------------------
+# --- telling --------------------------------------------------------------------------------------
 
 
 def tables(numbers: dict[str, Any]) -> list[Table]:

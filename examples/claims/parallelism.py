@@ -115,7 +115,7 @@ def _alternating(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str,
     return {name: statistics.median(found) for name, found in times.items()}
 
 
-# --- telling ------------------------------------------------------------------------------------------------------------------
+# --- telling --------------------------------------------------------------------------------------
 
 
 def crossover(lengths: list[int], ours: list[float], theirs: list[float]) -> float | None:

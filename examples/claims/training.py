@@ -78,7 +78,7 @@ def best_run(runs: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in best.items() if name != "loss"}
 
 
-# --- work for several processes -----------------------------------------------------------------------------------------------
+# --- work for several processes -------------------------------------------------------------------
 
 
 def spread(label: str, function: Callable[..., Any], calls: list[tuple[Any, ...]], workers: int) -> list[Any]:

@@ -93,7 +93,7 @@ def find_pair(rows: Sequence[Row], source: str, target: str, where: str) -> tupl
     raise UserError(f"{where} line 1 has {len(first)} columns separated by tabs; {advice}")
 
 
-# --- names --------------------------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
 
 def _by_names(rows: Sequence[Row], source: str, target: str, where: str) -> tuple[int, int] | None:
@@ -150,7 +150,7 @@ def is_label_name(cell: str) -> bool:
     return len(words_of(cell)) == 1 and words_of(cell)[0] in LABELS
 
 
-# --- contents -----------------------------------------------------------------------------------------------------------------
+# --- contents -------------------------------------------------------------------------------------
 
 
 def _texts(rows: Sequence[Row]) -> list[int]:

@@ -68,7 +68,7 @@ def occlusion(model: ViT, image: np.ndarray, label: int) -> np.ndarray:
     return (logits[0] - logits[1:]).reshape(side, side)
 
 
-# --- pictures -----------------------------------------------------------------------------------------------------------------
+# --- pictures -------------------------------------------------------------------------------------
 
 
 def draw_evidence(model: ViT, image: np.ndarray, label: int, title: str, path: Path) -> Path:

@@ -86,7 +86,7 @@ def _sklearn_digits() -> Images:
     return Images((found.images[:, None] / 16).astype(np.float32), found.target.astype(np.int64))
 
 
-# --- IDX files ----------------------------------------------------------------------------------------------------------------
+# --- IDX files ------------------------------------------------------------------------------------
 
 
 def _idx_images(folder: Path, stem: str) -> Images:
@@ -151,7 +151,7 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-# --- distortions --------------------------------------------------------------------------------------------------------------
+# --- distortions ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

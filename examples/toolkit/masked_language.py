@@ -73,7 +73,7 @@ def make_model(settings: Settings, vocab_size: int) -> BERT:
     return place(model, s.device)
 
 
-# --- pre-training -------------------------------------------------------------------------------------------------------------
+# --- pre-training ---------------------------------------------------------------------------------
 
 
 class Task:
@@ -140,7 +140,7 @@ def loss_and_right(logits: Any, targets: np.ndarray) -> tuple[float, float]:
     return loss, (logits.to("cpu").data.argmax(axis=-1) == targets).sum()
 
 
-# --- a trained model at work --------------------------------------------------------------------------------------------------
+# --- a trained model at work ----------------------------------------------------------------------
 
 
 def fill(model: BERT, tokenizer: WordPieces, text: str, top: int) -> list[list[tuple[str, float]]]:

@@ -65,7 +65,7 @@ class Program:
     defaults_note: str = ""  # after the title of the hyper-parameters in --help
     loss_label: str = "loss per token (nats)"  # in loss.png
 
-    # --- what an example says -------------------------------------------------------------------------------------------------
+    # --- what an example says ---------------------------------------------------------------------
 
     def load(self, data: Data) -> Any:
         """The data at ``data["path"]``, or the embedded ones if it is None. Raises UserError for
@@ -147,7 +147,7 @@ class Program:
         ``of_a_run=False`` the parser is empty.
         """
 
-    # --- the command line -----------------------------------------------------------------------------------------------------
+    # --- the command line -------------------------------------------------------------------------
 
     def main(self, arguments: list[str] | None = None) -> int:
         """Run the subcommand, by default ``train``; returns the exit code."""
@@ -216,7 +216,7 @@ class Program:
         words += ["--"] if any(text.startswith("-") for text in texts) else []  # what follows is no option
         return f"{self.command} {_command_line([*words, *texts])}"
 
-    # --- the life of a run ----------------------------------------------------------------------------------------------------
+    # --- the life of a run ------------------------------------------------------------------------
 
     def train(self, options: argparse.Namespace) -> int:
         """Start or resume a run, and report on it if it comes to its end; meanwhile it

@@ -59,7 +59,7 @@ class TextRules:
         return text.lower() if self.lower_case else text
 
 
-# --- reading ------------------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def read_stages(folder: Path) -> tuple[Path, list[Stage]]:

@@ -69,7 +69,7 @@ def unit(vectors: mt.Tensor) -> mt.Tensor:
     return vectors / mt.maximum(mt.sqrt(mt.sum(mt.square(vectors), axis=1, keepdims=True)), 1e-12)
 
 
-# --- pooling ------------------------------------------------------------------------------------------------------------------
+# --- pooling --------------------------------------------------------------------------------------
 
 
 def _weighted(hidden: mt.Tensor, weights: mt.Tensor, total: mt.Tensor) -> mt.Tensor:
@@ -114,7 +114,7 @@ POOLINGS: dict[str, tuple[str, Callable[[mt.Tensor, mt.Tensor], mt.Tensor]]] = {
 }
 
 
-# --- files --------------------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 def read_pooling(path: Path, width: int) -> list[str]:

@@ -89,7 +89,7 @@ def _check_dates(table: Table, place: int, column: str | None) -> None:
         )
 
 
-# --- targets and naive forecasts -------------------------------------------------------------------------------------------------
+# --- targets and naive forecasts ------------------------------------------------------------------
 
 
 def targets_at(values: np.ndarray, origins: np.ndarray, horizon: int) -> np.ndarray:

@@ -54,7 +54,7 @@ def split_text(text: str) -> tuple[str, str]:
     return text[:cut], text[cut:]
 
 
-# --- vocabularies -------------------------------------------------------------------------------------------------------------
+# --- vocabularies ---------------------------------------------------------------------------------
 
 
 class Characters:
@@ -135,7 +135,7 @@ def load_vocabulary(tokens: str, path: str | os.PathLike[str]) -> Characters | T
     return (Characters if tokens == "characters" else Tokenizer).load(path)
 
 
-# --- windows ------------------------------------------------------------------------------------------------------------------
+# --- windows --------------------------------------------------------------------------------------
 
 
 class Windows:

@@ -36,7 +36,7 @@ SUM = 1000  # operands are below it
 TRIES = 1000  # draws in vain, one after the other, from which on a task has no more inputs
 
 
-# --- sentences ----------------------------------------------------------------------------------------------------------------
+# --- sentences ------------------------------------------------------------------------------------
 
 
 def negative(clause: Clause) -> Clause | None:
@@ -87,7 +87,7 @@ def _negate(dice: Dice) -> Pair | None:
     return (clause.english(), opposite.english()) if opposite else None
 
 
-# --- numbers ------------------------------------------------------------------------------------------------------------------
+# --- numbers --------------------------------------------------------------------------------------
 
 
 def _sort(dice: Dice) -> Pair | None:
@@ -100,7 +100,7 @@ def _add(dice: Dice) -> Pair | None:
     return f"{one} + {other}", str(one + other)
 
 
-# --- all together -------------------------------------------------------------------------------------------------------------
+# --- all together ---------------------------------------------------------------------------------
 
 TASKS: dict[str, Callable[[Dice], Pair | None]] = {  # an input and its output; None if the drawn clause has none
     "translate English to French": _translate,

@@ -104,7 +104,7 @@ class Trainer:
         kind = {"inverse-sqrt": optim.InverseSqrtLR, "constant": optim.LinearWarmup}[self.settings.schedule]
         return kind(self.optimizer, warmup)
 
-    # --- the loop -------------------------------------------------------------------------------------------------------------
+    # --- the loop ---------------------------------------------------------------------------------
 
     def run(self) -> Outcome:
         """Train until a limit is reached, Ctrl-C, or the reader of its progress has gone away (``|
@@ -207,7 +207,7 @@ class Trainer:
         log.append({"step": p.step, "epoch": p.epoch, **figures, "seconds": round(p.seconds, 3)})
         p.records += 1
 
-    # --- validation and files -------------------------------------------------------------------------------------------------
+    # --- validation and files ---------------------------------------------------------------------
 
     def _validation_is_due(self) -> bool:
         s, p = self.settings, self.position

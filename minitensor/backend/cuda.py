@@ -22,7 +22,7 @@ _INT64 = np.dtype(np.int64)
 _FLOAT32 = np.dtype(np.float32)
 
 
-# --- devices ----------------------------------------------------------------------------------------------------------------
+# --- devices --------------------------------------------------------------------------------------
 
 _namespaces: dict = {}  # device number -> the namespace of that GPU, if there are several
 
@@ -98,7 +98,7 @@ def synchronize():
     raise_faults()
 
 
-# --- ids out of range ---------------------------------------------------------------------------------------------------------
+# --- ids out of range -----------------------------------------------------------------------------
 
 _faults: dict = {}  # device number -> (whether any, label, id), an int64 array on that GPU
 MOST_LABELS = 10_000
@@ -133,7 +133,7 @@ def raise_faults():
                 raise IndexError(list(_labels)[label].format(id=wrong))
 
 
-# --- what NumPy spells otherwise ------------------------------------------------------------------------------------------------
+# --- what NumPy spells otherwise ------------------------------------------------------------------
 
 
 def add_at(out, index, values):

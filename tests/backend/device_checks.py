@@ -15,7 +15,7 @@ from tests.backend.parity import check_parity
 
 __all__ = ["LAYOUTS", "MORE_LAYOUTS", "Training", "check_layout", "check_resumed", "check_written"]
 
-# --- training -----------------------------------------------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------
 
 
 class Training:
@@ -76,7 +76,7 @@ def check_resumed(path, device, other):
         np.testing.assert_allclose(other_weights[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
 
 
-# --- writing ------------------------------------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------
 
 PROMPTS = [[1, 2, 3], [4, 5, 6, 7, 8], [9]]
 SEARCHES = {"greedy": {}, "beam": {"beam_size": 3}, "sampling": {"temperature": 1.0}}
@@ -121,7 +121,7 @@ def check_written(search, device):
         assert len({tuple(text) for text in right}) > 1  # not the same token everywhere
 
 
-# --- layouts ------------------------------------------------------------------------------------------------------------------
+# --- layouts --------------------------------------------------------------------------------------
 
 
 def _sliced(array):

@@ -43,7 +43,7 @@ def run(name, folder, capsys):
     return numbers, words
 
 
-# --- the claims ---------------------------------------------------------------------------------------------------------------
+# --- the claims -----------------------------------------------------------------------------------
 
 
 def test_gradients(tmp_path, capsys):
@@ -79,7 +79,7 @@ def test_bottleneck(tmp_path, capsys):
         assert model["right"] >= model["exact"]
 
 
-# --- conclusions follow the numbers -------------------------------------------------------------------------------------------
+# --- conclusions follow the numbers ---------------------------------------------------------------
 
 
 def case(name, last, accuracy, nearest=1.0):
@@ -202,7 +202,7 @@ def test_conclusion_about_the_bottleneck():
     assert "So attention does not help here" in words
 
 
-# --- networks, tasks, training ------------------------------------------------------------------------------------------------
+# --- networks, tasks, training --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("budget", [2_000, 20_000])
@@ -286,7 +286,7 @@ def test_one_seed_gives_the_same_numbers():
     assert one == again and one != other
 
 
-# --- the command line ---------------------------------------------------------------------------------------------------------
+# --- the command line -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def original(example):
     return np.where(targets == IGNORED, tokens, targets)
 
 
-# --- documents ----------------------------------------------------------------------------------------------------------------
+# --- documents ------------------------------------------------------------------------------------
 
 
 def test_texts_are_cut_at_titles_and_never_twice():
@@ -76,7 +76,7 @@ def test_folders_and_files(tmp_path):
         load_documents(tmp_path / "nowhere")
 
 
-# --- word pieces --------------------------------------------------------------------------------------------------------------
+# --- word pieces ----------------------------------------------------------------------------------
 
 
 def news(first):
@@ -131,7 +131,7 @@ def test_word_pieces(tmp_path):
             WordPieces.load(path)
 
 
-# --- masks --------------------------------------------------------------------------------------------------------------------
+# --- masks ----------------------------------------------------------------------------------------
 
 
 def test_fifteen_percent_are_masked_by_eighty_ten_ten():
@@ -154,7 +154,7 @@ def test_one_word_at_least_is_masked():
         assert (targets != IGNORED).sum() == 1 and set(np.flatnonzero(targets != IGNORED)) <= {1, 3}
 
 
-# --- pairs --------------------------------------------------------------------------------------------------------------------
+# --- pairs ----------------------------------------------------------------------------------------
 
 
 def test_pairs_are_what_follows_or_from_another_document(pairs):

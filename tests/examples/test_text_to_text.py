@@ -26,7 +26,7 @@ def call(*arguments):
     return console.run(lambda: text_to_text.main([str(argument) for argument in arguments]))
 
 
-# --- the tasks ------------------------------------------------------------------------------------------------------------------
+# --- the tasks ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_digits_carry_their_place(text, marked):
     assert mark(text) == marked and unmark(marked) == text
 
 
-# --- the program ----------------------------------------------------------------------------------------------------------------
+# --- the program ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +222,7 @@ def test_bad_data(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-# --- training -------------------------------------------------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------
 
 SMALL = dict(d_model=16, heads=2, layers=1, d_ff=32, vocab=400, max_tokens=300, warmup=2, validate_every=None)
 

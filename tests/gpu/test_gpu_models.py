@@ -81,7 +81,7 @@ def test_a_run_with_dropout_is_repeated_bit_for_bit(dtype):
     assert all(np.array_equal(weights[name], same[name]) for name in weights)
 
 
-# --- what only hardware shows -------------------------------------------------------------------------------------------------
+# --- what only hardware shows ---------------------------------------------------------------------
 
 SPIN = r"""
 extern "C" __global__ void spin(long long cycles) {

@@ -1,4 +1,6 @@
-"""Every method of a model that takes a mask of real tokens refuses a wrong one, in the same words."""
+"""Every method of a model that takes a mask of real tokens refuses a wrong one, in the
+same words.
+"""
 
 import numpy as np
 import pytest

@@ -143,7 +143,9 @@ def test_initial_logits_and_scores_have_the_variance_they_should_have():
 
 @pytest.mark.skipif(emulator.compiler() is None, reason="no C++ compiler to run the kernels on the CPU with")
 def test_another_device_gives_the_same(model, batch):
-    """On a device that is not NumPy, in the place of a GPU: loss, gradients, and what is generated."""
+    """On a device that is not NumPy, in the place of a GPU: loss, gradients, and what
+    is generated.
+    """
     source, mask, target = batch
     generated = model.generate(source, 5, mask=mask)
     model.loss(source, target, target, mask).backward()

@@ -38,7 +38,7 @@ def stepped(kind, **settings):
     return w.numpy().tolist(), optimizer
 
 
-# --- hyper-parameters -----------------------------------------------------------------------------------------------------------
+# --- hyper-parameters -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("kind", "name"), EACH, ids=IDS)
@@ -139,7 +139,7 @@ def test_a_schedule_of_ones_own_that_gives_no_rate_is_named():
         schedule.step()
 
 
-# --- parameters -----------------------------------------------------------------------------------------------------------------
+# --- parameters -----------------------------------------------------------------------------------
 
 TAKERS = {
     "SGD": optim.SGD,

@@ -73,7 +73,9 @@ def arrays(width=3, seed=0, **more):
 def write(folder, content, config=None, name="model.safetensors"):
     folder.mkdir(exist_ok=True)
     (folder / name).write_bytes(b"".join(bytes(piece) for piece in tensor_file(content, {"format": "pt"})))
-    (folder / "config.json").write_text(json.dumps({"model_type": "toy"} if config is None else config))
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "toy"} if config is None else config), encoding="utf-8"
+    )
     return folder
 
 
@@ -140,7 +142,9 @@ def sharded(folder):
         file = f"model-{i + 1:05}-of-00002.safetensors"
         write(folder, {name: content[name] for name in names}, name=file)
         placement |= dict.fromkeys(names, file)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": placement}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": placement}), encoding="utf-8"
+    )
     return folder
 
 
@@ -156,7 +160,7 @@ def test_a_lost_shard_is_named(tmp_path):
 
 @pytest.mark.parametrize("index", ["{}", '{"weight_map": {"a": "../a.safetensors"}}', '{"weight_map": {"a": 3}}', "[1"])
 def test_a_damaged_index(tmp_path, index):
-    (sharded(tmp_path) / "model.safetensors.index.json").write_text(index)
+    (sharded(tmp_path) / "model.safetensors.index.json").write_text(index, encoding="utf-8")
     with pytest.raises(mt.FileFormatError, match="index.json"):
         Toy.from_pretrained(tmp_path)
 
@@ -238,7 +242,7 @@ def test_what_is_no_folder_of_a_model(tmp_path):
         Toy.from_pretrained(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="has no config.json"):
         Toy.from_pretrained(tmp_path)
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(FileNotFoundError, match="neither model.safetensors nor model.safetensors.index.json$"):
         Toy.from_pretrained(tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
@@ -301,7 +305,7 @@ def test_a_failure_while_saving_leaves_the_old_model(tmp_path, monkeypatch, step
 
 
 def test_a_file_in_the_place_of_the_folder(tmp_path):
-    (tmp_path / "x").write_text("")
+    (tmp_path / "x").write_text("", encoding="utf-8")
     with pytest.raises(ValueError, match="x is a file, save_pretrained needs a folder"):
         Toy(ToyConfig()).save_pretrained(tmp_path / "x")
 

@@ -1,4 +1,5 @@
-"""minitensor: reverse-mode automatic differentiation on NumPy and CuPy, and the layers of the Transformer on top.
+"""minitensor: reverse-mode automatic differentiation on NumPy and CuPy, and the layers of the
+Transformer on top.
 
 >>> import minitensor as mt
 >>> x = mt.tensor([1.0, 2.0, 3.0], requires_grad=True)
@@ -95,7 +96,9 @@ if _typing.TYPE_CHECKING:  # a checker knows the names that there are, and tells
 else:
 
     def __getattr__(name: str) -> object:
-        """``mt.testing``, imported on first use; words for what is somewhere else, or called otherwise."""
+        """``mt.testing``, imported on first use; words for what is somewhere else, or called
+        otherwise.
+        """
         import importlib
 
         if name != "testing":

@@ -1,8 +1,8 @@
 """Linear algebra under NumPy's names, with gradients of every order: ``mt.linalg``.
 
-Matrices are the last two axes, and leading axes are stacks. Real numbers only; those of 16 bits are computed in float32. NumPy's
-own error (LinAlgError is a ValueError) comes as ValueError with the name of the function. What returns several tensors returns a
-named tuple, as NumPy.
+Matrices are the last two axes, and leading axes are stacks. Real numbers only; those of 16 bits are
+computed in float32. NumPy's own error (LinAlgError is a ValueError) comes as ValueError with the
+name of the function. What returns several tensors returns a named tuple, as NumPy.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class SVDResult(NamedTuple):
 
 
 def _matrices(name, x, square=False) -> Tensor:
-    """``x`` as a Tensor of matrices; ValueError if it is none, or not a square one where that is needed."""
+    """``x`` as a Tensor of matrices; ValueError if it is not, or not square if that is needed."""
     x = asarray(x)
     if x.ndim < 2 or (square and x.shape[-1] != x.shape[-2]):
         wish = "square matrices (..., N, N)" if square else "matrices (..., M, N)"
@@ -82,7 +82,9 @@ def _recorded(x):
 
 
 def _symmetric(name, x, uplo="L"):
-    """Square matrices that are symmetric; on a GPU, where looking means waiting, they are taken to be."""
+    """Square matrices that are symmetric; on a GPU, where looking means waiting, they are taken to
+    be.
+    """
     if uplo not in ("L", "U"):
         raise ValueError(f'{name}: UPLO must be "L" or "U", got {uplo!r}')
     x = _matrices(name, x, square=True)
@@ -101,7 +103,9 @@ def _symmetric(name, x, uplo="L"):
 
 
 def solve(a: TensorLike, b: TensorLike) -> Tensor:
-    """The x with ``a x = b``: a (..., N, N); b (..., N, K), or one vector (N,) for all matrices. Leading axes broadcast."""
+    """The x with ``a x = b``: a (..., N, N); b (..., N, K), or one vector (N,) for all matrices.
+    Leading axes broadcast.
+    """
     a, b = _matrices("solve", a, square=True), asarray(b)
     vector = b.ndim == 1
     b = b[:, None] if vector else b
@@ -112,25 +116,31 @@ def solve(a: TensorLike, b: TensorLike) -> Tensor:
 
 
 def inv(x: TensorLike) -> Tensor:
-    """The inverse of square matrices; ``solve`` is better where it is only multiplied with."""
+    """The inverse of square matrices; ``solve`` is better if it is only multiplied with."""
     return i._inv(_matrices("inv", x, square=True))
 
 
 def det(x: TensorLike) -> Tensor:
-    """The determinant (...) of square matrices (..., N, N). Its gradient, the cofactors, is right for singular ones too."""
+    """The determinant (...) of square matrices (..., N, N). Its gradient, the cofactors, is right
+    for singular ones too.
+    """
     return i._det(_matrices("det", x, square=True))
 
 
 def slogdet(x: TensorLike) -> SlogdetResult:
-    """``(sign, log |det x|)``, which neither overflows nor underflows; sign is a constant. A singular matrix has no gradient."""
+    """``(sign, log |det x|)``, which neither overflows nor underflows; sign is a constant. A
+    singular matrix has no gradient.
+    """
     packed = i._slogdet(_matrices("slogdet", x, square=True))
     return SlogdetResult(packed[..., 0].detach(), packed[..., 1])
 
 
 def pinv(x: TensorLike, rcond: SupportsFloat | None = None, *, rtol: SupportsFloat | None = None) -> Tensor:
-    """Moore and Penrose's pseudoinverse (..., N, M); singular values up to ``rtol`` times the greatest count as 0.
+    """Moore and Penrose's pseudoinverse (..., N, M); singular values up to ``rtol`` times the
+    greatest count as 0.
 
-    rtol (or rcond): ``max(M, N)`` times the type's eps where None. The gradient is for changes that keep the rank.
+    rtol (or rcond): ``max(M, N)`` times the type's eps by default. The gradient is for changes that
+    keep the rank.
     """
     x = _matrices("pinv", x)
     return i._pinv(x, rtol=_tolerance("pinv", x, rcond, rtol))
@@ -147,7 +157,9 @@ def _tolerance(name, x, first, second):
 
 
 def matrix_rank(x: TensorLike, tol: TensorLike | None = None, *, rtol: SupportsFloat | None = None) -> Tensor:
-    """How many singular values (...) are above ``tol``, or above ``rtol`` times the greatest; int64, without a gradient."""
+    """How many singular values (...) are above ``tol``, or above ``rtol`` times the greatest;
+    int64, without a gradient.
+    """
     x = asarray(x)
     if x.ndim < 2:
         return (x != 0).any().detach().astype(np.int64)
@@ -185,9 +197,11 @@ def matrix_power(x: TensorLike, n: int) -> Tensor:
 
 
 def cholesky(x: TensorLike, *, upper: bool = False) -> Tensor:
-    """The lower triangle L with ``x = L L^T`` (its transpose where ``upper``) of symmetric positive definite matrices.
+    """The lower triangle L with ``x = L L^T`` (its transpose if ``upper``) of symmetric positive
+    definite matrices.
 
-    The gradient is the symmetric one: that of the function of ``(x + x^T) / 2``. ValueError where x is not positive definite.
+    The gradient is the symmetric one: that of the function of ``(x + x^T) / 2``. ValueError if x is
+    not positive definite.
     """
     lower = i._cholesky(_symmetric("cholesky", x))
     return matrix_transpose(lower) if upper else lower
@@ -198,9 +212,11 @@ def qr(x: TensorLike, mode: Literal["reduced", "complete"] = "reduced") -> QRRes
 @overload
 def qr(x: TensorLike, mode: Literal["r"]) -> Tensor: ...
 def qr(x, mode="reduced"):
-    """``x = Q R`` with orthonormal columns: Q (..., M, K), R (..., K, N), K = min(M, N); the first K columns must be independent.
+    """``x = Q R`` with orthonormal columns: Q (..., M, K), R (..., K, N), K = min(M, N); the first
+    K columns must be independent.
 
-    mode "complete" makes Q (..., M, M): only without a gradient where M > N, since the further columns are not unique; "r" gives R.
+    mode "complete" makes Q (..., M, M): only without a gradient if M > N, since the further columns
+    are not unique; "r" gives R.
     """
     x = _matrices("qr", x)
     rows, columns = x.shape[-2:]
@@ -232,9 +248,10 @@ def svd(x: TensorLike, full_matrices: bool, compute_uv: Literal[False]) -> Tenso
 def svd(x, full_matrices=True, compute_uv=True):
     """``x = U diag(S) Vh``: U (..., M, K), S (..., K) descending, Vh (..., K, N), K = min(M, N).
 
-    full_matrices: U (..., M, M) and Vh (..., N, N): for matrices that are not square only without a gradient, since the further
-    vectors are not unique. compute_uv: False gives S alone. The signs of the vectors are not determined: u_i and v_i may be turned
-    round together, and a GPU turns others round than the CPU, so that only a loss that does not depend on them has a meaning. Equal
+    full_matrices: U (..., M, M) and Vh (..., N, N): for matrices that are not square only without a
+    gradient, since the further vectors are not unique. compute_uv: False gives S alone. The signs
+    of the vectors are not determined: u_i and v_i may be turned round together, and a GPU turns
+    others round than the CPU, so that only a loss that does not depend on them has a meaning. Equal
     singular values have no derivative of their vectors (ValueError).
     """
     x = _matrices("svd", x)
@@ -258,11 +275,13 @@ def svdvals(x: TensorLike) -> Tensor:
 
 
 def eigh(x: TensorLike, UPLO: Literal["L", "U"] = "L") -> EighResult:  # noqa: N803  NumPy's name
-    """Eigenvalues (..., N), ascending, and orthonormal eigenvectors (..., N, N), columns, of symmetric matrices.
+    """Eigenvalues (..., N), ascending, and orthonormal eigenvectors (..., N, N), columns, of
+    symmetric matrices.
 
-    The gradient is the symmetric one. The signs of the vectors are not determined: each may be turned round, and a GPU turns others
-    round than the CPU, so that only a loss that does not depend on them has a meaning. Equal eigenvalues have no derivative of
-    their vectors (ValueError). UPLO is NumPy's and makes no difference, as matrices must be symmetric.
+    The gradient is the symmetric one. The signs of the vectors are not determined: each may be
+    turned round, and a GPU turns others round than the CPU, so that only a loss that does not
+    depend on them has a meaning. Equal eigenvalues have no derivative of their vectors
+    (ValueError). UPLO is NumPy's and makes no difference, as matrices must be symmetric.
     """
     packed = d._eigh(_symmetric("eigh", x, UPLO))
     return EighResult(packed[..., 0, :], packed[..., 1:, :])
@@ -274,7 +293,9 @@ def eigvalsh(x: TensorLike, UPLO: Literal["L", "U"] = "L") -> Tensor:  # noqa: N
 
 
 def cond(x: TensorLike, p: float | str | None = None) -> Tensor:
-    """How much solving with ``x`` can magnify an error: ``|x| |x^-1|`` in the norm ``p`` (2 where None)."""
+    """How much solving with ``x`` can magnify an error: ``|x| |x^-1|`` in the norm ``p`` (default:
+    2).
+    """
     given = asarray(x)
     x = widen(given)  # the inverse of a matrix of float16 is often none
     if p in (None, 2, -2):

@@ -1,8 +1,9 @@
 """Random numbers as a pure function of (seed, stream, counter), equal bit for bit on every device.
 
-A ``Generator`` holds a 128-bit key (the seed and the number of a stream) and a counter of blocks drawn; its whole state is three
-integers. Words come from Philox4x64-10 (Salmon et al., SC 2011). Whatever needs a logarithm or a sine is computed on the host and
-copied, because those differ in the last bit between devices.
+A ``Generator`` holds a 128-bit key (the seed and the number of a stream) and a counter of blocks
+drawn; its whole state is three integers. Words come from Philox4x64-10 (Salmon et al., SC 2011).
+Whatever needs a logarithm or a sine is computed on the host and copied, because those differ in the
+last bit between devices.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ _noted: ContextVar[tuple[dict[int, Any], ...]] = ContextVar(
 
 @contextmanager
 def noting_draws() -> Iterator[dict[int, tuple[Generator, tuple[int, int, int]]]]:
-    """Gives a dict that collects ``(generator, state before its first draw)`` of all generators that draw inside."""
+    """Gives a dict that collects ``(generator, state before its first draw)`` of all generators
+    that draw inside.
+    """
     noted: dict[int, tuple[Generator, tuple[int, int, int]]] = {}
     token = _noted.set((*_noted.get(), noted))
     try:
@@ -62,7 +65,9 @@ def noting_draws() -> Iterator[dict[int, tuple[Generator, tuple[int, int, int]]]
 
 @contextmanager
 def drawing_again(noted: dict[int, tuple[Generator, tuple[int, int, int]]]) -> Iterator[None]:
-    """Inside, the generators that ``noting_draws`` has noted draw the same again; after it they go on where they were."""
+    """Inside, the generators that ``noting_draws`` has noted draw the same again; after it they go
+    on where they were.
+    """
     present = [(generator, generator.state) for generator, _ in noted.values()]
     for generator, state in noted.values():
         generator.state = state
@@ -76,8 +81,9 @@ def drawing_again(noted: dict[int, tuple[Generator, tuple[int, int, int]]]) -> I
 class Generator:
     """A stream of random words. Equal ``(seed, stream, counter)`` give equal numbers everywhere.
 
-    Threads and asynchronous tasks may share one: no two of them get the same words. Which of them gets which depends on who comes
-    first; a generator of its own stream for each makes that repeatable.
+    Threads and asynchronous tasks may share one: no two of them get the same words. Which of them
+    gets which depends on who comes first; a generator of its own stream for each makes that
+    repeatable.
     """
 
     seed: int
@@ -113,7 +119,9 @@ class Generator:
         return f"Generator(seed={self.seed}, stream={self.stream}, counter={self.counter})"
 
     def words(self, count: SupportsIndex, device: str | None = None) -> Any:
-        """The next ``count`` random words, a raw uint64 array; the counter moves on by whole blocks of four."""
+        """The next ``count`` random words, a raw uint64 array; the counter moves on by whole blocks
+        of four.
+        """
         count = integer("words", "count", count, least=0)
         bits = namespace(device).random_bits
         with _drawing:
@@ -124,7 +132,9 @@ class Generator:
         return bits(key, counter, count)
 
     def halves(self, shape: Shape, device: str | None = None) -> Any:
-        """Raw uint16 array of ``shape``, uniform over all 65 536 values: four to a word, plenty for a dropout mask."""
+        """Raw uint16 array of ``shape``, uniform over all 65 536 values: four to a word, plenty for
+        a dropout mask.
+        """
         shape = _shape("halves", shape)
         count = math.prod(shape)
         return self.words(-(-count // 4), device).view(np.uint16)[:count].reshape(shape)
@@ -137,7 +147,9 @@ class Generator:
         dtype: DTypeLike = np.float32,
         device: str | None = None,
     ) -> Tensor:
-        """Uniform on ``[low, high)``: as many random bits a number as its mantissa holds, 24 in float32 and 53 in float64."""
+        """Uniform on ``[low, high)``: as many random bits a number as its mantissa holds, 24 in
+        float32 and 53 in float64.
+        """
         shape, dtype = _shape("uniform", shape), _floating("uniform", dtype)
         low, high = number("uniform", "low", low), number("uniform", "high", high)
         wide = compute_dtype(dtype).type
@@ -159,7 +171,9 @@ class Generator:
         dtype: DTypeLike = np.float32,
         device: str | None = None,
     ) -> Tensor:
-        """Normal with the given mean and standard deviation, by Box and Muller's transform (1958) on the host."""
+        """Normal with the given mean and standard deviation, by Box and Muller's transform (1958)
+        on the host.
+        """
         shape, dtype = _shape("normal", shape), _floating("normal", dtype)
         mean, std = number("normal", "mean", mean), number("normal", "std", std, least=0)
         device, count = as_device(device), math.prod(shape)
@@ -177,7 +191,9 @@ class Generator:
         dtype: DTypeLike = np.int64,
         device: str | None = None,
     ) -> Tensor:
-        """Integers from ``low`` up to, not including, ``high`` (from 0 up to ``low`` where only one bound is given)."""
+        """Integers from ``low`` up to, not including, ``high`` (from 0 up to ``low`` if only one
+        bound is given).
+        """
         shape, dtype = _shape("integers", shape), as_dtype(dtype)
         if dtype.kind not in "iu":
             raise TypeError(f"integers draws integers, not {dtype}; mt.random.uniform and normal draw floating numbers")
@@ -191,11 +207,13 @@ class Generator:
         with on(device):
             if high - low < 1 << 64:
                 words = words % np.uint64(high - low)
-            # Counted from low upwards, in the arithmetic of 64 bits that wraps: the sum fits the type where a part of it does not.
+            # Counted from low upwards, in the arithmetic of 64 bits that wraps: the sum fits the
+            # type even if a part of it does not.
             return Tensor((words + np.uint64(low % (1 << 64))).astype(dtype).reshape(shape))
 
     def permutation(self, n: TensorLike, device: str | None = None) -> Tensor:
-        """The numbers 0 to n - 1 in random order; or the rows of ``n``, a tensor, array or list, in random order: a new tensor.
+        """The numbers 0 to n - 1 in random order; or the rows of ``n``, a tensor, array or list, in
+        random order: a new tensor.
 
         The rows of a tensor that requires a gradient carry it.
         """
@@ -230,14 +248,16 @@ default = Generator()
 
 
 def generator_of(owner: str, generator: Generator | None) -> Generator:
-    """``generator``, or the default one for None; TypeError for what is none."""
+    """``generator``, or the default one for None; TypeError for anything else."""
     if generator is not None and not isinstance(generator, Generator):
         raise TypeError(f"{owner}: generator must be a mt.random.Generator, got {type(generator).__name__}")
     return generator or default
 
 
 def seed(value: SupportsIndex) -> None:
-    """Start the default generator anew: everything random in the library follows from this number."""
+    """Start the default generator anew: everything random in the library follows from
+    this number.
+    """
     default.state = (value, 0, 0)
 
 
@@ -275,7 +295,9 @@ def integers(
 
 
 def permutation(n: TensorLike, device: str | None = None) -> Tensor:
-    """The numbers 0 to n - 1, or the rows of the tensor, array or list ``n``, in random order, from the default generator."""
+    """The numbers 0 to n - 1, or the rows of the tensor, array or list ``n``, in random order, from
+    the default generator.
+    """
     return default.permutation(n, device)
 
 

@@ -1,7 +1,8 @@
 """Recomputing instead of remembering: memory for time.
 
-``checkpoint(fn, *args)`` runs ``fn`` and keeps its inputs alone; what happened inside is computed again when backward comes by.
-Chen, Xu, Zhang and Guestrin, "Training deep nets with sublinear memory cost", 2016, arXiv:1604.06174.
+``checkpoint(fn, *args)`` runs ``fn`` and keeps only its inputs; everything in between is recomputed
+during backward. Chen, Xu, Zhang and Guestrin, "Training deep nets with sublinear memory cost",
+2016, arXiv:1604.06174.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 
 
 def checkpoint(fn: Callable[..., Tensor], *args: Any) -> Tensor:
-    """``fn(*args)``, one tensor, whose inner values are not kept for backward but computed a second time.
+    """``fn(*args)``, one tensor, whose inner values are not kept for backward but computed a second
+    time.
 
-    Gradients of any order reach the tensors of ``args`` and all else that ``fn`` uses: a module's parameters, tensors of an
-    enclosing function. ``fn`` must compute the same both times. Numbers from ``mt.random`` (as dropout draws them), from
-    generators of your own too, are the same again. Backward raises RuntimeError where the second run comes out otherwise: where a
-    parameter has been overwritten in between, or ``fn`` draws from elsewhere or changes what it reads.
+    Gradients of any order reach the tensors of ``args`` and all else that ``fn`` uses: a module's
+    parameters, tensors of an enclosing function. ``fn`` must compute the same both times. Numbers
+    from ``mt.random`` (as dropout draws them), from generators of your own too, are the same again.
+    Backward raises RuntimeError if the second run differs: if a parameter has been overwritten in
+    between, or ``fn`` draws from elsewhere or changes what it reads.
 
     >>> import minitensor as mt
     >>> x = mt.tensor([1.0, 2.0], requires_grad=True)
@@ -50,7 +53,9 @@ def checkpoint(fn: Callable[..., Tensor], *args: Any) -> Tensor:
 
 
 def _older_than(began, node):
-    """The nodes from before ``began`` at which the graph that ends in ``node`` starts, oldest first."""
+    """The nodes from before ``began`` at which the graph that ends in ``node`` starts, oldest
+    first.
+    """
     outer: list = []
     seen, stack = {node}, [node]
     while stack:
@@ -62,7 +67,9 @@ def _older_than(began, node):
 
 
 def _equal(second, first, exactly):
-    """Whether two results are one; not ``exactly`` means up to rounding, as parallel sums may be added up in another order."""
+    """Whether two results are one; not ``exactly`` means up to rounding, as parallel sums may be
+    added up in another order.
+    """
     if second.shape != first.shape or second.dtype != first.dtype:
         return False
     xp = namespace(device_of(first))
@@ -76,7 +83,9 @@ def _equal(second, first, exactly):
 
 
 class Recomputation:
-    """How a checkpoint's gradient is pulled back: run ``fn`` again, recorded this time, and go back through that."""
+    """How a checkpoint's gradient is pulled back: run ``fn`` again, recorded this time, and go back
+    through that.
+    """
 
     __slots__ = ("fn", "op_name")
     simple = False
@@ -98,7 +107,9 @@ class Recomputation:
         return [found.get(parent) for parent in node.parents]
 
     def _refuse_other(self, out, before, node, began):
-        """Raise RuntimeError where the second run did not come out as the first: its gradients would be those of something else."""
+        """Raise RuntimeError if the second run did not come out as the first: its gradients would
+        be those of something else.
+        """
         if (
             isinstance(out, Tensor)
             and out.node is not None
@@ -117,7 +128,7 @@ class Recomputation:
         raise RuntimeError(f"{self.op_name}: the second run differs from the first: {cause}")
 
     def check_fresh(self, node, needed):
-        """Raise where an argument has been overwritten since ``fn`` ran."""
+        """Raise if an argument has been overwritten since ``fn`` ran."""
         for value in node.saved[0]:
             if isinstance(value, Tensor):
                 refuse_stale(self.op_name, value._array, node.order)

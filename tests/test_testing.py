@@ -172,9 +172,7 @@ def test_a_rule_that_cannot_be_recorded_is_told_so():
         return xp.exp(x)
 
     raw_only.vjp(lambda g, out: g * np.nan_to_num(out))
-    with pytest.raises(
-        AssertionError, match="its gradient fails where it is recorded for a second derivative: TypeError"
-    ):
+    with pytest.raises(AssertionError, match="its gradient fails if it is recorded for a second derivative: TypeError"):
         check_op(raw_only, [np.ones(3)])
 
 

@@ -1,6 +1,7 @@
 """Everything that differs between NumPy and CuPy, behind one small interface.
 
-An array namespace ``xp`` is NumPy's (or CuPy's) functions plus the few things that the two spell differently or do badly:
+An array namespace ``xp`` is NumPy's (or CuPy's) functions plus the few things that the two spell
+differently or do badly:
 
     xp.name                    "cpu" or "cuda"
     xp.matmul(a, b)            batched products that do not copy (CuPy's own do)
@@ -9,8 +10,9 @@ An array namespace ``xp`` is NumPy's (or CuPy's) functions plus the few things t
     xp.erf(x)                  the error function
     xp.check_ids(...)          IndexError for an id out of range, without waiting for a GPU
 
-Rules and kernels are written against ``xp`` and never name ``numpy``; ``minitensor`` itself offers the same names for Tensors, so
-that the text of a rule also runs on Tensors and is differentiated again.
+Rules and kernels are written against ``xp`` and never name ``numpy``; ``minitensor`` itself offers
+the same names for Tensors, so that the text of a rule also runs on Tensors and is differentiated
+again.
 """
 
 from __future__ import annotations

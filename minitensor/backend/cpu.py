@@ -12,11 +12,12 @@ __all__ = ["cpu"]
 
 
 def add_at(out, index, values):
-    """``out[index] += values`` in place, adding up where an index repeats.
+    """``out[index] += values`` in place, adding up if an index repeats.
 
-    Slices and masks address every place at most once, so plain ``+=`` is right for them and far quicker than ``np.add.at``. One
-    integer array into the first axis (an embedding's gradient) is sorted, and each run of equal ids is summed by ``reduceat``:
-    several times quicker than ``np.add.at``, and the order of the additions is fixed.
+    Slices and masks address every place at most once, so plain ``+=`` is right for them and far
+    quicker than ``np.add.at``. One integer array into the first axis (an embedding's gradient) is
+    sorted, and each run of equal ids is summed by ``reduceat``: several times quicker than
+    ``np.add.at``, and the order of the additions is fixed.
     """
     parts = index if isinstance(index, tuple) else (index,)
     integer_arrays = [part for part in parts if isinstance(part, np.ndarray) and part.dtype.kind in "iu" and part.ndim]
@@ -42,10 +43,11 @@ def _add_rows(out, ids, values):
 
 
 def random_bits(key, counter, count):
-    """``count`` 64-bit words of Philox4x64-10 with the 128-bit ``key``, from block ``counter`` on (four words a block).
+    """``count`` 64-bit words of Philox4x64-10 with the 128-bit ``key``, from block ``counter`` on
+    (four words a block).
 
-    Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. NumPy's generator steps its counter
-    before it makes a block, hence the ``- 1``.
+    Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. NumPy's
+    generator steps its counter before it makes a block, hence the ``- 1``.
     """
     start = (int(counter) - 1) % (1 << 256)
     words = np.array([(start >> shift) & 0xFFFFFFFFFFFFFFFF for shift in (0, 64, 128, 192)], dtype=np.uint64)
@@ -56,7 +58,8 @@ MODERATE = 1e15  # sums of products of two such numbers are finite in float32
 
 
 def surely_moderate(*arrays):
-    """Whether all elements are known to be numbers of moderate size, none NaN or infinite, whose products are finite too.
+    """Whether all elements are known to be numbers of moderate size, none NaN or infinite, whose
+    products are finite too.
 
     A GPU answers no, since knowing would mean waiting for the device.
     """
@@ -64,7 +67,9 @@ def surely_moderate(*arrays):
 
 
 def check_ids(message, ids, low, high):
-    """Raise IndexError(message), its ``{id}`` filled in, for an id outside ``[low, high)``; a GPU does so when it is next read."""
+    """Raise IndexError(message), its ``{id}`` filled in, for an id outside ``[low, high)``; a GPU
+    does so when it is next read.
+    """
     if ids.size:
         least, greatest = int(ids.min()), int(ids.max())
         if least < low or greatest >= high:

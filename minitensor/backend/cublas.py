@@ -1,7 +1,8 @@
 """Matrix products on the GPU.
 
-CuPy's own ``matmul`` is good for two matrices. Stacks of them it copies to contiguous memory first; here they go to cuBLAS as
-they lie (``gemm.py`` finds the arguments), with float32 accumulation for 16-bit floats, whose result keeps its type.
+CuPy's own ``matmul`` is good for two matrices. Stacks of them it copies to contiguous memory first;
+here they go to cuBLAS as they lie (``gemm.py`` finds the arguments), with float32 accumulation for
+16-bit floats, whose result keeps its type.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _CONSTANTS = {kind: (np.ones((), kind), np.zeros((), kind)) for kind in (np.floa
 
 
 def matmul(a, b, out=None):
-    """The product of the last two axes; leading axes broadcast, and a 1-d operand is a row or a column.
+    """The product of the last two axes; leading axes broadcast, and a 1-d operand is a row or a
+    column.
 
     Operands and ``out`` may be strided. Raises ValueError if shapes do not match.
     """
@@ -100,7 +102,9 @@ def _run(found, a, b, out):
 
 
 def _precision(dtype):
-    """``(compute type, address of 1, address of 0)``. float32 uses TF32 if CuPy is told to (environment: CUPY_TF32=1)."""
+    """``(compute type, address of 1, address of 0)``. float32 uses TF32 if CuPy is told to
+    (environment: CUPY_TF32=1).
+    """
     if dtype == np.float64:
         one, zero = _CONSTANTS[np.float64]
         return cublas.CUBLAS_COMPUTE_64F, one.ctypes.data, zero.ctypes.data

@@ -33,7 +33,9 @@ def resolve(device):
 
 
 def _trial():
-    """Compute on the current GPU, a kernel and a product; before each step say what is wrong if it fails."""
+    """Compute on the current GPU, a kernel and a product; before each step say what is wrong if it
+    fails.
+    """
     yield "a kernel cannot be compiled and run"
     check_ids("", cupy.zeros(1, dtype="int64"), 0, 1)
     yield "matrices cannot be multiplied"
@@ -70,7 +72,9 @@ def to_device(array, device):
 
 
 def _between(array, source, target):
-    """``array`` copied from one GPU to another, which know nothing of each other's order of work: each waits for the other."""
+    """``array`` copied from one GPU to another, which know nothing of each other's order of work:
+    each waits for the other.
+    """
     shape = array.shape
     with on(source):
         array = cupy.ascontiguousarray(array)  # of a 0-d array it makes a vector
@@ -87,7 +91,9 @@ def _between(array, source, target):
 
 
 def synchronize():
-    """Wait until the current GPU has done all that it was given, and raise what its checks have found."""
+    """Wait until the current GPU has done all that it was given, and raise what its checks have
+    found.
+    """
     cupy.cuda.get_current_stream().synchronize()
     raise_faults()
 
@@ -100,9 +106,11 @@ _labels: dict = {}  # message of a check, with {id} in it -> the number under wh
 
 
 def check_ids(message, ids, low, high):
-    """Raise IndexError(message), its ``{id}`` filled in, for an id outside ``[low, high)``: when a value is next read from the GPU.
+    """Raise IndexError(message), its ``{id}`` filled in, for an id outside ``[low, high)``: when a
+    value is next read from the GPU.
 
-    Raising at once would make every lookup wait for the GPU. CuPy itself wraps such an id round in silence.
+    Raising at once would make every lookup wait for the GPU. CuPy itself silently wraps such an id
+    round.
     """
     ids = cupy.ascontiguousarray(ids, dtype=np.int64)
     if len(_labels) >= MOST_LABELS and message not in _labels:  # messages name shapes: there is no end of them
@@ -129,7 +137,9 @@ def raise_faults():
 
 
 def add_at(out, index, values):
-    """``out[index] += values`` in place, adding up where an index repeats, in a fixed order (CuPy's own uses atomics)."""
+    """``out[index] += values`` in place, adding up if an index repeats, in a fixed order (CuPy's
+    own uses atomics).
+    """
     parts = index if isinstance(index, tuple) else (index,)
     if not any(isinstance(part, cupy.ndarray) and part.dtype.kind in "iu" and part.ndim for part in parts):
         out[index] += values
@@ -154,7 +164,9 @@ def add_at(out, index, values):
 
 
 def _add_rows(out, ids, values):
-    """``out[ids] += values`` for one array of ids into the first axis: sort the ids, sum each run from its first to its last."""
+    """``out[ids] += values`` for one array of ids into the first axis: sort the ids, sum each run
+    from its first to its last.
+    """
     if ids.size == 0:
         return
     target, shape = cupy.ascontiguousarray(out), ids.shape
@@ -184,7 +196,9 @@ def where(condition, *choices):
 
 
 def floor_divide(x, y):
-    """NumPy's ``floor_divide``; CuPy rounds ``x / y``, which is one too many where that was rounded up."""
+    """NumPy's ``floor_divide``; CuPy rounds ``x / y``, which is one too many if that was rounded
+    up.
+    """
     return _divided("floor_divide", cupy.floor_divide, x, y)
 
 
@@ -217,7 +231,9 @@ def logaddexp(x, y):
 
 
 def surely_moderate(*arrays):
-    """Whether it is known without looking that no element is NaN or infinite: on a GPU, where looking means waiting, never."""
+    """Whether it is known without looking that no element is NaN or infinite: on a GPU, where
+    looking means waiting, never.
+    """
     return False
 
 
@@ -229,7 +245,9 @@ def matmul(a, b, out=None):
 
 
 def adam(p, g, m, v, *, beta1, beta2, keep, coupled, eps, size):
-    """One step of Adam on flat arrays, in place and in one pass (the formula stands at the kernel)."""
+    """One step of Adam on flat arrays, in place and in one pass (the formula stands at
+    the kernel).
+    """
     kernels.each("adam", p.dtype, p.size, p, g, m, v, p.size, beta1, beta2, keep, coupled, eps, size)
 
 

@@ -1,7 +1,7 @@
 """Devices by name, and which namespace an array belongs to.
 
-A device is "cpu", "cuda" (the current one) or "cuda:N". This file decides; ``cuda.py`` and its neighbours, imported on the first
-request for a CUDA device, are the only files that import CuPy.
+A device is "cpu", "cuda" (the current one) or "cuda:N". This file decides; ``cuda.py`` and its
+neighbours, imported on the first request for a CUDA device, are the only files that import CuPy.
 """
 
 from __future__ import annotations
@@ -44,16 +44,20 @@ def as_device(device):
 
 
 def namespace(device):
-    """The array namespace of ``device``: what its functions make lies there, whichever GPU is the current one."""
+    """The array namespace of ``device``: what its functions make lies there, whichever GPU is the
+    current one.
+    """
     device = as_device(device)
     return cpu if device == "cpu" else _cuda().namespace(device)
 
 
 def on(device):
-    """A context in which ``device`` (a name, or an array that lies there) is the current GPU; "cpu" changes nothing.
+    """A context in which ``device`` (a name, or an array that lies there) is the current GPU; "cpu"
+    changes nothing.
 
-    CUDA runs whatever is launched on the current GPU, and CuPy allocates there. So raw arrays are computed with, copied and cast
-    inside this, wherever no op, gradient rule or function of their namespace does it.
+    CUDA runs whatever is launched on the current GPU, and CuPy allocates there. So raw arrays are
+    computed with, copied and cast inside this, wherever no op, gradient rule or function of their
+    namespace does it.
     """
     device = as_device(device) if device is None or isinstance(device, str) else device_of(device)
     return _UNCHANGED if device == "cpu" else _cuda().on(device)
@@ -66,14 +70,18 @@ def copied(array):
 
 
 def cast(array, dtype):
-    """``array`` with elements of type ``dtype``, on its own device; the same object if it has them already."""
+    """``array`` with elements of type ``dtype``, on its own device; the same object if it has them
+    already.
+    """
     with on(array):
         return array.astype(dtype, copy=False)
 
 
 @contextmanager
 def following():
-    """Gives ``follow(value)``, which makes the GPU of an array the current one, until the end; None if there is no choice."""
+    """Gives ``follow(value)``, which makes the GPU of an array the current one, until the end; None
+    if there is no choice.
+    """
     cuda = sys.modules.get("minitensor.backend.cuda")
     if cuda is None or not cuda.several():
         yield None
@@ -90,7 +98,8 @@ def device_of(array):
 def namespace_of(op_name, arrays, names):
     """The one namespace of all ``arrays`` (numbers and None may stand among them).
 
-    Raises a TypeError that names both arguments and devices if NumPy and CuPy arrays, or two GPUs, meet.
+    Raises a TypeError that names both arguments and devices if NumPy and CuPy arrays, or two GPUs,
+    meet.
     """
     first = None
     for array, name in zip(arrays, names):

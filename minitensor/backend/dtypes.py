@@ -1,7 +1,9 @@
-"""Types of elements: which are floating, in which one an op computes, and bfloat16, which NumPy has through ``ml_dtypes`` alone.
+"""Types of elements: which are floating, in which one an op computes, and bfloat16, which NumPy has
+through ``ml_dtypes`` alone.
 
-A number of 16 bits (float16, bfloat16) has 11 or 8 significant bits: a running sum in it stops growing at 2048 or 256, and the
-square of 300 is no float16 any more. So every op and every gradient rule computes in float32 and rounds once, at its end:
+A number of 16 bits (float16, bfloat16) has 11 or 8 significant bits: a running sum in it stops
+growing at 2048 or 256, and the square of 300 is no float16 any more. So every op and every gradient
+rule computes in float32 and rounds once, at its end:
 
     result = f(widen(x), widen(y)).astype(x.dtype)
 """
@@ -25,7 +27,9 @@ _BYTES = {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "b": (1,)}  # of
 
 
 def is_floating(dtype):
-    """Whether ``dtype`` is a floating type. NumPy counts bfloat16 among the types without a kind."""
+    """Whether ``dtype`` is a floating type. NumPy counts bfloat16 among the types
+    without a kind.
+    """
     return dtype.kind == "f" or (dtype.kind == "V" and dtype.name == "bfloat16")
 
 
@@ -35,31 +39,41 @@ def is_narrow(dtype):
 
 
 def holds_numbers(dtype):
-    """Whether ``dtype`` is one of floats, integers or truth values, and not of complex numbers, text, dates or objects."""
+    """Whether ``dtype`` is one of floats, integers or truth values, and not of complex numbers,
+    text, dates or objects.
+    """
     return dtype.kind in "fiub" or is_floating(dtype)
 
 
 def precision(dtype):
-    """How many significant bits a number of a floating ``dtype`` has: 53 in float64, 24, 11 in float16, 8 in bfloat16."""
+    """How many significant bits a number of a floating ``dtype`` has: 53 in float64, 24, 11 in
+    float16, 8 in bfloat16.
+    """
     return np.finfo(dtype).nmant + 1 if dtype.kind == "f" else 8
 
 
 def compute_dtype(*dtypes):
-    """The type to compute in, given the types of the operands: float64 if one of them is, else float32 (for integers too)."""
+    """The type to compute in, given the types of the operands: float64 if one of them is, else
+    float32 (for integers too).
+    """
     wide = [dtype for dtype in dtypes if dtype.kind == "f" and dtype.itemsize > 4]
     return np.result_type(*wide) if wide else _FLOAT32
 
 
 def widen(x: T) -> T:
-    """``x`` (an array, or a Tensor: recorded) in float32 if its elements have 16 bits; what else it may be, as it is."""
+    """``x`` (an array, or a Tensor: recorded) in float32 if its elements have 16 bits; what else it
+    may be, as it is.
+    """
     dtype = getattr(x, "dtype", None)
     return x if dtype is None or not is_narrow(dtype) else x.astype(_FLOAT32)
 
 
 def as_dtype(dtype: Any) -> np.dtype[Any]:
-    """``dtype`` (a NumPy dtype, a type, a name) as a dtype that a tensor can have, in this machine's byte order.
+    """``dtype`` (a NumPy dtype, a type, a name) as a dtype that a tensor can have, in this
+    machine's byte order.
 
-    Raises TypeError for any other, with a list of those that there are, and for bfloat16 if ``ml_dtypes`` is missing.
+    Raises TypeError for any other, with a list of those that there are, and for bfloat16 if
+    ``ml_dtypes`` is missing.
     """
     if isinstance(dtype, str) and dtype == "bfloat16":
         try:

@@ -1,9 +1,10 @@
-"""Which ``gemmStridedBatchedEx`` calls make a stack of matrix products, without copying transposed or strided operands.
+"""Which ``gemmStridedBatchedEx`` calls make a stack of matrix products, without copying transposed
+or strided operands.
 
-cuBLAS counts matrices by columns and we count by rows. A row-major (R, C) matrix is, read by columns, its own transpose; so
-the product ``c = a @ b`` is asked for as ``c^T = b^T a^T``, in which a row-major operand is taken as it lies and one whose
-*columns* are contiguous (a view with swapped axes) by the flag "transpose". This file is arithmetic on shapes and strides and
-knows no array.
+cuBLAS counts matrices by columns and we count by rows. A row-major (R, C) matrix is, read by
+columns, its own transpose; so the product ``c = a @ b`` is asked for as ``c^T = b^T a^T``, in which
+a row-major operand is taken as it lies and one whose *columns* are contiguous (a view with swapped
+axes) by the flag "transpose". This file is arithmetic on shapes and strides and knows no array.
 
 Letters: a is (..., M, K), b is (..., K, N), c is (..., M, N); strides count elements.
 """
@@ -30,7 +31,8 @@ class Operand(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One call: ``count`` products, in which ``first`` is b and ``second`` is a (see the head of this file).
+    """One call: ``count`` products, in which ``first`` is b and ``second`` is a (see the head of
+    this file).
 
     Offsets are from the start of each array, steps from one matrix of a stack to the next.
     """
@@ -53,7 +55,9 @@ class Call(NamedTuple):
 
 
 def layout(operand):
-    """``(columns contiguous, leading dimension)`` of the matrices of ``operand``; None if it must be copied first."""
+    """``(columns contiguous, leading dimension)`` of the matrices of ``operand``; None if it must
+    be copied first.
+    """
     rows, columns = operand.shape[-2:]
     by_row, by_column = operand.strides[-2:]
     if (by_column == 1 or columns == 1) and (by_row >= columns or rows == 1):
@@ -64,7 +68,9 @@ def layout(operand):
 
 
 def stacks(*operands):
-    """The leading axes, neighbours merged if every operand steps through both evenly: ``[(length, steps of each), ...]``."""
+    """The leading axes, neighbours merged if every operand steps through both evenly: ``[(length,
+    steps of each), ...]``.
+    """
     merged: list = []
     for axis, length in enumerate(operands[0].shape[:-2]):
         if length == 1:

@@ -1,8 +1,9 @@
 """Which GPUs there are, whether they work, and which of several is the current one.
 
-CUDA launches every kernel on the current GPU, whichever holds its arguments, and CuPy allocates there. In a process with several
-GPUs the functions of ``There`` and the context ``on`` see to it that what belongs to a GPU runs on it; afterwards that one is
-current that was so before. In a process with one GPU none of this costs anything.
+CUDA launches every kernel on the current GPU, whichever holds its arguments, and CuPy allocates
+there. In a process with several GPUs the functions of ``There`` and the context ``on`` see to it
+that what belongs to a GPU runs on it; afterwards that one is current that was so before. In a
+process with one GPU none of this costs anything.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ usable: list[int] = []  # the number of GPUs, once it is known that they work
 def resolve(device, trial):
     """``device`` ("cuda", the current one, or "cuda:N") as "cuda:N".
 
-    ``trial()`` computes on a GPU, step by step; before each step it yields what is wrong if that one fails. Raises RuntimeError
-    with the reason and the cure if there is no such GPU, or if CuPy cannot compute on it.
+    ``trial()`` computes on a GPU, step by step; before each step it yields what is wrong if that
+    one fails. Raises RuntimeError with the reason and the cure if there is no such GPU, or if CuPy
+    cannot compute on it.
     """
     if not usable:
         _probe(trial)
@@ -55,7 +57,7 @@ def _probe(trial):
     try:
         for wrong in trial():  # noqa: B007  the last one is read below
             pass
-    except Exception as error:  # of NVRTC, the driver, cuBLAS or the loader, each of a class of its own
+    except Exception as error:  # of NVRTC, the driver, cuBLAS or the loader, each of another class
         raise RuntimeError(
             f'device "cuda" cannot be used: CuPy sees a GPU, but {wrong} ({type(error).__name__}: {error}); if a library of '
             f'CUDA is missing, {CURE}; write device="cpu" to go on without a GPU'
@@ -109,7 +111,9 @@ def as_before():
 
 
 def follow(value):
-    """Make the GPU of ``value``, a raw array or a Tensor, the current one; anything else changes nothing."""
+    """Make the GPU of ``value``, a raw array or a Tensor, the current one; anything else changes
+    nothing.
+    """
     device = getattr(value, "device", None)
     if device is None or device == "cpu":
         return
@@ -119,7 +123,9 @@ def follow(value):
 
 
 class There:
-    """The functions of a namespace for one of several GPUs: they run on it, whichever is the current one."""
+    """The functions of a namespace for one of several GPUs: they run on it, whichever is the
+    current one.
+    """
 
     def __init__(self, index, functions):
         self.index = index

@@ -1,4 +1,6 @@
-"""The kernels of ``kernels.cu`` by name: compiled on first use, their arguments checked against the source."""
+"""The kernels of ``kernels.cu`` by name: compiled on first use, their arguments checked against the
+source.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ __all__ = ["SOURCE", "Kernels", "row_threads", "signatures"]
 
 SOURCE = Path(__file__).with_name("kernels.cu")
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
-EACH = 256  # threads a block where a thread serves one element
+EACH = 256  # threads a block if a thread serves one element
 _SCALARS = {"int": np.int32, "long long": np.int64, "word": np.uint64}
 _ARRAYS = {"long long": np.dtype(np.int64), "word": np.dtype(np.uint64), "bool": np.dtype(bool)}
 _NULL = np.uint64(0)
@@ -32,7 +34,9 @@ def signatures(source):
 
 
 def row_threads(width):
-    """Threads for one row of ``width`` elements: about four elements a thread, whole warps, at most 1024."""
+    """Threads for one row of ``width`` elements: about four elements a thread, whole warps, at most
+    1024.
+    """
     threads = 32
     while threads < 1024 and threads * 4 < width:
         threads *= 2
@@ -62,7 +66,9 @@ class Kernels:
         self.launch(name, dtype, (-(-count // EACH),), EACH, arguments)
 
     def launch(self, name, dtype, grid, threads, arguments):
-        """Run kernel ``name`` for REAL = ``dtype``. Arguments are contiguous arrays, numbers, and None for a null pointer."""
+        """Run kernel ``name`` for REAL = ``dtype``. Arguments are contiguous arrays, numbers, and
+        None for a null pointer.
+        """
         if 0 in grid:
             return
         signature = self._signatures[name]

@@ -1,8 +1,9 @@
 """Who overwrote which memory, and when: how a stale saved value is recognised.
 
-Tensors are values, and almost nothing writes into memory that an op may have saved. The exception is a parameter's update. Every
-write is entered here with the engine's clock (the counter that numbers nodes), and ``backward`` asks whether a value that a node
-saved has been written since the node was made. Views count: the question is about bytes, not about objects.
+Tensors are values, and almost nothing writes into memory that an op may have saved. The exception
+is a parameter's update. Every write is entered here with the engine's clock (the counter that
+numbers nodes), and ``backward`` asks whether a value that a node saved has been written since the
+node was made. Views count: the question is about bytes, not about objects.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def span(array):
 
 
 def read_only(array):
-    """A view of ``array`` that cannot be written through; the array itself on a GPU, where CuPy knows no such flag."""
+    """A view of ``array`` that cannot be written through; the array itself on a GPU, where CuPy
+    knows no such flag.
+    """
     if not isinstance(array, np.ndarray):
         return array
     view = array.view()
@@ -52,9 +55,11 @@ def read_only(array):
 
 
 def private(value):
-    """``value``, with every array in it (itself, or within tuples, lists and dicts) copied, so that nobody else can write to it.
+    """``value``, with every array in it (itself, or within tuples, lists and dicts) copied, so that
+    nobody else can write to it.
 
-    An array over memory that cannot be written at all, such as bytes or a memory map opened for reading, is shared.
+    An array over memory that cannot be written at all, such as bytes or a memory map opened for
+    reading, is shared.
     """
     if isinstance(value, np.ndarray):
         return value if _is_constant(value) else value.copy()
@@ -66,7 +71,9 @@ def private(value):
 
 
 def _is_constant(array):
-    """Whether the memory belongs to something other than NumPy that says it is read-only: an array's own flag can be set again."""
+    """Whether the memory belongs to something other than NumPy that says it is read-only: an
+    array's own flag can be set again.
+    """
     owner = _owner(array)
     if array.flags.writeable or owner.flags.writeable or owner.base is None:
         return False
@@ -77,7 +84,9 @@ def _is_constant(array):
 
 
 def apart(out, given):
-    """``out``, or a copy if it lies in memory that one of the arrays ``given`` by a caller can touch."""
+    """``out``, or a copy if it lies in memory that one of the arrays ``given`` by a caller can
+    touch.
+    """
     low, high = span(out)
     for start, stop in (span(array) for array in given):
         if start < high and low < stop:
@@ -86,7 +95,9 @@ def apart(out, given):
 
 
 def reference(array):
-    """A weak reference to the array that owns ``array``'s memory: whether it was overwritten can be asked, it is not kept alive."""
+    """A weak reference to the array that owns ``array``'s memory: whether it was overwritten can be
+    asked, it is not kept alive.
+    """
     return weakref.ref(_owner(array))
 
 
@@ -103,7 +114,9 @@ def record_write(array, name=None):
 
 
 def overwritten(array, since):
-    """The name under which ``array``'s memory was written after time ``since``, or None if it was not."""
+    """The name under which ``array``'s memory was written after time ``since``, or None if it was
+    not.
+    """
     if not hasattr(array, "base"):
         return None
     entry = _writes.get(id(_owner(array)))

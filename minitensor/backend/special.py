@@ -3,8 +3,8 @@
     erf(x) = x * P(x^2)                       for |x| <= 1
     erf(x) = sign(x) * (1 - exp(-x^2) Q(u))   beyond, u = 1 / |x| mapped to [-1, 1]
 
-P and Q are Chebyshev interpolants of the standard library's ``math.erf`` and ``math.erfc``, fitted once, on first use: absolute
-error below 4e-15 in float64 and 2e-7 in float32.
+P and Q are Chebyshev interpolants of the standard library's ``math.erf`` and ``math.erfc``, fitted
+once, on first use: absolute error below 4e-15 in float64 and 2e-7 in float32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ DEGREES = {np.dtype(np.float64): (14, 22), np.dtype(np.float32): (6, 9)}
 
 @cache
 def _coefficients(dtype):
-    """Power-basis coefficients, highest first, of P on [0, 1] and of Q on [1 / LARGEST, 1], each as a function of u in [-1, 1]."""
+    """Power-basis coefficients, highest first, of P on [0, 1] and of Q on [1 / LARGEST, 1], each as
+    a function of u in [-1, 1].
+    """
     from numpy.polynomial import chebyshev
 
     inner_degree, outer_degree = DEGREES[dtype]
@@ -51,7 +53,9 @@ def _horner(coefficients, u):
 
 
 def erf(x):
-    """The error function ``2 / sqrt(pi) * integral of exp(-t^2) from 0 to x``, elementwise, in float32 or float64."""
+    """The error function ``2 / sqrt(pi) * integral of exp(-t^2) from 0 to x``, elementwise, in
+    float32 or float64.
+    """
     x = np.asarray(x)
     if x.dtype not in DEGREES:
         wide = np.float64 if x.dtype.kind in "iub" else np.float32

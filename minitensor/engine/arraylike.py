@@ -1,4 +1,6 @@
-"""What people hand over as an array, on its way into a tensor: subclasses of NumPy's array, other byte orders, nested lists."""
+"""What people hand over as an array, on its way into a tensor: subclasses of NumPy's array, other
+byte orders, nested lists.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ _DEFAULT_DTYPES = {"f": np.float32, "i": np.int64, "u": np.int64, "b": np.bool_}
 
 
 def array_of(data, dtype, device):
-    """``data`` (no Tensor) as an array of ``dtype`` on ``device``, and whether it is a new one, that nobody else holds."""
+    """``data`` (no Tensor) as an array of ``dtype`` on ``device``, and whether it is a new one,
+    that nobody else holds.
+    """
     if not is_array(data) and (isinstance(data, np.generic) or hasattr(data, "__array__")):
         data = np.asarray(data)
     array = plain_array(data) if is_array(data) else _from_python(data, dtype)
@@ -40,7 +44,9 @@ def _from_python(data, dtype):
 
 
 def _plain_parts(data):
-    """The nested list ``data`` with its arrays made plain: NumPy itself would take what stands behind a mask."""
+    """The nested list ``data`` with its arrays made plain: NumPy itself would take what stands
+    behind a mask.
+    """
     if not any(issubclass(kind, np.ndarray) for kind in _types_in(data)):
         return data
     return [
@@ -50,11 +56,13 @@ def _plain_parts(data):
 
 
 def plain_array(array):
-    """The array (NumPy's or CuPy's) as one of numbers that every op can compute with, in the same memory if that is possible.
+    """The array (NumPy's or CuPy's) as one of numbers that every op can compute with, in the same
+    memory if that is possible.
 
-    A subclass (``np.matrix``, a memory map, a user's own) is taken for the plain array that it holds, since its operators may mean
-    something else; a masked array only if nothing in it is masked. Bytes of another machine's order are turned. TypeError for what
-    holds no numbers, and for masked elements.
+    A subclass (``np.matrix``, a memory map, a user's own) is taken for the plain array that it
+    holds, since its operators may mean something else; a masked array only if nothing in it is
+    masked. Bytes of another machine's order are turned. TypeError for what holds no numbers, and
+    for masked elements.
     """
     if isinstance(array, np.ndarray) and array.__class__ is not np.ndarray:
         array = _without_class(array)
@@ -62,7 +70,8 @@ def plain_array(array):
     if not holds_numbers(dtype):
         cure = "; write array.astype(float) of numbers, mt.stack(list(array)) of tensors" if dtype.kind == "O" else ""
         raise TypeError(f"a tensor holds numbers or truth values, got {dtype}{cure}")
-    # NumPy computes with files of other machines as well, but what it gives back is in this machine's order.
+    # NumPy computes with files of other machines as well, but what it gives back is in this
+    # machine's order.
     return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
 
 
@@ -83,7 +92,9 @@ def holds_tensors(data):
 
 
 def _types_in(data):
-    """The types of what a nested list or tuple holds, apart from the lists and tuples themselves."""
+    """The types of what a nested list or tuple holds, apart from the lists and tuples
+    themselves.
+    """
     found = set(map(type, data))
     nested = {kind for kind in found if issubclass(kind, (list, tuple))}
     if nested:

@@ -1,8 +1,9 @@
 """Reverse-mode differentiation: the nodes of the graph, and the backward pass.
 
-Read this file top to bottom. **Nodes are the graph; a Tensor is a light handle** ``(data, node)``. A node knows its parents (the
-nodes of the inputs that need a gradient), how to pull a gradient back to them (its *pullback*), and the few values that this needs.
-It knows no Tensor, so there are no cycles: the graph dies by reference counting when the last handle to its end goes.
+Read this file top to bottom. **Nodes are the graph; a Tensor is a light handle** ``(data, node)``.
+A node knows its parents (the nodes of the inputs that need a gradient), how to pull a gradient back
+to them (its *pullback*), and the few values that this needs. It knows no Tensor, so there are no
+cycles: the graph dies by reference counting when the last handle to its end goes.
 
     order     creation number; parents are older than children, so sorting by it is a topological sort
     pullback  how to pull a gradient back (see ``Pullback``); None for a leaf
@@ -12,7 +13,8 @@ It knows no Tensor, so there are no cycles: the graph dies by reference counting
     dtype     of the gradient while the pass runs: that of the values, or float32 if these have 16 bits (NarrowNode)
     watch     what somebody asked of this node: hooks, a deposited gradient (see ``Watch``); mostly None
 
-``backward_pass`` visits nodes from the youngest to the oldest, in one loop; ``sums.py`` adds gradients up where paths meet.
+``backward_pass`` visits nodes from the youngest to the oldest, in one loop; ``sums.py`` adds
+gradients up where paths meet.
 """
 
 from __future__ import annotations
@@ -64,7 +66,8 @@ class Node:
 
 
 class NarrowNode(Node):
-    """A node of values of 16 bits. Its gradient is summed up and pulled back in float32; only hooks and ``.grad`` see it rounded.
+    """A node of values of 16 bits. Its gradient is summed up and pulled back in float32; only hooks
+    and ``.grad`` see it rounded.
 
     held: the dtype of the values, and of the gradient as it is handed out.
     """
@@ -112,8 +115,9 @@ def new_leaf(array):
 class Pullback(Protocol):
     """How the gradient of an op's output becomes those of its inputs.
 
-    ``RulePullback`` runs an op's gradient rules, ``KernelPullback`` the ``backward`` of a fused op's kernel, and ``Recomputation``
-    runs a checkpointed function again. One object serves all nodes of its kind: what differs between them is in ``node.saved``.
+    ``RulePullback`` runs an op's gradient rules, ``KernelPullback`` the ``backward`` of a fused
+    op's kernel, and ``Recomputation`` runs a checkpointed function again. One object serves all
+    nodes of its kind: what differs between them is in ``node.saved``.
     """
 
     op_name: str  # for messages
@@ -121,13 +125,19 @@ class Pullback(Protocol):
     gives_new: bool  # whether the gradients are new arrays that share memory with nothing: the engine may add to them
 
     def pull(self, node, gradient, recorded, needed):
-        """One gradient per parent of ``node``, or None for those outside ``needed``; Tensors if ``recorded``."""
+        """One gradient per parent of ``node``, or None for those outside ``needed``; Tensors if
+        ``recorded``.
+        """
 
     def check_fresh(self, node, needed):
-        """Raise RuntimeError if a value that ``pull`` would use has been overwritten since the op ran."""
+        """Raise RuntimeError if a value that ``pull`` would use has been overwritten since the op
+        ran.
+        """
 
     def check_finite(self, node, gradient, pulled):
-        """Under detect_anomaly: raise FloatingPointError if ``pull`` made NaN or infinity of finite numbers."""
+        """Under detect_anomaly: raise FloatingPointError if ``pull`` made NaN or infinity of finite
+        numbers.
+        """
 
 
 # --- the backward pass ------------------------------------------------------------------------------------------------------
@@ -136,10 +146,11 @@ class Pullback(Protocol):
 def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_graph=False, stop=()):
     """Pull ``gradients`` of the nodes ``roots`` back through the graph.
 
-    wanted: default: every leaf (and every node that retains its gradient) gets a deposit in ``.grad``. Given nodes, nothing is
-    deposited, and the result maps each of them that was reached to its gradient, which nobody else holds; what lies below them is
-    let be: not run, not freed, not asked whether it is stale. Gradients are raw arrays, or Tensors if ``create_graph`` records the
-    pass itself. The pass ends at the nodes ``stop`` as if they were leaves that nobody watches.
+    wanted: default: every leaf (and every node that retains its gradient) gets a deposit in
+    ``.grad``. Given nodes, nothing is deposited, and the result maps each of them that was reached
+    to its gradient, which nobody else holds; what lies below them is let be: not run, not freed,
+    not asked whether it is stale. Gradients are raw arrays, or Tensors if ``create_graph`` records
+    the pass itself. The pass ends at the nodes ``stop`` as if they were leaves that nobody watches.
     """
     order, needed, ends = _order(roots, wanted, stop)
     anomaly, results = current_mode.get().anomaly, {}
@@ -163,7 +174,9 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
 
 
 def _pull_back(node, gradient, sums, needed, anomaly):
-    """Pull the gradient of ``node`` back to its parents, those in ``needed`` (None: all), and add it up there."""
+    """Pull the gradient of ``node`` back to its parents, those in ``needed`` (None: all), and add
+    it up there.
+    """
     pullback = node.pullback
     if node.saved is None:
         raise RuntimeError(
@@ -186,7 +199,9 @@ def _pull_back(node, gradient, sums, needed, anomaly):
 
 
 def _order(roots, wanted, stop):
-    """The nodes that a pass visits, youngest first; those whose gradients it needs (None: all); and those at which it ends."""
+    """The nodes that a pass visits, youngest first; those whose gradients it needs (None: all); and
+    those at which it ends.
+    """
     if wanted is None:
         order, needed = _reachable(roots, stop, 0), None
     else:
@@ -200,7 +215,8 @@ def _order(roots, wanted, stop):
 
 
 def _reachable(roots, stop, oldest):
-    """All nodes that lead to ``roots`` without passing through ``stop``, youngest first: a reversed topological order.
+    """All nodes that lead to ``roots`` without passing through ``stop``, youngest first: a reversed
+    topological order.
 
     Nodes made before the time ``oldest`` are left out: they depend on no younger one.
     """
@@ -249,7 +265,9 @@ def _serve_watch(node, gradient, sums, deposit):
 
 
 def _deposit(watch, gradient, recorded, new):
-    """Add to ``.grad``; what is deposited is never shared with another holder (``new``: it has none)."""
+    """Add to ``.grad``; what is deposited is never shared with another holder (``new``: it has
+    none).
+    """
     with depositing:
         previous = watch.grad if recorded else raw(watch.grad)
         if previous is not None:

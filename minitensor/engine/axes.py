@@ -1,7 +1,9 @@
-"""Axes and lengths as plain ints: NumPy integers and Tensors of one integer are taken, what is out of range is refused.
+"""Axes and lengths as plain ints: NumPy integers and Tensors of one integer are taken, what is out
+of range is refused.
 
-To Python a Tensor of one integer is one wherever it lies, and NumPy's array is too. CuPy's is not, and CuPy takes neither array for
-an axis. ``read_ints`` reads them, which waits for the GPU; it is asked only if there is no integer otherwise.
+To Python a Tensor of one integer is one wherever it lies, and NumPy's array is too. CuPy's is not,
+and CuPy takes neither array for an axis. ``read_ints`` reads them, which waits for the GPU; it is
+asked only if there is no integer otherwise.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ __all__ = ["axes_of", "axis_of", "ints", "one_int", "read_ints"]
 
 
 def ints(value: Any, name: str | None = None) -> tuple[int, ...]:
-    """An int, or a sequence of them, as a tuple of plain ints; ``name`` is what an error calls it."""
+    """An int, or a sequence of them, as a tuple of plain ints; ``name`` is what an
+    error calls it.
+    """
     try:
         return _as_ints(value)
     except TypeError:
@@ -38,7 +42,9 @@ def _as_ints(value):
 
 
 def axes_of(op_name: str, axis: Any, ndim: int) -> tuple[int, ...]:
-    """``axis`` (an int, a sequence, or None for all) as a tuple of ints from 0 to ndim - 1; ValueError if that cannot be."""
+    """``axis`` (an int, a sequence, or None for all) as a tuple of ints from 0 to ndim - 1;
+    ValueError if that cannot be.
+    """
     if axis is None:
         return tuple(range(ndim))
     axes = ints(axis, op_name)
@@ -57,7 +63,9 @@ def axis_of(op_name: str, axis: Any, ndim: int) -> int:
 
 
 def one_int(op_name: str, value: Any, wish: str = "one axis") -> int:
-    """One integer as an int, in range or not; TypeError, in which it is called ``wish``, for several, and for what is none."""
+    """One integer as an int, in range or not; TypeError, in which it is called ``wish``, for
+    several, and for anything else.
+    """
     try:
         return index(value)
     except TypeError:
@@ -69,7 +77,8 @@ def one_int(op_name: str, value: Any, wish: str = "one axis") -> int:
 
 
 def read_ints(value: Any) -> Any:
-    """``value`` with the integer arrays and Tensors in it, also within tuples and lists, as ints or tuples of ints.
+    """``value`` with the integer arrays and Tensors in it, also within tuples and lists, as ints or
+    tuples of ints.
 
     What holds none is given back itself.
     """

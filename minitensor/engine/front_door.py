@@ -1,4 +1,6 @@
-"""What people who come from PyTorch or NumPy write first, and what it is called here: words for the errors they meet."""
+"""What people who come from PyTorch or NumPy write first, and what it is called here: words for the
+errors they meet.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +123,9 @@ NAMES = {  # of the modules torch and numpy: what to write instead
 
 
 def missing_attribute(name):
-    """The text of the AttributeError for ``tensor.name``: what to write, as far as that is known."""
+    """The text of the AttributeError for ``tensor.name``: what to write, as far as that
+    is known.
+    """
     mt = library.face
     text = f"'Tensor' object has no attribute {name!r}"
     if name.startswith("_"):
@@ -143,7 +147,9 @@ def _operands(function):
 
 
 def missing_name(name):
-    """The text of the AttributeError for ``mt.name``: where it is, or what it is called here, as far as that is known."""
+    """The text of the AttributeError for ``mt.name``: where it is, or what it is called here, as
+    far as that is known.
+    """
     mt = library.face
     text = f"module 'minitensor' has no attribute {name!r}"
     if name in NAMES:
@@ -164,14 +170,18 @@ def taken_by(function):
 
 
 def refusal(owner, name, signature):
-    """The text of the TypeError for the argument ``name``, which the function ``owner`` does not take."""
+    """The text of the TypeError for the argument ``name``, which the function ``owner`` does not
+    take.
+    """
     cure = f"; {ARGUMENTS[name]}" if name in ARGUMENTS else ""
     return f"{owner} does not take {name!r}{cure}; it takes {signature}"
 
 
 @functools.cache
 def taught(function):
-    """``function``, saying of an argument that it does not take what to write instead; ops say so themselves."""
+    """``function``, saying of an argument that it does not take what to write instead; ops say so
+    themselves.
+    """
     if not isinstance(function, FunctionType):
         return function
     parameters = inspect.signature(function).parameters
@@ -190,7 +200,9 @@ def taught(function):
 
 
 def teach(namespace):
-    """Put ``taught`` functions in place of the functions of a module, given as its dictionary of names."""
+    """Put ``taught`` functions in place of the functions of a module, given as its dictionary of
+    names.
+    """
     for name in namespace.get("__all__", list(namespace)):
         value = namespace[name]
         if isinstance(value, FunctionType) and value.__module__.startswith(_ARRAY_FUNCTIONS):

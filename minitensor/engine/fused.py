@@ -1,6 +1,7 @@
 """Fused ops: a definition in Tensor code and a faster equal on raw arrays.
 
-``@fused`` takes the definition, and ``.kernel`` the equal, which returns ``(out, backward)``. First derivatives run the kernel's
+``@fused`` takes the definition, and ``.kernel`` the equal, which returns ``(out, backward)``. First
+derivatives run the kernel's
 ``backward``; higher ones differentiate the definition::
 
     @fused
@@ -50,12 +51,14 @@ class Fused(Primitive, Generic[P]):
         self.kernels = {}
 
     def kernel(self, function=None, *, device="any"):
-        """Register the kernel: the same function on raw arrays, faster. It returns ``(out, backward)``.
+        """Register the kernel: the same function on raw arrays, faster. It returns ``(out,
+        backward)``.
 
-        ``kernel(xp, *inputs, **keywords)``; ``backward(g)`` returns one array (or None) per input, in their order, and writes to no
-        argument. The arrays are new and share memory with nothing: the engine may add to them. A kernel that names a keyword
-        ``needs`` gets a tuple of booleans, one per input: whether its gradient is wanted. ``device="cuda"`` gives an
-        override for GPUs alone.
+        ``kernel(xp, *inputs, **keywords)``; ``backward(g)`` returns one array (or None) per input,
+        in their order, and writes to no argument. The arrays are new and share memory with nothing:
+        the engine may add to them. A kernel that names a keyword ``needs`` gets a tuple of
+        booleans, one per input: whether its gradient is wanted. ``device="cuda"`` gives an override
+        for GPUs alone.
         """
         if function is None:
             return functools.partial(self.kernel, device=device)
@@ -127,7 +130,8 @@ class Fused(Primitive, Generic[P]):
 
 
 class KernelPullback:
-    """How a fused op's gradient is pulled back: the kernel's ``backward``, or the definition if the pass is recorded.
+    """How a fused op's gradient is pulled back: the kernel's ``backward``, or the definition if the
+    pass is recorded.
 
     A node saves ``(backward, reference to the result, keywords, *inputs)``.
     """
@@ -166,12 +170,16 @@ class KernelPullback:
         return [found.get(end) for end in ends]
 
     def check_fresh(self, node, needed):
-        """Raise if an input, or the result (which ``backward`` may use), has been overwritten since the op ran."""
+        """Raise if an input, or the result (which ``backward`` may use), has been overwritten since
+        the op ran.
+        """
         for array in (node.saved[1](), *node.saved[3:]):
             refuse_stale(self.op_name, array, node.order)
 
     def check_finite(self, node, gradient, pulled):
-        """Under detect_anomaly: raise at the first non-finite gradient that the kernel made of finite numbers."""
+        """Under detect_anomaly: raise at the first non-finite gradient that the kernel made of
+        finite numbers.
+        """
         params = node.saved[2]
 
         def again(gradient, arrays):

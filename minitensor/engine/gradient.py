@@ -1,4 +1,6 @@
-"""Asking for gradients: ``tensor.backward()``, which deposits them in the leaves, and ``mt.grad``, which returns them."""
+"""Asking for gradients: ``tensor.backward()``, which deposits them in the leaves, and ``mt.grad``,
+which returns them.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,10 @@ def backward(
 ) -> None:
     """Add d output / d leaf to ``.grad`` of every leaf that requires one.
 
-    grad: the gradient of some scalar with respect to the output, of its shape; may be left out where it has one element.
-    retain_graph: keep what the graph saved, for a second call. create_graph: record the pass, for higher derivatives.
-    Threads may run backward at once, each through a graph of its own, into leaves that they share: the gradients add up.
+    grad: the gradient of some scalar with respect to the output, of its shape; may be left out if
+    it has one element. retain_graph: keep what the graph saved, for a second call. create_graph:
+    record the pass, for higher derivatives. Threads may run backward at once, each through a graph
+    of its own, into leaves that they share: the gradients add up.
     """
     output.check_tracked("backward")
     backward_pass(
@@ -75,10 +78,11 @@ def grad(
 def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=False, retain_graph=False):
     """The derivative of ``outputs`` with respect to ``inputs``, without touching any ``.grad``.
 
-    outputs, inputs: a tensor, or a list of them. grad_outputs: one gradient per output; may be left out for outputs of one
-    element. create_graph: record, so that the result can be differentiated again. retain_graph: keep what the graph saved, for a
-    second call. An input that the outputs do not depend on raises ValueError, or gives None with ``allow_unused``. Returns one
-    Tensor, or a list where ``inputs`` is one.
+    outputs, inputs: a tensor, or a list of them. grad_outputs: one gradient per output; may be left
+    out for outputs of one element. create_graph: record, so that the result can be differentiated
+    again. retain_graph: keep what the graph saved, for a second call. An input that the outputs do
+    not depend on raises ValueError, or gives None with ``allow_unused``. Returns one Tensor, or a
+    list if ``inputs`` is one.
     """
     single = isinstance(inputs, Tensor)
     inputs = [inputs] if single else list(inputs)

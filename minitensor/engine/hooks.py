@@ -1,4 +1,6 @@
-"""Hooks: functions that are called when something passes, until their handle is told to remove them."""
+"""Hooks: functions that are called when something passes, until their handle is told to remove
+them.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,16 @@ _keys = itertools.count()
 
 
 class Handle:
-    """What registering a hook returns. ``remove()`` takes the hook off; a second call, or one from inside the hook, is fine.
+    """What registering a hook returns. ``remove()`` takes the hook off; a second call, or one from
+    inside the hook, is fine.
 
     Calling the handle removes too, and so does the end of a ``with`` block::
 
         with x.register_hook(print):
             loss.backward()
 
-    hooks: the dict in which the hooks stand under keys of no meaning, in their order; hook: what to enter there, behind the others
-    or, with ``first``, before them.
+    hooks: the dict in which the hooks stand under keys of no meaning, in their order; hook: what to
+    enter there, behind the others or, with ``first``, before them.
     """
 
     __slots__ = ("_hooks", "_key")
@@ -52,7 +55,9 @@ class Handle:
 
 
 def standing(hooks: dict[int, Any]) -> Iterator[Any]:
-    """Yield the hooks of a dict in their order: those that stand there now and were not removed before their turn."""
+    """Yield the hooks of a dict in their order: those that stand there now and were not removed
+    before their turn.
+    """
     for key, hook in list(hooks.items()):
         if key in hooks:
             yield hook

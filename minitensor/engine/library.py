@@ -1,7 +1,9 @@
-"""The package as its own parts see it: ``face`` is the module ``minitensor``, which imports all of them and is imported by none.
+"""The package as its own parts see it: ``face`` is the module ``minitensor``, which imports all of
+them and is imported by none.
 
-A recorded gradient rule computes with it (its ``xp`` is minitensor), NumPy's functions find their equals in it, and error messages
-the names that exist. The face puts itself here at the end of its import.
+A recorded gradient rule computes with it (its ``xp`` is minitensor), NumPy's functions find their
+equals in it, and error messages the names that exist. The face puts itself here at the end of its
+import.
 """
 
 from __future__ import annotations

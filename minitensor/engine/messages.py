@@ -37,13 +37,17 @@ _ADVICE = (
 
 
 def out_of_memory(what, error):
-    """The MemoryError of an op, or of its gradient, that found no room: what asked, the allocator's own words, what needs less."""
+    """The MemoryError of an op, or of its gradient, that found no room: what asked, the allocator's
+    own words, what needs less.
+    """
     text = str(error) or "no memory is left"
     return MemoryError(f"{what}: {text}" + ("" if text.endswith(_ADVICE) else _ADVICE))
 
 
 def finite(value):
-    """Whether no element of a floating array (or of the array of a Tensor or Scatter) is NaN or infinite."""
+    """Whether no element of a floating array (or of the array of a Tensor or Scatter) is NaN or
+    infinite.
+    """
     value = _array_of(value)
     if not is_array(value) or not (is_floating(value.dtype) or value.dtype.kind == "c"):
         return True
@@ -51,11 +55,12 @@ def finite(value):
 
 
 def is_fault(value, given, again):
-    """Whether ``value``, which an op made of what it was ``given``, holds NaN, or an infinity that the op made of finite numbers.
+    """Whether ``value``, which an op made of what it was ``given``, holds NaN, or an infinity that
+    the op made of finite numbers.
 
-    An infinity that was given may pass: a mask of minus infinities on its way to a softmax. To tell the two apart the op runs
-    ``again(given)`` with a plain number in place of each infinity, wherever in nested tuples and dicts it stands; what is infinite
-    then was made by the op.
+    An infinity that was given may pass: a mask of minus infinities on its way to a softmax. To tell
+    the two apart the op runs ``again(given)`` with a plain number in place of each infinity,
+    wherever in nested tuples and dicts it stands; what is infinite then was made by the op.
     """
     if finite(value):
         return False
@@ -72,7 +77,9 @@ def is_fault(value, given, again):
 
 
 def _without_infinities(value, found):
-    """``value`` with numbers of no meaning in place of infinities; each array or number that held one goes into ``found``."""
+    """``value`` with numbers of no meaning in place of infinities; each array or number that held
+    one goes into ``found``.
+    """
     if isinstance(value, (tuple, list)):
         return type(value)(_without_infinities(item, found) for item in value)
     if isinstance(value, dict):
@@ -96,7 +103,9 @@ def _array_of(value):
 
 
 def nonfinite_error(op_name, phase, out, operands, where):
-    """The FloatingPointError of detect_anomaly: op, phase, place, and the statistics of result and operands."""
+    """The FloatingPointError of detect_anomaly: op, phase, place, and the statistics of result and
+    operands.
+    """
     lines = [f"{op_name}: non-finite value in {phase}" + (f", called at {where}" if where else "")]
     lines += [f"  {name}: {_statistics(value)}" for name, value in (("result", out), *operands)]
     return FloatingPointError("\n".join(lines))

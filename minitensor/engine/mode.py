@@ -1,7 +1,9 @@
-"""The switches around an op: whether it is recorded, whether its result is looked at, whether initial values are drawn.
+"""The switches around an op: whether it is recorded, whether its result is checked for NaN and
+infinity, whether initial values are drawn.
 
-They belong to the context (of a thread, or of an asynchronous task), not to the process, and the blocks that are open stand in the
-context too. So one mode object may serve many threads and tasks at once, and blocks may be left in any order.
+They belong to the context (of a thread, or of an asynchronous task), not to the process, and the
+blocks that are open stand in the context too. So one mode object may serve many threads and tasks
+at once, and blocks may be left in any order.
 """
 
 from __future__ import annotations
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mode:
-    """What ops do besides computing: record the graph, look for the first non-finite value; and what a new module is made of.
+    """What ops do besides computing: record the graph, look for the first non-finite value; and
+    what a new module is made of.
 
-    draws: ``nn.init`` draws values. memory: parameters have memory of their own, and not one number that stands for all.
+    draws: ``nn.init`` draws values. memory: parameters have memory of their own, and not one number
+    that stands for all.
     """
 
     grad: bool = True
@@ -40,10 +44,11 @@ current_mode: ContextVar[Mode] = ContextVar("minitensor_mode", default=Mode())
 
 
 class switched:
-    """The current mode with some fields changed: for ``with`` blocks, or for every call of a decorated function.
+    """The current mode with some fields changed: for ``with`` blocks, or for every call of a
+    decorated function.
 
-    It holds nothing but the changes: threads and tasks may share one. A block that is left in another thread or task than it was
-    entered in changes nothing there.
+    It holds nothing but the changes: threads and tasks may share one. A block that is left in
+    another thread or task than it was entered in changes nothing there.
     """
 
     def __init__(self, **changes: Any) -> None:
@@ -62,8 +67,9 @@ class switched:
     def __call__(self, function: Code) -> Code:
         """``function``, all of whose code runs in the changed mode.
 
-        A generator, coroutine or asynchronous generator runs in it while it runs, and what happens between its yields does not;
-        what is sent or thrown into it and what it returns pass through. Static and class methods and properties are taken too.
+        A generator, coroutine or asynchronous generator runs in it while it runs, and what happens
+        between its yields does not; what is sent or thrown into it and what it returns pass
+        through. Static and class methods and properties are taken too.
         """
         return self._decorated(function)
 
@@ -78,7 +84,8 @@ class switched:
             given = f"the class {function.__name__}" if isinstance(function, type) else repr(function)
             raise TypeError(f"a mode such as mt.no_grad decorates functions and methods, not {given}")
 
-        # What others find out by looking at a function stays true: that it is a generator function, or is to be awaited.
+        # What others find out by looking at a function stays true: that it is a generator function,
+        # or is to be awaited.
         attributes = functools.WRAPPER_UPDATES if inspect.isroutine(function) else ()  # a module's are its state
         alike = functools.wraps(function, updated=attributes)
         if inspect.isgeneratorfunction(function):
@@ -115,7 +122,9 @@ def _set(blocks):
 
 
 def _held(result, mode):
-    """``result``; where it is code that has still to run, the same code, which will run in ``mode``."""
+    """``result``; if it is code that has still to run, the same code, which will run in
+    ``mode``.
+    """
     if isinstance(result, GeneratorType):
         return _generator(_Steps(result, mode))
     if isinstance(result, CoroutineType):
@@ -126,7 +135,9 @@ def _held(result, mode):
 
 
 class _Steps:
-    """A generator or coroutine, each step of which runs in ``mode``; made for ``yield from`` and ``await``."""
+    """A generator or coroutine, each step of which runs in ``mode``; made for ``yield from`` and
+    ``await``.
+    """
 
     def __init__(self, code, mode):
         self.code, self.mode = code, mode
@@ -190,7 +201,9 @@ def switch(function: None, **changes: Any) -> switched: ...
 @overload
 def switch(function: Code, **changes: Any) -> Code: ...
 def switch(function, **changes):
-    """The mode with ``changes``; or, where ``function`` is given, that function in it: what ``@mt.no_grad`` without () asks for."""
+    """The mode with ``changes``; or, if ``function`` is given, that function in it: what
+    ``@mt.no_grad`` without () asks for.
+    """
     mode = switched(**changes)
     return mode if function is None else mode(function)
 
@@ -200,10 +213,12 @@ def no_grad(function: None = None) -> switched: ...
 @overload
 def no_grad(function: Code) -> Code: ...
 def no_grad(function=None):
-    """Context manager and decorator: ops inside record nothing. Values are bit-identical to those outside.
+    """Context manager and decorator: ops inside record nothing. Values are bit-identical to those
+    outside.
 
-    ``with mt.no_grad():``, ``@mt.no_grad()``, ``@mt.no_grad`` and ``mt.no_grad(function)`` do; so they do for all modes. The mode
-    holds for the thread or the asynchronous task alone, and one object may be shared by many of them.
+    ``with mt.no_grad():``, ``@mt.no_grad()``, ``@mt.no_grad`` and ``mt.no_grad(function)`` do; so
+    they do for all modes. The mode holds for the thread or the asynchronous task alone, and one
+    object may be shared by many of them.
 
     >>> import minitensor as mt
     >>> w = mt.ones(2, requires_grad=True)
@@ -221,7 +236,9 @@ def enable_grad(function: None = None) -> switched: ...
 @overload
 def enable_grad(function: Code) -> Code: ...
 def enable_grad(function=None):
-    """Context manager and decorator, as ``no_grad``: ops inside record again, within ``no_grad``."""
+    """Context manager and decorator, as ``no_grad``: ops inside record again, within
+    ``no_grad``.
+    """
     return switch(function, grad=True)
 
 
@@ -230,11 +247,12 @@ def detect_anomaly(function: None = None) -> switched: ...
 @overload
 def detect_anomaly(function: Code) -> Code: ...
 def detect_anomaly(function=None):
-    """Context manager and decorator, as ``no_grad``: FloatingPointError at the first non-finite value, in forward or backward.
+    """Context manager and decorator, as ``no_grad``: FloatingPointError at the first non-finite
+    value, in forward or backward.
 
-    An infinity that an op was given, such as a mask of one's own for a softmax, and what comes of it is no fault; one that an op
-    made of finite numbers is, and so is every NaN.
-    The message names the op, the line that called it and the statistics of its operands. Every op is checked, which costs a pass
-    over its result; use it to find a fault, not in production.
+    An infinity that an op was given, such as a mask of one's own for a softmax, and what comes of
+    it is no fault; one that an op made of finite numbers is, and so is every NaN. The message names
+    the op, the line that called it and the statistics of its operands. Every op is checked, which
+    costs a pass over its result; use it to find a fault, not in production.
     """
     return switch(function, anomaly=True)

@@ -11,15 +11,17 @@
         lambda g, x: g * x,  # dL/dy
     )
 
-Inputs stand before ``*``; what stands behind it, or between ``/`` and it, is a keyword, of which no gradient is taken.
-A rule asks for what it needs **by parameter name**: ``g`` (the gradient of the output), ``out``, an input, a keyword of the op,
-``x_shape`` (the shape of the input ``x``), ``xp``. Only what the rules of the wanted inputs name is kept alive, and a rule whose
-input needs no gradient never runs. The same text runs on raw arrays (``xp`` is NumPy or CuPy: the first derivative) and on Tensors
-(``xp`` is minitensor: recorded, so that it can be differentiated again). A rule is pure: it returns a new array, one of its
-arguments or a view of one, and writes to none. It need not undo broadcasting; the engine does.
+Inputs stand before ``*``; what stands behind it, or between ``/`` and it, is a keyword, of which no
+gradient is taken. A rule asks for what it needs **by parameter name**: ``g`` (the gradient of the
+output), ``out``, an input, a keyword of the op, ``x_shape`` (the shape of the input ``x``), ``xp``.
+Only what the rules of the wanted inputs name is kept alive, and a rule whose input needs no
+gradient never runs. The same text runs on raw arrays (``xp`` is NumPy or CuPy: the first
+derivative) and on Tensors (``xp`` is minitensor: recorded, so that it can be differentiated again).
+A rule is pure: it returns a new array, one of its arguments or a view of one, and writes to none.
+It need not undo broadcasting; the engine does.
 
-Neither the function nor a rule sees numbers of 16 bits: float16 and bfloat16 come as float32, and the result is rounded. An op
-that only moves elements (``@moves``) takes them as they are.
+Neither the function nor a rule sees numbers of 16 bits: float16 and bfloat16 come as float32, and
+the result is rounded. An op that only moves elements (``@moves``) takes them as they are.
 """
 
 from __future__ import annotations
@@ -64,8 +66,9 @@ class Op(Primitive, Generic[P]):
     def vjp(self, *rules):
         """Give one rule per input, in their order; None for an input that is never differentiated.
 
-        An op with any number of inputs takes a single rule, which asks for ``i``, the number of the input that it is to serve, or
-        returns a list of all gradients (or one array that is the gradient of each). Used as a decorator it returns the rule.
+        An op with any number of inputs takes a single rule, which asks for ``i``, the number of the
+        input that it is to serve, or returns a list of all gradients (or one array that is the
+        gradient of each). Used as a decorator it returns the rule.
         """
         expected = 1 if self.variadic else self.arity
         if len(rules) != expected:
@@ -132,7 +135,9 @@ class Op(Primitive, Generic[P]):
         return self.narrow(out, arrays, params.get("dtype"))
 
     def _pullback(self, wanted, count, wide):
-        """The pullback for calls with ``count`` inputs of which those numbered in ``wanted`` need a gradient."""
+        """The pullback for calls with ``count`` inputs of which those numbered in ``wanted`` need a
+        gradient.
+        """
         mask = 0 if self.variadic else sum(1 << i for i in wanted)
         key = (mask, wide) if wide else mask
         pullback = self.pullbacks.get(key)
@@ -148,8 +153,8 @@ class Op(Primitive, Generic[P]):
     def _of_other_types(self, xp, *arrays, **params):
         """The function on operands some of which are neither float32 nor float64.
 
-        Floats of 16 bits come as float32. Of integers of 8 bits and truth values NumPy makes float16 if a function is one of
-        floats: such a function is given float32 instead.
+        Floats of 16 bits come as float32. Of integers of 8 bits and truth values NumPy makes
+        float16 if a function is one of floats: such a function is given float32 instead.
         """
         if not self.computes:
             return self.function(xp, *arrays, **params)
@@ -165,7 +170,9 @@ class Op(Primitive, Generic[P]):
 
 
 def _quick(op):
-    """``op.run`` for one or two operands, unrolled, since small ops spend their time on calls; ``run`` gets what is unusual."""
+    """``op.run`` for one or two operands, unrolled, since small ops spend their time on calls;
+    ``run`` gets what is unusual.
+    """
     function, pullbacks, mode_of, run = op.function, op.pullbacks, current_mode.get, op.run
 
     def unary(x):
@@ -232,7 +239,9 @@ def _quick(op):
 
 
 def moves(made: Op[P]) -> Op[P]:
-    """Say of an op that it only moves elements: it runs in their own type, as nothing can be lost."""
+    """Say of an op that it only moves elements: it runs in their own type, as nothing
+    can be lost.
+    """
     made.computes = False
     return made
 
@@ -244,7 +253,8 @@ def op(*, name: str) -> Callable[[Callable[Concatenate[Any, P], Any]], Op[P]]: .
 def op(function=None, *, name=None):
     """Make an op of ``function(xp, *inputs, **keywords)``; see the head of this file.
 
-    name: what messages call it; default: the function's. ``@op(name="pad")`` is for a function that stands behind another.
+    name: what messages call it; default: the function's. ``@op(name="pad")`` is for a function that
+    stands behind another.
     """
     if function is None:
         return functools.partial(op, name=name)

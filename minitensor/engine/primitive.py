@@ -1,6 +1,8 @@
-"""What every call of an op does before and after its arithmetic: bind arguments, read Tensors, explain errors.
+"""What every call of an op does before and after its arithmetic: bind arguments, read Tensors,
+explain errors.
 
-The base class of both kinds of op, ``Op`` and ``Fused``, and the checks that both kinds of pullback make.
+The base class of both kinds of op, ``Op`` and ``Fused``, and the checks that both kinds of pullback
+make.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ class Primitive:
         self.defaults = {p.name: p.default for p in keywords if p.default is not p.empty}
         self.arity = -1 if self.variadic else len(self.inputs)
         self.foreign = not (function.__module__ or "").startswith("minitensor.")
-        # Functions of the library stand before such an op; the arrays that they pass as keywords are their own already.
+        # Functions of the library stand before such an op; the arrays that they pass as keywords
+        # are their own already.
         self.behind_a_function = function.__name__.startswith("_") and not self.foreign
         self.positions, self.aliases = self.keywords, {}
         self.__signature__ = inspect.Signature(parameters)
@@ -53,7 +56,8 @@ class Primitive:
         return f"<{type(self).__name__.lower()} {self.name}{self.__signature__}>"
 
     def takes(self, *positions, **aliases):
-        """Say in which order NumPy has the arguments behind the inputs, and other names of keywords, as ``correction="ddof"``.
+        """Say in which order NumPy has the arguments behind the inputs, and other names of
+        keywords, as ``correction="ddof"``.
 
         What this op has no keyword for keeps its place, and is refused unless it is None.
         """
@@ -64,13 +68,17 @@ class Primitive:
         return all(name in self.keywords for name in params)
 
     def __reduce__(self):
-        """Copies of an op are the op itself; a pickle holds where it is found: its module, and its name there."""
+        """Copies of an op are the op itself; a pickle holds where it is found: its module, and its
+        name there.
+        """
         place = getattr(sys.modules.get(self.__module__), "__dict__", {})
         names = [name for name, value in place.items() if value is self]
         return names[0] if names else self.__qualname__
 
     def bind(self, args, params):
-        """Inputs given by keyword and keywords given by position or another name, brought to ``(inputs, keywords)``."""
+        """Inputs given by keyword and keywords given by position or another name, brought to
+        ``(inputs, keywords)``.
+        """
         if self.variadic:
             for name in params:
                 if name not in self.keywords:
@@ -95,7 +103,9 @@ class Primitive:
         return inputs, params
 
     def refusal(self, name):
-        """Why the argument ``name``, which NumPy may have, is not taken, and what to write instead."""
+        """Why the argument ``name``, which NumPy may have, is not taken, and what to
+        write instead.
+        """
         if name in self.inputs:
             return f"{self.name}: {name!r} is given twice, by position and by keyword"
         return refusal(self.name, name, self.__signature__)
@@ -109,9 +119,10 @@ class Primitive:
     def read(self, inputs):
         """``(arrays, given, wanted, parents, xp, usual)`` of the inputs.
 
-        arrays: raw; plain numbers and None stay what they are, but numbers alone become arrays. given: the numbers of those that
-        were given raw. wanted, parents: the numbers of those that need a gradient, and their nodes. xp: the namespace of all.
-        usual: whether all arrays are of float32 or float64.
+        arrays: raw; plain numbers and None stay what they are, but numbers alone become arrays.
+        given: the numbers of those that were given raw. wanted, parents: the numbers of those that
+        need a gradient, and their nodes. xp: the namespace of all. usual: whether all arrays are of
+        float32 or float64.
         """
         arrays: list[Any]
         arrays, given, wanted, parents, on_host, numbers, usual = [], [], [], [], True, True, True
@@ -140,7 +151,9 @@ class Primitive:
         return arrays, given, wanted, parents, xp, usual
 
     def operands(self, inputs):
-        """``inputs`` as Tensor code takes them: Tensors, plain numbers beside one of these, and None if that is the default."""
+        """``inputs`` as Tensor code takes them: Tensors, plain numbers beside one of these, and
+        None if that is the default.
+        """
         taken = [
             value if isinstance(value, Tensor) or value.__class__ in NUMBERS else self.taken(value, i)
             for i, value in enumerate(inputs)
@@ -149,7 +162,9 @@ class Primitive:
         return [asarray(value) if is_array(value) or (numbers and value is not None) else value for value in taken]
 
     def taken(self, value, place):
-        """The input number ``place``, which is neither a Tensor nor a plain number, as one of these or as a plain array."""
+        """The input number ``place``, which is neither a Tensor nor a plain number, as one of these
+        or as a plain array.
+        """
         if isinstance(value, float):
             return float(value)  # np.float64 is a float, and like any other it widens nothing
         name = self.input_names(place + 1)[place]
@@ -163,31 +178,40 @@ class Primitive:
             raise type(error)(f"{self.name}: {name}: {error}") from None
 
     def as_arrays(self, inputs, xp):
-        """``inputs`` with plain numbers as arrays that widen nothing; kernels look at shapes and types."""
+        """``inputs`` with plain numbers as arrays that widen nothing; kernels look at shapes and
+        types.
+        """
         floating = [a.dtype for a in inputs if is_array(a) and is_floating(a.dtype)]
         dtype = np.result_type(*floating) if floating else None
         return [xp.asarray(a, dtype=dtype or asarray(a).dtype) if a.__class__ in NUMBERS else a for a in inputs]
 
     def settings(self, params):
-        """Keywords as plain numbers (or tuples of them) if they were given as Tensors, which must want no gradient."""
+        """Keywords as plain numbers (or tuples of them) if they were given as Tensors, which must
+        want no gradient.
+        """
         for name, value in params.items():
             if isinstance(value, Tensor) and name in self.keywords:
                 params = {**params, name: plain(self.name, name, value)}
         return params
 
     def whole(self, params):
-        """``params`` with ints for the integer arrays among axes and lengths, which CuPy refuses; None if there are none."""
+        """``params`` with ints for the integer arrays among axes and lengths, which CuPy refuses;
+        None if there are none.
+        """
         read = {name: read_ints(value) for name, value in params.items() if name in WHOLE and name in self.keywords}
         return {**params, **read} if any(value is not params[name] for name, value in read.items()) else None
 
     def apart(self, out, given, params):
-        """The result, copied if it lies in memory that the caller can still write to: a raw operand, an array in ``params``."""
+        """The result, copied if it lies in memory that the caller can still write to: a raw
+        operand, an array in ``params``.
+        """
         if self.foreign:
             given = [*given, *(value for value in params.values() if is_array(value))]
         return memory.apart(out, given)
 
     def finish(self, out, arrays, xp, dtype=None):
-        """The op's result as an array of its namespace; float64 comes only from float64 (or if ``dtype`` asks for it).
+        """The op's result as an array of its namespace; float64 comes only from float64 (or if
+        ``dtype`` asks for it).
 
         Raises TypeError for what is not one array of numbers or truth values.
         """
@@ -208,9 +232,11 @@ class Primitive:
         return out
 
     def narrow(self, out, arrays, dtype=None):
-        """``out``, computed in float32, rounded to 16 bits if all floating operands are of one such type.
+        """``out``, computed in float32, rounded to 16 bits if all floating operands are of one such
+        type.
 
-        Integers of 8 bits and truth values do not widen it, wider ones do, as in NumPy; and so does a ``dtype`` that was asked for.
+        Integers of 8 bits and truth values do not widen it, wider ones do, as in NumPy; and so does
+        a ``dtype`` that was asked for.
         """
         if out.dtype != _FLOAT32 or dtype is not None:
             return out
@@ -236,14 +262,18 @@ class Primitive:
 
 
 def _divided(parameters):
-    """The inputs of an op and its keywords: what stands before and behind ``/``, or ``*`` if there is no ``/``."""
+    """The inputs of an op and its keywords: what stands before and behind ``/``, or ``*`` if there
+    is no ``/``.
+    """
     before_slash = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
     inputs = before_slash or [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
     return inputs, [p for p in parameters if p not in inputs]
 
 
 def refuse_stale(op_name, array, order):
-    """Raise RuntimeError if a saved array was overwritten after the node of this creation number was made."""
+    """Raise RuntimeError if a saved array was overwritten after the node of this creation number
+    was made.
+    """
     name = memory.overwritten(array, order)
     if name is not None:
         raise RuntimeError(
@@ -253,9 +283,11 @@ def refuse_stale(op_name, array, order):
 
 
 def check_pulled(op, wanted, node, gradient, pulled, saved, again):
-    """Under detect_anomaly: raise at the first of the gradients ``pulled`` that is a fault of the op: see ``is_fault``.
+    """Under detect_anomaly: raise at the first of the gradients ``pulled`` that is a fault of the
+    op: see ``is_fault``.
 
-    ``again(gradient, saved)`` gives the raw gradients for another gradient and other saved values than these.
+    ``again(gradient, saved)`` gives the raw gradients for another gradient and other saved values
+    than these.
     """
     names, given = op.input_names(max(wanted) + 1), (raw(gradient), saved)
     for k, (i, value) in enumerate(zip(wanted, pulled)):

@@ -1,7 +1,7 @@
 """How a recorded op is pulled back: which values to save, which rules to run, and on what.
 
-A pullback is made once per op and per set of inputs that need a gradient, and serves every call of that kind; an op that takes any
-number of inputs has one for all calls.
+A pullback is made once per op and per set of inputs that need a gradient, and serves every call of
+that kind; an op that takes any number of inputs has one for all calls.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ _FIXED = frozenset((int, float, bool, str, type(None)))  # classes of keywords t
 
 
 class RulePullback:
-    """What to save and which rules to run, for one op and one set of inputs that need a gradient."""
+    """What to save and which rules to run, for one op and one set of inputs that need a
+    gradient.
+    """
 
     __slots__ = ("op", "op_name", "wanted", "names", "rules", "sources", "kept", "pick", "simple", "parent_of")
     gives_new = False  # a rule may return its argument, or a view of it
@@ -48,7 +50,9 @@ class RulePullback:
         self.pick = _getter([count if kind == "out" else key for kind, key in self.sources]) if simple else None
 
     def _source(self, name):
-        """Where the value called ``name`` comes from: an input, the output, xp, a keyword, a shape."""
+        """Where the value called ``name`` comes from: an input, the output, xp, a
+        keyword, a shape.
+        """
         op = self.op
         if name in ("out", "xp"):
             return name, None
@@ -103,14 +107,17 @@ class RulePullback:
         return self._run(node, gradient, saved, needed)
 
     def _run(self, node, gradient, saved, needed):
-        """What the rules give that serve the parents in ``needed`` (None: all of them), and None for the others."""
+        """What the rules give that serve the parents in ``needed`` (None: all of them), and None
+        for the others.
+        """
         return [
             rule(*pick((gradient, i, *saved))) if rule and (needed is None or parent in needed) else None
             for (rule, pick), i, parent in zip(self.rules, self.wanted, node.parents)
         ]
 
     def _as_tensors(self, node, gradient, parent_of):
-        """The saved values as Tensors of the recorded graph, for a derivative that is itself recorded.
+        """The saved values as Tensors of the recorded graph, for a derivative that is itself
+        recorded.
 
         Numbers become Tensors of the gradient's type too, since ops on numbers alone give float32.
         """
@@ -137,7 +144,9 @@ class RulePullback:
         return tensors
 
     def check_fresh(self, node, needed):
-        """Raise if a saved array that one of the rules to be run asks for has been overwritten since the op ran."""
+        """Raise if a saved array that one of the rules to be run asks for has been overwritten
+        since the op ran.
+        """
         places: Any = range(len(node.saved))
         if needed is not None and self.simple:
             asked = [pick((-2, -1, *places)) for (_, pick), parent in zip(self.rules, node.parents) if parent in needed]
@@ -147,7 +156,9 @@ class RulePullback:
                 refuse_stale(self.op_name, array, node.order)
 
     def check_finite(self, node, gradient, pulled):
-        """Under detect_anomaly: raise at the first non-finite gradient that a rule made of finite numbers."""
+        """Under detect_anomaly: raise at the first non-finite gradient that a rule made of finite
+        numbers.
+        """
 
         def again(gradient, saved):
             return self.pull(SimpleNamespace(saved=saved, parents=node.parents), gradient, False, None)
@@ -160,7 +171,9 @@ class RulePullback:
 
 
 class WidePullback(RulePullback):
-    """The pullback of a call with operands of 16 bits: its rules run in float32, on saved values that come back widened."""
+    """The pullback of a call with operands of 16 bits: its rules run in float32, on saved values
+    that come back widened.
+    """
 
     __slots__ = ()
 
@@ -171,7 +184,8 @@ class WidePullback(RulePullback):
 
 
 class VariadicPullback(RulePullback):
-    """The pullback of an op that takes any number of inputs. Which of them need a gradient is the last of the values saved.
+    """The pullback of an op that takes any number of inputs. Which of them need a gradient is the
+    last of the values saved.
 
     The rule serves one input if it asks for ``i``, and all at once if it returns a list.
     """

@@ -1,8 +1,10 @@
-"""Numbers and switches that people give as settings: checked when they are given, and plain Python values from then on.
+"""Numbers and switches that people give as settings: checked when they are given, and plain Python
+values from then on.
 
-A number may come as Python's, as NumPy's, or as a tensor or array of one element. A tensor that wants a gradient is refused, since
-nothing would carry that gradient; so are truth values, text, and NaN. Each function returns the value; its errors begin with
-``owner``, a class or function, and name the setting: TypeError for what is of another kind, ValueError for what is out of range.
+A number may come as Python's, as NumPy's, or as a tensor or array of one element. A tensor that
+wants a gradient is refused, since nothing would carry that gradient; so are truth values, text, and
+NaN. Each function returns the value; its errors begin with ``owner``, a class or function, and name
+the setting: TypeError for what is of another kind, ValueError for what is out of range.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ def integer(owner: str, name: str, value: Any, least: int | None = None, most: i
 
 
 def sizes(owner: str, name: str, value: Any, least: int = 1, count: int | None = None) -> tuple[int, ...]:
-    """A tuple of whole numbers, from one number or several; ``count`` of them, if one number stands for all."""
+    """A tuple of whole numbers, from one number or several; ``count`` of them, if one number stands
+    for all.
+    """
     read = read_ints(value)
     several = isinstance(read, (tuple, list, range)) or (is_array(read) and read.ndim == 1)
     if not several:
@@ -86,7 +90,9 @@ def choice(owner: str, name: str, value: Any, allowed: Collection[str]) -> str:
 
 
 def plain(owner: str, name: str, value: Any) -> Any:
-    """The Tensor ``value``, given as a setting, as a Python number, or as a tuple of numbers if it holds several."""
+    """The Tensor ``value``, given as a setting, as a Python number, or as a tuple of numbers if it
+    holds several.
+    """
     value = _plain(owner, name, value)
     return tuple(value.tolist()) if isinstance(value, Tensor) else value
 

@@ -15,10 +15,11 @@ _NDARRAY = np.ndarray
 
 
 class Scatter:
-    """The gradient of indexing: ``values`` at ``index`` of an array of zeros of ``shape``, not written out.
+    """The gradient of indexing: ``values`` at ``index`` of an array of zeros of ``shape``, not
+    written out.
 
-    The engine adds it in place into a buffer that it owns, so that ``x[:, t]`` in a loop over time costs one buffer, not T. Where
-    the derivative is itself recorded it becomes the op ``put``.
+    The engine adds it in place into a buffer that it owns, so that ``x[:, t]`` in a loop over time
+    costs one buffer, not T. Where the derivative is itself recorded it becomes the op ``put``.
     """
 
     __slots__ = ("values", "index", "shape")
@@ -37,9 +38,10 @@ class Scatter:
 class GradientSums:
     """Gradients by node, summed as they arrive.
 
-    The first arrival is borrowed, since it may be shared (``x + y`` hands the same array to both), and the engine never writes to
-    it, unless it is known to be new, as a kernel's is. A sum is owned, and later arrivals are added to it in place. Every arrival
-    is first brought to the node's shape and dtype: the one place where broadcasting is undone.
+    The first arrival is borrowed, since it may be shared (``x + y`` hands the same array to both),
+    and the engine never writes to it, unless it is known to be new, as a kernel's is. A sum is
+    owned, and later arrivals are added to it in place. Every arrival is first brought to the node's
+    shape and dtype: the one place where broadcasting is undone.
     """
 
     __slots__ = ("values", "owned", "recorded")
@@ -124,7 +126,9 @@ class GradientSums:
 
 
 class SumsOnGpus(GradientSums):
-    """Gradients of a pass over several GPUs: ``follow`` makes the GPU of a value the current one while it is worked on."""
+    """Gradients of a pass over several GPUs: ``follow`` makes the GPU of a value the current one
+    while it is worked on.
+    """
 
     __slots__ = ("follow",)
 
@@ -133,7 +137,9 @@ class SumsOnGpus(GradientSums):
         self.follow = follow
 
     def add(self, node, value, new=False):
-        """As ``GradientSums.add``; what ``to`` pulls back lies on another GPU than the gradient that it was given."""
+        """As ``GradientSums.add``; what ``to`` pulls back lies on another GPU than the gradient
+        that it was given.
+        """
         self.follow(value)
         super().add(node, value, new)
 
@@ -153,12 +159,16 @@ def raw(value):
 
 
 def as_array(value):
-    """``value``, as an array if it is a NumPy scalar: what NumPy makes of sums and products of 0-d arrays."""
+    """``value``, as an array if it is a NumPy scalar: what NumPy makes of sums and products of 0-d
+    arrays.
+    """
     return np.asarray(value) if isinstance(value, np.generic) else value
 
 
 def unbroadcast(gradient, shape):
-    """Sum ``gradient`` over the axes along which an operand of ``shape`` was repeated: the adjoint of broadcasting."""
+    """Sum ``gradient`` over the axes along which an operand of ``shape`` was repeated: the adjoint
+    of broadcasting.
+    """
     extra = gradient.ndim - len(shape)
     if extra > 0:
         gradient = gradient.sum(axis=tuple(range(extra)))

@@ -1,7 +1,7 @@
 """The Tensor: a light handle on an array and, if a gradient is wanted, a node of the graph.
 
-Tensors are values: there is no item assignment and no in-place operator. Operators and the methods that NumPy's arrays have too
-are attached in ``methods.py``, once the ops exist.
+Tensors are values: there is no item assignment and no in-place operator. Operators and the methods
+that NumPy's arrays have too are attached in ``methods.py``, once the ops exist.
 """
 
 from __future__ import annotations
@@ -32,15 +32,19 @@ _NDARRAY = np.ndarray
 
 
 class Tensor(Attached):
-    """An n-dimensional array that can record where it came from. Make one with ``mt.tensor`` or ``mt.asarray``.
+    """An n-dimensional array that can record where it came from. Make one with ``mt.tensor`` or
+    ``mt.asarray``.
 
-    Operators, and the methods ``all any argmax argmin argsort astype backward broadcast_to clip cumprod cumsum diagonal flatten max
-    mean min prod put repeat reshape round sort squeeze std sum swapaxes take to to_device trace transpose var T mT``, are those of
-    NumPy's arrays; ``engine/attached.pyi`` has their signatures, and each is documented at the function of its name.
+    Operators, and the methods ``all any argmax argmin argsort astype backward broadcast_to clip
+    cumprod cumsum diagonal flatten max mean min prod put repeat reshape round sort squeeze std sum
+    swapaxes take to to_device trace transpose var T mT``, are those of NumPy's arrays;
+    ``engine/attached.pyi`` has their signatures, and each is documented at the function of its
+    name.
 
     ``Tensor(array)`` itself copies nothing: it is for an array that nobody else will write to.
-    ``data`` is the raw NumPy or CuPy array, for reading (the engine itself uses ``_array``, which can be written); ``node`` is the
-    place in the graph, or None if no gradient is wanted. (``_data``, as a name, would be read by NumPy's masked arrays.)
+    ``data`` is the raw NumPy or CuPy array, for reading (the engine itself uses ``_array``, which
+    can be written); ``node`` is the place in the graph, or None if no gradient is wanted.
+    (``_data``, as a name, would be read by NumPy's masked arrays.)
     """
 
     __slots__ = ("_array", "node", "_name", "_frozen")
@@ -60,9 +64,11 @@ class Tensor(Attached):
 
     @property
     def data(self) -> Any:
-        """The raw array, for reading: a view that refuses writes, since what is written past the engine would spoil gradients.
+        """The raw array, for reading: a view that refuses writes, since what is written past the
+        engine would spoil gradients.
 
-        CuPy knows no such arrays: on a GPU this is the array itself, and must be left as it is. Write by ``assign``.
+        CuPy knows no such arrays: on a GPU this is the array itself, and must be left as it is.
+        Write by ``assign``.
         """
         return memory.read_only(self._array)
 
@@ -97,7 +103,9 @@ class Tensor(Attached):
 
     @property
     def name(self) -> str | None:
-        """The name used in messages; for a module's parameter its path, such as "encoder.layers.0.query.weight"."""
+        """The name used in messages; for a module's parameter its path, such as
+        "encoder.layers.0.query.weight".
+        """
         return getattr(self, "_name", None)
 
     @name.setter
@@ -123,10 +131,11 @@ class Tensor(Attached):
         self.requires_grad_(wanted)
 
     def requires_grad_(self, wanted: bool = True) -> Self:
-        """Make this a leaf whose gradient is wanted (or no longer wanted); returns the tensor itself.
+        """Make this a leaf whose gradient is wanted (or no longer wanted); returns the tensor
+        itself.
 
-        A leaf that is frozen forgets its gradient. Made one again it is the same leaf: its hooks are there, and graphs that were
-        recorded before reach it.
+        A leaf that is frozen forgets its gradient. Made one again it is the same leaf: its hooks
+        are there, and graphs that were recorded before reach it.
         """
         if wanted and self.node is None and getattr(self, "_frozen", None) is not None:
             self.node, self._frozen = self._frozen, None
@@ -152,10 +161,12 @@ class Tensor(Attached):
     # To a checker ``Tensor | Any``, not ``Tensor | None``: nobody need ask, behind ``backward``, whether there is one.
     @property
     def grad(self) -> Tensor | Any:
-        """The gradient that ``backward`` deposited, a Tensor, or None; a later pass does not change what was read before.
+        """The gradient that ``backward`` deposited, a Tensor, or None; a later pass does not change
+        what was read before.
 
-        What is written to it (``x.grad.assign(0.0)``) counts, for the optimiser's step and for the next backward, as long as it
-        is the gradient. Setting takes a copy of the Tensor given, or None.
+        What is written to it (``x.grad.assign(0.0)``) counts, for the optimiser's step and for the
+        next backward, as long as it is the gradient. Setting takes a copy of the Tensor given, or
+        None.
         """
         if self.node is None or self.node.watch is None:
             return None
@@ -166,7 +177,8 @@ class Tensor(Attached):
                 value = (value if isinstance(value, Tensor) else Tensor(value)).astype(self.dtype)
                 return value if value.node is not None else Shown(value._array)
             if value is not None and not isinstance(value, Tensor):
-                # From now on the Tensor is the gradient, and belongs to the reader: the engine writes to this memory no more.
+                # From now on the Tensor is the gradient, and belongs to the reader: the engine
+                # writes to this memory no more.
                 value = watched.grad = Tensor(copied(value) if value is watched.grad_buffer else value)
         return value
 
@@ -193,9 +205,11 @@ class Tensor(Attached):
         watch(self.node).retains_grad = True
 
     def register_hook(self, hook: Callable[[Tensor], TensorLike | None]) -> Handle:
-        """Call ``hook(gradient)`` when backward reaches this tensor; a Tensor that it returns replaces the gradient.
+        """Call ``hook(gradient)`` when backward reaches this tensor; a Tensor that it returns
+        replaces the gradient.
 
-        What it is shown is for reading. Returns a ``Handle``, whose ``remove()`` takes the hook off again.
+        What it is shown is for reading. Returns a ``Handle``, whose ``remove()`` takes the hook off
+        again.
         """
         self.check_tracked("register_hook")
 
@@ -208,7 +222,9 @@ class Tensor(Attached):
         return Handle(watch(self.node).hooks, served)
 
     def check_tracked(self, wish: str) -> None:
-        """Raise RuntimeError if no gradient reaches this tensor, so that ``wish`` cannot be granted."""
+        """Raise RuntimeError if no gradient reaches this tensor, so that ``wish`` cannot be
+        granted.
+        """
         if self.node is None:
             raise RuntimeError(
                 f"{wish}: this tensor does not require a gradient; make an input with requires_grad=True, and compute it "
@@ -220,9 +236,11 @@ class Tensor(Attached):
         return Tensor(self._array)
 
     def assign(self, value: TensorLike) -> None:
-        """Overwrite the value of this leaf in place; backward then refuses graphs that had saved the old one.
+        """Overwrite the value of this leaf in place; backward then refuses graphs that had saved
+        the old one.
 
-        value: a tensor, array or number of the same shape (numbers are repeated); it is cast to the dtype held.
+        value: a tensor, array or number of the same shape (numbers are repeated); it is cast to the
+        dtype held.
         """
         if not self.is_leaf:
             raise RuntimeError("assign on the result of an op; only leaves (parameters) are overwritten")
@@ -267,7 +285,9 @@ class Tensor(Attached):
         return array.astype(dtype, copy=bool(copy))
 
     def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
-        """The library, as the Python array API standard asks for it; its versions 2021.12 to 2024.12."""
+        """The library, as the Python array API standard asks for it; its versions 2021.12 to
+        2024.12.
+        """
         if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
             raise ValueError(f"minitensor follows the array API standard up to version 2024.12, not {api_version!r}")
         return library.face
@@ -322,7 +342,9 @@ class Tensor(Attached):
 
 
 class Shown(Tensor):
-    """A gradient that is shown for reading: to a hook, or rounded to 16 bits. What is written to it would be lost."""
+    """A gradient that is shown for reading: to a hook, or rounded to 16 bits. What is written to it
+    would be lost.
+    """
 
     __slots__ = ()
 
@@ -349,12 +371,14 @@ def _rebuild(kind, array, device, requires_grad, name):
 def asarray(
     data: TensorLike, dtype: DTypeLike | None = None, device: str | None = None, *, copy: bool | None = None
 ) -> Tensor:
-    """``data`` as a Tensor: a tensor stays what it is; an array is copied, so that writing to it later changes no tensor.
+    """``data`` as a Tensor: a tensor stays what it is; an array is copied, so that writing to it
+    later changes no tensor.
 
-    Only memory that nobody can write, such as a memory map opened with ``mode="r"``, is shared. Python numbers and lists become
-    float32 (integers int64, truth values bool); arrays and tensors keep their dtype and device. A list that holds tensors is
-    stacked, with its gradient; numbers in it take the type of the tensors. copy: True copies everything (with the gradient), False
-    raises ValueError if a copy would be needed.
+    Only memory that nobody can write, such as a memory map opened with ``mode="r"``, is shared.
+    Python numbers and lists become float32 (integers int64, truth values bool); arrays and tensors
+    keep their dtype and device. A list that holds tensors is stacked, with its gradient; numbers in
+    it take the type of the tensors. copy: True copies everything (with the gradient), False raises
+    ValueError if a copy would be needed.
     """
     if holds_tensors(data):
         data = Tensor.of_parts(data)
@@ -378,10 +402,11 @@ def asarray(
 def tensor(
     data: TensorLike, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """A new Tensor with its own copy of ``data`` (numbers, nested lists, an array, a tensor), on ``device`` ("cpu" if none).
+    """A new Tensor with its own copy of ``data`` (numbers, nested lists, an array, a tensor), on
+    ``device`` ("cpu" if none).
 
-    It is a constant, or a new leaf: of a tensor the values are taken, and TypeError is raised for a list of tensors that require
-    a gradient, which ``mt.stack`` would keep.
+    It is a constant, or a new leaf: of a tensor the values are taken, and TypeError is raised for a
+    list of tensors that require a gradient, which ``mt.stack`` would keep.
 
     >>> tensor([[1, 2], [3, 4]], dtype="float32").shape
     (2, 2)

@@ -1,10 +1,12 @@
-"""The safetensors format, with NumPy alone: tensors by name in one file, never pickle (github.com/huggingface/safetensors).
+"""The safetensors format, with NumPy alone: tensors by name in one file, never pickle
+(github.com/huggingface/safetensors).
 
     8 bytes     N, the size of the header, little-endian
     N bytes     JSON {name: {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ..., "__metadata__": {text: text}}
     the rest    the values of each tensor, row by row, little-endian; offsets count from here and leave no gap
 
-bfloat16, which NumPy has through ``ml_dtypes`` alone, is widened to float32 on reading, if it is not asked for; that is exact.
+bfloat16, which NumPy has through ``ml_dtypes`` alone, is widened to float32 on reading, if it is
+not asked for; that is exact.
 """
 
 from __future__ import annotations
@@ -45,14 +47,18 @@ CURE = "take a backup, or save or download it again"
 
 
 class FileFormatError(ValueError):
-    """A file that is not of the kind wanted, or that was cut short or damaged since it was written."""
+    """A file that is not of the kind wanted, or that was cut short or damaged since it
+    was written.
+    """
 
 
 class TensorFile:
-    """A safetensors file: what it holds is known at once, and the values of a tensor are read when ``read`` asks for them.
+    """A safetensors file: what it holds is known at once, and the values of a tensor are read when
+    ``read`` asks for them.
 
-    ``metadata`` is a dict of strings, ``shapes`` and ``dtypes`` (such as "F32") are dicts by name. Raises FileNotFoundError, or
-    FileFormatError for a file that is damaged, cut short or of another kind.
+    ``metadata`` is a dict of strings, ``shapes`` and ``dtypes`` (such as "F32") are dicts by name.
+    Raises FileNotFoundError, or FileFormatError for a file that is damaged, cut short or of another
+    kind.
     """
 
     metadata: dict[str, str]
@@ -78,7 +84,9 @@ class TensorFile:
         self._begins = {name: entry["data_offsets"][0] for name, entry in header.items()}
 
     def read(self, name: str, exact: bool = False) -> np.ndarray:
-        """A new array with the values of tensor ``name``. exact: bfloat16 stays so; TypeError where ml_dtypes is missing."""
+        """A new array with the values of tensor ``name``. exact: bfloat16 stays so; TypeError if
+        ml_dtypes is missing.
+        """
         stored = self.dtypes[name]
         if stored not in DTYPES:
             raise FileFormatError(
@@ -102,7 +110,7 @@ def can_store(dtype: np.dtype[Any]) -> bool:
 
 
 def _stored(dtype):
-    """The format's name of ``dtype``; None where it has none."""
+    """The format's name of ``dtype``; None if it has none."""
     return "BF16" if dtype.name == "bfloat16" else NAMES.get(np.dtype(dtype).newbyteorder("<"))
 
 
@@ -114,10 +122,11 @@ def stored_bytes(array: np.ndarray) -> np.ndarray:
 
 
 def tensor_file(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> Iterator[Any]:
-    """The pieces of a safetensors file, to be written one behind the other: the header, then each array in turn.
+    """The pieces of a safetensors file, to be written one behind the other: the header, then each
+    array in turn.
 
-    arrays: ``{name: array}``, or for what is to be computed only when its turn comes ``{name: (dtype, shape, function)}``.
-    metadata: a dict of strings.
+    arrays: ``{name: array}``, or for what is to be computed only when its turn comes ``{name:
+    (dtype, shape, function)}``. metadata: a dict of strings.
     """
     plans = {
         name: one if isinstance(one, tuple) else (one.dtype, one.shape, lambda one=one: one)
@@ -146,10 +155,12 @@ def tensor_file(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> Itera
 
 
 def write_whole(files: Mapping[Any, Iterable[Any]]) -> None:
-    """Make each path hold its content, all of it or none: write beside them, flush to the disk, rename, flush the folder.
+    """Make each path hold its content, all of it or none: write beside them, flush to the disk,
+    rename, flush the folder.
 
-    files: ``{path: iterable of pieces of bytes}``, in one folder. Whenever the process dies, each path holds the old content or
-    the new one, whole; the renaming of several comes when all are written.
+    files: ``{path: iterable of pieces of bytes}``, in one folder. Whenever the process dies, each
+    path holds the old content or the new one, whole; the renaming of several comes when all are
+    written.
     """
     files = {Path(path): pieces for path, pieces in files.items()}
     folder = next(iter(files)).parent
@@ -179,7 +190,9 @@ def write_whole(files: Mapping[Any, Iterable[Any]]) -> None:
 
 
 def replace(source: FilePath, target: FilePath) -> None:
-    """``os.replace``, which Windows refuses while somebody reads the target: there it is tried again for a second."""
+    """``os.replace``, which Windows refuses while somebody reads the target: there it is tried
+    again for a second.
+    """
     for pause in PAUSES:
         try:
             os.replace(source, target)
@@ -192,7 +205,9 @@ def replace(source: FilePath, target: FilePath) -> None:
 
 
 def refuse_pointer(path: FilePath) -> None:
-    """Raise FileFormatError where the file at ``path`` is what git-lfs leaves of one that it has not brought."""
+    """Raise FileFormatError if the file at ``path`` is a pointer that git-lfs leaves for a file
+    that it has not fetched.
+    """
     with open(path, "rb") as file:
         if file.read(len(POINTER)) == POINTER:
             raise FileFormatError(
@@ -250,7 +265,7 @@ def _checked_metadata(metadata):
 
 
 def _check_entry(name, entry):
-    """Raise ValueError for what the header says of a tensor, where no tensor can be so."""
+    """Raise ValueError for what the header says of a tensor, if no tensor can be so."""
     if not isinstance(entry, dict):
         raise ValueError(f"the header's entry of {name} is {entry!r}, not a table of dtype, shape and data_offsets")
     lost = [field for field in ("dtype", "shape", "data_offsets") if field not in entry]
@@ -266,7 +281,7 @@ def _check_entry(name, entry):
     if len(shape) > MOST_AXES:
         raise ValueError(f"{name} has {len(shape)} axes; an array has at most {MOST_AXES}")
     itemsize = np.dtype(DTYPES.get(dtype, "|u1")).itemsize
-    if math.prod(n or 1 for n in shape) * itemsize > LARGEST_ARRAY:  # NumPy counts so, even where another axis is empty
+    if math.prod(n or 1 for n in shape) * itemsize > LARGEST_ARRAY:  # NumPy counts so, even if another axis is empty
         raise ValueError(f"the shape of {name}, {tuple(shape)} of {dtype}, is larger than any array")
 
 
@@ -275,7 +290,9 @@ def _are_sizes(values):
 
 
 def _check_layout(header, size):
-    """Raise unless the tensors follow each other without gaps through all ``size`` bytes, each as long as its shape says."""
+    """Raise unless the tensors follow each other without gaps through all ``size`` bytes, each as
+    long as its shape says.
+    """
     position = 0
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         begin, end = entry["data_offsets"]

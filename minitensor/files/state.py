@@ -1,9 +1,11 @@
-"""Saving and loading: tensors in the safetensors format, everything else as JSON in its header, never pickle.
+"""Saving and loading: tensors in the safetensors format, everything else as JSON in its header,
+never pickle.
 
-Whenever the process or the machine dies during ``save``, ``path`` holds either the old file or the new one, whole. A checksum tells
-a damaged file from a good one.
+Whenever the process or the machine dies during ``save``, ``path`` holds either the old file or the
+new one, whole. A checksum tells a damaged file from a good one.
 
-The header's entry "minitensor" is JSON ``{"version", "checksum", "state", "metadata"}``. In "state" there stands
+The header's entry "minitensor" is JSON ``{"version", "checksum", "state", "metadata"}``. In "state"
+there stands
 
     {"$tensor": name}   for a Tensor, with the name of its values in the file; {"$array": name} for a NumPy array
     {"$tuple": [...]}   for a tuple
@@ -45,12 +47,14 @@ _KEY = "minitensor"
 def save(path: FilePath, state: Any, metadata: Any = None) -> None:
     """Write ``state`` to ``path`` so that the file is never seen half-written.
 
-    state: dicts with string keys, lists and tuples, nested as you like, of tensors, NumPy arrays, numbers, strings, truth values
-    and None, such as ``{"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": 100}``. A tensor that occurs
-    more than once (a tied weight) is written once, and is one tensor again after ``load``. Tensors on a GPU are copied to the host,
-    and arrays of another machine's byte order get this one's. What comes back equals what was saved, or ``save`` refuses.
-    metadata: the same without tensors and arrays, which ``read_metadata`` gets without reading the tensors.
-    Raises TypeError naming the place of a value that cannot be saved, OSError where the disk refuses; the old file then stands.
+    state: dicts with string keys, lists and tuples, nested as you like, of tensors, NumPy arrays,
+    numbers, strings, truth values and None, such as ``{"model": model.state_dict(), "optimizer":
+    optimizer.state_dict(), "step": 100}``. A tensor that occurs more than once (a tied weight) is
+    written once, and is one tensor again after ``load``. Tensors on a GPU are copied to the host,
+    and arrays of another machine's byte order get this one's. What comes back equals what was
+    saved, or ``save`` refuses. metadata: the same without tensors and arrays, which
+    ``read_metadata`` gets without reading the tensors. Raises TypeError naming the place of a value
+    that cannot be saved, OSError if the disk refuses; the old file then stands.
 
     >>> import minitensor as mt, tempfile, os
     >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
@@ -71,9 +75,11 @@ def save(path: FilePath, state: Any, metadata: Any = None) -> None:
 
 
 def load(path: FilePath, device: str | None = None) -> Any:
-    """The state that ``save`` wrote to ``path``; tensors on ``device`` ("cpu" if none), none of them requiring a gradient.
+    """The state that ``save`` wrote to ``path``; tensors on ``device`` ("cpu" if none), none of
+    them requiring a gradient.
 
-    Raises FileNotFoundError, or FileFormatError for a file that is damaged, cut short or not of this kind.
+    Raises FileNotFoundError, or FileFormatError for a file that is damaged, cut short or not of
+    this kind.
     """
     device = as_device(device)
     header, arrays = _read(path)
@@ -118,7 +124,9 @@ def _read(path, only_header=False):
 
 
 def _checksum(header, arrays):
-    """CRC-32 of the header's state and metadata, and of each array's name, dtype, shape and bytes."""
+    """CRC-32 of the header's state and metadata, and of each array's name, dtype, shape
+    and bytes.
+    """
     total = zlib.crc32(json.dumps([header.get("state"), header.get("metadata")]).encode())
     for name in sorted(arrays):
         array = arrays[name]
@@ -139,7 +147,9 @@ class _Tensors:
         self.alive = []  # keeps the memory that ``names`` knows by address
 
     def name_of(self, value, path):
-        """Enter the array of ``value`` under its ``path`` in the state; the earlier name where it is known already."""
+        """Enter the array of ``value`` under its ``path`` in the state; the earlier name if it is
+        known already.
+        """
         array = value._array if isinstance(value, Tensor) else value
         if not can_store(array.dtype):
             raise TypeError(
@@ -162,14 +172,16 @@ class _Tensors:
 
 
 def _identity(array):
-    """Equal for two arrays exactly where they are the same elements of the same memory."""
+    """Equal for two arrays exactly if they are the same elements of the same memory."""
     if array.size == 0:
         return id(array)
     return memory.span(array), array.shape, array.strides, array.dtype.str
 
 
 def _encode(value, path, tensors, depth=0):
-    """``value`` as JSON values, its tensors entered in ``tensors``; they are refused where this is None."""
+    """``value`` as JSON values, its tensors entered in ``tensors``; they are refused if this is
+    None.
+    """
     if depth > DEEPEST:
         raise TypeError(f"save: {path[:80]}... is nested more than {DEEPEST} levels deep, or contains itself")
 
@@ -208,7 +220,7 @@ def _number(value, path):
 
 
 def _check_text(text, place):
-    """Raise where ``text`` holds half a character, which no file can."""
+    """Raise if ``text`` holds half a character, which no file can."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,6 @@
-"""Layers with state, as PyTorch names them: modules, attention, the Transformer, losses, initial values."""
+"""Layers with state, as PyTorch names them: modules, attention, the Transformer, losses, initial
+values.
+"""
 
 # ruff: noqa: I001
 from minitensor.nn import functional, init

@@ -1,7 +1,8 @@
-"""Attention: multi-head scaled dot products, and the single-head forms of recurrent translation models.
+"""Attention: multi-head scaled dot products, and the single-head forms of recurrent translation
+models.
 
-Masks are boolean, True = may attend, and broadcast to (B, H, T, S), H being 1 for a single head; see `functional/masking.py`. A
-query that may see nothing gets zeros.
+Masks are boolean, True = may attend, and broadcast to (B, H, T, S), H being 1 for a single head;
+see `functional/masking.py`. A query that may see nothing gets zeros.
 
 Letters: B batch, T queries, S keys, D model width, H heads, K features of a head (default: D / H).
 """
@@ -35,10 +36,12 @@ class MultiHeadAttention(Module):
 
         head_h = softmax(scale Q_h K_h^T) V_h        y = [head_1 ... head_H] W_out^T + b_out
 
-    ``qkv`` is one Linear from D to 3 H K whose rows are the projections to queries, keys and values, in this order (PyTorch's
-    ``in_proj_weight``); self-attention then takes one product. ``out``, from H K to D, is the Linear behind the heads.
+    ``qkv`` is one Linear from D to 3 H K whose rows are the projections to queries, keys and
+    values, in this order (PyTorch's ``in_proj_weight``); self-attention then takes one product.
+    ``out``, from H K to D, is the Linear behind the heads.
 
-    d_head: K; default: D / H. T5 has models whose H K is not D. scale: of the scores; default: 1 / sqrt(K). T5 has 1.
+    d_head: K; default: D / H. T5 has models whose H K is not D. scale: of the scores; default: 1 /
+    sqrt(K). T5 has 1.
     """
 
     torch_names = {"qkv.weight": "in_proj_weight", "qkv.bias": "in_proj_bias", "out": "out_proj"}
@@ -82,13 +85,16 @@ class MultiHeadAttention(Module):
         cache: KeyValueCache | None = None,
         need_weights: bool = False,
     ) -> Any:
-        """Attend from ``x`` (B, T, D) to ``memory`` (B, S, D), or to ``x`` itself; returns (B, T, D).
+        """Attend from ``x`` (B, T, D) to ``memory`` (B, S, D), or to ``x`` itself; returns (B, T,
+        D).
 
-        mask: boolean, broadcasts to (B, H, T, S). is_causal: query t sees keys up to t + S - T. bias: added to the scores,
-        broadcasts to (B, H, T, S). need_weights: returns ``(output, weights)``, weights (B, H, T, S) as they are before dropout.
+        mask: boolean, broadcasts to (B, H, T, S). is_causal: query t sees keys up to t + S - T.
+        bias: added to the scores, broadcasts to (B, H, T, S). need_weights: returns ``(output,
+        weights)``, weights (B, H, T, S) as they are before dropout.
 
-        cache: a KeyValueCache; ``x`` is then the new positions alone. Its keys and values are added to those held, and S counts
-        all of them; a fixed cache, from ``fill_cache(memory)``, takes the place of ``memory``. Nothing is recorded.
+        cache: a KeyValueCache; ``x`` is then the new positions alone. Its keys and values are added
+        to those held, and S counts all of them; a fixed cache, from ``fill_cache(memory)``, takes
+        the place of ``memory``. Nothing is recorded.
         """
         how = {"is_causal": is_causal, "bias": bias, "need_weights": need_weights}
         if cache is not None:
@@ -118,7 +124,9 @@ class MultiHeadAttention(Module):
         return self._attend(heads, mask, is_causal, bias, need_weights)
 
     def _step(self, x, mask, cache, is_causal, bias, need_weights):
-        """Attention to what a cache holds: a memory, or the positions before, to which those of ``x`` are added."""
+        """Attention to what a cache holds: a memory, or the positions before, to which those of
+        ``x`` are added.
+        """
         x, mask = self.admit(x, mask, cache)
         if cache.fixed:
             q = self._project(x, 0)
@@ -128,7 +136,9 @@ class MultiHeadAttention(Module):
         return self._attend((q, *cache.read()), mask, is_causal, bias, need_weights)
 
     def _attend(self, heads, mask, is_causal, bias, need_weights):
-        """Queries (B, H, T, K), keys and values (B, H, S, K) to outputs (B, T, D), and the weights if they are wanted."""
+        """Queries (B, H, T, K), keys and values (B, H, S, K) to outputs (B, T, D), and the weights
+        if they are wanted.
+        """
         q, k, v = heads
         how = {"is_causal": is_causal, "scale": self.scale, "bias": bias}
         y = F.scaled_dot_product_attention(q, k, v, mask, dropout=self._active_dropout(), **how)  # (B, H, T, K)
@@ -145,10 +155,11 @@ class MultiHeadAttention(Module):
     def admit(
         self, x: TensorLike, mask: TensorLike | None = None, cache: KeyValueCache | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """``(x, mask)`` looked at, padding blank: the door to attention of ``x`` to itself and to what ``cache`` holds.
+        """``(x, mask)`` looked at, padding blank: the door to attention of ``x`` to itself and to
+        what ``cache`` holds.
 
-        A stack goes through it once for all of its layers; what has been through comes back as it is. Raises TypeError or
-        ValueError for an input or a mask of another shape, type or device.
+        A stack goes through it once for all of its layers; what has been through comes back as it
+        is. Raises TypeError or ValueError for an input or a mask of another shape, type or device.
         """
         x = _checked_sequence(self, "input", x)
         batch, queries, _ = x.shape
@@ -160,7 +171,9 @@ class MultiHeadAttention(Module):
     def admit_memory(
         self, x: Tensor, memory: TensorLike | None, mask: TensorLike | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """``(memory, mask)`` looked at, padding blank: the door to attention of ``x`` to ``memory``; errors as for `admit`."""
+        """``(memory, mask)`` looked at, padding blank: the door to attention of ``x`` to
+        ``memory``; errors as for `admit`.
+        """
         memory = _checked_sequence(self, "memory", memory, batch=x.shape[0])
         return admit(memory, mask, (x.shape[0], self.n_heads, x.shape[1], memory.shape[1]))
 
@@ -194,12 +207,13 @@ def with_weights(attention, x, need_weights, **how):
 
 
 class AdditiveAttention(Module):
-    """One head whose scores come from a small network (Bahdanau, Cho and Bengio 2015, arXiv:1409.0473).
+    """One head whose scores come from a small network (Bahdanau, Cho and Bengio 2015,
+    arXiv:1409.0473).
 
         score(q, m) = v . tanh(W_q q + b + W_m m)        y = softmax(score) memory
 
-    query: (B, T, d_query); memory: (B, S, d_memory); returns (B, T, d_memory). ``key`` is W_m: a loop over target positions
-    computes ``keys = attention.key(memory)`` once and passes it in.
+    query: (B, T, d_query); memory: (B, S, d_memory); returns (B, T, d_memory). ``key`` is W_m: a
+    loop over target positions computes ``keys = attention.key(memory)`` once and passes it in.
     """
 
     def __init__(self, d_query: int, d_memory: int, d_attention: int) -> None:
@@ -232,12 +246,13 @@ class AdditiveAttention(Module):
 
 
 class DotAttention(Module):
-    """One head whose scores are products of query and memory (Luong, Pham and Manning 2015, arXiv:1508.04025).
+    """One head whose scores are products of query and memory (Luong, Pham and Manning 2015,
+    arXiv:1508.04025).
 
         score(q, m) = (W q) . m        y = softmax(score) memory
 
-    query: (B, T, d_query); memory: (B, S, d_memory); returns (B, T, d_memory). W is Luong's "general" form; with
-    ``projection=False`` there is none, and both widths must be equal ("dot").
+    query: (B, T, d_query); memory: (B, S, d_memory); returns (B, T, d_memory). W is Luong's
+    "general" form; with ``projection=False`` there is none, and both widths must be equal ("dot").
     """
 
     def __init__(self, d_query: int, d_memory: int, projection: bool = True) -> None:
@@ -259,7 +274,9 @@ class DotAttention(Module):
 
 
 def _attend(query, key, memory, mask, need_weights, **how):
-    """One head over ``memory`` (B, S, D): query (B, 1, T, K), key (B, 1, S, K); with ``need_weights`` also (B, 1, T, S)."""
+    """One head over ``memory`` (B, S, D): query (B, 1, T, K), key (B, 1, S, K); with
+    ``need_weights`` also (B, 1, T, S).
+    """
     y = F.scaled_dot_product_attention(query, key, memory[:, None], mask, **how)[:, 0].astype(memory.dtype)  # (B, T, D)
     return (y, F.attention_weights(query, key, mask, **how).astype(memory.dtype)) if need_weights else y
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 
 class KeyValueCache:
-    """Keys and values of one attention. ``length`` positions are held, in arrays whose capacity doubles when it runs out.
+    """Keys and values of one attention. ``length`` positions are held, in arrays whose capacity
+    doubles when it runs out.
 
     fixed: the positions are those of a memory and complete; attention reads them and adds none.
     """
@@ -71,7 +72,9 @@ class KeyValueCache:
 
 
 class EncoderCache:
-    """What a causal encoder keeps between calls, made by ``encoder.init_cache(batch)``: a KeyValueCache for each of its layers."""
+    """What a causal encoder keeps between calls, made by ``encoder.init_cache(batch)``: a
+    KeyValueCache for each of its layers.
+    """
 
     def __init__(self, layers: Sequence[KeyValueCache], batch: int) -> None:
         self.layers = layers
@@ -83,7 +86,9 @@ class EncoderCache:
         return self.layers[0].length
 
     def reorder(self, rows: TensorLike) -> None:
-        """Let row i go on from row ``rows[i]``, as a DecoderCache does. rows: integers (B',), any repeated or left out."""
+        """Let row i go on from row ``rows[i]``, as a DecoderCache does. rows: integers (B',), any
+        repeated or left out.
+        """
         rows = _checked_rows(rows, self.batch)
         if not np.array_equal(rows, np.arange(self.batch)):
             self.batch = len(rows)
@@ -94,8 +99,8 @@ class EncoderCache:
 class DecoderCache:
     """What a decoder keeps between calls, made by ``decoder.init_cache(memory)``.
 
-    layers: for each decoder layer a pair of KeyValueCaches, ``(own, memory)``: one grows with the target, the other was computed
-    once from the encoder's output.
+    layers: for each decoder layer a pair of KeyValueCaches, ``(own, memory)``: one grows with the
+    target, the other was computed once from the encoder's output.
     """
 
     def __init__(self, layers: Sequence[tuple[KeyValueCache, KeyValueCache]], batch: int) -> None:
@@ -113,9 +118,11 @@ class DecoderCache:
         return len(self._sources)
 
     def reorder(self, rows: TensorLike) -> None:
-        """Let row i go on from row ``rows[i]``: beam search picks survivors, repeats a sentence, or drops finished ones.
+        """Let row i go on from row ``rows[i]``: beam search picks survivors, repeats a sentence, or
+        drops finished ones.
 
-        rows: integers (B',), any of them repeated or left out. The memory's side is copied only if a row changes its sentence.
+        rows: integers (B',), any of them repeated or left out. The memory's side is copied only if
+        a row changes its sentence.
         """
         rows = _checked_rows(rows, self.batch)
         if np.array_equal(rows, np.arange(self.batch)):
@@ -139,7 +146,9 @@ def _checked_rows(rows, batch) -> np.ndarray:
 
 
 def constant_with_cache(forward: Forward) -> Forward:
-    """The method ``forward``, which records nothing if it is given a ``cache``: its result is then a constant."""
+    """The method ``forward``, which records nothing if it is given a ``cache``: its result is then
+    a constant.
+    """
     place = list(inspect.signature(forward).parameters).index("cache")
     unrecorded = no_grad(forward)
 

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    # What is taken out of a container may have attributes and a ``forward`` that Module has not.
+    # What is taken out of a container may have attributes and a ``forward`` that Module does not
+    # have.
     Item: TypeAlias = Any
 
 
 class ModuleList(Module):
-    """A list of modules, itself a module. Its children are named "0", "1", ... Anything else is refused."""
+    """A list of modules, itself a module. Its children are named "0", "1", ... Anything else is
+    refused.
+    """
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         self._modules: list[Item] = []
@@ -107,7 +110,9 @@ class Sequential(ModuleList):
 
 
 class ModuleDict(Module):
-    """A dict of modules, itself a module. Its children are named by their keys. Anything else is refused."""
+    """A dict of modules, itself a module. Its children are named by their keys. Anything else is
+    refused.
+    """
 
     def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None) -> None:
         self._modules: dict[str, Item] = {}
@@ -117,7 +122,9 @@ class ModuleDict(Module):
         return [*super()._items(), *self._modules.items()]
 
     def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> Self:
-        """Enter the modules of a dict, or of pairs ``(name, module)``, all or none; returns the container."""
+        """Enter the modules of a dict, or of pairs ``(name, module)``, all or none; returns the
+        container.
+        """
         try:
             pairs = list(modules.items()) if hasattr(modules, "items") else [(name, module) for name, module in modules]
         except (TypeError, ValueError):

@@ -1,4 +1,5 @@
-"""Initial values of parameters, drawn from ``mt.random`` (or a generator given): one seed gives the same weights on every device.
+"""Initial values of parameters, drawn from ``mt.random`` (or a generator given): one seed gives the
+same weights on every device.
 
 Every function overwrites its tensor and returns it. For a weight of shape ``(out, in, *kernel)``::
 
@@ -32,7 +33,8 @@ def skipped(function: None = None) -> switched: ...
 @overload
 def skipped(function: Code) -> Code: ...
 def skipped(function=None):
-    """Context manager and decorator, as ``mt.no_grad``: functions that draw leave their tensor as it is.
+    """Context manager and decorator, as ``mt.no_grad``: functions that draw leave their tensor as
+    it is.
 
     For a module whose values will all be loaded.
 
@@ -50,7 +52,8 @@ def shapes_only(function: None = None) -> switched: ...
 @overload
 def shapes_only(function: Code) -> Code: ...
 def shapes_only(function=None):
-    """Context manager and decorator: parameters have a shape but no memory, so that a module of any size is made at once.
+    """Context manager and decorator: parameters have a shape but no memory, so that a module of any
+    size is made at once.
 
     To find out what it consists of; it can neither compute nor be loaded.
 
@@ -64,7 +67,9 @@ def shapes_only(function=None):
 
 
 def is_skipped() -> bool:
-    """Whether a module need not compute the values that it starts with: inside `skipped` and `shapes_only`."""
+    """Whether a module need not compute the values that it starts with: inside `skipped` and
+    `shapes_only`.
+    """
     return not current_mode.get().draws
 
 
@@ -94,7 +99,9 @@ def trunc_normal_(
     high: float = 2.0,
     generator: random.Generator | None = None,
 ) -> T:
-    """Normal, drawn again if it falls outside ``[low, high]`` (bounds of the value itself, as in PyTorch)."""
+    """Normal, drawn again if it falls outside ``[low, high]`` (bounds of the value itself, as in
+    PyTorch).
+    """
     _check("trunc_normal_", tensor)
     draw = random.generator_of("trunc_normal_", generator)
     mean, std = number("trunc_normal_", "mean", mean), number("trunc_normal_", "std", std, above=0)
@@ -163,7 +170,9 @@ def kaiming_uniform_(
     nonlinearity: str = "leaky_relu",
     generator: random.Generator | None = None,
 ) -> T:
-    """Uniform with variance ``gain**2 / fan`` (He et al. 2015); ``a`` is the negative slope of leaky_relu."""
+    """Uniform with variance ``gain**2 / fan`` (He et al. 2015); ``a`` is the negative slope of
+    leaky_relu.
+    """
     bound = math.sqrt(3.0) * calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode))
     return uniform_(tensor, -bound, bound, generator)
 
@@ -175,12 +184,16 @@ def kaiming_normal_(
     nonlinearity: str = "leaky_relu",
     generator: random.Generator | None = None,
 ) -> T:
-    """Normal with variance ``gain**2 / fan`` (He et al. 2015); ``a`` is the negative slope of leaky_relu."""
+    """Normal with variance ``gain**2 / fan`` (He et al. 2015); ``a`` is the negative slope of
+    leaky_relu.
+    """
     return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)), generator)
 
 
 def orthogonal_(tensor: T, gain: float = 1.0, generator: random.Generator | None = None) -> T:
-    """A random (semi-)orthogonal matrix times ``gain`` (Saxe et al. 2014); axes after the first count as one."""
+    """A random (semi-)orthogonal matrix times ``gain`` (Saxe et al. 2014); axes after the first
+    count as one.
+    """
     _check("orthogonal_", tensor)
     gain = number("orthogonal_", "gain", gain)
     draw = random.generator_of("orthogonal_", generator)
@@ -197,7 +210,9 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: random.Generator | None
 
 
 def calculate_gain(nonlinearity: str, a: float = 0.0) -> float:
-    """Factor on the standard deviation that keeps the variance of activations through ``nonlinearity``."""
+    """Factor on the standard deviation that keeps the variance of activations through
+    ``nonlinearity``.
+    """
     a = number("calculate_gain", "a", a)
     gains = {
         "linear": 1.0,

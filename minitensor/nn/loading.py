@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def torch_names(module: Stateful) -> dict[str, str]:
-    """``{our path: PyTorch's path}`` of all that ``module.state_dict()`` holds, for giving our weights to PyTorch.
+    """``{our path: PyTorch's path}`` of all that ``module.state_dict()`` holds, for giving our
+    weights to PyTorch.
 
     The other way ``load_state_dict`` knows by itself.
 
@@ -28,7 +29,8 @@ def torch_names(module: Stateful) -> dict[str, str]:
     """
     modules = [(path, value) for path, value in walk(module) if isinstance(value, Stateful)]
     names = {path: path for path, value in walk(module) if isinstance(value, Tensor)}
-    # From the innermost module outwards: the beginnings of the paths, which outer ones change, are still our own.
+    # From the innermost module outwards: the beginnings of the paths, which outer ones change, are
+    # still our own.
     for path, one in sorted(modules, key=lambda item: -len(item[0].split(".")) if item[0] else 0):
         for ours, theirs in getattr(one, "torch_names", {}).items():
             mine, other = (f"{path}.{name}" if path else name for name in (ours, theirs))
@@ -41,7 +43,9 @@ def torch_names(module: Stateful) -> dict[str, str]:
 def load_into(
     module: Stateful, own: Mapping[str, Tensor], state: Mapping[str, TensorLike], strict: bool
 ) -> tuple[list[str], list[str]]:
-    """Write the values of ``state`` into the tensors ``own`` of ``module``; see ``Module.load_state_dict``."""
+    """Write the values of ``state`` into the tensors ``own`` of ``module``; see
+    ``Module.load_state_dict``.
+    """
     if not hasattr(state, "keys") or not hasattr(state, "__getitem__"):
         raise TypeError(
             f"load_state_dict takes a dict of names and tensors, got a {type(state).__name__}; write model.state_dict(), or "

@@ -1,4 +1,5 @@
-"""Masks have one meaning everywhere: boolean, **True = may attend**, broadcast to (B, H, T, S). They combine with ``&``.
+"""Masks have one meaning everywhere: boolean, **True = may attend**, broadcast to (B, H, T, S).
+They combine with ``&``.
 
 Letters: B batch, H heads, T queries, S keys.
 """
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def causal_mask(n: int, device: str | None = None) -> Tensor:
-    """``(n, n)``, True where key <= query: each position sees itself and what came before.
+    """``(n, n)``, True if key <= query: each position sees itself and what came before.
 
     >>> causal_mask(3).data.astype(int)
     array([[1, 0, 0],
@@ -31,7 +32,8 @@ def causal_mask(n: int, device: str | None = None) -> Tensor:
 
 
 def padding_mask(lengths: TensorLike, length: int | None = None) -> Tensor:
-    """``(B, 1, 1, S)``, True at the first ``lengths[b]`` keys of row b; S is ``length``, or the greatest of ``lengths``.
+    """``(B, 1, 1, S)``, True at the first ``lengths[b]`` keys of row b; S is ``length``, or the
+    greatest of ``lengths``.
 
     >>> padding_mask([2, 3]).data[:, 0, 0].astype(int)
     array([[1, 1, 0],

@@ -1,14 +1,16 @@
 """``Module``: a function with state. The state is whatever is found by walking the attributes.
 
-There is no registration and nothing to call from ``__init__``: assign parameters, buffers, modules, or lists, tuples and dicts of
-them to attributes, and they are state, in the order of definition. An attribute whose name starts with an underscore is not.
+There is no registration and nothing to call from ``__init__``: assign parameters, buffers, modules,
+or lists, tuples and dicts of them to attributes, and they are state, in the order of definition. An
+attribute whose name starts with an underscore is not.
 
     Parameter          trained
     Buffer             saved, moved and loaded, not trained
     Module             its own state, under ``name.``
     list, tuple, dict  its items, under ``name.0.`` or ``name.key.``
 
-Any other tensor is no state: what a forward pass leaves on a module to be looked at is neither saved nor missed.
+Any other tensor is no state: what a forward pass leaves on a module to be looked at is neither
+saved nor missed.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from minitensor.nn.walk import STATE, Stateful, contents, holds_state, named_chi
 
 __all__ = ["Module", "Parameter"]
 
-# A checker takes this name for true. Jedi, which cannot read what stands below, takes it as it is, and follows ``__call__`` itself.
+# A checker takes this name for true. Jedi, which cannot read what stands below, takes it as it is,
+# and follows ``__call__`` itself.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -40,7 +43,9 @@ if TYPE_CHECKING:
     Out = TypeVar("Out", covariant=True)
 
     class Runs(Protocol[P, Out]):
-        """A module as its call sees it, so that ``layer(x)`` takes and gives what its ``forward`` does."""
+        """A module as its call sees it, so that ``layer(x)`` takes and gives what its ``forward``
+        does.
+        """
 
         _hooks: Any
 
@@ -95,7 +100,9 @@ class Module(Stateful):
     # --- walking the state ------------------------------------------------------------------------------------------------------
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Yield ``(path, module)``, this module first; a shared module comes once, under its first path."""
+        """Yield ``(path, module)``, this module first; a shared module comes once, under its first
+        path.
+        """
         seen = set()
         for path, value in walk(self, prefix):
             if isinstance(value, Module) and id(value) not in seen:
@@ -111,7 +118,9 @@ class Module(Stateful):
         return iter({id(child): child for _, child in named_children(self)}.values())
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
-        """Yield ``(path, parameter)`` in order of definition and set ``parameter.name``; a shared one comes once."""
+        """Yield ``(path, parameter)`` in order of definition and set ``parameter.name``; a shared
+        one comes once.
+        """
         for path, parameter in self._tensors(prefix):
             if isinstance(parameter, Parameter):
                 parameter.name = path
@@ -130,7 +139,9 @@ class Module(Stateful):
         return (tensor for _, tensor in self.named_buffers())
 
     def register_buffer(self, name: str, tensor: TensorLike | None, persistent: bool = True) -> None:
-        """Assign ``nn.Buffer(tensor, persistent)`` to the attribute ``name``, as PyTorch spells it; None holds its place."""
+        """Assign ``nn.Buffer(tensor, persistent)`` to the attribute ``name``, as PyTorch spells it;
+        None holds its place.
+        """
         setattr(self, name, None if tensor is None else Buffer(tensor, persistent))
 
     def _tensors(self, prefix=""):
@@ -155,7 +166,9 @@ class Module(Stateful):
         }
 
     def state_dict(self) -> dict[str, Tensor]:
-        """A snapshot ``{path: tensor}`` of parameters and buffers; a shared one is the same tensor under each of its paths."""
+        """A snapshot ``{path: tensor}`` of parameters and buffers; a shared one is the same tensor
+        under each of its paths.
+        """
         copies = {}
         state = {}
         for path, value in self._saved().items():
@@ -165,19 +178,23 @@ class Module(Stateful):
         return state
 
     def load_state_dict(self, state: Mapping[str, TensorLike], strict: bool = True) -> tuple[list[str], list[str]]:
-        """Overwrite parameters and buffers with the values of ``state`` (tensors or arrays), cast to the dtypes held.
+        """Overwrite parameters and buffers with the values of ``state`` (tensors or arrays), cast
+        to the dtypes held.
 
-        A name may be ours or PyTorch's (``torch_names``): the state of a ``torch.nn.Transformer`` fits an ``nn.Transformer``.
-        Raises one ValueError that lists every missing name, unexpected name and wrong shape; nothing is written then. With
-        ``strict=False`` missing and unexpected names are passed over. A shared parameter needs only one of its names, and
-        different values under two of its names are an error. Returns ``(missing, unexpected)``.
+        A name may be ours or PyTorch's (``torch_names``): the state of a ``torch.nn.Transformer``
+        fits an ``nn.Transformer``. Raises one ValueError that lists every missing name, unexpected
+        name and wrong shape; nothing is written then. With ``strict=False`` missing and unexpected
+        names are passed over. A shared parameter needs only one of its names, and different values
+        under two of its names are an error. Returns ``(missing, unexpected)``.
         """
         return load_into(self, self._saved(), state, flag("load_state_dict", "strict", strict))
 
     # --- changing everything at once --------------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
-        """Set this module and all below it to training (dropout is active) or not; returns the module."""
+        """Set this module and all below it to training (dropout is active) or not; returns the
+        module.
+        """
         mode = flag("train", "mode", mode)
         for module in self.modules():
             module.training = mode
@@ -188,14 +205,18 @@ class Module(Stateful):
         return self.train(False)
 
     def to(self, device: str) -> Self:
-        """Move the whole state to ``device`` ("cpu", "cuda", "cuda:1"); tensors keep their identity. Returns the module."""
+        """Move the whole state to ``device`` ("cpu", "cuda", "cuda:1"); tensors keep their
+        identity. Returns the module.
+        """
         device = as_device(device)
         for _, tensor in self._tensors():
             replace_array(tensor, lambda array: move(array, device))
         return self
 
     def astype(self, dtype: DTypeLike) -> Self:
-        """Cast all floating state to ``dtype``; tensors keep their identity, integers stay as they are. Returns the module."""
+        """Cast all floating state to ``dtype``; tensors keep their identity, integers stay as they
+        are. Returns the module.
+        """
         dtype = as_dtype(dtype)
         if not is_floating(dtype):
             raise TypeError(f"astype: a module's state is floating, got {dtype}")
@@ -230,20 +251,24 @@ class Module(Stateful):
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
     ) -> Handle:
-        """Call ``hook(module, args)`` before each ``forward``; what it returns, if not None, replaces the arguments.
+        """Call ``hook(module, args)`` before each ``forward``; what it returns, if not None,
+        replaces the arguments.
 
-        One value stands for a tuple of one. ``with_kwargs``: it is called as ``hook(module, args, kwargs)`` and may return a new
-        pair ``(args, kwargs)``. ``prepend``: it comes before the hooks that are there. Returns a ``Handle``, whose ``remove()``
-        takes the hook off. Hooks are no state: they are neither saved nor loaded; copies and pickles of a module keep them.
+        One value stands for a tuple of one. ``with_kwargs``: it is called as ``hook(module, args,
+        kwargs)`` and may return a new pair ``(args, kwargs)``. ``prepend``: it comes before the
+        hooks that are there. Returns a ``Handle``, whose ``remove()`` takes the hook off. Hooks are
+        no state: they are neither saved nor loaded; copies and pickles of a module keep them.
         """
         return self._register(0, hook, prepend, with_kwargs)
 
     def register_forward_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
     ) -> Handle:
-        """Call ``hook(module, args, output)`` after each ``forward``; what it returns, if not None, replaces the output.
+        """Call ``hook(module, args, output)`` after each ``forward``; what it returns, if not None,
+        replaces the output.
 
-        ``with_kwargs``: it is called as ``hook(module, args, kwargs, output)``. For the rest see ``register_forward_pre_hook``.
+        ``with_kwargs``: it is called as ``hook(module, args, kwargs, output)``. For the rest see
+        ``register_forward_pre_hook``.
 
         >>> import minitensor as mt
         >>> from minitensor import nn
@@ -298,7 +323,9 @@ def _call_with_hooks(module, args, kwargs):
 
 
 def _successor(path, held, value):
-    """``value`` as what takes the place of ``held``; TypeError if state that ``held`` is or holds would be lost unseen."""
+    """``value`` as what takes the place of ``held``; TypeError if state that ``held`` is or holds
+    would be lost unseen.
+    """
     if value is None:
         return value
     kind = type(value).__name__
@@ -309,7 +336,7 @@ def _successor(path, held, value):
         )
     if isinstance(held, Buffer) and not isinstance(value, STATE):
         if not isinstance(value, Tensor):
-            raise TypeError(f"{path} is a Buffer, and a {kind} is none: assign a tensor, an nn.Buffer or None")
+            raise TypeError(f"{path} is a Buffer, and a {kind} is not: assign a tensor, an nn.Buffer or None")
         return Buffer(value.detach(), held.persistent)  # as in PyTorch, a tensor in the place of a buffer is one
     if isinstance(held, Stateful) and not isinstance(value, Stateful) and not holds_state(value):
         raise TypeError(

@@ -1,7 +1,7 @@
 """Positions: encodings that are added to embeddings, and the bias on attention scores of T5.
 
-Letters: B batch, T positions or queries, S keys, D model width, H heads. ``offset`` is the position of the first one, which is
-``cache.length`` in step-by-step decoding.
+Letters: B batch, T positions or queries, S keys, D model width, H heads. ``offset`` is the position
+of the first one, which is ``cache.length`` in step-by-step decoding.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 
 class SinusoidalPositionalEncoding(Module):
-    """Adds waves of fixed lengths (Vaswani et al. 2017, section 3.5); any length, nothing trained, nothing saved.
+    """Adds waves of fixed lengths (Vaswani et al. 2017, section 3.5); any length, nothing trained,
+    nothing saved.
 
     PE[t, 2 i] = sin(t / 10000**(2 i / D))        PE[t, 2 i + 1] = cos(t / 10000**(2 i / D))
     """
@@ -62,7 +63,9 @@ def _waves(length, d_model):
 
 
 class LearnedPositionalEncoding(Module):
-    """Adds a trained vector per position, ``max_length`` of them; weight: (max_length, D), starts as N(0, 0.02**2)."""
+    """Adds a trained vector per position, ``max_length`` of them; weight: (max_length, D), starts
+    as N(0, 0.02**2).
+    """
 
     def __init__(self, max_length: int, d_model: int) -> None:
         self.max_length = integer("LearnedPositionalEncoding", "max_length", max_length, least=1)
@@ -71,7 +74,9 @@ class LearnedPositionalEncoding(Module):
         init.normal_(self.weight, std=0.02)
 
     def forward(self, x: TensorLike, offset: int = 0) -> Tensor:
-        """``x`` (B, T, D) plus the vectors of positions ``offset`` to ``offset + T - 1``; ValueError beyond ``max_length``."""
+        """``x`` (B, T, D) plus the vectors of positions ``offset`` to ``offset + T - 1``;
+        ValueError beyond ``max_length``.
+        """
         x = _checked_input(self, x)
         offset = integer("LearnedPositionalEncoding", "offset", offset, least=0)
         stop = offset + x.shape[-2]
@@ -84,11 +89,13 @@ class LearnedPositionalEncoding(Module):
 
 
 class RelativePositionBias(Module):
-    """A trained number per head and bucket of distance, added to attention scores (Raffel et al. 2020, T5, arXiv:1910.10683).
+    """A trained number per head and bucket of distance, added to attention scores (Raffel et al.
+    2020, T5, arXiv:1910.10683).
 
-    Half of the buckets are one per distance, the others grow with its logarithm up to ``max_distance``, and the last holds all
-    beyond. Bidirectional (an encoder): one half of all buckets serves keys behind the query, the other those ahead. Else (a
-    decoder) keys ahead share bucket 0. weight: (n_buckets, n_heads).
+    Half of the buckets are one per distance, the others grow with its logarithm up to
+    ``max_distance``, and the last holds all beyond. Bidirectional (an encoder): one half of all
+    buckets serves keys behind the query, the other those ahead. Else (a decoder) keys ahead share
+    bucket 0. weight: (n_buckets, n_heads).
     """
 
     def __init__(self, n_heads: int, n_buckets: int = 32, max_distance: int = 128, bidirectional: bool = True) -> None:
@@ -106,7 +113,9 @@ class RelativePositionBias(Module):
         init.normal_(self.weight, std=self.n_heads**-0.5)
 
     def forward(self, queries: int, keys: int | None = None, offset: int = 0) -> Tensor:
-        """The bias (1, H, T, S) of ``queries`` positions from ``offset`` on, against ``keys`` positions from 0 on (both counts)."""
+        """The bias (1, H, T, S) of ``queries`` positions from ``offset`` on, against ``keys``
+        positions from 0 on (both counts).
+        """
         name = "RelativePositionBias"
         queries, offset = integer(name, "queries", queries, least=0), integer(name, "offset", offset, least=0)
         keys = offset + queries if keys is None else integer(name, "keys", keys, least=0)
@@ -120,7 +129,9 @@ class RelativePositionBias(Module):
         return self.weight[buckets].transpose(2, 0, 1)[None]  # (T, S, H) to (1, H, T, S)
 
     def buckets(self, distance: Any) -> Any:
-        """The bucket of each ``distance``, key position minus query position: integers to integers of the same shape."""
+        """The bucket of each ``distance``, key position minus query position: integers to integers
+        of the same shape.
+        """
         return _buckets(distance, self.n_buckets, self.max_distance, self.bidirectional)
 
 

@@ -1,7 +1,8 @@
-"""Recurrent layers, and their cells for single steps: weights, names and gate order as PyTorch's, so that states are exchanged.
+"""Recurrent layers, and their cells for single steps: weights, names and gate order as PyTorch's,
+so that states are exchanged.
 
-Different from PyTorch: sequences are batch-first by default, and sequences of several lengths are padded and come with ``lengths``
-instead of being packed.
+Different from PyTorch: sequences are batch-first by default, and sequences of several lengths are
+padded and come with ``lengths`` instead of being packed.
 
 Letters: B batch, T steps, I input features, H hidden features, G gates, L layers, D directions.
 """
@@ -77,7 +78,9 @@ class _Weights(Module):
         return [""]
 
     def reset_parameters(self) -> None:
-        """Draw new values: uniform on +-1/sqrt(H), as PyTorch does, then what ``orthogonal`` and ``forget_bias`` ask for."""
+        """Draw new values: uniform on +-1/sqrt(H), as PyTorch does, then what ``orthogonal`` and
+        ``forget_bias`` ask for.
+        """
         hidden = self.hidden_size
         bound = 1.0 / math.sqrt(hidden)
         for suffix in self._suffixes():
@@ -143,12 +146,13 @@ class _Recurrent(_Weights):
         return [f"_l{layer}{end}" for layer in range(self.num_layers) for end in ends]
 
     def forward(self, x: TensorLike, state: Any = None, lengths: TensorLike | None = None) -> tuple[Tensor, Any]:
-        """``(output, state)``: the last layer's states at all steps (B, T, D H), and every layer's final state (L D, B, H).
+        """``(output, state)``: the last layer's states at all steps (B, T, D H), and every layer's
+        final state (L D, B, H).
 
-        x: (B, T, I), or (T, B, I) if the layer is not ``batch_first`` (the output then is (T, B, D H)). state: the initial
-        states; default: zeros. lengths: integers (B,), the true length of each sequence; values beyond it, even NaN, are
-        ignored, the output there is zero, the final state is that of the last true step, and the backward direction starts
-        there.
+        x: (B, T, I), or (T, B, I) if the layer is not ``batch_first`` (the output then is (T, B, D
+        H)). state: the initial states; default: zeros. lengths: integers (B,), the true length of
+        each sequence; values beyond it, even NaN, are ignored, the output there is zero, the final
+        state is that of the last true step, and the backward direction starts there.
         """
         x = asarray(x)
         if x.ndim != 3:
@@ -201,11 +205,13 @@ class _Recurrent(_Weights):
 class RNN(_Recurrent):
     """Elman's network, ``h_t = f(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh)``; f is "tanh" or "relu".
 
-    Parameters of layer l: ``weight_ih_l`` (H, I), or (H, D H) from the second layer on, ``weight_hh_l`` (H, H), ``bias_ih_l`` and
-    ``bias_hh_l`` (H,), named ``weight_ih_l0`` and so on; those of the backward direction end in ``_reverse``.
+    Parameters of layer l: ``weight_ih_l`` (H, I), or (H, D H) from the second layer on,
+    ``weight_hh_l`` (H, H), ``bias_ih_l`` and ``bias_hh_l`` (H,), named ``weight_ih_l0`` and so on;
+    those of the backward direction end in ``_reverse``.
 
-    bidirectional: a second pass from the end to the start; outputs are joined feature by feature. dropout: on the outputs of each
-    layer but the last. orthogonal: W_hh starts orthogonal (Saxe et al. 2014; with relu: Le et al. 2015, arXiv:1504.00941).
+    bidirectional: a second pass from the end to the start; outputs are joined feature by feature.
+    dropout: on the outputs of each layer but the last. orthogonal: W_hh starts orthogonal (Saxe et
+    al. 2014; with relu: Le et al. 2015, arXiv:1504.00941).
 
     >>> import minitensor as mt
     >>> layer = mt.nn.RNN(4, 8, bidirectional=True)
@@ -231,14 +237,16 @@ class RNN(_Recurrent):
 
 
 class LSTM(_Recurrent):
-    """Long short-term memory (Hochreiter and Schmidhuber 1997; Gers et al. 2000); gates i, f, g, o::
+    """Long short-term memory (Hochreiter and Schmidhuber 1997; Gers et al. 2000); gates i, f, g,
+    o::
 
         i, f, g, o = W_ih x_t + b_ih + W_hh h_(t-1) + b_hh
         c_t = sigmoid(f) * c_(t-1) + sigmoid(i) * tanh(g)        h_t = sigmoid(o) * tanh(c_t)
 
-    The state is a pair ``(h, c)``. forget_bias: what ``b_ih + b_hh`` of the forget gate start as; 1 makes a new network remember
-    (Jozefowicz et al., "An empirical exploration of recurrent network architectures", ICML 2015). Parameters, of 4 H rows, and the
-    other options as for ``RNN``; orthogonal: each gate's part of W_hh.
+    The state is a pair ``(h, c)``. forget_bias: what ``b_ih + b_hh`` of the forget gate start as; 1
+    makes a new network remember (Jozefowicz et al., "An empirical exploration of recurrent network
+    architectures", ICML 2015). Parameters, of 4 H rows, and the other options as for ``RNN``;
+    orthogonal: each gate's part of W_hh.
     """
 
     gates = 4
@@ -291,7 +299,9 @@ class GRU(_Recurrent):
 
 
 class _Cell(_Weights):
-    """One step of a recurrent layer; parameters ``weight_ih``, ``weight_hh``, ``bias_ih``, ``bias_hh``."""
+    """One step of a recurrent layer; parameters ``weight_ih``, ``weight_hh``, ``bias_ih``,
+    ``bias_hh``.
+    """
 
     def __init__(self, input_size: int, hidden_size: int, *, bias: bool = True, orthogonal: bool = False) -> None:
         name = type(self).__name__

@@ -1,17 +1,20 @@
-"""The Transformer's layers and stacks (Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762).
+"""The Transformer's layers and stacks (Vaswani et al., "Attention Is All You Need", 2017,
+arXiv:1706.03762).
 
 Around every sublayer f (attention, or the feed-forward network) there is a residual and a layer normalisation::
 
     post-norm (the paper)     x = norm(x + dropout(f(x)))
     pre-norm (norm_first)     x = x + dropout(f(norm(x)))       and a last norm behind the stack (Xiong et al. 2020)
 
-A stack ends in a norm of its own if ``final_norm`` says so; default: if ``norm_first``, as the layers then end in none.
+A stack ends in a norm of its own if ``final_norm`` says so; default: if ``norm_first``, as the
+layers then end in none.
 
-Letters: B batch, T target or own positions, S memory positions, D model width, H heads. Masks are boolean, True = may attend, and
-broadcast to (B, H, T, S).
-``activation`` is one of relu, gelu, gelu_tanh (its approximation by tanh, as GPT-2 has it) and silu; ``eps`` that of the norms.
-``dropout`` acts behind every sublayer, ``attention_dropout`` on the attention weights and ``ff_dropout`` inside the feed-forward
-network, behind its activation; default of both: ``dropout``, as in the paper's code.
+Letters: B batch, T target or own positions, S memory positions, D model width, H heads. Masks are
+boolean, True = may attend, and broadcast to (B, H, T, S). ``activation`` is one of relu, gelu,
+gelu_tanh (its approximation by tanh, as GPT-2 has it) and silu; ``eps`` that of the norms.
+``dropout`` acts behind every sublayer, ``attention_dropout`` on the attention weights and
+``ff_dropout`` inside the feed-forward network, behind its activation; default of both: ``dropout``,
+as in the paper's code.
 """
 
 from __future__ import annotations
@@ -45,7 +48,9 @@ ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
 
 
 class FeedForward(Module):
-    """``y = W2 dropout(activation(W1 x + b1)) + b2``, for each position alone: (..., d_model) to (..., d_model)."""
+    """``y = W2 dropout(activation(W1 x + b1)) + b2``, for each position alone: (..., d_model) to
+    (..., d_model).
+    """
 
     def __init__(self, d_model: int, d_ff: int, dropout: float = 0.1, activation: str = "relu") -> None:
         self.activation = choice("FeedForward", "activation", activation, ACTIVATIONS)
@@ -115,7 +120,9 @@ class TransformerEncoderLayer(_Layer):
         need_weights: bool = False,
         cache: KeyValueCache | None = None,
     ) -> Any:
-        """One layer. With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, S). cache: its KeyValueCache."""
+        """One layer. With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, S).
+        cache: its KeyValueCache.
+        """
         x, mask = self.attention.admit(x, mask, cache)
         how = {"mask": mask, "is_causal": is_causal, "bias": bias, "cache": cache}
         y, weights = with_weights(self.attention, self._enter(x, self.norm1), need_weights, **how)
@@ -125,7 +132,9 @@ class TransformerEncoderLayer(_Layer):
 
 
 class TransformerDecoderLayer(_Layer):
-    """Self-attention, attention to the encoder's output, and feed-forward network: (B, T, D) to (B, T, D)."""
+    """Self-attention, attention to the encoder's output, and feed-forward network: (B, T, D) to (B,
+    T, D).
+    """
 
     torch_names = {
         "self_attention": "self_attn", "cross_attention": "multihead_attn",
@@ -164,9 +173,11 @@ class TransformerDecoderLayer(_Layer):
         bias: TensorLike | None = None,
         need_weights: bool = False,
     ) -> Any:
-        """One layer. cache: this layer's pair ``(own, memory)`` of a DecoderCache; ``memory`` is then not looked at.
+        """One layer. cache: this layer's pair ``(own, memory)`` of a DecoderCache; ``memory`` is
+        then not looked at.
 
-        With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, S) of the attention to the memory.
+        With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, S) of the attention
+        to the memory.
         """
         x, memory, mask, memory_mask = self.admit(x, memory, mask, memory_mask, cache)
         own, held = (None, None) if cache is None else cache
@@ -186,7 +197,9 @@ class TransformerDecoderLayer(_Layer):
         memory_mask: TensorLike | None,
         cache: tuple[KeyValueCache, KeyValueCache] | None = None,
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-        """All four looked at, padding blank; see ``MultiHeadAttention.admit``. ``memory`` is None if there is a cache of it."""
+        """All four looked at, padding blank; see ``MultiHeadAttention.admit``. ``memory`` is None
+        if there is a cache of it.
+        """
         own, held = (None, None) if cache is None else cache
         x, mask = self.self_attention.admit(x, mask, own)
         if held is not None:
@@ -196,7 +209,9 @@ class TransformerDecoderLayer(_Layer):
 
 
 class _Stack(Module):
-    """``n_layers`` layers of one kind, and a last norm if ``final_norm`` says so (default: if ``norm_first``)."""
+    """``n_layers`` layers of one kind, and a last norm if ``final_norm`` says so (default: if
+    ``norm_first``).
+    """
 
     layer_class: Callable[..., Module]
 
@@ -229,7 +244,9 @@ class _Stack(Module):
 
 
 class TransformerEncoder(_Stack):
-    """``n_layers`` encoder layers, and a last norm if there is one: embedded inputs (B, T, D) to (B, T, D)."""
+    """``n_layers`` encoder layers, and a last norm if there is one: embedded inputs (B, T, D) to
+    (B, T, D).
+    """
 
     layer_class = TransformerEncoderLayer
 
@@ -243,11 +260,13 @@ class TransformerEncoder(_Stack):
         need_weights: bool = False,
         cache: EncoderCache | None = None,
     ) -> Any:
-        """Encode ``x`` (B, T, D). mask: boolean, broadcasts to (B, H, T, S). bias: added to the scores of every layer, likewise.
+        """Encode ``x`` (B, T, D). mask: boolean, broadcasts to (B, H, T, S). bias: added to the
+        scores of every layer, likewise.
 
-        S is T, unless there is a cache, from ``init_cache``; ``x`` is then the new positions alone, S counts those held as well
-        (in ``mask`` and ``bias`` too), the encoder must be causal, and the result is a constant. With ``need_weights`` returns
-        ``(output, weights)``, a list of (B, H, T, S), one per layer.
+        S is T, unless there is a cache, from ``init_cache``; ``x`` is then the new positions alone,
+        S counts those held as well (in ``mask`` and ``bias`` too), the encoder must be causal, and
+        the result is a constant. With ``need_weights`` returns ``(output, weights)``, a list of (B,
+        H, T, S), one per layer.
         """
         if cache is not None and not is_causal:
             raise ValueError("a cache is for causal encoders, where no position sees a later one: pass is_causal=True")
@@ -262,12 +281,16 @@ class TransformerEncoder(_Stack):
         return (x, seen) if need_weights else x
 
     def init_cache(self, batch: int) -> EncoderCache:
-        """An EncoderCache of ``batch`` rows without positions, for decoding step by step with a causal encoder."""
+        """An EncoderCache of ``batch`` rows without positions, for decoding step by step with a
+        causal encoder.
+        """
         return EncoderCache([KeyValueCache() for _ in self.layers], batch)
 
 
 class TransformerDecoder(_Stack):
-    """``n_layers`` decoder layers, and a last norm if there is one: embedded targets (B, T, D) to (B, T, D)."""
+    """``n_layers`` decoder layers, and a last norm if there is one: embedded targets (B, T, D) to
+    (B, T, D).
+    """
 
     layer_class = TransformerDecoderLayer
 
@@ -285,12 +308,13 @@ class TransformerDecoder(_Stack):
     ) -> Any:
         """Decode ``x`` (B, T, D) looking at ``memory`` (B, S, D), the encoder's output.
 
-        mask: added to the causal rule, broadcasts to (B, H, T, T). memory_mask: broadcasts to (B, H, T, S). bias: added to the
-        scores of every layer's self-attention, broadcasts as ``mask``. With ``need_weights`` returns ``(output, weights)``, a list
-        of the layers' attention to the memory, (B, H, T, S) each.
+        mask: added to the causal rule, broadcasts to (B, H, T, T). memory_mask: broadcasts to (B,
+        H, T, S). bias: added to the scores of every layer's self-attention, broadcasts as ``mask``.
+        With ``need_weights`` returns ``(output, weights)``, a list of the layers' attention to the
+        memory, (B, H, T, S) each.
 
-        cache: from ``init_cache``; ``x`` is then the new positions alone, ``mask`` and ``bias`` cover those held as well,
-        ``memory`` is not looked at, and the result is a constant.
+        cache: from ``init_cache``; ``x`` is then the new positions alone, ``mask`` and ``bias``
+        cover those held as well, ``memory`` is not looked at, and the result is a constant.
         """
         x, caches, seen = asarray(x), self._layer_caches(cache), []
         check_batch(cache, x)
@@ -303,7 +327,9 @@ class TransformerDecoder(_Stack):
         return (x, seen) if need_weights else x
 
     def init_cache(self, memory: Tensor) -> DecoderCache:
-        """A DecoderCache without target positions, and with the keys and values of ``memory`` (B, S, D) computed once."""
+        """A DecoderCache without target positions, and with the keys and values of ``memory`` (B,
+        S, D) computed once.
+        """
         pairs = [(KeyValueCache(), layer.cross_attention.fill_cache(memory)) for layer in self.layers]
         return DecoderCache(pairs, memory.shape[0])
 
@@ -311,8 +337,9 @@ class TransformerDecoder(_Stack):
 class Transformer(Module):
     """Encoder and decoder over embedded inputs: source (B, S, D) and target (B, T, D) to (B, T, D).
 
-    As in PyTorch, weights with two axes start after Xavier, and both stacks end in a norm of their own; ``load_state_dict`` takes
-    the state of a ``torch.nn.Transformer``. The paper's post-norm model has no such norms: ``final_norm=False``.
+    As in PyTorch, weights with two axes start after Xavier, and both stacks end in a norm of their
+    own; ``load_state_dict`` takes the state of a ``torch.nn.Transformer``. The paper's post-norm
+    model has no such norms: ``final_norm=False``.
     """
 
     def __init__(
@@ -349,8 +376,9 @@ class Transformer(Module):
     ) -> Tensor:
         """Encode ``source``, decode ``target`` causally.
 
-        source_mask broadcasts to (B, H, S, S), target_mask (added to the causal rule) to (B, H, T, T), memory_mask to (B, H, T, S).
-        memory_mask: default: a source_mask that hides padding, the same keys from every query as ``nn.padding_mask`` does.
+        source_mask broadcasts to (B, H, S, S), target_mask (added to the causal rule) to (B, H, T,
+        T), memory_mask to (B, H, T, S). memory_mask: default: a source_mask that hides padding, the
+        same keys from every query as ``nn.padding_mask`` does.
         """
         source_mask = source_mask if source_mask is None else asarray(source_mask)
         memory = self.encoder(source, source_mask)

@@ -1,4 +1,6 @@
-"""The walk over a module's attributes that finds its state, and the tree that ``repr`` draws of it."""
+"""The walk over a module's attributes that finds its state, and the tree that ``repr``
+draws of it.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,17 @@ STATE = (Parameter, Buffer)  # the tensors that are state; results of ops and ot
 
 
 class Stateful:
-    """Base of ``Module``: what the walk goes into. ``_items()`` gives ``(name, value)`` of all that may be state."""
+    """Base of ``Module``: what the walk goes into. ``_items()`` gives ``(name, value)`` of all that
+    may be state.
+    """
 
     def _items(self) -> list[tuple[str, Any]]:
         return [(name, value) for name, value in vars(self).items() if not name.startswith("_")]
 
 
 def walk(value, path="", above=()):
-    """Yield ``(path, module, parameter or buffer)`` at and below ``value``; shared ones under each of their paths.
+    """Yield ``(path, module, parameter or buffer)`` at and below ``value``; shared ones under each
+    of their paths.
 
     above: the containers that lead here; one that contains itself would never end.
     """
@@ -69,7 +74,9 @@ def holds_state(value):
 
 
 def tree(module):
-    """Class, hyper-parameters and children, one per line; equal neighbours in a list are written once."""
+    """Class, hyper-parameters and children, one per line; equal neighbours in a list are written
+    once.
+    """
     plain = [
         (name, value)
         for name, value in module._items()

@@ -1,4 +1,4 @@
-"""New tensors from shapes. ``dtype`` is float32 where not said, ``device`` is "cpu"."""
+"""New tensors from shapes. Default: ``dtype`` float32, ``device`` "cpu"."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def _made(array, requires_grad):
 
 
 def _filled(name, value, shape, dtype, device):
-    """An array of zeros or ones; where only shapes are asked for (``nn.init.shapes_only``), one number that is repeated."""
+    """An array of zeros or ones; if only shapes are asked for (``nn.init.shapes_only``), one number
+    that is repeated.
+    """
     xp, dtype, shape = namespace(device), as_dtype(dtype), ints(shape, name)
     if not current_mode.get().memory:
         try:
@@ -51,7 +53,9 @@ def _filled(name, value, shape, dtype, device):
 
 
 def _check_lengths(name, first, *behind):
-    """Raise TypeError if numbers follow the first length where dtype and device belong, as if each length were an argument."""
+    """Raise TypeError if numbers follow the first length where dtype and device belong, as if each
+    length were an argument.
+    """
     numbers = list(takewhile(lambda x: isinstance(x, (int, float, np.number, Tensor)), behind))
     if isinstance(first, (tuple, list)) or not numbers:
         return
@@ -83,7 +87,8 @@ def full(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """``fill_value``, which broadcasts, everywhere; the dtype is that of ``asarray(fill_value)`` if not said.
+    """``fill_value``, which broadcasts, everywhere; the dtype is that of ``asarray(fill_value)`` if
+    not said.
 
     A fill value that requires a gradient gets it: the sum of the result's.
     """
@@ -100,7 +105,9 @@ def full(
 def empty(
     shape: Shape, dtype: DTypeLike = np.float32, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """A tensor of ``shape``; tensors are values, so that its elements are not left to chance: zeros."""
+    """A tensor of ``shape``; tensors are values, so that its elements are not left to chance:
+    zeros.
+    """
     return zeros(shape, dtype, device, requires_grad)
 
 
@@ -136,7 +143,7 @@ def arange(
     dtype: DTypeLike | None = None,
     device: str | None = None,
 ) -> Tensor:
-    """``start, start + step, ...`` below ``stop``; int64 where all are ints, else float32."""
+    """``start, start + step, ...`` below ``stop``; int64 if all are ints, else float32."""
     start, step = number("arange", "start", start), number("arange", "step", step)
     stop = stop if stop is None else number("arange", "stop", stop)
     start, stop = (0, start) if stop is None else (start, stop)
@@ -155,7 +162,9 @@ def linspace(
     dtype: DTypeLike = np.float32,
     device: str | None = None,
 ) -> Tensor:
-    """``num`` evenly spaced numbers from ``start`` to ``stop``, which is the last one where ``endpoint``."""
+    """``num`` evenly spaced numbers from ``start`` to ``stop``, which is the last one if
+    ``endpoint``.
+    """
     if not isinstance(endpoint, (bool, np.bool_)):
         raise TypeError(f"linspace: endpoint must be True or False, got {endpoint!r}; write dtype= by its name")
     start, stop = number("linspace", "start", start), number("linspace", "stop", stop)
@@ -175,5 +184,6 @@ def eye(
     return Tensor(namespace(device).eye(rows, columns, k=place, dtype=as_dtype(dtype)))
 
 
-# What a recorded rule creates lies on the device of its gradient; of those named after another tensor it does by itself.
+# What a recorded rule creates lies on the device of its gradient; of those named after another
+# tensor it does by itself.
 creators.update({name: globals()[name] for name in __all__ if not name.endswith("_like")})

@@ -1,12 +1,16 @@
-"""Decompositions of stacks of matrices (..., M, N): QR, singular values, eigenvalues of symmetric matrices.
+"""Decompositions of stacks of matrices (..., M, N): QR, singular values, eigenvalues of symmetric
+matrices.
 
-An op has one output, so each of these packs its factors into one array whose rows are theirs, and ``minitensor.linalg`` cuts it.
+An op has one output, so each of these packs its factors into one array whose rows are theirs, and
+``minitensor.linalg`` cuts it.
 
-Rules: Walter and Lehmann, "Algorithmic differentiation of linear algebra functions with application in optimum experimental
-design", 2010 (QR); Townsend, "Differentiating the singular value decomposition", 2016; Giles, 2008 (eigenvalues).
+Rules: Walter and Lehmann, "Algorithmic differentiation of linear algebra functions with application
+in optimum experimental design", 2010 (QR); Townsend, "Differentiating the singular value
+decomposition", 2016; Giles, 2008 (eigenvalues).
 
-Vectors that belong to equal singular values or eigenvalues are any basis of their space, and have no derivative: where a gradient
-of them is asked for, ValueError is raised, and on a GPU, where looking would mean waiting, the gradient is NaN.
+Vectors that belong to equal singular values or eigenvalues are any basis of their space, and have
+no derivative: if a gradient of them is asked for, ValueError is raised, and on a GPU, where looking
+would mean waiting, the gradient is NaN.
 """
 
 from __future__ import annotations
@@ -41,7 +45,9 @@ def _(xp, g, x, out):
 
 
 def _square_part(xp, q, r, gq, gr):
-    """``(gq + q S) r^-T``, S the symmetric matrix with the lower triangle of ``r gr^T - gq^T q``."""
+    """``(gq + q S) r^-T``, S the symmetric matrix with the lower triangle of ``r gr^T -
+    gq^T q``.
+    """
     lower = xp.matmul(r, transposed(gr)) - xp.matmul(transposed(gq), q)
     symmetric = xp.tril(lower) + transposed(xp.tril(lower, -1))
     return transposed(solved(xp, r, transposed(gq + xp.matmul(q, symmetric))))
@@ -55,7 +61,8 @@ def _svd(xp, x):
 
 @_svd.vjp
 def _(xp, g, x, out):
-    # With A = u^T gu - (u^T gu)^T and B = v^T gv - (v^T gv)^T, dL/dx = u C v^T plus what leads out of the spaces of u and v:
+    # With A = u^T gu - (u^T gu)^T and B = v^T gv - (v^T gv)^T, dL/dx = u C v^T plus what leads out
+    # of the spaces of u and v:
     #     C_ij = (A_ij s_j + s_i B_ij) / (s_j^2 - s_i^2) = ((A + B) / (s_j - s_i) + (A - B) / (s_j + s_i)) / 2,    C_ii = gs_i.
     (rows, columns), k = x.shape[-2:], out.shape[-1]
     u, s, v = out[..., :rows, :], out[..., rows, :], out[..., rows + 1 :, :]
@@ -89,7 +96,8 @@ def _eigh(xp, x):
 
 @_eigh.vjp
 def _(xp, g, out):
-    # dL/dx = v C v^T with C_ij = (A_ij - A_ji) / 2 / (w_j - w_i), A = v^T gv, and C_ii = gw_i: a symmetric matrix.
+    # dL/dx = v C v^T with C_ij = (A_ij - A_ji) / 2 / (w_j - w_i), A = v^T gv, and C_ii = gw_i: a
+    # symmetric matrix.
     w, v, gw, gv = out[..., 0, :], out[..., 1:, :], g[..., 0, :], g[..., 1:, :]
     if not w.shape[-1]:
         return g[..., 1:, :] * 0.0
@@ -101,7 +109,9 @@ def _(xp, g, out):
 
 
 class _Vectors:
-    """Quotients in the gradients of vectors that belong to ``values``; where a divisor is 0 to rounding, there is none."""
+    """Quotients in the gradients of vectors that belong to ``values``; if a divisor is 0 to
+    rounding, there is none.
+    """
 
     def __init__(self, xp, kind, values, *gradients):
         self.xp, self.kind = xp, kind
@@ -110,7 +120,9 @@ class _Vectors:
         self.asked = xp.not_equal(asked, 0)  # (..., 1, 1): whether these vectors have a gradient at all
 
     def over(self, top, bottom, places=None):
-        """``top / bottom``, 0 where no gradient of vectors is asked for or ``places``, if given, is 0."""
+        """``top / bottom``, 0 if no gradient of vectors is asked for or ``places``, if
+        given, is 0.
+        """
         xp = self.xp
         flat = xp.less_equal(xp.abs(bottom), self.smallest)
         lost = xp.logical_and(flat, self.asked)

@@ -1,8 +1,10 @@
-"""Types of elements under the names of the Python array API standard, and what a library of that standard tells of itself.
+"""Types of elements under the names of the Python array API standard, and what a library of that
+standard tells of itself.
 
-``minitensor`` follows the standard's version 2024.12 where it serves gradients of real numbers: complex numbers (``complex64``,
-``complex128``, ``real``, ``imag``, ``conj``) and the extension ``fft`` are left out. Three answers differ from NumPy's, here as
-everywhere in the library: new tensors are float32, integers of any width meet float32 in float32, and so do bytes and truth values
+``minitensor`` follows the standard's version 2024.12 as far as it serves gradients of real numbers:
+complex numbers (``complex64``, ``complex128``, ``real``, ``imag``, ``conj``) and the extension
+``fft`` are left out. Three answers differ from NumPy's, here as everywhere in the library: new
+tensors are float32, integers of any width meet float32 in float32, and so do bytes and truth values
 in functions of floats.
 """
 
@@ -40,7 +42,9 @@ def _dtype_of(value):
 
 
 def astype(x: TensorLike, dtype: DTypeLike, *, copy: bool = True, device: str | None = None) -> Tensor:
-    """``x`` with elements of type ``dtype``; the gradient comes back in x's own. ``copy`` is the standard's: tensors are values."""
+    """``x`` with elements of type ``dtype``; the gradient comes back in x's own. ``copy`` is the
+    standard's: tensors are values.
+    """
     x = asarray(x)
     x = x if device is None else x.to(device)
     return x if x.dtype == as_dtype(dtype) else _astype(x, dtype=as_dtype(dtype))
@@ -51,12 +55,16 @@ def can_cast(
     to: DTypeLike,
     casting: Literal["no", "equiv", "safe", "same_kind", "unsafe"] = "safe",
 ) -> bool:
-    """Whether every number of the type ``from_`` (a dtype, or a tensor of it) is one of the type ``to``."""
+    """Whether every number of the type ``from_`` (a dtype, or a tensor of it) is one of the type
+    ``to``.
+    """
     return bool(np.can_cast(_dtype_of(from_), as_dtype(to), casting))
 
 
 def finfo(type: DTypeLike | Tensor | np.ndarray) -> np.finfo[Any]:
-    """Precision and range of a floating type, given as a dtype or a tensor: ``bits``, ``eps``, ``max``, ``min``, ..."""
+    """Precision and range of a floating type, given as a dtype or a tensor: ``bits``, ``eps``,
+    ``max``, ``min``, ...
+    """
     dtype = _dtype_of(type)
     if not is_floating(dtype):
         raise TypeError(f"finfo: needs a floating type, got {dtype}: write mt.iinfo")
@@ -76,7 +84,9 @@ def iinfo(type: DTypeLike | Tensor | np.ndarray) -> np.iinfo[Any]:
 
 
 def isdtype(dtype: DTypeLike, kind: DTypeLike | tuple[DTypeLike, ...]) -> bool:
-    """Whether ``dtype`` is of a ``kind``: a dtype, the standard's words ("real floating", "integral", ...), or several."""
+    """Whether ``dtype`` is of a ``kind``: a dtype, the standard's words ("real floating",
+    "integral", ...), or several.
+    """
     dtype = as_dtype(dtype)
     if isinstance(kind, tuple):
         return any(isdtype(dtype, one) for one in kind)
@@ -89,7 +99,8 @@ def isdtype(dtype: DTypeLike, kind: DTypeLike | tuple[DTypeLike, ...]) -> bool:
 def result_type(*arrays_and_dtypes: TensorLike | DTypeLike) -> np.dtype[Any]:
     """The type of what ops make of these tensors, arrays, dtypes and numbers together.
 
-    NumPy's, but that float64 comes only from float64: numbers widen nothing, and integers meet float32 in float32.
+    NumPy's, but that float64 comes only from float64: numbers widen nothing, and integers meet
+    float32 in float32.
     """
     if not arrays_and_dtypes:
         raise ValueError("result_type: at least one tensor, dtype or number is needed")
@@ -103,10 +114,14 @@ def result_type(*arrays_and_dtypes: TensorLike | DTypeLike) -> np.dtype[Any]:
 
 
 class ArrayNamespaceInfo:
-    """What ``minitensor.__array_namespace_info__()`` gives: the standard's inspection of a library."""
+    """What ``minitensor.__array_namespace_info__()`` gives: the standard's inspection
+    of a library.
+    """
 
     def capabilities(self) -> dict[str, bool | int]:
-        """What the library can do: masks as indices, shapes that depend on data, any number of axes that NumPy has."""
+        """What the library can do: masks as indices, shapes that depend on data, any number of axes
+        that NumPy has.
+        """
         return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": 64}
 
     def default_device(self) -> str:
@@ -134,7 +149,7 @@ class ArrayNamespaceInfo:
     def dtypes(
         self, *, device: str | None = None, kind: str | tuple[str, ...] | None = None
     ) -> dict[str, np.dtype[Any]]:
-        """The types of elements by name, of a ``kind`` or of several where given."""
+        """The types of elements by name, of a ``kind`` or of several if given."""
         as_device(device)
         kinds = kind if isinstance(kind, tuple) else ("bool", "numeric") if kind is None else (kind,)
         if not set(kinds) <= set(_KINDS):

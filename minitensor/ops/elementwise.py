@@ -1,7 +1,8 @@
-"""Elementwise ops. Shapes broadcast as in NumPy; the engine sums a gradient back to its operand's shape.
+"""Elementwise ops. Shapes broadcast as in NumPy; the engine sums a gradient back to its operand's
+shape.
 
-Kinks have one rule, the same on every backend: at a tie ``maximum``, ``minimum`` and ``clip`` share the gradient
-evenly; ``abs`` and ``sign`` have derivative 0 at 0.
+Kinks have one rule, the same on every backend: at a tie ``maximum``, ``minimum`` and ``clip`` share
+the gradient evenly; ``abs`` and ``sign`` have derivative 0 at 0.
 """
 
 from __future__ import annotations
@@ -135,7 +136,9 @@ def logaddexp(xp, x, y):
 
 
 def _share(xp, g, x, y):
-    """``g * sigmoid(x - y)``, a half where both are the same infinity; the sigmoid is ``exp(-log(1 + exp(y - x)))``."""
+    """``g * sigmoid(x - y)``, a half if both are the same infinity; the sigmoid is ``exp(-log(1 +
+    exp(y - x)))``.
+    """
     same = xp.equal(x, y) & xp.logical_not(xp.isfinite(x))
     return g * xp.exp(-xp.logaddexp(xp.where(same, 0.0, y) - xp.where(same, 0.0, x), 0.0))
 
@@ -164,10 +167,11 @@ def clip(
     a_min: TensorLike | None = None,
     a_max: TensorLike | None = None,
 ) -> Tensor:
-    """``x`` kept within ``[min, max]``: ``minimum(maximum(x, min), max)``. Bounds may be tensors and are differentiable.
+    """``x`` kept within ``[min, max]``: ``minimum(maximum(x, min), max)``. Bounds may be tensors
+    and are differentiable.
 
-    At a bound the gradient is shared evenly between ``x`` and the bound. None means no bound. ``a_min`` and ``a_max`` are NumPy's
-    older names.
+    At a bound the gradient is shared evenly between ``x`` and the bound. None means no bound.
+    ``a_min`` and ``a_max`` are NumPy's older names.
     """
     if (min is not None and a_min is not None) or (max is not None and a_max is not None):
         raise TypeError("clip: a bound is given twice, as min or max and as a_min or a_max")
@@ -182,7 +186,9 @@ def clip(
 
 
 def _by_name(function: Callable[Concatenate[Any, P], Any], name: str, doc: str) -> Op[P]:
-    """An op whose value is the array namespace's function of that name, with the parameters of ``function``."""
+    """An op whose value is the array namespace's function of that name, with the parameters of
+    ``function``.
+    """
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
     return op(function)
@@ -206,7 +212,9 @@ def _flat(xp, g):
 
 @op
 def round(xp, x, /, decimals=0):
-    """The nearest number of so many ``decimals`` (tens, hundreds, ... where negative), halves to even; derivative 0."""
+    """The nearest number of so many ``decimals`` (tens, hundreds, ... if negative), halves to even;
+    derivative 0.
+    """
     return xp.round(x, decimals)
 
 

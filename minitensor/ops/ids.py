@@ -10,7 +10,8 @@ _GREATEST = np.uint64(np.iinfo(np.int64).max)
 
 
 def wide_ids(ids):
-    """The raw integers ``ids`` as int64: ids of few bits cannot hold the length of an axis, nor say "so many from the end".
+    """The raw integers ``ids`` as int64: ids of few bits cannot hold the length of an axis, nor say
+    "so many from the end".
 
     What is too great for int64 becomes its greatest number, which is out of range everywhere.
     """

@@ -1,4 +1,6 @@
-"""Reading and writing by index. A gradient of reading is a ``Scatter``, which the engine adds in place into one buffer."""
+"""Reading and writing by index. A gradient of reading is a ``Scatter``, which the engine adds in
+place into one buffer.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ _getitem.vjp(lambda g, index, x_shape: Scatter(g, index, x_shape))
 
 @op
 def put(xp, x, /, index, shape):
-    """Zeros of ``shape`` with ``x`` added at ``index``; repeated indices add up. The adjoint of reading ``y[index]``."""
+    """Zeros of ``shape`` with ``x`` added at ``index``; repeated indices add up. The adjoint of
+    reading ``y[index]``.
+    """
     out = xp.zeros(shape, dtype=x.dtype)
     xp.add_at(out, index, x)
     return out
@@ -41,7 +45,9 @@ put.vjp(lambda g, index: g[index])
 
 
 def getitem(x: Tensor, index: Any) -> Tensor:
-    """``x[index]``: ints, slices, None, ``...``, integer arrays (repeats allowed) and boolean masks, as in NumPy."""
+    """``x[index]``: ints, slices, None, ``...``, integer arrays (repeats allowed) and boolean
+    masks, as in NumPy.
+    """
     parts = index if isinstance(index, tuple) else (index,)
     if all(isinstance(part, (int, slice)) or part is None or part is Ellipsis for part in parts):
         return _getitem(x, index=index)
@@ -69,7 +75,9 @@ def _index_part(part, device):
 
 
 def _check_bounds(parts, shape):
-    """Raise IndexError for an id out of range (CuPy would wrap it silently), on a GPU when a value is next read from it."""
+    """Raise IndexError for an id out of range (CuPy would wrap it silently), on a GPU when a value
+    is next read from it.
+    """
     axis, spared = 0, len(shape) - sum(map(_axes_taken, parts))
     for part in parts:
         if is_array(part) and part.dtype.kind != "b" and part.size and axis < len(shape):
@@ -79,7 +87,9 @@ def _check_bounds(parts, shape):
 
 
 def _axes_taken(part):
-    """How many axes of the tensor a part of an index stands for; ``...`` takes what the others leave."""
+    """How many axes of the tensor a part of an index stands for; ``...`` takes what the others
+    leave.
+    """
     if part is None or part is Ellipsis or isinstance(part, bool):
         return 0
     return part.ndim if is_array(part) and part.dtype.kind == "b" else 1
@@ -92,10 +102,11 @@ def take(
     *,
     mode: Literal["raise", "wrap", "clip"] = "raise",
 ) -> Tensor:
-    """Slices of ``x`` at ``indices`` along ``axis`` (of the flat array where None); indices may repeat.
+    """Slices of ``x`` at ``indices`` along ``axis`` (default: of the flat array); indices may
+    repeat.
 
-    mode: an index out of range raises IndexError ("raise"), comes round again ("wrap"), or stands for the nearest ("clip", where
-    negative ones are 0).
+    mode: an index out of range raises IndexError ("raise"), comes round again ("wrap"), or stands
+    for the nearest ("clip", if negative ones are 0).
     """
     x = asarray(x)
     if axis is None:
@@ -112,7 +123,9 @@ def take(
 
 
 def _integers(op_name, indices, truth_values=False) -> Tensor:
-    """``indices`` as a Tensor of integers; truth values among them are the numbers 0 and 1, or an error."""
+    """``indices`` as a Tensor of integers; truth values among them are the numbers 0 and 1, or an
+    error.
+    """
     indices = asarray(indices, dtype=np.int64 if isinstance(indices, list) and not indices else None)
     if indices.dtype.kind == "b" and truth_values:
         return indices.astype(np.int64)
@@ -122,7 +135,9 @@ def _integers(op_name, indices, truth_values=False) -> Tensor:
 
 
 def _along(indices, shape, axis):
-    """The full index of ``take_along_axis``: ``indices`` at ``axis``, its own position at every other axis."""
+    """The full index of ``take_along_axis``: ``indices`` at ``axis``, its own position at every
+    other axis.
+    """
     xp = namespace(device_of(indices))
     parts = []
     for i, length in enumerate(shape):
@@ -132,7 +147,8 @@ def _along(indices, shape, axis):
 
 
 def take_along_axis(x: TensorLike, indices: TensorLike, axis: SupportsIndex | None = -1) -> Tensor:
-    """``x[i, indices[i, j]]`` for every i: one element per place of ``indices``, which has x's shape but along ``axis``.
+    """``x[i, indices[i, j]]`` for every i: one element per place of ``indices``, which has x's
+    shape but along ``axis``.
 
     Where ``axis`` is None, x is flattened first.
     """
@@ -170,7 +186,8 @@ _put_along.vjp(_put_along_dx, lambda g, index: g[index])
 
 
 def put_along_axis(x: TensorLike, indices: TensorLike, values: TensorLike, axis: SupportsIndex | None) -> Tensor:
-    """A new array: ``x`` with ``values`` at ``x[i, indices[i, j]]``; indices that repeat within a row raise ValueError.
+    """A new array: ``x`` with ``values`` at ``x[i, indices[i, j]]``; indices that repeat within a
+    row raise ValueError.
 
     Where ``axis`` is None, the indices are into the flat array.
     """
@@ -215,7 +232,8 @@ def argsort(
     descending: bool = False,
     stable: bool = True,
 ) -> Tensor:
-    """Indices that put ``x`` in order along ``axis`` (of the flat array where None); stable, equal elements keep theirs.
+    """Indices that put ``x`` in order along ``axis`` (default: of the flat array); stable, equal
+    elements keep theirs.
 
     kind, stable: NumPy's; every one of its kinds is answered by the stable one.
     """
@@ -230,13 +248,15 @@ def sort(
     descending: bool = False,
     stable: bool = True,
 ) -> Tensor:
-    """``x`` in order along ``axis`` (of the flat array where None); the other arguments are those of ``argsort``."""
+    """``x`` in order along ``axis`` (default: of the flat array); the other arguments are those of
+    ``argsort``.
+    """
     x, order, axis = _ordered("sort", x, axis, kind, descending)
     return take_along_axis(x, order, axis)
 
 
 def _ordered(op_name, x, axis, kind, descending):
-    """``(x, indices, axis)``: the tensor, flat where ``axis`` is None, and what puts it in order."""
+    """``(x, indices, axis)``: the tensor, flat if ``axis`` is None, and what puts it in order."""
     if kind not in (None, "stable", "quicksort", "mergesort", "heapsort"):
         raise ValueError(
             f'{op_name}: kind must be None or "stable", got {kind!r}; a direction is descending=True, by its name'
@@ -249,7 +269,9 @@ def _ordered(op_name, x, axis, kind, descending):
 
 
 def topk(x: TensorLike, k: SupportsIndex, axis: SupportsIndex = -1) -> tuple[Tensor, Tensor]:
-    """``(values, indices)`` of the ``k`` greatest along ``axis``, greatest first; of equal ones the first comes first."""
+    """``(values, indices)`` of the ``k`` greatest along ``axis``, greatest first; of equal ones the
+    first comes first.
+    """
     x, k = asarray(x), one_int("topk", k, "an integer for k")
     place = axis_of("topk", axis, x.ndim)
     if not 0 <= k <= x.shape[place]:

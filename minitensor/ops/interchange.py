@@ -1,7 +1,9 @@
-"""Memory of other libraries' arrays, by the DLPack protocol: ``mt.from_dlpack(x)``, and what ``from_dlpack(tensor)`` asks for.
+"""Memory of other libraries' arrays, by the DLPack protocol: ``mt.from_dlpack(x)``, and what
+``from_dlpack(tensor)`` asks for.
 
-Tensors are values, and a graph keeps them: memory that somebody else can write to is copied on its way in, and our own on its way
-out, since not every library heeds the protocol's flag for read-only memory (PyTorch writes to it).
+Tensors are values, and a graph keeps them: memory that somebody else can write to is copied on its
+way in, and our own on its way out, since not every library heeds the protocol's flag for read-only
+memory (PyTorch writes to it).
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ _ON_HOST, _ON_CUDA = (1, 3), (2, 13)  # DLDeviceType: CPU and pinned memory; CUD
 
 
 def from_dlpack(x: Any, device: str | None = None, copy: bool | None = None) -> Tensor:
-    """A Tensor of the values of ``x``, an array of any library that has DLPack (NumPy, PyTorch, CuPy, JAX, ...).
+    """A Tensor of the values of ``x``, an array of any library that has DLPack (NumPy, PyTorch,
+    CuPy, JAX, ...).
 
-    device: where to, the array's own where None. copy: None copies all but memory that nobody can write to, True everything, and
-    False raises ValueError where a copy would be needed. A tensor of another library that wants a gradient is refused by it.
+    device: where to; default: the array's own. copy: None copies all but memory that nobody can
+    write to, True everything, and False raises ValueError if a copy would be needed. A tensor of
+    another library that wants a gradient is refused by it.
     """
     if isinstance(x, Tensor):
         x.check_constant("DLPack")
@@ -56,9 +60,11 @@ def _taken(x):
 def dlpack(
     self: Tensor, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
 ) -> Any:
-    """A DLPack capsule of a copy of the values, or with ``copy=False`` of the memory itself, flagged as read-only.
+    """A DLPack capsule of a copy of the values, or with ``copy=False`` of the memory itself,
+    flagged as read-only.
 
-    Raises BufferError where that cannot be: CuPy and consumers before version 1.0 of the protocol know no such flag.
+    Raises BufferError if that cannot be: CuPy and consumers before version 1.0 of the protocol know
+    no such flag.
     """
     self.check_constant("DLPack")
     array = self._array

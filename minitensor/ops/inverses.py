@@ -1,8 +1,10 @@
-"""Equations, inverses and determinants of stacks of square matrices (..., N, N), and Cholesky's factor.
+"""Equations, inverses and determinants of stacks of square matrices (..., N, N), and Cholesky's
+factor.
 
-The namespace ``minitensor.linalg`` stands before these ops and looks at shapes. Rules: Giles, "Collected matrix derivative results
-for forward and reverse mode algorithmic differentiation", 2008. NumPy raises for a singular matrix; CuPy by itself does not look,
-since that would wait for the GPU, and gives NaN or infinities (``cupyx.errstate(linalg="raise")`` makes it look).
+The namespace ``minitensor.linalg`` stands before these ops and looks at shapes. Rules: Giles,
+"Collected matrix derivative results for forward and reverse mode algorithmic differentiation",
+2008. NumPy raises for a singular matrix; CuPy by itself does not look, since that would wait for
+the GPU, and gives NaN or infinities (``cupyx.errstate(linalg="raise")`` makes it look).
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ def transposed(x):
 
 
 def on_either(made, xp, x):
-    """The op ``made`` in the rule of another: recorded on a Tensor, its plain function on an array."""
+    """The op ``made`` in the rule of another: recorded on a Tensor, its plain function
+    on an array.
+    """
     return made(x) if isinstance(x, Tensor) else made.function(xp, x)
 
 
@@ -58,9 +62,10 @@ def _det(xp, x):
 
 @op(name="cofactors")
 def _cofactors(xp, x):
-    """The matrix of cofactors, ``det(x) x^-T`` and its limit where x is singular.
+    """The matrix of cofactors, ``det(x) x^-T`` and its limit if x is singular.
 
-    With x = U S V^T it is ``det(U) det(V) U C V^T``, C the diagonal matrix of the products of all singular values but one.
+    With x = U S V^T it is ``det(U) det(V) U C V^T``, C the diagonal matrix of the products of all
+    singular values but one.
     """
     u, s, vh = xp.linalg.svd(x, full_matrices=False)
     before, after = _running(xp, s)
@@ -72,7 +77,8 @@ _det.vjp(lambda xp, g, x: g[..., None, None] * on_either(_cofactors, xp, x))
 
 @_cofactors.vjp
 def _(xp, g, x):
-    # In the frame of U and V, with p_ij the product of all singular values but the i-th and the j-th:
+    # In the frame of U and V, with p_ij the product of all singular values but the i-th and the
+    # j-th:
     #     d C_ii = sum over j of p_ij h_jj,    d C_ij = -p_ij h_ji.
     u, s, vh = xp.linalg.svd(x, full_matrices=False)
     inner = xp.matmul(xp.matmul(transposed(u), g), transposed(vh))
@@ -121,7 +127,8 @@ def _cholesky(xp, x):
 
 @_cholesky.vjp
 def _(xp, g, out):
-    # dL/dx = out^-T P out^-1, symmetrised, with P the lower triangle of out^T g and its diagonal halved.
+    # dL/dx = out^-T P out^-1, symmetrised, with P the lower triangle of out^T g and its diagonal
+    # halved.
     n = out.shape[-1]
     half = xp.tril(xp.ones((n, n), dtype=out.dtype)) - 0.5 * xp.eye(n, dtype=out.dtype)
     upper = transposed(out)

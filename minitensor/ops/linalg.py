@@ -30,7 +30,9 @@ LETTERS = string.ascii_uppercase + string.ascii_lowercase  # of an axis in einsu
 
 @op
 def matmul(xp, x, y):
-    """Matrix product of the last two axes; leading axes broadcast, and a 1-d operand is a row (left) or column (right)."""
+    """Matrix product of the last two axes; leading axes broadcast, and a 1-d operand is a row
+    (left) or column (right).
+    """
     try:
         stacked = x.ndim > 2 and y.ndim == 2 and x.size
     except AttributeError:  # a number, which is refused below
@@ -67,7 +69,9 @@ _SPARE = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def _explicit(subscripts, ndims):
-    """``subscripts`` with letters in place of ``...`` and with the output written out: (inputs, output)."""
+    """``subscripts`` with letters in place of ``...`` and with the output written out: (inputs,
+    output).
+    """
     subscripts = subscripts.replace(" ", "")
     odd = next((c for c in subscripts if c not in LETTERS and c not in ".,->"), None)
     if odd is not None:
@@ -92,7 +96,9 @@ def _explicit(subscripts, ndims):
 
 
 def _pays(terms, operands):
-    """Whether to look for an order of pairwise matrix products: it takes some 50 us, and is quicker from 10^5 terms or so on."""
+    """Whether to look for an order of pairwise matrix products: it takes some 50 us, and is quicker
+    from 10^5 terms or so on.
+    """
     lengths = {c: n for term, x in zip(terms, operands) for c, n in zip(term, x.shape) if n != 1}
     return math.prod(lengths.values()) > 100_000
 
@@ -104,8 +110,9 @@ def _einsum(xp, *operands, terms, output, optimize):
 
 @_einsum.vjp
 def _(xp, g, i, operands, terms, output):
-    # The gradient is the einsum of g with the other operands, read out in the letters of operand i. Letters found nowhere else
-    # were summed over alone: their gradient is repeated. A letter that repeats in operand i took a diagonal: it goes back there.
+    # The gradient is the einsum of g with the other operands, read out in the letters of operand i.
+    # Letters found nowhere else were summed over alone: their gradient is repeated. A letter that
+    # repeats in operand i took a diagonal: it goes back there.
     term, shape = terms[i], operands[i].shape
     letters = "".join(dict.fromkeys(term))
     others = [k for k in range(len(terms)) if k != i]
@@ -123,16 +130,18 @@ def _(xp, g, i, operands, terms, output):
             factors.append(xp.eye(shape[place], dtype=g.dtype))
             factor_terms.append(c + fresh)
     gradient = xp.einsum(f"{','.join(factor_terms)}->{result}", *factors, optimize=_pays(factor_terms, factors))
-    # Where an axis of length 1 met a longer one of the same letter, the shorter operand's axis is repeated here.
+    # Where an axis of length 1 met a longer one of the same letter, the shorter operand's axis is
+    # repeated here.
     return xp.broadcast_to(gradient, tuple(n if have == 1 else have for have, n in zip(gradient.shape, shape)))
 
 
 def einsum(subscripts: Any, *operands: Any, optimize: bool | None = None) -> Tensor:
-    """Sums of products in Einstein's notation, as NumPy's: ``einsum("btd,ed->bte", x, w)``; letters and ``...``.
+    """Sums of products in Einstein's notation, as NumPy's: ``einsum("btd,ed->bte", x, w)``; letters
+    and ``...``.
 
-    NumPy's other form, each operand followed by the numbers of its axes, is taken too: ``einsum(x, [0, 1], y, [1, 2], [0, 2])``.
-    optimize: go by pairwise matrix products, as NumPy's; default: if the sum is large enough for that to pay. Raises TypeError if
-    the equation is no text.
+    NumPy's other form, each operand followed by the numbers of its axes, is taken too: ``einsum(x,
+    [0, 1], y, [1, 2], [0, 2])``. optimize: go by pairwise matrix products, as NumPy's; default: if
+    the sum is large enough for that to pay. Raises TypeError if the equation is no text.
     """
     if not isinstance(subscripts, str):
         subscripts, operands = _equation(subscripts, *operands)
@@ -144,7 +153,9 @@ def einsum(subscripts: Any, *operands: Any, optimize: bool | None = None) -> Ten
 
 
 def _equation(*arguments):
-    """The equation as text, and the operands, of operands that are each followed by the numbers of their axes."""
+    """The equation as text, and the operands, of operands that are each followed by the numbers of
+    their axes.
+    """
     operands, axes = list(arguments[:-1:2]), list(arguments[1::2])
     output = arguments[-1] if len(arguments) % 2 else None
     numbered = [*axes, *([] if output is None else [output])]
@@ -170,7 +181,9 @@ def _axis_letter(number):
 
 
 def tensordot(x: TensorLike, y: TensorLike, axes: SupportsIndex | Sequence[Shape] = 2) -> Tensor:
-    """Sum over pairs of axes: the last ``axes`` of x with the first of y, or the two lists ``axes`` of axes."""
+    """Sum over pairs of axes: the last ``axes`` of x with the first of y, or the two lists ``axes``
+    of axes.
+    """
     x, y, summed = asarray(x), asarray(y), read_ints(axes)
     if hasattr(summed, "__len__"):
         left, right = summed
@@ -199,7 +212,9 @@ def vecdot(xp, x, y, *, axis=-1):
 
 
 def _vecdot_rule(xp, g, axis, shape, other):
-    """The gradient of the operand of ``shape``, brought to the broadcast shape: the engine sums it."""
+    """The gradient of the operand of ``shape``, brought to the broadcast shape: the
+    engine sums it.
+    """
     return xp.broadcast_to(xp.expand_dims(g, axis) * other, np.broadcast_shapes(shape, other.shape))
 
 
@@ -216,7 +231,9 @@ def trace(x: TensorLike, offset: SupportsIndex = 0, axis1: SupportsIndex = 0, ax
 
 @op
 def euclidean_norm(xp, x, *, axis=None, keepdims=False):
-    """``sqrt(sum(x^2))`` over ``axis``, in a unit in which no square overflows or vanishes; derivative 0 at the zero vector."""
+    """``sqrt(sum(x^2))`` over ``axis``, in a unit in which no square overflows or vanishes;
+    derivative 0 at the zero vector.
+    """
     unit = unit_of(x, axis)
     if unit is None:
         return xp.sqrt((x * x).sum(axis=axis, keepdims=keepdims))
@@ -233,15 +250,19 @@ def _(xp, g, x, out, axis):
 
 
 def floats(x: TensorLike) -> Tensor:
-    """``x`` as a Tensor of floats: integers and truth values as float32, whose magnitudes do not wrap."""
+    """``x`` as a Tensor of floats: integers and truth values as float32, whose magnitudes do not
+    wrap.
+    """
     x = asarray(x)
     return x if is_floating(x.dtype) else x.astype(compute_dtype(x.dtype))
 
 
 def norm(x: TensorLike, ord: float = 2, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Vector norm over ``axis`` (all elements where None): ``sum(|x|^ord)^(1/ord)`` for ord 1 or 2, ``max |x|`` for infinity.
+    """Vector norm over ``axis`` (default: all elements): ``sum(|x|^ord)^(1/ord)`` for ord 1 or 2,
+    ``max |x|`` for infinity.
 
-    At the zero vector the derivative of the Euclidean norm is 0. The norm of nothing is 0. Integers are taken as float32.
+    At the zero vector the derivative of the Euclidean norm is 0. The norm of nothing is 0. Integers
+    are taken as float32.
     """
     if ord not in (1, 2, math.inf):
         raise ValueError(f"norm: ord must be 1, 2 or math.inf, got {ord!r}")

@@ -18,7 +18,9 @@ def _swapped(function):
 
 
 def _of_truth(function, sign):
-    """``function`` for the operator ``sign``, which means bits on integers elsewhere and is refused for them here."""
+    """``function`` for the operator ``sign``, which means bits on integers elsewhere and is refused
+    for them here.
+    """
 
     def operator(*operands):
         for x in operands:
@@ -65,7 +67,9 @@ METHODS = {  # by the file that has them
 
 
 def _compared(function):
-    """A comparison that leaves what is no number (None, a string) to Python, which finds it unequal."""
+    """A comparison that leaves what is no number (None, a string) to Python, which finds it
+    unequal.
+    """
     quick = function.quick
     return lambda x, y: NotImplemented if y is None or isinstance(y, str) else quick(x, y)
 
@@ -82,7 +86,7 @@ def _method(function):
 
 
 def _transpose(self, *axes):
-    """``x`` with its axes in the given order, reversed where none is given."""
+    """``x`` with its axes in the given order, reversed if none is given."""
     order = axes[0] if len(axes) == 1 else axes or None
     return shape.permute_dims(self, axes=None if order is None else ints(order))
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 
 def vector_norm(x: TensorLike, *, axis: Axes = None, keepdims: bool = False, ord: float = 2) -> Tensor:
-    """``sum(|x|^ord)^(1 / ord)`` over ``axis`` (all elements where None): any number, infinity, or 0 for how many are not 0.
+    """``sum(|x|^ord)^(1 / ord)`` over ``axis`` (default: all elements): any number, infinity, or 0
+    for how many are not 0.
 
     At the zero vector the derivative is 0.
     """
@@ -47,7 +48,9 @@ def vector_norm(x: TensorLike, *, axis: Axes = None, keepdims: bool = False, ord
 
 
 def matrix_norm(x: TensorLike, *, keepdims: bool = False, ord: float | str | None = "fro") -> Tensor:
-    """A norm of matrices: "fro", "nuc" (sum of singular values), 2 and -2 (greatest, least), 1, -1, inf, -inf (of sums of |x|)."""
+    """A norm of matrices: "fro", "nuc" (sum of singular values), 2 and -2 (greatest, least), 1, -1,
+    inf, -inf (of sums of |x|).
+    """
     x = floats(x)
     if x.ndim < 2:
         raise ValueError(f"matrix_norm: needs matrices (..., M, N), got shape {x.shape}")
@@ -66,9 +69,11 @@ def matrix_norm(x: TensorLike, *, keepdims: bool = False, ord: float | str | Non
 
 
 def norm(x: TensorLike, ord: float | str | None = None, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """NumPy's norm: of vectors along an int ``axis``, of matrices over a pair; where ``axis`` is None, of all elements.
+    """NumPy's norm: of vectors along an int ``axis``, of matrices over a pair; default: of all
+    elements.
 
-    With ``ord`` and no axis, x must be a vector or a matrix. See ``vector_norm`` and ``matrix_norm`` for the orders.
+    With ``ord`` and no axis, x must be a vector or a matrix. See ``vector_norm`` and
+    ``matrix_norm`` for the orders.
     """
     x = asarray(x)
     if axis is None and ord is None:

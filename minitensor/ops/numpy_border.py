@@ -1,14 +1,19 @@
-"""NumPy's functions on Tensors: ``np.exp(x)``, ``np.concatenate([x, y])`` and ``np.add.reduce(x)`` run our op.
+"""NumPy's functions on Tensors: ``np.exp(x)``, ``np.concatenate([x, y])`` and ``np.add.reduce(x)``
+run our op.
 
-NumPy asks an argument of a foreign class what a function is to do with it (NEP 13 for ufuncs, NEP 18 for the others). One rule
-answers for all of them:
+NumPy asks an argument of a foreign class what a function is to do with it (NEP 13 for ufuncs, NEP
+18 for the others). One rule answers for all of them:
 
-1. If minitensor has the function, with these arguments, that runs, and gives a Tensor with its gradient.
-2. Otherwise a tensor that requires a gradient is refused: a plain array would lose the gradient without a word.
-3. Otherwise NumPy's own function runs on the arrays of the tensors and gives what it gives: there is no gradient to lose.
+1. If minitensor has the function, with these arguments, that runs, and gives a Tensor with its
+   gradient.
+2. Otherwise a tensor that requires a gradient is refused: a plain array would lose the gradient
+   without a word.
+3. Otherwise NumPy's own function runs on the arrays of the tensors and gives what it gives: there
+   is no gradient to lose.
 
-Functions that ask about a tensor and compute nothing from it (``np.shape``, ``np.allclose``) are answered for every tensor. Our
-functions are looked up by name when NumPy asks, so that a function that is added to minitensor is found without a word here.
+Functions that ask about a tensor and compute nothing from it (``np.shape``, ``np.allclose``) are
+answered for every tensor. Our functions are looked up by name when NumPy asks, so that a function
+that is added to minitensor is found without a word here.
 """
 
 from __future__ import annotations
@@ -37,7 +42,9 @@ _ACCUMULATIONS = {"add": "cumsum", "multiply": "cumprod"}
 
 
 def array_ufunc(self, ufunc, method, *inputs, **settings):
-    """What ``ufunc(...)`` or ``ufunc.reduce(...)`` gives where a Tensor is among the arguments (NEP 13)."""
+    """What ``ufunc(...)`` or ``ufunc.reduce(...)`` gives if a Tensor is among the arguments (NEP
+    13).
+    """
     if not all(_is_known(type(value)) for value in inputs if hasattr(value, "__array_ufunc__")):
         return NotImplemented
     equal = _of_ufunc(ufunc, method, inputs, settings)
@@ -48,7 +55,7 @@ def array_ufunc(self, ufunc, method, *inputs, **settings):
 
 
 def array_function(self, function, types, args, settings):
-    """What the NumPy function ``function`` gives where a Tensor is among the arguments (NEP 18)."""
+    """What the NumPy function ``function`` gives if a Tensor is among the arguments (NEP 18)."""
     if not all(_is_known(kind) for kind in types):
         return NotImplemented
     name = function.__name__
@@ -62,7 +69,9 @@ def array_function(self, function, types, args, settings):
 
 
 def _is_known(kind):
-    """Whether values of the class ``kind`` may meet a Tensor: tensors, NumPy's and CuPy's arrays, NumPy's numbers."""
+    """Whether values of the class ``kind`` may meet a Tensor: tensors, NumPy's and CuPy's arrays,
+    NumPy's numbers.
+    """
     return issubclass(kind, (Tensor, np.ndarray, np.generic)) or hasattr(kind, "__cuda_array_interface__")
 
 
@@ -128,7 +137,9 @@ def _of_function(function, args, settings):
 
 
 def _with(equal, inputs, settings):
-    """The call ``equal(*inputs, **settings)``; None where there is no such function, or it does not take these settings."""
+    """The call ``equal(*inputs, **settings)``; None if there is no such function, or it does not
+    take these settings.
+    """
     if equal is None:
         return None
     taken = _signature(equal).parameters
@@ -156,7 +167,9 @@ def _is_numpys(function):
 
 
 def _on_arrays(name, short, function, args, settings):
-    """NumPy's ``function`` itself on the arrays of the tensors; TypeError if one of them requires a gradient."""
+    """NumPy's ``function`` itself on the arrays of the tensors; TypeError if one of them requires a
+    gradient.
+    """
     if any(x.requires_grad for x in _tensors((args, settings))):
         ours = _named(short)
         lack = f"with {', '.join(f'{key}=' for key in settings)} " if settings else ""

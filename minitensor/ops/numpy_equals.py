@@ -1,4 +1,6 @@
-"""What minitensor has in place of NumPy's functions that have another name or another form of arguments here."""
+"""What minitensor has in place of NumPy's functions that have another name or another form of
+arguments here.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ OPERATORS = {
 
 
 def _dot(a, b):
-    """``np.dot``: the last axis of ``a`` with the last but one of ``b`` (its only one, if it has one)."""
+    """``np.dot``: the last axis of ``a`` with the last but one of ``b`` (its only one, if it has
+    one).
+    """
     a, b = asarray(a), asarray(b)
     if a.ndim == 0 or b.ndim == 0:
         return a * b
@@ -78,7 +82,8 @@ def _mean_of(a, axis=None, weights=None):
     return reductions.sum(a * weights, axis=axis) / reductions.sum(weights, axis=axis)
 
 
-# By NumPy's module and name. A call whose arguments do not fit the signature, or that gives NotImplemented, has no equal.
+# By NumPy's module and name. A call whose arguments do not fit the signature, or that gives
+# NotImplemented, has no equal.
 ADAPTED: dict[str, Callable] = {
     "numpy.average": _mean_of,
     "numpy.column_stack": lambda tup: shape.concat(_columns(tup), axis=1),

@@ -1,7 +1,8 @@
-"""Products of all factors but one, and linear recurrences: what the derivatives of products are made of where a factor is zero.
+"""Products of all factors but one, and linear recurrences: what the derivatives of products are
+made of if a factor is zero.
 
-The text runs on arrays and on Tensors alike. Nothing is divided, so that derivatives of every order are right at zeros; time and
-memory are in proportion to the input.
+The text runs on arrays and on Tensors alike. Nothing is divided, so that derivatives of every order
+are right at zeros; time and memory are in proportion to the input.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ __all__ = ["earlier_product", "product_of_others", "recurrence"]
 
 
 def earlier_product(xp, products):
-    """Of running products along the last axis, those of the factors before each: the same moved on by one place, from 1."""
+    """Of running products along the last axis, those of the factors before each: the same moved on
+    by one place, from 1.
+    """
     return xp.concatenate([xp.ones_like(products[..., :1]), products[..., :-1]], axis=-1)
 
 
 def product_of_others(xp, x):
-    """For each factor of the last axis the product of all others: of those before it times those behind it."""
+    """For each factor of the last axis the product of all others: of those before it times those
+    behind it.
+    """
     behind = xp.flip(earlier_product(xp, xp.flip(x, axis=-1).cumprod(axis=-1)), axis=-1)
     return earlier_product(xp, x.cumprod(axis=-1)) * behind
 
@@ -23,8 +28,9 @@ def product_of_others(xp, x):
 def recurrence(xp, a, b):
     """``s_i = a_i + b_i s_(i-1)`` along the last axis, from ``s_(-1) = 0``.
 
-    Two steps are one step of the same kind, s_(i+1) = (a_(i+1) + b_(i+1) a_i) + b_(i+1) b_i s_(i-1): the recurrence of every
-    second place is half as long, and the places between follow from it. So there are log2(n) rounds over ever shorter arrays.
+    Two steps are one step of the same kind, s_(i+1) = (a_(i+1) + b_(i+1) a_i) + b_(i+1) b_i
+    s_(i-1): the recurrence of every second place is half as long, and the places between follow
+    from it. So there are log2(n) rounds over ever shorter arrays.
     """
     n = a.shape[-1]
     if n < 2:

@@ -1,7 +1,8 @@
-"""Reductions. ``axis`` is None (all axes), an int, or a tuple of ints; ``keepdims`` keeps reduced axes with length 1.
+"""Reductions. ``axis`` is None (all axes), an int, or a tuple of ints; ``keepdims`` keeps reduced
+axes with length 1.
 
-Arguments stand in NumPy's order; ``dtype`` is the type to compute and to answer in. Of NumPy's, ``out``, ``where`` and ``initial``
-are refused.
+Arguments stand in NumPy's order; ``dtype`` is the type to compute and to answer in. Of NumPy's,
+``out``, ``where`` and ``initial`` are refused.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def _checked(dtype):
 
 
 def computed_in(dtype, method, **options):
-    """What a method of an array gives, computed in ``dtype``: in float32 and rounded once where that has 16 bits."""
+    """What a method of an array gives, computed in ``dtype``: in float32 and rounded once if that
+    has 16 bits.
+    """
     if dtype is None:
         return method(**options)
     dtype = _checked(dtype)
@@ -87,7 +90,9 @@ def _(xp, g, x_shape, axis):
 
 
 def _variance(xp, x, axis, dtype, ddof):
-    """``(variance, unit)``: the variance in squares of ``unit``, reduced axes of length 1. It is 0 where all are equal."""
+    """``(variance, unit)``: the variance in squares of ``unit``, reduced axes of length 1. It is 0
+    if all are equal.
+    """
     if dtype is not None:
         x = x.astype(compute_dtype(_checked(dtype)))
     unit = unit_of(x, axis) if is_floating(x.dtype) else None
@@ -107,14 +112,16 @@ def _ending(out, axis, dtype, keepdims):
 
 
 def _centred(x, axis):
-    """``x - mean(x)``, also where the sum of x overflows."""
+    """``x - mean(x)``, also if the sum of x overflows."""
     unit = unit_of(x, axis)
     return x - (x.mean(axis=axis, keepdims=True) if unit is None else (x / unit).mean(axis=axis, keepdims=True) * unit)
 
 
 @op
 def var(xp, x, /, axis=None, dtype=None, *, ddof=0, keepdims=False):
-    """Variance over ``axis``: ``sum((x - mean)^2) / (n - ddof)``; ``correction`` is another name of ``ddof``."""
+    """Variance over ``axis``: ``sum((x - mean)^2) / (n - ddof)``; ``correction`` is another name of
+    ``ddof``.
+    """
     out, unit = _variance(xp, x, axis, dtype, ddof)
     out = out if unit is None else out * unit * unit
     return _ending(out, axis, dtype, keepdims)
@@ -131,7 +138,8 @@ def _(g, x, axis, ddof):
 
 @op
 def std(xp, x, /, axis=None, dtype=None, *, ddof=0, keepdims=False):
-    """Standard deviation over ``axis``: ``sqrt(var)``, also if that overflows or vanishes; derivative 0 where it is 0.
+    """Standard deviation over ``axis``: ``sqrt(var)``, also if that overflows or vanishes;
+    derivative 0 if it is 0.
 
     ``correction`` is another name of ``ddof``.
     """
@@ -158,21 +166,25 @@ def _extreme_rule(xp, g, x, out, axis):
 
 
 def _refuse_nothing(name, x, axis):
-    """Raise ValueError where the extreme of no elements is asked for."""
+    """Raise ValueError if the extreme of no elements is asked for."""
     if x.size == 0 and count_of(x.shape, axis) == 0:
         raise ValueError(f"there is no {name} of no elements" + ("" if axis is None else f": axis {axis} is empty"))
 
 
 @op
 def max(xp, x, /, axis=None, *, keepdims=False):
-    """Maximum over ``axis``; ties share the gradient evenly. Raises ValueError where there is no element."""
+    """Maximum over ``axis``; ties share the gradient evenly. Raises ValueError if there is no
+    element.
+    """
     _refuse_nothing("maximum", x, axis)
     return x.max(axis=axis, keepdims=keepdims)
 
 
 @op
 def min(xp, x, /, axis=None, *, keepdims=False):
-    """Minimum over ``axis``; ties share the gradient evenly. Raises ValueError where there is no element."""
+    """Minimum over ``axis``; ties share the gradient evenly. Raises ValueError if there is no
+    element.
+    """
     _refuse_nothing("minimum", x, axis)
     return x.min(axis=axis, keepdims=keepdims)
 
@@ -185,7 +197,8 @@ min.vjp(_extreme_rule)
 
 @op
 def logsumexp(xp, x, /, axis=None, *, keepdims=False):
-    """``log(sum(exp(x)))`` over ``axis``, shifted by the maximum so that it cannot overflow; minus infinity for no elements.
+    """``log(sum(exp(x)))`` over ``axis``, shifted by the maximum so that it cannot overflow; minus
+    infinity for no elements.
 
     Of elements that are all minus infinity the derivative is 0. Infinite elements share it evenly.
     """
@@ -203,7 +216,8 @@ def logsumexp(xp, x, /, axis=None, *, keepdims=False):
 
 @logsumexp.vjp
 def _(xp, g, x, out, axis):
-    # dL/dx_i = g exp(x_i - out). Where out is infinite, the difference is none: the greatest element's place is taken instead.
+    # dL/dx_i = g exp(x_i - out). If out is infinite, the difference is undefined: the greatest
+    # element's place is taken instead.
     out = keep(out, x.shape, axis)
     known = xp.isfinite(out)
     share = xp.exp(xp.where(known, x, -math.inf) - xp.where(known, out, 0.0))
@@ -223,7 +237,7 @@ prod.takes(*SUMMED)
 
 @prod.vjp
 def _(xp, g, x, out, axis):
-    # dL/dx_i = g * product of the others: out / x_i, or multiplied out where a factor is zero.
+    # dL/dx_i = g * product of the others: out / x_i, or multiplied out if a factor is zero.
     g = keep(g, x.shape, axis)
     if not bool((x == 0).any()):
         return g * keep(out, x.shape, axis) / x
@@ -241,14 +255,18 @@ def _(xp, g, x, out, axis):
 
 @op
 def argmax(xp, x, /, axis=None, *, keepdims=False):
-    """Index of the first maximum along ``axis`` (into the flat array where None), int64. ValueError where there is no element."""
+    """Index of the first maximum along ``axis`` (default: into the flat array), int64. ValueError
+    if there is no element.
+    """
     _refuse_nothing("maximum", x, axis)
     return x.argmax(axis=axis, keepdims=keepdims)
 
 
 @op
 def argmin(xp, x, /, axis=None, *, keepdims=False):
-    """Index of the first minimum along ``axis`` (into the flat array where None), int64. ValueError where there is no element."""
+    """Index of the first minimum along ``axis`` (default: into the flat array), int64. ValueError
+    if there is no element.
+    """
     _refuse_nothing("minimum", x, axis)
     return x.argmin(axis=axis, keepdims=keepdims)
 

@@ -30,7 +30,9 @@ flip.vjp(lambda xp, g, axis: xp.flip(g, axis=axes_of("flip", axis, g.ndim)))
 
 
 def rot90(m: TensorLike, k: SupportsIndex = 1, axes: Sequence[SupportsIndex] = (0, 1)) -> Tensor:
-    """``m`` turned ``k`` times by 90 degrees in the plane of two axes, from the first of them towards the second."""
+    """``m`` turned ``k`` times by 90 degrees in the plane of two axes, from the first of them
+    towards the second.
+    """
     m = asarray(m)
     places, (turns,) = axes_of("rot90", axes, m.ndim), ints(k, "rot90")
     if len(places) != 2:
@@ -48,7 +50,8 @@ def rot90(m: TensorLike, k: SupportsIndex = 1, axes: Sequence[SupportsIndex] = (
 @moves
 @op
 def roll(xp, x, /, shift, axis=None):
-    """``x`` shifted by ``shift`` places along ``axis`` (of the flat array where None), the end coming round to the start.
+    """``x`` shifted by ``shift`` places along ``axis`` (default: of the flat array), the end coming
+    round to the start.
 
     Several shifts along one axis add up; one shift serves several axes.
     """
@@ -65,7 +68,9 @@ roll.vjp(lambda xp, g, shift, axis: xp.roll(g, *_rolled(shift, axis, -1)))
 
 
 def repeat(x: TensorLike, repeats: Shape, axis: SupportsIndex | None = None) -> Tensor:
-    """Each element ``repeats`` times in a row along ``axis`` (the flat array where None); or one count per element."""
+    """Each element ``repeats`` times in a row along ``axis`` (default: of the flat array); or one
+    count per element.
+    """
     x = asarray(x)
     if axis is None:
         x, axis = reshape(x, shape=(-1,)), 0
@@ -111,9 +116,10 @@ def pad(
 ) -> Tensor:
     """``x`` with more elements around it, as NumPy's.
 
-    pad_width: how many; a number, ``(before, after)`` for every axis, one such pair per axis, or a dict from axes to them.
-    mode: "constant" (``constant_values``: a number, a pair, or a pair per axis), or where the elements are taken from: "edge",
-    "reflect", "symmetric", "wrap". The gradient goes back to where an element came from.
+    pad_width: how many; a number, ``(before, after)`` for every axis, one such pair per axis, or a
+    dict from axes to them. mode: "constant" (``constant_values``: a number, a pair, or a pair per
+    axis), or where the elements are taken from: "edge", "reflect", "symmetric", "wrap". The
+    gradient goes back to where an element came from.
     """
     x = asarray(x)
     widths = _widths(pad_width, x.ndim)
@@ -134,7 +140,9 @@ def pad(
 
 
 def _constants(values):
-    """``values`` of the elements around a tensor as plain numbers, where they were given as Tensors or arrays."""
+    """``values`` of the elements around a tensor as plain numbers, if they were given as Tensors or
+    arrays.
+    """
     if isinstance(values, (tuple, list)):
         return [_constants(value) for value in values]
     if isinstance(values, Tensor) and values.requires_grad:

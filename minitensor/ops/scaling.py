@@ -1,7 +1,8 @@
 """Units in which sums of squares neither overflow nor vanish.
 
-The square of 1e200 is no float64, and that of 1e-25 is 0 in float32. So a vector whose greatest magnitude is far from 1 is first
-divided by a power of two near it, which is exact: in the new unit every bit of the result is what it would have been.
+The square of 1e200 is no float64, and that of 1e-25 is 0 in float32. So a vector whose greatest
+magnitude is far from 1 is first divided by a power of two near it, which is exact: in the new unit
+every bit of the result is what it would have been.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ __all__ = ["unit_of"]
 
 
 def unit_of(x, axis=None):
-    """A power of two near ``max |x|`` along ``axis`` (reduced axes have length 1), a raw array; or None where none is needed.
+    """A power of two near ``max |x|`` along ``axis`` (reduced axes have length 1), a raw array; or
+    None if none is needed.
 
-    It is 1 for a vector of zeros, and the greatest there is for one that holds NaN or infinity, so that nothing else overflows.
-    A GPU always gets one, since looking would mean waiting.
+    It is 1 for a vector of zeros, and the greatest there is for one that holds NaN or infinity, so
+    that nothing else overflows. A GPU always gets one, since looking would mean waiting.
     """
     x = raw(x)
     xp = namespace(device_of(x))

@@ -1,4 +1,6 @@
-"""Running sums and products along an axis, of the flat array if it is None. ``dtype`` is the type to compute and to answer in."""
+"""Running sums and products along an axis, of the flat array if it is None. ``dtype`` is the type
+to compute and to answer in.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ __all__ = ["cumprod", "cumsum"]
 
 @op
 def cumsum(xp, x, /, axis=None, dtype=None):
-    """Running sum along ``axis``; of the flat array where None."""
+    """Running sum along ``axis``; default: of the flat array."""
     return computed_in(dtype, x.cumsum, axis=axis)
 
 
@@ -23,7 +25,7 @@ def _(xp, g, x_shape, axis):
 
 @op
 def cumprod(xp, x, /, axis=None, dtype=None):
-    """Running product along ``axis``; of the flat array where None."""
+    """Running product along ``axis``; default: of the flat array."""
     return computed_in(dtype, x.cumprod, axis=axis)
 
 
@@ -42,8 +44,9 @@ def _cumprod_dx(xp, g, x, out, axis):
     # dL/dx_i = sum over k >= i of g_k * product of x_j for j <= k, j != i.
     if not bool((x == 0).any()):
         return xp.flip(xp.flip(g * out, axis=axis).cumsum(axis=axis), axis=axis) / x
-    # That is the product of those before i times s_i = sum over k >= i of g_k * product of x_j for i < j <= k, and
-    # s_i = g_i + x_(i+1) s_(i+1): a recurrence from the end, in which the factors are one place late.
+    # That is the product of those before i times s_i = sum over k >= i of g_k * product of x_j for
+    # i < j <= k, and s_i = g_i + x_(i+1) s_(i+1): a recurrence from the end, in which the factors
+    # are one place late.
     g, x, out = (xp.flip(a.swapaxes(axis, -1), axis=-1) for a in (g, x, out))
     sums = recurrence(xp, g, xp.concatenate([xp.zeros_like(x[..., :1]), x[..., :-1]], axis=-1))
     before = earlier_product(xp, xp.flip(out, axis=-1))

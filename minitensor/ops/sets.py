@@ -1,4 +1,6 @@
-"""Searching, and tensors as sets of values. Their sizes depend on the values, so that on a GPU each of these waits for it."""
+"""Searching, and tensors as sets of values. Their sizes depend on the values, so that on a GPU each
+of these waits for it.
+"""
 
 from __future__ import annotations
 
@@ -52,9 +54,11 @@ def nonzero(x: TensorLike) -> tuple[Tensor, ...]:
 def searchsorted(
     x1: TensorLike, x2: TensorLike, side: Literal["left", "right"] = "left", sorter: TensorLike | None = None
 ) -> Tensor:
-    """Where to insert the elements of ``x2`` into the ascending vector ``x1``, so that it stays in order; int64.
+    """Where to insert the elements of ``x2`` into the ascending vector ``x1``, so that it stays in
+    order; int64.
 
-    side: "left" of equal elements, or "right". sorter: the indices that put x1 in order, where it is not.
+    side: "left" of equal elements, or "right". sorter: the indices that put x1 in order, if it is
+    not.
     """
     x1, x2 = asarray(x1), asarray(x2)
     if side not in ("left", "right"):
@@ -68,10 +72,12 @@ def searchsorted(
 
 
 def unique_all(x: TensorLike) -> UniqueAll:
-    """``(values, indices, inverse_indices, counts)``: the values of the flat ``x`` in order, each once.
+    """``(values, indices, inverse_indices, counts)``: the values of the flat ``x`` in order, each
+    once.
 
-    Also where each is first found in the flat x, where in ``values`` each element of x is (in x's shape), and how often. The
-    gradient of a value goes to the element where it is first found; each NaN is a value by itself.
+    Also where each is first found in the flat x, where in ``values`` each element of x is (in x's
+    shape), and how often. The gradient of a value goes to the element where it is first found; each
+    NaN is a value by itself.
     """
     flat = reshape(asarray(x), shape=(-1,))
     found = namespace(flat.device).unique(

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 @moves
 @op
 def astype(xp, x, /, dtype):
-    """``x`` with elements of type ``dtype``; the gradient comes back in x's own. Integers and truth values are constants."""
+    """``x`` with elements of type ``dtype``; the gradient comes back in x's own. Integers and truth
+    values are constants.
+    """
     return x.astype(as_dtype(dtype))
 
 
@@ -63,7 +65,7 @@ reshape.vjp(lambda g, x_shape: g.reshape(x_shape))
 @moves
 @op
 def permute_dims(xp, x, /, axes=None):
-    """``x`` with its axes in the order ``axes`` (reversed where None)."""
+    """``x`` with its axes in the order ``axes`` (default: reversed)."""
     return x.transpose(axes)
 
 
@@ -108,7 +110,9 @@ def expand_dims(x: TensorLike, axis: Shape = 0) -> Tensor:
 
 
 def squeeze(x: TensorLike, axis: Axes = None) -> Tensor:
-    """``x`` without the axes ``axis``, which must have length 1 (every axis of length 1 where None)."""
+    """``x`` without the axes ``axis``, which must have length 1 (default: every axis of
+    length 1).
+    """
     x = asarray(x)
     if axis is None:
         axes = tuple(i for i, n in enumerate(x.shape) if n == 1)
@@ -155,9 +159,10 @@ def _parts_of(op_name, xs):
 
 
 def concatenate(xs: Iterable[TensorLike], axis: SupportsIndex | None = 0, *, dtype: DTypeLike | None = None) -> Tensor:
-    """Join the tensors ``xs`` along an existing axis (flattened first where ``axis`` is None), as NumPy does.
+    """Join the tensors ``xs`` along an existing axis (flattened first if ``axis`` is None), as
+    NumPy does.
 
-    dtype: of the result; where None, the one that all of them promote to.
+    dtype: of the result; default: the one that all of them promote to.
     """
     xs = _parts_of("concatenate", xs)
     if not xs:
@@ -172,7 +177,9 @@ concat = concatenate
 
 
 def stack(xs: Iterable[TensorLike], axis: SupportsIndex = 0, *, dtype: DTypeLike | None = None) -> Tensor:
-    """Join tensors of one shape along a new axis; numbers among them take the type of the others."""
+    """Join tensors of one shape along a new axis; numbers among them take the type of
+    the others.
+    """
     axis = one_int("stack", axis)
     xs = _parts_of("stack", xs)
     common = _common_dtype(xs)
@@ -180,12 +187,16 @@ def stack(xs: Iterable[TensorLike], axis: SupportsIndex = 0, *, dtype: DTypeLike
 
 
 def of_parts(data: Sequence[Any]) -> Tensor:
-    """A nested list or tuple of tensors, arrays and numbers as one Tensor, with the gradient of its parts."""
+    """A nested list or tuple of tensors, arrays and numbers as one Tensor, with the gradient of its
+    parts.
+    """
     return _part(data, *_common_dtype(data))
 
 
 def _part(x, dtype, device):
-    """An item of a list that is to be stacked: a tensor or an array as it is, a number in ``dtype``, a list of such stacked."""
+    """An item of a list that is to be stacked: a tensor or an array as it is, a number in
+    ``dtype``, a list of such stacked.
+    """
     if isinstance(x, Tensor):
         return x
     if is_array(x):
@@ -201,7 +212,9 @@ def _part(x, dtype, device):
 
 
 def _common_dtype(data):
-    """The type that numbers take beside the tensors and arrays of a nested list, and the device of those; None, None without."""
+    """The type that numbers take beside the tensors and arrays of a nested list, and the device of
+    those; None, None without.
+    """
     arrays, whole = [], True
     for x in leaves_of(data):
         if isinstance(x, Tensor) or is_array(x):
@@ -278,7 +291,9 @@ def to(x: Tensor, device: str) -> Tensor:
 
 
 def reshape_method(x: Tensor, *lengths: Shape, shape: Shape | None = None) -> Tensor:
-    """``x`` in another shape of as many elements, given as one argument or length by length; one length may be -1."""
+    """``x`` in another shape of as many elements, given as one argument or length by length; one
+    length may be -1.
+    """
     given = lengths if shape is None and len(lengths) != 1 else lengths[0] if shape is None else shape
     return reshape(x, shape=ints(given, "reshape"))
 

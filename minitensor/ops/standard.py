@@ -1,4 +1,6 @@
-"""Functions of the Python array API standard beyond those of the neighbouring files: elementwise, differences, running sums."""
+"""Functions of the Python array API standard beyond those of the neighbouring files: elementwise,
+differences, running sums.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ acos, asin, atan, acosh, asinh, atanh, pow = arccos, arcsin, arctan, arccosh, ar
 
 
 def _over_length(xp, x, length):
-    """``x / length``, 0 where the length is 0."""
+    """``x / length``, 0 if the length is 0."""
     return xp.where(xp.equal(length, 0), 0.0, x / xp.where(xp.equal(length, 0), 1.0, length))
 
 
@@ -50,12 +52,15 @@ hypot.vjp(
 
 @op
 def arctan2(xp, x, y):
-    """The angle of the point with height ``x`` and width ``y``, from -pi to pi; derivative 0 at the origin."""
+    """The angle of the point with height ``x`` and width ``y``, from -pi to pi; derivative 0 at the
+    origin.
+    """
     return xp.arctan2(x, y)
 
 
 def _turned(xp, g, across, x, y):
-    # d angle / dx = y / r^2 and d angle / dy = -x / r^2, divided by r twice, since r^2 may overflow.
+    # d angle / dx = y / r^2 and d angle / dy = -x / r^2, divided by r twice, since r^2 may
+    # overflow.
     length = xp.hypot(x, y)
     return g * _over_length(xp, _over_length(xp, across, length), length)
 
@@ -116,14 +121,18 @@ def _running(name, scan, first, x, axis, dtype, include_initial):
 def cumulative_sum(
     x: TensorLike, *, axis: SupportsIndex | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
 ) -> Tensor:
-    """Running sum along ``axis`` (which a vector need not say), with a 0 in front where ``include_initial``."""
+    """Running sum along ``axis`` (which a vector need not say), with a 0 in front if
+    ``include_initial``.
+    """
     return _running("cumulative_sum", cumsum, 0, x, axis, dtype, include_initial)
 
 
 def cumulative_prod(
     x: TensorLike, *, axis: SupportsIndex | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
 ) -> Tensor:
-    """Running product along ``axis`` (which a vector need not say), with a 1 in front where ``include_initial``."""
+    """Running product along ``axis`` (which a vector need not say), with a 1 in front if
+    ``include_initial``.
+    """
     return _running("cumulative_prod", cumprod, 1, x, axis, dtype, include_initial)
 
 
@@ -134,7 +143,8 @@ def diff(
     prepend: TensorLike | None = None,
     append: TensorLike | None = None,
 ) -> Tensor:
-    """The ``n``-th differences ``x[i + 1] - x[i]`` along ``axis``, of x with ``prepend`` before and ``append`` behind it.
+    """The ``n``-th differences ``x[i + 1] - x[i]`` along ``axis``, of x with ``prepend`` before and
+    ``append`` behind it.
 
     Both may be numbers. Of truth values it is whether neighbours differ.
     """
@@ -183,7 +193,8 @@ def broadcast_arrays(*arrays: TensorLike) -> list[Tensor]:
 
 
 def meshgrid(*arrays: TensorLike, indexing: Literal["xy", "ij"] = "xy") -> list[Tensor]:
-    """Coordinates of a grid: of each vector a tensor with its elements along its own axis, repeated along those of the others.
+    """Coordinates of a grid: of each vector a tensor with its elements along its own axis, repeated
+    along those of the others.
 
     indexing: "xy" has the axes of the first two exchanged, as in a picture; "ij" has them in order.
     """

@@ -1,7 +1,7 @@
 """Optimisers, learning-rate schedules, clipping, and averages of weights.
 
-optimizer.py   what every optimiser shares; flat.py its memory: all parameters in one array; parameters.py what it takes
-sgd adam rmsprop adafactor   one update rule per file, with its paper
+optimizer.py   what every optimiser shares; flat.py its memory: all parameters in one array;
+parameters.py what it takes sgd adam rmsprop adafactor   one update rule per file, with its paper
 schedules.py   the learning rate as a function of the step
 """
 

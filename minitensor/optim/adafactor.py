@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 class Adafactor(Optimizer):
-    """Adafactor (Shazeer and Stern, 2018, arXiv:1804.04235), without its optional first moment. At step t:
+    """Adafactor (Shazeer and Stern, 2018, arXiv:1804.04235), without its optional first moment. At
+    step t:
 
         rho = t^beta2_decay                                       (the weight of the newest square)
         R = (1 - rho) * R + rho * mean of g^2 along each row
@@ -25,8 +26,9 @@ class Adafactor(Optimizer):
         p = p - lr * weight_decay * p
         p = p - max(eps2, rms(p)) * min(lr, 1 / sqrt(t)) * u / max(1, rms(u) / d)
 
-    eps: ``(eps1, eps2)``; eps1, the least size of the moment's root, is the dtype's epsilon where None. d: clipping threshold.
-    The updates need sums over whole matrices, so this optimiser works by parameter, not by piece.
+    eps: ``(eps1, eps2)``; eps1: lower bound of the root of the second moment; default: the dtype's
+    machine epsilon. d: clipping threshold. The updates need sums over whole matrices, so this
+    optimiser works by parameter, not by piece.
     """
 
     n_scratch = 0
@@ -55,7 +57,9 @@ class Adafactor(Optimizer):
         group["eps"] = first, number("Adafactor", "eps[1]", eps[1], least=0)
 
     def new_state(self, buffer: FlatBuffer, entry: Entry) -> dict[str, Any]:
-        """Row and column moments of a matrix (each matrix of a stack), the full moment of a vector."""
+        """Row and column moments of a matrix (each matrix of a stack), the full moment
+        of a vector.
+        """
         shape = entry.parameter.shape
         shapes = {"variance": shape}
         if len(shape) > 1:
@@ -85,7 +89,9 @@ class Adafactor(Optimizer):
 
     @staticmethod
     def _second_moment(xp, g, state, newest, eps1):
-        """Move the moments towards g^2 by the fraction ``newest`` and return the estimate of E[g^2], a new array of g's shape."""
+        """Move the moments towards g^2 by the fraction ``newest`` and return the estimate of
+        E[g^2], a new array of g's shape.
+        """
         square = g * g
         if "variance" in state:
             state["variance"] += newest * (square - state["variance"])

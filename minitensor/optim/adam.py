@@ -39,7 +39,9 @@ class Adam(Optimizer):
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
     def rule(self, group: Group, step: int) -> Callable[..., None]:
-        """See the class. Both corrections are folded into eps and the step size, which saves two passes. One kernel on a GPU."""
+        """See the class. Both corrections are folded into eps and the step size, which saves two
+        passes. One kernel on a GPU.
+        """
         lr, (beta1, beta2), weight_decay = group["lr"], group["betas"], group["weight_decay"]
         correction = math.sqrt(1 - beta2**step)
         eps = group["eps"] * correction
@@ -76,7 +78,8 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019, arXiv:1711.05101).
 
-    As Adam, but the weights shrink by themselves, ``p = p - lr * weight_decay * p``, and the decay stays out of m and v.
+    As Adam, but the weights shrink by themselves, ``p = p - lr * weight_decay * p``, and the decay
+    stays out of m and v.
     """
 
     decoupled = True

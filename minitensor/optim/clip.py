@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
 
 def clip_grad_norm_(parameters: Tensors, max_norm: float) -> Tensor:
-    """Scale all gradients by one factor so that their common 2-norm is at most ``max_norm``; returns the norm before.
+    """Scale all gradients by one factor so that their common 2-norm is at most ``max_norm``;
+    returns the norm before.
 
         scale = min(1, max_norm / (norm + 1e-6))
 
-    parameters: a tensor or several; those without a gradient are passed over. The norm is a 0-d Tensor on the gradients' device:
-    ``float(norm)`` is what waits for it. Raises ValueError where ``max_norm`` is not positive.
-    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", ICML 2013.
+    parameters: a tensor or several; those without a gradient are passed over. The norm is a 0-d
+    Tensor on the gradients' device: ``float(norm)`` is what waits for it. Raises ValueError if
+    ``max_norm`` is not positive. Pascanu, Mikolov and Bengio, "On the difficulty of training
+    recurrent neural networks", ICML 2013.
     """
     max_norm = number("clip_grad_norm_", "max_norm", max_norm, above=0, infinite=True)
     found = _gradients("clip_grad_norm_", parameters)
@@ -60,7 +62,9 @@ def clip_grad_value_(parameters: Tensors, clip_value: float) -> None:
 
 
 def _gradients(owner, parameters):
-    """Arrays that together hold all the gradients and that belong to the parameters alone, neighbours joined."""
+    """Arrays that together hold all the gradients and that belong to the parameters alone,
+    neighbours joined.
+    """
     arrays = []
     for parameter, array in gradients_of(tensors_of(owner, parameters)):
         watched = parameter.node.watch
@@ -77,7 +81,9 @@ def _gradients(owner, parameters):
 
 
 def _squares(run):
-    """``(unit, total)``, two float64 0-d arrays on its device: the sum of the squares of an array is ``unit^2 * total``."""
+    """``(unit, total)``, two float64 0-d arrays on its device: the sum of the squares of an array
+    is ``unit^2 * total``.
+    """
     xp, flat = namespace(device_of(run)), run.reshape(-1)
     if xp.name == "cpu":
         with np.errstate(all="ignore"):  # far values overflow here, and are scaled below

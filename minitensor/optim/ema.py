@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
 
 class EMA:
-    """Keeps ``average = decay * average + (1 - decay) * parameter`` of each parameter (Polyak and Juditsky, 1992).
+    """Keeps ``average = decay * average + (1 - decay) * parameter`` of each parameter (Polyak and
+    Juditsky, 1992).
 
-    parameters: as an optimiser takes them, ``model.parameters()``. Call ``update()`` after the optimiser's step; evaluate within
-    ``with ema.applied():``, where the parameters hold the averages. Those of parameters of 16 bits are kept in float32.
-    ``warmup`` uses the smaller decay ``(1 + n) / (10 + n)`` in update n while that is smaller, so that the first weights are soon
+    parameters: as an optimiser takes them, ``model.parameters()``. Call ``update()`` after the
+    optimiser's step; evaluate within ``with ema.applied():``, where the parameters hold the
+    averages. Those of parameters of 16 bits are kept in float32. ``warmup`` uses the smaller decay
+    ``(1 + n) / (10 + n)`` in update n while that is smaller, so that the first weights are soon
     forgotten.
 
     >>> import minitensor as mt
@@ -60,7 +62,9 @@ class EMA:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Context manager: the parameters hold the averages inside, and their own values again after it."""
+        """Context manager: the parameters hold the averages inside, and their own values again
+        after it.
+        """
         own = [copied(parameter._array) for parameter in self.parameters]
         try:
             self._write(self.averages)
@@ -69,7 +73,7 @@ class EMA:
             self._write(own)
 
     def copy_to_parameters(self) -> None:
-        """Overwrite the parameters by the averages for good."""
+        """Overwrite the parameters by the averages permanently."""
         self._write(self.averages)
 
     def state_dict(self) -> dict[str, Any]:
@@ -77,7 +81,7 @@ class EMA:
         return {"updates": self.updates, "averages": [Tensor(copied(average)) for average in self.averages]}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take over a ``state_dict()``; ValueError where number or shapes differ."""
+        """Take over a ``state_dict()``; ValueError if number or shapes differ."""
         whole = isinstance(saved, dict) and {"updates", "averages"} <= set(saved)
         if not whole or not isinstance(saved["averages"], (list, tuple)):
             raise ValueError(f"EMA: this is no ema.state_dict(): {str(saved)[:60]}")
@@ -97,5 +101,7 @@ class EMA:
 
     @staticmethod
     def _beside(array, parameter):
-        """``array`` on the device of ``parameter`` and in its dtype, or float32 for 16 bits: the model may have been moved."""
+        """``array`` on the device of ``parameter`` and in its dtype, or float32 for 16 bits: the
+        model may have been moved.
+        """
         return cast(move(array, parameter.device), compute_dtype(parameter.dtype))

@@ -1,13 +1,16 @@
-"""Parameters of one dtype and device laid side by side in one flat array, and their gradients likewise.
+"""Parameters of one dtype and device laid side by side in one flat array, and their gradients
+likewise.
 
-An optimiser's step is then a few passes over one long array in pieces that stay in the cache, whatever the number of parameters.
-A parameter keeps its object, its shape and its node; only its memory becomes a stretch of the flat array, and ``backward`` writes
-its gradient to the same stretch of a second one. Stretches start at multiples of 64 bytes, as matrix products like them; the
-padding between them holds zeros, in every array.
+An optimiser's step is then a few passes over one long array in pieces that stay in the cache,
+whatever the number of parameters. A parameter keeps its object, its shape and its node; only its
+memory becomes a stretch of the flat array, and ``backward`` writes its gradient to the same stretch
+of a second one. Stretches start at multiples of 64 bytes, as matrix products like them; the padding
+between them holds zeros, in every array.
 
-Parameters of 16 bits are updated in float32: a step of 1e-4 is lost on a float16 of 1, and the square of a gradient of 1e-4 is 0
-in it. The flat values are then *master* weights, of which the parameters hold the rounded copy (Micikevicius et al., "Mixed
-precision training", ICLR 2018, arXiv:1710.03740); gradients and states are float32 alike.
+Parameters of 16 bits are updated in float32: a step of 1e-4 is lost on a float16 of 1, and the
+square of a gradient of 1e-4 is 0 in it. The flat values are then *master* weights, of which the
+parameters hold the rounded copy (Micikevicius et al., "Mixed precision training", ICLR 2018,
+arXiv:1710.03740); gradients and states are float32 alike.
 """
 
 from __future__ import annotations
@@ -28,7 +31,9 @@ _stretches: dict = {}  # id of a gradient that is a stretch of a flat array -> (
 
 
 class Entry:
-    """One parameter of an optimiser: where it lies in its flat buffer, how many steps it has made, and its state."""
+    """One parameter of an optimiser: where it lies in its flat buffer, how many steps it has made,
+    and its state.
+    """
 
     __slots__ = ("parameter", "group", "index", "steps", "start", "stop", "value", "master", "gradient", "state")
 
@@ -49,7 +54,9 @@ class Entry:
         return self.parameter.name or f"parameter {self.index}"
 
     def is_bound(self):
-        """Whether the parameter still lives in the flat buffer: moving it to another device or dtype takes it out."""
+        """Whether the parameter still lives in the flat buffer: moving it to another device or
+        dtype takes it out.
+        """
         node = self.parameter.node
         return self.parameter._array is self.value and (node is None or watch(node).grad_buffer is self.gradient)
 
@@ -57,8 +64,8 @@ class Entry:
 class FlatBuffer:
     """The flat arrays of all entries of one dtype and device; makes the parameters views of them.
 
-    values: what the rule of an optimiser writes to, of type ``dtype``. rounded: what the parameters are views of, the same array
-    but for parameters of 16 bits.
+    values: what the rule of an optimiser writes to, of type ``dtype``. rounded: what the parameters
+    are views of, the same array but for parameters of 16 bits.
     """
 
     def __init__(self, entries, dtype, device, state_names, n_scratch):
@@ -81,7 +88,7 @@ class FlatBuffer:
             self._adopt(entry)
 
     def new(self, size=None):
-        """A flat array of zeros on this buffer's device, of its full size where none is given."""
+        """A flat array of zeros on this buffer's device, of its full size if none is given."""
         return move(np.zeros(self.size if size is None else size, dtype=self.dtype), self.device)
 
     def view(self, array, entry):
@@ -103,7 +110,9 @@ class FlatBuffer:
             watched.grad_buffer = entry.gradient
 
     def take_writes(self, start, stop):
-        """Where a parameter of 16 bits was written to since the last step (by assign, a loaded state), let its master follow."""
+        """Where a parameter of 16 bits was written to since the last step (by assign, a loaded
+        state), let its master follow.
+        """
         if self.rounded is not self.values:
             master, rounded = self.values[start:stop], self.rounded[start:stop]
             self.xp.copyto(master, rounded.astype(self.dtype), where=master.astype(rounded.dtype) != rounded)
@@ -116,8 +125,8 @@ class FlatBuffer:
     def runs(self):
         """``(entries, start, stop)`` for each longest stretch of parameters to update in one go.
 
-        These have a gradient, belong to one group and have made equally many steps; parameters without a gradient are left out.
-        Counts the step of each entry.
+        These have a gradient, belong to one group and have made equally many steps; parameters
+        without a gradient are left out. Counts the step of each entry.
         """
         found: list = []
         for entry in self.entries:
@@ -151,8 +160,10 @@ def gradients_of(parameters):
 
 
 def memory_runs(arrays):
-    """``arrays`` with exact neighbours in one flat buffer joined: one flat view in place of many small ones."""
-    runs = []  # [array, or None where joined; flat array; start; stop]
+    """``arrays`` with exact neighbours in one flat buffer joined: one flat view in place of many
+    small ones.
+    """
+    runs = []  # [array, or None if joined; flat array; start; stop]
     for array in arrays:
         reference, start = _stretches.get(id(array), (None, 0))
         if reference is None or reference() is not array:

@@ -1,4 +1,6 @@
-"""What every optimiser shares: groups of parameters, the step over flat buffers, the state to save."""
+"""What every optimiser shares: groups of parameters, the step over flat buffers, the
+state to save.
+"""
 
 from __future__ import annotations
 
@@ -22,18 +24,21 @@ if TYPE_CHECKING:
 
 
 class Optimizer:
-    """Base of the optimisers. A subclass names its state and gives the rule for one piece of the flat arrays.
+    """Base of the optimisers. A subclass names its state and gives the rule for one piece of the
+    flat arrays.
 
-    params: the parameters, or a list of groups ``{"params": [...], "lr": 1e-4, ...}`` that override the defaults. A parameter
-    that is listed twice in one group (a tied weight) counts once.
+    params: the parameters, or a list of groups ``{"params": [...], "lr": 1e-4, ...}`` that override
+    the defaults. A parameter that is listed twice in one group (a tied weight) counts once.
 
-    All parameters of one dtype and device move into one flat array, of which ``parameter.data`` becomes a view. ``step()`` updates
-    those that have a gradient, exactly as if the others were not there, and never waits for a GPU. Parameters of float16 and
-    bfloat16 are updated in float32 and rounded: the state of each then holds its unrounded value too, as ``"master"``.
+    All parameters of one dtype and device move into one flat array, of which ``parameter.data``
+    becomes a view. ``step()`` updates those that have a gradient, exactly as if the others were not
+    there, and never waits for a GPU. Parameters of float16 and bfloat16 are updated in float32 and
+    rounded: the state of each then holds its unrounded value too, as ``"master"``.
 
-    Attributes: ``param_groups``, the list of groups with their current hyper-parameters, free to be changed between steps, which
-    look at them first. A deep copy or a pickle is an optimiser in the same state; made together with the model, as in
-    ``copy.deepcopy((model, optimizer))``, the copy of the one trains the copy of the other.
+    Attributes: ``param_groups``, the list of groups with their current hyper-parameters, free to be
+    changed between steps, which look at them first. A deep copy or a pickle is an optimiser in the
+    same state; made together with the model, as in ``copy.deepcopy((model, optimizer))``, the copy
+    of the one trains the copy of the other.
     """
 
     state_names: tuple[str, ...] = ()  # arrays of state, each as long as the parameters
@@ -52,21 +57,26 @@ class Optimizer:
         self._bind()
 
     def add_param_group(self, group: Group) -> None:
-        """Add ``{"params": [...], ...}``: further parameters, with hyper-parameters of their own."""
+        """Add ``{"params": [...], ...}``: further parameters, with hyper-parameters of
+        their own.
+        """
         self._add(group)
         self._bind()
 
     # --- the step -------------------------------------------------------------------------------------------------------------
 
     def rule(self, group: Group, step: int) -> Callable[..., None]:
-        """The update with the constants of this step: ``update(xp, p, g, *state, *scratch)``, writing to p and the state.
+        """The update with the constants of this step: ``update(xp, p, g, *state, *scratch)``,
+        writing to p and the state.
 
         p, g, each state and each scratch are flat arrays of one length; g must be left as it is.
         """
         raise NotImplementedError(f"{type(self).__name__} must define rule(group, step)")
 
     def step(self) -> None:
-        """Update every parameter that has a gradient. Raises where a hyper-parameter has been set to what none can be."""
+        """Update every parameter that has a gradient. Raises if a hyper-parameter has been set to
+        what none can be.
+        """
         for group in self.param_groups:
             self.check(group)
         if not all(entry.is_bound() for entry in self._entries):
@@ -81,7 +91,9 @@ class Optimizer:
                         memory.record_write(entry.value, entry.parameter.name)
 
     def update_run(self, buffer: FlatBuffer, entries: list[Entry], start: int, stop: int) -> None:
-        """Update ``entries``, which are the stretch from ``start`` to ``stop`` of ``buffer`` and share group and step."""
+        """Update ``entries``, which are the stretch from ``start`` to ``stop`` of ``buffer`` and
+        share group and step.
+        """
         update = self.rule(entries[0].group, entries[0].steps)
         arrays = [buffer.values, buffer.gradients, *buffer.state.values()]
         for piece in pieces(start, stop, buffer.piece):
@@ -117,9 +129,10 @@ class Optimizer:
         self.param_groups.append(group)
 
     def check(self, group: Group) -> None:
-        """Make the hyper-parameters of ``group`` plain numbers; TypeError or ValueError where one of them is none or out of range.
+        """Make the hyper-parameters of ``group`` plain numbers; TypeError or ValueError if one of
+        them is not a number or out of range.
 
-        Those named in ``bounds`` are looked at, and the decay rates ``betas``.
+        Those named in ``bounds`` are checked, and the decay rates ``betas``.
         """
         name = type(self).__name__
         for key, bounds in self.bounds.items():
@@ -132,7 +145,9 @@ class Optimizer:
             group["betas"] = tuple(number(name, f"betas[{i}]", beta, least=0, below=1) for i, beta in enumerate(betas))
 
     def _bind(self):
-        """Lay all parameters, with their gradients and states, into flat buffers where they are now."""
+        """Lay all parameters, with their gradients and states, into flat buffers where they are
+        now.
+        """
         places: dict = {}
         for entry in self._entries:
             places.setdefault((entry.parameter.dtype, entry.parameter.device), []).append(entry)
@@ -158,7 +173,9 @@ class Optimizer:
     # --- copies and pickles ----------------------------------------------------------------------------------------------------
 
     def __getstate__(self):
-        """What copies and pickles are made of: all but the flat arrays, which the copy makes for its own parameters."""
+        """What copies and pickles are made of: all but the flat arrays, which the copy makes for
+        its own parameters.
+        """
         entries = [(entry.parameter, entry.group, entry.steps, entry.state) for entry in self._entries]
         return {**vars(self), "_buffers": [], "_entries": entries}
 
@@ -174,7 +191,9 @@ class Optimizer:
     # --- saving ---------------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a later run needs to go on bit for bit: nested dicts of tensors and numbers, ready for ``mt.save``."""
+        """All that a later run needs to go on bit for bit: nested dicts of tensors and numbers,
+        ready for ``mt.save``.
+        """
         numbers = {id(entry.parameter): entry.index for entry in self._entries}
         groups = [
             {**group, "params": [numbers[id(parameter)] for parameter in group["params"]]}
@@ -191,10 +210,11 @@ class Optimizer:
         return {"optimizer": type(self).__name__, "param_groups": groups, "state": state}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take over a ``state_dict()`` of an optimiser of the same class over equal parameters in the same order.
+        """Take over a ``state_dict()`` of an optimiser of the same class over equal parameters in
+        the same order.
 
-        The arrays go to the parameters' devices. Raises ValueError, changing nothing, where the class, the number of parameters
-        or a shape differs.
+        The arrays go to the parameters' devices. Raises ValueError, changing nothing, if the class,
+        the number of parameters or a shape differs.
         """
         groups = self._check_saved(saved)
         for group, loaded in zip(self.param_groups, groups):
@@ -208,7 +228,7 @@ class Optimizer:
                     array[...] = move(asarray(loaded[name])._array, device_of(array)) if name in loaded else missing
 
     def _check_saved(self, saved):
-        """Raise where ``saved`` does not fit; returns its groups' hyper-parameters, looked at."""
+        """Raise if ``saved`` does not fit; returns its groups' hyper-parameters, checked."""
         kind = type(self).__name__
         whole = isinstance(saved, dict) and {"optimizer", "param_groups", "state"} <= set(saved)
         whole = whole and isinstance(saved["state"], dict) and isinstance(saved["param_groups"], (list, tuple))
@@ -244,7 +264,9 @@ class Optimizer:
         return groups
 
     def to(self, device: str) -> Self:
-        """Move the state to ``device``, where ``model.to(device)`` has put the parameters; returns the optimiser."""
+        """Move the state to ``device``, where ``model.to(device)`` has put the parameters; returns
+        the optimiser.
+        """
         device = as_device(device)
         for entry in self._entries:
             if entry.parameter.device != device:

@@ -1,4 +1,6 @@
-"""What optimisers, averages and clipping take as parameters: a tensor, or several in order; and groups of them."""
+"""What optimisers, averages and clipping take as parameters: a tensor, or several in order; and
+groups of them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
 
 def tensors_of(owner: str, given: Tensors, first: int = 0) -> list[Tensor]:
-    """The tensors of ``given``, each once, as a list. Raises TypeError for a module and for what is no collection of tensors.
+    """The tensors of ``given``, each once, as a list. Raises TypeError for a module and for what is
+    no collection of tensors.
 
     first: the number that messages give to the first of them.
     """

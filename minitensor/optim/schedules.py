@@ -1,6 +1,7 @@
 """Learning rates as functions of the number of steps taken.
 
-Every schedule multiplies the learning rate that each group had when the schedule was made, and is stepped after the optimiser:
+Every schedule multiplies the learning rate that each group had when the schedule was made, and is
+stepped after the optimiser:
 
     optimizer.step()
     schedule.step()
@@ -18,7 +19,8 @@ __all__ = ["CosineLR", "InverseSqrtLR", "LinearWarmup", "NoamLR", "Schedule", "S
 
 
 class Schedule:
-    """Base: a subclass gives ``rate(base, n)``, the learning rate after n steps of a group made with the rate ``base``.
+    """Base: a subclass gives ``rate(base, n)``, the learning rate after n steps of a group made
+    with the rate ``base``.
 
     The first rate, ``rate(base, 0)``, is set at once.
     """
@@ -66,7 +68,8 @@ class Schedule:
 
 
 class NoamLR(Schedule):
-    """``base * d_model^-0.5 * min(t^-0.5, t * warmup_steps^-1.5)`` in step t = 1, 2, ... (Vaswani et al. 2017, equation 3).
+    """``base * d_model^-0.5 * min(t^-0.5, t * warmup_steps^-1.5)`` in step t = 1, 2, ... (Vaswani
+    et al. 2017, equation 3).
 
     The optimiser's own ``lr`` is the factor before the formula: ``lr=1.0`` gives the paper's rates.
     """
@@ -83,7 +86,9 @@ class NoamLR(Schedule):
 
 
 class InverseSqrtLR(Schedule):
-    """Linear from 0 to ``base`` over ``warmup_steps``, then ``base * sqrt(warmup_steps / t)``: Noam's curve with a named peak."""
+    """Linear from 0 to ``base`` over ``warmup_steps``, then ``base * sqrt(warmup_steps / t)``:
+    Noam's curve with a named peak.
+    """
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int = 4000) -> None:
         self.warmup_steps = integer("InverseSqrtLR", "warmup_steps", warmup_steps, least=1)
@@ -96,7 +101,9 @@ class InverseSqrtLR(Schedule):
 
 
 class LinearWarmup(Schedule):
-    """``base * min(1, t / warmup_steps)`` in step t = 1, 2, ...: up to ``base``, and there it stays."""
+    """``base * min(1, t / warmup_steps)`` in step t = 1, 2, ...: up to ``base``, and there it
+    stays.
+    """
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int) -> None:
         self.warmup_steps = integer("LinearWarmup", "warmup_steps", warmup_steps, least=1)
@@ -108,11 +115,13 @@ class LinearWarmup(Schedule):
 
 
 class CosineLR(Schedule):
-    """Half a cosine from ``base`` down to ``min_lr`` at ``total_steps`` (Loshchilov and Hutter, 2017, arXiv:1608.03983).
+    """Half a cosine from ``base`` down to ``min_lr`` at ``total_steps`` (Loshchilov and Hutter,
+    2017, arXiv:1608.03983).
 
         min_lr + (base - min_lr) * (1 + cos(pi * n / total_steps)) / 2          after n steps
 
-    ``warmup_steps`` of the total first rise linearly to ``base``. The rate stays at ``min_lr`` beyond the end.
+    ``warmup_steps`` of the total first rise linearly to ``base``. The rate stays at ``min_lr``
+    beyond the end.
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup_steps: int = 0, min_lr: float = 0.0) -> None:

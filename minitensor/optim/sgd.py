@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 class SGD(Optimizer):
-    """Gradient descent with momentum, after Sutskever et al., "On the importance of initialization and momentum", ICML 2013.
+    """Gradient descent with momentum, after Sutskever et al., "On the importance of initialization
+    and momentum", ICML 2013.
 
         g = g + weight_decay * p
         b = momentum * b + g

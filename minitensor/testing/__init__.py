@@ -5,8 +5,9 @@
     def test_my_op():
         check_op(my_op, st.broadcastable(2), reference=my_numpy_function)
 
-``gradcheck`` and ``gradgradcheck`` compare first and second derivatives with differences, ``check_op`` checks every promise of an
-op. They need numpy alone; ``strategies``, which draws inputs, needs hypothesis.
+``gradcheck`` and ``gradgradcheck`` compare first and second derivatives with differences,
+``check_op`` checks every promise of an op. They need numpy alone; ``strategies``, which draws
+inputs, needs hypothesis.
 """
 
 from typing import TYPE_CHECKING

@@ -31,20 +31,24 @@ def check_op(
     seed: int = 0,
     name: str | None = None,
 ) -> Report:
-    """Check an op, a fused op, a layer or any function of Tensors, on given inputs or on many drawn ones.
+    """Check an op, a fused op, a layer or any function of Tensors, on given inputs or on many drawn
+    ones.
 
-    fn: as for ``gradcheck``. inputs: a list of tensors, arrays and other arguments, any of them a hypothesis strategy, or one
-    strategy that draws a tensor or such a list (see ``minitensor.testing.strategies``); a dict at the end of a drawn list holds
-    keywords. reference: a NumPy function that gives the right values. order: 0 checks values alone, 1 gradients too, 2 second
-    derivatives as well. examples: how many to draw.
+    fn: as for ``gradcheck``. inputs: a list of tensors, arrays and other arguments, any of them a
+    hypothesis strategy, or one strategy that draws a tensor or such a list (see
+    ``minitensor.testing.strategies``); a dict at the end of a drawn list holds keywords. reference:
+    a NumPy function that gives the right values. order: 0 checks values alone, 1 gradients too, 2
+    second derivatives as well. examples: how many to draw.
 
-    Checked are: values (against ``reference``); the same bits under ``no_grad``; inputs unchanged, and frozen throughout, so that
-    a rule that writes to its arguments fails; any memory layout; float32 stays float32; each gradient alone as with the others; a
-    second backward as the first; a ``@fused`` kernel against its definition; and first and second derivatives against differences
-    with random cotangents, kinks stepped around. Shapes with 0 elements or no axes come from the strategy.
+    Checked are: values (against ``reference``); the same bits under ``no_grad``; inputs unchanged,
+    and frozen throughout, so that a rule that writes to its arguments fails; any memory layout;
+    float32 stays float32; each gradient alone as with the others; a second backward as the first; a
+    ``@fused`` kernel against its definition; and first and second derivatives against differences
+    with random cotangents, kinks stepped around. Shapes with 0 elements or no axes come from the
+    strategy.
 
-    Returns a ``Report``. Raises AssertionError with the op, input, index and both numbers; a drawn example is shrunk first and
-    shown with the seed that drew it.
+    Returns a ``Report``. Raises AssertionError with the op, input, index and both numbers; a drawn
+    example is shrunk first and shown with the seed that drew it.
 
     >>> import numpy as np
     >>> import minitensor as mt
@@ -106,7 +110,9 @@ def _check_case(problem, first, second, *, reference, order, rtol, atol, complex
 
 
 def _count(report, found):
-    """Add what was ``found``, in one example: the sum over all examples decides whether enough was compared."""
+    """Add what was ``found``, in one example: the sum over all examples decides whether enough was
+    compared.
+    """
     report.checked += found.checked
     report.kinks += found.kinks
     report.elements += found.elements

@@ -1,20 +1,23 @@
 """Derivatives of a function of one number by differences, aware of kinks and of rounding.
 
-With ``D(h)`` the central difference and ``F(h)``, ``B(h)`` the second-order differences ahead and behind,
+With ``D(h)`` the central difference and ``F(h)``, ``B(h)`` the second-order differences ahead and
+behind,
 
     D(h) = (f(h) - f(-h)) / 2h                     error O(h^2)
     R(h) = (4 D(h/2) - D(h)) / 3                   error O(h^4): Richardson's extrapolation
     F(h) = (4 f(h/2) - f(h) - 3 f(0)) / h          error O(h^2), from the right alone
     B(h) = (3 f(0) - 4 f(-h/2) + f(-h)) / h        error O(h^2), from the left alone
 
-How far F and B, and D(h) and D(h/2), are apart bounds the error of R, and so does the rounding of f. A claim is wrong if it is
-farther from R than the bound; it is right only if the bound is small enough to tell. The step with the smallest bound decides: a
-small one steps around a kink near by, a large one rises above rounding.
+How far F and B, and D(h) and D(h/2), are apart bounds the error of R, and so does the rounding of
+f. A claim is wrong if it is farther from R than the bound; it is right only if the bound is small
+enough to tell. The step with the smallest bound decides: a small one steps around a kink near by, a
+large one rises above rounding.
 
-At a kink F and B differ by the same jump at every step. No derivative exists there, and every slope between the two will do.
+At a kink F and B differ by the same jump at every step. No derivative exists there, and every slope
+between the two will do.
 
-f is a sum over outputs, each times its cotangent. They are subtracted before they are summed, so that an output that does not move
-brings no rounding error.
+f is a sum over outputs, each times its cotangent. They are subtracted before they are summed, so
+that an output that does not move brings no rounding error.
 """
 
 from __future__ import annotations
@@ -40,8 +43,9 @@ VISIBLE = 0.05  # the bound must be below this part of the smallest slope, so th
 class Verdict(NamedTuple):
     """What differences say of a slope, and their own number.
 
-    word: "right"; "wrong"; "kink", if f has no derivative here and the claim lies between the slopes of both sides (or these are
-    infinite, or outside the domain of f); "blurred", if the slope is smaller than what rounding hides.
+    word: "right"; "wrong"; "kink", if f has no derivative here and the claim lies between the
+    slopes of both sides (or these are infinite, or outside the domain of f); "blurred", if the
+    slope is smaller than what rounding hides.
     """
 
     word: str
@@ -49,7 +53,9 @@ class Verdict(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """The slope by differences of one step: R, F, B, how uncertain R is, the part of that which is rounding, and |f|."""
+    """The slope by differences of one step: R, F, B, how uncertain R is, the part of that which is
+    rounding, and |f|.
+    """
 
     slope: float
     ahead: float
@@ -62,9 +68,10 @@ class Estimate(NamedTuple):
 def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0):
     """Whether ``claimed`` is the derivative of ``line`` at 0.
 
-    line: a function from a float to a list of pairs (cotangent, output). smallest: magnitude of the smallest part of the claim that
-    must be seen to be right; None if the claim is 0 in every part. tolerance: a function from the slope by differences to the error
-    that is allowed. wobble: error of a slope that comes from rounding of the moved input, times the step. scale: size of what the
+    line: a function from a float to a list of pairs (cotangent, output). smallest: magnitude of the
+    smallest part of the claim that must be seen to be right; None if the claim is 0 in every part.
+    tolerance: a function from the slope by differences to the error that is allowed. wobble: error
+    of a slope that comes from rounding of the moved input, times the step. scale: size of what the
     outputs are made of, if larger than theirs.
     """
     differences = _Differences(line, wobble, scale)
@@ -99,8 +106,8 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0):
 def _bounds(seen):
     """How far the slope of each step can be off, given what the other steps say.
 
-    What rounding inside of f does shows at the finest steps, where u h is its size, though at one step it may hide by chance; and
-    neighbours that contradict each other are both in doubt.
+    What rounding inside of f does shows at the finest steps, where u h is its size, though at one
+    step it may hide by chance; and neighbours that contradict each other are both in doubt.
     """
     noise = statistics.median([seen[h].uncertainty * h for h in FINE if h in seen] or [0.0])
     bounds = {h: SURE * max(e.uncertainty, noise / h) for h, e in seen.items()}
@@ -121,7 +128,9 @@ def _settled(claimed, smallest, estimate, tolerance):
 
 
 class _Differences:
-    """Differences of ``line`` at 0. Outputs that no step has moved bring hardly any rounding error; ``live`` are the others."""
+    """Differences of ``line`` at 0. Outputs that no step has moved bring hardly any rounding error;
+    ``live`` are the others.
+    """
 
     def __init__(self, line, wobble, scale):
         self.line, self.wobble = line, wobble
@@ -131,7 +140,8 @@ class _Differences:
         top = max((float(size.max(initial=0.0)) for size in sizes), default=0.0)
         top = max(top, scale)
         self.still = [np.abs(c) * size for (c, _), size in zip(self.middle, sizes)]
-        # A small output may be the difference of large numbers, so that it is as rough as the largest output.
+        # A small output may be the difference of large numbers, so that it is as rough as the
+        # largest output.
         self.rough = [np.abs(c) * top for c, _ in self.middle]
 
     def of(self, h):
@@ -150,7 +160,9 @@ class _Differences:
 
 
 def confirms(line, exact, scale):
-    """Whether differences agree with the slope ``exact`` to four digits, as they do where ``line`` is analytic."""
+    """Whether differences agree with the slope ``exact`` to four digits, as they do if ``line`` is
+    analytic.
+    """
     estimate = _Differences(line, 0.0, scale).of(STEPS[0])
     return abs(exact - estimate.slope) <= 1e-4 * abs(estimate.slope) + SURE * estimate.uncertainty
 
@@ -170,7 +182,9 @@ def _difference(outputs, others):
 
 
 def _is_kink(estimates):
-    """Whether the slopes of both sides differ by the same jump at each of these steps, or by one that grows as steps shrink."""
+    """Whether the slopes of both sides differ by the same jump at each of these steps, or by one
+    that grows as steps shrink.
+    """
     jumps = [e.ahead - e.behind for e in estimates]
     if any(abs(j) <= SURE * e.rounding for j, e in zip(jumps, estimates)):
         return False
@@ -179,14 +193,17 @@ def _is_kink(estimates):
 
 
 def _grows(estimates):
-    """Whether a slope grows without bound as the steps shrink: a jump or a cusp, and not just rounding errors."""
+    """Whether a slope grows without bound as the steps shrink: a jump or a cusp, and not just
+    rounding errors.
+    """
     steep = [max(abs(e.ahead), abs(e.behind)) for e in estimates]
     last = estimates[-1]
     return steep[0] * 2 < steep[1] and steep[1] * 2 < steep[2] and steep[-1] * SIDES[-1] > 1e-9 * last.size
 
 
 def complex_slope(line):
-    """``Im f(ih) / h`` with h = 1e-30: the derivative of an analytic function to the last bit, without cancellation.
+    """``Im f(ih) / h`` with h = 1e-30: the derivative of an analytic function to the last bit,
+    without cancellation.
 
     None if the function does not take complex numbers. Squire and Trapp, SIAM Review 40 (1), 1998.
     """

@@ -1,8 +1,10 @@
-"""One gradient against differences: along random directions through groups of elements, and element by element if these disagree.
+"""One gradient against differences: along random directions through groups of elements, and element
+by element if these disagree.
 
-A direction through all elements at once would let a large one hide a small one that is wrong. So the elements are grouped by the
-size of their claims (a decade to a group, zeros in one of their own), and a direction passes only if an error of the smallest part
-would show. A group that does not pass is halved, down to the elements that are wrong, at a kink, or smaller than rounding.
+A direction through all elements at once would let a large one hide a small one that is wrong. So
+the elements are grouped by the size of their claims (a decade to a group, zeros in one of their
+own), and a direction passes only if an error of the smallest part would show. A group that does not
+pass is halved, down to the elements that are wrong, at a kink, or smaller than rounding.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ PATIENCE = 100  # groups of an input that rounding may blur before no more of th
 
 
 def check_gradient(problem, i, gradient, cotangents, report, *, rtol, atol, complex_step, rng):
-    """Hold ``gradient``, of input ``i``, to differences; count in ``report``; AssertionError at the first wrong element.
+    """Hold ``gradient``, of input ``i``, to differences; count in ``report``; AssertionError at the
+    first wrong element.
 
-    A gradient that passes as a whole counts as one derivative; otherwise each element counts, those at kinks by themselves.
+    A gradient that passes as a whole counts as one derivative; otherwise each element counts, those
+    at kinks by themselves.
     """
     lines = _Lines(problem, i, gradient, cotangents, rtol, atol, complex_step, rng)
     groups = [(group, lines.verdict(group)) for group in lines.groups()]
@@ -36,7 +40,9 @@ def check_gradient(problem, i, gradient, cotangents, report, *, rtol, atol, comp
 
 
 class _Lines:
-    """The slope of <cotangents, outputs> along lines through one input; elements by their place in the flat array."""
+    """The slope of <cotangents, outputs> along lines through one input; elements by their place in
+    the flat array.
+    """
 
     def __init__(self, problem, i, gradient, cotangents, rtol, atol, complex_step, rng):
         self.problem, self.i, self.cotangents = problem, i, cotangents
@@ -50,7 +56,9 @@ class _Lines:
         self.weights = rng.uniform(0.5, 1.5, self.value.size) * rng.choice([-1.0, 1.0], self.value.size)
 
     def groups(self):
-        """Places whose claims have one size each: zeros together, decades by themselves, each that is not finite alone."""
+        """Places whose claims have one size each: zeros together, decades by themselves, each that
+        is not finite alone.
+        """
         sizes = np.abs(self.claims * self.reach)
         for place in np.flatnonzero(~np.isfinite(sizes)):
             yield np.array([place])
@@ -61,7 +69,9 @@ class _Lines:
             yield np.flatnonzero(decades == decade)
 
     def narrow(self, group, verdict, report):
-        """Halve a group that is not right as a whole until it is clear which of its elements are not."""
+        """Halve a group that is not right as a whole until it is clear which of its elements are
+        not.
+        """
         if verdict.word == "right":
             report.checked += len(group)
             report.elements += len(group)
@@ -75,7 +85,9 @@ class _Lines:
                 self.narrow(half, self.verdict(half), report)
 
     def verdict(self, group):
-        """What differences say of the slope along a line that moves the elements of ``group`` and no others."""
+        """What differences say of the slope along a line that moves the elements of ``group`` and
+        no others.
+        """
         direction = np.zeros(self.value.size)
         direction[group] = (self.weights[group] if len(group) > 1 else 1.0) * self.reach[group]
         parts = self.claims[group] * direction[group]
@@ -86,7 +98,8 @@ class _Lines:
             return self.outputs_at(direction, t)
 
         def tolerance(slope, rtol=self.rtol):
-            # Of many elements each may be off by rtol, but not so that the sum would hide one that is wrong.
+            # Of many elements each may be off by rtol, but not so that the sum would hide one that
+            # is wrong.
             share = rtol * abs(slope) if len(group) == 1 else max(1e-4 * rtol, 16 * EPSILON) * weight
             return self.floor * float(np.abs(direction).sum()) + share
 
@@ -98,7 +111,9 @@ class _Lines:
         return judge(line, claimed, smallest, lambda slope: tolerance(slope, loose), wobble, self.problem.scale)
 
     def outputs_at(self, direction, t):
-        """Pairs of cotangent and output with the input moved by ``t`` along ``direction``, a Python number."""
+        """Pairs of cotangent and output with the input moved by ``t`` along ``direction``, a Python
+        number.
+        """
         values = list(self.problem.values)
         values[self.i] = freeze((self.value + t * direction).reshape(self.problem.values[self.i].shape))
         with np.errstate(all="ignore"):  # a step may leave the domain: the verdict sees the NaN

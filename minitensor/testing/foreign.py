@@ -1,7 +1,9 @@
-"""Functions that bring a gradient of their own which minitensor never calls: they are found, not passed by.
+"""Functions that bring a gradient of their own which minitensor never calls: they are found, not
+passed by.
 
-``torch.autograd.Function.apply``, a primitive of HIPS autograd, an object with a method ``backward``: each runs its forward pass on
-the Tensors that it is given, and what is differentiated is that pass, not the rule that was meant to be checked.
+``torch.autograd.Function.apply``, a primitive of HIPS autograd, an object with a method
+``backward``: each runs its forward pass on the Tensors that it is given, and what is differentiated
+is that pass, not the rule that was meant to be checked.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ CURE = "minitensor never calls it, so that it would not be checked: write the gr
 
 @contextmanager
 def own_backward_called(function, name):
-    """Within, ``function`` runs forward and backward; AssertionError if it has gradients of its own that did not run."""
+    """Within, ``function`` runs forward and backward; AssertionError if it has gradients of its own
+    that did not run.
+    """
     owners, ran, libraries = list(_owners(function)), set(), set()
 
     def look(frame, event, _):
@@ -64,7 +68,9 @@ def _owners(function):
 
 
 def _backward_of(owner):
-    """The function ``backward`` that the class of ``owner`` (or the class ``owner``) defines in Python, or None."""
+    """The function ``backward`` that the class of ``owner`` (or the class ``owner``) defines in
+    Python, or None.
+    """
     kind = owner if isinstance(owner, type) else type(owner)
     if issubclass(kind, Tensor) or kind.__module__.startswith("minitensor."):
         return None

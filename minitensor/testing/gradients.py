@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Report:
-    """How many derivatives were compared, and how many were left out because the function has a kink there.
+    """How many derivatives were compared, and how many were left out because the function has a
+    kink there.
 
-    A gradient that was right as a whole counts as one; ``elements`` counts all elements of what was compared.
+    A gradient that was right as a whole counts as one; ``elements`` counts all elements of what was
+    compared.
     """
 
     checked: int = 0
@@ -47,21 +49,24 @@ def gradcheck(
 ) -> Report:
     """Compare the gradients of ``fn(*inputs, **keywords)`` with differences.
 
-    fn: a function of Tensors that returns a Tensor or several, an op, or a module (whose parameters are checked too).
-    inputs: a list of tensors or arrays, or lists of these, one item for each argument of fn (one tensor is taken as one input);
-    floating ones are brought to float64 and differentiated (those numbered in ``wanted`` alone, if given), all are frozen
-    read-only. rtol, atol: error allowed in each element, beside what rounding hides. complex_step: compare with the complex step if
-    differences confirm that fn is analytic; exact to rounding, so that rtol can be 1e-10. seed: of the random cotangents and
-    directions.
+    fn: a function of Tensors that returns a Tensor or several, an op, or a module (whose parameters
+    are checked too). inputs: a list of tensors or arrays, or lists of these, one item for each
+    argument of fn (one tensor is taken as one input); floating ones are brought to float64 and
+    differentiated (those numbered in ``wanted`` alone, if given), all are frozen read-only. rtol,
+    atol: error allowed in each element, beside what rounding hides. complex_step: compare with the
+    complex step if differences confirm that fn is analytic; exact to rounding, so that rtol can be
+    1e-10. seed: of the random cotangents and directions.
 
-    The cotangent of each output is random. The elements of a gradient are compared along random directions, each through elements
-    of one size, so that none hides behind larger ones; a direction that disagrees is halved down to the elements that are wrong.
-    Smaller steps go around a kink near by. At a kink itself the gradient must lie between the slopes of both sides; such an element
-    is counted apart. Returns a ``Report``.
+    The cotangent of each output is random. The elements of a gradient are compared along random
+    directions, each through elements of one size, so that none hides behind larger ones; a
+    direction that disagrees is halved down to the elements that are wrong. Smaller steps go around
+    a kink near by. At a kink itself the gradient must lie between the slopes of both sides; such an
+    element is counted apart. Returns a ``Report``.
 
-    Raises AssertionError that names the function, the input, the index and both numbers; if no derivative could be compared,
-    whatever the reason; and if fn runs something with a backward of its own, which minitensor never calls (a
-    ``torch.autograd.Function``, a primitive of HIPS autograd): it would not be checked.
+    Raises AssertionError that names the function, the input, the index and both numbers; if no
+    derivative could be compared, whatever the reason; and if fn runs something with a backward of
+    its own, which minitensor never calls (a ``torch.autograd.Function``, a primitive of HIPS
+    autograd): it would not be checked.
 
     >>> import minitensor as mt
     >>> gradcheck(lambda x, y: mt.tanh(x) * y, [mt.ones((2, 3)), mt.ones((3,))])
@@ -82,11 +87,13 @@ def gradgradcheck(
     seed: int = 0,
     name: str | None = None,
 ) -> Report:
-    """Compare the second derivatives of ``fn(*inputs, **keywords)`` with differences of its first ones.
+    """Compare the second derivatives of ``fn(*inputs, **keywords)`` with differences of its first
+    ones.
 
-    The function that is checked takes the inputs and a random cotangent and returns the gradients of the inputs. The differences
-    run the plain first-order pass, the gradients the recorded one (``create_graph=True``): the two are compared as well.
-    Arguments, result and errors are those of ``gradcheck``.
+    The function that is checked takes the inputs and a random cotangent and returns the gradients
+    of the inputs. The differences run the plain first-order pass, the gradients the recorded one
+    (``create_graph=True``): the two are compared as well. Arguments, result and errors are those of
+    ``gradcheck``.
     """
     problem = Problem(fn, inputs, keywords, wanted, name=name)
     cotangents = problem.cotangents(problem.evaluate(), generator(seed))
@@ -96,7 +103,9 @@ def gradgradcheck(
 
 
 def second_order(problem, seed):
-    """The problem of pulling a random cotangent back through ``problem``: a function of its inputs and of the cotangent."""
+    """The problem of pulling a random cotangent back through ``problem``: a function of its inputs
+    and of the cotangent.
+    """
     outputs = problem.evaluate()
     cotangents = problem.cotangents(outputs, generator(seed))
     given = [c for c in cotangents if c is not None]
@@ -126,7 +135,8 @@ def second_order(problem, seed):
 def check_problem(problem, rtol, atol, complex_step, seed, lone=False):
     """Compare all wanted gradients of ``problem`` with differences.
 
-    lone: whether nothing compared, or nothing but kinks, is no error, as it is for one example of many.
+    lone: whether nothing compared, or nothing but kinks, is no error, as it is for one example of
+    many.
     """
     rng = generator(seed)
     cotangents = problem.cotangents(problem.evaluate(), rng)

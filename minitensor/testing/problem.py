@@ -1,4 +1,6 @@
-"""A function with its inputs, ready to be checked: float64, frozen, with its outputs as a list and its random bits repeatable."""
+"""A function with its inputs, ready to be checked: float64, frozen, with its outputs as a list and
+its random bits repeatable.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def as_inputs(inputs):
 
 
 def generator(seed):
-    """Random numbers for cotangents and directions, not those of ``default_rng(seed)``, which inputs are often made of."""
+    """Random numbers for cotangents and directions, not those of ``default_rng(seed)``, which
+    inputs are often made of.
+    """
     return np.random.default_rng((seed, 2026))
 
 
@@ -60,8 +64,9 @@ def show(value):
 class Problem:
     """``function`` at ``inputs``, with every floating input in ``dtype`` and read-only.
 
-    The differentiable inputs are the floating ones (of them, those numbered in ``wanted``). A module's parameters count as further
-    inputs, so that a layer is checked like any function. Calls repeat the same random bits: dropout is a function too.
+    The differentiable inputs are the floating ones (of them, those numbered in ``wanted``). A
+    module's parameters count as further inputs, so that a layer is checked like any function. Calls
+    repeat the same random bits: dropout is a function too.
     """
 
     def __init__(self, function, inputs, keywords=None, wanted=None, dtype=np.float64, name=None):
@@ -88,7 +93,9 @@ class Problem:
         self.wanted = [i for i in floating if wanted is None or i >= len(origins) or origins[i] in wanted]
 
     def packed(self, values):
-        """``values`` as the arguments of the function: those that came in a list are in one again."""
+        """``values`` as the arguments of the function: those that came in a list are in
+        one again.
+        """
         count = sum(_count(item) for item in self.layout)
         return [*(_pack(item, values) for item in self.layout), *values[count:]]
 
@@ -139,18 +146,22 @@ class Problem:
         ]
 
     def gradients(self, cotangents, wanted=None):
-        """The first-order gradients of all wanted inputs as raw arrays, with everything that a rule is given frozen."""
+        """The first-order gradients of all wanted inputs as raw arrays, with everything that a rule
+        is given frozen.
+        """
         outputs, leaves = self.record(wanted)
         with frozen_graph([o.node for o in outputs if o.node is not None]):
             return [raw(g) for g in self.pull(outputs, leaves, [None if c is None else Tensor(c) for c in cotangents])]
 
     def pull(self, outputs, leaves, cotangents, create_graph=False):
-        """Gradients of ``leaves`` as Tensors, zeros where there is none; whatever a rule raises is a failed check."""
+        """Gradients of ``leaves`` as Tensors, zeros if there is none; whatever a rule raises is a
+        failed check.
+        """
         try:
             return pull(outputs, leaves, cotangents, create_graph)
         except Exception as error:
             impure = _impure(self.name, error)
-            recorded = " where it is recorded for a second derivative" if create_graph else ""
+            recorded = " if it is recorded for a second derivative" if create_graph else ""
             text = f"{self.name}: its gradient fails{recorded}: {type(error).__name__}: {error}"
             raise (AssertionError(text) if impure is error else impure) from error
 
@@ -165,7 +176,7 @@ def _impure(name, error):
 
 
 def pull(outputs, leaves, cotangents, create_graph=False):
-    """Gradients of ``leaves`` as Tensors, zeros where there is none."""
+    """Gradients of ``leaves`` as Tensors, zeros if there is none."""
     pairs = [(o, c) for o, c in zip(outputs, cotangents) if c is not None and o.node is not None]
     found = [None] * len(leaves)
     if pairs and leaves:
@@ -176,7 +187,9 @@ def pull(outputs, leaves, cotangents, create_graph=False):
 
 @contextmanager
 def frozen_graph(roots):
-    """Within, every array that a rule of this graph is given is read-only: saved values at once, gradients as they arrive."""
+    """Within, every array that a rule of this graph is given is read-only: saved values at once,
+    gradients as they arrive.
+    """
 
     def hook(gradient):
         return freeze(gradient) if isinstance(gradient, np.ndarray) else gradient
@@ -196,12 +209,14 @@ def frozen_graph(roots):
         yield
     finally:
         for array in sorted(frozen, key=lambda array: array.base is not None):  # some may be a user's own constants
-            with suppress(ValueError):  # a view of what is read-only for good
+            with suppress(ValueError):  # a view of what stays read-only
                 array.flags.writeable = True
 
 
 def _spread(value, label, values, labels):
-    """Append ``value``, or each item of a list that holds arrays, to ``values``; returns where to find it."""
+    """Append ``value``, or each item of a list that holds arrays, to ``values``; returns where to
+    find it.
+    """
     if isinstance(value, (list, tuple)) and _holds_arrays(value):
         items = [_spread(item, f"{label}[{i}]", values, labels) for i, item in enumerate(value)]
         return tuple(items) if isinstance(value, tuple) else items

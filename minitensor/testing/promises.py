@@ -1,4 +1,6 @@
-"""What every op promises besides a right gradient: each function here checks one promise of a ``Problem``."""
+"""What every op promises besides a right gradient: each function here checks one promise of a
+``Problem``.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def check_layout(problem, rtol=1e-12, atol=1e-12):
 
 
 def check_backward_twice(problem):
-    """Backward through one graph a second time gives the same bits: a rule must not use up what was saved for it."""
+    """Backward through one graph a second time gives the same bits: a rule must not use up what was
+    saved for it.
+    """
     outputs, leaves = problem.record()
     cotangents = problem.cotangents(outputs, generator(0))
     pairs = [(o.node, c) for o, c in zip(outputs, cotangents) if c is not None and o.node is not None]
@@ -93,7 +97,9 @@ def check_each_input_alone(problem, rtol=1e-12, atol=1e-12):
 
 
 def check_float32(problem):
-    """float32 inputs give float32 outputs (unless a keyword ``dtype`` asks for others) and float32 gradients."""
+    """float32 inputs give float32 outputs (unless a keyword ``dtype`` asks for others) and float32
+    gradients.
+    """
     single = problem.replaced([_as_float32(v) for v in problem.values])
     with np.errstate(all="ignore"):
         outputs, leaves = single.record()
@@ -112,7 +118,9 @@ def check_float32(problem):
 
 
 def check_fused(problem, rtol=1e-10, atol=1e-12):
-    """Every kernel that the function runs equals its definition: values, and gradients with one random cotangent."""
+    """Every kernel that the function runs equals its definition: values, and gradients with one
+    random cotangent.
+    """
     outputs = problem.evaluate()
     cotangents = problem.cotangents(outputs, generator(0))
     with _definitions() as used:
@@ -129,7 +137,8 @@ def check_fused(problem, rtol=1e-10, atol=1e-12):
 
 
 def check_new_arrays(problem):
-    """What the kernels' ``backward`` gives is new: it shares memory with nothing, and a second call gives other arrays.
+    """What the kernels' ``backward`` gives is new: it shares memory with nothing, and a second call
+    gives other arrays.
 
     The engine relies on it: it adds in place to such an array, and hands it out as a gradient.
     """
@@ -167,7 +176,9 @@ def _nodes(outputs):
 
 @contextmanager
 def _definitions():
-    """Within, fused ops run their definitions; yields the list of those with a kernel that were called."""
+    """Within, fused ops run their definitions; yields the list of those with a kernel that were
+    called.
+    """
     used = []
 
     def by_definition(fused, *args, **params):
@@ -191,7 +202,7 @@ def same_bits(a, b):
 
 
 def compare(problem, what, found, right, by, rtol, atol):
-    """Raise where ``found`` and ``right`` differ, with the place and both numbers."""
+    """Raise if ``found`` and ``right`` differ, with the place and both numbers."""
     found, right = np.asarray(found), np.asarray(right)
     if found.shape != right.shape:
         raise AssertionError(f"{problem.name}: {what} has shape {found.shape}, {by} {right.shape}")
@@ -216,7 +227,9 @@ def _as_float32(value):
 
 
 def _strided(array):
-    """The same values in column order with gaps between them, the gaps full of what nobody should read."""
+    """The same values in column order with gaps between them, the gaps full of what nobody should
+    read.
+    """
     if array.ndim == 0:
         return array
     junk = np.nan if array.dtype.kind == "f" else 0

@@ -1,8 +1,10 @@
-"""Hypothesis strategies for the inputs of ops: shapes with 0 and 1 elements, broadcasting, axes, indices, masks.
+"""Hypothesis strategies for the inputs of ops: shapes with 0 and 1 elements, broadcasting, axes,
+indices, masks.
 
-Arrays are float64 and hold values between ``low`` and ``high``; if neither is given, between -2 and 2, or between
--8 and 8, beyond where functions change (a clip at 6, say). Half of those drawn are rounded to halves, so that ties, zeros and
-equal elements are common. Sizes shrink towards few axes and few elements.
+Arrays are float64 and hold values between ``low`` and ``high``; if neither is given, between -2 and
+2, or between -8 and 8, beyond where functions change (a clip at 6, say). Half of those drawn are
+rounded to halves, so that ties, zeros and equal elements are common. Sizes shrink towards few axes
+and few elements.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ NEAR, FAR = 2.0, 8.0  # how far from 0 values are drawn, in turns
 def shapes(
     min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 4
 ) -> st.SearchStrategy[tuple[int, ...]]:
-    """Tuples of lengths; every number of axes is as likely, and one length in eight or so is 0 or 1 each."""
+    """Tuples of lengths; every number of axes is as likely, and one length in eight or so is 0 or 1
+    each.
+    """
     usual = [n for n in (2, 3, 2, 3, *range(4, max_side + 1)) if min_side <= n <= max_side]
     sides = [1] * (min_side <= 1 <= max_side) + usual + [0] * (min_side == 0)
     return st.integers(min_dims, max_dims).flatmap(lambda ndim: st.tuples(*[st.sampled_from(sides)] * ndim))
@@ -54,10 +58,11 @@ def tensors(
     ties: bool = True,
     distinct: bool = False,
 ) -> Tensor:
-    """Float64 Tensors of ``shape`` (a tuple or a strategy; default: any small shape) with values from ``low`` to ``high``.
+    """Float64 Tensors of ``shape`` (a tuple or a strategy; default: any small shape) with values
+    from ``low`` to ``high``.
 
-    ties: allow the half of all draws that is rounded to halves. distinct: all elements differ by at least 1/16 of the mean
-    distance (for sorting, for maxima without ties).
+    ties: allow the half of all draws that is rounded to halves. distinct: all elements differ by at
+    least 1/16 of the mean distance (for sorting, for maxima without ties).
     """
     shape = shapes(min_dims, max_dims, min_side, max_side) if shape is None else shape
     shape = draw(shape) if isinstance(shape, st.SearchStrategy) else shape
@@ -100,7 +105,8 @@ def broadcastable(
     ties: bool = True,
     max_dims: int = 3,
 ) -> list[Tensor]:
-    """Lists of ``count`` Tensors whose shapes broadcast: missing axes, axes of length 1, no elements.
+    """Lists of ``count`` Tensors whose shapes broadcast: missing axes, axes of length 1, no
+    elements.
 
     ``low`` and ``high`` are those of ``tensors``, or lists, one bound for each tensor.
     """
@@ -110,7 +116,9 @@ def broadcastable(
 
 
 def axes(ndim: int, allow_none: bool = True, allow_tuple: bool = True) -> st.SearchStrategy[Any]:
-    """None, an axis (also counted from the end), or a tuple of different axes, of an array of ``ndim`` axes."""
+    """None, an axis (also counted from the end), or a tuple of different axes, of an array of
+    ``ndim`` axes.
+    """
     choices: list[st.SearchStrategy[Any]] = [st.none()] if allow_none else []
     if ndim:
         choices.append(st.integers(-ndim, ndim - 1))
@@ -135,7 +143,9 @@ def reductions(
     keepdims: bool = True,
     **options: Any,
 ) -> list[Any]:
-    """Arguments of a reduction: ``[x, {"axis": ..., "keepdims": ...}]``. allow_empty: x may have no elements."""
+    """Arguments of a reduction: ``[x, {"axis": ..., "keepdims": ...}]``. allow_empty: x may have no
+    elements.
+    """
     smallest = {} if allow_none else {"min_dims": 1}
     x = draw(tensors(**{"min_side": 0 if allow_empty else 1, **smallest, **options}))
     named = {"axis": draw(axes(x.ndim, allow_none, allow_tuple))}
@@ -146,7 +156,9 @@ def reductions(
 
 @st.composite
 def matmul_operands(draw: st.DrawFn, max_side: int = 3) -> list[Tensor]:
-    """Two operands of a matrix product: vectors, matrices, stacks that broadcast, lengths of 0 and 1."""
+    """Two operands of a matrix product: vectors, matrices, stacks that broadcast, lengths of 0 and
+    1.
+    """
     side = st.integers(0, max_side)
     rows, inner, columns = draw(side), draw(side), draw(side)
     stacks = draw(hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=2, min_side=0, max_side=2)).input_shapes
@@ -156,7 +168,9 @@ def matmul_operands(draw: st.DrawFn, max_side: int = 3) -> list[Tensor]:
 
 
 def index(shape: tuple[int, ...]) -> st.SearchStrategy[Any]:
-    """Indices of an array of ``shape``: ints, slices, None, ``...``, integer arrays with repeats, boolean masks."""
+    """Indices of an array of ``shape``: ints, slices, None, ``...``, integer arrays with repeats,
+    boolean masks.
+    """
     choices: list[st.SearchStrategy[Any]] = [hnp.basic_indices(shape, allow_newaxis=True, allow_ellipsis=True)]
     if shape and 0 not in shape:
         choices.append(hnp.integer_array_indices(shape, result_shape=hnp.array_shapes(max_dims=2, max_side=3)))
@@ -178,7 +192,9 @@ def _mixed_indices(draw, shape):
 def ids(
     draw: st.DrawFn, shape: tuple[int, ...] | st.SearchStrategy[tuple[int, ...]], size: int, ignore: int | None = None
 ) -> np.ndarray:
-    """Int64 arrays of class numbers or token ids below ``size``, repeats likely; some replaced by ``ignore`` where given."""
+    """Int64 arrays of class numbers or token ids below ``size``, repeats likely; some replaced by
+    ``ignore`` if given.
+    """
     shape = draw(shape) if isinstance(shape, st.SearchStrategy) else shape
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     values = rng.integers(0, size, shape)
@@ -189,9 +205,11 @@ def ids(
 def attention_masks(
     draw: st.DrawFn, batch: int, heads: int, queries: int, keys: int, fully_masked: bool = True
 ) -> np.ndarray | None:
-    """None or boolean masks (True = may attend) that broadcast to ``(batch, heads, queries, keys)``.
+    """None or boolean masks (True = may attend) that broadcast to ``(batch, heads, queries,
+    keys)``.
 
-    Causal, padding (each sentence a prefix of the keys) and arbitrary ones; rows that may attend to nothing where ``fully_masked``.
+    Causal, padding (each sentence a prefix of the keys) and arbitrary ones; rows that may attend to
+    nothing if ``fully_masked``.
     """
     kind = draw(st.sampled_from(["none", "causal", "padding", "any"]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -210,7 +228,9 @@ def attention_masks(
 
 
 def case(*inputs: Any, **keywords: Any) -> st.SearchStrategy[list[Any]]:
-    """A list of inputs with keywords at its end, as ``check_op`` takes it; each may be a strategy or a plain value."""
+    """A list of inputs with keywords at its end, as ``check_op`` takes it; each may be a strategy
+    or a plain value.
+    """
 
     def drawn(value):
         return value if isinstance(value, st.SearchStrategy) else st.just(value)

@@ -39,12 +39,12 @@ def sigmoid(xp, x):
     return e / (1.0 + e)
 
 
-# s'(x) = s(x) s(-x): of 1 - s(x) no digit would be left where s(x) is nearly 1.
+# s'(x) = s(x) s(-x): of 1 - s(x) no digit would be left if s(x) is nearly 1.
 sigmoid.vjp(lambda xp, g, x, out: g * (out * _logistic(xp, -x)))
 
 
 def _logistic(xp, x):
-    """The sigmoid in a rule: the op where the pass is recorded."""
+    """The sigmoid in a rule: the op if the pass is recorded."""
     return sigmoid(x) if isinstance(x, Tensor) else sigmoid.function(xp, x)
 
 
@@ -66,20 +66,21 @@ def silu(x):
 
 
 def elu(x: TensorLike, alpha: float = 1.0) -> Tensor:
-    """``x`` where positive, else ``alpha * (exp(x) - 1)``. Clevert et al. 2015, arXiv:1511.07289."""
+    """``x`` if positive, else ``alpha * (exp(x) - 1)``. Clevert et al. 2015, arXiv:1511.07289."""
     x = asarray(x)
     return where(x > 0, x, alpha * expm1(where(x > 0, 0.0, x)))
 
 
 def leaky_relu(x: TensorLike, negative_slope: float = 0.01) -> Tensor:
-    """``x`` where positive, else ``negative_slope * x``."""
+    """``x`` if positive, else ``negative_slope * x``."""
     x = asarray(x)
     return where(x > 0, x, negative_slope * x)
 
 
 @fused
 def gelu(x, *, approximate="none"):
-    """``x * Phi(x)``, Phi the distribution function of the standard normal; "tanh" approximates it as GPT-2 does.
+    """``x * Phi(x)``, Phi the distribution function of the standard normal; "tanh" approximates it
+    as GPT-2 does.
 
     Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016, arXiv:1606.08415.
     """
@@ -147,7 +148,8 @@ def _(xp, x):
         return y
 
     def slope(g, x):
-        # d/dx x s(x) = s(x) + x s(x) s(-x), with e = exp(x):  s(x) = e / (1 + e),  s(-x) = 1 / (1 + e).
+        # d/dx x s(x) = s(x) + x s(x) s(-x), with e = exp(x):  s(x) = e / (1 + e),  s(-x) = 1 / (1 +
+        # e).
         x = xp.clip(x, -LARGEST, FAR)
         e = xp.exp(x)
         d = 1.0 + e
@@ -168,10 +170,11 @@ _dropout.vjp(lambda xp, g, mask: g * xp.asarray(mask))
 
 
 def dropout(x: TensorLike, p: float = 0.5, training: bool = True, generator: random.Generator | None = None) -> Tensor:
-    """Zero each element with probability ``p`` and multiply the others by ``1 / (1 - p)``; p = 1 gives zeros.
+    """Zero each element with probability ``p`` and multiply the others by ``1 / (1 - p)``; p = 1
+    gives zeros.
 
-    The bits come from ``generator`` (the default one where None). Without training, or with p = 0, x itself.
-    Srivastava et al., "Dropout", JMLR 2014.
+    The bits come from ``generator`` (default: the default one). Without training, or with p = 0, x
+    itself. Srivastava et al., "Dropout", JMLR 2014.
     """
     x = asarray(x)
     mask = dropout_mask(x.shape, p, training, generator, x.device, x.dtype)
@@ -179,9 +182,11 @@ def dropout(x: TensorLike, p: float = 0.5, training: bool = True, generator: ran
 
 
 def dropout_mask(shape, p, training, generator, device, dtype):
-    """A raw array: 0 with probability ``p``, else ``1 / (1 - p)``; None where nothing is dropped. ``dtype``: of what it multiplies.
+    """A raw array: 0 with probability ``p``, else ``1 / (1 - p)``; None if nothing is dropped.
+    ``dtype``: of what it multiplies.
 
-    16 random bits an element, as long as these hold p and 1 - p to one part in a thousand, else 64: the mean of the mask stays 1.
+    16 random bits an element, as long as these hold p and 1 - p to one part in a thousand, else 64:
+    the mean of the mask stays 1.
     """
     p = probability("dropout", "p", p)
     if not training or p == 0.0:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def linear(x, weight, bias=None):
     """The affine map ``y = x W^T + b``.
 
-    x: (..., in_features); weight: (out_features, in_features); bias: (out_features,) or None; returns (..., out_features).
+    x: (..., in_features); weight: (out_features, in_features); bias: (out_features,) or None;
+    returns (..., out_features).
     """
     x, weight = all_floats(x, weight)
     y = matmul(x, permute_dims(weight))
@@ -69,8 +70,9 @@ def _(xp, g, ids, padding_idx, weight_shape):
 def embedding(ids: TensorLike, weight: TensorLike, padding_idx: int | None = None) -> Tensor:
     """Rows of a table: ``y[..., :] = weight[ids[...]]``.
 
-    ids: integers (...); weight: (n, d); returns (..., d). The row ``padding_idx`` (negative: from the end) gets no gradient.
-    An id outside 0 to n - 1 raises IndexError (on a GPU when a value is next read from it).
+    ids: integers (...); weight: (n, d); returns (..., d). The row ``padding_idx`` (negative: from
+    the end) gets no gradient. An id outside 0 to n - 1 raises IndexError (on a GPU when a value is
+    next read from it).
     """
     ids, weight = asarray(ids), asarray(weight)
     if ids.dtype.kind not in "iu":
@@ -93,9 +95,11 @@ def embedding(ids: TensorLike, weight: TensorLike, padding_idx: int | None = Non
 
 
 def one_hot(ids: TensorLike, num_classes: int = -1) -> Tensor:
-    """Vectors of length ``num_classes``, 1 at the id and 0 elsewhere: ids (...) to float32 (..., num_classes).
+    """Vectors of length ``num_classes``, 1 at the id and 0 elsewhere: ids (...) to float32 (...,
+    num_classes).
 
-    Where ``num_classes`` is -1 it is the greatest id and one more, which must be looked up: say it where ids are on a GPU.
+    If ``num_classes`` is -1 it is the greatest id and one more, which must be looked up: say it if
+    the ids are on a GPU.
     """
     ids = asarray(ids)
     if ids.dtype.kind not in "iu":

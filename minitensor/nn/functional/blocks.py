@@ -1,4 +1,6 @@
-"""Row blocks that fit the cache: a kernel's several passes over a block cost little more than one."""
+"""Row blocks that fit the cache: a kernel's several passes over a block cost little
+more than one.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,16 @@ BLOCK_BYTES = 1 << 18
 
 
 def as_floats(x: T) -> T:
-    """``x``, an array or a Tensor, in float32 where it holds integers or truth values."""
+    """``x``, an array or a Tensor, in float32 if it holds integers or truth values."""
     return x if is_floating(x.dtype) else x.astype(np.float32)
 
 
 def all_floats(*operands):
-    """The operands, arrays or Tensors, with integers and truth values in the floating type that the others have, or in float32.
+    """The operands, arrays or Tensors, with integers and truth values in the floating type that the
+    others have, or in float32.
 
-    What subtracts, negates or multiplies integers of few bits first would wrap. Types of 16 bits count as float32.
+    What subtracts, negates or multiplies integers of few bits first would wrap. Types of 16 bits
+    count as float32.
     """
     if all(is_floating(x.dtype) for x in operands):
         return operands
@@ -34,14 +38,15 @@ def all_floats(*operands):
 
 
 def as_rows(x):
-    """``x`` (..., D) as (N, D); a view where the memory allows."""
+    """``x`` (..., D) as (N, D); a view if the memory allows."""
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def row_blocks(xp, rows):
-    """Slices that cut the matrix ``rows`` into cache-sized blocks; on a GPU, where launches cost more than traffic, one for all.
+    """Slices that cut the matrix ``rows`` into cache-sized blocks; on a GPU, where launches cost
+    more than traffic, one for all.
 
-    None where there are no elements: rows of length 0 have no maximum.
+    None if there are no elements: rows of length 0 have no maximum.
     """
     count = len(rows) if rows.size else 0
     step = count if xp.name != "cpu" else max(1, BLOCK_BYTES // max(1, rows.itemsize * rows.shape[1]))

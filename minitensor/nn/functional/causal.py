@@ -9,13 +9,16 @@ from minitensor.backend import namespace
 
 __all__ = ["causal", "forget"]
 
-# Elements: triangles up to this size are remembered, 64 of them; a greater one as long as somebody holds it.
+# Elements: triangles up to this size are remembered, 64 of them; a greater one as long as somebody
+# holds it.
 KEPT = 1 << 18
 _held: WeakValueDictionary = WeakValueDictionary()
 
 
 def causal(queries, keys, device):
-    """(T, S) boolean, raw: query t may see key s where ``s <= t + S - T`` (aligned to the lower right)."""
+    """(T, S) boolean, raw: query t may see key s if ``s <= t + S - T`` (aligned to the lower
+    right).
+    """
     if queries * keys <= KEPT:
         return _small(queries, keys, device)
     place = queries, keys, device

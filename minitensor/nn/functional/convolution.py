@@ -1,6 +1,7 @@
 """Convolution of images by one matrix product over all patches.
 
-Letters: B images, C channels in, O channels out, H x W pixels, U x V pixels of a kernel, s stride, p padding.
+Letters: B images, C channels in, O channels out, H x W pixels, U x V pixels of a kernel, s stride,
+p padding.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ def conv2d(
 
         y[b, o, i, j] = sum over c, u, v of x[b, c, i s + u, j s + v] w[o, c, u, v] + b[o]
 
-    x: (B, C, H, W); weight: (O, C, U, V); bias: (O,) or None; stride and padding: an int, or one for each of the two axes.
-    Returns (B, O, (H + 2 p - U) // s + 1, (W + 2 p - V) // s + 1).
+    x: (B, C, H, W); weight: (O, C, U, V); bias: (O,) or None; stride and padding: an int, or one
+    for each of the two axes. Returns (B, O, (H + 2 p - U) // s + 1, (W + 2 p - V) // s + 1).
     """
     x, weight = asarray(x), asarray(weight)
     row_step, column_step = sizes("conv2d", "stride", stride, least=1, count=2)

@@ -13,12 +13,14 @@ from minitensor.nn.functional.likelihood import _cross_entropy, weight_gradient
 from minitensor.nn.functional.norm import layer_norm_last, rms_norm_last
 from minitensor.nn.functional.probabilities import log_softmax, softmax
 
-CHUNK = 64  # rows that one thread of norm_columns adds up, or more of them where these would be too many chunks
+CHUNK = 64  # rows that one thread of norm_columns adds up, or more of them if these would be too many chunks
 MOST_CHUNKS = 65_535  # of a grid along y
 
 
 def _override(op):
-    """Register a kernel for GPUs; it gives way to the general one if the inputs are not all of one supported type."""
+    """Register a kernel for GPUs; it gives way to the general one if the inputs are not all of one
+    supported type.
+    """
     general, general_needs = op.kernels["any"]
 
     def decorate(function):
@@ -159,7 +161,9 @@ def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs)
 
 
 def _mask_steps(xp, mask, shape):
-    """``(contiguous mask, its steps)`` along batch, head, query and key of scores of ``shape`` (B, H, T, S), 0 where repeated."""
+    """``(contiguous mask, its steps)`` along batch, head, query and key of scores of ``shape`` (B,
+    H, T, S), 0 if repeated.
+    """
     if mask is None:
         return None, (0, 0, 0, 0)
     mask = xp.ascontiguousarray(mask)
@@ -167,7 +171,9 @@ def _mask_steps(xp, mask, shape):
 
 
 def _forward(xp, q, k, v, mask, bias, drop, scale, out):
-    """As ``attention._forward``; masking, softmax and dropout are one kernel, and so is their gradient."""
+    """As ``attention._forward``; masking, softmax and dropout are one kernel, and so is their
+    gradient.
+    """
     scores = xp.matmul(q, k.swapaxes(-1, -2))  # (..., T, S)
     scores *= scale
     if bias is not None:
@@ -188,7 +194,8 @@ def _forward(xp, q, k, v, mask, bias, drop, scale, out):
     xp.matmul(dropped, v, out=out)
 
     def backward(g, dq, dk, dv):
-        # O = D V, D = P drop, P = softmax(S):  dV = D^T g, dD = g V^T; the kernel gives dS; dQ = dS K, dK = dS^T Q.
+        # O = D V, D = P drop, P = softmax(S):  dV = D^T g, dD = g V^T; the kernel gives dS; dQ = dS
+        # K, dK = dS^T Q.
         xp.matmul(dropped.swapaxes(-1, -2), g, out=dv)
         ds = xp.matmul(g, v.swapaxes(-1, -2))
         xp.kernels.rows("attention_backward", ds.dtype, rows, keys, weights, ds, drop, ds, keys)

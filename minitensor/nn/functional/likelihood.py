@@ -1,6 +1,8 @@
-"""Losses of classification: cross-entropy of scores, with integer targets and with soft labels, and of log-probabilities.
+"""Losses of classification: cross-entropy of scores, with integer targets and with soft labels, and
+of log-probabilities.
 
-What stands at a target that does not count reaches nothing, whatever it is: ``0 * NaN`` is NaN, so it must be gone, not weightless.
+What stands at a target that does not count reaches nothing, whatever it is: ``0 * NaN`` is NaN, so
+it must be gone, not weightless.
 
 Letters: N targets, C classes, eps the label smoothing.
 """
@@ -38,10 +40,11 @@ if TYPE_CHECKING:
 
 @fused(name="cross_entropy")
 def _cross_entropy(logits, targets, weight=None, *, ignore_index, label_smoothing):
-    """Loss of each target, 0 where it is ``ignore_index``; logits (N, C), targets (N,), weight (C,) or None.
+    """Loss of each target, 0 if it is ``ignore_index``; logits (N, C), targets (N,), weight (C,) or
+    None.
 
-    With z = x - max(x):  log(sum exp z) - z_t = softplus(log(sum of exp z_c over c != t) - z_t), which keeps every digit of a loss
-    near 0, and of its derivatives.
+    With z = x - max(x):  log(sum exp z) - z_t = softplus(log(sum of exp z_c over c != t) - z_t),
+    which keeps every digit of a loss near 0, and of its derivatives.
     """
     if not logits.size:
         return sum_of(logits, axis=-1)
@@ -66,10 +69,11 @@ def _cross_entropy(logits, targets, weight=None, *, ignore_index, label_smoothin
 
 @_cross_entropy.kernel
 def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs):
-    # With a = (1 - eps) w_t, b_c = eps / C w_c, B = sum of b_c, z = x - max(x) and R = sum of exp z_c over c != t:
+    # With a = (1 - eps) w_t, b_c = eps / C w_c, B = sum of b_c, z = x - max(x) and R = sum of exp
+    # z_c over c != t:
     #     loss = (a + B) log(R + exp z_t) - a z_t - sum_c b_c z_c,    d loss / dx = (a + B) softmax(x) - a onehot(t) - b,
-    # at t itself  B p_t - a R / (R + exp z_t) - b_t,  and the logarithm is log1p(R + (exp z_t - 1)): no digit is lost where p_t is
-    # nearly 1.
+    # at t itself  B p_t - a R / (R + exp z_t) - b_t,  and the logarithm is log1p(R + (exp z_t -
+    # 1)): no digit is lost if p_t is nearly 1.
     count, classes = logits.shape
     dtype = logits.dtype if weight is None else xp.result_type(logits, weight)
     real = targets != ignore_index
@@ -84,7 +88,9 @@ def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs)
     mine = xp.ones(count, dtype=dtype)
 
     def fill(gradient):
-        """The terms of each row's loss, and d loss / dx in ``gradient`` if it is an array; each block while it is in the cache."""
+        """The terms of each row's loss, and d loss / dx in ``gradient`` if it is an array; each
+        block while it is in the cache.
+        """
         for block in row_blocks(xp, logits):
             x = logits[block]
             x, top, _ = _alive(xp, x, idle[block]) if careful else (x, x.max(axis=-1), None)
@@ -118,7 +124,8 @@ def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs)
         gw = weight_gradient(xp, logits, places, weight, g, label_smoothing) if needs[2] else None
         if not needs[0]:
             return None, None, gw
-        # The first call scales the array made above, in place; another one (retain_graph) makes it anew.
+        # The first call scales the array made above, in place; another one (retain_graph) makes it
+        # anew.
         gradient = ready.pop() if ready else fill(xp.empty(logits.shape, dtype=dtype))
         gradient *= g[:, None]
         return gradient, None, gw
@@ -132,7 +139,9 @@ def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs)
 
 
 def _alive(xp, x, idle):
-    """``x``, the maximum of each row, and which rows are dead: idle and without a finite maximum; these are zeros."""
+    """``x``, the maximum of each row, and which rows are dead: idle and without a finite maximum;
+    these are zeros.
+    """
     top = x.max(axis=-1)
     dead = idle & ~xp.isfinite(top)
     if xp.name == "cpu" and not dead.any():  # a GPU would wait
@@ -141,7 +150,9 @@ def _alive(xp, x, idle):
 
 
 def weight_gradient(xp, logits, places, weight, g, label_smoothing):
-    """Of the class weights: ``- sum over rows of g ((1 - eps) [t = c] + eps / C) log p_c``; g is 0 where the target is ignored."""
+    """Of the class weights: ``- sum over rows of g ((1 - eps) [t = c] + eps / C) log p_c``; g is 0
+    if the target is ignored.
+    """
     if not logits.size:
         return xp.zeros(logits.shape[-1], dtype=logits.dtype)
     total = (1.0 - label_smoothing) * weight[places] + label_smoothing / logits.shape[-1] * weight.sum()
@@ -170,9 +181,10 @@ def cross_entropy(
 ) -> Tensor:
     """Cross-entropy of softmax(logits) against ``targets``, in nats.
 
-    logits: (..., C), classes last. targets: integers (...), or probabilities (..., C) for soft labels. weight: (C,), a factor per
-    class. Targets equal to ``ignore_index`` do not count; "mean" divides by the number (with ``weight``: by the total weight) of
-    those that do. label_smoothing eps: the target becomes ``(1 - eps) onehot + eps / C`` (Szegedy et al. 2016, section 7). A class
+    logits: (..., C), classes last. targets: integers (...), or probabilities (..., C) for soft
+    labels. weight: (C,), a factor per class. Targets equal to ``ignore_index`` do not count; "mean"
+    divides by the number (with ``weight``: by the total weight) of those that do. label_smoothing
+    eps: the target becomes ``(1 - eps) onehot + eps / C`` (Szegedy et al. 2016, section 7). A class
     whose share of the target or whose weight is 0 has no say, even if its logit is -inf.
     """
     logits, targets = as_floats(asarray(logits)), asarray(targets)
@@ -251,7 +263,9 @@ def nll_loss(
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Tensor:
-    """Negative log-likelihood ``-log p[target]``; log_probabilities (..., C) as log_softmax gives them, targets integers (...)."""
+    """Negative log-likelihood ``-log p[target]``; log_probabilities (..., C) as log_softmax gives
+    them, targets integers (...).
+    """
     log_p, targets = as_floats(asarray(log_probabilities)), asarray(targets)
     targets = _classes("nll_loss", log_p, targets, ignore_index)
     weight = None if weight is None else asarray(weight)

@@ -1,6 +1,8 @@
-"""Losses of a prediction and a target of one shape: they refuse to broadcast. Those of classes are in ``likelihood.py``.
+"""Losses of a prediction and a target of one shape: they refuse to broadcast. Those of classes are
+in ``likelihood.py``.
 
-A loss of numbers of 16 bits is computed in float32 and rounded at its end: the square of 300 is no float16, its mean may be one.
+A loss of numbers of 16 bits is computed in float32 and rounded at its end: the square of 300 is no
+float16, its mean may be one.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 
 
 def reduced(loss, reduction, dtype, count=None):
-    """``loss``, computed in at least float32, reduced and brought to ``dtype``; "mean" divides by ``count``, or by its size."""
+    """``loss``, computed in at least float32, reduced and brought to ``dtype``; "mean" divides by
+    ``count``, or by its size.
+    """
     if reduction == "mean":
         loss = sum_of(loss) / (loss.size if count is None else count)
     elif reduction == "sum":
@@ -34,13 +38,15 @@ def reduced(loss, reduction, dtype, count=None):
 
 
 def common_dtype(*tensors):
-    """The type of a loss of ``tensors`` (None may stand among them): that of 16 bits which all have, else one of NumPy's rules."""
+    """The type of a loss of ``tensors`` (None may stand among them): that of 16 bits which all
+    have, else one of NumPy's rules.
+    """
     dtypes = {x.dtype for x in tensors if x is not None}
     return dtypes.pop() if len(dtypes) == 1 else np.dtype(np.float32)
 
 
 def times(factor, x):
-    """``factor * x``, where a factor of 0 silences what is not finite."""
+    """``factor * x``; a factor of 0 silences what is not finite."""
     return factor * where(equal(factor, 0.0) & ~isfinite(x), 0.0, x)
 
 
@@ -68,7 +74,9 @@ def l1_loss(prediction: TensorLike, target: TensorLike, reduction: str = "mean")
 
 
 def huber_loss(prediction: TensorLike, target: TensorLike, delta: float = 1.0, reduction: str = "mean") -> Tensor:
-    """``d^2 / 2`` where ``|d| <= delta``, else ``delta (|d| - delta / 2)``, with d the difference. Huber 1964."""
+    """``d^2 / 2`` if ``|d| <= delta``, else ``delta (|d| - delta / 2)``, with d the difference.
+    Huber 1964.
+    """
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be positive, got {delta}")
     prediction, target, dtype = _pair("huber_loss", prediction, target)
@@ -86,8 +94,9 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """``-t log s(x) - (1 - t) log(1 - s(x))`` with s the sigmoid; targets from 0 to 1.
 
-    Computed as ``log(1 + exp(-|x|))`` plus ``x (1 - t)``, where x is negative ``-x t``: terms of one sign, so that every digit is
-    right. weight: a factor per element, broadcast to their shape; one of 0 silences NaN and infinite logits.
+    Computed as ``log(1 + exp(-|x|))`` plus ``x (1 - t)``, if x is negative ``-x t``: terms of one
+    sign, so that every digit is right. weight: a factor per element, broadcast to their shape; one
+    of 0 silences NaN and infinite logits.
     """
     logits, targets, dtype = _pair("binary_cross_entropy_with_logits", logits, targets)
     if weight is not None:
@@ -101,9 +110,11 @@ def binary_cross_entropy_with_logits(
 
 
 def kl_div(log_probabilities: TensorLike, targets: TensorLike, reduction: str = "mean") -> Tensor:
-    """Kullback-Leibler divergence, elementwise ``t (log t - log p)`` (0 where t is 0); targets are probabilities.
+    """Kullback-Leibler divergence, elementwise ``t (log t - log p)`` (0 if t is 0); targets are
+    probabilities.
 
-    reduction "batchmean" divides the sum by the length of the first axis, which is the divergence proper; "mean" by the size.
+    reduction "batchmean" divides the sum by the length of the first axis, which is the divergence
+    proper; "mean" by the size.
     """
     log_p, targets, dtype = _pair("kl_div", log_probabilities, targets)
     zero = equal(targets, 0)

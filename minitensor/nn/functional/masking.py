@@ -1,11 +1,12 @@
 """The one door for masks, and for what they hide.
 
-A mask has one meaning everywhere: boolean, **True = may attend**, broadcast to the scores (B, H, T, S). Functions, layers and
-stacks take theirs through `as_mask`. What comes out is a `CheckedMask`, and that is let through as it is: a stack looks at its
-masks once, and a layer that is called by itself looks at its own.
+A mask has one meaning everywhere: boolean, **True = may attend**, broadcast to the scores (B, H, T,
+S). Functions, layers and stacks take theirs through `as_mask`. What comes out is a `CheckedMask`,
+and that is let through as it is: a stack looks at its masks once, and a layer that is called by
+itself looks at its own.
 
-0 * NaN is NaN: what is hidden must be gone, not weightless. Before weights are applied to it, `blank_padding` sees to that, and
-between queries and keys `blank_hidden`.
+0 * NaN is NaN: what is hidden must be gone, not weightless. Before weights are applied to it,
+`blank_padding` sees to that, and between queries and keys `blank_hidden`.
 
 Letters: B batch, H heads, T queries, S keys, D features.
 """
@@ -39,7 +40,9 @@ class CheckedMask(Tensor):
 
 
 def as_mask(mask: TensorLike | None, scores: tuple[int, ...], device: str) -> CheckedMask | None:
-    """``mask`` as a CheckedMask for scores of shape ``scores``, (B, H, T, S) or (..., T, S), on ``device``; None stays None."""
+    """``mask`` as a CheckedMask for scores of shape ``scores``, (B, H, T, S) or (..., T, S), on
+    ``device``; None stays None.
+    """
     if mask is None or (isinstance(mask, CheckedMask) and mask.scores == scores):
         return mask
     mask = asarray(mask)
@@ -58,18 +61,22 @@ def as_mask(mask: TensorLike | None, scores: tuple[int, ...], device: str) -> Ch
 
 
 def admit(x: Tensor, mask: TensorLike | None, scores: tuple[int, ...]) -> tuple[Tensor, CheckedMask | None]:
-    """``(x, mask)`` as layers may use them: the mask looked at, and `blank_padding` done; None stays None.
+    """``(x, mask)`` as layers may use them: the mask looked at, and `blank_padding` done; None
+    stays None.
 
-    x (B, S', D): the last S' of the S keys. With a mask that has been through the door both come back as they are.
+    x (B, S', D): the last S' of the S keys. With a mask that has been through the door both come
+    back as they are.
     """
     checked = as_mask(mask, scores, x.device)
     return (x if checked is mask else blank_padding(x, checked)), checked
 
 
 def blank_padding(x, mask):
-    """``x`` (B, S', D) with zeros for what is not a finite number at positions that ``mask`` hides from every query.
+    """``x`` (B, S', D) with zeros for what is not a finite number at positions that ``mask`` hides
+    from every query.
 
-    Such a position has no say in the result, but would carry NaN into the gradients of the weights. x: the last of the S keys.
+    Such a position has no say in the result, but would carry NaN into the gradients of the weights.
+    x: the last of the S keys.
     """
     if mask is None or namespace(x.device).surely_moderate(x._array):
         return x
@@ -79,7 +86,8 @@ def blank_padding(x, mask):
 
 
 def blank_hidden(where, query, key, value, mask):
-    """The three, (..., T, K), (..., S, K) and (..., S, V), with zeros at queries that see nothing and at keys that none sees.
+    """The three, (..., T, K), (..., S, K) and (..., S, V), with zeros at queries that see nothing
+    and at keys that none sees.
 
     For arrays and Tensors alike; ``where`` is that of their namespace.
     """

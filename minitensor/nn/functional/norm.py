@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def _normalised(x, eps):
-    """``x / sqrt(mean(x^2) + eps)``, measured in its greatest element where that is above 1: no square overflows."""
+    """``x / sqrt(mean(x^2) + eps)``, measured in its greatest element if that is above 1: no square
+    overflows.
+    """
     unit = maximum(maximum_of(absolute(x.detach()), axis=-1, keepdims=True), 1.0)  # cancels: it carries no gradient
     x = x / unit
     return x / sqrt(mean(x * x, axis=-1, keepdims=True) + eps / unit / unit)
@@ -63,9 +65,11 @@ def _(xp, x, weight=None, bias=None, *, eps=1e-5, needs):
 
 @fused
 def rms_norm_last(x, weight=None, *, eps=1e-6):
-    """Divide each vector of the last axis by its root mean square, then scale: ``y = x / sqrt(mean(x^2) + eps) * weight``.
+    """Divide each vector of the last axis by its root mean square, then scale: ``y = x /
+    sqrt(mean(x^2) + eps) * weight``.
 
-    x: (..., D); weight: (D,) or None. Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019, arXiv:1910.07467.
+    x: (..., D); weight: (D,) or None. Zhang and Sennrich, "Root Mean Square Layer Normalization",
+    2019, arXiv:1910.07467.
     """
     y = _normalised(x, eps) if x.size else x
     return y if weight is None else y * weight
@@ -90,7 +94,9 @@ def _(xp, x, weight=None, *, eps=1e-6, needs):
 
 
 def _reciprocal(xp, u, eps):
-    """``1 / sqrt(mean(u^2) + eps)`` of each row; of one whose squares overflow, measured in its greatest element."""
+    """``1 / sqrt(mean(u^2) + eps)`` of each row; of one whose squares overflow, measured in its
+    greatest element.
+    """
     rstd = 1.0 / xp.sqrt(xp.einsum("ij,ij->i", u, u) / u.shape[1] + eps)
     if xp.name == "cpu" and not rstd.all():
         top = xp.abs(u).max(axis=-1)
@@ -101,9 +107,11 @@ def _reciprocal(xp, u, eps):
 
 
 def _pull_back(xp, g, unit, rstd, weight, needs, centred):
-    """Gradients of x and weight, None where not needed; ``unit`` is x normalised, ``centred`` whether its mean was taken off.
+    """Gradients of x and weight, None if not needed; ``unit`` is x normalised, ``centred`` whether
+    its mean was taken off.
 
-    With h = g * weight:  dL/dx = rstd * (h - mean(h) - unit * mean(h * unit)), without mean(h) where x was not centred.
+    With h = g * weight:  dL/dx = rstd * (h - mean(h) - unit * mean(h * unit)), without mean(h) if x
+    was not centred.
     """
     width = unit.shape[1]
     gx: Any = xp.empty(unit.shape, dtype=unit.dtype) if needs[0] else None
@@ -137,7 +145,8 @@ def _scale_and_shift(xp, unit, weight, bias, out):
 def layer_norm(
     x: TensorLike, weight: TensorLike | None = None, bias: TensorLike | None = None, eps: float = 1e-5
 ) -> Tensor:
-    """Normalise over as many trailing axes as ``weight`` has (one if None) to mean 0 and variance 1, then scale and shift.
+    """Normalise over as many trailing axes as ``weight`` has (one if None) to mean 0 and variance
+    1, then scale and shift.
 
         y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias
 
@@ -147,7 +156,8 @@ def layer_norm(
 
 
 def rms_norm(x: TensorLike, weight: TensorLike | None = None, eps: float = 1e-6) -> Tensor:
-    """``x / sqrt(mean(x^2) + eps) * weight`` over as many trailing axes as ``weight`` has (one if None).
+    """``x / sqrt(mean(x^2) + eps) * weight`` over as many trailing axes as ``weight`` has (one if
+    None).
 
     Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019, arXiv:1910.07467.
     """

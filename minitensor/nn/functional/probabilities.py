@@ -21,7 +21,9 @@ NEARLY_ONE = -0.01  # the logarithm of a probability that only one of a row can 
 
 
 def _along(xp, x, axis, forward, backward):
-    """A kernel from two functions of blocks of rows: ``forward(x, out)`` and ``backward(g, y, out)`` fill their last argument."""
+    """A kernel from two functions of blocks of rows: ``forward(x, out)`` and ``backward(g, y,
+    out)`` fill their last argument.
+    """
     x = as_floats(x)
     moved = xp.moveaxis(x, axis, -1)
 
@@ -40,7 +42,9 @@ def _along(xp, x, axis, forward, backward):
 
 @fused
 def softmax(x, /, axis=-1):
-    """``exp(x) / sum(exp(x))`` along ``axis``, shifted by the maximum so that it cannot overflow. Rows of -inf alone are NaN."""
+    """``exp(x) / sum(exp(x))`` along ``axis``, shifted by the maximum so that it cannot overflow.
+    Rows of -inf alone are NaN.
+    """
     x = asarray(x)
     if not x.size:
         return x
@@ -68,8 +72,8 @@ def _(xp, x, *, axis=-1):
 def log_softmax(x, /, axis=-1):
     """``x - log(sum(exp(x)))`` along ``axis``.
 
-    With m the place of the maximum and R = log(sum of exp(x_j) over j != m) - x_m, the logarithm is x_m + softplus(R): so one near
-    0, and its derivatives, keep every digit.
+    With m the place of the maximum and R = log(sum of exp(x_j) over j != m) - x_m, the logarithm is
+    x_m + softplus(R): so one near 0, and its derivatives, keep every digit.
     """
     x = asarray(x)
     if not x.size:
@@ -85,7 +89,8 @@ def log_softmax(x, /, axis=-1):
 @log_softmax.kernel
 def _(xp, x, *, axis=-1):
     def forward(x, y):
-        # log1p of the sum without the greatest, whose share is 1: so a logarithm near 0 keeps its digits.
+        # log1p of the sum without the greatest, whose share is 1: so a logarithm near 0 keeps its
+        # digits.
         at = xp.arange(len(x)), x.argmax(axis=-1)
         xp.subtract(x, x[at][:, None], out=y)
         e = xp.exp(y)
@@ -93,7 +98,8 @@ def _(xp, x, *, axis=-1):
         y -= xp.log1p(xp.einsum("ij->i", e))[:, None]
 
     def backward(g, y, gx):
-        # dL/dx = g - softmax(x) * sum(g), and = (g - sum(g)) - (softmax(x) - 1) * sum(g) where softmax(x) is nearly 1.
+        # dL/dx = g - softmax(x) * sum(g), and = (g - sum(g)) - (softmax(x) - 1) * sum(g) if
+        # softmax(x) is nearly 1.
         total = xp.einsum("ij->i", g)
         xp.exp(y, out=gx)
         gx *= -total[:, None]

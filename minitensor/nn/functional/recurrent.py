@@ -1,6 +1,8 @@
-"""Recurrent networks over whole sequences: one layer, one direction. ``nn.RNN``, ``nn.LSTM`` and ``nn.GRU`` stack them.
+"""Recurrent networks over whole sequences: one layer, one direction. ``nn.RNN``, ``nn.LSTM`` and
+``nn.GRU`` stack them.
 
-Weights, gate order and results are PyTorch's; with ``lengths``, those that it gives for packed sequences.
+Weights, gate order and results are PyTorch's; with ``lengths``, those that it gives for packed
+sequences.
 
 Letters: B batch, T steps, I input features, H hidden features, G gates (1, 4 and 3).
 """
@@ -37,11 +39,13 @@ def rnn(
     nonlinearity: str = "tanh",
     reverse: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """``h = f(W_ih x_t + b_ih + W_hh h + b_hh)`` for each step t; f is "tanh" or "relu" (Elman 1990).
+    """``h = f(W_ih x_t + b_ih + W_hh h + b_hh)`` for each step t; f is "tanh" or "relu" (Elman
+    1990).
 
-    x: (B, T, I); weight_ih: (H, I); weight_hh: (H, H); biases: (H,) or None; state: h (B, H), zeros where None. lengths: integers
-    (B,) from 1 to T; what stands behind a sequence's end, even NaN, reaches nothing, and the output there is zero. reverse: from
-    the end of each sequence to its start. Returns ``(output, h)``: all states (B, T, H), and the last one (B, H).
+    x: (B, T, I); weight_ih: (H, I); weight_hh: (H, H); biases: (H,) or None; state: h (B, H), zeros
+    if None. lengths: integers (B,) from 1 to T; what stands behind a sequence's end, even NaN,
+    reaches nothing, and the output there is zero. reverse: from the end of each sequence to its
+    start. Returns ``(output, h)``: all states (B, T, H), and the last one (B, H).
     """
     if nonlinearity not in ("tanh", "relu"):
         raise ValueError(f'rnn: nonlinearity must be "tanh" or "relu", got {nonlinearity!r}')
@@ -65,8 +69,8 @@ def lstm(
         i, f, g, o = W_ih x_t + b_ih + W_hh h + b_hh                  (four parts of the rows)
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)        h = sigmoid(o) * tanh(c)
 
-    weight_ih: (4 H, I); weight_hh: (4 H, H); biases: (4 H,) or None; state: ``(h, c)``, each (B, H), zeros where None; the rest as
-    for ``rnn``. Returns ``(output, (h, c))``.
+    weight_ih: (4 H, I); weight_hh: (4 H, H); biases: (4 H,) or None; state: ``(h, c)``, each (B,
+    H), zeros if None; the rest as for ``rnn``. Returns ``(output, (h, c))``.
     """
     if state is not None and (not isinstance(state, (tuple, list)) or len(state) != 2):
         raise TypeError(f"lstm: the state is a pair (h, c), got {_told(state)}; write state=(h, c)")
@@ -91,7 +95,8 @@ def gru(
         r_x, z_x, n_x = W_ih x_t + b_ih        r_h, z_h, n_h = W_hh h + b_hh        (three parts of the rows each)
         r = sigmoid(r_x + r_h)    z = sigmoid(z_x + z_h)    n = tanh(n_x + r * n_h)    h = (1 - z) * n + z * h
 
-    weight_ih: (3 H, I); weight_hh: (3 H, H); biases: (3 H,) or None; the rest as for ``rnn``. Returns ``(output, h)``.
+    weight_ih: (3 H, I); weight_hh: (3 H, H); biases: (3 H,) or None; the rest as for ``rnn``.
+    Returns ``(output, h)``.
     """
     x, weights, (h,), lengths = _checked("gru", 3, x, (weight_ih, weight_hh, bias_ih, bias_hh), (state,), lengths)
     packed = _run(packed_gru, x, h, *weights, lengths, reverse=bool(reverse))
@@ -113,9 +118,11 @@ def _outputs(packed, x):
 
 
 def as_lengths(name: str, lengths: TensorLike | None, x: Tensor) -> Tensor | None:
-    """``lengths`` as an integer Tensor (B,) beside ``x`` (B, T, ...), each checked to lie from 1 to T; None stays None.
+    """``lengths`` as an integer Tensor (B,) beside ``x`` (B, T, ...), each checked to lie from 1 to
+    T; None stays None.
 
-    Lengths that are on a GPU already are checked when a value is next read from it, and the error is then an IndexError.
+    Lengths that are on a GPU already are checked when a value is next read from it, and the error
+    is then an IndexError.
     """
     if lengths is None:
         return None
@@ -148,7 +155,9 @@ def as_lengths(name: str, lengths: TensorLike | None, x: Tensor) -> Tensor | Non
 
 
 def _checked(name, gates, x, weights, states, lengths):
-    """``x`` as (T, B, I), weights, states (zeros for None) and lengths as Tensors whose shapes fit, floats in one type."""
+    """``x`` as (T, B, I), weights, states (zeros for None) and lengths as Tensors whose shapes fit,
+    floats in one type.
+    """
     x = asarray(x)
     if x.ndim != 3 or x.shape[1] == 0:
         raise ValueError(
@@ -182,7 +191,9 @@ def _checked(name, gates, x, weights, states, lengths):
 
 
 def _in_one_type(*tensors):
-    """Tensors (None may stand among them) in the floating type that is given, or the one to compute in if there are several."""
+    """Tensors (None may stand among them) in the floating type that is given, or the one to compute
+    in if there are several.
+    """
     dtypes = {t.dtype for t in tensors if t is not None and is_floating(t.dtype)}
     dtype = dtypes.pop() if len(dtypes) == 1 else compute_dtype(*dtypes)
     return [t if t is None or t.dtype == dtype else t.astype(dtype) for t in tensors]

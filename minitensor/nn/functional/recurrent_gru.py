@@ -1,6 +1,8 @@
-"""The gated recurrent unit (Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014, arXiv:1406.1078).
+"""The gated recurrent unit (Cho et al., "Learning phrase representations using RNN
+encoder-decoder", 2014, arXiv:1406.1078).
 
-In the form of PyTorch and cuDNN: the reset gate acts on ``W_hn h + b_hn``, after the product, so that one product serves all gates.
+In the form of PyTorch and cuDNN: the reset gate acts on ``W_hn h + b_hn``, after the product, so
+that one product serves all gates.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ def packed_gru(x, h, weight_ih, weight_hh, bias_ih=None, bias_hh=None, lengths=N
         r_x, z_x, n_x = W_ih x_t + b_ih        r_h, z_h, n_h = W_hh h + b_hh        (three parts of the rows each)
         r = sigmoid(r_x + r_h)    z = sigmoid(z_x + z_h)    n = tanh(n_x + r * n_h)    h = (1 - z) * n + z * h
 
-    x: (T, B, I); h: (B, H); weight_ih: (3 H, I); weight_hh: (3 H, H); biases: (3 H,). Returns (T + 1, B, H): outputs, then the
-    final h.
+    x: (T, B, I); h: (B, H); weight_ih: (3 H, I); weight_hh: (3 H, H); biases: (3 H,). Returns (T +
+    1, B, H): outputs, then the final h.
     """
 
     def step(x, h):
@@ -74,7 +76,8 @@ def _(xp, x, h, weight_ih, weight_hh, bias_ih=None, bias_hh=None, lengths=None, 
 
     def backward(g):
         g, (dh,) = run.unpack(g)
-        # n has two gradients, of n_x and of n_h: the rows n_x, r, z, n_h serve the inputs by the first 3 H, the states by the last.
+        # n has two gradients, of n_x and of n_h: the rows n_x, r, z, n_h serve the inputs by the
+        # first 3 H, the states by the last.
         da = run.empty(4 * hidden, run.count, run.batch)
         through, slope = run.empty(4 * hidden, run.batch), run.empty(both, run.batch)
         held = run.empty(1, hidden, run.batch)
@@ -97,10 +100,11 @@ def _(xp, x, h, weight_ih, weight_hh, bias_ih=None, bias_hh=None, lengths=None, 
 
 
 def _pull_step(xp, gates, n_h, state_before, dh, through, slope):
-    """Write the gradients of n_x, r, z and n_h, before their nonlinearities, to the rows of ``through``.
+    """Write the gradients of n_x, r, z and n_h, before their nonlinearities, to the rows of
+    ``through``.
 
-    With h = n + z (h_before - n):  dn_x = dh (1 - z) (1 - n^2),  dr = dn_x n_h (r - r^2),  dz = dh (h_before - n) (z - z^2),
-    dn_h = dn_x r.
+    With h = n + z (h_before - n):  dn_x = dh (1 - z) (1 - n^2),  dr = dn_x n_h (r - r^2),  dz = dh
+    (h_before - n) (z - z^2), dn_h = dn_x r.
     """
     hidden = len(dh)
     r, z, n = (gates[k * hidden : (k + 1) * hidden] for k in range(3))

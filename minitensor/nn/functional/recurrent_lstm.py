@@ -1,4 +1,6 @@
-"""Long short-term memory (Hochreiter and Schmidhuber, Neural Computation 9, 1997; forget gate: Gers et al. 2000)."""
+"""Long short-term memory (Hochreiter and Schmidhuber, Neural Computation 9, 1997; forget gate: Gers
+et al. 2000).
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ def packed_lstm(x, h, c, weight_ih, weight_hh, bias_ih=None, bias_hh=None, lengt
         i, f, g, o = W_ih x_t + b_ih + W_hh h + b_hh                  (four parts of the rows)
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)        h = sigmoid(o) * tanh(c)
 
-    x: (T, B, I); h, c: (B, H); weight_ih: (4 H, I); weight_hh: (4 H, H); biases: (4 H,). Returns (T + 2, B, H): outputs, then the
-    final h and c.
+    x: (T, B, I); h, c: (B, H); weight_ih: (4 H, I); weight_hh: (4 H, H); biases: (4 H,). Returns (T
+    + 2, B, H): outputs, then the final h and c.
     """
 
     def step(x, h, c):
@@ -89,10 +91,11 @@ def _(xp, x, h, c, weight_ih, weight_hh, bias_ih=None, bias_hh=None, lengths=Non
 
 
 def _pull_step(xp, gates, tanh_c, cell_before, dh, dc, through, slope):
-    """Bring ``dc`` up to date, and write the gradients of the four gates to ``through`` and the gates' slopes to ``slope``.
+    """Bring ``dc`` up to date, and write the gradients of the four gates to ``through`` and the
+    gates' slopes to ``slope``.
 
-    With h = o tanh(c):  dc += dh o (1 - tanh(c)^2);  then  di = dc g,  df = dc c_before,  dg = dc i,  do = dh tanh(c).
-    The slope of a sigmoid s is s - s^2, that of a tanh s is 1 - s^2.
+    With h = o tanh(c):  dc += dh o (1 - tanh(c)^2);  then  di = dc g,  df = dc c_before,  dg = dc
+    i,  do = dh tanh(c). The slope of a sigmoid s is s - s^2, that of a tanh s is 1 - s^2.
     """
     hidden = len(dh)
     i, _, cand, o = _gates(gates, hidden)

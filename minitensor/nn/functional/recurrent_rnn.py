@@ -17,7 +17,8 @@ def packed_rnn(
 ):
     """All steps of ``h = f(W_ih x_t + b_ih + W_hh h + b_hh)``, f being tanh or relu.
 
-    x: (T, B, I); h: (B, H); weight_ih: (H, I); weight_hh: (H, H); biases: (H,). Returns (T + 1, B, H): outputs, then the final h.
+    x: (T, B, I); h: (B, H); weight_ih: (H, I); weight_hh: (H, H); biases: (H,). Returns (T + 1, B,
+    H): outputs, then the final h.
     """
     activation = {"tanh": tanh, "relu": relu}[nonlinearity]
 

@@ -1,10 +1,13 @@
-"""What the recurrent ops share: the loop over time that defines them, and the memory layout of their kernels.
+"""What the recurrent ops share: the loop over time that defines them, and the memory layout of
+their kernels.
 
-A sequence that is over keeps its state. So a final state is the state at the last edge, and, read from the end, a sequence keeps
-its initial state through the padding and begins at its own last step.
+A sequence that is over keeps its state. So a final state is the state at the last edge, and, read
+from the end, a sequence keeps its initial state through the padding and begins at its own last
+step.
 
-Letters: T steps, B batch, I input features, H hidden features, G gates. **Edges** are the T + 1 places between the steps: step t
-leads from edge t to edge t + 1, in reverse from edge t + 1 to edge t.
+Letters: T steps, B batch, I input features, H hidden features, G gates. **Edges** are the T + 1
+places between the steps: step t leads from edge t to edge t + 1, in reverse from edge t + 1 to edge
+t.
 """
 
 from __future__ import annotations
@@ -20,10 +23,11 @@ __all__ = ["Steps", "halved", "sum_of_biases", "unroll"]
 
 
 def unroll(step, x, states, lengths, reverse):
-    """The definition: ``states = step(x[t], *states)`` for each t; the output of a step is its first state, h.
+    """The definition: ``states = step(x[t], *states)`` for each t; the output of a step is its
+    first state, h.
 
-    x: (T, B, I); states: each (B, H); lengths: (B,) or None. Returns (T + number of states, B, H): the outputs of all steps, zeros
-    where a sequence is over, and behind them the final states.
+    x: (T, B, I); states: each (B, H); lengths: (B,) or None. Returns (T + number of states, B, H):
+    the outputs of all steps, zeros if a sequence is over, and behind them the final states.
     """
     steps = len(x)
     if lengths is not None:
@@ -41,10 +45,12 @@ def unroll(step, x, states, lengths, reverse):
 
 
 class Steps:
-    """One pass of a kernel over a sequence. States lie as (H, B), so that the product of a step is ``W (G H, H) @ h (H, B)``.
+    """One pass of a kernel over a sequence. States lie as (H, B), so that the product of a step is
+    ``W (G H, H) @ h (H, B)``.
 
-    ``h`` (H, T + 1, B) holds the state at every edge. ``order`` lists ``(t, before, after)``: each step with its two edges, in the
-    order of the pass. All products with the inputs, and those that give the gradients of weights, are one product over all steps.
+    ``h`` (H, T + 1, B) holds the state at every edge. ``order`` lists ``(t, before, after)``: each
+    step with its two edges, in the order of the pass. All products with the inputs, and those that
+    give the gradients of weights, are one product over all steps.
     """
 
     def __init__(self, xp, x, h, lengths, reverse):
@@ -63,7 +69,9 @@ class Steps:
         self.h[:, self.order[0][1]] = h.T
 
     def edges(self, start):
-        """Room for another state at all edges, ``start`` (B, H) at the first: (H, T + 1, B), each edge contiguous."""
+        """Room for another state at all edges, ``start`` (B, H) at the first: (H, T + 1, B), each
+        edge contiguous.
+        """
         room = self.empty(self.count + 1, *start.T.shape).swapaxes(0, 1)
         room[:, self.order[0][1]] = start.T
         return room
@@ -84,7 +92,9 @@ class Steps:
                 self.xp.copyto(state[:, after], state[:, before], where=self.over[t])
 
     def pack(self, *states):
-        """Outputs of all steps, zeros where a sequence is over, then the final states: (T + number of states, B, H)."""
+        """Outputs of all steps, zeros if a sequence is over, then the final states: (T + number of
+        states, B, H).
+        """
         out = self.empty(self.count + len(states), self.batch, len(self.h))
         outputs = out[: self.count]
         outputs[...] = (self.h[:, :-1] if self.reverse else self.h[:, 1:]).transpose(1, 2, 0)
@@ -97,7 +107,9 @@ class Steps:
     # --- backward ---------------------------------------------------------------------------------------------------------------
 
     def unpack(self, g):
-        """A packed gradient as that of the outputs (T, B, H) and fresh ones of the final states, each (H, B)."""
+        """A packed gradient as that of the outputs (T, B, H) and fresh ones of the final states,
+        each (H, B).
+        """
         outputs = g[: self.count]
         if self.alive is not None:
             outputs = self.xp.where(self.alive[..., None], outputs, outputs.dtype.type(0))
@@ -107,7 +119,9 @@ class Steps:
         return outputs, states
 
     def split(self, t, gradients, kept):
-        """Set aside in ``kept`` the gradients of states that were only held at step t; what is left goes through the step."""
+        """Set aside in ``kept`` the gradients of states that were only held at step t; what is left
+        goes through the step.
+        """
         if self.alive is not None:
             for gradient, held in zip(gradients, kept):
                 self.xp.multiply(gradient, self.over[t], out=held)
@@ -120,15 +134,18 @@ class Steps:
                 gradient += held
 
     def input_gradients(self, d, weight_ih, needs):
-        """Gradients of x, W_ih and b_ih, where needed, from those of what the step adds to its inputs: d (G H, T, B)."""
+        """Gradients of x, W_ih and b_ih, if needed, from those of what the step adds to its inputs:
+        d (G H, T, B).
+        """
         xp, d = self.xp, d.reshape(len(d), self.count * self.batch)  # (G H, T B)
         gx = xp.matmul(d.T, weight_ih).reshape(self.count, self.batch, weight_ih.shape[1]) if needs[0] else None
         return gx, xp.matmul(d, self.inputs) if needs[1] else None, self._summed(d) if needs[2] else None
 
     def state_gradients(self, d, needs, gb_ih=None):
-        """Gradients of W_hh and b_hh, where needed, from those of ``W_hh h + b_hh``: d (G H, T, B).
+        """Gradients of W_hh and b_hh, if needed, from those of ``W_hh h + b_hh``: d (G H, T, B).
 
-        gb_ih: the gradient of b_ih, where it is known and the same; copied, since a parameter's gradient is added to in place.
+        gb_ih: the gradient of b_ih, if it is known and the same; copied, since a parameter's
+        gradient is added to in place.
         """
         xp, d = self.xp, d.reshape(len(d), self.count * self.batch)  # (G H, T B)
         before = (self.h[:, 1:] if self.reverse else self.h[:, :-1]).reshape(len(self.h), d.shape[1])  # (H, T B)
@@ -142,13 +159,14 @@ class Steps:
 
 
 def sum_of_biases(*biases):
-    """The given ones added up, as a column; None where there are none."""
+    """The given ones added up, as a column; None if there are none."""
     given = [bias for bias in biases if bias is not None]
     return sum(given[1:], start=given[0])[:, None] if given else None
 
 
 def halved(rows, gates, hidden):
-    """A copy of ``rows`` (G H, ...) with the sigmoid gates (slices of whole gates) halved; None stays None.
+    """A copy of ``rows`` (G H, ...) with the sigmoid gates (slices of whole gates) halved; None
+    stays None.
 
     Since ``sigmoid(a) = (1 + tanh(a / 2)) / 2``, one pass of tanh then serves all gates.
     """

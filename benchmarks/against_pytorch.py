@@ -1,17 +1,20 @@
-"""minitensor against PyTorch eager: the same work, a process for each library, taking turns; medians.
+"""minitensor against PyTorch eager: the same work, a process for each library, taking turns;
+medians.
 
     python benchmarks/against_pytorch.py                 all cases
     python benchmarks/against_pytorch.py chain step      some of them
     python benchmarks/against_pytorch.py --rounds 15 --write benchmarks/RESULTS.md
-    python benchmarks/against_pytorch.py --device cuda   on a GPU; with --tf32 products of float32 in TF32, in both libraries
+    python benchmarks/against_pytorch.py --device cuda   on a GPU; --tf32: products in TF32 for both
 
-Before anything is timed the results of both are compared in float64. A ratio below 1 means that minitensor is faster. The column
-"floor" is the time of the matrix products of the work alone, by NumPy. The column "alone" is PyTorch's time while no process of
-minitensor exists, before the turns and after them. If it differs from that in the turns by more than a tenth, something disturbed
-one of the two, and no ratio is printed. Run it on a quiet machine; see ``timing.py``.
+Before anything is timed the results of both are compared in float64. A ratio below 1 means that
+minitensor is faster. The column "floor" is the time of the matrix products of the work alone, by
+NumPy. The column "alone" is PyTorch's time while no process of minitensor exists, before the turns
+and after them. If it differs from that in the turns by more than a tenth, something disturbed one
+of the two, and no ratio is printed. Run it on a quiet machine; see ``timing.py``.
 
-On a GPU the products of the floor are CuPy's, and a call is over when the device has done its work; results are not copied to the
-host. There PyTorch's process stays from case to case, since it takes seconds to start, but is alone in the column "alone" too.
+On a GPU the products of the floor are CuPy's, and a call is over when the device has done its work;
+results are not copied to the host. There PyTorch's process stays from case to case, since it takes
+seconds to start, but is alone in the column "alone" too.
 """
 
 from __future__ import annotations
@@ -39,7 +42,9 @@ HEADER = (
 
 
 def row(name, place, rounds, kept=None):
-    """The line of a case, and whether its ratio may be believed. kept: a worker of PyTorch's that exists already, and is left."""
+    """The line of a case, and whether its ratio is sound. kept: an existing PyTorch worker, which
+    is not stopped.
+    """
     agree(name, place.device)
     (once,) = alone(name, "torch", place, 1, 3, kept)
     calls = max(1, min(50, round(SECONDS[place.device] / once)))

@@ -1,9 +1,12 @@
-"""The work that is timed: the same on either side, float32 in training mode, forward and backward (and, for a step, the update).
+"""The work that is timed: the same on either side, float32 in training mode, forward and backward
+(and, for a step, the update).
 
-``make(name, library)`` imports that library alone, so that the process of one never loads the other. ``agree(name)`` imports both,
-copies the weights, and compares results in float64 without dropout: there no rounding error tips a relu over its kink. On a GPU
-weights, inputs and ids lie there from the start, and a result stays there: what is timed ends with ``wait()``, not with a copy.
-``products(name)`` lists the matrix products of the work, which no implementation can do without: the floor.
+``make(name, library)`` imports that library alone, so that the process of one never loads the
+other. ``agree(name)`` imports both, copies the weights, and compares results in float64 without
+dropout: there no rounding error tips a relu over its kink. On a GPU weights, inputs and ids lie
+there from the start, and a result stays there: what is timed ends with ``wait()``, not with a copy.
+``products(name)`` lists the matrix products of the work, which no implementation can do without:
+the floor.
 
 Letters: B sequences, T positions, D width, H heads, F feed-forward width, V vocabulary, L layers.
 """
@@ -21,7 +24,9 @@ __all__ = ["BATCH", "CASES", "CHARACTERS", "agree", "make", "products"]
 
 @dataclass(frozen=True)
 class Case:
-    """What to run: ``kind`` is a class of this file by library, ``options`` are its arguments, ``title`` says it in words."""
+    """What to run: ``kind`` is a class of this file by library, ``options`` are its arguments,
+    ``title`` says it in words.
+    """
 
     title: str
     kind: str
@@ -56,14 +61,17 @@ CASES = {
 def make(name, library, dtype="float32", device="cpu", **changes):
     """The work of a case in "minitensor" or "torch", with ``changes`` to its options.
 
-    ``run()`` does it, ``wait()`` waits until the device has, and ``values()`` does it and returns the result as an array.
+    ``run()`` does it, ``wait()`` waits until the device has, and ``values()`` does it and returns
+    the result as an array.
     """
     module = importlib.import_module({"minitensor": "ours", "torch": "theirs"}[library])
     return getattr(module, CASES[name].kind)(dtype=dtype, device=device, **(CASES[name].options | changes))
 
 
 def agree(name, device="cpu"):
-    """Raise AssertionError unless both libraries compute the same from the same weights, in float64 and without dropout."""
+    """Raise AssertionError unless both libraries compute the same from the same weights, in float64
+    and without dropout.
+    """
     changes = {"dropout": 0.0} if "dropout" in CASES[name].options else {}
     ours, theirs = (make(name, library, "float64", device, **changes) for library in ("minitensor", "torch"))
     ours.take_weights(theirs)
@@ -71,7 +79,9 @@ def agree(name, device="cpu"):
 
 
 def products(name):
-    """``[(count, rows, inner, columns), ...]`` of the matrix products of a case, stacks counted by their matrices."""
+    """``[(count, rows, inner, columns), ...]`` of the matrix products of a case, stacks counted by
+    their matrices.
+    """
     case = CASES[name]
     return _PRODUCTS[case.kind](**{k: v for k, v in case.options.items() if k != "dropout"})
 
@@ -88,7 +98,9 @@ def _attention(stack, queries, keys, features):
 
 
 def _block(batch, length, d_model, n_heads, d_ff, crossed=False):
-    """A layer of a Transformer: attention, feed-forward network, and the attention to a memory of the same length."""
+    """A layer of a Transformer: attention, feed-forward network, and the attention to a memory of
+    the same length.
+    """
     rows, attention = batch * length, _attention(batch * n_heads, length, length, d_model // n_heads)
     own = _linear(rows, d_model, 3 * d_model) + attention + _linear(rows, d_model, d_model)
     cross = _linear(rows, d_model, d_model) * 2 + _linear(rows, d_model, 2 * d_model) + attention if crossed else []

@@ -1,4 +1,6 @@
-"""What a timing was made on: processor, cores, the library of matrix products and its kernel, a GPU, and what else ran."""
+"""What a timing was made on: processor, cores, the library of matrix products and its kernel, a
+GPU, and what else ran.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def _processor():
 
 
 def _blas():
-    """Name, version and kernel by threadpoolctl if it is there, and whatever holds OpenBLAS to an older kernel."""
+    """Name, version and kernel by threadpoolctl if it is installed, and the setting that holds
+    OpenBLAS to an older kernel.
+    """
     pin = os.environ.get("OPENBLAS_CORETYPE")
     held = f", held to it by OPENBLAS_CORETYPE={pin}" if pin else ""
     try:

@@ -48,7 +48,9 @@ class Chain(_Work):
 
 
 class _Differentiated(_Work):
-    """A module on one input, forward and backward from a given gradient; the result is the gradient of the input."""
+    """A module on one input, forward and backward from a given gradient; the result is the gradient
+    of the input.
+    """
 
     def __init__(self, module, data, device):
         super().__init__(device)
@@ -61,11 +63,9 @@ class _Differentiated(_Work):
         self.module.load_state_dict(_arrays(other.module))
 
     def output(self):
-        """What is differentiated."""
         return self.module(self.x)
 
     def run(self):
-        """Once; see the class."""
         self.module.zero_grad()
         self.x.grad = None
         self.output().backward(self.g)
@@ -88,7 +88,6 @@ class Recurrent(_Differentiated):
         super().__init__(getattr(nn, layer)(size, size), data, device)
 
     def output(self):
-        """What is differentiated."""
         return self.module(self.x)[0]
 
 
@@ -102,7 +101,6 @@ class _Trained(_Work):
         self.adam = optim.Adam(self.model.parameters(), lr=1e-4, betas=(0.9, 0.98))
 
     def run(self):
-        """Once; see the class."""
         self.adam.zero_grad()
         loss = self.loss()
         loss.backward()
@@ -123,7 +121,6 @@ class Step(_Trained):
         super().__init__(Transformer(config), dtype, device, ids)
 
     def loss(self):
-        """Of the batch."""
         return self.model.loss(*self.ids, divide_by=self.ids[2].size)
 
     def take_weights(self, other):
@@ -149,7 +146,6 @@ class Characters(_Trained):
         super().__init__(GPT(config), dtype, device, ids)
 
     def loss(self):
-        """Of the batch."""
         return self.model.loss(*self.ids, divide_by=self.ids[1].size)
 
     def take_weights(self, other):

@@ -46,7 +46,9 @@ class Chain(_Work):
 
 
 class _Differentiated(_Work):
-    """A module on one input, forward and backward from a given gradient; the result is the gradient of the input."""
+    """A module on one input, forward and backward from a given gradient; the result is the gradient
+    of the input.
+    """
 
     def __init__(self, module, data, device):
         super().__init__(device)
@@ -55,11 +57,9 @@ class _Differentiated(_Work):
         self.module = module.to(device, self.x.dtype)
 
     def output(self):
-        """What is differentiated."""
         return self.module(self.x)
 
     def run(self):
-        """Once; see the class."""
         self.module.zero_grad()
         self.x.grad = None
         self.output().backward(self.g)
@@ -83,7 +83,6 @@ class Recurrent(_Differentiated):
         super().__init__(getattr(torch.nn, layer)(size, size, batch_first=True), data, device)
 
     def output(self):
-        """What is differentiated."""
         return self.module(self.x)[0]
 
 
@@ -97,7 +96,6 @@ class _Trained(_Work):
         self.adam = torch.optim.Adam(self.model.parameters(), lr=1e-4, betas=(0.9, 0.98))
 
     def run(self):
-        """Once; see the class."""
         self.adam.zero_grad()
         loss = self.loss()
         loss.backward()
@@ -115,7 +113,6 @@ class Step(_Trained):
         super().__init__(model, dtype, device, ids)
 
     def loss(self):
-        """Of the batch."""
         source, target, words = self.ids
         logits = self.model(source, target)
         return F.cross_entropy(logits.flatten(0, 1), words.flatten(), ignore_index=0, label_smoothing=0.1)
@@ -129,13 +126,14 @@ class Characters(_Trained):
         super().__init__(_GPT(d_model, n_heads, n_layers, length), dtype, device, ids)
 
     def loss(self):
-        """Of the batch."""
         ids, following = self.ids
         return F.cross_entropy(self.model(ids).flatten(0, 1), following.flatten())
 
 
 class _Translator(torch.nn.Module):
-    """An encoder-decoder on ``torch.nn.Transformer``, post-norm and without norms at the ends, as in the paper."""
+    """An encoder-decoder on ``torch.nn.Transformer``, post-norm and without norms at the ends, as
+    in the paper.
+    """
 
     def __init__(self, d_model, n_heads, n_layers, d_ff, vocab_size, length, dropout):
         super().__init__()
@@ -160,7 +158,9 @@ class _Translator(torch.nn.Module):
 
 
 class _GPT(torch.nn.Module):
-    """A GPT on ``torch.nn.TransformerEncoder``: learned positions, pre-norm, tanh-GELU, the output tied to the embeddings."""
+    """A GPT on ``torch.nn.TransformerEncoder``: learned positions, pre-norm, tanh-GELU, the output
+    tied to the embeddings.
+    """
 
     def __init__(self, d_model, n_heads, n_layers, length):
         super().__init__()

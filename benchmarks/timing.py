@@ -1,9 +1,10 @@
 """Timing two libraries without one disturbing the other.
 
-After a matrix product the threads of a BLAS library spin for tens of milliseconds, on the core that the other library needs: in one
-process ``torch.nn.LSTM`` took 122 ms right after a NumPy product, and 27 ms alone. So each library has a process of its own, which
-never imports the other. The two take turns. A turn begins with a pause, in which all threads fall asleep, and a call that is not
-counted. On a GPU no thread spins, and there is no pause.
+After a matrix product the threads of a BLAS library spin for tens of milliseconds, on the core that
+the other library needs: in one process ``torch.nn.LSTM`` took 122 ms right after a NumPy product,
+and 27 ms alone. So each library has its own process, which never imports the other. The two take
+turns. A turn begins with a pause, in which all threads fall asleep, and a call that is not counted.
+On a GPU no thread spins, and there is no pause.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ PAUSE = 0.15  # seconds
 
 @dataclass(frozen=True)
 class Place:
-    """On what both libraries run. tf32: products of float32 on a GPU take factors rounded to 10 bits behind the point."""
+    """On what both libraries run. tf32: products of float32 on a GPU take factors rounded to 10
+    bits behind the point.
+    """
 
     threads: int
     device: str = "cpu"
@@ -33,7 +36,9 @@ class Place:
 
 
 class Worker:
-    """A process that does one side of a case (or its products) when told to; ``name`` can be changed to another case."""
+    """A process that does one side of a case (or its products) when told to; ``name`` can be
+    changed to another case.
+    """
 
     def __init__(self, name, side, place, wait=True):
         names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -47,7 +52,7 @@ class Worker:
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
         )
         if wait:
-            self.turn(0)  # it is ready, and has run once
+            self.turn(0)  # waits until it is ready; the case has run once
 
     def turn(self, calls):
         """Seconds of each of so many calls, after a pause and one that is not counted."""
@@ -78,9 +83,10 @@ class Worker:
 
 
 def in_turns(name, sides, place, rounds, calls, kept=None):
-    """Median seconds of each side, and the median of the ratios of the first to the second over all rounds.
+    """Median seconds of each side, and the median of the ratios of the first to the second over all
+    rounds.
 
-    kept: a worker of PyTorch's that exists already, and is left.
+    kept: an existing PyTorch worker, which is not stopped.
     """
     made = {side: Worker(name, side, place, wait=False) for side in sides if kept is None or side != "torch"}
     try:
@@ -100,7 +106,9 @@ def in_turns(name, sides, place, rounds, calls, kept=None):
 
 
 def alone(name, side, place, rounds, calls, kept=None):
-    """Median seconds of each turn of one side while nothing else of the benchmark exists; ``kept`` as in ``in_turns``."""
+    """Median seconds of each turn of one side while nothing else of the benchmark exists; ``kept``
+    as in ``in_turns``.
+    """
     with Worker(name, side, place) if kept is None else contextlib.nullcontext(kept) as worker:
         worker.name = name
         return [statistics.median(worker.turn(calls)) for _ in range(rounds)]

@@ -1,7 +1,9 @@
-"""A process of ``timing.py``: reads cases and numbers of calls, makes the calls, writes their seconds.
+"""A process of ``timing.py``: reads cases and numbers of calls, makes the calls, writes their
+seconds.
 
-The command is ``worker.py {minitensor,torch,products} THREADS {cpu,cuda} {True,False}``, the last for TF32; a line that it reads is
-``CASE CALLS``. On a GPU a call is over when the device has done all that it was given.
+The command is ``worker.py {minitensor,torch,products} THREADS {cpu,cuda} {True,False}``, the last
+for TF32; a line that it reads is ``CASE CALLS``. On a GPU a call is over when the device has done
+all that it was given.
 """
 
 from __future__ import annotations
@@ -30,7 +32,6 @@ class Floor:
             self.cupy, self.work = cupy, [[cupy.asarray(x) for x in arrays[:2]] for arrays in self.work]
 
     def run(self):
-        """All of them once."""
         if self.device != "cpu":
             for a, b in self.work:
                 self.cupy.matmul(a, b)
@@ -39,7 +40,6 @@ class Floor:
             np.matmul(a, b, out=out)
 
     def wait(self):
-        """Until the device is done."""
         if self.device != "cpu":
             self.cupy.cuda.get_current_stream().synchronize()
 

@@ -1,8 +1,9 @@
 """The API reference shows ops as they are called.
 
-griffe, which reads the source for mkdocstrings, sees ``@op def add(xp, x, y)`` and ``exp = _unary("exp", ...)``. A caller writes
-``add(x, y)`` and ``exp(x)``. So ops, and the methods that Tensor gets from them, are looked up in the running library; the source
-that is shown reaches to the last gradient rule.
+griffe, which reads the source for mkdocstrings, sees ``@op def add(xp, x, y)`` and ``exp =
+_unary("exp", ...)``. A caller writes ``add(x, y)`` and ``exp(x)``. So ops, and the methods that
+Tensor gets from them, are looked up in the running library; the source that is shown reaches to the
+last gradient rule.
 """
 
 import ast
@@ -22,7 +23,9 @@ class Ops(griffe.Extension):
     """Functions, methods and docstrings of the library as a reader expects them."""
 
     def on_package(self, *, pkg, loader, **_):
-        """Put ops and the methods of Tensor where griffe has seen decorated functions, attributes or nothing."""
+        """Put ops and the methods of Tensor where griffe has seen decorated functions, attributes
+        or nothing.
+        """
         running = [(path, module) for path, module in sys.modules.items() if path.split(".")[0] == pkg.name]
         pairs = [
             (pkg if path == pkg.name else pkg[path.removeprefix(f"{pkg.name}.")], module) for path, module in running
@@ -42,14 +45,18 @@ class Ops(griffe.Extension):
                     seen.members[name] = griffe.Alias(name, hidden.members[name], parent=seen)
 
     def on_object(self, *, obj, **_):
-        """A docstring is Markdown but for its doctests, which want a fence, and for the ``::`` before an indented block."""
+        """A docstring is Markdown but for its doctests, which want a fence, and for the ``::``
+        before an indented block.
+        """
         if obj.docstring:
             text = re.sub(r"::$", ":", obj.docstring.value, flags=re.MULTILINE)
             obj.docstring.value = re.sub(r"^>>> .*(?:\n.+)*", r"```pycon\n\g<0>\n```", text, flags=re.MULTILINE)
 
 
 def _function(name, value, seen=None):
-    """An op or a method of the running library, with the place in the source where griffe has ``seen`` it."""
+    """An op or a method of the running library, with the place in the source where griffe has
+    ``seen`` it.
+    """
     made = griffe.Function(
         name, parameters=griffe.Parameters(*map(_parameter, inspect.signature(value).parameters.values()))
     )

@@ -1,4 +1,6 @@
-"""Pages of the site that lie outside docs/, and links between pages as GitHub has them: relative to the file in the repository."""
+"""Pages of the site that lie outside docs/, and links between pages as GitHub has them: relative to
+the file in the repository.
+"""
 
 import atexit
 import posixpath
@@ -21,7 +23,9 @@ SOURCES = {page: source for source, page in ROOT_PAGES.items()}
 
 @event_priority(50)  # before mkdocstrings looks where to read
 def on_config(config):
-    """Show the API reference the package as a wheel has it, with the models in it: it reads files, and imports nothing."""
+    """Show the API reference the package as a wheel has it, with the models in it: it reads files,
+    and imports nothing.
+    """
     root, installed = Path(config.docs_dir).parent, Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, installed, ignore_errors=True)
     shutil.copytree(root / "minitensor", installed / "minitensor", ignore=shutil.ignore_patterns("models.py"))

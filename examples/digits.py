@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Train a Vision Transformer on handwritten digits, and see what it decides by.
+"""Train a Vision Transformer on handwritten digits, and see the evidence for its decisions.
 
-    python examples/digits.py                       train on the 1 797 digits of scikit-learn; show what came of it
-    python examples/digits.py train --data FOLDER   MNIST, Fashion-MNIST: a folder with train-images-idx3-ubyte.gz and so on
+    python examples/digits.py             train on the digits of scikit-learn, show what came of it
+    python examples/digits.py train --data FOLDER   with train-images-idx3-ubyte.gz, ...
     python examples/digits.py train --resume --out runs/digits
     python examples/digits.py evaluate --run runs/digits
     python examples/digits.py explain --run runs/digits --index 7
 
-The run folder holds config.json, weights.safetensors, log.jsonl, loss.png, evidence.png, mistakes.png, and checkpoints/.
+The run folder holds config.json, weights.safetensors, log.jsonl, loss.png, evidence.png,
+mistakes.png, and checkpoints/.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ SHOWN = 24  # mistakes drawn
 
 
 class Digits(Program):
-    """Classification of images; the digits of scikit-learn where no others are given."""
+    """Classification of images; default: the digits of scikit-learn."""
 
     name, settings = "digits", Settings
     files = ("evidence.png", "mistakes.png")
@@ -43,7 +44,6 @@ class Digits(Program):
     loss_label = "loss per image (nats)"
 
     def load(self, data: Data) -> Splits:
-        """The images, in three parts."""
         return load_images(data["path"])
 
     def fingerprint(self, loaded: Splits) -> str:
@@ -56,11 +56,9 @@ class Digits(Program):
         return DIGITS if data["path"] is None else IDX
 
     def make_task(self, loaded: Splits, settings: Settings, run: Run | None) -> Task:
-        """The model and its batches."""
         return Task(loaded, settings)
 
     def sizes(self, task: Task) -> str:
-        """How many images there are."""
         return f"{len(task.samples):,} images to train on, {len(task.validation)} to validate by, {super().sizes(task)}"
 
     def report(self, run: Run, loaded: Splits, task: Task) -> None:
@@ -73,7 +71,6 @@ class Digits(Program):
         print(f"  {self.advice('explain', {'--run': run.folder, '--index': other})}")
 
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
-        """Besides training."""
         made = add("evaluate", self.evaluate, "accuracy on the held-out images, and the mistakes")
         made.add_argument(
             "--data", type=console.path, metavar="PATH", help="where the images are now, if elsewhere than in training"

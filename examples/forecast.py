@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
-"""Forecast a time series by a recurrent network, and see whether that is better than the past repeated.
+"""Forecast a time series with a recurrent network, and compare it with naive forecasts.
 
-    python examples/forecast.py                       train on a made series of hours with daily and weekly waves and noise
-    python examples/forecast.py train --data load.csv --column megawatts --season 168 --out runs/load
+    python examples/forecast.py            train on a made series of hours, show what came of it
+    python examples/forecast.py train --data load.csv --column megawatts --out runs/load
     python examples/forecast.py train --resume --out runs/load
     python examples/forecast.py evaluate --run runs/load
     python examples/forecast.py predict --run runs/load --data newer.csv
 
-A CSV file has a line of names, commas between its columns, and numbers with a point. Where a column has dates the values are put in
-their order, and steps that are not equal are told of. The run keeps the name of its column, and looks for that in newer data.
+A CSV file has a line of names, commas between its columns, and numbers with a point. If a column
+has dates, the values are put in their order, and unequal steps are reported. The run keeps the name
+of its column, and looks for that in newer data.
 
-The last fifth of the series is held out, and from each hour of it the next day is forecast: by the network, as the value a season
-ago, and as the last value. The noise of the made series is known, and with it the error of a perfect forecast. The run
-folder holds config.json, weights.safetensors, log.jsonl, loss.png, forecast.png, and checkpoints/.
+The last fifth of the series is held out, and from each hour of it the next day is forecast: by the
+network, as the value a season ago, and as the last value. The noise of the made series is known,
+and with it the error of a perfect forecast. The run folder holds config.json, weights.safetensors,
+log.jsonl, loss.png, forecast.png, and checkpoints/.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from toolkit.console import UserError, note
 from toolkit.forecasting import Settings, Task, forecast, make_model, origins
 from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, empty_figure, literal, save_figure
 from toolkit.program import Data, Program, digest, load_weights
+from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.series import Series, make_series, persistence, read_series, seasonal_naive, targets_at
 
@@ -39,7 +42,9 @@ DRAWN = 7  # forecasts in the picture, one after the other
 
 
 class Forecast(Program):
-    """Train on the first part of a series; report the errors on its end beside those of naive forecasts."""
+    """Train on the first part of a series; report the errors on its end beside those of naive
+    forecasts.
+    """
 
     name, settings = "forecast", Settings
     files = ("forecast.png",)
@@ -47,17 +52,15 @@ class Forecast(Program):
     loss_label = "squared error (of a window of deviation 1)"
 
     def add_data_options(self, parser: argparse.ArgumentParser) -> None:
-        """Which column."""
-        parser.add_argument("--column", type=console.text, metavar="NAME", help="column of the CSV file (its last one)")
+        parser.add_argument("--column", type=composed, metavar="NAME", help="column of the CSV file (its last one)")
 
     def describe(self, options: argparse.Namespace) -> Data:
-        """The column; the made series has but one."""
+        """The column; the made series has only one."""
         if options.column and options.data is None:
             raise UserError("--column is for a CSV file; give it by --data")
         return {"column": options.column}
 
     def load(self, data: Data) -> Series:
-        """The series."""
         if data["path"] is None:
             return make_series()
         series = read_series(data["path"], data["column"])
@@ -66,24 +69,22 @@ class Forecast(Program):
         return series
 
     def identify(self, loaded: Series) -> Data:
-        """The name of the column, by which it is found again in other data. Raises UserError where there are two of it."""
+        """The name of the column, by which it is found again in other data. Raises UserError if two
+        columns have it.
+        """
         if not loaded.unique:
-            raise UserError(f"the data have several columns {loaded.name!r}; give each a name of its own")
+            raise UserError(f"the data have several columns {loaded.name!r}; give each a different name")
         return {"column": loaded.name}
 
     def fingerprint(self, loaded: Series) -> str:
-        """Of all values."""
         return digest([loaded.values.tobytes()])
 
     def make_task(self, loaded: Series, settings: Settings, run: Run | None) -> Task:
         """What follows each window."""
-        _held_out(
-            loaded, settings
-        )  # which raises for a series that is too short, now rather than when training is over
+        _held_out(loaded, settings)  # raises for a series that is too short, before training
         return Task(loaded, settings)
 
     def sizes(self, task: Task) -> str:
-        """Numbers of windows and parameters."""
         return (
             f"{len(task.samples):,} windows to train on, {len(task.validation):,} to validate by, {super().sizes(task)}"
         )
@@ -95,7 +96,6 @@ class Forecast(Program):
         print(f"  {self.advice('predict', {'--run': run.folder})}")
 
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
-        """Evaluate, predict."""
         made = add("evaluate", self.evaluate, "the errors on the end of the series, beside those of naive forecasts")
         made.add_argument(
             "--data", type=console.path, metavar="PATH", help="where the series is now, if elsewhere than in training"
@@ -146,7 +146,7 @@ def _report(run: Run, series: Series, model: SequenceRegressor) -> None:
         LAST: persistence(values, places, s.horizon),
     }
     truth = targets_at(values, places, s.horizon)
-    if series.signal is not None:  # then what is left are the errors of whoever knows it
+    if series.signal is not None:  # the errors of a forecast that knows the signal
         made[NOISE] = targets_at(series.signal, places, s.horizon)
     squared = {name: float(np.mean((found - truth) ** 2)) for name, found in made.items()}
     print(f"{len(places):,} forecasts of {s.horizon} values each, all from the held-out end of the series:")
@@ -163,7 +163,9 @@ def _report(run: Run, series: Series, model: SequenceRegressor) -> None:
 
 
 def _draw(series: Series, settings: Settings, places: np.ndarray, made: dict[str, Any], truth: Any, path: Path) -> None:
-    """Draw the last forecasts that do not overlap, beside what came, and the errors by the distance."""
+    """Draw the last forecasts that do not overlap, beside what came, and the errors by the
+    distance.
+    """
     s, colours = settings, {NETWORK: VALIDATION, SEASONAL: SCORE, LAST: TRAIN, NOISE: GREY}
     figure = empty_figure(11, 4.5)
     left, right = figure.subplots(1, 2, width_ratios=(2.4, 1))

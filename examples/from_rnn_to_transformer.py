@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""The road from RNN to Transformer, measured: four claims about RNN, LSTM, GRU and Transformer of equal parameter count.
+"""The road from RNN to Transformer, measured: four claims about RNN, LSTM, GRU and Transformer of
+equal parameter count.
 
     python examples/from_rnn_to_transformer.py                      all four, in some minutes
     python examples/from_rnn_to_transformer.py --only gradients     one of them
     python examples/from_rnn_to_transformer.py --out pictures/claims --seed 1
 
-    gradients       gradients vanish or explode over many steps, and what gates, attention and clipping do about it
+    gradients       gradients vanish or explode over many steps; gates, attention, clipping
     memory          how far back each network remembers: one symbol, and ten
     parallelism     the time of a training step against the length of the sequences
     bottleneck      what a fixed context loses of long sentences, and what attention adds
 
-Each claim prints tables and a conclusion that is computed from them, and leaves NAME.png and NAME.json (the numbers) in --out.
+Each claim prints tables and a conclusion that is computed from them, and leaves NAME.png and
+NAME.json (the numbers) in --out.
 """
 
 from __future__ import annotations
@@ -36,10 +38,10 @@ CLAIMS = {"gradients": gradients, "memory": memory, "parallelism": parallelism, 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print and draw the claims asked for."""
+    """Measure, print and draw the selected claims."""
     options = _parser().parse_args(console.arguments_of(arguments))
     folder = Path(options.out)
-    for package in ("matplotlib", "rich"):  # now, rather than after minutes of work
+    for package in ("matplotlib", "rich"):  # before minutes of work
         require(package, "train")
     try:
         folder.mkdir(parents=True, exist_ok=True)

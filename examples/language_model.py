@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 """Train a language model on a text, and let it write.
 
-    python examples/language_model.py                      train on the reference of the Python language, show what came of it
+    python examples/language_model.py      train on the reference of Python, show what came of it
     python examples/language_model.py train --data input.txt --arch gru --out runs/plays
     python examples/language_model.py train --data input.txt --arch gpt --out runs/gpt
     python examples/language_model.py train --data input.txt --arch gpt --tokens bpe --vocab 2000
     python examples/language_model.py train --resume --out runs/plays
-    python examples/language_model.py generate --run runs/plays --prompt "ROMEO:" --length 400 --temperature 0.8
+    python examples/language_model.py generate --run runs/plays --prompt "ROMEO:" --temperature 0.8
     python examples/language_model.py attention --run runs/gpt "To be, or not to be"
     python examples/language_model.py evaluate --run runs/plays
 
-The first nine tenths of the text are trained on, and the last is held out. The run folder holds config.json, vocabulary.json,
-weights.safetensors, log.jsonl, loss.png, and checkpoints/.
+The first nine tenths of the text are trained on, and the last is held out. The run folder holds
+config.json, vocabulary.json, weights.safetensors, log.jsonl, loss.png, and checkpoints/.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from toolkit.numbers import beam_size, natural_number, positive_integer, real
 from toolkit.other_data import load_to_test
 from toolkit.plots import attention_heatmap, picture_path
 from toolkit.program import Data, Program, digest
+from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.text import learn_vocabulary, load_text, load_vocabulary, split_text
 
@@ -44,9 +45,9 @@ class LanguageModel(Program):
     name, settings = "language-model", Settings
     files = (VOCABULARY, ATTENTION)
     data_help = "text file, UTF-8 or gzipped (the reference of the Python language)"
-    defaults_note = "; lr, schedule and steps suit the text where they are not given"
+    defaults_note = "; default lr, schedule and steps suit the text"
 
-    # --- train ----------------------------------------------------------------------------------------------------------------
+    # --- train ------------------------------------------------------------------------------------
 
     def presets(self, data: Data, given: dict[str, Any]) -> dict[str, Any]:
         """Settings that suit the text and the architecture."""
@@ -68,16 +69,15 @@ class LanguageModel(Program):
         saved = run.path(VOCABULARY) if run else None
         if saved and saved.exists():
             return Task(loaded, load_vocabulary(settings.tokens, saved), settings)
-        # Of characters all are known, also those that the held-out part alone has; sub-words are learned from the first part.
+        # Of characters all are known, also those that the held-out part alone has; sub-words are
+        # learned from the first part.
         text = loaded if settings.tokens == "characters" else split_text(loaded)[0]
         return Task(loaded, learn_vocabulary(settings.tokens, text, settings.vocab), settings)
 
     def save(self, task: Task, run: Run) -> None:
-        """The vocabulary."""
         task.vocabulary.save(run.path(VOCABULARY))
 
     def sizes(self, task: Task) -> str:
-        """Numbers of tokens, of different ones, and of parameters."""
         held_out, different = len(task.validation), task.vocabulary.vocab_size
         tokens = f"{len(task.windows.ids):,} tokens to train on, {held_out:,} held out, {different:,} different ones"
         return f"{tokens}, {super().sizes(task)}"
@@ -94,14 +94,11 @@ class LanguageModel(Program):
         print(f"\nsee {run.path('loss.png')}; write more by:")
         print(f"  {self.advice('generate', {'--run': run.folder, '--prompt': _first_word(prompt)})}")
 
-    # --- the other subcommands ------------------------------------------------------------------------------------------------
+    # --- the other subcommands --------------------------------------------------------------------
 
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
-        """Generate, attention, evaluate."""
-        made = add("generate", self.generate, "write how a text goes on")
-        made.add_argument(
-            "--prompt", required=True, type=console.text, metavar="TEXT", help="what the text begins with"
-        )
+        made = add("generate", self.generate, "continue a text")
+        made.add_argument("--prompt", required=True, type=composed, metavar="TEXT", help="what the text begins with")
         made.add_argument("--length", type=positive_integer, default=LENGTH, metavar="N", help=f"tokens ({LENGTH})")
         made.add_argument(
             "--temperature",
@@ -120,12 +117,10 @@ class LanguageModel(Program):
             metavar="K",
             help="hypotheses of a beam search, instead of drawing",
         )
-        made.add_argument(
-            "--seed", type=natural_number, default=0, metavar="N", help="from which the drawing follows (0)"
-        )
+        made.add_argument("--seed", type=natural_number, default=0, metavar="N", help="seed of the drawing (0)")
 
         made = add("attention", self.attention, "a picture of what a gpt looks at")
-        made.add_argument("text", type=console.text, metavar="TEXT")
+        made.add_argument("text", type=composed, metavar="TEXT")
         made.add_argument(
             "--output", type=console.path, metavar="PNG", help="where to write the picture; into the run if not given"
         )
@@ -139,7 +134,7 @@ class LanguageModel(Program):
         )
 
     def generate(self, options: argparse.Namespace) -> None:
-        """Print the prompt and how it goes on."""
+        """Print the prompt and its continuation."""
         run, device = self.open(options)
         writer = Writer(run, options.weights, device)
         temperature = options.temperature

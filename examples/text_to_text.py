@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""Train one T5 on several tasks at once, each of which says its name before its input, and let it answer.
+"""Train one T5 on several tasks at once, each of which says its name before its input, and let it
+answer.
 
-    python examples/text_to_text.py                    train on the embedded tasks, show what came of it
-    python examples/text_to_text.py train --pretrain-steps 1000 --out runs/pretrained       (span corruption first)
-    python examples/text_to_text.py train --data pairs.tsv --steps 3000       (lines of: task: input <TAB> output)
-    python examples/text_to_text.py answer --run runs/text-to-text "sort: 71 8 30" "plural: The cat sees a mouse."
+    python examples/text_to_text.py              train on the embedded tasks, show what came of it
+    python examples/text_to_text.py train --pretrain-steps 1000 --out runs/pretrained
+    python examples/text_to_text.py train --data pairs.tsv    (lines of task: input<TAB>output)
+    python examples/text_to_text.py answer --run runs/text-to-text "sort: 71 8 30" "negate: I sing."
     python examples/text_to_text.py evaluate --run runs/text-to-text
     python examples/text_to_text.py attention --run runs/text-to-text "add: 478 + 85"
 
-The embedded tasks: "translate English to French", "plural", "negate", "sort", "add". The run folder holds config.json,
-tokenizer.json, tasks.json, weights.safetensors, log.jsonl, loss.png, attention.png, and checkpoints/.
+The embedded tasks: "translate English to French", "plural", "negate", "sort", "add". The run folder
+holds config.json, tokenizer.json, tasks.json, weights.safetensors, log.jsonl, loss.png,
+attention.png, and checkpoints/.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from toolkit.numbers import beam_size
 from toolkit.other_data import load_to_test, tell_seen
 from toolkit.plots import attention_heatmap, picture_path
 from toolkit.program import Program, digest
+from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.text_tasks import task_of
 from toolkit.tokenizer import Tokenizer
@@ -37,7 +40,9 @@ SHOWN = 2  # answers of each task printed after training
 
 
 class TextToText(Program):
-    """Train on pairs of texts; report each task's exact matches, some answers, and what one of them looks at."""
+    """Train on pairs of texts; report each task's exact matches, some answers, and what one of them
+    looks at.
+    """
 
     name, settings = "text-to-text", Settings
     files = ("tokenizer.json", "tasks.json", "attention.png")
@@ -45,28 +50,26 @@ class TextToText(Program):
         "file of tab-separated pairs, inputs first, which start with the name of a task and a colon (embedded tasks)"
     )
 
-    # --- train ----------------------------------------------------------------------------------------------------------------
+    # --- train ------------------------------------------------------------------------------------
 
     def load(self, data: dict[str, Any]) -> Corpus:
-        """The embedded tasks, or the pairs of a file, of which a twentieth each is held out to validate and to test by."""
+        """The embedded tasks, or the pairs of a file, of which a twentieth each is held out to
+        validate and to test by.
+        """
         if data["path"] is None:
             return text_tasks.corpus()
         return _by_task(load_parallel(data["path"], "input", "output"), data["path"])
 
     def load_whole(self, data: dict[str, Any]) -> Corpus:
-        """All pairs of another file, to be answered."""
         return _by_task(load_parallel(data["path"], "input", "output", whole=True), data["path"])
 
     def tested(self, loaded: Corpus) -> list[str]:
-        """The inputs of the test sets."""
         return [source for pairs in loaded.tests.values() for source, _ in pairs]
 
     def trained(self, loaded: Corpus) -> set[str]:
-        """The inputs of the other pairs."""
         return {source for source, _ in (*loaded.train, *loaded.validation)}
 
     def fingerprint(self, loaded: Corpus) -> str:
-        """Of the pairs to train on and to validate by."""
         return digest(f"{source}\t{target}\n" for source, target in (*loaded.train, *loaded.validation))
 
     def make_task(self, loaded: Corpus, settings: Settings, run: Run | None) -> Task:
@@ -81,7 +84,6 @@ class TextToText(Program):
         write_text(run.path("tasks.json"), json.dumps(list(task.tests), ensure_ascii=False) + "\n")
 
     def sizes(self, task: Task) -> str:
-        """Numbers of tasks, pairs, sub-words and parameters."""
         pairs = f"{len(task.tests)} tasks, {len(task.batches):,} pairs, {task.tokenizer.vocab_size:,} sub-words"
         dropped = f"; left out {task.dropped:,} of more than {task.longest} tokens" if task.dropped else ""
         return f"{pairs}, {super().sizes(task)}{dropped}"
@@ -93,12 +95,11 @@ class TextToText(Program):
         print(f"see {run.path('loss.png')} and {run.path('attention.png')}; ask by:")
         print(f"  {self.advice('answer', {'--run': run.folder}, first)}")
 
-    # --- the other subcommands ------------------------------------------------------------------------------------------------
+    # --- the other subcommands --------------------------------------------------------------------
 
     def commands(self, add: Any) -> None:
-        """Answer, evaluate, attention."""
         made = add("answer", self.answer, 'answer texts such as "sort: 71 8 30"')
-        made.add_argument("texts", nargs="+", type=console.text, metavar="TEXT")
+        made.add_argument("texts", nargs="+", type=composed, metavar="TEXT")
         _add_beam(made)
 
         made = add("evaluate", self.evaluate, "exact matches of each task on inputs that were held out")
@@ -111,7 +112,7 @@ class TextToText(Program):
         _add_beam(made)
 
         made = add("attention", self.attention, "a picture of what an answer looks at")
-        made.add_argument("text", type=console.text, metavar="TEXT")
+        made.add_argument("text", type=composed, metavar="TEXT")
         made.add_argument(
             "--output", type=console.path, metavar="PNG", help="where to write the picture; into the run if not given"
         )
@@ -137,7 +138,9 @@ class TextToText(Program):
         print(attention_heatmap(*answerer.attention(options.text), path))
 
     def _open(self, options: argparse.Namespace, texts: Sequence[str] = ()) -> tuple[Run, Answerer]:
-        """The run asked for, and who answers. Raises UserError for a text that names none of its tasks."""
+        """The run given by --run, and its model. Raises UserError for a text that names none of its
+        tasks.
+        """
         run, device = self.open(options)
         tasks = read_json(run.path("tasks.json"), "list of tasks")
         if not isinstance(tasks, list) or not all(isinstance(name, str) for name in tasks):
@@ -150,7 +153,9 @@ class TextToText(Program):
 
 
 def _by_task(loaded: Corpus, path: str) -> Corpus:
-    """The pairs of a file with its test sets by the names of tasks. Raises UserError for an input without one."""
+    """The pairs of a file with its test sets by the names of tasks. Raises UserError for an input
+    without one.
+    """
     tests: dict[str, list[Pair]] = {}
     for pairs in loaded.tests.values():
         for pair in pairs:

@@ -1,19 +1,21 @@
 #!/usr/bin/env python3
 """Train a model to translate, a Transformer or a recurrent one, and translate with it.
 
-    python examples/translate.py                       train on the embedded English-French corpus, show what came of it
+    python examples/translate.py        train on an English-French corpus, show what came of it
     python examples/translate.py train --data multi30k --source en --target de --out runs/en-de
-    python examples/translate.py train --arch gru --attention additive     (rnn, lstm, gru, transformer; none, additive, dot)
+    python examples/translate.py train --arch gru --attention additive   (or rnn, lstm; none, dot)
     python examples/translate.py train --resume --out runs/en-de
-    python examples/translate.py translate --run runs/en-de "A man sleeps."          (or --input FILE, or from a pipe)
+    python examples/translate.py translate --run runs/en-de "A man sleeps."   (or --input FILE)
     python examples/translate.py translate --run runs/en-de --beam 5 --n-best 3 "A man sleeps."
     python examples/translate.py evaluate --run runs/en-de --beam 5
     python examples/translate.py attention --run runs/en-de "A man sleeps."
 
---data is a folder of train.en, train.de, val.en, ... and test*.en, or one file of tab-separated pairs, of which the first column is
-the source unless a first line names the columns (en<TAB>de, English<TAB>German, source<TAB>target). All is UTF-8.
+--data is a folder of train.en, train.de, val.en, ... and test*.en, or one file of tab-separated
+pairs, of which the first column is the source unless a first line names the columns (en<TAB>de,
+English<TAB>German, source<TAB>target). All is UTF-8.
 
-The run folder holds config.json, tokenizer.json, weights.safetensors, log.jsonl, loss.png, attention.png, and checkpoints/.
+The run folder holds config.json, tokenizer.json, weights.safetensors, log.jsonl, loss.png,
+attention.png, and checkpoints/.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from toolkit.numbers import beam_size, positive_integer, real
 from toolkit.other_data import load_to_test, tell_seen
 from toolkit.plots import attention_heatmap, picture_path
 from toolkit.program import Program
-from toolkit.reading import STDIN, read_lines
+from toolkit.reading import STDIN, composed, read_lines
 from toolkit.runs import Run
 from toolkit.tokenizer import Tokenizer
 from toolkit.translation import Settings, Task, Translator, fingerprint, learn_tokenizer, load_corpus, presets
@@ -49,14 +51,14 @@ class Translate(Program):
     data_help = "folder of train, val, test files, or file of pairs, the source in the first column (embedded corpus)"
     defaults_note = "; defaults of a Transformer for --data (the embedded corpus and recurrent networks have their own)"
 
-    # --- train ----------------------------------------------------------------------------------------------------------------
+    # --- train ------------------------------------------------------------------------------------
 
     def add_data_options(self, parser: argparse.ArgumentParser) -> None:
         """The two languages, and whether pairs may be blank."""
         named = "; in a file of pairs that of the {} column, unless its first line names the columns"
         for side, way, column in (("source", "from, such as en", "first"), ("target", "to, such as de", "second")):
             help = f"language to translate {way}{named.format(column)}"
-            parser.add_argument(f"--{side}", type=console.text, metavar="LANGUAGE", help=help)
+            parser.add_argument(f"--{side}", type=composed, metavar="LANGUAGE", help=help)
         parser.add_argument(
             "--skip-blank",
             action="store_true",
@@ -86,24 +88,19 @@ class Translate(Program):
         return f"{data['source']}-{data['target']}"
 
     def load(self, data: dict[str, Any]) -> Corpus:
-        """The corpus."""
         return load_corpus(data["path"], data["source"], data["target"], skip_blank=data.get("skip_blank", False))
 
     def load_whole(self, data: dict[str, Any]) -> Corpus:
-        """All pairs of other data, as test sets."""
         skip_blank = data.get("skip_blank", False)
         return load_corpus(data["path"], data["source"], data["target"], skip_blank=skip_blank, whole=True)
 
     def tested(self, loaded: Corpus) -> list[str]:
-        """The inputs of the test sets."""
         return [source for pairs in loaded.tests.values() for source, _ in pairs]
 
     def trained(self, loaded: Corpus) -> set[str]:
-        """The inputs of the other pairs."""
         return {source for source, _ in (*loaded.train, *loaded.validation)}
 
     def fingerprint(self, loaded: Corpus) -> str:
-        """Of the pairs to train on and to validate by."""
         return fingerprint(loaded)
 
     def make_task(self, loaded: Corpus, settings: Settings, run: Run | None) -> Task:
@@ -113,11 +110,9 @@ class Translate(Program):
         return Task(loaded, tokenizer, settings)
 
     def save(self, task: Task, run: Run) -> None:
-        """The tokenizer."""
         task.tokenizer.save(run.path("tokenizer.json"))
 
     def sizes(self, task: Task) -> str:
-        """Numbers of pairs, sub-words and parameters."""
         size = f"{len(task.batches):,} pairs, {task.tokenizer.vocab_size:,} sub-words, {super().sizes(task)}"
         for count, why in ((task.dropped, f"of more than {task.longest} tokens"), (task.blank, "with a blank side")):
             size += f"; left out {'1 pair' if count == 1 else f'{count} pairs'} {why}" if count else ""
@@ -143,12 +138,11 @@ class Translate(Program):
         print(f"see {' and '.join(map(str, pictures))}; translate by:")
         print(f"  {self.advice('translate', {'--run': run.folder}, first)}")
 
-    # --- the other subcommands ------------------------------------------------------------------------------------------------
+    # --- the other subcommands --------------------------------------------------------------------
 
     def commands(self, add: Any) -> None:
-        """Translate, evaluate, attention."""
         made = add("translate", self.translate, "translate sentences or a file")
-        made.add_argument("sentences", nargs="*", type=console.text, metavar="SENTENCE")
+        made.add_argument("sentences", nargs="*", type=composed, metavar="SENTENCE")
         made.add_argument(
             "--input",
             type=console.path,
@@ -183,14 +177,14 @@ class Translate(Program):
         made.add_argument("--skip-blank", action="store_true", help="leave out pairs of which a side is blank")
         made.add_argument(
             "--split",
-            type=console.text,
+            type=composed,
             metavar="NAME",
             help="one split, such as test_2016_flickr or validation; all tests if not given",
         )
         _add_decoding(made)
 
         made = add("attention", self.attention, "a picture of what a translation looks at")
-        made.add_argument("sentence", type=console.text, metavar="SENTENCE")
+        made.add_argument("sentence", type=composed, metavar="SENTENCE")
         made.add_argument("--subwords", action="store_true", help="show sub-words apart, not joined into words")
         made.add_argument(
             "--output", type=console.path, metavar="PNG", help="where to write the picture; into the run if not given"
@@ -202,7 +196,7 @@ class Translate(Program):
             raise UserError(f"--n-best {options.n_best} needs as many hypotheses: --beam {options.n_best}")
         sentences, where = _sentences(options)
         if options.output:
-            _check_output(options.output, options.input)  # now, rather than after all has been translated
+            _check_output(options.output, options.input)  # before all is translated
         _, translator = self._open(options)
         how = {"n_best": options.n_best, "skip_blank": options.skip_blank}
         translations = translator.translate(sentences, options.beam, options.length_penalty, where, **how)
@@ -236,13 +230,15 @@ class Translate(Program):
         print(attention_heatmap(maps, source, target, path))
 
     def _open(self, options: argparse.Namespace) -> tuple[Run, Translator]:
-        """The run asked for, and its translator."""
+        """The run given by --run, and its translator."""
         run, device = self.open(options)
         return run, Translator(run, options.weights, device)
 
 
 def _sentences(options: argparse.Namespace) -> tuple[list[str], str]:
-    """What is to be translated, and what errors call one of them. Raises UserError where nothing is given, or both ways."""
+    """The sentences to translate, and their name in errors. Raises UserError if there is no
+    sentence, or both kinds of input.
+    """
     pipe = not options.sentences and not options.input and sys.stdin is not None and not sys.stdin.isatty()
     source = STDIN if pipe else options.input
     if bool(options.sentences) == bool(source):
@@ -256,7 +252,9 @@ def _sentences(options: argparse.Namespace) -> tuple[list[str], str]:
 def _evaluate(
     translator: Translator, name: str, pairs: list[Pair], language: str, **how: Any
 ) -> tuple[list[Pair], list[str]]:
-    """Translate the sources of ``pairs`` and print the scores; returns the pairs that are short enough, and translations."""
+    """Translate the sources of ``pairs`` and print the scores; returns the pairs that are short
+    enough, and translations.
+    """
     pairs, remark = translator.short_enough(pairs, name)
     sources, references = zip(*pairs, strict=True)
     translations = translator.translate(sources, where=f"{name} sentence", **how)
@@ -272,7 +270,7 @@ def _check_output(output: str, source: str | None) -> None:
     if not path.parent.is_dir():
         raise UserError(f"cannot write {path}: there is no folder {path.parent}")
     if source and path.exists() and os.path.exists(source) and path.samefile(source):
-        raise UserError(f"--output {path} is the file to translate; name another, so that it stays")
+        raise UserError(f"--output {path} is the file to translate; name another, so that it is kept")
 
 
 def _add_decoding(parser: argparse.ArgumentParser) -> None:

@@ -99,7 +99,7 @@ def _symmetric(name, x, uplo="L"):
     return x
 
 
-# --- equations and determinants -----------------------------------------------------------------------------------------------
+# --- equations and determinants -------------------------------------------------------------------
 
 
 def solve(a: TensorLike, b: TensorLike) -> Tensor:
@@ -193,7 +193,7 @@ def matrix_power(x: TensorLike, n: int) -> Tensor:
     return power
 
 
-# --- decompositions -----------------------------------------------------------------------------------------------------------
+# --- decompositions -------------------------------------------------------------------------------
 
 
 def cholesky(x: TensorLike, *, upper: bool = False) -> Tensor:
@@ -306,7 +306,7 @@ def cond(x: TensorLike, p: float | str | None = None) -> Tensor:
     return made.astype(given.dtype) if is_narrow(given.dtype) else made
 
 
-# --- products and diagonals ---------------------------------------------------------------------------------------------------
+# --- products and diagonals -----------------------------------------------------------------------
 
 
 def trace(x: TensorLike, *, offset: SupportsIndex = 0, dtype: DTypeLike | None = None) -> Tensor:

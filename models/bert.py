@@ -1,8 +1,8 @@
 """BERT, an encoder that sees the words on both sides (Devlin et al. 2019, arXiv:1810.04805).
 
-    word + position + segment embeddings -> norm -> encoder -> hidden -+-> masked words (MLM head, tied to the word embeddings)
-                                                                       +-> pooler: tanh(W h_[CLS] + b) -+-> next sentence or not
-                                                                                                        +-> classes
+    word + position + segment embeddings -> norm -> encoder -> hidden
+    hidden -> MLM head, tied to the word embeddings -> logits of the masked words
+    hidden of [CLS] -> pooler: tanh(W h + b) -> logits of the next sentence, or of the classes
 
 Each head is there or not, by configuration. What differs from the encoder of `transformer.py`:
 positions are learned, segments tell two sentences apart, embeddings are normalised rather than
@@ -56,13 +56,14 @@ class BERTConfig(PublishedConfig):
     nsp_head: bool = False
     n_classes: int = 0  # 0: no head for classification
     problem_type: str | None = None  # what the classes are, see `classification.py`
-    extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
+    # What else a config.json said, for saving.
+    extras: dict = field(default_factory=dict, compare=False, repr=False)
 
     presets = PRESETS
     reads, writes = staticmethod(from_hugging_face), staticmethod(to_hugging_face)
 
     def __post_init__(self):
-        """Check what the layers do not check themselves."""
+        """Check what can be checked before a model is made."""
         check_dropouts(self)
         check_problem(self)
         if (self.nsp_head or self.n_classes) and not self.pooler:
@@ -72,9 +73,9 @@ class BERTConfig(PublishedConfig):
 class BERT(PublishedBERT):
     """Embeddings, encoder and heads; see the head of this file.
 
-    ids (B, T) are integers; ``mask`` (B, T) is True at real tokens (default: all); ``segments`` (B,
-    T) are 0 for the first sentence with its [CLS] and [SEP], 1 for the second (default: all 0). A
-    model from `from_pretrained` has the heads whose weights the file has, and those asked for by
+    ids (B, T) are integers; ``mask`` (B, T) is True at real tokens (default: all); ``segments``
+    (B, T) are 0 for the first sentence with its [CLS] and [SEP], 1 for the second (default: all 0).
+    A model from `from_pretrained` has the heads whose weights the file has, and those asked for by
     ``mlm_head=True``, ``n_classes=3`` and the like.
     """
 
@@ -99,9 +100,7 @@ class BERT(PublishedBERT):
         self._draw()
 
     def _draw(self):
-        """Weights from N(0, init_std**2), biases 0, as in the paper's code; the row of padding is
-        0.
-        """
+        """Weights from N(0, init_std**2), biases and the row of padding 0 (the paper's code)."""
         for name, parameter in self.named_parameters():
             if parameter.ndim > 1:
                 nn.init.normal_(parameter, std=self.config.init_std)
@@ -113,11 +112,10 @@ class BERT(PublishedBERT):
         rows = mt.arange(words.shape[0])[:, None]
         words.assign(mt.where(rows == self.config.pad_id, 0.0, words.detach()))
 
-    # --- what it computes -----------------------------------------------------------------------------------------------------
+    # --- what it computes -------------------------------------------------------------------------
 
     def forward(self, ids, mask=None, segments=None, need_weights=False):
-        """Hidden states (B, T, D). With ``need_weights`` also the attention of each layer, a list
-        of (B, H, T, T).
+        """Hidden states (B, T, D); with ``need_weights`` also each layer's attention (B, H, T, T).
 
         Raises ValueError for shapes that do not fit and for more positions than ``max_length``,
         IndexError for ids and segments that the tables do not have.
@@ -133,9 +131,7 @@ class BERT(PublishedBERT):
         return self.encoder(self.dropout(self.norm(x)), keys, need_weights=need_weights)
 
     def attention_maps(self, ids, mask=None, segments=None):
-        """Attention probabilities by name, (B, H, T, T) each: "encoder.0.self", "encoder.1.self",
-        ...
-        """
+        """Attention probabilities (B, H, T, T) by name: "encoder.0.self", "encoder.1.self", ..."""
         with evaluating(self):
             _, seen = self(ids, mask, segments, need_weights=True)
         return {f"encoder.{i}.self": weights for i, weights in enumerate(seen)}
@@ -145,8 +141,9 @@ class BERT(PublishedBERT):
         return mt.tanh(self._head("pooler")(hidden[:, 0]))
 
     def pool(self, ids, mask=None, segments=None, how="mean"):
-        """One vector for each sequence, (B, D): the mean of its hidden states, padding left out, or
-        with "cls" the first of them.
+        """One vector per sequence (B, D): the mean of its hidden states, or with "cls" the first.
+
+        Padding is left out.
 
         The mean is how Reimers and Gurevych (2019, arXiv:1908.10084, section 3) found sentence
         embeddings to be best.
@@ -166,15 +163,11 @@ class BERT(PublishedBERT):
         return self._head("mlm")(hidden)
 
     def next_logits(self, hidden):
-        """Logits that the second sentence followed the first (column 0), and that it did not (1):
-        (B, T, D) to (B, 2).
-        """
+        """Logits (B, 2) of states (B, T, D): the second sentence followed the first, or not."""
         return self._head("nsp")(self.pooled(hidden))
 
     def class_logits(self, hidden):
-        """Logits of the classes, (B, T, D) to (B, C); the last layer has a dropout of its own
-        before it.
-        """
+        """Logits (B, C) of the classes, of states (B, T, D); dropout acts on what is pooled."""
         return self._head("classifier")(self.classifier_dropout(self.pooled(hidden)))
 
     def _head(self, name):
@@ -191,8 +184,9 @@ class BERT(PublishedBERT):
         return head
 
     def loss(self, ids, mask=None, segments=None, words=None, unrelated=None, labels=None, divide_by=None):
-        """The sum of the losses of whatever targets are given, each a mean: cross-entropies in
-        nats, but for other `problem_type`s.
+        """The sum of the losses of all targets that are given, each a mean.
+
+        Cross-entropies in nats, but for labels of another `problem_type`.
 
         words (B, T): the word that stood at each masked position, `IGNORED` at all others; the mean
         is over the masked words. unrelated (B,): 0 if the second sentence followed the first, 1 if
@@ -220,8 +214,7 @@ class BERT(PublishedBERT):
         return sum(terms[1:], terms[0])
 
     def _masked(self, hidden, words):
-        """Logits (M, V) and targets (M,) of the masked words alone: the widest layer sees one
-        position in seven.
+        """Logits (M, V) and targets (M,) of the masked words alone, one position in seven.
 
         If the words are a NumPy array, no device is waited for.
         """
@@ -234,9 +227,7 @@ class BERT(PublishedBERT):
         return self.word_logits(chosen), mt.asarray(flat[places], device=hidden.device)
 
     def with_classifier(self, n_classes, problem_type=None):
-        """A model of this one's weights and a new head for ``n_classes`` classes, without those for
-        pre-training: to fine-tune.
-        """
+        """A model of these weights to fine-tune, with one head, new, for ``n_classes`` classes."""
         heads = dict(mlm_head=False, nsp_head=False, n_classes=n_classes, problem_type=problem_type)
         names = ("id2label", "label2id")  # of the old classes
         extras = {name: value for name, value in self.config.extras.items() if name not in names}
@@ -247,8 +238,9 @@ class BERT(PublishedBERT):
 
 
 class MaskedWordHead(nn.Module):
-    """``E norm(activation(W x + b)) + c``: (..., D) to (..., V), with the ``embeddings`` E as its
-    last weights; default: its own.
+    """``E norm(activation(W x + b)) + c``: (..., D) to (..., V).
+
+    embeddings: E, which may be those of the words; default: its own.
     """
 
     def __init__(self, config, embeddings=None):

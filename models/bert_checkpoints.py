@@ -1,5 +1,4 @@
-"""The names by which Hugging Face transformers writes a BERT: in ``config.json``, and in
-``model.safetensors``.
+"""What Hugging Face transformers calls the parts of a BERT, in config.json and model.safetensors.
 
 Reads what BertModel, BertForPreTraining, BertForMaskedLM, BertForNextSentencePrediction and
 BertForSequenceClassification have written, and what older programs have: keys without ``bert.``,
@@ -27,7 +26,8 @@ PRESETS = {  # what differs from our defaults; all have 30 522 English word piec
     # Wang et al. 2020, arXiv:2002.10957; Reimers and Gurevych trained it on.
     "all-MiniLM-L6-v2": dict(d_model=384, n_layers=6, n_heads=12, d_ff=1536),
 }
-FIELDS = {  # of our configuration: the name in config.json; both have the same defaults, those of bert-base-uncased
+# Our fields and their names in config.json; the defaults are the same, bert-base-uncased's.
+FIELDS = {
     "vocab_size": "vocab_size",
     "d_model": "hidden_size",
     "n_layers": "num_hidden_layers",
@@ -74,8 +74,9 @@ ARCHITECTURES = (
 
 
 def from_hugging_face(values):
-    """The fields of our configuration from the values of config.json, heads aside. Raises
-    ValueError for other kinds of BERT.
+    """The fields of our configuration from the values of config.json, heads aside.
+
+    Raises ValueError for other kinds of BERT.
     """
     check_usual(checked(values), USUAL, "minitensor.models.bert.BERT")
     fields = fields_of(values, FIELDS)
@@ -84,9 +85,7 @@ def from_hugging_face(values):
 
 
 def to_hugging_face(config):
-    """The values of config.json; "architectures" names a class of transformers that has the heads
-    for pre-training, or classes.
-    """
+    """The values of config.json; "architectures" names a class of transformers with these heads."""
     values = values_of(config, FIELDS)
     values |= {"hidden_act": their_activation(config.activation), "tie_word_embeddings": config.tie_mlm}
     values = with_labels(values, config.n_classes) if config.n_classes else values
@@ -107,8 +106,7 @@ class PublishedBERT(Pretrained):
 
     @classmethod
     def configure(cls, values, shapes):
-        """The configuration of a file: what config.json says, and the heads whose weights are
-        there.
+        """The configuration of a file: what config.json says, and the heads that have weights.
 
         Raises ValueError if config.json names a class of transformers with another head.
         """
@@ -127,9 +125,7 @@ class PublishedBERT(Pretrained):
         return replace(super().configure(values, shapes), **heads)
 
     def entries(self):
-        """Our parameters and theirs; those of heads are optional, since more may be asked for than
-        a file has.
-        """
+        """Our parameters and theirs; those of heads are optional, as a file may have fewer."""
         table = [Entry(f"{ours}.weight", (f"bert.embeddings.{name}.weight",)) for ours, name in EMBEDDINGS.items()]
         table += weight_and_bias("norm", "bert.embeddings.LayerNorm")
         for i in range(self.config.n_layers):
@@ -148,9 +144,7 @@ class PublishedBERT(Pretrained):
         return table
 
     def clean(self, name):
-        """Odd names put right; None for stored positions, and for heads that this model is not to
-        have.
-        """
+        """Odd names put right; None for stored positions, and for heads that are not wanted."""
         stem, _, last = name.rpartition(".")
         if last == "position_ids":
             return None
@@ -163,7 +157,8 @@ class PublishedBERT(Pretrained):
             return None
         if self.config.tie_mlm:
             return TIED.get(name, name)
-        return None if name == BIAS else name  # transformers then adds the decoder's bias, and no other
+        # transformers then adds the decoder's bias, and no other.
+        return None if name == BIAS else name
 
     def _has(self, head):
         return getattr(self, head.partition(".")[0]) is not None

@@ -26,9 +26,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def check_ids(ids, longest, start=0):
-    """Raise ValueError for ``ids`` that are not (sentences, positions), or that reach beyond
-    position ``longest``.
-    """
+    """Raise ValueError for ids that are not (sentences, positions) or longer than ``longest``."""
     if ids.ndim != 2:
         raise ValueError(f"ids must be (sentences, positions), got shape {ids.shape}")
     if start + ids.shape[1] > longest:
@@ -39,8 +37,9 @@ def check_ids(ids, longest, start=0):
 
 
 def check_mask(mask, ids):
-    """``mask`` as a boolean Tensor, or None. Raises ValueError if its shape is not that of ``ids``
-    (B, T), or of (B, T, ...).
+    """``mask`` as a boolean Tensor, or None.
+
+    Raises ValueError if its shape is not that of ``ids`` (B, T), or of (B, T, ...).
     """
     if mask is None:
         return None
@@ -55,6 +54,7 @@ def check_mask(mask, ids):
 
 def key_mask(mask, ids):
     """The mask of the real tokens of ``ids`` (B, S) as one of keys, (B, 1, 1, S); None stays None.
+
     Raises as `check_mask`.
     """
     mask = check_mask(mask, ids)

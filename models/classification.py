@@ -1,9 +1,8 @@
-"""What the outputs of a classifier mean, and its loss: the three problems of Hugging Face
-transformers.
+"""What the outputs of a classifier mean, and its loss: the problems of Hugging Face transformers.
 
-    "regression"                    outputs are numbers                      mean squared error
-    "single_label_classification"   one class is right                       cross-entropy of the softmax
-    "multi_label_classification"    each class is right or not, by itself    binary cross-entropy of the sigmoids
+    "regression"                    outputs are numbers        mean squared error
+    "single_label_classification"   one class is right         cross-entropy of the softmax
+    "multi_label_classification"    each is right or not       binary cross-entropy of sigmoids
 
 Default: one output is a regression, integer labels are classes, and other labels say of each class
 whether it is right. Letters: B inputs, K outputs.
@@ -24,9 +23,7 @@ REGRESSION, SINGLE_LABEL, MULTI_LABEL = PROBLEMS = (
 
 
 def check_problem(config):
-    """Raise ValueError if ``problem_type`` is none of those above, or asks a single class which of
-    them is right.
-    """
+    """Raise ValueError for an unknown ``problem_type``, and for one right class out of one."""
     if config.problem_type not in (None, *PROBLEMS):
         raise ValueError(f"problem_type must be one of {', '.join(PROBLEMS)}, or None, got {config.problem_type!r}")
     if config.problem_type == SINGLE_LABEL and config.n_classes == 1:
@@ -44,8 +41,9 @@ def problem_of(problem_type, n_classes, integers=True):
 def classifier_loss(
     logits, labels, problem_type=None, inputs="inputs", divide_by=None, ignore_index=IGNORED, label_smoothing=0.0
 ):
-    """The loss of outputs ``logits`` (B, K): a mean over the inputs and, but for the cross-entropy,
-    over their K outputs.
+    """The loss of outputs ``logits`` (B, K), a mean over the inputs.
+
+    But for the cross-entropy, it is one over their K outputs, too.
 
     labels: numbers (B, K) for a regression, (B,) too if K is 1; classes (B,) or (B, 1), integers
     from 0 to K - 1 or ``ignore_index`` for an input that does not count; floats from 0 to 1 or

@@ -1,6 +1,4 @@
-"""What the configurations of all models share: frozen dataclasses of plain values, checked when
-they are made.
-"""
+"""What all configurations share: frozen dataclasses of plain values, checked when they are made."""
 
 from __future__ import annotations
 
@@ -21,8 +19,9 @@ class Config:
 
 
 def changed(config, changes):
-    """``config`` with other values of the fields that ``changes`` names. Raises TypeError for one
-    that is no field.
+    """``config`` with other values of the fields that ``changes`` names.
+
+    Raises TypeError for one that is no field.
     """
     names = [field.name for field in fields(config)]
     odd = [name for name in changes if name not in names]
@@ -32,9 +31,7 @@ def changed(config, changes):
 
 
 def check_dropouts(config):
-    """Raise TypeError or ValueError for a field ``...dropout`` that is no probability; None stands
-    for another field's.
-    """
+    """Raise for a field ``...dropout`` that is neither a probability nor None, for a default."""
     for name in (field.name for field in fields(config) if field.name.endswith("dropout")):
         value = getattr(config, name)
         if value is not None:

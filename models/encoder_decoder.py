@@ -13,7 +13,7 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.models.checks import evaluating
+from minitensor.models.checks import check_mask, evaluating
 from minitensor.models.configuration import Config
 from minitensor.models.losses import IGNORED, per_target
 from minitensor.models.search import search
@@ -53,8 +53,9 @@ class EncoderDecoder(nn.Module):
     config: Any
 
     def forward(self, source, target, mask=None):
-        """Logits (B, T, V) of the token after each target token. source (B, S), target (B, T), mask
-        (B, S) of the source.
+        """Logits (B, T, V) of the token after each target token.
+
+        source (B, S), target (B, T), mask (B, S) of the source.
         """
         raise NotImplementedError
 
@@ -63,9 +64,7 @@ class EncoderDecoder(nn.Module):
         raise NotImplementedError
 
     def step(self, ids, state):
-        """Log-probabilities (rows, V) of the next token, given the newest token of each row
-        (``ids``, a vector).
-        """
+        """Log-probabilities (rows, V) of the next token, given each row's newest, ``ids``."""
         raise NotImplementedError
 
     def loss(self, source, target_in, target_out, mask=None, divide_by=None):
@@ -85,8 +84,7 @@ class EncoderDecoder(nn.Module):
         return per_target(total, target_out, divide_by, ignored)
 
     def generate(self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None, n_best=None) -> Any:
-        """Target sequences as lists of ids, without start and stop tokens; greedy if ``beam_size``
-        is 1.
+        """Target sequences, lists of ids without start and stop tokens; greedy for one beam.
 
         source (B, S), mask (B, S). max_new_tokens: default: 50 more than the source has (Vaswani et
         al. 2017, section 6.1); never more than the model's ``max_length``. n_best: this many
@@ -95,7 +93,7 @@ class EncoderDecoder(nn.Module):
         c = self.config
         source = mt.asarray(source)
         if max_new_tokens is None:
-            real = mt.ones(source.shape, dtype=bool) if mask is None else mt.asarray(mask).to("cpu")
+            real = mt.ones(source.shape, dtype=bool) if mask is None else check_mask(mask, source).to("cpu")
             max_new_tokens = real.data.sum(axis=1) + 50
         limit = np.minimum(max_new_tokens, c.max_length)
         with evaluating(self):

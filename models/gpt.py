@@ -1,12 +1,11 @@
-"""GPT-2, a decoder without an encoder (Radford et al. 2019, "Language Models are Unsupervised
-Multitask Learners").
+"""GPT-2, a decoder without an encoder.
 
     ids -> token + position embeddings -> blocks -> last norm -> logits of the next token
 
-The output layer shares the token embeddings, activations are GELUs (their approximation by tanh),
-dropout acts behind the embeddings, on the attention weights and behind each sublayer, not inside
-the feed-forward networks. Reads and writes the checkpoints of Hugging Face transformers (see
-`gpt_checkpoints.py`).
+Radford et al. 2019, "Language Models are Unsupervised Multitask Learners". The output layer shares
+the token embeddings, activations are GELUs (their approximation by tanh), dropout acts behind the
+embeddings, on the attention weights and behind each sublayer, not inside the feed-forward networks.
+Reads and writes the checkpoints of Hugging Face transformers (see `gpt_checkpoints.py`).
 
 Letters: B sequences, T positions, S positions held and new, D model width, H heads, V vocabulary.
 """
@@ -49,20 +48,19 @@ class GPTConfig(PublishedConfig):
     eps: float = 1e-5
     tie_output: bool = True
     stop_id: int | tuple[int, ...] | None = None  # what `generate` stops at by default
-    extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
+    # What else a config.json said, for saving.
+    extras: dict = field(default_factory=dict, compare=False, repr=False)
 
     presets = PRESETS
     reads, writes = staticmethod(from_hugging_face), staticmethod(to_hugging_face)
 
     def __post_init__(self):
-        """Check what the layers do not check themselves."""
+        """Check what can be checked before a model is made."""
         check_dropouts(self)
 
 
 class Block(nn.Module):
-    """Causal self-attention and the feed-forward network, each ``x + dropout(f(norm(x)))``: (B, T,
-    D) to (B, T, D).
-    """
+    """Causal self-attention and the feed-forward network, each ``x + dropout(f(norm(x)))``."""
 
     torch_names = nn.TransformerEncoderLayer.torch_names
 
@@ -73,8 +71,9 @@ class Block(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(c.d_model, c.eps), nn.LayerNorm(c.d_model, c.eps)
 
     def forward(self, x, mask=None, cache=None, need_weights=False):
-        """``(x, weights)``; weights is the attention (B, H, T, S), None if it is not needed. cache:
-        a KeyValueCache.
+        """``(x, weights)``: (B, T, D), and the attention (B, H, T, S), None if it is not needed.
+
+        cache: a KeyValueCache.
         """
         how = dict(mask=mask, is_causal=True, cache=cache)
         y, weights = with_weights(self.attention, self.norm1(x), need_weights, **how)
@@ -90,8 +89,9 @@ class Stack(nn.Module):
         self.norm = nn.LayerNorm(c.d_model, c.eps)
 
     def forward(self, x, mask=None, cache=None, need_weights=False):
-        """``(x, weights)``: (B, T, D), and a list of the blocks'. cache: from `init_cache`; ``x``
-        is then the new positions.
+        """``(x, weights)``: (B, T, D), and a list of the blocks'.
+
+        cache: from `init_cache`; ``x`` is then the new positions alone.
         """
         caches = [None] * len(self.layers) if cache is None else cache.layers
         x, mask = self.layers[0].attention.admit(x, mask, caches[0])
@@ -127,8 +127,9 @@ class GPT(PublishedGPT, LanguageModel):
         self._draw()
 
     def _draw(self):
-        """Weights from N(0, 0.02**2), those that add to the residual divided by sqrt(2 n_layers);
-        biases 0 (section 2.3).
+        """Weights from N(0, 0.02**2), biases 0 (section 2.3).
+
+        Those that add to the residual are divided by sqrt(2 n_layers).
         """
         for name, parameter in self.named_parameters():
             if parameter.ndim > 1:
@@ -137,7 +138,7 @@ class GPT(PublishedGPT, LanguageModel):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
-    # --- what it computes -----------------------------------------------------------------------------------------------------
+    # --- what it computes -------------------------------------------------------------------------
 
     def forward(self, ids, mask=None):
         """Logits (B, T, V) of the token after each one.
@@ -145,15 +146,13 @@ class GPT(PublishedGPT, LanguageModel):
         Raises ValueError for shapes that do not fit and for more positions than ``max_length``,
         IndexError for unknown ids.
         """
-        return self.output(self._hidden(mt.asarray(ids), mask)[0])
+        ids = mt.asarray(ids)
+        return self.output(self._hidden(ids, check_mask(mask, ids))[0])
 
-    def _hidden(self, ids, mask, need_weights=False):
-        """``(x, weights)`` of ids (B, T): (B, T, D), and the attention of each block, (B, H, T, T)
-        or None.
-        """
+    def _hidden(self, ids, real, need_weights=False):
+        """``(x, weights)``: (B, T, D), and the attention of each block, (B, H, T, T) or None."""
         check_ids(ids, self.config.max_length)
         keys, positions = None, mt.arange(ids.shape[1], device=ids.device)  # (T,)
-        real = check_mask(mask, ids)
         if real is not None:
             keys = real[:, None, None]  # (B, 1, 1, T)
             positions = mt.maximum(mt.cumsum(real.astype(np.int64), axis=1) - 1, 0)  # (B, T)
@@ -188,20 +187,17 @@ class GPT(PublishedGPT, LanguageModel):
         return per_target(total, targets, divide_by, IGNORED)
 
     def attention_maps(self, ids, mask=None):
-        """Attention probabilities by name, (B, H, T, T) each: "decoder.0.self", "decoder.1.self",
-        ...
-        """
+        """Attention probabilities (B, H, T, T) by name: "decoder.0.self", "decoder.1.self", ..."""
         with evaluating(self):
-            _, seen = self._hidden(mt.asarray(ids), mask, need_weights=True)
+            ids = mt.asarray(ids)
+            _, seen = self._hidden(ids, check_mask(mask, ids), need_weights=True)
         return {f"decoder.{i}.self": weights for i, weights in enumerate(seen)}
 
-    # --- generating -----------------------------------------------------------------------------------------------------------
+    # --- generating -------------------------------------------------------------------------------
 
     @mt.no_grad
     def start(self, prompts):
-        """The state after all but the last token of each prompt, a list of arrays; `step` takes
-        that one.
-        """
+        """The state after all but the last token of each prompt, an array; `step` takes that."""
         ids, padding = left_padded([prompt[:-1] for prompt in prompts])  # (B, T - 1), (B,)
         state = DecodingState(self.transformer.init_cache(len(prompts)), padding, self.tokens.weight.device)
         if ids.size:
@@ -210,9 +206,7 @@ class GPT(PublishedGPT, LanguageModel):
 
     @mt.no_grad
     def step(self, ids, state):
-        """Log-probabilities (rows, V) of the next token, given the newest token of each row
-        (``ids``, a vector).
-        """
+        """Log-probabilities (rows, V) of the next token, given each row's newest, ``ids``."""
         y = self._advance(np.asarray(ids)[:, None], state)  # (rows, 1, D)
         return F.log_softmax(self.output(y[:, -1]))
 
@@ -237,8 +231,6 @@ class DecodingState:
         self.device = device
 
     def reorder(self, rows):
-        """Keep the rows with these numbers, in this order; a row may be kept several times, or
-        dropped.
-        """
+        """Keep these rows, in this order; one may be kept several times, or dropped."""
         self.cache.reorder(rows)
         self.padding = self.padding[rows]

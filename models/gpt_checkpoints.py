@@ -1,5 +1,4 @@
-"""The names by which Hugging Face transformers writes a GPT-2: in ``config.json``, and in
-``model.safetensors``.
+"""What Hugging Face transformers calls the parts of a GPT-2, in config.json and model.safetensors.
 
 Reads what GPT2LMHeadModel and GPT2Model have written, and the first published files: keys without
 ``transformer.``, stored causal masks, the output layer left out if it is the embedding table, or
@@ -22,7 +21,8 @@ from minitensor.models.published_config import check_usual, checked, extras, fie
 
 __all__ = ["PRESETS", "PublishedGPT", "from_hugging_face", "to_hugging_face"]
 
-END_OF_TEXT = 50256  # of the published vocabulary: it separates texts, and a prompt may begin with it
+# Of the published vocabulary: it separates texts, and a prompt may begin with it.
+END_OF_TEXT = 50256
 PRESETS = {  # what differs from our defaults
     "gpt2": dict(stop_id=END_OF_TEXT),
     "gpt2-medium": dict(d_model=1024, n_layers=24, n_heads=16, stop_id=END_OF_TEXT),
@@ -30,7 +30,8 @@ PRESETS = {  # what differs from our defaults
     "gpt2-xl": dict(d_model=1600, n_layers=48, n_heads=25, stop_id=END_OF_TEXT),
     "distilgpt2": dict(n_layers=6, stop_id=END_OF_TEXT),  # Sanh et al. 2019, arXiv:1910.01108
 }
-FIELDS = {  # of our configuration: the name in config.json; both have the same defaults, those of gpt2
+# Our fields and their names in config.json; the defaults are the same, gpt2's.
+FIELDS = {
     "vocab_size": "vocab_size",
     "max_length": "n_positions",
     "d_model": "n_embd",
@@ -64,8 +65,9 @@ STORED_MASK = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
 
 
 def from_hugging_face(values):
-    """The fields of our configuration from the values of config.json. Raises ValueError for what
-    published GPT-2s do not have.
+    """The fields of our configuration from the values of config.json.
+
+    Raises ValueError for what published GPT-2s do not have.
     """
     values = checked(usual_names(values, OTHER_NAMES))
     check_usual(values, USUAL, "minitensor.models.gpt.GPT")
@@ -95,9 +97,7 @@ class PublishedGPT(Pretrained):
     output_names = ("lm_head.weight",)
 
     def entries(self):
-        """Our parameters and theirs; a GPT2Model has no output layer, so that one of its own is
-        optional.
-        """
+        """Our parameters and theirs; an untied output layer is optional: a GPT2Model has none."""
         table = [
             Entry("tokens.weight", ("transformer.wte.weight",)),
             Entry("positions.weight", ("transformer.wpe.weight",)),

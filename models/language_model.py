@@ -28,32 +28,31 @@ class LanguageModel(nn.Module):
     config: Any
 
     def start(self, prompts):
-        """The state after all but the last token of each prompt, a list of arrays; `step` takes
-        that one.
-        """
+        """The state after all but the last token of each prompt, an array; `step` takes that."""
         raise NotImplementedError
 
     def step(self, ids, state):
-        """Log-probabilities (rows, V) of the next token, given the newest token of each row
-        (``ids``, a vector).
-        """
+        """Log-probabilities (rows, V) of the next token, given each row's newest, ``ids``."""
         raise NotImplementedError
 
     def generate(
         self, ids, max_new_tokens, temperature=0.0, top_k=None, top_p=None, beam_size=1, length_penalty=0.0,
         stop_ids=None, mask=None, generator=None, stream=None,
-    ) -> list[list[int]]:  # fmt: skip
-        """Continue each prompt by up to ``max_new_tokens`` tokens; returns the new ids alone, one
-        list per prompt.
+    ):  # fmt: skip
+        """Continue each prompt by up to ``max_new_tokens``; returns the new ids, a list per prompt.
 
         ids: (B, T) with an optional ``mask``, or lists of ids of different lengths. Each prompt
-        gets what it would get alone. temperature 0 takes the most probable token each time; a
-        greater one samples, with ``top_k``, ``top_p`` and ``generator`` as in `search.sample`;
-        ``beam_size`` above 1 searches, see `search.beam_search`. stop_ids: a token that ends a
-        text, or several, or ``()``; default: the configuration's. The stop token is not returned.
-        stream(rows, ids): called after every step with the numbers of the prompts that got a token
-        and these tokens. Raises ValueError for an empty prompt, and for a prompt that leaves no
-        room for the new tokens.
+        gets what it would get alone.
+
+        temperature: 0 takes the most probable token each time; a greater one samples, with
+        ``top_k``, ``top_p`` and ``generator`` as in `search.sample`. beam_size: above 1 searches,
+        see `search.beam_search`.
+
+        stop_ids: a token that ends a text, or several, or ``()``; default: the configuration's. The
+        stop token is not returned. stream: ``stream(rows, ids)`` is called after every step with
+        the numbers of the prompts that got a token and these tokens.
+
+        Raises ValueError for an empty prompt, and for one that leaves no room for the new tokens.
         """
         check_choices(temperature, top_k, top_p, beam_size, generator, stream)
         prompts = as_prompts(ids, mask)
@@ -97,8 +96,9 @@ def left_padded(prompts):
 
 
 def check_room(prompts, max_new_tokens, room):
-    """Raise for an empty prompt, and if one and its new tokens (the last is not fed again) need
-    over ``room`` positions.
+    """Raise for an empty prompt, and if one and its new tokens need over ``room`` positions.
+
+    The last new token is not fed again.
     """
     lengths = np.array([len(prompt) for prompt in prompts])
     if not lengths.all():

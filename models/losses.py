@@ -1,6 +1,4 @@
-"""What the losses of all models share: which targets count, and what the sum over them is divided
-by.
-"""
+"""What all losses share: which targets count, and what the sum over them is divided by."""
 
 from __future__ import annotations
 

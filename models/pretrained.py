@@ -1,15 +1,17 @@
-"""Published weights: reading and writing the folders of Hugging Face transformers, with NumPy
-alone.
+"""Published weights: folders of Hugging Face transformers, read and written with NumPy alone.
 
 A folder holds ``config.json`` and ``model.safetensors``, or in its place several files and
 ``model.safetensors.index.json``, which says what is in which. A model takes part by being a
 `Pretrained` and supplying
 
-    model_type, config_class           what config.json must say, and the class of the model's configuration
-    config_class.from_hugging_face     values of config.json, which may rely on the defaults of transformers, to a configuration
-    config.to_hugging_face()           the other way
-    model.entries()                    a table of `Entry`: how its parameters are called and cut in the file; it serves both ways
-    model.clean(name)                  the name in that table of a name found in a file; None for what is to be passed over
+    model_type                        what config.json must say
+    config_class                      the class of its configuration, with the next two
+    config_class.from_hugging_face    values of config.json, or defaults, to a configuration
+    config.to_hugging_face()          the other way
+    model.entries()                   a table of `Entry`: how its parameters are called and cut
+                                      in the file; it serves both ways
+    model.clean(name)                 the name in that table of a name in a file; None for what
+                                      is to be passed over
 
 Tensors are read one by one, straight into the parameters, so that a large model is never held
 twice.
@@ -52,8 +54,9 @@ ACTIVATIONS |= {"gelu": "gelu", "relu": "relu", "silu": "silu", "swish": "silu"}
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """Our parameter ``ours`` is the concatenation along axis 0 of ``theirs``, equal parts, each
-    transposed first if said so.
+    """Our parameter ``ours`` is the concatenation along axis 0 of ``theirs``, equal parts.
+
+    transposed: each of them is transposed first.
 
     optional: if a file has none of ``theirs`` the parameter keeps its initial value, and a warning
     names it.
@@ -66,9 +69,7 @@ class Entry:
 
 
 def weight_and_bias(ours, *theirs, transposed=False, optional=False):
-    """The two entries of a layer that is called ``ours`` and ``theirs``; ``transposed`` is for its
-    weight alone.
-    """
+    """Both entries of a layer called ``ours`` and ``theirs``; ``transposed``: the weight alone."""
     names = {x: tuple(f"{name}.{x}" for name in theirs) for x in ("weight", "bias")}
     return [Entry(f"{ours}.{x}", names[x], transposed and x == "weight", optional) for x in names]
 
@@ -78,7 +79,8 @@ class Pretrained(nn.Module):
 
     model_type: ClassVar[str]
     config_class: ClassVar[Any]
-    generates: ClassVar[tuple[str, ...]] = ()  # what a model that generates obeys in generation_config.json
+    # What a model that generates obeys in generation_config.json.
+    generates: ClassVar[tuple[str, ...]] = ()
     output_names: ClassVar[tuple[str, ...]] = ()  # in a file, of what "tie_word_embeddings" ties
     _generation: dict[str, Any] = {}  # what that file said
 
@@ -89,12 +91,14 @@ class Pretrained(nn.Module):
     def from_pretrained(cls, folder, dtype=None, device="cpu", **changes) -> Self:
         """The model that ``folder`` holds, in evaluation mode.
 
-        dtype: of its parameters; default: float64 if the file has that, otherwise float32 (16-bit
-        weights are widened). changes: fields of the configuration to be set otherwise, such as
-        ``dropout=0.0``. Raises FileNotFoundError if the folder or a file is not there, ValueError
-        for a model of another type, for damaged files, and with a list of all names for weights
-        that are missing, unexpected or of another shape; TypeError for a change to a field that
-        does not exist. Warns if optional weights are missing: only those are drawn at random.
+        dtype: of its parameters; default: float64 if the file has that, otherwise float32, to which
+        16-bit weights are widened. changes: fields of the configuration to be set otherwise, such
+        as ``dropout=0.0``.
+
+        Raises FileNotFoundError if the folder or a file is not there, ValueError for a model of
+        another type, for damaged files, and with a list of all names for weights that are missing,
+        unexpected or of another shape; TypeError for a change to a field that does not exist. Warns
+        if optional weights are missing: only those are drawn at random.
         """
         folder = _existing_folder(folder)
         values = read_config(folder, cls.model_type)
@@ -105,7 +109,8 @@ class Pretrained(nn.Module):
         with naming(folder / CONFIG):
             config = cls.configure(values, shapes)
         config = cls.adapted(config, changes)
-        config.to_hugging_face()  # what could not be saved again is refused before anybody trains it
+        # What could not be saved again is refused before anybody trains it.
+        config.to_hugging_face()
         fresh = _check_fit(cls, config, stored, folder)
         with nn.init.skipped():
             model = cls(config)
@@ -118,8 +123,7 @@ class Pretrained(nn.Module):
         return model.to(device).eval()
 
     def save_pretrained(self, folder) -> None:
-        """Write ``config.json`` and ``model.safetensors`` to ``folder``, made if need be, so that
-        transformers reads them too.
+        """Write ``config.json`` and ``model.safetensors`` to ``folder``, for transformers too.
 
         A model that generates writes ``generation_config.json`` as well. All are written and
         flushed beside the old ones before these are replaced: whenever the process dies, the files
@@ -136,7 +140,8 @@ class Pretrained(nn.Module):
         parts: dict = {}
         for entry in self.entries():
             parts |= _parts(own[entry.ours], entry)
-        weights = tensor_file(parts, {"format": "pt"})  # transformers refuses a file that does not say so
+        # Transformers refuses a file that does not say so.
+        weights = tensor_file(parts, {"format": "pt"})
         files = {folder / WEIGHTS: weights, folder / CONFIG: [config.encode()]}
         if self.generates:  # the file there may say otherwise, and goes before config.json
             said = {name: values[name] for name in GENERATION if name in values} | self._generation
@@ -147,9 +152,7 @@ class Pretrained(nn.Module):
 
     @classmethod
     def configure(cls, values, shapes):
-        """The configuration by the values of config.json; ``shapes`` of all weights tell it which
-        heads the file has.
-        """
+        """The configuration by config.json; the ``shapes`` of all weights tell of the heads."""
         return cls.config_class.from_hugging_face(values)
 
     @classmethod
@@ -167,15 +170,14 @@ class Pretrained(nn.Module):
 
 
 def usual_names(values, other):
-    """``values`` of config.json with the usual names in the place of ``other`` ones, which
-    transformers also takes.
-    """
+    """``values`` of config.json by their usual names; ``other`` ones are those that also count."""
     return {other.get(name, name): value for name, value in values.items()}
 
 
 def our_activation(name, field="hidden_act"):
-    """Our name of the activation that ``field`` of config.json names. Raises ValueError for one
-    that we do not have.
+    """Our name of the activation that ``field`` of config.json names.
+
+    Raises ValueError for one that we do not have.
     """
     if name not in ACTIVATIONS:
         raise ValueError(f"config.json: {field} is {name!r}; known are {', '.join(ACTIVATIONS)}")
@@ -187,12 +189,13 @@ def their_activation(name):
     return next(theirs for theirs, ours in ACTIVATIONS.items() if ours == name)
 
 
-# --- reading ------------------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def _check_fit(cls, config, stored, folder):
-    """Our names of the optional parameters that are not stored. Raises ValueError unless all other
-    names and shapes fit.
+    """Our names of the optional parameters that are not stored.
+
+    Raises ValueError unless all other names and shapes fit.
 
     The header of the file alone is looked at, and nothing of the size that the configuration asks
     for is made.
@@ -279,7 +282,7 @@ def _existing_folder(folder):
     return folder
 
 
-# --- writing ------------------------------------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------
 
 
 def _their_shape(parameter, entry):
@@ -289,9 +292,7 @@ def _their_shape(parameter, entry):
 
 
 def _parts(parameter, entry):
-    """What ``tensor_file`` takes: each part of ``parameter`` by its name there, to be copied when
-    its turn comes.
-    """
+    """What ``tensor_file`` takes: each part of ``parameter`` by name, copied in its turn."""
     rows, count = parameter.shape[0] // len(entry.theirs), len(entry.theirs)
 
     def part(i):

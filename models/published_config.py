@@ -24,8 +24,7 @@ __all__ = [
 
 
 class PublishedConfig(Config):
-    """The base of a configuration that has published sizes, and is read from and written as
-    config.json.
+    """The base of a configuration with published sizes, read from and written as config.json.
 
     A model's file for checkpoints supplies the three: ``presets``, what differs from the defaults
     by published name; ``reads``, from the values of config.json to those of the fields; ``writes``,
@@ -48,14 +47,16 @@ class PublishedConfig(Config):
 
     @classmethod
     def from_hugging_face(cls, values):
-        """From the values of config.json. Raises ValueError for a variant that this
-        model is not.
+        """From the values of config.json.
+
+        Raises ValueError for a variant that this model is not.
         """
         return cls(**cls.reads(values))
 
     def to_hugging_face(self):
-        """The values of config.json. Raises ValueError for a model that transformers cannot
-        express.
+        """The values of config.json.
+
+        Raises ValueError for a model that transformers cannot express.
         """
         return type(self).writes(self)
 
@@ -63,9 +64,11 @@ class PublishedConfig(Config):
 CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
 
 LEFT_OUT = {"problem_type"}
-GENERATION = ("eos_token_id", "decoder_start_token_id", "pad_token_id", "bos_token_id")  # in either file
+# In either file.
+GENERATION = ("eos_token_id", "decoder_start_token_id", "pad_token_id", "bos_token_id")
 LARGEST = 2**63 - 1  # integer that an array holds
-WRITTEN = {"architectures", "dtype", "torch_dtype", "model_type"}  # said anew whenever a model is saved
+# Said anew whenever a model is saved.
+WRITTEN = {"architectures", "dtype", "torch_dtype", "model_type"}
 
 
 def _is_integer(value):
@@ -73,7 +76,8 @@ def _is_integer(value):
 
 
 def _is_number(value):
-    return _is_integer(value) or isinstance(value, float)  # NaN and infinity too, which no bound lets through
+    # NaN and infinity too, which no bound lets through.
+    return _is_integer(value) or isinstance(value, float)
 
 
 def size(value):
@@ -164,8 +168,9 @@ MAY_BE_NULL = {  # transformers then does without, or takes another field
 
 
 def checked(values, file="config.json"):
-    """``values``, of config.json, as they are. Raises ValueError for one of the wrong type, or that
-    makes no sense.
+    """``values``, of config.json, as they are.
+
+    Raises ValueError for one of the wrong type, or that makes no sense.
     """
     for name, value in values.items():
         kind = KIND_OF.get(name)
@@ -190,8 +195,9 @@ def _shown(value):
 
 
 def check_usual(values, usual, model):
-    """Raise ValueError for a value of config.json that is neither null nor the one in ``usual``,
-    all that ``model`` is made for.
+    """Raise ValueError for a value of config.json that is neither null nor the ``usual`` one.
+
+    model: what is made for that one alone, for the error.
     """
     for name, value in usual.items():
         if values.get(name) not in (None, value):
@@ -199,9 +205,7 @@ def check_usual(values, usual, model):
 
 
 def fields_of(values, names):
-    """The fields that ``values`` of config.json give; ``names``: of a field of ours, the name
-    there.
-    """
+    """Fields from the ``values`` of config.json; ``names``: of each field, the name there."""
     return {ours: values[theirs] for ours, theirs in names.items() if theirs in values}
 
 
@@ -221,8 +225,9 @@ def written(values):
 
 
 def with_labels(values, n_classes, labels=()):
-    """``values`` for config.json, with names for as many classes: those it has, ``labels``, or
-    LABEL_0, LABEL_1, ...
+    """``values`` for config.json with names for as many classes: ``labels``, or those it has.
+
+    Default: LABEL_0, LABEL_1, ...
     """
     names = values.get("id2label") or {}
     if labels or len(names) != n_classes:
@@ -233,7 +238,7 @@ def with_labels(values, n_classes, labels=()):
     return values
 
 
-# --- reading ------------------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def read_config(folder, model_type):
@@ -257,8 +262,7 @@ def read_generation(folder):
 
 
 def with_generation(values, generation, fields):
-    """``values`` of config.json with what generation_config.json, if there is one, says in their
-    place of ``fields``.
+    """``values`` of config.json with what generation_config.json says of ``fields`` instead.
 
     As in transformers: that file alone says what texts stop at, and if it does not they do not;
     they start with its "decoder_start_token_id", or else its "bos_token_id".

@@ -1,15 +1,16 @@
-"""Models on recurrent layers: many-to-one, a class or a forecast from a whole sequence, and
-many-to-many, a language model.
+"""Models on recurrent layers: a class or a forecast of a whole sequence, and a language model.
 
-    SequenceClassifier       ids or features -> recurrent layers -> last state, mean or maximum over time -> linear -> logits
-    SequenceRegressor        features        -> recurrent layers -> the same                              -> linear -> values
-    RecurrentLanguageModel   ids             -> recurrent layers -> every state                           -> linear -> logits
+    SequenceClassifier       ids or features -> layers -> last state, or mean or maximum over time
+    SequenceRegressor        features        -> layers -> the same
+    RecurrentLanguageModel   ids             -> layers -> every state
 
-Each works with any cell: "rnn" (Elman 1990), "lstm" (Hochreiter and Schmidhuber 1997), "gru" (Cho
-et al. 2014). Recurrent weights start orthogonal, and an LSTM's forget gates open (Jozefowicz et al.
-2015). Dropout is on all connections that are not recurrent (Zaremba, Sutskever and Vinyals 2014,
-arXiv:1409.2329). Sequences of several lengths are padded at their ends and come with ``lengths``;
-values in the padding are ignored.
+and then a linear map to the logits, or to the values.
+
+Each works with any cell: "rnn" (Elman 1990), "lstm" (Hochreiter and Schmidhuber 1997), "gru"
+(Cho et al. 2014). Recurrent weights start orthogonal, and an LSTM's forget gates open
+(Jozefowicz et al. 2015). Dropout is on all connections that are not recurrent (Zaremba, Sutskever
+and Vinyals 2014, arXiv:1409.2329). Sequences of several lengths are padded at their ends and come
+with ``lengths``; values in the padding are ignored.
 
 Letters: B sequences, T steps, F input features, E features of an embedding, H hidden features, L
 layers, D directions, V vocabulary, C classes.
@@ -78,14 +79,12 @@ def _each(function, state):
     return tuple(map(function, state)) if isinstance(state, tuple) else function(state)
 
 
-# --- many to one --------------------------------------------------------------------------------------------------------------
+# --- many to one ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceClassifierConfig(RecurrentConfig):
-    """Give ``vocab_size`` for sequences of ids (B, T), or ``n_features`` for sequences of vectors
-    (B, T, F).
-    """
+    """Either ``vocab_size``, for ids (B, T), or ``n_features``, for vectors (B, T, F)."""
 
     n_classes: int
     vocab_size: int | None = None
@@ -106,9 +105,7 @@ class SequenceRegressorConfig(RecurrentConfig):
 
 
 class _ManyToOne(nn.Module):
-    """Recurrent layers whose states become one vector for each sequence, and that ``n_outputs``
-    numbers.
-    """
+    """Recurrent layers; their states become a vector per sequence, that ``n_outputs`` numbers."""
 
     def __init__(self, config, input_size, n_outputs):
         c = self.config = config
@@ -125,9 +122,7 @@ class _ManyToOne(nn.Module):
         return self.output(self.dropout(self._pool(states, final, lengths)))
 
     def _pool(self, states, final, lengths):
-        """One vector for each sequence, (B, D H), from the states at its true steps,
-        (B, T, D H).
-        """
+        """One vector per sequence, (B, D H), from the states at its true steps, (B, T, D H)."""
         if self.config.pooling == "last":
             final = final[0] if isinstance(final, tuple) else final  # (L D, B, H)
             return mt.concat(list(final[-1 - self.config.bidirectional :]), axis=-1)
@@ -144,7 +139,8 @@ class _ManyToOne(nn.Module):
 class SequenceClassifier(_ManyToOne):
     """A class for each sequence.
 
-    >>> model = SequenceClassifier(SequenceClassifierConfig(cell="gru", vocab_size=100, n_classes=3, bidirectional=True))
+    >>> config = SequenceClassifierConfig(cell="gru", vocab_size=100, n_classes=3)
+    >>> model = SequenceClassifier(config)
     >>> model(mt.zeros((2, 7), dtype=int), lengths=[7, 4]).shape
     (2, 3)
     """
@@ -158,9 +154,7 @@ class SequenceClassifier(_ManyToOne):
         self.embedding = nn.Embedding(c.vocab_size, c.d_model) if c.n_features is None else None
 
     def forward(self, x, lengths=None):
-        """Logits (B, C) of ids (B, T), or of vectors (B, T, F) if the model was configured for
-        them.
-        """
+        """Logits (B, C) of ids (B, T), or of vectors (B, T, F) if the model is made for them."""
         x = mt.asarray(x)
         if self.embedding is not None:
             _check_ids(self, x)
@@ -197,7 +191,7 @@ class SequenceRegressor(_ManyToOne):
         return per_target(total, targets, divide_by)
 
 
-# --- many to many -------------------------------------------------------------------------------------------------------------
+# --- many to many ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,9 +227,7 @@ class RecurrentLanguageModel(LanguageModel):
         self.output = nn.Linear(c.hidden_size, c.vocab_size)
 
     def forward(self, ids, state=None, lengths=None):
-        """``(logits, state)``: (B, T, V) of the token after each of ids (B, T), and the state after
-        the last.
-        """
+        """``(logits, state)``: (B, T, V) of the token after each id (B, T), and the last state."""
         ids = mt.asarray(ids)
         _check_ids(self, ids)
         y, state = self.layers(self.dropout(self.embedding(ids)), state, lengths)  # (B, T, H)
@@ -258,27 +250,24 @@ class RecurrentLanguageModel(LanguageModel):
         total = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
         return per_target(total, targets, divide_by, IGNORED), _each(lambda part: part.detach(), state)
 
-    # --- decoding -------------------------------------------------------------------------------------------------------------
+    # --- decoding ---------------------------------------------------------------------------------
 
     @mt.no_grad
     def start(self, prompts):
-        """The state after all but the last token of each prompt, a list of arrays; `step` takes
-        that one.
-        """
+        """The state after all but the last token of each prompt, an array; `step` takes that."""
         device = self.output.weight.device
         lengths = np.array([len(prompt) - 1 for prompt in prompts])
         if not lengths.any():
             return DecodingState(None, device)
         ids = np.stack([np.pad(prompt[:-1], (0, lengths.max() - n)) for prompt, n in zip(prompts, lengths)])
         _, state = self(mt.asarray(ids, device=device), lengths=np.maximum(lengths, 1))
-        read = mt.asarray(lengths[None, :, None] > 0, device=device)  # (1, B, 1): a prompt of one token leaves no state
+        # (1, B, 1): a prompt of one token leaves no state.
+        read = mt.asarray(lengths[None, :, None] > 0, device=device)
         return DecodingState(_each(lambda part: mt.where(read, part, 0.0), state), device)
 
     @mt.no_grad
     def step(self, ids, state):
-        """Log-probabilities (rows, V) of the next token, given the newest token of each row
-        (``ids``, a vector).
-        """
+        """Log-probabilities (rows, V) of the next token, given each row's newest, ``ids``."""
         logits, state.state = self(mt.asarray(ids).to(state.device)[:, None], state.state)
         return F.log_softmax(logits[:, -1])
 
@@ -290,9 +279,7 @@ class DecodingState:
         self.state, self.device = state, device
 
     def reorder(self, rows):
-        """Keep the rows with these numbers, in this order; a row may be kept several times, or
-        dropped.
-        """
+        """Keep these rows, in this order; one may be kept several times, or dropped."""
         if self.state is not None:
             self.state = _each(lambda part: part[:, rows], self.state)  # (L, rows, H)
 

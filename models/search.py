@@ -2,14 +2,16 @@
 
 A model takes part with two things:
 
-    step(ids, state)      log-probabilities (rows, V) of the next token, given the newest token of each row; the state moves on
-    state.reorder(rows)   row i of the state goes on from what row ``rows[i]`` was; rows may repeat or be left out
+    step(ids, state)      log-probabilities (rows, V) of the next token, given each row's newest;
+                          the state moves on
+    state.reorder(rows)   row i of the state goes on from what row ``rows[i]`` was;
+                          rows may repeat or be left out
 
 All sentences of a batch are decoded at once, and a sentence that is done leaves the batch. The
 search itself works on the host with NumPy: it handles a few numbers per row. ``stop_id`` is the
 token that ends a sentence, or several of them, or none: ``()``. ``stream(sentences, ids)``, if
-given, is called after every step with the numbers of the sentences that got a token (other than a
-stop) and these tokens, both lists.
+given, is called after every step with the numbers of the sentences that got a token
+(other than a stop) and these tokens, both lists.
 
 Letters: N sentences still decoded, W hypotheses of each, V vocabulary, k ``beam_size``.
 """
@@ -58,10 +60,9 @@ def sample(
     step, state, start_ids, stop_id, max_new_tokens,
     temperature=1.0, top_k=None, top_p=None, generator=None, stream=None,
 ):  # fmt: skip
-    """Draw each token from the model's distribution, until a stop token or ``max_new_tokens``;
-    arguments and result as `greedy`.
+    """Draw each token from the model's distribution; arguments and result as for `greedy`.
 
-        P(token) proportional to exp(log-probability / temperature)        for the tokens that are kept
+        P(token) proportional to exp(log-probability / temperature)   for tokens that are kept
 
     top_k: keep the k most probable tokens (Fan et al. 2018, arXiv:1805.04833). top_p: of those,
     keep the smallest set of the most probable whose probability reaches p (nucleus sampling;
@@ -87,9 +88,7 @@ def sample(
 
 
 def _word_by_word(step, state, start_ids, stop_id, max_new_tokens, choose, stream):
-    """What `greedy` and `sample` share; ``choose(log_probabilities, sentences)`` gives the next
-    token of each row.
-    """
+    """What `greedy` and `sample` share; ``choose(log_probabilities, sentences)`` picks tokens."""
     ids = np.array(start_ids, dtype=np.int64)
     limits, stops = _limits(max_new_tokens, len(ids)), _stops(stop_id)
     outputs: list[list] = [[] for _ in ids]
@@ -113,9 +112,7 @@ def _word_by_word(step, state, start_ids, stop_id, max_new_tokens, choose, strea
 
 
 def _cooled(log_probabilities, temperature):
-    """``(x - max(x)) / temperature`` of each row, in float64: 0 for the most probable, however low
-    the temperature is.
-    """
+    """``(x - max(x)) / temperature`` of each row, in float64: 0 for the most probable token."""
     x = log_probabilities.astype(np.float64)
     best = x.max(axis=1, keepdims=True)
     _check_numbers(best)
@@ -126,9 +123,7 @@ def _cooled(log_probabilities, temperature):
 
 
 def _draw(logits, top_k, top_p, uniform):
-    """A token for each row of ``logits`` (rows, V), the one at ``uniform`` (rows,), in [0, 1), of
-    the cumulated probabilities.
-    """
+    """A token of each row (rows, V), that at ``uniform`` (rows,) of the cumulated probability."""
     if top_k is not None:
         values, tokens = _top(logits, top_k)
     else:
@@ -138,7 +133,8 @@ def _draw(logits, top_k, top_p, uniform):
         values, tokens = (np.take_along_axis(x, order, axis=1) for x in (values, tokens))
     cumulated = np.cumsum(np.exp(values - values.max(axis=1, keepdims=True)), axis=1)
     reached = cumulated >= (1.0 if top_p is None else top_p) * cumulated[:, -1:]
-    last = reached.argmax(axis=1)[:, None]  # the first place where p is reached; what comes behind it is not kept
+    # The first place where p is reached; what comes behind it is not kept.
+    last = reached.argmax(axis=1)[:, None]
     total = np.take_along_axis(cumulated, last, axis=1)
     # The first above: never one of probability 0.
     place = (cumulated <= uniform[:, None] * total).sum(axis=1, keepdims=True)
@@ -146,17 +142,16 @@ def _draw(logits, top_k, top_p, uniform):
 
 
 def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, length_penalty=0.6, n_best=None):
-    """The sentence of the highest ``log P / penalty(length)`` among those that a beam of
-    ``beam_size`` hypotheses meets.
+    """The sentence of the highest ``log P / penalty(length)`` that a beam of hypotheses meets.
 
-        penalty(length) = ((5 + length) / 6) ** length_penalty        (Wu et al. 2016, arXiv:1609.08144, equation 14)
+        penalty(length) = ((5 + length) / 6) ** length_penalty
 
-    The length counts the stop token. In each step a sentence's k best continuations that are not a
-    stop token live on, and a stop that is among the k best of all completes its hypothesis. A
-    sentence is done when no live hypothesis can do better than its best complete one, whatever it
-    goes on with, so that stopping early never changes the answer; with k at least V **
-    max_new_tokens the answer is the best of all sentences. If nothing was completed within
-    ``max_new_tokens``, the best unfinished hypothesis is returned.
+    That is equation 14 of Wu et al. 2016, arXiv:1609.08144. The length counts the stop token. In
+    each step a sentence's k best continuations that are not a stop token live on, and a stop that
+    is among the k best of all completes its hypothesis. A sentence is done when no live hypothesis
+    can do better than its best complete one, whatever it goes on with, so that stopping early never
+    changes the answer; with k at least V ** max_new_tokens the answer is the best of all sentences.
+    If nothing was completed within ``max_new_tokens``, the best unfinished hypothesis is returned.
 
     n_best: up to ``beam_size``; if given, the result has a list of so many such hypotheses for each
     sentence, the best first and complete ones before unfinished ones, and a sentence is done when
@@ -195,7 +190,8 @@ def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, leng
             outputs[sentence[n]] = best
             bar[sentence[n]] = best[-1][0] if len(best) == wanted else -np.inf
 
-        lasting = np.argsort(stops, axis=1, kind="stable")[:, :beam_size]  # the best first, stops behind all others
+        # The best first, stops behind all others.
+        lasting = np.argsort(stops, axis=1, kind="stable")[:, :beam_size]
         scores, beams, tokens, stops = (np.take_along_axis(x, lasting, axis=1) for x in (totals, beams, tokens, stops))
         scores = np.where(stops, -np.inf, scores)
         history = np.concatenate([np.take_along_axis(history, beams[:, :, None], axis=1), tokens[:, :, None]], axis=2)
@@ -216,15 +212,14 @@ def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, leng
 
 
 def penalty(length, alpha):
-    """``((5 + length) / 6) ** alpha``: by what a log-probability is divided so that long sentences
-    stand a chance.
-    """
+    """``((5 + length) / 6) ** alpha``, by which a sentence's log-probability is divided."""
     return ((5.0 + length) / 6.0) ** alpha
 
 
 def _continuations(log_probabilities, scores, count):
-    """The best ``count`` continuations of each hypothesis: ``(totals, beams, tokens)``, each (N, up
-    to W * count), best first.
+    """The best ``count`` continuations of each hypothesis.
+
+    Returns ``(totals, beams, tokens)``, each (N, up to W * count), best first.
 
     k and as many as there are stop tokens are enough: of those, k at least do not stop.
     """
@@ -243,8 +238,7 @@ def _continuations(log_probabilities, scores, count):
 
 
 def _top(values, count):
-    """The ``count`` largest of each row of ``values`` (rows, V) and where they are, in no
-    particular order.
+    """The ``count`` largest of each row of ``values`` (rows, V) and their places, in any order.
 
     They lie within the ``count`` blocks of the largest maxima, and maxima are much quicker to find
     than a partition.
@@ -291,9 +285,7 @@ def _stops(stop_id):
 
 
 def _check_sampling(temperature, top_k, top_p):
-    """The temperature as a Python number. Raises TypeError or ValueError for what says no way of
-    sampling.
-    """
+    """The temperature as a Python number; raises for settings that nothing is sampled by."""
     temperature = real("temperature", temperature)
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature must be a number above 0, got {temperature}; greedy search is what 0 would mean")
@@ -307,9 +299,7 @@ def _check_sampling(temperature, top_k, top_p):
 
 
 def real(name, value):
-    """``value`` as a Python number, whichever type of number it is. Raises TypeError for what is
-    none.
-    """
+    """``value`` as a Python number, whichever type of number it is; TypeError for others."""
     if isinstance(value, str) or not hasattr(value, "__float__") or getattr(value, "ndim", None):
         raise TypeError(f"{name} must be a number, got {value!r}")
     return float(value)

@@ -1,19 +1,22 @@
-"""Recurrent encoder-decoders: a fixed context, or attention (Cho et al. 2014; Bahdanau et al. 2015;
-Luong et al. 2015).
+"""Recurrent encoder-decoders: with a fixed context, or with attention.
 
     source ids -> embedding -> recurrent layers in both directions -> memory, and their last states
-    target ids -> embedding -> recurrent layer -> h -> context(h) -> tanh(W [h, context, embedding]) -> linear -> logits
+    target ids -> embedding -> recurrent layer -> h -> context(h)
+    h, context, embedding -> tanh(W [h, context, embedding]) -> linear -> logits
 
 What differs is the context alone:
 
-    "none"       the encoder's last states, the same at every step (Cho et al. 2014, arXiv:1406.1078)
-    "additive"   attention whose scores come from a small network (Bahdanau et al. 2015, arXiv:1409.0473)
-    "dot"        attention whose scores are products, the "general" form (Luong et al. 2015, arXiv:1508.04025)
+    "none"       the encoder's last states, the same at every step
+                 (Cho et al. 2014, arXiv:1406.1078)
+    "additive"   attention whose scores come from a small network
+                 (Bahdanau et al. 2015, arXiv:1409.0473)
+    "dot"        attention whose scores are products, the "general" form
+                 (Luong et al. 2015, arXiv:1508.04025)
 
 As with Luong et al., the query is the step's new state h, so that under teacher forcing all steps
 of a layer are one call; Bahdanau et al. ask with the state before. With ``input_feeding`` each step
 also gets the last step's readout as an input (Luong et al., section 3.3), and the steps are
-computed one after the other. Further layers stand above the attention and get ``[h, context]`` as
+computed one after the other. Further layers come after the attention and get ``[h, context]`` as
 their inputs (Wu et al. 2016, arXiv:1609.08144).
 
 Letters: B sentences, S source and T target positions, E features of an embedding, H hidden
@@ -38,8 +41,9 @@ ATTENTIONS = ("none", "additive", "dot")
 
 @dataclass(frozen=True)
 class Seq2SeqConfig(TranslationConfig):
-    """Hyper-parameters; the defaults have about as many parameters as `TransformerConfig`'s, 2.6
-    million of 10 000 sub-words.
+    """Hyper-parameters; the defaults have 2.6 million parameters with 10 000 sub-words.
+
+    `TransformerConfig`'s have about as many.
     """
 
     cell: str = "gru"
@@ -82,11 +86,12 @@ class Seq2Seq(EncoderDecoder):
         check_ids(ids, self.config.max_length)
         return self.dropout(table(ids) * self.config.d_model**0.5)
 
-    # --- the encoder ----------------------------------------------------------------------------------------------------------
+    # --- the encoder ------------------------------------------------------------------------------
 
     def encode(self, source, mask=None):
-        """The state from which decoding starts. source (B, S); mask (B, S), True = a real token,
-        which stand first.
+        """The state from which decoding starts.
+
+        source (B, S); mask (B, S), True at real tokens, which come first.
         """
         source = mt.asarray(source)
         mask = check_mask(mask, source)
@@ -96,8 +101,10 @@ class Seq2Seq(EncoderDecoder):
             )
         lengths = None if mask is None else mask.sum(axis=1)
         memory, final = self.encoder(self._embed(source, self.source_embedding), lengths=lengths)  # (B, S, M)
-        final = final[0] if isinstance(final, tuple) else final  # (2 L, B, H): of an LSTM's pair the part that is seen
-        final = mt.concat([final[-2], final[-1]], axis=-1)  # (B, M): the last layer's, both directions
+        # (2 L, B, H): of an LSTM's pair the part that is seen.
+        final = final[0] if isinstance(final, tuple) else final
+        # (B, M): the last layer's, both directions.
+        final = mt.concat([final[-2], final[-1]], axis=-1)
         lower, upper = self._bridge(final)
         feed = None
         if self.config.input_feeding:
@@ -109,9 +116,7 @@ class Seq2Seq(EncoderDecoder):
         return DecodingState(memory, keys, key_mask(mask, source), lower, upper, feed)
 
     def _bridge(self, final):
-        """First states of the decoder's lower layer (1, B, H) and of its upper ones (L - 1, B, H),
-        from ``final`` (B, M).
-        """
+        """First states by ``final`` (B, M): lower layer (1, B, H), upper ones (L - 1, B, H)."""
         c = self.config
         start = self.bridge(final).reshape((len(final), c.n_layers, c.hidden_size)).swapaxes(0, 1)  # (L, B, H)
         shown = mt.tanh(start)
@@ -119,10 +124,11 @@ class Seq2Seq(EncoderDecoder):
             return (shown[:1], start[:1]), (shown[1:], start[1:])
         return shown[:1], shown[1:]
 
-    # --- the decoder ----------------------------------------------------------------------------------------------------------
+    # --- the decoder ------------------------------------------------------------------------------
 
     def _decode(self, x, state, need_weights=False):
-        """Embedded targets (B, T, E) to readouts (B, T, E), and the attention (B, T, S) or None;
+        """Readouts (B, T, E) of embedded targets (B, T, E), and the attention (B, T, S) or None.
+
         ``state`` moves on.
         """
         if not self.config.input_feeding:
@@ -136,9 +142,7 @@ class Seq2Seq(EncoderDecoder):
         return mt.concat(readouts, axis=1), mt.concat(weights, axis=1) if weights[0] is not None else None
 
     def _advance(self, x, state, need_weights):
-        """As `_decode`, for inputs that are complete: (B, T, E), or (B, 1, 2 E) with the last
-        readout in the second half.
-        """
+        """As `_decode`, for complete inputs: (B, T, E), or (B, 1, 2 E) with input feeding."""
         h, state.lower = self.lower(x, state.lower)  # (B, T, H)
         context, weights = self._context(h, state, need_weights)  # (B, T, M)
         if self.upper is not None:
@@ -147,9 +151,7 @@ class Seq2Seq(EncoderDecoder):
         return self.dropout(mt.tanh(self.readout(seen))), weights
 
     def _context(self, h, state, need_weights):
-        """What each of the states ``h`` (B, T, H) gets from the source: (B, T, M), and the
-        attention (B, T, S) or None.
-        """
+        """What states ``h`` (B, T, H) get of the source: (B, T, M), and the attention or None."""
         if self.attention is None:
             return mt.broadcast_to(state.memory, (*h.shape[:2], state.memory.shape[-1])), None
         known = {} if state.keys is None else {"keys": state.keys}
@@ -157,8 +159,9 @@ class Seq2Seq(EncoderDecoder):
         return (found[0], found[1][:, 0]) if need_weights else (found, None)
 
     def forward(self, source, target, mask=None):
-        """Logits (B, T, V) of the word after each target word. source (B, S), target (B, T), mask
-        (B, S) of the source.
+        """Logits (B, T, V) of the word after each target word.
+
+        source (B, S), target (B, T), mask (B, S) of the source.
         """
         source, target = check_pairs(source, target)
         readouts, _ = self._decode(self._embed(target, self.target_embedding), self.encode(source, mask))
@@ -171,17 +174,13 @@ class Seq2Seq(EncoderDecoder):
 
     @mt.no_grad
     def step(self, ids, state):
-        """Log-probabilities (rows, V) of the next word, given the newest word of each row (``ids``,
-        a vector).
-        """
+        """Log-probabilities (rows, V) of the next word, given each row's newest, ``ids``."""
         ids = mt.asarray(ids).to(state.memory.device).reshape((-1, 1))  # (rows, 1)
         readouts, _ = self._decode(self._embed(ids, self.target_embedding), state)
         return F.log_softmax(self.output(readouts[:, 0]))
 
     def attention_maps(self, source, target, mask=None):
-        """``{"decoder.0.cross": (B, 1, T, S)}``, the attention of each target word to the source;
-        empty if the model has none.
-        """
+        """``{"decoder.0.cross": (B, 1, T, S)}``, the attention to the source; empty without one."""
         if self.attention is None:
             return {}
         with evaluating(self):
@@ -202,9 +201,7 @@ class DecodingState:
         self.feed = feed  # (rows, 1, E) the last readout, or None if it is not fed
 
     def reorder(self, rows):
-        """Keep the rows with these numbers, in this order; a row may be kept several times, or
-        dropped.
-        """
+        """Keep these rows, in this order; one may be kept several times, or dropped."""
         self.memory = self.memory[rows]
         self.keys, self.mask, self.feed = (None if x is None else x[rows] for x in (self.keys, self.mask, self.feed))
         self.lower, self.upper = _rows(self.lower, rows), _rows(self.upper, rows)

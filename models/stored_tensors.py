@@ -1,6 +1,4 @@
-"""The weights in a folder of Hugging Face transformers: ``model.safetensors``, or several files and
-an index of them.
-"""
+"""The weights in a folder of Hugging Face transformers: one file, or several and their index."""
 
 from __future__ import annotations
 

@@ -55,19 +55,21 @@ class T5Config(PublishedConfig):
     activation: str = "relu"
     gated: bool = False
     tie_output: bool = True  # the output layer is the embedding table
-    scale_output: bool = True  # logits are multiplied by D**-0.5, as those of a tied output are in version 1.0
+    # Logits are multiplied by D**-0.5, as those of a tied output are in version 1.0.
+    scale_output: bool = True
     pad_id: int | None = 0
     start_id: int | None = 0
     stop_id: int | tuple[int, ...] | None = 1
     label_smoothing: float = 0.0
-    extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
+    # What else a config.json said, for saving.
+    extras: dict = field(default_factory=dict, compare=False, repr=False)
 
     max_length: ClassVar[int] = sys.maxsize
     presets = PRESETS
     reads, writes = staticmethod(from_hugging_face), staticmethod(to_hugging_face)
 
     def __post_init__(self):
-        """Check what no layer checks."""
+        """Check what can be checked before a model is made."""
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
         if min(self.n_encoder_layers, self.n_decoder_layers) < 1:
@@ -77,8 +79,9 @@ class T5Config(PublishedConfig):
 
 
 class FeedForward(nn.Module):
-    """``y = W_o dropout(act(W_i x))``, or gated ``y = W_o dropout(act(W_i x) * W_v x)`` (Shazeer
-    2020, equation 6).
+    """``y = W_o dropout(act(W_i x))``, or gated ``y = W_o dropout(act(W_i x) * W_v x)``.
+
+    The second is equation 6 of Shazeer 2020.
     """
 
     def __init__(self, c):
@@ -94,8 +97,9 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """Self-attention, in a decoder attention to the memory, and the feed-forward network: each ``x
-    + dropout(f(norm(x)))``.
+    """Self-attention, in a decoder attention to the memory, and the feed-forward network.
+
+    Each is ``x + dropout(f(norm(x)))``.
     """
 
     def __init__(self, c, decoder):
@@ -109,9 +113,7 @@ class Layer(nn.Module):
         self.norm3, self.feed_forward = nn.RMSNorm(c.d_model, c.eps), FeedForward(c)
 
     def admit(self, x, mask, memory, cache):
-        """``(x, mask, memory)`` looked at, padding blank, for all layers of a stack; see
-        ``nn.MultiHeadAttention.admit``.
-        """
+        """``(x, mask, memory)`` looked at, padding blank; see ``nn.MultiHeadAttention.admit``."""
         if not self.is_causal:
             x, mask = self.self_attention.admit(x, mask)
         elif cache is None:
@@ -121,8 +123,9 @@ class Layer(nn.Module):
         return x, mask, memory
 
     def forward(self, x, bias, mask=None, memory=None, cache=None, need_weights=False):
-        """``(x, weights)``: (B, T, D), and what an encoder saw of itself or a decoder of the memory
-        (B, H, T, S), or None.
+        """``(x, weights)``: (B, T, D), and the attention (B, H, T, S), None if it is not needed.
+
+        It is that of an encoder to itself, of a decoder to the memory.
 
         mask: of the source's tokens (B, 1, 1, S), whether they are the layer's own or the memory's.
         bias: of the own positions. cache: the pair ``(own, memory)`` of a DecoderCache, in the
@@ -142,9 +145,7 @@ class Layer(nn.Module):
 
 
 class Stack(nn.Module):
-    """The encoder or the decoder: layers that share one bias of relative positions, and a last
-    norm.
-    """
+    """Encoder or decoder: layers that share one bias of relative positions, and a last norm."""
 
     def __init__(self, c, n_layers, decoder):
         self.positions = nn.RelativePositionBias(c.n_heads, c.n_buckets, c.max_distance, bidirectional=not decoder)
@@ -152,8 +153,9 @@ class Stack(nn.Module):
         self.norm, self.dropout = nn.RMSNorm(c.d_model, c.eps), nn.Dropout(c.dropout)
 
     def forward(self, x, mask=None, memory=None, cache=None, need_weights=False):
-        """``(x, weights)``: (B, T, D), and a list of what each layer saw; arguments as for `Layer`,
-        cache a DecoderCache.
+        """``(x, weights)``: (B, T, D), and a list of what each layer saw.
+
+        Arguments as for `Layer`, but cache is a DecoderCache.
         """
         bias = self.positions(x.shape[1], offset=0 if cache is None else cache.length)  # (1, H, T, T held and new)
         pairs = [None] * len(self.layers) if cache is None else cache.layers
@@ -181,9 +183,7 @@ class T5(PublishedT5, EncoderDecoder):
         self._initialise()
 
     def _initialise(self):
-        """Draw weights so that products keep the variance of their input, and scores, which nothing
-        divides, do too.
-        """
+        """Draw weights so that products keep the variance of their input, scores included."""
         c = self.config
         for name, parameter in self.named_parameters():
             if name.endswith("positions.weight"):
@@ -213,8 +213,9 @@ class T5(PublishedT5, EncoderDecoder):
         return self.encoder(self.shared(source), keys, need_weights=need_weights)
 
     def forward(self, source, target, mask=None):
-        """Logits (B, T, V) of the token after each target token. source (B, S), target (B, T), mask
-        (B, S) of the source.
+        """Logits (B, T, V) of the token after each target token.
+
+        source (B, S), target (B, T), mask (B, S) of the source.
         """
         source, target = check_pairs(source, target)
         check_ids(target, self.config.max_length)
@@ -222,7 +223,7 @@ class T5(PublishedT5, EncoderDecoder):
         memory, _ = self._encode(source, keys)
         return self._head(self.decoder(self.shared(target), keys, memory)[0])
 
-    # --- decoding -------------------------------------------------------------------------------------------------------------
+    # --- decoding ---------------------------------------------------------------------------------
 
     @mt.no_grad
     def start(self, source, mask=None):
@@ -235,18 +236,17 @@ class T5(PublishedT5, EncoderDecoder):
 
     @mt.no_grad
     def step(self, ids, state):
-        """Log-probabilities (rows, V) of the next token, given the newest token of each row
-        (``ids``, a vector).
-        """
+        """Log-probabilities (rows, V) of the next token, given each row's newest, ``ids``."""
         x = self.shared(mt.asarray(ids).to(state.device).reshape((-1, 1)))  # (rows, 1, D)
         y, _ = self.decoder(x, state.keys, cache=state.cache)
         return F.log_softmax(self._head(y[:, -1]))
 
-    # --- looking inside -------------------------------------------------------------------------------------------------------
+    # --- looking inside ---------------------------------------------------------------------------
 
     def attention_maps(self, source, target, mask=None):
-        """Attention probabilities by name: "encoder.0.self" (B, H, S, S), ... and "decoder.0.cross"
-        (B, H, T, S), ...
+        """Attention probabilities by name.
+
+        They are "encoder.0.self" (B, H, S, S), ... and "decoder.0.cross" (B, H, T, S), ...
         """
         with evaluating(self):
             source, target = check_pairs(source, target)

@@ -1,5 +1,4 @@
-"""The names by which Hugging Face transformers writes a T5: in ``config.json``, and in
-``model.safetensors``.
+"""What Hugging Face transformers calls the parts of a T5, in config.json and model.safetensors.
 
 Reads version 1.0, version 1.1 and Flan-T5: configurations that leave out what is usual, copies of
 the embedding table, the output layer tied or not, and the bias of the attention to the memory that
@@ -29,7 +28,8 @@ PRESETS |= {
 }
 PRESETS |= {f"flan-t5-{size}": PRESETS[f"t5-v1_1-{size}"] for size in ("small", "base", "large")}
 
-FIELDS = {  # of our configuration: the name in config.json; both have the same defaults, those of t5-small
+# Our fields and their names in config.json; the defaults are the same, t5-small's.
+FIELDS = {
     "vocab_size": "vocab_size",
     "d_model": "d_model",
     "d_head": "d_kv",
@@ -45,8 +45,7 @@ FIELDS = {  # of our configuration: the name in config.json; both have the same 
     "start_id": "decoder_start_token_id",
     "stop_id": "eos_token_id",
 }
-# feed_forward_proj: (activation, gated); a gated GELU is the approximation by tanh, another one
-# exact.
+# feed_forward_proj: (activation, gated); a gated GELU is the one by tanh, others are exact.
 FEED_FORWARD = {
     "relu": ("relu", False),
     "gelu": ("gelu", False),
@@ -100,8 +99,9 @@ def from_hugging_face(values):
 
 
 def to_hugging_face(config):
-    """The values of config.json. Raises ValueError for a feed-forward network that transformers
-    does not have.
+    """The values of config.json.
+
+    Raises ValueError for a feed-forward network that transformers does not have.
     """
     kinds = {kind: name for name, kind in FEED_FORWARD.items()}
     if (config.activation, config.gated) not in kinds:
@@ -127,9 +127,7 @@ class PublishedT5(Pretrained):
 
     @classmethod
     def configure(cls, values, shapes):
-        """The configuration of a file: what config.json says, but an unscaled output is tied if and
-        only if it is not stored.
-        """
+        """What config.json says, but an unscaled output is tied if and only if it is not stored."""
         config = super().configure(values, shapes)
         return config if config.scale_output else replace(config, tie_output="lm_head.weight" not in shapes)
 
@@ -147,9 +145,7 @@ class PublishedT5(Pretrained):
         return table
 
     def _layer(self, decoder):
-        """The weights of a layer and the names of theirs, whose first number is that of the
-        sub-layer.
-        """
+        """A layer's weights and the names of theirs, which begin with the sub-layer's number."""
         attentions = {"self_attention": f"0.{SELF}"} | ({"cross_attention": f"1.{CROSS}"} if decoder else {})
         names: dict[str, tuple[str, ...]] = {f"norm{i + 1}": (f"{i}.layer_norm",) for i in range(len(attentions))}
         for ours, theirs in attentions.items():
@@ -161,8 +157,6 @@ class PublishedT5(Pretrained):
         return names | {"norm3": (f"{last}.layer_norm",)}
 
     def clean(self, name):
-        """``shared.weight`` for its copies; None for a bias of the attention to the memory, which
-        no T5 has used.
-        """
+        """``shared.weight`` for its copies; None for a cross-attention bias: no T5 uses one."""
         tied = ("lm_head.weight",) if self.config.tie_output else ()
         return "shared.weight" if name in COPIES + tied else None if name.endswith(UNUSED) else name

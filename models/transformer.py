@@ -1,8 +1,8 @@
-"""The encoder-decoder Transformer (Vaswani et al., "Attention Is All You Need", 2017,
-arXiv:1706.03762).
+"""The encoder-decoder Transformer (Vaswani et al. 2017, arXiv:1706.03762).
 
     source ids -> embedding * sqrt(D) + positions -> encoder -> memory
-    target ids -> embedding * sqrt(D) + positions -> decoder (looks at memory) -> linear -> logits of the next word
+    target ids -> embedding * sqrt(D) + positions -> decoder (looks at memory) -> linear
+               -> logits of the next word
 
 What can differ from the paper, by configuration: layer norm before each sub-layer instead of after
 it (``norm_first``; Xiong et al. 2020, arXiv:2002.04745), learned positions, separate embeddings.
@@ -25,8 +25,9 @@ __all__ = ["Transformer", "TransformerConfig"]
 
 @dataclass(frozen=True)
 class TransformerConfig(TranslationConfig):
-    """Hyper-parameters; the defaults are the "tiny" Transformer of the Multi30k literature (Wu et
-    al. 2021, arXiv:2105.14462).
+    """Hyper-parameters; the defaults are the "tiny" Transformer of the Multi30k literature.
+
+    Wu et al. 2021, arXiv:2105.14462.
     """
 
     n_heads: int = 4
@@ -86,15 +87,16 @@ class Transformer(EncoderDecoder):
         return self.encoder(x, keys, need_weights=need_weights)
 
     def forward(self, source, target, mask=None):
-        """Logits (B, T, V) of the word after each target word. source (B, S), target (B, T), mask
-        (B, S) of the source.
+        """Logits (B, T, V) of the word after each target word.
+
+        source (B, S), target (B, T), mask (B, S) of the source.
         """
         source, target = check_pairs(source, target)
         keys = key_mask(mask, source)
         x = self._embed(target, self.target_embedding, self.target_positions)
         return self.output(self.decoder(x, self._encode(source, keys), memory_mask=keys))
 
-    # --- decoding -------------------------------------------------------------------------------------------------------------
+    # --- decoding ---------------------------------------------------------------------------------
 
     @mt.no_grad
     def start(self, source, mask=None):
@@ -106,19 +108,18 @@ class Transformer(EncoderDecoder):
 
     @mt.no_grad
     def step(self, ids, state):
-        """Log-probabilities (rows, V) of the next word, given the newest word of each row (``ids``,
-        a vector).
-        """
+        """Log-probabilities (rows, V) of the next word, given each row's newest, ``ids``."""
         ids = mt.asarray(ids).to(state.device).reshape((-1, 1))
         x = self._embed(ids, self.target_embedding, self.target_positions, start=state.cache.length)
         y = self.decoder(x, None, memory_mask=state.keys, cache=state.cache)
         return F.log_softmax(self.output(y[:, -1]))
 
-    # --- looking inside -------------------------------------------------------------------------------------------------------
+    # --- looking inside ---------------------------------------------------------------------------
 
     def attention_maps(self, source, target, mask=None):
-        """Attention probabilities by name: "encoder.0.self" (B, H, S, S), ... and "decoder.0.cross"
-        (B, H, T, S), ...
+        """Attention probabilities by name.
+
+        They are "encoder.0.self" (B, H, S, S), ... and "decoder.0.cross" (B, H, T, S), ...
         """
         with evaluating(self):
             source, target = check_pairs(source, target)
@@ -139,8 +140,6 @@ class DecodingState:
         self.device = device
 
     def reorder(self, rows):
-        """Keep the rows with these numbers, in this order; a row may be kept several times, or
-        dropped.
-        """
+        """Keep these rows, in this order; one may be kept several times, or dropped."""
         self.cache.reorder(rows)
         self.keys = None if self.keys is None else self.keys[rows]

@@ -1,7 +1,7 @@
-"""ViT, the Vision Transformer: an image is a sentence of patches (Dosovitskiy et al. 2021,
-arXiv:2010.11929).
+"""ViT: an image is a sentence of patches (Dosovitskiy et al. 2021, arXiv:2010.11929).
 
-    image -> patches of P x P pixels -> linear -> [class token, patch 1, ..., patch N] + positions -> encoder -> hidden
+    image -> patches of P x P pixels -> linear
+    [class token, patch 1, ..., patch N] + positions -> encoder -> hidden
     hidden of the class token -> linear -> logits of the classes
 
 The encoder is pre-norm with GELUs, and dropout acts where the paper has it (appendix B.1). What can
@@ -32,7 +32,8 @@ from minitensor.models.vit_checkpoints import PRESETS, PublishedViT, from_huggin
 
 __all__ = ["ViT", "ViTConfig"]
 
-NO_LABEL = -(2**31)  # what a loss may ignore: no image's label, so that each one out of range is an error, -100 too
+# What a loss may ignore: no image's label, so that each one out of range is an error, -100 too.
+NO_LABEL = -(2**31)
 
 
 @dataclass(frozen=True)
@@ -48,24 +49,27 @@ class ViTConfig(PublishedConfig):
     d_ff: int = 3072
     dropout: float = 0.0
     attention_dropout: float = 0.0
-    feed_forward_dropout: float | None = None  # inside the feed-forward networks; default: ``dropout``
+    # Inside the feed-forward networks; default: ``dropout``.
+    feed_forward_dropout: float | None = None
     activation: str = "gelu"
     eps: float = 1e-12
     positions: str = "learned"
-    position_std: float = 0.02  # of learned positions at the start; short trainings want 1, about that of the patches
+    # Of learned positions at the start; short trainings want 1, about that of the patches.
+    position_std: float = 0.02
     pooling: str = "class"
     pooler: bool = False
     n_classes: int = 0  # 0: no classification head
     labels: tuple[str, ...] = ()  # the names of the classes, if they have some
     problem_type: str | None = None  # what the classes are, see `classification.py`
     label_smoothing: float = 0.0
-    extras: dict = field(default_factory=dict, compare=False, repr=False)  # what else a config.json said, for saving
+    # What else a config.json said, for saving.
+    extras: dict = field(default_factory=dict, compare=False, repr=False)
 
     presets = PRESETS
     reads, writes = staticmethod(from_hugging_face), staticmethod(to_hugging_face)
 
     def __post_init__(self):
-        """Check what the layers do not check themselves."""
+        """Check what can be checked before a model is made."""
         check_dropouts(self)
         check_problem(self)
         if self.image_size % self.patch_size:
@@ -80,7 +84,8 @@ class ViTConfig(PublishedConfig):
             raise ValueError(
                 f"no published ViT has classes behind a pooler: set pooler=False for {self.n_classes} classes, or n_classes=0"
             )
-        object.__setattr__(self, "labels", tuple(self.labels))  # the way to set a field of a frozen instance
+        # The way to set a field of a frozen instance.
+        object.__setattr__(self, "labels", tuple(self.labels))
         if self.labels and len(self.labels) != self.n_classes:
             raise ValueError(f"{len(self.labels)} labels cannot name {self.n_classes} classes")
 
@@ -91,8 +96,7 @@ class ViTConfig(PublishedConfig):
 
 
 class PatchEmbedding(nn.Module):
-    """Each square of P x P pixels through one linear map: (B, C, S, S) to (B, N, D), patches row by
-    row.
+    """Each square of P x P pixels through one linear map, row by row: (B, C, S, S) to (B, N, D).
 
     This is a convolution whose kernel and stride are both P, and ``weight`` has the form of its
     kernels: (D, C, P, P). Cut like this the image is copied once; a general convolution would
@@ -125,7 +129,8 @@ class ViT(PublishedViT):
         if c.positions == "learned":
             self.positions = _normal((1, c.n_positions, c.d_model), c.position_std)
         else:
-            self.positions = nn.Buffer(sinusoidal_positions(c))  # saved and moved like learned ones, but not trained
+            # Saved and moved like learned ones, but not trained.
+            self.positions = nn.Buffer(sinusoidal_positions(c))
         self.dropout = nn.Dropout(c.dropout)
         shape = (c.n_layers, c.d_model, c.n_heads, c.d_ff, c.dropout, c.activation)
         dropouts = dict(attention_dropout=c.attention_dropout, ff_dropout=c.feed_forward_dropout)
@@ -135,36 +140,31 @@ class ViT(PublishedViT):
         self._draw()
 
     def _draw(self):
-        """Matrices after Xavier, as in the paper's code; patches and positions have
-        drawn theirs.
-        """
+        """Matrices after Xavier (the paper's code); patches and positions are drawn already."""
         for module in filter(None, (self.encoder, self.pooler, self.classifier)):
             for parameter in module.parameters():
                 if parameter.ndim > 1:
                     nn.init.xavier_uniform_(parameter)
 
-    # --- what it computes -----------------------------------------------------------------------------------------------------
+    # --- what it computes -------------------------------------------------------------------------
 
     def forward(self, images):
-        """Logits (B, K) of the classes of ``images`` (B, C, S, S). Raises ValueError for images of
-        another size.
+        """Logits (B, K) of the classes of ``images`` (B, C, S, S).
+
+        Raises ValueError for images of another size.
         """
         if self.classifier is None:
             raise ValueError("this model has no classification head (n_classes = 0): use encode(...) or features(...)")
         return self.classifier(self.features(images))
 
     def features(self, images):
-        """One vector for each image (B, D): its class token's, through the pooler if there is one,
-        or the patches' mean.
-        """
+        """A vector per image (B, D): its class token's, pooled if so made, or the patches' mean."""
         hidden = self.encode(images)
         vector = hidden[:, 0] if self.class_token is not None else hidden.mean(axis=1)
         return vector if self.pooler is None else F.tanh(self.pooler(vector))
 
     def encode(self, images):
-        """The last layer's normalised vectors of all positions: (B, C, S, S) to (B, T, D), the
-        class token's first.
-        """
+        """Normalised hidden states (B, T, D) of images (B, C, S, S), the class token's first."""
         return self.encoder(self._embed(images))
 
     def _embed(self, images):
@@ -206,7 +206,7 @@ class ViT(PublishedViT):
         how = dict(divide_by=divide_by, ignore_index=NO_LABEL, label_smoothing=smoothing)
         return classifier_loss(self(images), labels, self.config.problem_type, "images", **how)
 
-    # --- using it, and looking inside -----------------------------------------------------------------------------------------
+    # --- using it, and looking inside -------------------------------------------------------------
 
     def predict(self, images):
         """Probabilities (B, K) of the classes, in evaluation mode and without recording.
@@ -221,9 +221,7 @@ class ViT(PublishedViT):
             return (F.sigmoid if problem == MULTI_LABEL else F.softmax)(self(images))
 
     def attention_maps(self, images):
-        """Attention probabilities by name, (B, H, T, T) each: "encoder.0.self", "encoder.1.self",
-        ...
-        """
+        """Attention probabilities (B, H, T, T) by name: "encoder.0.self", "encoder.1.self", ..."""
         with evaluating(self):
             _, seen = self.encoder(self._embed(images), need_weights=True)
         return {f"encoder.{i}.self": weights for i, weights in enumerate(seen)}
@@ -234,8 +232,9 @@ def _normal(shape, std):
 
 
 def sinusoidal_positions(config):
-    """Positions (1, T, D) of a grid of patches: half of the features are waves of the row, half of
-    the column; 0 for a class token.
+    """Positions (1, T, D) of a grid of patches, 0 for a class token.
+
+    Half of the features are waves of the row, half of the column.
 
     These are Vaswani's waves for each axis; the order of the features and the spacing of the wave
     lengths are not those of Beyer et al. 2022, which makes no difference to the linear maps that

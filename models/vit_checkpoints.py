@@ -1,5 +1,4 @@
-"""The names by which Hugging Face transformers writes a ViT: in ``config.json``, and in
-``model.safetensors``.
+"""What Hugging Face transformers calls the parts of a ViT, in config.json and model.safetensors.
 
 Reads what ViTModel, ViTForImageClassification and ViTForMaskedImageModeling have written (of the
 last, all but what rebuilds the pixels), and writes what the first two read.
@@ -23,7 +22,8 @@ PRESETS = {  # what differs from our defaults; all of images of 224 pixels
     "vit-large-patch16-224": dict(d_model=1024, n_layers=24, n_heads=16, d_ff=4096),
     "vit-huge-patch14-224": dict(d_model=1280, n_layers=32, n_heads=16, d_ff=5120, patch_size=14),
 }
-FIELDS = {  # of our configuration: the name in config.json; both have the same defaults, those of vit-base-patch16-224
+# Our fields and their names in config.json; the same defaults, vit-base-patch16-224's.
+FIELDS = {
     "image_size": "image_size",
     "patch_size": "patch_size",
     "n_channels": "num_channels",
@@ -54,8 +54,9 @@ HEADS = {"pooler": "vit.pooler.dense", "classifier": "classifier"}
 
 
 def from_hugging_face(values):
-    """The fields of our configuration from the values of config.json, heads aside. Raises
-    ValueError for other kinds of ViT.
+    """The fields of our configuration from the values of config.json, heads aside.
+
+    Raises ValueError for other kinds of ViT.
     """
     checked(values)
     fields = fields_of(values, FIELDS)
@@ -92,9 +93,7 @@ class PublishedViT(Pretrained):
 
     @classmethod
     def configure(cls, values, shapes):
-        """The configuration of a file: what config.json says, the heads whose weights are there,
-        and the names of the classes.
-        """
+        """What config.json says, the heads that have weights, and the names of the classes."""
         n_classes = shapes.get("classifier.weight", (0,))[0]
         names = values.get("id2label") or {}
         labels = tuple(names[key] for key in sorted(names, key=int)) if n_classes == len(names) else ()
@@ -103,9 +102,7 @@ class PublishedViT(Pretrained):
 
     @classmethod
     def adapted(cls, config, changes):
-        """``config`` with ``changes``: classes that are asked for take the place of a pooler, and
-        other ones lose their names.
-        """
+        """``config`` with ``changes``: new classes replace a pooler, and have no names."""
         if changes.get("n_classes"):
             changes = {"pooler": False} | changes
         if changes.get("n_classes", config.n_classes) != config.n_classes:
@@ -113,9 +110,7 @@ class PublishedViT(Pretrained):
         return super().adapted(config, changes)
 
     def entries(self):
-        """Our parameters and theirs; those of heads are optional, since more may be asked for than
-        a file has.
-        """
+        """Our parameters and theirs; those of heads are optional, as a file may have fewer."""
         table = [Entry(ours, (f"vit.embeddings.{theirs}",)) for ours, theirs in EMBEDDINGS.items()]
         table += weight_and_bias("patches", "vit.embeddings.patch_embeddings.projection")
         for i in range(self.config.n_layers):
@@ -133,9 +128,7 @@ class PublishedViT(Pretrained):
         return table
 
     def clean(self, name):
-        """With the prefix that the table has; None for heads that this model is not to have, and
-        for what rebuilds pixels.
-        """
+        """With the table's prefix; None for heads not wanted, and for what rebuilds pixels."""
         name = name.removeprefix("vit.")
         head = name.partition(".")[0]
         if head == "decoder" or name == "embeddings.mask_token" or (head in HEADS and getattr(self, head) is None):

@@ -1,4 +1,6 @@
-"""Settings of the whole suite: hypothesis profiles, and what to skip without a GPU or without PyTorch."""
+"""Settings of the whole suite: hypothesis profiles, and what to skip without a GPU or without
+PyTorch.
+"""
 
 import os
 
@@ -15,7 +17,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
 def _missing_gpu():
-    """Why there is no usable GPU, or None where there is one."""
+    """Why there is no usable GPU, or None if there is one."""
     try:
         from minitensor.backend import as_device
 
@@ -26,7 +28,7 @@ def _missing_gpu():
 
 
 def _missing_torch():
-    """Why there is no PyTorch, or None where there is one."""
+    """Why there is no PyTorch, or None if there is one."""
     try:
         import torch  # noqa: F401
     except ImportError as error:

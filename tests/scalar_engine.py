@@ -1,7 +1,9 @@
-"""A scalar reverse-mode engine, as plain as one can write it: the oracle that the array engine is compared with.
+"""A scalar reverse-mode engine, as plain as one can write it: the oracle that the array engine is
+compared with.
 
-Every number is a ``Value`` with its parents and the derivative with respect to each of them, known at once. ``gradients`` visits
-values from the youngest to the oldest and multiplies. Nothing is shared with minitensor.
+Every number is a ``Value`` with its parents and the derivative with respect to each of them, known
+at once. ``gradients`` visits values from the youngest to the oldest and multiplies. Nothing is
+shared with minitensor.
 """
 
 from __future__ import annotations
@@ -83,7 +85,7 @@ def gradients(outputs, seeds):
     return slopes
 
 
-# --- arrays of values ---------------------------------------------------------------------------------------------------------
+# --- arrays of values -----------------------------------------------------------------------------
 
 
 def array(numbers):

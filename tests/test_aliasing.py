@@ -1,4 +1,6 @@
-"""Nobody's array is written to: gradients belong to their tensor alone, and what was overwritten is noticed."""
+"""Nobody's array is written to: gradients belong to their tensor alone, and what was overwritten is
+noticed.
+"""
 
 import sys
 import threading

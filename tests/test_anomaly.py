@@ -1,4 +1,6 @@
-"""detect_anomaly: an infinity that was given is no fault, on any way; one made of finite numbers is, and every NaN."""
+"""detect_anomaly: an infinity that was given is no fault, on any way; one made of finite numbers
+is, and every NaN.
+"""
 
 import math
 

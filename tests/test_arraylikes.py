@@ -1,4 +1,6 @@
-"""What is handed over as an array: lists that hold tensors, subclasses of NumPy's array, numbers given as tensors."""
+"""What is handed over as an array: lists that hold tensors, subclasses of NumPy's array, numbers
+given as tensors.
+"""
 
 import numpy as np
 import pytest
@@ -9,11 +11,13 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 
-# --- lists that hold tensors ----------------------------------------------------------------------------------------------------
+# --- lists that hold tensors ----------------------------------------------------------------------
 
 
 def nested(array, leaves):
-    """``array`` as nested lists of tracked tensors of one number each, also put into ``leaves``; every third stays a number."""
+    """``array`` as nested lists of tracked tensors of one number each, also put into ``leaves``;
+    every third stays a number.
+    """
     if array.ndim:
         return [nested(part, leaves) for part in array]
     leaves.append(mt.tensor(array, requires_grad=True))
@@ -181,7 +185,7 @@ def test_what_cannot_be_an_array_is_refused_in_words(call, message):
         call(mt.tensor(3.0, requires_grad=True))
 
 
-# --- subclasses of NumPy's array --------------------------------------------------------------------------------------------------
+# --- subclasses of NumPy's array ------------------------------------------------------------------
 
 
 class Reversed(np.ndarray):
@@ -233,7 +237,7 @@ def test_a_memory_map_for_reading_is_shared(tmp_path):
     assert x.tolist() == [1.0, 1.0, 1.0] and not x.data.flags.owndata
 
 
-# --- numbers given as tensors ------------------------------------------------------------------------------------------------
+# --- numbers given as tensors ---------------------------------------------------------------------
 
 Q = mt.tensor(np.random.default_rng(0).standard_normal((2, 3, 4)))
 X = mt.tensor(np.random.default_rng(1).standard_normal((4, 3)))

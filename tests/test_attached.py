@@ -49,9 +49,8 @@ def test_declared_parameters_are_those_of_the_method(name):
     positional, keyword = parameters(DECLARED[name])
     method = getattr(mt.Tensor, name)
     true = list(inspect.signature(method).parameters.values())[1:]
-    true = [
-        p for p in true if p.kind is not p.VAR_POSITIONAL and not p.name.startswith("a_")
-    ]  # a_min: NumPy's older name
+    # a_min: NumPy's older name
+    true = [p for p in true if p.kind is not p.VAR_POSITIONAL and not p.name.startswith("a_")]
     assert {p.name: p.default for p in true} == positional | keyword
     op = inspect.unwrap(method)
     if isinstance(op, Primitive):  # what may be given by position is what the op takes there

@@ -1,4 +1,6 @@
-"""Axes, counts and shapes: NumPy's integers are integers, and what is out of range is refused instead of wrapped round."""
+"""Axes, counts and shapes: NumPy's integers are integers, and what is out of range is refused
+instead of wrapped round.
+"""
 
 import numpy as np
 import pytest
@@ -33,7 +35,8 @@ def test_an_axis_out_of_range_or_named_twice_is_refused(call):
         call()
 
 
-# Each with a function ``i`` that makes integers of the kind that is tried out from an int, or from a list of them.
+# Each with a function ``i`` that makes integers of the kind that is tried out from an int, or from
+# a list of them.
 CALLS = [
     lambda x, i: x.sum(axis=i(1)), lambda x, i: x.sum(axis=i([0, 2])), lambda x, i: x.max(axis=(i(0), i(2))),
     lambda x, i: x.var(axis=i(1), ddof=i(1)), lambda x, i: x.cumsum(axis=i(1)), lambda x, i: F.softmax(x, axis=i(1)),
@@ -70,7 +73,9 @@ def python(n):
 
 
 def check_call(call, kinds, device="cpu"):
-    """Assert that a call gives the same, and the same gradient, with integers of each of the kinds as with Python's."""
+    """Assert that a call gives the same, and the same gradient, with integers of each of the kinds
+    as with Python's.
+    """
     x = mt.tensor(np.arange(6.0).reshape(1, 2, 3), requires_grad=True, device=device)
     wanted = call(x, python)
     cotangent = mt.tensor(np.random.default_rng(0).standard_normal(wanted.shape), device=device)

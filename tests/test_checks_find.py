@@ -1,4 +1,6 @@
-"""What a check must find: one wrong element among large or many ones, slopes at kinks, checks of nothing, rules that never run."""
+"""What a check must find: one wrong element among large or many ones, slopes at kinks, checks of
+nothing, rules that never run.
+"""
 
 import functools
 
@@ -19,7 +21,7 @@ def op_of(function, *rules):
     return made
 
 
-# --- one element ----------------------------------------------------------------------------------------------------------------
+# --- one element ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("small", [0.1, 1e-4, 1e-7])
@@ -77,11 +79,11 @@ def test_scales_are_no_fault(scale, seed):
         gradcheck(lambda x: doubled(x) * scale, [x], seed=seed)
 
 
-# --- kinks ----------------------------------------------------------------------------------------------------------------------
+# --- kinks ----------------------------------------------------------------------------------------
 
 
 def relu_with(slope):
-    """relu with a slope of its own at 0."""
+    """relu with another slope at 0."""
     return op_of(
         lambda xp, x: xp.maximum(x, 0.0), lambda xp, g, x: g * (1.0 * xp.greater(x, 0) + slope * xp.equal(x, 0))
     )
@@ -112,7 +114,7 @@ def test_strategies_reach_where_ops_change():
             check_op(beyond(limit), mst.tensors())
 
 
-# --- nothing compared -------------------------------------------------------------------------------------------------------------
+# --- nothing compared -----------------------------------------------------------------------------
 
 WRONG = op_of(lambda xp, x: x * x, lambda g, x: -7.0 * g * x)
 
@@ -161,11 +163,11 @@ def test_lists_of_arrays_are_differentiated():
     assert gradcheck(detached, [(np.ones(3), np.ones(3)), np.ones(3)], wanted=[1]).checked == 1
 
 
-# --- gradients that never run -----------------------------------------------------------------------------------------------------
+# --- gradients that never run ---------------------------------------------------------------------
 
 
 class Layer:
-    """A layer of the older kind, with a backward of its own, which is wrong."""
+    """A layer of the older kind, with its own backward, which is wrong."""
 
     def __call__(self, x):
         return x * x

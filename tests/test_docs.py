@@ -1,10 +1,11 @@
-"""The pages hold: their Python runs and prints what they say, their command lines are understood, their names are all there.
+"""The pages hold: their Python runs and prints what they say, their command lines are understood,
+their names are all there.
 
-The Python blocks of a page run in order, in one namespace and an empty folder. What a statement prints is compared with the
-comments behind its prints, or in the lines right below it:
+The Python blocks of a page run in order, in one namespace and an empty folder. What a statement
+prints is compared with the comments behind its prints, or in the lines right below it:
 
     print(x.grad)  # tensor([ 3., 12., 27.])
-    print(x.shape)  # a remark may stand before it, with a colon: (3,)
+    print(x.shape)  # a remark may be before it, with a colon: (3,)
 
 A block below ``<!-- not run: REASON -->`` is only compiled.
 """
@@ -36,17 +37,19 @@ BLOCK = re.compile(r"^(?:<!-- not run: (.+) -->\n+)?( *)```(\w*).*\n((?:.*\n)*?)
 
 
 def blocks(page, *languages):
-    """``(line, reason not to run it or None, text)`` of the code blocks of a page that are in one of ``languages``."""
+    """``(line, reason not to run it or None, text)`` of the code blocks of a page that are in one
+    of ``languages``.
+    """
     for match in BLOCK.finditer(PAGES[page]):
         if match[3] in languages:
             yield PAGES[page].count("\n", 0, match.start(4)), match[1], textwrap.dedent(match[4])
 
 
-# --- Python ---------------------------------------------------------------------------------------------------------------------
+# --- Python ---------------------------------------------------------------------------------------
 
 
 def comments(source):
-    """``{line: (whether code stands before it, text)}`` of the comments of a block."""
+    """``{line: (whether code is before it, text)}`` of the comments of a block."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     return {
         t.start[0]: (bool(t.line[: t.start[1]].strip()), t.string[1:].strip())
@@ -56,7 +59,9 @@ def comments(source):
 
 
 def said_of(statement, found, printed):
-    """What the comments say that ``statement`` prints: those behind its prints, and in the lines below if it has ``printed``."""
+    """What the comments say that ``statement`` prints: those behind its prints, and in the lines
+    below if it has ``printed``.
+    """
     calls = [
         node for node in ast.walk(statement) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
     ]
@@ -69,7 +74,7 @@ def said_of(statement, found, printed):
 
 
 def run(source, namespace, where="", line=0):
-    """Run a block; AssertionError where a statement prints something else than its comments say."""
+    """Run a block; AssertionError if a statement prints something else than its comments say."""
     found = comments(source)
     for statement in ast.parse(source).body:
         place = f"{where}, line {line + statement.lineno}"
@@ -118,7 +123,7 @@ def test_a_block_that_prints_what_it_says_passes():
     )
 
 
-# --- command lines --------------------------------------------------------------------------------------------------------------
+# --- command lines --------------------------------------------------------------------------------
 
 
 class Understood(Exception):
@@ -126,7 +131,9 @@ class Understood(Exception):
 
 
 def commands():
-    """``(page, command)`` of every command line: in blocks of sh, and in the text between backticks."""
+    """``(page, command)`` of every command line: in blocks of sh, and in the text between
+    backticks.
+    """
     for page, text in PAGES.items():
         for _, _, block in blocks(page, "sh"):
             for line in block.replace("\\\n", " ").splitlines():
@@ -180,7 +187,7 @@ def test_a_command_line_is_understood(page, command, monkeypatch):
         )
 
 
-# --- what is on which page --------------------------------------------------------------------------------------------------------
+# --- what is on which page ------------------------------------------------------------------------
 
 
 def public_names():

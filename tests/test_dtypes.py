@@ -1,4 +1,6 @@
-"""What type a result has: float64 comes only from float64 or where it is asked for, and scalars never widen."""
+"""What type a result has: float64 comes only from float64 or if it is asked for, and scalars never
+widen.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""The promises of the engine: what backward does, in which order, how often, and what it refuses."""
+"""The promises of the engine: what backward does, in which order, how often, and what
+it refuses.
+"""
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ def draw(*shape, seed=0):
     return leaf(np.random.default_rng(seed).standard_normal(shape))
 
 
-# --- backward and grad --------------------------------------------------------------------------------------------------------
+# --- backward and grad ----------------------------------------------------------------------------
 
 
 def test_gradients_of_leaves_add_up_over_calls():
@@ -198,7 +200,7 @@ def test_a_freed_graph_is_refused_and_a_retained_one_is_not():
         y.backward()
 
 
-# --- higher derivatives -------------------------------------------------------------------------------------------------------
+# --- higher derivatives ---------------------------------------------------------------------------
 
 
 def test_three_derivatives_of_a_polynomial_by_grad_and_by_backward():
@@ -241,7 +243,7 @@ def test_hessian_of_a_small_network_is_symmetric():
     assert np.allclose(hessian, hessian.T, rtol=1e-12, atol=1e-14)
 
 
-# --- switches -----------------------------------------------------------------------------------------------------------------
+# --- switches -------------------------------------------------------------------------------------
 
 
 def test_no_grad_records_nothing_and_changes_no_bit():
@@ -301,7 +303,7 @@ def test_without_detect_anomaly_arithmetic_is_ieee():
         assert np.isnan(mt.log(leaf([-1.0])).data).all()
 
 
-# --- stale values -------------------------------------------------------------------------------------------------------------
+# --- stale values ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -364,7 +366,7 @@ def test_values_are_not_written_to():
         x.assign(np.zeros(3))
 
 
-# --- users' own ops -----------------------------------------------------------------------------------------------------------
+# --- users' own ops -------------------------------------------------------------------------------
 
 
 @mt.op

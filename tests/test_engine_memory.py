@@ -29,7 +29,9 @@ def no_collector():
 
 
 def chain(length):
-    """Forward and backward through ``length`` ops; seconds of this process, and the gradient of the start."""
+    """Forward and backward through ``length`` ops; seconds of this process, and the gradient of the
+    start.
+    """
     x = mt.tensor(np.full((2, 2), 0.5), requires_grad=True)
     start = time.process_time()
     y = x

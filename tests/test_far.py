@@ -1,4 +1,6 @@
-"""Numbers at the ends of the range, infinities, and reductions of nothing: the result is right wherever it is a number."""
+"""Numbers at the ends of the range, infinities, and reductions of nothing: the result is right
+wherever it is a number.
+"""
 
 import math
 
@@ -17,7 +19,9 @@ ROWS = np.array([[0.6, -0.8, 0.0], [-0.3, 0.2, 0.1]])
 
 
 def in_unit(function, dtype, far):
-    """Value and gradient of ``function`` along the last axis of two rows in the unit ``far``, beside two ordinary ones."""
+    """Value and gradient of ``function`` along the last axis of two rows in the unit ``far``,
+    beside two ordinary ones.
+    """
     x = mt.tensor(np.concatenate([ROWS * far, ROWS]), dtype=dtype, requires_grad=True)
     y = function(x)
     return y.data.astype(float), mt.grad(y, x, mt.tensor([1.0, 2.0, 1.0, 2.0], dtype=dtype)).data
@@ -73,9 +77,8 @@ def test_infinity_and_nan_stay_what_they_are():
     ("float64", [1.7e308, 1.7e308], INF, [0.5**0.5] * 2), ("float64", [3e-200, 4e-200], 5e-200, [3e-200, 4e-200]),
     ("float32", [0.0, 0.0], 0.0, [0.0, 0.0]), ("float32", [3.0, 4.0], 5.0, [0.6, 0.8]),
 ])  # fmt: skip
-@pytest.mark.filterwarnings(
-    "ignore:overflow encountered in (cast|scalar multiply)"
-)  # where the norm itself is infinite
+# The norm itself may be infinite.
+@pytest.mark.filterwarnings("ignore:overflow encountered in (cast|scalar multiply)")
 def test_clipping_of_far_gradients(dtype, gradient, norm, clipped):
     together = nn.Parameter(np.zeros(2, dtype))
     apart = [nn.Parameter(np.zeros(1, dtype)) for _ in gradient]
@@ -112,7 +115,7 @@ def test_logsumexp_at_its_limits(x, value, slopes):
     assert not mt.grad(first[0], x).data.any()
 
 
-# --- nothing ------------------------------------------------------------------------------------------------------------------
+# --- nothing --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "value"), [
@@ -149,7 +152,7 @@ def test_the_extreme_of_nothing_is_refused(name):
     assert function(mt.zeros((0, 2)), axis=1).shape == (0,)
 
 
-# --- recorded passes ----------------------------------------------------------------------------------------------------------
+# --- recorded passes ------------------------------------------------------------------------------
 
 
 def test_a_number_to_the_power_of_a_tensor_is_recorded_in_its_precision():

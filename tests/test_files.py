@@ -99,7 +99,7 @@ def test_a_saved_run_goes_on_bit_for_bit(path):
     assert resumed.state_dict()["param_groups"] == optimizer.state_dict()["param_groups"]
 
 
-# --- files that are not whole -------------------------------------------------------------------------------------------------
+# --- files that are not whole ---------------------------------------------------------------------
 
 
 def test_every_truncation_is_refused(path):
@@ -176,7 +176,7 @@ def test_what_cannot_be_saved_is_named(path, state, message):
     assert not path.exists()
 
 
-# --- deaths -------------------------------------------------------------------------------------------------------------------
+# --- deaths ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("step", ["open", "fsync", "replace"])
@@ -199,7 +199,9 @@ def test_a_failure_at_any_step_leaves_the_old_file(path, monkeypatch, step, erro
 
 
 def test_a_file_that_windows_keeps_for_a_reader_is_waited_for(path, monkeypatch):
-    """There a file that somebody has open cannot be replaced, and the system says so by a number of its own."""
+    """There a file that somebody has open cannot be replaced, and the system's error has its own
+    number.
+    """
     mt.save(path, {"step": 1})
     refusals, pauses, real = [32, 5], [], os.replace
 

@@ -1,4 +1,6 @@
-"""What people from PyTorch or NumPy write in their first minutes: it works, or the error says what to write."""
+"""What people from PyTorch or NumPy write in their first minutes: it works, or the error says what
+to write.
+"""
 
 import copy
 import pickle

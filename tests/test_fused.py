@@ -1,4 +1,6 @@
-"""Kernels on the paths that small arrays do not take: many cache blocks, and each row shifted by its own maximum."""
+"""Kernels on the paths that small arrays do not take: many cache blocks, and each row shifted by
+its own maximum.
+"""
 
 import numpy as np
 import pytest

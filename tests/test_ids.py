@@ -1,4 +1,6 @@
-"""Integers of every type number rows, classes and places, on every device: values, and gradients of both orders."""
+"""Integers of every type number rows, classes and places, on every device: values, and gradients of
+both orders.
+"""
 
 import numpy as np
 import pytest

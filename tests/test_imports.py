@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FLOORS = [  # folders and files of minitensor/, from the ground; what stands on one floor knows nothing of its neighbours
+FLOORS = [  # folders and files of minitensor/, from the ground; modules on one floor do not import each other
     ("backend",),
     ("engine",),
     ("ops",),

@@ -1,6 +1,8 @@
-"""A clone, an editable install, a wheel: each has `minitensor` and `minitensor.models`, one class under one name, and no `models`.
+"""A clone, an editable install, a wheel: each has `minitensor` and `minitensor.models`, one class
+under one name, and no `models`.
 
-Nothing is downloaded: the environments are new, but for NumPy and the like they look where this one has them.
+Nothing is downloaded: the environments are new, but for NumPy and the like they look where this one
+has them.
 """
 
 import os
@@ -19,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("minitensor", "models", "examples", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
 SCRIPTS = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 INSTALLS = ("editable", "wheel")
-SITE = Path(np.__file__).resolve().parents[1]  # where what is needed besides is installed
+SITE = Path(np.__file__).resolve().parents[1]  # where the other packages are installed
 
 
 def packages(folder, name):
@@ -42,11 +44,11 @@ def test_it_says_that_it_is_typed_if_it_is():
     assert says == (ROOT / "minitensor" / "py.typed").exists()
 
 
-# --- environments -------------------------------------------------------------------------------------------------------------
+# --- environments ---------------------------------------------------------------------------------
 
 
 def run(*command, cwd, path=()):
-    """What a command prints, run in the folder ``cwd`` with a PYTHONPATH of its own."""
+    """What a command prints, run in the folder ``cwd`` with its own PYTHONPATH."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
     environment |= {"PYTHONPATH": os.pathsep.join(map(str, path)), "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(
@@ -121,7 +123,9 @@ def kind(request):
 
 @pytest.fixture(scope="module")
 def python(kind, checkout, fresh, request):
-    """The Python of a new environment with minitensor, and the PYTHONPATH by which that finds it."""
+    """The Python of a new environment with minitensor, and the PYTHONPATH by which that
+    finds it.
+    """
     made = fresh()
     if kind == "clone":
         return made, [checkout]
@@ -131,7 +135,7 @@ def python(kind, checkout, fresh, request):
     return made, []
 
 
-# --- what is there ------------------------------------------------------------------------------------------------------------
+# --- what is there --------------------------------------------------------------------------------
 
 ONE_GPT = """
 import pickle
@@ -206,7 +210,7 @@ def test_a_source_distribution_makes_the_same_wheel(wheel, checkout, pip, bare, 
     assert contents[0] == contents[1] and again.name == wheel.name
 
 
-# --- beside the files of a person ---------------------------------------------------------------------------------------------
+# --- beside the files of a person -----------------------------------------------------------------
 
 OWN = """
 import pickle
@@ -235,7 +239,9 @@ def test_a_models_file_of_ones_own_is_ones_own(python, folder):
 
 
 def test_an_example_copied_beside_it_runs(kind, python, checkout, folder):
-    """From a clone the script alone, with the toolkit where that is; after an install all of the examples."""
+    """From a clone the script alone, with the toolkit where that is; after an install all of the
+    examples.
+    """
     for needed in ("rich", "matplotlib"):
         pytest.importorskip(needed)
     program, path = python

@@ -1,4 +1,5 @@
-"""Losses and activations at infinities, far out, for confident scores, and of nothing: value, gradient and second derivative.
+"""Losses and activations at infinities, far out, for confident scores, and of nothing: value,
+gradient and second derivative.
 
 The gradient is asked for twice, of the kernels and of the recorded definitions.
 """
@@ -16,15 +17,16 @@ INF, NAN = math.inf, math.nan
 
 
 def derivatives(function, *values, dtype="float64"):
-    """The value, the gradients of its sum (plain and recorded) and those of the sum of the gradients' squares."""
+    """The value, the gradients of its sum (plain and recorded) and those of the sum of the
+    gradients' squares.
+    """
     leaves = [mt.tensor(v, dtype=dtype, requires_grad=True) for v in values]
     value = function(*leaves)
     plain = mt.grad(value.sum(), leaves)
     recorded = mt.grad(function(*leaves).sum(), leaves, create_graph=True)
     squares = sum((g * g).sum() for g in recorded)
-    second = (
-        mt.grad(squares, leaves, allow_unused=True) if squares.requires_grad else []
-    )  # not where slopes are constant
+    # Empty if slopes are constant.
+    second = mt.grad(squares, leaves, allow_unused=True) if squares.requires_grad else []
     return value, plain, recorded, [g for g in second if g is not None]
 
 
@@ -98,7 +100,9 @@ def test_a_confident_cross_entropy_keeps_its_digits(shift):
 @pytest.mark.parametrize(("norm", "row"), [(F.layer_norm, [3.0, -1.0, 2.0, 0.5]), (F.rms_norm, [3.0, -1.0, 2.0, 0.5])])
 @pytest.mark.parametrize("size", [1e-30, 1e20, 1e30])
 def test_norms_of_far_rows(norm, row, size):
-    """Of huge rows the result is that of rows of ordinary size without eps; the gradient is as much smaller as they are larger."""
+    """Of huge rows the result is that of rows of ordinary size without eps; the gradient is as much
+    smaller as they are larger.
+    """
     g, rows = [[1.0, 0.5, -2.0, 0.0]], [row, [x / 2.0 for x in row]]
     far, near = (
         mt.tensor(np.multiply(rows, by), dtype=dtype, requires_grad=True)
@@ -115,7 +119,7 @@ def test_norms_of_far_rows(norm, row, size):
         np.testing.assert_allclose(found.numpy() * np.float64(size), wanted, rtol=1e-5, atol=1e-6 * min(size, 1.0))
 
 
-# --- what does not count ------------------------------------------------------------------------------------------------------
+# --- what does not count --------------------------------------------------------------------------
 
 
 IGNORED = [[0.5, 1.0, -1.0], [NAN, 0.0, INF], [-INF, -INF, -INF], [INF, 0.0, NAN]]
@@ -166,7 +170,7 @@ def test_a_key_that_a_query_must_not_see_may_be_huge():
     np.testing.assert_allclose(y.numpy()[0, 0], [1.0, 1.0])
 
 
-# --- nothing ------------------------------------------------------------------------------------------------------------------
+# --- nothing --------------------------------------------------------------------------------------
 
 
 def attention(**named):
@@ -203,7 +207,9 @@ NOTHING = [
 
 @pytest.mark.parametrize("case", NOTHING)
 def test_axes_of_length_0(case):
-    """Values are there, and zero where queries meet no key; so are gradients, of the kernels and recorded."""
+    """Values are there, and zero if a query meets no key; so are gradients, of the kernels and
+    recorded.
+    """
     function, *shapes = case
     leaves = [mt.tensor(np.full(shape, 0.5), requires_grad=True) for shape in shapes]
     for recorded in (False, True):
@@ -215,7 +221,7 @@ def test_axes_of_length_0(case):
         assert y.shape == (*shapes[0][:-1], shapes[2][-1]) and not y.numpy().any()
 
 
-# --- dropout ------------------------------------------------------------------------------------------------------------------
+# --- dropout --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("p", [1e-6, 0.001, 0.3, 0.99, 0.999, 0.99999])

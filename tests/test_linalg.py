@@ -1,4 +1,6 @@
-"""Linear algebra where it is delicate: ties, singular matrices, other types, and PyTorch's gradients."""
+"""Delicate cases of linear algebra: ties, singular matrices, other types, and PyTorch's
+gradients.
+"""
 
 from itertools import permutations
 
@@ -15,7 +17,9 @@ SPREAD = X @ X.swapaxes(-1, -2) + np.eye(3)
 
 
 def leibniz(x):
-    """The determinant as a sum over permutations: a polynomial, whose derivatives know no singular matrices."""
+    """The determinant as a sum over permutations: a polynomial, whose derivatives know no singular
+    matrices.
+    """
     total, n = 0.0, len(x)
     for order in permutations(range(n)):
         sign = (-1) ** sum(order[i] > order[j] for i in range(n) for j in range(i + 1, n))

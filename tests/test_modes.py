@@ -1,4 +1,6 @@
-"""Modes hold inside what they decorate, and nowhere else: functions, methods, code that stops and goes on, threads, tasks."""
+"""Modes hold inside what they decorate, and nowhere else: functions, methods, code that stops and
+goes on, threads, tasks.
+"""
 
 import asyncio
 import functools
@@ -23,7 +25,7 @@ SPELLINGS = {"bare": lambda mode: mode, "called": lambda mode: mode(), "shared":
 
 @pytest.fixture(params=MODES)
 def case(request):
-    """A mode and its predicate; the test runs where it does not hold."""
+    """A mode and its predicate; the test runs if it does not hold."""
     mode, around, holds = MODES[request.param]
     with around():
         assert not holds()
@@ -38,7 +40,7 @@ def spelled(request, case):
     return request.param(mode), holds
 
 
-# --- functions and methods ------------------------------------------------------------------------------------------------------
+# --- functions and methods ------------------------------------------------------------------------
 
 
 def test_functions(spelled):
@@ -124,7 +126,7 @@ def test_what_cannot_be_decorated_is_refused(case, wrong):
         case[0](wrong)
 
 
-# --- code that stops and goes on ------------------------------------------------------------------------------------------------
+# --- code that stops and goes on ------------------------------------------------------------------
 
 
 def test_generators_hold_inside_and_not_between_the_yields(spelled):

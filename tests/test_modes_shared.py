@@ -1,4 +1,6 @@
-"""Mode objects and generators of random numbers that threads and asynchronous tasks share, and blocks left in any order."""
+"""Mode objects and generators of random numbers that threads and asynchronous tasks share, and
+blocks left in any order.
+"""
 
 import asyncio
 import sys

@@ -1,4 +1,6 @@
-"""The checks are checked: wrong gradients are planted one at a time, and each must be caught and named."""
+"""The checks are checked: wrong gradients are planted one at a time, and each must be caught and
+named.
+"""
 
 import numpy as np
 import pytest
@@ -114,7 +116,8 @@ def caught(row):
     return str(error.value)
 
 
-# What the check says of a wrong rule. A rule of this file that cannot run at all would be refused in other words.
+# What the check says of a wrong rule. A rule of this file that cannot run at all would be refused
+# in other words.
 SAID = {"matmul": "its gradient fails: ValueError: matmul, in backward: matmul: Input operand 1 has a mismatch"}
 
 
@@ -135,7 +138,7 @@ def test_a_rule_that_writes_is_told_so(name, what, plant):
         gradcheck(mt.exp, [np.ones(3)])
 
 
-# --- kernels ------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
 def backward_as(change):
@@ -266,11 +269,13 @@ def test_a_kernel_with_another_value_is_caught(plant):
         check_op(mt.nn.functional.silu, [np.ones(3)])
 
 
-# --- the engine ---------------------------------------------------------------------------------------------------------------
+# --- the engine -----------------------------------------------------------------------------------
 
 
 def test_a_lost_broadcast_sum_is_caught(monkeypatch):
-    """A slice in place of the sum over a broadcast axis: right where all elements are equal, so ones would not see it."""
+    """A slice in place of the sum over a broadcast axis: right if all elements are equal, so ones
+    would not see it.
+    """
 
     def sliced(gradient, shape):
         while gradient.ndim > len(shape):
@@ -295,7 +300,7 @@ def test_a_lost_second_use_is_caught(monkeypatch):
         gradcheck(lambda x: x * x, [np.array([1.0, 2.0])])
 
 
-# --- functions that are not what they seem --------------------------------------------------------------------------------------
+# --- functions that are not what they seem --------------------------------------------------------
 
 
 def test_a_function_that_writes_to_its_input_is_caught():

@@ -1,10 +1,13 @@
 """float16 and bfloat16 over the whole table: values and gradients are those of float64, rounded.
 
-A function is given numbers of 16 bits, and the same numbers in float64. Its result may differ from that of float64 by a rounding or
-two of its own type, by what a rounding of the inputs would change, since functions written in several ops round in between, and by
-what float32, in which it is computed, loses where large terms cancel::
+A function is given numbers of 16 bits, and the same numbers in float64. Its result may differ from
+that of float64 by a rounding or two of its own type, by what a rounding of the inputs would change,
+since functions written in several ops round in between, and by what float32, in which it is
+computed, loses when large terms cancel::
 
-    |narrow - exact| <= 2 eps |exact| + 2 max |f(x (1 + eps u)) - f(x)| + 1e-5 max |exact| + the smallest number,    u = +-1, drawn
+    |narrow - exact| <= 2 eps |exact| + 2 max |f(x (1 + eps u)) - f(x)| + 1e-5 max |exact| + tiny
+
+with u = +-1, drawn, and the smallest number tiny.
 """
 
 import sys
@@ -42,7 +45,9 @@ def shifted(values, eps, rng):
 
 
 def call(row, values, keywords, dtype, cotangents=None):
-    """What the row's function gives for floats of ``dtype``, and the gradients where ``cotangents`` are given: Tensors, or None."""
+    """What the row's function gives for floats of ``dtype``, and the gradients if ``cotangents``
+    are given: Tensors, or None.
+    """
     mt.random.seed(0)
     keywords = {name: plain(value) for name, value in keywords.items()}
     keywords = {name: mt.tensor(value, dtype=dtype) if is_float(value) else value for name, value in keywords.items()}
@@ -102,7 +107,7 @@ def test_sixteen_bits_are_float64_rounded(row, dtype):
     check()
 
 
-# --- sums ---------------------------------------------------------------------------------------------------------------------
+# --- sums -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
@@ -137,7 +142,7 @@ def test_gradients_are_handed_out_in_the_type_of_the_tensor(dtype):
     assert x.grad.dtype == dtype and x.grad.tolist() == [1.0, 2.0]
 
 
-# --- types --------------------------------------------------------------------------------------------------------------------
+# --- types ----------------------------------------------------------------------------------------
 
 
 def test_bfloat16_by_its_name_at_every_door(tmp_path):
@@ -229,7 +234,7 @@ def test_numbers_that_an_integer_type_cannot_hold(call):
         call(mt.tensor(np.array([1], np.uint8)))
 
 
-# --- optimisers ---------------------------------------------------------------------------------------------------------------
+# --- optimisers -----------------------------------------------------------------------------------
 
 OPTIMIZERS = {
     "sgd": lambda w: optim.SGD(w, lr=1.0),

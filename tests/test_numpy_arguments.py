@@ -1,4 +1,6 @@
-"""A name that is NumPy's too takes NumPy's arguments, in NumPy's order; what it cannot do it refuses by name."""
+"""A name that is NumPy's too takes NumPy's arguments, in NumPy's order; what it cannot do it
+refuses by name.
+"""
 
 import inspect
 
@@ -102,11 +104,9 @@ def test_what_is_not_taken_is_refused_by_its_name(call, message):
         call(mt.tensor(X, requires_grad=True))
 
 
-# Positional arguments of NumPy's that stand where ours has another: each must be refused, not misread.
-ELSEWHERE = {
-    "device",
-    "requires_grad",
-}  # where NumPy has the order or subok of an array's memory; no such value is a device
+# Positional arguments of NumPy's in whose place ours has another: each must be refused, not
+# misread. In their place NumPy has order or subok; no such value is a device.
+ELSEWHERE = {"device", "requires_grad"}
 
 
 def test_no_argument_by_position_means_another_thing():
@@ -115,13 +115,8 @@ def test_no_argument_by_position_means_another_thing():
         ours, theirs = getattr(mt, name), getattr(np, name)
         if name.startswith("_") or not callable(ours) or isinstance(ours, type) or isinstance(theirs, (type, np.ufunc)):
             continue
-        if name in (
-            "load",
-            "save",
-            "asarray",
-            "where",
-            "einsum",
-        ):  # files are others; the rest have no signature to compare
+        # files are others; the rest have no signature to compare
+        if name in ("load", "save", "asarray", "where", "einsum"):
             continue
         mine = _positional(ours)
         for place, (argument, numpys) in enumerate(zip(mine[1:], _positional(theirs)[1:])):

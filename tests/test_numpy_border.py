@@ -1,4 +1,6 @@
-"""NumPy's functions on Tensors: our op where there is one, and never a plain array from a tensor that wants a gradient."""
+"""NumPy's functions on Tensors: our op if there is one, and never a plain array from a tensor that
+wants a gradient.
+"""
 
 import itertools
 import warnings
@@ -17,14 +19,16 @@ def tracked(array):
     return mt.tensor(array, requires_grad=True)
 
 
-# --- none of NumPy's functions loses a gradient ---------------------------------------------------------------------------------
+# --- none of NumPy's functions loses a gradient ---------------------------------------------------
 
-# What takes one number at a time takes it as Python does, by float(x): a way out that is asked for, as x.item() is.
+# What takes one number at a time takes it as Python does, by float(x): a way out that is asked for,
+# as x.item() is.
 BY_FLOAT = {
     "cdouble", "clongdouble", "complex128", "complex64", "csingle", "double", "float16", "float32", "float64", "fromiter", "half",
     "longdouble", "single", "str_",
 }  # fmt: skip
-# Answers about a tensor, not computed from its values; and what acts on the process, on files or on the screen.
+# Answers about a tensor, not computed from its values; and what acts on the process, on files or on
+# the screen.
 STRUCTURE = ASKING | {
     "iterable",
     "isscalar",
@@ -53,7 +57,9 @@ SPACES = [
 
 
 def calls(scale=1.0):
-    """Argument lists that fit one function or another, with tracked tensors in many places, whose values ``scale`` changes."""
+    """Argument lists that fit one function or another, with tracked tensors in many places, whose
+    values ``scale`` changes.
+    """
     x, m, one = tracked(V * scale), tracked(M * scale), tracked(np.array(1.5 * scale))
     plain, wide = V, M
 
@@ -107,7 +113,7 @@ def plain_parts(result, depth=0):
 
 
 def attempt(function, *args, **settings):
-    """The plain parts of what the call gives; none where it is refused."""
+    """The plain parts of what the call gives; none if it is refused."""
     np.random.seed(0)  # noqa: NPY002  NumPy's own global generator
     try:
         return plain_parts(function(*args, **settings))
@@ -118,7 +124,9 @@ def attempt(function, *args, **settings):
 
 
 def differ(found, others):
-    """Whether the same call on other values gave something else: the result was computed from them."""
+    """Whether the same call on other values gave something else: the result was
+    computed from them.
+    """
     return len(found) != len(others) or any(a.tobytes() != b.tobytes() for a, b in zip(found, others))
 
 
@@ -160,7 +168,7 @@ def test_no_method_of_a_ufunc_gives_a_plain_array_from_a_tensor_that_wants_a_gra
     assert not lost
 
 
-# --- our op where there is one -------------------------------------------------------------------------------------------------
+# --- our op if there is one -----------------------------------------------------------------------
 
 ONE = np.array([0.3, -0.7, 1.1, 0.4])
 CALLS = {

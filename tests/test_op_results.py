@@ -1,4 +1,6 @@
-"""What an op, a kernel or a rule returns is looked at: one array of numbers, and what else was promised."""
+"""What an op, a kernel or a rule returns is looked at: one array of numbers, and what else was
+promised.
+"""
 
 import numpy as np
 import pytest

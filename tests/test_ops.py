@@ -60,11 +60,12 @@ def test_the_table_names_every_row_once():
     assert len(names) == len(set(names))
 
 
-# --- the table is complete ----------------------------------------------------------------------------------------------------
+# --- the table is complete ------------------------------------------------------------------------
 
+# Tested in tests/test_tensor.py.
 CREATION = set(
     "tensor asarray arange empty empty_like from_dlpack eye full full_like linspace ones ones_like zeros zeros_like".split()
-)  # tests/test_tensor.py
+)
 OF_TYPES = set("astype can_cast finfo iinfo isdtype result_type".split())  # tests/test_standard.py
 NOT_OPS = CREATION | OF_TYPES | set("grad no_grad enable_grad detect_anomaly checkpoint op fused save load".split())
 
@@ -74,9 +75,8 @@ def test_every_exported_function_has_a_row():
     public = {name: getattr(mt, name) for name in dir(mt) if not name.startswith("_")}
     exported = {name for name, value in public.items() if callable(value) and not isinstance(value, type)} - NOT_OPS
     covered = [public[name] for name in rows]
-    exported = {
-        name for name in exported if not any(public[name] is function for function in covered)
-    }  # other names of one
+    # other names of one
+    exported = {name for name in exported if not any(public[name] is function for function in covered)}
     assert not exported - rows, f"exported without a row in tests/table: {sorted(exported - rows)}"
 
 
@@ -97,13 +97,15 @@ def test_every_registered_op_has_a_row():
     assert not registered - rows, f"registered without a row in tests/table: {sorted(registered - rows)}"
 
 
-# --- the array namespaces -----------------------------------------------------------------------------------------------------
+# --- the array namespaces -------------------------------------------------------------------------
 
 SOURCE = Path(mt.__file__).parent
 
 
 def _names_used(tree):
-    """The names of the array namespace in a file: ``xp.NAME``, and the rows of ops that are taken by name."""
+    """The names of the array namespace in a file: ``xp.NAME``, and the rows of ops that are taken
+    by name.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "xp":
             yield node.attr

@@ -1,4 +1,6 @@
-"""What a user writes after the forward pass, into any array that a graph may keep, never spoils a gradient."""
+"""What a user writes after the forward pass, into any array that a graph may keep, never spoils a
+gradient.
+"""
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ def arrays_in(value):
 
 
 def copied(value):
-    """``value`` with arrays of its own, raw ones in place of Tensors."""
+    """``value`` with its own arrays, raw ones in place of Tensors."""
     if isinstance(value, dict):
         return {key: copied(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
@@ -31,7 +33,9 @@ def copied(value):
 
 
 def gradients(row, inputs, keywords, place, overwrite, recorded):
-    """The gradient of the input at ``place``; all others are raw arrays, which are overwritten after the forward pass."""
+    """The gradient of the input at ``place``; all others are raw arrays, which are overwritten
+    after the forward pass.
+    """
     inputs, keywords = copied(inputs), copied(keywords)
     given = inputs[place]
     x = inputs[place] = mt.asarray(given).requires_grad_()
@@ -69,7 +73,7 @@ def test_arrays_given_to_an_op_may_be_overwritten(row, recorded):
     check()
 
 
-# --- ops and kernels of somebody else, whose operands and keywords may be anything ----------------------------------------------
+# --- ops and kernels of somebody else, whose operands and keywords may be anything ----------------
 
 
 @mt.op

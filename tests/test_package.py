@@ -1,4 +1,6 @@
-"""What importing the package costs and needs, and examples in docstrings that pytest does not look for."""
+"""What importing the package costs and needs, and examples in docstrings that pytest does not look
+for.
+"""
 
 import doctest
 import importlib

@@ -1,4 +1,6 @@
-"""Derivatives with respect to intermediate results: what lies below them is let be; what was freed or is stale raises as ever."""
+"""Derivatives with respect to intermediate results: what lies below them is let be; what was freed
+or is stale raises as ever.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""What holds on every system: names that any file system takes, encodings that are said, programs without what only POSIX has."""
+"""What holds on every system: names that any file system takes, encodings that are said, programs
+without what only POSIX has.
+"""
 
 import ast
 import ctypes
@@ -81,7 +83,8 @@ def test_where_malloc_cannot_be_told_nothing_happens(monkeypatch):
     assert keep_freed_memory() is False
 
 
-# What Windows lacks is taken away once the libraries are there, which have their own ways without it.
+# What Windows lacks is taken away once the libraries are there, which have their own ways without
+# it.
 ELSEWHERE = """
 import argparse, importlib, multiprocessing.pool, os, pathlib, pkgutil, signal, subprocess, sys
 import matplotlib.figure, matplotlib.backends.backend_agg, numpy, rich.console, rich.progress, tokenizers

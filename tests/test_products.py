@@ -1,4 +1,6 @@
-"""Products and running products with zeros among the factors: every order of derivative, in time and memory of the input's size."""
+"""Products and running products with zeros among the factors: every order of derivative, in time
+and memory of the input's size.
+"""
 
 import time
 import tracemalloc

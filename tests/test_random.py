@@ -1,4 +1,6 @@
-"""Random numbers are a function of (seed, stream, counter); what they promise of their distributions."""
+"""Random numbers are a function of (seed, stream, counter); what they promise of their
+distributions.
+"""
 
 import copy
 import pickle
@@ -35,7 +37,9 @@ def test_equal_state_gives_equal_numbers_and_another_state_others(draw):
 
 
 def test_words_are_those_of_philox():
-    """The word stream of NumPy's Philox4x64-10 with the same key; a draw takes up where the last one's blocks ended."""
+    """The word stream of NumPy's Philox4x64-10 with the same key; a draw starts where the last
+    one's blocks ended.
+    """
     generator = Generator(seed=3, stream=9)
     reference = np.random.Philox(key=np.array([3, 9], dtype=np.uint64), counter=np.full(4, 2**64 - 1, dtype=np.uint64))
     expected = reference.random_raw(20)

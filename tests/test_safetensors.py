@@ -1,4 +1,6 @@
-"""The safetensors format: against the library of its makers, and files that are not what they say."""
+"""The safetensors format: against the library of its makers, and files that are not
+what they say.
+"""
 
 import json
 import random

@@ -1,4 +1,6 @@
-"""The Python array API standard, version 2024.12: every name of it is here or left out on purpose."""
+"""The Python array API standard, version 2024.12: every name of it is here or left out
+on purpose.
+"""
 
 import warnings
 
@@ -120,7 +122,7 @@ def test_sets_with_ties_nan_and_gradients():
     ] and indices.tolist()[:2] == [1, 0]
 
 
-# --- DLPack -------------------------------------------------------------------------------------------------------------------
+# --- DLPack ---------------------------------------------------------------------------------------
 
 
 def test_memory_of_others_is_copied_in():

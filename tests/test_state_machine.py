@@ -48,7 +48,7 @@ class Graphs(RuleBasedStateMachine):
         self.leaves, self.made = [], 0
 
     def pair(self, tensor, values):
-        """Enter a result, tamed where it has grown too large."""
+        """Enter a result, tamed if it has grown too large."""
         self.made += 1
         made = Pair(tensor, values)
         assert tensor.shape == np.shape(values)

@@ -1,4 +1,6 @@
-"""Ops and functions compared with PyTorch in float64: values and gradients to 1e-10, with random cotangents."""
+"""Ops and functions compared with PyTorch in float64: values and gradients to 1e-10, with random
+cotangents.
+"""
 
 import math
 from collections.abc import Callable
@@ -17,7 +19,9 @@ pytestmark = pytest.mark.torch
 
 @dataclass(frozen=True)
 class Case:
-    """One function in both libraries; order: of the derivatives that the two agree on at these inputs."""
+    """One function in both libraries; order: of the derivatives that the two agree on at these
+    inputs.
+    """
 
     name: str
     ours: Callable

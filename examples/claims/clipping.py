@@ -1,9 +1,11 @@
-"""What clipping does, the second half of claim 1: where gradients explode, a step without it throws the weights away.
+"""What clipping does, the second half of claim 1: when gradients explode, a step without it ruins
+the weights.
 
-An RNN that starts as the identity with relu (IRNN) learns to recall a symbol seen some steps ago, by stochastic gradient descent
-as by Le et al. (2015, arXiv:1504.00941), here with momentum, whose steps are proportional to the gradient: with its norm clipped
-(Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063, algorithm 1) and without, at each of several learning rates, because what
-clipping allows at a high one could be had at a lower one too.
+An RNN that starts as the identity with relu (IRNN) learns to recall a symbol seen some steps ago,
+by stochastic gradient descent as by Le et al. (2015, arXiv:1504.00941), here with momentum, whose
+steps are proportional to the gradient: with its norm clipped (Pascanu, Mikolov and Bengio 2013,
+arXiv:1211.5063, algorithm 1) and without, at each of several learning rates, because what clipping
+allows at a high one could be had at a lower one too.
 """
 
 from __future__ import annotations
@@ -76,7 +78,9 @@ def _train_once(settings: Settings, shape: Shape, rate: float, max_norm: float, 
 
 
 def learnt_after(run: dict[str, Any], chance_loss: float) -> int | None:
-    """The update from which the mean loss of the last ones is below half that of guessing; None where it does not end there."""
+    """The update from which the mean loss of the last ones is below half that of guessing; None if
+    it does not end there.
+    """
     steps, losses = _smoothed(run)
     if run["diverged"] or losses[-1] > chance_loss / 2:
         return None
@@ -135,7 +139,9 @@ def conclusion(numbers: dict[str, Any]) -> str:
 
 
 def draw(numbers: dict[str, Any], rates_axes: Any, course_axes: Any) -> None:
-    """The last losses by learning rate, and the course of one pair: that of the highest rate at which clipping lets it learn."""
+    """The last losses by learning rate, and the course of one pair: that of the highest rate at
+    which clipping lets it learn.
+    """
     pairs, chance = _pairs(numbers), numbers["chance_loss"]
     axes_of(rates_axes, f"{NETWORK.name} trained by SGD", "learning rate", "loss at the end")
     rates_axes.set_xscale("log")

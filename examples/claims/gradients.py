@@ -1,18 +1,22 @@
-"""Claim 1: through many steps of an RNN gradients vanish or explode; gates, and attention more so, let them through.
+"""Claim 1: through many steps of an RNN gradients vanish or explode; gates, and attention more so,
+let them through.
 
     d loss / d x_t = d loss / d h_T (prod_{s = t + 1 .. T} d h_s / d h_{s - 1}) d h_t / d x_t
 
-has a factor per step, so that its norm falls or grows geometrically with the distance T - t, by about the recurrent weights' scale
-times the slope of the nonlinearity (Bengio, Simard and Frasconi 1994; Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063). An
-identity matrix with relu has factor 1 to begin with (IRNN; Le, Jaitly and Hinton 2015, arXiv:1504.00941), an LSTM its open forget
-gate (Hochreiter and Schmidhuber 1997), and from any position of a Transformer there is a path of one step (Vaswani et al. 2017,
-table 1).
+has a factor per step, so that its norm falls or grows geometrically with the distance T - t, by
+about the recurrent weights' scale times the slope of the nonlinearity (Bengio, Simard and Frasconi
+1994; Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063). An identity matrix with relu has factor 1
+to begin with (IRNN; Le, Jaitly and Hinton 2015, arXiv:1504.00941), an LSTM its open forget gate
+(Hochreiter and Schmidhuber 1997), and from any position of a Transformer there is a path of one
+step (Vaswani et al. 2017, table 1).
 
-The loss is that of the last position, which is asked for the first symbol (`tasks.recall_batch`). x_t is a leaf with a gradient,
-so the engine itself says what is plotted: the root mean square over the sequences of the norm of d loss / d x_t, in float64. The
-symbol asked for is drawn at random, not the one that was seen, because a network that answers right has no loss to look at. Each
-network is measured as it begins, and after training on all distances up to T by Adam with clipping, the plain RNNs at rate 1e-3,
-the others at 3e-3: one rate for each kind, not the best of a grid as in the other claims.
+The loss is that of the last position, which is asked for the first symbol (`tasks.recall_batch`).
+x_t is a leaf with a gradient, so the engine itself says what is plotted: the root mean square over
+the sequences of the norm of d loss / d x_t, in float64. The symbol asked for is drawn at random,
+not the one that was seen, because a network that answers right has no loss to look at. Each network
+is measured as it begins, and after training on all distances up to T by Adam with clipping, the
+plain RNNs at rate 1e-3, the others at 3e-3: one rate for each kind, not the best of a grid as in
+the other claims.
 """
 
 from __future__ import annotations
@@ -47,7 +51,9 @@ LOST, BLOWN_UP = 1e-3, 1e3  # of the nearest gradient's norm: where the furthest
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured; ``gains`` are the scales of the tanh RNN's orthogonal matrix, all its singular values."""
+    """What is measured; ``gains`` are the scales of the tanh RNN's orthogonal matrix, all its
+    singular values.
+    """
 
     distance: int = 99
     budget: int = 20_000
@@ -70,7 +76,7 @@ def cases(gains: tuple[float, ...]) -> list[Case]:
     return scaled + relu + [Case(kind) for kind in KINDS[1:]]
 
 
-# --- measuring ----------------------------------------------------------------------------------------------------------------
+# --- measuring ------------------------------------------------------------------------------------
 
 
 def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
@@ -108,7 +114,9 @@ def _measure_case(case: Case, shape: Shape, settings: Settings, seed: int) -> di
 
 
 def gradient_norms(network: Network, settings: Settings, seed: int) -> list[float]:
-    """The norm of d loss / d x_t at the distances 0, 1, ... from the last position: root mean squares over the sequences."""
+    """The norm of d loss / d x_t at the distances 0, 1, ... from the last position: root mean
+    squares over the sequences.
+    """
     generator = np.random.default_rng(seed)
     ids, targets = recall_batch(generator, settings.distance, settings.sequences, N_SYMBOLS)
     targets = generator.integers(0, N_SYMBOLS, targets.shape)  # see the head of this file
@@ -120,7 +128,7 @@ def gradient_norms(network: Network, settings: Settings, seed: int) -> list[floa
     return norms[::-1].tolist()
 
 
-# --- telling ------------------------------------------------------------------------------------------------------------------
+# --- telling --------------------------------------------------------------------------------------
 
 
 def tables(numbers: dict[str, Any]) -> list[Table]:
@@ -135,20 +143,23 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
 
 
 def ratio(norms: list[float]) -> float:
-    """The norm at the greatest distance, in units of that at distance 1 (at 0 stands the question, seen by a path of its own).
+    """The norm at the greatest distance, in units of that at distance 1 (the question is at 0, and
+    has its own path).
 
-    0 where no gradient comes even there, as in a relu network that died.
+    0 if no gradient comes even there, as in a relu network that died.
     """
     return norms[-1] / norms[1] if norms[1] else 0.0
 
 
 def factor(norms: list[float]) -> float:
-    """What a step changes the norm by: the geometric mean over the steps."""
+    """The factor by which a step changes the norm: the geometric mean over the steps."""
     return ratio(norms) ** (1 / (len(norms) - 2))
 
 
 def conclusion(numbers: dict[str, Any]) -> str:
-    """Who loses the gradient, who blows it up, who keeps it; who learns; what clipping does."""
+    """Which networks lose the gradient, which blow it up, which keep it; which learn; what clipping
+    does.
+    """
     distance = numbers["distance"]
     fates: dict[str, list[str]] = {"vanishes": [], "explodes": [], "survives": []}
     able: list[str] = []

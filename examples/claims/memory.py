@@ -1,17 +1,21 @@
-"""Claim 2: what an RNN cannot learn to remember, gates do; what gates cannot hold, attention looks up.
+"""Claim 2: what an RNN cannot learn to remember, gates do; what gates cannot hold, attention looks
+up.
 
 Two tasks (`claims.tasks`), in three trainings:
 
-    recall         one symbol, seen k steps ago, behind random distractors (Hochreiter and Schmidhuber 1997, section 5.2); a
-                   training for each k, in which nothing shorter can be learnt first (Bengio, Simard and Frasconi 1994)
+    recall         one symbol, seen k steps ago, behind random distractors (Hochreiter and
+                   Schmidhuber 1997, section 5.2); a training for each k, in which nothing shorter
+                   can be learnt first (Bengio, Simard and Frasconi 1994)
     curriculum     the same task, but one training on all distances at once, drawn log-uniformly
-    copy           ten symbols, each to be said k steps after it was seen, by one training on all distances (Hochreiter and
-                   Schmidhuber 1997; Arjovsky, Shah and Bengio 2016, arXiv:1511.06464; Jing et al. 2017, arXiv:1612.05231)
+    copy           ten symbols, each to be said k steps after it was seen, by one training on all
+                   distances (Hochreiter and Schmidhuber 1997; Arjovsky, Shah and Bengio 2016,
+                   arXiv:1511.06464; Jing et al. 2017, arXiv:1612.05231)
 
-The first is limited by the gradient, the last by what a state of fixed size can hold; a Transformer keeps every position, and
-finds it in one step (Vaswani et al. 2017, table 1). All networks have equal parameter counts and the same number of updates,
-of the same size, by Adam with clipping. Each training is done at every one of ``learning_rates``, and that with the
-lowest loss at its end is reported.
+The first is limited by the gradient, the last by what a state of fixed size can hold; a Transformer
+keeps every position, and finds it in one step (Vaswani et al. 2017, table 1). All networks have
+equal parameter counts and the same number of updates, of the same size, by Adam with clipping. Each
+training is done at every one of ``learning_rates``, and that with the lowest loss at its end is
+reported.
 """
 
 from __future__ import annotations
@@ -58,7 +62,9 @@ class Settings:
         return cls((2, 12), (4, 16), 3_000, n_copied=4, steps=(300, 200, 300), learning_rates=(1e-2,), sequences=50)
 
     def spans(self, task: str) -> list[tuple[int, ...]]:
-        """The trainings of a task: the distances that each of them is tested at, and draws its own between."""
+        """The trainings of a task: the distances that each of them is tested at, and draws its own
+        between.
+        """
         if task == "copy":
             return [self.copy]
         return [self.recall] if task == "curriculum" else [(distance,) for distance in self.recall]
@@ -128,7 +134,7 @@ def _train_once(
     return about | {"loss": history.final, "accuracy": accuracy}
 
 
-# --- telling ------------------------------------------------------------------------------------------------------------------
+# --- telling --------------------------------------------------------------------------------------
 
 
 def tables(numbers: dict[str, Any]) -> list[Table]:
@@ -160,7 +166,9 @@ def _reaches(task: str, numbers: dict[str, Any]) -> dict[str, int]:
 
 
 def conclusion(numbers: dict[str, Any]) -> str:
-    """How far each network reaches in each task, and what that says about gates, curricula and attention."""
+    """How far each network reaches in each task, and what that says about gates, curricula and
+    attention.
+    """
     recall, curriculum, copy = (_reaches(task, numbers) for task in TASKS)
     gates = "lengthen" if max(recall["lstm"], recall["gru"]) > recall["rnn"] else "do not lengthen"
     helped = [f"the {NAMES[kind]}" for kind in KINDS if curriculum[kind] > recall[kind]]

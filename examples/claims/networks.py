@@ -1,9 +1,11 @@
-"""The four networks that are compared, of equal parameter count: embedding -> RNN, LSTM, GRU or Transformer -> linear.
+"""The four networks that are compared, of equal parameter count: embedding -> RNN, LSTM, GRU or
+Transformer -> linear.
 
-All are made as their literature advises, so that none loses for want of care. Recurrent weights start orthogonal (Saxe et al. 2014,
-arXiv:1312.6120), the LSTM's forget gate open (bias 1; Jozefowicz et al. 2015). The Transformer is causal, of two pre-norm layers
-with sinusoidal positions (Vaswani et al. 2017; Xiong et al. 2020). The recurrent networks have one layer; its width is what makes
-the count equal.
+All are made as their literature advises, so that none is at a disadvantage. Recurrent weights start
+orthogonal (Saxe et al. 2014, arXiv:1312.6120), the LSTM's forget gate open (bias 1; Jozefowicz et
+al. 2015). The Transformer is causal, of two pre-norm layers with sinusoidal positions (Vaswani et
+al. 2017; Xiong et al. 2020). The recurrent networks have one layer; its width is what makes the
+count equal.
 
 Letters: B sequences, T positions, D model width, C classes.
 """
@@ -33,7 +35,9 @@ N_LAYERS = 2  # of the Transformer
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """What makes a network: its kind, its width D, and for the Transformer the width of its feed-forward networks."""
+    """The sizes of a network: its kind, its width D, and for the Transformer the width of its
+    feed-forward networks.
+    """
 
     kind: str
     vocab_size: int
@@ -42,7 +46,9 @@ class Shape:
     d_ff: int = 0
 
     def build(self, **options: object) -> Network:
-        """A network of this shape with weights from ``mt.random``; ``options`` of the recurrent layer override the defaults."""
+        """A network of this shape with weights from ``mt.random``; ``options`` of the recurrent
+        layer override the defaults.
+        """
         return Network(self, **options)
 
 
@@ -63,7 +69,9 @@ class Network(nn.Module):
         self.output = nn.Linear(d_model, shape.n_classes)
 
     def read(self, x: mt.Tensor, last: int | None = None) -> mt.Tensor:
-        """Embedded inputs (B, T, D) to the logits of the ``last`` positions, (B, last, C); of all where None."""
+        """Embedded inputs (B, T, D) to the logits of the ``last`` positions, (B, last, C); default:
+        of all.
+        """
         if self.shape.kind == "transformer":
             states = self.body(self.positions(x), is_causal=True)  # (B, T, D)
         else:
@@ -71,13 +79,15 @@ class Network(nn.Module):
         return self.output(states if last is None else states[:, -last:])
 
     def forward(self, ids: Any, last: int | None = None) -> mt.Tensor:
-        """Ids (B, T) to the logits of the ``last`` positions, (B, last, C); of all where None."""
+        """Ids (B, T) to the logits of the ``last`` positions, (B, last, C); default: of all."""
         return self.read(self.embedding(ids), last)
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A network and how its recurrent weights start: ``matrix`` times ``gain``; "" for the network's own way."""
+    """A network and how its recurrent weights start: ``matrix`` times ``gain``; "" for the
+    network's own way.
+    """
 
     kind: str
     nonlinearity: str = "tanh"
@@ -86,7 +96,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """As it stands in table and picture."""
+        """Its name in table and picture."""
         if not self.matrix:
             return NAMES[self.kind]
         return f"RNN (gain {self.gain:g})" if self.nonlinearity == "tanh" else f"relu RNN ({self.matrix})"
@@ -107,7 +117,7 @@ class Case:
 
 def equal_shapes(budget: int, vocab_size: int, n_classes: int) -> dict[str, Shape]:
     """The shape of each kind whose parameters come closest to ``budget`` in number."""
-    # 16 D^2 parameters where d_ff = 2 D; D goes by whole heads, d_ff makes up for what that leaves.
+    # 16 D^2 parameters if d_ff = 2 D; D goes by whole heads, d_ff makes up for what that leaves.
     d_model = N_HEADS * max(1, round(math.sqrt(budget / (8 * N_LAYERS)) / N_HEADS))
 
     def make(kind: str, size: int) -> Shape:
@@ -122,9 +132,11 @@ def equal_shapes(budget: int, vocab_size: int, n_classes: int) -> dict[str, Shap
 
 
 def fit(make: Callable[[int], Any], count: Callable[[Any], int], budget: int) -> Any:
-    """Of ``make(1)``, ``make(2)``, ..., whose counts grow, the one whose count is closest to ``budget``.
+    """Of ``make(1)``, ``make(2)``, ..., whose counts grow, the one whose count is closest to
+    ``budget``.
 
-    Sizes are looked for up to the root of the budget, which no width of a network with square weights exceeds.
+    Sizes are looked for up to the root of the budget, which no width of a network with square
+    weights exceeds.
     """
     size = bisect.bisect_left(range(1, math.isqrt(budget)), budget, key=lambda n: count(make(n)))
     return min((make(max(1, size)), make(size + 1)), key=lambda made: abs(count(made) - budget))

@@ -1,14 +1,19 @@
-"""Claim 3: a recurrent network computes its steps one after the other, a Transformer all at once, and pays for it with T^2.
+"""Claim 3: a recurrent network computes its steps one after the other, a Transformer all at once,
+and pays for it with T^2.
 
     operations that have to wait for each other     RNN, LSTM, GRU: T          Transformer: 1
-    operations in all, a layer                      T D^2                      T^2 D + T D^2          (Vaswani et al. 2017, table 1)
+    operations in all, a layer                      T D^2                      T^2 D + T D^2
 
-What is timed is a whole training step (forward, loss at every position, backward, Adam) of a fixed number of tokens, cut into T
-positions of tokens / T sequences: the same work for a recurrent network at every T, in T products that grow thinner. The networks
-take turns, so that whatever else the machine does hits all of them, and the median counts. Of the Transformer's step the
-quadratic part is timed by itself: forward and backward of its layers' scaled dot-product attention.
+These counts are those of Vaswani et al. (2017, table 1).
 
-What waiting costs depends on how much the machine could do at the same time: two cores are kept busy by a product of a few rows.
+What is timed is a whole training step (forward, loss at every position, backward, Adam) of a fixed
+number of tokens, cut into T positions of tokens / T sequences: the same work for a recurrent
+network at every T, in T products that grow thinner. The networks take turns, so that whatever else
+the machine does hits all of them, and the median counts. Of the Transformer's step the quadratic
+part is timed by itself: forward and backward of its layers' scaled dot-product attention.
+
+What waiting costs depends on how much the machine could do at the same time: two cores are kept
+busy by a product of a few rows.
 """
 
 from __future__ import annotations
@@ -54,7 +59,9 @@ class Settings:
 
 
 def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
-    """Median seconds of a step by network and length. ``workers`` is not used: what is timed has the machine for itself."""
+    """Median seconds of a step by network and length. ``workers`` is not used: what is timed has
+    the machine for itself.
+    """
     shapes = equal_shapes(settings.budget, settings.vocab_size, settings.vocab_size)
     seconds: dict[str, list[float]] = {name: [] for name in (*KINDS, ATTENTION)}
     networks = {kind: shape.build() for kind, shape in shapes.items()}
@@ -85,7 +92,7 @@ def _step(network: mt.nn.Module, optimizer: mt.optim.Optimizer, ids: np.ndarray)
 
 
 def _attention_step(shape: Shape, batch: int, length: int) -> Callable[[], None]:
-    """Forward and backward of the attention alone of all layers."""
+    """Forward and backward of only the attention of all layers."""
     heads = (batch, N_HEADS, length, shape.d_model // N_HEADS)  # (B, H, T, K)
     cotangent, q, k, v = (mt.random.normal(heads).requires_grad_() for _ in range(4))
 
@@ -108,13 +115,14 @@ def _alternating(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str,
     return {name: statistics.median(found) for name, found in times.items()}
 
 
-# --- telling ------------------------------------------------------------------------------------------------------------------
+# --- telling --------------------------------------------------------------------------------------
 
 
 def crossover(lengths: list[int], ours: list[float], theirs: list[float]) -> float | None:
-    """The length at which ``ours`` begins to be the smaller for good, between lengths by interpolation of the logarithms.
+    """The length at which ``ours`` becomes and stays the smaller, between lengths by interpolation
+    of the logarithms.
 
-    The first length where it always is; None where it is not at the last.
+    The first length from which it always is; None if it is not at the last.
 
     >>> crossover([10, 100, 1000], [4.0, 4.0, 4.0], [1.0, 2.0, 8.0])
     316.22776601683796
@@ -122,7 +130,7 @@ def crossover(lengths: list[int], ours: list[float], theirs: list[float]) -> flo
     gaps = [math.log(our / their) for our, their in zip(ours, theirs, strict=True)]
     if gaps[-1] >= 0:
         return None
-    last = max((i for i, gap in enumerate(gaps) if gap >= 0), default=None)  # where it was not, for the last time
+    last = max((i for i, gap in enumerate(gaps) if gap >= 0), default=None)  # the last length at which it was not
     if last is None:
         return float(lengths[0])
     share = gaps[last] / (gaps[last] - gaps[last + 1])
@@ -130,7 +138,7 @@ def crossover(lengths: list[int], ours: list[float], theirs: list[float]) -> flo
 
 
 def attention_shares(numbers: dict[str, Any]) -> list[float]:
-    """The part of the Transformer's step that is attention, by length."""
+    """The share of attention in the Transformer's step, by length."""
     seconds = numbers["seconds"]
     return [part / whole for part, whole in zip(seconds[ATTENTION], seconds["transformer"], strict=True)]
 
@@ -147,7 +155,9 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
 
 
 def conclusion(numbers: dict[str, Any]) -> str:
-    """From where on the Transformer is faster than each of the others, and what waiting and T^2 cost."""
+    """From which length on the Transformer is faster than each of the others, and what waiting and
+    T^2 cost.
+    """
     lengths, seconds = numbers["lengths"], numbers["seconds"]
     against = [
         f"the {NAMES[kind]} {_comparison(lengths, seconds['transformer'], seconds[kind])}" for kind in KINDS[:-1]

@@ -1,4 +1,4 @@
-"""What a person sees of a claim: tables in the terminal, axes of the pictures, numbers in words."""
+"""How a claim is reported: tables in the terminal, axes of the pictures, numbers in words."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from toolkit.plots import GREY
 
 __all__ = ["ENOUGH", "Table", "axes_of", "listed", "magnitude", "print_table", "reach"]
 
-ENOUGH = 0.9  # part of right answers from which on a network counts as able
-WIDTH = 100  # of a table where there is no terminal
+ENOUGH = 0.9  # share of right answers above which a network counts as able
+WIDTH = 100  # of a table if there is no terminal
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Table:
 def print_table(table: Table) -> None:
     """Print with `rich`, as wide as the terminal."""
     rich = require("rich.table", "train")
-    text = require("rich.text", "train").Text  # as it stands: brackets are no markup
+    text = require("rich.text", "train").Text  # as it is: brackets are no markup
     made = rich.Table(title=text(table.title), title_justify="left", box=require("rich.box", "train").SIMPLE_HEAD)
     for number, column in enumerate(table.columns):
         made.add_column(text(column), justify="right" if number else "left")
@@ -49,7 +49,7 @@ def axes_of(axes: Any, title: str, x_label: str, y_label: str) -> Any:
 
 
 def listed(names: Sequence[str], none: str = "none") -> str:
-    """``"a"``, ``"a and b"``, ``"a, b and c"``; ``none`` where there are no names.
+    """``"a"``, ``"a and b"``, ``"a, b and c"``; ``none`` if there are no names.
 
     >>> listed(["RNN", "LSTM", "GRU"])
     'RNN, LSTM and GRU'
@@ -59,7 +59,8 @@ def listed(names: Sequence[str], none: str = "none") -> str:
 
 
 def magnitude(value: float) -> str:
-    """A number that is not negative in a few characters, as a power of ten where it is very small or large.
+    """A number that is not negative in a few characters, as a power of ten if it is very small or
+    large.
 
     >>> magnitude(0.25), magnitude(3.1e-12), magnitude(4.2e9)
     ('0.25', '3e-12', '4e+09')
@@ -68,7 +69,7 @@ def magnitude(value: float) -> str:
 
 
 def reach(values: Sequence[float], lengths: Sequence[int]) -> int:
-    """The longest of ``lengths`` up to which all ``values`` are `ENOUGH`; 0 where the first is not.
+    """The longest of ``lengths`` up to which all ``values`` are `ENOUGH`; 0 if the first is not.
 
     >>> reach([1.0, 0.95, 0.4, 0.9], [10, 25, 50, 100])
     25

@@ -1,4 +1,6 @@
-"""The one training loop of all claims, the choice of the learning rate, and work that is spread over processes."""
+"""The one training loop of all claims, the choice of the learning rate, and work that is spread
+over processes.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,14 @@ import minitensor as mt
 
 __all__ = ["MOST_WORKERS", "History", "best_run", "spread", "train"]
 
-MAX_NORM = 1.0  # of the gradient, where it is clipped
+MAX_NORM = 1.0  # of the gradient, if it is clipped
 MOST_WORKERS = 60 if sys.platform == "win32" else 1000  # Windows cannot wait for the end of more processes at a time
 WARM_UP = 0.05  # the part of the steps in which the learning rate rises; then it falls along a cosine
 
 
 @dataclass
 class History:
-    """What a training left behind: loss and gradient norm (before clipping) of each step that was finite."""
+    """The record of a training: loss and gradient norm (before clipping) of each finite step."""
 
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
@@ -44,15 +46,17 @@ def train(
     optimizer: mt.optim.Optimizer,
     max_norm: float = MAX_NORM,
 ) -> History:
-    """Train ``model`` for so many steps of ``loss_of(step)``; it ends early where the loss or the gradient is not finite.
+    """Train ``model`` for so many steps of ``loss_of(step)``; it ends early if the loss or the
+    gradient is not finite.
 
-    The learning rate rises linearly, then falls along a cosine to zero. max_norm: of the clipped gradient, inf for no clipping.
+    The learning rate rises linearly, then falls along a cosine to zero. max_norm: of the clipped
+    gradient, inf for no clipping.
     """
     history = History()
     schedule = mt.optim.CosineLR(optimizer, steps, warmup_steps=int(WARM_UP * steps))
     for step in range(steps):
         optimizer.zero_grad()
-        with np.errstate(over="ignore", invalid="ignore"):  # an explosion is looked for below
+        with np.errstate(over="ignore", invalid="ignore"):  # checked below
             loss = loss_of(step)
             loss.backward()
             norm = float(mt.optim.clip_grad_norm_(model.parameters(), max_norm))
@@ -67,18 +71,22 @@ def train(
 
 
 def best_run(runs: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Of trainings that differ in the learning rate alone, the one whose ``"loss"`` at the end is the least, without that."""
+    """Of trainings that differ only in the learning rate, the one with the lowest final ``"loss"``,
+    without that entry.
+    """
     best = min(runs, key=lambda run: run["loss"])
     return {name: value for name, value in best.items() if name != "loss"}
 
 
-# --- work for several processes -----------------------------------------------------------------------------------------------
+# --- work for several processes -------------------------------------------------------------------
 
 
 def spread(label: str, function: Callable[..., Any], calls: list[tuple[Any, ...]], workers: int) -> list[Any]:
-    """``function(*call)`` for each call, in their order, by so many processes of one BLAS thread each, with a bar for those done.
+    """``function(*call)`` for each call, in their order, by so many processes of one BLAS thread
+    each, with a bar for those done.
 
-    The matrices here are too small for BLAS to share them among cores, so whole trainings are shared out instead.
+    The matrices here are too small for BLAS to share them among cores, so whole trainings are
+    shared out instead.
     """
     results = []
     with Progress(label, total=len(calls)) as progress:
@@ -111,5 +119,5 @@ def _call(work: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
 
 
 def _ignore_interrupt() -> None:
-    """Ctrl-C goes to all processes of a terminal; the parent alone answers it, and ends the others."""
+    """Ctrl-C goes to all processes of a terminal: only the parent handles it, and ends the rest."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""What a run of text to text is made of: its settings, what it trains on, and the one who answers afterwards.
+"""The parts of a text-to-text run: settings, training task, and the trained model that answers.
 
 Letters: B texts, S source and T target positions, H heads.
 """
@@ -35,10 +35,12 @@ WATCHED = 100  # inputs of each task that are answered at a validation
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Training):
-    """Hyper-parameters; the defaults suit the embedded tasks, which are free of noise: nothing is to be regularised.
+    """Hyper-parameters; the defaults suit the embedded tasks, which are free of noise: nothing is
+    to be regularised.
 
-    Many narrow heads, since each is one more thing to look for and to point at: sorting alone, after 640 updates of 512 tokens,
-    reached 93 % exact match with 16 heads of 8 features, 37 % with 8 of 16, 28 % with 4 of 32.
+    Many narrow heads, since each is one more thing to look for and to point at: sorting alone,
+    after 640 updates of 512 tokens, reached 93 % exact match with 16 heads of 8 features, 37 % with
+    8 of 16, 28 % with 4 of 32.
     """
 
     d_model: int = option(128, "features of each position", least=1)
@@ -74,7 +76,9 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
 
 
 def make_model(settings: Settings, vocab_size: int, device: str) -> T5:
-    """A T5 of version 1.1, its weights drawn from the seed; the sentinels' ids follow those of the tokenizer."""
+    """A T5 of version 1.1, its weights drawn from the seed; the sentinels' ids follow those of the
+    tokenizer.
+    """
     s = settings
     mt.random.seed(s.seed)
     config = T5Config(
@@ -86,14 +90,16 @@ def make_model(settings: Settings, vocab_size: int, device: str) -> T5:
 
 
 class Task:
-    """All tasks at once, and span corruption of their texts before, as `toolkit.trainer` sees it."""
+    """The training task for `toolkit.trainer`: all tasks at once, after span corruption of their
+    texts.
+    """
 
     def __init__(self, corpus: Corpus, tokenizer: Tokenizer, settings: Settings) -> None:
         """Tokenise and batch the pairs; ``dropped`` counts those that are too long to train on."""
         self.tokenizer, self.settings = tokenizer, settings
         self.longest = min(settings.max_length, settings.max_tokens)
         self.tests = corpus.tests
-        for name, pairs in corpus.tests.items():  # what is answered when training is over: better now than then
+        for name, pairs in corpus.tests.items():  # checked now, not when training is over
             short_enough(pairs, encode(tokenizer, [text for text, _ in pairs]), settings.max_length, name)
         self.batches, dropped = self._batch(corpus.train)
         self.validation, more = self._batch(corpus.validation)
@@ -104,7 +110,8 @@ class Task:
         self.watched = _first_of_each(watched, WATCHED)
         self.corrupt = SpanCorruption(tokenizer.vocab_size + SENTINELS - 1, SENTINELS, seed=settings.seed)
         self.texts = self._texts(corpus.train) if settings.pretrain_steps else []
-        # Corrupted texts are no longer than the texts, so that batches of these are those of them too.
+        # Corrupted texts are no longer than the texts, so that batches of these are those of them
+        # too.
         self.spans = Batches(self.texts, self.texts, settings.max_tokens, settings.seed) if self.texts else None
 
     def _batch(self, pairs: Sequence[Pair]) -> tuple[Batches, int]:
@@ -117,7 +124,9 @@ class Task:
         return list(zip(pairs, encode(self.tokenizer, [source for source, _ in pairs]), strict=True))
 
     def _texts(self, pairs: Sequence[Pair]) -> list[list[int]]:
-        """The ids of all different texts to be corrupted: inputs without the names of tasks, and outputs."""
+        """The ids of all different texts to be corrupted: inputs without the names of tasks, and
+        outputs.
+        """
         found = dict.fromkeys(text for source, target in pairs for text in (source.partition(": ")[2], target))
         texts = [text for text in encode(self.tokenizer, list(found)) if LEAST <= len(text) < self.longest]
         if not texts:
@@ -125,7 +134,9 @@ class Task:
         return texts
 
     def epoch(self, number: int) -> Epoch[Batch]:
-        """The batches of an epoch; while there is pre-training, corrupted texts stand in their place."""
+        """The batches of an epoch; while there is pre-training, corrupted texts take
+        their place.
+        """
         tasks = self.batches.epoch(number)
         first = number * len(tasks)
         groups = [np.array([first + index]) for index in range(len(tasks))]  # the update that a batch is for
@@ -142,11 +153,12 @@ class Task:
         return Batches(inputs, targets, self.settings.max_tokens + 2, self.settings.seed).batch(np.arange(len(pairs)))
 
     def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
-        """The model's loss."""
         return batch_loss(self.model, batch, divide_by, self.settings.device)
 
     def validate(self) -> dict[str, float]:
-        """The loss per token of the validation pairs, and each task's share of exact matches among the first of them."""
+        """The loss per token of the validation pairs, and each task's share of exact matches among
+        the first of them.
+        """
         loss = loss_per_token(self.model, self.validation, self.settings.device)
         matches = {name: exact_match(self.answerer, pairs, tell=False)[0] for name, pairs in self.watched.items()}
         return {"validation_loss": loss, **matches}
@@ -167,13 +179,17 @@ class Answerer:
         return cls(model, tokenizer, run.settings.max_length, device)
 
     def short_enough(self, pairs: Sequence[Pair], name: str) -> tuple[list[Pair], str]:
-        """The pairs whose inputs the model can read, and a remark on the others. Raises UserError if nothing is left."""
+        """The pairs whose inputs the model can read, and a remark on the others. Raises UserError
+        if nothing is left.
+        """
         return short_enough(pairs, encode(self.tokenizer, [source for source, _ in pairs]), self.max_length, name)
 
     def answer(self, texts: Sequence[str], beam: int = 1, where: str = "text", tell: bool = True) -> list[str]:
-        """Outputs in the order of ``texts``. Raises UserError for a text too long for the model, before any is answered.
+        """Outputs in the order of ``texts``. Raises UserError for a text too long for the model,
+        before any is answered.
 
-        What had to be cut off at the longest that the model was trained for is told on stderr, unless ``tell`` is False.
+        Outputs cut off at the longest length that the model was trained for are reported on stderr,
+        unless ``tell`` is False.
         """
         ids = encode(self.tokenizer, texts)
         check_lengths(ids, self.max_length, where)
@@ -183,7 +199,9 @@ class Answerer:
         return [composed(unmark(self.tokenizer.decode(self._words(best)))) for (best,) in found]
 
     def attention(self, text: str) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
-        """What the answer to a text looks at, in the mean of the heads: (1, T, S) by decoder layer, source and target tokens."""
+        """What the answer to a text looks at, in the mean of the heads: (1, T, S) by decoder layer,
+        source and target tokens.
+        """
         ids = encode(self.tokenizer, [text])[0]
         check_lengths([ids], self.max_length, "text")
         source = mt.asarray(pad_sources([ids])[0], device=self.device)
@@ -199,19 +217,23 @@ class Answerer:
         return pictures, labels[0], labels[1]
 
     def _words(self, tokens: Sequence[int]) -> list[int]:
-        """The tokens without sentinels, which have no text; only a model with hardly any training says them."""
+        """The tokens without sentinels, which have no text; only a barely trained model outputs
+        them.
+        """
         return [token for token in tokens if token < self.tokenizer.vocab_size]
 
 
 def _label(label: str) -> str:
-    """A token's label; a digit, whose place says it, needs no hyphen to be known as the inside of a number."""
+    """A token's label; a digit, whose place says it, needs no hyphen to be known as the inside of a
+    number.
+    """
     return label[1:] if label[0] == "-" and label[1:2].isdigit() else label
 
 
 def exact_match(
     answerer: Answerer, pairs: Sequence[Pair], beam: int = 1, name: str = "text", tell: bool = True
 ) -> tuple[float, list[str]]:
-    """The share of pairs that are answered to the letter, and the answers; ``name`` is that of the pairs."""
+    """The share of exactly right answers, and the answers; ``name`` is that of the pairs."""
     answers = answerer.answer([source for source, _ in pairs], beam, name, tell)
     hits = [answer == target for answer, (_, target) in zip(answers, pairs, strict=True)]
     return sum(hits) / len(hits), answers

@@ -1,4 +1,5 @@
-"""Batches of about equally long sentences, counted in tokens, in an order that depends on (seed, epoch) alone.
+"""Batches of about equally long sentences, counted in tokens, in an order that depends on (seed,
+epoch) alone.
 
 Letters: B sentences, S source positions, T target positions.
 """
@@ -22,7 +23,9 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Batch:
-    """Sentence pairs, padded to rectangles; ``target_out`` is what is to follow each position of ``target_in``."""
+    """Sentence pairs, padded to rectangles; ``target_out`` is what is to follow each position of
+    ``target_in``.
+    """
 
     indices: np.ndarray  # (B,) which sentences of the corpus these are
     source: np.ndarray  # (B, S) int32: tokens, STOP, PAD...
@@ -34,8 +37,8 @@ class Batch:
     def split(self, parts: int) -> list[Batch]:
         """At most ``parts`` micro-batches of neighbouring sentences, for accumulating gradients.
 
-        They keep the padding of the whole. With the loss of each summed, and divided by the tokens of the whole, the
-        gradients add up to that of the whole batch.
+        They keep the padding of the whole. With the loss of each summed, and divided by the tokens
+        of the whole, the gradients add up to that of the whole batch.
         """
         return [self._take(rows) for rows in cut(len(self.indices), parts)]
 
@@ -52,15 +55,18 @@ class Batch:
 
 
 class Batches:
-    """A corpus of ids as batches of at most ``max_tokens`` positions, padding included, on either side.
+    """A corpus of ids as batches of at most ``max_tokens`` positions, padding included, on either
+    side.
 
-    ``source_ids`` and ``target_ids`` are lists of ids without special tokens. Each epoch orders the sentences by
-    length, equal lengths at random, cuts them into batches, and shuffles the batches; a batch is found again by
-    (seed, epoch, index), which is all that resuming needs.
+    ``source_ids`` and ``target_ids`` are lists of ids without special tokens. Each epoch orders the
+    sentences by length, equal lengths at random, cuts them into batches, and shuffles the batches;
+    a batch is found again by (seed, epoch, index), which is all that resuming needs.
     """
 
     def __init__(self, source_ids: Sequence[Ids], target_ids: Sequence[Ids], max_tokens: int, seed: int) -> None:
-        """Raise UserError for a sentence longer than ``max_tokens`` or a bad seed, ValueError for unequal sides."""
+        """Raise UserError for a sentence longer than ``max_tokens`` or a bad seed, ValueError for
+        unequal sides.
+        """
         if len(source_ids) != len(target_ids) or not len(source_ids):
             raise ValueError(f"Batches() got {len(source_ids)} source and {len(target_ids)} target sentences")
         if not 0 <= seed < 2**64:
@@ -72,16 +78,16 @@ class Batches:
         longest = int(lengths.max())
         if longest > max_tokens:
             raise UserError(f"a sentence has {longest} tokens, a batch only {max_tokens}; allow larger batches")
-        # By T, within one T by S, up and down in turns: neighbours are alike also where T changes.
+        # By T, within one T by S, up and down in turns: neighbours are alike also when T changes.
         self._keys = np.where(lengths[1] % 2, -lengths[0], lengths[0]), lengths[1]
         self._cuts = _cut_evenly(lengths.max(axis=0)[np.lexsort(self._keys)].tolist(), max_tokens)
 
     def __len__(self) -> int:
-        """The number of sentence pairs."""
         return len(self._source.lengths)
 
     def epoch(self, number: int) -> Epoch[Batch]:
-        """The batches of epoch ``number``, made when asked for: a sequence, so ``epoch(3)[17:]`` resumes there.
+        """The batches of epoch ``number``, made when asked for: a sequence, so ``epoch(3)[17:]``
+        resumes there.
 
         All epochs have the same number of batches.
         """
@@ -101,7 +107,9 @@ class Batches:
 
 
 def _cut(lengths: list[int], max_tokens: int) -> list[int]:
-    """Where batches begin, but the first, if each takes as many of the next sentences as the limit allows."""
+    """Where batches begin, but the first, if each takes as many of the next sentences as the limit
+    allows.
+    """
     cuts, start, widest = [], 0, 0
     for position, length in enumerate(lengths):
         widest = max(widest, length)
@@ -112,7 +120,9 @@ def _cut(lengths: list[int], max_tokens: int) -> list[int]:
 
 
 def _cut_evenly(lengths: list[int], max_tokens: int) -> list[int]:
-    """`_cut` at the lowest limit that needs no more batches, so that the last is not left with a sentence or two."""
+    """`_cut` at the lowest limit that needs no more batches, so that the last is not left with a
+    sentence or two.
+    """
     cuts = _cut(lengths, max_tokens)
     low, high = max(lengths), max_tokens  # the limit sought is in low..high
     while low < high:
@@ -134,7 +144,9 @@ class _Ragged:
         self.ids = np.concatenate([np.array(sentence, dtype=np.int32) for sentence in sentences])
 
     def pad(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """``(ids, mask)`` of some sentences, (B, longest): int32 filled up with PAD, and True where a token is."""
+        """``(ids, mask)`` of some sentences, (B, longest): int32 filled up with PAD, and True where
+        a token is.
+        """
         lengths = self.lengths[indices, None]  # (B, 1)
         columns = np.arange(lengths.max())
         mask = columns < lengths
@@ -143,12 +155,16 @@ class _Ragged:
 
 
 def pad_sources(source_ids: Sequence[Ids]) -> tuple[np.ndarray, np.ndarray]:
-    """Sentences to translate as ``(source, source_mask)`` (B, S), just as `Batches` gives them in training."""
+    """Sentences to translate as ``(source, source_mask)`` (B, S), just as `Batches` gives them in
+    training.
+    """
     return _Ragged([[*ids, STOP] for ids in source_ids]).pad(np.arange(len(source_ids)))
 
 
 def check_lengths(ids: Sequence[Ids], longest: int, where: str, numbers: Sequence[int] | None = None) -> None:
-    """Raise UserError for a sentence of more than ``longest`` tokens with its STOP; ``where`` and its number name it."""
+    """Raise UserError for a sentence of more than ``longest`` tokens with its STOP; ``where`` and
+    its number name it.
+    """
     for number, sentence in zip(numbers or range(1, len(ids) + 1), ids):
         if len(sentence) + 1 > longest:
             raise UserError(
@@ -158,7 +174,8 @@ def check_lengths(ids: Sequence[Ids], longest: int, where: str, numbers: Sequenc
 
 
 def drop_long(source_ids: Sequence[Ids], target_ids: Sequence[Ids], longest: int) -> tuple[list[Ids], list[Ids], int]:
-    """The pairs with at most ``longest`` tokens, with STOP, on both sides, and the number of pairs dropped.
+    """The pairs with at most ``longest`` tokens, with STOP, on both sides, and the number of pairs
+    dropped.
 
     Raises UserError if nothing is left.
     """
@@ -173,9 +190,10 @@ def drop_long(source_ids: Sequence[Ids], target_ids: Sequence[Ids], longest: int
 
 
 def short_enough(pairs: Sequence[Pair], source_ids: Sequence[Ids], longest: int, name: str) -> tuple[list[Pair], str]:
-    """The pairs of a test set whose sources have at most ``longest`` tokens with their STOP, and a remark on the others.
+    """The pairs of a test set whose sources have at most ``longest`` tokens with their STOP, and a
+    remark on the others.
 
-    The remark is "" where there are none. Raises UserError if nothing is left.
+    The remark is "" if none was left out. Raises UserError if nothing is left.
     """
     kept = [pair for pair, ids in zip(pairs, source_ids, strict=True) if len(ids) + 1 <= longest]
     if not kept:

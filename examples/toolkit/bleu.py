@@ -1,7 +1,9 @@
-"""Scores of translations: BLEU in the two ways that are reported, and the share that is exactly right.
+"""Scores of translations: BLEU in the two ways that are reported, and the share that is exactly
+right.
 
-Papineni et al., "BLEU: a method for automatic evaluation of machine translation", 2002; Post, "A call for clarity in
-reporting BLEU scores", 2018, arXiv:1804.08771, on why the tokenisation has to be told.
+Papineni et al., "BLEU: a method for automatic evaluation of machine translation", 2002; Post, "A
+call for clarity in reporting BLEU scores", 2018, arXiv:1804.08771, on why the tokenisation has to
+be told.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ ORDER = 4  # longest n-gram that BLEU counts
 class Scores:
     """All in per cent."""
 
-    bleu: float  # sacrebleu's default: cased, its own tokenisation 13a; where a language has no blanks between words, another
-    signature: str  # what sacrebleu says of that
+    bleu: float  # sacrebleu's default: cased, its own tokenisation 13a; if a language has no blanks between words, another
+    signature: str  # of sacrebleu, how it was computed
     bleu_tokenised: float  # as papers on Multi30k have it: lower case, Moses tokenisation
     exact: float  # translations equal to their reference
     preparation: str = "lower-cased, Moses punctuation and tokenisation"  # of ``bleu_tokenised``
@@ -48,9 +50,10 @@ class Scores:
 def score(translations: Sequence[str], references: Sequence[str], language: str) -> Scores:
     """Compare translations with one reference each, in the target ``language`` ("de").
 
-    Texts that Unicode calls equivalent are equal. A language without blanks between words is scored by the characters or words
-    that its `tokenisation` gives, in both figures. Where no reference is long enough for four tokens, the longer n-grams, of which
-    there are none, do not count ("eff:yes" in the signature): otherwise even what is right would have a BLEU of 0.
+    Texts that Unicode calls equivalent are equal. A language without blanks between words is scored
+    by the characters or words that its `tokenisation` gives, in both figures. If no reference has
+    four tokens, the n-grams that are too long do not count ("eff:yes" in the signature): otherwise
+    even what is right would have a BLEU of 0.
 
     Raises ValueError if the numbers differ or are zero.
     """
@@ -80,10 +83,12 @@ def _bleu(ours: Sequence[str], theirs: Sequence[str], **how: Any) -> tuple[float
 
 
 def tokenisation(references: Sequence[str], language: str) -> str:
-    """The name of sacrebleu's tokenisation for a language, by its name or by the script of most letters of the references.
+    """The name of sacrebleu's tokenisation for a language, by its name or by the script of most
+    letters of the references.
 
-    "13a" where words have blanks between; "zh" for Chinese; for Japanese the words that "ja-mecab" finds, if what that takes is
-    installed (``pip install "sacrebleu[ja]"``), otherwise and for Thai, Khmer and the like each character, "char".
+    "13a" if words have blanks between; "zh" for Chinese; for Japanese the words that "ja-mecab"
+    finds, if what that takes is installed (``pip install "sacrebleu[ja]"``), otherwise and for
+    Thai, Khmer and the like each character, "char".
     """
     text = "".join(references)
     unspaced = 2 * len(UNSPACED.findall(text)) > sum(character.isalpha() for character in text)
@@ -99,7 +104,7 @@ def tokenisation(references: Sequence[str], language: str) -> str:
 
 @functools.cache
 def _has_mecab() -> bool:
-    """Whether Japanese words can be told apart here."""
+    """Whether the library that segments Japanese is installed."""
     try:
         require("sacrebleu.metrics", "train").BLEU(tokenize="ja-mecab")
     except (ImportError, RuntimeError):
@@ -109,7 +114,9 @@ def _has_mecab() -> bool:
 
 @functools.cache
 def moses(language: str) -> Callable[[str], str]:
-    """The preparation of Multi30k's own scripts: lower case, Moses punctuation, Moses tokens with blanks between."""
+    """The preparation of Multi30k's own scripts: lower case, Moses punctuation, Moses tokens with
+    blanks between.
+    """
     sacremoses = require("sacremoses", "train")
     normalise = sacremoses.MosesPunctNormalizer(lang=language, perl_parity=True).normalize
     tokenise = sacremoses.MosesTokenizer(lang=language).tokenize

@@ -1,12 +1,13 @@
-"""The files by which a training goes on after any end, and from which its result is made.
+"""The files from which a training resumes after any end, and from which its result is made.
 
-    checkpoints/last.safetensors      everything: weights, optimiser, schedule, random state, position
+    checkpoints/last.safetensors      weights, optimiser, schedule, random state, position
     checkpoints/best.safetensors      the weights of the lowest validation loss
     checkpoints/00001410.safetensors  the weights at one of the latest validations, for averaging
     weights.safetensors               the result, once training is over
 
-Each file is replaced whole or not at all, and ``last`` is written after the weights that it speaks of: a kill between two files
-leaves weights that the resumed run writes again, bit for bit. Files that ``last`` does not speak of are removed after it stands.
+Each file is replaced whole or not at all, and ``last`` is written after the weights that it names:
+a kill between two files leaves weights that the resumed run writes again, bit for bit. Files that
+``last`` does not name are removed after it is written.
 """
 
 from __future__ import annotations
@@ -43,13 +44,15 @@ class Checkpoints:
                     path.unlink()
 
     def load(self) -> State | None:
-        """The state of ``last``, None if training has not come to its first checkpoint."""
+        """The state of ``last``, None before the first checkpoint."""
         return load_file(self.last) if self.last.exists() else None
 
     def check_resumable(self) -> None:
-        """Raise UserError where a training has come to a result, and the file to go on from is gone."""
+        """Raise UserError if a run has a result but the checkpoint ``last`` is gone."""
         if self.result.exists() and not self.last.exists():
-            raise UserError(f"{self.last} is gone, without which the run cannot go on; put it back, or start a new run")
+            raise UserError(
+                f"{self.last} is gone, and the run cannot go on without it; put it back, or start a new run"
+            )
 
     def keep(self, step: int, weights: State) -> None:
         """Write the weights at ``step``."""
@@ -64,12 +67,12 @@ class Checkpoints:
         self._write(self.result, weights)
 
     def drop_result(self) -> None:
-        """Remove the result: training goes on, and what it was is not what the run is."""
+        """Remove the result: training goes on, and the old result no longer belongs to the run."""
         with writing(self.result):
             self.result.unlink(missing_ok=True)
 
     def _write(self, path: Path, state: State) -> None:
-        """Write a file, all of it or none. Raises UserError where the system refuses."""
+        """Write a file, all of it or nothing. Raises UserError if the system refuses."""
         with writing(path):
             path.parent.mkdir(exist_ok=True)
             mt.save(path, state)
@@ -97,7 +100,7 @@ def load_file(path: Path) -> State:
     """What `mt.save` wrote to ``path``. Raises UserError for a file that is missing or damaged."""
     try:
         return mt.load(path)
-    except (FileNotFoundError, ValueError) as error:  # which name the file
+    except (FileNotFoundError, ValueError) as error:  # the message names the file
         raise UserError(str(error)) from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {system_words(error)}") from None

@@ -1,4 +1,4 @@
-"""What a run of a text classifier is made of: its settings, what it trains on, and its guesses.
+"""The parts of a run of a text classifier: settings, training task, and predictions.
 
 Letters: N texts, B those of a batch, T characters, C labels.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 import minitensor as mt
 from minitensor.models.recurrent import SequenceClassifier, SequenceClassifierConfig
-from toolkit.console import UserError, note
+from toolkit.console import UserError, and_more, note
 from toolkit.labelled import Labelled
 from toolkit.program import place
 from toolkit.reading import composed
@@ -46,7 +46,9 @@ class Settings(Training):
 
 
 def make_model(settings: Settings, vocab_size: int, n_classes: int, device: str) -> SequenceClassifier:
-    """A model of these settings, its weights drawn from their seed. Raises UserError for a device that cannot be used."""
+    """A model of these settings, its weights drawn from their seed. Raises UserError for a device
+    that cannot be used.
+    """
     s = settings
     mt.random.seed(s.seed)
     shape: dict[str, Any] = dict(d_model=s.d_model, hidden_size=s.hidden, n_layers=s.layers, dropout=s.dropout)
@@ -56,7 +58,9 @@ def make_model(settings: Settings, vocab_size: int, n_classes: int, device: str)
 
 
 def _padded(texts: Sequence[str], vocabulary: Characters, longest: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first ``longest`` known characters of each text as ids (N, T), zeros behind them, and how many there are, (N,)."""
+    """The first ``longest`` known characters of each text as ids (N, T), zeros behind them, and how
+    many there are, (N,).
+    """
     ids = [vocabulary.encode(vocabulary.known(text)[:longest]) for text in texts]
     lengths = np.array([len(row) for row in ids])
     table = np.zeros((len(ids), lengths.max()), dtype=np.int32)
@@ -81,7 +85,6 @@ class Task:
         return Samples({"ids": ids, "lengths": lengths, "classes": classes}, self.settings.batch, self.settings.seed)
 
     def epoch(self, number: int) -> Epoch[Batch]:
-        """The batches of an epoch."""
         return self.samples.epoch(number)
 
     def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
@@ -99,8 +102,9 @@ class Task:
 def guess(model: SequenceClassifier, texts: Sequence[str], vocabulary: Characters, settings: Settings) -> np.ndarray:
     """Probabilities (N, C) of the labels of texts. Raises UserError for an empty text.
 
-    Characters that the model has never seen are passed over, and so is what comes after ``max_length``; both are told on stderr. A
-    text of nothing else gets what the model says of no evidence at all.
+    Characters that the model has never seen are passed over, and so is what comes after
+    ``max_length``; both are reported on stderr. A text without any known character gets what the
+    model says of no evidence.
     """
     if not all(texts):
         raise UserError(f"text {1 + list(texts).index('')} is empty; there is nothing to judge")
@@ -128,8 +132,9 @@ def _tell_cut(texts: Sequence[str], settings: Settings) -> None:
     """Say on stderr which texts are read in part."""
     cut = [number for number, text in enumerate(texts, start=1) if _is_cut(text, settings)]
     if cut:
-        where = f"text {cut[0]}" + (f" and {len(cut) - 1} more" if len(cut) > 1 else "")
-        note(f"{settings.max_length} characters are read of {where}, and no more (see train --max-length)")
+        note(
+            f"{settings.max_length} characters are read of text {cut[0]}{and_more(cut)}, and no more (see train --max-length)"
+        )
 
 
 def _tell_unknown(texts: Sequence[str], vocabulary: Characters) -> None:
@@ -137,7 +142,6 @@ def _tell_unknown(texts: Sequence[str], vocabulary: Characters) -> None:
     rest = [set(composed(text)) - set(vocabulary.characters) for text in texts]
     unknown = sorted(set().union(*rest))
     if unknown:
-        shown = " ".join(map(repr, unknown[:10])) + (f" and {len(unknown) - 10} more" if unknown[10:] else "")
-        number, count = 1 + next(i for i, found in enumerate(rest) if found), sum(map(bool, rest))
-        where = f"text {number}" + (f" and {count - 1} more" if count > 1 else "")
-        note(f"the model has never seen {shown}; passed over in {where}")
+        shown = " ".join(map(repr, unknown[:10])) + and_more(unknown, 10)
+        numbers = [number for number, found in enumerate(rest, start=1) if found]
+        note(f"the model has never seen {shown}; passed over in text {numbers[0]}{and_more(numbers)}")

@@ -1,4 +1,5 @@
-"""Which columns of a tab-separated file hold what: by names in its first line, otherwise by what stands in them.
+"""Which columns of a tab-separated file hold what: by names in its first line, otherwise by their
+contents.
 
 >>> rows = [["s1", "a cat", "un chat", "0.98"], ["s2", "a dog", "un chien", "0.91"]]
 >>> find_pair(rows, "en", "fr", "pairs.tsv")
@@ -39,7 +40,7 @@ LABELS = {
     "lang",
     "y",
 }
-FILLERS = TEXTS | {"language", "lang", "side", "column"}  # what may stand beside the name of a language
+FILLERS = TEXTS | {"language", "lang", "side", "column"}  # what may be beside the name of a language
 MARKS = {
     "id",
     "ids",
@@ -57,16 +58,18 @@ MARKS = {
 }
 
 MOSTLY = 0.9  # share of the cells of a column that tell what it is
-REPEATED = 10  # times that a tag stands in a column at least, in the mean
+REPEATED = 10  # times that a tag is in a column at least, on average
 CONSTANT = 5  # rows from which on a column that always says the same is no column of sentences
 
 
 def find_pair(rows: Sequence[Row], source: str, target: str, where: str) -> tuple[tuple[int, int], bool]:
-    """The columns of source and target, and whether the first row names them. All rows have as many cells as the first.
+    """The columns of source and target, and whether the first row names them. All rows have as many
+    cells as the first.
 
-    Names are codes and names of languages, and words such as "source" and "target". Without any, the first of two columns is the
-    source; of more, those are taken that hold more than numbers, scores, ids, tags and codes, if they are two, and the first two of
-    three (the last is an attribution). Raises UserError where that does not tell.
+    Names are codes and names of languages, and words such as "source" and "target". Without any,
+    the first of two columns is the source; of more, those are taken that hold more than numbers,
+    scores, ids, tags and codes, if they are two, and the first two of three (the last is an
+    attribution). Raises UserError if that does not tell.
     """
     first = rows[0]
     named = _by_names(rows, source, target, where)
@@ -90,12 +93,14 @@ def find_pair(rows: Sequence[Row], source: str, target: str, where: str) -> tupl
     raise UserError(f"{where} line 1 has {len(first)} columns separated by tabs; {advice}")
 
 
-# --- names --------------------------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
 
 def _by_names(rows: Sequence[Row], source: str, target: str, where: str) -> tuple[int, int] | None:
-    """The columns that the first row names; None where it names none. Raises UserError where it names others."""
-    # What stands in the second row too is no name: Tatoeba's "eng" in each.
+    """The columns that the first row names; None if it names no columns. Raises UserError if it
+    names others.
+    """
+    # A cell that is also in the second row is no name: Tatoeba's "eng" in each.
     first = [cell if len(rows) == 1 or cell != rows[1][n] else "" for n, cell in enumerate(rows[0])]
     found = []
     for language, words in ((source, SOURCES), (target, TARGETS)):
@@ -118,7 +123,9 @@ def _by_names(rows: Sequence[Row], source: str, target: str, where: str) -> tupl
 
 
 def _names(cell: str, language: str) -> bool:
-    """Whether it names a column of the language: ``fr``, ``French``, ``text_fr``, ``French sentence``."""
+    """Whether it names a column of the language: ``fr``, ``French``, ``text_fr``, ``French
+    sentence``.
+    """
     if composed(cell).strip().casefold() == composed(language).strip().casefold() or same_language(cell, language):
         return True
     rest = [word for word in words_of(cell) if not same_language(word, language)]
@@ -143,7 +150,7 @@ def is_label_name(cell: str) -> bool:
     return len(words_of(cell)) == 1 and words_of(cell)[0] in LABELS
 
 
-# --- contents -----------------------------------------------------------------------------------------------------------------
+# --- contents -------------------------------------------------------------------------------------
 
 
 def _texts(rows: Sequence[Row]) -> list[int]:
@@ -154,7 +161,7 @@ def _texts(rows: Sequence[Row]) -> list[int]:
 def _is_marks(column: Sequence[str]) -> bool:
     """Whether a column holds numbers, ids, tags, codes or always the same, and no sentences."""
     cells = [cell for cell in column if cell]
-    if sum(map(_is_mark, cells)) >= MOSTLY * len(cells):  # and where all are empty
+    if sum(map(_is_mark, cells)) >= MOSTLY * len(cells):  # also if all are empty
         return True
     different = len(set(cells))
     single = not any(len(cell.split()) > 1 for cell in cells)
@@ -162,7 +169,9 @@ def _is_marks(column: Sequence[str]) -> bool:
 
 
 def _is_repeated(column: Sequence[str]) -> bool:
-    """Whether a column says little else than numbers: many rows, few cells that differ by more than those."""
+    """Whether a column says little else than numbers: many rows, few cells that differ by more than
+    those.
+    """
     patterns = {re.sub(r"\d+", "0", cell) for cell in column}
     return len(patterns) * REPEATED <= len(column)
 

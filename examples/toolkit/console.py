@@ -1,4 +1,4 @@
-"""Talking to the person at the terminal: errors of one line, optional libraries, a progress bar."""
+"""Talking to the user at the terminal: errors of one line, optional libraries, a progress bar."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import os
 import signal
 import sys
 import time
-import unicodedata
 from argparse import ArgumentTypeError
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from types import ModuleType
 from typing import Any, TextIO
 
@@ -21,6 +20,7 @@ __all__ = [
     "PIPE",
     "Progress",
     "UserError",
+    "and_more",
     "arguments_of",
     "check_utf_8",
     "note",
@@ -30,17 +30,19 @@ __all__ = [
     "say",
     "settle_streams",
     "system_words",
-    "text",
 ]
 
 REFUSED_WRITES = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF, getattr(errno, "EDQUOT", None)}
 PAUSE = 10.0  # seconds between plain progress lines
 WINDOW = 50  # updates over which the speed is averaged
-PIPE = 128 + getattr(signal, "SIGPIPE", 13)  # the exit code where a reader has gone away; Windows has no such signal
+# The exit code if the reader of a pipe has gone away; Windows has no such signal.
+PIPE = 128 + getattr(signal, "SIGPIPE", 13)
 
 
 class UserError(Exception):
-    """Something that the person can put right: a file, an option, a sentence. The message says what and how."""
+    """Something that the user can put right: a file, an option, a sentence. The message says what
+    and how.
+    """
 
     exit_code = 2
 
@@ -48,16 +50,16 @@ class UserError(Exception):
 def run(main: Callable[[], int | None]) -> int:
     """Call ``main`` and return the exit code of the process: ``sys.exit(run(main))``.
 
-    A `UserError` becomes one line on stderr and code 2, and so does whatever the system refuses: a file, a disk, memory. Ctrl-C
-    becomes code 130 (``main`` has saved by then), a reader that has gone away (``| head``) ends it quietly; any other exception is
-    a bug and keeps its traceback.
+    A `UserError` becomes one line on stderr and code 2, and so does a refusal of the system: a
+    file, a disk, memory. Ctrl-C becomes code 130 (``main`` has saved by then), a closed pipe (``|
+    head``) ends it quietly; any other exception is a bug and keeps its traceback.
     """
     settle_streams()
     try:
         try:
             code = main() or 0
-        finally:  # also where argparse has printed its help and ends the process
-            sys.stdout.flush()  # here, rather than when nobody can catch what comes of it
+        finally:  # also if argparse has printed its help and ends the process
+            sys.stdout.flush()  # here, while an error can still be caught
         return code
     except UserError as error:
         return _complain(str(error), error.exit_code)
@@ -67,7 +69,7 @@ def run(main: Callable[[], int | None]) -> int:
         if _reader_is_gone(error):
             return PIPE
         unnamed = "cannot write to the standard output" if error.errno in REFUSED_WRITES else None
-        name = error.filename or unnamed  # whatever else is written has a name
+        name = error.filename or unnamed  # all other files have a name
         return _complain(f"{name}: {system_words(error)}" if name else system_words(error))
     except KeyboardInterrupt:
         say("interrupted")
@@ -75,15 +77,16 @@ def run(main: Callable[[], int | None]) -> int:
     finally:
         for stream in (sys.stdout, sys.stderr):
             if not _flushes(stream):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # where what is left goes at the end
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is still buffered goes there at exit
 
 
 def settle_streams() -> None:
-    """Make the standard streams such that writing to them is never an error of the program.
+    """Prepare the standard streams so that writing to them never fails in the program.
 
-    One that is closed (``>&-``) takes everything and shows nothing, and a character that the terminal cannot show is shown as its
-    code. A pipe or a file gets UTF-8, as all files here have, whatever the locale, unless PYTHONIOENCODING names another encoding.
-    None of their three numbers stays free, so that no file of ours becomes the standard output of some library.
+    A closed one (``>&-``) discards everything, and a character that the terminal cannot show is
+    shown as its code. A pipe or a file gets UTF-8, as all files here do, whatever the locale,
+    unless PYTHONIOENCODING names another encoding. None of their three descriptors stays free, so
+    that no file of ours becomes a library's standard output.
     """
     if sys.stdin is None and not _is_open(0):
         os.open(os.devnull, os.O_RDONLY)  # the system gives the lowest number that is free
@@ -97,7 +100,9 @@ def settle_streams() -> None:
 
 
 def _reader_is_gone(error: OSError) -> bool:
-    """Whether nobody reads the pipe any more that was written to; Windows then says that an argument is not valid."""
+    """Whether the reader of the pipe has gone away; Windows then says that an argument is not
+    valid.
+    """
     windows = sys.platform == "win32" and error.errno == errno.EINVAL and error.filename is None
     return windows or isinstance(error, BrokenPipeError)
 
@@ -119,7 +124,7 @@ def _flushes(stream: TextIO) -> bool:
 
 
 def say(line: str) -> None:
-    """Print to stderr, if that can still be written to: no work ends because nobody hears of it."""
+    """Print to stderr, if it can still be written to: a lost message must not end the work."""
     try:
         print(line, file=sys.stderr, flush=True)
     except OSError:
@@ -133,12 +138,14 @@ def _complain(message: str, code: int = UserError.exit_code) -> int:
 
 
 def system_words(error: OSError) -> str:
-    """What the system says, without number and path: "No space left on device"."""
+    """The system's message, without number and path: "No space left on device"."""
     return error.strerror or str(error)
 
 
 def arguments_of(arguments: Sequence[str] | None = None) -> list[str]:
-    """The arguments given, or those of the command line. Raises UserError for one that is not UTF-8."""
+    """The arguments given, or those of the command line. Raises UserError for one that is not
+    UTF-8.
+    """
     found = list(sys.argv[1:] if arguments is None else arguments)
     for number, argument in enumerate(found, start=1):
         check_utf_8(argument, f"argument {number}")
@@ -146,31 +153,39 @@ def arguments_of(arguments: Sequence[str] | None = None) -> list[str]:
 
 
 def check_utf_8(value: str, what: str) -> None:
-    """Raise UserError for text out of bytes that are not UTF-8, which Python keeps as lone surrogates."""
+    """Raise UserError for text out of bytes that are not UTF-8, which Python keeps as lone
+    surrogates.
+    """
     if any("\ud800" <= character <= "\udfff" for character in value):
         shown = value.encode("utf-8", "backslashreplace").decode()
         raise UserError(f"{what}, '{shown}', is not UTF-8; write it in UTF-8, or rename what it names")
 
 
-def text(argument: str) -> str:
-    """An argument that is text to work on, in Unicode's composed form: ``parser.add_argument("text", type=console.text)``."""
-    return unicodedata.normalize("NFC", argument)
-
-
 def path(argument: str) -> str:
-    """An argument that names a file or a folder: ``parser.add_argument("--data", type=console.path)``. "" is none."""
+    """An argument that names a file or a folder: ``parser.add_argument("--data",
+    type=console.path)``. "" is refused.
+    """
     if not argument:
         raise ArgumentTypeError("the name is empty; was a variable of the shell not set?")
     return argument
 
 
+def and_more(things: Sized, shown: int = 1) -> str:
+    """Words for what is not ``shown`` of ``things``, "" if nothing is left.
+
+    >>> "line 4 is empty" + and_more([4, 7, 9])
+    'line 4 is empty (and 2 more)'
+    """
+    return f" (and {len(things) - shown} more)" if len(things) > shown else ""
+
+
 def note(line: str) -> None:
-    """Tell something beside the result, on stderr."""
+    """Print a note on stderr, beside the result."""
     say(f"note: {line}")
 
 
 def require(package: str, extra: str) -> ModuleType:
-    """Import ``package``, which `minitensor` itself does without.
+    """Import ``package``, which `minitensor` itself does not need.
 
     Raises UserError with the command that installs it (the optional dependencies named ``extra``).
     """
@@ -178,7 +193,7 @@ def require(package: str, extra: str) -> ModuleType:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         name = package.partition(".")[0]
-        if error.name != name:  # it is there, and broken: that is for a traceback
+        if error.name != name:  # it is installed, and broken: that needs a traceback
             raise
         raise UserError(
             f'the library {name} is not installed; install it by: pip install "minitensor-autograd[{extra}]"'
@@ -186,11 +201,13 @@ def require(package: str, extra: str) -> ModuleType:
 
 
 class Progress:
-    """A bar with loss, speed and time left; plain lines, one every few seconds, where there is no terminal.
+    """A bar with loss, speed and time left; plain lines, one every few seconds, if there is no
+    terminal.
 
-    That a line cannot be written is no error: ``unread`` is then True if its reader has gone away, and what is shown is lost.
+    A line that cannot be written is no error; ``unread`` is True if the reader has gone away.
 
-    >>> with Progress("training", total=2, stream=sys.stdout, clock=iter([0.0, 5.0, 10.0]).__next__) as progress:
+    >>> clock = iter([0.0, 5.0, 10.0]).__next__
+    >>> with Progress("training", total=2, stream=sys.stdout, clock=clock) as progress:
     ...     progress.advance(loss=3.5, tokens=1000)
     ...     progress.advance(loss=2.25, tokens=1000)
     training 2/2  loss 2.250  200 tokens/s  0:00 left
@@ -205,9 +222,11 @@ class Progress:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start at ``done`` (not 0 after a resume) of ``total`` updates, or an unknown number (None).
+        """Start at ``done`` (not 0 after a resume) of ``total`` updates, or an unknown number
+        (None).
 
-        seconds: it will be over after that time, if not before. ``stream`` is stderr unless told otherwise.
+        seconds: the work ends after that time at the latest. ``stream`` is stderr unless told
+        otherwise.
         """
         self.label, self.total, self.done = label, total, done
         self.loss: float | None = None
@@ -217,10 +236,9 @@ class Progress:
         self._recent = deque([(clock(), 0)], maxlen=WINDOW + 1)  # (time, tokens of the update that ended then)
         self._said = self._recent[0][0]
         self._deadline = math.inf if seconds is None else self._said + seconds
-        self._bar: Any = None  # rich.progress.Progress, where there is a terminal
+        self._bar: Any = None  # rich.progress.Progress, if there is a terminal
 
     def __enter__(self) -> Progress:
-        """Show the bar."""
         if self._stream.isatty():
             rich = require("rich.progress", "train")
             console = require("rich.console", "train").Console(file=self._stream)
@@ -231,12 +249,12 @@ class Progress:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Leave the bar as it stands."""
+        """Leave the bar as it is."""
         if self._bar:
             self._bar.stop()
 
     def advance(self, loss: float | None = None, tokens: int = 0) -> None:
-        """One update is done, of so many target tokens; without ``loss`` the last one stays shown."""
+        """One update of so many target tokens is done; without ``loss`` the last one is shown."""
         now = self._clock()
         self.done += 1
         self.loss = self.loss if loss is None else loss
@@ -267,7 +285,7 @@ class Progress:
         return "  ".join(parts)
 
     def say(self, line: str) -> None:
-        """Print a line, above the bar where there is one."""
+        """Print a line, above the bar if there is one."""
         try:
             if self._bar:
                 self._bar.console.print(line, markup=False, highlight=False)

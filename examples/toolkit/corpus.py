@@ -1,11 +1,13 @@
-"""Sentence pairs from files: a folder of one file per language and split, or one file of tab-separated pairs.
+"""Sentence pairs from files: a folder of one file per language and split, or one file of
+tab-separated pairs.
 
-A folder holds lines that belong together by their number, as Multi30k, WMT and OPUS give them, plain or packed::
+A folder holds lines that belong together by their number, as in Multi30k, WMT and OPUS::
 
     train.en  train.de  val.en.gz  val.de.gz  test_2016_flickr.en.gz  test_2016_flickr.de.gz
 
-A file of pairs has, on each line, ``sentence<TAB>translation``; or the same with an attribution after it (Anki); or
-``id<TAB>sentence<TAB>id<TAB>translation`` (Tatoeba's own export); or any columns, where its first line names them.
+A file of pairs has, on each line, ``sentence<TAB>translation``; or the same with an attribution
+after it (Anki); or ``id<TAB>sentence<TAB>id<TAB>translation`` (Tatoeba's own export); or any
+columns, if its first line names them.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ HELD_OUT_SHARE, HELD_OUT_MOST = 0.05, 1000  # sentences of a file of pairs that 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Pairs (source, target) to train on, to choose the best model by, and the test sets by name."""
+    """Pairs (source, target) to train on, to choose the best model by, and the test
+    sets by name.
+    """
 
     train: list[Pair]
     validation: list[Pair]
@@ -44,16 +48,17 @@ def load_parallel(
 ) -> Corpus:
     """Read the pairs of two languages from a folder or a file of pairs (see above).
 
-    From a folder: the test sets that exist in both languages, by the name of their files. From a file of pairs: the
-    first sentence of a line is the source and the second the target, unless the first line names the columns
-    (`toolkit.columns`); the split into train, validation and test depends on the source sentences alone, not on their
-    order, and all translations of one sentence stay together.
+    From a folder: the test sets that exist in both languages, by the name of their files. From a
+    file of pairs: the first sentence of a line is the source and the second the target, unless the
+    first line names the columns (`toolkit.columns`); the split into train, validation and test
+    depends on the source sentences alone, not on their order, and all translations of one sentence
+    stay together.
 
-    skip_blank: leave out pairs of which a side is blank, and count them. whole: all that is there is to be tested by; of a
-    folder its test sets, or where it has none its other files.
+    skip_blank: leave out pairs of which a side is blank, and count them. whole: all that is there
+    is to be tested by; of a folder its test sets, or its other files if it has no test sets.
 
-    Raises UserError for a missing file or folder, an unknown language, unequal line counts, text that is not UTF-8,
-    a blank line, a damaged .gz file, a line without its tabs.
+    Raises UserError for a missing file or folder, an unknown language, unequal line counts, text
+    that is not UTF-8, a blank line, a damaged .gz file, a line without its tabs.
     """
     path = Path(path)
     if source == target:
@@ -88,7 +93,7 @@ def _load_folder(folder: Path, source: str, target: str, skip_blank: bool) -> Co
 
 
 def _load_tests(folder: Path, source: str, target: str, skip_blank: bool) -> Corpus:
-    """A folder that nothing is trained on: its test sets, or those to validate by, or whatever it has."""
+    """A folder used only for testing: its test sets, or its validation sets, or else any pairs."""
     files = _list_files(folder)
     stems = _stems(files, source, target)
     if not stems:
@@ -140,7 +145,9 @@ def _read_aligned(source: Path, target: Path, skip_blank: bool) -> tuple[list[Pa
 
 
 def _filled(pairs: list[Pair], where: str) -> tuple[list[Pair], int]:
-    """The pairs without a blank side, and the number of the others. Raises UserError where nothing is left."""
+    """The pairs without a blank side, and the number of the others. Raises UserError if nothing is
+    left.
+    """
     kept = [pair for pair in pairs if all(pair)]
     if not kept:
         raise UserError(f"{where}: of each pair a side is blank")
@@ -185,7 +192,9 @@ def _unquoted(cell: str) -> str:
 
 
 def _split(path: Path, pairs: list[Pair], blank: int) -> Corpus:
-    """Hold out the source sentences of the smallest hashes: the same ones wherever they stand in the file."""
+    """Hold out the source sentences of the smallest hashes: the same ones wherever they are in the
+    file.
+    """
     sources = sorted({source for source, _ in pairs}, key=lambda text: hashlib.sha256(text.encode()).digest())
     held_out = min(HELD_OUT_MOST, int(len(sources) * HELD_OUT_SHARE))
     if not held_out:

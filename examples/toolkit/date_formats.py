@@ -1,4 +1,5 @@
-"""Dates as people and programs write them: a day with any marks, its month in digits or in English, a time before or behind it.
+"""Dates as people and programs write them: a day with any marks, its month in digits or in English,
+a time before or behind it.
 
 >>> read("Fri, 31 Jan 2020 1:05 PM", "dmy")
 datetime.datetime(2020, 1, 31, 13, 5)
@@ -31,7 +32,9 @@ FILLING = {"st", "nd", "rd", "th", "年", "月", "日"}  # beside the numbers
 
 
 def read(cell: str, order: str) -> datetime | None:
-    """The date, and the time if there is one, in universal time where it has an offset; None if it is not written in that order."""
+    """The date, and the time if there is one, in universal time if it has an offset; None if it is
+    not written in that order.
+    """
     text = WEEKDAY.sub("", " ".join(cell.split()).casefold())
     if NUMBER.fullmatch(text):
         return None
@@ -45,7 +48,7 @@ def read(cell: str, order: str) -> datetime | None:
 
 
 def _day(text: str, order: str) -> datetime | None:
-    """The day; the first of a month, a quarter or a week where no day is told."""
+    """The day; if no day is given, the first of the month, the quarter or the week."""
     words = [word for word in re.findall(r"\d+|[^\W\d_]+", text) if word not in FILLING]
     for mark in "qw":
         if mark in order and mark in words:
@@ -73,7 +76,9 @@ def _day(text: str, order: str) -> datetime | None:
 
 
 def _part(word: str, kind: str) -> int | None:
-    """A number of the day, or None: years have two digits or four, and those of two are from 1969 to 2068."""
+    """A number of the day, or None: years have two digits or four, and those of two are from 1969
+    to 2068.
+    """
     if kind == "m" and len(word) > 2 and word.isalpha():
         return next((number for number, name in enumerate(MONTHS, start=1) if name.startswith(word)), None)
     if not (word.isascii() and word.isdigit()) or len(word) not in ((2, 4) if kind == "y" else (1, 2)):

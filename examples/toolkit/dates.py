@@ -1,7 +1,9 @@
-"""The times of a series, out of whatever a table has of dates: whether they go forward, and by equal steps.
+"""The times of a series, from the date columns of a table: whether they increase, and by equal
+steps.
 
-Dates are read in the forms of `toolkit.date_formats`; of day and month, which look alike, in the order by which all cells of a
-column can be read and go by equal steps. A column that has dates in another form is told of.
+Dates are read in the forms of `toolkit.date_formats`; of day and month, which look alike, in the
+order by which all cells of a column can be read and go by equal steps. A column that has dates in
+another form is reported.
 """
 
 from __future__ import annotations
@@ -11,31 +13,25 @@ import statistics
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+from toolkit.console import and_more
 from toolkit.date_formats import ORDERS, read
 
 __all__ = ["dates_of", "in_order", "is_date", "times_of"]
 
 CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
-DIGITS = {
-    8: "%Y%m%d",
-    10: "%Y%m%d%H",
-    12: "%Y%m%d%H%M",
-    14: "%Y%m%d%H%M%S",
-}  # of dates without marks between their parts
+# Forms of dates without marks between their parts, by their number of digits.
+DIGITS = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 CENTURIES = re.compile(r"(19|20)\d+")
-# Columns that hold times where their cells are plain numbers: years, seconds since 1970, 20200131.
+# Columns that hold times if their cells are plain numbers: years, seconds since 1970, 20200131.
 TIMES = {"time", "date", "datetime", "timestamp", "year", "epoch", "unix", "ds", "ts", "t"}
-FIRST = 100  # cells of a column by which one is told that has no dates
-PARTS = (
-    ("year", "yr"),
-    ("month", "mon", "mo"),
-    ("day", "dd", "dom"),
-)  # of a date in several columns; days may be missing
+FIRST = 100  # cells by which a column is found to have no dates
+# Names of the columns of a date in parts; that of days may be missing.
+PARTS = (("year", "yr"), ("month", "mon", "mo"), ("day", "dd", "dom"))
 YEAR = re.compile(r"(19|20)\d\d")
 HOUR = {"hour", "hr", "h"}  # of the day, beside a column of dates
-ODD = 0.1  # part of a step by which another may differ: months and years are equal steps, and so are days where clocks change
+ODD = 0.1  # part of a step by which another may differ: months and years are equal steps, and so are days on which clocks change
 
-Time = float | None  # in seconds, or as the table counts; None where it cannot be read
+Time = float | None  # in seconds, or as the table counts; None if it cannot be read
 
 
 def is_date(text: str) -> bool:
@@ -44,9 +40,11 @@ def is_date(text: str) -> bool:
 
 
 def times_of(names: Sequence[str], rows: Sequence[Sequence[str]], but: int) -> tuple[list[Time], bool] | None:
-    """The time of each row, from whatever columns but ``but`` have dates, and whether it is in seconds; None where none has.
+    """The time of each row, from the columns with dates other than ``but``, and whether it is in
+    seconds; None if no column has dates.
 
-    A column of hours beside that of dates is added to it. Where a column seems to have dates and none can be read, all are None.
+    A column of hours beside that of dates is added to it. If a column seems to have dates and none
+    can be read, all are None.
     """
     columns = {place: [row[place].strip() for row in rows] for place in range(len(names)) if place != but}
     found = [dates for place, cells in columns.items() if (dates := dates_of(cells, names[place]))]
@@ -65,14 +63,15 @@ def times_of(names: Sequence[str], rows: Sequence[Sequence[str]], but: int) -> t
 
 
 def in_order(times: Sequence[Time], in_seconds: bool, lines: Sequence[int]) -> tuple[list[int], list[str]]:
-    """The order in which the rows go forward in time, and what a person must be told of it: nothing where all is well.
+    """The order in which the rows go forward in time, and what to report about it: nothing if all
+    is well.
 
-    ``lines`` are where the rows stand in their file.
+    ``lines`` are the lines of the rows in their file.
     """
     order = list(range(len(times)))
     unread = [line for line, time in zip(lines, times) if time is None]
     if unread:
-        return order, [f"line {unread[0]}{_others(unread)} has no date that can be read; the order is not looked at"]
+        return order, [f"line {unread[0]}{and_more(unread)} has no date that can be read; the order is not looked at"]
     known = [time for time in times if time is not None]
     notes = []
     if any(later < earlier for earlier, later in zip(known, known[1:])):
@@ -83,14 +82,13 @@ def in_order(times: Sequence[Time], in_seconds: bool, lines: Sequence[int]) -> t
             order.sort(key=known.__getitem__)
             notes.append("its dates are not in order; it is read in their order")
         else:
-            return order, [
-                "its times are not in order; it is read as it stands"
-            ]  # they may be others, such as hours of the day
+            # They may be other times, such as hours of the day
+            return order, ["its times are not in order; it is read as it is"]
     steps = [known[after] - known[before] for before, after in zip(order, order[1:])]
     twice = [lines[after] for after, step in zip(order[1:], steps) if step == 0]
     if twice:
         notes.append(
-            f"the date of line {twice[0]}{_others(twice)} is there before; each step of time should have one line"
+            f"the date of line {twice[0]}{and_more(twice)} is there before; each step of time should have one line"
         )
     usual = statistics.median([step for step in steps if step] or [0.0])
     odd = [(lines[after], step) for after, step in zip(order[1:], steps) if step and abs(step - usual) > ODD * usual]
@@ -98,20 +96,18 @@ def in_order(times: Sequence[Time], in_seconds: bool, lines: Sequence[int]) -> t
         line, step = odd[0]
         shown, instead = (str(timedelta(seconds=x)) if in_seconds else f"{x:g}" for x in (usual, step))
         notes.append(
-            f"its steps of time are {shown}, but {instead} before line {line}{_others(odd)}; they are taken for equal"
+            f"its steps of time are {shown}, but {instead} before line {line}{and_more(odd)}; they are taken for equal"
         )
     return order, notes
 
 
-def _others(places: Sequence[object]) -> str:
-    return f" (and {len(places) - 1} more)" if len(places) > 1 else ""
-
-
 def dates_of(cells: Sequence[str], name: str) -> list[Time] | None:
-    """The dates of a column in seconds, by the way of writing that reads most of them; None where that is less than half."""
+    """The dates of a column in seconds, by the way of writing that reads most of them; None if that
+    is less than half.
+    """
     digits = all(cell.isdigit() for cell in cells)
     if digits and name.lower() not in TIMES:
-        return None  # a number is a date only where its name says so
+        return None  # a number is a date only if its column's name says so
     orders = [order for order in ORDERS if any(read(cell, order) for cell in cells[:FIRST])]
     made = [list(map(_digits, cells))] if digits else [[read(cell, order) for cell in cells] for order in orders]
     found = [
@@ -122,7 +118,9 @@ def dates_of(cells: Sequence[str], name: str) -> list[Time] | None:
 
 
 def _digits(cell: str) -> datetime | None:
-    """20200131, or with hours, minutes, seconds; no seconds since 1970, which begin otherwise for long."""
+    """20200131, or with hours, minutes, seconds; no seconds since 1970, which begin otherwise for
+    long.
+    """
     try:
         return datetime.strptime(cell, DIGITS[len(cell)]) if CENTURIES.fullmatch(cell) else None
     except (KeyError, ValueError):

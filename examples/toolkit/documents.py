@@ -1,7 +1,8 @@
 """Text as documents of sentences, each with its topic: to pre-train on, and to tell topics apart.
 
-A text is cut at its underlined titles, and what stands below a title into documents of some `LENGTH` sentences. A paragraph that
-came before, in whatever text, is left out: nothing held out was trained on, though texts quote each other.
+A text is cut at its underlined titles, and the text below a title into documents of some `LENGTH`
+sentences. A paragraph that came before, in whatever text, is left out: nothing held out was trained
+on, though texts quote each other.
 """
 
 from __future__ import annotations
@@ -37,11 +38,12 @@ class Document:
 
 
 def load_documents(path: str | os.PathLike[str] | None) -> list[Document]:
-    """The documents of a UTF-8 file, plain or packed, or of all such files in a folder, each of them a topic.
+    """The documents of a UTF-8 file, plain or packed, or of all such files in a folder, each of
+    them a topic.
 
-    Where None: two megabytes of English that every Python carries, see `embedded_texts`. Hidden files of a folder are passed over,
-    and so is what is no text at all, which is told on stderr.
-    Raises UserError for what cannot be read, and for too little text.
+    Default: two megabytes of English that every Python carries, see `embedded_texts`. Hidden files
+    of a folder are passed over, and so are files that are no text, which stderr reports. Raises
+    UserError for what cannot be read, and for too little text.
     """
     if path is None:
         return cut_documents(embedded_texts())
@@ -73,7 +75,8 @@ def _read_folder(folder: Path) -> dict[str, str]:
 
 
 def topic_names(paths: Sequence[Path]) -> list[str]:
-    """The names of files without their endings, ``news.2019`` for news.2019.txt.gz; whole where another would have the same.
+    """The names of files without their endings, ``news.2019`` for news.2019.txt.gz; the whole name
+    if another would have the same.
 
     >>> topic_names([Path("a.txt"), Path("news.2019.txt"), Path("b.txt"), Path("b.md")])
     ['a', 'news.2019', 'b.txt', 'b.md']
@@ -81,7 +84,7 @@ def topic_names(paths: Sequence[Path]) -> list[str]:
     ['a.md', 'a.txt', 'a.txt.bak']
     """
     names = [Path(path.name.removesuffix(".gz")).stem for path in paths]
-    while True:  # a name that is made whole may be another's short one: of a.md, a.txt and a.txt.bak
+    while True:  # a whole name may equal another's short one: of a.md, a.txt and a.txt.bak
         twice = {name for name in names if names.count(name) > 1}
         if not twice:
             return names
@@ -89,7 +92,8 @@ def topic_names(paths: Sequence[Path]) -> list[str]:
 
 
 def embedded_texts() -> dict[str, str]:
-    """The topics of ``help()``, and the docstrings of each package of the standard library; a little differs between versions.
+    """The topics of ``help()``, and the docstrings of each package of the standard library; a
+    little differs between versions.
 
     The sources are read, not imported. Tests and what is installed beside the library are left out.
     """
@@ -108,7 +112,9 @@ def embedded_texts() -> dict[str, str]:
 
 
 def _docstrings(path: Path) -> list[str]:
-    """All docstrings of a source file of Python, in no order but a fixed one; none of a file that this Python cannot read."""
+    """All docstrings of a source file of Python, in no order but a fixed one; none of a file that
+    this Python cannot read.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd escapes in the sources
         try:
@@ -120,7 +126,9 @@ def _docstrings(path: Path) -> list[str]:
 
 
 def cut_documents(texts: Mapping[str, str]) -> list[Document]:
-    """The documents of texts by their names; of texts that share paragraphs the shorter keeps them."""
+    """The documents of texts by their names; of texts that share paragraphs the shorter
+    keeps them.
+    """
     seen: set[str] = set()
     documents = []
     for topic in sorted(texts, key=lambda name: (len(texts[name]), name)):

@@ -1,16 +1,17 @@
-"""An English-French corpus that needs no download: sentence pairs of a small grammar, each with one right answer.
+"""An English-French corpus that needs no download: sentence pairs of a small grammar, each with one
+right answer.
 
 >>> data = corpus(seed=0, n_train=1000, n_validation=10, n_test=10)
 >>> len(data.train), len(data.unseen_combinations)
 (1000, 10)
 
-`draw` picks a random clause of `toolkit.english_french_grammar`, `corpus` collects distinct ones and holds out two test
-sets.  Sentences of the one shape "(noun phrase) sees (noun phrase)" number 1.48e9 already, over three tenses and four
-polarities, so a held-out sentence tests the grammar and not the memory; yet there are only some 225 English and 355
-French words to learn.
+`draw` picks a random clause of `toolkit.english_french_grammar`, `corpus` collects distinct ones
+and holds out two test sets.  Sentences of the one shape "(noun phrase) sees (noun phrase)" number
+1.48e9 already, over three tenses and four polarities, so a held-out sentence tests the grammar and
+not the memory; yet there are only some 225 English and 355 French words to learn.
 
-Random numbers come from ``random.Random(seed).random()`` alone, the one method whose sequence Python guarantees, so
-that a seed gives the same corpus on every machine.
+Random numbers come from ``random.Random(seed).random()`` alone, the one method whose sequence
+Python guarantees, so that a seed gives the same corpus on every machine.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ LENGTHS = range(4, 15)  # English words in a sentence
 UNOWNED = ("child", "adult")  # no "my woman"
 PEOPLE = ("child", "adult", "kin")
 STATEMENT_VERBS = tuple(verb for verb in VERBS.values() if verb.pattern != "that")
-# Drawn oftener: "be", which carries the predicative adjectives, and the verbs whose participles have four forms.
+# Drawn oftener: "be", which carries the predicative adjectives, and the verbs whose participles
+# have four forms.
 VERB_LIST = (*VERBS.values(), *(verb for verb in VERBS.values() if verb.with_etre), *[VERBS["be"]] * 4)
 DETERMINER_LIST = ("the",) * 6 + ("a",) * 3 + tuple(DETERMINERS)
 PRONOUN_LIST = (*PRONOUNS.values(), PRONOUNS["we"])  # "nous" alone has its verb form, so that each is seen often
@@ -105,7 +107,9 @@ def _predicates(kind: str) -> tuple[Adjective, ...]:
 
 
 def draw(dice: Dice) -> Clause:
-    """A random clause: the verb first, then tense and negation, then who, what and where as the verb asks."""
+    """A random clause: the verb first, then tense and negation, then who, what and where as the
+    verb asks.
+    """
     verb = dice.pick(VERB_LIST)
     if verb.pattern == "that":
         return Clause(_person(dice), verb, that=_clause(dice, dice.pick(STATEMENT_VERBS), ""))
@@ -171,7 +175,9 @@ def _noun_phrase(dice: Dice, nouns: Sequence[Noun], indefinite: bool) -> NounPhr
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sentence pairs to train on, to choose a model by, and to judge it by; no English sentence is in two lists."""
+    """Sentence pairs to train on, to choose a model by, and to judge it by; no English sentence is
+    in two lists.
+    """
 
     train: list[Pair]
     validation: list[Pair]
@@ -182,10 +188,12 @@ class Corpus:
 def corpus(seed: int = 0, n_train: int = 30_000, n_validation: int = 500, n_test: int = 1000) -> Corpus:
     """Draw ``n_train + n_validation + 2 * n_test`` distinct sentence pairs.
 
-    ``unseen_sentences`` come from the same distribution as ``train``.  ``unseen_combinations`` have an adjective with
-    its noun, or a verb with its object, that occur in training apart but never in one sentence.
+    ``unseen_sentences`` come from the same distribution as ``train``.  ``unseen_combinations`` have
+    an adjective with its noun, or a verb with its object, that occur in training apart but never in
+    one sentence.
 
-    Raises ValueError for a negative number, or for more than the grammar is asked to give (`MOST` pairs).
+    Raises ValueError for a negative number, or for more than the grammar is asked to give (`MOST`
+    pairs).
     """
     sizes = {"n_train": n_train, "n_validation": n_validation, "n_test": n_test}
     for name, size in sizes.items():

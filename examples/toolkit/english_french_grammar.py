@@ -1,8 +1,10 @@
-"""The grammar of the embedded English-French corpus: a clause that spells itself out in both languages.
+"""The grammar of the embedded English-French corpus: a clause that spells itself out in both
+languages.
 
-A `Clause` is a sentence before it has a language; `Clause.english` and `Clause.french` write it down.  They differ as
-the languages do: do-support and ``a``/``an`` on one side; gender and number agreement, the place of adjectives,
-ne ... pas, elision (l', d', j', n', qu') and contraction (au, aux, du, des) on the other.
+A `Clause` is a sentence before it has a language; `Clause.english` and `Clause.french` write it
+down.  They differ as the languages do: do-support and ``a``/``an`` on one side; gender and number
+agreement, the place of adjectives, ne ... pas, elision (l', d', j', n', qu') and contraction (au,
+aux, du, des) on the other.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ WAS = ("étais", "était", "étions", "étaient")
 
 
 def spell_french(text: str) -> str:
-    """Join words as French does: ``de le chat -> du chat``, ``de le arbre -> de l'arbre``, ``je ne ai -> je n'ai``."""
+    """Join words as French does: ``de le chat -> du chat``, ``de le arbre -> de l'arbre``, ``je ne
+    ai -> je n'ai``.
+    """
     spelled: list[str] = []  # from the last word to the first, for each word bends to what follows
     for word in reversed(text.split()):
         following = spelled[-1] if spelled else "."
@@ -49,7 +53,7 @@ class NounPhrase:
     adjectives: tuple[Adjective, ...] = ()  # in English order; the French takes them before or after by itself
 
     def english(self, negated: bool = False) -> str:
-        """Spell it; ``negated`` as the object of a negative verb, where "some" becomes "any"."""
+        """Spell it; ``negated``: as the object of a negative verb, "some" becomes "any"."""
         words = [adjective.lemma for adjective in self.adjectives] + [self.noun.english[self.plural]]
         determiner = self.determiner
         if determiner == "a":
@@ -60,7 +64,9 @@ class NounPhrase:
         return " ".join([determiner, *words])
 
     def french(self, negated: bool = False) -> str:
-        """Spell it, still without elision; "un, une, des" become "de" under negation, "des" before an adjective too."""
+        """Spell it, still without elision; "un, une, des" become "de" under negation, "des" before
+        an adjective too.
+        """
         noun, plural = self.noun, self.plural
         before: list[str] = []
         after: list[str] = []
@@ -87,7 +93,9 @@ class NounPhrase:
 
 @dataclass(frozen=True)
 class Clause:
-    """Who does what, when, where; a statement, or a question of one of the kinds "do", "where", "why" and "who"."""
+    """Who does what, when, where; a statement, or a question of one of the kinds "do", "where",
+    "why" and "who".
+    """
 
     subject: Subject
     verb: Verb

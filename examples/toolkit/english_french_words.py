@@ -1,8 +1,9 @@
 """The words of the embedded English-French corpus, and the rules that inflect them.
 
-Every English word here has one translation, whatever the sentence: that is what makes the corpus a function from
-English to French and exact match a fair score.  So there is no ``you`` (tu or vous?), no verb whose present and past
-look alike (``read``), and nouns of people have one grammatical gender.
+Every English word here has one translation, whatever the sentence: that is what makes the corpus a
+function from English to French and exact match a fair score.  So there is no ``you`` (tu or vous?),
+no verb whose present and past look alike (``read``), and nouns of people have one grammatical
+gender.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ BEFORE_VOWEL = {"beau": "bel", "vieux": "vieil", "nouveau": "nouvel"}  # masculi
 
 
 def starts_with_vowel(word: str) -> bool:
-    """Whether French elides before ``word``; every h in this vocabulary is mute (l'homme, l'hôtel)."""
+    """Whether French elides before ``word``; every h in this vocabulary is mute
+    (l'homme, l'hôtel).
+    """
     return word[0] in "aeiouhéêœAEIOU"
 
 
@@ -29,7 +32,9 @@ def english_plural(noun: str) -> str:
 
 
 def french_plural(word: str) -> str:
-    """Of a noun or an adjective: ``chat -> chats``, ``gâteau -> gâteaux``, ``cheval -> chevaux``."""
+    """Of a noun or an adjective: ``chat -> chats``, ``gâteau -> gâteaux``, ``cheval ->
+    chevaux``.
+    """
     if word.endswith(("s", "x")):
         return word
     if word.endswith("al"):
@@ -43,7 +48,9 @@ def french_feminine(adjective: str) -> str:
 
 
 class Noun(NamedTuple):
-    """A noun; ``kind`` says which verbs and adjectives may go with it, so that sentences make sense."""
+    """A noun; ``kind`` says which verbs and adjectives may go with it, so that sentences make
+    sense.
+    """
 
     lemma: str
     english: tuple[str, str]  # singular, plural
@@ -58,13 +65,15 @@ class Adjective(NamedTuple):
     lemma: str
     french: tuple[tuple[str, str], tuple[str, str]]
     elided: str  # the masculine singular before a vowel
-    precedes: bool  # stands before the French noun: un petit chat, but un chat noir
+    precedes: bool  # comes before the French noun: un petit chat, but un chat noir
     predicative: bool  # may follow "be"; a new car is "une nouvelle voiture", yet it is "neuve"
     kinds: frozenset[str]
 
 
 class Verb(NamedTuple):
-    """A verb: English base, third person, past; French infinitive, four persons of the present, past participle."""
+    """A verb: English base, third person, past; French infinitive, four persons of the present,
+    past participle.
+    """
 
     lemma: str
     english: tuple[str, str, str]
@@ -156,7 +165,9 @@ ADJECTIVES = {
 
 
 def regular_er(infinitive: str) -> str:
-    """The principal parts of a verb of the first group: ``parler/parle/parle/parlons/parlent/parlé``."""
+    """The principal parts of a verb of the first group:
+    ``parler/parle/parle/parlons/parlent/parlé``.
+    """
     stem = infinitive[:-2]
     nous = stem + ("eons" if stem.endswith("g") else "ons")  # nous mangeons: the g stays soft
     return f"{infinitive}/{stem}e/{stem}e/{nous}/{stem}ent/{stem}é"

@@ -1,6 +1,8 @@
-"""What a Vision Transformer decided by: attention rollout, and what becomes of a class when a patch is blanked.
+"""The evidence behind a Vision Transformer's decision: attention rollout, and how far a class's
+logit falls without a patch.
 
-Letters: C channels, S pixels a side, P pixels a side of a patch, n = S / P patches a side, N = n**2 patches, T positions, H heads.
+Letters: C channels, S pixels a side, P pixels a side of a patch, n = S / P patches a side, N = n**2
+patches, T positions, H heads.
 """
 
 from __future__ import annotations
@@ -25,10 +27,12 @@ def looks(model: ViT, image: np.ndarray) -> np.ndarray:
 
 
 def rollout(attention: np.ndarray) -> np.ndarray:
-    """How much of each input position arrives at each output position: (L, H, T, T) to (T, T), rows that add up to 1.
+    """How much of each input position arrives at each output position: (L, H, T, T) to (T, T), rows
+    that add up to 1.
 
-    The product over the layers of (A + 1) / 2, A the mean of the heads: half of what a position passes on is its own, by the
-    residual connections (Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers", arXiv:2005.00928, section 3).
+    The product over the layers of (A + 1) / 2, A the mean of the heads: half of what a position
+    passes on is its own, by the residual connections (Abnar and Zuidema 2020, "Quantifying
+    Attention Flow in Transformers", arXiv:2005.00928, section 3).
     """
     steps = (attention.mean(axis=1) + np.eye(attention.shape[-1])) / 2  # (L, T, T)
     flow = steps[0]
@@ -38,16 +42,20 @@ def rollout(attention: np.ndarray) -> np.ndarray:
 
 
 def on_patches(weights: np.ndarray, model: ViT) -> np.ndarray:
-    """What the classifier's input takes from each patch, (..., T, T) to (..., n, n): the class token's row, or the mean of all."""
+    """What the classifier's input takes from each patch, (..., T, T) to (..., n, n): the class
+    token's row, or the mean of all.
+    """
     side = model.config.image_size // model.config.patch_size
     rows = weights[..., 0, 1:] if model.class_token is not None else weights.mean(axis=-2)  # (..., N)
     return rows.reshape((*rows.shape[:-1], side, side))
 
 
 def occlusion(model: ViT, image: np.ndarray, label: int) -> np.ndarray:
-    """By how much the logit of class ``label`` falls when a patch is blanked: (n, n), for one image (C, S, S).
+    """By how much the logit of class ``label`` falls when a patch is blanked: (n, n), for one image
+    (C, S, S).
 
-    Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks", arXiv:1311.2901, section 4.2.
+    Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks", arXiv:1311.2901,
+    section 4.2.
     """
     p = model.config.patch_size
     side = image.shape[-1] // p
@@ -60,11 +68,13 @@ def occlusion(model: ViT, image: np.ndarray, label: int) -> np.ndarray:
     return (logits[0] - logits[1:]).reshape(side, side)
 
 
-# --- pictures -----------------------------------------------------------------------------------------------------------------
+# --- pictures -------------------------------------------------------------------------------------
 
 
 def draw_evidence(model: ViT, image: np.ndarray, label: int, title: str, path: Path) -> Path:
-    """Draw the image, the rollout, the occlusion, and what each head of each layer looks at; returns the path of the picture."""
+    """Draw the image, the rollout, the occlusion, and what each head of each layer looks at;
+    returns the path of the picture.
+    """
     attention = looks(model, image)
     layers, heads = attention.shape[:2]
     figure = empty_figure(1.6 * max(heads, 3) + 0.6, 1.75 * (layers + 1) + 0.5)
@@ -93,7 +103,9 @@ def draw_evidence(model: ViT, image: np.ndarray, label: int, title: str, path: P
 
 
 def _patches(axes, image: np.ndarray, values: np.ndarray | None, scale: dict) -> object:
-    """The image in grey, and ``values`` (n, n) of its patches in colour above it; returns what has the colours."""
+    """The image in grey, and ``values`` (n, n) of its patches in colour above it; returns what has
+    the colours.
+    """
     _bare(axes)
     side = image.shape[-1]
     palest = 1 if values is None else 2  # the ink is to be seen through the colours, and not to darken them

@@ -1,7 +1,9 @@
-"""Files that are written whole or not at all, and JSON that is read back; what the system says against either is one line.
+"""Files that are written whole or not at all, and JSON that is read back; an error of the system
+becomes one line.
 
-A file is written beside its place and then renamed, so that whoever reads it finds the old content or the new one, and a disk that
-is full leaves the old one. Each process has a name of its own for that, since two may draw the same picture at once.
+A file is written beside its place and then renamed, so that a reader finds the old content or the
+new one, and a disk that is full leaves the old one. Each process uses a different name for that,
+since two may draw the same picture at once.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ PART = ".part"  # how the name of a file ends that is not whole yet
 
 @contextmanager
 def writing(path: str | os.PathLike[str], verb: str = "write") -> Iterator[None]:
-    """A block that writes to ``path``. Raises UserError where the system refuses: no space, no permission, no such folder."""
+    """A block that writes to ``path``. Raises UserError if the system refuses: no space, no
+    permission, no such folder.
+    """
     try:
         yield
     except OSError as error:
@@ -31,12 +35,14 @@ def writing(path: str | os.PathLike[str], verb: str = "write") -> Iterator[None]
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes, verb: str = "write") -> None:
-    """Make ``path`` hold ``content``, all of it or none. Raises UserError where the system refuses; nothing is left then."""
+    """Make ``path`` hold ``content``, all of it or nothing. Raises UserError if the system refuses;
+    nothing is left then.
+    """
     with writing(path, verb):
-        if os.path.exists(path) and not os.path.isfile(path):  # a pipe or /dev/stdout, beside which there is no place
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe or /dev/stdout, which cannot be replaced
             Path(path).write_bytes(content)
             return
-        target = Path(os.path.realpath(path))  # where it is a link, the file that it names
+        target = Path(os.path.realpath(path))  # if it is a link, the file that it names
         scratch = target.with_name(f".{target.name}.{os.getpid()}{PART}")
         try:
             with open(scratch, "wb") as file:
@@ -50,7 +56,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes, verb: str = "write
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """`write_whole` of a text in UTF-8. Raises UserError for a text that has bytes which are none."""
+    """`write_whole` of a text in UTF-8. Raises UserError for a text with lone surrogates."""
     try:
         content = text.encode()
     except UnicodeEncodeError as error:
@@ -59,7 +65,9 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def read_back(path: str | os.PathLike[str], what: str) -> str:
-    """A text that `write_text` wrote. Raises UserError for one that is missing, may not be read, or is damaged; ``what`` it is."""
+    """A text that `write_text` wrote. Raises UserError for one that is missing, may not be read, or
+    is damaged; ``what`` it is.
+    """
     try:
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -71,7 +79,7 @@ def read_back(path: str | os.PathLike[str], what: str) -> str:
 
 
 def read_json(path: str | os.PathLike[str], what: str) -> Any:
-    """The value in a file of JSON. Raises UserError where `read_back` does."""
+    """The value in a file of JSON. Raises UserError if `read_back` does."""
     text = read_back(path, what)
     try:
         return json.loads(text)

@@ -1,4 +1,6 @@
-"""Fine-tuning where labels are few: from which topic does a passage come? Pre-trained and from scratch, side by side."""
+"""Fine-tuning on few labels: from which topic does a passage come? Pre-trained and from scratch,
+side by side.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +35,15 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def topics_of(train: Sequence[Document], test: Sequence[Document]) -> list[str]:
-    """At most `CLASSES` topics, those with the most sentences in the smaller of both parts. Raises UserError for less than two."""
+    """At most `CLASSES` topics, those with the most sentences in the smaller of both parts. Raises
+    UserError for less than two.
+    """
     sizes = [{document.topic: 0 for document in (*train, *test)} for _ in range(2)]
     for size, part in zip(sizes, (train, test)):
         for document in part:
             size[document.topic] += len(document.sentences)
-    amounts = {
-        topic: min(4 * sizes[1][topic], sizes[0][topic]) for topic in sizes[0]
-    }  # training has four times as many
+    # The training part has four times as many.
+    amounts = {topic: min(4 * sizes[1][topic], sizes[0][topic]) for topic in sizes[0]}
     topics = sorted((topic for topic in amounts if amounts[topic]), key=lambda topic: (-amounts[topic], topic))[
         :CLASSES
     ]
@@ -54,7 +57,8 @@ def topics_of(train: Sequence[Document], test: Sequence[Document]) -> list[str]:
 def passages(
     documents: Sequence[Document], topics: Sequence[str], tokenizer: WordPieces, longest: int
 ) -> dict[str, np.ndarray]:
-    """Passages of these topics as ``[CLS] passage [SEP]``: ids (N, T), mask (N, T) and labels (N,), places in ``topics``.
+    """Passages of these topics as ``[CLS] passage [SEP]``: ids (N, T), mask (N, T) and labels (N,),
+    places in ``topics``.
 
     A passage has as many whole sentences as fit into ``longest`` tokens; no two share a sentence.
     """
@@ -85,7 +89,7 @@ def choose(arrays: Arrays, each: int, seed: int) -> dict[str, np.ndarray]:
 
 
 class FineTuning:
-    """Classification as `toolkit.trainer` sees it."""
+    """Classification as a task for `toolkit.trainer`."""
 
     def __init__(self, model: BERT, train: Arrays, test: Arrays, batch: int, seed: int) -> None:
         """``model`` has a head for the classes; ``train`` and ``test`` come from `passages`."""
@@ -93,7 +97,6 @@ class FineTuning:
         self.train, self.test = Samples(train, batch, seed), Samples(test, 64, seed)
 
     def epoch(self, number: int) -> Epoch[Batch]:
-        """The batches of an epoch."""
         return self.train.epoch(number)
 
     def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
@@ -112,14 +115,14 @@ class FineTuning:
 
 
 def fine_tune(model: BERT, train: Arrays, test: Arrays, steps: int, lr: float, seed: int) -> list[tuple[int, float]]:
-    """Train all of ``model`` for ``steps`` updates; after each fifth part of them how many there were, and the accuracy."""
+    """Train all of ``model`` for ``steps`` updates; after each fifth part of them how many there
+    were, and the accuracy.
+    """
     part = max(1, steps // TESTS)
     settings = Training(lr=lr, schedule="cosine", warmup=part, steps=steps, validate_every=part, seed=seed)
     mt.random.seed(seed)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        contextlib.redirect_stderr(io.StringIO()),
-    ):  # its progress is not of interest
+    # The progress of the trainer is not shown.
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         outcome = Trainer(FineTuning(model, train, test, BATCH, seed), settings, Path(folder)).run()
         log = read_log(Path(folder) / "log.jsonl")
     if outcome.signal:
@@ -128,7 +131,9 @@ def fine_tune(model: BERT, train: Arrays, test: Arrays, steps: int, lr: float, s
 
 
 def draw_curves(curves: Mapping[str, list[list[tuple[int, float]]]], path: str | os.PathLike[str]) -> None:
-    """Draw the accuracies by the number of updates, each repetition faintly and their mean on top."""
+    """Draw the accuracies by the number of updates, each repetition faintly and their
+    mean on top.
+    """
     figure = empty_figure(6, 4)
     axes = figure.subplots()
     for color, (name, runs) in zip((VALIDATION, SCORE), curves.items()):

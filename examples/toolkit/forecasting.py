@@ -1,8 +1,9 @@
-"""What a run of a forecast is made of: its settings, what it trains on, and its forecasts.
+"""The parts of a forecasting run: settings, training task, and forecasts.
 
-A window is seen less its own mean and divided by its own deviation, and the forecast is brought back (reversible instance
-normalisation; Kim et al. 2022, ICLR): a trend takes no part in what is learned. The recurrent layer reads several values in a
-step, so that two weeks of hours are 14 steps of a day (Lin et al. 2023, "SegRNN", arXiv:2308.11200).
+A window is seen less its own mean and divided by its own deviation, and the forecast is brought
+back (reversible instance normalisation; Kim et al. 2022, ICLR): a trend takes no part in what is
+learned. The recurrent layer reads several values in a step, so that two weeks of hours are 14 steps
+of a day (Lin et al. 2023, "SegRNN", arXiv:2308.11200).
 
 Letters: N origins, W values of a window, F values of a step, H values of the horizon.
 """
@@ -53,7 +54,9 @@ class Settings(Training):
 
 
 def make_model(settings: Settings, device: str) -> SequenceRegressor:
-    """A model of these settings, its weights drawn from their seed. Raises UserError for a device that cannot be used."""
+    """A model of these settings, its weights drawn from their seed. Raises UserError for a device
+    that cannot be used.
+    """
     s = settings
     mt.random.seed(s.seed)
     shape = dict(hidden_size=s.hidden, n_layers=s.layers, dropout=s.dropout)
@@ -63,12 +66,16 @@ def make_model(settings: Settings, device: str) -> SequenceRegressor:
 
 
 def origins(first: int, last: int, settings: Settings) -> np.ndarray:
-    """All places from ``first`` on whose forecast ends before ``last``, with enough values before them to forecast from."""
+    """All places from ``first`` on whose forecast ends before ``last``, with enough values before
+    them to forecast from.
+    """
     return np.arange(max(first, settings.window, settings.season), last - settings.horizon + 1)
 
 
 def _windows(values: np.ndarray, places: np.ndarray, settings: Settings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The windows before each origin as (N, W / F, F), less their means and divided by their deviations, both (N, 1)."""
+    """The windows before each origin as (N, W / F, F), less their means and divided by their
+    deviations, both (N, 1).
+    """
     found = values[places[:, None] + np.arange(-settings.window, 0)]  # (N, W)
     mean, deviation = found.mean(axis=1, keepdims=True), found.std(axis=1, keepdims=True)
     deviation = np.where(deviation < FLAT, 1.0, deviation)
@@ -77,7 +84,9 @@ def _windows(values: np.ndarray, places: np.ndarray, settings: Settings) -> tupl
 
 
 class Task:
-    """From each window of the first part of a series the values that follow it; validated by the part after that."""
+    """From each window of the first part of a series the values that follow it; validated by the
+    part after that.
+    """
 
     def __init__(self, series: Series, settings: Settings) -> None:
         self.settings = settings
@@ -99,7 +108,6 @@ class Task:
         return Samples({"windows": windows, "targets": targets}, s.batch, s.seed, tokens_each=s.horizon)
 
     def epoch(self, number: int) -> Epoch[Batch]:
-        """The batches of an epoch."""
         return self.samples.epoch(number)
 
     def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:

@@ -1,4 +1,5 @@
-"""Labelled images: scikit-learn's digits, the IDX files of MNIST and its kin, and small random distortions of them.
+"""Labelled images: scikit-learn's digits, the IDX files of MNIST and similar data sets, and small
+random distortions of them.
 
 Letters: N images, B images of a batch, C channels, S pixels a side.
 """
@@ -51,9 +52,10 @@ class Splits:
 
 
 def load_images(path: str | None) -> Splits:
-    """The digits of scikit-learn, or the IDX files in the folder ``path``; one in eight images to train on is for validation.
+    """The digits of scikit-learn, or the IDX files in the folder ``path``; one in eight images to
+    train on is for validation.
 
-    Of the 1 797 digits a fifth is held out for the report; IDX files have a set of their own for that.
+    Of the 1 797 digits a fifth is held out for the report; IDX files have their own set for that.
     """
     if path is None:
         rest, test = split(_sklearn_digits(), every=5)
@@ -69,7 +71,9 @@ def load_images(path: str | None) -> Splits:
 
 
 def split(images: Images, every: int, seed: int = SPLIT_SEED) -> tuple[Images, Images]:
-    """All but every ``every``-th image, and every ``every``-th: at random, with the same share of each class in both."""
+    """All but every ``every``-th image, and every ``every``-th: at random, with the same share of
+    each class in both.
+    """
     order = np.lexsort((random_words(seed, 0, len(images)), images.labels))  # by class, within one at random
     chosen = np.zeros(len(images), dtype=bool)
     chosen[order[::every]] = True
@@ -82,7 +86,7 @@ def _sklearn_digits() -> Images:
     return Images((found.images[:, None] / 16).astype(np.float32), found.target.astype(np.int64))
 
 
-# --- IDX files ----------------------------------------------------------------------------------------------------------------
+# --- IDX files ------------------------------------------------------------------------------------
 
 
 def _idx_images(folder: Path, stem: str) -> Images:
@@ -100,7 +104,9 @@ def _idx_images(folder: Path, stem: str) -> Images:
 
 
 def _idx_array(folder: Path, name: str, axes: int) -> np.ndarray:
-    """What the file of the folder with this name holds; it ends in -idx3-ubyte or .idx3-ubyte, perhaps with .gz, packed or not."""
+    """What the file of the folder with this name holds; it ends in -idx3-ubyte or .idx3-ubyte,
+    perhaps with .gz, packed or not.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; --data takes one with IDX files such as train-images-idx3-ubyte.gz")
     ends = [f"{dot}idx{axes}-ubyte{packed}" for dot in "-." for packed in ("", ".gz")]
@@ -114,14 +120,16 @@ def _idx_array(folder: Path, name: str, axes: int) -> np.ndarray:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array of unsigned bytes in an IDX file, plain or packed by gzip (LeCun, Cortes and Burges, yann.lecun.com/exdb/mnist).
+    """The array of unsigned bytes in an IDX file, plain or packed by gzip (LeCun, Cortes and
+    Burges, yann.lecun.com/exdb/mnist).
 
-    Two zeros, the code of the values' type, the number of axes; the length of each axis in 4 bytes, the highest first; the values.
-    Raises UserError for a file that is cut short, damaged, or of another kind.
+    Two zeros, the code of the values' type, the number of axes; the length of each axis in 4 bytes,
+    most significant first; the values. Raises UserError for a file that is cut short, damaged, or
+    of another kind.
     """
     try:
         content = path.read_bytes()
-        content = gzip.decompress(content) if content.startswith(GZIP) else content  # whatever it is called
+        content = gzip.decompress(content) if content.startswith(GZIP) else content  # whatever its name
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"cannot read {path}: {error}; get it anew") from None
     except OSError as error:
@@ -133,24 +141,26 @@ def read_idx(path: Path) -> np.ndarray:
         raise UserError(
             f"{path} holds values of type {kind:#x}; images and labels must be unsigned bytes ({IDX_BYTES:#x})"
         )
-    if axes > IDX_AXES:  # before the lengths are read: of a damaged head these may be anything
+    if axes > IDX_AXES:  # before the lengths are read: in a damaged header these may be anything
         raise UserError(f"{path} claims {axes} axes, images have {IDX_AXES} and labels 1: it is damaged; get it anew")
     start = 4 + 4 * axes
     shape = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4))
     if len(content) != start + math.prod(shape):
-        have = f"{len(content):,} bytes, its head speaks of {start + math.prod(shape):,}"
+        have = f"{len(content):,} bytes, its header says {start + math.prod(shape):,}"
         raise UserError(f"{path} has {have}: it is cut short or damaged; get it anew")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-# --- distortions --------------------------------------------------------------------------------------------------------------
+# --- distortions ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Distortion:
-    """The largest random change of an image: ``shift`` in pixels, ``turn`` in degrees, ``zoom`` as a share of its size.
+    """The largest random change of an image: ``shift`` in pixels, ``turn`` in degrees, ``zoom`` as
+    a share of its size.
 
-    A share ``plain`` of the images stays as it is: distorted ones are a little blurred, those to be classified are not.
+    A share ``plain`` of the images stays as it is: distorted ones are a little blurred, those to be
+    classified are not.
     """
 
     shift: float = 0.0
@@ -160,7 +170,9 @@ class Distortion:
 
 
 class Distorted(Samples):
-    """Images in shuffled batches, each distorted anew in each epoch: by what follows from (seed, epoch, index) alone."""
+    """Images in shuffled batches, each distorted anew in each epoch: by what follows from (seed,
+    epoch, index) alone.
+    """
 
     def __init__(self, images: Images, batch_size: int, seed: int, distortion: Distortion) -> None:
         super().__init__({"images": images.pixels, "labels": images.labels}, batch_size, seed)
@@ -182,17 +194,19 @@ class Distorted(Samples):
 
 
 def distort(pixels: np.ndarray, largest: Distortion, unit: np.ndarray) -> np.ndarray:
-    """Each image (B, C, S, S) zoomed, turned and shifted about its centre, by that part of the largest change that ``unit`` says.
+    """Each image (B, C, S, S) zoomed, turned and shifted about its centre, by that part of the
+    largest change that ``unit`` says.
 
-    unit: (B, 5) from -1 to 1, for shift down, shift right, turn (clockwise), zoom in height and in width. Between pixels the image
-    is bilinear, outside it is 0.
+    unit: (B, 5) from -1 to 1, for shift down, shift right, turn (clockwise), zoom in height and in
+    width. Between pixels the image is bilinear, outside it is 0.
     """
     side = pixels.shape[-1]
     down, right = (largest.shift * unit[:, 0:2]).T[:, :, None, None]  # (B, 1, 1) each
     angle = np.radians(largest.turn) * unit[:, 2, None, None]
     tall, wide = np.exp(math.log1p(largest.zoom) * unit[:, 3:5]).T[:, :, None, None]
     middle = (side - 1) / 2
-    # Where in the old image each new pixel comes from, so the inverse of all: un-shift, un-turn, un-zoom.
+    # Where in the old image each new pixel comes from, so the inverse of all: un-shift, un-turn,
+    # un-zoom.
     y, x = (np.arange(side) - middle)[:, None] - down, np.arange(side) - middle - right  # (B, S, 1), (B, 1, S)
     rows = (np.cos(angle) * y - np.sin(angle) * x) / tall + middle  # (B, S, S)
     columns = (np.sin(angle) * y + np.cos(angle) * x) / wide + middle
@@ -200,7 +214,9 @@ def distort(pixels: np.ndarray, largest: Distortion, unit: np.ndarray) -> np.nda
 
 
 def _bilinear(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """The images (B, C, S, S) at places (B, S, S) between their pixels; 0 from one pixel outside on."""
+    """The images (B, C, S, S) at places (B, S, S) between their pixels; 0 from one pixel outside
+    on.
+    """
     side = pixels.shape[-1]
     padded = np.pad(pixels, ((0, 0), (0, 0), (1, 1), (1, 1)))
     rows, columns = np.clip(rows + 1, 0, side + 1), np.clip(columns + 1, 0, side + 1)

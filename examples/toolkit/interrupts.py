@@ -1,4 +1,4 @@
-"""Ctrl-C and its kin, collected so that nothing is cut in two."""
+"""Ctrl-C and other signals, held back so that no update is interrupted."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any
 
 __all__ = ["signals"]
 
-INTERRUPTS = ("SIGINT", "SIGTERM", "SIGHUP")  # the last comes where a terminal is closed; Windows has none
+INTERRUPTS = ("SIGINT", "SIGTERM", "SIGHUP")  # the last comes when a terminal is closed; Windows has none
 
 
 @contextmanager
 def signals() -> Iterator[list[int]]:
-    """Collect the first Ctrl-C or termination signal in a list, so that an update is never cut in two.
+    """Collect the first Ctrl-C or termination signal in a list, so that an update is never cut in
+    two.
 
-    A second one acts as usual: the run then goes on from its last checkpoint. Under ``nohup`` a closed terminal is none.
+    A second one acts as usual: the run then resumes from its last checkpoint. Under ``nohup``
+    the closing of the terminal is ignored.
     """
     caught: list[int] = []
     former: dict[int, Any] = {}

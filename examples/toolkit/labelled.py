@@ -1,8 +1,9 @@
-"""Labelled texts: syllables of six languages that every Python carries, or a file; and a classifier to be measured against.
+"""Labelled texts: syllables of six languages that every Python carries, or a file; and a classifier
+to be measured against.
 
-Every Python has the names of all characters of Unicode. Those of syllabaries spell how a character sounds: HANGUL SYLLABLE GWAELP,
-YI SYLLABLE BBUOX, BAMUM LETTER PHASE-A NTAP. What the name says of the language is left out, and so are syllables that several
-languages have.
+Every Python has the names of all characters of Unicode. Those of syllabaries spell how a character
+sounds: HANGUL SYLLABLE GWAELP, YI SYLLABLE BBUOX, BAMUM LETTER PHASE-A NTAP. What the name says of
+the language is left out, and so are syllables that several languages have.
 
 Letters: N texts, C labels, V different n-grams.
 """
@@ -28,14 +29,16 @@ __all__ = ["Labelled", "NaiveBayes", "Pair", "read_labelled", "syllables"]
 
 Pair = tuple[str, str]  # a text and its label
 
-NAMES = {  # the first word of a name: the language, and where its syllable stands in the rest of the name
+# The first word of a character's name: the language, and where its syllable is in the rest of the
+# name. Cree includes its neighbours in Canada, Ethiopic all languages of Ethiopia in this script.
+NAMES = {
     "HANGUL": ("Korean", r"SYLLABLE (\w+)"),
     "YI": ("Yi", r"SYLLABLE (\w+)"),
     "BAMUM": ("Bamum", r"LETTER (?:PHASE-. )?(\w+)"),
     "CANADIAN": ("Cree", r"SYLLABICS (?:CARRIER |[A-Z]+-CREE |NASKAPI |SAYISI |NUNAVIK |NATTILIK )?([A-Z]+)"),
     "ETHIOPIC": ("Ethiopic", r"SYLLABLE (?:SEBATBEIT |GURAGE )?(\w+)"),
     "CUNEIFORM": ("Sumerian", r"SIGN ([A-Z]+?)\d*"),  # homophones are numbered
-}  # Cree with its neighbours in Canada, Ethiopic with all languages of Ethiopia that are written so
+}
 MOST = 1200  # syllables of a language; Hangul has ten times as many
 HELD_OUT = 0.15  # share of the texts to validate by, and as many to test
 
@@ -73,11 +76,12 @@ def syllables() -> Labelled:
 
 
 def read_labelled(path: str, known: Collection[str] = (), whole: bool = False) -> Labelled:
-    """A file of lines ``text<TAB>label``, or of any columns where its first line names those of texts and labels.
+    """A file of lines ``text<TAB>label``, or of any columns if its first line names those of texts
+    and labels.
 
-    A first line that looks like names is left out, which is told on stderr: one whose label no other line has, and that is not
-    ``known``. whole: all is there to be tested by. Raises UserError for a line without its tab, an empty text, or fewer than two
-    labels.
+    A first line that looks like names is left out, and stderr says so: one whose label no other
+    line has, and that is not ``known``. whole: all is there to be tested by. Raises UserError for a
+    line without its tab, an empty text, or fewer than two labels.
     """
     rows = [
         (number, line.split("\t")) for number, line in enumerate(lines_of(read_text(path)), start=1) if line.strip()
@@ -120,7 +124,7 @@ def _named(first: list[str]) -> tuple[int, int] | None:
 
 
 def _unlike(path: str, number: int, row: list[str], width: int) -> str:
-    """What is wrong with a row."""
+    """The error for a bad row."""
     if len(row) == width or len(row) < 2:
         return f"{path} line {number} must be a text, a tab and a label"
     advice = " (or begin with a line of names, such as: id<TAB>text<TAB>label)" if width == 2 else ""
@@ -130,7 +134,9 @@ def _unlike(path: str, number: int, row: list[str], width: int) -> str:
 
 
 def _is_header(pairs: Sequence[Pair], known: Collection[str]) -> bool:
-    """Whether the first pair names the columns: no other has its label, though labels stand on several lines."""
+    """Whether the first pair names the columns: no other has its label, though labels are on
+    several lines.
+    """
     (text, label), *others = pairs
     counts = Counter(other for _, other in others)
     if label in known or label in counts or not others:
@@ -144,7 +150,7 @@ def _hash(text: str) -> bytes:
 
 
 def _split(pairs: list[Pair]) -> Labelled:
-    """Hold out the texts of the smallest hashes: the same ones wherever they stand."""
+    """Hold out the texts of the smallest hashes: the same ones wherever they are."""
     texts = sorted({text for text, _ in pairs}, key=_hash)
     count = int(len(texts) * HELD_OUT)
     if not count:
@@ -168,17 +174,21 @@ def _split(pairs: list[Pair]) -> Labelled:
 
 
 def _swapped(pairs: Sequence[Pair]) -> str:
-    """A likely reason for too few texts: labels are fewer than texts, unless they have changed places."""
+    """A likely reason for too few texts: normally labels are fewer than texts, otherwise the
+    columns may be swapped.
+    """
     texts, labels = len({text for text, _ in pairs}), len({label for _, label in pairs})
     return f"; it has {labels} labels: if these are the texts, put the label behind its text" if labels > texts else ""
 
 
 class NaiveBayes:
-    """Multinomial naive Bayes on the n-grams of characters, n from 1 to 3, the ends of a text included.
+    """Multinomial naive Bayes on the n-grams of characters, n from 1 to 3, the ends of a text
+    included.
 
         log P(label | text) = log P(label) + sum over n-grams of log P(n-gram | label) + constant
 
-    with one added to every count. Cavnar and Trenkle, "N-gram-based text categorization", 1994, for the n-grams.
+    with one added to every count. Cavnar and Trenkle, "N-gram-based text categorization", 1994, for
+    the n-grams.
     """
 
     def __init__(self, pairs: Sequence[Pair]) -> None:

@@ -1,4 +1,6 @@
-"""What a run of a language model is made of: its settings, what it trains on, and the model that goes on with a text."""
+"""The parts of a run of a language model: settings, training task, and the trained model that
+continues a text.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ READERS = 32  # of a held-out text, side by side
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Training):
-    """Hyper-parameters; the defaults suit the characters of a megabyte of text, such as tinyshakespeare."""
+    """Hyper-parameters; the defaults suit the characters of a megabyte of text, such as
+    tinyshakespeare.
+    """
 
     arch: str = option("lstm", "architecture", choices=(*RECURRENT, "gpt"))
     tokens: str = option("characters", "what a token is", choices=TOKENS)
@@ -56,7 +60,8 @@ SHARED: dict[str, Any] = dict(lr=4e-3, schedule="cosine", warmup=100, beta2=0.99
 RECURRENT_SUITED: dict[str, Any] = {**SHARED, "steps": 3000, "validate_every": 250}
 # Two minutes, in which the text is seen too few times to need much dropout.
 RECURRENT_EMBEDDED: dict[str, Any] = {"batch": 32, "dropout": 0.1, "steps": 400, "validate_every": 100}
-# The sizes by which nanoGPT trains on tinyshakespeare without a GPU; a text that is seen once or twice needs no dropout.
+# The sizes by which nanoGPT trains on tinyshakespeare without a GPU; a text that is seen once or
+# twice needs no dropout.
 GPT_SUITED: dict[str, Any] = {
     **SHARED, "d_model": 128, "layers": 4, "window": 64, "batch": 12, "dropout": 0.0,
     "steps": 2000, "validate_every": 500,
@@ -65,7 +70,8 @@ GPT_EMBEDDED: dict[str, Any] = {"steps": 800, "validate_every": 200}
 
 
 def presets(given: dict[str, Any], embedded: bool) -> dict[str, Any]:
-    """Settings that suit the text and the architecture ``given`` on the command line, in the place of the defaults.
+    """Settings that suit the text and the architecture ``given`` on the command line, in the place
+    of the defaults.
 
     Raises UserError for one that the architecture does not have.
     """
@@ -78,7 +84,9 @@ def presets(given: dict[str, Any], embedded: bool) -> dict[str, Any]:
 
 
 def make_model(settings: Settings, vocab_size: int, device: str) -> RecurrentLanguageModel | GPT:
-    """A model of these settings, its weights drawn from their seed. Raises UserError for a device that cannot be used."""
+    """A model of these settings, its weights drawn from their seed. Raises UserError for a device
+    that cannot be used.
+    """
     s = settings
     mt.random.seed(s.seed)
     shape: dict[str, Any] = dict(vocab_size=vocab_size, d_model=s.d_model, n_layers=s.layers, dropout=s.dropout)
@@ -91,7 +99,9 @@ def make_model(settings: Settings, vocab_size: int, device: str) -> RecurrentLan
 
 
 class Task:
-    """The next token of each, in windows of the first nine tenths of a text; validated by the last."""
+    """The next token of each, in windows of the first nine tenths of a text; validated
+    by the last.
+    """
 
     def __init__(self, text: str, vocabulary: Characters | Tokenizer, settings: Settings) -> None:
         s = self.settings = settings
@@ -99,15 +109,13 @@ class Task:
         train, validation = (vocabulary.encode(part) for part in split_text(text))
         self.windows = Windows(train, s.window, s.batch, s.seed)
         self.validation = np.array(validation, dtype=np.int32)
-        Windows(validation, s.window, s.batch)  # which raises for a text that is too short
+        Windows(validation, s.window, s.batch)  # raises for a text that is too short
         self.model = make_model(settings, vocabulary.vocab_size, settings.device)
 
     def epoch(self, number: int) -> Epoch[Batch]:
-        """The batches of an epoch."""
         return self.windows.epoch(number)
 
     def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
-        """The model's loss."""
         ids, targets = (mt.asarray(batch[name], device=self.settings.device) for name in ("inputs", "targets"))
         return self.model.loss(ids, targets, divide_by=divide_by)
 
@@ -118,9 +126,11 @@ class Task:
 
 
 def held_out_loss(model: Any, ids: Sequence[int] | np.ndarray, settings: Settings, device: str) -> float:
-    """Nats per token of a text that is read from its start to its end, in windows as long as those of training.
+    """Nats per token of a text that is read from its start to its end, in windows as long as those
+    of training.
 
-    A recurrent model carries its state from window to window, a GPT sees each alone; `READERS` begin at as many places.
+    A recurrent model carries its state from window to window, a GPT sees each alone; `READERS`
+    begin at as many places.
     """
     total, tokens, state = 0.0, 0, None
     rows = max(1, min(READERS, (len(ids) - 1) // settings.window))
@@ -154,9 +164,11 @@ class Writer:
         return nats, nats * len(ids) / len(text) / math.log(2)
 
     def write(self, prompt: str, length: int, say: Callable[[str], object] | None = None, **how: Any) -> str:
-        """How a prompt goes on, by ``length`` tokens; ``how`` as for the model's ``generate``. ``say`` gets the text as it grows.
+        """The continuation of a prompt by ``length`` tokens; ``how`` as for the model's
+        ``generate``. ``say`` gets the text as it grows.
 
-        A GPT has no more positions than its window: when they are used up it goes on from the second half of them.
+        A GPT has no more positions than its window: when they are used up, it continues from the
+        second half of them.
         """
         ids = self._encode(prompt)
         new: list[int] = []
@@ -174,7 +186,9 @@ class Writer:
         return self.vocabulary.decode([*ids, *new])[len(self.vocabulary.decode(ids)) :]
 
     def attention(self, text: str) -> tuple[dict[str, np.ndarray], list[str]]:
-        """What each token of a text looks at, (H, T, T) by layer, and the tokens. Raises UserError for a recurrent model."""
+        """What each token of a text looks at, (H, T, T) by layer, and the tokens. Raises UserError
+        for a recurrent model.
+        """
         if not isinstance(self.model, GPT):
             raise UserError(f"--arch {self.settings.arch} has no attention to draw; a gpt has")
         ids = self._encode(text)
@@ -191,10 +205,10 @@ class Writer:
 
 
 class Growing:
-    """A text that is written token by token, handed on as soon as its characters are whole."""
+    """A text that is written token by token, passed on as soon as its characters are complete."""
 
     def __init__(self, vocabulary: Characters | Tokenizer, ids: list[int], say: Callable[[str], object]) -> None:
-        """Begin behind the tokens ``ids``."""
+        """Begin after the tokens ``ids``."""
         self.vocabulary, self.ids, self.say = vocabulary, list(ids), say
         self.shown = len(vocabulary.decode(ids))
 

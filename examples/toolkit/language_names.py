@@ -1,7 +1,8 @@
-"""Names of languages as people write them above a column: codes of two and three letters, and in words.
+"""Names of languages as people write them above a column: codes of two and three letters, and in
+words.
 
->>> same_language("fr", "French"), same_language("pt-BR", "Português"), same_language("fr", "German")
-(True, True, False)
+>>> same_language("pt-BR", "Português"), same_language("fr", "German")
+(True, False)
 """
 
 from __future__ import annotations
@@ -58,12 +59,12 @@ def is_language(name: str) -> bool:
 
 
 def same_language(one: str, other: str) -> bool:
-    """Whether both are names of one language. What is in no table is equal to itself."""
+    """Whether both are names of one language. An unknown name equals only itself."""
     return _code(one) == _code(other)
 
 
 def _code(name: str) -> str:
-    """The first code of a language; of what is none, the name itself."""
+    """The first code of a language; of other words, the name itself."""
     name = composed(name).strip(" \t\"'").casefold()
     first = re.split("[-_]", name)[0]  # of pt-BR and zh_Hans
     return CODES.get(name) or CODES.get(first if len(first) in (2, 3) else name, name)

@@ -1,4 +1,6 @@
-"""A trained model out of its run: its weights, its device, and the fingerprint of what it was trained on."""
+"""A trained model out of its run: its weights, its device, and the fingerprint of what it was
+trained on.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from typing import TypeVar
 
 from minitensor import nn
 from toolkit.checkpoints import Checkpoints, load_file
-from toolkit.console import UserError, say
+from toolkit.console import UserError, and_more, say
 from toolkit.runs import Run
 
 __all__ = ["digest", "load_weights", "place"]
@@ -33,10 +35,12 @@ def place(model: Model, device: str) -> Model:
 
 
 def load_weights(model: nn.Module, run: Run, wanted: str = "") -> str:
-    """Load trained weights into ``model``, put it into evaluation mode, and return the name of their checkpoint.
+    """Load trained weights into ``model``, put it into evaluation mode, and return the name of
+    their checkpoint.
 
-    ``wanted`` is "result", or to compare "best" or "last"; where it is "", the first of them that exists, which is told on stderr
-    where it is not the result. Raises UserError where there are none, or where they do not fit.
+    ``wanted`` is "result", or to compare "best" or "last"; "" is the first of them that exists, and
+    stderr says so if it is not the result. Raises UserError if there are no weights, or they do not
+    fit.
     """
     checkpoints = Checkpoints(run.folder)
     files = {"result": checkpoints.result, "best": checkpoints.best, "last": checkpoints.last}
@@ -48,8 +52,8 @@ def load_weights(model: nn.Module, run: Run, wanted: str = "") -> str:
         model.load_state_dict(state["model"] if name == "last" else state)
     except ValueError as error:
         _, problem, *more = str(error).splitlines()
-        also = f" (and {len(more)} more)" if more else ""
-        raise UserError(f"the weights of {run.folder} do not fit its configuration: {problem.strip()}{also}") from None
+        what = f"{problem.strip()}{and_more(more, shown=0)}"
+        raise UserError(f"the weights of {run.folder} do not fit its configuration: {what}") from None
     if not wanted and name != "result":
         say(f"{run.folder} is not trained to its end; these are its {name} weights so far")
     model.eval()

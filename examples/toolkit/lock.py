@@ -1,7 +1,9 @@
-"""One writer at a time: a folder that one process trains in is locked to all others, as long as it lives.
+"""One writer at a time: a folder that one process trains in is locked to all others, as long as it
+lives.
 
-The lock is the operating system's and on the folder itself: it leaves no file, and it is gone with its process, however that ended.
-Where the system has none (Windows, some network drives), nothing is locked.
+The lock is the operating system's and on the folder itself: it leaves no file, and it is gone with
+its process, however that ended. Where the system has none (Windows, some network drives), nothing
+is locked.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ class Lock:
         self._descriptor: int | None = None
 
     def take(self, folder: Path) -> None:
-        """Lock a folder that exists; again is no error. Raises Busy where another process, or another `Lock`, has it."""
+        """Lock a folder that exists; again is no error. Raises Busy if another process, or another
+        `Lock`, has it.
+        """
         if fcntl is None or self._descriptor is not None:
             return
         try:
@@ -56,11 +60,10 @@ class Lock:
         self._descriptor = descriptor
 
     def __enter__(self) -> Lock:
-        """Use as ``with Lock() as lock``."""
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Let go of the folder."""
+        """Release the folder."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

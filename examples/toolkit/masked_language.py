@@ -1,4 +1,6 @@
-"""Pre-training a BERT on documents, and what it is good for then: filling in words, and learning to classify from few labels."""
+"""Pre-training a BERT on documents, and using it: filling in words, and learning to classify from
+few labels.
+"""
 
 from __future__ import annotations
 
@@ -45,36 +47,42 @@ class Settings(Training):
             raise UserError(f"--heads {self.heads} must divide --d-model {self.d_model}")
 
 
-# Two megabytes of text are little: more words to predict make more of it (Wettig et al. 2023, arXiv:2202.08005).
+# Two megabytes of text are little: more words to predict make more of it (Wettig et al. 2023,
+# arXiv:2202.08005).
 PRESETS: dict[str, Any] = dict(lr=2e-3, schedule="cosine", warmup=150, steps=3500, validate_every=200, masked=0.2)
 
 
 def make_model(settings: Settings, vocab_size: int) -> BERT:
-    """A model of these settings, its weights drawn from their seed. Raises UserError for a device that cannot be used."""
+    """A model of these settings, its weights drawn from their seed. Raises UserError for a device
+    that cannot be used.
+    """
     s = settings
     mt.random.seed(s.seed)
-    # BERT's 0.02 suits 768 features; a narrow model learns sooner from weights that keep the size of what they multiply.
+    # BERT's 0.02 suits 768 features; a narrow model learns sooner from weights that keep the size
+    # of what they multiply.
     std = s.d_model**-0.5
     config = BERTConfig(
         vocab_size=vocab_size, d_model=s.d_model, n_layers=s.layers, n_heads=s.heads, d_ff=s.d_ff, max_length=s.longest,
         dropout=s.dropout, attention_dropout=s.dropout, init_std=std, pad_id=PAD, mlm_head=True, nsp_head=True,
     )  # fmt: skip
     model = BERT(config)
-    # Positions start as waves, of the size of the words: to look at the next word is then one linear map for all positions,
-    # where tables drawn at random have to learn it for each.
+    # Positions start as waves, of the size of the words: to look at the next word is then one
+    # linear map for all positions, but random tables have to learn it for each.
     waves = nn.SinusoidalPositionalEncoding(s.d_model).encoding(s.longest)
     model.positions.weight.assign(waves * (std * 2**0.5))
     return place(model, s.device)
 
 
-# --- pre-training -------------------------------------------------------------------------------------------------------------
+# --- pre-training ---------------------------------------------------------------------------------
 
 
 class Task:
-    """Masked words and next passages, as `toolkit.trainer` sees them."""
+    """Masked words and next passages as a task for `toolkit.trainer`."""
 
     def __init__(self, documents: Sequence[Document], tokenizer: WordPieces | None, settings: Settings) -> None:
-        """``tokenizer``: that of a run which is resumed; where None it is learned from the documents to train on."""
+        """``tokenizer``: that of a run which is resumed; default: it is learned from the documents
+        to train on.
+        """
         s = self.settings = settings
         train, validation, test = split_documents(documents)
         if tokenizer is None:
@@ -88,7 +96,6 @@ class Task:
         self.model = make_model(s, tokenizer.vocab_size)
 
     def epoch(self, number: int) -> Epoch[PairBatch]:
-        """The batches of an epoch."""
         return self.train.epoch(number)
 
     def _inputs(self, batch: PairBatch) -> Mapping[str, Any]:
@@ -105,10 +112,11 @@ class Task:
         return {name: figures[name] for name in ("validation_loss", "word_accuracy", "next_accuracy")}
 
     def figures(self, pairs: Pairs, epochs: int = 1) -> dict[str, float]:
-        """Loss, and shares of the words and next passages that the model gets right, over so many epochs of ``pairs``.
+        """Loss, and shares of the words and next passages that the model gets right, over so many
+        epochs of ``pairs``.
 
-        unigram_accuracy is that of answering with the commonest word of the training text, unrelated_share that of always
-        answering "another document".
+        unigram_accuracy is that of answering with the commonest word of the training text,
+        unrelated_share that of always answering "another document".
         """
         sums = np.zeros(6)  # word loss, right words, commonest words; pair loss, right pairs, unrelated pairs
         words = count = 0
@@ -132,7 +140,7 @@ def loss_and_right(logits: Any, targets: np.ndarray) -> tuple[float, float]:
     return loss, (logits.to("cpu").data.argmax(axis=-1) == targets).sum()
 
 
-# --- a trained model at work --------------------------------------------------------------------------------------------------
+# --- a trained model at work ----------------------------------------------------------------------
 
 
 def fill(model: BERT, tokenizer: WordPieces, text: str, top: int) -> list[list[tuple[str, float]]]:
@@ -143,7 +151,7 @@ def fill(model: BERT, tokenizer: WordPieces, text: str, top: int) -> list[list[t
     ids = [CLS, *tokenizer.encode_with_masks(text), SEP]
     places = [place for place, token in enumerate(ids) if token == MASK]
     if not places:
-        raise UserError(f'there is no {SPECIAL[MASK]} in "{text}"; write it where a word is to be filled in')
+        raise UserError(f'there is no {SPECIAL[MASK]} in "{text}"; write it in the place of a word')
     check_length(ids, model)
     with mt.no_grad():
         hidden = model(mt.asarray([ids], device=model.words.weight.device))
@@ -156,7 +164,9 @@ def fill(model: BERT, tokenizer: WordPieces, text: str, top: int) -> list[list[t
 
 
 def sentences_to_fill(documents: Sequence[Document], tokenizer: WordPieces, longest: int) -> list[tuple[str, str]]:
-    """Of each document one sentence of plain words, [MASK] in the place of its longest, and that word; short ones first."""
+    """Of each document one sentence of plain words, [MASK] in the place of its longest, and that
+    word; short ones first.
+    """
     found = []
     for document in documents:
         for sentence in document.sentences:
@@ -179,7 +189,9 @@ def check_length(ids: Sequence[int], model: BERT) -> None:
 
 
 def attention(model: BERT, tokenizer: WordPieces, text: str) -> tuple[dict[str, np.ndarray], list[str]]:
-    """What each token of a text looks at: (H, T, T) by layer, and the tokens; ``[MASK]`` in the text is one."""
+    """What each token of a text looks at: (H, T, T) by layer, and the tokens; ``[MASK]`` in the
+    text is one.
+    """
     ids = [CLS, *tokenizer.encode_with_masks(text), SEP]
     check_length(ids, model)
     with mt.no_grad():

@@ -1,4 +1,6 @@
-"""Numbers of the command line, each checked where it is parsed: ``parser.add_argument("--beam", type=positive_integer)``."""
+"""Numbers of the command line, each checked when it is parsed: ``parser.add_argument("--beam",
+type=positive_integer)``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data to test a run by: its own, of which only what was held out is tested, or those of others, of which all are."""
+"""Data to test a run on: the held-out part of its own, or all of other data."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ __all__ = ["load_to_test", "tell_seen"]
 
 
 def load_to_test(program: Program, run: Run, path: str | None = None, **how: Any) -> tuple[Any, bool]:
-    """The data of ``path``, if given, and whether they are the run's own, moved or not. ``how``: other entries of ``data``.
+    """The data of ``path``, if given, and whether they are the run's own, moved or not. ``how``:
+    other entries of ``data``.
 
-    That data at the place of the run's own are not what they were is told on stderr.
+    If the data at the place of the run's own have changed, stderr says so.
     """
     about = run.about["data"]
     data = {**about, **how, "path": path or about["path"]}
@@ -26,7 +27,7 @@ def load_to_test(program: Program, run: Run, path: str | None = None, **how: Any
     except UserError:
         if same_place:
             raise
-        own = False  # others may lack what training takes, or be too few for it
+        own = False  # other data may lack what training needs, or be too few
     if not own and not same_place:
         return program.load_whole(data), False
     if not own:
@@ -36,7 +37,9 @@ def load_to_test(program: Program, run: Run, path: str | None = None, **how: Any
 
 
 def tell_seen(program: Program, run: Run, others: Any) -> None:
-    """Say on stderr how much of the data of others the run has seen in training, if its own can still be read."""
+    """Say on stderr how many of the other data the run has seen in training, if its own can still
+    be read.
+    """
     tested = program.tested(others)
     try:
         seen = program.trained(program.load_again(run))

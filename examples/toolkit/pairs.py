@@ -1,4 +1,6 @@
-"""What all tasks of sentence pairs share: the loss of a batch, the loss per token of a corpus, and decoding many sentences."""
+"""Shared by all tasks of sentence pairs: the loss of a batch, the loss per token of a corpus, and
+decoding many sentences.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from typing import Any
 import minitensor as mt
 from minitensor.models.encoder_decoder import EncoderDecoder
 from toolkit.batches import Batch, Batches, Ids, pad_sources
-from toolkit.console import note
+from toolkit.console import and_more, note
 
 __all__ = ["batch_loss", "decode", "loss_per_token", "tell_cut_off"]
 
@@ -34,10 +36,11 @@ def loss_per_token(model: EncoderDecoder, batches: Batches, device: str) -> floa
 def decode(
     model: EncoderDecoder, ids: Sequence[Ids], device: str, longest: int, beam: int = 1, n_best: int = 1, **how: Any
 ) -> list[list[list[int]]]:
-    """What the model makes of each sentence, in their order: ``n_best`` lists of ids, the best first.
+    """The output for each sentence, in their order: ``n_best`` lists of ids, the best
+    first.
 
-    longest: the tokens that the model was trained for, with the STOP; an output of so many has none, see `tell_cut_off`. Equally
-    long sentences share a batch. ``how`` goes to ``generate``.
+    longest: the tokens that the model was trained for, including STOP; an output of that length has
+    no STOP, see `tell_cut_off`. Equally long sentences share a batch. ``how`` goes to ``generate``.
     """
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
     outputs: list[list[list[int]]] = [[]] * len(ids)
@@ -54,14 +57,16 @@ def decode(
 def tell_cut_off(
     outputs: Sequence[Sequence[Ids]], longest: int, where: str, numbers: Sequence[int] | None = None
 ) -> None:
-    """Say on stderr which outputs of `decode` reach the limit without a STOP; ``where`` and its number name a sentence."""
+    """Say on stderr which outputs of `decode` reach the limit without a STOP; ``where`` and its
+    number name a sentence.
+    """
     cut = [
         number
         for number, found in zip(numbers or range(1, len(outputs) + 1), outputs)
         if max(map(len, found)) >= longest
     ]
     if cut:
-        shown = ", ".join(map(str, cut[:5])) + (f" and {len(cut) - 5} more" if cut[5:] else "")
+        shown = ", ".join(map(str, cut[:5])) + and_more(cut, 5)
         note(
             f"the output for {where} {shown} is cut off at {longest} tokens, the most that the model was trained for"
             " (see train --max-length)"

@@ -1,8 +1,10 @@
-"""Digits that carry their place: inside the model ``478`` is 4 hundreds, 7 tens, 8 units, as a person reads it.
+"""Digits that carry their place: inside the model ``478`` is 4 hundreds, 7 tens, 8 units, as a
+person reads it.
 
-To a Transformer the 8 of ``478`` and the 5 of ``85`` are units only by what stands around them, and aligning the places is most of
-what makes arithmetic hard to learn; hints of position make it easy (Zhou et al. 2024, "What Algorithms can Transformers Learn?",
-arXiv:2310.16028, who call them index hints).
+To a Transformer the 8 of ``478`` and the 5 of ``85`` are units only by the digits around them, and
+aligning the places is most of what makes arithmetic hard to learn; hints of position make it easy
+(Zhou et al. 2024, "What Algorithms can Transformers Learn?", arXiv:2310.16028, who call them index
+hints).
 
 >>> mark("add: 478 + 85"), unmark("5₂6₁3₀")
 ('add: 4₂7₁8₀ + 8₁5₀', '563')

@@ -33,14 +33,16 @@ def empty_figure(width: float, height: float) -> Any:
 
 
 def literal(text: str) -> str:
-    """A text of somebody else for a picture: what is between two dollars is no formula."""
+    """A text for a picture, taken literally: dollars do not start a formula."""
     return text.replace("$", r"\$")
 
 
 def picture_path(path: Path) -> pathlib.Path:
-    """Where a picture named ``path`` is written: a PNG, ``.png`` added, where the name has no ending.
+    """Where a picture named ``path`` is written: a PNG; ``.png`` is added if the name has no
+    ending.
 
-    Raises UserError for a folder, and for a place in none; to be asked before the work whose result is drawn.
+    Raises UserError for a folder, and if the folder of ``path`` does not exist. Call it before the
+    work whose result is drawn.
     """
     target = pathlib.Path(path)
     if target.is_dir():
@@ -55,8 +57,8 @@ def picture_path(path: Path) -> pathlib.Path:
 def save_figure(figure: Any, path: Path) -> pathlib.Path:
     """Write a picture, all of it or none, and return its `picture_path`.
 
-    Characters that the font lacks are told on stderr. Raises UserError where it cannot be written: no such folder, a folder, a full
-    disk, an ending that is not that of a picture.
+    Characters that the font lacks are reported on stderr. Raises UserError if it cannot be written:
+    no such folder, a folder, a full disk, an ending that is not that of a picture.
     """
     target = picture_path(path)
     drawn = io.BytesIO()
@@ -76,8 +78,9 @@ def save_figure(figure: Any, path: Path) -> pathlib.Path:
 def loss_curve(records: Sequence[Mapping[str, Any]], path: Path, label: str = "loss per token (nats)") -> None:
     """Draw the losses of a log as a PNG; ``label`` says what they are.
 
-    A record with ``step`` and ``loss`` is a point of training, one with ``step`` and ``validation_loss`` a point of
-    validation; with ``bleu`` too, the score gets an axis of its own. All other records are passed over.
+    A record with ``step`` and ``loss`` is a point of training, one with ``step`` and
+    ``validation_loss`` a point of validation; with ``bleu`` too, the score gets its own axis. All
+    other records are passed over.
     """
     figure = empty_figure(8, 4.5)
     axes = figure.subplots()
@@ -132,11 +135,13 @@ def attention_heatmap(
     path: Path,
     labels: tuple[str, str] = ("source", "target"),
 ) -> pathlib.Path:
-    """Draw attention: a row of pictures for each layer, one for each head, and where there are several their mean first.
+    """Draw attention: a row of pictures for each layer, one for each head; if there are several,
+    their mean first.
 
-    ``weights`` is (H, T, S), what each of T target tokens takes from each of S source tokens; or such arrays by the
-    names of their layers. ``labels`` say what the tokens below and beside are. Returns the path of the picture (see `save_figure`).
-    Raises ValueError for weights of another shape.
+    ``weights`` is (H, T, S), what each of T target tokens takes from each of S source tokens; or
+    such arrays by the names of their layers. ``labels`` say what the tokens below and beside are.
+    Returns the path of the picture (see `save_figure`). Raises ValueError for weights of another
+    shape.
     """
     layers = dict(weights) if isinstance(weights, Mapping) else {"": weights}
     if not layers:

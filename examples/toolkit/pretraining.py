@@ -1,11 +1,14 @@
-"""What BERT is pre-trained on, made from raw text: masked words and pairs of passages (Devlin et al. 2019, arXiv:1810.04805).
+"""The pre-training data of BERT, made from raw text: masked words and pairs of passages (Devlin et
+al. 2019, arXiv:1810.04805).
 
-A pair is ``[CLS] first [SEP] second [SEP]``. The first passage starts at any sentence of a document; the second is what follows
-it, or half of the time the second passage of a pair from another document. Of the words a share is to be predicted, 15 % in the
-paper: 80 % of these are replaced by [MASK], 10 % by a random word, and 10 % stay (section 3.1 and appendix A.1).
+A pair is ``[CLS] first [SEP] second [SEP]``. The first passage starts at any sentence of a
+document; the second is what follows it, or half of the time the second passage of a pair from
+another document. Of the words a share is to be predicted, 15 % in the paper: 80 % of these are
+replaced by [MASK], 10 % by a random word, and 10 % stay (section 3.1 and appendix A.1).
 
-Nothing is stored or drawn in advance: an example is a function of (seed, epoch, index), by the counter-based generator of
-`minitensor`, so every epoch masks anew and a resumed run goes on as it would have. Letters: B pairs, T positions, N examples.
+Nothing is stored or drawn in advance: an example is a function of (seed, epoch, index), by the
+counter-based generator of `minitensor`, so every epoch masks anew and a resumed run goes on as it
+would have. Letters: B pairs, T positions, N examples.
 """
 
 from __future__ import annotations
@@ -24,9 +27,11 @@ from toolkit.wordpieces import CLS, MASK, PAD, SEP, SPECIAL
 
 __all__ = ["PairBatch", "Pairs", "mask_words"]
 
-# Of the words to predict, as a share: up to the first become [MASK], up to the second a random word.
+# Of the words to predict, as a share: up to the first become [MASK], up to the second a random
+# word.
 REPLACED = (0.8, 0.9)
-# The first of the generator's streams used here, one for each epoch; 0 is the one of weights and dropout.
+# The first of the generator's streams used here, one for each epoch; 0 is the one of weights and
+# dropout.
 STREAM = 2**32
 
 
@@ -36,12 +41,14 @@ class PairBatch(Batch):
     ids         (B, T) int32: [CLS] first [SEP] second [SEP] [PAD]...
     mask        (B, T) bool: True = a real token
     segments    (B, T) int32: 0 up to the first [SEP], then 1
-    words       (B, T) int32: what stood at each masked position, `IGNORED` at the others
-    unrelated   (B,) int32: 1 where the second passage is from another document
+    words       (B, T) int32: the original id at each masked position, `IGNORED` at the others
+    unrelated   (B,) int32: 1 if the second passage is from another document
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], pairs: int) -> None:
-        """``pairs``: of the whole batch that this may be a part of; the loss of the second passage is divided by them."""
+        """``pairs``: of the whole batch that this may be a part of; the loss of the second passage
+        is divided by them.
+        """
         super().__init__(arrays)
         self.pairs = pairs
 
@@ -56,7 +63,9 @@ class PairBatch(Batch):
 
 
 class Pairs:
-    """All pairs of ``documents``, lists of sentences, which are lists of ids without special tokens."""
+    """All pairs of ``documents``, lists of sentences, which are lists of ids without special
+    tokens.
+    """
 
     def __init__(
         self,
@@ -67,9 +76,10 @@ class Pairs:
         batch_size: int,
         seed: int,
     ) -> None:
-        """``longest`` counts all tokens of a pair, special ones included; ``share`` of the words are to be predicted.
+        """``longest`` counts all tokens of a pair, special ones included; ``share`` of the words
+        are to be predicted.
 
-        Raises UserError where less than two documents are long enough.
+        Raises UserError if fewer than two documents are long enough.
         """
         self.vocab_size, self.longest, self.share = vocab_size, longest, share
         self.batch_size, self.seed = batch_size, seed
@@ -105,7 +115,9 @@ class Pairs:
         return PairBatch(arrays, len(examples))
 
     def example(self, epoch: int, index: int) -> tuple[np.ndarray, int, np.ndarray, bool]:
-        """Tokens of a pair after masking, where its second passage starts, the words to predict, and whether it is unrelated."""
+        """Tokens of a pair after masking, where its second passage starts, the words to predict,
+        and whether it is unrelated.
+        """
         words = Generator(self.seed, STREAM + epoch, index * self._blocks).words(2 + 2 * self.longest)
         unrelated = bool(words[0] >> np.uint64(63))
         first, second = self._spans[index, :2], self._spans[index, 2:]
@@ -119,9 +131,11 @@ class Pairs:
 
 
 def mask_words(tokens: np.ndarray, random: np.ndarray, vocab_size: int, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """``tokens`` (T,) with a ``share`` of the words masked, and what stood there (IGNORED elsewhere).
+    """``tokens`` (T,) with a ``share`` of the words masked, and the original ids (IGNORED
+    elsewhere).
 
-    ``random``: two words of 64 random bits for each token. Special tokens are never masked; one word at least is.
+    ``random``: two words of 64 random bits for each token. Special tokens are never masked; one
+    word at least is.
     """
     which, what = random[: 2 * len(tokens)].reshape(2, -1)  # (T,) each
     words = np.flatnonzero(tokens >= len(SPECIAL))
@@ -137,11 +151,13 @@ def mask_words(tokens: np.ndarray, random: np.ndarray, vocab_size: int, share: f
 
 
 def _spans(documents: Any, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where both passages of each pair start and stop in the concatenated tokens, (N, 4), and the document of each, (N,).
+    """Where both passages of each pair start and stop in the concatenated tokens, (N, 4), and the
+    document of each, (N,).
 
-    A passage has as many whole sentences as ``most`` tokens allow, the first of them cut where it is longer by itself (then of
-    the first passage the end is kept, next to what follows). A pair of which one passage has less than half of them is left out:
-    a few words do not tell where they come from.
+    A passage has as many whole sentences as ``most`` tokens allow, the first of them cut if it is
+    longer by itself (then of the first passage the end is kept, next to what follows). A pair of
+    which one passage has less than half of them is left out: a few words do not tell where they
+    come from.
     """
     spans, owners, position = [], [], 0
     for number, document in enumerate(documents):

@@ -1,13 +1,14 @@
 """The command line of an example, and the life of its runs: start, train, resume, open.
 
-An example says what is its own by a subclass of `Program`; its --help is the script's own docstring, and the script ends in two
+An example is a subclass of `Program`; its --help is the script's docstring, and the script ends in
+two
 lines::
 
     class Digits(Program):
         name, settings = "digits", Settings
         data_help = "file of images (the digits of scikit-learn)"
 
-        def load(self, data): ...                     the data, where data["path"] is None the embedded ones
+        def load(self, data): ...                     the data; data["path"] is None: embedded
         def fingerprint(self, loaded): ...            what a resumed run must find again
         def make_task(self, loaded, settings, run): ...
         def report(self, run, loaded, task): ...      printed when training is over
@@ -17,8 +18,9 @@ lines::
     if __name__ == "__main__":
         sys.exit(console.run(main))
 
-It then has the subcommand ``train`` with ``--data --out --resume --force`` and an option for each of its settings, trains on the
-embedded data where no subcommand is given, and adds further subcommands by `Program.commands`.
+It then has the subcommand ``train`` with ``--data --out --resume --force`` and an option for each
+of its settings, trains on the embedded data if no subcommand is given, and adds further subcommands
+by `Program.commands`.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ from toolkit.trainer import Task, Trainer
 
 __all__ = ["Program", "digest", "load_weights", "natural_number", "place", "positive_integer"]
 
-# What data these are, as JSON: "path", None for the embedded ones, and what `Program.describe` adds.
+# Which data these are, as JSON: "path", None for the embedded ones, and what `Program.describe`
+# adds.
 Data = dict[str, Any]
 
 
@@ -55,62 +58,81 @@ class Program:
 
     name: str  # of the program, in config.json and in the folder of a new run
     settings: type[Training]
-    # What it leaves in a run beside config.json, log.jsonl, loss.png and weights; --force removes it.
+    # What it leaves in a run beside config.json, log.jsonl, loss.png and weights; --force removes
+    # it.
     files: tuple[str, ...] = ()
     data_help: str = "data to train on (embedded data)"
     defaults_note: str = ""  # after the title of the hyper-parameters in --help
     loss_label: str = "loss per token (nats)"  # in loss.png
 
-    # --- what an example says -------------------------------------------------------------------------------------------------
+    # --- what an example says ---------------------------------------------------------------------
 
     def load(self, data: Data) -> Any:
-        """The data at ``data["path"]``, the embedded ones where it is None. Raises UserError for bad files."""
+        """The data at ``data["path"]``, or the embedded ones if it is None. Raises UserError for
+        bad files.
+        """
         raise NotImplementedError
 
     def load_whole(self, data: Data) -> Any:
-        """As `load`, but all of the data, which are not those of the run, are to be tested by."""
+        """As `load`, for other data than those of the run: all of them are for testing."""
         return self.load(data)
 
     def tested(self, loaded: Any) -> list[str]:
-        """The inputs that are tested by, if one can be found again among those that were `trained` on."""
+        """The test inputs, if they can be found again among those that were `trained` on."""
         return []
 
     def trained(self, loaded: Any) -> set[str]:
-        """The inputs that are trained on and validated by."""
+        """The training and validation inputs."""
         return set()
 
     def fingerprint(self, loaded: Any) -> str:
-        """A hash of what is trained on and validated by (see `digest`): a resumed run must find the same."""
+        """A hash of the training and validation data (see `digest`): a resumed run must find the
+        same.
+        """
         raise NotImplementedError
 
     def make_task(self, loaded: Any, settings: Any, run: Run | None) -> Any:
-        """What `toolkit.trainer` trains. ``run`` is one that is resumed, which may have a vocabulary or the like to be read."""
+        """What `toolkit.trainer` trains. ``run`` is one that is resumed, which may have a
+        vocabulary or the like to be read.
+        """
         raise NotImplementedError
 
     def report(self, run: Run, loaded: Any, task: Any) -> None:
-        """Print and draw what came of a training; ``task.model`` holds the result, and loss.png has been drawn."""
+        """Print and draw the results of a training; ``task.model`` holds the result, and loss.png
+        has been drawn.
+        """
         raise NotImplementedError
 
     def save(self, task: Any, run: Run) -> None:
-        """Write what the run's model needs besides its weights, such as a vocabulary; also when resumed."""
+        """Write what the run's model needs besides its weights, such as a vocabulary; also when
+        resumed.
+        """
 
     def sizes(self, task: Any) -> str:
         """The line printed before training, after the name of the folder."""
         return f"{task.model.num_parameters():,} parameters"
 
     def add_data_options(self, parser: argparse.ArgumentParser) -> None:
-        """Options that say what the data are, besides --data; `describe` checks and returns them by the same names."""
+        """Options that say what the data are, besides --data; `describe` checks and returns them by
+        the same names.
+        """
 
     def describe(self, options: argparse.Namespace) -> Data:
-        """What `add_data_options` asked for. A resumed run has the same; options that are given again must agree."""
+        """What `add_data_options` asked for. A resumed run has the same; options that are given
+        again must agree.
+        """
         return {}
 
     def identify(self, loaded: Any) -> Data:
-        """What of `describe` is known only when the data have been loaded, such as the name of a column; kept with the run."""
+        """The part of `describe` that is known only after loading, such as the name of a column;
+        kept with the run.
+        """
         return {}
 
     def presets(self, data: Data, given: dict[str, Any]) -> dict[str, Any]:
-        """Settings for these data, and those ``given`` by the person, in the place of the defaults."""
+        """Settings for these data, and those ``given`` by the person, in the place of
+        the defaults.
+        """
         return {}
 
     def run_name(self, data: Data) -> str:
@@ -118,16 +140,17 @@ class Program:
         return self.name
 
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
-        """Further subcommands: ``add(name, function, help)`` returns a parser that has --run, --weights and --device already.
+        """Further subcommands: ``add(name, function, help)`` returns a parser that has --run,
+        --weights and --device already.
 
-        ``function(options)`` returns the exit code, or None for 0; it gets its run by `open`. With ``of_a_run=False`` the parser
-        is empty.
+        ``function(options)`` returns the exit code, or None for 0; it gets its run by `open`. With
+        ``of_a_run=False`` the parser is empty.
         """
 
-    # --- the command line -----------------------------------------------------------------------------------------------------
+    # --- the command line -------------------------------------------------------------------------
 
     def main(self, arguments: list[str] | None = None) -> int:
-        """Run the subcommand, ``train`` where there is none; returns the exit code."""
+        """Run the subcommand, by default ``train``; returns the exit code."""
         parser = self._parser()
         options = parser.parse_args(arguments_of(arguments))
         if "function" not in options:
@@ -181,9 +204,10 @@ class Program:
         return _command_line(["python", script])
 
     def advice(self, subcommand: str, options: dict[str, Any], *texts: str) -> str:
-        """A command to be pasted into a shell: ``python examples/digits.py explain --run 'runs/my digits' --index 7``.
+        """A command to be pasted into a shell: ``python examples/digits.py explain --run 'runs/my
+        digits' --index 7``.
 
-        ``options`` are flags and their values, True for a flag alone; ``texts`` stand behind them.
+        ``options`` are flags and their values, True for a flag alone; ``texts`` follow them.
         """
         words = [subcommand]
         for flag, value in options.items():
@@ -192,10 +216,12 @@ class Program:
         words += ["--"] if any(text.startswith("-") for text in texts) else []  # what follows is no option
         return f"{self.command} {_command_line([*words, *texts])}"
 
-    # --- the life of a run ----------------------------------------------------------------------------------------------------
+    # --- the life of a run ------------------------------------------------------------------------
 
     def train(self, options: argparse.Namespace) -> int:
-        """Start or resume a run, and where it comes to its end report on it; meanwhile nobody else can."""
+        """Start or resume a run, and report on it if it comes to its end; meanwhile it
+        is locked.
+        """
         with Lock() as lock:
             run, loaded, task = (self._resume if options.resume else self._start)(options, lock)
             print(f"{run.folder}: {self.sizes(task)}")
@@ -212,7 +238,9 @@ class Program:
         return 0
 
     def _start(self, options: argparse.Namespace, lock: Lock) -> tuple[Run, Any, Task]:
-        """A new run of the data and the settings given; its folder is made when all of them have been found good."""
+        """A new run of the data and the settings given; its folder is made when all of them have
+        been found good.
+        """
         data = {"path": options.data and os.path.abspath(options.data), **self.describe(options)}
         check_utf_8(data["path"] or "", "the path of --data")  # of which a part may come from the folder that we are in
         given = given_options(options, self.settings)
@@ -223,7 +251,7 @@ class Program:
         if options.out:
             if os.path.isdir(options.out):
                 lock.take(Path(options.out))
-            Run.check_free(Path(options.out), options.force)  # now, rather than when all has been loaded
+            Run.check_free(Path(options.out), options.force)  # before all is loaded
         loaded = self.load(data)
         task = self.make_task(loaded, settings, None)
         found = {**data, **self.identify(loaded), "fingerprint": self.fingerprint(loaded)}
@@ -232,7 +260,7 @@ class Program:
             folder = Path(options.out) if options.out else fresh(Path("runs") / self.run_name(data))
             try:
                 run = Run.create(folder, self.name, settings, about, lock, options.force)
-            except Busy:  # somebody has made the same fresh one at this moment
+            except Busy:  # another process has just made the same folder
                 if options.out:
                     raise
                 continue
@@ -240,7 +268,7 @@ class Program:
             return run, loaded, task
 
     def _resume(self, options: argparse.Namespace, lock: Lock) -> tuple[Run, Any, Task]:
-        """The run to go on with, and its data, which must be what they were."""
+        """The run to resume, and its data, which must be unchanged."""
         if not options.out:
             raise UserError("--resume needs the folder of the run: --out RUN")
         folder = Path(options.out)
@@ -260,18 +288,20 @@ class Program:
         return run, loaded, task
 
     def load_again(self, run: Run, path: str | None = None) -> Any:
-        """The data of a run; from ``path`` where they have moved, or where others are wanted."""
+        """The data of a run; from ``path`` if they have moved, or if others are wanted."""
         data = run.about["data"]
         return self.load({**data, "path": path or data["path"]})
 
     def open(self, options: argparse.Namespace) -> tuple[Run, str]:
-        """The run that a subcommand is asked for by --run, and the device to compute on; see also `load_weights`."""
+        """The run given by --run, and the device to compute on; see also
+        `load_weights`.
+        """
         run = Run.open(Path(options.run_folder), self.name, self.settings, self._data_names)
         return run, options.device or run.settings.device
 
 
 def _command_line(words: list[str]) -> str:
-    """Words as one pastes them into a shell; that of Windows has double quotes alone."""
+    """Words quoted for a shell; that of Windows has only double quotes."""
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 

@@ -1,7 +1,9 @@
-r"""Text from a file or from standard input: UTF-8, packed or not, in one of its equivalent forms, with one kind of line end.
+r"""Text from a file or from standard input: UTF-8, packed or not, in one of its equivalent forms,
+with one kind of line end.
 
-Unicode writes ``é`` as one character or as two, and calls both the same text: here it is always the composed one (NFC). A line ends
-at LF or at CR LF, in a file without any LF at CR, and nowhere else; in what is read there is LF alone.
+Unicode writes ``é`` as one character or as two, and calls both the same text: here it is always the
+composed one (NFC). A line ends at LF or at CR LF, in a file without any LF at CR, and nowhere else;
+the text that is returned has LF alone.
 
 >>> composed("e\u0301") == "\u00e9", lines_of(unified("a\r\nb\u2028c"))
 (True, ['a', 'b\u2028c'])
@@ -22,11 +24,11 @@ import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from toolkit.console import UserError
+from toolkit.console import UserError, and_more
 
 __all__ = ["STDIN", "NotText", "check_filled", "composed", "lines_of", "read_lines", "read_text", "unified"]
 
-STDIN = "-"  # the path that stands for standard input
+STDIN = "-"  # the path that means standard input
 
 UNPACKED: dict[
     bytes, tuple[str, Callable[[bytes], bytes]]
@@ -35,7 +37,7 @@ UNPACKED: dict[
     b"BZh": (".bz2", bz2.decompress),
     b"\xfd7zXZ\x00": (".xz", lzma.decompress),
 }
-NO_TEXT = {  # how a file begins that holds text at most in some other form
+NO_TEXT = {  # how files begin that are not plain text
     b"PK\x03\x04": "a zip archive or an office document",
     b"PK\x05\x06": "an empty zip archive",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",
@@ -61,40 +63,46 @@ READABLE = 0.95  # share of characters that are letters, blanks and the like, in
 
 
 class NotText(UserError):
-    """A file that is no text in any encoding; among texts it may be passed over."""
+    """A file that is not text in any encoding; in a folder of texts it may be skipped."""
 
 
-# --- one form -----------------------------------------------------------------------------------------------------------------
+# --- one form -------------------------------------------------------------------------------------
 
 
 def composed(text: str) -> str:
-    """The text in Unicode's composed form (NFC): canonically equivalent texts become equal."""
+    """The text in Unicode's composed form (NFC): canonically equivalent texts become equal. Also a
+    type for argparse.
+    """
     return unicodedata.normalize("NFC", text)
 
 
 def unified(text: str) -> str:
-    """The text with LF for each line end: for CR LF, or where there is no LF at all, for CR."""
+    """The text with LF for each line end: for CR LF, or, if there is no LF at all, for CR."""
     return text.replace("\r\n", "\n") if "\n" in text else text.replace("\r", "\n")
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of a text that `read_text` gave. (``str.splitlines`` would also cut at U+0085, U+2028 and the like.)"""
+    """The lines of a text that `read_text` gave. (``str.splitlines`` would also cut at U+0085,
+    U+2028 and the like.)
+    """
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()  # what follows the last line end
     return lines
 
 
-# --- reading ------------------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def read_lines(
     path: str | os.PathLike[str], advice: str = "remove the pair, in both languages", keep_blank: bool = False
 ) -> list[str]:
-    """The sentences of a UTF-8 file, packed or not, one a line, without blanks at either end; "-" is standard input.
+    """The sentences of a UTF-8 file, packed or not, one a line, without blanks at either end; "-"
+    is standard input.
 
-    A blank line is one of which ``strip()`` leaves nothing; with ``keep_blank`` it stays, as "". Raises UserError for a file that
-    cannot be read, a wrong encoding, no line at all, or otherwise a blank line, with ``advice``.
+    A blank line is one of which ``strip()`` leaves nothing; with ``keep_blank`` it stays, as "".
+    Raises UserError for a file that cannot be read, a wrong encoding, no line at all, or otherwise
+    a blank line, with ``advice``.
     """
     lines = [line.strip() for line in lines_of(read_text(path))]
     if not keep_blank:
@@ -110,21 +118,22 @@ def check_filled(
     """Raise UserError for the line numbers in ``empty``."""
     numbers = list(empty)
     if numbers:
-        more = f" (and {len(numbers) - 1} more)" if len(numbers) > 1 else ""
-        raise UserError(f"{name} line {numbers[0]} is {what}{more}; {advice}")
+        raise UserError(f"{name} line {numbers[0]} is {what}{and_more(numbers)}; {advice}")
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """A UTF-8 file, plain or packed (.gz, .bz2, .xz), or standard input for "-", `composed` and `unified`.
+    """A UTF-8 file, plain or packed (.gz, .bz2, .xz), or standard input for "-", `composed` and
+    `unified`.
 
-    Raises UserError for one that cannot be read, or is not UTF-8; `NotText`, which is one too, for what is no text at all.
+    Raises UserError for one that cannot be read, or is not UTF-8; `NotText`, a subclass, for a file
+    that is no text at all.
     """
     name = _name(path)
     return unified(composed(_decode(_unpack(_read(path), name), name)))
 
 
 def _name(path: str | os.PathLike[str]) -> str:
-    """What errors call it."""
+    """Its name in errors."""
     return "standard input" if str(path) == STDIN else str(path)
 
 
@@ -138,7 +147,9 @@ def _read(path: str | os.PathLike[str]) -> bytes:
 
 
 def _unpack(data: bytes, name: str) -> bytes:
-    """What a packed file holds. Raises NotText for an archive, or another form that is not read here."""
+    """The content of a packed file. Raises NotText for an archive, or another form that is not read
+    here.
+    """
     for magic, (kind, unpack) in UNPACKED.items():
         if data.startswith(magic) and not _is_plain(data):
             try:
@@ -159,7 +170,7 @@ def _is_plain(data: bytes) -> bool:
     return data[:3] == b"BZh" and data[4:10] != b"1AY&SY"
 
 
-# --- encodings ----------------------------------------------------------------------------------------------------------------
+# --- encodings ------------------------------------------------------------------------------------
 
 
 def _decode(data: bytes, name: str) -> str:
@@ -190,9 +201,11 @@ def _conversion(encoding: str) -> str:
 
 
 def _wide_encoding(data: bytes) -> str:
-    """The encoding of two or four bytes a character that the data are in, with or without a mark; "" where they are not.
+    """The encoding of two or four bytes a character that the data are in, with or without a mark;
+    "" if they are in neither.
 
-    Without one, by zeros: blanks and line ends have them in these encodings, and in UTF-8 nothing has.
+    Without one, by zeros: blanks and line ends have them in these encodings, and in UTF-8 nothing
+    has.
     """
     for mark, encoding in MARKS.items():
         if data.startswith(mark):
@@ -208,7 +221,9 @@ def _wide_encoding(data: bytes) -> str:
 
 
 def _decoded(sample: bytes, encoding: str) -> str | None:
-    """The sample without a character that is cut off at its end; None where it is not in this encoding."""
+    """The sample without a character that is cut off at its end; None if it is not in this
+    encoding.
+    """
     try:
         return codecs.getincrementaldecoder(encoding)().decode(sample)
     except UnicodeDecodeError:
@@ -220,5 +235,7 @@ def _is_readable(text: str) -> bool:
 
 
 def _plainness(text: str) -> int:
-    """How many ASCII characters there are: in the wrong byte order they are others, of far-away scripts."""
+    """The number of ASCII characters: in the wrong byte order they become characters of other
+    scripts.
+    """
     return sum(character.isascii() for character in text)

@@ -1,6 +1,6 @@
-"""What of a run may change when it is resumed: how long it goes on, how often it saves, where it computes.
+"""What may change when a run is resumed: how long it trains, how often it saves, where it computes.
 
-Nothing that it learns by may.
+Nothing that affects learning may.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ RESUME_HELP = "go on with the run in --out; limits that are given, such as --ste
 
 
 def resumed_settings(options: argparse.Namespace, run: Run, data_names: Sequence[str]) -> Any:
-    """The settings of a resumed run. Raises UserError where those given, or other data, would make it another run.
+    """The settings of a resumed run. Raises UserError if those given, or other data, would make it
+    another run.
 
-    Limits that are given take the place of all former ones, but for the last update where the learning rate depends on it.
-    ``data_names``: the options that say what the data are; the run has the same.
+    Limits that are given take the place of all former ones, except the last update if the learning
+    rate depends on it. ``data_names``: the options that say what the data are; the run has the
+    same.
     """
     data = {name: run.about["data"][name] for name in data_names}
     if options.force or any(getattr(options, name) not in (None, value) for name, value in data.items()):

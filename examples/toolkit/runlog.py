@@ -16,13 +16,16 @@ Record = dict[str, Any]
 
 
 class RunLog:
-    """Append records to a file of JSON lines; each is handed to the system at once, so that a kill loses no line.
+    """Append records to a file of JSON lines; each is handed to the system at once, so that a kill
+    loses no line.
 
     A line that a crash cut short is dropped first, so that the next record does not join it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open ``path`` for appending; it is made if it does not exist. Raises UserError where `read_log` does."""
+        """Open ``path`` for appending; it is made if it does not exist. Raises UserError if
+        `read_log` does.
+        """
         self.path = Path(path)
         with writing(self.path):
             if self.path.exists():
@@ -32,9 +35,10 @@ class RunLog:
             self._file = open(self.path, "ab", buffering=0)
 
     def append(self, record: Record) -> None:
-        """Write one record; NumPy scalars become numbers, and a loss that is not a number is written NaN.
+        """Write one record; NumPy scalars become numbers, and a loss that is not a number is
+        written NaN.
 
-        Raises UserError where the system refuses; what was written of the line is taken back.
+        Raises UserError if the system refuses; what was written of the line is taken back.
         """
         line = json.dumps(record, ensure_ascii=False, default=lambda value: value.item()).encode() + b"\n"
         with writing(self.path):
@@ -47,22 +51,21 @@ class RunLog:
                 raise
 
     def rewind(self, keep: int) -> None:
-        """Drop all but the first ``keep`` records: a resumed run writes those after its checkpoint anew."""
+        """Drop all but the first ``keep`` records: a resumed run writes those after its checkpoint
+        anew.
+        """
         with writing(self.path):
             with open(self.path, "rb") as file:
                 size = sum(len(line) for _, line in zip(range(keep), file, strict=False))
             self._file.truncate(size)
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
 
     def __enter__(self) -> RunLog:
-        """Use as ``with RunLog(path) as log``."""
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Close the file."""
         self.close()
 
 

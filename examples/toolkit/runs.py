@@ -1,4 +1,4 @@
-"""The folder of a run: what it is, in ``config.json``, beside all that it leaves."""
+"""The folder of a run: its configuration in ``config.json``, and the files that it writes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ FILES = (CONFIG, "log.jsonl", "loss.png")  # of every run
 
 
 class Run:
-    """A run in ``folder``: its settings, and whatever else ``about`` says of it (a dict of JSON values).
+    """A run in ``folder``: its settings, and what else ``about`` says of it (a dict of JSON
+    values).
 
-    ``about["files"]``, where there is one, names files that its program leaves besides those of every run: `create` with ``force``
-    removes them, whichever program replaces it.
+    ``about["files"]``, if present, names the files that its program writes besides those of every
+    run: `create` with ``force`` removes them, whichever program replaces it.
 
-    ``config.json`` is written before all else, whole or not at all: a folder is a run if and only if it has one, and a run can be
-    resumed whenever its process died.
+    ``config.json`` is written before all else, whole or not at all: a folder is a run if and only
+    if it has one, and a run can be resumed whenever its process died.
     """
 
     def __init__(self, folder: Path, settings: Any, about: dict[str, Any]) -> None:
@@ -37,7 +38,9 @@ class Run:
 
     @staticmethod
     def check_free(folder: Path, force: bool = False) -> None:
-        """Raise UserError for a folder that no run may be started in: it must be new or empty, or with ``force`` hold a run."""
+        """Raise UserError for a folder that no run may be started in: it must be new or empty, or
+        with ``force`` hold a run.
+        """
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder} is a file; name a folder for the run")
         if (folder / CONFIG).exists():
@@ -52,9 +55,11 @@ class Run:
     def create(
         cls, folder: Path, program: str, settings: Training, about: dict[str, Any], lock: Lock, force: bool = False
     ) -> Run:
-        """Start a run in a folder that `check_free` finds good; with ``force`` the files of the run there are removed.
+        """Start a run in a folder that `check_free` finds good; with ``force`` the files of the run
+        there are removed.
 
-        The folder is taken into ``lock`` first: while another process writes there nothing is touched.
+        The folder is taken into ``lock`` first: while another process writes there nothing is
+        touched.
         """
         made, new = cls(folder, settings, about), not folder.exists()
         with writing(folder):
@@ -74,7 +79,8 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path, program: str, settings: type[Training], needed: Iterable[str] = ()) -> Run:
-        """Read the run in ``folder``. Raises UserError if there is none, or one of another program or version.
+        """Read the run in ``folder``. Raises UserError if there is none, or one of another program
+        or version.
 
         ``needed``: what ``about["data"]`` must have besides the path and the fingerprint.
         """
@@ -126,7 +132,7 @@ def _is_part_of_config(name: str) -> bool:
 
 
 def _check_data(path: Path, data: Any, needed: Iterable[str]) -> None:
-    """Raise UserError for what a run says of its data where that is not what programs write."""
+    """Raise UserError if what a run says of its data is not what programs write."""
     if not isinstance(data, dict):
         raise UserError(f'{path} is damaged: its "data" are no table of names')
     for name in ("path", "fingerprint", *needed):

@@ -1,4 +1,5 @@
-"""Samples in shuffled batches: a batch is found again by (seed, epoch, index), which is all that resuming needs.
+"""Samples in shuffled batches: a batch is found again by (seed, epoch, index), which is all that
+resuming needs.
 
 Letters: N samples, B samples of a batch.
 """
@@ -16,16 +17,20 @@ B = TypeVar("B")
 
 
 def random_words(seed: int, epoch: int, count: int) -> np.ndarray:
-    """``count`` words of 64 random bits that depend on (seed, epoch) alone; sorting by them shuffles.
+    """``count`` words of 64 random bits that depend on (seed, epoch) alone; sorting by them
+    shuffles.
 
-    Raw words of the counter-based generator and a stable sort are the same on every machine and in every NumPy.
+    Raw words of the counter-based generator and a stable sort are the same on every machine and in
+    every NumPy.
     """
     key = np.array([seed, epoch], dtype=np.uint64)  # a list with a large seed would pass through float64
     return np.random.Philox(key=key).random_raw(count)
 
 
 def cut(n: int, parts: int) -> list[slice]:
-    """At most ``parts`` slices of about equal length, none of them empty, that make up ``range(n)``."""
+    """At most ``parts`` slices of about equal length, none of them empty, that make up
+    ``range(n)``.
+    """
     if parts < 1:
         raise ValueError(f"a batch of {n} samples cannot be cut into {parts} parts: write a number of at least 1")
     parts = max(1, min(parts, n))  # more would be empty
@@ -34,7 +39,9 @@ def cut(n: int, parts: int) -> list[slice]:
 
 
 class Epoch(Sequence[B], Generic[B]):
-    """The batches of one epoch in order, each made when asked for: ``epoch[17:]`` resumes there at no cost."""
+    """The batches of one epoch in order, each made when asked for: ``epoch[17:]`` resumes there at
+    no cost.
+    """
 
     def __init__(self, make: Callable[[np.ndarray], B], groups: Sequence[np.ndarray]) -> None:
         """``make(group)`` makes a batch; ``groups`` holds the indices of the samples of each."""
@@ -80,15 +87,18 @@ class Batch:
         return [self.rows(rows) for rows in cut(len(self), parts)]
 
     def rows(self, rows: slice | np.ndarray) -> Batch:
-        """Some of the samples."""
         return Batch({name: array[rows] for name, array in self.arrays.items()}, self.tokens_each)
 
 
 class Samples:
-    """N samples in batches of ``batch_size``, shuffled anew in each epoch; the last batch may be smaller."""
+    """N samples in batches of ``batch_size``, shuffled anew in each epoch; the last batch may be
+    smaller.
+    """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], batch_size: int, seed: int = 0, tokens_each: int = 1) -> None:
-        """``arrays`` have a row for each sample. Raises ValueError where these are not equally many, or none."""
+        """``arrays`` have a row for each sample. Raises ValueError if they differ in rows, or if
+        there are no arrays.
+        """
         counts = {name: len(array) for name, array in arrays.items()}
         if len(set(counts.values())) != 1 or 0 in counts.values():
             raise ValueError(f"Samples() needs arrays with equally many rows, and at least one; got {counts}")

@@ -1,12 +1,14 @@
-"""What the folder of a sentence encoder says about its vectors: read and obeyed, or refused by file and field.
+"""What the folder of a sentence encoder says about its vectors: read and obeyed, or refused by file
+and field.
 
-    modules.json                        the stages: a Transformer, Pooling, and any of Dense, Dropout and Normalize
+    modules.json                        a Transformer, Pooling, any of Dense, Dropout, Normalize
     1_Pooling/, 2_Dense/, ...           the stages, see `toolkit.sentence_vectors`
     sentence_bert_config.json           the longest text, and whether it is written small
     config_sentence_transformers.json   what is put before each text
 
-This is how the library sentence-transformers writes its folders (Reimers and Gurevych 2019, arXiv:1908.10084). Where there is no
-modules.json, folders that are called like its stages stand for it; without any, the vector is the mean.
+This is how the library sentence-transformers writes its folders (Reimers and Gurevych 2019,
+arXiv:1908.10084). If there is no modules.json, folders named like its stages take its place;
+without any, the vector is the mean.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ __all__ = ["Stage", "TextRules", "read_rules", "read_stages", "refuse_others", "
 
 MODULES, POOLING, SETTINGS = "modules.json", "Pooling", "config_sentence_transformers.json"
 TRANSFORMERS = ("Transformer", "BERT")  # the latter in the oldest folders
-PLAIN = {  # settings of a Transformer that change nothing where they have these values
+PLAIN = {  # settings of a Transformer that have no effect at these values
     "transformer_task": "feature-extraction",
     "module_output_name": "token_embeddings",
     "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
@@ -49,17 +51,21 @@ class TextRules:
     default_prompt: str | None
 
     def prepared(self, text: str, roles: Sequence[str] = ()) -> str:
-        """``text`` behind the prompt of the first of ``roles`` that has one, else behind the usual one."""
+        """``text`` behind the prompt of the first of ``roles`` that has one, else behind the
+        default one.
+        """
         role = next((role for role in roles if role in self.prompts), self.default_prompt)
         text = self.prompts[role] + text if role is not None else text
         return text.lower() if self.lower_case else text
 
 
-# --- reading ------------------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def read_stages(folder: Path) -> tuple[Path, list[Stage]]:
-    """The folder of the Transformer, and the stages behind it. Raises UserError for those that we do not have."""
+    """The folder of the Transformer, and the stages behind it. Raises UserError for stages that are
+    not supported.
+    """
     source, found = folder / MODULES, []
     if source.is_file():
         entries = read_json(source, "list of modules")
@@ -71,9 +77,8 @@ def read_stages(folder: Path) -> tuple[Path, list[Stage]]:
                 raise UserError(f"{source}: type is {kind!r} and path {path!r}; a module has both, within the folder")
             found.append(Stage(kind.rpartition(".")[2], folder / path))
     else:
-        folders = [
-            path for path in folder.iterdir() if path.is_dir() and any(path.iterdir())
-        ]  # what is empty says nothing
+        # Empty folders are ignored.
+        folders = [path for path in folder.iterdir() if path.is_dir() and any(path.iterdir())]
         names = [path.name for path in folders if re.fullmatch(r"\d+_[A-Za-z]+", path.name)]
         for name in sorted(names, key=lambda name: int(name.partition("_")[0])):
             found.append(Stage(name.partition("_")[2], folder / name))
@@ -96,7 +101,9 @@ def read_stages(folder: Path) -> tuple[Path, list[Stage]]:
 
 
 def read_rules(folder: Path, transformer: Path, stages: Sequence[Stage], positions: int) -> TextRules:
-    """How texts are prepared for the model in the folder ``transformer``, which has so many ``positions``."""
+    """How texts are prepared for the model in the folder ``transformer``, which has so many
+    ``positions``.
+    """
     files = [transformer / "sentence_bert_config.json", *sorted(transformer.glob("sentence_*_config.json"))]
     path = next((path for path in files if path.is_file()), None)
     values = settings_of(path) if path else {}
@@ -120,7 +127,7 @@ def read_rules(folder: Path, transformer: Path, stages: Sequence[Stage], positio
 
 
 def _read_prompts(path: Path, stages: Sequence[Stage]) -> tuple[dict[str, str], str | None]:
-    """The prompts by name, and which of them is usual."""
+    """The prompts by name, and which of them is the default."""
     values = settings_of(path) if path.is_file() else {}
     values.pop("__version__", None)
     prompts, usual = values.pop("prompts", None) or {}, values.pop("default_prompt_name", None)

@@ -1,6 +1,7 @@
-"""From the hidden states of a text to its vector, by the stages that a folder of sentence-transformers has behind its Transformer.
+"""From the hidden states of a text to its vector, by the stages that a folder of
+sentence-transformers has behind its Transformer.
 
-    Pooling      the first, last, mean or largest of a text's hidden states, or several of these behind each other
+    Pooling      the first, last, mean or largest hidden state of a text, or several of these
     Dense        activation(W x + b)
     Normalize    x / |x|
     Dropout      nothing, since nothing is trained here
@@ -30,10 +31,14 @@ ACTIVATIONS: dict[str, Callable[[mt.Tensor], mt.Tensor]] = {
 
 
 class SentenceVectors:
-    """Vectors (B, K) of length 1 from hidden states (B, T, D) and a mask (B, T), True = real token; padding is on the right."""
+    """Vectors (B, K) of length 1 from hidden states (B, T, D) and a mask (B, T), True = real token;
+    padding is on the right.
+    """
 
     def __init__(self, stages: Sequence[Stage], width: int, device: str = "cpu") -> None:
-        """Read the stages behind a Transformer of ``width`` features; without any, the mean. Raises UserError for odd ones."""
+        """Read the stages behind a Transformer of ``width`` features; without any, the mean. Raises
+        UserError for odd ones.
+        """
         self.poolings = read_pooling(stages[0].folder / "config.json", width) if stages else ["mean"]
         self.width = width * len(self.poolings)  # K
         self.steps: list[Callable[[mt.Tensor], mt.Tensor]] = []
@@ -64,11 +69,13 @@ def unit(vectors: mt.Tensor) -> mt.Tensor:
     return vectors / mt.maximum(mt.sqrt(mt.sum(mt.square(vectors), axis=1, keepdims=True)), 1e-12)
 
 
-# --- pooling ------------------------------------------------------------------------------------------------------------------
+# --- pooling --------------------------------------------------------------------------------------
 
 
 def _weighted(hidden: mt.Tensor, weights: mt.Tensor, total: mt.Tensor) -> mt.Tensor:
-    """``sum_t w_t h_t / total``: hidden (B, T, D), weights (B, T), total (B,) to (B, D); weights of 0 keep NaN out."""
+    """``sum_t w_t h_t / total``: hidden (B, T, D), weights (B, T), total (B,) to (B, D); weights of
+    0 keep NaN out.
+    """
     real = weights[:, :, None] > 0
     return mt.sum(mt.where(real, hidden, 0.0) * weights[:, :, None], axis=1) / mt.maximum(total, 1e-9)[:, None]
 
@@ -95,8 +102,8 @@ def _last(hidden: mt.Tensor, real: mt.Tensor) -> mt.Tensor:
     return hidden[rows, mt.sum(real, axis=1).astype(np.int64) - 1]
 
 
-# The name in "pooling_mode", the field that is true instead, and hidden states (B, T, D) and 1 or 0 for tokens (B, T) to (B, D); a
-# vector of several of them has them in this order.
+# The name in "pooling_mode", the field that is true instead, and hidden states (B, T, D) and 1 or 0
+# for tokens (B, T) to (B, D); a vector of several of them has them in this order.
 POOLINGS: dict[str, tuple[str, Callable[[mt.Tensor, mt.Tensor], mt.Tensor]]] = {
     "cls": ("pooling_mode_cls_token", lambda hidden, real: hidden[:, 0]),
     "max": ("pooling_mode_max_tokens", _maximum),
@@ -107,11 +114,13 @@ POOLINGS: dict[str, tuple[str, Callable[[mt.Tensor, mt.Tensor], mt.Tensor]]] = {
 }
 
 
-# --- files --------------------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 def read_pooling(path: Path, width: int) -> list[str]:
-    """The names of the poolings that config.json of the stage asks for; ``width`` features has each token."""
+    """The names of the poolings that config.json of the stage asks for; ``width``: the features of
+    each token.
+    """
     values = settings_of(path)
     for name in ("word_embedding_dimension", "embedding_dimension"):
         if values.pop(name, width) != width:
@@ -133,7 +142,9 @@ def read_pooling(path: Path, width: int) -> list[str]:
 
 
 def read_dense(folder: Path, width: int) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """Weight (out, in), bias (out,) or None and the name of the activation of a stage that takes ``width`` features."""
+    """Weight (out, in), bias (out,) or None and the name of the activation of a stage that takes
+    ``width`` features.
+    """
     path, weights = folder / "config.json", folder / "model.safetensors"
     values = settings_of(path)
     for name in ("module_input_name", "module_output_name"):
@@ -154,6 +165,6 @@ def read_dense(folder: Path, width: int) -> tuple[np.ndarray, np.ndarray | None,
         if file.shapes != wanted or shape[1] != width:
             raise UserError(f"{weights} has {file.shapes}; {path} and {width} features ask for {wanted}")
         arrays = {name: file.read(name).astype(np.float32) for name in wanted}
-    except ValueError as error:  # which names the file
+    except ValueError as error:  # the message names the file
         raise UserError(str(error)) from None
     return arrays["linear.weight"], arrays.get("linear.bias"), activation

@@ -1,4 +1,5 @@
-"""A time series: a made one whose noise is known, or a column of a CSV file; and the forecasts that every other must beat.
+"""A time series: a made one whose noise is known, or a column of a CSV file; and the naive
+forecasts to compare with.
 
 Letters: N origins, from each of which a forecast is made, H values of the horizon.
 """
@@ -24,9 +25,11 @@ VALIDATION, TEST = 0.1, 0.2  # shares at the end of a series
 
 @dataclass(frozen=True)
 class Series:
-    """Values at equal steps of time; ``signal``, where it is known, is the part of them that can be foreseen.
+    """Values at equal steps of time; ``signal``, if known, is the part of them that can be
+    predicted.
 
-    ``notes`` say what is odd about the dates of a file, and ``unique`` whether it has but one column of this name.
+    ``notes`` say what is odd about the dates of a file, and ``unique`` whether it has but one
+    column of this name.
     """
 
     values: np.ndarray  # (T,) float64
@@ -43,7 +46,8 @@ class Series:
 
 
 def make_series(seed: int = 0) -> Series:
-    """Forty weeks of hours: a daily and a weekly wave, each with an overtone, on a trend, and independent normal noise.
+    """Forty weeks of hours: a daily and a weekly wave, each with an overtone, on a trend, and
+    independent normal noise.
 
     y(t) = 10 + t / 2000 + sum over waves of a sin(2 pi t / period + phase) + noise
     """
@@ -57,10 +61,10 @@ def make_series(seed: int = 0) -> Series:
 
 
 def read_series(path: str, column: str | None) -> Series:
-    """A column of a CSV file with a line of names, by its name; the last one where ``column`` is None.
+    """A column of a CSV file with a line of names, by its name; default: the last one.
 
-    Where another column has dates the values are put in their order. Raises UserError for what `toolkit.tables` refuses, a missing
-    column, and a cell that is no number, naming its line.
+    If another column has dates, the values are put in their order. Raises UserError for what
+    `toolkit.tables` refuses, a missing column, and a cell that is no number, naming its line.
     """
     table = read_table(path)
     place = table.place(column)
@@ -76,7 +80,7 @@ def read_series(path: str, column: str | None) -> Series:
 
 
 def _check_dates(table: Table, place: int, column: str | None) -> None:
-    """Raise UserError where the last column, which nobody asked for by its name, holds dates."""
+    """Raise UserError if the last column, taken by default, holds dates."""
     cells = [row[place].strip() for row in table.rows]
     if column is None and len(table.names) > 1 and dates_of(cells, table.names[place]):
         others = ", ".join(name for other, name in enumerate(table.names) if other != place)
@@ -85,7 +89,7 @@ def _check_dates(table: Table, place: int, column: str | None) -> None:
         )
 
 
-# --- what is to be forecast, and how anybody can --------------------------------------------------------------------------------
+# --- targets and naive forecasts ------------------------------------------------------------------
 
 
 def targets_at(values: np.ndarray, origins: np.ndarray, horizon: int) -> np.ndarray:
@@ -94,12 +98,13 @@ def targets_at(values: np.ndarray, origins: np.ndarray, horizon: int) -> np.ndar
 
 
 def persistence(values: np.ndarray, origins: np.ndarray, horizon: int) -> np.ndarray:
-    """The forecast that nothing changes: the value before each origin, (N, H)."""
+    """The naive forecast: the value before each origin repeated, (N, H)."""
     return np.repeat(values[origins - 1, None], horizon, axis=1)
 
 
 def seasonal_naive(values: np.ndarray, origins: np.ndarray, horizon: int, season: int) -> np.ndarray:
-    """The forecast that all is as a season ago, or as many seasons as it takes to be known, (N, H).
+    """The seasonal naive forecast: the value one season before, or as many seasons as it takes to
+    be known, (N, H).
 
     Hyndman and Athanasopoulos, "Forecasting: principles and practice", 2021, section 5.2.
     """

@@ -1,4 +1,5 @@
-"""Hyper-parameters as a dataclass, each written once: its default, its option on the command line, its line of help.
+"""Hyper-parameters as a dataclass, each written once: its default, its option on the command line,
+its line of help.
 
 >>> @dataclass(frozen=True, kw_only=True)
 ... class Shape(Training):
@@ -30,9 +31,10 @@ LARGEST = 2**31  # no whole number is as large, unless it says so itself: counts
 
 
 def option(default: Any, help: str, least: float | None = None, below: float | None = None, choices: Any = None) -> Any:
-    """A field of a settings class. ``least <= value < below`` is asked of numbers, membership of ``choices`` of others.
+    """A field of a settings class. ``least <= value < below`` is asked of numbers, membership of
+    ``choices`` of others.
 
-    All numbers must be finite, and whole ones below 2**31 where no other bound is given.
+    All numbers must be finite, and integers below 2**31 if no other bound is given.
     """
     return dataclasses.field(
         default=default, metadata={"help": help, "least": least, "below": below, "choices": choices}
@@ -41,7 +43,9 @@ def option(default: Any, help: str, least: float | None = None, below: float | N
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How to train, whatever the model. Raises UserError for a value out of range, naming its option."""
+    """How to train, whatever the model. Raises UserError for a value out of range, naming its
+    option.
+    """
 
     lr: float = option(5e-3, "peak learning rate of Adam", least=0, below=1e6)
     schedule: str = option("inverse-sqrt", "learning rate after the warm-up", choices=SCHEDULES)
@@ -62,7 +66,7 @@ class Training:
         1, "the result is the mean of the weights at so many last validations; 1: the best ones", least=1
     )
     save_every: float = option(60.0, "seconds between checkpoints, besides those after validation", least=0)
-    seed: int = option(0, "from which all that is random follows", least=0, below=2**64)
+    seed: int = option(0, "seed of all random numbers", least=0, below=2**64)
     device: str = option("cpu", 'where to compute: "cpu", "cuda"')
 
     def __post_init__(self) -> None:
@@ -96,7 +100,9 @@ def _flag(name: str) -> str:
 
 
 def add_options(parser: argparse.ArgumentParser, settings: type[Training], defaults: str = "") -> None:
-    """Give ``parser`` an option for each field; one that is not given stays out of the parsed namespace."""
+    """Give ``parser`` an option for each field; one that is not given stays out of the parsed
+    namespace.
+    """
     types = typing.get_type_hints(settings)
     group = parser.add_argument_group("hyper-parameters" + defaults)
     for field in dataclasses.fields(settings):
@@ -115,7 +121,9 @@ def add_options(parser: argparse.ArgumentParser, settings: type[Training], defau
 
 
 def _kinds(hint: Any) -> list[Any]:
-    """The types that a field takes, None's own last: ``int | None`` and the like are all there are."""
+    """The types that a field takes, None's own last: ``int | None`` and the like are
+    all there are.
+    """
     return sorted(typing.get_args(hint) or [hint], key=lambda kind: kind is type(None))
 
 
@@ -127,14 +135,18 @@ def given_options(arguments: argparse.Namespace, settings: type[Training]) -> di
 
 
 def refuse_options(given: dict[str, Any], names: Iterable[str], owner: str) -> None:
-    """Raise UserError for a ``given`` option among ``names``, which ``owner`` (such as "--arch gru") does not have."""
+    """Raise UserError for a ``given`` option among ``names``, which ``owner`` (such as "--arch
+    gru") does not have.
+    """
     for name in names:
         if name in given:
             raise UserError(f"{owner} has no {_flag(name)}; see train --help")
 
 
 def from_dict(settings: type[Training], values: dict[str, Any], where: str) -> Any:
-    """Settings from the JSON of a run. Raises UserError naming the fields that are unknown here, or missing there."""
+    """Settings from the JSON of a run. Raises UserError naming the fields that are unknown here, or
+    missing there.
+    """
     names = {field.name for field in dataclasses.fields(settings)}
     if names != set(values):
         odd = ", ".join(sorted(names ^ set(values)))

@@ -1,12 +1,14 @@
-"""Span corruption: pre-training from text alone, by filling in what was left out (Raffel et al. 2020, arXiv:1910.10683, 3.1.4).
+"""Span corruption: pre-training from text alone, by filling in what was left out (Raffel et al.
+2020, arXiv:1910.10683, 3.1.4).
 
     text     Thank you for inviting me to your party last week .
     inputs   Thank you <X> me to your party <Y> week .
     targets  <X> for inviting <Y> last <Z>
 
-About ``density`` of the tokens go, in spans of ``mean_length`` in the mean; each span is replaced by a sentinel, a token of its
-own. How many tokens and spans go depends on the length of the text alone, where they stand on (seed, epoch, index). Unlike in the
-published program, which cuts long documents anywhere, a span need not end the text: of a sentence it would always be the full stop.
+About ``density`` of the tokens go, in spans of ``mean_length`` in the mean; each span is replaced
+by a sentinel, its own token. How many tokens and spans go depends on the length of the text alone,
+their places on (seed, epoch, index). Unlike in the published program, which cuts long documents
+anywhere, a span need not end the text: of a sentence it would always be the full stop.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ __all__ = ["SpanCorruption"]
 class SpanCorruption:
     """Leaves out spans of texts, given as ids.
 
-    first_sentinel: the id of <X>; those of <Y>, <Z>, ... follow downwards, as in the published vocabularies. n_sentinels: how many
-    there are in all.
+    first_sentinel: the id of <X>; those of <Y>, <Z>, ... follow downwards, as in the published
+    vocabularies. n_sentinels: how many there are in all.
     """
 
     first_sentinel: int
@@ -55,10 +57,8 @@ class SpanCorruption:
         words = np.random.Philox(key=_words(self.seed, epoch), counter=_words(0, index, 0, 0)).random_raw(len(ids) + 2)
         gone = _segments(tokens, spans, words[:tokens])
         kept = _segments(len(ids) - tokens + 2, spans + 1, words[tokens:])
-        kept[0], kept[-1] = (
-            kept[0] - 1,
-            kept[-1] - 1,
-        )  # what stands before the first span and behind the last may be empty
+        # The text before the first span and after the last may be empty.
+        kept[0], kept[-1] = kept[0] - 1, kept[-1] - 1
         inputs: list[int] = []
         targets: list[int] = []
         place = 0
@@ -70,7 +70,9 @@ class SpanCorruption:
         return [*inputs, *ids[place:]], [*targets, self.first_sentinel - spans]
 
     def restore(self, inputs: Sequence[int], targets: Sequence[int]) -> list[int]:
-        """The text that inputs and targets are of. Raises ValueError where their sentinels do not fit each other."""
+        """The text that inputs and targets are of. Raises ValueError if their sentinels do not
+        match.
+        """
         spans: dict[int, list[int]] = {}
         sentinel = -1
         for token in targets:
@@ -95,6 +97,8 @@ def _words(*numbers: int) -> np.ndarray:
 
 
 def _segments(total: int, parts: int, words: np.ndarray) -> list[int]:
-    """``parts`` positive lengths that sum to ``total``, all such lists equally likely; ``words`` (total,) are random."""
+    """``parts`` positive lengths that sum to ``total``, all such lists equally likely; ``words``
+    (total,) are random.
+    """
     cuts = np.sort(np.argsort(words[: total - 1], kind="stable")[: parts - 1]) + 1
     return np.diff([0, *cuts, total]).tolist()

@@ -1,4 +1,5 @@
-"""Tables in CSV files: a line of names, and under it rows of as many cells. What would be misread is refused.
+"""Tables in CSV files: a line of names, and under it rows of as many cells. Files that would be
+misread are refused.
 
 A line ends at LF or CR LF, cells are separated by commas, and one in quotes may hold both.
 """
@@ -17,14 +18,16 @@ from toolkit.reading import read_text
 __all__ = ["Table", "is_number", "read_table"]
 
 WHITE = " \t\n\r\f\v"
-END = "\x1a"  # put behind the last row: read as a row of its own unless a quote is open
+END = "\x1a"  # put behind the last row: read as a separate row unless a quote is open
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}
-UNKNOWN = ("", "-", "?", "na", "n/a", "nan", "null", "none")  # as which people write that there is no value
+UNKNOWN = ("", "-", "?", "na", "n/a", "nan", "null", "none")  # marks of a missing value
 
 
 @dataclass(frozen=True)
 class Table:
-    """``rows`` of cells under ``names``, equally many; ``lines`` says on which line of the file each begins."""
+    """``rows`` of cells under ``names``, equally many; ``lines`` says on which line of the file
+    each begins.
+    """
 
     path: str
     names: list[str]
@@ -32,13 +35,15 @@ class Table:
     lines: list[int]
 
     def place(self, column: str | None) -> int:
-        """Where a column stands; the last one where None. Raises UserError where there is none, or several."""
+        """The place of a column, by default of the last one. Raises UserError if there is no such
+        column, or several.
+        """
         if column is None:
             place = len(self.names) - 1
         elif column not in self.names:
             raise UserError(f"{self.path} has no column {column!r}; there are: {', '.join(self.names)}")
         elif self.names.count(column) > 1:
-            raise UserError(f"{self.path} has several columns {column!r}; give each a name of its own")
+            raise UserError(f"{self.path} has several columns {column!r}; give each a different name")
         else:
             place = self.names.index(column)
         if is_number(self.names[place]) and not self.names[place].isdigit():  # a year may be a name
@@ -46,7 +51,9 @@ class Table:
         return place
 
     def numbers(self, place: int) -> list[float]:
-        """A column's values. Raises UserError for a cell that is no number, naming its line and a likely reason."""
+        """A column's values. Raises UserError for a cell that is no number, naming its line and a
+        likely reason.
+        """
         for row, cells in enumerate(self.rows):
             cell = cells[place].strip()
             if not is_number(cell):
@@ -59,7 +66,7 @@ class Table:
         if cell.lower() in UNKNOWN:
             return "; fill in what is missing"
         if row == 0 and len(self.rows) > 1 and is_number(self.rows[1][place]):
-            return f"; if line {self.lines[0]} is the line of names, remove what stands above it"
+            return f"; if line {self.lines[0]} is the line of names, remove the lines above it"
         for separator, name in SEPARATORS.items():
             if len(cell.split(separator)) > 1 and is_number(cell.split(separator)[-1].replace(",", ".")):
                 return f"; if columns are separated by {name}, separate them by commas"
@@ -69,13 +76,14 @@ class Table:
 
 
 def read_table(path: str) -> Table:
-    """The table in a CSV file, packed or not, UTF-8. Raises UserError for a file that cannot be read, or would be misread.
+    """The table in a CSV file, packed or not, UTF-8. Raises UserError for a file that cannot be
+    read, or would be misread.
 
-    Such as: a quote that is not closed, a row that is longer or shorter than the line of names, another separator, no names.
+    For example a quote that is not closed, a row that is longer or shorter than the line of names,
+    another separator, no names.
     """
-    text = (
-        read_text(path).rstrip(WHITE + END).replace("\r", " ")
-    )  # one that ends no line, which the csv module would take for an end
+    # A lone CR is a blank; the csv module would take it for a line end.
+    text = read_text(path).rstrip(WHITE + END).replace("\r", " ")
     lines = text.split("\n")
     if len(lines) < 2:
         raise UserError(f"{path} holds no values; it must have a line of names and then a line for each step of time")
@@ -103,10 +111,8 @@ def is_number(text: str) -> bool:
 
 def _rows(path: str, text: str) -> Iterator[tuple[int, list[str]]]:
     """The line on which each row begins, and its cells."""
-    reader, last = (
-        csv.reader(io.StringIO(f"{text}\n{END}", newline="\n")),
-        text.count("\n") + 1,
-    )  # which cuts at LF alone
+    reader = csv.reader(io.StringIO(f"{text}\n{END}", newline="\n"))  # it cuts lines at LF alone
+    last = text.count("\n") + 1
     while True:
         start = reader.line_num + 1
         try:
@@ -145,7 +151,7 @@ def _check_names(path: str, names: Sequence[str], first: Sequence[str]) -> None:
 
 def _check_length(path: str, line: int, row: Sequence[str], names: Sequence[str]) -> None:
     if len(row) == len(names) or not any(cell.strip() for cell in row) and len(row) < len(names):
-        return  # a blank line has no cell, which is told of where a value is looked for
+        return  # a blank line has no cell; the error comes when a value is read
     if len(row) < len(names):
         raise UserError(
             f"{path} line {line} has {_count(row)}, the line of names has {len(names)}; write a comma for each that is empty"
@@ -162,7 +168,9 @@ def _count(row: Sequence[str]) -> str:
 
 
 def _check_swallowed(path: str, start: int, lines: Sequence[str], first: Sequence[str]) -> None:
-    """Raise UserError where a cell of several lines holds rows, so that its quote was not meant to be open so long."""
+    """Raise UserError if a cell of several lines holds rows: its quote was meant to be closed
+    earlier.
+    """
     kinds = [is_number(cell) for cell in first]
     alike = [line for line in lines if [is_number(part) for part in line.replace('"', "").split(",")] == kinds]
     if len(alike) > 1 and len(kinds) > 1:

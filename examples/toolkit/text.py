@@ -1,4 +1,5 @@
-"""Text to train language models on: its vocabulary of characters or sub-words, and windows of its tokens.
+"""Text to train language models on: its vocabulary of characters or sub-words, and windows of its
+tokens.
 
 Letters: B windows, T tokens of each.
 """
@@ -34,9 +35,11 @@ HELD_OUT = 0.1  # of a text, at its end: the customary split of tinyshakespeare
 
 
 def load_text(path: str | os.PathLike[str] | None) -> str:
-    """The text of a UTF-8 file, plain or gzipped; where None, half a megabyte of English that every Python carries.
+    """The text of a UTF-8 file, plain or gzipped; default: half a megabyte of English that every
+    Python carries.
 
-    That is the reference of the language, all topics of ``help()`` in alphabetical order; it differs a little between versions.
+    That is the reference of the language, all topics of ``help()`` in alphabetical order; it
+    differs a little between versions.
     """
     if path is not None:
         return read_text(path)
@@ -51,11 +54,12 @@ def split_text(text: str) -> tuple[str, str]:
     return text[:cut], text[cut:]
 
 
-# --- vocabularies -------------------------------------------------------------------------------------------------------------
+# --- vocabularies ---------------------------------------------------------------------------------
 
 
 class Characters:
-    """Each character is a token; its id is its place among ``characters``, which are in the order of their code points.
+    """Each character is a token; its id is its place among ``characters``, which are in the order
+    of their code points.
 
     Texts are composed first: what Unicode calls equivalent has the same ids.
     """
@@ -120,7 +124,9 @@ def _codes(text: str) -> np.ndarray:
 
 
 def learn_vocabulary(tokens: str, text: str, vocab_size: int) -> Characters | Tokenizer:
-    """``tokens`` is "characters", all those of the text, or "bpe", at most ``vocab_size`` sub-words learned from it."""
+    """``tokens`` is "characters", all those of the text, or "bpe", at most ``vocab_size`` sub-words
+    learned from it.
+    """
     return Characters.of(text) if tokens == "characters" else Tokenizer.train([text], vocab_size)
 
 
@@ -129,13 +135,15 @@ def load_vocabulary(tokens: str, path: str | os.PathLike[str]) -> Characters | T
     return (Characters if tokens == "characters" else Tokenizer).load(path)
 
 
-# --- windows ------------------------------------------------------------------------------------------------------------------
+# --- windows --------------------------------------------------------------------------------------
 
 
 class Windows:
-    """Windows of ``length`` tokens, side by side, as batches ``inputs`` (B, T) and ``targets`` (B, T), which stand one further.
+    """Windows of ``length`` tokens, side by side, as batches ``inputs`` (B, T) and ``targets`` (B,
+    T), which are one further.
 
-    Each epoch shuffles them, and lays them from another start, so that windows do not always end at the same places.
+    Each epoch shuffles them, and lays them from another start, so that windows do not always end at
+    the same places.
     """
 
     def __init__(self, ids: Sequence[int] | np.ndarray, length: int, batch_size: int, seed: int = 0) -> None:
@@ -160,7 +168,9 @@ class Windows:
         return self._batches(int(shift) % room + self.length * order)
 
     def in_order(self) -> Epoch[Batch]:
-        """All windows from the start of the text on, without what is left at its end, for evaluation."""
+        """All windows from the start of the text on, without what is left at its end, for
+        evaluation.
+        """
         return self._batches(self.length * np.arange(self._whole))
 
     def _batches(self, starts: np.ndarray) -> Epoch[Batch]:
@@ -172,9 +182,11 @@ class Windows:
 
 
 def streams(ids: Sequence[int] | np.ndarray, rows: int, length: int) -> Iterator[Batch]:
-    """A text read to its end by ``rows`` readers of a part each: windows (rows, up to T) that go on where the last ones ended.
+    """A text read to its end by ``rows`` readers of a part each: windows (rows, up to T) that go on
+    where the last ones ended.
 
-    For models that carry a state from window to window. Fewer than ``rows`` tokens at the end are left out.
+    For models that carry a state from window to window. Fewer than ``rows`` tokens at the end are
+    left out.
     """
     ids = np.asarray(ids, dtype=np.int32)
     steps = (len(ids) - 1) // rows

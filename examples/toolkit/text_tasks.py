@@ -1,4 +1,5 @@
-"""Tasks of text to text that need no download: each input starts with the name of its task and has one right output.
+"""Tasks of text to text that need no download: each input starts with the name of its task and has
+one right output.
 
     translate English to French: The cat sleeps.  ->  Le chat dort.
     plural: The cat sees a mouse.                 ->  The cats see some mice.
@@ -6,9 +7,10 @@
     sort: 71 8 30                                 ->  8 30 71
     add: 478 + 85                                 ->  563
 
-Sentences are clauses of `toolkit.english_french_grammar`, changed as clauses and then spelled out again, so that verbs, articles
-and do-support follow; numbers are drawn. An input that is held out differs from all that are trained on by more than the order of
-its words: neither ``85 + 478`` nor the same numbers to be sorted are among them.
+Sentences are clauses of `toolkit.english_french_grammar`, changed as clauses and then spelled out
+again, so that verbs, articles and do-support follow; numbers are drawn. An input that is held out
+differs from all that are trained on by more than the order of its words: neither ``85 + 478`` nor
+the same numbers to be sorted are among them.
 
 >>> made = corpus(sizes={"add": 20, "sort": 20}, held_out=5)
 >>> len(made.train), {name: len(pairs) for name, pairs in made.tests.items()}
@@ -34,7 +36,7 @@ SUM = 1000  # operands are below it
 TRIES = 1000  # draws in vain, one after the other, from which on a task has no more inputs
 
 
-# --- sentences ----------------------------------------------------------------------------------------------------------------
+# --- sentences ------------------------------------------------------------------------------------
 
 
 def negative(clause: Clause) -> Clause | None:
@@ -85,7 +87,7 @@ def _negate(dice: Dice) -> Pair | None:
     return (clause.english(), opposite.english()) if opposite else None
 
 
-# --- numbers ------------------------------------------------------------------------------------------------------------------
+# --- numbers --------------------------------------------------------------------------------------
 
 
 def _sort(dice: Dice) -> Pair | None:
@@ -98,9 +100,9 @@ def _add(dice: Dice) -> Pair | None:
     return f"{one} + {other}", str(one + other)
 
 
-# --- all together -------------------------------------------------------------------------------------------------------------
+# --- all together ---------------------------------------------------------------------------------
 
-TASKS: dict[str, Callable[[Dice], Pair | None]] = {  # an input and its output; None where what was drawn has none
+TASKS: dict[str, Callable[[Dice], Pair | None]] = {  # an input and its output; None if the drawn clause has none
     "translate English to French": _translate,
     "plural": _plural,
     "negate": _negate,
@@ -110,15 +112,16 @@ TASKS: dict[str, Callable[[Dice], Pair | None]] = {  # an input and its output; 
 
 
 def task_of(text: str) -> str:
-    """The name before the first colon; "" where there is none."""
+    """The name before the first colon; "" if there is no colon."""
     return text.partition(":")[0].strip() if ":" in text else ""
 
 
 def corpus(seed: int = 0, sizes: Mapping[str, int] = SIZES, held_out: int = HELD_OUT) -> Corpus:
-    """Pairs of the tasks named in ``sizes``, that many of each to train on; the test sets have the names of the tasks.
+    """Pairs of the tasks named in ``sizes``, that many of each to train on; the test sets have the
+    names of the tasks.
 
-    A task's pairs depend on the seed, the task and the numbers asked for, not on the other tasks. Raises ValueError for more
-    pairs than a task has, KeyError for an unknown task.
+    A task's pairs depend on the seed, the task and the numbers asked for, not on the other tasks.
+    Raises ValueError for more pairs than a task has, KeyError for an unknown task.
     """
     train: list[Pair] = []
     validation: list[Pair] = []
@@ -133,7 +136,9 @@ def corpus(seed: int = 0, sizes: Mapping[str, int] = SIZES, held_out: int = HELD
 
 
 def _distinct(name: str, draw_pair: Callable[[Dice], Pair | None], dice: Dice, count: int) -> list[Pair]:
-    """``count`` pairs with the task's name before each input, no two of which have the same words in another order."""
+    """``count`` pairs with the task's name before each input, no two of which have the same words
+    in another order.
+    """
     seen = set()
     pairs: list[Pair] = []
     in_vain = 0

@@ -1,8 +1,9 @@
 """Sub-words shared by both languages: byte-level byte-pair encoding, by the `tokenizers` library.
 
-Sennrich, Haddow and Birch, "Neural machine translation of rare words with subword units", 2016, arXiv:1508.07909;
-over bytes as in Radford et al., "Language models are unsupervised multitask learners", 2019. All 256 bytes are in the
-vocabulary, so that no character of any language is unknown and ``decode(encode(text))`` is ``text``.
+Sennrich, Haddow and Birch, "Neural machine translation of rare words with subword units", 2016,
+arXiv:1508.07909; over bytes as in Radford et al., "Language models are unsupervised multitask
+learners", 2019. All 256 bytes are in the vocabulary, so that no character of any language is
+unknown and ``decode(encode(text))`` is ``text``.
 """
 
 from __future__ import annotations
@@ -24,15 +25,18 @@ SPECIAL = ("<pad>", "<start>", "<stop>")
 PAD, START, STOP = range(len(SPECIAL))
 SMALLEST = len(SPECIAL) + 256  # special tokens and single bytes
 LONGEST = 100  # characters that are looked at together while sub-words are learned
-# What is cut off a longer stretch without blanks, or of blanks: the time that a stretch takes grows as its square.
+# What is cut off a longer stretch without blanks, or of blanks: the time that a stretch takes grows
+# as its square.
 STRETCH = rf" ?\S{{{LONGEST}}}|\s{{{LONGEST}}}"
 
 
 class Tokenizer:
-    """Text to ids and back; ids 0, 1 and 2 are `PAD`, `START` and `STOP`, which encoding never gives.
+    """Text to ids and back; ids 0, 1 and 2 are `PAD`, `START` and `STOP`, which encoding never
+    gives.
 
-    Text is brought to Unicode's composed form (NFC) and is otherwise kept, capitals and blanks included. A space is
-    put before the text, and taken away again, so that a word is the same token at the start and inside.
+    Text is brought to Unicode's composed form (NFC) and is otherwise kept, capitals and blanks
+    included. A space is put before the text, and taken away again, so that a word is the same token
+    at the start and inside.
     """
 
     pad_id, start_id, stop_id = PAD, START, STOP
@@ -44,9 +48,11 @@ class Tokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int, isolated: str = "") -> Tokenizer:
-        """Learn at most ``vocab_size`` tokens from texts of both languages; the same texts give the same tokens.
+        """Learn at most ``vocab_size`` tokens from texts of both languages; the same texts give the
+        same tokens.
 
-        isolated: a regular expression of what shares no token with its surroundings, such as ``" ?[0-9]"`` for single digits.
+        isolated: a regular expression of what shares no token with its surroundings, such as ``"
+        ?[0-9]"`` for single digits.
 
         Raises UserError if ``vocab_size`` leaves no room for the 256 bytes and the special tokens.
         """
@@ -76,7 +82,7 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """The number of tokens; may be less than asked for where the texts are few."""
+        """The number of tokens; may be fewer than asked for if the texts are few."""
         return self._library.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
@@ -88,11 +94,15 @@ class Tokenizer:
         return [encoding.ids for encoding in self._library.encode_batch(texts)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; special tokens are left out, bytes that form no character become U+FFFD."""
+        """The text of ids; special tokens are left out, bytes that form no character
+        become U+FFFD.
+        """
         return self._library.decode(ids, skip_special_tokens=True)
 
     def labels(self, ids: Sequence[int]) -> list[str]:
-        """A readable name for each id, for pictures: ``climb``, ``-ing`` inside a word, ``<0xC3>`` for a byte."""
+        """A readable name for each id, for pictures: ``climb``, ``-ing`` inside a word, ``<0xC3>``
+        for a byte.
+        """
         pieces = [self._piece(token) for token in ids]
         return [
             f"-{piece}" if inside else piece.strip() or repr(piece)
@@ -138,19 +148,21 @@ class Tokenizer:
 
 
 def train_interruptibly(library: Any, texts: Iterable[str], trainer: Any) -> None:
-    """``library.train_from_iterator(texts, trainer)`` in a thread of its own, so that Ctrl-C is heard meanwhile."""
+    """``library.train_from_iterator(texts, trainer)`` in another thread, so that Ctrl-C is heard
+    meanwhile.
+    """
     failures: list[BaseException] = []
 
     def train() -> None:
         try:
             library.train_from_iterator(texts, trainer)
-        except BaseException as error:  # which is for the thread that waits
+        except BaseException as error:  # for the thread that waits
             failures.append(error)
 
     thread = threading.Thread(target=train, daemon=True)
     thread.start()
     while thread.is_alive():
-        thread.join(0.1)  # not for ever: where a wait has no end, some systems deliver no signal
+        thread.join(0.1)  # with a timeout: during a wait without one, some systems deliver no signal
     if failures:
         raise failures[0]
 
@@ -163,7 +175,7 @@ def _inside(pieces: Sequence[str]) -> list[bool]:
 def _byte_characters() -> dict[str, int]:
     """The printable character by which a byte-level vocabulary writes each byte.
 
-    Printable bytes of Latin-1 stand for themselves, the others are numbered from U+0100.
+    Printable bytes of Latin-1 are themselves, the others are numbered from U+0100.
     """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]

@@ -1,9 +1,10 @@
 """One training loop for all examples.
 
-A run is a function of its settings, its data and its seed. Its whole state after an update is: the weights, the optimiser's
-moments, the number of scheduled steps, three integers of the random generator, and a `Position`. A checkpoint holds just that,
-so a run that was killed and resumed ends bit for bit as one that was not. What the clock decides (when a checkpoint is written,
-when ``minutes`` are over) never changes the state, only where it is saved.
+A run is a function of its settings, its data and its seed. Its whole state after an update is: the
+weights, the optimiser's moments, the number of scheduled steps, three integers of the random
+generator, and a `Position`. A checkpoint holds just that, so a run that was killed and resumed ends
+bit for bit as one that was not. The clock (which decides when a checkpoint is written, and when
+``minutes`` are over) never changes the state, only when it is saved.
 """
 
 from __future__ import annotations
@@ -29,23 +30,29 @@ LOG_EVERY = 10  # updates whose mean loss makes a record of the log
 
 
 class Task(Protocol):
-    """What is to be learned: a model, its data, its loss."""
+    """A training task: a model, its data, its loss."""
 
     model: nn.Module
 
     def epoch(self, number: int) -> Sequence[Any]:
-        """The batches of an epoch, a function of its number alone; each has ``tokens`` and ``split(parts)``."""
+        """The batches of an epoch, a function of its number alone; each has ``tokens`` and
+        ``split(parts)``.
+        """
 
     def loss(self, batch: Any, divide_by: int) -> mt.Tensor:
-        """The loss of a batch, or of a part of one, summed over its tokens and divided by ``divide_by``."""
+        """The loss of a batch, or of a part of one, summed over its tokens and divided by
+        ``divide_by``.
+        """
 
     def validate(self) -> dict[str, float]:
-        """Figures of the model in evaluation mode; ``validation_loss`` is the one to be low."""
+        """Figures of the model in evaluation mode; ``validation_loss`` is minimised."""
 
 
 @dataclass
 class Position:
-    """How far a run has come; together with the arrays and the random state, all that there is to save."""
+    """How far a run has come; together with the arrays and the random state, all that there is to
+    save.
+    """
 
     step: int = 0  # updates done
     epoch: int = 0
@@ -62,7 +69,9 @@ class Position:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How `Trainer.run` ended: ``reason`` in words, ``signal`` that interrupted it (0: none, training is over)."""
+    """How `Trainer.run` ended: ``reason`` in words, ``signal`` that interrupted it (0: none,
+    training is over).
+    """
 
     reason: str
     signal: int
@@ -70,7 +79,9 @@ class Outcome:
 
 
 class Trainer:
-    """Trains ``task`` as ``settings`` say, in the folder of a run; goes on from its last checkpoint if there is one."""
+    """Trains ``task`` as ``settings`` say, in the folder of a run; goes on from its last checkpoint
+    if there is one.
+    """
 
     def __init__(self, task: Task, settings: Training, folder: Path) -> None:
         self.task, self.settings, self.folder = task, settings, folder
@@ -93,13 +104,15 @@ class Trainer:
         kind = {"inverse-sqrt": optim.InverseSqrtLR, "constant": optim.LinearWarmup}[self.settings.schedule]
         return kind(self.optimizer, warmup)
 
-    # --- the loop -------------------------------------------------------------------------------------------------------------
+    # --- the loop ---------------------------------------------------------------------------------
 
     def run(self) -> Outcome:
-        """Train until a limit is reached, Ctrl-C, or nobody reads its progress any more (``| head``).
+        """Train until a limit is reached, Ctrl-C, or the reader of its progress has gone away (``|
+        head``).
 
-        Where a limit was reached, write the result, ``weights.safetensors``; one of before is removed by the first update.
-        Raises UserError where the loss is not finite, and where the system refuses a file.
+        If a limit was reached, write the result, ``weights.safetensors``; one of before is removed
+        by the first update. Raises UserError if the loss is not finite, or the system refuses a
+        file.
         """
         p = self.position
         clock = _Clock(p.seconds)
@@ -143,7 +156,7 @@ class Trainer:
             yield from self.task.epoch(self.position.epoch)[self.position.batch :]
 
     def _reason(self, caught: list[int]) -> str:
-        """Why to stop, "" to go on."""
+        """The reason to stop, or ""."""
         s, p = self.settings, self.position
         if self.last_step and p.step >= self.last_step:
             past = f" (and more: {p.step})" if p.step > self.last_step else ""
@@ -194,7 +207,7 @@ class Trainer:
         log.append({"step": p.step, "epoch": p.epoch, **figures, "seconds": round(p.seconds, 3)})
         p.records += 1
 
-    # --- validation and files -------------------------------------------------------------------------------------------------
+    # --- validation and files ---------------------------------------------------------------------
 
     def _validation_is_due(self) -> bool:
         s, p = self.settings, self.position
@@ -210,7 +223,7 @@ class Trainer:
             self.task.model.train()
 
     def _validate(self, log: RunLog, bar: Progress) -> None:
-        """Validate, keep the weights that are to be kept, and write down how it went."""
+        """Validate, save the weights that are to be kept, and log the figures."""
         p = self.position
         figures = self.validate()
         self._log(log, **figures)
@@ -227,7 +240,7 @@ class Trainer:
         bar.say(f"epoch {p.epoch}  update {p.step}  {shown}{'  (best)' if better else ''}  {p.seconds / 60:.1f} min")
 
     def save(self) -> None:
-        """Write the checkpoint to go on from."""
+        """Write the checkpoint from which the run can be resumed."""
         state = {
             "model": self.task.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -247,12 +260,14 @@ class Trainer:
             self.schedule.load_state_dict(state["schedule"])
             mt.random.default.state = tuple(state["random"])
             self.position = Position(**state["position"])
-        except (KeyError, TypeError, ValueError) as error:  # another's file, or a config.json that was changed
+        except (KeyError, TypeError, ValueError) as error:  # a file of another run, or a changed config.json
             problem = " ".join(str(error).split())
             raise UserError(f"{self.checkpoints.last} does not fit the run: {problem}") from None
 
     def _write_result(self, log: RunLog) -> None:
-        """Load the averaged weights, or else the best ones, into the model and write them as the result of the run."""
+        """Load the averaged weights, or else the best ones, into the model and write them as the
+        result of the run.
+        """
         p, model = self.position, self.task.model
         if len(p.kept) > 1:
             model.load_state_dict(self.checkpoints.average(p.kept))

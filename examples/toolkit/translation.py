@@ -1,4 +1,4 @@
-"""What a translation run is made of: its settings, its data, what it trains on, and the translator that it leaves."""
+"""The parts of a translation run: settings, data, training task, and the trained translator."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ __all__ = ["Settings", "Task", "Translator", "fingerprint", "learn_tokenizer", "
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Training):
-    """Hyper-parameters; the defaults suit some 30 000 sentence pairs, such as Multi30k (Wu et al. 2021, arXiv:2105.14462)."""
+    """Hyper-parameters; the defaults suit some 30 000 sentence pairs, such as Multi30k (Wu et al.
+    2021, arXiv:2105.14462).
+    """
 
     arch: str = option("transformer", "architecture", choices=("rnn", "lstm", "gru", "transformer"))
-    d_model: int = option(128, "features of each position; of an embedding, where recurrent", least=1)
+    d_model: int = option(128, "features of each position; recurrent: of an embedding", least=1)
     layers: int = option(4, "layers of the encoder, and as many of the decoder", least=1, below=1000)
     heads: int = option(4, "transformer: attention heads", least=1)
     d_ff: int = option(256, "transformer: features inside the feed-forward layers", least=1)
@@ -71,7 +73,8 @@ RECURRENT: dict[str, Any] = dict(layers=1, lr=1.2e-3, warmup=300)
 
 
 def presets(given: dict[str, Any], embedded: bool) -> dict[str, Any]:
-    """Settings that suit the corpus and the architecture that are ``given`` on the command line, in the place of the defaults.
+    """Settings that suit the corpus and the architecture that are ``given`` on the command line, in
+    the place of the defaults.
 
     Raises UserError for one that the architecture does not have.
     """
@@ -85,7 +88,9 @@ def presets(given: dict[str, Any], embedded: bool) -> dict[str, Any]:
 
 
 def load_corpus(data: str | None, source: str, target: str, **how: bool) -> Corpus:
-    """The corpus at path ``data``, read as `load_parallel` does; where None the embedded one, English to French."""
+    """The corpus at path ``data``, read by `load_parallel`; default: the embedded one, English to
+    French.
+    """
     if data is not None:
         return load_parallel(data, source, target, **how)
     made = english_french.corpus()
@@ -105,7 +110,9 @@ def learn_tokenizer(corpus: Corpus, settings: Settings) -> Tokenizer:
 
 
 def make_model(settings: Settings, vocab_size: int, device: str) -> Transformer | Seq2Seq:
-    """A model of these settings, its weights drawn from their seed. Raises UserError for a device that cannot be used."""
+    """A model of these settings, its weights drawn from their seed. Raises UserError for a device
+    that cannot be used.
+    """
     s = settings
     mt.random.seed(s.seed)
     shared: dict[str, Any] = dict(
@@ -123,12 +130,13 @@ def make_model(settings: Settings, vocab_size: int, device: str) -> Transformer 
 
 
 class Task:
-    """Translation as `toolkit.trainer` sees it."""
+    """Translation as a task for `toolkit.trainer`."""
 
     def __init__(self, corpus: Corpus, tokenizer: Tokenizer, settings: Settings) -> None:
-        """Tokenise and batch the pairs; ``dropped`` counts those that are too long to train on, ``blank`` those with a blank side.
+        """Tokenise and batch the pairs; ``dropped`` counts those that are too long to train on,
+        ``blank`` those with a blank side.
 
-        Raises UserError for a test set of which all is too long: better now than after hours.
+        Raises UserError for a test set of which all is too long: now, not after hours of training.
         """
         self.tokenizer, self.settings = tokenizer, settings
         self.longest = min(settings.max_length, settings.max_tokens)
@@ -146,11 +154,9 @@ class Task:
         return Batches(source_ids, target_ids, self.settings.max_tokens, self.settings.seed), dropped
 
     def epoch(self, number: int) -> Epoch[Batch]:
-        """The batches of an epoch."""
         return self.batches.epoch(number)
 
     def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
-        """The model's loss."""
         return batch_loss(self.model, batch, divide_by, self.settings.device)
 
     def validate(self) -> dict[str, float]:
@@ -161,7 +167,8 @@ class Task:
 class Translator:
     """A trained model with its tokenizer.
 
-    ``weights`` names the checkpoint: "result", or to compare "best" or "last"; where it is "", the first of them that exists.
+    ``weights`` names the checkpoint: "result", or to compare "best" or "last"; "" is the first of
+    them that exists.
     """
 
     def __init__(self, run: Run, weights: str = "", device: str = "cpu") -> None:
@@ -172,12 +179,16 @@ class Translator:
         self.weights = load_weights(self.model, run, weights)
 
     def short_enough(self, pairs: Sequence[Pair], name: str) -> tuple[list[Pair], str]:
-        """The pairs whose sources the model can read, and a remark on the others. Raises UserError if nothing is left."""
+        """The pairs whose sources the model can read, and a remark on the others. Raises UserError
+        if nothing is left.
+        """
         ids = self.tokenizer.encode_batch([source for source, _ in pairs])
         return short_enough(pairs, ids, self.settings.max_length, name)
 
     def encode(self, sentences: Sequence[str], where: str, numbers: Sequence[int] | None = None) -> list[list[int]]:
-        """Ids of the sentences. Raises UserError for a blank one, or one too long for the model, before any is translated."""
+        """Ids of the sentences. Raises UserError for a blank one, or one too long for the model,
+        before any is translated.
+        """
         for number, sentence in zip(numbers or range(1, len(sentences) + 1), sentences):
             if not sentence.strip():
                 raise UserError(f"{where} {number} is empty; there is nothing to translate")
@@ -194,10 +205,11 @@ class Translator:
         n_best: int = 1,
         skip_blank: bool = False,
     ) -> list[str]:
-        """Translations in the order of ``sentences``, each one line; greedy where ``beam`` is 1.
+        """Translations in the order of ``sentences``, each one line; greedy if ``beam`` is 1.
 
-        n_best: so many for each sentence, the best first. skip_blank: a blank sentence has blank translations. What had to be cut
-        off at the longest that the model was trained for is told on stderr, by ``where`` and the number of the sentence.
+        n_best: so many for each sentence, the best first. skip_blank: a blank sentence has blank
+        translations. Outputs cut off at the longest length that the model was trained for are
+        reported on stderr, by ``where`` and number.
         """
         numbers = [n for n, sentence in enumerate(sentences, start=1) if sentence.strip() or not skip_blank]
         ids = self.encode([sentences[n - 1] for n in numbers], where, numbers)
@@ -212,11 +224,12 @@ class Translator:
         return lines
 
     def attention(self, sentence: str, subwords: bool = False) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
-        """What the translation of a sentence looks at: (H, T, S) by decoder layer, source words, and target words.
+        """What the translation of a sentence looks at: (H, T, S) by decoder layer, source words,
+        and target words.
 
-        A word takes what its sub-words take in the mean, and gets the sum of what they get (Clark et al. 2019, arXiv:1906.04341,
-        section 4.1), so that rows still sum to 1; with ``subwords`` they stay apart. There is no layer where the model has no
-        attention.
+        A word takes what its sub-words take in the mean, and gets the sum of what they get (Clark
+        et al. 2019, arXiv:1906.04341, section 4.1), so that rows still sum to 1; with ``subwords``
+        they stay apart. There is no layer if the model has no attention.
         """
         ids = self.encode([sentence], "sentence")
         source = mt.asarray(pad_sources(ids)[0], device=self.device)
@@ -239,5 +252,5 @@ class Translator:
 
 
 def _one_line(text: str) -> str:
-    """The text, composed, with a blank for each line end; what others take for one, such as U+2028, is left as it is."""
+    """The text, composed, with a blank for each line end; other kinds, such as U+2028, are kept."""
     return composed(text).replace("\r\n", " ").replace("\n", " ").replace("\r", " ")

@@ -1,4 +1,4 @@
-"""What a run on images is made of: its settings, its task, and the probabilities that it finds."""
+"""The parts of a run on images: settings, training task, and class probabilities."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ IDX: dict[str, Any] = dict(epochs=10, patch=4, shift=2.0, validate_every=None)  
 
 
 def make_model(settings: Settings, images: Images, device: str) -> ViT:
-    """A model for such images, its weights drawn from the seed. Raises UserError for patches that do not divide the images."""
+    """A model for such images, its weights drawn from the seed. Raises UserError for patches that
+    do not divide the images.
+    """
     s = settings
     _, channels, side, _ = images.pixels.shape
     if side % s.patch:
@@ -77,7 +79,7 @@ def make_model(settings: Settings, images: Images, device: str) -> ViT:
 
 
 class Task:
-    """Classification as `toolkit.trainer` sees it."""
+    """Classification as a task for `toolkit.trainer`."""
 
     def __init__(self, splits: Splits, settings: Settings) -> None:
         distortion = Distortion(settings.shift, settings.turn, settings.zoom, settings.plain)
@@ -86,17 +88,17 @@ class Task:
         self.model = make_model(settings, splits.train, settings.device)
 
     def epoch(self, number: int) -> Epoch[Batch]:
-        """The batches of an epoch."""
         return self.samples.epoch(number)
 
     def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
-        """The model's loss."""
         device = self.model.positions.device
         labels = mt.asarray(batch["labels"], device=device)
         return self.model.loss(model_input(batch["images"], device), labels, divide_by)
 
     def validate(self) -> dict[str, float]:
-        """The loss per image of the validation images, and how many percent of them are classified rightly."""
+        """The loss per image of the validation images, and how many percent of them are classified
+        rightly.
+        """
         found = probabilities(self.model, self.validation.pixels)
         labels = self.validation.labels
         loss = -np.log(np.maximum(found[np.arange(len(labels)), labels], 1e-30)).mean()

@@ -1,7 +1,8 @@
-"""Word pieces, as BERT reads text (Wu et al. 2016, arXiv:1609.08144, section 4.1), by the `tokenizers` library.
+"""Word pieces, as BERT reads text (Wu et al. 2016, arXiv:1609.08144, section 4.1), by the
+`tokenizers` library.
 
-Text becomes lower case without accents, is cut at blanks and punctuation, and each word is written with the fewest pieces that
-the vocabulary offers, all but the first marked by ``##``.
+Text becomes lower case without accents, is cut at blanks and punctuation, and each word is written
+with the fewest pieces that the vocabulary offers, all but the first marked by ``##``.
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ PAD, UNKNOWN, CLS, SEP, MASK = range(len(SPECIAL))
 
 
 class WordPieces(Tokenizer):
-    """Text to ids and back; ids 0 to 4 are `PAD`, `UNKNOWN`, `CLS`, `SEP` and `MASK`, of which encoding gives only `UNKNOWN`."""
+    """Text to ids and back; ids 0 to 4 are `PAD`, `UNKNOWN`, `CLS`, `SEP` and `MASK`, of which
+    encoding gives only `UNKNOWN`.
+    """
 
     pad_id = PAD
 
     @classmethod
     def learn(cls, texts: Iterable[str], vocab_size: int) -> WordPieces:
-        """Learn at most ``vocab_size`` pieces; the same texts give the same pieces. Raises UserError for too few."""
+        """Learn at most ``vocab_size`` pieces; the same texts give the same pieces. Raises
+        UserError for too few.
+        """
         tokenizers = require("tokenizers", "train")
         texts = list(texts)
         normalizer = tokenizers.normalizers.BertNormalizer()
@@ -40,16 +45,19 @@ class WordPieces(Tokenizer):
         library = tokenizers.Tokenizer(tokenizers.models.WordPiece())
         library.normalizer = normalizer
         words = tokenizers.pre_tokenizers.BertPreTokenizer()
-        # A longer stretch without blanks is learned from in parts: the time that it takes grows as its square.
+        # A longer stretch without blanks is learned from in parts: the time that it takes grows as
+        # its square.
         stretch = tokenizers.pre_tokenizers.Split(tokenizers.Regex(rf"\S{{{LONGEST}}}"), "isolated")
         library.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([stretch, words])
+        # Special tokens are numbered first. ``inside`` is among them, because the trainer would
+        # number those pieces at random, and so break ties.
         trainer = tokenizers.trainers.WordPieceTrainer(
             vocab_size=vocab_size,
             min_frequency=2,  # a piece seen once cannot be learned
             special_tokens=[
                 *SPECIAL,
                 *inside,
-            ],  # numbered first; else the trainer numbers the latter at random, and so breaks ties
+            ],
             show_progress=False,
         )
         train_interruptibly(library, texts, trainer)
@@ -61,7 +69,7 @@ class WordPieces(Tokenizer):
         return cls(finished)
 
     def encode_with_masks(self, text: str) -> list[int]:
-        """The ids of a text in which ``[MASK]`` stands for a word to be filled in."""
+        """The ids of a text in which ``[MASK]`` is the place of a word to be filled in."""
         first, *others = (self.encode(part) for part in text.split(SPECIAL[MASK]))
         return [*first, *(token for part in others for token in (MASK, *part))]
 

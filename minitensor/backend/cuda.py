@@ -22,7 +22,7 @@ _INT64 = np.dtype(np.int64)
 _FLOAT32 = np.dtype(np.float32)
 
 
-# --- devices ----------------------------------------------------------------------------------------------------------------
+# --- devices --------------------------------------------------------------------------------------
 
 _namespaces: dict = {}  # device number -> the namespace of that GPU, if there are several
 
@@ -98,7 +98,7 @@ def synchronize():
     raise_faults()
 
 
-# --- ids out of range ---------------------------------------------------------------------------------------------------------
+# --- ids out of range -----------------------------------------------------------------------------
 
 _faults: dict = {}  # device number -> (whether any, label, id), an int64 array on that GPU
 MOST_LABELS = 10_000
@@ -133,7 +133,7 @@ def raise_faults():
                 raise IndexError(list(_labels)[label].format(id=wrong))
 
 
-# --- what NumPy spells otherwise ------------------------------------------------------------------------------------------------
+# --- what NumPy spells otherwise ------------------------------------------------------------------
 
 
 def add_at(out, index, values):
@@ -251,9 +251,20 @@ def adam(p, g, m, v, *, beta1, beta2, keep, coupled, eps, size):
     kernels.each("adam", p.dtype, p.size, p, g, m, v, p.size, beta1, beta2, keep, coupled, eps, size)
 
 
-xp = SimpleNamespace(
-    **{name: getattr(cupy, name) for name in dir(np) if not name.startswith("_") and hasattr(cupy, name)}
-)
+def solve(a, b):
+    """NumPy's ``linalg.solve`` of matrices of equal leading axes; CuPy divides by the number of
+    columns, which may be 0.
+    """
+    return cupy.linalg.solve(a, b) if b.size else cupy.zeros_like(b)
+
+
+def _public(module, names):
+    return SimpleNamespace(**{n: getattr(module, n) for n in names if not n.startswith("_") and hasattr(module, n)})
+
+
+xp = _public(cupy, dir(np))
+xp.linalg = _public(cupy.linalg, dir(np.linalg))
+xp.linalg.solve = solve
 xp.name = "cuda"
 xp.module = cupy
 xp.away = lambda: False  # the only GPU is always the current one; see ``gpus.There``

@@ -31,7 +31,7 @@ __device__ REAL block_reduce(REAL x, bool maximum) {
 __device__ REAL block_sum(REAL x) { return block_reduce(x, false); }
 __device__ REAL block_max(REAL x) { return block_reduce(x, true); }
 
-// --- random words ------------------------------------------------------------------------------------------------------------
+// --- random words --------------------------------------------------------------------------------
 
 // Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): words 4i to 4i + 3 are the counter plus i,
 // stirred ten times with the key. Equal word for word to numpy.random.Philox.
@@ -53,7 +53,7 @@ extern "C" __global__ void philox(word* out, long long count, word key0, word ke
     for (int k = 0; k < 4 && 4 * i + k < count; k++) out[4 * i + k] = block[k];
 }
 
-// --- indexing ----------------------------------------------------------------------------------------------------------------
+// --- indexing ------------------------------------------------------------------------------------
 
 // out[id] += sum of values[order[k]] over the run of equal ids, added from the first to the last. One block a place k in the sorted
 // ids; the block at the start of a run does the run.
@@ -80,7 +80,7 @@ extern "C" __global__ void check_ids(const long long* ids, long long count, long
     }
 }
 
-// --- division with a whole quotient ------------------------------------------------------------------------------------------
+// --- division with a whole quotient --------------------------------------------------------------
 
 // The quotient rounded down and the remainder with the sign of y, both from the exact remainder of fmod, as NumPy has them:
 // floor(x / y) would make 1.0 / 0.1 ten, which is one too many.
@@ -110,7 +110,7 @@ extern "C" __global__ void remainder_of(const REAL* x, const REAL* y, REAL* out,
     if (i < count) divide_whole(x[i], y[i], out + i);
 }
 
-// --- softmax -----------------------------------------------------------------------------------------------------------------
+// --- softmax -------------------------------------------------------------------------------------
 
 // y = exp(x - top) / sum, or x - top - log(sum), with top the maximum of the row. One block a row. The logarithm is log1p of the
 // sum less one of the terms that are 1: so a logarithm near 0 keeps its digits.
@@ -187,7 +187,7 @@ extern "C" __global__ void attention_backward(const REAL* p, const REAL* gd, con
     FOR_ROW(j) gs[j] = p[j] * (gd[j] * (drop ? drop[j] : 1) - sum);
 }
 
-// --- layer norm and RMS norm ---------------------------------------------------------------------------------------------------
+// --- layer norm and RMS norm ---------------------------------------------------------------------
 
 // y = (x - mean) rstd weight + bias with rstd = 1 / sqrt(mean((x - mean)^2) + eps); RMS norm (centred = 0) has mean 0. weight and bias
 // may be null. One block a row.
@@ -249,7 +249,7 @@ extern "C" __global__ void norm_columns(const REAL* x, const REAL* g, const REAL
     sum_g[blockIdx.y * width + j] = sum;
 }
 
-// --- cross-entropy -------------------------------------------------------------------------------------------------------------
+// --- cross-entropy -------------------------------------------------------------------------------
 
 // With a = (1 - eps) w_t, b_c = eps / C w_c and B = sum of b_c, for each row x with target t:
 //     loss = (a + B) log(sum exp x) - a x_t - sum_c b_c x_c,    d loss / dx = (a + B) softmax(x) - a onehot(t) - b.
@@ -284,7 +284,7 @@ extern "C" __global__ void cross_entropy(const REAL* x, const long long* targets
     }
 }
 
-// --- activations ---------------------------------------------------------------------------------------------------------------
+// --- activations ---------------------------------------------------------------------------------
 
 // s, ds/dx and x, with y = x s: kind 0 GELU, s = Phi(x); kind 1 its approximation by tanh; kind 2 SiLU, s the sigmoid. x is kept
 // where s is neither 0 nor 1, so that no product with an infinity is NaN.
@@ -322,7 +322,7 @@ extern "C" __global__ void gate_backward(const REAL* x, const REAL* g, REAL* gx,
     gx[i] = g[i] * (s + near * slope);
 }
 
-// --- Adam ----------------------------------------------------------------------------------------------------------------------
+// --- Adam ----------------------------------------------------------------------------------------
 
 // p = keep p;  g = g + coupled p;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;  p = p - size m / (sqrt(v) + eps).
 // Kingma and Ba, "Adam", 2015, with both bias corrections folded into size and eps by the caller.

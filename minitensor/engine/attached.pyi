@@ -1,4 +1,6 @@
-"""What a Tensor has besides what ``tensor.py`` gives it: operators and methods that are ops, attached in ``ops/methods.py``.
+"""What a Tensor has besides what ``tensor.py`` gives it: operators and methods that are ops.
+
+They are attached in ``ops/methods.py``.
 
 For editors and type checkers alone. A test holds these declarations equal to what is attached.
 """

@@ -5,13 +5,13 @@ A node knows its parents (the nodes of the inputs that need a gradient), how to 
 to them (its *pullback*), and the few values that this needs. It knows no Tensor, so there are no
 cycles: the graph dies by reference counting when the last handle to its end goes.
 
-    order     creation number; parents are older than children, so sorting by it is a topological sort
+    order     creation number; parents are older than children: sorting by it is a topological sort
     pullback  how to pull a gradient back (see ``Pullback``); None for a leaf
     parents   nodes of the inputs that need a gradient
-    saved     the values that the pullback asked for, and nothing else; None once they were used and freed
+    saved     the values that the pullback asked for, and nothing else; None once used and freed
     shape     of the values, and so of the gradient
-    dtype     of the gradient while the pass runs: that of the values, or float32 if these have 16 bits (NarrowNode)
-    watch     what somebody asked of this node: hooks, a deposited gradient (see ``Watch``); mostly None
+    dtype     of the gradient while the pass runs: that of the values, float32 if they have 16 bits
+    watch     what somebody asked of this node: hooks, a gradient to be kept (``Watch``); often None
 
 ``backward_pass`` visits nodes from the youngest to the oldest, in one loop; ``sums.py`` adds
 gradients up where paths meet.
@@ -46,7 +46,7 @@ __all__ = [
 depositing = threading.RLock()
 
 
-# --- the graph --------------------------------------------------------------------------------------------------------------
+# --- the graph ------------------------------------------------------------------------------------
 
 
 class Node:
@@ -140,7 +140,7 @@ class Pullback(Protocol):
         """
 
 
-# --- the backward pass ------------------------------------------------------------------------------------------------------
+# --- the backward pass ----------------------------------------------------------------------------
 
 
 def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_graph=False, stop=()):

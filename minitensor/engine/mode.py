@@ -118,7 +118,7 @@ def _set(blocks):
     current_mode.set(Mode(**changes, blocks=blocks))
 
 
-# --- functions that stop and go on ----------------------------------------------------------------------------------------------
+# --- functions that stop and go on ----------------------------------------------------------------
 
 
 def _held(result, mode):
@@ -193,7 +193,7 @@ def _async_generator_function(function, mode):
     return decorated
 
 
-# --- the modes ------------------------------------------------------------------------------------------------------------------
+# --- the modes ------------------------------------------------------------------------------------
 
 
 @overload

@@ -60,7 +60,7 @@ class Tensor(Attached):
         self._array = data
         self.node = node
 
-    # --- what it is -----------------------------------------------------------------------------------------------------------
+    # --- what it is -------------------------------------------------------------------------------
 
     @property
     def data(self) -> Any:
@@ -119,7 +119,7 @@ class Tensor(Attached):
         notes += ["requires_grad=True"] if self.node is not None else []
         return f"tensor({', '.join([body, *notes])})"
 
-    # --- gradient -------------------------------------------------------------------------------------------------------------
+    # --- gradient ---------------------------------------------------------------------------------
 
     @property
     def requires_grad(self) -> bool:
@@ -158,7 +158,8 @@ class Tensor(Attached):
         """Whether no op made this tensor (or none was recorded)."""
         return self.node is None or self.node.pullback is None
 
-    # To a checker ``Tensor | Any``, not ``Tensor | None``: nobody need ask, behind ``backward``, whether there is one.
+    # To a checker ``Tensor | Any``, not ``Tensor | None``: nobody need ask, behind ``backward``,
+    # whether there is one.
     @property
     def grad(self) -> Tensor | Any:
         """The gradient that ``backward`` deposited, a Tensor, or None; a later pass does not change
@@ -258,7 +259,7 @@ class Tensor(Attached):
             self._array[...] = given
         memory.record_write(self._array, self.name)
 
-    # --- out of the library ---------------------------------------------------------------------------------------------------
+    # --- out of the library -----------------------------------------------------------------------
 
     def numpy(self) -> np.ndarray:
         """A read-only NumPy view; TypeError on a GPU, where it would be a silent copy."""
@@ -365,7 +366,7 @@ def _rebuild(kind, array, device, requires_grad, name):
     return made.requires_grad_() if requires_grad else made
 
 
-# --- making tensors -----------------------------------------------------------------------------------------------------------
+# --- making tensors -------------------------------------------------------------------------------
 
 
 def asarray(

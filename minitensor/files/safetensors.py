@@ -2,8 +2,10 @@
 (github.com/huggingface/safetensors).
 
     8 bytes     N, the size of the header, little-endian
-    N bytes     JSON {name: {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ..., "__metadata__": {text: text}}
-    the rest    the values of each tensor, row by row, little-endian; offsets count from here and leave no gap
+    N bytes     JSON {name: {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...,
+                      "__metadata__": {text: text}}
+    the rest    the values of each tensor, row by row, little-endian; offsets count from here and
+                leave no gap
 
 bfloat16, which NumPy has through ``ml_dtypes`` alone, is widened to float32 on reading, if it is
 not asked for; that is exact.

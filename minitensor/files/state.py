@@ -7,7 +7,8 @@ new one, whole. A checksum tells a damaged file from a good one.
 The header's entry "minitensor" is JSON ``{"version", "checksum", "state", "metadata"}``. In "state"
 there stands
 
-    {"$tensor": name}   for a Tensor, with the name of its values in the file; {"$array": name} for a NumPy array
+    {"$tensor": name}   for a Tensor, with the name of its values in the file
+    {"$array": name}    for a NumPy array
     {"$tuple": [...]}   for a tuple
     {"$dict": {...}}    for a dict with a key that begins with "$"
 
@@ -102,7 +103,7 @@ def read_metadata(path: FilePath) -> Any:
     return _decode(_read(path, only_header=True)[0].get("metadata"), None, None)
 
 
-# --- the file -----------------------------------------------------------------------------------------------------------------
+# --- the file -------------------------------------------------------------------------------------
 
 
 def _read(path, only_header=False):
@@ -135,7 +136,7 @@ def _checksum(header, arrays):
     return total
 
 
-# --- nested state to JSON and back --------------------------------------------------------------------------------------------
+# --- nested state to JSON and back ----------------------------------------------------------------
 
 
 class _Tensors:

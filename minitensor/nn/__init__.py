@@ -1,6 +1,4 @@
-"""Layers with state, as PyTorch names them: modules, attention, the Transformer, losses, initial
-values.
-"""
+"""Layers with state, named as PyTorch's: modules, attention, Transformers, losses."""
 
 # ruff: noqa: I001
 from minitensor.nn import functional, init

@@ -69,8 +69,9 @@ class Softplus(_Plain):
 
 
 class GELU(Module):
-    """``x * Phi(x)``, Phi the distribution function of N(0, 1); ``approximate="tanh"`` for GPT-2's
-    formula.
+    """``x * Phi(x)``, Phi the distribution function of N(0, 1).
+
+    ``approximate="tanh"`` is GPT-2's formula.
     """
 
     def __init__(self, approximate: str = "none") -> None:

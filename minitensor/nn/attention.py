@@ -1,5 +1,4 @@
-"""Attention: multi-head scaled dot products, and the single-head forms of recurrent translation
-models.
+"""Attention: multi-head scaled dot products, and single heads for recurrent translation models.
 
 Masks are boolean, True = may attend, and broadcast to (B, H, T, S), H being 1 for a single head;
 see `functional/masking.py`. A query that may see nothing gets zeros.
@@ -40,8 +39,8 @@ class MultiHeadAttention(Module):
     values, in this order (PyTorch's ``in_proj_weight``); self-attention then takes one product.
     ``out``, from H K to D, is the Linear behind the heads.
 
-    d_head: K; default: D / H. T5 has models whose H K is not D. scale: of the scores; default: 1 /
-    sqrt(K). T5 has 1.
+    d_head: K; default: D / H. T5 has models whose H K is not D. scale: of the scores; default:
+    1 / sqrt(K). T5 has 1.
     """
 
     torch_names = {"qkv.weight": "in_proj_weight", "qkv.bias": "in_proj_bias", "out": "out_proj"}
@@ -85,12 +84,11 @@ class MultiHeadAttention(Module):
         cache: KeyValueCache | None = None,
         need_weights: bool = False,
     ) -> Any:
-        """Attend from ``x`` (B, T, D) to ``memory`` (B, S, D), or to ``x`` itself; returns (B, T,
-        D).
+        """Attend from ``x`` (B, T, D) to ``memory`` (B, S, D), default: ``x``; returns (B, T, D).
 
         mask: boolean, broadcasts to (B, H, T, S). is_causal: query t sees keys up to t + S - T.
-        bias: added to the scores, broadcasts to (B, H, T, S). need_weights: returns ``(output,
-        weights)``, weights (B, H, T, S) as they are before dropout.
+        bias: added to the scores, broadcasts to (B, H, T, S). need_weights: returns
+        ``(output, weights)``, weights (B, H, T, S) as they are before dropout.
 
         cache: a KeyValueCache; ``x`` is then the new positions alone. Its keys and values are added
         to those held, and S counts all of them; a fixed cache, from ``fill_cache(memory)``, takes
@@ -124,9 +122,7 @@ class MultiHeadAttention(Module):
         return self._attend(heads, mask, is_causal, bias, need_weights)
 
     def _step(self, x, mask, cache, is_causal, bias, need_weights):
-        """Attention to what a cache holds: a memory, or the positions before, to which those of
-        ``x`` are added.
-        """
+        """Attention to what a cache holds: a memory, or all positions, those of ``x`` added."""
         x, mask = self.admit(x, mask, cache)
         if cache.fixed:
             q = self._project(x, 0)
@@ -136,30 +132,28 @@ class MultiHeadAttention(Module):
         return self._attend((q, *cache.read()), mask, is_causal, bias, need_weights)
 
     def _attend(self, heads, mask, is_causal, bias, need_weights):
-        """Queries (B, H, T, K), keys and values (B, H, S, K) to outputs (B, T, D), and the weights
-        if they are wanted.
-        """
+        """Queries (B, H, T, K), keys and values (B, H, S, K) to (B, T, D), weights if needed."""
         q, k, v = heads
         how = {"is_causal": is_causal, "scale": self.scale, "bias": bias}
         y = F.scaled_dot_product_attention(q, k, v, mask, dropout=self._active_dropout(), **how)  # (B, H, T, K)
-        batch, heads, queries, width = y.shape
-        y = self.out(y.swapaxes(1, 2).reshape((batch, queries, heads * width)))  # (B, T, H K) to (B, T, D)
+        batch, n_heads, queries, width = y.shape
+        y = self.out(y.swapaxes(1, 2).reshape((batch, queries, n_heads * width)))  # (B, T, H K) to (B, T, D)
         return (y, F.attention_weights(q, k, mask, **how)) if need_weights else y
 
     def _active_dropout(self):
         """The probability with which a weight is dropped now."""
         return self.dropout if self.training else 0.0
 
-    # --- what comes in --------------------------------------------------------------------------------------------------------
+    # --- what comes in ----------------------------------------------------------------------------
 
     def admit(
         self, x: TensorLike, mask: TensorLike | None = None, cache: KeyValueCache | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """``(x, mask)`` looked at, padding blank: the door to attention of ``x`` to itself and to
-        what ``cache`` holds.
+        """``(x, mask)`` looked at, padding blank: the door to attention of ``x`` to itself.
 
-        A stack goes through it once for all of its layers; what has been through comes back as it
-        is. Raises TypeError or ValueError for an input or a mask of another shape, type or device.
+        cache: what else it attends to. A stack goes through the door once for all of its layers;
+        what has been through comes back as it is. Raises TypeError or ValueError for an input or a
+        mask of another shape, type or device.
         """
         x = _checked_sequence(self, "input", x)
         batch, queries, _ = x.shape
@@ -171,9 +165,12 @@ class MultiHeadAttention(Module):
     def admit_memory(
         self, x: Tensor, memory: TensorLike | None, mask: TensorLike | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """``(memory, mask)`` looked at, padding blank: the door to attention of ``x`` to
-        ``memory``; errors as for `admit`.
-        """
+        """As `admit`, the door to attention of ``x`` to ``memory``: ``(memory, mask)``."""
+        if memory is None:
+            raise ValueError(
+                f"{type(self).__name__}: the memory is None: pass one of shape ({x.shape[0]}, time, {self.d_model}), "
+                "or a cache of one"
+            )
         memory = _checked_sequence(self, "memory", memory, batch=x.shape[0])
         return admit(memory, mask, (x.shape[0], self.n_heads, x.shape[1], memory.shape[1]))
 
@@ -185,7 +182,7 @@ class MultiHeadAttention(Module):
         cache.append(self._project(memory, 1), self._project(memory, 2))
         return cache
 
-    # --- heads ----------------------------------------------------------------------------------------------------------------
+    # --- heads ------------------------------------------------------------------------------------
 
     def _heads(self, qkv):
         """(B, T, 3 H K) to queries, keys and values (B, H, T, K)."""
@@ -207,8 +204,7 @@ def with_weights(attention, x, need_weights, **how):
 
 
 class AdditiveAttention(Module):
-    """One head whose scores come from a small network (Bahdanau, Cho and Bengio 2015,
-    arXiv:1409.0473).
+    """One head whose scores come from a small network (Bahdanau et al. 2015, arXiv:1409.0473).
 
         score(q, m) = v . tanh(W_q q + b + W_m m)        y = softmax(score) memory
 
@@ -236,18 +232,19 @@ class AdditiveAttention(Module):
         memory, mask = admit(memory, mask, (query.shape[0], 1, query.shape[1], memory.shape[1]))
         keys = self.key(memory) if keys is None else blank_padding(keys, mask)  # (B, S, A)
         hidden = tanh(self.query(query)[:, :, None] + keys[:, None])  # (B, T, S, A)
-        scores = matmul(widen(hidden), widen(self.score))[:, None]  # (B, 1, T, S), not rounded to 16 bits
+        # (B, 1, T, S), not rounded to 16 bits.
+        scores = matmul(widen(hidden), widen(self.score))[:, None]
         none = zeros((*scores.shape[:2], 1, 1), dtype=scores.dtype, device=scores.device)
         query, key = (
             none.broadcast_to((*scores.shape[:3], 1)),
             none.broadcast_to((*scores.shape[:2], memory.shape[1], 1)),
         )
-        return _attend(query, key, memory, mask, need_weights, bias=scores)  # of products that are zero, with a bias
+        # Of products that are zero, with a bias.
+        return _attend(query, key, memory, mask, need_weights, bias=scores)
 
 
 class DotAttention(Module):
-    """One head whose scores are products of query and memory (Luong, Pham and Manning 2015,
-    arXiv:1508.04025).
+    """One head whose scores are products of query and memory (Luong et al. 2015, arXiv:1508.04025).
 
         score(q, m) = (W q) . m        y = softmax(score) memory
 
@@ -274,8 +271,9 @@ class DotAttention(Module):
 
 
 def _attend(query, key, memory, mask, need_weights, **how):
-    """One head over ``memory`` (B, S, D): query (B, 1, T, K), key (B, 1, S, K); with
-    ``need_weights`` also (B, 1, T, S).
+    """One head over ``memory`` (B, S, D): (B, T, D), with ``need_weights`` also (B, 1, T, S).
+
+    query: (B, 1, T, K); key: (B, 1, S, K).
     """
     y = F.scaled_dot_product_attention(query, key, memory[:, None], mask, **how)[:, 0].astype(memory.dtype)  # (B, T, D)
     return (y, F.attention_weights(query, key, mask, **how).astype(memory.dtype)) if need_weights else y

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 
 class KeyValueCache:
-    """Keys and values of one attention. ``length`` positions are held, in arrays whose capacity
-    doubles when it runs out.
+    """Keys and values of one attention, of ``length`` positions.
+
+    The capacity of its arrays doubles when it runs out.
 
     fixed: the positions are those of a memory and complete; attention reads them and adds none.
     """
@@ -72,8 +73,9 @@ class KeyValueCache:
 
 
 class EncoderCache:
-    """What a causal encoder keeps between calls, made by ``encoder.init_cache(batch)``: a
-    KeyValueCache for each of its layers.
+    """What a causal encoder keeps between calls: a KeyValueCache for each of its layers.
+
+    Made by ``encoder.init_cache(batch)``.
     """
 
     def __init__(self, layers: Sequence[KeyValueCache], batch: int) -> None:
@@ -86,8 +88,9 @@ class EncoderCache:
         return self.layers[0].length
 
     def reorder(self, rows: TensorLike) -> None:
-        """Let row i go on from row ``rows[i]``, as a DecoderCache does. rows: integers (B',), any
-        repeated or left out.
+        """Let row i go on from row ``rows[i]``, as a DecoderCache does.
+
+        rows: integers (B',), any repeated or left out.
         """
         rows = _checked_rows(rows, self.batch)
         if not np.array_equal(rows, np.arange(self.batch)):
@@ -105,7 +108,8 @@ class DecoderCache:
 
     def __init__(self, layers: Sequence[tuple[KeyValueCache, KeyValueCache]], batch: int) -> None:
         self.layers = layers
-        self._sources: np.ndarray = np.arange(batch)  # the row of the first batch that each row's memory came from
+        # The row of the first batch that each row's memory came from.
+        self._sources = np.arange(batch)
 
     @property
     def length(self) -> int:
@@ -118,8 +122,7 @@ class DecoderCache:
         return len(self._sources)
 
     def reorder(self, rows: TensorLike) -> None:
-        """Let row i go on from row ``rows[i]``: beam search picks survivors, repeats a sentence, or
-        drops finished ones.
+        """Let row i go on from row ``rows[i]``: survivors of beam search, sentences not finished.
 
         rows: integers (B',), any of them repeated or left out. The memory's side is copied only if
         a row changes its sentence.
@@ -146,8 +149,9 @@ def _checked_rows(rows, batch) -> np.ndarray:
 
 
 def constant_with_cache(forward: Forward) -> Forward:
-    """The method ``forward``, which records nothing if it is given a ``cache``: its result is then
-    a constant.
+    """The method ``forward``, which records nothing if it is given a ``cache``.
+
+    Its result is then a constant.
     """
     place = list(inspect.signature(forward).parameters).index("cache")
     unrecorded = no_grad(forward)

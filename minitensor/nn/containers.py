@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 
 class ModuleList(Module):
-    """A list of modules, itself a module. Its children are named "0", "1", ... Anything else is
-    refused.
+    """A list of modules, itself a module.
+
+    Its children are named "0", "1", ... Anything else is refused.
     """
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
@@ -110,8 +111,9 @@ class Sequential(ModuleList):
 
 
 class ModuleDict(Module):
-    """A dict of modules, itself a module. Its children are named by their keys. Anything else is
-    refused.
+    """A dict of modules, itself a module.
+
+    Its children are named by their keys. Anything else is refused.
     """
 
     def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None) -> None:
@@ -122,9 +124,7 @@ class ModuleDict(Module):
         return [*super()._items(), *self._modules.items()]
 
     def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> Self:
-        """Enter the modules of a dict, or of pairs ``(name, module)``, all or none; returns the
-        container.
-        """
+        """Enter a dict, or pairs ``(name, module)``, all or none; returns the container."""
         try:
             pairs = list(modules.items()) if hasattr(modules, "items") else [(name, module) for name, module in modules]
         except (TypeError, ValueError):

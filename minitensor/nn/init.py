@@ -1,5 +1,6 @@
-"""Initial values of parameters, drawn from ``mt.random`` (or a generator given): one seed gives the
-same weights on every device.
+"""Initial values of parameters, drawn from ``mt.random``, or from a generator given.
+
+One seed gives the same weights on every device.
 
 Every function overwrites its tensor and returns it. For a weight of shape ``(out, in, *kernel)``::
 
@@ -33,8 +34,7 @@ def skipped(function: None = None) -> switched: ...
 @overload
 def skipped(function: Code) -> Code: ...
 def skipped(function=None):
-    """Context manager and decorator, as ``mt.no_grad``: functions that draw leave their tensor as
-    it is.
+    """Context manager and decorator, as ``mt.no_grad``: what draws leaves its tensor as it is.
 
     For a module whose values will all be loaded.
 
@@ -52,8 +52,9 @@ def shapes_only(function: None = None) -> switched: ...
 @overload
 def shapes_only(function: Code) -> Code: ...
 def shapes_only(function=None):
-    """Context manager and decorator: parameters have a shape but no memory, so that a module of any
-    size is made at once.
+    """Context manager and decorator: parameters have a shape but no memory.
+
+    A module of any size is then made at once.
 
     To find out what it consists of; it can neither compute nor be loaded.
 
@@ -67,9 +68,7 @@ def shapes_only(function=None):
 
 
 def is_skipped() -> bool:
-    """Whether a module need not compute the values that it starts with: inside `skipped` and
-    `shapes_only`.
-    """
+    """Whether initial values need not be computed: inside `skipped` and `shapes_only`."""
     return not current_mode.get().draws
 
 
@@ -99,9 +98,7 @@ def trunc_normal_(
     high: float = 2.0,
     generator: random.Generator | None = None,
 ) -> T:
-    """Normal, drawn again if it falls outside ``[low, high]`` (bounds of the value itself, as in
-    PyTorch).
-    """
+    """Normal, drawn again if the value falls outside ``[low, high]``, as in PyTorch."""
     _check("trunc_normal_", tensor)
     draw = random.generator_of("trunc_normal_", generator)
     mean, std = number("trunc_normal_", "mean", mean), number("trunc_normal_", "std", std, above=0)
@@ -170,9 +167,7 @@ def kaiming_uniform_(
     nonlinearity: str = "leaky_relu",
     generator: random.Generator | None = None,
 ) -> T:
-    """Uniform with variance ``gain**2 / fan`` (He et al. 2015); ``a`` is the negative slope of
-    leaky_relu.
-    """
+    """Uniform with variance ``gain**2 / fan`` (He et al. 2015); a: slope of leaky_relu below 0."""
     bound = math.sqrt(3.0) * calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode))
     return uniform_(tensor, -bound, bound, generator)
 
@@ -184,15 +179,14 @@ def kaiming_normal_(
     nonlinearity: str = "leaky_relu",
     generator: random.Generator | None = None,
 ) -> T:
-    """Normal with variance ``gain**2 / fan`` (He et al. 2015); ``a`` is the negative slope of
-    leaky_relu.
-    """
+    """Normal with variance ``gain**2 / fan`` (He et al. 2015); a: slope of leaky_relu below 0."""
     return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)), generator)
 
 
 def orthogonal_(tensor: T, gain: float = 1.0, generator: random.Generator | None = None) -> T:
-    """A random (semi-)orthogonal matrix times ``gain`` (Saxe et al. 2014); axes after the first
-    count as one.
+    """A random (semi-)orthogonal matrix times ``gain`` (Saxe et al. 2014).
+
+    Axes after the first count as one.
     """
     _check("orthogonal_", tensor)
     gain = number("orthogonal_", "gain", gain)
@@ -210,9 +204,7 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: random.Generator | None
 
 
 def calculate_gain(nonlinearity: str, a: float = 0.0) -> float:
-    """Factor on the standard deviation that keeps the variance of activations through
-    ``nonlinearity``.
-    """
+    """The factor that keeps the variance of activations through ``nonlinearity``."""
     a = number("calculate_gain", "a", a)
     gains = {
         "linear": 1.0,

@@ -52,9 +52,9 @@ class Linear(Module):
 class Embedding(Module):
     """A table of vectors: ``y[...] = weight[ids[...]]``.
 
-    ids: integers (...) from 0 to num_embeddings - 1, IndexError otherwise; returns (...,
-    embedding_dim). weight starts as N(0, 1). The row ``padding_idx`` starts at zero and gets no
-    gradient.
+    ids: integers (...) from 0 to num_embeddings - 1, IndexError otherwise; returns
+    (..., embedding_dim). weight starts as N(0, 1). The row ``padding_idx`` starts at zero and gets
+    no gradient.
     """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None) -> None:
@@ -81,8 +81,9 @@ class Embedding(Module):
 
 
 class LayerNorm(Module):
-    """``(x - mean) / sqrt(var + eps) * weight + bias`` over the trailing axes ``normalized_shape``
-    (Ba et al. 2016).
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` (Ba et al. 2016).
+
+    normalized_shape: lengths of the trailing axes over which mean and variance are taken.
     """
 
     def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-5, bias: bool = True) -> None:
@@ -99,8 +100,9 @@ class LayerNorm(Module):
 
 
 class RMSNorm(Module):
-    """``x / sqrt(mean(x**2) + eps) * weight`` over the trailing axes ``normalized_shape`` (Zhang
-    and Sennrich 2019).
+    """``x / sqrt(mean(x**2) + eps) * weight`` (Zhang and Sennrich 2019).
+
+    normalized_shape: lengths of the trailing axes over which the mean is taken.
     """
 
     def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-6) -> None:
@@ -114,8 +116,9 @@ class RMSNorm(Module):
 
 
 class Dropout(Module):
-    """In training, zero each element with probability ``p`` and scale the others by 1 / (1 - p);
-    else the identity.
+    """In training, zero elements with probability ``p`` and scale the others by 1 / (1 - p).
+
+    In evaluation, the identity.
 
     With p = 1 all are zero.
     """
@@ -128,11 +131,11 @@ class Dropout(Module):
 
 
 class Conv2d(Module):
-    """Cross-correlation with ``out_channels`` kernels: (B, in_channels, H, W) to (B, out_channels,
-    H', W').
+    """Cross-correlation: (B, in_channels, H, W) to (B, out_channels, H', W').
 
-    kernel_size, stride and padding are a number or a pair (height, width); ``H' = (H + 2 padding -
-    kernel_size) // stride + 1``. weight: (out_channels, in_channels, *kernel_size).
+    kernel_size, stride and padding are a number or a pair (height, width);
+    ``H' = (H + 2 padding - kernel_size) // stride + 1``. weight: (out_channels, in_channels,
+    *kernel_size).
     """
 
     def __init__(
@@ -167,9 +170,7 @@ class Conv2d(Module):
 
 
 def _uniform_by_fan_in(weight, bias):
-    """PyTorch's start of linear and convolution layers: uniform on +-1/sqrt(fan_in), weight and
-    bias alike.
-    """
+    """PyTorch's start of linear and convolution layers: all uniform on +-1/sqrt(fan_in)."""
     bound = math.sqrt(weight.shape[0] / weight.size)
     for parameter in (weight, bias):
         if parameter is not None:
@@ -177,9 +178,7 @@ def _uniform_by_fan_in(weight, bias):
 
 
 def checked_features(module: Module, x: TensorLike, *features: int) -> Tensor:
-    """``x`` as a tensor; ValueError if its trailing axes are not those that the module was made
-    for.
-    """
+    """``x`` as a tensor; ValueError if its trailing axes are not the module's ``features``."""
     x = asarray(x)
     if x.shape[-len(features) :] != features:
         axes = "last axis" if len(features) == 1 else "trailing axes"

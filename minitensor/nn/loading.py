@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 
 def torch_names(module: Stateful) -> dict[str, str]:
-    """``{our path: PyTorch's path}`` of all that ``module.state_dict()`` holds, for giving our
-    weights to PyTorch.
+    """``{our path: PyTorch's path}`` of the state, for giving our weights to PyTorch.
 
     The other way ``load_state_dict`` knows by itself.
 
@@ -43,9 +42,7 @@ def torch_names(module: Stateful) -> dict[str, str]:
 def load_into(
     module: Stateful, own: Mapping[str, Tensor], state: Mapping[str, TensorLike], strict: bool
 ) -> tuple[list[str], list[str]]:
-    """Write the values of ``state`` into the tensors ``own`` of ``module``; see
-    ``Module.load_state_dict``.
-    """
+    """Write ``state`` into the tensors ``own`` of ``module``; see ``Module.load_state_dict``."""
     if not hasattr(state, "keys") or not hasattr(state, "__getitem__"):
         raise TypeError(
             f"load_state_dict takes a dict of names and tensors, got a {type(state).__name__}; write model.state_dict(), or "

@@ -1,5 +1,6 @@
-"""Losses as modules, under PyTorch's names. reduction: "mean", "sum" or "none"; prediction and
-target never broadcast.
+"""Losses as modules, under PyTorch's names.
+
+reduction: "mean", "sum" or "none"; prediction and target never broadcast.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ class L1Loss(_Loss):
 
 
 class HuberLoss(_Loss):
-    """``d**2 / 2`` if |d| <= delta, else ``delta * (|d| - delta / 2)``, d = prediction - target
-    (Huber 1964).
+    """``d**2 / 2`` if |d| <= delta, else ``delta * (|d| - delta / 2)`` (Huber 1964).
+
+    d = prediction - target.
     """
 
     def __init__(self, delta: float = 1.0, reduction: str = "mean") -> None:
@@ -58,8 +60,9 @@ class HuberLoss(_Loss):
 
 
 class KLDivLoss(_Loss):
-    """``target * (log target - log_probabilities)``; reduction "batchmean" divides the sum by the
-    length of the first axis.
+    """``target * (log target - log_probabilities)``.
+
+    reduction "batchmean" divides the sum by the length of the first axis.
     """
 
     REDUCTIONS = ("mean", "sum", "none", "batchmean")
@@ -100,8 +103,9 @@ class CrossEntropyLoss(_Weighted):
 
 
 class NLLLoss(_Weighted):
-    """``-log_probabilities[target]``, averaged over the targets that count: (..., C) and integers
-    (...).
+    """``-log_probabilities[target]``, averaged over the targets that count.
+
+    log_probabilities: (..., C); targets: integers (...). weight: (C,), a factor per class.
     """
 
     def __init__(self, weight: TensorLike | None = None, ignore_index: int = -100, reduction: str = "mean") -> None:
@@ -113,8 +117,9 @@ class NLLLoss(_Weighted):
 
 
 class BCEWithLogitsLoss(_Weighted):
-    """``-target log s(x) - (1 - target) log(1 - s(x))``, s the sigmoid; weight: a factor per
-    element, broadcast.
+    """``-target log s(x) - (1 - target) log(1 - s(x))``, s the sigmoid.
+
+    weight: a factor per element, broadcast.
     """
 
     def __init__(self, weight: TensorLike | None = None, reduction: str = "mean") -> None:

@@ -1,5 +1,6 @@
 """Masks have one meaning everywhere: boolean, **True = may attend**, broadcast to (B, H, T, S).
-They combine with ``&``.
+
+They combine with ``&``. How they are taken is in `functional/masking.py`.
 
 Letters: B batch, H heads, T queries, S keys.
 """
@@ -32,8 +33,9 @@ def causal_mask(n: int, device: str | None = None) -> Tensor:
 
 
 def padding_mask(lengths: TensorLike, length: int | None = None) -> Tensor:
-    """``(B, 1, 1, S)``, True at the first ``lengths[b]`` keys of row b; S is ``length``, or the
-    greatest of ``lengths``.
+    """``(B, 1, 1, S)``, True at the first ``lengths[b]`` keys of row b.
+
+    S is ``length``; default: the greatest of ``lengths``.
 
     >>> padding_mask([2, 3]).data[:, 0, 0].astype(int)
     array([[1, 1, 0],
@@ -46,7 +48,8 @@ def padding_mask(lengths: TensorLike, length: int | None = None) -> Tensor:
         )
     lengths = Tensor(wide_ids(lengths._array))
     length = length if length is None else integer("padding_mask", "length", length, least=0)
-    if length is None or lengths.device == "cpu":  # reading the greatest from a GPU would wait for it
+    # Reading the greatest from a GPU would wait for it.
+    if length is None or lengths.device == "cpu":
         greatest = lengths.max().item() if lengths.size else 0
         length = greatest if length is None else length
         if greatest > length:

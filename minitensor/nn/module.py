@@ -67,9 +67,11 @@ class Module(Stateful):
     ['layers.0.weight', 'layers.0.bias', 'layers.1.weight', 'layers.1.bias']
     """
 
-    training: bool = True
-    torch_names: dict[str, str] = {}  # paths below this module, and other names of them in PyTorch's state
-    _hooks: Any = None  # those before and those after forward, two dicts; made when the first is registered
+    training = True
+    # Paths below this module, and other names of them in PyTorch's state.
+    torch_names: dict[str, str] = {}
+    # Those before and those after forward, two dicts; made when the first is registered.
+    _hooks: Any = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; every subclass has its own."""
@@ -82,7 +84,8 @@ class Module(Stateful):
         return _call_with_hooks(self, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        if hasattr(type(self), name):  # a property, in which something else is missing: that is the error to see
+        # A property, in which something else is missing: that is the error to see.
+        if hasattr(type(self), name):
             return object.__getattribute__(self, name)
         cure = f": write {_TORCH_HABITS[name]}" if name in _TORCH_HABITS else ""
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{cure}")
@@ -93,16 +96,15 @@ class Module(Stateful):
             value = _successor(f"{type(self).__name__}.{name}", held, value)
         if isinstance(value, (Parameter, list, tuple, dict)):
             for key, item in ((None, value),) if isinstance(value, Parameter) else contents(value):
-                if isinstance(item, Parameter) and item.name is None:  # its whole path is not known yet
+                # Its whole path is not known yet.
+                if isinstance(item, Parameter) and item.name is None:
                     item.name = f"{type(self).__name__}.{name}" + ("" if key is None else f".{key}")
         object.__setattr__(self, name, value)
 
-    # --- walking the state ------------------------------------------------------------------------------------------------------
+    # --- walking the state ------------------------------------------------------------------------
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Yield ``(path, module)``, this module first; a shared module comes once, under its first
-        path.
-        """
+        """Yield ``(path, module)``, this one first; a shared one once, under its first path."""
         seen = set()
         for path, value in walk(self, prefix):
             if isinstance(value, Module) and id(value) not in seen:
@@ -118,9 +120,7 @@ class Module(Stateful):
         return iter({id(child): child for _, child in named_children(self)}.values())
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
-        """Yield ``(path, parameter)`` in order of definition and set ``parameter.name``; a shared
-        one comes once.
-        """
+        """Yield ``(path, parameter)`` as they were defined, a shared one once; set its ``name``."""
         for path, parameter in self._tensors(prefix):
             if isinstance(parameter, Parameter):
                 parameter.name = path
@@ -139,9 +139,7 @@ class Module(Stateful):
         return (tensor for _, tensor in self.named_buffers())
 
     def register_buffer(self, name: str, tensor: TensorLike | None, persistent: bool = True) -> None:
-        """Assign ``nn.Buffer(tensor, persistent)`` to the attribute ``name``, as PyTorch spells it;
-        None holds its place.
-        """
+        """Assign ``nn.Buffer(tensor, persistent)``, or None, to the attribute ``name``."""
         setattr(self, name, None if tensor is None else Buffer(tensor, persistent))
 
     def _tensors(self, prefix=""):
@@ -155,7 +153,7 @@ class Module(Stateful):
         """How many numbers are trained; a shared parameter counts once."""
         return sum(tensor.size for _, tensor in self._tensors() if isinstance(tensor, Parameter))
 
-    # --- saving and loading -----------------------------------------------------------------------------------------------------
+    # --- saving and loading -----------------------------------------------------------------------
 
     def _saved(self):
         """``{path: tensor}`` of what is saved and loaded; a shared one under each of its paths."""
@@ -166,9 +164,7 @@ class Module(Stateful):
         }
 
     def state_dict(self) -> dict[str, Tensor]:
-        """A snapshot ``{path: tensor}`` of parameters and buffers; a shared one is the same tensor
-        under each of its paths.
-        """
+        """A snapshot ``{path: tensor}`` of parameters and buffers; shared ones under each path."""
         copies = {}
         state = {}
         for path, value in self._saved().items():
@@ -178,8 +174,7 @@ class Module(Stateful):
         return state
 
     def load_state_dict(self, state: Mapping[str, TensorLike], strict: bool = True) -> tuple[list[str], list[str]]:
-        """Overwrite parameters and buffers with the values of ``state`` (tensors or arrays), cast
-        to the dtypes held.
+        """Overwrite parameters and buffers with the values of ``state``, cast to the dtypes held.
 
         A name may be ours or PyTorch's (``torch_names``): the state of a ``torch.nn.Transformer``
         fits an ``nn.Transformer``. Raises one ValueError that lists every missing name, unexpected
@@ -189,12 +184,10 @@ class Module(Stateful):
         """
         return load_into(self, self._saved(), state, flag("load_state_dict", "strict", strict))
 
-    # --- changing everything at once --------------------------------------------------------------------------------------------
+    # --- changing everything at once --------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
-        """Set this module and all below it to training (dropout is active) or not; returns the
-        module.
-        """
+        """Set this module and all below to training (dropout acts) or not; returns the module."""
         mode = flag("train", "mode", mode)
         for module in self.modules():
             module.training = mode
@@ -205,8 +198,9 @@ class Module(Stateful):
         return self.train(False)
 
     def to(self, device: str) -> Self:
-        """Move the whole state to ``device`` ("cpu", "cuda", "cuda:1"); tensors keep their
-        identity. Returns the module.
+        """Move all state to ``device`` ("cpu", "cuda", "cuda:1"); returns the module.
+
+        Tensors keep their identity.
         """
         device = as_device(device)
         for _, tensor in self._tensors():
@@ -214,8 +208,9 @@ class Module(Stateful):
         return self
 
     def astype(self, dtype: DTypeLike) -> Self:
-        """Cast all floating state to ``dtype``; tensors keep their identity, integers stay as they
-        are. Returns the module.
+        """Cast all floating state to ``dtype``; returns the module.
+
+        Tensors keep their identity, integers stay as they are.
         """
         dtype = as_dtype(dtype)
         if not is_floating(dtype):
@@ -246,26 +241,25 @@ class Module(Stateful):
             function(module)
         return self
 
-    # --- hooks ------------------------------------------------------------------------------------------------------------------
+    # --- hooks ------------------------------------------------------------------------------------
 
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
     ) -> Handle:
-        """Call ``hook(module, args)`` before each ``forward``; what it returns, if not None,
-        replaces the arguments.
+        """Call ``hook(module, args)`` before each ``forward``; a result replaces ``args``.
 
-        One value stands for a tuple of one. ``with_kwargs``: it is called as ``hook(module, args,
-        kwargs)`` and may return a new pair ``(args, kwargs)``. ``prepend``: it comes before the
-        hooks that are there. Returns a ``Handle``, whose ``remove()`` takes the hook off. Hooks are
-        no state: they are neither saved nor loaded; copies and pickles of a module keep them.
+        One value is taken as a tuple of one. ``with_kwargs``: it is called as
+        ``hook(module, args, kwargs)`` and may return a new pair ``(args, kwargs)``. ``prepend``: it
+        comes before the hooks that are there. Returns a ``Handle``, whose ``remove()`` takes the
+        hook off. Hooks are no state: they are neither saved nor loaded; copies and pickles of a
+        module keep them.
         """
         return self._register(0, hook, prepend, with_kwargs)
 
     def register_forward_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
     ) -> Handle:
-        """Call ``hook(module, args, output)`` after each ``forward``; what it returns, if not None,
-        replaces the output.
+        """Call ``hook(module, args, output)`` after each ``forward``; a result replaces the output.
 
         ``with_kwargs``: it is called as ``hook(module, args, kwargs, output)``. For the rest see
         ``register_forward_pre_hook``.
@@ -293,7 +287,7 @@ class Module(Stateful):
         return tree(self)
 
 
-_TORCH_HABITS = {  # what PyTorch's modules have and these have not, and what to write instead
+_TORCH_HABITS = {  # what only PyTorch's modules have, and what to write instead
     "cuda": '.to("cuda")', "cpu": '.to("cpu")', "half": '.astype("float16")', "bfloat16": '.astype("bfloat16")',
     "float": '.astype("float32")', "double": '.astype("float64")', "type": ".astype(dtype)", "named_children": ".named_modules()",
     "register_parameter": "module.name = nn.Parameter(...)", "add_module": "module.name = another",
@@ -323,9 +317,7 @@ def _call_with_hooks(module, args, kwargs):
 
 
 def _successor(path, held, value):
-    """``value`` as what takes the place of ``held``; TypeError if state that ``held`` is or holds
-    would be lost unseen.
-    """
+    """``value`` in the place of ``held``; TypeError if state would be lost unseen."""
     if value is None:
         return value
     kind = type(value).__name__
@@ -336,8 +328,9 @@ def _successor(path, held, value):
         )
     if isinstance(held, Buffer) and not isinstance(value, STATE):
         if not isinstance(value, Tensor):
-            raise TypeError(f"{path} is a Buffer, and a {kind} is not: assign a tensor, an nn.Buffer or None")
-        return Buffer(value.detach(), held.persistent)  # as in PyTorch, a tensor in the place of a buffer is one
+            raise TypeError(f"{path} is a Buffer, and a {kind} is not one: assign a tensor, an nn.Buffer or None")
+        # As in PyTorch, a tensor in the place of a buffer is one.
+        return Buffer(value.detach(), held.persistent)
     if isinstance(held, Stateful) and not isinstance(value, Stateful) and not holds_state(value):
         raise TypeError(
             f"{path} is a module ({type(held).__name__}), and a {kind} holds no state: assign a module or None"

@@ -1,6 +1,4 @@
-"""The two kinds of tensor that are a module's state: ``Parameter``, which is trained, and
-``Buffer``, which is not.
-"""
+"""A module's state: ``Parameter``, which is trained, and ``Buffer``, which is not."""
 
 from __future__ import annotations
 
@@ -19,15 +17,14 @@ if TYPE_CHECKING:
 
 
 def _own_array(data):
-    """A copy of ``data``; if only shapes are asked for (``nn.init.shapes_only``), a stand-in for
-    it.
-    """
+    """A copy of ``data``; inside ``nn.init.shapes_only`` a stand-in for it."""
     return copied(data)._array if current_mode.get().memory else asarray(data)._array
 
 
 class Parameter(Tensor):
-    """A leaf tensor that a module trains. Its value is changed by ``assign``; ``to`` and ``astype``
-    of its module keep the object.
+    """A leaf tensor that a module trains.
+
+    Its value is changed by ``assign``; ``to`` and ``astype`` of its module keep the object.
 
     data: numbers, an array or a tensor of a floating type; copied. TypeError for a list of tensors
     that require a gradient.
@@ -41,8 +38,7 @@ class Parameter(Tensor):
 
 
 class Buffer(Tensor):
-    """A tensor that a module saves, loads and moves with its parameters, but does not train: a
-    running mean, a table.
+    """A tensor that a module saves, loads and moves, but does not train: a running mean, a table.
 
     data: numbers, an array or a tensor; copied. With ``persistent=False`` it is moved, but neither
     saved nor loaded. Its value is changed by ``assign``, or by assigning a tensor to the attribute
@@ -77,9 +73,7 @@ def _rebuild_buffer(build, arguments, persistent):
 
 
 def replace_array(tensor, change):
-    """Give ``tensor`` a changed array, and if it is a leaf of the graph a new place there, with its
-    gradient and hooks.
-    """
+    """Give ``tensor`` a changed array; a leaf gets a new node, with its gradient and hooks."""
     array = change(tensor._array)
     if array is tensor._array:
         return

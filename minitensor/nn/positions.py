@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 
 class SinusoidalPositionalEncoding(Module):
-    """Adds waves of fixed lengths (Vaswani et al. 2017, section 3.5); any length, nothing trained,
-    nothing saved.
+    """Adds waves of fixed lengths (Vaswani et al. 2017, section 3.5): nothing trained or saved.
 
     PE[t, 2 i] = sin(t / 10000**(2 i / D))        PE[t, 2 i + 1] = cos(t / 10000**(2 i / D))
     """
@@ -63,9 +62,7 @@ def _waves(length, d_model):
 
 
 class LearnedPositionalEncoding(Module):
-    """Adds a trained vector per position, ``max_length`` of them; weight: (max_length, D), starts
-    as N(0, 0.02**2).
-    """
+    """Adds a trained vector per position; weight: (max_length, D), starts as N(0, 0.02**2)."""
 
     def __init__(self, max_length: int, d_model: int) -> None:
         self.max_length = integer("LearnedPositionalEncoding", "max_length", max_length, least=1)
@@ -74,8 +71,9 @@ class LearnedPositionalEncoding(Module):
         init.normal_(self.weight, std=0.02)
 
     def forward(self, x: TensorLike, offset: int = 0) -> Tensor:
-        """``x`` (B, T, D) plus the vectors of positions ``offset`` to ``offset + T - 1``;
-        ValueError beyond ``max_length``.
+        """``x`` (B, T, D) plus the vectors of T positions from ``offset`` on.
+
+        Raises ValueError beyond ``max_length``.
         """
         x = _checked_input(self, x)
         offset = integer("LearnedPositionalEncoding", "offset", offset, least=0)
@@ -89,8 +87,9 @@ class LearnedPositionalEncoding(Module):
 
 
 class RelativePositionBias(Module):
-    """A trained number per head and bucket of distance, added to attention scores (Raffel et al.
-    2020, T5, arXiv:1910.10683).
+    """A trained number per head and bucket of distance, added to attention scores.
+
+    Raffel et al. 2020, T5, arXiv:1910.10683.
 
     Half of the buckets are one per distance, the others grow with its logarithm up to
     ``max_distance``, and the last holds all beyond. Bidirectional (an encoder): one half of all
@@ -113,8 +112,9 @@ class RelativePositionBias(Module):
         init.normal_(self.weight, std=self.n_heads**-0.5)
 
     def forward(self, queries: int, keys: int | None = None, offset: int = 0) -> Tensor:
-        """The bias (1, H, T, S) of ``queries`` positions from ``offset`` on, against ``keys``
-        positions from 0 on (both counts).
+        """The bias (1, H, T, S) of T ``queries`` from ``offset`` on against S ``keys`` from 0 on.
+
+        keys: default: ``offset + queries``.
         """
         name = "RelativePositionBias"
         queries, offset = integer(name, "queries", queries, least=0), integer(name, "offset", offset, least=0)
@@ -129,9 +129,7 @@ class RelativePositionBias(Module):
         return self.weight[buckets].transpose(2, 0, 1)[None]  # (T, S, H) to (1, H, T, S)
 
     def buckets(self, distance: Any) -> Any:
-        """The bucket of each ``distance``, key position minus query position: integers to integers
-        of the same shape.
-        """
+        """The bucket of each ``distance``, key minus query position, an array of integers."""
         return _buckets(distance, self.n_buckets, self.max_distance, self.bidirectional)
 
 

@@ -1,5 +1,6 @@
-"""Recurrent layers, and their cells for single steps: weights, names and gate order as PyTorch's,
-so that states are exchanged.
+"""Recurrent layers, and their cells for single steps.
+
+Weights, names and the order of gates are PyTorch's, so that states are exchanged.
 
 Different from PyTorch: sequences are batch-first by default, and sequences of several lengths are
 padded and come with ``lengths`` instead of being packed.
@@ -78,9 +79,7 @@ class _Weights(Module):
         return [""]
 
     def reset_parameters(self) -> None:
-        """Draw new values: uniform on +-1/sqrt(H), as PyTorch does, then what ``orthogonal`` and
-        ``forget_bias`` ask for.
-        """
+        """Uniform on +-1/sqrt(H), as PyTorch's; then as ``orthogonal``, ``forget_bias`` ask."""
         hidden = self.hidden_size
         bound = 1.0 / math.sqrt(hidden)
         for suffix in self._suffixes():
@@ -104,7 +103,7 @@ def _checked_forget_bias(layer, forget_bias, bias):
     return None if forget_bias is None else number(layer, "forget_bias", forget_bias)
 
 
-# --- layers -------------------------------------------------------------------------------------------------------------------
+# --- layers ---------------------------------------------------------------------------------------
 
 
 class _Recurrent(_Weights):
@@ -131,7 +130,8 @@ class _Recurrent(_Weights):
         self.num_layers = integer(name, "num_layers", num_layers, least=1)
         self.bias, self.batch_first = flag(name, "bias", bias), flag(name, "batch_first", batch_first)
         self.dropout = probability(name, "dropout", dropout)
-        said = bool(bidirectional) if isinstance(bidirectional, int) else bidirectional  # 2 directions are True as well
+        # 2 directions are True as well.
+        said = bool(bidirectional) if isinstance(bidirectional, int) else bidirectional
         self.bidirectional = flag(name, "bidirectional", said)
         self.orthogonal = flag(name, "orthogonal", orthogonal)
         directions = 1 + self.bidirectional
@@ -149,10 +149,11 @@ class _Recurrent(_Weights):
         """``(output, state)``: the last layer's states at all steps (B, T, D H), and every layer's
         final state (L D, B, H).
 
-        x: (B, T, I), or (T, B, I) if the layer is not ``batch_first`` (the output then is (T, B, D
-        H)). state: the initial states; default: zeros. lengths: integers (B,), the true length of
-        each sequence; values beyond it, even NaN, are ignored, the output there is zero, the final
-        state is that of the last true step, and the backward direction starts there.
+        x: (B, T, I), or (T, B, I) if the layer is not ``batch_first``
+        (the output then is (T, B, D H)). state: the initial states; default: zeros. lengths:
+        integers (B,), the true length of each sequence; values beyond it, even NaN, are ignored,
+        the output there is zero, the final state is that of the last true step, and the backward
+        direction starts there.
         """
         x = asarray(x)
         if x.ndim != 3:
@@ -237,8 +238,7 @@ class RNN(_Recurrent):
 
 
 class LSTM(_Recurrent):
-    """Long short-term memory (Hochreiter and Schmidhuber 1997; Gers et al. 2000); gates i, f, g,
-    o::
+    """Long short-term memory (Hochreiter and Schmidhuber 1997; Gers et al. 2000)::
 
         i, f, g, o = W_ih x_t + b_ih + W_hh h_(t-1) + b_hh
         c_t = sigmoid(f) * c_(t-1) + sigmoid(i) * tanh(g)        h_t = sigmoid(o) * tanh(c_t)
@@ -283,8 +283,10 @@ class LSTM(_Recurrent):
 class GRU(_Recurrent):
     """Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078); gates r, z, n::
 
-        r = sigmoid(W_ir x_t + b_ir + W_hr h + b_hr)        z = sigmoid(W_iz x_t + b_iz + W_hz h + b_hz)
-        n = tanh(W_in x_t + b_in + r * (W_hn h + b_hn))     h_t = (1 - z) * n + z * h,    h = h_(t-1)
+        r = sigmoid(W_ir x_t + b_ir + W_hr h + b_hr)
+        z = sigmoid(W_iz x_t + b_iz + W_hz h + b_hz)
+        n = tanh(W_in x_t + b_in + r * (W_hn h + b_hn))
+        h_t = (1 - z) * n + z * h        with h = h_(t-1)
 
     Parameters, of 3 H rows, and options as for ``RNN``; orthogonal: each gate's part of W_hh.
     """
@@ -295,13 +297,11 @@ class GRU(_Recurrent):
         return F.gru(x, *weights, state=state, lengths=lengths, reverse=reverse)
 
 
-# --- cells --------------------------------------------------------------------------------------------------------------------
+# --- cells ----------------------------------------------------------------------------------------
 
 
 class _Cell(_Weights):
-    """One step of a recurrent layer; parameters ``weight_ih``, ``weight_hh``, ``bias_ih``,
-    ``bias_hh``.
-    """
+    """One step of a recurrent layer: ``weight_ih``, ``weight_hh``, ``bias_ih``, ``bias_hh``."""
 
     def __init__(self, input_size: int, hidden_size: int, *, bias: bool = True, orthogonal: bool = False) -> None:
         name = type(self).__name__

@@ -1,20 +1,21 @@
-"""The Transformer's layers and stacks (Vaswani et al., "Attention Is All You Need", 2017,
-arXiv:1706.03762).
+"""The Transformer's layers and stacks (Vaswani et al. 2017, arXiv:1706.03762).
 
-Around every sublayer f (attention, or the feed-forward network) there is a residual and a layer normalisation::
+Around every sublayer f (attention, or the feed-forward network) there is a residual and a layer
+normalisation::
 
     post-norm (the paper)     x = norm(x + dropout(f(x)))
-    pre-norm (norm_first)     x = x + dropout(f(norm(x)))       and a last norm behind the stack (Xiong et al. 2020)
+    pre-norm (norm_first)     x = x + dropout(f(norm(x)))       and a last norm behind the stack
 
-A stack ends in a norm of its own if ``final_norm`` says so; default: if ``norm_first``, as the
-layers then end in none.
+Pre-norm is from Xiong et al. 2020, arXiv:2002.04745. A stack ends in a norm of its own if
+``final_norm`` says so; default: if ``norm_first``, as the layers then end in none.
+
+``activation`` is one of relu, gelu, gelu_tanh (its approximation by tanh, as GPT-2 has it) and
+silu; ``eps`` is that of the norms. ``dropout`` acts behind every sublayer, ``attention_dropout`` on
+the attention weights, ``ff_dropout`` inside the feed-forward network, behind its activation;
+default of the last two: ``dropout``, as in PyTorch.
 
 Letters: B batch, T target or own positions, S memory positions, D model width, H heads. Masks are
-boolean, True = may attend, and broadcast to (B, H, T, S). ``activation`` is one of relu, gelu,
-gelu_tanh (its approximation by tanh, as GPT-2 has it) and silu; ``eps`` that of the norms.
-``dropout`` acts behind every sublayer, ``attention_dropout`` on the attention weights and
-``ff_dropout`` inside the feed-forward network, behind its activation; default of both: ``dropout``,
-as in the paper's code.
+boolean, True = may attend, and broadcast to (B, H, T, S).
 """
 
 from __future__ import annotations
@@ -48,9 +49,7 @@ ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
 
 
 class FeedForward(Module):
-    """``y = W2 dropout(activation(W1 x + b1)) + b2``, for each position alone: (..., d_model) to
-    (..., d_model).
-    """
+    """``y = W2 dropout(activation(W1 x + b1)) + b2``, for each position alone."""
 
     def __init__(self, d_model: int, d_ff: int, dropout: float = 0.1, activation: str = "relu") -> None:
         self.activation = choice("FeedForward", "activation", activation, ACTIVATIONS)
@@ -120,8 +119,10 @@ class TransformerEncoderLayer(_Layer):
         need_weights: bool = False,
         cache: KeyValueCache | None = None,
     ) -> Any:
-        """One layer. With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, S).
-        cache: its KeyValueCache.
+        """One layer.
+
+        With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, S). cache: its
+        KeyValueCache.
         """
         x, mask = self.attention.admit(x, mask, cache)
         how = {"mask": mask, "is_causal": is_causal, "bias": bias, "cache": cache}
@@ -132,9 +133,7 @@ class TransformerEncoderLayer(_Layer):
 
 
 class TransformerDecoderLayer(_Layer):
-    """Self-attention, attention to the encoder's output, and feed-forward network: (B, T, D) to (B,
-    T, D).
-    """
+    """Self-attention, attention to a memory, and feed-forward network: (B, T, D) to (B, T, D)."""
 
     torch_names = {
         "self_attention": "self_attn", "cross_attention": "multihead_attn",
@@ -163,18 +162,10 @@ class TransformerDecoderLayer(_Layer):
 
     @constant_with_cache
     def forward(
-        self,
-        x: TensorLike,
-        memory: TensorLike | None,
-        mask: TensorLike | None = None,
-        memory_mask: TensorLike | None = None,
-        is_causal: bool = True,
-        cache: tuple[KeyValueCache, KeyValueCache] | None = None,
-        bias: TensorLike | None = None,
-        need_weights: bool = False,
-    ) -> Any:
-        """One layer. cache: this layer's pair ``(own, memory)`` of a DecoderCache; ``memory`` is
-        then not looked at.
+        self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, bias=None, need_weights=False
+    ):
+        """One layer. cache: its pair ``(own, memory)`` of a DecoderCache;
+        ``memory`` is then ignored.
 
         With ``need_weights`` returns ``(output, weights)``, weights (B, H, T, S) of the attention
         to the memory.
@@ -197,8 +188,9 @@ class TransformerDecoderLayer(_Layer):
         memory_mask: TensorLike | None,
         cache: tuple[KeyValueCache, KeyValueCache] | None = None,
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-        """All four looked at, padding blank; see ``MultiHeadAttention.admit``. ``memory`` is None
-        if there is a cache of it.
+        """All four looked at, padding blank; see ``MultiHeadAttention.admit``.
+
+        ``memory`` is None if there is a cache of it.
         """
         own, held = (None, None) if cache is None else cache
         x, mask = self.self_attention.admit(x, mask, own)
@@ -209,9 +201,7 @@ class TransformerDecoderLayer(_Layer):
 
 
 class _Stack(Module):
-    """``n_layers`` layers of one kind, and a last norm if ``final_norm`` says so (default: if
-    ``norm_first``).
-    """
+    """``n_layers`` layers of a kind, and a last norm if ``final_norm``; default: ``norm_first``."""
 
     layer_class: Callable[..., Module]
 
@@ -244,9 +234,7 @@ class _Stack(Module):
 
 
 class TransformerEncoder(_Stack):
-    """``n_layers`` encoder layers, and a last norm if there is one: embedded inputs (B, T, D) to
-    (B, T, D).
-    """
+    """Encoder layers, and a last norm if there is one: embedded inputs (B, T, D) to (B, T, D)."""
 
     layer_class = TransformerEncoderLayer
 
@@ -260,13 +248,15 @@ class TransformerEncoder(_Stack):
         need_weights: bool = False,
         cache: EncoderCache | None = None,
     ) -> Any:
-        """Encode ``x`` (B, T, D). mask: boolean, broadcasts to (B, H, T, S). bias: added to the
-        scores of every layer, likewise.
+        """Encode ``x`` (B, T, D).
+
+        mask: boolean, broadcasts to (B, H, T, S). bias: added to the scores of every layer,
+        likewise.
 
         S is T, unless there is a cache, from ``init_cache``; ``x`` is then the new positions alone,
         S counts those held as well (in ``mask`` and ``bias`` too), the encoder must be causal, and
-        the result is a constant. With ``need_weights`` returns ``(output, weights)``, a list of (B,
-        H, T, S), one per layer.
+        the result is a constant. With ``need_weights`` returns ``(output, weights)``, a list of
+        (B, H, T, S), one per layer.
         """
         if cache is not None and not is_causal:
             raise ValueError("a cache is for causal encoders, where no position sees a later one: pass is_causal=True")
@@ -281,16 +271,12 @@ class TransformerEncoder(_Stack):
         return (x, seen) if need_weights else x
 
     def init_cache(self, batch: int) -> EncoderCache:
-        """An EncoderCache of ``batch`` rows without positions, for decoding step by step with a
-        causal encoder.
-        """
+        """An EncoderCache of ``batch`` rows, without positions, for a causal encoder by steps."""
         return EncoderCache([KeyValueCache() for _ in self.layers], batch)
 
 
 class TransformerDecoder(_Stack):
-    """``n_layers`` decoder layers, and a last norm if there is one: embedded targets (B, T, D) to
-    (B, T, D).
-    """
+    """Decoder layers, and a last norm if there is one: embedded targets (B, T, D) to (B, T, D)."""
 
     layer_class = TransformerDecoderLayer
 
@@ -308,10 +294,10 @@ class TransformerDecoder(_Stack):
     ) -> Any:
         """Decode ``x`` (B, T, D) looking at ``memory`` (B, S, D), the encoder's output.
 
-        mask: added to the causal rule, broadcasts to (B, H, T, T). memory_mask: broadcasts to (B,
-        H, T, S). bias: added to the scores of every layer's self-attention, broadcasts as ``mask``.
-        With ``need_weights`` returns ``(output, weights)``, a list of the layers' attention to the
-        memory, (B, H, T, S) each.
+        mask: added to the causal rule, broadcasts to (B, H, T, T). memory_mask: broadcasts to
+        (B, H, T, S). bias: added to the scores of every layer's self-attention, broadcasts as
+        ``mask``. With ``need_weights`` returns ``(output, weights)``, a list of the layers'
+        attention to the memory, (B, H, T, S) each.
 
         cache: from ``init_cache``; ``x`` is then the new positions alone, ``mask`` and ``bias``
         cover those held as well, ``memory`` is not looked at, and the result is a constant.
@@ -327,9 +313,7 @@ class TransformerDecoder(_Stack):
         return (x, seen) if need_weights else x
 
     def init_cache(self, memory: Tensor) -> DecoderCache:
-        """A DecoderCache without target positions, and with the keys and values of ``memory`` (B,
-        S, D) computed once.
-        """
+        """A DecoderCache without targets, with keys and values of ``memory`` (B, S, D)."""
         pairs = [(KeyValueCache(), layer.cross_attention.fill_cache(memory)) for layer in self.layers]
         return DecoderCache(pairs, memory.shape[0])
 
@@ -376,9 +360,9 @@ class Transformer(Module):
     ) -> Tensor:
         """Encode ``source``, decode ``target`` causally.
 
-        source_mask broadcasts to (B, H, S, S), target_mask (added to the causal rule) to (B, H, T,
-        T), memory_mask to (B, H, T, S). memory_mask: default: a source_mask that hides padding, the
-        same keys from every query as ``nn.padding_mask`` does.
+        source_mask broadcasts to (B, H, S, S), target_mask (added to the causal rule) to
+        (B, H, T, T), memory_mask to (B, H, T, S). memory_mask: default: a source_mask that hides
+        padding, the same keys from every query as ``nn.padding_mask`` does.
         """
         source_mask = source_mask if source_mask is None else asarray(source_mask)
         memory = self.encoder(source, source_mask)

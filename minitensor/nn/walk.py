@@ -1,6 +1,4 @@
-"""The walk over a module's attributes that finds its state, and the tree that ``repr``
-draws of it.
-"""
+"""The walk over a module's attributes that finds its state, and the tree that ``repr`` draws."""
 
 from __future__ import annotations
 
@@ -14,8 +12,9 @@ STATE = (Parameter, Buffer)  # the tensors that are state; results of ops and ot
 
 
 class Stateful:
-    """Base of ``Module``: what the walk goes into. ``_items()`` gives ``(name, value)`` of all that
-    may be state.
+    """Base of ``Module``: what the walk goes into.
+
+    ``_items()`` gives ``(name, value)`` of all that may be state.
     """
 
     def _items(self) -> list[tuple[str, Any]]:
@@ -23,8 +22,7 @@ class Stateful:
 
 
 def walk(value, path="", above=()):
-    """Yield ``(path, module, parameter or buffer)`` at and below ``value``; shared ones under each
-    of their paths.
+    """Yield ``(path, module, parameter or buffer)`` at and below ``value``, under every path.
 
     above: the containers that lead here; one that contains itself would never end.
     """
@@ -70,13 +68,11 @@ def holds_state(value):
     return any(True for _ in walk(value))
 
 
-# --- repr -----------------------------------------------------------------------------------------------------------------------
+# --- repr -----------------------------------------------------------------------------------------
 
 
 def tree(module):
-    """Class, hyper-parameters and children, one per line; equal neighbours in a list are written
-    once.
-    """
+    """Class, hyper-parameters and children, one per line; equal neighbours in a list once."""
     plain = [
         (name, value)
         for name, value in module._items()

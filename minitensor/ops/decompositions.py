@@ -63,7 +63,8 @@ def _svd(xp, x):
 def _(xp, g, x, out):
     # With A = u^T gu - (u^T gu)^T and B = v^T gv - (v^T gv)^T, dL/dx = u C v^T plus what leads out
     # of the spaces of u and v:
-    #     C_ij = (A_ij s_j + s_i B_ij) / (s_j^2 - s_i^2) = ((A + B) / (s_j - s_i) + (A - B) / (s_j + s_i)) / 2,    C_ii = gs_i.
+    #     C_ij = (A_ij s_j + s_i B_ij) / (s_j^2 - s_i^2)
+    #          = ((A + B) / (s_j - s_i) + (A - B) / (s_j + s_i)) / 2,    C_ii = gs_i.
     (rows, columns), k = x.shape[-2:], out.shape[-1]
     u, s, v = out[..., :rows, :], out[..., rows, :], out[..., rows + 1 :, :]
     gu, gs, gv = g[..., :rows, :], g[..., rows, :], g[..., rows + 1 :, :]

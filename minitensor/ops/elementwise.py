@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     P = ParamSpec("P")
 
-# --- two operands -------------------------------------------------------------------------------------------------------------
+# --- two operands ---------------------------------------------------------------------------------
 
 
 @op
@@ -182,7 +182,7 @@ def clip(
     return x if max is None else minimum(x, max)
 
 
-# --- one operand: name, gradient rule, words ----------------------------------------------------------------------------------
+# --- one operand: name, gradient rule, words ------------------------------------------------------
 
 
 def _by_name(function: Callable[Concatenate[Any, P], Any], name: str, doc: str) -> Op[P]:
@@ -264,7 +264,7 @@ erf = _unary(
     "The error function, ``2 / sqrt(pi) * integral of exp(-t^2) from 0 to x``.",
 )
 
-# --- truth values: no gradient ------------------------------------------------------------------------------------------------
+# --- truth values: no gradient --------------------------------------------------------------------
 
 
 def _comparison(name, doc):
@@ -291,7 +291,7 @@ isfinite = _unary("isfinite", None, "Whether x is neither NaN nor infinite.")
 isinf = _unary("isinf", None, "Whether x is infinite.")
 signbit = _unary("signbit", None, "Whether x is below 0 or -0.0.")
 
-# --- bits of integers ---------------------------------------------------------------------------------------------------------
+# --- bits of integers -----------------------------------------------------------------------------
 
 bitwise_and = _comparison("bitwise_and", "The bits that are set in both integers.")
 bitwise_or = _comparison("bitwise_or", "The bits that are set in at least one of two integers.")

@@ -212,7 +212,7 @@ def put_along_axis(x: TensorLike, indices: TensorLike, values: TensorLike, axis:
     return _put_along(x, values.broadcast_to(shape) if values.shape != shape else values, index=index)
 
 
-# --- order --------------------------------------------------------------------------------------------------------------------
+# --- order ----------------------------------------------------------------------------------------
 
 
 @moves

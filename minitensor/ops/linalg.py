@@ -63,7 +63,7 @@ def _matmul_dy(xp, g, x, y_shape):
 matmul.vjp(_matmul_dx, _matmul_dy)
 
 
-# --- einsum -------------------------------------------------------------------------------------------------------------------
+# --- einsum ---------------------------------------------------------------------------------------
 
 _SPARE = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -177,7 +177,7 @@ def _axis_letter(number):
     return LETTERS[number]
 
 
-# --- written with the above ---------------------------------------------------------------------------------------------------
+# --- written with the above -----------------------------------------------------------------------
 
 
 def tensordot(x: TensorLike, y: TensorLike, axes: SupportsIndex | Sequence[Shape] = 2) -> Tensor:

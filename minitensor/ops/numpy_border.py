@@ -75,7 +75,7 @@ def _is_known(kind):
     return issubclass(kind, (Tensor, np.ndarray, np.generic)) or hasattr(kind, "__cuda_array_interface__")
 
 
-# --- our equal of a call, as a function without arguments, or None ------------------------------------------------------------
+# --- our equal of a call, as a function without arguments, or None --------------------------------
 
 
 def _named(name, module="numpy"):
@@ -163,7 +163,7 @@ def _is_numpys(function):
     return home is not None and getattr(home, function.__name__, None) is function
 
 
-# --- without an equal: on plain arrays, or not at all --------------------------------------------------------------------------
+# --- without an equal: on plain arrays, or not at all ---------------------------------------------
 
 
 def _on_arrays(name, short, function, args, settings):

@@ -133,7 +133,7 @@ def broadcast_to(xp, x, /, shape):
 broadcast_to.vjp(lambda g: g)  # the engine sums it back
 
 
-# --- joining and cutting ------------------------------------------------------------------------------------------------------
+# --- joining and cutting --------------------------------------------------------------------------
 
 
 @op(name="concatenate")
@@ -252,7 +252,7 @@ def unstack(x: TensorLike, axis: SupportsIndex = 0) -> tuple[Tensor, ...]:
     return tuple(x[(*(slice(None),) * axis, i)] for i in range(x.shape[axis]))
 
 
-# --- diagonals ----------------------------------------------------------------------------------------------------------------
+# --- diagonals ------------------------------------------------------------------------------------
 
 
 @moves

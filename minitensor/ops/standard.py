@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 acos, asin, atan, acosh, asinh, atanh, pow = arccos, arcsin, arctan, arccosh, arcsinh, arctanh, power
 
-# --- two operands -------------------------------------------------------------------------------------------------------------
+# --- two operands ---------------------------------------------------------------------------------
 
 
 def _over_length(xp, x, length):
@@ -103,7 +103,7 @@ def bitwise_right_shift(xp, x, y):
     return xp.right_shift(x, y)
 
 
-# --- along an axis ------------------------------------------------------------------------------------------------------------
+# --- along an axis --------------------------------------------------------------------------------
 
 
 def _running(name, scan, first, x, axis, dtype, include_initial):
@@ -178,7 +178,7 @@ def count_nonzero(x: TensorLike, axis: Axes = None, *, keepdims: bool = False) -
     return sum_of(not_equal(x, 0), axis=axis, keepdims=keepdims)
 
 
-# --- shapes -------------------------------------------------------------------------------------------------------------------
+# --- shapes ---------------------------------------------------------------------------------------
 
 
 def broadcast_arrays(*arrays: TensorLike) -> list[Tensor]:

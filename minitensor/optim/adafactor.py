@@ -22,7 +22,7 @@ class Adafactor(Optimizer):
         rho = t^beta2_decay                                       (the weight of the newest square)
         R = (1 - rho) * R + rho * mean of g^2 along each row
         C = (1 - rho) * C + rho * mean of g^2 along each column
-        u = g / sqrt(R C / mean(R))                               (vectors keep a full second moment)
+        u = g / sqrt(R C / mean(R))                       (vectors keep a full second moment)
         p = p - lr * weight_decay * p
         p = p - max(eps2, rms(p)) * min(lr, 1 / sqrt(t)) * u / max(1, rms(u) / d)
 

@@ -63,7 +63,7 @@ class Optimizer:
         self._add(group)
         self._bind()
 
-    # --- the step -------------------------------------------------------------------------------------------------------------
+    # --- the step ---------------------------------------------------------------------------------
 
     def rule(self, group: Group, step: int) -> Callable[..., None]:
         """The update with the constants of this step: ``update(xp, p, g, *state, *scratch)``,
@@ -106,7 +106,7 @@ class Optimizer:
             if entry.parameter.node is not None:
                 watch(entry.parameter.node).grad = None
 
-    # --- groups and memory ----------------------------------------------------------------------------------------------------
+    # --- groups and memory ------------------------------------------------------------------------
 
     def _add(self, group):
         if not isinstance(group, dict):
@@ -170,7 +170,7 @@ class Optimizer:
         """The zero state of ``entry``: views of the buffer's flat state arrays."""
         return {name: buffer.view(array, entry) for name, array in buffer.state.items()}
 
-    # --- copies and pickles ----------------------------------------------------------------------------------------------------
+    # --- copies and pickles -----------------------------------------------------------------------
 
     def __getstate__(self):
         """What copies and pickles are made of: all but the flat arrays, which the copy makes for
@@ -188,7 +188,7 @@ class Optimizer:
             self._entries.append(entry)
         self._bind()
 
-    # --- saving ---------------------------------------------------------------------------------------------------------------
+    # --- saving -----------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """All that a later run needs to go on bit for bit: nested dicts of tensors and numbers,

@@ -1,4 +1,6 @@
-"""Checks of whole models and of memory layouts on a device: run on the fake one, and on a GPU by ``tests/gpu``."""
+"""Checks of whole models and of memory layouts on a device: run on the fake one, and on a GPU by
+``tests/gpu``.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,13 @@ from tests.backend.parity import check_parity
 
 __all__ = ["LAYOUTS", "MORE_LAYOUTS", "Training", "check_layout", "check_resumed", "check_written"]
 
-# --- training -----------------------------------------------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------
 
 
 class Training:
-    """An encoder-decoder of 1 + 1 layers in training: dropout, a source mask, clipping, Adam; the batch follows from the step."""
+    """An encoder-decoder of 1 + 1 layers in training: dropout, a source mask, clipping, Adam; the
+    batch follows from the step.
+    """
 
     def __init__(self, device, dtype="float64"):
         mt.random.seed(0)
@@ -58,7 +62,9 @@ class Training:
 
 
 def check_resumed(path, device, other):
-    """Assert that a run that is saved on one device goes on from the file on another as it would have gone on itself."""
+    """Assert that a run that is saved on one device goes on from the file on another as it would
+    have gone on itself.
+    """
     first, second = Training(device), Training(other)
     first.run(3)
     mt.save(path, first.state())
@@ -70,14 +76,16 @@ def check_resumed(path, device, other):
         np.testing.assert_allclose(other_weights[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
 
 
-# --- writing ------------------------------------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------
 
 PROMPTS = [[1, 2, 3], [4, 5, 6, 7, 8], [9]]
 SEARCHES = {"greedy": {}, "beam": {"beam_size": 3}, "sampling": {"temperature": 1.0}}
 
 
 def _sharpened(model, factor, device):
-    """``model`` on ``device``, in float64, with weights so great that what it writes depends on what it reads."""
+    """``model`` on ``device``, in float64, with weights so great that what it writes depends on
+    what it reads.
+    """
     model = model.astype("float64").eval()
     for parameter in model.parameters():
         if parameter.ndim > 1:
@@ -103,7 +111,9 @@ def _continuations(device, how):
 
 
 def check_written(search, device):
-    """Assert that a Transformer and a GPT write on ``device`` what they write on the CPU, in one of the ways of ``SEARCHES``."""
+    """Assert that a Transformer and a GPT write on ``device`` what they write on the CPU, in one of
+    the ways of ``SEARCHES``.
+    """
     how, models = SEARCHES[search], [_continuations] if search == "sampling" else [_continuations, _translations]
     for write in models:
         right = write("cpu", how)
@@ -111,7 +121,7 @@ def check_written(search, device):
         assert len({tuple(text) for text in right}) > 1  # not the same token everywhere
 
 
-# --- layouts ------------------------------------------------------------------------------------------------------------------
+# --- layouts --------------------------------------------------------------------------------------
 
 
 def _sliced(array):
@@ -120,8 +130,9 @@ def _sliced(array):
     return wide
 
 
-# How an array is kept, how a tensor of it is seen as the array again without a copy, and what is made of the result, so that its
-# gradient arrives in such a layout too: transposed, repeated with strides of 0, reversed.
+# How an array is kept, how a tensor of it is seen as the array again without a copy, and what is
+# made of the result, so that its gradient arrives in such a layout too: transposed, repeated with
+# strides of 0, reversed.
 LAYOUTS = {
     "transposed": (lambda a: np.ascontiguousarray(a.T), lambda x: x.transpose(), lambda y: y.transpose()),
     "sliced": (_sliced, lambda x: x[(slice(1, None, 2),) * x.ndim], lambda y: y.sum(axis=0) if y.ndim else y),
@@ -139,7 +150,9 @@ MORE_LAYOUTS = [
 
 
 def check_layout(layout, function, inputs, keywords, device="cuda:0"):
-    """`check_parity` of a function whose inputs, masks among its keywords, and gradient are not contiguous."""
+    """`check_parity` of a function whose inputs, masks among its keywords, and gradient are not
+    contiguous.
+    """
     store, view, end = LAYOUTS[layout]
     seen = []
 

@@ -1,4 +1,6 @@
-"""``kernels.cu`` on the CPU: the CUDA text itself, compiled by the C++ compiler against ``emulator.h`` and run thread by thread."""
+"""``kernels.cu`` on the CPU: the CUDA text itself, compiled by the C++ compiler against
+``emulator.h`` and run thread by thread.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ NUMBERS = {"int": ctypes.c_int, "long long": ctypes.c_longlong, "word": ctypes.c
 
 
 def compiler():
-    """The C++ compiler's path, or None: also where the fibers of ``emulator.h`` are not to be relied on, outside Linux."""
+    """The C++ compiler's path, or None: also if the fibers of ``emulator.h`` are not reliable,
+    outside Linux.
+    """
     if not sys.platform.startswith("linux"):
         return None
     return shutil.which("g++") or shutil.which("clang++")
@@ -85,7 +89,9 @@ class Module:
 
 
 def _c_value(kind, pointer, dtype, value):
-    """``value`` as C sees it; its type must already be exactly the parameter's, since a GPU would only read the bytes."""
+    """``value`` as C sees it; its type must already be exactly the parameter's, since a GPU would
+    only read the bytes.
+    """
     if pointer:
         if isinstance(value, np.uint64):
             assert value == 0

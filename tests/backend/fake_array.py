@@ -1,4 +1,6 @@
-"""Arrays of the fake device (``fake_device.py``): they lie in host memory, on one of several GPUs by name."""
+"""Arrays of the fake device (``fake_device.py``): they lie in host memory, on one of several GPUs
+by name.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +47,8 @@ class ndarray:  # noqa: N801  CuPy's name
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         if any(is_foreign(x) for x in inputs):
             return NotImplemented
-        if method == "__call__" and any(
-            isinstance(x, np.generic) for x in inputs
-        ):  # np.float32(2) * array, as CuPy allows
+        # np.float32(2) * array, as CuPy allows
+        if method == "__call__" and any(isinstance(x, np.generic) for x in inputs):
             return run(ufunc, *inputs, **kwargs)
         raise TypeError(f"numpy.{ufunc.__name__} called on a device array")
 
@@ -123,14 +124,16 @@ class ndarray:  # noqa: N801  CuPy's name
 
 
 def note_mask(index, what):
-    """Reading by a mask, and writing by one, even a number, must count the true places, and waits."""
+    """Reading by a mask, and writing by one, even a number, must count the true places,
+    and waits.
+    """
     parts = index if isinstance(index, tuple) else (index,)
     if any(isinstance(part, ndarray) and part.dtype == bool for part in parts):
         SYNCS.append(f"{what} by a mask")
 
 
 def wrapped_round(index, shape):
-    """``index`` with ids out of range brought into it in silence, as CuPy does."""
+    """``index`` with ids out of range silently brought into it, as CuPy does."""
     parts = index if isinstance(index, tuple) else (index,)
     taken = [0 if p is None or p is Ellipsis or p is True or p is False else p.ndim if is_mask(p) else 1 for p in parts]
     made, axis = [], 0
@@ -148,14 +151,16 @@ def is_mask(part):
 
 
 def refuse_as_integers(values):
-    """Raise CuPy's TypeError where one of its arrays stands for an axis, a length or a count, also within tuples and lists."""
+    """Raise CuPy's TypeError if one of its arrays is given as an axis, a length or a count, also
+    within tuples and lists.
+    """
     if any(isinstance(value, ndarray) for value in flat(values)):
         raise TypeError("'ndarray' object cannot be interpreted as an integer")
 
 
 @cache
 def signature_of(function):
-    """The signature of a function of NumPy, or None where it has none."""
+    """The signature of a function of NumPy, or None if it has none."""
     try:
         return inspect.signature(function)
     except (TypeError, ValueError):
@@ -163,7 +168,7 @@ def signature_of(function):
 
 
 def is_foreign(value):
-    """Whether ``value`` is of a class that has ufuncs of its own, to which CuPy leaves the work."""
+    """Whether ``value`` is of a class with its own ufuncs, to which CuPy leaves the work."""
     return hasattr(value, "__array_ufunc__") and not isinstance(value, (ndarray, np.ndarray, np.generic))
 
 

@@ -1,4 +1,6 @@
-"""``cublas.gemmStridedBatchedEx`` in NumPy: matrices by columns, read from the very addresses that the host logic computes."""
+"""``cublas.gemmStridedBatchedEx`` in NumPy: matrices by columns, read from the very addresses that
+the host logic computes.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
-"""A CuPy without a GPU: arrays that live in host memory but refuse everything that real device arrays refuse, and some more.
+"""A CuPy without a GPU: arrays that live in host memory but refuse everything that real device
+arrays refuse, and some more.
 
-``installed()`` puts these modules in CuPy's place, so that the library's own CUDA backend runs on them: its kernels as emulated by
-``emulator.py``, its cuBLAS calls as simulated by ``fake_cublas.py``. A NumPy call on a device array raises, so does mixing host and
-device arrays, and each read of a value by the host is counted in ``SYNCS``.
-There may be several GPUs: what is launched while another one than the array's is current, which CUDA would run in the wrong
-place, raises.
+``installed()`` puts these modules in CuPy's place, so that the library's own CUDA backend runs on
+them: its kernels as emulated by ``emulator.py``, its cuBLAS calls as simulated by
+``fake_cublas.py``. A NumPy call on a device array raises, so does mixing host and device arrays,
+and each read of a value by the host is counted in ``SYNCS``. There may be several GPUs: what is
+launched while another one than the array's is current, which CUDA would run in the wrong place,
+raises.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ MISSING = {
 }
 
 
-# --- the module -----------------------------------------------------------------------------------------------------------------
+# --- the module -----------------------------------------------------------------------------------
 
 
 def _device_function(name, module=np):
@@ -107,8 +109,10 @@ def fake_cupy(gpus=1):
         if not name.startswith("_") and name not in MISSING and not isinstance(value, ModuleType):
             keep = isinstance(value, type) or not callable(value)
             setattr(module, name, value if keep else _device_function(name))
-    names = "solve inv det slogdet cholesky qr".split()
-    module.linalg = SimpleNamespace(**{name: _device_function(name, np.linalg) for name in names}, eigh=_eigh, svd=_svd)
+    names = "inv det slogdet cholesky qr".split()
+    module.linalg = SimpleNamespace(
+        **{name: _device_function(name, np.linalg) for name in names}, eigh=_eigh, solve=_solve, svd=_svd
+    )
     module.ndarray = ndarray
     module.asarray = _asarray
     module.array = lambda value, dtype=None: ndarray(
@@ -116,9 +120,8 @@ def fake_cupy(gpus=1):
     )
     module.asnumpy = lambda array: array.get()
     module.add = _add()
-    module.where = lambda condition, *choices: run(
-        np.where, condition.astype(bool), *choices
-    )  # an array, as CuPy wants it
+    # an array, as CuPy wants it
+    module.where = lambda condition, *choices: run(np.where, condition.astype(bool), *choices)
     module.is_available = lambda: True
     module.RawModule = Module
     compute = SimpleNamespace(COMPUTE_TYPE_TF32=7)
@@ -148,8 +151,17 @@ def _add():
 
 
 def _turned(count):
-    """A sign for each of so many vectors: the signs of a decomposition are the solver's choice, and cuSOLVER's are not LAPACK's."""
+    """A sign for each of so many vectors: the signs of a decomposition are the solver's choice, and
+    cuSOLVER's are not LAPACK's.
+    """
     return np.where(np.arange(count) % 2, 1, -1)
+
+
+def _solve(a, b):
+    """CuPy's, which cuts the right sides into columns and cannot cut none."""
+    if b.size == 0 and b.ndim > 2:
+        raise ZeroDivisionError("division by zero")
+    return run(np.linalg.solve, a, b)
 
 
 def _eigh(x):
@@ -184,7 +196,9 @@ OURS = ("cuda", "cublas", "gpus")  # modules of the backend that import CuPy: ea
 
 @contextmanager
 def installed(gpus=1):
-    """Within: ``device="cuda"`` is the fake device, whatever this machine has, or the first of so many."""
+    """Within: ``device="cuda"`` is the fake device, whatever this machine has, or the first of so
+    many.
+    """
     import minitensor.nn.functional  # noqa: F401  all fused ops exist before their kernels are looked at
     from minitensor import backend
     from minitensor.engine.fused import FUSED

@@ -1,11 +1,13 @@
 """One function on two devices: equal values, equal gradients of the first and of the second order.
 
-In float64 two devices agree to what its rounding leaves. Numbers of fewer bits differ by more where a function is ill-conditioned
-or large terms cancel, so there a device is held to the values of float64, as in ``tests/test_narrow.py``:
+In float64 two devices agree to what its rounding leaves. Numbers of fewer bits differ by more if a
+function is ill-conditioned or large terms cancel, so there a device is held to the values of
+float64, as in ``tests/test_narrow.py``:
 
-    |found - exact| <= 2 eps |exact| + 2 max |f(x (1 + eps u)) - f(x)| + c max |exact| + the smallest number,    u = +-1, drawn
+    |found - exact| <= 2 eps |exact| + 2 max |f(x (1 + eps u)) - f(x)| + c max |exact| + tiny
 
-with c = 512 eps of float32, in which numbers of 16 bits are computed too: attention, the worst, needs 200 on the CPU.
+with u = +-1, drawn, the smallest number tiny, and c = 512 eps of float32, in which numbers of 16
+bits are computed too: attention, the worst, needs 200 on the CPU.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ FLOAT64 = np.dtype(np.float64)
 
 
 def moved(value, device, dtype=None):
-    """``value`` with every array and Tensor inside on ``device``, floats in ``dtype`` where given."""
+    """``value`` with every array and Tensor inside on ``device``, floats in ``dtype`` if given."""
     if isinstance(value, mt.Tensor):
         return mt.Tensor(moved(value.data, device, dtype))
     if is_array(value) or isinstance(value, np.generic):
@@ -72,7 +74,9 @@ def _results(function, inputs, keywords, wanted, device, dtype, order, cotangent
 def check_parity(
     function, inputs, keywords=None, *, wanted=None, device="cuda:0", dtype=np.float64, order=2, rtol=1e-9, atol=1e-10
 ):
-    """Raise AssertionError where ``function(*inputs, **keywords)`` or a gradient differs between the CPU and ``device``."""
+    """Raise AssertionError if ``function(*inputs, **keywords)`` or a gradient differs between the
+    CPU and ``device``.
+    """
     here, there = (_results(function, inputs, keywords or {}, wanted, d, dtype, order) for d in ("cpu", device))
     assert len(here) == len(there)
     for right, mine in zip(here, there):
@@ -81,7 +85,9 @@ def check_parity(
 
 
 def _rounded(value, dtype, shift=lambda values: values):
-    """``value`` with the floats in it, however deep, rounded to ``dtype``, shifted, and in float64."""
+    """``value`` with the floats in it, however deep, rounded to ``dtype``, shifted, and
+    in float64.
+    """
     if isinstance(value, mt.Tensor):
         return mt.Tensor(_rounded(value.data, dtype, shift))
     if isinstance(value, np.ndarray):
@@ -92,7 +98,9 @@ def _rounded(value, dtype, shift=lambda values: values):
 
 
 def check_rounded(function, inputs, keywords=None, *, dtype, wanted=None, device="cuda:0", order=2):
-    """Raise AssertionError where ``function`` of floats of ``dtype`` on ``device`` differs from float64 by more than rounding."""
+    """Raise AssertionError if ``function`` of floats of ``dtype`` on ``device`` differs from
+    float64 by more than rounding.
+    """
     keywords, limits, rng = keywords or {}, np.finfo(dtype), np.random.default_rng(0)
     eps, smallest = float(limits.eps), float(limits.smallest_subnormal)
 
@@ -120,7 +128,9 @@ def check_rounded(function, inputs, keywords=None, *, dtype, wanted=None, device
 
 
 def compared(row):
-    """The function of a row, with what of its outputs every solver gives in their place where they are not unique."""
+    """The function of a row, with what of its outputs every solver gives in their place if they are
+    not unique.
+    """
     return row.function if row.unique is None else lambda *xs, **keywords: row.unique(*row.function(*xs, **keywords))
 
 
@@ -138,7 +148,9 @@ def check_row(row, examples, device="cuda:0"):
 
 
 def check_rounded_row(row, examples, dtype, device="cuda:0"):
-    """`check_rounded` with ``device`` on so many drawn inputs of a row of the table; of 16 bits to the first order alone."""
+    """`check_rounded` with ``device`` on so many drawn inputs of a row of the table; of 16 bits to
+    the first order alone.
+    """
     order = min(row.order, 2 if np.dtype(dtype).itemsize > 2 else 1)
 
     # The same inputs each time: a tolerance that is drawn with them is not one for rare inputs.

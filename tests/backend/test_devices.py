@@ -1,4 +1,4 @@
-"""Asking for a device: what is accepted, and what is said where there is none."""
+"""Asking for a device: what is accepted, and the message if there is no device."""
 
 import subprocess
 import sys
@@ -97,8 +97,8 @@ def test_real_cupy_without_a_gpu_says_why():
 
 
 def test_real_cupy_has_every_name_that_the_namespace_offers():
-    # What rules and kernels use of xp must exist in CuPy's namespace too; the table of ops runs them all on the fake device, which
-    # lacks what CuPy lacks.
+    # What rules and kernels use of xp must exist in CuPy's namespace too; the table of ops runs
+    # them all on the fake device, which lacks what CuPy lacks.
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
     absent = {name for name in vars(cpu) if hasattr(np, name) and not hasattr(cupy, name)}
     assert fake_device.MISSING & set(vars(cpu)) <= absent
@@ -134,7 +134,6 @@ def test_the_simulated_cublas_has_cupys_signature_and_constants():
 
     assert {name: int(getattr(cublas, name)) for name in fake_cublas.CUBLAS} == fake_cublas.CUBLAS
     assert {name: int(getattr(runtime, name)) for name in fake_cublas.CUDA_R} == fake_cublas.CUDA_R
-    with pytest.raises(
-        RuntimeError
-    ):  # no GPU, or no such handle; a wrong number or type of arguments would be a TypeError
+    # no GPU, or no such handle; a wrong number or type of arguments would be a TypeError
+    with pytest.raises(RuntimeError):
         cublas.gemmStridedBatchedEx(0, 0, 1, 1, 1, 1, 8, 8, 0, 1, 1, 8, 0, 1, 1, 8, 8, 0, 1, 1, 1, 68, -1)

@@ -1,4 +1,6 @@
-"""Everything on a device that is not NumPy: the table of ops, the layers, a training run. Proves dispatch where there is no GPU."""
+"""Everything on a device that is not NumPy: the table of ops, the layers, a training run. Proves
+dispatch without a GPU.
+"""
 
 import numpy as np
 import pytest
@@ -101,7 +103,9 @@ def test_masked_out_nan_reaches_nothing():
 
 
 class Tagger(nn.Module):
-    """A Transformer encoder over embedded ids: every kind of layer that a training step of the main job runs."""
+    """A Transformer encoder over embedded ids: every kind of layer that a training step of the main
+    job runs.
+    """
 
     def __init__(self):
         self.embedding = nn.Embedding(11, 16)
@@ -118,7 +122,7 @@ class Tagger(nn.Module):
 def train(device, steps=4):
     """Losses, as device scalars, and the final weights of a short run."""
     mt.random.seed(1)
-    model = Tagger().astype("float64").to(device)  # in float32 Adam magnifies rounding where a gradient is 0
+    model = Tagger().astype("float64").to(device)  # in float32 Adam magnifies rounding if a gradient is 0
     optimizer = optim.Adam(model.parameters(), lr=1e-2)
     rng = np.random.default_rng(0)
     batches = [rng.integers(0, 11, (3, 6)) for _ in range(steps)]

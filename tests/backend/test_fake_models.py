@@ -1,4 +1,6 @@
-"""Models and memory layouts on the fake device: what ``tests/gpu/test_gpu_models.py`` runs on a real one."""
+"""Models and memory layouts on the fake device: what ``tests/gpu/test_gpu_models.py`` runs on a
+real one.
+"""
 
 import numpy as np
 import pytest

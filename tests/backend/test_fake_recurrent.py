@@ -1,4 +1,6 @@
-"""Recurrent layers on a device that is not NumPy: equal results, no waiting, lengths of a device checked when a value is read."""
+"""Recurrent layers on a device that is not NumPy: equal results, no waiting, lengths of a device
+checked when a value is read.
+"""
 
 import numpy as np
 import pytest
@@ -20,7 +22,9 @@ def device():
 
 
 def run(kind, device):
-    """Output, final state and gradients of a two-way stack over a padded batch; and what made the host wait."""
+    """Output, final state and gradients of a two-way stack over a padded batch; and what made the
+    host wait.
+    """
     mt.random.seed(0)
     layer = getattr(nn, kind)(3, 4, 2, bidirectional=True, orthogonal=True).astype("float64").to(device)
     array = np.random.default_rng(0).normal(size=(2, 5, 3))

@@ -1,4 +1,6 @@
-"""Matrix products on the device: the arguments that cuBLAS gets, by a simulation that reads memory as cuBLAS would."""
+"""Matrix products on the device: the arguments that cuBLAS gets, by a simulation that reads memory
+as cuBLAS would.
+"""
 
 import numpy as np
 import pytest
@@ -20,7 +22,9 @@ def xp():
 
 @st.composite
 def stacks(draw, lead, rows, columns):
-    """A (..., rows, columns) array, its axes in any order in memory, perhaps part of a wider one, perhaps not broadcast yet."""
+    """A (..., rows, columns) array, its axes in any order in memory, perhaps part of a wider one,
+    perhaps not broadcast yet.
+    """
     lead = tuple(n if draw(st.booleans()) else 1 for n in lead)[draw(st.integers(0, len(lead))) :]
     shape = (*lead, rows, columns)
     order = draw(st.permutations(range(len(shape))))
@@ -44,7 +48,8 @@ def operands(draw):
 @settings(max_examples=300)
 @given(operands(), st.sampled_from([np.float16, np.float32, np.float64]), st.booleans())
 def test_any_layout_gives_numpys_product(xp, pair, dtype, strided_out):
-    # fake_cublas reads and writes by address: a wrong flag, leading dimension or step gives a wrong number.
+    # fake_cublas reads and writes by address: a wrong flag, leading dimension or step gives a wrong
+    # number.
     a, b = (fake_device.ndarray(strided_like(x, dtype)) for x in pair)
     expected = np.matmul(a.array.astype(np.float64), b.array.astype(np.float64))
     if strided_out and expected.ndim > 2:
@@ -84,7 +89,8 @@ def test_swapped_axes_are_a_flag_and_not_a_copy(xp):
 
 
 def test_heads_are_stepped_through_as_they_lie(xp):
-    # (B, H, T, K) views of (B, T, H, K): no single step visits every head, so the few heads are looped over.
+    # (B, H, T, K) views of (B, T, H, K): no single step visits every head, so the few heads are
+    # looped over.
     q, k = (np.ones((16, 7, 2, 5), np.float32).swapaxes(1, 2) for _ in range(2))
     assert calls_of(xp, q, k.swapaxes(-1, -2)) == [(1, 0, 7, 7, 5, 16)] * 2
     many = np.ones((16, 7, 12, 5), np.float32).swapaxes(1, 2)  # twelve launches cost more than two copies
@@ -92,9 +98,8 @@ def test_heads_are_stepped_through_as_they_lie(xp):
 
 
 def test_a_stack_times_one_matrix_is_one_product(xp):
-    assert (
-        calls_of(xp, np.ones((6, 3, 4), np.float32), np.ones((4, 5), np.float32)) == []
-    )  # CuPy's own product of two matrices
+    # CuPy's own product of two matrices
+    assert calls_of(xp, np.ones((6, 3, 4), np.float32), np.ones((4, 5), np.float32)) == []
     assert calls_of(xp, np.ones((6, 3, 4), np.float32), np.ones((1, 4, 5), np.float32)) == [(0, 0, 5, 3, 4, 6)]
 
 

@@ -1,4 +1,6 @@
-"""The CUDA kernels without a GPU: the compiler accepts them, and run thread by thread on the CPU they compute what they should."""
+"""The CUDA kernels without a GPU: the compiler accepts them, and run thread by thread on the CPU
+they compute what they should.
+"""
 
 import shutil
 import subprocess

@@ -1,4 +1,6 @@
-"""Two GPUs in one process: what belongs to the second runs there while the first is the current one, and leaves it so."""
+"""Two GPUs in one process: what belongs to the second runs there while the first is the current
+one, and leaves it so.
+"""
 
 import copy
 

@@ -1,4 +1,6 @@
-"""The benchmark: results that agree, a process each, ratios that are withheld when something disturbed them."""
+"""The benchmark: results that agree, a process each, ratios that are withheld when something
+disturbed them.
+"""
 
 import subprocess
 import sys

@@ -1,4 +1,6 @@
-"""A tiny sentence encoder in a folder, for the tests of the program and of the files that describe it."""
+"""A tiny sentence encoder in a folder, for the tests of the program and of the files that describe
+it.
+"""
 
 import pytest
 from toolkit.wordpieces import CLS, SEP, SPECIAL
@@ -8,7 +10,9 @@ from minitensor.models.bert import BERT, BERTConfig
 
 
 def tiny_encoder(folder, texts):
-    """A model of random weights, and a tokenizer of the texts' words that pads to 50 tokens, as published ones do; the folder."""
+    """A model of random weights, and a tokenizer of the texts' words that pads to 50 tokens, as
+    published ones do; the folder.
+    """
     tokenizers = pytest.importorskip("tokenizers")
     words = sorted({word for text in texts for word in text.lower().replace(".", " .").split()})
     vocabulary = {word: number for number, word in enumerate([*SPECIAL, *words])}

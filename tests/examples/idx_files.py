@@ -8,7 +8,7 @@ RNG = np.random.default_rng(0)
 
 
 def write_idx(path, array, kind=8):
-    """The array as an IDX file, compressed where the name says so."""
+    """The array as an IDX file, compressed if the name says so."""
     content = bytes([0, 0, kind, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 

@@ -9,7 +9,9 @@ def caller(main):
 
 
 def refuser(call):
-    """A function that calls a script, which must end with code 2 and one line on stderr that has ``message``."""
+    """A function that calls a script, which must end with code 2 and one line on stderr that has
+    ``message``.
+    """
 
     def refused(capsys, message, *arguments):
         capsys.readouterr()

@@ -1,4 +1,6 @@
-"""Batches: every sentence once an epoch, within the limit, in an order that is a function of (seed, epoch)."""
+"""Batches: every sentence once an epoch, within the limit, in an order that is a function of (seed,
+epoch).
+"""
 
 import numpy as np
 import pytest

@@ -110,9 +110,8 @@ def test_what_is_right_has_full_marks_however_short(text, language):
 def test_short_translations_of_short_references_differ_by_what_is_right():
     scores = score(["chats rouges", "chat noir"], ["chats rouges", "chat blanc"], "fr")
     assert 20 < scores.bleu < 80 and "eff:yes" in scores.signature
-    assert (
-        "eff:no" in score(["chats"] * 2, ["chats", "il y a des chats"], "fr").signature
-    )  # the usual figure, where there is one
+    # the usual figure, if there is one
+    assert "eff:no" in score(["chats"] * 2, ["chats", "il y a des chats"], "fr").signature
 
 
 def test_equivalent_texts_are_equal():

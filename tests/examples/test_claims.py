@@ -1,4 +1,6 @@
-"""From RNN to Transformer: the claims hold at a small setting, and each conclusion follows its numbers whichever way they fall."""
+"""From RNN to Transformer: the claims hold at a small setting, and each conclusion follows its
+numbers whichever way they fall.
+"""
 
 import copy
 import importlib.util
@@ -41,7 +43,7 @@ def run(name, folder, capsys):
     return numbers, words
 
 
-# --- the claims ---------------------------------------------------------------------------------------------------------------
+# --- the claims -----------------------------------------------------------------------------------
 
 
 def test_gradients(tmp_path, capsys):
@@ -77,7 +79,7 @@ def test_bottleneck(tmp_path, capsys):
         assert model["right"] >= model["exact"]
 
 
-# --- conclusions follow the numbers -------------------------------------------------------------------------------------------
+# --- conclusions follow the numbers ---------------------------------------------------------------
 
 
 def case(name, last, accuracy, nearest=1.0):
@@ -200,7 +202,7 @@ def test_conclusion_about_the_bottleneck():
     assert "So attention does not help here" in words
 
 
-# --- networks, tasks, training ------------------------------------------------------------------------------------------------
+# --- networks, tasks, training --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("budget", [2_000, 20_000])
@@ -233,7 +235,8 @@ def test_networks_look_back_only(kind):
 
 
 def test_the_gradient_of_a_linear_recurrence_falls_by_its_gain():
-    # Far below 1 relu is the identity where it is not 0; with positive states and inputs d h_t / d h_(t-1) is gain * I.
+    # Far below 1 relu is the identity if it is not 0; with positive states and inputs d h_t / d
+    # h_(t-1) is gain * I.
     shape = networks.Shape("rnn", tasks.recall_vocab(gradients.N_SYMBOLS), gradients.N_SYMBOLS, d_model=6)
     network = networks.Case("rnn", "relu", "identity", gain=0.8).build(shape)
     network.body.weight_ih_l0.assign(np.eye(6))
@@ -283,7 +286,7 @@ def test_one_seed_gives_the_same_numbers():
     assert one == again and one != other
 
 
-# --- the command line ---------------------------------------------------------------------------------------------------------
+# --- the command line -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""What a person sees: one line for what they can put right, a traceback for bugs, progress on any stream."""
+"""What a person sees: one line for what they can put right, a traceback for bugs, progress on any
+stream.
+"""
 
 import contextlib
 import doctest
@@ -13,11 +15,12 @@ from pathlib import Path
 import pytest
 from scripts import caller, refuser
 from toolkit import console
-from toolkit.console import Progress, UserError, arguments_of, require, run, text
+from toolkit.console import Progress, UserError, arguments_of, require, run
+from toolkit.reading import composed
 
 
 def fail(error):
-    """Raise, where only an expression fits."""
+    """Raise, as an expression."""
     raise error
 
 
@@ -137,7 +140,7 @@ def test_a_note_that_cannot_be_written_ends_nothing(monkeypatch):
             full.close()
 
 
-PATHS = {  # an option that names a file or a folder, and what stands before it
+PATHS = {  # an option that names a file or a folder, and what comes before it
     "digits": ("--data", "evaluate"),
     "forecast": ("--data", "predict"),
     "from_rnn_to_transformer": ("--out",),
@@ -159,7 +162,7 @@ def test_an_empty_name_is_refused_not_taken_for_none(program, capsys):
 
 
 def test_arguments_that_are_texts_are_composed():
-    assert text("e\u0301t\u00e9") == "\u00e9t\u00e9"
+    assert composed("e\u0301t\u00e9") == "\u00e9t\u00e9"
 
 
 def test_what_the_system_refuses_is_one_line(capsys):

@@ -1,4 +1,6 @@
-"""The digits script from the command line: what it claims, what it leaves, what it refuses; and the evidence it draws."""
+"""The digits script from the command line: what it claims, what it leaves, what it refuses; and the
+evidence it draws.
+"""
 
 import json
 import re
@@ -117,7 +119,7 @@ def test_training_on_idx_files(tmp_path, capsys):
     assert json.loads((out / "config.json").read_text(encoding="utf-8"))["settings"]["patch"] == 4  # their own default
 
 
-# --- the task -----------------------------------------------------------------------------------------------------------------
+# --- the task -------------------------------------------------------------------------------------
 
 
 def test_validation_is_of_the_images_as_they_are():
@@ -140,7 +142,7 @@ def test_the_held_out_fifth_is_the_same_for_all_seeds_and_apart():
     assert len(np.unique(rows, axis=0)) == 1797  # the digits hold no image twice
 
 
-# --- evidence -----------------------------------------------------------------------------------------------------------------
+# --- evidence -------------------------------------------------------------------------------------
 
 
 def test_rollout_multiplies_the_layers_with_half_an_identity():

@@ -1,4 +1,6 @@
-"""The embedded corpus: its French against sentences checked by hand, and the promises of its held-out sets."""
+"""The embedded corpus: its French against sentences checked by hand, and the promises of its
+held-out sets.
+"""
 
 import hashlib
 import re
@@ -22,7 +24,9 @@ def phrase(text):
 
 
 def clause(who, verb, tense="present", negation="", **parts):
-    """A clause from short words; ``to="the boy"`` gives the object of "to", ``at=("near", "the park")`` a place."""
+    """A clause from short words; ``to="the boy"`` gives the object of "to", ``at=("near", "the
+    park")`` a place.
+    """
     subject = {**PRONOUNS, **NAMES, "who": WHO}.get(who) or phrase(who).subject()
     details = {}
     if "object" in parts:
@@ -148,18 +152,22 @@ def data():
 
 
 def words(sentence):
-    """The words of a sentence; an elided one (l', qu') stands by itself, as it does for a tokenizer."""
+    """The words of a sentence; an elided one (l', qu') is one by itself, as it does for a
+    tokenizer.
+    """
     return re.findall(r"\w+'?", sentence.lower())
 
 
 @pytest.fixture(scope="module")
 def bare(data):
-    """The English sentences of each list, lower-case, without punctuation, with a space at both ends."""
+    """The English sentences of each list, lower-case, without punctuation, with a space at both
+    ends.
+    """
     return {name: [f" {' '.join(words(english))} " for english, _ in pairs] for name, pairs in vars(data).items()}
 
 
 def occurs(lemma, sentence):
-    """Whether any form of the English word stands in the ``bare`` sentence, as its text alone shows."""
+    """Whether any form of the English word is in the ``bare`` sentence, as its text alone shows."""
     if lemma in VERBS:
         forms = VERBS[lemma].english
     else:
@@ -263,7 +271,9 @@ def test_training_shows_every_word_often(data, side):
 
 
 def test_a_seed_gives_one_corpus_on_every_machine():
-    """The digest was taken once and holds for every version of Python; change it only together with the grammar."""
+    """The digest was taken once and holds for every version of Python; change it only together with
+    the grammar.
+    """
     data = corpus(seed=0, n_train=2000, n_validation=50, n_test=100)
     text = "\n".join("\t".join(pair) for pairs in vars(data).values() for pair in pairs)
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == "698c7c8875483c41"

@@ -81,9 +81,8 @@ def test_the_made_series_is_a_signal_and_white_noise():
     assert noise.std() == pytest.approx(NOISE, rel=0.03) and abs(noise.mean()) < 0.03
     assert abs(np.corrcoef(noise[1:], noise[:-1])[0, 1]) < 0.03
     t = np.arange(168, len(noise))
-    np.testing.assert_allclose(
-        series.signal[t] - series.signal[t - 168], 168 / 2000, atol=1e-9
-    )  # but for the trend, weekly
+    # but for the trend, weekly
+    np.testing.assert_allclose(series.signal[t] - series.signal[t - 168], 168 / 2000, atol=1e-9)
     np.testing.assert_array_equal(make_series().values, series.values)
     assert not np.array_equal(make_series(1).values, series.values)
 
@@ -107,9 +106,8 @@ def test_naive_forecasts():
     np.testing.assert_array_equal(targets_at(values, origins, 3), [[10, 11, 12], [12, 13, 14]])
     np.testing.assert_array_equal(persistence(values, origins, 2), [[9, 9], [11, 11]])
     np.testing.assert_array_equal(seasonal_naive(values, origins, 3, 7), [[3, 4, 5], [5, 6, 7]])
-    np.testing.assert_array_equal(
-        seasonal_naive(values, np.array([10]), 5, 2), [[8, 9, 8, 9, 8]]
-    )  # never from the future
+    # never from the future
+    np.testing.assert_array_equal(seasonal_naive(values, np.array([10]), 5, 2), [[8, 9, 8, 9, 8]])
 
 
 def test_bad_input_is_refused_before_a_folder_is_made(data, tmp_path, capsys):

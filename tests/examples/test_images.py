@@ -11,7 +11,7 @@ from toolkit.images import Distorted, Distortion, Images, distort, load_images, 
 RNG = np.random.default_rng(0)
 
 
-# --- files --------------------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["a-idx3-ubyte", "a-idx3-ubyte.gz"])
@@ -68,7 +68,7 @@ def damage(folder, how):
     ("how", "message"),
     [
         ("missing", "has no train-images-idx3-ubyte, nor one with .gz"),
-        ("cut", "has 1,449 bytes, its head speaks of 1,456"),
+        ("cut", "has 1,449 bytes, its header says 1,456"),
         ("cut head", "cut short or damaged"),
         ("text", "is not an IDX file"),
         ("empty", "is not an IDX file"),
@@ -108,7 +108,7 @@ def test_a_folder_that_is_none(tmp_path):
         load_images(str(tmp_path / "nowhere"))
 
 
-# --- splits and batches -------------------------------------------------------------------------------------------------------
+# --- splits and batches ---------------------------------------------------------------------------
 
 
 def some(n, side=8):
@@ -157,7 +157,7 @@ def test_an_epoch_has_each_image_once_with_its_label():
     np.testing.assert_array_equal(np.concatenate([batch["images"] for batch in batches])[:, 0, 0, 0], labels)
 
 
-# --- distortions --------------------------------------------------------------------------------------------------------------
+# --- distortions ----------------------------------------------------------------------------------
 
 
 def unit(n, **changes):

@@ -1,4 +1,6 @@
-"""The language model script: what it leaves, what it writes, what it claims at a small setting, and what it refuses."""
+"""The language model script: what it leaves, what it writes, what it claims at a small setting, and
+what it refuses.
+"""
 
 import math
 import re
@@ -76,9 +78,8 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted(data, tmp_path):
 
 def test_the_validation_loss_is_that_of_the_text_read_as_a_whole(run):
     writer = Writer(Run.open(run, "language-model", Settings))
-    held_out = split_text(TEXT)[1][
-        : 16 * 2 - 1
-    ]  # one reader, who carries the state from the first window to the second
+    # one reader, who carries the state from the first window to the second
+    held_out = split_text(TEXT)[1][: 16 * 2 - 1]
     ids = writer.vocabulary.encode(held_out)
     whole = writer.model.loss([ids[:-1]], [ids[1:]]).item()
     assert writer.loss(held_out)[0] == pytest.approx(whole, rel=1e-5)

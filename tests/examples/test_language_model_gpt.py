@@ -17,7 +17,9 @@ SMALL = "--arch gpt --d-model 32 --heads 2 --layers 1 --window 24 --batch 8 --lr
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A folder with a trained run of the days of the week, over and over, and what its training printed."""
+    """A folder with a trained run of the days of the week, over and over, and what its training
+    printed.
+    """
     folder = tmp_path_factory.mktemp("gpt")
     (folder / "days.txt").write_text(DAYS * 60, encoding="utf-8")
     return folder

@@ -62,7 +62,7 @@ def test_classifying(run, capsys):
     captured = capsys.readouterr()
     passed, unseen = captured.out.splitlines()
     assert passed.removeprefix("abd!eg") == first.removeprefix("abdeg") and unseen.startswith("z\u00e9: ")
-    assert captured.err == "note: the model has never seen '!' 'z' '\u00e9'; passed over in text 1 and 1 more\n"
+    assert captured.err == "note: the model has never seen '!' 'z' '\u00e9'; passed over in text 1 (and 1 more)\n"
     refused(capsys, "text 2 is empty", "classify", "--run", run, "abc", "")
 
 
@@ -70,7 +70,7 @@ def test_what_is_read_in_part_is_told(run, data, tmp_path, capsys):
     assert call("classify", "--run", run, "a" * 200, "a" * 201, "a" * 300) == 0
     assert (
         capsys.readouterr().err
-        == "note: 200 characters are read of text 2 and 1 more, and no more (see train --max-length)\n"
+        == "note: 200 characters are read of text 2 (and 1 more), and no more (see train --max-length)\n"
     )
     options = "--max-length 4 --d-model 4 --hidden 4 --steps 1".split()
     assert call("train", "--data", data, "--out", tmp_path / "run", *options) == 0
@@ -101,7 +101,8 @@ def test_the_syllables_are_real_distinct_and_in_one_part_only():
 
 def test_naive_bayes_by_hand():
     model = NaiveBayes([("a", "x"), ("a", "x"), ("b", "y")])
-    # 9 n-grams: a, b, newline, with their pairs and triples: P(x) P("a" | x) ... against P(y) P("a" | y) ...
+    # 9 n-grams: a, b, newline, with their pairs and triples: P(x) P("a" | x) ... against P(y) P("a"
+    # | y) ...
     assert model.classify(["a", "b", "z"]) == ["x", "y", "x"]
 
 

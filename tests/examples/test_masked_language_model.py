@@ -59,7 +59,7 @@ def shares(text, label):
     return [float(share) for share in re.findall(r"([\d.]+)%", line)]
 
 
-# --- claims -------------------------------------------------------------------------------------------------------------------
+# --- claims ---------------------------------------------------------------------------------------
 
 
 def test_words_and_next_passages_are_found_in_documents_held_out(trained):
@@ -99,7 +99,7 @@ def test_finetune_of_a_run(trained, capsys):
     assert len(shares(printed, "pre-trained")) == 2  # the mean, and the only repetition
 
 
-# --- the same, whenever and wherever -------------------------------------------------------------------------------------------
+# --- the same, whenever and wherever --------------------------------------------------------------
 
 
 def test_a_resumed_run_ends_as_one_that_was_not_interrupted(texts, tmp_path, monkeypatch):
@@ -127,7 +127,7 @@ def test_parts_of_a_batch_have_the_gradient_of_the_whole(texts):
         np.testing.assert_allclose(added, whole, rtol=1e-9, atol=1e-12)
 
 
-# --- fine-tuning --------------------------------------------------------------------------------------------------------------
+# --- fine-tuning ----------------------------------------------------------------------------------
 
 
 def test_passages_are_whole_sentences_with_their_topic(texts):
@@ -147,7 +147,7 @@ def test_passages_are_whole_sentences_with_their_topic(texts):
     assert not np.array_equal(few["ids"], finetuning.choose(made, 3, seed=2)["ids"])
 
 
-# --- bad input ----------------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Numbers of the command line: refused where they are parsed, whatever they are."""
+"""Numbers of the command line: refused when they are parsed, whatever they are."""
 
 import argparse
 import doctest
@@ -16,6 +16,7 @@ import translate
 from toolkit import console, numbers
 from toolkit.console import UserError
 from toolkit.numbers import integer, natural_number, positive_integer, real
+from toolkit.reading import composed
 
 ODD = ("nan", "inf", "-inf", "-1e308", "1e308", "-1", "9" * 30, "9" * 400, "x", "")
 PROGRAMS = {
@@ -48,7 +49,9 @@ def test_what_is_out_of_range_is_refused(kind, good, bad):
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_every_setting_refuses_what_no_training_can_use(name, capsys):
-    """Each number of `train` by itself: a UserError or argparse's own, or settings that are finite and of a sane size."""
+    """Each number of `train` by itself: a UserError or argparse's own, or settings that are finite
+    and of a sane size.
+    """
     program = PROGRAMS[name]
     parser = program._parser()
     for field, default in vars(program.settings()).items():
@@ -72,10 +75,8 @@ def numbers_of(parser):
             for name, inner in action.choices.items():
                 if name != "train":
                     yield from numbers_of(inner)
-        elif (
-            action.type not in (None, console.text, console.path) and action.dest != "index"
-        ):  # which is looked up in the images
-            yield action
+        elif action.type not in (None, composed, console.path) and action.dest != "index":
+            yield action  # an --index is checked against the images instead
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -16,7 +16,9 @@ LONGEST = 23  # ten tokens for each passage
 
 @pytest.fixture(scope="module")
 def pairs():
-    """Documents 0 to 4 of eight sentences of four words; word 40 d + 5 is the first of document d, and so on."""
+    """Documents 0 to 4 of eight sentences of four words; word 40 d + 5 is the first of document d,
+    and so on.
+    """
     documents = [[[5 + 32 * d + 4 * s + w for w in range(4)] for s in range(8)] for d in range(5)]
     return Pairs(documents, VOCABULARY, LONGEST, share=0.15, batch_size=8, seed=3)
 
@@ -27,7 +29,7 @@ def original(example):
     return np.where(targets == IGNORED, tokens, targets)
 
 
-# --- documents ----------------------------------------------------------------------------------------------------------------
+# --- documents ------------------------------------------------------------------------------------
 
 
 def test_texts_are_cut_at_titles_and_never_twice():
@@ -57,7 +59,7 @@ def test_the_embedded_documents_are_split_without_overlap():
     assert 0.15 < len(test) / len(documents) < 0.18
     seen = {text for document in train for text in document.sentences}
     held_out = [text for document in test for text in document.sentences if len(text) > 80]
-    assert np.mean([text in seen for text in held_out]) < 0.02  # those that stand in two paragraphs
+    assert np.mean([text in seen for text in held_out]) < 0.02  # those that are in two paragraphs
 
 
 def test_folders_and_files(tmp_path):
@@ -74,7 +76,7 @@ def test_folders_and_files(tmp_path):
         load_documents(tmp_path / "nowhere")
 
 
-# --- word pieces --------------------------------------------------------------------------------------------------------------
+# --- word pieces ----------------------------------------------------------------------------------
 
 
 def news(first):
@@ -129,7 +131,7 @@ def test_word_pieces(tmp_path):
             WordPieces.load(path)
 
 
-# --- masks --------------------------------------------------------------------------------------------------------------------
+# --- masks ----------------------------------------------------------------------------------------
 
 
 def test_fifteen_percent_are_masked_by_eighty_ten_ten():
@@ -152,7 +154,7 @@ def test_one_word_at_least_is_masked():
         assert (targets != IGNORED).sum() == 1 and set(np.flatnonzero(targets != IGNORED)) <= {1, 3}
 
 
-# --- pairs --------------------------------------------------------------------------------------------------------------------
+# --- pairs ----------------------------------------------------------------------------------------
 
 
 def test_pairs_are_what_follows_or_from_another_document(pairs):

@@ -1,4 +1,6 @@
-"""What --resume does to a run's limits, its result, its data and its configuration; by the line of test_program.py."""
+"""What --resume does to a run's limits, its result, its data and its configuration; by the line of
+test_program.py.
+"""
 
 import json
 import shlex

@@ -1,4 +1,6 @@
-"""What the folder of a sentence encoder says about its vectors is obeyed, or refused by file and field."""
+"""What the folder of a sentence encoder says about its vectors is obeyed, or refused by file and
+field.
+"""
 
 import json
 import shutil
@@ -54,7 +56,9 @@ def put_dense(folder, **changes):
 
 
 def modules(*kinds):
-    """modules.json of these stages, each in the folder that its number and its kind make; the first in the folder itself."""
+    """modules.json of these stages, each in the folder that its number and its kind make; the first
+    in the folder itself.
+    """
     paths = ["", *(f"{i}_{kind}" for i, kind in enumerate(kinds[1:], start=1))]
     return {
         "modules.json": [{"type": f"sentence_transformers.models.{kind}", "path": p} for kind, p in zip(kinds, paths)]
@@ -91,9 +95,8 @@ def test_pooling(folder, name, listed, kind):
 
 
 def test_several_poolings_stand_behind_each_other(folder):
-    put(
-        folder, {POOL: dict(pooling_mode_cls_token=True, pooling_mode_lasttoken=True)}
-    )  # the mean is asked for where nothing is
+    # the mean is the default
+    put(folder, {POOL: dict(pooling_mode_cls_token=True, pooling_mode_lasttoken=True)})
     check(folder, lambda h: np.concatenate([h[0], h.mean(axis=0), h[-1]]))
 
 

@@ -1,4 +1,4 @@
-"""Ranking sentences: by a small encoder made here, and by the published one where it is installed."""
+"""Ranking sentences: by a small encoder made here, and by the published one if it is installed."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""Span corruption: nothing is lost, the numbers are those of the paper, and the same text is always cut alike."""
+"""Span corruption: nothing is lost, the numbers are those of the paper, and the same text is always
+cut alike.
+"""
 
 import numpy as np
 import pytest

@@ -58,7 +58,7 @@ def test_what_is_read(series, text, expected):
         ("a,b\n1,2\n3,4,\n", "line 3 has 3 cells"),
         ("a,b,c\n1,2,3\n4,5\n", "line 3 has 2 cells, the line of names has 3; write a comma for each"),
         ("Export\na,b\n1,2\n", "line 2 has 2 cells, the line of names has 1 .if that is a title, remove it"),
-        ("Export\na\n1\n2\n", "'a' is not a number; if line 2 is the line of names, remove what stands above it"),
+        ("Export\na\n1\n2\n", "'a' is not a number; if line 2 is the line of names, remove the lines above it"),
         ("# by logger\na,b\n1,2\n", "line 1 is a comment, '# by logger'; remove it"),
         ("# by logger\na\n1\n", "line 1 is a comment"),
         ("2020-01-01,5\n2020-01-02,6\n", "begins with a row of values"),
@@ -117,7 +117,7 @@ def test_lines_are_those_of_the_file(series, tmp_path):
     assert read_table(str(tmp_path / "a.csv")).lines == [2, 4]
 
 
-# --- dates --------------------------------------------------------------------------------------------------------------------
+# --- dates ----------------------------------------------------------------------------------------
 
 
 def months(n):
@@ -224,7 +224,7 @@ def test_numbers_are_dates_only_where_the_column_is_called_so(series):
     numbers = [(7 * i) % 60 for i in range(60)]
     assert series(table(numbers, name="load")).notes == ()
     found = series(table(numbers, name="time"))
-    assert found.values.tolist() == VALUES and found.notes == ("its times are not in order; it is read as it stands",)
+    assert found.values.tolist() == VALUES and found.notes == ("its times are not in order; it is read as it is",)
 
 
 def test_what_is_a_date():

@@ -26,7 +26,7 @@ def call(*arguments):
     return console.run(lambda: text_to_text.main([str(argument) for argument in arguments]))
 
 
-# --- the tasks ------------------------------------------------------------------------------------------------------------------
+# --- the tasks ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_digits_carry_their_place(text, marked):
     assert mark(text) == marked and unmark(marked) == text
 
 
-# --- the program ----------------------------------------------------------------------------------------------------------------
+# --- the program ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +222,7 @@ def test_bad_data(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-# --- training -------------------------------------------------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------
 
 SMALL = dict(d_model=16, heads=2, layers=1, d_ff=32, vocab=400, max_tokens=300, warmup=2, validate_every=None)
 
@@ -261,7 +261,9 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted_also_within_pretrain
 
 
 def test_a_small_model_learns_to_sort_three_digits(made, tmp_path):
-    """The claim at its smallest: nearly all unseen inputs are answered to the letter, in a few seconds."""
+    """The claim at its smallest: nearly all unseen inputs are answered to the letter, in a few
+    seconds.
+    """
     digits = list(itertools.product("0123456789", repeat=3))
     pairs = [(f"sort: {' '.join(three)}", " ".join(sorted(three))) for three in digits]
     held_out = pairs[::13]

@@ -191,7 +191,7 @@ class Library:
 
 def test_learning_can_be_interrupted_and_its_errors_arrive():
     start = time.monotonic()
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if the tests run in the background
     try:
         with pytest.raises(KeyboardInterrupt):
             train_interruptibly(Library(_thread.interrupt_main), [], None)

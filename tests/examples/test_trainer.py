@@ -1,4 +1,6 @@
-"""The training loop: exact resume after any end, accumulation, limits, and what is kept of a run."""
+"""The training loop: exact resume after any end, accumulation, limits, and what is kept
+of a run.
+"""
 
 import json
 import os
@@ -90,7 +92,9 @@ def test_an_interrupted_run_saves_after_the_update_and_goes_on_exactly(tmp_path,
 
 @pytest.fixture
 def interruptible():
-    """SIGINT raises KeyboardInterrupt, also where the tests run in the background of a shell, which ignores it there."""
+    """SIGINT raises KeyboardInterrupt, also if the tests run in the background of a shell, which
+    ignores it there.
+    """
     former = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, former)

@@ -1,4 +1,6 @@
-"""The translation script from the command line: what it leaves, what it refuses, and that nothing is lost."""
+"""The translation script from the command line: what it leaves, what it refuses, and that nothing
+is lost.
+"""
 
 import json
 import os
@@ -51,7 +53,7 @@ def weights_of(folder):
     return (folder / "weights.safetensors").read_bytes()
 
 
-# --- what a run leaves --------------------------------------------------------------------------------------------------------
+# --- what a run leaves ----------------------------------------------------------------------------
 
 
 def test_a_run_leaves_all_that_is_promised(run):
@@ -172,7 +174,7 @@ def test_ctrl_c_says_how_to_go_on(data, tmp_path):
     assert call("translate", "--run", tmp_path / "run", "The dog sleeps.") == 0  # with the weights so far
 
 
-# --- recurrent architectures --------------------------------------------------------------------------------------------------
+# --- recurrent architectures ----------------------------------------------------------------------
 
 SMALL = (
     "--d-model 16 --hidden 12 --layers 1 --vocab 300 --max-tokens 200 --max-length 100 --dropout 0.1 --warmup 5".split()
@@ -255,7 +257,7 @@ def test_recurrent_networks_with_attention_learn_french(arch, tmp_path, capsys):
     assert exact[0] >= 95
 
 
-# --- the embedded corpus ------------------------------------------------------------------------------------------------------
+# --- the embedded corpus --------------------------------------------------------------------------
 
 
 def test_no_arguments_train_on_the_embedded_corpus(tmp_path, monkeypatch, capsys):
@@ -281,7 +283,7 @@ def test_the_main_job_learns_french(tmp_path, capsys):
     assert exact[0] >= 97 and exact[1] >= 90
 
 
-# --- bad input ----------------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
 def spoilt(data, tmp_path, name, content):
@@ -437,7 +439,7 @@ def test_damaged_runs(run, tmp_path, capsys):
     refused(capsys, "config.json is damaged", "translate", "--run", folder, "hello")
 
 
-# --- parts --------------------------------------------------------------------------------------------------------------------
+# --- parts ----------------------------------------------------------------------------------------
 
 
 def test_pairs_too_long_to_train_on_are_left_out_and_told(data, tmp_path, capsys):

@@ -1,4 +1,6 @@
-"""What translate.py does with the sentences of others: blank lines, pipes, several hypotheses, limits, other test data."""
+"""What translate.py does with the sentences of others: blank lines, pipes, several hypotheses,
+limits, other test data.
+"""
 
 import io
 import itertools
@@ -116,7 +118,7 @@ def test_what_is_cut_off_is_as_long_as_training_allows_and_told(run, capsys, bea
     assert [len(tokens) for (tokens,) in found] == [40] * 7
     translator.translate(sentences, beam, where="line")
     assert capsys.readouterr().err == (
-        "note: the output for line 1, 2, 3, 4, 5 and 2 more is cut off at 40 tokens, the most that the model was trained for"
+        "note: the output for line 1, 2, 3, 4, 5 (and 2 more) is cut off at 40 tokens, the most that the model was trained for"
         " (see train --max-length)\n"
     )
 
@@ -138,9 +140,8 @@ def test_other_data_are_scored_as_a_whole(run, data, tmp_path, capsys):
 
     assert scored(table(tmp_path / "own.tsv", PAIRS[:30])) == ["test, 30 sentences:"]
     assert scored(table(tmp_path / "few.tsv", PAIRS[:1])) == ["test, 1 sentences:"]
-    assert scored(table(tmp_path / "moved.tsv", [*PAIRS, ("one", "")], "NFD")) == [
-        "test, 2 sentences:"
-    ]  # the run's own
+    # the run's own
+    assert scored(table(tmp_path / "moved.tsv", [*PAIRS, ("one", "")], "NFD")) == ["test, 2 sentences:"]
     (tmp_path / "folder").mkdir()
     for side, language in enumerate(("en", "fr")):
         text = "".join(pair[side] + "\n" for pair in PAIRS[:12])

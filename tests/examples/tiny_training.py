@@ -1,6 +1,7 @@
 """A training of a second, to be killed at will: learn to write a word backwards.
 
-As a program it is killed at many moments and resumed, and each time compared with a run that was left alone:
+As a program it is killed at many moments and resumed, and each time compared with a run that was
+left alone:
 
     python tests/examples/tiny_training.py FOLDER HOW_OFTEN
 """

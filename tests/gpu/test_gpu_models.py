@@ -1,4 +1,6 @@
-"""On a real GPU: whole models, layouts and numbers of few bits as on the fake device; and waiting and memory."""
+"""On a real GPU: whole models, layouts and numbers of few bits as on the fake device; and waiting
+and memory.
+"""
 
 import gc
 import time
@@ -79,7 +81,7 @@ def test_a_run_with_dropout_is_repeated_bit_for_bit(dtype):
     assert all(np.array_equal(weights[name], same[name]) for name in weights)
 
 
-# --- what only hardware shows -------------------------------------------------------------------------------------------------
+# --- what only hardware shows ---------------------------------------------------------------------
 
 SPIN = r"""
 extern "C" __global__ void spin(long long cycles) {
@@ -91,7 +93,8 @@ CYCLES = 600_000_000  # 0.3 s at the 1.7 to 2 GHz of today's GPUs
 
 
 def test_a_step_returns_while_the_device_is_busy():
-    # CUDA queues about a thousand launches and then makes the host wait; this step has fewer (a larger one cannot be tested so).
+    # CUDA queues about a thousand launches and then makes the host wait; this step has fewer (a
+    # larger one cannot be tested so).
     cupy = pytest.importorskip("cupy")
     spin, synchronize = cupy.RawKernel(SPIN, "spin"), namespace("cuda").synchronize
     spin((1,), (1,), (np.int64(1),))

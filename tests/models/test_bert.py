@@ -32,7 +32,7 @@ def batch():
     return ids, mask, np.where(mask, np.arange(8) >= 2, 0)
 
 
-# --- what it computes ---------------------------------------------------------------------------------------------------------
+# --- what it computes -----------------------------------------------------------------------------
 
 
 def test_padding_does_not_matter(model, batch):
@@ -81,7 +81,8 @@ def test_dropout_is_for_training_alone(batch):
     np.testing.assert_array_equal(model(*batch).data, model(*batch).data)
     model.train()
     assert not np.allclose(model(*batch).data, model(*batch).data)
-    assert {layer.feed_forward.dropout.p for layer in model.encoder.layers} == {0.0}  # the paper has none there
+    # The paper has none there.
+    assert {layer.feed_forward.dropout.p for layer in model.encoder.layers} == {0.0}
 
 
 @pytest.mark.parametrize(("classifier", "hidden"), [(0.9, 0.0), (0.0, 0.5), (None, 0.5)])
@@ -103,7 +104,7 @@ def test_sizes_are_those_published():
     assert BERTConfig.preset("bert-large-uncased", dropout=0.0).n_layers == 24
 
 
-# --- losses -------------------------------------------------------------------------------------------------------------------
+# --- losses ---------------------------------------------------------------------------------------
 
 
 def test_the_loss_is_the_sum_of_its_parts(model, batch):
@@ -141,7 +142,7 @@ def test_gradients(batch):
     assert gradcheck(lambda *_: model.loss(*batch, words=words, unrelated=np.array([1, 0, 1])), parameters)
 
 
-# --- heads and files ----------------------------------------------------------------------------------------------------------
+# --- heads and files ------------------------------------------------------------------------------
 
 
 def test_a_head_that_is_missing_says_how_to_get_it(batch):
@@ -199,7 +200,7 @@ def test_other_checkpoints_are_refused(tmp_path, change, message):
         BERT.from_pretrained(tmp_path)
 
 
-# --- bad input ----------------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,9 @@ def test_transformers_reads_what_we_write(tmp_path, batch, heads):
 
 
 def test_files_as_they_are_on_hubs(tmp_path, batch):
-    """No prefix, gamma and beta, stored positions, the tied matrix twice, a configuration of few words."""
+    """No prefix, gamma and beta, stored positions, the tied matrix twice, a configuration of few
+    words.
+    """
     other = theirs("BertForPreTraining", torch.float32, layer_norm_eps=1e-12)
     expected = loaded(other, tmp_path)(*batch)
     stored = {name: value.numpy() for name, value in other.state_dict().items()}

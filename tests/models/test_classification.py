@@ -1,4 +1,6 @@
-"""The loss of a classifier: what the problem is, its value by formula, and labels that do not fit; all models have this one."""
+"""The loss of a classifier: what the problem is, its value by formula, and labels that do not fit;
+all models have this one.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""The losses of classifiers and their gradients are those of transformers, for every problem and kind of labels."""
+"""The losses of classifiers and their gradients are those of transformers, for every problem and
+kind of labels.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""Dropout stands where transformers has it, with the probabilities that config.json gives for each place, and comes back saved."""
+"""Dropout stands where transformers has it, with the probabilities that config.json gives for each
+place, and comes back saved.
+"""
 
 from collections import Counter
 
@@ -45,7 +47,9 @@ def t5():
 
 
 def spy(monkeypatch, owner, name, describe):
-    """Count what ``owner.name`` is called with, as ``describe`` tells of its arguments: the probability and the shape dropped."""
+    """Count what ``owner.name`` is called with, as ``describe`` tells of its arguments: the
+    probability and the shape dropped.
+    """
     seen, real = Counter(), getattr(owner, name)
 
     def counting(*arguments, **named):

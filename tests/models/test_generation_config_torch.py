@@ -1,4 +1,6 @@
-"""What generation_config.json says, obeyed as transformers obeys it: the tokens that come out are the same."""
+"""What generation_config.json says, obeyed as transformers obeys it: the tokens that come out are
+the same.
+"""
 
 import json
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minitensor as mt
-from minitensor import optim
+from minitensor import nn, optim
 from minitensor.files.safetensors import TensorFile, tensor_file, write_whole
 from minitensor.models.gpt import GPT, IGNORED, GPTConfig
 
@@ -17,7 +17,9 @@ PROMPTS = [[3], [4, 5, 6, 7, 8], [1, 2], [22, 0, 21, 20, 19, 18]]
 
 
 def make(seed=0, sharp=6.0, **changes):
-    """A model in float64 whose distributions are far from flat, so that the tokens it prefers differ."""
+    """A model in float64 whose distributions are far from flat,
+    so that the tokens it prefers differ.
+    """
     mt.random.seed(seed)
     model = GPT(GPTConfig(**{**SMALL, **QUIET, **changes})).astype("float64")
     for parameter in model.parameters():
@@ -29,7 +31,7 @@ def ids_of(*shape, seed=0):
     return np.random.default_rng(seed).integers(23, size=shape)
 
 
-# --- logits and loss ------------------------------------------------------------------------------------------------------------
+# --- logits and loss ------------------------------------------------------------------------------
 
 
 def test_no_position_sees_a_later_token():
@@ -71,6 +73,24 @@ def test_the_loss_is_the_mean_over_the_tokens_that_count():
     assert model.loss(ids, mask=real).item() == pytest.approx(sum(alone) / 9)
 
 
+def test_its_blocks_are_those_of_a_causal_encoder_with_the_same_names_of_weights():
+    """Also the weights that were saved when it was made of one, and those of PyTorch's."""
+    model = make(d_ff=20)
+    encoder = nn.TransformerEncoder(2, 16, 2, 20, 0.0, "gelu_tanh", norm_first=True).astype("float64")
+    state = {name: value for name, value in model.state_dict().items() if name.startswith("transformer.")}
+    encoder.load_state_dict({name.removeprefix("transformer."): value for name, value in state.items()})
+    assert list(model.state_dict()) == ["tokens.weight", "positions.weight", *state, "output.weight"]
+    assert nn.torch_names(model.transformer) == nn.torch_names(encoder)
+    x, mask = mt.random.normal((3, 5, 16), dtype="float64"), nn.padding_mask([5, 2, 4])
+    y, seen = model.transformer(x, mask, need_weights=True)
+    expected, weights = encoder(x, mask, is_causal=True, need_weights=True)
+    np.testing.assert_array_equal(y.data, expected.data)
+    for one, other in zip(seen, weights, strict=True):
+        np.testing.assert_array_equal(one.data, other.data)
+    with pytest.raises(ValueError, match="GPT: n_layers must be a positive integer, got 0"):
+        make(n_layers=0)
+
+
 def test_it_starts_near_the_uniform_distribution_and_learns():
     mt.random.seed(1)
     model, ids = GPT(GPTConfig(**SMALL)), ids_of(4, 12)
@@ -106,7 +126,7 @@ def test_dropout_stands_at_its_three_places():
     assert all(layer.feed_forward.dropout.p == 0 for layer in GPT(GPTConfig(**SMALL)).transformer.layers)
 
 
-# --- generation -----------------------------------------------------------------------------------------------------------------
+# --- generation -----------------------------------------------------------------------------------
 
 
 def uncached(model, prompt, count, stops=()):
@@ -228,7 +248,7 @@ def test_ids_that_are_none():
         model.generate([[1.5]], 2)
 
 
-# --- published configurations and files -----------------------------------------------------------------------------------------
+# --- published configurations and files -----------------------------------------------------------
 
 
 @pytest.mark.parametrize(

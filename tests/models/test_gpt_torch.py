@@ -128,7 +128,9 @@ def test_gradients_and_one_training_step(tmp_path):
 
 
 def test_large_sizes_are_read_straight_into_the_parameters(tmp_path):
-    """No random numbers are drawn and no tensor is held twice: reading takes little more memory than the model has."""
+    """No random numbers are drawn and no tensor is held twice: reading takes little more memory
+    than the model has.
+    """
     import tracemalloc
 
     theirs, _ = pair(tmp_path, "float32", n_embd=256, n_layer=8, vocab_size=2000)

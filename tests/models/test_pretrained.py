@@ -133,7 +133,7 @@ def test_bfloat16_is_widened(tmp_path, monkeypatch):
     assert all(np.abs(value - arrays()[name]).max() < 0.02 for name, value in truncated.items())
 
 
-# --- several files --------------------------------------------------------------------------------------------------------------
+# --- several files --------------------------------------------------------------------------------
 
 
 def sharded(folder):
@@ -165,7 +165,7 @@ def test_a_damaged_index(tmp_path, index):
         Toy.from_pretrained(tmp_path)
 
 
-# --- what does not fit ----------------------------------------------------------------------------------------------------------
+# --- what does not fit ----------------------------------------------------------------------------
 
 
 def test_missing_unexpected_and_misshapen_weights_are_listed_in_one_error(tmp_path):
@@ -264,7 +264,7 @@ def test_a_table_that_forgets_a_parameter(tmp_path):
         model.save_pretrained(tmp_path)
 
 
-# --- saving ---------------------------------------------------------------------------------------------------------------------
+# --- saving ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tied", [True, False])

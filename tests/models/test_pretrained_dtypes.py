@@ -1,4 +1,6 @@
-"""Published weights in numbers of 16 bits: read as such where that is asked for, computed with, and saved as what they are."""
+"""Published weights in numbers of 16 bits: read as such where that is asked for, computed with, and
+saved as what they are.
+"""
 
 import builtins
 import json

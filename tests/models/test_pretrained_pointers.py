@@ -1,4 +1,6 @@
-"""Folders that were cloned without git-lfs: small text files stand in the place of large ones, and are named as what they are."""
+"""Folders that were cloned without git-lfs: small text files stand in the place of large ones, and
+are named as what they are.
+"""
 
 import pytest
 

@@ -1,4 +1,6 @@
-"""config.json and generation_config.json of published models: what they may say, what is obeyed, what comes through."""
+"""config.json and generation_config.json of published models:
+what they may say, what is obeyed, what comes through.
+"""
 
 import json
 import tracemalloc
@@ -160,7 +162,7 @@ def _without_classifier(model, folder):
     return b"".join(bytes(piece) for piece in tensor_file(arrays, {"format": "pt"}))
 
 
-# --- generation ---------------------------------------------------------------------------------------------------------------
+# --- generation -----------------------------------------------------------------------------------
 
 
 def test_generation_config_goes_before_config(saved, tmp_path):
@@ -221,7 +223,7 @@ def test_saving_does_not_leave_another_models_generation(saved):
     assert GPT.from_pretrained(folder).config.stop_id == 2
 
 
-# --- a head of its own for masked words -----------------------------------------------------------------------------------------
+# --- a head of its own for masked words -----------------------------------------------------------
 
 
 def test_the_flag_counts_where_there_is_something_to_tie(saved, tmp_path):

@@ -49,7 +49,7 @@ def close(x, y):
     np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-12)
 
 
-# --- the factory --------------------------------------------------------------------------------------------------------------
+# --- the factory ----------------------------------------------------------------------------------
 
 
 def test_a_cell_by_its_name():
@@ -60,7 +60,7 @@ def test_a_cell_by_its_name():
         recurrent_layer("elman", 3, 8)
 
 
-# --- many to one --------------------------------------------------------------------------------------------------------------
+# --- many to one ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
@@ -134,7 +134,8 @@ def test_each_cell_learns_which_symbol_came_first(cell):
         model.loss(x[:200], x[:200, 0]).backward()
         optimizer.step()
         optimizer.zero_grad()
-    assert (model.eval()(x[200:]).numpy().argmax(axis=1) == x[200:, 0]).mean() > 0.9  # by chance 0.125
+    # By chance 0.125.
+    assert (model.eval()(x[200:]).numpy().argmax(axis=1) == x[200:, 0]).mean() > 0.9
 
 
 def test_what_the_many_to_one_models_refuse():
@@ -156,7 +157,7 @@ def test_what_the_many_to_one_models_refuse():
         regressor().loss(np.ones((3, 5, 2)), np.zeros((3, 3)))
 
 
-# --- the language model -------------------------------------------------------------------------------------------------------
+# --- the language model ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cell", CELLS)

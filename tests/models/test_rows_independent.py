@@ -1,7 +1,9 @@
-"""No bit of a sentence's result or gradient depends on the other sentences of its batch, or on what is padded: in every model.
+"""No bit of a sentence's result or gradient depends on the other sentences of its batch, or on what
+is padded: in every model.
 
-Sentence 1 of three has the words 1 to 9 and the others 10 and up, of which some have large vectors; only the others' words, their
-lengths and what stands in the padding differ between two passes of equal shapes.
+Sentence 1 of three has the words 1 to 9 and the others 10 and up, of which some have large vectors;
+only the others' words, their lengths and what stands in the padding differ between two passes of
+equal shapes.
 """
 
 import numpy as np
@@ -32,7 +34,9 @@ QUIET = dict(attention_dropout=0.0, embedding_dropout=0.0)
 
 
 def batch(variant, steps=STEPS):
-    """Ids (3, T), mask (3, T) and lengths: those of sentence 1 are always the same, those of its padding and neighbours are not."""
+    """Ids (3, T), mask (3, T) and lengths: those of sentence 1 are always the same, those of its
+    padding and neighbours are not.
+    """
     rng = np.random.default_rng(variant)
     ids = rng.integers(10, WORDS, (3, steps))
     ids[1, :LENGTH] = np.random.default_rng(0).integers(1, 10, LENGTH)

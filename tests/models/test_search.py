@@ -1,4 +1,6 @@
-"""Search on toy models whose answer is known: random tables of log-probabilities, one distribution per prefix."""
+"""Search on toy models whose answer is known: random tables of log-probabilities, one distribution
+per prefix.
+"""
 
 import itertools
 import math
@@ -85,7 +87,9 @@ def test_wide_beam_is_exhaustive_search_with_several_stops(seed, vocabulary, lim
     alpha=st.sampled_from([0.0, 0.6, 1.5, -0.5]),
 )
 def test_stopping_early_never_changes_the_answer(seed, vocabulary, beam_size, alpha):
-    """A plain search of one sentence that always goes to the limit finds the same, in a batch or alone."""
+    """A plain search of one sentence that always goes to the limit finds the same, in a batch or
+    alone.
+    """
     toy, limit = Toy(seed, vocabulary), 6
     together = beam_search(toy.step, State(4), range(4), STOP, limit, beam_size, alpha)
     plain = [plain_beam_search(toy, sentence, limit, beam_size, alpha) for sentence in range(4)]
@@ -211,7 +215,7 @@ def test_errors(beam_size):
         search(lambda ids, state: np.zeros((1, 1, 4)), State(1), [0], STOP, 3, beam_size)
 
 
-# --- several stops, streaming ---------------------------------------------------------------------------------------------------
+# --- several stops, streaming ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stops", [(1, 3), np.array([3, 1]), {1, 3}])
@@ -239,7 +243,7 @@ def test_the_stream_brings_the_outputs_token_by_token(decode):
     assert seen == outputs and 0 not in calls and len(calls) == max(map(len, outputs)) > min(map(len, outputs))
 
 
-# --- sampling -------------------------------------------------------------------------------------------------------------------
+# --- sampling -------------------------------------------------------------------------------------
 
 
 def shares(probabilities, top_k=None, top_p=None):

@@ -1,4 +1,6 @@
-"""Recurrent encoder-decoders: decoding agrees with training, padding has no say, attention is what its formula says."""
+"""Recurrent encoder-decoders: decoding agrees with training, padding has no say,
+attention is what its formula says.
+"""
 
 import dataclasses
 
@@ -85,11 +87,13 @@ def test_smoothing_and_dropout_are_for_training():
     np.testing.assert_allclose(total, 5 * expected, rtol=1e-6)  # five target tokens are real
 
 
-# --- attention ----------------------------------------------------------------------------------------------------------------
+# --- attention ------------------------------------------------------------------------------------
 
 
 def by_hand(model, kind, query, memory):
-    """Attention of one query (H,) to ``memory`` (S, M) as its paper writes it: ``(weights, context)``."""
+    """Attention of one query (H,) to ``memory`` (S, M) as its paper writes it:
+    ``(weights, context)``.
+    """
     a = model.attention
     if kind == "additive":  # v . tanh(W_q q + b + W_m m)
         scores = [
@@ -125,7 +129,8 @@ def test_a_fixed_context_is_the_encoders_last_states_at_every_step():
     context, _ = model._context(mt.zeros((2, 3, 6)), state, False)
     embedded = model.source_embedding(mt.asarray(SOURCE)) * 8**0.5
     output, _ = model.encoder(embedded, lengths=MASK.sum(axis=1))
-    for row, last in enumerate(MASK.sum(axis=1) - 1):  # forward states end at the last word, backward ones at the first
+    # Forward states end at the last word, backward ones at the first.
+    for row, last in enumerate(MASK.sum(axis=1) - 1):
         expected = np.concatenate([output.data[row, last, :6], output.data[row, 0, 6:]])
         np.testing.assert_allclose(context.data[row], np.tile(expected, (3, 1)), rtol=1e-6)
 
@@ -141,7 +146,7 @@ def test_input_feeding_makes_a_step_see_what_the_last_one_looked_at():
     assert not np.allclose(model.step(TARGET_IN[:, 1], state).data, model.step(TARGET_IN[:, 1], changed).data)
 
 
-# --- it learns, and it says what is wrong ---------------------------------------------------------------------------------------
+# --- it learns, and it says what is wrong ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -1,4 +1,6 @@
-"""T5: cached equals uncached, batched equals single, beam equals exhaustive, what padding holds does not matter, errors."""
+"""T5: cached equals uncached, batched equals single, beam equals exhaustive,
+what padding holds does not matter, errors.
+"""
 
 import itertools
 
@@ -45,7 +47,7 @@ def single(source, mask, row):
     return source[row : row + 1, mask[row]]
 
 
-# --- decoding -------------------------------------------------------------------------------------------------------------------
+# --- decoding -------------------------------------------------------------------------------------
 
 
 def test_decoding_by_steps_equals_all_at_once(model, batch):
@@ -100,7 +102,7 @@ def test_a_source_longer_than_any_bucket_and_than_training_is_no_error(model):
     assert len(model.generate(source, 100)[0]) <= 100
 
 
-# --- training -------------------------------------------------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------
 
 
 def test_what_stands_in_padding_reaches_neither_loss_nor_gradients(model, batch):
@@ -125,7 +127,9 @@ def test_loss_is_per_real_token_or_by_the_number_given(model, batch):
 
 
 def test_initial_logits_and_scores_have_the_variance_they_should_have():
-    """About 1 for both, whatever the widths and whether the output is tied or not: nothing starts saturated or dead."""
+    """About 1 for both, whatever the widths and whether the output is tied or not:
+    nothing starts saturated or dead.
+    """
     for changes in ({}, GATED):
         mt.random.seed(0)
         model = T5(T5Config(vocab_size=300, d_model=64, d_head=32, n_heads=2, d_ff=128, dropout=0.0, **changes)).eval()
@@ -139,7 +143,9 @@ def test_initial_logits_and_scores_have_the_variance_they_should_have():
 
 @pytest.mark.skipif(emulator.compiler() is None, reason="no C++ compiler to run the kernels on the CPU with")
 def test_another_device_gives_the_same(model, batch):
-    """On a device that is not NumPy, in the place of a GPU: loss, gradients, and what is generated."""
+    """On a device that is not NumPy, in the place of a GPU: loss, gradients, and what
+    is generated.
+    """
     source, mask, target = batch
     generated = model.generate(source, 5, mask=mask)
     model.loss(source, target, target, mask).backward()
@@ -155,7 +161,7 @@ def test_another_device_gives_the_same(model, batch):
         assert there.generate(inputs, 5, mask=real) == generated
 
 
-# --- looking inside -------------------------------------------------------------------------------------------------------------
+# --- looking inside -------------------------------------------------------------------------------
 
 
 def test_attention_maps_are_those_of_each_layer(model, batch):
@@ -177,11 +183,13 @@ def test_layers_of_a_stack_share_the_bias_of_distances():
     assert names == ["encoder.positions.weight", "decoder.positions.weight"]
 
 
-# --- configurations -------------------------------------------------------------------------------------------------------------
+# --- configurations -------------------------------------------------------------------------------
 
 
 def test_published_sizes():
-    """Numbers of parameters as the papers and model cards have them, counted without making the weights."""
+    """Numbers of parameters as the papers and model cards have them,
+    counted without making the weights.
+    """
 
     def count(c):
         attention, feed = 4 * c.d_model * c.n_heads * c.d_head, (3 if c.gated else 2) * c.d_model * c.d_ff
@@ -215,7 +223,7 @@ def test_sparse_configurations_rely_on_the_defaults():
     assert T5Config.from_hugging_face({"num_decoder_layers": None, "pad_token_id": 3}).start_id == 3
 
 
-# --- errors ---------------------------------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,9 @@ rng = np.random.default_rng(0)
 
 
 def root_mean_square_norm(self, x):
-    """T5LayerNorm without its detour by float32, so that float64 can be compared to its last digits."""
+    """T5LayerNorm without its detour by float32, so that float64 can be compared to its last
+    digits.
+    """
     return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
 
 
@@ -32,7 +34,9 @@ def norm_in_full_precision(monkeypatch):
 
 
 def theirs(version, dtype=torch.float64, **changes):
-    """A model of transformers with random weights; that of version 1.1 has an output layer of its own."""
+    """A model of transformers with random weights; that of version 1.1 has an output layer of its
+    own.
+    """
     torch.manual_seed(0)
     tied = version == "version 1.0"
     config = transformers.T5Config(
@@ -97,7 +101,9 @@ def test_greedy_generation_gives_the_same_tokens(tmp_path, version, batch, dtype
 
 
 def test_one_step_of_training_changes_all_parameters_alike(tmp_path, version, batch):
-    """The gradients by their names in the file, and what plain gradient descent makes of the weights."""
+    """The gradients by their names in the file, and what plain gradient descent makes of the
+    weights.
+    """
     source, mask, target = batch
     other = theirs(version)
     model = loaded(other, tmp_path).train()
@@ -127,7 +133,7 @@ def test_buckets_of_all_distances(settings, bidirectional):
     np.testing.assert_array_equal(found, expected)
 
 
-# --- files ----------------------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 def test_transformers_reads_what_we_write(tmp_path, version, batch):
@@ -149,7 +155,9 @@ def test_sharded_files(tmp_path, version, batch):
 
 
 def test_files_as_they_are_on_hubs(tmp_path, version, batch):
-    """Copies of the embedding table, a bias that nobody reads, a configuration that says only what is unusual."""
+    """Copies of the embedding table, a bias that nobody reads, a configuration that says only what
+    is unusual.
+    """
     source, mask, target = batch
     other = theirs(version, torch.float32)
     other.save_pretrained(tmp_path)

@@ -1,4 +1,6 @@
-"""Sampling at every temperature above 0: probabilities are those of the formula, in the limits too."""
+"""Sampling at every temperature above 0: probabilities are those of the formula, in the
+limits too.
+"""
 
 import math
 

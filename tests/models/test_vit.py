@@ -1,4 +1,6 @@
-"""The Vision Transformer: what it computes from its definition, its configurations, its files, and its errors."""
+"""The Vision Transformer: what it computes from its definition, its configurations, its files,
+and its errors.
+"""
 
 import dataclasses
 
@@ -21,7 +23,7 @@ def small(**changes):
     return ViT(ViTConfig(**{**SMALL, **changes})).astype("float64")
 
 
-# --- what it computes ---------------------------------------------------------------------------------------------------------
+# --- what it computes -----------------------------------------------------------------------------
 
 
 def test_patches_are_a_convolution_by_their_size():
@@ -54,7 +56,8 @@ def test_logits_follow_the_formula(pooling, positions):
 
 def test_with_mean_pooling_and_no_positions_the_order_of_patches_does_not_matter():
     model = small(pooling="mean")
-    halves = np.concatenate([IMAGES[..., 4:], IMAGES[..., :4]], axis=-1)  # left and right patches exchanged
+    # Left and right patches exchanged.
+    halves = np.concatenate([IMAGES[..., 4:], IMAGES[..., :4]], axis=-1)
     assert np.abs(model(IMAGES).numpy() - model(halves).numpy()).max() > 1e-6
     model.positions.assign(np.zeros(model.positions.shape))
     np.testing.assert_allclose(model(IMAGES).numpy(), model(halves).numpy(), atol=1e-12)
@@ -65,8 +68,10 @@ def test_sinusoidal_positions_are_distinct_and_those_of_row_and_column():
     table = sinusoidal_positions(config).numpy()[0]  # (1 + 9, 8)
     assert not table[0].any()
     grid = table[1:].reshape(3, 3, 8)
-    np.testing.assert_array_equal(grid[1, :, :4], np.broadcast_to(grid[1, 0, :4], (3, 4)))  # the row's half
-    np.testing.assert_array_equal(grid[:, 2, 4:], np.broadcast_to(grid[0, 2, 4:], (3, 4)))  # the column's
+    # The row's half.
+    np.testing.assert_array_equal(grid[1, :, :4], np.broadcast_to(grid[1, 0, :4], (3, 4)))
+    # The column's.
+    np.testing.assert_array_equal(grid[:, 2, 4:], np.broadcast_to(grid[0, 2, 4:], (3, 4)))
     rows, columns = ([np.sin(i), np.cos(i), np.sin(i / 100), np.cos(i / 100)] for i in (2, 1))
     np.testing.assert_allclose(grid[2, 1], [*rows, *columns], atol=1e-6)
     assert len(np.unique(table.round(9), axis=0)) == 10
@@ -78,7 +83,7 @@ def test_fixed_positions_are_saved_and_not_trained():
     assert "positions" in model.state_dict() and "positions" not in dict(model.named_parameters())
 
 
-# --- loss, prediction, attention ----------------------------------------------------------------------------------------------
+# --- loss, prediction, attention ------------------------------------------------------------------
 
 
 def test_the_loss_is_the_mean_cross_entropy_and_smoothed_in_training_alone():
@@ -142,7 +147,7 @@ def test_images_are_cast_to_the_dtype_of_the_model():
     assert small().astype("float32")(IMAGES).dtype == np.float32
 
 
-# --- configurations and files -------------------------------------------------------------------------------------------------
+# --- configurations and files ---------------------------------------------------------------------
 
 
 def test_presets():
@@ -212,7 +217,9 @@ def test_what_could_not_be_saved_again_is_not_made_of_a_folder(tmp_path):
 
 
 def test_other_classes_on_published_weights(tmp_path):
-    """They take the place of a pooler, and of the names of the old ones; without them the weights are still those of the file."""
+    """They take the place of a pooler, and of the names of the old ones;
+    without them the weights are still those of the file.
+    """
     small(n_classes=0, pooler=True).save_pretrained(tmp_path / "pooled")
     with pytest.warns(UserWarning, match="classifier.weight"):
         made = ViT.from_pretrained(tmp_path / "pooled", n_classes=4)
@@ -262,7 +269,7 @@ def test_published_configurations_rely_on_defaults():
     assert ViTConfig.from_hugging_face({"image_size": [224, 224]}) == usual
 
 
-# --- bad input ----------------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

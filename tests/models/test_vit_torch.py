@@ -1,4 +1,6 @@
-"""ViT against transformers: the same weights give the same logits, hidden vectors and gradients, and files go both ways."""
+"""ViT against transformers: the same weights give the same logits, hidden vectors and gradients,
+and files go both ways.
+"""
 
 import json
 import warnings
@@ -69,7 +71,8 @@ def test_the_gradients_of_a_training_step_agree(tmp_path):
     assert abs(loss.item() - expected.item()) < 1e-12
 
     gradients = {name: parameter.grad.numpy() for name, parameter in ours.named_parameters()}
-    # transformers' modules are called otherwise than its files: save the gradients as if they were weights.
+    # transformers' modules are called otherwise than its files: save the gradients as if they were
+    # weights.
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.copy_(parameter.grad)

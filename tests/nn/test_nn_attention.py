@@ -38,7 +38,9 @@ def test_the_short_way_for_self_attention_equals_the_general_one(attention):
 
 @given(st.data())
 def test_every_path_follows_the_formula_under_any_mask(data):
-    """Self-attention the short way, through the cache, and as memory, against a loop over heads in plain NumPy."""
+    """Self-attention the short way, through the cache, and as memory,
+    against a loop over heads in plain NumPy.
+    """
     batch, heads, length = (data.draw(st.integers(1, 3), label=name) for name in ("batch", "heads", "length"))
     d_head, scale = data.draw(st.sampled_from([(None, None), (3, None), (None, 1.0), (3, 0.25)]), label="d_head, scale")
     mask = data.draw(attention_masks(batch, heads, length, length), label="mask")
@@ -96,7 +98,9 @@ def test_weights_are_probabilities_and_zero_where_masked(attention):
     "make", [lambda: nn.MultiHeadAttention(8, 2), lambda: nn.AdditiveAttention(8, 8, 5), lambda: nn.DotAttention(8, 8)]
 )
 def test_what_stands_in_padding_reaches_nothing(make):
-    """NaN in the memory's padding: same output as without it, finite gradients, zero at the padding."""
+    """NaN in the memory's padding: same output as without it, finite gradients,
+    zero at the padding.
+    """
     layer = make()
     layer.astype("float64")
     query, memory, mask = normal(2, 3, 8), normal(2, 5, 8), nn.padding_mask([5, 2])
@@ -119,7 +123,7 @@ def test_bias_is_added_to_the_scores(attention):
     gradcheck(lambda b: attention(x, bias=b), [bias])
 
 
-# --- cache ----------------------------------------------------------------------------------------------------------------------
+# --- cache ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("steps", [[1] * 7, [3, 1, 1, 2], [7]])
@@ -158,7 +162,7 @@ def test_cache_grows_by_doubling():
         cache.append(mt.zeros((2, 1, 1, 2)), mt.zeros((2, 1, 1, 2)))
 
 
-# --- single-head forms ----------------------------------------------------------------------------------------------------------
+# --- single-head forms ----------------------------------------------------------------------------
 
 
 def test_additive_attention_follows_the_formula():
@@ -194,7 +198,7 @@ def test_gradients_of_single_heads(layer):
     gradcheck(lambda query, memory: layer(query, memory, mask), [normal(2, 3, 3), normal(2, 6, 4)])
 
 
-# --- errors ---------------------------------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

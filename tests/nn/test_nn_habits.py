@@ -1,4 +1,6 @@
-"""What people bring along from PyTorch: freezing, names, buffers; and what is kept on a module without being state."""
+"""What people bring along from PyTorch: freezing, names, buffers; and what is kept on a module
+without being state.
+"""
 
 import copy
 import pickle
@@ -17,7 +19,7 @@ def make_net():
     return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
 
 
-# --- freezing -------------------------------------------------------------------------------------------------------------------
+# --- freezing -------------------------------------------------------------------------------------
 
 OPTIMISERS = [optim.SGD, lambda p: optim.SGD(p, momentum=0.9), optim.Adam, optim.AdamW, optim.RMSprop, optim.Adafactor]
 
@@ -117,7 +119,7 @@ def test_what_is_missing_in_a_property_is_named():
     assert not hasattr(Broken(), "size") and not hasattr(Broken(), "cuda")
 
 
-# --- names ----------------------------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
 
 class Scaled(nn.Module):
@@ -153,7 +155,7 @@ def test_the_stale_value_is_named_before_anybody_asked_for_names(pick, name, pat
         loss.backward()
 
 
-# --- what is state and what is not ----------------------------------------------------------------------------------------------
+# --- what is state and what is not ----------------------------------------------------------------
 
 
 class Keeps(nn.Module):

@@ -1,4 +1,6 @@
-"""Forward hooks: what they see, what they may replace, how they are removed; and that they are no state."""
+"""Forward hooks: what they see, what they may replace, how they are removed; and that they are no
+state.
+"""
 
 import copy
 import pickle

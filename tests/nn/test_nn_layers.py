@@ -6,7 +6,7 @@ import pytest
 import minitensor as mt
 from minitensor import nn
 
-# --- layers ---------------------------------------------------------------------------------------------------------------------
+# --- layers ---------------------------------------------------------------------------------------
 
 
 def test_dropout_is_active_in_training_alone():
@@ -66,7 +66,7 @@ def test_an_id_out_of_range_names_the_table(bad):
         model(mt.tensor([1, bad]))
 
 
-# --- masks ----------------------------------------------------------------------------------------------------------------------
+# --- masks ----------------------------------------------------------------------------------------
 
 
 def test_causal_mask():
@@ -88,7 +88,7 @@ def test_padding_mask():
         nn.padding_mask([[1, 2]])
 
 
-# --- positions ------------------------------------------------------------------------------------------------------------------
+# --- positions ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("d_model", [6, 7])
@@ -122,7 +122,9 @@ def test_learned_positions_are_trained_and_limited():
 
 
 def test_relative_buckets_are_those_of_t5():
-    """Small distances have a bucket each, great ones share by logarithm: the paper's 32 buckets up to 128."""
+    """Small distances have a bucket each, great ones share by logarithm: the paper's 32 buckets up
+    to 128.
+    """
     both = nn.RelativePositionBias(1)
     distance = np.array([-200, -128, -64, -16, -8, -7, -1, 0, 1, 7, 8, 16, 64, 128, 200])
     assert both.buckets(distance).tolist() == [15, 15, 14, 10, 8, 7, 1, 0, 17, 23, 24, 26, 30, 31, 31]
@@ -161,7 +163,7 @@ def test_relative_bias_depends_on_distance_alone_and_goes_on_from_an_offset():
         nn.RelativePositionBias(3, n_buckets=5)
 
 
-# --- losses ---------------------------------------------------------------------------------------------------------------------
+# --- losses ---------------------------------------------------------------------------------------
 
 
 def test_loss_weights_are_state():

@@ -1,4 +1,6 @@
-"""The door for masks: every entry refuses a wrong one in the same words, and what a mask hides, even NaN, reaches nothing."""
+"""The door for masks: every entry refuses a wrong one in the same words, and what a mask hides,
+even NaN, reaches nothing.
+"""
 
 import copy
 import pickle
@@ -129,7 +131,7 @@ def test_a_mask_of_other_scores_than_four_axes():
         F.scaled_dot_product_attention(q, q, q, mask=np.ones((B, 1, 1, T), bool))
 
 
-# --- once for all layers ------------------------------------------------------------------------------------------------------
+# --- once for all layers --------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -174,7 +176,7 @@ def test_a_mask_that_was_looked_at_for_other_scores_is_looked_at_again():
         assert type(other) is mt.Tensor
 
 
-# --- what is hidden -----------------------------------------------------------------------------------------------------------
+# --- what is hidden -------------------------------------------------------------------------------
 
 BAD = [np.nan, np.inf, -np.inf]
 
@@ -250,7 +252,8 @@ def test_padding_of_the_memory_reaches_no_output_and_no_gradient(device, kind, v
 
 @pytest.mark.parametrize("kind", ["layer", "stack"])
 def test_padding_of_the_targets_reaches_no_output_and_no_gradient(device, kind):
-    real = np.array([[False, True, True], [True, True, True]])  # on the left, where later targets could see it
+    # On the left, where later targets could see it.
+    real = np.array([[False, True, True], [True, True, True]])
     module = on_device(decoder_layer if kind == "layer" else decoder, device)
     mask, memory = (mt.tensor(a, device=device) for a in (real[:, None, None], normal(B, S, D).data))
     x, spoilt = poisoned(normal(B, T, D), real, np.nan, device)

@@ -30,7 +30,7 @@ PARAMETERS = [
 ]  # fmt: skip
 
 
-# --- walking --------------------------------------------------------------------------------------------------------------------
+# --- walking --------------------------------------------------------------------------------------
 
 
 def test_parameters_come_once_in_order_of_definition_and_know_their_path():
@@ -76,7 +76,7 @@ def test_forward_must_be_defined():
         Net()(1)
 
 
-# --- containers -----------------------------------------------------------------------------------------------------------------
+# --- containers -----------------------------------------------------------------------------------
 
 
 def test_sequential():
@@ -89,7 +89,7 @@ def test_sequential():
     assert list(model.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
 
 
-# --- saving and loading ---------------------------------------------------------------------------------------------------------
+# --- saving and loading ---------------------------------------------------------------------------
 
 
 def test_state_dict_round_trip():
@@ -174,7 +174,7 @@ def test_copy_and_pickle_keep_ties_apart_from_the_original():
         assert net.scale.item() == 2.0
 
 
-# --- changing everything at once ------------------------------------------------------------------------------------------------
+# --- changing everything at once ------------------------------------------------------------------
 
 
 def test_train_and_eval_reach_everything():

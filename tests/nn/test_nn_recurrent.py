@@ -1,4 +1,6 @@
-"""Recurrent layers: ragged batches, poisoned padding, directions, stacking, cells, kernels, options and errors."""
+"""Recurrent layers: ragged batches, poisoned padding, directions, stacking, cells, kernels, options
+and errors.
+"""
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ def parts(state):
     return list(state) if isinstance(state, tuple) else [state]
 
 
-# --- sequences of several lengths -----------------------------------------------------------------------------------------------
+# --- sequences of several lengths -----------------------------------------------------------------
 
 
 @settings(max_examples=30, deadline=None)
@@ -90,7 +92,7 @@ def test_lengths_may_be_a_list_an_array_or_a_tensor():
         np.testing.assert_array_equal(layer(x, lengths=lengths)[0].data, lists)
 
 
-# --- kernels --------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lengths", [None, np.array([5, 2, 1, 4])])
@@ -141,7 +143,7 @@ def test_large_inputs_do_not_overflow(kind):
     assert np.isfinite(output.data).all() and np.isfinite(x.grad.data).all()
 
 
-# --- stacks and cells -----------------------------------------------------------------------------------------------------------
+# --- stacks and cells -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -166,7 +168,9 @@ def test_stack_is_layer_upon_layer_with_dropout_between(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_of_two_uses_add_up(kind):
-    """The two biases of an LSTM have equal gradients; each needs an array of its own, or both would count the second use twice."""
+    """The two biases of an LSTM have equal gradients; each needs an array of its own, or both would
+    count the second use twice.
+    """
     layer, x = getattr(nn, kind)(3, 2).astype("float64"), mt.tensor(normal(2, 4, 3))
     g = mt.tensor(normal(2, 4, 2, seed=1))
     once = mt.grad(layer(x)[0], list(layer.parameters()), g)
@@ -210,7 +214,7 @@ def test_time_first():
     np.testing.assert_array_equal(h.data, k.data)
 
 
-# --- initial values -------------------------------------------------------------------------------------------------------------
+# --- initial values -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"])
@@ -231,7 +235,7 @@ def test_forget_bias():
     assert (nn.LSTMCell(3, 4, forget_bias=2.0).bias_ih.data[4:8] == 2).all()
 
 
-# --- errors ---------------------------------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 X = mt.zeros((2, 5, 3))
 

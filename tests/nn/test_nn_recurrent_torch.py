@@ -1,4 +1,6 @@
-"""Recurrent layers and cells against PyTorch, to 1e-10 in float64: outputs, final states, all gradients, weights both ways."""
+"""Recurrent layers and cells against PyTorch, to 1e-10 in float64: outputs, final states, all
+gradients, weights both ways.
+"""
 
 import numpy as np
 import pytest

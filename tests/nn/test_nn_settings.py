@@ -1,4 +1,6 @@
-"""Settings of layers: numbers of every type are taken and become Python's, what is none is refused by its name."""
+"""Settings of layers: numbers of every type are taken and become Python's,
+what is none is refused by its name.
+"""
 
 import math
 
@@ -131,11 +133,12 @@ def test_dropout_of_everything():
     y.sum().backward()
     assert y.tolist() == x.grad.tolist() == [[0.0, 0.0]]
     attention = nn.MultiHeadAttention(4, 2, dropout=1.0)
-    assert attention(mt.ones((1, 3, 4))).tolist() == [[[0.0] * 4] * 3]  # the bias of ``out`` starts as zero
+    # The bias of ``out`` starts as zero.
+    assert attention(mt.ones((1, 3, 4))).tolist() == [[[0.0] * 4] * 3]
     assert nn.GRU(3, 2, 2, dropout=1.0)(mt.ones((1, 4, 3)))[0].shape == (1, 4, 2)
 
 
-# --- what layers, masks and positions are called with ---------------------------------------------------------------------------
+# --- what layers, masks and positions are called with ---------------------------------------------
 
 LAYERS = {
     "Linear": (lambda: nn.Linear(2, 3), (3, 2)), "LayerNorm": (lambda: nn.LayerNorm(2), (3, 2)),

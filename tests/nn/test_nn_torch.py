@@ -1,4 +1,6 @@
-"""Every layer gives PyTorch's outputs and gradients to 1e-10 in float64, once the weights are copied."""
+"""Every layer gives PyTorch's outputs and gradients to 1e-10 in float64,
+once the weights are copied.
+"""
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ rng = np.random.default_rng(0)
 
 
 def copy_weights(theirs, ours, names):
-    """Give ``theirs`` the values of ``ours``; ``names`` maps PyTorch's names to ours where they differ."""
+    """Give ``theirs`` the values of ``ours``;
+    ``names`` maps PyTorch's names to ours where they differ.
+    """
     own = dict(ours.named_parameters())
     with torch.no_grad():
         for name, parameter in theirs.named_parameters():
@@ -22,7 +26,9 @@ def copy_weights(theirs, ours, names):
 
 
 def assert_same(ours, theirs, arrays, names=lambda name: name, call_ours=None, call_theirs=None):
-    """Compare outputs, gradients of all floating inputs and of all parameters, for a random cotangent."""
+    """Compare outputs, gradients of all floating inputs and of all parameters,
+    for a random cotangent.
+    """
     ours.astype("float64")
     theirs.double()
     for _, parameter in ours.named_parameters():  # away from zero biases and unit scales
@@ -45,7 +51,7 @@ def assert_same(ours, theirs, arrays, names=lambda name: name, call_ours=None, c
         np.testing.assert_allclose(own[names(name)].grad.data, parameter.grad.numpy(), err_msg=name, **TOLERANCE)
 
 
-# --- layers ---------------------------------------------------------------------------------------------------------------------
+# --- layers ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -103,7 +109,7 @@ def test_activation(ours, theirs):
     assert_same(ours, theirs, [rng.normal(size=(3, 4, 5)) * 3])
 
 
-# --- losses ---------------------------------------------------------------------------------------------------------------------
+# --- losses ---------------------------------------------------------------------------------------
 
 CLASS_WEIGHTS = np.array([0.5, 2.0, 1.0, 0.1, 3.0])
 
@@ -117,7 +123,10 @@ def test_cross_entropy_loss(reduction, weight, smoothing):
     theirs = torch.nn.CrossEntropyLoss(
         None if weight is None else torch.tensor(weight), ignore_index=2, label_smoothing=smoothing, reduction=reduction
     )
-    call = lambda x, t: theirs(x.reshape(-1, 5), t.reshape(-1)).reshape((2, 3) if reduction == "none" else ())  # noqa: E731
+
+    def call(x, t):
+        return theirs(x.reshape(-1, 5), t.reshape(-1)).reshape((2, 3) if reduction == "none" else ())
+
     assert_same(ours, theirs, [rng.normal(size=(2, 3, 5)), targets], call_theirs=call)
 
 
@@ -157,10 +166,11 @@ def test_kl_div_loss(reduction):
     assert_same_loss(nn.KLDivLoss(reduction=reduction), torch.nn.KLDivLoss(reduction=reduction), target)
 
 
-# --- attention and the Transformer ----------------------------------------------------------------------------------------------
+# --- attention and the Transformer ----------------------------------------------------------------
 
 LENGTHS = [5, 3, 4]
-PADDED = ~np.asarray(nn.padding_mask(LENGTHS).data)[:, 0, 0]  # (B, S), True = padding, as PyTorch says it
+# (B, S), True = padding, as PyTorch says it.
+PADDED = ~np.asarray(nn.padding_mask(LENGTHS).data)[:, 0, 0]
 
 
 def renamed(*pairs):
@@ -278,7 +288,9 @@ def test_transformer(norm_first, activation, final_norm):
 @pytest.mark.parametrize("place", ["attention_dropout", "ff_dropout"])
 @pytest.mark.parametrize("kind", ["Encoder", "Decoder"])
 def test_dropouts_inside_a_layer(kind, place):
-    """Dropout of everything shows where it acts; PyTorch's layers have the same two places, with one number for both."""
+    """Dropout of everything shows where it acts; PyTorch's layers have the same two places,
+    with one number for both.
+    """
     theirs = getattr(torch.nn, f"Transformer{kind}Layer")(8, 2, 16, 0.0, batch_first=True)
     ours = getattr(nn, f"Transformer{kind}Layer")(8, 2, 16, 0.0, **{place: 1.0})
     if place == "ff_dropout":
@@ -299,7 +311,7 @@ def test_dropouts_inside_a_layer(kind, place):
     )
 
 
-# --- initial values -------------------------------------------------------------------------------------------------------------
+# --- initial values -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -314,7 +326,9 @@ def test_dropouts_inside_a_layer(kind, place):
     ids=["Linear", "Embedding", "Conv2d", "MultiHeadAttention", "Transformer"],
 )
 def test_layers_start_with_the_spread_of_pytorch(ours, theirs):
-    """Standard deviation of each weight within 5 %, greatest value within 10 % for uniform ones, same zeros and ones."""
+    """Standard deviation of each weight within 5 %, greatest value within 10 % for uniform ones,
+    same zeros and ones.
+    """
     mt.random.seed(0)
     torch.manual_seed(0)
     made, expected = ours(), theirs()

@@ -1,4 +1,6 @@
-"""States of PyTorch's modules are loaded as they are, under PyTorch's names, and ours are given to PyTorch."""
+"""States of PyTorch's modules are loaded as they are, under PyTorch's names, and ours are given to
+PyTorch.
+"""
 
 import numpy as np
 import pytest

@@ -65,7 +65,7 @@ def test_a_source_mask_that_is_no_padding_mask_is_not_used_for_the_memory():
     np.testing.assert_allclose(y.data, expected.data, rtol=1e-12)
 
 
-# --- decoding by steps ----------------------------------------------------------------------------------------------------------
+# --- decoding by steps ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("norm_first", [False, True])
@@ -146,7 +146,7 @@ def test_cache_errors():
         cache.reorder([[0, 1]])
 
 
-# --- a causal encoder by steps --------------------------------------------------------------------------------------------------
+# --- a causal encoder by steps --------------------------------------------------------------------
 
 
 def causal_encoder(norm_first=True, **options):
@@ -215,7 +215,7 @@ def test_encoder_cache_errors():
         encoder.init_cache(2).reorder([0, 2])
 
 
-# --- weights, norms, dropout ----------------------------------------------------------------------------------------------------
+# --- weights, norms, dropout ----------------------------------------------------------------------
 
 
 def test_stacks_give_their_attention_when_asked():
@@ -314,6 +314,10 @@ def test_every_parameter_gets_a_gradient():
         ),
         (lambda: nn.TransformerEncoderLayer(16, 5, 32), "d_model = 16 is not divisible by n_heads = 5"),
         (lambda: make()(normal(2, 3, 16), normal(3, 3, 16)), "memory has shape"),
+        (
+            lambda: make().decoder(normal(2, 3, 16), None),
+            r"the memory is None: pass one of shape \(2, time, 16\), or a cache",
+        ),
         (
             lambda: make()(normal(2, 3, 16), normal(2, 3, 16), memory_mask=mt.ones((2, 3)) > 0),
             r"needs mask\[:, None, None\]",

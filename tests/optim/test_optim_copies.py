@@ -1,4 +1,6 @@
-"""Deep copies and pickles of optimisers, schedules and averages: in the same state, and those made together belong together."""
+"""Deep copies and pickles of optimisers, schedules and averages: in the same state, and those made
+together belong together.
+"""
 
 import copy
 import pickle

@@ -1,4 +1,6 @@
-"""Optimisers, files and checkpoints on a device that is not NumPy: equal numbers, and not one wait in a step."""
+"""Optimisers, files and checkpoints on a device that is not NumPy: equal numbers, and not one wait
+in a step.
+"""
 
 import numpy as np
 import pytest

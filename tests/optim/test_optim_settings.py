@@ -1,4 +1,6 @@
-"""What optimisers, schedules, averages and clipping take: numbers of any type that stand for one, and parameters in any form."""
+"""What optimisers, schedules, averages and clipping take: anything that is a number, and parameters
+in any form.
+"""
 
 import math
 
@@ -36,7 +38,7 @@ def stepped(kind, **settings):
     return w.numpy().tolist(), optimizer
 
 
-# --- hyper-parameters -----------------------------------------------------------------------------------------------------------
+# --- hyper-parameters -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("kind", "name"), EACH, ids=IDS)
@@ -137,7 +139,7 @@ def test_a_schedule_of_ones_own_that_gives_no_rate_is_named():
         schedule.step()
 
 
-# --- parameters -----------------------------------------------------------------------------------------------------------------
+# --- parameters -----------------------------------------------------------------------------------
 
 TAKERS = {
     "SGD": optim.SGD,

@@ -30,7 +30,7 @@ CASES = [
 
 
 def gradient(name, step):
-    """A fixed random gradient; None where this parameter takes no part in the step."""
+    """A fixed random gradient; None if this parameter takes no part in the step."""
     if name == "unused" or (name == "late" and step < 5) or (name == "bias" and step in (3, 11)):
         return None
     seed = list(SHAPES).index(name) * 1000 + step

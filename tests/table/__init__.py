@@ -1,4 +1,6 @@
-"""The table of ops: one row for every exported differentiable function. Adding an op means adding a row."""
+"""The table of ops: one row for every exported differentiable function. Adding an op means adding a
+row.
+"""
 
 from table import (
     elementwise,

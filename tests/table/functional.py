@@ -1,4 +1,6 @@
-"""Rows of ``minitensor.nn.functional``: activations, affine maps, normalisation, attention. Losses stand in ``losses.py``."""
+"""Rows of ``minitensor.nn.functional``: activations, affine maps, normalisation, attention. Losses
+are in ``losses.py``.
+"""
 
 import math
 
@@ -105,7 +107,9 @@ def embedding_cases(draw):
 
 @st.composite
 def attention_cases(draw):
-    """Queries, keys and values with every kind of mask, a bias, another scale, more keys than queries."""
+    """Queries, keys and values with every kind of mask, a bias, another scale, more keys than
+    queries.
+    """
     batch, heads = draw(st.integers(1, 2)), draw(st.integers(1, 2))
     queries, keys, width = draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(1, 3))
     q, k, v = (
@@ -135,7 +139,7 @@ def weights(q, k, v, bias, mask, is_causal, scale):
 
 
 def numpy_weights(q, k, v, bias, mask, is_causal, scale):
-    """Softmax over the allowed keys; zeros where none is."""
+    """Softmax over the allowed keys; zeros if no key is."""
     scores = q @ np.swapaxes(k, -1, -2) * (1.0 / math.sqrt(q.shape[-1]) if scale is None else scale)
     scores = scores if bias is None else scores + bias
     allowed = np.ones(scores.shape, dtype=bool) if mask is None else np.broadcast_to(mask, scores.shape)

@@ -106,9 +106,11 @@ def numpy_vector_norm(x, ord, axis, keepdims):
 
 
 def pairs(left, right):
-    """The products of each column of ``left`` (..., M, K) with that of ``right`` (..., N, K), (..., M, N, K).
+    """The products of each column of ``left`` (..., M, K) with that of ``right`` (..., N, K), (...,
+    M, N, K).
 
-    A solver is free to turn a vector round, and cuSOLVER turns others round than LAPACK; these products stay.
+    A solver is free to turn a vector round, and cuSOLVER turns others round than LAPACK; these
+    products stay.
     """
     return left[..., :, None, :] * right[..., None, :, :]
 

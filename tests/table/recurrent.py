@@ -12,7 +12,9 @@ from minitensor.testing import strategies as mst
 
 @st.composite
 def cases(draw, gates, states, **named):
-    """A batch of sequences, weights, biases or none, initial states or none, lengths or none, both directions."""
+    """A batch of sequences, weights, biases or none, initial states or none, lengths or none, both
+    directions.
+    """
     batch, steps = draw(st.sampled_from([2, 1, 3, 0])), draw(st.integers(1, 3))
     features, hidden = draw(st.integers(0, 2)), draw(st.integers(1, 2))
     # Larger weights multiply the rounding errors of a step by hundreds in the next.

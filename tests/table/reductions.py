@@ -27,7 +27,9 @@ def scan(name):
 
 @st.composite
 def spread_cases(draw):
-    """Arguments of var and std: two elements at least along every axis, so that n - 1 is not 0; never all equal."""
+    """Arguments of var and std: two elements at least along every axis, so that n - 1 is not 0;
+    never all equal.
+    """
     x, named = draw(mst.reductions(min_side=2, min_dims=1, distinct=True))
     if named["axis"] == ():
         named["axis"] = None

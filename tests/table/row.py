@@ -11,11 +11,13 @@ from typing import Any
 class Row:
     """An exported function and everything that its generated tests need.
 
-    name: as exported. function: takes Tensors. cases: a strategy for ``check_op``, lists of inputs with keywords at the end.
-    reference: the same in NumPy. also: examples beside the drawn ones. errors: ``(args, keywords, exception, pattern)``. order: of
-    derivatives that exist. analytic: complex arguments work, so that gradients hold to 1e-10. wanted: inputs with a gradient,
-    where not all floating ones. ops: the registered ops that this row stands for. unique: a function of the outputs whose result is
-    the same with every solver, where the outputs themselves are not: two devices are compared by it.
+    name: as exported. function: takes Tensors. cases: a strategy for ``check_op``, lists of inputs
+    with keywords at the end. reference: the same in NumPy. also: examples beside the drawn ones.
+    errors: ``(args, keywords, exception, pattern)``. order: of derivatives that exist. analytic:
+    complex arguments work, so that gradients hold to 1e-10. wanted: inputs with a gradient,
+    default: all floating ones. ops: the registered ops that this row tests. unique: a function of
+    the outputs whose result is the same with every solver, though the outputs themselves are not:
+    two devices are compared by it.
     """
 
     name: str

@@ -68,7 +68,7 @@ def broadcast_cases(draw):
 
 @st.composite
 def joined(draw, same):
-    """Tensors of one shape (but along ``axis`` where not ``same``)."""
+    """Tensors of one shape (except along ``axis`` if not ``same``)."""
     shape = draw(mst.shapes(0 if same else 1, 3, 0, 3))
     axis = (
         draw(st.integers(-len(shape), len(shape) - 1)) if not same else draw(st.integers(-len(shape) - 1, len(shape)))
@@ -107,7 +107,9 @@ def spelled(draw, numbers):
 
 @st.composite
 def roll_cases(draw):
-    """Shifts and axes in every form: one shift, several that add up, one for each axis, an axis named twice."""
+    """Shifts and axes in every form: one shift, several that add up, one for each axis, an axis
+    named twice.
+    """
     x = draw(mst.tensors(min_dims=1))
     shifts = draw(st.lists(st.integers(-5, 5), min_size=1, max_size=3))
     axes = [draw(st.integers(-x.ndim, x.ndim - 1)) for _ in shifts]

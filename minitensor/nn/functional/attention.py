@@ -1,5 +1,4 @@
-"""Scaled dot-product attention (Vaswani et al., "Attention Is All You Need", 2017,
-arXiv:1706.03762, section 3.2.1).
+"""Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1).
 
 Letters: B batch, H heads, T queries, S keys, K features of a head. One boolean meaning of a mask
 everywhere: True = may attend.
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from minitensor.random import Generator
 
 
-# --- definition ---------------------------------------------------------------------------------------------------------------
+# --- definition -----------------------------------------------------------------------------------
 
 
 def _probabilities(query, key, mask, bias, scale):
@@ -72,12 +71,12 @@ def _heads_of(qkv, n_heads):
     return [parts[:, :, i].swapaxes(1, 2) for i in range(3)]
 
 
-# --- kernel -------------------------------------------------------------------------------------------------------------------
+# --- kernel ---------------------------------------------------------------------------------------
 
 # NumPy's maximum of each row takes as long as all the rest of a softmax, so a row is shifted only
-# if it must be: not if its maximum is at most TALL (no sum of its exponentials overflows) and that
-# sum is at least TINY (none that counts underflows). Which way a row goes is decided by its own
-# numbers alone, so that no bit of it depends on the rows that lie beside it.
+# where it must be: not if its maximum is at most TALL (no sum of its exponentials overflows) and
+# that sum is at least TINY (none that counts underflows). Which way a row goes is decided by its
+# own numbers alone, so that no bit of it depends on the rows that lie beside it.
 TALL, TINY = 60.0, 1e-12
 
 
@@ -111,8 +110,9 @@ def _shifted(xp, scores):
 
 
 def _forward(xp, q, k, v, mask, bias, drop, scale, out):
-    """Write softmax(Q K^T scale) V to ``out``; returns a function from (g, dq, dk, dv) that fills
-    the gradients.
+    """Write softmax(Q K^T scale) V to ``out``.
+
+    Returns the weights, and a function of (g, dq, dk, dv) that fills the gradients.
     """
     weights = xp.matmul(q, k.swapaxes(-1, -2))  # (B, H, T, S)
     weights *= scale
@@ -121,14 +121,15 @@ def _forward(xp, q, k, v, mask, bias, drop, scale, out):
     if mask is not None:  # by a minimum: a sum of inf, which a product may be, and -inf is NaN
         ceiling = xp.where(mask, weights.dtype.type(math.inf), weights.dtype.type(-math.inf))
         weights = xp.minimum(weights, ceiling, out=weights if ceiling.ndim <= weights.ndim else None)
-    weights = xp.ascontiguousarray(weights)  # matmul of strided operands may not be: its rows must be a view
+    # A product of strided operands may not be contiguous: its rows must be a view.
+    weights = xp.ascontiguousarray(weights)
     _softmax_rows(xp, as_rows(weights))
     dropped = weights if drop is None else weights * drop
     xp.matmul(dropped, v, out=out)
 
     def backward(g, dq, dk, dv):
-        # P = softmax(S), O = P V:  dP = g V^T,  dS = P * (dP - <dP, P>),  dQ = dS K,  dK = dS^T Q,
-        # dV = P^T g.
+        # P = softmax(S), O = P V:
+        # dP = g V^T,  dS = P * (dP - <dP, P>),  dQ = dS K,  dK = dS^T Q,  dV = P^T g.
         xp.matmul(dropped.swapaxes(-1, -2), g, out=dv)
         ds = xp.ascontiguousarray(xp.matmul(g, v.swapaxes(-1, -2)))
         if drop is not None:
@@ -152,8 +153,9 @@ def _visible(xp, operands, mask):
 
 
 def pull_scores(xp, ds, q, k, bias, scale, dq, dk):
-    """Fill dQ and dK from the gradient ``ds`` of the scores, which is overwritten; returns that of
-    ``bias``, None without one.
+    """Fill dQ and dK from the gradient ``ds`` of the scores, which is overwritten.
+
+    Returns the gradient of ``bias``, None without one.
     """
     bias_gradient = ds.copy() if bias is not None else None
     ds *= scale
@@ -163,9 +165,7 @@ def pull_scores(xp, ds, q, k, bias, scale, dq, dk):
 
 
 def _by_heads(xp, shape, dtype):
-    """An empty (B, H, T, K) that lies in memory as (B, T, H, K), so that joining the heads
-    afterwards copies nothing.
-    """
+    """An empty (B, H, T, K), in memory (B, T, H, K), so that joining heads copies nothing."""
     batch, heads, length, width = shape
     return xp.empty((batch, length, heads, width), dtype=dtype).swapaxes(1, 2)
 
@@ -209,13 +209,11 @@ def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, forward=_forward):
     return out.reshape(batch, length, width), backward
 
 
-# --- public -------------------------------------------------------------------------------------------------------------------
+# --- public ---------------------------------------------------------------------------------------
 
 
 def _allowed(mask, is_causal, lead, queries, keys, device):
-    """The mask and the causal triangle as one boolean Tensor, or None; the scores are (*lead,
-    queries, keys).
-    """
+    """Mask and causal triangle as one boolean Tensor, or None; scores: (*lead, queries, keys)."""
     mask = as_mask(mask, (*lead, queries, keys), device)
     if mask is not None:
         mask = mask._array.reshape((1,) * (2 - mask.ndim) + mask.shape)  # (..., T, S)
@@ -226,15 +224,14 @@ def _allowed(mask, is_causal, lead, queries, keys, device):
 
 
 def _scale(features):
-    """What the scores are multiplied by: 1 / sqrt(K); without features all scores are 0, whatever
-    it is.
-    """
+    """What scores are multiplied by: 1 / sqrt(K); without features all are 0, whatever it is."""
     return 1.0 / math.sqrt(max(features, 1))
 
 
 def _scaled(name, query, scale, features) -> tuple[Tensor, float]:
-    """The query, and the number that the scores are multiplied by: a Tensor that learns, or one a
-    head, multiplies the query.
+    """The query, and the number that the scores are multiplied by.
+
+    A Tensor that learns, or that has a number for each head, multiplies the query instead.
     """
     if scale is None:
         return query, _scale(features)
@@ -258,11 +255,13 @@ def scaled_dot_product_attention(
 
     query: (..., T, K); key: (..., S, K); value: (..., S, V); returns (..., T, V). mask: boolean,
     True = may attend, broadcasts to (..., T, S). is_causal: query t sees keys up to t + S - T.
-    scale: a number, or a tensor that multiplies the query and gets its gradient; default: 1 /
-    sqrt(K). bias: added to the scores. dropout: probability of dropping a weight. A query that may
-    see no key gives zeros, and what stands at a key that no query may see, even NaN, reaches
-    nothing. Each row is computed for itself: no bit of it depends on another row, or on what is
-    padded.
+    scale: a number, or a tensor that multiplies the query and gets its gradient; default:
+    1 / sqrt(K). bias: added to the scores. dropout: probability of dropping a weight. A query that
+    may see no key gives zeros, and a key that no query may see is ignored, even if it holds NaN.
+    Each row is computed for itself: no bit of it depends on another row, or on what is padded.
+
+    Raises TypeError for a mask that is not boolean or on another device, and ValueError for shapes
+    that do not fit.
     """
     query, key, value = asarray(query), asarray(key), asarray(value)
     if query.ndim < 2 or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
@@ -291,9 +290,7 @@ def _drop(shape, dropout, generator, query):
 
 
 def _as_given(y, drop, *inputs):
-    """``y`` rounded to the 16 bits of all inputs: the float32 of the mask of dropout is no input's
-    type.
-    """
+    """``y`` in the 16 bits of all inputs: the float32 of the mask of dropout is no input's type."""
     dtypes = {x.dtype for x in inputs if x is not None}
     return y.astype(*dtypes) if drop is not None and len(dtypes) == 1 and is_narrow(*dtypes) else y
 
@@ -333,9 +330,7 @@ def attention_weights(
     scale: float | Tensor | None = None,
     bias: TensorLike | None = None,
 ) -> Tensor:
-    """The probabilities (..., T, S) that ``scaled_dot_product_attention`` uses, for looking at and
-    for teaching.
-    """
+    """The probabilities (..., T, S) of ``scaled_dot_product_attention``, to be looked at."""
     query, key = asarray(query), asarray(key)
     allowed = _allowed(mask, is_causal, _lead(query, key), query.shape[-2], key.shape[-2], query.device)
     scale, dtype = _scale(query.shape[-1]) if scale is None else scale, query.dtype

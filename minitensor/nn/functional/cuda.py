@@ -13,14 +13,13 @@ from minitensor.nn.functional.likelihood import _cross_entropy, weight_gradient
 from minitensor.nn.functional.norm import layer_norm_last, rms_norm_last
 from minitensor.nn.functional.probabilities import log_softmax, softmax
 
-CHUNK = 64  # rows that one thread of norm_columns adds up, or more of them if these would be too many chunks
+# Rows that one thread of norm_columns adds up, or more if that would make too many chunks.
+CHUNK = 64
 MOST_CHUNKS = 65_535  # of a grid along y
 
 
 def _override(op):
-    """Register a kernel for GPUs; it gives way to the general one if the inputs are not all of one
-    supported type.
-    """
+    """Register a kernel for GPUs; others than one supported type run the general one."""
     general, general_needs = op.kernels["any"]
 
     def decorate(function):
@@ -36,7 +35,7 @@ def _override(op):
     return decorate
 
 
-# --- rows -------------------------------------------------------------------------------------------------------------------
+# --- rows -----------------------------------------------------------------------------------------
 
 
 def _softmax(xp, x, axis, logarithm):
@@ -103,7 +102,7 @@ def _(xp, x, weight=None, *, eps=1e-6, needs):
     return y, lambda g: backward(g)[:2]
 
 
-# --- elements -----------------------------------------------------------------------------------------------------------------
+# --- elements -------------------------------------------------------------------------------------
 
 
 def _gated(xp, x, kind):
@@ -131,7 +130,7 @@ def _(xp, x, *, needs):
     return _gated(xp, x, 2)
 
 
-# --- cross-entropy --------------------------------------------------------------------------------------------------------------
+# --- cross-entropy --------------------------------------------------------------------------------
 
 
 @_override(_cross_entropy)
@@ -157,23 +156,23 @@ def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs)
     return loss, backward
 
 
-# --- attention ------------------------------------------------------------------------------------------------------------------
+# --- attention ------------------------------------------------------------------------------------
 
 
 def _mask_steps(xp, mask, shape):
-    """``(contiguous mask, its steps)`` along batch, head, query and key of scores of ``shape`` (B,
-    H, T, S), 0 if repeated.
+    """``(contiguous mask, its steps)``; shape: that of the scores, (B, H, T, S).
+
+    Steps are along batch, head, query and key, 0 for an axis that the mask repeats.
     """
     if mask is None:
         return None, (0, 0, 0, 0)
     mask = xp.ascontiguousarray(mask)
-    return mask, xp.broadcast_to(mask, shape).strides  # truth values are bytes: strides count elements
+    # Truth values are bytes: strides count elements.
+    return mask, xp.broadcast_to(mask, shape).strides
 
 
 def _forward(xp, q, k, v, mask, bias, drop, scale, out):
-    """As ``attention._forward``; masking, softmax and dropout are one kernel, and so is their
-    gradient.
-    """
+    """As ``attention._forward``; mask, softmax and dropout are one kernel, as is their gradient."""
     scores = xp.matmul(q, k.swapaxes(-1, -2))  # (..., T, S)
     scores *= scale
     if bias is not None:
@@ -194,8 +193,8 @@ def _forward(xp, q, k, v, mask, bias, drop, scale, out):
     xp.matmul(dropped, v, out=out)
 
     def backward(g, dq, dk, dv):
-        # O = D V, D = P drop, P = softmax(S):  dV = D^T g, dD = g V^T; the kernel gives dS; dQ = dS
-        # K, dK = dS^T Q.
+        # O = D V, D = P drop, P = softmax(S):
+        # dV = D^T g,  dD = g V^T;  the kernel gives dS;  dQ = dS K,  dK = dS^T Q.
         xp.matmul(dropped.swapaxes(-1, -2), g, out=dv)
         ds = xp.matmul(g, v.swapaxes(-1, -2))
         xp.kernels.rows("attention_backward", ds.dtype, rows, keys, weights, ds, drop, ds, keys)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from minitensor.engine.attached import TensorLike
 
 
-# --- the fused op -------------------------------------------------------------------------------------------------------------
+# --- the fused op ---------------------------------------------------------------------------------
 
 
 @fused(name="cross_entropy")
@@ -71,9 +71,10 @@ def _cross_entropy(logits, targets, weight=None, *, ignore_index, label_smoothin
 def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs):
     # With a = (1 - eps) w_t, b_c = eps / C w_c, B = sum of b_c, z = x - max(x) and R = sum of exp
     # z_c over c != t:
-    #     loss = (a + B) log(R + exp z_t) - a z_t - sum_c b_c z_c,    d loss / dx = (a + B) softmax(x) - a onehot(t) - b,
-    # at t itself  B p_t - a R / (R + exp z_t) - b_t,  and the logarithm is log1p(R + (exp z_t -
-    # 1)): no digit is lost if p_t is nearly 1.
+    #     loss = (a + B) log(R + exp z_t) - a z_t - sum_c b_c z_c,
+    #     d loss / dx = (a + B) softmax(x) - a onehot(t) - b,
+    # at t itself  B p_t - a R / (R + exp z_t) - b_t,  and the logarithm is
+    # log1p(R + (exp z_t - 1)): no digit is lost if p_t is nearly 1.
     count, classes = logits.shape
     dtype = logits.dtype if weight is None else xp.result_type(logits, weight)
     real = targets != ignore_index
@@ -168,7 +169,7 @@ def weight_gradient(xp, logits, places, weight, g, label_smoothing):
     return gradient
 
 
-# --- public -------------------------------------------------------------------------------------------------------------------
+# --- public ---------------------------------------------------------------------------------------
 
 
 def cross_entropy(

@@ -1,9 +1,9 @@
 """The one door for masks, and for what they hide.
 
-A mask has one meaning everywhere: boolean, **True = may attend**, broadcast to the scores (B, H, T,
-S). Functions, layers and stacks take theirs through `as_mask`. What comes out is a `CheckedMask`,
-and that is let through as it is: a stack looks at its masks once, and a layer that is called by
-itself looks at its own.
+A mask has one meaning everywhere: boolean, **True = may attend**, broadcast to the scores
+(B, H, T, S). Functions, layers and stacks take theirs through `as_mask`. What comes out is a
+`CheckedMask`, and that is let through as it is: a stack looks at its masks once, and a layer that
+is called by itself looks at its own.
 
 0 * NaN is NaN: what is hidden must be gone, not weightless. Before weights are applied to it,
 `blank_padding` sees to that, and between queries and keys `blank_hidden`.
@@ -40,8 +40,10 @@ class CheckedMask(Tensor):
 
 
 def as_mask(mask: TensorLike | None, scores: tuple[int, ...], device: str) -> CheckedMask | None:
-    """``mask`` as a CheckedMask for scores of shape ``scores``, (B, H, T, S) or (..., T, S), on
-    ``device``; None stays None.
+    """``mask`` as a CheckedMask; None stays None.
+
+    scores: the shape of the scores, (B, H, T, S) or (..., T, S); device: where they are. Raises
+    TypeError for a mask that is not boolean or on another device, ValueError for another shape.
     """
     if mask is None or (isinstance(mask, CheckedMask) and mask.scores == scores):
         return mask
@@ -61,8 +63,7 @@ def as_mask(mask: TensorLike | None, scores: tuple[int, ...], device: str) -> Ch
 
 
 def admit(x: Tensor, mask: TensorLike | None, scores: tuple[int, ...]) -> tuple[Tensor, CheckedMask | None]:
-    """``(x, mask)`` as layers may use them: the mask looked at, and `blank_padding` done; None
-    stays None.
+    """``(x, mask)`` as layers may use them: the mask looked at, and `blank_padding` done.
 
     x (B, S', D): the last S' of the S keys. With a mask that has been through the door both come
     back as they are.
@@ -72,8 +73,7 @@ def admit(x: Tensor, mask: TensorLike | None, scores: tuple[int, ...]) -> tuple[
 
 
 def blank_padding(x, mask):
-    """``x`` (B, S', D) with zeros for what is not a finite number at positions that ``mask`` hides
-    from every query.
+    """``x`` (B, S', D) with zeros for what is not finite at positions hidden from every query.
 
     Such a position has no say in the result, but would carry NaN into the gradients of the weights.
     x: the last of the S keys.
@@ -86,8 +86,9 @@ def blank_padding(x, mask):
 
 
 def blank_hidden(where, query, key, value, mask):
-    """The three, (..., T, K), (..., S, K) and (..., S, V), with zeros at queries that see nothing
-    and at keys that none sees.
+    """All three with zeros at queries that see nothing, and at keys that no query sees.
+
+    query: (..., T, K); key: (..., S, K); value: (..., S, V).
 
     For arrays and Tensors alike; ``where`` is that of their namespace.
     """

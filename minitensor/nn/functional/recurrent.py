@@ -92,8 +92,9 @@ def gru(
 ) -> tuple[Tensor, Tensor]:
     """Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), for each step t::
 
-        r_x, z_x, n_x = W_ih x_t + b_ih        r_h, z_h, n_h = W_hh h + b_hh        (three parts of the rows each)
-        r = sigmoid(r_x + r_h)    z = sigmoid(z_x + z_h)    n = tanh(n_x + r * n_h)    h = (1 - z) * n + z * h
+        r_x, z_x, n_x = W_ih x_t + b_ih    r_h, z_h, n_h = W_hh h + b_hh    (three parts each)
+        r = sigmoid(r_x + r_h)             z = sigmoid(z_x + z_h)
+        n = tanh(n_x + r * n_h)            h = (1 - z) * n + z * h
 
     weight_ih: (3 H, I); weight_hh: (3 H, H); biases: (3 H,) or None; the rest as for ``rnn``.
     Returns ``(output, h)``.
@@ -114,7 +115,7 @@ def _outputs(packed, x):
     return swapaxes(packed[: len(x)], axis1=0, axis2=1)  # (B, T, H)
 
 
-# --- what is given ------------------------------------------------------------------------------------------------------------
+# --- what is given --------------------------------------------------------------------------------
 
 
 def as_lengths(name: str, lengths: TensorLike | None, x: Tensor) -> Tensor | None:

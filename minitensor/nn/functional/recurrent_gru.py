@@ -21,8 +21,9 @@ __all__ = ["packed_gru"]
 def packed_gru(x, h, weight_ih, weight_hh, bias_ih=None, bias_hh=None, lengths=None, *, reverse=False):
     """All steps of a GRU::
 
-        r_x, z_x, n_x = W_ih x_t + b_ih        r_h, z_h, n_h = W_hh h + b_hh        (three parts of the rows each)
-        r = sigmoid(r_x + r_h)    z = sigmoid(z_x + z_h)    n = tanh(n_x + r * n_h)    h = (1 - z) * n + z * h
+        r_x, z_x, n_x = W_ih x_t + b_ih    r_h, z_h, n_h = W_hh h + b_hh    (three parts each)
+        r = sigmoid(r_x + r_h)             z = sigmoid(z_x + z_h)
+        n = tanh(n_x + r * n_h)            h = (1 - z) * n + z * h
 
     x: (T, B, I); h: (B, H); weight_ih: (3 H, I); weight_hh: (3 H, H); biases: (3 H,). Returns (T +
     1, B, H): outputs, then the final h.

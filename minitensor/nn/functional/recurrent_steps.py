@@ -104,7 +104,7 @@ class Steps:
             out[self.count + k] = state[:, self.order[-1][2]].T
         return out
 
-    # --- backward ---------------------------------------------------------------------------------------------------------------
+    # --- backward ---------------------------------------------------------------------------------
 
     def unpack(self, g):
         """A packed gradient as that of the outputs (T, B, H) and fresh ones of the final states,

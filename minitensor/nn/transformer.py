@@ -162,8 +162,16 @@ class TransformerDecoderLayer(_Layer):
 
     @constant_with_cache
     def forward(
-        self, x, memory, mask=None, memory_mask=None, is_causal=True, cache=None, bias=None, need_weights=False
-    ):
+        self,
+        x: TensorLike,
+        memory: TensorLike | None,
+        mask: TensorLike | None = None,
+        memory_mask: TensorLike | None = None,
+        is_causal: bool = True,
+        cache: tuple[KeyValueCache, KeyValueCache] | None = None,
+        bias: TensorLike | None = None,
+        need_weights: bool = False,
+    ) -> Any:
         """One layer. cache: its pair ``(own, memory)`` of a DecoderCache;
         ``memory`` is then ignored.
 

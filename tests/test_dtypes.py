@@ -129,3 +129,16 @@ def test_numbers_that_do_not_fit_are_refused(make, value, dtype):
     with pytest.raises(ValueError, match=f"{value} does not fit {dtype}"):
         make(value, dtype=dtype)
     assert make(127, dtype=dtype).data.max() == 127
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **dtype: mt.zeros(2, **dtype), lambda **dtype: mt.ones(2, **dtype), lambda **dtype: mt.empty(2, **dtype),
+        lambda **dtype: mt.full(2, 1.5, **dtype), lambda **dtype: mt.eye(2, **dtype), lambda **dtype: mt.arange(2.0, **dtype),
+        lambda **dtype: mt.linspace(0, 1, 3, **dtype), lambda **dtype: mt.tensor([1.0], **dtype),
+        lambda **dtype: mt.random.normal((2,), **dtype), lambda **dtype: mt.random.uniform((2,), **dtype),
+    ],
+)  # fmt: skip
+def test_none_is_the_default_dtype(make):
+    assert make(dtype=None).dtype == make().dtype == np.float32

@@ -70,11 +70,13 @@ def widen(x: T) -> T:
 
 def as_dtype(dtype: Any) -> np.dtype[Any]:
     """``dtype`` (a NumPy dtype, a type, a name) as a dtype that a tensor can have, in this
-    machine's byte order.
+    machine's byte order; None is float32, the type of new tensors (NumPy would take float64).
 
     Raises TypeError for any other, with a list of those that there are, and for bfloat16 if
     ``ml_dtypes`` is missing.
     """
+    if dtype is None:
+        return _FLOAT32
     if isinstance(dtype, str) and dtype == "bfloat16":
         try:
             import ml_dtypes

@@ -28,7 +28,7 @@ def on_config(config):
     """
     root, installed = Path(config.docs_dir).parent, Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, installed, ignore_errors=True)
-    shutil.copytree(root / "minitensor", installed / "minitensor", ignore=shutil.ignore_patterns("models.py"))
+    shutil.copytree(root / "minitensor", installed / "minitensor", ignore=shutil.ignore_patterns("models.py", "models"))
     shutil.copytree(root / "models", installed / "minitensor" / "models")
     config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [str(installed)]
     return config

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -32,8 +31,9 @@ class PublishedConfig(Config):
     """
 
     presets: ClassVar[dict[str, dict[str, Any]]]
-    reads: ClassVar[Callable[[dict], dict]]
-    writes: ClassVar[Callable[[Any], dict]]
+    # Static methods: typed as functions they would be taken for methods.
+    reads: ClassVar[Any]
+    writes: ClassVar[Any]
 
     @classmethod
     def preset(cls, name, **changes):

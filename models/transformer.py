@@ -20,7 +20,7 @@ from minitensor import nn
 from minitensor.models.checks import check_ids, check_pairs, evaluating, key_mask
 from minitensor.models.encoder_decoder import EncoderDecoder, TranslationConfig
 
-__all__ = ["Transformer", "TransformerConfig"]
+__all__ = ["DecodingState", "Transformer", "TransformerConfig"]
 
 
 @dataclass(frozen=True)

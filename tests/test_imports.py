@@ -32,6 +32,16 @@ def modules(folder, above=()):
 # The models as Python finds them: see minitensor/models.py.
 LIBRARY = modules("minitensor") | modules("models", above=("minitensor",))
 EXAMPLES = modules("examples/toolkit") | modules("examples/claims")
+EXAMPLES |= {path.stem: path for path in sorted((ROOT / "examples").glob("*.py"))}
+
+
+# What nothing in the library or the examples imports: the models by their folder's name, and tests.
+NEVER = {"models", "tests", "table", "benchmarks"}
+
+
+def name_of(function):
+    """The name of a function that is called, whether it stands alone or behind a module."""
+    return getattr(function, "attr", getattr(function, "id", ""))
 
 
 def imports(path, known):
@@ -44,8 +54,10 @@ def imports(path, known):
             assert node.level == 0, f"{path}: a relative import"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
             wanted.update(name if name in known else node.module for name in names)
-        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module":
+        elif isinstance(node, ast.Call) and name_of(node.func) in ("import_module", "__import__"):
             wanted.update(argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant))
+    strange = {name for name in wanted if name.partition(".")[0] in NEVER}
+    assert not strange, f"{path} imports {strange}"
     return {name for name in wanted if name in known and known[name] != path}
 
 
@@ -83,3 +95,23 @@ def test_folders_stand_on_one_another():
 def test_the_library_knows_no_example():
     for path in LIBRARY.values():
         assert not imports(path, EXAMPLES), path
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import minitensor.nn", "from minitensor import nn", "from minitensor.nn.functional import softmax",
+        "def f():\n    import minitensor.nn.layers", "import importlib\nimportlib.import_module('minitensor.nn')",
+        "from importlib import import_module\nimport_module('minitensor.nn')", "__import__('minitensor.nn')",
+    ],
+)  # fmt: skip
+def test_every_kind_of_import_is_seen(line, tmp_path):
+    (tmp_path / "planted.py").write_text(line, encoding="utf-8")
+    assert {room(name) for name in imports(tmp_path / "planted.py", LIBRARY)} == {"nn"}
+
+
+@pytest.mark.parametrize("line", ["from models.gpt import GPT", "from table import row", "import tests.conftest"])
+def test_what_nothing_may_import_is_refused(line, tmp_path):
+    (tmp_path / "planted.py").write_text(line, encoding="utf-8")
+    with pytest.raises(AssertionError, match="planted.py imports"):
+        imports(tmp_path / "planted.py", LIBRARY)

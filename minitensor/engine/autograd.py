@@ -260,7 +260,7 @@ def _serve_watch(node, gradient, sums, deposit):
         if gradient.dtype != node.dtype:
             gradient = gradient.astype(node.dtype)
     if deposit and watch.retains_grad:
-        _deposit(watch, gradient, sums.recorded, new=node in sums.owned and node.pullback is None)
+        _deposit(watch, gradient, sums.recorded, new=sums.is_unshared(node))
     return gradient
 
 

@@ -56,9 +56,9 @@ class Fused(Primitive, Generic[P]):
 
         ``kernel(xp, *inputs, **keywords)``; ``backward(g)`` returns one array (or None) per input,
         in their order, and writes to no argument. The arrays are new and share memory with nothing:
-        the engine may add to them. A kernel that names a keyword ``needs`` gets a tuple of
-        booleans, one per input: whether its gradient is wanted. ``device="cuda"`` gives an override
-        for GPUs alone.
+        the engine adds in place to those of the library's own kernels. A kernel with a keyword
+        ``needs`` gets a tuple of booleans, one per input: whether its gradient is wanted.
+        ``device="cuda"`` gives an override for GPUs alone.
         """
         if function is None:
             return functools.partial(self.kernel, device=device)

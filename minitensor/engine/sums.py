@@ -74,11 +74,13 @@ class GradientSums:
         gradient = self.values.pop(node)
         return self.write_out(node, gradient) if gradient.__class__ is Scatter else gradient
 
+    def is_unshared(self, node):
+        """Whether nobody else holds the gradient of ``node``: it is owned, and goes no further."""
+        return node in self.owned and node.pullback is None
+
     def unshared(self, node, gradient):
         """The gradient of ``node`` for somebody to keep: a copy, unless nobody else holds it."""
-        if self.recorded:
-            return gradient
-        if node in self.owned and node.pullback is None:
+        if self.recorded or self.is_unshared(node):
             return gradient
         with on(gradient):
             return gradient.copy()

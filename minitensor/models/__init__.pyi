@@ -1,0 +1,1 @@
+"""For editors and type checkers in a checkout; Python itself asks ``minitensor/models.py``."""

@@ -1,0 +1,1 @@
+from models.bert_checkpoints import *

@@ -1,0 +1,1 @@
+from models.gpt_checkpoints import *

@@ -1,0 +1,1 @@
+from models.seq2seq import *

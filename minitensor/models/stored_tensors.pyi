@@ -1,0 +1,1 @@
+from models.stored_tensors import *

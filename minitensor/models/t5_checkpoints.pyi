@@ -1,0 +1,1 @@
+from models.t5_checkpoints import *

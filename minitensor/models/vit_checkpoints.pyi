@@ -1,0 +1,1 @@
+from models.vit_checkpoints import *

@@ -24,7 +24,7 @@ SOURCES = {page: source for source, page in ROOT_PAGES.items()}
 @event_priority(50)  # before mkdocstrings looks where to read
 def on_config(config):
     """Show the API reference the package as a wheel has it, with the models in it: it reads files,
-    and imports nothing.
+    and does not run ``models.py``.
     """
     root, installed = Path(config.docs_dir).parent, Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, installed, ignore_errors=True)

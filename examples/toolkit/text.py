@@ -139,8 +139,8 @@ def load_vocabulary(tokens: str, path: str | os.PathLike[str]) -> Characters | T
 
 
 class Windows:
-    """Windows of ``length`` tokens, side by side, as batches ``inputs`` (B, T) and ``targets`` (B,
-    T), which are one further.
+    """Windows of ``length`` tokens, side by side, as batches ``inputs`` (B, T) and ``targets``
+    (B, T), which are one further.
 
     Each epoch shuffles them, and lays them from another start, so that windows do not always end at
     the same places.

@@ -39,6 +39,7 @@ __all__ = [
     "new_leaf",
     "new_node",
     "raw",
+    "reachable",
     "watch",
 ]
 
@@ -203,9 +204,9 @@ def _order(roots, wanted, stop):
     those at which it ends.
     """
     if wanted is None:
-        order, needed = _reachable(roots, stop, 0), None
+        order, needed = reachable(roots, stop), None
     else:
-        order = _reachable(roots, stop, min((node.order for node in wanted), default=0))
+        order = reachable(roots, stop, min((node.order for node in wanted), default=0))
         needed = _ancestors_of(order, wanted)
         order = [node for node in order if node in needed]
     ends = {node for node in order if node in stop or node.pullback is None}
@@ -214,7 +215,7 @@ def _order(roots, wanted, stop):
     return order, needed, ends
 
 
-def _reachable(roots, stop, oldest):
+def reachable(roots, stop=(), oldest=0):
     """All nodes that lead to ``roots`` without passing through ``stop``, youngest first: a reversed
     topological order.
 

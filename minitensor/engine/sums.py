@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minitensor.backend import device_of, holds_numbers, namespace, np, on
+from minitensor.backend import copied, device_of, holds_numbers, namespace, np
 
 __all__ = ["GradientSums", "Scatter", "SumsOnGpus", "as_array", "raw", "unbroadcast"]
 
@@ -80,10 +80,7 @@ class GradientSums:
 
     def unshared(self, node, gradient):
         """The gradient of ``node`` for somebody to keep: a copy, unless nobody else holds it."""
-        if self.recorded or self.is_unshared(node):
-            return gradient
-        with on(gradient):
-            return gradient.copy()
+        return gradient if self.recorded or self.is_unshared(node) else copied(gradient)
 
     def fit(self, node, value):
         """``value`` in the shape and dtype of ``node``."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 import numpy as np
 
 from minitensor import random
-from minitensor.engine.autograd import new_leaf, raw, watch
+from minitensor.engine.autograd import new_leaf, raw, reachable, watch
 from minitensor.engine.gradient import grad
 from minitensor.engine.mode import enable_grad, no_grad
 from minitensor.engine.tensor import Tensor
@@ -194,17 +194,13 @@ def frozen_graph(roots):
     def hook(gradient):
         return freeze(gradient) if isinstance(gradient, np.ndarray) else gradient
 
-    stack, seen, frozen = list(roots), set(roots), []
-    while stack:
-        node = stack.pop()
+    frozen = []
+    for node in reachable(roots):
         for value in node.saved or ():
             for array in value if isinstance(value, tuple) else (value,):
                 if isinstance(array, np.ndarray) and array.flags.writeable:
                     frozen.append(freeze(array))
         watch(node).hooks[hook] = hook
-        new = [p for p in node.parents if p not in seen]
-        seen.update(new)
-        stack += new
     try:
         yield
     finally:

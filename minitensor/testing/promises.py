@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from minitensor.engine.autograd import backward_pass
+from minitensor.engine.autograd import backward_pass, reachable
 from minitensor.engine.fused import Fused, KernelPullback
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.problem import generator
@@ -144,7 +144,7 @@ def check_new_arrays(problem):
     """
     outputs, _ = problem.record()
     rng = generator(0)
-    for node in _nodes(outputs):
+    for node in reachable([o.node for o in outputs if o.node is not None]):
         if not isinstance(node.pullback, KernelPullback):
             continue
         backward, out, _, *inputs = node.saved
@@ -161,17 +161,6 @@ def check_new_arrays(problem):
                         f"{problem.name}: the gradient of input {i} that the kernel of {node.pullback.op_name} returns shares "
                         f"memory with {what}; return new arrays"
                     )
-
-
-def _nodes(outputs):
-    """All nodes of the graph of ``outputs``."""
-    found = {o.node for o in outputs if o.node is not None}
-    stack = list(found)
-    while stack:
-        parents = set(stack.pop().parents) - found
-        found |= parents
-        stack.extend(parents)
-    return found
 
 
 @contextmanager

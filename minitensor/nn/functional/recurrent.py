@@ -69,8 +69,8 @@ def lstm(
         i, f, g, o = W_ih x_t + b_ih + W_hh h + b_hh                  (four parts of the rows)
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)        h = sigmoid(o) * tanh(c)
 
-    weight_ih: (4 H, I); weight_hh: (4 H, H); biases: (4 H,) or None; state: ``(h, c)``, each (B,
-    H), zeros if None; the rest as for ``rnn``. Returns ``(output, (h, c))``.
+    weight_ih: (4 H, I); weight_hh: (4 H, H); biases: (4 H,) or None; state: ``(h, c)``,
+    each (B, H), zeros if None; the rest as for ``rnn``. Returns ``(output, (h, c))``.
     """
     if state is not None and (not isinstance(state, (tuple, list)) or len(state) != 2):
         raise TypeError(f"lstm: the state is a pair (h, c), got {_told(state)}; write state=(h, c)")

@@ -304,10 +304,9 @@ def test_memory_that_runs_out_names_the_op_and_what_needs_less(monkeypatch):
 def test_causal_masks_of_long_sequences_are_let_go(monkeypatch):
     from minitensor.nn.functional import causal
 
-    monkeypatch.setattr(causal, "KEPT", 10)
+    causal.forget()
     q = mt.tensor(array(1, 1, 4, 2), device="cuda", requires_grad=True)
-    out = F.scaled_dot_product_attention(F.scaled_dot_product_attention(q, q, q, is_causal=True), q, q, is_causal=True)
-    assert list(causal._held) == [(4, 4, "cuda:0")]  # both layers hold one
-    out.sum().backward()
-    del out
-    assert not causal._held
+    for kept, remembered in ((10, 0), (16, 1)):
+        monkeypatch.setattr(causal, "KEPT", kept)
+        F.scaled_dot_product_attention(q, q, q, is_causal=True).sum().backward()
+        assert causal._small.cache_info().currsize == remembered

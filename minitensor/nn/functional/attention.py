@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from minitensor.backend import is_narrow, namespace, widen
+from minitensor.backend import device_of, is_narrow, namespace, widen
 from minitensor.engine.fused import fused
 from minitensor.engine.settings import number
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional.activations import dropout_mask
 from minitensor.nn.functional.blocks import as_floats, as_rows, row_blocks
-from minitensor.nn.functional.causal import causal
+from minitensor.nn.functional.causal import below
 from minitensor.nn.functional.masking import as_mask, blank_hidden
 from minitensor.ops.elementwise import exp, where
 from minitensor.ops.linalg import matmul
@@ -49,7 +49,8 @@ def _probabilities(query, key, mask, bias, scale):
 
 
 @fused(name="scaled_dot_product_attention")
-def _attention(query, key, value, mask=None, bias=None, drop=None, *, scale):
+def _attention(query, key, value, mask=None, bias=None, drop=None, *, scale, causal=False):
+    mask = _with_triangle(mask, causal, query, key)
     if mask is not None:
         query, key, value = blank_hidden(where, query, key, value, mask)
     weights = _probabilities(query, key, mask, bias, scale)
@@ -57,10 +58,17 @@ def _attention(query, key, value, mask=None, bias=None, drop=None, *, scale):
     return matmul(weights, value)
 
 
+def _with_triangle(mask, causal, query, key):
+    """The mask, a Tensor or None, with the triangle in it if the attention is causal."""
+    if not causal:
+        return mask
+    return Tensor(below(None if mask is None else mask._array, query.shape[-2], key.shape[-2], query.device))
+
+
 @fused(name="packed_attention")
-def _packed(qkv, mask=None, drop=None, *, n_heads, scale):
+def _packed(qkv, mask=None, drop=None, *, n_heads, scale, causal=False):
     q, k, v = _heads_of(qkv, n_heads)
-    y = _attention.definition(q, k, v, mask, None, drop, scale=scale)
+    y = _attention.definition(q, k, v, mask, None, drop, scale=scale, causal=causal)
     return swapaxes(y, axis1=1, axis2=2).reshape((qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3))
 
 
@@ -171,7 +179,9 @@ def _by_heads(xp, shape, dtype):
 
 
 @_attention.kernel
-def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, forward=_forward):
+def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=False, forward=_forward):
+    if causal:
+        mask = below(mask, query.shape[-2], key.shape[-2], device_of(query))
     given = [x for x in (query, key, value, mask, bias) if x is not None]
     lead = xp.broadcast_shapes(*[x.shape[:-2] for x in given])
     full = [xp.broadcast_to(as_floats(x), (*lead, *x.shape[-2:])) for x in (query, key, value)]
@@ -194,9 +204,11 @@ def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, forward=
 
 
 @_packed.kernel
-def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, forward=_forward):
+def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, causal=False, forward=_forward):
     qkv = as_floats(qkv)
     batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+    if causal:
+        mask = below(mask, length, length, device_of(qkv))
     q, k, v = _visible(xp, _heads_of(qkv, n_heads), mask)  # (B, H, T, K)
     out = xp.empty((batch, length, n_heads, width // n_heads), dtype=qkv.dtype)  # (B, T, H, K)
     _, pull = forward(xp, q, k, v, mask, None, drop, scale, out.swapaxes(1, 2))
@@ -212,15 +224,10 @@ def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, forward=_forward):
 # --- public ---------------------------------------------------------------------------------------
 
 
-def _allowed(mask, is_causal, lead, queries, keys, device):
-    """Mask and causal triangle as one boolean Tensor, or None; scores: (*lead, queries, keys)."""
-    mask = as_mask(mask, (*lead, queries, keys), device)
-    if mask is not None:
-        mask = mask._array.reshape((1,) * (2 - mask.ndim) + mask.shape)  # (..., T, S)
-    if is_causal:
-        triangle = causal(queries, keys, device)
-        mask = triangle if mask is None else namespace(device).logical_and(mask, triangle)
-    return None if mask is None else Tensor(mask)
+def _allowed(mask, scores, device):
+    """The mask that was given as a boolean Tensor (..., T, S), or None; scores: their shape."""
+    mask = as_mask(mask, scores, device)
+    return None if mask is None else Tensor(mask._array.reshape((1,) * (2 - mask.ndim) + mask.shape))
 
 
 def _scale(features):
@@ -269,12 +276,12 @@ def scaled_dot_product_attention(
             f"attention: query {query.shape} and key {key.shape} must share the last axis, "
             f"key and value {value.shape} the last but one"
         )
-    lead = _lead(query, key)
-    allowed = _allowed(mask, is_causal, lead, query.shape[-2], key.shape[-2], query.device)
+    scores = (*_lead(query, key), query.shape[-2], key.shape[-2])
+    allowed = _allowed(mask, scores, query.device)
     query, factor = _scaled("scaled_dot_product_attention", query, scale, query.shape[-1])
-    drop = _drop((*lead, query.shape[-2], key.shape[-2]), dropout, generator, query)
+    drop = _drop(scores, dropout, generator, query)
     bias = None if bias is None else asarray(bias)
-    y = _attention(query, key, value, allowed, bias, drop, scale=factor)
+    y = _attention(query, key, value, allowed, bias, drop, scale=factor, causal=bool(is_causal))
     return _as_given(y, drop, query, key, value, bias)
 
 
@@ -316,10 +323,11 @@ def packed_attention(
             f"packed_attention: qkv {qkv.shape} must be (B, T, 3 D) with D a multiple of n_heads = {n_heads}"
         )
     batch, length, width = qkv.shape
-    allowed = _allowed(mask, is_causal, (batch, n_heads), length, length, qkv.device)
-    drop = _drop((batch, n_heads, length, length), dropout, generator, qkv)
+    scores = (batch, n_heads, length, length)
+    allowed, drop = _allowed(mask, scores, qkv.device), _drop(scores, dropout, generator, qkv)
     scale = _scale(width // (3 * n_heads)) if scale is None else number("packed_attention", "scale", scale)
-    return _as_given(_packed(qkv, allowed, drop, n_heads=n_heads, scale=scale), drop, qkv)
+    y = _packed(qkv, allowed, drop, n_heads=n_heads, scale=scale, causal=bool(is_causal))
+    return _as_given(y, drop, qkv)
 
 
 def attention_weights(
@@ -332,7 +340,8 @@ def attention_weights(
 ) -> Tensor:
     """The probabilities (..., T, S) of ``scaled_dot_product_attention``, to be looked at."""
     query, key = asarray(query), asarray(key)
-    allowed = _allowed(mask, is_causal, _lead(query, key), query.shape[-2], key.shape[-2], query.device)
+    allowed = _allowed(mask, (*_lead(query, key), query.shape[-2], key.shape[-2]), query.device)
+    allowed = _with_triangle(allowed, is_causal, query, key)
     scale, dtype = _scale(query.shape[-1]) if scale is None else scale, query.dtype
     query, key, bias = widen(query), widen(key), None if bias is None else widen(asarray(bias))
     if allowed is not None:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from minitensor.backend.compiled import kernels, ready
 from minitensor.backend.special import erf
 
 __all__ = ["cpu"]
@@ -91,3 +92,5 @@ cpu.random_bits = random_bits
 cpu.erf = erf
 cpu.surely_moderate = surely_moderate
 cpu.synchronize = synchronize
+cpu.kernels = kernels
+cpu.ready = ready

@@ -6,11 +6,14 @@ CuPy. The CUDA text, with its formulas, is ``backend/kernels.cu``.
 
 from __future__ import annotations
 
+import functools
+
 from minitensor.nn.functional import attention as attention_file
 from minitensor.nn.functional.activations import gelu, silu
 from minitensor.nn.functional.blocks import as_rows
 from minitensor.nn.functional.likelihood import _cross_entropy, weight_gradient
 from minitensor.nn.functional.norm import layer_norm_last, rms_norm_last
+from minitensor.nn.functional.overrides import override
 from minitensor.nn.functional.probabilities import log_softmax, softmax
 
 # Rows that one thread of norm_columns adds up, or more if that would make too many chunks.
@@ -18,21 +21,7 @@ CHUNK = 64
 MOST_CHUNKS = 65_535  # of a grid along y
 
 
-def _override(op):
-    """Register a kernel for GPUs; others than one supported type run the general one."""
-    general, general_needs = op.kernels["any"]
-
-    def decorate(function):
-        def kernel(xp, *inputs, needs, **keywords):
-            floats = {x.dtype for x in inputs if hasattr(x, "dtype") and x.dtype.kind == "f"}
-            full = all(getattr(x, "size", 1) for x in inputs)
-            if full and len(floats) == 1 and inputs[0].dtype in floats and xp.kernels.has(inputs[0].dtype):
-                return function(xp, *inputs, needs=needs, **keywords)
-            return general(xp, *inputs, **keywords, **({"needs": needs} if general_needs else {}))
-
-        return op.kernel(kernel, device="cuda")
-
-    return decorate
+_override = functools.partial(override, device="cuda")
 
 
 # --- rows -----------------------------------------------------------------------------------------

@@ -123,13 +123,18 @@ class Generator:
         of four.
         """
         count = integer("words", "count", count, least=0)
-        bits = namespace(device).random_bits
+        return namespace(device).random_bits(*self.take(count), count)
+
+    def take(self, count: int) -> tuple[tuple[int, int], int]:
+        """``(key, counter)`` of the next ``count`` words, for somebody who makes them; the counter
+        moves on.
+        """
         with _drawing:
             for noted in _noted.get():
                 noted.setdefault(id(self), (self, (self.seed, self.stream, self.counter)))
             key, counter = (self.seed, self.stream), self.counter
             self.counter = (counter + -(-count // 4)) % (1 << 64)
-        return bits(key, counter, count)
+        return key, counter
 
     def halves(self, shape: Shape, device: str | None = None) -> Any:
         """Raw uint16 array of ``shape``, uniform over all 65 536 values: four to a word, plenty for

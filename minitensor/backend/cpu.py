@@ -31,6 +31,7 @@ def add_at(out, index, values):
 
 
 def _add_rows(out, ids, values):
+    """``out[ids] += values``; rows of equal ids are added up in their order."""
     ids = ids.astype(np.int64, copy=False)  # one of few bits may not hold the length
     ids = np.where(ids < 0, ids + len(out), ids).reshape(-1)  # (N,)
     if ids.size == 0:
@@ -40,7 +41,10 @@ def _add_rows(out, ids, values):
     order = np.argsort(ids, kind="stable")
     ordered = ids[order]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    out[ordered[starts]] += np.add.reduceat(rows[order], starts, axis=0)
+    if kernels.has(out.dtype) and out.ndim == 2 and out.flags.carray and rows.dtype == out.dtype:
+        kernels.run("add_rows", out, ids, order, np.append(starts, len(ids)), ready(rows))
+    else:
+        out[ordered[starts]] += np.add.reduceat(rows[order], starts, axis=0)
 
 
 def random_bits(key, counter, count):
@@ -50,11 +54,16 @@ def random_bits(key, counter, count):
     Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. NumPy's
     generator steps its counter before it makes a block, hence the ``- 1``.
     """
+    if count >= MANY and kernels.has(np.dtype(np.float32)):
+        out = np.empty(count, dtype=np.uint64)
+        kernels.run("random_words", *map(np.uint64, (*key, counter)), out)
+        return out
     start = (int(counter) - 1) % (1 << 256)
     words = np.array([(start >> shift) & 0xFFFFFFFFFFFFFFFF for shift in (0, 64, 128, 192)], dtype=np.uint64)
     return np.random.Philox(key=np.array(key, dtype=np.uint64), counter=words).random_raw(count)
 
 
+MANY = 1 << 12  # elements from which a compiled kernel is called for them
 MODERATE = 1e15  # sums of products of two such numbers are finite in float32
 
 
@@ -64,7 +73,31 @@ def surely_moderate(*arrays):
 
     A GPU answers no, since knowing would mean waiting for the device.
     """
-    return all(-MODERATE < float(array.min()) and float(array.max()) < MODERATE for array in arrays if array.size)
+    return all(_is_moderate(array) for array in arrays if array.size)
+
+
+def _is_moderate(array):
+    if array.size >= MANY and kernels.has(array.dtype):
+        line = _in_memory_order(array)
+        if line is not None:
+            found = np.zeros(1, dtype=np.int64)
+            kernels.run("count_immoderate", line, array.dtype.type(MODERATE), found)
+            return not found[0]
+    return -MODERATE < float(array.min()) and float(array.max()) < MODERATE
+
+
+def _in_memory_order(array):
+    """The elements of ``array`` as a line, in the order in which they lie; None if they have gaps.
+    """
+    turned = array.transpose(np.argsort([-stride for stride in array.strides], kind="stable"))
+    return turned.reshape(-1) if turned.flags.carray else None
+
+
+def matmul(a, b, out=None):
+    """``np.matmul``, on the threads of the compiled kernels if they are at work."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.dtype == b.dtype and kernels.has(a.dtype):
+        return kernels.products.matmul(a, b, out=out)
+    return np.matmul(a, b, out=out)
 
 
 def check_ids(message, ids, low, high):
@@ -93,4 +126,5 @@ cpu.erf = erf
 cpu.surely_moderate = surely_moderate
 cpu.synchronize = synchronize
 cpu.kernels = kernels
+cpu.matmul = matmul
 cpu.ready = ready

@@ -26,6 +26,7 @@ class Adam(Optimizer):
 
     state_names = ("exp_avg", "exp_avg_sq")
     n_scratch = 2
+    compiled = True
     decoupled = False
 
     def __init__(
@@ -52,6 +53,9 @@ class Adam(Optimizer):
         def update(xp, p, g, m, v, s, t):
             if xp.name == "cuda" and xp.kernels.has(p.dtype):
                 xp.adam(p, g, m, v, beta1=beta1, beta2=beta2, keep=keep, coupled=coupled, eps=eps, size=size)
+                return
+            if xp.name == "cpu" and xp.kernels.has(p.dtype):
+                xp.kernels.run("adam", p, g, m, v, *map(p.dtype.type, (beta1, beta2, keep, coupled, eps, size)))
                 return
             if keep != 1.0:
                 p *= keep

@@ -17,6 +17,8 @@ __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 if TYPE_CHECKING:
     from minitensor.optim.parameters import Tensors
 
+SMALL = 1 << 12
+
 
 def clip_grad_norm_(parameters: Tensors, max_norm: float) -> Tensor:
     """Scale all gradients by one factor so that their common 2-norm is at most ``max_norm``;
@@ -50,7 +52,7 @@ def _clipped(found, max_norm, device, dtype):
         for run in found:
             factor = move(scale.astype(run.dtype), device_of(run))
             with on(run):
-                run *= factor
+                _scale(xp, run, factor)
     return Tensor(xp.asarray(unit * root, dtype=dtype))
 
 
@@ -80,6 +82,28 @@ def _gradients(owner, parameters):
     return memory_runs(arrays)
 
 
+def _compiled(xp, run):
+    """Whether a compiled kernel serves the array: one of few elements is not worth a call."""
+    return xp.name == "cpu" and run.size > SMALL and run.flags.carray and xp.kernels.has(run.dtype)
+
+
+def _scale(xp, run, factor):
+    """Multiply an array by a number, in place."""
+    if _compiled(xp, run):
+        xp.kernels.run("scale", run.reshape(-1), run.dtype.type(factor))
+    else:
+        run *= factor
+
+
+def _plain_squares(xp, flat):
+    """The sum of the squares, added up piece by piece in Python's numbers."""
+    if _compiled(xp, flat):
+        totals = np.empty(xp.kernels.pieces(flat.size), dtype=flat.dtype)
+        xp.kernels.run("squares", flat, totals)
+        return float(totals.sum(dtype=np.float64))
+    return sum(float(np.dot(flat[piece], flat[piece])) for piece in pieces(0, flat.size, 4 * PIECE["cpu"]))
+
+
 def _squares(run):
     """``(unit, total)``, two float64 0-d arrays on its device: the sum of the squares of an array
     is ``unit^2 * total``.
@@ -87,7 +111,7 @@ def _squares(run):
     xp, flat = namespace(device_of(run)), run.reshape(-1)
     if xp.name == "cpu":
         with np.errstate(all="ignore"):  # far values overflow here, and are scaled below
-            total = sum(float(np.dot(flat[piece], flat[piece])) for piece in pieces(0, flat.size, 4 * PIECE["cpu"]))
+            total = _plain_squares(xp, flat)
         limits = np.finfo(flat.dtype)
         if limits.tiny / limits.eps**2 <= total < math.inf:
             return np.ones(()), np.asarray(total)

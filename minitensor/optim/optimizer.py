@@ -43,6 +43,7 @@ class Optimizer:
 
     state_names: tuple[str, ...] = ()  # arrays of state, each as long as the parameters
     n_scratch = 1  # scratch arrays of one piece that the rule needs
+    compiled = False  # whether the rule is one pass where kernels are compiled: then there is one piece
     bounds: dict[str, dict[str, Any]] = {  # what ``check`` holds the hyper-parameters to; the keywords of ``settings.number``
         "lr": {"least": 0}, "initial_lr": {"least": 0}, "weight_decay": {"least": 0}, "eps": {"least": 0},
     }  # fmt: skip
@@ -96,7 +97,8 @@ class Optimizer:
         """
         update = self.rule(entries[0].group, entries[0].steps)
         arrays = [buffer.values, buffer.gradients, *buffer.state.values()]
-        for piece in pieces(start, stop, buffer.piece):
+        size = stop - start if self.compiled and buffer.xp.kernels.has(buffer.dtype) else buffer.piece
+        for piece in pieces(start, stop, size):
             scratch = [array[: piece.stop - piece.start] for array in buffer.scratch]
             update(buffer.xp, *(array[piece] for array in arrays), *scratch)
 

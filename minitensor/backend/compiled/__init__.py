@@ -24,6 +24,7 @@ import numpy as np
 __all__ = ["INSTALL", "Kernels", "kernels", "ready"]
 
 REALS = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
+STEP = 1 << 14  # elements of a part of a job, about
 MODULES = "attention", "elements", "recurrent", "rows", "updates"
 INSTALL = 'pip install "minitensor-autograd[fast]"'
 
@@ -61,6 +62,10 @@ class Kernels:
     def rows_of(self, keys):
         """Queries that attention takes at once."""
         return self._rows_of(keys)
+
+    def pieces(self, size):
+        """How many sums ``squares`` gives for so many elements."""
+        return -(-size // STEP)
 
     def run(self, name, *arguments):
         """Run a kernel: numbers, and contiguous arrays as ``ready`` gives them."""

@@ -5,6 +5,7 @@ Arrays are contiguous lines of one length. A part is STEP elements.
 
 from __future__ import annotations
 
+from minitensor.backend.compiled import STEP
 from minitensor.backend.compiled.lowlevel import entry, parallel, part
 from minitensor.backend.compiled.maths import exp, sigmoid, tanh, upper_tail
 
@@ -13,7 +14,6 @@ __all__ = [
     "silu_gradient",
 ]  # fmt: skip
 
-STEP = 1 << 14
 FAR = 40.0  # where Phi and the sigmoid are 0 or 1 to the last digit
 LARGE = 1e30
 TANH_SCALE, TANH_CUBE, DENSITY = 0.7978845608028654, 0.044715, 0.3989422804014327

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from minitensor.backend.compiled import STEP
 from minitensor.backend.compiled.lowlevel import entry, parallel, part
 from minitensor.backend.compiled.maths import exp, ordered, unordered
 
@@ -18,7 +19,6 @@ __all__ = [
     "norm_gradient", "softmax", "softmax_gradient",
 ]  # fmt: skip
 
-STEP = 1 << 14
 BAND = 64
 
 

@@ -13,11 +13,11 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from minitensor.backend.compiled.lowlevel import entry, parallel, part
+from minitensor.backend.compiled import STEP
+from minitensor.backend.compiled.lowlevel import add_atomic, entry, parallel, part
 
-__all__ = ["adam", "add_rows", "dropout_mask", "random_words", "scale", "squares"]
+__all__ = ["adam", "add_rows", "count_immoderate", "dropout_mask", "random_words", "scale", "squares"]
 
-STEP = 1 << 14
 
 
 @part
@@ -63,6 +63,21 @@ def _scale(number, x, factor):
 def scale(pool, x, factor):
     """``x *= factor``."""
     parallel(pool, (x.size + STEP - 1) // STEP, _scale, (x, factor))
+
+
+@part
+def _count_immoderate(number, x, bound, found):
+    many = 0
+    for i in range(number * STEP, min(x.size, (number + 1) * STEP)):
+        many += 0 if abs(x[i]) < bound else 1
+    if many:
+        add_atomic(found.ctypes.data, many)
+
+
+@entry
+def count_immoderate(pool, x, bound, found):
+    """Add to ``found`` how many elements are not numbers of a size below ``bound``."""
+    parallel(pool, (x.size + STEP - 1) // STEP, _count_immoderate, (x, bound, found))
 
 
 # --- random bits ----------------------------------------------------------------------------------

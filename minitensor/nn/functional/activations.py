@@ -158,6 +158,9 @@ def _(xp, x):
     return _by_blocks(xp, value, x), lambda g: (_by_blocks(xp, slope, g, x),)
 
 
+MANY = 1 << 12  # elements from which a compiled kernel is called for them
+
+
 # --- dropout --------------------------------------------------------------------------------------
 
 
@@ -196,6 +199,12 @@ def dropout_mask(shape, p, training, generator, device, dtype):
         return xp.zeros(shape, dtype=dtype)
     generator, cut = random.generator_of("dropout", generator), round(p * 2**16)
     if abs(cut - p * 2**16) <= 2**16 * 1e-3 * min(p, 1.0 - p):
+        if xp.name == "cpu" and math.prod(shape) > MANY and xp.kernels.has(dtype):
+            mask = xp.empty(shape, dtype=dtype)
+            (seed, stream), counter = generator.take(-(-mask.size // 4))
+            words = (xp.uint64(seed), xp.uint64(stream), xp.uint64(counter), xp.uint64(cut))
+            xp.kernels.run("dropout_mask", *words, dtype.type(1.0 / (1.0 - p)), mask.reshape(-1))
+            return mask
         kept = xp.greater_equal(generator.halves(shape, device), xp.uint16(cut))
     else:
         words = generator.words(math.prod(shape), device).reshape(shape)

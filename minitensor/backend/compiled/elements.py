@@ -6,7 +6,7 @@ Arrays are contiguous lines of one length. A part is STEP elements.
 from __future__ import annotations
 
 from minitensor.backend.compiled import STEP
-from minitensor.backend.compiled.lowlevel import entry, parallel, part
+from minitensor.backend.compiled.lowlevel import entry, parallel, part, piece
 from minitensor.backend.compiled.maths import exp, sigmoid, tanh, upper_tail
 
 __all__ = [
@@ -21,7 +21,8 @@ TANH_SCALE, TANH_CUBE, DENSITY = 0.7978845608028654, 0.044715, 0.398942280401432
 
 @part
 def _add(number, x, y, out):
-    for i in range(number * STEP, min(x.size, (number + 1) * STEP)):
+    x, y, out = piece(x, number), piece(y, number), piece(out, number)
+    for i in range(x.size):
         out[i] = x[i] + y[i]
 
 
@@ -33,7 +34,8 @@ def add(pool, x, y, out):
 
 @part
 def _add_to(number, x, out):
-    for i in range(number * STEP, min(x.size, (number + 1) * STEP)):
+    x, out = piece(x, number), piece(out, number)
+    for i in range(x.size):
         out[i] += x[i]
 
 
@@ -45,7 +47,8 @@ def add_to(pool, x, out):
 
 @part
 def _multiply(number, x, y, out):
-    for i in range(number * STEP, min(x.size, (number + 1) * STEP)):
+    x, y, out = piece(x, number), piece(y, number), piece(out, number)
+    for i in range(x.size):
         out[i] = x[i] * y[i]
 
 
@@ -60,8 +63,9 @@ def multiply(pool, x, y, out):
 
 @part
 def _relu(number, x, y):
+    x, y = piece(x, number), piece(y, number)
     zero = x.dtype.type(0)
-    for i in range(number * STEP, min(x.size, (number + 1) * STEP)):
+    for i in range(x.size):
         y[i] = zero if x[i] < zero else x[i]
 
 
@@ -73,8 +77,9 @@ def relu(pool, x, y):
 
 @part
 def _relu_gradient(number, y, g, gx):
+    y, g, gx = piece(y, number), piece(g, number), piece(gx, number)
     zero, one = y.dtype.type(0), y.dtype.type(1)
-    for i in range(number * STEP, min(y.size, (number + 1) * STEP)):
+    for i in range(y.size):
         gx[i] = g[i] * (one if y[i] > zero else zero)
 
 
@@ -89,9 +94,10 @@ def relu_gradient(pool, y, g, gx):
 
 @part
 def _gelu(number, x, y):
+    x, y = piece(x, number), piece(y, number)
     real = x.dtype.type
     far, zero, one, half = real(FAR), real(0), real(1), real(-0.5)
-    for i in range(number * STEP, min(x.size, (number + 1) * STEP)):
+    for i in range(x.size):
         v = -far if x[i] < -far else x[i]  # -inf * 0 is NaN
         tail = upper_tail(abs(v), exp(half * v * v))
         y[i] = v * (one - tail if v > zero else tail)
@@ -105,9 +111,10 @@ def gelu(pool, x, y):
 
 @part
 def _gelu_gradient(number, x, g, gx):
+    x, g, gx = piece(x, number), piece(g, number), piece(gx, number)
     real = x.dtype.type
     far, zero, one, half, density = real(FAR), real(0), real(1), real(-0.5), real(DENSITY)
-    for i in range(number * STEP, min(x.size, (number + 1) * STEP)):
+    for i in range(x.size):
         v = -far if x[i] < -far else (far if x[i] > far else x[i])
         e = exp(half * v * v)
         tail = upper_tail(abs(v), e)
@@ -122,9 +129,10 @@ def gelu_gradient(pool, x, g, gx):
 
 @part
 def _gelu_tanh(number, x, y):
+    x, y = piece(x, number), piece(y, number)
     real = x.dtype.type
     far, one, half, scale, cube = real(FAR), real(1), real(0.5), real(TANH_SCALE), real(TANH_CUBE)
-    for i in range(number * STEP, min(x.size, (number + 1) * STEP)):
+    for i in range(x.size):
         low = -far if x[i] < -far else x[i]
         v = far if low > far else low
         y[i] = low * (half * (one + tanh(scale * (v + cube * v * v * v))))
@@ -138,10 +146,11 @@ def gelu_tanh(pool, x, y):
 
 @part
 def _gelu_tanh_gradient(number, x, g, gx):
+    x, g, gx = piece(x, number), piece(g, number), piece(gx, number)
     real = x.dtype.type
     far, one, half, scale, cube = real(FAR), real(1), real(0.5), real(TANH_SCALE), real(TANH_CUBE)
     two, three = real(2), real(3)
-    for i in range(number * STEP, min(x.size, (number + 1) * STEP)):
+    for i in range(x.size):
         v = -far if x[i] < -far else (far if x[i] > far else x[i])
         phi = half * (one + tanh(scale * (v + cube * v * v * v)))
         density = two * phi * (one - phi) * (scale * (one + three * cube * v * v))
@@ -159,8 +168,9 @@ def gelu_tanh_gradient(pool, x, g, gx):
 
 @part
 def _silu(number, x, y):
+    x, y = piece(x, number), piece(y, number)
     large = x.dtype.type(LARGE)
-    for i in range(number * STEP, min(x.size, (number + 1) * STEP)):
+    for i in range(x.size):
         v = -large if x[i] < -large else x[i]
         y[i] = v * sigmoid(v)
 
@@ -173,9 +183,10 @@ def silu(pool, x, y):
 
 @part
 def _silu_gradient(number, x, g, gx):
+    x, g, gx = piece(x, number), piece(g, number), piece(gx, number)
     real = x.dtype.type
     far, large, one = real(FAR), real(LARGE), real(1)
-    for i in range(number * STEP, min(x.size, (number + 1) * STEP)):
+    for i in range(x.size):
         v = -large if x[i] < -large else (far if x[i] > far else x[i])
         s = sigmoid(v)
         gx[i] = g[i] * (s + v * s * (one - s))

@@ -10,11 +10,12 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from minitensor.backend.compiled import STEP
 from minitensor.backend.compiled.disk import compiled_on_disk
 from minitensor.backend.compiled.maths import COMPILED
 
 __all__ = [
-    "add_atomic", "array_at", "call_gemm", "call_part", "call_word", "compare_and_swap", "entry", "load", "parallel", "part", "pause", "store",
+    "add_atomic", "array_at", "call_gemm", "call_part", "call_word", "compare_and_swap", "entry", "load", "parallel", "part", "pause", "piece", "store",
 ]  # fmt: skip
 
 _WORD, _INT, _BYTE = ir.IntType(64), ir.IntType(32), ir.IntType(8)
@@ -185,6 +186,14 @@ def _as_pointer(_context, address, like):
 def array_at(address, shape, like):
     """The contiguous array of ``shape`` at an address, of numbers of the type of ``like``."""
     return carray(_as_pointer(address, like), shape)
+
+
+@njit(inline="always")
+def piece(line, number):
+    """Elements ``number * STEP`` and so on of a line. A loop over it begins at 0, which the
+    compiler must know to do many at once: a negative index would count from the end.
+    """
+    return line[number * STEP : min(line.size, (number + 1) * STEP)]
 
 
 # --- the decorators -------------------------------------------------------------------------------

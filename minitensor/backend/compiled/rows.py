@@ -26,11 +26,13 @@ BAND = 64
 def _column_sums(number, g, out):
     zero = g.dtype.type(0)
     low, high = number * BAND, min(g.shape[1], (number + 1) * BAND)
-    for j in range(low, high):
+    out = out[low:high]
+    for j in range(out.size):
         out[j] = zero
     for i in range(g.shape[0]):
-        for j in range(low, high):
-            out[j] += g[i, j]
+        row = g[i, low:high]
+        for j in range(out.size):
+            out[j] += row[j]
 
 
 @entry
@@ -220,13 +222,16 @@ def norm_gradient(pool, x, weight, g, mean, rstd, centred, gx):
 def _norm_columns(number, x, g, mean, rstd, gw, gb):
     zero = x.dtype.type(0)
     low, high = number * BAND, min(x.shape[1], (number + 1) * BAND)
-    for j in range(low, high):
-        gw[j] = gb[j] = zero
+    gw, gb = gw[low:high], gb[low:high]
+    for j in range(gw.size):
+        gw[j] = zero
+        gb[j] = zero
     for i in range(x.shape[0]):
-        middle, scale = mean[i], rstd[i]
-        for j in range(low, high):
-            gw[j] += g[i, j] * ((x[i, j] - middle) * scale)
-            gb[j] += g[i, j]
+        middle, scale, u, h = mean[i], rstd[i], x[i, low:high], g[i, low:high]
+        for j in range(gw.size):
+            gw[j] += h[j] * ((u[j] - middle) * scale)
+        for j in range(gw.size):
+            gb[j] += h[j]
 
 
 @entry

@@ -14,7 +14,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from minitensor.backend.compiled import STEP
-from minitensor.backend.compiled.lowlevel import add_atomic, entry, parallel, part
+from minitensor.backend.compiled.lowlevel import add_atomic, entry, parallel, part, piece
 
 __all__ = ["adam", "add_rows", "count_immoderate", "dropout_mask", "random_words", "scale", "squares"]
 
@@ -22,8 +22,9 @@ __all__ = ["adam", "add_rows", "count_immoderate", "dropout_mask", "random_words
 
 @part
 def _adam(number, p, g, m, v, beta1, beta2, keep, coupled, eps, size):
+    p, g, m, v = piece(p, number), piece(g, number), piece(m, number), piece(v, number)
     one = p.dtype.type(1)
-    for i in range(number * STEP, min(p.size, (number + 1) * STEP)):
+    for i in range(p.size):
         value = p[i] * keep
         gradient = g[i] + coupled * value
         m[i] = beta1 * m[i] + (one - beta1) * gradient
@@ -41,8 +42,9 @@ def adam(pool, p, g, m, v, beta1, beta2, keep, coupled, eps, size):
 
 @part
 def _squares(number, x, totals):
+    x = piece(x, number)
     total = x.dtype.type(0)
-    for i in range(number * STEP, min(x.size, (number + 1) * STEP)):
+    for i in range(x.size):
         total += x[i] * x[i]
     totals[number] = total
 
@@ -55,7 +57,8 @@ def squares(pool, x, totals):
 
 @part
 def _scale(number, x, factor):
-    for i in range(number * STEP, min(x.size, (number + 1) * STEP)):
+    x = piece(x, number)
+    for i in range(x.size):
         x[i] *= factor
 
 
@@ -67,8 +70,9 @@ def scale(pool, x, factor):
 
 @part
 def _count_immoderate(number, x, bound, found):
+    x = piece(x, number)
     many = 0
-    for i in range(number * STEP, min(x.size, (number + 1) * STEP)):
+    for i in range(x.size):
         many += 0 if abs(x[i]) < bound else 1
     if many:
         add_atomic(found.ctypes.data, many)

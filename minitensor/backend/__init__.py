@@ -20,6 +20,7 @@ from __future__ import annotations
 import numpy as np
 
 from minitensor.backend import memory
+from minitensor.backend.at_work import describe, use_compiled
 from minitensor.backend.cpu import cpu
 from minitensor.backend.devices import (
     as_device,
@@ -37,8 +38,8 @@ from minitensor.backend.dtypes import as_dtype, compute_dtype, holds_numbers, is
 from minitensor.backend.heap import keep_freed_memory
 
 __all__ = [
-    "as_device", "as_dtype", "cast", "compute_dtype", "copied", "cpu", "device_of", "following", "holds_numbers", "is_array",
-    "is_floating", "is_narrow", "memory", "move", "namespace", "namespace_of", "np", "on", "precision", "widen",
+    "as_device", "as_dtype", "cast", "compute_dtype", "copied", "cpu", "describe", "device_of", "following", "holds_numbers", "is_array",
+    "is_floating", "is_narrow", "memory", "move", "namespace", "namespace_of", "np", "on", "precision", "use_compiled", "widen",
 ]  # fmt: skip
 
 keep_freed_memory()

@@ -65,7 +65,7 @@ class GradientSums:
             if new and not self.recorded and value.__class__ is not Scatter:
                 self.owned.add(node)
         elif node in self.owned and value.__class__ is not Scatter:
-            before += value
+            _add_to(before, value)
         else:
             values[node] = self.sum(node, before, value)
 
@@ -105,13 +105,13 @@ class GradientSums:
         elif node not in self.owned:
             if value.__class__ is not Scatter:
                 self.owned.add(node)
-                return as_array(before + value)
+                return _plus(before, value)
             before = before.copy()
         self.owned.add(node)
         if value.__class__ is Scatter:
             _add_at(before, value)
         else:
-            before += value
+            _add_to(before, value)
         return before
 
     def write_out(self, node, scatter):
@@ -146,6 +146,22 @@ class SumsOnGpus(GradientSums):
         """As ``GradientSums.take``."""
         self.follow(self.values[node])
         return super().take(node)
+
+
+MANY = 1 << 14  # elements from which a sum is left to the device's own way of adding
+
+
+def _plus(before, value):
+    """``before + value``, a new array; both have the shape and dtype of a node."""
+    return as_array(before + value) if value.size < MANY else namespace(device_of(value)).add(before, value)
+
+
+def _add_to(before, value):
+    """``before += value``."""
+    if value.size < MANY:
+        before += value
+    else:
+        namespace(device_of(value)).add(before, value, out=before)
 
 
 def _add_at(out, scatter):

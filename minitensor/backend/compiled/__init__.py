@@ -32,22 +32,24 @@ _loading = threading.Lock()
 
 
 def _wanted():
-    """Whether the environment wants compiled kernels, and numba is there."""
+    """``(whether they are to be used, why not)``: what the environment says, and if numba is there.
+    """
     said = os.environ.get("MINITENSOR_FAST", "")
     if said not in ("", "0", "1"):
         raise ValueError(f"the environment variable MINITENSOR_FAST must be 0 or 1, got {said!r}")
     found = said != "0" and sys.maxsize > 2**32 and importlib.util.find_spec("numba") is not None
     if said == "1" and not found:
         raise ImportError(f"MINITENSOR_FAST=1 needs numba: {INSTALL}")
-    return found
+    if found:
+        return True, ""
+    return False, "MINITENSOR_FAST=0 turns compiled kernels off" if said == "0" else f"compiled kernels need numba: {INSTALL}"
 
 
 class Kernels:
     """The compiled kernels by name."""
 
     def __init__(self):
-        self.on = _wanted()
-        self.reason = ""  # why they cannot be used
+        self.on, self.reason = _wanted()
         self._entries = None
 
     def has(self, dtype):
@@ -77,7 +79,7 @@ class Kernels:
         """
         if on and not (self._entries is not None or self._load(insist=True)):
             raise ImportError(self.reason)
-        self.on = bool(on)
+        self.on, self.reason = bool(on), "" if on else "compiled kernels are turned off"
         if self._entries is not None:
             self.blas.hold() if on else self.blas.release()
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["hold", "library", "product_functions", "release"]
+__all__ = ["described", "hold", "library", "product_functions", "release"]
 
 
 @cache
@@ -44,6 +44,17 @@ def product_functions():
         return {}
     names = {np.dtype(np.float32): "scipy_cblas_sgemm64_", np.dtype(np.float64): "scipy_cblas_dgemm64_"}
     return {dtype: ctypes.cast(getattr(found, name), ctypes.c_void_p).value for dtype, name in names.items()}
+
+
+def described():
+    """Name, version and kernel of NumPy's OpenBLAS; None if it has another BLAS."""
+    found = library()
+    if found is None:
+        return None
+    found.scipy_openblas_get_config64_.restype = ctypes.c_char_p
+    found.scipy_openblas_get_corename64_.restype = ctypes.c_char_p
+    name, version = found.scipy_openblas_get_config64_().decode().split()[:2]
+    return f"{name} {version} ({found.scipy_openblas_get_corename64_().decode()})"
 
 
 _before = 0  # threads of OpenBLAS before it was held to one

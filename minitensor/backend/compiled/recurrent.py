@@ -213,10 +213,14 @@ def _lstm_back(number, each, gemm, turned, gates, cells, g, lengths, da, dc, hel
             zero = one - one
             for b in range(batch):
                 if t < lengths[b]:
-                    through[b], kept[b] = kept[b] * f[b], zero
+                    through[b] = kept[b] * f[b]
+                    kept[b] = zero
                 else:
                     kept[b] = dhu[b]
-                    di[b] = df[b] = dg[b] = do[b] = zero
+                    di[b] = zero
+                    df[b] = zero
+                    dg[b] = zero
+                    do[b] = zero
         else:
             for b in range(batch):
                 through[b] = kept[b] * f[b]
@@ -310,7 +314,10 @@ def _gru_back(number, each, gemm, turned, gates, inner, states, g, lengths, da, 
             for b in range(batch):
                 if t >= lengths[b]:
                     kept[b] = dhu[b]
-                    dn_x[b] = dr[b] = dz[b] = dn_h[b] = one - one
+                    dn_x[b] = one - one
+                    dr[b] = one - one
+                    dz[b] = one - one
+                    dn_h[b] = one - one
 
 
 @entry
@@ -360,7 +367,7 @@ def rnn(pool, gemm, x, weight_ih, weight_hh, bias_x, bias_h, lengths, reverse, r
 
 
 @part
-def _rnn_back(number, each, gemm, turned, states, g, lengths, rectified, da, held, t, later, s):
+def _rnn_back(number, each, gemm, turned, rectified, states, g, lengths, da, held, t, later, s):
     # dL/da = dL/dh f'(a), with tanh'(a) = 1 - h^2 and relu'(a) = [h > 0].
     hidden, batch = held.shape
     low, high = number * each, min(hidden, (number + 1) * each)
@@ -382,17 +389,18 @@ def _rnn_back(number, each, gemm, turned, states, g, lengths, rectified, da, hel
         if lengths.size:
             for b in range(batch):
                 if t >= lengths[b]:
-                    kept[b], d[b] = dhu[b], zero
+                    kept[b] = dhu[b]
+                    d[b] = zero
 
 
 @entry
-def rnn_gradient(pool, gemm, turned, states, g, lengths, reverse, rectified, da, held, dh):
+def rnn_gradient(pool, gemm, turned, rectified, states, g, lengths, reverse, da, held, dh):
     """All steps backwards; turned: W_hh^T (H, H)."""
     steps, hidden, batch = da.shape[1], held.shape[0], held.shape[1]
     parts, each = _slices(hidden, hidden * batch * hidden)
     later = -1
     for s in range(steps - 1, -1, -1):
         t = steps - 1 - s if reverse else s
-        parallel(pool, parts, _rnn_back, (each, gemm, turned, states, g, lengths, rectified, da, held, t, later, s))
+        parallel(pool, parts, _rnn_back, (each, gemm, turned, rectified, states, g, lengths, da, held, t, later, s))
         later = t
     parallel(pool, parts, _start, (each, gemm, turned, da, later, held, g, lengths, dh))

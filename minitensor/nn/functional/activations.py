@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     from minitensor.engine.attached import TensorLike
 
 
-@op
-def relu(xp, x):
+@fused
+def relu(x):
     """``max(x, 0)``; derivative 0 at 0."""
-    return xp.maximum(x, 0.0) if x.dtype.kind == "f" else xp.maximum(x, 0)
+    return where(x > 0, x, maximum(x, x.dtype.type(0)).detach())
 
 
-relu.vjp(lambda xp, g, out: g * xp.greater(out, 0))
+@relu.kernel
+def _(xp, x):
+    y = xp.maximum(x, x.dtype.type(0))
+    return y, lambda g: (g * xp.greater(y, 0),)
 
 
 LARGEST, FAR = 1e30, 40.0  # finite in every type that is computed in; where a sigmoid or Phi is 1 to the last digit
@@ -164,12 +167,14 @@ MANY = 1 << 12  # elements from which a compiled kernel is called for them
 # --- dropout --------------------------------------------------------------------------------------
 
 
-@op(name="dropout")
-def _dropout(xp, x, *, mask):
+@fused(name="dropout")
+def _dropout(x, mask):
     return x * mask
 
 
-_dropout.vjp(lambda xp, g, mask: g * xp.asarray(mask))
+@_dropout.kernel
+def _(xp, x, mask):
+    return x * mask, lambda g: (g * mask, None)
 
 
 def dropout(x: TensorLike, p: float = 0.5, training: bool = True, generator: random.Generator | None = None) -> Tensor:
@@ -181,7 +186,7 @@ def dropout(x: TensorLike, p: float = 0.5, training: bool = True, generator: ran
     """
     x = asarray(x)
     mask = dropout_mask(x.shape, p, training, generator, x.device, x.dtype)
-    return x if mask is None else _dropout(x, mask=mask)
+    return x if mask is None else _dropout(x, Tensor(mask))
 
 
 def dropout_mask(shape, p, training, generator, device, dtype):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 
-from minitensor.nn.functional.activations import gelu, silu
+from minitensor.nn.functional.activations import _dropout, gelu, relu, silu
 from minitensor.nn.functional.affine import linear
 from minitensor.nn.functional.blocks import as_rows
 from minitensor.nn.functional.likelihood import _cross_entropy
@@ -18,7 +18,7 @@ from minitensor.nn.functional.probabilities import log_softmax, softmax
 
 _override = functools.partial(override, device="cpu")
 
-SMALL = 1 << 14  # multiply-adds up to which a product is left to NumPy
+SMALL = 1 << 14  # multiply-adds of a product, or elements, up to which NumPy is as quick
 
 
 # --- the affine map -------------------------------------------------------------------------------
@@ -144,6 +144,36 @@ def _each(xp, x, forward, backward):
         return (gx.reshape(x.shape),)
 
     return y.reshape(x.shape), pull
+
+
+@_override(relu)
+def _(xp, x, *, needs):
+    if x.size <= SMALL:
+        return None
+    line = xp.ready(x).reshape(-1)
+    y = xp.empty_like(line)
+    xp.kernels.run("relu", line, y)
+
+    def backward(g):
+        gx = xp.empty_like(y)
+        xp.kernels.run("relu_gradient", y, xp.ready(g).reshape(-1), gx)
+        return (gx.reshape(x.shape),)
+
+    return y.reshape(x.shape), backward
+
+
+@_override(_dropout)
+def _(xp, x, mask, *, needs):
+    if x.size <= SMALL:
+        return None
+    line = xp.ready(mask).reshape(-1)
+
+    def times_mask(x):
+        y = xp.empty_like(line)
+        xp.kernels.run("multiply", xp.ready(x).reshape(-1), line, y)
+        return y.reshape(mask.shape)
+
+    return times_mask(x), lambda g: (times_mask(g), None)
 
 
 @_override(gelu)

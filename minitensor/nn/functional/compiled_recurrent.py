@@ -55,9 +55,9 @@ class _Loop:
     def backward(self, name, g, *arrays, rows, others=()):
         """Run a loop backwards: ``(da, dh)``; rows: of da; others: gradients of further states."""
         da, dh = self.empty(rows, self.count, self.batch), self.empty(self.hidden, self.batch)
-        held = self.xp.ascontiguousarray(g[self.count].T)
+        held = g[self.count].T.copy()
         self.xp.kernels.run(
-            name, self.gemm, self.xp.ascontiguousarray(self.weight_hh.T), *arrays, self.xp.ready(g), self.lengths, self.reverse,
+            name, self.gemm, self.weight_hh.T.copy(), *arrays, self.xp.ready(g), self.lengths, self.reverse,
             da, *others, held, dh,
         )  # fmt: skip
         return da, dh.T.copy()
@@ -111,7 +111,7 @@ def _(xp, x, h, c, weight_ih, weight_hh, bias_ih=None, bias_hh=None, lengths=Non
     out = loop.forward("lstm", gates, cells, finals=(loop.states, cells))
 
     def backward(g):
-        dc = xp.ascontiguousarray(g[loop.count + 1].T)
+        dc = g[loop.count + 1].T.copy()
         da, dh = loop.backward("lstm_gradient", g, gates, cells, rows=4 * loop.hidden, others=(dc,))
         gx, gw_ih, gb_ih = loop.input_gradients(da, loop.weight_ih, (needs[0], needs[3], needs[5]))
         gw_hh, gb_hh = loop.state_gradients(da, out, h, (needs[4], needs[6]))
@@ -153,15 +153,9 @@ def _(
     out = loop.forward("rnn", rectified, finals=(loop.states,))
 
     def backward(g):
-        arrays = (loop.states,)
-        da, dh = loop.empty(loop.hidden, loop.count, loop.batch), loop.empty(loop.hidden, loop.batch)
-        held = xp.ascontiguousarray(g[loop.count].T)
-        xp.kernels.run(
-            "rnn_gradient", loop.gemm, xp.ascontiguousarray(loop.weight_hh.T), *arrays, xp.ready(g), loop.lengths, loop.reverse,
-            rectified, da, held, dh,
-        )  # fmt: skip
+        da, dh = loop.backward("rnn_gradient", g, rectified, loop.states, rows=loop.hidden)
         gx, gw_ih, gb_ih = loop.input_gradients(da, loop.weight_ih, (needs[0], needs[2], needs[4]))
         gw_hh, gb_hh = loop.state_gradients(da, out, h, (needs[3], needs[5]))
-        return gx, dh.T.copy(), gw_ih, gw_hh, gb_ih, gb_hh, None
+        return gx, dh, gw_ih, gw_hh, gb_ih, gb_hh, None
 
     return out, backward

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from minitensor.backend.compiled.lowlevel import array_at, call_gemm, entry, parallel, part
-from minitensor.backend.compiled.maths import exp, ordered, unordered
+from minitensor.backend.compiled.maths import exp, minus, ordered, unordered
 
 __all__ = ["attention", "attention_gradient", "rows_of"]
 
@@ -92,7 +92,7 @@ def _forward(number, gemm, sizes, block, causal, scale, places, steps, mask, mas
                     scores[i, s] = zero
             else:
                 for s in range(several):
-                    e = exp(scores[i, s] - top)
+                    e = exp(minus(scores[i, s], top))
                     scores[i, s] = e
                     total += e
             tops[head, first + i], totals[head, first + i] = top, total
@@ -169,7 +169,7 @@ def _backward(number, gemm, sizes, block, causal, scale, places, steps, mask, ma
                 if drop:
                     factor = array_at(drop + ((head * queries + first + i) * keys) * size, (several,), zero)
                     for s in range(several):
-                        weight = exp(p[i, s] - top) * share
+                        weight = exp(minus(p[i, s], top)) * share
                         slope = ds[i, s] * factor[s]
                         along += weight * slope
                         p[i, s], ds[i, s] = weight, slope
@@ -178,7 +178,7 @@ def _backward(number, gemm, sizes, block, causal, scale, places, steps, mask, ma
                         p[i, s] *= factor[s]
                 else:
                     for s in range(several):
-                        weight = exp(p[i, s] - top) * share
+                        weight = exp(minus(p[i, s], top)) * share
                         along += weight * ds[i, s]
                         p[i, s] = weight
                     for s in range(several):

@@ -129,6 +129,8 @@ def matmul(a, b, out=None):
     (m, k), n = a.shape[-2:], b.shape[-1]
     if out is None:
         out = np.empty((*lead, m, n), dtype=a.dtype)
+    elif np.may_share_memory(out, a) or np.may_share_memory(out, b):
+        return np.matmul(a, b, out=out)
     form = _matrix(out)
     if None in forms or form is None or form[0] or len(lead) > 2 or out.shape != (*lead, m, n) or out.dtype != a.dtype:
         return np.matmul(a, b, out=out)

@@ -12,7 +12,7 @@ import numpy as np
 
 from minitensor.backend.compiled import STEP
 from minitensor.backend.compiled.lowlevel import entry, parallel, part
-from minitensor.backend.compiled.maths import exp, ordered, unordered
+from minitensor.backend.compiled.maths import exp, minus, ordered, unordered
 
 __all__ = [
     "column_sums", "cross_entropy", "cross_entropy_gradient", "log_softmax", "log_softmax_gradient", "norm", "norm_columns",
@@ -53,7 +53,7 @@ def _softmax(number, x, y, each):
             top = max(top, ordered(x[i, j]))
         greatest, total = unordered(top), x.dtype.type(0)
         for j in range(width):
-            e = exp(x[i, j] - greatest)
+            e = exp(minus(x[i, j], greatest))
             y[i, j] = e
             total += e
         share = x.dtype.type(1) / total
@@ -101,13 +101,13 @@ def _log_softmax(number, x, y, each):
         # near 0.
         rest = x.dtype.type(0)
         for j in range(place):
-            rest += exp(x[i, j] - greatest)
+            rest += exp(minus(x[i, j], greatest))
         for j in range(place + 1, width):
-            rest += exp(x[i, j] - greatest)
-        rest += x[i, place] - greatest  # 0, or NaN where it is infinite
+            rest += exp(minus(x[i, j], greatest))
+        rest += minus(x[i, place], greatest)  # 0, or NaN where it is infinite
         shift = math.log1p(rest)
         for j in range(width):
-            y[i, j] = (x[i, j] - greatest) - shift
+            y[i, j] = minus(minus(x[i, j], greatest), shift)
 
 
 @entry
@@ -160,20 +160,20 @@ def _norm(number, x, weight, bias, eps, centred, y, mean, rstd, each):
                 total += x[i, j]
         middle = total / n
         for j in range(width):
-            square += (x[i, j] - middle) * (x[i, j] - middle)
+            square += minus(x[i, j], middle) * minus(x[i, j], middle)
         scale = one / math.sqrt(square / n + eps)
         if scale == zero:  # the squares overflow: measure the row in its greatest element
             top = zero
             for j in range(width):
-                top = max(top, abs(x[i, j] - middle))
+                top = max(top, abs(minus(x[i, j], middle)))
             if top < np.inf:
                 square = zero
                 for j in range(width):
-                    square += ((x[i, j] - middle) / top) * ((x[i, j] - middle) / top)
+                    square += (minus(x[i, j], middle) / top) * (minus(x[i, j], middle) / top)
                 scale = one / (top * math.sqrt(square / n + eps / top / top))
         mean[i], rstd[i] = middle, scale
         for j in range(width):
-            y[i, j] = (x[i, j] - middle) * scale
+            y[i, j] = minus(x[i, j], middle) * scale
         if weight.size:
             for j in range(width):
                 y[i, j] *= weight[j]
@@ -205,10 +205,10 @@ def _norm_gradient(number, x, weight, g, mean, rstd, centred, gx, each):
                 gx[i, j] = g[i, j]
         for j in range(width):
             total += gx[i, j]
-            along += gx[i, j] * ((x[i, j] - middle) * scale)
+            along += gx[i, j] * (minus(x[i, j], middle) * scale)
         total, along = (total / n if centred else zero), along / n
         for j in range(width):
-            gx[i, j] = scale * (gx[i, j] - total - (x[i, j] - middle) * scale * along)
+            gx[i, j] = scale * (gx[i, j] - total - minus(x[i, j], middle) * scale * along)
 
 
 @entry
@@ -229,7 +229,7 @@ def _norm_columns(number, x, g, mean, rstd, gw, gb):
     for i in range(x.shape[0]):
         middle, scale, u, h = mean[i], rstd[i], x[i, low:high], g[i, low:high]
         for j in range(gw.size):
-            gw[j] += h[j] * ((u[j] - middle) * scale)
+            gw[j] += h[j] * (minus(u[j], middle) * scale)
         for j in range(gw.size):
             gb[j] += h[j]
 
@@ -258,13 +258,13 @@ def _cross_entropy(number, x, targets, ignored, smoothing, loss, top, rest, each
             highest = max(highest, ordered(x[i, j]))
         greatest, others = unordered(highest), zero
         for j in range(place):
-            others += exp(x[i, j] - greatest)
+            others += exp(minus(x[i, j], greatest))
         for j in range(place + 1, width):
-            others += exp(x[i, j] - greatest)
+            others += exp(minus(x[i, j], greatest))
         if smoothing:
             for j in range(width):
-                total += x[i, j] - greatest
-        chosen = x[i, place] - greatest
+                total += minus(x[i, j], greatest)
+        chosen = minus(x[i, place], greatest)
         top[i], rest[i] = greatest, others
         log_total = real(math.log1p(others + (exp(chosen) - one)))
         loss[i] = log_total - (one - smoothing) * chosen
@@ -294,10 +294,10 @@ def _cross_entropy_gradient(number, x, targets, ignored, smoothing, top, rest, g
             for j in range(width):
                 gx[i, j] = real(0)
             continue
-        own = exp(x[i, place] - top[i])
+        own = exp(minus(x[i, place], top[i]))
         scale, less = g[i] / (rest[i] + own), g[i] * share
         for j in range(width):
-            gx[i, j] = exp(x[i, j] - top[i]) * scale - less
+            gx[i, j] = exp(minus(x[i, j], top[i])) * scale - less
         # At the target  B p - a R / (R + own) - b: no digit is lost if p is nearly 1.
         gx[i, place] = (smoothing * own - (one - smoothing) * rest[i]) * scale - less
 

@@ -168,13 +168,13 @@ MANY = 1 << 12  # elements from which a compiled kernel is called for them
 
 
 @fused(name="dropout")
-def _dropout(x, mask):
+def _dropout(x, *, mask):
     return x * mask
 
 
 @_dropout.kernel
-def _(xp, x, mask):
-    return x * mask, lambda g: (g * mask, None)
+def _(xp, x, *, mask):
+    return x * mask, lambda g: (g * mask,)
 
 
 def dropout(x: TensorLike, p: float = 0.5, training: bool = True, generator: random.Generator | None = None) -> Tensor:
@@ -186,7 +186,7 @@ def dropout(x: TensorLike, p: float = 0.5, training: bool = True, generator: ran
     """
     x = asarray(x)
     mask = dropout_mask(x.shape, p, training, generator, x.device, x.dtype)
-    return x if mask is None else _dropout(x, Tensor(mask))
+    return x if mask is None else _dropout(x, mask=mask)
 
 
 def dropout_mask(shape, p, training, generator, device, dtype):

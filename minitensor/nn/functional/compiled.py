@@ -163,8 +163,8 @@ def _(xp, x, *, needs):
 
 
 @_override(_dropout)
-def _(xp, x, mask, *, needs):
-    if x.size <= SMALL:
+def _(xp, x, *, mask, needs):
+    if x.size <= SMALL or mask.dtype != x.dtype:
         return None
     line = xp.ready(mask).reshape(-1)
 
@@ -173,7 +173,7 @@ def _(xp, x, mask, *, needs):
         xp.kernels.run("multiply", xp.ready(x).reshape(-1), line, y)
         return y.reshape(mask.shape)
 
-    return times_mask(x), lambda g: (times_mask(g), None)
+    return times_mask(x), lambda g: (times_mask(g),)
 
 
 @_override(gelu)

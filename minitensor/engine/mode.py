@@ -1,5 +1,5 @@
 """The switches around an op: whether it is recorded, whether its result is checked for NaN and
-infinity, whether initial values are drawn.
+infinity, whether it is timed, whether initial values are drawn.
 
 They belong to the context (of a thread, or of an asynchronous task), not to the process, and the
 blocks that are open stand in the context too. So one mode object may serve many threads and tasks
@@ -11,11 +11,11 @@ from __future__ import annotations
 import functools
 import inspect
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-__all__ = ["current_mode", "detect_anomaly", "enable_grad", "no_grad", "switch", "switched"]
+__all__ = ["current_mode", "detect_anomaly", "enable_grad", "no_grad", "switch", "switched", "timed"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,15 +29,20 @@ class Mode:
     """What ops do besides computing: record the graph, look for the first non-finite value; and
     what a new module is made of.
 
-    draws: ``nn.init`` draws values. memory: parameters have memory of their own, and not one number
-    that stands for all.
+    profile: what times the ops, a ``profiling.Recorder``, or None. draws: ``nn.init`` draws values.
+    memory: parameters have memory of their own, and not one number that stands for all.
     """
 
     grad: bool = True
     anomaly: bool = False
+    profile: Any = None
     draws: bool = True
     memory: bool = True
     blocks: tuple = ()  # the ``switched`` blocks that made it so, the outermost first
+    watched: bool = field(init=False)  # whether somebody looks at each op: no short ways then
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "watched", self.anomaly or self.profile is not None)
 
 
 current_mode: ContextVar[Mode] = ContextVar("minitensor_mode", default=Mode())
@@ -116,6 +121,22 @@ class switched:
 def _set(blocks):
     changes = {name: value for block in blocks for name, value in block._changes.items()}
     current_mode.set(Mode(**changes, blocks=blocks))
+
+
+def timed(name: str) -> Callable[[Code], Code]:
+    """Decorator of a function that is not an op: a profile that is open shows its time as
+    ``name``.
+    """
+
+    def decorate(function):
+        @functools.wraps(function)
+        def called(*args, **keywords):
+            profile = current_mode.get().profile
+            return function(*args, **keywords) if profile is None else profile.part(name, function, args, keywords)
+
+        return called
+
+    return decorate
 
 
 # --- functions that stop and go on ----------------------------------------------------------------

@@ -81,7 +81,7 @@ class Op(Primitive, Generic[P]):
         """Run the op on Tensors, arrays or numbers; record it if an input needs a gradient."""
         if not params and self.arity == len(args) < 3:
             return self.quick(*args)
-        return self.run(args, params)
+        return self.called(args, params)
 
     def run(self, args, params):
         """The op on any number of inputs, with any keywords."""
@@ -173,12 +173,12 @@ def _quick(op):
     """``op.run`` for one or two operands, unrolled, since small ops spend their time on calls;
     ``run`` gets what is unusual.
     """
-    function, pullbacks, mode_of, run = op.function, op.pullbacks, current_mode.get, op.run
+    function, pullbacks, mode_of, run = op.function, op.pullbacks, current_mode.get, op.called
 
     def unary(x):
         a = x._array if isinstance(x, Tensor) else None
         mode = mode_of()
-        if a.__class__ is not _NDARRAY or (a.dtype is not _FLOAT32 and a.dtype is not _FLOAT64) or mode.anomaly:
+        if a.__class__ is not _NDARRAY or (a.dtype is not _FLOAT32 and a.dtype is not _FLOAT64) or mode.watched:
             return run((x,), {})
         node = x.node
         pullback = pullbacks.get(1) if node is not None and mode.grad else _NONE
@@ -209,7 +209,7 @@ def _quick(op):
         else:
             b, right, usual = y, None, usual and y.__class__ in NUMBERS
         mode = mode_of()
-        if not usual or mode.anomaly:
+        if not usual or mode.watched:
             return run((x, y), {})
         parents: tuple[Any, ...]
         if not mode.grad or left is right is None:

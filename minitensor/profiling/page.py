@@ -1,0 +1,94 @@
+"""A profile as a page: one HTML file with the bars as inline SVG and the table, which loads nothing
+from elsewhere.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+from minitensor.profiling.table import FLOOR_SAYS, HEADS, bars, cells, heading, ms, shortened, speeds
+
+__all__ = ["BACKWARD", "FLOOR", "FORWARD", "OTHER", "page"]
+
+FORWARD, BACKWARD, OTHER, FLOOR = "#1f4e8c", "#9db8d9", "#b8b8b8", "#d1662b"
+NAMES, BAR, NUMBERS, STEP = 250, 470, 210, 26  # widths of the parts of the drawing, height of a row
+WIDTH = NAMES + BAR + NUMBERS
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.15rem; font-weight: 600 }
+svg { width: 100%; height: auto; font: 13px system-ui, sans-serif }
+.scroll { overflow-x: auto }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100% }
+th, td { text-align: right; padding: .2rem .5rem; border-bottom: 1px solid #e6e6e6; white-space: nowrap }
+th:first-child, td:first-child { text-align: left }
+p { color: #555; font-size: 13px }
+"""
+
+
+def page(rows, profile):
+    """The file as bytes."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in HEADS)
+    body = "\n".join(
+        f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in (row.name, *cells(row)))}</tr>" for row in rows
+    )
+    notes = "<br>".join(
+        escape(line)
+        for line in (
+            *speeds(profile),
+            "Times are those of an op itself: ops inside it have their own rows. Made: memory of results and gradients.",
+        )
+    )
+    title = escape(heading(rows, profile))
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>Profile: {title}</title><style>{STYLE}</style></head>
+<body>
+<h1>{title}</h1>
+{_drawing(bars(rows))}
+<p>{notes}</p>
+<div class="scroll"><table>
+<thead><tr>{head}</tr></thead>
+<tbody>
+{body}
+</tbody>
+</table></div>
+</body>
+</html>
+""".encode()
+
+
+def _drawing(shown):
+    """The bars as SVG."""
+    longest = max([max(f + b + o, row.floor or 0.0 if row else 0.0) for _, row, f, b, o in shown] or [0.0]) or 1.0
+    height = STEP * (len(shown) + 1) + 8
+    parts = [f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="time by kind of op">']
+    x = NAMES
+    for colour, text in ((FORWARD, "forward"), (BACKWARD, "backward"), (OTHER, "no op")):
+        parts.append(f'<rect x="{x}" y="5" width="11" height="11" fill="{colour}"/>')
+        parts.append(f'<text x="{x + 16}" y="15" fill="#555">{text}</text>')
+        x += 95
+    parts.append(f'<rect x="{x}" y="2" width="3" height="17" fill="{FLOOR}"/>')
+    parts.append(f'<text x="{x + 9}" y="15" fill="#555">{escape(FLOOR_SAYS)}</text>')
+    for i, (name, row, *lengths) in enumerate(shown, start=1):
+        top, left = i * STEP + 4, float(NAMES)
+        parts.append(f'<text x="{NAMES - 10}" y="{top + 14}" text-anchor="end">{escape(shortened(name, 34))}</text>')
+        for seconds, colour in zip(lengths, (FORWARD, BACKWARD, OTHER)):
+            width = BAR * max(seconds, 0.0) / longest
+            if width:
+                parts.append(f'<rect x="{left:.1f}" y="{top}" width="{width:.1f}" height="18" fill="{colour}"/>')
+            left += width
+        if row is not None and row.floor:
+            at = NAMES + BAR * row.floor / longest
+            parts.append(f'<rect x="{at - 1.5:.1f}" y="{top - 3}" width="3" height="24" fill="{FLOOR}"/>')
+            left = max(left, at + 1.5)
+        parts.append(f'<text x="{left + 8:.1f}" y="{top + 14}" fill="#555">{escape(label(row, sum(lengths)))}</text>')
+    return "\n".join([*parts, "</svg>"])
+
+
+def label(row, seconds):
+    """What stands behind a bar."""
+    text = f"{ms(seconds)} ms"
+    if row is None:
+        return text
+    text += f"  {100 * row.share:.0f} %"
+    return text if row.times_floor is None else f"{text}, {row.times_floor:.2f} x its floor"

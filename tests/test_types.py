@@ -31,7 +31,15 @@ LAZY = {"testing"}  # public, imported on first use
 # Pages with code that has to be wrong: mistakes that the errors explain, and nodes, any of which
 # might be None.
 NOT_SOUND = {"docs/coming-from.md", "docs/howto/read-the-engine.md"}
-FOLDERS = {"backend", "engine", "files", "models", "ops", "profiling", "recompute"}  # what every import system shows of a package
+FOLDERS = {
+    "backend",
+    "engine",
+    "files",
+    "models",
+    "ops",
+    "profiling",
+    "recompute",
+}  # what every import system shows of a package
 HOMES = {
     "mt": mt, "mt.linalg": mt.linalg, "mt.random": mt.random, "mt.nn": mt.nn, "mt.nn.functional": F, "mt.nn.init": mt.nn.init,
     "mt.optim": mt.optim, "mt.testing": mt.testing,

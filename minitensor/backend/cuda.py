@@ -15,7 +15,19 @@ from minitensor.backend import gpus
 from minitensor.backend.gpus import There, as_before, cupy, follow, on, several
 from minitensor.backend.kernels import Kernels
 
-__all__ = ["as_before", "follow", "kernels", "namespace", "on", "resolve", "several", "to_device", "to_host", "wait", "xp"]
+__all__ = [
+    "as_before",
+    "follow",
+    "kernels",
+    "namespace",
+    "on",
+    "resolve",
+    "several",
+    "to_device",
+    "to_host",
+    "wait",
+    "xp",
+]
 
 kernels = Kernels(cupy)
 _INT64 = np.dtype(np.int64)

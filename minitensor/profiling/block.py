@@ -10,7 +10,7 @@ from minitensor.engine.mode import current_mode, switched
 from minitensor.engine.settings import choice, flag
 from minitensor.files.safetensors import write_whole
 from minitensor.profiling import recorder as recording
-from minitensor.profiling.rows import OVERHEAD, REST, Row, Tally, rows_of
+from minitensor.profiling.rows import Measured, Row
 from minitensor.profiling.table import text_of
 
 __all__ = ["profile"]
@@ -38,9 +38,10 @@ class profile:
 
     ``print(p)`` shows a table: for each kind of op the time of its calls and of its gradients, how
     many there were, the memory that results and gradients took, its share of the block; and for
-    what is made of matrix products (``linear``, ``matmul``, ``einsum``, attention, recurrent layers,
-    convolutions) the *floor*: the time that the multiply-adds of its shapes would take at the speed
-    of this machine's products, which is measured once in a process on two matrices of 512 x 512.
+    what is made of matrix products (``linear``, ``matmul``, ``einsum``, attention, recurrent
+    layers, convolutions) the *floor*: the time that the multiply-adds of its shapes would take at
+    the speed of this machine's products, which is measured once in a process on two matrices of
+    512 x 512. Larger ones may be quicker than that.
     ``rows`` has the same as data, ``save`` draws it.
 
     Time is exclusive: that of an op does not count the ops inside it, which have rows of their own,
@@ -66,74 +67,59 @@ class profile:
     >>> x = mt.ones((4, 3), requires_grad=True)
     >>> with mt.profile() as p:
     ...     (x @ x.mT).sum().backward()
-    >>> [(row.name, row.forward_calls, row.backward_calls, row.flops) for row in p.rows if row.flops]
-    [('matmul', 1, 1, 288)]
+    >>> [(row.name, row.calls, row.flops) for row in p.rows if row.flops]
+    [('matmul', 2, 288)]
     """
 
     def __init__(self, synchronize: bool = True) -> None:
-        self.synchronize = flag("profile", "synchronize", synchronize)
-        self.is_open = False
-        self.start = self.stop = 0.0
-        self.overhead = 0.0  # seconds that went into measuring
-        self.recomputed = 0.0
-        self._tallies: dict[tuple[str, str, str], Tally] = {}
+        self._measured = Measured(flag("profile", "synchronize", synchronize))
         self._block: switched | None = None
 
     def __enter__(self) -> Self:
         if self._block is not None:
             raise RuntimeError("profile: this one has been opened before; write mt.profile() for each block")
-        recorder = recording.Recorder(self, current_mode.get().profile)
-        self._block = switched(profile=recorder)
-        if recorder.synchronize:
+        measured = self._measured
+        self._block = switched(profile=recording.Recorder(measured, current_mode.get().profile))
+        if measured.synchronize:
             wait()
-        self.is_open = True
+        measured.is_open = True
         self._block.__enter__()
-        self.start = recording.clock()
+        measured.start = recording.clock()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if not self.is_open:
-            return
-        if self.synchronize:
-            wait()
-        self.stop = recording.clock()
-        self.is_open = False
-        self._block.__exit__()
-
-    def tally(self, key: tuple[str, str, str]) -> Tally:
-        """What has been added up under a name, kind and way; made on first use."""
-        found = self._tallies.get(key)
-        if found is None:
-            found = self._tallies[key] = Tally()
-        return found
-
-    def places(self) -> list[tuple[str, Any]]:
-        """On which devices and in which types matrices were multiplied."""
-        return sorted({place for tally in list(self._tallies.values()) for place in list(tally.multiplied)}, key=str)
+        measured = self._measured
+        if measured.is_open and self._block is not None:
+            if measured.synchronize:
+                wait()
+            measured.stop = recording.clock()
+            measured.is_open = False
+            self._block.__exit__()
 
     # --- what it tells ----------------------------------------------------------------------------
 
     @property
     def wall(self) -> float:
         """Seconds from the start of the block to its end, or to now if it is open."""
-        return (recording.clock() if self.is_open else self.stop) - self.start
+        measured = self._measured
+        return (recording.clock() if measured.is_open else measured.stop) - measured.start
 
     @property
     def rows(self) -> list[Row]:
         """A row for each kind of op, and for what is not an op, by falling time; their times add up
         to ``wall``.
+
+        A row has: name; kind, "op" or "other"; time, forward and backward, in seconds; calls,
+        forward_calls and backward_calls; forward_bytes, the new memory that the results took (views
+        take none), and backward_bytes, that of the gradients; share, of the block's time; flops,
+        two for each multiply-add of its matrix products, forward and backward; floor, the seconds
+        that these take alone, and times_floor, ``time / floor``, both None without products.
         """
         recorder = current_mode.get().profile
         return self._rows() if recorder is None else recorder.aside(self._rows)
 
     def _rows(self):
-        wall, overhead = self.wall, self.overhead
-        rows = rows_of(dict(self._tallies), wall)
-        rest = max(0.0, wall - overhead - sum(row.time for row in rows))
-        if self._block is not None:
-            for name, seconds in ((REST, rest), (OVERHEAD, overhead)):
-                rows.append(Row(name, "other", seconds, share=seconds / wall if wall else 0.0))
-        return sorted(rows, key=ORDERS["time"])
+        return self._measured.rows(self.wall)
 
     @property
     def floor(self) -> float:
@@ -142,6 +128,13 @@ class profile:
         """
         return sum(row.floor or 0.0 for row in self.rows)
 
+    @property
+    def recomputed(self) -> float:
+        """Seconds that went into running again what ``mt.checkpoint`` has not kept; they stand in
+        the rows of the ops that ran.
+        """
+        return self._measured.recomputed
+
     def table(self, sort: str = "time") -> str:
         """The rows as text, at most 100 columns wide.
 
@@ -149,7 +142,7 @@ class profile:
         first) or "name".
         """
         order = ORDERS[choice("table", "sort", sort, ORDERS)]
-        return text_of(sorted(self.rows, key=order), self)
+        return text_of(sorted(self.rows, key=order), self._measured)
 
     def save(self, path: FilePath) -> None:
         """Draw the rows as bars: ``.html``, one file that needs nothing else, or ``.png``, which
@@ -165,11 +158,17 @@ class profile:
             from minitensor.profiling.chart import chart as draw
         else:
             from minitensor.profiling.page import page as draw
-        write_whole({path: [draw(self.rows, self)]})
+        write_whole({path: [draw(self.rows, self._measured)]})
 
     def __str__(self) -> str:
         return self.table()
 
     def __repr__(self) -> str:
-        state = "open" if self.is_open else "not opened yet" if self._block is None else f"{self.wall * 1e3:.2f} ms"
+        state = (
+            "open"
+            if self._measured.is_open
+            else "not opened yet"
+            if self._block is None
+            else f"{self.wall * 1e3:.2f} ms"
+        )
         return f"<profile, {state}>"

@@ -10,7 +10,7 @@ from minitensor.profiling.table import FLOOR_SAYS, bars, heading, shortened
 __all__ = ["chart"]
 
 
-def chart(rows, profile):
+def chart(rows, measured):
     """The picture as bytes of a PNG; it needs no display and leaves the settings of the process
     alone.
     """
@@ -31,12 +31,12 @@ def chart(rows, profile):
         for seconds, colour, name in zip(lengths, (FORWARD, BACKWARD, OTHER), ("forward", "backward", "no op")):
             width = 1e3 * max(seconds, 0.0)
             if width:
-                axes.barh(i, width, 0.7, left, color=colour, label=None if name in named else name)
+                axes.barh(i, width, 0.7, left, color=colour, label="" if name in named else name)
                 named.add(name)
             left += width
         if row is not None and row.floor:
             floor = 1e3 * row.floor
-            axes.vlines(floor, i - 0.45, i + 0.45, color=FLOOR, linewidth=2.5, label=None if "f" in named else FLOOR_SAYS)
+            axes.vlines(floor, i - 0.45, i + 0.45, color=FLOOR, linewidth=2.5, label="" if "f" in named else FLOOR_SAYS)
             named.add("f")
             left = max(left, floor)
         axes.annotate(
@@ -51,7 +51,7 @@ def chart(rows, profile):
     axes.tick_params(axis="y", length=0)
     if named:
         axes.legend(frameon=False, loc="lower right", fontsize=8.5)
-    figure.suptitle(heading(rows, profile), fontsize=10.5, x=0.01, ha="left")
+    figure.suptitle(heading(rows, measured), fontsize=10.5, x=0.01, ha="left")
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
     return drawn.getvalue()

@@ -25,7 +25,7 @@ p { color: #555; font-size: 13px }
 """
 
 
-def page(rows, profile):
+def page(rows, measured):
     """The file as bytes."""
     head = "".join(f"<th>{escape(name)}</th>" for name in HEADS)
     body = "\n".join(
@@ -34,11 +34,11 @@ def page(rows, profile):
     notes = "<br>".join(
         escape(line)
         for line in (
-            *speeds(profile),
+            *speeds(measured),
             "Times are those of an op itself: ops inside it have their own rows. Made: memory of results and gradients.",
         )
     )
-    title = escape(heading(rows, profile))
+    title = escape(heading(rows, measured))
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><title>Profile: {title}</title><style>{STYLE}</style></head>

@@ -1,5 +1,5 @@
-"""Multiply-adds of the ops that are matrix products, from the shapes alone: what no way of computing
-them can do without.
+"""Multiply-adds of the ops that are matrix products, from the shapes alone: what no way of
+computing them can do without.
 
 Each function takes the shapes of the inputs (None for what is not given), the keywords, and the
 numbers of the inputs whose gradients are computed; it returns the multiply-adds of the op and those

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from threading import get_ident
-from typing import Any
 
 from minitensor.backend import compute_dtype, device_of, is_array, is_floating, wait
 from minitensor.engine.autograd import Scatter, raw
@@ -26,22 +25,22 @@ class Frame:
     time them.
     """
 
-    __slots__ = ("began", "start", "inside", "sums", "holds_ops")
+    __slots__ = ("began", "start", "inside", "sums")
 
     def __init__(self, began):
         self.began = self.start = began
         self.inside = 0.0
         self.sums = 0.0  # that part of ``inside`` which went into backward passes
-        self.holds_ops = False  # whether ops ran within: what was made and multiplied is theirs
 
 
 class Recorder:
-    """Times the ops of one thread for the profiles that are open around them, the outermost first.
+    """Times the ops of one thread for the profiles that are open around them.
 
-    A profile inside another has a recorder of its own, for both, on the same stack.
+    opened: the ``Measured`` of a new profile. outer: the recorder of the profiles around it, if
+    there are any: on the same stack this one works for all of them.
     """
 
-    def __init__(self, opened: Any, outer: Recorder | None) -> None:
+    def __init__(self, opened, outer=None):
         self.profiles, self.frames = (opened,), [Frame(0.0)]  # at the bottom: a frame of no call
         if outer is not None and outer.thread == get_ident():
             self.profiles, self.frames = (*(one for one in outer.profiles if one.is_open), opened), outer.frames
@@ -71,7 +70,7 @@ class Recorder:
         finally:
             end = self.end(frame)
             made, multiplied = 0, None
-            if out is not None and not frame.holds_ops:
+            if out is not None and getattr(op, "kernels", True):  # without a kernel the ops of its definition do all
                 made = _bytes(out._array, (*args, *params.values()) if params else args)
                 if (count := products.forward(op, args, params)) and is_floating(out.dtype):
                     multiplied = (out.device, compute_dtype(out.dtype)), count
@@ -92,11 +91,12 @@ class Recorder:
             finally:
                 end = self.end(frame)
                 pullback, made, multiplied = node.pullback, 0, None
-                if worked and not frame.holds_ops:
+                again = not hasattr(pullback, "op")  # a checkpoint: ``fn`` runs again
+                if worked and not again and not sums.recorded:  # else all is done by ops
                     made = seen.made
                     if count := products.backward(node, needed):
                         multiplied = (device_of(raw(gradient)), node.dtype), count
-                if not hasattr(pullback, "op"):  # a checkpoint: ``fn`` has run again
+                if again:
                     for one in self.listening(frame):
                         one.recomputed += end - frame.start - frame.sums
                 self.settle(frame, end, (pullback.op_name, "op", "backward"), made, multiplied)
@@ -157,9 +157,8 @@ class Recorder:
                 one.tally(key).add(own, made, multiplied)
         around, now = self.frames[-1], clock()
         around.inside += now - frame.began
-        if key is not None:
-            around.holds_ops |= frame.holds_ops or key[1] == "op"
-            around.sums += now - frame.began if key[0] == SUMS else 0.0
+        if key is not None and key[0] == SUMS:
+            around.sums += now - frame.began
         for one in listening:
             one.overhead += now - end + frame.start - frame.began
 
@@ -197,14 +196,14 @@ def _bytes(array, given):
     and no more than there are if its elements are repeated.
     """
     owner = _owner(array)
-    for value in given:
-        if _owner(raw(value)) is owner:
+    for value in map(raw, given):
+        if is_array(value) and _owner(value) is owner:
             return 0
-    return min(array.nbytes, owner.nbytes) if is_array(owner) else 0
+    return min(array.nbytes, owner.nbytes)
 
 
-def _owner(value):
-    """The array that owns the memory of an array; anything else itself."""
-    while hasattr(base := getattr(value, "base", None), "base"):
-        value = base
-    return value
+def _owner(array):
+    """The array that owns the memory of an array."""
+    while is_array(array.base):
+        array = array.base
+    return array

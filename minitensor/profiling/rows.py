@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from minitensor.profiling.speed import speed
 
-__all__ = ["OVERHEAD", "REST", "Row", "Tally", "rows_of"]
+__all__ = ["OVERHEAD", "REST", "Measured", "Row"]
 
 REST, OVERHEAD = "Python and the rest", "the profile itself"
 
@@ -63,10 +63,38 @@ class Tally:
             self.multiplied[place] = self.multiplied.get(place, 0) + count
 
 
-def rows_of(tallies: dict[tuple[str, str, str], Tally], wall: float) -> list[Row]:
-    """The rows of a profile of ``wall`` seconds. tallies: by name, kind, and which way."""
-    kinds = dict.fromkeys((name, kind) for name, kind, _ in tallies)
-    return [_row(*kind, tallies, wall) for kind in kinds]
+class Measured:
+    """What one profile knows. start, stop: readings of the clock. overhead: seconds that went into
+    measuring; recomputed: that ``mt.checkpoint`` took to run again what it has not kept.
+    """
+
+    def __init__(self, synchronize):
+        self.synchronize = synchronize
+        self.is_open = False
+        self.start = self.stop = self.overhead = self.recomputed = 0.0
+        self.tallies = {}  # by name, kind ("op" or "other"), and, of an op, "forward" or "backward"
+
+    def tally(self, key):
+        """The tally of a name, kind and way; made on first use."""
+        found = self.tallies.get(key)
+        if found is None:
+            found = self.tallies[key] = Tally()
+        return found
+
+    def places(self):
+        """``(device, dtype)`` of all matrix products."""
+        return sorted({place for tally in list(self.tallies.values()) for place in list(tally.multiplied)}, key=str)
+
+    def rows(self, wall):
+        """A row for each name and kind, by falling time, of a block that has taken so many
+        seconds.
+        """
+        tallies, overhead = dict(self.tallies), self.overhead
+        rows = [_row(*kind, tallies, wall) for kind in dict.fromkeys((name, kind) for name, kind, _ in tallies)]
+        rest = max(0.0, wall - overhead - sum(row.time for row in rows))  # of rounding errors may be less than 0
+        for name, seconds in ((REST, rest), (OVERHEAD, overhead)):
+            rows.append(Row(name, "other", seconds, share=seconds / wall if wall else 0.0))
+        return sorted(rows, key=lambda row: -row.time)
 
 
 def _row(name, kind, tallies, wall):

@@ -14,7 +14,7 @@ __all__ = ["SIZE", "speed"]
 SIZE = 512  # rows and columns of the two matrices; more, if their product takes less than LEAST
 LEAST = 1e-3  # seconds
 LARGEST = 8192
-REPEATS = 5
+REPEATS = 10
 
 
 @functools.cache

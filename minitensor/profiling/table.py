@@ -19,7 +19,15 @@ LEGEND = (
 def ms(seconds):
     """A time in milliseconds, to about four digits."""
     value = seconds * 1e3
-    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.1f}" if value < 1e4 else f"{value:.0f}"
+    return (
+        f"{value:.3f}"
+        if value < 1
+        else f"{value:.2f}"
+        if value < 100
+        else f"{value:.1f}"
+        if value < 1e4
+        else f"{value:.0f}"
+    )
 
 
 def bytes_text(count):
@@ -53,24 +61,24 @@ def cells(row):
     )
 
 
-def heading(rows, profile):
+def heading(rows, measured):
     """The time of the block and of its products, in a sentence."""
     wall, floor = sum(row.time for row in rows), sum(row.floor or 0.0 for row in rows)
-    took = f"This block {'has taken' if profile.is_open else 'took'} {ms(wall)} ms"
+    took = f"This block {'has taken' if measured.is_open else 'took'} {ms(wall)} ms"
     if not floor:
         return f"{took}; it has no matrix products."
     return f"{took}, its products alone would take {ms(floor)} ms: {wall / floor:.2f} x the floor."
 
 
-def speeds(profile):
+def speeds(measured):
     """How fast this machine multiplies what the block did, in a sentence each."""
     return [
         f"Products of {dtype} on {device}: {2e-9 * speed(device, dtype):.0f} GFLOP/s, measured on {SIZE} x {SIZE} or more."
-        for device, dtype in profile.places()
+        for device, dtype in measured.places()
     ]
 
 
-def text_of(rows, profile):
+def text_of(rows, measured):
     """The table, the sentences below it, and what the columns mean."""
     longest = max([len(HEADS[0]), *(min(len(row.name), LONGEST) for row in rows)])
     lines = [
@@ -78,8 +86,8 @@ def text_of(rows, profile):
         for name, *texts in [HEADS, *((row.name, *cells(row)) for row in rows)]
     ]
     lines.insert(1, "-" * len(lines[0]))
-    again = profile.recomputed
-    sentences = [heading(rows, profile), *speeds(profile)]
+    again = measured.recomputed
+    sentences = [heading(rows, measured), *speeds(measured)]
     if again:
         sentences.append(f"Of this {ms(again)} ms went into running again what mt.checkpoint has not kept.")
     return "\n".join([*(line.rstrip() for line in lines), "", *sentences, *LEGEND])

@@ -431,6 +431,13 @@ def test_floors_are_of_the_row_and_of_the_block(clock, fast):
     assert "This block took 4000.0 ms, its products alone would take 2000.0 ms: 2.00 x the floor." in p.table()
 
 
+def test_a_row_below_its_floor_has_a_word(clock, fast):
+    x = leaf(10, 10)
+    with mt.profile() as p:
+        x @ x
+    assert "A row is below its floor" in p.table()
+
+
 def test_the_speed_is_measured_once():
     speed.speed.cache_clear()
     first = speed.speed("cpu", np.dtype(np.float32))
@@ -734,7 +741,21 @@ def test_a_page_is_one_file(busy, tmp_path):
     assert page.tags.count("tr") == 1 + len(busy.rows) and page.tags.count("svg") == 1 and "b" not in page.tags
     assert not [name for name, _ in page.attributes if name in ("src", "href")] and "script" not in page.tags
     assert any("very_long_name" in text and text.startswith("<b>") for text in page.texts)
-    assert {"forward", "backward", f"{len(busy.rows) - table.FEW} others"} <= set(page.texts)
+    assert {"forward", "backward", "not an op"} <= set(page.texts)
+
+
+def test_small_bars_are_one(fast):
+    def row(name, time, kind="op", floor=None):
+        return rows.Row(name, kind, time, forward=time * (kind == "op"), share=time, floor=floor)
+
+    small = [row(name, 0.001) for name in "abc"] + [row("d", 0.002, kind="other")]
+    shown = table.bars([*small, row("large", 0.9, floor=0.45), row("rest", 0.095, kind="other")])
+    assert shown == [
+        ("large", (0.9, 0.0, 0.0), 0.45, "900.0 ms, 90 %, 2.00 x its floor"),
+        ("rest", (0.0, 0.0, 0.095), None, "95.00 ms, 10 %"),
+        ("4 others", (pytest.approx(0.003), 0.0, 0.002), None, "5.00 ms"),
+    ]
+    assert len(table.bars(small[:1])) == 1 and len(table.bars([row("x", 0.04) for _ in range(25)])) == 17
 
 
 def test_a_page_of_nothing(tmp_path, clock):

@@ -84,6 +84,10 @@ assert_type(mt.linalg.svd(x, compute_uv=False), mt.Tensor)
 assert_type(mt.linalg.svd(x)[1], mt.Tensor)
 assert_type(mt.random.default.normal((2, 3)), mt.Tensor)
 assert_type(mt.checkpoint(lambda x: x * x, x), mt.Tensor)
+with mt.profile(synchronize=False) as p:
+    assert_type(p.rows[0].times_floor, float | None)
+assert_type(p.table(sort="calls"), str)
+p.table(order="calls")  # error: reportCallIssue
 
 
 @mt.no_grad()

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from html import escape
 
-from minitensor.profiling.table import FLOOR_SAYS, HEADS, bars, cells, heading, ms, shortened, speeds
+from minitensor.profiling.table import FLOOR_SAYS, HEADS, LEGEND, bars, cells, heading, notes
 
-__all__ = ["BACKWARD", "FLOOR", "FORWARD", "OTHER", "page"]
+__all__ = ["COLOURS", "FLOOR", "page"]
 
-FORWARD, BACKWARD, OTHER, FLOOR = "#1f4e8c", "#9db8d9", "#b8b8b8", "#d1662b"
-NAMES, BAR, NUMBERS, STEP = 250, 470, 210, 26  # widths of the parts of the drawing, height of a row
+COLOURS = {"#1f4e8c": "forward", "#9db8d9": "backward", "#b8b8b8": "not an op"}  # of the parts of a bar
+FLOOR = "#d1662b"
+NAMES, BAR, NUMBERS, STEP = 250, 430, 250, 26  # widths of the parts of the drawing, height of a row
 WIDTH = NAMES + BAR + NUMBERS
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
@@ -31,13 +32,7 @@ def page(rows, measured):
     body = "\n".join(
         f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in (row.name, *cells(row)))}</tr>" for row in rows
     )
-    notes = "<br>".join(
-        escape(line)
-        for line in (
-            *speeds(measured),
-            "Times are those of an op itself: ops inside it have their own rows. Made: memory of results and gradients.",
-        )
-    )
+    below = "<br>".join(escape(line) for line in (*notes(rows, measured), LEGEND))
     title = escape(heading(rows, measured))
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -45,7 +40,7 @@ def page(rows, measured):
 <body>
 <h1>{title}</h1>
 {_drawing(bars(rows))}
-<p>{notes}</p>
+<p>{below}</p>
 <div class="scroll"><table>
 <thead><tr>{head}</tr></thead>
 <tbody>
@@ -59,36 +54,26 @@ def page(rows, measured):
 
 def _drawing(shown):
     """The bars as SVG."""
-    longest = max([max(f + b + o, row.floor or 0.0 if row else 0.0) for _, row, f, b, o in shown] or [0.0]) or 1.0
-    height = STEP * (len(shown) + 1) + 8
-    parts = [f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="time by kind of op">']
-    x = NAMES
-    for colour, text in ((FORWARD, "forward"), (BACKWARD, "backward"), (OTHER, "no op")):
-        parts.append(f'<rect x="{x}" y="5" width="11" height="11" fill="{colour}"/>')
-        parts.append(f'<text x="{x + 16}" y="15" fill="#555">{text}</text>')
+    longest = max((max(sum(parts), floor or 0.0) for _, parts, floor, _ in shown), default=0.0) or 1.0
+    svg = [f'<svg viewBox="0 0 {WIDTH} {STEP * (len(shown) + 1) + 8}" role="img" aria-label="time by kind of op">']
+    x = 40
+    for colour, text in COLOURS.items():
+        svg.append(f'<rect x="{x}" y="5" width="11" height="11" fill="{colour}"/>')
+        svg.append(f'<text x="{x + 16}" y="15" fill="#555">{text}</text>')
         x += 95
-    parts.append(f'<rect x="{x}" y="2" width="3" height="17" fill="{FLOOR}"/>')
-    parts.append(f'<text x="{x + 9}" y="15" fill="#555">{escape(FLOOR_SAYS)}</text>')
-    for i, (name, row, *lengths) in enumerate(shown, start=1):
+    svg.append(f'<rect x="{x}" y="2" width="3" height="17" fill="{FLOOR}"/>')
+    svg.append(f'<text x="{x + 9}" y="15" fill="#555">{escape(FLOOR_SAYS)}</text>')
+    for i, (name, parts, floor, label) in enumerate(shown, start=1):
         top, left = i * STEP + 4, float(NAMES)
-        parts.append(f'<text x="{NAMES - 10}" y="{top + 14}" text-anchor="end">{escape(shortened(name, 34))}</text>')
-        for seconds, colour in zip(lengths, (FORWARD, BACKWARD, OTHER)):
-            width = BAR * max(seconds, 0.0) / longest
+        svg.append(f'<text x="{NAMES - 10}" y="{top + 14}" text-anchor="end">{escape(name)}</text>')
+        for colour, seconds in zip(COLOURS, parts):
+            width = BAR * seconds / longest
             if width:
-                parts.append(f'<rect x="{left:.1f}" y="{top}" width="{width:.1f}" height="18" fill="{colour}"/>')
+                svg.append(f'<rect x="{left:.1f}" y="{top}" width="{width:.1f}" height="18" fill="{colour}"/>')
             left += width
-        if row is not None and row.floor:
-            at = NAMES + BAR * row.floor / longest
-            parts.append(f'<rect x="{at - 1.5:.1f}" y="{top - 3}" width="3" height="24" fill="{FLOOR}"/>')
+        if floor:
+            at = NAMES + BAR * floor / longest
+            svg.append(f'<rect x="{at - 1.5:.1f}" y="{top - 3}" width="3" height="24" fill="{FLOOR}"/>')
             left = max(left, at + 1.5)
-        parts.append(f'<text x="{left + 8:.1f}" y="{top + 14}" fill="#555">{escape(label(row, sum(lengths)))}</text>')
-    return "\n".join([*parts, "</svg>"])
-
-
-def label(row, seconds):
-    """What stands behind a bar."""
-    text = f"{ms(seconds)} ms"
-    if row is None:
-        return text
-    text += f"  {100 * row.share:.0f} %"
-    return text if row.times_floor is None else f"{text}, {row.times_floor:.2f} x its floor"
+        svg.append(f'<text x="{left + 8:.1f}" y="{top + 14}" fill="#555">{escape(label)}</text>')
+    return "\n".join([*svg, "</svg>"])

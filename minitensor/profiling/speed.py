@@ -14,7 +14,8 @@ __all__ = ["SIZE", "speed"]
 SIZE = 512  # rows and columns of the two matrices; more, if their product takes less than LEAST
 LEAST = 1e-3  # seconds
 LARGEST = 8192
-REPEATS = 10
+REPEATS = 12
+PAUSE = 4e-3  # seconds between them: what else a busy machine does may be over, and the best counts
 
 
 @functools.cache
@@ -23,13 +24,15 @@ def speed(device, dtype):
     xp, size = namespace(device), SIZE
     while True:
         matrix = xp.ones((size, size), dtype=dtype)
-        seconds = min(_seconds(xp, matrix) for _ in range(REPEATS + 1))  # the first wakes threads up
+        seconds = min(_seconds(xp, matrix) for _ in range(REPEATS))
         if seconds >= LEAST or size >= LARGEST:
             return size**3 / seconds
         size *= 2
 
 
 def _seconds(xp, matrix):
+    time.sleep(PAUSE)
+    xp.matmul(matrix, matrix)  # wakes up the threads of the BLAS
     xp.synchronize()
     start = time.perf_counter()
     xp.matmul(matrix, matrix)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from minitensor.profiling.speed import SIZE, speed
 
-__all__ = ["FLOOR_SAYS", "bars", "bytes_text", "cells", "heading", "ms", "shortened", "speeds", "text_of"]
+__all__ = ["FLOOR_SAYS", "LEGEND", "bars", "bytes_text", "cells", "heading", "ms", "notes", "shortened", "text_of"]
 
 HEADS = ("op", "time ms", "share", "forward", "calls", "backward", "calls", "made", "floor ms", "x floor")
 WIDTHS = (8, 8, 8, 7, 9, 7, 8, 9, 8)  # of the columns behind the name
 LONGEST = 100 - sum(WIDTHS)
 FLOOR_SAYS = "floor: its matrix products alone, at the speed of this machine's"
 LEGEND = (
-    "Times are those of an op itself: ops inside it have their own rows. Made: memory of results and",
-    f"gradients. {FLOOR_SAYS.capitalize()}.",
+    "Times are those of an op itself: ops inside it have their own rows. Made: memory of results and gradients. "
+    f"{FLOOR_SAYS.capitalize()}."
 )
+BELOW = 0.9  # times the floor: less is worth a word
 
 
 def ms(seconds):
@@ -78,6 +81,18 @@ def speeds(measured):
     ]
 
 
+def notes(rows, measured):
+    """What is to be said below the table, a sentence each."""
+    said = speeds(measured)
+    if any(row.times_floor is not None and row.times_floor < BELOW for row in rows):
+        said.append(
+            "A row is below its floor: its products are larger, or the machine was busier when that was measured."
+        )
+    if measured.recomputed:
+        said.append(f"Of this {ms(measured.recomputed)} ms went into running again what mt.checkpoint has not kept.")
+    return said
+
+
 def text_of(rows, measured):
     """The table, the sentences below it, and what the columns mean."""
     longest = max([len(HEADS[0]), *(min(len(row.name), LONGEST) for row in rows)])
@@ -86,23 +101,32 @@ def text_of(rows, measured):
         for name, *texts in [HEADS, *((row.name, *cells(row)) for row in rows)]
     ]
     lines.insert(1, "-" * len(lines[0]))
-    again = measured.recomputed
-    sentences = [heading(rows, measured), *speeds(measured)]
-    if again:
-        sentences.append(f"Of this {ms(again)} ms went into running again what mt.checkpoint has not kept.")
-    return "\n".join([*(line.rstrip() for line in lines), "", *sentences, *LEGEND])
+    said = [line for text in (heading(rows, measured), *notes(rows, measured), LEGEND) for line in wrap(text, 100)]
+    return "\n".join([*(line.rstrip() for line in lines), "", *said])
 
 
-FEW = 14  # bars of a picture
+MOST, LEAST = 16, 0.005  # bars of a picture, and the share of the smallest of them
 
 
 def bars(rows):
-    """``(name, row or None, forward, backward, other)`` of the bars of a picture: the rows with the
-    most time, and all others as one.
+    """``(name, (forward, backward, other), floor, label)`` of the bars of a picture: the rows with
+    the most time, and all others as one.
     """
     rows = sorted(rows, key=lambda row: -row.time)
-    shown = [(row.name, row, row.forward, row.backward, row.time - row.forward - row.backward) for row in rows[:FEW]]
-    left = rows[FEW:]
-    if left:
-        shown.append((f"{len(left)} others", None, 0.0, 0.0, sum(row.time for row in left)))
+    count = sum(row.share >= LEAST for row in rows[:MOST])
+    count = len(rows) if len(rows) - count < 2 else count
+    shown = [(shortened(row.name, 34), _parts(row), row.floor, _label(row)) for row in rows[:count]]
+    if left := rows[count:]:
+        parts = tuple(map(sum, zip(*map(_parts, left))))
+        shown.append((f"{len(left)} others", parts, None, f"{ms(sum(parts))} ms"))
     return shown
+
+
+def _parts(row):
+    return row.forward, row.backward, row.time if row.kind == "other" else 0.0
+
+
+def _label(row):
+    """What stands behind a bar."""
+    text = f"{ms(row.time)} ms, {100 * row.share:.0f} %"
+    return text if row.times_floor is None else f"{text}, {row.times_floor:.2f} x its floor"

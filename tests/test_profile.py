@@ -14,7 +14,7 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn, optim
 from minitensor.engine.fused import FUSED
-from minitensor.engine.mode import Mode, current_mode, switched
+from minitensor.engine.mode import Mode, current_mode
 from minitensor.engine.op import OPS
 from minitensor.profiling import products, recorder, rows, speed, table
 
@@ -657,8 +657,6 @@ def test_without_a_profile_the_short_ways_are_open():
         assert current_mode.get().watched
     with mt.detect_anomaly():
         assert current_mode.get().watched
-    with switched(profile=None):
-        assert not current_mode.get().watched
 
 
 # --- words and pictures ---------------------------------------------------------------------------

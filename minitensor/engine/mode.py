@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -29,20 +29,18 @@ class Mode:
     """What ops do besides computing: record the graph, look for the first non-finite value; and
     what a new module is made of.
 
-    profile: what times the ops, a ``profiling.Recorder``, or None. draws: ``nn.init`` draws values.
+    profile: what times the ops, a ``profiling.Recorder``, or None. watched: somebody looks at each
+    op, for one of these two reasons; no short ways are taken then. draws: ``nn.init`` draws values.
     memory: parameters have memory of their own, and not one number that stands for all.
     """
 
     grad: bool = True
     anomaly: bool = False
     profile: Any = None
+    watched: bool = False
     draws: bool = True
     memory: bool = True
     blocks: tuple = ()  # the ``switched`` blocks that made it so, the outermost first
-    watched: bool = field(init=False)  # whether somebody looks at each op: no short ways then
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "watched", self.anomaly or self.profile is not None)
 
 
 current_mode: ContextVar[Mode] = ContextVar("minitensor_mode", default=Mode())
@@ -276,4 +274,4 @@ def detect_anomaly(function=None):
     the op, the line that called it and the statistics of its operands. Every op is checked, which
     costs a pass over its result; use it to find a fault, not in production.
     """
-    return switch(function, anomaly=True)
+    return switch(function, anomaly=True, watched=True)

@@ -18,7 +18,6 @@ from minitensor.engine.autograd import raw
 from minitensor.engine.axes import read_ints
 from minitensor.engine.front_door import refusal
 from minitensor.engine.messages import describe, is_fault, nonfinite_error, out_of_memory
-from minitensor.engine.mode import current_mode
 from minitensor.engine.settings import plain
 from minitensor.engine.tensor import Tensor, asarray
 
@@ -55,15 +54,6 @@ class Primitive:
 
     def __repr__(self):
         return f"<{type(self).__name__.lower()} {self.name}{self.__signature__}>"
-
-    def run(self, args, params):
-        """The op on any inputs, with any keywords: each kind has its own."""
-        raise NotImplementedError
-
-    def called(self, args, params):
-        """``run``, timed if a profile is open."""
-        profile = current_mode.get().profile
-        return self.run(args, params) if profile is None else profile.forward(self, args, params)
 
     def takes(self, *positions, **aliases):
         """Say in which order NumPy has the arguments behind the inputs, and other names of

@@ -79,7 +79,7 @@ class profile:
         if self._block is not None:
             raise RuntimeError("profile: this one has been opened before; write mt.profile() for each block")
         measured = self._measured
-        self._block = switched(profile=recording.Recorder(measured, current_mode.get().profile))
+        self._block = switched(profile=recording.Recorder(measured, current_mode.get().profile), watched=True)
         if measured.synchronize:
             wait()
         measured.is_open = True

@@ -62,10 +62,10 @@ class Recorder:
     def forward(self, op, args, params):
         """The result of an op."""
         if self.idle():
-            return op.run(args, params)
+            return op.run(args, params, timed=True)
         frame, out = self.begin(), None
         try:
-            out = op.run(args, params)
+            out = op.run(args, params, timed=True)
             return out
         finally:
             end = self.end(frame)

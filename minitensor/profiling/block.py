@@ -41,8 +41,7 @@ class profile:
     what is made of matrix products (``linear``, ``matmul``, ``einsum``, attention, recurrent
     layers, convolutions) the *floor*: the time that the multiply-adds of its shapes would take at
     the speed of this machine's products, which is measured once in a process on two matrices of
-    512 x 512. Larger ones may be quicker than that.
-    ``rows`` has the same as data, ``save`` draws it.
+    512 x 512. Larger ones may be quicker. ``rows`` has the same as data, ``save`` draws it.
 
     Time is exclusive: that of an op does not count the ops inside it, which have rows of their own,
     so that the rows add up to the block. Beside the ops there are the optimiser's step, clipping,

@@ -112,7 +112,7 @@ def synchronize():
 
 def wait():
     """Wait until each GPU in use has done all that it was given; ask nothing of its checks."""
-    for index in range(*gpus.usable):
+    for index in range(gpus.usable[0] if gpus.usable else 0):
         with on(f"cuda:{index}"):
             cupy.cuda.get_current_stream().synchronize()
 

@@ -50,6 +50,7 @@ from minitensor.ops.interchange import from_dlpack
 from minitensor import linalg
 from minitensor.ops import methods as _methods
 from minitensor import random
+from minitensor.profiling.block import profile
 from minitensor.recompute import checkpoint
 from minitensor.files.state import FileFormatError, load, save
 from minitensor import nn, optim
@@ -84,6 +85,7 @@ __all__ = [
     "logical_xor", "logsumexp", "matmul", "matrix_transpose", "max", "maximum", "mean", "meshgrid", "min", "minimum",
     "moveaxis", "multiply", "nan", "negative", "newaxis", "nextafter", "nn", "no_grad", "nonzero", "norm", "not_equal",
     "ones", "ones_like", "op", "optim", "outer", "pad", "permute_dims", "pi", "positive", "pow", "power", "prod",
+    "profile",
     "put_along_axis", "random", "reciprocal", "remainder", "repeat", "reshape", "result_type", "roll", "rot90", "round",
     "save", "searchsorted", "sign", "signbit", "sin", "sinh", "sort", "split", "sqrt", "square", "squeeze", "stack", "std",
     "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensor", "tensordot", "tile", "topk", "trace",

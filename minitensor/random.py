@@ -26,6 +26,7 @@ from minitensor.backend import (
     on,
     precision,
 )  # fmt: skip
+from minitensor.engine.mode import timed
 from minitensor.engine.settings import integer, number, probability, sizes
 from minitensor.engine.tensor import Tensor, asarray
 
@@ -118,6 +119,7 @@ class Generator:
     def __repr__(self) -> str:
         return f"Generator(seed={self.seed}, stream={self.stream}, counter={self.counter})"
 
+    @timed("random numbers")
     def words(self, count: SupportsIndex, device: str | None = None) -> Any:
         """The next ``count`` random words, a raw uint64 array; the counter moves on by whole blocks
         of four.

@@ -12,7 +12,7 @@ FLOORS = [  # folders and files of minitensor/, from the ground; modules on one 
     ("engine",),
     ("ops",),
     ("files", "linalg", "optim", "random"),
-    ("recompute",),
+    ("profiling", "recompute"),
     ("testing",),
     ("nn",),
     ("__init__",),

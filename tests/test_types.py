@@ -31,7 +31,15 @@ LAZY = {"testing"}  # public, imported on first use
 # Pages with code that has to be wrong: mistakes that the errors explain, and nodes, any of which
 # might be None.
 NOT_SOUND = {"docs/coming-from.md", "docs/howto/read-the-engine.md"}
-FOLDERS = {"backend", "engine", "files", "models", "ops", "recompute"}  # what every import system shows of a package
+FOLDERS = {
+    "backend",
+    "engine",
+    "files",
+    "models",
+    "ops",
+    "profiling",
+    "recompute",
+}  # what every import system shows of a package
 HOMES = {
     "mt": mt, "mt.linalg": mt.linalg, "mt.random": mt.random, "mt.nn": mt.nn, "mt.nn.functional": F, "mt.nn.init": mt.nn.init,
     "mt.optim": mt.optim, "mt.testing": mt.testing,
@@ -76,6 +84,10 @@ assert_type(mt.linalg.svd(x, compute_uv=False), mt.Tensor)
 assert_type(mt.linalg.svd(x)[1], mt.Tensor)
 assert_type(mt.random.default.normal((2, 3)), mt.Tensor)
 assert_type(mt.checkpoint(lambda x: x * x, x), mt.Tensor)
+with mt.profile(synchronize=False) as p:
+    assert_type(p.rows[0].times_floor, float | None)
+assert_type(p.table(sort="calls"), str)
+p.table(order="calls")  # error: reportCallIssue
 
 
 @mt.no_grad()

@@ -15,7 +15,19 @@ from minitensor.backend import gpus
 from minitensor.backend.gpus import There, as_before, cupy, follow, on, several
 from minitensor.backend.kernels import Kernels
 
-__all__ = ["as_before", "follow", "kernels", "namespace", "on", "resolve", "several", "to_device", "to_host", "xp"]
+__all__ = [
+    "as_before",
+    "follow",
+    "kernels",
+    "namespace",
+    "on",
+    "resolve",
+    "several",
+    "to_device",
+    "to_host",
+    "wait",
+    "xp",
+]
 
 kernels = Kernels(cupy)
 _INT64 = np.dtype(np.int64)
@@ -96,6 +108,13 @@ def synchronize():
     """
     cupy.cuda.get_current_stream().synchronize()
     raise_faults()
+
+
+def wait():
+    """Wait until each GPU in use has done all that it was given; ask nothing of its checks."""
+    for index in range(gpus.usable[0] if gpus.usable else 0):
+        with on(f"cuda:{index}"):
+            cupy.cuda.get_current_stream().synchronize()
 
 
 # --- ids out of range -----------------------------------------------------------------------------

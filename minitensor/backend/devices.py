@@ -14,7 +14,7 @@ import numpy as np
 from minitensor.backend.cpu import cpu
 
 __all__ = [
-    "as_device", "cast", "copied", "device_of", "following", "is_array", "move", "namespace", "namespace_of", "on",
+    "as_device", "cast", "copied", "device_of", "following", "is_array", "move", "namespace", "namespace_of", "on", "wait",
 ]  # fmt: skip
 
 _UNCHANGED = nullcontext()
@@ -88,6 +88,13 @@ def following():
         return
     with cuda.as_before():
         yield cuda.follow
+
+
+def wait():
+    """Wait until all GPUs in use have done what they were given."""
+    cuda = sys.modules.get("minitensor.backend.cuda")
+    if cuda is not None:
+        cuda.wait()
 
 
 def device_of(array):

@@ -26,7 +26,7 @@ from typing import Protocol
 from minitensor.backend import compute_dtype, following, is_narrow, memory
 from minitensor.engine.hooks import standing
 from minitensor.engine.messages import out_of_memory
-from minitensor.engine.mode import current_mode, switched
+from minitensor.engine.mode import current_mode, switched, timed
 from minitensor.engine.sums import GradientSums, Scatter, SumsOnGpus, as_array, raw
 
 __all__ = [
@@ -144,6 +144,7 @@ class Pullback(Protocol):
 # --- the backward pass ----------------------------------------------------------------------------
 
 
+@timed("gradient sums")
 def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_graph=False, stop=()):
     """Pull ``gradients`` of the nodes ``roots`` back through the graph.
 
@@ -154,7 +155,8 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
     the pass itself. The pass ends at the nodes ``stop`` as if they were leaves that nobody watches.
     """
     order, needed, ends = _order(roots, wanted, stop)
-    anomaly, results = current_mode.get().anomaly, {}
+    mode, results = current_mode.get(), {}
+    pull_back = _pull_back if mode.profile is None else mode.profile.pull_back(_pull_back)
     with switched(grad=create_graph), following() as follow:
         sums = GradientSums(create_graph) if follow is None else SumsOnGpus(create_graph, follow)
         for root, gradient in zip(roots, gradients):
@@ -168,7 +170,7 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
             if wanted is not None and node in wanted:
                 results[node] = sums.unshared(node, gradient)
             if node not in ends:
-                _pull_back(node, gradient, sums, needed, anomaly)
+                pull_back(node, gradient, sums, needed, mode.anomaly)
                 if not (retain_graph or create_graph):
                     node.saved = None
     return results

@@ -67,6 +67,13 @@ class Fused(Primitive, Generic[P]):
 
     def __call__(self, *args: P.args, **params: P.kwargs) -> Tensor:
         """Run the kernel (or, if there is none, the definition)."""
+        return self.run(args, params)
+
+    def run(self, args, params, timed=False):
+        """The op on any inputs, with any keywords; see ``Op.run``."""
+        mode = current_mode.get()
+        if mode.profile is not None and not timed:
+            return mode.profile.forward(self, args, params)
         if len(args) != self.arity or not self.knows(params):
             args, params = self.bind(args, params)
         params = self.settings(params) if params else params
@@ -80,11 +87,10 @@ class Fused(Primitive, Generic[P]):
         arrays, given, wanted, parents, xp, _ = self.read(args)
         if xp is not cpu and xp.away():
             with on(f"cuda:{xp.index}"):
-                return self(*args, **params)
+                return self.run(args, params, timed=True)
         if any(a.__class__ in NUMBERS for a in arrays):
             arrays = self.as_arrays(arrays, xp)
         kernel, takes_needs = self.kernels.get(xp.name) or self.kernels["any"]
-        mode = current_mode.get()
         recording = bool(wanted) and mode.grad
         if recording:  # ``backward`` may keep whatever the kernel was given
             for i in given:
@@ -98,7 +104,7 @@ class Fused(Primitive, Generic[P]):
         except (ValueError, TypeError, IndexError, MemoryError) as error:
             params.pop("needs", None)
             if isinstance(error, TypeError) and (whole := self.whole(params)):
-                return self(*args, **whole)
+                return self.run(args, whole, timed=True)
             raise self.explain(error, arrays) from error
         if not isinstance(made, tuple) or len(made) != 2 or (recording and not callable(made[1])):
             raise TypeError(

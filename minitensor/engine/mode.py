@@ -1,5 +1,5 @@
 """The switches around an op: whether it is recorded, whether its result is checked for NaN and
-infinity, whether initial values are drawn.
+infinity, whether it is timed, whether initial values are drawn.
 
 They belong to the context (of a thread, or of an asynchronous task), not to the process, and the
 blocks that are open stand in the context too. So one mode object may serve many threads and tasks
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-__all__ = ["current_mode", "detect_anomaly", "enable_grad", "no_grad", "switch", "switched"]
+__all__ = ["current_mode", "detect_anomaly", "enable_grad", "no_grad", "switch", "switched", "timed"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,12 +29,15 @@ class Mode:
     """What ops do besides computing: record the graph, look for the first non-finite value; and
     what a new module is made of.
 
-    draws: ``nn.init`` draws values. memory: parameters have memory of their own, and not one number
-    that stands for all.
+    profile: what times the ops, a ``profiling.Recorder``, or None. watched: somebody looks at each
+    op, for one of these two reasons; no short ways are taken then. draws: ``nn.init`` draws values.
+    memory: parameters have memory of their own, and not one number that stands for all.
     """
 
     grad: bool = True
     anomaly: bool = False
+    profile: Any = None
+    watched: bool = False
     draws: bool = True
     memory: bool = True
     blocks: tuple = ()  # the ``switched`` blocks that made it so, the outermost first
@@ -116,6 +119,22 @@ class switched:
 def _set(blocks):
     changes = {name: value for block in blocks for name, value in block._changes.items()}
     current_mode.set(Mode(**changes, blocks=blocks))
+
+
+def timed(name: str) -> Callable[[Code], Code]:
+    """Decorator of a function that is not an op: a profile that is open shows its time as
+    ``name``.
+    """
+
+    def decorate(function):
+        @functools.wraps(function)
+        def called(*args, **keywords):
+            profile = current_mode.get().profile
+            return function(*args, **keywords) if profile is None else profile.part(name, function, args, keywords)
+
+        return called
+
+    return decorate
 
 
 # --- functions that stop and go on ----------------------------------------------------------------
@@ -255,4 +274,4 @@ def detect_anomaly(function=None):
     the op, the line that called it and the statistics of its operands. Every op is checked, which
     costs a pass over its result; use it to find a fault, not in production.
     """
-    return switch(function, anomaly=True)
+    return switch(function, anomaly=True, watched=True)

@@ -83,8 +83,13 @@ class Op(Primitive, Generic[P]):
             return self.quick(*args)
         return self.run(args, params)
 
-    def run(self, args, params):
-        """The op on any number of inputs, with any keywords."""
+    def run(self, args, params, timed=False):
+        """The op on any number of inputs, with any keywords. timed: a profile that is open has been
+        told.
+        """
+        mode = current_mode.get()
+        if mode.profile is not None and not timed:
+            return mode.profile.forward(self, args, params)
         if len(args) != self.arity:
             args, params = self.bind(args, params)
         if params:
@@ -92,21 +97,21 @@ class Op(Primitive, Generic[P]):
         arrays, given, wanted, parents, xp, usual = self.read(args)
         if xp is not cpu and xp.away():
             with on(f"cuda:{xp.index}"):
-                return self.run(args, params)
+                return self.run(args, params, timed=True)
         try:
             function = self.function if usual else self._of_other_types
             out = function(xp, *arrays, **params) if params else function(xp, *arrays)
         except (ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
             if not self.knows(params) and not isinstance(error, MemoryError):
-                return self.run(*self.bind(args, params))
+                args, params = self.bind(args, params)
+                return self.run(args, params, timed=True)
             if isinstance(error, TypeError) and (whole := self.whole(params)):
-                return self.run(args, whole)
+                return self.run(args, whole, timed=True)
             raise self.explain(error, arrays) from error
         if out.__class__ is not _NDARRAY or out.dtype is not _FLOAT32:
             out = self.finish(out, arrays, xp, params.get("dtype"))
         if given or (params and self.foreign):
             out = self.apart(out, [arrays[i] for i in given], params)
-        mode = current_mode.get()
         made = out if usual else self.narrow(out, arrays, params.get("dtype"))
         if mode.anomaly and is_fault(made, (arrays, params), lambda given: self._value(function, xp, *given)):
             raise nonfinite_error(self.name, "forward", made, zip(self.input_names(len(arrays)), arrays), call_site())
@@ -178,7 +183,7 @@ def _quick(op):
     def unary(x):
         a = x._array if isinstance(x, Tensor) else None
         mode = mode_of()
-        if a.__class__ is not _NDARRAY or (a.dtype is not _FLOAT32 and a.dtype is not _FLOAT64) or mode.anomaly:
+        if a.__class__ is not _NDARRAY or (a.dtype is not _FLOAT32 and a.dtype is not _FLOAT64) or mode.watched:
             return run((x,), {})
         node = x.node
         pullback = pullbacks.get(1) if node is not None and mode.grad else _NONE
@@ -209,7 +214,7 @@ def _quick(op):
         else:
             b, right, usual = y, None, usual and y.__class__ in NUMBERS
         mode = mode_of()
-        if not usual or mode.anomaly:
+        if not usual or mode.watched:
             return run((x, y), {})
         parents: tuple[Any, ...]
         if not mode.grad or left is right is None:

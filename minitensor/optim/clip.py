@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from minitensor.backend import compute_dtype, copied, device_of, move, namespace, np, on
+from minitensor.engine.mode import timed
 from minitensor.engine.settings import number
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.scaling import unit_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 SMALL = 1 << 12
 
 
+@timed("gradient clipping")
 def clip_grad_norm_(parameters: Tensors, max_norm: float) -> Tensor:
     """Scale all gradients by one factor so that their common 2-norm is at most ``max_norm``;
     returns the norm before.
@@ -56,6 +58,7 @@ def _clipped(found, max_norm, device, dtype):
     return Tensor(xp.asarray(unit * root, dtype=dtype))
 
 
+@timed("gradient clipping")
 def clip_grad_value_(parameters: Tensors, clip_value: float) -> None:
     """Clip every element of every gradient to ``[-clip_value, clip_value]``."""
     clip_value = number("clip_grad_value_", "clip_value", clip_value, above=0, infinite=True)

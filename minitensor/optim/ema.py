@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import cast, compute_dtype, copied, device_of, memory, move, namespace, on
+from minitensor.engine.mode import timed
 from minitensor.engine.settings import flag, integer, number
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.optim.parameters import leaves_of
@@ -49,6 +50,7 @@ class EMA:
             copied(cast(parameter._array, compute_dtype(parameter.dtype))) for parameter in self.parameters
         ]
 
+    @timed("average of weights")
     def update(self) -> None:
         """Take the parameters' present values into the averages."""
         self.updates += 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import as_device, copied, device_of, memory, move, on
 from minitensor.engine.autograd import watch
+from minitensor.engine.mode import timed
 from minitensor.engine.settings import integer, number
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.optim.flat import Entry, FlatBuffer, pieces
@@ -74,6 +75,7 @@ class Optimizer:
         """
         raise NotImplementedError(f"{type(self).__name__} must define rule(group, step)")
 
+    @timed("optimiser step")
     def step(self) -> None:
         """Update every parameter that has a gradient. Raises if a hyper-parameter has been set to
         what none can be.

@@ -233,7 +233,8 @@ def _by_heads(xp, shape, dtype):
 def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=False, forward=_forward):
     given = [x for x in (query, key, value, mask, bias) if x is not None]
     lead = xp.broadcast_shapes(*[x.shape[:-2] for x in given])
-    q, k, v = full = [xp.broadcast_to(as_floats(x), (*lead, *x.shape[-2:])) for x in (query, key, value)]
+    full = [as_floats(x) for x in (query, key, value)]
+    q, k, v = full = [x if x.shape[:-2] == lead else xp.broadcast_to(x, (*lead, *x.shape[-2:])) for x in full]
     dtype = xp.result_type(*full, *([] if bias is None else [bias]))
 
     def new(rows, width):
@@ -329,7 +330,8 @@ def scaled_dot_product_attention(
     query, factor = _scaled("scaled_dot_product_attention", query, scale, query.shape[-1])
     drop = _drop(scores, dropout, generator, query)
     bias = None if bias is None else asarray(bias)
-    y = _attention(query, key, value, allowed, bias, drop, scale=factor, causal=bool(is_causal))
+    causal = bool(is_causal) and query.shape[-2] > 1  # a query alone is the last, and sees every key
+    y = _attention(query, key, value, allowed, bias, drop, scale=factor, causal=causal)
     return _as_given(y, drop, query, key, value, bias)
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import dis
+import math
 from pathlib import Path
 
 import numpy as np
@@ -167,3 +168,21 @@ def _names_in_rules():
 def test_every_xp_name_in_a_rule_exists_in_minitensor():
     missing = sorted({(op, name) for op, name in _names_in_rules() if not hasattr(mt, name)})
     assert not missing, f"rules use names that minitensor lacks, so that they cannot be recorded: {missing}"
+
+
+def test_erf_of_float32_is_right_everywhere():
+    ends = np.array(
+        [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-40, 1e-30, 4.3, -4.3, 1e20, -3e38], dtype=np.float32
+    )
+    x = np.concatenate([ends, np.linspace(-5, 5, 40_001, dtype=np.float32)])  # more than one piece
+    right = np.array([math.erf(float(v)) for v in x])
+    found = mt.erf(x).numpy()
+    assert found.dtype == np.float32 and np.array_equal(np.signbit(found[:4]), np.signbit(right[:4]))
+    assert np.isnan(found[4]) and np.array_equal(np.abs(found[[2, 3, 8, 9, 10, 11]]), np.ones(6))
+    np.testing.assert_allclose(found, right, rtol=0, atol=2e-7)
+    np.testing.assert_allclose(found, right, rtol=4e-7, atol=2e-45)
+    assert (
+        np.array_equal(mt.erf(x[::3]).numpy(), found[::3], equal_nan=True)
+        and (np.diff(found[len(ends) :]) >= -1.2e-7).all()
+    )
+    assert np.array_equal(mt.erf(x[12:].reshape(-1, 1)).numpy()[:, 0], found[12:])

@@ -84,7 +84,7 @@ class Fused(Primitive, Generic[P]):
                     f"the definition of {self.name} returned a {type(out).__name__}: an op returns one tensor"
                 )
             return out
-        arrays, given, wanted, parents, xp, _ = self.read(args)
+        arrays, given, wanted, parents, xp, usual = self.read(args)
         if xp is not cpu and xp.away():
             with on(f"cuda:{xp.index}"):
                 return self.run(args, params, timed=True)
@@ -100,7 +100,7 @@ class Fused(Primitive, Generic[P]):
             needs = tuple(recording and i in wanted for i in range(len(arrays)))
             params = {**params, "needs": needs}  # type: ignore[assignment]  # until the kernel has run
         try:
-            made = kernel(xp, *map(widen, arrays), **params)
+            made = kernel(xp, *(arrays if usual else map(widen, arrays)), **params)
         except (ValueError, TypeError, IndexError, MemoryError) as error:
             params.pop("needs", None)
             if isinstance(error, TypeError) and (whole := self.whole(params)):
@@ -115,8 +115,9 @@ class Fused(Primitive, Generic[P]):
             out = self.finish(out, arrays, xp)
         if not recording and (given or (params and self.foreign)):
             out = self.apart(out, [arrays[i] for i in given], params)
-        floats = [a for a in arrays if is_array(a) and is_floating(a.dtype)]  # ids and lengths widen nothing
-        out = self.narrow(out, floats)
+        if not usual:
+            floats = [a for a in arrays if is_array(a) and is_floating(a.dtype)]  # ids and lengths widen nothing
+            out = self.narrow(out, floats)
         if mode.anomaly and is_fault(out, (arrays, params), lambda given: self._value(kernel, xp, *given)):
             raise nonfinite_error(self.name, "forward", out, zip(self.input_names(len(arrays)), arrays), call_site())
         if not recording:

@@ -127,7 +127,7 @@ class MultiHeadAttention(Module):
         if cache.fixed:
             q = self._project(x, 0)
         else:
-            q, k, v = self._heads(self.qkv(x))
+            q, k, v = map(Tensor, self._heads(self.qkv(x)._array))  # nothing is recorded here
             cache.append(k, v)
         return self._attend((q, *cache.read()), mask, is_causal, bias, need_weights)
 
@@ -185,7 +185,7 @@ class MultiHeadAttention(Module):
     # --- heads ------------------------------------------------------------------------------------
 
     def _heads(self, qkv):
-        """(B, T, 3 H K) to queries, keys and values (B, H, T, K)."""
+        """(B, T, 3 H K) to queries, keys and values (B, H, T, K), a Tensor or a raw array."""
         qkv = qkv.reshape((*qkv.shape[:2], 3, self.n_heads, self.d_head))  # (B, T, 3, H, K)
         return tuple(qkv[:, :, i].swapaxes(1, 2) for i in range(3))
 

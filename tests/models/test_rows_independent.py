@@ -25,6 +25,7 @@ from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from minitensor.models.t5 import T5, T5Config
 from minitensor.models.transformer import Transformer, TransformerConfig
 from minitensor.models.vit import ViT, ViTConfig
+from minitensor.nn.functional import attention_tiles
 
 WORDS, STEPS, LENGTH = 40, 11, 7
 SMALL = dict(d_model=16, n_heads=2, d_ff=32, dropout=0.0)
@@ -167,10 +168,14 @@ def _filled(memory):
     return nn.MultiHeadAttention(8, 2).fill_cache(memory)
 
 
+@pytest.mark.parametrize("tiled", [False, True])
 @pytest.mark.parametrize("keys", [5, 70])
 @pytest.mark.parametrize("kind", ATTENTIONS)
-def test_every_row_of_attention_stands_for_itself(kind, keys):
+def test_every_row_of_attention_stands_for_itself(kind, keys, tiled, monkeypatch):
     """Also where other rows have scores that no shared shift would serve."""
+    if tiled:
+        monkeypatch.setattr(attention_tiles, "LEAST", 0)
+        monkeypatch.setattr(attention_tiles, "ROWS", 32)
     results = []
     for variant in (1.0, 40.0, 1e15, np.nan):
         rng = np.random.default_rng(0)

@@ -11,7 +11,7 @@ import pytest
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.nn.functional import masking
+from minitensor.nn.functional import attention_tiles, masking
 from tests.backend import emulator, fake_device
 
 B, T, S, D, H = 2, 3, 4, 8, 2
@@ -268,7 +268,10 @@ def test_padding_of_the_targets_reaches_no_output_and_no_gradient(device, kind):
 
 @pytest.mark.parametrize("value", [*BAD, 3e38])
 @pytest.mark.parametrize("packed", [False, True])
-def test_hidden_keys_of_the_functions_reach_nothing_to_order_2(device, packed, value):
+@pytest.mark.parametrize("tiled", [False, True])
+def test_hidden_keys_of_the_functions_reach_nothing_to_order_2(device, packed, value, tiled, monkeypatch):
+    if tiled:
+        monkeypatch.setattr(attention_tiles, "LEAST", 0)
     real = np.array([[True] * 4, [True, True, False, False]])
     mask, clean = mt.tensor(real[:, None, None], device=device), normal(B, S, 3 * D).data
     spoilt = clean.copy()

@@ -105,11 +105,11 @@ def _check_approximate(approximate):
 
 
 def _by_blocks(xp, function, *arrays):
-    """``function(*arrays)`` elementwise in cache-sized pieces."""
+    """An array that ``function(out, *arrays)`` fills, elementwise, in cache-sized pieces."""
     flat = [a.reshape(-1, 1) for a in arrays]
     out = xp.empty(flat[0].shape, dtype=arrays[0].dtype)
-    for block in row_blocks(xp, flat[0]):
-        out[block] = function(*[a[block] for a in flat])
+    for block in row_blocks(xp, out, arrays=2):
+        function(out[block], *[a[block] for a in flat])
     return out.reshape(arrays[0].shape)
 
 
@@ -118,23 +118,47 @@ def _(xp, x, *, approximate="none"):
     _check_approximate(approximate)
     x = as_floats(x)
 
-    def normal(x):
+    def twice_normal(x):
+        """2 Phi(x)."""
         if approximate == "tanh":
-            return 0.5 * (1.0 + xp.tanh(_TANH_SCALE * (x + _TANH_CUBE * x * x * x)))
-        return 0.5 * (1.0 + xp.erf(x * _ROOT_HALF))
-
-    def value(x):
-        return xp.clip(x, -FAR, math.inf) * normal(xp.clip(x, -FAR, FAR))
-
-    def slope(g, x):
-        x = xp.clip(x, -FAR, FAR)
-        phi = normal(x)
-        if approximate == "tanh":
-            # d/dx 0.5 (1 + tanh u) = 0.5 (1 - tanh^2 u) u' = 2 phi (1 - phi) u'.
-            density = 2.0 * phi * (1.0 - phi) * (_TANH_SCALE * (1.0 + 3.0 * _TANH_CUBE * x * x))
+            y = x * x
+            y *= _TANH_SCALE * _TANH_CUBE
+            y += _TANH_SCALE
+            y *= x
+            xp.tanh(y, out=y)
         else:
-            density = xp.exp(-0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))
-        return g * (phi + x * density)
+            y = xp.erf(x * _ROOT_HALF)
+        y += 1.0
+        return y
+
+    def value(y, x):
+        xp.clip(x, -FAR, math.inf, out=y)
+        near = xp.minimum(y, FAR)
+        y *= 0.5
+        y *= twice_normal(near)
+
+    def slope(s, g, x):
+        x = xp.clip(x, -FAR, FAR)
+        phi = twice_normal(x)
+        xp.multiply(x, x, out=s)
+        if approximate == "tanh":
+            # With Phi = (1 + tanh u) / 2:  Phi' = (1 - tanh^2 u) u' / 2 = 2 Phi (2 - 2 Phi) u' / 2.
+            s *= 3.0 * _TANH_SCALE * _TANH_CUBE
+            s += _TANH_SCALE
+            s *= x
+            s *= 2.0 - phi
+            s += 1.0
+            s *= phi
+            s *= 0.5
+        else:
+            # Phi' = exp(-x^2 / 2) / sqrt(2 pi).
+            s *= -0.5
+            xp.exp(s, out=s)
+            s *= x
+            s *= math.sqrt(2.0 / math.pi)
+            s += phi
+            s *= 0.5
+        s *= g
 
     return _by_blocks(xp, value, x), lambda g: (_by_blocks(xp, slope, g, x),)
 
@@ -143,20 +167,23 @@ def _(xp, x, *, approximate="none"):
 def _(xp, x):
     x = as_floats(x)
 
-    def value(x):
-        y = xp.clip(x, -LARGEST, FAR)
+    def value(y, x):
+        xp.clip(x, -LARGEST, FAR, out=y)
         xp.exp(y, out=y)
         y /= 1.0 + y
         y *= xp.clip(x, -LARGEST, math.inf)
-        return y
 
-    def slope(g, x):
+    def slope(s, g, x):
         # d/dx x s(x) = s(x) + x s(x) s(-x), with e = exp(x):  s(x) = e / (1 + e),  s(-x) = 1 / (1 +
         # e).
         x = xp.clip(x, -LARGEST, FAR)
-        e = xp.exp(x)
-        d = 1.0 + e
-        return g * (e / d * (1.0 + x / d))
+        xp.exp(x, out=s)
+        d = 1.0 + s
+        s /= d
+        x /= d
+        x += 1.0
+        s *= x
+        s *= g
 
     return _by_blocks(xp, value, x), lambda g: (_by_blocks(xp, slope, g, x),)
 

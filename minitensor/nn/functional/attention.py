@@ -13,6 +13,7 @@ from minitensor.backend import device_of, is_narrow, namespace, widen
 from minitensor.engine.fused import fused
 from minitensor.engine.settings import number
 from minitensor.engine.tensor import Tensor, asarray
+from minitensor.nn.functional import attention_tiles as tiles
 from minitensor.nn.functional.activations import dropout_mask
 from minitensor.nn.functional.blocks import as_floats, as_rows, row_blocks
 from minitensor.nn.functional.causal import below
@@ -152,12 +153,62 @@ def _forward(xp, q, k, v, mask, bias, drop, scale, out):
     return weights, backward
 
 
-def _visible(xp, operands, mask):
-    """``operands`` (Q, K, V) without what ``mask`` hides, if that can matter."""
-    if mask is None or xp.surely_moderate(*operands):
-        return operands
-    q, k, v = operands
-    return blank_hidden(xp.where, q, k, v, mask)
+BLOCK_ROWS = 64  # queries of a causal attention that are taken together, with the keys that they see
+
+
+def _attend(xp, q, k, v, mask, bias, drop, scale, causal, out, forward):
+    """Write the attention to ``out``; returns what fills the gradients, as ``_forward`` does."""
+    q, k, v = _visible(xp, q, k, v, mask, causal)
+    queries, keys = q.shape[-2], k.shape[-2]
+    if xp.name == "cpu" and queries * keys >= tiles.LEAST:
+        return tiles.forward(xp, q, k, v, mask, bias, drop, scale, out, causal)
+    if causal and xp.name == "cpu" and BLOCK_ROWS < queries <= keys:
+        return _in_blocks(xp, q, k, v, mask, bias, drop, scale, out)
+    if causal:
+        mask = below(mask, queries, keys, device_of(q))
+    return forward(xp, q, k, v, mask, bias, drop, scale, out)[1]
+
+
+def _in_blocks(xp, q, k, v, mask, bias, drop, scale, out):
+    """`_forward` of a causal attention, which leaves out most of what lies above the diagonal."""
+    queries, keys = q.shape[-2], k.shape[-2]
+    blocks = []
+    for start in range(0, queries, BLOCK_ROWS):
+        rows = slice(start, min(start + BLOCK_ROWS, queries))
+        seen = slice(0, rows.stop + keys - queries)
+        allowed, added, kept = (None if a is None else _block(a, rows, seen) for a in (mask, bias, drop))
+        allowed = below(allowed, rows.stop - start, seen.stop, device_of(q))
+        parts = q[..., rows, :], k[..., seen, :], v[..., seen, :]
+        _, pull = _forward(xp, parts[0], parts[1], parts[2], allowed, added, kept, scale, out[..., rows, :])
+        blocks.append((rows, seen, pull))
+
+    def backward(g, dq, dk, dv):
+        slopes = None if bias is None else xp.zeros((*q.shape[:-1], keys), dtype=dq.dtype)
+        for rows, seen, pull in reversed(blocks):  # the last block sees all keys
+            first = seen.stop == keys
+            into = [dk, dv] if first else [xp.empty_like(x[..., seen, :]) for x in (dk, dv)]
+            slope = pull(g[..., rows, :], dq[..., rows, :], *into)
+            if not first:
+                dk[..., seen, :] += into[0]
+                dv[..., seen, :] += into[1]
+            if slopes is not None:
+                slopes[..., rows, seen] = slope
+        return slopes
+
+    return backward
+
+
+def _block(array, rows, columns):
+    """A block of ``array`` (..., T or 1, S or 1)."""
+    return array[..., rows if array.shape[-2] > 1 else slice(None), columns if array.shape[-1] > 1 else slice(None)]
+
+
+def _visible(xp, q, k, v, mask, causal):
+    """Q, K and V without what is hidden, if that can matter."""
+    queries, keys = q.shape[-2], k.shape[-2]
+    if (mask is None and (not causal or queries <= keys)) or xp.surely_moderate(q, k, v):
+        return q, k, v
+    return blank_hidden(xp.where, q, k, v, below(mask, queries, keys, device_of(q)) if causal else mask)
 
 
 def pull_scores(xp, ds, q, k, bias, scale, dq, dk):
@@ -180,11 +231,10 @@ def _by_heads(xp, shape, dtype):
 
 @_attention.kernel
 def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=False, forward=_forward):
-    if causal:
-        mask = below(mask, query.shape[-2], key.shape[-2], device_of(query))
     given = [x for x in (query, key, value, mask, bias) if x is not None]
     lead = xp.broadcast_shapes(*[x.shape[:-2] for x in given])
-    full = [xp.broadcast_to(as_floats(x), (*lead, *x.shape[-2:])) for x in (query, key, value)]
+    full = [as_floats(x) for x in (query, key, value)]
+    q, k, v = full = [x if x.shape[:-2] == lead else xp.broadcast_to(x, (*lead, *x.shape[-2:])) for x in full]
     dtype = xp.result_type(*full, *([] if bias is None else [bias]))
 
     def new(rows, width):
@@ -193,8 +243,9 @@ def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=F
         return xp.empty((*lead, rows, width), dtype=dtype)
 
     out = new(query.shape[-2], value.shape[-1])
-    q, k, v = _visible(xp, full, mask)
-    _, pull = forward(xp, q, k, v, mask, bias, drop, scale, out)
+    if bias is not None and bias.ndim < 2:
+        bias = bias.reshape((1,) * (2 - bias.ndim) + bias.shape)  # (T or 1, S or 1)
+    pull = _attend(xp, q, k, v, mask, bias, drop, scale, causal, out, forward)
 
     def backward(g):
         gradients = [new(*x.shape[-2:]) for x in full]
@@ -207,11 +258,9 @@ def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=F
 def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, causal=False, forward=_forward):
     qkv = as_floats(qkv)
     batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
-    if causal:
-        mask = below(mask, length, length, device_of(qkv))
-    q, k, v = _visible(xp, _heads_of(qkv, n_heads), mask)  # (B, H, T, K)
     out = xp.empty((batch, length, n_heads, width // n_heads), dtype=qkv.dtype)  # (B, T, H, K)
-    _, pull = forward(xp, q, k, v, mask, None, drop, scale, out.swapaxes(1, 2))
+    q, k, v = _heads_of(qkv, n_heads)  # each (B, H, T, K)
+    pull = _attend(xp, q, k, v, mask, None, drop, scale, causal, out.swapaxes(1, 2), forward)
 
     def backward(g):
         gradient = xp.empty(qkv.shape, dtype=qkv.dtype)
@@ -281,7 +330,8 @@ def scaled_dot_product_attention(
     query, factor = _scaled("scaled_dot_product_attention", query, scale, query.shape[-1])
     drop = _drop(scores, dropout, generator, query)
     bias = None if bias is None else asarray(bias)
-    y = _attention(query, key, value, allowed, bias, drop, scale=factor, causal=bool(is_causal))
+    causal = bool(is_causal) and query.shape[-2] > 1  # a query alone is the last, and sees every key
+    y = _attention(query, key, value, allowed, bias, drop, scale=factor, causal=causal)
     return _as_given(y, drop, query, key, value, bias)
 
 

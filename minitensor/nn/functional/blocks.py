@@ -42,12 +42,13 @@ def as_rows(x):
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
-def row_blocks(xp, rows):
+def row_blocks(xp, rows, arrays=1):
     """Slices that cut the matrix ``rows`` into cache-sized blocks; on a GPU, where launches cost
     more than traffic, one for all.
 
-    None if there are no elements: rows of length 0 have no maximum.
+    arrays: how many of this size share the cache. None if there are no elements: rows of length 0
+    have no maximum.
     """
     count = len(rows) if rows.size else 0
-    step = count if xp.name != "cpu" else max(1, BLOCK_BYTES // max(1, rows.itemsize * rows.shape[1]))
+    step = count if xp.name != "cpu" else max(1, BLOCK_BYTES // max(1, arrays * rows.itemsize * rows.shape[1]))
     return [slice(start, min(start + step, count)) for start in range(0, count, max(1, step))]

@@ -61,9 +61,9 @@ class Kernels:
         """
         return self.blas.product_functions().get(dtype, 0)
 
-    def rows_of(self, keys):
+    def rows_of(self, keys, causal):
         """Queries that attention takes at once."""
-        return self._rows_of(keys)
+        return self._rows_of(keys, causal)
 
     def pieces(self, size):
         """How many sums ``squares`` gives for so many elements."""

@@ -17,16 +17,22 @@ from minitensor.backend.compiled.pool import address
 __all__ = ["matmul", "product"]
 
 SMALL = 1 << 15  # multiply-adds up to which NumPy's own call is quicker
-FEW, SOME = 1 << 19, 1 << 24  # multiply-adds up to which a product is one part, and two; beyond it is four
-THIN = 128  # rows and columns that a part should have at least
+FEW = 1 << 19  # multiply-adds up to which a product is one part
+TALL = 512  # rows, or columns, of a part of a large product: each part packs the other operand anew
+MOST = 16  # parts, and so cores
 
 
 def _cuts(m, n, work):
-    """``(rows, columns)`` of a part: the longer side is cut, if rows are as many rather they."""
-    parts = 1 if work <= FEW else 2 if work <= SOME else 4
-    if m >= THIN * parts or m >= n:
-        return -(-m // parts), n
-    return m, -(-n // parts)
+    """``(rows, columns)`` of a part: rows are cut if there are many or at least as many, else
+    columns.
+    """
+    if work <= FEW:
+        return m, n
+    by_rows = m >= TALL or m >= n
+    parts = 2
+    while 2 * parts * TALL <= (m if by_rows else n) and parts < MOST:
+        parts *= 2
+    return (-(-m // parts), n) if by_rows else (m, -(-n // parts))
 
 
 # --- one product ----------------------------------------------------------------------------------

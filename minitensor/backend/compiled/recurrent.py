@@ -34,32 +34,32 @@ def _slices(hidden, work):
 
 
 @part
-def _affine(gemm, out, rows, first, bias_x, bias_h, weight_ih, x, weight_hh, h, one):
-    """``out = W_ih x + b_ih + W_hh h + b_hh``, the rows from ``first`` on: out (rows, B) is a line.
-
-    x: (B, I); h: (H, B). A weight without rows is left out.
-    """
-    batch, size = x.shape[0], x.itemsize
+def _project(t, gemm, x, weight_ih, bias_x, bias_h, gates, one):
+    """``gates[t] = W_ih x_t + b_ih + b_hh``; biases without elements are left out."""
+    batch, inside, size, rows = x.shape[1], x.shape[2], x.itemsize, weight_ih.shape[0]
     for u in range(rows):
         start = one - one
         if bias_x.size:
-            start += bias_x[first + u]
-        if bias_h.size:
-            start += bias_h[first + u]
-        for b in range(u * batch, (u + 1) * batch):
-            out[b] = start
-    if weight_ih.shape[0]:
-        inside = x.shape[1]
-        call_gemm(
-            gemm, 0, 1, rows, batch, inside, one, weight_ih.ctypes.data + first * inside * size, inside,
-            x.ctypes.data, inside, one, out.ctypes.data, batch,
-        )  # fmt: skip
-    if weight_hh.shape[0]:
-        hidden = h.shape[0]
-        call_gemm(
-            gemm, 0, 0, rows, batch, hidden, one, weight_hh.ctypes.data + first * hidden * size, hidden,
-            h.ctypes.data, batch, one, out.ctypes.data, batch,
-        )  # fmt: skip
+            start += bias_x[u]
+        if u < bias_h.size:
+            start += bias_h[u]
+        row = gates[t, u]
+        for b in range(batch):
+            row[b] = start
+    call_gemm(
+        gemm, 0, 1, rows, batch, inside, one, weight_ih.ctypes.data, inside, x.ctypes.data + t * batch * inside * size, inside,
+        one, gates.ctypes.data + t * rows * batch * size, batch,
+    )  # fmt: skip
+
+
+@part
+def _add_product(gemm, line, first, weight_hh, h, one):
+    """Add ``W_hh h`` to a line of units, those of the rows from ``first`` on; h: (H, B)."""
+    hidden, batch = h.shape
+    call_gemm(
+        gemm, 0, 0, line.size // batch, batch, hidden, one, weight_hh.ctypes.data + first * hidden * h.itemsize, hidden,
+        h.ctypes.data, batch, one, line.ctypes.data, batch,
+    )  # fmt: skip
 
 
 @part
@@ -72,6 +72,28 @@ def _sigmoid_line(a):
 def _tanh_line(a):
     for i in range(a.size):
         a[i] = tanh(a[i])
+
+
+@part
+def _put(line, out, first, t):
+    """Write a line of units to their rows of ``out`` (G H, T, B), from ``first`` on, at step t."""
+    batch = out.shape[2]
+    for u in range(line.size // batch):
+        row, room = line[u * batch : (u + 1) * batch], out[first + u, t]
+        for b in range(batch):
+            room[b] = row[b]
+
+
+@part
+def _keep(line, other, lengths, t, instead):
+    """Where a sequence is over at step t, the elements of ``other`` (or 0) in place of those of a
+    line.
+    """
+    batch = lengths.size
+    for b in range(batch):
+        if t >= lengths[b]:
+            for u in range(line.size // batch):
+                line[u * batch + b] = other[u * batch + b] if instead else line.dtype.type(0)
 
 
 @part
@@ -139,48 +161,45 @@ def row_sums(pool, x, out):
 
 
 @part
-def _lstm(number, each, gemm, x, weight_ih, weight_hh, bias_x, bias_h, lengths, gates, cells, states, out, t, s, one):
+def _lstm(number, each, gemm, weight_hh, lengths, gates, cells, states, out, t, s, one):
     hidden, batch = states.shape[1], states.shape[2]
     low, high = number * each, min(hidden, (number + 1) * each)
-    rows, here = high - low, gates[t % gates.shape[0]]
-    lines = here.reshape(-1)
-    for k in range(4):
-        first = k * hidden + low
-        line = lines[first * batch : (first + rows) * batch]
-        _affine(gemm, line, rows, first, bias_x, bias_h, weight_ih, x[t], weight_hh, states[s], one)
-        if k == 2:
-            _tanh_line(line)
-        else:
-            _sigmoid_line(line)
-    i, f = lines[low * batch : high * batch], lines[(hidden + low) * batch : (hidden + high) * batch]
-    g = lines[(2 * hidden + low) * batch : (2 * hidden + high) * batch]
-    o = lines[(3 * hidden + low) * batch : (3 * hidden + high) * batch]
-    before, after = cells[s].reshape(-1)[low * batch : high * batch], cells[s + 1].reshape(-1)[low * batch : high * batch]
-    h = states[s + 1].reshape(-1)[low * batch : high * batch]
+    start, stop, size = low * batch, high * batch, hidden * batch
+    lines = gates[t].reshape(-1)
+    i, f, g, o = (
+        lines[start:stop], lines[size + start : size + stop], lines[2 * size + start : 2 * size + stop],
+        lines[3 * size + start : 3 * size + stop],
+    )  # fmt: skip
+    _add_product(gemm, i, low, weight_hh, states[s], one)
+    _add_product(gemm, f, hidden + low, weight_hh, states[s], one)
+    _add_product(gemm, g, 2 * hidden + low, weight_hh, states[s], one)
+    _add_product(gemm, o, 3 * hidden + low, weight_hh, states[s], one)
+    _sigmoid_line(i)
+    _sigmoid_line(f)
+    _tanh_line(g)
+    _sigmoid_line(o)
+    before, after, h = (
+        cells[s].reshape(-1)[start:stop], cells[s + 1].reshape(-1)[start:stop], states[s + 1].reshape(-1)[start:stop]
+    )  # fmt: skip
     for j in range(i.size):
         after[j] = f[j] * before[j] + i[j] * g[j]
     for j in range(i.size):
         h[j] = o[j] * tanh(after[j])
     if lengths.size:
-        for u in range(low, high):
-            for b in range(batch):
-                if t >= lengths[b]:
-                    cells[s + 1, u, b] = cells[s, u, b]
+        _keep(after, before, lengths, t, True)
     _publish(states, out, lengths, t, s, low, high)
 
 
 @entry
 def lstm(pool, gemm, x, weight_ih, weight_hh, bias_x, bias_h, lengths, reverse, gates, cells, states, out):
-    """All steps; ``gates`` with one step's room is overwritten by each."""
-    steps, batch, inside = x.shape
+    """All steps."""
+    steps, batch, _ = x.shape
     hidden, one = states.shape[1], x.dtype.type(1)
-    parts, each = _slices(hidden, 4 * hidden * batch * (hidden + inside))
+    parallel(pool, steps, _project, (gemm, x, weight_ih, bias_x, bias_h, gates, one))
+    parts, each = _slices(hidden, 4 * hidden * batch * hidden)
     for s in range(steps):
         t = steps - 1 - s if reverse else s
-        parallel(
-            pool, parts, _lstm,
-            (each, gemm, x, weight_ih, weight_hh, bias_x, bias_h, lengths, gates, cells, states, out, t, s, one),
-        )  # fmt: skip
+        parallel(pool, parts, _lstm, (each, gemm, weight_hh, lengths, gates, cells, states, out, t, s, one))
 
 
 @part
@@ -189,43 +208,49 @@ def _lstm_back(number, each, gemm, turned, gates, cells, g, lengths, da, dc, hel
     # i,  do = dh tanh(c). The slope of a sigmoid s is s (1 - s), that of a tanh s is 1 - s^2.
     hidden, batch = held.shape
     low, high = number * each, min(hidden, (number + 1) * each)
-    rows, one = high - low, da.dtype.type(1)
-    dh = np.empty(rows * batch, da.dtype)
+    start, stop, one = low * batch, high * batch, da.dtype.type(1)
+    dh, total, room = np.empty((3, stop - start), da.dtype)
     _arriving(number, gemm, turned, da, later, held, g, lengths, t, low, high, dh)
-    for u in range(low, high):
-        i, f, cand, o = gates[t, u], gates[t, hidden + u], gates[t, 2 * hidden + u], gates[t, 3 * hidden + u]
-        before, after, through, kept = cells[s, u], cells[s + 1, u], dc[u], held[u]
-        di, df, dg, do = da[u, t], da[hidden + u, t], da[2 * hidden + u, t], da[3 * hidden + u, t]
-        dhu = dh[(u - low) * batch : (u - low + 1) * batch]
-        for b in range(batch):
-            c = tanh(after[b])
-            slope = dhu[b] * o[b]
-            dcb = through[b] + slope * (one - c * c)
-            do[b] = slope * c * (one - o[b])
-            kept[b] = dcb
-        for b in range(batch):
-            di[b] = kept[b] * cand[b] * i[b] * (one - i[b])
-        for b in range(batch):
-            df[b] = kept[b] * before[b] * f[b] * (one - f[b])
-        for b in range(batch):
-            dg[b] = kept[b] * i[b] * (one - cand[b] * cand[b])
-        if lengths.size:
-            zero = one - one
-            for b in range(batch):
-                if t < lengths[b]:
-                    through[b] = kept[b] * f[b]
-                    kept[b] = zero
-                else:
-                    kept[b] = dhu[b]
-                    di[b] = zero
-                    df[b] = zero
-                    dg[b] = zero
-                    do[b] = zero
-        else:
-            for b in range(batch):
-                through[b] = kept[b] * f[b]
-            for b in range(batch):
-                kept[b] = one - one
+    lines, size = gates[t].reshape(-1), hidden * batch
+    i, f, cand, o = (
+        lines[start:stop], lines[size + start : size + stop], lines[2 * size + start : 2 * size + stop],
+        lines[3 * size + start : 3 * size + stop],
+    )  # fmt: skip
+    before, after = cells[s].reshape(-1)[start:stop], cells[s + 1].reshape(-1)[start:stop]
+    through, kept = dc.reshape(-1)[start:stop], held.reshape(-1)[start:stop]
+    for j in range(dh.size):
+        c = tanh(after[j])
+        room[j] = c
+        total[j] = through[j] + dh[j] * o[j] * (one - c * c)
+    for j in range(dh.size):
+        room[j] = dh[j] * room[j] * o[j] * (one - o[j])
+    if lengths.size:
+        _keep(room, dh, lengths, t, False)
+    _put(room, da, 3 * hidden + low, t)
+    if lengths.size:
+        for j in range(dh.size):
+            kept[j] = dh[j] - dh[j]
+        _keep(kept, dh, lengths, t, True)
+        for j in range(dh.size):
+            dh[j] = through[j]
+        for j in range(dh.size):
+            through[j] = total[j] * f[j]
+        _keep(through, dh, lengths, t, True)
+        _keep(total, dh, lengths, t, False)
+    else:
+        for j in range(dh.size):
+            through[j] = total[j] * f[j]
+        for j in range(dh.size):
+            kept[j] = one - one
+    for j in range(dh.size):
+        room[j] = total[j] * cand[j] * i[j] * (one - i[j])
+    _put(room, da, low, t)
+    for j in range(dh.size):
+        room[j] = total[j] * before[j] * f[j] * (one - f[j])
+    _put(room, da, hidden + low, t)
+    for j in range(dh.size):
+        room[j] = total[j] * i[j] * (one - cand[j] * cand[j])
+    _put(room, da, 2 * hidden + low, t)
 
 
 @entry
@@ -249,22 +274,23 @@ def lstm_gradient(pool, gemm, turned, gates, cells, g, lengths, reverse, da, dc,
 
 
 @part
-def _gru(number, each, gemm, x, weight_ih, weight_hh, bias_x, bias_h, lengths, gates, inner, states, out, t, s, one):
+def _gru(number, each, gemm, weight_hh, bias_h, lengths, gates, inner, states, out, t, s, one):
     hidden, batch = states.shape[1], states.shape[2]
     low, high = number * each, min(hidden, (number + 1) * each)
-    rows, none, nothing = high - low, bias_x[:0], weight_ih[:0]
-    lines, n_h = gates[t % gates.shape[0]].reshape(-1), inner[t % gates.shape[0]].reshape(-1)[low * batch : high * batch]
-    for k in range(2):
-        first = k * hidden + low
-        line = lines[first * batch : (first + rows) * batch]
-        _affine(gemm, line, rows, first, bias_x, bias_h, weight_ih, x[t], weight_hh, states[s], one)
-        _sigmoid_line(line)
-    first = 2 * hidden + low
-    n = lines[first * batch : (first + rows) * batch]
-    _affine(gemm, n, rows, first, bias_x, none, weight_ih, x[t], weight_hh[:0], states[s], one)
-    _affine(gemm, n_h, rows, first, none, bias_h, nothing, x[t], weight_hh, states[s], one)
-    r, z = lines[low * batch : high * batch], lines[(hidden + low) * batch : (hidden + high) * batch]
-    before, h = states[s].reshape(-1)[low * batch : high * batch], states[s + 1].reshape(-1)[low * batch : high * batch]
+    start, stop, size = low * batch, high * batch, hidden * batch
+    lines, n_h = gates[t].reshape(-1), inner[t].reshape(-1)[start:stop]
+    r, z, n = lines[start:stop], lines[size + start : size + stop], lines[2 * size + start : 2 * size + stop]
+    for u in range(low, high):
+        row = inner[t, u]
+        first = bias_h[2 * hidden + u] if bias_h.size else one - one
+        for b in range(batch):
+            row[b] = first
+    _add_product(gemm, r, low, weight_hh, states[s], one)
+    _add_product(gemm, z, hidden + low, weight_hh, states[s], one)
+    _add_product(gemm, n_h, 2 * hidden + low, weight_hh, states[s], one)
+    _sigmoid_line(r)
+    _sigmoid_line(z)
+    before, h = states[s].reshape(-1)[start:stop], states[s + 1].reshape(-1)[start:stop]
     for j in range(n.size):
         n[j] = tanh(n[j] + r[j] * n_h[j])
     for j in range(n.size):
@@ -275,15 +301,14 @@ def _gru(number, each, gemm, x, weight_ih, weight_hh, bias_x, bias_h, lengths, g
 @entry
 def gru(pool, gemm, x, weight_ih, weight_hh, bias_x, bias_h, lengths, reverse, gates, inner, states, out):
     """All steps; inner: (T, H, B), what the reset gate acts on."""
-    steps, batch, inside = x.shape
+    steps, batch, _ = x.shape
     hidden, one = states.shape[1], x.dtype.type(1)
-    parts, each = _slices(hidden, 3 * hidden * batch * (hidden + inside))
+    # The last third of b_hh stands within the reset gate.
+    parallel(pool, steps, _project, (gemm, x, weight_ih, bias_x, bias_h[: 2 * hidden], gates, one))
+    parts, each = _slices(hidden, 3 * hidden * batch * hidden)
     for s in range(steps):
         t = steps - 1 - s if reverse else s
-        parallel(
-            pool, parts, _gru,
-            (each, gemm, x, weight_ih, weight_hh, bias_x, bias_h, lengths, gates, inner, states, out, t, s, one),
-        )  # fmt: skip
+        parallel(pool, parts, _gru, (each, gemm, weight_hh, bias_h, lengths, gates, inner, states, out, t, s, one))
 
 
 @part
@@ -292,32 +317,30 @@ def _gru_back(number, each, gemm, turned, gates, inner, states, g, lengths, da, 
     # (h_before - n) z (1 - z),  dn_h = dn_x r. The rows of da are n_x, r, z, n_h.
     hidden, batch = held.shape
     low, high = number * each, min(hidden, (number + 1) * each)
-    one = da.dtype.type(1)
-    dh = np.empty((high - low) * batch, da.dtype)
+    start, stop, one = low * batch, high * batch, da.dtype.type(1)
+    dh, dn_x, room = np.empty((3, stop - start), da.dtype)
     _arriving(number, gemm, turned, da, later, held, g, lengths, t, low, high, dh)
-    for u in range(low, high):
-        r, z, n, n_h = gates[t, u], gates[t, hidden + u], gates[t, 2 * hidden + u], inner[t, u]
-        before, kept = states[s, u], held[u]
-        dn_x, dr, dz, dn_h = da[u, t], da[hidden + u, t], da[2 * hidden + u, t], da[3 * hidden + u, t]
-        dhu = dh[(u - low) * batch : (u - low + 1) * batch]
-        for b in range(batch):
-            dn_x[b] = dhu[b] * (one - z[b]) * (one - n[b] * n[b])
-        for b in range(batch):
-            dr[b] = dn_x[b] * n_h[b] * r[b] * (one - r[b])
-        for b in range(batch):
-            dn_h[b] = dn_x[b] * r[b]
-        for b in range(batch):
-            dz[b] = dhu[b] * (before[b] - n[b]) * z[b] * (one - z[b])
-        for b in range(batch):
-            kept[b] = dhu[b] * z[b]
-        if lengths.size:
-            for b in range(batch):
-                if t >= lengths[b]:
-                    kept[b] = dhu[b]
-                    dn_x[b] = one - one
-                    dr[b] = one - one
-                    dz[b] = one - one
-                    dn_h[b] = one - one
+    lines, size = gates[t].reshape(-1), hidden * batch
+    r, z, n = lines[start:stop], lines[size + start : size + stop], lines[2 * size + start : 2 * size + stop]
+    n_h, before = inner[t].reshape(-1)[start:stop], states[s].reshape(-1)[start:stop]
+    kept = held.reshape(-1)[start:stop]
+    for j in range(dh.size):
+        kept[j] = dh[j] * z[j]
+    if lengths.size:
+        _keep(kept, dh, lengths, t, True)
+        _keep(dh, dh, lengths, t, False)
+    for j in range(dh.size):
+        dn_x[j] = dh[j] * (one - z[j]) * (one - n[j] * n[j])
+    _put(dn_x, da, low, t)
+    for j in range(dh.size):
+        room[j] = dh[j] * (before[j] - n[j]) * z[j] * (one - z[j])
+    _put(room, da, 2 * hidden + low, t)
+    for j in range(dh.size):
+        room[j] = dn_x[j] * n_h[j] * r[j] * (one - r[j])
+    _put(room, da, hidden + low, t)
+    for j in range(dh.size):
+        room[j] = dn_x[j] * r[j]
+    _put(room, da, 3 * hidden + low, t)
 
 
 @entry
@@ -339,31 +362,31 @@ def gru_gradient(pool, gemm, turned, gates, inner, states, g, lengths, reverse, 
 
 
 @part
-def _rnn(number, each, gemm, x, weight_ih, weight_hh, bias_x, bias_h, lengths, rectified, states, out, t, s, one):
+def _rnn(number, each, gemm, weight_hh, lengths, rectified, gates, states, out, t, s, one):
     hidden, batch = states.shape[1], states.shape[2]
     low, high = number * each, min(hidden, (number + 1) * each)
-    h, zero = states[s + 1].reshape(-1)[low * batch : high * batch], one - one
-    _affine(gemm, h, high - low, low, bias_x, bias_h, weight_ih, x[t], weight_hh, states[s], one)
+    start, stop, zero = low * batch, high * batch, one - one
+    a, h = gates[t].reshape(-1)[start:stop], states[s + 1].reshape(-1)[start:stop]
+    _add_product(gemm, a, low, weight_hh, states[s], one)
     if rectified:
         for j in range(h.size):
-            h[j] = zero if h[j] < zero else h[j]
+            h[j] = zero if a[j] < zero else a[j]
     else:
-        _tanh_line(h)
+        for j in range(h.size):
+            h[j] = tanh(a[j])
     _publish(states, out, lengths, t, s, low, high)
 
 
 @entry
-def rnn(pool, gemm, x, weight_ih, weight_hh, bias_x, bias_h, lengths, reverse, rectified, states, out):
+def rnn(pool, gemm, x, weight_ih, weight_hh, bias_x, bias_h, lengths, reverse, rectified, gates, states, out):
     """All steps; rectified: relu in place of tanh."""
-    steps, batch, inside = x.shape
+    steps, batch, _ = x.shape
     hidden, one = states.shape[1], x.dtype.type(1)
-    parts, each = _slices(hidden, hidden * batch * (hidden + inside))
+    parallel(pool, steps, _project, (gemm, x, weight_ih, bias_x, bias_h, gates, one))
+    parts, each = _slices(hidden, hidden * batch * hidden)
     for s in range(steps):
         t = steps - 1 - s if reverse else s
-        parallel(
-            pool, parts, _rnn,
-            (each, gemm, x, weight_ih, weight_hh, bias_x, bias_h, lengths, rectified, states, out, t, s, one),
-        )  # fmt: skip
+        parallel(pool, parts, _rnn, (each, gemm, weight_hh, lengths, rectified, gates, states, out, t, s, one))
 
 
 @part
@@ -371,26 +394,23 @@ def _rnn_back(number, each, gemm, turned, rectified, states, g, lengths, da, hel
     # dL/da = dL/dh f'(a), with tanh'(a) = 1 - h^2 and relu'(a) = [h > 0].
     hidden, batch = held.shape
     low, high = number * each, min(hidden, (number + 1) * each)
-    one = da.dtype.type(1)
+    start, stop, one = low * batch, high * batch, da.dtype.type(1)
     zero = one - one
-    dh = np.empty((high - low) * batch, da.dtype)
+    dh = np.empty(stop - start, da.dtype)
     _arriving(number, gemm, turned, da, later, held, g, lengths, t, low, high, dh)
-    for u in range(low, high):
-        h, kept, d = states[s + 1, u], held[u], da[u, t]
-        dhu = dh[(u - low) * batch : (u - low + 1) * batch]
-        if rectified:
-            for b in range(batch):
-                d[b] = dhu[b] * (one if h[b] > zero else zero)
-        else:
-            for b in range(batch):
-                d[b] = dhu[b] * (one - h[b] * h[b])
-        for b in range(batch):
-            kept[b] = zero
-        if lengths.size:
-            for b in range(batch):
-                if t >= lengths[b]:
-                    kept[b] = dhu[b]
-                    d[b] = zero
+    h, kept = states[s + 1].reshape(-1)[start:stop], held.reshape(-1)[start:stop]
+    for j in range(dh.size):
+        kept[j] = zero
+    if lengths.size:
+        _keep(kept, dh, lengths, t, True)
+        _keep(dh, dh, lengths, t, False)
+    if rectified:
+        for j in range(dh.size):
+            dh[j] *= one if h[j] > zero else zero
+    else:
+        for j in range(dh.size):
+            dh[j] *= one - h[j] * h[j]
+    _put(dh, da, low, t)
 
 
 @entry

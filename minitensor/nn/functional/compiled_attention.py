@@ -44,7 +44,7 @@ class _Tiles:
         self.drop = drop if drop is None else xp.ascontiguousarray(xp.broadcast_to(drop, scores))
         self.tops, self.totals = xp.empty((2, batch * heads, queries), dtype=dtype)
         self.before = (
-            xp.kernels.multiplies(dtype), (batch, heads, queries, keys, features, v.shape[3]), xp.kernels.rows_of(keys), causal,
+            xp.kernels.multiplies(dtype), (batch, heads, queries, keys, features, v.shape[3]), xp.kernels.rows_of(keys, causal), causal,
             dtype.type(scale),
         )  # fmt: skip
         self.after = (

@@ -107,7 +107,7 @@ def _(xp, x, h, c, weight_ih, weight_hh, bias_ih=None, bias_hh=None, lengths=Non
         return None
     loop = _Loop(xp, x, h, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse)
     cells = loop.edges(c)
-    gates = loop.empty(loop.count if any(needs) else 1, 4 * loop.hidden, loop.batch)
+    gates = loop.empty(loop.count, 4 * loop.hidden, loop.batch)
     out = loop.forward("lstm", gates, cells, finals=(loop.states, cells))
 
     def backward(g):
@@ -125,8 +125,8 @@ def _(xp, x, h, weight_ih, weight_hh, bias_ih=None, bias_hh=None, lengths=None, 
     if not _serves(xp, x):
         return None
     loop = _Loop(xp, x, h, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse)
-    stored, hidden = loop.count if any(needs) else 1, loop.hidden
-    gates, inner = loop.empty(stored, 3 * hidden, loop.batch), loop.empty(stored, hidden, loop.batch)
+    hidden = loop.hidden
+    gates, inner = loop.empty(loop.count, 3 * hidden, loop.batch), loop.empty(loop.count, hidden, loop.batch)
     out = loop.forward("gru", gates, inner, finals=(loop.states,))
 
     def backward(g):
@@ -150,7 +150,7 @@ def _(
         return None
     loop = _Loop(xp, x, h, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse)
     rectified = nonlinearity == "relu"
-    out = loop.forward("rnn", rectified, finals=(loop.states,))
+    out = loop.forward("rnn", rectified, loop.empty(loop.count, loop.hidden, loop.batch), finals=(loop.states,))
 
     def backward(g):
         da, dh = loop.backward("rnn_gradient", g, rectified, loop.states, rows=loop.hidden)

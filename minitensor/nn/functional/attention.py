@@ -153,7 +153,9 @@ def _forward(xp, q, k, v, mask, bias, drop, scale, out):
     return weights, backward
 
 
-BLOCK_ROWS = 64  # queries of a causal attention that are taken together, with the keys that they see
+# Queries of a causal attention that are taken together, with the keys that they see; half as many
+# of a short one.
+BLOCK_ROWS = 64
 
 
 def _attend(xp, q, k, v, mask, bias, drop, scale, causal, out, forward):
@@ -162,19 +164,22 @@ def _attend(xp, q, k, v, mask, bias, drop, scale, causal, out, forward):
     queries, keys = q.shape[-2], k.shape[-2]
     if xp.name == "cpu" and queries * keys >= tiles.LEAST:
         return tiles.forward(xp, q, k, v, mask, bias, drop, scale, out, causal)
-    if causal and xp.name == "cpu" and BLOCK_ROWS < queries <= keys:
-        return _in_blocks(xp, q, k, v, mask, bias, drop, scale, out)
+    rows = max(1, min(BLOCK_ROWS, max(BLOCK_ROWS // 2, queries // 2)))
+    if causal and xp.name == "cpu" and rows < queries <= keys:
+        return _in_blocks(xp, q, k, v, mask, bias, drop, scale, out, rows)
     if causal:
         mask = below(mask, queries, keys, device_of(q))
     return forward(xp, q, k, v, mask, bias, drop, scale, out)[1]
 
 
-def _in_blocks(xp, q, k, v, mask, bias, drop, scale, out):
-    """`_forward` of a causal attention, which leaves out most of what lies above the diagonal."""
+def _in_blocks(xp, q, k, v, mask, bias, drop, scale, out, step):
+    """`_forward` of a causal attention, ``step`` queries at a time: most of what lies above the
+    diagonal is left out.
+    """
     queries, keys = q.shape[-2], k.shape[-2]
     blocks = []
-    for start in range(0, queries, BLOCK_ROWS):
-        rows = slice(start, min(start + BLOCK_ROWS, queries))
+    for start in range(0, queries, step):
+        rows = slice(start, min(start + step, queries))
         seen = slice(0, rows.stop + keys - queries)
         allowed, added, kept = (None if a is None else _block(a, rows, seen) for a in (mask, bias, drop))
         allowed = below(allowed, rows.stop - start, seen.stop, device_of(q))
@@ -314,7 +319,8 @@ def scaled_dot_product_attention(
     scale: a number, or a tensor that multiplies the query and gets its gradient; default:
     1 / sqrt(K). bias: added to the scores. dropout: probability of dropping a weight. A query that
     may see no key gives zeros, and a key that no query may see is ignored, even if it holds NaN.
-    Each row is computed for itself: no bit of it depends on another row, or on what is padded.
+    Each row is computed for itself: no bit of it depends on another row, or on what is padded. On
+    the CPU no (T, S) of a long sequence is held, but for a mask, a bias or dropout of that shape.
 
     Raises TypeError for a mask that is not boolean or on another device, and ValueError for shapes
     that do not fit.

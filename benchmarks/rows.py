@@ -23,8 +23,8 @@ class Row:
     """What was found of a case, in seconds (in bytes for memory); None is what there is not.
 
     ours: by mode. other: PyTorch's, and ``alone`` the same while nothing else of the benchmark ran.
-    ratios: by mode; None if what is compared with took another time alone than in the turns. peers: by name, the time and the
-    ratio of the last mode to it.
+    ratios: by mode; None if what is compared with took another time alone than in the turns.
+    peers: by name, the time and the ratio of the last mode to it.
     """
 
     name: str

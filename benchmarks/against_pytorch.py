@@ -32,14 +32,15 @@ import platform
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
 import neighbours
 from cases import CASES
 from machine import describe, load
+from report import Table
 from rows import measure
-from table import Table
 from timing import HERE, MODES, Place, Worker, environment, has_fast
 
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
@@ -151,11 +152,13 @@ def main():
 
 
 def _write(path, lines, table, beside, names):
+    bullets = [*lines, *(f"{name}: {CASES[name].title}" for name in names)]
+    bullets = [textwrap.fill(f"* {line}", 100, subsequent_indent="  ") for line in bullets]
     page = [
         "# minitensor against PyTorch eager", "",
         "`python benchmarks/against_pytorch.py`: what the columns mean is said at its head.", "",
-        *(f"* {line}" for line in lines), "", *table.lines, "", f"{table.closing()}.", "", *beside,
-        *(f"* {name}: {CASES[name].title}" for name in names),
+        *bullets[: len(lines)], "", *table.lines, "", textwrap.fill(f"{table.closing()}.", 100), "", *beside,
+        *bullets[len(lines) :],
     ]  # fmt: skip
     Path(path).write_text("\n".join(page) + "\n", encoding="utf-8")
 

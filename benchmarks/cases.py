@@ -51,31 +51,31 @@ CASES = {
         f"tokens, {RECIPE}", "Step", STEP | dict(dropout=0.1), small=dict(batch=8),
     ),
     "tiny": Case(
-        "the same: d 128, 4 heads, 4 + 4 layers, feed-forward 256, vocabulary 10 000 with one table for source, target and "
+        "such a step: d 128, 4 heads, 4 + 4 layers, feed-forward 256, vocabulary 10 000 with one table for source, target and "
         "output, 128 pairs of 16 tokens", "Step", TINY | dict(dropout=0.1), small=dict(batch=16),
     ),
     "toy": Case(
-        "the same: d 128, 4 heads, 2 + 2 layers, feed-forward 512, vocabulary 300, 64 pairs of 12 tokens", "Step",
+        "such a step: d 128, 4 heads, 2 + 2 layers, feed-forward 512, vocabulary 300, 64 pairs of 12 tokens", "Step",
         TOY | dict(dropout=0.1),
     ),
     "layer-no-dropout": Case(
         "encoder layer (32, 32, 512), 8 heads, feed-forward 2048, no dropout", "Layer", LAYER | dict(dropout=0.0)
     ),
-    "layer": Case("the same with dropout 0.1", "Layer", LAYER | dict(dropout=0.1)),
+    "layer": Case("encoder layer (32, 32, 512), dropout 0.1", "Layer", LAYER | dict(dropout=0.1)),
     "layer-256-no-dropout": Case(
         "encoder layer (8, 256, 384), 6 heads, feed-forward 1536, no dropout", "Layer", LAYER_256 | dict(dropout=0.0)
     ),
-    "layer-256": Case("the same with dropout 0.1", "Layer", LAYER_256 | dict(dropout=0.1)),
+    "layer-256": Case("encoder layer (8, 256, 384), dropout 0.1", "Layer", LAYER_256 | dict(dropout=0.1)),
     "layer-1024-no-dropout": Case(
         "encoder layer (2, 1024, 512), 8 heads, feed-forward 2048, no dropout", "Layer", LAYER_1024 | dict(dropout=0.0)
     ),
-    "layer-1024": Case("the same with dropout 0.1", "Layer", LAYER_1024 | dict(dropout=0.1)),
+    "layer-1024": Case("encoder layer (2, 1024, 512), dropout 0.1", "Layer", LAYER_1024 | dict(dropout=0.1)),
     "gpt": Case(
         "training step of a GPT on characters: 6 layers, d 384, 6 heads, 4 x 256 tokens, no dropout, Adam", "Characters",
         dict(d_model=384, n_heads=6, n_layers=6, batch=4, length=256), small=dict(batch=1),
     ),
     "gpt-small": Case(
-        "the same: 4 layers, d 128, 4 heads, 12 x 64 tokens", "Characters",
+        "a smaller GPT: 4 layers, d 128, 4 heads, 12 x 64 tokens", "Characters",
         dict(d_model=128, n_heads=4, n_layers=4, batch=12, length=64),
     ),
     "lstm": Case("LSTM 64 x 32 x 256: sequences, steps, features", "Recurrent", dict(layer="LSTM", batch=64, steps=32, size=256)),
@@ -88,11 +88,11 @@ CASES = {
         "scaled_dot_product_attention(q, k, v, is_causal=True) on (1, 8, 4096, 64)", "Causal", CAUSAL, small=dict(length=600)
     ),
     "causal-memory": Case(
-        "the same: growth of the peak of resident memory in one call, in MB (10**6 bytes)", "Causal", CAUSAL,
+        "the work of causal: growth of the peak of resident memory in one call, in MB (a million bytes)", "Causal", CAUSAL,
         small=dict(length=600), measure="memory",
     ),
     "adam": Case("Adam on 10 million parameters in 60 tensors, against torch.optim.Adam as it comes", "Adam", dict(fused=False)),
-    "adam-fused": Case("the same against torch.optim.Adam(fused=True)", "Adam", dict(fused=True)),
+    "adam-fused": Case("the work of adam against torch.optim.Adam(fused=True)", "Adam", dict(fused=True)),
     "decode": Case(
         "greedy decoding of 64 sentences x 30 tokens by the model of step, with a cache of keys and values; compared with our own "
         "decoding that runs the decoder on all words so far each time", "Decode", DECODE | dict(tokens=30, cached=True),

@@ -53,7 +53,7 @@ def busy():
     process = subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"])
     try:
         time.sleep(SETTLED)
-        yield
+        yield process
     finally:
         process.kill()
         process.wait()
@@ -108,16 +108,17 @@ def _inner(rounds, threads):
 
 def tables(place, modes, rounds):
     """Lines of Markdown of both tables."""
+    fewer = "1 thread" if place.threads == 2 else f"{place.threads - 1} threads"
     lines = [
         "## Beside a busy process", "",
-        f"| step | alone ms | {place.threads - 1} thread(s) alone ms | beside ms | beside/alone | excess | wanted |",
+        f"| step | alone ms | {fewer} alone ms | beside ms | beside/alone | excess | wanted |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]  # fmt: skip
     for program in (*modes, "torch"):
-        alone, fewer, slowed = beside(program, place, rounds)
-        shown = " | ".join(f"{seconds * 1e3:.1f}" for seconds in (alone, fewer, slowed))
+        alone, part, slowed = beside(program, place, rounds)
+        shown = " | ".join(f"{seconds * 1e3:.1f}" for seconds in (alone, part, slowed))
         most = "-" if program == "torch" else f"{EXCESS:.2f}"
-        figures = f"{slowed / alone:.2f} | {excess(slowed, fewer, alone, place.threads):.2f} | {most}"
+        figures = f"{slowed / alone:.2f} | {excess(slowed, part, alone, place.threads):.2f} | {most}"
         lines.append(f"| {'PyTorch' if program == 'torch' else program} | {shown} | {figures} |")
     lines += [
         "", "## PyTorch's encoder layer in one process with minitensor", "",

@@ -24,7 +24,7 @@ class Row:
 
     ours: by mode. other: PyTorch's, and ``alone`` the same while nothing else of the benchmark ran.
     ratios: by mode; None if what is compared with took another time alone than in the turns.
-    peers: by name, the time and the ratio of the last mode to it.
+    peers: by name, the time and the ratio of the last mode to it, withheld alike.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Row:
     ratios: dict[str, float | None] = field(default_factory=dict)
     floor: float | None = None
     alone: float | None = None
-    peers: dict[str, tuple[float, float]] = field(default_factory=dict)
+    peers: dict[str, tuple[float, float | None]] = field(default_factory=dict)
 
     def take(self, mode, times, alone):
         """Enter what was found of a mode in turns with the others."""
@@ -64,7 +64,8 @@ def measure(name, place, modes, rounds, peers=(), kept=None):
     for mode in modes:
         row.take(mode, times, alone)
     for peer in peers:
-        row.peers[peer] = statistics.median(times[peer]), _median_ratio(times[modes[-1]], times[peer])
+        ratio = _median_ratio(times[modes[-1]], times[peer]) if row.sound else None
+        row.peers[peer] = statistics.median(times[peer]), ratio
     return row
 
 

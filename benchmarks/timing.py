@@ -2,14 +2,15 @@
 
 After a matrix product the threads of a BLAS library spin for tens of milliseconds, on the core that
 the other library needs: in one process ``torch.nn.LSTM`` took 122 ms right after a NumPy product,
-and 27 ms alone. So each library has its own process, which never imports the other. The two take
-turns. A turn begins with a pause, in which all threads fall asleep, and a call that is not counted.
-On a GPU no thread spins, and there is no pause.
+and 27 ms alone. So each library has its own process, which never imports the other, and so has each
+mode of minitensor. They take turns. A turn begins with a pause, in which all threads fall asleep,
+and a call that is not counted. On a GPU no thread spins, and there is no pause.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import statistics
 import subprocess
@@ -18,16 +19,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PAUSE", "Place", "Worker", "alone", "in_turns"]
+__all__ = ["MODES", "PAUSE", "Place", "Worker", "environment", "has_fast", "in_turns"]
 
 HERE = Path(__file__).resolve().parent
 PAUSE = 0.15  # seconds
+MODES = ("plain", "fast")  # of minitensor
 
 
 @dataclass(frozen=True)
 class Place:
-    """On what both libraries run. tf32: products of float32 on a GPU take factors rounded to 10
-    bits behind the point.
+    """On what all sides run. tf32: products of float32 on a GPU take factors rounded to 10 bits
+    behind the point.
     """
 
     threads: int
@@ -35,21 +37,44 @@ class Place:
     tf32: bool = False
 
 
+def environment(program, place):
+    """The environment of a process that runs ``program``: how many threads, and which mode."""
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "MINITENSOR_THREADS")
+    found = os.environ | dict.fromkeys(names, str(place.threads))
+    found["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+    if program in MODES:
+        found["MINITENSOR_FAST"] = str(int(program == "fast"))
+    if place.device != "cpu":
+        found["CUPY_TF32"] = str(int(place.tf32))
+    return found
+
+
+def has_fast():
+    """Whether minitensor has a compiled mode here: the one that loads numba."""
+    code = (
+        "import sys; from cases import make; make('layer', 'fast', batch=2, length=3, d_model=8, n_heads=2, d_ff=8).run(); "
+        "sys.exit('numba' not in sys.modules)"
+    )
+    return subprocess.run([sys.executable, "-c", code], env=environment("fast", Place(1))).returncode == 0
+
+
 class Worker:
-    """A process that does one side of a case (or its products) when told to; ``name`` can be
-    changed to another case.
+    """A process that does one side of a case when told to; ``name`` can be changed to another case.
+
+    program: one of ``cases.PROGRAMS``, or "products" for the floor. changes: to the options of the
+    case.
     """
 
-    def __init__(self, name, side, place, wait=True):
-        names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-        environment = os.environ | dict.fromkeys(names, str(place.threads))
-        environment["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-        if place.device != "cpu":
-            environment["CUPY_TF32"] = str(int(place.tf32))
-        command = [sys.executable, str(HERE / "worker.py"), side, *map(str, (place.threads, place.device, place.tf32))]
-        self.name, self.pause = name, PAUSE if place.device == "cpu" else 0
+    def __init__(self, name, program, place, wait=True, **changes):
+        command = [sys.executable, str(HERE / "worker.py"), program]
+        command += map(str, (place.threads, place.device, place.tf32))
+        self.name, self.changes, self.pause = name, changes, PAUSE if place.device == "cpu" else 0
         self.process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
+            command,
+            env=environment(program, place),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
         )
         if wait:
             self.turn(0)  # waits until it is ready; the case has run once
@@ -57,8 +82,9 @@ class Worker:
     def turn(self, calls):
         """Seconds of each of so many calls, after a pause and one that is not counted."""
         time.sleep(self.pause)
+        request = {"case": self.name, "changes": self.changes, "calls": calls}
         try:
-            self.process.stdin.write(f"{self.name} {calls}\n")
+            self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
             answer = self.process.stdout.readline()
         except BrokenPipeError:
@@ -66,7 +92,11 @@ class Worker:
         if not answer:
             self.end()
             raise RuntimeError(f"a worker ended: {' '.join(self.process.args)} ({self.name})")
-        return [float(seconds) for seconds in answer.split()]
+        return json.loads(answer)
+
+    def turns(self, rounds, calls):
+        """The median of each of so many turns."""
+        return [statistics.median(self.turn(calls)) for _ in range(rounds)]
 
     def end(self):
         """Let the process end, and wait for it."""
@@ -82,33 +112,14 @@ class Worker:
         self.end()
 
 
-def in_turns(name, sides, place, rounds, calls, kept=None):
-    """Median seconds of each side, and the median of the ratios of the first to the second over all
-    rounds.
-
-    kept: an existing PyTorch worker, which is not stopped.
+def in_turns(workers, rounds, calls):
+    """The median seconds of each worker in each round: ``{key: [...]}`` for workers by key. All
+    have run once before the first is timed.
     """
-    made = {side: Worker(name, side, place, wait=False) for side in sides if kept is None or side != "torch"}
-    try:
-        workers = [made.get(side, kept) for side in sides]
-        for worker in workers:
-            worker.name = name
-            worker.turn(0)
-        times = [[] for _ in sides]
-        for _ in range(rounds):
-            for worker, found in zip(workers, times):
-                found.append(statistics.median(worker.turn(calls)))
-    finally:
-        for worker in made.values():
-            worker.end()
-    ratio = statistics.median(a / b for a, b in zip(*times[:2]))
-    return [statistics.median(found) for found in times], ratio
-
-
-def alone(name, side, place, rounds, calls, kept=None):
-    """Median seconds of each turn of one side while nothing else of the benchmark exists; ``kept``
-    as in ``in_turns``.
-    """
-    with Worker(name, side, place) if kept is None else contextlib.nullcontext(kept) as worker:
-        worker.name = name
-        return [statistics.median(worker.turn(calls)) for _ in range(rounds)]
+    for worker in workers.values():
+        worker.turn(0)
+    times = {key: [] for key in workers}
+    for _ in range(rounds):
+        for key, worker in workers.items():
+            times[key].append(statistics.median(worker.turn(calls)))
+    return times

@@ -1,77 +1,68 @@
 """A process of ``timing.py``: reads cases and numbers of calls, makes the calls, writes their
 seconds.
 
-The command is ``worker.py {minitensor,torch,products} THREADS {cpu,cuda} {True,False}``, the last
-for TF32; a line that it reads is ``CASE CALLS``. On a GPU a call is over when the device has done
-all that it was given.
+The command is ``worker.py PROGRAM THREADS {cpu,cuda} {True,False}``, the last for TF32; PROGRAM is
+one of ``cases.PROGRAMS``, or products. A line that it reads is ``{"case": ..., "changes": ...,
+"calls": ...}``, one that it writes a list. On a GPU a call is over when the device has done all
+that it was given.
 """
 
 from __future__ import annotations
 
 import gc
+import json
 import sys
 import time
 
-import numpy as np
-from cases import make, products
+from cases import make
+from floor import Floor
+
+# What a process must not have loaded: the other libraries, and what is not of its mode.
+FOREIGN = {
+    "plain": ("torch", "jax", "numba"), "fast": ("torch", "jax"), "torch": ("minitensor", "jax"),
+    "compiled": ("minitensor", "jax"), "jax": ("minitensor", "torch"), "products": ("minitensor", "torch", "jax"),
+}  # fmt: skip
 
 
-class Floor:
-    """The matrix products of a case, and nothing else: by NumPy, or by CuPy on a GPU."""
+def prepare(program, threads, device, tf32):
+    """Settings that must stand before the first case is made."""
+    if program in ("torch", "compiled"):
+        import torch
 
-    def __init__(self, name, device):
-        rng = np.random.default_rng(0)
-        self.work, self.device = [], device
-        for count, rows, inner, columns in products(name):
-            shapes = ((rows, inner), (inner, columns), (rows, columns))
-            arrays = [rng.standard_normal((count, *shape) if count > 1 else shape, np.float32) for shape in shapes]
-            self.work.append(arrays)
+        torch.set_num_threads(threads)
         if device != "cpu":
-            import cupy
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    if program == "jax":
+        from peers_jax import bind
 
-            self.cupy, self.work = cupy, [[cupy.asarray(x) for x in arrays[:2]] for arrays in self.work]
-
-    def run(self):
-        if self.device != "cpu":
-            for a, b in self.work:
-                self.cupy.matmul(a, b)
-            return
-        for a, b, out in self.work:
-            np.matmul(a, b, out=out)
-
-    def wait(self):
-        if self.device != "cpu":
-            self.cupy.cuda.get_current_stream().synchronize()
+        bind(threads)
 
 
 def main():
     """Answer until the input ends."""
-    side, threads, device, tf32 = sys.argv[1:]
-    if side == "torch":
-        import torch
-
-        torch.set_num_threads(int(threads))
-        if device != "cpu":
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32 == "True"
-    other = {"torch": "minitensor", "minitensor": "torch"}.get(side)
+    program, threads, device, tf32 = sys.argv[1:]
+    prepare(program, int(threads), device, tf32 == "True")
     current = work = None
     for line in sys.stdin:
-        name, calls = line.split()
-        if name != current:
+        request = json.loads(line)
+        name, changes = request["case"], request["changes"]
+        if (name, changes) != current:
             work = None  # the last one's memory, before there is another
             gc.collect()
-            current, work = name, Floor(name, device) if side == "products" else make(name, side, device=device)
+            current = name, changes
+            work = Floor(name, device) if program == "products" else make(name, program, device=device, **changes)
         work.run()
         work.wait()
         seconds = []
-        for _ in range(int(calls)):
+        for _ in range(request["calls"]):
             start = time.perf_counter()
             work.run()
             work.wait()
             seconds.append(time.perf_counter() - start)
-        if other in sys.modules:
-            sys.exit(f"the worker of {side} has imported {other}")
-        print(*seconds, flush=True)
+        loaded = [module for module in FOREIGN[program] if module in sys.modules]
+        if loaded:
+            sys.exit(f"the worker of {program} has imported {', '.join(loaded)}")
+        print(json.dumps(seconds), flush=True)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ def describe() -> str:
 
         count = kernels.pool.threads()
         threads = f"{count} thread{'s' * (count > 1)}"
-        shared = "which the products share" if kernels.multiplies(np.dtype(np.float32)) else "the products not among them"
+        shared = (
+            "which the products share" if kernels.multiplies(np.dtype(np.float32)) else "the products not among them"
+        )
         return f"{plain}; kernels compiled by numba {numba.__version__} on {threads}, {shared}"
     return f"{plain}; {kernels.reason}"
 

@@ -87,7 +87,8 @@ def _is_moderate(array):
 
 
 def _in_memory_order(array):
-    """The elements of ``array`` as a line, in the order in which they lie; None if they have gaps.
+    """The elements of ``array`` as a line, in the order in which they lie; None if they
+    have gaps.
     """
     turned = array.transpose(np.argsort([-stride for stride in array.strides], kind="stable"))
     return turned.reshape(-1) if turned.flags.carray else None

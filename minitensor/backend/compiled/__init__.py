@@ -18,6 +18,7 @@ import os
 import sys
 import threading
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,8 @@ _loading = threading.Lock()
 
 
 def _wanted():
-    """``(whether they are to be used, why not)``: what the environment says, and if numba is there.
+    """``(whether they are to be used, why not)``: what the environment says, and if
+    numba is there.
     """
     said = os.environ.get("MINITENSOR_FAST", "")
     if said not in ("", "0", "1"):
@@ -42,7 +44,10 @@ def _wanted():
         raise ImportError(f"MINITENSOR_FAST=1 needs numba: {INSTALL}")
     if found:
         return True, ""
-    return False, "MINITENSOR_FAST=0 turns compiled kernels off" if said == "0" else f"compiled kernels need numba: {INSTALL}"
+    return (
+        False,
+        "MINITENSOR_FAST=0 turns compiled kernels off" if said == "0" else f"compiled kernels need numba: {INSTALL}",
+    )
 
 
 class Kernels:
@@ -50,14 +55,15 @@ class Kernels:
 
     def __init__(self):
         self.on, self.reason = _wanted()
-        self._entries = None
+        self._entries: Any = None
 
     def has(self, dtype):
         """Whether kernels are at work for numbers of this type."""
         return self.on and dtype in REALS and (self._entries is not None or self._load())
 
     def multiplies(self, dtype):
-        """The address of the product of matrices of this type; 0 if NumPy's BLAS is not OpenBLAS.
+        """The address of the product of matrices of this type; 0 if NumPy's BLAS is not
+        OpenBLAS.
         """
         return self.blas.product_functions().get(dtype, 0)
 

@@ -23,7 +23,8 @@ WORK = 1 << 18  # weights times features that a part should have at least
 
 
 def rows_of(keys, causal):
-    """Queries of a block, as measured: many make good products, few leave out more of a triangle.
+    """Queries of a block, as measured: many make good products, few leave out more of a
+    triangle.
     """
     if causal:
         return 128 if keys >= 1024 else 64
@@ -153,7 +154,10 @@ def _backward(number, gemm, sizes, block, causal, scale, places, steps, mask, ma
                     for j in range(features):
                         line[j] = zero
                 continue
-            p, ds = scratch[0, : rows * several].reshape((rows, several)), scratch[1, : rows * several].reshape((rows, several))
+            p, ds = (
+                scratch[0, : rows * several].reshape((rows, several)),
+                scratch[1, : rows * several].reshape((rows, several)),
+            )
             call_gemm(
                 gemm, 0, 1, rows, several, features, scale, query_at, steps[2] // size, keys_at, steps[5] // size,
                 zero, p.ctypes.data, several,

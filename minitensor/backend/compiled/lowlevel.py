@@ -4,9 +4,8 @@ loop over all cores (``parallel``).
 
 from __future__ import annotations
 
-from numba import carray, njit, types
 from llvmlite import ir
-
+from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -15,7 +14,8 @@ from minitensor.backend.compiled.disk import compiled_on_disk
 from minitensor.backend.compiled.maths import COMPILED
 
 __all__ = [
-    "add_atomic", "array_at", "call_gemm", "call_part", "call_word", "compare_and_swap", "entry", "load", "parallel", "part", "pause", "piece", "store",
+    "add_atomic", "array_at", "call_gemm", "call_part", "call_word", "compare_and_swap", "entry", "load", "parallel", "part",
+    "pause", "piece", "store",
 ]  # fmt: skip
 
 _WORD, _INT, _BYTE = ir.IntType(64), ir.IntType(32), ir.IntType(8)

@@ -16,8 +16,8 @@ from numba.extending import intrinsic, overload
 
 __all__ = ["COMPILED", "exp", "minus", "ordered", "sigmoid", "tanh", "unordered", "upper_tail"]
 
-# Leave for the loops: sums may be reordered, and products joined to them. NaN and infinity keep their
-# meaning ("nnan" and "ninf" are not among these).
+# Leave for the loops: sums may be reordered, and products joined to them. NaN and infinity keep
+# their meaning ("nnan" and "ninf" are not among these).
 COMPILED = {"fastmath": {"contract", "reassoc", "arcp", "nsz"}, "error_model": "numpy"}
 EXACT = {"fastmath": {"contract"}, "error_model": "numpy"}  # for what must be computed as it is written
 f32 = np.float32
@@ -49,7 +49,8 @@ def _from_bits(_context, bits):
 
 @njit(**EXACT)
 def minus(x, y):
-    """``x - y``, which no loop may take apart: of ``(x - y) - z`` reordered, a small z would be lost.
+    """``x - y``, which no loop may take apart: of ``(x - y) - z`` reordered, a small z would be
+    lost.
     """
     return x - y
 

@@ -263,9 +263,7 @@ def lstm_gradient(pool, gemm, turned, gates, cells, g, lengths, reverse, da, dc,
     later = -1
     for s in range(steps - 1, -1, -1):
         t = steps - 1 - s if reverse else s
-        parallel(
-            pool, parts, _lstm_back, (each, gemm, turned, gates, cells, g, lengths, da, dc, held, t, later, s)
-        )
+        parallel(pool, parts, _lstm_back, (each, gemm, turned, gates, cells, g, lengths, da, dc, held, t, later, s))
         later = t
     parallel(pool, parts, _start, (each, gemm, turned, da, later, held, g, lengths, dh))
 
@@ -313,8 +311,8 @@ def gru(pool, gemm, x, weight_ih, weight_hh, bias_x, bias_h, lengths, reverse, g
 
 @part
 def _gru_back(number, each, gemm, turned, gates, inner, states, g, lengths, da, held, t, later, s):
-    # With h = n + z (h_before - n):  dn_x = dh (1 - z) (1 - n^2),  dr = dn_x n_h r (1 - r),  dz = dh
-    # (h_before - n) z (1 - z),  dn_h = dn_x r. The rows of da are n_x, r, z, n_h.
+    # With h = n + z (h_before - n):  dn_x = dh (1 - z) (1 - n^2),  dr = dn_x n_h r (1 - r),  dz =
+    # dh (h_before - n) z (1 - z),  dn_h = dn_x r. The rows of da are n_x, r, z, n_h.
     hidden, batch = held.shape
     low, high = number * each, min(hidden, (number + 1) * each)
     start, stop, one = low * batch, high * batch, da.dtype.type(1)
@@ -351,9 +349,7 @@ def gru_gradient(pool, gemm, turned, gates, inner, states, g, lengths, reverse, 
     later = -1
     for s in range(steps - 1, -1, -1):
         t = steps - 1 - s if reverse else s
-        parallel(
-            pool, parts, _gru_back, (each, gemm, turned, gates, inner, states, g, lengths, da, held, t, later, s)
-        )
+        parallel(pool, parts, _gru_back, (each, gemm, turned, gates, inner, states, g, lengths, da, held, t, later, s))
         later = t
     parallel(pool, parts, _start, (each, gemm, turned, da, later, held, g, lengths, dh))
 

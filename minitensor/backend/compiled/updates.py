@@ -19,7 +19,6 @@ from minitensor.backend.compiled.lowlevel import add_atomic, entry, parallel, pa
 __all__ = ["adam", "add_rows", "count_immoderate", "dropout_mask", "random_words", "scale", "squares"]
 
 
-
 @part
 def _adam(number, p, g, m, v, beta1, beta2, keep, coupled, eps, size):
     p, g, m, v = piece(p, number), piece(g, number), piece(m, number), piece(v, number)
@@ -35,9 +34,7 @@ def _adam(number, p, g, m, v, beta1, beta2, keep, coupled, eps, size):
 @entry
 def adam(pool, p, g, m, v, beta1, beta2, keep, coupled, eps, size):
     """The update of ``optim.Adam``, with both corrections folded into ``eps`` and ``size``."""
-    parallel(
-        pool, (p.size + STEP - 1) // STEP, _adam, (p, g, m, v, beta1, beta2, keep, coupled, eps, size)
-    )
+    parallel(pool, (p.size + STEP - 1) // STEP, _adam, (p, g, m, v, beta1, beta2, keep, coupled, eps, size))
 
 
 @part

@@ -43,9 +43,9 @@ class _Tiles:
             mask_steps = xp.broadcast_to(self.mask, scores).strides
         self.drop = drop if drop is None else xp.ascontiguousarray(xp.broadcast_to(drop, scores))
         self.tops, self.totals = xp.empty((2, batch * heads, queries), dtype=dtype)
+        sizes = (batch, heads, queries, keys, features, v.shape[3])
         self.before = (
-            xp.kernels.multiplies(dtype), (batch, heads, queries, keys, features, v.shape[3]), xp.kernels.rows_of(keys, causal), causal,
-            dtype.type(scale),
+            xp.kernels.multiplies(dtype), sizes, xp.kernels.rows_of(keys, causal), causal, dtype.type(scale)
         )  # fmt: skip
         self.after = (
             0 if mask is None else _place(self.mask), mask_steps, 0 if drop is None else _place(self.drop), self.tops, self.totals
@@ -105,7 +105,8 @@ def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, causal=False, needs):
         return None
     qkv = xp.ascontiguousarray(qkv)
     batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
-    tiles = _Tiles(xp, *_heads_of(qkv, n_heads), mask, drop, scale, causal)
+    q, k, v = _heads_of(qkv, n_heads)
+    tiles = _Tiles(xp, q, k, v, mask, drop, scale, causal)
     out = xp.empty((batch, length, n_heads, width // n_heads), dtype=qkv.dtype)  # (B, T, H, K)
     tiles.forward(out.swapaxes(1, 2))
 

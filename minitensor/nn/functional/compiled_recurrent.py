@@ -28,7 +28,9 @@ class _Loop:
         nothing = self.empty(0)
         self.x, self.weight_ih, self.weight_hh = (xp.ready(a) for a in (x, weight_ih, weight_hh))
         self.bias_ih, self.bias_hh = (nothing if bias is None else xp.ready(bias) for bias in (bias_ih, bias_hh))
-        self.lengths = xp.empty(0, dtype=xp.int64) if lengths is None else xp.ready(lengths.astype(xp.int64, copy=False))
+        self.lengths = (
+            xp.empty(0, dtype=xp.int64) if lengths is None else xp.ready(lengths.astype(xp.int64, copy=False))
+        )
         self.states = self.edges(h)
 
     def empty(self, *shape):

@@ -158,6 +158,28 @@ def test_compiling_says_so_once_and_is_kept(tmp_path):
     assert second.stderr == "" and second.returncode == first.returncode == 0
 
 
+def test_a_part_that_finds_no_memory_raises():
+    from numba import njit
+
+    from minitensor.backend.compiled.lowlevel import parallel, part
+
+    @part
+    def body(number, room, out):
+        scratch = np.empty(room, np.float64)
+        scratch[0] = number
+        out[number] = scratch[0]
+
+    @njit
+    def job(pool, room, out):
+        parallel(pool, out.size, body, (room, out))
+
+    out = np.zeros(8)
+    job(kernels.pool.address(), 5, out)
+    assert out.tolist() == list(range(8))
+    with pytest.raises(MemoryError, match="compiled kernel"):
+        job(kernels.pool.address(), 2**60, out)
+
+
 # --- the functions of one number ------------------------------------------------------------------
 
 FAR = np.array([0.0, -0.0, 1e-40, 1e-30, 88.7, 88.8, -87.3, -104.0, 1e4, -1e4, 1e38, -1e38, np.inf, -np.inf, np.nan])

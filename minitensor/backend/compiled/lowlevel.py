@@ -121,8 +121,8 @@ def call_part(_context, function, data, number):
 def parallel(context, pool, parts, body, arguments):
     """Call ``body(part, *arguments)`` for each part from 0 to ``parts`` - 1, on all cores.
 
-    pool: the address of its state (see ``pool.py``). body: a compiled function that returns nothing
-    and raises nothing.
+    pool: the address of its state (see ``pool.py``). body: a compiled function that returns
+    nothing. All that can fail in one is to find memory: then MemoryError is raised.
     """
     signature = types.void(types.int64, *arguments.types)
     body.dispatcher.get_call_template(signature.args, {})  # compiles it
@@ -130,24 +130,35 @@ def parallel(context, pool, parts, body, arguments):
 
     def generate(context, builder, call, values):
         pool, parts, _, packed = values
-        kind = context.get_value_type(call.args[3])
-        # void part(void* data, int64 part): unpack the arguments, and call the body.
-        shape = ir.FunctionType(ir.VoidType(), [_WORD, _WORD])
-        part = ir.Function(builder.module, shape, builder.module.get_unique_name("part"))
+        # What all parts share: whether one has failed, and the arguments.
+        job = ir.LiteralStructType([_WORD, context.get_value_type(call.args[3])])
+        # void part(void* job, int64 number)
+        part = ir.Function(
+            builder.module, ir.FunctionType(ir.VoidType(), [_WORD, _WORD]), builder.module.get_unique_name("part")
+        )
         part.linkage = "internal"
         inner = ir.IRBuilder(part.append_basic_block())
-        unpacked = inner.load(_pointer(inner, part.args[0], kind))
-        inputs = [part.args[1], *cgutils.unpack_tuple(inner, unpacked)]
+        place = _pointer(inner, part.args[0], job)
+        inputs = [part.args[1], *cgutils.unpack_tuple(inner, inner.load(cgutils.gep_inbounds(inner, place, 0, 1)))]
         function = context.declare_function(builder.module, compiled.fndesc)
-        context.call_conv.call_function(inner, function, signature.return_type, signature.args, inputs)
+        convention = context.call_conv
+        status, _ = convention.call_function(inner, function, signature.return_type, signature.args, inputs)
+        with inner.if_then(status.is_error, likely=False):
+            inner.store_atomic(ir.Constant(_WORD, 1), cgutils.gep_inbounds(inner, place, 0, 0), "seq_cst", 8)
         inner.ret_void()
         context.add_linking_libs([compiled.library])
-        slot = cgutils.alloca_once_value(builder, packed)
+
+        slot = cgutils.alloca_once(builder, job)
+        failed = cgutils.gep_inbounds(builder, slot, 0, 0)
+        builder.store(ir.Constant(_WORD, 0), failed)
+        builder.store(packed, cgutils.gep_inbounds(builder, slot, 0, 1))
         run = ir.FunctionType(ir.VoidType(), [_WORD] * 4)
         address = builder.load(_pointer(builder, pool))
         builder.call(_pointer(builder, address, run), [
             pool, builder.ptrtoint(part, _WORD), builder.ptrtoint(slot, _WORD), parts,
         ])  # fmt: skip
+        with builder.if_then(cgutils.is_not_null(builder, builder.load(failed)), likely=False):
+            convention.return_user_exc(builder, MemoryError, ("no room for the scratch of a compiled kernel",))
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, body, arguments), generate

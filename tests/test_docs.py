@@ -26,6 +26,7 @@ import pytest
 
 import minitensor as mt
 from minitensor import nn, optim, testing
+from minitensor.backend import at_work
 from minitensor.models.gpt import GPT, GPTConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -201,6 +202,7 @@ def public_names():
                 and value.__module__.startswith("minitensor")
             ):
                 yield f"{module.__name__}.{name}"
+    yield from (f"minitensor.backend.{name}" for name in at_work.__all__)
 
 
 def test_the_reference_has_every_public_name_once():

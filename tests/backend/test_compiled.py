@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -178,6 +179,15 @@ def test_a_part_that_finds_no_memory_raises():
     assert out.tolist() == list(range(8))
     with pytest.raises(MemoryError, match="compiled kernel"):
         job(kernels.pool.address(), 2**60, out)
+
+
+def test_the_kernel_of_the_page_halves():
+    page = Path(__file__).parents[2] / "docs" / "howto" / "compiled-kernels.md"
+    namespace = {}
+    exec(page.read_text(encoding="utf-8").split("```python\n")[-1].split("```")[0], namespace)
+    x, y = draw(70_000), np.empty(70_000, np.float32)
+    namespace["halve"](kernels.pool.address(), x, y)
+    np.testing.assert_array_equal(y, x / 2)
 
 
 # --- the functions of one number ------------------------------------------------------------------

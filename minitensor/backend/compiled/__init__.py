@@ -39,7 +39,7 @@ def _wanted():
     said = os.environ.get("MINITENSOR_FAST", "")
     if said not in ("", "0", "1"):
         raise ValueError(f"the environment variable MINITENSOR_FAST must be 0 or 1, got {said!r}")
-    found = said != "0" and sys.maxsize > 2**32 and importlib.util.find_spec("numba") is not None
+    found = said != "0" and sys.maxsize > 2**32 and _has_numba()
     if said == "1" and not found:
         raise ImportError(f"MINITENSOR_FAST=1 needs numba: {INSTALL}")
     if found:
@@ -48,6 +48,14 @@ def _wanted():
         False,
         "MINITENSOR_FAST=0 turns compiled kernels off" if said == "0" else f"compiled kernels need numba: {INSTALL}",
     )
+
+
+def _has_numba():
+    """Whether numba is installed; it is not imported."""
+    try:
+        return importlib.util.find_spec("numba") is not None
+    except (ImportError, ValueError):  # somebody stands between us and it
+        return False
 
 
 class Kernels:

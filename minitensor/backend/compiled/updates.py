@@ -117,11 +117,15 @@ def philox(c0, c1, k0, k1):
 
 @part
 def _random_words(number, key0, key1, counter, out):
-    for i in range(number * STEP // 4, min((out.size + 3) // 4, (number + 1) * STEP // 4)):
-        block = u64(counter + u64(i))
+    out = piece(out, number)
+    for i in range((out.size + 3) // 4):
+        block = u64(counter + u64(number * (STEP // 4) + i))
         words = philox(block, u64(block < counter), key0, key1)
-        for j in range(min(4, out.size - 4 * i)):
-            out[4 * i + j] = words[j]
+        if 4 * i + 4 <= out.size:
+            out[4 * i], out[4 * i + 1], out[4 * i + 2], out[4 * i + 3] = words
+        else:
+            for j in range(out.size - 4 * i):
+                out[4 * i + j] = words[j]
 
 
 @entry
@@ -132,17 +136,15 @@ def random_words(pool, key0, key1, counter, out):
 
 @part
 def _dropout_mask(number, key0, key1, counter, cut, kept, out):
-    zero = out.dtype.type(0)
-    for i in range(number * STEP // 16, min((out.size + 15) // 16, (number + 1) * STEP // 16)):
-        block = u64(counter + u64(i))
-        words = philox(block, u64(block < counter), key0, key1)
-        for j in range(4):
-            word = words[j]
-            for k in range(4):
-                place = 16 * i + 4 * j + k
-                if place < out.size:
-                    out[place] = kept if (word & u64(0xFFFF)) >= cut else zero
-                word >>= u64(16)
+    zero, out = out.dtype.type(0), piece(out, number)
+    words = np.empty(STEP // 4, np.uint64)
+    for i in range((out.size + 15) // 16):
+        block = u64(counter + u64(number * (STEP // 16) + i))
+        w0, w1, w2, w3 = philox(block, u64(block < counter), key0, key1)
+        words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3] = w0, w1, w2, w3
+    halves = words.view(np.uint16)
+    for i in range(out.size):
+        out[i] = kept if halves[i] >= cut else zero
 
 
 @entry

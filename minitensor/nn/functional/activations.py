@@ -234,7 +234,7 @@ def dropout_mask(shape, p, training, generator, device, dtype):
         if xp.name == "cpu" and math.prod(shape) > MANY and xp.kernels.has(dtype):
             mask = xp.empty(shape, dtype=dtype)
             (seed, stream), counter = generator.take(-(-mask.size // 4))
-            words = (xp.uint64(seed), xp.uint64(stream), xp.uint64(counter), xp.uint64(cut))
+            words = (xp.uint64(seed), xp.uint64(stream), xp.uint64(counter), xp.uint16(cut))
             xp.kernels.run("dropout_mask", *words, dtype.type(1.0 / (1.0 - p)), mask.reshape(-1))
             return mask
         kept = xp.greater_equal(generator.halves(shape, device), xp.uint16(cut))

@@ -1,6 +1,6 @@
 """minitensor against PyTorch eager: the same work, a process for each side, taking turns; medians.
 
-    python benchmarks/against_pytorch.py                 all cases: 20 to 25 minutes on two cores
+    python benchmarks/against_pytorch.py                 all cases; the page says how long it took
     python benchmarks/against_pytorch.py chain step      some of them
     python benchmarks/against_pytorch.py --write benchmarks/RESULTS.md
     python benchmarks/against_pytorch.py --peers         torch.compile and jax.jit too

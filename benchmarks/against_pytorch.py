@@ -1,6 +1,6 @@
 """minitensor against PyTorch eager: the same work, a process for each side, taking turns; medians.
 
-    python benchmarks/against_pytorch.py                 all cases: 20 to 25 minutes on two cores
+    python benchmarks/against_pytorch.py                 all cases; the page says how long it took
     python benchmarks/against_pytorch.py chain step      some of them
     python benchmarks/against_pytorch.py --write benchmarks/RESULTS.md
     python benchmarks/against_pytorch.py --peers         torch.compile and jax.jit too
@@ -34,6 +34,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import neighbours
@@ -73,8 +74,9 @@ def usable_peers():
 
 def check(names, mode, place, peers=()):
     """End the program unless all sides agree, in a process of its own, so that none of their
-    threads is left in this one.
+    threads is left in this one. Products in TF32 would differ by more than rounding does.
     """
+    place = replace(place, tf32=False)
     command = [sys.executable, str(HERE / "agreement.py"), *names, "--device", place.device]
     command += ["--peers", *peers] if peers else []
     if subprocess.run(command, env=environment(mode, place), stdout=subprocess.DEVNULL).returncode:

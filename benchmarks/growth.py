@@ -1,6 +1,6 @@
 """How the time of a training step grows with its sizes: exponents, fitted to measured times.
 
-    python benchmarks/growth.py                          about 3 minutes on two cores
+    python benchmarks/growth.py                          all curves
     python benchmarks/growth.py length --picture docs/pictures/growth.png
 
 One size of an encoder-decoder changes, the others stay. The exponent is the slope of log(time) over

@@ -9,7 +9,8 @@ code are there; then what is free goes back to the system (``malloc_trim``; mini
 to keep it, and a call that is served from what an earlier one left would seem to need nothing);
 then the kernel's mark of the peak, VmHWM, is set to what is resident now (by writing 5 to
 clear_refs, see proc(5)); then one call. Results that the call leaves, here gradients, count.
-Linux alone.
+How malloc happens to fit blocks into what is free differs from process to process (54 to 71 MB for
+PyTorch's attention), hence the median of several. Linux alone.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def growth(call):
     return _status("VmHWM") - before
 
 
-def fresh(name, program, place, times=3):
+def fresh(name, program, place, times=5):
     """The median growth of a case in bytes, over so many processes of one call each."""
     command = [sys.executable, str(HERE / "memory.py"), name, program, "--threads", str(place.threads)]
     found = []

@@ -1,6 +1,6 @@
 """What other busy work costs us, and what we cost other work in the same process.
 
-    python benchmarks/neighbours.py                      about 3 minutes on two cores
+    python benchmarks/neighbours.py
 
 **Beside a busy process.** Another process keeps one core busy with a loop of Python. With two cores
 at least one whole core is ours, so that the neighbour's share explains

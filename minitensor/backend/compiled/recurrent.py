@@ -75,11 +75,14 @@ def _tanh_line(a):
 
 
 @part
-def _put(line, out, first, t):
-    """Write a line of units to their rows of ``out`` (G H, T, B), from ``first`` on, at step t."""
-    batch = out.shape[2]
-    for u in range(line.size // batch):
-        row, room = line[u * batch : (u + 1) * batch], out[first + u, t]
+def _put(line, da, fresh, first, t):
+    """Write a line of units to their rows, from ``first`` on: of ``da`` at step t, and of ``fresh``."""
+    batch, size = da.shape[2], line.size
+    copy = fresh.reshape(-1)[first * batch : first * batch + size]
+    for i in range(size):
+        copy[i] = line[i]
+    for u in range(size // batch):
+        row, room = line[u * batch : (u + 1) * batch], da[first + u, t]
         for b in range(batch):
             room[b] = row[b]
 
@@ -112,33 +115,35 @@ def _publish(states, out, lengths, t, s, low, high):
 
 
 @part
-def _arriving(number, gemm, turned, da, later, held, g, lengths, t, low, high, dh):
-    """``dh`` (units, B), a line: what the step after, ``later`` (-1: none), sends back to the units
-    from ``low`` to ``high``, what was held there, and the gradient of the output of step t.
+def _arriving(gemm, turned, fresh, later, held, g, lengths, t, low, high, dh):
+    """``dh`` (units, B), a line: what the step after sends back to the units from ``low`` to
+    ``high``, what was held there, and the gradient of the output of step t.
+
+    fresh: (G H, B), the gradients of what that step adds up, those that serve the states last;
+    later: whether there is one.
     """
-    batch, size, one = da.shape[2], da.itemsize, da.dtype.type(1)
-    k = turned.shape[1]
-    for u in range(low, high):
-        for b in range(batch):
-            dh[(u - low) * batch + b] = held[u, b]
-    if later >= 0:
-        rows = da.shape[0] - k  # of da: those that serve the states are the last
+    batch, size, one = fresh.shape[1], fresh.itemsize, fresh.dtype.type(1)
+    k, kept = turned.shape[1], held.reshape(-1)[low * batch : high * batch]
+    for j in range(dh.size):
+        dh[j] = kept[j]
+    if later:
         call_gemm(
             gemm, 0, 0, high - low, batch, k, one, turned.ctypes.data + low * k * size, k,
-            da.ctypes.data + (rows * da.shape[1] + later) * batch * size, da.shape[1] * batch, one, dh.ctypes.data, batch,
+            fresh.ctypes.data + (fresh.shape[0] - k) * batch * size, batch, one, dh.ctypes.data, batch,
         )  # fmt: skip
     if t >= 0:
         for b in range(batch):
             if not lengths.size or t < lengths[b]:
-                for u in range(low, high):
-                    dh[(u - low) * batch + b] += g[t, b, u]
+                row = g[t, b, low:high]
+                for u in range(row.size):
+                    dh[u * batch + b] += row[u]
 
 
 @part
-def _start(number, each, gemm, turned, da, later, held, g, lengths, out):
+def _start(number, each, gemm, turned, fresh, held, g, lengths, out):
     """The gradient of the initial state, (H, B)."""
     low, high = number * each, min(held.shape[0], (number + 1) * each)
-    _arriving(number, gemm, turned, da, later, held, g, lengths, -1, low, high, out[low:high].reshape(-1))
+    _arriving(gemm, turned, fresh, True, held, g, lengths, -1, low, high, out[low:high].reshape(-1))
 
 
 @part
@@ -203,14 +208,14 @@ def lstm(pool, gemm, x, weight_ih, weight_hh, bias_x, bias_h, lengths, reverse, 
 
 
 @part
-def _lstm_back(number, each, gemm, turned, gates, cells, g, lengths, da, dc, held, t, later, s):
+def _lstm_back(number, each, gemm, turned, gates, cells, g, lengths, da, dc, held, fresh, t, later, s):
     # With h = o tanh(c):  dc += dh o (1 - tanh(c)^2);  then  di = dc g,  df = dc c_before,  dg = dc
     # i,  do = dh tanh(c). The slope of a sigmoid s is s (1 - s), that of a tanh s is 1 - s^2.
     hidden, batch = held.shape
     low, high = number * each, min(hidden, (number + 1) * each)
     start, stop, one = low * batch, high * batch, da.dtype.type(1)
     dh, total, room = np.empty((3, stop - start), da.dtype)
-    _arriving(number, gemm, turned, da, later, held, g, lengths, t, low, high, dh)
+    _arriving(gemm, turned, fresh[(s + 1) % 2], later, held, g, lengths, t, low, high, dh)
     lines, size = gates[t].reshape(-1), hidden * batch
     i, f, cand, o = (
         lines[start:stop], lines[size + start : size + stop], lines[2 * size + start : 2 * size + stop],
@@ -226,7 +231,7 @@ def _lstm_back(number, each, gemm, turned, gates, cells, g, lengths, da, dc, hel
         room[j] = dh[j] * room[j] * o[j] * (one - o[j])
     if lengths.size:
         _keep(room, dh, lengths, t, False)
-    _put(room, da, 3 * hidden + low, t)
+    _put(room, da, fresh[s % 2], 3 * hidden + low, t)
     if lengths.size:
         for j in range(dh.size):
             kept[j] = dh[j] - dh[j]
@@ -244,13 +249,13 @@ def _lstm_back(number, each, gemm, turned, gates, cells, g, lengths, da, dc, hel
             kept[j] = one - one
     for j in range(dh.size):
         room[j] = total[j] * cand[j] * i[j] * (one - i[j])
-    _put(room, da, low, t)
+    _put(room, da, fresh[s % 2], low, t)
     for j in range(dh.size):
         room[j] = total[j] * before[j] * f[j] * (one - f[j])
-    _put(room, da, hidden + low, t)
+    _put(room, da, fresh[s % 2], hidden + low, t)
     for j in range(dh.size):
         room[j] = total[j] * i[j] * (one - cand[j] * cand[j])
-    _put(room, da, 2 * hidden + low, t)
+    _put(room, da, fresh[s % 2], 2 * hidden + low, t)
 
 
 @entry
@@ -260,12 +265,16 @@ def lstm_gradient(pool, gemm, turned, gates, cells, g, lengths, reverse, da, dc,
     """
     steps, hidden, batch = gates.shape[0], held.shape[0], held.shape[1]
     parts, each = _slices(hidden, 4 * hidden * batch * hidden)
-    later = -1
+    fresh = np.empty((2, da.shape[0], batch), da.dtype)  # of this step and of the one after, without gaps
     for s in range(steps - 1, -1, -1):
         t = steps - 1 - s if reverse else s
-        parallel(pool, parts, _lstm_back, (each, gemm, turned, gates, cells, g, lengths, da, dc, held, t, later, s))
-        later = t
-    parallel(pool, parts, _start, (each, gemm, turned, da, later, held, g, lengths, dh))
+        parallel(
+            pool,
+            parts,
+            _lstm_back,
+            (each, gemm, turned, gates, cells, g, lengths, da, dc, held, fresh, t, s < steps - 1, s),
+        )
+    parallel(pool, parts, _start, (each, gemm, turned, fresh[0], held, g, lengths, dh))
 
 
 # --- GRU ------------------------------------------------------------------------------------------
@@ -310,14 +319,14 @@ def gru(pool, gemm, x, weight_ih, weight_hh, bias_x, bias_h, lengths, reverse, g
 
 
 @part
-def _gru_back(number, each, gemm, turned, gates, inner, states, g, lengths, da, held, t, later, s):
+def _gru_back(number, each, gemm, turned, gates, inner, states, g, lengths, da, held, fresh, t, later, s):
     # With h = n + z (h_before - n):  dn_x = dh (1 - z) (1 - n^2),  dr = dn_x n_h r (1 - r),  dz =
     # dh (h_before - n) z (1 - z),  dn_h = dn_x r. The rows of da are n_x, r, z, n_h.
     hidden, batch = held.shape
     low, high = number * each, min(hidden, (number + 1) * each)
     start, stop, one = low * batch, high * batch, da.dtype.type(1)
     dh, dn_x, room = np.empty((3, stop - start), da.dtype)
-    _arriving(number, gemm, turned, da, later, held, g, lengths, t, low, high, dh)
+    _arriving(gemm, turned, fresh[(s + 1) % 2], later, held, g, lengths, t, low, high, dh)
     lines, size = gates[t].reshape(-1), hidden * batch
     r, z, n = lines[start:stop], lines[size + start : size + stop], lines[2 * size + start : 2 * size + stop]
     n_h, before = inner[t].reshape(-1)[start:stop], states[s].reshape(-1)[start:stop]
@@ -329,16 +338,16 @@ def _gru_back(number, each, gemm, turned, gates, inner, states, g, lengths, da, 
         _keep(dh, dh, lengths, t, False)
     for j in range(dh.size):
         dn_x[j] = dh[j] * (one - z[j]) * (one - n[j] * n[j])
-    _put(dn_x, da, low, t)
+    _put(dn_x, da, fresh[s % 2], low, t)
     for j in range(dh.size):
         room[j] = dh[j] * (before[j] - n[j]) * z[j] * (one - z[j])
-    _put(room, da, 2 * hidden + low, t)
+    _put(room, da, fresh[s % 2], 2 * hidden + low, t)
     for j in range(dh.size):
         room[j] = dn_x[j] * n_h[j] * r[j] * (one - r[j])
-    _put(room, da, hidden + low, t)
+    _put(room, da, fresh[s % 2], hidden + low, t)
     for j in range(dh.size):
         room[j] = dn_x[j] * r[j]
-    _put(room, da, 3 * hidden + low, t)
+    _put(room, da, fresh[s % 2], 3 * hidden + low, t)
 
 
 @entry
@@ -346,12 +355,16 @@ def gru_gradient(pool, gemm, turned, gates, inner, states, g, lengths, reverse, 
     """All steps backwards; turned: W_hh^T (H, 3 H); da: (4 H, T, B), rows n_x, r, z, n_h."""
     steps, hidden, batch = gates.shape[0], held.shape[0], held.shape[1]
     parts, each = _slices(hidden, 3 * hidden * batch * hidden)
-    later = -1
+    fresh = np.empty((2, da.shape[0], batch), da.dtype)  # of this step and of the one after, without gaps
     for s in range(steps - 1, -1, -1):
         t = steps - 1 - s if reverse else s
-        parallel(pool, parts, _gru_back, (each, gemm, turned, gates, inner, states, g, lengths, da, held, t, later, s))
-        later = t
-    parallel(pool, parts, _start, (each, gemm, turned, da, later, held, g, lengths, dh))
+        parallel(
+            pool,
+            parts,
+            _gru_back,
+            (each, gemm, turned, gates, inner, states, g, lengths, da, held, fresh, t, s < steps - 1, s),
+        )
+    parallel(pool, parts, _start, (each, gemm, turned, fresh[0], held, g, lengths, dh))
 
 
 # --- RNN ------------------------------------------------------------------------------------------
@@ -386,14 +399,14 @@ def rnn(pool, gemm, x, weight_ih, weight_hh, bias_x, bias_h, lengths, reverse, r
 
 
 @part
-def _rnn_back(number, each, gemm, turned, rectified, states, g, lengths, da, held, t, later, s):
+def _rnn_back(number, each, gemm, turned, rectified, states, g, lengths, da, held, fresh, t, later, s):
     # dL/da = dL/dh f'(a), with tanh'(a) = 1 - h^2 and relu'(a) = [h > 0].
     hidden, batch = held.shape
     low, high = number * each, min(hidden, (number + 1) * each)
     start, stop, one = low * batch, high * batch, da.dtype.type(1)
     zero = one - one
     dh = np.empty(stop - start, da.dtype)
-    _arriving(number, gemm, turned, da, later, held, g, lengths, t, low, high, dh)
+    _arriving(gemm, turned, fresh[(s + 1) % 2], later, held, g, lengths, t, low, high, dh)
     h, kept = states[s + 1].reshape(-1)[start:stop], held.reshape(-1)[start:stop]
     for j in range(dh.size):
         kept[j] = zero
@@ -406,7 +419,7 @@ def _rnn_back(number, each, gemm, turned, rectified, states, g, lengths, da, hel
     else:
         for j in range(dh.size):
             dh[j] *= one - h[j] * h[j]
-    _put(dh, da, low, t)
+    _put(dh, da, fresh[s % 2], low, t)
 
 
 @entry
@@ -414,9 +427,13 @@ def rnn_gradient(pool, gemm, turned, rectified, states, g, lengths, reverse, da,
     """All steps backwards; turned: W_hh^T (H, H)."""
     steps, hidden, batch = da.shape[1], held.shape[0], held.shape[1]
     parts, each = _slices(hidden, hidden * batch * hidden)
-    later = -1
+    fresh = np.empty((2, da.shape[0], batch), da.dtype)  # of this step and of the one after, without gaps
     for s in range(steps - 1, -1, -1):
         t = steps - 1 - s if reverse else s
-        parallel(pool, parts, _rnn_back, (each, gemm, turned, rectified, states, g, lengths, da, held, t, later, s))
-        later = t
-    parallel(pool, parts, _start, (each, gemm, turned, da, later, held, g, lengths, dh))
+        parallel(
+            pool,
+            parts,
+            _rnn_back,
+            (each, gemm, turned, rectified, states, g, lengths, da, held, fresh, t, s < steps - 1, s),
+        )
+    parallel(pool, parts, _start, (each, gemm, turned, fresh[0], held, g, lengths, dh))

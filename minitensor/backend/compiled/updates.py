@@ -19,9 +19,13 @@ from minitensor.backend.compiled.lowlevel import add_atomic, entry, parallel, pa
 __all__ = ["adam", "add_rows", "count_immoderate", "dropout_mask", "random_words", "scale", "squares"]
 
 
+LONG = 1 << 15  # elements of a part where four arrays are read: long stretches are fetched ahead
+
+
 @part
 def _adam(number, p, g, m, v, beta1, beta2, keep, coupled, eps, size):
-    p, g, m, v = piece(p, number), piece(g, number), piece(m, number), piece(v, number)
+    low, high = number * LONG, min(p.size, (number + 1) * LONG)
+    p, g, m, v = p[low:high], g[low:high], m[low:high], v[low:high]
     one = p.dtype.type(1)
     for i in range(p.size):
         value = p[i] * keep
@@ -34,7 +38,7 @@ def _adam(number, p, g, m, v, beta1, beta2, keep, coupled, eps, size):
 @entry
 def adam(pool, p, g, m, v, beta1, beta2, keep, coupled, eps, size):
     """The update of ``optim.Adam``, with both corrections folded into ``eps`` and ``size``."""
-    parallel(pool, (p.size + STEP - 1) // STEP, _adam, (p, g, m, v, beta1, beta2, keep, coupled, eps, size))
+    parallel(pool, (p.size + LONG - 1) // LONG, _adam, (p, g, m, v, beta1, beta2, keep, coupled, eps, size))
 
 
 @part

@@ -121,7 +121,14 @@ USED = {
     if path.name != "cuda.py" and not path.name.startswith(("compiled", "overrides"))  # kernels for one kind of device
     for name in _names_used(ast.parse(path.read_text(encoding="utf-8")))
 }
-OWN = {"add_at", "check_ids", "erf", "name", "surely_moderate"}  # what our namespaces have beside NumPy's functions
+OWN = {
+    "add_at",
+    "check_ids",
+    "erf",
+    "kernels",
+    "name",
+    "surely_moderate",
+}  # what our namespaces have beside NumPy's functions
 # Names that CuPy 14 has, kept here for machines without it.
 CUPY = set(
     """

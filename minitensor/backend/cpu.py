@@ -94,14 +94,14 @@ def _in_memory_order(array):
     return turned.reshape(-1) if turned.flags.carray else None
 
 
-def add(x, y, out=None, **keywords):
+def add(x, y, out=None):
     """``np.add``; on all cores if compiled kernels are at work and both are arrays of one kind."""
-    if type(x) is type(y) is np.ndarray and x.dtype == y.dtype and x.shape == y.shape and kernels.has(x.dtype):
-        if x.flags.carray and y.flags.carray and (out is None or out.flags.carray):
-            made = np.empty(x.shape, dtype=x.dtype) if out is None else out
-            kernels.run("add", x.reshape(-1), y.reshape(-1), made.reshape(-1))
-            return made
-    return np.add(x, y, out=out, **keywords)
+    plain = type(x) is type(y) is np.ndarray and x.dtype == y.dtype and x.shape == y.shape and kernels.has(x.dtype)
+    if plain and (out is None or out is x) and x.flags.carray and y.flags.carray:
+        made = np.empty(x.shape, dtype=x.dtype) if out is None else out
+        kernels.run("add", x.reshape(-1), y.reshape(-1), made.reshape(-1))
+        return made
+    return np.add(x, y, out=out)
 
 
 def matmul(a, b, out=None):

@@ -76,7 +76,9 @@ def _tanh_line(a):
 
 @part
 def _put(line, da, fresh, first, t):
-    """Write a line of units to their rows, from ``first`` on: of ``da`` at step t, and of ``fresh``."""
+    """Write a line of units to their rows, from ``first`` on: of ``da`` at step t, and
+    of ``fresh``.
+    """
     batch, size = da.shape[2], line.size
     copy = fresh.reshape(-1)[first * batch : first * batch + size]
     for i in range(size):

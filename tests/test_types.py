@@ -32,7 +32,6 @@ LAZY = {"testing"}  # public, imported on first use
 # might be None.
 NOT_SOUND = {"docs/coming-from.md", "docs/howto/read-the-engine.md"}
 FOLDERS = {
-    "backend",
     "engine",
     "files",
     "models",

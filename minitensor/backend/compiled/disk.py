@@ -64,7 +64,7 @@ class _Notice(event.Listener):
     said = False
 
     def on_start(self, event):
-        if not self.said and event.data["dispatcher"].py_func.__module__.startswith(__package__):
+        if not self.said and (event.data["dispatcher"].py_func.__module__ or "").startswith(__package__):
             type(self).said = True
             print(f"minitensor: compiling CPU kernels, which later runs find in {FOLDER}", file=sys.stderr, flush=True)
 

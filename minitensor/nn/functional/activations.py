@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 @fused
 def relu(x):
     """``max(x, 0)``; derivative 0 at 0."""
-    return where(x > 0, x, maximum(x, x.dtype.type(0)).detach())
+    return where(x > 0, x, maximum(x, 0).detach())
 
 
 @relu.kernel
 def _(xp, x):
-    y = xp.maximum(x, x.dtype.type(0))
+    y = xp.maximum(x, 0)
     return y, lambda g: (g * xp.greater(y, 0),)
 
 

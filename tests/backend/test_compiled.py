@@ -240,6 +240,19 @@ def test_nan_reaches_the_gradient(function):
         assert np.isnan(leaf.grad.numpy()[3, 5])
 
 
+def test_adam_of_a_gradient_whose_square_overflows_stands_still():
+    found = []
+    for on in (False, True):
+        kernels.switch(on)
+        p = mt.tensor(np.ones(5000, np.float32), requires_grad=True)
+        p.grad = mt.tensor(np.full(5000, 1e25, np.float32))
+        with np.errstate(over="ignore"):
+            optim.Adam([p], lr=0.1).step()
+        found.append(p.numpy().copy())
+    np.testing.assert_array_equal(*found)
+    assert (found[0] == 1).all()
+
+
 # --- products -------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
-__all__ = ["COMPILED", "exp", "minus", "ordered", "sigmoid", "tanh", "unordered", "upper_tail"]
+__all__ = ["COMPILED", "exp", "minus", "ordered", "over", "root", "sigmoid", "tanh", "unordered", "upper_tail"]
 
 # Leave for the loops: sums may be reordered, and products joined to them. NaN and infinity keep
 # their meaning ("nnan" and "ninf" are not among these).
@@ -53,6 +53,20 @@ def minus(x, y):
     lost.
     """
     return x - y
+
+
+@njit(**EXACT)
+def over(x, y):
+    """``x / y``, which no loop may join to another division: ``(x / y) (x / y)`` is finite where
+    ``x x / (y y)`` is not.
+    """
+    return x / y
+
+
+@njit(**EXACT)
+def root(x):
+    """The square root as the processor has it: estimates of it make NaN of infinity."""
+    return math.sqrt(x)
 
 
 # --- exp ------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import numpy as np
 
 from minitensor.backend.compiled import STEP
 from minitensor.backend.compiled.lowlevel import entry, parallel, part
-from minitensor.backend.compiled.maths import exp, minus, ordered, unordered
+from minitensor.backend.compiled.maths import exp, minus, ordered, over, root, unordered
 
 __all__ = [
     "column_sums", "cross_entropy", "cross_entropy_gradient", "log_softmax", "log_softmax_gradient", "norm", "norm_columns",
@@ -161,7 +161,7 @@ def _norm(number, x, weight, bias, eps, centred, y, mean, rstd, each):
         middle = total / n
         for j in range(width):
             square += minus(x[i, j], middle) * minus(x[i, j], middle)
-        scale = one / math.sqrt(square / n + eps)
+        scale = over(one, root(square / n + eps))
         if scale == zero:  # the squares overflow: measure the row in its greatest element
             top = zero
             for j in range(width):
@@ -169,8 +169,8 @@ def _norm(number, x, weight, bias, eps, centred, y, mean, rstd, each):
             if top < np.inf:
                 square = zero
                 for j in range(width):
-                    square += (minus(x[i, j], middle) / top) * (minus(x[i, j], middle) / top)
-                scale = one / (top * math.sqrt(square / n + eps / top / top))
+                    square += over(minus(x[i, j], middle), top) * over(minus(x[i, j], middle), top)
+                scale = over(one, top) * over(one, root(square / n + over(over(eps, top), top)))
         mean[i], rstd[i] = middle, scale
         for j in range(width):
             y[i, j] = minus(x[i, j], middle) * scale
@@ -266,7 +266,7 @@ def _cross_entropy(number, x, targets, ignored, smoothing, loss, top, rest, each
                 total += minus(x[i, j], greatest)
         chosen = minus(x[i, place], greatest)
         top[i], rest[i] = greatest, others
-        log_total = real(math.log1p(others + (exp(chosen) - one)))
+        log_total = real(math.log1p(others + minus(exp(chosen), one)))
         loss[i] = log_total - (one - smoothing) * chosen
         if smoothing:
             loss[i] -= smoothing / n * total

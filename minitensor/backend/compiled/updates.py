@@ -6,8 +6,6 @@ Arrays are contiguous lines of one length.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -15,6 +13,7 @@ from numba.extending import intrinsic
 
 from minitensor.backend.compiled import STEP
 from minitensor.backend.compiled.lowlevel import add_atomic, entry, parallel, part, piece
+from minitensor.backend.compiled.maths import over, root
 
 __all__ = ["adam", "add_rows", "count_immoderate", "dropout_mask", "random_words", "scale", "squares"]
 
@@ -32,7 +31,7 @@ def _adam(number, p, g, m, v, beta1, beta2, keep, coupled, eps, size):
         gradient = g[i] + coupled * value
         m[i] = beta1 * m[i] + (one - beta1) * gradient
         v[i] = beta2 * v[i] + (one - beta2) * gradient * gradient
-        p[i] = value - size * (m[i] / (math.sqrt(v[i]) + eps))
+        p[i] = value - size * over(m[i], root(v[i]) + eps)
 
 
 @entry

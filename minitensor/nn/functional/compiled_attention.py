@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from minitensor.nn.functional.attention import _attention, _by_heads, _heads_of, _packed
+from minitensor.nn.functional.attention import _attention, _by_heads, _heads_of, _packed, _visible
 from minitensor.nn.functional.overrides import override
 
 _override = functools.partial(override, device="cpu")
@@ -66,19 +66,9 @@ class _Tiles:
         self.run("attention_gradient", _rows(self.xp, g), dq, dk, dv)
 
 
-def _serves(xp, query, key, mask, operands, causal):
-    """Whether the tiles can be used: what is hidden may hold anything, if it is finite and not
-    huge.
-    """
-    if not xp.kernels.multiplies(query.dtype):
-        return False
-    hides = mask is not None or (causal and query.shape[-2] > key.shape[-2])
-    return not hides or xp.surely_moderate(*operands)
-
-
 @_override(_attention)
 def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=False, needs):
-    if bias is not None or not _serves(xp, query, key, mask, (query, key, value), causal):
+    if bias is not None or not xp.kernels.multiplies(query.dtype):
         return None
     given = [x for x in (query, key, value, mask) if x is not None]
     lead = xp.broadcast_shapes(*[x.shape[:-2] for x in given])
@@ -86,7 +76,7 @@ def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=F
         return None
     four = (1,) * (2 - len(lead)) + lead
     q, k, v = (xp.broadcast_to(x, (*lead, *x.shape[-2:])).reshape(*four, *x.shape[-2:]) for x in (query, key, value))
-    tiles = _Tiles(xp, q, k, v, mask, drop, scale, causal)
+    tiles = _Tiles(xp, *_visible(xp, q, k, v, mask, causal), mask, drop, scale, causal)
     out = _by_heads(xp, (*four, q.shape[2], v.shape[3]), q.dtype)
     tiles.forward(out)
 
@@ -101,11 +91,13 @@ def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=F
 
 @_override(_packed)
 def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, causal=False, needs):
-    if not _serves(xp, qkv, qkv, mask, (qkv,), False):
+    if not xp.kernels.multiplies(qkv.dtype):
         return None
     qkv = xp.ascontiguousarray(qkv)
     batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
     q, k, v = _heads_of(qkv, n_heads)
+    if mask is not None and not xp.surely_moderate(qkv):  # asked of the whole, which has no gaps
+        q, k, v = _visible(xp, q, k, v, mask, causal)
     tiles = _Tiles(xp, q, k, v, mask, drop, scale, causal)
     out = xp.empty((batch, length, n_heads, width // n_heads), dtype=qkv.dtype)  # (B, T, H, K)
     tiles.forward(out.swapaxes(1, 2))

@@ -55,7 +55,8 @@ class Adam(Optimizer):
                 xp.adam(p, g, m, v, beta1=beta1, beta2=beta2, keep=keep, coupled=coupled, eps=eps, size=size)
                 return
             if xp.name == "cpu" and xp.kernels.has(p.dtype):
-                xp.kernels.run("adam", p, g, m, v, *map(p.dtype.type, (beta1, beta2, keep, coupled, eps, size)))
+                numbers = (beta1, 1 - beta1, beta2, 1 - beta2, keep, coupled, eps, size)
+                xp.kernels.run("adam", p, g, m, v, *map(p.dtype.type, numbers))
                 return
             if keep != 1.0:
                 p *= keep

@@ -22,22 +22,27 @@ LONG = 1 << 15  # elements of a part where four arrays are read: long stretches 
 
 
 @part
-def _adam(number, p, g, m, v, beta1, beta2, keep, coupled, eps, size):
+def _adam(number, p, g, m, v, beta1, rest1, beta2, rest2, keep, coupled, eps, size):
     low, high = number * LONG, min(p.size, (number + 1) * LONG)
     p, g, m, v = p[low:high], g[low:high], m[low:high], v[low:high]
-    one = p.dtype.type(1)
     for i in range(p.size):
         value = p[i] * keep
         gradient = g[i] + coupled * value
-        m[i] = beta1 * m[i] + (one - beta1) * gradient
-        v[i] = beta2 * v[i] + (one - beta2) * gradient * gradient
+        m[i] = beta1 * m[i] + rest1 * gradient
+        v[i] = beta2 * v[i] + rest2 * gradient * gradient
         p[i] = value - size * over(m[i], root(v[i]) + eps)
 
 
 @entry
-def adam(pool, p, g, m, v, beta1, beta2, keep, coupled, eps, size):
-    """The update of ``optim.Adam``, with both corrections folded into ``eps`` and ``size``."""
-    parallel(pool, (p.size + LONG - 1) // LONG, _adam, (p, g, m, v, beta1, beta2, keep, coupled, eps, size))
+def adam(pool, p, g, m, v, beta1, rest1, beta2, rest2, keep, coupled, eps, size):
+    """The update of ``optim.Adam``, with both corrections folded into ``eps`` and ``size``.
+
+    rest1, rest2: 1 - beta1, 1 - beta2. If the compiler saw that, it would make ``g^2 + beta2
+    (v - g^2)``, and inf - inf is NaN.
+    """
+    parallel(
+        pool, (p.size + LONG - 1) // LONG, _adam, (p, g, m, v, beta1, rest1, beta2, rest2, keep, coupled, eps, size)
+    )
 
 
 @part

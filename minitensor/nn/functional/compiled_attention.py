@@ -76,7 +76,8 @@ def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=F
         return None
     four = (1,) * (2 - len(lead)) + lead
     q, k, v = (xp.broadcast_to(x, (*lead, *x.shape[-2:])).reshape(*four, *x.shape[-2:]) for x in (query, key, value))
-    tiles = _Tiles(xp, *_visible(xp, q, k, v, mask, causal), mask, drop, scale, causal)
+    q, k, v = _visible(xp, q, k, v, mask, causal)
+    tiles = _Tiles(xp, q, k, v, mask, drop, scale, causal)
     out = _by_heads(xp, (*four, q.shape[2], v.shape[3]), q.dtype)
     tiles.forward(out)
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 from llvmlite import ir
 from numba import carray, njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from minitensor.backend.compiled import STEP
 from minitensor.backend.compiled.disk import compiled_on_disk
-from minitensor.backend.compiled.maths import COMPILED
+from minitensor.backend.compiled.maths import COMPILED, intrinsic
 
 __all__ = [
     "add_atomic", "array_at", "call_gemm", "call_part", "call_word", "compare_and_swap", "entry", "load", "parallel", "part",

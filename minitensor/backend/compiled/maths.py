@@ -8,19 +8,23 @@ the limit.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic, overload
+from numba import extending, njit, types
+from numba.extending import overload
 
-__all__ = ["COMPILED", "exp", "minus", "ordered", "over", "root", "sigmoid", "tanh", "unordered", "upper_tail"]
+__all__ = [
+    "COMPILED", "exp", "intrinsic", "minus", "ordered", "over", "root", "sigmoid", "tanh", "unordered", "upper_tail",
+]  # fmt: skip
 
 # Leave for the loops: sums may be reordered, and products joined to them. NaN and infinity keep
 # their meaning ("nnan" and "ninf" are not among these).
 COMPILED = {"fastmath": {"contract", "reassoc", "arcp", "nsz"}, "error_model": "numpy"}
 EXACT = {"fastmath": {"contract"}, "error_model": "numpy"}  # for what must be computed as it is written
 f32 = np.float32
+intrinsic: Any = extending.intrinsic  # to a type checker a function that takes what its compiler does
 
 
 def _by_type(function, single):

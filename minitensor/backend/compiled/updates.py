@@ -9,11 +9,10 @@ from __future__ import annotations
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 from minitensor.backend.compiled import STEP
 from minitensor.backend.compiled.lowlevel import add_atomic, entry, parallel, part, piece
-from minitensor.backend.compiled.maths import over, root
+from minitensor.backend.compiled.maths import intrinsic, over, root
 
 __all__ = ["adam", "add_rows", "count_immoderate", "dropout_mask", "random_words", "scale", "squares"]
 

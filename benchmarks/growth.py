@@ -39,6 +39,7 @@ CURVES = {  # name: (sizes, exponents from and to that are expected, the changes
     "depth": ((1, 2, 4, 8, 16), (1, 1), lambda n: {"n_layers": n, "vocab_size": 500}),
     "vocabulary": ((2000, 4000, 8000, 16_000, 32_000), (1, 1), lambda n: {"vocab_size": n, "n_layers": 1}),
 }
+CALLS = 5  # of a turn: a step that follows others, as in training, not only the one after a pause
 SLACK = 0.1  # by which a fitted exponent may exceed what is expected
 
 
@@ -49,7 +50,7 @@ def measure(name, mode, place, rounds):
     try:
         for size in sizes:
             made[size] = Worker("step", mode, place, wait=False, **BASE | change(size))
-        times = in_turns(made, rounds, 1)
+        times = in_turns(made, rounds, CALLS)
     finally:
         for worker in made.values():
             worker.end()
@@ -102,7 +103,7 @@ def main():
     """Print the table, and draw it if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("curves", nargs="*", metavar="CURVE", help=f"any of {', '.join(CURVES)} (default: all)")
-    parser.add_argument("--rounds", type=int, default=9, help="turns of each size (default: 9)")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each size (default: 5)")
     parser.add_argument("--threads", type=int, default=2, help="(default: 2)")
     parser.add_argument("--picture", metavar="FILE", help="also draw the curves to FILE (.png or .svg)")
     options = parser.parse_args()

@@ -11,7 +11,7 @@ FLOORS = [  # folders and files of minitensor/, from the ground; modules on one 
     ("backend",),
     ("engine",),
     ("ops",),
-    ("files", "linalg", "optim", "random"),
+    ("files", "linalg", "optim", "pages", "random"),
     ("profiling", "recompute"),
     ("testing",),
     ("nn",),

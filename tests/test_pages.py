@@ -1,0 +1,61 @@
+"""Pages that stand alone: what is packed into them, and that no text in it ends them early."""
+
+import base64
+import json
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from minitensor.pages import document, packed, thumbnail
+
+
+def unpacked(made):
+    """What ``unpack`` of ``base.js`` makes of it."""
+    coded = np.frombuffer(base64.b64decode(made["bytes"]), np.uint8).reshape(made["shape"])
+    half = made["high"] / 2 - made["low"] / 2
+    return np.where(coded == 255, np.nan, made["low"] + half * (coded / 127))
+
+
+@given(arrays.arrays(np.float64, arrays.array_shapes(min_dims=0, min_side=0), elements=st.floats(allow_nan=True)))
+def test_a_packed_array_is_off_by_at_most_a_508th_of_its_range(array):
+    made = packed(array)
+    again = unpacked(made)
+    assert again.shape == array.shape and json.dumps(made, allow_nan=False)
+    assert np.array_equal(np.isnan(again), np.isnan(array))
+    finite = np.isfinite(array)
+    if finite.any():
+        low, high = array[finite].min(), array[finite].max()
+        bound = (high / 2 - low / 2) / 254 * (1 + 1e-9)
+        assert np.all(np.abs(again[finite] / 2 - array[finite] / 2) <= bound / 2 + np.abs(array[finite]) * 1e-15)
+        assert np.all(again[array == np.inf] == pytest.approx(high)) and np.all(again[array == -np.inf] == low)
+
+
+def test_a_thumbnail_has_the_means_of_blocks():
+    array = np.arange(40 * 64.0).reshape(2, 20, 64)
+    small = unpacked(thumbnail(array, most=4))
+    assert small.shape == (4, 4)
+    blocks = array.reshape(4, 10, 4, 16).mean(axis=(1, 3))
+    assert np.abs(small - blocks).max() <= (blocks.max() - blocks.min()) / 508 * 1.001
+    assert thumbnail(np.arange(3.0))["shape"] == [1, 3]
+    assert thumbnail(np.zeros((0, 5)))["shape"] == [0, 5]
+    assert thumbnail(np.float32(2.0))["shape"] == [1, 1]
+    assert thumbnail(np.array([[True, False]]))["high"] == 1.0
+
+
+def test_no_text_ends_the_page_early():
+    said = {"text": "</script><script>alert(1)</script><!-- \u2028"}
+    page = document("a <b> & c", "<p>body</p>", data=said).decode()
+    assert "<title>a &lt;b&gt; &amp; c</title>" in page
+    inside = re.search(r'id="data">(.*?)</script>', page, re.S)[1]
+    assert json.loads(inside) == said
+    assert page.count("<script") == 2 and page.count("</script>") == 2
+    assert "default-src 'none'" in page and "http:" not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_what_json_cannot_say_is_refused():
+    with pytest.raises(ValueError):
+        document("t", "", data=[float("nan")])

@@ -210,8 +210,13 @@ def piece(line, number):
 
 
 def part(function):
-    """Compile a part of a job: ``function(part, *arguments)``; see ``parallel``."""
-    return njit(function, **COMPILED)
+    """Compile a part of a job: ``function(part, *arguments)``; see ``parallel``.
+
+    It becomes a piece of each function that calls it, as do those of ``maths.py``. A function of
+    its own would be compiled twice, alone and within its caller, and not to the same bits: a
+    process that compiles would run the one, and a process that finds its caller on disk the other.
+    """
+    return njit(function, forceinline=True, **COMPILED)
 
 
 def entry(function):

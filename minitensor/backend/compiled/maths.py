@@ -22,7 +22,8 @@ __all__ = [
 # Leave for the loops: sums may be reordered, and products joined to them. NaN and infinity keep
 # their meaning ("nnan" and "ninf" are not among these).
 COMPILED = {"fastmath": {"contract", "reassoc", "arcp", "nsz"}, "error_model": "numpy"}
-EXACT = {"fastmath": {"contract"}, "error_model": "numpy"}  # for what must be computed as it is written
+# For what must be computed as it is written. It becomes a piece of each function that calls it.
+EXACT = {"fastmath": {"contract"}, "error_model": "numpy", "forceinline": True}
 f32 = np.float32
 intrinsic: Any = extending.intrinsic  # to a type checker a function that takes what its compiler does
 

@@ -38,6 +38,9 @@ def use_compiled(on: bool = True) -> None:
     They are on if numba is installed, unless the environment says MINITENSOR_FAST=0. Results of the
     two ways differ in their last bits. While the kernels are on, NumPy's OpenBLAS is held to one
     thread, since it is the kernels' threads that call it; turned off, it has the threads that it
-    had. Raises ImportError, with what to install, if numba is missing.
+    had. Raises ImportError, with what to install, if numba is missing, and TypeError for what is
+    neither True nor False.
     """
+    if not isinstance(on, (bool, np.bool_)):
+        raise TypeError(f"use_compiled: on must be True or False, got {on!r}")
     kernels.switch(on)

@@ -330,7 +330,7 @@ extern "C" __global__ void adam(REAL* p, const REAL* g, REAL* m, REAL* v, long l
                                 REAL coupled, REAL eps, REAL size) {
     long long i = THREAD;
     if (i >= count) return;
-    REAL value = p[i] * keep, slope = g[i] + coupled * value;
+    REAL value = p[i] * keep, slope = coupled == 0 ? g[i] : g[i] + coupled * value;  // 0 times an infinite weight is NaN
     m[i] = beta1 * m[i] + (1 - beta1) * slope;
     v[i] = beta2 * v[i] + (1 - beta2) * slope * slope;
     p[i] = value - size * m[i] / (sqrt(v[i]) + eps);

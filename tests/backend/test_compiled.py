@@ -352,3 +352,88 @@ def test_hidden_nan_reaches_nothing_in_tiles(causal):
     y.sum().backward()
     assert np.isfinite(y.numpy()).all() and all(np.isfinite(x.grad.numpy()).all() for x in leaves)
     assert (leaves[1].grad.numpy()[:, :, 140:] == 0).all()
+
+
+# --- what a first reader found --------------------------------------------------------------------
+
+
+def both(function, *arrays):
+    """What a function gives in plain NumPy and on the kernels: the values, or its error."""
+    found = []
+    for on in (False, True):
+        mt.backend.use_compiled(on)
+        try:
+            found.append(function(*arrays).numpy())
+        except ValueError as error:
+            found.append(str(error))
+    return found
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (45,), (200,), (2, 90), (300, 1), (300, 90)])
+def test_a_bias_of_another_shape_is_broadcast_or_refused_as_numpy_does(shape):
+    x, weight, bias = (np.random.default_rng(0).standard_normal(s).astype("f") for s in ((300, 70), (90, 70), shape))
+    plain, compiled = both(F.linear, x, weight, bias)
+    assert plain == compiled if isinstance(plain, str) else np.allclose(plain, compiled, atol=1e-4)
+
+
+NANS = [0x7FC00000, 0x7FC00001, 0x7F800001, 0xFFC00000, 0xFFC00003]  # bits: with a sign, with something in their digits
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")  # NumPy's sigmoid meets a NaN that signals
+@pytest.mark.parametrize("bits", NANS)
+def test_every_nan_is_one(bits):
+    x = np.random.default_rng(0).standard_normal((3, 5)).astype("f")
+    x[1, 2] = np.uint32(bits).view("f")
+    for function in (F.softmax, F.log_softmax, F.layer_norm):
+        y = function(x).numpy()
+        assert np.isnan(y[1]).all() and np.isfinite(y[[0, 2]]).all(), function
+    for function in (F.gelu, F.silu, F.tanh, F.sigmoid, F.relu):
+        assert np.array_equal(np.isnan(function(x).numpy()), np.isnan(x)), function
+    assert np.isnan(F.cross_entropy(x, np.array([0, 1, 2])).item())
+    query = np.ones((1, 1, 3, 5), "f")
+    query[0, 0, 1, 2] = x[1, 2]
+    y = F.scaled_dot_product_attention(query, np.ones((1, 1, 3, 5), "f"), np.ones((1, 1, 3, 5), "f")).numpy()
+    assert np.isnan(y[0, 0, 1]).all() and np.isfinite(y[0, 0, [0, 2]]).all()
+
+
+@pytest.mark.parametrize("kind", [optim.Adam, optim.AdamW])
+def test_adam_leaves_an_infinite_weight_infinite(kind):
+    p = nn.Parameter(mt.tensor([1.0, -np.inf, np.inf, 2.0]))
+    optimiser = kind([p], lr=0.1, weight_decay=0.0)
+    for _ in range(2):
+        p.grad = mt.tensor([1.0, 0.0, 0.0, 1.0])
+        optimiser.step()
+    assert p.numpy() == pytest.approx([0.8, -np.inf, np.inf, 1.8])
+
+
+def test_the_switch_takes_truth_values_alone():
+    with pytest.raises(TypeError, match="True or False"):
+        mt.backend.use_compiled("no")
+
+
+SOFTMAX = "import minitensor as mt; print(mt.nn.functional.softmax(mt.ones((3, 4))).sum().item())"
+
+
+@pytest.mark.parametrize("ending", [".nbi", ".nbc"])
+def test_what_lies_damaged_on_disk_is_made_again(tmp_path, ending):
+    assert run(SOFTMAX, MINITENSOR_CACHE=str(tmp_path)).stdout == "3.0\n"
+    damaged = list(tmp_path.rglob(f"*{ending}"))
+    assert damaged
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:20])
+    assert run(SOFTMAX, MINITENSOR_CACHE=str(tmp_path)).stdout == "3.0\n"  # compiled again, and kept
+    done = run(SOFTMAX, MINITENSOR_CACHE=str(tmp_path))
+    assert done.stdout == "3.0\n" and done.stderr == ""
+
+
+def test_without_a_folder_to_write_to_it_compiles_and_says_so(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    done = run(SOFTMAX, MINITENSOR_CACHE=str(tmp_path / "file"))
+    assert done.stdout == "3.0\n" and "cannot be kept in" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of a file")
+def test_a_full_disk_costs_a_compilation_and_no_more(tmp_path):
+    code = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n" + SOFTMAX
+    done = run(code, MINITENSOR_CACHE=str(tmp_path))
+    assert done.stdout == "3.0\n" and done.returncode == 0, done.stderr

@@ -101,6 +101,7 @@ class Kernels:
         """Import the kernels; whether that could be done."""
         with _loading:
             if self._entries is None:
+                before = set(sys.modules)
                 try:
                     modules = [importlib.import_module(f"{__name__}.{name}") for name in MODULES]
                     self.pool, self.products, self.blas = (
@@ -111,6 +112,11 @@ class Kernels:
                     if not insist:
                         warnings.warn(f"{self.reason}; computing in plain NumPy", RuntimeWarning, stacklevel=3)
                     return False
+                except BaseException:  # an interrupt: what is half imported would stay so
+                    for name in set(sys.modules) - before:
+                        if name.partition(".")[0] == "numba" or name.startswith(f"{__name__}."):
+                            del sys.modules[name]
+                    raise
                 self.blas.hold()
                 self._address, self._rows_of = self.pool.address, modules[0].rows_of
                 self._entries = {name: getattr(module, name) for module in modules for name in module.__all__}

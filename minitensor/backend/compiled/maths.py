@@ -103,7 +103,8 @@ def _exp(x):
     # overflow.
     power = _bits(np.float32(k + SHIFT)) << np.int32(23)
     value = _from_bits(np.int32(_bits(np.float32(p)) + power))
-    return f32(0) if x < LEAST else (f32(np.inf) if x > GREATEST else value)
+    value = f32(0) if x < LEAST else (f32(np.inf) if x > GREATEST else value)
+    return value if x == x else x  # the bits of a NaN are none to add to
 
 
 _by_type(exp, _exp)
@@ -181,20 +182,22 @@ overload(upper_tail, jit_options=EXACT)(
 
 
 def ordered(x):
-    """An integer that is greater for a greater float: maxima of integers are taken many at once,
-    those of floats, where a NaN may be among them, one by one.
+    """An integer that is greater for a greater float, and the greatest for NaN: maxima of integers
+    are taken many at once, those of floats, where a NaN may be among them, one by one.
     """
     raise NotImplementedError("compiled only")
 
 
 def _ordered32(x):
     bits = _bits(x)
-    return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+    number = np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+    return number if x == x else np.int32(0x7FFFFFFF)  # a NaN may have a sign
 
 
 def _ordered64(x):
     bits = _bits64(x)
-    return bits ^ ((bits >> np.int64(63)) & np.int64(0x7FFFFFFFFFFFFFFF))
+    number = bits ^ ((bits >> np.int64(63)) & np.int64(0x7FFFFFFFFFFFFFFF))
+    return number if x == x else np.int64(0x7FFFFFFFFFFFFFFF)
 
 
 def unordered(n):

@@ -197,7 +197,8 @@ def _start():
             library = ctypes.CDLL(None)
             library.pthread_mutex_init(ctypes.c_void_p(state + MUTEX), None)
             library.pthread_cond_init(ctypes.c_void_p(state + CONDITION), None)
-        work = compiled_on_disk(njit, _work, "void(int64)", nogil=True)
+        work = compiled_on_disk(njit, _work, nogil=True)
+        work.compile(types.void(types.int64))
         others = [threading.Thread(target=work, args=(state,), daemon=True) for _ in range(threads() - 1)]
         for thread in others:
             thread.start()

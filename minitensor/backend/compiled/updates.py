@@ -24,9 +24,10 @@ LONG = 1 << 15  # elements of a part where four arrays are read: long stretches 
 def _adam(number, p, g, m, v, beta1, rest1, beta2, rest2, keep, coupled, eps, size):
     low, high = number * LONG, min(p.size, (number + 1) * LONG)
     p, g, m, v = p[low:high], g[low:high], m[low:high], v[low:high]
+    zero = p.dtype.type(0)
     for i in range(p.size):
         value = p[i] * keep
-        gradient = g[i] + coupled * value
+        gradient = g[i] + (coupled * value if coupled != 0 else zero)  # 0 times an infinite weight is NaN
         m[i] = beta1 * m[i] + rest1 * gradient
         v[i] = beta2 * v[i] + rest2 * gradient * gradient
         p[i] = value - size * over(m[i], root(v[i]) + eps)

@@ -127,9 +127,9 @@ def _forward(xp, q, k, v, mask, bias, drop, scale, out):
     weights *= scale
     if bias is not None:
         weights = weights + bias
-    if mask is not None:  # by a minimum: a sum of inf, which a product may be, and -inf is NaN
+    if mask is not None:  # by a minimum: a sum of inf, or of NaN, and -inf is NaN; fmin(NaN, -inf) is -inf
         ceiling = xp.where(mask, weights.dtype.type(math.inf), weights.dtype.type(-math.inf))
-        weights = xp.minimum(weights, ceiling, out=weights if ceiling.ndim <= weights.ndim else None)
+        weights = xp.fmin(weights, ceiling, out=weights if ceiling.ndim <= weights.ndim else None)
     # A product of strided operands may not be contiguous: its rows must be a view.
     weights = xp.ascontiguousarray(weights)
     _softmax_rows(xp, as_rows(weights))

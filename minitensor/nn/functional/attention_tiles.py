@@ -107,7 +107,7 @@ class _Scores:
         if self.bias is not None:
             s += _part(self.bias, rows, columns)
         if self.mask is not None:
-            xp.minimum(s, xp.where(_part(self.mask, rows, columns), self.high, self.low), out=s)
+            xp.fmin(s, xp.where(_part(self.mask, rows, columns), self.high, self.low), out=s)
         if self.above is not None:
             first = rows.start + self.behind + 1 - columns.start  # the key that the first query sees no more
             corner = s[: max(0, width - first), first:]

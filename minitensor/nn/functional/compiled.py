@@ -28,6 +28,8 @@ SMALL = 1 << 14  # multiply-adds of a product, or elements, up to which NumPy is
 def _(xp, x, weight, bias=None, *, needs):
     if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1] or x.dtype != weight.dtype:
         return None
+    if bias is not None and bias.shape != weight.shape[:1]:  # NumPy broadcasts it, or refuses
+        return None
     if x.size * len(weight) <= SMALL or not xp.kernels.multiplies(x.dtype):
         return None
     product, rows, weight = xp.kernels.products.product, xp.ready(as_rows(x)), xp.ready(weight)  # (N, in), (out, in)

@@ -36,6 +36,7 @@ FOLDERS = {
     "files",
     "models",
     "ops",
+    "pages",
     "profiling",
     "recompute",
 }  # what every import system shows of a package

@@ -53,7 +53,7 @@ def _run(made, call, node, gradient):
                 leaves[name] = tensor.requires_grad_()
             value = tensor
         inputs.append(value)
-    made._named = {leaf.node.order: (name, leaf) for name, leaf in leaves.items()}
+    made._named = {leaf.node.order: (name, leaf) for name, leaf in leaves.items() if leaf.node is not None}
     made._hidden = ENGINE
     with switched(observer=None, watched=False, grad=True, anomaly=False), made:
         out = call.op.definition(*map(widen, inputs), **call.keywords)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import linecache
 import textwrap
 from types import CodeType
@@ -40,7 +41,7 @@ def code_of(function):
         elif hasattr(function, "__func__"):  # a method
             function = function.__func__
         else:
-            return getattr(getattr(type(function), "__call__", None), "__code__", None)
+            return getattr(inspect.getattr_static(function, "__call__", None), "__code__", None)
     return function.__code__
 
 

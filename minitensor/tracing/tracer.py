@@ -432,7 +432,7 @@ class Sums:
         array = raw(value)
         if array.__class__ is Scatter:
             index = memory.private(_on_host(value.index))
-            kept = Scattered(Value(_copied(value.values)), index, value.shape, parent.dtype)
+            kept: Value = Scattered(Value(_copied(value.values)), index, value.shape, parent.dtype)
         elif id(array) in self.known:
             kept = self.known[id(array)][1]
         else:

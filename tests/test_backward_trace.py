@@ -1,5 +1,5 @@
-"""``mt.backward_trace()``: the contributions that it shows add up to ``.grad`` bit for bit, for every
-op and every model; it changes no result, and leaves nothing behind.
+"""``mt.backward_trace()``: the contributions that it shows add up to ``.grad`` bit for bit, for
+every op and every model; it changes no result, and leaves nothing behind.
 """
 
 import hypothesis

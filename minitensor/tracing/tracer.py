@@ -354,7 +354,7 @@ class Run:
         self.waiting = sorted(ends, key=lambda node: node.order)
         self.last, self.alone = {}, {}  # by node: the newest arrival; the array of the only one
         self.node = self.step = None
-        self.codes = {}  # the rules that are running, by code: their text
+        self.codes = {}  # the rules that are running, by id of their code: their text
 
     def arrive(self, parent, arrival, array):
         """Enter a contribution to the gradient of a node."""
@@ -391,7 +391,7 @@ class Run:
         if deposit and watch.retains_grad:
             step.deposited = step.grad = step.gradient
             with depositing:
-                if watch.grad is not None and not (first and watch.grad_buffer is None):
+                if watch.grad is not None and (not first or watch.grad.dtype != step.gradient.dtype):
                     step.grad = Value(_copied(raw(watch.grad)))
 
 
@@ -407,7 +407,7 @@ class Sums:
         self.rules, self.place = rules_of(node, sums.recorded), 0
         self.names = input_names(node)
         if sums.recorded:
-            run.codes = {rule.code: rule.text for rule in self.rules if rule is not None}
+            run.codes = {id(rule.code): rule.text for rule in self.rules if rule is not None}
 
     def add(self, parent, value, new=False):
         """As ``GradientSums.add``."""

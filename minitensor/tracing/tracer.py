@@ -70,9 +70,7 @@ class Tracer(Observer):
         if only is not None:
             for node in _all_nodes(self.record):
                 node.module = node.module.removeprefix(only).removeprefix(".")
-        graph = self.record.graph
-        taken = {one.node for node in graph.nodes.values() for one in node.inputs}
-        graph.outputs = [number for number in graph.nodes if number not in taken]
+        _settle(self.record)
         self.named, self.copies, self.constants = {}, {}, {}
 
     def own(self, function, *args):
@@ -488,6 +486,24 @@ def _given(value):
     except (TypeError, ValueError):
         return None
     return Value(array) if array.dtype.kind in "biuf" or holds_numbers(array.dtype) else None
+
+
+def _settle(record):
+    """Bring the nodes of a record, and of all that is inside it, into the order in which they were
+    made; note which of them nobody took.
+    """
+    graph = record.graph
+    places, newest = {}, 0
+    for number in graph.nodes:  # what has no node stands behind the newest that was there
+        newest = max(newest, number)
+        places[number] = number if number > 0 else newest
+    graph.nodes = dict(sorted(graph.nodes.items(), key=lambda item: places[item[0]]))
+    taken = {one.node for node in graph.nodes.values() for one in node.inputs}
+    graph.outputs = [number for number in graph.nodes if number not in taken]
+    for one in record.passes:
+        for step in one.steps:
+            if step.inside is not None and step.inside.graph is not graph:
+                _settle(step.inside)
 
 
 def _all_nodes(record):

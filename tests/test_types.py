@@ -38,6 +38,7 @@ FOLDERS = {
     "ops",
     "pages",
     "profiling",
+    "tracing",
     "recompute",
 }  # what every import system shows of a package
 HOMES = {

@@ -60,12 +60,15 @@ class Box:
 
 
 def view(nodes: Mapping[int, Node], ends: Iterable[int] | None = None) -> dict[int, Node]:
-    """The part of a graph to draw: what the forward pass made; or ``ends`` and all that fed
-    them.
+    """The part of a graph to draw: what no backward pass had a part in; or ``ends`` and all that
+    fed them.
     """
-    if ends is None:
-        return {one: node for one, node in nodes.items() if node.made_by is None}
     wanted: set[int] = set()
+    if ends is None:
+        for one, node in nodes.items():  # inputs stand before what was made of them
+            if node.made_by is None and all(given.node is None or given.node in wanted for given in node.inputs):
+                wanted.add(one)
+        ends = ()
     stack = list(ends)
     while stack:
         one = stack.pop()

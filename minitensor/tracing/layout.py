@@ -9,7 +9,7 @@ and order, which do not depend on how large the boxes are; ``positions`` the coo
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 __all__ = ["GAP", "Layers", "layered", "positions"]
@@ -178,11 +178,16 @@ def _crossings(ranks, down):
 
 
 def positions(
-    made: Layers, sizes: Sequence[tuple[float, float]], light: Collection[int] = (), gap: tuple[float, float] = GAP
+    made: Layers,
+    sizes: Sequence[tuple[float, float]],
+    light: Collection[int] = (),
+    shifts: Mapping[tuple[int, int], tuple[float, float]] | None = None,
+    gap: tuple[float, float] = GAP,
 ) -> tuple[list[float], list[float], float, float]:
     """``(x, y, width, height)``: the middles of all points, and how large the whole is.
 
     sizes: (width, height) of each box. light: boxes that what they feed need not stand below.
+    shifts: of links that do not start and end at the middles of their boxes, how far from there.
 
     In each sweep a rank is placed so that the squares of the distances from where its points' links
     would have them are least, given that no two overlap: pools of neighbours that move together, as
@@ -190,12 +195,13 @@ def positions(
     """
     count = max((one for rank in made.ranks for one in rank), default=-1) + 1
     width = [sizes[one][0] if one < made.n else 2.0 for one in range(count)]
-    up: list[list[tuple[int, float]]] = [[] for _ in range(count)]
-    down: list[list[tuple[int, float]]] = [[] for _ in range(count)]
+    up: list[list[tuple[int, float, float]]] = [[] for _ in range(count)]
+    down: list[list[tuple[int, float, float]]] = [[] for _ in range(count)]
     for a, b in made.links:
         weight = 0.05 if a in light else (1.0, 2.0, 8.0)[(a >= made.n) + (b >= made.n)]
-        down[a].append((b, weight))
-        up[b].append((a, weight))
+        start, end = shifts.get((a, b), (0.0, 0.0)) if shifts else (0.0, 0.0)
+        down[a].append((b, weight, end - start))
+        up[b].append((a, weight, start - end))
     x = [0.0] * count
     for rank in made.ranks:
         _pack(rank, width, gap[0], x, dict.fromkeys(rank, (0.0, 1.0)))
@@ -208,8 +214,8 @@ def positions(
                 if not near:
                     wanted[one] = (x[one], 0.01)
                     continue
-                weight = sum(w for _, w in near)
-                wanted[one] = (sum(x[other] * w for other, w in near) / weight, weight)
+                weight = sum(w for _, w, _ in near)
+                wanted[one] = (sum((x[other] + shift) * w for other, w, shift in near) / weight, weight)
             _pack(rank, width, gap[0], x, wanted)
     left = min((x[one] - width[one] / 2 for rank in made.ranks for one in rank), default=0.0)
     x = [one - left for one in x]

@@ -273,7 +273,10 @@ class Pass:
 
 @dataclass
 class Record:
-    """All that was seen: the ops, and the passes over them."""
+    """All that was seen: the ops, and the passes over them. note: what is to be said of them, such
+    as that they are the inside of an op.
+    """
 
     graph: Graph = field(default_factory=Graph)
     passes: list[Pass] = field(default_factory=list)
+    note: str = ""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from minitensor.tracing.layout import Layers, layered
 from minitensor.tracing.record import Node
 
-__all__ = ["MOST", "Box", "boxes", "first_sight", "known", "view"]
+__all__ = ["MOST", "Box", "boxes", "first_sight", "view"]
 
 MOST = 40  # boxes at first sight, and in a box
 
@@ -63,12 +63,15 @@ def view(nodes: Mapping[int, Node], ends: Iterable[int] | None = None) -> dict[i
     """The part of a graph to draw: what no backward pass had a part in; or ``ends`` and all that
     fed them.
     """
-    wanted: set[int] = set()
     if ends is None:
+        seen: set[int] = set()
         for one, node in nodes.items():  # inputs stand before what was made of them
-            if node.made_by is None and all(given.node is None or given.node in wanted for given in node.inputs):
-                wanted.add(one)
-        ends = ()
+            if node.made_by is None and all(given.node is None or given.node in seen for given in node.inputs):
+                seen.add(one)
+        ends = [
+            one for one in seen if nodes[one].kind != "constant"
+        ] or seen  # a constant that nobody takes is not drawn
+    wanted: set[int] = set()
     stack = list(ends)
     while stack:
         one = stack.pop()
@@ -101,11 +104,6 @@ def first_sight(root: Box, most: int = MOST) -> set[str]:
         opened.update(box.key for box in level)
         level = inner
     return opened
-
-
-def known(nodes: Mapping[int, Node]) -> bool:
-    """Whether the forward pass was seen: lines are known."""
-    return any(node.line is not None for node in nodes.values())
 
 
 # --- which box a node is in -----------------------------------------------------------------------
@@ -227,7 +225,9 @@ def _connect(root, nodes):
     _place(root, home)
     found: dict[int, dict[tuple[object, object, int], None]] = {}
     every: list[Box] = []
-    place = {child: i for box in _all(root, every) for i, child in enumerate(box.children) if not isinstance(child, Box)}
+    place = {
+        child: i for box in _all(root, every) for i, child in enumerate(box.children) if not isinstance(child, Box)
+    }
     for one, node in nodes.items():
         for given in node.inputs:
             if given.node is None or given.node not in home or one not in home:

@@ -21,7 +21,8 @@ STYLE = """
 @media (prefers-color-scheme: dark) { .mt-graph { --ink: #e6e9ee; --soft: #a4aebb; --paper: #14181e; --panel: #1d232b; --line: #6f7b8b;
   --value: #8db8ee; --grad: #f0a374 } }
 .mt-graph text { font: 12px ui-monospace, "Cascadia Mono", Menlo, Consolas, monospace; fill: var(--ink) }
-.mt-graph .name { font-weight: 600 } .mt-graph .value { fill: var(--value); font-size: 11px } .mt-graph .grad { fill: var(--grad); font-size: 11px }
+.mt-graph .name { font-weight: 600; paint-order: stroke; stroke: var(--panel); stroke-width: 5px; stroke-linejoin: round }
+.mt-graph g:not(.open) .name { stroke: none } .mt-graph .value { fill: var(--value); font-size: 11px } .mt-graph .grad { fill: var(--grad); font-size: 11px }
 .mt-graph rect { fill: var(--paper); stroke: var(--line); stroke-width: 1.2 } .mt-graph .leaf rect { stroke-dasharray: 4 3 }
 .mt-graph .open > rect, .mt-graph .constant rect { fill: var(--panel) } .mt-graph path { fill: none; stroke: var(--line); stroke-width: 1.3 }
 """
@@ -115,7 +116,8 @@ class Drawing:
 
     def _line(self, node):
         given = ", ".join(
-            f"{one.name}=#{one.node}" if one.node is not None else f"{one.name}={_short(one.value)}" for one in node.inputs
+            f"{one.name}=#{one.node}" if one.node is not None else f"{one.name}={_short(one.value)}"
+            for one in node.inputs
         )
         value = number_text(node.value) or (f"({shape_text(node.shape)})" if node.shape else "?")
         said = f"#{node.id} {node.name or node.kind}{f'({given})' if node.inputs else ''} = {value}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 __all__ = ["GAP", "Layers", "layered", "positions"]
 
-GAP = (18.0, 34.0)  # between boxes side by side, between ranks
+GAP = (18.0, 30.0)  # between boxes side by side, between ranks
 SWEEPS = 8  # of the search for an order; of the coordinates twice as many
 MOST_BENDS = 40_000  # points on long edges; beyond it edges are drawn straight
 

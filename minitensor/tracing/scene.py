@@ -65,7 +65,7 @@ class _Plan:
 
     def __init__(self, box, opened, nodes):
         self.box, self.n = box, len(box.children)
-        self.head = HEAD if box.parent is not None else 0.0
+        self.head = 0.0 if box.parent is None else HEAD - PAD if box.ins else HEAD  # with ins, a gap is below it
         self.pad = PAD if box.parent is not None else 0.0
         self.inner, self.sizes = {}, []
         for i, child in enumerate(box.children):
@@ -75,18 +75,15 @@ class _Plan:
             else:
                 self.sizes.append(_closed_size(child, nodes))
         self.sizes += [(PORT, 0.0)] * (len(box.ins) + len(box.outs))
-        light = {i for i, child in enumerate(box.children) if not isinstance(child, Box) and nodes[child].kind == "leaf"}
+        light = {
+            i for i, child in enumerate(box.children) if not isinstance(child, Box) and nodes[child].kind == "leaf"
+        }
         self.x, self.y, width, height = positions(box.layers, self.sizes, light, self._shifts())
-        title = len(box.name) * LETTERS[0] + 40 if self.head else 0.0
+        title = len(box.name) * LETTERS[0] + 40.0 if box.parent is not None else 0.0
         wide = max(width, title - 2 * self.pad)
         self.x = [one + (wide - width) / 2 + self.pad for one in self.x]
         self.y = [one + self.head for one in self.y]
-        self.width, self.height = wide + 2 * self.pad, height + self.head + self.pad
-        if not box.outs:  # and with them the gap above the last rank
-            self.height += self.pad
-        if not box.ins and self.head:
-            self.y = [one + self.pad for one in self.y]
-            self.height += self.pad
+        self.width, self.height = wide + 2 * self.pad, height + self.head + (0.0 if box.outs else self.pad)
         for i in range(len(box.ins)):
             self.y[self.n + i] = 0.0
         for i in range(len(box.outs)):

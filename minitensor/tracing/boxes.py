@@ -81,8 +81,10 @@ def view(nodes: Mapping[int, Node], ends: Iterable[int] | None = None) -> dict[i
     return {one: node for one, node in nodes.items() if one in wanted}
 
 
-def boxes(nodes: Mapping[int, Node], names: Mapping[int, str] | None = None) -> Box:
-    """The box of the whole, with all that is in it. names: of the ops whose rules made nodes."""
+def boxes(nodes: Mapping[int, Node], names: Mapping[tuple[int, int], str] | None = None) -> Box:
+    """The box of the whole, with all that is in it. names: of the op at each ``(pass, step)``,
+    whose rule may have made nodes.
+    """
     run = [(_parts(node, names or {}), one) for one, node in nodes.items() if node.kind != "leaf"]
     root = Box("", "")
     root.children = _grouped(run, 0, "")
@@ -113,7 +115,7 @@ def _parts(node, names):
     """The names of the boxes around a node, from outside; "layers.0" is one."""
     if node.made_by is not None:
         number, step, _ = node.made_by
-        return f"backward pass {number + 1}", f"{step + 1}: {names.get((number, step), 'rule')}"
+        return f"backward pass {number + 1}", f"step {step + 1}: {names.get((number, step), 'rule')}"
     parts: list[str] = []
     for part in node.module.split(".") if node.module else ():
         if parts and part.isdigit():
@@ -223,7 +225,7 @@ def _connect(root, nodes):
     """Give every box its edges, and what goes in and out."""
     home: dict[int, Box] = {}
     _place(root, home)
-    found: dict[int, dict[tuple[object, object, int], None]] = {}
+    found: dict[int, dict[tuple[int | None, int | None, int], None]] = {}
     every: list[Box] = []
     place = {
         child: i for box in _all(root, every) for i, child in enumerate(box.children) if not isinstance(child, Box)

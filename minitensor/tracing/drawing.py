@@ -16,15 +16,19 @@ if TYPE_CHECKING:
 
 COLUMNS = 100
 STYLE = """
-.mt-graph { --ink: #1c2430; --soft: #5a6472; --paper: #fff; --panel: #f5f6f8; --line: #8a94a3; --value: #1f4e8c; --grad: #a8480f;
-  color: var(--ink); background: var(--paper); max-width: 100%; height: auto }
-@media (prefers-color-scheme: dark) { .mt-graph { --ink: #e6e9ee; --soft: #a4aebb; --paper: #14181e; --panel: #1d232b; --line: #6f7b8b;
-  --value: #8db8ee; --grad: #f0a374 } }
+.mt-graph { --ink: #1c2430; --soft: #5a6472; --paper: #fff; --panel: #f5f6f8; --line: #8a94a3; --value: #1f4e8c;
+  --grad: #a8480f; color: var(--ink); background: var(--paper); max-width: 100%; height: auto }
+@media (prefers-color-scheme: dark) { .mt-graph { --ink: #e6e9ee; --soft: #a4aebb; --paper: #14181e;
+  --panel: #1d232b; --line: #6f7b8b; --value: #8db8ee; --grad: #f0a374 } }
 .mt-graph text { font: 12px ui-monospace, "Cascadia Mono", Menlo, Consolas, monospace; fill: var(--ink) }
-.mt-graph .name { font-weight: 600; paint-order: stroke; stroke: var(--panel); stroke-width: 5px; stroke-linejoin: round }
-.mt-graph g:not(.open) .name { stroke: none } .mt-graph .value { fill: var(--value); font-size: 11px } .mt-graph .grad { fill: var(--grad); font-size: 11px }
-.mt-graph rect { fill: var(--paper); stroke: var(--line); stroke-width: 1.2 } .mt-graph .leaf rect { stroke-dasharray: 4 3 }
-.mt-graph .open > rect, .mt-graph .constant rect { fill: var(--panel) } .mt-graph path { fill: none; stroke: var(--line); stroke-width: 1.3 }
+.mt-graph .name { font-weight: 600 }
+.mt-graph .open .name { paint-order: stroke; stroke: var(--panel); stroke-width: 5px; stroke-linejoin: round }
+.mt-graph .value { fill: var(--value); font-size: 11px }
+.mt-graph .grad { fill: var(--grad); font-size: 11px }
+.mt-graph rect { fill: var(--paper); stroke: var(--line); stroke-width: 1.2 }
+.mt-graph .leaf rect { stroke-dasharray: 4 3 }
+.mt-graph .open > rect, .mt-graph .constant rect { fill: var(--panel) }
+.mt-graph path { fill: none; stroke: var(--line); stroke-width: 1.3 }
 """
 
 
@@ -42,9 +46,7 @@ def drawing(trace: Any, opened: bool = False) -> Drawing:
 
 
 class Drawing:
-    """A drawing of a graph: ``_repr_svg_`` for a notebook, text for ``print``. ``svg`` is the picture
-    as text.
-    """
+    """A drawing of a graph: SVG for a notebook, text for ``print``."""
 
     def __init__(self, nodes: Mapping[int, Node], gradients: Mapping[int, Value], opened: bool) -> None:
         self._nodes, self._gradients = nodes, gradients
@@ -87,7 +89,7 @@ class Drawing:
             value = number_text(node.value) or shape_text(node.shape)
             lines.append(f'<text class="value" x="{x:.1f}" y="{y + 16:.1f}" text-anchor="middle">{value}</text>')
             if gradient is not None:
-                said = number_text(gradient) or f"|grad| {gradient.norm:.3g}"
+                said = f"grad {number_text(gradient)}" if gradient.size == 1 else f"norm {gradient.norm:.3g}"
                 lines.append(f'<text class="grad" x="{x:.1f}" y="{y + 31:.1f}" text-anchor="middle">{said}</text>')
         second = ""
         if kind in ("box", "fused", "checkpoint"):  # there is something inside

@@ -183,8 +183,9 @@ def positions(
     light: Collection[int] = (),
     shifts: Mapping[tuple[int, int], tuple[float, float]] | None = None,
     gap: tuple[float, float] = GAP,
-) -> tuple[list[float], list[float], float, float]:
-    """``(x, y, width, height)``: the middles of all points, and how large the whole is.
+) -> tuple[list[float], list[float], list[float], float, float]:
+    """``(x, y, half, width, height)``: the middles of all points, half the height of the ranks that
+    they are on, and how large the whole is.
 
     sizes: (width, height) of each box. light: boxes that what they feed need not stand below.
     shifts: of links that do not start and end at the middles of their boxes, how far from there.
@@ -219,19 +220,19 @@ def positions(
             _pack(rank, width, gap[0], x, wanted)
     left = min((x[one] - width[one] / 2 for rank in made.ranks for one in rank), default=0.0)
     x = [one - left for one in x]
-    y, bottom = [0.0] * count, 0.0
+    y, half, bottom = [0.0] * count, [0.0] * count, 0.0
     for i, rank in enumerate(made.ranks):
         high = max((sizes[one][1] for one in rank if one < made.n), default=0.0)
         bottom += gap[1] if i else 0.0
         for one in rank:
-            y[one] = bottom + high / 2
+            y[one], half[one] = bottom + high / 2, high / 2
         bottom += high
     right = max((x[one] + width[one] / 2 for rank in made.ranks for one in rank), default=0.0)
-    return x, y, right, bottom
+    return x, y, half, right, bottom
 
 
 def _pack(rank, width, gap, x, wanted):
-    """Place a rank: ``wanted`` has for each point where it would stand, and how much that weighs."""
+    """Place a rank: ``wanted`` has for each point where it would stand, and what that weighs."""
     offset, before = 0.0, None
     pools: list[list[float]] = []  # weight, sum of weight * place, number of points
     offsets = []

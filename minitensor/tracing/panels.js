@@ -98,9 +98,9 @@ function backwardStep() {
   parts.push(make("div", {class: "pair"}, titled("Value", told(node.value)), titled("Gradient that came", told(step.gradient, "gradient"))));
   if (step.before !== undefined) parts.push(titled("Before hooks", told(step.before, "gradient")));
   else if (step.hooked) parts.push(make("p", {class: "soft"}, "A hook saw this gradient and left it as it was."));
-  if (arrivals.length) parts.push(titled(`${plural(arrivals.length, "contribution")}, one for each input that needs a gradient`, make("div", {class: "cards"}, arrivals.map(arrivalCard))));
+  if (arrivals.length) parts.push(titled(arrivals.length > 1 ? `${arrivals.length} contributions, one for each input that needs a gradient` : "Its contribution", make("div", {class: "cards"}, arrivals.map(arrivalCard))));
   if (step.deposited !== undefined) {
-    parts.push(titled("Deposited in .grad", told(step.deposited, "gradient")));
+    parts.push(titled("Deposited in .grad", step.deposited === step.gradient ? make("p", {}, "this gradient") : told(step.deposited, "gradient")));
     if (step.grad !== step.deposited) parts.push(titled(".grad is now", told(step.grad, "gradient")));
   }
   if (step.freed?.length) parts.push(make("p", {class: "soft"}, `Freed, what the op had saved: ${step.freed.join(", ")}`));
@@ -114,7 +114,9 @@ function backwardStep() {
 function arrivalCard(one) {
   const now = walk(), all = now.pass.arrived.get(one.to).length, rule = rules[one.rule];
   const card = make("div", {class: "card"}, make("p", {}, "to ", make("b", {}, now.label(one.to)), ` by ${one.input}`));
-  if (rule && !rule[2].includes("\n")) card.append(make("pre", {class: "rule"}, make("code", {}, rule[2])));
+  if (rule) card.append(rule[2].includes("\n") ? make("p", {class: "soft small"}, `by the rule in ${rule[0]}:${rule[1]}, under the source`)
+    : make("pre", {class: "rule"}, make("code", {}, rule[2], make("span", {class: "soft"}, `  ${rule[0]}:${rule[1]}`))));
+  else card.append(make("p", {class: "soft small"}, "its rule cannot be read"));
   card.append(told(one.value, "gradient"));
   const notes = [];
   if (one.axes) notes.push(`The rule gave ${shapeText(one.raw)}; the input had been repeated, so it is summed over ${one.axes.length > 1 ? "axes" : "axis"} ${one.axes.join(", ")}.`);
@@ -129,20 +131,20 @@ function arrivalCard(one) {
 
 function showSource() {
   const now = walk(), {frame, step} = now, node = frame.node === undefined ? null : now.nodes.get(frame.node), parts = [];
-  const found = [...new Set((step?.arrivals ?? []).map(one => one.rule).filter(one => one !== undefined))];
+  const found = [...new Set((step?.arrivals ?? []).map(one => one.rule))].filter(one => rules[one]?.[2].includes("\n"));
   for (const index of found) {
     const [file, number, text] = rules[index];
-    parts.push(make("h3", {}, found.length > 1 ? "A rule of this step" : "The rule of this step", make("span", {class: "soft"}, ` ${file}:${number}`)), listing([[number, text.split("\n")]], null, `rule, ${file}`));
+    parts.push(make("h2", {}, found.length > 1 ? "A rule of this step" : "The rule of this step", make("span", {class: "soft"}, ` ${file}:${number}`)), listing([[number, text.split("\n")]], null, `rule, ${file}`));
   }
-  const line = node?.line ?? now.lastLine;
+  const line = node?.line ?? now.lastLine ?? [...now.nodes.values()].find(one => one.line)?.line;
   now.lastLine = line;
-  if (line || files.length) {
-    const file = files[line ? line[0] : 0];
+  if (line) {
+    const file = files[line[0]];
     const code = listing(file.parts, node?.line ? line[1] : null, `source, ${file.name}`);
-    parts.unshift(make("h3", {}, file.name, node?.line ? make("span", {class: "soft"}, ` line ${line[1]}`) : ""), code);
+    parts.unshift(make("h2", {}, file.name, node?.line ? make("span", {class: "soft"}, ` line ${line[1]}`) : ""), code);
     if (node && !node.line && node.kind !== "leaf") parts.unshift(make("p", {class: "soft"}, node.by ? "No line of yours: a backward pass made it." : "Its line is not known."));
-  } else parts.unshift(make("p", {class: "soft"}, "Lines are not known: the forward pass ran before the block."));
-  element("code").replaceChildren(make("h2", {}, "Source"), ...parts);
+  } else parts.unshift(make("h2", {}, "Source"), make("p", {class: "soft"}, now.trace.note ? "Its lines are not known." : "Lines are not known: the forward pass ran before the block."));
+  element("code").replaceChildren(...parts);
   const marked = element("code").querySelector(".marked"), box = marked?.closest(".listing");
   if (marked) box.scrollTop = marked.offsetTop - box.clientHeight / 2;
 }

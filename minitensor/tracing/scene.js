@@ -1,5 +1,5 @@
 // Where boxes and edges stand: the steps of scene.py and layout.py, since boxes open and close here.
-const GAP = [18, 30], SWEEPS = 8, HEAD = 26, PAD = 14, PORT = 8, HEIGHT = 56, LETTERS = [7.4, 6.4];
+const GAP = [18, 30], SWEEPS = 8, HEAD = 26, PAD = 14, PORT = 8, HEIGHT = 56, LETTERS = [7.4, 6.7], LEAST = 122;
 const isBox = what => typeof what === "object";
 const shapeText = shape => (shape ?? []).join("×");
 const titleOf = node => node.name || `${node.kind} #${node.id}`;
@@ -27,7 +27,7 @@ function pack(rank, width, x, wanted) {
 function positions(ranks, links, n, sizes, light, shifts) {
   const count = Math.max(-1, ...ranks.flat()) + 1;
   const width = Array.from({length: count}, (_, one) => one < n ? sizes[one][0] : 2);
-  const up = width.map(() => []), down = width.map(() => []), x = width.map(() => 0), y = width.map(() => 0);
+  const up = width.map(() => []), down = width.map(() => []), x = width.map(() => 0), y = width.map(() => 0), half = width.map(() => 0);
   for (const [a, b] of links) {
     const weight = light.has(a) ? 0.05 : [1, 2, 8][(a >= n) + (b >= n)];
     const [start, end] = shifts.get(`${a} ${b}`) ?? [0, 0];
@@ -54,10 +54,10 @@ function positions(ranks, links, n, sizes, light, shifts) {
   ranks.forEach((rank, i) => {
     const high = Math.max(0, ...rank.filter(one => one < n).map(one => sizes[one][1]));
     bottom += i ? GAP[1] : 0;
-    for (const one of rank) y[one] = bottom + high / 2;
+    for (const one of rank) [y[one], half[one]] = [bottom + high / 2, high / 2];
     bottom += high;
   });
-  return {x, y, width: points.length ? edge("right", 0) : 0, height: bottom};
+  return {x, y, half, width: points.length ? edge("right", 0) : 0, height: bottom};
 }
 
 // The inside of an open box: "_Plan" of scene.py. nodes: a Map by id.
@@ -78,6 +78,7 @@ class Plan {
     const title = box.key === "" ? 0 : box.name.length * LETTERS[0] + 40, wide = Math.max(made.width, title - 2 * pad);
     this.x = made.x.map(one => one + (wide - made.width) / 2 + pad);
     this.y = made.y.map(one => one + head);
+    this.half = made.half;
     this.width = wide + 2 * pad;
     this.height = made.height + head + (outs.length ? 0 : pad);
     ins.forEach((_, i) => { this.y[this.n + i] = 0; });
@@ -119,7 +120,11 @@ class Plan {
   }
 
   wire(a, b, value, bends, left, top, corners) {
-    const points = [a, ...bends, b].map(one => [left + this.x[one], top + this.y[one]]), last = points.length - 1;
+    const points = [a, ...bends, b].flatMap(one => {
+      const [x, y, half] = [left + this.x[one], top + this.y[one], this.half[one]];
+      return one === a || one === b ? [[x, y]] : [[x, y - half], [x, y + half]];  // upright along a rank
+    });
+    const last = points.length - 1;
     if (a < this.n) points[0] = [this.inner.has(a) ? corners[a][0] + this.inner.get(a).port(value, true) : points[0][0], corners[a][1] + this.sizes[a][1]];
     if (b < this.n) points[last] = [this.inner.has(b) ? corners[b][0] + this.inner.get(b).port(value, false) : points[last][0] + this.fan(a, b), corners[b][1]];
     return points;
@@ -137,7 +142,7 @@ class Plan {
 function closedSize(what, nodes) {
   const node = nodes.get(isBox(what) ? what.end : what), name = isBox(what) ? what.name : titleOf(node);
   const extra = isBox(what) || ["fused", "checkpoint"].includes(node.kind) ? 34 : 20;
-  return [Math.max(88, name.length * LETTERS[0] + extra, shapeText(node?.shape).length * LETTERS[1] + 46), HEIGHT];
+  return [Math.max(LEAST, name.length * LETTERS[0] + extra, shapeText(node?.shape).length * LETTERS[1] + 50), HEIGHT];
 }
 
 function scene(root, opened, nodes) {

@@ -1,5 +1,5 @@
-"""Where boxes and edges stand, some boxes open and others closed. ``scene.js`` does the same steps in
-a browser, where boxes open and close.
+"""Where boxes and edges stand, some boxes open and others closed. ``scene.js`` does the same steps
+in a browser, where boxes open and close.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ __all__ = ["Drawn", "Scene", "scene", "shape_text", "title_of"]
 
 HEAD, PAD, PORT = 26.0, 14.0, 8.0  # of an open box: its head, the room around what is in it, the width of an in or out
 HEIGHT = 56.0  # of a closed box or a node: name, value, gradient
-LETTERS = 7.4, 6.4  # widths of one in a name, in a line of numbers
+LETTERS = 7.4, 6.7  # widths of one in a name, in a line of numbers
+LEAST = 122.0  # width of a closed box or a node
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Scene:
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
-    """ "8×16×128"; of a scalar ""."""
+    """As "8×16×128"; of a scalar ""."""
     return "×".join(map(str, shape))
 
 
@@ -67,7 +68,9 @@ class _Plan:
         self.box, self.n = box, len(box.children)
         self.head = 0.0 if box.parent is None else HEAD - PAD if box.ins else HEAD  # with ins, a gap is below it
         self.pad = PAD if box.parent is not None else 0.0
-        self.inner, self.sizes = {}, []
+        self.width = self.height = 0.0
+        self.inner: dict[int, _Plan] = {}
+        self.sizes: list[tuple[float, float]] = []
         for i, child in enumerate(box.children):
             if isinstance(child, Box) and child.key in opened:
                 self.inner[i] = _Plan(child, opened, nodes)
@@ -78,7 +81,7 @@ class _Plan:
         light = {
             i for i, child in enumerate(box.children) if not isinstance(child, Box) and nodes[child].kind == "leaf"
         }
-        self.x, self.y, width, height = positions(box.layers, self.sizes, light, self._shifts())
+        self.x, self.y, self.half, width, height = positions(box.layers, self.sizes, light, self._shifts())
         title = len(box.name) * LETTERS[0] + 40.0 if box.parent is not None else 0.0
         wide = max(width, title - 2 * self.pad)
         self.x = [one + (wide - width) / 2 + self.pad for one in self.x]
@@ -94,9 +97,9 @@ class _Plan:
         found = self.box.outs if out else self.box.ins
         return self.x[self.n + (len(self.box.ins) if out else 0) + found.index(value)]
 
-    def _shifts(self):
+    def _shifts(self) -> dict[tuple[int, int], tuple[float, float]]:
         """By link, how far from the middles of its boxes it ends: at the ports of open ones."""
-        shifts = {}
+        shifts: dict[tuple[int, int], tuple[float, float]] = {}
         for a, b, value in self.box.edges:
             chain = [a, *self.box.layers.bends.get((a, b), ()), b]
             if a in self.inner:
@@ -112,7 +115,7 @@ class _Plan:
         corners = [
             (left + x - width / 2, top + y - height / 2) for x, y, (width, height) in zip(self.x, self.y, self.sizes)
         ]
-        seen = {}
+        seen: dict[tuple[int, int], None] = {}
         for a, b, value in self.box.edges:
             if a in self.inner or b in self.inner or (a, b) not in seen:  # closed boxes: one edge stands for all
                 seen[a, b] = None
@@ -124,7 +127,10 @@ class _Plan:
                 self.inner[i].put(made, *corners[i])
 
     def _wire(self, a, b, value, left, top, corners):
-        points = [(left + self.x[one], top + self.y[one]) for one in (a, *self.box.layers.bends.get((a, b), ()), b)]
+        points = []
+        for one in (a, *self.box.layers.bends.get((a, b), ()), b):
+            x, y, half = left + self.x[one], top + self.y[one], self.half[one]
+            points += [(x, y)] if one in (a, b) else [(x, y - half), (x, y + half)]  # upright along a rank
         if a < self.n:
             x = corners[a][0] + self.inner[a].port(value, True) if a in self.inner else points[0][0]
             points[0] = x, corners[a][1] + self.sizes[a][1]
@@ -152,4 +158,4 @@ def _closed_size(what, nodes):
     name = what.name if isinstance(what, Box) else title_of(nodes[what])
     shape = shape_text(nodes[end].shape) if end in nodes else ""
     extra = 34.0 if isinstance(what, Box) or nodes[what].kind in ("fused", "checkpoint") else 20.0
-    return max(88.0, len(name) * LETTERS[0] + extra, len(shape) * LETTERS[1] + 46.0), HEIGHT
+    return max(LEAST, len(name) * LETTERS[0] + extra, len(shape) * LETTERS[1] + 50.0), HEIGHT

@@ -1,5 +1,5 @@
-"""A trace as JSON can say it, for the page: nodes, passes, boxes, and three lists that all refer to:
-values, rules, lines of source. Each thing is said once, so a page of a large step stays small.
+"""A trace as JSON can say it, for the page: nodes, passes, boxes, and three lists that all refer
+to: values, rules, lines of source. Each thing is said once, so a page of a large step stays small.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ INSIDE = 1500  # nodes within fused ops and checkpoints, at most; what is beyond
 
 
 def told(trace: Any) -> dict[str, Any]:
-    """``{"traces", "values", "rules", "files"}``; the first trace is the whole, the others are what is
-    inside its nodes.
+    """``{"traces", "values", "rules", "files"}``; the first trace is the whole, the others are what
+    is inside its nodes.
     """
     teller = Teller()
     waiting, room = deque([(trace, teller.trace(trace))]), INSIDE
@@ -157,7 +157,7 @@ class Teller:
         return [self._file_of.setdefault(line.path, len(self._file_of)), line.number]
 
     def files(self):
-        """The lines that ran and those around them: ``{"name", "parts": [[first number, lines]]}``."""
+        """The lines that ran and those around: ``{"name", "parts": [[first number, lines]]}``."""
         return [self._file(path) for path in self._file_of]
 
     def _file(self, path):

@@ -8,6 +8,7 @@ let allDigits = false;
 // ---- values ----------------------------------------------------------------------------------------
 
 const digits = number => typeof number !== "number" || allDigits ? String(number) : shown(number, 5);
+const number = one => typeof one === "number" ? shown(one, 5) : String(one);  // in a box
 const asNumber = one => typeof one === "number" ? one : one === true ? 1 : one === false ? 0 : one === "NaN" ? NaN : one === "Infinity" ? Infinity : -Infinity;
 const isScalar = value => value?.all?.length === 1;
 const typeOf = value => `${value.shape.length ? shapeText(value.shape) : "scalar"} ${value.dtype}`;
@@ -74,6 +75,7 @@ class Walk {
       });
       return {...pass, steps, arrived, reached};
     });
+    this.made = new Map(this.frames.flatMap((frame, i) => frame.forward && frame.node !== undefined ? [[frame.node, i]] : []));
     this.begin = Array.from({length: this.passes.length + 1}, (_, phase) => this.frames.findIndex(frame => frame.phase === phase));
   }
   get frame() { return this.frames[this.at]; }
@@ -84,9 +86,7 @@ class Walk {
   hasValue(id) {
     const node = this.nodes.get(id);
     if (!node || node.kind === "leaf" || !this.frame.forward) return true;
-    if (node.by) return node.by[0] < this.frame.phase;
-    const made = this.frames.findIndex(frame => frame.forward && frame.node === id);
-    return made <= this.at;
+    return node.by ? node.by[0] < this.frame.phase : this.made.get(id) <= this.at;
   }
 
   // The gradient of a node so far: {value, whole}, or null.
@@ -177,12 +177,12 @@ function paintGraph() {
     const said = [isBox(what) ? `${what.name}, box of ${plural(count(what), "node")}` : now.label(id)];
     if (!open && node) {
       const has = now.hasValue(id), value = has ? values[node.value] : null, gradient = now.gradient(id);
-      line(group.querySelector(".value"), entry, has ? node.value : undefined, 1, value ? isScalar(value) ? digits(value.all[0]) : shapeText(node.shape) : shapeText(node.shape) || (has ? "?" : "·"));
+      line(group.querySelector(".value"), entry, has ? node.value : undefined, 1, value ? isScalar(value) ? number(value.all[0]) : shapeText(node.shape) : shapeText(node.shape) || (has ? "?" : "·"));
       group.classList.toggle("waiting", !has);
       const slot = group.querySelector(".gradient");
       if (gradient) {
-        const of = values[gradient.value], text = isScalar(of) ? digits(of.all[0]) : `|g| ${shown(normOf(of), 3)}`;
-        line(slot, entry, gradient.value, 2, `${isScalar(of) ? "grad " : ""}${text}${gradient.whole ? "" : " …"}`);
+        const of = values[gradient.value], text = isScalar(of) ? `grad ${number(of.all[0])}` : `norm ${shown(normOf(of), 3)}`;
+        line(slot, entry, gradient.value, 2, `${text}${gradient.whole ? "" : " …"}`);
       } else slot.replaceChildren();
       slot.classList.toggle("part", Boolean(gradient && !gradient.whole));
       if (value) said.push(`value ${brief(value)}`);
@@ -248,10 +248,11 @@ function toggle(box, open = !walk().view.opened.has(box.key)) {
 }
 
 function enterInside(id) {
-  walks.push(new Walk(DATA.traces[walk().trace.inside[id]], walk().label(id)));
+  const {forward} = walk().frame, inner = new Walk(DATA.traces[walk().trace.inside[id]], walk().label(id));
+  if (!forward && inner.passes.length) inner.at = inner.begin[1];
+  walks.push(inner);
   redraw();
-  element("picture").scrollTo(0, 0);
-  element("picture").focus();
+  element("picture").focus({preventScroll: true});
 }
 
 function leave(depth = walks.length - 1) {

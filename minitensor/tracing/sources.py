@@ -20,13 +20,23 @@ LIBRARY = ("minitensor.",)  # whose frames are not the user's
 ENGINE = tuple(f"minitensor.{room}." for room in ("backend", "engine", "ops", "profiling", "testing", "tracing"))
 
 
+_found: dict[int, Any] = {}  # by id of a code: the code, and its Line
+
+
 # --- the text of a rule ---------------------------------------------------------------------------
 
 
 def source_of(function):
     """The Line of a function or lambda, with all its text; None if there is no source to read."""
     code = code_of(function)
-    return None if code is None else _source(code)
+    if code is None:
+        return None
+    known = _found.get(id(code))  # hashing a code object takes longer than all else here
+    if known is None or known[0] is not code:
+        if len(_found) > 4096:
+            _found.clear()
+        known = _found[id(code)] = code, _source(code)
+    return known[1]
 
 
 def code_of(function):
@@ -45,7 +55,6 @@ def code_of(function):
     return function.__code__
 
 
-@functools.lru_cache(maxsize=4096)
 def _source(code):
     lines = linecache.getlines(code.co_filename)
     tree = _functions(code.co_filename, tuple(lines)) if lines else {}
@@ -80,11 +89,12 @@ def _functions(path, lines):
 
 def _the_one(lambdas, code):
     """That one of several lambdas on a line which ``code`` is of: it compiles to the same."""
+    around = [ast.arg(name) for name in code.co_freevars]  # what is around it, so that it is found there
+    given = ast.arguments(posonlyargs=[], args=around, kwonlyargs=[], kw_defaults=[], defaults=[])
 
     def likeness(node):
-        made = compile(ast.Expression(node), code.co_filename, "eval").co_consts[0]
-        if not isinstance(made, CodeType):
-            return ()
+        whole = ast.fix_missing_locations(ast.Expression(ast.copy_location(ast.Lambda(given, node), node)))
+        made = _code_in(_code_in(compile(whole, code.co_filename, "eval")))
         names = [{*one.co_names, *one.co_freevars, *one.co_cellvars} for one in (made, code)]
         plain = [[c for c in one.co_consts if not isinstance(c, CodeType)] for one in (made, code)]
         return (
@@ -97,12 +107,11 @@ def _the_one(lambdas, code):
     return max(lambdas, key=likeness)
 
 
+def _code_in(code):
+    return next(one for one in code.co_consts if isinstance(one, CodeType))
+
+
 # --- where an op was called -----------------------------------------------------------------------
-
-
-@functools.lru_cache(maxsize=4096)
-def _line(code, number):
-    return Line(code.co_filename, number, linecache.getline(code.co_filename, number).strip())
 
 
 class Places:
@@ -115,7 +124,8 @@ class Places:
 
     def __init__(self, model=None, hidden=LIBRARY):
         self.hidden = hidden
-        self.kinds = {}  # by code: whether its lines are shown, and whether it is a method
+        self.kinds = {}  # by id of a code: the code, whether its lines are shown, whether it is a method
+        self.lines = {}  # by id of a code and number
         self.is_module = {}  # by class
         self.paths = {}  # by id of a module: the module, and its path
         self.roots = []
@@ -123,20 +133,18 @@ class Places:
             self._enter(model, "")
 
     def look(self, frame, rules=()):
-        """``(line, module, rule)`` of the call that a frame belongs to. rules: texts by code; the
-        text of the one that is running, or "".
+        """``(line, module, rule)`` of the call that a frame belongs to. rules: texts by the id of a
+        code; the text of the one that is running, or "".
         """
         line, module, rule = None, None, ""
         while frame is not None and (line is None or module is None):
             code = frame.f_code
-            kind = self.kinds.get(code)
-            if kind is None:
-                kind = self.kinds[code] = self._kind(code, frame.f_globals.get("__name__"))
-            shown, method = kind
-            if rules and not rule and code in rules:
-                rule = rules[code]
+            kind = self.kinds.get(id(code))
+            _, shown, method = self._kind(frame) if kind is None else kind
+            if rules and not rule and id(code) in rules:
+                rule = rules[id(code)]
             if shown and line is None:
-                line = _line(code, frame.f_lineno)
+                line = self._line(code, frame.f_lineno)
             if method and module is None:
                 owner = frame.f_locals.get("self")
                 if self._counts(owner):
@@ -149,14 +157,26 @@ class Places:
         """Let go of all modules; the class's name of the only one that was called, if it was not
         given.
         """
-        self.paths = {}
+        self.paths, self.kinds = {}, {}
         roots, self.roots = self.roots, []
         return roots[0] if len(roots) == 1 and roots[0] else None
 
-    def _kind(self, code, name):
-        name = f"{name}."
-        method = code.co_argcount > 0 and code.co_varnames[0] == "self" and not name.startswith(ENGINE)
-        return not name.startswith(self.hidden), method
+    def _kind(self, frame):
+        """What ``kinds`` knows of the code of a frame."""
+        found = self.kinds.get(id(frame.f_code))
+        if found is None:
+            code, name = frame.f_code, f"{frame.f_globals.get('__name__')}."
+            method = code.co_argcount > 0 and code.co_varnames[0] == "self" and not name.startswith(ENGINE)
+            found = self.kinds[id(code)] = code, not name.startswith(self.hidden), method
+        return found
+
+    def _line(self, code, number):
+        """The Line of that number in the file of a code."""
+        found = self.lines.get((id(code), number))
+        if found is None:
+            text = linecache.getline(code.co_filename, number).strip()
+            found = self.lines[id(code), number] = Line(code.co_filename, number, text)
+        return found
 
     def _counts(self, owner):
         """Whether an object is a module."""
@@ -172,10 +192,7 @@ class Places:
         """
         outermost = owner
         while (frame := frame.f_back) is not None:
-            kind = self.kinds.get(frame.f_code)
-            if kind is None:
-                kind = self.kinds[frame.f_code] = self._kind(frame.f_code, frame.f_globals.get("__name__"))
-            if kind[1] and self._counts(around := frame.f_locals.get("self")):
+            if self._kind(frame)[2] and self._counts(around := frame.f_locals.get("self")):
                 known = self.paths.get(id(around))
                 if known is not None:
                     return self._name(owner, known[1])  # made while its parent ran

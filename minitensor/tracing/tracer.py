@@ -70,9 +70,7 @@ class Tracer(Observer):
         if only is not None:
             for node in _all_nodes(self.record):
                 node.module = node.module.removeprefix(only).removeprefix(".")
-        graph = self.record.graph
-        taken = {one.node for node in graph.nodes.values() for one in node.inputs}
-        graph.outputs = [number for number in graph.nodes if number not in taken]
+        _settle(self.record)
         self.named, self.copies, self.constants = {}, {}, {}
 
     def own(self, function, *args):
@@ -354,7 +352,7 @@ class Run:
         self.waiting = sorted(ends, key=lambda node: node.order)
         self.last, self.alone = {}, {}  # by node: the newest arrival; the array of the only one
         self.node = self.step = None
-        self.codes = {}  # the rules that are running, by code: their text
+        self.codes = {}  # the rules that are running, by id of their code: their text
 
     def arrive(self, parent, arrival, array):
         """Enter a contribution to the gradient of a node."""
@@ -391,7 +389,7 @@ class Run:
         if deposit and watch.retains_grad:
             step.deposited = step.grad = step.gradient
             with depositing:
-                if watch.grad is not None and not (first and watch.grad_buffer is None):
+                if watch.grad is not None and (not first or watch.grad.dtype != step.gradient.dtype):
                     step.grad = Value(_copied(raw(watch.grad)))
 
 
@@ -407,7 +405,7 @@ class Sums:
         self.rules, self.place = rules_of(node, sums.recorded), 0
         self.names = input_names(node)
         if sums.recorded:
-            run.codes = {rule.code: rule.text for rule in self.rules if rule is not None}
+            run.codes = {id(rule.code): rule.text for rule in self.rules if rule is not None}
 
     def add(self, parent, value, new=False):
         """As ``GradientSums.add``."""
@@ -488,6 +486,24 @@ def _given(value):
     except (TypeError, ValueError):
         return None
     return Value(array) if array.dtype.kind in "biuf" or holds_numbers(array.dtype) else None
+
+
+def _settle(record):
+    """Bring the nodes of a record, and of all that is inside it, into the order in which they were
+    made; note which of them nobody took.
+    """
+    graph = record.graph
+    places, newest = {}, 0
+    for number in graph.nodes:  # what has no node stands behind the newest that was there
+        newest = max(newest, number)
+        places[number] = number if number > 0 else newest
+    graph.nodes = dict(sorted(graph.nodes.items(), key=lambda item: places[item[0]]))
+    taken = {one.node for node in graph.nodes.values() for one in node.inputs}
+    graph.outputs = [number for number in graph.nodes if number not in taken]
+    for one in record.passes:
+        for step in one.steps:
+            if step.inside is not None and step.inside.graph is not graph:
+                _settle(step.inside)
 
 
 def _all_nodes(record):

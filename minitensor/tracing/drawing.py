@@ -80,7 +80,7 @@ class Drawing:
         end = box.end() if box is not None else one.what
         node = self._nodes.get(end) if isinstance(end, int) else None
         kind = ("open" if one.is_open else "box") if box is not None or node is None else node.kind
-        name = box.name if box is not None else title_of(node) if node is not None else ""
+        name = box.name if box is not None else title_of(node, one.around) if node is not None else ""
         x, y = one.x + (12 if one.is_open else one.width / 2), one.y + 18
         anchor = "start" if one.is_open else "middle"
         lines = [f'<text class="name" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(name)}</text>']

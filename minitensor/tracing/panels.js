@@ -15,7 +15,7 @@ function show() {
   slider.value = at;
   const within = frames.filter(one => one.phase === frame.phase), place = within.indexOf(frame), text = `${phaseName(frame.phase)}, ${place} of ${within.length - 1}`;
   slider.setAttribute("aria-valuetext", text);
-  element("place").textContent = text;
+  element("place").textContent = text.replace(" pass", "");
   for (const [id, off] of [["first", at === 0], ["back", at === 0], ["backBox", at === 0], ["forth", at === last], ["forthBox", at === last], ["last", at === last]]) element(id).disabled = off;
   showPhases();
   showWay();
@@ -80,7 +80,7 @@ function forwardStep() {
 function key() {
   const rows = [["blue", "the value of a node", "value"], ["orange", "the gradient that has come to it: complete, or with … so far", "gradient"]];
   return make("div", {}, make("ul", {class: "key"}, rows.map(([colour, text, kind]) => make("li", {}, make("b", {class: kind}, colour), `: ${text}`)),
-    make("li", {}, "A box with a second edge opens: modules into what they called, fused ops into their definitions."),
+    make("li", {}, "In pictures and tables red is above zero, blue below."), make("li", {}, "A box with a second edge opens: modules into what they called, fused ops into their definitions."),
     make("li", {}, make("kbd", {}, "←"), " ", make("kbd", {}, "→"), " a step; with ", make("kbd", {}, "Shift"), " to the next box; ", make("kbd", {}, "Home"), " ", make("kbd", {}, "End"), "; ",
       make("kbd", {}, "Enter"), " opens, ", make("kbd", {}, "Esc"), " closes.")));
 }
@@ -105,7 +105,7 @@ function backwardStep() {
   }
   if (step.freed?.length) parts.push(make("p", {class: "soft"}, `Freed, what the op had saved: ${step.freed.join(", ")}`));
   parts.push(opener(node));
-  const words = [`${now.label(step.node)} has gradient ${brief(values[step.gradient])}`, ...arrivals.map(one => `${brief(values[one.value])} goes to ${now.label(one.to)} by ${one.input}`)];
+  const words = [`${now.label(step.node)} has gradient ${brief(values[step.gradient])}`, ...arrivals.map(one => `${brief(values[one.value])} goes to ${now.label(one.to)} as input ${one.input}`)];
   if (step.deposited !== undefined) words.push("deposited in grad");
   const title = arrivals.length ? `${name} passes its gradient on` : step.deposited !== undefined ? `${name} keeps its gradient in .grad` : `${name} has its gradient`;
   return {title, words: words.join("; "), parts: parts.filter(Boolean)};
@@ -113,7 +113,7 @@ function backwardStep() {
 
 function arrivalCard(one) {
   const now = walk(), all = now.pass.arrived.get(one.to).length, rule = rules[one.rule];
-  const card = make("div", {class: "card"}, make("p", {}, "to ", make("b", {}, now.label(one.to)), ` by ${one.input}`));
+  const card = make("div", {class: "card"}, make("p", {}, "to ", make("b", {}, now.label(one.to)), ` (input ${one.input})`));
   if (rule) card.append(rule[2].includes("\n") ? make("p", {class: "soft small"}, `by the rule in ${rule[0]}:${rule[1]}, under the source`)
     : make("pre", {class: "rule"}, make("code", {}, rule[2], make("span", {class: "soft"}, `  ${rule[0]}:${rule[1]}`))));
   else card.append(make("p", {class: "soft small"}, "its rule cannot be read"));

@@ -2,7 +2,7 @@
 const GAP = [18, 30], SWEEPS = 8, HEAD = 26, PAD = 14, PORT = 8, HEIGHT = 56, LETTERS = [7.4, 6.7], LEAST = 122;
 const isBox = what => typeof what === "object";
 const shapeText = shape => (shape ?? []).join("×");
-const titleOf = node => node.name || `${node.kind} #${node.id}`;
+const titleOf = (node, {path = ""} = {}) => (path && node.name.startsWith(`${path}.`) ? node.name.slice(path.length + 1) : node.name) || `${node.kind} #${node.id}`;
 
 // Place a rank: wanted has for each point where it would stand, and how much that weighs.
 function pack(rank, width, x, wanted) {
@@ -70,7 +70,7 @@ class Plan {
       if (isBox(child) && opened.has(child.key)) {
         this.inner.set(i, new Plan(child, opened, nodes));
         this.sizes.push([this.inner.get(i).width, this.inner.get(i).height]);
-      } else this.sizes.push(closedSize(child, nodes));
+      } else this.sizes.push(closedSize(child, box, nodes));
     });
     for (let i = 0; i < ins.length + outs.length; i++) this.sizes.push([PORT, 0]);
     const light = new Set(children.flatMap((child, i) => !isBox(child) && nodes.get(child).kind === "leaf" ? [i] : []));
@@ -114,7 +114,7 @@ class Plan {
     }
     (this.box.children ?? []).forEach((what, i) => {
       const [x, y] = corners[i], [width, height] = this.sizes[i];
-      made.drawn.push({what, x, y, width, height, open: this.inner.has(i)});
+      made.drawn.push({what, around: this.box, x, y, width, height, open: this.inner.has(i)});
       this.inner.get(i)?.put(made, x, y);
     });
   }
@@ -139,8 +139,8 @@ class Plan {
   }
 }
 
-function closedSize(what, nodes) {
-  const node = nodes.get(isBox(what) ? what.end : what), name = isBox(what) ? what.name : titleOf(node);
+function closedSize(what, around, nodes) {
+  const node = nodes.get(isBox(what) ? what.end : what), name = isBox(what) ? what.name : titleOf(node, around);
   const extra = isBox(what) || ["fused", "checkpoint"].includes(node.kind) ? 34 : 20;
   return [Math.max(LEAST, name.length * LETTERS[0] + extra, shapeText(node?.shape).length * LETTERS[1] + 50), HEIGHT];
 }

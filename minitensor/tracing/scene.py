@@ -21,9 +21,12 @@ LEAST = 122.0  # width of a closed box or a node
 
 @dataclass
 class Drawn:
-    """A node, or a box that is closed or open. x, y: its left upper corner."""
+    """A node, or a box that is closed or open, in the box ``around``. x, y: its left upper
+    corner.
+    """
 
     what: Box | int
+    around: Box
     x: float
     y: float
     width: float
@@ -48,9 +51,10 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape))
 
 
-def title_of(node: Node) -> str:
-    """What a node is called: its op, or the name of a leaf."""
-    return node.name or f"{node.kind} #{node.id}"
+def title_of(node: Node, around: Box) -> str:
+    """What a node is called in a box: its op, or the name of a leaf below the box's path."""
+    inside = f"{around.path}."
+    return (node.name.removeprefix(inside) if around.path else node.name) or f"{node.kind} #{node.id}"
 
 
 def scene(root: Box, opened: Collection[str], nodes: Mapping[int, Node]) -> Scene:
@@ -76,7 +80,7 @@ class _Plan:
                 self.inner[i] = _Plan(child, opened, nodes)
                 self.sizes.append((self.inner[i].width, self.inner[i].height))
             else:
-                self.sizes.append(_closed_size(child, nodes))
+                self.sizes.append(_closed_size(child, box, nodes))
         self.sizes += [(PORT, 0.0)] * (len(box.ins) + len(box.outs))
         light = {
             i for i, child in enumerate(box.children) if not isinstance(child, Box) and nodes[child].kind == "leaf"
@@ -121,7 +125,7 @@ class _Plan:
                 seen[a, b] = None
                 made.wires.append((value, self._wire(a, b, value, left, top, corners)))
         for i, child in enumerate(self.box.children):
-            drawn = Drawn(child, *corners[i], *self.sizes[i], is_open=i in self.inner)
+            drawn = Drawn(child, self.box, *corners[i], *self.sizes[i], is_open=i in self.inner)
             made.drawn.append(drawn)
             if i in self.inner:
                 self.inner[i].put(made, *corners[i])
@@ -153,9 +157,9 @@ class _Plan:
         return (order.index(a) - (len(order) - 1) / 2) * step
 
 
-def _closed_size(what, nodes):
+def _closed_size(what, around, nodes):
     end = what.end() if isinstance(what, Box) else what
-    name = what.name if isinstance(what, Box) else title_of(nodes[what])
+    name = what.name if isinstance(what, Box) else title_of(nodes[what], around)
     shape = shape_text(nodes[end].shape) if end in nodes else ""
     extra = 34.0 if isinstance(what, Box) or nodes[what].kind in ("fused", "checkpoint") else 20.0
     return max(LEAST, len(name) * LETTERS[0] + extra, len(shape) * LETTERS[1] + 50.0), HEIGHT

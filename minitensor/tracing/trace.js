@@ -25,7 +25,7 @@ const pictures = new Map();
 function picture(index) {  // as a data: address, for the small pictures in boxes
   if (!pictures.has(index)) {
     const {values: all, shape: [rows, columns]} = pixels(values[index]);
-    pictures.set(index, rows * columns ? heat(all, rows, columns, {label: ""}).toDataURL() : null);
+    pictures.set(index, rows * columns ? heat(all, rows, columns, {label: "", colour: diverging}).toDataURL() : null);
   }
   return pictures.get(index);
 }
@@ -45,7 +45,7 @@ function told(index, kind = "value") {
       make("table", {class: `numbers ${kind}`}, make("tbody", {}, rows.map(row => make("tr", {}, row.map(cell)))))), make("p", {class: "soft small"}, label));
   }
   const {values: all, shape: [rows, columns], low, high} = pixels(value);
-  return make("div", {class: "pictured"}, heat(all, rows, columns, {label: `picture of ${label}`, size: 9}),
+  return make("div", {class: "pictured"}, heat(all, rows, columns, {label: `picture of ${label}`, size: 9, colour: diverging}),
     make("p", {class: "soft small"}, label, make("br"), `picture: means of blocks, ${shown(low, 3)} to ${shown(high, 3)}`));
 }
 
@@ -139,8 +139,8 @@ function drawGraph() {
 }
 
 function drawBox(entry) {
-  const {what, x, y, width, height, open} = entry, node = isBox(what) ? null : walk().nodes.get(what);
-  const inside = isBox(what) || walk().trace.inside[what] !== undefined, name = isBox(what) ? what.name : titleOf(node);
+  const {what, around, x, y, width, height, open} = entry, node = isBox(what) ? null : walk().nodes.get(what);
+  const inside = isBox(what) || walk().trace.inside[what] !== undefined, name = isBox(what) ? what.name : titleOf(node, around);
   const act = () => press(what);
   const group = make("svg:g", {
     class: `item ${isBox(what) ? open ? "open" : "box" : node.kind}`, role: "button", tabindex: 0, "data-key": isBox(what) ? `box ${what.key}` : `node ${what}`,
@@ -158,9 +158,9 @@ function drawBox(entry) {
 
 function line(group, entry, index, row, text) {  // a line in a box: text, and a small picture of an array
   const value = values[index], {x, y, width} = entry, base = y + 18 + 16 * row;
-  const address = value && !isScalar(value) ? picture(index) : null, middle = x + width / 2 + (address ? 15 : 0);
+  const address = value && !isScalar(value) ? picture(index) : null, middle = x + (width + (address ? 28 : 0)) / 2;
   group.replaceChildren(make("svg:text", {x: middle, y: base, "text-anchor": "middle"}, text), ...address
-    ? [make("svg:image", {href: address, x: x + 8, y: base - 10, width: 26, height: 12, preserveAspectRatio: "none"})] : []);
+    ? [make("svg:image", {href: address, x: x + 6, y: base - 10, width: 22, height: 12, preserveAspectRatio: "none"})] : []);
 }
 
 function paintGraph() {

@@ -2,6 +2,8 @@
 every op and every model; it changes no result, and leaves nothing behind.
 """
 
+import asyncio
+import contextvars
 import gc
 import threading
 import weakref
@@ -310,7 +312,7 @@ def test_a_hook_and_a_gradient_that_is_kept():
     assert step.deposited.array.tolist() == step.grad.array.tolist() == [3.0, 3.0]
     assert t.passes[1].step_of(step.node).grad.array.tolist() == [6.0, 6.0]
     add_up(t, [x, y])
-    assert "after a hook was given [1., 1.]" in str(t)
+    assert "after a hook was given [1., 1.]" in t.table(width=100)
 
 
 def test_a_graph_that_is_kept_frees_nothing():
@@ -355,7 +357,7 @@ def test_a_second_derivative_is_a_pass_over_what_the_first_made():
     )
     add_up(t, [x])
     np.testing.assert_allclose(x.grad.data, 6 * x.data)
-    assert "made by step 2 of pass 1" in str(t)
+    assert "made by step 2 of pass 1" in t.table(width=100)
 
 
 def test_a_second_derivative_of_a_kernel_goes_through_its_definition():
@@ -425,7 +427,7 @@ def test_values_that_were_overwritten_are_not_shown():
     with mt.backward_trace() as t, pytest.raises(RuntimeError, match="overwritten"):
         y.backward()
     assert t.nodes[x.node.order].value is None and not t.passes[0].finished
-    assert "ended by an error" in str(t)
+    assert "ended by an error" in t.table(width=100)
 
 
 def test_two_steps_of_an_optimiser_have_two_values():
@@ -461,7 +463,7 @@ def test_errors_are_the_engines_and_what_ran_is_kept():
     with pytest.raises(KeyError), mt.backward_trace() as t:
         x * x
         raise KeyError
-    assert len(t.nodes) == 2 and "No backward pass has run in this block; it saw 1 ops." in str(t)
+    assert len(t.nodes) == 2 and "No backward pass has run in this block; it saw 1 ops." in t.table(width=100)
     with mt.backward_trace() as t, mt.detect_anomaly(), np.errstate(all="ignore"):
         with pytest.raises(FloatingPointError, match="log: non-finite value in backward"):
             mt.log(x * 1e-45).sum().backward()
@@ -480,6 +482,61 @@ def test_of_two_threads_only_its_own():
         (x * x).sum().backward()
         thread.join()
     assert len(t.passes) == 1 and y.node.order not in t.nodes and y.grad.tolist() == [4.0]
+
+
+def test_tasks_that_it_starts_and_code_that_is_left_open():
+    x = leaf(1.0, 2.0)
+
+    async def inner():
+        (x * x).sum().backward()
+
+    async def outer():
+        with mt.backward_trace() as t:
+            await asyncio.gather(inner(), inner())
+        return t
+
+    t = asyncio.run(outer())
+    assert len(t.passes) == 2
+    add_up(t)
+    context = contextvars.copy_context()
+    with mt.backward_trace() as t:
+        context = contextvars.copy_context()
+    context.run(lambda: (x * x).sum().backward())  # the block is over
+    assert not t.nodes and not t.passes
+
+
+def test_a_hook_that_runs_a_pass_of_its_own():
+    x, y = leaf(1.0, 2.0), leaf(3.0)
+
+    @mt.enable_grad
+    def hook(gradient):
+        (y * y).sum().backward()
+
+    with mt.backward_trace() as t:
+        z = x * x
+        z.register_hook(hook)
+        z.sum().backward()
+    (inner,) = t.passes[0].step_of(z.node.order).inside.passes
+    assert [t.nodes[step.node].name for step in inner.steps] == ["sum", "multiply", ""]
+    assert len(t.passes) == 1 and y.grad.tolist() == [6.0]
+    add_up(t, [x])
+
+
+def test_an_interrupt_leaves_a_trace_that_goes_on():
+    x = leaf(1.0, 2.0)
+
+    def stop(gradient):
+        raise KeyboardInterrupt
+
+    with mt.backward_trace() as t:
+        y = mt.checkpoint(lambda x: mt.exp(x * x), x)
+        handle = x.register_hook(stop)
+        with pytest.raises(KeyboardInterrupt):
+            y.sum().backward(retain_graph=True)
+        handle.remove()
+        y.sum().backward()
+    assert [one.finished for one in t.passes] == [False, True]
+    assert len(t.passes[1].steps) == 3 and bits(t.passes[1].steps[-1].grad.array) == bits(x.grad.data)
 
 
 def test_no_grad_and_constants():

@@ -1,0 +1,248 @@
+"""The page of ``backward_trace`` in a browser: one walks through all of it by keys, opens boxes and
+fused ops, and reads the numbers of the trace.
+"""
+
+import re
+
+import numpy as np
+import pytest
+import traced
+from browser import LOOKS
+
+from minitensor.tracing.boxes import MOST, Box, boxes, first_sight, view
+from minitensor.tracing.page import page
+from minitensor.tracing.scene import scene
+
+pytestmark = pytest.mark.browser
+ALL = [traced.scalar, traced.mlp, traced.second, traced.backward_only, traced.transformer]
+
+
+def live(shown):
+    return shown.page.inner_text("#live")
+
+
+def at(shown):
+    return shown.page.evaluate("walk().at")
+
+
+@pytest.mark.parametrize("trace", ALL)
+def test_a_walk_to_the_end_and_back_is_quiet(show, trace):
+    shown = show(page(trace()))
+    frames, seen = shown.page.evaluate("walk().frames.length"), []
+    t = trace()
+    assert frames >= sum(len(one.steps) for one in t.passes) + 2
+    for i in range(1, frames):
+        shown.page.keyboard.press("ArrowRight")
+        assert at(shown) == i
+        seen.append(live(shown))
+    shown.page.keyboard.press("ArrowRight")
+    assert at(shown) == frames - 1 and shown.page.is_disabled("#forth")
+    for said in reversed(seen[:-1]):
+        shown.page.keyboard.press("ArrowLeft")
+        assert live(shown) == said
+    shown.page.keyboard.press("ArrowLeft")
+    assert at(shown) == 0 and shown.page.is_disabled("#back")
+    shown.page.keyboard.press("End")
+    assert at(shown) == frames - 1
+    shown.page.keyboard.press("Home")
+    assert at(shown) == 0
+    assert len(shown.page.query_selector_all(".item")) <= MOST
+
+
+@pytest.mark.parametrize("width, scheme", LOOKS)
+@pytest.mark.parametrize("trace", ALL)
+def test_it_fits_and_is_accessible(show, trace, width, scheme):
+    shown = show(page(trace()), width=width, scheme=scheme)
+    shown.check_accessible()
+    shown.check_fits()
+    for key in ("End", "ArrowLeft", "ArrowLeft", "ArrowLeft"):
+        shown.page.keyboard.press(key)
+        shown.check_fits()
+    shown.check_accessible()
+
+
+def number(text):
+    return float(text.replace("Infinity", "inf"))
+
+
+def numbers(card):
+    """The numbers that a part of the page shows: a scalar, or a table."""
+    cells = card.query_selector_all("td") or card.query_selector_all(".number")
+    return [number(cell.inner_text()) for cell in cells]
+
+
+@pytest.mark.parametrize("trace", [traced.scalar, traced.mlp, traced.second, traced.backward_only])
+def test_the_numbers_are_those_of_the_trace(show, trace):
+    shown, t = show(page(trace())), trace()
+    shown.page.click("#digits")
+    for k, one in enumerate(t.passes, start=1):
+        shown.page.click(f"#phases button:nth-child({k + 1})")
+        while "begins" not in shown.page.inner_text("#now h2"):
+            shown.page.keyboard.press("ArrowRight")
+        for step in one.steps:
+            shown.page.keyboard.press("ArrowRight")
+            assert f"#{step.node}" in shown.page.inner_text("#now p")
+            if step.gradient.is_small:
+                part = shown.page.locator("#now .part", has_text="Gradient that came").first.element_handle()
+                assert np.array_equal(
+                    np.array(numbers(part), step.gradient.dtype), step.gradient.array.ravel(), equal_nan=True
+                )
+            cards = shown.page.query_selector_all("#now .card")
+            assert len(cards) == len(step.arrivals)
+            for card, arrival in zip(cards, step.arrivals):
+                if not arrival.value.is_small:
+                    continue
+                wanted = [*arrival.value.array.ravel(), *(arrival.total.array.ravel() if arrival.nth > 1 else [])]
+                assert np.array_equal(
+                    np.array(numbers(card), arrival.value.dtype), np.array(wanted, arrival.value.dtype), equal_nan=True
+                )
+                text = card.inner_text()
+                assert (f"axes {', '.join(map(str, arrival.summed_axes))}" in text) == (len(arrival.summed_axes) > 1)
+                assert ("summed over" in text) == bool(arrival.summed_axes)
+                if arrival.rule is not None and "\n" not in arrival.rule.text:
+                    assert arrival.rule.text in text
+            said = shown.page.inner_text("#now")
+            assert ("Deposited in .grad" in said) == (step.deposited is not None)
+            assert ("Freed" in said) == bool(step.freed)
+
+
+def test_the_current_line_is_marked(show):
+    shown, t = show(page(traced.mlp())), traced.mlp()
+    for node in (node for node in view(t.nodes).values() if node.kind != "leaf"):
+        shown.page.keyboard.press("ArrowRight")
+        assert shown.page.inner_text(".listing .marked").strip() == f"{node.line.number}{node.line.text}".strip()
+    assert shown.page.query_selector(".item.now") and shown.page.query_selector("path.lit.down")
+    shown.page.keyboard.press("End")
+    shown.page.click("#first")
+    shown.page.click("#phases button:nth-child(2)")
+    for _ in range(3):
+        shown.page.click("#forth")
+    assert shown.page.query_selector("path.lit.up") and shown.page.query_selector(".item.to")
+
+
+def test_boxes_stand_where_python_puts_them(show):
+    for trace in (traced.mlp, traced.transformer):
+        nodes = view(trace().nodes)
+        root = boxes(nodes)
+        drawn = scene(root, first_sight(root), nodes)
+        wanted = {
+            f"box {one.what.key}" if isinstance(one.what, Box) else f"node {one.what}": [one.x, one.y, one.width, one.height]
+            for one in drawn.drawn
+        }  # fmt: skip
+        found = show(page(trace())).page.evaluate(
+            "Object.fromEntries(drawn.boxes.map(([group, e]) => [group.dataset.key, [e.x, e.y, e.width, e.height]]))"
+        )
+        assert set(found) == set(wanted)
+        for key, place in wanted.items():
+            assert found[key] == pytest.approx(place, abs=1e-6), key
+
+
+def test_a_module_opens_and_closes_by_key_and_by_click(show):
+    shown = show(page(traced.transformer()))
+    key = shown.page.evaluate(
+        "drawn.boxes.find(([, e]) => isBox(e.what) && e.what.path === 'encoder.layers.1')[0].dataset.key"
+    )
+    box = shown.page.locator(f'[data-key="{key}"]')
+    before = shown.page.locator(".item").count()
+    assert box.get_attribute("aria-expanded") == "false"
+    box.focus()
+    shown.page.keyboard.press("Enter")
+    assert box.get_attribute("aria-expanded") == "true" and "opened" in live(shown)
+    assert shown.page.evaluate("document.activeElement.dataset.key") == key
+    assert shown.page.locator(".item").count() > before + 5
+    shown.page.keyboard.press("Escape")
+    assert box.get_attribute("aria-expanded") == "false" and shown.page.locator(".item").count() == before
+    shown.page.keyboard.press("Space")
+    assert box.get_attribute("aria-expanded") == "true"
+    box.locator("text").first.click()
+    assert box.get_attribute("aria-expanded") == "false"
+
+
+def test_all_boxes_can_be_opened(show):
+    shown = show(page(traced.transformer()))
+    while (closed := shown.page.locator('.item[aria-expanded="false"]')).count():
+        closed.first.evaluate("one => one.dispatchEvent(new MouseEvent('click'))")
+    nodes = view(traced.transformer().nodes)
+    assert shown.page.locator('[data-key^="node"]').count() == len(nodes)
+    for _ in range(200):
+        shown.page.keyboard.press("ArrowRight")
+    shown.check_accessible()
+
+
+@pytest.mark.parametrize("by", ["Enter", "click", "button"])
+def test_a_fused_op_opens_into_its_definition(show, by):
+    shown, t = show(page(traced.mlp())), traced.mlp()
+    fused = next(node.id for node in t.nodes.values() if node.kind == "fused")
+    op = shown.page.locator(f'[data-key="node {fused}"]')
+    if by == "Enter":
+        op.focus()
+        shown.page.keyboard.press("Enter")
+    elif by == "click":
+        op.click()
+    else:
+        while not (button := shown.page.locator("#now button", has_text="Open the definition")).count():
+            shown.page.keyboard.press("ArrowRight")
+        button.click()
+    assert shown.page.inner_text("#way").endswith(f"inside linear #{fused}")
+    inner = t.open(fused)
+    names = [node.name for node in inner.nodes.values() if node.kind == "op"]
+    for name in names:
+        shown.page.keyboard.press("ArrowRight")
+        assert name in shown.page.inner_text("#now h2")
+        assert re.search(r"y = matmul|return y|matmul", shown.page.inner_text(".listing .marked"))
+    shown.check_accessible()
+    shown.page.keyboard.press("End")
+    shown.page.keyboard.press("Escape")
+    assert shown.page.is_hidden("#way") and f"#{fused}" in shown.page.inner_text("#now")
+    assert shown.page.evaluate("document.activeElement.dataset.key") == f"node {fused}"
+
+
+def test_a_second_derivative_shows_its_own_graph(show):
+    shown, t = show(page(traced.second())), traced.second()
+    first = shown.page.locator('[data-key^="node"]').count()
+    assert shown.page.locator("#phases button").count() == 3
+    shown.page.click("#phases button:nth-child(3)")
+    assert shown.page.locator('[data-key^="node"]').count() > first == 3
+    shown.page.keyboard.press("End")
+    assert "backward pass 1" in shown.page.inner_text("#picture")
+    assert f"{t.passes[1].steps[-1].grad.array:.5g}" in shown.page.inner_text("#now")
+
+
+def test_it_says_if_the_forward_pass_was_not_seen(show):
+    shown = show(page(traced.backward_only()))
+    assert "Only the backward pass ran inside the block" in shown.page.inner_text("#now")
+    shown.page.keyboard.press("End")
+    assert "Lines are not known" in shown.page.inner_text("#code")
+
+
+def test_the_controls_are_reached_by_tab_and_the_slider_slides(show):
+    shown = show(page(traced.scalar()))
+    reached = []
+    for _ in range(40):
+        shown.page.keyboard.press("Tab")
+        reached.append(
+            shown.page.evaluate(
+                "document.activeElement.id || document.activeElement.dataset.key || document.activeElement.tagName"
+            )
+        )
+    assert {"forth", "last", "slider", "digits", "fit", "picture", "now"} <= set(reached)
+    assert sum(one.startswith("node") for one in reached) >= len(traced.scalar().nodes)
+    slider = shown.page.locator("#slider")
+    slider.focus()
+    shown.page.keyboard.press("ArrowRight")
+    assert at(shown) == 1 and "1 of" in slider.get_attribute("aria-valuetext")
+    slider.fill("7")
+    assert at(shown) == 7
+
+
+def test_shift_goes_from_box_to_box(show):
+    shown = show(page(traced.transformer()))
+    shown.page.click("#phases button:nth-child(2)")
+    steps, seen = 0, []
+    while not shown.page.is_disabled("#forthBox"):
+        shown.page.keyboard.press("Shift+ArrowRight")
+        seen.append(shown.page.evaluate("document.querySelector('.item.now')?.dataset.key"))
+        steps += 1
+    assert all(a != b for a, b in zip(seen[:-1], seen[1:-1])) and steps < MOST * 2
+    shown.page.keyboard.press("Shift+ArrowLeft")
+    assert at(shown) < shown.page.evaluate("walk().frames.length") - 1

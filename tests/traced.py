@@ -1,0 +1,77 @@
+"""Traces whose pages and drawings are tested."""
+
+import functools
+
+import numpy as np
+
+import minitensor as mt
+from minitensor import nn
+from minitensor.models.transformer import Transformer, TransformerConfig
+
+
+class MLP(nn.Module):
+    """Two layers."""
+
+    def __init__(self):
+        self.first = nn.Linear(3, 4)
+        self.second = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.second(mt.tanh(self.first(x)))
+
+
+@functools.cache
+def scalar():
+    """An expression of scalars in which one leaf is used twice."""
+    with mt.backward_trace() as t:
+        a, b = mt.tensor(2.0, requires_grad=True), mt.tensor(-3.0, requires_grad=True)
+        product = a * b
+        loss = mt.tanh(0.1 * product + 0.3 * a)
+        loss.backward()
+    return t
+
+
+@functools.cache
+def mlp():
+    """An MLP with a loss."""
+    model = MLP()
+    x = mt.tensor(np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32))
+    with mt.backward_trace(model) as t:
+        loss = nn.functional.cross_entropy(model(x), mt.asarray([0, 1, 1, 0, 1]))
+        loss.backward()
+    return t
+
+
+@functools.cache
+def second():
+    """A second derivative."""
+    with mt.backward_trace() as t:
+        x = mt.tensor(0.5, requires_grad=True)
+        y = mt.tanh(x) * x
+        (g,) = mt.grad(y, [x], create_graph=True)
+        (g * g).backward()
+    return t
+
+
+@functools.cache
+def backward_only():
+    """Only the backward pass in the block; broadcast inputs, NaN and infinity among the values."""
+    a = mt.tensor([[2.0, 1.0, float("nan")]], requires_grad=True)
+    b = mt.tensor([[-3.0], [float("inf")]], requires_grad=True)
+    with np.errstate(invalid="ignore"):
+        loss = mt.tanh(a * b + a).sum()
+        with mt.backward_trace() as t:
+            loss.backward()
+    return t
+
+
+@functools.cache
+def transformer(d_model=16):
+    """A step of a Transformer with two layers each side."""
+    shape = dict(vocab_size=50, d_model=d_model, n_heads=4, n_encoder_layers=2, n_decoder_layers=2, d_ff=2 * d_model)
+    model = Transformer(TransformerConfig(**shape))
+    rng = np.random.default_rng(0)
+    source, target = rng.integers(4, 50, (4, 7)), rng.integers(4, 50, (4, 6))
+    with mt.backward_trace(model) as t:
+        model.loss(source, target[:, :-1], target[:, 1:]).backward()
+    return t

@@ -74,7 +74,7 @@ class Translate(Program):
                 raise UserError("the embedded corpus is English to French; for other languages give their --data")
             if options.skip_blank:
                 raise UserError("--skip-blank is for --data; the embedded corpus has no blank pairs")
-            return {"source": source, "target": target}
+            return {"source": source, "target": target, "skip_blank": False}
         if not (options.source and options.target):
             raise UserError("--data needs --source and --target, such as: --source en --target de")
         return {"source": options.source, "target": options.target, "skip_blank": bool(options.skip_blank)}

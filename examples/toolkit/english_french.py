@@ -113,7 +113,7 @@ def draw(dice: Dice) -> Clause:
     """A random clause: the verb first, then tense and negation, then who, what and where as the
     verb asks.
     """
-    if dice.chance(0.025):
+    if dice.chance(0.02):
         return _how(dice)
     verb = dice.pick(VERB_LIST)
     if verb.pattern == "that":
@@ -162,7 +162,7 @@ def _how(dice: Dice) -> Clause:
 
 def _person(dice: Dice) -> Subject:
     """A pronoun or a name, or now and then two names."""
-    if dice.chance(0.85):
+    if dice.chance(0.9):
         return dice.pick(PRONOUN_LIST)
     one, other = dice.pick(tuple(NAMES.values())), dice.pick(tuple(NAMES.values()))
     if one is other or dice.chance(0.5):
@@ -173,7 +173,7 @@ def _person(dice: Dice) -> Subject:
 
 
 def _subject(dice: Dice, verb: Verb, located: bool) -> Subject:
-    if dice.chance(0.55):
+    if dice.chance(0.5):
         return _person(dice)
     kinds = LOCATED if located else verb.subjects
     return _noun_phrase(dice, _nouns(kinds), indefinite=not located).subject()

@@ -66,7 +66,7 @@ RECURRENT_ONLY = ("attention", "hidden", "input_feeding")
 # The embedded corpus is free of noise, so nothing is to be regularised; found by a few short runs.
 EMBEDDED: dict[str, Any] = dict(
     layers=2, dropout=0.0, label_smoothing=0.0, pre_norm=True, vocab=1000, max_length=64, max_tokens=1024,
-    lr=2e-3, schedule="cosine", warmup=200, steps=1200, beta2=0.98,
+    lr=3e-3, schedule="cosine", warmup=200, steps=1200, beta2=0.98,
 )  # fmt: skip
 EMBEDDED_RECURRENT: dict[str, Any] = dict(layers=1, pre_norm=False, lr=4e-3)
 RECURRENT: dict[str, Any] = dict(layers=1, lr=1.2e-3, warmup=300)

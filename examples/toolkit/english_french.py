@@ -70,6 +70,8 @@ DETERMINER_LIST = ("the",) * 6 + ("a",) * 3 + tuple(DETERMINERS)
 # "je", "nous" and "vous" alone have their verb forms, so that each is seen often.
 PRONOUN_LIST = (*PRONOUNS.values(), *(PRONOUNS[word] for word in ("I", "we", "you")))
 WELL_OR_ILL = tuple(PRONOUNS[word] for word in ("you", "you", "he", "she", "we", "they"))
+# Idioms, which no other sentence teaches: always among those to train on.
+TAUGHT = tuple(Clause(PRONOUNS[word], VERBS["be"], question="how") for word in ("you", "he", "she", "we", "they"))
 ADJECTIVE_LIST = tuple(ADJECTIVES.values())
 LOCATED = (*PEOPLE, "animal", "food", "item", "paper", "box")  # what may lie under a tree
 MOST = 500_000
@@ -147,17 +149,18 @@ def _clause(dice: Dice, verb: Verb, question: str) -> Clause:
 
 
 def _how(dice: Dice) -> Clause:
-    """Somebody's health: "How are you?", "How are you, my king?", "How is the small cat?"."""
+    """Somebody's health: "How are you, my king?", "How is the small cat tonight?"."""
+    adverb = dice.pick((ADVERBS["past"][1], ADVERBS["future"][1])) if dice.chance(0.3) else ("", "")
     if dice.chance(0.4):
         who = _noun_phrase(dice, _nouns(VERBS["sleep"].subjects), indefinite=False)
-        return Clause(who.subject(), VERBS["be"], question="how")
+        return Clause(who.subject(), VERBS["be"], adverb=adverb, question="how")
     addressed = None
-    if dice.chance(0.9):
+    if dice.chance(0.8):
         noun, fine = dice.pick(_nouns(OWNED)), dice.chance(0.4)
         adjectives = (dice.pick(_fitting(noun.kind, True)),) if fine else ()
         phrase = NounPhrase("my", noun, False, adjectives)
         addressed = phrase.subject() if dice.chance(0.9) else dice.pick(tuple(NAMES.values()))
-    return Clause(dice.pick(WELL_OR_ILL), VERBS["be"], question="how", addressed=addressed)
+    return Clause(dice.pick(WELL_OR_ILL), VERBS["be"], adverb=adverb, question="how", addressed=addressed)
 
 
 def _person(dice: Dice) -> Subject:
@@ -218,10 +221,12 @@ def corpus(seed: int = 0, n_train: int = 30_000, n_validation: int = 500, n_test
     for name, size in sizes.items():
         if not 0 <= size <= MOST:
             raise ValueError(f"corpus() got {name}={size}; write a number from 0 to {MOST}")
-    dice, seen, held_out = Dice(seed), set[str](), frozenset(HELD_OUT)
+    dice, held_out = Dice(seed), frozenset(HELD_OUT)
+    taught = [(clause.english(), clause.french()) for clause in TAUGHT[:n_train]]
+    seen = {english for english, _ in taught}
     plain: list[Pair] = []
     combined: list[Pair] = []
-    enough = n_test + n_validation + n_train
+    enough = n_test + n_validation + n_train - len(taught)
     while len(plain) < enough or len(combined) < n_test:
         clause = draw(dice)
         combination = not held_out.isdisjoint(clause.bonds)
@@ -231,7 +236,7 @@ def corpus(seed: int = 0, n_train: int = 30_000, n_validation: int = 500, n_test
             seen.add(english)
             (combined if combination else plain).append((english, clause.french()))
     tests, rest = plain[:n_test], plain[n_test:]
-    return Corpus(rest[n_validation:], rest[:n_validation], tests, combined)
+    return Corpus(taught + rest[n_validation:], rest[:n_validation], tests, combined)
 
 
 def _touches(lemmas: frozenset[str]) -> bool:

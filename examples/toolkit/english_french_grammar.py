@@ -178,7 +178,7 @@ class Clause:
         finite, who = VERBS["go"].present[self.subject.slot], self.subject.french
         inverted = self.subject in PRONOUNS.values()
         join = " " if not inverted else "-t-" if finite.endswith("a") else "-"
-        said = f"comment {finite}{join}{who}"
+        said = f"comment {finite}{join}{who} {self.adverb[1]}".rstrip()
         return f"{said}, {self.addressed.french}" if self.addressed else said
 
     @cached_property

@@ -4,7 +4,8 @@
 
 Attention is compared with the effects row by row, by ranks (Spearman 1904). Li, Monroe and Jurafsky
 2016, arXiv:1612.08220, measure by such erasure; Jain and Wallace 2019, arXiv:1902.10186, found the
-two to agree weakly in recurrent classifiers. Letters: T choices, S inputs.
+two to agree weakly in recurrent classifiers. What is equal to three decimals shares a rank: beyond
+lies rounding. Letters: T choices, S inputs.
 """
 
 from __future__ import annotations
@@ -41,6 +42,13 @@ class Agreement:
     def mean(self) -> float:
         """Over the rows that say something; NaN if there is none."""
         return float(np.nanmean(self.correlation)) if np.isfinite(self.correlation).any() else float("nan")
+
+    def short(self) -> str:
+        """The verdict alone."""
+        if self.attention is None or not self.rows:
+            return self.sentence()
+        degree = next(word for bound, word in WORDS if self.mean >= bound)
+        return f"Attention {degree} occlusion here: rank correlation {self.mean:.2f}."
 
     def sentence(self) -> str:
         """The result in words."""
@@ -81,7 +89,8 @@ def agreement(effects: Array, maps: dict[str, Array], how: str) -> Agreement:
 
 
 def _rows(attention, effects):
-    return np.array([spearman(a[np.isfinite(e)], e[np.isfinite(e)]) for a, e in zip(attention, effects, strict=True)])
+    pairs = zip(np.round(attention, 3), np.round(effects, 3), strict=True)
+    return np.array([spearman(a[np.isfinite(e)], e[np.isfinite(e)]) for a, e in pairs])
 
 
 def _mean(values):

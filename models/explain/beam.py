@@ -51,11 +51,12 @@ class Beam:
         return numbers[::-1]
 
     def best(self) -> list[int]:
-        """The nodes of the answer; empty if it was cut off before anything was complete."""
+        """The nodes of the answer, its stop token included if it has one."""
         done = [number for number, node in enumerate(self.nodes) if node.kind == "done"]
-        for number in sorted(done, key=lambda n: -self.nodes[n].score):
+        for number in [*done, *range(len(self.nodes))]:
             path = self.path(number)
-            if [self.nodes[n].token for n in path[:-1]] == self.found[0]:
+            ended = self.nodes[number].kind == "done"
+            if [self.nodes[n].token for n in (path[:-1] if ended else path)] == self.found[0]:
                 return path
         return []
 

@@ -63,6 +63,7 @@ class Explanation:
     beam_words: list[str] = field(default_factory=list)
     image: Array | None = None
     grid: int = 0
+    columns: str = "tokens"  # what the entries of the logits are, or "classes", "outputs"
     about: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -20,7 +20,7 @@ from minitensor.models.explain.families import read_language_model, read_transla
 from minitensor.models.explain.gates import recurrences
 from minitensor.models.explain.reading import Reading, log_softmax, on_device, picked, stop_ids
 from minitensor.models.explain.residuals import sub_layers
-from minitensor.models.explain.stages import embeddings
+from minitensor.models.explain.stages import embeddings, patches
 from minitensor.models.language_model import LanguageModel
 from minitensor.models.recurrent import SequenceRegressor
 from minitensor.models.vit import ViT
@@ -80,7 +80,7 @@ def explain(
         kind=reading.kind,
         tokens=[_said(one, name, reading) for one in reading.source],
         target=[_said(one, name, reading) for one in reading.target],
-        embeddings=embeddings(reading.seen),
+        embeddings=[patches(model, reading.seen)] if isinstance(model, ViT) else embeddings(reading.seen),
         attentions=attentions,
         layers=sub_layers(reading.seen),
         recurrences=recurrences(reading.seen),
@@ -89,6 +89,7 @@ def explain(
         agreement=_agreement(reading, attentions) if occlusion else None,
         image=reading.image,
         grid=reading.grid,
+        columns=reading.names,
         about=reading.about,
     )
     if reading.sequential is not None:

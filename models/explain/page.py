@@ -24,7 +24,7 @@ PIXELS = 224  # of a side of an image
 def page(seen: Explanation) -> bytes:
     """One HTML file."""
     title = f"{seen.model}: {seen.title}"
-    script = "".join(asset(name, HERE) for name in ("pictures.js", "stages.js", "page.js"))
+    script = "".join(asset(name, HERE) for name in ("pictures.js", "layers.js", "stages.js", "page.js"))
     body = f'<main id="page"><h1>{escape(title)}</h1><noscript>This page needs JavaScript.</noscript></main>'
     return document(title, body, asset("page.css", HERE), script, data(seen))
 
@@ -42,6 +42,7 @@ def data(seen: Explanation) -> dict[str, Any]:
             {"context": s.context, "choice": s.choice, "logp": _number(s.log_probability), "top": _top(s.top)}
             for s in seen.steps
         ],
+        "columns": seen.columns,
         "prompt": seen.about.get("prompt", 0),
         "at": [int(place) for place in seen.about.get("at", [])],
         "image": _image(seen),
@@ -58,12 +59,14 @@ def _top(top: list[tuple[str, float]]) -> list[list[Any]]:
 
 
 def narrow(array: Array, most: int) -> Array:
-    """At most ``most`` columns: means of neighbours, rows as they are."""
+    """At most ``most`` columns, taken at even distances; rows as they are."""
     size = array.shape[-1]
-    if size <= most:
-        return array
-    starts = np.linspace(0, size, most, endpoint=False).astype(int)
-    return np.add.reduceat(array, starts, axis=-1) / np.diff([*starts, size])
+    return array if size <= most else array[..., np.linspace(0, size, most, endpoint=False).astype(int)]
+
+
+def _even_then_odd(array: Array) -> Array:
+    """As `narrow`, the columns of even numbers first: of position waves the sines, then cosines."""
+    return np.concatenate([narrow(array[..., start::2], COLUMNS // 2) for start in (0, 1)], axis=-1)
 
 
 # --- the stages -----------------------------------------------------------------------------------
@@ -107,7 +110,7 @@ def _embedding(seen, one):
         "title": f"Vectors {names[side]}".strip(),
         "side": side,
         "parts": [
-            {"name": name, "width": part.shape[1], "picture": packed(narrow(part, COLUMNS))} for name, part in parts
+            {"name": name, "width": part.shape[1], "picture": packed(_even_then_odd(part))} for name, part in parts
         ],
     }
 
@@ -131,7 +134,7 @@ def _layers(seen: Explanation) -> list[dict[str, Any]]:
         which = f"layer {one.layer + 1}" + (", from the end" if one.reverse else "")
         layers[f"recurrent {number}"] = {
             "type": "recurrent",
-            "title": f"{_title(one.path)}, {which}",
+            "title": f"{_title(one.path) or 'Recurrent'}, {which}",
             "side": _side(seen, one.path),
             "reverse": one.reverse,
             "states": packed(narrow(one.states, COLUMNS)),
@@ -258,6 +261,7 @@ def _agreement(seen):
         "type": "agreement",
         "title": "Is attention what matters?",
         "sentence": found.sentence(),
+        "short": found.short(),
         "effects": packed(found.effects),
         "attention": None if found.attention is None else packed(found.attention),
         "correlation": [_number(value) for value in found.correlation],

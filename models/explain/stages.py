@@ -8,8 +8,9 @@ import numpy as np
 
 from minitensor import nn
 from minitensor.models.explain.capture import Array, Seen, array_of
+from minitensor.models.vit import ViT
 
-__all__ = ["Embedding", "embeddings"]
+__all__ = ["Embedding", "embeddings", "patches"]
 
 POSITIONS = (nn.SinusoidalPositionalEncoding, nn.LearnedPositionalEncoding)
 
@@ -50,6 +51,16 @@ def embeddings(seen: Seen) -> list[Embedding]:
             last.parts["position waves" if waves else "positions"] = made - given
             last.total = made
     return found
+
+
+def patches(model: ViT, seen: Seen) -> Embedding:
+    """What a ViT makes of an image: patches, behind a class token if any, and positions."""
+    call = next(call for call in seen.calls if call.module is model.patches)
+    vectors, positions = array_of(call.result)[0], array_of(model.positions)[0]
+    if model.class_token is not None:
+        vectors = np.concatenate([array_of(model.class_token)[0], vectors])
+    parts = {"patches": vectors, "positions": positions}
+    return Embedding(np.arange(len(vectors)), parts, vectors + positions)
 
 
 def _scaled(before, after):

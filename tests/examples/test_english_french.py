@@ -154,6 +154,8 @@ SENTENCES = [
     (clause("she", "be", ask="how", addressed="Marie"), "How is she, Marie?", "Comment va-t-elle, Marie ?"),
     (clause("they", "be", ask="how"), "How are they?", "Comment vont-ils ?"),
     (clause("the queen", "be", ask="how"), "How is the queen?", "Comment va la reine ?"),
+    (clause("you", "be", ask="how", addressed="my uncle", when="this morning"),
+     "How are you this morning, my uncle?", "Comment allez-vous ce matin, mon oncle ?"),
     # sitting down, which French does to oneself
     (clause("the cat", "sit", "past", at=("on", "the mat")),
      "The cat sat on the mat.", "Le chat s'est assis sur le tapis."),
@@ -305,7 +307,7 @@ def test_a_seed_gives_one_corpus_on_every_machine():
     """
     data = corpus(seed=0, n_train=2000, n_validation=50, n_test=100)
     text = "\n".join("\t".join(pair) for pairs in vars(data).values() for pair in pairs)
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "10b8269bd2ee88a8"
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "d5ff13c86374e8e6"
     assert corpus(1, n_train=100, n_validation=0, n_test=0) != corpus(0, n_train=100, n_validation=0, n_test=0)
 
 

@@ -191,11 +191,11 @@ def test_models_is_refused_where_the_folder_could_be_found(statement):
 def test_every_model_has_a_stub_in_a_checkout():
     """Checkers and editors do not run models.py, which says to Python where the models are."""
     stubs = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "minitensor" / "models").glob("*.pyi")}
-    assert set(stubs) == {path.stem for path in (ROOT / "models").glob("*.py")}
+    packages = {path.parent.name for path in (ROOT / "models").glob("*/__init__.py")}
+    assert set(stubs) == {path.stem for path in (ROOT / "models").glob("*.py")} | packages
     for name in set(stubs) - {"__init__"}:
-        assert stubs[name] == f"from models.{name} import *\n" and "__all__" in (
-            ROOT / "models" / f"{name}.py"
-        ).read_text("utf-8")
+        path = ROOT / "models" / (f"{name}/__init__.py" if name in packages else f"{name}.py")
+        assert stubs[name] == f"from models.{name} import *\n" and "__all__" in path.read_text("utf-8")
 
 
 def test_a_wheel_holds_the_library_and_nothing_else(wheel, checkout):
@@ -204,7 +204,8 @@ def test_a_wheel_holds_the_library_and_nothing_else(wheel, checkout):
     files = [path for path in (checkout / "minitensor").rglob("*.*") if path.suffix != ".pyc"]
     files = [path for path in files if path.parent.name != "models"]  # stubs, for a checkout alone
     wanted = [path.relative_to(checkout).as_posix() for path in files]
-    wanted += [f"minitensor/models/{path.name}" for path in (checkout / "models").glob("*.py")]
+    models = [path for path in (checkout / "models").rglob("*.*") if path.suffix != ".pyc"]
+    wanted += [f"minitensor/{path.relative_to(checkout).as_posix()}" for path in models]
     assert sorted(names) == sorted(wanted) and "minitensor/backend/kernels.cu" in names
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import minitensor as mt
+from minitensor.models.explain import Explanation, explain
 from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from minitensor.models.transformer import Transformer, TransformerConfig
 from toolkit import english_french
@@ -249,6 +250,12 @@ class Translator:
         of = np.eye(len(target_words))[rows]  # (T, target words)
         of /= of.sum(axis=0)
         return {name: of.T @ weights @ into for name, weights in cross.items()}, source_words, target_words
+
+    def explain(self, sentence: str, beam: int = 1, length_penalty: float = 0.6) -> Explanation:
+        """What the model computes while it translates: see `minitensor.models.explain`."""
+        ids = [*self.encode([sentence], "sentence")[0], STOP][: self.settings.max_length]
+        how: dict[str, Any] = dict(beam=beam, length_penalty=length_penalty, max_new_tokens=self.settings.max_length)
+        return explain(self.model, ids, tokens=self.tokenizer.labels, **how)
 
 
 def _one_line(text: str) -> str:

@@ -109,5 +109,7 @@ class Explanation:
 
 
 def percent(share: float) -> str:
-    """``65 %``, ``0.3 %``."""
-    return f"{100 * share:.0f} %" if share >= 0.0995 or share < 0.00005 else f"{100 * share:.2g} %"
+    """``65 %``, ``0.3 %``, ``< 0.01 %``."""
+    if 0 < share < 0.0001:
+        return "< 0.01 %"
+    return f"{100 * share:.0f} %" if share >= 0.0995 or share == 0 else f"{100 * share:.2g} %"

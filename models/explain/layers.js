@@ -28,7 +28,7 @@ function attentionCard(attention) {
     attention.vectors ? make("code", {class: "formula"}, `weights = softmax(Q Kᵀ${scaled(attention)}${attention.relative ? " + bias of the distance" : ""}${attention.masked ? ", masked" : ""}),   output = weights V`) : [],
     thumbs, pick("who looks", rows.slice(0, grid.shape[1]), t, i => { state.row = i; draw(); }),
     make("div", {class: "split"}, make("div", {}, picture, isImage ? scale(["little", "much"], value => [255 * value, 140 * value, 24]) : scale(["0", attention.masked ? "100 %, grey: masked" : "100 %"], amount)),
-      make("div", {}, make("h3", {}, `${quoted(rows[t])} looks at`), bars(top.map(([word, part]) => [word, part]), {most: largest(order.map(entry => entry[1]))}),
+      make("div", {}, make("h3", {}, `${quoted(rows[t])} looks at`), bars(top.map(([word, part]) => [word, part]), {most: largest(order.map(entry => entry[1])), text: whole}),
         order.length > top.length ? say(`and at ${order.length - top.length} more with less.`) : [], hidden ? say(`${hidden} ${hidden === 1 ? "position is" : "positions are"} masked: their scores become −∞, their weights 0.`) : [])),
     attention.vectors ? vectors(attention, Math.max(0, which - 1), rows, columns, t) : [], attention.relative ? relative(attention, Math.max(0, which - 1), rows, columns) : []);
 }
@@ -89,17 +89,13 @@ function gridded(size) {
   return box;
 }
 
-// The hypotheses from left to right, and the same as a list for those who do not see.
+// The hypotheses from left to right, a column for each step: what lives on, what is done, what is dropped.
 function tree({nodes, best, alpha}) {
-  const wide = 118, high = 40, children = nodes.map(() => []), places = [], roots = [];
-  nodes.forEach((node, i) => (node.parent < 0 ? roots : children[node.parent]).push(i));
-  let line = 0;
-  const settle = i => {
-    const below = children[i].sort((a, b) => nodes[b].logp - nodes[a].logp);
-    below.forEach(settle);
-    places[i] = below.length ? places[below[0]] : line++;
-  };
-  roots.sort((a, b) => nodes[b].logp - nodes[a].logp).forEach(settle);
+  const wide = 118, high = 40, places = [];
+  const columns = {}, order = {kept: 0, done: 1, dropped: 2};
+  nodes.forEach((node, i) => (columns[node.depth] ??= []).push(i));
+  for (const column of Object.values(columns)) column.sort((a, b) => best.includes(b) - best.includes(a) || order[nodes[a].kind] - order[nodes[b].kind] || nodes[b].logp - nodes[a].logp).forEach((i, rank) => { places[i] = rank; });
+  const line = Math.max(...Object.values(columns).map(column => column.length));
   const deep = nodes.reduce((most, node) => Math.max(most, node.depth), 1), x = i => (nodes[i].depth - 1) * wide + 8, y = i => places[i] * high + 6;
   const edges = nodes.map((node, i) => node.parent < 0 ? null : make("svg:path", {class: best.includes(i) && best.includes(node.parent) ? "best" : null,
     d: `M${x(node.parent) + 86},${y(node.parent) + 16} C${x(node.parent) + 102},${y(node.parent) + 16} ${x(i) - 16},${y(i) + 16} ${x(i)},${y(i) + 16}`}));

@@ -166,9 +166,12 @@ def _layer(parent, attention, side):
 def _title(path: str) -> str:
     """``encoder.layers.0`` as "Encoder, layer 1"."""
     names = [name for name in path.replace("transformer.", "").split(".") if name != "layers"]
-    words = [f"layer {int(name) + 1}" if name.isdigit() else name.replace("_", " ") for name in names]
+    words = [f"layer {int(name) + 1}" if name.isdigit() else SAID.get(name, name.replace("_", " ")) for name in names]
     said = ", ".join(words)
     return said[:1].upper() + said[1:]
+
+
+SAID = {"lower": "decoder below attention", "upper": "decoder above attention"}  # of a Seq2Seq
 
 
 def _hidden_as_nan(one: Attention) -> Array:
@@ -262,12 +265,17 @@ def _agreement(seen):
         "title": "Is attention what matters?",
         "sentence": found.sentence(),
         "short": found.short(),
-        "effects": packed(found.effects),
-        "attention": None if found.attention is None else packed(found.attention),
+        "effects": _table(found.effects),
+        "attention": None if found.attention is None else _table(found.attention),
         "correlation": [_number(value) for value in found.correlation],
         "by_path": [[_title(path), _number(value)] for path, value in found.by_path.items()],
         "how": found.how,
     }
+
+
+def _table(rows):
+    """Rows of numbers as they are, None for NaN: few enough, and read by their digits."""
+    return [[_number(value) for value in row] for row in rows]
 
 
 def _image(seen):

@@ -1,6 +1,7 @@
 // Pictures that several stages share. A `grid` is what `unpack` gives: {shape, values}.
 
-const share = part => part > 0 && part < 0.00005 ? "< 0.01 %" : part >= 0.0995 || part < 0.00005 ? `${(100 * part).toFixed(0)} %` : `${Number((100 * part).toPrecision(2))} %`;
+const share = part => part > 0 && part < 0.0001 ? "< 0.01 %" : part >= 0.0995 || part === 0 ? `${(100 * part).toFixed(0)} %` : `${Number((100 * part).toPrecision(2))} %`;
+const whole = part => part < 0.005 ? "< 1 %" : `${Math.round(100 * part)} %`;  // of what is a byte, and no finer
 const quoted = word => `“${word}”`;
 const dark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 

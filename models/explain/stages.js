@@ -35,7 +35,7 @@ const STAGES = {
     }
     const paths = stage.attentions.map(attention => attention.path);
     stage.parts.filter(part => !paths.includes(part.path)).forEach(part => shown.push(residual(part, stage)));
-    return [say("A layer lets positions look at each other (attention), then thinks about each by itself (feed-forward). Both only add to the vector that runs through."), ...shown];
+    return [stage.parts.length ? say("A layer lets positions look at each other (attention), then thinks about each by itself (feed-forward). Both only add to the vector that runs through.") : [], ...shown];
   },
 
   recurrent(stage) {
@@ -85,10 +85,9 @@ const STAGES = {
   beam: stage => [say(`Greedy writing takes the best word each time. A beam keeps the best ${stage.title.replace(/\D/g, "")} beginnings at each step, goes on with all of them, and drops the rest (dashed). A finished sentence (double frame) is judged by log P / ((5 + length) / 6)^${stage.alpha}; the green path won.`), tree(stage)],
 
   agreement(stage) {
-    const effects = unpack(stage.effects), attention = stage.attention && unpack(stage.attention), t = Math.min(state.step, effects.shape[0] - 1);
-    const row = grid => Array.from(grid.values.subarray(t * grid.shape[1], (t + 1) * grid.shape[1]));
-    const words = isImage ? DATA.tokens.slice(-effects.shape[1]) : DATA.tokens, cost = row(effects), seen = attention && row(attention);
-    const known = words.map((word, s) => s).filter(s => Number.isFinite(cost[s])), r = stage.correlation[t];
+    const t = Math.min(state.step, stage.effects.length - 1), cost = stage.effects[t], seen = stage.attention?.[t];
+    const words = isImage ? DATA.tokens.slice(-cost.length) : DATA.tokens, attention = Boolean(seen);
+    const known = words.map((word, s) => s).filter(s => cost[s] !== null), r = stage.correlation[t];
     const cards = [];
     if (isImage) {
       if (attention) cards.push(make("section", {class: "card"}, make("h3", {}, "Where it looks"), overlaid(seen, "attention over the image")));
@@ -99,7 +98,7 @@ const STAGES = {
     }
     return [make("p", {class: "verdict"}, stage.sentence), DATA.steps.length > 1 ? picker() : [],
       known.length ? make("div", {class: "split"}, cards) : say("Nothing comes before this token: there is nothing to leave out."),
-      Number.isFinite(r) ? say(`Correlation of the two orders for this answer: ${r.toFixed(2)}.`) : [],
+      r !== null ? say(`Correlation of the two orders for this answer: ${r.toFixed(2)}.`) : [],
       stage.by_path.length > 1 ? make("details", {}, make("summary", {}, "Layer by layer"), bars(stage.by_path.map(([path, value]) => [path, value ?? 0, value === null ? "-" : value.toFixed(2)]))) : []];
   },
 };

@@ -240,7 +240,7 @@ class Translate(Program):
     def explain(self, options: argparse.Namespace) -> None:
         """Write a page of how a sentence becomes its translation, and print it in short."""
         run, translator = self._open(options)
-        path = options.out or run.path("explain.html")
+        path = str(options.out or run.path("explain.html"))
         _check_output(path, None)
         made = translator.explain(options.sentence, options.beam, options.length_penalty)
         write_text(path, made.to_html().decode("utf-8"))

@@ -20,7 +20,7 @@ import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.nn.functional.watching import watching_attention
 
-__all__ = ["Attention", "Call", "Seen", "array_of", "capturing"]
+__all__ = ["Array", "Attention", "Call", "Seen", "array_of", "capturing"]
 
 Array = NDArray[Any]
 

@@ -59,7 +59,9 @@ def _of_call(call: Call) -> list[Recurrence]:
     lengths = call.kwargs.get("lengths", call.args[2] if len(call.args) > 2 else None)
     x = x if lengths is None else x[: int(array_of(lengths)[0])]
     starts = None if state is None else [array_of(part)[:, 0] for part in _pair(state)]  # (L D, H) each
-    found, directions, outputs = [], 1 + module.bidirectional, []
+    directions = 1 + module.bidirectional
+    found: list[Recurrence] = []
+    outputs: list[Array] = []
     for place, suffix in enumerate(module._suffixes()):
         reverse = bool(place % directions)
         start = None if starts is None else [part[place] for part in starts]
@@ -78,7 +80,8 @@ def _pair(state):
 
 def _scan(path, layer, reverse, module, x, weights, start):
     """The steps in NumPy, by the formulas of `minitensor.nn.recurrent`."""
-    weight_ih, weight_hh, bias_ih, bias_hh = (None if w is None else w.astype(np.float64) for w in weights)
+    wide: list[Any] = [None if w is None else w.astype(np.float64) for w in weights]
+    weight_ih, weight_hh, bias_ih, bias_hh = wide
     size = weight_hh.shape[1]
     state = [np.zeros(size), np.zeros(size)] if start is None else [part.astype(np.float64) for part in start]
     step = _lstm if isinstance(module, (nn.LSTM, nn.LSTMCell)) else _gru

@@ -151,8 +151,7 @@ def _layers(seen: Explanation) -> list[dict[str, Any]]:
         layer = layers.setdefault(f"{parent} {side}", _layer(parent, attention, side))
         layer["attentions"].append(_attention(seen, attention))
     for sub in seen.layers:
-        layer = next((one for one in layers.values() if one.get("path") == sub.layer), None)
-        if layer is not None:
+        for layer in [one for one in layers.values() if one.get("path") == sub.layer][:1]:
             layer["parts"].append(_part(sub))
     # The last layers of a recurrent decoder come behind its attention.
     return sorted(layers.values(), key=lambda one: one["side"] == "target") if seen.target else list(layers.values())

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 import minitensor as mt
-import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.models.checks import evaluating
 from minitensor.models.explain.capture import Array, Attention, Seen, array_of, capturing
 
-__all__ = ["Reading", "batches", "deletions", "log_softmax", "read", "stop_ids"]
+__all__ = [
+    "Reading", "batches", "changed_inputs", "deletions", "log_softmax", "on_device", "one_row", "picked", "read", "stop_ids",
+]  # fmt: skip
 
 AT_ONCE = 32  # inputs with something left out that go through the model together
 
@@ -104,8 +105,3 @@ def changed_inputs(model: nn.Module, variants: Array, run: Callable[[Any], Array
     """``run`` of all variants of an input, in groups: (variants, ...)."""
     with evaluating(model):
         return np.concatenate([run(on_device(model, variants[group])) for group in batches(len(variants))])
-
-
-def probabilities(logits: Any) -> Array:
-    """Log-probabilities of a Tensor of logits."""
-    return array_of(F.log_softmax(logits))

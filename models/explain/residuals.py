@@ -71,8 +71,9 @@ def _sub_layer(call, parent, norm_first, start, joined, seen, place):
     x, y = array_of(start)[0], array_of(call.result)[0]
     follows = isinstance(joined.module, NORMS) and not norm_first and joined.given is not None
     normed = np.linalg.norm(array_of(joined.result)[0], axis=-1) if follows else None
-    sizes = [np.linalg.norm(part, axis=-1) for part in (x, y, x + y)]
-    return SubLayer(call.path, parent, norm_first, *sizes, normed, _hidden(call, seen.calls[:place]))
+    before, added, after = (np.linalg.norm(part, axis=-1) for part in (x, y, x + y))
+    hidden = _hidden(call, seen.calls[:place])
+    return SubLayer(call.path, parent, norm_first, before, added, after, normed, hidden)
 
 
 def _hidden(call: Call, before: list[Call]) -> Array | None:

@@ -9,13 +9,14 @@
     python examples/translate.py translate --run runs/en-de --beam 5 --n-best 3 "A man sleeps."
     python examples/translate.py evaluate --run runs/en-de --beam 5
     python examples/translate.py attention --run runs/en-de "A man sleeps."
+    python examples/translate.py explain --run runs/en-de --beam 5 "A man sleeps."
 
 --data is a folder of train.en, train.de, val.en, ... and test*.en, or one file of tab-separated
 pairs, of which the first column is the source unless a first line names the columns (en<TAB>de,
 English<TAB>German, source<TAB>target). All is UTF-8.
 
 The run folder holds config.json, tokenizer.json, weights.safetensors, log.jsonl, loss.png,
-attention.png, and checkpoints/.
+attention.png, explain.html, and checkpoints/.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Translate(Program):
     """Train on sentence pairs; report scores, some translations, and what one of them looks at."""
 
     name, settings = "translate", Settings
-    files = ("tokenizer.json", "attention.png")
+    files = ("tokenizer.json", "attention.png", "explain.html")
     data_help = "folder of train, val, test files, or file of pairs, the source in the first column (embedded corpus)"
     defaults_note = "; defaults of a Transformer for --data (the embedded corpus and recurrent networks have their own)"
 
@@ -74,7 +75,7 @@ class Translate(Program):
                 raise UserError("the embedded corpus is English to French; for other languages give their --data")
             if options.skip_blank:
                 raise UserError("--skip-blank is for --data; the embedded corpus has no blank pairs")
-            return {"source": source, "target": target}
+            return {"source": source, "target": target, "skip_blank": False}
         if not (options.source and options.target):
             raise UserError("--data needs --source and --target, such as: --source en --target de")
         return {"source": options.source, "target": options.target, "skip_blank": bool(options.skip_blank)}
@@ -190,6 +191,13 @@ class Translate(Program):
             "--output", type=console.path, metavar="PNG", help="where to write the picture; into the run if not given"
         )
 
+        made = add("explain", self.explain, "a page on which a sentence walks through the model, stage by stage")
+        made.add_argument("sentence", type=composed, metavar="SENTENCE")
+        made.add_argument(
+            "--out", type=console.path, metavar="HTML", help="where to write the page; into the run if not given"
+        )
+        _add_decoding(made)
+
     def translate(self, options: argparse.Namespace) -> None:
         """Translate sentences of the command line, of a file or of standard input."""
         if options.n_best > options.beam:
@@ -228,6 +236,15 @@ class Translate(Program):
         if not maps:
             raise UserError(f"{run.folder} was trained with --attention none: there is nothing to draw")
         print(attention_heatmap(maps, source, target, path))
+
+    def explain(self, options: argparse.Namespace) -> None:
+        """Write a page of how a sentence becomes its translation, and print it in short."""
+        run, translator = self._open(options)
+        path = str(options.out or run.path("explain.html"))
+        _check_output(path, None)
+        made = translator.explain(options.sentence, options.beam, options.length_penalty)
+        write_text(path, made.to_html().decode("utf-8"))
+        print(f"{made}\n{path}")
 
     def _open(self, options: argparse.Namespace) -> tuple[Run, Translator]:
         """The run given by --run, and its translator."""

@@ -190,21 +190,24 @@ def test_models_is_refused_where_the_folder_could_be_found(statement):
 
 def test_every_model_has_a_stub_in_a_checkout():
     """Checkers and editors do not run models.py, which says to Python where the models are."""
-    stubs = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "minitensor" / "models").glob("*.pyi")}
-    assert set(stubs) == {path.stem for path in (ROOT / "models").glob("*.py")}
-    for name in set(stubs) - {"__init__"}:
-        assert stubs[name] == f"from models.{name} import *\n" and "__all__" in (
-            ROOT / "models" / f"{name}.py"
-        ).read_text("utf-8")
+    folder = ROOT / "minitensor" / "models"
+    stubs = {path.relative_to(folder).with_suffix(""): path.read_text("utf-8") for path in folder.rglob("*.pyi")}
+    assert set(stubs) == {path.relative_to(ROOT / "models").with_suffix("") for path in (ROOT / "models").rglob("*.py")}
+    for name in set(stubs) - {Path("__init__")}:
+        module = ".".join(("models", *name.parts)).removesuffix(".__init__")
+        assert stubs[name] == f"from {module} import *\n"
+        assert "__all__" in (ROOT / "models" / name).with_suffix(".py").read_text("utf-8")
 
 
 def test_a_wheel_holds_the_library_and_nothing_else(wheel, checkout):
     names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
     assert {name.split("/")[0] for name in names} == {"minitensor"}
     files = [path for path in (checkout / "minitensor").rglob("*.*") if path.suffix != ".pyc"]
-    files = [path for path in files if path.parent.name != "models"]  # stubs, for a checkout alone
+    stubs = checkout / "minitensor" / "models"  # for a checkout alone
+    files = [path for path in files if stubs not in path.parents]
     wanted = [path.relative_to(checkout).as_posix() for path in files]
-    wanted += [f"minitensor/models/{path.name}" for path in (checkout / "models").glob("*.py")]
+    models = [path for path in (checkout / "models").rglob("*.*") if path.suffix != ".pyc"]
+    wanted += [f"minitensor/{path.relative_to(checkout).as_posix()}" for path in models]
     assert sorted(names) == sorted(wanted) and "minitensor/backend/kernels.cu" in names
 
 

@@ -12,17 +12,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from toolkit.english_french_words import DETERMINERS, VERBS, Adjective, Noun, Subject, Verb, starts_with_vowel
+from toolkit.english_french_words import (
+    DETERMINERS,
+    PRONOUNS,
+    VERBS,
+    Adjective,
+    Noun,
+    Subject,
+    Verb,
+    french_plural,
+    starts_with_vowel,
+)
 
 __all__ = ["Clause", "NounPhrase", "spell_french"]
 
-ELISION = {"le": "l'", "la": "l'", "je": "j'", "ne": "n'", "de": "d'", "que": "qu'"}
+ELISION = {"le": "l'", "la": "l'", "je": "j'", "me": "m'", "se": "s'", "ne": "n'", "de": "d'", "que": "qu'"}
 EUPHONY = {"ce": "cet", "ma": "mon", "sa": "son"}  # before a vowel
 CONTRACTION = {("à", "le"): "au", ("à", "les"): "aux", ("de", "le"): "du", ("de", "les"): "des"}
 NEGATION = {"not": "pas", "never": "jamais", "no longer": "plus"}
-QUESTION = {"do": "", "where": "où", "why": "pourquoi"}
-BE = {"present": ("am", "is", "are", "are"), "past": ("was", "was", "were", "were")}
-WAS = ("étais", "était", "étions", "étaient")
+QUESTION = {"do": "", "where": "où", "why": "pourquoi", "how": "comment"}
+BE = {"present": ("am", "is", "are", "are", "are"), "past": ("was", "was", "were", "were", "were")}
+HAVE = ("ai", "a", "avons", "avez", "ont")
+WAS = ("étais", "était", "étions", "étiez", "étaient")
+ONESELF = ("me", "se", "nous", "vous", "se")
 
 
 def spell_french(text: str) -> str:
@@ -87,14 +99,14 @@ class NounPhrase:
 
     def subject(self) -> Subject:
         """The phrase as who acts."""
-        slot = 3 if self.plural else 1
+        slot = 4 if self.plural else 1
         return Subject(self.english(), self.french(), slot, self.noun.feminine, self.lemmas, self.noun)
 
 
 @dataclass(frozen=True)
 class Clause:
     """Who does what, when, where; a statement, or a question of one of the kinds "do", "where",
-    "why" and "who".
+    "why", "who" and, of somebody's health, "how".
     """
 
     subject: Subject
@@ -107,6 +119,7 @@ class Clause:
     adverb: tuple[str, str] = ("", "")
     question: str = ""
     that: Clause | None = None  # what is thought or known
+    addressed: Subject | None = None  # whoever is asked: "How are you, my king?"
 
     def english(self) -> str:
         """The sentence in English, with capital and full stop."""
@@ -128,25 +141,30 @@ class Clause:
         else:
             auxiliary, rest = "", past if self.tense == "past" else third if slot == 1 else base
         head = [auxiliary, self.subject.english] if inverted else [self.subject.english, auxiliary]
-        asked = self.question if self.question in ("where", "why") else ""
+        asked = self.question if self.question in ("where", "why", "how") else ""
         tail = [self.object.english(bool(self.negation))] if self.object else []
         tail += [self.predicate.lemma] if self.predicate else []
         tail += [self.place[0], self.place[2].english()] if self.place else []
         tail += ["that", self.that._english()] if self.that else []
-        return " ".join([asked, *head, self.negation, rest, *tail, self.adverb[0]])
+        said = " ".join([asked, *head, self.negation, rest, *tail, self.adverb[0]])
+        return f"{said.rstrip()}, {self.addressed.english}" if self.addressed else said
 
     def _french(self) -> str:
+        if self.question == "how":
+            return self._french_how()
         slot, plural, feminine, verb = self.subject.slot, self.subject.plural, self.subject.feminine, self.verb
+        oneself = ONESELF[slot] + " " if verb.reflexive else ""  # before the verb that follows "aller", or first
         if self.tense == "future":
-            finite, rest = VERBS["go"].present[slot], verb.infinitive
+            finite, rest = VERBS["go"].present[slot], oneself + verb.infinitive
         elif self.tense == "present":
-            finite, rest = verb.present[slot], ""
+            finite, rest = oneself + verb.present[slot], ""
         elif verb.pattern == "be":
             finite, rest = WAS[slot], ""
         elif verb.with_etre:
-            finite, rest = VERBS["be"].present[slot], verb.participle + "e" * feminine + "s" * plural
+            participle = french_plural(verb.participle + "e" * feminine) if plural else verb.participle + "e" * feminine
+            finite, rest = oneself + VERBS["be"].present[slot], participle
         else:
-            finite, rest = ("ai", "a", "avons", "ont")[slot], verb.participle
+            finite, rest = HAVE[slot], verb.participle
         group = f"ne {finite} {NEGATION[self.negation]}" if self.negation else finite
         asked = f"{QUESTION[self.question]} est-ce que" if self.question in QUESTION else ""
         tail = [self.object.french(bool(self.negation))] if self.object else []
@@ -155,10 +173,18 @@ class Clause:
         tail += ["que", self.that._french()] if self.that else []
         return " ".join([asked, self.subject.french, group, rest, *tail, self.adverb[1]])
 
+    def _french_how(self) -> str:
+        """``comment allez-vous, mon roi``, ``comment va-t-elle``, ``comment va le chat``."""
+        finite, who = VERBS["go"].present[self.subject.slot], self.subject.french
+        inverted = self.subject in PRONOUNS.values()
+        join = " " if not inverted else "-t-" if finite.endswith("a") else "-"
+        said = f"comment {finite}{join}{who} {self.adverb[1]}".rstrip()
+        return f"{said}, {self.addressed.french}" if self.addressed else said
+
     @cached_property
     def lemmas(self) -> frozenset[str]:
         """The nouns, adjectives and verbs of the sentence as the dictionary has them."""
-        found = {self.verb.lemma, *self.subject.lemmas}
+        found = {self.verb.lemma, *self.subject.lemmas, *(self.addressed.lemmas if self.addressed else ())}
         found.update(self.object.lemmas if self.object else ())
         found.update((self.predicate.lemma,) if self.predicate else ())
         found.update(self.place[2].lemmas if self.place else ())
@@ -167,7 +193,7 @@ class Clause:
     @cached_property
     def bonds(self) -> frozenset[tuple[str, str]]:
         """Words that belong together: (adjective, its noun) and (verb, its object)."""
-        phrases = [self.subject.lemmas] if self.subject.lemmas else []
+        phrases = [who.lemmas for who in (self.subject, self.addressed) if who and who.lemmas]
         phrases += [phrase.lemmas for phrase in (self.object, self.place and self.place[2]) if phrase]
         found = {(adjective, noun) for noun, *adjectives in phrases for adjective in adjectives}
         if self.object:

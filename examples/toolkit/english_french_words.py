@@ -1,9 +1,9 @@
 """The words of the embedded English-French corpus, and the rules that inflect them.
 
 Every English word here has one translation, whatever the sentence: that is what makes the corpus a
-function from English to French and exact match a fair score.  So there is no ``you`` (tu or vous?),
-no verb whose present and past look alike (``read``), and nouns of people have one grammatical
-gender.
+function from English to French and exact match a fair score.  So ``you`` is one man, politely
+(``vous êtes fatigué``), there is no verb whose present and past look alike (``read``), and nouns of
+people have one grammatical gender.
 """
 
 from __future__ import annotations
@@ -71,24 +71,25 @@ class Adjective(NamedTuple):
 
 
 class Verb(NamedTuple):
-    """A verb: English base, third person, past; French infinitive, four persons of the present,
+    """A verb: English base, third person, past; French infinitive, five persons of the present,
     past participle.
     """
 
     lemma: str
     english: tuple[str, str, str]
     infinitive: str
-    present: tuple[str, str, str, str]  # je, il, nous, ils
+    present: tuple[str, str, str, str, str]  # je, il, nous, vous, ils
     participle: str
     pattern: str  # what follows: "object", "give" (object to person), "place", "that", "be", or "to/à", "from/de"
     subjects: frozenset[str]
     objects: frozenset[str] = frozenset()
     with_etre: bool = False  # perfect with "être", whose participle agrees with the subject
     specific: bool = False  # takes no indefinite object: one loves the cat, hardly "some cat"
+    reflexive: bool = False  # "I sit" is "je m'assieds"
 
 
 class Subject(NamedTuple):
-    """Whoever acts: ``slot`` is the person, 0 to 3 for je, il, nous, ils."""
+    """Whoever acts: ``slot`` is the person, 0 to 4 for je, il, nous, vous, ils."""
 
     english: str
     french: str
@@ -100,7 +101,7 @@ class Subject(NamedTuple):
     @property
     def plural(self) -> bool:
         """Whether adjectives and participles take the plural."""
-        return self.slot >= 2
+        return self.slot in (2, 4)  # vous is one person here
 
 
 CHILD, PERSON, KIN = {"child"}, {"child", "adult", "kin"}, {"adult", "kin"}
@@ -113,10 +114,10 @@ EVERYTHING = ANIMATE | GOODS
 KINDS = {
     "child": "boy/garçon girl/fille/f child/enfant",
     "adult": "man/homme woman/femme/f doctor/médecin student/étudiant teacher/professeur actress/actrice/f",
-    "kin": "uncle/oncle aunt/tante/f neighbour/voisin",
+    "kin": "uncle/oncle aunt/tante/f neighbour/voisin king/roi queen/reine/f",
     "animal": "cat/chat dog/chien bird/oiseau horse/cheval mouse/souris/f",
     "food": "apple/pomme/f orange/orange/f egg/œuf cake/gâteau",
-    "item": "hat/chapeau flower/fleur/f key/clé/f",
+    "item": "hat/chapeau flower/fleur/f key/clé/f mat/tapis",
     "large": "car/voiture/f tree/arbre chair/chaise/f house/maison/f",
     "paper": "book/livre letter/lettre/f",
     "box": "box/boîte/f suitcase/valise/f",
@@ -166,11 +167,11 @@ ADJECTIVES = {
 
 def regular_er(infinitive: str) -> str:
     """The principal parts of a verb of the first group:
-    ``parler/parle/parle/parlons/parlent/parlé``.
+    ``parler/parle/parle/parlons/parlez/parlent/parlé``.
     """
     stem = infinitive[:-2]
     nous = stem + ("eons" if stem.endswith("g") else "ons")  # nous mangeons: the g stays soft
-    return f"{infinitive}/{stem}e/{stem}e/{nous}/{stem}ent/{stem}é"
+    return f"{infinitive}/{stem}e/{stem}e/{nous}/{stem}ez/{stem}ent/{stem}é"
 
 
 def _verb(
@@ -181,60 +182,71 @@ def _verb(
     objects: set[str] = EVERYTHING,
     with_etre: bool = False,
     specific: bool = False,
+    reflexive: bool = False,
 ) -> Verb:
     base, third, past = english.split("/")
-    infinitive, je, il, nous, ils, participle = (french if "/" in french else regular_er(french)).split("/")
-    forms = (base, third, past), infinitive, (je, il, nous, ils), participle
-    return Verb(base, *forms, pattern, frozenset(subjects), frozenset(objects), with_etre, specific)
+    infinitive, je, il, nous, vous, ils, participle = (french if "/" in french else regular_er(french)).split("/")
+    forms = (base, third, past), infinitive, (je, il, nous, vous, ils), participle
+    return Verb(base, *forms, pattern, frozenset(subjects), frozenset(objects), with_etre, specific, reflexive)
 
 
 VERBS = {
     verb.lemma: verb
     for verb in (
         _verb("eat/eats/ate", "manger", "object", ANIMATE, {"food"}),
-        _verb("see/sees/saw", "voir/vois/voit/voyons/voient/vu", "object", ANIMATE),
+        _verb("see/sees/saw", "voir/vois/voit/voyons/voyez/voient/vu", "object", ANIMATE),
         _verb("find/finds/found", "trouver", "object", ANIMATE),
         _verb("look for/looks for/looked for", "chercher", "object", ANIMATE),
         _verb("love/loves/loved", "aimer", "object", ANIMATE, specific=True),
         _verb("watch/watches/watched", "regarder", "object", ANIMATE, ANIMATE),
         _verb(
             "wait for/waits for/waited for",
-            "attendre/attends/attend/attendons/attendent/attendu",
+            "attendre/attends/attend/attendons/attendez/attendent/attendu",
             "object",
             ANIMATE,
             PERSON,
         ),
         _verb("listen to/listens to/listened to", "écouter", "object", PERSON, PERSON),
-        _verb("buy/buys/bought", "acheter/achète/achète/achetons/achètent/acheté", "object", PERSON, GOODS),
-        _verb("sell/sells/sold", "vendre/vends/vend/vendons/vendent/vendu", "object", PERSON, GOODS),
+        _verb("buy/buys/bought", "acheter/achète/achète/achetons/achetez/achètent/acheté", "object", PERSON, GOODS),
+        _verb("sell/sells/sold", "vendre/vends/vend/vendons/vendez/vendent/vendu", "object", PERSON, GOODS),
         _verb(
             "take/takes/took",
-            "prendre/prends/prend/prenons/prennent/pris",
+            "prendre/prends/prend/prenons/prenez/prennent/pris",
             "object",
             PERSON,
             GOODS - {"large", "animal"},
         ),
         _verb("draw/draws/drew", "dessiner", "object", PERSON),
-        _verb("open/opens/opened", "ouvrir/ouvre/ouvre/ouvrons/ouvrent/ouvert", "object", PERSON, {"paper", "box"}),
+        _verb(
+            "open/opens/opened", "ouvrir/ouvre/ouvre/ouvrons/ouvrez/ouvrent/ouvert", "object", PERSON, {"paper", "box"}
+        ),
         _verb("give/gives/gave", "donner", "give", PERSON, GOODS),
         _verb("show/shows/showed", "montrer", "give", PERSON, GOODS),
-        _verb("sleep/sleeps/slept", "dormir/dors/dort/dormons/dorment/dormi", "place", ANIMATE),
+        _verb("sleep/sleeps/slept", "dormir/dors/dort/dormons/dormez/dorment/dormi", "place", ANIMATE),
+        _verb(
+            "sit/sits/sat",
+            "asseoir/assieds/assied/asseyons/asseyez/asseyent/assis",
+            "place",
+            ANIMATE,
+            with_etre=True,
+            reflexive=True,
+        ),
         _verb("work/works/worked", "travailler", "place", PERSON),
         _verb("sing/sings/sang", "chanter", "place", ANIMATE),
         _verb("stay/stays/stayed", "rester", "place", ANIMATE, with_etre=True),
         _verb("fall/falls/fell", "tomber", "place", ANIMATE, with_etre=True),
-        _verb("go/goes/went", "aller/vais/va/allons/vont/allé", "to/à", ANIMATE, with_etre=True),
+        _verb("go/goes/went", "aller/vais/va/allons/allez/vont/allé", "to/à", ANIMATE, with_etre=True),
         _verb("arrive/arrives/arrived", "arriver", "at/à", ANIMATE, with_etre=True),
         _verb(
             "come back/comes back/came back",
-            "revenir/reviens/revient/revenons/reviennent/revenu",
+            "revenir/reviens/revient/revenons/revenez/reviennent/revenu",
             "from/de",
             ANIMATE,
             with_etre=True,
         ),
         _verb("think/thinks/thought", "penser", "that", PERSON),
-        _verb("know/knows/knew", "savoir/sais/sait/savons/savent/su", "that", PERSON),
-        _verb("be/is/was", "être/suis/est/sommes/sont/été", "be", EVERYTHING),
+        _verb("know/knows/knew", "savoir/sais/sait/savons/savez/savent/su", "that", PERSON),
+        _verb("be/is/was", "être/suis/est/sommes/êtes/sont/été", "be", EVERYTHING),
     )
 }
 
@@ -254,7 +266,8 @@ PRONOUNS = {
     "he": Subject("he", "il", 1, False),
     "she": Subject("she", "elle", 1, True),
     "we": Subject("we", "nous", 2, False),
-    "they": Subject("they", "ils", 3, False),
+    "you": Subject("you", "vous", 3, False),  # one man, politely: "vous êtes fatigué"
+    "they": Subject("they", "ils", 4, False),
 }
 NAMES = {name: Subject(name, name, 1, name in ("Marie", "Alice")) for name in ("Marie", "Alice", "Paul", "Arthur")}
 PREPOSITIONS = {  # French, and the nouns that fit
@@ -262,6 +275,7 @@ PREPOSITIONS = {  # French, and the nouns that fit
     "near": ("près de", tuple(n for n in NOUNS.values() if n.kind in SPACE | {"large"})),
     "behind": ("derrière", tuple(n for n in NOUNS.values() if n.kind in SPACE | {"large"})),
     "in front of": ("devant", tuple(n for n in NOUNS.values() if n.kind in SPACE | {"large"})),
+    "on": ("sur", (NOUNS["mat"], NOUNS["chair"], NOUNS["box"], NOUNS["suitcase"])),
     "under": ("sous", (NOUNS["tree"], NOUNS["chair"], NOUNS["car"])),
 }
 ADVERBS = {

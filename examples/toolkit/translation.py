@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import minitensor as mt
+from minitensor.models.explain import Explanation, explain
 from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from minitensor.models.transformer import Transformer, TransformerConfig
 from toolkit import english_french
@@ -66,7 +67,7 @@ RECURRENT_ONLY = ("attention", "hidden", "input_feeding")
 # The embedded corpus is free of noise, so nothing is to be regularised; found by a few short runs.
 EMBEDDED: dict[str, Any] = dict(
     layers=2, dropout=0.0, label_smoothing=0.0, pre_norm=True, vocab=1000, max_length=64, max_tokens=1024,
-    lr=2e-3, schedule="cosine", warmup=200, steps=1200, beta2=0.98,
+    lr=3e-3, schedule="cosine", warmup=200, steps=1200, beta2=0.98,
 )  # fmt: skip
 EMBEDDED_RECURRENT: dict[str, Any] = dict(layers=1, pre_norm=False, lr=4e-3)
 RECURRENT: dict[str, Any] = dict(layers=1, lr=1.2e-3, warmup=300)
@@ -249,6 +250,12 @@ class Translator:
         of = np.eye(len(target_words))[rows]  # (T, target words)
         of /= of.sum(axis=0)
         return {name: of.T @ weights @ into for name, weights in cross.items()}, source_words, target_words
+
+    def explain(self, sentence: str, beam: int = 1, length_penalty: float = 0.6) -> Explanation:
+        """What the model computes while it translates: see `minitensor.models.explain`."""
+        ids = [*self.encode([sentence], "sentence")[0], STOP][: self.settings.max_length]
+        how: dict[str, Any] = dict(beam=beam, length_penalty=length_penalty, max_new_tokens=self.settings.max_length)
+        return explain(self.model, ids, tokens=self.tokenizer.labels, **how)
 
 
 def _one_line(text: str) -> str:

@@ -270,6 +270,7 @@ def test_no_arguments_train_on_the_embedded_corpus(tmp_path, monkeypatch, capsys
     printed = capsys.readouterr().out
     assert "unseen_sentences, 12 sentences" in printed and "unseen_combinations, 12 sentences" in printed
     assert printed.count("\n    = ") == 10
+    assert call("translate", "--run", "runs/en-fr", "How are you?") == 0
     assert call() == 0  # a second one does not touch the first
     assert sorted(path.name for path in Path("runs").iterdir()) == ["en-fr", "en-fr-2"]
     assert fresh(Path("runs/en-fr")) == Path("runs/en-fr-3")

@@ -18,6 +18,7 @@ from minitensor.nn.functional.activations import dropout_mask
 from minitensor.nn.functional.blocks import as_floats, as_rows, row_blocks
 from minitensor.nn.functional.causal import below
 from minitensor.nn.functional.masking import as_mask, blank_hidden
+from minitensor.nn.functional.watching import tell_watchers, watched
 from minitensor.ops.elementwise import exp, where
 from minitensor.ops.linalg import matmul
 from minitensor.ops.reductions import max as maximum_of
@@ -338,6 +339,8 @@ def scaled_dot_product_attention(
     bias = None if bias is None else asarray(bias)
     causal = bool(is_causal) and query.shape[-2] > 1  # a query alone is the last, and sees every key
     y = _attention(query, key, value, allowed, bias, drop, scale=factor, causal=causal)
+    if watched():
+        tell_watchers(query, key, value, dict(mask=allowed, is_causal=causal, scale=factor, bias=bias), y)
     return _as_given(y, drop, query, key, value, bias)
 
 
@@ -383,6 +386,10 @@ def packed_attention(
     allowed, drop = _allowed(mask, scores, qkv.device), _drop(scores, dropout, generator, qkv)
     scale = _scale(width // (3 * n_heads)) if scale is None else number("packed_attention", "scale", scale)
     y = _packed(qkv, allowed, drop, n_heads=n_heads, scale=scale, causal=bool(is_causal))
+    if watched():
+        heads = y.reshape((batch, length, n_heads, -1)).swapaxes(1, 2)  # (B, T, D) to (B, H, T, K)
+        how = dict(mask=allowed, is_causal=bool(is_causal), scale=scale, bias=None)
+        tell_watchers(*_heads_of(qkv, n_heads), how, heads)
     return _as_given(y, drop, qkv)
 
 

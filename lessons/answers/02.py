@@ -1,7 +1,6 @@
 """Lesson 2, the answers."""
 
 
-
 def broadcast_shape(a, b):
     """Fill the shorter with ones in front, then compare axis by axis."""
     length = max(len(a), len(b))

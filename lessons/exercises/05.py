@@ -27,6 +27,7 @@ def directional_error(function, gradient, x, direction, h=1e-5):
 
     Compare the slope by differences, ``(f(x + h d) - f(x - h d)) / 2h``, with what the gradient
     says, the sum of ``gradient * d``. Return the distance, divided by 1 or by the size of the
-    slope, whichever is larger. function: from an array to a number; the others are arrays of one shape.
+    slope, whichever is larger. function: from an array to a number; the others are
+    arrays of one shape.
     """
     raise NotImplementedError("exercise 5.3")

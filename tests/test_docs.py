@@ -25,6 +25,7 @@ from pathlib import Path
 import pytest
 
 import minitensor as mt
+from lessons.__main__ import parser as lessons_parser
 from minitensor import nn, optim, testing
 from minitensor.backend import at_work
 from minitensor.models.gpt import GPT, GPTConfig
@@ -176,6 +177,8 @@ def test_a_command_line_is_understood(page, command, monkeypatch):
     if program == "python" and words[0] != "-m":
         with pytest.raises(Understood):
             parse(words, monkeypatch)
+    elif program == "python" and words[1] == "lessons":
+        lessons_parser().parse_args(words[2:])
     elif program == "pip":
         extras = re.search(r"\.\[(.+)\]", command)
         assert all(f"\n{extra} = [" in project for extra in (extras[1].split(",") if extras else []))

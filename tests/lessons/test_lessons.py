@@ -1,0 +1,244 @@
+"""Lessons run, print what they say, and end in claims; answers pass, blanks and mistakes are
+refused in words.
+"""
+
+import ast
+import json
+import re
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from lessons import build, grading
+from lessons.__main__ import main
+from lessons.literate import HERE, find, lessons, load_file, run
+from lessons.say import Record, claim, recording
+from tests.test_docs import run as run_as_said
+
+ALL = pytest.mark.parametrize("lesson", lessons(), ids=lambda lesson: lesson.path.stem)
+WRONG = Path(__file__).parent / "wrong"
+EXERCISES = [(lesson, item) for lesson in lessons() for item in grading.exercises(lesson)]
+
+
+def mistakes(lesson):
+    """``(exercise, function, phrase)`` of the wrong solutions of a lesson."""
+    return load_file(WRONG / f"{lesson.number:02d}.py").wrong
+
+
+def of_lesson(lesson, item, name, function):
+    """A learner's module that has one function."""
+    return SimpleNamespace(__file__=name, **{item.name: function})
+
+
+# --- the texts ------------------------------------------------------------------------------------
+
+
+def execute(text, namespace, file, line):
+    """Run a cell, and hold what comments say that it prints to what it prints."""
+    run_as_said(text, namespace, file, line)
+
+
+@ALL
+def test_a_lesson_runs_prints_what_it_says_and_ends_in_a_claim(lesson, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    record = Record(draw=True)
+    begin = time.process_time()
+    run(lesson, record, execute=execute)
+    assert time.process_time() - begin < 60
+    assert record.claims, "the lesson claims nothing"
+    last = [cell for cell in lesson.cells() if cell.kind == "code"][-1]
+    assert "claim(" in last.text, "the last cell makes no claim"
+
+
+@ALL
+def test_a_lesson_is_short_and_well_formed(lesson):
+    lines = lesson.path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 150
+    cells = lesson.cells()
+    assert re.match(rf"# {lesson.number}\. \S", cells[0].text)
+    assert cells[0].line == 1
+    for cell in cells:
+        assert cell.text.strip()
+        if cell.kind == "markdown":
+            body = lines[cell.line : cell.line + cell.text.count("\n") + 1]
+            assert all(line == "#" or line.startswith("# ") for line in body)
+
+
+def test_the_lessons_are_numbered_from_1():
+    assert [lesson.number for lesson in lessons()] == list(range(1, len(lessons()) + 1))
+
+
+def test_a_claim_that_does_not_hold_is_an_error():
+    for keywords in ({"at_most": 1.0}, {"at_least": 3.0}, {"equals": 3.0}):
+        with pytest.raises(AssertionError, match="does not hold"):
+            claim("two", 2.0, **keywords)
+    for keywords in ({"at_most": 1.0}, {"at_least": 1.0}):
+        with pytest.raises(AssertionError, match="does not hold"):
+            claim("nothing", float("nan"), **keywords)
+    with pytest.raises(TypeError, match="exactly one|one of"):
+        claim("two", 2.0)
+
+
+def test_a_claim_is_printed_and_recorded(capsys):
+    with recording(Record()) as record:
+        claim("half", 0.5, at_most=1.0)
+    assert record.claims == ["claim: half: 0.5 (at most 1)"]
+    assert capsys.readouterr().out == "claim: half: 0.5 (at most 1)\n"
+
+
+# --- the exercises --------------------------------------------------------------------------------
+
+
+@ALL
+def test_there_are_three_exercises_with_an_answer_and_a_blank_of_the_same_form(lesson):
+    items = grading.exercises(lesson)
+    assert [item.id for item in items] == [f"{lesson.number}.{i + 1}" for i in range(len(items))]
+    assert len(items) >= 3
+    forms = []
+    for folder in ("exercises", "answers"):
+        tree = ast.parse(lesson.part(folder).read_text(encoding="utf-8")).body
+        nodes = {node.name: node for node in tree if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        assert all(ast.get_docstring(nodes[item.name]) for item in items)
+        forms.append([ast.dump(nodes[item.name].args) for item in items if hasattr(nodes[item.name], "args")])
+    assert forms[0] == forms[1]
+
+
+@ALL
+def test_the_answers_pass(lesson):
+    results = grading.check(lesson, lesson.part("answers"))
+    assert [(r.exercise.id, r.reason) for r in results if r.verdict != "passed"] == []
+    assert not any(r.printed for r in results)
+
+
+@ALL
+def test_the_blanks_are_blank(lesson):
+    results = grading.check(lesson, lesson.part("exercises"))
+    assert {(r.verdict, r.reason) for r in results} == {("blank", "still blank")}
+
+
+@pytest.mark.parametrize("lesson, item", EXERCISES, ids=[item.id for _, item in EXERCISES])
+def test_typical_mistakes_are_refused_with_the_reason(lesson, item):
+    wrong = [(solution, phrase) for exercise, solution, phrase in mistakes(lesson) if exercise == item.id]
+    assert len(wrong) >= 3
+    assert len({phrase for _, phrase in wrong}) >= 3
+    for solution, phrase in wrong:
+        assert solution.__name__ == item.name
+        result = grading.grade(item, of_lesson(lesson, item, str(WRONG / f"{lesson.number:02d}.py"), solution))
+        assert result.verdict == "refused", f"{item.id}: the mistake '{phrase}' passes"
+        assert phrase in result.reason
+
+
+def test_every_mistake_is_of_an_exercise():
+    for lesson in lessons():
+        assert {exercise for exercise, _, _ in mistakes(lesson)} == {e.id for e in grading.exercises(lesson)}
+
+
+# --- what else can go wrong -----------------------------------------------------------------------
+
+
+def learner(tmp_path, text):
+    """A learner's file for lesson 1: two answers, and ``text`` for the first."""
+    answers = (HERE / "answers" / "01.py").read_text(encoding="utf-8")
+    path = tmp_path / "mine.py"
+    path.write_text(f"{answers}\n\ndef slopes_of_power(x, n):\n{text}\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("    return x**n / 0, 1", "it raised ZeroDivisionError: .*, in line [0-9]+: `return x\\*\\*n / 0, 1`"),
+        ("    raise ValueError", "it raised ValueError, in line"),
+        ("    assert n == 2", "it raised AssertionError, in line"),
+        ("    raise SystemExit(3)", "it raised SystemExit: 3"),
+        ("    return slopes_of_power(x, n)", "RecursionError"),
+        ("    x ** n", "returned None: is a `return` missing?"),
+        ("    while True:\n        n += 1", "did not come to an end in 0.2 seconds, in line .*: does a loop"),
+        ("    return missing", "NameError: name 'missing' is not defined"),
+        ("    return 'a', 'b'", "should be numbers, and it is str"),
+        ("    return x", "two numbers"),
+    ],
+)
+def test_a_solution_that_fails_is_told_kindly(text, reason, tmp_path, monkeypatch):
+    monkeypatch.setattr(grading, "PATIENCE", 0.2)
+    first, *others = grading.check(find(1), learner(tmp_path, text))
+    assert first.verdict == "refused"
+    assert re.search(reason, first.reason), first.reason
+    assert [other.verdict for other in others] == ["passed", "passed"]
+
+
+def test_what_a_solution_prints_is_shown_and_shortened(tmp_path, capsys):
+    path = learner(tmp_path, "    for i in range(30):\n        print('step', i)\n    return x**n, n * x ** (n - 1)")
+    assert main(["check", "1", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "| step 0" in shown
+    assert "lines more" in shown
+    assert "3 of 3 passed" in shown
+
+
+def test_a_file_that_cannot_run_is_told_kindly(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(grading, "PATIENCE", 0.2)
+    path = tmp_path / "mine.py"
+    for text, said in (
+        ("def f(:\n    pass", "mine.py is no Python yet: .*line 1"),
+        ("import nothing_of_that_name", "mine.py cannot be run: it raised ModuleNotFoundError.*line 1"),
+        ("while True:\n    pass", "mine.py cannot be run: it did not come to an end"),
+    ):
+        path.write_text(text, encoding="utf-8")
+        assert main(["check", "1", str(path)]) == 2
+        assert re.search(said, capsys.readouterr().err)
+    path.write_text("slopes_of_power = 3", encoding="utf-8")
+    assert main(["check", "1", str(path)]) == 1
+    assert "there is no function slopes_of_power in the file" in capsys.readouterr().out
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+def test_blanks_are_written_checked_and_not_overwritten(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "1"]) == 2
+    assert "there is no exercises_01.py: python -m lessons blank 1 writes it" in capsys.readouterr().err
+    assert main(["blank", "1"]) == 0
+    assert main(["check", "1"]) == 1
+    assert "0 of 3 passed" in capsys.readouterr().out
+    Path("exercises_01.py").write_text("x = 1", encoding="utf-8")
+    assert main(["blank", "1"]) == 2
+    assert "left as it is" in capsys.readouterr().err
+    assert Path("exercises_01.py").read_text(encoding="utf-8") == "x = 1"
+    assert main(["blank", "1", "--overwrite"]) == 0
+    assert "sigmoid" in Path("exercises_01.py").read_text(encoding="utf-8")
+
+
+def test_listing_running_and_answers(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 0
+    listed = capsys.readouterr().out
+    assert all(lesson.title in listed for lesson in lessons())
+    assert main(["run", "1", "--pictures", "drawn"]) == 0
+    assert "claim: " in capsys.readouterr().out
+    assert len(list(Path("drawn").glob("01-*.png"))) >= 1
+    assert main(["answer", "1.1"]) == 0
+    assert capsys.readouterr().out.startswith("def slopes_of_power(x, n):")
+    assert main(["answer", "1.99"]) == 2
+    assert main(["run", "99"]) == 2
+    assert "there is no lesson 99" in capsys.readouterr().err
+
+
+def test_notebooks_and_pages_have_text_code_outputs_and_pictures(tmp_path, capsys):
+    assert main(["build", str(tmp_path), "--only", "1"]) == 0
+    page = (tmp_path / "01.md").read_text(encoding="utf-8")
+    assert page.startswith("# 1. A scalar engine")
+    assert "```text\n8.0\n4.0 2.0\n```" in page
+    assert "](01-1.png)" in page
+    assert (tmp_path / "01-1.png").read_bytes().startswith(b"\x89PNG")
+    assert "### 1.3 The backward pass" in page
+    made = json.loads((tmp_path / "01_scalar_engine.ipynb").read_text(encoding="utf-8"))
+    assert made["nbformat"] == 4
+    kinds = [cell["cell_type"] for cell in made["cells"]]
+    assert kinds.count("code") == 1 + sum(cell.kind == "code" for cell in find(1).cells())
+    outputs = [out for cell in made["cells"] for out in cell.get("outputs", [])]
+    assert {out["output_type"] for out in outputs} == {"stream", "display_data"}
+    assert build.exercise_text(find(1)).count("### ") == 3

@@ -6,7 +6,7 @@
 # what it needs now (Bahdanau, Cho and Bengio 2015).
 #
 # It works like a dictionary that is asked softly. The *query* is the decoder's state. Each source
-# place has a *key*, what it answers to, and a *value*, what it gives.
+# place has a *key*, what it answers to, and a *value*, what it gives:
 #
 #     score of a place    query . key / sqrt(K)
 #     weights             softmax of the scores over all places: positive, and they add up to 1
@@ -17,6 +17,7 @@ import numpy as np
 
 import minitensor as mt
 import minitensor.nn.functional as F
+from lessons import claim, picture
 from minitensor import nn, optim
 
 # %% [markdown]
@@ -39,8 +40,8 @@ print("weights", weights.numpy().round(3), "answer", answer.numpy().round(1))
 # %% [markdown]
 # ## Why the square root
 #
-# A product of two random vectors of K features has variance K. Large scores make a softmax that
-# is nearly 0 or 1, and there its gradient is nearly 0. Divided by sqrt(K), scores keep variance 1.
+# A product of two random vectors of K features has variance K. Large scores make weights of nearly
+# 0 or 1, where a softmax has no gradient. Divided by sqrt(K), scores keep variance 1.
 
 # %%
 dice = np.random.default_rng(0)
@@ -58,7 +59,7 @@ for K in (4, 64, 1024):
 # the query (the "general" form of Luong, Pham and Manning 2015).
 
 # %%
-START, STOP, SYMBOLS = 0, 1, 8
+STOP, SYMBOLS = 1, 8  # the start token is 0
 
 
 class Seq2Seq(nn.Module):
@@ -86,8 +87,7 @@ class Seq2Seq(nn.Module):
 
 def pairs(source):
     """What the decoder reads and what it must say."""
-    edge = np.ones((len(source), 1), dtype=int)
-    return np.hstack([START * edge, source]), np.hstack([source, STOP * edge])
+    return np.pad(source, ((0, 0), (1, 0))), np.pad(source, ((0, 0), (0, 1)), constant_values=STOP)
 
 
 def train(model, steps=400):
@@ -108,19 +108,14 @@ def train(model, steps=400):
 
 
 def accuracy(model, length):
-    """The share of 200 sources whose every symbol and stop is predicted from those before it.
-
-    If all are, greedy decoding writes the same sentence: it reads what it has just said.
-    """
+    """The share of 200 sources whose every symbol and stop is predicted from those before it."""
     source = np.random.default_rng(length).integers(2, 2 + SYMBOLS, (200, length))
     reads, says = pairs(source)
     return float((model(source, reads).numpy().argmax(axis=-1) == says).all(axis=1).mean())
 
 
-models = []
-for attends in (False, True):
-    mt.random.seed(0)
-    models.append(train(Seq2Seq(attends)))
+mt.random.seed(0)
+models = [train(Seq2Seq(attends)) for attends in (False, True)]
 right = {length: [accuracy(model, length) for model in models] for length in (2, 4, 6, 8, 10)}
 for length, (fixed, looking) in right.items():
     print(f"{length:2} symbols: fixed context {fixed:4.0%}, attention {looking:4.0%}")
@@ -128,17 +123,26 @@ for length, (fixed, looking) in right.items():
 # %% [markdown]
 # ## Where does it look?
 #
-# Nobody told it that word 3 of the answer comes from word 3 of the source. It found out. A row is
-# a symbol that is written, a column one of the source; the darker, the larger the weight.
+# Nobody told it that word 3 of the answer comes from word 3 of the source. It found out.
 
 # %%
 source = np.random.default_rng(1).integers(2, 2 + SYMBOLS, (200, 7))
 _, weights = models[1](source, pairs(source)[0], need_weights=True)  # (B, T, S)
+
+
+@picture("Where the decoder looks: a row for each symbol that is written, the last one is stop", width=3.6)
+def _(axes):
+    axes.imshow(weights.numpy()[0], cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(7), source[0].tolist())
+    axes.set_yticks(range(8), [*source[0].tolist(), "stop"])
+
+
 for written, row in zip(source[0], weights.numpy()[0]):
     print(f"{written!s:>4}", "".join(" .:-=+*#%@"[min(int(10 * w), 9)] * 3 for w in row))
 found = (weights.numpy()[:, :7].argmax(axis=-1) == np.arange(7)).mean()
 print(f"it looks most at the place that it writes in {found:.0%} of the cases; by chance: {1 / 7:.0%}")
 
 # %%
-assert right[8][1] > right[8][0] + 0.3 and right[8][0] < 0.2 and found > 0.7
-print(f"claim: of 8 symbols {right[8][0]:.0%} come out right with a fixed context, {right[8][1]:.0%} with attention")
+claim("8 symbols come out right through the fixed context", right[8][0], at_most=0.2)
+claim("8 symbols come out right with attention", right[8][1], at_least=0.4)
+claim("it looks most at the place that it writes", float(found), at_least=0.7)

@@ -12,6 +12,7 @@ import numpy as np
 
 import minitensor as mt
 import minitensor.nn.functional as F
+from lessons import claim, picture
 from minitensor import nn
 
 
@@ -26,8 +27,8 @@ def attention(query, key, value, mask=None):
 # %% [markdown]
 # ## No look into the future
 #
-# A decoder is taught all words of a sentence at once. Word 3 must not see word 4, which it is to
-# predict. The *causal mask* is a triangle: a row for each query, a column for each key.
+# A decoder learns all words of a sentence at once. Word 3 must not see word 4, which it predicts.
+# The *causal mask* is a triangle: a row for each query, a column for each key.
 
 # %%
 T = 6
@@ -54,8 +55,7 @@ future = np.triu(influence(lambda x: attention(x, x, x, causal)), 1).max()
 print("greatest influence of a later input:", future)
 
 # %% [markdown]
-# *Padding* is hidden in the same way: a batch has sentences of different lengths, and nobody may
-# look at what fills the short ones up. Both masks are combined by `&`.
+# *Padding*, which fills up short sentences, is hidden in the same way; masks are combined by `&`.
 #
 # ## The order is lost
 #
@@ -96,14 +96,13 @@ print("with positions:", f"{abs(attention(b, b, b) - attention(a, a, a)[order]).
 # %%
 waves = positions(50, 32)
 print("P[t] . P[t + 3] for t = 0, 10, 40:", [round(float(waves[t] @ waves[t + 3]), 4) for t in (0, 10, 40)])
-try:
-    import matplotlib.pyplot as plt
-except ImportError:
-    print("no picture: matplotlib is not installed")
-else:
-    figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
+
+
+@picture("The waves: fast ones above, slow ones below", height=2.6)
+def _(axes):
     axes.imshow(waves.T, aspect="auto", cmap="RdBu")
-    axes.set(xlabel="position", ylabel="feature", title="the waves: fast ones above, slow ones below")
+    axes.set(xlabel="position", ylabel="feature")
+
 
 # %% [markdown]
 # ## Heads
@@ -145,5 +144,7 @@ print("12 blocks, influence of the first word on the last:", f"{deep[-1, 0]:.2f}
 print("greatest influence of a later word:", np.triu(deep, 1).max())
 
 # %%
-assert future == 0 and np.triu(deep, 1).max() == 0 and blind < 1e-5 and deep[-1, 0] > 1e-3
-print("claim: behind a causal mask a later word has influence 0, exactly; without positions no order is seen")
+claim("influence of a later word behind a causal mask", float(future), equals=0.0)
+claim("the same through 12 blocks", float(np.triu(deep, 1).max()), equals=0.0)
+claim("change by another order, without positions", blind, at_most=1e-5)
+claim("influence of the first word on the last answer through 12 blocks", float(deep[-1, 0]), at_least=1e-3)

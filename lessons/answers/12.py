@@ -3,7 +3,6 @@
 import numpy as np
 
 import minitensor as mt
-import minitensor.nn.functional as F
 
 
 def causal_mask(length):

@@ -53,6 +53,7 @@ def gru_step(x, h, W_x, W_h, b_x, b_h):
         r = sigmoid(x_r + h_r)        z = sigmoid(x_z + h_z)        n = tanh(x_n + r * h_n)
         h = (1 - z) * n + z * h
 
-    x_r, x_z, x_n are the parts of ``x @ W_x.mT + b_x``; h_r, h_z, h_n those of ``h @ W_h.mT + b_h``.
+    x_r, x_z, x_n are the parts of ``x @ W_x.mT + b_x``; h_r, h_z, h_n are those of
+    ``h @ W_h.mT + b_h``.
     """
     raise NotImplementedError("exercise 9.5")

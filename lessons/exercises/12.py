@@ -1,4 +1,4 @@
-"""Lesson 12: masks, positions, the block. Replace each `raise NotImplementedError` by your lines."""
+"""Lesson 12: the Transformer block. Replace each `raise NotImplementedError` by your own lines."""
 
 import numpy as np
 

@@ -10,7 +10,13 @@ from lessons.grading import derivatives, exercise, frozen, need, same
 def rnn_step(solution):
     """Values on random numbers, with H unlike I and with H = I; then derivatives."""
     for inputs in (3, 4):
-        x, h, W_x, W_h, b = parts = [frozen(2, inputs), frozen(2, 4, seed=1), frozen(4, inputs, seed=2), frozen(4, 4), frozen(4)]
+        x, h, W_x, W_h, b = parts = [
+            frozen(2, inputs),
+            frozen(2, 4, seed=1),
+            frozen(4, inputs, seed=2),
+            frozen(4, 4),
+            frozen(4),
+        ]
         got = solution(*map(mt.tensor, parts))
         same(
             got, np.tanh(x @ W_x.T + h @ W_h.T + b), "the new state",
@@ -126,9 +132,17 @@ def clip(solution):
     )  # fmt: skip
     half = _flat(solution(large, 6.5))
     same(half, _flat(large) / 2, "gradients of norm 13, clipped to 6.5,", {"max_norm is not used": _flat(large) / 13})
-    same(_flat(solution([np.zeros(2)], 1.0)), np.zeros(2), "gradients of 0", {"0 / 0: look at the norm first": np.full(2, np.nan)})
+    same(
+        _flat(solution([np.zeros(2)], 1.0)),
+        np.zeros(2),
+        "gradients of 0",
+        {"0 / 0: look at the norm first": np.full(2, np.nan)},
+    )
 
 
 def _flat(gradients):
-    need(isinstance(gradients, (list, tuple)), f"it should return a list of arrays, and returns {type(gradients).__name__}")
+    need(
+        isinstance(gradients, (list, tuple)),
+        f"it should return a list of arrays, and returns {type(gradients).__name__}",
+    )
     return np.concatenate([np.ravel(g) for g in gradients])

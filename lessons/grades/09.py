@@ -116,13 +116,14 @@ def half_life(solution):
     """Two biases."""
     for bias in (0.0, 1.0, 5.0):
         f = _s(bias)
+        half, log_f, log_1_f, log_b = np.log(0.5), np.log(f), np.log(1 - f), np.log(bias or np.nan)
         same(
-            solution(bias), np.log(0.5) / np.log(f), f"the half-life for the bias {bias:g}",
+            solution(bias), half / log_f, f"the half-life for the bias {bias:g}",
             {
-                "the bias is no gate yet: f = sigmoid(bias)": np.log(0.5) / np.log(bias) if bias else np.nan,
-                "the quotient is upside down: f ** steps = 1/2 gives steps = log(1/2) / log(f)": np.log(f) / np.log(0.5) if bias else np.nan,
+                "the bias is no gate yet: f = sigmoid(bias)": half / log_b,
+                "the quotient is upside down: f ** steps = 1/2 gives steps = log(1/2) / log(f)": log_f / half,
                 "this is a half divided by f; the content falls by a factor at each step, it is a power": 0.5 / f,
-                "this is the time to 1 - 1/2 of what is forgotten: the factor is f, not 1 - f": np.log(0.5) / np.log(1 - f) if bias else np.nan,
+                "this is the time to 1 - 1/2 of what is forgotten: the factor is f, not 1 - f": half / log_1_f,
                 "this is 1 / (1 - f), how long the memory is in the mean, not its half-life": 1 / (1 - f),
             },
         )  # fmt: skip

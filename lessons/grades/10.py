@@ -115,7 +115,12 @@ def greedy(solution):
     short = list(solution(step, 3, START, STOP, 2))
     need(len(short) <= 2, f"with limit 2 it wrote {len(short)} words")
     same(short, [3, 4], "with limit 2 it")
-    same(list(solution(step, 6, START, STOP, 5)), [], "if stop is the first word, it", {"the stop token is no word": [STOP]})
+    same(
+        list(solution(step, 6, START, STOP, 5)),
+        [],
+        "if stop is the first word, it",
+        {"the stop token is no word": [STOP]},
+    )
 
 
 def _judge(got, right):
@@ -124,5 +129,7 @@ def _judge(got, right):
     need(not got or got[0] != START, "the start token is in the list: it is read, not written")
     need(got[:5] != [*right, STOP, STOP], "it went on behind the stop token")
     need(len(got) != 8 or got[:3] != right, "it did not stop at the stop token, but at the limit")
-    need(got and min(got) > 0 or got == right, "it wrote 0, an improbable word: the most probable is the largest, argmax")
+    need(
+        got and min(got) > 0 or got == right, "it wrote 0, an improbable word: the most probable is the largest, argmax"
+    )
     same(got, right, "what was written")

@@ -14,19 +14,18 @@ def softmax(x, axis=-1):
 
 @exercise("11.1", "Attention")
 def attention(solution):
-    """The weights are read off by values that are an identity matrix; then values and derivatives."""
+    """Values that are an identity matrix show the weights; then other values, and derivatives."""
     for T in (5, 4):  # with T = S a softmax over the wrong axis has the right shape as well
         q, k = frozen(2, T, 3), frozen(2, 4, 3, seed=1)
         scores = q @ k.swapaxes(1, 2)
-        weights = softmax(scores / 3**0.5)
+        weights, over_queries = softmax(scores / 3**0.5), softmax(scores / 3**0.5, axis=1)
         eye = np.broadcast_to(np.eye(4), (2, 4, 4))
         got = solution(mt.tensor(q), mt.tensor(k), mt.tensor(eye.copy()))
         need(isinstance(got, mt.Tensor), "it should return the answers, a Tensor")
         same(
             got, weights, "the weights (the answers, with an identity matrix as values)",
             {
-                "your weights add up to 1 over the queries; they must over the keys, the last axis": softmax(scores / 3**0.5, axis=1),
-                "your weights add up to 1 over the sentences; they must over the keys, the last axis": softmax(scores / 3**0.5, axis=0),
+                "your weights add up to 1 over the queries; they must over the keys, the last axis": over_queries,
                 "the scores are not divided by the root of K": softmax(scores),
                 "the scores are divided by K; it is the root of K": softmax(scores / 3),
                 "the scores are multiplied by the root of K; they must be divided": softmax(scores * 3**0.5),
@@ -56,7 +55,10 @@ def padding_mask(solution):
         return
     picture = side_by_side(got, right)
     need((got != 1 - right).any(), f"upside down: True is where one may look, at real words{picture}")
-    need((got != (np.arange(5) <= np.array([[2], [5], [1]]))).any(), f"one too many: of n words the last is at n - 1, so <{picture}")
+    need(
+        (got != (np.arange(5) <= np.array([[2], [5], [1]]))).any(),
+        f"one too many: of n words the last is at n - 1, so <{picture}",
+    )
     need((got != right[:, ::-1]).any(), f"the real words are the first ones, the padding stands on the right{picture}")
     need(got[2].sum() != 5, f"all rows are as long as the longest{picture}")
     need((got != np.eye(5)[[1, 4, 0]]).any(), f"that is the last real word alone: all before it are real too{picture}")
@@ -83,7 +85,12 @@ def masked_weights(solution):
     scores = np.where(full, scores, 1e30)
     got = solution(mt.tensor(scores), mask).numpy()
     need(np.isfinite(got).all(), "large scores of padding give inf or nan: hide them before the softmax, not behind it")
-    same(got, right, "the weights, with scores of 1e30 at the padding", {"a large negative number is added; put -inf there": softmax(scores)})
+    same(
+        got,
+        right,
+        "the weights, with scores of 1e30 at the padding",
+        {"a large negative number is added; put -inf there": softmax(scores)},
+    )
 
 
 @exercise("11.4", "Additive scores")
@@ -114,7 +121,7 @@ def alignment(solution):
     same(
         solution(weights), weights.argmax(axis=-1), "the places that were looked at",
         {
-            "this is the written word that looked most at each place; asked is the place for each written word": weights.argmax(axis=1),
+            "this is the written word for each place; asked is the place for each written word": weights.argmax(axis=1),
             "these are the largest weights; asked is where they are": weights.max(axis=-1),
             "this is where it looked least": weights.argmin(axis=-1),
             "this is the mean place; asked is the one with the largest weight": weights @ np.arange(4),

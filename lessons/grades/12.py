@@ -14,12 +14,18 @@ def causal_mask(solution):
     need(got.shape == (5, 5), f"the mask has the shape {got.shape}, right is (5, 5)")
     picture = side_by_side(got, right)
     need((got != right.T).any(), f"turned over: each word looks at itself and at the future; rows are queries{picture}")
-    need((got != np.tril(right, -1)).any(), f"a word may look at itself too; the first has nothing else, and would get nan{picture}")
+    need(
+        (got != np.tril(right, -1)).any(),
+        f"a word may look at itself too; the first has nothing else, and would get nan{picture}",
+    )
     need((got != 1 - right).any(), f"upside down: this looks at the future alone; True is where one may look{picture}")
     need((got != np.eye(5)).any(), f"each word looks at itself alone, and learns nothing of the others{picture}")
     need(got.sum() != 25, f"all may look at all, also at the word that is to be predicted{picture}")
     need((got == right).all(), f"for 5 words it is{picture}")
-    need(got.dtype == bool, f"the mask is of {got.dtype}; a mask is of booleans, so that `&` joins masks and `where` takes it")
+    need(
+        got.dtype == bool,
+        f"the mask is of {got.dtype}; a mask is of booleans, so that `&` joins masks and `where` takes it",
+    )
 
 
 @exercise("12.2", "Waves for positions")
@@ -33,12 +39,13 @@ def positions(solution):
     angles = t / 10000.0 ** (2 * i / 8)
     k = np.arange(8)
     each = t / 10000.0 ** (k / 8)
+    mixed = np.where(k % 2, np.cos(each), np.sin(each))
     same(
         solution(6, 8), table(angles), "the table for 6 positions and d_model = 8",
         {
             "first all sines, then all cosines; in the paper they take turns": np.hstack([np.sin(angles), np.cos(angles)]),
             "the exponent is 2 i / D, with i from 0 to D / 2 - 1; here it grows half as fast": table(t / 10000.0 ** (i / 8)),
-            "a sine and its cosine must have the same wave: the exponent belongs to the pair": np.where(k % 2, np.cos(each), np.sin(each)),
+            "a sine and its cosine are the same wave: the exponent belongs to the pair": mixed,
             "sine and cosine have changed places": table(angles, np.cos, np.sin),
             "the first position is 0, not 1": table((t + 1) / 10000.0 ** (2 * i / 8)),
             "the waves get faster: divide by the power, do not multiply": table(t * 10000.0 ** (2 * i / 8)),
@@ -124,11 +131,19 @@ def sees_future(solution):
     one[2, 3] = True
     end = causal.copy()
     end[0, T - 1] = True
-    _expect(solution(weighted(causal), x), False, "attention behind a causal mask: a word may see itself and what came before")
+    _expect(
+        solution(weighted(causal), x),
+        False,
+        "attention behind a causal mask: a word may see itself and what came before",
+    )
     _expect(solution(weighted(~np.tril(causal, -1)), x), True, "a mask that is turned over")
     _expect(solution(lambda x: 2 * x, x), False, "a function of each word alone")
     _expect(solution(weighted(one), x), True, "a mask with one hole, at which word 2 sees word 3: try every word")
-    _expect(solution(weighted(end), x), True, "a mask with one hole, at which the first word sees the last: look at all answers before it")
+    _expect(
+        solution(weighted(end), x),
+        True,
+        "a mask with one hole, at which the first word sees the last: look at all answers before it",
+    )
     mean = weighted(causal)
     _expect(
         solution(lambda x: mean(x) - x.mean(axis=-1, keepdims=True), x), False,

@@ -85,7 +85,7 @@ class Text:
             title += f"  {node.module}" if node.module else ""
             if node.keywords:
                 title += f"  {', '.join(f'{name}={text}' for name, text in node.keywords.items())}"
-            if node.made_by is not None:
+            if node.made_by is not None and node.made_by[2]:
                 title += f"  made by step {node.made_by[1] + 1} of pass {node.made_by[0] + 1}"
             elif node.line is not None:
                 title += f"  {node.line.file}:{node.line.number}  {node.line.text}"

@@ -32,6 +32,7 @@ BODY = """<header>
 <div class="tools">
 <nav id="way" aria-label="Where you are" hidden></nav>
 <span class="push"></span>
+<button type="button" id="follow" aria-pressed="false">Open as I go</button>
 <button type="button" id="digits" aria-pressed="false">All digits</button>
 <button type="button" id="smaller" aria-label="Smaller">−</button>
 <span id="zoom" class="soft"></span>

@@ -8,6 +8,7 @@ function tell(text) {  // to those who do not see it
 const phaseName = phase => phase === 0 ? "Forward pass" : walk().passes.length > 1 ? `Backward pass ${phase}` : "Backward pass";
 
 function show() {
+  follow();
   paintGraph();
   const now = walk(), {frame, frames, at} = now;
   const slider = element("slider"), last = frames.length - 1;
@@ -146,12 +147,14 @@ function showSource() {
   } else parts.unshift(make("h2", {}, "Source"), make("p", {class: "soft"}, now.trace.note ? "Its lines are not known." : "Lines are not known: the forward pass ran before the block."));
   element("code").replaceChildren(...parts);
   const marked = element("code").querySelector(".marked"), box = marked?.closest(".listing");
+  const near = line && element("code").querySelector(`.listing [data-number="${line[1]}"]`);
+  if (!marked && near) near.closest(".listing").scrollTop = near.offsetTop - near.closest(".listing").clientHeight / 2;
   if (marked) box.scrollTop = marked.offsetTop - box.clientHeight / 2;
 }
 
 function listing(parts, marked, label) {
   const rows = parts.flatMap(([first, lines], i) => [...i ? [make("div", {class: "cut"}, "⋮")] : [], ...lines.map((text, j) => make("div", {
-    class: first + j === marked ? "marked" : null, "aria-current": first + j === marked ? "true" : null,
+    "data-number": first + j, class: first + j === marked ? "marked" : null, "aria-current": first + j === marked ? "true" : null,
   }, make("span", {class: "at"}, String(first + j)), text || " "))]);
   return make("pre", {class: "listing", tabindex: 0, role: "group", "aria-label": label}, make("code", {}, rows));
 }
@@ -162,6 +165,7 @@ const controls = {
   first: () => go(0), back: () => go(walk().at - 1), backBox: () => skip(-1), forthBox: () => skip(1), forth: () => go(walk().at + 1), last: () => go(Infinity),
   larger: () => { walk().zoom = Math.min(2, size() * 1.2); size(); }, smaller: () => { walk().zoom = Math.max(0.2, size() / 1.2); size(); },
   fit: () => { walk().zoom = Math.min(1, (element("picture").clientWidth - 4) / (drawn.made.width + 24)); size(); },
+  follow: () => { follows = !follows; element("follow").setAttribute("aria-pressed", String(follows)); show(); },
   digits: () => { allDigits = !allDigits; element("digits").setAttribute("aria-pressed", String(allDigits)); show(); },
 };
 for (const [id, act] of Object.entries(controls)) element(id).addEventListener("click", act);

@@ -60,6 +60,16 @@ function positions(ranks, links, n, sizes, light, shifts) {
   return {x, y, half, width: points.length ? edge("right", 0) : 0, height: bottom};
 }
 
+// The pieces of a box's edges between neighbouring ranks, each once.
+function linksOf({ranks = [], edges = []}) {
+  const rank = new Map(ranks.flatMap((ones, i) => ones.map(one => [one, i]))), found = new Map();
+  for (const [a, b, , ...bends] of edges) {
+    const chain = [a, ...bends, b];
+    chain.slice(1).forEach((to, i) => { if (rank.get(to) === rank.get(chain[i]) + 1) found.set(`${chain[i]} ${to}`, [chain[i], to]); });
+  }
+  return [...found.values()];
+}
+
 // The inside of an open box: "_Plan" of scene.py. nodes: a Map by id.
 class Plan {
   constructor(box, opened, nodes) {
@@ -74,7 +84,7 @@ class Plan {
     });
     for (let i = 0; i < ins.length + outs.length; i++) this.sizes.push([PORT, 0]);
     const light = new Set(children.flatMap((child, i) => !isBox(child) && nodes.get(child).kind === "leaf" ? [i] : []));
-    const made = positions(box.ranks ?? [], box.links ?? [], this.sizes.length, this.sizes, light, this.shifts());
+    const made = positions(box.ranks ?? [], linksOf(box), this.sizes.length, this.sizes, light, this.shifts());
     const title = box.key === "" ? 0 : box.name.length * LETTERS[0] + 40, wide = Math.max(made.width, title - 2 * pad);
     this.x = made.x.map(one => one + (wide - made.width) / 2 + pad);
     this.y = made.y.map(one => one + head);

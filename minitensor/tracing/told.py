@@ -88,7 +88,7 @@ class Teller:
             id=node.id, kind=node.kind, name=node.name, module=node.module or None, line=self.line(node.line),
             inputs=[[one.name, one.node, self.given(one.value)] for one in node.inputs],
             keywords=node.keywords, value=self.value(node.value),
-            shape=None if node.shape == () else list(node.shape), dtype=str(node.dtype),
+            shape=None if node.value is not None or node.shape == () else list(node.shape),
             by=None if node.made_by is None else [node.made_by[0], node.made_by[1]],
         )  # fmt: skip
 
@@ -206,10 +206,10 @@ def _number(one):
 
 
 def _box(box: Box):
-    """A box and all that is in it. Points on edges are found by the edges that they are on."""
+    """A box and all that is in it. Its links are not told: they are the pieces of its edges."""
     return _bare(
         name=box.name, path=box.path, ins=box.ins, outs=box.outs, end=box.end(),
         children=[_box(child) if isinstance(child, Box) else child for child in box.children],
-        ranks=box.layers.ranks, links=box.layers.links,
+        ranks=box.layers.ranks,
         edges=[[a, b, value, *box.layers.bends.get((a, b), ())] for a, b, value in box.edges],
     )  # fmt: skip

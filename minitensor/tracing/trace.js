@@ -3,7 +3,7 @@ const {values, rules, files} = DATA;
 const element = id => document.getElementById(id);
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 const ordinal = n => `${n}${n % 100 > 10 && n % 100 < 14 ? "th" : ["th", "st", "nd", "rd"][n % 10] ?? "th"}`;
-let allDigits = false;
+let allDigits = false, follows = false;
 
 // ---- values ----------------------------------------------------------------------------------------
 
@@ -283,6 +283,15 @@ function go(at) {
   const now = walk();
   now.at = Math.max(0, Math.min(now.frames.length - 1, at));
   show();
+}
+
+// Open the boxes around the node of this step, and close those that were opened so for an earlier one.
+function follow() {
+  const {view, frame} = walk(), around = new Set((view.homes.get(frame.node) ?? []).map(box => box.key));
+  if (!follows || frame.node === undefined) return;
+  view.followed ??= new Set();
+  for (const key of view.followed) if (!around.has(key)) { view.opened.delete(key); view.followed.delete(key); drawn = null; }
+  for (const key of around) if (!view.opened.has(key)) { view.opened.add(key); view.followed.add(key); drawn = null; }
 }
 
 function skip(by) {  // to the next or last frame at which another box is seen

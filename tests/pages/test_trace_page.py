@@ -110,7 +110,7 @@ def test_the_current_line_is_marked(show):
     shown, t = show(page(traced.mlp())), traced.mlp()
     for node in (node for node in view(t.nodes).values() if node.kind != "leaf"):
         shown.page.keyboard.press("ArrowRight")
-        assert shown.page.inner_text(".listing .marked").strip() == f"{node.line.number}{node.line.text}".strip()
+        assert shown.page.inner_text(".listing .marked").split() == [str(node.line.number), *node.line.text.split()]
     assert shown.page.query_selector(".item.now") and shown.page.query_selector("path.lit.down")
     shown.page.keyboard.press("End")
     shown.page.click("#first")
@@ -156,6 +156,20 @@ def test_a_module_opens_and_closes_by_key_and_by_click(show):
     assert box.get_attribute("aria-expanded") == "true"
     box.locator("text").first.click()
     assert box.get_attribute("aria-expanded") == "false"
+
+
+def test_boxes_open_as_one_goes(show):
+    shown = show(page(traced.transformer()))
+    first = shown.page.locator(".item").count()
+    shown.page.click("#follow")
+    shown.page.click("#phases button:nth-child(2)")
+    for _ in range(60):
+        shown.page.keyboard.press("ArrowRight")
+        key = shown.page.get_attribute(".item.now", "data-key") if shown.page.query_selector(".item.now") else "node"
+        assert key.startswith("node")
+        assert shown.page.locator(".item").count() < first + 60
+    shown.page.keyboard.press("End")
+    assert shown.page.locator(".item").count() == first  # the last step is at a leaf outside
 
 
 def test_all_boxes_can_be_opened(show):

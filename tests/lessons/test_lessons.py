@@ -251,12 +251,3 @@ def test_notebooks_and_pages_have_text_code_outputs_and_pictures(tmp_path, capsy
 def test_the_course_page_has_the_lesson(lesson):
     page = (HERE.parent / "docs" / "lessons" / "index.md").read_text(encoding="utf-8")
     assert f"| {lesson.number} | [{lesson.title}](../../lessons/{lesson.path.name}) |" in page
-
-
-def test_a_page_is_built_once_and_again_when_its_lesson_changes(monkeypatch):
-    monkeypatch.setattr(build, "_built", {})
-    first = build.built(1)
-    assert build.built(1) is first
-    monkeypatch.setattr(build, "_built", {1: (("another text",), first)})
-    again = build.built(1)
-    assert again is not first and again[0] == first[0]

@@ -1,11 +1,15 @@
 """Pages of the site that lie outside docs/, and links between pages as GitHub has them: relative to
 the file in the repository.
+
+The pages of the lessons are made by running these, so that what a page shows is what its code
+prints and draws.
 """
 
 import atexit
 import posixpath
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -18,7 +22,11 @@ ROOT_PAGES = {
     "CHANGELOG.md": "changelog.md",
     "benchmarks/RESULTS.md": "benchmarks.md",
 }
+ROOT = Path(__file__).resolve().parent.parent
+for lesson in sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py")):
+    ROOT_PAGES[f"lessons/{lesson.name}"] = f"lessons/{lesson.name[:2]}.md"
 SOURCES = {page: source for source, page in ROOT_PAGES.items()}
+sys.path.insert(0, str(ROOT))  # the lessons are run from a checkout, and so is this
 
 
 @event_priority(50)  # before mkdocstrings looks where to read
@@ -30,16 +38,34 @@ def on_config(config):
     atexit.register(shutil.rmtree, installed, ignore_errors=True)
     shutil.copytree(root / "minitensor", installed / "minitensor", ignore=shutil.ignore_patterns("models.py", "models"))
     shutil.copytree(root / "models", installed / "minitensor" / "models")
+    for entry in config.nav:
+        if "Lessons" in entry:
+            entry["Lessons"] += [{f"{n}. {title}": page} for n, title, page in _lessons()]
     config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [str(installed)]
     return config
 
 
 def on_files(files, config):
-    """Add the pages that lie outside docs/."""
+    """Add the pages that lie outside docs/, and those of the lessons with their pictures."""
+    from lessons.build import built
+
     root = Path(config.docs_dir).parent
     for source, page in ROOT_PAGES.items():
-        files.append(File.generated(config, page, abs_src_path=str(root / source)))
+        if not source.endswith(".py"):
+            files.append(File.generated(config, page, abs_src_path=str(root / source)))
+    for number, _, page in _lessons():
+        text, pictures = built(number)
+        files.append(File.generated(config, page, content=text))
+        for name, png in pictures.items():
+            files.append(File.generated(config, f"lessons/{name}", content=png))
     return files
+
+
+def _lessons():
+    """Number, title and page of each lesson."""
+    from lessons.literate import lessons
+
+    return [(lesson.number, lesson.title, f"lessons/{lesson.number:02d}.md") for lesson in lessons()]
 
 
 def on_page_markdown(markdown, page, **_):

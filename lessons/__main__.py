@@ -53,15 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return answer(options.exercise)
         if options.command == "build":
             chosen = lessons() if options.only is None else (find(options.only),)
-            return build.write(chosen, options.folder)
-        lesson = find(options.lesson)
-        if options.command == "run":
-            return run_lesson(lesson, options.pictures)
-        file = options.file or Path(f"exercises_{lesson.number:02d}.py")
-        return check(lesson, file) if options.command == "check" else blank(lesson, file, options.overwrite)
+        else:
+            chosen = (find(options.lesson),)
+        if options.command in ("check", "blank"):
+            lesson = chosen[0]
+            file = options.file or Path(f"exercises_{lesson.number:02d}.py")
+            return check(lesson, file) if options.command == "check" else blank(lesson, file, options.overwrite)
     except (LookupError, ValueError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(error.args[-1] if isinstance(error, LookupError) else error, file=sys.stderr)
         return 2
+    if options.command == "build":
+        return build.write(chosen, options.folder)
+    return run_lesson(chosen[0], options.pictures)
 
 
 def list_lessons() -> int:

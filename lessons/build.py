@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from lessons import grading
-from lessons.literate import HERE, Lesson, Output, run
+from lessons.literate import HERE, Lesson, Output, find, run
 from lessons.say import Record
 
-__all__ = ["exercise_text", "notebook", "page", "write"]
+__all__ = ["built", "exercise_text", "notebook", "page", "write"]
 
 
 def write(chosen: Iterable[Lesson], folder: Path) -> int:
@@ -31,6 +31,19 @@ def write(chosen: Iterable[Lesson], folder: Path) -> int:
         file.write_text(json.dumps(notebook(lesson, outputs, folder), indent=1, ensure_ascii=False), encoding="utf-8")
         print(f"{file}, {lesson.number:02d}.md, {len(pictures)} pictures", flush=True)
     return 0
+
+
+def built(number: int) -> tuple[str, dict[str, bytes]]:
+    """``page`` of a lesson that is run for it; run again only if its files have changed."""
+    lesson = find(number)
+    files = (lesson.path, lesson.part("exercises"), lesson.part("grades"))
+    texts = tuple(file.read_text(encoding="utf-8") for file in files if file.exists())
+    if number not in _built or _built[number][0] != texts:
+        _built[number] = texts, page(lesson, run(lesson, Record(draw=True, keep=True)))
+    return _built[number][1]
+
+
+_built: dict[int, tuple[tuple[str, ...], tuple[str, dict[str, bytes]]]] = {}
 
 
 def page(lesson: Lesson, outputs: list[Output]) -> tuple[str, dict[str, bytes]]:

@@ -139,9 +139,9 @@ def _told(check: Any, function: Any, inputs: list[Any], reason: str, options: di
         raise Refused(f"{error}" + (f": {reason}" if reason else "")) from None
 
 
-def frozen(*shape: int, seed: int = 0) -> Any:
+def frozen(*shape: int, seed: int = 0, scale: float = 1.0) -> Any:
     """Normal random numbers that cannot be written to, always the same."""
-    array = np.random.default_rng((seed, *shape)).standard_normal(shape)
+    array = np.array(scale * np.random.default_rng((seed, *shape)).standard_normal(shape))
     array.flags.writeable = False
     return array
 

@@ -52,6 +52,7 @@ from minitensor.ops import methods as _methods
 from minitensor import random
 from minitensor.profiling.block import profile
 from minitensor.recompute import checkpoint
+from minitensor.tracing.trace import backward_trace
 from minitensor.files.state import FileFormatError, load, save
 from minitensor import nn, optim
 from minitensor.engine import library as _library
@@ -74,7 +75,8 @@ uint8, uint16, uint32, uint64 = _np.uint8, _np.uint16, _np.uint32, _np.uint64
 __all__ = [
     "FileFormatError", "Scatter", "Tensor", "abs", "acos", "acosh", "add", "all", "any", "arange", "arccos", "arccosh",
     "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "asarray", "asin", "asinh",
-    "astype", "atan", "atan2", "atanh", "backend", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
+    "astype", "atan", "atan2", "atanh", "backend", "backward_trace",
+    "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
     "bitwise_right_shift", "bitwise_xor", "bool", "broadcast_arrays", "broadcast_to", "can_cast", "ceil", "checkpoint",
     "clip", "concat", "concatenate", "copysign", "cos", "cosh", "count_nonzero", "cumprod", "cumsum", "cumulative_prod",
     "cumulative_sum", "detect_anomaly", "diagonal", "diff", "divide", "e", "einsum", "empty", "empty_like", "enable_grad",

@@ -156,7 +156,8 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
     """
     order, needed, ends = _order(roots, wanted, stop)
     mode, results = current_mode.get(), {}
-    pull_back = _pull_back if mode.profile is None else mode.profile.pull_back(_pull_back)
+    steps = _serve_watch, _pull_back
+    serve, pull_back = steps if mode.observer is None else mode.observer.steps(*steps)
     with switched(grad=create_graph), following() as follow:
         sums = GradientSums(create_graph) if follow is None else SumsOnGpus(create_graph, follow)
         for root, gradient in zip(roots, gradients):
@@ -166,7 +167,7 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
                 continue
             gradient = sums.take(node)
             if node.watch is not None and node not in stop:
-                gradient = _serve_watch(node, gradient, sums, deposit=wanted is None)
+                gradient = serve(node, gradient, sums, wanted is None)
             if wanted is not None and node in wanted:
                 results[node] = sums.unshared(node, gradient)
             if node not in ends:

@@ -69,11 +69,11 @@ class Fused(Primitive, Generic[P]):
         """Run the kernel (or, if there is none, the definition)."""
         return self.run(args, params)
 
-    def run(self, args, params, timed=False):
+    def run(self, args, params, observed=False):
         """The op on any inputs, with any keywords; see ``Op.run``."""
         mode = current_mode.get()
-        if mode.profile is not None and not timed:
-            return mode.profile.forward(self, args, params)
+        if mode.observer is not None and not observed:
+            return mode.observer.forward(self, args, params)
         if len(args) != self.arity or not self.knows(params):
             args, params = self.bind(args, params)
         params = self.settings(params) if params else params
@@ -87,7 +87,7 @@ class Fused(Primitive, Generic[P]):
         arrays, given, wanted, parents, xp, usual = self.read(args)
         if xp is not cpu and xp.away():
             with on(f"cuda:{xp.index}"):
-                return self.run(args, params, timed=True)
+                return self.run(args, params, observed=True)
         if any(a.__class__ in NUMBERS for a in arrays):
             arrays = self.as_arrays(arrays, xp)
         kernel, takes_needs = self.kernels.get(xp.name) or self.kernels["any"]
@@ -104,7 +104,7 @@ class Fused(Primitive, Generic[P]):
         except (ValueError, TypeError, IndexError, MemoryError) as error:
             params.pop("needs", None)
             if isinstance(error, TypeError) and (whole := self.whole(params)):
-                return self.run(args, whole, timed=True)
+                return self.run(args, whole, observed=True)
             raise self.explain(error, arrays) from error
         if not isinstance(made, tuple) or len(made) != 2 or (recording and not callable(made[1])):
             raise TypeError(

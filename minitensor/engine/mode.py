@@ -1,5 +1,5 @@
 """The switches around an op: whether it is recorded, whether its result is checked for NaN and
-infinity, whether it is timed, whether initial values are drawn.
+infinity, whether it is observed, whether initial values are drawn.
 
 They belong to the context (of a thread, or of an asynchronous task), not to the process, and the
 blocks that are open stand in the context too. So one mode object may serve many threads and tasks
@@ -20,6 +20,8 @@ __all__ = ["current_mode", "detect_anomaly", "enable_grad", "no_grad", "switch",
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from minitensor.engine.observer import Observer
+
     # What a mode decorates.
     Code = TypeVar("Code", bound=Callable[..., Any] | property | staticmethod[..., Any] | classmethod[Any, ..., Any])
 
@@ -29,14 +31,15 @@ class Mode:
     """What ops do besides computing: record the graph, look for the first non-finite value; and
     what a new module is made of.
 
-    profile: what times the ops, a ``profiling.Recorder``, or None. watched: somebody looks at each
-    op, for one of these two reasons; no short ways are taken then. draws: ``nn.init`` draws values.
-    memory: parameters have memory of their own, and not one number that stands for all.
+    observer: who runs the ops because a profile or a trace is open, an ``Observer``, or None.
+    watched: somebody looks at each op, for one of these two reasons; no short ways are taken then.
+    draws: ``nn.init`` draws values. memory: parameters have memory of their own, and not one number
+    that stands for all.
     """
 
     grad: bool = True
     anomaly: bool = False
-    profile: Any = None
+    observer: Observer | None = None
     watched: bool = False
     draws: bool = True
     memory: bool = True
@@ -129,8 +132,8 @@ def timed(name: str) -> Callable[[Code], Code]:
     def decorate(function):
         @functools.wraps(function)
         def called(*args, **keywords):
-            profile = current_mode.get().profile
-            return function(*args, **keywords) if profile is None else profile.part(name, function, args, keywords)
+            observer = current_mode.get().observer
+            return function(*args, **keywords) if observer is None else observer.part(name, function, args, keywords)
 
         return called
 

@@ -83,13 +83,13 @@ class Op(Primitive, Generic[P]):
             return self.quick(*args)
         return self.run(args, params)
 
-    def run(self, args, params, timed=False):
-        """The op on any number of inputs, with any keywords. timed: a profile that is open has been
-        told.
+    def run(self, args, params, observed=False):
+        """The op on any number of inputs, with any keywords. observed: it is the observer that
+        calls.
         """
         mode = current_mode.get()
-        if mode.profile is not None and not timed:
-            return mode.profile.forward(self, args, params)
+        if mode.observer is not None and not observed:
+            return mode.observer.forward(self, args, params)
         if len(args) != self.arity:
             args, params = self.bind(args, params)
         if params:
@@ -97,16 +97,16 @@ class Op(Primitive, Generic[P]):
         arrays, given, wanted, parents, xp, usual = self.read(args)
         if xp is not cpu and xp.away():
             with on(f"cuda:{xp.index}"):
-                return self.run(args, params, timed=True)
+                return self.run(args, params, observed=True)
         try:
             function = self.function if usual else self._of_other_types
             out = function(xp, *arrays, **params) if params else function(xp, *arrays)
         except (ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
             if not self.knows(params) and not isinstance(error, MemoryError):
                 args, params = self.bind(args, params)
-                return self.run(args, params, timed=True)
+                return self.run(args, params, observed=True)
             if isinstance(error, TypeError) and (whole := self.whole(params)):
-                return self.run(args, whole, timed=True)
+                return self.run(args, whole, observed=True)
             raise self.explain(error, arrays) from error
         if out.__class__ is not _NDARRAY or out.dtype is not _FLOAT32:
             out = self.finish(out, arrays, xp, params.get("dtype"))

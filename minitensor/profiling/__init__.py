@@ -7,6 +7,7 @@
 3. ``rows.py``: what has been measured, by kind of op; ``block.py``: the context manager
 4. ``table.py``, ``page.py`` and ``chart.py``: the rows as text, as a page, and drawn by matplotlib
 
-The engine knows ``current_mode.get().profile``, which is None or a ``Recorder``, and asks it for
-nothing else than to run an op, a step of the backward pass, or a function marked by ``timed``.
+The engine knows ``current_mode.get().observer``, which is None or an ``engine.observer.Observer``
+such as the ``Recorder``, and asks it for nothing else than to run an op, the steps of a backward
+pass, or a function marked by ``timed``.
 """

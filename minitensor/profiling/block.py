@@ -78,7 +78,7 @@ class profile:
         if self._block is not None:
             raise RuntimeError("profile: this one has been opened before; write mt.profile() for each block")
         measured = self._measured
-        self._block = switched(profile=recording.Recorder(measured, current_mode.get().profile), watched=True)
+        self._block = switched(observer=recording.Recorder(measured, current_mode.get().observer), watched=True)
         if measured.synchronize:
             wait()
         measured.is_open = True
@@ -114,8 +114,8 @@ class profile:
         two for each multiply-add of its matrix products, forward and backward; floor, the seconds
         that these take alone, and times_floor, ``time / floor``, both None without products.
         """
-        recorder = current_mode.get().profile
-        return self._rows() if recorder is None else recorder.aside(self._rows)
+        observer = current_mode.get().observer
+        return self._rows() if observer is None else observer.aside(self._rows)
 
     def _rows(self):
         return self._measured.rows(self.wall)

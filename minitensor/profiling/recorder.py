@@ -12,6 +12,7 @@ from threading import get_ident
 
 from minitensor.backend import compute_dtype, device_of, is_array, is_floating, wait
 from minitensor.engine.autograd import Scatter, raw
+from minitensor.engine.observer import Observer
 from minitensor.profiling import products
 
 __all__ = ["SUMS", "Recorder"]
@@ -33,18 +34,20 @@ class Frame:
         self.sums = 0.0  # that part of ``inside`` which went into backward passes
 
 
-class Recorder:
+class Recorder(Observer):
     """Times the ops of one thread for the profiles that are open around them.
 
-    opened: the ``Measured`` of a new profile. outer: the recorder of the profiles around it, if
-    there are any: on the same stack this one works for all of them.
+    opened: the ``Measured`` of a new profile. outer: the observer around it, if there is one. A
+    recorder is replaced: on the same stack this one works for the profiles of both.
     """
 
     def __init__(self, opened, outer=None):
-        self.profiles, self.frames = (opened,), [Frame(0.0)]  # at the bottom: a frame of no call
-        if outer is not None and outer.thread == get_ident():
-            self.profiles, self.frames = (*(one for one in outer.profiles if one.is_open), opened), outer.frames
         self.thread = get_ident()
+        self.profiles, self.frames = (opened,), [Frame(0.0)]  # at the bottom: a frame of no call
+        if isinstance(outer, Recorder) and outer.thread == self.thread:
+            self.profiles, self.frames = (*(one for one in outer.profiles if one.is_open), opened), outer.frames
+            outer = outer.outer
+        super().__init__(outer)
         self.synchronize = any(one.synchronize for one in self.profiles)
 
     def idle(self):
@@ -62,10 +65,10 @@ class Recorder:
     def forward(self, op, args, params):
         """The result of an op."""
         if self.idle():
-            return op.run(args, params, timed=True)
+            return super().forward(op, args, params)
         frame, out = self.begin(), None
         try:
-            out = op.run(args, params, timed=True)
+            out = super().forward(op, args, params)
             return out
         finally:
             end = self.end(frame)
@@ -76,12 +79,13 @@ class Recorder:
                     multiplied = (out.device, compute_dtype(out.dtype)), count
             self.settle(frame, end, (op.name, "op", "forward"), made, multiplied)
 
-    def pull_back(self, pull_back):
-        """``pull_back``, the step of a backward pass, timed under the name of the op whose gradient
-        it is.
+    def steps(self, serve, pull_back):
+        """The functions of a backward pass; pulling back is timed under the name of the op whose
+        gradient it is.
         """
+        serve, pull_back = super().steps(serve, pull_back)
         if self.idle():
-            return pull_back
+            return serve, pull_back
 
         def timed(node, gradient, sums, needed, anomaly):
             frame, seen, worked = self.begin(), Sums(self, sums, gradient), False
@@ -101,25 +105,25 @@ class Recorder:
                         one.recomputed += end - frame.start - frame.sums
                 self.settle(frame, end, (pullback.op_name, "op", "backward"), made, multiplied)
 
-        return timed
+        return serve, timed
 
     def part(self, name, function, args, keywords):
         """The result of a function that is no op."""
         if self.idle():
-            return function(*args, **keywords)
+            return super().part(name, function, args, keywords)
         frame = self.begin()
         try:
-            return function(*args, **keywords)
+            return super().part(name, function, args, keywords)
         finally:
             self.settle(frame, self.end(frame), (name, "other", ""))
 
     def aside(self, function):
         """The result of ``function``, which belongs to the profile and not to the block."""
         if self.idle():
-            return function()
+            return super().aside(function)
         frame = self.begin()
         try:
-            return function()
+            return super().aside(function)
         finally:
             self.end(frame)
             self.settle(frame, frame.start, None)

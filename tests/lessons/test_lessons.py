@@ -242,3 +242,21 @@ def test_notebooks_and_pages_have_text_code_outputs_and_pictures(tmp_path, capsy
     outputs = [out for cell in made["cells"] for out in cell.get("outputs", [])]
     assert {out["output_type"] for out in outputs} == {"stream", "display_data"}
     assert build.exercise_text(find(1)).count("### ") == 3
+
+
+# --- the course page ------------------------------------------------------------------------------
+
+
+@ALL
+def test_the_course_page_has_the_lesson(lesson):
+    page = (HERE.parent / "docs" / "lessons" / "index.md").read_text(encoding="utf-8")
+    assert f"| {lesson.number} | [{lesson.title}](../../lessons/{lesson.path.name}) |" in page
+
+
+def test_a_page_is_built_once_and_again_when_its_lesson_changes(monkeypatch):
+    monkeypatch.setattr(build, "_built", {})
+    first = build.built(1)
+    assert build.built(1) is first
+    monkeypatch.setattr(build, "_built", {1: (("another text",), first)})
+    again = build.built(1)
+    assert again is not first and again[0] == first[0]

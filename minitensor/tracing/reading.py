@@ -1,0 +1,158 @@
+"""What a node of the graph tells about itself: its rules, the names of its inputs, and the values
+that it has saved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import CodeType
+from typing import Any
+
+from minitensor.backend import is_array, is_narrow, memory
+from minitensor.engine.autograd import raw
+from minitensor.engine.tensor import Tensor
+from minitensor.tracing.record import Line
+from minitensor.tracing.sources import code_of, source_of
+
+__all__ = [
+    "Call",
+    "Rule",
+    "freed_names",
+    "input_names",
+    "keyword_texts",
+    "numbers_of",
+    "rules_of",
+    "saved_inputs",
+    "saved_output",
+]
+
+LONGEST = 40  # characters of a keyword's value
+
+
+@dataclass(frozen=True)
+class Call:
+    """A fused op with what it was given, to be run again. inputs: Values, numbers and None."""
+
+    op: Any
+    inputs: list[Any]
+    keywords: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What computes one contribution."""
+
+    line: Line | None
+    code: CodeType | None
+
+    @property
+    def text(self) -> str:
+        """Its source, or ""."""
+        return "" if self.line is None else self.line.text
+
+
+def rules_of(node, recorded):
+    """For each parent of a node the Rule that computes its part, None where there is no rule."""
+    pullback = node.pullback
+    if not hasattr(pullback, "op"):
+        functions = [pullback.fn] * len(node.parents)
+    elif hasattr(pullback, "rules"):
+        rules = [rule for rule, _ in pullback.rules]
+        functions = rules if len(rules) == len(node.parents) else rules[:1] * len(node.parents)
+    else:
+        function = pullback.op.definition if recorded else node.saved[0] if node.saved else None
+        functions = [function] * len(node.parents)
+    return [None if function is None else Rule(source_of(function), code_of(function)) for function in functions]
+
+
+def numbers_of(node):
+    """Which inputs the parents of a node are."""
+    pullback = node.pullback
+    if node.saved is not None and hasattr(pullback, "numbers_of"):
+        return pullback.numbers_of(node)
+    return getattr(pullback, "wanted", None) or range(len(node.parents))
+
+
+def input_names(node):
+    """The names of a node's inputs, by their number."""
+    pullback = node.pullback
+    if not hasattr(pullback, "op"):
+        return [f"value {i}" for i in range(len(node.parents))]
+    op = pullback.op
+    return list(op.input_names(max(numbers_of(node), default=-1) + 1 if op.variadic else op.arity))
+
+
+def saved_inputs(node):
+    """``{number: value}`` of the inputs that a node has saved."""
+    pullback, saved = node.pullback, node.saved
+    if saved is None or not hasattr(pullback, "op"):
+        return {}
+    if not hasattr(pullback, "sources"):
+        return dict(enumerate(saved[3:]))
+    found = {}
+    for (kind, key), value in zip(pullback.sources, saved):
+        if kind == "input":
+            found[key] = value
+        elif kind == "inputs":
+            found.update(enumerate(value))
+    return found
+
+
+def saved_output(node):
+    """The value of a node, if it has saved it and nobody has written to it since; None if not."""
+    pullback, saved = node.pullback, node.saved
+    if saved is None:
+        return None
+    found = None
+    if not hasattr(pullback, "op"):
+        found = saved[2]
+    elif hasattr(pullback, "sources"):
+        found = next((value for (kind, _), value in zip(pullback.sources, saved) if kind == "out"), None)
+    if found is None or not is_array(found) or memory.overwritten(found, node.order) is not None:
+        return None
+    return found if node.held is None or is_narrow(found.dtype) else found.astype(node.held)  # it was not rounded
+
+
+def freed_names(node):
+    """The names of the arrays that a node has saved."""
+    pullback, saved = node.pullback, node.saved
+    if saved is None:
+        return []
+    if not hasattr(pullback, "op"):
+        return ["arguments", "result"]
+    if hasattr(pullback, "sources"):
+        names = {"input": lambda key: pullback.op.inputs[key], "inputs": lambda key: pullback.op.inputs[0]}
+        return [
+            names[kind](key) if kind in names else kind
+            for kind, key in pullback.sources
+            if kind in ("input", "inputs", "out")
+        ]
+    given = [name for name, value in zip(pullback.op.input_names(len(saved) - 3), saved[3:]) if is_array(value)]
+    backward = saved[0]
+    kept = [name for name, value in _closed_over(backward) if is_array(raw(value)) and name not in given]
+    return [*given, *kept]
+
+
+def _closed_over(function):
+    """Names and values that a function has from around it."""
+    code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None) or ()
+    found = []
+    for name, cell in zip(code.co_freevars if code else (), cells):
+        try:
+            found.append((name, cell.cell_contents))
+        except ValueError:  # an empty one
+            continue
+    return found
+
+
+def keyword_texts(params):
+    """Keywords as short text."""
+    return {name: _short(value) for name, value in params.items()} if params else {}
+
+
+def _short(value):
+    array = value._array if isinstance(value, Tensor) else value
+    if is_array(array) and array.size > 8:
+        return f"array {array.shape} {array.dtype}"
+    text = " ".join(repr(array).split())
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

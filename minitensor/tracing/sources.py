@@ -1,0 +1,209 @@
+"""Where an op was called, in which module, and the text of the rules: all read from Python's frames
+and files, so that nothing has to be handed over while no trace is open.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import linecache
+import textwrap
+from types import CodeType
+from typing import Any
+
+from minitensor.tracing.record import Line
+
+__all__ = ["ENGINE", "LIBRARY", "Places", "code_of", "source_of"]
+
+LIBRARY = ("minitensor.",)  # whose frames are not the user's
+ENGINE = tuple(f"minitensor.{room}." for room in ("backend", "engine", "ops", "profiling", "testing", "tracing"))
+
+
+_found: dict[int, Any] = {}  # by id of a code: the code, and its Line
+
+
+# --- the text of a rule ---------------------------------------------------------------------------
+
+
+def source_of(function):
+    """The Line of a function or lambda, with all its text; None if there is no source to read."""
+    code = code_of(function)
+    if code is None:
+        return None
+    known = _found.get(id(code))  # hashing a code object takes longer than all else here
+    if known is None or known[0] is not code:
+        if len(_found) > 4096:
+            _found.clear()
+        known = _found[id(code)] = code, _source(code)
+    return known[1]
+
+
+def code_of(function):
+    """The code of a function, or of what it wraps; None if it was not written in Python."""
+    while not hasattr(function, "__code__") or hasattr(function, "__wrapped__"):
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif hasattr(function, "py_func"):  # compiled by numba
+            function = function.py_func
+        elif hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        elif hasattr(function, "__func__"):  # a method
+            function = function.__func__
+        else:
+            return getattr(inspect.getattr_static(function, "__call__", None), "__code__", None)
+    return function.__code__
+
+
+def _source(code):
+    lines = linecache.getlines(code.co_filename)
+    tree = _functions(code.co_filename, tuple(lines)) if lines else {}
+    found = tree.get((code.co_name, code.co_firstlineno), ())
+    if not found:
+        return None
+    node = found[0] if len(found) == 1 else _the_one(found, code)
+    text = ast.get_source_segment("".join(lines), node, padded=node.lineno != node.end_lineno)
+    if text is None:
+        return None
+    if isinstance(node, ast.Lambda):  # what stands before it on its first line is not part of it
+        text = text.lstrip()
+    return Line(code.co_filename, node.lineno, textwrap.dedent(text))
+
+
+@functools.lru_cache(maxsize=64)
+def _functions(path, lines):
+    """The functions and lambdas of a file, by name and the first line that Python knows them by."""
+    try:
+        tree = ast.parse("".join(lines))
+    except (SyntaxError, ValueError):
+        return {}
+    found: dict[Any, list[Any]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Lambda):
+            found.setdefault(("<lambda>", node.lineno), []).append(node)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+            found.setdefault((node.name, first), []).append(node)
+    return found
+
+
+def _the_one(lambdas, code):
+    """That one of several lambdas on a line which ``code`` is of: it compiles to the same."""
+
+    def likeness(node):
+        made = compile(ast.Expression(node), code.co_filename, "eval").co_consts[0]
+        if not isinstance(made, CodeType):
+            return ()
+        names = [{*one.co_names, *one.co_freevars, *one.co_cellvars} for one in (made, code)]
+        plain = [[c for c in one.co_consts if not isinstance(c, CodeType)] for one in (made, code)]
+        return (
+            made.co_varnames[: made.co_argcount] == code.co_varnames[: code.co_argcount],
+            names[0] == names[1],
+            repr(plain[0]) == repr(plain[1]),
+            made.co_code == code.co_code,
+        )
+
+    return max(lambdas, key=likeness)
+
+
+# --- where an op was called -----------------------------------------------------------------------
+
+
+class Places:
+    """Finds, from the frames that are running, the user's line and the module that called.
+
+    model: its own path is "", and those below it are as in ``named_modules``. Other modules, or all
+    if there is none, stand below the outermost of them, known by the name of its class. hidden: how
+    the names of Python modules begin whose lines are not shown.
+    """
+
+    def __init__(self, model=None, hidden=LIBRARY):
+        self.hidden = hidden
+        self.kinds = {}  # by id of a code: the code, whether its lines are shown, whether it is a method
+        self.lines = {}  # by id of a code and number
+        self.is_module = {}  # by class
+        self.paths = {}  # by id of a module: the module, and its path
+        self.roots = []
+        if model is not None:
+            self._enter(model, "")
+
+    def look(self, frame, rules=()):
+        """``(line, module, rule)`` of the call that a frame belongs to. rules: texts by the id of a
+        code; the text of the one that is running, or "".
+        """
+        line, module, rule = None, None, ""
+        while frame is not None and (line is None or module is None):
+            code = frame.f_code
+            kind = self.kinds.get(id(code))
+            _, shown, method = self._kind(frame) if kind is None else kind
+            if rules and not rule and id(code) in rules:
+                rule = rules[id(code)]
+            if shown and line is None:
+                line = self._line(code, frame.f_lineno)
+            if method and module is None:
+                owner = frame.f_locals.get("self")
+                if self._counts(owner):
+                    known = self.paths.get(id(owner))
+                    module = known[1] if known is not None else self._unknown(owner, frame)
+            frame = frame.f_back
+        return line, module or "", rule
+
+    def forget(self):
+        """Let go of all modules; the class's name of the only one that was called, if it was not
+        given.
+        """
+        self.paths, self.kinds = {}, {}
+        roots, self.roots = self.roots, []
+        return roots[0] if len(roots) == 1 and roots[0] else None
+
+    def _kind(self, frame):
+        """What ``kinds`` knows of the code of a frame."""
+        found = self.kinds.get(id(frame.f_code))
+        if found is None:
+            code, name = frame.f_code, f"{frame.f_globals.get('__name__')}."
+            method = code.co_argcount > 0 and code.co_varnames[0] == "self" and not name.startswith(ENGINE)
+            found = self.kinds[id(code)] = code, not name.startswith(self.hidden), method
+        return found
+
+    def _line(self, code, number):
+        """The Line of that number in the file of a code."""
+        found = self.lines.get((id(code), number))
+        if found is None:
+            text = linecache.getline(code.co_filename, number).strip()
+            found = self.lines[id(code), number] = Line(code.co_filename, number, text)
+        return found
+
+    def _counts(self, owner):
+        """Whether an object is a module."""
+        kind = type(owner)
+        found = self.is_module.get(kind)
+        if found is None:
+            found = self.is_module[kind] = callable(getattr(kind, "named_modules", None))
+        return found
+
+    def _unknown(self, owner, frame):
+        """The path of a module that is below none that is known: below the outermost in the frames
+        around it.
+        """
+        outermost = owner
+        while (frame := frame.f_back) is not None:
+            if self._kind(frame)[2] and self._counts(around := frame.f_locals.get("self")):
+                known = self.paths.get(id(around))
+                if known is not None:
+                    return self._name(owner, known[1])  # made while its parent ran
+                outermost = around
+        name = type(outermost).__name__
+        taken = sum(root.partition("#")[0] == name for root in self.roots)
+        self._enter(outermost, f"{name}#{taken + 1}" if taken else name)
+        known = self.paths.get(id(owner))
+        return self._name(owner, self.roots[-1]) if known is None else known[1]
+
+    def _name(self, owner, around):
+        path = f"{around}.{type(owner).__name__}" if around else type(owner).__name__
+        self.paths[id(owner)] = owner, path
+        return path
+
+    def _enter(self, root, name):
+        self.roots.append(name)
+        for path, module in root.named_modules():
+            self.paths.setdefault(id(module), (module, ".".join(part for part in (name, path) if part)))

@@ -145,6 +145,6 @@ seen = (vit.predict(images).numpy().argmax(axis=-1) == labels).mean()
 print(f"loss {loss:.2f}; {vit.patches(mt.tensor(images)).shape[1]} patches an image; new ones right: {seen:.0%}")
 
 # %%
-claim("GPT sees word 4 at and behind it", gpt_sees, equals="....xxxx")
-claim("BERT sees word 4 at", bert_sees, equals="xxxxxxxx")
+claim("a change of word 4 changes the answers of GPT at", gpt_sees, equals="....xxxx")
+claim("a change of word 4 changes the answers of BERT at", bert_sees, equals="xxxxxxxx")
 claim("the lowest share right of the four jobs", float(min(wrote, filled, restored, seen)), at_least=0.7)

@@ -2,8 +2,6 @@
 
 from collections import Counter
 
-import numpy as np
-
 import minitensor as mt
 import minitensor.nn.functional as F
 

@@ -26,10 +26,10 @@ def hide(ids, chosen, what, random_words, mask_id):
 def corrupt(ids, spans, sentinels):
     """Return T5's source and target, two lists of ids.
 
-    ids: a list. spans: a list of pairs (start, end), in order, apart from each other; ids[start:end]
-    are cut out. In the source the n-th sentinel stands in the place of the n-th span. The target is
-    the first sentinel and the first span, the second sentinel and the second span, ..., and one
-    sentinel more, which says that nothing follows.
+    ids: a list. spans: a list of pairs (start, end), in order, apart from each other; the words
+    ids[start:end] are cut out. In the source the n-th sentinel stands in the place of the n-th
+    span. The target is the first sentinel and the first span, the second sentinel and the second
+    span, ..., and one sentinel more, which says that nothing follows.
     """
     raise NotImplementedError("exercise 14.3")
 

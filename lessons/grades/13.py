@@ -16,6 +16,7 @@ def smoothed_loss(solution):
     picked = (log_p * hot).sum(axis=-1)
     right = -((1 - s) * picked + s * log_p.mean(axis=-1))
     everybody = log_p.sum(axis=-1)
+    smoothed_model = np.log((1 - s) * (p * hot).sum(axis=-1) + s / V)
     same(
         solution(mt.tensor(logits), targets, s), right.mean(), "the loss with smoothing 0.2",
         {
@@ -27,7 +28,7 @@ def smoothed_loss(solution):
             "the target must get smoothing / V in addition": -((1 - s) * picked + s / V * (everybody - picked)).mean(),
             "the target still has the share 1: it must give up what the others get": -(picked + s * log_p.mean(axis=-1)).mean(),
             "the shares have changed places: the target gets 1 - smoothing": -(s * picked + (1 - s) * log_p.mean(axis=-1)).mean(),
-            "the model's probabilities are smoothed; what is asked of it should be": -np.log((1 - s) * (p * hot).sum(axis=-1) + s / V).mean(),
+            "the model's probabilities are smoothed; what is asked of it should be": -smoothed_model.mean(),
             "this is the sum over the places, not the mean": right.sum(),
             "the sign is wrong": -right.mean(),
         },

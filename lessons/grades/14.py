@@ -52,7 +52,7 @@ def hide(solution):
         got[0], [[9, 22, 13, 14, 15]], "the input",
         {
             "words that are not chosen are shown as they are": [[9, 22, 9, 14, 25]],
-            "all chosen words are masked; `what` says which stay or are changed, lest the model learn that real words are never asked": [
+            "all chosen words are masked; `what` says which are changed to another word or stay": [
                 [9, 9, 13, 9, 15]
             ],
             "the chosen words are shown and the others hidden: chosen is upside down": [[11, 12, 9, 14, 25]],
@@ -134,18 +134,17 @@ def distance_bias(solution):
 def patches(solution):
     """Two channels and an image that is no square."""
     image = frozen(2, 4, 6)
-    C, H, W, P = 2, 4, 6, 2
-    cut = image.reshape(C, 2, P, 3, P)
+    cut = image.reshape(2, 2, 2, 3, 2)  # (C, rows of patches, P, columns of patches, P)
     right = cut.transpose(1, 3, 0, 2, 4).reshape(6, 8)
     same(
         solution(image, 2), right, "the patches of an image (2, 4, 6) in squares of 2",
         {
             "these are no squares: a reshape alone cuts rows of pixels": image.reshape(6, 8),
             "the patches go down first; reading order goes to the right first": cut.transpose(3, 1, 0, 2, 4).reshape(6, 8),
-            "the pixels of a patch go down first; reading order goes to the right first": cut.transpose(1, 3, 0, 4, 2).reshape(6, 8),
-            "the channels of a pixel stand together; here the first channel comes first": cut.transpose(1, 3, 2, 4, 0).reshape(6, 8),
+            "the pixels of a patch go down first; reading order goes right first": cut.transpose(1, 3, 0, 4, 2).reshape(6, 8),
+            "the channels of a pixel stand together; the first channel comes first": cut.transpose(1, 3, 2, 4, 0).reshape(6, 8),
             "the channels are separate sentences; a patch has all channels": cut.transpose(0, 1, 3, 2, 4).reshape(12, 4),
-            "the channels are mixed with the places: a patch has all channels of one place": cut.transpose(0, 1, 3, 2, 4).reshape(6, 8),
+            "channels and places are mixed: a patch has all channels of one place": cut.transpose(0, 1, 3, 2, 4).reshape(6, 8),
             "the pixels of a patch are still a square: one row for each patch": cut.transpose(1, 3, 0, 2, 4).reshape(6, 2, 2, 2),
         },
     )  # fmt: skip

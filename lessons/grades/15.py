@@ -136,6 +136,8 @@ def layer_norm_backward(solution):
         return a.mean(axis=-1, keepdims=True)
 
     h = g * weight
+    of_all = rstd * (h - h.mean() - x_hat * (h * x_hat).mean())
+    of_first = rstd * (h - h.mean(axis=0) - x_hat * (h * x_hat).mean(axis=0))
     same(
         solution(g, x_hat, rstd, weight), rstd * (h - mean(h) - x_hat * mean(h * x_hat)), "dL/dx",
         {
@@ -145,9 +147,9 @@ def layer_norm_backward(solution):
             "rstd is missing": h - mean(h) - x_hat * mean(h * x_hat),
             "mean and variance depend on x: this takes them as constants": rstd * h,
             "divided by rstd: it multiplies": (h - mean(h) - x_hat * mean(h * x_hat)) / rstd,
-            "the means are over all rows: each row has its own, along the last axis": rstd * (h - h.mean() - x_hat * (h * x_hat).mean()),
+            "the means are over all rows: each row has its own, along the last axis": of_all,
             "x_hat stands outside of its mean; this is mean(h) * mean(x_hat)": rstd * (h - mean(h) - x_hat * mean(h) * mean(x_hat)),
-            "the means are along the first axis; they are along the last": rstd * (h - h.mean(axis=0) - x_hat * (h * x_hat).mean(axis=0)),
+            "the means are along the first axis; they are along the last": of_first,
         },
     )  # fmt: skip
 

@@ -150,7 +150,7 @@ def patches(image, size):
     return cut.transpose(3, 1, 0, 2, 4).reshape(-1, C * size * size)
 
 
-@wrong("14.5", "here the first channel comes first")
+@wrong("14.5", "the first channel comes first")
 def patches(image, size):
     C, H, W = image.shape
     cut = image.reshape(C, H // size, size, W // size, size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,24 +12,21 @@ from minitensor.pages import asset, document, packed
 
 __all__ = ["page"]
 
-if TYPE_CHECKING:
-    from minitensor.models.explain.explanation import Explanation
-
 HERE = "minitensor.models.explain"
 COLUMNS = 64  # features of an embedding or a state that are shown
 OF_A_HEAD = 16  # features of a query, a key, a value that are shown
 PIXELS = 224  # of a side of an image
 
 
-def page(seen: Explanation) -> bytes:
-    """One HTML file."""
+def page(seen: Any) -> bytes:
+    """One HTML file of an `explanation.Explanation`."""
     title = f"{seen.model}: {seen.title}"
     script = "".join(asset(name, HERE) for name in ("pictures.js", "layers.js", "stages.js", "page.js"))
     body = f'<main id="page"><h1>{escape(title)}</h1><noscript>This page needs JavaScript.</noscript></main>'
     return document(title, body, asset("page.css", HERE), script, data(seen))
 
 
-def data(seen: Explanation) -> dict[str, Any]:
+def data(seen: Any) -> dict[str, Any]:
     """What the program of the page reads."""
     return {
         "model": seen.model,
@@ -72,7 +69,7 @@ def _even_then_odd(array: Array) -> Array:
 # --- the stages -----------------------------------------------------------------------------------
 
 
-def stages(seen: Explanation) -> list[dict[str, Any]]:
+def stages(seen: Any) -> list[dict[str, Any]]:
     """In the order of the computation: source, encoder, target, decoder, output, views of it."""
     found: list[dict[str, Any]] = [{"type": "tokens", "title": "Image" if seen.image is not None else "Tokens"}]
     embedded = [_embedding(seen, one) for one in seen.embeddings]
@@ -127,7 +124,7 @@ def _side(seen, path, attention=None):
     return "source" if "encoder" in path.split(".")[0] else "target"
 
 
-def _layers(seen: Explanation) -> list[dict[str, Any]]:
+def _layers(seen: Any) -> list[dict[str, Any]]:
     """The recurrent layers, and the layers with attention, each with its parts in order."""
     layers: dict[str, dict[str, Any]] = {}
     for number, one in enumerate(seen.recurrences):

@@ -46,7 +46,7 @@ def page(lesson: Lesson, outputs: list[Output]) -> tuple[str, dict[str, bytes]]:
         parts.append(f"```python\n{cell.text.strip()}\n```")
         text = "\n".join(line for line in output.text.splitlines() if not line.startswith("[picture")).strip("\n")
         if text:
-            parts.append(f"```text\n{text}\n```")
+            parts.append(f"``` {{ .text .output }}\n{text}\n```")
         for picture in output.pictures:
             name = f"{lesson.number:02d}-{len(pictures) + 1}.png"
             pictures[name] = picture.png

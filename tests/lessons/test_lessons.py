@@ -261,7 +261,7 @@ def test_notebooks_and_pages_have_text_code_outputs_and_pictures(tmp_path, capsy
     assert main(["build", str(tmp_path), "--only", "1"]) == 0
     page = (tmp_path / "01.md").read_text(encoding="utf-8")
     assert page.startswith("# 1. A scalar engine")
-    assert "```text\n8.0\n4.0 2.0\n```" in page
+    assert "``` { .text .output }\n8.0\n4.0 2.0\n```" in page
     assert "](01-1.png)" in page
     assert (tmp_path / "01-1.png").read_bytes().startswith(b"\x89PNG")
     assert "### 1.3 The backward pass" in page

@@ -263,6 +263,8 @@ def test_notebooks_and_pages_have_text_code_outputs_and_pictures(tmp_path, capsy
     assert page.startswith("# 1. A scalar engine")
     assert "``` { .text .output }\n8.0\n4.0 2.0\n```" in page
     assert "](01-1.png)" in page
+    code, drawing = page.split('??? note "How it is drawn"')
+    assert "@picture" not in code and "by_turning = " in code and "\n    @picture(" in drawing
     assert (tmp_path / "01-1.png").read_bytes().startswith(b"\x89PNG")
     assert "### 1.3 The backward pass" in page
     made = json.loads((tmp_path / "01_scalar_engine.ipynb").read_text(encoding="utf-8"))

@@ -70,7 +70,7 @@ def matmul(x, y):
 #
 # A row `b` of two numbers is added to a table `x` of three rows. Nobody copies `b`; NumPy reads it
 # three times. The engine sees three uses of each number, and slopes of several uses add up. To
-# make the uses tell apart, row `i` of the result gets its own seed.
+# tell the uses apart, each row of the result gets its own seed.
 
 # %%
 x, b = array(np.zeros((3, 2))), array(np.array([10.0, 20.0]))

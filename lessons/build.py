@@ -6,6 +6,7 @@ import ast
 import base64
 import json
 import os
+import re
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,18 +44,34 @@ def page(lesson: Lesson, outputs: list[Output]) -> tuple[str, dict[str, bytes]]:
             parts.append(cell.text)
             continue
         output = next(results)
-        parts.append(f"```python\n{cell.text.strip()}\n```")
+        code, drawing = _parted(cell.text)
+        if code:
+            parts.append(f"```python\n{code}\n```")
         text = "\n".join(line for line in output.text.splitlines() if not line.startswith("[picture")).strip("\n")
         if text:
-            parts.append(f"```text\n{text}\n```")
+            parts.append(f"``` {{ .text .output }}\n{text}\n```")
         for picture in output.pictures:
             name = f"{lesson.number:02d}-{len(pictures) + 1}.png"
             pictures[name] = picture.png
             parts.append(f"![{picture.caption}]({name})\n\n*{picture.caption}*")
+        if drawing:
+            parts.append('??? note "How it is drawn"\n\n' + textwrap.indent(f"```python\n{drawing}\n```", "    "))
     tasks = exercise_text(lesson)
     if tasks:
         parts.append(tasks)
     return "\n\n".join(parts) + "\n", pictures
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """The code of a cell without the functions that draw, and these: a page shows them folded."""
+    lines, drawn = text.splitlines(), []
+    for node in reversed(ast.parse(text).body):
+        marks = node.decorator_list if isinstance(node, ast.FunctionDef) else []
+        if any(isinstance(mark, ast.Call) and getattr(mark.func, "id", "") == "picture" for mark in marks):
+            begin = marks[0].lineno - 1
+            drawn.append("\n".join(lines[begin : node.end_lineno]))
+            del lines[begin : node.end_lineno]
+    return re.sub(r"\n{4,}", "\n\n\n", "\n".join(lines)).strip(), "\n\n\n".join(reversed(drawn))
 
 
 def exercise_text(lesson: Lesson) -> str:

@@ -135,6 +135,7 @@ def _(axes):
     axes.imshow(weights.numpy()[0], cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(7), source[0].tolist())
     axes.set_yticks(range(8), [*source[0].tolist(), "stop"])
+    axes.set(xlabel="source", ylabel="written")
 
 
 for written, row in zip(source[0], weights.numpy()[0]):

@@ -66,7 +66,7 @@ print(*teacher_forcing(np.array([[5, 3, 7]])))
 
 
 # %%
-def train(model, steps=400, longest=10):
+def train(model, steps=300, longest=10):
     """Teach the model to repeat its source."""
     dice = np.random.default_rng(0)
     optimizer = optim.Adam(model.parameters(), lr=0.01)

@@ -6,9 +6,12 @@ prints and draws.
 """
 
 import atexit
+import functools
+import os
 import posixpath
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -23,10 +26,9 @@ ROOT_PAGES = {
     "benchmarks/RESULTS.md": "benchmarks.md",
 }
 ROOT = Path(__file__).resolve().parent.parent
-for lesson in sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py")):
-    ROOT_PAGES[f"lessons/{lesson.name}"] = f"lessons/{lesson.name[:2]}.md"
+LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))
+ROOT_PAGES |= {f"lessons/{lesson.name}": f"lessons/{lesson.name[:2]}.md" for lesson in LESSONS}
 SOURCES = {page: source for source, page in ROOT_PAGES.items()}
-sys.path.insert(0, str(ROOT))  # the lessons are run from a checkout, and so is this
 
 
 @event_priority(50)  # before mkdocstrings looks where to read
@@ -40,32 +42,37 @@ def on_config(config):
     shutil.copytree(root / "models", installed / "minitensor" / "models")
     for entry in config.nav:
         if "Lessons" in entry:
-            entry["Lessons"] += [{f"{n}. {title}": page} for n, title, page in _lessons()]
+            entry["Lessons"] += [{_title(lesson): ROOT_PAGES[f"lessons/{lesson.name}"]} for lesson in LESSONS]
     config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [str(installed)]
     return config
 
 
 def on_files(files, config):
     """Add the pages that lie outside docs/, and those of the lessons with their pictures."""
-    from lessons.build import built
-
     root = Path(config.docs_dir).parent
     for source, page in ROOT_PAGES.items():
         if not source.endswith(".py"):
             files.append(File.generated(config, page, abs_src_path=str(root / source)))
-    for number, _, page in _lessons():
-        text, pictures = built(number)
-        files.append(File.generated(config, page, content=text))
-        for name, png in pictures.items():
-            files.append(File.generated(config, f"lessons/{name}", content=png))
+    texts = tuple(path.read_text(encoding="utf-8") for path in sorted((ROOT / "lessons").rglob("*.py")))
+    for path in _built(texts):
+        files.append(File.generated(config, f"lessons/{path.name}", abs_src_path=str(path)))
     return files
 
 
-def _lessons():
-    """Number, title and page of each lesson."""
-    from lessons.literate import lessons
+def _title(lesson):
+    """The heading of a lesson, with its number: its second line is ``# # 7. A title``."""
+    return lesson.read_text(encoding="utf-8").splitlines()[1].removeprefix("# # ")
 
-    return [(lesson.number, lesson.title, f"lessons/{lesson.number:02d}.md") for lesson in lessons()]
+
+@functools.lru_cache(maxsize=1)  # run again by ``mkdocs serve`` only if the texts have changed
+def _built(texts):
+    """The pages and pictures of the lessons, which run in a process of their own."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    command = [sys.executable, "-m", "lessons", "build", str(folder)]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return sorted((*folder.glob("*.md"), *folder.glob("*.png")))
 
 
 def on_page_markdown(markdown, page, **_):

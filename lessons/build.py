@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from lessons import grading
-from lessons.literate import HERE, Lesson, Output, find, run
+from lessons.literate import HERE, Lesson, Output, run
 from lessons.say import Record
 
-__all__ = ["built", "exercise_text", "notebook", "page", "write"]
+__all__ = ["exercise_text", "notebook", "page", "write"]
 
 
 def write(chosen: Iterable[Lesson], folder: Path) -> int:
@@ -33,19 +33,6 @@ def write(chosen: Iterable[Lesson], folder: Path) -> int:
     return 0
 
 
-def built(number: int) -> tuple[str, dict[str, bytes]]:
-    """``page`` of a lesson that is run for it; run again only if its files have changed."""
-    lesson = find(number)
-    files = (lesson.path, lesson.part("exercises"), lesson.part("grades"))
-    texts = tuple(file.read_text(encoding="utf-8") for file in files if file.exists())
-    if number not in _built or _built[number][0] != texts:
-        _built[number] = texts, page(lesson, run(lesson, Record(draw=True, keep=True)))
-    return _built[number][1]
-
-
-_built: dict[int, tuple[tuple[str, ...], tuple[str, dict[str, bytes]]]] = {}
-
-
 def page(lesson: Lesson, outputs: list[Output]) -> tuple[str, dict[str, bytes]]:
     """The page of a lesson as Markdown, and its pictures by the names that it gives them."""
     parts: list[str] = []
@@ -59,7 +46,7 @@ def page(lesson: Lesson, outputs: list[Output]) -> tuple[str, dict[str, bytes]]:
         parts.append(f"```python\n{cell.text.strip()}\n```")
         text = "\n".join(line for line in output.text.splitlines() if not line.startswith("[picture")).strip("\n")
         if text:
-            parts.append(f"```text\n{text}\n```")
+            parts.append(f"``` {{ .text .output }}\n{text}\n```")
         for picture in output.pictures:
             name = f"{lesson.number:02d}-{len(pictures) + 1}.png"
             pictures[name] = picture.png

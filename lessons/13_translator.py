@@ -42,7 +42,7 @@ def sentence():
 
 
 pairs = list({sentence(): None for _ in range(1600)})  # distinct ones
-test, train = pairs[:100], pairs[100:]
+test, train = pairs[:60], pairs[60:]
 print(len(train), "pairs to learn from, such as", train[0])
 
 # %% [markdown]
@@ -132,7 +132,7 @@ mt.random.seed(0)
 model = Translator()
 optimizer = optim.Adam(model.parameters(), lr=0.005)
 print("loss after 60 steps:", f"{fit(model, optimizer, 60):.2f} nats a word")
-log_p = [np.mean([translate(model, english, beam)[1] for english, _ in test[:30]]) for beam in (1, 4)]
+log_p = [np.mean([translate(model, english, beam)[1] for english, _ in test[:20]]) for beam in (1, 4)]
 print(f"log-probability of a sentence: greedy {log_p[0]:.2f}, beam of 4 {log_p[1]:.2f}")
 
 # %% [markdown]

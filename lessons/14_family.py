@@ -147,4 +147,4 @@ print(f"loss {loss:.2f}; {vit.patches(mt.tensor(images)).shape[1]} patches an im
 # %%
 claim("a change of word 4 changes the answers of GPT at", gpt_sees, equals="....xxxx")
 claim("a change of word 4 changes the answers of BERT at", bert_sees, equals="xxxxxxxx")
-claim("the lowest share right of the four jobs", float(min(wrote, filled, restored, seen)), at_least=0.7)
+claim("the lowest share right of the four jobs", float(min(wrote, filled, restored, seen)), at_least=0.6)

@@ -118,7 +118,9 @@ def check(lesson: Lesson, file: Path) -> int:
 def answer(id: str) -> int:
     """Print the answer to an exercise."""
     number = id.partition(".")[0]
-    lesson = find(int(number) if number.isdecimal() else -1)
+    if not number.isdecimal():
+        raise LookupError(f"{id!r} is no exercise: write 1.2 for the second of lesson 1")
+    lesson = find(int(number))
     for item in grading.exercises(lesson):
         if item.id == id:
             print(inspect.getsource(getattr(load_file(lesson.part("answers")), item.name)).rstrip())

@@ -181,6 +181,8 @@ def _near(a: Any, b: Any, tolerance: float) -> bool:
 
 def _show(value: Any) -> str:
     """A value in a sentence."""
+    if value.ndim == 0:
+        return f"{value:.6g}"
     if value.size > 8:
         return f"an array {value.shape}"
     return np.array2string(value, precision=6, separator=", ").replace("\n", "")

@@ -134,8 +134,8 @@ class Block(nn.Module):
 
 
 # %% [markdown]
-# That is all of it. The smallest GPT-2 is twelve of these. The *residual* sums are again a road for the gradient
-# (lesson 9): going back, each block passes it on as it is, and adds its own part. Stack 12 blocks.
+# That is all of it. The smallest GPT-2 is twelve of these. The *residual* sums are again a road for
+# the gradient (lesson 9): each block passes it on as it is, and adds its own part. Stack 12 blocks.
 
 # %%
 blocks = [Block(8, 2) for _ in range(12)]

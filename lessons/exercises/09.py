@@ -10,7 +10,7 @@ def lstm_step(x, h, c, W_x, W_h, b):
     """Return the new states ``(h, c)``, each (B, H), after the input x (B, I).
 
     W_x (4 H, I), W_h (4 H, H) and b (4 H,) hold the four layers in the order i, f, g, o. The gates
-    i, f, o are sigmoids, g is a tanh::
+    i, f, o are sigmoids, g is a tanh:
 
         c = f * c + i * g        h = o * tanh(c)
 
@@ -48,7 +48,7 @@ def half_life(bias):
 def gru_step(x, h, W_x, W_h, b_x, b_h):
     """Return the new state (B, H) of a gated recurrent unit after the input x (B, I).
 
-    W_x (3 H, I), W_h (3 H, H), b_x and b_h (3 H,) hold three layers in the order r, z, n::
+    W_x (3 H, I), W_h (3 H, H), b_x and b_h (3 H,) hold three layers in the order r, z, n:
 
         r = sigmoid(x_r + h_r)        z = sigmoid(x_z + h_z)        n = tanh(x_n + r * h_n)
         h = (1 - z) * n + z * h

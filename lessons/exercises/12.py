@@ -14,7 +14,7 @@ def causal_mask(length):
 
 
 def positions(length, d_model):
-    """Return the waves of the Transformer paper as an array (length, d_model); d_model is even::
+    """Return the waves of the Transformer paper as an array (length, d_model); d_model is even:
 
         P[t, 2 i] = sin(t / 10000 ** (2 i / D))      P[t, 2 i + 1] = cos(t / 10000 ** (2 i / D))
 

@@ -17,7 +17,7 @@ def smoothed_loss(logits, targets, smoothing):
 
 
 def learning_rate(step, d_model, warmup):
-    """Return the learning rate of the Transformer paper in step 1, 2, 3, ...::
+    """Return the learning rate of the Transformer paper in step 1, 2, 3, ...:
 
         d_model ** -0.5 * min(step ** -0.5, step * warmup ** -1.5)
 

@@ -37,7 +37,7 @@ def cached_step(query, key, value, cache):
 def layer_norm_backward(g, x_hat, rstd, weight):
     """Return dL/dx (N, D) of layer norm, from what its kernel kept.
 
-    With ``x_hat = (x - mean) * rstd`` and ``y = x_hat * weight + bias``, and h = g * weight::
+    With ``x_hat = (x - mean) * rstd`` and ``y = x_hat * weight + bias``, and h = g * weight:
 
         dL/dx = rstd * (h - mean(h) - x_hat * mean(h * x_hat))
 

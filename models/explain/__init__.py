@@ -2,7 +2,7 @@
 
 >>> from minitensor.models.gpt import GPT, GPTConfig
 >>> model = GPT(GPTConfig(vocab_size=11, max_length=16, d_model=8, n_layers=1, n_heads=2))
->>> seen = explain(model, [3, 1, 4, 1, 5])
+>>> seen = explain(model, [3, 1, 4, 1, 5], max_new_tokens=0)
 >>> [attention.path for attention in seen.attentions], seen.attentions[0].weights.shape
 (['transformer.layers.0.attention'], (2, 5, 5))
 

@@ -9,7 +9,7 @@ function pick(name, words, now, then) {
 }
 
 function attentionCard(attention) {
-  const rows = names(attention.rows), columns = names(attention.columns), grid = unpack(attention.weights), heads = grid.shape[0];
+  const rows = names(attention.rows), columns = names(attention.columns), grid = unpacked(attention.weights), heads = grid.shape[0];
   const t = Math.min(state.row, grid.shape[1] - 1), which = Math.min(state.head, heads), shownGrid = which ? layer(grid, which - 1) : meanOver(grid);
   const row = Array.from(shownGrid.values.subarray(t * grid.shape[2], (t + 1) * grid.shape[2])), title = attention.name[0].toUpperCase() + attention.name.slice(1);
   const thumbs = make("div", {class: "heads", role: "group", "aria-label": "heads"}, [0, ...Array.from({length: heads}, (_, i) => i + 1)].slice(heads > 1 ? 0 : 1).map(i => {
@@ -23,11 +23,11 @@ function attentionCard(attention) {
   const order = row.map((part, s) => [columns[s] ?? String(s), part, s]).filter(([, part]) => Number.isFinite(part));
   const top = [...order].sort((a, b) => b[1] - a[1]).slice(0, 8), hidden = row.length - order.length;
   const picture = isImage ? overlaid(row.slice(-DATA.grid * DATA.grid), `what ${rows[t]} looks at, over the image`)
-    : labelled(shownGrid, rows, columns, `${title}, ${which ? `head ${which}` : "mean of the heads"}: a row for each token that looks, a column for each that is looked at`, {now: t, high: 1});
+    : labelled(shownGrid, rows, columns, `${title}, ${which ? `head ${which}` : "mean of the heads"}: a row for each token that looks, a column for each that is looked at`, {now: t});
   return make("section", {class: "card"}, make("h3", {}, title), say(ABOUT_ATTENTION(attention)),
     attention.vectors ? make("code", {class: "formula"}, `weights = softmax(Q Kᵀ${scaled(attention)}${attention.relative ? " + bias of the distance" : ""}${attention.masked ? ", masked" : ""}),   output = weights V`) : [],
     thumbs, pick("who looks", rows.slice(0, grid.shape[1]), t, i => { state.row = i; draw(); }),
-    make("div", {class: "split"}, make("div", {}, picture, isImage ? scale(["little", "much"], value => [255 * value, 140 * value, 24]) : scale(["0", attention.masked ? "100 %, grey: masked" : "100 %"], amount)),
+    make("div", {class: "split"}, make("div", {}, picture, isImage ? scale(["little", "much"], value => [255 * value, 140 * value, 24]) : scale(["0", `${whole(largest(shownGrid.values))}${attention.masked ? ", grey: masked" : ""}`], amount)),
       make("div", {}, make("h3", {}, `${quoted(rows[t])} looks at`), bars(top.map(([word, part]) => [word, part]), {most: largest(order.map(entry => entry[1])), text: whole}),
         order.length > top.length ? say(`and at ${order.length - top.length} more with less.`) : [], hidden ? say(`${hidden} ${hidden === 1 ? "position is" : "positions are"} masked: their scores become −∞, their weights 0.`) : [])),
     attention.vectors ? vectors(attention, Math.max(0, which - 1), rows, columns, t) : [], attention.relative ? relative(attention, Math.max(0, which - 1), rows, columns) : []);
@@ -47,9 +47,9 @@ function ABOUT_ATTENTION(attention) {
 }
 
 function vectors(attention, head, rows, columns, t) {
-  const content = make("div");
+  const content = make("div", {class: "beside"});
   const fill = () => content.childElementCount || content.append(...attention.vectors.map(part => {
-    const all = unpack(part.picture), one = layer(all, head), wide = one.shape[1] < part.width ? `, ${one.shape[1]} shown` : "";
+    const all = unpacked(part.picture), one = layer(all, head), wide = one.shape[1] < part.width ? `, ${one.shape[1]} shown` : "";
     return make("div", {}, make("p", {class: "soft"}, `${part.name} of head ${head + 1}: ${part.width} features${wide}`),
       labelled(one, part.name === "queries" ? rows : columns, null, `${part.name} of head ${head + 1}`, {kind: signed, size: 12, now: part.name === "queries" ? t : null}));
   }));
@@ -61,7 +61,7 @@ function vectors(attention, head, rows, columns, t) {
 }
 
 function relative(attention, head, rows, columns) {
-  const grid = unpack(attention.relative), one = layer(grid, Math.min(head, grid.shape[0] - 1));
+  const grid = unpacked(attention.relative), one = layer(grid, Math.min(head, grid.shape[0] - 1));
   return make("details", {}, make("summary", {}, "Bias of the distance"), say("T5 adds no positions to the vectors. Each head has a learned number for each distance, added to its scores."),
     labelled(one, rows, columns, `bias of head ${head + 1}`, {kind: signed}), scale([shown_(-largest(one.values)), shown_(largest(one.values))], signed));
 }
@@ -75,7 +75,7 @@ function residual(part, stage) {
     make("table", {}, make("thead", {}, make("tr", {}, ["token", "|x|", "|f|", "|x + f|", ...(part.normed ? ["after the norm"] : [])].map(head => make("th", {scope: "col"}, head)))),
       make("tbody", {}, part.before.map((_, i) => make("tr", {}, make("th", {scope: "row"}, words[i] ?? i), [part.before, part.added, part.after, ...(part.normed ? [part.normed] : [])].map(list => make("td", {}, shown_(list[i])))))))));
   const hidden = part.hidden ? [say(`Inside, each position has ${part.hidden_width} features for itself; ${share(part.active)} of all these numbers are above zero.`),
-    labelled(unpack(part.hidden), words, null, "features inside the feed-forward network", {kind: signed, now: t})] : [];
+    labelled(unpacked(part.hidden), words, null, "features inside the feed-forward network", {kind: signed, now: t})] : [];
   return make("section", {class: "card"}, make("h3", {}, `${part.name[0].toUpperCase()}${part.name.slice(1)}: residual and norm`), make("code", {class: "formula"}, how),
     say(`At ${quoted(words[t] ?? t)} the vector that runs through has length ${shown_(part.before[t])}; this part adds one of length ${shown_(part.added[t])}.`),
     bars(entries.map(([word, size]) => [word, size, shown_(size)]), {most}), table, hidden);
@@ -85,7 +85,7 @@ function gridded(size) {
   const box = make("div", {class: "patches"}), step = size / DATA.grid;
   const lines = make("svg:svg", {width: size, height: size, "aria-hidden": "true", style: "position:absolute;inset:1px"}, Array.from({length: DATA.grid - 1}, (_, i) => (i + 1) * step).map(at =>
     [make("svg:line", {x1: at, x2: at, y1: 0, y2: size, stroke: "#e07030"}), make("svg:line", {y1: at, y2: at, x1: 0, x2: size, stroke: "#e07030"})]).flat());
-  box.append(picture(unpack(DATA.image), size, `the image, cut into ${DATA.grid} by ${DATA.grid} patches`), lines);
+  box.append(picture(unpacked(DATA.image), size, `the image, cut into ${DATA.grid} by ${DATA.grid} patches`), lines);
   return box;
 }
 

@@ -15,6 +15,7 @@ __all__ = ["page"]
 HERE = "minitensor.models.explain"
 COLUMNS = 64  # features of an embedding or a state that are shown
 OF_A_HEAD = 16  # features of a query, a key, a value that are shown
+LONGEST = 160  # letters of a heading
 PIXELS = 224  # of a side of an image
 
 
@@ -22,8 +23,9 @@ def page(seen: Any) -> bytes:
     """One HTML file of an `explanation.Explanation`."""
     title = f"{seen.model}: {seen.title}"
     script = "".join(asset(name, HERE) for name in ("pictures.js", "layers.js", "stages.js", "page.js"))
-    body = f'<main id="page"><h1>{escape(title)}</h1><noscript>This page needs JavaScript.</noscript></main>'
-    return document(title, body, asset("page.css", HERE), script, data(seen))
+    heading = title if len(title) <= LONGEST else f"{title[:LONGEST]} …"
+    body = f'<main id="page"><h1>{escape(heading)}</h1><noscript>This page needs JavaScript.</noscript></main>'
+    return document(heading, body, asset("page.css", HERE), script, data(seen))
 
 
 def data(seen: Any) -> dict[str, Any]:

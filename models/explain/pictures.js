@@ -5,6 +5,13 @@ const whole = part => part < 0.005 ? "< 1 %" : `${Math.round(100 * part)} %`;  /
 const quoted = word => `“${word}”`;
 const dark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 
+// What was unpacked once is kept: a stage is drawn anew with every choice.
+const opened = new WeakMap();
+function unpacked(grid) {
+  if (!opened.has(grid)) opened.set(grid, unpack(grid));
+  return opened.get(grid);
+}
+
 // Matrix number i of a packed (N, rows, columns).
 function layer(grid, i) {
   const [rows, columns] = grid.shape.slice(-2), size = rows * columns;

@@ -19,7 +19,7 @@ const STAGES = {
 
   embedding(stage) {
     const parts = stage.parts.map(part => {
-      const grid = unpack(part.picture), shown = grid.shape[1] < part.width ? `, ${grid.shape[1]} of ${part.width} features` : `, ${part.width} features`;
+      const grid = unpacked(part.picture), shown = grid.shape[1] < part.width ? `, ${grid.shape[1]} of ${part.width} features` : `, ${part.width} features`;
       return make("section", {class: "card"}, make("h3", {}, part.name[0].toUpperCase() + part.name.slice(1)), say(ABOUT_VECTORS(part.name)),
         labelled(grid, isImage ? names("source") : names(stage.side), null, `${part.name}: ${grid.shape[0]} positions${shown}`, {kind: signed, now: state.row}),
         scale([shown_(-largest(grid.values)), shown_(largest(grid.values)) + shown], signed));
@@ -40,7 +40,7 @@ const STAGES = {
 
   recurrent(stage) {
     const words = names(stage.side), grids = [["h, the state", stage.states], ...stage.gates.map(gate => [gate.name, gate.picture])];
-    const which = Math.min(state.gate, grids.length - 1), [name, packedGrid] = grids[which], grid = unpack(packedGrid);
+    const which = Math.min(state.gate, grids.length - 1), [name, packedGrid] = grids[which], grid = unpacked(packedGrid);
     const gates = stage.gates.filter(gate => gate.name.includes("gate"));
     return [say(stage.reverse ? "This direction reads from the last token to the first. " : "The state is all that is remembered; it is made anew at each token, from the token and from the state before. ", ABOUT_GATES(stage)),
       choices("show", grids.map(([word]) => word), which, i => { state.gate = i; draw(); }),
@@ -70,7 +70,7 @@ const STAGES = {
 
   sequential(stage) {
     const words = DATA.target.length ? DATA.target : DATA.tokens, t = Math.min(state.step, words.length - 1);
-    const grid = stage.weights ? unpack(stage.weights) : null, rows = grid && {shape: grid.shape, values: grid.values.map((value, i) => Math.floor(i / grid.shape[1]) > t ? NaN : value)};
+    const grid = stage.weights ? unpacked(stage.weights) : null, rows = grid && {shape: grid.shape, values: grid.values.map((value, i) => Math.floor(i / grid.shape[1]) > t ? NaN : value)};
     const beside = (title, text, picture) => make("section", {class: "card"}, make("h3", {}, title), say(text), picture ?? []);
     return [say("In training the whole answer is known, so all positions are computed at once; when a text is written, each word has to wait for the one before. Both give the same numbers, if no position can look ahead."),
       picker("written so far"),

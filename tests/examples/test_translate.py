@@ -23,7 +23,7 @@ from toolkit.translation import Settings, Task, Translator, learn_tokenizer, loa
 import minitensor as mt
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = "--d-model 16 --heads 2 --layers 1 --d-ff 32 --vocab 300 --max-tokens 200 --max-length 100 --dropout 0.1 --warmup 5".split()
+TINY = "--d-model 16 --heads 2 --layers 1 --d-ff 32 --vocab 340 --max-tokens 200 --max-length 100 --dropout 0.1 --warmup 5".split()
 
 call = caller(translate.main)
 refused = refuser(call)
@@ -93,6 +93,20 @@ def test_evaluate(run, capsys):
     assert "test_small, 20 sentences" in printed and "tok:13a" in printed and "exact" in printed
     assert call("evaluate", "--run", run, "--split", "validation", "--beam", 2, "--weights", "best") == 0
     assert "validation, 20 sentences" in capsys.readouterr().out
+
+
+def test_a_sentence_is_explained_on_a_page(run, tmp_path, capsys):
+    assert call("explain", "--run", run, "The dog sleeps.", "--out", tmp_path / "a.html", "--beam", "3") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("Transformer, translation: The d") and printed.endswith(f"{tmp_path / 'a.html'}\n")
+    assert "Attention " in printed and "occlusion" in printed
+    assert (tmp_path / "a.html").read_bytes().startswith(b"<!DOCTYPE html>")
+    translator = Translator(Run.open(run, "translate", Settings))
+    seen = translator.explain("The dog sleeps.")
+    ids = [step.id for step in seen.steps]
+    assert translator.tokenizer.decode(ids) == translator.translate(["The dog sleeps."])[0]
+    refused(capsys, "there is no folder", "explain", "--run", run, "hello", "--out", tmp_path / "no" / "a.html")
+    refused(capsys, "is empty", "explain", "--run", run, " ", "--out", tmp_path / "b.html")
 
 
 def test_attention_sums_to_one(run, tmp_path, capsys):
@@ -177,7 +191,7 @@ def test_ctrl_c_says_how_to_go_on(data, tmp_path):
 # --- recurrent architectures ----------------------------------------------------------------------
 
 SMALL = (
-    "--d-model 16 --hidden 12 --layers 1 --vocab 300 --max-tokens 200 --max-length 100 --dropout 0.1 --warmup 5".split()
+    "--d-model 16 --hidden 12 --layers 1 --vocab 340 --max-tokens 200 --max-length 100 --dropout 0.1 --warmup 5".split()
 )
 LANGUAGES = ["--source", "en", "--target", "fr"]
 

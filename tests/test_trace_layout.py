@@ -112,7 +112,7 @@ def every(box):
     return [box, *(one for child in box.inner() for one in every(child))]
 
 
-@pytest.mark.parametrize("trace", [traced.scalar, traced.mlp, traced.second, traced.transformer])
+@pytest.mark.parametrize("trace", [traced.scalar, traced.mlp, traced.second, traced.odd, traced.transformer])
 def test_every_node_is_in_one_box_and_every_edge_leads_there(trace):
     t = trace()
     nodes = view(t.nodes)

@@ -66,6 +66,28 @@ def backward_only():
 
 
 @functools.cache
+def odd():
+    """What is rare: 1e200, NaN, infinities, float16, nothing at all, a name that looks like HTML, a
+    hook, a checkpoint, a list of inputs, a loop of many ops.
+    """
+    wide = mt.tensor(np.array([1e200, 2.0, np.inf]), requires_grad=True)
+    half = mt.tensor(np.array([1.5, 2.0], np.float16), requires_grad=True)
+    empty = mt.tensor(np.zeros((0, 4)), requires_grad=True)
+    large = mt.tensor(np.array([np.nan, np.inf, -np.inf] * 40), requires_grad=True)
+    square = mt.tensor(np.eye(3), requires_grad=True)
+    wide.name = "</script><b>&"
+    with np.errstate(all="ignore"), mt.backward_trace() as t:
+        chosen = mt.where(mt.asarray([True, False]), half, half * 2)
+        chosen.register_hook(lambda g: g * 2)
+        joined = mt.concatenate([wide, wide * 2, large])
+        again = mt.checkpoint(lambda x: mt.tanh(x @ x), square)
+        for _ in range(50):
+            again = again * 1.01
+        (chosen.sum().astype("float64") + joined.sum() + empty.sum() + again.sum()).backward()
+    return t
+
+
+@functools.cache
 def transformer(d_model=16):
     """A step of a Transformer with two layers each side."""
     shape = dict(vocab_size=50, d_model=d_model, n_heads=4, n_encoder_layers=2, n_decoder_layers=2, d_ff=2 * d_model)

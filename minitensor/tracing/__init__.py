@@ -7,4 +7,8 @@
    text of a rule; ``copies.py``: private copies of arrays
 4. ``trace.py``: the context manager; ``opened.py``: the inside of a fused op
 5. ``table.py``: the steps as text
+6. ``layout.py``: a layered layout; ``boxes.py``: nodes in boxes, as the modules called each other;
+   ``scene.py``: where both stand; ``drawing.py``: that as SVG and as text
+7. ``told.py``: a trace as JSON; ``page.py``: the page that is made of it, with ``scene.js`` (the
+   graph again, as boxes open there), ``trace.js`` (the walk) and ``panels.js`` (what is beside it)
 """

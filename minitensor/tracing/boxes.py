@@ -161,7 +161,7 @@ def _cut(children, path):
     made: list[Box | int] = []
     for start in range(0, len(children), size):
         part = children[start : start + size]
-        made.append(Box(f"{start + 1} to {start + len(part)}", path, _cut(part, path)))
+        made.append(Box(f"ops {start + 1} to {start + len(part)}", path, _cut(part, path)))
     return made
 
 

@@ -134,7 +134,9 @@ function drawGraph() {
     (entry.open ? frames : boxes).append(group);
   }
   svg.append(frames, wires, boxes);
+  const focused = document.activeElement?.dataset?.key;
   element("picture").replaceChildren(svg);
+  if (focused) focusOn(focused);
   size();
 }
 
@@ -276,7 +278,7 @@ function up() {  // Escape: close the box around what has the focus, or go back 
 const boxesTo = (root, key) => key.split(".").reduce((found, i) => [...found, found.at(-1).children[i]], [root]);
 
 function focusOn(key) {
-  drawn.boxes.find(([group]) => group.dataset.key === key)?.[0].focus({preventScroll: false});
+  drawn.boxes.find(([group]) => group.dataset.key === key)?.[0].focus({preventScroll: true});
 }
 
 function go(at) {

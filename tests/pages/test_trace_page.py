@@ -14,7 +14,7 @@ from minitensor.tracing.page import page
 from minitensor.tracing.scene import scene
 
 pytestmark = pytest.mark.browser
-ALL = [traced.scalar, traced.mlp, traced.second, traced.backward_only, traced.transformer]
+ALL = [traced.scalar, traced.mlp, traced.second, traced.backward_only, traced.odd, traced.transformer]
 
 
 def live(shown):
@@ -71,7 +71,7 @@ def numbers(card):
     return [number(cell.inner_text()) for cell in cells]
 
 
-@pytest.mark.parametrize("trace", [traced.scalar, traced.mlp, traced.second, traced.backward_only])
+@pytest.mark.parametrize("trace", [traced.scalar, traced.mlp, traced.second, traced.backward_only, traced.odd])
 def test_the_numbers_are_those_of_the_trace(show, trace):
     shown, t = show(page(trace())), trace()
     shown.page.click("#digits")

@@ -18,6 +18,7 @@ import functools
 import io
 import linecache
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +27,13 @@ from typing import Any
 
 import numpy as np
 
-from lessons.literate import Lesson, load_file
+from lessons.literate import Lesson, load_file, loading
 from minitensor.testing import check_op, gradcheck
 
 __all__ = ["Exercise", "Refused", "Result", "check", "derivatives", "exercise", "exercises", "frozen", "grade", "need",
            "op_rules", "same", "shade", "side_by_side"]  # fmt: skip
 
-PATIENCE = 30.0  # seconds that an exercise may take, those that compile kernels included
+PATIENCE = 10.0  # seconds of computing that an exercise may take
 
 
 class Refused(Exception):
@@ -275,21 +276,33 @@ def _failure(error: BaseException, file: str) -> str:
 
 @contextlib.contextmanager
 def _patience() -> Iterator[None]:
-    """Raise ``TooLong`` in this thread after ``PATIENCE`` seconds, where threads can be started."""
+    """Raise ``TooLong`` in this thread after ``PATIENCE`` seconds of computing, or six times as
+    many on the clock, where threads can be started. Loading a lesson does not count.
+    """
     this, lock, over = threading.get_ident(), threading.Lock(), False
+    computed, clock, loaded = time.process_time(), time.monotonic(), loading()[1]
 
-    def stop() -> None:
-        with lock:
-            if not over:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(this), ctypes.py_object(TooLong))
+    def look() -> None:
+        nonlocal clock
+        while True:
+            busy, spent = loading()
+            used = time.process_time() - computed - (spent - loaded)
+            if busy:
+                clock = time.monotonic()
+            with lock:
+                if over:
+                    return
+                if not busy and (used >= PATIENCE or time.monotonic() - clock >= 6 * PATIENCE):
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(this), ctypes.py_object(TooLong))
+                    return
+            done.wait(0.05)
 
-    timer = threading.Timer(PATIENCE, stop)
-    timer.daemon = True
+    done = threading.Event()
     with contextlib.suppress(RuntimeError):  # a browser has no threads
-        timer.start()
+        threading.Thread(target=look, daemon=True).start()
     try:
         yield
     finally:
         with lock:
             over = True
-        timer.cancel()
+        done.set()

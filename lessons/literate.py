@@ -10,6 +10,7 @@ import contextlib
 import io
 import re
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,7 +20,7 @@ from typing import Any
 
 from lessons.say import Picture, Record, recording
 
-__all__ = ["HERE", "Cell", "Lesson", "Output", "find", "lessons", "load", "load_file", "run"]
+__all__ = ["HERE", "Cell", "Lesson", "Output", "find", "lessons", "load", "load_file", "loading", "run"]
 
 HERE = Path(__file__).resolve().parent
 
@@ -118,9 +119,26 @@ def load(number: int) -> ModuleType:
     >>> load(1).Value(2.0).number
     2.0
     """
-    lesson = find(number)
-    run(lesson, Record())
+    lesson, begin = find(number), time.process_time()
+    _loading.append(number)
+    try:
+        run(lesson, Record())
+    finally:
+        if _loading == [number]:  # and not one that another lesson loads
+            _spent[0] += time.process_time() - begin
+        _loading.pop()
     return sys.modules[_name(lesson.path)]
+
+
+_loading: list[int] = []
+_spent = [0.0]
+
+
+def loading() -> tuple[bool, float]:
+    """Whether a lesson is being loaded, and the seconds of computing that those before have taken:
+    no time of the solution that is graded meanwhile.
+    """
+    return bool(_loading), _spent[0]
 
 
 def load_file(path: Path) -> ModuleType:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lessons import build, grading
+from lessons import build, grading, literate
 from lessons.__main__ import main
 from lessons.literate import HERE, find, lessons, load_file, run
 from lessons.say import Record, claim, recording
@@ -197,6 +197,28 @@ def test_a_solution_that_fails_is_told_kindly(text, reason, tmp_path, monkeypatc
     assert first.verdict == "refused"
     assert re.search(reason, first.reason), first.reason
     assert [other.verdict for other in others] == ["passed", "passed"]
+
+
+def test_waiting_is_no_computing_but_ends_too_and_loading_a_lesson_takes_no_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(grading, "PATIENCE", 0.2)
+    first, *_ = grading.check(find(1), learner(tmp_path, "    import time\n    while True:\n        time.sleep(0.01)"))
+    assert "did not come to an end" in first.reason
+    text = "    import time\n    time.sleep(0.05)\n    return x**n, n * x ** (n - 1)"
+    assert grading.check(find(1), learner(tmp_path, text))[0].verdict == "passed"
+
+    def slow(lesson, record):
+        end = time.process_time() + 0.5
+        while time.process_time() < end:
+            pass
+
+    monkeypatch.setattr(literate, "run", slow)
+    literate.load.cache_clear()
+    text = "    load(1)\n    return x**n, n * x ** (n - 1)"
+    try:
+        result = grading.check(find(1), learner(tmp_path, text))[0]
+        assert result.verdict == "passed", result.reason
+    finally:
+        literate.load.cache_clear()
 
 
 def test_what_a_solution_prints_is_shown_and_shortened(tmp_path, capsys):

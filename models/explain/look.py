@@ -64,11 +64,14 @@ def explain(
     ``F.scaled_dot_product_attention`` and ``F.packed_attention`` compute, which the modules of
     ``nn`` call: one that a module puts together from products and softmax by itself is not seen.
 
-    Raises ValueError for more than one input at a time, TypeError for ids that are no integers.
+    Raises ValueError for more than one input at a time, TypeError for ids that are no integers,
+    FloatingPointError if the model answers NaN.
     """
     reading = _read(model, inputs, target, positions, beam, length_penalty, max_new_tokens)
     name = _namer(tokens)
     attentions = reading.seen.merged()
+    if np.isnan(reading.logits).any():
+        raise FloatingPointError("the model's outputs are NaN: its weights are spoilt, or its training diverged")
     told = {"tokens": name, "classes": _namer(classes), "outputs": _namer(classes)}[reading.names]
     table = log_softmax(reading.logits)
     steps = [

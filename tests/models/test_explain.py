@@ -347,6 +347,13 @@ def test_what_it_cannot_take_is_refused(call, error, message):
         call()
 
 
+def test_a_spoilt_model_is_told():
+    model = bert(mlm_head=True)
+    model.words.weight.assign(mt.full(model.words.weight.shape, np.nan))
+    with pytest.raises(FloatingPointError, match="outputs are NaN"):
+        explain(model, SOURCE)
+
+
 def test_float16_and_float64_and_no_names():
     for dtype in ("float16", "float64"):
         model = gpt().astype(dtype)

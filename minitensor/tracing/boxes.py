@@ -3,7 +3,7 @@ is taken in at first sight.
 
 A box holds nodes that stand side by side in the order in which they were made: what lies between
 two of them lies inside too, so boxes never feed each other in a circle. A module that is called
-twice has two boxes.
+twice has two boxes, unless the second call follows the first without an op between.
 """
 
 from __future__ import annotations

@@ -53,7 +53,8 @@ function heading(node) {
 
 const titled = (title, ...content) => make("div", {class: "part"}, make("h3", {}, title), ...content);
 
-const opener = node => walk().trace.inside[node.id] === undefined ? null
+const opener = node => !["fused", "checkpoint"].includes(node.kind) ? null
+  : walk().trace.inside[node.id] === undefined ? make("p", {class: "soft"}, `Its inside is not in this page; see t.open(${node.id}).`)
   : make("button", {type: "button", onclick: () => enterInside(node.id)}, `Open the definition of ${node.name}`);
 
 function forwardStep() {

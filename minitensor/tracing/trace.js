@@ -9,6 +9,7 @@ let allDigits = false, follows = false;
 
 const digits = number => typeof number !== "number" || allDigits ? String(number) : shown(number, 5);
 const number = one => typeof one === "number" ? shown(one, 5) : String(one);  // in a box
+const short = one => [3, 2, 1].map(places => shown(one, places)).find(text => text.length < 8) ?? shown(one, 1);
 const asNumber = one => typeof one === "number" ? one : one === true ? 1 : one === false ? 0 : one === "NaN" ? NaN : one === "Infinity" ? Infinity : -Infinity;
 const isScalar = value => value?.all?.length === 1;
 const typeOf = value => `${value.shape.length ? shapeText(value.shape) : "scalar"} ${value.dtype}`;
@@ -183,7 +184,7 @@ function paintGraph() {
       group.classList.toggle("waiting", !has);
       const slot = group.querySelector(".gradient");
       if (gradient) {
-        const of = values[gradient.value], text = isScalar(of) ? `grad ${number(of.all[0])}` : `norm ${shown(normOf(of), 3)}`;
+        const of = values[gradient.value], text = isScalar(of) ? `grad ${number(of.all[0])}` : `norm ${short(normOf(of))}`;
         line(slot, entry, gradient.value, 2, `${text}${gradient.whole ? "" : " …"}`);
       } else slot.replaceChildren();
       slot.classList.toggle("part", Boolean(gradient && !gradient.whole));

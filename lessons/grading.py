@@ -33,7 +33,7 @@ from minitensor.testing import check_op, gradcheck
 __all__ = ["Exercise", "Refused", "Result", "check", "derivatives", "exercise", "exercises", "frozen", "grade", "need",
            "op_rules", "same", "shade", "side_by_side"]  # fmt: skip
 
-PATIENCE = 10.0  # seconds of computing that an exercise may take
+PATIENCE = 20.0  # seconds of computing that an exercise may take
 
 
 class Refused(Exception):

@@ -37,6 +37,7 @@ FOLDERS = {
     "models",
     "ops",
     "profiling",
+    "tracing",
     "recompute",
 }  # what every import system shows of a package
 HOMES = {

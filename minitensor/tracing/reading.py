@@ -4,6 +4,7 @@ that it has saved.
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 LONGEST = 40  # characters of a keyword's value
+_texts = reprlib.Repr()
+_texts.maxother = _texts.maxstring = LONGEST
 
 
 @dataclass(frozen=True)
@@ -154,5 +157,5 @@ def _short(value):
     array = value._array if isinstance(value, Tensor) else value
     if is_array(array) and array.size > 8:
         return f"array {array.shape} {array.dtype}"
-    text = " ".join(repr(array).split())
+    text = " ".join(_texts.repr(array).split())
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

@@ -280,3 +280,33 @@ class Record:
     graph: Graph = field(default_factory=Graph)
     passes: list[Pass] = field(default_factory=list)
     note: str = ""
+
+    def all_nodes(self) -> list[Node]:
+        """The nodes of the graph and of all that is inside it, each once."""
+        found = {id(node): node for graph in self._graphs() for node in graph.nodes.values()}
+        for node in list(found.values()):
+            if node.definition is not None:
+                found.update((id(one), one) for one in node.definition.nodes.values())
+        return list(found.values())
+
+    def settle(self) -> None:
+        """Bring all nodes into the order in which they were made, and note those that nobody
+        took.
+        """
+        for graph in self._graphs():
+            places, newest = {}, 0
+            for number in graph.nodes:  # what has no node stands behind the newest that was there
+                newest = max(newest, number)
+                places[number] = number if number > 0 else newest
+            graph.nodes = {number: graph.nodes[number] for number in sorted(places, key=places.__getitem__)}
+            taken = {one.node for node in graph.nodes.values() for one in node.inputs}
+            graph.outputs = [number for number in graph.nodes if number not in taken]
+
+    def _graphs(self) -> list[Graph]:
+        """The graph, and those of what ran inside a step."""
+        found = [self.graph]
+        for one in self.passes:
+            for step in one.steps:
+                if step.inside is not None:
+                    found += [graph for graph in step.inside._graphs() if all(graph is not known for known in found)]
+        return found

@@ -89,11 +89,12 @@ def _functions(path, lines):
 
 def _the_one(lambdas, code):
     """That one of several lambdas on a line which ``code`` is of: it compiles to the same."""
+    around = [ast.arg(name) for name in code.co_freevars]  # what is around it, so that it is found there
+    given = ast.arguments(posonlyargs=[], args=around, kwonlyargs=[], kw_defaults=[], defaults=[])
 
     def likeness(node):
-        made = compile(ast.Expression(node), code.co_filename, "eval").co_consts[0]
-        if not isinstance(made, CodeType):
-            return ()
+        whole = ast.fix_missing_locations(ast.Expression(ast.copy_location(ast.Lambda(given, node), node)))
+        made = _code_in(_code_in(compile(whole, code.co_filename, "eval")))
         names = [{*one.co_names, *one.co_freevars, *one.co_cellvars} for one in (made, code)]
         plain = [[c for c in one.co_consts if not isinstance(c, CodeType)] for one in (made, code)]
         return (
@@ -104,6 +105,10 @@ def _the_one(lambdas, code):
         )
 
     return max(lambdas, key=likeness)
+
+
+def _code_in(code):
+    return next(one for one in code.co_consts if isinstance(one, CodeType))
 
 
 # --- where an op was called -----------------------------------------------------------------------

@@ -85,7 +85,7 @@ class Text:
             title += f"  {node.module}" if node.module else ""
             if node.keywords:
                 title += f"  {', '.join(f'{name}={text}' for name, text in node.keywords.items())}"
-            if node.made_by is not None:
+            if node.made_by is not None and node.made_by[2]:
                 title += f"  made by step {node.made_by[1] + 1} of pass {node.made_by[0] + 1}"
             elif node.line is not None:
                 title += f"  {node.line.file}:{node.line.number}  {node.line.text}"
@@ -110,8 +110,8 @@ class Text:
         """A contribution: of which input, by which rule, where to."""
         rule = arrival.rule
         said = "no source" if rule is None else " ".join(rule.text.split())
-        if rule is not None and "\n" in rule.text:  # a whole function: its name, and where it stands
-            said = f"{' '.join(rule.text.partition(chr(10))[0].split())}  {rule.file}:{rule.number}"
+        if rule is not None and rule.text.startswith(("def ", "async def ")):
+            said = f"{_outline(rule.text)}  {rule.file}:{rule.number}"
         self.lines.append(shortened(f"{inner}{arrival.input}: {said}", self.width))
         notes = [f"-> {self.name(arrival.parent)}  {value_text(arrival.value)}"]
         if arrival.summed_axes:
@@ -131,6 +131,13 @@ class Text:
         if node is None:
             return f"#{number}"
         return f"{node.name or node.kind} #{number}"
+
+
+def _outline(text):
+    """The head of a function, and what it returns if that is said in one line."""
+    lines = [line.strip() for line in text.splitlines()]
+    returned = [line for line in lines[1:] if line.startswith("return ")]
+    return f"{lines[0]} ... {returned[0]}" if len(returned) == 1 and lines[0].endswith(":") else lines[0]
 
 
 def shortened(text, width):

@@ -14,25 +14,25 @@ import weakref
 from threading import get_ident
 from typing import Any
 
-from minitensor.backend import holds_numbers, is_array, memory, move, np, on
-from minitensor.engine.arraylike import holds_tensors
-from minitensor.engine.autograd import backward_pass, depositing, raw, reachable
+from minitensor.backend import is_array, memory
+from minitensor.engine.autograd import backward_pass, raw, reachable
 from minitensor.engine.mode import current_mode
 from minitensor.engine.observer import Observer
 from minitensor.engine.primitive import NUMBERS
-from minitensor.engine.sums import Scatter, as_array, unbroadcast
+from minitensor.engine.sums import as_array
 from minitensor.engine.tensor import Tensor
+from minitensor.tracing.copies import copied, given
+from minitensor.tracing.passes import Run, Sums
 from minitensor.tracing.reading import (
     Call,
     freed_names,
     input_names,
     keyword_texts,
     numbers_of,
-    rules_of,
     saved_inputs,
     saved_output,
 )
-from minitensor.tracing.record import Arrival, Input, Node, Pass, Record, Scattered, Step, Value
+from minitensor.tracing.record import Arrival, Input, Node, Pass, Record, Value
 
 __all__ = ["Tracer"]
 
@@ -68,11 +68,9 @@ class Tracer(Observer):
         self.is_open = False
         only = self.places.forget()
         if only is not None:
-            for node in _all_nodes(self.record):
+            for node in self.record.all_nodes():
                 node.module = node.module.removeprefix(only).removeprefix(".")
-        graph = self.record.graph
-        taken = {one.node for node in graph.nodes.values() for one in node.inputs}
-        graph.outputs = [number for number in graph.nodes if number not in taken]
+        self.record.settle()
         self.named, self.copies, self.constants = {}, {}, {}
 
     def own(self, function, *args):
@@ -169,7 +167,7 @@ class Tracer(Observer):
         if node is None:
             self.constants[id(out._array)] = weakref.ref(out._array), made
         elif kind == "fused":
-            self.calls[made] = Call(op, [one.value for one in inputs], memory.private(dict(params)))
+            self.calls[made] = Call(op, [one.value for one in inputs], _kept(op, params))
 
     def enter(self, node):
         """Put a node into the graph, with those that it was made of if they stand in one around
@@ -204,7 +202,7 @@ class Tracer(Observer):
             return Input(name, None, value)
         if tensor is not None:
             return Input(name, self.constant_of(tensor._array), self.value_of(tensor._array))
-        return Input(name, None, _given(value))
+        return Input(name, None, given(value))
 
     def constant_of(self, array):
         """The id of the op without a gradient that made an array; None if there is none."""
@@ -217,7 +215,7 @@ class Tracer(Observer):
         if entry is not None and entry[0]() is array:
             if memory.last_write == entry[2] or memory.overwritten(array, entry[2]) is None:
                 return entry[1]
-        value = Value(_copied(array))
+        value = Value(copied(array))
         self.copies[id(array)] = weakref.ref(array), value, memory.last_write
         return value
 
@@ -303,7 +301,7 @@ class Tracer(Observer):
         saved, names = saved_inputs(node), input_names(node)
         parents = dict(zip(numbers_of(node), node.parents))
         if found.value is None and (own := saved_output(node)) is not None:
-            found.value = Value(_copied(own))
+            found.value = Value(copied(own))
         for i, name in enumerate(names):
             array, parent = saved.get(i), parents.get(i)
             if is_array(array) and memory.overwritten(array, node.order) is not None:
@@ -317,7 +315,7 @@ class Tracer(Observer):
         if found.kind == "fused" and node.saved is not None:
             found.keywords = keyword_texts(node.saved[2])
             self.calls[node.order] = Call(
-                node.pullback.op, [one.value for one in found.inputs], memory.private(dict(node.saved[2]))
+                node.pullback.op, [one.value for one in found.inputs], _kept(node.pullback.op, node.saved[2])
             )
 
     # --- passes -----------------------------------------------------------------------------------
@@ -337,167 +335,13 @@ class Tracer(Observer):
         run = Run(self, data, retain_graph or create_graph, {*(wanted or ()), *stop})
         for root, gradient in zip(roots, gradients):
             value = as_array(raw(gradient))
-            arrival = Arrival(root.order, None, "", None, value.shape, (), False, Value(_copied(value, root.dtype)))
+            arrival = Arrival(root.order, None, "", None, value.shape, (), False, Value(copied(value, root.dtype)))
             data.roots.append((root.order, arrival.value))
             data.seeds.append(arrival)
             run.arrive(root, arrival, value)
         return run
 
 
-class Run:
-    """A pass that is going on. keeps: whether nodes keep what they saved. ends: nodes that the pass
-    may reach without calling anything there.
-    """
-
-    def __init__(self, tracer, data, keeps, ends):
-        self.tracer, self.data, self.keeps = tracer, data, keeps
-        self.waiting = sorted(ends, key=lambda node: node.order)
-        self.last, self.alone = {}, {}  # by node: the newest arrival; the array of the only one
-        self.node = self.step = None
-        self.codes = {}  # the rules that are running, by id of their code: their text
-
-    def arrive(self, parent, arrival, array):
-        """Enter a contribution to the gradient of a node."""
-        before = self.last.get(parent)
-        if before is None:
-            self.alone[parent] = array
-        else:
-            arrival.nth, arrival.before = before.nth + 1, before
-            self.alone.pop(parent, None)
-        self.last[parent] = arrival
-
-    def come_to(self, node, gradient):
-        """The new Step at a node, whose gradient is complete."""
-        self.pass_over(node.order)
-        last, alone = self.last.pop(node, None), self.alone.pop(node, None)
-        array = raw(gradient)
-        value = last.value if last is not None and alone is array else Value(_copied(array))
-        self.node, self.step = node, Step(node.order, value)
-        self.data.steps.append(self.step)
-        return self.step
-
-    def pass_over(self, order):
-        """Steps for the nodes older than none of this order at which the pass called nothing."""
-        while self.waiting and self.waiting[-1].order > order:
-            node = self.waiting.pop()
-            last = self.last.pop(node, None)
-            if last is not None:
-                self.data.steps.append(Step(node.order, last.total))
-
-    def note_served(self, step, watch, gradient, result, deposit, first):
-        """Enter what hooks and ``.grad`` made of a gradient."""
-        if result is not gradient:
-            step.before_hooks, step.gradient = step.gradient, Value(_copied(raw(result)))
-        if deposit and watch.retains_grad:
-            step.deposited = step.grad = step.gradient
-            with depositing:
-                if watch.grad is not None and (not first or watch.grad.dtype != step.gradient.dtype):
-                    step.grad = Value(_copied(raw(watch.grad)))
-
-
-class Sums:
-    """The sums of a pass as the pullback of one node sees them: what it adds is noted."""
-
-    __slots__ = ("known", "names", "node", "place", "recorded", "rules", "run", "step", "sums")
-
-    def __init__(self, run, sums, step, node, gradient):
-        self.run, self.sums, self.step, self.node, self.recorded = run, sums, step, node, sums.recorded
-        array = raw(gradient)
-        self.known = {id(array): (array, step.gradient)}  # arrays that a rule may hand on, with their copies
-        self.rules, self.place = rules_of(node, sums.recorded), 0
-        self.names = input_names(node)
-        if sums.recorded:
-            run.codes = {id(rule.code): rule.text for rule in self.rules if rule is not None}
-
-    def add(self, parent, value, new=False):
-        """As ``GradientSums.add``."""
-        raw_shape, axes, scattered = getattr(value, "shape", None), (), value.__class__ is Scatter
-        if scattered:
-            raw_shape = value.values.shape
-            if self.recorded:
-                value = value.values.put(value.index, value.shape)
-        elif raw_shape is not None and holds_numbers(value.dtype):
-            if raw_shape != parent.shape:
-                axes = _summed(raw_shape, parent.shape)
-                with on(raw(value)):
-                    value = unbroadcast(value, parent.shape)
-            value = as_array(value if value.dtype == parent.dtype else value.astype(parent.dtype))
-        if raw_shape is not None:
-            self.run.tracer.own(self.note, parent, value, raw_shape, axes, scattered)
-        self.sums.add(parent, value, new)
-
-    def note(self, parent, value, raw_shape, axes, scattered):
-        """Enter a contribution in the shape and dtype of the parent."""
-        place = self.find(parent)
-        array = raw(value)
-        if array.__class__ is Scatter:
-            index = memory.private(_on_host(value.index))
-            kept: Value = Scattered(Value(_copied(value.values)), index, value.shape, parent.dtype)
-        elif id(array) in self.known:
-            kept = self.known[id(array)][1]
-        else:
-            kept = Value(_copied(array))
-            self.known[id(array)] = array, kept
-        numbers = numbers_of(self.node)
-        rule = self.rules[place]
-        arrival = Arrival(
-            parent.order, self.node.order, self.names[numbers[place]], rule.line if rule else None,
-            tuple(raw_shape), axes, scattered, kept,
-        )  # fmt: skip
-        self.step.arrivals.append(arrival)
-        self.run.arrive(parent, arrival, array)
-
-    def find(self, parent):
-        """Which of the node's parents this is: the next that has a rule, as one may be there
-        twice.
-        """
-        parents = self.node.parents
-        for place in range(self.place, len(parents)):
-            if parents[place] is parent and self.rules[place] is not None:
-                self.place = place + 1
-                return place
-        return next(place for place, one in enumerate(parents) if one is parent)
-
-
-def _summed(shape, wanted):
-    """The axes of ``shape`` that are summed over to come to the shape ``wanted``."""
-    extra = max(len(shape) - len(wanted), 0)
-    kept = zip(range(extra, len(shape)), shape[extra:], wanted)
-    return (*range(extra), *(i for i, have, want in kept if want == 1 and have != 1))
-
-
-def _copied(array, dtype=None):
-    """A private copy on the host, which nobody writes to."""
-    made = np.array(move(array, "cpu"), dtype=dtype, copy=True)
-    made.flags.writeable = False
-    return made
-
-
-def _on_host(index):
-    if isinstance(index, (tuple, list)):
-        return type(index)(map(_on_host, index))
-    return move(raw(index), "cpu") if is_array(raw(index)) else index
-
-
-def _given(value):
-    """The Value of something that is no Tensor; None if it is not made of numbers alone."""
-    if not is_array(value) and holds_tensors(value):
-        return None
-    try:
-        array = _copied(value) if is_array(value) else np.array(value)
-    except (TypeError, ValueError):
-        return None
-    return Value(array) if array.dtype.kind in "biuf" or holds_numbers(array.dtype) else None
-
-
-def _all_nodes(record):
-    """The nodes of a record and of all that is inside it, each once."""
-    found = {id(node): node for node in record.graph.nodes.values()}
-    for node in list(found.values()):
-        if node.definition is not None:
-            found.update((id(one), one) for one in node.definition.nodes.values())
-    for one in record.passes:
-        for step in one.steps:
-            if step.inside is not None and step.inside.graph is not record.graph:
-                found.update((id(node), node) for node in _all_nodes(step.inside))
-    return found.values()
+def _kept(op, params):
+    """Keywords for another call; arrays among those of the library's own ops are theirs."""
+    return memory.private(dict(params)) if op.foreign else dict(params)

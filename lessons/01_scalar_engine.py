@@ -131,19 +131,19 @@ def f(a, b):
     return exp(sin(a * b)) / (b + tanh(a))
 
 
-a, b = Value(0.7), Value(1.9)
+a, b = Value(0.4), Value(1.9)
 slopes = gradients([f(a, b)], [1.0])
 h = 1e-6
-higher, lower = f(Value(0.7 + h), Value(1.9)), f(Value(0.7 - h), Value(1.9))
+higher, lower = f(Value(0.4 + h), Value(1.9)), f(Value(0.4 - h), Value(1.9))
 by_turning = (higher.number - lower.number) / (2 * h)
 
 
-@picture("The curve, and the line that has the slope the engine found at a = 0.7")
+@picture("The curve, and the line that has the slope the engine found at a = 0.4")
 def _(axes):
     curve = [i / 50 for i in range(101)]
     axes.plot(curve, [f(Value(i), Value(1.9)).number for i in curve])
-    axes.plot(curve, [f(a, b).number + slopes[a] * (i - 0.7) for i in curve], "--")
-    axes.plot([0.7], [f(a, b).number], "o", color="black")
+    axes.plot(curve, [f(a, b).number + slopes[a] * (i - 0.4) for i in curve], "--")
+    axes.plot([0.4], [f(a, b).number], "o", color="black")
     axes.set_xlabel("a")
 
 

@@ -14,7 +14,7 @@ import pytest
 from minitensor.backend.heap import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("minitensor", "models", "examples", "tests", "benchmarks")
+FOLDERS = ("minitensor", "models", "examples", "lessons", "tests", "benchmarks")
 SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}  # of Windows
 

@@ -107,12 +107,8 @@ def test_numpy_alone_will_do(tmp_path):
         "print(main(['run', '1', '--pictures', sys.argv[1]]), main(['check', '1', sys.argv[2]]))"
     )
     answers = str(HERE / "answers" / "01.py")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, str(tmp_path), answers],
-        cwd=HERE.parent,
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, "-W", "error", "-X", "utf8", "-c", code, str(tmp_path), answers]
+    done = subprocess.run(command, cwd=HERE.parent, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert "[picture, left out since matplotlib is not installed: " in done.stdout
     assert "3 of 3 passed" in done.stdout and done.stdout.endswith("0 0\n")

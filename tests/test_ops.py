@@ -135,7 +135,7 @@ CUPY = set(
     abs add any arange arccos arccosh arcsin arcsinh arctan arctan2 arctanh argsort asarray ascontiguousarray bitwise_and bitwise_or
     bitwise_xor bool
     broadcast_shapes broadcast_to ceil clip concatenate copysign copyto cos cosh cumprod cumsum diff divide dtype
-    einsum empty empty_like equal exp expand_dims expm1 eye flatnonzero flip float32 float64 floor floor_divide
+    einsum empty empty_like equal exp expand_dims expm1 eye flatnonzero flip float32 float64 floor floor_divide fmin
     frexp from_dlpack full greater greater_equal hypot int32 int64 invert isfinite isinf isnan ldexp left_shift less less_equal
     linalg log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor matmul max maximum min minimum
     moveaxis multiply nan_to_num negative nextafter not_equal ones ones_like pad permute_dims positive power

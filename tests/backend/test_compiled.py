@@ -427,7 +427,7 @@ def test_what_lies_damaged_on_disk_is_made_again(tmp_path, ending):
 
 
 def test_without_a_folder_to_write_to_it_compiles_and_says_so(tmp_path):
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     done = run(SOFTMAX, MINITENSOR_CACHE=str(tmp_path / "file"))
     assert done.stdout == "3.0\n" and "cannot be kept in" in done.stderr
 

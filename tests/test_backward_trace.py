@@ -248,6 +248,47 @@ def step_of(t, name, number=-1):
     return t.passes[number].step_of(node_of(t, name).id)
 
 
+def test_a_step_says_the_value_that_a_parameter_had_then():
+    w = nn.Parameter(mt.tensor([1.0, 2.0]))
+    optimiser = optim.SGD([w], lr=0.5)
+    with mt.backward_trace({"w": w}) as t:
+        for _ in range(3):
+            optimiser.zero_grad()
+            (w * w).sum().backward()
+            optimiser.step()
+            w.assign(w.detach() + 1.0)
+    assert [one.step_of(node_of(t, "w").id).value.array.tolist() for one in t.passes] == [
+        [1.0, 2.0],
+        [1.0, 1.0],
+        [1.0, 1.0],
+    ]
+    assert (
+        str(t).count("value [1., 2.]; gradient [2., 4.]") == 1
+        and str(t).count("value [1., 1.]; gradient [2., 2.]") == 2
+    )
+
+
+def test_a_gradient_of_16_bits_is_said_to_be_rounded():
+    x = leaf(0.1, 0.2, dtype="float16", name="x")
+    with mt.backward_trace() as t:
+        (x * x * 0.37).sum().backward()
+    assert ".grad is this, rounded to float16" in str(t)
+    assert bits(step_of(t, "x").grad.array.astype(np.float16)) == bits(x.grad.data)
+
+
+def test_a_hook_that_fails_has_not_passed_its_gradient_on():
+    x = leaf(1.0, name="x")
+
+    def fail(gradient):
+        raise KeyError("no")
+
+    with mt.backward_trace() as t, pytest.raises(KeyError):
+        y = x * 2.0
+        y.register_hook(fail)
+        y.sum().backward()
+    assert "given to a hook" in str(t) and "after a hook" not in str(t) and "ended by an error" in str(t)
+
+
 def test_a_step_has_the_rules_and_what_was_summed():
     x, b = leaf(1.0, 2.0, name="x"), mt.tensor(3.0, requires_grad=True)
     with mt.backward_trace({"bias": b}) as t:

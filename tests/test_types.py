@@ -28,9 +28,14 @@ from minitensor.engine.primitive import Primitive
 
 ROOT = Path(__file__).resolve().parent.parent
 LAZY = {"testing"}  # public, imported on first use
-# Pages with code that has to be wrong: mistakes that the errors explain, and nodes, any of which
-# might be None.
-NOT_SOUND = {"docs/coming-from.md", "docs/howto/read-the-engine.md"}
+# Pages with code that has to be wrong: mistakes that the errors explain, and nodes and values, any
+# of which might be None.
+NOT_SOUND = {
+    "docs/coming-from.md",
+    "docs/howto/look-inside.md",
+    "docs/howto/read-the-engine.md",
+    "docs/howto/see-backward.md",
+}
 FOLDERS = {
     "engine",
     "files",

@@ -43,6 +43,18 @@ def mlp():
 
 
 @functools.cache
+def updated():
+    """Two steps of an optimiser in one block."""
+    w = nn.Parameter(mt.tensor(2.0))
+    with mt.backward_trace({"w": w}) as t:
+        for _ in range(2):
+            w.grad = None
+            (w * w).backward()
+            w.assign(w.detach() - 0.25 * w.grad)
+    return t
+
+
+@functools.cache
 def second():
     """A second derivative."""
     with mt.backward_trace() as t:

@@ -62,7 +62,7 @@ function forwardStep() {
   if (id === undefined) {
     const parts = [make("p", {}, "Go forward with → : first every op computes its value, then each backward pass takes the gradient from the end to the leaves, rule by rule.")];
     if (now.trace.note) parts.unshift(make("p", {}, now.trace.note));
-    if (!now.trace.lines) parts.push(make("p", {class: "note"}, "Only the backward pass ran inside the block: lines, modules and some values are not known. Write `with mt.backward_trace() as t:` around the forward pass too."));
+    if (!now.trace.lines && now.passes.length) parts.push(make("p", {class: "note"}, "Only the backward pass ran inside the block: lines, modules and some values are not known. Write `with mt.backward_trace() as t:` around the forward pass too."));
     if (!now.passes.length) parts.push(make("p", {class: "note"}, "No backward pass ran inside the block."));
     parts.push(key());
     return {title: "Before the forward pass", words: "before the forward pass", parts};
@@ -96,14 +96,16 @@ function backwardStep() {
       parts: [make("p", {class: "soft"}, what), titled("The gradient it starts from", make("div", {class: "cards"}, seeds))]};
   }
   const node = now.nodes.get(step.node), arrivals = step.arrivals;
-  const name = titleOf(node), parts = [heading(node)];
-  parts.push(make("div", {class: "pair"}, titled("Value", told(node.value)), titled("Gradient that came", told(step.gradient, "gradient"))));
+  const name = titleOf(node), parts = [heading(node)], failed = !pass.finished && step === pass.steps.at(-1);
+  parts.push(make("div", {class: "pair"}, titled("Value", told(step.was ?? node.value)), titled("Gradient that came", told(step.gradient, "gradient"))));
   if (step.before !== undefined) parts.push(titled("Before hooks", told(step.before, "gradient")));
-  else if (step.hooked) parts.push(make("p", {class: "soft"}, "A hook saw this gradient and left it as it was."));
+  else if (step.hooked && !failed) parts.push(make("p", {class: "soft"}, "A hook saw this gradient and left it as it was."));
+  if (failed) parts.push(make("p", {class: "note"}, "An error ended the pass at this step."));
   if (arrivals.length) parts.push(titled(arrivals.length > 1 ? `${arrivals.length} contributions, one for each input that needs a gradient` : "Its contribution", make("div", {class: "cards"}, arrivals.map(arrivalCard))));
   if (step.deposited !== undefined) {
     parts.push(titled("Deposited in .grad", step.deposited === step.gradient ? make("p", {}, "this gradient") : told(step.deposited, "gradient")));
     if (step.grad !== step.deposited) parts.push(titled(".grad is now", told(step.grad, "gradient")));
+    if (step.rounded) parts.push(make("p", {class: "soft"}, `It is kept in float32; tensor.grad gives it rounded to ${step.rounded}.`));
   }
   if (step.freed?.length) parts.push(make("p", {class: "soft"}, `Freed, what the op had saved: ${step.freed.join(", ")}`));
   parts.push(opener(node));

@@ -42,7 +42,7 @@ class Run:
         last, alone = self.last.pop(node, None), self.alone.pop(node, None)
         array = raw(gradient)
         value = last.value if last is not None and alone is array else Value(copied(array))
-        self.node, self.step = node, Step(node.order, value)
+        self.node, self.step = node, Step(node.order, value, self.tracer.value_at(node))
         self.data.steps.append(self.step)
         return self.step
 
@@ -52,7 +52,7 @@ class Run:
             node = self.waiting.pop()
             last = self.last.pop(node, None)
             if last is not None:
-                self.data.steps.append(Step(node.order, last.total))
+                self.data.steps.append(Step(node.order, last.total, self.tracer.value_at(node)))
 
     def note_served(self, step, watch, gradient, result, deposit, first):
         """Enter what hooks and ``.grad`` made of a gradient."""

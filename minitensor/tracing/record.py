@@ -139,7 +139,8 @@ class Node:
     definition; "checkpoint"; or "constant": the result of an op that needed no gradient. name: of
     the op; of a leaf its parameter's name, or "". module: the path of the module that called it,
     "" outside. line: where the user's code called it. keywords: those that were given, as text.
-    value: None if it is not known. shape and dtype: of the value; the gradient has the same, but
+    value: None if it is not known; of a leaf that an optimiser writes to, as it was met last: see
+    ``Step.value``. shape and dtype: of the value; the gradient has the same, but
     float32 for values of 16 bits. made_by: ``(pass, step, rule)``, both counted from 0, if a
     backward pass computed it: a recorded one (``create_graph=True``), or a checkpoint that ran
     again. definition: the inside of a fused op or a checkpoint, once ``open`` was asked for it.
@@ -226,16 +227,19 @@ class Arrival:
 class Step:
     """A node that a pass has come to.
 
-    gradient: complete, after hooks. hooked: whether a hook was called; before_hooks is then what it
+    gradient: complete, after hooks. value: of the node at that time, None if it is not known.
+    hooked: whether a hook was called; before_hooks is then what it
     was given. arrivals: the contributions to the parents, in the order in which they were added.
     freed: names of what the node had saved and has let go. deposited: what was added to ``.grad``,
-    and grad: what is there now; both None if nothing was deposited. inside: what a checkpoint ran
+    and grad: what is there now; both None if nothing was deposited. Of values of 16 bits both are
+    float32, and ``tensor.grad`` gives the latter rounded. inside: what a checkpoint ran
     again, or a recorded pass through a fused op its definition; the nodes of a recorded pass stand
     in the trace's own graph too.
     """
 
     node: int
     gradient: Value
+    value: Value | None = None
     hooked: bool = False
     before_hooks: Value | None = None
     arrivals: list[Arrival] = field(default_factory=list)

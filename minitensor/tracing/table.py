@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from textwrap import TextWrapper
 
-from minitensor.backend import np
+from minitensor.backend import is_narrow, np
 
 __all__ = ["IN_FULL", "number_text", "text_of", "value_text"]
 
@@ -73,11 +73,13 @@ class Text:
             if i == first and left:
                 self.say(f"... {left} steps between; t.table() has all ...", " " * (number + 2))
             if not left or i < first or i >= first + left:
-                self.show_step(i + 1, step, number)
+                self.show_step(i + 1, step, number, failed=not one.finished and step is one.steps[-1])
         self.lines.append("")
 
-    def show_step(self, i, step, number):
-        """A step: a line that says where, then value and gradient, then what it contributes."""
+    def show_step(self, i, step, number, failed=False):
+        """A step: a line that says where, then value and gradient, then what it contributes.
+        failed: an error ended the pass here.
+        """
         node = self.nodes.get(step.node)
         inner, deeper = " " * (number + 2), " " * (number + 4)
         title = f"{i:>{number}}  {self.name(step.node)}"
@@ -90,14 +92,17 @@ class Text:
             elif node.line is not None:
                 title += f"  {node.line.file}:{node.line.number}  {node.line.text}"
         self.lines.append(shortened(title, self.width))
-        facts = [f"value {value_text(node.value)}"] if node is not None and node.value is not None else []
+        value = step.value if step.value is not None or node is None else node.value
+        facts = [] if value is None else [f"value {value_text(value)}"]
         facts += [f"gradient {value_text(step.gradient)}"]
         if step.hooked:
             before = step.before_hooks
-            facts += ["after a hook" if before is None else f"after a hook was given {value_text(before)}"]
+            seen = "given to a hook" if failed else "after a hook"
+            facts += [seen if before is None else f"after a hook was given {value_text(before)}"]
         if step.deposited is not None:
             same = step.grad is step.deposited
-            facts += [".grad is this" if same else f".grad is now {value_text(step.grad)}"]
+            text = ".grad is this" if same else f".grad is now {value_text(step.grad)}"
+            facts += [text + (f", rounded to {node.dtype}" if node is not None and is_narrow(node.dtype) else "")]
         if step.freed:
             facts += [f"freed: {', '.join(step.freed)}"]
         if step.inside is not None and step.inside.graph.nodes is not self.nodes:

@@ -8,7 +8,7 @@ import linecache
 from collections import deque
 from typing import Any
 
-from minitensor.backend import np
+from minitensor.backend import is_narrow, np
 from minitensor.pages import thumbnail
 from minitensor.tracing.boxes import Box, boxes, first_sight, view
 from minitensor.tracing.record import Line, Value
@@ -60,6 +60,7 @@ class Teller:
     def trace(self, trace: Any) -> dict[str, Any]:
         """One trace; what is inside its nodes is entered under "inside" by the caller."""
         nodes, passes = trace.nodes, trace.passes
+        self.nodes = nodes
         views = [view(nodes)]
         shown = []
         names = {(one.number, i): nodes[step.node].name or "leaf" for one in passes for i, step in enumerate(one.steps)}
@@ -103,9 +104,9 @@ class Teller:
     def step(self, step):
         """A step, with its arrivals."""
         return _bare(
-            node=step.node, gradient=self.value(step.gradient), hooked=step.hooked,
+            node=step.node, gradient=self.value(step.gradient), was=self.value(step.value), hooked=step.hooked,
             before=self.value(step.before_hooks), freed=step.freed,
-            deposited=self.value(step.deposited), grad=self.value(step.grad),
+            deposited=self.value(step.deposited), grad=self.value(step.grad), rounded=self.rounded(step),
             arrivals=[
                 _bare(
                     to=one.parent, input=one.input, rule=self.rule(one.rule), scattered=one.scattered,
@@ -115,6 +116,11 @@ class Teller:
                 for one in step.arrivals
             ],
         )  # fmt: skip
+
+    def rounded(self, step):
+        """The dtype to which ``tensor.grad`` rounds what was deposited; None if it does not."""
+        node = self.nodes.get(step.node)
+        return str(node.dtype) if step.deposited is not None and node is not None and is_narrow(node.dtype) else None
 
     # --- values -----------------------------------------------------------------------------------
 

@@ -77,6 +77,11 @@ class Walk {
       return {...pass, steps, arrived, reached};
     });
     this.made = new Map(this.frames.flatMap((frame, i) => frame.forward && frame.node !== undefined ? [[frame.node, i]] : []));
+    const places = [...this.nodes.values()].flatMap(node => (node.inputs ?? []).map(([, from, given]) => [from, given]))
+      .concat(trace.passes.flatMap(pass => (pass.steps ?? []).map(step => [step.node, step.was]))).filter(([, place]) => typeof place === "number");
+    this.written = new Set(places.filter(([id, place]) => this.nodes.get(id)?.kind === "leaf" && place !== this.nodes.get(id).value).map(([id]) => id));
+    this.first = new Map([...this.nodes.values()].reverse().flatMap(node => (node.inputs ?? []).map(([, from, given]) => [from, given]))
+      .filter(([from, given]) => from !== null && typeof given === "number"));
     this.begin = Array.from({length: this.passes.length + 1}, (_, phase) => this.frames.findIndex(frame => frame.phase === phase));
   }
   get frame() { return this.frames[this.at]; }
@@ -88,6 +93,16 @@ class Walk {
     const node = this.nodes.get(id);
     if (!node || node.kind === "leaf" || !this.frame.forward) return true;
     return node.by ? node.by[0] < this.frame.phase : this.made.get(id) <= this.at;
+  }
+
+  // The value of a node, by its place; that of a leaf which an optimiser writes to, as it was then.
+  value(id) {
+    const node = this.nodes.get(id), {forward} = this.frame;
+    if (!this.written.has(id)) return node.value;
+    if (!forward) return this.pass.steps.find(one => one.node === id)?.was ?? node.value;
+    const taken = this.frames.slice(0, this.at + 1).reverse().flatMap(frame => frame.forward && frame.node !== undefined ? this.nodes.get(frame.node).inputs ?? [] : []);
+    const found = taken.find(([, from, given]) => from === id && typeof given === "number");
+    return found ? found[2] : this.first.get(id) ?? node.value;
   }
 
   // The gradient of a node so far: {value, whole}, or null.
@@ -179,8 +194,8 @@ function paintGraph() {
     group.classList.toggle("to", to.has(what) && what !== current);
     const said = [isBox(what) ? `${what.name}, box of ${plural(count(what), "node")}` : now.label(id)];
     if (!open && node) {
-      const has = now.hasValue(id), value = has ? values[node.value] : null, gradient = now.gradient(id);
-      line(group.querySelector(".value"), entry, has ? node.value : undefined, 1, value ? isScalar(value) ? number(value.all[0]) : shapeText(node.shape) : shapeText(node.shape) || (has ? "?" : "·"));
+      const has = now.hasValue(id), place = has ? now.value(id) : undefined, value = values[place] ?? null, gradient = now.gradient(id);
+      line(group.querySelector(".value"), entry, place, 1, value ? isScalar(value) ? number(value.all[0]) : shapeText(node.shape) : shapeText(node.shape) || (has ? "?" : "·"));
       group.classList.toggle("waiting", !has);
       const slot = group.querySelector(".gradient");
       if (gradient) {

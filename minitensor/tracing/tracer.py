@@ -219,6 +219,11 @@ class Tracer(Observer):
         self.copies[id(array)] = weakref.ref(array), value, memory.last_write
         return value
 
+    def value_at(self, node):
+        """The Value of a node as it is now, None if it is not known."""
+        found = next((graph.nodes[node.order] for graph in self.graphs if node.order in graph.nodes), None)
+        return None if found is None else found.value
+
     # --- what is older than the trace -------------------------------------------------------------
 
     def meet(self, node, tensor=None, array=None):
@@ -235,7 +240,7 @@ class Tracer(Observer):
             array = tensor._array
             if found.kind == "leaf" and not found.name:
                 found.name = tensor.name or ""
-        if found.value is None and array is not None:
+        if array is not None and (found.value is None or found.kind == "leaf"):  # a leaf may be written to
             found.value = self.value_of(array)
         self.graphs[-1].nodes.setdefault(node.order, found)
         return found

@@ -49,6 +49,18 @@ def test_a_walk_to_the_end_and_back_is_quiet(show, trace):
     assert len(shown.page.query_selector_all(".item")) <= MOST
 
 
+def test_a_parameter_is_shown_as_it_was_then(show):
+    shown = show(page(traced.updated()))
+    said = []
+    for _ in range(shown.page.evaluate("walk().frames.length")):
+        labels = [item.get_attribute("aria-label") for item in shown.page.query_selector_all("[aria-label^='w;']")]
+        said += [re.search(r"value ([\d.]+)", label)[1] for label in labels]
+        shown.page.keyboard.press("ArrowRight")
+    first = said.index("1")  # the value after the update, from the op that used it on
+    assert set(said[:first]) == {"2"} and set(said[first:]) == {"1", "2"}, said
+    assert said[-1] == "1"
+
+
 @pytest.mark.parametrize("width, scheme", LOOKS)
 @pytest.mark.parametrize("trace", ALL)
 def test_it_fits_and_is_accessible(show, trace, width, scheme):

@@ -83,22 +83,22 @@ found = backward(loss, {w.node: "w", b.node: "b"})
 #
 # `mt.backward_trace` writes the table for any pass: each node in the order of the visit, the rule
 # with its own source line, what it hands to each parent, and which arrival that was. Arrays are
-# nothing new: here are three points at once, and `b`, which was broadcast to them, gets back a sum
-# (lesson 2).
+# nothing new: here are three points at once, and `w` and `b`, which were broadcast to them, get
+# back sums (lesson 2).
 
 # %%
 w = mt.tensor(2.0, dtype="float64", requires_grad=True)
 b = mt.tensor(1.0, dtype="float64", requires_grad=True)
 xs, ts = mt.tensor([3.0, 0.0, -1.0]), mt.tensor([5.0, 1.0, 0.0])
 
-with mt.backward_trace() as trace:
+with mt.backward_trace({"w": w, "b": b}) as trace:
     errors = w * xs + b - ts
     loss = (errors * errors).sum()
     loss.backward()
 print(trace)
 
 # %% [markdown]
-# Read it from the top. `sum` copies its gradient to all three errors. `multiply` hands `e` to the
+# Read it from the top. `sum` copies its gradient to all three squares. `multiply` hands `e` to the
 # left and `e` to the right, and both arrive at `subtract`. At the end each leaf has what goes into
 # its `.grad`.
 #

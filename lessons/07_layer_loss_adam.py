@@ -69,8 +69,8 @@ print([name for name, _ in Network().named_parameters()][:3])
 # ## A loss
 #
 # The network gives *logits*, any two numbers; a softmax makes probabilities of them. The loss is
-# minus the logarithm of the right answer's probability: 0 if the network is sure and right, large
-# if it is sure and wrong. The logarithm of a softmax is the logit minus `logsumexp`.
+# minus the logarithm of the right answer's probability: near 0 if the network is sure and right,
+# large if it is sure and wrong. The logarithm of a softmax is the logit minus `logsumexp`.
 
 
 # %%

@@ -26,7 +26,7 @@ from minitensor import nn, optim
 
 # %%
 def attention(query, key, value):
-    """The answers (B, T, K) and the weights (B, T, S)."""
+    """The answers (B, T, V) and the weights (B, T, S)."""
     scores = query @ key.mT / query.shape[-1] ** 0.5  # (B, T, S)
     weights = F.softmax(scores, axis=-1)  # over the keys, not over the queries
     return weights @ value, weights
@@ -40,8 +40,9 @@ print("weights", weights.numpy().round(3), "answer", answer.numpy().round(1))
 # %% [markdown]
 # ## Why the square root
 #
-# A product of two random vectors of K features has variance K. Large scores make weights of nearly
-# 0 or 1, where a softmax has no gradient. Divided by sqrt(K), scores keep variance 1.
+# The product of two random vectors of K features, each of mean 0 and variance 1, has variance K.
+# Large scores make weights of nearly 0 or 1, where a softmax has no gradient. Divided by sqrt(K),
+# scores keep variance 1.
 
 # %%
 dice = np.random.default_rng(0)

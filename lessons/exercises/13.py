@@ -33,7 +33,7 @@ def beam_search(next_words, beam, stop, limit):
     with the empty row. In each step, let every growing row grow by every word, and keep the
     ``beam`` rows with the largest *sums* of log-probabilities. A row that ends in ``stop`` is done
     and grows no more. After ``limit`` words, or if no row grows any more, return the best of those
-    that are done.
+    that are done. You may take it that there is one.
     """
     raise NotImplementedError("exercise 13.3")
 

@@ -53,8 +53,12 @@ class Agreement:
     def sentence(self) -> str:
         """The result in words."""
         if self.attention is None:
+            if not np.isfinite(self.effects).any():
+                return f"There is no attention to compare with, and the model does not compute after {self.how}."
             return f"There is no attention to compare with; the effects of {self.how} are measured all the same."
         if not self.rows:
+            if not np.isfinite(self.effects).any():
+                return f"Nothing to compare attention with: the model does not compute after {self.how}."
             return "Too few inputs, or too equal ones, to compare attention with occlusion."
         degree = next(word for bound, word in WORDS if self.mean >= bound)
         over = "the one answer" if self.rows == 1 else f"{self.rows} answers"

@@ -34,6 +34,8 @@ def read_bert(model: BERT, ids: Any, positions: Any) -> Reading:
     ids = one_row(ids, "text")
     head: Callable[..., Any] | None = None
     of_words = model.mlm is not None
+    if positions is not None and not of_words:
+        raise ValueError("explain: positions are of words to predict, and this BERT has no head for words")
     if of_words:
         head = model.word_logits
     elif model.classifier is not None:
@@ -126,6 +128,9 @@ def read_any(model: nn.Module, inputs: Any) -> Reading:
     given = inputs if isinstance(inputs, tuple) else (inputs,)
     seen, output = read(model, *given)
     output = output[0] if isinstance(output, tuple) and output else output
+    if isinstance(given[0], mt.Tensor) or isinstance(given[0], np.ndarray):
+        if given[0].ndim and len(given[0]) != 1:
+            raise ValueError(f"explain takes one input at a time, a batch of 1; got shape {tuple(given[0].shape)}")
     found = array_of(output) if isinstance(output, mt.Tensor) else np.zeros((0, 1))
     if found.dtype.kind != "f" or found.ndim not in (2, 3) or len(found) != 1:
         found = np.zeros((0, 1))

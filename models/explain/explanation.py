@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from minitensor.files.safetensors import write_whole
 from minitensor.models.explain.agreement import Agreement
 from minitensor.models.explain.beam import Beam
 from minitensor.models.explain.capture import Array, Attention
@@ -97,9 +98,13 @@ class Explanation:
         return page(self)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page, and return where it is."""
+        """Write the page, whole or not at all, and return where it is. Raises ValueError for a path
+        that does not end in ``.html``, OSError if it cannot be written.
+        """
         place = Path(path)
-        place.write_bytes(self.to_html())
+        if place.suffix.lower() != ".html":
+            raise ValueError(f"explain: {str(path)!r} must end in .html")
+        write_whole({place: [self.to_html()]})
         return place
 
     def _repr_html_(self) -> str:

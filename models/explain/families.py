@@ -107,13 +107,16 @@ def _without_source(model, source, given, out):
     return picked(found, out).T
 
 
-def read_language_model(model: LanguageModel, ids: Any, target: Any, max_new_tokens: int | None) -> Reading:
-    """A text, and how it goes on: by its own most probable tokens, or by ``target``."""
+def read_language_model(
+    model: LanguageModel, ids: Any, target: Any, beam: int, length_penalty: float, max_new_tokens: int | None
+) -> Reading:
+    """A text, and how it goes on: as the model continues it, or by ``target``."""
     ids = one_row(ids, "text")
     if target is None:
         room = max(0, model.config.max_length - len(ids))
         wanted = min(USUAL_LENGTH, room) if max_new_tokens is None else max_new_tokens
-        new = model.generate(ids[None], wanted)[0] if wanted else []
+        search: dict[str, Any] = {} if beam == 1 else dict(beam_size=beam, length_penalty=length_penalty)
+        new = model.generate(ids[None], wanted, **search)[0] if wanted else []
     else:
         new = list(one_row(target, "target"))
     whole = np.array([*ids, *new], dtype=np.int64)

@@ -107,17 +107,19 @@ def explain(
 def _read(model, inputs, target, positions, beam, length_penalty, max_new_tokens) -> Reading:
     if not isinstance(model, nn.Module):
         raise TypeError(f"explain takes a Module, got {type(model).__name__}")
+    if beam != 1 and target is not None:
+        raise ValueError("explain: a beam is of the model's own answer, and target gives another: leave one out")
+    if positions is not None and not isinstance(model, BERT):
+        raise ValueError(f"explain: positions are for BERT, not for {type(model).__name__}")
     if isinstance(model, EncoderDecoder):
         return read_translator(model, inputs, target, beam, length_penalty, max_new_tokens)
     if isinstance(model, LanguageModel):
-        return read_language_model(model, inputs, target, max_new_tokens)
+        return read_language_model(model, inputs, target, beam, length_penalty, max_new_tokens)
     for given, what in ((target, "target"), (max_new_tokens, "max_new_tokens"), (beam if beam != 1 else None, "beam")):
         if given is not None:
             raise ValueError(f"explain: {what} is for models that write a text, and {type(model).__name__} does not")
     if isinstance(model, BERT):
         return read_bert(model, inputs, positions)
-    if positions is not None:
-        raise ValueError(f"explain: positions are for BERT, not for {type(model).__name__}")
     if isinstance(model, ViT):
         return read_vit(model, inputs)
     reading = read_any(model, inputs)

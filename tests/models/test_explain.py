@@ -361,3 +361,45 @@ def test_float16_and_float64_and_no_names():
         assert np.isfinite(seen.logits).all() and seen.tokens[:3] == ["5", "6", "7"]
         assert len(seen.to_html()) > 10_000
     assert explain(gpt(), SOURCE, occlusion=False).agreement is None
+
+
+def test_the_text_is_the_best_of_the_beam():
+    model = seeded(lambda: GPT(GPTConfig(vocab_size=9, max_length=16, d_model=16, n_heads=2, n_layers=1, d_ff=32)))
+    seen = explain(model, [1, 2, 4], beam=4, length_penalty=0.6, occlusion=False)
+    found = model.generate(mt.asarray([[1, 2, 4]]), 8, beam_size=4, length_penalty=0.6)[0]
+    assert [step.id for step in seen.steps[2:-1]] == found and seen.beam.found[0] == found
+
+
+class Tagger(nn.Module):
+    """A row of three numbers for each of the ids."""
+
+    def __init__(self):
+        self.table = nn.Embedding(5, 3)
+
+    def forward(self, ids):
+        return self.table(ids)
+
+
+def test_arguments_that_would_do_nothing_are_refused():
+    for call, said in (
+        (lambda: explain(Tagger(), mt.asarray([[1, 2], [3, 4]])), "one input at a time"),
+        (lambda: explain(transformer(), SOURCE, positions=[0]), "positions are for BERT"),
+        (lambda: explain(transformer(), SOURCE, target=[1, 2], beam=3), "leave one out"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            call()
+
+
+def test_a_model_of_one_length_says_that_nothing_was_left_out():
+    seen = explain(nn.Linear(3, 2), mt.ones((1, 3)))
+    assert "does not compute after" in seen.agreement.sentence()
+
+
+def test_a_page_is_written_whole_and_as_html(tmp_path):
+    seen = explain(Tagger(), mt.asarray([[1, 2]]), occlusion=False)
+    with pytest.raises(ValueError, match="must end in .html"):
+        seen.save(tmp_path / "page.txt")
+    assert seen.save(tmp_path / "page.html").read_bytes().startswith(b"<!DOCTYPE html>")
+    with pytest.raises(OSError):
+        seen.save(tmp_path / "nowhere" / "page.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]

@@ -61,6 +61,7 @@ class Explanation:
     difference: float | None = None
     beam: Beam | None = None
     beam_words: list[str] = field(default_factory=list)
+    beam_note: str = ""  # whose tree the beam is, if it is not that of the steps
     image: Array | None = None
     grid: int = 0
     columns: str = "tokens"  # what the entries of the logits are, or "classes", "outputs"
@@ -88,6 +89,8 @@ class Explanation:
             lines.append(
                 f"  all positions at once and one after the other: log-probabilities differ by at most {self.difference:.1e}"
             )
+        if self.beam_note:
+            lines.append(f"  beam of {self.beam.size if self.beam else 0}: {self.beam_note}")
         if self.agreement is not None:
             lines.append(f"  {self.agreement.sentence()}")
         return "\n".join(lines)

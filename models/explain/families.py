@@ -107,23 +107,30 @@ def _without_source(model, source, given, out):
     return picked(found, out).T
 
 
-def read_language_model(model: LanguageModel, ids: Any, target: Any, max_new_tokens: int | None) -> Reading:
-    """A text, and how it goes on: by its own most probable tokens, or by ``target``."""
+def read_language_model(
+    model: LanguageModel, ids: Any, target: Any, beam: int, length_penalty: float, max_new_tokens: int | None
+) -> Reading:
+    """A text, and how it goes on: by the model's own answer, or by ``target``."""
     ids = one_row(ids, "text")
+    room = max(0, model.config.max_length - len(ids))
+    wanted = min(USUAL_LENGTH, room) if max_new_tokens is None else max_new_tokens
+    if beam > 1 and not 0 < wanted <= room:
+        raise ValueError(f"explain: a beam of {wanted} new tokens behind {len(ids)}, and there is room for 1 to {room}")
     if target is None:
-        room = max(0, model.config.max_length - len(ids))
-        wanted = min(USUAL_LENGTH, room) if max_new_tokens is None else max_new_tokens
-        new = model.generate(ids[None], wanted)[0] if wanted else []
+        new = model.generate(ids[None], wanted, beam_size=beam, length_penalty=length_penalty)[0] if wanted else []
     else:
         new = list(one_row(target, "target"))
     whole = np.array([*ids, *new], dtype=np.int64)
     seen, output = read(model, on_device(model, whole[None]))
     logits = array_of(output[0] if isinstance(output, tuple) else output)[0]  # (T, V)
     chosen = np.array([*whole[1:], int(logits[-1].argmax())], dtype=np.int64)
+    stops = stop_ids(model.config)
+    if beam > 1 and target is None and len(new) < wanted and stops:  # the beam ended here
+        chosen[-1] = max(stops, key=lambda stop: logits[-1, stop])
     for one in seen.attentions:
         one.side = "self"
     made = Reading("next words", list(whole), [], seen, logits, chosen, list(whole))
-    made.about["prompt"] = len(ids)
+    made.about["prompt"], made.about["limit"] = len(ids), wanted
     made.rows_of = lambda one: one.weights.mean(axis=0)
     made.sequential = lambda: _forced(model, lambda: model.start([whole[:1]]), whole)
     if len(whole) > 1:

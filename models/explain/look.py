@@ -54,6 +54,7 @@ def explain(
 
     target: the answer to look at, ids without start and stop tokens; default: the model's own, by
     greedy or beam search of ``beam`` hypotheses, up to ``max_new_tokens`` (default: of a text 8).
+    With a target and a beam the tree is still that of the model's own answer, and says so.
 
     tokens: what ids are called: a list by id, or a function from a list of ids to a list of names,
     such as ``tokenizer.labels``; default: the numbers. classes: likewise the names of the classes.
@@ -101,6 +102,8 @@ def explain(
     if beam > 1 and isinstance(model, (EncoderDecoder, LanguageModel)):
         made.beam = _beam(model, reading, beam, length_penalty, max_new_tokens)
         made.beam_words = [_say(name, node.token) for node in made.beam.nodes]
+        if target is not None:
+            made.beam_note = f"The tree is of the model's own answer ({_own(made)}), not of the given target."
     return made
 
 
@@ -110,7 +113,7 @@ def _read(model, inputs, target, positions, beam, length_penalty, max_new_tokens
     if isinstance(model, EncoderDecoder):
         return read_translator(model, inputs, target, beam, length_penalty, max_new_tokens)
     if isinstance(model, LanguageModel):
-        return read_language_model(model, inputs, target, max_new_tokens)
+        return read_language_model(model, inputs, target, beam, length_penalty, max_new_tokens)
     for given, what in ((target, "target"), (max_new_tokens, "max_new_tokens"), (beam if beam != 1 else None, "beam")):
         if given is not None:
             raise ValueError(f"explain: {what} is for models that write a text, and {type(model).__name__} does not")
@@ -163,6 +166,10 @@ def _agreement(reading: Reading, attentions) -> Agreement | None:
     return agreement(effects, maps, reading.how)
 
 
+def _own(made):
+    return " ".join(made.beam_words[node] for node in made.beam.best()) or "an empty one"
+
+
 def _beam(model, reading, size, length_penalty, max_new_tokens):
     stops = stop_ids(model.config)
     with evaluating(model):
@@ -172,6 +179,6 @@ def _beam(model, reading, size, length_penalty, max_new_tokens):
             state, start = model.start(on_device(model, source[None])), model.config.start_id
         else:
             prompt = np.array(reading.source[: reading.about["prompt"]])
-            limit = max(1, len(reading.source) - len(prompt))
+            limit = reading.about["limit"]
             state, start = model.start([prompt]), int(prompt[-1])
         return search_tree(model.step, state, start, stops, limit, size, length_penalty)

@@ -253,6 +253,7 @@ def _beam(seen):
         "nodes": nodes,
         "best": beam.best(),
         "alpha": beam.length_penalty,
+        "note": seen.beam_note,
     }
 
 

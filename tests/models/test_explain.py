@@ -258,6 +258,8 @@ def test_the_tree_is_that_of_the_search(make, size):
     seen = explain(model, SOURCE, beam=size, max_new_tokens=5, length_penalty=0.6)
     if make is gpt:
         found = seen.beam.found
+        assert found[0] == model.generate([SOURCE], 5, beam_size=size, length_penalty=0.6)[0]
+        assert [step.id for step in seen.steps][len(SOURCE) - 1 : -1] == found[0]
     else:
         found = model.generate(np.array([SOURCE]), 5, size, 0.6, n_best=size)[0]
         assert [step.id for step in seen.steps][: len(found[0])] == found[0]
@@ -271,6 +273,24 @@ def test_the_tree_is_that_of_the_search(make, size):
         assert node.log_probability <= (0 if above is None else above.log_probability) + 1e-9
     best = seen.beam.best()
     assert [nodes[n].token for n in best][: len(found[0])] == found[0]
+
+
+@pytest.mark.parametrize("make", [transformer, gpt], ids=["transformer", "gpt"])
+def test_the_tree_beside_a_target_says_whose_it_is(make):
+    seen, own = (explain(make(), SOURCE, target=one, beam=3, max_new_tokens=3) for one in ([3, 4], None))
+    assert seen.beam.found == own.beam.found and not own.beam_note
+    assert "not of the given target" in str(seen) and b"not of the given target" in seen.to_html()
+
+
+def test_a_beam_that_ends_chooses_the_stop():
+    def make(stop=None):
+        return seeded(lambda: GPT(GPTConfig(**SMALL, n_layers=2, max_length=16, stop_id=stop)))
+
+    text = explain(make(), SOURCE, beam=3, max_new_tokens=4).beam.found[0]
+    seen = explain(make(text[1]), SOURCE, beam=3, max_new_tokens=4)
+    found = seen.beam.found[0]
+    assert [step.id for step in seen.steps][len(SOURCE) - 1 :][: len(found)] == found
+    assert len(found) == 4 or seen.steps[-1].id == text[1]
 
 
 # --- any module -----------------------------------------------------------------------------------
@@ -339,6 +359,7 @@ def test_the_model_is_left_as_it_was():
         (lambda: explain(bert(), SOURCE, target=[1]), ValueError, "target is for models that write"),
         (lambda: explain(seeded(Own), mt.asarray([SOURCE]), positions=[1]), ValueError, "positions are for BERT"),
         (lambda: explain(vit(), np.zeros((2, 1, 8, 8), np.float32)), ValueError, "one image"),
+        (lambda: explain(gpt(), SOURCE, beam=2, max_new_tokens=0), ValueError, "room for 1 to 10"),
         (lambda: explain(print, SOURCE), TypeError, "takes a Module"),
     ],
 )

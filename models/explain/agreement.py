@@ -27,7 +27,8 @@ class Agreement:
 
     correlation: (T,), NaN for rows that say nothing; same_first: in how many of ``rows`` rows the
     input most looked at is the one whose loss costs most; by_path: the mean correlation of each
-    attention alone; how: what leaving out means here.
+    attention alone; how: what leaving out means here; unmeasured: why nothing could be left out, or
+    "".
     """
 
     effects: Array
@@ -37,6 +38,7 @@ class Agreement:
     rows: int
     how: str
     by_path: dict[str, float]
+    unmeasured: str = ""
 
     @property
     def mean(self) -> float:
@@ -52,6 +54,8 @@ class Agreement:
 
     def sentence(self) -> str:
         """The result in words."""
+        if self.unmeasured:
+            return f"The effects of {self.how} could not be measured: {self.unmeasured}."
         if self.attention is None:
             return f"There is no attention to compare with; the effects of {self.how} are measured all the same."
         if not self.rows:
@@ -72,12 +76,12 @@ WORDS = (
 )  # fmt: skip
 
 
-def agreement(effects: Array, maps: dict[str, Array], how: str) -> Agreement:
+def agreement(effects: Array, maps: dict[str, Array], how: str, unmeasured: str = "") -> Agreement:
     """Of effects (T, S) and the attention maps (T, S) of each module, a mean over heads."""
     attention = np.mean(list(maps.values()), axis=0) if maps else None
     empty = np.full(len(effects), np.nan)
     if attention is None:
-        return Agreement(effects, None, empty, 0, 0, how, {})
+        return Agreement(effects, None, empty, 0, 0, how, {}, unmeasured)
     correlation = _rows(attention, effects)
     counted = np.flatnonzero(np.isfinite(correlation))
     first = 0
@@ -85,7 +89,7 @@ def agreement(effects: Array, maps: dict[str, Array], how: str) -> Agreement:
         known = np.isfinite(effects[t])
         first += int(np.argmax(np.where(known, attention[t], -np.inf)) == np.nanargmax(effects[t]))
     by_path = {path: _mean(_rows(weights, effects)) for path, weights in maps.items()}
-    return Agreement(effects, attention, correlation, first, len(counted), how, by_path)
+    return Agreement(effects, attention, correlation, first, len(counted), how, by_path, unmeasured)
 
 
 def _rows(attention, effects):

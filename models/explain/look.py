@@ -163,7 +163,7 @@ def _agreement(reading: Reading, attentions) -> Agreement | None:
         rows = reading.rows_of(attention)
         if rows is not None and rows.shape == effects.shape:
             maps[attention.path if attention.path not in maps else f"{attention.path} {number}"] = rows
-    return agreement(effects, maps, reading.how)
+    return agreement(effects, maps, reading.how, reading.unmeasured)
 
 
 def _own(made):

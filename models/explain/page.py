@@ -269,6 +269,7 @@ def _agreement(seen):
         "correlation": [_number(value) for value in found.correlation],
         "by_path": [[_title(path), _number(value)] for path, value in found.by_path.items()],
         "how": found.how,
+        "unmeasured": bool(found.unmeasured),
     }
 
 

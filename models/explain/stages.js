@@ -96,6 +96,7 @@ const STAGES = {
       if (attention) cards.push(make("section", {class: "card"}, make("h3", {}, "Attention, mean of all heads and layers"), bars(known.map(s => [words[s], seen[s]]), {most: largest(seen)})));
       cards.push(make("section", {class: "card"}, make("h3", {}, "What log P loses without the token"), bars(known.map(s => [words[s], cost[s], shown_(cost[s], 3)]), {most: largest(cost)})));
     }
+    if (stage.unmeasured) return [make("p", {class: "verdict"}, stage.sentence)];
     return [make("p", {class: "verdict"}, stage.sentence), DATA.steps.length > 1 ? picker() : [],
       known.length ? make("div", {class: "split"}, cards) : say("Nothing comes before this token: there is nothing to leave out."),
       r !== null ? say(`Correlation of the two orders for this answer: ${r.toFixed(2)}.`) : [],

@@ -337,6 +337,33 @@ def test_a_cell_is_followed_step_by_step():
     assert seen.recurrences[0].states.shape == (5, 4)
 
 
+class Tagger(nn.Module):
+    """One row of outputs for each word; with ``length`` for texts of that length alone."""
+
+    def __init__(self, n_outputs, length=None):
+        self.words, self.look = nn.Embedding(13, 8), nn.MultiHeadAttention(8, n_heads=2)
+        self.places = None if length is None else nn.Parameter(mt.ones((length, 8)))
+        self.tag = nn.Linear(8, n_outputs)
+
+    def forward(self, ids):
+        x = self.words(ids)
+        x = x if self.places is None else x + self.places
+        return self.tag(x + self.look(x))
+
+
+@pytest.mark.parametrize(
+    ("make", "inputs"),
+    [(lambda: nn.Linear(3, 2), mt.ones((1, 3))), (lambda: Tagger(3, length=6), mt.asarray([SOURCE]))],
+    ids=["linear", "attention"],
+)
+def test_what_cannot_be_left_out_is_told_with_the_reason(make, inputs):
+    model = seeded(make)
+    seen = explain(model, inputs)
+    assert np.isnan(seen.agreement.effects).all()
+    said = f"could not be measured: with one position fewer {type(model).__name__} raises"
+    assert said in str(seen) and said in seen.agreement.short() and said.encode() in seen.to_html()
+
+
 def test_the_model_is_left_as_it_was():
     model = gpt().train()
     before = {name: value.numpy() for name, value in model.state_dict().items()}
@@ -360,6 +387,9 @@ def test_the_model_is_left_as_it_was():
         (lambda: explain(seeded(Own), mt.asarray([SOURCE]), positions=[1]), ValueError, "positions are for BERT"),
         (lambda: explain(vit(), np.zeros((2, 1, 8, 8), np.float32)), ValueError, "one image"),
         (lambda: explain(gpt(), SOURCE, beam=2, max_new_tokens=0), ValueError, "room for 1 to 10"),
+        (lambda: explain(seeded(lambda: Tagger(3)), mt.asarray([[1, 2], [3, 4]])), ValueError, "one input at a time"),
+        (lambda: explain(nn.Embedding(5, 3), mt.asarray([1, 2])), ValueError, "one input at a time"),
+        (lambda: explain(nn.Linear(3, 2), ()), ValueError, "empty tuple"),
         (lambda: explain(print, SOURCE), TypeError, "takes a Module"),
     ],
 )

@@ -79,7 +79,9 @@ class Explanation:
         lines = [f"{self.model}, {self.kind}: {self.title}"]
         lines += [f"  {step.context} → {step.choice}: {step}" for step in self.steps]
         if "values" in self.about:
-            lines.append("  values: " + ", ".join(f"{value:.4g}" for value in self.about["values"]))
+            names = self.about.get("value_names") or [""] * len(self.about["values"])
+            said = [f"{name} {value:.4g}".strip() for name, value in zip(names, self.about["values"], strict=True)]
+            lines.append("  values: " + ", ".join(said))
         heads = sum(one.n_heads for one in self.attentions)
         lines.append(
             f"  {len(self.attentions)} attentions with {heads} heads, {len(self.recurrences)} recurrent layers, "

@@ -66,7 +66,7 @@ const STAGES = {
         make("button", {type: "button", onclick: () => { state.step = t + 1; state.row = t + 1; draw(); }}, "Next step")]) : []];
   },
 
-  values: stage => [say("The outputs are numbers, not shares."), bars(stage.values.map((value, i) => [`output ${i + 1}`, Math.abs(value), shown_(value)]), {most: largest(stage.values)})],
+  values: stage => [say("The outputs are numbers, not shares."), bars(stage.values.map((value, i) => [stage.names[i], Math.abs(value), shown_(value)]), {most: largest(stage.values)})],
 
   sequential(stage) {
     const words = DATA.target.length ? DATA.target : DATA.tokens, t = Math.min(state.step, words.length - 1);

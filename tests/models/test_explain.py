@@ -351,6 +351,25 @@ class Tagger(nn.Module):
         return self.tag(x + self.look(x))
 
 
+def test_one_number_for_each_position_is_no_choice():
+    model = seeded(lambda: Tagger(1))
+    seen = explain(model, mt.asarray([SOURCE]), tokens=lambda ids: [f"w{one}" for one in ids])
+    with mt.no_grad():
+        values = model(mt.asarray([SOURCE])).numpy()[0, :, 0]
+    np.testing.assert_allclose(seen.about["values"], values, **NEAR)
+    assert not seen.steps and seen.agreement is None and len(seen.attentions) == 1
+    assert f"w{SOURCE[0]} {values[0]:.4g}, w{SOURCE[1]} " in str(seen) and "100 %" not in str(seen)
+    assert b'"w5"' in seen.to_html()
+    model.tag.bias.assign(mt.full((1,), np.nan))
+    with pytest.raises(FloatingPointError, match="outputs are NaN"):
+        explain(model, mt.asarray([SOURCE]))
+
+
+def test_a_tagger_names_its_classes():
+    seen = explain(seeded(lambda: Tagger(3)), mt.asarray([SOURCE]), tokens="0123456789abc", classes=["x", "y", "z"])
+    assert {step.choice for step in seen.steps} <= {"x", "y", "z"} and seen.steps[0].context == "5"
+
+
 @pytest.mark.parametrize(
     ("make", "inputs"),
     [(lambda: nn.Linear(3, 2), mt.ones((1, 3))), (lambda: Tagger(3, length=6), mt.asarray([SOURCE]))],
@@ -390,6 +409,13 @@ def test_the_model_is_left_as_it_was():
         (lambda: explain(seeded(lambda: Tagger(3)), mt.asarray([[1, 2], [3, 4]])), ValueError, "one input at a time"),
         (lambda: explain(nn.Embedding(5, 3), mt.asarray([1, 2])), ValueError, "one input at a time"),
         (lambda: explain(nn.Linear(3, 2), ()), ValueError, "empty tuple"),
+        (lambda: explain(transformer(), SOURCE, positions=[1]), ValueError, "not for Transformer"),
+        (lambda: explain(gpt(), SOURCE, positions=[1]), ValueError, "not for GPT"),
+        (lambda: explain(bert(n_classes=3), SOURCE, positions=[1]), ValueError, "no head for words"),
+        (lambda: explain(bert(mlm_head=True), SOURCE, classes="ab"), ValueError, "this BERT predicts words"),
+        (lambda: explain(transformer(), SOURCE, classes="ab"), ValueError, "Transformer writes a text"),
+        (lambda: explain(gpt(), SOURCE, classes="ab"), ValueError, "GPT writes a text"),
+        (lambda: explain(nn.Linear(3, 1), mt.ones((1, 3)), classes="ab"), ValueError, "answers numbers"),
         (lambda: explain(print, SOURCE), TypeError, "takes a Module"),
     ],
 )

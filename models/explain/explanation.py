@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from minitensor.files.safetensors import write_whole
 from minitensor.models.explain.agreement import Agreement
 from minitensor.models.explain.beam import Beam
 from minitensor.models.explain.capture import Array, Attention
@@ -102,9 +103,18 @@ class Explanation:
         return page(self)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page, and return where it is."""
+        """Write the page, and return where it is.
+
+        The file is written whole or not at all. Raises ValueError for an ending other than
+        ``.html``, IsADirectoryError for a folder, FileNotFoundError if the folder of the file is
+        missing.
+        """
         place = Path(path)
-        place.write_bytes(self.to_html())
+        if place.suffix.lower() != ".html":
+            raise ValueError(f"Explanation.save: {str(path)!r} must end in .html")
+        if place.is_dir():
+            raise IsADirectoryError(f"cannot save {place}: it is a folder; name a file in it")
+        write_whole({place: [self.to_html()]})
         return place
 
     def _repr_html_(self) -> str:

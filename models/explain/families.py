@@ -114,8 +114,10 @@ def read_language_model(
     ids = one_row(ids, "text")
     room = max(0, model.config.max_length - len(ids))
     wanted = min(USUAL_LENGTH, room) if max_new_tokens is None else max_new_tokens
-    if beam > 1 and not 0 < wanted <= room:
-        raise ValueError(f"explain: a beam of {wanted} new tokens behind {len(ids)}, and there is room for 1 to {room}")
+    if beam > 1 and wanted < 1:
+        raise ValueError(f"explain: a beam needs at least one new token behind the {len(ids)} given, and there is none")
+    if beam > 1 and wanted > room:
+        raise ValueError(f"explain: {wanted} new tokens do not fit: behind {len(ids)} there are {room} positions left")
     if target is None:
         new = model.generate(ids[None], wanted, beam_size=beam, length_penalty=length_penalty)[0] if wanted else []
     else:

@@ -120,6 +120,8 @@ def _check(model, target, classes, positions, beam, max_new_tokens) -> None:
     """Refuse what says nothing of this kind of model."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"explain takes a Module, got {type(model).__name__}")
+    if beam < 1:
+        raise ValueError(f"explain: beam must be at least 1, got {beam}")
     name = type(model).__name__
     writes = isinstance(model, (EncoderDecoder, LanguageModel))
     for given, what in ((target, "target"), (max_new_tokens, "max_new_tokens"), (beam if beam != 1 else None, "beam")):

@@ -283,14 +283,10 @@ def test_the_tree_beside_a_target_says_whose_it_is(make):
 
 
 def test_a_beam_that_ends_chooses_the_stop():
-    def make(stop=None):
-        return seeded(lambda: GPT(GPTConfig(**SMALL, n_layers=2, max_length=16, stop_id=stop)))
-
-    text = explain(make(), SOURCE, beam=3, max_new_tokens=4).beam.found[0]
-    seen = explain(make(text[1]), SOURCE, beam=3, max_new_tokens=4)
-    found = seen.beam.found[0]
-    assert [step.id for step in seen.steps][len(SOURCE) - 1 :][: len(found)] == found
-    assert len(found) == 4 or seen.steps[-1].id == text[1]
+    model = seeded(lambda: GPT(GPTConfig(**SMALL, n_layers=2, max_length=16, stop_id=4)))
+    seen = explain(model, SOURCE, beam=3, max_new_tokens=4)
+    assert len(seen.beam.found[0]) == 3 and seen.logits[-1].argmax() != 4  # greedy would go on
+    assert [step.id for step in seen.steps][len(SOURCE) - 1 :] == [*seen.beam.found[0], 4]
 
 
 # --- any module -----------------------------------------------------------------------------------
@@ -405,7 +401,9 @@ def test_the_model_is_left_as_it_was():
         (lambda: explain(bert(), SOURCE, target=[1]), ValueError, "target is for models that write"),
         (lambda: explain(seeded(Own), mt.asarray([SOURCE]), positions=[1]), ValueError, "positions are for BERT"),
         (lambda: explain(vit(), np.zeros((2, 1, 8, 8), np.float32)), ValueError, "one image"),
-        (lambda: explain(gpt(), SOURCE, beam=2, max_new_tokens=0), ValueError, "room for 1 to 10"),
+        (lambda: explain(gpt(), SOURCE, beam=2, max_new_tokens=0), ValueError, "at least one new token"),
+        (lambda: explain(gpt(), SOURCE, target=[1], beam=2, max_new_tokens=99), ValueError, "positions"),
+        (lambda: explain(gpt(), SOURCE, target=[1], beam=0), ValueError, "beam must be at least 1"),
         (lambda: explain(seeded(lambda: Tagger(3)), mt.asarray([[1, 2], [3, 4]])), ValueError, "one input at a time"),
         (lambda: explain(nn.Embedding(5, 3), mt.asarray([1, 2])), ValueError, "one input at a time"),
         (lambda: explain(nn.Linear(3, 2), ()), ValueError, "empty tuple"),

@@ -241,6 +241,8 @@ class Translate(Program):
         """Write a page of how a sentence becomes its translation, and print it in short."""
         run, translator = self._open(options)
         path = str(options.out or run.path("explain.html"))
+        if not path.lower().endswith(".html"):
+            raise UserError(f"--out {path} must end in .html: a page is written")
         _check_output(path, None)
         made = translator.explain(options.sentence, options.beam, options.length_penalty)
         write_text(path, made.to_html().decode("utf-8"))

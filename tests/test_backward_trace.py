@@ -244,6 +244,11 @@ def node_of(t, name):
     return found
 
 
+def unwrapped(t):
+    """The table without its line breaks, which depend on how long the numbers of nodes are."""
+    return " ".join(str(t).split())
+
+
 def step_of(t, name, number=-1):
     return t.passes[number].step_of(node_of(t, name).id)
 
@@ -272,7 +277,7 @@ def test_a_gradient_of_16_bits_is_said_to_be_rounded():
     x = leaf(0.1, 0.2, dtype="float16", name="x")
     with mt.backward_trace() as t:
         (x * x * 0.37).sum().backward()
-    assert ".grad is this, rounded to float16" in str(t)
+    assert ".grad is this, rounded to float16" in unwrapped(t)
     assert bits(step_of(t, "x").grad.array.astype(np.float16)) == bits(x.grad.data)
 
 
@@ -286,7 +291,8 @@ def test_a_hook_that_fails_has_not_passed_its_gradient_on():
         y = x * 2.0
         y.register_hook(fail)
         y.sum().backward()
-    assert "given to a hook" in str(t) and "after a hook" not in str(t) and "ended by an error" in str(t)
+    text = unwrapped(t)
+    assert "given to a hook" in text and "after a hook" not in text and "ended by an error" in text
 
 
 def test_a_step_has_the_rules_and_what_was_summed():

@@ -27,7 +27,8 @@ class Agreement:
 
     correlation: (T,), NaN for rows that say nothing; same_first: in how many of ``rows`` rows the
     input most looked at is the one whose loss costs most; by_path: the mean correlation of each
-    attention alone; how: what leaving out means here.
+    attention alone; how: what leaving out means here; unmeasured: why nothing could be left out, or
+    "".
     """
 
     effects: Array
@@ -37,6 +38,7 @@ class Agreement:
     rows: int
     how: str
     by_path: dict[str, float]
+    unmeasured: str = ""
 
     @property
     def mean(self) -> float:
@@ -52,13 +54,11 @@ class Agreement:
 
     def sentence(self) -> str:
         """The result in words."""
+        if self.unmeasured:
+            return f"The effects of {self.how} could not be measured: {self.unmeasured}."
         if self.attention is None:
-            if not np.isfinite(self.effects).any():
-                return f"There is no attention to compare with, and the model does not compute after {self.how}."
             return f"There is no attention to compare with; the effects of {self.how} are measured all the same."
         if not self.rows:
-            if not np.isfinite(self.effects).any():
-                return f"Nothing to compare attention with: the model does not compute after {self.how}."
             return "Too few inputs, or too equal ones, to compare attention with occlusion."
         degree = next(word for bound, word in WORDS if self.mean >= bound)
         over = "the one answer" if self.rows == 1 else f"{self.rows} answers"
@@ -76,12 +76,12 @@ WORDS = (
 )  # fmt: skip
 
 
-def agreement(effects: Array, maps: dict[str, Array], how: str) -> Agreement:
+def agreement(effects: Array, maps: dict[str, Array], how: str, unmeasured: str = "") -> Agreement:
     """Of effects (T, S) and the attention maps (T, S) of each module, a mean over heads."""
     attention = np.mean(list(maps.values()), axis=0) if maps else None
     empty = np.full(len(effects), np.nan)
     if attention is None:
-        return Agreement(effects, None, empty, 0, 0, how, {})
+        return Agreement(effects, None, empty, 0, 0, how, {}, unmeasured)
     correlation = _rows(attention, effects)
     counted = np.flatnonzero(np.isfinite(correlation))
     first = 0
@@ -89,7 +89,7 @@ def agreement(effects: Array, maps: dict[str, Array], how: str) -> Agreement:
         known = np.isfinite(effects[t])
         first += int(np.argmax(np.where(known, attention[t], -np.inf)) == np.nanargmax(effects[t]))
     by_path = {path: _mean(_rows(weights, effects)) for path, weights in maps.items()}
-    return Agreement(effects, attention, correlation, first, len(counted), how, by_path)
+    return Agreement(effects, attention, correlation, first, len(counted), how, by_path, unmeasured)
 
 
 def _rows(attention, effects):

@@ -34,8 +34,6 @@ def read_bert(model: BERT, ids: Any, positions: Any) -> Reading:
     ids = one_row(ids, "text")
     head: Callable[..., Any] | None = None
     of_words = model.mlm is not None
-    if positions is not None and not of_words:
-        raise ValueError("explain: positions are of words to predict, and this BERT has no head for words")
     if of_words:
         head = model.word_logits
     elif model.classifier is not None:
@@ -123,20 +121,23 @@ def read_vit(model: ViT, image: Any) -> Reading:
 def read_any(model: nn.Module, inputs: Any) -> Reading:
     """Any Module: what it returns is taken for logits, (1, V) or one row a position, (1, T, V).
 
-    inputs: its argument, or a tuple of them; each with a batch of one.
+    inputs: its argument, or a tuple of them; each with a batch of one. Raises ValueError for more.
     """
     given = inputs if isinstance(inputs, tuple) else (inputs,)
+    if not given:
+        raise ValueError("explain: inputs is an empty tuple, there is nothing to look at")
+    first = array_of(given[0]) if not isinstance(given[0], (tuple, list, dict)) else np.asarray(given[0])
+    if first.ndim >= 2 and len(first) != 1:
+        raise ValueError(f"explain takes one input at a time, a batch of one; got {len(first)}, of shape {first.shape}")
     seen, output = read(model, *given)
     output = output[0] if isinstance(output, tuple) and output else output
-    if isinstance(given[0], mt.Tensor) or isinstance(given[0], np.ndarray):
-        if given[0].ndim and len(given[0]) != 1:
-            raise ValueError(f"explain takes one input at a time, a batch of 1; got shape {tuple(given[0].shape)}")
     found = array_of(output) if isinstance(output, mt.Tensor) else np.zeros((0, 1))
+    if first.ndim == 1 and found.ndim and len(first) == len(found) > 1:
+        raise ValueError(f"explain takes one input at a time, a batch of one; got {len(first)}, of shape {first.shape}")
     if found.dtype.kind != "f" or found.ndim not in (2, 3) or len(found) != 1:
         found = np.zeros((0, 1))
     logits = found.reshape(-1, found.shape[-1])
     chosen = logits.argmax(axis=-1) if logits.size else np.zeros(0, dtype=np.int64)
-    first = array_of(given[0]) if not isinstance(given[0], (tuple, list, dict)) else np.asarray(given[0])
     ids = first.dtype.kind in "iu" and first.ndim == 2
     length = first.shape[1] if first.ndim >= 2 else 0
     each = len(logits) == length and found.ndim == 3
@@ -158,13 +159,13 @@ def read_any(model: nn.Module, inputs: Any) -> Reading:
     causal = bool(seen.attentions) and all(one.causal for one in seen.attentions)
     if len(given) == 1 and len(logits) in (1, length) and length > 1 and logits.shape[-1] > 1:
         made.how = "leaving out each position"
-        made.without = lambda: _without_position(model, first, chosen, each, causal)
+        made.without = lambda: _without_position(model, first, made, each, causal)
     return made
 
 
-def _without_position(model, first, chosen, each, causal):
+def _without_position(model, first, made, each, causal):
     """Log P of what was chosen, each position taken out: the others move up."""
-    shorter = deletions(first[0])
+    shorter, chosen = deletions(first[0]), made.chosen
 
     def run(x):
         output = model(x)
@@ -172,7 +173,9 @@ def _without_position(model, first, chosen, each, causal):
 
     try:
         found = changed_inputs(model, shorter, run)
-    except (ValueError, IndexError, TypeError):  # a model of inputs of one length
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        name, kind = type(model).__name__, type(error).__name__
+        made.unmeasured = f"with one position fewer {name} raises {kind}: {str(error).rstrip('.')}"
         return np.full((len(chosen), len(shorter)), np.nan)
     if not each:
         return picked(found.reshape(len(shorter), 1, -1), chosen).T

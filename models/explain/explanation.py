@@ -62,6 +62,7 @@ class Explanation:
     difference: float | None = None
     beam: Beam | None = None
     beam_words: list[str] = field(default_factory=list)
+    beam_note: str = ""  # whose tree the beam is, if it is not that of the steps
     image: Array | None = None
     grid: int = 0
     columns: str = "tokens"  # what the entries of the logits are, or "classes", "outputs"
@@ -79,7 +80,9 @@ class Explanation:
         lines = [f"{self.model}, {self.kind}: {self.title}"]
         lines += [f"  {step.context} → {step.choice}: {step}" for step in self.steps]
         if "values" in self.about:
-            lines.append("  values: " + ", ".join(f"{value:.4g}" for value in self.about["values"]))
+            names = self.about.get("value_names") or [""] * len(self.about["values"])
+            said = [f"{name} {value:.4g}".strip() for name, value in zip(names, self.about["values"], strict=True)]
+            lines.append("  values: " + ", ".join(said))
         heads = sum(one.n_heads for one in self.attentions)
         lines.append(
             f"  {len(self.attentions)} attentions with {heads} heads, {len(self.recurrences)} recurrent layers, "
@@ -89,6 +92,8 @@ class Explanation:
             lines.append(
                 f"  all positions at once and one after the other: log-probabilities differ by at most {self.difference:.1e}"
             )
+        if self.beam_note:
+            lines.append(f"  beam of {self.beam.size if self.beam else 0}: {self.beam_note}")
         if self.agreement is not None:
             lines.append(f"  {self.agreement.sentence()}")
         return "\n".join(lines)
@@ -98,12 +103,17 @@ class Explanation:
         return page(self)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page, whole or not at all, and return where it is. Raises ValueError for a path
-        that does not end in ``.html``, OSError if it cannot be written.
+        """Write the page, and return where it is.
+
+        The file is written whole or not at all. Raises ValueError for an ending other than
+        ``.html``, IsADirectoryError for a folder, FileNotFoundError if the folder of the file is
+        missing.
         """
         place = Path(path)
         if place.suffix.lower() != ".html":
-            raise ValueError(f"explain: {str(path)!r} must end in .html")
+            raise ValueError(f"Explanation.save: {str(path)!r} must end in .html")
+        if place.is_dir():
+            raise IsADirectoryError(f"cannot save {place}: it is a folder; name a file in it")
         write_whole({place: [self.to_html()]})
         return place
 

@@ -110,23 +110,29 @@ def _without_source(model, source, given, out):
 def read_language_model(
     model: LanguageModel, ids: Any, target: Any, beam: int, length_penalty: float, max_new_tokens: int | None
 ) -> Reading:
-    """A text, and how it goes on: as the model continues it, or by ``target``."""
+    """A text, and how it goes on: by the model's own answer, or by ``target``."""
     ids = one_row(ids, "text")
+    room = max(0, model.config.max_length - len(ids))
+    wanted = min(USUAL_LENGTH, room) if max_new_tokens is None else max_new_tokens
+    if beam > 1 and wanted < 1:
+        raise ValueError(f"explain: a beam needs at least one new token behind the {len(ids)} given, and there is none")
+    if beam > 1 and wanted > room:
+        raise ValueError(f"explain: {wanted} new tokens do not fit: behind {len(ids)} there are {room} positions left")
     if target is None:
-        room = max(0, model.config.max_length - len(ids))
-        wanted = min(USUAL_LENGTH, room) if max_new_tokens is None else max_new_tokens
-        search: dict[str, Any] = {} if beam == 1 else dict(beam_size=beam, length_penalty=length_penalty)
-        new = model.generate(ids[None], wanted, **search)[0] if wanted else []
+        new = model.generate(ids[None], wanted, beam_size=beam, length_penalty=length_penalty)[0] if wanted else []
     else:
         new = list(one_row(target, "target"))
     whole = np.array([*ids, *new], dtype=np.int64)
     seen, output = read(model, on_device(model, whole[None]))
     logits = array_of(output[0] if isinstance(output, tuple) else output)[0]  # (T, V)
     chosen = np.array([*whole[1:], int(logits[-1].argmax())], dtype=np.int64)
+    stops = stop_ids(model.config)
+    if beam > 1 and target is None and len(new) < wanted and stops:  # the beam ended here
+        chosen[-1] = max(stops, key=lambda stop: logits[-1, stop])
     for one in seen.attentions:
         one.side = "self"
     made = Reading("next words", list(whole), [], seen, logits, chosen, list(whole))
-    made.about["prompt"] = len(ids)
+    made.about["prompt"], made.about["limit"] = len(ids), wanted
     made.rows_of = lambda one: one.weights.mean(axis=0)
     made.sequential = lambda: _forced(model, lambda: model.start([whole[:1]]), whole)
     if len(whole) > 1:

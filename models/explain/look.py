@@ -50,10 +50,11 @@ def explain(
     inputs: of a translator (`Transformer`, `Seq2Seq`, `T5`) and of a language model the ids of one
     source or text, (S,) or (1, S); of `BERT` those of a text; of `ViT` an image (C, S, S); of any
     other Module its argument, or a tuple of them, with a batch of one. What that returns is taken
-    for logits (1, V) or (1, T, V).
+    for logits (1, V) or (1, T, V), and of one number for each, V = 1, for these numbers.
 
     target: the answer to look at, ids without start and stop tokens; default: the model's own, by
     greedy or beam search of ``beam`` hypotheses, up to ``max_new_tokens`` (default: of a text 8).
+    With a target and a beam the tree is still that of the model's own answer, and says so.
 
     tokens: what ids are called: a list by id, or a function from a list of ids to a list of names,
     such as ``tokenizer.labels``; default: the numbers. classes: likewise the names of the classes.
@@ -64,15 +65,22 @@ def explain(
     ``F.scaled_dot_product_attention`` and ``F.packed_attention`` compute, which the modules of
     ``nn`` call: one that a module puts together from products and softmax by itself is not seen.
 
-    Raises ValueError for more than one input at a time, TypeError for ids that are no integers,
-    FloatingPointError if the model answers NaN.
+    Raises ValueError for more than one input at a time and for an argument that is not for this
+    model, TypeError for ids that are no integers, FloatingPointError if the model answers NaN.
     """
+    _check(model, target, classes, positions, beam, max_new_tokens)
     reading = _read(model, inputs, target, positions, beam, length_penalty, max_new_tokens)
+    if "values" in reading.about and classes is not None:
+        raise ValueError(
+            f"explain: classes are for outputs that are chosen from, {type(model).__name__} answers numbers"
+        )
     name = _namer(tokens)
     attentions = reading.seen.merged()
-    if np.isnan(reading.logits).any():
+    if np.isnan(reading.logits).any() or np.isnan(reading.about.get("values", ())).any():
         raise FloatingPointError("the model's outputs are NaN: its weights are spoilt, or its training diverged")
-    told = {"tokens": name, "classes": _namer(classes), "outputs": _namer(classes)}[reading.names]
+    if classes is not None:
+        reading.names = "classes"
+    told = name if reading.names == "tokens" else _namer(classes)
     table = log_softmax(reading.logits)
     steps = [
         _step(table[t], int(reading.chosen[t]), _said(reading.contexts[t], name, reading), told)
@@ -95,36 +103,54 @@ def explain(
         columns=reading.names,
         about=reading.about,
     )
+    if "values" in reading.about:
+        made.about["value_names"] = [_said(one, name, reading) for one in reading.contexts]
     if reading.sequential is not None:
         made.sequential = reading.sequential()
         made.difference = float(np.abs(made.sequential - table).max())
     if beam > 1 and isinstance(model, (EncoderDecoder, LanguageModel)):
         made.beam = _beam(model, reading, beam, length_penalty, max_new_tokens)
         made.beam_words = [_say(name, node.token) for node in made.beam.nodes]
+        if target is not None:
+            made.beam_note = f"The tree is of the model's own answer ({_own(made)}), not of the given target."
     return made
 
 
-def _read(model, inputs, target, positions, beam, length_penalty, max_new_tokens) -> Reading:
+def _check(model, target, classes, positions, beam, max_new_tokens) -> None:
+    """Refuse what says nothing of this kind of model."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"explain takes a Module, got {type(model).__name__}")
-    if beam != 1 and target is not None:
-        raise ValueError("explain: a beam is of the model's own answer, and target gives another: leave one out")
+    if beam < 1:
+        raise ValueError(f"explain: beam must be at least 1, got {beam}")
+    name = type(model).__name__
+    writes = isinstance(model, (EncoderDecoder, LanguageModel))
+    for given, what in ((target, "target"), (max_new_tokens, "max_new_tokens"), (beam if beam != 1 else None, "beam")):
+        if given is not None and not writes:
+            raise ValueError(f"explain: {what} is for models that write a text, and {name} does not")
     if positions is not None and not isinstance(model, BERT):
-        raise ValueError(f"explain: positions are for BERT, not for {type(model).__name__}")
+        raise ValueError(f"explain: positions are for BERT, not for {name}")
+    if positions is not None and model.mlm is None:
+        raise ValueError("explain: positions are where words are predicted, and this BERT has no head for words")
+    if classes is not None and writes:
+        raise ValueError(f"explain: classes are for models that choose one, and {name} writes a text")
+    if classes is not None and isinstance(model, BERT) and model.mlm is not None:
+        raise ValueError("explain: classes are for models that choose one, and this BERT predicts words")
+
+
+def _read(model, inputs, target, positions, beam, length_penalty, max_new_tokens) -> Reading:
     if isinstance(model, EncoderDecoder):
         return read_translator(model, inputs, target, beam, length_penalty, max_new_tokens)
     if isinstance(model, LanguageModel):
         return read_language_model(model, inputs, target, beam, length_penalty, max_new_tokens)
-    for given, what in ((target, "target"), (max_new_tokens, "max_new_tokens"), (beam if beam != 1 else None, "beam")):
-        if given is not None:
-            raise ValueError(f"explain: {what} is for models that write a text, and {type(model).__name__} does not")
     if isinstance(model, BERT):
         return read_bert(model, inputs, positions)
     if isinstance(model, ViT):
         return read_vit(model, inputs)
     reading = read_any(model, inputs)
-    if isinstance(model, SequenceRegressor):  # numbers, of which none is chosen
-        reading.about["values"] = reading.logits[0].tolist()
+    each = reading.logits.shape[-1] == 1 and len(reading.logits)
+    if each or isinstance(model, SequenceRegressor):  # numbers, of which none is chosen
+        reading.about["values"] = reading.logits[:, 0].tolist() if each else reading.logits[0].tolist()
+        reading.contexts = reading.contexts if each and len(reading.logits) > 1 else []
         reading.logits, reading.chosen, reading.without = reading.logits[:0], reading.chosen[:0], None
     return reading
 
@@ -162,7 +188,11 @@ def _agreement(reading: Reading, attentions) -> Agreement | None:
         rows = reading.rows_of(attention)
         if rows is not None and rows.shape == effects.shape:
             maps[attention.path if attention.path not in maps else f"{attention.path} {number}"] = rows
-    return agreement(effects, maps, reading.how)
+    return agreement(effects, maps, reading.how, reading.unmeasured)
+
+
+def _own(made):
+    return " ".join(made.beam_words[node] for node in made.beam.best()) or "an empty one"
 
 
 def _beam(model, reading, size, length_penalty, max_new_tokens):
@@ -174,6 +204,6 @@ def _beam(model, reading, size, length_penalty, max_new_tokens):
             state, start = model.start(on_device(model, source[None])), model.config.start_id
         else:
             prompt = np.array(reading.source[: reading.about["prompt"]])
-            limit = max(1, len(reading.source) - len(prompt))
+            limit = reading.about["limit"]
             state, start = model.start([prompt]), int(prompt[-1])
         return search_tree(model.step, state, start, stops, limit, size, length_penalty)

@@ -86,7 +86,9 @@ def stages(seen: Any) -> list[dict[str, Any]]:
     if seen.steps:
         found.append({"type": "output", "title": "Logits, softmax, choice", "logits": _logits(seen)})
     if "values" in seen.about:
-        found.append({"type": "values", "title": "Values", "values": seen.about["values"]})
+        values = [float(value) if np.isfinite(value) else None for value in seen.about["values"]]
+        names = seen.about.get("value_names") or [f"output {n + 1}" for n in range(len(values))]
+        found.append({"type": "values", "title": "Values", "values": values, "names": names})
     if seen.difference is not None:
         triangle = next((one for one in seen.attentions if one.causal and one.weights.shape[1] > 1), None)
         weights = None if triangle is None else packed(_hidden_as_nan(triangle).mean(axis=0))
@@ -253,6 +255,7 @@ def _beam(seen):
         "nodes": nodes,
         "best": beam.best(),
         "alpha": beam.length_penalty,
+        "note": seen.beam_note,
     }
 
 
@@ -268,6 +271,7 @@ def _agreement(seen):
         "correlation": [_number(value) for value in found.correlation],
         "by_path": [[_title(path), _number(value)] for path, value in found.by_path.items()],
         "how": found.how,
+        "unmeasured": bool(found.unmeasured),
     }
 
 

@@ -45,6 +45,7 @@ class Reading:
     names: str = "tokens"  # what the columns of logits are: "tokens", "classes" or "outputs"
     image: Array | None = None
     grid: int = 0  # patches a side of the image
+    unmeasured: str = ""  # why leaving out failed, if it did
     about: dict[str, Any] = field(default_factory=dict)
 
 

@@ -66,7 +66,7 @@ const STAGES = {
         make("button", {type: "button", onclick: () => { state.step = t + 1; state.row = t + 1; draw(); }}, "Next step")]) : []];
   },
 
-  values: stage => [say("The outputs are numbers, not shares."), bars(stage.values.map((value, i) => [`output ${i + 1}`, Math.abs(value), shown_(value)]), {most: largest(stage.values)})],
+  values: stage => [say("The outputs are numbers, not shares."), bars(stage.values.map((value, i) => [stage.names[i], Math.abs(value), shown_(value)]), {most: largest(stage.values)})],
 
   sequential(stage) {
     const words = DATA.target.length ? DATA.target : DATA.tokens, t = Math.min(state.step, words.length - 1);
@@ -82,7 +82,7 @@ const STAGES = {
       say(`The log-probabilities of both ways, all words at all positions, differ by at most ${stage.difference.toExponential(1)}: rounding.`)];
   },
 
-  beam: stage => [say(`Greedy writing takes the best word each time. A beam keeps the best ${stage.title.replace(/\D/g, "")} beginnings at each step, goes on with all of them, and drops the rest (dashed). A finished sentence (double frame) is judged by log P / ((5 + length) / 6)^${stage.alpha}; the green path won.`), tree(stage)],
+  beam: stage => [say(`Greedy writing takes the best word each time. A beam keeps the best ${stage.title.replace(/\D/g, "")} beginnings at each step, goes on with all of them, and drops the rest (dashed). A finished sentence (double frame) is judged by log P / ((5 + length) / 6)^${stage.alpha}; the green path won.`), stage.note ? say(stage.note) : [], tree(stage)],
 
   agreement(stage) {
     const t = Math.min(state.step, stage.effects.length - 1), cost = stage.effects[t], seen = stage.attention?.[t];
@@ -96,6 +96,7 @@ const STAGES = {
       if (attention) cards.push(make("section", {class: "card"}, make("h3", {}, "Attention, mean of all heads and layers"), bars(known.map(s => [words[s], seen[s]]), {most: largest(seen)})));
       cards.push(make("section", {class: "card"}, make("h3", {}, "What log P loses without the token"), bars(known.map(s => [words[s], cost[s], shown_(cost[s], 3)]), {most: largest(cost)})));
     }
+    if (stage.unmeasured) return [make("p", {class: "verdict"}, stage.sentence)];
     return [make("p", {class: "verdict"}, stage.sentence), DATA.steps.length > 1 ? picker() : [],
       known.length ? make("div", {class: "split"}, cards) : say("Nothing comes before this token: there is nothing to leave out."),
       r !== null ? say(`Correlation of the two orders for this answer: ${r.toFixed(2)}.`) : [],

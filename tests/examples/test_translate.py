@@ -107,6 +107,7 @@ def test_a_sentence_is_explained_on_a_page(run, tmp_path, capsys):
     assert translator.tokenizer.decode(ids) == translator.translate(["The dog sleeps."])[0]
     refused(capsys, "there is no folder", "explain", "--run", run, "hello", "--out", tmp_path / "no" / "a.html")
     refused(capsys, "is empty", "explain", "--run", run, " ", "--out", tmp_path / "b.html")
+    refused(capsys, "must end in .html", "explain", "--run", run, "hello", "--out", tmp_path / "c.txt")
 
 
 def test_attention_sums_to_one(run, tmp_path, capsys):

@@ -258,6 +258,8 @@ def test_the_tree_is_that_of_the_search(make, size):
     seen = explain(model, SOURCE, beam=size, max_new_tokens=5, length_penalty=0.6)
     if make is gpt:
         found = seen.beam.found
+        assert found[0] == model.generate([SOURCE], 5, beam_size=size, length_penalty=0.6)[0]
+        assert [step.id for step in seen.steps][len(SOURCE) - 1 : -1] == found[0]
     else:
         found = model.generate(np.array([SOURCE]), 5, size, 0.6, n_best=size)[0]
         assert [step.id for step in seen.steps][: len(found[0])] == found[0]
@@ -271,6 +273,20 @@ def test_the_tree_is_that_of_the_search(make, size):
         assert node.log_probability <= (0 if above is None else above.log_probability) + 1e-9
     best = seen.beam.best()
     assert [nodes[n].token for n in best][: len(found[0])] == found[0]
+
+
+@pytest.mark.parametrize("make", [transformer, gpt], ids=["transformer", "gpt"])
+def test_the_tree_beside_a_target_says_whose_it_is(make):
+    seen, own = (explain(make(), SOURCE, target=one, beam=3, max_new_tokens=3) for one in ([3, 4], None))
+    assert seen.beam.found == own.beam.found and not own.beam_note
+    assert "not of the given target" in str(seen) and b"not of the given target" in seen.to_html()
+
+
+def test_a_beam_that_ends_chooses_the_stop():
+    model = seeded(lambda: GPT(GPTConfig(**SMALL, n_layers=2, max_length=16, stop_id=4)))
+    seen = explain(model, SOURCE, beam=3, max_new_tokens=4)
+    assert len(seen.beam.found[0]) == 3 and seen.logits[-1].argmax() != 4  # greedy would go on
+    assert [step.id for step in seen.steps][len(SOURCE) - 1 :] == [*seen.beam.found[0], 4]
 
 
 # --- any module -----------------------------------------------------------------------------------
@@ -317,6 +333,52 @@ def test_a_cell_is_followed_step_by_step():
     assert seen.recurrences[0].states.shape == (5, 4)
 
 
+class Tagger(nn.Module):
+    """One row of outputs for each word; with ``length`` for texts of that length alone."""
+
+    def __init__(self, n_outputs, length=None):
+        self.words, self.look = nn.Embedding(13, 8), nn.MultiHeadAttention(8, n_heads=2)
+        self.places = None if length is None else nn.Parameter(mt.ones((length, 8)))
+        self.tag = nn.Linear(8, n_outputs)
+
+    def forward(self, ids):
+        x = self.words(ids)
+        x = x if self.places is None else x + self.places
+        return self.tag(x + self.look(x))
+
+
+def test_one_number_for_each_position_is_no_choice():
+    model = seeded(lambda: Tagger(1))
+    seen = explain(model, mt.asarray([SOURCE]), tokens=lambda ids: [f"w{one}" for one in ids])
+    with mt.no_grad():
+        values = model(mt.asarray([SOURCE])).numpy()[0, :, 0]
+    np.testing.assert_allclose(seen.about["values"], values, **NEAR)
+    assert not seen.steps and seen.agreement is None and len(seen.attentions) == 1
+    assert f"w{SOURCE[0]} {values[0]:.4g}, w{SOURCE[1]} " in str(seen) and "100 %" not in str(seen)
+    assert b'"w5"' in seen.to_html()
+    model.tag.bias.assign(mt.full((1,), np.nan))
+    with pytest.raises(FloatingPointError, match="outputs are NaN"):
+        explain(model, mt.asarray([SOURCE]))
+
+
+def test_a_tagger_names_its_classes():
+    seen = explain(seeded(lambda: Tagger(3)), mt.asarray([SOURCE]), tokens="0123456789abc", classes=["x", "y", "z"])
+    assert {step.choice for step in seen.steps} <= {"x", "y", "z"} and seen.steps[0].context == "5"
+
+
+@pytest.mark.parametrize(
+    ("make", "inputs"),
+    [(lambda: nn.Linear(3, 2), mt.ones((1, 3))), (lambda: Tagger(3, length=6), mt.asarray([SOURCE]))],
+    ids=["linear", "attention"],
+)
+def test_what_cannot_be_left_out_is_told_with_the_reason(make, inputs):
+    model = seeded(make)
+    seen = explain(model, inputs)
+    assert np.isnan(seen.agreement.effects).all()
+    said = f"could not be measured: with one position fewer {type(model).__name__} raises"
+    assert said in str(seen) and said in seen.agreement.short() and said.encode() in seen.to_html()
+
+
 def test_the_model_is_left_as_it_was():
     model = gpt().train()
     before = {name: value.numpy() for name, value in model.state_dict().items()}
@@ -339,6 +401,19 @@ def test_the_model_is_left_as_it_was():
         (lambda: explain(bert(), SOURCE, target=[1]), ValueError, "target is for models that write"),
         (lambda: explain(seeded(Own), mt.asarray([SOURCE]), positions=[1]), ValueError, "positions are for BERT"),
         (lambda: explain(vit(), np.zeros((2, 1, 8, 8), np.float32)), ValueError, "one image"),
+        (lambda: explain(gpt(), SOURCE, beam=2, max_new_tokens=0), ValueError, "at least one new token"),
+        (lambda: explain(gpt(), SOURCE, target=[1], beam=2, max_new_tokens=99), ValueError, "positions"),
+        (lambda: explain(gpt(), SOURCE, target=[1], beam=0), ValueError, "beam must be at least 1"),
+        (lambda: explain(seeded(lambda: Tagger(3)), mt.asarray([[1, 2], [3, 4]])), ValueError, "one input at a time"),
+        (lambda: explain(nn.Embedding(5, 3), mt.asarray([1, 2])), ValueError, "one input at a time"),
+        (lambda: explain(nn.Linear(3, 2), ()), ValueError, "empty tuple"),
+        (lambda: explain(transformer(), SOURCE, positions=[1]), ValueError, "not for Transformer"),
+        (lambda: explain(gpt(), SOURCE, positions=[1]), ValueError, "not for GPT"),
+        (lambda: explain(bert(n_classes=3), SOURCE, positions=[1]), ValueError, "no head for words"),
+        (lambda: explain(bert(mlm_head=True), SOURCE, classes="ab"), ValueError, "this BERT predicts words"),
+        (lambda: explain(transformer(), SOURCE, classes="ab"), ValueError, "Transformer writes a text"),
+        (lambda: explain(gpt(), SOURCE, classes="ab"), ValueError, "GPT writes a text"),
+        (lambda: explain(nn.Linear(3, 1), mt.ones((1, 3)), classes="ab"), ValueError, "answers numbers"),
         (lambda: explain(print, SOURCE), TypeError, "takes a Module"),
     ],
 )
@@ -361,45 +436,3 @@ def test_float16_and_float64_and_no_names():
         assert np.isfinite(seen.logits).all() and seen.tokens[:3] == ["5", "6", "7"]
         assert len(seen.to_html()) > 10_000
     assert explain(gpt(), SOURCE, occlusion=False).agreement is None
-
-
-def test_the_text_is_the_best_of_the_beam():
-    model = seeded(lambda: GPT(GPTConfig(vocab_size=9, max_length=16, d_model=16, n_heads=2, n_layers=1, d_ff=32)))
-    seen = explain(model, [1, 2, 4], beam=4, length_penalty=0.6, occlusion=False)
-    found = model.generate(mt.asarray([[1, 2, 4]]), 8, beam_size=4, length_penalty=0.6)[0]
-    assert [step.id for step in seen.steps[2:-1]] == found and seen.beam.found[0] == found
-
-
-class Tagger(nn.Module):
-    """A row of three numbers for each of the ids."""
-
-    def __init__(self):
-        self.table = nn.Embedding(5, 3)
-
-    def forward(self, ids):
-        return self.table(ids)
-
-
-def test_arguments_that_would_do_nothing_are_refused():
-    for call, said in (
-        (lambda: explain(Tagger(), mt.asarray([[1, 2], [3, 4]])), "one input at a time"),
-        (lambda: explain(transformer(), SOURCE, positions=[0]), "positions are for BERT"),
-        (lambda: explain(transformer(), SOURCE, target=[1, 2], beam=3), "leave one out"),
-    ):
-        with pytest.raises(ValueError, match=said):
-            call()
-
-
-def test_a_model_of_one_length_says_that_nothing_was_left_out():
-    seen = explain(nn.Linear(3, 2), mt.ones((1, 3)))
-    assert "does not compute after" in seen.agreement.sentence()
-
-
-def test_a_page_is_written_whole_and_as_html(tmp_path):
-    seen = explain(Tagger(), mt.asarray([[1, 2]]), occlusion=False)
-    with pytest.raises(ValueError, match="must end in .html"):
-        seen.save(tmp_path / "page.txt")
-    assert seen.save(tmp_path / "page.html").read_bytes().startswith(b"<!DOCTYPE html>")
-    with pytest.raises(OSError):
-        seen.save(tmp_path / "nowhere" / "page.html")
-    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]

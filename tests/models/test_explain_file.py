@@ -4,8 +4,10 @@ import json
 import re
 
 import numpy as np
+import pytest
 
 import minitensor as mt
+from minitensor import nn
 from minitensor.models.explain import explain
 from minitensor.models.explain.agreement import agreement, spearman
 from minitensor.models.transformer import Transformer, TransformerConfig
@@ -50,6 +52,26 @@ def test_names_cannot_leave_their_place():
     page = seen.to_html()
     assert b"<img src=x>" not in page and data_of(page)["tokens"][0] == "</script><img src=x>"
     assert seen._repr_html_().startswith("<iframe srcdoc=") and "<img" not in seen._repr_html_()
+
+
+def test_a_page_is_written_whole_and_under_its_name(tmp_path, monkeypatch):
+    seen = explain(nn.Linear(3, 2), mt.ones((1, 3)))
+    (tmp_path / "folder.html").mkdir()
+    for name, error, message in (
+        ("page.txt", ValueError, "must end in .html"),
+        ("page", ValueError, "must end in .html"),
+        ("folder.html", IsADirectoryError, "it is a folder"),
+        ("nowhere/page.html", FileNotFoundError, "create it first"),
+    ):
+        with pytest.raises(error, match=message):
+            seen.save(tmp_path / name)
+    place = seen.save(str(tmp_path / "page.HTML"))
+    before = place.read_bytes()
+    monkeypatch.setattr("minitensor.files.safetensors.os.fsync", lambda file: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        explain(nn.Linear(3, 2), mt.zeros((1, 3))).save(place)
+    assert place.read_bytes() == before
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["folder.html", "page.HTML"]
 
 
 def test_ranks():

@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["EPSILON", "Verdict", "complex_slope", "confirms", "judge"]
+__all__ = ["EPSILON", "SIDES", "SURE", "Verdict", "complex_slope", "confirms", "judge", "share"]
 
 STEPS = (1e-3, 1e-4, 1e-5, 1e-6, 3e-2, 0.37, 1e-9)  # the first is nearly always enough
 FINE = (1e-5, 1e-6, 1e-9)
@@ -41,7 +41,8 @@ VISIBLE = 0.05  # the bound must be below this part of the smallest slope, so th
 
 
 class Verdict(NamedTuple):
-    """What differences say of a slope, and their own number.
+    """What differences say of a slope, their own number, and the error of the claim as a share of
+    what is allowed.
 
     word: "right"; "wrong"; "kink", if f has no derivative here and the claim lies between the
     slopes of both sides (or these are infinite, or outside the domain of f); "blurred", if the
@@ -50,6 +51,7 @@ class Verdict(NamedTuple):
 
     word: str
     numeric: float
+    share: float = 0.0
 
 
 class Estimate(NamedTuple):
@@ -80,7 +82,8 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0):
         found = differences.of(h)
         surest = not any(e.uncertainty < found.uncertainty for e in seen.values())
         if surest and _settled(claimed, smallest, found, tolerance):
-            return Verdict("right", found.slope)
+            bound = SURE * found.rounding if smallest is None else tolerance(found.slope) + SURE * found.uncertainty
+            return Verdict("right", found.slope, share(claimed, found.slope, bound))
         seen[h] = found
     finite = [e for e in seen.values() if math.isfinite(e.uncertainty)]
     if not finite:
@@ -100,7 +103,13 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0):
         hidden = max(abs(claimed), abs(best.slope) + bound) <= 16 * EPSILON  # what is left of a sum of ones that cancel
         return Verdict("blurred" if hidden else "wrong", best.slope)
     visible = smallest is None or bound <= max(VISIBLE * smallest, tolerance(best.slope))
-    return Verdict("right" if visible else "blurred", best.slope)
+    part = share(claimed, best.slope, tolerance(best.slope) + bound)
+    return Verdict("right" if visible else "blurred", best.slope, part)
+
+
+def share(claimed, slope, bound):
+    """The error of a claim as a share of what is allowed."""
+    return abs(claimed - slope) / bound if bound else 0.0
 
 
 def _bounds(seen):

@@ -9,12 +9,14 @@ pass is halved, down to the elements that are wrong, at a kink, or smaller than 
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
 
-from minitensor.testing.differences import EPSILON, Verdict, complex_slope, confirms, judge
-from minitensor.testing.problem import freeze, show
+from minitensor.testing.differences import EPSILON, Verdict, complex_slope, confirms, judge, share
+from minitensor.testing.kinks import LOOKED_AT, at_kink
+from minitensor.testing.problem import freeze
 
 __all__ = ["check_gradient"]
 
@@ -27,16 +29,18 @@ def check_gradient(problem, i, gradient, cotangents, report, *, rtol, atol, comp
     first wrong element.
 
     A gradient that passes as a whole counts as one derivative; otherwise each element counts, those
-    at kinks by themselves.
+    at kinks by themselves: returns a list of these.
     """
     lines = _Lines(problem, i, gradient, cotangents, rtol, atol, complex_step, rng)
     groups = [(group, lines.verdict(group)) for group in lines.groups()]
     if all(verdict.word == "right" for _, verdict in groups):
         report.checked += 1
         report.elements += gradient.size
-        return
+        report.error = max([report.error, *(verdict.share for _, verdict in groups)])
+        return []
     for group, verdict in groups:
         lines.narrow(group, verdict, report)
+    return lines.kinks
 
 
 class _Lines:
@@ -53,6 +57,9 @@ class _Lines:
         finite = np.abs(self.claims[np.isfinite(self.claims)])
         self.floor = atol + 16 * EPSILON * float(finite.max(initial=0.0))  # rounding of the gradient itself
         self.blurred = 0
+        self.kinks: list = []
+        self.said: dict = {}  # by place, which outputs a complaint is about, and what the rule gives for them
+        self.said_claim: dict = {}
         self.weights = rng.uniform(0.5, 1.5, self.value.size) * rng.choice([-1.0, 1.0], self.value.size)
 
     def groups(self):
@@ -75,7 +82,11 @@ class _Lines:
         if verdict.word == "right":
             report.checked += len(group)
             report.elements += len(group)
+            report.error = max(report.error, verdict.share)
         elif len(group) == 1:
+            if verdict.word in ("kink", "wrong") and len(self.kinks) < LOOKED_AT:
+                verdict, kink = at_kink(self, group[0], verdict)
+                self.kinks += [kink] if kink is not None else []
             if verdict.word == "wrong":
                 raise AssertionError(self.complaint(group[0], verdict.numeric))
             report.kinks += verdict.word == "kink"
@@ -100,15 +111,23 @@ class _Lines:
         def tolerance(slope, rtol=self.rtol):
             # Of many elements each may be off by rtol, but not so that the sum would hide one that
             # is wrong.
-            share = rtol * abs(slope) if len(group) == 1 else max(1e-4 * rtol, 16 * EPSILON) * weight
-            return self.floor * float(np.abs(direction).sum()) + share
+            part = rtol * abs(slope) if len(group) == 1 else max(1e-4 * rtol, 16 * EPSILON) * weight
+            return self.floor * float(np.abs(direction).sum()) + part
 
         exact = complex_slope(line) if self.complex_step and math.isfinite(claimed) else None
         if exact is not None and confirms(line, exact, self.problem.scale):
-            return Verdict("right" if abs(claimed - exact) <= tolerance(exact) else "wrong", exact)
+            bound = tolerance(exact)
+            return Verdict("right" if abs(claimed - exact) <= bound else "wrong", exact, share(claimed, exact, bound))
         wobble = EPSILON * float(np.abs(self.claims[group] * self.value[group]).sum())
         loose = max(self.rtol, 1e-5) if self.complex_step else self.rtol
         return judge(line, claimed, smallest, lambda slope: tolerance(slope, loose), wobble, self.problem.scale)
+
+    def element(self, place, claimed, cotangents):
+        """The verdict on ``claimed`` for one element with other ``cotangents``."""
+        other = copy.copy(self)
+        other.cotangents, other.claims = cotangents, self.claims.copy()
+        other.claims[place] = claimed
+        return other.verdict(np.array([place]))
 
     def outputs_at(self, direction, t):
         """Pairs of cotangent and output with the input moved by ``t`` along ``direction``, a Python
@@ -122,12 +141,12 @@ class _Lines:
 
     def complaint(self, place, numeric):
         """Everything that one wants to know of a wrong derivative."""
-        index = tuple(int(k) for k in np.unravel_index(place, self.problem.values[self.i].shape))
+        index = self.problem.index(self.i, place)
         claimed, numeric = float(self.claims[place]), numeric / float(self.reach[place])
+        claimed = self.said_claim.get(place, claimed)
         error = abs(claimed - numeric) / max(abs(numeric), abs(claimed), math.ulp(0.0))
-        given = "\n".join(f"  {self.problem.label(i)} = {show(v)}" for i, v in enumerate(self.problem.values))
-        given += f"\n  {show(self.problem.keywords)}" if self.problem.keywords else ""
         return (
-            f"{self.problem.name}: the gradient of {self.problem.label(self.i)} at index {index} is {claimed!r} by its rule "
-            f"but {numeric!r} by differences (relative error {error:.2g}), with\n{given}"
+            f"{self.problem.name}: the gradient of {self.problem.label(self.i)} at index {index} {self.said.get(place, '')}"
+            f"is {claimed!r} by its rule but {numeric!r} by differences (relative error {error:.2g}), with\n"
+            f"{self.problem.given_text()}"
         )

@@ -13,6 +13,7 @@ from minitensor.engine.mode import current_mode, enable_grad
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.directions import check_gradient
 from minitensor.testing.foreign import own_backward_called
+from minitensor.testing.kinks import check_together
 from minitensor.testing.problem import Problem, generator
 
 __all__ = ["Report", "gradcheck", "gradgradcheck"]
@@ -23,16 +24,32 @@ if TYPE_CHECKING:
 
 @dataclass
 class Report:
-    """How many derivatives were compared, and how many were left out because the function has a
-    kink there.
+    """How many derivatives were compared, and how many of them at a kink, where the function has
+    none.
 
-    A gradient that was right as a whole counts as one; ``elements`` counts all elements of what was
-    compared.
+    name: what was checked. checked: a gradient that was right as a whole counts as one. kinks:
+    elements at a kink, where the rule gives a slope between those of both sides. elements: all
+    elements of what was compared. error: the worst error found, as a share of what was allowed, so
+    that 1 would have failed. note: what could not be checked, second derivatives for example.
     """
 
+    name: str = field(default="", repr=False, compare=False)
     checked: int = 0
     kinks: int = 0
     elements: int = field(default=0, repr=False, compare=False)
+    error: float = field(default=0.0, repr=False, compare=False)
+    note: str = field(default="", repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        note = f", note={self.note!r}" if self.note else ""
+        return f"Report(checked={self.checked}, kinks={self.kinks}{note})"
+
+    def add(self, found: Report) -> None:
+        """Add what another check found."""
+        self.checked += found.checked
+        self.kinks += found.kinks
+        self.elements += found.elements
+        self.error = max(self.error, found.error)
 
 
 def gradcheck(
@@ -126,6 +143,7 @@ def second_order(problem, seed):
     made = Problem(pulled, [*problem.values, *given], name=f"the gradient of {problem.name}")
     made.labels = [*problem.labels, *("cotangent" for _ in given)]
     made.wanted = [*wanted, *range(count, count + len(given))]
+    made.given = problem.given
     made.scale = max(
         (float(np.abs(o[np.isfinite(o)]).max(initial=0.0)) for o in outputs if o.dtype.kind == "f"), default=0.0
     )
@@ -140,7 +158,8 @@ def check_problem(problem, rtol, atol, complex_step, seed, lone=False):
     """
     rng = generator(seed)
     cotangents = problem.cotangents(problem.evaluate(), rng)
-    report = Report()
+    report, kinks = Report(problem.name), []
+    problem.cotangents_given = cotangents
     if problem.wanted and any(c is not None for c in cotangents):
         with own_backward_called(problem.given, problem.name):
             gradients = problem.gradients(cotangents)
@@ -153,7 +172,8 @@ def check_problem(problem, rtol, atol, complex_step, seed, lone=False):
                 )
             if value.size:
                 options = {"rtol": rtol, "atol": atol, "complex_step": complex_step, "rng": rng}
-                check_gradient(problem, i, gradient, cotangents, report, **options)
+                kinks += check_gradient(problem, i, gradient, cotangents, report, **options)
+        check_together(problem, kinks, cotangents)
     if not lone and not report.checked:
         raise AssertionError(nothing_compared(problem, report, cotangents))
     return report

@@ -11,10 +11,13 @@ from minitensor.engine.autograd import new_leaf
 from minitensor.engine.messages import describe
 from minitensor.engine.mode import current_mode, enable_grad
 from minitensor.engine.tensor import Tensor
+from minitensor.testing.adapters import Adapted
 from minitensor.testing.directions import check_gradient
 from minitensor.testing.foreign import own_backward_called
 from minitensor.testing.kinks import check_together
-from minitensor.testing.problem import Problem, generator
+from minitensor.testing.narrow import check_narrow, representable
+from minitensor.testing.problem import Problem, as_inputs, generator
+from minitensor.testing.snippet import reproduced
 
 __all__ = ["Report", "gradcheck", "gradgradcheck"]
 
@@ -61,36 +64,75 @@ def gradcheck(
     rtol: float = 1e-5,
     atol: float = 0.0,
     complex_step: bool = False,
+    dtype: Any = None,
+    device: str | None = None,
+    at_kinks: Callable[..., Any] | None = None,
     seed: int = 0,
     name: str | None = None,
 ) -> Report:
     """Compare the gradients of ``fn(*inputs, **keywords)`` with differences.
 
     fn: a function of Tensors that returns a Tensor or several, an op, or a module (whose parameters
-    are checked too). inputs: a list of tensors or arrays, or lists of these, one item for each
-    argument of fn (one tensor is taken as one input); floating ones are brought to float64 and
+    are checked too); or what is made in another library, whose own backward is then run: a tuple
+    ``(f, vjp)`` of functions of NumPy arrays, a ``torch.autograd.Function``, a ``torch.nn.Module``
+    or a function of PyTorch's tensors, a ``jax.custom_vjp`` or a function of JAX's arrays, a
+    primitive of HIPS autograd, an operation of MyGrad (``minitensor.testing.adapters``). inputs: a
+    list of tensors or arrays, or lists of these, one item for each argument of fn (one tensor is
+    taken as one input); floating ones are brought to float64 and
     differentiated (those numbered in ``wanted`` alone, if given), all are frozen read-only. rtol,
     atol: error allowed in each element, beside what rounding hides. complex_step: compare with the
     complex step if differences confirm that fn is analytic; exact to rounding, so that rtol can be
-    1e-10. seed: of the random cotangents and directions.
+    1e-10. dtype: a narrower type, ``"float16"``, ``"bfloat16"`` or ``"float32"``, or a list of
+    them: inputs are rounded to it, and the rule that runs in it is held to the one in float64,
+    within bounds that follow from its rounding and from how the gradient answers to it. device:
+    where fn is computed (``"cuda"``). at_kinks: the documented choice for kinks, ``(cotangent,
+    *inputs)`` to gradients: a rule that gives it at a kink is right, whatever the slopes of both
+    sides. seed: of the random cotangents and directions.
 
     The cotangent of each output is random. The elements of a gradient are compared along random
     directions, each through elements of one size, so that none hides behind larger ones; a
     direction that disagrees is halved down to the elements that are wrong. Smaller steps go around
-    a kink near by. At a kink itself the gradient must lie between the slopes of both sides; such an
-    element is counted apart. Returns a ``Report``.
+    a kink near by. At a kink itself the gradient of each output must lie between the slopes of both
+    sides, and so must the sum over elements that kink together; such an element is counted apart.
+    Returns a ``Report``.
 
-    Raises AssertionError that names the function, the input, the index and both numbers; if no
-    derivative could be compared, whatever the reason; and if fn runs something with a backward of
-    its own, which minitensor never calls (a ``torch.autograd.Function``, a primitive of HIPS
-    autograd): it would not be checked.
+    Raises AssertionError that names the function, the input, the index and both numbers, with lines
+    to paste that fail again; if no derivative could be compared, whatever the reason; and if fn
+    runs something with a backward of its own that nobody calls: it would not be checked.
 
     >>> import minitensor as mt
     >>> gradcheck(lambda x, y: mt.tanh(x) * y, [mt.ones((2, 3)), mt.ones((3,))])
     Report(checked=2, kinks=0)
     """
-    problem = Problem(fn, inputs, keywords, wanted, name=name)
-    return check_problem(problem, rtol, atol, complex_step, seed)
+    inputs = as_inputs(inputs)
+    options = {
+        "wanted": wanted, "rtol": rtol, "atol": atol, "complex_step": complex_step, "dtype": dtype, "device": device,
+        "at_kinks": at_kinks, "seed": seed, "name": name,
+    }  # fmt: skip
+    with reproduced("gradcheck", fn, inputs, keywords, options, gradcheck.__kwdefaults__):
+        problem = Problem(fn, inputs, keywords, wanted, name=name, device=device, at_kinks=at_kinks)
+        if dtype is None:
+            return check_problem(problem, rtol, atol, complex_step, seed)
+        report = Report(problem.name)
+        for each in as_list(dtype):
+            rounded = representable(problem, each)
+            if rounded is None:
+                raise AssertionError(
+                    f"{problem.name}: no derivative was compared: an input overflows {each}: make it smaller"
+                )
+            report.add(check_problem(rounded, rtol, atol, complex_step, seed))
+            before = report.elements
+            check_narrow(rounded, each, seed, report)
+            if report.elements == before:
+                raise AssertionError(
+                    f"{problem.name}: no derivative in {each} was compared: rounding hides every one of them: move the inputs"
+                )
+        return report
+
+
+def as_list(dtype):
+    """One type, or several, as a list."""
+    return list(dtype) if isinstance(dtype, (list, tuple)) else [dtype]
 
 
 def gradgradcheck(
@@ -101,6 +143,7 @@ def gradgradcheck(
     wanted: Collection[int] | None = None,
     rtol: float = 1e-5,
     atol: float = 0.0,
+    device: str | None = None,
     seed: int = 0,
     name: str | None = None,
 ) -> Report:
@@ -110,13 +153,20 @@ def gradgradcheck(
     The function that is checked takes the inputs and a random cotangent and returns the gradients
     of the inputs. The differences run the plain first-order pass, the gradients the recorded one
     (``create_graph=True``): the two are compared as well. Arguments, result and errors are those of
-    ``gradcheck``.
+    ``gradcheck``; TypeError if the library of fn has no second derivatives (NumPy pairs, MyGrad).
     """
-    problem = Problem(fn, inputs, keywords, wanted, name=name)
-    cotangents = problem.cotangents(problem.evaluate(), generator(seed))
-    if not problem.wanted or all(c is None for c in cotangents):
-        raise AssertionError(nothing_compared(problem, Report(), cotangents))
-    return check_problem(second_order(problem, seed), rtol, atol, False, seed + 1)
+    inputs = as_inputs(inputs)
+    options = {"wanted": wanted, "rtol": rtol, "atol": atol, "device": device, "seed": seed, "name": name}
+    with reproduced("gradgradcheck", fn, inputs, keywords, options, gradgradcheck.__kwdefaults__):
+        problem = Problem(fn, inputs, keywords, wanted, name=name, device=device)
+        if isinstance(problem.given, Adapted) and not problem.given.twice:
+            raise TypeError(
+                f"{problem.name}: {problem.given.library.name} has no second derivatives: gradcheck checks the first"
+            )
+        cotangents = problem.cotangents(problem.evaluate(), generator(seed))
+        if not problem.wanted or all(c is None for c in cotangents):
+            raise AssertionError(nothing_compared(problem, Report(), cotangents))
+        return check_problem(second_order(problem, seed), rtol, atol, False, seed + 1)
 
 
 def second_order(problem, seed):

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 import numpy as np
 
 from minitensor import random
+from minitensor.backend import is_narrow
 from minitensor.engine.autograd import new_leaf, raw, reachable, watch
 from minitensor.engine.gradient import grad
 from minitensor.engine.mode import enable_grad, no_grad
@@ -268,7 +269,23 @@ def _frozen(value, dtype):
         value = np.asarray(value)
     if not isinstance(value, np.ndarray):
         return value
-    return freeze(np.array(value, dtype=dtype if value.dtype.kind == "f" else value.dtype))
+    return freeze(_same_layout(value, dtype if value.dtype.kind == "f" or is_narrow(value.dtype) else value.dtype))
+
+
+def _same_layout(array, dtype):
+    """A copy of ``dtype`` that lies in memory as ``array`` does: its order of axes, gaps (full of
+    NaN) and directions.
+    """
+    steps = [abs(s) // array.itemsize for s in array.strides]
+    span = sum((n - 1) * s for n, s in zip(array.shape, steps)) + 1
+    dense = array.flags.c_contiguous or array.flags.f_contiguous or not array.size
+    if dense or span > 64 * array.size or any(s % array.itemsize for s in array.strides):
+        return np.array(array, dtype=dtype)
+    turned = tuple(slice(None, None, -1 if s < 0 else 1) for s in array.strides)
+    base = np.full(span, np.nan if np.dtype(dtype).kind == "f" else 0, dtype=dtype)
+    view = np.lib.stride_tricks.as_strided(base, array.shape, [s * base.itemsize for s in steps])
+    view[...] = array[turned]
+    return view[turned]
 
 
 def _with_parameters(module, parameters, count):

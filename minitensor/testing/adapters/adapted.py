@@ -86,8 +86,9 @@ class Adapted:
     something to compare.
     """
 
-    def __init__(self, library: Library, function: Any, name: str, device: str | None = None) -> None:
+    def __init__(self, library: Library, function: Any, name: str, made_by: Any, device: str | None = None) -> None:
         self.library, self.target, self.name, self.device = library, function, name, device
+        self.made_by = made_by  # the name of the function that made it, and what that was given
         self.twice = library.twice
         self.ran = 0
         self.parameters = library.parameters(function)
@@ -98,7 +99,7 @@ class Adapted:
 
     def on(self, device):
         """The same function, computed on ``device`` of its library."""
-        return Adapted(self.library, self.target, self.name, device)
+        return Adapted(self.library, self.target, self.name, self.made_by, device)
 
     def __call__(self, *values: Any, **keywords: Any) -> Any:
         """Run it: the inputs, behind them the parameters if it is a layer and they are given."""
@@ -114,7 +115,7 @@ class Adapted:
                 target = self.library.with_parameters(target, names, arguments[extra:])
                 arguments = arguments[:extra]
             out = target(*arguments, **keywords)
-            outputs = list(out) if isinstance(out, (tuple, list)) else [out]
+            outputs = _flat(out)
             if not outputs or not all(self.library.is_output(o) for o in outputs):
                 kinds = ", ".join(type(o).__name__ for o in outputs)
                 raise TypeError(f"{self.name} must return arrays of {self.library.name}, it returns {kinds}")
@@ -241,6 +242,13 @@ def _labels(function):
 def _only(function, places):
     """``function`` with the outputs numbered in ``places``."""
     return lambda *values: [out for k, out in enumerate(function(*values)) if k in places]
+
+
+def _flat(out):
+    """The outputs of a function one by one: those in tuples, lists and dicts too."""
+    if isinstance(out, dict):
+        out = list(out.values())
+    return [leaf for item in out for leaf in _flat(item)] if isinstance(out, (list, tuple)) else [out]
 
 
 def _spread(value, flat):

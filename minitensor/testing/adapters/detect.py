@@ -30,10 +30,10 @@ def torch_function(function: Any, name: str | None = None) -> Adapted:
     """
     from minitensor.testing.adapters.pytorch import PyTorch
 
-    title = name or _title(function)
+    title, given = name or _title(function), function
     if isinstance(function, type) and hasattr(function, "apply"):
         function = function.apply
-    return Adapted(PyTorch(), function, title)
+    return Adapted(PyTorch(), function, title, ("torch_function", (given,)))
 
 
 def jax_function(function: Any, name: str | None = None) -> Adapted:
@@ -42,7 +42,7 @@ def jax_function(function: Any, name: str | None = None) -> Adapted:
     """
     from minitensor.testing.adapters.jaxes import Jax
 
-    return Adapted(Jax(), function, name or _title(function))
+    return Adapted(Jax(), function, name or _title(function), ("jax_function", (function,)))
 
 
 def autograd_function(function: Any, name: str | None = None) -> Adapted:
@@ -51,7 +51,7 @@ def autograd_function(function: Any, name: str | None = None) -> Adapted:
     """
     from minitensor.testing.adapters.hips import Hips
 
-    return Adapted(Hips(), function, name or _title(function))
+    return Adapted(Hips(), function, name or _title(function), ("autograd_function", (function,)))
 
 
 def mygrad_function(function: Any, name: str | None = None) -> Adapted:
@@ -61,7 +61,8 @@ def mygrad_function(function: Any, name: str | None = None) -> Adapted:
     from minitensor.testing.adapters.mygrads import MyGrad, is_operation, of_operation
 
     title = name or _title(function)
-    return Adapted(MyGrad(), of_operation(function) if is_operation(function) else function, title)
+    made = of_operation(function) if is_operation(function) else function
+    return Adapted(MyGrad(), made, title, ("mygrad_function", (function,)))
 
 
 ADAPTERS = {
@@ -79,8 +80,8 @@ def adapt(function: Any) -> Any:
     if isinstance(function, Adapted):
         return function
     if isinstance(function, tuple) and len(function) == 2 and all(map(callable, function)):
-        return numpy_pair(*function)
-    libraries = set() if not LIBRARIES.keys() & sys.modules.keys() else _libraries(function, DEPTH, set())
+        return numpy_pair(function[0], function[1])
+    libraries: set = set() if not LIBRARIES.keys() & sys.modules.keys() else _libraries(function, DEPTH, set())
     if OURS in libraries or len(libraries) != 1:
         return function
     return ADAPTERS[libraries.pop()](function)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from typing import Any
 
 import jax
 import numpy as np
@@ -63,8 +64,8 @@ class Jax(Library):
     @contextmanager
     def _watched(self):
         """Within, each custom_vjp that is called is put down, and each of their rules that runs."""
-        called = jax.custom_vjp.__call__
-        called = getattr(called, "__wrapped__", called).__code__
+        call: Any = jax.custom_vjp.__call__
+        called = getattr(call, "__wrapped__", call).__code__
 
         def look(frame, event, _):
             if event == "call":
@@ -85,8 +86,8 @@ class Jax(Library):
         return [getattr(rule, "__name__", "a custom_vjp") for rule, code in codes if code and code not in _RAN]
 
     def pulled(self, function, count, wanted):
-        def gradients(*values):
-            values, cotangents = list(values[:count]), list(values[count:])
+        def gradients(*given):
+            values, cotangents = list(given[:count]), list(given[count:])
 
             def of_wanted(*moved):
                 every = list(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import mygrad
 import numpy as np
@@ -65,7 +66,8 @@ class MyGrad(Library):
             if len(pairs) == 1:
                 pairs[0][0].backward(pairs[0][1])
             else:
-                sum(mygrad.sum(o * g) for o, g in pairs).backward()
+                total: Any = sum(mygrad.sum(o * g) for o, g in pairs)
+                total.backward()
             return [None if tensors[i].grad is None else np.array(tensors[i].grad) for i in wanted]
 
         with mygrad.no_autodiff:

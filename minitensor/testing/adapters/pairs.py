@@ -37,7 +37,11 @@ def numpy_pair(f: Callable[..., Any], vjp: Callable[..., Any], name: str | None 
     def with_pullback(*inputs, **keywords):
         return f(*inputs, **keywords), lambda g: vjp(g, *inputs, **keywords)
 
-    return _made(functools.wraps(f)(with_pullback) if hasattr(f, "__name__") else with_pullback, name or _name(f))
+    return _made(
+        functools.wraps(f)(with_pullback) if hasattr(f, "__name__") else with_pullback,
+        name or _name(f),
+        ("numpy_pair", (f, vjp)),
+    )
 
 
 def numpy_pullback(f: Callable[..., Any], name: str | None = None) -> Adapted:
@@ -54,18 +58,18 @@ def numpy_pullback(f: Callable[..., Any], name: str | None = None) -> Adapted:
     >>> gradcheck(numpy_pullback(exp), [np.array([1.0, -3.0])]).checked
     1
     """
-    return _made(f, name or _name(f))
+    return _made(f, name or _name(f), ("numpy_pullback", (f,)))
 
 
 def _name(f):
     return getattr(f, "__name__", type(f).__name__)
 
 
-def _made(with_pullback, name):
+def _made(with_pullback, name, made_by):
     def values(*inputs, **keywords):
         return with_pullback(*inputs, **keywords)[0]
 
-    return Adapted(_Pairs(with_pullback, name), functools.wraps(with_pullback)(values), name)
+    return Adapted(_Pairs(with_pullback, name), functools.wraps(with_pullback)(values), name, made_by)
 
 
 class _Pairs(Library):
@@ -85,7 +89,7 @@ class _Pairs(Library):
         return array
 
     def run(self, function, values, wanted):
-        caught = []
+        caught: list = []
 
         def catching(*inputs, **keywords):
             out, pullback = self.with_pullback(*inputs, **keywords)

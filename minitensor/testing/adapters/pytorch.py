@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from contextlib import contextmanager
 
@@ -89,7 +90,7 @@ class PyTorch(Library):
             def hook(_):
                 ran.append(node)
                 if isinstance(node, _Node):
-                    self.run_backward.add(node._forward_cls)
+                    self.run_backward.add(getattr(node, "_forward_cls", None))
 
             return node.register_prehook(hook)
 
@@ -100,7 +101,7 @@ class PyTorch(Library):
         """Within, classes of ``torch.autograd.Function`` that are applied to what needs a gradient
         are put down.
         """
-        apply = torch.autograd.Function.apply.__func__.__code__
+        apply = inspect.getattr_static(torch.autograd.Function, "apply").__func__.__code__
 
         def look(frame, event, _):
             if event == "call" and frame.f_code is apply:
@@ -119,8 +120,8 @@ class PyTorch(Library):
         return [cls.__qualname__ for cls in self.called - self.run_backward]
 
     def pulled(self, function, count, wanted):
-        def gradients(*values):
-            values, cotangents = list(values[:count]), values[count:]
+        def gradients(*given):
+            values, cotangents = list(given[:count]), given[count:]
             for i in wanted:
                 if not values[i].requires_grad:
                     values[i] = values[i].detach().requires_grad_()

@@ -21,6 +21,7 @@ from minitensor.testing.problem import freeze
 __all__ = ["check_gradient"]
 
 FAR = 100.0  # inputs beyond this are moved in proportion to their size
+SMALL = 0.1  # inputs below this may be moved in proportion to their size too
 PATIENCE = 100  # groups of an input that rounding may blur before no more of these are halved
 
 
@@ -95,7 +96,7 @@ class _Lines:
             for half in np.array_split(group, 2):
                 self.narrow(half, self.verdict(half), report)
 
-    def verdict(self, group):
+    def verdict(self, group, relative=False):
         """What differences say of the slope along a line that moves the elements of ``group`` and
         no others.
         """
@@ -120,7 +121,24 @@ class _Lines:
             return Verdict("right" if abs(claimed - exact) <= bound else "wrong", exact, share(claimed, exact, bound))
         wobble = EPSILON * float(np.abs(self.claims[group] * self.value[group]).sum())
         loose = max(self.rtol, 1e-5) if self.complex_step else self.rtol
-        return judge(line, claimed, smallest, lambda slope: tolerance(slope, loose), wobble, self.problem.scale)
+        problem = self.problem
+        sizes_of = (wobble, problem.scale, problem.cancelling)
+        found = judge(line, claimed, smallest, lambda slope: tolerance(slope, loose), *sizes_of)
+        sizes = np.abs(self.value[group])
+        if found.word == "right" or relative or not ((sizes > 0) & (sizes < SMALL)).all():
+            return found
+        # Small inputs: a logarithm or a power changes within steps in proportion to them.
+        again = self.scaled(np.where(self.value == 0, self.reach, np.abs(self.value))).verdict(group, True)
+        if again.word in ("right", "wrong") and (found.word != "wrong" or again.word == "right"):
+            factor = float(self.reach[group[0]] / abs(self.value[group[0]])) if len(group) == 1 else 1.0
+            return again._replace(numeric=again.numeric * factor)
+        return found
+
+    def scaled(self, reach):
+        """The same lines with other steps for each element."""
+        other = copy.copy(self)
+        other.reach = reach
+        return other
 
     def element(self, place, claimed, cotangents):
         """The verdict on ``claimed`` for one element with other ``cotangents``."""

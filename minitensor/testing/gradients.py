@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -194,9 +195,10 @@ def second_order(problem, seed):
     made.labels = [*problem.labels, *("cotangent" for _ in given)]
     made.wanted = [*wanted, *range(count, count + len(given))]
     made.given = problem.given
-    made.scale = max(
-        (float(np.abs(o[np.isfinite(o)]).max(initial=0.0)) for o in outputs if o.dtype.kind == "f"), default=0.0
-    )
+    size = max((float(np.abs(o[np.isfinite(o)]).max(initial=0.0)) for o in outputs if o.dtype.kind == "f"), default=0.0)
+    reach = min((float(np.abs(problem.values[i]).max(initial=0.0)) for i in wanted), default=1.0)
+    made.cancelling = size
+    made.scale = size / max(1.0, reach if math.isfinite(reach) else 1.0)  # a slope is made of outputs over inputs
     return made
 
 

@@ -9,8 +9,8 @@ of that type, ``eps``, and from how the gradient answers to it:
 R is how far the float64 gradient moves, in units of eps, if inputs and cotangents are each moved by
 a random part of 4 eps of themselves: its condition. S is the size that rounding of what the rule is
 made of leaves: the largest element of the gradient, or the largest output times cotangent, over the
-largest input. An element is counted if the bound is below nine tenths of it, so that a lost one or a
-wrong sign shows.
+largest input. An element is counted if the bound is below nine tenths of it, so that a lost one or
+a wrong sign shows.
 """
 
 from __future__ import annotations

@@ -81,6 +81,7 @@ class Problem:
         self.name = name or name_of(function)
         self.given = function  # as it is called: an op of ours, or one that was adapted
         self.scale = 0.0  # size of what the outputs are made of, if that is larger than they are
+        self.cancelling = 0.0  # size of numbers that may cancel in a gradient
         self.keywords = dict(keywords or {})
         self.at_kinks = at_kinks
         self.cotangents_given: list = []  # those of the gradient that is being compared

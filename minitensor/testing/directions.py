@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +60,7 @@ class _Lines:
         self.floor = atol + 16 * EPSILON * float(finite.max(initial=0.0))  # rounding of the gradient itself
         self.blurred = 0
         self.kinks: list = []
+        self.finite_claims: Any = None  # the gradient with outputs left out that are not finite
         self.said: dict = {}  # by place, which outputs a complaint is about, and what the rule gives for them
         self.said_claim: dict = {}
         self.weights = rng.uniform(0.5, 1.5, self.value.size) * rng.choice([-1.0, 1.0], self.value.size)
@@ -139,6 +141,21 @@ class _Lines:
         other = copy.copy(self)
         other.reach = reach
         return other
+
+    def without_infinite(self, place, middle):
+        """The verdict on one element if outputs that are not finite, which have no derivative, are
+        left out.
+        """
+        live = iter(middle)
+        cotangents = [None if c is None else freeze(np.where(np.isfinite(next(live)), c, 0.0)) for c in self.cotangents]
+        if self.finite_claims is None:
+            with np.errstate(all="ignore"):
+                (gradient,) = self.problem.gradients(cotangents, wanted=[self.i])
+            self.finite_claims = gradient.reshape(-1)
+        claimed = float(self.finite_claims[place])
+        if math.isnan(claimed):  # 0 times infinity
+            claimed = 0.0
+        return self.element(place, claimed, cotangents)
 
     def element(self, place, claimed, cotangents):
         """The verdict on ``claimed`` for one element with other ``cotangents``."""

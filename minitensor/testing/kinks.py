@@ -82,6 +82,10 @@ def at_kink(lines, place, judged):
     direction = np.zeros(lines.value.size)
     direction[place] = reach
     middle = [np.asarray(o, dtype=np.float64) for _, o in lines.outputs_at(direction, 0.0)]
+    if judged.word == "wrong" and not all(np.isfinite(m).all() for m in middle):
+        verdict = lines.without_infinite(place, middle)
+        if verdict.word != "wrong":
+            return Verdict("kink", judged.numeric), None
     found = slopes(lambda t: [np.asarray(o, dtype=np.float64) for _, o in lines.outputs_at(direction, t)], middle)
     kinky = [(k, tuple(at)) for k, mask in enumerate(found.kinks) for at in np.argwhere(mask)]
     if not kinky:

@@ -71,14 +71,16 @@ def _named(function, imports, notes, otherwise="fn"):
     module = getattr(function, "__module__", None)
     for name in (getattr(function, "__qualname__", None), getattr(function, "name", None)):
         found = sys.modules.get(module or "")
-        for part in (name or "").split("."):
+        name = name if isinstance(name, str) else ""
+        for part in name.split("."):
             found = getattr(found, part, None) if part.isidentifier() else None
         if found is function and found is not None and module != "__main__":
             first = name.partition(".")[0]
             imports.add(f"from {module} import {first}")
             return name
-    name = getattr(function, "name", None) or getattr(function, "__name__", None) or type(function).__name__
-    name = name if str(name).isidentifier() else otherwise
+    names = (getattr(function, "name", None), getattr(function, "__name__", None), type(function).__name__)
+    name = next(name for name in names if isinstance(name, str))
+    name = name if name.isidentifier() else otherwise
     notes.append(f"# {name}: the function that was checked, as it is where the check was called")
     return name
 

@@ -86,6 +86,9 @@ class PyTorch(Library):
                 nodes.add(node)
                 stack += [n for n, _ in node.next_functions if n is not None]
 
+        if any(node.name().rpartition("::")[2] in ("Error", "DelayedError") for node in nodes):
+            raise RuntimeError("a function is marked by once_differentiable: it has no second derivative")
+
         def hook_of(node):
             def hook(_):
                 ran.append(node)

@@ -89,8 +89,8 @@ def test_a_rule_that_is_wrong_on_the_diagonal_alone():
 def test_infinite_outputs_on_both_sides():
     pair = (np.log, lambda g, x: g / x)
     with np.errstate(all="ignore"):
-        report = check_op(pair, [np.array([0.0, -1.0, 2.0, 3.0, np.inf])])
-    assert report.elements >= 2
+        report = check_op(pair, [np.array([0.0, -1.0, 2.0, 3.0, 4.0, np.inf])])
+    assert report.checked == 3 and report.kinks == 3
 
 
 def test_the_complex_step_reaches_other_libraries():
@@ -128,9 +128,10 @@ def test_functions_of_pytorch(torch):
     right, wrong = square_of(torch, 2.0), square_of(torch, 2.1)
     ways = (lambda f: f, lambda f: f.apply, lambda f: lambda x: f.apply(x).sum(0), lambda f: adapters.torch_function(f))
     for way in ways:
-        assert check_op(way(right), [X]).checked == 3
+        assert gradcheck(way(right), [X]).checked == 1
         with pytest.raises(AssertionError, match=WRONG):
             gradcheck(way(wrong), [X])
+    assert check_op(right, [X]).checked == 3
     assert gradcheck(torch.cat, [[X, X]]).checked == 2
     assert check_op(torch.topk, [X], keywords={"k": 2}).checked == 3
 

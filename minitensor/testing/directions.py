@@ -124,7 +124,7 @@ class _Lines:
         wobble = EPSILON * float(np.abs(self.claims[group] * self.value[group]).sum())
         loose = max(self.rtol, 1e-5) if self.complex_step else self.rtol
         problem = self.problem
-        sizes_of = (wobble, problem.scale, problem.cancelling)
+        sizes_of = (wobble, problem.scale, problem.cancelling if relative else 1.0)
         found = judge(line, claimed, smallest, lambda slope: tolerance(slope, loose), *sizes_of)
         sizes = np.abs(self.value[group])
         if found.word == "right" or relative or not ((sizes > 0) & (sizes < SMALL)).all():

@@ -121,10 +121,13 @@ def at_kink(lines, place, judged):
     return Verdict("kink", judged.numeric), kink
 
 
-def outside(claimed, ahead, behind):
-    """None if ``claimed`` is between the slopes of both sides, else the slope that is nearer."""
+def outside(claimed, ahead, behind, size=0.0):
+    """None if ``claimed`` is between the slopes of both sides, else the slope that is nearer.
+
+    size: of numbers that may cancel in it.
+    """
     low, high = sorted((float(ahead), float(behind)))
-    margin = 0.01 * (high - low) + 1e-5 * max(abs(low), abs(high))
+    margin = 0.01 * (high - low) + 1e-5 * max(abs(low), abs(high), size)
     if low - margin <= claimed <= high + margin:
         return None
     return low if abs(claimed - low) < abs(claimed - high) else high
@@ -177,7 +180,9 @@ def check_together(problem, kinks, cotangents):
     for k, at in coupled[:ALONE]:
         gradients = dict(zip(wanted, problem.gradients(_only(cotangents, live[k], at), wanted=wanted)))
         parts = [float(gradients[kink.i].reshape(-1)[kink.place]) * kink.reach for kink in kinks]
-        off = outside(sum(parts), found.ahead[k][at], found.behind[k][at])
+        size = sum(abs(part) for part in parts)
+        size += sum(abs(getattr(kink, side)[k][at]) for kink in kinks for side in ("ahead", "behind"))
+        off = outside(sum(parts), found.ahead[k][at], found.behind[k][at], size)
         places = [f"{problem.label(kink.i)} at index {problem.index(kink.i, kink.place)}" for kink in kinks]
         if off is not None and problem.at_kinks is None:
             raise AssertionError(

@@ -118,17 +118,17 @@ def _rounded(value, dtype):
     """A floating array rounded to ``dtype``, in float64."""
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
         return value
-    return freeze(value.astype(dtype).astype(np.float64))
+    return freeze(np.asarray(value.astype(dtype).astype(np.float64)))
 
 
 def _cast(value, dtype):
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
         return value
-    return freeze(value.astype(dtype))
+    return freeze(np.asarray(value.astype(dtype)))
 
 
 def _nudged(value, part, rng):
-    return freeze(value * (1.0 + part * rng.uniform(-1.0, 1.0, value.shape)))
+    return freeze(np.asarray(value * (1.0 + part * rng.uniform(-1.0, 1.0, value.shape))))
 
 
 def _largest(array):

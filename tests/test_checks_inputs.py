@@ -252,3 +252,12 @@ def test_a_report_has_the_name_and_the_worst_error():
     assert report.name == "tanh" and 0 < report.error < 1 and report.elements == 18
     assert gradcheck(mt.tanh, [np.ones(2)], name="my tanh").name == "my tanh"
     assert gradcheck(mt.square, [np.ones(3)], dtype="float16").error > 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_gradient_that_is_not_finite_where_the_slope_is(value):
+    def vjp(g, x):
+        return 2 * g * np.where(x == 2.0, value, x)
+
+    with pytest.raises(AssertionError, match=r"at index \(1,\) is (nan|-?inf) by its rule"):
+        gradcheck((np.square, vjp), [np.array([1.0, 2.0, 3.0])])

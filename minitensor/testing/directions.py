@@ -121,7 +121,8 @@ class _Lines:
         if exact is not None and confirms(line, exact, self.problem.scale):
             bound = tolerance(exact)
             return Verdict("right" if abs(claimed - exact) <= bound else "wrong", exact, share(claimed, exact, bound))
-        wobble = EPSILON * float(np.abs(self.claims[group] * self.value[group]).sum())
+        moved = np.abs(self.claims[group] * self.value[group])
+        wobble = EPSILON * float(moved[np.isfinite(moved)].sum())
         loose = max(self.rtol, 1e-5) if self.complex_step else self.rtol
         problem = self.problem
         sizes_of = (wobble, problem.scale, problem.cancelling if relative else 1.0)

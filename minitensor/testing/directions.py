@@ -154,8 +154,8 @@ class _Lines:
                 (gradient,) = self.problem.gradients(cotangents, wanted=[self.i])
             self.finite_claims = gradient.reshape(-1)
         claimed = float(self.finite_claims[place])
-        if math.isnan(claimed):  # 0 times infinity
-            claimed = 0.0
+        if math.isnan(claimed):  # 0 times what is not finite, added to the rest
+            return Verdict("kink", math.nan)
         return self.element(place, claimed, cotangents)
 
     def element(self, place, claimed, cotangents):

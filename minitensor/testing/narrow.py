@@ -15,6 +15,8 @@ a wrong sign shows.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from minitensor.backend import as_dtype, is_floating
@@ -36,7 +38,7 @@ def eps_of(dtype):
     if dtype.name == "bfloat16":
         import ml_dtypes
 
-        info = ml_dtypes.finfo(dtype)
+        info: Any = ml_dtypes.finfo(dtype)
     else:
         info = np.finfo(dtype)
     return float(info.eps), float(info.max), float(info.smallest_normal)

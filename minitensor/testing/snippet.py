@@ -40,7 +40,8 @@ def reproduced(check, function, inputs, keywords, options, defaults):
 
 def snippet(check, function, inputs, keywords, options, defaults):
     """Lines of Python that run ``check`` again and fail in the same way."""
-    imports, notes = {"import numpy as np", f"from minitensor.testing import {check}"}, []
+    imports = {"import numpy as np", f"from minitensor.testing import {check}"}
+    notes: list[str] = []
     called = _named(function, imports, notes)
     arguments = ",\n    ".join(literal(value) for value in inputs)
     parts = [called, f"[\n    {arguments},\n]" if len(inputs) else "[]"]

@@ -120,8 +120,8 @@ def _libraries(value, depth, seen):
         return _libraries(value.__self__, depth, seen) | _libraries(value.__func__, depth, seen)
     if isinstance(value, types.FunctionType):
         return _of_function(value, depth, seen)
-    kinds = value.__mro__ if isinstance(value, type) else type(value).__mro__
-    for kind in (*kinds, *(type(value).__mro__ if isinstance(value, type) else ())):
+    kinds = list(inspect.getmro(value)) if isinstance(value, type) else []
+    for kind in [*kinds, *type(value).__mro__]:
         if root := _root(kind.__module__):
             return {root}
     if isinstance(value, types.BuiltinFunctionType):

@@ -48,12 +48,14 @@ class Verdict(NamedTuple):
 
     word: "right"; "wrong"; "kink", if f has no derivative here and the claim lies between the
     slopes of both sides (or these are infinite, or outside the domain of f); "blurred", if the
-    slope is smaller than what rounding hides.
+    slope is smaller than what rounding hides. coarse: it is right within a bound that is much wider
+    than what is allowed.
     """
 
     word: str
     numeric: float
     share: float = 0.0
+    coarse: bool = False
 
 
 class Estimate(NamedTuple):
@@ -110,7 +112,8 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=
         return Verdict("blurred" if hidden else "wrong", best.slope)
     visible = smallest is None or bound <= max(VISIBLE * smallest, tolerance(best.slope))
     part = share(claimed, best.slope, tolerance(best.slope) + bound)
-    return Verdict("right" if visible else "blurred", best.slope, part)
+    coarse = bound > max(2 * tolerance(best.slope), CLOSE * (smallest or 0.0))
+    return Verdict("right" if visible else "blurred", best.slope, part, coarse)
 
 
 def share(claimed, slope, bound):

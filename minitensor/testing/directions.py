@@ -128,11 +128,12 @@ class _Lines:
         sizes_of = (wobble, problem.scale, problem.cancelling if relative else 1.0)
         found = judge(line, claimed, smallest, lambda slope: tolerance(slope, loose), *sizes_of)
         sizes = np.abs(self.value[group])
-        if found.word == "right" or relative or not ((sizes > 0) & (sizes < SMALL)).all():
+        settled = found.word == "right" and not found.coarse
+        if settled or relative or not ((sizes > 0) & (sizes < SMALL)).all():
             return found
         # Small inputs: a logarithm or a power changes within steps in proportion to them.
         again = self.scaled(np.where(self.value == 0, self.reach, np.abs(self.value))).verdict(group, True)
-        if again.word in ("right", "wrong") and (found.word != "wrong" or again.word == "right"):
+        if again.word == "right" or (again.word == "wrong" and found.word != "wrong"):
             factor = float(self.reach[group[0]] / abs(self.value[group[0]])) if len(group) == 1 else 1.0
             return again._replace(numeric=again.numeric * factor)
         return found

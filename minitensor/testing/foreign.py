@@ -1,5 +1,5 @@
 """Functions that bring a gradient of their own which minitensor never calls: they are found, not
-passed by.
+passed by, unless an adapter has their own library run them (and counts that it did).
 
 ``torch.autograd.Function.apply``, a primitive of HIPS autograd, an object with a method
 ``backward``: each runs its forward pass on the Tensors that it is given, and what is differentiated

@@ -104,6 +104,7 @@ def _check_case(problem, first, second, *, reference, order, rtol, atol, complex
     promises.check_layout(problem)
     promises.check_each_input_alone(problem)
     promises.check_backward_twice(problem)
+    promises.check_shares(problem)
     _count(first, check_problem(problem, rtol, atol, complex_step, seed, lone=True))
     if order > 1:
         _count(second, check_problem(second_order(problem, seed), rtol, atol, False, seed, lone=True))

@@ -106,7 +106,8 @@ class _Lines:
         exact = complex_slope(line) if self.complex_step and math.isfinite(claimed) else None
         if exact is not None and confirms(line, exact, self.problem.scale):
             return Verdict("right" if abs(claimed - exact) <= tolerance(exact) else "wrong", exact)
-        wobble = EPSILON * float(np.abs(self.claims[group] * self.value[group]).sum())
+        rough = np.abs(self.claims[group] * self.value[group])
+        wobble = EPSILON * float(rough[np.isfinite(rough)].sum())  # an infinite claim makes differences no rougher
         loose = max(self.rtol, 1e-5) if self.complex_step else self.rtol
         return judge(line, claimed, smallest, lambda slope: tolerance(slope, loose), wobble, self.problem.scale)
 

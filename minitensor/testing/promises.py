@@ -10,13 +10,19 @@ import numpy as np
 
 from minitensor.engine.autograd import backward_pass, reachable
 from minitensor.engine.fused import Fused, KernelPullback
+from minitensor.engine.mode import current_mode, switched
+from minitensor.engine.observer import Observer
 from minitensor.engine.tensor import Tensor
+from minitensor.testing.planted import standing_for
 from minitensor.testing.problem import generator
 
 __all__ = [
     "check_backward_twice", "check_each_input_alone", "check_float32", "check_fused", "check_layout", "check_new_arrays",
-    "check_reference", "check_repeatable",
+    "check_reference", "check_repeatable", "check_shares",
 ]  # fmt: skip
+
+
+EPSILON = float(np.finfo(np.float64).eps)
 
 
 def check_repeatable(problem):
@@ -136,6 +142,51 @@ def check_fused(problem, rtol=1e-10, atol=1e-12):
         compare(problem, what, gradient, right, "that of the definition", rtol, atol)
 
 
+def check_shares(problem, rtol=1e-6):
+    """The gradients of all inputs together are the slope of moving all elements of all inputs by
+    one amount, if there is one.
+
+    Ties stay ties on that way: what is a kink for one operand of ``maximum`` alone is none for
+    both, and shows whether the shares that they are given add up.
+    """
+    outputs = problem.evaluate()
+    cotangents = problem.cotangents(outputs, generator(0))
+    if not problem.wanted or all(c is None for c in cotangents):
+        return
+    gradients = problem.gradients(cotangents)
+    claimed = sum(float(g.sum()) for g in gradients)
+    weight = sum(float(np.abs(g).sum()) for g in gradients)
+
+    def moved(t):
+        values = list(problem.values)
+        for i in problem.wanted:
+            values[i] = np.asarray(values[i] + t)
+            values[i].flags.writeable = False
+        with np.errstate(all="ignore"):
+            return problem.evaluate(values)
+
+    def gap(a, b):
+        return sum(float((c * (x - y)).sum()) for c, x, y in zip(cotangents, a, b) if c is not None and c.size)
+
+    def slope(h):
+        right, near, left, close = moved(h), moved(h / 2), moved(-h), moved(-h / 2)
+        wide, narrow = gap(right, left) / (2 * h), gap(near, close) / h
+        ahead = (4 * gap(near, outputs) - gap(right, outputs)) / h
+        behind = (gap(left, outputs) - 4 * gap(close, outputs)) / h
+        size = sum(float(np.abs(c * o).sum()) for c, o in zip(cotangents, outputs) if c is not None)
+        doubt = abs(wide - narrow) + abs(ahead - behind) + 16 * EPSILON * size / h
+        return doubt if np.isfinite(doubt) else np.inf, (4 * narrow - wide) / 3
+
+    with np.errstate(all="ignore"):
+        doubt, numeric = min(map(slope, (1e-3, 1e-4, 1e-5)))
+        off = abs(claimed - numeric)
+    if np.isfinite(doubt) and not off <= 10 * doubt + rtol * weight:
+        raise AssertionError(
+            f"{problem.name}: if all inputs grow by one amount, the result changes {numeric!r} times as much by differences, but "
+            f"its gradients add up to {claimed!r}: do the shares that elements get at a tie add up?"
+        )
+
+
 def check_new_arrays(problem):
     """What the kernels' ``backward`` gives is new: it shares memory with nothing, and a second call
     gives other arrays.
@@ -163,26 +214,32 @@ def check_new_arrays(problem):
                     )
 
 
+class _ByDefinition(Observer):
+    """Runs the definitions of fused ops; ``used`` are those with a kernel that were called."""
+
+    def __init__(self, outer):
+        super().__init__(outer)
+        self.used = []
+
+    def forward(self, op, args, params):
+        op = standing_for(op)
+        if not isinstance(op, Fused):
+            return super().forward(op, args, params)
+        if op.kernels:
+            self.used.append(op)
+        if len(args) != op.arity or not op.knows(params):
+            args, params = op.bind(args, params)
+        return op.definition(*(Tensor(a) if isinstance(a, np.ndarray) else a for a in args), **params)
+
+
 @contextmanager
 def _definitions():
-    """Within, fused ops run their definitions; yields the list of those with a kernel that were
-    called.
+    """Within, fused ops run their definitions, in this thread alone; yields the list of those with
+    a kernel that were called.
     """
-    used = []
-
-    def by_definition(fused, *args, **params):
-        if fused.kernels:
-            used.append(fused)
-        if len(args) != fused.arity:
-            args, params = fused.bind(args, params)
-        return fused.definition(*(Tensor(a) if isinstance(a, np.ndarray) else a for a in args), **params)
-
-    run = Fused.__call__
-    Fused.__call__ = by_definition  # type: ignore[method-assign, assignment]  # only until the end of the block
-    try:
-        yield used
-    finally:
-        Fused.__call__ = run  # type: ignore[method-assign]
+    observer = _ByDefinition(current_mode.get().observer)
+    with switched(observer=observer, watched=True):
+        yield observer.used
 
 
 def same_bits(a, b):

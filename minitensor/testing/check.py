@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from minitensor.testing import promises
+from minitensor.testing.collected import collected
 from minitensor.testing.gradients import Report, check_problem, second_order
 from minitensor.testing.problem import Problem, as_inputs, name_of, show
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 NOTHING = "give floating inputs with elements (arrays or Tensors, no lists of numbers) and floating outputs, or order=0"
 
 
+@collected
 def check_op(
     fn: Callable[..., Any],
     inputs: Any,

@@ -11,6 +11,7 @@ from minitensor.engine.autograd import new_leaf
 from minitensor.engine.messages import describe
 from minitensor.engine.mode import current_mode, enable_grad
 from minitensor.engine.tensor import Tensor
+from minitensor.testing.collected import collected
 from minitensor.testing.directions import check_gradient
 from minitensor.testing.foreign import own_backward_called
 from minitensor.testing.problem import Problem, generator
@@ -35,6 +36,7 @@ class Report:
     elements: int = field(default=0, repr=False, compare=False)
 
 
+@collected
 def gradcheck(
     fn: Callable[..., Any],
     inputs: Tensor | np.ndarray | Sequence[Any],
@@ -76,6 +78,7 @@ def gradcheck(
     return check_problem(problem, rtol, atol, complex_step, seed)
 
 
+@collected
 def gradgradcheck(
     fn: Callable[..., Any],
     inputs: Tensor | np.ndarray | Sequence[Any],

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
 ALIKE = 1e-10  # what rounding may change, as a share of the largest element
-MORE = 100  # inputs, beside those of the check, on which a mutant must equal the op to be called equivalent
+MORE = 40  # inputs, beside those of the check, on which a mutant must equal the op to be called equivalent
 USUAL = 12  # elements of the inputs that are tried first
 TRIES = 4  # inputs on which a mutant is checked by themselves, before all are
 NOTHING = ("derivative was compared", "at kinks but only")  # a check that says so has caught nothing
@@ -360,9 +360,9 @@ class _Net:
         pairs = [(g, Tensor(rng.standard_normal(g.shape))) for g in first if g.node is not None]
         ends = [*leaves, *(s for s in seeds if s is not None)]
         if not pairs:
-            return [g._array for g in first]
+            return [*(g._array for g in first), *(np.zeros(e.shape) for e in ends)]
         found = grad([g for g, _ in pairs], ends, [c for _, c in pairs], allow_unused=True)
-        return [*(g._array for g in first), *(np.zeros(()) if g is None else g._array for g in found)]
+        return [*(g._array for g in first), *(np.zeros(e.shape) if g is None else g._array for g, e in zip(found, ends))]
 
 
 def _alike(found, right):

@@ -34,6 +34,7 @@ OTHERS = {
     "tanh": "sin", "maximum": "minimum", "minimum": "maximum", "cumsum": "cumprod", "max": "min", "min": "max", "floor": "ceil",
     "zeros_like": "ones_like", "floor_divide": "divide",
 }  # fmt: skip
+FLAT = ("sign", "isfinite", "floor_divide", "floor", "zeros_like", "ones_like", "argmax", "argsort")  # no derivative
 IN_PLACE = {"add": "subtract", "subtract": "add", "multiply": "divide", "divide": "multiply"}
 INPLACE_SWAPPED: dict[type, type] = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
 # The names under which a mutant finds the function that cuts a part off the graph, and the one that does not sum.
@@ -176,7 +177,7 @@ def _roles(tree):
         ):
             leave(node)
     for node in ast.walk(tree):
-        masked = isinstance(node, ast.Call) and (_name(node.func) in MASKS or _name(node.func) in ("sign", "isfinite"))
+        masked = isinstance(node, ast.Call) and (_name(node.func) in MASKS or _name(node.func) in FLAT)
         if masked or isinstance(node, ast.Compare):
             masks.update(map(id, ast.walk(node)))
     return skipped, axes, results, masks

@@ -110,9 +110,24 @@ def broadcastable(
 
     ``low`` and ``high`` are those of ``tensors``, or lists, one bound for each tensor.
     """
-    drawn = draw(hnp.mutually_broadcastable_shapes(num_shapes=count, max_dims=max_dims, min_side=0, max_side=3))
+    drawn = draw(_mutual_shapes(count, max_dims))
     lows, highs = (v if isinstance(v, (list, tuple)) else [v] * count for v in (low, high))
-    return [draw(tensors(shape, a, b, ties=ties)) for shape, a, b in zip(drawn.input_shapes, lows, highs)]
+    return [draw(tensors(shape, a, b, ties=ties)) for shape, a, b in zip(drawn, lows, highs)]
+
+
+@st.composite
+def _mutual_shapes(draw, count, max_dims):
+    """``count`` shapes that broadcast: all the same, or one or all of them with fewer axes and axes
+    of length 1.
+    """
+    full = draw(shapes(0, max_dims, 0, 3))
+    small = draw(st.sampled_from([None, *range(count), *range(count), "all"]))
+
+    def cut():
+        kept = full[draw(st.integers(0, len(full))) :]
+        return tuple(draw(st.sampled_from([1, n])) for n in kept)
+
+    return [cut() if small in (i, "all") else full for i in range(count)]
 
 
 def axes(ndim: int, allow_none: bool = True, allow_tuple: bool = True) -> st.SearchStrategy[Any]:

@@ -20,9 +20,7 @@ def pytest_addoption(parser):
         help="ci (default): 25 inputs a check, the same in every run; thorough: 200, others in every run",
     )  # fmt: skip
     group.addoption("--gradients-seed", type=int, metavar="N", help="seed of the inputs: repeats a run of that seed")
-    group.addoption(
-        "--gradients-report", metavar="FILE", help="write all checks to FILE: .json, or .html for a page"
-    )
+    group.addoption("--gradients-report", metavar="FILE", help="write all checks to FILE: .json, or .html for a page")
 
 
 def pytest_configure(config):
@@ -30,7 +28,9 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "gradients: its gradient checks are listed at the end of the run (minitensor)")
     options = config.option
     if options.gradients_report and not options.gradients_report.endswith((".json", ".html")):
-        raise pytest.UsageError(f"--gradients-report {options.gradients_report}: write a name that ends in .json or .html")
+        raise pytest.UsageError(
+            f"--gradients-report {options.gradients_report}: write a name that ends in .json or .html"
+        )
     if options.gradients_seed is None:
         from random import SystemRandom
 
@@ -65,7 +65,9 @@ class Gathered:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
     """Load the plugin if a test asks for it."""
-    asked = any(item.get_closest_marker("gradients") or "gradients" in getattr(item, "fixturenames", ()) for item in items)
+    asked = any(
+        item.get_closest_marker("gradients") or "gradients" in getattr(item, "fixturenames", ()) for item in items
+    )
     if asked and not config.pluginmanager.has_plugin(NAME):
         from minitensor.testing import plugin
 

@@ -18,7 +18,16 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("minitensor", "models", "examples", "pytest_minitensor.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
+PARTS = (
+    "minitensor",
+    "models",
+    "examples",
+    "pytest_minitensor.py",
+    "pyproject.toml",
+    "MANIFEST.in",
+    "README.md",
+    "LICENSE",
+)
 SCRIPTS = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 INSTALLS = ("editable", "wheel")
 SITE = Path(np.__file__).resolve().parents[1]  # where the other packages are installed

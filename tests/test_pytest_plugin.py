@@ -121,4 +121,7 @@ def test_a_check_is_gathered_once_and_by_those_who_ask():
         with collecting([]) as inner, pytest.raises(AssertionError):
             gradcheck(mt.sin, [[1.0, 2.0]])
     gradcheck(mt.sin, [np.ones(2)])
-    assert [(e["op"], e["seed"], e["outcome"]) for e in (*outer, *inner)] == [("sin", 3, "passed"), ("sin", 0, "failed")]
+    assert [(e["op"], e["seed"], e["outcome"]) for e in (*outer, *inner)] == [
+        ("sin", 3, "passed"),
+        ("sin", 0, "failed"),
+    ]

@@ -6,7 +6,8 @@
         check_op(my_op, st.broadcastable(2), reference=my_numpy_function)
 
 ``gradcheck`` and ``gradgradcheck`` compare first and second derivatives with differences,
-``check_op`` checks every promise of an op. They need numpy alone; ``strategies``, which draws
+``check_op`` checks every promise of an op, ``mutants`` makes an op wrong on purpose and counts how
+often that is seen. They need numpy alone; ``strategies``, which draws
 inputs, needs hypothesis.
 """
 
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from minitensor.testing.check import check_op
 from minitensor.testing.gradients import Report, gradcheck, gradgradcheck
+from minitensor.testing.mutating import Mutant, Mutants, mutants
 
-__all__ = ["Report", "check_op", "gradcheck", "gradgradcheck", "strategies"]
+__all__ = ["Mutant", "Mutants", "Report", "check_op", "gradcheck", "gradgradcheck", "mutants", "strategies"]
 
 if TYPE_CHECKING:
     from minitensor.testing import strategies

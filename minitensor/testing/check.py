@@ -78,7 +78,7 @@ def check_op(
     for compared, what in ((first, "derivative"), (second, "second derivative"))[:order]:
         if not compared.checked and not compared.kinks:
             raise AssertionError(f"{name_of(fn)}: no {what} was compared: {NOTHING}")
-        if compared.kinks > compared.elements:
+        if compared.kinks > 2 * compared.elements:  # a floor has one at every other drawn number
             raise AssertionError(
                 f"{name_of(fn)}: {compared.kinks} {what}s at kinks but only {compared.elements} compared: draw other inputs"
             )
@@ -106,8 +106,8 @@ def _check_case(problem, first, second, *, reference, order, rtol, atol, complex
     promises.check_layout(problem)
     promises.check_each_input_alone(problem)
     promises.check_backward_twice(problem)
-    promises.check_shares(problem)
     _count(first, check_problem(problem, rtol, atol, complex_step, seed, lone=True))
+    promises.check_shares(problem)
     if order > 1:
         _count(second, check_problem(second_order(problem, seed), rtol, atol, False, seed, lone=True))
 

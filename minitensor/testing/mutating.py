@@ -18,12 +18,12 @@ import numpy as np
 
 from minitensor.engine.fused import Fused
 from minitensor.engine.gradient import grad
-from minitensor.engine.mode import switched
 from minitensor.engine.op import Op
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.check import check_op
+from minitensor.testing.gradients import gradcheck, gradgradcheck
 from minitensor.testing.planted import changed, planted
-from minitensor.testing.problem import Problem, as_inputs, generator, name_of, show
+from minitensor.testing.problem import Problem, as_inputs, generator, name_of
 from minitensor.testing.rewriting import KEPT, KINDS, UNSUMMED, changes, unsummed
 from minitensor.testing.sources import made_of, names_used, tree_of
 
@@ -41,11 +41,13 @@ NOTHING = ("derivative was compared", "at kinks but only")  # a check that says 
 
 @dataclass
 class Mutant:
-    """One changed rule. part: which rule; kind: the sort of fault; diff: the lines before
-    and after.
+    """One changed rule. part: which rule; kind: the sort of fault; diff: the lines before and
+    after.
 
     outcome: "caught"; "survived"; "equivalent", if it gives what the op gives on every input tried;
-    "crashed", if it raises on every input. said: what the check said of it, or the error.
+    "kink", if it differs only on inputs at kinks, and there lies between the slopes of both sides
+    as the op does; "crashed", if it raises on every input. said: what the check said of it, or the
+    error.
     """
 
     op: str
@@ -66,10 +68,10 @@ class Mutants:
     op: str
     all: list[Mutant] = field(default_factory=list)
     compared: int = 0  # inputs on which those called equivalent were compared
-    seconds: float = 0.0
+    seconds: float = 0.0  # of the processor
 
     def of(self, outcome: str) -> list[Mutant]:
-        """Those that were "caught", "survived", "equivalent" or "crashed"."""
+        """Those that were "caught", "survived", "equivalent", "kink" or "crashed"."""
         return [mutant for mutant in self.all if mutant.outcome == outcome]
 
     @property
@@ -84,7 +86,7 @@ class Mutants:
 
     @property
     def share(self) -> float:
-        """Caught of those that could be: neither equivalent nor crashed. 1 if there are none."""
+        """Caught of those that could be: caught and survived. 1 if there are none."""
         count = len(self.caught) + len(self.survived)
         return len(self.caught) / count if count else 1.0
 
@@ -97,6 +99,11 @@ class Mutants:
             lines.append(
                 f"  {len(equal)} more are equivalent: outputs, first and second derivatives were those of the op, to rounding, on "
                 f"{self.compared} inputs"
+            )
+        if choices := self.of("kink"):
+            lines.append(
+                f"  {len(choices)} more make another choice at a kink: they differ from the op only on inputs where some "
+                "derivative does not exist, and lie between the slopes of both sides there"
             )
         if broken := self.of("crashed"):
             lines.append(f"  {len(broken)} more crashed: they raised on every input, which any test sees")
@@ -127,9 +134,10 @@ def mutants(
 
     Kinds: sign, factor, axis, lost sum, swapped operands, off by one, wrong tie, wrong mask,
     dropped term, wrong function, and a no-grad branch (a part taken for a constant, which second
-    derivatives show). A mutant that gives the op's values and derivatives on all inputs drawn, on a
-    hundred more, and on some of these much larger, smaller, or with zeros and ones put in, counts as equivalent; one that raises on
-    every input as crashed; neither is in the share.
+    derivatives show). A mutant that gives the op's values and derivatives on all inputs drawn, on
+    forty more, and on some of these much larger, smaller, or with zeros and ones put in, counts as
+    equivalent; one that differs only at kinks, where it makes another choice that the check allows,
+    as such; one that raises on every input as crashed. None of these is in the share.
 
     Returns a ``Mutants``: print it, or read ``.share`` and ``.survived``. The op itself is not
     changed, and other threads do not see the mutants. Raises TypeError for what has no rules of
@@ -145,16 +153,26 @@ def mutants(
             f"mutants takes an op or a fused op, whose rules it can change, got {name_of(op)}: give the op, and the function that "
             "runs it as function="
         )
-    started = time.perf_counter()
-    net = _Net(function or op, inputs, keywords, wanted, order, examples, seed, name or op.name, options)
-    net.check()
-    report = Mutants(name or op.name)
-    for mutant, copy in _chosen(list(_mutants_of(op, report.op)), limit):
+    started = time.process_time()
+    plain = changed(op, kernels={"any": op.kernels["any"]}) if isinstance(op, Fused) and op.kernels else changed(op)
+    with planted(op, plain):
+        net = _Net(function or op, inputs, keywords, wanted, order, examples, seed, name or op.name, options)
+        net.check()
+        report = Mutants(name or op.name)
+        net.op, net.plain = op, plain
+        _run(net, op, _chosen(list(_mutants_of(op, report.op)), limit), report)
+    report.compared, report.seconds = net.compared, time.process_time() - started
+    return report
+
+
+def _run(net, op, chosen, report):
+    """Judge each mutant in turn. Around them stands the op itself, with its kernel for all devices
+    alone.
+    """
+    for mutant, copy in chosen:
         with np.errstate(all="ignore"), planted(op, copy):
             mutant.outcome, mutant.said = net.judge()
         report.all.append(mutant)
-    report.compared, report.seconds = net.compared, time.perf_counter() - started
-    return report
 
 
 def _chosen(made, limit):
@@ -264,6 +282,7 @@ class _Net:
     """``check_op`` of one function, and what the right op gives on the inputs that it draws."""
 
     def __init__(self, function, inputs, keywords, wanted, order, examples, seed, name, options):
+        self.op = self.plain = function
         self.function, self.inputs, self.keywords, self.wanted = function, inputs, dict(keywords or {}), wanted
         self.order, self.name, self.seed = order, name, seed
         self.options = {"order": order, "wanted": wanted, "seed": seed, "name": name, **options}
@@ -271,7 +290,7 @@ class _Net:
         self.cases = sorted(_drawn(inputs, examples, seed), key=lambda case: abs(_size(case) - USUAL))
         self.right = [self.results(case) for case in self.cases]
         self.more: list | None = None
-        self.passes: dict[int, bool] = {}
+        self.kinks: dict[int, bool] = {}
         self.compared = 0
 
     def check(self):
@@ -280,7 +299,7 @@ class _Net:
 
     def judge(self):
         """``(outcome, words)`` of the mutant that is planted now."""
-        raised, complaints, alike = [], 0, True
+        raised, different = [], []
         for k, (case, right) in enumerate(zip(self.cases, self.right)):
             if isinstance(right, Exception):
                 continue
@@ -288,20 +307,24 @@ class _Net:
             if isinstance(found, Exception):
                 raised.append((k, found))
             elif not _alike(found, right):
-                alike, complaints = False, complaints + 1
-                if complaints <= TRIES and (said := self.complaint(k)):
+                different.append(k)
+                if len(different) <= TRIES and (said := self.complaint(k)):
                     return "caught", said
-        if raised and len(raised) == sum(_size(c) > 0 for c, r in zip(self.cases, self.right) if not isinstance(r, Exception)):
+        if raised and len(raised) == sum(
+            _size(c) > 0 for c, r in zip(self.cases, self.right) if not isinstance(r, Exception)
+        ):
             return "crashed", f"{type(raised[0][1]).__name__}: {raised[0][1]}"
         for k, _ in raised[:TRIES]:
             if said := self.complaint(k):
                 return "caught", said
-        if alike and not raised and self.equals_elsewhere():
+        if not different and not raised and self.equals_elsewhere():
             return "equivalent", ""
         try:
             self.check()
         except Exception as error:
             return "caught", str(error)
+        if different and not raised and all(map(self.at_kink, different)):
+            return "kink", ""
         return "survived", ""
 
     def complaint(self, k):
@@ -314,6 +337,18 @@ class _Net:
             return str(error)
         return ""
 
+    def at_kink(self, k):
+        """Whether the op has kinks at the ``k``-th input, in its value or its gradient."""
+        if k not in self.kinks:
+            options = {"keywords": self.keywords, "wanted": self.wanted, "seed": self.seed}
+            case = list(self.cases[k])
+            options["keywords"] = {**self.keywords, **(case.pop() if isinstance(case[-1], dict) else {})}
+            with planted(self.op, self.plain):
+                self.kinks[k] = any(
+                    _has_kinks(check, self.function, case, options) for check in (gradcheck, gradgradcheck)
+                )
+        return self.kinks[k]
+
     def equals_elsewhere(self):
         """Whether the mutant gives what the op gives on many more inputs, near and far."""
         if self.more is None:
@@ -321,7 +356,7 @@ class _Net:
             part = [case for case in drawn if _size(case)][: MORE // 4]
             cases = [*drawn, *(_scaled(case, s) for s in (1e-3, 10.0, 1e4) for case in part)]
             cases += [_with(case, value) for value in (0.0, 1.0) for case in part]
-            with switched(observer=None):  # the op as it is
+            with planted(self.op, self.plain):
                 self.more = [(case, self.results(case)) for case in cases]
             self.compared = len(self.cases) + len(self.more)
         return all(_alike(self.results(case), right) for case, right in self.more)
@@ -362,13 +397,23 @@ class _Net:
         if not pairs:
             return [*(g._array for g in first), *(np.zeros(e.shape) for e in ends)]
         found = grad([g for g, _ in pairs], ends, [c for _, c in pairs], allow_unused=True)
-        return [*(g._array for g in first), *(np.zeros(e.shape) if g is None else g._array for g, e in zip(found, ends))]
+        return [
+            *(g._array for g in first),
+            *(np.zeros(e.shape) if g is None else g._array for g, e in zip(found, ends)),
+        ]
+
+
+def _has_kinks(check, function, case, options):
+    try:
+        return check(function, case, **options).kinks > 0
+    except AssertionError as error:
+        return "is at a kink" in str(error)  # every one of them
 
 
 def _alike(found, right):
     """Whether two lists of arrays are equal to rounding. A float32 result counts to its own."""
     if isinstance(right, Exception):
-        return isinstance(found, Exception) or True
+        return True  # nothing to compare with
     if isinstance(found, Exception) or len(found) != len(right):
         return False
     for a, b in zip(found, right):
@@ -402,7 +447,11 @@ def _drawn(inputs, count, seed):
     cases: list = []
 
     @hy.settings(
-        max_examples=count, deadline=None, database=None, suppress_health_check=list(hy.HealthCheck), phases=(hy.Phase.generate,)
+        max_examples=count,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(hy.HealthCheck),
+        phases=(hy.Phase.generate,),
     )
     @hy.seed(seed)
     @hy.given(inputs)
@@ -416,9 +465,7 @@ def _drawn(inputs, count, seed):
 def _scaled(case, factor):
     """A case whose floating inputs are ``factor`` times as large."""
     return [
-        value * factor
-        if isinstance(value, (np.ndarray, Tensor)) and value.dtype.kind == "f"
-        else value
+        value * factor if isinstance(value, (np.ndarray, Tensor)) and value.dtype.kind == "f" else value
         for value in case
     ]
 

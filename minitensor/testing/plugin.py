@@ -140,6 +140,6 @@ def _page(how, checks):
             rows.append(f'<tr><td colspan="{len(COLUMNS)}">{escape(message)}</td></tr>')
     body = (
         f"<main><h1>Gradient checks</h1><p>{len(checks)} checks, {failed} failed; {escape(how)}.</p>"
-        f'<table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></main>'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></main>"
     )
     return document("Gradient checks", body, style=STYLE)

@@ -37,7 +37,8 @@ OTHERS = {
 FLAT = ("sign", "isfinite", "floor_divide", "floor", "zeros_like", "ones_like", "argmax", "argsort")  # no derivative
 IN_PLACE = {"add": "subtract", "subtract": "add", "multiply": "divide", "divide": "multiply"}
 INPLACE_SWAPPED: dict[type, type] = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
-# The names under which a mutant finds the function that cuts a part off the graph, and the one that does not sum.
+# Names under which a mutant finds the function that cuts a part off the graph, and that which does
+# not sum.
 KEPT, UNSUMMED = "_kept_constant", "_without_sum"
 
 
@@ -93,7 +94,7 @@ def unsummed(tree, shape):
         if id(node) in results and not isinstance(node, ast.Constant):
             changed = copy.deepcopy(tree)
             target = _numbered(changed, number)
-            made = ast.Call(ast.Name(UNSUMMED, ast.Load()), [copy.deepcopy(node), ast.Name(shape, ast.Load())], [])
+            made: Any = ast.Call(ast.Name(UNSUMMED, ast.Load()), [copy.deepcopy(node), ast.Name(shape, ast.Load())], [])
             changed = _Replace(target, made).visit(changed)
             names = [a.arg for a in (*changed.args.posonlyargs, *changed.args.args, *changed.args.kwonlyargs)]
             if shape not in names:
@@ -124,7 +125,7 @@ def _planned(tree, arrays, recorded):
     """
     skipped, axes, results, masks = _roles(tree)
     numbers = {id(node): number for number, node in enumerate(ast.walk(tree))}
-    order = sorted(
+    order: list[Any] = sorted(
         (node for node in ast.walk(tree) if hasattr(node, "lineno") and id(node) not in skipped),
         key=lambda node: (node.lineno, node.col_offset, numbers[id(node)]),
     )
@@ -139,7 +140,10 @@ def _roles(tree):
     """The ids of nodes that are left alone (signatures, docstrings, messages), of numbers that are
     axes, of results, of what masks are made of.
     """
-    skipped, axes, results, masks = {id(tree)}, set(), set(), set()
+    skipped: set[int] = {id(tree)}
+    axes: set[int] = set()
+    results: set[int] = set()
+    masks: set[int] = set()
 
     def leave(*nodes):
         for node in nodes:
@@ -208,7 +212,8 @@ def _of_node(node, arrays, recorded, is_axis, is_result):
     if kind is ast.Constant:
         yield from _of_number(node.value, is_axis)
     elif kind is ast.UnaryOp and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
-        yield from _of_number(-node.operand.value, is_axis)
+        number: Any = node.operand.value
+        yield from _of_number(-number, is_axis)
     elif kind is ast.Name and isinstance(node.ctx, ast.Load) and node.id in arrays:
         other = arrays[(arrays.index(node.id) + 1) % len(arrays)]
         yield "swapped operands", lambda n: ast.Name(other, ast.Load())

@@ -25,7 +25,9 @@ def tree_of(function):
         lines, _ = inspect.findsource(code)
     except (OSError, TypeError) as error:
         raise ValueError(f"{function.__qualname__}: its source cannot be read ({error})") from None
-    found = [node for node in _functions("".join(lines)) if _first_line(node) == code.co_firstlineno and _fits(node, code)]
+    found = [
+        node for node in _functions("".join(lines)) if _first_line(node) == code.co_firstlineno and _fits(node, code)
+    ]
     if code.co_name != "<lambda>" or len(found) == 1:
         if len(found) != 1:
             raise ValueError(f"{function.__qualname__}: its source has changed since it was loaded")
@@ -45,9 +47,7 @@ def tree_of(function):
 @functools.lru_cache(maxsize=64)
 def _functions(text):
     """All functions and lambdas of a source."""
-    return tuple(
-        node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.FunctionDef, ast.Lambda))
-    )
+    return tuple(node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.FunctionDef, ast.Lambda)))
 
 
 def _first_line(node):
@@ -103,7 +103,11 @@ def made_of(function, node, names, parameters=None):
     made = next(one for one in _codes(module) if one.co_name == code.co_name)
     cells = dict(zip(code.co_freevars, function.__closure__ or ()))
     result = FunctionType(
-        made, {**function.__globals__, **names}, function.__name__, function.__defaults__, tuple(cells[n] for n in made.co_freevars)
+        made,
+        {**function.__globals__, **names},
+        function.__name__,
+        function.__defaults__,
+        tuple(cells[n] for n in made.co_freevars),
     )
     result.__kwdefaults__ = function.__kwdefaults__
     return result
@@ -118,5 +122,3 @@ def _codes(code):
 def names_used(code):
     """The global names of a function and of those inside of it."""
     return {*code.co_names, *(name for inner in _codes(code) for name in inner.co_names)}
-
-

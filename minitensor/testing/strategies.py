@@ -61,7 +61,8 @@ def tensors(
     """Float64 Tensors of ``shape`` (a tuple or a strategy; default: any small shape) with values
     from ``low`` to ``high``.
 
-    ties: allow the half of all draws that is rounded to halves. distinct: all elements differ by at
+    ties: allow the half of all draws that is rounded to halves; a sixth of these each has one value
+    everywhere, nothing but 0, 1 and -1, or nothing but zeros. distinct: all elements differ by at
     least 1/16 of the mean distance (for sorting, for maxima without ties).
     """
     shape = shapes(min_dims, max_dims, min_side, max_side) if shape is None else shape
@@ -78,7 +79,18 @@ def tensors(
         values = rng.uniform(low, high, count)
     if ties and not distinct and draw(st.booleans()):
         values = np.clip(np.round(2 * values) / 2, np.ceil(2 * low) / 2, np.floor(2 * high) / 2)
+        kind = draw(st.sampled_from(["halves", "halves", "halves", "few", "equal", "zeros"]))
+        if kind == "equal":
+            values[:] = values[:1]
+        elif kind != "halves":
+            values = _few(values, low, high, rng, zeros=kind == "zeros")
     return Tensor(values.reshape(shape))
+
+
+def _few(values, low, high, rng, zeros=False):
+    """Zeros, or 0, 1 and -1 in place of ``values``, as far as they lie between the bounds."""
+    few = [v for v in ((0.0,) if zeros else (0.0, 1.0, -1.0)) if low <= v <= high]
+    return rng.choice(few, values.shape) if few else values
 
 
 @st.composite
@@ -112,7 +124,15 @@ def broadcastable(
     """
     drawn = draw(_mutual_shapes(count, max_dims))
     lows, highs = (v if isinstance(v, (list, tuple)) else [v] * count for v in (low, high))
-    return [draw(tensors(shape, a, b, ties=ties)) for shape, a, b in zip(drawn, lows, highs)]
+    made = [draw(tensors(shape, a, b, ties=ties)) for shape, a, b in zip(drawn, lows, highs)]
+    if ties and draw(st.sampled_from([False, False, False, False, True])):  # all of 0, 1 and -1: the special pairs
+        rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+        bounds = zip(lows, highs)
+        made = [
+            Tensor(_few(t._array, -NEAR if a is None else a, NEAR if b is None else b, rng))
+            for t, (a, b) in zip(made, bounds)
+        ]
+    return made
 
 
 @st.composite

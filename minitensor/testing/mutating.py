@@ -426,7 +426,7 @@ def _alike(found, right):
         finite = np.isfinite(b)
         if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
             return False
-        share = ALIKE if a.dtype == np.float64 else 1e-5
+        share = ALIKE if a.dtype == np.float64 else 1e-4
         if (np.abs(a[finite] - b[finite]) > share * np.abs(b[finite]).max(initial=0.0)).any():
             return False
     return True

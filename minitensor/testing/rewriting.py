@@ -94,7 +94,8 @@ def unsummed(tree, shape):
         if id(node) in results and not isinstance(node, ast.Constant):
             changed = copy.deepcopy(tree)
             target = _numbered(changed, number)
-            made: Any = ast.Call(ast.Name(UNSUMMED, ast.Load()), [copy.deepcopy(node), ast.Name(shape, ast.Load())], [])
+            inner: Any = copy.deepcopy(node)
+            made: Any = ast.Call(ast.Name(UNSUMMED, ast.Load()), [inner, ast.Name(shape, ast.Load())], [])
             changed = _Replace(target, made).visit(changed)
             names = [a.arg for a in (*changed.args.posonlyargs, *changed.args.args, *changed.args.kwonlyargs)]
             if shape not in names:

@@ -32,7 +32,7 @@ __all__ = ["Mutant", "Mutants", "mutants"]
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-ALIKE = 1e-10  # what rounding may change, as a share of the largest element
+ALIKE = 1e-8  # what rounding may change, as a share of the largest element
 MORE = 40  # inputs, beside those of the check, on which a mutant must equal the op to be called equivalent
 USUAL = 12  # elements of the inputs that are tried first
 TRIES = 4  # inputs on which a mutant is checked by themselves, before all are
@@ -200,7 +200,10 @@ def _mutants_of(op, name):
             if target is function and isinstance(op, Op) and op.arity > 1:
                 made += unsummed(tree, f"{part.rpartition(' ')[2]}_shape")
             for change in made:
-                mutated = made_of(target, change.tree, {KEPT: _constant, UNSUMMED: _slice})
+                try:
+                    mutated = made_of(target, change.tree, {KEPT: _constant, UNSUMMED: _slice})
+                except SyntaxError:  # no program, and so no mutant
+                    continue
                 if target is not function:
                     mutated = _rebound(function, {target.__name__: mutated})
                 yield Mutant(name, changing, change.kind, change.diff(lines)), install(mutated)

@@ -201,7 +201,7 @@ def _of_node(node, arrays, recorded, is_axis, is_result):
     replacement.
     """
     kind = type(node)
-    if is_result and kind not in (ast.Constant, ast.Tuple, ast.Lambda):
+    if is_result and kind not in (ast.Constant, ast.Tuple, ast.Lambda, ast.Starred):
         yield "sign", lambda n: ast.UnaryOp(ast.USub(), n)
         yield "factor", lambda n: ast.BinOp(n, ast.Mult(), ast.Constant(1.001))
         if recorded:

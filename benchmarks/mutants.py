@@ -86,7 +86,7 @@ def page(found):
         "",
         f"{total['equivalent']} more are equivalent: values, first and second derivatives were those of the op, to",
         "rounding, on all inputs drawn for the check, on 40 more, and on some of these times 0.001, 10 and",
-        "10 000 and with zeros and ones put in. Where the inputs that the table draws do not reach, they may",
+        "100 and with zeros and ones put in. Where the inputs that the table draws do not reach, they may",
         f"differ. {total['kink']} more make another choice at a kink, where no derivative exists: they give what",
         "the op gives on every other input, and lie between the slopes of both sides, which the check allows.",
         f"{total['crashed']} more crashed: they raised on every input, which any test sees. None of",

@@ -357,7 +357,7 @@ class _Net:
         if self.more is None:
             drawn = _drawn(self.inputs, MORE, self.seed + 1)
             part = [case for case in drawn if _size(case)][: MORE // 4]
-            cases = [*drawn, *(_scaled(case, s) for s in (1e-3, 10.0, 1e4) for case in part)]
+            cases = [*drawn, *(_scaled(case, s) for s in (1e-3, 10.0, 100.0) for case in part)]
             cases += [_with(case, value) for value in (0.0, 1.0) for case in part]
             with planted(self.op, self.plain):
                 self.more = [(case, self.results(case)) for case in cases]

@@ -112,7 +112,13 @@ def page(found):
         )
     survived = [mutant for report in found for mutant in report.survived]
     if survived:
-        lines += ["", "## What survived", ""]
+        lines += [
+            "",
+            "## What survived",
+            "",
+            "These differ on the further inputs alone, and `check_op` passed them.",
+            "",
+        ]
         for mutant in survived:
             lines += [
                 f"{mutant.kind} in {mutant.part} of {mutant.op}:",

@@ -1,5 +1,7 @@
 """Every model holds every invariant that applies to it, at tiny sizes."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -40,25 +42,24 @@ def translator(make):
     rng = np.random.default_rng(0)
     target = padded(rng, (ROWS, 5), np.array([5, 2, 4, 3]), 0)
     batch = {0: SOURCE, 1: np.where(target, target, 1), 2: target, "mask": MASK}
-    return make, (SOURCE, TARGET), dict(
-        causal=True, over=1, loss_inputs=batch, beam_inputs=rng.integers(1, WORDS, (2, 4)),
-    ), dict(inputs={0: SOURCE, 1: TARGET, "mask": MASK}, padding="mask")  # fmt: skip
+    prompts = rng.integers(1, WORDS, (2, 4))
+    inputs = {0: SOURCE, 1: TARGET, "mask": MASK}
+    return make, inputs, dict(causal=True, over=1, padding="mask", loss_inputs=batch, beam_inputs=prompts)
 
 
 def language_model(make):
     targets = np.where(MASK, np.random.default_rng(1).integers(0, WORDS, MASK.shape), -100)
     prompts = np.random.default_rng(4).integers(0, WORDS, (2, 3))
-    return make, TEXT, dict(causal=True, loss_inputs=(TEXT, targets), beam_inputs=prompts), None
+    return make, TEXT, dict(causal=True, loss_inputs=(TEXT, targets), beam_inputs=prompts)
 
 
 def encoder(make, call=None, **named):
-    return make, (TEXT, MASK), dict(padding=1, call=call, **named), None
+    return make, (TEXT, MASK), dict(padding=1, call=call, **named)
 
 
 def of_lengths(make, x, targets):
-    return make, {0: x, "lengths": LENGTHS}, dict(
-        padding="lengths", loss_inputs={0: x, 1: targets, "lengths": LENGTHS}
-    ), None  # fmt: skip
+    loss_inputs = {0: x, 1: targets, "lengths": LENGTHS}
+    return make, {0: x, "lengths": LENGTHS}, dict(padding="lengths", loss_inputs=loss_inputs)
 
 
 def seq2seq(**named):
@@ -75,7 +76,7 @@ def classifier(**named):
 def image(**named):
     config = ViTConfig(image_size=4, patch_size=2, n_channels=2, n_layers=1, n_classes=3, **SMALL, **named)
     images = Floats((ROWS, 2, 4, 4))
-    return lambda: ViT(config), images, dict(loss_inputs=(images, np.array([0, 2, 1, 1]))), None
+    return lambda: ViT(config), images, dict(loss_inputs=(images, np.array([0, 2, 1, 1])))
 
 
 def bert(**named):
@@ -100,7 +101,7 @@ MODELS = {
     "Seq2Seq, dot, fed": seq2seq(cell="lstm", attention="dot", n_layers=2, input_feeding=True),
     "Seq2Seq, none": seq2seq(cell="rnn", attention="none"),
     "GPT": language_model(lambda: GPT(GPTConfig(**GPTS))),
-    "GPT, masked": (lambda: GPT(GPTConfig(**GPTS)), (TEXT, MASK), dict(padding=1), None),
+    "GPT, masked": (lambda: GPT(GPTConfig(**GPTS)), (TEXT, MASK), dict(padding=1)),
     "RNN language model": language_model(
         lambda: RecurrentLanguageModel(
             RecurrentLanguageModelConfig(vocab_size=WORDS, d_model=4, hidden_size=5, stop_id=1, dropout=0.1)
@@ -123,9 +124,9 @@ MODELS = {
         lambda: SequenceRegressor(SequenceRegressorConfig(hidden_size=5, n_features=3, horizon=2)),
         Floats((ROWS, STEPS, 3)), np.random.default_rng(0).standard_normal((ROWS, 2)).astype("float32"),
     ),
-    "nn.LSTM": (lambda: nn.LSTM(3, 4, 2), Floats((ROWS, STEPS, 3)), dict(causal=True), None),
+    "nn.LSTM": (lambda: nn.LSTM(3, 4, 2), Floats((ROWS, STEPS, 3)), dict(causal=True)),
     "nn.TransformerEncoder": (
-        lambda: nn.TransformerEncoder(2, 8, 2, 12), Floats((ROWS, STEPS, 8)), dict(unordered=True), None,
+        lambda: nn.TransformerEncoder(2, 8, 2, 12), Floats((ROWS, STEPS, 8)), dict(unordered=True),
     ),
     "ViT": image(),
     "ViT, mean, sinusoids": image(pooling="mean", positions="sinusoidal"),
@@ -134,10 +135,15 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_holds_all_that_apply(name):
-    make, inputs, options, padding = MODELS[name]
-    mt.random.seed(3)
-    model = make()
-    held = invariants.check_model(model, inputs, make=make, **options)
-    if padding is not None:
-        held.append(invariants.padding_ignored(model, **padding, nan=True))
-    assert len(held) >= 5 and model.training and all(p.grad is None for p in model.parameters())
+    make, inputs, options = MODELS[name]
+    asked = {key: options[key] for key in ("padding", "call") if key in options}
+    for seed in range(20 if os.environ.get("MINITENSOR_THOROUGH") else 1):
+        mt.random.seed(seed)
+        model = make()
+        held = invariants.check_model(model, inputs, make=make, seed=seed, **options)
+        if "padding" in asked:
+            held.append(invariants.padding_ignored(model, inputs, nan=True, seed=seed, **asked))
+        held.append(invariants.rows_independent(model, inputs, nan=True, seed=seed, call=options.get("call")))
+        assert len(held) >= 7 and model.training and all(p.grad is None for p in model.parameters())
+        unchecked = [note for one in held for note in one.notes if note.startswith(("no gradient", "no NaN", "rows"))]
+        assert not unchecked

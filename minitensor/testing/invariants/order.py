@@ -32,7 +32,7 @@ def no_look_ahead(
     output has. call: ``call(model, *inputs)`` is the output; default: ``model(*inputs)``, of a
     tuple the first. gradient: of ids it is taken at the vectors that an ``nn.Embedding`` looks up.
     Returns a `Held`; raises AssertionError that says which positions look ahead, by how much, and
-    the likely cause.
+    the likely cause. It runs the model three times for each position: give short inputs.
 
     >>> from minitensor import nn
     >>> from minitensor.testing import invariants

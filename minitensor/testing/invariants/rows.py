@@ -21,9 +21,9 @@ def padding_ignored(
 ) -> Held:  # fmt: skip
     """Neither the values in padding nor its amount have a say in what is real.
 
-    Other values in the padding change no bit of the outputs that are real; two, and as many again,
-    positions of padding more, and a row alone without its padding, give the same to rounding; the
-    derivative by a padded input is exactly 0. With ``nan=True`` NaN in the padding stays there.
+    Other values in the padding change no bit of the outputs that are real; one or two positions of
+    padding more, and a row alone without its padding, give the same to rounding; the derivative by
+    a padded input is exactly 0. With ``nan=True`` NaN in the padding stays there.
 
     padding: the input that tells the padding, a mask (B, T) that is True at real tokens, or lengths
     (B,). A model that takes it otherwise is called by ``call``, such as
@@ -60,12 +60,12 @@ def padding_ignored(
             compare(
                 s.run(_filled(x, [over], ~real)), 0.0, f"values in the padding of input {over!r} change what is real"
             )
-        for more in (2, steps):
+        for more, words in ((1, "one position"), (2, "two positions")):
             changed = s.run(_longer(x, [*along, padding], real, more, lengths))
             if positions:
                 left = not lengths and real[:, -1].all()
                 changed = changed[:, more:] if left else changed[:, : changed.shape[1] - more]
-            compare(changed, bound, f"{more} positions of padding more change what is real")
+            compare(changed, bound, f"{words} of padding more change what is real")
         if out.ndim and len(out) == len(array):
             for row in range(len(array)):
                 changed = out.copy()
@@ -235,11 +235,11 @@ def rows_independent(
                 _neighbours_tell(s, f"row {row} gets something else alone", words)
         if not seen:
             _unused(s, name, keys[0])
-        for key in free[:1]:
+        for key in free:
             notes += _gradient_of_neighbours(s, x, key, count) if gradient else []
             if nan:
                 notes += _nan_of_neighbours(s, x, key, count, out)
-    return Held(name, compared, largest, tuple(notes))
+    return Held(name, compared, largest, tuple(dict.fromkeys(notes)))
 
 
 def _neighbours_tell(s, what, words):

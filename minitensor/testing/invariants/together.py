@@ -25,10 +25,11 @@ def check_model(
 
     Always `rows_independent`, `rows_in_any_order`, `evaluation_mode`, `save_and_load` and
     `gradient_reaches_parameters`; if ``causal`` `no_look_ahead`, and `cached_decoding` if the model
-    has ``start`` and ``step``; with ``padding`` `padding_ignored`; if ``unordered`` `permutation`;
-    with ``loss_inputs`` `gradient_accumulation` and `data_parallel`, and the gradients are then the
-    loss's; with ``beam_inputs`` `beam_search`. Arguments as for these. Returns their reports, a
-    list of `Held`; raises one AssertionError with all that failed.
+    has ``start`` and ``step``; with ``padding``, which tells that of the first input,
+    `padding_ignored`; if ``unordered`` `permutation`; with ``loss_inputs`` `gradient_accumulation`
+    and `data_parallel`, and the gradients are then the loss's; with ``beam_inputs`` `beam_search`.
+    Arguments as for these. Returns their reports, a list of `Held`; raises one AssertionError with
+    all that failed.
     """
     one = dict(call=call, seed=seed)
     training = dict(loss=loss, seed=seed)
@@ -44,7 +45,8 @@ def check_model(
         if hasattr(model, "start") and hasattr(model, "step"):
             checks.append((cached_decoding, inputs, one | dict(over=over)))
     if padding is not None:
-        checks.append((padding_ignored, inputs, one | dict(padding=padding, over=over if not causal else 0)))
+        first = next(iter(inputs)) if isinstance(inputs, dict) else 0
+        checks.append((padding_ignored, inputs, one | dict(padding=padding, over=first)))
     if unordered:
         checks.append((permutation, inputs, one | dict(over=over)))
     if loss_inputs is None:

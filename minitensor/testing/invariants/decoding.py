@@ -31,9 +31,10 @@ def cached_decoding(
     target)``, the only one of a language model. start: the state before the first token, default
     ``model.start``: of an encoder-decoder ``start(*the other inputs)``, of a language model
     ``start(prompts)``, a list of arrays, each without its last token read. step: ``step(ids,
-    state)``, ids (B,), gives logits or log-probabilities (B, V); or a pair of these and the next
-    state; default ``model.step``. reorder: ``reorder(state, rows)``, which may return the new
-    state; default ``state.reorder(rows)`` if there is one. The rest is as in `no_look_ahead`.
+    state)``, ids (B,) an array (of PyTorch a tensor), gives logits or log-probabilities (B, V); or
+    a pair of these and the next state; default ``model.step``. reorder: ``reorder(state, rows)``,
+    which may return the new state; default ``state.reorder(rows)`` if there is one. The rest is as
+    in `no_look_ahead`.
     """
     s, name = subject_of(model, call), "cached_decoding"
     x = Inputs(inputs, s, seed)
@@ -83,7 +84,7 @@ class _Decoding:
 
     def next(self, ids, state):
         """``(log-probabilities (B, V), state)`` after one more token (B,)."""
-        found = self.step(self.s.tensor(ids), state)
+        found = self.step(self.s.tokens(ids), state)
         found, state = found if isinstance(found, tuple) else (found, state)
         found = self.s.array(found) if self.s.is_tensor(found) else np.asarray(found)
         return log_probabilities(found.reshape(len(found), -1)), state

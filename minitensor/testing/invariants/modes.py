@@ -106,8 +106,8 @@ def save_and_load(
         )
         if missing:
             fail(
-                name, s.name, f"what was saved lacks {numbered(missing)}", cause="a state_dict() that leaves them out",
-                cure="leave state_dict() to the library",
+                name, s.name, f"load_state_dict() passes over {numbered(missing)}, which the file has",
+                cause="a load_state_dict() that leaves names out, or reads others", cure="leave load_state_dict() to the library",
             )  # fmt: skip
         compared = _values(s, moved, new)
         _outputs(s, moved, new, x)
@@ -119,7 +119,7 @@ def save_and_load(
                 moved.model.save_pretrained(folder)
             except ValueError as error:  # a configuration that the layout cannot express
                 return Held(name, compared + 1, notes=(f"no save_pretrained: {error}",))
-            back = subject_of(type(model).from_pretrained(folder), call)
+            back = subject_of(_there(type(model).from_pretrained(folder), moved), call)
             with back.kept():
                 _outputs(s, moved, back, x, " from the folder of save_pretrained")
             compared += 1
@@ -151,11 +151,15 @@ def _another(model, make, moved, rng):
         return make()
     if hasattr(model, "config") and moved.library == "minitensor":
         made = type(model)(model.config)
-        dtype = moved.dtype
-        return made if dtype is None else made.astype(dtype)
+        return _there(made, moved)
     copied = copy.deepcopy(moved.model)
     _move(subject_of(copied), rng)
     return copied
+
+
+def _there(made, moved):
+    """``made`` in the dtype and on the device of the model that was saved."""
+    return (made if moved.dtype is None else made.astype(moved.dtype)).to(moved.device())
 
 
 def _names(s, moved, read):

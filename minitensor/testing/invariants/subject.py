@@ -66,8 +66,12 @@ class Subject:
         return next((p.device for _, p in self.model.named_parameters()), "cpu")
 
     def tensor(self, array):
-        made = asarray(array, device=self.device() if array.dtype.kind == "f" or array.ndim > 1 else "cpu")
+        made = asarray(array, device=self.device())
         return made.astype(self.dtype) if array.dtype.kind == "f" and self.dtype is not None else made
+
+    def tokens(self, ids):
+        """What ``step`` is given."""
+        return ids
 
     def leaf(self, array):
         return self.tensor(array).detach().requires_grad_()
@@ -275,6 +279,9 @@ class TorchSubject(Subject):
     def tensor(self, array):
         made = self.torch.tensor(np.array(array), device=self.device())
         return made.to(self.dtype) if made.is_floating_point() and self.dtype is not None else made
+
+    def tokens(self, ids):
+        return self.tensor(ids)
 
     def leaf(self, array):
         return self.tensor(array).requires_grad_(True)

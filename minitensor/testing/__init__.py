@@ -6,16 +6,17 @@
         check_op(my_op, st.broadcastable(2), reference=my_numpy_function)
 
 ``gradcheck`` and ``gradgradcheck`` compare first and second derivatives with differences,
-``check_op`` checks every promise of an op. They need numpy alone; ``strategies``, which draws
-inputs, needs hypothesis.
+``check_op`` checks every promise of an op, and ``invariants`` what is true of every model. They
+need numpy alone; ``strategies``, which draws inputs, needs hypothesis.
 """
 
 from typing import TYPE_CHECKING
 
+from minitensor.testing import invariants
 from minitensor.testing.check import check_op
 from minitensor.testing.gradients import Report, gradcheck, gradgradcheck
 
-__all__ = ["Report", "check_op", "gradcheck", "gradgradcheck", "strategies"]
+__all__ = ["Report", "check_op", "gradcheck", "gradgradcheck", "invariants", "strategies"]
 
 if TYPE_CHECKING:
     from minitensor.testing import strategies

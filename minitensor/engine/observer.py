@@ -1,14 +1,23 @@
-"""Who runs the ops while a profile or a trace is open.
+"""Who runs the ops while a profile or a trace is open, or a function runs for many examples at once.
 
 The engine asks the observer of the current mode, and knows nothing else of it: it hands over each
-op, the two functions that a backward pass calls at a node, and each function marked by ``timed``.
+op, the two functions that a backward pass calls at a node, each function marked by ``timed``, and
+each that is marked by ``reads_values``.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Observer"]
+from minitensor.engine.mode import current_mode
+
+__all__ = ["Observer", "reads_values"]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minitensor.engine.mode import Code
 
 
 class Observer:
@@ -36,3 +45,30 @@ class Observer:
     def aside(self, function: Any) -> Any:
         """The result of ``function``, which is an observer's own work and not the block's."""
         return function() if self.outer is None else self.outer.aside(function)
+
+    def reading(self, names: tuple[str, ...], function: Any, args: Any, keywords: Any) -> Any:
+        """The result of a function that reads the values of its arguments ``names``."""
+        if self.outer is None:
+            return function(*args, **keywords)
+        return self.outer.reading(names, function, args, keywords)
+
+
+def reads_values(*names: str) -> Callable[[Code], Code]:
+    """Decorator of a function, no op, that reads the values of the arguments ``names``, to check
+    them or to go by them.
+
+    Where a tensor stands for many at once (``mt.vmap``) it has no such values, and the observer
+    finds another way.
+    """
+
+    def decorate(function):
+        @functools.wraps(function)
+        def called(*args, **keywords):
+            observer = current_mode.get().observer
+            return (
+                function(*args, **keywords) if observer is None else observer.reading(names, function, args, keywords)
+            )
+
+        return called
+
+    return decorate

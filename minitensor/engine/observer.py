@@ -1,4 +1,4 @@
-"""Who runs the ops while a profile or a trace is open, or a function runs for many examples at once.
+"""Who runs the ops while a profile or a trace is open, or a function runs for many examples.
 
 The engine asks the observer of the current mode, and knows nothing else of it: it hands over each
 op, the two functions that a backward pass calls at a node, each function marked by ``timed``, and
@@ -7,17 +7,9 @@ each that is marked by ``reads_values``.
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from minitensor.engine.mode import current_mode
-
-__all__ = ["Observer", "reads_values"]
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from minitensor.engine.mode import Code
+__all__ = ["Observer"]
 
 
 class Observer:
@@ -51,24 +43,3 @@ class Observer:
         if self.outer is None:
             return function(*args, **keywords)
         return self.outer.reading(names, function, args, keywords)
-
-
-def reads_values(*names: str) -> Callable[[Code], Code]:
-    """Decorator of a function, no op, that reads the values of the arguments ``names``, to check
-    them or to go by them.
-
-    Where a tensor stands for many at once (``mt.vmap``) it has no such values, and the observer
-    finds another way.
-    """
-
-    def decorate(function):
-        @functools.wraps(function)
-        def called(*args, **keywords):
-            observer = current_mode.get().observer
-            return (
-                function(*args, **keywords) if observer is None else observer.reading(names, function, args, keywords)
-            )
-
-        return called
-
-    return decorate

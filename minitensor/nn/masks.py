@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from minitensor.engine.observer import reads_values
+from minitensor.engine.mode import reads_values
 from minitensor.engine.settings import integer
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.creation import arange

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from minitensor.backend import device_of, is_array, is_floating, namespace, np
 from minitensor.engine.autograd import Scatter, raw
 from minitensor.engine.axes import axis_of, one_int
-from minitensor.engine.observer import reads_values
+from minitensor.engine.mode import reads_values
 from minitensor.engine.op import moves, op
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.elementwise import clip, remainder
@@ -147,8 +147,8 @@ def _integers(op_name, indices, truth_values=False) -> Tensor:
 
 
 def _along(indices, shape, axis):
-    """The full index of ``take_along_axis``: ``indices``, a Tensor, at ``axis``, its own position at
-    every other axis.
+    """The full index of ``take_along_axis``: ``indices``, a Tensor, at ``axis``, its own position
+    at every other axis.
     """
     xp, indices = namespace(indices.device), indices._array if is_array(indices._array) else indices
     parts = []

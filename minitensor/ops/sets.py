@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from minitensor.backend import cast, namespace, np
 from minitensor.engine.autograd import raw
-from minitensor.engine.observer import reads_values
+from minitensor.engine.mode import reads_values
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.indexing import getitem
 from minitensor.ops.shape import reshape

@@ -25,7 +25,7 @@ class _Veil:
     __slots__ = ()
 
     def __getattr__(self, name):
-        raise _unknown("the values")
+        raise AttributeError(name) if name.startswith("__") else _unknown("the values")
 
     def _refused(self, *args, **keywords):
         raise _unknown("the values")
@@ -47,7 +47,7 @@ class _NoNode:
     __slots__ = ()
 
     def __getattr__(self, name):
-        raise _no_gradient()
+        raise AttributeError(name) if name.startswith("__") else _no_gradient()
 
 
 def _no_gradient():
@@ -71,7 +71,7 @@ def _refusing(wish):
 
 
 class Batched(Tensor):
-    """``value``: a Tensor (B, ...) of all B examples; ``level``: the ``vmap`` that it belongs to."""
+    """``value``: a Tensor (B, ...) of all B examples; ``level``: the ``vmap`` it belongs to."""
 
     __slots__ = ("value", "level")
 

@@ -16,7 +16,6 @@ from minitensor.engine.settings import flag
 from minitensor.engine.tensor import Tensor
 from minitensor.ops.creation import zeros, zeros_like
 from minitensor.ops.shape import reshape, stack
-from minitensor.transforms.batched import Batched
 from minitensor.transforms.level import levels, of_all, of_one
 from minitensor.transforms.recording import Recording, as_tangent, one_like, pulled
 from minitensor.transforms.trees import leaves_of, matched, named_leaves, rebuilt
@@ -85,7 +84,7 @@ def jvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
     """
     has_aux = flag("jvp", "has_aux", has_aux)
     primals, tangents = _sequences("jvp", primals, tangents)
-    record = Recording("jvp", fun, primals, _numbered(primals), has_aux)
+    record = Recording("jvp", fun, tuple(primals), _numbered(primals), has_aux)
     directions = _directions(record, tangents)
     places = [i for i, x in enumerate(record.outputs) if x.node is not None]
     rows = {i: one_like(record.outputs[i]).requires_grad_() for i in places}
@@ -115,7 +114,7 @@ def hvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
     tensor([6., 0.])
     """
     primals, tangents = _sequences("hvp", primals, tangents)
-    record = Recording("hvp", fun, primals, _numbered(primals), False)
+    record = Recording("hvp", fun, tuple(primals), _numbered(primals), False)
     _one_number("hvp", record)
     directions = _directions(record, tangents)
     gradients = record.pull([one_like(record.outputs[0])], recorded=True)
@@ -141,7 +140,8 @@ def value_and_grad(
     value of another shape than (), TypeError for an argument or a value that is no floating number.
 
     >>> import minitensor as mt
-    >>> mt.value_and_grad(lambda w: (w["a"] * w["b"]).sum())({"a": mt.tensor(2.0), "b": mt.tensor(5.0)})
+    >>> weights = {"a": mt.tensor(2.0), "b": mt.tensor(5.0)}
+    >>> mt.value_and_grad(lambda w: w["a"] * w["b"])(weights)
     (tensor(10.), {'a': tensor(5.), 'b': tensor(2.)})
     """
     argnums, has_aux = _argnums("value_and_grad", argnums), flag("value_and_grad", "has_aux", has_aux)
@@ -332,6 +332,3 @@ def _one_number(owner, record):
         )
     if not is_floating(out.dtype):
         raise TypeError(f"{owner}: the function returned {out.dtype}, which has no derivative")
-
-
-_ = Batched

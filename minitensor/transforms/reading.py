@@ -121,10 +121,16 @@ def _put_along_axis(function, arguments, level):
     return Batched(function(*map(level.all_of, parts), axis_of("put_along_axis", axis, x.ndim) + 1), level)
 
 
+def _stacks(function, arguments, level):
+    """A function of stacks of matrices, whatever is before them."""
+    return Batched(function(**{**arguments, "x": level.value(arguments["x"])}), level)
+
+
 RULES["getitem"] = _basic
 
 READING = {
     "minitensor.ops.indexing._read_at": _read_at,
     "minitensor.ops.indexing.put_along_axis": _put_along_axis,
     "minitensor.nn.functional.affine.embedding": _embedding,
+    "minitensor.linalg._symmetric": _stacks,
 }

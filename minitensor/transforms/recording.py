@@ -21,7 +21,7 @@ from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.creation import ones_like, zeros_like
 from minitensor.transforms.batched import Batched
 from minitensor.transforms.level import levels, of_all, of_one
-from minitensor.transforms.trees import leaves_of, mapped, matched, named_leaves, rebuilt
+from minitensor.transforms.trees import mapped, matched, named_leaves, rebuilt
 
 __all__ = ["Recording", "as_tangent", "is_differentiable", "one_like"]
 
@@ -80,7 +80,7 @@ class Recording:
         derivative.
         """
         parts = matched(self.owner, self.tree, tree, "the cotangent", "the output")
-        found = []
+        found: list[Any] = []
         for name, like, part in zip(self.names, self.outputs, parts):
             if not is_floating(like.dtype):
                 if part is not None:
@@ -178,7 +178,7 @@ def differentiated(owner: str, name: str, leaf: Any) -> Tensor:
 def as_tangent(
     owner: str, name: str, value: Any, shape: tuple[int, ...], dtype: Any, device: str, like: str
 ) -> Any:  # fmt: skip
-    """A tangent or cotangent as a Tensor; it has the shape, type and device of what it belongs to."""
+    """A tangent or cotangent as a Tensor; it has the shape, type and device of its like."""
     if isinstance(value, (bool, int, float)):
         value = asarray(value, dtype=dtype, device=device)
     if not isinstance(value, Tensor) and not is_array(value) and not isinstance(value, np.generic):
@@ -211,8 +211,3 @@ def _tensor(owner, name, leaf):
     if isinstance(leaf, Tensor) or is_array(leaf) or isinstance(leaf, (bool, int, float, np.generic)):
         return asarray(leaf)
     raise TypeError(f"{owner}: the function returned a {type(leaf).__name__}{name and f' at {name}'}, not a tensor")
-
-
-def all_leaves(trees: Any) -> list[Any]:
-    """The leaves of trees, one after the other."""
-    return leaves_of(trees)

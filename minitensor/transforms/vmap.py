@@ -58,7 +58,8 @@ def vmap(
     Raises TypeError or ValueError if the axes do not fit the arguments, or differ in length.
 
     >>> import minitensor as mt
-    >>> mt.vmap(lambda x, y: (x * y).sum(), in_axes=(0, None))(mt.ones((3, 2)), mt.tensor([1.0, 2.0]))
+    >>> dot = mt.vmap(lambda x, y: (x * y).sum(), in_axes=(0, None))
+    >>> dot(mt.ones((3, 2)), mt.tensor([1.0, 2.0]))
     tensor([3., 3., 3.])
     """
     loop = flag("vmap", "loop", loop)
@@ -110,8 +111,8 @@ def _check_axes(name, axes):
 
 
 def _taken(args, keywords, in_axes):
-    """``((name, leaf), ...)`` of all arguments, and the axis of each leaf, not negative; leaves with
-    an axis are Tensors.
+    """``((name, leaf), ...)`` of all arguments, and the axis of each leaf, not negative; leaves
+    with an axis are Tensors.
     """
     if isinstance(in_axes, (tuple, list)):
         if len(in_axes) != len(args):
@@ -148,7 +149,7 @@ def _taken(args, keywords, in_axes):
 
 def _size(leaves, axes, axis_size):
     """The number of examples."""
-    sizes = {}
+    sizes: dict[int, str] = {}
     for (name, leaf), axis in zip(leaves, axes):
         if axis is not None:
             sizes.setdefault(leaf.shape[axis], f"{name} has {leaf.shape[axis]} along axis {axis}")

@@ -8,7 +8,7 @@ from minitensor.backend import cast, namespace
 from minitensor.engine.autograd import Scatter
 from minitensor.engine.axes import ints
 from minitensor.engine.fused import fused
-from minitensor.engine.observer import reads_values
+from minitensor.engine.mode import reads_values
 from minitensor.engine.op import op
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional.blocks import all_floats, as_rows

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from minitensor.backend import device_of, is_narrow, namespace, widen
 from minitensor.engine.fused import fused
-from minitensor.engine.observer import reads_values
+from minitensor.engine.mode import reads_values
 from minitensor.engine.settings import number
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional import attention_tiles as tiles

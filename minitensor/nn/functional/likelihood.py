@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from minitensor.backend import is_floating, namespace, widen
 from minitensor.engine.fused import fused
-from minitensor.engine.observer import reads_values
+from minitensor.engine.mode import reads_values
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional.activations import softplus
 from minitensor.nn.functional.blocks import as_floats, row_blocks

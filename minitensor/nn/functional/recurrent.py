@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from minitensor.backend import compute_dtype, is_floating, namespace, np
-from minitensor.engine.observer import reads_values
+from minitensor.engine.mode import reads_values
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional.recurrent_gru import packed_gru
 from minitensor.nn.functional.recurrent_lstm import packed_lstm

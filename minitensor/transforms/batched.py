@@ -111,7 +111,11 @@ class Batched(Tensor):
         raise _no_gradient()
 
     check_constant = _refusing("the array")  # type: ignore[assignment]
-    requires_grad_ = check_tracked  # type: ignore[assignment]
+
+    def requires_grad_(self, wanted: bool = True) -> Any:
+        """Refused, likewise."""
+        raise _no_gradient()
+
     assign = _refusing("the memory")  # type: ignore[assignment]
     numpy = _refusing("the array")  # type: ignore[assignment]
     item = _refusing("the number")  # type: ignore[assignment]

@@ -106,16 +106,16 @@ class Level(Observer):
         bound = inspect.signature(function).bind(*args, **keywords)
         if not any(self.concerns(bound.arguments.get(name)) for name in names):
             return super().reading(names, function, args, keywords)
+
+        def run(*args, **keywords):  # for the levels outside, and last for itself
+            return super(Level, self).reading(names, function, args, keywords)
+
         rule = READING.get(f"{function.__module__}.{function.__name__}")
         if rule is not None:
             bound.apply_defaults()
-            out = rule(function, bound.arguments, self)
+            out = rule(run, bound.arguments, self)
             if out is not None:
                 return out
-
-        def run(*args, **keywords):
-            return super(Level, self).reading(names, function, args, keywords)
-
         return self.one_by_one(run, args, keywords)
 
     def one_by_one(self, function: Any, args: Any, keywords: Any) -> Any:

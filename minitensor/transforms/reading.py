@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from minitensor.backend import is_array, np
+from minitensor.backend import is_array, is_floating, is_narrow, np
 from minitensor.engine.axes import axis_of
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.creation import arange
+from minitensor.ops.elementwise import not_equal
 from minitensor.ops.indexing import getitem, index_part
 from minitensor.ops.shape import moveaxis, permute_dims
 from minitensor.transforms.batched import Batched, Unknown
@@ -121,6 +122,33 @@ def _put_along_axis(function, arguments, level):
     return Batched(function(*map(level.all_of, parts), axis_of("put_along_axis", axis, x.ndim) + 1), level)
 
 
+def _cross_entropy(function, arguments, level):
+    """The loss of every target, and the mean of each example by the number of its targets that
+    count.
+    """
+    logits, targets, how = (arguments[name] for name in ("logits", "targets", "reduction"))
+    logits, targets = asarray(logits), asarray(targets)
+    if arguments["weight"] is not None or is_narrow(logits.dtype) or how not in ("none", "sum", "mean"):
+        return None
+    soft, axes = is_floating(targets.dtype), tuple(range(1, logits.ndim))
+    if targets.shape != (logits.shape if soft else logits.shape[:-1]):
+        return None  # which raises as the function does
+    logits, targets = level.all_of(logits), level.all_of(targets)
+    losses = function(**{**arguments, "logits": logits, "targets": targets, "reduction": "none"})
+    if how == "none":
+        return Batched(losses, level)
+    total = losses.sum(axis=axes) if axes else losses
+    if how == "sum":
+        return Batched(total, level)
+    if soft:
+        return Batched(total / (losses.size // max(level.size, 1)), level)
+    real = not_equal(targets, arguments["ignore_index"])
+    count = real.sum(axis=axes) if axes else real
+    if not is_array(count._array) or not bool((count != 0).all()):
+        return None  # an example in which nothing counts is an error, as it is alone
+    return Batched(total / count.astype(losses.dtype), level)
+
+
 def _stacks(function, arguments, level):
     """A function of stacks of matrices, whatever is before them."""
     return Batched(function(**{**arguments, "x": level.value(arguments["x"])}), level)
@@ -132,5 +160,6 @@ READING = {
     "minitensor.ops.indexing._read_at": _read_at,
     "minitensor.ops.indexing.put_along_axis": _put_along_axis,
     "minitensor.nn.functional.affine.embedding": _embedding,
+    "minitensor.nn.functional.likelihood.cross_entropy": _cross_entropy,
     "minitensor.linalg._symmetric": _stacks,
 }

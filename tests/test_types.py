@@ -44,6 +44,7 @@ FOLDERS = {
     "pages",
     "profiling",
     "tracing",
+    "transforms",
     "recompute",
 }  # what every import system shows of a package
 HOMES = {

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-__all__ = ["current_mode", "detect_anomaly", "enable_grad", "no_grad", "switch", "switched", "timed"]
+__all__ = ["current_mode", "detect_anomaly", "enable_grad", "no_grad", "reads_values", "switch", "switched", "timed"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,6 +134,27 @@ def timed(name: str) -> Callable[[Code], Code]:
         def called(*args, **keywords):
             observer = current_mode.get().observer
             return function(*args, **keywords) if observer is None else observer.part(name, function, args, keywords)
+
+        return called
+
+    return decorate
+
+
+def reads_values(*names: str) -> Callable[[Code], Code]:
+    """Decorator of a function, no op, that reads the values of the arguments ``names``, to check
+    them or to go by them.
+
+    Where a tensor stands for many at once (``mt.vmap``) it has no such values, and the observer
+    finds another way.
+    """
+
+    def decorate(function):
+        @functools.wraps(function)
+        def called(*args, **keywords):
+            observer = current_mode.get().observer
+            return (
+                function(*args, **keywords) if observer is None else observer.reading(names, function, args, keywords)
+            )
 
         return called
 

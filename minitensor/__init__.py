@@ -55,6 +55,8 @@ from minitensor.recompute import checkpoint
 from minitensor.tracing.trace import backward_trace
 from minitensor.files.state import FileFormatError, load, save
 from minitensor import nn, optim
+from minitensor.diagnosis.doctor import Doctor as _Doctor
+from minitensor.diagnosis.why import why_nan
 from minitensor.engine import library as _library
 from minitensor.engine.front_door import missing_name as _missing_name
 from minitensor.engine.front_door import teach as _teach
@@ -62,6 +64,7 @@ from minitensor.engine.fused import fused
 from minitensor.engine.op import op
 
 _library.face = _sys.modules[__name__]
+_library.doctor = _Doctor()
 _teach(globals())
 _teach(vars(linalg))
 
@@ -92,7 +95,7 @@ __all__ = [
     "save", "searchsorted", "sign", "signbit", "sin", "sinh", "sort", "split", "sqrt", "square", "squeeze", "stack", "std",
     "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensor", "tensordot", "tile", "topk", "trace",
     "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8", "unique_all", "unique_counts", "unique_inverse",
-    "unique_values", "unstack", "var", "vecdot", "where", "zeros", "zeros_like",
+    "unique_values", "unstack", "var", "vecdot", "where", "why_nan", "zeros", "zeros_like",
 ]  # fmt: skip
 
 if _typing.TYPE_CHECKING:  # a checker knows the names that there are, and tells of any other

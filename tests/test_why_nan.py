@@ -67,6 +67,7 @@ def spoilt(value):
 
 
 def through_layers(x):
+    mt.random.seed(0)
     return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))(mt.tensor(x, dtype="float32")).sum()
 
 
@@ -226,7 +227,6 @@ UNKNOWN = {
 OTHERWISE = {  # true as well, and all that the graph holds
     "a masked row, by hand": "0 / 0",
     "cosine of constants": DATA,
-    "sum of both infinities": "inf - inf",
     "mean of a mask of zeros": "0 / 0",
 }
 REFUSED = {"all targets ignored", "an id outside", "a class outside"}

@@ -198,7 +198,7 @@ def _fault(node, values, masks):
         return Finding("NaN or infinity in the data", what, op.name, "forward", bad.index, "the result", bad.rows)
     try:
         if not is_fault(out, inputs, _function(node, keywords)):
-            return None
+            return _constant(op, names, inputs, parents, masks)
     except (TypeError, ValueError, IndexError):
         return None
     args = [Tensor(a, parents.get(i)) if is_array(a) else a for i, a in enumerate(inputs)]
@@ -207,6 +207,16 @@ def _fault(node, values, masks):
         return maker_of_node(parents.get(names.index(name)))
 
     return finding_of_result(op, args, inputs, keywords, out, None, maker)
+
+
+def _constant(op, names, inputs, parents, masks):
+    """The Finding of a constant operand that brought an infinity along; None if there is none."""
+    for i, (name, value) in enumerate(zip(names, inputs)):
+        bad = None if i in parents or value is None else bad_in(value, name)
+        if bad is not None and (bad.nan or bad.up or masks):
+            what = f"{name} of {op.name} came with {number(bad.value)}, first at {list(bad.index)}; no op made it"
+            return Finding("NaN or infinity in the data", what, op.name, "forward", bad.index, name, bad.rows)
+    return None
 
 
 def _nan(array):

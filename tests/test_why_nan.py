@@ -242,3 +242,161 @@ def test_what_a_graph_tells_that_was_recorded_without_a_mode():
         assert finding.cause == ("unknown" if name in UNKNOWN else OTHERWISE.get(name, cause)), f"{name}: {finding}"
         if finding.phase == "forward":
             assert any("detect_anomaly" in note or "no graph" in note for note in finding.notes), f"{name}: {finding}"
+
+
+# --- what a finding says --------------------------------------------------------------------------
+
+
+class Block(nn.Module):
+    """A root below layers."""
+
+    def __init__(self):
+        self.first, self.last = nn.Linear(2, 2, bias=False), nn.Linear(2, 1)
+
+    def forward(self, x):
+        return self.last(mt.sqrt(mt.abs(self.first(x))))
+
+
+def test_module_line_index_and_chain():
+    model = nn.Sequential(nn.Tanh(), Block())
+    x = mt.tensor([[1.0, 2.0], [0.0, 0.0]])
+    finding = mt.why_nan(lambda: model(x).mean())
+    assert (finding.module, finding.index, finding.of) == ("1", (1, 0), "x")
+    assert finding.line.text == "return self.last(mt.sqrt(mt.abs(self.first(x))))"
+    assert [step.op for step in finding.chain] == ["sqrt", "linear", "mean"]
+    assert [step.module for step in finding.chain] == ["1", "1.last", ""]
+    assert "in module 1" in str(finding) and "sqrt (1) > linear (1.last) > mean" in str(finding)
+
+
+def test_rows_of_bad_data_are_told_where_they_came_in():
+    layer = nn.Linear(3, 2)
+    finding = mt.why_nan(lambda: mt.tanh(layer(mt.tensor(rows(1, 3), dtype="float32"))).sum())
+    assert (finding.rows, finding.index, finding.of, finding.op) == ((1, 3), (1, 1), "x", "linear")
+    x = mt.tensor(rows(2, value=math.inf))  # it becomes NaN three ops later
+    finding = mt.why_nan(lambda: mt.sin(x * 2.0 + 1.0).sum())
+    assert (finding.cause, finding.rows, finding.op) == (DATA, (2,), "multiply")
+    assert [step.op for step in finding.chain] == ["multiply", "add", "sin"]
+
+
+def test_a_finite_loss_with_a_bad_gradient():
+    x = leaf([0.0, 4.0])
+    loss = mt.sqrt(x).sum()
+    with np.errstate(all="ignore"):
+        finding = mt.why_nan(loss)
+        assert x.grad is None and (finding.cause, finding.phase) == ("slope of a root at 0", "backward")
+        loss.backward(retain_graph=True)
+        assert mt.why_nan(loss).cause == "slope of a root at 0"
+        loss.backward()
+    finding = mt.why_nan(loss)
+    assert finding.cause == "unknown" and "backward has freed them" in str(finding)
+    assert mt.why_nan(lambda: mt.sqrt(x).sum()).cause == "slope of a root at 0" and np.isinf(x.grad.data[0])
+
+
+def test_the_error_of_detect_anomaly_has_the_finding():
+    with mt.detect_anomaly(), pytest.raises(FloatingPointError, match="\nWhy NaN: log of 0 or less\n") as caught:
+        mt.log(zero)
+    assert caught.value.finding.cause == "log of 0 or less"
+    with mt.detect_anomaly(), pytest.raises(FloatingPointError, match="sqrt > multiply > sum$") as caught:
+        (mt.sqrt(leaf([0.0])) * 2.0).sum().backward()
+    assert caught.value.finding.phase == "backward"
+    with mt.detect_anomaly(), pytest.raises(FloatingPointError, match="Why NaN: slope of a root at 0") as caught:
+        mt.checkpoint(lambda x: mt.sqrt(x) * 2.0, leaf([0.0])).sum().backward()
+
+
+def test_the_loss_scale_is_that_of_the_greatest_gradient():
+    finding = mt.why_nan(scaled_loss)  # the loss is 296, its gradients are 100 and 2
+    assert finding.loss_scale == 2.0 ** math.floor(math.log2(65504 / 296)) == 128.0
+    assert "loss scale of 128 or less" in finding.cure
+    w = leaf([1.0], "float16")  # .grad rounds to 16 bits what was finite
+    loss = (w.astype("float32") * 3e5).sum()
+    finding = mt.why_nan(loss)
+    assert (finding.cause, finding.phase) == ("16-bit overflow", "backward")
+    loss.backward()
+    assert np.isinf(w.grad.data).all() and 3e5 * finding.loss_scale <= 65504 < 3e5 * finding.loss_scale * 2
+
+
+def test_the_update_that_broke_a_parameter():
+    layer = nn.Linear(2, 1)
+    adam = optim.Adam(layer.parameters(), lr=0.5)
+    x = mt.tensor([[1.0, 2.0]])
+    for slope in (1.0, math.nan):
+        layer(x).backward(mt.tensor([[slope]]))
+        adam.step()
+    finding = mt.why_nan(layer(x).sum())
+    assert finding.cause == PARAMETER and finding.of in ("the parameter weight", "the parameter bias")
+    assert "Adam has updated it, 2 times, with lr 0.5" in finding.what and "so that a gradient did" in finding.what
+    sgd = optim.SGD(Block().parameters(), lr=0.5)
+    weight = sgd.param_groups[0]["params"][0]
+    weight.grad = mt.full(weight.shape, math.nan)
+    before = weight.tolist()
+    with mt.detect_anomaly(), pytest.raises(FloatingPointError, match="step 1 of SGD .* has not been made") as caught:
+        sgd.step()
+    assert caught.value.finding.cause == "update with a bad gradient" and weight.tolist() == before
+    weight.grad = mt.full(weight.shape, 1e30)
+    sgd.param_groups[0]["lr"] = 1e30
+    with mt.detect_anomaly(), pytest.raises(FloatingPointError, match="made first.weight -inf with a finite gradient"):
+        sgd.step()
+
+
+def test_what_is_no_loss_is_refused():
+    with pytest.raises(TypeError, match="a tensor, or a function that computes one, not a float"):
+        mt.why_nan(1.0)
+    with pytest.raises(TypeError, match="must return the loss, a tensor, not a NoneType"):
+        mt.why_nan(lambda: None)
+    with pytest.raises(IndexError, match="too many indices"):  # no matter of ids
+        mt.why_nan(lambda: one[0, 0])
+    assert "no graph" in str(mt.why_nan(mt.tensor(math.nan)))
+
+
+def test_nothing_is_kept_of_what_is_gone():
+    from minitensor.diagnosis import places, records
+
+    model = nn.Linear(3, 3)
+    with mt.detect_anomaly(), mt.no_grad():
+        x = mt.ones((2, 3))
+        model(x).sum()
+        before = len(records._records)
+        for _ in range(300):  # carried on from step to step
+            x = model(x) * 0.5
+        assert len(records._records) <= before + 2 and records.record_of(x).depth < records.DEEPEST
+    known = len(places._places.paths)
+    del model, x
+    assert len(places._places.paths) == known - 1
+
+
+# --- no alarm -------------------------------------------------------------------------------------
+
+
+def trained(model, loss, steps=2):
+    adam = optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(steps):
+        assert mt.why_nan(loss) is None
+        with mt.detect_anomaly():
+            adam.zero_grad()
+            loss().backward()
+            optim.clip_grad_norm_(model.parameters(), 1.0)
+            adam.step()
+
+
+def test_healthy_models_raise_no_alarm():
+    from minitensor.models.gpt import GPT, GPTConfig
+    from minitensor.models.transformer import Transformer, TransformerConfig
+
+    ids = np.array([[1, 2, 3, 0], [4, 5, 0, 0]])
+    gpt = GPT(GPTConfig(vocab_size=9, max_length=4, d_model=8, n_layers=1, n_heads=2))
+    trained(gpt, lambda: gpt.loss(ids, ids))
+    recurrent = nn.Sequential(nn.Embedding(9, 4), nn.LSTM(4, 4))
+    trained(recurrent, lambda: recurrent(mt.tensor(ids))[0].sum())
+    sixteen = nn.Sequential(nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 1)).astype("float16")
+    trained(sixteen, lambda: sixteen(mt.ones((2, 3), dtype="float16")).mean())
+    for name in ("a mask", "a boolean mask"):
+        bias = None if "boolean" in name else mt.tensor(np.array([[0.0, -math.inf], [0.0, 0.0]]))
+        q = leaf(np.ones((1, 1, 2, 4)))
+        mask = mt.tensor([[False, False], [True, True]]) if bias is None else None
+        assert (
+            mt.why_nan(lambda q=q, m=mask, b=bias: F.scaled_dot_product_attention(q, q, q, mask=m, bias=b).sum())
+            is None
+        )
+    config = TransformerConfig(9, 8, n_encoder_layers=1, n_decoder_layers=1, n_heads=2, d_ff=8)
+    transformer = Transformer(config)
+    trained(transformer, lambda: transformer.loss(ids, ids, ids))

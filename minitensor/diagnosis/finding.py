@@ -88,7 +88,7 @@ class Finding:
     def __str__(self) -> str:
         lines = [f"Why NaN: {self.cause}", f"  {self.what}", f"  cure: {self.cure}"]
         if self.op:
-            place = f"  where: {self.op}, {self.phase}" + (f", in {self.module}" if self.module else "")
+            place = f"  where: {self.op}, {self.phase}" + (f", in module {self.module}" if self.module else "")
             lines.append(place)
         if self.line is not None:
             lines.append(f"  line: {self.line.path}:{self.line.number}: {self.line.text}")
@@ -100,7 +100,5 @@ class Finding:
         if len(self.chain) > 1:
             names = [str(step) for step in self.chain]
             names = names if len(names) <= 12 else [*names[:6], "...", *names[-5:]]
-            lines.append(
-                f"  from there to the {'loss' if self.phase == 'forward' else 'first gradient'}: " + " > ".join(names)
-            )
+            lines.append("  from there to the loss: " + " > ".join(names))
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])

@@ -26,8 +26,9 @@ SOFTMAXES = frozenset("softmax log_softmax cross_entropy scaled_dot_product_atte
 @dataclass
 class Case:
     """An op with what it was given, on the host. given: values by the name of the input, None for
-    what is not known. out: what it made; exact: the same before it was rounded to 16 bits, None if
-    it was not. maker: the name of the op that made an input, past ops that only move it.
+    what is not known. out: what it made, of type ``dtype``; exact: the same before it was rounded
+    to 16 bits, None if it was not. maker: the name of the op that made an input, past ops that only
+    move it.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Case:
     keywords: dict[str, Any]
     out: Any
     exact: Any = None
+    dtype: Any = None  # of what it made; ``out`` is widened
     maker: Any = lambda name: ""
     masked: Any = lambda name: False  # whether an input was made by exp of a row with infinities
 
@@ -70,7 +72,7 @@ def cause_of_result(case: Case) -> Cause:
         exact = float(case.exact[index])
         return Cause(
             "16-bit overflow",
-            f"{name} made {number(exact)}, more than {out.dtype if is_array(out) else '16 bits'} holds",
+            f"{name} made {number(exact)}, more than {case.dtype} holds",
             index, details={"exact": float(np.abs(case.exact[np.isfinite(case.exact)]).max())},
         )  # fmt: skip
     found = _counting(case) or elementwise(case, index)
@@ -89,7 +91,7 @@ def cause_of_result(case: Case) -> Cause:
         seen = ", ".join(element(key, value, index) for key, value in arrays.items() if np.ndim(value) <= len(index))
         return Cause("undefined value", f"{name} made NaN of finite numbers" + (f": {seen}" if seen else ""), index)
     sizes = ", ".join(f"{key} up to {number(float(np.abs(v).max()))}" for key, v in floats.items() if v.size)
-    return Cause("overflow", f"{name} of finite numbers is too great for {out.dtype} ({sizes})", index)
+    return Cause("overflow", f"{name} of finite numbers is too great for {case.dtype} ({sizes})", index)
 
 
 def _first_made(case, floats):

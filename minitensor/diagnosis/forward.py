@@ -87,7 +87,9 @@ def cause_of_result(case: Case) -> Cause:
                 )
             where = first(~np.isfinite(value))
             return Cause("NaN or infinity in the data", f"{key} holds an infinity", where, key, given=key)
-    if is_array(out) and np.isnan(out[index]):
+    far = math.sqrt(float(np.finfo(out.dtype).max)) if is_array(out) and is_floating(out.dtype) else math.inf
+    great = bool(np.isinf(out).any()) or any(float(np.abs(v).max()) > far for v in floats.values() if v.size)
+    if is_array(out) and np.isnan(out[index]) and not great:
         seen = ", ".join(element(key, value, index) for key, value in arrays.items() if np.ndim(value) <= len(index))
         return Cause("undefined value", f"{name} made NaN of finite numbers" + (f": {seen}" if seen else ""), index)
     sizes = ", ".join(f"{key} up to {number(float(np.abs(v).max()))}" for key, v in floats.items() if v.size)

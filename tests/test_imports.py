@@ -15,6 +15,7 @@ FLOORS = [  # folders and files of minitensor/, from the ground; modules on one 
     ("profiling", "recompute", "tracing", "transforms"),
     ("testing",),
     ("nn",),
+    ("diagnosis",),
     ("__init__",),
     ("models",),
 ]

@@ -42,6 +42,7 @@ FOLDERS = {
     "models",
     "ops",
     "pages",
+    "diagnosis",
     "profiling",
     "tracing",
     "transforms",

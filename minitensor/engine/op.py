@@ -33,9 +33,8 @@ from typing import Any, Concatenate, Generic, ParamSpec, overload
 
 from minitensor.backend import cpu, is_array, is_floating, is_narrow, memory, np, on, widen
 from minitensor.engine.autograd import Node, new_node, watch
-from minitensor.engine.messages import call_site, is_fault, nonfinite_error
 from minitensor.engine.mode import current_mode
-from minitensor.engine.primitive import NUMBERS, Primitive
+from minitensor.engine.primitive import NUMBERS, Primitive, check_made
 from minitensor.engine.pullback import RulePullback, VariadicPullback, WidePullback
 from minitensor.engine.tensor import Tensor
 
@@ -113,8 +112,8 @@ class Op(Primitive, Generic[P]):
         if given or (params and self.foreign):
             out = self.apart(out, [arrays[i] for i in given], params)
         made = out if usual else self.narrow(out, arrays, params.get("dtype"))
-        if mode.anomaly and is_fault(made, (arrays, params), lambda given: self._value(function, xp, *given)):
-            raise nonfinite_error(self.name, "forward", made, zip(self.input_names(len(arrays)), arrays), call_site())
+        if mode.anomaly:
+            called_at = check_made(self, args, arrays, params, made, lambda given: self._value(function, xp, *given))
         if not wanted or not mode.grad or not is_floating(out.dtype):
             return Tensor(made)
         if self.rules is None:
@@ -131,7 +130,7 @@ class Op(Primitive, Generic[P]):
         saved = pullback.save(arrays, out, xp, params)  # out: what is saved is not rounded
         node = new_node(pullback, tuple(parents), (*saved, tuple(wanted)) if self.variadic else saved, made)
         if mode.anomaly:
-            watch(node).called_at = call_site()
+            watch(node).called_at = called_at
         return Tensor(made, node)
 
     def _value(self, function, xp, arrays, params):

@@ -11,10 +11,10 @@ __all__ = ["copied", "given", "on_host"]
 
 
 def copied(array, dtype=None):
-    """A private copy on the host, which nobody writes to."""
-    made = np.array(move(array, "cpu"), dtype=dtype, copy=True)
-    made.flags.writeable = False
-    return made
+    """A private copy on the host."""
+    if array.__class__ is np.ndarray and dtype is None:
+        return array.copy("K")
+    return np.array(move(array, "cpu"), dtype=dtype, copy=True)
 
 
 def on_host(index):
@@ -32,4 +32,5 @@ def given(value):
         array = copied(value) if is_array(value) else np.array(value)
     except (TypeError, ValueError):
         return None
+    array.flags.writeable = False
     return Value(array) if array.dtype.kind in "biuf" or holds_numbers(array.dtype) else None

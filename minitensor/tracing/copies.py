@@ -13,7 +13,7 @@ __all__ = ["copied", "given", "on_host"]
 def copied(array, dtype=None):
     """A private copy on the host."""
     if array.__class__ is np.ndarray and dtype is None:
-        return array.copy("K")
+        return array.__copy__()
     return np.array(move(array, "cpu"), dtype=dtype, copy=True)
 
 

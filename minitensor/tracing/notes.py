@@ -31,7 +31,7 @@ class Noted(NamedTuple):
     op: Any
     id: int
     constant: bool
-    inputs: list[Any]
+    inputs: tuple[Any, ...]
     kept: Any
     copy: Any
     line: Any

@@ -43,7 +43,8 @@ class Run:
         """The new Step at a node, whose gradient is complete."""
         if self.waiting:
             self.pass_over(node.order)
-        only, array = self.arrived.pop(node, None), raw(gradient)
+        only = self.arrived.pop(node, None)
+        array = gradient if gradient.__class__ is np.ndarray else raw(gradient)
         copy = only[1] if only is not None and only[0] is array else copied(array)
         self.node, self.step = node, Step(node.order, copy, self.tracer.known_value(node.order))
         self.enter(self.step, None)
@@ -62,11 +63,6 @@ class Run:
                 del self.arrived[node]
                 self.enter(Step(node.order, TOTAL, self.tracer.known_value(node.order)), None)
 
-    def watch(self, node, gradient, sums, plan):
-        """The sums of the pass, as the pullback of the node that it has come to sees them."""
-        self.noted.steps[-1] = self.step, plan
-        return self.sums.turn_to(node, gradient, sums, plan)
-
     def note_served(self, step, watch, gradient, result, deposit, first):
         """Enter what hooks and ``.grad`` made of a gradient."""
         if result is not gradient:
@@ -81,7 +77,7 @@ class Run:
 class Sums:
     """The sums of a pass as the pullback of one node sees them: what it adds is noted."""
 
-    __slots__ = ("known", "node", "place", "plan", "recorded", "run", "step", "sums")
+    __slots__ = ("array", "codes", "copy", "others", "parents", "place", "recorded", "run", "step", "sums")
 
     def __init__(self, run):
         self.run = run
@@ -89,10 +85,17 @@ class Sums:
     def turn_to(self, node, gradient, sums, plan):
         """Itself, for what is added from now on."""
         run = self.run
-        self.node, self.sums, self.recorded, self.plan, self.place = node, sums, sums.recorded, plan, 0
         self.step = step = run.step
-        array = gradient if gradient.__class__ is np.ndarray else raw(gradient)
-        self.known = {id(array): (array, step.gradient)}  # arrays that a rule may hand on, with their copies
+        run.noted.steps[-1] = step, plan
+        self.sums, self.recorded, self.parents, self.codes, self.place = (
+            sums,
+            sums.recorded,
+            node.parents,
+            plan.codes,
+            0,
+        )
+        self.array = gradient if gradient.__class__ is np.ndarray else raw(gradient)
+        self.copy, self.others = step.gradient, {}  # arrays that a rule may hand on, with their copies
         if sums.recorded:
             rules = ((code, source_of_code(code)) for code in plan.codes if code)
             run.codes = {id(code): "" if rule is None else rule.text for code, rule in rules}
@@ -134,7 +137,7 @@ class Sums:
 
     def note(self, parent, value, more):
         """Note a contribution in the shape and dtype of the parent."""
-        parents, codes, place = self.node.parents, self.plan.codes, self.place
+        parents, codes, place = self.parents, self.codes, self.place
         while place < len(parents) and (parents[place] is not parent or codes[place] is NO_RULE):
             place += 1  # the next that has a rule, as one may be there twice
         if place < len(parents):
@@ -142,17 +145,20 @@ class Sums:
         else:
             place = next(place for place, one in enumerate(parents) if one is parent)
         array = value if value.__class__ is np.ndarray else raw(value)
-        known = self.known.get(id(array))
-        if known is not None:
+        if array is self.array:
+            copy = self.copy
+        elif (known := self.others.get(id(array))) is not None:
             copy = known[1]
         elif array.__class__ is Scatter:
             index = memory.private(on_host(value.index))
             copy = Scattered(self.run.tracer.notes.value(copied(value.values)), index, value.shape, parent.dtype)
         else:
             copy = copied(array)
-            self.known[id(array)] = array, copy
+            if len(parents) > 1:
+                self.others[id(array)] = array, copy
         self.step.arrivals.append((place, parent.order, copy, *more))
-        self.run.arrive(parent, array, copy)
+        arrived = self.run.arrived
+        arrived[parent] = None if parent in arrived else (array, copy)
 
 
 def _summed(shape, wanted):

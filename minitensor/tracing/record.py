@@ -119,7 +119,7 @@ class Scattered(Value):
         cpu.add_at(out, self.index, self.values.array)
 
 
-@dataclass
+@dataclass(slots=True)
 class Input:
     """One input of an op. name: of the parameter, such as "x" or "xs[1]". node: the id of the node
     that made it; None for a constant or a plain number. value: what it was then; a plain number as
@@ -131,7 +131,7 @@ class Input:
     value: Value | bool | int | float | None
 
 
-@dataclass
+@dataclass(slots=True)
 class Node:
     """An op that ran, or what it ran on.
 
@@ -170,7 +170,7 @@ class Graph:
     outputs: list[int] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(slots=True)
 class Arrival:
     """What the gradient of ``child`` contributes to that of ``parent``.
 
@@ -223,7 +223,7 @@ class Arrival:
         return out
 
 
-@dataclass
+@dataclass(slots=True)
 class Step:
     """A node that a pass has come to.
 

@@ -15,7 +15,7 @@ import weakref
 from threading import get_ident
 from typing import Any
 
-from minitensor.backend import memory
+from minitensor.backend import memory, np
 from minitensor.engine.autograd import backward_pass, raw
 from minitensor.engine.mode import current_mode
 from minitensor.engine.observer import Observer
@@ -31,6 +31,7 @@ from minitensor.tracing.record import Arrival, Pass, Record
 
 __all__ = ["Tracer"]
 
+_new = tuple.__new__
 _PASS: Any = backward_pass.__wrapped__  # type: ignore[attr-defined]  # what ``timed`` hands over
 
 
@@ -91,10 +92,10 @@ class Tracer(Observer):
         """The result of an op."""
         out = op.run_observed(args, params) if self.outer is None else self.outer.forward(op, args, params)
         if self.is_open and get_ident() == self.thread:
-            if self.is_alone():
-                self.note_op(op, args, params, out, sys._getframe(1))
+            if self.outer is None and current_mode.get().observer is self:
+                self.note_op(op, args, params, out, sys._getframe(2))
             else:
-                self.own(self.note_op, op, args, params, out, sys._getframe(1))
+                self.own(self.note_op, op, args, params, out, sys._getframe(2))
         return out
 
     def part(self, name, function, args, keywords):
@@ -119,8 +120,8 @@ class Tracer(Observer):
         serve, pull_back = super().steps(serve, pull_back)
         if self.idle() or not self.running:
             return serve, pull_back
-        run = self.running[-1]
-        run.alone = alone = self.is_alone()
+        run, alone, plans = self.running[-1], self.is_alone(), self.plans
+        run.alone = alone
         own = (lambda function, *args: function(*args)) if alone else self.own
 
         def served(node, gradient, sums, deposit):
@@ -133,14 +134,14 @@ class Tracer(Observer):
         def pulled(node, gradient, sums, needed, anomaly):
             if run.node is not node:
                 run.come_to(node, gradient) if alone else own(run.come_to, node, gradient)
-            plan = own(plan_of, node, sums.recorded, self.plans)
+            plan = plans.get(id(node.pullback)) or own(plan_of, node, sums.recorded, plans)
             inside = None
             if not sums.recorded and not hasattr(node.pullback, "op"):  # a checkpoint: its ops run again, and are
                 inside = run.step.inside = Record()  # nobody else's
                 self.graphs.append(inside.graph)
                 self.notes.graphs.append(inside.graph)
             try:
-                pull_back(node, gradient, run.watch(node, gradient, sums, plan), needed, anomaly)
+                pull_back(node, gradient, run.sums.turn_to(node, gradient, sums, plan), needed, anomaly)
             finally:
                 run.codes = {}
                 while inside is not None and self.graphs.pop() is not inside.graph:
@@ -193,10 +194,12 @@ class Tracer(Observer):
                 inputs.append(self.unusual(value, parents.get(i)))
         run = self.running[-1] if self.running else None
         line, module, rule = self.places.look(frame, run.codes if run is not None else ())
-        nodes[made] = Noted(
-            op, made, node is None, inputs, _noted(op, params) if params else None, self.copy_of(array),
+        copy = array.__copy__() if array.__class__ is np.ndarray else copied(array)
+        copies[id(array)] = weakref.ref(array), copy, newest
+        nodes[made] = _new(Noted, (
+            op, made, node is None, tuple(inputs), _noted(op, params) if params else None, copy,
             line, module, self.maker(rule) if run is not None else None,
-        )  # fmt: skip
+        ))  # fmt: skip
         if len(self.graphs) > 1:
             self.enter_inputs(nodes, inputs)
 

@@ -2,8 +2,8 @@
 
 A step of a program may run in a few microseconds, so while it runs nothing is written out: an op is
 one tuple (``NODE`` names its places) in the graph where its Node will stand, a contribution one
-tuple among the arrivals of its Step, and a value a copied array. All of that is of the trace's own
-and can no longer change, so it can be worked out at any later time.
+tuple among the arrivals of its Step, and a value its bytes (``copied``). All of that is of the
+trace's own and can no longer change, so it can be worked out at any later time.
 """
 
 from __future__ import annotations
@@ -12,20 +12,22 @@ from threading import RLock
 from typing import Any, NamedTuple
 
 from minitensor.engine.primitive import NUMBERS
+from minitensor.tracing.copies import as_value
 from minitensor.tracing.reading import Call, Texts, keyword_texts
-from minitensor.tracing.record import Arrival, Input, Node, Value
+from minitensor.tracing.record import Arrival, Input, Node
 from minitensor.tracing.sources import source_of_code
 
 __all__ = ["TOTAL", "Noted", "NotedPass", "Notes", "frozen"]
 
-TOTAL = None  # as the gradient of a step: the sum of all that has arrived there
+TOTAL: Any = None  # as the gradient of a step: the sum of all that has arrived there
 
 FIXED = frozenset((bool, int, float, str, type(None)))  # classes of keywords that nobody can write to
 
 
 class Noted(NamedTuple):
     """An op that ran. inputs: plain numbers and None as they were; else a pair: the id of the node,
-    and the copied array or the Value. kept: the keywords, frozen. copy: of the result.
+    and the copy or the Value. kept: the keywords, frozen. copy: of the result. array: the id of the
+    result. time: of the newest write before.
     """
 
     op: Any
@@ -34,6 +36,8 @@ class Noted(NamedTuple):
     inputs: tuple[Any, ...]
     kept: Any
     copy: Any
+    array: int
+    time: int
     line: Any
     module: str
     made_by: Any
@@ -62,18 +66,18 @@ class Notes:
 
     def __init__(self, graph):
         self.graphs, self.passes, self.calls = [graph], [], {}
-        self.values = {}  # by id of a copied array: its Value
+        self.values = {}  # by id of a copy: the copy, and its Value
+        self.arrays = {}  # by id of an op that is worked out: ``array`` and ``time`` of its note
         self.lock = RLock()
 
     def value(self, copy):
-        """The one Value of a copied array; anything else as it is."""
-        if copy is None or isinstance(copy, Value):
+        """The one Value of a copy; anything else as it is."""
+        if copy.__class__ is not tuple:
             return copy
         found = self.values.get(id(copy))
         if found is None:
-            copy.flags.writeable = False
-            found = self.values[id(copy)] = Value(copy)
-        return found
+            found = self.values[id(copy)] = copy, as_value(copy)
+        return found[1]
 
     def work_out(self):
         """Write out all that was noted so far."""
@@ -94,7 +98,8 @@ class Notes:
                     graph.nodes[number] = known[id(noted)]
 
     def _node(self, noted):
-        op, inputs = noted.op, []
+        op, inputs, (_, shape, dtype) = noted.op, [], noted.copy
+        self.arrays[noted.id] = noted.array, noted.time
         for name, given in zip(op.input_names(len(noted.inputs)), noted.inputs):
             number, value = given if given.__class__ is tuple else (None, given)
             inputs.append(Input(name, number, value if value.__class__ in NUMBERS else self.value(value)))
@@ -103,7 +108,7 @@ class Notes:
             self.calls[noted.id] = Call(op, [one.value for one in inputs], noted.kept or {})
         return Node(
             noted.id, "constant" if noted.constant else "fused" if is_fused else "op", op.name,
-            noted.copy.shape, noted.copy.dtype, noted.module, noted.line, inputs,
+            shape, dtype, noted.module, noted.line, inputs,
             noted.kept if noted.kept.__class__ is Texts else keyword_texts(noted.kept),
             self.value(noted.copy), noted.made_by,
         )  # fmt: skip

@@ -66,14 +66,10 @@ def _enclose(tracer, found, node):
     """
     ends = {parent.order for parent in node.parents}
     graph = tracer.graphs[-1]
-    entry = tracer.copies.get(id(node.saved[2]))
-    if entry is None or entry[0]() is not node.saved[2]:
-        return
-    found.value = tracer.notes.value(entry[1])
     tracer.notes.work_out_nodes()
-    last = next(
-        (one for one in reversed(graph.nodes.values()) if one.value is found.value and one.id < node.order), None
-    )
+    made = {one for one, (array, _) in tracer.notes.arrays.items() if array == id(node.saved[2])}
+    last = next((one for one in reversed(graph.nodes.values()) if one.id in made and one.id < node.order), None)
+    found.value = last.value if last is not None else None
     if last is None or last.id in ends or last.id < 0:
         return
     found.line, found.module = last.line, last.module

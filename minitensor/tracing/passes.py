@@ -70,7 +70,7 @@ class Run:
         if deposit and watch.retains_grad:
             step.deposited = step.grad = step.gradient
             with depositing:
-                if watch.grad is not None and (not first or watch.grad.dtype != step.gradient.dtype):
+                if watch.grad is not None and (not first or watch.grad.dtype != result.dtype):
                     step.grad = copied(raw(watch.grad))
 
 
@@ -153,7 +153,7 @@ class Sums:
             index = memory.private(on_host(value.index))
             copy = Scattered(self.run.tracer.notes.value(copied(value.values)), index, value.shape, parent.dtype)
         else:
-            copy = copied(array)
+            copy = (array.tobytes(), parent.shape, parent.dtype) if array.__class__ is np.ndarray else copied(array)
             if len(parents) > 1:
                 self.others[id(array)] = array, copy
         self.step.arrivals.append((place, parent.order, copy, *more))

@@ -27,7 +27,7 @@ from minitensor.tracing.notes import Noted, Notes, frozen
 from minitensor.tracing.older import discover, meet
 from minitensor.tracing.passes import Run
 from minitensor.tracing.reading import kept, numbers_of, plan_of
-from minitensor.tracing.record import Arrival, Pass, Record
+from minitensor.tracing.record import Arrival, Node, Pass, Record
 
 __all__ = ["Tracer"]
 
@@ -50,7 +50,7 @@ class Tracer(Observer):
         self.notes = Notes(self.record.graph)
         self.graphs = [self.record.graph]  # the one that ops are entered in last
         self.running = []  # passes that are going on, each within a step of the one before
-        self.copies = {}  # by id of an array: a reference to it, its copy, the time of the newest write before
+        self.copies = {}  # by id of an array: a reference to it, its copy, the time of the newest write before, and its leaf
         self.constants = {}  # by id of an array that a constant op made: a reference to it, the op's id
         self.plans = {}  # by id of a pullback: what is called at all its nodes
         self.fresh = itertools.count(-1, -1)  # ids of what has no node
@@ -79,7 +79,10 @@ class Tracer(Observer):
 
     def own(self, function, *args):
         """``function(*args)``, which is no work of the block."""
-        return function(*args) if self.is_alone() else current_mode.get().observer.aside(lambda: function(*args))
+        observer = current_mode.get().observer
+        if observer is None or (observer is self and self.outer is None):
+            return function(*args)
+        return observer.aside(lambda: function(*args))
 
     def is_alone(self):
         """Whether no other observer watches the block."""
@@ -155,7 +158,8 @@ class Tracer(Observer):
 
     def note_op(self, op, args, params, out, frame):
         """Note an op that has run."""
-        nodes, node, array = self.graphs[-1].nodes, out.node, out._array
+        nodes: dict[int, Any] = self.graphs[-1].nodes
+        node, array = out.node, out._array
         if node is None:
             if self.constants and self.constant_of(array) is not None:
                 return  # it came from an op inside
@@ -167,25 +171,18 @@ class Tracer(Observer):
                 return
         if len(args) != op.arity or (params and not op.knows(params)):
             args, params = op.bind(args, params)
-        inputs, copies, parents, newest = [], self.copies, None, memory.last_write
+        inputs, constants, parents, newest = [], self.constants, None, memory.last_write
         for i, value in enumerate(args):
             if isinstance(value, Tensor):
                 taken, parent = value._array, value.node
-                entry = copies.get(id(taken))
-                if entry is not None and entry[2] == newest and entry[0]() is taken:
-                    copy = entry[1]
-                else:
-                    copy = self.copy_of(taken)
                 if parent is None:
-                    inputs.append((self.constant_of(taken), copy))
+                    inputs.append((self.constant_of(taken) if constants else None, self.copy_of(taken)))
                     continue
                 known = nodes.get(parent.order)
-                if known.__class__ is not Noted and not (
-                    known is not None and known.value is not None and known.value._array is copy
-                    and (known.name or not value.name)
-                ):  # fmt: skip
-                    meet(self, parent, value)
-                inputs.append((parent.order, copy))
+                if known.__class__ is Noted and known.array == id(taken) and known.time == newest:
+                    inputs.append((parent.order, known.copy))
+                else:
+                    inputs.append((parent.order, self.meet_with(parent, value)))
             elif value.__class__ in NUMBERS or value is None:
                 inputs.append(value)
             else:
@@ -194,14 +191,33 @@ class Tracer(Observer):
                 inputs.append(self.unusual(value, parents.get(i)))
         run = self.running[-1] if self.running else None
         line, module, rule = self.places.look(frame, run.codes if run is not None else ())
-        copy = array.__copy__() if array.__class__ is np.ndarray else copied(array)
-        copies[id(array)] = weakref.ref(array), copy, newest
+        if node is None or node.held is not None or array.__class__ is not np.ndarray:
+            copy = self.copy_of(array)
+        else:
+            copy = array.tobytes(), node.shape, node.dtype
         nodes[made] = _new(Noted, (
-            op, made, node is None, tuple(inputs), _noted(op, params) if params else None, copy,
+            op, made, node is None, tuple(inputs), _noted(op, params) if params else None, copy, id(array), newest,
             line, module, self.maker(rule) if run is not None else None,
         ))  # fmt: skip
         if len(self.graphs) > 1:
             self.enter_inputs(nodes, inputs)
+
+    def meet_with(self, node, tensor):
+        """The copy of a Tensor with a node that is older than the trace, a leaf, or of what was
+        written to.
+        """
+        nodes: dict[int, Any] = self.graphs[-1].nodes
+        array = tensor._array
+        entry = self.copies.get(id(array))
+        if entry is not None and entry[3] == node.order and entry[2] == memory.last_write and entry[0]() is array:
+            if node.order in nodes:
+                return entry[1]
+        meet(self, node, tensor)
+        found = nodes[node.order]
+        made, time = self.notes.arrays.get(node.order, (None, 0)) if found.__class__ is Node else found[6:8]
+        if made == id(array) and memory.overwritten(array, time) is None:
+            return self.known_value(node.order)
+        return self.copy_of(array, node.order)
 
     def enter_inputs(self, nodes, inputs):
         """Put what an op took into its graph too, if it stands in one around it."""
@@ -232,14 +248,18 @@ class Tracer(Observer):
         entry = self.constants.get(id(array))
         return entry[1] if entry is not None and entry[0]() is array else None
 
-    def copy_of(self, array):
-        """The copy of a Tensor's array: made once, and again if it was written to since."""
+    def copy_of(self, array, met=None):
+        """The copy of a Tensor's array: made once, and again if it was written to since. met: the
+        id of its node, if all is known of that.
+        """
         entry = self.copies.get(id(array))
         if entry is not None and entry[0]() is array:
             if memory.last_write == entry[2] or memory.overwritten(array, entry[2]) is None:
+                if met != entry[3] or memory.last_write != entry[2]:
+                    self.copies[id(array)] = entry[0], entry[1], memory.last_write, met
                 return entry[1]
         copy = copied(array)
-        self.copies[id(array)] = weakref.ref(array), copy, memory.last_write
+        self.copies[id(array)] = weakref.ref(array), copy, memory.last_write, met
         return copy
 
     def value_of(self, array):

@@ -23,7 +23,7 @@ class Observer:
 
     def forward(self, op: Any, args: Any, params: Any) -> Any:
         """The result of an op."""
-        return op.run_observed(args, params) if self.outer is None else self.outer.forward(op, args, params)
+        return op.run(args, params, observed=True) if self.outer is None else self.outer.forward(op, args, params)
 
     def steps(self, serve: Any, pull_back: Any) -> tuple[Any, Any]:
         """The two functions of a backward pass that are to be called instead of these."""

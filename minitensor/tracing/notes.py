@@ -40,6 +40,7 @@ class Noted(NamedTuple):
     time: int
     line: Any
     module: str
+    calls: tuple[tuple[str, int], ...]
     made_by: Any
 
 
@@ -110,7 +111,7 @@ class Notes:
             noted.id, "constant" if noted.constant else "fused" if is_fused else "op", op.name,
             shape, dtype, noted.module, noted.line, inputs,
             noted.kept if noted.kept.__class__ is Texts else keyword_texts(noted.kept),
-            self.value(noted.copy), noted.made_by,
+            self.value(noted.copy), noted.made_by, noted.calls,
         )  # fmt: skip
 
     def _steps(self, one):

@@ -72,7 +72,7 @@ def _enclose(tracer, found, node):
     found.value = last.value if last is not None else None
     if last is None or last.id in ends or last.id < 0:
         return
-    found.line, found.module = last.line, last.module
+    found.line, found.module, found.calls = last.line, last.module, last.calls
     inside, stack = set(), [last.id]
     while stack:
         one = stack.pop()

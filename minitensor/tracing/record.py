@@ -143,7 +143,9 @@ class Node:
     ``Step.value``. shape and dtype: of the value; the gradient has the same, but
     float32 for values of 16 bits. made_by: ``(pass, step, rule)``, both counted from 0, if a
     backward pass computed it: a recorded one (``create_graph=True``), or a checkpoint that ran
-    again. definition: the inside of a fused op or a checkpoint, once ``open`` was asked for it.
+    again. calls: ``(path, number)`` of the calls of modules around it, the innermost first; each
+    call has a number of its own. definition: the inside of a fused op or a checkpoint, once
+    ``open`` was asked for it.
     """
 
     id: int
@@ -157,6 +159,7 @@ class Node:
     keywords: dict[str, str] = field(default_factory=dict)
     value: Value | None = None
     made_by: tuple[int, int, str] | None = None
+    calls: tuple[tuple[str, int], ...] = ()
     definition: Graph | None = None
 
 

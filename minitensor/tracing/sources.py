@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import itertools
 import linecache
 import textwrap
 from types import CodeType
@@ -134,15 +135,18 @@ class Places:
         self.lines = {}  # by id of a code and number
         self.is_module = {}  # by class
         self.paths = {}  # by id of a module: the module, and its path
+        self.active = []  # frames of methods that are going on, each with its path and the calls around it
+        self.numbers = {}  # by id of a frame that calls a module: the frame, the call's number, the path
+        self.count = itertools.count(1)
         self.roots = []
         if model is not None:
             self._enter(model, "")
 
     def look(self, frame, rules=()):
-        """``(line, module, rule)`` of the call that a frame belongs to. rules: texts by the id of a
-        code; the text of the one that is running, or "".
+        """``(line, module, calls, rule)`` of the call that a frame belongs to. rules: texts by the
+        id of a code; the text of the one that is running, or "".
         """
-        line, module, rule, kinds, base = None, None, "", self.kinds, self.base
+        line, module, calls, rule, kinds, base = None, None, (), "", self.kinds, self.base
         while frame is not None:
             code = frame.f_code
             kind = kinds.get(id(code))  # hashing a code object takes longer than all else here
@@ -157,7 +161,7 @@ class Places:
                     if line is None:
                         line = lines[frame.f_lasti] = self._line(code, frame.f_lineno)
                 if method and module is None:
-                    module = self._module(frame)
+                    module, calls = self._call(frame)
                 if line is not None:
                     if module is not None:
                         break
@@ -165,7 +169,43 @@ class Places:
                         module = self._module_around(base)
                         break
             frame = frame.f_back
-        return line, module or "", rule
+        return line, module or "", calls, rule
+
+    def _call(self, frame):
+        """``(path, calls)`` of the module whose method runs in a frame; ``(None, ())`` if it is
+        none's.
+
+        calls: ``(path, number)`` of the calls of modules that are going on, the innermost first.
+        """
+        for known in self.active:
+            if known[0] is frame:
+                return known[1:]
+        path = self._module(frame)
+        if path is None:
+            return None, ()
+        around, calls, outer = {id(frame)}, [], frame
+        while outer is not None:
+            if outer.f_code.co_name == "__call__" and self._kind(outer)[1]:
+                number = self.numbers.get(id(outer))
+                if number is None or number[0] is not outer:
+                    number = outer, next(self.count), self._module(outer)
+                    self.numbers[id(outer)] = number
+                if number[2] is not None:
+                    calls.append((number[2], number[1]))
+                around.add(id(outer))
+            if outer is self.base:
+                break
+            outer = outer.f_back
+        # A frame that is over is held until a module is called: so no other can be taken for it.
+        self.numbers = {one: number for one, number in self.numbers.items() if one in around}
+        self.active = [one for one in self.active if self._is_around(one[0], frame)] + [(frame, path, tuple(calls))]
+        return path, tuple(calls)
+
+    def _is_around(self, frame, inner):
+        """Whether a frame is one of those that called ``inner``."""
+        while inner is not None and inner is not frame and inner is not self.base:
+            inner = inner.f_back
+        return inner is frame
 
     def _module(self, frame):
         """The path of the module whose method runs in a frame, None if it is none's."""
@@ -190,6 +230,7 @@ class Places:
         given.
         """
         self.paths, self.kinds, self.codes, self.base = {}, {}, [], None
+        self.active, self.numbers = [], {}
         roots, self.roots = self.roots, []
         return roots[0] if len(roots) == 1 and roots[0] else None
 

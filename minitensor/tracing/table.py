@@ -6,8 +6,9 @@ import shutil
 from textwrap import TextWrapper
 
 from minitensor.backend import is_narrow, np
+from minitensor.tracing.telling import telling
 
-__all__ = ["IN_FULL", "number_text", "text_of", "value_text"]
+__all__ = ["IN_FULL", "number_text", "place_of", "text_of", "value_text"]
 
 IN_FULL = 8  # elements: arrays of no more are shown in full
 WIDEST, NARROWEST = 100, 40
@@ -113,11 +114,15 @@ class Text:
 
     def show_arrival(self, arrival, inner, deeper):
         """A contribution: of which input, by which rule, where to."""
-        rule = arrival.rule
+        rule, place = arrival.rule, ""
         said = "no source" if rule is None else " ".join(rule.text.split())
         if rule is not None and rule.text.startswith(("def ", "async def ")):
-            said = f"{_outline(rule.text)}  {rule.file}:{rule.number}"
-        self.lines.append(shortened(f"{inner}{arrival.input}: {said}", self.width))
+            line, said = telling(rule.text, *place_of(arrival, self.nodes))
+            place = f"  {rule.file}:{rule.number + line}"
+        room = self.width - len(inner) - len(arrival.input) - 2
+        if len(place) > room // 2:
+            place = ""
+        self.lines.append(shortened(f"{inner}{arrival.input}: {shortened(said, room - len(place))}{place}", self.width))
         notes = [f"-> {self.name(arrival.parent)}  {value_text(arrival.value)}"]
         if arrival.summed_axes:
             axes = ", ".join(map(str, arrival.summed_axes))
@@ -138,11 +143,11 @@ class Text:
         return f"{node.name or node.kind} #{number}"
 
 
-def _outline(text):
-    """The head of a function, and what it returns if that is said in one line."""
-    lines = [line.strip() for line in text.splitlines()]
-    returned = [line for line in lines[1:] if line.startswith("return ")]
-    return f"{lines[0]} ... {returned[0]}" if len(returned) == 1 and lines[0].endswith(":") else lines[0]
+def place_of(arrival, nodes):
+    """``(place, count)``: which of how many inputs of its node an arrival is the gradient of."""
+    node = nodes.get(arrival.child)
+    names = [] if node is None else [one.name for one in node.inputs]
+    return (names.index(arrival.input), len(names)) if arrival.input in names else (0, 0)
 
 
 def shortened(text, width):

@@ -73,9 +73,14 @@ class Tracer(Observer):
         if not self.is_open:
             if self.only is not None:
                 for node in self.record.all_nodes():
-                    node.module = node.module.removeprefix(self.only).removeprefix(".")
+                    node.module = self.below(node.module)
+                    node.calls = tuple((self.below(path), number) for path, number in node.calls)
                 self.only = None
             self.record.settle()
+
+    def below(self, path):
+        """A path without the name of the only module."""
+        return path.removeprefix(self.only).removeprefix(".")
 
     def own(self, function, *args):
         """``function(*args)``, which is no work of the block."""
@@ -190,14 +195,14 @@ class Tracer(Observer):
                     parents = {} if node is None else dict(zip(numbers_of(node), node.parents))
                 inputs.append(self.unusual(value, parents.get(i)))
         run = self.running[-1] if self.running else None
-        line, module, rule = self.places.look(frame, run.codes if run is not None else ())
+        line, module, calls, rule = self.places.look(frame, run.codes if run is not None else ())
         if node is None or node.held is not None or array.__class__ is not np.ndarray:
             copy = self.copy_of(array)
         else:
             copy = array.tobytes(), node.shape, node.dtype
         nodes[made] = _new(Noted, (
             op, made, node is None, tuple(inputs), _noted(op, params) if params else None, copy, id(array), newest,
-            line, module, self.maker(rule) if run is not None else None,
+            line, module, calls, self.maker(rule) if run is not None else None,
         ))  # fmt: skip
         if len(self.graphs) > 1:
             self.enter_inputs(nodes, inputs)

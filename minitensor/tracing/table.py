@@ -8,7 +8,7 @@ from textwrap import TextWrapper
 from minitensor.backend import is_narrow, np
 from minitensor.tracing.telling import telling
 
-__all__ = ["IN_FULL", "number_text", "place_of", "text_of", "value_text"]
+__all__ = ["IN_FULL", "number_text", "place_of", "plural", "text_of", "value_text"]
 
 IN_FULL = 8  # elements: arrays of no more are shown in full
 WIDEST, NARROWEST = 100, 40
@@ -31,7 +31,12 @@ def text_of(record, steps=None, width=None):
         page.lines.append("")
     if not record.passes:
         count = sum(node.kind != "leaf" for node in record.graph.nodes.values())
-        page.say(f"No backward pass has run in this block; it saw {count} ops.")
+        page.say(
+            f"No backward pass has run in this block; it saw {plural(count, 'op')}."
+            if count
+            else "Nothing has run in this block: neither an op nor a backward pass. Put the forward pass and "
+            "`loss.backward()` into it, in the thread that opened it."
+        )
         return "\n".join(page.lines)
     for one in record.passes:
         page.show_pass(one, steps, len(record.passes))
@@ -61,7 +66,7 @@ class Text:
         """A pass, with at most ``most`` of its steps."""
         roots = ", ".join(self.name(root) for root, _ in one.roots)
         kind = "mt.grad" if one.asked is not None else "backward"
-        notes = [f"{len(one.steps)} steps"]
+        notes = [plural(len(one.steps), "step")]
         notes += ["recorded"] if one.recorded else []
         notes += [] if one.finished else ["ended by an error"]
         title = f"Pass {one.number + 1}: " if count > 1 else ""
@@ -163,6 +168,11 @@ def value_text(value):
     if array.dtype.kind == "V":  # bfloat16, which NumPy does not know how to print
         array = array.astype(np.float32)
     return " ".join(np.array2string(array, separator=", ").split())
+
+
+def plural(count, word):
+    """A number of things in words."""
+    return f"{count} {word}{'' if count == 1 else 'es' if word.endswith('s') else 's'}"
 
 
 def number_text(number):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minitensor.engine.mode import current_mode, switched
@@ -12,7 +13,7 @@ from minitensor.files.safetensors import write_whole
 from minitensor.tracing import opened
 from minitensor.tracing.record import Node, Pass, Record
 from minitensor.tracing.sources import LIBRARY, Places
-from minitensor.tracing.table import text_of
+from minitensor.tracing.table import plural, text_of
 from minitensor.tracing.tracer import Tracer
 
 __all__ = ["backward_trace"]
@@ -107,7 +108,8 @@ class backward_trace:
 
         A node has: id; kind, "leaf", "op", "fused", "checkpoint" or "constant" (an op that needed
         no gradient); name; module; line; inputs; keywords; value, or None if it is not known;
-        shape; dtype; made_by, ``(pass, step, rule)`` of one that a pass made.
+        shape; dtype; made_by, ``(pass, step, rule)`` of one that a pass made; calls, ``(path,
+        number)`` of the calls of modules around it, the innermost first.
         """
         return self.record.graph.nodes
 
@@ -154,8 +156,13 @@ class backward_trace:
         """Write a page to walk through the passes by arrow keys: one ``.html`` that needs nothing
         else.
 
-        The file is written whole or not at all. Raises ValueError for another ending.
+        The file is written whole or not at all. Raises ValueError for another ending,
+        IsADirectoryError for a folder.
         """
+        if Path(path).is_dir():
+            raise IsADirectoryError(
+                f"backward_trace.save: {str(path)!r} is a folder; name a file in it: {str(Path(path) / 'backward.html')!r}"
+            )
         if not str(path).lower().endswith(".html"):
             raise ValueError(f"backward_trace.save: {str(path)!r} must end in .html")
         from minitensor.tracing.page import page
@@ -170,7 +177,8 @@ class backward_trace:
             return "<backward_trace, not opened yet>"
         is_open = self._tracer is not None and self._tracer.is_open
         counts = (
-            f"{len(self.passes)} passes, {sum(len(one.steps) for one in self.passes)} steps, {len(self.nodes)} nodes"
+            f"{plural(len(self.passes), 'pass')}, {plural(sum(len(one.steps) for one in self.passes), 'step')}, "
+            f"{plural(len(self.nodes), 'node')}"
         )
         return f"<backward_trace, {'open, ' if is_open else ''}{counts}>"
 

@@ -15,24 +15,38 @@ def telling(text, place=0, count=0):
     counted from 0.
 
     That is its last ``return``. If it returns ``count`` values, only that at ``place``; and of a
-    name, the statement that gave it its contents.
+    name, the statement that gave it its contents. Which of several ran is not known, so that there
+    are several is said.
     """
     try:
         (rule,) = ast.parse(text).body
     except (SyntaxError, ValueError):
         rule = None
     found = [] if not isinstance(rule, (ast.FunctionDef, ast.AsyncFunctionDef)) else list(_own(rule))
-    returned = [node for node in found if isinstance(node, ast.Return) and node.value is not None]
+    returned = [node for node in found if isinstance(node, ast.Return) and not _is_none(node.value, place, count)]
     if not returned:
         return 0, _one_line(text)
     said: Any = returned[-1]
-    value, wanted = said, said.value
+    value, wanted, made = said, said.value, []
     if isinstance(wanted, ast.Tuple) and len(wanted.elts) == count:
         said = wanted = wanted.elts[place]
     if isinstance(wanted, ast.Name):
         before = [one for one in found if isinstance(one, ast.stmt) and one.lineno < value.lineno]
-        said = next((one for one in reversed(before) if _fills(one, wanted.id)), value)
-    return said.lineno - 1, _one_line(ast.get_source_segment(text, said) or text)
+        made = [one for one in before if _fills(one, wanted.id)]
+        said = made[-1] if made else value
+    code = _one_line(ast.get_source_segment(text, said) or text)
+    if len(returned) > 1:
+        code = f"last of {len(returned)} returns: {code}"
+    elif len(made) > 1:
+        code = f"last of {len(made)} lines for it: {code}"
+    return said.lineno - 1, code
+
+
+def _is_none(value, place, count):
+    """Whether nothing, or None, is returned for the input in question."""
+    if isinstance(value, ast.Tuple) and len(value.elts) == count:
+        value = value.elts[place]
+    return value is None or (isinstance(value, ast.Constant) and value.value is None)
 
 
 def _own(function):

@@ -837,7 +837,8 @@ def test_of_a_rule_of_several_lines_the_table_shows_the_one_that_says_most():
         ("def f(g):\n    a = g * 2\n    b = a\n    return a, b + 1", (1, 2), (3, "b + 1")),
         ("def f(g):\n    a = xp.empty_like(g)\n    run(g, a)\n    a = a.reshape(2)\n    return a, None", (0, 2), (2, "run(g, a)")),
         ("def f(g):\n    def h():\n        return 1\n    return (\n        g,  # one\n        h)", (0, 0), (3, "return ( g, h)")),
-        ("def f(g):\n    if g:\n        a = g\n    else:\n        a = -g\n    return a, g", (0, 2), (4, "last of 2 lines for it: a = -g")),
+        ("def f(g):\n    if g:\n        a = g\n    else:\n        a = -g\n    return a, g", (0, 2),
+         (4, "last of 2 lines for it: a = -g")),
         ("lambda g: (g *\n    2)", (0, 0), (0, "lambda g: (g * 2)")),
         ("def f(g):\n    pass", (0, 0), (0, "def f(g): pass")),
     ):  # fmt: skip

@@ -69,8 +69,10 @@ class Tracer(Observer):
 
     def work_out(self):
         """Bring the Record up to what was noted."""
-        self.notes.work_out()
-        if not self.is_open:
+        with self.notes.lock:
+            self.notes.work_out()
+            if self.is_open:
+                return
             if self.only is not None:
                 for node in self.record.all_nodes():
                     node.module = self.below(node.module)

@@ -134,6 +134,10 @@ class Fused(Primitive, Generic[P]):
         """The raw result of the kernel, as a call gives it."""
         return self.narrow(kernel(xp, *map(widen, arrays), **params)[0], arrays)
 
+    def run_observed(self, args, params):
+        """As ``run``, for the observer."""
+        return self.run(args, params, observed=True)
+
 
 class KernelPullback:
     """How a fused op's gradient is pulled back: the kernel's ``backward``, or the definition if the

@@ -71,9 +71,14 @@ class Explanation:
     @property
     def title(self) -> str:
         """The input and the answer in one line."""
-        answer = " ".join(step.choice for step in self.steps) if self.target else ""
+        prompt = self.about.get("prompt", len(self.tokens))
+        answer = " ".join([step.choice for step in self.steps] if self.target else self.tokens[prompt:])
         one = self.steps[0].choice if len(self.steps) == 1 else ""
-        said = "an image" if self.image is not None else " ".join(self.tokens[:60])
+        said = "an image" if self.image is not None else " ".join(self.tokens[: min(60, prompt)])
+        if self.about.get("plain"):
+            said = (
+                f"{len(self.tokens)} position{'s' * (len(self.tokens) != 1)} of numbers" if self.tokens else "numbers"
+            )
         return f"{said} → {answer or one}" if answer or one else said
 
     def __str__(self) -> str:

@@ -29,6 +29,7 @@ from minitensor.models.vit import ViT
 __all__ = ["explain"]
 
 Names = Callable[[list[int]], Sequence[str]] | Sequence[str] | None
+TOLD = 12  # words of an answer that is told in a sentence
 TOP = 8  # the most probable entries of a row that are kept
 
 
@@ -174,7 +175,8 @@ def _agreement(reading: Reading, attentions) -> Agreement | None:
 
 
 def _own(made):
-    return " ".join(made.beam_words[node] for node in made.beam.best()) or "an empty one"
+    words = [made.beam_words[node] for node in made.beam.best()]
+    return " ".join(words[:TOLD] + ["…"] * (len(words) > TOLD)) or "an empty one"
 
 
 def _beam(model, reading, size, length_penalty, max_new_tokens):

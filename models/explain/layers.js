@@ -89,6 +89,8 @@ function gridded(size) {
   return box;
 }
 
+const hundredths = number => number.toFixed(2).replace(/^-(?=0\.00$)/, ""); // no "-0.00"
+
 // The hypotheses from left to right, a column for each step: what lives on, what is done, what is dropped.
 function tree({nodes, best, alpha}) {
   const wide = 118, high = 40, places = [];
@@ -102,10 +104,10 @@ function tree({nodes, best, alpha}) {
   const said = i => { const words = []; for (; i >= 0; i = nodes[i].parent) words.unshift(nodes[i].word); return words.join(" "); };
   const boxes = nodes.map((node, i) => make("svg:g", {class: `${node.kind}${best.includes(i) ? " best" : ""}`, transform: `translate(${x(i)},${y(i)})`},
     make("svg:rect", {width: 86, height: 32, rx: 5}), node.kind === "done" ? make("svg:rect", {x: 3, y: 3, width: 80, height: 26, rx: 3}) : null,
-    make("svg:title", {}, said(i)), make("svg:text", {x: 8, y: 14}, node.word.length > 11 ? `${node.word.slice(0, 10)}…` : node.word), make("svg:text", {x: 8, y: 27, class: "score"}, `log P ${node.logp.toFixed(2)}`)));
+    make("svg:title", {}, said(i)), make("svg:text", {x: 8, y: 14}, node.word.length > 11 ? `${node.word.slice(0, 10)}…` : node.word), make("svg:text", {x: 8, y: 27, class: "score"}, `log P ${hundredths(node.logp)}`)));
   const done = nodes.map((node, i) => i).filter(i => nodes[i].kind === "done").sort((a, b) => nodes[b].score - nodes[a].score);
   return [make("div", {class: "scroll tree", tabindex: 0, role: "group", "aria-label": "tree of the hypotheses"},
     make("svg:svg", {width: deep * wide + 8, height: line * high + 10, role: "img", "aria-label": `${nodes.length} hypotheses; the best: ${best.map(i => nodes[i].word).join(" ")}`}, edges.filter(Boolean), boxes)),
-    done.length ? [make("h3", {}, "Finished, the best first"), make("ol", {}, done.slice(0, 8).map(i => make("li", {}, `${said(i)} (log P ${nodes[i].logp.toFixed(2)}, score ${nodes[i].score.toFixed(2)})`)))]
+    done.length ? [make("h3", {}, "Finished, the best first"), make("ol", {}, done.slice(0, 8).map(i => make("li", {}, `${said(i)} (log P ${hundredths(nodes[i].logp)}, score ${hundredths(nodes[i].score)})`)))]
       : say(`None ended within ${deep} ${deep === 1 ? "step" : "steps"}: the best unfinished one is the answer.`)];
 }

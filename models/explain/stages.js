@@ -91,7 +91,7 @@ const STAGES = {
       say(`The log-probabilities of both ways, all words at all positions, differ by at most ${stage.difference.toExponential(1)}: rounding.`)];
   },
 
-  beam: stage => [say(`Greedy writing takes the best word each time. A beam keeps the best ${stage.title.replace(/\D/g, "")} beginnings at each step, goes on with all of them, and drops the rest (dashed). A finished sentence (double frame) is judged by log\u00a0P / ((5\u00a0+\u00a0length)\u00a0/\u00a06)^${stage.alpha}; the green path won.`), stage.note ? say(stage.note) : [], tree(stage)],
+  beam: stage => [say(`Greedy writing takes the best word each time. A beam keeps the best ${stage.title.replace(/\D/g, "")} beginnings at each step, goes on with all of them, and drops the rest (dashed). A finished sentence (double frame) is judged by log\u00a0P\u00a0/\u00a0((5\u00a0+\u00a0length)\u00a0/\u00a06)^${stage.alpha}; the green path won.`), stage.note ? say(stage.note) : [], tree(stage)],
 
   agreement(stage) {
     const t = Math.min(state.step, stage.effects.length - 1), cost = stage.effects[t], seen = stage.attention?.[t];

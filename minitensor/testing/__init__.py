@@ -7,17 +7,22 @@
 
 ``gradcheck`` and ``gradgradcheck`` compare first and second derivatives with differences,
 ``check_op`` checks every promise of an op, ``mutants`` makes an op wrong on purpose and counts how
-often that is seen. They need numpy alone; ``strategies``, which draws
-inputs, needs hypothesis.
+often that is seen, and ``invariants`` are what is true of every model. They need numpy alone;
+``strategies``, which draws inputs, needs hypothesis.
 """
 
 from typing import TYPE_CHECKING
 
+from minitensor.testing import invariants
 from minitensor.testing.check import check_op
 from minitensor.testing.gradients import Report, gradcheck, gradgradcheck
 from minitensor.testing.mutating import Mutant, Mutants, mutants
 
+<<<<<<< HEAD
 __all__ = ["Mutant", "Mutants", "Report", "check_op", "gradcheck", "gradgradcheck", "mutants", "strategies"]
+=======
+__all__ = ["Report", "check_op", "gradcheck", "gradgradcheck", "invariants", "strategies"]
+>>>>>>> main
 
 if TYPE_CHECKING:
     from minitensor.testing import strategies

@@ -18,11 +18,7 @@ from minitensor.testing.check import check_op
 from minitensor.testing.gradients import Report, gradcheck, gradgradcheck
 from minitensor.testing.mutating import Mutant, Mutants, mutants
 
-<<<<<<< HEAD
-__all__ = ["Mutant", "Mutants", "Report", "check_op", "gradcheck", "gradgradcheck", "mutants", "strategies"]
-=======
-__all__ = ["Report", "check_op", "gradcheck", "gradgradcheck", "invariants", "strategies"]
->>>>>>> main
+__all__ = ["Mutant", "Mutants", "Report", "check_op", "gradcheck", "gradgradcheck", "invariants", "mutants", "strategies"]
 
 if TYPE_CHECKING:
     from minitensor.testing import strategies

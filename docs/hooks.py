@@ -78,6 +78,8 @@ def _built(texts):
 def on_page_markdown(markdown, page, **_):
     """Turn links between files of the repository into links between pages."""
     here = page.file.src_uri
+    if here.startswith("lessons/") and here != "lessons/index.md":
+        page.meta["hide"] = ["toc"]  # code is up to a hundred letters wide
     source = SOURCES.get(here, f"docs/{here}")
 
     def link(match):
@@ -86,3 +88,16 @@ def on_page_markdown(markdown, page, **_):
         return f"]({posixpath.relpath(target, posixpath.dirname(here) or '.')}{anchor})"
 
     return re.sub(r"\]\((?!\w+:|#|/)([^)#\s]+)(#[^)\s]*)?\)", link, markdown)
+
+
+def on_page_content(html, page, files, **_):
+    """Mark pictures that are wide, for the style of a phone: a PNG says its size in its head."""
+    folder = posixpath.dirname(page.file.src_uri)
+
+    def picture(match):
+        file = files.get_file_from_path(posixpath.normpath(posixpath.join(folder, match[1])))
+        head = Path(file.abs_src_path).read_bytes()[:24] if file and file.abs_src_path else b""
+        width, height = (int.from_bytes(head[i : i + 4], "big") for i in (16, 20))
+        return match[0].replace("<img", '<img class="wide"', 1) if width > 1.7 * height else match[0]
+
+    return re.sub(r'<img [^>]*src="([^"]+\.png)"[^>]*>', picture, html)

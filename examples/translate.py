@@ -205,9 +205,10 @@ class Translate(Program):
         sentences, where = _sentences(options)
         if options.output:
             _check_output(options.output, options.input)  # before all is translated
+        penalty = _penalty(options)
         _, translator = self._open(options)
         how = {"n_best": options.n_best, "skip_blank": options.skip_blank}
-        translations = translator.translate(sentences, options.beam, options.length_penalty, where, **how)
+        translations = translator.translate(sentences, options.beam, penalty, where, **how)
         text = "".join(line + "\n" for line in translations)
         if options.output:
             write_text(options.output, text)
@@ -216,6 +217,7 @@ class Translate(Program):
 
     def evaluate(self, options: argparse.Namespace) -> None:
         """Print the scores of a run on its test sets, or on all of other data."""
+        penalty = _penalty(options)
         run, translator = self._open(options)
         corpus, own = load_to_test(self, run, options.data, **({"skip_blank": True} if options.skip_blank else {}))
         splits = ({"validation": corpus.validation} if own else {}) | corpus.tests
@@ -225,7 +227,7 @@ class Translate(Program):
         if not own:
             tell_seen(self, run, corpus)
         for name in names:
-            how = {"beam": options.beam, "length_penalty": options.length_penalty}
+            how = {"beam": options.beam, "length_penalty": penalty}
             _evaluate(translator, name, splits[name], run.about["data"]["target"], **how)
 
     def attention(self, options: argparse.Namespace) -> None:
@@ -239,12 +241,13 @@ class Translate(Program):
 
     def explain(self, options: argparse.Namespace) -> None:
         """Write a page of how a sentence becomes its translation, and print it in short."""
+        penalty = _penalty(options)
         run, translator = self._open(options)
         path = str(options.out or run.path("explain.html"))
         if not path.lower().endswith(".html"):
             raise UserError(f"--out {path} must end in .html: a page is written")
         _check_output(path, None)
-        made = translator.explain(options.sentence, options.beam, options.length_penalty)
+        made = translator.explain(options.sentence, options.beam, penalty)
         write_text(path, made.to_html().decode("utf-8"))
         print(f"{made}\n{path}")
 
@@ -297,8 +300,15 @@ def _add_decoding(parser: argparse.ArgumentParser) -> None:
         "--beam", type=beam_size, default=1, metavar="K", help="hypotheses of the beam search; 1: greedy (1)"
     )
     parser.add_argument(
-        "--length-penalty", type=real(-10, 10), default=0.6, metavar="A", help="0: none; more prefers longer ones (0.6)"
+        "--length-penalty", type=real(-10, 10), metavar="A", help="of a beam; 0: none; more prefers longer ones (0.6)"
     )
+
+
+def _penalty(options: argparse.Namespace) -> float | None:
+    """--length-penalty. Raises UserError if there is no beam, of which it is."""
+    if options.length_penalty is not None and options.beam == 1:
+        raise UserError("--length-penalty weighs the hypotheses of a beam, and there is none: give --beam 5 too")
+    return options.length_penalty
 
 
 main = Translate().main

@@ -13,7 +13,7 @@ from pathlib import Path
 with contextlib.suppress(AttributeError, OSError):  # a terminal that cannot show a character shows a question mark
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
 
-from lessons import build, grading
+from lessons import build, grading, judge
 from lessons.literate import Lesson, find, lessons, load_file, run
 from lessons.say import Record
 
@@ -103,7 +103,7 @@ def check(lesson: Lesson, file: Path) -> int:
     """Grade ``file`` and print a line for each exercise."""
     if not file.exists():
         raise ValueError(f"there is no {file}: python -m lessons blank {lesson.number}{_named(lesson, file)} writes it")
-    results = grading.check(lesson, file)
+    results = judge.check(lesson, file)
     for result in results:
         print(f"{result.exercise.id:>5}  {result.verdict:<8} {result.exercise.title}")
         if result.verdict == "refused":

@@ -27,12 +27,14 @@ from typing import Any
 
 import numpy as np
 
+import minitensor as mt
 from lessons.literate import Lesson, load_file, loading
 from minitensor.testing import check_op, gradcheck
 
 __all__ = ["Exercise", "Refused", "Result", "check", "derivatives", "exercise", "exercises", "frozen", "grade", "need",
            "op_rules", "same", "shade", "side_by_side"]  # fmt: skip
 
+ORDINALS = ("first", "second", "third")
 PATIENCE = 20.0  # seconds of computing that an exercise may take
 
 
@@ -57,6 +59,7 @@ class Exercise:
     name: str
     grader: Callable[[Any], object]
     nothing: bool = False
+    gives: Any = ""
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,16 @@ class Result:
     printed: str = ""
 
 
-def exercise(id: str, title: str, *, nothing: bool = False) -> Callable[[Callable[[Any], object]], Exercise]:
+def exercise(
+    id: str, title: str, *, nothing: bool = False, gives: Any = ""
+) -> Callable[[Callable[[Any], object]], Exercise]:
     """Decorate the function that grades exercise ``id``.
 
-    nothing: whether the learner's function rightly returns nothing.
+    nothing: whether the learner's function rightly returns nothing. gives: what it returns, "array"
+    or "Tensor", a tuple of such words if it returns several, a list of one for a list; a solution
+    that gives another type is refused before it is graded. Default: the grader looks itself.
     """
-    return lambda function: Exercise(id, title, function.__name__, function, nothing)
+    return lambda function: Exercise(id, title, function.__name__, function, nothing, gives)
 
 
 def exercises(lesson: Lesson) -> list[Exercise]:
@@ -195,14 +202,19 @@ def _show(value: Any) -> str:
 def check(lesson: Lesson, path: Path) -> list[Result]:
     """Grade the learner's file at ``path``: a result for each exercise of ``lesson``.
 
-    Nothing but that file and the graders is run. ValueError if the file cannot be run at all; the
-    text says why.
+    Nothing but that file and the graders is run, in this process: see ``judge.check`` for another.
     """
+    solutions = load_solutions(path)
+    return [grade(item, solutions) for item in exercises(lesson)]
+
+
+def load_solutions(path: Path) -> ModuleType:
+    """The learner's file. ValueError if it cannot be run at all; the text says why."""
     printed = io.StringIO()
     linecache.checkcache(str(path))
     try:
         with contextlib.redirect_stdout(printed), _patience():
-            solutions = load_file(path)
+            return load_file(path)
     except SyntaxError as error:
         line = f", in line {error.lineno}: `{(error.text or '').strip()}`" if error.lineno else ""
         raise ValueError(f"{path.name} is no Python yet: {error.msg}{line}") from None
@@ -210,7 +222,6 @@ def check(lesson: Lesson, path: Path) -> list[Result]:
         raise
     except BaseException as error:
         raise ValueError(f"{path.name} cannot be run: {_failure(error, str(path))}") from None
-    return [grade(item, solutions) for item in exercises(lesson)]
 
 
 def grade(item: Exercise, solutions: ModuleType) -> Result:
@@ -222,7 +233,7 @@ def grade(item: Exercise, solutions: ModuleType) -> Result:
     verdict, reason = "passed", ""
     try:
         with contextlib.redirect_stdout(printed), _patience(), np.errstate(all="ignore"):
-            item.grader(solution if item.nothing or isinstance(solution, type) else _something(solution))
+            item.grader(solution if item.nothing or isinstance(solution, type) else _something(solution, item.gives))
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -233,16 +244,39 @@ def grade(item: Exercise, solutions: ModuleType) -> Result:
     return Result(item, verdict, reason, printed.getvalue())
 
 
-def _something(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function``, refused where it returns nothing."""
+def _something(function: Callable[..., Any], gives: Any) -> Callable[..., Any]:
+    """``function``, refused where it returns nothing, or another type than ``gives``."""
 
     @functools.wraps(function)
     def wrapped(*args: Any, **keywords: Any) -> Any:
         out = function(*args, **keywords)
         need(out is not None, f"{function.__name__} returned None: is a `return` missing?")
+        _typed(out, gives, "it returned")
         return out
 
     return wrapped
+
+
+def _typed(got: Any, gives: Any, where: str) -> None:
+    """Refuse a list where an array is asked for, and what is no Tensor where one is."""
+    if isinstance(gives, tuple):
+        if isinstance(got, (tuple, list)) and len(got) == len(gives):
+            for number, (part, kind) in enumerate(zip(got, gives, strict=True), 1):
+                _typed(part, kind, f"the {ORDINALS[number - 1]} of what it returned is")
+    elif isinstance(gives, list):
+        for part in got if isinstance(got, (tuple, list)) else ():
+            _typed(part, gives[0], "in the list that it returned is")
+    elif isinstance(got, (list, tuple, range)):
+        kind = type(got).__name__
+        need(gives != "array", f"{where} a {kind}, and an array is asked for: np.array(...) makes one of it")
+        need(gives != "Tensor", f"{where} a {kind}, and one Tensor is asked for: put the list together by mt.stack")
+    elif gives == "Tensor":
+        name = "an array" if isinstance(got, np.ndarray) else f"a {type(got).__name__}"
+        need(
+            isinstance(got, mt.Tensor),
+            f"{where} {name}, and a Tensor is asked for: compute with mt, and without .numpy(), so that a gradient "
+            "gets back",
+        )
 
 
 def _is_blank(error: BaseException | None, id: str) -> bool:

@@ -53,8 +53,12 @@ from minitensor import random
 from minitensor.profiling.block import profile
 from minitensor.recompute import checkpoint
 from minitensor.tracing.trace import backward_trace
+from minitensor.transforms.derivatives import hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from minitensor.transforms.vmap import vmap
 from minitensor.files.state import FileFormatError, load, save
 from minitensor import nn, optim
+from minitensor.diagnosis.doctor import Doctor as _Doctor
+from minitensor.diagnosis.why import why_nan
 from minitensor.engine import library as _library
 from minitensor.engine.front_door import missing_name as _missing_name
 from minitensor.engine.front_door import teach as _teach
@@ -62,6 +66,7 @@ from minitensor.engine.fused import fused
 from minitensor.engine.op import op
 
 _library.face = _sys.modules[__name__]
+_library.doctor = _Doctor()
 _teach(globals())
 _teach(vars(linalg))
 
@@ -81,10 +86,10 @@ __all__ = [
     "clip", "concat", "concatenate", "copysign", "cos", "cosh", "count_nonzero", "cumprod", "cumsum", "cumulative_prod",
     "cumulative_sum", "detect_anomaly", "diagonal", "diff", "divide", "e", "einsum", "empty", "empty_like", "enable_grad",
     "equal", "erf", "exp", "expand_dims", "expm1", "eye", "finfo", "flip", "float16", "float32", "float64", "floor",
-    "floor_divide", "from_dlpack", "full", "full_like", "fused", "grad", "greater", "greater_equal", "hypot", "iinfo",
-    "inf", "int16", "int32", "int64", "int8", "isdtype", "isfinite", "isinf", "isnan", "less", "less_equal", "linalg",
-    "linspace", "load", "log", "log10", "log1p", "log2", "logaddexp", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logsumexp", "matmul", "matrix_transpose", "max", "maximum", "mean", "meshgrid", "min", "minimum",
+    "floor_divide", "from_dlpack", "full", "full_like", "fused", "grad", "greater", "greater_equal", "hessian", "hvp", "hypot",
+    "iinfo", "inf", "int16", "int32", "int64", "int8", "isdtype", "isfinite", "isinf", "isnan", "jacobian", "jvp", "less",
+    "less_equal", "linalg", "linspace", "load", "log", "log10", "log1p", "log2", "logaddexp", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logsumexp", "matmul", "matrix_transpose", "max", "maximum", "mean", "meshgrid", "min", "minimum",
     "moveaxis", "multiply", "nan", "negative", "newaxis", "nextafter", "nn", "no_grad", "nonzero", "norm", "not_equal",
     "ones", "ones_like", "op", "optim", "outer", "pad", "permute_dims", "pi", "positive", "pow", "power", "prod",
     "profile",
@@ -92,7 +97,7 @@ __all__ = [
     "save", "searchsorted", "sign", "signbit", "sin", "sinh", "sort", "split", "sqrt", "square", "squeeze", "stack", "std",
     "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensor", "tensordot", "tile", "topk", "trace",
     "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8", "unique_all", "unique_counts", "unique_inverse",
-    "unique_values", "unstack", "var", "vecdot", "where", "zeros", "zeros_like",
+    "unique_values", "unstack", "value_and_grad", "var", "vecdot", "vjp", "vmap", "where", "why_nan", "zeros", "zeros_like",
 ]  # fmt: skip
 
 if _typing.TYPE_CHECKING:  # a checker knows the names that there are, and tells of any other

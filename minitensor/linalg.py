@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 from minitensor.backend import cast, is_narrow, namespace, np, on, widen
 from minitensor.engine.autograd import raw
 from minitensor.engine.axes import axis_of
-from minitensor.engine.mode import current_mode
+from minitensor.engine.mode import current_mode, reads_values
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops import decompositions as d
 from minitensor.ops import inverses as i
@@ -81,6 +81,7 @@ def _recorded(x):
     return x.requires_grad and current_mode.get().grad
 
 
+@reads_values("x")
 def _symmetric(name, x, uplo="L"):
     """Square matrices that are symmetric; on a GPU, where looking means waiting, they are taken to
     be.
@@ -156,6 +157,7 @@ def _tolerance(name, x, first, second):
     return float(given)
 
 
+@reads_values("x", "tol", "rtol")
 def matrix_rank(x: TensorLike, tol: TensorLike | None = None, *, rtol: SupportsFloat | None = None) -> Tensor:
     """How many singular values (...) are above ``tol``, or above ``rtol`` times the greatest;
     int64, without a gradient.

@@ -64,6 +64,27 @@ def noting_draws() -> Iterator[dict[int, tuple[Generator, tuple[int, int, int]]]
         _noted.reset(token)
 
 
+class _Refusal(dict):
+    """Stands where ``noting_draws`` has a dict, and refuses to note."""
+
+    def __init__(self, message):
+        super().__init__()
+        self.message = message
+
+    def setdefault(self, key, default=None):
+        raise RuntimeError(self.message)
+
+
+@contextmanager
+def refusing_draws(message: str) -> Iterator[None]:
+    """Inside, every draw raises RuntimeError with ``message``."""
+    token = _noted.set((*_noted.get(), _Refusal(message)))
+    try:
+        yield
+    finally:
+        _noted.reset(token)
+
+
 @contextmanager
 def drawing_again(noted: dict[int, tuple[Generator, tuple[int, int, int]]]) -> Iterator[None]:
     """Inside, the generators that ``noting_draws`` has noted draw the same again; after it they go

@@ -37,6 +37,7 @@ from minitensor.models.transformer import Transformer, TransformerConfig
 from minitensor.models.vit import ViT, ViTConfig
 from minitensor.tracing import table
 from minitensor.tracing.sources import source_of
+from minitensor.tracing.telling import telling
 
 TYPES = [np.dtype(kind) for kind in (np.float64, np.float32, np.float16, ml_dtypes.bfloat16)]
 DRAWS = hypothesis.settings(
@@ -508,7 +509,7 @@ def test_errors_are_the_engines_and_what_ran_is_kept():
     with pytest.raises(KeyError), mt.backward_trace() as t:
         x * x
         raise KeyError
-    assert len(t.nodes) == 2 and "No backward pass has run in this block; it saw 1 ops." in t.table(width=100)
+    assert len(t.nodes) == 2 and "No backward pass has run in this block; it saw 1 op." in t.table(width=100)
     with mt.backward_trace() as t, mt.detect_anomaly(), np.errstate(all="ignore"):
         with pytest.raises(FloatingPointError, match="log: non-finite value in backward"):
             mt.log(x * 1e-45).sum().backward()
@@ -625,7 +626,7 @@ def test_traces_and_profiles_within_one_another():
     assert len(t.passes) == 1 and not u.passes and len(u.nodes) == 3
 
 
-def test_one_block_for_each_trace():
+def test_one_block_for_each_trace(tmp_path):
     t = mt.backward_trace()
     assert repr(t) == "<backward_trace, not opened yet>"
     with t:
@@ -638,6 +639,72 @@ def test_one_block_for_each_trace():
         t.open(99)
     with pytest.raises(ValueError, match=r"'x.png' must end in .html"):
         t.save("x.png")
+    (tmp_path / "a.html").mkdir()
+    for folder in (tmp_path, tmp_path / "a.html"):
+        with pytest.raises(IsADirectoryError, match=r"is a folder; name a file in it: .*backward.html"):
+            t.save(folder)
+    with pytest.raises(IsADirectoryError, match="cannot save .*a.html: it is a folder"):
+        mt.save(tmp_path / "a.html", {"x": mt.ones(1)})
+    assert [one.name for one in tmp_path.iterdir()] == ["a.html"]
+
+
+def test_what_was_noted_cannot_change_before_it_is_asked_for():
+    x, w = leaf(1.0, 2.0), nn.Parameter(mt.tensor([3.0, 4.0]))
+    index, given = np.array([1, 0]), np.array([5.0, 6.0], np.float32)
+    with mt.backward_trace({"w": w}) as t:
+        y = (x * w)[index] + given
+        y.retain_grad()
+        y.sum().backward()
+        w.assign(-w.detach())
+    index[:], given[:] = 0, 0.0
+    w.assign(w.detach() - 1.0)
+    y.grad._array[...] = 7.0
+    assert node_of(t, "multiply").value.array.tolist() == [3.0, 8.0]
+    assert [one.value.array.tolist() for one in node_of(t, "multiply").inputs] == [[1.0, 2.0], [3.0, 4.0]]
+    assert node_of(t, "add").inputs[1].value.array.tolist() == [5.0, 6.0]
+    assert node_of(t, "getitem").keywords == {"index": "array([1, 0])"}
+    assert step_of(t, "add").gradient.array.tolist() == [1.0, 1.0] and step_of(t, "w").gradient.array.tolist() == [
+        1.0,
+        2.0,
+    ]
+    with pytest.raises(ValueError, match="read-only"):
+        step_of(t, "add").gradient.array[0] = 1.0
+
+
+def test_a_trace_that_is_asked_while_it_is_open():
+    x, seen = leaf(1.0, 2.0), []
+
+    def look(gradient):
+        seen.append((len(t.passes[0].steps), len(t.nodes), [len(one.arrivals) for one in t.passes[0].steps]))
+
+    with mt.backward_trace() as t:
+        y = x * x
+        assert [one.name for one in t.nodes.values()] == ["", "multiply"]
+        y.register_hook(look)
+        (y + x).sum().backward()
+        once = list(t.nodes.values())
+        (y * 2.0).sum()
+    assert seen == [(3, 4, [1, 2, 0])]
+    assert list(t.nodes.values())[: len(once)] == once and len(t.nodes) == len(once) + 2
+    add_up(t, [x])
+
+
+class Doubling(nn.Module):
+    def __init__(self):
+        self.linear = nn.Linear(2, 2)
+
+    def forward(self, x):
+        return mt.tanh(self.linear(x)) * 2.0
+
+
+def test_each_call_of_a_module_has_a_number_of_its_own():
+    model = nn.Sequential(Doubling())
+    with mt.backward_trace(model) as t:
+        model[0](model(model(mt.ones((1, 2))))).sum().backward()
+    calls = [dict(node.calls) for node in t.nodes.values() if node.name in ("linear", "tanh", "multiply")]
+    assert [one["0"] for one in calls[::3]] == [one["0"] for one in calls[2::3]]
+    assert len({one["0"] for one in calls}) == 3 == len({one["0.linear"] for one in calls[::3]})
+    assert len({one.get("") for one in calls}) == 3 and "" not in calls[-1]
 
 
 def test_a_trace_outlives_the_graph_and_keeps_nothing_of_it():
@@ -754,6 +821,36 @@ def test_text_fits_any_terminal(monkeypatch):
     assert "\x1b" not in text and "steps between" in t.table(steps=2)
     monkeypatch.setenv("COLUMNS", "50")
     assert max(map(len, str(t).splitlines())) <= 50
+
+
+def test_of_a_rule_of_several_lines_the_table_shows_the_one_that_says_most():
+    x, w = mt.ones((2, 3), requires_grad=True), mt.ones((4, 3), requires_grad=True)
+    with mt.backward_trace() as t:
+        F.linear(x, w).mean().backward()
+    lines = t.table(width=100).splitlines()
+    (said,) = [line for line in lines if line.startswith("   weight: gw = ")]
+    assert "affine.py:" in said or "compiled.py:" in said
+    for rule, place, wanted in (
+        ("def f(g):\n    if g:\n        return g\n    return g * 2", (0, 0), (3, "last of 2 returns: return g * 2")),
+        ("def f(g):\n    if g:\n        return None, g\n    return g * 2, g", (0, 2), (3, "g * 2")),
+        ("def f(g):\n    a = g * 2\n    b = a\n    return a, b + 1", (0, 2), (1, "a = g * 2")),
+        ("def f(g):\n    a = g * 2\n    b = a\n    return a, b + 1", (1, 2), (3, "b + 1")),
+        ("def f(g):\n    a = xp.empty_like(g)\n    run(g, a)\n    a = a.reshape(2)\n    return a, None", (0, 2), (2, "run(g, a)")),
+        ("def f(g):\n    def h():\n        return 1\n    return (\n        g,  # one\n        h)", (0, 0), (3, "return ( g, h)")),
+        ("def f(g):\n    if g:\n        a = g\n    else:\n        a = -g\n    return a, g", (0, 2),
+         (4, "last of 2 lines for it: a = -g")),
+        ("lambda g: (g *\n    2)", (0, 0), (0, "lambda g: (g * 2)")),
+        ("def f(g):\n    pass", (0, 0), (0, "def f(g): pass")),
+    ):  # fmt: skip
+        assert telling(rule, *place) == wanted
+    for width in (40, 64):
+        assert max(map(len, t.table(width=width).splitlines())) <= width
+
+
+def test_an_empty_trace_says_so():
+    with mt.backward_trace() as t:
+        pass
+    assert "Nothing has run in this block" in str(t) and repr(t) == "<backward_trace, 0 passes, 0 steps, 0 nodes>"
 
 
 def test_values_of_all_kinds():

@@ -12,9 +12,10 @@ FLOORS = [  # folders and files of minitensor/, from the ground; modules on one 
     ("engine",),
     ("ops",),
     ("files", "linalg", "optim", "pages", "random"),
-    ("profiling", "recompute", "tracing"),
+    ("profiling", "recompute", "tracing", "transforms"),
     ("testing",),
     ("nn",),
+    ("diagnosis",),
     ("__init__",),
     ("models",),
 ]

@@ -68,7 +68,9 @@ CREATION = set(
     "tensor asarray arange empty empty_like from_dlpack eye full full_like linspace ones ones_like zeros zeros_like".split()
 )
 OF_TYPES = set("astype can_cast finfo iinfo isdtype result_type".split())  # tests/test_standard.py
-NOT_OPS = CREATION | OF_TYPES | set("grad no_grad enable_grad detect_anomaly checkpoint op fused save load".split())
+NOT_OPS = (
+    CREATION | OF_TYPES | set("grad no_grad enable_grad detect_anomaly why_nan checkpoint op fused save load".split())
+)
 
 
 def test_every_exported_function_has_a_row():

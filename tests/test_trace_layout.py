@@ -153,6 +153,13 @@ def test_a_transformer_is_taken_in_at_first_sight():
     assert names.count("layers.0") == names.count("layers.1") == 2 and {"encoder", "decoder"} <= set(names)
 
 
+def test_calls_that_follow_each_other_have_a_box_each():
+    nodes = view(traced.repeated().nodes)
+    inner = boxes(nodes).inner()
+    assert [box.name for box in inner] == [f"block, call {i}" for i in (1, 2, 3)]
+    assert all(len(box.nodes()) == 3 for box in inner)
+
+
 def test_a_module_that_is_called_twice_has_two_boxes():
     nodes = view(traced.transformer().nodes)
     names = [box.name for box in boxes(nodes).inner()]

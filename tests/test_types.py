@@ -42,8 +42,10 @@ FOLDERS = {
     "models",
     "ops",
     "pages",
+    "diagnosis",
     "profiling",
     "tracing",
+    "transforms",
     "recompute",
 }  # what every import system shows of a package
 HOMES = {

@@ -65,6 +65,74 @@ def second():
     return t
 
 
+class Block(nn.Module):
+    """A layer."""
+
+    def __init__(self):
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return mt.tanh(self.linear(x)) * 2.0
+
+
+class Repeated(nn.Module):
+    """One block, three times."""
+
+    def __init__(self):
+        self.block = Block()
+
+    def forward(self, x):
+        for _ in range(3):
+            x = self.block(x)
+        return x
+
+
+@functools.cache
+def repeated():
+    """A module that is called three times in a row."""
+    model = Repeated()
+    with mt.backward_trace(model) as t:
+        model(mt.ones((2, 3))).sum().backward()
+    return t
+
+
+@functools.cache
+def third():
+    """A third derivative: three passes, two of them recorded."""
+    with mt.backward_trace() as t:
+        x = mt.tensor(0.5, requires_grad=True)
+        (g,) = mt.grad(mt.tanh(x) * x, [x], create_graph=True)
+        (h,) = mt.grad(g * g, [x], create_graph=True)
+        (h * h).backward()
+    return t
+
+
+@functools.cache
+def recurrent():
+    """The second derivative of an RNN, whose first is made of fused ops."""
+    x, rnn = mt.ones((1, 2, 2), requires_grad=True), nn.RNN(2, 2, batch_first=True)
+    with mt.backward_trace({"x": x}) as t:
+        (g,) = mt.grad((rnn(x)[0] ** 2).sum(), [x], create_graph=True)
+        (g * g).sum().backward()
+    return t
+
+
+@functools.cache
+def empty():
+    """Nothing at all."""
+    with mt.backward_trace() as t:
+        pass
+    return t
+
+
+@functools.cache
+def forward_only():
+    """No backward pass."""
+    with mt.backward_trace() as t:
+        mt.tanh(mt.ones(2, requires_grad=True)).sum()
+    return t
+
+
 @functools.cache
 def backward_only():
     """Only the backward pass in the block; broadcast inputs, NaN and infinity among the values."""

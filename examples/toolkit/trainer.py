@@ -9,6 +9,7 @@ bit for bit as one that was not. The clock (which decides when a checkpoint is w
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from typing import Any, Protocol
 import minitensor as mt
 from minitensor import nn, optim
 from toolkit.checkpoints import Checkpoints, load_file
-from toolkit.console import PIPE, Progress, UserError
+from toolkit.console import PIPE, Progress, UserError, say
 from toolkit.interrupts import signals
 from toolkit.runlog import RunLog
 from toolkit.settings import Training
@@ -96,6 +97,7 @@ class Trainer:
         self.schedule = self._make_schedule()
         self.checkpoints = Checkpoints(folder)
         self.position = Position()
+        self._say = say
         self._restore()
 
     def _make_schedule(self) -> optim.Schedule:
@@ -113,8 +115,8 @@ class Trainer:
         head``).
 
         If a limit was reached, write the result, ``weights.safetensors``; one of before is removed
-        by the first update. Raises UserError if the loss is not finite, or the system refuses a
-        file.
+        by the first update. Raises UserError if the loss or the gradient is not finite (what made
+        it so is printed then), or the system refuses a file.
         """
         p = self.position
         clock = _Clock(p.seconds)
@@ -126,6 +128,7 @@ class Trainer:
             Progress("training", self.last_step, p.step, self._seconds_left()) as bar,
             signals() as caught,
         ):
+            self._say = bar.say
             log.rewind(p.records)
             if not self._reason(caught):
                 self.checkpoints.drop_result()
@@ -170,25 +173,43 @@ class Trainer:
         return f"interrupted after update {p.step}" if caught else ""
 
     def update(self, batch: Any) -> float:
-        """One step of the optimiser on a batch; returns its loss."""
+        """One step of the optimiser on a batch; returns its loss.
+
+        What is not finite is found before the step, so that the weights are still good.
+        """
+        drawn = mt.random.default.state
         parts = batch.split(self.settings.accumulate) if self.settings.accumulate > 1 else [batch]
         losses = []
         for part in parts:
             loss = self.task.loss(part, batch.tokens)
             loss.backward()
             losses.append(loss.detach())
-        if self.settings.clip:
-            optim.clip_grad_norm_(self.parameters, self.settings.clip)
+        norm = optim.clip_grad_norm_(self.parameters, self.settings.clip or math.inf)
+        value, length = sum(loss.item() for loss in losses), norm.item()  # the one place that waits for a GPU
+        if not (math.isfinite(value) and math.isfinite(length)):
+            what = f"the loss is {value}" if not math.isfinite(value) else f"the norm of the gradient is {length}"
+            self._tell_why(parts, batch.tokens, drawn)
+            raise UserError(
+                f"{what} in update {self.position.step + 1}: training has diverged; start again with a lower --lr,"
+                " a longer --warmup or a lower --clip"
+            )
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
-        value = sum(loss.item() for loss in losses)  # the one place that waits for a GPU
-        if not math.isfinite(value):
-            raise UserError(
-                f"the loss is {value} in update {self.position.step + 1}: training has diverged; start again with a lower --lr,"
-                " a longer --warmup or a lower --clip"
-            )
         return value
+
+    def _tell_why(self, parts: Sequence[Any], tokens: int, drawn: tuple[int, int, int]) -> None:
+        """Run the forward and backward passes of an update again, with the same random numbers, and
+        print why something is NaN or infinite.
+        """
+        self.optimizer.zero_grad()
+        mt.random.default.state = drawn
+        for part in parts:
+            finding = mt.why_nan(functools.partial(self.task.loss, part, tokens))
+            if finding is not None:
+                self._say(str(finding))
+                return
+        self._say("Each part of the batch is finite when it is computed again; the sum of their gradients is not.")
 
     def _advance(self, loss: float, tokens: int, log: RunLog) -> None:
         """Move the position past an update, and log the mean of the latest."""

@@ -201,21 +201,22 @@ class Translator:
         self,
         sentences: Sequence[str],
         beam: int = 1,
-        length_penalty: float = 0.6,
+        length_penalty: float | None = None,
         where: str = "sentence",
         n_best: int = 1,
         skip_blank: bool = False,
     ) -> list[str]:
         """Translations in the order of ``sentences``, each one line; greedy if ``beam`` is 1.
 
-        n_best: so many for each sentence, the best first. skip_blank: a blank sentence has blank
-        translations. Outputs cut off at the longest length that the model was trained for are
-        reported on stderr, by ``where`` and number.
+        n_best: so many for each sentence, the best first. length_penalty: of a beam; default: 0.6.
+        skip_blank: a blank sentence has blank translations. Outputs cut off at the longest length
+        that the model was trained for are reported on stderr, by ``where`` and number.
         """
         numbers = [n for n, sentence in enumerate(sentences, start=1) if sentence.strip() or not skip_blank]
         ids = self.encode([sentences[n - 1] for n in numbers], where, numbers)
         longest = self.settings.max_length
-        found = decode(self.model, ids, self.device, longest, beam, n_best, length_penalty=length_penalty)
+        penalty = 0.6 if length_penalty is None else length_penalty
+        found = decode(self.model, ids, self.device, longest, beam, n_best, length_penalty=penalty)
         tell_cut_off(found, longest, where, numbers)
         lines = [""] * (n_best * len(sentences))
         for number, hypotheses in zip(numbers, found, strict=True):
@@ -251,7 +252,7 @@ class Translator:
         of /= of.sum(axis=0)
         return {name: of.T @ weights @ into for name, weights in cross.items()}, source_words, target_words
 
-    def explain(self, sentence: str, beam: int = 1, length_penalty: float = 0.6) -> Explanation:
+    def explain(self, sentence: str, beam: int = 1, length_penalty: float | None = None) -> Explanation:
         """What the model computes while it translates: see `minitensor.models.explain`."""
         ids = [*self.encode([sentence], "sentence")[0], STOP][: self.settings.max_length]
         how: dict[str, Any] = dict(beam=beam, length_penalty=length_penalty, max_new_tokens=self.settings.max_length)

@@ -29,6 +29,6 @@ def adam_step(p, g, m, v, t, lr=0.001, a=0.9, b=0.999, eps=1e-8):
     p: the parameter, g: its gradient, m and v: the running means of g and of g², arrays of one
     shape. t: which step this is, from 1. The means are updated first; then they are divided by
     ``1 - a ** t`` and ``1 - b ** t`` for the step, but returned as they are. eps is added to the
-    root.
+    root of the divided v.
     """
     raise NotImplementedError("exercise 7.3")

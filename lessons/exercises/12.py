@@ -32,7 +32,7 @@ def split_heads(x, n_heads):
 
 
 def block(x, attention, feed_forward, norm1, norm2):
-    """Return what a Transformer block makes of x.
+    """Return what a Transformer block makes of x, a Tensor.
 
     Each part gets the normalised words, and what it returns is added to the words as they were:
     first ``attention`` behind ``norm1``, then ``feed_forward`` behind ``norm2``.

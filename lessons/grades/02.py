@@ -32,7 +32,7 @@ def broadcast_shape(solution):
         need(False, f"{a} and {b} do not fit, and it returns {got}: raise ValueError")
 
 
-@exercise("2.2", "The adjoint of broadcasting")
+@exercise("2.2", "The adjoint of broadcasting", gives="array")
 def unbroadcast(solution):
     """Gradients of many shapes, then the inner product that defines an adjoint."""
     g = frozen(3, 2)
@@ -71,7 +71,7 @@ def unbroadcast(solution):
         )
 
 
-@exercise("2.3", "The rules of a matrix product")
+@exercise("2.3", "The rules of a matrix product", gives=("array", "array"))
 def matmul_rules(solution):
     """Both gradients, each typical mistake by its value."""
     x, y, g = frozen(4, 3), frozen(3, 2), frozen(4, 2)

@@ -72,7 +72,7 @@ def _below(graph, end):
     return found
 
 
-@exercise("3.3", "The gradients of a line")
+@exercise("3.3", "The gradients of a line", gives=("array", ""))
 def line_gradients(solution):
     """Numbers by minitensor, mistakes by their values."""
     x, w, t, b = frozen(5, 3), frozen(3), frozen(5), 0.7

@@ -52,7 +52,7 @@ def hessian(point):
     return right
 
 
-@exercise("4.2", "The Hessian times a vector")
+@exercise("4.2", "The Hessian times a vector", gives="array")
 def hessian_times(solution):
     """Against the formula, each typical mistake by its value."""
     point, vector = np.array([0.5, -1.0, 2.0]), np.array([1.0, 2.0, -1.0])

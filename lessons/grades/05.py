@@ -10,7 +10,7 @@ def wave(x):
     return float((np.sin(x) * np.arange(1, x.size + 1).reshape(x.shape)).sum() + np.exp(x).prod())
 
 
-@exercise("5.1", "Differences to both sides")
+@exercise("5.1", "Differences to both sides", gives="array")
 def numerical_gradient(solution):
     """Gradients in closed form, on one axis, on two and on none."""
     for shape in ((3,), (2, 3), ()):
@@ -40,7 +40,7 @@ def numerical_gradient(solution):
     )  # fmt: skip
 
 
-@exercise("5.2", "A cotangent that tells")
+@exercise("5.2", "A cotangent that tells", gives="array")
 def telling_cotangent(solution):
     """What both rules say under it."""
     got, out = np.asarray(solution(), dtype=float), np.array([0.2, 0.3, 0.5])

@@ -32,7 +32,7 @@ def silu_definition(solution):
     op_rules(solution, [x], "compute all of it with mt.exp and operators", name="your definition")
 
 
-@exercise("6.2", "Its kernel")
+@exercise("6.2", "Its kernel", gives=("array", ""))
 def silu_kernel(solution):
     """Kernel and definition under check_op."""
     x, g = frozen(3, 2), frozen(3, 2, seed=1)
@@ -66,7 +66,7 @@ def silu_kernel(solution):
     op_rules(op, [x])
 
 
-@exercise("6.3", "A softmax, backwards")
+@exercise("6.3", "A softmax, backwards", gives="array")
 def softmax_backward(solution):
     """Against the formula, by rows, and its invariant."""
     e = np.exp(frozen(4, 3))

@@ -5,8 +5,13 @@ import numpy as np
 import minitensor as mt
 from lessons.grading import derivatives, exercise, frozen, need, same
 
+EARLY = (
+    "eps is added before v is corrected, the paper's other form, in which eps means something else at each t: divide v "
+    "by 1 - b ** t first, then take the root, then add eps"
+)
 
-@exercise("7.1", "How large to begin with")
+
+@exercise("7.1", "How large to begin with", gives="array")
 def initial_weight(solution):
     """Shape, mean, and whether a signal keeps its size through ten layers."""
     rng = np.random.default_rng(0)
@@ -67,7 +72,7 @@ def cross_entropy(solution):
     derivatives(lambda x: solution(x, labels), [logits], name="cross_entropy")
 
 
-@exercise("7.3", "A step of Adam")
+@exercise("7.3", "A step of Adam", gives=("array", "array", "array"))
 def adam_step(solution):
     """The first step, the fifth, and a hundred beside the library's own."""
     p, g, zero = frozen(4), frozen(4, seed=1), np.zeros(4)
@@ -95,11 +100,20 @@ def adam_step(solution):
             "the bias correction is missing: divide the means by 1 - a ** t and 1 - b ** t": p - 0.1 * m / (np.sqrt(v) + 1e-8),
             "the step goes uphill": p + 0.1 * g / (np.abs(g) + 1e-8),
             "the root of v is missing": p - 0.1 * g / (g * g + 1e-8),
-            "eps stands inside of the root": p - 0.1 * g / np.sqrt(g * g + 1e-8),
             "lr is not used": p - g / (np.abs(g) + 1e-8),
             "only m is corrected, v is not": p - 0.1 * g / (np.sqrt(v) + 1e-8),
             "the correction is that of step 0 or 2: t counts from 1": p - 0.1 * (m / 0.19) / (np.sqrt(v / (1 - 0.999**2)) + 1e-8),
             "the means were used before they were updated": p,
+        },
+        tolerance=1e-6,  # eps comes next
+    )  # fmt: skip
+    same(
+        solution(p, g, zero, zero, 1, lr=0.1, eps=0.5)[0], p - 0.1 * g / (np.abs(g) + 0.5), "p after a first step with eps=0.5",
+        {
+            "eps is not used": p - 0.1 * g / np.abs(g),
+            "eps is not the argument but a number of your own": p - 0.1 * g / (np.abs(g) + 1e-8),
+            "eps stands inside of the root": p - 0.1 * g / np.sqrt(g * g + 0.5),
+            EARLY: p - 0.1 * g / (np.abs(g) + 0.5 / 0.001**0.5),
         },
     )  # fmt: skip
     leaf = mt.tensor(p, dtype="float64", requires_grad=True)

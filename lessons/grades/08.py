@@ -33,7 +33,7 @@ def rnn_step(solution):
     derivatives(solution, parts)
 
 
-@exercise("8.2", "All steps")
+@exercise("8.2", "All steps", gives="Tensor")
 def run_rnn(solution):
     """A step that is no sum, so that each order and each lost state shows."""
 
@@ -68,7 +68,7 @@ def _states(xs, h):
     return np.stack(states, axis=1)
 
 
-@exercise("8.3", "The gradient over the distance")
+@exercise("8.3", "The gradient over the distance", gives="array")
 def gradient_by_distance(solution):
     """A network that fades, on a fixed direction."""
     direction = frozen(4)
@@ -107,7 +107,7 @@ def gradient_by_distance(solution):
     )  # fmt: skip
 
 
-@exercise("8.4", "Clipping")
+@exercise("8.4", "Clipping", gives=["array"])
 def clip(solution):
     """Large ones, small ones, and zeros."""
     large = [np.array([[3.0, 4.0]]), np.array([0.0, 12.0])]  # 13 together

@@ -6,7 +6,7 @@ import minitensor as mt
 from lessons.grading import derivatives, exercise, frozen, need, same
 
 
-@exercise("9.1", "One step of an LSTM")
+@exercise("9.1", "One step of an LSTM", gives=("Tensor", "Tensor"))
 def lstm_step(solution):
     """Cell and state beside those of the typical mistakes; then derivatives."""
     x, h, c, W_x, W_h, b = parts = [
@@ -56,7 +56,7 @@ def _state(i, f, g, o, c):
     return _s(o) * np.tanh(_cell(i, f, g, o, c))
 
 
-@exercise("9.2", "Carry both states")
+@exercise("9.2", "Carry both states", gives="Tensor")
 def run_lstm(solution):
     """A step in which h and c play unlike parts."""
 
@@ -93,7 +93,7 @@ def run_lstm(solution):
     )  # fmt: skip
 
 
-@exercise("9.3", "Begin by remembering")
+@exercise("9.3", "Begin by remembering", gives="array")
 def remembering_bias(solution):
     """Where the forget gate is."""
     right = np.repeat([0.0, 1.5, 0.0, 0.0], 3)
@@ -129,7 +129,7 @@ def half_life(solution):
         )  # fmt: skip
 
 
-@exercise("9.5", "One step of a GRU")
+@exercise("9.5", "One step of a GRU", gives="Tensor")
 def gru_step(solution):
     """Both biases matter here: one of them stands inside the reset."""
     x, h, W_x, W_h, b_x, b_h = parts = [

@@ -8,7 +8,7 @@ from lessons.grading import derivatives, exercise, frozen, need, same
 START, STOP, PAD = 1, 2, 0
 
 
-@exercise("10.1", "Teacher forcing")
+@exercise("10.1", "Teacher forcing", gives=("array", "array"))
 def teacher_forcing(solution):
     """Two rows of different lengths, then other tokens."""
     got = solution([[5, 6, 7], [8]], START, STOP, PAD)
@@ -73,7 +73,7 @@ def masked_loss(solution):
     derivatives(lambda x: solution(x, targets, PAD), [logits])
 
 
-@exercise("10.3", "The last real state")
+@exercise("10.3", "The last real state", gives="Tensor")
 def last_states(solution):
     """Three lengths, one of them all."""
     states, lengths = frozen(3, 5, 2), np.array([2, 5, 1])

@@ -44,7 +44,7 @@ def attention(solution):
     derivatives(solution, [q, k, v], "is a Tensor detached, or made an array, on the way?")
 
 
-@exercise("11.2", "Where words are real")
+@exercise("11.2", "Where words are real", gives="array")
 def padding_mask(solution):
     """As a picture."""
     right = np.array([[1, 1, 0, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]])
@@ -65,7 +65,7 @@ def padding_mask(solution):
     need(False, f"for lengths 2, 5, 1 it is{picture}")
 
 
-@exercise("11.3", "Nothing for padding")
+@exercise("11.3", "Nothing for padding", gives="Tensor")
 def masked_weights(solution):
     """Zeros, sums, values, and scores that are large or infinite under the mask."""
     scores, mask = 2 * frozen(2, 3, 4), np.array([[True, True, False, False], [True, True, True, False]])
@@ -93,7 +93,7 @@ def masked_weights(solution):
     )
 
 
-@exercise("11.4", "Additive scores")
+@exercise("11.4", "Additive scores", gives="Tensor")
 def additive_scores(solution):
     """Unlike lengths on all axes; then derivatives."""
     q, k, W_q, W_k, v = parts = [frozen(2, 3, 5), frozen(2, 4, 6), frozen(7, 5), frozen(7, 6), frozen(7)]
@@ -113,7 +113,7 @@ def additive_scores(solution):
     derivatives(solution, parts)
 
 
-@exercise("11.5", "Read the picture")
+@exercise("11.5", "Read the picture", gives="array")
 def alignment(solution):
     """A picture that is no square."""
     weights = softmax(3 * frozen(2, 5, 4))

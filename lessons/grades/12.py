@@ -6,7 +6,7 @@ import minitensor as mt
 from lessons.grading import exercise, frozen, need, same, side_by_side
 
 
-@exercise("12.1", "No look into the future")
+@exercise("12.1", "No look into the future", gives="array")
 def causal_mask(solution):
     """As a picture."""
     right = np.tril(np.ones((5, 5)))
@@ -28,7 +28,7 @@ def causal_mask(solution):
     )
 
 
-@exercise("12.2", "Waves for positions")
+@exercise("12.2", "Waves for positions", gives="array")
 def positions(solution):
     """Beside the tables of the typical mistakes."""
     t, i = np.arange(6)[:, None], np.arange(4)
@@ -56,7 +56,7 @@ def positions(solution):
     need(np.shape(solution(3, 2)) == (3, 2), "for 3 positions and d_model = 2 the shape is not (3, 2)")
 
 
-@exercise("12.3", "Cut into heads")
+@exercise("12.3", "Cut into heads", gives="Tensor")
 def split_heads(solution):
     """A batch, and heads that differ from features in number."""
     x = frozen(2, 5, 6)
@@ -74,7 +74,7 @@ def split_heads(solution):
     )  # fmt: skip
 
 
-@exercise("12.4", "The block")
+@exercise("12.4", "The block", gives="Tensor")
 def block(solution):
     """Parts that are plain functions, so that each wrong order has its own number."""
 

@@ -6,7 +6,7 @@ import minitensor as mt
 from lessons.grading import derivatives, exercise, frozen, need, same
 
 
-@exercise("13.1", "Not too sure: label smoothing")
+@exercise("13.1", "Not too sure: label smoothing", gives="Tensor")
 def smoothed_loss(solution):
     """Beside the formulas of the typical mistakes; without smoothing it is the plain loss."""
     logits, targets, s, V = 2 * frozen(4, 5), np.array([0, 3, 3, 1]), 0.2, 5

@@ -11,7 +11,7 @@ def softmax(x):
     return e / e.sum()
 
 
-@exercise("14.1", "GPT: temperature and the k best")
+@exercise("14.1", "GPT: temperature and the k best", gives="array")
 def next_word_probabilities(solution):
     """Beside the typical mistakes; then extreme temperatures."""
     logits = np.array([0.5, 2.0, -1.0, 1.0, 0.0])
@@ -40,7 +40,7 @@ def next_word_probabilities(solution):
     same(cold, [0, 1, 0, 0, 0], "the probabilities for temperature 0.001")
 
 
-@exercise("14.2", "BERT: hide words")
+@exercise("14.2", "BERT: hide words", gives=("array", "array"))
 def hide(solution):
     """One row of each kind."""
     ids = np.array([[11, 12, 13, 14, 15]])
@@ -105,7 +105,7 @@ def corrupt(solution):
     same(solution([7, 8], [], [90])[1], [90], "the target if nothing is cut out")
 
 
-@exercise("14.4", "T5: a bias for the distance")
+@exercise("14.4", "T5: a bias for the distance", gives="array")
 def distance_bias(solution):
     """A table whose numbers all differ, and distances beyond it."""
     table, steps = np.array([1.0, 2, 3, 4, 5]), np.arange(4)
@@ -130,7 +130,7 @@ def distance_bias(solution):
     )
 
 
-@exercise("14.5", "ViT: an image as a sentence")
+@exercise("14.5", "ViT: an image as a sentence", gives="array")
 def patches(solution):
     """Two channels and an image that is no square."""
     image = frozen(2, 4, 6)

@@ -75,7 +75,7 @@ def one_pass(solution):
     same(solution(iter(blocks[::-1]))[1], right, "the sum if the largest block comes early")
 
 
-@exercise("15.3", "A step with a cache")
+@exercise("15.3", "A step with a cache", gives=("array", ("array", "array")))
 def cached_step(solution):
     """Three steps, beside attention without a cache; then a second beam."""
     q, k, v = frozen(4, 3), frozen(4, 3, seed=1), frozen(4, 3, seed=2)
@@ -125,7 +125,7 @@ def cached_step(solution):
     )
 
 
-@exercise("15.4", "The backward pass of a kernel")
+@exercise("15.4", "The backward pass of a kernel", gives="array")
 def layer_norm_backward(solution):
     """Beside the typical mistakes, then as the rule of an op, through check_op."""
     x, g, weight = frozen(3, 5), frozen(3, 5, seed=1), frozen(5)

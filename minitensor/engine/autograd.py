@@ -19,11 +19,14 @@ gradients up where paths meet.
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import weakref
 from operator import attrgetter
-from typing import Protocol
+from typing import Any, Protocol
 
 from minitensor.backend import compute_dtype, following, is_narrow, memory
+from minitensor.engine import library
 from minitensor.engine.hooks import standing
 from minitensor.engine.messages import out_of_memory
 from minitensor.engine.mode import current_mode, switched, timed
@@ -45,6 +48,7 @@ __all__ = [
 
 # Held while a ``.grad`` is read and written: threads may run backward into the same leaves.
 depositing = threading.RLock()
+_ALONE: Any = contextlib.nullcontext()
 
 
 # --- the graph ------------------------------------------------------------------------------------
@@ -89,13 +93,14 @@ def new_node(pullback, parents, saved, array):
 class Watch:
     """What somebody asked of a node: a deposited gradient, hooks. Leaves always have one."""
 
-    __slots__ = ("grad", "hooks", "retains_grad", "called_at", "grad_buffer")
+    __slots__ = ("grad", "hooks", "retains_grad", "called_at", "grad_buffer", "array")
 
     def __init__(self, retains_grad=False):
         self.grad = None  # a raw array; a Tensor if the pass was recorded, or somebody has read it
         self.hooks = {}  # by key, each a function of the gradient (raw, or Tensor) that returns the one to go on with
         self.retains_grad = retains_grad
         self.called_at = None  # under detect_anomaly: the line that called the op
+        self.array = None  # of a leaf: a weak reference to its array, for who asks why a value is NaN
         self.grad_buffer = None  # an array that an optimiser wants the gradient to be written to
 
 
@@ -110,6 +115,7 @@ def new_leaf(array):
     """A node without parents: backward deposits its gradient."""
     leaf = new_node(None, (), None, array)
     leaf.watch = Watch(retains_grad=True)
+    leaf.watch.array = weakref.ref(array)
     return leaf
 
 
@@ -158,7 +164,8 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
     mode, results = current_mode.get(), {}
     steps = _serve_watch, _pull_back
     serve, pull_back = steps if mode.observer is None else mode.observer.steps(*steps)
-    with switched(grad=create_graph), following() as follow:
+    told = mode.anomaly and library.doctor is not None
+    with switched(grad=create_graph), following() as follow, library.doctor.on_the_way(roots) if told else _ALONE:
         sums = GradientSums(create_graph) if follow is None else SumsOnGpus(create_graph, follow)
         for root, gradient in zip(roots, gradients):
             sums.add(root, gradient)

@@ -26,10 +26,9 @@ from typing import Any, Generic, ParamSpec, overload
 
 from minitensor.backend import cpu, is_array, is_floating, memory, namespace_of, np, on, widen
 from minitensor.engine.autograd import backward_pass, new_node, watch
-from minitensor.engine.messages import call_site, is_fault, nonfinite_error
 from minitensor.engine.mode import current_mode
 from minitensor.engine.op import alias
-from minitensor.engine.primitive import NUMBERS, Primitive, check_pulled, refuse_stale
+from minitensor.engine.primitive import NUMBERS, Primitive, check_made, check_pulled, refuse_stale
 from minitensor.engine.tensor import Tensor
 
 __all__ = ["FUSED", "Fused", "fused"]
@@ -118,8 +117,8 @@ class Fused(Primitive, Generic[P]):
         if not usual:
             floats = [a for a in arrays if is_array(a) and is_floating(a.dtype)]  # ids and lengths widen nothing
             out = self.narrow(out, floats)
-        if mode.anomaly and is_fault(out, (arrays, params), lambda given: self._value(kernel, xp, *given)):
-            raise nonfinite_error(self.name, "forward", out, zip(self.input_names(len(arrays)), arrays), call_site())
+        if mode.anomaly:
+            called_at = check_made(self, args, arrays, params, out, lambda given: self._value(kernel, xp, *given))
         if not recording:
             return Tensor(out)
         params.pop("needs", None)
@@ -128,12 +127,16 @@ class Fused(Primitive, Generic[P]):
             pullback = self.pullbacks[key] = KernelPullback(self, wanted)
         node = new_node(pullback, parents, (backward, memory.reference(out), params, *arrays), out)
         if mode.anomaly:
-            watch(node).called_at = call_site()
+            watch(node).called_at = called_at
         return Tensor(out, node)
 
     def _value(self, kernel, xp, arrays, params):
         """The raw result of the kernel, as a call gives it."""
         return self.narrow(kernel(xp, *map(widen, arrays), **params)[0], arrays)
+
+    def run_observed(self, args, params):
+        """As ``run``, for the observer."""
+        return self.run(args, params, observed=True)
 
 
 class KernelPullback:

@@ -3,7 +3,7 @@ them and is imported by none.
 
 A recorded gradient rule computes with it (its ``xp`` is minitensor), NumPy's functions find their
 equals in it, and error messages the names that exist. The face puts itself here at the end of its
-import.
+import; and so does ``doctor``, who tells under detect_anomaly why a value is NaN or infinite.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import functools
 from types import SimpleNamespace
 from typing import Any
 
-__all__ = ["creators", "face", "namespace_on"]
+__all__ = ["creators", "doctor", "face", "namespace_on"]
 
 face: Any = None
+doctor: Any = None  # a ``diagnosis.doctor.Doctor``; without one errors name the op, and no cause
 creators: dict[str, Any] = {}  # functions that make tensors of a shape, by name; ``ops/creation.py`` puts them here
 
 

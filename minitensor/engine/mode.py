@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-__all__ = ["current_mode", "detect_anomaly", "enable_grad", "no_grad", "switch", "switched", "timed"]
+__all__ = ["current_mode", "detect_anomaly", "enable_grad", "no_grad", "reads_values", "switch", "switched", "timed"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,6 +134,27 @@ def timed(name: str) -> Callable[[Code], Code]:
         def called(*args, **keywords):
             observer = current_mode.get().observer
             return function(*args, **keywords) if observer is None else observer.part(name, function, args, keywords)
+
+        return called
+
+    return decorate
+
+
+def reads_values(*names: str) -> Callable[[Code], Code]:
+    """Decorator of a function, no op, that reads the values of the arguments ``names``, to check
+    them or to go by them.
+
+    Where a tensor stands for many at once (``mt.vmap``) it has no such values, and the observer
+    finds another way.
+    """
+
+    def decorate(function):
+        @functools.wraps(function)
+        def called(*args, **keywords):
+            observer = current_mode.get().observer
+            return (
+                function(*args, **keywords) if observer is None else observer.reading(names, function, args, keywords)
+            )
 
         return called
 
@@ -274,7 +295,9 @@ def detect_anomaly(function=None):
 
     An infinity that an op was given, such as a mask of one's own for a softmax, and what comes of
     it is no fault; one that an op made of finite numbers is, and so is every NaN. The message names
-    the op, the line that called it and the statistics of its operands. Every op is checked, which
-    costs a pass over its result; use it to find a fault, not in production.
+    the op, the line that called it, the statistics of its operands, and why: it holds the Finding
+    of ``mt.why_nan``, which is the ``finding`` of the error too. An optimiser's step raises for a
+    gradient that is not finite, before it is taken, and for a parameter that it made so. Every op
+    is checked, which costs a pass over its result; use it to find a fault, not in production.
     """
     return switch(function, anomaly=True, watched=True)

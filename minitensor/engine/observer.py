@@ -1,7 +1,8 @@
-"""Who runs the ops while a profile or a trace is open.
+"""Who runs the ops while a profile or a trace is open, or a function runs for many examples.
 
 The engine asks the observer of the current mode, and knows nothing else of it: it hands over each
-op, the two functions that a backward pass calls at a node, and each function marked by ``timed``.
+op, the two functions that a backward pass calls at a node, each function marked by ``timed``, and
+each that is marked by ``reads_values``.
 """
 
 from __future__ import annotations
@@ -36,3 +37,9 @@ class Observer:
     def aside(self, function: Any) -> Any:
         """The result of ``function``, which is an observer's own work and not the block's."""
         return function() if self.outer is None else self.outer.aside(function)
+
+    def reading(self, names: tuple[str, ...], function: Any, args: Any, keywords: Any) -> Any:
+        """The result of a function that reads the values of its arguments ``names``."""
+        if self.outer is None:
+            return function(*args, **keywords)
+        return self.outer.reading(names, function, args, keywords)

@@ -33,9 +33,8 @@ from typing import Any, Concatenate, Generic, ParamSpec, overload
 
 from minitensor.backend import cpu, is_array, is_floating, is_narrow, memory, np, on, widen
 from minitensor.engine.autograd import Node, new_node, watch
-from minitensor.engine.messages import call_site, is_fault, nonfinite_error
 from minitensor.engine.mode import current_mode
-from minitensor.engine.primitive import NUMBERS, Primitive
+from minitensor.engine.primitive import NUMBERS, Primitive, check_made
 from minitensor.engine.pullback import RulePullback, VariadicPullback, WidePullback
 from minitensor.engine.tensor import Tensor
 
@@ -61,7 +60,8 @@ class Op(Primitive, Generic[P]):
         super().__init__(function, skip=1, name=name)
         self.rules: Any = None  # given by ``vjp``
         self.pullbacks = {}
-        self.quick = _quick(self)
+        self.quick = _quick(self, self.run)
+        self.quick_observed = _quick(self, functools.partial(self.run, observed=True), observed=True)
 
     def vjp(self, *rules):
         """Give one rule per input, in their order; None for an input that is never differentiated.
@@ -113,8 +113,8 @@ class Op(Primitive, Generic[P]):
         if given or (params and self.foreign):
             out = self.apart(out, [arrays[i] for i in given], params)
         made = out if usual else self.narrow(out, arrays, params.get("dtype"))
-        if mode.anomaly and is_fault(made, (arrays, params), lambda given: self._value(function, xp, *given)):
-            raise nonfinite_error(self.name, "forward", made, zip(self.input_names(len(arrays)), arrays), call_site())
+        if mode.anomaly:
+            called_at = check_made(self, args, arrays, params, made, lambda given: self._value(function, xp, *given))
         if not wanted or not mode.grad or not is_floating(out.dtype):
             return Tensor(made)
         if self.rules is None:
@@ -131,8 +131,14 @@ class Op(Primitive, Generic[P]):
         saved = pullback.save(arrays, out, xp, params)  # out: what is saved is not rounded
         node = new_node(pullback, tuple(parents), (*saved, tuple(wanted)) if self.variadic else saved, made)
         if mode.anomaly:
-            watch(node).called_at = call_site()
+            watch(node).called_at = called_at
         return Tensor(made, node)
+
+    def run_observed(self, args, params):
+        """As ``run``, for an observer that takes no time: by the short way, if there is one."""
+        if not params and self.arity == len(args) < 3:
+            return self.quick_observed(*args)
+        return self.run(args, params, observed=True)
 
     def _value(self, function, xp, arrays, params):
         """The raw result of the op, as ``run`` makes it."""
@@ -174,16 +180,20 @@ class Op(Primitive, Generic[P]):
         return self.function(xp, *[a.astype(_FLOAT32) if is_array(a) else a for a in arrays], **params)
 
 
-def _quick(op):
+def _quick(op, run, observed=False):
     """``op.run`` for one or two operands, unrolled, since small ops spend their time on calls;
-    ``run`` gets what is unusual.
+    ``run`` gets what is unusual. observed: it is the observer that calls.
     """
-    function, pullbacks, mode_of, run = op.function, op.pullbacks, current_mode.get, op.run
+    function, pullbacks, mode_of = op.function, op.pullbacks, current_mode.get
 
     def unary(x):
         a = x._array if isinstance(x, Tensor) else None
         mode = mode_of()
-        if a.__class__ is not _NDARRAY or (a.dtype is not _FLOAT32 and a.dtype is not _FLOAT64) or mode.watched:
+        if (
+            a.__class__ is not _NDARRAY
+            or (a.dtype is not _FLOAT32 and a.dtype is not _FLOAT64)
+            or (mode.watched and (mode.anomaly or not observed))
+        ):
             return run((x,), {})
         node = x.node
         pullback = pullbacks.get(1) if node is not None and mode.grad else _NONE
@@ -214,7 +224,7 @@ def _quick(op):
         else:
             b, right, usual = y, None, usual and y.__class__ in NUMBERS
         mode = mode_of()
-        if not usual or mode.watched:
+        if not usual or (mode.watched and (mode.anomaly or not observed)):
             return run((x, y), {})
         parents: tuple[Any, ...]
         if not mode.grad or left is right is None:

@@ -13,15 +13,16 @@ import sys
 from typing import Any
 
 from minitensor.backend import cpu, holds_numbers, is_array, is_floating, is_narrow, memory, namespace_of, np
+from minitensor.engine import library
 from minitensor.engine.arraylike import plain_array
 from minitensor.engine.autograd import raw
 from minitensor.engine.axes import read_ints
 from minitensor.engine.front_door import refusal
-from minitensor.engine.messages import describe, is_fault, nonfinite_error, out_of_memory
+from minitensor.engine.messages import call_site, describe, finite, is_fault, nonfinite_error, out_of_memory
 from minitensor.engine.settings import plain
 from minitensor.engine.tensor import Tensor, asarray
 
-__all__ = ["NUMBERS", "Primitive", "check_pulled", "refuse_stale"]
+__all__ = ["NUMBERS", "Primitive", "check_made", "check_pulled", "refuse_stale"]
 
 NUMBERS: frozenset[Any] = frozenset((bool, int, float))
 WHOLE = frozenset("axis axes axis1 axis2 ddof decimals k shape shift".split())  # keywords of ops that are integers
@@ -282,6 +283,20 @@ def refuse_stale(op_name, array, order):
         )
 
 
+def check_made(op, args, arrays, params, made, again):
+    """Under detect_anomaly: raise if ``made``, what the op made of ``arrays``, is a fault of the
+    op: see ``is_fault``. Returns the place that called the op.
+    """
+    doctor, whole = library.doctor, finite(made)
+    if whole or not is_fault(made, (arrays, params), again):
+        return call_site() if doctor is None else doctor.note(op, args, made, whole)
+    operands = list(zip(op.input_names(len(arrays)), arrays))
+    if doctor is None:
+        raise nonfinite_error(op.name, "forward", made, operands, call_site())
+    error = nonfinite_error(op.name, "forward", made, operands, doctor.site())
+    raise doctor.explained(error, doctor.of_result, op, args, arrays, params, made)
+
+
 def check_pulled(op, wanted, node, gradient, pulled, saved, again):
     """Under detect_anomaly: raise at the first of the gradients ``pulled`` that is a fault of the
     op: see ``is_fault``.
@@ -294,4 +309,7 @@ def check_pulled(op, wanted, node, gradient, pulled, saved, again):
         if value is not None and is_fault(value, given, lambda given, k=k: again(*given)[k]):
             where = node.watch.called_at if node.watch is not None else None
             operands = [("g", gradient), *((f"saved {k}", v) for k, v in enumerate(node.saved) if is_array(v))]
-            raise nonfinite_error(op.name, f"backward, gradient of {names[i]}", value, operands, where)
+            error = nonfinite_error(op.name, f"backward, gradient of {names[i]}", value, operands, where)
+            if library.doctor is not None:
+                error = library.doctor.explained(error, library.doctor.of_gradient, node, i, gradient, value)
+            raise error

@@ -168,6 +168,9 @@ def write_whole(files: Mapping[Any, Iterable[Any]]) -> None:
     folder = next(iter(files)).parent
     if not folder.is_dir():
         raise FileNotFoundError(f"cannot save {next(iter(files))}: {folder} is not a folder; create it first")
+    for path in files:
+        if path.is_dir():
+            raise IsADirectoryError(f"cannot save {path}: it is a folder; name a file, such as one in it")
     # One name for each, so that what a killed save left is overwritten by the next.
     beside = {path: path.with_name(f".{path.name}.tmp") for path in files}
     try:

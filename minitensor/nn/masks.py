@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from minitensor.engine.mode import reads_values
 from minitensor.engine.settings import integer
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.creation import arange
@@ -32,6 +33,7 @@ def causal_mask(n: int, device: str | None = None) -> Tensor:
     return steps[:, None] >= steps[None, :]
 
 
+@reads_values("lengths")
 def padding_mask(lengths: TensorLike, length: int | None = None) -> Tensor:
     """``(B, 1, 1, S)``, True at the first ``lengths[b]`` keys of row b.
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from minitensor.backend import device_of, is_array, is_floating, namespace, np
 from minitensor.engine.autograd import Scatter, raw
 from minitensor.engine.axes import axis_of, one_int
+from minitensor.engine.mode import reads_values
 from minitensor.engine.op import moves, op
 from minitensor.engine.tensor import Tensor, asarray
+from minitensor.ops.elementwise import clip, remainder
 from minitensor.ops.ids import wide_ids
 
-__all__ = ["argsort", "getitem", "put", "put_along_axis", "sort", "take", "take_along_axis", "topk"]
+__all__ = ["argsort", "getitem", "index_part", "put", "put_along_axis", "sort", "take", "take_along_axis", "topk"]
 
 if TYPE_CHECKING:
     from typing import Any, Literal, SupportsIndex
@@ -51,19 +53,29 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     parts = index if isinstance(index, tuple) else (index,)
     if all(isinstance(part, (int, slice)) or part is None or part is Ellipsis for part in parts):
         return _getitem(x, index=index)
-    parts = tuple(_index_part(part, x.device) for part in parts)
+    return _read_at(x, index)
+
+
+@reads_values("index")
+def _read_at(x, index):
+    """``x[index]`` with arrays, lists or tensors in the index."""
+    parts = index if isinstance(index, tuple) else (index,)
+    parts = tuple(index_part(part, x.device) for part in parts)
     _check_bounds(parts, x.shape)
     return _getitem(x, index=parts if isinstance(index, tuple) else parts[0])
 
 
-def _index_part(part, device):
+def index_part(part, device):
     """One part of an index with tensors and lists as raw arrays on the tensor's device."""
     if isinstance(part, (slice, int)) or part is None or part is Ellipsis:
         return part
     if isinstance(part, (list, Tensor)) or is_array(part):
-        array = raw(asarray(part, dtype=np.int64 if isinstance(part, list) and not part else None))
+        part = asarray(part, dtype=np.int64 if isinstance(part, list) and not part else None)
+        array = raw(part) if is_array(raw(part)) else part  # one that stands for many has no array
         if array.dtype.kind not in "iub":
             raise TypeError(f"an index must be integers or truth values, got {array.dtype}")
+        if array is part:
+            return part if part.dtype.kind == "b" else part.astype(np.int64).to(device)
         array = array if array.dtype.kind == "b" else wide_ids(array)
         return array if device_of(array) == device else raw(Tensor(array).to(device))
     try:
@@ -117,8 +129,8 @@ def take(
     if type(indices) is not int or mode != "raise":
         indices = _integers("take", indices, truth_values=True)
         if mode != "raise":
-            xp, length, ids = namespace(indices.device), max(x.shape[axis], 1), indices._array
-            indices = Tensor(xp.asarray(xp.remainder(ids, length) if mode == "wrap" else xp.clip(ids, 0, length - 1)))
+            length = max(x.shape[axis], 1)
+            indices = remainder(indices, length) if mode == "wrap" else clip(indices, 0, length - 1)
     return getitem(x, (slice(None),) * axis + (indices,))
 
 
@@ -131,14 +143,14 @@ def _integers(op_name, indices, truth_values=False) -> Tensor:
         return indices.astype(np.int64)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{op_name}: indices must be integers, got {indices.dtype}")
-    return Tensor(wide_ids(indices._array))
+    return Tensor(wide_ids(indices._array)) if is_array(indices._array) else indices.astype(np.int64)
 
 
 def _along(indices, shape, axis):
-    """The full index of ``take_along_axis``: ``indices`` at ``axis``, its own position at every
-    other axis.
+    """The full index of ``take_along_axis``: ``indices``, a Tensor, at ``axis``, its own position
+    at every other axis.
     """
-    xp = namespace(device_of(indices))
+    xp, indices = namespace(indices.device), indices._array if is_array(indices._array) else indices
     parts = []
     for i, length in enumerate(shape):
         steps = xp.arange(length).reshape((-1,) + (1,) * (len(shape) - i - 1))
@@ -164,7 +176,7 @@ def take_along_axis(x: TensorLike, indices: TensorLike, axis: SupportsIndex | No
     shape = wide[:axis] + (indices.shape[axis],) + wide[axis + 1 :]
     if x.shape[:axis] + x.shape[axis + 1 :] != shape[:axis] + shape[axis + 1 :]:
         x = x.broadcast_to(shape[:axis] + (x.shape[axis],) + shape[axis + 1 :])
-    return getitem(x, _along(indices._array, shape, axis))
+    return getitem(x, _along(indices, shape, axis))
 
 
 @moves
@@ -185,6 +197,7 @@ def _put_along_dx(xp, g, index, x_shape):
 _put_along.vjp(_put_along_dx, lambda g, index: g[index])
 
 
+@reads_values("x", "indices", "values")
 def put_along_axis(x: TensorLike, indices: TensorLike, values: TensorLike, axis: SupportsIndex | None) -> Tensor:
     """A new array: ``x`` with ``values`` at ``x[i, indices[i, j]]``; indices that repeat within a
     row raise ValueError.
@@ -200,7 +213,7 @@ def put_along_axis(x: TensorLike, indices: TensorLike, values: TensorLike, axis:
             f"put_along_axis: values are {values.dtype}, they do not fit a tensor of {x.dtype}: write x.astype(...)"
         )
     shape = x.shape[:axis] + (indices.shape[axis],) + x.shape[axis + 1 :]
-    index = _along(indices.broadcast_to(shape)._array, shape, axis)
+    index = _along(indices.broadcast_to(shape), shape, axis)
     _check_bounds((slice(None),) * axis + (index[axis],), x.shape)
     xp = namespace(x.device)
     hits = xp.zeros(x.shape, dtype=np.int32)

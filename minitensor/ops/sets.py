@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from minitensor.backend import cast, namespace, np
 from minitensor.engine.autograd import raw
+from minitensor.engine.mode import reads_values
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.indexing import getitem
 from minitensor.ops.shape import reshape
@@ -43,6 +44,7 @@ class UniqueInverse(NamedTuple):
     inverse_indices: Tensor
 
 
+@reads_values("x")
 def nonzero(x: TensorLike) -> tuple[Tensor, ...]:
     """The indices of the elements that are not 0: a tuple of one int64 vector for each axis."""
     x = asarray(x)
@@ -51,6 +53,7 @@ def nonzero(x: TensorLike) -> tuple[Tensor, ...]:
     return tuple(map(Tensor, namespace(x.device).nonzero(raw(x))))
 
 
+@reads_values("x1", "x2")
 def searchsorted(
     x1: TensorLike, x2: TensorLike, side: Literal["left", "right"] = "left", sorter: TensorLike | None = None
 ) -> Tensor:
@@ -71,6 +74,7 @@ def searchsorted(
     return Tensor(cast(xp.asarray(xp.searchsorted(raw(x1), raw(x2), side)), np.int64))
 
 
+@reads_values("x")
 def unique_all(x: TensorLike) -> UniqueAll:
     """``(values, indices, inverse_indices, counts)``: the values of the flat ``x`` in order, each
     once.

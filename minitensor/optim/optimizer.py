@@ -4,11 +4,13 @@ state to save.
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import as_device, copied, device_of, memory, move, on
+from minitensor.engine import library
 from minitensor.engine.autograd import watch
-from minitensor.engine.mode import timed
+from minitensor.engine.mode import current_mode, timed
 from minitensor.engine.settings import integer, number
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.optim.flat import Entry, FlatBuffer, pieces
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from minitensor.optim.parameters import Group, Parameters
+
+
+living: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # all there are: who has updated a parameter
 
 
 class Optimizer:
@@ -78,12 +83,16 @@ class Optimizer:
     @timed("optimiser step")
     def step(self) -> None:
         """Update every parameter that has a gradient. Raises if a hyper-parameter has been set to
-        what none can be.
+        what none can be; under detect_anomaly FloatingPointError, before the update if a gradient
+        is not finite, after it if a parameter has become so.
         """
         for group in self.param_groups:
             self.check(group)
+        doctor = library.doctor if current_mode.get().anomaly else None
         if not all(entry.is_bound() for entry in self._entries):
             self._bind()
+        if doctor is not None:
+            doctor.before_step(self)
         for buffer in self._buffers:
             with on(buffer.device):
                 for entries, start, stop in buffer.runs():
@@ -92,6 +101,8 @@ class Optimizer:
                     buffer.round(start, stop)
                     for entry in entries:
                         memory.record_write(entry.value, entry.parameter.name)
+        if doctor is not None:
+            doctor.after_step(self)
 
     def update_run(self, buffer: FlatBuffer, entries: list[Entry], start: int, stop: int) -> None:
         """Update ``entries``, which are the stretch from ``start`` to ``stop`` of ``buffer`` and
@@ -155,6 +166,7 @@ class Optimizer:
         places: dict = {}
         for entry in self._entries:
             places.setdefault((entry.parameter.dtype, entry.parameter.device), []).append(entry)
+        living.add(self)
         self._buffers = []
         for (dtype, device), entries in places.items():
             with on(device):

@@ -16,8 +16,7 @@ function make(tag, attributes = {}, ...children) {
 // An array that Python packed: {shape, values}, NaN where it had NaN.
 function unpack({shape, low, high, bytes}) {
   const coded = Uint8Array.from(atob(bytes), letter => letter.charCodeAt(0));
-  const half = high / 2 - low / 2;
-  return {shape, values: Float64Array.from(coded, b => b === 255 ? NaN : low + half * (b / 127))};
+  return {shape, values: Float64Array.from(coded, b => b === 255 ? NaN : low * (1 - b / 254) + high * (b / 254))};
 }
 
 // A number in at most `digits` significant digits, short.

@@ -23,9 +23,16 @@ def document(title: str, body: str, style: str = "", script: str = "", data: Any
 
     title: text. body: HTML. style, script: CSS and JavaScript, which follow those that all pages
     share. data: what the program reads as ``DATA``: anything that JSON can say; NaN and infinity
-    are not among it, and raise ValueError.
+    are not among it, and raise ValueError. A page without a program and data holds no script.
     """
-    numbers = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    program = ""
+    if script or data is not None:
+        numbers = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        program = f"""<script type="application/json" id="data">{_inside_script(numbers)}</script>
+<script>
+"use strict";
+{asset("base.js")}{script}</script>
+"""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -39,11 +46,7 @@ def document(title: str, body: str, style: str = "", script: str = "", data: Any
 </head>
 <body>
 {body}
-<script type="application/json" id="data">{_inside_script(numbers)}</script>
-<script>
-"use strict";
-{asset("base.js")}{script}</script>
-</body>
+{program}</body>
 </html>
 """.encode()
 

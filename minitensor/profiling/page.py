@@ -1,11 +1,10 @@
-"""A profile as a page: one HTML file with the bars as inline SVG and the table, which loads nothing
-from elsewhere.
-"""
+"""A profile as a page: the bars as inline SVG, and the table."""
 
 from __future__ import annotations
 
 from html import escape
 
+from minitensor.pages import document
 from minitensor.profiling.table import FLOOR_SAYS, HEADS, LEGEND, bars, cells, heading, notes
 
 __all__ = ["COLOURS", "FLOOR", "page"]
@@ -15,41 +14,35 @@ FLOOR = "#d1662b"
 NAMES, BAR, NUMBERS, STEP = 250, 430, 250, 26  # widths of the parts of the drawing, height of a row
 WIDTH = NAMES + BAR + NUMBERS
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.15rem; font-weight: 600 }
-svg { width: 100%; height: auto; font: 13px system-ui, sans-serif }
-.scroll { overflow-x: auto }
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100% }
-th, td { text-align: right; padding: .2rem .5rem; border-bottom: 1px solid #e6e6e6; white-space: nowrap }
-th:first-child, td:first-child { text-align: left }
-p { color: #555; font-size: 13px }
+body { max-width: 62rem; margin: 1.5rem auto; padding: 0 1rem }
+svg { width: 100%; min-width: 40rem; height: auto; font: 13px system-ui, sans-serif; fill: var(--ink) }
+svg .soft { fill: var(--soft) }
+table { font-size: .85rem; width: 100% }
+th, td { white-space: nowrap }
+p { font-size: .85rem }
 """
 
 
 def page(rows, measured):
     """The file as bytes."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in HEADS)
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in HEADS)
     body = "\n".join(
         f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in (row.name, *cells(row)))}</tr>" for row in rows
     )
     below = "<br>".join(escape(line) for line in (*notes(rows, measured), LEGEND))
-    title = escape(heading(rows, measured))
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>Profile: {title}</title><style>{STYLE}</style></head>
-<body>
-<h1>{title}</h1>
-{_drawing(bars(rows))}
-<p>{below}</p>
-<div class="scroll"><table>
+    title = heading(rows, measured)
+    content = f"""<main>
+<h1>{escape(title)}</h1>
+<div class="scroll" tabindex="0" role="region" aria-label="Time by kind of op, as bars">{_drawing(bars(rows))}</div>
+<p class="soft">{below}</p>
+<div class="scroll" tabindex="0" role="region" aria-label="Time by kind of op, as a table"><table>
 <thead><tr>{head}</tr></thead>
 <tbody>
 {body}
 </tbody>
 </table></div>
-</body>
-</html>
-""".encode()
+</main>"""
+    return document(f"Profile: {title}", content, STYLE)
 
 
 def _drawing(shown):
@@ -59,10 +52,10 @@ def _drawing(shown):
     x = 40
     for colour, text in COLOURS.items():
         svg.append(f'<rect x="{x}" y="5" width="11" height="11" fill="{colour}"/>')
-        svg.append(f'<text x="{x + 16}" y="15" fill="#555">{text}</text>')
+        svg.append(f'<text x="{x + 16}" y="15" class="soft">{text}</text>')
         x += 95
     svg.append(f'<rect x="{x}" y="2" width="3" height="17" fill="{FLOOR}"/>')
-    svg.append(f'<text x="{x + 9}" y="15" fill="#555">{escape(FLOOR_SAYS)}</text>')
+    svg.append(f'<text x="{x + 9}" y="15" class="soft">{escape(FLOOR_SAYS)}</text>')
     for i, (name, parts, floor, label) in enumerate(shown, start=1):
         top, left = i * STEP + 4, float(NAMES)
         svg.append(f'<text x="{NAMES - 10}" y="{top + 14}" text-anchor="end">{escape(name)}</text>')
@@ -75,5 +68,5 @@ def _drawing(shown):
             at = NAMES + BAR * floor / longest
             svg.append(f'<rect x="{at - 1.5:.1f}" y="{top - 3}" width="3" height="24" fill="{FLOOR}"/>')
             left = max(left, at + 1.5)
-        svg.append(f'<text x="{left + 8:.1f}" y="{top + 14}" fill="#555">{escape(label)}</text>')
+        svg.append(f'<text x="{left + 8:.1f}" y="{top + 14}" class="soft">{escape(label)}</text>')
     return "\n".join([*svg, "</svg>"])

@@ -122,7 +122,7 @@ class _Lines:
             bound = tolerance(exact)
             return Verdict("right" if abs(claimed - exact) <= bound else "wrong", exact, share(claimed, exact, bound))
         moved = np.abs(self.claims[group] * self.value[group])
-        wobble = EPSILON * float(moved[np.isfinite(moved)].sum())
+        wobble = EPSILON * float(moved[np.isfinite(moved)].sum())  # an infinite claim makes differences no rougher
         loose = max(self.rtol, 1e-5) if self.complex_step else self.rtol
         problem = self.problem
         sizes_of = (wobble, problem.scale, problem.cancelling if relative else 1.0)

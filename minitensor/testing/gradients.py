@@ -13,6 +13,7 @@ from minitensor.engine.messages import describe
 from minitensor.engine.mode import current_mode, enable_grad
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.adapters import Adapted
+from minitensor.testing.collected import collected
 from minitensor.testing.directions import check_gradient
 from minitensor.testing.foreign import own_backward_called
 from minitensor.testing.kinks import check_together
@@ -56,6 +57,7 @@ class Report:
         self.error = max(self.error, found.error)
 
 
+@collected
 def gradcheck(
     fn: Callable[..., Any],
     inputs: Tensor | np.ndarray | Sequence[Any],
@@ -110,7 +112,7 @@ def gradcheck(
         "wanted": wanted, "rtol": rtol, "atol": atol, "complex_step": complex_step, "dtype": dtype, "device": device,
         "at_kinks": at_kinks, "seed": seed, "name": name,
     }  # fmt: skip
-    with reproduced("gradcheck", fn, inputs, keywords, options, gradcheck.__kwdefaults__):
+    with reproduced(gradcheck, fn, inputs, keywords, options):
         problem = Problem(fn, inputs, keywords, wanted, name=name, device=device, at_kinks=at_kinks)
         if dtype is None:
             return check_problem(problem, rtol, atol, complex_step, seed)
@@ -136,6 +138,7 @@ def as_list(dtype):
     return list(dtype) if isinstance(dtype, (list, tuple)) else [dtype]
 
 
+@collected
 def gradgradcheck(
     fn: Callable[..., Any],
     inputs: Tensor | np.ndarray | Sequence[Any],
@@ -158,7 +161,7 @@ def gradgradcheck(
     """
     inputs = as_inputs(inputs)
     options = {"wanted": wanted, "rtol": rtol, "atol": atol, "device": device, "seed": seed, "name": name}
-    with reproduced("gradgradcheck", fn, inputs, keywords, options, gradgradcheck.__kwdefaults__):
+    with reproduced(gradgradcheck, fn, inputs, keywords, options):
         problem = Problem(fn, inputs, keywords, wanted, name=name, device=device)
         if isinstance(problem.given, Adapted) and not problem.given.twice:
             raise TypeError(

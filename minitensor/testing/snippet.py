@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import re
 import sys
 import zlib
@@ -20,10 +21,10 @@ LONG = 200  # elements beyond which an array is packed
 
 
 @contextmanager
-def reproduced(check, function, inputs, keywords, options, defaults):
+def reproduced(check, function, inputs, keywords, options):
     """Within, an AssertionError gets a snippet that calls ``check`` again on ``inputs``.
 
-    options: keyword arguments of the check; those equal to ``defaults`` are left out. ``inputs``
+    options: keyword arguments of the check; those that are the defaults are left out. ``inputs``
     may be a function that returns them, if they are known only once the check has failed.
     """
     try:
@@ -32,15 +33,16 @@ def reproduced(check, function, inputs, keywords, options, defaults):
         if getattr(error, "reproduced", False):
             raise
         given = inputs() if callable(inputs) else inputs
-        text = snippet(check, function, given, keywords, options, defaults)
+        text = snippet(check, function, given, keywords, options)
         made = AssertionError(f"{error}\n\nTo see it again, paste:\n\n{text}")
         made.reproduced = True  # type: ignore[attr-defined]
         raise made from error
 
 
-def snippet(check, function, inputs, keywords, options, defaults):
+def snippet(check, function, inputs, keywords, options):
     """Lines of Python that run ``check`` again and fail in the same way."""
-    imports = {"import numpy as np", f"from minitensor.testing import {check}"}
+    defaults = inspect.unwrap(check).__kwdefaults__
+    imports = {"import numpy as np", f"from minitensor.testing import {check.__name__}"}
     notes: list[str] = []
     called = _named(function, imports, notes)
     arguments = ",\n    ".join(literal(value) for value in inputs)
@@ -50,7 +52,7 @@ def snippet(check, function, inputs, keywords, options, defaults):
     for name, value in options.items():
         if value is not defaults.get(name) and not _equal(value, defaults.get(name)):
             parts.append(f"{name}={_named(value, imports, notes) if callable(value) else literal(value)}")
-    text = f"{check}({', '.join(parts)})"
+    text = f"{check.__name__}({', '.join(parts)})"
     if "frombuffer" in text:
         imports |= {"import base64", "import zlib"}
     if "bfloat16" in text:

@@ -3,7 +3,7 @@ is taken in at first sight.
 
 A box holds nodes that stand side by side in the order in which they were made: what lies between
 two of them lies inside too, so boxes never feed each other in a circle. A module that is called
-twice has two boxes, unless the second call follows the first without an op between.
+twice has two boxes.
 """
 
 from __future__ import annotations
@@ -112,16 +112,21 @@ def first_sight(root: Box, most: int = MOST) -> set[str]:
 
 
 def _parts(node, names):
-    """The names of the boxes around a node, from outside; "layers.0" is one."""
+    """The boxes around a node, from outside, each as ``(name, number of the call)``; "layers.0" is
+    one.
+    """
     if node.made_by is not None:
         number, step, _ = node.made_by
-        return f"backward pass {number + 1}", f"step {step + 1}: {names.get((number, step), 'rule')}"
-    parts: list[str] = []
+        return (f"backward pass {number + 1}", 0), (f"step {step + 1}: {names.get((number, step), 'rule')}", 0)
+    numbers, path = dict(node.calls), ""
+    parts: list[tuple[str, int]] = []
     for part in node.module.split(".") if node.module else ():
+        path = f"{path}.{part}".lstrip(".")
+        name, call = part, numbers.get(path, 0)
         if parts and part.isdigit():
-            parts[-1] += f".{part}"
-        else:
-            parts.append(part)
+            around, call_around = parts.pop()
+            name, call = f"{around}.{part}", call or call_around
+        parts.append((name, call))
     return tuple(parts)
 
 
@@ -138,8 +143,9 @@ def _grouped(run, depth, path):
         end = start
         while end < len(run) and run[end][0][depth : depth + 1] == parts[depth : depth + 1]:
             end += 1
-        inside = f"{path}.{parts[depth]}".lstrip(".")
-        box = Box(parts[depth], inside, _grouped(run[start:end], depth + 1, inside))
+        name = parts[depth][0]
+        inside = f"{path}.{name}".lstrip(".")
+        box = Box(name, inside, _grouped(run[start:end], depth + 1, inside))
         while len(box.children) == 1 and isinstance(only := box.children[0], Box):  # one box around another
             box = Box(f"{box.name}.{only.name}", only.path, only.children)
         children.append(box)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minitensor.pages import asset, document
+from minitensor.tracing.table import plural
 from minitensor.tracing.told import told
 
 __all__ = ["page"]
@@ -50,14 +51,35 @@ BODY = """<header>
 
 def page(trace: Any) -> bytes:
     """The file as bytes. trace: a ``backward_trace`` whose block is over."""
-    steps = sum(len(one.steps) for one in trace.passes)
-    passes = f"{len(trace.passes)} backward pass{'es' if len(trace.passes) != 1 else ''}"
-    ops = sum(node.kind != "leaf" for node in trace.nodes.values())
+    data = told(trace)
     buttons = "".join(
         f'<button type="button" id="{name}" aria-label="{says}" title="{says}">{sign}</button>'
         for name, sign, says in BUTTONS
     )
-    body = BODY.format(title="Backward, step by step", about=f"{ops} ops, {passes} of {steps} steps", buttons=buttons)
+    body = BODY.format(title="Backward, step by step", about=_about(trace, data["traces"][0]), buttons=buttons)
     package = "minitensor.tracing"
     script = "\n".join(asset(name, package) for name in ("scene.js", "trace.js", "panels.js"))
-    return document("Backward, step by step", body, asset("trace.css", package), script, told(trace))
+    return document("Backward, step by step", body, asset("trace.css", package), script, data)
+
+
+def _about(trace, whole):
+    """What is in a trace, counted as its page counts it. whole: as ``told`` gives it."""
+    ops = [node for node in trace.nodes.values() if node.kind != "leaf"]
+    made, drawn = [one for one in ops if one.made_by is not None], {node["id"] for node in whole["nodes"]}
+    unused = sum(one.made_by is None and one.id not in drawn for one in ops)
+    if not trace.nodes and not trace.passes:
+        return "nothing ran in the block"
+    said = [plural(len(ops) - len(made) - unused, "op")]
+    steps = [len(one.steps) for one in trace.passes]
+    if not steps:
+        said.append("no backward pass")
+    elif len(steps) <= 4:
+        counts = f"{', '.join(map(str, steps[:-1]))} and {steps[-1]}" if len(steps) > 1 else steps[-1]
+        said.append(f"{plural(len(steps), 'backward pass')} of {counts} step{'s' * (steps[-1] != 1 or len(steps) > 1)}")
+    else:
+        said.append(f"{plural(len(steps), 'backward pass')} of {sum(steps)} steps in all")
+    if made:
+        said.append(f"{plural(len(made), 'op')} that a pass computed")
+    if unused:
+        said.append(f"not drawn: {plural(unused, 'op')} of whose result no gradient was asked")
+    return "; ".join(said)

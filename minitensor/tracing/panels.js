@@ -14,7 +14,7 @@ function show() {
   const slider = element("slider"), last = frames.length - 1;
   slider.max = last;
   slider.value = at;
-  const within = frames.filter(one => one.phase === frame.phase), place = within.indexOf(frame), text = `${phaseName(frame.phase)}, ${place} of ${within.length - 1}`;
+  const text = `${phaseName(frame.phase)}, ${placeText()}`;
   slider.setAttribute("aria-valuetext", text);
   element("place").textContent = text.replace(" pass", "");
   for (const [id, off] of [["first", at === 0], ["back", at === 0], ["backBox", at === 0], ["forth", at === last], ["forthBox", at === last], ["last", at === last]]) element(id).disabled = off;
@@ -24,6 +24,13 @@ function show() {
   element("now").replaceChildren(make("h2", {}, title), ...parts);
   showSource();
   tell(`${text}: ${words}`);
+}
+
+// Where the walk is within its pass: among the ops of the forward pass, or the steps of a backward pass.
+function placeText() {
+  const {frame, frames} = walk();
+  const within = frames.filter(one => one.phase === frame.phase && Boolean(one.forward) === Boolean(frame.forward) && one.node !== undefined);
+  return `${frame.forward ? "op" : "step"} ${within.indexOf(frame) + 1} of ${within.length}`;
 }
 
 function showPhases() {
@@ -60,10 +67,12 @@ const opener = node => !["fused", "checkpoint"].includes(node.kind) ? null
 function forwardStep() {
   const now = walk(), {node: id} = now.frame;
   if (id === undefined) {
+    if (!now.nodes.size) return {title: "Nothing to show", words: "nothing ran inside the block", parts: [make("p", {class: "note"},
+      "No op and no backward pass ran inside the block, in the thread that opened it. Put the forward pass and loss.backward() into it.")]};
     const parts = [make("p", {}, "Go forward with → : first every op computes its value, then each backward pass takes the gradient from the end to the leaves, rule by rule.")];
     if (now.trace.note) parts.unshift(make("p", {}, now.trace.note));
     if (!now.trace.lines && now.passes.length) parts.push(make("p", {class: "note"}, "Only the backward pass ran inside the block: lines, modules and some values are not known. Write `with mt.backward_trace() as t:` around the forward pass too."));
-    if (!now.passes.length) parts.push(make("p", {class: "note"}, "No backward pass ran inside the block."));
+    if (!now.passes.length) parts.push(make("p", {class: "note"}, now.trace.note ? "No backward pass came to it: there are values, and no gradients." : "No backward pass ran inside the block: there are values, and no gradients. Call loss.backward() in it too."));
     parts.push(key());
     return {title: "Before the forward pass", words: "before the forward pass", parts};
   }
@@ -118,8 +127,10 @@ function backwardStep() {
 function arrivalCard(one) {
   const now = walk(), all = now.pass.arrived.get(one.to).length, rule = rules[one.rule];
   const card = make("div", {class: "card"}, make("p", {}, "to ", make("b", {}, now.label(one.to)), ` (input ${one.input})`));
-  if (rule) card.append(rule[2].includes("\n") ? make("p", {class: "soft small"}, `by the rule in ${rule[0]}:${rule[1]}, under the source`)
-    : make("pre", {class: "rule"}, make("code", {}, rule[2], make("span", {class: "soft"}, `  ${rule[0]}:${rule[1]}`))));
+  if (rule) {
+    const [at, code] = one.says ?? [rule[1], rule[2]];
+    card.append(make("pre", {class: "rule"}, make("code", {}, code, make("span", {class: "soft"}, `  ${rule[0]}:${at}${one.says ? ", marked below the source" : ""}`))));
+  }
   else card.append(make("p", {class: "soft small"}, "its rule cannot be read"));
   card.append(told(one.value, "gradient"));
   const notes = [];
@@ -136,9 +147,10 @@ function arrivalCard(one) {
 function showSource() {
   const now = walk(), {frame, step} = now, node = frame.node === undefined ? null : now.nodes.get(frame.node), parts = [];
   const found = [...new Set((step?.arrivals ?? []).map(one => one.rule))].filter(one => rules[one]?.[2].includes("\n"));
+  const said = new Map(found.map(index => [index, new Set(step.arrivals.filter(one => one.rule === index).map(one => one.says[0]))]));
   for (const index of found) {
     const [file, number, text] = rules[index];
-    parts.push(make("h2", {}, found.length > 1 ? "A rule of this step" : "The rule of this step", make("span", {class: "soft"}, ` ${file}:${number}`)), listing([[number, text.split("\n")]], null, `rule, ${file}`));
+    parts.push(make("h2", {}, found.length > 1 ? "A rule of this step" : "The rule of this step", make("span", {class: "soft"}, ` ${file}:${number}`)), listing([[number, text.split("\n")]], null, `rule, ${file}`, said.get(index)));
   }
   const line = node?.line ?? now.lastLine ?? [...now.nodes.values()].find(one => one.line)?.line;
   now.lastLine = line;
@@ -147,17 +159,21 @@ function showSource() {
     const code = listing(file.parts, node?.line ? line[1] : null, `source, ${file.name}`);
     parts.unshift(make("h2", {}, file.name, node?.line ? make("span", {class: "soft"}, ` line ${line[1]}`) : ""), code);
     if (node && !node.line && node.kind !== "leaf") parts.unshift(make("p", {class: "soft"}, node.by ? "No line of yours: a backward pass made it." : "Its line is not known."));
-  } else parts.unshift(make("h2", {}, "Source"), make("p", {class: "soft"}, now.trace.note ? "Its lines are not known." : "Lines are not known: the forward pass ran before the block."));
+  } else parts.unshift(make("h2", {}, "Source"), make("p", {class: "soft"}, !now.nodes.size ? "Nothing ran." : now.trace.note ? "Its lines are not known." : "Lines are not known: the forward pass ran before the block."));
   element("code").replaceChildren(...parts);
   const marked = element("code").querySelector(".marked"), box = marked?.closest(".listing");
   const near = line && element("code").querySelector(`.listing [data-number="${line[1]}"]`);
   if (!marked && near) near.closest(".listing").scrollTop = near.offsetTop - near.closest(".listing").clientHeight / 2;
   if (marked) box.scrollTop = marked.offsetTop - box.clientHeight / 2;
+  for (const says of [...element("code").querySelectorAll(".says")].reverse()) {
+    const around = says.closest(".listing");
+    around.scrollTop = says.offsetTop - around.clientHeight / 2;
+  }
 }
 
-function listing(parts, marked, label) {
+function listing(parts, marked, label, says = new Set()) {
   const rows = parts.flatMap(([first, lines], i) => [...i ? [make("div", {class: "cut"}, "⋮")] : [], ...lines.map((text, j) => make("div", {
-    "data-number": first + j, class: first + j === marked ? "marked" : null, "aria-current": first + j === marked ? "true" : null,
+    "data-number": first + j, class: first + j === marked ? "marked" : says.has(first + j) ? "says" : null, "aria-current": first + j === marked ? "true" : null,
   }, make("span", {class: "at"}, String(first + j)), text || " "))]);
   return make("pre", {class: "listing", tabindex: 0, role: "group", "aria-label": label}, make("code", {}, rows));
 }

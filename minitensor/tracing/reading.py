@@ -6,27 +6,31 @@ from __future__ import annotations
 
 import reprlib
 from dataclasses import dataclass
-from types import CodeType
 from typing import Any
 
 from minitensor.backend import is_array, is_narrow, memory
 from minitensor.engine.autograd import raw
+from minitensor.engine.pullback import RulePullback, WidePullback
 from minitensor.engine.tensor import Tensor
-from minitensor.tracing.record import Line
-from minitensor.tracing.sources import code_of, source_of
+from minitensor.tracing.sources import code_of
 
 __all__ = [
     "Call",
-    "Rule",
+    "NO_RULE",
+    "Plan",
+    "Texts",
     "freed_names",
     "input_names",
+    "kept",
     "keyword_texts",
     "numbers_of",
-    "rules_of",
+    "plan_of",
     "saved_inputs",
     "saved_output",
 ]
 
+COMMON = (RulePullback, WidePullback)  # one of these says the same of all its nodes
+NO_RULE: Any = False
 LONGEST = 40  # characters of a keyword's value
 _texts = reprlib.Repr()
 _texts.maxother = _texts.maxstring = LONGEST
@@ -41,31 +45,54 @@ class Call:
     keywords: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Rule:
-    """What computes one contribution."""
-
-    line: Line | None
-    code: CodeType | None
-
-    @property
-    def text(self) -> str:
-        """Its source, or ""."""
-        return "" if self.line is None else self.line.text
+def kept(op, params):
+    """Keywords for another call; arrays among those of the library's own ops are theirs."""
+    return memory.private(dict(params)) if op.foreign else dict(params)
 
 
-def rules_of(node, recorded):
-    """For each parent of a node the Rule that computes its part, None where there is no rule."""
+class Texts(dict):
+    """Keywords whose values are text already."""
+
+
+class Plan:
+    """What is called at a node, as far as it can be told before: for each parent the code of its
+    rule, None if it has no source, ``NO_RULE`` where there is none.
+
+    numbers: which inputs the parents are. names: of the inputs, by number. freed: of what is saved.
+    """
+
+    __slots__ = ("codes", "freed", "names", "numbers", "pullback")
+
+    def __init__(self, node, recorded):
+        self.pullback = node.pullback if node.pullback.__class__ in COMMON else None  # so that its id is its own
+        functions = _functions_of(node, recorded)
+        self.codes = [NO_RULE if function is None else code_of(function) for function in functions]
+        self.numbers, self.names, self.freed = numbers_of(node), input_names(node), freed_names(node)
+
+
+def plan_of(node, recorded, known):
+    """The Plan of a node. known: those that all nodes of a kind have in common, by id of the
+    pullback.
+    """
+    pullback = node.pullback
+    plan = known.get(id(pullback))
+    if plan is None:
+        plan = Plan(node, recorded)
+        if pullback.__class__ in COMMON and node.saved is not None:
+            known[id(pullback)] = plan
+    return plan
+
+
+def _functions_of(node, recorded):
+    """For each parent of a node the function that computes its part, None where there is none."""
     pullback = node.pullback
     if not hasattr(pullback, "op"):
-        functions = [pullback.fn] * len(node.parents)
-    elif hasattr(pullback, "rules"):
+        return [pullback.fn] * len(node.parents)
+    if hasattr(pullback, "rules"):
         rules = [rule for rule, _ in pullback.rules]
-        functions = rules if len(rules) == len(node.parents) else rules[:1] * len(node.parents)
-    else:
-        function = pullback.op.definition if recorded else node.saved[0] if node.saved else None
-        functions = [function] * len(node.parents)
-    return [None if function is None else Rule(source_of(function), code_of(function)) for function in functions]
+        return rules if len(rules) == len(node.parents) else rules[:1] * len(node.parents)
+    function = pullback.op.definition if recorded else node.saved[0] if node.saved else None
+    return [function] * len(node.parents)
 
 
 def numbers_of(node):

@@ -119,7 +119,7 @@ class Scattered(Value):
         cpu.add_at(out, self.index, self.values.array)
 
 
-@dataclass
+@dataclass(slots=True)
 class Input:
     """One input of an op. name: of the parameter, such as "x" or "xs[1]". node: the id of the node
     that made it; None for a constant or a plain number. value: what it was then; a plain number as
@@ -131,7 +131,7 @@ class Input:
     value: Value | bool | int | float | None
 
 
-@dataclass
+@dataclass(slots=True)
 class Node:
     """An op that ran, or what it ran on.
 
@@ -143,7 +143,9 @@ class Node:
     ``Step.value``. shape and dtype: of the value; the gradient has the same, but
     float32 for values of 16 bits. made_by: ``(pass, step, rule)``, both counted from 0, if a
     backward pass computed it: a recorded one (``create_graph=True``), or a checkpoint that ran
-    again. definition: the inside of a fused op or a checkpoint, once ``open`` was asked for it.
+    again. calls: ``(path, number)`` of the calls of modules around it, the innermost first; each
+    call has a number of its own. definition: the inside of a fused op or a checkpoint, once
+    ``open`` was asked for it.
     """
 
     id: int
@@ -157,6 +159,7 @@ class Node:
     keywords: dict[str, str] = field(default_factory=dict)
     value: Value | None = None
     made_by: tuple[int, int, str] | None = None
+    calls: tuple[tuple[str, int], ...] = ()
     definition: Graph | None = None
 
 
@@ -170,7 +173,7 @@ class Graph:
     outputs: list[int] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(slots=True)
 class Arrival:
     """What the gradient of ``child`` contributes to that of ``parent``.
 
@@ -223,7 +226,7 @@ class Arrival:
         return out
 
 
-@dataclass
+@dataclass(slots=True)
 class Step:
     """A node that a pass has come to.
 

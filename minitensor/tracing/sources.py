@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import itertools
 import linecache
 import textwrap
 from types import CodeType
@@ -14,12 +15,13 @@ from typing import Any
 
 from minitensor.tracing.record import Line
 
-__all__ = ["ENGINE", "LIBRARY", "Places", "code_of", "source_of"]
+__all__ = ["ENGINE", "LIBRARY", "Places", "code_of", "source_of", "source_of_code"]
 
 LIBRARY = ("minitensor.",)  # whose frames are not the user's
 ENGINE = tuple(f"minitensor.{room}." for room in ("backend", "engine", "ops", "profiling", "testing", "tracing"))
 
 
+PLAIN = None, False  # neither a line to show nor a module: most frames
 _found: dict[int, Any] = {}  # by id of a code: the code, and its Line
 
 
@@ -29,8 +31,11 @@ _found: dict[int, Any] = {}  # by id of a code: the code, and its Line
 def source_of(function):
     """The Line of a function or lambda, with all its text; None if there is no source to read."""
     code = code_of(function)
-    if code is None:
-        return None
+    return None if code is None else source_of_code(code)
+
+
+def source_of_code(code):
+    """The same of a code."""
     known = _found.get(id(code))  # hashing a code object takes longer than all else here
     if known is None or known[0] is not code:
         if len(_found) > 4096:
@@ -119,45 +124,113 @@ class Places:
 
     model: its own path is "", and those below it are as in ``named_modules``. Other modules, or all
     if there is none, stand below the outermost of them, known by the name of its class. hidden: how
-    the names of Python modules begin whose lines are not shown.
+    the names of Python modules begin whose lines are not shown. base: the frame that opened the
+    block; what is around it is the same for all calls, and is looked at once.
     """
 
-    def __init__(self, model=None, hidden=LIBRARY):
-        self.hidden = hidden
-        self.kinds = {}  # by id of a code: the code, whether its lines are shown, whether it is a method
+    def __init__(self, model=None, hidden=LIBRARY, base=None):
+        self.hidden, self.base, self.around = hidden, base, None
+        self.kinds = {}  # by id of a code: its Lines by instruction, None if hidden; whether it is a method
+        self.codes = []  # those codes
         self.lines = {}  # by id of a code and number
         self.is_module = {}  # by class
         self.paths = {}  # by id of a module: the module, and its path
+        self.active = []  # frames of methods that are going on, each with its path and the calls around it
+        self.numbers = {}  # by id of a frame that calls a module: the frame, the call's number, the path
+        self.count = itertools.count(1)
         self.roots = []
         if model is not None:
             self._enter(model, "")
 
     def look(self, frame, rules=()):
-        """``(line, module, rule)`` of the call that a frame belongs to. rules: texts by the id of a
-        code; the text of the one that is running, or "".
+        """``(line, module, calls, rule)`` of the call that a frame belongs to. rules: texts by the
+        id of a code; the text of the one that is running, or "".
         """
-        line, module, rule = None, None, ""
-        while frame is not None and (line is None or module is None):
+        line, module, calls, rule, kinds, base = None, None, (), "", self.kinds, self.base
+        while frame is not None:
             code = frame.f_code
-            kind = self.kinds.get(id(code))
-            _, shown, method = self._kind(frame) if kind is None else kind
+            kind = kinds.get(id(code))  # hashing a code object takes longer than all else here
+            if kind is None:
+                kind = self._kind(frame)
             if rules and not rule and id(code) in rules:
                 rule = rules[id(code)]
-            if shown and line is None:
-                line = self._line(code, frame.f_lineno)
-            if method and module is None:
-                owner = frame.f_locals.get("self")
-                if self._counts(owner):
-                    known = self.paths.get(id(owner))
-                    module = known[1] if known is not None else self._unknown(owner, frame)
+            if kind is not PLAIN:
+                lines, method = kind
+                if line is None and lines is not None:
+                    line = lines.get(frame.f_lasti)
+                    if line is None:
+                        line = lines[frame.f_lasti] = self._line(code, frame.f_lineno)
+                if method and module is None:
+                    module, calls = self._call(frame)
+                if line is not None:
+                    if module is not None:
+                        break
+                    if frame is base:
+                        module = self._module_around(base)
+                        break
             frame = frame.f_back
-        return line, module or "", rule
+        return line, module or "", calls, rule
+
+    def _call(self, frame):
+        """``(path, calls)`` of the module whose method runs in a frame; ``(None, ())`` if it is
+        none's.
+
+        calls: ``(path, number)`` of the calls of modules that are going on, the innermost first.
+        """
+        for known in self.active:
+            if known[0] is frame:
+                return known[1:]
+        path = self._module(frame)
+        if path is None:
+            return None, ()
+        around, calls, outer = {id(frame)}, [], frame
+        while outer is not None:
+            if outer.f_code.co_name == "__call__" and self._kind(outer)[1]:
+                number = self.numbers.get(id(outer))
+                if number is None or number[0] is not outer:
+                    number = outer, next(self.count), self._module(outer)
+                    self.numbers[id(outer)] = number
+                if number[2] is not None:
+                    calls.append((number[2], number[1]))
+                around.add(id(outer))
+            if outer is self.base:
+                break
+            outer = outer.f_back
+        # A frame that is over is held until a module is called: so no other can be taken for it.
+        self.numbers = {one: number for one, number in self.numbers.items() if one in around}
+        self.active = [one for one in self.active if self._is_around(one[0], frame)] + [(frame, path, tuple(calls))]
+        return path, tuple(calls)
+
+    def _is_around(self, frame, inner):
+        """Whether a frame is one of those that called ``inner``."""
+        while inner is not None and inner is not frame and inner is not self.base:
+            inner = inner.f_back
+        return inner is frame
+
+    def _module(self, frame):
+        """The path of the module whose method runs in a frame, None if it is none's."""
+        owner = frame.f_locals.get("self")
+        if not self._counts(owner):
+            return None
+        known = self.paths.get(id(owner))
+        return known[1] if known is not None else self._unknown(owner, frame)
+
+    def _module_around(self, base):
+        """The path of the module that opened the block, "" if none did: looked for once."""
+        if self.around is None:
+            found, frame = None, base.f_back
+            while frame is not None and found is None:
+                found = self._module(frame) if self._kind(frame)[1] else None
+                frame = frame.f_back
+            self.around = found or ""
+        return self.around
 
     def forget(self):
         """Let go of all modules; the class's name of the only one that was called, if it was not
         given.
         """
-        self.paths, self.kinds = {}, {}
+        self.paths, self.kinds, self.codes, self.base = {}, {}, [], None
+        self.active, self.numbers = [], {}
         roots, self.roots = self.roots, []
         return roots[0] if len(roots) == 1 and roots[0] else None
 
@@ -167,7 +240,9 @@ class Places:
         if found is None:
             code, name = frame.f_code, f"{frame.f_globals.get('__name__')}."
             method = code.co_argcount > 0 and code.co_varnames[0] == "self" and not name.startswith(ENGINE)
-            found = self.kinds[id(code)] = code, not name.startswith(self.hidden), method
+            hidden = name.startswith(self.hidden)
+            self.codes.append(code)  # so that its id is its own
+            found = self.kinds[id(code)] = PLAIN if hidden and not method else (None if hidden else {}, method)
         return found
 
     def _line(self, code, number):
@@ -192,7 +267,7 @@ class Places:
         """
         outermost = owner
         while (frame := frame.f_back) is not None:
-            if self._kind(frame)[2] and self._counts(around := frame.f_locals.get("self")):
+            if self._kind(frame)[1] and self._counts(around := frame.f_locals.get("self")):
                 known = self.paths.get(id(around))
                 if known is not None:
                     return self._name(owner, known[1])  # made while its parent ran

@@ -6,8 +6,9 @@ import shutil
 from textwrap import TextWrapper
 
 from minitensor.backend import is_narrow, np
+from minitensor.tracing.telling import telling
 
-__all__ = ["IN_FULL", "number_text", "text_of", "value_text"]
+__all__ = ["IN_FULL", "number_text", "place_of", "plural", "text_of", "value_text"]
 
 IN_FULL = 8  # elements: arrays of no more are shown in full
 WIDEST, NARROWEST = 100, 40
@@ -30,7 +31,12 @@ def text_of(record, steps=None, width=None):
         page.lines.append("")
     if not record.passes:
         count = sum(node.kind != "leaf" for node in record.graph.nodes.values())
-        page.say(f"No backward pass has run in this block; it saw {count} ops.")
+        page.say(
+            f"No backward pass has run in this block; it saw {plural(count, 'op')}."
+            if count
+            else "Nothing has run in this block: neither an op nor a backward pass. Put the forward pass and "
+            "`loss.backward()` into it, in the thread that opened it."
+        )
         return "\n".join(page.lines)
     for one in record.passes:
         page.show_pass(one, steps, len(record.passes))
@@ -60,7 +66,7 @@ class Text:
         """A pass, with at most ``most`` of its steps."""
         roots = ", ".join(self.name(root) for root, _ in one.roots)
         kind = "mt.grad" if one.asked is not None else "backward"
-        notes = [f"{len(one.steps)} steps"]
+        notes = [plural(len(one.steps), "step")]
         notes += ["recorded"] if one.recorded else []
         notes += [] if one.finished else ["ended by an error"]
         title = f"Pass {one.number + 1}: " if count > 1 else ""
@@ -113,11 +119,15 @@ class Text:
 
     def show_arrival(self, arrival, inner, deeper):
         """A contribution: of which input, by which rule, where to."""
-        rule = arrival.rule
+        rule, place = arrival.rule, ""
         said = "no source" if rule is None else " ".join(rule.text.split())
         if rule is not None and rule.text.startswith(("def ", "async def ")):
-            said = f"{_outline(rule.text)}  {rule.file}:{rule.number}"
-        self.lines.append(shortened(f"{inner}{arrival.input}: {said}", self.width))
+            line, said = telling(rule.text, *place_of(arrival, self.nodes))
+            place = f"  {rule.file}:{rule.number + line}"
+        room = self.width - len(inner) - len(arrival.input) - 2
+        if len(place) > room // 2:
+            place = ""
+        self.lines.append(shortened(f"{inner}{arrival.input}: {shortened(said, room - len(place))}{place}", self.width))
         notes = [f"-> {self.name(arrival.parent)}  {value_text(arrival.value)}"]
         if arrival.summed_axes:
             axes = ", ".join(map(str, arrival.summed_axes))
@@ -138,11 +148,11 @@ class Text:
         return f"{node.name or node.kind} #{number}"
 
 
-def _outline(text):
-    """The head of a function, and what it returns if that is said in one line."""
-    lines = [line.strip() for line in text.splitlines()]
-    returned = [line for line in lines[1:] if line.startswith("return ")]
-    return f"{lines[0]} ... {returned[0]}" if len(returned) == 1 and lines[0].endswith(":") else lines[0]
+def place_of(arrival, nodes):
+    """``(place, count)``: which of how many inputs of its node an arrival is the gradient of."""
+    node = nodes.get(arrival.child)
+    names = [] if node is None else [one.name for one in node.inputs]
+    return (names.index(arrival.input), len(names)) if arrival.input in names else (0, 0)
 
 
 def shortened(text, width):
@@ -158,6 +168,11 @@ def value_text(value):
     if array.dtype.kind == "V":  # bfloat16, which NumPy does not know how to print
         array = array.astype(np.float32)
     return " ".join(np.array2string(array, separator=", ").split())
+
+
+def plural(count, word):
+    """A number of things in words."""
+    return f"{count} {word}{'' if count == 1 else 'es' if word.endswith('s') else 's'}"
 
 
 def number_text(number):

@@ -12,6 +12,8 @@ from minitensor.backend import is_narrow, np
 from minitensor.pages import thumbnail
 from minitensor.tracing.boxes import Box, boxes, first_sight, view
 from minitensor.tracing.record import Line, Value
+from minitensor.tracing.table import place_of
+from minitensor.tracing.telling import telling
 
 __all__ = ["told"]
 
@@ -29,8 +31,9 @@ def told(trace: Any) -> dict[str, Any]:
     traces = [waiting[0][1]]
     while waiting:
         outer, said = waiting.popleft()
-        for one, node in outer.nodes.items():
-            if node.kind not in ("fused", "checkpoint") or node.made_by is not None or room <= 0:
+        nodes = sorted(outer.nodes.items(), key=lambda item: item[1].made_by is not None)  # those of passes last
+        for one, node in nodes:
+            if node.kind not in ("fused", "checkpoint") or room <= 0:
                 continue
             try:
                 inner = outer.open(one)
@@ -109,7 +112,8 @@ class Teller:
             deposited=self.value(step.deposited), grad=self.value(step.grad), rounded=self.rounded(step),
             arrivals=[
                 _bare(
-                    to=one.parent, input=one.input, rule=self.rule(one.rule), scattered=one.scattered,
+                    to=one.parent, input=one.input, rule=self.rule(one.rule), says=self.says(one),
+                    scattered=one.scattered,
                     raw=list(one.raw_shape) if one.summed_axes else None, axes=list(one.summed_axes),
                     value=self.value(one.value), nth=one.nth, total=self.value(one.total) if one.nth > 1 else None,
                 )
@@ -154,6 +158,14 @@ class Teller:
             self._rule_of[line] = len(self.rules)
             self.rules.append([line.file, line.number, line.text])
         return self._rule_of[line]
+
+    def says(self, arrival):
+        """``[line, code]``: of a rule of several lines the one that says most."""
+        rule = arrival.rule
+        if rule is None or "\n" not in rule.text:
+            return None
+        line, code = telling(rule.text, *place_of(arrival, self.nodes))
+        return [rule.number + line, code]
 
     def line(self, line):
         """``[file, number]`` of a line of the user's."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minitensor.engine.mode import current_mode, switched
@@ -11,7 +13,7 @@ from minitensor.files.safetensors import write_whole
 from minitensor.tracing import opened
 from minitensor.tracing.record import Node, Pass, Record
 from minitensor.tracing.sources import LIBRARY, Places
-from minitensor.tracing.table import text_of
+from minitensor.tracing.table import plural, text_of
 from minitensor.tracing.tracer import Tracer
 
 __all__ = ["backward_trace"]
@@ -74,24 +76,30 @@ class backward_trace:
             raise RuntimeError(
                 "backward_trace: this one has been opened before; write mt.backward_trace() for each block"
             )
-        tracer = Tracer(Places(self._model, self._hidden), self._named, current_mode.get().observer)
-        self._record, self._calls, self._tracer = tracer.record, tracer.calls, tracer
+        places = Places(self._model, self._hidden, sys._getframe(1))
+        tracer = Tracer(places, self._named, current_mode.get().observer)
+        self._record, self._calls, self._tracer = tracer.record, tracer.notes.calls, tracer
         self._block = switched(observer=tracer, watched=True)
         self._block.__enter__()
         tracer.is_open = True
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._tracer is not None and self._block is not None:
+        if self._tracer is not None and self._tracer.is_open and self._block is not None:
             self._tracer.close()
             self._block.__exit__()
-            self._tracer, self._model, self._named = None, None, {}
+            self._model, self._named = None, {}
 
     # --- what it tells ----------------------------------------------------------------------------
 
     @property
     def record(self) -> Record:
         """All that was seen, as plain data: ``graph`` and ``passes``."""
+        tracer = self._tracer
+        if tracer is not None:
+            tracer.work_out()
+            if not tracer.is_open:
+                self._tracer = None
         return self._record
 
     @property
@@ -100,9 +108,10 @@ class backward_trace:
 
         A node has: id; kind, "leaf", "op", "fused", "checkpoint" or "constant" (an op that needed
         no gradient); name; module; line; inputs; keywords; value, or None if it is not known;
-        shape; dtype; made_by, ``(pass, step, rule)`` of one that a pass made.
+        shape; dtype; made_by, ``(pass, step, rule)`` of one that a pass made; calls, ``(path,
+        number)`` of the calls of modules around it, the innermost first.
         """
-        return self._record.graph.nodes
+        return self.record.graph.nodes
 
     @property
     def passes(self) -> list[Pass]:
@@ -114,7 +123,7 @@ class backward_trace:
         child, ids; input; rule, with path, number and text; raw_shape and summed_axes; scattered;
         value; nth; total. Arrays are at ``.array`` of a value.
         """
-        return self._record.passes
+        return self.record.passes
 
     def open(self, node: int) -> backward_trace:
         """The inside of a fused op or a checkpoint, as a trace of its own.
@@ -135,7 +144,7 @@ class backward_trace:
         steps: at most so many of a pass are shown, the first and the last; default: all. width: in
         columns; default: that of the terminal, at most 100.
         """
-        return text_of(self._record, steps, width)
+        return text_of(self.record, steps, width)
 
     def graph(self) -> Any:
         """The graph as a drawing: SVG in a notebook, a tree of text for ``print``."""
@@ -147,8 +156,13 @@ class backward_trace:
         """Write a page to walk through the passes by arrow keys: one ``.html`` that needs nothing
         else.
 
-        The file is written whole or not at all. Raises ValueError for another ending.
+        The file is written whole or not at all. Raises ValueError for another ending,
+        IsADirectoryError for a folder.
         """
+        if Path(path).is_dir():
+            raise IsADirectoryError(
+                f"backward_trace.save: {str(path)!r} is a folder; name a file in it: {str(Path(path) / 'backward.html')!r}"
+            )
         if not str(path).lower().endswith(".html"):
             raise ValueError(f"backward_trace.save: {str(path)!r} must end in .html")
         from minitensor.tracing.page import page
@@ -161,10 +175,12 @@ class backward_trace:
     def __repr__(self) -> str:
         if self._block is None:
             return "<backward_trace, not opened yet>"
+        is_open = self._tracer is not None and self._tracer.is_open
         counts = (
-            f"{len(self.passes)} passes, {sum(len(one.steps) for one in self.passes)} steps, {len(self.nodes)} nodes"
+            f"{plural(len(self.passes), 'pass')}, {plural(sum(len(one.steps) for one in self.passes), 'step')}, "
+            f"{plural(len(self.nodes), 'node')}"
         )
-        return f"<backward_trace, {'open, ' if self._tracer is not None else ''}{counts}>"
+        return f"<backward_trace, {'open, ' if is_open else ''}{counts}>"
 
 
 def _read(model):

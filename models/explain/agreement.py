@@ -47,6 +47,8 @@ class Agreement:
 
     def short(self) -> str:
         """The verdict alone."""
+        if self.unmeasured:  # without what the error says
+            return f"The effects of {self.how} could not be measured: {self.unmeasured.split(': ')[0]}."
         if self.attention is None or not self.rows:
             return self.sentence()
         degree = next(word for bound, word in WORDS if self.mean >= bound)

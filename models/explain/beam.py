@@ -91,6 +91,10 @@ def search_tree(
             kept = list(zip(parents.tolist(), ids.tolist(), strict=True))
             rows, scores = _keep(nodes, kept, rows, scores, asked[depth - 1][2], depth, alpha)
         _continue(nodes, rows, scores, found, depth + 1, stops, size, alpha)
+    if len(asked) == limit:  # whatever was live then is an unfinished answer
+        live = [node for node in nodes if node.depth == limit and node.kind == "dropped" and node.token not in stops]
+        for node in live[:size]:
+            node.kind = "kept"
     return Beam(_without_kept(nodes), answers, size, alpha)
 
 

@@ -46,8 +46,12 @@ def read_bert(model: BERT, ids: Any, positions: Any) -> Reading:
     logits = logits.reshape(-1, logits.shape[-1])
     at = np.arange(len(ids)) if of_words else np.zeros(len(logits), dtype=np.int64)
     if of_words and positions is not None:
-        at = np.asarray(positions, dtype=np.int64).reshape(-1)
-        if at.size and (at.min() < -len(ids) or at.max() >= len(ids)):
+        at = np.asarray(positions).reshape(-1)
+        if not at.size:
+            raise ValueError("explain: positions is empty: name at least one, or leave it out to see all")
+        if at.dtype.kind not in "iu":
+            raise TypeError(f"explain: positions must be integers, got {at.dtype}")
+        if at.min() < -len(ids) or at.max() >= len(ids):
             raise IndexError(f"positions {list(at)} are not all among the {len(ids)} of the text")
         at = at % len(ids)
         logits = logits[at]

@@ -71,9 +71,14 @@ class Explanation:
     @property
     def title(self) -> str:
         """The input and the answer in one line."""
-        answer = " ".join(step.choice for step in self.steps) if self.target else ""
+        prompt = self.about.get("prompt", len(self.tokens))
+        answer = " ".join([step.choice for step in self.steps] if self.target else self.tokens[prompt:])
         one = self.steps[0].choice if len(self.steps) == 1 else ""
-        said = "an image" if self.image is not None else " ".join(self.tokens[:60])
+        said = "an image" if self.image is not None else " ".join(self.tokens[: min(60, prompt)])
+        if self.about.get("plain"):
+            said = (
+                f"{len(self.tokens)} position{'s' * (len(self.tokens) != 1)} of numbers" if self.tokens else "numbers"
+            )
         return f"{said} → {answer or one}" if answer or one else said
 
     def __str__(self) -> str:
@@ -85,8 +90,8 @@ class Explanation:
             lines.append("  values: " + ", ".join(said))
         heads = sum(one.n_heads for one in self.attentions)
         lines.append(
-            f"  {len(self.attentions)} attentions with {heads} heads, {len(self.recurrences)} recurrent layers, "
-            f"{len(self.layers)} sub-layers with a residual"
+            f"  {_count(len(self.attentions), 'attention')} with {_count(heads, 'head')}, "
+            f"{_count(len(self.recurrences), 'recurrent layer')}, {_count(len(self.layers), 'sub-layer')} with a residual"
         )
         if self.difference is not None:
             lines.append(
@@ -121,6 +126,10 @@ class Explanation:
         frame = escape(self.to_html().decode("utf-8"), quote=True)
         title = escape(self.title, quote=True)
         return f'<iframe srcdoc="{frame}" title="{title}" style="width:100%;height:46rem;border:0"></iframe>'
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def percent(share: float) -> str:

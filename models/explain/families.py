@@ -56,7 +56,7 @@ def read_translator(
         out[-1] = max(stops, key=lambda stop: rows[-1, stop])
     label_sides(seen.attentions, seen)
     made = Reading("translation", list(source), list(given), seen, rows, out, list(given))
-    made.about["given"] = given
+    made.about["given"], made.about["forced"] = given, target is not None
     made.rows_of = lambda one: one.weights.mean(axis=0) if one.side == "cross" else None
     made.sequential = lambda: _forced(model, lambda: model.start(batch), given)
     if len(source) > 1:
@@ -132,7 +132,7 @@ def read_language_model(
     for one in seen.attentions:
         one.side = "self"
     made = Reading("next words", list(whole), [], seen, logits, chosen, list(whole))
-    made.about["prompt"], made.about["limit"] = len(ids), wanted
+    made.about.update(prompt=len(ids), limit=wanted, forced=target is not None)
     made.rows_of = lambda one: one.weights.mean(axis=0)
     made.sequential = lambda: _forced(model, lambda: model.start([whole[:1]]), whole)
     if len(whole) > 1:

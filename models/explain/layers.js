@@ -27,7 +27,7 @@ function attentionCard(attention) {
   return make("section", {class: "card"}, make("h3", {}, title), say(ABOUT_ATTENTION(attention)),
     attention.vectors ? make("code", {class: "formula"}, `weights = softmax(Q Kᵀ${scaled(attention)}${attention.relative ? " + bias of the distance" : ""}${attention.masked ? ", masked" : ""}),   output = weights V`) : [],
     thumbs, pick("who looks", rows.slice(0, grid.shape[1]), t, i => { state.row = i; draw(); }),
-    make("div", {class: "split"}, make("div", {}, picture, isImage ? scale(["little", "much"], value => [255 * value, 140 * value, 24]) : scale(["0", `${whole(largest(shownGrid.values))}${attention.masked ? ", grey: masked" : ""}`], amount)),
+    make("div", {class: "split"}, make("div", {}, picture, isImage ? veiled() : scale(["0", `${whole(largest(shownGrid.values))}${attention.masked ? ", grey: masked" : ""}`], amount)),
       make("div", {}, make("h3", {}, `${quoted(rows[t])} looks at`), bars(top.map(([word, part]) => [word, part]), {most: largest(order.map(entry => entry[1])), text: whole}),
         order.length > top.length ? say(`and at ${order.length - top.length} more with less.`) : [], hidden ? say(`${hidden} ${hidden === 1 ? "position is" : "positions are"} masked: their scores become −∞, their weights 0.`) : [])),
     attention.vectors ? vectors(attention, Math.max(0, which - 1), rows, columns, t) : [], attention.relative ? relative(attention, Math.max(0, which - 1), rows, columns) : []);
@@ -42,7 +42,7 @@ function scaled({scale: by, vectors: parts}) {
 function ABOUT_ATTENTION(attention) {
   if (attention.columns !== attention.rows) return "Each word that is being written asks the source: where is what I need now? Rows are the words written so far, columns the source.";
   if (attention.causal) return "Each position looks back at itself and at what comes before. The mask hides what comes later: otherwise training would let the model copy the answer.";
-  if (isImage) return "Each patch looks at all patches. The class token, which stands for the answer, collects what it needs.";
+  if (isImage) return "Each patch looks at all patches. " + (DATA.tokens[0] === "class" ? "The class token, which stands for the answer, collects what it needs." : "The answer is made of the mean of all.");
   return "Each position asks all positions and takes a mixture of their values. A row adds up to 100 %.";
 }
 
@@ -89,6 +89,8 @@ function gridded(size) {
   return box;
 }
 
+const hundredths = number => number.toFixed(2).replace(/^-(?=0\.00$)/, ""); // no "-0.00"
+
 // The hypotheses from left to right, a column for each step: what lives on, what is done, what is dropped.
 function tree({nodes, best, alpha}) {
   const wide = 118, high = 40, places = [];
@@ -99,12 +101,13 @@ function tree({nodes, best, alpha}) {
   const deep = nodes.reduce((most, node) => Math.max(most, node.depth), 1), x = i => (nodes[i].depth - 1) * wide + 8, y = i => places[i] * high + 6;
   const edges = nodes.map((node, i) => node.parent < 0 ? null : make("svg:path", {class: best.includes(i) && best.includes(node.parent) ? "best" : null,
     d: `M${x(node.parent) + 86},${y(node.parent) + 16} C${x(node.parent) + 102},${y(node.parent) + 16} ${x(i) - 16},${y(i) + 16} ${x(i)},${y(i) + 16}`}));
+  const said = i => { const words = []; for (; i >= 0; i = nodes[i].parent) words.unshift(nodes[i].word); return words.join(" "); };
   const boxes = nodes.map((node, i) => make("svg:g", {class: `${node.kind}${best.includes(i) ? " best" : ""}`, transform: `translate(${x(i)},${y(i)})`},
     make("svg:rect", {width: 86, height: 32, rx: 5}), node.kind === "done" ? make("svg:rect", {x: 3, y: 3, width: 80, height: 26, rx: 3}) : null,
-    make("svg:text", {x: 8, y: 14}, node.word.length > 11 ? `${node.word.slice(0, 10)}…` : node.word), make("svg:text", {x: 8, y: 27, class: "score"}, `log P ${node.logp.toFixed(2)}`)));
-  const said = i => { const words = []; for (; i >= 0; i = nodes[i].parent) words.unshift(nodes[i].word); return words.join(" "); };
+    make("svg:title", {}, said(i)), make("svg:text", {x: 8, y: 14}, node.word.length > 11 ? `${node.word.slice(0, 10)}…` : node.word), make("svg:text", {x: 8, y: 27, class: "score"}, `log P ${hundredths(node.logp)}`)));
   const done = nodes.map((node, i) => i).filter(i => nodes[i].kind === "done").sort((a, b) => nodes[b].score - nodes[a].score);
   return [make("div", {class: "scroll tree", tabindex: 0, role: "group", "aria-label": "tree of the hypotheses"},
     make("svg:svg", {width: deep * wide + 8, height: line * high + 10, role: "img", "aria-label": `${nodes.length} hypotheses; the best: ${best.map(i => nodes[i].word).join(" ")}`}, edges.filter(Boolean), boxes)),
-    make("h3", {}, done.length ? "Finished, the best first" : "The search ended before a sentence did."), make("ol", {}, done.slice(0, 8).map(i => make("li", {}, `${said(i)} (log P ${nodes[i].logp.toFixed(2)}, score ${nodes[i].score.toFixed(2)})`)))];
+    done.length ? [make("h3", {}, "Finished, the best first"), make("ol", {}, done.slice(0, 8).map(i => make("li", {}, `${said(i)} (log P ${hundredths(nodes[i].logp)}, score ${hundredths(nodes[i].score)})`)))]
+      : say(`None ended within ${deep} ${deep === 1 ? "step" : "steps"}: the best unfinished one is the answer.`)];
 }

@@ -13,6 +13,7 @@ from minitensor.models.bert import BERT
 from minitensor.models.checks import evaluating
 from minitensor.models.encoder_decoder import EncoderDecoder
 from minitensor.models.explain.agreement import Agreement, agreement
+from minitensor.models.explain.arguments import check_model, check_reading
 from minitensor.models.explain.beam import search_tree
 from minitensor.models.explain.encoders import read_any, read_bert, read_vit
 from minitensor.models.explain.explanation import Explanation, Step
@@ -28,6 +29,7 @@ from minitensor.models.vit import ViT
 __all__ = ["explain"]
 
 Names = Callable[[list[int]], Sequence[str]] | Sequence[str] | None
+TOLD = 12  # words of an answer that is told in a sentence
 TOP = 8  # the most probable entries of a row that are kept
 
 
@@ -41,7 +43,7 @@ def explain(
     classes: Sequence[str] | None = None,
     positions: Any = None,
     beam: int = 1,
-    length_penalty: float = 0.6,
+    length_penalty: float | None = None,
     max_new_tokens: int | None = None,
     occlusion: bool = True,
 ) -> Explanation:
@@ -55,25 +57,27 @@ def explain(
     target: the answer to look at, ids without start and stop tokens; default: the model's own, by
     greedy or beam search of ``beam`` hypotheses, up to ``max_new_tokens`` (default: of a text 8).
     With a target and a beam the tree is still that of the model's own answer, and says so.
+    length_penalty: of the beam; default: that of the model's ``generate``.
 
     tokens: what ids are called: a list by id, or a function from a list of ids to a list of names,
     such as ``tokenizer.labels``; default: the numbers. classes: likewise the names of the classes.
     positions: of BERT, where words are predicted; default: everywhere. occlusion: whether to leave
-    out each input once, as many forward passes as there are inputs.
+    out each input once, as many forward passes as there are inputs; of a single input, of several
+    arguments, and where nothing is chosen, none is.
 
     Evaluation mode, without recording; the model is left as it was. Attention is what
     ``F.scaled_dot_product_attention`` and ``F.packed_attention`` compute, which the modules of
     ``nn`` call: one that a module puts together from products and softmax by itself is not seen.
 
-    Raises ValueError for more than one input at a time and for an argument that is not for this
-    model, TypeError for ids that are no integers, FloatingPointError if the model answers NaN.
+    Raises ValueError for more than one input at a time and for an argument that says nothing of
+    this model or beside the others, TypeError for ids and positions that are no integers,
+    FloatingPointError if the model answers NaN.
     """
-    _check(model, target, classes, positions, beam, max_new_tokens)
+    check_model(model, target, tokens, classes, positions, beam, length_penalty, max_new_tokens)
+    if length_penalty is None:
+        length_penalty = 0.6 if isinstance(model, EncoderDecoder) else 0.0  # as their generate has it
     reading = _read(model, inputs, target, positions, beam, length_penalty, max_new_tokens)
-    if "values" in reading.about and classes is not None:
-        raise ValueError(
-            f"explain: classes are for outputs that are chosen from, {type(model).__name__} answers numbers"
-        )
+    check_reading(type(model).__name__, reading, tokens, classes)
     name = _namer(tokens)
     attentions = reading.seen.merged()
     if np.isnan(reading.logits).any() or np.isnan(reading.about.get("values", ())).any():
@@ -108,33 +112,12 @@ def explain(
     if reading.sequential is not None:
         made.sequential = reading.sequential()
         made.difference = float(np.abs(made.sequential - table).max())
-    if beam > 1 and isinstance(model, (EncoderDecoder, LanguageModel)):
+    if beam > 1:
         made.beam = _beam(model, reading, beam, length_penalty, max_new_tokens)
         made.beam_words = [_say(name, node.token) for node in made.beam.nodes]
         if target is not None:
             made.beam_note = f"The tree is of the model's own answer ({_own(made)}), not of the given target."
     return made
-
-
-def _check(model, target, classes, positions, beam, max_new_tokens) -> None:
-    """Refuse what says nothing of this kind of model."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"explain takes a Module, got {type(model).__name__}")
-    if beam < 1:
-        raise ValueError(f"explain: beam must be at least 1, got {beam}")
-    name = type(model).__name__
-    writes = isinstance(model, (EncoderDecoder, LanguageModel))
-    for given, what in ((target, "target"), (max_new_tokens, "max_new_tokens"), (beam if beam != 1 else None, "beam")):
-        if given is not None and not writes:
-            raise ValueError(f"explain: {what} is for models that write a text, and {name} does not")
-    if positions is not None and not isinstance(model, BERT):
-        raise ValueError(f"explain: positions are for BERT, not for {name}")
-    if positions is not None and model.mlm is None:
-        raise ValueError("explain: positions are where words are predicted, and this BERT has no head for words")
-    if classes is not None and writes:
-        raise ValueError(f"explain: classes are for models that choose one, and {name} writes a text")
-    if classes is not None and isinstance(model, BERT) and model.mlm is not None:
-        raise ValueError("explain: classes are for models that choose one, and this BERT predicts words")
 
 
 def _read(model, inputs, target, positions, beam, length_penalty, max_new_tokens) -> Reading:
@@ -192,7 +175,8 @@ def _agreement(reading: Reading, attentions) -> Agreement | None:
 
 
 def _own(made):
-    return " ".join(made.beam_words[node] for node in made.beam.best()) or "an empty one"
+    words = [made.beam_words[node] for node in made.beam.best()]
+    return " ".join(words[:TOLD] + ["…"] * (len(words) > TOLD)) or "an empty one"
 
 
 def _beam(model, reading, size, length_penalty, max_new_tokens):

@@ -1,6 +1,6 @@
 // The walk from stage to stage. What is not shown is not laid out.
 
-const state = {stage: 0, row: DATA.target.length || DATA.prompt ? 0 : DATA.at.length === 1 ? DATA.at[0] : 0, head: 0, step: 0, gate: 0, vectors: false};
+const state = {stage: 0, row: writes ? 0 : DATA.at.length === 1 ? DATA.at[0] : 0, head: 0, step: 0, gate: 0, vectors: false};
 const main = document.getElementById("page"), content = make("div", {class: "stage", id: "stage"});
 const list = make("select", {"aria-label": "stage", onchange: () => go(Number(list.value))}, DATA.stages.map((stage, i) =>
   make("option", {value: i}, `${i + 1} of ${DATA.stages.length}: ${stage.title}`)));
@@ -14,9 +14,9 @@ function go(stage) {
 }
 
 // The step of the output that is looked at; it moves the token that looks with it.
-function picker(name = "the word at") {
-  const words = DATA.steps.map(step => step.choice);
-  return pick(name, words, Math.min(state.step, words.length - 1), t => { state.step = t; if (DATA.target.length || DATA.prompt) state.row = t; draw(); });
+function picker(name = writes ? "the word" : "at") {
+  const words = DATA.steps.map(step => writes ? step.choice : step.context);
+  return pick(name, words, Math.min(state.step, words.length - 1), t => { state.step = t; if (writes || DATA.steps.length === DATA.tokens.length) state.row = t; draw(); });
 }
 
 function draw() {

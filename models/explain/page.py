@@ -43,6 +43,8 @@ def data(seen: Any) -> dict[str, Any]:
         ],
         "columns": seen.columns,
         "prompt": seen.about.get("prompt", 0),
+        "forced": bool(seen.about.get("forced")),
+        "plain": bool(seen.about.get("plain")),
         "at": [int(place) for place in seen.about.get("at", [])],
         "image": _image(seen),
         "grid": seen.grid,
@@ -73,7 +75,8 @@ def _even_then_odd(array: Array) -> Array:
 
 def stages(seen: Any) -> list[dict[str, Any]]:
     """In the order of the computation: source, encoder, target, decoder, output, views of it."""
-    found: list[dict[str, Any]] = [{"type": "tokens", "title": "Image" if seen.image is not None else "Tokens"}]
+    first = "Image" if seen.image is not None else "Input" if seen.about.get("plain") else "Tokens"
+    found: list[dict[str, Any]] = [{"type": "tokens", "title": first}]
     embedded = [_embedding(seen, one) for one in seen.embeddings]
     inner = _layers(seen)
     if seen.target:

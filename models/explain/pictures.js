@@ -65,12 +65,12 @@ function labelled(grid, left, top, label, options = {}) {
     painted(grid, label, size, {...options, sizeY})));
 }
 
-// Words with bars: entries [word, part, text]; `most` is a full bar.
-function bars(entries, {most = 1, chosen = null, text = share} = {}) {
-  return make("div", {class: "bars", role: "list"}, entries.flatMap(([word, part, said]) => {
-    const wide = Math.max(0, Math.min(100, 100 * part / (most || 1)));
+// Words with bars: entries [word, part, text]; `most` is a full bar, what is below zero is orange.
+function bars(entries, {most = 1, chosen = null, text = share, kind = "bars"} = {}) {
+  return make("div", {class: kind, role: "list"}, entries.flatMap(([word, part, said]) => {
+    const wide = Math.min(100, 100 * Math.abs(part) / (most || 1));
     return [make("div", {class: word === chosen ? "word chosen" : "word", role: "listitem", "aria-label": `${word}: ${said ?? text(part)}`}, word),
-      make("div", {class: "bar", "aria-hidden": "true"}, make("i", {style: `width:${wide}%`})),
+      make("div", {class: "bar", "aria-hidden": "true"}, make("i", {class: part < 0 ? "less" : null, style: `width:${wide}%`})),
       make("div", {class: "much", "aria-hidden": "true"}, said ?? text(part))];
   }));
 }

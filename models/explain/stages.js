@@ -2,19 +2,24 @@
 
 const names = side => side === "target" ? DATA.target : DATA.tokens;
 const say = (...parts) => make("p", {class: "say"}, ...parts);
-const isImage = DATA.grid > 0;
+const isImage = DATA.grid > 0, writes = DATA.target.length > 0 || DATA.prompt > 0;
+const WHOLE = ["the image", "the whole text", "the whole input"]; // contexts that are no token
+// Whether what follows step t was given, whatever the model would have said.
+const isGiven = t => t < DATA.prompt - 1 || DATA.forced && (DATA.target.length > 0 || t < DATA.steps.length - 1);
+const veiled = (least = "little") => scale([least, "much"], value => [255 * value, 140 * value, 24]);
 
 const STAGES = {
   tokens() {
     if (isImage) return [
       say(`The image is cut into ${DATA.grid} × ${DATA.grid} patches. Each becomes one vector; from here on they are to the model what words are to a translator.`),
       make("div", {class: "row"}, gridded(240))];
-    const chips = words => make("div", {class: "row"}, words.map((word, i) => make("span", {class: "token"}, word, make("small", {}, i))));
+    if (DATA.plain) return [say(`The input is numbers, not words${DATA.tokens.length ? `. Its positions are called 1 to ${DATA.tokens.length} from here on` : ""}.`)];
+    const chips = (words, first = 0) => make("div", {class: "row"}, words.map((word, i) => make("span", {class: "token"}, word, make("small", {}, first + i))));
     const written = DATA.prompt && DATA.prompt < DATA.tokens.length;
     return [say("A model does not see letters. The text is cut into tokens, whole words or parts of them, and each is a number: its row in a table. The small figure is the position."),
       chips(DATA.tokens.slice(0, DATA.prompt || undefined)),
-      written ? [say("The model goes on:"), chips(DATA.tokens.slice(DATA.prompt))] : [],
-      DATA.target.length ? [say("What the decoder is given: a start token, then the answer so far, moved right by one, so that each position has to say the next."), chips(DATA.target)] : []];
+      written ? [say(DATA.forced ? "How the text goes on, as it was given:" : "The model goes on:"), chips(DATA.tokens.slice(DATA.prompt), DATA.prompt)] : [],
+      DATA.target.length ? [say(`What the decoder is given: a start token, then ${DATA.forced ? "the given answer" : "the answer so far"}, moved right by one, so that each position has to say the next.`), chips(DATA.target)] : []];
   },
 
   embedding(stage) {
@@ -55,34 +60,38 @@ const STAGES = {
 
   output(stage) {
     const t = Math.min(state.step, DATA.steps.length - 1), step = DATA.steps[t], row = stage.logits[t];
-    const last = t === DATA.steps.length - 1, rest = 1 - step.top.reduce((sum, [, part]) => sum + part, 0);
-    return [say(`The last vector becomes ${row.of} numbers, one for each ${{tokens: "token", classes: "class"}[DATA.columns] ?? "output"} there is: the logits. Softmax makes shares of them that add up to 100 %.`),
+    const last = t === DATA.steps.length - 1, chosenOf = Math.exp(step.logp ?? -Infinity);
+    // A word that was given may be less probable than all that are shown.
+    const top = step.top.some(([word]) => word === step.choice) ? step.top : [...step.top, [step.choice, chosenOf]];
+    const rest = 1 - top.reduce((sum, [, part]) => sum + part, 0);
+    return [say(`The last vector becomes ${row.of} numbers, one for each ${{tokens: "token", classes: "class"}[DATA.columns] ?? "output"} there is: the logits. Softmax makes shares of them that add up to 100\u00a0%.`),
       DATA.steps.length > 1 ? picker() : [],
       make("code", {class: "formula"}, `share = exp(logit) / sum of all ${row.of} exp(logit)`),
-      make("div", {class: "card"}, make("h3", {}, `${DATA.target.length || DATA.prompt ? "After " : "At "}${quoted(step.context)}: ${step.top.slice(0, 2).map(([word, part]) => `${word} ${share(part)}`).join(", ")}`),
-        bars([...step.top, ...(rest > 0.0005 ? [["all others", rest]] : [])], {chosen: step.choice}),
+      make("div", {class: "card"}, make("h3", {}, `${WHOLE.includes(step.context) ? `Of ${step.context}` : (writes ? "After " : "At ") + quoted(step.context)}: ${step.top.slice(0, 2).map(([word, part]) => `${word} ${share(part)}`).join(", ")}`),
+        bars([...top, ...(rest > 0.0005 ? [["all others", rest]] : [])], {chosen: step.choice}),
         say(`Logit of ${quoted(step.choice)}: ${shown_(row.chosen)}; the largest is ${shown_(row.largest)}, the mean ${shown_(row.mean)}. log P = ${shown_(step.logp)}.`)),
-      DATA.target.length || DATA.prompt ? say(last ? "That was the last step: the answer is complete." : [t < DATA.prompt - 1 ? "The text goes on as it was given, with " : "The choice is appended: ", make("b", {}, step.choice), ". Then the model is asked again. ",
+      writes ? say(last ? "That was the last step." : [isGiven(t) ? "The text goes on as it was given, with " : "The choice is appended: ", make("b", {}, step.choice), ". Then the model is asked again. ",
         make("button", {type: "button", onclick: () => { state.step = t + 1; state.row = t + 1; draw(); }}, "Next step")]) : []];
   },
 
-  values: stage => [say("The outputs are numbers, not shares."), bars(stage.values.map((value, i) => [stage.names[i], Math.abs(value), shown_(value)]), {most: largest(stage.values)})],
+  values: stage => [say("The outputs are numbers, not shares."), bars(stage.values.map((value, i) => [stage.names[i], value, shown_(value)]), {most: largest(stage.values)}),
+    stage.values.some(value => value < 0) ? say("Orange bars are of numbers below zero.") : []],
 
   sequential(stage) {
     const words = DATA.target.length ? DATA.target : DATA.tokens, t = Math.min(state.step, words.length - 1);
     const grid = stage.weights ? unpacked(stage.weights) : null, rows = grid && {shape: grid.shape, values: grid.values.map((value, i) => Math.floor(i / grid.shape[1]) > t ? NaN : value)};
     const beside = (title, text, picture) => make("section", {class: "card"}, make("h3", {}, title), say(text), picture ?? []);
     return [say("In training the whole answer is known, so all positions are computed at once; when a text is written, each word has to wait for the one before. Both give the same numbers, if no position can look ahead."),
-      picker("written so far"),
+      picker(DATA.forced || DATA.prompt ? "up to" : "written so far"),
       make("div", {class: "split"},
         beside("Training: all rows at once", grid ? "The causal mask hides what comes later (grey): row t is what the model would see after t words." : "The recurrent decoder is given the right word at each step, whatever it would have said (teacher forcing).",
           grid && labelled(grid, words, words, "attention of all positions at once")),
-        beside("Writing: one row after the other", `Step ${t + 1}: the decoder has ${t + 1} of ${words.length} tokens and says ${quoted(DATA.steps[t].choice)}.`,
+        beside("Writing: one row after the other", `Step ${t + 1}: the ${DATA.target.length ? "decoder" : "model"} has ${t + 1} of ${words.length} tokens; ${isGiven(t) ? "given as the next is" : "its next is"} ${quoted(DATA.steps[t].choice)}.`,
           rows && labelled(rows, words, words, `attention of the first ${t + 1} steps`, {now: t}))),
       say(`The log-probabilities of both ways, all words at all positions, differ by at most ${stage.difference.toExponential(1)}: rounding.`)];
   },
 
-  beam: stage => [say(`Greedy writing takes the best word each time. A beam keeps the best ${stage.title.replace(/\D/g, "")} beginnings at each step, goes on with all of them, and drops the rest (dashed). A finished sentence (double frame) is judged by log P / ((5 + length) / 6)^${stage.alpha}; the green path won.`), stage.note ? say(stage.note) : [], tree(stage)],
+  beam: stage => [say(`Greedy writing takes the best word each time. A beam keeps the best ${stage.title.replace(/\D/g, "")} beginnings at each step, goes on with all of them, and drops the rest (dashed). A finished sentence (double frame) is judged by log\u00a0P\u00a0/\u00a0((5\u00a0+\u00a0length)\u00a0/\u00a06)^${stage.alpha}; the green path won.`), stage.note ? say(stage.note) : [], tree(stage)],
 
   agreement(stage) {
     const t = Math.min(state.step, stage.effects.length - 1), cost = stage.effects[t], seen = stage.attention?.[t];
@@ -90,17 +99,18 @@ const STAGES = {
     const known = words.map((word, s) => s).filter(s => cost[s] !== null), r = stage.correlation[t];
     const cards = [];
     if (isImage) {
-      if (attention) cards.push(make("section", {class: "card"}, make("h3", {}, "Where it looks"), overlaid(seen, "attention over the image")));
-      cards.push(make("section", {class: "card"}, make("h3", {}, "What the answer loses without the patch"), overlaid(cost, "cost of each patch over the image")));
+      if (attention) cards.push(make("section", {class: "card"}, make("h3", {}, "Where it looks"), overlaid(seen, "attention over the image"), veiled()));
+      cards.push(make("section", {class: "card"}, make("h3", {}, "What the answer loses without the patch"), overlaid(cost, "cost of each patch over the image"), veiled("nothing, or it gains")));
     } else {
       if (attention) cards.push(make("section", {class: "card"}, make("h3", {}, "Attention, mean of all heads and layers"), bars(known.map(s => [words[s], seen[s]]), {most: largest(seen)})));
-      cards.push(make("section", {class: "card"}, make("h3", {}, "What log P loses without the token"), bars(known.map(s => [words[s], cost[s], shown_(cost[s], 3)]), {most: largest(cost)})));
+      cards.push(make("section", {class: "card"}, make("h3", {}, "What log P loses without the token"), bars(known.map(s => [words[s], cost[s], shown_(cost[s], 3)]), {most: largest(cost)}),
+        known.some(s => cost[s] < 0) ? say("Orange: without it the answer would be more probable.") : []));
     }
     if (stage.unmeasured) return [make("p", {class: "verdict"}, stage.sentence)];
     return [make("p", {class: "verdict"}, stage.sentence), DATA.steps.length > 1 ? picker() : [],
       known.length ? make("div", {class: "split"}, cards) : say("Nothing comes before this token: there is nothing to leave out."),
       r !== null ? say(`Correlation of the two orders for this answer: ${r.toFixed(2)}.`) : [],
-      stage.by_path.length > 1 ? make("details", {}, make("summary", {}, "Layer by layer"), bars(stage.by_path.map(([path, value]) => [path, value ?? 0, value === null ? "-" : value.toFixed(2)]))) : []];
+      stage.by_path.length > 1 ? make("details", {}, make("summary", {}, "Layer by layer"), bars(stage.by_path.map(([path, value]) => [path, value ?? 0, value === null ? "-" : value.toFixed(2)]), {kind: "bars named"})) : []];
   },
 };
 
@@ -112,7 +122,7 @@ function ABOUT_VECTORS(name) {
   if (name === "position waves") return "At the left the sines, at the right the cosines, of waves that grow longer: the first columns of each half change from word to word, the last ones slowly. No two positions have the same row.";
   if (name === "positions") return "A learned vector for each position.";
   if (name === "segments") return "A learned vector that says to which of two texts a token belongs.";
-  if (name === "patches") return "The pixels of each patch through one linear map.";
+  if (name === "patches") return "The pixels of each patch through one linear map." + (DATA.tokens[0] === "class" ? " Before them stands a learned vector for the class." : "");
   return "What goes into the first layer.";
 }
 

@@ -2,6 +2,7 @@
 wherever numba is installed.
 """
 
+import ast
 import os
 import subprocess
 import sys
@@ -60,6 +61,65 @@ def test_no_bit_depends_on_the_number_of_threads_or_on_what_ran_before():
         kernels.pool.resize(count)
         F.softmax(mt.tensor(draw(700, 30)))
         assert trained() == alone
+
+
+KERNELS_OF_ROWS = {  # name: what each array is, x a matrix, r one number a row, c one a column; numbers as they are
+    "softmax": "xx", "softmax_gradient": "xxx", "log_softmax": "xx", "log_softmax_gradient": "xxx",
+    "norm": ("x", "c", "c", 1e-5, True, "x", "r", "r"), "norm_gradient": ("x", "c", "x", "r", "r", True, "x"),
+    "norm_columns": "xxrrcc", "column_sums": "xc", "row_sums": "xr",
+}  # fmt: skip
+
+
+def packed(arrays, order, gap):
+    """Copies of the arrays in one piece of memory, in an order, ``gap`` bytes apart."""
+    memory = np.zeros(sum(a.nbytes + gap for a in arrays) + 64, np.uint8)
+    at, places = -memory.ctypes.data % 64, [None] * len(arrays)
+    for k in order:
+        places[k] = memory[at : at + arrays[k].nbytes].view(arrays[k].dtype).reshape(arrays[k].shape)
+        places[k][...] = arrays[k]
+        at += arrays[k].nbytes + gap
+    return places
+
+
+@pytest.mark.parametrize("name", KERNELS_OF_ROWS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_bit_depends_on_where_the_arrays_lie(name, dtype):
+    # A compiler asks at run time whether arrays overlap, and guesses on the safe side: for
+    # neighbours in memory it goes element by element, and a sum would be taken in another order.
+    for rows, width, seed in [(4, 4, 0), (4, 4, 1), (3, 7, 0), (3, 7, 2), (2, 33, 0)]:
+        shapes = {"x": (rows, width), "r": (rows,), "c": (width,)}
+        given = [
+            2 * draw(*shapes[a], dtype=dtype, seed=(seed, k)) if isinstance(a, str) else a if a is True else dtype(a)
+            for k, a in enumerate(KERNELS_OF_ROWS[name])
+        ]
+        where = [k for k, a in enumerate(given) if isinstance(a, np.ndarray)]
+        arrays = [given[k] for k in where]
+        found = set()
+        for gap in (0, 64, 1 << 12):
+            for order in (range(len(arrays)), range(len(arrays))[::-1]):
+                placed = packed(arrays, order, gap)
+                call = list(given)
+                for k, array in zip(where, placed):
+                    call[k] = array
+                kernels.run(name, *call)
+                found.add(b"".join(array.tobytes() for array in placed))
+        assert len(found) == 1, (rows, width)
+
+
+def test_a_loop_of_a_kernel_that_adds_up_writes_to_no_array():
+    """What keeps the order of a sum the same wherever the arrays lie: see the test above."""
+    sums = 0
+    for path in Path(mt.__file__).parent.glob("backend/compiled/*.py"):
+        for loop in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            inside = [node for node in ast.walk(loop) if isinstance(node, (ast.For, ast.While))]
+            if inside != [loop]:  # no loop, or loops within one
+                continue
+            changed = [n for n in ast.walk(loop) if isinstance(n, (ast.Assign, ast.AugAssign, ast.AnnAssign))]
+            adds = [n for n in changed if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name)]
+            writes = [n for n in ast.walk(loop) if isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Store)]
+            sums += bool(adds)
+            assert not (adds and writes), f"{path.name}, line {loop.lineno}: sum in a loop of its own"
+    assert sums > 10
 
 
 def test_two_threads_of_python_may_compute_at_once():

@@ -18,13 +18,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(params=[1, 2], ids=["one GPU", "two GPUs"])
-def device(request):
-    """The fake device in CuPy's place; the name of the last."""
-    with fake_device.installed(request.param):
-        yield f"cuda:{request.param - 1}"
-
-
 def work(device):
     x = mt.tensor(np.ones((3, 4), np.float32), device=device, requires_grad=True)
     w = mt.tensor(np.ones((2, 4), np.float32), device=device, requires_grad=True)

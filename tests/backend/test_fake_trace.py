@@ -6,18 +6,11 @@ import pytest
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor.tracing.record import Scattered
-from tests.backend import emulator, fake_device
+from tests.backend import emulator
 
 pytestmark = pytest.mark.skipif(
     emulator.compiler() is None, reason="running the kernels on the CPU takes Linux and a C++ compiler"
 )
-
-
-@pytest.fixture(params=[1, 2], ids=["one GPU", "two GPUs"])
-def device(request):
-    """The fake device in CuPy's place; the name of the last."""
-    with fake_device.installed(request.param):
-        yield f"cuda:{request.param - 1}"
 
 
 def test_values_and_gradients_are_copied_to_the_host(device):

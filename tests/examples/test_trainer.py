@@ -199,3 +199,44 @@ def test_schedules(tmp_path):
     assert rates(schedule="inverse-sqrt")[3:] == pytest.approx([(4 / t) ** 0.5 for t in range(4, 13)])
     cosine = rates(schedule="cosine", steps=12, epochs=None)
     assert max(cosine) == 1.0 and cosine[-1] < 0.1
+
+
+def test_a_diverged_step_runs_again_and_is_explained(tmp_path, capsys):
+    task = Task()
+    loss, seen = task.loss, []
+
+    def rooted(batch, divide_by):
+        """In the third update a root of 0: a finite loss, an infinite gradient."""
+        seen.append(mt.random.default.state)
+        spoilt = len(seen) > 4
+        weight = task.model.output.bias
+        return loss(batch, divide_by) + (mt.sqrt((weight - weight) ** 2).sum() if spoilt else 0.0)
+
+    task.loss = rooted
+    before = None
+    trainer = Trainer(task, Training(**{**SETTINGS, "clip": 0.0}), tmp_path)
+    update = trainer.update
+
+    def watched(batch):
+        nonlocal before
+        before = task.model.state_dict()
+        return update(batch)
+
+    trainer.update = watched
+    with pytest.raises(UserError, match="the norm of the gradient is nan in update 3: training has diverged"):
+        with np.errstate(all="ignore"):
+            trainer.run()
+    assert seen[6:] == seen[4:5]  # the same random numbers; the first part shows it
+    after = task.model.state_dict()
+    assert all(np.array_equal(after[name].data, value.data) for name, value in before.items())
+    text = "".join(capsys.readouterr())
+    assert "Why NaN: slope of a root at 0" in text and "mt.sqrt((weight - weight) ** 2)" in text
+
+
+def test_a_spoilt_weight_is_named_by_its_path(tmp_path, capsys):
+    task = Task()
+    task.model.output.weight.assign(np.full(task.model.output.weight.shape, np.nan))
+    with pytest.raises(UserError, match="the loss is nan in update 1"):
+        Trainer(task, Training(**SETTINGS), tmp_path).run()
+    text = "".join(capsys.readouterr())
+    assert "Why NaN: NaN or infinity in a parameter" in text and "the parameter output.weight is nan at [0, 0]" in text

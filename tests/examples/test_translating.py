@@ -108,6 +108,8 @@ def test_several_hypotheses(run, tmp_path, capsys):
     assert printed(capsys, *beam, "--n-best", 3, *files) == []
     assert (tmp_path / "out.fr").read_text(encoding="utf-8").split("\n") == [*several, ""]
     refused(capsys, "--n-best 3 needs as many hypotheses: --beam 3", "translate", "--run", run, "--n-best", 3, "a")
+    for command in (("translate", "a"), ("explain", "a"), ("evaluate",)):
+        refused(capsys, "there is none: give --beam 5 too", *command, "--run", run, "--length-penalty", 1)
 
 
 @pytest.mark.parametrize("beam", [1, 3])

@@ -3,7 +3,9 @@ refused in words.
 """
 
 import ast
+import functools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,9 +13,11 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from lessons import build, grading, literate
+import minitensor as mt
+from lessons import build, grading, judge, literate
 from lessons.__main__ import main
 from lessons.literate import HERE, find, lessons, load_file, run
 from lessons.say import Record, claim, recording
@@ -208,13 +212,9 @@ def test_waiting_is_no_computing_but_ends_too_and_loading_a_lesson_takes_no_time
             pass
 
     monkeypatch.setattr(literate, "run", slow)
-    literate.load.cache_clear()
-    text = "    load(1)\n    return x**n, n * x ** (n - 1)"
-    try:
-        result = grading.check(find(1), learner(tmp_path, text))[0]
-        assert result.verdict == "passed", result.reason
-    finally:
-        literate.load.cache_clear()
+    text = "    load.__wrapped__(1)\n    return x**n, n * x ** (n - 1)"  # not what has been loaded already
+    result = grading.check(find(1), learner(tmp_path, text))[0]
+    assert result.verdict == "passed", result.reason
 
 
 def test_what_a_solution_prints_is_shown_and_shortened(tmp_path, capsys):
@@ -228,6 +228,7 @@ def test_what_a_solution_prints_is_shown_and_shortened(tmp_path, capsys):
 
 def test_a_file_that_cannot_run_is_told_kindly(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(grading, "PATIENCE", 0.2)
+    monkeypatch.setattr(judge, "check", grading.check)  # in this process, to save time
     path = tmp_path / "mine.py"
     for text, said in (
         ("def f(:\n    pass", "mine.py is no Python yet: .*line 1"),
@@ -240,6 +241,69 @@ def test_a_file_that_cannot_run_is_told_kindly(tmp_path, capsys, monkeypatch):
     path.write_text("slopes_of_power = 3", encoding="utf-8")
     assert main(["check", "1", str(path)]) == 1
     assert "there is no function slopes_of_power in the file" in capsys.readouterr().out
+
+
+ENDS = """
+import os, signal
+
+def slopes_of_power(x, n):
+    os._exit(0)
+
+def sigmoid(x):
+    os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+"""
+
+
+def test_a_solution_that_ends_the_program_is_refused_and_the_others_are_graded(tmp_path, capfd):
+    path = learner(tmp_path, "    return 1")
+    path.write_text(path.read_text(encoding="utf-8") + ENDS, encoding="utf-8")
+    assert main(["check", "1", str(path)]) == 1
+    shown = capfd.readouterr().out
+    assert re.search(r"1\.1 +refused .*\n +it ended the whole program \(os\._exit, or a crash; status 0\)", shown)
+    assert re.search(r"1\.2 +refused .*\n +it ended the whole program", shown)
+    assert re.search(r"1\.3 +passed", shown) and "1 of 3 passed" in shown
+    path.write_text("import os\nos._exit(0)", encoding="utf-8")
+    assert main(["check", "1", str(path)]) == 2
+    assert "mine.py cannot be run: it ended the whole program" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(not os.environ.get("MINITENSOR_THOROUGH"), reason="waits for ten seconds")
+def test_what_no_exception_reaches_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(judge, "LOADING", 10.0)
+    monkeypatch.setattr(judge, "SILENCE", 0)
+    first, *others = judge.check(find(1), learner(tmp_path, "    import time\n    time.sleep(1000)"))
+    assert first.verdict == "refused" and "ended after 10 seconds without a sign of life" in first.reason
+    assert [other.verdict for other in others] == ["passed", "passed"]
+
+
+# --- what a solution must give --------------------------------------------------------------------
+
+
+def listed(value):
+    """Arrays as lists, Tensors as arrays, also those in a tuple or a list."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(listed, value))
+    return value.numpy() if isinstance(value, mt.Tensor) else value.tolist() if isinstance(value, np.ndarray) else value
+
+
+@ALL
+def test_no_list_passes_for_an_array_and_no_array_for_a_tensor(lesson):
+    answers = load_file(lesson.part("answers"))
+    for item in grading.exercises(lesson):
+        answer, seen = getattr(answers, item.name), set()
+        if isinstance(answer, type) or item.nothing:
+            continue
+
+        def other(*args, answer=answer, seen=seen, **keywords):
+            value = answer(*args, **keywords)
+            seen.add(listed(value).__class__ is not value.__class__ or repr(listed(value)) != repr(value))
+            return listed(value)
+
+        result = grading.grade(item, of_lesson(lesson, item, "other.py", functools.wraps(answer)(other)))
+        # A number of NumPy may stand for an array without axes.
+        assert result.verdict == ("refused" if True in seen else "passed"), (item.id, result)
+        words = "asked for|a Tensor|Tensors|are lost|is lost|gets? back"
+        assert result.verdict == "passed" or re.search(words, result.reason), (item.id, result.reason)
 
 
 # --- the command line -----------------------------------------------------------------------------

@@ -403,7 +403,13 @@ def test_the_model_is_left_as_it_was():
         (lambda: explain(vit(), np.zeros((2, 1, 8, 8), np.float32)), ValueError, "one image"),
         (lambda: explain(gpt(), SOURCE, beam=2, max_new_tokens=0), ValueError, "at least one new token"),
         (lambda: explain(gpt(), SOURCE, target=[1], beam=2, max_new_tokens=99), ValueError, "positions"),
-        (lambda: explain(gpt(), SOURCE, target=[1], beam=0), ValueError, "beam must be at least 1"),
+        (lambda: explain(gpt(), SOURCE, target=[1], beam=0), ValueError, "beam must be a positive integer"),
+        (lambda: explain(gpt(), SOURCE, beam=True), TypeError, "beam must be a positive integer"),
+        (lambda: explain(gpt(), SOURCE, max_new_tokens=1.5), ValueError, "max_new_tokens must be an integer"),
+        (lambda: explain(bert(mlm_head=True), SOURCE, positions=[2.7]), TypeError, "positions must be integers"),
+        (lambda: explain(bert(mlm_head=True), SOURCE, positions=[True] * 6), TypeError, "positions must be integers"),
+        (lambda: explain(bert(mlm_head=True), SOURCE, positions=[]), ValueError, "positions is empty"),
+        (lambda: explain(vit(), IMAGE, classes="ab"), ValueError, "2 names, and ViT chooses from 3"),
         (lambda: explain(seeded(lambda: Tagger(3)), mt.asarray([[1, 2], [3, 4]])), ValueError, "one input at a time"),
         (lambda: explain(nn.Embedding(5, 3), mt.asarray([1, 2])), ValueError, "one input at a time"),
         (lambda: explain(nn.Linear(3, 2), ()), ValueError, "empty tuple"),
@@ -420,6 +426,80 @@ def test_the_model_is_left_as_it_was():
 def test_what_it_cannot_take_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def classifier():
+    return seeded(lambda: SequenceClassifier(SequenceClassifierConfig(vocab_size=13, n_classes=3, hidden_size=4)))
+
+
+def regressor():
+    return seeded(lambda: SequenceRegressor(SequenceRegressorConfig(hidden_size=4)))
+
+
+class Whole(nn.Module):
+    """Answers with ids: nothing that could be taken for logits."""
+
+    def forward(self, ids):
+        return ids
+
+
+TEXT, IMAGE, SERIES = mt.asarray([SOURCE]), np.zeros((1, 8, 8), np.float32), mt.ones((1, 5, 1))
+KINDS = {  # how it is made, its input, and the arguments that it uses alone
+    "transformer": (transformer, SOURCE, "target tokens beam max_new_tokens"),
+    "t5": (t5, SOURCE, "target tokens beam max_new_tokens"),
+    "rnn": (lambda: seq2seq("rnn", "none"), SOURCE, "target tokens beam max_new_tokens"),
+    "lstm, dot": (lambda: seq2seq("lstm", "dot"), SOURCE, "target tokens beam max_new_tokens"),
+    "gru": (seq2seq, SOURCE, "target tokens beam max_new_tokens"),
+    "gpt": (gpt, SOURCE, "target tokens beam max_new_tokens"),
+    "lstm of texts": (lambda: seeded(_language_model), SOURCE, "target tokens beam max_new_tokens"),
+    "bert": (bert, SOURCE, "tokens"),
+    "bert of words": (lambda: bert(mlm_head=True), SOURCE, "tokens positions"),
+    "bert of classes": (lambda: bert(n_classes=3), SOURCE, "tokens classes"),
+    "vit": (vit, IMAGE, "classes"),
+    "vit, no head": (lambda: vit(n_classes=0), IMAGE, ""),
+    "classifier": (classifier, TEXT, "tokens classes"),
+    "regressor": (regressor, SERIES, ""),
+    "linear": (lambda: seeded(lambda: nn.Linear(3, 3)), mt.ones((1, 3)), "classes"),
+    "own": (lambda: seeded(Own), TEXT, "tokens classes"),
+    "own, ids": (lambda: seeded(Whole), TEXT, "tokens"),
+}
+NAMED = [f"<{n}>" for n in range(13)]
+ARGUMENTS = {"target": [3, 4], "tokens": NAMED, "classes": ["x", "y", "z"], "positions": [1], "beam": 2,
+             "length_penalty": 1.0, "max_new_tokens": 3}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_argument_is_used_or_refused(kind):
+    make, inputs, used = KINDS[kind]
+    model, plain = make(), explain(make(), inputs, occlusion=False)
+    writes = "beam" in used
+    for name, value in ARGUMENTS.items():
+        if name in used.split():
+            seen = explain(model, inputs, occlusion=False, **{name: value})
+            assert _page(seen) != _page(plain), name
+        else:
+            with pytest.raises(ValueError, match=f"^explain: {name} .*(leave|give)"):
+                explain(model, inputs, **{name: value})
+    if writes:  # two of them together
+        for given in ({"max_new_tokens": 3, "target": [3, 4]}, {"length_penalty": 1.0, "target": [3]}):
+            with pytest.raises(ValueError, match=f"^explain: {next(iter(given))} .*give beam=5 too"):
+                explain(model, inputs, **given)
+        both = [
+            explain(model, inputs, beam=2, occlusion=False, length_penalty=p, max_new_tokens=4) for p in (-9.0, 9.0)
+        ]
+        assert [node.score for node in both[0].beam.nodes] != [node.score for node in both[1].beam.nodes]
+        given = [explain(model, inputs, target=[3], beam=2, occlusion=False, max_new_tokens=n) for n in (1, 3)]
+        assert [max(node.depth for node in one.beam.nodes) for one in given] != [1, 1]
+
+
+def _page(seen):
+    made = seen.to_html()
+    return (made[made.index(b'id="data"') :], str(seen))
+
+
+def test_a_beam_is_weighed_as_the_model_s_own_search_does():
+    for make, penalty in ((gpt, 0.0), (transformer, 0.6)):
+        assert explain(make(), SOURCE, beam=3, max_new_tokens=3).beam.length_penalty == penalty
 
 
 def test_a_spoilt_model_is_told():

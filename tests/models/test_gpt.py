@@ -34,16 +34,6 @@ def ids_of(*shape, seed=0):
 # --- logits and loss ------------------------------------------------------------------------------
 
 
-def test_no_position_sees_a_later_token():
-    model, ids = make(), ids_of(2, 9)
-    changed = ids.copy()
-    changed[:, 6:] = (changed[:, 6:] + 1) % 23
-    a, b = model(ids).data, model(changed).data
-    assert a.shape == (2, 9, 23)
-    np.testing.assert_allclose(a[:, :6], b[:, :6], rtol=1e-12)
-    assert (a[:, 6:] != b[:, 6:]).any(axis=-1).all()
-
-
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding_on_either_side_changes_nothing(side):
     model = make()

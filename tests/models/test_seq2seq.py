@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 import minitensor as mt
-import minitensor.nn.functional as F
 from minitensor import optim
 from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
-from minitensor.testing import gradcheck
+from minitensor.testing import gradcheck, invariants
 
 PAD, START, STOP = 0, 1, 2
 SOURCE = np.array([[3, 4, 5, 9, STOP], [6, 7, STOP, PAD, PAD]])
@@ -37,17 +36,15 @@ def shape(request):
 @pytest.mark.parametrize("cell", CELLS)
 def test_decoding_step_by_step_is_the_forward_pass(cell, attention, shape):
     model = make(cell, attention, **shape).astype(np.float64).eval()
-    state = model.start(SOURCE, MASK)
-    steps = [model.step(TARGET_IN[:, t], state).data for t in range(3)]
-    np.testing.assert_allclose(np.stack(steps, 1), F.log_softmax(model(SOURCE, TARGET_IN, MASK)).data, atol=1e-12)
+    invariants.cached_decoding(model, {0: SOURCE, 1: TARGET_IN, "mask": MASK})
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_reach_every_parameter(cell, attention, shape):
     model = make(cell, attention, **shape)
-    model.loss(SOURCE, TARGET_IN, TARGET_OUT, MASK).backward()
-    assert not [name for name, p in model.named_parameters() if p.grad is None or not np.abs(p.grad.data).max() > 0]
+    batch = (SOURCE, TARGET_IN, TARGET_OUT, MASK)
+    invariants.gradient_reaches_parameters(model, batch, call=Seq2Seq.loss, batches=1)
 
 
 @pytest.mark.parametrize(("cell", "attention"), [("lstm", "additive"), ("gru", "dot"), ("rnn", "none")])

@@ -137,12 +137,6 @@ def test_attention_maps(pooling, positions):
         np.testing.assert_allclose(weights.numpy().sum(axis=-1), 1, atol=1e-12)
 
 
-def test_a_batch_is_its_images():
-    model = small()
-    single = np.concatenate([model(IMAGES[i : i + 1]).numpy() for i in range(3)])
-    np.testing.assert_allclose(model(IMAGES).numpy(), single, atol=1e-12)
-
-
 def test_images_are_cast_to_the_dtype_of_the_model():
     assert small().astype("float32")(IMAGES).dtype == np.float32
 

@@ -5,10 +5,16 @@ import pytest
 from browser import LOOKS
 
 import minitensor as mt
+from minitensor import nn
 from minitensor.models.bert import BERT, BERTConfig
 from minitensor.models.explain import explain
 from minitensor.models.gpt import GPT, GPTConfig
-from minitensor.models.recurrent import SequenceClassifier, SequenceClassifierConfig
+from minitensor.models.recurrent import (
+    SequenceClassifier,
+    SequenceClassifierConfig,
+    SequenceRegressor,
+    SequenceRegressorConfig,
+)
 from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from minitensor.models.t5 import T5, T5Config
 from minitensor.models.transformer import Transformer, TransformerConfig
@@ -54,14 +60,45 @@ def lstm():
     return explain(model, mt.asarray([IDS]), tokens=WORDS)
 
 
-MODELS = [transformer, gru, gpt, bert, t5, vit, lstm]
+def gpt_given():
+    model = GPT(GPTConfig(**SMALL, n_layers=1, max_length=16))
+    return explain(model, IDS, target=[3, 4, 5], tokens=WORDS, beam=3, max_new_tokens=4)
 
 
-@pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
-@pytest.mark.parametrize("width, scheme", LOOKS)
-def test_every_stage_fits_and_is_accessible(show, make, width, scheme):
+def without_attention():
+    model = Seq2Seq(Seq2SeqConfig(vocab_size=13, d_model=8, hidden_size=6, cell="lstm", attention="none"))
+    return explain(model, IDS, target=[3, 4], tokens=WORDS, beam=4, max_new_tokens=5)
+
+
+def regressor():
+    x = np.random.default_rng(0).normal(size=(1, 12, 1)).astype(np.float32)
+    return explain(SequenceRegressor(SequenceRegressorConfig(hidden_size=4, horizon=3)), x)
+
+
+class Fixed(nn.Module):
+    """A tagger of texts of six words alone: none can be left out."""
+
+    def __init__(self):
+        self.words, self.look = nn.Embedding(13, 8), nn.MultiHeadAttention(8, n_heads=2)
+        self.places, self.tag = nn.Parameter(mt.ones((6, 8))), nn.Linear(8, 3)
+
+    def forward(self, ids):
+        x = self.words(ids) + self.places
+        return self.tag(x + self.look(x))
+
+
+def fixed():
+    return explain(Fixed(), mt.asarray([IDS]), tokens=WORDS, classes=["x", "y", "z"])
+
+
+MODELS = [(make, look) for make in (transformer, gru, gpt, bert, t5, vit, lstm) for look in LOOKS]
+MODELS += [(make, look) for make in (gpt_given, without_attention, regressor, fixed) for look in (LOOKS[0], LOOKS[-1])]
+
+
+@pytest.mark.parametrize("make, look", MODELS, ids=lambda one: getattr(one, "__name__", None))
+def test_every_stage_fits_and_is_accessible(show, make, look):
     mt.random.seed(0)
-    shown = show(make().to_html(), width=width, scheme=scheme)
+    shown = show(make().to_html(), width=look[0], scheme=look[1])
     stages = shown.page.evaluate("DATA.stages.map(stage => stage.type)")
     seen = set()
     for number, kind in enumerate(stages):
@@ -110,6 +147,54 @@ def test_the_numbers_shown_are_those_of_the_model(show):
         "Array.from(unpack(DATA.stages.find(stage => stage.type === 'layer').attentions[0].weights).values)"
     )
     np.testing.assert_allclose(coded, seen.attentions[0].weights.reshape(-1), atol=1 / 400)
+
+
+def at(shown, kind, step=0):
+    """The words of the first stage of a kind, at a step."""
+    shown.page.evaluate(f"state.step = {step}; go(DATA.stages.findIndex(stage => stage.type === '{kind}'))")
+    return " ".join(shown.page.inner_text("#stage").split())
+
+
+def test_it_says_what_was_given_and_what_the_model_chose(show):
+    mt.random.seed(0)
+    own, given = show(gpt().to_html()), show(gpt_given().to_html())
+    assert "The model goes on:" in at(own, "tokens") and "as it was given:" in at(given, "tokens")
+    for shown, said in ((own, "The choice is appended: "), (given, "The text goes on as it was given, with ")):
+        assert "as it was given, with queen" in at(shown, "output", 1) and "given as the next is" in at(
+            shown, "sequential", 1
+        )
+        assert said in at(shown, "output", 6)
+    assert "its next is" in at(own, "sequential", 6) and "given as the next is" in at(given, "sequential", 6)
+    for step in range(9):  # the word that was given has its bar, however little probable it is
+        at(given, "output", step)
+        assert given.page.locator(".bars .chosen").count() == 1
+    assert "not of the given target" in at(given, "beam") and "None ended within 4 steps" in at(given, "beam")
+    best = given.page.locator(".tree g.best")
+    assert best.count() == 4 and given.page.locator(".tree g.best.dropped").count() == 0
+    assert "given answer, moved right" in at(show(without_attention().to_html()), "tokens")
+
+
+def test_numbers_below_zero_and_inputs_that_are_no_words(show):
+    mt.random.seed(0)
+    seen = regressor()
+    shown = show(seen.to_html())
+    below = sum(value < 0 for value in seen.about["values"])
+    assert ("below zero" in at(shown, "values")) == (below > 0) and shown.page.locator(".less").count() == below
+    assert "numbers, not words" in at(shown, "tokens") and "12 positions" in shown.page.inner_text("h1")
+    shown = show(gru().to_html())
+    at(shown, "agreement")
+    below = shown.page.evaluate(
+        "DATA.stages.find(stage => stage.type === 'agreement').effects[0].filter(cost => cost < 0).length"
+    )
+    assert below and shown.page.locator(".less").count() == below
+
+
+def test_what_was_not_measured_is_told_in_short_and_in_full(show):
+    mt.random.seed(0)
+    shown = show(fixed().to_html(), width=375)
+    assert shown.page.locator(".verdict").first.inner_text().split(".")[0].endswith("Fixed raises ValueError")
+    assert "broadcast" in at(shown, "agreement")
+    assert "at dog king queen" in at(shown, "output") and shown.page.locator(".row button").count() == 6
 
 
 def test_a_large_page_is_painted_within_a_second(show):

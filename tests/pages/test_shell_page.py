@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from browser import LOOKS
 
+import minitensor as mt
 from minitensor.pages import document, packed
 
 pytestmark = pytest.mark.browser
@@ -45,3 +46,15 @@ def test_what_is_wrong_is_found(show):
     with pytest.raises(AssertionError, match="nowhere"):
         broken.check_quiet()
     broken.failed.clear()
+
+
+@pytest.mark.parametrize("width, scheme", LOOKS)
+def test_the_page_of_a_profile_fits_and_is_accessible(show, tmp_path, width, scheme):
+    x = mt.ones((4, 4), requires_grad=True)
+    with mt.profile() as p:
+        (mt.tanh(x @ x) * x).sum().backward()
+    p.save(tmp_path / "profile.html")
+    shown = show(tmp_path / "profile.html", width=width, scheme=scheme)
+    shown.check_fits()
+    shown.check_accessible()
+    assert shown.page.locator("table tbody tr").count() == len(p.rows)

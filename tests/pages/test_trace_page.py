@@ -73,6 +73,65 @@ def test_it_fits_and_is_accessible(show, trace, width, scheme):
     shown.check_accessible()
 
 
+@pytest.mark.parametrize(
+    "trace, width, scheme",
+    [(traced.third, 375, "light"), (traced.third, 1280, "dark"), (traced.empty, 375, "dark"), (traced.forward_only, 375, "light")],
+)  # fmt: skip
+def test_many_passes_or_none_fit(show, trace, width, scheme):
+    shown = show(page(trace()), width=width, scheme=scheme)
+    shown.check_fits()
+    shown.check_accessible()
+    shown.page.keyboard.press("End")
+    shown.check_fits()
+
+
+def test_it_says_that_nothing_ran(show):
+    shown = show(page(traced.empty()))
+    assert shown.page.inner_text("#now h2") == "Nothing to show"
+    assert "nothing ran in the block" in shown.page.inner_text("header")
+    shown = show(page(traced.forward_only()))
+    assert "No backward pass ran inside the block" in shown.page.inner_text("#now")
+    assert "2 ops; no backward pass" in shown.page.inner_text("header")
+
+
+@pytest.mark.parametrize("trace", [traced.second, traced.third, traced.transformer])
+def test_the_counts_of_the_header_are_those_of_the_walk(show, trace):
+    shown, t = show(page(trace())), trace()
+    about = shown.page.inner_text("header p")
+    ops = shown.page.evaluate("walk().frames.filter(one => one.forward && one.node !== undefined).length")
+    assert int(re.match(r"(\d+) ops?;", about)[1]) == ops
+    for k, one in enumerate(t.passes, start=1):
+        shown.page.click(f"#phases button:nth-child({k + 1})")
+        while "begins" not in shown.page.inner_text("#now h2"):
+            shown.page.keyboard.press("ArrowRight")
+        assert shown.page.inner_text("#place").endswith(f"step 0 of {len(one.steps)}")
+        assert str(len(one.steps)) in about
+    shown.page.click("#first")
+    assert re.search(r"op 0 of \d+$", shown.page.inner_text("#place"))
+
+
+def test_what_a_pass_made_opens(show):
+    shown, t = show(page(traced.recurrent())), traced.recurrent()
+    made = next(node.id for node in t.nodes.values() if node.kind == "fused" and node.made_by)
+    shown.page.keyboard.press("End")
+    while (closed := shown.page.locator('.item[aria-expanded="false"]')).count():
+        closed.first.evaluate("one => one.dispatchEvent(new MouseEvent('click'))")
+    shown.page.locator(f'[data-key="node {made}"]').evaluate("one => one.dispatchEvent(new MouseEvent('click'))")
+    assert shown.page.inner_text("#way").endswith(f"#{made}")
+    assert "matmul" in shown.page.inner_text("#picture")
+    shown.check_accessible()
+
+
+def test_of_a_long_rule_the_line_that_says_most_is_shown_and_marked(show):
+    shown = show(page(traced.mlp()))
+    shown.page.click("#phases button:nth-child(2)")
+    for _ in range(2):
+        shown.page.keyboard.press("ArrowRight")
+    said = shown.page.inner_text("#now .rule")
+    assert said.startswith("return xp.broadcast_to(") and "marked below the source" in said
+    assert shown.page.inner_text(".listing .says").split()[1:] == said.split("  ")[0].split()
+
+
 def number(text):
     return float(text.replace("Infinity", "inf"))
 

@@ -94,9 +94,9 @@ def _forward(number, gemm, sizes, block, causal, scale, places, steps, mask, mas
                     scores[i, s] = zero
             else:
                 for s in range(several):
-                    e = exp(minus(scores[i, s], top))
-                    scores[i, s] = e
-                    total += e
+                    scores[i, s] = exp(minus(scores[i, s], top))
+                for s in range(several):
+                    total += scores[i, s]
             tops[head, first + i], totals[head, first + i] = top, total
             share = one / total
             if drop:
@@ -174,18 +174,18 @@ def _backward(number, gemm, sizes, block, causal, scale, places, steps, mask, ma
                 if drop:
                     factor = array_at(drop + ((head * queries + first + i) * keys) * size, (several,), zero)
                     for s in range(several):
-                        weight = exp(minus(p[i, s], top)) * share
-                        slope = ds[i, s] * factor[s]
-                        along += weight * slope
-                        p[i, s], ds[i, s] = weight, slope
+                        p[i, s] = exp(minus(p[i, s], top)) * share
+                        ds[i, s] *= factor[s]
+                    for s in range(several):
+                        along += p[i, s] * ds[i, s]
                     for s in range(several):
                         ds[i, s] = p[i, s] * (ds[i, s] - along) * scale
                         p[i, s] *= factor[s]
                 else:
                     for s in range(several):
-                        weight = exp(minus(p[i, s], top)) * share
-                        along += weight * ds[i, s]
-                        p[i, s] = weight
+                        p[i, s] = exp(minus(p[i, s], top)) * share
+                    for s in range(several):
+                        along += p[i, s] * ds[i, s]
                     for s in range(several):
                         ds[i, s] = p[i, s] * (ds[i, s] - along) * scale
             call_gemm(

@@ -215,6 +215,9 @@ def part(function):
     It becomes a piece of each function that calls it, as do those of ``maths.py``. A function of
     its own would be compiled twice, alone and within its caller, and not to the same bits: a
     process that compiles would run the one, and a process that finds its caller on disk the other.
+
+    A loop that adds up a number writes to no array: the compiler asks, each time, whether what is
+    written may be what is read, and takes another order, to other bits, if arrays lie side by side.
     """
     return njit(function, forceinline=True, **COMPILED)
 

@@ -53,9 +53,9 @@ def _softmax(number, x, y, each):
             top = max(top, ordered(x[i, j]))
         greatest, total = unordered(top), x.dtype.type(0)
         for j in range(width):
-            e = exp(minus(x[i, j], greatest))
-            y[i, j] = e
-            total += e
+            y[i, j] = exp(minus(x[i, j], greatest))
+        for j in range(width):
+            total += y[i, j]
         share = x.dtype.type(1) / total
         for j in range(width):
             y[i, j] *= share

@@ -8,6 +8,7 @@ from minitensor.backend import cast, namespace
 from minitensor.engine.autograd import Scatter
 from minitensor.engine.axes import ints
 from minitensor.engine.fused import fused
+from minitensor.engine.mode import reads_values
 from minitensor.engine.op import op
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional.blocks import all_floats, as_rows
@@ -67,6 +68,7 @@ def _(xp, g, ids, padding_idx, weight_shape):
     return Scatter(g, ids, weight_shape)
 
 
+@reads_values("ids")
 def embedding(ids: TensorLike, weight: TensorLike, padding_idx: int | None = None) -> Tensor:
     """Rows of a table: ``y[..., :] = weight[ids[...]]``.
 
@@ -94,6 +96,7 @@ def embedding(ids: TensorLike, weight: TensorLike, padding_idx: int | None = Non
     return _embedding(weight, ids=ids._array, padding_idx=padding_idx)
 
 
+@reads_values("ids")
 def one_hot(ids: TensorLike, num_classes: int = -1) -> Tensor:
     """Vectors of length ``num_classes``, 1 at the id and 0 elsewhere: ids (...) to float32 (...,
     num_classes).

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from minitensor.backend import device_of, is_narrow, namespace, widen
 from minitensor.engine.fused import fused
+from minitensor.engine.mode import reads_values
 from minitensor.engine.settings import number
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional import attention_tiles as tiles
@@ -41,7 +42,7 @@ def _probabilities(query, key, mask, bias, scale):
     if not scores.size:  # no keys, or no queries
         return scores
     if mask is None:
-        e = exp(scores - Tensor(maximum_of(scores.detach(), axis=-1, keepdims=True)._array))
+        e = exp(scores - maximum_of(scores.detach(), axis=-1, keepdims=True))
         return e / e.sum(axis=-1, keepdims=True)
     top = maximum_of(where(mask, scores.detach(), -math.inf), axis=-1, keepdims=True)
     top = where(top == -math.inf, 0.0, top)
@@ -302,6 +303,7 @@ def _scaled(name, query, scale, features) -> tuple[Tensor, float]:
     return query, number(name, "scale", scale)
 
 
+@reads_values("mask")
 def scaled_dot_product_attention(
     query: TensorLike,
     key: TensorLike,
@@ -361,6 +363,7 @@ def _as_given(y, drop, *inputs):
     return y.astype(*dtypes) if drop is not None and len(dtypes) == 1 and is_narrow(*dtypes) else y
 
 
+@reads_values("mask")
 def packed_attention(
     qkv: TensorLike,
     n_heads: int,
@@ -393,6 +396,7 @@ def packed_attention(
     return _as_given(y, drop, qkv)
 
 
+@reads_values("mask")
 def attention_weights(
     query: TensorLike,
     key: TensorLike,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from minitensor.backend import is_floating, namespace, widen
 from minitensor.engine.fused import fused
+from minitensor.engine.mode import reads_values
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional.activations import softplus
 from minitensor.nn.functional.blocks import as_floats, row_blocks
@@ -172,6 +173,7 @@ def weight_gradient(xp, logits, places, weight, g, label_smoothing):
 # --- public ---------------------------------------------------------------------------------------
 
 
+@reads_values("targets")
 def cross_entropy(
     logits: TensorLike,
     targets: TensorLike,
@@ -257,6 +259,7 @@ def _count(targets, weight, ignore_index, reduction):
     return sum_of(where(real, widen(weight)[where(real, targets, 0)], 0.0))
 
 
+@reads_values("targets")
 def nll_loss(
     log_probabilities: TensorLike,
     targets: TensorLike,

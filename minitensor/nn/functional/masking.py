@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from minitensor.backend import namespace, np
+from minitensor.backend import is_array, namespace, np
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.elementwise import isfinite, where
 
@@ -78,7 +78,7 @@ def blank_padding(x, mask):
     Such a position has no say in the result, but would carry NaN into the gradients of the weights.
     x: the last of the S keys.
     """
-    if mask is None or namespace(x.device).surely_moderate(x._array):
+    if mask is None or (is_array(x._array) and namespace(x.device).surely_moderate(x._array)):
         return x
     mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)  # (B, H, T, S), each of them or 1
     seen = mask.any(axis=(1, 2))[:, max(0, mask.shape[-1] - x.shape[1]) :, None]  # (B or 1, S' or 1, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from minitensor.engine.fused import fused
-from minitensor.engine.tensor import Tensor, asarray
+from minitensor.engine.tensor import asarray
 from minitensor.nn.functional.activations import softplus
 from minitensor.nn.functional.blocks import as_floats, as_rows, row_blocks
 from minitensor.ops.creation import arange
@@ -48,7 +48,7 @@ def softmax(x, /, axis=-1):
     x = asarray(x)
     if not x.size:
         return x
-    top = Tensor(maximum_of(x.detach(), axis=axis, keepdims=True)._array)  # a shift cancels: it carries no gradient
+    top = maximum_of(x.detach(), axis=axis, keepdims=True)  # a shift cancels: it carries no gradient
     e = exp(x - top)
     return e / e.sum(axis=axis, keepdims=True)
 
@@ -78,7 +78,7 @@ def log_softmax(x, /, axis=-1):
     x = asarray(x)
     if not x.size:
         return x
-    z = x - Tensor(maximum_of(x.detach(), axis=axis, keepdims=True)._array)  # a shift cancels: it carries no gradient
+    z = x - maximum_of(x.detach(), axis=axis, keepdims=True)  # a shift cancels: it carries no gradient
     places = moveaxis(arange(x.shape[axis], device=x.device).reshape((1,) * (x.ndim - 1) + (-1,)), -1, axis)
     greatest = equal(places, argmax(z, axis=axis, keepdims=True))
     own = sum_of(where(greatest, z, 0.0), axis=axis, keepdims=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from minitensor.backend import compute_dtype, is_floating, namespace, np
+from minitensor.engine.mode import reads_values
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional.recurrent_gru import packed_gru
 from minitensor.nn.functional.recurrent_lstm import packed_lstm
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from minitensor.engine.attached import TensorLike
 
 
+@reads_values("lengths")
 def rnn(
     x: TensorLike,
     weight_ih: TensorLike,
@@ -54,6 +56,7 @@ def rnn(
     return _outputs(packed, x), packed[-1]
 
 
+@reads_values("lengths")
 def lstm(
     x: TensorLike,
     weight_ih: TensorLike,
@@ -80,6 +83,7 @@ def lstm(
     return _outputs(packed, x), (packed[-2], packed[-1])
 
 
+@reads_values("lengths")
 def gru(
     x: TensorLike,
     weight_ih: TensorLike,

@@ -107,3 +107,21 @@ def adam_step(p, g, m, v, t, lr=0.001, a=0.9, b=0.999, eps=1e-8):
 def adam_step(p, g, m, v, t, lr=0.001, a=0.9, b=0.999, eps=1e-8):
     m, v = a * m + (1 - a) * g, b * v + (1 - b) * g * g
     return p - lr * m / (1 - a) / (np.sqrt(v / (1 - b)) + eps), m, v
+
+
+@wrong("7.3", "before v is corrected, the paper's other form")
+def adam_step(p, g, m, v, t, lr=0.001, a=0.9, b=0.999, eps=1e-8):
+    m, v = a * m + (1 - a) * g, b * v + (1 - b) * g * g
+    return p - lr * np.sqrt(1 - b**t) / (1 - a**t) * m / (np.sqrt(v) + eps), m, v
+
+
+@wrong("7.3", "eps is not used")
+def adam_step(p, g, m, v, t, lr=0.001, a=0.9, b=0.999, eps=1e-8):
+    m, v = a * m + (1 - a) * g, b * v + (1 - b) * g * g
+    return p - lr * m / (1 - a**t) / np.sqrt(v / (1 - b**t)), m, v
+
+
+@wrong("7.3", "a number of your own")
+def adam_step(p, g, m, v, t, lr=0.001, a=0.9, b=0.999, eps=1e-8):
+    m, v = a * m + (1 - a) * g, b * v + (1 - b) * g * g
+    return p - lr * m / (1 - a**t) / (np.sqrt(v / (1 - b**t)) + 1e-8), m, v

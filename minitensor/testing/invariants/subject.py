@@ -1,0 +1,343 @@
+"""A model seen from outside, the same for a Module of ours and an ``nn.Module`` of PyTorch.
+
+What is asked of it is what both have: ``named_modules``, ``named_parameters``, ``named_buffers``,
+``train`` and ``eval``, ``state_dict`` and ``load_state_dict``, forward hooks. PyTorch is never
+imported here: whoever has one of its modules has done so.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+
+from minitensor import random
+from minitensor.engine.autograd import new_leaf
+from minitensor.engine.gradient import grad
+from minitensor.engine.mode import enable_grad, no_grad
+from minitensor.engine.tensor import Tensor, asarray
+from minitensor.files.state import load, save
+
+__all__ = ["Subject", "spread", "subject_of"]
+
+# What rounding explains, of the largest value compared, by the bytes of a model's numbers.
+TOLERANCES = {2: 3e-2, 4: 1e-4, 8: 1e-10}
+
+
+def subject_of(model, call=None):
+    """``model`` as a `Subject`; TypeError for what is no module of either library."""
+    if isinstance(model, Subject):
+        return model
+    torch = getattr(sys.modules.get("torch"), "nn", None)
+    if torch is not None and isinstance(model, torch.Module):
+        return TorchSubject(model, call)
+    if not all(hasattr(model, name) for name in ("named_parameters", "named_modules", "train", "state_dict")):
+        raise TypeError(
+            f"an invariant is of a model: an nn.Module of minitensor or of PyTorch, got {type(model).__name__}"
+        )
+    return Subject(model, call)
+
+
+class Subject:
+    """A Module of minitensor, and how to call it."""
+
+    library = "minitensor"
+    suffix = ".safetensors"
+
+    def __init__(self, model, call=None):
+        self.model, self.call = model, call
+        self.name = type(model).__name__
+        floating = [p for _, p in model.named_parameters() if self.is_floating(p)]
+        self.dtype = floating[0].dtype if floating else None
+        self.tolerance = TOLERANCES[floating[0].dtype.itemsize if floating else 4]
+        held = self.array(floating[0]).dtype if floating else np.dtype(np.float32)
+        self.float_dtype = held  # that of arrays; what NumPy does not have, such as bfloat16, is float32 there
+
+    # --- tensors ----------------------------------------------------------------------------------
+
+    def is_tensor(self, value):
+        return isinstance(value, Tensor)
+
+    def is_floating(self, value):
+        return value.dtype.kind not in "biu"
+
+    def device(self):
+        return next((p.device for _, p in self.model.named_parameters()), "cpu")
+
+    def tensor(self, array):
+        made = asarray(array, device=self.device())
+        return made.astype(self.dtype) if array.dtype.kind == "f" and self.dtype is not None else made
+
+    def tokens(self, ids):
+        """What ``step`` is given."""
+        return ids
+
+    def leaf(self, array):
+        return self.tensor(array).detach().requires_grad_()
+
+    def zeros_leaf(self, value):
+        made = Tensor(value.detach()._array * 0)
+        made.node = new_leaf(made._array)
+        return made
+
+    def array(self, value):
+        """A tensor as a NumPy array of a type that NumPy itself has."""
+        array = value.detach().to("cpu").numpy()
+        return array if array.dtype.kind in "biuf" else array.astype(np.float32)
+
+    def assign(self, value, array):
+        value.assign(array)
+
+    def gradients(self, output, seed, leaves):
+        """Of the sum of ``output * seed``: an array for each leaf, or None if it has no say."""
+        if output.node is None:
+            return [None] * len(leaves)
+        found = grad(output, leaves, asarray(seed, device=output.device), allow_unused=True)
+        return [None if g is None else self.array(g) for g in found]
+
+    def backward(self, output):
+        output.backward()
+
+    def is_recorded(self, value):
+        return value.node is not None
+
+    def no_grad(self):
+        return no_grad()
+
+    def quiet(self):
+        """How outputs are computed that nothing is differentiated of."""
+        return no_grad()
+
+    def enable_grad(self):
+        return enable_grad()
+
+    @contextmanager
+    def same_randomness(self):
+        state = random.default.state
+        try:
+            yield
+        finally:
+            random.default.state = state
+
+    # --- files ------------------------------------------------------------------------------------
+
+    def save(self, path, state):
+        save(path, state)
+
+    def load(self, path):
+        return load(path)
+
+    # --- the call ---------------------------------------------------------------------------------
+
+    def output(self, inputs):
+        """What comes out, one tensor; of a tuple the first."""
+        args, kwargs = inputs.called()
+        out = self.model(*args, **kwargs) if self.call is None else self.call(self.model, *args, **kwargs)
+        out = out[0] if isinstance(out, (tuple, list)) else out
+        if not self.is_tensor(out):
+            raise TypeError(
+                f"the output of {self.name} is a {type(out).__name__} and no tensor: say which part of it is meant by "
+                "call=lambda model, *inputs: model(*inputs).logits, or the like"
+            )
+        return out
+
+    def run(self, inputs):
+        """The output as an array, in the mode that the model is in."""
+        with self.quiet():
+            return self.array(self.output(inputs))
+
+    @contextmanager
+    def kept(self, training=False, dropout=True):
+        """Within, the model is in a mode; at the end modes, buffers, gradients, random numbers are
+        as they were.
+
+        dropout: whether it acts in training; without, every probability is 0.
+        """
+        model = self.model
+        modes = [(module, module.training) for _, module in model.named_modules()]
+        rates = [] if dropout else [(module, name, getattr(module, name)) for module, name in self.dropouts()]
+        parameters = [p for _, p in model.named_parameters()]
+        gradients = [p.grad for p in parameters]
+        buffers = [(b, self.array(b).copy()) for _, b in model.named_buffers()]
+        model.train(training)
+        for p in parameters:
+            p.grad = None
+        for module, name, _ in rates:
+            setattr(module, name, 0.0)
+        try:
+            # NaN and infinity that are planted, or found, are told by the checks.
+            with self.same_randomness(), np.errstate(all="ignore"):
+                yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+            for module, name, rate in rates:
+                setattr(module, name, rate)
+            for p, gradient in zip(parameters, gradients):
+                p.grad = gradient
+            for buffer, array in buffers:
+                if not np.array_equal(self.array(buffer), array, equal_nan=array.dtype.kind == "f"):
+                    self.assign(buffer, array)
+
+    def dropouts(self):
+        """``(module, attribute)`` of every probability of dropout."""
+        for _, module in self.model.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, float) and (name == "p" or name.endswith("dropout")):
+                    yield module, name
+
+    @contextmanager
+    def vectors(self, ids, change):
+        """Within, ``change(vectors)`` stands for what each ``nn.Embedding`` gives for ``ids``."""
+
+        def hook(module, args, output):
+            read = (
+                self.array(args[0]) if args and self.is_tensor(args[0]) else None if not args else np.asarray(args[0])
+            )
+            return change(output) if read is not None and np.array_equal(read, ids) else None
+
+        handles = [
+            module.register_forward_hook(hook)
+            for _, module in self.model.named_modules()
+            if any(kind.__name__ == "Embedding" for kind in type(module).__mro__)
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def recorded(self, inputs, key):
+        """``(output, leaves)``: with a leaf for the floats of ``key``, or for each place where its
+        ids are looked up.
+        """
+        array, leaves = inputs.values[key], []
+        with self.enable_grad():
+            if array.dtype.kind == "f":
+                leaves.append(self.leaf(array))
+                return self.output(inputs.replaced({key: leaves[0]})), leaves
+
+            def change(vectors):
+                leaves.append(self.zeros_leaf(vectors))
+                return vectors + leaves[-1]
+
+            with self.vectors(array, change):
+                return self.output(inputs), leaves
+
+    def with_nan(self, inputs, key, places):
+        """The output with NaN in the vectors of ``key`` at ``places`` (B, T), None if there are no
+        vectors to be changed.
+        """
+        array, found = inputs.values[key], []
+        if array.dtype.kind == "f":
+            return self.run(inputs.replaced({key: np.where(spread(places, array), np.nan, array).astype(array.dtype)}))
+
+        def change(vectors):
+            found.append(vectors)
+            planted = np.where(spread(places, self.array(vectors)), np.nan, 0.0)
+            return vectors + self.tensor(planted.astype(self.float_dtype))
+
+        with self.vectors(array, change):
+            out = self.run(inputs)
+        return out if found else None
+
+    # --- state that is not registered -------------------------------------------------------------
+
+    def unregistered(self):
+        """``{path: tensor}`` of what an attribute holds, is to be trained, and no parameter is."""
+        known = {id(p) for _, p in self.model.named_parameters()}
+        found = {}
+        for path, module in self.model.named_modules():
+            for name, value in vars(module).items():
+                if name not in ("_parameters", "_buffers", "_modules"):
+                    for key, item in _items(name, value):
+                        if self.is_tensor(item) and item.requires_grad and id(item) not in known and item.is_leaf:
+                            found[f"{path}.{key}" if path else key] = item
+        return found
+
+
+class TorchSubject(Subject):
+    """An ``nn.Module`` of PyTorch."""
+
+    library = "PyTorch"
+    suffix = ".pt"
+
+    def __init__(self, model, call=None):
+        self.torch = sys.modules["torch"]
+        super().__init__(model, call)
+
+    def is_tensor(self, value):
+        return isinstance(value, self.torch.Tensor)
+
+    def is_floating(self, value):
+        return value.is_floating_point()
+
+    def device(self):
+        return next((p.device for p in self.model.parameters()), self.torch.device("cpu"))
+
+    def tensor(self, array):
+        made = self.torch.tensor(np.array(array), device=self.device())
+        return made.to(self.dtype) if made.is_floating_point() and self.dtype is not None else made
+
+    def tokens(self, ids):
+        return self.tensor(ids)
+
+    def leaf(self, array):
+        return self.tensor(array).requires_grad_(True)
+
+    def zeros_leaf(self, value):
+        return self.torch.zeros_like(value).requires_grad_(True)
+
+    def array(self, value):
+        value = value.detach().cpu()
+        return (value.float() if value.dtype == self.torch.bfloat16 else value).numpy()
+
+    def assign(self, value, array):
+        with self.torch.no_grad():
+            value.copy_(self.torch.tensor(array))
+
+    def gradients(self, output, seed, leaves):
+        if not output.requires_grad or not leaves:
+            return [None] * len(leaves)
+        found = self.torch.autograd.grad(output, leaves, self.tensor(seed).to(output.dtype), allow_unused=True)
+        return [None if g is None else self.array(g) for g in found]
+
+    def is_recorded(self, value):
+        return value.requires_grad
+
+    def no_grad(self):
+        return self.torch.no_grad()
+
+    def quiet(self):
+        # Without recording, PyTorch computes some layers in other ways, and returns less padding.
+        return self.torch.enable_grad()
+
+    def enable_grad(self):
+        return self.torch.enable_grad()
+
+    def same_randomness(self):
+        return self.torch.random.fork_rng(devices=[d for d in [self.device()] if d.type == "cuda"])
+
+    def save(self, path, state):
+        self.torch.save(state, path)
+
+    def load(self, path):
+        return self.torch.load(path, weights_only=True)
+
+
+def spread(places, array):
+    """``places`` (B, T) with axes of one behind them, as many as ``array`` has."""
+    return places.reshape(places.shape + (1,) * (array.ndim - places.ndim))
+
+
+def _items(name, value):
+    """A value, or the items of a list, tuple or dict that an attribute holds, by their paths."""
+    if isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from _items(f"{name}.{i}", item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _items(f"{name}.{key}", item)
+    else:
+        yield name, value

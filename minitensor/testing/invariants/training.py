@@ -1,0 +1,314 @@
+"""Gradients: of parts and of ranks as of the whole batch, and for every parameter."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from minitensor.testing.invariants.inputs import Inputs
+from minitensor.testing.invariants.subject import subject_of
+from minitensor.testing.invariants.words import Held, fail, numbered
+
+__all__ = ["data_parallel", "gradient_accumulation", "gradient_reaches_parameters"]
+
+
+def gradient_accumulation(
+    model: Any, inputs: Any, *, loss: Callable[..., Any] | None = None, accumulate: Callable[..., Any] | None = None,
+    parts: Sequence[int] = (2, 3), shared: Sequence[int | str] = (), tolerance: float | None = None, seed: int = 0,
+) -> Held:  # fmt: skip
+    """The gradients of k parts of a batch, added up, are those of the batch, to rounding.
+
+    With a mean over tokens this holds if each part is divided by the number of tokens of the whole
+    batch; a mean of the parts' means is another number, as soon as they have not equally many. The
+    parts therefore have different numbers of rows; give rows of different numbers of tokens.
+
+    inputs: those of the loss. loss: ``loss(model, *inputs, divide_by=n)``, the sum over the targets
+    divided by n, and for ``divide_by=None`` by their number; default ``model.loss``. accumulate:
+    ``accumulate(model, parts)``, your own way, which runs backward over a list of parts, each what
+    ``inputs`` is, and leaves the gradients in ``.grad``; default: each part's loss divided by the
+    number of all. The model is in training mode with dropout 0. Rows and ``shared`` are as in
+    `rows_independent`. tolerance: of a parameter's largest gradient, or of a tenth of the model's
+    where that is more; default: 1e-3 in float32, 1e-9 in float64.
+    """
+    s, name = subject_of(model), "gradient_accumulation"
+    x = Inputs(inputs, s, seed)
+    known = loss is not None or hasattr(model, "loss")
+    if not known and accumulate is None:
+        raise ValueError(f"{name}: {s.name} has no method loss: give loss= or accumulate=")
+    counted = _Loss(s, loss)
+    count, keys = x.rows(name, least=max(parts), shared=shared)
+    largest = 0.0
+    with s.kept(training=True, dropout=False), s.enable_grad():
+
+        def gradients(batches):
+            """After your way, or ours."""
+            _clear(s)
+            if accumulate is not None:
+                accumulate(s.model, [_like(inputs, batch) for batch in batches])
+            else:
+                total = max(sum(counted.count(batch) for batch in batches), 1)
+                for batch in batches:
+                    counted(batch, total).backward()
+            return _gradients(s)
+
+        if known:
+            _clear(s)
+            counted(x, None).backward()
+            whole = _gradients(s)
+        else:
+            whole = gradients([x])
+        for k in parts:
+            batches = x.split(keys, count, k)
+            found = gradients(batches)
+            gap, words = _compared(whole, found, 10 * s.tolerance if tolerance is None else tolerance)
+            largest = max(largest, gap)
+            if words:
+                each = [gradients([batch]) for batch in batches]
+                sizes = [len(batch.values[keys[0]]) for batch in batches]
+                fail(
+                    name, s.name, f"the gradients of {k} parts are not those of the whole batch", words,
+                    f"the parts have {sizes} rows"
+                    + (f" and {[counted.count(batch) for batch in batches]} targets that count" if known else ""),
+                    cause=_why_parts(found, each, whole, "parts"),
+                    cure="divide every part's sum by the number of targets of the whole batch (loss(..., divide_by=n)), add the "
+                    "gradients up, and make a step once",
+                )  # fmt: skip
+    return Held(name, len(parts), largest)
+
+
+def data_parallel(
+    model: Any, inputs: Any, *, loss: Callable[..., Any] | None = None, local: Callable[..., Any] | None = None,
+    reduce: Callable[..., Any] | None = None, ranks: Sequence[int] = (2, 3), shared: Sequence[int | str] = (),
+    tolerance: float | None = None, seed: int = 0,
+) -> Held:  # fmt: skip
+    """N ranks, each with rows of the batch, have the gradient that one has of all, to rounding.
+
+    The ranks are played one after the other; nothing is sent. By default each has the gradient of
+    the *sum* of its losses, and these are added up and divided once by the number of targets of
+    all.
+
+    local: ``local(model, *rows)`` gives what a rank sends, ``(gradients by name, number of
+    targets)``, arrays. reduce: ``reduce(gradients, counts)``, lists of what the ranks sent, gives
+    the gradients by name that every rank goes on with. Give yours to check them. The rest is as in
+    `gradient_accumulation`.
+    """
+    s, name = subject_of(model), "data_parallel"
+    x = Inputs(inputs, s, seed)
+    if loss is None and not hasattr(model, "loss"):
+        raise ValueError(f"{name}: {s.name} has no method loss: give loss=")
+    counted = _Loss(s, loss)
+    count, keys = x.rows(name, least=max(ranks), shared=shared)
+    reduce = reduce or _summed
+    largest = 0.0
+    with s.kept(training=True, dropout=False), s.enable_grad():
+
+        def own(batch):
+            _clear(s)
+            if local is not None:
+                args, kwargs = batch.called()
+                gradients, n = local(s.model, *args, **kwargs)
+                return {key: s.array(g) if s.is_tensor(g) else np.asarray(g) for key, g in gradients.items()}, n
+            counted(batch, 1).backward()
+            return _gradients(s), counted.count(batch)
+
+        _clear(s)
+        counted(x, None).backward()
+        whole = _gradients(s)
+        for n in ranks:
+            batches = x.split(keys, count, n)
+            sent = [own(batch) for batch in batches]
+            found = reduce([gradients for gradients, _ in sent], [number for _, number in sent])
+            found = {key: s.array(g) if s.is_tensor(g) else g for key, g in found.items()}
+            gap, words = _compared(whole, found, 10 * s.tolerance if tolerance is None else tolerance)
+            largest = max(largest, gap)
+            if words:
+                means = []
+                for batch in batches:
+                    _clear(s)
+                    counted(batch, None).backward()
+                    means.append(_gradients(s))
+                fail(
+                    name, s.name, f"the gradients of {n} ranks are not those of one", words,
+                    f"the ranks have {[number for _, number in sent]} targets that count",
+                    cause=_why_parts(found, means, whole, "ranks"),
+                    cure="send the gradients of sums and the numbers of targets, add both up over the ranks, and divide once",
+                )  # fmt: skip
+    return Held(name, len(ranks), largest)
+
+
+class _Loss:
+    """A loss that says by what it is divided."""
+
+    def __init__(self, s, loss):
+        self.s, self.loss = s, loss
+
+    def __call__(self, x, divide_by):
+        args, kwargs = x.called()
+        if self.loss is None:
+            return self.s.model.loss(*args, **kwargs, divide_by=divide_by)
+        return self.loss(self.s.model, *args, **kwargs, divide_by=divide_by)
+
+    def count(self, x):
+        """The number of targets that count: what the mean is a mean of."""
+        with self.s.no_grad():
+            total, mean = (float(self.s.array(self(x, n))) for n in (1, None))
+        count = total / mean if mean else 0.0  # without targets a mean is 0
+        return round(count) if abs(count - round(count)) < 0.01 * max(1.0, count) ** 0.5 else count
+
+
+def _like(given, x):
+    """The values of ``x`` as a user gave them: an array, a tuple or a dict of tensors."""
+    args, kwargs = x.called()
+    if isinstance(given, dict):
+        return {**dict(enumerate(args)), **kwargs}
+    return tuple(args) if isinstance(given, (tuple, list)) else args[0]
+
+
+def _clear(s):
+    for _, p in s.model.named_parameters():
+        p.grad = None
+
+
+def _gradients(s):
+    """All gradients by name; zeros where there is none."""
+    return {
+        key: np.zeros(tuple(p.shape), s.float_dtype) if p.grad is None else s.array(p.grad).copy()
+        for key, p in s.model.named_parameters()
+        if p.requires_grad
+    }
+
+
+def _summed(gradients, counts):
+    return {key: sum(one[key] for one in gradients) / max(sum(counts), 1) for key in gradients[0]}
+
+
+def _compared(whole, found, tolerance):
+    """``(largest difference, words)``: the words are empty if all gradients are the same."""
+    missing = sorted(set(whole) - set(found))
+    if missing:
+        return np.inf, f"there is no gradient of {numbered(missing)}"
+    top = max((float(np.abs(g).max(initial=0)) for g in whole.values()), default=0.0)
+    if not top:
+        return np.inf, "the gradient of the whole batch is zero, so that nothing can be seen"
+    worst, words = 0.0, ""
+    for key, g in whole.items():
+        gap = np.abs(np.asarray(found[key], dtype=np.float64) - g)
+        gap = np.where(np.isnan(gap), np.inf, gap)
+        scale = max(float(np.abs(g).max(initial=0)), 0.1 * top)
+        relative = float(gap.max(initial=0)) / scale
+        if relative > worst:
+            worst = relative
+            if relative > tolerance:
+                place = np.unravel_index(int(gap.argmax()), gap.shape)
+                words = (
+                    f"{key}[{', '.join(map(str, place))}] is {np.asarray(found[key])[place]:.6g} in place of {g[place]:.6g}; "
+                    f"the largest difference of {key} is {gap.max():.3g}, of gradients up to {np.abs(g).max():.3g}"
+                )
+    return worst, words
+
+
+def _why_parts(found, each, whole, what):
+    """The mistake that gives exactly these gradients."""
+    if set(whole) - set(found):
+        return "they are not handed on"
+    k = len(each)
+    added = {key: sum(one[key] for one in each) for key in whole}
+    if _factor(added, found) == 1:
+        return f"each of the {what} is divided by its own number, and the means are added up"
+    if _factor({key: g / k for key, g in added.items()}, found) == 1:
+        return f"a mean of the means of the {what}, which have different numbers of targets"
+    for i, which in ((k - 1, "last"), (0, "first")):
+        if _factor(each[i], found):
+            return f"the gradients of the {which} of the {what} alone: those of the others are overwritten or forgotten"
+    factor = _factor(whole, found)
+    if factor:
+        return f"the sum is divided by another number: everything is {factor:.6g} times as large"
+    return (
+        f"rows are not independent (statistics of the batch), or the number of targets is counted wrongly in the {what}"
+    )
+
+
+def _factor(guess, found):
+    """The number by which ``found`` is ``guess``; 1 if it is nearly that, 0 if there is none."""
+    products = [(float((g * found[key]).sum()), float((g * g).sum())) for key, g in guess.items()]
+    size = sum(own for _, own in products)
+    factor = sum(product for product, _ in products) / size if size else 0.0
+    factor = 1.0 if abs(factor - 1.0) < 1e-3 else factor
+    return 0.0 if not factor or _compared({key: g * factor for key, g in guess.items()}, found, 1e-3)[1] else factor
+
+
+def gradient_reaches_parameters(
+    model: Any, inputs: Any, *, without: Sequence[str] = (), batches: int = 3,
+    call: Callable[..., Any] | None = None, seed: int = 0,
+) -> Held:  # fmt: skip
+    """Every parameter gets a gradient: not None, finite, and over several batches not all zero.
+
+    The model is in training mode. What is differentiated is a random combination of the outputs, or
+    the loss: ``call=lambda model, *inputs: model.loss(*inputs)``. Between batches `Ids` and
+    `Floats` are drawn again, arrays of integers put into another order, floats moved. Tensors in
+    attributes that are to be trained and are no parameters are told, too.
+
+    without: names of parameters that have no gradient, patterns such as ``"head.*"``; one that has
+    is told. Frozen ones (``requires_grad`` False) are left out. The rest is as in `no_look_ahead`.
+    """
+    s, name = subject_of(model, call), "gradient_reaches_parameters"
+    x = Inputs(inputs, s, seed)
+    lost = sorted(s.unregistered())
+    if lost:
+        fail(
+            name, s.name, f"{numbered(lost)} is to be trained and is no parameter, so that no optimiser sees it",
+            cause="a tensor with requires_grad=True in an attribute, or an nn.Parameter in one whose name begins with _",
+            cure="assign an nn.Parameter, to an attribute without a leading underscore, in lists that hold modules or parameters",
+        )  # fmt: skip
+    parameters = {key: p for key, p in model.named_parameters() if p.requires_grad}
+    if not parameters:
+        raise ValueError(f"{name}: {s.name} has no parameter that is trained")
+    best = dict.fromkeys(parameters, -1.0)  # the largest gradient; -1 if there was none
+    rng = np.random.default_rng(seed)
+    with s.kept(training=True):
+        for _ in range(batches):
+            with s.enable_grad():
+                output = s.output(x)
+            seeds = rng.standard_normal(tuple(output.shape)).astype(s.float_dtype)
+            found = s.gradients(output, seeds, list(parameters.values()))
+            for key, g in zip(parameters, found):
+                if g is not None:
+                    top = float(np.abs(g).max(initial=0))
+                    best[key] = max(best[key], top) if np.isfinite(top) else np.nan
+            x = x.again()
+    bare = [key for key in parameters if any(fnmatch.fnmatchcase(key, pattern) for pattern in without)]
+    broken = [key for key, top in best.items() if np.isnan(top)]
+    if broken:
+        fail(
+            name, s.name, f"the gradient of {numbered(broken)} is infinite or NaN", cause="a root, a logarithm or a division at 0",
+            cure="mt.detect_anomaly() names the op",
+        )  # fmt: skip
+    unused = [key for key, top in best.items() if top < 0 and key not in bare]
+    if unused:
+        fail(
+            name, s.name, f"no gradient reaches {numbered(unused)}", f"{len(unused)} of {len(parameters)} parameters",
+            cause="forward does not use them, or the way to the output is cut: detach(), numpy(), no_grad(), an argmax or a round",
+            cure="use them, or leave the tensors in the graph; without=[...] names parameters that are meant to have none",
+        )  # fmt: skip
+    zero = [key for key, top in best.items() if top == 0 and key not in bare]
+    if zero:
+        fail(
+            name, s.name, f"the gradient of {numbered(zero)} is all zero in {batches} batches",
+            f"{len(zero)} of {len(parameters)} parameters",
+            cause="they are multiplied by 0 (as by weights that start at 0), a ReLU is dead, a mask hides them, or what comes out "
+            "does not change with them, as with a bias before a norm or a softmax",
+            cure="look at what comes behind them; without=[...] names parameters that are meant to have none",
+        )  # fmt: skip
+    reached = [key for key in bare if best[key] > 0]
+    if reached:
+        fail(
+            name,
+            s.name,
+            f"a gradient does reach {numbered(reached)}",
+            cause="without= is out of date",
+            cure="take them out of it",
+        )
+    return Held(name, len(parameters) * batches)

@@ -1,0 +1,71 @@
+"""What an invariant says: a small report if it holds, or what failed, why, and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Held", "difference", "fail", "numbered", "same_bits", "scale_of"]
+
+
+@dataclass(frozen=True)
+class Held:
+    """An invariant that holds.
+
+    invariant: its name. compared: how many results were compared. largest: the largest difference
+    there was, of results that are equal to rounding; 0 if all were bit for bit the same. notes:
+    what could not be checked, and why.
+    """
+
+    invariant: str
+    compared: int
+    largest: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        how = f"equal to {self.largest:.2g}" if self.largest else "bit for bit"
+        return "; ".join([f"{self.invariant}: {self.compared} comparisons, {how}", *self.notes])
+
+
+def fail(invariant, name, what, *evidence, cause, cure):
+    """Raise the AssertionError of an invariant: what failed, the evidence, a cause and a cure."""
+    lines = [f"{invariant} does not hold for {name}: {what}", *(f"  {line}" for line in evidence if line)]
+    raise AssertionError("\n".join([*lines, f"likely cause: {cause}", f"cure: {cure}"]))
+
+
+def same_bits(a, b):
+    """Whether two arrays are equal in every bit, NaN too."""
+    return a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+
+
+def scale_of(array):
+    """The largest finite value, by which differences are measured; 1 if there is none."""
+    finite = np.abs(array[np.isfinite(array)])
+    return float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+
+
+def difference(before, after, row=None):
+    """``(how much, words)``: the largest difference of two arrays, and where it is.
+
+    row: the arrays are that row of the output.
+    """
+    if before.shape != after.shape:
+        return np.inf, f"the output has the shape {after.shape} in place of {before.shape}"
+    gap = np.abs(after.astype(np.float64) - before.astype(np.float64))
+    gap = np.where((before == after) | (np.isnan(before) & np.isnan(after)), 0.0, gap)
+    gap = np.where(np.isnan(gap), np.inf, gap)
+    if not gap.size or not gap.any():
+        return 0.0, ""
+    place = np.unravel_index(int(gap.argmax()), gap.shape)
+    index = ", ".join(map(str, place if row is None else (row, *place)))
+    index = f"[{index}]" if index else ""
+    one, other = before[place], after[place]
+    words = f"output{index} is {one:.9g} and becomes {other:.9g}; {np.count_nonzero(gap)} of {gap.size} values differ"
+    return float(gap.max()), f"{words}, by up to {gap.max():.3g}"
+
+
+def numbered(items, most=6):
+    """A few of ``items`` in words."""
+    items = [str(item) for item in items]
+    return ", ".join(items[:most]) + (f", and {len(items) - most} more" if len(items) > most else "")

@@ -1,0 +1,177 @@
+"""Who runs the ops inside a ``vmap``: an observer that hands tensors of all examples to the rules.
+
+An op that meets a batched tensor of this level is given to its rule, which calls ops on the values
+of all examples; these pass on to the levels outside, if there are any, and to the engine. An op
+without a rule runs example by example, and its results are stacked.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from minitensor.backend import is_array, is_floating, is_narrow, widen
+from minitensor.engine.arraylike import holds_tensors
+from minitensor.engine.fused import Fused
+from minitensor.engine.mode import current_mode
+from minitensor.engine.observer import Observer
+from minitensor.engine.op import OPS
+from minitensor.engine.tensor import Tensor, asarray
+from minitensor.ops.creation import zeros
+from minitensor.ops.shape import broadcast_to, expand_dims, stack
+from minitensor.transforms.batched import Batched, Unknown
+from minitensor.transforms.reading import READING
+from minitensor.transforms.rules import FUSED_RULES, RULES, NoRule
+from minitensor.transforms.trees import leaves_of, rebuilt
+
+__all__ = ["Level", "levels", "of_all", "of_one"]
+
+
+class Level(Observer):
+    """One ``vmap`` that is running: ``size`` examples."""
+
+    def __init__(self, size: int, outer: Observer | None) -> None:
+        super().__init__(outer)
+        self.size = size
+
+    def mine(self, x: Any) -> bool:
+        """Whether ``x`` is batched at this level."""
+        return isinstance(x, Batched) and x.level is self
+
+    def value(self, x: Any) -> Any:
+        """All examples of ``x``, along axis 0, if it is batched here; else ``x`` itself."""
+        return x.value if self.mine(x) else x
+
+    def all_of(self, x: Any) -> Any:
+        """The Tensor of all examples of ``x``; one that is the same for all is repeated."""
+        return x.value if self.mine(x) else broadcast_to(expand_dims(x, 0), (self.size, *x.shape))
+
+    def concerns(self, tree: Any) -> bool:
+        """Whether some leaf of ``tree`` is batched here."""
+        return any(map(self.mine, leaves_of(tree)))
+
+    def forward(self, op: Any, args: Any, params: Any) -> Any:
+        """The result of an op: by its rule if it meets what is batched here."""
+        if not self.concerns(args) and not (params and self.concerns(params)):
+            return super().forward(op, args, params)
+        args = [asarray(a) if isinstance(a, (list, tuple)) and holds_tensors(a) else a for a in args]
+        if len(args) != op.arity or not op.knows(params):
+            args, params = op.bind(args, params)
+        try:
+            if not self.concerns(params):
+                return Batched(self._by_rule(op, list(args), params), self)
+            if op is OPS["getitem"] or op is OPS["put_along_axis"] or op is OPS["embedding"]:
+                raise NoRule
+            name = next(name for name, value in params.items() if self.concerns(value))
+            raise Unknown(
+                f"mt.vmap: {op.name}: {name} is a setting, one for all examples, and was given a tensor that stands for many; "
+                "loop=True runs example by example"
+            )
+        except NoRule:
+            return self.one_by_one(super().forward, (op, args, params), {})
+
+    def _by_rule(self, op, args, params):
+        mapped = [self.mine(a) for a in args]
+        values = [self.value(a) if is_mapped else _plain(a) for a, is_mapped in zip(args, mapped)]
+        if op.foreign:
+            raise NoRule
+        if not isinstance(op, Fused):
+            if op.name not in RULES:
+                raise NoRule
+            return RULES[op.name](op, values, mapped, {**op.defaults, **params}, self.size)
+        if op.name in FUSED_RULES:
+            out = FUSED_RULES[op.name](op, values, mapped, {**op.defaults, **params}, self.size)
+            if out is not None:
+                return out
+        return self._by_definition(op, args, params)
+
+    def _by_definition(self, op, args, params):
+        """A fused op's definition, whose ops have rules; 16 bits are widened, as its kernel's."""
+        given = op.operands(args)
+        floats = {a.dtype for a in given if isinstance(a, Tensor) and is_floating(a.dtype)}
+        try:
+            out = op.definition(*map(widen, given), **params)
+        except Unknown:
+            raise NoRule from None
+        if len(floats) == 1 and is_narrow(*floats):
+            out = out.astype(*floats)
+        return self.all_of(out)
+
+    def reading(self, names: tuple[str, ...], function: Any, args: Any, keywords: Any) -> Any:
+        """A function that reads values: by a rule of its own, or example by example, if one of
+        these is batched.
+        """
+        if not self.concerns(args) and not self.concerns(keywords):
+            return super().reading(names, function, args, keywords)
+        bound = inspect.signature(function).bind(*args, **keywords)
+        if not any(self.concerns(bound.arguments.get(name)) for name in names):
+            return super().reading(names, function, args, keywords)
+
+        def run(*args, **keywords):  # for the levels outside, and last for itself
+            return super(Level, self).reading(names, function, args, keywords)
+
+        rule = READING.get(f"{function.__module__}.{function.__name__}")
+        if rule is not None:
+            bound.apply_defaults()
+            out = rule(run, bound.arguments, self)
+            if out is not None:
+                return out
+        return self.one_by_one(run, args, keywords)
+
+    def one_by_one(self, function: Any, args: Any, keywords: Any) -> Any:
+        """``function`` of each example, and the results (tensors, or trees of them) stacked."""
+        leaves = leaves_of((args, keywords))
+        outs = []
+        for i in range(max(self.size, 1)):
+            one, named = rebuilt((args, keywords), [self._example(leaf, i) for leaf in leaves])
+            outs.append(function(*one, **named))
+        stacked = [self._stacked(parts) for parts in zip(*map(leaves_of, outs))]
+        return rebuilt(outs[0], stacked)
+
+    def _example(self, leaf, i):
+        """Example i of a leaf; zeros if there are none, which show the shapes of results."""
+        if not self.mine(leaf):
+            return leaf
+        return leaf.value[i] if self.size else zeros(leaf.shape, dtype=leaf.dtype, device=leaf.device)
+
+    def _stacked(self, parts):
+        shapes = {part.shape for part in parts}
+        if len(shapes) > 1:
+            raise Unknown(
+                f"mt.vmap: the shape of a result depends on the values: it is {' or '.join(map(str, sorted(shapes)))}, "
+                "and the results of all examples cannot be one tensor"
+            )
+        return Batched(stack(parts) if self.size else stack(parts)[:0], self)
+
+
+def levels() -> list[Level]:
+    """The levels that are running here, the innermost first."""
+    found, observer = [], current_mode.get().observer
+    while observer is not None:
+        if isinstance(observer, Level):
+            found.append(observer)
+        observer = observer.outer
+    return found
+
+
+def of_all(x: Any, running: list[Level]) -> Any:
+    """``x`` with an axis of examples in front for each of the levels ``running`` (given innermost
+    first, the outermost in front), as a tensor that no level knows.
+    """
+    for level in running:
+        x = level.all_of(x)
+    return x
+
+
+def of_one(x: Tensor, running: list[Level]) -> Tensor:
+    """``x``, with an axis for each of the levels ``running`` in front (the outermost first), as a
+    tensor of one example.
+    """
+    for level in reversed(running):
+        x = Batched(x, level)
+    return x
+
+
+def _plain(value):
+    """An input that is the same for all examples, in a form that has a shape, or as it is."""
+    return asarray(value) if is_array(value) or isinstance(value, (list, tuple)) else value

@@ -1,0 +1,142 @@
+"""Trees: tensors in tuples, named tuples, lists and dicts, one in another as deep as it may be.
+
+What is none of these is a leaf; None is a tree without leaves. The leaves of a dict stand in the
+order of its keys as they were entered, those of a second tree in the order of the first.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+__all__ = ["leaves_of", "mapped", "matched", "named_leaves", "rebuilt", "spread"]
+
+
+def named_leaves(tree: Any, place: str = "") -> list[tuple[str, Any]]:
+    """The leaves with their places, such as ``[0]['weight']``."""
+    if tree is None:
+        return []
+    parts = _parts(tree)
+    if parts is None:
+        return [(place, tree)]
+    return [found for name, part in parts for found in named_leaves(part, place + name)]
+
+
+def leaves_of(tree: Any) -> list[Any]:
+    """The leaves, in their order."""
+    return [leaf for _, leaf in named_leaves(tree)]
+
+
+def rebuilt(tree: Any, leaves: Any) -> Any:
+    """A tree like ``tree`` with other leaves, taken one after the other."""
+    return _rebuilt(tree, iter(leaves))
+
+
+def mapped(function: Any, tree: Any) -> Any:
+    """A tree like ``tree`` with what ``function`` makes of each leaf."""
+    return rebuilt(tree, [function(leaf) for leaf in leaves_of(tree)])
+
+
+def matched(owner: str, tree: Any, other: Any, what: str, like: str) -> list[Any]:
+    """The parts of ``other`` that stand where ``tree`` has its leaves, in the order of ``tree``.
+
+    Raises TypeError if the containers differ; ``what`` and ``like`` are what it calls the two.
+    """
+    return [part for _, part in _matched(owner, tree, other, what, like, "")]
+
+
+def spread(owner: str, prefix: Any, tree: Any, what: str, like: str) -> list[Any]:
+    """For each leaf of ``tree`` the leaf of ``prefix`` above it: a tree that may end earlier, where
+    its leaf, or None, stands for all below.
+    """
+    if prefix is None or _parts(prefix) is None:
+        return [prefix] * len(leaves_of(tree))
+    _check_alike(owner, prefix, tree, what, like, "")
+    pairs = _pairs(prefix, tree)
+    return [found for _, above, part in pairs for found in spread(owner, above, part, what, like)]
+
+
+def _matched(owner, tree, other, what, like, place):
+    if tree is None:
+        if other is not None:
+            raise TypeError(f"{owner}: {what}{place} is a {_kind(other)}, {like}{place} is None: they must be alike")
+        return []
+    if _parts(tree) is None:
+        return [(place, other)]
+    _check_alike(owner, tree, other, what, like, place)
+    return [
+        found
+        for name, part, another in _pairs(tree, other)
+        for found in _matched(owner, part, another, what, like, place + name)
+    ]
+
+
+def _check_alike(owner, tree, other, what, like, place):
+    """Raise TypeError unless both are the same kind of container, of as many parts or the same
+    keys.
+    """
+    if _shape(tree) != _shape(other):
+        raise TypeError(
+            f"{owner}: {what}{place} is {_described(other)}, but {like}{place} is {_described(tree)}: they must be trees "
+            "of one structure"
+            if what != "in_axes" and what != "out_axes"
+            else f"{owner}: {what} does not fit: it has {_described(tree)} where {like} has {_described(other)}"
+        )
+
+
+def _shape(tree):
+    """What two containers must have in common: a list is no tuple."""
+    if isinstance(tree, dict):
+        return dict, frozenset(tree)
+    if isinstance(tree, list):
+        return list, len(tree)
+    if isinstance(tree, tuple):
+        return type(tree), len(tree)
+    return None
+
+
+def _parts(tree):
+    """``(name, part)`` of a container's parts; None for a leaf."""
+    if isinstance(tree, dict):
+        return [(f"[{key!r}]", part) for key, part in tree.items()]
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return [(f".{name}", part) for name, part in zip(tree._fields, tree)]
+    if isinstance(tree, (tuple, list)):
+        return [(f"[{i}]", part) for i, part in enumerate(tree)]
+    return None
+
+
+def _pairs(tree, other):
+    """``(name, part, part of other)``, in the order of ``tree``."""
+    if isinstance(tree, dict):
+        return [(f"[{key!r}]", part, other[key]) for key, part in tree.items()]
+    return [(name, part, another) for (name, part), another in zip(_parts(tree) or [], other)]
+
+
+def _rebuilt(tree, leaves):
+    if tree is None:
+        return None
+    if isinstance(tree, dict):
+        made = {} if type(tree) is dict else copy.copy(tree)
+        for key, part in tree.items():
+            made[key] = _rebuilt(part, leaves)
+        return made
+    if isinstance(tree, (tuple, list)):
+        parts = [_rebuilt(part, leaves) for part in tree]
+        if isinstance(tree, list):
+            return parts
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    return next(leaves)
+
+
+def _kind(tree):
+    return type(tree).__name__
+
+
+def _described(tree):
+    """A container and its size, or a leaf, in words."""
+    if isinstance(tree, dict):
+        return f"a dict with the keys {list(tree)}"
+    if isinstance(tree, (tuple, list)):
+        return f"a {_kind(tree)} of {len(tree)}"
+    return "None" if tree is None else f"a {_kind(tree)}"

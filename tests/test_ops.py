@@ -69,7 +69,10 @@ CREATION = set(
 )
 OF_TYPES = set("astype can_cast finfo iinfo isdtype result_type".split())  # tests/test_standard.py
 NOT_OPS = (
-    CREATION | OF_TYPES | set("grad no_grad enable_grad detect_anomaly why_nan checkpoint op fused save load".split())
+    CREATION
+    | OF_TYPES
+    | set("grad no_grad enable_grad detect_anomaly why_nan checkpoint op fused save load".split())
+    | set("value_and_grad vjp jvp jacobian hessian hvp vmap".split())
 )
 
 

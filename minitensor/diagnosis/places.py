@@ -62,7 +62,7 @@ _sites: dict = {}  # by id of the Line and path: sites are many, and the same ag
 
 def here():
     """The Site of the op that is running."""
-    line, module, _ = _places.look(sys._getframe(2))
+    line, module, *_ = _places.look(sys._getframe(2))
     key = id(line), module  # a Line lives as long as _places
     found = _sites.get(key)
     if found is None:

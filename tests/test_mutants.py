@@ -188,7 +188,7 @@ def test_shares_at_a_tie_add_up(share):
 
     made = op_of(lambda xp, x, y: xp.maximum(x, y), rule(1.0), rule(-1.0))
     ties = np.array([1.0, 2.0, 3.0, 3.0]), np.array([1.0, 0.0, 4.0, 3.0])
-    with pytest.raises(AssertionError, match="its gradients add up to"):
+    with pytest.raises(AssertionError, match="which kink together"):
         check_op(made, list(ties))
     for one_sided in (mt.maximum, mt.minimum):
         check_op(one_sided, list(ties))

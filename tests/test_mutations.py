@@ -119,7 +119,7 @@ def caught(row):
 # What the check says of a wrong rule. A rule of this file that cannot run at all would be refused
 # in other words.
 SAID = {
-    "maximum": "its gradients add up to",
+    "maximum": "which kink together",
     "matmul": "its gradient fails: ValueError: matmul, in backward: matmul: Input operand 1 has a mismatch",
 }
 

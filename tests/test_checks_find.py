@@ -188,22 +188,23 @@ def test_an_object_whose_backward_never_runs(check, function):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("check", [gradcheck, gradgradcheck, check_op])
-def test_a_function_of_pytorch_is_not_passed(check):
+@pytest.mark.parametrize("check", [gradcheck, check_op])
+def test_the_backward_of_a_function_of_pytorch_is_what_is_checked(check):
     torch = pytest.importorskip("torch")
 
     class Square(torch.autograd.Function):
         @staticmethod
         def forward(ctx, x):
-            ctx.x = x
+            ctx.save_for_backward(x)
             return x * x
 
         @staticmethod
         def backward(ctx, g):
-            return 3 * g * ctx.x
+            (x,) = ctx.saved_tensors
+            return 3 * g * x
 
     for function in (Square.apply, lambda x: Square.apply(x)):
-        with pytest.raises(AssertionError, match="Square, which has a backward of its own"):
+        with pytest.raises(AssertionError, match=r"the gradient of input 0 \(x\) at index \(0,\) is .* by its rule"):
             check(function, [np.array([1.0, 2.0])])
 
 

@@ -196,7 +196,7 @@ def test_a_command_line_is_understood(page, command, monkeypatch):
 
 def public_names():
     """The paths that the API reference must show."""
-    checks = (testing, testing.strategies, testing.invariants)
+    checks = (testing, testing.strategies, testing.invariants, testing.adapters)
     for module in (mt, nn, nn.functional, nn.init, optim, mt.linalg, mt.random, *checks):
         for name in getattr(module, "__all__", [name for name in vars(module) if not name.startswith("_")]):
             value = getattr(module, name)

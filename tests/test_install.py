@@ -18,7 +18,16 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("minitensor", "models", "examples", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
+PARTS = (
+    "minitensor",
+    "models",
+    "examples",
+    "pytest_minitensor.py",
+    "pyproject.toml",
+    "MANIFEST.in",
+    "README.md",
+    "LICENSE",
+)
 SCRIPTS = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 INSTALLS = ("editable", "wheel")
 SITE = Path(np.__file__).resolve().parents[1]  # where the other packages are installed
@@ -201,11 +210,11 @@ def test_every_model_has_a_stub_in_a_checkout():
 
 def test_a_wheel_holds_the_library_and_nothing_else(wheel, checkout):
     names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
-    assert {name.split("/")[0] for name in names} == {"minitensor"}
+    assert {name.split("/")[0] for name in names} == {"minitensor", "pytest_minitensor.py"}
     files = [path for path in (checkout / "minitensor").rglob("*.*") if path.suffix != ".pyc"]
     stubs = checkout / "minitensor" / "models"  # for a checkout alone
     files = [path for path in files if stubs not in path.parents]
-    wanted = [path.relative_to(checkout).as_posix() for path in files]
+    wanted = ["pytest_minitensor.py", *(path.relative_to(checkout).as_posix() for path in files)]
     models = [path for path in (checkout / "models").rglob("*.*") if path.suffix != ".pyc"]
     wanted += [f"minitensor/{path.relative_to(checkout).as_posix()}" for path in models]
     assert sorted(names) == sorted(wanted) and "minitensor/backend/kernels.cu" in names

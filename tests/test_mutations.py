@@ -118,7 +118,10 @@ def caught(row):
 
 # What the check says of a wrong rule. A rule of this file that cannot run at all would be refused
 # in other words.
-SAID = {"matmul": "its gradient fails: ValueError: matmul, in backward: matmul: Input operand 1 has a mismatch"}
+SAID = {
+    "maximum": "which kink together",
+    "matmul": "its gradient fails: ValueError: matmul, in backward: matmul: Input operand 1 has a mismatch",
+}
 
 
 @pytest.mark.parametrize("mutation", WRONG_RULES)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from minitensor.testing import promises
-from minitensor.testing.gradients import Report, check_problem, second_order
-from minitensor.testing.problem import Problem, as_inputs, name_of, show
+from minitensor.testing.adapters import Adapted, adapt
+from minitensor.testing.collected import collected
+from minitensor.testing.gradients import Report, as_list, check_problem, second_order
+from minitensor.testing.narrow import check_narrow, representable
+from minitensor.testing.problem import Problem, as_inputs, generator, name_of, show
+from minitensor.testing.profiles import of_case
+from minitensor.testing.snippet import reproduced
 
 __all__ = ["check_op"]
 
@@ -16,6 +22,7 @@ if TYPE_CHECKING:
 NOTHING = "give floating inputs with elements (arrays or Tensors, no lists of numbers) and floating outputs, or order=0"
 
 
+@collected
 def check_op(
     fn: Callable[..., Any],
     inputs: Any,
@@ -27,6 +34,10 @@ def check_op(
     rtol: float = 1e-5,
     atol: float = 0.0,
     complex_step: bool = False,
+    dtype: Any = None,
+    device: str | None = None,
+    at_kinks: Callable[..., Any] | None = None,
+    profiles: Collection[str] = (),
     examples: int = 25,
     seed: int = 0,
     name: str | None = None,
@@ -38,50 +49,80 @@ def check_op(
     hypothesis strategy, or one strategy that draws a tensor or such a list (see
     ``minitensor.testing.strategies``); a dict at the end of a drawn list holds keywords. reference:
     a NumPy function that gives the right values. order: 0 checks values alone, 1 gradients too, 2
-    second derivatives as well. examples: how many to draw.
+    second derivatives as well (1 by itself for what comes from a library that has none, and the
+    report says so). dtype, device, at_kinks: as for ``gradcheck``. profiles: names of
+    ``strategies.PROFILES`` such as ``"ties"`` or ``"huge"``; for each of them further examples,
+    what is given or drawn changed so. examples: how many to draw; a fifth of it for each profile.
 
     Checked are: values (against ``reference``); the same bits under ``no_grad``; inputs unchanged,
     and frozen throughout, so that a rule that writes to its arguments fails; any memory layout;
     float32 stays float32; each gradient alone as with the others; a second backward as the first; a
     ``@fused`` kernel against its definition; and first and second derivatives against differences
-    with random cotangents, kinks stepped around. Shapes with 0 elements or no axes come from the
-    strategy.
+    with random cotangents, at kinks with the slopes of both sides. Shapes with 0 elements or no
+    axes come from the strategy.
 
-    Returns a ``Report``. Raises AssertionError with the op, input, index and both numbers; a drawn
-    example is shrunk first and shown with the seed that drew it.
+    Returns a ``Report``. Raises AssertionError with the op, input, index and both numbers, and with
+    lines to paste that fail again; a drawn example is shrunk first and shown with the seed that
+    drew it.
 
     >>> import numpy as np
     >>> import minitensor as mt
     >>> check_op(mt.multiply, [mt.ones((2, 3)), mt.full((3,), 2.0)], reference=np.multiply).kinks
     0
     """
+    given, fn = fn, adapt(fn)
+    note = ""
+    if order > 1 and isinstance(fn, Adapted) and not fn.twice:
+        order, note = 1, f"first derivatives alone: {fn.library.name} has no second ones"
+    title = name or name_of(fn)
+    first, second = Report(title, note=note), Report(title)
     options = {
-        "reference": reference, "order": order, "rtol": rtol, "atol": atol, "complex_step": complex_step, "seed": seed,
+        "reference": reference, "order": order, "rtol": rtol, "atol": atol, "complex_step": complex_step, "dtype": dtype,
+        "seed": seed,
     }  # fmt: skip
-    first, second = Report(), Report()
+    again = {"wanted": wanted, **options, "device": device, "at_kinks": at_kinks, "name": name}
 
-    def check(case):
+    def check(case, first=first, second=second):
         case = list(case) if isinstance(case, (list, tuple)) else [case]
         named = {**(keywords or {}), **(case.pop() if case and isinstance(case[-1], dict) else {})}
-        problem = Problem(fn, case, named, wanted, name=name)
-        _check_case(problem, first, second, **options)
+        with reproduced(check_op, given, case, named, again):
+            problem = Problem(fn, case, named, wanted, name=name, device=device, at_kinks=at_kinks)
+            _check_case(problem, first, second, **options)
 
     inputs = inputs if hasattr(inputs, "example") else as_inputs(inputs)
-    if not isinstance(inputs, list):
-        _check_drawn(check, inputs, examples, seed)
-    elif any(hasattr(value, "example") for value in inputs):
-        _check_drawn(check, _drawn_list(inputs), examples, seed)
-    else:
+    if isinstance(inputs, list) and any(hasattr(value, "example") for value in inputs):
+        inputs = _drawn_list(inputs)
+    if isinstance(inputs, list):
         check(inputs)
-    for compared, what in ((first, "derivative"), (second, "second derivative"))[:order]:
+    else:
+        _check_drawn(check, inputs, examples, seed)
+    for compared, what in ((first, "derivative"), (second, "second derivative"))[: 1 if second.note else order]:
         if not compared.checked and not compared.kinks:
             raise AssertionError(f"{name_of(fn)}: no {what} was compared: {NOTHING}")
-        if compared.kinks > compared.elements:
+        if compared.kinks > 2 * compared.elements:  # a floor has one at every other drawn number
             raise AssertionError(
                 f"{name_of(fn)}: {compared.kinks} {what}s at kinks but only {compared.elements} compared: draw other inputs"
             )
-    _count(first, second)
+    for profile in profiles:
+        extra = Report(title), Report(title)
+        if isinstance(inputs, list):
+            check(of_case(inputs, profile, generator(seed)), *extra)
+        else:
+            varied = functools.partial(check, first=extra[0], second=extra[1])
+            _check_drawn(varied, _varied(inputs, profile), max(3, examples // 5), seed)
+        first.add(extra[0])
+        second.add(extra[1])
+    first.add(second)
+    if second.note:
+        first.note = second.note
     return first
+
+
+def _varied(strategy, profile):
+    """What ``strategy`` draws, changed as ``profile`` says."""
+    from hypothesis import strategies as st
+
+    return st.tuples(strategy, st.integers(0, 2**16)).map(lambda pair: of_case(pair[0], profile, generator(pair[1])))
 
 
 def _drawn_list(inputs):
@@ -91,8 +132,13 @@ def _drawn_list(inputs):
     return st.tuples(*[value if isinstance(value, st.SearchStrategy) else st.just(value) for value in inputs]).map(list)
 
 
-def _check_case(problem, first, second, *, reference, order, rtol, atol, complex_step, seed):
+def _check_case(problem, first, second, *, reference, order, rtol, atol, complex_step, dtype, seed):
     """All checks of one example."""
+    for each in as_list(dtype) if dtype is not None and order else ():
+        rounded = representable(problem, each)
+        if rounded is not None:
+            first.add(check_problem(rounded, rtol, atol, complex_step, seed, lone=True))
+            check_narrow(rounded, each, seed, first)
     promises.check_repeatable(problem)
     if reference is not None:
         promises.check_reference(problem, reference, rtol=1e-11, atol=1e-12)
@@ -104,18 +150,26 @@ def _check_case(problem, first, second, *, reference, order, rtol, atol, complex
     promises.check_layout(problem)
     promises.check_each_input_alone(problem)
     promises.check_backward_twice(problem)
-    _count(first, check_problem(problem, rtol, atol, complex_step, seed, lone=True))
-    if order > 1:
-        _count(second, check_problem(second_order(problem, seed), rtol, atol, False, seed, lone=True))
+    first.add(check_problem(problem, rtol, atol, complex_step, seed, lone=True))
+    if order > 1 and not second.note:
+        try:
+            second.add(check_problem(second_order(problem, seed), rtol, atol, False, seed, lone=True))
+        except (AssertionError, RuntimeError) as error:
+            cause = _cannot(problem.given, error)
+            if cause is None:
+                raise
+            second.note = f"first derivatives alone: {cause}"
 
 
-def _count(report, found):
-    """Add what was ``found``, in one example: the sum over all examples decides whether enough was
-    compared.
+def _cannot(function, error):
+    """The words in which the library of an adapted function says that it has no second derivative
+    here; None if the error is another.
     """
-    report.checked += found.checked
-    report.kinks += found.kinks
-    report.elements += found.elements
+    while isinstance(function, Adapted) and error is not None:
+        if function.library.cannot(error):
+            return str(error).partition("\n")[0]
+        error = error.__cause__
+    return None
 
 
 def _check_drawn(check, strategy, examples, seed):
@@ -144,4 +198,5 @@ def _check_drawn(check, strategy, examples, seed):
         drawn = last[0] if isinstance(last[0], (list, tuple)) else [last[0]]
         example = ", ".join(show(value) for value in drawn)
         kind = AssertionError if isinstance(error, AssertionError) else RuntimeError
-        raise kind(f"{error}\nshrunk example: {example}\nseed: {seed}") from error
+        words, mark, snippet = str(error).partition("\n\nTo see it again")
+        raise kind(f"{words}\nshrunk example: {example}\nseed: {seed}{mark}{snippet}") from error

@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["EPSILON", "Verdict", "complex_slope", "confirms", "judge"]
+__all__ = ["EPSILON", "SIDES", "SURE", "Verdict", "complex_slope", "confirms", "judge", "share"]
 
 STEPS = (1e-3, 1e-4, 1e-5, 1e-6, 3e-2, 0.37, 1e-9)  # the first is nearly always enough
 FINE = (1e-5, 1e-6, 1e-9)
@@ -39,17 +39,23 @@ EPSILON = float(np.finfo(np.float64).eps)
 SURE = 10.0  # the bound is this many times what differences and rounding make likely
 VISIBLE = 0.05  # the bound must be below this part of the smallest slope, so that one that is wrong stands out
 
+CLOSE = 1e-6  # of the smallest slope: so near a claim is right without a look at finer steps
+
 
 class Verdict(NamedTuple):
-    """What differences say of a slope, and their own number.
+    """What differences say of a slope, their own number, and the error of the claim as a share of
+    what is allowed.
 
     word: "right"; "wrong"; "kink", if f has no derivative here and the claim lies between the
     slopes of both sides (or these are infinite, or outside the domain of f); "blurred", if the
-    slope is smaller than what rounding hides.
+    slope is smaller than what rounding hides. coarse: it is right within a bound that is much wider
+    than what is allowed.
     """
 
     word: str
     numeric: float
+    share: float = 0.0
+    coarse: bool = False
 
 
 class Estimate(NamedTuple):
@@ -65,14 +71,15 @@ class Estimate(NamedTuple):
     size: float
 
 
-def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0):
+def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=0.0):
     """Whether ``claimed`` is the derivative of ``line`` at 0.
 
     line: a function from a float to a list of pairs (cotangent, output). smallest: magnitude of the
     smallest part of the claim that must be seen to be right; None if the claim is 0 in every part.
     tolerance: a function from the slope by differences to the error that is allowed. wobble: error
     of a slope that comes from rounding of the moved input, times the step. scale: size of what the
-    outputs are made of, if larger than theirs.
+    outputs are made of, if larger than theirs. cancelling: size of numbers that may cancel in a
+    claim, if larger still.
     """
     differences = _Differences(line, wobble, scale)
     seen: dict[float, Estimate] = {}
@@ -80,7 +87,8 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0):
         found = differences.of(h)
         surest = not any(e.uncertainty < found.uncertainty for e in seen.values())
         if surest and _settled(claimed, smallest, found, tolerance):
-            return Verdict("right", found.slope)
+            bound = SURE * found.rounding if smallest is None else tolerance(found.slope) + SURE * found.uncertainty
+            return Verdict("right", found.slope, share(claimed, found.slope, bound))
         seen[h] = found
     finite = [e for e in seen.values() if math.isfinite(e.uncertainty)]
     if not finite:
@@ -97,10 +105,20 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0):
         between = low - margin <= claimed <= high + margin
         return Verdict("kink" if between or _grows(sides) else "wrong", best.slope)
     if not abs(claimed - best.slope) <= tolerance(best.slope) + bound:
-        hidden = max(abs(claimed), abs(best.slope) + bound) <= 16 * EPSILON  # what is left of a sum of ones that cancel
+        cancelled = (
+            16 * EPSILON * min(1.0, max(differences.top, cancelling))
+        )  # what is left of a sum of numbers that cancel
+        hidden = max(abs(claimed), abs(best.slope) + bound) <= cancelled
         return Verdict("blurred" if hidden else "wrong", best.slope)
     visible = smallest is None or bound <= max(VISIBLE * smallest, tolerance(best.slope))
-    return Verdict("right" if visible else "blurred", best.slope)
+    part = share(claimed, best.slope, tolerance(best.slope) + bound)
+    coarse = bound > max(2 * tolerance(best.slope), CLOSE * (smallest or 0.0))
+    return Verdict("right" if visible else "blurred", best.slope, part, coarse)
+
+
+def share(claimed, slope, bound):
+    """The error of a claim as a share of what is allowed."""
+    return abs(claimed - slope) / bound if bound else 0.0
 
 
 def _bounds(seen):
@@ -124,7 +142,8 @@ def _settled(claimed, smallest, estimate, tolerance):
     if smallest is None:  # flat on both sides: a kink that is just within the step would show
         return max(abs(slope), abs(ahead), abs(behind)) <= SURE * rounding
     bound = SURE * uncertainty
-    return bound <= VISIBLE * smallest and abs(claimed - slope) <= tolerance(slope) + bound
+    near = min(bound, CLOSE * smallest)  # not the bound: a finer step may show an error that this one allows
+    return bound <= VISIBLE * smallest and abs(claimed - slope) <= tolerance(slope) + near
 
 
 class _Differences:
@@ -138,7 +157,7 @@ class _Differences:
         self.live = [np.zeros(np.shape(o), dtype=bool) for _, o in self.middle]
         sizes = [np.abs(np.where(np.isfinite(o), o, 0.0)) for _, o in self.middle]
         top = max((float(size.max(initial=0.0)) for size in sizes), default=0.0)
-        top = max(top, scale)
+        self.top = top = max(top, scale)
         self.still = [np.abs(c) * size for (c, _), size in zip(self.middle, sizes)]
         # A small output may be the difference of large numbers, so that it is as rough as the
         # largest output.
@@ -177,7 +196,8 @@ def _difference(outputs, others):
     total = 0.0
     for (c, a), (_, b) in zip(outputs, others):
         moved = _differ(a, b)
-        total += float((c[moved] * (a[moved] - b[moved])).sum())
+        with np.errstate(invalid="ignore"):  # infinite outputs
+            total += float((c[moved] * (a[moved] - b[moved])).sum())
     return total
 
 

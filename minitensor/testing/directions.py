@@ -9,16 +9,20 @@ pass is halved, down to the elements that are wrong, at a kink, or smaller than 
 
 from __future__ import annotations
 
+import copy
 import math
+from typing import Any
 
 import numpy as np
 
-from minitensor.testing.differences import EPSILON, Verdict, complex_slope, confirms, judge
-from minitensor.testing.problem import freeze, show
+from minitensor.testing.differences import EPSILON, Verdict, complex_slope, confirms, judge, share
+from minitensor.testing.kinks import LOOKED_AT, at_kink
+from minitensor.testing.problem import freeze
 
 __all__ = ["check_gradient"]
 
 FAR = 100.0  # inputs beyond this are moved in proportion to their size
+SMALL = 0.1  # inputs below this may be moved in proportion to their size too
 PATIENCE = 100  # groups of an input that rounding may blur before no more of these are halved
 
 
@@ -27,16 +31,18 @@ def check_gradient(problem, i, gradient, cotangents, report, *, rtol, atol, comp
     first wrong element.
 
     A gradient that passes as a whole counts as one derivative; otherwise each element counts, those
-    at kinks by themselves.
+    at kinks by themselves: returns a list of these.
     """
     lines = _Lines(problem, i, gradient, cotangents, rtol, atol, complex_step, rng)
     groups = [(group, lines.verdict(group)) for group in lines.groups()]
     if all(verdict.word == "right" for _, verdict in groups):
         report.checked += 1
         report.elements += gradient.size
-        return
+        report.error = max([report.error, *(verdict.share for _, verdict in groups)])
+        return []
     for group, verdict in groups:
         lines.narrow(group, verdict, report)
+    return lines.kinks
 
 
 class _Lines:
@@ -53,6 +59,10 @@ class _Lines:
         finite = np.abs(self.claims[np.isfinite(self.claims)])
         self.floor = atol + 16 * EPSILON * float(finite.max(initial=0.0))  # rounding of the gradient itself
         self.blurred = 0
+        self.kinks: list = []
+        self.finite_claims: Any = None  # the gradient with outputs left out that are not finite
+        self.said: dict = {}  # by place, which outputs a complaint is about, and what the rule gives for them
+        self.said_claim: dict = {}
         self.weights = rng.uniform(0.5, 1.5, self.value.size) * rng.choice([-1.0, 1.0], self.value.size)
 
     def groups(self):
@@ -75,7 +85,11 @@ class _Lines:
         if verdict.word == "right":
             report.checked += len(group)
             report.elements += len(group)
+            report.error = max(report.error, verdict.share)
         elif len(group) == 1:
+            if verdict.word in ("kink", "wrong") and len(self.kinks) < LOOKED_AT:
+                verdict, kink = at_kink(self, group[0], verdict)
+                self.kinks += [kink] if kink is not None else []
             if verdict.word == "wrong":
                 raise AssertionError(self.complaint(group[0], verdict.numeric))
             report.kinks += verdict.word == "kink"
@@ -84,7 +98,7 @@ class _Lines:
             for half in np.array_split(group, 2):
                 self.narrow(half, self.verdict(half), report)
 
-    def verdict(self, group):
+    def verdict(self, group, relative=False):
         """What differences say of the slope along a line that moves the elements of ``group`` and
         no others.
         """
@@ -100,15 +114,57 @@ class _Lines:
         def tolerance(slope, rtol=self.rtol):
             # Of many elements each may be off by rtol, but not so that the sum would hide one that
             # is wrong.
-            share = rtol * abs(slope) if len(group) == 1 else max(1e-4 * rtol, 16 * EPSILON) * weight
-            return self.floor * float(np.abs(direction).sum()) + share
+            part = rtol * abs(slope) if len(group) == 1 else max(1e-4 * rtol, 16 * EPSILON) * weight
+            return self.floor * float(np.abs(direction).sum()) + part
 
         exact = complex_slope(line) if self.complex_step and math.isfinite(claimed) else None
         if exact is not None and confirms(line, exact, self.problem.scale):
-            return Verdict("right" if abs(claimed - exact) <= tolerance(exact) else "wrong", exact)
-        wobble = EPSILON * float(np.abs(self.claims[group] * self.value[group]).sum())
+            bound = tolerance(exact)
+            return Verdict("right" if abs(claimed - exact) <= bound else "wrong", exact, share(claimed, exact, bound))
+        moved = np.abs(self.claims[group] * self.value[group])
+        wobble = EPSILON * float(moved[np.isfinite(moved)].sum())  # an infinite claim makes differences no rougher
         loose = max(self.rtol, 1e-5) if self.complex_step else self.rtol
-        return judge(line, claimed, smallest, lambda slope: tolerance(slope, loose), wobble, self.problem.scale)
+        problem = self.problem
+        sizes_of = (wobble, problem.scale, problem.cancelling if relative else 1.0)
+        found = judge(line, claimed, smallest, lambda slope: tolerance(slope, loose), *sizes_of)
+        sizes = np.abs(self.value[group])
+        settled = found.word == "right" and not found.coarse
+        if settled or relative or not ((sizes > 0) & (sizes < SMALL)).all():
+            return found
+        # Small inputs: a logarithm or a power changes within steps in proportion to them.
+        again = self.scaled(np.where(self.value == 0, self.reach, np.abs(self.value))).verdict(group, True)
+        if again.word == "right" or (again.word == "wrong" and found.word != "wrong"):
+            factor = float(self.reach[group[0]] / abs(self.value[group[0]])) if len(group) == 1 else 1.0
+            return again._replace(numeric=again.numeric * factor)
+        return found
+
+    def scaled(self, reach):
+        """The same lines with other steps for each element."""
+        other = copy.copy(self)
+        other.reach = reach
+        return other
+
+    def without_infinite(self, place, middle):
+        """The verdict on one element if outputs that are not finite, which have no derivative, are
+        left out.
+        """
+        live = iter(middle)
+        cotangents = [None if c is None else freeze(np.where(np.isfinite(next(live)), c, 0.0)) for c in self.cotangents]
+        if self.finite_claims is None:
+            with np.errstate(all="ignore"):
+                (gradient,) = self.problem.gradients(cotangents, wanted=[self.i])
+            self.finite_claims = gradient.reshape(-1)
+        claimed = float(self.finite_claims[place])
+        if math.isnan(claimed):  # 0 times what is not finite, added to the rest
+            return Verdict("kink", math.nan)
+        return self.element(place, claimed, cotangents)
+
+    def element(self, place, claimed, cotangents):
+        """The verdict on ``claimed`` for one element with other ``cotangents``."""
+        other = copy.copy(self)
+        other.cotangents, other.claims = cotangents, self.claims.copy()
+        other.claims[place] = claimed
+        return other.verdict(np.array([place]))
 
     def outputs_at(self, direction, t):
         """Pairs of cotangent and output with the input moved by ``t`` along ``direction``, a Python
@@ -122,12 +178,12 @@ class _Lines:
 
     def complaint(self, place, numeric):
         """Everything that one wants to know of a wrong derivative."""
-        index = tuple(int(k) for k in np.unravel_index(place, self.problem.values[self.i].shape))
+        index = self.problem.index(self.i, place)
         claimed, numeric = float(self.claims[place]), numeric / float(self.reach[place])
+        claimed = self.said_claim.get(place, claimed)
         error = abs(claimed - numeric) / max(abs(numeric), abs(claimed), math.ulp(0.0))
-        given = "\n".join(f"  {self.problem.label(i)} = {show(v)}" for i, v in enumerate(self.problem.values))
-        given += f"\n  {show(self.problem.keywords)}" if self.problem.keywords else ""
         return (
-            f"{self.problem.name}: the gradient of {self.problem.label(self.i)} at index {index} is {claimed!r} by its rule "
-            f"but {numeric!r} by differences (relative error {error:.2g}), with\n{given}"
+            f"{self.problem.name}: the gradient of {self.problem.label(self.i)} at index {index} {self.said.get(place, '')}"
+            f"is {claimed!r} by its rule but {numeric!r} by differences (relative error {error:.2g}), with\n"
+            f"{self.problem.given_text()}"
         )

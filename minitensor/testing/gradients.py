@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,14 @@ from minitensor.engine.autograd import new_leaf
 from minitensor.engine.messages import describe
 from minitensor.engine.mode import current_mode, enable_grad
 from minitensor.engine.tensor import Tensor
+from minitensor.testing.adapters import Adapted
+from minitensor.testing.collected import collected
 from minitensor.testing.directions import check_gradient
 from minitensor.testing.foreign import own_backward_called
-from minitensor.testing.problem import Problem, generator
+from minitensor.testing.kinks import check_together
+from minitensor.testing.narrow import check_narrow, representable
+from minitensor.testing.problem import Problem, as_inputs, generator
+from minitensor.testing.snippet import reproduced
 
 __all__ = ["Report", "gradcheck", "gradgradcheck"]
 
@@ -23,18 +29,35 @@ if TYPE_CHECKING:
 
 @dataclass
 class Report:
-    """How many derivatives were compared, and how many were left out because the function has a
-    kink there.
+    """How many derivatives were compared, and how many of them at a kink, where the function has
+    none.
 
-    A gradient that was right as a whole counts as one; ``elements`` counts all elements of what was
-    compared.
+    name: what was checked. checked: a gradient that was right as a whole counts as one. kinks:
+    elements at a kink, where the rule gives a slope between those of both sides. elements: all
+    elements of what was compared. error: the worst error found, as a share of what was allowed, so
+    that 1 would have failed. note: what could not be checked, second derivatives for example.
     """
 
+    name: str = field(default="", repr=False, compare=False)
     checked: int = 0
     kinks: int = 0
     elements: int = field(default=0, repr=False, compare=False)
+    error: float = field(default=0.0, repr=False, compare=False)
+    note: str = field(default="", repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        note = f", note={self.note!r}" if self.note else ""
+        return f"Report(checked={self.checked}, kinks={self.kinks}{note})"
+
+    def add(self, found: Report) -> None:
+        """Add what another check found."""
+        self.checked += found.checked
+        self.kinks += found.kinks
+        self.elements += found.elements
+        self.error = max(self.error, found.error)
 
 
+@collected
 def gradcheck(
     fn: Callable[..., Any],
     inputs: Tensor | np.ndarray | Sequence[Any],
@@ -44,38 +67,78 @@ def gradcheck(
     rtol: float = 1e-5,
     atol: float = 0.0,
     complex_step: bool = False,
+    dtype: Any = None,
+    device: str | None = None,
+    at_kinks: Callable[..., Any] | None = None,
     seed: int = 0,
     name: str | None = None,
 ) -> Report:
     """Compare the gradients of ``fn(*inputs, **keywords)`` with differences.
 
     fn: a function of Tensors that returns a Tensor or several, an op, or a module (whose parameters
-    are checked too). inputs: a list of tensors or arrays, or lists of these, one item for each
-    argument of fn (one tensor is taken as one input); floating ones are brought to float64 and
+    are checked too); or what is made in another library, whose own backward is then run: a tuple
+    ``(f, vjp)`` of functions of NumPy arrays, a ``torch.autograd.Function``, a ``torch.nn.Module``
+    or a function of PyTorch's tensors, a ``jax.custom_vjp`` or a function of JAX's arrays, a
+    primitive of HIPS autograd, an operation of MyGrad (``minitensor.testing.adapters``). inputs: a
+    list of tensors or arrays, or lists of these, one item for each argument of fn (one tensor is
+    taken as one input); floating ones are brought to float64 and
     differentiated (those numbered in ``wanted`` alone, if given), all are frozen read-only. rtol,
     atol: error allowed in each element, beside what rounding hides. complex_step: compare with the
     complex step if differences confirm that fn is analytic; exact to rounding, so that rtol can be
-    1e-10. seed: of the random cotangents and directions.
+    1e-10. dtype: a narrower type, ``"float16"``, ``"bfloat16"`` or ``"float32"``, or a list of
+    them: inputs are rounded to it, and the rule that runs in it is held to the one in float64,
+    within bounds that follow from its rounding and from how the gradient answers to it. device:
+    where fn is computed (``"cuda"``). at_kinks: the documented choice for kinks, ``(cotangent,
+    *inputs)`` to gradients: a rule that gives it at a kink is right, whatever the slopes of both
+    sides. seed: of the random cotangents and directions.
 
     The cotangent of each output is random. The elements of a gradient are compared along random
     directions, each through elements of one size, so that none hides behind larger ones; a
     direction that disagrees is halved down to the elements that are wrong. Smaller steps go around
-    a kink near by. At a kink itself the gradient must lie between the slopes of both sides; such an
-    element is counted apart. Returns a ``Report``.
+    a kink near by. At a kink itself the gradient of each output must lie between the slopes of both
+    sides, and so must the sum over elements that kink together; such an element is counted apart.
+    Returns a ``Report``.
 
-    Raises AssertionError that names the function, the input, the index and both numbers; if no
-    derivative could be compared, whatever the reason; and if fn runs something with a backward of
-    its own, which minitensor never calls (a ``torch.autograd.Function``, a primitive of HIPS
-    autograd): it would not be checked.
+    Raises AssertionError that names the function, the input, the index and both numbers, with lines
+    to paste that fail again; if no derivative could be compared, whatever the reason; and if fn
+    runs something with a backward of its own that nobody calls: it would not be checked.
 
     >>> import minitensor as mt
     >>> gradcheck(lambda x, y: mt.tanh(x) * y, [mt.ones((2, 3)), mt.ones((3,))])
     Report(checked=2, kinks=0)
     """
-    problem = Problem(fn, inputs, keywords, wanted, name=name)
-    return check_problem(problem, rtol, atol, complex_step, seed)
+    inputs = as_inputs(inputs)
+    options = {
+        "wanted": wanted, "rtol": rtol, "atol": atol, "complex_step": complex_step, "dtype": dtype, "device": device,
+        "at_kinks": at_kinks, "seed": seed, "name": name,
+    }  # fmt: skip
+    with reproduced(gradcheck, fn, inputs, keywords, options):
+        problem = Problem(fn, inputs, keywords, wanted, name=name, device=device, at_kinks=at_kinks)
+        if dtype is None:
+            return check_problem(problem, rtol, atol, complex_step, seed)
+        report = Report(problem.name)
+        for each in as_list(dtype):
+            rounded = representable(problem, each)
+            if rounded is None:
+                raise AssertionError(
+                    f"{problem.name}: no derivative was compared: an input overflows {each}: make it smaller"
+                )
+            report.add(check_problem(rounded, rtol, atol, complex_step, seed))
+            before = report.elements
+            check_narrow(rounded, each, seed, report)
+            if report.elements == before:
+                raise AssertionError(
+                    f"{problem.name}: no derivative in {each} was compared: rounding hides every one of them: move the inputs"
+                )
+        return report
 
 
+def as_list(dtype):
+    """One type, or several, as a list."""
+    return list(dtype) if isinstance(dtype, (list, tuple)) else [dtype]
+
+
+@collected
 def gradgradcheck(
     fn: Callable[..., Any],
     inputs: Tensor | np.ndarray | Sequence[Any],
@@ -84,6 +147,7 @@ def gradgradcheck(
     wanted: Collection[int] | None = None,
     rtol: float = 1e-5,
     atol: float = 0.0,
+    device: str | None = None,
     seed: int = 0,
     name: str | None = None,
 ) -> Report:
@@ -93,13 +157,20 @@ def gradgradcheck(
     The function that is checked takes the inputs and a random cotangent and returns the gradients
     of the inputs. The differences run the plain first-order pass, the gradients the recorded one
     (``create_graph=True``): the two are compared as well. Arguments, result and errors are those of
-    ``gradcheck``.
+    ``gradcheck``; TypeError if the library of fn has no second derivatives (NumPy pairs, MyGrad).
     """
-    problem = Problem(fn, inputs, keywords, wanted, name=name)
-    cotangents = problem.cotangents(problem.evaluate(), generator(seed))
-    if not problem.wanted or all(c is None for c in cotangents):
-        raise AssertionError(nothing_compared(problem, Report(), cotangents))
-    return check_problem(second_order(problem, seed), rtol, atol, False, seed + 1)
+    inputs = as_inputs(inputs)
+    options = {"wanted": wanted, "rtol": rtol, "atol": atol, "device": device, "seed": seed, "name": name}
+    with reproduced(gradgradcheck, fn, inputs, keywords, options):
+        problem = Problem(fn, inputs, keywords, wanted, name=name, device=device)
+        if isinstance(problem.given, Adapted) and not problem.given.twice:
+            raise TypeError(
+                f"{problem.name}: {problem.given.library.name} has no second derivatives: gradcheck checks the first"
+            )
+        cotangents = problem.cotangents(problem.evaluate(), generator(seed))
+        if not problem.wanted or all(c is None for c in cotangents):
+            raise AssertionError(nothing_compared(problem, Report(), cotangents))
+        return check_problem(second_order(problem, seed), rtol, atol, False, seed + 1)
 
 
 def second_order(problem, seed):
@@ -126,9 +197,11 @@ def second_order(problem, seed):
     made = Problem(pulled, [*problem.values, *given], name=f"the gradient of {problem.name}")
     made.labels = [*problem.labels, *("cotangent" for _ in given)]
     made.wanted = [*wanted, *range(count, count + len(given))]
-    made.scale = max(
-        (float(np.abs(o[np.isfinite(o)]).max(initial=0.0)) for o in outputs if o.dtype.kind == "f"), default=0.0
-    )
+    made.given = problem.given
+    size = max((float(np.abs(o[np.isfinite(o)]).max(initial=0.0)) for o in outputs if o.dtype.kind == "f"), default=0.0)
+    reach = min((float(np.abs(problem.values[i]).max(initial=0.0)) for i in wanted), default=1.0)
+    made.cancelling = size
+    made.scale = size / max(1.0, reach if math.isfinite(reach) else 1.0)  # a slope is made of outputs over inputs
     return made
 
 
@@ -140,7 +213,8 @@ def check_problem(problem, rtol, atol, complex_step, seed, lone=False):
     """
     rng = generator(seed)
     cotangents = problem.cotangents(problem.evaluate(), rng)
-    report = Report()
+    report, kinks = Report(problem.name), []
+    problem.cotangents_given = cotangents
     if problem.wanted and any(c is not None for c in cotangents):
         with own_backward_called(problem.given, problem.name):
             gradients = problem.gradients(cotangents)
@@ -153,7 +227,8 @@ def check_problem(problem, rtol, atol, complex_step, seed, lone=False):
                 )
             if value.size:
                 options = {"rtol": rtol, "atol": atol, "complex_step": complex_step, "rng": rng}
-                check_gradient(problem, i, gradient, cotangents, report, **options)
+                kinks += check_gradient(problem, i, gradient, cotangents, report, **options)
+        check_together(problem, kinks, cotangents)
     if not lone and not report.checked:
         raise AssertionError(nothing_compared(problem, report, cotangents))
     return report

@@ -9,10 +9,12 @@ from contextlib import contextmanager, suppress
 import numpy as np
 
 from minitensor import random
+from minitensor.backend import is_narrow
 from minitensor.engine.autograd import new_leaf, raw, reachable, watch
 from minitensor.engine.gradient import grad
 from minitensor.engine.mode import enable_grad, no_grad
 from minitensor.engine.tensor import Tensor
+from minitensor.testing.adapters import Adapted, adapt
 
 __all__ = ["Problem", "as_inputs", "freeze", "generator", "name_of", "show"]
 
@@ -69,12 +71,20 @@ class Problem:
     repeat the same random bits: dropout is a function too.
     """
 
-    def __init__(self, function, inputs, keywords=None, wanted=None, dtype=np.float64, name=None):
+    def __init__(
+        self, function, inputs, keywords=None, wanted=None, dtype=np.float64, name=None, device=None, at_kinks=None
+    ):
         inputs = as_inputs(inputs)
+        function = adapt(function)
+        if isinstance(function, Adapted) and device is not None:
+            function, device = function.on(device), None
         self.name = name or name_of(function)
-        self.given = function
+        self.given = function  # as it is called: an op of ours, or one that was adapted
         self.scale = 0.0  # size of what the outputs are made of, if that is larger than they are
+        self.cancelling = 0.0  # size of numbers that may cancel in a gradient
         self.keywords = dict(keywords or {})
+        self.at_kinks = at_kinks
+        self.cotangents_given: list = []  # those of the gradient that is being compared
         values: list = []
         origins: list[int] = []
         self.labels: list[str] = []
@@ -82,8 +92,11 @@ class Problem:
         for i, (value, label) in enumerate(zip(inputs, _labels(function, len(inputs)))):
             self.layout.append(_spread(value, label, values, self.labels))
             origins += [i] * (len(values) - len(origins))
+        foreign = isinstance(function, Adapted)
         parameters = list(function.named_parameters()) if hasattr(function, "named_parameters") else []
         self.function = _with_parameters(function, [p for _, p in parameters], len(inputs)) if parameters else function
+        parameters = function.parameters if foreign else parameters
+        self.function = self.function if device is None else _on_device(self.function, device)
         self.labels += [f"parameter {label}" for label, _ in parameters]
         self.values = [_frozen(value, dtype) for value in [*values, *(p for _, p in parameters)]]
         unknown = [i for i in wanted or () if i not in range(len(inputs))]
@@ -108,6 +121,15 @@ class Problem:
     def label(self, i):
         """Input ``i`` in words."""
         return f"input {i} ({self.labels[i]})" if i < len(self.labels) else f"input {i}"
+
+    def index(self, i, place):
+        """The index of an element of input ``i``, numbered in the flat array."""
+        return tuple(int(k) for k in np.unravel_index(place, self.values[i].shape))
+
+    def given_text(self):
+        """The inputs and keywords, a line each."""
+        given = "\n".join(f"  {self.label(i)} = {show(v)}" for i, v in enumerate(self.values))
+        return given + (f"\n  {show(self.keywords)}" if self.keywords else "")
 
     def call(self, values):
         """The outputs at ``values`` (Tensors, arrays or anything else), as a list of Tensors."""
@@ -248,7 +270,23 @@ def _frozen(value, dtype):
         value = np.asarray(value)
     if not isinstance(value, np.ndarray):
         return value
-    return freeze(np.array(value, dtype=dtype if value.dtype.kind == "f" else value.dtype))
+    return freeze(_same_layout(value, dtype if value.dtype.kind == "f" or is_narrow(value.dtype) else value.dtype))
+
+
+def _same_layout(array, dtype):
+    """A copy of ``dtype`` that lies in memory as ``array`` does: its order of axes, gaps (full of
+    NaN) and directions.
+    """
+    steps = [abs(s) // array.itemsize for s in array.strides]
+    span = sum((n - 1) * s for n, s in zip(array.shape, steps)) + 1
+    dense = array.flags.c_contiguous or array.flags.f_contiguous or not array.size
+    if dense or span > 64 * array.size or any(s % array.itemsize for s in array.strides):
+        return np.array(array, dtype=dtype)
+    turned = tuple(slice(None, None, -1 if s < 0 else 1) for s in array.strides)
+    base = np.full(span, np.nan if np.dtype(dtype).kind == "f" else 0, dtype=dtype)
+    view = np.lib.stride_tricks.as_strided(base, array.shape, [s * base.itemsize for s in steps])
+    view[...] = array[turned]
+    return view[turned]
 
 
 def _with_parameters(module, parameters, count):
@@ -259,6 +297,21 @@ def _with_parameters(module, parameters, count):
             return module(*values[:count], **keywords)
 
     return function
+
+
+def _on_device(function, device):
+    """``function`` run on ``device``: its Tensors are sent there, what it returns comes back."""
+
+    def moved(value, to):
+        if isinstance(value, (list, tuple)):
+            return type(value)(moved(v, to) for v in value)
+        return value.to(to) if isinstance(value, Tensor) else value
+
+    def there(*values, **keywords):
+        out = function(*moved(values, device), **keywords)
+        return moved(out, "cpu")
+
+    return there
 
 
 @contextmanager

@@ -10,7 +10,10 @@ import numpy as np
 
 from minitensor.engine.autograd import backward_pass, reachable
 from minitensor.engine.fused import Fused, KernelPullback
+from minitensor.engine.mode import current_mode, switched
+from minitensor.engine.observer import Observer
 from minitensor.engine.tensor import Tensor
+from minitensor.testing.planted import standing_for
 from minitensor.testing.problem import generator
 
 __all__ = [
@@ -163,26 +166,32 @@ def check_new_arrays(problem):
                     )
 
 
+class _ByDefinition(Observer):
+    """Runs the definitions of fused ops; ``used`` are those with a kernel that were called."""
+
+    def __init__(self, outer):
+        super().__init__(outer)
+        self.used = []
+
+    def forward(self, op, args, params):
+        op = standing_for(op)
+        if not isinstance(op, Fused):
+            return super().forward(op, args, params)
+        if op.kernels:
+            self.used.append(op)
+        if len(args) != op.arity or not op.knows(params):
+            args, params = op.bind(args, params)
+        return op.definition(*(Tensor(a) if isinstance(a, np.ndarray) else a for a in args), **params)
+
+
 @contextmanager
 def _definitions():
-    """Within, fused ops run their definitions; yields the list of those with a kernel that were
-    called.
+    """Within, fused ops run their definitions, in this thread alone; yields the list of those with
+    a kernel that were called.
     """
-    used = []
-
-    def by_definition(fused, *args, **params):
-        if fused.kernels:
-            used.append(fused)
-        if len(args) != fused.arity:
-            args, params = fused.bind(args, params)
-        return fused.definition(*(Tensor(a) if isinstance(a, np.ndarray) else a for a in args), **params)
-
-    run = Fused.__call__
-    Fused.__call__ = by_definition  # type: ignore[method-assign, assignment]  # only until the end of the block
-    try:
-        yield used
-    finally:
-        Fused.__call__ = run  # type: ignore[method-assign]
+    observer = _ByDefinition(current_mode.get().observer)
+    with switched(observer=observer, watched=True):
+        yield observer.used
 
 
 def same_bits(a, b):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minitensor.engine.tensor import Tensor
+from minitensor.testing.profiles import PROFILES, SHAPES, profiled
 
 try:
     from hypothesis import strategies as st
@@ -24,7 +25,8 @@ except ImportError as error:
     ) from error
 
 __all__ = [
-    "attention_masks", "axes", "broadcastable", "case", "ids", "index", "integer_tensors", "matmul_operands", "permutations",
+    "PROFILES", "SHAPES", "attention_masks", "axes", "broadcastable", "case", "ids", "index", "integer_tensors",
+    "matmul_operands", "permutations",
     "reductions", "shapes", "tensors",
 ]  # fmt: skip
 
@@ -57,13 +59,20 @@ def tensors(
     max_side: int = 4,
     ties: bool = True,
     distinct: bool = False,
+    profile: str = "ordinary",
 ) -> Tensor:
     """Float64 Tensors of ``shape`` (a tuple or a strategy; default: any small shape) with values
     from ``low`` to ``high``.
 
-    ties: allow the half of all draws that is rounded to halves. distinct: all elements differ by at
-    least 1/16 of the mean distance (for sorting, for maxima without ties).
+    ties: allow the half of all draws that is rounded to halves; a sixth of these each has one value
+    everywhere, nothing but 0, 1 and -1, or nothing but zeros. distinct: all elements differ by at
+    least 1/16 of the mean distance (for sorting, for maxima without ties). profile: one of
+    ``PROFILES`` or of ``SHAPES``, which changes what is drawn: ``"ties"``, ``"huge"``,
+    ``"strided"``, ``"0-d"``...
     """
+    if profile in SHAPES and shape is None:
+        bounds = {"min_dims": min_dims, "max_dims": max_dims, "min_side": min_side, "max_side": max_side}
+        shape = shapes(**{**bounds, **SHAPES[profile]})
     shape = shapes(min_dims, max_dims, min_side, max_side) if shape is None else shape
     shape = draw(shape) if isinstance(shape, st.SearchStrategy) else shape
     if low is None and high is None:
@@ -78,7 +87,19 @@ def tensors(
         values = rng.uniform(low, high, count)
     if ties and not distinct and draw(st.booleans()):
         values = np.clip(np.round(2 * values) / 2, np.ceil(2 * low) / 2, np.floor(2 * high) / 2)
-    return Tensor(values.reshape(shape))
+        kind = draw(st.sampled_from(["halves", "halves", "halves", "few", "equal", "zeros"]))
+        if kind == "equal":
+            values[:] = values[:1]
+        elif kind != "halves":
+            values = _few(values, low, high, rng, zeros=kind == "zeros")
+    profile = "ordinary" if profile in SHAPES else profile
+    return Tensor(profiled(values.reshape(shape), profile, rng))
+
+
+def _few(values, low, high, rng, zeros=False):
+    """Zeros, or 0, 1 and -1 in place of ``values``, as far as they lie between the bounds."""
+    few = [v for v in ((0.0,) if zeros else (0.0, 1.0, -1.0)) if low <= v <= high]
+    return rng.choice(few, values.shape) if few else values
 
 
 @st.composite
@@ -104,15 +125,48 @@ def broadcastable(
     high: float | Sequence[float | None] | None = None,
     ties: bool = True,
     max_dims: int = 3,
+    profile: str = "ordinary",
 ) -> list[Tensor]:
     """Lists of ``count`` Tensors whose shapes broadcast: missing axes, axes of length 1, no
     elements.
 
-    ``low`` and ``high`` are those of ``tensors``, or lists, one bound for each tensor.
+    ``low`` and ``high`` are those of ``tensors``, or lists, one bound for each tensor. profile:
+    ``"left"`` or ``"right"``, the first or the last is the smaller one and is broadcast; else as in
+    ``tensors``.
     """
-    drawn = draw(hnp.mutually_broadcastable_shapes(num_shapes=count, max_dims=max_dims, min_side=0, max_side=3))
     lows, highs = (v if isinstance(v, (list, tuple)) else [v] * count for v in (low, high))
-    return [draw(tensors(shape, a, b, ties=ties)) for shape, a, b in zip(drawn.input_shapes, lows, highs)]
+    if profile in ("left", "right"):
+        shape = draw(shapes(1, max_dims, 1, 3))
+        kept = draw(st.integers(0, len(shape) - 1))
+        small = tuple(1 if draw(st.booleans()) else n for n in shape[len(shape) - kept :])
+        each = [small, *[shape] * (count - 1)]
+        each = each if profile == "left" else each[::-1]
+        return [draw(tensors(s, a, b, ties=ties)) for s, a, b in zip(each, lows, highs)]
+    drawn = draw(_mutual_shapes(count, max_dims))
+    made = [draw(tensors(shape, a, b, ties=ties, profile=profile)) for shape, a, b in zip(drawn, lows, highs)]
+    if ties and profile == "ordinary" and draw(st.sampled_from([False] * 4 + [True])):  # 0, 1 and -1: the special pairs
+        rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+        bounds = zip(lows, highs)
+        made = [
+            Tensor(_few(t._array, -NEAR if a is None else a, NEAR if b is None else b, rng))
+            for t, (a, b) in zip(made, bounds)
+        ]
+    return made
+
+
+@st.composite
+def _mutual_shapes(draw, count, max_dims):
+    """``count`` shapes that broadcast: all the same, or one or all of them with fewer axes and axes
+    of length 1.
+    """
+    full = draw(shapes(0, max_dims, 0, 3))
+    small = draw(st.sampled_from([None, *range(count), *range(count), "all"]))
+
+    def cut():
+        kept = full[draw(st.integers(0, len(full))) :]
+        return tuple(draw(st.sampled_from([1, n])) for n in kept)
+
+    return [cut() if small in (i, "all") else full for i in range(count)]
 
 
 def axes(ndim: int, allow_none: bool = True, allow_tuple: bool = True) -> st.SearchStrategy[Any]:
@@ -190,14 +244,18 @@ def _mixed_indices(draw, shape):
 
 @st.composite
 def ids(
-    draw: st.DrawFn, shape: tuple[int, ...] | st.SearchStrategy[tuple[int, ...]], size: int, ignore: int | None = None
+    draw: st.DrawFn,
+    shape: tuple[int, ...] | st.SearchStrategy[tuple[int, ...]],
+    size: int,
+    ignore: int | None = None,
+    negative: bool = False,
 ) -> np.ndarray:
     """Int64 arrays of class numbers or token ids below ``size``, repeats likely; some replaced by
-    ``ignore`` if given.
+    ``ignore`` if given. negative: some are counted from the end.
     """
     shape = draw(shape) if isinstance(shape, st.SearchStrategy) else shape
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    values = rng.integers(0, size, shape)
+    values = rng.integers(-size if negative else 0, size, shape)
     return values if ignore is None else np.where(rng.random(shape) < 0.3, ignore, values)
 
 

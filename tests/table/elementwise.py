@@ -43,8 +43,14 @@ def where_cases(draw):
 
 @st.composite
 def power_cases(draw):
-    """A positive base, or any base with a small whole exponent."""
-    if draw(st.booleans()):
+    """A positive base, a base of 0 with an exponent of 0 or at least 2, or any base with a small
+    whole exponent.
+    """
+    kind = draw(st.sampled_from(["positive", "zeros", "whole", "zero base", "positive", "zeros"]))
+    if kind.startswith("zero"):
+        x, y = draw(mst.broadcastable(2, low=[0.3, 2.0], high=[3.0, 3.0]))
+        return [x * (np.indices(x.shape).sum(axis=0) % 2), y * 0.0 if kind == "zeros" else y]
+    if kind == "positive":
         return draw(mst.broadcastable(2, low=[0.3, -2.0], high=[3.0, 2.0]))
     return [draw(mst.tensors()), draw(st.sampled_from([0, 1, 2, 3, 2.0]))]
 

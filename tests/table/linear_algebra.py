@@ -37,7 +37,11 @@ def definite(draw, least=0, **named):
 @st.composite
 def oblong(draw, least=0, **choices):
     """A stack of matrices of any shape with singular values apart, and keywords."""
-    m, n, leading = draw(st.integers(least, 3)), draw(st.integers(least, 3)), draw(st.sampled_from(LEADING))
+    leading = draw(st.sampled_from(LEADING))
+    m, n = draw(st.sampled_from([(2, 3), (3, 2), (2, 3), None])) or (
+        draw(st.integers(least, 3)),
+        draw(st.integers(least, 3)),
+    )
     u, v = (np.linalg.qr(normal(draw, *leading, k, k))[0] for k in (m, n))
     k = min(m, n)
     x = (u[..., :k] * np.arange(1.0, 1 + k)) @ v[..., :k, :]

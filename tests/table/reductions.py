@@ -27,10 +27,13 @@ def scan(name):
 
 @st.composite
 def spread_cases(draw):
-    """Arguments of var and std: two elements at least along every axis, so that n - 1 is not 0;
-    never all equal.
+    """Arguments of var and std: two elements at least along every axis, so that n - 1 is not 0; one
+    in four all equal, or of a deviation of 1 along axes of two.
     """
     x, named = draw(mst.reductions(min_side=2, min_dims=1, distinct=True))
+    kind = draw(st.integers(0, 7))
+    if kind < 2:
+        x = x * 0.0 + (1.5 if kind else np.where(np.indices(x.shape).sum(axis=0) % 2, 1.0, -1.0))
     if named["axis"] == ():
         named["axis"] = None
     return [x, {**named, "ddof": draw(st.sampled_from([0, 1]))}]

@@ -1,0 +1,106 @@
+"""JAX: ``jax.custom_vjp``, ``jax.custom_jvp``, compiled functions and any function of its
+arrays.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+
+from minitensor.testing.adapters.adapted import Library
+
+__all__ = ["Jax"]
+
+_RAN: set = set()  # code of every bwd that has run: a compiled function runs it once, while it is traced
+
+
+class Jax(Library):
+    """Gradients by ``jax.vjp``, in 64 bits."""
+
+    name = "JAX"
+    package = "jax"
+    twice = True
+
+    def __init__(self):
+        self.rules: set = set()  # the custom_vjp that were called
+
+    def move(self, array, device):
+        with jax.enable_x64(True):
+            moved = jax.numpy.array(array)
+            return moved if device is None else jax.device_put(moved, _device(device))
+
+    def is_output(self, value):
+        return isinstance(value, (jax.Array, np.ndarray, np.generic, float, int))
+
+    def run(self, function, values, wanted):
+        values = list(values)
+        ran = [0]
+
+        def of_wanted(*moved):
+            every = list(values)
+            for i, value in zip(wanted, moved):
+                every[i] = value
+            return function(*every)
+
+        with jax.enable_x64(True), self._watched():
+            if not wanted:
+                return function(*values), None, None
+            outputs, pullback = jax.vjp(of_wanted, *[values[i] for i in wanted])
+
+        def pull(cotangents):
+            seeds = [
+                np.zeros(np.shape(o), dtype=jax.dtypes.float0) if g is None else g for g, o in zip(cotangents, outputs)
+            ]
+            with jax.enable_x64(True), self._watched():
+                ran[0] += 1
+                return list(pullback(list(seeds)))
+
+        return outputs, pull, lambda: ran[0]
+
+    @contextmanager
+    def _watched(self):
+        """Within, each custom_vjp that is called is put down, and each of their rules that runs."""
+        call: Any = jax.custom_vjp.__call__
+        called = getattr(call, "__wrapped__", call).__code__
+
+        def look(frame, event, _):
+            if event == "call":
+                _RAN.add(frame.f_code)
+                if frame.f_code is called:
+                    self.rules.add(frame.f_locals["self"])
+
+        before = sys.getprofile()
+        sys.setprofile(look)
+        try:
+            yield
+        finally:
+            sys.setprofile(before)
+
+    def unrun(self):
+        rules = [(rule, getattr(rule, "bwd", None)) for rule in self.rules]
+        codes = [(rule, getattr(bwd, "__code__", None)) for rule, bwd in rules]
+        return [getattr(rule, "__name__", "a custom_vjp") for rule, code in codes if code and code not in _RAN]
+
+    def pulled(self, function, count, wanted):
+        def gradients(*given):
+            values, cotangents = list(given[:count]), list(given[count:])
+
+            def of_wanted(*moved):
+                every = list(values)
+                for i, value in zip(wanted, moved):
+                    every[i] = value
+                return function(*every)
+
+            return list(jax.vjp(of_wanted, *[values[i] for i in wanted])[1](cotangents))
+
+        return gradients
+
+
+def _device(name):
+    """``cpu``, ``cuda`` or ``cuda:1`` as a device of JAX."""
+    kind, _, number = name.partition(":")
+    return jax.devices(kind)[int(number or 0)]

@@ -1,0 +1,132 @@
+"""A function of NumPy arrays with the function that pulls a gradient back."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minitensor.backend import is_array, is_floating
+from minitensor.testing.adapters.adapted import Adapted, Library
+
+__all__ = ["numpy_pair", "numpy_pullback"]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def numpy_pair(f: Callable[..., Any], vjp: Callable[..., Any], name: str | None = None) -> Adapted:
+    """``f(*inputs)`` on NumPy arrays, with ``vjp(g, *inputs)``, for ``check_op`` and ``gradcheck``.
+
+    f: returns an array, or a tuple of arrays. vjp: is given the gradient of the output (a tuple of
+    them if f returns a tuple), then the inputs; returns the gradient of each input as a tuple, or
+    the gradient itself if there is one input; None for an input that has none, an integer for
+    example. Keywords go to both. All arrays are read-only.
+
+    The checks take a bare tuple ``(f, vjp)`` of two functions as well. There is no second
+    derivative.
+
+    >>> import numpy as np
+    >>> from minitensor.testing import gradcheck
+    >>> square = numpy_pair(lambda x: x * x, lambda g, x: 2 * g * x)
+    >>> gradcheck(square, [np.array([1.0, -3.0])]).checked
+    1
+    """
+
+    def with_pullback(*inputs, **keywords):
+        return f(*inputs, **keywords), lambda g: vjp(g, *inputs, **keywords)
+
+    return _made(
+        functools.wraps(f)(with_pullback) if hasattr(f, "__name__") else with_pullback,
+        name or _name(f),
+        ("numpy_pair", (f, vjp)),
+    )
+
+
+def numpy_pullback(f: Callable[..., Any], name: str | None = None) -> Adapted:
+    """``f(*inputs)`` on NumPy arrays that returns ``(out, pullback)``, as ``jax.vjp`` does; for
+    ``check_op`` and ``gradcheck``.
+
+    ``pullback(g)`` returns what the ``vjp`` of ``numpy_pair`` does.
+
+    >>> import numpy as np
+    >>> from minitensor.testing import gradcheck
+    >>> def exp(x):
+    ...     out = np.exp(x)
+    ...     return out, lambda g: g * out
+    >>> gradcheck(numpy_pullback(exp), [np.array([1.0, -3.0])]).checked
+    1
+    """
+    return _made(f, name or _name(f), ("numpy_pullback", (f,)))
+
+
+def _name(f):
+    return getattr(f, "__name__", type(f).__name__)
+
+
+def _made(with_pullback, name, made_by):
+    def values(*inputs, **keywords):
+        return with_pullback(*inputs, **keywords)[0]
+
+    return Adapted(_Pairs(with_pullback, name), functools.wraps(with_pullback)(values), name, made_by)
+
+
+class _Pairs(Library):
+    """Functions of NumPy arrays. The function that ``Adapted`` packs gives values alone, so that
+    its arguments are caught on the way.
+    """
+
+    name = "NumPy"
+    package = "numpy"
+
+    def __init__(self, with_pullback, title):
+        self.with_pullback, self.title = with_pullback, title
+
+    def move(self, array, device):
+        if device not in (None, "cpu"):
+            raise ValueError(f"{self.title}: a function of NumPy arrays has no device {device!r}")
+        return array
+
+    def run(self, function, values, wanted):
+        caught: list = []
+
+        def catching(*inputs, **keywords):
+            out, pullback = self.with_pullback(*inputs, **keywords)
+            caught[:] = [pullback, inputs, isinstance(out, (tuple, list))]
+            return out
+
+        outputs = function(*values, _target=catching)
+        pullback, inputs, several = caught
+
+        def pull(cotangents):
+            outs = [np.asarray(o) for o in outputs]
+            seeds = [np.zeros(o.shape) if g is None else g for g, o in zip(cotangents, outs)]
+            found = pullback(tuple(seeds) if several else seeds[0])
+            return self.per_value(found, inputs, wanted)
+
+        return outputs, pull, lambda: 1
+
+    def per_value(self, found, inputs, wanted):
+        """The gradients of the flat values numbered in ``wanted``."""
+        if found is None:
+            raise AssertionError(f"{self.title}: its vjp returned None: does it end in return?")
+        if not isinstance(found, (tuple, list)):
+            found = (found,)
+        if len(found) != len(inputs):
+            raise AssertionError(f"{self.title}: its vjp returned {len(found)} gradients for {len(inputs)} inputs")
+        flat: list = []
+        for gradient, value in zip(found, inputs):
+            _line_up(gradient, value, flat)
+        return [flat[i] for i in wanted]
+
+
+def _line_up(gradient, value, flat):
+    """Append the gradient of each array in ``value``, which may be a list of arrays."""
+    if isinstance(value, (list, tuple)):
+        given = gradient if isinstance(gradient, (list, tuple)) else [gradient] * len(value)
+        for part, item in zip(given, value):
+            _line_up(part, item, flat)
+    else:
+        floating = is_array(value) and is_floating(value.dtype)
+        flat.append(gradient if floating else None)

@@ -1,0 +1,182 @@
+"""PyTorch: ``torch.autograd.Function``, ``torch.nn.Module`` and any function of its tensors."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from minitensor.testing.adapters.adapted import Library
+
+__all__ = ["PyTorch"]
+
+_Node = torch.autograd.function.BackwardCFunction
+_NARROW = "bfloat16"  # the one type that PyTorch does not give to NumPy
+
+
+class PyTorch(Library):
+    """Gradients by ``torch.autograd.grad``, second ones by its ``create_graph``."""
+
+    name = "PyTorch"
+    package = "torch"
+    twice = True
+
+    def __init__(self):
+        self.called: set = set()  # the classes of torch.autograd.Function whose forward ran on what needs a gradient
+        self.run_backward: set = set()
+
+    def move(self, array, device):
+        if array.dtype.name == _NARROW:
+            made = torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
+        else:
+            made = torch.from_numpy(_copied(array))
+        return made.to(device or "cpu")
+
+    def back(self, value):
+        if value is None:
+            return None
+        value = value.detach().resolve_conj().cpu()
+        if value.dtype == torch.bfloat16:
+            import ml_dtypes
+
+            return value.contiguous().view(torch.int16).numpy().copy().view(ml_dtypes.bfloat16)
+        return value.numpy().copy()
+
+    def is_output(self, value):
+        return isinstance(value, torch.Tensor)
+
+    def run(self, function, values, wanted):
+        leaves = list(values)
+        for i in wanted:
+            leaves[i] = values[i].requires_grad_()
+        with torch.set_grad_enabled(bool(wanted)), _fixed_random(), self._watched():
+            outputs = function(*leaves)
+        ran: list = []
+
+        def pull(cotangents):
+            pairs = [(o, g) for o, g in zip(outputs, cotangents) if g is not None and o.requires_grad]
+            ran.clear()
+            if not pairs:
+                return [None] * len(wanted)
+            versions = [(t, t._version) for t in [*(leaves[i] for i in wanted), *(g for _, g in pairs)]]
+            hooks = self._count(pairs, ran)
+            try:
+                found = torch.autograd.grad(
+                    [o for o, _ in pairs], [leaves[i] for i in wanted], [g for _, g in pairs],
+                    retain_graph=True, allow_unused=True,
+                )  # fmt: skip
+            finally:
+                for hook in hooks:
+                    hook.remove()
+            if any(t._version != version for t, version in versions):
+                raise AssertionError("its backward writes to the gradient that it is given, or to an input")
+            return list(found)
+
+        return outputs, pull, lambda: len(ran)
+
+    def _count(self, pairs, ran):
+        """Hooks that append to ``ran`` for each node that the pass reaches."""
+        nodes, stack = set(), [o.grad_fn for o, _ in pairs if o.grad_fn is not None]
+        while stack:
+            node = stack.pop()
+            if node not in nodes:
+                nodes.add(node)
+                stack += [n for n, _ in node.next_functions if n is not None]
+
+        if any(node.name().rpartition("::")[2] in ("Error", "DelayedError") for node in nodes):
+            raise RuntimeError("a function is marked by once_differentiable: it has no second derivative")
+
+        def hook_of(node):
+            def hook(_):
+                ran.append(node)
+                if isinstance(node, _Node):
+                    self.run_backward.add(getattr(node, "_forward_cls", None))
+
+            return node.register_prehook(hook)
+
+        return [hook_of(node) for node in nodes]
+
+    @contextmanager
+    def _watched(self):
+        """Within, classes of ``torch.autograd.Function`` that are applied to what needs a gradient
+        are put down.
+        """
+        apply = inspect.getattr_static(torch.autograd.Function, "apply").__func__.__code__
+
+        def look(frame, event, _):
+            if event == "call" and frame.f_code is apply:
+                tensors = [a for a in frame.f_locals.get("args", ()) if isinstance(a, torch.Tensor)]
+                if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+                    self.called.add(frame.f_locals["cls"])
+
+        before = sys.getprofile()
+        sys.setprofile(look)
+        try:
+            yield
+        finally:
+            sys.setprofile(before)
+
+    def unrun(self):
+        return [cls.__qualname__ for cls in self.called - self.run_backward]
+
+    def pulled(self, function, count, wanted):
+        def gradients(*given):
+            values, cotangents = list(given[:count]), given[count:]
+            for i in wanted:
+                if not values[i].requires_grad:
+                    values[i] = values[i].detach().requires_grad_()
+            with torch.enable_grad():
+                pairs = [(o, g) for o, g in zip(function(*values), cotangents) if o.requires_grad]
+                xs = [values[i] for i in wanted]
+                if not pairs:
+                    return [torch.zeros_like(x) for x in xs]
+                ends, seeds = [o for o, _ in pairs], [g for _, g in pairs]
+                found = torch.autograd.grad(ends, xs, seeds, create_graph=True, allow_unused=True)
+            return [torch.zeros_like(x) if g is None else g for x, g in zip(xs, found)]
+
+        return gradients
+
+    def parameters(self, function):
+        if not isinstance(function, torch.nn.Module):
+            return []
+        return [(name, self.back(p)) for name, p in function.named_parameters()]
+
+    def with_parameters(self, function, names, values):
+        kinds = {v.dtype for v in values if v.is_floating_point()}
+        (kind,) = kinds if len(kinds) == 1 else (None,)
+        device = values[0].device
+        state = dict(zip(names, values))
+        for name, buffer in function.named_buffers():
+            kept = buffer.detach().clone().to(device)
+            state[name] = kept.to(kind) if kind is not None and kept.is_floating_point() else kept
+
+        def call(*arguments, **keywords):
+            return torch.func.functional_call(function, state, arguments, keywords)
+
+        return call
+
+    def cannot(self, error):
+        words = str(error)
+        return "once_differentiable" in words or "is not implemented" in words
+
+
+def _copied(array):
+    """A writable copy with the same order of axes in memory, gaps and all."""
+    if array.ndim and array.size and not array.flags.c_contiguous and all(s > 0 for s in array.strides):
+        step = [s // array.itemsize for s in array.strides]
+        base = np.zeros(sum((n - 1) * s for n, s in zip(array.shape, step)) + 1, dtype=array.dtype)
+        view = np.lib.stride_tricks.as_strided(base, array.shape, array.strides)
+        view[...] = array
+        return view
+    return array.copy()
+
+
+@contextmanager
+def _fixed_random():
+    """Within, PyTorch draws the same numbers each time: dropout is a function too."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield

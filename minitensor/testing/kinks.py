@@ -1,0 +1,207 @@
+"""At a kink a function has no derivative, and a rule may give any slope between those of both
+sides: here it is held to that, output by output, and for elements that kink together.
+
+With ``F`` and ``B`` the slopes from the right and from the left of one output along one input
+element, its claim ``g`` must satisfy ``min(F, B) <= g <= max(F, B)``. That alone lets a maximum
+hand its whole gradient to each of three equal elements: moved together they move the maximum by
+one, not by three. So the elements at kinks are moved together as well, and where an output answers
+otherwise than to each alone, the sum of their claims must lie between the slopes of that.
+
+A rule may be documented to choose another value (the parameter ``at_kinks`` of the checks): at a
+kink it is right as well.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from minitensor.testing.differences import EPSILON, SIDES, SURE, Verdict
+from minitensor.testing.problem import freeze
+
+__all__ = ["Kink", "at_kink", "check_together", "chosen"]
+
+LOOKED_AT = 16  # elements at kinks of an input that are looked at output by output
+ALONE = 6  # outputs whose own gradient is taken; the rest are held to the sum of their intervals
+
+
+class Kink(NamedTuple):
+    """An input element at a kink: its input and place, how far a step of 1 moves it, and for each
+    output the slopes of both sides.
+    """
+
+    i: int
+    place: int
+    reach: float
+    ahead: list
+    behind: list
+
+
+class Slopes(NamedTuple):
+    """Slopes of both sides of each output, which outputs have a kink there, and which have a slope
+    without bound or none.
+    """
+
+    ahead: list
+    behind: list
+    kinks: list
+    free: list
+
+
+def slopes(outputs_at, middle):
+    """The ``Slopes`` of a function of a step, a list of arrays; ``middle``: its value at 0."""
+    ahead, behind, jumps, coarse = [], [], [], []
+    with np.errstate(all="ignore"):
+        for h in SIDES:
+            right, left, near_right, near_left = (outputs_at(t) for t in (h, -h, h / 2, -h / 2))
+            ahead.append([(4 * n - f - 3 * m) / h for n, f, m in zip(near_right, right, middle)])
+            behind.append([(3 * m - 4 * n + f) / h for n, f, m in zip(near_left, left, middle)])
+            jumps.append([a - b for a, b in zip(ahead[-1], behind[-1])])
+            sizes = [float(np.abs(m[np.isfinite(m)]).max(initial=0.0)) for m in middle]
+            coarse.append([SURE * 8 * EPSILON * size / h for size in sizes])
+        kinks, free = [], []
+        for k in range(len(middle)):
+            each = np.stack([np.asarray(j[k]) for j in jumps])
+            seen = np.stack([np.abs(j[k]) > c[k] for j, c in zip(jumps, coarse)]).all(axis=0)
+            low, high = np.abs(each).min(axis=0), np.abs(each).max(axis=0)
+            alike = (np.sign(each) == np.sign(each[0])).all(axis=0) & (high <= 1.3 * low)
+            growing = np.abs(each[1]) > 2 * np.abs(each[0])
+            finite = np.isfinite(each).all(axis=0)
+            kinks.append(seen & alike & finite)
+            free.append((seen & growing & finite) | ~finite)
+    return Slopes(ahead[1], behind[1], kinks, free)
+
+
+def at_kink(lines, place, judged):
+    """``(verdict, Kink or None)`` of one element, of which ``judged`` is what differences of the
+    sum over outputs say.
+    """
+    problem, i = lines.problem, lines.i
+    reach = float(lines.reach[place])
+    direction = np.zeros(lines.value.size)
+    direction[place] = reach
+    middle = [np.asarray(o, dtype=np.float64) for _, o in lines.outputs_at(direction, 0.0)]
+    if judged.word == "wrong" and not all(np.isfinite(m).all() for m in middle):
+        verdict = lines.without_infinite(place, middle)
+        if verdict.word != "wrong":
+            return Verdict("kink", judged.numeric), None
+    found = slopes(lambda t: [np.asarray(o, dtype=np.float64) for _, o in lines.outputs_at(direction, t)], middle)
+    kinky = [(k, tuple(at)) for k, mask in enumerate(found.kinks) for at in np.argwhere(mask)]
+    if not kinky:
+        return judged, None
+
+    def claim(cotangents):
+        (gradient,) = problem.gradients(cotangents, wanted=[i])
+        return float(gradient.reshape(-1)[place]) * reach
+
+    kink = Kink(i, int(place), reach, found.ahead, found.behind)
+    live = [k for k, c in enumerate(lines.cotangents) if c is not None]
+    for k, at in kinky[:ALONE]:
+        claimed = claim(_only(lines.cotangents, live[k], at))
+        off = outside(claimed, found.ahead[k][at], found.behind[k][at])
+        if off is not None and not chosen(problem, i, place, lines.claims[place]):
+            lines.said[place] = f"of output {live[k]} at index {tuple(int(n) for n in at)}, which has a kink there, "
+            lines.said_claim[place] = claimed / reach
+            return Verdict("wrong", off), kink
+    rest = kinky[ALONE:]
+    if rest:
+        weights = [(k, at, float(lines.cotangents[live[k]][at])) for k, at in rest]
+        claimed = claim(_masked(lines.cotangents, live, rest, keep=True))
+        ends = [(w * found.ahead[k][at], w * found.behind[k][at]) for k, at, w in weights]
+        off = outside(claimed, sum(map(max, ends)), sum(map(min, ends)))
+        if off is not None and not chosen(problem, i, place, lines.claims[place]):
+            return Verdict("wrong", off), kink
+    smooth = _masked(lines.cotangents, live, kinky, keep=False)
+    smooth = _masked(smooth, live, [(k, tuple(a)) for k, m in enumerate(found.free) for a in np.argwhere(m)], False)
+    verdict = lines.element(place, claim(smooth) / reach, smooth)
+    if verdict.word == "wrong" and not chosen(problem, i, place, lines.claims[place]):
+        lines.said[place], lines.said_claim[place] = "of what has no kink there ", claim(smooth) / reach
+        return verdict, kink
+    return Verdict("kink", judged.numeric), kink
+
+
+def outside(claimed, ahead, behind, size=0.0):
+    """None if ``claimed`` is between the slopes of both sides, else the slope that is nearer.
+
+    size: of numbers that may cancel in it.
+    """
+    low, high = sorted((float(ahead), float(behind)))
+    margin = 0.01 * (high - low) + 1e-5 * max(abs(low), abs(high), size)
+    if low - margin <= claimed <= high + margin:
+        return None
+    return low if abs(claimed - low) < abs(claimed - high) else high
+
+
+def chosen(problem, i, place, claimed, cotangents=None):
+    """Whether ``claimed`` is the documented choice for a kink."""
+    if problem.at_kinks is None:
+        return False
+    given = problem.cotangents_given if cotangents is None else cotangents
+    seeds = tuple(c for c in given if c is not None)
+    floats = [k for k, v in enumerate(problem.values) if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
+    found = problem.at_kinks(seeds[0] if len(seeds) == 1 else seeds, *problem.packed(problem.values))
+    found = found if isinstance(found, (tuple, list)) else (found,)
+    choice = found[i] if len(found) == len(problem.values) else found[floats.index(i)]
+    right = float(np.broadcast_to(choice, problem.values[i].shape).reshape(-1)[place])
+    return bool(np.isclose(claimed, right, rtol=1e-5, atol=1e-12, equal_nan=True))
+
+
+def check_together(problem, kinks, cotangents):
+    """Hold the claims of elements at kinks to the slopes along which all of them move.
+
+    Raises AssertionError. Only outputs that answer to the common step otherwise than to the sum of
+    the single ones are looked at: for the others each element speaks for itself.
+    """
+    kinks = kinks[:LOOKED_AT]
+    if len(kinks) < 2:
+        return
+    live = [k for k, c in enumerate(cotangents) if c is not None]
+
+    def outputs_at(t):
+        values = list(problem.values)
+        for kink in kinks:
+            moved = np.array(values[kink.i], dtype=np.float64)
+            moved.reshape(-1)[kink.place] += t * kink.reach
+            values[kink.i] = freeze(moved)
+        outputs = problem.evaluate(values)
+        return [np.asarray(outputs[k], dtype=np.float64) for k in live]
+
+    with np.errstate(all="ignore"):
+        found = slopes(outputs_at, outputs_at(0.0))
+        coupled = []
+        for k in range(len(live)):
+            apart = [sum(getattr(kink, side)[k] for kink in kinks) for side in ("ahead", "behind")]
+            ends = np.stack([found.ahead[k], found.behind[k], *apart])
+            size = np.abs(ends).max(axis=0)
+            off = (np.abs(ends[0] - ends[2]) > 0.01 * size) | (np.abs(ends[1] - ends[3]) > 0.01 * size)
+            coupled += [(k, tuple(at)) for at in np.argwhere(off & np.isfinite(size) & (size > 1e-9) & ~found.free[k])]
+    wanted = sorted({kink.i for kink in kinks})
+    for k, at in coupled[:ALONE]:
+        gradients = dict(zip(wanted, problem.gradients(_only(cotangents, live[k], at), wanted=wanted)))
+        parts = [float(gradients[kink.i].reshape(-1)[kink.place]) * kink.reach for kink in kinks]
+        size = sum(abs(part) for part in parts)
+        size += sum(abs(getattr(kink, side)[k][at]) for kink in kinks for side in ("ahead", "behind"))
+        off = outside(sum(parts), found.ahead[k][at], found.behind[k][at], size)
+        places = [f"{problem.label(kink.i)} at index {problem.index(kink.i, kink.place)}" for kink in kinks]
+        if off is not None and problem.at_kinks is None:
+            raise AssertionError(
+                f"{problem.name}: the gradient of {' and of '.join(places)}, which kink together, is {sum(parts)!r} in "
+                f"sum by its rule but {off!r} by differences that move all of them, for output {live[k]} at index "
+                f"{tuple(int(n) for n in at)}, with\n{problem.given_text()}"
+            )
+
+
+def _only(cotangents, k, at):
+    """Cotangents of 1 for one element of output ``k`` and of 0 elsewhere."""
+    made = [None if c is None else np.zeros_like(c) for c in cotangents]
+    made[k][at] = 1.0
+    return [None if c is None else freeze(c) for c in made]
+
+
+def _masked(cotangents, live, places, keep):
+    """The cotangents with 0 at ``places``, or (``keep``) everywhere else."""
+    made = [None if c is None else (np.zeros_like(c) if keep else np.array(c)) for c in cotangents]
+    for k, at in places:
+        made[live[k]][at] = cotangents[live[k]][at] if keep else 0.0
+    return [None if c is None else freeze(c) for c in made]

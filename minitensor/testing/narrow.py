@@ -1,0 +1,138 @@
+"""The rule in a narrower type, float16, bfloat16 or float32, against the one in float64.
+
+The float64 rule has been held to differences at the same inputs, which are first rounded to the
+narrow type, so that both see the same numbers. How far apart they may be follows from the rounding
+of that type, ``eps``, and from how the gradient answers to it:
+
+    |narrow - wide| <= 8 eps (|wide| + R + S)
+
+R is how far the float64 gradient moves, in units of eps, if inputs and cotangents are each moved by
+a random part of 4 eps of themselves: its condition. S is the size that rounding of what the rule is
+made of leaves: the largest element of the gradient, or the largest output times cotangent, over the
+largest input. An element is counted if the bound is below nine tenths of it, so that a lost one or
+a wrong sign shows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minitensor.backend import as_dtype, is_floating
+from minitensor.testing.problem import freeze, generator
+
+__all__ = ["check_narrow", "eps_of", "representable"]
+
+FACTOR = 8.0
+VISIBLE = 0.9
+STEPS = 4.0  # how far inputs are moved, in units of eps
+TRIES = 6
+
+
+def eps_of(dtype):
+    """The distance from 1 to the next number of a floating type, and the largest and the smallest
+    of it.
+    """
+    dtype = np.dtype(dtype)
+    if dtype.name == "bfloat16":
+        import ml_dtypes
+
+        info: Any = ml_dtypes.finfo(dtype)
+    else:
+        info = np.finfo(dtype)
+    return float(info.eps), float(info.max), float(info.smallest_normal)
+
+
+def representable(problem, dtype):
+    """``problem`` with floating inputs rounded to ``dtype`` and back; None if one is too large."""
+    dtype = np.dtype(as_dtype(dtype))
+    with np.errstate(over="ignore"):
+        values = [_rounded(v, dtype) for v in problem.values]
+    for old, new in zip(problem.values, values):
+        if isinstance(old, np.ndarray) and old.dtype.kind == "f" and (np.isfinite(old) & ~np.isfinite(new)).any():
+            return None
+    return problem.replaced(values)
+
+
+def check_narrow(problem, dtype, seed, report):
+    """Compare outputs and gradients in ``dtype`` with those of ``problem``, whose inputs it
+    holds exactly; AssertionError with the place and both numbers.
+    """
+    dtype = np.dtype(as_dtype(dtype))
+    eps, largest, least = eps_of(dtype)
+    rng = generator(seed)
+    outputs = problem.evaluate()
+    cotangents = [_rounded(c, dtype) for c in problem.cotangents(outputs, rng)]
+    if not problem.wanted or all(c is None for c in cotangents):
+        return
+    narrow = problem.replaced([_cast(v, dtype) for v in problem.values])
+    with np.errstate(all="ignore"):
+        wide = problem.gradients(cotangents)
+        made, _ = narrow.record([])
+        for k, (out, right) in enumerate(zip(made, outputs)):
+            if (
+                is_floating(right.dtype)
+                and is_floating(out.dtype)
+                and out.dtype != dtype
+                and "dtype" not in problem.keywords
+            ):
+                raise AssertionError(f"{problem.name}: output {k} of {dtype.name} inputs is {out.dtype}")
+        seeds = [None if c is None else _cast(c, dtype) for c in cotangents]
+        found = narrow.gradients(seeds)
+        moved = [np.zeros(w.shape) for w in wide]
+        for _ in range(TRIES):
+            values = list(problem.values)
+            for i in problem.wanted:
+                values[i] = _nudged(values[i], STEPS * eps, rng)
+            near = problem.replaced(values).gradients(
+                [None if c is None else _nudged(c, STEPS * eps, rng) for c in cotangents]
+            )
+            moved = [np.fmax(m, np.abs(n - w)) for m, n, w in zip(moved, near, wide)]
+        pushed = max((_largest(c) * _largest(o) for c, o in zip(cotangents, outputs) if c is not None), default=0.0)
+        for i, gradient, right, response in zip(problem.wanted, found, wide, moved):
+            if gradient.dtype != dtype:
+                raise AssertionError(
+                    f"{problem.name}: the gradient of {dtype.name} {problem.label(i)} is {gradient.dtype}"
+                )
+            scale = max(_largest(right), pushed / max(1.0, _largest(problem.values[i])))
+            size = np.abs(right)
+            bound = FACTOR * (eps * (size + scale) + response / STEPS) + FACTOR * least
+            got = gradient.astype(np.float64)
+            sure = np.isfinite(right) & (size + bound < largest) & np.isfinite(bound)
+            off = np.where(sure, ~(np.abs(got - right) <= bound), False)
+            if off.any():
+                place = int(np.flatnonzero(off.reshape(-1))[0])
+                index = problem.index(i, place)
+                raise AssertionError(
+                    f"{problem.name}: the gradient of {problem.label(i)} at index {index} is {float(got[index])!r} by its rule in "
+                    f"{dtype.name} but {float(right[index])!r} in float64, which differences confirm; rounding explains "
+                    f"{float(bound[index]):.2g}, with\n{problem.given_text()}"
+                )
+            clear = sure & (bound <= VISIBLE * size)
+            report.elements += int(clear.sum())
+            report.checked += bool(clear.any())
+            if clear.any():
+                report.error = max(report.error, float((np.abs(got - right)[clear] / bound[clear]).max()))
+
+
+def _rounded(value, dtype):
+    """A floating array rounded to ``dtype``, in float64."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        return value
+    return freeze(np.asarray(value.astype(dtype).astype(np.float64)))
+
+
+def _cast(value, dtype):
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        return value
+    return freeze(np.asarray(value.astype(dtype)))
+
+
+def _nudged(value, part, rng):
+    return freeze(np.asarray(value * (1.0 + part * rng.uniform(-1.0, 1.0, value.shape))))
+
+
+def _largest(array):
+    good = np.abs(array[np.isfinite(array)])
+    return float(good.max()) if good.size else 0.0

@@ -1,0 +1,119 @@
+"""Profiles of inputs: what ordinary numbers do not show.
+
+A profile changes an array and keeps its signs and its range where it can, so that a logarithm still
+gets positive numbers: what is drawn for an op is varied, whatever the op is. ``strategies.tensors``
+takes one by name, ``check_op(profiles=...)`` several, each for further examples.
+
+    ordinary    as drawn
+    huge        times 1e4 to 1e12
+    tiny        times 1e-12 to 1e-4
+    zeros       a third of the elements 0.0 or -0.0, where both signs occur
+    ties        few different elements, each several times
+    kinks       within 1e-9 to 1e-3 of each other, of whole numbers, and of 0 where both signs occur
+    strided     with gaps in memory, column order, the gaps full of NaN
+    reversed    views with negative strides
+    fortran     column order
+    readonly    an array that may not be written to
+    repeats     whole numbers with few different ones (of an array of integers)
+    empty, 0-d  a shape without elements, or without axes (strategies alone)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["PROFILES", "SHAPES", "of_case", "profiled"]
+
+
+def _huge(x, rng):
+    return x * 10.0 ** rng.integers(4, 13)
+
+
+def _tiny(x, rng):
+    return x * 10.0 ** -rng.integers(4, 13)
+
+
+def _both_signs(x):
+    return x.size > 0 and bool((x < 0).any() and (x > 0).any())
+
+
+def _zeros(x, rng):
+    if not _both_signs(x):
+        return x
+    return np.where(rng.random(x.shape) < 0.34, rng.choice([0.0, -0.0], x.shape), x)
+
+
+def _ties(x, rng):
+    few = rng.choice(x.reshape(-1), max(1, x.size // 3)) if x.size else x
+    return rng.choice(few, x.shape) if x.size else x
+
+
+def _kinks(x, rng):
+    if not x.size:
+        return x
+    near = _ties(x, rng)
+    whole = np.round(near)
+    allowed = (whole >= x.min()) & (whole <= x.max())
+    base = np.where(allowed & (rng.random(x.shape) < 0.5), whole, near)
+    moved = base + rng.choice([-1.0, 1.0], x.shape) * 10.0 ** rng.uniform(-9, -3, x.shape)
+    return np.clip(moved, x.min(), x.max())
+
+
+def _strided(x, rng):
+    if x.ndim == 0:
+        return x
+    wide = np.full([2 * n for n in x.shape], np.nan if x.dtype.kind == "f" else 0, dtype=x.dtype, order="F")
+    view = wide[(slice(None, None, 2),) * x.ndim]
+    view[...] = x
+    return view
+
+
+def _reversed(x, rng):
+    back = (slice(None, None, -1),) * x.ndim
+    return np.ascontiguousarray(x[back])[back]
+
+
+def _fortran(x, rng):
+    return np.asfortranarray(x)
+
+
+def _readonly(x, rng):
+    x = np.array(x)
+    x.flags.writeable = False
+    return x
+
+
+def _repeats(x, rng):
+    return rng.choice(rng.choice(x.reshape(-1), 2), x.shape) if x.size else x
+
+
+VALUES = {"huge": _huge, "tiny": _tiny, "zeros": _zeros, "ties": _ties, "kinks": _kinks}
+LAYOUTS = {"strided": _strided, "reversed": _reversed, "fortran": _fortran, "readonly": _readonly}
+SHAPES = {"empty": {"min_dims": 1, "min_side": 0, "max_side": 0}, "0-d": {"min_dims": 0, "max_dims": 0}}
+PROFILES = ("ordinary", *VALUES, *LAYOUTS, "repeats")
+
+
+def profiled(array, profile, rng):
+    """``array`` changed as ``profile`` says; values are changed if floating, ids if integers."""
+    if profile in VALUES:
+        return np.asarray(VALUES[profile](array, rng)) if array.dtype.kind == "f" else array
+    if profile in LAYOUTS:
+        return LAYOUTS[profile](array, rng)
+    if profile == "repeats":
+        return _repeats(array, rng) if array.dtype.kind in "iu" else array
+    if profile != "ordinary":
+        raise ValueError(f"there is no profile {profile!r}; those that there are: {', '.join((*PROFILES, *SHAPES))}")
+    return array
+
+
+def of_case(value, profile, rng):
+    """``profiled`` for each array in a drawn case: in lists, in the keywords at its end."""
+    from minitensor.engine.tensor import Tensor
+
+    if isinstance(value, Tensor):
+        return Tensor(profiled(value._array, profile, rng))
+    if isinstance(value, np.ndarray):
+        return profiled(value, profile, rng)
+    if isinstance(value, (list, tuple)):
+        return type(value)([of_case(item, profile, rng) for item in value])
+    return value

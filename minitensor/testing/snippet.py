@@ -1,0 +1,126 @@
+"""A failed check as lines to paste: the imports, the inputs as they were and the call."""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import re
+import sys
+import zlib
+from contextlib import contextmanager
+
+import numpy as np
+
+from minitensor.backend import is_floating
+from minitensor.engine.autograd import raw
+from minitensor.testing.adapters import Adapted
+
+__all__ = ["literal", "reproduced"]
+
+LONG = 200  # elements beyond which an array is packed
+
+
+@contextmanager
+def reproduced(check, function, inputs, keywords, options):
+    """Within, an AssertionError gets a snippet that calls ``check`` again on ``inputs``.
+
+    options: keyword arguments of the check; those that are the defaults are left out. ``inputs``
+    may be a function that returns them, if they are known only once the check has failed.
+    """
+    try:
+        yield
+    except AssertionError as error:
+        if getattr(error, "reproduced", False):
+            raise
+        given = inputs() if callable(inputs) else inputs
+        text = snippet(check, function, given, keywords, options)
+        made = AssertionError(f"{error}\n\nTo see it again, paste:\n\n{text}")
+        made.reproduced = True  # type: ignore[attr-defined]
+        raise made from error
+
+
+def snippet(check, function, inputs, keywords, options):
+    """Lines of Python that run ``check`` again and fail in the same way."""
+    defaults = inspect.unwrap(check).__kwdefaults__
+    imports = {"import numpy as np", f"from minitensor.testing import {check.__name__}"}
+    notes: list[str] = []
+    called = _named(function, imports, notes)
+    arguments = ",\n    ".join(literal(value) for value in inputs)
+    parts = [called, f"[\n    {arguments},\n]" if len(inputs) else "[]"]
+    if keywords:
+        parts.append("keywords={" + ", ".join(f"{k!r}: {literal(v)}" for k, v in keywords.items()) + "}")
+    for name, value in options.items():
+        if value is not defaults.get(name) and not _equal(value, defaults.get(name)):
+            parts.append(f"{name}={_named(value, imports, notes) if callable(value) else literal(value)}")
+    text = f"{check.__name__}({', '.join(parts)})"
+    if "frombuffer" in text:
+        imports |= {"import base64", "import zlib"}
+    if "bfloat16" in text:
+        imports.add("import ml_dtypes")
+    return "\n".join([*sorted(imports), *notes, text])
+
+
+def _named(function, imports, notes, otherwise="fn"):
+    """An expression for ``function``, importable if it can be; else its name, or ``otherwise``."""
+    if isinstance(function, tuple):
+        return f"({', '.join(_named(f, imports, notes, name) for f, name in zip(function, ('f', 'vjp')))})"
+    if isinstance(function, Adapted):
+        imports.add("from minitensor.testing import adapters")
+        maker, parts = function.made_by
+        return f"adapters.{maker}({', '.join(_named(f, imports, notes, name) for f, name in zip(parts, ('f', 'vjp')))})"
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, type) and getattr(function, "__name__", "") == "apply":
+        return f"{_named(owner, imports, notes)}.apply"
+    module = getattr(function, "__module__", None)
+    for name in (getattr(function, "__qualname__", None), getattr(function, "name", None)):
+        found = sys.modules.get(module or "")
+        name = name if isinstance(name, str) else ""
+        for part in name.split("."):
+            found = getattr(found, part, None) if part.isidentifier() else None
+        if found is function and found is not None and module != "__main__":
+            first = name.partition(".")[0]
+            imports.add(f"from {module} import {first}")
+            return name
+    names = (getattr(function, "name", None), getattr(function, "__name__", None), type(function).__name__)
+    name = next(name for name in names if isinstance(name, str))
+    name = name if name.isidentifier() else otherwise
+    notes.append(f"# {name}: the function that was checked, as it is where the check was called")
+    return name
+
+
+def _equal(a, b):
+    return type(a) is type(b) and isinstance(a, (int, float, str, bool, tuple, type(None))) and a == b
+
+
+def literal(value):
+    """An expression that gives ``value`` again, to the last bit; an array keeps its order of axes
+    in memory.
+    """
+    value = raw(value)
+    if isinstance(value, np.generic):
+        value = np.asarray(value)
+    if isinstance(value, (list, tuple)):
+        inner = ", ".join(map(literal, value))
+        return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' if len(value) == 1 else ''})"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k!r}: {literal(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+        return repr(np.dtype(value).name)
+    if not isinstance(value, np.ndarray):
+        return _special(repr(value))
+    dtype = value.dtype.name
+    if value.size == 0:
+        return f"np.zeros({value.shape}, dtype={dtype!r})"
+    if value.size > LONG:
+        packed = base64.b85encode(zlib.compress(np.ascontiguousarray(value).tobytes(), 9)).decode()
+        made = f"np.frombuffer(zlib.decompress(base64.b85decode({packed!r})), dtype={dtype!r}).reshape({value.shape})"
+    else:
+        listed = (value.astype(np.float64) if is_floating(value.dtype) else value).tolist()
+        made = f"np.array({_special(repr(listed))}, dtype={dtype!r})"
+    fortran = value.ndim > 1 and value.flags.f_contiguous and not value.flags.c_contiguous
+    return f"np.asfortranarray({made})" if fortran else made
+
+
+def _special(text):
+    """The names of NaN and infinity as NumPy has them."""
+    return re.sub(r"(?<![\w.'\"])(nan|inf)(?![\w'\"])", r"np.\1", text)

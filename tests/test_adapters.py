@@ -1,0 +1,357 @@
+"""Ops of other libraries in the checks: right ones pass, wrong ones are found, and it is their own
+backward that runs.
+"""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+
+import minitensor as mt
+from minitensor.testing import adapters, check_op, gradcheck, gradgradcheck
+
+THOROUGH = bool(os.environ.get("MINITENSOR_THOROUGH"))
+X = np.array([[1.0, 2.0, -0.3], [0.5, 3.0, 1.2]])
+WRONG = r"at index \(\d, \d\) is .* by its rule but"
+
+# --- NumPy pairs ----------------------------------------------------------------------------------
+
+
+def test_a_pair_of_numpy_functions():
+    def outer(x, y):
+        return x[:, None] * y
+
+    def vjp(g, x, y):
+        return (g * y).sum(1), (g * x[:, None]).sum(0)
+
+    x, y = np.array([1.0, -2.0]), np.array([0.5, 3.0, -1.0])
+    for pair in ((outer, vjp), adapters.numpy_pair(outer, vjp)):
+        report = check_op(pair, [x, y], reference=outer)
+        assert report.name == "outer" and report.checked == 2 and "no second ones" in report.note
+        assert "NumPy" in repr(report)
+    with pytest.raises(AssertionError, match=r"outer: the gradient of input 1 \(y\) at index"):
+        check_op((outer, lambda g, x, y: ((g * y).sum(1), (g * x[:, None] ** 2).sum(0))), [x, y])
+    with pytest.raises(TypeError, match="NumPy has no second derivatives"):
+        gradgradcheck((outer, vjp), [x, y])
+
+
+def test_a_function_that_returns_its_pullback():
+    def exp(x):
+        out = np.exp(x)
+        return out, lambda g: g * out
+
+    assert gradcheck(adapters.numpy_pullback(exp), [X]).checked == 1
+
+
+def test_a_pair_with_several_outputs_integers_keywords_and_lists():
+    def both(x, k, *, scale=1.0):
+        return x * x * scale, x[k] * 3.0, np.argmax(x)
+
+    def vjp(g, x, k, *, scale=1.0):
+        one = 2 * g[0] * x * scale
+        np.add.at(one, k, 3.0 * g[1])
+        return one, None
+
+    args = [np.array([1.0, 2.0, 4.0]), np.array([0, 0, -1])]
+    assert check_op((both, vjp), args, keywords={"scale": 2.0}).checked == 1
+    add = (lambda xs: xs[0] + 2 * xs[1], lambda g, xs: ([g, 2 * g],))
+    assert gradcheck(add, [[X, X]]).checked == 2
+
+
+@pytest.mark.parametrize(
+    ("vjp", "words"),
+    [
+        (lambda g, x: None, "vjp returned None"),
+        (lambda g, x: (2 * g * x, g), "2 gradients for 1 inputs"),
+        (lambda g, x: (2 * g * x).sum(0), r"\(2, 3\) float64, a gradient of \(3,\) float64"),
+        (lambda g, x: (2 * g * x).astype(np.float32), "a gradient of .* float32"),
+        (lambda g, x: np.multiply(g, 2 * x, out=g), "writes to one of its arguments"),
+        (lambda g, x: 2.0002 * g * x, WRONG),
+        (lambda g, x: 2 * g * np.where(x == 3.0, -x, x), r"at index \(1, 1\)"),
+        (lambda g, x: (None,), "is 0.0 by its rule"),
+        (lambda g, x: 1 / 0, "its gradient fails: ZeroDivisionError"),
+    ],
+)
+def test_what_a_pair_does_wrong_is_told(vjp, words):
+    with pytest.raises(AssertionError, match=words):
+        gradcheck((np.square, vjp), [X])
+
+
+def test_a_rule_that_is_wrong_on_the_diagonal_alone():
+    def vjp(g, x, y):
+        gx, gy = g @ y.T, x.T @ g
+        return gx + 1e-3 * np.eye(3) * gx, gy
+
+    rng = np.random.default_rng(0)
+    with pytest.raises(AssertionError, match=r"at index \((0, 0|1, 1|2, 2)\)"):
+        gradcheck((np.matmul, vjp), [rng.normal(size=(3, 3)), rng.normal(size=(3, 3))])
+
+
+def test_infinite_outputs_on_both_sides():
+    pair = (np.log, lambda g, x: g / x)
+    with np.errstate(all="ignore"):
+        report = check_op(pair, [np.array([0.0, -1.0, 2.0, 3.0, 4.0, np.inf])])
+    assert report.checked == 3 and report.kinks == 3
+
+
+def test_the_complex_step_reaches_other_libraries():
+    pair = (np.exp, lambda g, x: g * np.exp(x))
+    assert gradcheck(pair, [X], complex_step=True, rtol=1e-12).checked
+    with pytest.raises(AssertionError, match=WRONG):
+        gradcheck((np.exp, lambda g, x: g * np.exp(x) * (1 + 1e-9)), [X], complex_step=True, rtol=1e-11)
+
+
+# --- PyTorch --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch")
+
+
+def square_of(torch, factor, **more):
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return factor * g * x
+
+    return Square
+
+
+@pytest.mark.torch
+def test_functions_of_pytorch(torch):
+    right, wrong = square_of(torch, 2.0), square_of(torch, 2.1)
+    ways = (lambda f: f, lambda f: f.apply, lambda f: lambda x: f.apply(x).sum(0), lambda f: adapters.torch_function(f))
+    for way in ways:
+        assert gradcheck(way(right), [X]).checked == 1
+        with pytest.raises(AssertionError, match=WRONG):
+            gradcheck(way(wrong), [X])
+    assert check_op(right, [X]).checked == 3
+    assert gradcheck(torch.cat, [[X, X]]).checked == 2
+    if THOROUGH:
+        assert check_op(torch.topk, [X], keywords={"k": 2}).checked == 3
+
+
+@pytest.mark.torch
+def test_a_layer_of_pytorch_with_its_parameters(torch):
+    layer = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Tanh(), torch.nn.Dropout(0.5))
+    before = [p.detach().clone() for p in layer.parameters()]
+    assert gradcheck(layer, [X]).checked == 3 and (not THOROUGH or check_op(layer, [X]).checked == 7)
+    assert all(torch.equal(a, b) and b.grad is None for a, b in zip(before, layer.parameters()))
+
+    class Odd(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(3))
+
+        def forward(self, x):
+            return x * self.weight.detach()
+
+    with pytest.raises(AssertionError, match=r"Odd: the gradient of input 1 \(parameter weight\) at index \(0,\)"):
+        gradcheck(Odd(), [X])
+    assert len(gradcheck(torch.nn.LSTM(3, 2), [X], name="lstm").name) == 4
+
+
+@pytest.mark.torch
+def test_the_backward_of_pytorch_must_run_and_be_pure(torch):
+    right = square_of(torch, 2.0)
+
+    def beside(x):
+        right.apply(x)  # what is returned does not come from it
+        return x * x
+
+    with pytest.raises(AssertionError, match="Square has a backward of its own, and PyTorch never ran it"):
+        gradcheck(beside, [X])
+    with pytest.raises(AssertionError, match="PyTorch never ran it"):
+        gradcheck(lambda x: torch.tensor(x.detach().numpy() ** 2), [X])
+
+    class InPlace(right):
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return g.mul_(2 * x)
+
+    with pytest.raises(AssertionError, match="writes to the gradient that it is given"):
+        gradcheck(InPlace, [X])
+
+
+@pytest.mark.torch
+def test_pytorch_says_when_there_is_no_second_derivative(torch):
+    from torch.autograd.function import once_differentiable
+
+    class Once(square_of(torch, 2.0)):
+        @staticmethod
+        @once_differentiable
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return 2 * g * x
+
+    report = check_op(Once, [X])
+    assert report.checked == 1 and "first derivatives alone" in report.note
+
+    class Cut(square_of(torch, 2.0)):  # differentiable again without a word, and wrongly
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return 2 * g * x.detach()
+
+    with pytest.raises(AssertionError, match="the gradient of Cut: the gradient of input 0"):
+        check_op(Cut, [X])
+
+
+@pytest.mark.torch
+def test_narrow_types_of_pytorch(torch):
+    for dtype in ("float16", "bfloat16", "float32"):
+        assert gradcheck(torch.tanh, [X], dtype=dtype).checked == 2
+
+    class Narrow(square_of(torch, 2.0)):
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return (2.0 if x.dtype != torch.bfloat16 else 3.0) * g * x
+
+    assert gradcheck(Narrow, [X], dtype="float16").checked
+    with pytest.raises(AssertionError, match="by its rule in bfloat16 but"):
+        gradcheck(Narrow, [X], dtype="bfloat16")
+
+
+# --- JAX ------------------------------------------------------------------------------------------
+
+
+def test_functions_of_jax():
+    jax = pytest.importorskip("jax")
+    jnp = jax.numpy
+
+    def made(factor):
+        @jax.custom_vjp
+        def scaled_sine(x, y):
+            return jnp.sin(x) * y
+
+        scaled_sine.defvjp(
+            lambda x, y: (scaled_sine(x, y), (x, y)),
+            lambda kept, g: (factor * g * jnp.cos(kept[0]) * kept[1], g * jnp.sin(kept[0])),
+        )
+        return scaled_sine
+
+    x = X[:1]
+    report = check_op(made(1.0), [x, x + 1.0]) if THOROUGH else gradgradcheck(made(1.0), [x, x + 1.0])
+    assert report.checked == (5 if THOROUGH else 3) and not report.note and report.name.endswith("scaled_sine")
+    for wrong in (made(1.001), jax.jit(made(1.001)))[0 if THOROUGH else 1 :]:
+        with pytest.raises(AssertionError, match=WRONG):
+            gradcheck(wrong, [x, x + 1.0])
+    assert gradcheck(jax.nn.relu, [np.array([-1.0, 0.0, 2.0])]).kinks == 1
+    if THOROUGH:
+        assert gradcheck(lambda x: jnp.exp(x), [X], dtype="bfloat16").checked == 2
+    assert not jax.config.jax_enable_x64, "only within"
+
+
+def test_the_rule_of_jax_must_run():
+    jax = pytest.importorskip("jax")
+
+    @jax.custom_vjp
+    def square(x):
+        return x * x
+
+    square.defvjp(lambda x: (x * x, x), lambda x, g: (2 * g * x,))
+
+    def beside(x):
+        square(jax.lax.stop_gradient(x))
+        return jax.numpy.square(x)
+
+    with pytest.raises(AssertionError, match="square has a backward of its own, and JAX never ran it"):
+        gradcheck(beside, [X])
+
+
+# --- HIPS autograd and MyGrad ---------------------------------------------------------------------
+
+
+def test_primitives_of_hips():
+    pytest.importorskip("autograd")
+    import autograd.numpy as anp
+    from autograd.extend import defvjp, primitive
+
+    def made(factor):
+        @primitive
+        def square(x):
+            return x * x
+
+        defvjp(square, lambda ans, x: lambda g: factor * g * x)
+        return square
+
+    assert check_op(made(2.0), [X]).checked == 3
+    with pytest.raises(AssertionError, match=WRONG):
+        gradcheck(made(2.1), [X])
+    assert check_op(lambda x, y: (anp.dot(x, y.T), anp.sin(x)), [X, X + 1]).checked == 6
+    with pytest.raises(AssertionError, match="HIPS autograd never ran it"):
+        gradcheck(lambda x: anp.square(np.ones(3)), [X])
+
+
+def test_operations_of_mygrad():
+    mygrad = pytest.importorskip("mygrad")
+    from mygrad.operation_base import Operation
+
+    class Square(Operation):
+        factor = 2
+
+        def __call__(self, x):
+            self.variables = (x,)
+            return x.data**2
+
+        def backward_var(self, grad, index, **_):
+            return self.factor * grad * self.variables[index].data
+
+    class Wrong(Square):
+        factor = 2.1
+
+    report = check_op(Square, [X])
+    assert report.checked == 1 and "MyGrad has no second ones" in report.note
+    with pytest.raises(AssertionError, match=WRONG):
+        gradcheck(Wrong, [X])
+    assert gradcheck(lambda x: (mygrad.exp(x), mygrad.sum(x)), [X]).checked == 1
+    assert gradcheck(mygrad.sin, [X]).checked == 1
+
+
+# --- looking --------------------------------------------------------------------------------------
+
+
+def test_what_is_ours_is_left_as_it_is():
+    assert adapters.adapt(mt.tanh) is mt.tanh
+
+    def reference(x):
+        return mt.tanh(x)
+
+    assert adapters.adapt(reference) is reference
+    assert adapters.adapt(mt.nn.Linear(2, 2)).__class__ is mt.nn.Linear
+
+
+def test_a_foreign_op_within_a_function_of_ours():
+    pytest.importorskip("autograd")
+    import autograd.numpy as anp
+
+    inner = adapters.autograd_function(anp.sin)
+    assert gradcheck(lambda x: mt.exp(inner(x)) * 2.0, [X]).checked == 1
+
+
+def test_no_library_is_imported_for_a_check():
+    import subprocess
+
+    code = "import sys, numpy; from minitensor.testing import check_op; import minitensor as mt\n"
+    code += (
+        "check_op(mt.tanh, [numpy.ones(3)]); check_op((numpy.exp, lambda g, x: g * numpy.exp(x)), [numpy.ones(3)])\n"
+    )
+    code += "sys.exit(bool({'torch', 'jax', 'autograd', 'mygrad'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_array_of_numpy_has_no_device():
+    with pytest.raises(ValueError, match="has no device 'cuda'"):
+        gradcheck((np.exp, lambda g, x: g * np.exp(x)), [X], device="cuda")
+    assert gradcheck(mt.exp, [X], device="cpu").checked == 1

@@ -250,3 +250,19 @@ def test_dropout_of_everything_gives_zeros_everywhere():
         F.dropout(far, 0.99999).astype("float32").mean().item() < 1.0
         and np.isfinite(F.dropout(far, 0.99999).numpy()).all()
     )
+
+
+@pytest.mark.parametrize(
+    "x, of_prod, of_cumprod",
+    [
+        ([1e-200, 1e-200], [1e-200, 1e-200], [1.0, 1e-200]),  # the product vanishes, its gradient does not
+        ([1e200, 1e-300, 1e200], [1e-100, np.inf, 1e-100], [1.0, np.inf, 1e-100]),
+        ([2.0, 0.0, 3.0], [0.0, 6.0, 0.0], [1.0, 8.0, 0.0]),
+    ],
+)
+def test_a_product_that_vanishes_or_overflows_has_the_gradient_of_the_other_factors(x, of_prod, of_cumprod):
+    with np.errstate(over="ignore"):
+        for function, right in ((mt.prod, of_prod), (mt.cumprod, of_cumprod)):
+            leaf = mt.tensor(x, dtype="float64", requires_grad=True)
+            function(leaf).sum().backward()
+            np.testing.assert_allclose(leaf.grad.numpy(), right, rtol=1e-12)

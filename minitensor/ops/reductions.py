@@ -236,16 +236,15 @@ prod.takes(*SUMMED)
 
 
 @prod.vjp
-def _(xp, g, x, out, axis):
-    # dL/dx_i = g * product of the others: out / x_i, or multiplied out if a factor is zero.
+def _(xp, g, x, axis):
+    # dL/dx_i = g * product of the others. Not out / x_i: x_i may be 0, and out may have overflowed
+    # or vanished where the product of the others has not.
     g = keep(g, x.shape, axis)
-    if not bool((x == 0).any()):
-        return g * keep(out, x.shape, axis) / x
     gone = axes_of("prod", axis, x.ndim)
     kept = tuple(a for a in range(x.ndim) if a not in gone)
     order = kept + gone
     moved = xp.permute_dims(x, order)
-    flat = moved.reshape((*(x.shape[a] for a in kept), -1))
+    flat = moved.reshape((*(x.shape[a] for a in kept), math.prod(x.shape[a] for a in gone)))
     rest = product_of_others(xp, flat).reshape(moved.shape)
     return g * xp.permute_dims(rest, tuple(order.index(a) for a in range(x.ndim)))
 

@@ -41,10 +41,9 @@ def _(xp, g, x, out, axis):
 
 
 def _cumprod_dx(xp, g, x, out, axis):
-    # dL/dx_i = sum over k >= i of g_k * product of x_j for j <= k, j != i.
-    if not bool((x == 0).any()):
-        return xp.flip(xp.flip(g * out, axis=axis).cumsum(axis=axis), axis=axis) / x
-    # That is the product of those before i times s_i = sum over k >= i of g_k * product of x_j for
+    # dL/dx_i = sum over k >= i of g_k * product of x_j for j <= k, j != i. Not by out_k / x_i: x_i
+    # may be 0, and out_k may have overflowed or vanished where that product has not.
+    # It is the product of those before i times s_i = sum over k >= i of g_k * product of x_j for
     # i < j <= k, and s_i = g_i + x_(i+1) s_(i+1): a recurrence from the end, in which the factors
     # are one place late.
     g, x, out = (xp.flip(a.swapaxes(axis, -1), axis=-1) for a in (g, x, out))

@@ -62,7 +62,7 @@ def test_the_table_and_the_report(run, pytester, workers):
         "*--gradients-profile ci --gradients-seed 7", "gradient checks: 4 written to *checks.json",
     ])  # fmt: skip
     result.stdout.no_fnmatch_line("sin *")
-    report = json.loads((pytester.path / "made" / "checks.json").read_text())
+    report = json.loads((pytester.path / "made" / "checks.json").read_text(encoding="utf-8"))
     assert (report["profile"], report["seed"]) == ("ci", 7)
     checks = {check["op"]: check for check in report["checks"]}
     assert set(checks) == {"tanh", "exp, twice", "abs", "wrong"}
@@ -105,7 +105,7 @@ def test_it_loads_nothing_and_says_nothing_where_nobody_asks(run):
 
 def test_the_door_imports_pytest_alone():
     code = "import sys, pytest; before = set(sys.modules); import pytest_minitensor; print(*set(sys.modules) - before)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.split() == ["pytest_minitensor"]
 
 

@@ -146,7 +146,7 @@ def mutants(
     >>> import minitensor as mt
     >>> print(mutants(mt.sin, [mt.tensor([0.3, 2.0])], limit=4))
     sin: 4 of 4 mutants caught (100 %)
-      sign 1, factor 1, dropped term 1, wrong function 1
+      sign 1, factor 1, swapped operands 1, dropped term 1
     """
     if not isinstance(op, (Op, Fused)):
         raise TypeError(

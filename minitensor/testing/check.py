@@ -24,7 +24,7 @@ NOTHING = "give floating inputs with elements (arrays or Tensors, no lists of nu
 
 @collected
 def check_op(
-    fn: Callable[..., Any],
+    fn: Callable[..., Any] | tuple[Callable[..., Any], Callable[..., Any]],
     inputs: Any,
     *,
     keywords: Mapping[str, Any] | None = None,

@@ -59,7 +59,7 @@ class Report:
 
 @collected
 def gradcheck(
-    fn: Callable[..., Any],
+    fn: Callable[..., Any] | tuple[Callable[..., Any], Callable[..., Any]],
     inputs: Tensor | np.ndarray | Sequence[Any],
     *,
     keywords: Mapping[str, Any] | None = None,
@@ -140,7 +140,7 @@ def as_list(dtype):
 
 @collected
 def gradgradcheck(
-    fn: Callable[..., Any],
+    fn: Callable[..., Any] | tuple[Callable[..., Any], Callable[..., Any]],
     inputs: Tensor | np.ndarray | Sequence[Any],
     *,
     keywords: Mapping[str, Any] | None = None,

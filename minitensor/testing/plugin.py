@@ -22,7 +22,7 @@ from minitensor.testing.gradients import Report, gradcheck, gradgradcheck
 __all__ = ["Checks", "Collecting", "summary"]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    pass
 
 COLUMNS = ("op", "check", "checked", "kinks", "worst error", "outcome", "test")
 KEY = pytest.StashKey[list]()
@@ -36,15 +36,15 @@ class Checks:
     def __init__(self, examples: int, seed: int) -> None:
         self.examples, self.seed = examples, seed
 
-    def check_op(self, fn: Callable[..., Any], inputs: Any, **options: Any) -> Report:
+    def check_op(self, fn: Any, inputs: Any, **options: Any) -> Report:
         """``minitensor.testing.check_op``."""
         return check_op(fn, inputs, **{"examples": self.examples, "seed": self.seed, **options})
 
-    def gradcheck(self, fn: Callable[..., Any], inputs: Any, **options: Any) -> Report:
+    def gradcheck(self, fn: Any, inputs: Any, **options: Any) -> Report:
         """``minitensor.testing.gradcheck``."""
         return gradcheck(fn, inputs, **{"seed": self.seed, **options})
 
-    def gradgradcheck(self, fn: Callable[..., Any], inputs: Any, **options: Any) -> Report:
+    def gradgradcheck(self, fn: Any, inputs: Any, **options: Any) -> Report:
         """``minitensor.testing.gradgradcheck``."""
         return gradgradcheck(fn, inputs, **{"seed": self.seed, **options})
 

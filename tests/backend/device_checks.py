@@ -34,9 +34,9 @@ class Training:
         """The loss, a Tensor on the device."""
         rng = np.random.default_rng(self.steps)
         self.steps += 1
-        ids = [mt.asarray(part, device=self.device) for part in rng.integers(3, 50, size=(3, 8, 12))]
-        mask = mt.asarray(np.arange(12) < rng.integers(6, 13, size=(8, 1)), device=self.device)
-        loss = self.model.loss(*ids, mask=mask, divide_by=8 * 12)
+        ids = [mt.asarray(part, device=self.device) for part in rng.integers(3, 50, size=(3, 4, 8))]
+        mask = mt.asarray(np.arange(8) < rng.integers(4, 9, size=(4, 1)), device=self.device)
+        loss = self.model.loss(*ids, mask=mask, divide_by=4 * 8)
         loss.backward()
         optim.clip_grad_norm_(self.model.parameters(), 1.0)
         self.adam.step()
@@ -66,11 +66,11 @@ def check_resumed(path, device, other):
     have gone on itself.
     """
     first, second = Training(device), Training(other)
-    first.run(3)
+    first.run(2)
     mt.save(path, first.state())
-    losses, weights = first.run(3)
+    losses, weights = first.run(2)
     second.resume(mt.load(path))
-    again, other_weights = second.run(3)
+    again, other_weights = second.run(2)
     np.testing.assert_allclose(again, losses, rtol=1e-9)
     for name, value in weights.items():
         np.testing.assert_allclose(other_weights[name], value, rtol=1e-5, atol=1e-7, err_msg=name)

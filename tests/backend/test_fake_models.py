@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def device():
+def fake():
     """The fake device in CuPy's place."""
     with fake_device.installed():
         yield

@@ -635,6 +635,8 @@ def test_one_block_for_each_trace(tmp_path):
         t.__enter__()
     with pytest.raises(TypeError, match="model is a Module or a dict of tensors by name, not a int"):
         mt.backward_trace(3)
+    with pytest.raises(TypeError, match=r"model\['w'\] is a list; a dict of tensors by name is wanted"):
+        mt.backward_trace({"w": [1.0]})
     with pytest.raises(KeyError, match="no node 99"):
         t.open(99)
     with pytest.raises(ValueError, match=r"'x.png' must end in .html"):
@@ -839,6 +841,10 @@ def test_of_a_rule_of_several_lines_the_table_shows_the_one_that_says_most():
         ("def f(g):\n    def h():\n        return 1\n    return (\n        g,  # one\n        h)", (0, 0), (3, "return ( g, h)")),
         ("def f(g):\n    if g:\n        a = g\n    else:\n        a = -g\n    return a, g", (0, 2),
          (4, "last of 2 lines for it: a = -g")),
+        ("def f(g):\n    n, parts = len(g), []\n    for a in g:\n        parts.append(a)\n    return parts", (0, 0),
+         (3, "parts.append(a)")),
+        ("def f(g):\n    a, b = xp.empty(2), g * 2\n    run(a)\n    return a, b", (0, 2), (2, "run(a)")),
+        ("def f(g):\n    a, b = xp.empty(2), g * 2\n    run(a)\n    return a, b", (1, 2), (1, "a, b = xp.empty(2), g * 2")),
         ("lambda g: (g *\n    2)", (0, 0), (0, "lambda g: (g * 2)")),
         ("def f(g):\n    pass", (0, 0), (0, "def f(g): pass")),
     ):  # fmt: skip

@@ -106,7 +106,7 @@ def main(report: str, number: str, path: str, patience: str, *ids: str) -> None:
             file.write(json.dumps(event) + "\n")
             file.flush()
 
-        # What grades is taken before the learner's file runs, which may put other names in its place.
+        # What grades is taken before the learner's file runs, which may put another in its place.
         items, grade = grading.exercises(find(int(number))), grading.grade
         sys.argv[1:] = []
         try:

@@ -153,7 +153,8 @@ def read_any(model: nn.Module, inputs: Any) -> Reading:
     source = list(first[0]) if ids else list(range(1, length + 1))
     contexts = list(source) if each else ["the whole input"] * len(logits)
     made = Reading("outputs", source, [], seen, logits, chosen, contexts)
-    made.names = "tokens" if ids and each else "outputs"
+    words = {call.module.weight.shape[0] for call in seen.of(nn.Embedding)}  # a tagger's outputs are no tokens
+    made.names = "tokens" if ids and each and logits.shape[-1] in words else "outputs"
     made.about["plain"] = not ids
 
     def rows(one: Attention) -> Array | None:

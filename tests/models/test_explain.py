@@ -361,6 +361,16 @@ def test_one_number_for_each_position_is_no_choice():
         explain(model, mt.asarray([SOURCE]))
 
 
+def test_outputs_that_are_no_tokens_are_not_called_so():
+    seen = explain(seeded(lambda: Tagger(3)), mt.asarray([SOURCE]), tokens="0123456789abc")
+    assert {name for name, _ in seen.steps[0].top} == {"0", "1", "2"} and seen.columns == "outputs"
+    names = [f"w{one}" for one in range(13)]
+    seen = explain(seeded(lambda: Tagger(3)), mt.asarray([SOURCE]), tokens=names)
+    assert {name for name, _ in seen.steps[0].top} == {"0", "1", "2"} and seen.tokens[0] == "w5"
+    seen = explain(seeded(lambda: Tagger(13)), mt.asarray([SOURCE]), tokens=names)
+    assert seen.columns == "tokens" and seen.steps[0].choice in names
+
+
 def test_a_tagger_names_its_classes():
     seen = explain(seeded(lambda: Tagger(3)), mt.asarray([SOURCE]), tokens="0123456789abc", classes=["x", "y", "z"])
     assert {step.choice for step in seen.steps} <= {"x", "y", "z"} and seen.steps[0].context == "5"

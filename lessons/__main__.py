@@ -125,7 +125,8 @@ def answer(id: str) -> int:
         if item.id == id:
             print(inspect.getsource(getattr(load_file(lesson.part("answers")), item.name)).rstrip())
             return 0
-    raise LookupError(f"there is no exercise {id}: lesson {number} has {len(grading.exercises(lesson))}")
+    known = ", ".join(item.id for item in grading.exercises(lesson))
+    raise LookupError(f"there is no exercise {id}: lesson {number} has {known}")
 
 
 def _named(lesson: Lesson, file: Path) -> str:
@@ -139,9 +140,9 @@ def _wrapped(reason: str) -> str:
     return "\n".join(textwrap.wrap(first, 80, break_long_words=False)) + line + rest
 
 
-def _shortened(text: str, most: int = 10) -> str:
-    """The first lines of what a solution printed."""
-    lines = text.rstrip("\n").split("\n")
+def _shortened(text: str, most: int = 10, width: int = 200) -> str:
+    """The first lines of what a solution printed, of long ones the beginning."""
+    lines = [line if len(line) <= width else f"{line[:width]}..." for line in text.rstrip("\n").split("\n")]
     return "\n".join([*lines[:most], f"... and {len(lines) - most} lines more"] if len(lines) > most else lines)
 
 

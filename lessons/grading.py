@@ -213,6 +213,12 @@ def load_solutions(path: Path) -> ModuleType:
     printed = io.StringIO()
     linecache.checkcache(str(path))
     try:
+        path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path.name} is not a text in UTF-8: save it as UTF-8 in your editor") from None
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read: {error.strerror}") from None
+    try:
         with contextlib.redirect_stdout(printed), _patience():
             return load_file(path)
     except SyntaxError as error:
@@ -233,7 +239,7 @@ def grade(item: Exercise, solutions: ModuleType) -> Result:
     verdict, reason = "passed", ""
     try:
         with contextlib.redirect_stdout(printed), _patience(), np.errstate(all="ignore"):
-            item.grader(solution if item.nothing or isinstance(solution, type) else _something(solution, item.gives))
+            item.grader(solution if isinstance(solution, type) else _called(solution, item))
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -244,14 +250,22 @@ def grade(item: Exercise, solutions: ModuleType) -> Result:
     return Result(item, verdict, reason, printed.getvalue())
 
 
-def _something(function: Callable[..., Any], gives: Any) -> Callable[..., Any]:
-    """``function``, refused where it returns nothing, or another type than ``gives``."""
+def _called(function: Callable[..., Any], item: Exercise) -> Callable[..., Any]:
+    """``function``, refused where it takes other parameters, and where it returns nothing, or
+    another type, than the exercise asks for.
+    """
 
     @functools.wraps(function)
     def wrapped(*args: Any, **keywords: Any) -> Any:
-        out = function(*args, **keywords)
-        need(out is not None, f"{function.__name__} returned None: is a `return` missing?")
-        _typed(out, gives, "it returned")
+        try:
+            out = function(*args, **keywords)
+        except TypeError as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+                raise  # inside the function
+            raise Refused(f"{error}: leave the parameters as the blank has them") from None
+        if not item.nothing:
+            need(out is not None, f"{function.__name__} returned None: is a `return` missing?")
+            _typed(out, item.gives, "it returned")
         return out
 
     return wrapped
@@ -302,8 +316,12 @@ def _failure(error: BaseException, file: str) -> str:
         return str(error)
     if isinstance(error, TooLong):
         return f"it did not come to an end in {PATIENCE:g} seconds{place}: does a loop go on for ever?"
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    if "read-only" in str(error):
+    try:
+        text = str(error)
+    except Exception:  # of a class of the learner's own
+        text = ""
+    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if "read-only" in text:
         said += " (do not write into what you are given: make a new array)"
     return f"it raised {said}{place}" if place else f"what it returned cannot be used: {said}"
 

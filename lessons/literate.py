@@ -144,7 +144,7 @@ def loading() -> tuple[bool, float]:
 def load_file(path: Path) -> ModuleType:
     """A file whose name is no name of a module, run afresh."""
     module = _fresh(path)
-    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec", dont_inherit=True), module.__dict__)
+    exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), module.__dict__)
     return module
 
 

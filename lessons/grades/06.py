@@ -39,7 +39,7 @@ def silu_kernel(solution):
     got = solution(np, x)
     need(
         isinstance(got, tuple) and len(got) == 2 and callable(got[1]),
-        "it should return a value and a function backward",
+        "it should return a tuple: a value and a function backward",
     )
     same(got[0], x * sigmoid(x), "the value", {"the factor x is missing: that is the sigmoid": sigmoid(x)})
     pulled = got[1](g)

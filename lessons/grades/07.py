@@ -78,7 +78,7 @@ def adam_step(solution):
     p, g, zero = frozen(4), frozen(4, seed=1), np.zeros(4)
     zero.flags.writeable = False
     got = solution(p, g, zero, zero, 1, lr=0.1)
-    need(isinstance(got, tuple) and len(got) == 3, "it should return p, m and v")
+    need(isinstance(got, (tuple, list)) and len(got) == 3, "it should return p, m and v")
     mistakes = {
         "a and 1 - a have changed places": 0.9 * g,
         "either the factor 1 - a is missing, or that is m / (1 - a ** t): return m itself": g,

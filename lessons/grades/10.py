@@ -12,7 +12,9 @@ START, STOP, PAD = 1, 2, 0
 def teacher_forcing(solution):
     """Two rows of different lengths, then other tokens."""
     got = solution([[5, 6, 7], [8]], START, STOP, PAD)
-    need(isinstance(got, tuple) and len(got) == 2, "it should return two arrays: what is read, and what is said")
+    need(
+        isinstance(got, (tuple, list)) and len(got) == 2, "it should return two arrays: what is read, and what is said"
+    )
     reads, says = np.array([[1, 5, 6, 7], [1, 8, 0, 0]]), np.array([[5, 6, 7, 2], [8, 2, 0, 0]])
     same(
         got[0], reads, "what the decoder reads of [[5, 6, 7], [8]]",

@@ -35,10 +35,12 @@ BODY = """<header>
 <span class="push"></span>
 <button type="button" id="follow" aria-pressed="false">Open as I go</button>
 <button type="button" id="digits" aria-pressed="false">All digits</button>
+<span class="sizes">
 <button type="button" id="smaller" aria-label="Smaller">−</button>
 <span id="zoom" class="soft"></span>
 <button type="button" id="larger" aria-label="Larger">+</button>
 <button type="button" id="fit">Fit</button>
+</span>
 </div>
 <div id="picture" tabindex="0" role="region" aria-label="Graph, scrollable"></div>
 </section>

@@ -80,7 +80,7 @@ function forwardStep() {
   const rows = inputs.map(([name, from, given]) => {
     const value = typeof given === "number" ? given : from !== null ? now.nodes.get(from)?.value : undefined;
     return make("div", {class: "card"}, make("p", {}, make("b", {}, name), from === null ? "" : ` from ${now.label(from)}`),
-      value === undefined ? make("p", {class: "number"}, from === null ? String(given) : "not known") : told(value));
+      value === undefined ? make("p", {class: "number"}, from === null ? asPython(given) : "not known") : told(value));
   });
   return {
     title: `${titleOf(node)} computes its value`, words: `${now.label(id)} computes ${node.value === undefined ? "a value that is not known" : brief(values[node.value])}`,

@@ -32,7 +32,7 @@ def text_of(record, steps=None, width=None):
     if not record.passes:
         count = sum(node.kind != "leaf" for node in record.graph.nodes.values())
         page.say(
-            f"No backward pass has run in this block; it saw {plural(count, 'op')}."
+            f"No backward pass has run in this block, in the thread that opened it; it saw {plural(count, 'op')}."
             if count
             else "Nothing has run in this block: neither an op nor a backward pass. Put the forward pass and "
             "`loss.backward()` into it, in the thread that opened it."
@@ -97,7 +97,7 @@ class Text:
                 title += f"  made by step {node.made_by[1] + 1} of pass {node.made_by[0] + 1}"
             elif node.line is not None:
                 title += f"  {node.line.file}:{node.line.number}  {node.line.text}"
-        self.lines.append(shortened(title, self.width))
+        self.lines.append(shortened(title.rstrip(), self.width))  # in python -c a line has no text
         value = step.value if step.value is not None or node is None else node.value
         facts = [] if value is None else [f"value {value_text(value)}"]
         facts += [f"gradient {value_text(step.gradient)}"]

@@ -66,15 +66,35 @@ def _fills(statement, name):
     called = getattr(statement, "value", None)
     mentioned = _names(called) if called is not None else set()
     if isinstance(statement, ast.Expr):
-        return isinstance(called, ast.Call) and name in set().union(*map(_names, [*called.args, *called.keywords]))
+        return isinstance(called, ast.Call) and name in set().union(
+            *map(_names, [*_owner(called), *called.args, *called.keywords])
+        )
     if isinstance(statement, ast.Assign):
         targets = {one.id for target in statement.targets for one in ast.walk(target) if isinstance(one, ast.Name)}
-        return name in targets and name not in mentioned and not _makes_room(called)
+        return name in targets and name not in mentioned and not _makes_room(_part(statement, name))
     return False
 
 
+def _owner(call):
+    """``[x]`` of a call ``x.append(...)`` or ``x.extend(...)``."""
+    method = call.func
+    return [method.value] if isinstance(method, ast.Attribute) and method.attr in ("append", "extend") else []
+
+
+def _part(statement, name):
+    """What a name is assigned: of ``a, b = x, y`` its own part."""
+    value, (target, *_) = statement.value, statement.targets
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+        for one, part in zip(target.elts, value.elts, strict=True):
+            if isinstance(one, ast.Name) and one.id == name:
+                return part
+    return value
+
+
 def _makes_room(value):
-    """Whether code makes an array whose elements are still to come."""
+    """Whether code makes an array or a list whose elements are still to come."""
+    if isinstance(value, ast.List) and not value.elts:
+        return True
     value = getattr(value, "elt", getattr(value, "body", value))  # for each of several; if it is wanted
     function = getattr(value, "func", None)
     return getattr(function, "attr", getattr(function, "id", "")).startswith("empty")

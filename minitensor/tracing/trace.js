@@ -7,14 +7,16 @@ let allDigits = false, follows = false;
 
 // ---- values ----------------------------------------------------------------------------------------
 
-const digits = number => typeof number !== "number" || allDigits ? String(number) : shown(number, 5);
-const number = one => typeof one === "number" ? shown(one, 5) : String(one);  // in a box
+const asPython = one => one === null ? "None" : one === true ? "True" : one === false ? "False" : String(one);
+const digits = number => typeof number !== "number" || allDigits ? asPython(number) : shown(number, 5);
+const number = one => typeof one === "number" ? shown(one, 5) : asPython(one);  // in a box
 const short = one => [3, 2, 1].map(places => shown(one, places)).find(text => text.length < 8) ?? shown(one, 1);
 const asNumber = one => typeof one === "number" ? one : one === true ? 1 : one === false ? 0 : one === "NaN" ? NaN : one === "Infinity" ? Infinity : -Infinity;
 const isScalar = value => value?.all?.length === 1;
 const typeOf = value => `${value.shape.length ? shapeText(value.shape) : "scalar"} ${value.dtype}`;
 const brief = value => isScalar(value) ? digits(value.all[0]) : `${shapeText(value.shape)}, norm ${shown(normOf(value), 4)}`;
-const normOf = value => value.all ? Math.hypot(...value.all.map(asNumber)) : asNumber(value.norm);
+const normOf = value => !value.all ? asNumber(value.norm)
+  : value.all.some(one => one === "NaN") ? NaN : Math.hypot(...value.all.map(asNumber));  // hypot(NaN, Infinity) is Infinity
 
 function pixels(value) {
   if (!value.all) return {...unpack(value.picture), low: value.picture.low, high: value.picture.high};

@@ -189,8 +189,13 @@ def _read(model):
         return None, {}
     if callable(getattr(model, "named_modules", None)) and callable(getattr(model, "named_parameters", None)):
         pairs, module = model.named_parameters(), model
-    elif isinstance(model, Mapping) and all(isinstance(value, Tensor) for value in model.values()):
+    elif isinstance(model, Mapping):
         pairs, module = model.items(), None
+        for name, value in pairs:
+            if not isinstance(value, Tensor):
+                raise TypeError(
+                    f"backward_trace: model[{name!r}] is a {type(value).__name__}; a dict of tensors by name is wanted"
+                )
     else:
         raise TypeError(f"backward_trace: model is a Module or a dict of tensors by name, not a {type(model).__name__}")
     return module, {tensor.node.order: (str(name), tensor) for name, tensor in pairs if tensor.node is not None}

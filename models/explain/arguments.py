@@ -13,7 +13,7 @@ Writers are `Transformer`, `Seq2Seq`, `T5`, `GPT` and `RecurrentLanguageModel`. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from minitensor import nn
@@ -62,6 +62,8 @@ def check_model(
         "max_new_tokens is of the model's own answer, and beside a target that is searched only with a beam: "
         "leave one of the two out, or give beam=5 too",
     )
+    for what, names in (("tokens", tokens), ("classes", classes)):
+        _check_names(what, names)
     if isinstance(model, ViT):
         _need(tokens is None, f"tokens are names of ids, and {name} is given an image: leave them out")
     _need(positions is None or isinstance(model, BERT), f"positions are for BERT, not for {name}: leave them out")
@@ -73,6 +75,18 @@ def check_model(
         )
     if classes is not None:
         _check_classes(model, name)
+
+
+def _check_names(what: str, names: Any) -> None:
+    """Refuse what is no list of names by id and no function: a dict, a set. A text is a list of its
+    characters.
+    """
+    is_list = isinstance(names, Iterable) and not isinstance(names, (bytes, Mapping, Set))
+    if names is not None and not callable(names) and not is_list:
+        raise TypeError(
+            f"explain: {what} is a {type(names).__name__}; write a list of names by id, or a function from a list of "
+            "ids to a list of names, such as tokenizer.labels"
+        )
 
 
 def _check_classes(model: nn.Module, name: str) -> None:

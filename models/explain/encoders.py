@@ -52,7 +52,7 @@ def read_bert(model: BERT, ids: Any, positions: Any) -> Reading:
         if at.dtype.kind not in "iu":
             raise TypeError(f"explain: positions must be integers, got {at.dtype}")
         if at.min() < -len(ids) or at.max() >= len(ids):
-            raise IndexError(f"positions {list(at)} are not all among the {len(ids)} of the text")
+            raise IndexError(f"explain: positions {at.tolist()} are not all among the {len(ids)} of the text")
         at = at % len(ids)
         logits = logits[at]
     chosen = logits.argmax(axis=-1)
@@ -137,7 +137,10 @@ def read_any(model: nn.Module, inputs: Any) -> Reading:
     output = output[0] if isinstance(output, tuple) and output else output
     found = array_of(output) if isinstance(output, mt.Tensor) else np.zeros((0, 1))
     if first.ndim == 1 and found.ndim and len(first) == len(found) > 1:
-        raise ValueError(f"explain takes one input at a time, a batch of one; got {len(first)}, of shape {first.shape}")
+        raise ValueError(
+            f"explain takes one input at a time, a batch of one; got {len(first)}, of shape {first.shape}: if that is "
+            f"one input, give it as (1, {len(first)})"
+        )
     if found.dtype.kind != "f" or found.ndim not in (2, 3) or len(found) != 1:
         found = np.zeros((0, 1))
     logits = found.reshape(-1, found.shape[-1])
@@ -150,7 +153,8 @@ def read_any(model: nn.Module, inputs: Any) -> Reading:
     source = list(first[0]) if ids else list(range(1, length + 1))
     contexts = list(source) if each else ["the whole input"] * len(logits)
     made = Reading("outputs", source, [], seen, logits, chosen, contexts)
-    made.names = "tokens" if ids and each else "outputs"
+    words = {call.module.weight.shape[0] for call in seen.of(nn.Embedding)}  # a tagger's outputs are no tokens
+    made.names = "tokens" if ids and each and logits.shape[-1] in words else "outputs"
     made.about["plain"] = not ids
 
     def rows(one: Attention) -> Array | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from minitensor.models.encoder_decoder import EncoderDecoder
 from minitensor.models.explain.agreement import Agreement, agreement
 from minitensor.models.explain.arguments import check_model, check_reading
 from minitensor.models.explain.beam import search_tree
+from minitensor.models.explain.capture import array_of
 from minitensor.models.explain.encoders import read_any, read_bert, read_vit
 from minitensor.models.explain.explanation import Explanation, Step
 from minitensor.models.explain.families import read_language_model, read_translator
@@ -70,21 +71,22 @@ def explain(
     ``nn`` call: one that a module puts together from products and softmax by itself is not seen.
 
     Raises ValueError for more than one input at a time and for an argument that says nothing of
-    this model or beside the others, TypeError for ids and positions that are no integers,
-    FloatingPointError if the model answers NaN.
+    this model or beside the others, TypeError for ids and positions that are no integers and for
+    names that are no list and no function, FloatingPointError if the model answers NaN, or infinity
+    of which softmax makes NaN.
     """
+    classes = list(classes) if isinstance(classes, Iterator) else classes
     check_model(model, target, tokens, classes, positions, beam, length_penalty, max_new_tokens)
     if length_penalty is None:
         length_penalty = 0.6 if isinstance(model, EncoderDecoder) else 0.0  # as their generate has it
     reading = _read(model, inputs, target, positions, beam, length_penalty, max_new_tokens)
     check_reading(type(model).__name__, reading, tokens, classes)
-    name = _namer(tokens)
+    name = _namer("tokens", tokens)
     attentions = reading.seen.merged()
-    if np.isnan(reading.logits).any() or np.isnan(reading.about.get("values", ())).any():
-        raise FloatingPointError("the model's outputs are NaN: its weights are spoilt, or its training diverged")
+    _check_outputs(reading, inputs)
     if classes is not None:
         reading.names = "classes"
-    told = name if reading.names == "tokens" else _namer(classes)
+    told = name if reading.names == "tokens" else _namer("classes", classes)
     table = log_softmax(reading.logits)
     steps = [
         _step(table[t], int(reading.chosen[t]), _said(reading.contexts[t], name, reading), told)
@@ -138,13 +140,36 @@ def _read(model, inputs, target, positions, beam, length_penalty, max_new_tokens
     return reading
 
 
-def _namer(names: Names) -> Callable[[list[int]], Sequence[str]]:
+def _check_outputs(reading, inputs):
+    """Refuse NaN, and logits of which softmax makes NaN: with +infinity, or -infinity alone."""
+    found = reading.logits
+    is_nan = np.isnan(found).any() or np.isnan(reading.about.get("values", ())).any()
+    if not is_nan and (not found.size or np.isfinite(found.max(axis=-1)).all()):
+        return
+    said = "NaN" if is_nan else "infinite, so that softmax makes NaN of them"
+    parts = inputs if isinstance(inputs, tuple) else (inputs,)
+    if any(not np.isfinite(array_of(one)).all() for one in parts if not isinstance(one, dict)):
+        raise FloatingPointError(f"the model's outputs are {said}: there is NaN or infinity in what it was given")
+    raise FloatingPointError(f"the model's outputs are {said}: its weights are spoilt, or its training diverged")
+
+
+def _namer(what: str, names: Names) -> Callable[[list[int]], Sequence[str]]:
     if names is None:
         return lambda ids: [str(one) for one in ids]
     if callable(names):
-        return names
+        return lambda ids: _named(what, names(ids), len(ids))
     listed = list(names)
     return lambda ids: [listed[one] if one < len(listed) else str(one) for one in ids]
+
+
+def _named(what, found, count):
+    """What a function gave as names, if it is a list of ``count``."""
+    if isinstance(found, (str, bytes)) or not hasattr(found, "__getitem__") or len(found) != count:
+        raise TypeError(
+            f"explain: {what} is a function that gives {found!r:.60} for a list of {count}: it must give a list of "
+            "names, one for each, as tokenizer.labels does"
+        )
+    return found
 
 
 def _say(name, token):

@@ -85,8 +85,14 @@ def stop_ids(config: Any) -> tuple[int, ...]:
     return () if stop is None else tuple(int(one) for one in np.atleast_1d(np.asarray(stop)))
 
 
+def _is_text(ids):
+    return isinstance(ids, (str, bytes)) or (isinstance(ids, (list, tuple)) and any(map(_is_text, ids)))
+
+
 def one_row(ids: Any, what: str) -> Array:
     """Ids (S,) or (1, S) as (S,). Raises ValueError for others, TypeError for no integers."""
+    if _is_text(ids):
+        raise TypeError(f"explain takes the ids of a {what}, and got text: let the model's tokenizer encode it")
     array = array_of(ids)
     array = array[0] if array.ndim == 2 and len(array) == 1 else array
     if array.ndim != 1 or not array.size:

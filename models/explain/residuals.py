@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+import minitensor as mt
 from minitensor import nn
+from minitensor.backend import is_narrow
 from minitensor.models.explain.capture import Array, Call, Seen, array_of
 
 __all__ = ["SubLayer", "sub_layers"]
@@ -61,8 +63,9 @@ def _met(total, calls, place):
     for call in calls[place + 1 : place + 1 + NEXT]:
         for tensor in (call.given, call.result):
             if tensor is not None and tensor.shape == total.shape:
-                other = array_of(tensor)
-                if np.allclose(total, other, rtol=1e-4, atol=1e-5 * max(1.0, float(np.abs(total).max()))):
+                unit = float(mt.finfo(tensor.dtype).eps) if is_narrow(tensor.dtype) else 1e-4  # of a sum of 16 bits
+                size = max(1.0, float(np.abs(total).max()))
+                if np.allclose(total, array_of(tensor), rtol=unit, atol=0.1 * unit * size):
                     return call
     return None
 

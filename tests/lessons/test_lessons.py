@@ -189,6 +189,12 @@ def learner(tmp_path, text):
         ("    return missing", "NameError: name 'missing' is not defined"),
         ("    return 'a', 'b'", "should be numbers, and it is str"),
         ("    return x", "two numbers"),
+        ("    class E(Exception):\n        __str__ = None\n    raise E", "it raised E, in line"),
+        ("    return len(x, n)", "it raised TypeError: len.* takes exactly one .*, in line"),
+        (
+            "    return 1\nslopes_of_power = lambda x: (x, 1)",
+            "1 positional argument .*: leave the parameters as the blank",
+        ),
     ],
 )
 def test_a_solution_that_fails_is_told_kindly(text, reason, tmp_path, monkeypatch):
@@ -226,6 +232,15 @@ def test_what_a_solution_prints_is_shown_and_shortened(tmp_path, capsys):
     assert "3 of 3 passed" in shown
 
 
+def test_a_file_of_an_editor_that_marks_utf_8_is_graded(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(judge, "check", grading.check)  # in this process, to save time
+    path = learner(tmp_path, "    print('long' * 1000)\n    return x**n, n * x ** (n - 1)")
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert main(["check", "1", str(path)]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) < 240
+
+
 def test_a_file_that_cannot_run_is_told_kindly(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(grading, "PATIENCE", 0.2)
     monkeypatch.setattr(judge, "check", grading.check)  # in this process, to save time
@@ -238,6 +253,12 @@ def test_a_file_that_cannot_run_is_told_kindly(tmp_path, capsys, monkeypatch):
         path.write_text(text, encoding="utf-8")
         assert main(["check", "1", str(path)]) == 2
         assert re.search(said, capsys.readouterr().err)
+    for encoding in ("latin-1", "utf-16"):
+        path.write_text("x = 1  # \u00e9\n", encoding=encoding)
+        assert main(["check", "1", str(path)]) == 2
+        assert "mine.py is not a text in UTF-8: save it as UTF-8" in capsys.readouterr().err
+    assert main(["check", "1", str(tmp_path)]) == 2
+    assert "cannot be read: Is a directory" in capsys.readouterr().err or os.name == "nt"
     path.write_text("slopes_of_power = 3", encoding="utf-8")
     assert main(["check", "1", str(path)]) == 1
     assert "there is no function slopes_of_power in the file" in capsys.readouterr().out
@@ -252,6 +273,15 @@ def slopes_of_power(x, n):
 def sigmoid(x):
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 """
+
+
+def test_no_solution_puts_another_grader_in_place(tmp_path, capfd):
+    path = learner(tmp_path, "    return 1, 1")
+    text = "from lessons import grading\n\n\ndef passes(*args, **keywords):\n    return None\n\n\n"
+    text += "grading.need = grading.same = grading.exercises = grading.grade = passes\n"
+    path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
+    assert main(["check", "1", str(path)]) == 1
+    assert "2 of 3 passed" in capfd.readouterr().out
 
 
 def test_a_solution_that_ends_the_program_is_refused_and_the_others_are_graded(tmp_path, capfd):
@@ -306,6 +336,22 @@ def test_no_list_passes_for_an_array_and_no_array_for_a_tensor(lesson):
         assert result.verdict == "passed" or re.search(words, result.reason), (item.id, result.reason)
 
 
+@ALL
+def test_several_results_may_be_a_list(lesson):
+    answers = load_file(lesson.part("answers"))
+    for item in grading.exercises(lesson):
+        right = getattr(answers, item.name)
+        if item.id in ("2.1", "6.2") or isinstance(right, type):  # a shape, and what a kernel returns, is a tuple
+            continue
+
+        def listed(*args, right=right, **keywords):
+            out = right(*args, **keywords)
+            return list(out) if isinstance(out, tuple) else out
+
+        result = grading.grade(item, of_lesson(lesson, item, "mine.py", listed))
+        assert result.verdict == "passed", (item.id, result.reason)
+
+
 # --- the command line -----------------------------------------------------------------------------
 
 
@@ -335,6 +381,8 @@ def test_listing_running_and_answers(tmp_path, monkeypatch, capsys):
     assert main(["answer", "1.1"]) == 0
     assert capsys.readouterr().out.startswith("def slopes_of_power(x, n):")
     assert main(["answer", "1.99"]) == 2
+    assert main(["answer", "1"]) == 2
+    assert capsys.readouterr().err.count("lesson 1 has 1.1, 1.2, 1.3") == 2
     assert main(["run", "99"]) == 2
     assert "there is no lesson 99" in capsys.readouterr().err
 

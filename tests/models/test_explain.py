@@ -361,6 +361,16 @@ def test_one_number_for_each_position_is_no_choice():
         explain(model, mt.asarray([SOURCE]))
 
 
+def test_outputs_that_are_no_tokens_are_not_called_so():
+    seen = explain(seeded(lambda: Tagger(3)), mt.asarray([SOURCE]), tokens="0123456789abc")
+    assert {name for name, _ in seen.steps[0].top} == {"0", "1", "2"} and seen.columns == "outputs"
+    names = [f"w{one}" for one in range(13)]
+    seen = explain(seeded(lambda: Tagger(3)), mt.asarray([SOURCE]), tokens=names)
+    assert {name for name, _ in seen.steps[0].top} == {"0", "1", "2"} and seen.tokens[0] == "w5"
+    seen = explain(seeded(lambda: Tagger(13)), mt.asarray([SOURCE]), tokens=names)
+    assert seen.columns == "tokens" and seen.steps[0].choice in names
+
+
 def test_a_tagger_names_its_classes():
     seen = explain(seeded(lambda: Tagger(3)), mt.asarray([SOURCE]), tokens="0123456789abc", classes=["x", "y", "z"])
     assert {step.choice for step in seen.steps} <= {"x", "y", "z"} and seen.steps[0].context == "5"
@@ -420,6 +430,16 @@ def test_the_model_is_left_as_it_was():
         (lambda: explain(transformer(), SOURCE, classes="ab"), ValueError, "Transformer writes a text"),
         (lambda: explain(gpt(), SOURCE, classes="ab"), ValueError, "GPT writes a text"),
         (lambda: explain(nn.Linear(3, 1), mt.ones((1, 3)), classes="ab"), ValueError, "answers numbers"),
+        (lambda: explain(bert(mlm_head=True), SOURCE, positions=[6]), IndexError, r"positions \[6\] are not all"),
+        (lambda: explain(nn.Linear(3, 3), mt.ones(3)), ValueError, r"give it as \(1, 3\)"),
+        (lambda: explain(gpt(), "a text"), TypeError, "got text: let the model's tokenizer encode it"),
+        (lambda: explain(gpt(), ["a", "text"]), TypeError, "got text"),
+        (lambda: explain(gpt(), SOURCE, tokens={0: "a"}), TypeError, "tokens is a dict; write a list of names by id"),
+        (lambda: explain(gpt(), SOURCE, tokens={"a", "b"}), TypeError, "tokens is a set"),
+        (lambda: explain(gpt(), SOURCE, tokens=5), TypeError, "tokens is a int"),
+        (lambda: explain(gpt(), SOURCE, tokens=lambda ids: "word"), TypeError, "gives 'word' for a list of 1"),
+        (lambda: explain(gpt(), SOURCE, tokens=lambda ids: None), TypeError, "gives None for a list of 1"),
+        (lambda: explain(vit(), IMAGE, classes={0: "a"}), TypeError, "classes is a dict"),
         (lambda: explain(print, SOURCE), TypeError, "takes a Module"),
     ],
 )
@@ -505,8 +525,19 @@ def test_a_beam_is_weighed_as_the_model_s_own_search_does():
 def test_a_spoilt_model_is_told():
     model = bert(mlm_head=True)
     model.words.weight.assign(mt.full(model.words.weight.shape, np.nan))
-    with pytest.raises(FloatingPointError, match="outputs are NaN"):
+    with pytest.raises(FloatingPointError, match="outputs are NaN: its weights are spoilt"):
         explain(model, SOURCE)
+    for wrong in (np.nan, np.inf):
+        image = np.zeros((1, 8, 8), np.float32)
+        image[0, 2, 2] = wrong
+        with np.errstate(invalid="ignore"), pytest.raises(FloatingPointError, match="or infinity in what it was given"):
+            explain(vit(), image)
+    tagger = seeded(lambda: Tagger(3))
+    tagger.tag.bias.assign(mt.asarray([0.0, np.inf, 0.0], dtype=np.float32))
+    with pytest.raises(FloatingPointError, match="infinite, so that softmax makes NaN"):
+        explain(tagger, mt.asarray([SOURCE]))
+    tagger.tag.bias.assign(mt.asarray([0.0, -np.inf, 0.0], dtype=np.float32))  # what is never chosen
+    assert explain(tagger, mt.asarray([SOURCE]), occlusion=False).steps[0].top[-1][1] == 0.0
 
 
 def test_float16_and_float64_and_no_names():
@@ -514,5 +545,7 @@ def test_float16_and_float64_and_no_names():
         model = gpt().astype(dtype)
         seen = explain(model, SOURCE[:3], max_new_tokens=1)
         assert np.isfinite(seen.logits).all() and seen.tokens[:3] == ["5", "6", "7"]
-        assert len(seen.to_html()) > 10_000
+        assert len(seen.to_html()) > 10_000 and len(seen.layers) == 4
+    made = transformer(norm_first=True).astype("float16")
+    assert len(explain(made, SOURCE, [3, 4]).layers) == len(explain(transformer(), SOURCE, [3, 4]).layers) == 10
     assert explain(gpt(), SOURCE, occlusion=False).agreement is None

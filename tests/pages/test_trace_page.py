@@ -9,6 +9,8 @@ import pytest
 import traced
 from browser import LOOKS
 
+import minitensor as mt
+from minitensor import nn
 from minitensor.tracing.boxes import MOST, Box, boxes, first_sight, view
 from minitensor.tracing.page import page
 from minitensor.tracing.scene import scene
@@ -291,6 +293,21 @@ def test_a_second_derivative_shows_its_own_graph(show):
     shown.page.keyboard.press("End")
     assert "backward pass 1" in shown.page.inner_text("#picture")
     assert f"{t.passes[1].steps[-1].grad.array:.5g}" in shown.page.inner_text("#now")
+
+
+def test_the_numbers_of_python_are_said_as_python_says_them(show):
+    x = mt.tensor([np.nan, np.inf], requires_grad=True)
+    with np.errstate(invalid="ignore"), mt.backward_trace() as t:
+        (x * 2.0).sum()
+        nn.functional.linear(mt.ones((1, 2)), mt.ones((1, 2), requires_grad=True), None)
+        mt.where(mt.greater(mt.ones(2), 0.0), x, 0.0)
+    shown, said = show(page(t)), []
+    for _ in range(shown.page.evaluate("walk().frames.length") - 1):
+        shown.page.keyboard.press("ArrowRight")
+        said.append(shown.page.inner_text("#now"))
+    assert "norm NaN" in said[0] and "norm Infinity" not in said[0]  # as Value.norm has it
+    assert any("bias\n\nNone" in text for text in said) and not any("null" in text for text in said)
+    assert any("True" in text for text in said) and not any("true" in text for text in said)
 
 
 def test_it_says_if_the_forward_pass_was_not_seen(show):

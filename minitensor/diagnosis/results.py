@@ -10,7 +10,7 @@ from minitensor.diagnosis.arrays import Bad, bad_in, host, number
 from minitensor.diagnosis.finding import Finding, Step
 from minitensor.diagnosis.forward import Case, Cause, cause_of_result
 from minitensor.diagnosis.places import Site
-from minitensor.diagnosis.records import MOVES, nearest, origin, record_of
+from minitensor.diagnosis.records import MOVES, name_of, nearest, origin, record_of
 from minitensor.diagnosis.scales import greatest_gradient, greatest_of, power_below
 from minitensor.engine.autograd import reachable
 from minitensor.engine.mode import switched
@@ -44,7 +44,7 @@ def maker_of_node(node):
 def maker_of(value):
     """The name of the op that made a value, past ops that only move it; "" if none is known."""
     record = nearest(value) if value is not None else None
-    return "" if record is None else record.name
+    return "" if record is None else name_of(record)
 
 
 def _masked(value):
@@ -169,6 +169,8 @@ def _blame_operand(finding, cause, value, walk):
             return
         bad = bad_in(value, cause.given)
         if bad is not None:
+            if bad.nan or bad.up:
+                finding.cause = DATA
             blame(finding, bad, bad.leaf, bad.label, value)
         return
     bad, record = origin(value)

@@ -9,6 +9,7 @@ from typing import Any
 from minitensor.backend import is_array, memory, namespace_of, np
 from minitensor.diagnosis.arrays import bad_in, host, number
 from minitensor.diagnosis.finding import Finding
+from minitensor.diagnosis.forward import NORMS
 from minitensor.diagnosis.results import finding_of_result, maker_of_node, step_of
 from minitensor.diagnosis.updates import entry_of, runaway, wrote
 from minitensor.engine.autograd import reachable
@@ -194,6 +195,12 @@ def _fault(node, values, masks):
         bad = bad_in(out, names[i])
         if bad is None or not (bad.nan or bad.up or masks):
             return None
+        divisor = np.broadcast_to(host(inputs[1]), out.shape) if op.name == "divide" and i == 0 else None
+        if divisor is not None and not divisor[bad.index]:
+            norm = maker_of_node(parents.get(1)) in NORMS
+            cause = "division by a zero norm" if norm else "0 / 0" if bad.nan else "x / 0"
+            words = f"{'a norm' if norm else 'the divisor'} is 0; the graph does not keep what was divided"
+            return Finding(cause, words, op.name, "forward", bad.index)
         what = f"{names[i]} of {op.name}, a constant that the graph does not keep, came with {number(bad.value)}"
         return Finding("NaN or infinity in the data", what, op.name, "forward", bad.index, "the result", bad.rows)
     try:

@@ -10,7 +10,7 @@ import numpy as np
 
 from minitensor.testing.invariants.inputs import Inputs
 from minitensor.testing.invariants.subject import subject_of
-from minitensor.testing.invariants.words import Held, fail, numbered
+from minitensor.testing.invariants.words import SEEN, UNSEEN, Held, fail, numbered
 
 __all__ = ["data_parallel", "gradient_accumulation", "gradient_reaches_parameters"]
 
@@ -249,19 +249,19 @@ def gradient_reaches_parameters(
     The model is in training mode. What is differentiated is a random combination of the outputs, or
     the loss: ``call=lambda model, *inputs: model.loss(*inputs)``. Between batches `Ids` and
     `Floats` are drawn again, arrays of integers put into another order, floats moved. Tensors in
-    attributes that are to be trained and are no parameters are told, too.
+    attributes that are to be trained and are no parameters are told, too, and so are modules that
+    the output depends on and the model does not know.
 
     without: names of parameters that have no gradient, patterns such as ``"head.*"``; one that has
     is told. Frozen ones (``requires_grad`` False) are left out. The rest is as in `no_look_ahead`.
     """
     s, name = subject_of(model, call), "gradient_reaches_parameters"
     x = Inputs(inputs, s, seed)
-    lost = sorted(s.unregistered())
+    lost = sorted(s.unregistered(x))
     if lost:
         fail(
             name, s.name, f"{numbered(lost)} is to be trained and is no parameter, so that no optimiser sees it",
-            cause="a tensor with requires_grad=True in an attribute, or an nn.Parameter in one whose name begins with _",
-            cure="assign an nn.Parameter, to an attribute without a leading underscore, in lists that hold modules or parameters",
+            cause=UNSEEN[s.library], cure=SEEN[s.library],
         )  # fmt: skip
     parameters = {key: p for key, p in model.named_parameters() if p.requires_grad}
     if not parameters:

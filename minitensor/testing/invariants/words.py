@@ -6,7 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Held", "difference", "fail", "numbered", "same_bits", "scale_of"]
+__all__ = ["SEEN", "UNSEEN", "Held", "difference", "fail", "numbered", "same_bits", "scale_of"]
+
+# Why a model does not see what it trains, and what to write, by the library.
+UNSEEN = {
+    "minitensor": "a tensor with requires_grad=True that is no nn.Parameter, or an attribute whose name begins with _",
+    "PyTorch": "a tensor with requires_grad=True that is no nn.Parameter, or parameters and modules in a plain list or dict",
+}
+SEEN = {
+    "minitensor": "assign an nn.Parameter or a module to an attribute without a leading underscore",
+    "PyTorch": "assign an nn.Parameter or a module, in lists nn.ParameterList or nn.ModuleList",
+}
 
 
 @dataclass(frozen=True)

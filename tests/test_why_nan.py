@@ -133,6 +133,10 @@ FAULTS = {  # name: (a function that computes the loss, the cause, the op)
     "slope of sqrt": (lambda: mt.sqrt(zero).sum(), "slope of a root at 0", "sqrt"),
     "slope of x ** 0.5": (lambda: (zero**0.5).sum(), "slope of a root at 0", "power"),
     "norm by hand": (lambda: mt.sqrt((leaf(np.zeros((2, 3))) ** 2).sum(axis=-1)).sum(), "slope of a root at 0", "sqrt"),
+    "norm of one vector": (lambda: mt.sqrt((leaf(np.zeros(3)) ** 2).sum()) * 2.0, "slope of a root at 0", "sqrt"),
+    "root in value_and_grad": (
+        lambda: mt.value_and_grad(lambda x: mt.sqrt(x).sum())(zero)[1].sum(), "slope of a root at 0", "sqrt",
+    ),
     "std by hand": (lambda: mt.sqrt(mt.var(leaf(np.ones((2, 3))), axis=-1)).sum(), "slope of a root at 0", "sqrt"),
     "root behind where": (lambda: mt.where(zero > 0, mt.sqrt(zero), 0.0).sum(), "slope of a root at 0", "sqrt"),
     "root of a negative": (lambda: mt.sqrt(leaf([1.0, -1.0])).sum(), "root of a negative number", "sqrt"),
@@ -190,6 +194,13 @@ FAULTS = {  # name: (a function that computes the loss, the cause, the op)
         lambda: F.layer_norm(leaf([[1.0, 1.0]]), mt.ones(2), mt.zeros(2), eps=0.0).sum(),
         "division by a zero norm", "layer_norm_last",
     ),
+    "two zero norms": (
+        lambda: (lambda x: x.sum(axis=-1) / (mt.norm(x, axis=-1) * mt.norm(x, axis=-1)))(leaf([[1.0], [0.0]])).sum(),
+        "division by a zero norm", "divide",
+    ),
+    "infinity in the data, minus its mean": (
+        lambda: (lambda x: (x - x.mean(axis=0)) * one)(mt.tensor(rows(1, value=math.inf, shape=(3, 2)))).sum(), DATA, "subtract",
+    ),
     "inf - inf": (lambda: (one * -math.inf - one * -math.inf).sum(), "inf - inf", "subtract"),
     "sum of both infinities": (lambda: (one * mt.tensor([math.inf, -math.inf])).sum(), DATA, "multiply"),
     "0 * inf": (lambda: (masked((2, 2)) * mt.tensor([[1.0], [0.0]])).sum(), "0 * inf", "multiply"),
@@ -231,6 +242,7 @@ OTHERWISE = {  # true as well, and all that the graph holds
     "a masked row, by hand": "0 / 0",
     "cosine of constants": DATA,
     "mean of a mask of zeros": "0 / 0",
+    "root in value_and_grad": "division by a zero norm",
 }
 REFUSED = {"all targets ignored", "an id outside", "a class outside"}
 

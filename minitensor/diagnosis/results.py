@@ -8,7 +8,7 @@ from minitensor.backend import is_array, is_narrow, namespace_of, np, widen
 from minitensor.diagnosis import updates
 from minitensor.diagnosis.arrays import Bad, bad_in, host, number
 from minitensor.diagnosis.finding import Finding, Step
-from minitensor.diagnosis.forward import Case, Cause, cause_of_result
+from minitensor.diagnosis.forward import NORMS, Case, Cause, cause_of_result
 from minitensor.diagnosis.places import Site
 from minitensor.diagnosis.records import MOVES, name_of, nearest, origin, record_of
 from minitensor.diagnosis.scales import greatest_gradient, greatest_of, power_below
@@ -35,8 +35,11 @@ def step_of(node):
 def maker_of_node(node):
     """The name of the op that made a node, past ops that only move values."""
     while node is not None and node.pullback is not None:
-        if node.pullback.op_name not in MOVES or not node.parents:
-            return node.pullback.op_name
+        name = node.pullback.op_name
+        if name == "multiply":  # of a product of norms that of the norm
+            return next((maker for maker in map(maker_of_node, node.parents) if maker in NORMS), name)
+        if name not in MOVES or not node.parents:
+            return name
         node = node.parents[0]
     return ""
 

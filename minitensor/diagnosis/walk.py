@@ -221,7 +221,7 @@ def _constant(op, names, inputs, parents, masks):
     for i, (name, value) in enumerate(zip(names, inputs)):
         bad = None if i in parents or value is None else bad_in(value, name)
         if bad is not None and (bad.nan or bad.up or masks):
-            what = f"{name} of {op.name} came with {number(bad.value)}, first at {list(bad.index)}; no op made it"
+            what = f"{name} of {op.name} came with {number(bad.value)}, first at {list(bad.index)}; no op of the graph made it"
             return Finding("NaN or infinity in the data", what, op.name, "forward", bad.index, name, bad.rows)
     return None
 

@@ -339,7 +339,7 @@ def test_the_update_that_broke_a_parameter():
         adam.step()
     finding = mt.why_nan(layer(x).sum())
     assert finding.cause == PARAMETER and finding.of in ("the parameter weight", "the parameter bias")
-    assert "Adam has updated it, 2 times, with lr 0.5" in finding.what and "so that a gradient did" in finding.what
+    assert "Adam has updated it in 2 step(s), with lr 0.5" in finding.what and "so that a gradient did" in finding.what
     sgd = optim.SGD(Block().parameters(), lr=0.5)
     weight = sgd.param_groups[0]["params"][0]
     weight.grad = mt.full(weight.shape, math.nan)
@@ -351,6 +351,22 @@ def test_the_update_that_broke_a_parameter():
     sgd.param_groups[0]["lr"] = 1e30
     with mt.detect_anomaly(), pytest.raises(FloatingPointError, match="made first.weight -inf with a finite gradient"):
         sgd.step()
+
+
+def test_an_eps_of_0_divides_by_0():
+    for kind in (optim.Adam, optim.RMSprop):
+        w = leaf([1.0, 0.0])
+        step = kind([w], lr=0.1, eps=0.0)
+
+        def train(w=w, step=step):
+            loss = (w[:1] ** 2).sum()
+            loss.backward()
+            step.step()
+            return loss
+
+        finding = mt.why_nan(train)
+        assert (finding.cause, finding.phase, finding.index) == ("0 / 0", "update", (1,))
+        assert "eps" in finding.what
 
 
 def test_what_is_no_loss_is_refused():

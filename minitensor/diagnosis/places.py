@@ -56,7 +56,7 @@ class _WeakPlaces(Places):
         self.paths, self.roots = _Weak(), _Names()
 
     def _call(self, frame):
-        """The path alone: no frame is held, which would hold the model and what it computes with."""
+        """The path alone: a frame that is held would hold the model and what it computes."""
         return self._module(frame), ()
 
 

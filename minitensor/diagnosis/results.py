@@ -216,7 +216,7 @@ def blame(finding, bad: Bad, leaf, label, value=None):
         label = label or updates.label_of(leaf) or f"{bad.name}, a leaf of shape {leaf.shape},"
         words, _ = updates.wrote(leaf, value, bad.index)
         finding.cause = PARAMETER
-        finding.what = f"the parameter {label} is {number(bad.value)} at {list(bad.index)}: {words}"
+        finding.what = f"{updates.called(label)} is {number(bad.value)} at {list(bad.index)}: {words}"
         finding.index, finding.of = bad.index, label
         return
     kind = "NaN" if bad.nan else "an infinity"

@@ -11,7 +11,7 @@ from minitensor.diagnosis.arrays import bad_in, host, number
 from minitensor.diagnosis.finding import Finding
 from minitensor.diagnosis.forward import NORMS
 from minitensor.diagnosis.results import finding_of_result, maker_of_node, step_of
-from minitensor.diagnosis.updates import entry_of, runaway, wrote
+from minitensor.diagnosis.updates import called, entry_of, runaway, wrote
 from minitensor.engine.autograd import reachable
 from minitensor.engine.messages import finite, is_fault
 from minitensor.engine.tensor import Tensor
@@ -166,7 +166,7 @@ def _leaf(node, values, masks):
     bad = bad_in(value, "a leaf" if entry is None else entry.label)
     if bad is None or not (bad.nan or bad.up or masks):
         return None
-    name = f"a leaf of shape {node.shape}" if entry is None else f"the parameter {entry.label}"
+    name = f"a leaf of shape {node.shape}" if entry is None else called(entry.label)
     words, _ = wrote(node, value, bad.index)
     what = f"{name} is {number(bad.value)} at {list(bad.index)}: {words}"
     return Finding("NaN or infinity in a parameter", what, "leaf", "forward", bad.index, name)
@@ -256,6 +256,6 @@ def bad_parameters(node: Any) -> Finding | None:
         bad = bad_in(host(entry.parameter), entry.label)
         assert bad is not None
         words, _ = wrote(leaf, entry.parameter, bad.index)
-        what = f"the parameter {entry.label} is {number(bad.value)} at {list(bad.index)}, the loss is finite: {words}"
+        what = f"{called(entry.label)} is {number(bad.value)} at {list(bad.index)}, the loss is finite: {words}"
         return Finding("NaN or infinity in a parameter", what, "", "update", bad.index, entry.label)
     return None

@@ -78,7 +78,11 @@ class Inputs:
         value = self.values.get(key)
         if not isinstance(value, np.ndarray) or not value.ndim:
             names = ", ".join(repr(k) for k, v in self.values.items() if isinstance(v, np.ndarray) and v.ndim)
-            raise ValueError(f"{invariant}: there is no array as input {key!r}; the arrays are {names}")
+            kind = f", it is a {type(value).__name__}" if key in self.values else ""
+            raise ValueError(
+                f"{invariant}: there is no array as input {key!r}{kind}; "
+                + (f"the arrays are {names}" if names else "give an array, a tensor, Ids or Floats")
+            )
         return value
 
     def other(self, key, array=None):

@@ -12,7 +12,17 @@ import numpy as np
 
 from minitensor.testing.invariants.inputs import Inputs
 from minitensor.testing.invariants.subject import subject_of
-from minitensor.testing.invariants.words import SEEN, UNSEEN, Held, difference, fail, numbered, same_bits, scale_of
+from minitensor.testing.invariants.words import (
+    SEEN,
+    UNSEEN,
+    Held,
+    difference,
+    fail,
+    numbered,
+    readable,
+    same_bits,
+    scale_of,
+)
 
 __all__ = ["evaluation_mode", "save_and_load"]
 
@@ -32,6 +42,7 @@ def evaluation_mode(
     with s.kept():
         with s.enable_grad():
             out, *more = (s.array(s.output(x)) for _ in range(3))
+        readable(name, s.name, out)
         for what, again in zip(("a second time", "a third time"), more):
             if not same_bits(out, again):
                 fail(
@@ -198,7 +209,7 @@ def _values(s, moved, new):
 
 
 def _outputs(s, moved, new, x, where=""):
-    one, other = moved.run(x), new.run(x)
+    one, other = readable("save_and_load", s.name, moved.run(x)), new.run(x)
     if not same_bits(one, other):
         fail(
             "save_and_load", s.name, f"the model that comes back{where} gives another output", difference(one, other)[1],

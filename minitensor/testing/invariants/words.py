@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["SEEN", "UNSEEN", "Held", "difference", "fail", "numbered", "same_bits", "scale_of"]
+__all__ = ["SEEN", "UNSEEN", "Held", "difference", "fail", "numbered", "readable", "same_bits", "scale_of"]
 
 # Why a model does not see what it trains, and what to write, by the library.
 UNSEEN = {
@@ -42,6 +42,17 @@ def fail(invariant, name, what, *evidence, cause, cure):
     """Raise the AssertionError of an invariant: what failed, the evidence, a cause and a cure."""
     lines = [f"{invariant} does not hold for {name}: {what}", *(f"  {line}" for line in evidence if line)]
     raise AssertionError("\n".join([*lines, f"likely cause: {cause}", f"cure: {cure}"]))
+
+
+def readable(invariant, name, out):
+    """``out``, the first output; fail if there is nothing in it that could be compared."""
+    if out.size and out.dtype.kind == "f" and np.isnan(out).all():
+        fail(
+            invariant, name, "the output is NaN throughout, so that nothing can be seen",
+            cause="NaN in the inputs or in a parameter, or one that the model makes",
+            cure="mt.why_nan(lambda: model(*inputs).sum()) names the cause for a Module; give inputs that are finite",
+        )  # fmt: skip
+    return out
 
 
 def same_bits(a, b):

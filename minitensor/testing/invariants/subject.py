@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -250,7 +251,8 @@ class Subject:
         """
         known = {id(p) for _, p in self.model.named_parameters()}
         modules = {id(module) for _, module in self.model.named_modules()}
-        found, hidden = {}, {}
+        found: dict[str, Any] = {}
+        hidden: dict[str, Any] = {}
         for path, module in self.model.named_modules():
             for name, value in vars(module).items():
                 if name not in ("_parameters", "_buffers", "_modules"):

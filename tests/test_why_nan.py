@@ -206,6 +206,9 @@ FAULTS = {  # name: (a function that computes the loss, the cause, the op)
     "0 * inf": (lambda: (masked((2, 2)) * mt.tensor([[1.0], [0.0]])).sum(), "0 * inf", "multiply"),
     "inf / inf": (lambda: (masked((2, 2)) / mt.full((2, 2), -math.inf)).sum(), "inf / inf", "divide"),
     "mean of nothing": (lambda: mt.mean(leaf(np.zeros((0, 3)))), "mean over nothing", "mean"),
+    "mse_loss of nothing": (
+        lambda: F.mse_loss(leaf(np.zeros((0, 2))), mt.zeros((0, 2), dtype="float64")), "mean over nothing", "divide",
+    ),
     "mean of a mask of zeros": (lambda: mean_of_masked([0.0, 0.0]), "mean over nothing", "divide"),
     "all targets ignored": (
         lambda: F.cross_entropy(leaf(np.zeros((2, 3))), mt.tensor([-100, -100])), "mean over nothing", "cross_entropy",

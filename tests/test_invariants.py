@@ -7,6 +7,7 @@ import pytest
 import wrong_models as wrong
 
 import minitensor as mt
+import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.testing import invariants
 from minitensor.testing.invariants import Floats, Ids
@@ -123,7 +124,7 @@ WRONG = {
         (lambda: wrong.PerPosition(lambda x: x * float(len(x))), X, {}, "row 0 gets something else alone"),
         (lambda: wrong.PerPosition(lambda x: x + 0.0 * mt.roll(x, 1, axis=0)), X, dict(nan=True),
          "NaN in the rows beside it reaches row 0"),
-        (wrong.Remembers, X, {}, "row 0 changes.*the model keeps something"),
+        (wrong.Remembers, X, {}, "a second time.*the model keeps something"),
     ],
     "rows_in_any_order": [
         (lambda: wrong.PerPosition(lambda x: mt.cumsum(x, axis=0)), X, {},
@@ -289,6 +290,14 @@ def test_where_all_is_nan_nothing_is_compared():
     for name in names:
         with pytest.raises(AssertionError, match="the output is NaN throughout"):
             getattr(invariants, name)(wrong.PerPosition(lambda x: x * np.nan), X)
+
+
+def test_a_random_model_is_told_to_be_random():
+    for name in "no_look_ahead rows_independent rows_in_any_order permutation evaluation_mode save_and_load".split():
+        with pytest.raises(
+            AssertionError, match="another output a second time.*\n.*\nlikely cause: dropout or other random"
+        ):
+            getattr(invariants, name)(wrong.PerPosition(lambda x: F.dropout(x, 0.5)), X)
 
 
 def test_frozen_parameters_need_no_gradient():

@@ -119,7 +119,9 @@ class Inputs:
         """``(number of rows, keys of the arrays that have them)``: those as long as the first."""
         arrays = {k: v for k, v in self.values.items() if isinstance(v, np.ndarray) and v.ndim and k not in shared}
         if not arrays:
-            raise ValueError(f"{invariant}: the inputs hold no array with rows")
+            lists = any(isinstance(value, list) for value in self.values.values())
+            hint = " (a list or tuple gives the arguments: write np.array of a list)" if lists else ""
+            raise ValueError(f"{invariant}: the inputs hold no array with rows{hint}")
         count = len(next(iter(arrays.values())))
         if count < least:
             raise ValueError(f"{invariant}: needs a batch of at least {least} rows, got {count}")

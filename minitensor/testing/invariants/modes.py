@@ -40,9 +40,9 @@ def evaluation_mode(
     s, name = subject_of(model, call), "evaluation_mode"
     x = Inputs(inputs, s, seed)
     with s.kept():
+        readable(name, s, x)
         with s.enable_grad():
             out, *more = (s.array(s.output(x)) for _ in range(3))
-        readable(name, s.name, out)
         for what, again in zip(("a second time", "a third time"), more):
             if not same_bits(out, again):
                 fail(
@@ -209,7 +209,7 @@ def _values(s, moved, new):
 
 
 def _outputs(s, moved, new, x, where=""):
-    one, other = readable("save_and_load", s.name, moved.run(x)), new.run(x)
+    one, other = readable("save_and_load", moved, x), new.run(x)
     if not same_bits(one, other):
         fail(
             "save_and_load", s.name, f"the model that comes back{where} gives another output", difference(one, other)[1],

@@ -44,13 +44,23 @@ def fail(invariant, name, what, *evidence, cause, cure):
     raise AssertionError("\n".join([*lines, f"likely cause: {cause}", f"cure: {cure}"]))
 
 
-def readable(invariant, name, out):
-    """``out``, the first output; fail if there is nothing in it that could be compared."""
+def readable(invariant, s, x):
+    """The output for the inputs ``x``; fail if there is nothing in it that could be compared, or
+    if it is another one each time.
+    """
+    out = s.run(x)
     if out.size and out.dtype.kind == "f" and np.isnan(out).all():
         fail(
-            invariant, name, "the output is NaN throughout, so that nothing can be seen",
+            invariant, s.name, "the output is NaN throughout, so that nothing can be seen",
             cause="NaN in the inputs or in a parameter, or one that the model makes",
             cure="mt.why_nan(lambda: model(*inputs).sum()) names the cause for a Module; give inputs that are finite",
+        )  # fmt: skip
+    gap, words = difference(out, s.run(x))
+    if gap > s.tolerance * scale_of(out):
+        fail(
+            invariant, s.name, "in evaluation mode the same input gives another output a second time", words,
+            cause="dropout or other random numbers act in evaluation, or the model keeps something between calls",
+            cure="draw only if self.training is true (F.dropout takes it as training=), keep no state in forward",
         )  # fmt: skip
     return out
 

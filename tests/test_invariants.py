@@ -7,6 +7,7 @@ import pytest
 import wrong_models as wrong
 
 import minitensor as mt
+import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.testing import invariants
 from minitensor.testing.invariants import Floats, Ids
@@ -65,7 +66,7 @@ RIGHT = {
     ],
     "save_and_load": [(wrong.Buffered, X, {}), (wrong.Buffered, X, dict(make=wrong.Buffered)), (wrong.tiny_gpt, TOKENS, {})],
     "gradient_reaches_parameters": [
-        (wrong.TwoLayers, X, {}), (wrong.tiny_gpt, TOKENS, {}),
+        (lambda: wrong.HiddenLayer(used=False), X, {}), (wrong.TwoLayers, X, {}), (wrong.tiny_gpt, TOKENS, {}),
         (lambda: wrong.TwoLayers(lambda x: x.detach()), X, dict(without=["first.*"])),
     ],
     "gradient_accumulation": [(wrong.Tagger, TAGGED, {}), (wrong.Tagger, TAGGED, dict(loss=wrong.Tagger.loss))],
@@ -123,7 +124,7 @@ WRONG = {
         (lambda: wrong.PerPosition(lambda x: x * float(len(x))), X, {}, "row 0 gets something else alone"),
         (lambda: wrong.PerPosition(lambda x: x + 0.0 * mt.roll(x, 1, axis=0)), X, dict(nan=True),
          "NaN in the rows beside it reaches row 0"),
-        (wrong.Remembers, X, {}, "row 0 changes.*the model keeps something"),
+        (wrong.Remembers, X, {}, "a second time.*the model keeps something"),
     ],
     "rows_in_any_order": [
         (lambda: wrong.PerPosition(lambda x: mt.cumsum(x, axis=0)), X, {},
@@ -148,11 +149,13 @@ WRONG = {
         (wrong.DrawnConstant, X, dict(make=wrong.DrawnConstant),
          "gives another output.*a plain tensor or array drawn in __init__"),
         (wrong.Hidden, X, {}, "_bias is to be trained and is not in the file.*without a leading underscore"),
+        (wrong.HiddenLayer, X, {}, r"_last\.bias, _last\.weight is to be trained and is not in the file"),
     ],
     "gradient_reaches_parameters": [
         (lambda: wrong.TwoLayers(lambda x: x.detach()), X, {},
          r"no gradient reaches first\.weight, first\.bias.*2 of 4.*detach\(\)"),
         (wrong.Hidden, X, {}, "_bias is to be trained and is no parameter, so that no optimiser sees it"),
+        (wrong.HiddenLayer, X, {}, r"_last\.bias, _last\.weight is to be trained and is no parameter"),
         (lambda: wrong.TwoLayers(lambda x: x * 0.0), X, {},
          r"first\.weight, first\.bias, second\.weight is all zero in 3 batches"),
         (lambda: wrong.TwoLayers(lambda x: mt.sqrt(x * 0.0)), X, {}, "is infinite or NaN.*a root"),
@@ -161,6 +164,7 @@ WRONG = {
     "gradient_accumulation": [
         (wrong.AveragesEachPart, TAGGED, {},
          r"of 2 parts are not those of the whole.*\[1, 3\] rows.*the means are added up.*divide_by=n"),
+        (wrong.Penalised, TAGGED, {}, "a penalty of the weights, and so is added once for each part"),
         (wrong.Tagger, TAGGED, dict(accumulate=wrong.mean_of_means), "a mean of the means of the parts"),
         (wrong.Tagger, TAGGED, dict(accumulate=wrong.sum_of_means), "each of the parts is divided by its own number"),
         (wrong.Tagger, TAGGED, dict(accumulate=wrong.forgets_between), "the gradients of the last of the parts alone"),
@@ -279,6 +283,21 @@ def test_the_mode_the_gradients_and_the_random_numbers_stay():
         invariants.permutation(model, Ids(5, (3, 4)))
     assert [module.training for module in model.modules()] == modes and mt.random.default.state == state
     assert all(np.array_equal(p.grad.numpy(), g) for p, g in zip(model.parameters(), before)) and model.dropout.p == 0.1
+
+
+def test_where_all_is_nan_nothing_is_compared():
+    names = "no_look_ahead rows_independent rows_in_any_order permutation evaluation_mode save_and_load".split()
+    for name in names:
+        with pytest.raises(AssertionError, match="the output is NaN throughout"):
+            getattr(invariants, name)(wrong.PerPosition(lambda x: x * np.nan), X)
+
+
+def test_a_random_model_is_told_to_be_random():
+    for name in "no_look_ahead rows_independent rows_in_any_order permutation evaluation_mode save_and_load".split():
+        with pytest.raises(
+            AssertionError, match="another output a second time.*\n.*\nlikely cause: dropout or other random"
+        ):
+            getattr(invariants, name)(wrong.PerPosition(lambda x: F.dropout(x, 0.5)), X)
 
 
 def test_frozen_parameters_need_no_gradient():

@@ -64,6 +64,18 @@ class Bare(torch.nn.Module):
         return self.linear(x) * self.constant
 
 
+class Listed(torch.nn.Module):
+    """A layer in a list, where PyTorch does not look."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Linear(4, 4)
+        self.layers = [self.first, torch.nn.Linear(4, 4)]
+
+    def forward(self, x):
+        return self.layers[1](self.first(x))
+
+
 class Cached(torch.nn.Module):
     """A GRU that goes on from its state, or from zeros in every step."""
 
@@ -125,6 +137,7 @@ WRONG = [
     ("save_and_load", Bare, X, dict(make=Bare), "a plain tensor or array drawn"),
     ("gradient_reaches_parameters", lambda: Decoder(detached=True), Ids(9, (3, 5)), {}, "no gradient reaches table.weight, layer"),
     ("gradient_reaches_parameters", lambda: Bare(trained=True), X, {}, "constant is to be trained and is no parameter"),
+    ("gradient_reaches_parameters", Listed, X, {}, r"layers\.1\.bias, layers\.1\.weight is to be.*nn\.ModuleList"),
     ("gradient_accumulation", Averages, TAGGED, {}, "the means are added up"),
     ("data_parallel", Decoder, TAGGED, dict(reduce=lambda gradients, counts: gradients[-1]), "the last of the ranks alone"),
     ("cached_decoding", lambda: Cached(forgets=True), Ids(9, (3, 5)), dict(reorder=take), "after token 2|after token 1"),

@@ -133,6 +133,10 @@ FAULTS = {  # name: (a function that computes the loss, the cause, the op)
     "slope of sqrt": (lambda: mt.sqrt(zero).sum(), "slope of a root at 0", "sqrt"),
     "slope of x ** 0.5": (lambda: (zero**0.5).sum(), "slope of a root at 0", "power"),
     "norm by hand": (lambda: mt.sqrt((leaf(np.zeros((2, 3))) ** 2).sum(axis=-1)).sum(), "slope of a root at 0", "sqrt"),
+    "norm of one vector": (lambda: mt.sqrt((leaf(np.zeros(3)) ** 2).sum()) * 2.0, "slope of a root at 0", "sqrt"),
+    "root in value_and_grad": (
+        lambda: mt.value_and_grad(lambda x: mt.sqrt(x).sum())(zero)[1].sum(), "slope of a root at 0", "sqrt",
+    ),
     "std by hand": (lambda: mt.sqrt(mt.var(leaf(np.ones((2, 3))), axis=-1)).sum(), "slope of a root at 0", "sqrt"),
     "root behind where": (lambda: mt.where(zero > 0, mt.sqrt(zero), 0.0).sum(), "slope of a root at 0", "sqrt"),
     "root of a negative": (lambda: mt.sqrt(leaf([1.0, -1.0])).sum(), "root of a negative number", "sqrt"),
@@ -190,11 +194,21 @@ FAULTS = {  # name: (a function that computes the loss, the cause, the op)
         lambda: F.layer_norm(leaf([[1.0, 1.0]]), mt.ones(2), mt.zeros(2), eps=0.0).sum(),
         "division by a zero norm", "layer_norm_last",
     ),
+    "two zero norms": (
+        lambda: (lambda x: x.sum(axis=-1) / (mt.norm(x, axis=-1) * mt.norm(x, axis=-1)))(leaf([[1.0], [0.0]])).sum(),
+        "division by a zero norm", "divide",
+    ),
+    "infinity in the data, minus its mean": (
+        lambda: (lambda x: (x - x.mean(axis=0)) * one)(mt.tensor(rows(1, value=math.inf, shape=(3, 2)))).sum(), DATA, "subtract",
+    ),
     "inf - inf": (lambda: (one * -math.inf - one * -math.inf).sum(), "inf - inf", "subtract"),
     "sum of both infinities": (lambda: (one * mt.tensor([math.inf, -math.inf])).sum(), DATA, "multiply"),
     "0 * inf": (lambda: (masked((2, 2)) * mt.tensor([[1.0], [0.0]])).sum(), "0 * inf", "multiply"),
     "inf / inf": (lambda: (masked((2, 2)) / mt.full((2, 2), -math.inf)).sum(), "inf / inf", "divide"),
     "mean of nothing": (lambda: mt.mean(leaf(np.zeros((0, 3)))), "mean over nothing", "mean"),
+    "mse_loss of nothing": (
+        lambda: F.mse_loss(leaf(np.zeros((0, 2))), mt.zeros((0, 2), dtype="float64")), "mean over nothing", "divide",
+    ),
     "mean of a mask of zeros": (lambda: mean_of_masked([0.0, 0.0]), "mean over nothing", "divide"),
     "all targets ignored": (
         lambda: F.cross_entropy(leaf(np.zeros((2, 3))), mt.tensor([-100, -100])), "mean over nothing", "cross_entropy",
@@ -231,6 +245,7 @@ OTHERWISE = {  # true as well, and all that the graph holds
     "a masked row, by hand": "0 / 0",
     "cosine of constants": DATA,
     "mean of a mask of zeros": "0 / 0",
+    "root in value_and_grad": "division by a zero norm",
 }
 REFUSED = {"all targets ignored", "an id outside", "a class outside"}
 
@@ -327,7 +342,7 @@ def test_the_update_that_broke_a_parameter():
         adam.step()
     finding = mt.why_nan(layer(x).sum())
     assert finding.cause == PARAMETER and finding.of in ("the parameter weight", "the parameter bias")
-    assert "Adam has updated it, 2 times, with lr 0.5" in finding.what and "so that a gradient did" in finding.what
+    assert "Adam has updated it in 2 step(s), with lr 0.5" in finding.what and "so that a gradient did" in finding.what
     sgd = optim.SGD(Block().parameters(), lr=0.5)
     weight = sgd.param_groups[0]["params"][0]
     weight.grad = mt.full(weight.shape, math.nan)
@@ -339,6 +354,22 @@ def test_the_update_that_broke_a_parameter():
     sgd.param_groups[0]["lr"] = 1e30
     with mt.detect_anomaly(), pytest.raises(FloatingPointError, match="made first.weight -inf with a finite gradient"):
         sgd.step()
+
+
+def test_an_eps_of_0_divides_by_0():
+    for kind in (optim.Adam, optim.RMSprop):
+        w = leaf([1.0, 0.0])
+        step = kind([w], lr=0.1, eps=0.0)
+
+        def train(w=w, step=step):
+            loss = (w[:1] ** 2).sum()
+            loss.backward()
+            step.step()
+            return loss
+
+        finding = mt.why_nan(train)
+        assert (finding.cause, finding.phase, finding.index) == ("0 / 0", "update", (1,))
+        assert "eps" in finding.what
 
 
 def test_what_is_no_loss_is_refused():

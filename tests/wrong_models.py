@@ -242,6 +242,18 @@ class Hidden(nn.Module):
         return self.linear(mt.asarray(x)) * self._bias
 
 
+class HiddenLayer(nn.Module):
+    """A layer in an attribute that is not state, and one that has no say."""
+
+    def __init__(self, used=True):
+        self.linear, self._last, self._teacher = nn.Linear(D, D), nn.Linear(D, D), nn.Linear(D, D)
+        self._used = used
+
+    def forward(self, x):
+        x = self.linear(mt.asarray(x))
+        return self._last(x) if self._used else x
+
+
 class TwoLayers(nn.Module):
     def __init__(self, between=lambda x: x):
         self.first, self.second, self.between = nn.Linear(D, D), nn.Linear(D, D), between
@@ -270,6 +282,11 @@ class Tagger(nn.Module):
 class AveragesEachPart(Tagger):
     def loss(self, ids, targets, divide_by=None):
         return super().loss(ids, targets)
+
+
+class Penalised(Tagger):
+    def loss(self, ids, targets, divide_by=None):
+        return super().loss(ids, targets, divide_by) + 0.1 * (self.output.weight**2).sum()
 
 
 class MixesRows(Tagger):

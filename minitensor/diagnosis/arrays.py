@@ -35,6 +35,7 @@ def host(value: Any) -> Any:
     """
     value = getattr(value, "values", value) if not isinstance(value, (Tensor, dict)) else value
     value = value._array if isinstance(value, Tensor) else value
+    value = np.asarray(value) if isinstance(value, np.generic) else value  # of a rule, for shape ()
     return widen(move(value, "cpu")) if is_array(value) else value
 
 

@@ -202,7 +202,8 @@ def _quotient(case, x, y):
             return "division by a zero norm", "the divisor, a norm, is 0"
         if x == 0 and maker == "sum" and case.masked(names[1]):
             return "masked row", "each place of this row is masked: the sum of its exponentials is 0"
-        if x == 0 and maker in ("sum", "count_nonzero") and case.maker(names[0]) in ("sum", "vecdot"):
+        counted = maker in ("sum", "count_nonzero") or isinstance(case.given[names[1]], (int, float))
+        if x == 0 and counted and case.maker(names[0]) in ("sum", "vecdot"):
             return "mean over nothing", "a sum over nothing is divided by a count of 0"
         return ("0 / 0", "0 / 0") if x == 0 else ("x / 0", "division by 0")
     if math.isinf(x) and math.isinf(y):

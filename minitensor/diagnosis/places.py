@@ -55,6 +55,10 @@ class _WeakPlaces(Places):
         super().__init__()
         self.paths, self.roots = _Weak(), _Names()
 
+    def _call(self, frame):
+        """The path alone: a frame that is held would hold the model and what it computes."""
+        return self._module(frame), ()
+
 
 _places = _WeakPlaces()
 _sites: dict = {}  # by id of the Line and path: sites are many, and the same again in each step

@@ -8,9 +8,10 @@ import weakref
 from typing import Any
 
 from minitensor.diagnosis.arrays import Bad, bad_in
+from minitensor.diagnosis.forward import NORMS
 from minitensor.engine.tensor import Tensor
 
-__all__ = ["MOVES", "Record", "nearest", "note", "origin", "record_of"]
+__all__ = ["MOVES", "Record", "name_of", "nearest", "note", "origin", "record_of"]
 
 DEEPEST = 60  # ops that are known before another; a value that is carried on from step to step has more
 
@@ -69,10 +70,22 @@ def origin(value) -> tuple[Bad | None, Record | None]:
 
 def nearest(value):
     """The Record of the op that a value came from, past ops that only move it or add a constant."""
-    record = record_of(value)
+    return nearest_of(record_of(value))
+
+
+def nearest_of(record):
+    """The same of a Record."""
     while record is not None and record.name in MOVES:
         inner = next((one for one in record.inputs if one is not None), None)
         if inner is None:
             break
         record = inner
     return record
+
+
+def name_of(record):
+    """The name of the op of a Record; of a product of norms that of the norm."""
+    if record.name != "multiply":
+        return record.name
+    factors = [nearest_of(one) for one in record.inputs if one is not None]
+    return next((one.name for one in factors if one.name in NORMS), record.name)

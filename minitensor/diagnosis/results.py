@@ -8,9 +8,9 @@ from minitensor.backend import is_array, is_narrow, namespace_of, np, widen
 from minitensor.diagnosis import updates
 from minitensor.diagnosis.arrays import Bad, bad_in, host, number
 from minitensor.diagnosis.finding import Finding, Step
-from minitensor.diagnosis.forward import Case, Cause, cause_of_result
+from minitensor.diagnosis.forward import NORMS, Case, Cause, cause_of_result
 from minitensor.diagnosis.places import Site
-from minitensor.diagnosis.records import MOVES, nearest, origin, record_of
+from minitensor.diagnosis.records import MOVES, name_of, nearest, origin, record_of
 from minitensor.diagnosis.scales import greatest_gradient, greatest_of, power_below
 from minitensor.engine.autograd import reachable
 from minitensor.engine.mode import switched
@@ -35,8 +35,11 @@ def step_of(node):
 def maker_of_node(node):
     """The name of the op that made a node, past ops that only move values."""
     while node is not None and node.pullback is not None:
-        if node.pullback.op_name not in MOVES or not node.parents:
-            return node.pullback.op_name
+        name = node.pullback.op_name
+        if name == "multiply":  # of a product of norms that of the norm
+            return next((maker for maker in map(maker_of_node, node.parents) if maker in NORMS), name)
+        if name not in MOVES or not node.parents:
+            return name
         node = node.parents[0]
     return ""
 
@@ -44,7 +47,7 @@ def maker_of_node(node):
 def maker_of(value):
     """The name of the op that made a value, past ops that only move it; "" if none is known."""
     record = nearest(value) if value is not None else None
-    return "" if record is None else record.name
+    return "" if record is None else name_of(record)
 
 
 def _masked(value):
@@ -169,6 +172,8 @@ def _blame_operand(finding, cause, value, walk):
             return
         bad = bad_in(value, cause.given)
         if bad is not None:
+            if bad.nan or bad.up:
+                finding.cause = DATA
             blame(finding, bad, bad.leaf, bad.label, value)
         return
     bad, record = origin(value)
@@ -211,7 +216,7 @@ def blame(finding, bad: Bad, leaf, label, value=None):
         label = label or updates.label_of(leaf) or f"{bad.name}, a leaf of shape {leaf.shape},"
         words, _ = updates.wrote(leaf, value, bad.index)
         finding.cause = PARAMETER
-        finding.what = f"the parameter {label} is {number(bad.value)} at {list(bad.index)}: {words}"
+        finding.what = f"{updates.called(label)} is {number(bad.value)} at {list(bad.index)}: {words}"
         finding.index, finding.of = bad.index, label
         return
     kind = "NaN" if bad.nan else "an infinity"

@@ -13,7 +13,7 @@ from minitensor.diagnosis.finding import Finding
 from minitensor.engine.autograd import raw
 from minitensor.optim.optimizer import living
 
-__all__ = ["after_step", "before_step", "history_of", "label_of", "runaway", "wrote"]
+__all__ = ["after_step", "before_step", "called", "history_of", "label_of", "runaway", "wrote"]
 
 REMEMBERED = 12  # steps whose norms are kept, while detect_anomaly is on
 LARGE = 1e3  # a weight so great was not drawn so
@@ -34,6 +34,11 @@ def label_of(node):
     """What a leaf is called."""
     _, entry = entry_of(node)
     return "" if entry is None else entry.label
+
+
+def called(label):
+    """A parameter in words: ``parameter 0`` is one without a name."""
+    return label if label.startswith("parameter ") else f"the parameter {label}"
 
 
 def history_of(optimizer):
@@ -94,6 +99,17 @@ def after_step(optimizer):
         if _wrong(entry.parameter._array):
             bad = bad_in(entry.parameter._array, entry.label)
             assert bad is not None
+            gradient = host(raw(entry.parameter.node.watch.grad)) if entry.parameter.node is not None else None
+            if entry.group.get("eps") == 0 and gradient is not None and gradient[bad.index] == 0:
+                raise _error(
+                    optimizer,
+                    Finding(
+                        "0 / 0",
+                        f"step {entry.steps} of {type(optimizer).__name__} made {entry.label} {number(bad.value)}: its gradient "
+                        "there is 0, and eps, which is added to the divisor, is 0 as well",
+                        type(optimizer).__name__, "update", bad.index, entry.label,
+                    ),
+                )  # fmt: skip
             raise _error(
                 optimizer,
                 Finding(
@@ -130,7 +146,7 @@ def wrote(node, array, index):
     name, lr = type(optimizer).__name__, number(entry.group["lr"])
     if not entry.steps:
         return f"{name} has not updated it yet: its initial values, a file or assign() brought it", optimizer
-    words = f"{name} has updated it, {entry.steps} times, with lr {lr} at last"
+    words = f"{name} has updated it in {entry.steps} step(s), with lr {lr} at last"
     spoilt = [key for key, value in entry.state.items() if key != "master" and _wrong(value)]
     gradient = raw(node.watch.grad)
     if gradient is not None:

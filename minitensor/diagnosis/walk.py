@@ -9,8 +9,9 @@ from typing import Any
 from minitensor.backend import is_array, memory, namespace_of, np
 from minitensor.diagnosis.arrays import bad_in, host, number
 from minitensor.diagnosis.finding import Finding
+from minitensor.diagnosis.forward import NORMS
 from minitensor.diagnosis.results import finding_of_result, maker_of_node, step_of
-from minitensor.diagnosis.updates import entry_of, runaway, wrote
+from minitensor.diagnosis.updates import called, entry_of, runaway, wrote
 from minitensor.engine.autograd import reachable
 from minitensor.engine.messages import finite, is_fault
 from minitensor.engine.tensor import Tensor
@@ -165,7 +166,7 @@ def _leaf(node, values, masks):
     bad = bad_in(value, "a leaf" if entry is None else entry.label)
     if bad is None or not (bad.nan or bad.up or masks):
         return None
-    name = f"a leaf of shape {node.shape}" if entry is None else f"the parameter {entry.label}"
+    name = f"a leaf of shape {node.shape}" if entry is None else called(entry.label)
     words, _ = wrote(node, value, bad.index)
     what = f"{name} is {number(bad.value)} at {list(bad.index)}: {words}"
     return Finding("NaN or infinity in a parameter", what, "leaf", "forward", bad.index, name)
@@ -194,6 +195,12 @@ def _fault(node, values, masks):
         bad = bad_in(out, names[i])
         if bad is None or not (bad.nan or bad.up or masks):
             return None
+        divisor = np.broadcast_to(host(inputs[1]), out.shape) if op.name == "divide" and i == 0 else None
+        if divisor is not None and not divisor[bad.index]:
+            norm = maker_of_node(parents.get(1)) in NORMS
+            cause = "division by a zero norm" if norm else "0 / 0" if bad.nan else "x / 0"
+            words = f"{'a norm' if norm else 'the divisor'} is 0; the graph does not keep what was divided"
+            return Finding(cause, words, op.name, "forward", bad.index)
         what = f"{names[i]} of {op.name}, a constant that the graph does not keep, came with {number(bad.value)}"
         return Finding("NaN or infinity in the data", what, op.name, "forward", bad.index, "the result", bad.rows)
     try:
@@ -214,7 +221,7 @@ def _constant(op, names, inputs, parents, masks):
     for i, (name, value) in enumerate(zip(names, inputs)):
         bad = None if i in parents or value is None else bad_in(value, name)
         if bad is not None and (bad.nan or bad.up or masks):
-            what = f"{name} of {op.name} came with {number(bad.value)}, first at {list(bad.index)}; no op made it"
+            what = f"{name} of {op.name} came with {number(bad.value)}, first at {list(bad.index)}; no op of the graph made it"
             return Finding("NaN or infinity in the data", what, op.name, "forward", bad.index, name, bad.rows)
     return None
 
@@ -249,6 +256,6 @@ def bad_parameters(node: Any) -> Finding | None:
         bad = bad_in(host(entry.parameter), entry.label)
         assert bad is not None
         words, _ = wrote(leaf, entry.parameter, bad.index)
-        what = f"the parameter {entry.label} is {number(bad.value)} at {list(bad.index)}, the loss is finite: {words}"
+        what = f"{called(entry.label)} is {number(bad.value)} at {list(bad.index)}, the loss is finite: {words}"
         return Finding("NaN or infinity in a parameter", what, "", "update", bad.index, entry.label)
     return None

@@ -25,7 +25,7 @@ import weakref
 from operator import attrgetter
 from typing import Any, Protocol
 
-from minitensor.backend import compute_dtype, following, is_narrow, memory
+from minitensor.backend import compute_dtype, following, is_narrow, memory, np
 from minitensor.engine import library
 from minitensor.engine.hooks import standing
 from minitensor.engine.messages import out_of_memory
@@ -205,8 +205,21 @@ def _pull_back(node, gradient, sums, needed, anomaly):
                 sums.add(parent, value, pullback.gives_new)
             elif pullback.simple and (needed is None or parent in needed):
                 raise TypeError("a rule returned None, and its gradient would be lost: does it end in return?")
+    except FloatingPointError:
+        if anomaly and sums.recorded:
+            _check_unrecorded(node, gradient, needed)
+        raise
     except (TypeError, ValueError, IndexError, RuntimeError, MemoryError) as error:
         raise _named(error, pullback.op_name, node) from error
+
+
+def _check_unrecorded(node, gradient, needed):
+    """Raise what ``check_finite`` raises for the arrays themselves: of a pass that is recorded an
+    op inside the rule raises first, and would be named in place of the op whose rule it is.
+    """
+    gradient = raw(gradient)
+    with np.errstate(all="ignore"):
+        node.pullback.check_finite(node, gradient, node.pullback.pull(node, gradient, False, needed))
 
 
 def _order(roots, wanted, stop):

@@ -84,9 +84,9 @@ def _without_infinities(value, found):
         return type(value)(_without_infinities(item, found) for item in value)
     if isinstance(value, dict):
         return {key: _without_infinities(item, found) for key, item in value.items()}
-    if isinstance(value, float) and math.isinf(value):
+    if isinstance(value, (float, np.floating)) and math.isinf(value):
         found.append(value)
-        return math.copysign(_PLAIN, value)
+        return value.__class__(math.copysign(_PLAIN, value))
     if not is_array(value) or not is_floating(value.dtype):
         return value
     xp = namespace(device_of(value))
@@ -98,8 +98,10 @@ def _without_infinities(value, found):
 
 
 def _array_of(value):
+    """The array of a Tensor or Scatter; also of the NumPy scalar that a rule gives for shape ()."""
     value = getattr(value, "values", value) if not hasattr(value, "node") else value
-    return value._array if hasattr(value, "node") else value
+    value = value._array if hasattr(value, "node") else value
+    return np.asarray(value) if isinstance(value, np.generic) else value
 
 
 def nonfinite_error(op_name, phase, out, operands, where):

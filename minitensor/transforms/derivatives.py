@@ -17,7 +17,7 @@ from minitensor.engine.tensor import Tensor
 from minitensor.ops.creation import zeros, zeros_like
 from minitensor.ops.shape import reshape, stack
 from minitensor.transforms.level import levels, of_all, of_one
-from minitensor.transforms.recording import Recording, as_tangent, one_like, pulled
+from minitensor.transforms.recording import Recording, as_tangent, check_function, one_like, pulled
 from minitensor.transforms.trees import leaves_of, matched, named_leaves, rebuilt
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
@@ -146,7 +146,7 @@ def value_and_grad(
     """
     argnums, has_aux = _argnums("value_and_grad", argnums), flag("value_and_grad", "has_aux", has_aux)
 
-    @_wrapped(fun)
+    @_wrapped("value_and_grad", fun)
     def run(*args, **keywords):
         record, single = _recorded("value_and_grad", fun, argnums, has_aux, args, keywords)
         _one_number("value_and_grad", record)
@@ -197,7 +197,7 @@ def hessian(fun: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: 
 def _jacobian(owner, fun, argnums, has_aux):
     argnums, has_aux = _argnums(owner, argnums), flag(owner, "has_aux", has_aux)
 
-    @_wrapped(fun)
+    @_wrapped(owner, fun)
     def run(*args, **keywords):
         record, single = _recorded(owner, fun, argnums, has_aux, args, keywords)
         blocks = []
@@ -235,10 +235,9 @@ def _rows(record, place):
 # --- arguments ------------------------------------------------------------------------------------
 
 
-def _wrapped(fun):
+def _wrapped(owner, fun):
     """A decorator: the new function has the name and words of ``fun``, as far as it has any."""
-    if not callable(fun):
-        raise TypeError(f"a function is wanted, got a {type(fun).__name__}")
+    check_function(owner, fun)
     return functools.wraps(fun, updated=())
 
 

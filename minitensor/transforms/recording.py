@@ -23,7 +23,7 @@ from minitensor.transforms.batched import Batched
 from minitensor.transforms.level import levels, of_all, of_one
 from minitensor.transforms.trees import mapped, matched, named_leaves, rebuilt
 
-__all__ = ["Recording", "as_tangent", "is_differentiable", "one_like"]
+__all__ = ["Recording", "as_tangent", "check_function", "is_differentiable", "one_like"]
 
 
 class Recording:
@@ -36,6 +36,7 @@ class Recording:
     def __init__(
         self, owner: str, function: Any, primals: tuple[Any, ...], names: list[str], has_aux: bool, call: Any = None
     ) -> None:
+        check_function(owner, function)
         self.owner, self.primals = owner, primals
         self.levels, began = levels(), next(memory.clock)
         given = [
@@ -93,6 +94,12 @@ class Recording:
             part = as_tangent(self.owner, f"the cotangent{name}", part, shape, like.dtype, like.device, "the output")
             found.append(of_all(part, self.levels))
         return found
+
+
+def check_function(owner: str, function: Any) -> None:
+    """Raise TypeError for what cannot be called."""
+    if not callable(function):
+        raise TypeError(f"{owner}: the first argument must be a function, got {function!r}")
 
 
 def pulled(pairs: list[tuple[Tensor, Any]], inputs: list[Tensor], recorded: bool) -> list[Tensor]:

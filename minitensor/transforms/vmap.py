@@ -14,6 +14,7 @@ from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.shape import broadcast_to, expand_dims, moveaxis
 from minitensor.transforms.batched import Batched
 from minitensor.transforms.level import Level
+from minitensor.transforms.recording import check_function
 from minitensor.transforms.trees import named_leaves, rebuilt, spread
 
 __all__ = ["vmap"]
@@ -65,8 +66,7 @@ def vmap(
     loop = flag("vmap", "loop", loop)
     if axis_size is not None:
         axis_size = integer("vmap", "axis_size", axis_size, least=0)
-    if not callable(fun):
-        raise TypeError(f"vmap: a function is wanted, got a {type(fun).__name__}")
+    check_function("vmap", fun)
     if not _is_axis(in_axes) and not isinstance(in_axes, (tuple, list)):
         raise TypeError(f"vmap: in_axes is an int, None, or a tuple with an entry for each argument, got {in_axes!r}")
     _check_axes("in_axes", in_axes)

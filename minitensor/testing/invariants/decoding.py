@@ -10,7 +10,7 @@ import numpy as np
 
 from minitensor.testing.invariants.inputs import Inputs
 from minitensor.testing.invariants.subject import subject_of
-from minitensor.testing.invariants.words import Held, fail
+from minitensor.testing.invariants.words import Held, fail, readable
 
 __all__ = ["beam_search", "cached_decoding"]
 
@@ -45,7 +45,7 @@ def cached_decoding(
     others = x.without([over])
     with s.kept(), s.no_grad():
         run = _Decoding(s, others, start or s.model.start, step or s.model.step, reorder)
-        whole = log_probabilities(s.run(x))  # (B, T, V)
+        whole = log_probabilities(readable(name, s, x))  # (B, T, V)
         if whole.ndim != 3 or whole.shape[:2] != ids.shape or ids.shape[1] < 3 or len(ids) < 2:
             raise ValueError(
                 f"{name}: needs tokens of at least two rows and three positions, and logits (B, T, V) of them, got {ids.shape} and "

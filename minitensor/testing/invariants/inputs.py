@@ -78,7 +78,11 @@ class Inputs:
         value = self.values.get(key)
         if not isinstance(value, np.ndarray) or not value.ndim:
             names = ", ".join(repr(k) for k, v in self.values.items() if isinstance(v, np.ndarray) and v.ndim)
-            raise ValueError(f"{invariant}: there is no array as input {key!r}; the arrays are {names}")
+            kind = f", it is a {type(value).__name__}" if key in self.values else ""
+            raise ValueError(
+                f"{invariant}: there is no array as input {key!r}{kind}; "
+                + (f"the arrays are {names}" if names else "give an array, a tensor, Ids or Floats")
+            )
         return value
 
     def other(self, key, array=None):
@@ -115,7 +119,9 @@ class Inputs:
         """``(number of rows, keys of the arrays that have them)``: those as long as the first."""
         arrays = {k: v for k, v in self.values.items() if isinstance(v, np.ndarray) and v.ndim and k not in shared}
         if not arrays:
-            raise ValueError(f"{invariant}: the inputs hold no array with rows")
+            lists = any(isinstance(value, list) for value in self.values.values())
+            hint = " (a list or tuple gives the arguments: write np.array of a list)" if lists else ""
+            raise ValueError(f"{invariant}: the inputs hold no array with rows{hint}")
         count = len(next(iter(arrays.values())))
         if count < least:
             raise ValueError(f"{invariant}: needs a batch of at least {least} rows, got {count}")

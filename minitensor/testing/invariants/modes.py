@@ -12,7 +12,17 @@ import numpy as np
 
 from minitensor.testing.invariants.inputs import Inputs
 from minitensor.testing.invariants.subject import subject_of
-from minitensor.testing.invariants.words import Held, difference, fail, numbered, same_bits, scale_of
+from minitensor.testing.invariants.words import (
+    SEEN,
+    UNSEEN,
+    Held,
+    difference,
+    fail,
+    numbered,
+    readable,
+    same_bits,
+    scale_of,
+)
 
 __all__ = ["evaluation_mode", "save_and_load"]
 
@@ -30,6 +40,7 @@ def evaluation_mode(
     s, name = subject_of(model, call), "evaluation_mode"
     x = Inputs(inputs, s, seed)
     with s.kept():
+        readable(name, s, x)
         with s.enable_grad():
             out, *more = (s.array(s.output(x)) for _ in range(3))
         for what, again in zip(("a second time", "a third time"), more):
@@ -92,7 +103,7 @@ def save_and_load(
         path = os.path.join(folder, "model" + s.suffix)
         moved.save(path, moved.model.state_dict())
         read = moved.load(path)
-        _names(s, moved, read)
+        _names(s, moved, read, x)
         try:
             answer = new.model.load_state_dict(read)
         except Exception as error:
@@ -162,7 +173,7 @@ def _there(made, moved):
     return (made if moved.dtype is None else made.astype(moved.dtype)).to(moved.device())
 
 
-def _names(s, moved, read):
+def _names(s, moved, read, x):
     """Fail for state that is not in the file."""
     lost = sorted(set(_state(moved)) - set(read))
     if lost:
@@ -170,11 +181,11 @@ def _names(s, moved, read):
             "save_and_load", s.name, f"the file lacks {numbered(lost)}", f"it has {len(read)} names",
             cause="a state_dict() that leaves them out", cure="leave state_dict() to the library, or call super().state_dict()",
         )  # fmt: skip
-    lost = sorted(moved.unregistered())
+    lost = sorted(moved.unregistered(x))
     if lost:
         fail(
             "save_and_load", s.name, f"{numbered(lost)} is to be trained and is not in the file",
-            cause="a tensor that is no parameter", cure="assign an nn.Parameter, to an attribute without a leading underscore",
+            cause=UNSEEN[s.library], cure=SEEN[s.library],
         )  # fmt: skip
 
 
@@ -198,7 +209,7 @@ def _values(s, moved, new):
 
 
 def _outputs(s, moved, new, x, where=""):
-    one, other = moved.run(x), new.run(x)
+    one, other = readable("save_and_load", moved, x), new.run(x)
     if not same_bits(one, other):
         fail(
             "save_and_load", s.name, f"the model that comes back{where} gives another output", difference(one, other)[1],

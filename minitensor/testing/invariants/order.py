@@ -9,7 +9,7 @@ import numpy as np
 
 from minitensor.testing.invariants.inputs import Inputs
 from minitensor.testing.invariants.subject import subject_of
-from minitensor.testing.invariants.words import Held, difference, fail, numbered, same_bits, scale_of
+from minitensor.testing.invariants.words import Held, difference, fail, numbered, readable, same_bits, scale_of
 
 __all__ = ["no_look_ahead", "permutation"]
 
@@ -43,7 +43,7 @@ def no_look_ahead(
     x = Inputs(inputs, s, seed)
     array = x.array(over, name)
     with s.kept():
-        out = s.run(x)
+        out = readable(name, s, x)
         steps = _steps(name, array, out)
         after = {at: s.run(x.replaced({over: _put(array, x.other(over), at, at + 1)})) for at in range(steps)}
         reach = np.array([[not same_bits(out[:, t], after[at][:, t]) for at in range(steps)] for t in range(steps)])
@@ -187,7 +187,7 @@ def permutation(
         [np.roll(np.arange(count), 1), np.arange(count)[::-1], *(x.rng.permutation(count) for _ in range(2))],
     )
     with s.kept():
-        out = s.run(x)
+        out = readable(name, s, x)
         if outputs is None:
             outputs = "permuted" if out.shape[:2] == array.shape[:2] else "unchanged"
         if outputs not in ("permuted", "unchanged"):

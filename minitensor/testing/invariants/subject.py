@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -244,16 +245,33 @@ class Subject:
 
     # --- state that is not registered -------------------------------------------------------------
 
-    def unregistered(self):
-        """``{path: tensor}`` of what an attribute holds, is to be trained, and no parameter is."""
+    def unregistered(self, inputs):
+        """``{path: tensor}`` of what an attribute holds, is to be trained, and no parameter is; of
+        modules that the model does not know, the parameters that the output depends on.
+        """
         known = {id(p) for _, p in self.model.named_parameters()}
-        found = {}
+        modules = {id(module) for _, module in self.model.named_modules()}
+        found: dict[str, Any] = {}
+        hidden: dict[str, Any] = {}
         for path, module in self.model.named_modules():
             for name, value in vars(module).items():
                 if name not in ("_parameters", "_buffers", "_modules"):
-                    for key, item in _items(name, value):
-                        if self.is_tensor(item) and item.requires_grad and id(item) not in known and item.is_leaf:
-                            found[f"{path}.{key}" if path else key] = item
+                    for key, item in _items(f"{path}.{name}" if path else name, value):
+                        if self.is_tensor(item):
+                            parts, into = [("", item)], found
+                        elif hasattr(item, "named_parameters") and id(item) not in modules:
+                            parts, into = item.named_parameters(), hidden
+                        else:
+                            continue
+                        for inner, p in parts:
+                            if p.requires_grad and p.is_leaf and id(p) not in known:
+                                into[f"{key}.{inner}" if inner else key] = p
+        if hidden:
+            with self.kept(training=True), self.enable_grad():
+                output = self.output(inputs)
+            seed = np.ones(tuple(output.shape), self.float_dtype)
+            reached = self.gradients(output, seed, list(hidden.values()))
+            found.update({key: p for (key, p), g in zip(hidden.items(), reached) if g is not None})
         return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from minitensor.testing.invariants.inputs import Inputs
 from minitensor.testing.invariants.subject import subject_of
-from minitensor.testing.invariants.words import Held, fail, numbered
+from minitensor.testing.invariants.words import SEEN, UNSEEN, Held, fail, numbered
 
 __all__ = ["data_parallel", "gradient_accumulation", "gradient_reaches_parameters"]
 
@@ -67,12 +67,13 @@ def gradient_accumulation(
             largest = max(largest, gap)
             if words:
                 each = [gradients([batch]) for batch in batches]
+                fault = counted.fault(x) if known and accumulate is None else ""
                 sizes = [len(batch.values[keys[0]]) for batch in batches]
                 fail(
                     name, s.name, f"the gradients of {k} parts are not those of the whole batch", words,
                     f"the parts have {sizes} rows"
-                    + (f" and {[counted.count(batch) for batch in batches]} targets that count" if known else ""),
-                    cause=_why_parts(found, each, whole, "parts"),
+                    + (f" and {[counted.count(batch) for batch in batches]} targets that count" if known and not fault else ""),
+                    cause=fault or _why_parts(found, each, whole, "parts"),
                     cure="divide every part's sum by the number of targets of the whole batch (loss(..., divide_by=n)), add the "
                     "gradients up, and make a step once",
                 )  # fmt: skip
@@ -125,15 +126,15 @@ def data_parallel(
             gap, words = _compared(whole, found, 10 * s.tolerance if tolerance is None else tolerance)
             largest = max(largest, gap)
             if words:
-                means = []
+                means, fault = [], counted.fault(x) if local is None else ""
                 for batch in batches:
                     _clear(s)
                     counted(batch, None).backward()
                     means.append(_gradients(s))
                 fail(
                     name, s.name, f"the gradients of {n} ranks are not those of one", words,
-                    f"the ranks have {[number for _, number in sent]} targets that count",
-                    cause=_why_parts(found, means, whole, "ranks"),
+                    "" if fault else f"the ranks have {[number for _, number in sent]} targets that count",
+                    cause=fault or _why_parts(found, means, whole, "ranks"),
                     cure="send the gradients of sums and the numbers of targets, add both up over the ranks, and divide once",
                 )  # fmt: skip
     return Held(name, len(ranks), largest)
@@ -157,6 +158,19 @@ class _Loss:
             total, mean = (float(self.s.array(self(x, n))) for n in (1, None))
         count = total / mean if mean else 0.0  # without targets a mean is 0
         return round(count) if abs(count - round(count)) < 0.01 * max(1.0, count) ** 0.5 else count
+
+    def fault(self, x):
+        """What is wrong with a loss that is no sum divided by ``divide_by``; "" if nothing is."""
+        with self.s.no_grad():
+            one, two = (float(self.s.array(self(x, n))) for n in (1, 2))
+        if one == two:
+            return "the loss is the same whatever divide_by is: each part is divided by its own number, and the means are added up"
+        if not abs(one - 2 * two) <= 1e-3 * abs(one):
+            return (
+                "a term of the loss is not divided by divide_by, such as a penalty of the weights, and so is added once for each "
+                "part"
+            )
+        return ""
 
 
 def _like(given, x):
@@ -249,19 +263,19 @@ def gradient_reaches_parameters(
     The model is in training mode. What is differentiated is a random combination of the outputs, or
     the loss: ``call=lambda model, *inputs: model.loss(*inputs)``. Between batches `Ids` and
     `Floats` are drawn again, arrays of integers put into another order, floats moved. Tensors in
-    attributes that are to be trained and are no parameters are told, too.
+    attributes that are to be trained and are no parameters are told, too, and so are modules that
+    the output depends on and the model does not know.
 
     without: names of parameters that have no gradient, patterns such as ``"head.*"``; one that has
     is told. Frozen ones (``requires_grad`` False) are left out. The rest is as in `no_look_ahead`.
     """
     s, name = subject_of(model, call), "gradient_reaches_parameters"
     x = Inputs(inputs, s, seed)
-    lost = sorted(s.unregistered())
+    lost = sorted(s.unregistered(x))
     if lost:
         fail(
             name, s.name, f"{numbered(lost)} is to be trained and is no parameter, so that no optimiser sees it",
-            cause="a tensor with requires_grad=True in an attribute, or an nn.Parameter in one whose name begins with _",
-            cure="assign an nn.Parameter, to an attribute without a leading underscore, in lists that hold modules or parameters",
+            cause=UNSEEN[s.library], cure=SEEN[s.library],
         )  # fmt: skip
     parameters = {key: p for key, p in model.named_parameters() if p.requires_grad}
     if not parameters:

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Held", "difference", "fail", "numbered", "same_bits", "scale_of"]
+__all__ = ["SEEN", "UNSEEN", "Held", "difference", "fail", "numbered", "readable", "same_bits", "scale_of"]
+
+# Why a model does not see what it trains, and what to write, by the library.
+UNSEEN = {
+    "minitensor": "a tensor with requires_grad=True that is no nn.Parameter, or an attribute whose name begins with _",
+    "PyTorch": "a tensor with requires_grad=True that is no nn.Parameter, or parameters and modules in a plain list or dict",
+}
+SEEN = {
+    "minitensor": "assign an nn.Parameter or a module to an attribute without a leading underscore",
+    "PyTorch": "assign an nn.Parameter or a module, in lists nn.ParameterList or nn.ModuleList",
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,27 @@ def fail(invariant, name, what, *evidence, cause, cure):
     """Raise the AssertionError of an invariant: what failed, the evidence, a cause and a cure."""
     lines = [f"{invariant} does not hold for {name}: {what}", *(f"  {line}" for line in evidence if line)]
     raise AssertionError("\n".join([*lines, f"likely cause: {cause}", f"cure: {cure}"]))
+
+
+def readable(invariant, s, x):
+    """The output for the inputs ``x``; fail if there is nothing in it that could be compared, or
+    if it is another one each time.
+    """
+    out = s.run(x)
+    if out.size and out.dtype.kind == "f" and np.isnan(out).all():
+        fail(
+            invariant, s.name, "the output is NaN throughout, so that nothing can be seen",
+            cause="NaN in the inputs or in a parameter, or one that the model makes",
+            cure="mt.why_nan(lambda: model(*inputs).sum()) names the cause for a Module; give inputs that are finite",
+        )  # fmt: skip
+    gap, words = difference(out, s.run(x))
+    if gap > s.tolerance * scale_of(out):
+        fail(
+            invariant, s.name, "in evaluation mode the same input gives another output a second time", words,
+            cause="dropout or other random numbers act in evaluation, or the model keeps something between calls",
+            cure="draw only if self.training is true (F.dropout takes it as training=), keep no state in forward",
+        )  # fmt: skip
+    return out
 
 
 def same_bits(a, b):

@@ -63,6 +63,14 @@ def test_infinite_and_large_inputs_bring_no_warnings():
     assert check_op(mt.square, [np.array([1e150, -2e150])]).checked
 
 
+def test_a_rule_that_returns_a_tensor_is_told_what_to_write():
+    cosine = op_of(lambda xp, x: xp.sin(x), lambda g, x: g * mt.cos(x))
+    with pytest.raises(
+        AssertionError, match=r"returned a Tensor: write xp\.cos \(a rule may ask for xp\), not mt\.cos"
+    ):
+        gradcheck(cosine, [MANY[:3]])
+
+
 def test_kinks_that_were_given_are_enough_beside_one_element():
     assert check_op(mt.abs, [np.array([0.0, 0.0, 0.0, 1.0])]).kinks >= 3
 

@@ -19,7 +19,10 @@ __all__ = ["check_op"]
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-NOTHING = "give floating inputs with elements (arrays or Tensors, no lists of numbers) and floating outputs, or order=0"
+NOTHING = (
+    "give floating inputs with elements (arrays or Tensors, no lists of numbers) and floating outputs, or order=0; if they "
+    "are such, rounding of the outputs hides every one: scale the function, or move the inputs"
+)
 
 
 @collected

@@ -184,9 +184,10 @@ class Adapted:
         """A gradient is of the shape and type of its input."""
         if gradient is None or (gradient.shape == value.shape and gradient.dtype == value.dtype):
             return
+        cure = ": cast it, .astype(x.dtype)" if gradient.shape == value.shape else ""
         raise AssertionError(
             f"{self.name}: its rule gives input {i}, {value.shape} {value.dtype}, a gradient of "
-            f"{gradient.shape} {gradient.dtype}"
+            f"{gradient.shape} {gradient.dtype}{cure}"
         )
 
     def check_ran(self):

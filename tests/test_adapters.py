@@ -183,6 +183,30 @@ def test_the_backward_of_pytorch_must_run_and_be_pure(torch):
 
 
 @pytest.mark.torch
+def test_functions_of_pytorch_that_write_to_their_inputs(torch):
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.mul_(2.0) * 1.0
+
+        @staticmethod
+        def backward(ctx, g):
+            return 2.0 * g
+
+    words = "it writes to one of its inputs in place: give a function that clones it"
+    for function in (Doubled, torch.nn.ReLU(inplace=True)):
+        with pytest.raises(AssertionError, match=words):
+            gradcheck(function, [X])
+    assert gradcheck(lambda x: Doubled.apply(x.clone()), [X]).checked
+
+
+@pytest.mark.torch
+def test_dropout_of_pytorch_and_gradients_that_are_zero(torch):
+    assert check_op(torch.nn.Dropout(0.5), [X]).checked, "which elements are dropped goes by the order in memory"
+    assert check_op(torch.abs, [X]).checked, "its second derivative is a lazy zero"
+
+
+@pytest.mark.torch
 def test_pytorch_says_when_there_is_no_second_derivative(torch):
     from torch.autograd.function import once_differentiable
 
@@ -247,6 +271,7 @@ def test_functions_of_jax():
         with pytest.raises(AssertionError, match=WRONG):
             gradcheck(wrong, [x, x + 1.0])
     assert gradcheck(jax.nn.relu, [np.array([-1.0, 0.0, 2.0])]).kinks == 1
+    assert check_op(lambda x: x * jnp.arange(3.0), [X], order=1).checked, "float32 inputs meet constants of float32"
     if THOROUGH:
         assert gradcheck(lambda x: jnp.exp(x), [X], dtype="bfloat16").checked == 2
     assert not jax.config.jax_enable_x64, "only within"
@@ -291,6 +316,7 @@ def test_primitives_of_hips():
     assert check_op(lambda x, y: (anp.dot(x, y.T), anp.sin(x)), [X, X + 1]).checked == 6
     with pytest.raises(AssertionError, match="HIPS autograd never ran it"):
         gradcheck(lambda x: anp.square(np.ones(3)), [X])
+    assert check_op(anp.floor, [np.array([0.5, -1.2])]).checked, "it has no rule, and needs none"
 
 
 def test_operations_of_mygrad():

@@ -21,6 +21,60 @@ def op_of(function, *rules):
     return made
 
 
+# --- claims that no step confirms ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("near", [5e-5, 5e-8])
+def test_a_zero_beside_a_kink_is_no_right_zero(near):
+    late = op_of(lambda xp, x: xp.maximum(x, 0.0), lambda g, x: g * (x > 2 * near))
+    with pytest.raises(AssertionError, match=r"at index \(0,\)"):
+        gradcheck(late, [np.array([near, 1.0, -1.0])])
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, 1.01])
+@pytest.mark.parametrize("size", [1e5, 1e6, 1e8])
+def test_a_wrong_slope_of_what_oscillates(size, factor):
+    def sine(factor):
+        return op_of(lambda xp, x: xp.sin(x), lambda xp, g, x: factor * g * xp.cos(x))
+
+    x = np.array([0.3, -1.2, 2.0, 1.1])
+    assert gradcheck(sine(1.0), [x * size]).checked
+    with pytest.raises(AssertionError, match="by its rule but"):
+        gradcheck(sine(factor), [x * size])
+    faster = op_of(lambda xp, x: xp.sin(size * x), lambda xp, g, x: factor * g * size * xp.cos(size * x))
+    with pytest.raises(AssertionError, match="by its rule but"):
+        gradcheck(faster, [x])
+
+
+@pytest.mark.parametrize("function", [mt.sin, mt.cos, mt.tan])
+def test_huge_inputs_of_what_oscillates_are_no_fault(function):
+    check_op(function, mst.tensors(shape=(2, 3)), profiles=["huge"], examples=20)
+
+
+def test_an_element_beside_inputs_of_other_sizes():
+    x, y = np.array([1e-8, 1.0, 1e8]), np.array([1e9, 1e-9, 1.0])
+    product = op_of(lambda xp, x, y: x * y, lambda g, y: g * y, lambda g, x: g * x * np.array([1.0, 1.01, 1.0]))
+    with pytest.raises(AssertionError, match=r"input 1 \(y\) at index \(1,\)"):
+        gradcheck(product, [x, y])
+
+
+def test_infinite_and_large_inputs_bring_no_warnings():
+    assert check_op(mt.tanh, [np.array([np.inf, 1.0])]).kinks
+    assert check_op(mt.square, [np.array([1e150, -2e150])]).checked
+
+
+def test_a_rule_that_returns_a_tensor_is_told_what_to_write():
+    cosine = op_of(lambda xp, x: xp.sin(x), lambda g, x: g * mt.cos(x))
+    with pytest.raises(
+        AssertionError, match=r"returned a Tensor: write xp\.cos \(a rule may ask for xp\), not mt\.cos"
+    ):
+        gradcheck(cosine, [MANY[:3]])
+
+
+def test_kinks_that_were_given_are_enough_beside_one_element():
+    assert check_op(mt.abs, [np.array([0.0, 0.0, 0.0, 1.0])]).kinks >= 3
+
+
 # --- one element ----------------------------------------------------------------------------------
 
 

@@ -34,11 +34,14 @@ __all__ = ["EPSILON", "SIDES", "SURE", "Verdict", "complex_slope", "confirms", "
 
 STEPS = (1e-3, 1e-4, 1e-5, 1e-6, 3e-2, 0.37, 1e-9)  # the first is nearly always enough
 FINE = (1e-5, 1e-6, 1e-9)
+FINEST = (1e-9, 1e-10, 1e-11, 1e-12, 1e-13)  # for what oscillates within the others
 SIDES = (1e-4, 1e-5, 1e-6)  # those at which a kink in place shows
 EPSILON = float(np.finfo(np.float64).eps)
 SURE = 10.0  # the bound is this many times what differences and rounding make likely
 VISIBLE = 0.05  # the bound must be below this part of the smallest slope, so that one that is wrong stands out
 
+ROUGH = 1e-3
+AGREE = 0.01  # two of the finest steps show a slope if they agree to this part of it
 CLOSE = 1e-6  # of the smallest slope: so near a claim is right without a look at finer steps
 
 
@@ -71,7 +74,7 @@ class Estimate(NamedTuple):
     size: float
 
 
-def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=0.0):
+def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=0.0, floor=0.0):
     """Whether ``claimed`` is the derivative of ``line`` at 0.
 
     line: a function from a float to a list of pairs (cotangent, output). smallest: magnitude of the
@@ -79,9 +82,24 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=
     tolerance: a function from the slope by differences to the error that is allowed. wobble: error
     of a slope that comes from rounding of the moved input, times the step. scale: size of what the
     outputs are made of, if larger than theirs. cancelling: size of numbers that may cancel in a
-    claim, if larger still.
+    claim, if larger still. floor: the part of the tolerance that nobody asked for, rounding of the
+    claim: where it would hide the smallest part, the claim is blurred.
     """
     differences = _Differences(line, wobble, scale)
+    verdict = _judge(differences, claimed, smallest, tolerance, cancelling)
+    if verdict.word != "right":
+        smooth = differences.smooth > 1  # one may by chance
+        finer = _resolved(differences, claimed, smallest, tolerance, verdict)
+        if finer is None and verdict.word == "wrong" and not smooth:
+            return verdict._replace(word="blurred")
+        verdict = finer or verdict
+    if verdict.word == "right" and smallest is not None and floor > VISIBLE * smallest:
+        return verdict._replace(word="blurred")
+    return verdict
+
+
+def _judge(differences, claimed, smallest, tolerance, cancelling):
+    """The verdict by ``STEPS``."""
     seen: dict[float, Estimate] = {}
     for h in sorted(STEPS, reverse=True) if smallest is None else STEPS:
         found = differences.of(h)
@@ -110,10 +128,36 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=
         )  # what is left of a sum of numbers that cancel
         hidden = max(abs(claimed), abs(best.slope) + bound) <= cancelled
         return Verdict("blurred" if hidden else "wrong", best.slope)
-    visible = smallest is None or bound <= max(VISIBLE * smallest, tolerance(best.slope))
+    # A claim of 0 that no step has found flat is right at the most by chance.
+    visible = smallest is not None and bound <= max(VISIBLE * smallest, tolerance(best.slope))
     part = share(claimed, best.slope, tolerance(best.slope) + bound)
     coarse = bound > max(2 * tolerance(best.slope), CLOSE * (smallest or 0.0))
     return Verdict("right" if visible else "blurred", best.slope, part, coarse)
+
+
+def _resolved(differences, claimed, smallest, tolerance, verdict):
+    """The verdict by two of the finest steps that agree in a slope that is not 0, or ``verdict`` if
+    it says the same more precisely; None if no two do.
+
+    Rounding errors do not agree: their slopes grow as the steps shrink.
+    """
+    found = None
+    for h in FINEST:
+        before, found = found, differences.of(h)
+        if not (math.isfinite(found.uncertainty) and found.uncertainty <= AGREE * abs(found.slope)):
+            found = None
+        elif before is not None and abs(before.slope - found.slope) <= AGREE * abs(found.slope):
+            best = min(before, found, key=lambda e: e.uncertainty)
+            doubt = SURE * max(best.uncertainty, abs(before.slope - found.slope))
+            bound = tolerance(best.slope) + doubt
+            if verdict.word == "wrong" and abs(verdict.numeric - best.slope) <= doubt:
+                return verdict
+            if not abs(claimed - best.slope) <= bound:
+                return Verdict("wrong", best.slope)
+            visible = smallest is not None and bound <= max(VISIBLE * smallest, tolerance(best.slope))
+            part = share(claimed, best.slope, bound)
+            return Verdict("right" if visible else "blurred", best.slope, part, coarse=True)
+    return None
 
 
 def share(claimed, slope, bound):
@@ -148,11 +192,13 @@ def _settled(claimed, smallest, estimate, tolerance):
 
 class _Differences:
     """Differences of ``line`` at 0. Outputs that no step has moved bring hardly any rounding error;
-    ``live`` are the others.
+    ``live`` are the others. Where f bends by a part of its size within every step, as the sine of
+    1e12 does, it is not ``smooth``, and differences say nothing.
     """
 
     def __init__(self, line, wobble, scale):
         self.line, self.wobble = line, wobble
+        self.smooth = 0  # how many steps have seen f bend by little
         self.middle = line(0.0)
         self.live = [np.zeros(np.shape(o), dtype=bool) for _, o in self.middle]
         sizes = [np.abs(np.where(np.isfinite(o), o, 0.0)) for _, o in self.middle]
@@ -174,7 +220,9 @@ class _Differences:
         size = sum(float(rough[live].sum()) for rough, live in zip(self.rough, self.live))
         rest = sum(float(still[~live].sum()) for still, live in zip(self.still, self.live))
         rounding = (EPSILON * (8 * size + rest) + self.wobble) / h
-        uncertainty = max(abs(ahead - behind), abs(wide - narrow)) + rounding
+        bend = max(abs(ahead - behind), abs(wide - narrow))
+        self.smooth += not bend * h > ROUGH * size
+        uncertainty = bend + rounding
         return Estimate((4 * narrow - wide) / 3, ahead, behind, uncertainty, rounding, size)
 
 

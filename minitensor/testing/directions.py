@@ -57,7 +57,8 @@ class _Lines:
         self.claims = gradient.reshape(-1)
         self.reach = np.where(np.abs(self.value) > FAR, np.abs(self.value), 1.0)
         finite = np.abs(self.claims[np.isfinite(self.claims)])
-        self.floor = atol + 16 * EPSILON * float(finite.max(initial=0.0))  # rounding of the gradient itself
+        self.atol = atol
+        self.floor = 16 * EPSILON * float(finite.max(initial=0.0))  # rounding of the gradient itself
         self.blurred = 0
         self.kinks: list = []
         self.finite_claims: Any = None  # the gradient with outputs left out that are not finite
@@ -69,7 +70,8 @@ class _Lines:
         """Places whose claims have one size each: zeros together, decades by themselves, each that
         is not finite alone.
         """
-        sizes = np.abs(self.claims * self.reach)
+        with np.errstate(invalid="ignore"):  # of an infinite input
+            sizes = np.abs(self.claims * self.reach)
         for place in np.flatnonzero(~np.isfinite(sizes)):
             yield np.array([place])
         with np.errstate(divide="ignore"):
@@ -104,7 +106,9 @@ class _Lines:
         """
         direction = np.zeros(self.value.size)
         direction[group] = (self.weights[group] if len(group) > 1 else 1.0) * self.reach[group]
-        parts = self.claims[group] * direction[group]
+        with np.errstate(invalid="ignore", over="ignore"):
+            parts = self.claims[group] * direction[group]
+            moved = np.abs(self.claims[group] * self.value[group])
         claimed, weight = float(parts.sum()), float(np.abs(parts).sum())
         smallest = float(np.abs(parts).min()) or None
 
@@ -115,17 +119,17 @@ class _Lines:
             # Of many elements each may be off by rtol, but not so that the sum would hide one that
             # is wrong.
             part = rtol * abs(slope) if len(group) == 1 else max(1e-4 * rtol, 16 * EPSILON) * weight
-            return self.floor * float(np.abs(direction).sum()) + part
+            return (self.atol + self.floor) * float(np.abs(direction).sum()) + part
 
         exact = complex_slope(line) if self.complex_step and math.isfinite(claimed) else None
         if exact is not None and confirms(line, exact, self.problem.scale):
             bound = tolerance(exact)
             return Verdict("right" if abs(claimed - exact) <= bound else "wrong", exact, share(claimed, exact, bound))
-        moved = np.abs(self.claims[group] * self.value[group])
         wobble = EPSILON * float(moved[np.isfinite(moved)].sum())  # an infinite claim makes differences no rougher
         loose = max(self.rtol, 1e-5) if self.complex_step else self.rtol
         problem = self.problem
-        sizes_of = (wobble, problem.scale, problem.cancelling if relative else 1.0)
+        floor = self.floor * float(np.abs(direction).sum())
+        sizes_of = (wobble, problem.scale, problem.cancelling if relative else 1.0, floor)
         found = judge(line, claimed, smallest, lambda slope: tolerance(slope, loose), *sizes_of)
         sizes = np.abs(self.value[group])
         settled = found.word == "right" and not found.coarse
@@ -171,8 +175,8 @@ class _Lines:
         number.
         """
         values = list(self.problem.values)
-        values[self.i] = freeze((self.value + t * direction).reshape(self.problem.values[self.i].shape))
         with np.errstate(all="ignore"):  # a step may leave the domain: the verdict sees the NaN
+            values[self.i] = freeze((self.value + t * direction).reshape(self.problem.values[self.i].shape))
             outputs = self.problem.evaluate(values)
         return [(c, o) for c, o in zip(self.cotangents, outputs) if c is not None]
 

@@ -13,6 +13,7 @@ from minitensor.engine.fused import Fused, KernelPullback
 from minitensor.engine.mode import current_mode, switched
 from minitensor.engine.observer import Observer
 from minitensor.engine.tensor import Tensor
+from minitensor.testing.adapters import Adapted
 from minitensor.testing.planted import standing_for
 from minitensor.testing.problem import generator
 
@@ -53,6 +54,8 @@ def check_reference(problem, reference, rtol, atol):
 
 def check_layout(problem, rtol=1e-12, atol=1e-12):
     """Values and gradients do not depend on how the inputs lie in memory."""
+    if isinstance(problem.given, Adapted) and problem.given.library.drew:
+        return  # random numbers given out in the order of memory: another layout is another function
     strided = problem.replaced([_strided(v) if isinstance(v, np.ndarray) else v for v in problem.values])
     rng = generator(0)
     for k, (out, right) in enumerate(zip(strided.evaluate(), problem.evaluate())):
@@ -219,7 +222,8 @@ def _size(array):
 
 def _as_float32(value):
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        value = value.astype(np.float32)
+        with np.errstate(over="ignore"):
+            value = value.astype(np.float32)
         value.flags.writeable = False
     return value
 

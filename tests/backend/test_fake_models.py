@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from table import TABLE
 
+import minitensor as mt
+from minitensor.testing import check_op, gradcheck
 from tests.backend import emulator, fake_device
 from tests.backend.device_checks import (
     LAYOUTS,
@@ -68,3 +70,17 @@ def test_a_run_with_dropout_is_repeated_bit_for_bit(dtype):
     (losses, weights), (again, same) = (Training("cuda", dtype).run(4) for _ in range(2))
     assert np.array_equal(losses, again) and len(set(losses)) == 4
     assert all(np.array_equal(weights[name], same[name]) for name in weights)
+
+
+def test_checks_run_where_they_are_told():
+    places = []
+
+    def function(x, w):
+        places.append((str(x.device), str(w.device)))
+        return mt.tanh(x @ w)
+
+    inputs = [np.array([[0.5, -1.0], [2.0, 0.25]]), np.array([[1.0, 0.5, -1.5], [0.25, 2.0, 1.0]])]
+    assert check_op(function, inputs, device="cuda", dtype="float32").checked
+    assert set(places) == {("cuda:0", "cuda:0")}
+    with pytest.raises(AssertionError, match="by its rule but"):
+        gradcheck(lambda x: x * x.detach(), inputs[:1], device="cuda")

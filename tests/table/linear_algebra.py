@@ -35,16 +35,19 @@ def definite(draw, least=0, **named):
 
 
 @st.composite
-def oblong(draw, least=0, **choices):
-    """A stack of matrices of any shape with singular values apart, and keywords."""
+def oblong(draw, least=0, singular=False, **choices):
+    """A stack of matrices of any shape with singular values apart, and keywords; ``singular``: some
+    of them square, with a singular value of 0.
+    """
     leading = draw(st.sampled_from(LEADING))
-    m, n = draw(st.sampled_from([(2, 3), (3, 2), (2, 3), None])) or (
+    m, n = draw(st.sampled_from([(2, 3), (3, 2), (2, 2) if singular else (2, 3), None])) or (
         draw(st.integers(least, 3)),
         draw(st.integers(least, 3)),
     )
     u, v = (np.linalg.qr(normal(draw, *leading, k, k))[0] for k in (m, n))
     k = min(m, n)
-    x = (u[..., :k] * np.arange(1.0, 1 + k)) @ v[..., :k, :]
+    lowest = 0.0 if singular and (m, n) == (2, 2) else 1.0
+    x = (u[..., :k] * np.arange(lowest, lowest + k)) @ v[..., :k, :]
     named = {name: draw(st.sampled_from(values)) for name, values in choices.items()}
     return [x, *([named] if named else [])]
 
@@ -170,7 +173,8 @@ ROWS = [
         errors=(([FLAT], {}, ValueError, "^qr: needs matrices"), ([B, "full"], {}, ValueError, "^qr: mode must be")),
     ),
     row(
-        "svd", oblong(full_matrices=[False]), lambda x, full_matrices: tuple(np.linalg.svd(x, full_matrices)), ops=("svd",),
+        "svd", oblong(singular=True, full_matrices=[False]), lambda x, full_matrices: tuple(np.linalg.svd(x, full_matrices)),
+        ops=("svd",),
         unique=lambda u, s, vh: (s, pairs(u, vh.mT)),
         errors=(([FLAT], {}, ValueError, "^svd: needs matrices"),),
     ),

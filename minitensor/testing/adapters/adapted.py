@@ -25,13 +25,16 @@ class Library:
     """One library: where arrays go, and how gradients are taken there.
 
     name: in words. package: the module that it is imported as. twice: whether its gradients can be
-    differentiated. modules: those whose functions record ops that differentiate themselves.
+    differentiated. modules: those whose functions record ops that differentiate themselves. drew:
+    whether a function has drawn random numbers, which the library may give out by the order in
+    memory.
     """
 
     name = ""
     package = ""
     twice = False
     modules: tuple = ()
+    drew = False
 
     def move(self, array, device):
         """``array`` as the library has it."""
@@ -130,7 +133,10 @@ class Adapted:
         wanted = tracked if current_mode.get().grad else []
         arrays = [v._array if isinstance(v, Tensor) else v for v in flat]
         moved = [self.library.move(a, self.device) if is_array(a) else a for a in arrays]
-        outs, pull, count = self.library.run(function, moved, wanted)
+        try:
+            outs, pull, count = self.library.run(function, moved, wanted)
+        except AssertionError as error:
+            raise AssertionError(f"{self.name}: {error}") from error
         outs = [np.asarray(self.library.back(o)) for o in outs]
         floating = [k for k, o in enumerate(outs) if is_floating(o.dtype)]
         if not wanted or not floating:
@@ -178,9 +184,10 @@ class Adapted:
         """A gradient is of the shape and type of its input."""
         if gradient is None or (gradient.shape == value.shape and gradient.dtype == value.dtype):
             return
+        cure = ": cast it, .astype(x.dtype)" if gradient.shape == value.shape else ""
         raise AssertionError(
             f"{self.name}: its rule gives input {i}, {value.shape} {value.dtype}, a gradient of "
-            f"{gradient.shape} {gradient.dtype}"
+            f"{gradient.shape} {gradient.dtype}{cure}"
         )
 
     def check_ran(self):

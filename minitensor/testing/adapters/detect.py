@@ -51,7 +51,7 @@ def autograd_function(function: Any, name: str | None = None) -> Adapted:
     """
     from minitensor.testing.adapters.hips import Hips
 
-    return Adapted(Hips(), function, name or _title(function), ("autograd_function", (function,)))
+    return Adapted(Hips(function), function, name or _title(function), ("autograd_function", (function,)))
 
 
 def mygrad_function(function: Any, name: str | None = None) -> Adapted:

@@ -19,7 +19,9 @@ _RAN: set = set()  # code of every bwd that has run: a compiled function runs it
 
 
 class Jax(Library):
-    """Gradients by ``jax.vjp``, in 64 bits."""
+    """Gradients by ``jax.vjp``, in 64 bits unless every floating input is narrower: what a function
+    makes by itself, ``jnp.ones(3)``, is then float32, as it is where JAX runs by default.
+    """
 
     name = "JAX"
     package = "jax"
@@ -46,7 +48,8 @@ class Jax(Library):
                 every[i] = value
             return function(*every)
 
-        with jax.enable_x64(True), self._watched():
+        wide = _wide(values)
+        with jax.enable_x64(wide), self._watched():
             if not wanted:
                 return function(*values), None, None
             outputs, pullback = jax.vjp(of_wanted, *[values[i] for i in wanted])
@@ -55,7 +58,7 @@ class Jax(Library):
             seeds = [
                 np.zeros(np.shape(o), dtype=jax.dtypes.float0) if g is None else g for g, o in zip(cotangents, outputs)
             ]
-            with jax.enable_x64(True), self._watched():
+            with jax.enable_x64(wide), self._watched():
                 ran[0] += 1
                 return list(pullback(list(seeds)))
 
@@ -98,6 +101,12 @@ class Jax(Library):
             return list(jax.vjp(of_wanted, *[values[i] for i in wanted])[1](cotangents))
 
         return gradients
+
+
+def _wide(values):
+    """Whether these are to be computed in 64 bits."""
+    floats = [v.dtype for v in values if hasattr(v, "dtype") and jax.numpy.issubdtype(v.dtype, np.floating)]
+    return not floats or np.float64 in floats
 
 
 def _device(name):

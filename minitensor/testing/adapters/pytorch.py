@@ -14,6 +14,7 @@ from minitensor.testing.adapters.adapted import Library
 __all__ = ["PyTorch"]
 
 _Node = torch.autograd.function.BackwardCFunction
+IN_PLACE = "it writes to one of its inputs in place: give a function that clones it, lambda x: op(x.clone())"
 _NARROW = "bfloat16"  # the one type that PyTorch does not give to NumPy
 
 
@@ -27,6 +28,7 @@ class PyTorch(Library):
     def __init__(self):
         self.called: set = set()  # the classes of torch.autograd.Function whose forward ran on what needs a gradient
         self.run_backward: set = set()
+        self.drew = False  # whether the function has drawn random numbers
 
     def move(self, array, device):
         if array.dtype.name == _NARROW:
@@ -38,12 +40,12 @@ class PyTorch(Library):
     def back(self, value):
         if value is None:
             return None
-        value = value.detach().resolve_conj().cpu()
+        value = value.detach().resolve_conj().cpu().clone()  # of PyTorch's lazy zeros too, which have no memory
         if value.dtype == torch.bfloat16:
             import ml_dtypes
 
-            return value.contiguous().view(torch.int16).numpy().copy().view(ml_dtypes.bfloat16)
-        return value.numpy().copy()
+            return value.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+        return value.numpy()
 
     def is_output(self, value):
         return isinstance(value, torch.Tensor)
@@ -52,8 +54,16 @@ class PyTorch(Library):
         leaves = list(values)
         for i in wanted:
             leaves[i] = values[i].requires_grad_()
-        with torch.set_grad_enabled(bool(wanted)), _fixed_random(), self._watched():
-            outputs = function(*leaves)
+        given = [(t, t._version) for t in leaves if isinstance(t, torch.Tensor)]
+        with torch.set_grad_enabled(bool(wanted)), self._fixed_random(), self._watched():
+            try:
+                outputs = function(*leaves)
+            except RuntimeError as error:
+                if "leaf" in str(error) and "in-place" in str(error):
+                    raise AssertionError(IN_PLACE) from error
+                raise
+        if any(t._version != version for t, version in given):
+            raise AssertionError(IN_PLACE)
         ran: list = []
 
         def pull(cotangents):
@@ -76,6 +86,15 @@ class PyTorch(Library):
             return list(found)
 
         return outputs, pull, lambda: len(ran)
+
+    @contextmanager
+    def _fixed_random(self):
+        """Within, PyTorch draws the same numbers each time: dropout is a function too."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            before = torch.get_rng_state()
+            yield
+            self.drew = self.drew or not torch.equal(before, torch.get_rng_state())
 
     def _count(self, pairs, ran):
         """Hooks that append to ``ran`` for each node that the pass reaches."""
@@ -172,11 +191,3 @@ def _copied(array):
         view[...] = array
         return view
     return array.copy()
-
-
-@contextmanager
-def _fixed_random():
-    """Within, PyTorch draws the same numbers each time: dropout is a function too."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield

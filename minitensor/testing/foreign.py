@@ -9,11 +9,10 @@ is that pass, not the rule that was meant to be checked.
 from __future__ import annotations
 
 import inspect
-import sys
 from contextlib import contextmanager
 
 from minitensor.engine.tensor import Tensor
-from minitensor.testing.adapters import Adapted
+from minitensor.testing.adapters.adapted import Adapted, profiled_by
 
 __all__ = ["own_backward_called"]
 
@@ -52,12 +51,8 @@ def own_backward_called(function, name):
         elif code.co_argcount:
             owners.append(frame.f_locals.get(code.co_varnames[0]))
 
-    before = sys.getprofile()
-    sys.setprofile(look)
-    try:
+    with profiled_by(look):
         yield
-    finally:
-        sys.setprofile(before)
     for module in libraries - adapted:
         raise AssertionError(f"{name} runs {OWN_RULES[module]}, whose gradient is its own: {CURE}")
     for owner in owners:

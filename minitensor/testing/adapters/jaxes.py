@@ -4,14 +4,13 @@ arrays.
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager
 from typing import Any
 
 import jax
 import numpy as np
 
-from minitensor.testing.adapters.adapted import Library
+from minitensor.testing.adapters.adapted import Library, profiled_by
 
 __all__ = ["Jax"]
 
@@ -76,12 +75,8 @@ class Jax(Library):
                 if frame.f_code is called:
                     self.rules.add(frame.f_locals["self"])
 
-        before = sys.getprofile()
-        sys.setprofile(look)
-        try:
+        with profiled_by(look):
             yield
-        finally:
-            sys.setprofile(before)
 
     def unrun(self):
         rules = [(rule, getattr(rule, "bwd", None)) for rule in self.rules]

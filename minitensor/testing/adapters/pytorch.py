@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 
-from minitensor.testing.adapters.adapted import Library
+from minitensor.testing.adapters.adapted import Library, profiled_by
 
 __all__ = ["PyTorch"]
 
@@ -131,12 +130,8 @@ class PyTorch(Library):
                 if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
                     self.called.add(frame.f_locals["cls"])
 
-        before = sys.getprofile()
-        sys.setprofile(look)
-        try:
+        with profiled_by(look):
             yield
-        finally:
-            sys.setprofile(before)
 
     def unrun(self):
         return [cls.__qualname__ for cls in self.called - self.run_backward]

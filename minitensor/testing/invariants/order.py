@@ -121,8 +121,8 @@ def _why(looks, reach, relative):
 def _by_gradient(s, x, over, steps):
     """Fail for a derivative by a later input; notes on what could not be checked."""
     output, leaves = s.recorded(x, over)
-    if not leaves or not s.is_recorded(output):
-        return ["no gradient (no nn.Embedding reads these ids)" if not leaves else "no gradient (none is recorded)"]
+    if notes := s.missing(output, leaves):
+        return notes
     shape = tuple(output.shape)
     rng = np.random.default_rng(0)
     for t in range(steps - 1):

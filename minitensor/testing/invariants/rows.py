@@ -152,8 +152,8 @@ class _Compare:
 
 def _gradient_of_padding(s, x, over, real, kept):
     output, leaves = s.recorded(x, over)
-    if not leaves or not s.is_recorded(output):
-        return ["no gradient (no nn.Embedding reads these ids)" if not leaves else "no gradient (none is recorded)"]
+    if notes := s.missing(output, leaves):
+        return notes
     seed = np.random.default_rng(0).standard_normal(tuple(output.shape)).astype(s.float_dtype)
     seed = np.where(kept.reshape(kept.shape + (1,) * (seed.ndim - kept.ndim)), seed, 0).astype(s.float_dtype)
     for g in s.gradients(output, seed, leaves):
@@ -254,8 +254,8 @@ def _neighbours_tell(s, what, words):
 
 def _gradient_of_neighbours(s, x, key, count):
     output, leaves = s.recorded(x, key)
-    if not leaves or not s.is_recorded(output):
-        return ["no gradient (no nn.Embedding reads these ids)" if not leaves else "no gradient (none is recorded)"]
+    if notes := s.missing(output, leaves):
+        return notes
     shape, rng = tuple(output.shape), np.random.default_rng(0)
     for row in range(count):
         output, leaves = s.recorded(x, key)

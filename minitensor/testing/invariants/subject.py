@@ -226,6 +226,14 @@ class Subject:
             with self.vectors(array, change):
                 return self.output(inputs), leaves
 
+    def missing(self, output, leaves):
+        """The note that there is no gradient of what ``recorded`` gave, in a list; an empty one if
+        there is one.
+        """
+        if not leaves:
+            return ["no gradient (no nn.Embedding reads these ids)"]
+        return [] if self.is_recorded(output) else ["no gradient (none is recorded)"]
+
     def with_nan(self, inputs, key, places):
         """The output with NaN in the vectors of ``key`` at ``places`` (B, T), None if there are no
         vectors to be changed.

@@ -48,7 +48,9 @@ def test_a_wrong_slope_of_what_oscillates(size, factor):
 
 @pytest.mark.parametrize("function", [mt.sin, mt.cos, mt.tan])
 def test_huge_inputs_of_what_oscillates_are_no_fault(function):
-    check_op(function, mst.tensors(shape=(2, 3)), profiles=["huge"], examples=20)
+    # Given, not drawn: what hypothesis draws depends on the modules that happen to be loaded.
+    for seed in range(5):
+        check_op(function, [np.random.default_rng(seed).normal(size=(2, 3))], profiles=["huge"], examples=20)
 
 
 def test_an_element_beside_inputs_of_other_sizes():

@@ -217,7 +217,7 @@ def test_a_wheel_holds_the_library_and_nothing_else(wheel, checkout):
     wanted = ["pytest_minitensor.py", *(path.relative_to(checkout).as_posix() for path in files)]
     models = [path for path in (checkout / "models").rglob("*.*") if path.suffix != ".pyc"]
     wanted += [f"minitensor/{path.relative_to(checkout).as_posix()}" for path in models]
-    assert sorted(names) == sorted(wanted) and "minitensor/backend/kernels.cu" in names
+    assert sorted(names) == sorted(wanted) and "minitensor/backend/cu/head.cu" in names
 
 
 def test_a_source_distribution_makes_the_same_wheel(wheel, checkout, pip, bare, tmp_path):

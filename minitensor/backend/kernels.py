@@ -1,5 +1,5 @@
-"""The kernels of ``kernels.cu`` by name: compiled on first use, their arguments checked against the
-source.
+"""The kernels of the files in ``cu/`` by name: a file is compiled on first use of one of them, the
+arguments are checked against the source.
 """
 
 from __future__ import annotations
@@ -9,14 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["SOURCE", "Kernels", "row_threads", "signatures"]
+__all__ = ["FOLDER", "Kernels", "row_threads", "signatures", "sources"]
 
-SOURCE = Path(__file__).with_name("kernels.cu")
+FOLDER = Path(__file__).with_name("cu")
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 EACH = 256  # threads a block if a thread serves one element
 _SCALARS = {"int": np.int32, "long long": np.int64, "word": np.uint64}
 _ARRAYS = {"long long": np.dtype(np.int64), "word": np.dtype(np.uint64), "bool": np.dtype(bool)}
 _NULL = np.uint64(0)
+
+
+def sources():
+    """``{file: CUDA text}`` of all files, each with the head that they share before it."""
+    head, *files = (FOLDER / "head.cu", *sorted(path for path in FOLDER.glob("*.cu") if path.name != "head.cu"))
+    shared = head.read_text(encoding="utf-8")
+    return {path.stem: shared + path.read_text(encoding="utf-8") for path in files}
 
 
 def signatures(source):
@@ -48,8 +55,9 @@ class Kernels:
 
     def __init__(self, cupy):
         self._cupy = cupy
-        self._source = SOURCE.read_text(encoding="utf-8")
-        self._signatures = signatures(self._source)
+        self._sources = sources()
+        self._files = {name: file for file, text in self._sources.items() for name in signatures(text)}
+        self._signatures = {name: s for text in self._sources.values() for name, s in signatures(text).items()}
         self._modules = {}
         self._functions = {}
 
@@ -93,9 +101,10 @@ class Kernels:
     def _function(self, name, dtype):
         function = self._functions.get((name, dtype))
         if function is None:
-            module = self._modules.get(dtype)
+            file = self._files[name]
+            module = self._modules.get((file, dtype))
             if module is None:
                 options = ("-std=c++17", f"-DREAL={REALS[dtype]}")
-                module = self._modules[dtype] = self._cupy.RawModule(code=self._source, options=options)
+                module = self._modules[file, dtype] = self._cupy.RawModule(code=self._sources[file], options=options)
             function = self._functions[name, dtype] = module.get_function(name)
         return function

@@ -1,4 +1,4 @@
-// Just enough of CUDA to run kernels.cu on a CPU, thread by thread: every thread of a block is a fiber, and a barrier or a shuffle
+// Just enough of CUDA to run the kernels of backend/cu on a CPU, thread by thread: every thread of a block is a fiber, and a barrier or a shuffle
 // hands over to the next one. Blocks run one after the other.
 #include <math.h>
 #include <stdlib.h>

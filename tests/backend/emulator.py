@@ -1,5 +1,5 @@
-"""``kernels.cu`` on the CPU: the CUDA text itself, compiled by the C++ compiler against
-``emulator.h`` and run thread by thread.
+"""The kernels of ``backend/cu`` on the CPU: the CUDA text itself, compiled by the C++ compiler
+against ``emulator.h`` and run thread by thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minitensor.backend.kernels import REALS, SOURCE, signatures
+from minitensor.backend.kernels import FOLDER, REALS, signatures, sources
 
 HEADER = Path(__file__).with_name("emulator.h")
 NUMBERS = {"int": ctypes.c_int, "long long": ctypes.c_longlong, "word": ctypes.c_ulonglong}
@@ -42,11 +42,13 @@ def _launcher(name, signature):
 @cache
 def library(dtype):
     """The kernels for elements of ``dtype`` as a ctypes library."""
-    source = SOURCE.read_text(encoding="utf-8")
-    launchers = "\n".join(_launcher(name, signature) for name, signature in signatures(source).items())
+    files = [FOLDER / "head.cu", *(FOLDER / f"{file}.cu" for file in sources())]
+    included = "\n".join(f'#include "{path}"' for path in (HEADER, *files))
+    found = {name: signature for text in sources().values() for name, signature in signatures(text).items()}
+    launchers = "\n".join(_launcher(name, signature) for name, signature in found.items())
     folder = Path(tempfile.mkdtemp(prefix="emulated-kernels-"))
     text = folder / "kernels.cpp"
-    text.write_text(f'#include "{HEADER}"\n#include "{SOURCE}"\n{launchers}\n', encoding="utf-8")
+    text.write_text(f"{included}\n{launchers}\n", encoding="utf-8")
     built = folder / "kernels.so"
     command = [
         compiler(),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minitensor.backend import cpu, namespace
-from minitensor.backend.kernels import REALS, SOURCE, row_threads, signatures
+from minitensor.backend.kernels import REALS, row_threads, signatures, sources
 from tests.backend import emulator, fake_device
 
 needs_compiler = pytest.mark.skipif(
@@ -30,25 +30,28 @@ def on_device(*arrays):
     return [fake_device.ndarray(np.array(a)) for a in arrays]
 
 
+@pytest.mark.parametrize("file", sources())
 @pytest.mark.parametrize("real", REALS.values())
-def test_nvcc_compiles_every_kernel(real, tmp_path):
+def test_nvcc_compiles_every_kernel(real, file, tmp_path):
     if shutil.which("nvcc") is None:
         pytest.skip("no nvcc on this machine")
-    ptx = tmp_path / "kernels.ptx"
-    command = ["nvcc", "-std=c++17", f"-DREAL={real}", "-ptx", "-Werror=all-warnings", "-o", str(ptx), str(SOURCE)]
+    source, ptx = tmp_path / "kernels.cu", tmp_path / "kernels.ptx"
+    source.write_text(sources()[file], encoding="utf-8")
+    command = ["nvcc", "-std=c++17", f"-DREAL={real}", "-ptx", "-Werror=all-warnings", "-o", str(ptx), str(source)]
     made = subprocess.run(command, capture_output=True, encoding="utf-8")
     assert made.returncode == 0, made.stderr
     text = ptx.read_text(encoding="utf-8")
-    assert all(f".entry {name}(" in text for name in signatures(SOURCE.read_text(encoding="utf-8")))
+    assert all(f".entry {name}(" in text for name in signatures(sources()[file]))
 
 
+@pytest.mark.parametrize("file", sources())
 @pytest.mark.parametrize("real", REALS.values())
-def test_nvrtc_compiles_every_kernel(real):
+def test_nvrtc_compiles_every_kernel(real, file):
     try:
         from cupy_backends.cuda.libs import nvrtc
     except ImportError as error:
         pytest.skip(f"no NVRTC (CuPy with its [ctk] extra): {error}")
-    program = nvrtc.createProgram(SOURCE.read_text(encoding="utf-8"), "kernels.cu", [], [])
+    program = nvrtc.createProgram(sources()[file], f"{file}.cu", [], [])
     try:
         nvrtc.compileProgram(program, ["-std=c++17", f"-DREAL={real}"])
     except nvrtc.NVRTCError:
@@ -56,9 +59,11 @@ def test_nvrtc_compiles_every_kernel(real):
 
 
 def test_signatures_are_read_from_the_source():
-    found = signatures(SOURCE.read_text(encoding="utf-8"))
-    assert found["philox"] == [("word", True), ("long long", False), *[("word", False)] * 4]
-    assert found["softmax_forward"] == [("REAL", True), ("REAL", True), ("long long", False), ("int", False)]
+    found = {file: signatures(text) for file, text in sources().items()}
+    names = [name for kernels in found.values() for name in kernels]
+    assert len(names) == len(set(names)) and all(found.values())
+    assert found["random"]["philox"] == [("word", True), ("long long", False), *[("word", False)] * 4]
+    assert found["softmax"]["softmax_forward"] == [("REAL", True), ("REAL", True), ("long long", False), ("int", False)]
 
 
 def test_threads_of_a_row_are_whole_warps():

@@ -1,4 +1,4 @@
-"""Compiled kernels for the CPU, the counterpart of ``kernels.cu``: with them each fused op is one
+"""Compiled kernels for the CPU, the counterpart of ``cu/``: with them each fused op is one
 pass over memory on all cores. They need numba (``pip install "minitensor-autograd[fast]"``), which
 is imported on first use; without it everything runs in plain NumPy.
 

@@ -1,7 +1,7 @@
 """CUDA kernels of fused ops: overrides of the same contract, held to the same definitions.
 
 An override serves float32 and float64; other types run the kernel for all devices on
-CuPy. The CUDA text, with its formulas, is ``backend/kernels.cu``.
+CuPy. The CUDA texts, with their formulas, are ``backend/cu/``.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from cupy_backends.cuda.api import runtime
 from cupy_backends.cuda.libs import cublas
 
 from minitensor.backend import gemm
+from minitensor.backend.capture import capturing, gemm_ex, gemm_strided_batched_ex
 
 __all__ = ["matmul"]
 
@@ -121,15 +122,16 @@ def _run(plan, a, b, out):
     target = cupy.empty(shape, dtype) if copied[2] else out
     compute, one, zero = _precision(dtype)
     handle = cupy.cuda.device.get_cublas_handle()
+    one_product, many = _EAGER if capturing() is None else (gemm_ex, gemm_strided_batched_ex)
     x, y, z = b.data.ptr, a.data.ptr, target.data.ptr
     for ta, tb, m, n, k, first, lda, step_a, second, ldb, step_b, third, ldc, step_c, count in calls:
         if count == 1:
-            cublas.gemmEx(
+            one_product(
                 handle, ta, tb, m, n, k, one, x + first, kind, lda, y + second, kind, ldb, zero, z + third, kind, ldc,
                 compute, cublas.CUBLAS_GEMM_DEFAULT,
             )  # fmt: skip
         else:
-            cublas.gemmStridedBatchedEx(
+            many(
                 handle, ta, tb, m, n, k, one, x + first, kind, lda, step_a, y + second, kind, ldb, step_b, zero,
                 z + third, kind, ldc, step_c, count, compute, cublas.CUBLAS_GEMM_DEFAULT,
             )  # fmt: skip
@@ -152,6 +154,7 @@ def _addresses(kind):
     return tuple(constant.ctypes.data for constant in _CONSTANTS[kind])
 
 
+_EAGER = cublas.gemmEx, cublas.gemmStridedBatchedEx
 _EXACT64 = cublas.CUBLAS_COMPUTE_64F, *_addresses(np.float64)
 _EXACT = cublas.CUBLAS_COMPUTE_32F, *_addresses(np.float32)
 _FAST = cublas.CUBLAS_COMPUTE_32F_FAST_TF32, *_addresses(np.float32)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from minitensor.backend import gpus
+from minitensor.backend.capture import capturing
 from minitensor.backend.gpus import There, as_before, cupy, follow, on, several
 from minitensor.backend.kernels import Kernels
 
@@ -205,7 +206,9 @@ def random_bits(key, counter, count):
     words = cupy.empty(count, dtype=np.uint64)
     counter = int(counter)
     low, high = counter & 0xFFFFFFFFFFFFFFFF, counter >> 64
-    kernels.each("philox", _FLOAT32, -(-count // 4), words, count, int(key[0]), int(key[1]), low, high)
+    capture = capturing()
+    shift = None if capture is None else capture.shift(key)
+    kernels.each("philox", _FLOAT32, -(-count // 4), words, count, int(key[0]), int(key[1]), low, high, shift)
     return words
 
 
@@ -263,11 +266,13 @@ def matmul(a, b, out=None):
     return matmul(a, b, out=out)
 
 
-def adam(p, g, m, v, *, beta1, beta2, keep, coupled, eps, size):
-    """One step of Adam on flat arrays, in place and in one pass (the formula stands at
-    the kernel).
+def adam(p, g, m, v, *, beta1=0, beta2=0, keep=0, coupled=0, eps=0, size=0, live=None):
+    """One step of Adam on flat arrays, in place and in one pass (the formula stands at the kernel).
+
+    live: the six numbers, in this order, as an array of the GPU, for a step that is captured in a
+    CUDA graph.
     """
-    kernels.each("adam", p.dtype, p.size, p, g, m, v, p.size, beta1, beta2, keep, coupled, eps, size)
+    kernels.each("adam", p.dtype, p.size, p, g, m, v, p.size, beta1, beta2, keep, coupled, eps, size, live)
 
 
 def solve(a, b):

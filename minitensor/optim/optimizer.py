@@ -8,6 +8,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import as_device, copied, device_of, memory, move, on
+from minitensor.backend.capture import capturing
 from minitensor.engine import library
 from minitensor.engine.autograd import watch
 from minitensor.engine.mode import current_mode, timed
@@ -72,6 +73,16 @@ class Optimizer:
 
     # --- the step ---------------------------------------------------------------------------------
 
+    def numbers(self, group: Group, step: int) -> dict[str, float] | None:
+        """What ``rule`` computes from the hyper-parameters and the number of the step, by name; None
+        (default): not told, and the step cannot be part of a CUDA graph, where these must lie on the
+        GPU.
+
+        An optimiser that tells them takes them in ``rule(group, step, numbers)``, as numbers or as
+        arrays of one element; whether one of the group's is 0 is fixed in a graph.
+        """
+        return None
+
     def rule(self, group: Group, step: int) -> Callable[..., None]:
         """The update with the constants of this step: ``update(xp, p, g, *state, *scratch)``,
         writing to p and the state.
@@ -88,6 +99,7 @@ class Optimizer:
         """
         for group in self.param_groups:
             self.check(group)
+        self._check_capture()
         doctor = library.doctor if current_mode.get().anomaly else None
         if not all(entry.is_bound() for entry in self._entries):
             self._bind()
@@ -108,12 +120,49 @@ class Optimizer:
         """Update ``entries``, which are the stretch from ``start`` to ``stop`` of ``buffer`` and
         share group and step.
         """
-        update = self.rule(entries[0].group, entries[0].steps)
+        capture = capturing()
+        if capture is None:
+            update = self.rule(entries[0].group, entries[0].steps)
+        else:
+            update = self._captured_rule(capture, buffer, entries)
         arrays = [buffer.values, buffer.gradients, *buffer.state.values()]
         size = stop - start if self.compiled and buffer.xp.kernels.has(buffer.dtype) else buffer.piece
         for piece in pieces(start, stop, size):
             scratch = [array[: piece.stop - piece.start] for array in buffer.scratch]
             update(buffer.xp, *(array[piece] for array in arrays), *scratch)
+
+    def _captured_rule(self, capture, buffer, entries):
+        """The update for a CUDA graph: its numbers are those of the step that the graph is run
+        for.
+        """
+        group, first = entries[0].group, entries[0]
+        numbers = self.numbers(group, first.steps)
+
+        def count(by=1):
+            for entry in entries:
+                entry.steps += by
+                memory.record_write(entry.value, entry.parameter.name)
+
+        capture.each_time(count, lambda: count(-1))
+        live = capture.slot(buffer.dtype, (len(numbers),), lambda: list(self.numbers(group, first.steps).values()))
+        return self.rule(group, first.steps, {name: live[i] for i, name in enumerate(numbers)} | {"live": live})
+
+    def _check_capture(self):
+        """In a CUDA graph: raise if the numbers of a step are not told, and refuse a graph whose
+        parts of the rule have changed.
+        """
+        capture = capturing()
+        if capture is None:
+            return
+        for group in self.param_groups:
+            if self.numbers(group, 1) is None:
+                raise RuntimeError(
+                    f"{type(self).__name__}.step cannot be part of a CUDA graph: without a method numbers(group, step) the "
+                    "learning rate of this step would be that of all"
+                )
+        capture.parameters += [entry.parameter for entry in self._entries]
+        capture.watch(lambda: [_structure(group) for group in self.param_groups])
+        capture.watch(lambda: [id(buffer) for buffer in self._buffers if all(e.is_bound() for e in buffer.entries)])
 
     def zero_grad(self) -> None:
         """Forget the gradients: ``.grad`` of every parameter becomes None."""
@@ -296,3 +345,10 @@ class Optimizer:
     def __repr__(self) -> str:
         groups = [{name: value for name, value in group.items() if name != "params"} for group in self.param_groups]
         return f"{type(self).__name__}({len(self._entries)} parameters, {groups})"
+
+
+def _structure(group):
+    """Which of a group's hyper-parameters are 0: a rule leaves out what they would multiply."""
+    return {
+        name: value if isinstance(value, bool) else bool(value) for name, value in group.items() if name != "params"
+    }

@@ -17,8 +17,8 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
-from tests.backend import emulator, fake_cublas
-from tests.backend.fake_array import CURRENT, SYNCS, launch, ndarray, run
+from tests.backend import emulator, fake_capture, fake_cublas
+from tests.backend.fake_array import CURRENT, SYNCS, launch, ndarray, noted, run
 
 # Names of NumPy that CuPy 14 lacks, of those that array code might reach for.
 MISSING = {
@@ -80,7 +80,7 @@ class Module(emulator.Module):
 
         def kernel(grid, block, arguments):
             launch(*arguments)
-            function(grid, block, arguments)
+            noted(lambda: function(grid, block, arguments))
 
         return kernel
 
@@ -145,6 +145,7 @@ def fake_cupy(gpus=1):
             getDeviceCount=lambda: gpus,
         ),
     )
+    fake_capture.add_to(module)
     return module
 
 
@@ -210,6 +211,7 @@ def installed(gpus=1):
     """
     import minitensor.nn.functional  # noqa: F401  all fused ops exist before their kernels are looked at
     from minitensor import backend
+    from minitensor.backend import capture
     from minitensor.engine.fused import FUSED
     from minitensor.nn.functional import causal
 
@@ -227,9 +229,11 @@ def installed(gpus=1):
     causal.forget()  # masks are kept by the name of their device
     SYNCS.clear()
     CURRENT[0] = 0
+    libraries, capture._library = capture._library, fake_capture.Library()
     try:
         yield mine["cupy"]
     finally:
+        capture._library = libraries
         causal.forget()
         for name, module in before.items():
             sys.modules.pop(name, None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from minitensor import random
 from minitensor.backend import compute_dtype, namespace, on
+from minitensor.backend.capture import capturing
 from minitensor.engine.fused import fused
 from minitensor.engine.settings import probability
 from minitensor.engine.tensor import Tensor, asarray
@@ -44,10 +45,11 @@ class Drawn(NamedTuple):
         """``x`` times the mask, a new raw array; the mask itself if x is None."""
         count, share = math.prod(self.shape), 64 // self.bits
         x = None if x is None else xp.ascontiguousarray(x)
-        y = xp.empty(self.shape, dtype=self.dtype)
+        y, capture = xp.empty(self.shape, dtype=self.dtype), capturing()
+        shift = None if capture is None else capture.shift(self.key)
         xp.kernels.launch(
             "dropout", self.dtype, (-(-count // (4 * share * BLOCK)),), BLOCK,
-            (x, y, count, *self.key, self.counter, self.cut, share, self.factor),
+            (x, y, count, *self.key, self.counter, self.cut, share, self.factor, shift),
         )  # fmt: skip
         return y
 

@@ -151,7 +151,7 @@ class ndarray:  # noqa: N801  CuPy's name
         value = self.array[found]
         if isinstance(value, np.generic):  # a view, as CuPy has it
             value = self.array[(*found, ...) if isinstance(found, tuple) else (found, ...)]
-        return note(wrap(value, (self,)), lambda: self.array[found], (self,))
+        return note(wrap(value, (self,)), lambda: self.array[wrapped_round(unwrap(index), self.shape)], (self,))
 
     def __setitem__(self, index, value):
         note_mask(index, "write")

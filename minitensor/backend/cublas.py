@@ -16,7 +16,7 @@ from cupy_backends.cuda.libs import cublas
 
 from minitensor.backend import gemm
 
-__all__ = ["matmul"]
+__all__ = ["matmul", "multiplier"]
 
 MOST_CALLS = 8  # a launch costs about as much as copying a few megabytes: beyond this many, strided operands are copied
 DATA_TYPES = {
@@ -52,6 +52,25 @@ def matmul(a, b, out=None):
     elif out.size:
         _stacked(a.astype(dtype, copy=False), b.astype(dtype, copy=False), out, lead)
     return out
+
+
+def multiplier(a, b, out):
+    """A function of i that writes ``a[i] @ b`` to ``out``; all but the addresses is found here, once
+    for many i.
+
+    a: (N, M, K) and out: (M, L), contiguous; b: (K, L), its rows or its columns contiguous.
+    """
+    (call,) = gemm.calls(*(_operand(x, ()) for x in (a[0], b, out)))
+    kind, (compute, one, zero) = DATA_TYPES[out.dtype.name], _precision(out.dtype)
+    shape = int(call.transpose_first), int(call.transpose_second), call.m, call.n, call.k
+    first = cupy.cuda.device.get_cublas_handle(), *shape, one, b.data.ptr, kind, call.first_leading, 0
+    last = out.data.ptr, kind, call.out_leading, 0, 1, compute, cublas.CUBLAS_GEMM_DEFAULT
+    start, step, leading = a.data.ptr, a[0].nbytes, call.second_leading
+
+    def multiply(i, _alive=(a, b, out)):  # whose addresses these are
+        cublas.gemmStridedBatchedEx(*first, start + i * step, kind, leading, 0, zero, *last)
+
+    return multiply
 
 
 def _stacked(a, b, out, lead):

@@ -73,6 +73,16 @@ class Kernels:
         """Run a kernel that takes one thread an element."""
         self.launch(name, dtype, (-(-count // EACH),), EACH, arguments)
 
+    def prepared(self, name, dtype, count, *arguments):
+        """A function of the last argument of a kernel, a number, that runs it with one thread an
+        element; the other arguments are checked here, once for all its calls.
+        """
+        *first, (kind, _) = self._signatures[name]
+        self._check_count(name, len(arguments) + 1)
+        values = tuple(self._argument(name, dtype, *wanted, value) for wanted, value in zip(first, arguments))
+        function, grid, number = self._function(name, dtype), (-(-count // EACH),), _SCALARS[kind]
+        return lambda last: function(grid, (EACH,), (*values, number(last)))
+
     def launch(self, name, dtype, grid, threads, arguments):
         """Run kernel ``name`` for REAL = ``dtype``. Arguments are contiguous arrays, numbers, and
         None for a null pointer.
@@ -80,11 +90,14 @@ class Kernels:
         if 0 in grid:
             return
         signature = self._signatures[name]
-        if len(signature) != len(arguments):
-            raise TypeError(f"kernel {name} takes {len(signature)} arguments, got {len(arguments)}")
+        self._check_count(name, len(arguments))
         wanted = zip(signature, arguments)
         values = tuple(self._argument(name, dtype, kind, pointer, value) for (kind, pointer), value in wanted)
         self._function(name, dtype)(grid, (threads,), values)
+
+    def _check_count(self, name, given):
+        if given != len(self._signatures[name]):
+            raise TypeError(f"kernel {name} takes {len(self._signatures[name])} arguments, got {given}")
 
     def _argument(self, name, dtype, kind, pointer, value):
         if not pointer:

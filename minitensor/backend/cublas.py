@@ -55,7 +55,7 @@ def matmul(a, b, out=None):
 
 
 def multiplier(a, b, out):
-    """A function of i that writes ``a[i] @ b`` to ``out``; all but the addresses is found here, once
+    """A function of i that writes ``a[i] @ b`` to ``out``; all but one address is found here, once
     for many i.
 
     a: (N, M, K) and out: (M, L), contiguous; b: (K, L), its rows or its columns contiguous.

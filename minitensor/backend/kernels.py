@@ -78,7 +78,8 @@ class Kernels:
         element; the other arguments are checked here, once for all its calls.
         """
         *first, (kind, _) = self._signatures[name]
-        self._check_count(name, len(arguments) + 1)
+        if len(arguments) != len(first):
+            raise TypeError(f"kernel {name} takes {len(first) + 1} arguments, got {len(arguments) + 1}")
         values = tuple(self._argument(name, dtype, *wanted, value) for wanted, value in zip(first, arguments))
         function, grid, number = self._function(name, dtype), (-(-count // EACH),), _SCALARS[kind]
         return lambda last: function(grid, (EACH,), (*values, number(last)))
@@ -90,14 +91,11 @@ class Kernels:
         if 0 in grid:
             return
         signature = self._signatures[name]
-        self._check_count(name, len(arguments))
+        if len(signature) != len(arguments):
+            raise TypeError(f"kernel {name} takes {len(signature)} arguments, got {len(arguments)}")
         wanted = zip(signature, arguments)
         values = tuple(self._argument(name, dtype, kind, pointer, value) for (kind, pointer), value in wanted)
         self._function(name, dtype)(grid, (threads,), values)
-
-    def _check_count(self, name, given):
-        if given != len(self._signatures[name]):
-            raise TypeError(f"kernel {name} takes {len(self._signatures[name])} arguments, got {given}")
 
     def _argument(self, name, dtype, kind, pointer, value):
         if not pointer:

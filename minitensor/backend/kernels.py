@@ -77,12 +77,13 @@ class Kernels:
         """A function of the last argument of a kernel, a number, that runs it with one thread an
         element; the other arguments are checked here, once for all its calls.
         """
-        *first, (kind, _) = self._signatures[name]
+        *first, last = self._signatures[name]
         if len(arguments) != len(first):
             raise TypeError(f"kernel {name} takes {len(first) + 1} arguments, got {len(arguments) + 1}")
-        values = tuple(self._argument(name, dtype, *wanted, value) for wanted, value in zip(first, arguments))
-        function, grid, number = self._function(name, dtype), (-(-count // EACH),), _SCALARS[kind]
-        return lambda last: function(grid, (EACH,), (*values, number(last)))
+        wanted = zip(first, arguments)
+        values = tuple(self._argument(name, dtype, kind, pointer, value) for (kind, pointer), value in wanted)
+        function, grid, number = self._function(name, dtype), (-(-count // EACH),), _SCALARS[last[0]]
+        return lambda value: function(grid, (EACH,), (*values, number(value)))
 
     def launch(self, name, dtype, grid, threads, arguments):
         """Run kernel ``name`` for REAL = ``dtype``. Arguments are contiguous arrays, numbers, and

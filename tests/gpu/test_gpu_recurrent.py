@@ -35,4 +35,4 @@ def test_a_layer_of_512_features_in_float32(kind):
     )
     for mine, same, right in zip(first, again, exact, strict=True):
         assert np.array_equal(mine, same)  # bit for bit
-        assert np.abs(mine - right).max() <= 1e-5 * np.abs(right).max()
+        assert np.abs(mine - right).max() <= 3e-5 * np.abs(right).max()

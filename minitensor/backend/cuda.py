@@ -263,13 +263,6 @@ def matmul(a, b, out=None):
     return matmul(a, b, out=out)
 
 
-def multiplier(a, b, out):
-    """A function of i that writes ``a[i] @ b`` to ``out``; see ``cublas.py``."""
-    from minitensor.backend.cublas import multiplier
-
-    return multiplier(a, b, out)
-
-
 def adam(p, g, m, v, *, beta1, beta2, keep, coupled, eps, size):
     """One step of Adam on flat arrays, in place and in one pass (the formula stands at
     the kernel).
@@ -296,7 +289,6 @@ xp.module = cupy
 xp.away = lambda: False  # the only GPU is always the current one; see ``gpus.There``
 xp.kernels = kernels
 for _function in (
-    adam, add_at, check_ids, erf, floor_divide, logaddexp, matmul, multiplier, random_bits, remainder, surely_moderate, synchronize,
-    where,
+    adam, add_at, check_ids, erf, floor_divide, logaddexp, matmul, random_bits, remainder, surely_moderate, synchronize, where,
 ):  # fmt: skip
     setattr(xp, _function.__name__, _function)

@@ -85,6 +85,12 @@ class Kernels:
         function, grid, number = self._function(name, dtype), (-(-count // EACH),), _SCALARS[last[0]]
         return lambda value: function(grid, (EACH,), (*values, number(value)))
 
+    def multiplier(self, a, b, out):
+        """A function of i that writes ``a[i] @ b`` to ``out``; see ``cublas.py``."""
+        from minitensor.backend.cublas import multiplier
+
+        return multiplier(a, b, out)
+
     def launch(self, name, dtype, grid, threads, arguments):
         """Run kernel ``name`` for REAL = ``dtype``. Arguments are contiguous arrays, numbers, and
         None for a null pointer.

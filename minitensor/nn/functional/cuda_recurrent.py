@@ -55,7 +55,7 @@ class _Loop:
         the outputs, and behind them the final states: (T + finals, B, H). rows: of a product, G H.
         """
         out, product = self.empty(self.count + finals, self.batch, self.hidden), self.empty(self.batch, rows)
-        multiply = self.xp.multiplier(self.states, self.weight_hh.T, product)
+        multiply = self.xp.kernels.multiplier(self.states, self.weight_hh.T, product)
         step = self.xp.kernels.prepared(
             name, self.dtype, self.batch * self.hidden, product, *self.biases, self.lengths, self.states, out, *arrays,
             self.count, self.batch, self.hidden, self.reverse,
@@ -71,7 +71,7 @@ class _Loop:
         """
         xp = self.xp
         arriving, held = xp.zeros((self.batch, self.hidden), dtype=self.dtype), g[self.count].copy()
-        multiply = xp.multiplier(d, self.weight_hh, arriving)
+        multiply = xp.kernels.multiplier(d, self.weight_hh, arriving)
         step = xp.kernels.prepared(
             name, self.dtype, held.size, xp.ascontiguousarray(g), self.lengths, arriving, held, *arrays,
             self.batch, self.hidden, self.reverse,

@@ -19,7 +19,7 @@ from cupy_backends.cuda.libs import cublas
 from minitensor.backend import gemm
 from minitensor.backend.capture import capturing, gemm_ex, gemm_strided_batched_ex
 
-__all__ = ["matmul"]
+__all__ = ["matmul", "multiplier"]
 
 DATA_TYPES = {
     "float16": runtime.CUDA_R_16F, "bfloat16": runtime.CUDA_R_16BF, "float32": runtime.CUDA_R_32F, "float64": runtime.CUDA_R_64F,
@@ -43,7 +43,7 @@ def matmul(a, b, out=None):
     if plan is not None:
         return _run(plan, a, b, out)
     if a.ndim == 1 or b.ndim == 1:
-        return cupy.matmul(a, b, out=out)
+        return cupy.matmul(a, b, out=out) if capturing() is None else _of_vectors(a, b)
     dtype = np.dtype(cupy.result_type(a, b))
     if dtype.name not in DATA_TYPES or out is not None and out.dtype != dtype:
         return cupy.matmul(a, b, out=out)
@@ -58,6 +58,13 @@ def matmul(a, b, out=None):
         _plans.clear()
     plan = _plans[key] = _planned(a, b, out, dtype)
     return _run(plan, a, b, out)
+
+
+def _of_vectors(a, b):
+    """The product of operands one of which, or both, is a row or a column."""
+    product = matmul(a[None] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b)
+    product = product[..., 0] if b.ndim == 1 else product
+    return product if a.ndim > 1 else product[..., 0] if b.ndim == 1 else product[..., 0, :]
 
 
 class Plan(NamedTuple):
@@ -158,3 +165,25 @@ _EAGER = cublas.gemmEx, cublas.gemmStridedBatchedEx
 _EXACT64 = cublas.CUBLAS_COMPUTE_64F, *_addresses(np.float64)
 _EXACT = cublas.CUBLAS_COMPUTE_32F, *_addresses(np.float32)
 _FAST = cublas.CUBLAS_COMPUTE_32F_FAST_TF32, *_addresses(np.float32)
+
+
+def multiplier(a, b, out):
+    """A function of i that writes ``a[i] @ b`` to ``out``; all but one address is found here, once
+    for many i.
+
+    a: (N, M, K) and out: (M, L), contiguous; b: (K, L), its rows or its columns contiguous.
+    """
+    operands = (gemm.Operand(x.shape, tuple(step // x.itemsize for step in x.strides)) for x in (a[0], b, out))
+    (call,) = gemm.calls(*operands)
+    kind, (compute, one, zero) = DATA_TYPES[out.dtype.name], _precision(out.dtype)
+    shape = int(call.transpose_first), int(call.transpose_second), call.m, call.n, call.k
+    first = cupy.cuda.device.get_cublas_handle(), *shape, one, b.data.ptr, kind, call.first_leading, 0
+    last = out.data.ptr, kind, call.out_leading, 0, 1, compute, cublas.CUBLAS_GEMM_DEFAULT
+    start, step, leading = a.data.ptr, a[0].nbytes, call.second_leading
+
+    product = _EAGER[1] if capturing() is None else gemm_strided_batched_ex
+
+    def multiply(i, _alive=(a, b, out)):  # whose addresses these are
+        product(*first, start + i * step, kind, leading, 0, zero, *last)
+
+    return multiply

@@ -259,6 +259,11 @@ def surely_moderate(*arrays):
     return False
 
 
+def dot(x, y):
+    """The product of two vectors; of more axes CuPy's ``dot``."""
+    return cupy.dot(x, y) if capturing() is None or x.ndim != 1 or y.ndim != 1 else matmul(x, y)
+
+
 def matmul(a, b, out=None):
     """The product of the last two axes; see ``cublas.py``."""
     from minitensor.backend.cublas import matmul
@@ -294,6 +299,6 @@ xp.module = cupy
 xp.away = lambda: False  # the only GPU is always the current one; see ``gpus.There``
 xp.kernels = kernels
 for _function in (
-    adam, add_at, check_ids, erf, floor_divide, logaddexp, matmul, random_bits, remainder, surely_moderate, synchronize, where,
+    adam, add_at, check_ids, dot, erf, floor_divide, logaddexp, matmul, random_bits, remainder, surely_moderate, synchronize, where,
 ):  # fmt: skip
     setattr(xp, _function.__name__, _function)

@@ -29,7 +29,7 @@ from minitensor import random
 from minitensor.backend import as_device, copied, device_of, is_array, move, namespace, np, on
 from minitensor.backend.capture import Capture, capturing
 from minitensor.engine import library
-from minitensor.engine.autograd import Node, watch
+from minitensor.engine.autograd import Node, raw, watch
 from minitensor.engine.mode import Mode, current_mode, switched
 from minitensor.engine.observer import Observer
 from minitensor.engine.settings import integer
@@ -104,22 +104,23 @@ def cuda_graph(
     """Decorator: the calls of a function, such as a whole training step, become launches of CUDA
     graphs.
 
-    The first ``warmup`` calls with arguments of some shapes run as the function is written; the next
-    one is captured, and from then on such a call is one launch, which does what was captured with
-    the new arguments. Results, gradients, weights, optimiser states and random numbers are those of
-    the function itself, bit for bit.
+    The first ``warmup`` calls with arguments of some shapes run as the function is written; the
+    next one is captured, and from then on such a call is one launch, which does what was captured
+    with the new arguments. Results, gradients, weights, optimiser states and random numbers are
+    those of the function itself, bit for bit.
 
     Arguments are arrays, tensors, and tuples, lists and dicts of them, which are moved to
     ``device``; anything else (None, numbers, strings) is fixed in the graph, so that another value
-    makes another one. ``most``: graphs that are kept, the oldest is let go of; each holds the memory
-    of a step. Results are tensors without a graph, or containers of them.
+    makes another one. ``most``: graphs that are kept, the oldest is let go of; each holds the
+    memory of a step. Results are tensors without a graph, or containers of them.
 
     Inside, Python runs only while the graph is captured. So nothing is read back (``item``,
     ``numpy``, ``print`` of values), nothing is computed on the host, and schedules are stepped
-    outside. The learning rates of SGD, RMSprop, Adam and AdamW may change from step to step, and
-    random generators go on. If parameters are moved, gradients appear or go, a module changes
-    between training and evaluation, or an optimiser is set up anew, the graph is thrown away and
-    captured again. What else the function reads (your own variables) is fixed.
+    outside. A gradient that has been read is overwritten by the next call. The learning rates of
+    SGD, RMSprop, Adam and AdamW may change from step to step, and random generators go on. If
+    parameters are moved, gradients appear or go, a module changes between training and evaluation,
+    or an optimiser is set up anew, the graph is thrown away and captured again. What else the
+    function reads (your own variables) is fixed.
 
     Raises RuntimeError if the step cannot be captured, with nothing changed, and where there is no
     GPU. NVIDIA, "CUDA C++ Programming Guide", section on CUDA graphs.
@@ -186,6 +187,7 @@ class _Graph:
             with random.noting_draws() as drawn, switched(observer=reader, watched=True), self.capture.recording():
                 result = function(*args, **keywords)
                 self.form = _taken_apart(result, self.results)
+                self._take_gradients(reader, before)
             self.generators = [(generator, state, generator.state) for generator, state in drawn.values()]
             self._check_generators()
         except BaseException as error:
@@ -205,11 +207,20 @@ class _Graph:
         tensors = [tensor for tensor in reader.tensors.values() if id(tensor._array) not in static]
         self.read = [(tensor, tensor._array) for tensor in tensors]
         self.kept = reader.arrays
-        leaves = {tensor.node: None for tensor in (*tensors, *self.capture.parameters) if tensor.node is not None}
-        self.leaves = [node for node in leaves if node.pullback is None]
-        nothing = None, None
-        self.before = [before.get(node, nothing)[1] is None for node in self.leaves]
-        self.after = [None if node.watch is None else node.watch.grad for node in self.leaves]
+
+    def _take_gradients(self, reader, before):
+        """Note the gradients of the leaves, before the step and after it. One that was added to
+        stays where it was, so that the next launch adds to it too.
+        """
+        tensors = (*reader.tensors.values(), *self.capture.parameters)
+        nodes = dict.fromkeys(tensor.node for tensor in tensors if tensor.node is not None)
+        self.leaves = [node for node in nodes if node.pullback is None]
+        self.before = [_gradient(before[node][1]) if node in before else None for node in self.leaves]
+        self.after = [_gradient(watch(node).grad) for node in self.leaves]
+        for i, (then, now) in enumerate(zip(self.before, self.after)):
+            if then is not None and now is not None and then is not now:
+                then[...] = now
+                self.after[i] = then
 
     def _static(self, i, array):
         """Where argument i lies while the graph runs."""
@@ -229,7 +240,7 @@ class _Graph:
         return (
             self.capture.holds()
             and all(tensor._array is array for tensor, array in self.read)
-            and [node.watch is None or node.watch.grad is None for node in self.leaves] == self.before
+            and all(_gradient(watch(node).grad) is then for node, then in zip(self.leaves, self.before))
             and all((module := ref()) is None or module.training == training for ref, training in self.modules)
             and all((generator.seed, generator.stream) == state[:2] for generator, state, _ in self.generators)
         )
@@ -254,6 +265,11 @@ class _Graph:
 
 
 # --- what is alive --------------------------------------------------------------------------------
+
+
+def _gradient(deposited):
+    """A deposited gradient as a raw array, or None."""
+    return None if deposited is None else raw(deposited)
 
 
 def _watched_nodes() -> list[Node]:

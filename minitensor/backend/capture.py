@@ -60,7 +60,7 @@ class Capture:
             self._buffer = self._cupy.empty(size, dtype=np.uint8)
         self._mirror = np.zeros(size, dtype=np.uint8)
 
-    # --- what changes ---------------------------------------------------------------------------------
+    # --- what changes -----------------------------------------------------------------------------
 
     def reserve(self, size):
         """Make sure, before recording, that the slots of ``size`` more bytes will fit."""
@@ -82,8 +82,8 @@ class Capture:
         return self._buffer[start:stop].view(dtype).reshape(shape)
 
     def each_time(self, function, undo):
-        """Call ``function()`` before each launch but the first, in order with the slots' values; and
-        ``undo()`` if the step cannot be captured after all.
+        """Call ``function()`` before each launch but the first, in order with the slots' values;
+        and ``undo()`` if the step cannot be captured after all.
         """
         self._before.append(function)
         self._undo.append(undo)
@@ -113,7 +113,7 @@ class Capture:
         """Let the generator of this key have moved on by so many blocks."""
         self._shifts[key][1] = blocks % (1 << 64)
 
-    # --- recording and running ------------------------------------------------------------------------
+    # --- recording and running --------------------------------------------------------------------
 
     @contextmanager
     def recording(self):
@@ -142,8 +142,8 @@ class Capture:
                 self._graph = self._stream.end_capture()
 
     def launch(self, first=False, fill=None):
-        """Write the slots, call ``fill()``, and run the graph, after all that the current stream was
-        given.
+        """Write the slots, call ``fill()``, and run the graph, after all that the current stream
+        was given.
         """
         for entry in self._before:
             if not isinstance(entry, tuple):

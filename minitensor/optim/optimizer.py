@@ -74,9 +74,9 @@ class Optimizer:
     # --- the step ---------------------------------------------------------------------------------
 
     def numbers(self, group: Group, step: int) -> dict[str, float] | None:
-        """What ``rule`` computes from the hyper-parameters and the number of the step, by name; None
-        (default): not told, and the step cannot be part of a CUDA graph, where these must lie on the
-        GPU.
+        """What ``rule`` computes from the hyper-parameters and the number of the step, by name.
+        None (default): not told, and the step cannot be part of a CUDA graph, where these must lie
+        on the GPU.
 
         An optimiser that tells them takes them in ``rule(group, step, numbers)``, as numbers or as
         arrays of one element; whether one of the group's is 0 is fixed in a graph.

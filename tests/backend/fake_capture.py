@@ -52,10 +52,12 @@ class Stream:
         roots = {id(root): root for root in map(_root, _all())}
         self._there = {key: (root, root.copy()) for key, root in roots.items()}
         fake_array.NOTES[0] = []
+        self._errors = np.seterr(all="ignore")  # what is computed now is of no meaning
 
     def end_capture(self):
         """The graph; nothing of it has run."""
         notes, fake_array.NOTES[0] = fake_array.NOTES[0], None
+        np.seterr(**self._errors)
         for root in map(_root, _all()):
             if id(root) not in self._there and root.flags.writeable:
                 root[...] = 77 if root.dtype.kind in "iub" else np.nan  # not computed yet

@@ -1,5 +1,5 @@
-"""``cublas.gemmStridedBatchedEx`` and ``gemmEx`` in NumPy: matrices by columns, read from the very addresses that
-the host logic computes.
+"""``cublas.gemmStridedBatchedEx`` and ``gemmEx`` in NumPy: matrices by columns, read from the very
+addresses that the host logic computes.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def _written(mask):
 
 @fused(name="dropout")
 def _dropout(x, *, mask):
-    return x * Tensor(_written(mask))
+    return x * _written(mask)
 
 
 @_dropout.kernel

@@ -89,7 +89,7 @@ class Fused(Primitive, Generic[P]):
         if xp is not cpu and xp.away():
             with on(f"cuda:{xp.index}"):
                 return self.run(args, params, observed=True)
-        if any(a.__class__ in NUMBERS for a in arrays):
+        if not NUMBERS.isdisjoint(map(type, arrays)):
             arrays = self.as_arrays(arrays, xp)
         kernel, takes_needs = self.kernels.get(xp.name) or self.kernels["any"]
         recording = bool(wanted) and mode.grad
@@ -165,8 +165,8 @@ class KernelPullback:
         return self._picked(node, node.saved[0](gradient))
 
     def pull_home(self, node, gradient, homes):
-        """As ``pull``; the kernel may write the gradients of parents in ``homes`` to the arrays that
-        stand there, which are taken out.
+        """As ``pull``; the kernel may write the gradients of parents in ``homes`` to the arrays
+        that stand there, which are taken out.
         """
         backward = node.saved[0]
         code = getattr(backward, "__code__", None)

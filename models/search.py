@@ -95,8 +95,8 @@ def sample(
 
 
 def _word_by_word(step, state, start_ids, stop_id, max_new_tokens, choose, stream):
-    """What `greedy` and `sample` share; ``choose(log_probabilities, sentences)``, of a Tensor, picks
-    tokens.
+    """What `greedy` and `sample` share; ``choose(log_probabilities, sentences)``, of a Tensor,
+    picks tokens.
     """
     ids = np.array(start_ids, dtype=np.int64)
     limits, stops = _limits(max_new_tokens, len(ids)), _stops(stop_id)

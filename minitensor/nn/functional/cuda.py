@@ -85,8 +85,8 @@ def _norm(xp, x, weight, bias, eps, needs, centred):
 
 
 def _side_by_side(first, second):
-    """Two vectors of one length as the rows of one array if they lie so in one memory, as weight and
-    bias do in a flat buffer; else None.
+    """Two vectors of one length as the rows of one array if they lie so in one memory, as weight
+    and bias do in a flat buffer; else None.
     """
     if first is None or second is None or first.base is None or first.base is not second.base:
         return None

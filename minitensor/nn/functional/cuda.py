@@ -250,7 +250,8 @@ def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, causal=False, needs):
         parts.transpose(2, 0, 3, 1, 4)
     )  # (3, B, H, T, K): one copy, and no product needs another
     out = xp.empty(apart.shape[1:], dtype=qkv.dtype)  # (B, H, T, K)
-    pull = attention_file._attend(xp, *apart, mask, None, drop, scale, causal, out, _forward)
+    q, k, v = apart
+    pull = attention_file._attend(xp, q, k, v, mask, None, drop, scale, causal, out, _forward)
 
     def backward(g):
         gradients = xp.empty_like(apart)

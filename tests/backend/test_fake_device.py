@@ -10,7 +10,7 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn, optim
 from minitensor.backend import namespace
-from tests.backend import emulator, fake_device
+from tests.backend import emulator, fake_cublas, fake_device
 from tests.backend.parity import check_parity, check_row
 from tests.test_axes import CALLS, MADE, check_call, python
 
@@ -347,3 +347,10 @@ def test_dropout_on_the_device_keeps_no_mask_and_differentiates_again():
     (h,) = mt.grad((g**2).sum(), [x])
     mask = kept.written().array
     np.testing.assert_allclose(h.to("cpu").numpy(), 8 * mask**4 * x.to("cpu").numpy())
+
+
+def test_attention_takes_six_products_and_each_is_one_call():
+    x = mt.tensor(array(3, 5, 48), device="cuda", requires_grad=True)
+    fake_cublas.CALLS.clear()
+    F.packed_attention(x, 4, is_causal=True).sum().backward()
+    assert [call[-1] for call in fake_cublas.CALLS] == [12] * 6

@@ -50,7 +50,8 @@ class CudaGraph:
 
     def __init__(self, function: Callable[..., Any], device: str, warmup: int, most: int) -> None:
         functools.update_wrapper(self, function)
-        self._function, self._device = function, device
+        self._function: Any = function
+        self._device = device
         self._warmup, self._most = warmup, most
         self._calls: dict[Any, Any] = {}  # kind of call -> how often it has run as it is written, or its _Graph
         self._lock = threading.RLock()
@@ -91,8 +92,8 @@ class CudaGraph:
         """Warn of calls no two of which are alike."""
         if len(self._calls) == MANY and not self.captured:
             warnings.warn(
-                f"cuda_graph: {self.__name__} was called with {MANY} kinds of arguments and never twice with one: nothing is "
-                "captured. Give numbers that vary as arrays, and pad arrays to few shapes",
+                f"cuda_graph: {self._function.__name__} was called with {MANY} kinds of arguments, and with none often enough "
+                "to be captured. Give numbers that vary as arrays, and pad arrays to few shapes",
                 RuntimeWarning,
                 stacklevel=4,
             )
@@ -179,7 +180,7 @@ class _Graph:
         with on(device):
             self.static = [self._static(i, array) for i, array in enumerate(given)]
         args, keywords = _put_together(form, iter([Tensor(array) for array in self.static]))
-        before = {node: (node.watch, node.watch.grad) for node in _watched_nodes()}
+        before = {node: watch(node).grad for node in _watched_nodes()}
         self.modules = [(weakref.ref(module), module.training) for module in _modules()]
         reader = _Reader()
         self.results: list[Any] = []
@@ -191,8 +192,8 @@ class _Graph:
             self.generators = [(generator, state, generator.state) for generator, state in drawn.values()]
             self._check_generators()
         except BaseException as error:
-            for watched, grad in before.values():
-                watched.grad = grad
+            for node, grad in before.items():
+                watch(node).grad = grad
             for generator, state in drawn.values():
                 generator.state = state
             self.capture.undo()
@@ -215,7 +216,7 @@ class _Graph:
         tensors = (*reader.tensors.values(), *self.capture.parameters)
         nodes = dict.fromkeys(tensor.node for tensor in tensors if tensor.node is not None)
         self.leaves = [node for node in nodes if node.pullback is None]
-        self.before = [_gradient(before[node][1]) if node in before else None for node in self.leaves]
+        self.before = [_gradient(before.get(node)) for node in self.leaves]
         self.after = [_gradient(watch(node).grad) for node in self.leaves]
         for i, (then, now) in enumerate(zip(self.before, self.after)):
             if then is not None and now is not None and then is not now:

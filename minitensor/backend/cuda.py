@@ -6,6 +6,7 @@ Imported on the first request for a CUDA device. Only this file and its neighbou
 
 from __future__ import annotations
 
+import functools
 import math
 from types import SimpleNamespace
 
@@ -13,16 +14,18 @@ import numpy as np
 
 from minitensor.backend import gpus
 from minitensor.backend.capture import capturing
-from minitensor.backend.gpus import There, as_before, cupy, follow, on, several
+from minitensor.backend.gpus import There, as_before, cupy, follow, on, resolved, several
 from minitensor.backend.kernels import Kernels
 
 __all__ = [
+    "ARRAYS",
     "as_before",
     "follow",
     "kernels",
     "namespace",
     "on",
     "resolve",
+    "resolved",
     "several",
     "to_device",
     "to_host",
@@ -31,6 +34,7 @@ __all__ = [
 ]
 
 kernels = Kernels(cupy)
+ARRAYS = {cupy.ndarray}
 _INT64 = np.dtype(np.int64)
 _FLOAT32 = np.dtype(np.float32)
 
@@ -266,9 +270,14 @@ def dot(x, y):
 
 def matmul(a, b, out=None):
     """The product of the last two axes; see ``cublas.py``."""
-    from minitensor.backend.cublas import matmul
+    return _product()(a, b, out)
 
-    return matmul(a, b, out=out)
+
+@functools.cache
+def _product():
+    from minitensor.backend.cublas import matmul  # a trial tells of a cuBLAS that cannot be loaded
+
+    return matmul
 
 
 def adam(p, g, m, v, *, beta1=0, beta2=0, keep=0, coupled=0, eps=0, size=0, live=None):

@@ -77,11 +77,10 @@ class Kernels:
         """A function of the last argument of a kernel, a number, that runs it with one thread an
         element; the other arguments are checked here, once for all its calls.
         """
-        function, takers = self._ready.get((name, dtype)) or self._prepare(name, dtype)
-        *first, number = takers
-        if len(arguments) != len(first):
-            raise TypeError(f"kernel {name} takes {len(takers)} arguments, got {len(arguments) + 1}")
-        grid, values = (-(-count // EACH),), tuple(take(value) for take, value in zip(first, arguments))
+        function, (*takers, number) = self._ready.get((name, dtype)) or self._prepare(name, dtype)
+        if len(arguments) != len(takers):
+            raise TypeError(f"kernel {name} takes {len(takers) + 1} arguments, got {len(arguments) + 1}")
+        values, grid = tuple([take(value) for take, value in zip(takers, arguments)]), (-(-count // EACH),)
         return lambda value: function(grid, (EACH,), (*values, number(value)))
 
     def multiplier(self, a, b, out):

@@ -6,22 +6,25 @@ Imported on the first request for a CUDA device. Only this file and its neighbou
 
 from __future__ import annotations
 
+import functools
 import math
 from types import SimpleNamespace
 
 import numpy as np
 
 from minitensor.backend import gpus
-from minitensor.backend.gpus import There, as_before, cupy, follow, on, several
+from minitensor.backend.gpus import There, as_before, cupy, follow, on, resolved, several
 from minitensor.backend.kernels import Kernels
 
 __all__ = [
+    "ARRAYS",
     "as_before",
     "follow",
     "kernels",
     "namespace",
     "on",
     "resolve",
+    "resolved",
     "several",
     "to_device",
     "to_host",
@@ -30,6 +33,7 @@ __all__ = [
 ]
 
 kernels = Kernels(cupy)
+ARRAYS = {cupy.ndarray}
 _INT64 = np.dtype(np.int64)
 _FLOAT32 = np.dtype(np.float32)
 
@@ -258,9 +262,14 @@ def surely_moderate(*arrays):
 
 def matmul(a, b, out=None):
     """The product of the last two axes; see ``cublas.py``."""
-    from minitensor.backend.cublas import matmul
+    return _product()(a, b, out)
 
-    return matmul(a, b, out=out)
+
+@functools.cache
+def _product():
+    from minitensor.backend.cublas import matmul  # a trial tells of a cuBLAS that cannot be loaded
+
+    return matmul
 
 
 def adam(p, g, m, v, *, beta1, beta2, keep, coupled, eps, size):

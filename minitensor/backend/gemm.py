@@ -11,10 +11,14 @@ Letters: a is (..., M, K), b is (..., K, N), c is (..., M, N); strides count ele
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple
 
-__all__ = ["Call", "Operand", "calls", "layout", "stacks"]
+__all__ = ["Call", "Operand", "cheapest", "calls", "layout", "operand", "stacks"]
+
+# Elements whose copying takes a GPU about as long as a launch takes.
+A_LAUNCH = 1 << 20
 
 
 class Operand(NamedTuple):
@@ -28,6 +32,31 @@ class Operand(NamedTuple):
         return Operand(
             (*self.shape[:-2], self.shape[-1], self.shape[-2]), (*self.strides[:-2], self.strides[-1], self.strides[-2])
         )
+
+
+def operand(shape, strides, lead):
+    """The Operand of an array of this shape and these strides, broadcast to the leading axes
+    ``lead``.
+    """
+    missing = 2 + len(lead) - len(shape)
+    strides = tuple(0 if n == 1 else stride for n, stride in zip(shape, strides))
+    return Operand((*lead, *shape[-2:]), ((0,) * missing + strides))
+
+
+def cheapest(choices):
+    """``(which, calls)``: for each of a, b and c an Operand as it lies or one of a copy, so that
+    copies and calls together take the least time.
+
+    choices: for each of the three ``(as it lies, as a copy, elements to be copied)``; ``which`` has
+    False or True.
+    """
+    best = math.inf, (), []
+    for which in itertools.product((False, True), repeat=3):
+        made = calls(*(choice[copied] for choice, copied in zip(choices, which)))
+        if made is not None:
+            cost = len(made) + sum(1 + choice[2] / A_LAUNCH for choice, copied in zip(choices, which) if copied)
+            best = min(best, (cost, which, made), key=lambda found: found[0])
+    return best[1:]
 
 
 class Call(NamedTuple):

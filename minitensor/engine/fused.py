@@ -110,7 +110,7 @@ class Fused(Primitive, Generic[P]):
                 f"the kernel of {self.name} must return (out, backward), an array and a function, not {_kinds(made)}"
             )
         out, backward = made
-        if out.__class__ is not np.ndarray or out.dtype is not _FLOAT32:
+        if out.__class__ is not xp.ndarray or out.dtype is not _FLOAT32:
             out = self.finish(out, arrays, xp)
         if not recording and (given or (params and self.foreign)):
             out = self.apart(out, [arrays[i] for i in given], params)

@@ -9,6 +9,7 @@ from minitensor.nn.parameter import Buffer, Parameter
 __all__ = ["STATE", "Stateful", "contents", "holds_state", "named_children", "tree", "walk"]
 
 STATE = (Parameter, Buffer)  # the tensors that are state; results of ops and other tensors are none
+PLAIN = frozenset((type(None), bool, int, float, str))  # what most attributes are, and what holds no state
 
 
 class Stateful:
@@ -39,6 +40,8 @@ def walk(value, path="", above=()):
     if isinstance(value, Stateful):
         yield path, value
     for name, item in items:
+        if item.__class__ in PLAIN:
+            continue
         yield from walk(item, f"{path}.{name}" if path else str(name), (*above, value))
 
 

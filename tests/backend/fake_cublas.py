@@ -1,5 +1,5 @@
-"""``cublas.gemmStridedBatchedEx`` in NumPy: matrices by columns, read from the very addresses that
-the host logic computes.
+"""``cublas.gemmStridedBatchedEx`` and ``gemmEx`` in NumPy: matrices by columns, read from the very
+addresses that the host logic computes.
 """
 
 from __future__ import annotations
@@ -52,13 +52,23 @@ def gemmStridedBatchedEx(  # noqa: N802  cuBLAS's name
     CALLS.append((transa, transb, m, n, k, count))
 
 
+def gemmEx(  # noqa: N802  cuBLAS's name
+    handle, transa, transb, m, n, k, alpha, a, a_type, lda, b, b_type, ldb, beta, c, c_type, ldc, compute, algorithm
+):  # fmt: skip
+    """``c = op(a) op(b)`` for one matrix."""
+    gemmStridedBatchedEx(
+        handle, transa, transb, m, n, k, alpha, a, a_type, lda, 0, b, b_type, ldb, 0, beta, c, c_type, ldc, 0,
+        1, compute, algorithm,
+    )  # fmt: skip
+
+
 def modules():
     """What ``minitensor.backend.cublas`` imports from CuPy."""
     names = ["cupy_backends", "cupy_backends.cuda", "cupy_backends.cuda.api", "cupy_backends.cuda.libs"]
     made = {name: ModuleType(name) for name in names}
     runtime, cublas = ModuleType("runtime"), ModuleType("cublas")
     runtime.__dict__.update(CUDA_R)
-    cublas.__dict__.update(CUBLAS, gemmStridedBatchedEx=gemmStridedBatchedEx)
+    cublas.__dict__.update(CUBLAS, gemmStridedBatchedEx=gemmStridedBatchedEx, gemmEx=gemmEx)
     made["cupy_backends.cuda.api"].runtime = runtime
     made["cupy_backends.cuda.libs"].cublas = cublas
     return {**made, "cupy_backends.cuda.api.runtime": runtime, "cupy_backends.cuda.libs.cublas": cublas}

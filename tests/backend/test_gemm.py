@@ -88,18 +88,33 @@ def test_swapped_axes_are_a_flag_and_not_a_copy(xp):
     assert calls_of(xp, a.swapaxes(1, 2), a) == [(0, 1, 4, 4, 3, 6)]
 
 
-def test_heads_are_stepped_through_as_they_lie(xp):
-    # (B, H, T, K) views of (B, T, H, K): no single step visits every head, so the few heads are
-    # looped over.
+def test_heads_are_copied_or_stepped_through_whatever_takes_less(xp):
+    # (B, H, T, K) views of (B, T, H, K): no single step visits every head. Two are looped over;
+    # twelve launches take longer than two copies.
     q, k = (np.ones((16, 7, 2, 5), np.float32).swapaxes(1, 2) for _ in range(2))
     assert calls_of(xp, q, k.swapaxes(-1, -2)) == [(1, 0, 7, 7, 5, 16)] * 2
-    many = np.ones((16, 7, 12, 5), np.float32).swapaxes(1, 2)  # twelve launches cost more than two copies
+    many = np.ones((16, 7, 12, 5), np.float32).swapaxes(1, 2)
     assert calls_of(xp, many, many.swapaxes(-1, -2)) == [(0, 0, 7, 7, 5, 192)]
 
 
+def test_large_operands_are_not_copied_to_save_launches():
+    lies, copy = gemm.Operand((64, 6, 8, 8), (384, 64, 8, 1)), gemm.Operand((64, 6, 8, 8), (384, 64, 8, 1))
+    strided = gemm.Operand((64, 6, 8, 8), (384, 8, 48, 1))
+    assert gemm.cheapest([[strided, copy, 64 * 384], [lies, copy, 0], [lies, copy, 0]])[0] == (True, False, False)
+    assert len(gemm.cheapest([[strided, copy, 8 << 20], [lies, copy, 0], [lies, copy, 0]])[1]) == 6
+
+
+def test_products_of_equal_shapes_are_planned_once(xp, monkeypatch):
+    from minitensor.backend import cublas
+
+    a, b = (fake_device.ndarray(np.ones((5, 3, 3), np.float32)) for _ in range(2))
+    first = xp.matmul(a, b)
+    monkeypatch.setattr(cublas, "_planned", None)
+    assert np.array_equal(xp.matmul(b, a).array, first.array)
+
+
 def test_a_stack_times_one_matrix_is_one_product(xp):
-    # CuPy's own product of two matrices
-    assert calls_of(xp, np.ones((6, 3, 4), np.float32), np.ones((4, 5), np.float32)) == []
+    assert calls_of(xp, np.ones((6, 3, 4), np.float32), np.ones((4, 5), np.float32)) == [(0, 0, 5, 18, 4, 1)]
     assert calls_of(xp, np.ones((6, 3, 4), np.float32), np.ones((1, 4, 5), np.float32)) == [(0, 0, 5, 3, 4, 6)]
 
 

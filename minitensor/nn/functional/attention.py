@@ -15,9 +15,9 @@ from minitensor.engine.mode import reads_values
 from minitensor.engine.settings import number
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional import attention_tiles as tiles
-from minitensor.nn.functional.activations import dropout_mask
 from minitensor.nn.functional.blocks import as_floats, as_rows, row_blocks
 from minitensor.nn.functional.causal import below
+from minitensor.nn.functional.dropping import dropout_mask
 from minitensor.nn.functional.masking import as_mask, blank_hidden
 from minitensor.nn.functional.watching import tell_watchers, watched
 from minitensor.ops.elementwise import exp, where

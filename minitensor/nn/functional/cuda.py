@@ -160,12 +160,23 @@ def _mask_steps(xp, mask, shape):
     return mask, xp.broadcast_to(mask, shape).strides
 
 
+def _even(xp, x):
+    """``x`` (..., T, K) in memory of that order, so that each product takes it as it lies; what is
+    repeated stays one.
+    """
+    return x if 0 in x.strides else xp.ascontiguousarray(x)
+
+
 def _forward(xp, q, k, v, mask, bias, drop, scale, out):
-    """As ``attention._forward``; mask, softmax and dropout are one kernel, as is their gradient."""
+    """As ``attention._forward``; scale, mask, softmax and dropout are one kernel, as is their
+    gradient.
+    """
+    q, k, v = _even(xp, q), _even(xp, k), _even(xp, v)
     scores = xp.matmul(q, k.swapaxes(-1, -2))  # (..., T, S)
-    scores *= scale
+    inner = scale  # what the kernels multiply by
     if bias is not None:
-        scores = xp.ascontiguousarray(xp.add(scores, bias, dtype=scores.dtype))
+        scores *= scale
+        inner, scores = 1.0, xp.ascontiguousarray(xp.add(scores, bias, dtype=scores.dtype))
     queries, keys = scores.shape[-2:]
     heads = scores.shape[-3] if scores.ndim > 2 else 1
     rows = scores.size // keys
@@ -177,23 +188,42 @@ def _forward(xp, q, k, v, mask, bias, drop, scale, out):
     dropped = weights if drop is None else xp.empty_like(scores)
     xp.kernels.rows(
         "attention_forward", scores.dtype, rows, keys,
-        scores, mask, drop, weights, dropped, keys, heads, queries, *steps,
+        scores, mask, drop, weights, dropped, keys, heads, queries, *steps, inner,
     )  # fmt: skip
     xp.matmul(dropped, v, out=out)
 
     def backward(g, dq, dk, dv):
         # O = D V, D = P drop, P = softmax(S):
         # dV = D^T g,  dD = g V^T;  the kernel gives dS;  dQ = dS K,  dK = dS^T Q.
+        g = _even(xp, g)
         xp.matmul(dropped.swapaxes(-1, -2), g, out=dv)
         ds = xp.matmul(g, v.swapaxes(-1, -2))
-        xp.kernels.rows("attention_backward", ds.dtype, rows, keys, weights, ds, drop, ds, keys)
-        return attention_file.pull_scores(xp, ds, q, k, bias, scale, dq, dk)
+        xp.kernels.rows("attention_backward", ds.dtype, rows, keys, weights, ds, drop, ds, keys, inner)
+        if bias is not None:
+            return attention_file.pull_scores(xp, ds, q, k, bias, scale, dq, dk)
+        xp.matmul(ds, k, out=dq)
+        xp.matmul(ds.swapaxes(-1, -2), q, out=dk)
+        return None
 
     return weights, backward
 
 
-for _op in (attention_file._attention, attention_file._packed):
+@_override(attention_file._attention)
+def _(xp, *inputs, needs, _general=attention_file._attention.kernels["any"][0], **keywords):
+    return _general(xp, *inputs, forward=_forward, **keywords)
 
-    @_override(_op)
-    def _(xp, *inputs, needs, _general=_op.kernels["any"][0], **keywords):
-        return _general(xp, *inputs, forward=_forward, **keywords)
+
+@_override(attention_file._packed)
+def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, causal=False, needs):
+    batch, length, width = qkv.shape
+    parts = qkv.reshape(batch, length, 3, n_heads, width // (3 * n_heads))
+    apart = xp.ascontiguousarray(parts.transpose(2, 0, 3, 1, 4))  # (3, B, H, T, K): one copy, and no product needs another
+    out = xp.empty(apart.shape[1:], dtype=qkv.dtype)  # (B, H, T, K)
+    pull = attention_file._attend(xp, *apart, mask, None, drop, scale, causal, out, _forward)
+
+    def backward(g):
+        gradients = xp.empty_like(apart)
+        pull(g.reshape(batch, length, n_heads, -1).swapaxes(1, 2), *gradients)
+        return gradients.transpose(1, 3, 0, 2, 4).reshape(qkv.shape), None, None
+
+    return out.swapaxes(1, 2).reshape(batch, length, width // 3), backward

@@ -8,6 +8,8 @@
 #include <vector>
 
 #define __global__
+#define __launch_bounds__(...)
+#define __forceinline__ inline
 #define __device__ static
 #define __shared__ static  // one block at a time, so one copy is enough
 

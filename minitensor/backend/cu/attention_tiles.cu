@@ -11,6 +11,8 @@
 // Letters: T queries, S keys, K features of a head. q, k, v, g, o and their gradients are read and written by their own steps, in
 // elements, along batch, head and row; the last axis is contiguous. mask (may be null) and bias (may be null) have steps along batch,
 // head, query and key, 0 where they are repeated. A query t sees keys up to t + behind. A block runs 256 threads.
+#define EVERY(i) _Pragma("unroll") for (int i = 0; i < EACH; i++)
+
 namespace attention {
 
 const int SIDE = 16, THREADS = SIDE * SIDE;  // a tile has a square of threads
@@ -20,6 +22,7 @@ const int DEPTH = TILE / 2;                  // features that a product of turne
 const int STEP = TILE + EACH;                // from one line of a tile in shared memory to the next
 const int WIDEST = 128;                      // features
 const int PARTS = WIDEST / TILE;             // tiles beside each other for them
+const int BLOCKS = sizeof(REAL) == 4 ? 2 : 1;  // that a multiprocessor should have registers for
 
 struct alignas(EACH * sizeof(REAL)) Few {  // read from shared memory at once
     REAL x[EACH];
@@ -29,8 +32,7 @@ typedef REAL Square[EACH][EACH];
 
 struct Matrix {
     const REAL* at;
-    long long step, rows;
-    int columns;
+    int step, rows, columns;
 };
 
 struct Shared {
@@ -42,7 +44,7 @@ struct Shared {
 struct Sight {
     const bool* mask;
     const REAL* bias;
-    long long mask_query, mask_key, bias_query, bias_key, queries, keys, behind;
+    int mask_query, mask_key, bias_query, bias_key, queries, keys, behind;
     REAL scale;
 };
 
@@ -53,43 +55,45 @@ struct Drop {
     REAL factor;
 };
 
+__device__ __forceinline__ long long place(int row, int step) { return row * (long long)step; }
+
 // tile[c][r] = m[first + r][column + c] for DEPTH columns; 0 outside of m. A warp takes eight columns of four rows, which lie in
 // 32 different banks.
-__device__ void load_turned(REAL* tile, Matrix m, long long first, int column) {
+__device__ __forceinline__ void load_turned(REAL* tile, Matrix m, int first, int column) {
     for (int i = threadIdx.x; i < TILE * DEPTH; i += THREADS) {
         int c = i % 8 + i / (8 * TILE) * 8, r = i / 8 % TILE;
         bool inside = first + r < m.rows && column + c < m.columns;
-        tile[c * STEP + r] = inside ? m.at[(first + r) * m.step + column + c] : 0;
+        tile[c * STEP + r] = inside ? m.at[place(first + r, m.step) + column + c] : 0;
     }
 }
 
 // tile[r][c] = m[first + r][column + c]; 0 outside of m, and in rows that are not seen, even of NaN.
-__device__ void load(REAL* tile, Matrix m, long long first, int column, const bool* seen) {
+__device__ __forceinline__ void load(REAL* tile, Matrix m, int first, int column, const bool* seen) {
     for (int i = threadIdx.x; i < TILE * TILE; i += THREADS) {
         int r = i / TILE, c = i % TILE;
         bool inside = seen[r] && first + r < m.rows && column + c < m.columns;
-        tile[r * STEP + c] = inside ? m.at[(first + r) * m.step + column + c] : 0;
+        tile[r * STEP + c] = inside ? m.at[place(first + r, m.step) + column + c] : 0;
     }
 }
 
 // sum += a^T b of tiles with `depth` lines.
 template <int depth>
-__device__ void multiply(Square& sum, const REAL* a, const REAL* b) {
+__device__ __forceinline__ void multiply(Square& sum, const REAL* a, const REAL* b) {
     a += EACH * (threadIdx.x / SIDE);
     b += EACH * (threadIdx.x % SIDE);
 #pragma unroll 8
     for (int k = 0; k < depth; k++) {
         Few left = *(const Few*)(a + k * STEP), right = *(const Few*)(b + k * STEP);
-        for (int i = 0; i < EACH; i++)
-            for (int j = 0; j < EACH; j++) sum[i][j] += left.x[i] * right.x[j];
+        EVERY(i)
+            EVERY(j) sum[i][j] += left.x[i] * right.x[j];
     }
 }
 
 // The tile of a b^T whose corner is (first, second): a thread has its rows from EACH (threadIdx.x / SIDE) on.
-__device__ void inner(Square& s, Shared& room, Matrix a, long long first, Matrix b, long long second) {
+__device__ __forceinline__ void inner(Square& s, Shared& room, Matrix a, int first, Matrix b, int second) {
     REAL *left = room.operands->x, *right = left + DEPTH * STEP;
-    for (int i = 0; i < EACH; i++)
-        for (int j = 0; j < EACH; j++) s[i][j] = 0;
+    EVERY(i)
+        EVERY(j) s[i][j] = 0;
     for (int column = 0; column < a.columns; column += DEPTH) {
         __syncthreads();  // the tile may still be read
         load_turned(left, a, first, column);
@@ -101,62 +105,62 @@ __device__ void inner(Square& s, Shared& room, Matrix a, long long first, Matrix
 
 // From products to scores, -inf where nothing is seen. Returns a bit for each score that is seen, and marks in room.seen the keys, or
 // the queries, that have one.
-__device__ unsigned look(Square& s, Shared& room, const Sight& sight, long long first, long long key, bool of_queries) {
+__device__ __forceinline__ unsigned look(Square& s, Shared& room, const Sight& sight, int first, int key, bool of_queries) {
     int y = EACH * (threadIdx.x / SIDE), x = EACH * (threadIdx.x % SIDE);
     unsigned seen = 0;
-    for (int i = 0; i < EACH; i++)
-        for (int j = 0; j < EACH; j++) {
-            long long t = first + y + i, n = key + x + j;
+    EVERY(i)
+        EVERY(j) {
+            int t = first + y + i, n = key + x + j;
             bool sees = t < sight.queries && n < sight.keys && n <= t + sight.behind;
-            if (sees && sight.mask) sees = sight.mask[t * sight.mask_query + n * sight.mask_key];
+            if (sees && sight.mask) sees = sight.mask[place(t, sight.mask_query) + place(n, sight.mask_key)];
             s[i][j] = sees ? s[i][j] * sight.scale : -1 / REAL(0);
-            if (sees && sight.bias) s[i][j] += sight.bias[t * sight.bias_query + n * sight.bias_key];
+            if (sees && sight.bias) s[i][j] += sight.bias[place(t, sight.bias_query) + place(n, sight.bias_key)];
             if (sees) seen |= 1u << (i * EACH + j), room.seen[of_queries ? y + i : x + j] = true;
         }
     return seen;
 }
 
 // room.kept: which weights of a tile dropout keeps.
-__device__ void draw(Shared& room, const Drop& drop, const Sight& sight, long long head, long long first, long long key) {
+__device__ __forceinline__ void draw(Shared& room, const Drop& drop, const Sight& sight, long long head, int first, int key) {
     int each = 4 * drop.share, count = TILE / each + (sight.keys % each != 0);  // elements of a block of words; blocks for a row
     for (int i = threadIdx.x; i < TILE * count; i += THREADS) {
         int row = i / count;
         word start = (head * sight.queries + first + row) * sight.keys + key, number = start / each + i % count, words[4];
         stir(words, number, drop.key0, drop.key1, drop.counter, 0);
-        long long place = number * each - start;
+        int at = number * each - start;  // -15 at least
 #pragma unroll
         for (int k = 0; k < 4; k++)
-            for (int part = 0; part < drop.share; part++, place++) {
+            for (int part = 0; part < drop.share; part++, at++) {
                 word mine = drop.share == 4 ? words[k] >> 16 * part & 0xffff : words[k];
-                if (place >= 0 && place < TILE) room.kept[row * TILE + place] = mine >= drop.cut;
+                if (at >= 0 && at < TILE) room.kept[row * TILE + at] = mine >= drop.cut;
             }
     }
 }
 
-__device__ REAL dropped(REAL weight, const Shared& room, const Drop& drop, int i, int j) {
+__device__ __forceinline__ REAL dropped(REAL weight, const Shared& room, const Drop& drop, int i, int j) {
     int y = EACH * (threadIdx.x / SIDE), x = EACH * (threadIdx.x % SIDE);
     return !drop.share ? weight : room.kept[(y + i) * TILE + x + j] ? weight * drop.factor : 0;
 }
 
 // Begin a tile: nothing is seen yet.
-__device__ void clear(Shared& room) {
+__device__ __forceinline__ void clear(Shared& room) {
     for (int i = threadIdx.x; i < TILE; i += THREADS) room.seen[i] = false;
 }
 
 // room.weights = s, or its transpose.
-__device__ void keep(Shared& room, const Square& s, bool turned) {
+__device__ __forceinline__ void keep(Shared& room, const Square& s, bool turned) {
     int y = EACH * (threadIdx.x / SIDE), x = EACH * (threadIdx.x % SIDE);
     REAL* weights = room.weights->x;
-    for (int i = 0; i < EACH; i++) {
+    EVERY(i) {
         Few line;
-        for (int j = 0; j < EACH; j++) line.x[j] = turned ? s[j][i] : s[i][j];
+        EVERY(j) line.x[j] = turned ? s[j][i] : s[i][j];
         *(Few*)(weights + (turned ? (x + i) * STEP + y : (y + i) * STEP + x)) = line;
     }
 }
 
 // sums += (room.weights)^T m, m from row `first` on.
 template <int parts>
-__device__ void mix(Square* sums, Shared& room, Matrix m, long long first) {
+__device__ __forceinline__ void mix(Square* sums, Shared& room, Matrix m, int first) {
 #pragma unroll
     for (int part = 0; part < parts; part++)
         if (part * TILE < m.columns) {
@@ -169,49 +173,49 @@ __device__ void mix(Square* sums, Shared& room, Matrix m, long long first) {
 
 // Write sums times a number for each row to rows from `first` on.
 template <int parts>
-__device__ void store(REAL* at, long long step, long long rows, int columns, long long first, const Square* sums, const REAL* factor) {
+__device__ __forceinline__ void store(REAL* at, int step, int rows, int columns, int first, const Square* sums, const REAL* factor) {
     int y = EACH * (threadIdx.x / SIDE), x = EACH * (threadIdx.x % SIDE);
 #pragma unroll
     for (int part = 0; part < parts; part++)
-        for (int i = 0; i < EACH; i++)
-            for (int j = 0; j < EACH; j++)
+        EVERY(i)
+            EVERY(j)
                 if (first + y + i < rows && part * TILE + x + j < columns)
-                    at[(first + y + i) * step + part * TILE + x + j] = sums[part][i][j] * factor[i];
+                    at[place(first + y + i, step) + part * TILE + x + j] = sums[part][i][j] * factor[i];
 }
 
 // The sum of one number of each thread that has the same rows.
-__device__ REAL row_sum(REAL x) {
+__device__ __forceinline__ REAL row_sum(REAL x) {
     for (int step = SIDE / 2; step > 0; step /= 2) x += __shfl_xor_sync(ALL_LANES, x, step);
     return x;
 }
 
-__device__ REAL row_max(REAL x) {
+__device__ __forceinline__ REAL row_max(REAL x) {
     for (int step = SIDE / 2; step > 0; step /= 2) x = larger(x, __shfl_xor_sync(ALL_LANES, x, step));
     return x;
 }
 
 template <int parts>
-__device__ void forward(Shared& room, const Sight& sight, const Drop& drop, Matrix q, Matrix k, Matrix v, REAL* o, long long o_step,
-                        REAL* tops, REAL* totals, long long head, long long first) {
+__device__ __forceinline__ void forward(Shared& room, const Sight& sight, const Drop& drop, Matrix q, Matrix k, Matrix v, REAL* o, int o_step,
+                        REAL* tops, REAL* totals, long long head, int first) {
     const REAL lowest = -1 / REAL(0);
-    long long last = first + TILE + sight.behind < sight.keys ? first + TILE + sight.behind : sight.keys;
+    int last = sight.behind < sight.keys - first - TILE ? first + TILE + sight.behind : sight.keys;
     Square s, sums[parts] = {};
     REAL top[EACH], total[EACH] = {};
-    for (int i = 0; i < EACH; i++) top[i] = lowest;
-    for (long long key = 0; key < last; key += TILE) {
+    EVERY(i) top[i] = lowest;
+    for (int key = 0; key < last; key += TILE) {
         clear(room);
         if (drop.share) draw(room, drop, sight, head, first, key);
         inner(s, room, q, first, k, key);
         look(s, room, sight, first, key, false);
-        for (int i = 0; i < EACH; i++) {
+        EVERY(i) {
             REAL before = top[i];
-            for (int j = 0; j < EACH; j++) top[i] = larger(top[i], s[i][j]);
+            EVERY(j) top[i] = larger(top[i], s[i][j]);
             top[i] = row_max(top[i]);
             REAL shift = top[i] == lowest ? 0 : top[i], factor = exp(before - shift);
             total[i] *= factor;
-            for (int part = 0; part < parts; part++)
-                for (int j = 0; j < EACH; j++) sums[part][i][j] *= factor;
-            for (int j = 0; j < EACH; j++) {
+#pragma unroll
+            for (int part = 0; part < parts; part++) EVERY(j) sums[part][i][j] *= factor;
+            EVERY(j) {
                 REAL weight = exp(s[i][j] - shift);
                 total[i] += weight;
                 s[i][j] = dropped(weight, room, drop, i, j);
@@ -220,51 +224,51 @@ __device__ void forward(Shared& room, const Sight& sight, const Drop& drop, Matr
         keep(room, s, true);
         mix<parts>(sums, room, v, key);
     }
-    for (int i = 0; i < EACH; i++) {
+    EVERY(i) {
         total[i] = row_sum(total[i]);
         bool none = total[i] == 0;  // a row that sees nothing, or only -inf
-        long long t = first + EACH * (threadIdx.x / SIDE) + i;
+        int t = first + EACH * (threadIdx.x / SIDE) + i;
         if (threadIdx.x % SIDE == 0 && t < sight.queries) {
             tops[head * sight.queries + t] = none ? 0 : top[i];
             totals[head * sight.queries + t] = none ? 1 : total[i];
         }
         total[i] = none ? 1 : 1 / total[i];
-        for (int part = 0; none && part < parts; part++)
-            for (int j = 0; j < EACH; j++) sums[part][i][j] = 0;  // also where 0 times a value was NaN
+#pragma unroll
+        for (int part = 0; part < parts; part++) EVERY(j) sums[part][i][j] = none ? 0 : sums[part][i][j];  // also where 0 times a value was NaN
     }
     store<parts>(o, o_step, sight.queries, v.columns, first, sums, total);
 }
 
 // p and dS of a tile, from S and g V^T.
-__device__ void slopes_of(Square& s, Square& ds, unsigned seen, const Shared& room, const Drop& drop, const REAL* top,
+__device__ __forceinline__ void slopes_of(Square& s, Square& ds, unsigned seen, const Shared& room, const Drop& drop, const REAL* top,
                           const REAL* share, const REAL* delta) {
-    for (int i = 0; i < EACH; i++)
-        for (int j = 0; j < EACH; j++) {
+    EVERY(i)
+        EVERY(j) {
             s[i][j] = exp(s[i][j] - top[i]) * share[i];
             ds[i][j] = seen >> (i * EACH + j) & 1 ? s[i][j] * (dropped(ds[i][j], room, drop, i, j) - delta[i]) : 0;
         }
 }
 
 template <int parts>
-__device__ void backward_queries(Shared& room, const Sight& sight, const Drop& drop, Matrix q, Matrix k, Matrix v, Matrix g, Matrix o,
-                                 const REAL* tops, const REAL* totals, REAL* deltas, REAL* dq, long long dq_step, REAL* slopes,
-                                 long long head, long long first) {
-    long long last = first + TILE + sight.behind < sight.keys ? first + TILE + sight.behind : sight.keys;
+__device__ __forceinline__ void backward_queries(Shared& room, const Sight& sight, const Drop& drop, Matrix q, Matrix k, Matrix v, Matrix g, Matrix o,
+                                 const REAL* tops, const REAL* totals, REAL* deltas, REAL* dq, int dq_step, REAL* slopes,
+                                 long long head, int first) {
+    int last = sight.behind < sight.keys - first - TILE ? first + TILE + sight.behind : sight.keys;
     int y = EACH * (threadIdx.x / SIDE), x = EACH * (threadIdx.x % SIDE);
     Square s, ds, sums[parts] = {};
     REAL top[EACH] = {}, share[EACH] = {}, delta[EACH] = {}, scale[EACH];
-    for (int i = 0; i < EACH; i++) {
-        long long t = first + y + i;
+    EVERY(i) {
+        int t = first + y + i;
         scale[i] = sight.scale;
         if (t < sight.queries) {
             top[i] = tops[head * sight.queries + t];
             share[i] = 1 / totals[head * sight.queries + t];
-            for (int c = threadIdx.x % SIDE; c < g.columns; c += SIDE) delta[i] += g.at[t * g.step + c] * o.at[t * o.step + c];
+            for (int c = threadIdx.x % SIDE; c < g.columns; c += SIDE) delta[i] += g.at[place(t, g.step) + c] * o.at[place(t, o.step) + c];
         }
         delta[i] = row_sum(delta[i]);
         if (x == 0 && t < sight.queries) deltas[head * sight.queries + t] = delta[i];
     }
-    for (long long key = 0; key < last; key += TILE) {
+    for (int key = 0; key < last; key += TILE) {
         clear(room);
         if (drop.share) draw(room, drop, sight, head, first, key);
         inner(s, room, q, first, k, key);
@@ -272,8 +276,8 @@ __device__ void backward_queries(Shared& room, const Sight& sight, const Drop& d
         inner(ds, room, g, first, v, key);
         slopes_of(s, ds, seen, room, drop, top, share, delta);
         if (slopes)
-            for (int i = 0; i < EACH; i++)
-                for (int j = 0; j < EACH; j++)
+            EVERY(i)
+                EVERY(j)
                     if (first + y + i < sight.queries && key + x + j < sight.keys)
                         slopes[(head * sight.queries + first + y + i) * sight.keys + key + x + j] = ds[i][j];
         keep(room, ds, true);
@@ -283,15 +287,15 @@ __device__ void backward_queries(Shared& room, const Sight& sight, const Drop& d
 }
 
 template <int parts>
-__device__ void backward_keys(Shared& room, const Sight& sight, const Drop& drop, Matrix q, Matrix k, Matrix v, Matrix g,
-                              const REAL* tops, const REAL* totals, const REAL* deltas, REAL* dk, long long dk_step, REAL* dv,
-                              long long dv_step, long long head, long long key) {
-    long long before = key - sight.behind > 0 ? (key - sight.behind) / TILE * TILE : 0;
+__device__ __forceinline__ void backward_keys(Shared& room, const Sight& sight, const Drop& drop, Matrix q, Matrix k, Matrix v, Matrix g,
+                              const REAL* tops, const REAL* totals, const REAL* deltas, REAL* dk, int dk_step, REAL* dv,
+                              int dv_step, long long head, int key) {
+    int before = key - sight.behind > 0 ? (key - sight.behind) / TILE * TILE : 0;
     int y = EACH * (threadIdx.x / SIDE);
     Square s, ds, of_keys[parts] = {}, of_values[parts] = {};
-    for (long long first = before; first < sight.queries; first += TILE) {
+    for (int first = before; first < sight.queries; first += TILE) {
         REAL top[EACH] = {}, share[EACH] = {}, delta[EACH] = {};
-        for (int i = 0; i < EACH; i++)
+        EVERY(i)
             if (first + y + i < sight.queries) {
                 long long row = head * sight.queries + first + y + i;
                 top[i] = tops[row], share[i] = 1 / totals[row], delta[i] = deltas[row];
@@ -302,8 +306,8 @@ __device__ void backward_keys(Shared& room, const Sight& sight, const Drop& drop
         unsigned seen = look(s, room, sight, first, key, true);
         inner(ds, room, g, first, v, key);
         slopes_of(s, ds, seen, room, drop, top, share, delta);
-        for (int i = 0; i < EACH; i++)
-            for (int j = 0; j < EACH; j++) s[i][j] = dropped(s[i][j], room, drop, i, j);
+        EVERY(i)
+            EVERY(j) s[i][j] = dropped(s[i][j], room, drop, i, j);
         keep(room, s, false);
         mix<parts>(of_values, room, g, first);
         __syncthreads();
@@ -311,7 +315,7 @@ __device__ void backward_keys(Shared& room, const Sight& sight, const Drop& drop
         mix<parts>(of_keys, room, q, first);
     }
     REAL scale[EACH], one[EACH];
-    for (int i = 0; i < EACH; i++) scale[i] = sight.scale, one[i] = 1;
+    EVERY(i) scale[i] = sight.scale, one[i] = 1;
     store<parts>(dk, dk_step, sight.keys, k.columns, key, of_keys, scale);
     store<parts>(dv, dv_step, sight.keys, v.columns, key, of_values, one);
 }
@@ -320,18 +324,18 @@ __device__ void backward_keys(Shared& room, const Sight& sight, const Drop& drop
 
 // O, and the maximum and the sum of each row, (B H, T). A block takes a tile of queries of one head: the last, which sees most keys of
 // a causal attention, first.
-extern "C" __global__ void attention_tiles(
+extern "C" __global__ __launch_bounds__(attention::THREADS, attention::BLOCKS) void attention_tiles(
     const REAL* q, const REAL* k, const REAL* v, REAL* o, REAL* tops, REAL* totals, const bool* mask, const REAL* bias,
-    long long heads, long long queries, long long keys, int features, int width, long long behind, REAL scale,
-    long long q_batch, long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row,
-    long long v_batch, long long v_head, long long v_row, long long o_batch, long long o_head, long long o_row,
-    long long mask_batch, long long mask_head, long long mask_query, long long mask_key,
-    long long bias_batch, long long bias_head, long long bias_query, long long bias_key,
+    int heads, int queries, int keys, int features, int width, int behind, REAL scale,
+    long long q_batch, long long q_head, int q_row, long long k_batch, long long k_head, int k_row,
+    long long v_batch, long long v_head, int v_row, long long o_batch, long long o_head, int o_row,
+    long long mask_batch, long long mask_head, int mask_query, int mask_key,
+    long long bias_batch, long long bias_head, int bias_query, int bias_key,
     word key0, word key1, word counter, word cut, int share, REAL factor) {
     using namespace attention;
     __shared__ Shared room;
-    long long tiles = (queries + TILE - 1) / TILE, head = blockIdx.x / tiles, b = head / heads, h = head % heads;
-    long long first = (tiles - 1 - blockIdx.x % tiles) * TILE;
+    int tiles = (queries + TILE - 1) / TILE, first = (tiles - 1 - int(blockIdx.x % tiles)) * TILE;
+    long long head = blockIdx.x / tiles, b = head / heads, h = head % heads;
     Matrix of_q = {q + b * q_batch + h * q_head, q_row, queries, features}, of_k = {k + b * k_batch + h * k_head, k_row, keys, features};
     Matrix of_v = {v + b * v_batch + h * v_head, v_row, keys, width};
     Sight sight = {mask ? mask + b * mask_batch + h * mask_head : mask, bias ? bias + b * bias_batch + h * bias_head : bias,
@@ -345,20 +349,20 @@ extern "C" __global__ void attention_tiles(
 }
 
 // dQ, and delta of each row; dS too, which is the gradient of the bias, if slopes (B H, T, S) is not null. Blocks as above.
-extern "C" __global__ void attention_tiles_queries(
-    const REAL* q, const REAL* k, const REAL* v, const REAL* g, const REAL* o, const REAL* tops, const REAL* totals, REAL* deltas,
-    REAL* dq, REAL* slopes, const bool* mask, const REAL* bias,
-    long long heads, long long queries, long long keys, int features, int width, long long behind, REAL scale,
-    long long q_batch, long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row,
-    long long v_batch, long long v_head, long long v_row, long long g_batch, long long g_head, long long g_row,
-    long long o_batch, long long o_head, long long o_row, long long dq_batch, long long dq_head, long long dq_row,
-    long long mask_batch, long long mask_head, long long mask_query, long long mask_key,
-    long long bias_batch, long long bias_head, long long bias_query, long long bias_key,
+extern "C" __global__ __launch_bounds__(attention::THREADS, attention::BLOCKS) void attention_tiles_queries(
+    const REAL* q, const REAL* k, const REAL* v, const REAL* g, const REAL* o, REAL* dq, const REAL* tops,
+    const REAL* totals, REAL* deltas, REAL* slopes, const bool* mask, const REAL* bias,
+    int heads, int queries, int keys, int features, int width, int behind, REAL scale,
+    long long q_batch, long long q_head, int q_row, long long k_batch, long long k_head, int k_row,
+    long long v_batch, long long v_head, int v_row, long long g_batch, long long g_head, int g_row,
+    long long o_batch, long long o_head, int o_row, long long dq_batch, long long dq_head, int dq_row,
+    long long mask_batch, long long mask_head, int mask_query, int mask_key,
+    long long bias_batch, long long bias_head, int bias_query, int bias_key,
     word key0, word key1, word counter, word cut, int share, REAL factor) {
     using namespace attention;
     __shared__ Shared room;
-    long long tiles = (queries + TILE - 1) / TILE, head = blockIdx.x / tiles, b = head / heads, h = head % heads;
-    long long first = (tiles - 1 - blockIdx.x % tiles) * TILE;
+    int tiles = (queries + TILE - 1) / TILE, first = (tiles - 1 - int(blockIdx.x % tiles)) * TILE;
+    long long head = blockIdx.x / tiles, b = head / heads, h = head % heads;
     Matrix of_q = {q + b * q_batch + h * q_head, q_row, queries, features}, of_k = {k + b * k_batch + h * k_head, k_row, keys, features};
     Matrix of_v = {v + b * v_batch + h * v_head, v_row, keys, width}, of_g = {g + b * g_batch + h * g_head, g_row, queries, width};
     Matrix of_o = {o + b * o_batch + h * o_head, o_row, queries, width};
@@ -373,20 +377,20 @@ extern "C" __global__ void attention_tiles_queries(
 }
 
 // dK and dV, given delta. A block takes a tile of keys of one head: the first, which most queries of a causal attention see, first.
-extern "C" __global__ void attention_tiles_keys(
-    const REAL* q, const REAL* k, const REAL* v, const REAL* g, const REAL* tops, const REAL* totals, const REAL* deltas,
-    REAL* dk, REAL* dv, const bool* mask, const REAL* bias,
-    long long heads, long long queries, long long keys, int features, int width, long long behind, REAL scale,
-    long long q_batch, long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row,
-    long long v_batch, long long v_head, long long v_row, long long g_batch, long long g_head, long long g_row,
-    long long dk_batch, long long dk_head, long long dk_row, long long dv_batch, long long dv_head, long long dv_row,
-    long long mask_batch, long long mask_head, long long mask_query, long long mask_key,
-    long long bias_batch, long long bias_head, long long bias_query, long long bias_key,
+extern "C" __global__ __launch_bounds__(attention::THREADS, attention::BLOCKS) void attention_tiles_keys(
+    const REAL* q, const REAL* k, const REAL* v, const REAL* g, REAL* dk, REAL* dv, const REAL* tops,
+    const REAL* totals, const REAL* deltas, const bool* mask, const REAL* bias,
+    int heads, int queries, int keys, int features, int width, int behind, REAL scale,
+    long long q_batch, long long q_head, int q_row, long long k_batch, long long k_head, int k_row,
+    long long v_batch, long long v_head, int v_row, long long g_batch, long long g_head, int g_row,
+    long long dk_batch, long long dk_head, int dk_row, long long dv_batch, long long dv_head, int dv_row,
+    long long mask_batch, long long mask_head, int mask_query, int mask_key,
+    long long bias_batch, long long bias_head, int bias_query, int bias_key,
     word key0, word key1, word counter, word cut, int share, REAL factor) {
     using namespace attention;
     __shared__ Shared room;
-    long long tiles = (keys + TILE - 1) / TILE, head = blockIdx.x / tiles, b = head / heads, h = head % heads;
-    long long key = blockIdx.x % tiles * TILE;
+    int tiles = (keys + TILE - 1) / TILE, key = blockIdx.x % tiles * TILE;
+    long long head = blockIdx.x / tiles, b = head / heads, h = head % heads;
     Matrix of_q = {q + b * q_batch + h * q_head, q_row, queries, features}, of_k = {k + b * k_batch + h * k_head, k_row, keys, features};
     Matrix of_v = {v + b * v_batch + h * v_head, v_row, keys, width}, of_g = {g + b * g_batch + h * g_head, g_row, queries, width};
     Sight sight = {mask ? mask + b * mask_batch + h * mask_head : mask, bias ? bias + b * bias_batch + h * bias_head : bias,

@@ -6,7 +6,8 @@
 //     dS = P (drop (g V^T) - delta),  dQ = dS K scale,  dK = dS^T Q scale,  dV = (P drop)^T g
 //
 // One kernel over tiles of queries gives O, one dQ, and one over tiles of keys dK and dV: each block of threads alone writes its rows,
-// its sums go from the first tile to the last. Tiles above the diagonal of a causal attention are left out.
+// its sums go from the first tile to the last. Tiles above the diagonal of a causal attention are left out. What is
+// wider than a tile is shared out along y of the grid: blocks that make the same weights again.
 //
 // Letters: T queries, S keys, K features of a head. q, k, v, g, o and their gradients are read and written by their own steps, in
 // elements, along batch, head and row; the last axis is contiguous. mask (may be null) and bias (may be null) have steps along batch,
@@ -20,9 +21,7 @@ const int EACH = sizeof(REAL) == 4 ? 4 : 2;  // of which each computes a square 
 const int TILE = SIDE * EACH;                // queries, or keys, of a tile
 const int DEPTH = TILE / 2;                  // features that a product of turned tiles takes at a time
 const int STEP = TILE + EACH;                // from one line of a tile in shared memory to the next
-const int WIDEST = 128;                      // features
-const int PARTS = WIDEST / TILE;             // tiles beside each other for them
-const int BLOCKS = sizeof(REAL) == 4 ? 2 : 1;  // that a multiprocessor should have registers for
+const int BLOCKS = EACH / 2;                 // that a multiprocessor should have registers for
 
 struct alignas(EACH * sizeof(REAL)) Few {  // read from shared memory at once
     REAL x[EACH];
@@ -107,16 +106,30 @@ __device__ __forceinline__ void inner(Square& s, Shared& room, Matrix a, int fir
 // the queries, that have one.
 __device__ __forceinline__ unsigned look(Square& s, Shared& room, const Sight& sight, int first, int key, bool of_queries) {
     int y = EACH * (threadIdx.x / SIDE), x = EACH * (threadIdx.x % SIDE);
+    bool whole = first + TILE <= sight.queries && key + TILE <= sight.keys && key + TILE - 1 <= first + sight.behind;
     unsigned seen = 0;
-    EVERY(i)
+    EVERY(i) {
+        int t = first + y + i;
+        const bool* mask = sight.mask ? sight.mask + place(t, sight.mask_query) + place(key + x, sight.mask_key) : 0;
         EVERY(j) {
-            int t = first + y + i, n = key + x + j;
-            bool sees = t < sight.queries && n < sight.keys && n <= t + sight.behind;
-            if (sees && sight.mask) sees = sight.mask[place(t, sight.mask_query) + place(n, sight.mask_key)];
+            int n = key + x + j;
+            bool sees = whole || (t < sight.queries && n < sight.keys && n <= t + sight.behind);
+            if (mask && sees) sees = mask[place(j, sight.mask_key)];
             s[i][j] = sees ? s[i][j] * sight.scale : -1 / REAL(0);
-            if (sees && sight.bias) s[i][j] += sight.bias[place(t, sight.bias_query) + place(n, sight.bias_key)];
-            if (sees) seen |= 1u << (i * EACH + j), room.seen[of_queries ? y + i : x + j] = true;
+            if (sees) seen |= 1u << (i * EACH + j);
         }
+        if (sight.bias) {
+            const REAL* bias = sight.bias + place(t, sight.bias_query) + place(key + x, sight.bias_key);
+            EVERY(j) if (seen >> (i * EACH + j) & 1) s[i][j] += bias[place(j, sight.bias_key)];
+        }
+    }
+    if (of_queries) {
+        EVERY(i) if (seen >> i * EACH & ((1u << EACH) - 1)) room.seen[y + i] = true;
+    } else {
+        unsigned any = 0;
+        EVERY(i) any |= seen >> i * EACH;
+        EVERY(j) if (any >> j & 1) room.seen[x + j] = true;
+    }
     return seen;
 }
 
@@ -158,29 +171,22 @@ __device__ __forceinline__ void keep(Shared& room, const Square& s, bool turned)
     }
 }
 
-// sums += (room.weights)^T m, m from row `first` on.
-template <int parts>
-__device__ __forceinline__ void mix(Square* sums, Shared& room, Matrix m, int first) {
-#pragma unroll
-    for (int part = 0; part < parts; part++)
-        if (part * TILE < m.columns) {
-            __syncthreads();
-            load(room.operands->x, m, first, part * TILE, room.seen);
-            __syncthreads();
-            multiply<TILE>(sums[part], room.weights->x, room.operands->x);
-        }
+// sums += (room.weights)^T m, m from row `first` and `column` on.
+__device__ __forceinline__ void mix(Square& sums, Shared& room, Matrix m, int first, int column) {
+    __syncthreads();
+    load(room.operands->x, m, first, column, room.seen);
+    __syncthreads();
+    multiply<TILE>(sums, room.weights->x, room.operands->x);
 }
 
-// Write sums times a number for each row to rows from `first` on.
-template <int parts>
-__device__ __forceinline__ void store(REAL* at, int step, int rows, int columns, int first, const Square* sums, const REAL* factor) {
-    int y = EACH * (threadIdx.x / SIDE), x = EACH * (threadIdx.x % SIDE);
-#pragma unroll
-    for (int part = 0; part < parts; part++)
-        EVERY(i)
-            EVERY(j)
-                if (first + y + i < rows && part * TILE + x + j < columns)
-                    at[place(first + y + i, step) + part * TILE + x + j] = sums[part][i][j] * factor[i];
+// Write sums times a number for each row to rows from `first` and columns from `column` on.
+__device__ __forceinline__ void store(REAL* at, int step, int rows, int columns, int first, int column, const Square& sums,
+                                      const REAL* factor) {
+    first += EACH * (threadIdx.x / SIDE);
+    column += EACH * (threadIdx.x % SIDE);
+    EVERY(i)
+        EVERY(j)
+            if (first + i < rows && column + j < columns) at[place(first + i, step) + column + j] = sums[i][j] * factor[i];
 }
 
 // The sum of one number of each thread that has the same rows.
@@ -194,12 +200,11 @@ __device__ __forceinline__ REAL row_max(REAL x) {
     return x;
 }
 
-template <int parts>
 __device__ __forceinline__ void forward(Shared& room, const Sight& sight, const Drop& drop, Matrix q, Matrix k, Matrix v, REAL* o, int o_step,
-                        REAL* tops, REAL* totals, long long head, int first) {
+                        REAL* tops, REAL* totals, long long head, int first, int column) {
     const REAL lowest = -1 / REAL(0);
     int last = sight.behind < sight.keys - first - TILE ? first + TILE + sight.behind : sight.keys;
-    Square s, sums[parts] = {};
+    Square s, sums = {};
     REAL top[EACH], total[EACH] = {};
     EVERY(i) top[i] = lowest;
     for (int key = 0; key < last; key += TILE) {
@@ -213,8 +218,7 @@ __device__ __forceinline__ void forward(Shared& room, const Sight& sight, const 
             top[i] = row_max(top[i]);
             REAL shift = top[i] == lowest ? 0 : top[i], factor = exp(before - shift);
             total[i] *= factor;
-#pragma unroll
-            for (int part = 0; part < parts; part++) EVERY(j) sums[part][i][j] *= factor;
+            EVERY(j) sums[i][j] *= factor;
             EVERY(j) {
                 REAL weight = exp(s[i][j] - shift);
                 total[i] += weight;
@@ -222,21 +226,20 @@ __device__ __forceinline__ void forward(Shared& room, const Sight& sight, const 
             }
         }
         keep(room, s, true);
-        mix<parts>(sums, room, v, key);
+        mix(sums, room, v, key, column);
     }
     EVERY(i) {
         total[i] = row_sum(total[i]);
         bool none = total[i] == 0;  // a row that sees nothing, or only -inf
         int t = first + EACH * (threadIdx.x / SIDE) + i;
-        if (threadIdx.x % SIDE == 0 && t < sight.queries) {
+        if (column == 0 && threadIdx.x % SIDE == 0 && t < sight.queries) {
             tops[head * sight.queries + t] = none ? 0 : top[i];
             totals[head * sight.queries + t] = none ? 1 : total[i];
         }
         total[i] = none ? 1 : 1 / total[i];
-#pragma unroll
-        for (int part = 0; part < parts; part++) EVERY(j) sums[part][i][j] = none ? 0 : sums[part][i][j];  // also where 0 times a value was NaN
+        EVERY(j) sums[i][j] = none ? 0 : sums[i][j];  // also where 0 times a value was NaN
     }
-    store<parts>(o, o_step, sight.queries, v.columns, first, sums, total);
+    store(o, o_step, sight.queries, v.columns, first, column, sums, total);
 }
 
 // p and dS of a tile, from S and g V^T.
@@ -249,13 +252,12 @@ __device__ __forceinline__ void slopes_of(Square& s, Square& ds, unsigned seen, 
         }
 }
 
-template <int parts>
 __device__ __forceinline__ void backward_queries(Shared& room, const Sight& sight, const Drop& drop, Matrix q, Matrix k, Matrix v, Matrix g, Matrix o,
                                  const REAL* tops, const REAL* totals, REAL* deltas, REAL* dq, int dq_step, REAL* slopes,
-                                 long long head, int first) {
+                                 long long head, int first, int column) {
     int last = sight.behind < sight.keys - first - TILE ? first + TILE + sight.behind : sight.keys;
     int y = EACH * (threadIdx.x / SIDE), x = EACH * (threadIdx.x % SIDE);
-    Square s, ds, sums[parts] = {};
+    Square s, ds, sums = {};
     REAL top[EACH] = {}, share[EACH] = {}, delta[EACH] = {}, scale[EACH];
     EVERY(i) {
         int t = first + y + i;
@@ -266,7 +268,7 @@ __device__ __forceinline__ void backward_queries(Shared& room, const Sight& sigh
             for (int c = threadIdx.x % SIDE; c < g.columns; c += SIDE) delta[i] += g.at[place(t, g.step) + c] * o.at[place(t, o.step) + c];
         }
         delta[i] = row_sum(delta[i]);
-        if (x == 0 && t < sight.queries) deltas[head * sight.queries + t] = delta[i];
+        if (column == 0 && x == 0 && t < sight.queries) deltas[head * sight.queries + t] = delta[i];
     }
     for (int key = 0; key < last; key += TILE) {
         clear(room);
@@ -275,24 +277,23 @@ __device__ __forceinline__ void backward_queries(Shared& room, const Sight& sigh
         unsigned seen = look(s, room, sight, first, key, false);
         inner(ds, room, g, first, v, key);
         slopes_of(s, ds, seen, room, drop, top, share, delta);
-        if (slopes)
+        if (slopes && column == 0)
             EVERY(i)
                 EVERY(j)
                     if (first + y + i < sight.queries && key + x + j < sight.keys)
                         slopes[(head * sight.queries + first + y + i) * sight.keys + key + x + j] = ds[i][j];
         keep(room, ds, true);
-        mix<parts>(sums, room, k, key);
+        mix(sums, room, k, key, column);
     }
-    store<parts>(dq, dq_step, sight.queries, q.columns, first, sums, scale);
+    store(dq, dq_step, sight.queries, q.columns, first, column, sums, scale);
 }
 
-template <int parts>
 __device__ __forceinline__ void backward_keys(Shared& room, const Sight& sight, const Drop& drop, Matrix q, Matrix k, Matrix v, Matrix g,
                               const REAL* tops, const REAL* totals, const REAL* deltas, REAL* dk, int dk_step, REAL* dv,
-                              int dv_step, long long head, int key) {
+                              int dv_step, long long head, int key, int column) {
     int before = key - sight.behind > 0 ? (key - sight.behind) / TILE * TILE : 0;
     int y = EACH * (threadIdx.x / SIDE);
-    Square s, ds, of_keys[parts] = {}, of_values[parts] = {};
+    Square s, ds, of_keys = {}, of_values = {};
     for (int first = before; first < sight.queries; first += TILE) {
         REAL top[EACH] = {}, share[EACH] = {}, delta[EACH] = {};
         EVERY(i)
@@ -309,15 +310,15 @@ __device__ __forceinline__ void backward_keys(Shared& room, const Sight& sight, 
         EVERY(i)
             EVERY(j) s[i][j] = dropped(s[i][j], room, drop, i, j);
         keep(room, s, false);
-        mix<parts>(of_values, room, g, first);
+        mix(of_values, room, g, first, column);
         __syncthreads();
         keep(room, ds, false);
-        mix<parts>(of_keys, room, q, first);
+        mix(of_keys, room, q, first, column);
     }
     REAL scale[EACH], one[EACH];
     EVERY(i) scale[i] = sight.scale, one[i] = 1;
-    store<parts>(dk, dk_step, sight.keys, k.columns, key, of_keys, scale);
-    store<parts>(dv, dv_step, sight.keys, v.columns, key, of_values, one);
+    store(dk, dk_step, sight.keys, k.columns, key, column, of_keys, scale);
+    store(dv, dv_step, sight.keys, v.columns, key, column, of_values, one);
 }
 
 }  // namespace attention
@@ -342,10 +343,7 @@ extern "C" __global__ __launch_bounds__(attention::THREADS, attention::BLOCKS) v
                    mask_query, mask_key, bias_query, bias_key, queries, keys, behind, scale};
     Drop drop = {key0, key1, counter, cut, share, factor};
     o += b * o_batch + h * o_head;
-    if (width <= TILE)
-        forward<1>(room, sight, drop, of_q, of_k, of_v, o, o_row, tops, totals, head, first);
-    else
-        forward<PARTS>(room, sight, drop, of_q, of_k, of_v, o, o_row, tops, totals, head, first);
+    forward(room, sight, drop, of_q, of_k, of_v, o, o_row, tops, totals, head, first, blockIdx.y * TILE);
 }
 
 // dQ, and delta of each row; dS too, which is the gradient of the bias, if slopes (B H, T, S) is not null. Blocks as above.
@@ -370,10 +368,7 @@ extern "C" __global__ __launch_bounds__(attention::THREADS, attention::BLOCKS) v
                    mask_query, mask_key, bias_query, bias_key, queries, keys, behind, scale};
     Drop drop = {key0, key1, counter, cut, share, factor};
     dq += b * dq_batch + h * dq_head;
-    if (features <= TILE)
-        backward_queries<1>(room, sight, drop, of_q, of_k, of_v, of_g, of_o, tops, totals, deltas, dq, dq_row, slopes, head, first);
-    else
-        backward_queries<PARTS>(room, sight, drop, of_q, of_k, of_v, of_g, of_o, tops, totals, deltas, dq, dq_row, slopes, head, first);
+    backward_queries(room, sight, drop, of_q, of_k, of_v, of_g, of_o, tops, totals, deltas, dq, dq_row, slopes, head, first, blockIdx.y * TILE);
 }
 
 // dK and dV, given delta. A block takes a tile of keys of one head: the first, which most queries of a causal attention see, first.
@@ -398,8 +393,5 @@ extern "C" __global__ __launch_bounds__(attention::THREADS, attention::BLOCKS) v
     Drop drop = {key0, key1, counter, cut, share, factor};
     dk += b * dk_batch + h * dk_head;
     dv += b * dv_batch + h * dv_head;
-    if (features <= TILE && width <= TILE)
-        backward_keys<1>(room, sight, drop, of_q, of_k, of_v, of_g, tops, totals, deltas, dk, dk_row, dv, dv_row, head, key);
-    else
-        backward_keys<PARTS>(room, sight, drop, of_q, of_k, of_v, of_g, tops, totals, deltas, dk, dk_row, dv, dv_row, head, key);
+    backward_keys(room, sight, drop, of_q, of_k, of_v, of_g, tops, totals, deltas, dk, dk_row, dv, dv_row, head, key, blockIdx.y * TILE);
 }

@@ -31,30 +31,31 @@ class _Tiles:
         self.drop = (0, 0, 0, 0, 0, 1.0)
         if drawn is not None:
             self.drop = (*drawn.key, drawn.counter, drawn.cut, 64 // drawn.bits, drawn.factor)
-        self.blocks = tuple(batch * heads * -(-rows // tile) for rows in (queries, keys))
+        parts = -(-features // tile), -(-v.shape[3] // tile)  # blocks beside each other for features, and for values
+        self.grids = [(batch * heads * -(-rows // tile), n) for rows, n in ((queries, parts[1]), (queries, parts[0]), (keys, max(parts)))]
         self.sums = xp.empty((2, batch * heads, queries), dtype=self.dtype)  # the maximum and the sum of each row
         # Of a causal attention no kernel comes to what lies above the diagonal.
         self.slopes = xp.zeros if causal else xp.empty
 
-    def _run(self, name, blocks, arrays, numbers):
+    def _run(self, name, grid, arrays, numbers):
         """Run a kernel on ``arrays`` (B, H, T or S, K or V), read by their steps, and ``numbers``."""
         steps = [step for x in arrays if x.ndim == 4 for step in _steps(x)[:3]]
         self.xp.kernels.launch(
-            name, self.dtype, (blocks,), THREADS,
+            name, self.dtype, grid, THREADS,
             (*[_first(x) if x.ndim == 4 else x for x in arrays], *numbers, *self.masks, *self.sizes, *steps, *self.mask_steps, *self.drop),
         )  # fmt: skip
 
     def forward(self, out):
         """Write the mixture of the values to ``out`` (B, H, T, V)."""
-        self._run("attention_tiles", self.blocks[0], (self.q, self.k, self.v, out), self.sums)
+        self._run("attention_tiles", self.grids[0], (self.q, self.k, self.v, out), self.sums)
 
     def backward(self, g, out, dq, dk, dv, learns):
         """Fill the gradients, given that of ``out``; returns that of the bias, if it ``learns``."""
         g, deltas = _rows(self.xp, g), self.xp.empty(self.sums.shape[1:], dtype=self.dtype)
         slopes = self.slopes((*self.q.shape[:3], self.k.shape[2]), dtype=self.dtype) if learns else None
         given = self.q, self.k, self.v, g
-        self._run("attention_tiles_queries", self.blocks[0], (*given, out, dq), (*self.sums, deltas, slopes))
-        self._run("attention_tiles_keys", self.blocks[1], (*given, dk, dv), (*self.sums, deltas))
+        self._run("attention_tiles_queries", self.grids[1], (*given, out, dq), (*self.sums, deltas, slopes))
+        self._run("attention_tiles_keys", self.grids[2], (*given, dk, dv), (*self.sums, deltas))
         return slopes
 
 

@@ -1,4 +1,4 @@
-"""Attention in tiles on a device against the CPU's: what both the fake device and a real one run."""
+"""Attention in tiles on a device against the CPU's: what the fake device and a real one run."""
 
 import numpy as np
 

@@ -95,7 +95,9 @@ class Module:
             values = [_c_value(kind, pointer, dtype, value) for (kind, pointer), value in zip(signature, arguments)]
             grid = (*grid, 1)[:2]
             assert 0 < block[0] <= 1024 and all(0 < n < 2**31 for n in grid) and grid[1] < 65536, (name, grid, block)
-            getattr(library(dtype, files_with(name)), f"run_{name}")(*(ctypes.c_uint(n) for n in (*grid, block[0])), *values)
+            getattr(library(dtype, files_with(name)), f"run_{name}")(
+                *(ctypes.c_uint(n) for n in (*grid, block[0])), *values
+            )
 
         return kernel
 

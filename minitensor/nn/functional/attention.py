@@ -219,7 +219,7 @@ def _visible(xp, q, k, v, mask, causal):
 
 
 def written(drop, drawn):
-    """The mask of dropout as a raw array: ``drop``, or what ``drawn`` stands for; None without one."""
+    """The mask of dropout, raw: ``drop``, or what ``drawn`` stands for; None without one."""
     return drop if drawn is None else drawn.written()
 
 

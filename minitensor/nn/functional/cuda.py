@@ -226,7 +226,9 @@ def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, causal=False, drawn=None
     drop = attention_file.written(drop, drawn)
     batch, length, width = qkv.shape
     parts = qkv.reshape(batch, length, 3, n_heads, width // (3 * n_heads))
-    apart = xp.ascontiguousarray(parts.transpose(2, 0, 3, 1, 4))  # (3, B, H, T, K): one copy, and no product needs another
+    apart = xp.ascontiguousarray(
+        parts.transpose(2, 0, 3, 1, 4)
+    )  # (3, B, H, T, K): one copy, and no product needs another
     out = xp.empty(apart.shape[1:], dtype=qkv.dtype)  # (B, H, T, K)
     pull = attention_file._attend(xp, *apart, mask, None, drop, scale, causal, out, _forward)
 

@@ -6,9 +6,10 @@ from minitensor.nn.functional.attention import _by_heads, _heads_of
 
 __all__ = ["packed", "separate"]
 
-# Queries, and keys, from which on tiles serve; fewer are multiplied whole, a matrix of all weights for each head in memory.
+# Queries, and keys, from which on tiles serve; fewer are multiplied whole, all weights of each head
+# in memory.
 LEAST = 256
-WIDEST = 128  # features of a head or a value, as in the CUDA text
+WIDEST = 128  # features of a head, or of a value: beyond a tile of them weights are made once more
 THREADS = 256
 MOST = 1 << 31  # blocks of a grid, and what the kernels count rows and steps with
 
@@ -31,19 +32,18 @@ class _Tiles:
         self.drop = (0, 0, 0, 0, 0, 1.0)
         if drawn is not None:
             self.drop = (*drawn.key, drawn.counter, drawn.cut, 64 // drawn.bits, drawn.factor)
-        parts = -(-features // tile), -(-v.shape[3] // tile)  # blocks beside each other for features, and for values
-        self.grids = [(batch * heads * -(-rows // tile), n) for rows, n in ((queries, parts[1]), (queries, parts[0]), (keys, max(parts)))]
+        widths = v.shape[3], features, max(v.shape[3], features)  # of what each kernel writes
+        grids = zip((queries, queries, keys), widths)
+        self.grids = [(batch * heads * -(-rows // tile), -(-width // tile)) for rows, width in grids]
         self.sums = xp.empty((2, batch * heads, queries), dtype=self.dtype)  # the maximum and the sum of each row
         # Of a causal attention no kernel comes to what lies above the diagonal.
         self.slopes = xp.zeros if causal else xp.empty
 
     def _run(self, name, grid, arrays, numbers):
-        """Run a kernel on ``arrays`` (B, H, T or S, K or V), read by their steps, and ``numbers``."""
-        steps = [step for x in arrays if x.ndim == 4 for step in _steps(x)[:3]]
-        self.xp.kernels.launch(
-            name, self.dtype, grid, THREADS,
-            (*[_first(x) if x.ndim == 4 else x for x in arrays], *numbers, *self.masks, *self.sizes, *steps, *self.mask_steps, *self.drop),
-        )  # fmt: skip
+        """Run a kernel on ``arrays`` (B, H, T or S, K or V), by their steps, and on ``numbers``."""
+        steps = [step for x in arrays for step in _steps(x)[:3]]
+        given = *map(_first, arrays), *numbers, *self.masks, *self.sizes, *steps, *self.mask_steps, *self.drop
+        self.xp.kernels.launch(name, self.dtype, grid, THREADS, given)
 
     def forward(self, out):
         """Write the mixture of the values to ``out`` (B, H, T, V)."""
@@ -78,7 +78,9 @@ def _serves(shape, width, dtype, lead):
     """Whether tiles serve, and pay; shape: (T, S, K)."""
     queries, keys, features = shape
     blocks = lead[0] * lead[1] * -(-max(queries, keys) // _TILE[dtype.itemsize])
-    return min(queries, keys) >= LEAST and max(features, width) <= WIDEST and blocks < MOST and max(queries, keys) < MOST
+    return (
+        min(queries, keys) >= LEAST and max(features, width) <= WIDEST and blocks < MOST and max(queries, keys) < MOST
+    )
 
 
 def _suits(drop, drawn, shape):
@@ -94,7 +96,11 @@ def separate(xp, query, key, value, mask, bias, drop, drawn, scale, causal, lear
     given = [x for x in (query, key, value, mask, bias) if x is not None]
     lead = xp.broadcast_shapes(*[x.shape[:-2] for x in given])
     four, shape = (1,) * (2 - len(lead)) + lead, (query.shape[-2], key.shape[-2], query.shape[-1])
-    if len(four) > 2 or not _suits(drop, drawn, (*lead, *shape[:2])) or not _serves(shape, value.shape[-1], query.dtype, four):
+    if (
+        len(four) > 2
+        or not _suits(drop, drawn, (*lead, *shape[:2]))
+        or not _serves(shape, value.shape[-1], query.dtype, four)
+    ):
         return None
     q, k, v = (xp.broadcast_to(x, (*four, *x.shape[-2:])) for x in (query, key, value))
     tiles = _Tiles(xp, q, k, v, mask, bias, drawn, scale, causal)
@@ -114,7 +120,9 @@ def packed(xp, qkv, mask, drop, drawn, n_heads, scale, causal):
     """``(out, backward)`` of ``attention._packed`` in tiles; None where they do not serve."""
     batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
     features, four = width // n_heads, (batch, n_heads)
-    if not _suits(drop, drawn, (*four, length, length)) or not _serves((length, length, features), features, qkv.dtype, four):
+    if not _suits(drop, drawn, (*four, length, length)) or not _serves(
+        (length, length, features), features, qkv.dtype, four
+    ):
         return None
     tiles = _Tiles(xp, *_heads_of(xp.ascontiguousarray(qkv), n_heads), mask, None, drawn, scale, causal)
     out = xp.empty((batch, length, n_heads, features), dtype=qkv.dtype)  # (B, T, H, K)

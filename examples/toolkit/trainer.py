@@ -185,7 +185,8 @@ class Trainer:
             loss.backward()
             losses.append(loss.detach())
         norm = optim.clip_grad_norm_(self.parameters, self.settings.clip or math.inf)
-        value, length = sum(loss.item() for loss in losses), norm.item()  # the one place that waits for a GPU
+        *values, length = mt.stack([*losses, norm]).tolist()  # the one place that waits for a GPU
+        value = sum(values)
         if not (math.isfinite(value) and math.isfinite(length)):
             what = f"the loss is {value}" if not math.isfinite(value) else f"the norm of the gradient is {length}"
             self._tell_why(parts, batch.tokens, drawn)

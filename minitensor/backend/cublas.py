@@ -18,7 +18,7 @@ from cupy_backends.cuda.libs import cublas
 
 from minitensor.backend import gemm
 
-__all__ = ["matmul"]
+__all__ = ["matmul", "multiplier"]
 
 DATA_TYPES = {
     "float16": runtime.CUDA_R_16F, "bfloat16": runtime.CUDA_R_16BF, "float32": runtime.CUDA_R_32F, "float64": runtime.CUDA_R_64F,
@@ -155,3 +155,23 @@ def _addresses(kind):
 _EXACT64 = cublas.CUBLAS_COMPUTE_64F, *_addresses(np.float64)
 _EXACT = cublas.CUBLAS_COMPUTE_32F, *_addresses(np.float32)
 _FAST = cublas.CUBLAS_COMPUTE_32F_FAST_TF32, *_addresses(np.float32)
+
+
+def multiplier(a, b, out):
+    """A function of i that writes ``a[i] @ b`` to ``out``; all but one address is found here, once
+    for many i.
+
+    a: (N, M, K) and out: (M, L), contiguous; b: (K, L), its rows or its columns contiguous.
+    """
+    operands = (gemm.Operand(x.shape, tuple(step // x.itemsize for step in x.strides)) for x in (a[0], b, out))
+    (call,) = gemm.calls(*operands)
+    kind, (compute, one, zero) = DATA_TYPES[out.dtype.name], _precision(out.dtype)
+    shape = int(call.transpose_first), int(call.transpose_second), call.m, call.n, call.k
+    first = cupy.cuda.device.get_cublas_handle(), *shape, one, b.data.ptr, kind, call.first_leading, 0
+    last = out.data.ptr, kind, call.out_leading, 0, 1, compute, cublas.CUBLAS_GEMM_DEFAULT
+    start, step, leading = a.data.ptr, a[0].nbytes, call.second_leading
+
+    def multiply(i, _alive=(a, b, out)):  # whose addresses these are
+        cublas.gemmStridedBatchedEx(*first, start + i * step, kind, leading, 0, zero, *last)
+
+    return multiply

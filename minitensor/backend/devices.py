@@ -113,7 +113,12 @@ def namespace_of(op_name, arrays, names):
     meet.
     """
     cuda = sys.modules.get("minitensor.backend.cuda")
-    if cuda is not None and cuda.resolved and not cuda.several() and {a.__class__ for a in arrays} - _NO_ARRAYS == cuda.ARRAYS:
+    if (
+        cuda is not None
+        and cuda.resolved
+        and not cuda.several()
+        and {a.__class__ for a in arrays} - _NO_ARRAYS == cuda.ARRAYS
+    ):
         return cuda.xp  # the short way: all lie on the only GPU
     first = None
     for array, name in zip(arrays, names):

@@ -50,13 +50,13 @@ def cheapest(choices):
     choices: for each of the three ``(as it lies, as a copy, elements to be copied)``; ``which`` has
     False or True.
     """
-    best = math.inf, (), []
+    found = []
     for which in itertools.product((False, True), repeat=3):
         made = calls(*(choice[copied] for choice, copied in zip(choices, which)))
         if made is not None:
             cost = len(made) + sum(1 + choice[2] / A_LAUNCH for choice, copied in zip(choices, which) if copied)
-            best = min(best, (cost, which, made), key=lambda found: found[0])
-    return best[1:]
+            found.append((cost, which, made))
+    return min(found, key=lambda one: one[0])[1:]
 
 
 class Call(NamedTuple):

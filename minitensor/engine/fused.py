@@ -55,7 +55,9 @@ class Fused(Primitive, Generic[P]):
 
         ``kernel(xp, *inputs, **keywords)``; ``backward(g)`` returns one array (or None) per input,
         in their order, and writes to no argument. The arrays are new and share memory with nothing:
-        the engine adds in place to those of the library's own kernels. A kernel with a keyword
+        the engine adds in place to those of the library's own kernels. A
+        ``backward(g, homes=None)`` may be given, for each input, an array that it can write this
+        gradient to and return, or None. A kernel with a keyword
         ``needs`` gets a tuple of booleans, one per input: whether its gradient is wanted.
         ``device="cuda"`` gives an override for GPUs alone.
         """
@@ -87,7 +89,7 @@ class Fused(Primitive, Generic[P]):
         if xp is not cpu and xp.away():
             with on(f"cuda:{xp.index}"):
                 return self.run(args, params, observed=True)
-        if any(a.__class__ in NUMBERS for a in arrays):
+        if not NUMBERS.isdisjoint(map(type, arrays)):
             arrays = self.as_arrays(arrays, xp)
         kernel, takes_needs = self.kernels.get(xp.name) or self.kernels["any"]
         recording = bool(wanted) and mode.grad
@@ -148,6 +150,7 @@ class KernelPullback:
 
     __slots__ = ("op", "op_name", "wanted", "gives_new")
     simple = False  # a kernel may return None for an input that is not differentiable
+    fills = True
 
     def __init__(self, op, wanted):
         self.op = op
@@ -159,7 +162,24 @@ class KernelPullback:
         """One gradient per parent."""
         if recorded:
             return self._pull_definition(node, gradient, needed)
-        gradients = node.saved[0](gradient)
+        return self._picked(node, node.saved[0](gradient))
+
+    def pull_home(self, node, gradient, homes):
+        """As ``pull``; the kernel may write the gradients of parents in ``homes`` to the arrays
+        that stand there, which are taken out.
+        """
+        backward = node.saved[0]
+        code = getattr(backward, "__code__", None)
+        takes = code is not None and "homes" in code.co_varnames[: code.co_argcount]
+        if not takes or homes.keys().isdisjoint(node.parents):
+            return self._picked(node, backward(gradient))
+        places: list[Any] = [None] * (len(node.saved) - 3)
+        for i, parent in zip(self.wanted, node.parents):
+            places[i] = homes.pop(parent, None)
+        return self._picked(node, backward(gradient, places))
+
+    def _picked(self, node, gradients):
+        """The gradients of the parents, of what the backward of a kernel returned."""
         if not isinstance(gradients, (tuple, list)) or len(gradients) != len(node.saved) - 3:
             raise TypeError(
                 f"the backward of a kernel returns one gradient (or None) for each of its {len(node.saved) - 3} inputs, "

@@ -44,12 +44,14 @@ class GradientSums:
     shape and dtype: the one place where broadcasting is undone.
     """
 
-    __slots__ = ("values", "owned", "recorded")
+    __slots__ = ("values", "owned", "recorded", "homes", "claimed")
 
     def __init__(self, recorded):
         self.values = {}
         self.owned = set()  # nodes whose array nobody else holds
         self.recorded = recorded  # gradients are Tensors, and nothing is added in place
+        self.claimed = {}  # leaf -> memory that this pass alone writes to, where the gradient goes in the end
+        self.homes = {}  # those of them that no gradient was written to yet
 
     def add(self, node, value, new=False):
         """Add ``value`` to the gradient of ``node``; ``new``: it shares memory with nothing."""
@@ -118,7 +120,11 @@ class GradientSums:
         """The array of zeros with the scattered values in it."""
         if self.recorded:
             return scatter.values.put(scatter.index, scatter.shape)
-        out = namespace(device_of(scatter.values)).zeros(scatter.shape, dtype=node.dtype)
+        out = self.homes.pop(node, None)
+        if out is None:
+            out = namespace(device_of(scatter.values)).zeros(scatter.shape, dtype=node.dtype)
+        else:
+            out.fill(0)
         _add_at(out, scatter)
         self.owned.add(node)
         return out

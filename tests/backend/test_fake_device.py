@@ -10,7 +10,7 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn, optim
 from minitensor.backend import namespace
-from tests.backend import emulator, fake_device
+from tests.backend import emulator, fake_cublas, fake_device
 from tests.backend.parity import check_parity, check_row
 from tests.test_axes import CALLS, MADE, check_call, python
 
@@ -57,6 +57,14 @@ def array(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape)
 
 
+def recurrent(layer):
+    """The outputs of a recurrent layer, of weights and a state, over sequences of two lengths."""
+    pair = layer is F.lstm
+    return lambda x, weight_ih, weight_hh, h: layer(
+        x, weight_ih, weight_hh, state=(h, None) if pair else h, lengths=[4, 2], reverse=True
+    )[0]
+
+
 TARGETS = np.array([0, 8, -100, 3, 3, 1])
 OVERRIDES = [
     ("softmax", F.softmax, [array(3, 4, 5)], {"axis": 1}),
@@ -72,6 +80,9 @@ OVERRIDES = [
     ("attention dropout", F.scaled_dot_product_attention, [array(2, 3, 4, 5, seed=i) for i in range(3)], {"dropout": 0.3}),
     ("attention 3-d", F.scaled_dot_product_attention, [array(3, 4, 5, seed=i) for i in range(3)], {"mask": array(3, 4, 4) > 0}),
     ("packed", F.packed_attention, [array(2, 4, 18)], {"n_heads": 3, "mask": array(2, 1, 1, 4) > -0.5}),
+    ("rnn", recurrent(F.rnn), [array(2, 4, 3), array(5, 3, seed=1), array(5, 5, seed=2), array(2, 5, seed=3)], {}),
+    ("lstm", recurrent(F.lstm), [array(2, 4, 3), array(20, 3, seed=1), array(20, 5, seed=2), array(2, 5, seed=3)], {}),
+    ("gru", recurrent(F.gru), [array(2, 4, 3), array(15, 3, seed=1), array(15, 5, seed=2), array(2, 5, seed=3)], {}),
 ]  # fmt: skip
 
 
@@ -336,3 +347,10 @@ def test_dropout_on_the_device_keeps_no_mask_and_differentiates_again():
     (h,) = mt.grad((g**2).sum(), [x])
     mask = kept.written().array
     np.testing.assert_allclose(h.to("cpu").numpy(), 8 * mask**4 * x.to("cpu").numpy())
+
+
+def test_attention_takes_six_products_and_each_is_one_call():
+    x = mt.tensor(array(3, 5, 48), device="cuda", requires_grad=True)
+    fake_cublas.CALLS.clear()
+    F.packed_attention(x, 4, is_causal=True).sum().backward()
+    assert [call[-1] for call in fake_cublas.CALLS] == [12] * 6

@@ -10,8 +10,8 @@ import functools
 
 from minitensor.nn.functional import attention as attention_file
 from minitensor.nn.functional import cuda_attention
-from minitensor.nn.functional.activations import gelu, silu
-from minitensor.nn.functional.blocks import as_rows
+from minitensor.nn.functional.activations import gelu, relu, silu
+from minitensor.nn.functional.blocks import as_rows, home_of
 from minitensor.nn.functional.likelihood import _cross_entropy, weight_gradient
 from minitensor.nn.functional.norm import layer_norm_last, rms_norm_last
 from minitensor.nn.functional.overrides import override
@@ -60,7 +60,7 @@ def _norm(xp, x, weight, bias, eps, needs, centred):
     y, mean, rstd = xp.empty_like(rows), xp.empty(count, dtype=dtype), xp.empty(count, dtype=dtype)
     xp.kernels.rows("norm_forward", dtype, count, width, rows, weight, bias, y, mean, rstd, width, eps, centred)
 
-    def backward(g):
+    def backward(g, homes=None):
         g = xp.ascontiguousarray(as_rows(g))
         gx = gw = gb = None
         if needs[0]:
@@ -75,10 +75,26 @@ def _norm(xp, x, weight, bias, eps, needs, centred):
             xp.kernels.launch(
                 "norm_columns", dtype, grid, 32, (rows, g, mean, rstd, sums[0], sums[1], count, width, chunk)
             )
-            gw, gb = sums.sum(axis=1)
+            gw, gb = (home_of(homes, i, (width,), dtype) for i in (1, 2))
+            if (pair := _side_by_side(gw, gb)) is None:
+                gw, gb = sums.sum(axis=1)
+            else:
+                sums.sum(axis=1, out=pair)
         return gx, gw, gb
 
     return y.reshape(x.shape), backward
+
+
+def _side_by_side(first, second):
+    """Two vectors of one length as the rows of one array if they lie so in one memory, as weight
+    and bias do in a flat buffer; else None.
+    """
+    if first is None or second is None or first.base is None or first.base is not second.base:
+        return None
+    if second.data.ptr != first.data.ptr + first.nbytes:
+        return None
+    start = (first.data.ptr - first.base.data.ptr) // first.itemsize
+    return first.base.reshape(-1)[start : start + 2 * first.size].reshape(2, -1)
 
 
 @_override(layer_norm_last)
@@ -106,6 +122,19 @@ def _gated(xp, x, kind):
         return (gx.reshape(x.shape),)
 
     return y.reshape(x.shape), backward
+
+
+@_override(relu)
+def _(xp, x, *, needs):
+    y = xp.maximum(x, 0)
+
+    def backward(g):
+        kept, g = xp.ascontiguousarray(y), xp.ascontiguousarray(g)
+        gx = xp.empty_like(g)
+        xp.kernels.each("relu_backward", x.dtype, x.size, kept, g, gx, x.size)
+        return (gx,)
+
+    return y, backward
 
 
 @_override(gelu)
@@ -226,11 +255,11 @@ def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, causal=False, drawn=None
     drop = attention_file.written(drop, drawn)
     batch, length, width = qkv.shape
     parts = qkv.reshape(batch, length, 3, n_heads, width // (3 * n_heads))
-    apart = xp.ascontiguousarray(
-        parts.transpose(2, 0, 3, 1, 4)
-    )  # (3, B, H, T, K): one copy, and no product needs another
+    # (3, B, H, T, K): one copy, and no product needs another
+    apart = xp.ascontiguousarray(parts.transpose(2, 0, 3, 1, 4))
     out = xp.empty(apart.shape[1:], dtype=qkv.dtype)  # (B, H, T, K)
-    pull = attention_file._attend(xp, *apart, mask, None, drop, scale, causal, out, _forward)
+    q, k, v = apart
+    pull = attention_file._attend(xp, q, k, v, mask, None, drop, scale, causal, out, _forward)
 
     def backward(g):
         gradients = xp.empty_like(apart)

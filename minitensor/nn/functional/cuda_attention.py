@@ -108,9 +108,9 @@ def separate(xp, query, key, value, mask, bias, drop, drawn, scale, causal, lear
     tiles.forward(out)
 
     def backward(g):
-        gradients = [_by_heads(xp, x.shape, x.dtype) for x in (q, k, v)]
-        slopes = tiles.backward(g.reshape(out.shape), out, *gradients, learns)
-        dq, dk, dv = (d.reshape(*lead, *d.shape[2:]) for d in gradients)
+        dq, dk, dv = (_by_heads(xp, x.shape, x.dtype) for x in (q, k, v))
+        slopes = tiles.backward(g.reshape(out.shape), out, dq, dk, dv, learns)
+        dq, dk, dv = (d.reshape(*lead, *d.shape[2:]) for d in (dq, dk, dv))
         return dq, dk, dv, None, slopes if slopes is None else slopes.reshape(*lead, *slopes.shape[2:]), None
 
     return out.reshape(*lead, *out.shape[2:]), backward
@@ -124,13 +124,15 @@ def packed(xp, qkv, mask, drop, drawn, n_heads, scale, causal):
         (length, length, features), features, qkv.dtype, four
     ):
         return None
-    tiles = _Tiles(xp, *_heads_of(xp.ascontiguousarray(qkv), n_heads), mask, None, drawn, scale, causal)
+    q, k, v = _heads_of(xp.ascontiguousarray(qkv), n_heads)
+    tiles = _Tiles(xp, q, k, v, mask, None, drawn, scale, causal)
     out = xp.empty((batch, length, n_heads, features), dtype=qkv.dtype)  # (B, T, H, K)
     tiles.forward(out.swapaxes(1, 2))
 
     def backward(g):
         gradient = xp.empty((batch, length, 3 * width), dtype=qkv.dtype)
-        tiles.backward(g.reshape(out.shape).swapaxes(1, 2), out.swapaxes(1, 2), *_heads_of(gradient, n_heads), False)
+        dq, dk, dv = _heads_of(gradient, n_heads)
+        tiles.backward(g.reshape(out.shape).swapaxes(1, 2), out.swapaxes(1, 2), dq, dk, dv, False)
         return gradient, None, None
 
     return out.reshape(batch, length, width), backward

@@ -105,7 +105,8 @@ def dropout_mask(shape, p, training, generator, device, dtype):
     if xp.name == "cuda" and xp.kernels.has(dtype):
         count = math.prod(shape)
         key, counter = generator.take(-(-count // 4) if short else count)
-        return Drawn(key, counter, *((16, cut) if short else (64, long_cut)), factor, shape, dtype, device)
+        bits, cut = (16, cut) if short else (64, long_cut)
+        return Drawn(key, counter, bits, cut, factor, shape, dtype, device)
     if short:
         if xp.name == "cpu" and math.prod(shape) > MANY and xp.kernels.has(dtype):
             mask = xp.empty(shape, dtype=dtype)

@@ -28,7 +28,7 @@ def sources():
 
 def signatures(source):
     """``{kernel: [(C type, whether a pointer), ...]}``, read from the text of the source."""
-    kernel = re.compile(r'extern "C" __global__ void (\w+)\(([^)]*)\)')
+    kernel = re.compile(r'extern "C" __global__ (?:__launch_bounds__\([^)]*\) )?void (\w+)\(([^)]*)\)')
     parameter = re.compile(r"(?:const )?([\w ]+?)\s*(\*?)\s*\w+$")
     return {
         name: [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 
 from minitensor.nn.functional import attention as attention_file
+from minitensor.nn.functional import cuda_attention
 from minitensor.nn.functional.activations import gelu, relu, silu
 from minitensor.nn.functional.blocks import as_rows, home_of
 from minitensor.nn.functional.likelihood import _cross_entropy, weight_gradient
@@ -238,17 +239,24 @@ def _forward(xp, q, k, v, mask, bias, drop, scale, out):
 
 
 @_override(attention_file._attention)
-def _(xp, *inputs, needs, _general=attention_file._attention.kernels["any"][0], **keywords):
-    return _general(xp, *inputs, forward=_forward, **keywords)
+def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=False, drawn=None, needs):
+    given = query, key, value, mask, bias, drop
+    made = cuda_attention.separate(xp, *given, drawn, scale, causal, needs[4])
+    return made or _whole(xp, *given, scale=scale, causal=causal, drawn=drawn, forward=_forward)
+
+
+_whole = attention_file._attention.kernels["any"][0]
 
 
 @_override(attention_file._packed)
-def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, causal=False, needs):
+def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, causal=False, drawn=None, needs):
+    if made := cuda_attention.packed(xp, qkv, mask, drop, drawn, n_heads, scale, causal):
+        return made
+    drop = attention_file.written(drop, drawn)
     batch, length, width = qkv.shape
     parts = qkv.reshape(batch, length, 3, n_heads, width // (3 * n_heads))
-    apart = xp.ascontiguousarray(
-        parts.transpose(2, 0, 3, 1, 4)
-    )  # (3, B, H, T, K): one copy, and no product needs another
+    # (3, B, H, T, K): one copy, and no product needs another
+    apart = xp.ascontiguousarray(parts.transpose(2, 0, 3, 1, 4))
     out = xp.empty(apart.shape[1:], dtype=qkv.dtype)  # (B, H, T, K)
     q, k, v = apart
     pull = attention_file._attend(xp, q, k, v, mask, None, drop, scale, causal, out, _forward)

@@ -41,15 +41,19 @@ class Drawn(NamedTuple):
     dtype: Any
     device: str
 
+    def shift(self):
+        """What a kernel adds to the counter in a CUDA graph; None outside of one."""
+        capture = capturing()
+        return None if capture is None else capture.shift(self.key)
+
     def times(self, xp, x=None):
         """``x`` times the mask, a new raw array; the mask itself if x is None."""
         count, share = math.prod(self.shape), 64 // self.bits
         x = None if x is None else xp.ascontiguousarray(x)
-        y, capture = xp.empty(self.shape, dtype=self.dtype), capturing()
-        shift = None if capture is None else capture.shift(self.key)
+        y = xp.empty(self.shape, dtype=self.dtype)
         xp.kernels.launch(
             "dropout", self.dtype, (-(-count // (4 * share * BLOCK)),), BLOCK,
-            (x, y, count, *self.key, self.counter, self.cut, share, self.factor, shift),
+            (x, y, count, *self.key, self.counter, self.cut, share, self.factor, self.shift()),
         )  # fmt: skip
         return y
 
@@ -84,20 +88,13 @@ def dropout(x: TensorLike, p: float = 0.5, training: bool = True, generator: ran
     itself. Srivastava et al., "Dropout", JMLR 2014.
     """
     x = asarray(x)
-    mask = _mask(x.shape, p, training, generator, x.device, x.dtype)
+    mask = dropout_mask(x.shape, p, training, generator, x.device, x.dtype)
     return x if mask is None else _dropout(x, mask=mask)
 
 
 def dropout_mask(shape, p, training, generator, device, dtype):
-    """A raw array: 0 with probability ``p``, else ``1 / (1 - p)``; None if nothing is dropped.
-    ``dtype``: of what it multiplies.
-    """
-    mask = _mask(shape, p, training, generator, device, dtype)
-    return None if mask is None else _written(mask)
-
-
-def _mask(shape, p, training, generator, device, dtype):
-    """The mask as a raw array, or Drawn on a GPU; None if nothing is dropped.
+    """A raw array, or Drawn on a GPU: 0 with probability ``p``, else ``1 / (1 - p)``; None if
+    nothing is dropped. ``dtype``: of what it multiplies.
 
     16 random bits an element, as long as these hold p and 1 - p to one part in a thousand, else 64:
     the mean of the mask stays 1.

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from minitensor.backend import gpus
+from minitensor.backend import cuda_sums, gpus
 from minitensor.backend.gpus import There, as_before, cupy, follow, on, several
 from minitensor.backend.kernels import Kernels
 
@@ -193,11 +193,18 @@ def _add_rows(out, ids, values):
     ids = cupy.where(ids < 0, ids + len(out), ids)
     order = cupy.argsort(ids, kind="stable")
     values = cupy.broadcast_to(cupy.asarray(values, dtype=out.dtype), (*shape, *out.shape[1:]))
-    rows = cupy.ascontiguousarray(values)  # (N, ...)
-    width = rows.size // ids.size
-    kernels.rows("segment_sum", out.dtype, ids.size, width, target, rows, ids[order], order, ids.size, len(out), width)
+    cuda_sums.add_runs(xp, target, ids[order], order, cupy.ascontiguousarray(values))
     if target is not out:
         out[...] = target
+
+
+def sum(x, axis=None, dtype=None, keepdims=False):
+    """NumPy's ``sum``; over leading axes by kernels that fill the GPU."""
+    if dtype is None or dtype == x.dtype:
+        leading = cuda_sums.leading(x, axis)
+        if leading and kernels.has(x.dtype):
+            return cuda_sums.over_leading(xp, x, leading, keepdims)
+    return x.sum(axis=axis, dtype=dtype, keepdims=keepdims)
 
 
 def random_bits(key, counter, count):
@@ -289,6 +296,6 @@ xp.module = cupy
 xp.away = lambda: False  # the only GPU is always the current one; see ``gpus.There``
 xp.kernels = kernels
 for _function in (
-    adam, add_at, check_ids, erf, floor_divide, logaddexp, matmul, random_bits, remainder, surely_moderate, synchronize, where,
+    adam, add_at, check_ids, erf, floor_divide, logaddexp, matmul, random_bits, remainder, sum, surely_moderate, synchronize, where,
 ):  # fmt: skip
     setattr(xp, _function.__name__, _function)

@@ -31,3 +31,16 @@ __device__ REAL block_reduce(REAL x, bool maximum) {
 
 __device__ REAL block_sum(REAL x) { return block_reduce(x, false); }
 __device__ REAL block_max(REAL x) { return block_reduce(x, true); }
+
+// Sum over the lanes of a block whose threads are laid out as (lanes, columns), both powers of two: halves are added to halves. The
+// threads of lane 0, the first `columns`, get the result.
+__device__ REAL lane_sum(REAL x, int columns) {
+    __shared__ REAL lanes[1024];
+    __syncthreads();  // lanes may still be read by the previous sum
+    lanes[threadIdx.x] = x;
+    for (int step = blockDim.x / 2; step >= columns; step /= 2) {
+        __syncthreads();
+        if (threadIdx.x < step) lanes[threadIdx.x] += lanes[threadIdx.x + step];
+    }
+    return lanes[threadIdx.x];
+}

@@ -51,7 +51,7 @@ def _(xp, x, weight, bias=None, *, needs):
         g = as_rows(g)
         gx = xp.matmul(g, weight).reshape(x.shape) if needs[0] else None
         gw = xp.matmul(g.T, rows) if needs[1] else None
-        return gx, gw, g.sum(axis=0) if needs[2] else None
+        return gx, gw, xp.sum(g, axis=0) if needs[2] else None
 
     return out.reshape(*x.shape[:-1], weight.shape[0]), backward
 

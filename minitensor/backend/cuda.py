@@ -21,7 +21,9 @@ __all__ = [
     "kernels",
     "namespace",
     "on",
+    "precision",
     "resolve",
+    "set_precision",
     "several",
     "to_device",
     "to_host",
@@ -270,11 +272,35 @@ def matmul(a, b, out=None):
     return matmul(a, b, out=out)
 
 
+def precision():
+    """How products of float32 matrices are computed: "tf32" or "float32"."""
+    routines = cupy._core._routines_linalg
+    return "tf32" if routines.get_compute_type(_FLOAT32) == routines.COMPUTE_TYPE_TF32 else "float32"
+
+
+def set_precision(name):
+    """Compute products of float32 matrices as ``name`` says; CuPy's own follow, and ``cublas.py``.
+    Raises RuntimeError if the GPU has no TF32.
+    """
+    routines, tf32 = cupy._core._routines_linalg, name == "tf32"
+    version = cupy.cuda.Device(cupy.cuda.runtime.getDevice()).compute_capability  # "90" is 9.0
+    if tf32 and int(version) < 80:
+        raise RuntimeError(
+            f'matmul_precision: this GPU has no "tf32", which takes compute capability 8.0; it has {int(version) / 10}'
+        )
+    routines.set_compute_type(_FLOAT32, routines.COMPUTE_TYPE_TF32 if tf32 else routines.COMPUTE_TYPE_DEFAULT)
+
+
 def adam(p, g, m, v, *, beta1, beta2, keep, coupled, eps, size):
     """One step of Adam on flat arrays, in place and in one pass (the formula stands at
     the kernel).
     """
     kernels.each("adam", p.dtype, p.size, p, g, m, v, p.size, beta1, beta2, keep, coupled, eps, size)
+
+
+def norm_and_scale(arrays, most):
+    """``(unit, root, norm, scale)`` for clipping; see ``cuda_sums.norm_and_scale``."""
+    return cuda_sums.norm_and_scale(xp, arrays, most)
 
 
 def solve(a, b):
@@ -296,6 +322,7 @@ xp.module = cupy
 xp.away = lambda: False  # the only GPU is always the current one; see ``gpus.There``
 xp.kernels = kernels
 for _function in (
-    adam, add_at, check_ids, erf, floor_divide, logaddexp, matmul, random_bits, remainder, sum, surely_moderate, synchronize, where,
+    adam, add_at, check_ids, erf, floor_divide, logaddexp, matmul, norm_and_scale, random_bits, remainder, sum, surely_moderate,
+    synchronize, where,
 ):  # fmt: skip
     setattr(xp, _function.__name__, _function)

@@ -14,6 +14,7 @@ __all__ = ["add_runs", "leading", "norm_and_scale", "over_leading"]
 BLOCKS = 1024  # blocks that fill a GPU
 THREADS = 256
 LANE_ROWS = 8  # rows that a thread of column_sums adds up at least
+FEW_ROWS = 64  # rows of a thread up to which a second pass does not pay
 RUN_PIECE = 32  # ids of one piece of segment_pieces
 SQUARES = 16 * THREADS  # elements of one block of squares
 
@@ -54,17 +55,20 @@ def column_sums(xp, x):
     rows, width = x.shape
     columns = _power_of_two(width, 32)
     strips, lanes = -(-width // columns), THREADS // columns
-    chunks = max(1, min(BLOCKS // strips, rows // (LANE_ROWS * lanes)))
-    chunk = -(-rows // chunks)
-    chunks = -(-rows // chunk)
-    out = xp.empty((chunks, width), dtype=x.dtype)
-    xp.kernels.launch("column_sums", x.dtype, (strips, chunks), THREADS, (x, out, rows, width, chunk, columns))
-    if chunks == 1:
-        return out[0]
-    total = xp.empty(width, dtype=x.dtype)
-    threads = THREADS if chunks <= 8 * lanes else 4 * THREADS
-    xp.kernels.launch("column_sums", x.dtype, (strips, 1), threads, (out, total, chunks, width, chunks, columns))
-    return total
+    out = xp.empty(width, dtype=x.dtype)
+
+    def add(x, out, rows, chunk, threads):
+        grid = strips, -(-rows // chunk)
+        xp.kernels.launch("column_sums", x.dtype, grid, threads, (x, out, rows, width, chunk, columns))
+
+    if rows <= FEW_ROWS * 4 * lanes:
+        add(x, out, rows, rows, 4 * THREADS if rows > LANE_ROWS * lanes else THREADS)
+        return out
+    chunk = -(-rows // max(1, min(BLOCKS // strips, rows // (LANE_ROWS * lanes))))
+    parts = xp.empty((-(-rows // chunk), width), dtype=x.dtype)
+    add(x, parts, rows, chunk, THREADS)
+    add(parts, out, len(parts), len(parts), 4 * THREADS)
+    return out
 
 
 # --- over runs of equal ids -----------------------------------------------------------------------

@@ -50,7 +50,7 @@ class Adam(Optimizer):
         keep = 1 - lr * weight_decay if self.decoupled else 1.0
         coupled = 0.0 if self.decoupled else weight_decay
 
-        def update(xp, p, g, m, v, s, t):
+        def update(xp, p, g, m, v, s=None, t=None):
             if xp.name == "cuda" and xp.kernels.has(p.dtype):
                 xp.adam(p, g, m, v, beta1=beta1, beta2=beta2, keep=keep, coupled=coupled, eps=eps, size=size)
                 return

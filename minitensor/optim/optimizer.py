@@ -49,7 +49,9 @@ class Optimizer:
 
     state_names: tuple[str, ...] = ()  # arrays of state, each as long as the parameters
     n_scratch = 1  # scratch arrays of one piece that the rule needs
-    compiled = False  # whether the rule is one pass where kernels are compiled: then there is one piece
+    compiled = (
+        False  # whether the rule is one pass where kernels are compiled: then there is one piece, on a GPU no scratch
+    )
     bounds: dict[str, dict[str, Any]] = {  # what ``check`` holds the hyper-parameters to; the keywords of ``settings.number``
         "lr": {"least": 0}, "initial_lr": {"least": 0}, "weight_decay": {"least": 0}, "eps": {"least": 0},
     }  # fmt: skip
@@ -170,7 +172,8 @@ class Optimizer:
         self._buffers = []
         for (dtype, device), entries in places.items():
             with on(device):
-                self._buffers.append(FlatBuffer(entries, dtype, device, self.state_names, self.n_scratch))
+                n_scratch = 0 if self.compiled and device != "cpu" else self.n_scratch
+                self._buffers.append(FlatBuffer(entries, dtype, device, self.state_names, n_scratch))
                 for entry in entries:
                     self._take_state(self._buffers[-1], entry)
 

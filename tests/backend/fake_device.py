@@ -60,6 +60,8 @@ def _asarray(value, dtype=None, **kwargs):
 class Device:
     """``cupy.cuda.Device``, as a context too."""
 
+    compute_capability = "90"
+
     def __init__(self, index):
         self.id, self.before = index, []
 
@@ -124,8 +126,14 @@ def fake_cupy(gpus=1):
     module.where = lambda condition, *choices: run(np.where, condition.astype(bool), *choices)
     module.is_available = lambda: True
     module.RawModule = Module
-    compute = SimpleNamespace(COMPUTE_TYPE_TF32=7)
-    module._core = SimpleNamespace(get_compute_type=lambda dtype: 1, _routines_linalg=compute)
+    held = [1]
+    compute = SimpleNamespace(
+        COMPUTE_TYPE_TF32=7,
+        COMPUTE_TYPE_DEFAULT=1,
+        get_compute_type=lambda dtype: held[0],
+        set_compute_type=lambda dtype, kind: held.__setitem__(0, kind),
+    )
+    module._core = SimpleNamespace(get_compute_type=compute.get_compute_type, _routines_linalg=compute)
     module.cuda = SimpleNamespace(
         Device=Device,
         device=SimpleNamespace(get_cublas_handle=lambda: 1 + CURRENT[0]),

@@ -4,8 +4,10 @@ extern "C" __global__ void column_sums(const REAL* x, REAL* out, long long rows,
     long long j = blockIdx.x * (long long)columns + threadIdx.x % columns;
     long long first = blockIdx.y * chunk, last = first + chunk < rows ? first + chunk : rows;
     REAL sum = 0;
-    if (j < width)
+    if (j < width) {
+#pragma unroll 8
         for (long long i = first + threadIdx.x / columns; i < last; i += blockDim.x / columns) sum += x[i * width + j];
+    }
     sum = lane_sum(sum, columns);
     if (threadIdx.x < columns && j < width) out[blockIdx.y * width + j] = sum;
 }

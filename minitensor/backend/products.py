@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from typing import TYPE_CHECKING, Any, overload
@@ -54,6 +53,8 @@ def matmul_precision(precision: str | None = None) -> Any:
 
 def _wants_tf32():
     """Whether the first use of a GPU would find "tf32" at work: CuPy was told so."""
+    import importlib.util
+
     return os.environ.get("CUPY_TF32", "0") not in ("", "0") and importlib.util.find_spec("cupy") is not None
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 
 from minitensor.backend import np
-from minitensor.backend.kernels import row_threads
 
 __all__ = ["adafactor", "move_averages"]
 
@@ -72,6 +71,8 @@ def adafactor(buffer, entries, *, newest, size, least_root, least_size, most, ke
 
     least_root: eps1 of the class; least_size: eps2; most: d.
     """
+    from minitensor.backend.kernels import row_threads
+
     xp, dtype = buffer.xp, buffer.dtype
     rows, counts = _described(entries)
     table, number = _sent(xp, buffer.tables, (entries[0].start, entries[-1].stop), rows), len(rows)

@@ -94,11 +94,11 @@ def test_averages_of_weights_equal_the_cpus():
         np.testing.assert_allclose(mine, right, rtol=1e-10)
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (3, 64, 64), (2, 3, 64, 64)])
+@pytest.mark.parametrize("shape", [(256, 256), (3, 256, 256), (2, 3, 256, 256)])
 def test_tf32_rounds_the_factors_to_ten_bits(shape):
     step = 2.0**-13
     x = mt.full(shape, 1 + step, device="cuda")
-    exact, rounded = 64 * (1 + step) ** 2, 64.0
+    exact, rounded = 256 * (1 + step) ** 2, 256.0
     with mt.backend.matmul_precision("float32"):
         np.testing.assert_allclose((x @ x).to("cpu").data, exact, rtol=1e-6)
         with mt.backend.matmul_precision("tf32"):

@@ -71,7 +71,7 @@ class EMA:
                 average += step
         for (device, _), pairs in together.items():
             with on(device):
-                move_averages(namespace(device), self._tables, pairs, 1 - decay)
+                move_averages(namespace(device), self._tables, device, pairs, 1 - decay)
 
     def __getstate__(self):
         return {**vars(self), "_tables": {}}

@@ -17,6 +17,7 @@ __all__ = ["adafactor", "move_averages"]
 PIECE = 1024  # elements of one block of `averages`
 CHUNK, STRIP = 256, 32  # rows and columns of one block, as in adafactor.cu
 THREADS = 256
+MOST_TABLES = 64  # that are kept: which parameters have a gradient may change from step to step
 
 
 def _sent(xp, tables, key, rows):
@@ -25,20 +26,22 @@ def _sent(xp, tables, key, rows):
     """
     held = tables.get(key)
     if held is None or held[0] != rows:
+        if len(tables) >= MOST_TABLES:
+            tables.clear()
         held = tables[key] = rows, xp.asarray(np.array(rows, dtype=np.int64))
     return held[1]
 
 
-def move_averages(xp, tables, pairs, rest):
-    """``average += rest * (value - average)`` for pairs of contiguous arrays of one type, in one
-    launch.
+def move_averages(xp, tables, device, pairs, rest):
+    """``average += rest * (value - average)`` for pairs of contiguous arrays of one type on
+    ``device``, in one launch.
     """
     rows, blocks = [], 0
     for average, value in pairs:
         rows.append((average.data.ptr, value.data.ptr, average.size, blocks))
         blocks += -(-average.size // PIECE)
     dtype = pairs[0][0].dtype
-    table = _sent(xp, tables, (xp.module.cuda.runtime.getDevice(), dtype), rows)
+    table = _sent(xp, tables, (device, dtype), rows)
     xp.kernels.launch("averages", dtype, (blocks,), THREADS, (table, len(rows), rest))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minitensor.backend import copied, device_of, holds_numbers, namespace, np
+from minitensor.backend import copied, device_of, holds_numbers, is_array, namespace, np
 
 __all__ = ["GradientSums", "Scatter", "SumsOnGpus", "as_array", "raw", "unbroadcast"]
 
@@ -174,6 +174,13 @@ def _add_at(out, scatter):
     namespace(device_of(out)).add_at(out, scatter.index, scatter.values)
 
 
+def _sum(gradient, axes, keepdims):
+    """``gradient.sum(axis=axes, keepdims=keepdims)``, of an array or a Tensor."""
+    if gradient.size < MANY or not is_array(gradient):
+        return gradient.sum(axis=axes, keepdims=keepdims)
+    return namespace(device_of(gradient)).sum(gradient, axis=axes, keepdims=keepdims)
+
+
 def raw(value):
     """The array of a Tensor; anything else as it is."""
     return value._array if hasattr(value, "node") else value
@@ -192,10 +199,10 @@ def unbroadcast(gradient, shape):
     """
     extra = gradient.ndim - len(shape)
     if extra > 0:
-        gradient = gradient.sum(axis=tuple(range(extra)))
+        gradient = _sum(gradient, tuple(range(extra)), False)
     repeated = tuple(i for i, (have, want) in enumerate(zip(gradient.shape, shape)) if want == 1 and have != 1)
     if repeated:
-        gradient = gradient.sum(axis=repeated, keepdims=True)
+        gradient = _sum(gradient, repeated, True)
     if gradient.shape != tuple(shape):
         raise RuntimeError(f"a rule returned a gradient of shape {gradient.shape} for an input of shape {tuple(shape)}")
     return gradient

@@ -56,7 +56,7 @@ class Adam(Optimizer):
         """See the class. One kernel on a GPU."""
         numbers = numbers or self.numbers(group, step)
 
-        def update(xp, p, g, m, v, s, t):
+        def update(xp, p, g, m, v, s=None, t=None):
             if xp.name == "cuda" and xp.kernels.has(p.dtype):
                 xp.adam(p, g, m, v, **({"live": numbers["live"]} if "live" in numbers else numbers))
                 return

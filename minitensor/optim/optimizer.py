@@ -50,7 +50,9 @@ class Optimizer:
 
     state_names: tuple[str, ...] = ()  # arrays of state, each as long as the parameters
     n_scratch = 1  # scratch arrays of one piece that the rule needs
-    compiled = False  # whether the rule is one pass where kernels are compiled: then there is one piece
+    compiled = (
+        False  # whether the rule is one pass where kernels are compiled: then there is one piece, on a GPU no scratch
+    )
     bounds: dict[str, dict[str, Any]] = {  # what ``check`` holds the hyper-parameters to; the keywords of ``settings.number``
         "lr": {"least": 0}, "initial_lr": {"least": 0}, "weight_decay": {"least": 0}, "eps": {"least": 0},
     }  # fmt: skip
@@ -83,11 +85,12 @@ class Optimizer:
         """
         return None
 
-    def rule(self, group: Group, step: int) -> Callable[..., None]:
+    def rule(self, group: Group, step: int, numbers: dict[str, Any] | None = None) -> Callable[..., None]:
         """The update with the constants of this step: ``update(xp, p, g, *state, *scratch)``,
         writing to p and the state.
 
         p, g, each state and each scratch are flat arrays of one length; g must be left as it is.
+        numbers: default: those of ``self.numbers``; in a CUDA graph arrays of one element.
         """
         raise NotImplementedError(f"{type(self).__name__} must define rule(group, step)")
 
@@ -136,7 +139,7 @@ class Optimizer:
         for.
         """
         group, first = entries[0].group, entries[0]
-        numbers = self.numbers(group, first.steps)
+        numbers = self.numbers(group, first.steps) or {}
 
         def count(by=1):
             for entry in entries:
@@ -144,7 +147,9 @@ class Optimizer:
                 memory.record_write(entry.value, entry.parameter.name)
 
         capture.each_time(count, lambda: count(-1))
-        live = capture.slot(buffer.dtype, (len(numbers),), lambda: list(self.numbers(group, first.steps).values()))
+        live = capture.slot(
+            buffer.dtype, (len(numbers),), lambda: list((self.numbers(group, first.steps) or {}).values())
+        )
         return self.rule(group, first.steps, {name: live[i] for i, name in enumerate(numbers)} | {"live": live})
 
     def _check_capture(self):
@@ -219,7 +224,8 @@ class Optimizer:
         self._buffers = []
         for (dtype, device), entries in places.items():
             with on(device):
-                self._buffers.append(FlatBuffer(entries, dtype, device, self.state_names, self.n_scratch))
+                n_scratch = 0 if self.compiled and device != "cpu" else self.n_scratch
+                self._buffers.append(FlatBuffer(entries, dtype, device, self.state_names, n_scratch))
                 for entry in entries:
                     self._take_state(self._buffers[-1], entry)
 

@@ -60,6 +60,8 @@ def _asarray(value, dtype=None, **kwargs):
 class Device:
     """``cupy.cuda.Device``, as a context too."""
 
+    compute_capability = "90"
+
     def __init__(self, index):
         self.id, self.before = index, []
 
@@ -128,8 +130,14 @@ def fake_cupy(gpus=1):
         used_bytes=lambda: 1 << 20, total_bytes=lambda: 2 << 20, get_limit=lambda: 0
     )
     module.RawModule = Module
-    compute = SimpleNamespace(COMPUTE_TYPE_TF32=7)
-    module._core = SimpleNamespace(get_compute_type=lambda dtype: 1, _routines_linalg=compute)
+    held = [1]
+    compute = SimpleNamespace(
+        COMPUTE_TYPE_TF32=7,
+        COMPUTE_TYPE_DEFAULT=1,
+        get_compute_type=lambda dtype: held[0],
+        set_compute_type=lambda dtype, kind: held.__setitem__(0, kind),
+    )
+    module._core = SimpleNamespace(get_compute_type=compute.get_compute_type, _routines_linalg=compute)
     module.cuda = SimpleNamespace(
         Device=Device,
         device=SimpleNamespace(get_cublas_handle=lambda: 1 + CURRENT[0]),

@@ -51,3 +51,16 @@ __device__ void stir(word* block, long long i, word key0, word key1, word counte
     block[2] = c2;
     block[3] = c3;
 }
+
+// Sum over the lanes of a block whose threads are laid out as (lanes, columns), both powers of two: halves are added to halves. The
+// threads of lane 0, the first `columns`, get the result.
+__device__ REAL lane_sum(REAL x, int columns) {
+    __shared__ REAL lanes[1024];
+    __syncthreads();  // lanes may still be read by the previous sum
+    lanes[threadIdx.x] = x;
+    for (int step = blockDim.x / 2; step >= columns; step /= 2) {
+        __syncthreads();
+        if (threadIdx.x < step) lanes[threadIdx.x] += lanes[threadIdx.x + step];
+    }
+    return lanes[threadIdx.x];
+}

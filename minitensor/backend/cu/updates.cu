@@ -11,3 +11,21 @@ extern "C" __global__ void adam(REAL* p, const REAL* g, REAL* m, REAL* v, long l
     v[i] = beta2 * v[i] + (1 - beta2) * slope * slope;
     p[i] = value - size * m[i] / (sqrt(v[i]) + eps);
 }
+
+// average += rest (value - average), for many arrays at once. A row of the table is (address of the average, address of the values,
+// elements, first block); a block takes 1024 elements of one array.
+extern "C" __global__ void averages(const long long* table, long long arrays, REAL rest) {
+    long long low = 0, high = arrays;  // the last array whose first block is not behind this one is in [low, high)
+    while (high - low > 1) {
+        long long middle = (low + high) / 2;
+        if (table[4 * middle + 3] <= blockIdx.x)
+            low = middle;
+        else
+            high = middle;
+    }
+    table += 4 * low;
+    REAL* average = (REAL*)table[0];
+    const REAL* value = (const REAL*)table[1];
+    long long first = (blockIdx.x - table[3]) * 1024, last = first + 1024 < table[2] ? first + 1024 : table[2];
+    for (long long i = first + threadIdx.x; i < last; i += blockDim.x) average[i] += rest * (value[i] - average[i]);
+}

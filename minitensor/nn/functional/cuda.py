@@ -70,16 +70,13 @@ def _norm(xp, x, weight, bias, eps, needs, centred):
         if any(needs[1:]):
             chunk = max(CHUNK, -(-count // MOST_CHUNKS))
             chunks = -(-count // chunk)
-            sums = xp.empty((2, chunks, width), dtype=dtype)
+            sums = xp.empty((chunks, 2, width), dtype=dtype)
             grid = -(-width // 32), chunks
-            xp.kernels.launch(
-                "norm_columns", dtype, grid, 32, (rows, g, mean, rstd, sums[0], sums[1], count, width, chunk)
-            )
+            xp.kernels.launch("norm_columns", dtype, grid, 32, (rows, g, mean, rstd, sums, count, width, chunk))
             gw, gb = (home_of(homes, i, (width,), dtype) for i in (1, 2))
-            if (pair := _side_by_side(gw, gb)) is None:
-                gw, gb = sums.sum(axis=1)
-            else:
-                sums.sum(axis=1, out=pair)
+            pair = _side_by_side(gw, gb)
+            made = xp.sum(sums, axis=0, out=pair)
+            gw, gb = made if pair is None else (gw, gb)
         return gx, gw, gb
 
     return y.reshape(x.shape), backward
@@ -157,15 +154,20 @@ def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs)
     logits, targets = xp.ascontiguousarray(logits), xp.ascontiguousarray(targets, dtype=xp.int64)
     weight = None if weight is None else xp.ascontiguousarray(weight)
     count, classes = logits.shape
-    loss = xp.empty(count, dtype=logits.dtype)
-    gradient = xp.empty_like(logits) if needs[0] else None
+    loss, top, rest = (xp.empty(count, dtype=logits.dtype) for _ in range(3))
     xp.kernels.rows(
         "cross_entropy", logits.dtype, count, classes,
-        logits, targets, weight, loss, gradient, classes, ignore_index, label_smoothing,
+        logits, targets, weight, loss, top, rest, classes, ignore_index, label_smoothing,
     )  # fmt: skip
 
     def backward(g):
-        gx = gradient * g[:, None] if needs[0] else None
+        gx = None
+        if needs[0]:
+            gx = xp.empty_like(logits)
+            xp.kernels.rows(
+                "cross_entropy_gradient", logits.dtype, count, classes,
+                logits, targets, weight, top, rest, xp.ascontiguousarray(g), gx, classes, ignore_index, label_smoothing,
+            )  # fmt: skip
         if not needs[2]:
             return gx, None, None
         real = targets != ignore_index

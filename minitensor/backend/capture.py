@@ -180,7 +180,7 @@ def library() -> Any:
         major = cupy.cuda.runtime.runtimeGetVersion() // 1000
         found = ctypes.CDLL(f"cublas64_{major}.dll" if os.name == "nt" else f"libcublas.so.{major}")
         whole, pointer, long = ctypes.c_int, ctypes.c_void_p, ctypes.c_longlong
-        ahead = [pointer, whole, whole, whole, whole, whole, pointer]  # handle, transposed, m, n, k, alpha
+        ahead: list[Any] = [pointer, whole, whole, whole, whole, whole, pointer]  # handle, transposed, m, n, k, alpha
         found.cublasGemmEx.argtypes = [
             *ahead, pointer, whole, whole, pointer, whole, whole, pointer, pointer, whole, whole, whole, whole,
         ]  # fmt: skip

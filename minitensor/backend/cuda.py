@@ -342,7 +342,7 @@ xp.module = cupy
 xp.away = lambda: False  # the only GPU is always the current one; see ``gpus.There``
 xp.kernels = kernels
 for _function in (
-    adam, add_at, check_ids, dot, erf, floor_divide, logaddexp, matmul, norm_and_scale, random_bits, remainder, sum, surely_moderate,
-    synchronize, where,
+    adam, add_at, check_ids, dot, erf, floor_divide, logaddexp, matmul, norm_and_scale, random_bits, remainder, sum,
+    surely_moderate, synchronize, where,
 ):  # fmt: skip
     setattr(xp, _function.__name__, _function)

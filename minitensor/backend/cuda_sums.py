@@ -44,7 +44,7 @@ def leading(x, axis):
 
 
 def over_leading(xp, x, count, keepdims, out=None):
-    """``x.sum(axis=tuple(range(count)))``, written to ``out``, a contiguous array, if there is one."""
+    """``x.sum(axis=tuple(range(count)))``, written to the contiguous ``out`` if there is one."""
     rows, rest = math.prod(x.shape[:count]), x.shape[count:]
     place = None if out is None else out.reshape(-1)
     made = column_sums(xp, xp.ascontiguousarray(x).reshape(rows, x.size // rows), place)

@@ -62,7 +62,7 @@ def test_signatures_are_read_from_the_source():
     found = {file: signatures(text) for file, text in sources().items()}
     names = [name for kernels in found.values() for name in kernels]
     assert len(names) == len(set(names)) and all(found.values())
-    assert found["random"]["philox"] == [("word", True), ("long long", False), *[("word", False)] * 4]
+    assert found["random"]["philox"] == [("word", True), ("long long", False), *[("word", False)] * 4, ("word", True)]
     assert found["softmax"]["softmax_forward"] == [("REAL", True), ("REAL", True), ("long long", False), ("int", False)]
 
 

@@ -18,7 +18,7 @@ from cupy_backends.cuda.libs import cublas
 
 from minitensor.backend import gemm
 
-__all__ = ["matmul", "multiplier"]
+__all__ = ["matmul", "multiplier", "product"]
 
 DATA_TYPES = {
     "float16": runtime.CUDA_R_16F, "bfloat16": runtime.CUDA_R_16BF, "float32": runtime.CUDA_R_32F, "float64": runtime.CUDA_R_64F,
@@ -59,17 +59,37 @@ def matmul(a, b, out=None):
     return _run(plan, a, b, out)
 
 
+def product(a, b, out=None):
+    """``a @ b`` in float32, for a (..., M, K) and b (..., K, N) of one type of 16 bits: nothing is
+    rounded on the way. Otherwise as ``matmul``.
+    """
+    where = None if out is None else (out.shape, out.strides, out.dtype)
+    key = "float32", a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype, where
+    plan = _plans.get(key)
+    if plan is None:
+        if a.shape[-1] != b.shape[-2]:
+            raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not match in the core dimension")
+        if len(_plans) >= MOST_PLANS:
+            _plans.clear()
+        plan = _plans[key] = _planned(a, b, out, _FLOAT32)
+    return _run(plan, a, b, out)
+
+
 class Plan(NamedTuple):
     """How a product of operands of certain shapes and strides is computed.
 
-    copied: whether a, b and the result are copied, as cuBLAS cannot step through them well. calls:
-    the arguments of each call, offsets in bytes; none if there is nothing to add up.
+    dtype: of the result; given, kind: cuBLAS's numbers for the types of the operands and of the
+    result. copied: whether a, b and the result are copied, as cuBLAS cannot step through them well.
+    swapped: whether a is the first matrix of the calls, not b. calls: the arguments of each call,
+    offsets in bytes; none if there is nothing to add up.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
+    given: int
     kind: int
     copied: tuple[bool, bool, bool]
+    swapped: bool
     calls: list[tuple[int, ...]]
 
 
@@ -79,16 +99,18 @@ def _planned(a, b, out, dtype):
     shape = (*lead, a.shape[-2], b.shape[-1])
     if out is not None and out.shape != shape:
         raise ValueError(f"matmul: out has shape {out.shape}, the product {shape}")
-    kind, item = DATA_TYPES[dtype.name], dtype.itemsize
+    given, kind = DATA_TYPES[a.dtype.name], DATA_TYPES[dtype.name]
     if 0 in shape or a.shape[-1] == 0:
-        return Plan(shape, dtype, kind, (False, False, False), [])
-    strides = _dense(shape, item) if out is None else out.strides
+        return Plan(shape, dtype, given, kind, (False, False, False), False, [])
+    small, item = a.itemsize, dtype.itemsize
+    lies = [(a.shape, a.strides, small), (b.shape, b.strides, small)]
+    lies.append((shape, _dense(shape, item) if out is None else out.strides, item))
     choices = [
-        [*(gemm.operand(whole, [n // item for n in steps], lead) for steps in (lies, _dense(whole, item))), math.prod(whole)]
-        for whole, lies in ((a.shape, a.strides), (b.shape, b.strides), (shape, strides))
+        [*(gemm.operand(whole, [n // size for n in steps], lead) for steps in (strides, _dense(whole, size))), math.prod(whole)]
+        for whole, strides, size in lies
     ]  # fmt: skip
     copied, found = gemm.cheapest(choices)
-    return Plan(shape, dtype, kind, copied, [_arguments(call, item) for call in found])
+    return Plan(shape, dtype, given, kind, copied, found[0].swapped, [_arguments(call, small, item) for call in found])
 
 
 def _dense(shape, item):
@@ -96,19 +118,21 @@ def _dense(shape, item):
     return [item * math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 
-def _arguments(call, item):
-    """A gemm.Call in the order in which ``_run`` wants it."""
+def _arguments(call, small, item):
+    """A gemm.Call in the order in which ``_run`` wants it; the operands have elements of ``small``
+    bytes, the result of ``item``.
+    """
     return (
         int(call.transpose_first), int(call.transpose_second), call.m, call.n, call.k,
-        item * call.first_offset, call.first_leading, call.first_step,
-        item * call.second_offset, call.second_leading, call.second_step,
+        small * call.first_offset, call.first_leading, call.first_step,
+        small * call.second_offset, call.second_leading, call.second_step,
         item * call.out_offset, call.out_leading, call.out_step, call.count,
     )  # fmt: skip
 
 
 def _run(plan, a, b, out):
     """Compute ``a @ b``; returns ``out``, a new array if it is None."""
-    shape, dtype, kind, copied, calls = plan
+    shape, dtype, given, kind, copied, swapped, calls = plan
     if out is None:
         out = cupy.empty(shape, dtype)
     if not calls:
@@ -121,16 +145,17 @@ def _run(plan, a, b, out):
     target = cupy.empty(shape, dtype) if copied[2] else out
     compute, one, zero = _precision(dtype)
     handle = cupy.cuda.device.get_cublas_handle()
-    x, y, z = b.data.ptr, a.data.ptr, target.data.ptr
+    first_of, second_of = (a, b) if swapped else (b, a)
+    x, y, z = first_of.data.ptr, second_of.data.ptr, target.data.ptr
     for ta, tb, m, n, k, first, lda, step_a, second, ldb, step_b, third, ldc, step_c, count in calls:
         if count == 1:
             cublas.gemmEx(
-                handle, ta, tb, m, n, k, one, x + first, kind, lda, y + second, kind, ldb, zero, z + third, kind, ldc,
+                handle, ta, tb, m, n, k, one, x + first, given, lda, y + second, given, ldb, zero, z + third, kind, ldc,
                 compute, cublas.CUBLAS_GEMM_DEFAULT,
             )  # fmt: skip
         else:
             cublas.gemmStridedBatchedEx(
-                handle, ta, tb, m, n, k, one, x + first, kind, lda, step_a, y + second, kind, ldb, step_b, zero,
+                handle, ta, tb, m, n, k, one, x + first, given, lda, step_a, y + second, given, ldb, step_b, zero,
                 z + third, kind, ldc, step_c, count, compute, cublas.CUBLAS_GEMM_DEFAULT,
             )  # fmt: skip
     if target is not out:

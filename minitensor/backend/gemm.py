@@ -61,7 +61,7 @@ def cheapest(choices):
 
 class Call(NamedTuple):
     """One call: ``count`` products, in which ``first`` is b and ``second`` is a (see the head of
-    this file).
+    this file), or the other way round if ``swapped``: the result is written by columns.
 
     Offsets are from the start of each array, steps from one matrix of a stack to the next.
     """
@@ -81,6 +81,7 @@ class Call(NamedTuple):
     out_leading: int
     out_step: int
     count: int  # type: ignore[assignment]  # it hides the method of tuples
+    swapped: bool = False
 
 
 def layout(operand):
@@ -122,7 +123,9 @@ def calls(a, b, c):
         return None
     (a_by_column, a_leading), (b_by_column, b_leading), (c_by_column, c_leading) = layouts
     if c_by_column:  # c^T = b^T a^T has contiguous rows
-        return calls(b.transposed(), a.transposed(), c.transposed())
+        return [
+            call._replace(swapped=True) for call in calls(b.transposed(), a.transposed(), c.transposed()) or ()
+        ] or None
     axes = stacks(a, b, c)
     longest = max(range(len(axes)), key=lambda i: axes[i][0], default=None)
     count, steps = (1, (0, 0, 0)) if longest is None else axes[longest]

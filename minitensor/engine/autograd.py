@@ -131,9 +131,7 @@ class Pullback(Protocol):
     op_name: str  # for messages
     simple: bool  # whether None among the gradients is a mistake
     gives_new: bool  # whether the gradients are new arrays that share memory with nothing: the engine may add to them
-    fills: (
-        bool  # whether there is ``pull_home(node, gradient, homes)``: it may take arrays out of ``homes`` for gradients
-    )
+    fills: bool  # whether ``pull`` takes a dict ``homes`` too: arrays that it may take out and write gradients to
 
     def pull(self, node, gradient, recorded, needed):
         """One gradient per parent of ``node``, or None for those outside ``needed``; Tensors if
@@ -206,10 +204,8 @@ def _pull_back(node, gradient, sums, needed, anomaly):
     if memory.last_write > node.order:
         pullback.check_fresh(node, needed)
     try:
-        if sums.homes and pullback.fills:
-            pulled = pullback.pull_home(node, gradient, sums.homes)
-        else:
-            pulled = pullback.pull(node, gradient, sums.recorded, needed)
+        homes = (sums.homes,) if sums.homes and pullback.fills else ()
+        pulled = pullback.pull(node, gradient, sums.recorded, needed, *homes)
         if anomaly:
             pullback.check_finite(node, gradient, pulled)
         for parent, value in zip(node.parents, pulled):

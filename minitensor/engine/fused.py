@@ -158,34 +158,32 @@ class KernelPullback:
         self.wanted = wanted
         self.gives_new = not op.foreign  # the library's kernels are held to it by ``testing.promises``
 
-    def pull(self, node, gradient, recorded, needed):
-        """One gradient per parent."""
+    def pull(self, node, gradient, recorded, needed, homes=None):
+        """One gradient per parent. homes: ``{parent: array}``; the kernel may write gradients to
+        these, which are taken out.
+        """
         if recorded:
             return self._pull_definition(node, gradient, needed)
-        return self._picked(node, node.saved[0](gradient))
-
-    def pull_home(self, node, gradient, homes):
-        """As ``pull``; the kernel may write the gradients of parents in ``homes`` to the arrays
-        that stand there, which are taken out.
-        """
         backward = node.saved[0]
-        code = getattr(backward, "__code__", None)
-        takes = code is not None and "homes" in code.co_varnames[: code.co_argcount]
-        if not takes or homes.keys().isdisjoint(node.parents):
-            return self._picked(node, backward(gradient))
-        places: list[Any] = [None] * (len(node.saved) - 3)
-        for i, parent in zip(self.wanted, node.parents):
-            places[i] = homes.pop(parent, None)
-        return self._picked(node, backward(gradient, places))
-
-    def _picked(self, node, gradients):
-        """The gradients of the parents, of what the backward of a kernel returned."""
+        gradients = backward(gradient, *self._homes(node, backward, homes)) if homes else backward(gradient)
         if not isinstance(gradients, (tuple, list)) or len(gradients) != len(node.saved) - 3:
             raise TypeError(
                 f"the backward of a kernel returns one gradient (or None) for each of its {len(node.saved) - 3} inputs, "
                 f"as a tuple, not {_kinds(gradients)}"
             )
         return [gradients[i] for i in self.wanted]
+
+    def _homes(self, node, backward, homes):
+        """What ``backward`` is given behind the gradient: ``homes`` in the order of the inputs, if
+        it takes them.
+        """
+        code = getattr(backward, "__code__", None)
+        if code is None or "homes" not in code.co_varnames[: code.co_argcount] or homes.keys().isdisjoint(node.parents):
+            return ()
+        places: list[Any] = [None] * (len(node.saved) - 3)
+        for i, parent in zip(self.wanted, node.parents):
+            places[i] = homes.pop(parent, None)
+        return (places,)
 
     def _pull_definition(self, node, gradient, needed):
         """Run the definition on the saved inputs and differentiate it, recorded."""

@@ -329,8 +329,8 @@ def scaled_dot_product_attention(
     scale: a number, or a tensor that multiplies the query and gets its gradient; default:
     1 / sqrt(K). bias: added to the scores. dropout: probability of dropping a weight. A query that
     may see no key gives zeros, and a key that no query may see is ignored, even if it holds NaN.
-    Each row is computed for itself: no bit of it depends on another row, or on what is padded. On
-    the CPU no (T, S) of a long sequence is held, but for a mask, a bias or dropout of that shape.
+    Each row is computed for itself: no bit of it depends on another row, or on what is padded. No
+    (T, S) of a long sequence is held, but for a mask, a bias or, on the CPU, dropout of that shape.
 
     Raises TypeError for a mask that is not boolean or on another device, and ValueError for shapes
     that do not fit.

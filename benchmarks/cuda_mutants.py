@@ -7,6 +7,8 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,13 +20,6 @@ from minitensor.backend.kernels import FOLDER, REALS, signatures, sources
 __all__ = ["cuda_mutants", "text_changes"]
 
 LIMIT = 16  # mutants of a file
-TESTS = {  # which tests of tests/backend run a file's kernels, as pytest's -k takes it; default: all
-    "activations": "gelu or silu", "attention": "attention or packed or masked_out",
-    "cross_entropy": "cross_entropy or out_of_range", "division": "floor_divide or remainder or quotients",
-    "indexing": "add_at or out_of_range or embedding or getitem", "norm": "norm or chunks", "random": "random or generators",
-    "softmax": "softmax", "updates": "adam", "head": "softmax or norm",
-}  # fmt: skip
-FILES = "tests/backend/test_kernels.py", "tests/backend/test_fake_device.py"
 NUMBER = r"(?<![\w.])(\d+\.\d+)(?![\w.])"
 TERM = r"[\w.]+(?:\[[^\[\]]*\])?(?:\([^()]*\))?"
 PATTERNS = [  # (kind, pattern, replacement)
@@ -77,64 +72,120 @@ def text_changes(text):
     return [change for _, _, change in sorted(found, key=lambda x: x[:2])]
 
 
-class _First:
-    """A pytest plugin that keeps the name of the first test that failed."""
+def _tests():
+    """``{name: test}``: the tests of ``tests/backend`` that run kernels."""
+    from table import TABLE
 
-    failed = ""
+    from minitensor.backend import namespace
+    from tests.backend import test_fake_device as fake
+    from tests.backend import test_fake_recurrent as recurrent
+    from tests.backend import test_kernels as direct
+    from tests.backend.parity import check_row
 
-    def pytest_runtest_logreport(self, report):
-        if report.failed and not self.failed:
-            self.failed = report.nodeid.rpartition("::")[2]
+    xp, single, double = namespace("cuda"), np.dtype(np.float32), np.dtype(np.float64)
+    found = {}
+    for dtype in (double, single):
+        for width in (5, 150, 1, 32, 5000):
+            found[f"softmax rows {width} {dtype}"] = partial(direct.test_softmax_rows_of_every_width, xp, dtype, width)
+        for keep, coupled in ((0.99, 0.0), (1.0, 0.1), (1.0, 0.0)):
+            found[f"adam {keep} {coupled} {dtype}"] = partial(
+                direct.test_adam_equals_the_rule_of_the_optimiser, xp, dtype, keep, coupled
+            )
+        for shape in ((6,), (6, 3), (6, 2, 3)):
+            found[f"add_at {shape} {dtype}"] = partial(direct.test_add_at_sums_repeated_ids, xp, dtype.type, shape)
+        found[f"quotients {dtype}"] = partial(fake.test_whole_quotients_and_remainders_are_numpys, dtype.name)
+        for name, *row in fake.OVERRIDES:
+            tolerance = 1e-10 if dtype == double else 1e-4
+            found[f"{name} {dtype}"] = partial(fake.test_kernels_equal_those_of_the_cpu, *row, dtype, tolerance)
+        for name, test in vars(direct).items():
+            if name.startswith("test_edges"):
+                found[f"{name} {dtype}"] = partial(test, xp, dtype)
+    found["softmax infinities"] = partial(direct.test_softmax_meets_infinities_as_numpy_does, xp)
+    for counter in (0, 2**64 - 3, 2**128 - 1):
+        for count in (5, 2050):
+            found[f"words {count} {counter}"] = partial(direct.test_random_words_equal_numpys, xp, counter, count)
+    found["add_at any"] = partial(direct.test_add_at_takes_any_index, xp)
+    found["ids"] = partial(direct.test_an_id_out_of_range_is_told_at_the_next_read, xp)
+    found["masked"] = fake.test_masked_out_nan_reaches_nothing
+    for kind in ("RNN", "LSTM", "GRU"):
+        found[f"recurrent {kind}"] = partial(recurrent.test_layers_equal_those_of_the_cpu_and_never_wait, kind)
+    used = {  # the rows of the table that run kernels of ours
+        "softmax", "log_softmax", "layer_norm", "rms_norm", "gelu", "silu", "cross_entropy", "embedding", "floor_divide", "remainder",
+        "getitem", "put", "scaled_dot_product_attention", "packed_attention",
+    }  # fmt: skip
+    for row in TABLE:
+        if row.name in used:
+            found[f"table {row}"] = partial(check_row, row, 8)
+    return found
 
-    def pytest_collectreport(self, report):
-        if report.failed and not self.failed:
-            self.failed = "collection"
 
+def _coverage(tests):
+    """``{kernel: [(name, test), ...]}``: which tests launch which kernel, the quick ones first."""
+    from tests.backend import emulator
 
-def _tests(file):
-    """The tests of a file's kernels as one function, which raises if one fails."""
-    import pytest
+    called: set = set()
+    plain = emulator.Module.get_function
 
-    def run():
-        first = _First()
-        chosen = ["-k", TESTS[file]] if file in TESTS else []
-        code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-n", "0", *FILES, *chosen], plugins=[first])
-        if code:
-            raise AssertionError(first.failed or f"pytest ended with {code}")
+    def noting(self, name):
+        function = plain(self, name)
 
-    return run
+        def kernel(*arguments):
+            called.add(name)
+            return function(*arguments)
+
+        return kernel
+
+    emulator.Module.get_function = noting
+    timed = []
+    for name, test in tests.items():
+        called.clear()
+        started = time.perf_counter()
+        try:
+            test()
+        except BaseException as error:
+            raise AssertionError(f"{name} fails without a change") from error
+        timed.append((time.perf_counter() - started, name, test, set(called)))
+    emulator.Module.get_function = plain
+    by_kernel: dict = {}
+    for _, name, test, names in sorted(timed, key=lambda x: x[0]):
+        for kernel in names:
+            by_kernel.setdefault(kernel, []).append((name, test))
+    return by_kernel
 
 
 def _plant(file, text):
-    """Let the emulator run the kernels of ``file`` with its text changed."""
+    """Let the emulator run the kernels of ``file`` with its text changed, each type compiled when
+    it is first used.
+    """
     from tests.backend import emulator
 
-    right = {dtype: emulator.library(dtype) for dtype in REALS}
-    files = {file: ""} if file != "head" else sources()
-    names = {name for one in files for name in signatures(sources()[one])} if file != "head" else None
+    files = list(sources()) if file == "head" else [file]
+    names = {name for one in files for name in signatures(sources()[one])}
+    right, compiling, of_files = emulator.library, emulator.library.__wrapped__, {one: sources()[one] for one in files}
 
     def plant():
         folder = Path(tempfile.mkdtemp(prefix="mutant-"))
         for path in FOLDER.glob("*.cu"):
             shutil.copy(path, folder)
         (folder / f"{file}.cu").write_text(text, encoding="utf-8")
-        of_files = {one: sources()[one] for one in files}
         emulator.FOLDER, emulator.sources = folder, lambda: of_files
-        emulator.library.cache_clear()
-        try:
-            wrong = {dtype: emulator.library(dtype) for dtype in REALS}
-        except Exception:
-            raise SystemExit("does not compile") from None
-        finally:
-            shutil.rmtree(folder)
+        wrong: dict = {}
 
         class Both:
+            """The library of a type: changed kernels and right ones."""
+
             def __init__(self, dtype):
                 self.dtype = dtype
 
             def __getattr__(self, name):
-                changed = names is None or name.removeprefix("run_") in names
-                return getattr((wrong if changed else right)[self.dtype], name)
+                if name.removeprefix("run_") not in names:
+                    return getattr(right(self.dtype), name)
+                if self.dtype not in wrong:
+                    try:
+                        wrong[self.dtype] = compiling(self.dtype)
+                    except Exception:
+                        raise SystemExit("does not compile") from None
+                return getattr(wrong[self.dtype], name)
 
         emulator.library = Both
 
@@ -145,18 +196,21 @@ def cuda_mutants(only=(), jobs=1, limit=LIMIT):
     """All mutants of the CUDA texts, judged; ``only``: files. Those that do not compile are not
     among them.
     """
-    import pytest
-
-    from tests.backend import emulator
+    from tests.backend import emulator, fake_device
 
     for dtype in REALS:
         emulator.library(np.dtype(dtype))
-    made = []
-    for path in sorted(FOLDER.glob("*.cu")):
-        if only and path.stem not in only:
-            continue
-        for change in spread(text_changes(path.read_text(encoding="utf-8")), limit):
-            mutant = KernelMutant(path.stem, change.function, change.kind, change.diff)
-            made.append((mutant, [("tests", _tests(path.stem))], _plant(path.stem, change.text)))
-    pytest.main(["-q", "--collect-only", "-p", "no:cacheprovider", "-n", "0", *FILES])  # imported once, for all children
-    return [mutant for mutant in judge_all(made, jobs) if "does not compile" not in mutant.said]
+    with fake_device.installed():
+        by_kernel = _coverage(_tests())
+        made = []
+        for path in sorted(FOLDER.glob("*.cu")):
+            if only and path.stem not in only:
+                continue
+            text = path.read_text(encoding="utf-8")
+            own = list(signatures(text)) or ["softmax_forward", "norm_backward", "norm_forward"]  # of the head
+            for change in spread(text_changes(text), limit):
+                kernels = [change.function] if change.function in own else own
+                tests = {name: test for kernel in kernels for name, test in by_kernel.get(kernel, [])}
+                mutant = KernelMutant(path.stem, change.function, change.kind, change.diff)
+                made.append((mutant, list(tests.items()), _plant(path.stem, change.text)))
+        return [mutant for mutant in judge_all(made, jobs) if "does not compile" not in mutant.said]

@@ -25,6 +25,10 @@ __all__ = ["KernelMutant", "compiled_mutants", "section"]
 
 LIMIT = 5  # mutants of a function, at most
 OF_ENTRIES = 2  # of one that only cuts work into parts
+SINGLE = (  # cases that run in float32 too: those of the functions that only float32 has
+    "elements gelu", "elements gelu tanh", "elements silu", "rows softmax", "rows log_softmax", "rows layer_norm plain",
+    "recurrent lstm plain",
+)  # fmt: skip
 PATIENCE = 120  # seconds until a mutant that still runs is stopped
 
 
@@ -57,7 +61,7 @@ def judged(tests, plant):
         silent = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silent, 1), os.dup2(silent, 2)
         signal.alarm(PATIENCE)
-        said = ("passed", "")
+        said = ("passed", "") if tests else ("passed", "no test runs it")
         try:
             plant()
             for name, test in tests:
@@ -139,8 +143,12 @@ def cases_of(plain):
 
     found = []
     for dtype in ("float64", "float32"):
-        found += [(f"{name} {dtype}", of_op(name, dtype)) for name in parity.CASES]
+        names = parity.CASES if dtype == "float64" else SINGLE
+        found += [(f"{name} {dtype}", of_op(name, dtype)) for name in names]
         real = np.dtype(dtype).type
+        found.append((f"sure {dtype}", lambda real=real: parity.test_the_gradient_of_a_sure_log_softmax_keeps_its_digits(real)))
+        if dtype == "float32":
+            continue
         for kind in (parity.optim.Adam, parity.optim.AdamW):
             for settings in ({}, {"weight_decay": 0.1}):
                 found.append((
@@ -148,17 +156,18 @@ def cases_of(plain):
                     lambda kind=kind, settings=settings, real=real: parity.test_updates_are_those_of_numpy(kind, settings, real),
                 ))  # fmt: skip
         found.append((f"sums of rows {dtype}", lambda real=real: parity.test_updates_sums_of_rows_are_those_of_numpy(real)))
-        for place in (0, 16_383, 16_384):
-            for value, moderate in ((1e15, False), (-9e14, True), (np.nan, False)):
+        found.append((f"squares {dtype}", lambda real=real: parity.test_updates_sums_of_squares_are_those_of_numpy(real)))
+        for place in (0, 16_383, 16_384, 32_768):
+            for value, moderate in ((1e15, False), (-1e15, False), (-9e14, True), (np.nan, False)):
                 found.append((
                     f"moderate {place} {value} {dtype}",
                     lambda p=place, v=value, m=moderate, real=real: parity.test_updates_whatever_is_not_moderate_is_found(p, v, m, real),
                 ))  # fmt: skip
-    for count, counter in ((4096, 3), (17_001, 2**64 - 700)):
+    for count, counter in ((4096, 3), (16_385, 2**64 - 700)):
         found.append((f"words {count}", lambda n=count, c=counter: parity.test_updates_random_words_are_those_of_numpy(n, c)))
         found.append((
-            f"dropout {count + 3}",
-            lambda n=count, c=counter: parity.test_updates_dropout_draws_what_numpy_draws(n + 3, c, np.float64),
+            f"dropout {count}",
+            lambda n=count, c=counter: parity.test_updates_dropout_draws_what_numpy_draws(max(n, 4099), c, np.float64),
         ))  # fmt: skip
     cases = []
     for name, test in found:
@@ -185,7 +194,10 @@ def compiled_mutants(only=(), jobs=1, limit=LIMIT):
         entry = any(getattr(d, "id", "") == "entry" for d in node.decorator_list)
         of_function = [case for case in cases if (file, name) in case[2]]
         double = [case for case in of_function if case[0].endswith("float64")]
-        tests = [case[:2] for case in double or of_function]
+        tests = [case[:2] for case in (*double, *(case for case in of_function if case not in double))]
+        decorated = {getattr(d, "id", "") for d in node.decorator_list} & {"part", "entry", "njit"}
+        if not decorated and file not in ("maths", "lowlevel"):  # what prepares a call, in Python
+            continue
         for change in spread(list(tree_changes(node)), OF_ENTRIES if entry else limit):
             mutant = KernelMutant(file, name, change.kind, change.diff(lines))
             made.append((mutant, tests, lambda file=file, change=change: plain.install(file, change.tree)))
@@ -202,3 +214,44 @@ def judge_all(made, jobs):
             if mutant.outcome != "caught":
                 print(mutant.diff, flush=True)
     return [mutant for mutant, *_ in made]
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+def section(title, lines, found, equal):
+    """The lines of the page on ``found``; ``equal``: ``{key of a mutant: why it is equivalent}``."""
+    same = [m for m in found if m.outcome != "caught" and m.key in equal]
+    missed = [m for m in found if m.outcome != "caught" and m.key not in equal]
+    caught = [m for m in found if m.outcome == "caught"]
+    able = len(caught) + len(missed)
+    kinds = Counter(m.kind for m in (*caught, *missed))
+    seen = Counter(m.kind for m in caught)
+    files = Counter(m.file for m in (*caught, *missed))
+    seen_in = Counter(m.file for m in caught)
+    made = [
+        f"## {title}",
+        "",
+        *lines,
+        "",
+        f"Of {able} mutants, {len(caught)} were caught ({100 * len(caught) / max(able, 1):.4g} %).",
+        "",
+        "| kind | mutants | caught |",
+        "|---|---:|---:|",
+        *(f"| {kind} | {kinds[kind]} | {seen[kind]} |" for kind in sorted(kinds)),
+        "",
+        "| file | mutants | caught |",
+        "|---|---:|---:|",
+        *(f"| {file} | {files[file]} | {seen_in[file]} |" for file in sorted(files)),
+    ]
+    if same:
+        made += ["", f"{len(same)} more are equivalent, and not in the share:", ""]
+        reasons: dict = {}
+        for mutant in same:
+            reasons.setdefault(equal[mutant.key], []).append(mutant)
+        for reason, group in reasons.items():
+            count = f" ({len(group)})" if len(group) > 1 else ""
+            made.append(f"- {', '.join(sorted({f'`{m.function}`' for m in group}))}{count}: {reason}")
+    for mutant in missed:
+        made += ["", f"Not caught: {mutant.kind} in {mutant.function}:", "", *("    " + x for x in mutant.diff.splitlines())]
+    return made

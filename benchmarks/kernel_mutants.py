@@ -12,6 +12,7 @@ import ast
 import copy
 import os
 import pickle
+import re
 import signal
 import time
 from collections import Counter
@@ -42,11 +43,6 @@ class KernelMutant:
     diff: str
     outcome: str = ""
     said: str = ""
-
-    @property
-    def key(self):
-        """What the lists of equivalent mutants call it."""
-        return self.function, *(line[1:].strip() for line in self.diff.splitlines() if line.startswith("+"))
 
 
 # --- running --------------------------------------------------------------------------------------
@@ -146,7 +142,9 @@ def cases_of(plain):
         names = parity.CASES if dtype == "float64" else SINGLE
         found += [(f"{name} {dtype}", of_op(name, dtype)) for name in names]
         real = np.dtype(dtype).type
-        found.append((f"sure {dtype}", lambda real=real: parity.test_the_gradient_of_a_sure_log_softmax_keeps_its_digits(real)))
+        found.append(
+            (f"sure {dtype}", lambda real=real: parity.test_the_gradient_of_a_sure_log_softmax_keeps_its_digits(real))
+        )
         if dtype == "float32":
             continue
         for kind in (parity.optim.Adam, parity.optim.AdamW):
@@ -155,16 +153,24 @@ def cases_of(plain):
                     f"{kind.__name__} {settings} {dtype}",
                     lambda kind=kind, settings=settings, real=real: parity.test_updates_are_those_of_numpy(kind, settings, real),
                 ))  # fmt: skip
-        found.append((f"sums of rows {dtype}", lambda real=real: parity.test_updates_sums_of_rows_are_those_of_numpy(real)))
-        found.append((f"squares {dtype}", lambda real=real: parity.test_updates_sums_of_squares_are_those_of_numpy(real)))
+        found.append(
+            (f"sums of rows {dtype}", lambda real=real: parity.test_updates_sums_of_rows_are_those_of_numpy(real))
+        )
+        found.append(
+            (f"squares {dtype}", lambda real=real: parity.test_updates_sums_of_squares_are_those_of_numpy(real))
+        )
         for place in (0, 16_383, 16_384, 32_768):
             for value, moderate in ((1e15, False), (-1e15, False), (-9e14, True), (np.nan, False)):
                 found.append((
                     f"moderate {place} {value} {dtype}",
-                    lambda p=place, v=value, m=moderate, real=real: parity.test_updates_whatever_is_not_moderate_is_found(p, v, m, real),
+                    lambda p=place, v=value, m=moderate, real=real: parity.test_updates_whatever_is_not_moderate_is_found(
+                        p, v, m, real
+                    ),
                 ))  # fmt: skip
     for count, counter in ((4096, 3), (16_385, 2**64 - 700)):
-        found.append((f"words {count}", lambda n=count, c=counter: parity.test_updates_random_words_are_those_of_numpy(n, c)))
+        found.append(
+            (f"words {count}", lambda n=count, c=counter: parity.test_updates_random_words_are_those_of_numpy(n, c))
+        )
         found.append((
             f"dropout {count}",
             lambda n=count, c=counter: parity.test_updates_dropout_draws_what_numpy_draws(max(n, 4099), c, np.float64),
@@ -219,10 +225,10 @@ def judge_all(made, jobs):
 # --- the page -------------------------------------------------------------------------------------
 
 
-def section(title, lines, found, equal):
-    """The lines of the page on ``found``; ``equal``: ``{key of a mutant: why it is equivalent}``."""
-    same = [m for m in found if m.outcome != "caught" and m.key in equal]
-    missed = [m for m in found if m.outcome != "caught" and m.key not in equal]
+def section(title, lines, found):
+    """The lines of the page on ``found``."""
+    same = [m for m in found if m.outcome != "caught" and why_equivalent(m)]
+    missed = [m for m in found if m.outcome != "caught" and not why_equivalent(m)]
     caught = [m for m in found if m.outcome == "caught"]
     able = len(caught) + len(missed)
     kinds = Counter(m.kind for m in (*caught, *missed))
@@ -248,10 +254,38 @@ def section(title, lines, found, equal):
         made += ["", f"{len(same)} more are equivalent, and not in the share:", ""]
         reasons: dict = {}
         for mutant in same:
-            reasons.setdefault(equal[mutant.key], []).append(mutant)
+            reasons.setdefault(why_equivalent(mutant), []).append(mutant)
         for reason, group in reasons.items():
             count = f" ({len(group)})" if len(group) > 1 else ""
             made.append(f"- {', '.join(sorted({f'`{m.function}`' for m in group}))}{count}: {reason}")
     for mutant in missed:
-        made += ["", f"Not caught: {mutant.kind} in {mutant.function}:", "", *("    " + x for x in mutant.diff.splitlines())]
+        made += [
+            "",
+            f"Not caught: {mutant.kind} in {mutant.function}:",
+            "",
+            *("    " + x for x in mutant.diff.splitlines()),
+        ]
     return made
+
+
+CUT = "how the work is cut into parts: any share of at least one will do, since the parts are counted from it"
+EMPTY = "one part more, which has nothing to do"
+AGAIN = "rows of the next part are computed twice, to the same numbers"
+COUNTED = "whether the count is 0 is all that is asked"
+LINES = {  # of equivalent mutants, by a pattern of the line that they have: why
+    r"each = max\(|parts, each = _slices|def _slices|parts = max\(": CUT,
+    r"parallel\(.*\+ each\)\) // each|pool, \(\(.* \+ each\)\) // each": EMPTY,
+    r"\(number \+ 2\) \* each": AGAIN,
+    r"many -= 0": COUNTED,
+    r"zero if \(x\[i\] <= zero\)": "0 and -0 are equal",
+    r"nearly = y.dtype.type": "two forms of one formula, both exact to rounding on either side of the threshold",
+    r"over\(over\(eps, top\), top\)": "eps is less than rounding where squares overflow",
+    r"word block\[4 \+ 1\]": "an array that is longer than needed",
+    r"ordered\([xy]\[i, [01]\]\)|top = x\[": "where the search for a maximum begins that looks at all elements",
+}
+
+
+def why_equivalent(mutant):
+    """The reason, or None if it is not known to be equivalent."""
+    after = " ".join(line[1:].strip() for line in mutant.diff.splitlines() if line.startswith("+"))
+    return next((reason for pattern, reason in LINES.items() if re.search(pattern, after)), None)

@@ -42,7 +42,11 @@ class PlainKernels:
             for node in tree.body:
                 if isinstance(node, ast.Assign) and file != "lowlevel":
                     exec(compile(ast.Module([node], []), str(path), "exec"), space)
-                elif isinstance(node, ast.FunctionDef) and node.name in TAKEN.get(file, (node.name,)) and node.name != "_product128":
+                elif (
+                    isinstance(node, ast.FunctionDef)
+                    and node.name in TAKEN.get(file, (node.name,))
+                    and node.name != "_product128"
+                ):
                     self.functions[file, node.name] = node
                     self.install(file, node)
         for file in FILES:
@@ -107,9 +111,7 @@ class PlainKernels:
         for name in kernels._entries:
             kernels._entries[name] = self._entry(name)
         products = kernels.products
-        products._product, products._stack = (
-            _quiet(_late(self.spaces["products"], n)) for n in ("_product", "_stack")
-        )
+        products._product, products._stack = (_quiet(_late(self.spaces["products"], n)) for n in ("_product", "_stack"))
 
     def _entry(self, name):
         file = next(file for file in FILES if (file, name) in self.functions)

@@ -108,8 +108,10 @@ def sequences(op, gates, states, steps, batch, inside, hidden, biases=2, lengths
 
 RECURRENT = {"lstm": (packed_lstm, 4, 2), "gru": (packed_gru, 3, 1), "rnn": (packed_rnn, 1, 1)}
 RUNS = {
-    "plain": {"sizes": (3, 2, 4, 5)}, "reverse": {"sizes": (3, 2, 4, 5), "reverse": True}, "no bias": {"sizes": (2, 3, 2, 4), "biases": 0},
-    "lengths": {"sizes": (4, 3, 2, 5), "lengths": [4, 1, 2]}, "lengths reverse": {"sizes": (4, 3, 2, 5), "lengths": [2, 4, 3], "reverse": True},
+    "plain": {"sizes": (3, 2, 4, 5)}, "reverse": {"sizes": (3, 2, 4, 5), "reverse": True},
+    "no bias": {"sizes": (2, 3, 2, 4), "biases": 0},
+    "lengths": {"sizes": (4, 3, 2, 5), "lengths": [4, 1, 2]},
+    "lengths reverse": {"sizes": (4, 3, 2, 5), "lengths": [2, 4, 3], "reverse": True},
 }  # fmt: skip
 WIDE = {"lstm": (2, 30, 3, 97), "gru": (2, 40, 3, 97), "rnn": (2, 116, 3, 97)}  # two parts of the hidden units
 
@@ -154,10 +156,13 @@ CASES = {
     "attention dropout causal": (attend(dropout=0.3, is_causal=True), heads(70, 71)),
     "attention packed": (lambda x: F.packed_attention(x, 3, is_causal=True), [draw(2, 5, 18)]),
     **{
-        f"recurrent {kind} {run}": sequences(*RECURRENT[kind], *settings["sizes"], **{k: v for k, v in settings.items() if k != "sizes"})
-        for kind in RECURRENT for run, settings in RUNS.items()
+        f"recurrent {kind} {name}": sequences(*RECURRENT[kind], *run["sizes"], **{k: run[k] for k in run if k != "sizes"})
+        for kind in RECURRENT for name, run in RUNS.items()
     },
-    **{f"recurrent {kind} wide": sequences(*RECURRENT[kind], *WIDE[kind], lengths=[2] + [1] * (WIDE[kind][1] - 1)) for kind in RECURRENT},
+    **{
+        f"recurrent {kind} wide": sequences(*RECURRENT[kind], *WIDE[kind], lengths=[2, *[1] * (WIDE[kind][1] - 1)])
+        for kind in RECURRENT
+    },
     "recurrent rnn relu": sequences(*RECURRENT["rnn"], 3, 2, 4, 5, nonlinearity="relu"),
     "products rows": (F.linear, [draw(1030, 70), draw(40, 70, seed=1), draw(40, seed=2)]),
     "products columns": (F.linear, [draw(40, 70), draw(600, 70, seed=1), draw(600, seed=2)]),
@@ -186,7 +191,9 @@ def check(found, dtype, exact=False):
         else:
             single = dtype == np.float32
             top = np.abs(right[np.isfinite(right)]).max(initial=1e-30)
-            np.testing.assert_allclose(mine, right, rtol=2e-5 if single else 1e-10, atol=(3e-6 if single else 1e-13) * min(top, 100.0))
+            np.testing.assert_allclose(
+                mine, right, rtol=2e-5 if single else 1e-10, atol=(3e-6 if single else 1e-13) * min(top, 100.0)
+            )
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -244,12 +251,21 @@ def test_updates_dropout_draws_what_numpy_draws(count, counter, dtype):
 def test_updates_sums_of_rows_are_those_of_numpy(dtype):
     ids = np.random.default_rng(0).integers(-50, 50, (90,))
     ids[ids == 7] = 8
-    check(both(lambda: _results(lambda table: F.embedding(ids % 50, table), [draw(50, 900)], {}, None, "cpu", np.dtype(dtype), 1)), dtype)
+    check(
+        both(
+            lambda: _results(
+                lambda table: F.embedding(ids % 50, table), [draw(50, 900)], {}, None, "cpu", np.dtype(dtype), 1
+            )
+        ),
+        dtype,
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("place", [0, 16_383, 16_384, 32_768])
-@pytest.mark.parametrize("value, moderate", [(1e15, False), (-1e15, False), (9e14, True), (-9e14, True), (np.nan, False), (np.inf, False)])
+@pytest.mark.parametrize(
+    "value, moderate", [(1e15, False), (-1e15, False), (9e14, True), (-9e14, True), (np.nan, False), (np.inf, False)]
+)
 def test_updates_whatever_is_not_moderate_is_found(place, value, moderate, dtype):
     x = np.ones(32_769, dtype)
     x[place] = value

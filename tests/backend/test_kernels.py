@@ -11,6 +11,7 @@ import pytest
 from minitensor.backend import cpu, namespace
 from minitensor.backend.kernels import REALS, row_threads, signatures, sources
 from tests.backend import emulator, fake_device
+from tests.backend.parity import check_parity
 
 needs_compiler = pytest.mark.skipif(
     emulator.compiler() is None, reason="running the kernels on the CPU takes Linux and a C++ compiler"
@@ -204,14 +205,16 @@ def test_adam_equals_the_rule_of_the_optimiser(xp, dtype, keep, coupled):
         np.testing.assert_allclose(mine.array, right, rtol=1e-5 if dtype == np.float32 else 1e-12, atol=1e-7)
 
 
-# --- edges: what ``benchmarks/mutants.py --cuda`` found that no other test sees ---------------------
+# --- edges: what ``benchmarks/mutants.py --cuda`` found that no other test sees -------------------
 
 
 def sure_rows(dtype):
     """``(y, g, gx)``: logarithms of probabilities, some nearly 1, cotangents that are 1 there, and
     the gradients, which are small and have all their digits.
     """
-    x = np.array([[14.0, 0.0, 1.0], [0.0, 4.61, -9.0], [0.0, 0.0, 4.9], [-0.5, 12.0, 0.0], [0.0, 9.0, 9.5]], np.longdouble)
+    x = np.array(
+        [[14.0, 0.0, 1.0], [0.0, 4.61, -9.0], [0.0, 0.0, 4.9], [-0.5, 12.0, 0.0], [0.0, 9.0, 9.5]], np.longdouble
+    )
     y = x - x.max(-1, keepdims=True)
     y = y - np.log(np.exp(y).sum(-1, keepdims=True))
     one = np.arange(3) == x.argmax(-1)[:, None]
@@ -228,7 +231,27 @@ def test_edges_of_log_softmax(xp, dtype):
     np.testing.assert_allclose(gx.array, want, rtol=2e-5 if dtype == np.float32 else 1e-13)
 
 
-FAR = [0.0, -0.0, 1e-30, 12.0, -12.0, 39.0, 41.0, -41.0, 50.0, -50.0, 104.0, -104.0, 1e20, -1e20, 2e30, -2e30, np.inf, -np.inf, np.nan]
+FAR = [
+    0.0,
+    -0.0,
+    1e-30,
+    12.0,
+    -12.0,
+    39.0,
+    41.0,
+    -41.0,
+    50.0,
+    -50.0,
+    104.0,
+    -104.0,
+    1e20,
+    -1e20,
+    2e30,
+    -2e30,
+    np.inf,
+    -np.inf,
+    np.nan,
+]
 
 
 @needs_compiler
@@ -258,7 +281,9 @@ def test_edges_of_gates(xp, dtype):
             right = np.where(share == 0, 0.0, wide * share).astype(dtype)
         tolerance = {"rtol": 1e-5 if dtype == np.float32 else 1e-12, "atol": 1e-6 if kind < 2 else 1e-30}
         np.testing.assert_allclose(y.array, right, **tolerance)
-        np.testing.assert_allclose(gx.array, (g * slope).astype(dtype), **(tolerance | {"atol": 1e-6 if kind < 2 else 1e-26}))
+        np.testing.assert_allclose(
+            gx.array, (g * slope).astype(dtype), **(tolerance | {"atol": 1e-6 if kind < 2 else 1e-26})
+        )
 
 
 @needs_compiler
@@ -310,7 +335,49 @@ def test_edges_of_arrays(xp, dtype):
     out = fake_device.ndarray(np.append(np.zeros(3 * width), 7).astype(dtype))
     rows("segment_sum", dtype, count, width, out, x, ids, order, count, 3, width)
     want = x.array[:-1].reshape(count, width)
-    np.testing.assert_array_equal(out.array, np.concatenate([want[1] + want[0], 0 * want[0], want[2], [7]]).astype(dtype))
+    np.testing.assert_array_equal(
+        out.array, np.concatenate([want[1] + want[0], 0 * want[0], want[2], [7]]).astype(dtype)
+    )
     fault = fake_device.ndarray(np.zeros(3, np.int64))
     each("check_ids", dtype, 3, ids, 3, 0, 3, 4, fault)
     assert fault.array.tolist() == [0, 0, 0]
+    wrong = fake_device.ndarray(np.zeros(4, np.int64))
+    each("check_ids", dtype, 4, ids, 4, 0, 3, 4, wrong)
+    assert wrong.array.tolist() == [1, 4, 9, 0]
+    targets.array[0] = width  # no class: check_ids tells of it
+    rows("cross_entropy", dtype, count, width, x, targets, weight, loss, None, width, -100, 0.1)
+    assert loss.array[0] == 0 != loss.array[1]
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_edges_of_wide_rows(xp, dtype):
+    """Rows of which a thread has several elements and a block several warps."""
+    import minitensor.nn.functional as F
+
+    rng = np.random.default_rng(0)
+    x, weight, bias = rng.normal(size=(3, 150)), rng.random(150), rng.normal(size=150)
+    x[0, 40], x[1, 33], x[2, 149] = 1e4, 2e3, 1e3  # the greatest lies with another warp than the first
+    small = x.clip(-3, 3)
+    rtol, atol = (1e-4, 1e-5) if dtype == np.float32 else (1e-10, 1e-12)
+    targets = np.array([3, 149, 60])
+    huge = 1e25 if dtype == np.float32 else 1e200
+    for function, inputs in (
+        (lambda x, t, w: F.cross_entropy(x, t, w, label_smoothing=0.1, reduction="none"), [small, targets, weight]),
+        (lambda x, t: F.cross_entropy(x, t, label_smoothing=0.1, reduction="none"), [x, targets]),
+        (F.layer_norm, [small, weight, bias]), (F.rms_norm, [small, weight]), (F.softmax, [x]), (F.log_softmax, [x]),
+        (lambda x: F.rms_norm(-x * huge), [np.abs(small) + 0.1]), (lambda x: F.layer_norm(x * huge), [small]),
+        (F.scaled_dot_product_attention, [small[:, :4], rng.normal(size=(150, 4)), rng.normal(size=(150, 2))]),
+    ):  # fmt: skip
+        check_parity(function, inputs, dtype=dtype, order=1, rtol=rtol, atol=atol)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_edges_of_quotients(xp, dtype):
+    rng = np.random.default_rng(0)
+    x, y = (scale * rng.standard_normal(4000).astype(dtype) for scale in (dtype.type(1000), dtype.type(1)))
+    there, other, out = on_device(x, y, np.empty_like(x))
+    for kernel, function in (("floor_divide", np.floor_divide), ("remainder_of", np.remainder)):
+        xp.kernels.each(kernel, dtype, x.size, there, other, out, x.size)
+        np.testing.assert_array_equal(out.array, function(x, y))

@@ -278,7 +278,7 @@ LINES = {  # of equivalent mutants, by a pattern of the line that they have: why
     r"\(number \+ 2\) \* each": AGAIN,
     r"many -= 0": COUNTED,
     r"zero if \(x\[i\] <= zero\)": "0 and -0 are equal",
-    r"nearly = y.dtype.type": "two forms of one formula, both exact to rounding on either side of the threshold",
+    r"nearly = y.dtype.type|y\[j\] >=? REAL\(-": "two forms of one formula, both exact to rounding on either side of the threshold",
     r"over\(over\(eps, top\), top\)": "eps is less than rounding where squares overflow",
     r"word block\[4 \+ 1\]": "an array that is longer than needed",
     r"ordered\([xy]\[i, [01]\]\)|top = x\[": "where the search for a maximum begins that looks at all elements",

@@ -217,10 +217,10 @@ def test_the_gradient_of_a_sure_log_softmax_keeps_its_digits(dtype):
 
 def step(kind, dtype, count, **settings):
     """A parameter and its gradient after two steps, the gradients clipped; p has infinities."""
-    p = mt.nn.Parameter(mt.tensor(np.concatenate([draw(count), [np.inf, -np.inf]]).astype(dtype)))
+    p = mt.nn.Parameter(mt.tensor(np.concatenate([[np.inf, -np.inf], draw(count)]).astype(dtype)))
     optimiser = kind([p], lr=0.1, **settings)
     for seed in (1, 2):
-        p.grad = mt.tensor(np.concatenate([draw(count, seed=seed), [0.0, 0.0]]).astype(dtype))
+        p.grad = mt.tensor(np.concatenate([[0.0, 0.0], draw(count, seed=seed)]).astype(dtype))
         optim.clip_grad_norm_([p], 1.0)
         optimiser.step()
     return [p.data.copy(), p.grad.data.copy()]

@@ -14,6 +14,7 @@ import os
 import pickle
 import re
 import signal
+import textwrap
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -159,6 +160,7 @@ def cases_of(plain):
         found.append(
             (f"squares {dtype}", lambda real=real: parity.test_updates_sums_of_squares_are_those_of_numpy(real))
         )
+        found.append((f"adam {dtype}", lambda real=real: parity.test_updates_of_adam_reach_the_last_element(real)))
         for place in (0, 16_383, 16_384, 32_768):
             for value, moderate in ((1e15, False), (-1e15, False), (-9e14, True), (np.nan, False)):
                 found.append((
@@ -257,7 +259,8 @@ def section(title, lines, found):
             reasons.setdefault(why_equivalent(mutant), []).append(mutant)
         for reason, group in reasons.items():
             count = f" ({len(group)})" if len(group) > 1 else ""
-            made.append(f"- {', '.join(sorted({f'`{m.function}`' for m in group}))}{count}: {reason}")
+            line = f"- {', '.join(sorted({f'`{m.function}`' for m in group}))}{count}: {reason}"
+            made += textwrap.wrap(line, 100, subsequent_indent="  ", break_on_hyphens=False)
     for mutant in missed:
         made += [
             "",

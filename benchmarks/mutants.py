@@ -144,12 +144,14 @@ def page(found):
 COMPILED, CUDA = "Compiled kernels", "CUDA kernels"
 WORDS = {
     COMPILED: (
-        "`python benchmarks/mutants.py --compiled` makes the numba kernels wrong by their syntax trees, runs them as plain",
-        "Python, and asks whether `tests/backend/test_compiled_parity.py` sees it: values and gradients against those of NumPy.",
+        "`python benchmarks/mutants.py --compiled` makes the numba kernels wrong by their syntax trees,",
+        "runs them as plain Python, and asks whether `tests/backend/test_compiled_parity.py` sees it: values",
+        "and gradients against those of NumPy.",
     ),
     CUDA: (
-        "`python benchmarks/mutants.py --cuda` makes the CUDA texts wrong, sign by sign, compiles them for the emulator of",
-        "`tests/backend`, and asks whether the tests there see it: values and gradients against those of the CPU.",
+        "`python benchmarks/mutants.py --cuda` makes the CUDA texts wrong, sign by sign, compiles them",
+        "for the emulator of `tests/backend`, and asks whether the tests there see it: values and gradients",
+        "against those of the CPU.",
     ),
 }
 

@@ -279,3 +279,11 @@ def test_updates_sums_of_squares_are_those_of_numpy(dtype):
     kernels.run("squares", x, totals)
     want = [np.dot(part, part) for part in (x[:16_384], x[16_384:32_768], x[32_768:])]
     np.testing.assert_allclose(totals, want, rtol=1e-5 if dtype == np.float32 else 1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_updates_of_adam_reach_the_last_element(dtype):
+    p, g, m, v = np.ones((4, 32_769), dtype)
+    kernels.switch(True)
+    kernels.run("adam", p, g, m, v, *map(dtype, (0.9, 0.1, 0.98, 0.02, 1.0, 0.0, 1e-8, 0.1)))
+    assert (p == p[0]).all() and p[0] == pytest.approx(0.9) and (m == m[0]).all()

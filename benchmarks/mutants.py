@@ -5,6 +5,8 @@
     python benchmarks/mutants.py sin softmax       these ops; prints, and writes nothing
     python benchmarks/mutants.py --limit 5         at most five mutants an op, spread over all kinds
     python benchmarks/mutants.py --false-alarms 100     the right ops with so many seeds
+    python benchmarks/mutants.py --compiled        the compiled CPU kernels; writes their part
+    python benchmarks/mutants.py --cuda            the CUDA texts, on the CPU; writes theirs
 
 The inputs are those of the table of ops that the tests have, and the checks run as they are by
 default: 25 inputs, both orders, seed 0, in NumPy (compiled kernels are switched off). It needs
@@ -138,6 +140,50 @@ def page(found):
     return "\n".join(lines).rstrip() + "\n"
 
 
+# Parts of the page with scripts of their own: {title: what is said of them}.
+COMPILED, CUDA = "Compiled kernels", "CUDA kernels"
+WORDS = {
+    COMPILED: (
+        "`python benchmarks/mutants.py --compiled` makes the numba kernels wrong by their syntax trees,",
+        "runs them as plain Python, and asks whether `tests/backend/test_compiled_parity.py` sees it: values",
+        "and gradients against those of NumPy.",
+    ),
+    CUDA: (
+        "`python benchmarks/mutants.py --cuda` makes the CUDA texts wrong, sign by sign, compiles them",
+        "for the emulator of `tests/backend`, and asks whether the tests there see it: values and gradients",
+        "against those of the CPU.",
+    ),
+}
+
+
+def parts_of(text):
+    """``{title: lines}`` of the parts of the page that have scripts of their own."""
+    found = {}
+    for title in WORDS:
+        start = text.find(f"## {title}\n")
+        if start >= 0:
+            end = text.find("\n## ", start)
+            found[title] = (text[start:] if end < 0 else text[start:end]).strip().splitlines()
+    return found
+
+
+def write(body, parts):
+    """The page: the rules of the ops, then the kernels."""
+    made = [body.rstrip(), *("\n".join(parts[title]) for title in WORDS if title in parts)]
+    PAGE.write_text("\n\n".join(made) + "\n", encoding="utf-8")
+    print(f"written: {PAGE}")
+
+
+def write_part(title, found):
+    """Put ``found`` in its place on the page."""
+    from kernel_mutants import section
+
+    text = PAGE.read_text(encoding="utf-8")
+    starts = [place for place in (text.find(f"## {one}\n") for one in WORDS) if place >= 0]
+    body = text[: min(starts)] if starts else text
+    write(body, parts_of(text) | {title: section(title, WORDS[title], found)})
+
+
 def main():
     """Read the command line, and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -145,7 +191,18 @@ def main():
     parser.add_argument("--limit", type=int, default=LIMIT, help="mutants of an op, at most; default: %(default)s")
     parser.add_argument("--false-alarms", type=int, metavar="N", help="check the right ops with N seeds instead")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes; default: %(default)s")
+    parser.add_argument("--compiled", action="store_true", help="the compiled CPU kernels instead; OPS are functions")
+    parser.add_argument("--cuda", action="store_true", help="the CUDA texts instead; OPS are files")
     options = parser.parse_args()
+    if options.compiled or options.cuda:
+        if options.compiled:
+            from kernel_mutants import compiled_mutants as made
+        else:
+            from cuda_mutants import cuda_mutants as made
+        found = made(options.ops, options.jobs)
+        if not options.ops:
+            write_part(COMPILED if options.compiled else CUDA, found)
+        return
     mt.backend.use_compiled(False)
     if options.false_alarms:
         alarms = []
@@ -162,8 +219,7 @@ def main():
             found.append(report)
             print(f"{report}\n  {report.seconds:.1f} s", flush=True)
     if not options.ops and options.limit == LIMIT:
-        PAGE.write_text(page(found), encoding="utf-8")
-        print(f"written: {PAGE}")
+        write(page(found), parts_of(PAGE.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@
     python benchmarks/mutants.py sin softmax       these ops; prints, and writes nothing
     python benchmarks/mutants.py --limit 5         at most five mutants an op, spread over all kinds
     python benchmarks/mutants.py --false-alarms 100     the right ops with so many seeds
-    OMP_NUM_THREADS=1 python benchmarks/mutants.py --false-alarms 40 --first-seed 60 --jobs 14 --minutes 8
+    python benchmarks/mutants.py --false-alarms 40 --first-seed 60 --jobs 14 --minutes 8
 
 With the last, all ops get seed 60 before any gets 61, each check is a line as it ends, and no check
-begins after 8 minutes: what is printed so far counts, whatever ends the run.
+begins after 8 minutes: what is printed so far counts, whatever ends the run. Several processes want
+OMP_NUM_THREADS=1 in the environment.
 
 The inputs are those of the table of ops that the tests have, and the checks run as they are by
 default: 25 inputs, both orders, seed 0, in NumPy (compiled kernels are switched off). It needs

@@ -89,7 +89,7 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=
     differences = _Differences(line, wobble, scale)
     verdict = _judge(differences, claimed, smallest, tolerance, cancelling)
     if verdict.word != "right" and not differences.in_place:
-        smooth = differences.smooth > 1  # one may by chance
+        smooth = differences.is_smooth()
         finer = _resolved(differences, claimed, smallest, tolerance, verdict)
         if finer is None and verdict.word == "wrong" and not smooth:
             return verdict._replace(word="blurred")
@@ -217,7 +217,7 @@ class _Differences:
 
     def __init__(self, line, wobble, scale):
         self.line, self.wobble = line, wobble
-        self.smooth = 0  # how many steps have seen f bend by little
+        self.smooth: list[Estimate] = []  # of the steps that have seen f bend by little
         self.in_place = False  # whether a kink is no farther than the finest steps can tell
         self.middle = line(0.0)
         self.live = [np.zeros(np.shape(o), dtype=bool) for _, o in self.middle]
@@ -241,9 +241,18 @@ class _Differences:
         rest = sum(float(still[~live].sum()) for still, live in zip(self.still, self.live))
         rounding = (EPSILON * (8 * size + rest) + self.wobble) / h
         bend = max(abs(ahead - behind), abs(wide - narrow))
-        self.smooth += bend * h <= max(SURE * rounding * h, ROUGH * self.movement(right, left, near_right, near_left))
-        uncertainty = bend + rounding
-        return Estimate((4 * narrow - wide) / 3, ahead, behind, uncertainty, rounding, size)
+        found = Estimate((4 * narrow - wide) / 3, ahead, behind, bend + rounding, rounding, size)
+        noise = SURE * EPSILON * (8 * size + rest)
+        if bend * h <= max(noise, ROUGH * self.movement(right, left, near_right, near_left)):
+            self.smooth.append(found)
+        return found
+
+    def is_smooth(self):
+        """Whether two steps that have seen f bend by little show one slope: one may by chance."""
+        return any(
+            abs(a.slope - b.slope) <= a.uncertainty + b.uncertainty + 0.1 * max(abs(a.slope), abs(b.slope))
+            for a, b in itertools.combinations(self.smooth, 2)
+        )
 
     def kink_in_place(self, sides):
         """Whether the jump between the slopes of both sides, which all of ``sides`` have seen, is

@@ -36,7 +36,8 @@ class Report:
     elements at a kink, where the rule gives a slope between those of both sides. elements: all
     elements of what was compared. error: the worst error found, as a share of what was allowed, so
     that 1 would have failed. hidden: elements that could not be compared, since rounding of the
-    outputs hides them, or the function oscillates within the finest step. note: what could not be checked, second derivatives for example.
+    outputs hides them, or the function oscillates within the finest step. note: what could not be
+    checked, second derivatives for example.
     """
 
     name: str = field(default="", repr=False, compare=False)

@@ -5,8 +5,8 @@
     python benchmarks/against_pytorch.py --write benchmarks/RESULTS.md
     python benchmarks/against_pytorch.py --peers         torch.compile and jax.jit too
     python benchmarks/against_pytorch.py --neighbours    also beside other busy work
-    python benchmarks/against_pytorch.py --device cuda   on a GPU; --tf32: products in TF32 for both;
-                                                         --peers: torch.compile too
+    python benchmarks/against_pytorch.py --device cuda   on a GPU; --tf32: products in TF32
+                                                         for both; --peers: torch.compile too
 
 Before anything is timed the results of both are compared, see ``agreement.py``. A ratio below 1
 means that minitensor is faster. The two modes of minitensor, plain and fast (compiled, if numba is
@@ -19,8 +19,9 @@ machine; see ``timing.py``. ``decode`` compares with our own decoding without a 
 
 On a GPU the products of the floor are CuPy's, and a call is over when the device has done its work;
 results are not copied to the host. There PyTorch's process stays from case to case, since it takes
-seconds to start, but is alone in the column "alone" too. The modes are there plain, in which the host launches each
-kernel, and graph, in which a step is the launch of a CUDA graph (``mt.cuda_graph``).
+seconds to start, but is alone in the column "alone" too. The modes there are plain, in which the
+host launches each kernel, and graph, in which a step is the launch of a CUDA graph
+(``mt.cuda_graph``).
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def parse():
     parser.add_argument(
         "--modes",
         metavar="MODE,...",
-        help="of minitensor: plain,fast (default: both if there is a fast one); on a GPU plain,graph (default: both)",
+        help="of minitensor: plain,fast; on a GPU plain,graph (default: all there are)",
     )
     parser.add_argument("--peers", action="store_true", help="compare with torch.compile and jax.jit too")
     parser.add_argument("--neighbours", action="store_true", help="also measure beside other busy work")

@@ -31,7 +31,7 @@ SINGLE = (  # cases that run in float32 too: those of the functions that only fl
     "elements gelu", "elements gelu tanh", "elements silu", "rows softmax", "rows log_softmax", "rows layer_norm plain",
     "recurrent lstm plain",
 )  # fmt: skip
-PATIENCE = 120  # seconds until a mutant that still runs is stopped
+PATIENCE = 120  # seconds until a test that still runs is stopped
 
 
 @dataclass
@@ -49,19 +49,21 @@ class KernelMutant:
 # --- running --------------------------------------------------------------------------------------
 
 
-def judged(tests, plant):
-    """``(outcome, words)``: in a child, plant a mutant and run tests until one fails."""
+def judged(tests, plant, patience=PATIENCE):
+    """``(outcome, words)``: in a child, plant a mutant and run tests until one fails, or takes more
+    seconds than ``patience``.
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
         silent = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silent, 1), os.dup2(silent, 2)
-        signal.alarm(PATIENCE)
         said = ("passed", "") if tests else ("passed", "no test runs it")
         try:
             plant()
             for name, test in tests:
+                signal.alarm(patience)
                 try:
                     test()
                 except BaseException as error:
@@ -79,7 +81,10 @@ def judged(tests, plant):
     if told:
         return pickle.loads(told)
     code = os.waitstatus_to_exitcode(status)
-    return "caught", f"ran for more than {PATIENCE} s" if code == -signal.SIGALRM else f"the process ended with {code}"
+    return (
+        "caught",
+        f"a test ran for more than {patience} s" if code == -signal.SIGALRM else f"the process ended with {code}",
+    )
 
 
 # --- compiled kernels -----------------------------------------------------------------------------
@@ -212,12 +217,14 @@ def compiled_mutants(only=(), jobs=1, limit=LIMIT):
     return judge_all(made, jobs)
 
 
-def judge_all(made, jobs):
+def judge_all(made, jobs, patience=PATIENCE):
     """Judge the mutants, several at once."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(jobs) as threads:
-        for (mutant, *_), (mutant.outcome, mutant.said) in zip(made, threads.map(lambda m: judged(*m[1:]), made)):
+        for (mutant, *_), (mutant.outcome, mutant.said) in zip(
+            made, threads.map(lambda m: judged(*m[1:], patience), made)
+        ):
             print(f"{mutant.outcome}: {mutant.kind} in {mutant.function}: {mutant.said}", flush=True)
             if mutant.outcome != "caught":
                 print(mutant.diff, flush=True)

@@ -290,7 +290,9 @@ LINES = {  # of equivalent mutants, by a pattern of the line that they have: why
     r"zero if \(x\[i\] <= zero\)": "0 and -0 are equal",
     r"nearly = y.dtype.type|y\[j\] >=? REAL\(-": "two forms of one formula, both exact to rounding on either side of the threshold",
     r"over\(over\(eps, top\), top\)": "eps is less than rounding where squares overflow",
-    r"word block\[4 \+ 1\]": "an array that is longer than needed",
+    r"word block\[4 \+ 1\]|REAL lanes\[1024 \+ 1\]": "an array that is longer than needed",
+    r"larger\(REAL a, REAL b\) \{ return a >= b": "of two equal numbers either may be given",
+    r"if \(top == lowest\) top = \(0 \+ 1\)": "any finite number will do: each exponential that is added is 0, that of -inf",
     r"ordered\([xy]\[i, [01]\]\)|top = x\[": "where the search for a maximum begins that looks at all elements",
 }
 

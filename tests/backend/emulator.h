@@ -1,5 +1,5 @@
 // Just enough of CUDA to run the kernels of backend/cu on a CPU, thread by thread: every thread of a block is a fiber, and a barrier or a shuffle
-// hands over to the next one. Blocks run one after the other. A fiber begins as a context of its own; after that jumps go between it and
+// hands over to the next one. Blocks run one after the other, threads and blocks from the last to the first if `backwards`. A fiber begins as a context of its own; after that jumps go between it and
 // the scheduler, which take no call of the system.
 #include <math.h>
 #include <setjmp.h>
@@ -27,6 +27,7 @@ static bool begun[MOST], finished[MOST], running;
 static double slots[MOST];
 static char* stacks = (char*)malloc((size_t)STACK * MOST);
 static std::function<void()>* body;
+extern "C" int backwards = 0;
 
 static void fiber() {
     (*body)();
@@ -76,7 +77,7 @@ static void emulate(unsigned grid_x, unsigned grid_y, unsigned threads, std::fun
     blockDim = {threads, 1, 1};
     for (unsigned y = 0; y < grid_y; y++)
         for (unsigned x = 0; x < grid_x; x++) {
-            blockIdx = {x, y, 0};
+            blockIdx = {backwards ? grid_x - 1 - x : x, backwards ? grid_y - 1 - y : y, 0};
             for (unsigned t = 0; t < threads; t++) {
                 begun[t] = finished[t] = false;
                 getcontext(&fibers[t]);
@@ -86,7 +87,7 @@ static void emulate(unsigned grid_x, unsigned grid_y, unsigned threads, std::fun
             }
             for (running = true; running;) {
                 running = false;
-                for (unsigned t = 0; t < threads; t++) go_on(t);
+                for (unsigned t = 0; t < threads; t++) go_on(backwards ? threads - 1 - t : t);
             }
         }
 }

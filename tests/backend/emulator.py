@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -78,6 +79,21 @@ def library(dtype, files):
     return loaded
 
 
+BACKWARDS = [False]
+
+
+@contextmanager
+def backwards():
+    """Within, the threads of a block and the blocks run from the last to the first, which must not
+    change a result.
+    """
+    BACKWARDS[0] = True
+    try:
+        yield
+    finally:
+        BACKWARDS[0] = False
+
+
 class Module:
     """Stands in for ``cupy.RawModule``."""
 
@@ -95,9 +111,9 @@ class Module:
             values = [_c_value(kind, pointer, dtype, value) for (kind, pointer), value in zip(signature, arguments)]
             grid = (*grid, 1)[:2]
             assert 0 < block[0] <= 1024 and all(0 < n < 2**31 for n in grid) and grid[1] < 65536, (name, grid, block)
-            getattr(library(dtype, files_with(name)), f"run_{name}")(
-                *(ctypes.c_uint(n) for n in (*grid, block[0])), *values
-            )
+            built = library(dtype, files_with(name))
+            ctypes.c_int.in_dll(built, "backwards").value = BACKWARDS[0]
+            getattr(built, f"run_{name}")(*(ctypes.c_uint(n) for n in (*grid, block[0])), *values)
 
         return kernel
 

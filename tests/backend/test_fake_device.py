@@ -71,6 +71,7 @@ OVERRIDES = [
     ("log_softmax", F.log_softmax, [array(7, 40)], {}),
     ("layer_norm", F.layer_norm, [array(2, 70, 5), array(5, seed=1), array(5, seed=2)], {}),
     ("rms_norm", F.rms_norm, [array(2, 70, 5), array(5, seed=1)], {}),
+    ("relu", F.relu, [array(3, 300)], {}),
     ("gelu", F.gelu, [array(3, 300)], {}),
     ("gelu tanh", F.gelu, [array(3, 5)], {"approximate": "tanh"}),
     ("silu", F.silu, [array(3, 5)], {}),

@@ -388,3 +388,26 @@ def test_edges_of_quotients(xp, dtype):
     for kernel, function in (("floor_divide", np.floor_divide), ("remainder_of", np.remainder)):
         xp.kernels.each(kernel, dtype, x.size, there, other, out, x.size)
         np.testing.assert_array_equal(out.array, function(x, y))
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_edges_of_relu(xp, dtype):
+    y = np.array([2.0, 0.0, -0.0, np.nan, np.inf, 3.0, 0.0, 1e-30, 0.0], dtype)
+    g = np.array([3.0, 4.0, 5.0, 6.0, 7.0, np.nan, np.nan, np.inf, np.inf], dtype)
+    there, cotangent, gx = on_device(y, g, np.empty_like(y))
+    xp.kernels.each("relu_backward", dtype, y.size, there, cotangent, gx, y.size)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(gx.array, g * (y > 0))
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_edges_of_threads(xp, dtype):
+    """Results are those of the CPU if threads and blocks run from the last to the first, too."""
+    with emulator.backwards():
+        test_random_words_equal_numpys(xp, 7, 2050)
+        test_softmax_rows_of_every_width(xp, dtype, 150)
+        test_add_at_sums_repeated_ids(xp, dtype.type, (6, 3))
+        test_edges_of_wide_rows(xp, dtype)
+        test_edges_of_arrays(xp, dtype)

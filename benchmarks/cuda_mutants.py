@@ -22,7 +22,7 @@ from minitensor.backend.kernels import FOLDER, REALS, signatures, sources
 __all__ = ["cuda_mutants", "text_changes"]
 
 EACH, LIMIT = 6, 16  # mutants of a function, and of a file of few functions
-PATIENCE = 30  # seconds that a test may take of a mutant; of what is right none takes 3
+PATIENCE = 15  # seconds that a test may take of a mutant; of what is right none takes 3
 HEAD = ("softmax", "random", "sums")  # files that run all that is in the head
 NUMBER = r"(?<![\w.])(\d+\.\d+)(?![\w.])"
 TERM = r"[\w.]+(?:\[[^\[\]]*\])?(?:\([^()]*\))?"
@@ -143,6 +143,7 @@ def _tests():
     found["add_at any"] = partial(direct.test_add_at_takes_any_index, xp)
     found["ids"] = partial(direct.test_an_id_out_of_range_is_told_at_the_next_read, xp)
     found["masked"] = fake.test_masked_out_nan_reaches_nothing
+    found["dropout backwards"] = fake.test_dropout_does_not_depend_on_the_order_of_threads
     found["dropout again"] = fake.test_dropout_on_the_device_keeps_no_mask_and_differentiates_again
     found["gradients"] = gradients.test_shared_and_cut_parameters
     found["steps"] = gradients.test_steps_write_to_the_same_memory_again
@@ -169,6 +170,9 @@ def _tests_of_recurrent():
         )
     for kind, keywords in recurrent.NONLINEARITIES:
         for reverse in (False, True):
+            found[f"recurrent {kind} {keywords} backwards"] = partial(
+                recurrent.test_no_result_depends_on_the_order_of_threads, kind, keywords
+            )
             found[f"recurrent {kind} {keywords} {reverse}"] = partial(
                 recurrent.test_kernels_equal_those_of_the_cpu, kind, keywords, reverse
             )
@@ -198,6 +202,7 @@ def _tests_of_sums(xp):
                 found[f"clip {size} {sizes} {dtype}"] = _recorded(
                     partial(sums.test_clipping_by_the_norm_is_the_cpus, size, sizes, dtype)
                 )
+    found["sums backwards"] = _recorded(partial(sums.test_no_result_depends_on_the_order_of_threads, xp))
     found["clip two types"] = _recorded(sums.test_a_norm_over_two_types_takes_each_by_itself)
     for warmup in (False, True):
         found[f"averages {warmup}"] = _recorded(partial(sums.test_averages_are_moved_in_one_launch, warmup))
@@ -216,6 +221,7 @@ def _tests_of_tiles():
     for shape in ((), (43,), (40, 1), (2, 1, 43), (2, 1, 40, 43)):
         found[f"bias {shape}"] = partial(tiles.test_a_bias_of_any_shape_gets_its_gradient, shape, "float64", 1e-10)
     found["float32"] = tiles.test_tiles_of_float32_equal_the_cpus_attention
+    found["backwards"] = partial(tiles.test_no_result_depends_on_the_order_of_threads, "dropout")
     found["wide"] = partial(tiles.test_wide_heads, 33)
     found["broadcast"] = partial(tiles.test_axes_before_the_rows_are_broadcast, (3, 37, 4))
     found["views"] = tiles.test_heads_that_are_views_are_read_where_they_lie

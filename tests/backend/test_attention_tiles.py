@@ -58,6 +58,12 @@ def test_tiles_equal_the_cpus_attention(name, dtype, tolerance, launched):
     assert launched == BOTH  # and no mask of dropout
 
 
+@pytest.mark.parametrize("name", ["dropout", "mask of all"])
+def test_no_result_depends_on_the_order_of_threads(name, launched):
+    with emulator.backwards():
+        test_tiles_equal_the_cpus_attention(name, "float64", 1e-10, launched)
+
+
 def test_tiles_of_float32_equal_the_cpus_attention(launched):
     inputs, keywords = case("mask of all", 70)
     keywords["dropout"] = 0.2

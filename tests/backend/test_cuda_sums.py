@@ -226,7 +226,8 @@ MATRICES = [
     (33, 1),
     (1, 70),
     (90,),
-]  # 260: two chunks of rows, 34: two strips
+    (2100, 2),
+]  # 260: two chunks of rows, 34: two strips, 2100: more chunks than lanes
 
 
 def adapted(device, dtype, **settings):
@@ -270,6 +271,21 @@ def test_adafactor_of_vectors_alone():
         x.grad = mt.tensor([0.5, 0.5], device=device)
         optim.Adafactor([x], lr=0.1).step()
         assert x.tolist() == pytest.approx([1 - 0.1 * math.sqrt(2.5), -2 - 0.1 * math.sqrt(2.5)], rel=1e-5)
+
+
+# --- the order of threads -------------------------------------------------------------------------
+
+
+def test_no_result_depends_on_the_order_of_threads(xp, launched):
+    with emulator.backwards():
+        for shape in ((300, 1), (2100, 33), (9, 1030)):
+            test_columns_are_summed_whatever_their_length(xp, shape, np.float64)
+        for ids in RUNS.values():
+            test_runs_of_equal_ids_are_summed_in_pieces(xp, ids, 33)
+        test_clipping_by_the_norm_is_the_cpus(1.0, (5000, 3), "float64", launched)
+        launched.clear()
+        test_averages_are_moved_in_one_launch(False, launched)
+        test_adafactor_equals_the_cpus(OTHERS, "float64", 1e-12)
 
 
 # --- memory ---------------------------------------------------------------------------------------

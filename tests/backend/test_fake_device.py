@@ -355,3 +355,9 @@ def test_attention_takes_six_products_and_each_is_one_call():
     fake_cublas.CALLS.clear()
     F.packed_attention(x, 4, is_causal=True).sum().backward()
     assert [call[-1] for call in fake_cublas.CALLS] == [12] * 6
+
+
+def test_dropout_does_not_depend_on_the_order_of_threads():
+    with emulator.backwards():
+        for p in (0.3, 1e-5):
+            test_dropout_is_that_of_the_cpu_bit_for_bit(p=p, dtype=np.float64)

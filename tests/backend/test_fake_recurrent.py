@@ -106,6 +106,12 @@ def test_kernels_equal_those_of_the_cpu(kind, keywords, reverse):
     check_case(kind, keywords, "all", reverse, True, np.float32, 1e-4)
 
 
+@pytest.mark.parametrize("kind, keywords", NONLINEARITIES)
+def test_no_result_depends_on_the_order_of_threads(kind, keywords):
+    with emulator.backwards():
+        check_case(kind, keywords, "all", False, True)
+
+
 @pytest.mark.parametrize("kind", GATES)
 def test_kernels_equal_the_definition(kind):
     x, *rest = inputs_of(kind, "ih hh", True, 3, 4, 5, 6)

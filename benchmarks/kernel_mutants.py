@@ -31,7 +31,7 @@ SINGLE = (  # cases that run in float32 too: those of the functions that only fl
     "elements gelu", "elements gelu tanh", "elements silu", "rows softmax", "rows log_softmax", "rows layer_norm plain",
     "recurrent lstm plain",
 )  # fmt: skip
-PATIENCE = 120  # seconds until a test that still runs is stopped
+PATIENCE = 120  # seconds of the processor until a test that still runs is stopped
 
 
 @dataclass
@@ -51,7 +51,7 @@ class KernelMutant:
 
 def judged(tests, plant, patience=PATIENCE):
     """``(outcome, words)``: in a child, plant a mutant and run tests until one fails, or takes more
-    seconds than ``patience``.
+    seconds of the processor than ``patience``.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -63,7 +63,7 @@ def judged(tests, plant, patience=PATIENCE):
         try:
             plant()
             for name, test in tests:
-                signal.alarm(patience)
+                signal.setitimer(signal.ITIMER_PROF, patience)
                 try:
                     test()
                 except BaseException as error:
@@ -83,7 +83,7 @@ def judged(tests, plant, patience=PATIENCE):
     code = os.waitstatus_to_exitcode(status)
     return (
         "caught",
-        f"a test ran for more than {patience} s" if code == -signal.SIGALRM else f"the process ended with {code}",
+        f"a test ran for more than {patience} s" if code == -signal.SIGPROF else f"the process ended with {code}",
     )
 
 
@@ -292,6 +292,8 @@ LINES = {  # of equivalent mutants, by a pattern of the line that they have: why
     r"over\(over\(eps, top\), top\)": "eps is less than rounding where squares overflow",
     r"word block\[4 \+ 1\]|REAL lanes\[1024 \+ 1\]": "an array that is longer than needed",
     r"larger\(REAL a, REAL b\) \{ return a >= b": "of two equal numbers either may be given",
+    r"alignas\(sizeof|weights\[TILE \* STEP \* EACH\]": "the same numbers, more or less close together in shared memory",
+    r"seen\[r\] && first - r < m": "a row outside of the matrix is never seen",
     r"if \(top == lowest\) top = \(0 \+ 1\)": "any finite number will do: each exponential that is added is 0, that of -inf",
     r"ordered\([xy]\[i, [01]\]\)|top = x\[": "where the search for a maximum begins that looks at all elements",
 }

@@ -157,7 +157,7 @@ __device__ __forceinline__ REAL dropped(REAL weight, const Shared& room, const D
 
 // Begin a tile: nothing is seen yet.
 __device__ __forceinline__ void clear(Shared& room) {
-    for (int i = threadIdx.x; i < TILE; i += THREADS) room.seen[i] = false;
+    if (threadIdx.x < TILE) room.seen[threadIdx.x] = false;
 }
 
 // room.weights = s, or its transpose.

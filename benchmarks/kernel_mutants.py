@@ -294,6 +294,7 @@ LINES = {  # of equivalent mutants, by a pattern of the line that they have: why
     r"larger\(REAL a, REAL b\) \{ return a >= b": "of two equal numbers either may be given",
     r"alignas\(sizeof|weights\[TILE \* STEP \* EACH\]": "the same numbers, more or less close together in shared memory",
     r"seen\[r\] && first - r < m": "a row outside of the matrix is never seen",
+    r"sight.keys \+ first - TILE": "tiles behind the last key are done too, of which nothing is seen",
     r"if \(top == lowest\) top = \(0 \+ 1\)": "any finite number will do: each exponential that is added is 0, that of -inf",
     r"ordered\([xy]\[i, [01]\]\)|top = x\[": "where the search for a maximum begins that looks at all elements",
 }

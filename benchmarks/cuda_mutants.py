@@ -4,6 +4,7 @@ emulator say. See ``kernel_mutants.py``.
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
 import subprocess
@@ -86,8 +87,8 @@ def text_changes(text):
 
 
 def _recorded(test, least=None):
-    """``test`` with ``launched``, its last argument: the names of the kernels that run; least: of
-    attention in tiles.
+    """``test`` with ``launched``, the names of the kernels that run, as its last argument, and what
+    it may patch if it asks for that; least: of attention in tiles.
     """
     from minitensor.backend import namespace
     from minitensor.nn.functional import cuda_attention
@@ -99,7 +100,7 @@ def _recorded(test, least=None):
             patch.setattr(kernels, "launch", lambda name, *rest: names.append(name) or launch(name, *rest))
             if least is not None:
                 patch.setattr(cuda_attention, "LEAST", least)
-            test(names)
+            test(names, patch) if "monkeypatch" in inspect.signature(test).parameters else test(names)
 
     return run
 
@@ -222,6 +223,8 @@ def _tests_of_tiles():
         found[f"bias {shape}"] = partial(tiles.test_a_bias_of_any_shape_gets_its_gradient, shape, "float64", 1e-10)
     found["float32"] = tiles.test_tiles_of_float32_equal_the_cpus_attention
     found["backwards"] = partial(tiles.test_no_result_depends_on_the_order_of_threads, "dropout")
+    for name in ("causal", "causal, fewer keys"):
+        found[f"around {name}"] = partial(tiles.test_what_lies_around_an_array_is_neither_read_nor_written, name)
     found["wide"] = partial(tiles.test_wide_heads, 33)
     found["broadcast"] = partial(tiles.test_axes_before_the_rows_are_broadcast, (3, 37, 4))
     found["views"] = tiles.test_heads_that_are_views_are_read_where_they_lie

@@ -2,6 +2,7 @@
 CPU's attention.
 """
 
+import math
 import os
 
 import numpy as np
@@ -119,6 +120,20 @@ def test_what_is_hidden_reaches_nothing(number, launched):
         assert np.isfinite(mine).all()
         np.testing.assert_allclose(mine, right, rtol=1e-10, atol=1e-12)
     assert launched == BOTH
+
+
+@pytest.mark.parametrize("name", ["causal", "causal, fewer keys", "dropout"])
+def test_what_lies_around_an_array_is_neither_read_nor_written(name, launched, monkeypatch):
+    made, around = [], 1000
+
+    def empty(shape, dtype):
+        count = math.prod(shape)
+        made.append(np.full(count + 2 * around, np.nan, dtype))
+        return fake_device.ndarray(made[-1][around : around + count].reshape(shape))
+
+    monkeypatch.setattr(namespace("cuda"), "empty", empty)
+    test_tiles_equal_the_cpus_attention(name, "float64", 1e-10, launched)
+    assert made and all(np.isnan(x[:around]).all() and np.isnan(x[-around:]).all() for x in made)
 
 
 def test_nan_that_is_seen_stays():

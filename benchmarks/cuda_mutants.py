@@ -22,7 +22,7 @@ from minitensor.backend.kernels import FOLDER, REALS, signatures, sources
 
 __all__ = ["cuda_mutants", "text_changes"]
 
-EACH, LIMIT = 6, 16  # mutants of a function, and of a file of few functions
+EACH, LIMIT = 4, 12  # mutants of a function, and of a file of few functions
 PATIENCE = 8  # seconds of the processor for a test of a mutant; of what is right none takes 3
 HEAD = ("softmax", "random", "sums")  # files that run all that is in the head
 NUMBER = r"(?<![\w.])(\d+\.\d+)(?![\w.])"

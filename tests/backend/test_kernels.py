@@ -345,6 +345,13 @@ def test_edges_of_arrays(xp, dtype):
     np.testing.assert_array_equal(
         out.array, np.concatenate([want[1] + want[0], 0 * want[0], want[2], [7]]).astype(dtype)
     )
+    for share in (1, 4):
+        out = fake_device.ndarray(room(300))
+        xp.kernels.launch("dropout", dtype, (1,), 256, (none, out, 300, 1, 2, 3, 2**14, share, 2, none))
+        assert set(out.array[:-1]) <= {0, 2} and out.array[-1] == 7
+    words = fake_device.ndarray(np.full(6, 7, np.uint64))
+    each("philox", dtype, 2, words, 5, 1, 2, 3, 4, none)
+    assert (words.array[:-1] > 7).all() and words.array[-1] == 7
     fault = fake_device.ndarray(np.zeros(3, np.int64))
     each("check_ids", dtype, 3, ids, 3, 0, 3, 4, fault)
     assert fault.array.tolist() == [0, 0, 0]

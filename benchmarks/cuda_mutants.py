@@ -204,6 +204,7 @@ def _tests_of_sums(xp):
                     partial(sums.test_clipping_by_the_norm_is_the_cpus, size, sizes, dtype)
                 )
     found["sums backwards"] = _recorded(partial(sums.test_no_result_depends_on_the_order_of_threads, xp))
+    found["norm of many blocks"] = partial(sums.test_a_norm_of_more_blocks_than_threads, xp)
     found["clip two types"] = _recorded(sums.test_a_norm_over_two_types_takes_each_by_itself)
     for warmup in (False, True):
         found[f"averages {warmup}"] = _recorded(partial(sums.test_averages_are_moved_in_one_launch, warmup))

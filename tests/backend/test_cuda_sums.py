@@ -145,6 +145,7 @@ def targets_on(x):
 def test_clipping_by_the_norm_is_the_cpus(size, sizes, dtype, launched):
     rng = np.random.default_rng(0)
     gradients = [rng.uniform(-1, 1, n) * size for n in sizes]
+    gradients[0][0] = -size
     if len(sizes) > 1:
         gradients[1][:] = 0
     made = []
@@ -159,6 +160,14 @@ def test_clipping_by_the_norm_is_the_cpus(size, sizes, dtype, launched):
     assert launched.count("norm_and_scale") == 1
     for mine, right in zip(made[1], made[0]):
         np.testing.assert_allclose(mine, right, rtol=2e-6 if dtype == "float32" else 1e-13)
+
+
+def test_a_norm_of_more_blocks_than_threads(xp):
+    units, totals = 2.0 ** (np.arange(2500) % 7), 1 + np.arange(2500) % 4.0
+    found, given = fake_device.ndarray(np.zeros(4)), [fake_device.ndarray(x) for x in (units, totals)]
+    xp.kernels.launch("norm_and_scale", np.dtype(np.float64), (1,), 1024, (*given, 2500, found, 3.0))
+    norm = math.sqrt((units**2 * totals).sum())
+    np.testing.assert_allclose(found.array, [64, norm / 64, norm, 3 / (norm + 1e-6)], rtol=1e-13)
 
 
 def test_a_norm_over_two_types_takes_each_by_itself(launched):

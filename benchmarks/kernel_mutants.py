@@ -290,7 +290,8 @@ LINES = {  # of equivalent mutants, by a pattern of the line that they have: why
     r"zero if \(x\[i\] <= zero\)": "0 and -0 are equal",
     r"nearly = y.dtype.type|y\[j\] >=? REAL\(-": "two forms of one formula, both exact to rounding on either side of the threshold",
     r"over\(over\(eps, top\), top\)": "eps is less than rounding where squares overflow",
-    r"word block\[4 \+ 1\]|REAL lanes\[1024 \+ 1\]|share\[EACH \+ 1\] = \{\}|held\[16 \+ 1\], top": "an array that is longer than needed",
+    r"word block\[4 \+ 1\]|REAL lanes\[1024 \+ 1\]"
+    r"|share\[EACH \+ 1\] = \{\}|held\[16 \+ 1\], top": "an array that is longer than needed",
     r"larger\(REAL a, REAL b\) \{ return a >= b": "of two equal numbers either may be given",
     r"alignas\(sizeof|weights\[TILE \* STEP \* EACH\]": "the same numbers, more or less close together in shared memory",
     r"seen\[r\] && first - r < m": "a row outside of the matrix is never seen",

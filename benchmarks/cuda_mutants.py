@@ -337,6 +337,6 @@ def cuda_mutants(only=(), jobs=1):
             for change in chosen(text):
                 kernels = [change.function] if change.function in own else own
                 tests = {name: test for kernel in kernels for name, test in by_kernel.get(kernel, [])}
-                mutant = KernelMutant(path.stem, change.function, change.kind, change.diff)
+                mutant = KernelMutant(path.stem, change.function or path.stem, change.kind, change.diff)
                 made.append((mutant, list(tests.items()), _plant(path.stem, change.text)))
         return [mutant for mutant in judge_all(made, jobs, PATIENCE) if "does not compile" not in mutant.said]

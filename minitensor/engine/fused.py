@@ -25,10 +25,11 @@ from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, overload
 
 from minitensor.backend import cpu, is_array, is_floating, memory, namespace_of, np, on, widen
+from minitensor.engine.autocast import cast_call, rounded
 from minitensor.engine.autograd import backward_pass, new_node, watch
 from minitensor.engine.mode import current_mode
 from minitensor.engine.op import alias
-from minitensor.engine.primitive import NUMBERS, Primitive, check_made, check_pulled, refuse_stale
+from minitensor.engine.primitive import NUMBERS, Primitive, check_made, check_pulled, check_rounded, refuse_stale
 from minitensor.engine.tensor import Tensor
 
 __all__ = ["FUSED", "Fused", "fused"]
@@ -71,8 +72,11 @@ class Fused(Primitive, Generic[P]):
     def run(self, args, params, observed=False):
         """The op on any inputs, with any keywords; see ``Op.run``."""
         mode = current_mode.get()
-        if mode.observer is not None and not observed:
-            return mode.observer.forward(self, args, params)
+        if mode.watched and not observed:
+            if mode.autocast is not None and self.casts is not None:
+                return cast_call(self, args, params, mode)
+            if mode.observer is not None:
+                return mode.observer.forward(self, args, params)
         if len(args) != self.arity or not self.knows(params):
             args, params = self.bind(args, params)
         params = self.settings(params) if params else params
@@ -122,9 +126,10 @@ class Fused(Primitive, Generic[P]):
         if not recording:
             return Tensor(out)
         params.pop("needs", None)
-        pullback = self.pullbacks.get(key := tuple(wanted))
+        rounds = None if usual or self.casts != "16 bits" else mode.autocast
+        pullback = self.pullbacks.get(key := (rounds, *wanted))
         if pullback is None:
-            pullback = self.pullbacks[key] = KernelPullback(self, wanted)
+            pullback = self.pullbacks[key] = KernelPullback(self, wanted, rounds)
         node = new_node(pullback, parents, (backward, memory.reference(out), params, *arrays), out)
         if mode.anomaly:
             watch(node).called_at = called_at
@@ -146,17 +151,20 @@ class KernelPullback:
     A node saves ``(backward, reference to the result, keywords, *inputs)``.
     """
 
-    __slots__ = ("op", "op_name", "wanted", "gives_new")
+    __slots__ = ("op", "op_name", "wanted", "rounds", "gives_new")
     simple = False  # a kernel may return None for an input that is not differentiable
 
-    def __init__(self, op, wanted):
+    def __init__(self, op, wanted, rounds=None):
         self.op = op
         self.op_name = op.name
         self.wanted = wanted
+        self.rounds = rounds  # the type of 16 bits to which gradients are rounded first, or None
         self.gives_new = not op.foreign  # the library's kernels are held to it by ``testing.promises``
 
     def pull(self, node, gradient, recorded, needed):
         """One gradient per parent."""
+        if self.rounds is not None:
+            gradient = rounded(gradient, self.rounds)
         if recorded:
             return self._pull_definition(node, gradient, needed)
         gradients = node.saved[0](gradient)
@@ -191,6 +199,8 @@ class KernelPullback:
         finite numbers.
         """
         params = node.saved[2]
+        if self.rounds is not None:
+            gradient = check_rounded(self.op, node, gradient, self.rounds)
 
         def again(gradient, arrays):
             xp = namespace_of(self.op_name, arrays, self.op.input_names(len(arrays)))

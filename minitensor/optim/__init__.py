@@ -16,6 +16,6 @@ from minitensor.optim.schedules import CosineLR, InverseSqrtLR, LinearWarmup, No
 from minitensor.optim.sgd import SGD
 
 __all__ = [
-    "EMA", "SGD", "Adafactor", "Adam", "AdamW", "CosineLR", "GradScaler", "InverseSqrtLR", "LinearWarmup", "NoamLR", "Optimizer", "RMSprop",
-    "Schedule", "StepLR", "clip_grad_norm_", "clip_grad_value_",
+    "EMA", "SGD", "Adafactor", "Adam", "AdamW", "CosineLR", "GradScaler", "InverseSqrtLR", "LinearWarmup", "NoamLR", "Optimizer",
+    "RMSprop", "Schedule", "StepLR", "clip_grad_norm_", "clip_grad_value_",
 ]  # fmt: skip

@@ -37,7 +37,7 @@ class GradScaler:
 
     >>> import minitensor as mt
     >>> w = mt.tensor([1.0], requires_grad=True)
-    >>> optimizer, scaler = mt.optim.SGD([w], lr=0.5), mt.optim.GradScaler()
+    >>> optimizer, scaler = mt.optim.SGD([w], lr=0.5), mt.optim.GradScaler(1024.0)
     >>> with mt.autocast("float16"):
     ...     loss = (w @ mt.tensor([3.0])).sum()
     >>> scaler.scale(loss).backward()

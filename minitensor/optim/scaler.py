@@ -86,15 +86,16 @@ class GradScaler:
         return scaled
 
     @timed("unscaling of gradients")
-    def unscale_(self, optimizer: Optimizer) -> None:
+    def unscale_(self, optimizer: Optimizer) -> bool:
         """Divide the gradients of the optimiser's parameters by the scale, in place; for clipping,
         or for reading them, before ``step``, which does it otherwise.
 
-        Raises RuntimeError if it has been done since the last ``update``.
+        Returns whether all of them are finite (True, and nobody has looked, if the scaler is not
+        enabled): do not clip others. Raises RuntimeError if it has been done since the last ``update``.
         """
         _check("unscale_", optimizer)
         if not self.enabled:
-            return
+            return True
         if optimizer in self._finite:
             done = "step" if optimizer in self._stepped else "unscale_"
             raise RuntimeError(
@@ -112,6 +113,7 @@ class GradScaler:
                     run *= run.dtype.type(factor)
                     bad = bad + move((run * 0).sum(dtype=np.float64), device_of(arrays[0]))
         self._finite[optimizer] = whole and math.isfinite(float(bad))
+        return self._finite[optimizer]
 
     def step(self, optimizer: Optimizer) -> bool:
         """``optimizer.step()`` if all gradients are finite; returns whether it was done.

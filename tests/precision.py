@@ -73,7 +73,9 @@ MODELS = {
         lambda model: model.loss(IDS[:, :-1], IDS[:, 1:]),
     ),
     "classifier": (
-        lambda: SequenceClassifier(SequenceClassifierConfig(hidden_size=8, n_classes=3, dropout=0.1, cell="gru", vocab_size=WORDS, d_model=8)),
+        lambda: SequenceClassifier(
+            SequenceClassifierConfig(hidden_size=8, n_classes=3, dropout=0.1, cell="gru", vocab_size=WORDS, d_model=8)
+        ),
         lambda model: model.loss(PADDED, CLASSES, lengths=LENGTHS),
     ),
 }  # fmt: skip

@@ -2,9 +2,10 @@
 
 A run is a function of its settings, its data and its seed. Its whole state after an update is: the
 weights, the optimiser's moments, the number of scheduled steps, the scale of the loss (of a run in
-float16), three integers of the random generator, and a `Position`. A checkpoint holds just that, so a run that was killed and resumed ends
-bit for bit as one that was not. The clock (which decides when a checkpoint is written, and when
-``minutes`` are over) never changes the state, only when it is saved.
+float16), three integers of the random generator, and a `Position`. A checkpoint holds just that, so
+a run that was killed and resumed ends bit for bit as one that was not. The clock (which decides
+when a checkpoint is written, and when ``minutes`` are over) never changes the state, only when it
+is saved.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ Micikevicius et al., "Mixed precision training", ICLR 2018, arXiv:1710.03740.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from minitensor.backend import as_dtype, is_array, is_floating, is_narrow, np
 from minitensor.engine.mode import current_mode, switched
@@ -21,6 +21,9 @@ from minitensor.engine.settings import flag
 from minitensor.engine.tensor import Tensor, asarray
 
 __all__ = ["PRODUCTS", "autocast", "autocast_dtype", "autocast_ops", "cast_call", "casts_of", "rounded"]
+
+if TYPE_CHECKING:
+    from minitensor.engine.mode import Code
 
 # What runs in 16 bits, with float32 accumulation.
 PRODUCTS = (
@@ -45,7 +48,11 @@ def casts_of(name: str) -> str | None:
     return "16 bits" if name in PRODUCTS else "float32" if name in FLOAT32 else None
 
 
-def autocast(dtype: Any = "bfloat16", enabled: bool = True) -> switched:
+@overload
+def autocast(dtype: str | type[Any] | np.dtype[Any] = "bfloat16", enabled: bool = True) -> switched: ...
+@overload
+def autocast(dtype: Code) -> Code: ...
+def autocast(dtype="bfloat16", enabled=True):
     """Context manager and decorator: products inside run in 16 bits, with float32 accumulation.
 
     dtype: "bfloat16" (needs the package ``ml_dtypes``) or "float16", whose greatest number is 65504
@@ -70,10 +77,10 @@ def autocast(dtype: Any = "bfloat16", enabled: bool = True) -> switched:
     ...     print(y.dtype, mt.nn.functional.softmax(y).dtype, (y + x.sum()).dtype)
     float16 float32 float32
     """
+    if isinstance(dtype, (property, staticmethod, classmethod)) or (callable(dtype) and not isinstance(dtype, type)):
+        return autocast()(dtype)
     if not flag("autocast", "enabled", enabled):
         return switched(autocast=None)
-    if callable(dtype) and not isinstance(dtype, type):
-        raise TypeError('autocast: the first argument is a dtype: write @mt.autocast("bfloat16"), or @mt.autocast()')
     found = as_dtype(dtype)
     if dtype is None or not is_narrow(found):
         raise TypeError(

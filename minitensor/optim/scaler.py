@@ -91,7 +91,8 @@ class GradScaler:
         or for reading them, before ``step``, which does it otherwise.
 
         Returns whether all of them are finite (True, and nobody has looked, if the scaler is not
-        enabled): do not clip others. Raises RuntimeError if it has been done since the last ``update``.
+        enabled): do not clip others. Raises RuntimeError if it has been done since the last
+        ``update``.
         """
         _check("unscale_", optimizer)
         if not self.enabled:

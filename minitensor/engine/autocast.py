@@ -81,8 +81,13 @@ def autocast(dtype="bfloat16", enabled=True):
         return autocast()(dtype)
     if not flag("autocast", "enabled", enabled):
         return switched(autocast=None)
-    found = as_dtype(dtype)
-    if dtype is None or not is_narrow(found):
+    try:
+        found = as_dtype(dtype)
+    except TypeError:
+        if isinstance(dtype, str) and dtype == "bfloat16":  # its package is missing
+            raise
+        found = _FLOAT32
+    if not is_narrow(found):
         raise TypeError(
             f'autocast: dtype must be "bfloat16" or "float16", got {dtype!r}; enabled=False switches it off'
         )

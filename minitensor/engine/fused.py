@@ -58,7 +58,9 @@ class Fused(Primitive, Generic[P]):
         in their order, and writes to no argument. The arrays are new and share memory with nothing:
         the engine adds in place to those of the library's own kernels. A kernel with a keyword
         ``needs`` gets a tuple of booleans, one per input: whether its gradient is wanted.
-        ``device="cuda"`` gives an override for GPUs alone.
+        ``device="cuda"`` gives an override for GPUs alone, and ``device="cuda, 16 bits"`` one for
+        calls within ``mt.autocast`` there, which is given floats of 16 bits as they are and rounds
+        the gradient of its result to them.
         """
         if function is None:
             return functools.partial(self.kernel, device=device)
@@ -94,6 +96,10 @@ class Fused(Primitive, Generic[P]):
         if any(a.__class__ in NUMBERS for a in arrays):
             arrays = self.as_arrays(arrays, xp)
         kernel, takes_needs = self.kernels.get(xp.name) or self.kernels["any"]
+        rounds = None if usual or self.casts != "16 bits" else mode.autocast
+        narrow = rounds is not None and xp is not cpu and self._narrow_kernel(xp, arrays, rounds)
+        if narrow:
+            kernel, takes_needs = narrow
         recording = bool(wanted) and mode.grad
         if recording:  # ``backward`` may keep whatever the kernel was given
             for i in given:
@@ -103,7 +109,7 @@ class Fused(Primitive, Generic[P]):
             needs = tuple(recording and i in wanted for i in range(len(arrays)))
             params = {**params, "needs": needs}  # type: ignore[assignment]  # until the kernel has run
         try:
-            made = kernel(xp, *(arrays if usual else map(widen, arrays)), **params)
+            made = kernel(xp, *(arrays if usual or narrow else map(widen, arrays)), **params)
         except (ValueError, TypeError, IndexError, MemoryError) as error:
             params.pop("needs", None)
             if isinstance(error, TypeError) and (whole := self.whole(params)):
@@ -126,14 +132,21 @@ class Fused(Primitive, Generic[P]):
         if not recording:
             return Tensor(out)
         params.pop("needs", None)
-        rounds = None if usual or self.casts != "16 bits" else mode.autocast
-        pullback = self.pullbacks.get(key := (rounds, *wanted))
+        pullback = self.pullbacks.get(key := (rounds, bool(narrow), *wanted))
         if pullback is None:
-            pullback = self.pullbacks[key] = KernelPullback(self, wanted, rounds)
+            pullback = self.pullbacks[key] = KernelPullback(self, wanted, rounds, bool(narrow))
         node = new_node(pullback, parents, (backward, memory.reference(out), params, *arrays), out)
         if mode.anomaly:
             watch(node).called_at = called_at
         return Tensor(out, node)
+
+    def _narrow_kernel(self, xp, arrays, dtype):
+        """The kernel for operands of 16 bits on this device, if all are of that type and have
+        elements; else None.
+        """
+        found = self.kernels.get(f"{xp.name}, 16 bits")
+        floats = [a for a in arrays if is_array(a) and is_floating(a.dtype)]
+        return found if found is not None and all(a.dtype == dtype and a.size for a in floats) else None
 
     def _value(self, kernel, xp, arrays, params):
         """The raw result of the kernel, as a call gives it."""
@@ -151,19 +164,20 @@ class KernelPullback:
     A node saves ``(backward, reference to the result, keywords, *inputs)``.
     """
 
-    __slots__ = ("op", "op_name", "wanted", "rounds", "gives_new")
+    __slots__ = ("op", "op_name", "wanted", "rounds", "rounds_itself", "gives_new")
     simple = False  # a kernel may return None for an input that is not differentiable
 
-    def __init__(self, op, wanted, rounds=None):
+    def __init__(self, op, wanted, rounds=None, rounds_itself=False):
         self.op = op
         self.op_name = op.name
         self.wanted = wanted
         self.rounds = rounds  # the type of 16 bits to which gradients are rounded first, or None
+        self.rounds_itself = rounds_itself  # whether the kernel's ``backward`` does it
         self.gives_new = not op.foreign  # the library's kernels are held to it by ``testing.promises``
 
     def pull(self, node, gradient, recorded, needed):
         """One gradient per parent."""
-        if self.rounds is not None:
+        if self.rounds is not None and (recorded or not self.rounds_itself):
             gradient = rounded(gradient, self.rounds)
         if recorded:
             return self._pull_definition(node, gradient, needed)

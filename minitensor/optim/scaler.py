@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import weakref
 from typing import Any
 
@@ -104,16 +103,16 @@ class GradScaler:
             )
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         arrays, factor = gradient_arrays("GradScaler", parameters) if parameters else [], 1.0 / self._scale
-        bad: Any = 0.0  # a sum of numbers times 0 on a GPU: it is NaN if one is not finite, and one wait tells
-        whole = True
+        whole: Any = True  # on a GPU one truth value there, so that all gradients cost one wait
         for run in arrays:
             with on(run):
                 if device_of(run) == "cpu":
-                    whole = _unscaled(run, factor) and whole
+                    told: Any = _unscaled(run, factor)
                 else:
                     run *= run.dtype.type(factor)
-                    bad = bad + move((run * 0).sum(dtype=np.float64), device_of(arrays[0]))
-        self._finite[optimizer] = whole and math.isfinite(float(bad))
+                    told = move(namespace(device_of(run)).isfinite(run).all(), device_of(arrays[0]))
+                whole = told & whole
+        self._finite[optimizer] = bool(whole)
         return self._finite[optimizer]
 
     def step(self, optimizer: Optimizer) -> bool:

@@ -52,6 +52,7 @@ from minitensor import backend, linalg
 from minitensor.ops import methods as _methods
 from minitensor import random
 from minitensor.profiling.block import profile
+from minitensor.profiling.memory import memory_report
 from minitensor.recompute import checkpoint
 from minitensor.tracing.trace import backward_trace
 from minitensor.transforms.derivatives import hessian, hvp, jacobian, jvp, value_and_grad, vjp
@@ -64,10 +65,12 @@ from minitensor.engine import library as _library
 from minitensor.engine.front_door import missing_name as _missing_name
 from minitensor.engine.front_door import teach as _teach
 from minitensor.engine.fused import fused
+from minitensor.engine.holdings import largest as _largest
 from minitensor.engine.op import op
 
 _library.face = _sys.modules[__name__]
 _library.doctor = _Doctor()
+_library.largest = _largest
 _teach(globals())
 _teach(vars(linalg))
 
@@ -90,7 +93,8 @@ __all__ = [
     "floor_divide", "from_dlpack", "full", "full_like", "fused", "grad", "greater", "greater_equal", "hessian", "hvp", "hypot",
     "iinfo", "inf", "int16", "int32", "int64", "int8", "isdtype", "isfinite", "isinf", "isnan", "jacobian", "jvp", "less",
     "less_equal", "linalg", "linspace", "load", "log", "log10", "log1p", "log2", "logaddexp", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "logsumexp", "matmul", "matrix_transpose", "max", "maximum", "mean", "meshgrid", "min", "minimum",
+    "logical_or", "logical_xor", "logsumexp", "matmul", "matrix_transpose", "max", "maximum", "mean",
+    "memory_report", "meshgrid", "min", "minimum",
     "moveaxis", "multiply", "nan", "negative", "newaxis", "nextafter", "nn", "no_grad", "nonzero", "norm", "not_equal",
     "ones", "ones_like", "op", "optim", "outer", "pad", "permute_dims", "pi", "positive", "pow", "power", "prod",
     "profile",

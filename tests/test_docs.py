@@ -27,6 +27,7 @@ import pytest
 import minitensor as mt
 from lessons.__main__ import parser as lessons_parser
 from minitensor import nn, optim, testing
+from minitensor.__main__ import command_line as face_parser
 from minitensor.backend import at_work
 from minitensor.models.gpt import GPT, GPTConfig
 
@@ -179,6 +180,8 @@ def test_a_command_line_is_understood(page, command, monkeypatch):
             parse(words, monkeypatch)
     elif program == "python" and words[1] == "lessons":
         lessons_parser().parse_args(words[2:])
+    elif program == "python" and words[1] == "minitensor":
+        face_parser().parse_args(words[2:])
     elif program == "pip":
         extras = re.search(r"\.\[(.+)\]", command)
         assert all(f"\n{extra} = [" in project for extra in (extras[1].split(",") if extras else []))

@@ -17,6 +17,8 @@ FLOORS = [  # folders and files of minitensor/, from the ground; modules on one 
     ("nn",),
     ("diagnosis",),
     ("__init__",),
+    ("health",),
+    ("__main__",),
     ("models",),
 ]
 

@@ -37,10 +37,12 @@ from minitensor.backend.devices import (
 )  # fmt: skip
 from minitensor.backend.dtypes import as_dtype, compute_dtype, holds_numbers, is_floating, is_narrow, precision, widen
 from minitensor.backend.heap import keep_freed_memory
+from minitensor.backend.in_use import memory_in_use
 
 __all__ = [
     "as_device", "as_dtype", "cast", "compute_dtype", "copied", "cpu", "describe", "device_of", "following", "holds_numbers",
-    "is_array", "is_floating", "is_narrow", "memory", "move", "namespace", "namespace_of", "np", "on", "precision", "use_compiled",
+    "is_array", "is_floating", "is_narrow", "memory", "memory_in_use",
+    "move", "namespace", "namespace_of", "np", "on", "precision", "use_compiled",
     "wait", "widen",
 ]  # fmt: skip
 

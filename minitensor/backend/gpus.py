@@ -18,7 +18,7 @@ try:
 except ImportError as error:
     raise ImportError(f'device "cuda" needs CuPy, which cannot be imported ({error}): {CURE}') from error
 
-__all__ = ["There", "as_before", "follow", "on", "resolve", "several", "usable"]
+__all__ = ["There", "as_before", "follow", "memory_in_use", "on", "resolve", "several", "usable"]
 
 _runtime = cupy.cuda.runtime
 usable: list[int] = []  # the number of GPUs, once it is known that they work
@@ -89,6 +89,14 @@ def _hidden():
 
 def _version(number):
     return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def memory_in_use(index):
+    """``(used, reserved, free, total, limit)`` of one GPU, in bytes."""
+    pool = cupy.get_default_memory_pool()
+    with cupy.cuda.Device(index):
+        free, total = _runtime.memGetInfo()
+        return pool.used_bytes(), pool.total_bytes(), free, total, pool.get_limit() or None
 
 
 # --- which is current -----------------------------------------------------------------------------

@@ -3,7 +3,8 @@ them and is imported by none.
 
 A recorded gradient rule computes with it (its ``xp`` is minitensor), NumPy's functions find their
 equals in it, and error messages the names that exist. The face puts itself here at the end of its
-import; and so does ``doctor``, who tells under detect_anomaly why a value is NaN or infinite.
+import; and so do ``doctor``, who tells under
+detect_anomaly why a value is NaN or infinite, and ``largest``, which tells who holds the memory.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import functools
 from types import SimpleNamespace
 from typing import Any
 
-__all__ = ["creators", "doctor", "face", "namespace_on"]
+__all__ = ["creators", "doctor", "face", "largest", "namespace_on"]
 
 face: Any = None
 doctor: Any = None  # a ``diagnosis.doctor.Doctor``; without one errors name the op, and no cause
+largest: Any = None  # ``holdings.largest``: words for the error of an op that found no memory
 creators: dict[str, Any] = {}  # functions that make tensors of a shape, by name; ``ops/creation.py`` puts them here
 
 

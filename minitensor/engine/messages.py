@@ -7,6 +7,7 @@ import sys
 from types import FrameType
 
 from minitensor.backend import device_of, is_array, is_floating, namespace, np
+from minitensor.engine import library
 
 __all__ = ["call_site", "describe", "finite", "is_fault", "nonfinite_error", "out_of_memory"]
 
@@ -38,10 +39,13 @@ _ADVICE = (
 
 def out_of_memory(what, error):
     """The MemoryError of an op, or of its gradient, that found no room: what asked, the allocator's
-    own words, what needs less.
+    own words, who holds most, what needs less.
     """
     text = str(error) or "no memory is left"
-    return MemoryError(f"{what}: {text}" + ("" if text.endswith(_ADVICE) else _ADVICE))
+    if text.endswith(_ADVICE):  # of an op within this one
+        return MemoryError(f"{what}: {text}")
+    held = "" if library.largest is None else library.largest(error)
+    return MemoryError(f"{what}: {text}{held}{_ADVICE}")
 
 
 def finite(value):

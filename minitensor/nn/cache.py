@@ -12,6 +12,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import device_of, namespace, np, on
+from minitensor.engine.holdings import holder
 from minitensor.engine.mode import no_grad
 from minitensor.engine.tensor import Tensor, asarray
 
@@ -70,6 +71,11 @@ class KeyValueCache:
             rows = namespace(device_of(self._arrays[0])).asarray(rows)
             with on(rows):
                 self._arrays = [array[rows] for array in self._arrays]
+
+
+@holder(KeyValueCache)
+def _held(cache):
+    return {"keys and values of caches": cache._arrays or []}
 
 
 class EncoderCache:

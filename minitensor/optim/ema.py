@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import cast, compute_dtype, copied, device_of, memory, move, namespace, on
+from minitensor.engine.holdings import holder
 from minitensor.engine.mode import timed
 from minitensor.engine.settings import flag, integer, number
 from minitensor.engine.tensor import Tensor, asarray
@@ -107,3 +108,8 @@ class EMA:
         model may have been moved.
         """
         return cast(move(array, parameter.device), compute_dtype(parameter.dtype))
+
+
+@holder(EMA)
+def _held(ema):
+    return {"averages of EMA": ema.averages}

@@ -20,6 +20,7 @@ from typing import Any
 
 from minitensor.backend import compute_dtype, is_narrow, move, namespace, np
 from minitensor.engine.autograd import raw, watch
+from minitensor.engine.holdings import holder
 from minitensor.engine.tensor import Tensor
 
 __all__ = ["Entry", "FlatBuffer", "gradients_of", "memory_runs", "pieces"]
@@ -145,6 +146,12 @@ class FlatBuffer:
                     continue
             found.append(([entry], entry.start, entry.stop))
         return found
+
+
+@holder(FlatBuffer)
+def _held(buffer):
+    states = {f"state of the optimiser, {name}": [array] for name, array in buffer.state.items()}
+    return {**states, "master weights": [buffer.values], "scratch of the optimiser": buffer.scratch}
 
 
 def pieces(start, stop, size):

@@ -122,7 +122,11 @@ def fake_cupy(gpus=1):
     module.add = _add()
     # an array, as CuPy wants it
     module.where = lambda condition, *choices: run(np.where, condition.astype(bool), *choices)
+    module.__version__ = "14.2.0"
     module.is_available = lambda: True
+    module.get_default_memory_pool = lambda: SimpleNamespace(
+        used_bytes=lambda: 1 << 20, total_bytes=lambda: 2 << 20, get_limit=lambda: 0
+    )
     module.RawModule = Module
     compute = SimpleNamespace(COMPUTE_TYPE_TF32=7)
     module._core = SimpleNamespace(get_compute_type=lambda dtype: 1, _routines_linalg=compute)
@@ -131,6 +135,11 @@ def fake_cupy(gpus=1):
         device=SimpleNamespace(get_cublas_handle=lambda: 1 + CURRENT[0]),
         get_current_stream=Stream,
         runtime=SimpleNamespace(
+            driverGetVersion=lambda: 13000,
+            runtimeGetVersion=lambda: 13000,
+            memGetInfo=lambda: (60 << 30, 80 << 30),
+            getDeviceProperties=lambda index: {"name": b"a fake", "major": 9, "minor": 0},
+            CUDARuntimeError=RuntimeError,
             getDevice=lambda: CURRENT[0],
             setDevice=lambda index: CURRENT.__setitem__(0, index),
             getDeviceCount=lambda: gpus,

@@ -150,6 +150,16 @@ def test_dropout_within_attention_keeps_its_factor(dtype):
     assert y.dtype == dtype and np.array_equal(y.data, again.data.astype(dtype))
 
 
+def test_what_is_added_to_scores_is_not_rounded(dtype):
+    q, bias = leaf(2, 3, 4), mt.tensor([[0.0, -1e9, 1.0 + 2.0**-12]] * 3, requires_grad=True)
+    with mt.autocast(dtype):
+        y = F.scaled_dot_product_attention(q, q, q, bias=bias)
+    again = F.scaled_dot_product_attention(*(rounded(q, dtype),) * 3, bias=bias)
+    assert y.dtype == dtype and np.array_equal(y.data, again.data.astype(dtype))
+    y.sum().backward()
+    assert bias.grad.dtype == np.float32 and np.isfinite(bias.grad.data).all()
+
+
 # --- the block ------------------------------------------------------------------------------------
 
 

@@ -37,7 +37,9 @@ FLOAT32 = (
     "log_softmax", "logaddexp", "logsumexp", "mean", "pinv", "power", "prod", "qr", "reciprocal", "rms_norm_last", "sinh",
     "slogdet", "softmax", "softplus", "solve", "sqrt", "square", "std", "sum", "svd", "tan", "var",
 )  # fmt: skip
-KEPT = ("drop",)  # inputs of products that stay as they are: factors of dropout, which 16 bits would make unfair
+# Inputs of products that stay as they are: factors of dropout, which rounding would make unfair,
+# and what is added to scores, where people write -1e9.
+KEPT = {"scaled_dot_product_attention": ("bias", "drop"), "packed_attention": ("drop",)}
 SHOWN = {"layer_norm_last": "layer_norm", "rms_norm_last": "rms_norm"}  # under another public name
 
 _FLOAT32 = np.dtype(np.float32)
@@ -118,9 +120,9 @@ def cast_call(op: Any, args: Any, params: Any, mode: Any) -> Tensor:
     lowers = op.casts == "16 bits" and bool(floats) and all(dtype.itemsize <= 4 for dtype in floats)
     if lowers or (op.casts == "float32" and any(map(is_narrow, floats))):
         dtype = mode.autocast if lowers else _FLOAT32
-        names = op.input_names(len(given))
+        names, kept = op.input_names(len(given)), KEPT.get(op.name, ())
         args = [
-            value if not _is_operand(value) or name in KEPT else _cast(value, dtype)
+            value if not _is_operand(value) or name in kept else _cast(value, dtype)
             for name, value in zip(names, given)
         ]
     run = op.run_observed if mode.observer is None else lambda args, params: mode.observer.forward(op, args, params)

@@ -2,8 +2,10 @@
 16 bits follows one in float32.
 """
 
+import copy
 import functools
 import os
+import pickle
 import threading
 import warnings
 
@@ -347,6 +349,7 @@ def test_the_state_of_a_scaler_goes_on_where_it_was():
     other = optim.GradScaler(growth_interval=3)
     other.load_state_dict(scaler.state_dict())
     assert repr(other) == repr(scaler) and other.state_dict() == {"scale": 2048.0, "in_a_row": 2, "skipped": 3}
+    assert all(repr(one) == repr(scaler) for one in (copy.deepcopy(scaler), pickle.loads(pickle.dumps(scaler))))
     for wrong in (
         {},
         {"scale": -1.0, "in_a_row": 0, "skipped": 0},

@@ -62,6 +62,9 @@ class GradScaler:
         self.enabled = flag("GradScaler", "enabled", enabled)
         self.skipped = 0
         self._in_a_row = 0  # updates since the scale has changed
+        self._begin()
+
+    def _begin(self):
         # Since the last update: whether the gradients of an optimiser, unscaled by now, are finite.
         self._finite: weakref.WeakKeyDictionary[Optimizer, bool] = weakref.WeakKeyDictionary()
         self._stepped: weakref.WeakSet[Optimizer] = weakref.WeakSet()
@@ -170,6 +173,14 @@ class GradScaler:
         scale = number("GradScaler", "scale", saved["scale"], above=0)
         in_a_row, skipped = (integer("GradScaler", name, saved[name], least=0) for name in ("in_a_row", "skipped"))
         self._scale, self._in_a_row, self.skipped = scale, in_a_row, skipped
+
+    def __getstate__(self):
+        """What copies and pickles are made of: all but what holds until the next ``update``."""
+        return {name: value for name, value in vars(self).items() if name not in ("_finite", "_stepped")}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._begin()
 
     def __repr__(self) -> str:
         return f"GradScaler(scale={self.get_scale():g}, skipped={self.skipped}, enabled={self.enabled})"

@@ -16,6 +16,7 @@ import typing as _typing
 from minitensor.backend import np as _np
 from minitensor.engine.tensor import Tensor, asarray, tensor
 from minitensor.engine.gradient import grad
+from minitensor.engine.autocast import autocast, autocast_ops
 from minitensor.engine.autograd import Scatter
 from minitensor.engine.mode import detect_anomaly, enable_grad, no_grad
 from minitensor.ops.creation import (
@@ -84,7 +85,7 @@ uint8, uint16, uint32, uint64 = _np.uint8, _np.uint16, _np.uint32, _np.uint64
 __all__ = [
     "FileFormatError", "Scatter", "Tensor", "abs", "acos", "acosh", "add", "all", "any", "arange", "arccos", "arccosh",
     "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "asarray", "asin", "asinh",
-    "astype", "atan", "atan2", "atanh", "backend", "backward_trace",
+    "astype", "autocast", "autocast_ops", "atan", "atan2", "atanh", "backend", "backward_trace",
     "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
     "bitwise_right_shift", "bitwise_xor", "bool", "broadcast_arrays", "broadcast_to", "can_cast", "ceil", "checkpoint",
     "clip", "concat", "concatenate", "copysign", "cos", "cosh", "count_nonzero", "cuda_graph", "cumprod", "cumsum",

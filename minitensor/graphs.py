@@ -60,7 +60,8 @@ class CudaGraph:
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         """Run the function, or its graph for arguments of these shapes."""
         mode = current_mode.get()
-        if capturing() is not None or mode.watched:  # within another graph; a profile, a trace, detect_anomaly
+        looked_at = mode.observer is not None or mode.anomaly  # a profile, a trace, detect_anomaly
+        if looked_at or capturing() is not None:  # or within another graph
             return self._function(*args, **keywords)
         device = as_device(self._device)
         given: list[Any] = []

@@ -1,10 +1,11 @@
 """One training loop for all examples.
 
 A run is a function of its settings, its data and its seed. Its whole state after an update is: the
-weights, the optimiser's moments, the number of scheduled steps, three integers of the random
-generator, and a `Position`. A checkpoint holds just that, so a run that was killed and resumed ends
-bit for bit as one that was not. The clock (which decides when a checkpoint is written, and when
-``minutes`` are over) never changes the state, only when it is saved.
+weights, the optimiser's moments, the number of scheduled steps, the scale of the loss (of a run in
+float16), three integers of the random generator, and a `Position`. A checkpoint holds just that, so
+a run that was killed and resumed ends bit for bit as one that was not. The clock (which decides
+when a checkpoint is written, and when ``minutes`` are over) never changes the state, only when it
+is saved.
 """
 
 from __future__ import annotations
@@ -91,6 +92,8 @@ class Trainer:
         self.parameters = list(task.model.parameters())
         s = settings
         self.optimizer = optim.Adam(self.parameters, lr=s.lr, betas=(s.beta1, s.beta2), eps=s.eps)
+        self.scaler = optim.GradScaler(enabled=s.precision == "float16")
+        self.autocast = _autocast(s.precision)
         self.per_epoch = len(task.epoch(0))
         limits = [s.steps, s.epochs and s.epochs * self.per_epoch]
         self.last_step = min((limit for limit in limits if limit), default=None)
@@ -175,18 +178,24 @@ class Trainer:
     def update(self, batch: Any) -> float:
         """One step of the optimiser on a batch; returns its loss.
 
-        What is not finite is found before the step, so that the weights are still good.
+        What is not finite is found before the step, so that the weights are still good. In float16
+        a gradient that is too great for the scale of the loss is none of that: the step is skipped.
         """
         drawn = mt.random.default.state
         parts = batch.split(self.settings.accumulate) if self.settings.accumulate > 1 else [batch]
         losses = []
         for part in parts:
-            loss = self.task.loss(part, batch.tokens)
-            loss.backward()
+            loss = self._loss(part, batch.tokens)
+            self.scaler.scale(loss).backward()
             losses.append(loss.detach())
-        norm = optim.clip_grad_norm_(self.parameters, self.settings.clip or math.inf)
-        *values, length = mt.stack([*losses, norm]).tolist()  # the one place that waits for a GPU
+        whole = self.scaler.unscale_(self.optimizer)  # which in float16 waits for a GPU too
+        norms = [optim.clip_grad_norm_(self.parameters, self.settings.clip or math.inf)] if whole else []
+        values = mt.stack([*losses, *norms]).tolist()  # the one place that waits for a GPU
+        length = values.pop() if whole else math.inf
         value = sum(values)
+        if not whole and math.isfinite(value) and self.scaler.get_scale() > 1:
+            self._skip()
+            return value
         if not (math.isfinite(value) and math.isfinite(length)):
             what = f"the loss is {value}" if not math.isfinite(value) else f"the norm of the gradient is {length}"
             self._tell_why(parts, batch.tokens, drawn)
@@ -194,10 +203,29 @@ class Trainer:
                 f"{what} in update {self.position.step + 1}: training has diverged; start again with a lower --lr,"
                 " a longer --warmup or a lower --clip"
             )
-        self.optimizer.step()
+        self._step()
+        return value
+
+    def _loss(self, part: Any, tokens: int) -> mt.Tensor:
+        """The loss of a part of a batch, in the run's precision."""
+        with self.autocast:
+            return self.task.loss(part, tokens)
+
+    def _step(self) -> None:
+        """The optimiser's step, if the gradients are good, and all that goes with it."""
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.schedule.step()
         self.optimizer.zero_grad()
-        return value
+
+    def _skip(self) -> None:
+        """An update without a step: the gradients were too great for float16."""
+        scale = self.scaler.get_scale()
+        self._step()
+        self._say(
+            f"update {self.position.step + 1}: a gradient overflows float16 at the loss scale {scale:g}; the step is skipped,"
+            f" the scale is now {self.scaler.get_scale():g} ({self.scaler.skipped} skipped so far)"
+        )
 
     def _tell_why(self, parts: Sequence[Any], tokens: int, drawn: tuple[int, int, int]) -> None:
         """Run the forward and backward passes of an update again, with the same random numbers, and
@@ -206,7 +234,7 @@ class Trainer:
         self.optimizer.zero_grad()
         mt.random.default.state = drawn
         for part in parts:
-            finding = mt.why_nan(functools.partial(self.task.loss, part, tokens))
+            finding = mt.why_nan(functools.partial(self._loss, part, tokens))
             if finding is not None:
                 self._say(str(finding))
                 return
@@ -269,6 +297,7 @@ class Trainer:
             "model": self.task.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "random": list(mt.random.default.state),
             "position": asdict(self.position),
         }
@@ -282,6 +311,7 @@ class Trainer:
             self.task.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
+            self.scaler.load_state_dict(state["scaler"])
             mt.random.default.state = tuple(state["random"])
             self.position = Position(**state["position"])
         except (KeyError, TypeError, ValueError) as error:  # a file of another run, or a changed config.json
@@ -306,6 +336,16 @@ class Trainer:
         log.append(
             {"step": p.step, "epoch": p.epoch, "result": record, "result_loss": self.validate()["validation_loss"]}
         )
+
+
+def _autocast(precision: str) -> Any:
+    """The context of a forward pass. Raises UserError if ``ml_dtypes`` is missing."""
+    if precision == "float32":
+        return mt.autocast(enabled=False)
+    try:
+        return mt.autocast(precision)
+    except TypeError as error:
+        raise UserError(f"--precision {precision}: {error}") from None
 
 
 class _Clock:

@@ -68,8 +68,8 @@ def _nccl():
 
 
 def _child(command):
-    """``(exit status, the last line of words that it said, of an error the first)``; 1 if it did not
-    end in time.
+    """``(exit status, the last line of words that it said, of an error the first)``; 1 if it did
+    not end in time.
     """
     try:
         run = subprocess.run(

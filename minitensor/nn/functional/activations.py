@@ -232,14 +232,14 @@ def dropout_mask(shape, p, training, generator, device, dtype):
     generator, cut = random.generator_of("dropout", generator), round(p * 2**16)
     if abs(cut - p * 2**16) <= 2**16 * 1e-3 * min(p, 1.0 - p):
         if xp.name == "cpu" and math.prod(shape) > MANY and xp.kernels.has(dtype):
-            mask = xp.empty(shape, dtype=dtype)
-            (seed, stream), counter = generator.take(-(-mask.size // 4))
+            (seed, stream), counter, skip = generator.take_share(shape, 4)
+            mask = xp.empty(skip + math.prod(shape), dtype=dtype)
             words = (xp.uint64(seed), xp.uint64(stream), xp.uint64(counter), xp.uint16(cut))
-            xp.kernels.run("dropout_mask", *words, dtype.type(1.0 / (1.0 - p)), mask.reshape(-1))
-            return mask
+            xp.kernels.run("dropout_mask", *words, dtype.type(1.0 / (1.0 - p)), mask)
+            return mask[skip:].reshape(shape)
         kept = xp.greater_equal(generator.halves(shape, device), xp.uint16(cut))
     else:
-        words = generator.words(math.prod(shape), device).reshape(shape)
+        words = generator.share(shape, 1, device)
         kept = xp.greater_equal(words, xp.uint64(int(p * 2**53) << 11))
     with on(kept):
         mask = kept.astype(dtype)

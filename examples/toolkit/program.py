@@ -41,7 +41,7 @@ from toolkit.loading import digest, load_weights, place
 from toolkit.lock import Busy, Lock
 from toolkit.numbers import natural_number, positive_integer
 from toolkit.plots import loss_curve
-from toolkit.ranks import check_alone, find_others, together
+from toolkit.ranks import check_alone, find_others, on_devices, together
 from toolkit.resuming import ENDS, RESUME_HELP, resumed_settings
 from toolkit.runlog import read_log
 from toolkit.runs import Run, fresh
@@ -241,40 +241,39 @@ class Program:
     def _train(self, options: argparse.Namespace, group: Group) -> int:
         with Lock() as lock:
             if group.rank == 0:
-                run, loaded, task, joined = self._begin(options, group, lock)
+                run, loaded, task = (self._resume if options.resume else self._start)(options, lock)
+                group.share(os.path.abspath(run.folder))
+                group, _ = on_devices(group, run.settings)
             else:
-                run, loaded, task, joined = self._follow(group)
+                group, run, loaded, task = self._follow(group)
             ranks = f", {group.size} ranks" if group.size > 1 else ""
             print(f"{run.folder}: {self.sizes(task)}{ranks}")
-            trainer = Trainer(task, run.settings, run.folder, joined)
+            trainer = Trainer(task, run.settings, run.folder, group)
             if options.resume and not trainer.position.step and group.rank == 0:
                 note(f"{trainer.checkpoints.last} does not exist: training starts at update 0")
             outcome = trainer.run()
             print(f"{outcome.reason}; {outcome.position.seconds / 60:.1f} minutes of training in all")
             if outcome.signal:
-                print(f"go on by: {self.advice('train', {'--resume': True, '--out': run.folder})}")
+                started = f"mpiexec -n {group.size} " if group.size > 1 else ""
+                how = {"--resume": True, "--out": run.folder} | ({"--distributed": True} if started else {})
+                print(f"go on by: {started}{self.advice('train', how)}")
                 return 128 + outcome.signal
             if group.rank == 0:
                 loss_curve(read_log(run.path("log.jsonl")), run.path("loss.png"), self.loss_label)
                 self.report(run, loaded, task)
         return 0
 
-    def _begin(self, options: argparse.Namespace, group: Group, lock: Lock) -> tuple[Run, Any, Task, Group]:
-        """The run to start or to resume, by rank 0; the others are told of its folder."""
-        run, loaded, task = (self._resume if options.resume else self._start)(options, lock)
-        group.share(os.path.abspath(run.folder))
-        return run, loaded, task, group
-
-    def _follow(self, group: Group) -> tuple[Run, Any, Task, Group]:
-        """The run that rank 0 has begun, by another one."""
+    def _follow(self, group: Group) -> tuple[Group, Run, Any, Any]:
+        """The run that rank 0 has begun, by another one; and the group for its devices."""
         folder = Path(group.share(None))
         if not folder.is_dir():
             raise UserError(f"there is no {folder} here; give --out a folder on a disk that all ranks see")
         run = Run.open(folder, self.name, self.settings, self._data_names)
+        group, settings = on_devices(group, run.settings)
         loaded = self.load_again(run)
         if self.fingerprint(loaded) != run.about["data"]["fingerprint"]:
             raise UserError(f"{run.about['data']['path']} is not the same file here as where rank 0 runs")
-        return run, loaded, self.make_task(loaded, run.settings, run), group
+        return group, run, loaded, self.make_task(loaded, settings, run)
 
     def _start(self, options: argparse.Namespace, lock: Lock) -> tuple[Run, Any, Task]:
         """A new run of the data and the settings given; its folder is made when all of them have

@@ -261,8 +261,8 @@ class Trainer:
         return value
 
     def _check_parts(self, batch: Any, parts: Sequence[tuple[slice, Any]]) -> None:
-        """Raise UserError if the rows of a batch are not independent, at the first update of several
-        ranks: the loss of some rows must be the sum of those of their halves.
+        """At the first update of several ranks raise UserError if the rows of a batch are not
+        independent: the loss of some rows must be the sum of those of their halves.
         """
         if self._checked or not any(rows.stop - rows.start > 1 for rows, _ in parts):
             return

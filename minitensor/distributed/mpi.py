@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,7 @@ class MPIGroup(Group):
             except (OSError, ValueError):
                 pass
         self._world.Abort(code)
+        os._exit(code)  # some libraries come back, and leave it to the starter to end this process
 
 
 def _on_the_host(array):

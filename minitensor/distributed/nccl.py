@@ -80,5 +80,5 @@ class NCCLGroup(Group):
 
 
 def _seen():
-    """This machine, and which of its GPUs are seen."""
+    """The name of the machine, and which of its GPUs are seen."""
     return socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 
 def rows_of(group: Group, n: int) -> slice:
-    """Which of the ``n`` rows of a batch are this rank's: neighbours, numbers that differ by one at
-    most. Of fewer rows than ranks some ranks have none.
+    """Which of the ``n`` rows of a batch are this rank's: neighbours, one more on the first ranks
+    if they cannot be equally many. Of fewer rows than ranks the last ranks have none.
     """
-    n = integer("rows_of", "n", n, least=0)
-    return slice(n * group.rank // group.size, n * (group.rank + 1) // group.size)
+    each, more = divmod(integer("rows_of", "n", n, least=0), group.size)
+    start = each * group.rank + min(more, group.rank)
+    return slice(start, start + each + (group.rank < more))
 
 
 def sum_gradients(optimizer: Optimizer, group: Group, numbers: Sequence[float] = ()) -> list[float]:

@@ -51,12 +51,15 @@ _noted: ContextVar[tuple[dict[int, Any], ...]] = ContextVar(
 )  # see noting_draws; those of blocks within blocks
 
 
+_rows: ContextVar[tuple[int, int, int] | None] = ContextVar("minitensor_rows", default=None)  # see rows
+
+
 @contextmanager
-def noting_draws() -> Iterator[dict[int, tuple[Generator, tuple[int, int, int]]]]:
-    """Gives a dict that collects ``(generator, state before its first draw)`` of all generators
-    that draw inside.
+def noting_draws() -> Iterator[dict[int, tuple[Generator, tuple[int, int, int], Any]]]:
+    """Gives a dict that collects ``(generator, state before its first draw, rows)`` of all
+    generators that draw inside; see `rows`.
     """
-    noted: dict[int, tuple[Generator, tuple[int, int, int]]] = {}
+    noted: dict[int, tuple[Generator, tuple[int, int, int], Any]] = {}
     token = _noted.set((*_noted.get(), noted))
     try:
         yield noted
@@ -86,21 +89,21 @@ def refusing_draws(message: str) -> Iterator[None]:
 
 
 @contextmanager
-def drawing_again(noted: dict[int, tuple[Generator, tuple[int, int, int]]]) -> Iterator[None]:
+def drawing_again(noted: dict[int, tuple[Generator, tuple[int, int, int], Any]]) -> Iterator[None]:
     """Inside, the generators that ``noting_draws`` has noted draw the same again; after it they go
     on where they were.
     """
-    present = [(generator, generator.state) for generator, _ in noted.values()]
-    for generator, state in noted.values():
+    present = [(generator, generator.state) for generator, _, _ in noted.values()]
+    token = _rows.set(_rows.get())
+    for generator, state, part in noted.values():
         generator.state = state
+        _rows.set(part)
     try:
         yield
     finally:
+        _rows.reset(token)
         for generator, state in present:
             generator.state = state
-
-
-_rows: ContextVar[tuple[int, int, int] | None] = ContextVar("minitensor_rows_of_batch", default=None)
 
 
 @contextmanager
@@ -188,8 +191,9 @@ class Generator:
         """``(key, counter)`` of the next ``count`` words, for somebody who makes them; the counter
         moves on.
         """
-        if _rows.get() is not None:
-            start, stop, of = _rows.get()
+        part = _rows.get()
+        if part is not None:
+            start, stop, of = part
             raise RuntimeError(
                 f"a draw for rows {start} to {stop} of a batch of {of} that would not be that of the whole batch: only "
                 "dropout, bernoulli, uniform and integers draw by rows; draw it before, where the batch is made"
@@ -221,7 +225,7 @@ class Generator:
     def _take(self, count):
         with _drawing:
             for noted in _noted.get():
-                noted.setdefault(id(self), (self, (self.seed, self.stream, self.counter)))
+                noted.setdefault(id(self), (self, (self.seed, self.stream, self.counter), _rows.get()))
             key, counter = (self.seed, self.stream), self.counter
             self.counter = (counter + -(-count // 4)) % (1 << 64)
         return key, counter

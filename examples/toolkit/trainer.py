@@ -243,14 +243,14 @@ class Trainer:
         """Add up the gradients of all ranks, and their losses, which is returned; agree on what
         depends on the clock and on signals.
         """
-        value, state = sum(loss.item() for loss in losses), mt.random.default.state
+        value, state = sum((loss.item() for loss in losses), 0.0), mt.random.default.state
         if len(ends) > 1:
             raise RuntimeError(f"the parts of a batch have drawn unlike amounts of random numbers: {sorted(ends)}")
         if self.group.size == 1:
             return value
         first = self.group.rank == 0  # which has rows of every batch
-        high, low = divmod(state[2], 2**32) if first else (0, 0)
-        numbers = [value, len(self._caught), self._clock() if first else 0.0, high, low]
+        counter = divmod(state[2], 2**32) if first else (0, 0)
+        numbers = [value, len(self._caught), self._clock() if first else 0.0, *counter]
         value, stop, self._elapsed, high, low = distributed.sum_gradients(self.optimizer, self.group, numbers)
         if stop:
             self._agreed += [signal for found in self.group.gather(self._caught) for signal in found][:1]

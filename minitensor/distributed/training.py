@@ -87,7 +87,7 @@ def check_agreement(parameters: Tensors, group: Group) -> None:
         return
     mine = 0
     for tensor in tensors:
-        mine = zlib.crc32(np.ascontiguousarray(move(tensor._array, "cpu")).reshape(-1).view(np.uint8), mine)
+        mine = zlib.crc32(np.ascontiguousarray(move(tensor._array, "cpu")).tobytes(), mine)
     found = group.gather(mine)
     odd = [rank for rank, sum in enumerate(found) if sum != found[0]]
     if odd:

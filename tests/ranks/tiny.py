@@ -1,9 +1,10 @@
 """Two small models with dropout that learn to write words backwards, for one process or many.
 
-Run by ``mpiexec`` (or by itself, as one process):
+Run by ``mpiexec`` (or by itself, as one process, or with ``--pipes N`` as N without MPI):
 
-    python tests/ranks/tiny.py WHAT FOLDER [ARGUMENTS]
+    python tests/ranks/tiny.py [--pipes N] WHAT FOLDER [ARGUMENTS]
 
+brief      what processes say to each other, and 6 updates of each model, by all and by each alone
 steps      50 updates of each model, with and without accumulation, and the first gradients; to
            FOLDER/<ranks>.npz
 run        a run of the trainer in FOLDER; --die RANK UPDATE, --stop RANK UPDATE, --fail RANK UPDATE
@@ -21,7 +22,8 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
+sys.path[:0] = [folder for folder in (str(ROOT), str(ROOT / "examples")) if folder not in sys.path]
+
 
 from toolkit import console  # noqa: E402
 from toolkit.batches import Batches  # noqa: E402
@@ -33,6 +35,7 @@ import minitensor as mt  # noqa: E402
 from minitensor import distributed, nn  # noqa: E402
 from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig  # noqa: E402
 from minitensor.models.transformer import Transformer, TransformerConfig  # noqa: E402
+from tests.ranks import forked  # noqa: E402
 
 VOCABULARY, STEPS = 12, 50
 SHARED = dict(
@@ -96,6 +99,13 @@ def all_steps(group, folder):
             found |= {f"{make.__name__} {accumulate} {i}": value for i, value in enumerate(values)}
     if group.rank == 0:
         np.savez(folder / f"{group.size}.npz", **found)
+
+
+def brief(group, folder):
+    talk(group, folder)
+    for make in (transformer, lstm):
+        many, one = (steps(make, 2, which, folder / "none", count=6)[0] for which in (group, distributed.Group()))
+        assert len(many) == 6 and np.allclose(many, one, rtol=1e-12, atol=0), (many, one)
 
 
 def run(group, folder, *arguments):
@@ -204,14 +214,20 @@ def agreement(group, folder):
     distributed.check_agreement([weight], group)
 
 
-WORK = {"steps": all_steps, "run": run, "group": talk, "mixing": mixing, "agreement": agreement}
+WORK = {"brief": brief, "steps": all_steps, "run": run, "group": talk, "mixing": mixing, "agreement": agreement}
 
 
 def main():
+    children = []
+    if sys.argv[1] == "--pipes":
+        children = forked.install(int(sys.argv[2]))
+        del sys.argv[1:3]
     what, folder, *arguments = sys.argv[1:]
     group = distributed.join()
     with together(group):
-        return WORK[what](group, Path(folder), *arguments)
+        code = WORK[what](group, Path(folder), *arguments)
+    assert all(os.waitpid(child, 0)[1] == 0 for child in children)
+    return code
 
 
 if __name__ == "__main__":

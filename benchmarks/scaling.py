@@ -1,6 +1,6 @@
 """Training by several processes: the step of the translator by 1 process and by more.
 
-    python benchmarks/scaling.py                   one process of 1 and of 2 threads, 2 processes of 1
+    python benchmarks/scaling.py                   one process of 1 or 2 threads, 2 processes of 1
     python benchmarks/scaling.py --ranks 4         one process of 4 threads, 4 processes of 1
     python benchmarks/scaling.py --paper           what an all-reduce takes on many GPUs, by formula
 
@@ -125,6 +125,7 @@ def paper(parameters, step, ranks=(8, 64, 512)):
 
 
 def main():
+    """Measure, or compute."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=int, default=2, metavar="N", help="processes (2)")
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="updates of a turn (20)")

@@ -214,6 +214,9 @@ def test_a_kernels_own_arrays_and_caches_are_found():
     x = mt.ones((41, 50), requires_grad=True)
     y = nn.functional.softmax(x * 2.0, axis=-1)
     assert [(h.arrays, h.bytes) for h in of_kind("softmax, kept for backward")] == [(2, 2 * 4 * y.size)]  # x 2, and y
+    output, _ = nn.LSTM(3, 11)(mt.ones((2, 29, 3)))
+    (kept,) = of_kind("packed_lstm, kept for backward")
+    assert kept.bytes >= 4 * 29 * 2 * (4 * 11 + 11) and output.shape == (2, 29, 11)  # gates and cells at least
     average = copy.deepcopy(optim.EMA([mt.ones((123, 7), requires_grad=True)]))
     assert (123, 7) in [h.shape for h in of_kind("averages of EMA")] and average.updates == 0
     cache = nn.KeyValueCache()

@@ -16,7 +16,7 @@ from cupy_backends.cuda.libs import cublas
 
 from minitensor.backend import gemm
 
-__all__ = ["matmul"]
+__all__ = ["matmul", "multiplier"]
 
 MOST_CALLS = 8  # a launch costs about as much as copying a few megabytes: beyond this many, strided operands are copied
 DATA_TYPES = {
@@ -111,3 +111,23 @@ def _precision(dtype):
     one, zero = _CONSTANTS[np.float32]
     fast = dtype == np.float32 and cupy._core.get_compute_type(dtype) == cupy._core._routines_linalg.COMPUTE_TYPE_TF32
     return cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if fast else cublas.CUBLAS_COMPUTE_32F, one.ctypes.data, zero.ctypes.data
+
+
+def multiplier(a, b, out):
+    """A function of i that writes ``a[i] @ b`` to ``out``; all but one address is found here, once
+    for many i.
+
+    a: (N, M, K) and out: (M, L), contiguous; b: (K, L), its rows or its columns contiguous.
+    """
+    operands = (gemm.Operand(x.shape, tuple(step // x.itemsize for step in x.strides)) for x in (a[0], b, out))
+    (call,) = gemm.calls(*operands)
+    kind, (compute, one, zero) = DATA_TYPES[out.dtype.name], _precision(out.dtype)
+    shape = int(call.transpose_first), int(call.transpose_second), call.m, call.n, call.k
+    first = cupy.cuda.device.get_cublas_handle(), *shape, one, b.data.ptr, kind, call.first_leading, 0
+    last = out.data.ptr, kind, call.out_leading, 0, 1, compute, cublas.CUBLAS_GEMM_DEFAULT
+    start, step, leading = a.data.ptr, a[0].nbytes, call.second_leading
+
+    def multiply(i, _alive=(a, b, out)):  # whose addresses these are
+        cublas.gemmStridedBatchedEx(*first, start + i * step, kind, leading, 0, zero, *last)
+
+    return multiply

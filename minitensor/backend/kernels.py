@@ -73,6 +73,24 @@ class Kernels:
         """Run a kernel that takes one thread an element."""
         self.launch(name, dtype, (-(-count // EACH),), EACH, arguments)
 
+    def prepared(self, name, dtype, count, *arguments):
+        """A function of the last argument of a kernel, a number, that runs it with one thread an
+        element; the other arguments are checked here, once for all its calls.
+        """
+        *first, last = self._signatures[name]
+        if len(arguments) != len(first):
+            raise TypeError(f"kernel {name} takes {len(first) + 1} arguments, got {len(arguments) + 1}")
+        wanted = zip(first, arguments)
+        values = tuple(self._argument(name, dtype, kind, pointer, value) for (kind, pointer), value in wanted)
+        function, grid, number = self._function(name, dtype), (-(-count // EACH),), _SCALARS[last[0]]
+        return lambda value: function(grid, (EACH,), (*values, number(value)))
+
+    def multiplier(self, a, b, out):
+        """A function of i that writes ``a[i] @ b`` to ``out``; see ``cublas.py``."""
+        from minitensor.backend.cublas import multiplier
+
+        return multiplier(a, b, out)
+
     def launch(self, name, dtype, grid, threads, arguments):
         """Run kernel ``name`` for REAL = ``dtype``. Arguments are contiguous arrays, numbers, and
         None for a null pointer.

@@ -153,6 +153,8 @@ def _parts(value):
     if isinstance(value, types.FunctionType):
         cells = value.__closure__ or ()
         return [_content(cell) for cell in cells] + list(value.__defaults__ or ())
+    if type(value).__module__.startswith("minitensor."):  # the pass of a kernel, such as a recurrent layer's
+        return list(getattr(value, "__dict__", {}).values())
     return ()
 
 

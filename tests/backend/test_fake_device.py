@@ -57,6 +57,14 @@ def array(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape)
 
 
+def recurrent(layer):
+    """The outputs of a recurrent layer, of weights and a state, over sequences of two lengths."""
+    pair = layer is F.lstm
+    return lambda x, weight_ih, weight_hh, h: layer(
+        x, weight_ih, weight_hh, state=(h, None) if pair else h, lengths=[4, 2], reverse=True
+    )[0]
+
+
 TARGETS = np.array([0, 8, -100, 3, 3, 1])
 OVERRIDES = [
     ("softmax", F.softmax, [array(3, 4, 5)], {"axis": 1}),
@@ -72,6 +80,9 @@ OVERRIDES = [
     ("attention dropout", F.scaled_dot_product_attention, [array(2, 3, 4, 5, seed=i) for i in range(3)], {"dropout": 0.3}),
     ("attention 3-d", F.scaled_dot_product_attention, [array(3, 4, 5, seed=i) for i in range(3)], {"mask": array(3, 4, 4) > 0}),
     ("packed", F.packed_attention, [array(2, 4, 18)], {"n_heads": 3, "mask": array(2, 1, 1, 4) > -0.5}),
+    ("rnn", recurrent(F.rnn), [array(2, 4, 3), array(5, 3, seed=1), array(5, 5, seed=2), array(2, 5, seed=3)], {}),
+    ("lstm", recurrent(F.lstm), [array(2, 4, 3), array(20, 3, seed=1), array(20, 5, seed=2), array(2, 5, seed=3)], {}),
+    ("gru", recurrent(F.gru), [array(2, 4, 3), array(15, 3, seed=1), array(15, 5, seed=2), array(2, 5, seed=3)], {}),
 ]  # fmt: skip
 
 

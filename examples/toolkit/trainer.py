@@ -215,9 +215,10 @@ class Trainer:
                 loss.backward()
             losses.append(loss.detach())
             ends.add(mt.random.default.state)
-        value = self._together(losses, ends)
+        total = self._together(losses, ends)
         norm = optim.clip_grad_norm_(self.parameters, self.settings.clip or math.inf)
-        length = norm.item()
+        *values, length = mt.stack([*losses, norm]).tolist()  # the one place where one rank waits for a GPU
+        value = sum(values) if total is None else total
         if not (math.isfinite(value) and math.isfinite(length)):
             what = f"the loss is {value}" if not math.isfinite(value) else f"the norm of the gradient is {length}"
             self._tell_why(batch, parts, drawn)
@@ -239,15 +240,16 @@ class Trainer:
         places = [slice(mine.start + one.start, mine.start + one.stop) for one in cuts]
         return [(rows, batch.rows(rows)) for rows in places]
 
-    def _together(self, losses: Sequence[mt.Tensor], ends: set[tuple[int, int, int]]) -> float:
-        """Add up the gradients of all ranks, and their losses, which is returned; agree on what
-        depends on the clock and on signals.
+    def _together(self, losses: Sequence[mt.Tensor], ends: set[tuple[int, int, int]]) -> float | None:
+        """Add up the gradients of all ranks, and their losses, which is returned (by one rank alone
+        None); agree on what depends on the clock and on signals.
         """
-        value, state = sum((loss.item() for loss in losses), 0.0), mt.random.default.state
+        state = mt.random.default.state
         if len(ends) > 1:
             raise RuntimeError(f"the parts of a batch have drawn unlike amounts of random numbers: {sorted(ends)}")
         if self.group.size == 1:
-            return value
+            return None
+        value = sum((loss.item() for loss in losses), 0.0)
         first = self.group.rank == 0  # which has rows of every batch
         counter = divmod(state[2], 2**32) if first else (0, 0)
         numbers = [value, len(self._caught), self._clock() if first else 0.0, *counter]

@@ -321,3 +321,15 @@ def test_causal_masks_of_long_sequences_are_let_go(monkeypatch):
         monkeypatch.setattr(causal, "KEPT", kept)
         F.scaled_dot_product_attention(q, q, q, is_causal=True).sum().backward()
         assert causal._small.cache_info().currsize == remembered
+
+
+@pytest.mark.parametrize("p", [0.3, 1e-4])
+def test_rows_of_a_batch_are_dropped_as_on_the_cpu(p):
+    found = []
+    for device in ("cpu", "cuda"):
+        mt.random.seed(1)
+        with mt.random.rows(2, 7, of=9):
+            found.append(F.dropout(mt.ones((5, 3, 601), device=device), p).to("cpu").numpy())
+    mt.random.seed(1)
+    whole = F.dropout(mt.ones((9, 3, 601)), p).numpy()
+    assert np.array_equal(*found) and np.array_equal(found[0], whole[2:7]) and (whole == 0).any()

@@ -18,6 +18,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -210,7 +211,7 @@ class Trainer:
         losses, ends = [], set()
         for rows, part in parts:
             mt.random.default.state = drawn
-            with mt.random.rows(rows.start, rows.stop, of=len(batch)):
+            with self._drawing(rows, batch):
                 loss = self.task.loss(part, batch.tokens)
                 loss.backward()
             losses.append(loss.detach())
@@ -233,12 +234,18 @@ class Trainer:
 
     def _parts(self, batch: Any) -> list[tuple[slice, Any]]:
         """What this rank computes of a batch, one after the other: which rows, and the rows."""
-        n, mine = len(batch), distributed.rows_of(self.group, len(batch))
-        if mine == slice(0, n) and self.settings.accumulate == 1:
-            return [(mine, batch)]
+        if self.group.size == self.settings.accumulate == 1:
+            return [(slice(None), batch)]
+        mine = distributed.rows_of(self.group, len(batch))
         cuts = cut(mine.stop - mine.start, self.settings.accumulate)
         places = [slice(mine.start + one.start, mine.start + one.stop) for one in cuts]
         return [(rows, batch.rows(rows)) for rows in places]
+
+    def _drawing(self, rows: slice, batch: Any) -> AbstractContextManager[None]:
+        """Within, these rows of the batch draw what they draw in all of it."""
+        if self.group.size == self.settings.accumulate == 1:
+            return nullcontext()
+        return mt.random.rows(rows.start, rows.stop, of=len(batch))
 
     def _together(self, losses: Sequence[mt.Tensor], ends: set[tuple[int, int, int]]) -> float | None:
         """Add up the gradients of all ranks, and their losses, which is returned (by one rank alone
@@ -294,7 +301,7 @@ class Trainer:
         self.optimizer.zero_grad()
         for rows, part in parts:
             mt.random.default.state = drawn
-            with mt.random.rows(rows.start, rows.stop, of=len(batch)):
+            with self._drawing(rows, batch):
                 finding = mt.why_nan(functools.partial(self.task.loss, part, batch.tokens))
             if finding is not None:
                 self._say(str(finding))

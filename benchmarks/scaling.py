@@ -76,7 +76,7 @@ def run(ranks, threads, steps):
     """
     count = str(threads)
     environment = {**os.environ, "OMP_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count, "MINITENSOR_THREADS": count}
-    environment |= {"OMPI_MCA_rmaps_base_oversubscribe": "1", "PYTHONPATH": str(HERE.parent)}
+    environment |= {"PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "PYTHONPATH": str(HERE.parent)}
     command = [sys.executable, __file__, "--worker", "--steps", str(steps)]
     if ranks > 1:
         beside = Path(sys.executable).with_name("mpiexec")

@@ -52,6 +52,7 @@ from minitensor.ops import methods as _methods
 from minitensor import random
 from minitensor.profiling.block import profile
 from minitensor.profiling.memory import memory_report
+from minitensor.graphs import cuda_graph
 from minitensor.recompute import checkpoint
 from minitensor.tracing.trace import backward_trace
 from minitensor.transforms.derivatives import hessian, hvp, jacobian, jvp, value_and_grad, vjp
@@ -86,9 +87,10 @@ __all__ = [
     "astype", "atan", "atan2", "atanh", "backend", "backward_trace",
     "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
     "bitwise_right_shift", "bitwise_xor", "bool", "broadcast_arrays", "broadcast_to", "can_cast", "ceil", "checkpoint",
-    "clip", "concat", "concatenate", "copysign", "cos", "cosh", "count_nonzero", "cumprod", "cumsum", "cumulative_prod",
-    "cumulative_sum", "detect_anomaly", "diagonal", "diff",
-    "distributed", "divide", "e", "einsum", "empty", "empty_like", "enable_grad",
+    "clip", "concat", "concatenate", "copysign", "cos", "cosh", "count_nonzero", "cuda_graph", "cumprod", "cumsum",
+    "cumulative_prod",
+    "cumulative_sum", "detect_anomaly", "diagonal", "diff", "distributed", "divide",
+    "e", "einsum", "empty", "empty_like", "enable_grad",
     "equal", "erf", "exp", "expand_dims", "expm1", "eye", "finfo", "flip", "float16", "float32", "float64", "floor",
     "floor_divide", "from_dlpack", "full", "full_like", "fused", "grad", "greater", "greater_equal", "hessian", "hvp", "hypot",
     "iinfo", "inf", "int16", "int32", "int64", "int8", "isdtype", "isfinite", "isinf", "isnan", "jacobian", "jvp", "less",

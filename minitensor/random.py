@@ -241,10 +241,7 @@ class Generator:
         """The bits of an array of ``shape``, ``each`` elements of a word: raw, uint16 for 4, uint64
         for 1. Inside of `rows` those of a part.
         """
-        key, counter, skip = self.take_share(shape, each)
-        stop = skip + math.prod(shape)
-        words = namespace(device).random_bits(key, counter, -(-stop // each))
-        return words.view(np.uint16 if each == 4 else np.uint64)[skip:stop].reshape(shape)
+        return bits_of(self.take_share(shape, each), shape, each, device)
 
     def uniform(
         self,
@@ -338,6 +335,14 @@ class Generator:
         if p == 1:
             return Tensor(xp.ones(shape, dtype=bool))
         return Tensor(xp.less(self.halves(shape, device).reshape(-1), round(p * 65536)).reshape(shape))
+
+
+def bits_of(place, shape, each, device):
+    """The bits of an array whose ``place`` in the words is what ``take_share`` returned."""
+    key, counter, skip = place
+    stop = skip + math.prod(shape)
+    words = namespace(device).random_bits(key, counter, -(-stop // each))
+    return words.view(np.uint16 if each == 4 else np.uint64)[skip:stop].reshape(shape)
 
 
 def _shape(draw, shape) -> tuple[int, ...]:

@@ -90,6 +90,7 @@ class Recomputation:
     __slots__ = ("fn", "op_name")
     simple = False
     gives_new = True
+    fills = False
 
     def __init__(self, fn):
         self.fn = fn

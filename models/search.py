@@ -8,7 +8,8 @@ A model takes part with two things:
                           rows may repeat or be left out
 
 All sentences of a batch are decoded at once, and a sentence that is done leaves the batch. The
-search itself works on the host with NumPy: it handles a few numbers per row. ``stop_id`` is the
+search itself works on the host with NumPy: it handles a few numbers per row. Of what a GPU answers
+`greedy` fetches the tokens alone; the others need the log-probabilities. ``stop_id`` is the
 token that ends a sentence, or several of them, or none: ``()``. ``stream(sentences, ids)``, if
 given, is called after every step with the numbers of the sentences that got a token
 (other than a stop) and these tokens, both lists.
@@ -49,8 +50,13 @@ def greedy(step, state, start_ids, stop_id, max_new_tokens, stream=None):
     """
 
     def choose(log_probabilities, _):
-        ids = log_probabilities.argmax(axis=-1)
-        _check_numbers(log_probabilities[np.arange(len(ids)), ids])
+        if log_probabilities.device == "cpu":
+            values = log_probabilities.data
+            ids = values.argmax(axis=-1)
+            best = values[np.arange(len(ids)), ids]
+        else:
+            ids, best = _found_there(log_probabilities)
+        _check_numbers(best)
         return ids
 
     return _word_by_word(step, state, start_ids, stop_id, max_new_tokens, choose, stream)
@@ -82,13 +88,16 @@ def sample(
     generator.state = (seed, first, max([counter, *(one.counter for one in streams)]))
 
     def choose(log_probabilities, sentences):
-        return _draw(_cooled(log_probabilities, temperature), top_k, top_p, next(steps)[sentences])
+        values = log_probabilities.to("cpu").data
+        return _draw(_cooled(values, temperature), top_k, top_p, next(steps)[sentences])
 
     return _word_by_word(step, state, start_ids, stop_id, max_new_tokens, choose, stream)
 
 
 def _word_by_word(step, state, start_ids, stop_id, max_new_tokens, choose, stream):
-    """What `greedy` and `sample` share; ``choose(log_probabilities, sentences)`` picks tokens."""
+    """What `greedy` and `sample` share; ``choose(log_probabilities, sentences)``, of a Tensor,
+    picks tokens.
+    """
     ids = np.array(start_ids, dtype=np.int64)
     limits, stops = _limits(max_new_tokens, len(ids)), _stops(stop_id)
     outputs: list[list] = [[] for _ in ids]
@@ -99,7 +108,7 @@ def _word_by_word(step, state, start_ids, stop_id, max_new_tokens, choose, strea
             rows = np.flatnonzero(running)
             state.reorder(rows)
             ids, sentence, running = ids[rows], sentence[rows], running[rows]
-        ids = choose(_host(step(ids, state), len(ids)), sentence)
+        ids = choose(_checked(step(ids, state), len(ids)), sentence)
         running &= ~np.isin(ids, stops)
         rows = np.flatnonzero(running)
         for row in rows:
@@ -180,7 +189,9 @@ def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, leng
     while len(sentence):
         length += 1
         width = scores.shape[1]
-        totals, beams, tokens = _continuations(_host(step(ids, state), scores.size), scores, beam_size + len(stop_ids))
+        totals, beams, tokens = _continuations(
+            _checked(step(ids, state), scores.size).to("cpu").data, scores, beam_size + len(stop_ids)
+        )
         stops = np.isin(tokens, stop_ids)
 
         complete = np.where(stops, totals, -np.inf)[:, :beam_size] / penalty(length, length_penalty)
@@ -258,9 +269,18 @@ def _top(values, count):
     return np.take_along_axis(inner, order, axis=1), np.take_along_axis(candidates, order, axis=1)
 
 
-def _host(log_probabilities, rows):
-    """The model's answer as a NumPy array (rows, V)."""
-    values = mt.asarray(log_probabilities).to("cpu").data
+def _found_there(log_probabilities):
+    """``(ids, best)``: the most probable token of each row, the first of equals, and its
+    log-probability (NaN if there is one), looked for on a GPU; two numbers a row are fetched.
+    """
+    ids, best = log_probabilities.argmax(axis=-1), log_probabilities.max(axis=-1)
+    ids, best = mt.stack([ids.astype("float64"), best.astype("float64")]).to("cpu").data
+    return ids.astype(np.int64), best
+
+
+def _checked(log_probabilities, rows):
+    """The model's answer as a Tensor (rows, V)."""
+    values = mt.asarray(log_probabilities)
     if values.ndim != 2 or len(values) != rows:
         raise ValueError(f"step must return log-probabilities (rows, V) for {rows} rows, got shape {values.shape}")
     return values

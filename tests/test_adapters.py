@@ -290,8 +290,11 @@ def test_the_rule_of_jax_must_run():
         square(jax.lax.stop_gradient(x))
         return jax.numpy.square(x)
 
-    with pytest.raises(AssertionError, match="square has a backward of its own, and JAX never ran it"):
-        gradcheck(beside, [X])
+    assert gradcheck(square, [X]).checked  # whatever ran in an earlier check, or was compiled there
+    beside_compiled = jax.jit(beside)
+    for wrong in (beside, beside_compiled, beside_compiled):
+        with pytest.raises(AssertionError, match="square has a backward of its own, and JAX never ran it"):
+            gradcheck(wrong, [X])
 
 
 # --- HIPS autograd and MyGrad ---------------------------------------------------------------------

@@ -53,6 +53,45 @@ def test_huge_inputs_of_what_oscillates_are_no_fault(function):
         check_op(function, [np.random.default_rng(seed).normal(size=(2, 3))], profiles=["huge"], examples=20)
 
 
+def test_where_neighbouring_steps_change_all_differences_say_nothing():
+    # The slope of the gradient: 560 of another element made the bend of this one look small.
+    x = np.array([-183610590425.52213, 165102230911.08868])
+    assert gradgradcheck(mt.tan, [x]).hidden
+    for size in (1e13, 1e14, 1e15):
+        for function in (mt.sin, mt.tan):
+            with pytest.raises(AssertionError, match="no derivative was compared"):
+                gradcheck(function, [np.array([1.3, -0.7]) * size])
+
+
+def test_all_inputs_at_once_hide_no_wrong_one():
+    def product(*factors):
+        rules = [
+            lambda g, y, z: factors[0] * g * y * z,
+            lambda g, x, z: factors[1] * g * x * z,
+            lambda g, x, y: factors[2] * g * x * y,
+        ]
+        return op_of(lambda xp, x, y, z: x * y * z, *rules)
+
+    x = np.random.default_rng(1).normal(size=(3, 4, 5))
+    for check in (gradcheck, gradgradcheck):
+        assert check(product(1.0, 1.0, 1.0), list(x)).checked == (3 if check is gradcheck else 4)
+        for place in range(3):
+            factors = [1.0 + 1e-4 * (k == place) for k in range(3)]
+            with pytest.raises(AssertionError, match=rf"input {place} \("):
+                gradcheck(product(*factors), list(x))
+    with pytest.raises(AssertionError, match="by its rule but"):
+        gradcheck(product(1.0 + 1e-4, 1.0 - 1e-4, 1.0), list(x))
+
+
+def test_kinks_alone_are_a_check_of_nothing_and_one_element_beside_them_is_not():
+    with pytest.raises(AssertionError, match="no derivative was compared: every one of 3 is at a kink"):
+        check_op(mt.abs, [np.zeros(3)])
+    # Most drawn elements are whole numbers here; each is held to the slopes of both sides.
+    whole = mst.tensors(shape=(8,)).map(lambda x: np.concatenate([np.round(x.data[:7]), x.data[7:]]))
+    for function in (mt.abs, mt.floor, mt.ceil, F.relu):
+        assert check_op(function, [whole], examples=5).kinks
+
+
 def test_an_element_beside_inputs_of_other_sizes():
     x, y = np.array([1e-8, 1.0, 1e8]), np.array([1e9, 1e-9, 1.0])
     product = op_of(lambda xp, x, y: x * y, lambda g, y: g * y, lambda g, x: g * x * np.array([1.0, 1.01, 1.0]))

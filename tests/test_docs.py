@@ -28,7 +28,7 @@ import minitensor as mt
 from lessons.__main__ import parser as lessons_parser
 from minitensor import nn, optim, testing
 from minitensor.__main__ import command_line as face_parser
-from minitensor.backend import at_work
+from minitensor.backend import at_work, products
 from minitensor.models.gpt import GPT, GPTConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -210,7 +210,7 @@ def public_names():
                 and value.__module__.startswith("minitensor")
             ):
                 yield f"{module.__name__}.{name}"
-    yield from (f"minitensor.backend.{name}" for name in at_work.__all__)
+    yield from (f"minitensor.backend.{name}" for name in (*at_work.__all__, *products.__all__))
 
 
 def test_the_reference_has_every_public_name_once():

@@ -38,12 +38,12 @@ from minitensor.backend.devices import (
 from minitensor.backend.dtypes import as_dtype, compute_dtype, holds_numbers, is_floating, is_narrow, precision, widen
 from minitensor.backend.heap import keep_freed_memory
 from minitensor.backend.in_use import memory_in_use
+from minitensor.backend.products import matmul_precision
 
 __all__ = [
     "as_device", "as_dtype", "cast", "compute_dtype", "copied", "cpu", "describe", "device_of", "following", "holds_numbers",
-    "is_array", "is_floating", "is_narrow", "memory", "memory_in_use",
-    "move", "namespace", "namespace_of", "np", "on", "precision", "use_compiled",
-    "wait", "widen",
+    "is_array", "is_floating", "is_narrow", "matmul_precision", "memory", "memory_in_use", "move", "namespace", "namespace_of",
+    "np", "on", "precision", "use_compiled", "wait", "widen",
 ]  # fmt: skip
 
 keep_freed_memory()

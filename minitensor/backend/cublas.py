@@ -1,13 +1,15 @@
 """Matrix products on the GPU.
 
-CuPy's own ``matmul`` is good for two matrices. Stacks of them it copies to contiguous memory first;
-here they go to cuBLAS as they lie (``gemm.py`` finds the arguments), with float32 accumulation for
-16-bit floats, whose result keeps its type.
+Operands go to cuBLAS as they lie wherever it can read them so (``gemm.py`` finds the arguments),
+with float32 accumulation for 16-bit floats, whose result keeps its type. What was found for
+operands of some shapes and strides is kept: a step of a training run asks for the same products
+again and again.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import cupy
 import numpy as np
@@ -15,14 +17,18 @@ from cupy_backends.cuda.api import runtime
 from cupy_backends.cuda.libs import cublas
 
 from minitensor.backend import gemm
+from minitensor.backend.capture import capturing, gemm_ex, gemm_strided_batched_ex
 
-__all__ = ["matmul", "multiplier"]
+__all__ = ["matmul", "multiplier", "product"]
 
-MOST_CALLS = 8  # a launch costs about as much as copying a few megabytes: beyond this many, strided operands are copied
 DATA_TYPES = {
     "float16": runtime.CUDA_R_16F, "bfloat16": runtime.CUDA_R_16BF, "float32": runtime.CUDA_R_32F, "float64": runtime.CUDA_R_64F,
 }  # fmt: skip
 _CONSTANTS = {kind: (np.ones((), kind), np.zeros((), kind)) for kind in (np.float32, np.float64)}
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+MOST_PLANS = 4096
+_plans: dict = {}  # shapes, strides and types of the operands -> Plan
 
 
 def matmul(a, b, out=None):
@@ -31,86 +37,159 @@ def matmul(a, b, out=None):
 
     Operands and ``out`` may be strided. Raises ValueError if shapes do not match.
     """
-    if a.ndim == 1 or b.ndim == 1 or a.ndim == b.ndim == 2:
-        return cupy.matmul(a, b, out=out)
-    dtype = cupy.result_type(a, b)
+    where = None if out is None else (out.shape, out.strides, out.dtype)
+    key = a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype, where
+    plan = _plans.get(key)
+    if plan is not None:
+        return _run(plan, a, b, out)
+    if a.ndim == 1 or b.ndim == 1:
+        return cupy.matmul(a, b, out=out) if capturing() is None else _of_vectors(a, b)
+    dtype = np.dtype(cupy.result_type(a, b))
     if dtype.name not in DATA_TYPES or out is not None and out.dtype != dtype:
         return cupy.matmul(a, b, out=out)
     if a.shape[-1] != b.shape[-2]:
         raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not match in the core dimension")
-    if b.ndim == 2 and out is None:  # one large product instead of a stack of small ones
-        rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1]).astype(dtype, copy=False)
-        return cupy.matmul(rows, b.astype(dtype, copy=False)).reshape(*a.shape[:-1], b.shape[-1])
-    lead = cupy.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    if a.dtype != dtype or b.dtype != dtype:
+        return matmul(a.astype(dtype, copy=False), b.astype(dtype, copy=False), out)
+    if a.ndim > 2 == b.ndim and out is None:  # one large product instead of a stack of small ones
+        rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+        return matmul(rows, b).reshape(*a.shape[:-1], b.shape[-1])
+    if len(_plans) >= MOST_PLANS:
+        _plans.clear()
+    plan = _plans[key] = _planned(a, b, out, dtype)
+    return _run(plan, a, b, out)
+
+
+def _of_vectors(a, b):
+    """The product of operands one of which, or both, is a row or a column."""
+    product = matmul(a[None] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b)
+    product = product[..., 0] if b.ndim == 1 else product
+    return product if a.ndim > 1 else product[..., 0] if b.ndim == 1 else product[..., 0, :]
+
+
+def product(a, b, out=None):
+    """``a @ b`` in float32, for a (..., M, K) and b (..., K, N) of one type of 16 bits: nothing is
+    rounded on the way. Otherwise as ``matmul``.
+    """
+    where = None if out is None else (out.shape, out.strides, out.dtype)
+    key = "float32", a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype, where
+    plan = _plans.get(key)
+    if plan is None:
+        if a.shape[-1] != b.shape[-2]:
+            raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not match in the core dimension")
+        if len(_plans) >= MOST_PLANS:
+            _plans.clear()
+        plan = _plans[key] = _planned(a, b, out, _FLOAT32)
+    return _run(plan, a, b, out)
+
+
+class Plan(NamedTuple):
+    """How a product of operands of certain shapes and strides is computed.
+
+    dtype: of the result; given, kind: cuBLAS's numbers for the types of the operands and of the
+    result. copied: whether a, b and the result are copied, as cuBLAS cannot step through them well.
+    swapped: whether a is the first matrix of the calls, not b. calls: the arguments of each call,
+    offsets in bytes; none if there is nothing to add up.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    given: int
+    kind: int
+    copied: tuple[bool, bool, bool]
+    swapped: bool
+    calls: list[tuple[int, ...]]
+
+
+def _planned(a, b, out, dtype):
+    """The Plan of ``a @ b``."""
+    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     shape = (*lead, a.shape[-2], b.shape[-1])
-    if out is None:
-        out = cupy.empty(shape, dtype=dtype)
-    elif out.shape != shape:
+    if out is not None and out.shape != shape:
         raise ValueError(f"matmul: out has shape {out.shape}, the product {shape}")
-    if a.shape[-1] == 0:
+    given, kind = DATA_TYPES[a.dtype.name], DATA_TYPES[dtype.name]
+    if 0 in shape or a.shape[-1] == 0:
+        return Plan(shape, dtype, given, kind, (False, False, False), False, [])
+    small, item = a.itemsize, dtype.itemsize
+    lies = [(a.shape, a.strides, small), (b.shape, b.strides, small)]
+    lies.append((shape, _dense(shape, item) if out is None else out.strides, item))
+    choices = [
+        [*(gemm.operand(whole, [n // size for n in steps], lead) for steps in (strides, _dense(whole, size))), math.prod(whole)]
+        for whole, strides, size in lies
+    ]  # fmt: skip
+    copied, found = gemm.cheapest(choices)
+    return Plan(shape, dtype, given, kind, copied, found[0].swapped, [_arguments(call, small, item) for call in found])
+
+
+def _dense(shape, item):
+    """The strides, in bytes, of a contiguous array."""
+    return [item * math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+
+
+def _arguments(call, small, item):
+    """A gemm.Call in the order in which ``_run`` wants it; the operands have elements of ``small``
+    bytes, the result of ``item``.
+    """
+    return (
+        int(call.transpose_first), int(call.transpose_second), call.m, call.n, call.k,
+        small * call.first_offset, call.first_leading, call.first_step,
+        small * call.second_offset, call.second_leading, call.second_step,
+        item * call.out_offset, call.out_leading, call.out_step, call.count,
+    )  # fmt: skip
+
+
+def _run(plan, a, b, out):
+    """Compute ``a @ b``; returns ``out``, a new array if it is None."""
+    shape, dtype, given, kind, copied, swapped, calls = plan
+    if out is None:
+        out = cupy.empty(shape, dtype)
+    if not calls:
         out.fill(0)
-    elif out.size:
-        _stacked(a.astype(dtype, copy=False), b.astype(dtype, copy=False), out, lead)
-    return out
-
-
-def _stacked(a, b, out, lead):
-    """Write ``a @ b`` to ``out``, copying only what cuBLAS cannot step through."""
-    a, b = _plain(a), _plain(b)
-    found = gemm.calls(_operand(a, lead), _operand(b, lead), _operand(out, lead))
-    if found is not None and len(found) <= MOST_CALLS:
-        return _run(found, a, b, out)
-    target = out if _even(out) else cupy.empty_like(out, order="C")
-    a, b = (x if _even(x) else cupy.ascontiguousarray(x) for x in (a, b))
-    _run(gemm.calls(_operand(a, lead), _operand(b, lead), _operand(target, lead)), a, b, target)
+        return out
+    if copied[0]:
+        a = cupy.ascontiguousarray(a)
+    if copied[1]:
+        b = cupy.ascontiguousarray(b)
+    target = cupy.empty(shape, dtype) if copied[2] else out
+    compute, one, zero = _precision(dtype)
+    handle = cupy.cuda.device.get_cublas_handle()
+    first_of, second_of = (a, b) if swapped else (b, a)
+    one_product, many = _EAGER if capturing() is None else (gemm_ex, gemm_strided_batched_ex)
+    x, y, z = first_of.data.ptr, second_of.data.ptr, target.data.ptr
+    for ta, tb, m, n, k, first, lda, step_a, second, ldb, step_b, third, ldc, step_c, count in calls:
+        if count == 1:
+            one_product(
+                handle, ta, tb, m, n, k, one, x + first, given, lda, y + second, given, ldb, zero, z + third, kind, ldc,
+                compute, cublas.CUBLAS_GEMM_DEFAULT,
+            )  # fmt: skip
+        else:
+            many(
+                handle, ta, tb, m, n, k, one, x + first, given, lda, step_a, y + second, given, ldb, step_b, zero,
+                z + third, kind, ldc, step_c, count, compute, cublas.CUBLAS_GEMM_DEFAULT,
+            )  # fmt: skip
     if target is not out:
         out[...] = target
-
-
-def _even(x):
-    """Whether one step leads from each matrix of ``x`` to the next, and cuBLAS can read them."""
-    operand = _operand(x, x.shape[:-2])
-    return gemm.layout(operand) is not None and len(gemm.stacks(operand)) <= 1
-
-
-def _operand(x, lead):
-    """Shape and strides of ``x``, broadcast to the leading axes ``lead``."""
-    shape = (*lead, *x.shape[-2:])
-    repeated = (1,) * (len(shape) - x.ndim) + x.shape
-    strides = (0,) * (len(shape) - x.ndim) + x.strides
-    return gemm.Operand(shape, tuple(0 if n == 1 else stride // x.itemsize for n, stride in zip(repeated, strides)))
-
-
-def _plain(x):
-    """``x``, copied if neither its rows nor its columns are contiguous."""
-    return x if gemm.layout(_operand(x, x.shape[:-2])) else cupy.ascontiguousarray(x)
-
-
-def _run(found, a, b, out):
-    kind = DATA_TYPES[out.dtype.name]
-    compute, one, zero = _precision(out.dtype)
-    handle = cupy.cuda.device.get_cublas_handle()
-    item, (a_start, b_start, out_start) = out.itemsize, (x.data.ptr for x in (a, b, out))
-    for call in found:
-        cublas.gemmStridedBatchedEx(
-            handle, int(call.transpose_first), int(call.transpose_second), call.m, call.n, call.k, one,
-            b_start + item * call.first_offset, kind, call.first_leading, call.first_step,
-            a_start + item * call.second_offset, kind, call.second_leading, call.second_step, zero,
-            out_start + item * call.out_offset, kind, call.out_leading, call.out_step,
-            call.count, compute, cublas.CUBLAS_GEMM_DEFAULT,
-        )  # fmt: skip
+    return out
 
 
 def _precision(dtype):
     """``(compute type, address of 1, address of 0)``. float32 uses TF32 if CuPy is told to
     (environment: CUPY_TF32=1).
     """
-    if dtype == np.float64:
-        one, zero = _CONSTANTS[np.float64]
-        return cublas.CUBLAS_COMPUTE_64F, one.ctypes.data, zero.ctypes.data
-    one, zero = _CONSTANTS[np.float32]
-    fast = dtype == np.float32 and cupy._core.get_compute_type(dtype) == cupy._core._routines_linalg.COMPUTE_TYPE_TF32
-    return cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if fast else cublas.CUBLAS_COMPUTE_32F, one.ctypes.data, zero.ctypes.data
+    if dtype == _FLOAT64:
+        return _EXACT64
+    fast = dtype == _FLOAT32 and cupy._core.get_compute_type(dtype) == cupy._core._routines_linalg.COMPUTE_TYPE_TF32
+    return _FAST if fast else _EXACT
+
+
+def _addresses(kind):
+    return tuple(constant.ctypes.data for constant in _CONSTANTS[kind])
+
+
+_EAGER = cublas.gemmEx, cublas.gemmStridedBatchedEx
+_EXACT64 = cublas.CUBLAS_COMPUTE_64F, *_addresses(np.float64)
+_EXACT = cublas.CUBLAS_COMPUTE_32F, *_addresses(np.float32)
+_FAST = cublas.CUBLAS_COMPUTE_32F_FAST_TF32, *_addresses(np.float32)
 
 
 def multiplier(a, b, out):
@@ -127,7 +206,9 @@ def multiplier(a, b, out):
     last = out.data.ptr, kind, call.out_leading, 0, 1, compute, cublas.CUBLAS_GEMM_DEFAULT
     start, step, leading = a.data.ptr, a[0].nbytes, call.second_leading
 
+    product = _EAGER[1] if capturing() is None else gemm_strided_batched_ex
+
     def multiply(i, _alive=(a, b, out)):  # whose addresses these are
-        cublas.gemmStridedBatchedEx(*first, start + i * step, kind, leading, 0, zero, *last)
+        product(*first, start + i * step, kind, leading, 0, zero, *last)
 
     return multiply

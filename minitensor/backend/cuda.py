@@ -6,22 +6,28 @@ Imported on the first request for a CUDA device. Only this file and its neighbou
 
 from __future__ import annotations
 
+import functools
 import math
 from types import SimpleNamespace
 
 import numpy as np
 
-from minitensor.backend import gpus
-from minitensor.backend.gpus import There, as_before, cupy, follow, on, several
+from minitensor.backend import cuda_sums, gpus
+from minitensor.backend.capture import capturing
+from minitensor.backend.gpus import There, as_before, cupy, follow, on, resolved, several
 from minitensor.backend.kernels import Kernels
 
 __all__ = [
+    "ARRAYS",
     "as_before",
     "follow",
     "kernels",
     "namespace",
     "on",
+    "precision",
     "resolve",
+    "resolved",
+    "set_precision",
     "several",
     "to_device",
     "to_host",
@@ -30,6 +36,7 @@ __all__ = [
 ]
 
 kernels = Kernels(cupy)
+ARRAYS = {cupy.ndarray}
 _INT64 = np.dtype(np.int64)
 _FLOAT32 = np.dtype(np.float32)
 
@@ -193,11 +200,19 @@ def _add_rows(out, ids, values):
     ids = cupy.where(ids < 0, ids + len(out), ids)
     order = cupy.argsort(ids, kind="stable")
     values = cupy.broadcast_to(cupy.asarray(values, dtype=out.dtype), (*shape, *out.shape[1:]))
-    rows = cupy.ascontiguousarray(values)  # (N, ...)
-    width = rows.size // ids.size
-    kernels.rows("segment_sum", out.dtype, ids.size, width, target, rows, ids[order], order, ids.size, len(out), width)
+    cuda_sums.add_runs(xp, target, ids[order], order, cupy.ascontiguousarray(values))
     if target is not out:
         out[...] = target
+
+
+def sum(x, axis=None, dtype=None, keepdims=False, out=None):
+    """NumPy's ``sum``; over leading axes by kernels that fill the GPU."""
+    suits = out is None or out.dtype == x.dtype and out.flags.c_contiguous
+    if suits and (dtype is None or dtype == x.dtype):
+        leading = cuda_sums.leading(x, axis)
+        if leading and kernels.has(x.dtype):
+            return cuda_sums.over_leading(xp, x, leading, keepdims, out)
+    return x.sum(axis=axis, dtype=dtype, keepdims=keepdims, out=out)
 
 
 def random_bits(key, counter, count):
@@ -205,7 +220,9 @@ def random_bits(key, counter, count):
     words = cupy.empty(count, dtype=np.uint64)
     counter = int(counter)
     low, high = counter & 0xFFFFFFFFFFFFFFFF, counter >> 64
-    kernels.each("philox", _FLOAT32, -(-count // 4), words, count, int(key[0]), int(key[1]), low, high)
+    capture = capturing()
+    shift = None if capture is None else capture.shift(key)
+    kernels.each("philox", _FLOAT32, -(-count // 4), words, count, int(key[0]), int(key[1]), low, high, shift)
     return words
 
 
@@ -256,18 +273,54 @@ def surely_moderate(*arrays):
     return False
 
 
+def dot(x, y):
+    """The product of two vectors; of more axes CuPy's ``dot``."""
+    return cupy.dot(x, y) if capturing() is None or x.ndim != 1 or y.ndim != 1 else matmul(x, y)
+
+
 def matmul(a, b, out=None):
     """The product of the last two axes; see ``cublas.py``."""
-    from minitensor.backend.cublas import matmul
-
-    return matmul(a, b, out=out)
+    return _product()(a, b, out)
 
 
-def adam(p, g, m, v, *, beta1, beta2, keep, coupled, eps, size):
-    """One step of Adam on flat arrays, in place and in one pass (the formula stands at
-    the kernel).
+@functools.cache
+def _product():
+    from minitensor.backend.cublas import matmul  # a trial tells of a cuBLAS that cannot be loaded
+
+    return matmul
+
+
+def precision():
+    """How products of float32 matrices are computed: "tf32" or "float32"."""
+    routines = cupy._core._routines_linalg
+    return "tf32" if routines.get_compute_type(_FLOAT32) == routines.COMPUTE_TYPE_TF32 else "float32"
+
+
+def set_precision(name):
+    """Compute products of float32 matrices as ``name`` says; CuPy's own follow, and ``cublas.py``.
+    Raises RuntimeError if the GPU has no TF32.
     """
-    kernels.each("adam", p.dtype, p.size, p, g, m, v, p.size, beta1, beta2, keep, coupled, eps, size)
+    routines, tf32 = cupy._core._routines_linalg, name == "tf32"
+    version = cupy.cuda.Device(cupy.cuda.runtime.getDevice()).compute_capability  # "90" is 9.0
+    if tf32 and int(version) < 80:
+        raise RuntimeError(
+            f'matmul_precision: this GPU has no "tf32", which takes compute capability 8.0; it has {int(version) / 10}'
+        )
+    routines.set_compute_type(_FLOAT32, routines.COMPUTE_TYPE_TF32 if tf32 else routines.COMPUTE_TYPE_DEFAULT)
+
+
+def adam(p, g, m, v, *, beta1=0, beta2=0, keep=0, coupled=0, eps=0, size=0, live=None):
+    """One step of Adam on flat arrays, in place and in one pass (the formula stands at the kernel).
+
+    live: the six numbers, in this order, as an array of the GPU, for a step that is captured in a
+    CUDA graph.
+    """
+    kernels.each("adam", p.dtype, p.size, p, g, m, v, p.size, beta1, beta2, keep, coupled, eps, size, live)
+
+
+def norm_and_scale(arrays, most):
+    """``(unit, root, norm, scale)`` for clipping; see ``cuda_sums.norm_and_scale``."""
+    return cuda_sums.norm_and_scale(xp, arrays, most)
 
 
 def solve(a, b):
@@ -289,6 +342,7 @@ xp.module = cupy
 xp.away = lambda: False  # the only GPU is always the current one; see ``gpus.There``
 xp.kernels = kernels
 for _function in (
-    adam, add_at, check_ids, erf, floor_divide, logaddexp, matmul, random_bits, remainder, surely_moderate, synchronize, where,
+    adam, add_at, check_ids, dot, erf, floor_divide, logaddexp, matmul, norm_and_scale, random_bits, remainder, sum,
+    surely_moderate, synchronize, where,
 ):  # fmt: skip
     setattr(xp, _function.__name__, _function)

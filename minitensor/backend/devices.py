@@ -18,11 +18,12 @@ __all__ = [
 ]  # fmt: skip
 
 _UNCHANGED = nullcontext()
+_NO_ARRAYS = {type(None), bool, int, float}
 
 
 def _cuda():
-    from minitensor.backend import cuda
-
+    if (cuda := sys.modules.get("minitensor.backend.cuda")) is None:
+        from minitensor.backend import cuda  # type: ignore[no-redef]
     return cuda
 
 
@@ -38,6 +39,9 @@ def as_device(device):
     """``device`` in full ("cpu" or "cuda:N"), checked to be usable. ``None`` means "cpu"."""
     if device is None or device == "cpu":
         return "cpu"
+    cuda = sys.modules.get("minitensor.backend.cuda")
+    if cuda is not None and device.__class__ is str and device in cuda.resolved:
+        return device
     if isinstance(device, str) and (device == "cuda" or (device.startswith("cuda:") and device[5:].isdigit())):
         return _cuda().resolve(device)
     raise ValueError(f'unknown device {device!r}: write "cpu", "cuda" or "cuda:0"')
@@ -108,6 +112,14 @@ def namespace_of(op_name, arrays, names):
     Raises a TypeError that names both arguments and devices if NumPy and CuPy arrays, or two GPUs,
     meet.
     """
+    cuda = sys.modules.get("minitensor.backend.cuda")
+    if (
+        cuda is not None
+        and cuda.resolved
+        and not cuda.several()
+        and {a.__class__ for a in arrays} - _NO_ARRAYS == cuda.ARRAYS
+    ):
+        return cuda.xp  # the short way: all lie on the only GPU
     first = None
     for array, name in zip(arrays, names):
         if not is_array(array) and not isinstance(array, np.generic):

@@ -11,10 +11,14 @@ Letters: a is (..., M, K), b is (..., K, N), c is (..., M, N); strides count ele
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple
 
-__all__ = ["Call", "Operand", "calls", "layout", "stacks"]
+__all__ = ["Call", "Operand", "cheapest", "calls", "layout", "operand", "stacks"]
+
+# Elements whose copying takes a GPU about as long as a launch takes.
+A_LAUNCH = 1 << 20
 
 
 class Operand(NamedTuple):
@@ -30,9 +34,34 @@ class Operand(NamedTuple):
         )
 
 
+def operand(shape, strides, lead):
+    """The Operand of an array of this shape and these strides, broadcast to the leading axes
+    ``lead``.
+    """
+    missing = 2 + len(lead) - len(shape)
+    strides = tuple(0 if n == 1 else stride for n, stride in zip(shape, strides))
+    return Operand((*lead, *shape[-2:]), ((0,) * missing + strides))
+
+
+def cheapest(choices):
+    """``(which, calls)``: for each of a, b and c an Operand as it lies or one of a copy, so that
+    copies and calls together take the least time.
+
+    choices: for each of the three ``(as it lies, as a copy, elements to be copied)``; ``which`` has
+    False or True.
+    """
+    found = []
+    for which in itertools.product((False, True), repeat=3):
+        made = calls(*(choice[copied] for choice, copied in zip(choices, which)))
+        if made is not None:
+            cost = len(made) + sum(1 + choice[2] / A_LAUNCH for choice, copied in zip(choices, which) if copied)
+            found.append((cost, which, made))
+    return min(found, key=lambda one: one[0])[1:]
+
+
 class Call(NamedTuple):
     """One call: ``count`` products, in which ``first`` is b and ``second`` is a (see the head of
-    this file).
+    this file), or the other way round if ``swapped``: the result is written by columns.
 
     Offsets are from the start of each array, steps from one matrix of a stack to the next.
     """
@@ -52,6 +81,7 @@ class Call(NamedTuple):
     out_leading: int
     out_step: int
     count: int  # type: ignore[assignment]  # it hides the method of tuples
+    swapped: bool = False
 
 
 def layout(operand):
@@ -93,7 +123,9 @@ def calls(a, b, c):
         return None
     (a_by_column, a_leading), (b_by_column, b_leading), (c_by_column, c_leading) = layouts
     if c_by_column:  # c^T = b^T a^T has contiguous rows
-        return calls(b.transposed(), a.transposed(), c.transposed())
+        return [
+            call._replace(swapped=True) for call in calls(b.transposed(), a.transposed(), c.transposed()) or ()
+        ] or None
     axes = stacks(a, b, c)
     longest = max(range(len(axes)), key=lambda i: axes[i][0], default=None)
     count, steps = (1, (0, 0, 0)) if longest is None else axes[longest]

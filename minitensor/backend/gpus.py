@@ -18,10 +18,11 @@ try:
 except ImportError as error:
     raise ImportError(f'device "cuda" needs CuPy, which cannot be imported ({error}): {CURE}') from error
 
-__all__ = ["There", "as_before", "follow", "memory_in_use", "on", "resolve", "several", "usable"]
+__all__ = ["There", "as_before", "follow", "memory_in_use", "on", "resolve", "resolved", "several", "usable"]
 
 _runtime = cupy.cuda.runtime
 usable: list[int] = []  # the number of GPUs, once it is known that they work
+resolved: set[str] = set()  # the full names that `resolve` has found good
 
 
 # --- which there are ------------------------------------------------------------------------------
@@ -41,6 +42,7 @@ def resolve(device, trial):
     if index >= count:
         names = '"cuda:0"' if count == 1 else f'"cuda:0" to "cuda:{count - 1}"'
         raise RuntimeError(f'there is no "{device}": CuPy sees {count} GPU{"s" * (count > 1)}, {names}{_hidden()}')
+    resolved.add(f"cuda:{index}")
     return f"cuda:{index}"
 
 

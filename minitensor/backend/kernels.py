@@ -28,7 +28,7 @@ def sources():
 
 def signatures(source):
     """``{kernel: [(C type, whether a pointer), ...]}``, read from the text of the source."""
-    kernel = re.compile(r'extern "C" __global__ void (\w+)\(([^)]*)\)')
+    kernel = re.compile(r'extern "C" __global__ (?:__launch_bounds__\([^)]*\) )?void (\w+)\(([^)]*)\)')
     parameter = re.compile(r"(?:const )?([\w ]+?)\s*(\*?)\s*\w+$")
     return {
         name: [
@@ -59,7 +59,7 @@ class Kernels:
         self._files = {name: file for file, text in self._sources.items() for name in signatures(text)}
         self._signatures = {name: s for text in self._sources.values() for name, s in signatures(text).items()}
         self._modules = {}
-        self._functions = {}
+        self._ready = {}  # (name, dtype) -> (function, what takes its arguments)
 
     def has(self, dtype):
         """Whether the kernels are compiled for elements of ``dtype``."""
@@ -77,12 +77,10 @@ class Kernels:
         """A function of the last argument of a kernel, a number, that runs it with one thread an
         element; the other arguments are checked here, once for all its calls.
         """
-        *first, last = self._signatures[name]
-        if len(arguments) != len(first):
-            raise TypeError(f"kernel {name} takes {len(first) + 1} arguments, got {len(arguments) + 1}")
-        wanted = zip(first, arguments)
-        values = tuple(self._argument(name, dtype, kind, pointer, value) for (kind, pointer), value in wanted)
-        function, grid, number = self._function(name, dtype), (-(-count // EACH),), _SCALARS[last[0]]
+        function, (*takers, number) = self._ready.get((name, dtype)) or self._prepare(name, dtype)
+        if len(arguments) != len(takers):
+            raise TypeError(f"kernel {name} takes {len(takers) + 1} arguments, got {len(arguments) + 1}")
+        values, grid = tuple([take(value) for take, value in zip(takers, arguments)]), (-(-count // EACH),)
         return lambda value: function(grid, (EACH,), (*values, number(value)))
 
     def multiplier(self, a, b, out):
@@ -97,32 +95,43 @@ class Kernels:
         """
         if 0 in grid:
             return
-        signature = self._signatures[name]
-        if len(signature) != len(arguments):
-            raise TypeError(f"kernel {name} takes {len(signature)} arguments, got {len(arguments)}")
-        wanted = zip(signature, arguments)
-        values = tuple(self._argument(name, dtype, kind, pointer, value) for (kind, pointer), value in wanted)
-        self._function(name, dtype)(grid, (threads,), values)
+        function, takers = self._ready.get((name, dtype)) or self._prepare(name, dtype)
+        if len(takers) != len(arguments):
+            raise TypeError(f"kernel {name} takes {len(takers)} arguments, got {len(arguments)}")
+        function(grid, (threads,), tuple([take(value) for take, value in zip(takers, arguments)]))
 
-    def _argument(self, name, dtype, kind, pointer, value):
-        if not pointer:
-            return dtype.type(value) if kind == "REAL" else _SCALARS[kind](value)
+    def _prepare(self, name, dtype):
+        """The compiled kernel, and for each parameter what checks or converts its argument."""
+        takers = [
+            _pointer(name, dtype if kind == "REAL" else _ARRAYS[kind])
+            if pointer
+            else (dtype.type if kind == "REAL" else _SCALARS[kind])
+            for kind, pointer in self._signatures[name]
+        ]
+        ready = self._ready[name, dtype] = self._function(name, dtype), takers
+        return ready
+
+    def _function(self, name, dtype):
+        file = self._files[name]
+        module = self._modules.get((file, dtype))
+        if module is None:
+            options = ("-std=c++17", f"-DREAL={REALS[dtype]}")
+            module = self._modules[file, dtype] = self._cupy.RawModule(code=self._sources[file], options=options)
+        return module.get_function(name)
+
+
+def _pointer(name, wanted):
+    """What lets a contiguous array of ``wanted`` pass to kernel ``name``, and None as a null
+    pointer.
+    """
+
+    def take(value):
         if value is None:
             return _NULL
-        wanted = dtype if kind == "REAL" else _ARRAYS[kind]
         if value.dtype != wanted or not value.flags.c_contiguous:
             raise TypeError(
                 f"kernel {name}: needs a contiguous array of {wanted}, got {value.dtype} with strides {value.strides}"
             )
         return value
 
-    def _function(self, name, dtype):
-        function = self._functions.get((name, dtype))
-        if function is None:
-            file = self._files[name]
-            module = self._modules.get((file, dtype))
-            if module is None:
-                options = ("-std=c++17", f"-DREAL={REALS[dtype]}")
-                module = self._modules[file, dtype] = self._cupy.RawModule(code=self._sources[file], options=options)
-            function = self._functions[name, dtype] = module.get_function(name)
-        return function
+    return take

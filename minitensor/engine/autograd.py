@@ -93,7 +93,7 @@ def new_node(pullback, parents, saved, array):
 class Watch:
     """What somebody asked of a node: a deposited gradient, hooks. Leaves always have one."""
 
-    __slots__ = ("grad", "hooks", "retains_grad", "called_at", "grad_buffer", "array")
+    __slots__ = ("grad", "hooks", "retains_grad", "called_at", "grad_buffer", "array", "claimed")
 
     def __init__(self, retains_grad=False):
         self.grad = None  # a raw array; a Tensor if the pass was recorded, or somebody has read it
@@ -102,6 +102,7 @@ class Watch:
         self.called_at = None  # under detect_anomaly: the line that called the op
         self.array = None  # of a leaf: a weak reference to its array, for who asks why a value is NaN
         self.grad_buffer = None  # an array that an optimiser wants the gradient to be written to
+        self.claimed = False  # a pass that is running may write there before it deposits
 
 
 def watch(node):
@@ -130,6 +131,7 @@ class Pullback(Protocol):
     op_name: str  # for messages
     simple: bool  # whether None among the gradients is a mistake
     gives_new: bool  # whether the gradients are new arrays that share memory with nothing: the engine may add to them
+    fills: bool  # whether ``pull`` takes a dict ``homes`` too: arrays that it may take out and write gradients to
 
     def pull(self, node, gradient, recorded, needed):
         """One gradient per parent of ``node``, or None for those outside ``needed``; Tensors if
@@ -165,8 +167,13 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
     steps = _serve_watch, _pull_back
     serve, pull_back = steps if mode.observer is None else mode.observer.steps(*steps)
     told = mode.anomaly and library.doctor is not None
-    with switched(grad=create_graph), following() as follow, library.doctor.on_the_way(roots) if told else _ALONE:
+    plain = wanted is None and not (create_graph or mode.watched)
+    homes = _homes(order) if plain else _ALONE
+    doctor = library.doctor.on_the_way(roots) if told else _ALONE
+    with switched(grad=create_graph), following() as follow, doctor, homes as homes:
         sums = GradientSums(create_graph) if follow is None else SumsOnGpus(create_graph, follow)
+        if homes:
+            sums.claimed, sums.homes = homes, dict(homes)
         for root, gradient in zip(roots, gradients):
             sums.add(root, gradient)
         for node in order:
@@ -197,7 +204,8 @@ def _pull_back(node, gradient, sums, needed, anomaly):
     if memory.last_write > node.order:
         pullback.check_fresh(node, needed)
     try:
-        pulled = pullback.pull(node, gradient, sums.recorded, needed)
+        homes = (sums.homes,) if sums.homes and pullback.fills else ()
+        pulled = pullback.pull(node, gradient, sums.recorded, needed, *homes)
         if anomaly:
             pullback.check_finite(node, gradient, pulled)
         for parent, value in zip(node.parents, pulled):
@@ -276,6 +284,8 @@ def _ancestors_of(order, wanted):
 def _serve_watch(node, gradient, sums, deposit):
     """Run the hooks of ``node`` and deposit its gradient if somebody keeps it."""
     watch = node.watch
+    if watch.hooks and node in sums.claimed:  # one that came during this pass may keep what it is shown
+        gradient = gradient.copy()
     for hook in standing(watch.hooks):
         gradient = hook(gradient if node.held is None else gradient.astype(node.held))
         sums.owned.discard(node)  # the hook may keep what it gave
@@ -284,21 +294,58 @@ def _serve_watch(node, gradient, sums, deposit):
         if gradient.dtype != node.dtype:
             gradient = gradient.astype(node.dtype)
     if deposit and watch.retains_grad:
-        _deposit(watch, gradient, sums.recorded, new=sums.is_unshared(node))
+        _deposit(watch, gradient, sums.recorded, sums.is_unshared(node), node in sums.claimed)
     return gradient
 
 
-def _deposit(watch, gradient, recorded, new):
+def _deposit(watch, gradient, recorded, new, mine):
     """Add to ``.grad``; what is deposited is never shared with another holder (``new``: it has
-    none).
+    none). mine: this pass has claimed the ``grad_buffer``.
     """
     with depositing:
         previous = watch.grad if recorded else raw(watch.grad)
+        home = None if watch.claimed and not mine else watch.grad_buffer  # another pass may be writing there
         if previous is not None:
             gradient = as_array(previous + gradient)
-        elif not recorded and not new and watch.grad_buffer is None:
+        elif not recorded and not new and home is None:
             gradient = gradient.copy()
-        if watch.grad_buffer is not None and not recorded:
-            watch.grad_buffer[...] = gradient
-            gradient = watch.grad_buffer
+        if home is not None and gradient is not home and not recorded:
+            home[...] = gradient
+            gradient = home
         watch.grad = gradient
+
+
+@contextlib.contextmanager
+def _claimed(homes):
+    """Gives ``homes``, which nobody else may write to meanwhile."""
+    try:
+        yield homes
+    finally:
+        with depositing:
+            for node in homes:
+                node.watch.claimed = False
+
+
+def _homes(order):
+    """A context that gives ``{leaf: its grad_buffer}``, where the first gradient to arrive may be
+    written at once: on a GPU, where a copy is a launch.
+
+    That is, of leaves that have no gradient yet and no hooks.
+    """
+    leaves = {}
+    for node in reversed(order):  # parameters are older than all that is computed of them
+        if node.pullback is not None or node.watch.grad_buffer.__class__ is np.ndarray:
+            break
+        if node.watch.grad_buffer is not None:
+            leaves[node] = node.watch.grad_buffer
+    if not leaves:
+        return _ALONE
+    with depositing:
+        homes = {
+            leaf: home
+            for leaf, home in leaves.items()
+            if leaf.watch.grad is None and not (leaf.watch.hooks or leaf.watch.claimed)
+        }
+        for leaf in homes:
+            leaf.watch.claimed = True
+    return _claimed(homes)

@@ -55,7 +55,9 @@ class Fused(Primitive, Generic[P]):
 
         ``kernel(xp, *inputs, **keywords)``; ``backward(g)`` returns one array (or None) per input,
         in their order, and writes to no argument. The arrays are new and share memory with nothing:
-        the engine adds in place to those of the library's own kernels. A kernel with a keyword
+        the engine adds in place to those of the library's own kernels. A
+        ``backward(g, homes=None)`` may be given, for each input, an array that it can write this
+        gradient to and return, or None. A kernel with a keyword
         ``needs`` gets a tuple of booleans, one per input: whether its gradient is wanted.
         ``device="cuda"`` gives an override for GPUs alone.
         """
@@ -87,7 +89,7 @@ class Fused(Primitive, Generic[P]):
         if xp is not cpu and xp.away():
             with on(f"cuda:{xp.index}"):
                 return self.run(args, params, observed=True)
-        if any(a.__class__ in NUMBERS for a in arrays):
+        if not NUMBERS.isdisjoint(map(type, arrays)):
             arrays = self.as_arrays(arrays, xp)
         kernel, takes_needs = self.kernels.get(xp.name) or self.kernels["any"]
         recording = bool(wanted) and mode.grad
@@ -110,7 +112,7 @@ class Fused(Primitive, Generic[P]):
                 f"the kernel of {self.name} must return (out, backward), an array and a function, not {_kinds(made)}"
             )
         out, backward = made
-        if out.__class__ is not np.ndarray or out.dtype is not _FLOAT32:
+        if out.__class__ is not xp.ndarray or out.dtype is not _FLOAT32:
             out = self.finish(out, arrays, xp)
         if not recording and (given or (params and self.foreign)):
             out = self.apart(out, [arrays[i] for i in given], params)
@@ -148,6 +150,7 @@ class KernelPullback:
 
     __slots__ = ("op", "op_name", "wanted", "gives_new")
     simple = False  # a kernel may return None for an input that is not differentiable
+    fills = True
 
     def __init__(self, op, wanted):
         self.op = op
@@ -155,17 +158,32 @@ class KernelPullback:
         self.wanted = wanted
         self.gives_new = not op.foreign  # the library's kernels are held to it by ``testing.promises``
 
-    def pull(self, node, gradient, recorded, needed):
-        """One gradient per parent."""
+    def pull(self, node, gradient, recorded, needed, homes=None):
+        """One gradient per parent. homes: ``{parent: array}``; the kernel may write gradients to
+        these, which are taken out.
+        """
         if recorded:
             return self._pull_definition(node, gradient, needed)
-        gradients = node.saved[0](gradient)
+        backward = node.saved[0]
+        gradients = backward(gradient, *self._homes(node, backward, homes)) if homes else backward(gradient)
         if not isinstance(gradients, (tuple, list)) or len(gradients) != len(node.saved) - 3:
             raise TypeError(
                 f"the backward of a kernel returns one gradient (or None) for each of its {len(node.saved) - 3} inputs, "
                 f"as a tuple, not {_kinds(gradients)}"
             )
         return [gradients[i] for i in self.wanted]
+
+    def _homes(self, node, backward, homes):
+        """What ``backward`` is given behind the gradient: ``homes`` in the order of the inputs, if
+        it takes them.
+        """
+        code = getattr(backward, "__code__", None)
+        if code is None or "homes" not in code.co_varnames[: code.co_argcount] or homes.keys().isdisjoint(node.parents):
+            return ()
+        places: list[Any] = [None] * (len(node.saved) - 3)
+        for i, parent in zip(self.wanted, node.parents):
+            places[i] = homes.pop(parent, None)
+        return (places,)
 
     def _pull_definition(self, node, gradient, needed):
         """Run the definition on the saved inputs and differentiate it, recorded."""

@@ -108,7 +108,7 @@ class Op(Primitive, Generic[P]):
             if isinstance(error, TypeError) and (whole := self.whole(params)):
                 return self.run(args, whole, observed=True)
             raise self.explain(error, arrays) from error
-        if out.__class__ is not _NDARRAY or out.dtype is not _FLOAT32:
+        if out.__class__ is not xp.ndarray or out.dtype is not _FLOAT32:
             out = self.finish(out, arrays, xp, params.get("dtype"))
         if given or (params and self.foreign):
             out = self.apart(out, [arrays[i] for i in given], params)

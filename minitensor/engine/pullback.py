@@ -28,6 +28,7 @@ class RulePullback:
 
     __slots__ = ("op", "op_name", "wanted", "names", "rules", "sources", "kept", "pick", "simple", "parent_of")
     gives_new = False  # a rule may return its argument, or a view of it
+    fills = False
 
     def __init__(self, op, mask, count):
         self.op = op

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minitensor.backend import copied, device_of, holds_numbers, namespace, np
+from minitensor.backend import copied, device_of, holds_numbers, is_array, namespace, np
 
 __all__ = ["GradientSums", "Scatter", "SumsOnGpus", "as_array", "raw", "unbroadcast"]
 
@@ -44,12 +44,14 @@ class GradientSums:
     shape and dtype: the one place where broadcasting is undone.
     """
 
-    __slots__ = ("values", "owned", "recorded")
+    __slots__ = ("values", "owned", "recorded", "homes", "claimed")
 
     def __init__(self, recorded):
         self.values = {}
         self.owned = set()  # nodes whose array nobody else holds
         self.recorded = recorded  # gradients are Tensors, and nothing is added in place
+        self.claimed = {}  # leaf -> memory that this pass alone writes to, where the gradient goes in the end
+        self.homes = {}  # those of them that no gradient was written to yet
 
     def add(self, node, value, new=False):
         """Add ``value`` to the gradient of ``node``; ``new``: it shares memory with nothing."""
@@ -118,7 +120,11 @@ class GradientSums:
         """The array of zeros with the scattered values in it."""
         if self.recorded:
             return scatter.values.put(scatter.index, scatter.shape)
-        out = namespace(device_of(scatter.values)).zeros(scatter.shape, dtype=node.dtype)
+        out = self.homes.pop(node, None)
+        if out is None:
+            out = namespace(device_of(scatter.values)).zeros(scatter.shape, dtype=node.dtype)
+        else:
+            out.fill(0)
         _add_at(out, scatter)
         self.owned.add(node)
         return out
@@ -168,6 +174,13 @@ def _add_at(out, scatter):
     namespace(device_of(out)).add_at(out, scatter.index, scatter.values)
 
 
+def _sum(gradient, axes, keepdims):
+    """``gradient.sum(axis=axes, keepdims=keepdims)``, of an array or a Tensor."""
+    if gradient.size < MANY or not is_array(gradient):
+        return gradient.sum(axis=axes, keepdims=keepdims)
+    return namespace(device_of(gradient)).sum(gradient, axis=axes, keepdims=keepdims)
+
+
 def raw(value):
     """The array of a Tensor; anything else as it is."""
     return value._array if hasattr(value, "node") else value
@@ -186,10 +199,10 @@ def unbroadcast(gradient, shape):
     """
     extra = gradient.ndim - len(shape)
     if extra > 0:
-        gradient = gradient.sum(axis=tuple(range(extra)))
+        gradient = _sum(gradient, tuple(range(extra)), False)
     repeated = tuple(i for i, (have, want) in enumerate(zip(gradient.shape, shape)) if want == 1 and have != 1)
     if repeated:
-        gradient = gradient.sum(axis=repeated, keepdims=True)
+        gradient = _sum(gradient, repeated, True)
     if gradient.shape != tuple(shape):
         raise RuntimeError(f"a rule returned a gradient of shape {gradient.shape} for an input of shape {tuple(shape)}")
     return gradient

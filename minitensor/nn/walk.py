@@ -9,6 +9,7 @@ from minitensor.nn.parameter import Buffer, Parameter
 __all__ = ["STATE", "Stateful", "contents", "holds_state", "named_children", "tree", "walk"]
 
 STATE = (Parameter, Buffer)  # the tensors that are state; results of ops and other tensors are none
+PLAIN = frozenset((type(None), bool, int, float, str))  # what most attributes are, and what holds no state
 
 
 class Stateful:
@@ -22,12 +23,21 @@ class Stateful:
 
 
 def walk(value, path="", above=()):
-    """Yield ``(path, module, parameter or buffer)`` at and below ``value``, under every path.
+    """``(path, module, parameter or buffer)`` of all at and below ``value``, under every path.
 
     above: the containers that lead here; one that contains itself would never end.
     """
+    found: list = []
+    _collect(value, path, above, found)
+    return iter(found)
+
+
+def _collect(value, path, above, found):
+    """Append to ``found`` what `walk` gives; a list, since generators within generators are
+    slow.
+    """
     if isinstance(value, STATE):
-        yield path, value
+        found.append((path, value))
         return
     items = contents(value)
     if items is None:
@@ -37,9 +47,11 @@ def walk(value, path="", above=()):
             f"{path} leads back to the {type(value).__name__} that holds it: begin that attribute's name with _"
         )
     if isinstance(value, Stateful):
-        yield path, value
+        found.append((path, value))
+    above = (*above, value)
     for name, item in items:
-        yield from walk(item, f"{path}.{name}" if path else str(name), (*above, value))
+        if item.__class__ not in PLAIN:
+            _collect(item, f"{path}.{name}" if path else str(name), above, found)
 
 
 def contents(value):

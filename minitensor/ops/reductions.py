@@ -8,10 +8,12 @@ Arguments stand in NumPy's order; ``dtype`` is the type to compute and to answer
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from minitensor.backend import as_dtype, compute_dtype, is_floating, is_narrow, np
 from minitensor.engine.axes import axes_of
 from minitensor.engine.op import op
+from minitensor.engine.sums import MANY
 from minitensor.ops.recurrences import product_of_others
 from minitensor.ops.scaling import unit_of
 
@@ -63,7 +65,8 @@ def computed_in(dtype, method, **options):
 @op
 def sum(xp, x, /, axis=None, dtype=None, *, keepdims=False):
     """Sum over ``axis``."""
-    return computed_in(dtype, x.sum, axis=axis, keepdims=keepdims)
+    method = x.sum if x.size < MANY else partial(xp.sum, x)
+    return computed_in(dtype, method, axis=axis, keepdims=keepdims)
 
 
 sum.takes(*SUMMED)

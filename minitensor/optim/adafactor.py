@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from minitensor.backend import move, np
+from minitensor.backend import np
 from minitensor.engine.settings import number
+from minitensor.optim.on_gpu import adafactor
 from minitensor.optim.optimizer import Optimizer
 
 __all__ = ["Adafactor"]
@@ -28,7 +29,7 @@ class Adafactor(Optimizer):
 
     eps: ``(eps1, eps2)``; eps1: lower bound of the root of the second moment; default: the dtype's
     machine epsilon. d: clipping threshold. The updates need sums over whole matrices, so this
-    optimiser works by parameter, not by piece.
+    optimiser works by parameter, not by piece; on a GPU by kernels over all parameters.
     """
 
     n_scratch = 0
@@ -64,7 +65,7 @@ class Adafactor(Optimizer):
         shapes = {"variance": shape}
         if len(shape) > 1:
             shapes = {"row_var": (*shape[:-1], 1), "col_var": (*shape[:-2], 1, shape[-1])}
-        return {name: move(np.zeros(shape, dtype=buffer.dtype), buffer.device) for name, shape in shapes.items()}
+        return {name: buffer.xp.zeros(shape, dtype=buffer.dtype) for name, shape in shapes.items()}
 
     def update_run(self, buffer: FlatBuffer, entries: list[Entry], start: int, stop: int) -> None:
         """Update each entry; all numbers that depend on arrays stay on the device."""
@@ -73,10 +74,14 @@ class Adafactor(Optimizer):
         eps1 = float(np.finfo(buffer.dtype).eps) if eps1 is None else eps1
         newest = step ** group["beta2_decay"]
         size = min(group["lr"], step**-0.5)
+        entries = [entry for entry in entries if entry.parameter.size]
+        if xp.name == "cuda" and entries:
+            least = {"least_root": eps1, "least_size": eps2}
+            keep = 1 - group["lr"] * group["weight_decay"]
+            adafactor(buffer, entries, newest=newest, size=size, most=group["d"], keep=keep, **least)
+            return
         for entry in entries:
             p, g = entry.master, entry.gradient
-            if p.size == 0:
-                continue
             scale = xp.maximum(_rms(xp, p), eps2) * size
             if group["weight_decay"]:
                 p *= 1 - group["lr"] * group["weight_decay"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minitensor.optim.optimizer import Optimizer
 
@@ -39,24 +39,31 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
-    def rule(self, group: Group, step: int) -> Callable[..., None]:
-        """See the class. Both corrections are folded into eps and the step size, which saves two
-        passes. One kernel on a GPU.
-        """
+    def numbers(self, group: Group, step: int) -> dict[str, float]:
+        """Both corrections are folded into eps and the step size, which saves two passes."""
         lr, (beta1, beta2), weight_decay = group["lr"], group["betas"], group["weight_decay"]
         correction = math.sqrt(1 - beta2**step)
-        eps = group["eps"] * correction
-        size = lr * correction / (1 - beta1**step)
-        keep = 1 - lr * weight_decay if self.decoupled else 1.0
-        coupled = 0.0 if self.decoupled else weight_decay
+        return {
+            "beta1": beta1,
+            "beta2": beta2,
+            "keep": 1 - lr * weight_decay if self.decoupled else 1.0,
+            "coupled": 0.0 if self.decoupled else weight_decay,
+            "eps": group["eps"] * correction,
+            "size": lr * correction / (1 - beta1**step),
+        }
 
-        def update(xp, p, g, m, v, s, t):
+    def rule(self, group: Group, step: int, numbers: dict[str, Any] | None = None) -> Callable[..., None]:
+        """See the class. One kernel on a GPU."""
+        numbers = numbers or self.numbers(group, step)
+
+        def update(xp, p, g, m, v, s=None, t=None):
             if xp.name == "cuda" and xp.kernels.has(p.dtype):
-                xp.adam(p, g, m, v, beta1=beta1, beta2=beta2, keep=keep, coupled=coupled, eps=eps, size=size)
+                xp.adam(p, g, m, v, **({"live": numbers["live"]} if "live" in numbers else numbers))
                 return
+            beta1, beta2, keep, coupled, eps, size = numbers.values()
             if xp.name == "cpu" and xp.kernels.has(p.dtype):
-                numbers = (beta1, 1 - beta1, beta2, 1 - beta2, keep, coupled, eps, size)
-                xp.kernels.run("adam", p, g, m, v, *map(p.dtype.type, numbers))
+                constants = (beta1, 1 - beta1, beta2, 1 - beta2, keep, coupled, eps, size)
+                xp.kernels.run("adam", p, g, m, v, *map(p.dtype.type, constants))
                 return
             if keep != 1.0:
                 p *= keep

@@ -45,6 +45,11 @@ def clip_grad_norm_(parameters: Tensors, max_norm: float) -> Tensor:
 def _clipped(found, max_norm, device, dtype):
     """Scale the arrays ``found`` in place; returns their norm, of type ``dtype`` on ``device``."""
     xp = namespace(device)
+    if device != "cpu" and all(_served(run, found[0]) for run in found):
+        _, _, norm, scale = xp.norm_and_scale(found, max_norm)
+        for run in found:
+            run *= scale
+        return Tensor(norm)
     units, totals = (xp.stack([move(value, device) for value in values]) for values in zip(*map(_squares, found)))
     unit = units.max()
     root = xp.sqrt((totals * (units / unit) ** 2).sum())  # the norm is unit * root
@@ -85,6 +90,12 @@ def _gradients(owner, parameters):
     return memory_runs(arrays)
 
 
+def _served(run, first):
+    """Whether one call of kernels on a GPU serves an array together with ``first``."""
+    alike = run.dtype == first.dtype and device_of(run) == device_of(first)
+    return alike and run.dtype.itemsize > 2 and run.flags.c_contiguous
+
+
 def _compiled(xp, run):
     """Whether a compiled kernel serves the array: one of few elements is not worth a call."""
     return xp.name == "cpu" and run.size > SMALL and run.flags.carray and xp.kernels.has(run.dtype)
@@ -119,6 +130,9 @@ def _squares(run):
         if limits.tiny / limits.eps**2 <= total < math.inf:
             return np.ones(()), np.asarray(total)
     with on(run):
+        if xp.name == "cuda" and _served(run, run):
+            unit, root, *_ = xp.norm_and_scale([flat], 1.0)
+            return unit.astype(np.float64), root.astype(np.float64) ** 2
         unit = unit_of(flat)
         scaled = flat if unit is None else flat / unit
         unit = xp.ones(()) if unit is None else unit.reshape(()).astype(np.float64)

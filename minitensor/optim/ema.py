@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import cast, compute_dtype, copied, device_of, memory, move, namespace, on
+from minitensor.backend.capture import capturing
 from minitensor.engine.holdings import holder
 from minitensor.engine.mode import timed
 from minitensor.engine.settings import flag, integer, number
 from minitensor.engine.tensor import Tensor, asarray
+from minitensor.optim.on_gpu import move_averages
 from minitensor.optim.parameters import leaves_of
 
 __all__ = ["EMA"]
@@ -44,6 +46,7 @@ class EMA:
         self.decay = number("EMA", "decay", decay, least=0, below=1)
         self.warmup = flag("EMA", "warmup", warmup)
         self.updates = 0
+        self._tables: dict = {}  # see ``on_gpu.py``
         self.parameters = leaves_of("EMA", parameters)
         if not self.parameters:
             raise ValueError("EMA: no parameters given; pass model.parameters()")
@@ -54,14 +57,29 @@ class EMA:
     @timed("average of weights")
     def update(self) -> None:
         """Take the parameters' present values into the averages."""
+        if capturing() is not None:
+            raise RuntimeError(
+                "EMA.update counts in Python: call it after the step that is a CUDA graph, outside of it"
+            )
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
+        together: dict = {}  # what one kernel of a GPU serves
         for i, parameter in enumerate(self.parameters):
+            value = parameter._array
             average = self.averages[i] = self._beside(self.averages[i], parameter)
+            if parameter.device != "cpu" and average.dtype == value.dtype and value.flags.c_contiguous:
+                together.setdefault((parameter.device, average.dtype), []).append((average, value))
+                continue
             with on(average):
-                step = namespace(device_of(average)).subtract(parameter._array, average)
+                step = namespace(device_of(average)).subtract(value, average)
                 step *= 1 - decay
                 average += step
+        for (device, _), pairs in together.items():
+            with on(device):
+                move_averages(namespace(device), self._tables, device, pairs, 1 - decay)
+
+    def __getstate__(self):
+        return {**vars(self), "_tables": {}}
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-from minitensor.backend import compute_dtype, is_narrow, move, namespace, np, on
+from minitensor.backend import compute_dtype, is_narrow, move, namespace, on
 from minitensor.engine.autograd import raw, watch
 from minitensor.engine.holdings import holder
 from minitensor.engine.tensor import Tensor
@@ -84,13 +84,14 @@ class FlatBuffer:
         self.rounded = self.values.astype(dtype) if is_narrow(dtype) else self.values
         self.gradients = self.new()
         self.state = {name: self.new() for name in state_names}
+        self.tables: dict = {}  # what kernels over many parameters are told of them
         self.scratch = [self.new(min(self.size, self.piece)) for _ in range(n_scratch)]
         for entry in entries:
             self._adopt(entry)
 
     def new(self, size=None):
         """A flat array of zeros on this buffer's device, of its full size if none is given."""
-        return move(np.zeros(self.size if size is None else size, dtype=self.dtype), self.device)
+        return self.xp.zeros(self.size if size is None else size, dtype=self.dtype)
 
     def view(self, array, entry):
         """The stretch of the flat ``array`` that belongs to ``entry``, in its parameter's shape."""

@@ -8,6 +8,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import as_device, copied, device_of, memory, move, on
+from minitensor.backend.capture import capturing
 from minitensor.engine import library
 from minitensor.engine.autograd import watch
 from minitensor.engine.mode import current_mode, timed
@@ -49,7 +50,9 @@ class Optimizer:
 
     state_names: tuple[str, ...] = ()  # arrays of state, each as long as the parameters
     n_scratch = 1  # scratch arrays of one piece that the rule needs
-    compiled = False  # whether the rule is one pass where kernels are compiled: then there is one piece
+    compiled = (
+        False  # whether the rule is one pass where kernels are compiled: then there is one piece, on a GPU no scratch
+    )
     bounds: dict[str, dict[str, Any]] = {  # what ``check`` holds the hyper-parameters to; the keywords of ``settings.number``
         "lr": {"least": 0}, "initial_lr": {"least": 0}, "weight_decay": {"least": 0}, "eps": {"least": 0},
     }  # fmt: skip
@@ -72,11 +75,22 @@ class Optimizer:
 
     # --- the step ---------------------------------------------------------------------------------
 
-    def rule(self, group: Group, step: int) -> Callable[..., None]:
+    def numbers(self, group: Group, step: int) -> dict[str, float] | None:
+        """What ``rule`` computes from the hyper-parameters and the number of the step, by name.
+        None (default): not told, and the step cannot be part of a CUDA graph, where these must lie
+        on the GPU.
+
+        An optimiser that tells them takes them in ``rule(group, step, numbers)``, as numbers or as
+        arrays of one element; whether one of the group's is 0 is fixed in a graph.
+        """
+        return None
+
+    def rule(self, group: Group, step: int, numbers: dict[str, Any] | None = None) -> Callable[..., None]:
         """The update with the constants of this step: ``update(xp, p, g, *state, *scratch)``,
         writing to p and the state.
 
         p, g, each state and each scratch are flat arrays of one length; g must be left as it is.
+        numbers: default: those of ``self.numbers``; in a CUDA graph arrays of one element.
         """
         raise NotImplementedError(f"{type(self).__name__} must define rule(group, step)")
 
@@ -88,6 +102,7 @@ class Optimizer:
         """
         for group in self.param_groups:
             self.check(group)
+        self._check_capture()
         doctor = library.doctor if current_mode.get().anomaly else None
         buffers = self.bound_buffers()
         if doctor is not None:
@@ -107,12 +122,51 @@ class Optimizer:
         """Update ``entries``, which are the stretch from ``start`` to ``stop`` of ``buffer`` and
         share group and step.
         """
-        update = self.rule(entries[0].group, entries[0].steps)
+        capture = capturing()
+        if capture is None:
+            update = self.rule(entries[0].group, entries[0].steps)
+        else:
+            update = self._captured_rule(capture, buffer, entries)
         arrays = [buffer.values, buffer.gradients, *buffer.state.values()]
         size = stop - start if self.compiled and buffer.xp.kernels.has(buffer.dtype) else buffer.piece
         for piece in pieces(start, stop, size):
             scratch = [array[: piece.stop - piece.start] for array in buffer.scratch]
             update(buffer.xp, *(array[piece] for array in arrays), *scratch)
+
+    def _captured_rule(self, capture, buffer, entries):
+        """The update for a CUDA graph: its numbers are those of the step that the graph is run
+        for.
+        """
+        group, first = entries[0].group, entries[0]
+        numbers = self.numbers(group, first.steps) or {}
+
+        def count(by=1):
+            for entry in entries:
+                entry.steps += by
+                memory.record_write(entry.value, entry.parameter.name)
+
+        capture.each_time(count, lambda: count(-1))
+        live = capture.slot(
+            buffer.dtype, (len(numbers),), lambda: list((self.numbers(group, first.steps) or {}).values())
+        )
+        return self.rule(group, first.steps, {name: live[i] for i, name in enumerate(numbers)} | {"live": live})
+
+    def _check_capture(self):
+        """In a CUDA graph: raise if the numbers of a step are not told, and refuse a graph whose
+        parts of the rule have changed.
+        """
+        capture = capturing()
+        if capture is None:
+            return
+        for group in self.param_groups:
+            if self.numbers(group, 1) is None:
+                raise RuntimeError(
+                    f"{type(self).__name__}.step cannot be part of a CUDA graph: without a method numbers(group, step) the "
+                    "learning rate of this step would be that of all"
+                )
+        capture.parameters += [entry.parameter for entry in self._entries]
+        capture.watch(lambda: [_structure(group) for group in self.param_groups])
+        capture.watch(lambda: [id(buffer) for buffer in self._buffers if all(e.is_bound() for e in buffer.entries)])
 
     def zero_grad(self) -> None:
         """Forget the gradients: ``.grad`` of every parameter becomes None."""
@@ -175,7 +229,8 @@ class Optimizer:
         self._buffers = []
         for (dtype, device), entries in places.items():
             with on(device):
-                self._buffers.append(FlatBuffer(entries, dtype, device, self.state_names, self.n_scratch))
+                n_scratch = 0 if self.compiled and device != "cpu" else self.n_scratch
+                self._buffers.append(FlatBuffer(entries, dtype, device, self.state_names, n_scratch))
                 for entry in entries:
                     self._take_state(self._buffers[-1], entry)
 
@@ -301,3 +356,10 @@ class Optimizer:
     def __repr__(self) -> str:
         groups = [{name: value for name, value in group.items() if name != "params"} for group in self.param_groups]
         return f"{type(self).__name__}({len(self._entries)} parameters, {groups})"
+
+
+def _structure(group):
+    """Which of a group's hyper-parameters are 0: a rule leaves out what they would multiply."""
+    return {
+        name: value if isinstance(value, bool) else bool(value) for name, value in group.items() if name != "params"
+    }

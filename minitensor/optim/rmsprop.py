@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minitensor.optim.optimizer import Optimizer
 
@@ -38,23 +38,31 @@ class RMSprop(Optimizer):
     ) -> None:
         super().__init__(params, lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum)
 
-    def rule(self, group: Group, step: int) -> Callable[..., None]:
+    def numbers(self, group: Group, step: int) -> dict[str, float]:
+        """Those of the group, and ``1 - alpha``."""
+        named = {name: group[name] for name in ("lr", "alpha", "eps", "weight_decay", "momentum")}
+        return {**named, "rest": 1 - group["alpha"]}
+
+    def rule(self, group: Group, step: int, numbers: dict[str, Any] | None = None) -> Callable[..., None]:
         """See the class."""
-        lr, alpha, eps, weight_decay, momentum = (group[k] for k in ("lr", "alpha", "eps", "weight_decay", "momentum"))
+        numbers = numbers or self.numbers(group, step)
+        lr, alpha, eps, weight_decay, momentum, rest = (
+            numbers[name] for name in ("lr", "alpha", "eps", "weight_decay", "momentum", "rest")
+        )
 
         def update(xp, p, g, v, b, s, t):
-            if weight_decay:
+            if group["weight_decay"]:
                 xp.multiply(p, weight_decay, out=t)
                 t += g
                 g = t
             v *= alpha
-            xp.multiply(g, 1 - alpha, out=s)
+            xp.multiply(g, rest, out=s)
             s *= g
             v += s
             xp.sqrt(v, out=s)
             s += eps
             xp.divide(g, s, out=s)
-            if momentum:
+            if group["momentum"]:
                 b *= momentum
                 b += s
                 xp.multiply(b, lr, out=s)

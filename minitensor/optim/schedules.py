@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from minitensor.backend.capture import capturing
 from minitensor.engine.settings import integer, number
 from minitensor.optim.optimizer import Optimizer
 
@@ -42,6 +43,10 @@ class Schedule:
 
     def step(self) -> None:
         """Go on by one step."""
+        if capturing() is not None:
+            raise RuntimeError(
+                f"{type(self).__name__}.step runs in Python, and once: call it after the step that is a CUDA graph, outside of it"
+            )
         self.steps += 1
         self._apply()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minitensor.engine.settings import flag, number
 from minitensor.optim.optimizer import Optimizer
@@ -59,17 +59,23 @@ class SGD(Optimizer):
         if group["momentum"] and not self.state_names:
             raise ValueError("SGD: a later group cannot bring momentum to an optimiser made without it")
 
-    def rule(self, group: Group, step: int) -> Callable[..., None]:
+    def numbers(self, group: Group, step: int) -> dict[str, float]:
+        """Those of the group."""
+        return {name: group[name] for name in ("lr", "momentum", "weight_decay")}
+
+    def rule(self, group: Group, step: int, numbers: dict[str, Any] | None = None) -> Callable[..., None]:
         """See the class."""
-        lr, momentum, nesterov, weight_decay = (group[k] for k in ("lr", "momentum", "nesterov", "weight_decay"))
+        numbers = numbers or self.numbers(group, step)
+        lr, momentum, weight_decay = (numbers[name] for name in ("lr", "momentum", "weight_decay"))
+        nesterov = group["nesterov"]
 
         def update(xp, p, g, *arrays):
             *buffers, s, t = arrays
-            if weight_decay:
+            if group["weight_decay"]:
                 xp.multiply(p, weight_decay, out=s)
                 s += g
                 g = s
-            if momentum:
+            if group["momentum"]:
                 (b,) = buffers
                 b *= momentum
                 b += g

@@ -56,6 +56,7 @@ def collected(check: Callable[P, R]) -> Callable[P, R]:
                 "outcome": "passed",
                 "checked": int(getattr(report, "checked", 0)),
                 "kinks": int(getattr(report, "kinks", 0)),
+                "hidden": int(getattr(report, "hidden", 0)),
                 "error": None if error is None else float(error),
             }
         except Exception as error:

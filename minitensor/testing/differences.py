@@ -30,11 +30,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["EPSILON", "SIDES", "SURE", "Verdict", "complex_slope", "confirms", "judge", "share"]
+__all__ = ["EPSILON", "SIDES", "SURE", "Verdict", "complex_slope", "confirms", "judge", "settled_at_once", "share"]
 
 STEPS = (1e-3, 1e-4, 1e-5, 1e-6, 3e-2, 0.37, 1e-9)  # the first is nearly always enough
 FINE = (1e-5, 1e-6, 1e-9)
 FINEST = (1e-9, 1e-10, 1e-11, 1e-12, 1e-13)  # for what oscillates within the others
+NEAREST = 1e-12  # a kink that shows at this step is in place
 SIDES = (1e-4, 1e-5, 1e-6)  # those at which a kink in place shows
 EPSILON = float(np.finfo(np.float64).eps)
 SURE = 10.0  # the bound is this many times what differences and rounding make likely
@@ -87,8 +88,8 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=
     """
     differences = _Differences(line, wobble, scale)
     verdict = _judge(differences, claimed, smallest, tolerance, cancelling)
-    if verdict.word != "right":
-        smooth = differences.smooth > 1  # one may by chance
+    if verdict.word != "right" and not differences.in_place:
+        smooth = differences.is_smooth()
         finer = _resolved(differences, claimed, smallest, tolerance, verdict)
         if finer is None and verdict.word == "wrong" and not smooth:
             return verdict._replace(word="blurred")
@@ -96,6 +97,22 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=
     if verdict.word == "right" and smallest is not None and floor > VISIBLE * smallest:
         return verdict._replace(word="blurred")
     return verdict
+
+
+def settled_at_once(line, claimed, smallest, allowed, wobble, scale, floor):
+    """The error of ``claimed`` as a share of what is allowed, if one step shows that it is right;
+    else None, which says nothing.
+
+    allowed: the error that is allowed. The others: as for ``judge``.
+    """
+    if smallest is not None and floor > VISIBLE * smallest:
+        return None
+    found = _Differences(line, wobble, scale).of(STEPS[0] if smallest is not None else max(STEPS))
+    if not _settled(claimed, smallest, found, lambda slope: allowed):
+        return None
+    return share(
+        claimed, found.slope, SURE * found.rounding if smallest is None else allowed + SURE * found.uncertainty
+    )
 
 
 def _judge(differences, claimed, smallest, tolerance, cancelling):
@@ -108,6 +125,8 @@ def _judge(differences, claimed, smallest, tolerance, cancelling):
             bound = SURE * found.rounding if smallest is None else tolerance(found.slope) + SURE * found.uncertainty
             return Verdict("right", found.slope, share(claimed, found.slope, bound))
         seen[h] = found
+        if h == STEPS[3] and differences.kink_in_place([seen.get(side) for side in SIDES]):
+            break  # no other step shows another slope
     finite = [e for e in seen.values() if math.isfinite(e.uncertainty)]
     if not finite:
         return Verdict("kink", math.nan)
@@ -192,13 +211,14 @@ def _settled(claimed, smallest, estimate, tolerance):
 
 class _Differences:
     """Differences of ``line`` at 0. Outputs that no step has moved bring hardly any rounding error;
-    ``live`` are the others. Where f bends by a part of its size within every step, as the sine of
-    1e12 does, it is not ``smooth``, and differences say nothing.
+    ``live`` are the others. Where these bend by a part of their size within every step, as the
+    sine of 1e12 does, f is not ``smooth``, and differences say nothing.
     """
 
     def __init__(self, line, wobble, scale):
         self.line, self.wobble = line, wobble
-        self.smooth = 0  # how many steps have seen f bend by little
+        self.smooth: list[Estimate] = []  # of the steps that have seen f bend by little
+        self.in_place = False  # whether a kink is no farther than the finest steps can tell
         self.middle = line(0.0)
         self.live = [np.zeros(np.shape(o), dtype=bool) for _, o in self.middle]
         sizes = [np.abs(np.where(np.isfinite(o), o, 0.0)) for _, o in self.middle]
@@ -221,9 +241,36 @@ class _Differences:
         rest = sum(float(still[~live].sum()) for still, live in zip(self.still, self.live))
         rounding = (EPSILON * (8 * size + rest) + self.wobble) / h
         bend = max(abs(ahead - behind), abs(wide - narrow))
-        self.smooth += not bend * h > ROUGH * size
-        uncertainty = bend + rounding
-        return Estimate((4 * narrow - wide) / 3, ahead, behind, uncertainty, rounding, size)
+        found = Estimate((4 * narrow - wide) / 3, ahead, behind, bend + rounding, rounding, size)
+        noise = SURE * EPSILON * (8 * size + rest)
+        if bend * h <= max(noise, ROUGH * self.movement(right, left, near_right, near_left)):
+            self.smooth.append(found)
+        return found
+
+    def is_smooth(self):
+        """Whether two steps that have seen f bend by little show one slope: one may by chance."""
+        return any(
+            abs(a.slope - b.slope) <= a.uncertainty + b.uncertainty + 0.1 * max(abs(a.slope), abs(b.slope))
+            for a, b in itertools.combinations(self.smooth, 2)
+        )
+
+    def kink_in_place(self, sides):
+        """Whether the jump between the slopes of both sides, which all of ``sides`` have seen, is
+        there at one of the finest steps as well, so that none goes around it.
+        """
+        if None in sides or not all(math.isfinite(e.ahead - e.behind) for e in sides) or not _is_kink(sides):
+            return False
+        close = self.of(NEAREST)
+        jump, nearer = sides[-1].ahead - sides[-1].behind, close.ahead - close.behind
+        self.in_place = abs(nearer) > SURE * close.rounding and nearer / jump > 0.7
+        return self.in_place
+
+    def movement(self, *sides):
+        """Size of the outputs that move, and how far they do. Others, however large, say nothing of
+        whether these bend.
+        """
+        size = sum(float(still[live].sum()) for still, live in zip(self.still, self.live))
+        return size + max(abs(_difference(side, self.middle)) for side in sides)
 
 
 def confirms(line, exact, scale):

@@ -36,7 +36,7 @@ ALIKE = 1e-8  # what rounding may change, as a share of the largest element
 MORE = 40  # inputs, beside those of the check, on which a mutant must equal the op to be called equivalent
 USUAL = 12  # elements of the inputs that are tried first
 TRIES = 4  # inputs on which a mutant is checked by themselves, before all are
-NOTHING = ("derivative was compared", "at kinks but only")  # a check that says so has caught nothing
+NOTHING = "derivative was compared"  # a check that says so has caught nothing
 
 
 @dataclass
@@ -335,7 +335,7 @@ class _Net:
         try:
             check_op(self.function, self.cases[k], keywords=self.keywords, **self.options)
         except AssertionError as error:
-            return "" if any(words in str(error) for words in NOTHING) else str(error)
+            return "" if NOTHING in str(error) else str(error)
         except Exception as error:
             return str(error)
         return ""

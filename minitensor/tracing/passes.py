@@ -78,6 +78,7 @@ class Sums:
     """The sums of a pass as the pullback of one node sees them: what it adds is noted."""
 
     __slots__ = ("array", "codes", "copy", "others", "parents", "place", "recorded", "run", "step", "sums")
+    homes: dict = {}  # no gradient is written where it belongs while somebody looks
 
     def __init__(self, run):
         self.run = run

@@ -8,12 +8,23 @@ import numpy as np
 
 import minitensor as mt
 import minitensor.nn.functional as F
-from minitensor import optim
+from minitensor import nn, optim
 from minitensor.models.gpt import GPT, GPTConfig
+from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from minitensor.models.t5 import T5, T5Config
 from minitensor.models.transformer import Transformer, TransformerConfig
 from tests.backend.parity import check_parity
 
-__all__ = ["LAYOUTS", "MORE_LAYOUTS", "Training", "check_layout", "check_resumed", "check_written"]
+__all__ = [
+    "GRAPHED",
+    "LAYOUTS",
+    "MORE_LAYOUTS",
+    "Training",
+    "check_graph",
+    "check_layout",
+    "check_resumed",
+    "check_written",
+]
 
 # --- training -------------------------------------------------------------------------------------
 
@@ -74,6 +85,88 @@ def check_resumed(path, device, other):
     np.testing.assert_allclose(again, losses, rtol=1e-9)
     for name, value in weights.items():
         np.testing.assert_allclose(other_weights[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+# --- CUDA graphs ----------------------------------------------------------------------------------
+
+
+def _translator(rng):
+    ids = rng.integers(3, 50, size=(3, 4, 8))
+    return (*ids, np.arange(8) < rng.integers(4, 9, size=(4, 1)))
+
+
+def _ids(rng):
+    return (rng.integers(2, 50, (4, 9)),)
+
+
+def _three(rng):
+    return tuple(rng.integers(3, 50, size=(3, 4, 8)))
+
+
+GRAPHED = {  # model, its batches, its loss
+    "transformer": (
+        lambda: Transformer(TransformerConfig(50, 32, n_heads=4, n_encoder_layers=1, n_decoder_layers=1, d_ff=64)),
+        _translator,
+        lambda model, source, start, target, mask: model.loss(source, start, target, mask=mask),
+    ),
+    "gpt": (
+        lambda: GPT(GPTConfig(vocab_size=50, d_model=32, n_heads=4, n_layers=2, max_length=16)),
+        _ids,
+        lambda model, ids: model.loss(ids),
+    ),
+    "t5": (
+        lambda: T5(T5Config(vocab_size=50, d_model=32, n_heads=4, n_encoder_layers=1, n_decoder_layers=1, d_ff=64)),
+        _three,
+        lambda model, *ids: model.loss(*ids),
+    ),
+    "gru with attention": (
+        lambda: Seq2Seq(Seq2SeqConfig(50, 16, cell="gru", attention="additive")),
+        _translator,
+        lambda model, source, start, target, mask: model.loss(source, start, target, mask=mask),
+    ),
+    "lstm": (
+        lambda: nn.LSTM(6, 8),
+        lambda rng: (rng.normal(size=(3, 5, 6)).astype(np.float32),),
+        lambda model, x: (model(x)[0] ** 2).sum(),
+    ),
+}
+
+
+def graph_run(name, device, graphed, steps=6):
+    """``(losses, weights, the graph)`` of a run with dropout, clipping and a learning rate that
+    changes.
+    """
+    make, batch, loss_of = GRAPHED[name]
+    mt.random.seed(1)
+    model = make().to(device)
+    optimizer = optim.Adam(model.parameters(), lr=1e-3)
+    schedule = optim.LinearWarmup(optimizer, 4)
+
+    def step(*arrays):
+        optimizer.zero_grad()
+        loss = loss_of(model, *(mt.asarray(array, device=device) for array in arrays))
+        loss.backward()
+        optim.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return loss
+
+    run = mt.cuda_graph(step, device=device) if graphed else step
+    rng, losses = np.random.default_rng(0), []
+    for _ in range(steps):
+        losses.append(run(*batch(rng)))
+        schedule.step()
+    weights = {name: value.to("cpu").numpy() for name, value in model.state_dict().items()}
+    return [loss.item() for loss in losses], weights, run
+
+
+def check_graph(name, device):
+    """Assert that the run of the graph is that of the step, bit for bit."""
+    losses, weights, _ = graph_run(name, device, False)
+    again, same, graph = graph_run(name, device, True)
+    assert (graph.captured, graph.replayed) == (1, len(losses) - 3)
+    assert again == losses and len(set(losses)) == len(losses)
+    for key, value in weights.items():
+        assert np.array_equal(same[key], value), key
 
 
 # --- writing --------------------------------------------------------------------------------------

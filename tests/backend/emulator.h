@@ -1,6 +1,8 @@
 // Just enough of CUDA to run the kernels of backend/cu on a CPU, thread by thread: every thread of a block is a fiber, and a barrier or a shuffle
-// hands over to the next one. Blocks run one after the other.
+// hands over to the next one. Blocks run one after the other. A fiber begins as a context of its own; after that jumps go between it and
+// the scheduler, which take no call of the system.
 #include <math.h>
+#include <setjmp.h>
 #include <stdlib.h>
 #include <ucontext.h>
 
@@ -8,6 +10,8 @@
 #include <vector>
 
 #define __global__
+#define __launch_bounds__(...)
+#define __forceinline__
 #define __device__ static
 #define __shared__ static  // one block at a time, so one copy is enough
 
@@ -17,8 +21,9 @@ struct Index {
 static Index threadIdx, blockIdx, blockDim, gridDim;
 
 static const int STACK = 64 << 10, MOST = 1024;
-static ucontext_t scheduler, fibers[MOST];
-static bool finished[MOST];
+static ucontext_t fibers[MOST];
+static jmp_buf scheduler, paused[MOST];
+static bool begun[MOST], finished[MOST], running;
 static double slots[MOST];
 static char* stacks = (char*)malloc((size_t)STACK * MOST);
 static std::function<void()>* body;
@@ -26,11 +31,12 @@ static std::function<void()>* body;
 static void fiber() {
     (*body)();
     finished[threadIdx.x] = true;
+    _longjmp(scheduler, 1);
 }
 
 static void __syncthreads() {
     unsigned me = threadIdx.x;
-    swapcontext(&fibers[me], &scheduler);
+    if (!_setjmp(paused[me])) _longjmp(scheduler, 1);
     threadIdx.x = me;
 }
 
@@ -53,6 +59,17 @@ static unsigned long long atomicCAS(unsigned long long* place, unsigned long lon
     return before;
 }
 
+// Let thread t run until it waits or is done.
+static void go_on(unsigned t) {
+    if (finished[t]) return;
+    running = true;
+    threadIdx = {t, 0, 0};
+    if (_setjmp(scheduler)) return;
+    if (begun[t]) _longjmp(paused[t], 1);
+    begun[t] = true;
+    setcontext(&fibers[t]);
+}
+
 static void emulate(unsigned grid_x, unsigned grid_y, unsigned threads, std::function<void()> kernel) {
     body = &kernel;
     gridDim = {grid_x, grid_y, 1};
@@ -61,21 +78,15 @@ static void emulate(unsigned grid_x, unsigned grid_y, unsigned threads, std::fun
         for (unsigned x = 0; x < grid_x; x++) {
             blockIdx = {x, y, 0};
             for (unsigned t = 0; t < threads; t++) {
-                finished[t] = false;
+                begun[t] = finished[t] = false;
                 getcontext(&fibers[t]);
                 fibers[t].uc_stack.ss_sp = stacks + (size_t)STACK * t;
                 fibers[t].uc_stack.ss_size = STACK;
-                fibers[t].uc_link = &scheduler;
                 makecontext(&fibers[t], fiber, 0);
             }
-            for (bool running = true; running;) {
+            for (running = true; running;) {
                 running = false;
-                for (unsigned t = 0; t < threads; t++)
-                    if (!finished[t]) {
-                        threadIdx = {t, 0, 0};
-                        swapcontext(&scheduler, &fibers[t]);
-                        running = true;
-                    }
+                for (unsigned t = 0; t < threads; t++) go_on(t);
             }
         }
 }

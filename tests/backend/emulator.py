@@ -39,12 +39,22 @@ def _launcher(name, signature):
     )
 
 
+APART = {"attention_tiles"}  # files that are compiled by themselves: they take long, and few tests run them
+
+
 @cache
-def library(dtype):
-    """The kernels for elements of ``dtype`` as a ctypes library."""
-    files = [FOLDER / "head.cu", *(FOLDER / f"{file}.cu" for file in sources())]
-    included = "\n".join(f'#include "{path}"' for path in (HEADER, *files))
-    found = {name: signature for text in sources().values() for name, signature in signatures(text).items()}
+def files_with(name):
+    """The files that are compiled together with the kernel ``name``."""
+    file = next(file for file, text in sources().items() if name in signatures(text))
+    return (file,) if file in APART else tuple(file for file in sources() if file not in APART)
+
+
+@cache
+def library(dtype, files):
+    """The kernels of ``files`` for elements of ``dtype`` as a ctypes library."""
+    paths = [FOLDER / "head.cu", *(FOLDER / f"{file}.cu" for file in files)]
+    included = "\n".join(f'#include "{path}"' for path in (HEADER, *paths))
+    found = {name: signature for file in files for name, signature in signatures(sources()[file]).items()}
     launchers = "\n".join(_launcher(name, signature) for name, signature in found.items())
     folder = Path(tempfile.mkdtemp(prefix="emulated-kernels-"))
     text = folder / "kernels.cpp"
@@ -85,7 +95,9 @@ class Module:
             values = [_c_value(kind, pointer, dtype, value) for (kind, pointer), value in zip(signature, arguments)]
             grid = (*grid, 1)[:2]
             assert 0 < block[0] <= 1024 and all(0 < n < 2**31 for n in grid) and grid[1] < 65536, (name, grid, block)
-            getattr(library(dtype), f"run_{name}")(*(ctypes.c_uint(n) for n in (*grid, block[0])), *values)
+            getattr(library(dtype, files_with(name)), f"run_{name}")(
+                *(ctypes.c_uint(n) for n in (*grid, block[0])), *values
+            )
 
         return kernel
 

@@ -10,13 +10,56 @@ from types import SimpleNamespace
 
 import numpy as np
 
-SYNCS = []  # what made the host wait: names of methods, in order
+NOTES: list = [None]  # while a graph is captured, a list of functions that do again what was launched
+
+
+class Syncs(list):
+    """A list of names, to which nothing can be added while a graph is captured."""
+
+    def append(self, what):
+        """Count a wait."""
+        if NOTES[0] is not None:
+            raise RuntimeError(f"the current stream is capturing, so synchronous API calls are disallowed ({what})")
+        super().append(what)
+
+
+SYNCS = Syncs()  # what made the host wait: names of methods, in order
 CURRENT = [0]  # the number of the current GPU
 # Parameters that CuPy takes as Python's or NumPy's integers alone: its arrays have no __index__.
 INTEGERS = frozenset(
     "axis axes axis1 axis2 shape newshape shift k repeats reps pad_width source destination indices_or_sections num n N M "
     "ddof decimals".split()
 )
+
+
+def noted(function):
+    """Run what is launched; while a graph is captured, note it too."""
+    function()
+    if NOTES[0] is not None:
+        NOTES[0].append(function)
+
+
+def note(result, function, inputs, written=False):
+    """While a graph is captured: note that ``function`` gives the content of ``result``, which is a
+    device array or several. Views are no work; ``written``: it writes to its inputs.
+    """
+    if NOTES[0] is None:
+        return result
+    found = [one for one in flat([result]) if isinstance(one, ndarray)]
+    roots = {id(root_of(x.array)) for x in flat(inputs) if isinstance(x, ndarray)}
+    new = [id(root_of(one.array)) not in roots for one in found]
+
+    def again():
+        values = function()
+        values = list(flat([values])) if isinstance(values, (tuple, list)) else [values]
+        arrays = [value for value in values if isinstance(value, (np.ndarray, np.generic))]
+        for one, value, fresh in zip(found, arrays, new):
+            if fresh:
+                one.array[...] = value
+
+    if any(new) or not found or written:
+        NOTES[0].append(again)
+    return result
 
 
 def launch(*values):
@@ -66,7 +109,7 @@ class ndarray:  # noqa: N801  CuPy's name
     def _copy(self, source, size):
         launch(self)
         assert self.flags.c_contiguous and source.array.flags.c_contiguous and size == self.array.nbytes
-        self.array[...] = source.array.array
+        noted(lambda: np.copyto(self.array, source.array.array))
 
     @property
     def flags(self):
@@ -91,7 +134,9 @@ class ndarray:  # noqa: N801  CuPy's name
         def method(*args, **kwargs):
             by_position = args if name in ("reshape", "transpose", "swapaxes", "squeeze", "repeat") else ()
             refuse_as_integers([*by_position, *(kwargs[key] for key in INTEGERS & set(kwargs))])
-            return wrap(value(*unwrap(args), **unwrap(kwargs)), (self,))
+            args, kwargs = unwrap(args), unwrap(kwargs)
+            changes = name in ("fill", "sort", "partition", "put") or "out" in kwargs
+            return note(wrap(value(*args, **kwargs), (self,)), lambda: value(*args, **kwargs), (self,), changes)
 
         return method
 
@@ -106,12 +151,13 @@ class ndarray:  # noqa: N801  CuPy's name
         value = self.array[found]
         if isinstance(value, np.generic):  # a view, as CuPy has it
             value = self.array[(*found, ...) if isinstance(found, tuple) else (found, ...)]
-        return wrap(value, (self,))
+        return note(wrap(value, (self,)), lambda: self.array[wrapped_round(unwrap(index), self.shape)], (self,))
 
     def __setitem__(self, index, value):
         note_mask(index, "write")
         launch(self, index, value)
-        self.array[unwrap(index)] = unwrap(value)
+        index, value = unwrap(index), unwrap(value)
+        noted(lambda: self.array.__setitem__(index, value))
 
     def __len__(self):
         return len(self.array)
@@ -217,8 +263,9 @@ def run(function, *args, **kwargs):
     signature = signature_of(function)
     named = kwargs if signature is None else signature.bind_partial(*args, **kwargs).arguments
     refuse_as_integers([named[key] for key in INTEGERS & set(named)])
-    result = function(*unwrap(args), **unwrap(kwargs))
-    return wrap(result, (*flat(args), *flat(kwargs.values())))
+    inputs = (*flat(args), *flat(kwargs.values()))
+    args, kwargs = unwrap(args), unwrap(kwargs)
+    return note(wrap(function(*args, **kwargs), inputs), lambda: function(*args, **kwargs), inputs, "out" in kwargs)
 
 
 def flat(values):
@@ -240,10 +287,14 @@ def operator(name, truth=False):
         launch(self, others)
         if any(map(is_foreign, others)):
             return NotImplemented
-        result = getattr(self.array, name)(*unwrap(others))
+        others = unwrap(others)
         if name.startswith("__i") and name != "__invert__":
+            noted(lambda: getattr(self.array, name)(*others))
             return self
-        return result if result is NotImplemented else wrap(result, (self,))
+        result = getattr(self.array, name)(*others)
+        if result is NotImplemented:
+            return result
+        return note(wrap(result, (self,)), lambda: getattr(self.array, name)(*others), (self,))
 
     return method
 

@@ -17,8 +17,8 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
-from tests.backend import emulator, fake_cublas
-from tests.backend.fake_array import CURRENT, SYNCS, launch, ndarray, run
+from tests.backend import emulator, fake_capture, fake_cublas
+from tests.backend.fake_array import CURRENT, SYNCS, launch, ndarray, noted, run
 
 # Names of NumPy that CuPy 14 lacks, of those that array code might reach for.
 MISSING = {
@@ -60,6 +60,8 @@ def _asarray(value, dtype=None, **kwargs):
 class Device:
     """``cupy.cuda.Device``, as a context too."""
 
+    compute_capability = "90"
+
     def __init__(self, index):
         self.id, self.before = index, []
 
@@ -80,7 +82,7 @@ class Module(emulator.Module):
 
         def kernel(grid, block, arguments):
             launch(*arguments)
-            function(grid, block, arguments)
+            noted(lambda: function(grid, block, arguments))
 
         return kernel
 
@@ -128,8 +130,14 @@ def fake_cupy(gpus=1):
         used_bytes=lambda: 1 << 20, total_bytes=lambda: 2 << 20, get_limit=lambda: 0
     )
     module.RawModule = Module
-    compute = SimpleNamespace(COMPUTE_TYPE_TF32=7)
-    module._core = SimpleNamespace(get_compute_type=lambda dtype: 1, _routines_linalg=compute)
+    held = [1]
+    compute = SimpleNamespace(
+        COMPUTE_TYPE_TF32=7,
+        COMPUTE_TYPE_DEFAULT=1,
+        get_compute_type=lambda dtype: held[0],
+        set_compute_type=lambda dtype, kind: held.__setitem__(0, kind),
+    )
+    module._core = SimpleNamespace(get_compute_type=compute.get_compute_type, _routines_linalg=compute)
     module.cuda = SimpleNamespace(
         Device=Device,
         device=SimpleNamespace(get_cublas_handle=lambda: 1 + CURRENT[0]),
@@ -145,6 +153,7 @@ def fake_cupy(gpus=1):
             getDeviceCount=lambda: gpus,
         ),
     )
+    fake_capture.add_to(module)
     return module
 
 
@@ -210,6 +219,7 @@ def installed(gpus=1):
     """
     import minitensor.nn.functional  # noqa: F401  all fused ops exist before their kernels are looked at
     from minitensor import backend
+    from minitensor.backend import capture
     from minitensor.engine.fused import FUSED
     from minitensor.nn.functional import causal
 
@@ -227,9 +237,11 @@ def installed(gpus=1):
     causal.forget()  # masks are kept by the name of their device
     SYNCS.clear()
     CURRENT[0] = 0
+    libraries, capture._library = capture._library, fake_capture.Library()
     try:
         yield mine["cupy"]
     finally:
+        capture._library = libraries
         causal.forget()
         for name, module in before.items():
             sys.modules.pop(name, None)

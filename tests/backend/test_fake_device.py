@@ -10,7 +10,7 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn, optim
 from minitensor.backend import namespace
-from tests.backend import emulator, fake_device
+from tests.backend import emulator, fake_cublas, fake_device
 from tests.backend.parity import check_parity, check_row
 from tests.test_axes import CALLS, MADE, check_call, python
 
@@ -321,6 +321,39 @@ def test_causal_masks_of_long_sequences_are_let_go(monkeypatch):
         monkeypatch.setattr(causal, "KEPT", kept)
         F.scaled_dot_product_attention(q, q, q, is_causal=True).sum().backward()
         assert causal._small.cache_info().currsize == remembered
+
+
+@pytest.mark.parametrize("p", [0.3, 0.5, 1e-5])  # 1e-5 takes 64 random bits an element
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_dropout_is_that_of_the_cpu_bit_for_bit(p, dtype):
+    x = array(9, 700).astype(dtype)  # more than one block of threads, the last one of few
+    check_parity(lambda x: F.dropout(x[:, ::2], p), [x], rtol=0, atol=0)
+    states = []
+    for device in ("cpu", "cuda"):
+        mt.random.seed(3)
+        y = F.dropout(mt.ones((70,), device=device, requires_grad=True), p)
+        (g,) = mt.grad(y, [y], mt.ones((70,), device=device), create_graph=True)
+        states.append((y.tolist(), g.tolist(), mt.random.default.state))
+    assert states[0] == states[1]
+
+
+def test_dropout_on_the_device_keeps_no_mask_and_differentiates_again():
+    x = mt.tensor(array(8, 5), device="cuda", requires_grad=True)
+    mt.random.seed(1)
+    y = F.dropout(x, 0.4)
+    kept = y.node.saved[2]["mask"]
+    assert kept.shape == (8, 5) and not hasattr(kept, "data")
+    (g,) = mt.grad((y**2).sum(), [x], create_graph=True)
+    (h,) = mt.grad((g**2).sum(), [x])
+    mask = kept.written().array
+    np.testing.assert_allclose(h.to("cpu").numpy(), 8 * mask**4 * x.to("cpu").numpy())
+
+
+def test_attention_takes_six_products_and_each_is_one_call():
+    x = mt.tensor(array(3, 5, 48), device="cuda", requires_grad=True)
+    fake_cublas.CALLS.clear()
+    F.packed_attention(x, 4, is_causal=True).sum().backward()
+    assert [call[-1] for call in fake_cublas.CALLS] == [12] * 6
 
 
 @pytest.mark.parametrize("p", [0.3, 1e-4])

@@ -45,6 +45,14 @@ def operands(draw):
     return draw(stacks(lead, rows, inner)), draw(stacks(lead, inner, columns))
 
 
+def test_a_result_by_columns(xp):
+    a, b = np.arange(24.0).reshape(2, 3, 4), np.arange(40.0).reshape(2, 4, 5)
+    for lead in (slice(None), 0):
+        out = fake_device.ndarray(np.zeros((2, 5, 3))[lead].swapaxes(-1, -2))
+        xp.matmul(fake_device.ndarray(a[lead].copy()), fake_device.ndarray(b[lead].copy()), out=out)
+        assert np.array_equal(out.array, a[lead] @ b[lead])
+
+
 @settings(max_examples=300)
 @given(operands(), st.sampled_from([np.float16, np.float32, np.float64]), st.booleans())
 def test_any_layout_gives_numpys_product(xp, pair, dtype, strided_out):
@@ -88,18 +96,51 @@ def test_swapped_axes_are_a_flag_and_not_a_copy(xp):
     assert calls_of(xp, a.swapaxes(1, 2), a) == [(0, 1, 4, 4, 3, 6)]
 
 
-def test_heads_are_stepped_through_as_they_lie(xp):
-    # (B, H, T, K) views of (B, T, H, K): no single step visits every head, so the few heads are
-    # looped over.
+def test_heads_are_copied_or_stepped_through_whatever_takes_less(xp):
+    # (B, H, T, K) views of (B, T, H, K): no single step visits every head. Two are looped over;
+    # twelve launches take longer than two copies.
     q, k = (np.ones((16, 7, 2, 5), np.float32).swapaxes(1, 2) for _ in range(2))
     assert calls_of(xp, q, k.swapaxes(-1, -2)) == [(1, 0, 7, 7, 5, 16)] * 2
-    many = np.ones((16, 7, 12, 5), np.float32).swapaxes(1, 2)  # twelve launches cost more than two copies
+    many = np.ones((16, 7, 12, 5), np.float32).swapaxes(1, 2)
     assert calls_of(xp, many, many.swapaxes(-1, -2)) == [(0, 0, 7, 7, 5, 192)]
 
 
+def test_large_operands_are_not_copied_to_save_launches():
+    lies, copy = gemm.Operand((64, 6, 8, 8), (384, 64, 8, 1)), gemm.Operand((64, 6, 8, 8), (384, 64, 8, 1))
+    strided = gemm.Operand((64, 6, 8, 8), (384, 8, 48, 1))
+    assert gemm.cheapest([[strided, copy, 64 * 384], [lies, copy, 0], [lies, copy, 0]])[0] == (True, False, False)
+    assert len(gemm.cheapest([[strided, copy, 8 << 20], [lies, copy, 0], [lies, copy, 0]])[1]) == 6
+
+
+@pytest.mark.parametrize("lead", [(), (3, 2)])
+def test_products_of_16_bits_may_have_32(xp, lead):
+    from minitensor.backend.cublas import product
+
+    rng = np.random.default_rng(0)
+    a, b = (rng.uniform(-1, 1, (*lead, 4, n)).astype(np.float16) for n in (5, 3))
+    given = fake_device.ndarray(a.swapaxes(-1, -2)), fake_device.ndarray(b)
+    out = product(*given)
+    right = np.matmul(a.swapaxes(-1, -2).astype(np.float32), b.astype(np.float32))
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(out.array, right, rtol=1e-6)
+    home = fake_device.ndarray(np.zeros((*lead, 3, 5), np.float32).swapaxes(-1, -2))
+    assert product(*given, out=home) is home
+    np.testing.assert_allclose(home.array, right, rtol=1e-6)
+    with pytest.raises(ValueError, match="do not match"):
+        product(given[1], given[1])
+
+
+def test_products_of_equal_shapes_are_planned_once(xp, monkeypatch):
+    from minitensor.backend import cublas
+
+    a, b = (fake_device.ndarray(np.ones((5, 3, 3), np.float32)) for _ in range(2))
+    first = xp.matmul(a, b)
+    monkeypatch.setattr(cublas, "_planned", None)
+    assert np.array_equal(xp.matmul(b, a).array, first.array)
+
+
 def test_a_stack_times_one_matrix_is_one_product(xp):
-    # CuPy's own product of two matrices
-    assert calls_of(xp, np.ones((6, 3, 4), np.float32), np.ones((4, 5), np.float32)) == []
+    assert calls_of(xp, np.ones((6, 3, 4), np.float32), np.ones((4, 5), np.float32)) == [(0, 0, 5, 18, 4, 1)]
     assert calls_of(xp, np.ones((6, 3, 4), np.float32), np.ones((1, 4, 5), np.float32)) == [(0, 0, 5, 3, 4, 6)]
 
 

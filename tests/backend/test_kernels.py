@@ -11,6 +11,7 @@ import pytest
 from minitensor.backend import cpu, namespace
 from minitensor.backend.kernels import REALS, row_threads, signatures, sources
 from tests.backend import emulator, fake_device
+from tests.backend.parity import check_parity
 
 needs_compiler = pytest.mark.skipif(
     emulator.compiler() is None, reason="running the kernels on the CPU takes Linux and a C++ compiler"
@@ -62,7 +63,7 @@ def test_signatures_are_read_from_the_source():
     found = {file: signatures(text) for file, text in sources().items()}
     names = [name for kernels in found.values() for name in kernels]
     assert len(names) == len(set(names)) and all(found.values())
-    assert found["random"]["philox"] == [("word", True), ("long long", False), *[("word", False)] * 4]
+    assert found["random"]["philox"] == [("word", True), ("long long", False), *[("word", False)] * 4, ("word", True)]
     assert found["softmax"]["softmax_forward"] == [("REAL", True), ("REAL", True), ("long long", False), ("int", False)]
 
 
@@ -202,3 +203,181 @@ def test_adam_equals_the_rule_of_the_optimiser(xp, dtype, keep, coupled):
     )
     for mine, right in zip([found[0], *found[2:]], expected):
         np.testing.assert_allclose(mine.array, right, rtol=1e-5 if dtype == np.float32 else 1e-12, atol=1e-7)
+
+
+# --- edges: what ``benchmarks/mutants.py --cuda`` found that no other test sees -------------------
+
+
+def sure_rows(dtype):
+    """``(y, g, gx)``: logarithms of probabilities, some nearly 1, cotangents that are 1 there, and
+    the gradients, which are small and have all their digits.
+    """
+    x = np.array(
+        [[14.0, 0.0, 1.0], [0.0, 4.61, -9.0], [0.0, 0.0, 4.9], [-0.5, 12.0, 0.0], [0.0, 9.0, 9.5]], np.longdouble
+    )
+    y = x - x.max(-1, keepdims=True)
+    y = y - np.log(np.exp(y).sum(-1, keepdims=True))
+    one = np.arange(3) == x.argmax(-1)[:, None]
+    rest = np.where(one, 0, np.exp(y)).sum(-1, keepdims=True)
+    return y.astype(dtype), one.astype(dtype), np.where(one, rest, -np.exp(y)).astype(dtype)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_edges_of_log_softmax(xp, dtype):
+    y, g, want = sure_rows(dtype)
+    device_y, device_g, gx = on_device(y, g, np.empty_like(y))
+    xp.kernels.rows("softmax_backward", dtype, 5, 3, device_y, device_g, gx, 3, 1)
+    np.testing.assert_allclose(gx.array, want, rtol=2e-5 if dtype == np.float32 else 1e-13)
+
+
+FAR = [
+    0.0,
+    -0.0,
+    1e-30,
+    12.0,
+    -12.0,
+    39.0,
+    41.0,
+    -41.0,
+    50.0,
+    -50.0,
+    104.0,
+    -104.0,
+    1e20,
+    -1e20,
+    2e30,
+    -2e30,
+    np.inf,
+    -np.inf,
+    np.nan,
+]
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_edges_of_gates(xp, dtype):
+    import math
+
+    x = np.array(FAR, dtype)
+    g = np.linspace(1.0, 2.0, len(x)).astype(dtype)
+    with np.errstate(all="ignore"):
+        wide = x.astype(float)
+        cut = np.clip(wide, -1e6, 1e6)
+        phi = np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in cut])
+        u = math.sqrt(2 / math.pi) * (cut + 0.044715 * cut**3)
+        almost = 0.5 * (1 + np.tanh(u))
+        sigmoid = 1 / (1 + np.exp(-cut))
+        slopes = [
+            phi + cut * np.exp(-cut * cut / 2) / math.sqrt(2 * math.pi),
+            almost + cut * 2 * almost * (1 - almost) * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * cut * cut),
+            sigmoid * (1 + cut * (1 - sigmoid)),
+        ]
+    for kind, (share, slope) in enumerate(zip((phi, almost, sigmoid), slopes)):
+        given, cotangent, y, gx = on_device(x, g, np.empty_like(x), np.empty_like(x))
+        xp.kernels.each("gate_forward", dtype, x.size, given, y, x.size, kind)
+        xp.kernels.each("gate_backward", dtype, x.size, given, cotangent, gx, x.size, kind)
+        with np.errstate(all="ignore"):
+            right = np.where(share == 0, 0.0, wide * share).astype(dtype)
+        tolerance = {"rtol": 1e-5 if dtype == np.float32 else 1e-12, "atol": 1e-6 if kind < 2 else 1e-30}
+        np.testing.assert_allclose(y.array, right, **tolerance)
+        np.testing.assert_allclose(
+            gx.array, (g * slope).astype(dtype), **(tolerance | {"atol": 1e-6 if kind < 2 else 1e-26})
+        )
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_edges_of_arrays(xp, dtype):
+    """No kernel reads or writes behind what it was given: there lie a NaN and a seven."""
+    rng = np.random.default_rng(0)
+
+    def given(count):
+        return np.append(rng.random(count), np.nan).astype(dtype)
+
+    def room(count):
+        return np.full(count + 1, 7, dtype)
+
+    each, rows, none = xp.kernels.each, xp.kernels.rows, None
+    x, y = on_device(given(300), given(300))
+    for kernel, arrays, more in (
+        ("gate_forward", (x, room), (0,)), ("gate_backward", (x, y, room), (2,)), ("floor_divide", (x, y, room), ()),
+        ("remainder_of", (x, y, room), ()), ("adam", (room, y, room, room), (0.9, 0.98, 1.0, 0.0, 1e-8, 0.1)),
+    ):  # fmt: skip
+        outs = [fake_device.ndarray(room(300)) if a is room else a for a in arrays]
+        each(kernel, dtype, 300, *outs, 300, *more)
+        for out, array in zip(outs, arrays):
+            assert np.isfinite(out.array[:300]).all(), kernel
+            assert out.array[300] == 7 if array is room else np.isnan(out.array[300]), kernel
+    width, count = 40, 3
+    x, g = on_device(given(width * count), given(width * count))
+    mean, rstd, loss, weight, bias = on_device(room(count), room(count), room(count), given(width), given(width))
+    mask = fake_device.ndarray(np.append(rng.random(width * count) < 0.7, True))
+    drop = fake_device.ndarray(given(width * count))
+    targets = fake_device.ndarray(np.array([1, 39, 0, 5], np.int64))
+    for kernel, call in (
+        ("softmax_forward", lambda out: (x, out, width, 0)), ("softmax_forward", lambda out: (x, out, width, 1)),
+        ("softmax_backward", lambda out: (x, g, out, width, 0)),
+        ("norm_forward", lambda out: (x, weight, bias, out, mean, rstd, width, 1e-5, 1)),
+        ("norm_backward", lambda out: (x, weight, g, mean, rstd, out, width, 1)),
+        ("cross_entropy", lambda out: (x, targets, weight, loss, out, width, -100, 0.1)),
+        ("attention_forward", lambda out: (x, mask, none, out, none, width, 1, count, width * count, width * count, width, 1)),
+        ("attention_backward", lambda out: (x, g, drop, out, width)),
+    ):  # fmt: skip
+        out = fake_device.ndarray(room(width * count))
+        rows(kernel, dtype, count, width, *call(out))
+        assert np.isfinite(out.array[:-1]).all() and out.array[-1] == 7, kernel
+    assert mean.array[-1] == rstd.array[-1] == loss.array[-1] == 7
+    gu, sums = on_device(room(2 * width), room(2 * width))
+    xp.kernels.launch("norm_columns", dtype, (2, 2), 32, (x, g, mean, rstd, gu, sums, count, width, 2))
+    assert np.isfinite(gu.array).all() and gu.array[-1] == sums.array[-1] == 7
+    ids, order = on_device(np.array([0, 0, 2, 9], np.int64), np.array([1, 0, 2, 5], np.int64))
+    out = fake_device.ndarray(np.append(np.zeros(3 * width), 7).astype(dtype))
+    rows("segment_sum", dtype, count, width, out, x, ids, order, count, 3, width)
+    want = x.array[:-1].reshape(count, width)
+    np.testing.assert_array_equal(
+        out.array, np.concatenate([want[1] + want[0], 0 * want[0], want[2], [7]]).astype(dtype)
+    )
+    fault = fake_device.ndarray(np.zeros(3, np.int64))
+    each("check_ids", dtype, 3, ids, 3, 0, 3, 4, fault)
+    assert fault.array.tolist() == [0, 0, 0]
+    wrong = fake_device.ndarray(np.zeros(4, np.int64))
+    each("check_ids", dtype, 4, ids, 4, 0, 3, 4, wrong)
+    assert wrong.array.tolist() == [1, 4, 9, 0]
+    targets.array[0] = width  # no class: check_ids tells of it
+    rows("cross_entropy", dtype, count, width, x, targets, weight, loss, None, width, -100, 0.1)
+    assert loss.array[0] == 0 != loss.array[1]
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_edges_of_wide_rows(xp, dtype):
+    """Rows of which a thread has several elements and a block several warps."""
+    import minitensor.nn.functional as F
+
+    rng = np.random.default_rng(0)
+    x, weight, bias = rng.normal(size=(3, 150)), rng.random(150), rng.normal(size=150)
+    x[0, 40], x[1, 33], x[2, 149] = 1e4, 2e3, 1e3  # the greatest lies with another warp than the first
+    small = x.clip(-3, 3)
+    rtol, atol = (1e-4, 1e-5) if dtype == np.float32 else (1e-10, 1e-12)
+    targets = np.array([3, 149, 60])
+    huge = 1e25 if dtype == np.float32 else 1e200
+    for function, inputs in (
+        (lambda x, t, w: F.cross_entropy(x, t, w, label_smoothing=0.1, reduction="none"), [small, targets, weight]),
+        (lambda x, t: F.cross_entropy(x, t, label_smoothing=0.1, reduction="none"), [x, targets]),
+        (F.layer_norm, [small, weight, bias]), (F.rms_norm, [small, weight]), (F.softmax, [x]), (F.log_softmax, [x]),
+        (lambda x: F.rms_norm(-x * huge), [np.abs(small) + 0.1]), (lambda x: F.layer_norm(x * huge), [small]),
+        (F.scaled_dot_product_attention, [small[:, :4], rng.normal(size=(150, 4)), rng.normal(size=(150, 2))]),
+    ):  # fmt: skip
+        check_parity(function, inputs, dtype=dtype, order=1, rtol=rtol, atol=atol)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_edges_of_quotients(xp, dtype):
+    rng = np.random.default_rng(0)
+    x, y = (scale * rng.standard_normal(4000).astype(dtype) for scale in (dtype.type(1000), dtype.type(1)))
+    there, other, out = on_device(x, y, np.empty_like(x))
+    for kernel, function in (("floor_divide", np.floor_divide), ("remainder_of", np.remainder)):
+        xp.kernels.each(kernel, dtype, x.size, there, other, out, x.size)
+        np.testing.assert_array_equal(out.array, function(x, y))

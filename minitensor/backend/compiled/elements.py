@@ -10,8 +10,7 @@ from minitensor.backend.compiled.lowlevel import entry, parallel, part, piece
 from minitensor.backend.compiled.maths import exp, sigmoid, tanh, upper_tail
 
 __all__ = [
-    "add", "add_to", "gelu", "gelu_gradient", "gelu_tanh", "gelu_tanh_gradient", "multiply", "relu", "relu_gradient", "silu",
-    "silu_gradient",
+    "add", "gelu", "gelu_gradient", "gelu_tanh", "gelu_tanh_gradient", "multiply", "relu", "relu_gradient", "silu", "silu_gradient",
 ]  # fmt: skip
 
 FAR = 40.0  # where Phi and the sigmoid are 0 or 1 to the last digit
@@ -30,19 +29,6 @@ def _add(number, x, y, out):
 def add(pool, x, y, out):
     """``out = x + y``."""
     parallel(pool, (x.size + STEP - 1) // STEP, _add, (x, y, out))
-
-
-@part
-def _add_to(number, x, out):
-    x, out = piece(x, number), piece(out, number)
-    for i in range(x.size):
-        out[i] += x[i]
-
-
-@entry
-def add_to(pool, x, out):
-    """``out += x``."""
-    parallel(pool, (x.size + STEP - 1) // STEP, _add_to, (x, out))
 
 
 @part

@@ -33,3 +33,9 @@ extern "C" __global__ void gate_backward(const REAL* x, const REAL* g, REAL* gx,
     gate(near, kind, &s, &slope);
     gx[i] = g[i] * (s + near * slope);
 }
+
+// With y = max(x, 0):  dL/dx = g where y > 0, else 0 (NaN of a NaN).
+extern "C" __global__ void relu_backward(const REAL* y, const REAL* g, REAL* gx, long long count) {
+    long long i = THREAD;
+    if (i < count) gx[i] = g[i] * (y[i] > 0);
+}

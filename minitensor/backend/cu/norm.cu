@@ -43,9 +43,10 @@ extern "C" __global__ void norm_backward(const REAL* x, const REAL* weight, cons
     FOR_ROW(j) gx[j] = factor * (g[j] * (weight ? weight[j] : 1) - sum_h - (x[j] - middle) * factor * sum_hu);
 }
 
-// Column sums of g u and of g over `chunk` rows: a thread takes column j of chunk blockIdx.y. The caller adds the chunks.
-extern "C" __global__ void norm_columns(const REAL* x, const REAL* g, const REAL* mean, const REAL* rstd, REAL* sum_gu, REAL* sum_g,
-                                        long long rows, long long width, long long chunk) {
+// Column sums of g u and of g over `chunk` rows, in sums (chunks, 2, width): a thread takes column j of chunk blockIdx.y. The caller
+// adds the chunks.
+extern "C" __global__ void norm_columns(const REAL* x, const REAL* g, const REAL* mean, const REAL* rstd, REAL* sums, long long rows,
+                                        long long width, long long chunk) {
     long long j = THREAD, first = blockIdx.y * chunk, last = first + chunk < rows ? first + chunk : rows;
     if (j >= width) return;
     REAL gu = 0, sum = 0;
@@ -54,6 +55,6 @@ extern "C" __global__ void norm_columns(const REAL* x, const REAL* g, const REAL
         gu += value * (x[i * width + j] - mean[i]) * rstd[i];
         sum += value;
     }
-    sum_gu[blockIdx.y * width + j] = gu;
-    sum_g[blockIdx.y * width + j] = sum;
+    sums[blockIdx.y * 2 * width + j] = gu;
+    sums[(blockIdx.y * 2 + 1) * width + j] = sum;
 }

@@ -8,10 +8,11 @@ from minitensor.nn.functional import compiled_attention as _compiled_attention
 from minitensor.nn.functional import compiled_recurrent as _compiled_recurrent
 from minitensor.nn.functional import cuda as _cuda
 from minitensor.nn.functional import cuda_recurrent as _cuda_recurrent
-from minitensor.nn.functional.activations import dropout, elu, gelu, leaky_relu, relu, sigmoid, silu, softplus
+from minitensor.nn.functional.activations import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus
 from minitensor.nn.functional.affine import embedding, linear, one_hot
 from minitensor.nn.functional.attention import attention_weights, packed_attention, scaled_dot_product_attention
 from minitensor.nn.functional.convolution import conv2d
+from minitensor.nn.functional.dropping import dropout
 from minitensor.nn.functional.likelihood import cross_entropy, nll_loss
 from minitensor.nn.functional.losses import binary_cross_entropy_with_logits, huber_loss, kl_div, l1_loss, mse_loss
 from minitensor.nn.functional.norm import layer_norm, rms_norm

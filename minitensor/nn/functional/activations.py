@@ -1,20 +1,17 @@
-"""Activations, and dropout."""
+"""Activations."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-from minitensor import random
-from minitensor.backend import compute_dtype, namespace, on
 from minitensor.engine.fused import fused
 from minitensor.engine.op import op
-from minitensor.engine.settings import probability
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional.blocks import as_floats, row_blocks
 from minitensor.ops.elementwise import clip, erf, expm1, maximum, tanh, where
 
-__all__ = ["dropout", "elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus"]
+__all__ = ["elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus"]
 
 if TYPE_CHECKING:
     from minitensor.engine.attached import TensorLike
@@ -186,62 +183,3 @@ def _(xp, x):
         s *= g
 
     return _by_blocks(xp, value, x), lambda g: (_by_blocks(xp, slope, g, x),)
-
-
-MANY = 1 << 12  # elements from which a compiled kernel is called for them
-
-
-# --- dropout --------------------------------------------------------------------------------------
-
-
-@fused(name="dropout")
-def _dropout(x, *, mask):
-    return x * mask
-
-
-@_dropout.kernel
-def _(xp, x, *, mask):
-    return x * mask, lambda g: (g * mask,)
-
-
-def dropout(x: TensorLike, p: float = 0.5, training: bool = True, generator: random.Generator | None = None) -> Tensor:
-    """Zero each element with probability ``p`` and multiply the others by ``1 / (1 - p)``; p = 1
-    gives zeros.
-
-    The bits come from ``generator`` (default: the default one). Without training, or with p = 0, x
-    itself. Srivastava et al., "Dropout", JMLR 2014.
-    """
-    x = asarray(x)
-    mask = dropout_mask(x.shape, p, training, generator, x.device, x.dtype)
-    return x if mask is None else _dropout(x, mask=mask)
-
-
-def dropout_mask(shape, p, training, generator, device, dtype):
-    """A raw array: 0 with probability ``p``, else ``1 / (1 - p)``; None if nothing is dropped.
-    ``dtype``: of what it multiplies.
-
-    16 random bits an element, as long as these hold p and 1 - p to one part in a thousand, else 64:
-    the mean of the mask stays 1.
-    """
-    p = probability("dropout", "p", p)
-    if not training or p == 0.0:
-        return None
-    xp, dtype = namespace(device), compute_dtype(dtype)
-    if p == 1.0:
-        return xp.zeros(shape, dtype=dtype)
-    generator, cut = random.generator_of("dropout", generator), round(p * 2**16)
-    if abs(cut - p * 2**16) <= 2**16 * 1e-3 * min(p, 1.0 - p):
-        if xp.name == "cpu" and math.prod(shape) > MANY and xp.kernels.has(dtype):
-            (seed, stream), counter, skip = generator.take_share(shape, 4)
-            mask = xp.empty(skip + math.prod(shape), dtype=dtype)
-            words = (xp.uint64(seed), xp.uint64(stream), xp.uint64(counter), xp.uint16(cut))
-            xp.kernels.run("dropout_mask", *words, dtype.type(1.0 / (1.0 - p)), mask)
-            return mask[skip:].reshape(shape)
-        kept = xp.greater_equal(generator.halves(shape, device), xp.uint16(cut))
-    else:
-        words = generator.share(shape, 1, device)
-        kept = xp.greater_equal(words, xp.uint64(int(p * 2**53) << 11))
-    with on(kept):
-        mask = kept.astype(dtype)
-        mask *= 1.0 / (1.0 - p)
-    return mask

@@ -11,7 +11,7 @@ from minitensor.engine.fused import fused
 from minitensor.engine.mode import reads_values
 from minitensor.engine.op import op
 from minitensor.engine.tensor import Tensor, asarray
-from minitensor.nn.functional.blocks import all_floats, as_rows
+from minitensor.nn.functional.blocks import all_floats, as_rows, home_of
 from minitensor.ops.ids import wide_ids
 from minitensor.ops.linalg import matmul
 from minitensor.ops.shape import permute_dims
@@ -47,11 +47,17 @@ def _(xp, x, weight, bias=None, *, needs):
     if bias is not None:
         out += bias
 
-    def backward(g):
-        g = as_rows(g)
+    def backward(g, homes=None):
+        g, gw, gb = as_rows(g), None, None
         gx = xp.matmul(g, weight).reshape(x.shape) if needs[0] else None
-        gw = xp.matmul(g.T, rows) if needs[1] else None
-        return gx, gw, g.sum(axis=0) if needs[2] else None
+        if needs[1]:
+            gw = home_of(homes, 1, weight.shape, xp.result_type(g, rows))
+            gw = xp.matmul(g.T, rows, out=gw)
+        if needs[2]:
+            gb = home_of(homes, 2, g.shape[1:], g.dtype)
+            total = xp.sum(g, axis=0, out=gb)
+            gb = total if gb is None else gb  # CuPy returns a view of what it is given
+        return gx, gw, gb
 
     return out.reshape(*x.shape[:-1], weight.shape[0]), backward
 

@@ -15,9 +15,9 @@ from minitensor.engine.mode import reads_values
 from minitensor.engine.settings import number
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional import attention_tiles as tiles
-from minitensor.nn.functional.activations import dropout_mask
 from minitensor.nn.functional.blocks import as_floats, as_rows, row_blocks
 from minitensor.nn.functional.causal import below
+from minitensor.nn.functional.dropping import Drawn, dropout_mask
 from minitensor.nn.functional.masking import as_mask, blank_hidden
 from minitensor.nn.functional.watching import tell_watchers, watched
 from minitensor.ops.elementwise import exp, where
@@ -52,8 +52,8 @@ def _probabilities(query, key, mask, bias, scale):
 
 
 @fused(name="scaled_dot_product_attention")
-def _attention(query, key, value, mask=None, bias=None, drop=None, *, scale, causal=False):
-    mask = _with_triangle(mask, causal, query, key)
+def _attention(query, key, value, mask=None, bias=None, drop=None, *, scale, causal=False, drawn=None):
+    mask, drop = _with_triangle(mask, causal, query, key), drop if drawn is None else Tensor(drawn.written())
     if mask is not None:
         query, key, value = blank_hidden(where, query, key, value, mask)
     weights = _probabilities(query, key, mask, bias, scale)
@@ -69,9 +69,9 @@ def _with_triangle(mask, causal, query, key):
 
 
 @fused(name="packed_attention")
-def _packed(qkv, mask=None, drop=None, *, n_heads, scale, causal=False):
+def _packed(qkv, mask=None, drop=None, *, n_heads, scale, causal=False, drawn=None):
     q, k, v = _heads_of(qkv, n_heads)
-    y = _attention.definition(q, k, v, mask, None, drop, scale=scale, causal=causal)
+    y = _attention.definition(q, k, v, mask, None, drop, scale=scale, causal=causal, drawn=drawn)
     return swapaxes(y, axis1=1, axis2=2).reshape((qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3))
 
 
@@ -218,6 +218,11 @@ def _visible(xp, q, k, v, mask, causal):
     return blank_hidden(xp.where, q, k, v, below(mask, queries, keys, device_of(q)) if causal else mask)
 
 
+def written(drop, drawn):
+    """The mask of dropout, raw: ``drop``, or what ``drawn`` stands for; None without one."""
+    return drop if drawn is None else drawn.written()
+
+
 def pull_scores(xp, ds, q, k, bias, scale, dq, dk):
     """Fill dQ and dK from the gradient ``ds`` of the scores, which is overwritten.
 
@@ -237,7 +242,8 @@ def _by_heads(xp, shape, dtype):
 
 
 @_attention.kernel
-def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=False, forward=_forward):
+def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=False, drawn=None, forward=_forward):
+    drop = written(drop, drawn)
     given = [x for x in (query, key, value, mask, bias) if x is not None]
     lead = xp.broadcast_shapes(*[x.shape[:-2] for x in given])
     full = [as_floats(x) for x in (query, key, value)]
@@ -262,7 +268,8 @@ def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=F
 
 
 @_packed.kernel
-def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, causal=False, forward=_forward):
+def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, causal=False, drawn=None, forward=_forward):
+    drop = written(drop, drawn)
     qkv = as_floats(qkv)
     batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
     out = xp.empty((batch, length, n_heads, width // n_heads), dtype=qkv.dtype)  # (B, T, H, K)
@@ -322,8 +329,8 @@ def scaled_dot_product_attention(
     scale: a number, or a tensor that multiplies the query and gets its gradient; default:
     1 / sqrt(K). bias: added to the scores. dropout: probability of dropping a weight. A query that
     may see no key gives zeros, and a key that no query may see is ignored, even if it holds NaN.
-    Each row is computed for itself: no bit of it depends on another row, or on what is padded. On
-    the CPU no (T, S) of a long sequence is held, but for a mask, a bias or dropout of that shape.
+    Each row is computed for itself: no bit of it depends on another row, or on what is padded. No
+    (T, S) of a long sequence is held, but for a mask, a bias or, on the CPU, dropout of that shape.
 
     Raises TypeError for a mask that is not boolean or on another device, and ValueError for shapes
     that do not fit.
@@ -337,10 +344,10 @@ def scaled_dot_product_attention(
     scores = (*_lead(query, key), query.shape[-2], key.shape[-2])
     allowed = _allowed(mask, scores, query.device)
     query, factor = _scaled("scaled_dot_product_attention", query, scale, query.shape[-1])
-    drop = _drop(scores, dropout, generator, query)
+    drop, drawn = _drop(scores, dropout, generator, query)
     bias = None if bias is None else asarray(bias)
     causal = bool(is_causal) and query.shape[-2] > 1  # a query alone is the last, and sees every key
-    y = _attention(query, key, value, allowed, bias, drop, scale=factor, causal=causal)
+    y = _attention(query, key, value, allowed, bias, drop, scale=factor, causal=causal, **drawn)
     if watched():
         tell_watchers(query, key, value, dict(mask=allowed, is_causal=causal, scale=factor, bias=bias), y)
     return _as_given(y, drop, query, key, value, bias)
@@ -352,9 +359,13 @@ def _lead(query, key):
 
 
 def _drop(shape, dropout, generator, query):
-    """The mask of dropout as a Tensor, or None."""
+    """``(drop, keywords)``: the mask of dropout as a Tensor, or on a GPU, where kernels draw it, as
+    the keyword ``drawn``.
+    """
     mask = dropout_mask(shape, dropout, True, generator, query.device, query.dtype)
-    return None if mask is None else Tensor(mask)
+    if isinstance(mask, Drawn):
+        return None, {"drawn": mask}
+    return None if mask is None else Tensor(mask), {}
 
 
 def _as_given(y, drop, *inputs):
@@ -386,9 +397,9 @@ def packed_attention(
         )
     batch, length, width = qkv.shape
     scores = (batch, n_heads, length, length)
-    allowed, drop = _allowed(mask, scores, qkv.device), _drop(scores, dropout, generator, qkv)
+    allowed, (drop, drawn) = _allowed(mask, scores, qkv.device), _drop(scores, dropout, generator, qkv)
     scale = _scale(width // (3 * n_heads)) if scale is None else number("packed_attention", "scale", scale)
-    y = _packed(qkv, allowed, drop, n_heads=n_heads, scale=scale, causal=bool(is_causal))
+    y = _packed(qkv, allowed, drop, n_heads=n_heads, scale=scale, causal=bool(is_causal), **drawn)
     if watched():
         heads = y.reshape((batch, length, n_heads, -1)).swapaxes(1, 2)  # (B, T, D) to (B, H, T, K)
         how = dict(mask=allowed, is_causal=bool(is_causal), scale=scale, bias=None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from minitensor.backend import compute_dtype, is_floating, np
 
-__all__ = ["all_floats", "as_floats", "as_rows", "row_blocks"]
+__all__ = ["all_floats", "as_floats", "as_rows", "home_of", "row_blocks"]
 
 if TYPE_CHECKING:
     from typing import Any, TypeVar
@@ -40,6 +40,14 @@ def all_floats(*operands):
 def as_rows(x):
     """``x`` (..., D) as (N, D); a view if the memory allows."""
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def home_of(homes, i, shape, dtype):
+    """The array that gradient number ``i``, of this shape and type, may be written to, or None: the
+    ``homes`` of a kernel's backward.
+    """
+    home = None if homes is None else homes[i]
+    return home if home is not None and home.shape == shape and home.dtype == dtype else None
 
 
 def row_blocks(xp, rows, arrays=1):

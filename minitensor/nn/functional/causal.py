@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from minitensor.backend import namespace
+from minitensor.backend.capture import capturing
 
 __all__ = ["below", "causal", "forget"]
 
@@ -16,7 +17,8 @@ def causal(queries, keys, device):
     """(T, S) boolean, raw: query t may see key s if ``s <= t + S - T`` (aligned to the lower
     right).
     """
-    return (_small if queries * keys <= KEPT else _made)(queries, keys, device)
+    keep = queries * keys <= KEPT and capturing() is None  # in a CUDA graph nothing is computed yet
+    return (_small if keep else _made)(queries, keys, device)
 
 
 def below(mask, queries, keys, device):

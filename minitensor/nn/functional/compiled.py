@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 
-from minitensor.nn.functional.activations import _dropout, gelu, relu, silu
+from minitensor.nn.functional.activations import gelu, relu, silu
 from minitensor.nn.functional.affine import linear
 from minitensor.nn.functional.blocks import as_rows
+from minitensor.nn.functional.dropping import _dropout
 from minitensor.nn.functional.likelihood import _cross_entropy
 from minitensor.nn.functional.norm import layer_norm_last, rms_norm_last
 from minitensor.nn.functional.overrides import override

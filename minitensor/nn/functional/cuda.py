@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 
 from minitensor.nn.functional import attention as attention_file
-from minitensor.nn.functional.activations import gelu, silu
-from minitensor.nn.functional.blocks import as_rows
+from minitensor.nn.functional import cuda_attention
+from minitensor.nn.functional.activations import gelu, relu, silu
+from minitensor.nn.functional.blocks import as_rows, home_of
 from minitensor.nn.functional.likelihood import _cross_entropy, weight_gradient
 from minitensor.nn.functional.norm import layer_norm_last, rms_norm_last
 from minitensor.nn.functional.overrides import override
@@ -59,7 +60,7 @@ def _norm(xp, x, weight, bias, eps, needs, centred):
     y, mean, rstd = xp.empty_like(rows), xp.empty(count, dtype=dtype), xp.empty(count, dtype=dtype)
     xp.kernels.rows("norm_forward", dtype, count, width, rows, weight, bias, y, mean, rstd, width, eps, centred)
 
-    def backward(g):
+    def backward(g, homes=None):
         g = xp.ascontiguousarray(as_rows(g))
         gx = gw = gb = None
         if needs[0]:
@@ -69,15 +70,28 @@ def _norm(xp, x, weight, bias, eps, needs, centred):
         if any(needs[1:]):
             chunk = max(CHUNK, -(-count // MOST_CHUNKS))
             chunks = -(-count // chunk)
-            sums = xp.empty((2, chunks, width), dtype=dtype)
+            sums = xp.empty((chunks, 2, width), dtype=dtype)
             grid = -(-width // 32), chunks
-            xp.kernels.launch(
-                "norm_columns", dtype, grid, 32, (rows, g, mean, rstd, sums[0], sums[1], count, width, chunk)
-            )
-            gw, gb = sums.sum(axis=1)
+            xp.kernels.launch("norm_columns", dtype, grid, 32, (rows, g, mean, rstd, sums, count, width, chunk))
+            gw, gb = (home_of(homes, i, (width,), dtype) for i in (1, 2))
+            pair = _side_by_side(gw, gb)
+            made = xp.sum(sums, axis=0, out=pair)
+            gw, gb = made if pair is None else (gw, gb)
         return gx, gw, gb
 
     return y.reshape(x.shape), backward
+
+
+def _side_by_side(first, second):
+    """Two vectors of one length as the rows of one array if they lie so in one memory, as weight
+    and bias do in a flat buffer; else None.
+    """
+    if first is None or second is None or first.base is None or first.base is not second.base:
+        return None
+    if second.data.ptr != first.data.ptr + first.nbytes:
+        return None
+    start = (first.data.ptr - first.base.data.ptr) // first.itemsize
+    return first.base.reshape(-1)[start : start + 2 * first.size].reshape(2, -1)
 
 
 @_override(layer_norm_last)
@@ -107,6 +121,19 @@ def _gated(xp, x, kind):
     return y.reshape(x.shape), backward
 
 
+@_override(relu)
+def _(xp, x, *, needs):
+    y = xp.maximum(x, 0)
+
+    def backward(g):
+        kept, g = xp.ascontiguousarray(y), xp.ascontiguousarray(g)
+        gx = xp.empty_like(g)
+        xp.kernels.each("relu_backward", x.dtype, x.size, kept, g, gx, x.size)
+        return (gx,)
+
+    return y, backward
+
+
 @_override(gelu)
 def _(xp, x, *, approximate="none", needs):
     if approximate not in ("none", "tanh"):
@@ -127,15 +154,20 @@ def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs)
     logits, targets = xp.ascontiguousarray(logits), xp.ascontiguousarray(targets, dtype=xp.int64)
     weight = None if weight is None else xp.ascontiguousarray(weight)
     count, classes = logits.shape
-    loss = xp.empty(count, dtype=logits.dtype)
-    gradient = xp.empty_like(logits) if needs[0] else None
+    loss, top, rest = (xp.empty(count, dtype=logits.dtype) for _ in range(3))
     xp.kernels.rows(
         "cross_entropy", logits.dtype, count, classes,
-        logits, targets, weight, loss, gradient, classes, ignore_index, label_smoothing,
+        logits, targets, weight, loss, top, rest, classes, ignore_index, label_smoothing,
     )  # fmt: skip
 
     def backward(g):
-        gx = gradient * g[:, None] if needs[0] else None
+        gx = None
+        if needs[0]:
+            gx = xp.empty_like(logits)
+            xp.kernels.rows(
+                "cross_entropy_gradient", logits.dtype, count, classes,
+                logits, targets, weight, top, rest, xp.ascontiguousarray(g), gx, classes, ignore_index, label_smoothing,
+            )  # fmt: skip
         if not needs[2]:
             return gx, None, None
         real = targets != ignore_index
@@ -160,12 +192,23 @@ def _mask_steps(xp, mask, shape):
     return mask, xp.broadcast_to(mask, shape).strides
 
 
+def _even(xp, x):
+    """``x`` (..., T, K) in memory of that order, so that each product takes it as it lies; what is
+    repeated stays one.
+    """
+    return x if 0 in x.strides else xp.ascontiguousarray(x)
+
+
 def _forward(xp, q, k, v, mask, bias, drop, scale, out):
-    """As ``attention._forward``; mask, softmax and dropout are one kernel, as is their gradient."""
+    """As ``attention._forward``; scale, mask, softmax and dropout are one kernel, as is their
+    gradient.
+    """
+    q, k, v = _even(xp, q), _even(xp, k), _even(xp, v)
     scores = xp.matmul(q, k.swapaxes(-1, -2))  # (..., T, S)
-    scores *= scale
+    inner = scale  # what the kernels multiply by
     if bias is not None:
-        scores = xp.ascontiguousarray(xp.add(scores, bias, dtype=scores.dtype))
+        scores *= scale
+        inner, scores = 1.0, xp.ascontiguousarray(xp.add(scores, bias, dtype=scores.dtype))
     queries, keys = scores.shape[-2:]
     heads = scores.shape[-3] if scores.ndim > 2 else 1
     rows = scores.size // keys
@@ -177,23 +220,52 @@ def _forward(xp, q, k, v, mask, bias, drop, scale, out):
     dropped = weights if drop is None else xp.empty_like(scores)
     xp.kernels.rows(
         "attention_forward", scores.dtype, rows, keys,
-        scores, mask, drop, weights, dropped, keys, heads, queries, *steps,
+        scores, mask, drop, weights, dropped, keys, heads, queries, *steps, inner,
     )  # fmt: skip
     xp.matmul(dropped, v, out=out)
 
     def backward(g, dq, dk, dv):
         # O = D V, D = P drop, P = softmax(S):
         # dV = D^T g,  dD = g V^T;  the kernel gives dS;  dQ = dS K,  dK = dS^T Q.
+        g = _even(xp, g)
         xp.matmul(dropped.swapaxes(-1, -2), g, out=dv)
         ds = xp.matmul(g, v.swapaxes(-1, -2))
-        xp.kernels.rows("attention_backward", ds.dtype, rows, keys, weights, ds, drop, ds, keys)
-        return attention_file.pull_scores(xp, ds, q, k, bias, scale, dq, dk)
+        xp.kernels.rows("attention_backward", ds.dtype, rows, keys, weights, ds, drop, ds, keys, inner)
+        if bias is not None:
+            return attention_file.pull_scores(xp, ds, q, k, bias, scale, dq, dk)
+        xp.matmul(ds, k, out=dq)
+        xp.matmul(ds.swapaxes(-1, -2), q, out=dk)
+        return None
 
     return weights, backward
 
 
-for _op in (attention_file._attention, attention_file._packed):
+@_override(attention_file._attention)
+def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=False, drawn=None, needs):
+    given = query, key, value, mask, bias, drop
+    made = cuda_attention.separate(xp, *given, drawn, scale, causal, needs[4])
+    return made or _whole(xp, *given, scale=scale, causal=causal, drawn=drawn, forward=_forward)
 
-    @_override(_op)
-    def _(xp, *inputs, needs, _general=_op.kernels["any"][0], **keywords):
-        return _general(xp, *inputs, forward=_forward, **keywords)
+
+_whole = attention_file._attention.kernels["any"][0]
+
+
+@_override(attention_file._packed)
+def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, causal=False, drawn=None, needs):
+    if made := cuda_attention.packed(xp, qkv, mask, drop, drawn, n_heads, scale, causal):
+        return made
+    drop = attention_file.written(drop, drawn)
+    batch, length, width = qkv.shape
+    parts = qkv.reshape(batch, length, 3, n_heads, width // (3 * n_heads))
+    # (3, B, H, T, K): one copy, and no product needs another
+    apart = xp.ascontiguousarray(parts.transpose(2, 0, 3, 1, 4))
+    out = xp.empty(apart.shape[1:], dtype=qkv.dtype)  # (B, H, T, K)
+    q, k, v = apart
+    pull = attention_file._attend(xp, q, k, v, mask, None, drop, scale, causal, out, _forward)
+
+    def backward(g):
+        gradients = xp.empty_like(apart)
+        pull(g.reshape(batch, length, n_heads, -1).swapaxes(1, 2), *gradients)
+        return gradients.transpose(1, 3, 0, 2, 4).reshape(qkv.shape), None, None
+
+    return out.swapaxes(1, 2).reshape(batch, length, width // 3), backward

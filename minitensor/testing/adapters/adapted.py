@@ -223,6 +223,7 @@ class _Pullback:
 
     simple = False  # None: the other library says that an input has no gradient
     gives_new = False
+    fills = False
 
     def __init__(self, op_name, on_arrays, on_tensors):
         self.op_name, self.on_arrays, self.on_tensors = op_name, on_arrays, on_tensors

@@ -14,8 +14,6 @@ from minitensor.testing.adapters.adapted import Library, profiled_by
 
 __all__ = ["Jax"]
 
-_RAN: set = set()  # code of every bwd that has run: a compiled function runs it once, while it is traced
-
 
 class Jax(Library):
     """Gradients by ``jax.vjp``, in 64 bits unless every floating input is narrower: what a function
@@ -28,6 +26,9 @@ class Jax(Library):
 
     def __init__(self):
         self.rules: set = set()  # the custom_vjp that were called
+        self.ran: set = set()  # code of what has run
+        self.compiled = False  # whether a function that is not JAX's own was compiled, or had been
+        self.again: Any = None  # runs what ran last, forward and backward
 
     def move(self, array, device):
         with jax.enable_x64(True):
@@ -59,6 +60,7 @@ class Jax(Library):
             ]
             with jax.enable_x64(wide), self._watched():
                 ran[0] += 1
+                self.again = lambda: self.run(function, values, wanted)[1](cotangents)
                 return list(pullback(list(seeds)))
 
         return outputs, pull, lambda: ran[0]
@@ -71,17 +73,27 @@ class Jax(Library):
 
         def look(frame, event, _):
             if event == "call":
-                _RAN.add(frame.f_code)
+                self.ran.add(frame.f_code)
                 if frame.f_code is called:
                     self.rules.add(frame.f_locals["self"])
+                elif frame.f_globals.get("__name__") == "jax._src.pjit":
+                    module = getattr(frame.f_locals.get("fun"), "__module__", None) or "jax"
+                    self.compiled = self.compiled or module.partition(".")[0] != "jax"
 
         with profiled_by(look):
             yield
 
     def unrun(self):
+        # A compiled function calls its rules while it is traced, which may have been long ago.
+        if self.again is not None and (self._missing() or (self.compiled and not self.rules)):
+            jax.clear_caches()
+            self.again()
+        return self._missing()
+
+    def _missing(self):
         rules = [(rule, getattr(rule, "bwd", None)) for rule in self.rules]
         codes = [(rule, getattr(bwd, "__code__", None)) for rule, bwd in rules]
-        return [getattr(rule, "__name__", "a custom_vjp") for rule, code in codes if code and code not in _RAN]
+        return [getattr(rule, "__name__", "a custom_vjp") for rule, code in codes if code and code not in self.ran]
 
     def pulled(self, function, count, wanted):
         def gradients(*given):

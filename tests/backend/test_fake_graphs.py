@@ -1,0 +1,267 @@
+"""``mt.cuda_graph`` on the fake device: a graph does what its step does, bit for bit, and nothing
+that changes goes stale without a word.
+"""
+
+import numpy as np
+import pytest
+
+import minitensor as mt
+import minitensor.nn.functional as F
+from minitensor import nn, optim
+from tests.backend import emulator, fake_capture, fake_device
+from tests.backend.device_checks import GRAPHED, check_graph
+
+pytestmark = pytest.mark.skipif(emulator.compiler() is None, reason="the fake device takes Linux and a C++ compiler")
+
+
+@pytest.fixture(autouse=True)
+def device():
+    """``device="cuda"`` is the fake one."""
+    with fake_device.installed() as cupy:
+        fake_capture.LAUNCHES.clear()
+        yield cupy
+
+
+@pytest.mark.parametrize("name", GRAPHED)
+def test_a_graph_gives_the_run_of_its_step_bit_for_bit(name):
+    check_graph(name, "cuda")
+
+
+class Run:
+    """A small training run with dropout, as a graph or as it is written."""
+
+    def __init__(self, graphed, optimizer=optim.Adam, **settings):
+        mt.random.seed(3)
+        self.layer = nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.3), nn.Linear(6, 2)).to("cuda")
+        self.optimizer = optimizer(self.layer.parameters(), **settings)
+        self.step = mt.cuda_graph(self._step) if graphed else self._step
+        self.seen = 0
+
+    def _step(self, x):
+        self.seen += 1
+        self.optimizer.zero_grad()
+        loss = (self.layer(mt.asarray(x, device="cuda")) ** 2).mean()
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+    def losses(self, steps, between=lambda run, i: None):
+        """So many losses; ``between(run, i)`` comes before step i."""
+        rng, found = np.random.default_rng(0), []
+        for i in range(steps):
+            between(self, i)
+            found.append(self.step(rng.normal(size=(3, 4)).astype(np.float32)).item())
+        return found
+
+
+def both(steps, between=lambda run, i: None, **settings):
+    """The run of the graph, whose losses are those of the step itself."""
+    graphed = Run(True, **settings)
+    losses, plain = graphed.losses(steps, between), Run(False, **settings)
+    assert plain.losses(steps, between) == losses
+    for mine, right in zip(graphed.layer.parameters(), plain.layer.parameters()):
+        assert np.array_equal(mine.to("cpu").numpy(), right.to("cpu").numpy())
+    return graphed
+
+
+@pytest.mark.parametrize(
+    "optimizer, settings",
+    [
+        (optim.SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}),
+        (optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+        (optim.RMSprop, {"lr": 0.01, "momentum": 0.5, "weight_decay": 0.01}),
+        (optim.Adam, {"lr": 0.01, "weight_decay": 0.01}),
+        (optim.AdamW, {"lr": 0.01, "weight_decay": 0.1}),
+    ],
+)
+def test_learning_rates_that_change_reach_the_graph(optimizer, settings):
+    def between(run, i):
+        run.optimizer.param_groups[0]["lr"] = 0.1 / (i + 1)
+
+    run = both(6, between, optimizer=optimizer, **settings)
+    assert (run.step.captured, run.step.replayed, run.seen) == (1, 3, 3)
+    assert len(fake_capture.LAUNCHES) == 4  # the captured call launches its graph, too
+
+
+def _half(run, i):
+    if i == 4:
+        run.layer.train(False)
+
+
+def _moved(run, i):
+    if i == 4:
+        run.layer.to("cpu").to("cuda")
+
+
+def _more(run, i):
+    if i == 4:
+        run.optimizer.param_groups[0]["weight_decay"] = 0.5
+
+
+def _seeded(run, i):
+    if i == 4:
+        mt.random.seed(9)
+
+
+def _drawn(run, i):
+    mt.random.uniform((i,))
+
+
+def _loaded(run, i):
+    if i == 4:
+        run.layer.load_state_dict({name: value * 0.5 for name, value in run.layer.state_dict().items()})
+        run.optimizer.load_state_dict(run.optimizer.state_dict())
+
+
+@pytest.mark.parametrize(
+    "between, captured", [(_half, 2), (_moved, 2), (_more, 2), (_seeded, 2), (_drawn, 1), (_loaded, 1)]
+)
+def test_what_changes_between_the_steps_is_seen(between, captured):
+    assert both(8, between, lr=0.05).step.captured == captured
+
+
+def test_gradients_are_there_after_a_launch_and_may_be_kept_or_dropped():
+    mt.random.seed(0)
+    weight = mt.ones((3, 2), device="cuda", requires_grad=True)
+
+    @mt.cuda_graph
+    def step(x):
+        (x @ weight).sum().backward()
+
+    total = np.zeros((3, 2))
+    for i in range(6):
+        step(np.full((4, 3), i, np.float32))
+        total += 4.0 * i
+        assert np.array_equal(weight.grad.to("cpu").numpy(), total)  # added up, as nothing forgets them
+    assert (step.captured, step.replayed) == (1, 3)
+    weight.grad = None
+    step(np.ones((4, 3), np.float32))
+    assert np.array_equal(weight.grad.to("cpu").numpy(), np.full((3, 2), 4.0))
+
+
+def test_each_shape_has_its_graph_and_results_are_copies():
+    @mt.cuda_graph(warmup=1, most=2)
+    def double(pair, scale):
+        return {"sum": pair[0] + pair[1], "scaled": (pair[0] * scale,)}
+
+    def call(n, scale=2.0):
+        x = np.arange(n, dtype=np.float32)
+        made = double((x, mt.asarray(x + 1, device="cuda")), scale)
+        assert np.array_equal(made["sum"].to("cpu").numpy(), 2 * x + 1)
+        assert np.array_equal(made["scaled"][0].to("cpu").numpy(), scale * x)
+        return made["sum"]
+
+    first = [call(n) for n in (3, 3, 3)]
+    assert [one.tolist() for one in first] == [[1, 3, 5]] * 3 and double.captured == 1
+    call(4), call(4), call(3, 5.0), call(3, 5.0)
+    assert double.captured == 3 and double.replayed == 1
+    call(3)
+    assert double.captured == 3  # the oldest was let go of: it is as new, and runs as it is written
+
+
+def test_an_empty_argument_and_other_types():
+    @mt.cuda_graph(warmup=1)
+    def look(x, ids, mask):
+        return mt.where(mask, x[ids], 0.0).sum(), x.sum(axis=0)
+
+    for i in range(4):
+        x = mt.full((3, 0), 1.0) if i < 0 else np.full((3,), i, np.float64)
+        a, b = look(x, np.array([0, 2]), np.array([True, False]))
+        assert (a.item(), b.item()) == (i, 3 * i) and a.dtype == np.float64
+    empty = mt.cuda_graph(lambda x: x.sum(axis=0), warmup=1)
+    assert [empty(np.zeros((0, 2), np.float32)).tolist() for _ in range(3)] == [[0, 0]] * 3
+
+
+# --- what cannot be -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body, words",
+    [
+        (lambda x: mt.tensor(float((x * 2).sum())), "reads no value back"),
+        (lambda x: x + mt.asarray(np.ones(3, np.float32), device="cuda"), "H2D transfers are disallowed"),
+        (lambda x: x + mt.random.normal((3,), device="cuda"), "cannot be captured"),
+        (lambda x: mt.linalg.inv(x[:, None] * x + mt.eye(3, device="cuda")), "cannot be captured"),
+        (lambda x: x.sum() and object(), "synchronous API calls|bool"),
+    ],
+)
+def test_a_step_that_cannot_be_captured_says_why_and_changes_nothing(body, words):
+    weight = mt.ones((3,), device="cuda", requires_grad=True)
+    sgd = optim.SGD([weight], lr=0.5)
+
+    @mt.cuda_graph(warmup=1)
+    def step(x):
+        sgd.zero_grad()
+        (F.dropout(weight, 0.5) * x).sum().backward()
+        sgd.step()
+        return body(x)
+
+    x = np.array([1.0, 2.0, 4.0], np.float32)
+    try:
+        step(x)
+    except TypeError:
+        return  # of the body itself
+    kept, state, values = weight.grad.to("cpu").numpy(), mt.random.default.state, weight.to("cpu").numpy()
+    count = sgd.state_dict()["state"]["0"]["step"]
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=f"cuda_graph: .*step cannot be captured.*({words})|cuda_graph.*{words}"):
+            step(x)
+    assert np.array_equal(weight.to("cpu").numpy(), values) and np.array_equal(weight.grad.to("cpu").numpy(), kept)
+    assert mt.random.default.state == state and sgd.state_dict()["state"]["0"]["step"] == count
+
+
+def test_schedules_and_optimisers_of_others_are_refused_inside():
+    weight = mt.ones((3,), device="cuda", requires_grad=True)
+
+    class Own(optim.SGD):
+        def numbers(self, group, step):
+            return None if mt.backend.capture.capturing() else super().numbers(group, step)
+
+    for make, words in ((optim.SGD, "schedule|outside"), (Own, "no method numbers|without a method numbers")):
+        optimizer = make([weight], lr=0.5)
+        schedule = optim.LinearWarmup(optimizer, 3)
+
+        @mt.cuda_graph(warmup=1)
+        def step(x, optimizer=optimizer, schedule=schedule):
+            weight.grad = None
+            (weight * x).sum().backward()
+            optimizer.step()
+            schedule.step()
+
+        x = np.ones(3, np.float32)
+        step(x)
+        with pytest.raises(RuntimeError, match=words):
+            step(x)
+
+
+def test_arguments_and_settings_are_checked():
+    with pytest.raises(TypeError, match="decorates a function, not 3"):
+        mt.cuda_graph(3)
+    with pytest.raises(ValueError, match="warmup"):
+        mt.cuda_graph(len, warmup=0)
+    with pytest.raises(TypeError, match="not object"):
+        mt.cuda_graph(lambda x: x)(object())
+    many = mt.cuda_graph(lambda x, n: x * n)
+    with pytest.warns(RuntimeWarning, match="100 kinds of arguments"):
+        for n in range(101):
+            many(np.ones(2, np.float32), n)
+
+
+def test_under_a_profile_and_within_another_graph_the_step_runs_as_it_is_written():
+    inner = mt.cuda_graph(lambda x: x * 2.0, warmup=1)
+    outer = mt.cuda_graph(lambda x: inner(x) + 1.0, warmup=1)
+    with mt.profile():
+        assert inner(np.ones(2, np.float32)).tolist() == [2, 2]
+    assert [outer(np.full(2, i, np.float32)).tolist() for i in range(4)] == [[2 * i + 1] * 2 for i in range(4)]
+    assert outer.captured == 1 and outer.replayed == 2
+
+
+def test_without_a_gpu_it_says_so(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    for name in ("cuda", "gpus"):
+        monkeypatch.delitem(sys.modules, f"minitensor.backend.{name}", raising=False)
+        monkeypatch.delattr(mt.backend, name, raising=False)
+    with pytest.raises(ImportError, match="needs CuPy"):
+        mt.cuda_graph(lambda x: x)(np.ones(2))

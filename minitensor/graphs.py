@@ -189,12 +189,12 @@ class _Graph:
                 result = function(*args, **keywords)
                 self.form = _taken_apart(result, self.results)
                 self._take_gradients(reader, before)
-            self.generators = [(generator, state, generator.state) for generator, state in drawn.values()]
+            self.generators = [(generator, state, generator.state) for generator, state, _ in drawn.values()]
             self._check_generators()
         except BaseException as error:
             for node, grad in before.items():
                 watch(node).grad = grad
-            for generator, state in drawn.values():
+            for generator, state, _ in drawn.values():
                 generator.state = state
             self.capture.undo()
             if isinstance(error, Exception):

@@ -206,7 +206,7 @@ def agreement(group, folder):
     try:
         distributed.share_parameters([weight], group)
     except ValueError as error:
-        print(error)
+        print(error, flush=True)
     weight = mt.nn.Parameter(mt.ones(3))
     distributed.check_agreement([weight], group)
     if group.rank == 1:

@@ -125,7 +125,7 @@ def test_a_model_that_mixes_rows_is_refused_by_name(folder):
 
 
 def test_ranks_that_differ_are_told(folder):
-    said = ranks(2, SCRIPT, "agreement", folder / "agreement", code=None)
+    said = ranks(2, SCRIPT, "agreement", folder / "agreement")
     assert "the parameters of rank 1 are not those of rank 0" in said, said
     assert "the weights of rank 1 are no longer those of rank 0" in said, said
 

@@ -160,6 +160,12 @@ def test_the_extras_are_those_of_the_project():
     [
         ([(0, "Open MPI 5"), (0, "sum 3 2")], True, OK, "two processes add up"),
         ([(1, "cannot load MPI library")], True, BROKEN, "finds no MPI that works: cannot load MPI library"),
+        (
+            [(0, "Open MPI 5"), (1, "mpirun has detected an attempt to run as root.")],
+            True,
+            BROKEN,
+            "refuses to run as root",
+        ),
         ([(0, "Open MPI 5"), (0, "sum 1 1")], True, BROKEN, "two processes do not add up: sum 1 1"),
         ([(0, "Open MPI 5")], False, NOTE, "no mpiexec on the PATH"),
     ],

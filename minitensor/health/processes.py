@@ -41,7 +41,10 @@ def _mpi():
         )
         return
     code, said = _child([start, "-n", "2", sys.executable, "-c", TOGETHER])
-    if code or "sum 3 2" not in said:
+    if "root" in said:
+        cure = "set OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1, or be another user"
+        yield Check(BROKEN, f"{start} refuses to run as root: {said}", cure)
+    elif code or "sum 3 2" not in said:
         cure = "use the mpiexec of the library that mpi4py has (above); of another one each process runs alone"
         yield Check(BROKEN, f"{start} -n 2: two processes do not add up: {said or 'nothing was said'}", cure)
     else:
@@ -65,7 +68,9 @@ def _nccl():
 
 
 def _child(command):
-    """``(exit status, the last line that it said)``; 1 if it did not end in time."""
+    """``(exit status, the last line of words that it said, of an error the first)``; 1 if it did not
+    end in time.
+    """
     try:
         run = subprocess.run(
             command, capture_output=True, text=True, encoding="utf-8", errors="replace", timeout=PATIENCE
@@ -74,5 +79,8 @@ def _child(command):
         return 1, f"no answer in {PATIENCE} seconds"
     except OSError as error:
         return 1, str(error)
-    lines = (run.stdout if run.returncode == 0 else run.stderr or run.stdout).strip().splitlines()
-    return run.returncode, lines[-1].strip() if lines else ""
+    text = run.stdout if run.returncode == 0 else run.stderr or run.stdout
+    lines = [line.strip("\0 ") for line in text.splitlines() if any(map(str.isalpha, line))]
+    if run.returncode and "Traceback" not in text:
+        return run.returncode, lines[0] if lines else ""
+    return run.returncode, lines[-1] if lines else ""

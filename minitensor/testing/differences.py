@@ -90,7 +90,7 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=
     verdict = _judge(differences, claimed, smallest, tolerance, cancelling)
     if verdict.word != "right" and not differences.in_place:
         smooth = differences.is_smooth()
-        finer = _resolved(differences, claimed, smallest, tolerance, verdict)
+        finer = _resolved(differences, claimed, smallest, tolerance, cancelling, verdict)
         if finer is None and verdict.word == "wrong" and not smooth:
             return verdict._replace(word="blurred")
         verdict = finer or verdict
@@ -142,10 +142,7 @@ def _judge(differences, claimed, smallest, tolerance, cancelling):
         between = low - margin <= claimed <= high + margin
         return Verdict("kink" if between or _grows(sides) else "wrong", best.slope)
     if not abs(claimed - best.slope) <= tolerance(best.slope) + bound:
-        cancelled = (
-            16 * EPSILON * min(1.0, max(differences.top, cancelling))
-        )  # what is left of a sum of numbers that cancel
-        hidden = max(abs(claimed), abs(best.slope) + bound) <= cancelled
+        hidden = _cancelled(differences, claimed, best, bound, cancelling)
         return Verdict("blurred" if hidden else "wrong", best.slope)
     # A claim of 0 that no step has found flat is right at the most by chance.
     visible = smallest is not None and bound <= max(VISIBLE * smallest, tolerance(best.slope))
@@ -154,7 +151,7 @@ def _judge(differences, claimed, smallest, tolerance, cancelling):
     return Verdict("right" if visible else "blurred", best.slope, part, coarse)
 
 
-def _resolved(differences, claimed, smallest, tolerance, verdict):
+def _resolved(differences, claimed, smallest, tolerance, cancelling, verdict):
     """The verdict by two of the finest steps that agree in a slope that is not 0, or ``verdict`` if
     it says the same more precisely; None if no two do.
 
@@ -172,11 +169,18 @@ def _resolved(differences, claimed, smallest, tolerance, verdict):
             if verdict.word == "wrong" and abs(verdict.numeric - best.slope) <= doubt:
                 return verdict
             if not abs(claimed - best.slope) <= bound:
-                return Verdict("wrong", best.slope)
+                hidden = _cancelled(differences, claimed, best, bound, cancelling)
+                return Verdict("blurred" if hidden else "wrong", best.slope)
             visible = smallest is not None and bound <= max(VISIBLE * smallest, tolerance(best.slope))
             part = share(claimed, best.slope, bound)
             return Verdict("right" if visible else "blurred", best.slope, part, coarse=True)
     return None
+
+
+def _cancelled(differences, claimed, best, bound, cancelling):
+    """Whether claim and slope are no more than what is left of a sum of numbers that cancel."""
+    left = 16 * EPSILON * min(1.0, max(differences.top, cancelling))
+    return max(abs(claimed), abs(best.slope) + bound) <= left
 
 
 def share(claimed, slope, bound):

@@ -179,7 +179,8 @@ ROWS = [
     row(
         "svd", oblong(singular=True, full_matrices=[False]), lambda x, full_matrices: tuple(np.linalg.svd(x, full_matrices)),
         ops=("svd",),
-        unique=lambda u, s, vh: (s, pairs(u, vh.mT)),
+        # Of a singular value of 0 the sign of u v^T is free too.
+        unique=lambda u, s, vh: (s, pairs(u, vh.mT) ** 2, (u * s[..., None, :]) @ vh),
         errors=(([FLAT], {}, ValueError, "^svd: needs matrices"),),
     ),
     row("svdvals", oblong()),

@@ -10,8 +10,8 @@ nothing it did goes stale without a word:
   graph's own (``backend/capture.py``).
 * What is fixed in the graph is looked at before each launch: which arrays the tensors hold that the
   step read, which gradients there were, whether modules train, how optimisers are set up, the modes
-  that are on. If something has changed, the graph is thrown away, and the step runs as it is
-  written.
+  that are on, the rows that dropout draws for. If something has changed, the graph is thrown away,
+  and the step runs as it is written.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class CudaGraph:
         device = as_device(self._device)
         given: list[Any] = []
         form = _taken_apart((args, keywords), given)
-        kind = str(form), tuple(getattr(mode, name) for name in _MODES)
+        kind = str(form), tuple(getattr(mode, name) for name in _MODES), random.rows_here()
         with self._lock:
             return self._call(kind, form, given, device)
 
@@ -190,12 +190,12 @@ class _Graph:
                 result = function(*args, **keywords)
                 self.form = _taken_apart(result, self.results)
                 self._take_gradients(reader, before)
-            self.generators = [(generator, state, generator.state) for generator, state in drawn.values()]
+            self.generators = [(generator, state, generator.state) for generator, state, _ in drawn.values()]
             self._check_generators()
         except BaseException as error:
             for node, grad in before.items():
                 watch(node).grad = grad
-            for generator, state in drawn.values():
+            for generator, state, _ in drawn.values():
                 generator.state = state
             self.capture.undo()
             if isinstance(error, Exception):

@@ -72,7 +72,7 @@ NOT_OPS = (
     CREATION
     | OF_TYPES
     | set("grad no_grad enable_grad autocast autocast_ops detect_anomaly why_nan checkpoint".split())
-    | set("op fused save load memory_report".split())
+    | set("op fused save load memory_report cuda_graph".split())
     | set("value_and_grad vjp jvp jacobian hessian hvp vmap".split())
 )
 

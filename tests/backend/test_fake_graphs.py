@@ -278,6 +278,20 @@ def test_each_autocast_has_its_graph_and_who_looks_at_ops_sees_the_step_itself()
     assert (double.captured, double.replayed) == (3, 4)
 
 
+def test_rows_of_a_batch_have_a_graph_each():
+    drop = mt.cuda_graph(lambda x: F.dropout(mt.asarray(x, device="cuda"), 0.5), warmup=1)
+    x = np.ones((6, 5), np.float32)
+    for _ in range(3):
+        state = mt.random.default.state
+        whole = drop(x).to("cpu").numpy()
+        for start, stop in ((0, 2), (2, 4), (4, 6)):
+            mt.random.default.state = state
+            with mt.random.rows(start, stop, of=6):
+                part = drop(x[start:stop]).to("cpu").numpy()
+            assert np.array_equal(part, whole[start:stop])
+    assert (drop.captured, drop.replayed) == (4, 4)
+
+
 def test_a_scale_that_changes_takes_a_new_graph_and_steps_of_a_scaler_are_refused_inside():
     weight = mt.ones((3, 2), device="cuda", requires_grad=True)
     optimizer, scaler = optim.SGD([weight], lr=0.5), optim.GradScaler(2.0**10, growth_interval=4)

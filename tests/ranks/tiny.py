@@ -4,7 +4,8 @@ Run by ``mpiexec`` (or by itself, as one process, or with ``--pipes N`` as N wit
 
     python tests/ranks/tiny.py [--pipes N] WHAT FOLDER [ARGUMENTS]
 
-brief      what processes say to each other, and 6 updates of each model, by all and by each alone
+brief      what processes say to each other, and 6 updates of each model, by all and by each alone,
+           and of one in float16
 steps      50 updates of each model, with and without accumulation, and the first gradients; to
            FOLDER/<ranks>.npz
 run        a run of the trainer in FOLDER; --die RANK UPDATE, --stop RANK UPDATE, --fail RANK UPDATE
@@ -106,6 +107,25 @@ def brief(group, folder):
     for make in (transformer, lstm):
         many, one = (steps(make, 2, which, folder / "none", count=6)[0] for which in (group, distributed.Group()))
         assert len(many) == 6 and np.allclose(many, one, rtol=1e-12, atol=0), (many, one)
+    (many, there), (one, here) = (in_16_bits(which, folder / "none") for which in (group, distributed.Group()))
+    assert there == here and 0 < here["skipped"] < 12 and np.allclose(many, one, rtol=3e-3, atol=0), (
+        many,
+        there,
+        one,
+        here,
+    )
+
+
+def in_16_bits(group, folder, count=12):
+    """``(losses, state of the scaler)`` of updates in float16; the first overflow, and are
+    skipped.
+    """
+    task = Task(transformer, "float32")
+    trainer = Trainer(task, Training(**SETTINGS, precision="float16", steps=count), folder, group)
+    trainer.scaler = mt.optim.GradScaler(2.0**22)
+    task.model.train()
+    batches = [batch for number in range(count) for batch in task.epoch(number)[:]][:count]
+    return [trainer.update(batch) for batch in batches], trainer.scaler.state_dict()
 
 
 def run(group, folder, *arguments):

@@ -5,7 +5,8 @@
     python benchmarks/against_pytorch.py --write benchmarks/RESULTS.md
     python benchmarks/against_pytorch.py --peers         torch.compile and jax.jit too
     python benchmarks/against_pytorch.py --neighbours    also beside other busy work
-    python benchmarks/against_pytorch.py --device cuda   on a GPU; --tf32: products in TF32 for both
+    python benchmarks/against_pytorch.py --device cuda   on a GPU; --tf32: products in TF32
+                                                         for both; --peers: torch.compile too
 
 Before anything is timed the results of both are compared, see ``agreement.py``. A ratio below 1
 means that minitensor is faster. The two modes of minitensor, plain and fast (compiled, if numba is
@@ -18,7 +19,9 @@ machine; see ``timing.py``. ``decode`` compares with our own decoding without a 
 
 On a GPU the products of the floor are CuPy's, and a call is over when the device has done its work;
 results are not copied to the host. There PyTorch's process stays from case to case, since it takes
-seconds to start, but is alone in the column "alone" too.
+seconds to start, but is alone in the column "alone" too. The modes there are plain, in which the
+host launches each kernel, and graph, in which a step is the launch of a CUDA graph
+(``mt.cuda_graph``).
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ from cases import CASES
 from machine import describe, load
 from report import Table
 from rows import measure
-from timing import HERE, MODES, Place, Worker, environment, has_fast
+from timing import GPU_MODES, HERE, MODES, Place, Worker, environment, has_fast
 
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs too
 
@@ -92,7 +95,9 @@ def parse():
     )
     parser.add_argument("--threads", type=int, default=2, help="of each side (default: 2)")
     parser.add_argument(
-        "--modes", metavar="MODE,...", help="of minitensor: plain,fast (default: both if there is a fast one)"
+        "--modes",
+        metavar="MODE,...",
+        help="of minitensor: plain,fast; on a GPU plain,graph (default: all there are)",
     )
     parser.add_argument("--peers", action="store_true", help="compare with torch.compile and jax.jit too")
     parser.add_argument("--neighbours", action="store_true", help="also measure beside other busy work")
@@ -104,14 +109,15 @@ def parse():
     if unknown:
         parser.error(f"unknown case {unknown[0]!r}; there are {', '.join(CASES)}")
     options.modes = options.modes and options.modes.split(",")
-    odd = [mode for mode in options.modes or () if mode not in MODES]
-    if odd:
-        parser.error(f"unknown mode {odd[0]!r}; there are {', '.join(MODES)}")
     on_gpu = options.device != "cpu"
+    known = GPU_MODES if on_gpu else MODES
+    odd = [mode for mode in options.modes or () if mode not in known]
+    if odd:
+        parser.error(f"unknown mode {odd[0]!r}; there are {', '.join(known)}")
     if options.tf32 and not on_gpu:
         parser.error("--tf32 is for GPUs: add --device cuda")
-    if on_gpu and (options.peers or options.neighbours):
-        parser.error("--peers and --neighbours are for --device cpu")
+    if on_gpu and options.neighbours:
+        parser.error("--neighbours is for --device cpu")
     reason = missing_gpu() if on_gpu else None
     if reason:
         parser.error(f"--device cuda: {reason}")
@@ -127,9 +133,10 @@ def main():
     options, start = parse(), time.monotonic()
     place, on_gpu = Place(options.threads, options.device, options.tf32), options.device != "cpu"
     names = options.cases or [name for name in CASES if not (on_gpu and CASES[name].measure == "memory")]
-    modes = options.modes or (MODES if not on_gpu and has_fast() else ("plain",))
-    modes = [mode for mode in MODES if mode in modes]
+    modes = options.modes or (GPU_MODES if on_gpu else MODES if has_fast() else ("plain",))
+    modes = [mode for mode in (GPU_MODES if on_gpu else MODES) if mode in modes]
     peers, notes = usable_peers() if options.peers else ([], [])
+    peers = [peer for peer in peers if not on_gpu or peer == "compiled"]
     lines = [*describe(options.device), *notes, f"load before: {load()}"]
     kind = "float32, products in TF32" if options.tf32 else "float32"
     lines.append(
@@ -137,7 +144,9 @@ def main():
         f"each, medians of {options.rounds} turns, fewer where they take long"
     )
     for mode in modes:
-        check(names, mode, place, peers if mode == modes[0] else ())
+        if mode == "graph":  # bit for bit as plain, which tests/gpu holds
+            continue
+        check(names, mode, place, peers if mode == modes[0] and not on_gpu else ())
     table = Table(modes, peers)
     print(*lines, "", *table.lines, sep="\n", flush=True)
     with Worker(names[0], "torch", place) if on_gpu else contextlib.nullcontext() as kept:

@@ -100,12 +100,19 @@ CASES = {
     ),
 }  # fmt: skip
 PEERS = ("step", "layer", "layer-256", "layer-1024")  # compared with torch.compile and jax.jit too
-PROGRAMS = {"plain": "ours", "fast": "ours", "torch": "theirs", "compiled": "theirs", "jax": "peers_jax"}
+PROGRAMS = {
+    "plain": "ours",
+    "fast": "ours",
+    "graph": "ours",
+    "torch": "theirs",
+    "compiled": "theirs",
+    "jax": "peers_jax",
+}
 
 
 def make(name, program, dtype="float32", device="cpu", **changes):
-    """The work of a case in a program ("plain" or "fast" for minitensor, "torch", "compiled" for
-    torch.compile, "jax"), with ``changes`` to its options.
+    """The work of a case in a program ("plain", "fast" or, on a GPU, "graph" for minitensor,
+    "torch", "compiled" for torch.compile, "jax"), with ``changes`` to its options.
 
     ``run()`` does it, ``wait()`` waits until the device has, and ``values()`` does it and returns
     the result as an array. Whether minitensor is plain or fast is said by MINITENSOR_FAST.
@@ -114,4 +121,6 @@ def make(name, program, dtype="float32", device="cpu", **changes):
     work = getattr(module, CASES[name].kind)(dtype=dtype, device=device, **(CASES[name].options | changes))
     if program == "compiled":
         work.compile()
+    if program == "graph":
+        work.capture()
     return work

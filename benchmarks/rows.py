@@ -15,6 +15,7 @@ __all__ = ["MOST", "Row", "measure"]
 
 MOST = 0.10  # by which the two times of what is compared with may differ
 SECONDS = {"cpu": 0.3, "cuda": 0.15}  # of a turn, about
+WHOLE = ("Adam", "Decode")  # kinds of work that are no step of fixed arrays: there is no graph of them
 SPAN, FEWEST = 40, 5  # a case's turns take about so many seconds at most, unless they are so few
 
 
@@ -56,6 +57,7 @@ def measure(name, place, modes, rounds, peers=(), kept=None):
     if case.against:
         return _against_ourselves(name, place, modes, rounds)
     peers = [peer for peer in peers if name in PEERS]
+    modes = [mode for mode in modes if mode != "graph" or case.kind not in WHOLE]
     sides = [*modes, *peers, *(["products"] if products(name) else [])]
     with Worker(name, "torch", place) if kept is None else contextlib.nullcontext(kept) as torch:
         torch.name = name

@@ -19,11 +19,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["MODES", "PAUSE", "Place", "Worker", "environment", "has_fast", "in_turns"]
+__all__ = ["GPU_MODES", "MODES", "PAUSE", "Place", "Worker", "environment", "has_fast", "in_turns"]
 
 HERE = Path(__file__).resolve().parent
 PAUSE = 0.15  # seconds
 MODES = ("plain", "fast")  # of minitensor
+GPU_MODES = ("plain", "graph")  # of minitensor on a GPU: each kernel launched, or a step captured in a CUDA graph
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def environment(program, place):
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "MINITENSOR_THREADS")
     found = os.environ | dict.fromkeys(names, str(place.threads))
     found["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    if program in MODES:
+    if program in MODES + GPU_MODES:
         found["MINITENSOR_FAST"] = str(int(program == "fast"))
     if place.device != "cpu":
         found["CUPY_TF32"] = str(int(place.tf32))

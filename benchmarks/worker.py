@@ -19,7 +19,8 @@ from floor import Floor
 
 # What a process must not have loaded: the other libraries, and what is not of its mode.
 FOREIGN = {
-    "plain": ("torch", "jax", "numba"), "fast": ("torch", "jax"), "torch": ("minitensor", "jax"),
+    "plain": ("torch", "jax", "numba"), "fast": ("torch", "jax"), "graph": ("torch", "jax", "numba"),
+    "torch": ("minitensor", "jax"),
     "compiled": ("minitensor", "jax"), "jax": ("minitensor", "torch"), "products": ("minitensor", "torch", "jax"),
 }  # fmt: skip
 

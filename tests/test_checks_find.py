@@ -312,7 +312,8 @@ def test_a_layer_that_runs_its_backward_is_a_layer():
 
 
 def test_what_cancels_raises_no_alarm_where_it_is_tiny():
-    # The gradient of the mean's weight is 0, and computed as 1e-191: its slopes mean nothing.
+    # The gradient of the mean's weight is 0, and computed as 1e-191: the slopes of that are of no
+    # meaning.
     logits, weight = np.array([164.35402478574517, -276.2559434833556]), np.array([1.1369616873214543, 0.77])
     keywords = {"reduction": "mean", "label_smoothing": 0.0}
     report = check_op(mt.nn.functional.cross_entropy, [logits, np.array(0), weight], keywords=keywords, seed=202)

@@ -43,7 +43,8 @@ def matmul(a, b, out=None):
     if plan is not None:
         return _run(plan, a, b, out)
     if a.ndim == 1 or b.ndim == 1:
-        return cupy.matmul(a, b, out=out) if capturing() is None else _of_vectors(a, b)
+        whole = out is not None or a.dtype != b.dtype or a.dtype.name not in DATA_TYPES
+        return cupy.matmul(a, b, out=out) if whole else _of_vectors(a, b)
     dtype = np.dtype(cupy.result_type(a, b))
     if dtype.name not in DATA_TYPES or out is not None and out.dtype != dtype:
         return cupy.matmul(a, b, out=out)
@@ -61,7 +62,9 @@ def matmul(a, b, out=None):
 
 
 def _of_vectors(a, b):
-    """The product of operands one of which, or both, is a row or a column."""
+    """The product of operands one of which, or both, is a row or a column. As any other product, so
+    that it is the same in a CUDA graph.
+    """
     product = matmul(a[None] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b)
     product = product[..., 0] if b.ndim == 1 else product
     return product if a.ndim > 1 else product[..., 0] if b.ndim == 1 else product[..., 0, :]

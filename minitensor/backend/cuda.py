@@ -275,7 +275,7 @@ def surely_moderate(*arrays):
 
 def dot(x, y):
     """The product of two vectors; of more axes CuPy's ``dot``."""
-    return cupy.dot(x, y) if capturing() is None or x.ndim != 1 or y.ndim != 1 else matmul(x, y)
+    return matmul(x, y) if x.ndim == y.ndim == 1 else cupy.dot(x, y)
 
 
 def matmul(a, b, out=None):

@@ -135,7 +135,7 @@ def test_other_attention_takes_the_old_way(launched, monkeypatch):
     F.packed_attention(x, 1).sum().backward()  # wider than WIDEST
     F.scaled_dot_product_attention(*(mt.ones((1, 1, 1, 5, 4), device="cuda"),) * 3)  # five axes
     F.packed_attention(x[:, :0, :12], 1)  # nothing
-    monkeypatch.setattr(cuda_attention, "LEAST", 5 * 5 * 4 + 1)
+    monkeypatch.setattr(cuda_attention, "LEAST", 5 * 5 * 8 + 1)
     F.packed_attention(x[:, :, :12], 1)  # few
     assert "attention_forward" in launched and not set(launched) & set(BOTH)
 

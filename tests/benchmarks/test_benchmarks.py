@@ -15,6 +15,7 @@ import rows
 import timing
 import worker
 
+import minitensor as mt
 from tests.backend import emulator, fake_device
 
 HERE = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -260,3 +261,16 @@ def test_long_cases_have_fewer_turns(answers, monkeypatch):
     rows._times(Reference("step", "torch", None), "step", ["plain"], timing.Place(2), 15)
     rows._times(Reference("step", "torch", None), "step", ["plain"], timing.Place(2), 2)
     assert taken == [(rows.FEWEST, 1), (2, 1)]
+
+
+@pytest.mark.skipif(emulator.compiler() is None, reason="the fake device takes Linux and a C++ compiler")
+def test_a_step_as_a_cuda_graph_does_what_the_plain_one_does():
+    small = dict(batch=2, length=3, d_model=8, n_heads=2, d_ff=8)
+    with fake_device.installed():
+        found = []
+        for program in ("plain", "graph"):
+            mt.random.seed(0)
+            work = cases.make("layer-no-dropout", program, device="cuda", **small)
+            found.append([work.values() for _ in range(2)])
+            assert program == "plain" or work.run.replayed == 2
+    assert np.array_equal(*found)

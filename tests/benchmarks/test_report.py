@@ -112,7 +112,7 @@ def test_one_case_from_the_command_line(tmp_path):
         (["--device", "tpu"], "invalid choice"),
         (["layers"], "unknown case 'layers'"),
         (["--modes", "plain,quick"], "unknown mode 'quick'"),
-        (["--device", "cuda", "--peers"], "--peers and --neighbours are for --device cpu"),
+        (["--device", "cuda", "--neighbours"], "--neighbours is for --device cpu"),
         (["--modes", "fast"], "no fast mode here"),
     ],
 )

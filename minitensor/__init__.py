@@ -16,6 +16,7 @@ import typing as _typing
 from minitensor.backend import np as _np
 from minitensor.engine.tensor import Tensor, asarray, tensor
 from minitensor.engine.gradient import grad
+from minitensor.engine.autocast import autocast, autocast_ops
 from minitensor.engine.autograd import Scatter
 from minitensor.engine.mode import detect_anomaly, enable_grad, no_grad
 from minitensor.ops.creation import (
@@ -58,7 +59,7 @@ from minitensor.tracing.trace import backward_trace
 from minitensor.transforms.derivatives import hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from minitensor.transforms.vmap import vmap
 from minitensor.files.state import FileFormatError, load, save
-from minitensor import nn, optim
+from minitensor import distributed, nn, optim
 from minitensor.diagnosis.doctor import Doctor as _Doctor
 from minitensor.diagnosis.why import why_nan
 from minitensor.engine import library as _library
@@ -84,12 +85,13 @@ uint8, uint16, uint32, uint64 = _np.uint8, _np.uint16, _np.uint32, _np.uint64
 __all__ = [
     "FileFormatError", "Scatter", "Tensor", "abs", "acos", "acosh", "add", "all", "any", "arange", "arccos", "arccosh",
     "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "asarray", "asin", "asinh",
-    "astype", "atan", "atan2", "atanh", "backend", "backward_trace",
+    "astype", "autocast", "autocast_ops", "atan", "atan2", "atanh", "backend", "backward_trace",
     "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
     "bitwise_right_shift", "bitwise_xor", "bool", "broadcast_arrays", "broadcast_to", "can_cast", "ceil", "checkpoint",
     "clip", "concat", "concatenate", "copysign", "cos", "cosh", "count_nonzero", "cuda_graph", "cumprod", "cumsum",
     "cumulative_prod",
-    "cumulative_sum", "detect_anomaly", "diagonal", "diff", "divide", "e", "einsum", "empty", "empty_like", "enable_grad",
+    "cumulative_sum", "detect_anomaly", "diagonal", "diff", "distributed", "divide",
+    "e", "einsum", "empty", "empty_like", "enable_grad",
     "equal", "erf", "exp", "expand_dims", "expm1", "eye", "finfo", "flip", "float16", "float32", "float64", "floor",
     "floor_divide", "from_dlpack", "full", "full_like", "fused", "grad", "greater", "greater_equal", "hessian", "hvp", "hypot",
     "iinfo", "inf", "int16", "int32", "int64", "int8", "isdtype", "isfinite", "isinf", "isnan", "jacobian", "jvp", "less",

@@ -10,8 +10,8 @@ nothing it did goes stale without a word:
   graph's own (``backend/capture.py``).
 * What is fixed in the graph is looked at before each launch: which arrays the tensors hold that the
   step read, which gradients there were, whether modules train, how optimisers are set up, the modes
-  that are on. If something has changed, the graph is thrown away, and the step runs as it is
-  written.
+  that are on, the rows that dropout draws for. If something has changed, the graph is thrown away,
+  and the step runs as it is written.
 """
 
 from __future__ import annotations
@@ -60,12 +60,13 @@ class CudaGraph:
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         """Run the function, or its graph for arguments of these shapes."""
         mode = current_mode.get()
-        if capturing() is not None or mode.watched:  # within another graph; a profile, a trace, detect_anomaly
+        looked_at = mode.observer is not None or mode.anomaly  # a profile, a trace, detect_anomaly
+        if looked_at or capturing() is not None:  # or within another graph
             return self._function(*args, **keywords)
         device = as_device(self._device)
         given: list[Any] = []
         form = _taken_apart((args, keywords), given)
-        kind = str(form), tuple(getattr(mode, name) for name in _MODES)
+        kind = str(form), tuple(getattr(mode, name) for name in _MODES), random.rows_here()
         with self._lock:
             return self._call(kind, form, given, device)
 
@@ -189,12 +190,12 @@ class _Graph:
                 result = function(*args, **keywords)
                 self.form = _taken_apart(result, self.results)
                 self._take_gradients(reader, before)
-            self.generators = [(generator, state, generator.state) for generator, state in drawn.values()]
+            self.generators = [(generator, state, generator.state) for generator, state, _ in drawn.values()]
             self._check_generators()
         except BaseException as error:
             for node, grad in before.items():
                 watch(node).grad = grad
-            for generator, state in drawn.values():
+            for generator, state, _ in drawn.values():
                 generator.state = state
             self.capture.undo()
             if isinstance(error, Exception):

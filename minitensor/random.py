@@ -30,7 +30,7 @@ from minitensor.engine.mode import timed
 from minitensor.engine.settings import integer, number, probability, sizes
 from minitensor.engine.tensor import Tensor, asarray
 
-__all__ = ["Generator", "bernoulli", "default", "integers", "normal", "permutation", "seed", "uniform"]
+__all__ = ["Generator", "bernoulli", "default", "integers", "normal", "permutation", "rows", "seed", "uniform"]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,12 +51,15 @@ _noted: ContextVar[tuple[dict[int, Any], ...]] = ContextVar(
 )  # see noting_draws; those of blocks within blocks
 
 
+_rows: ContextVar[tuple[int, int, int] | None] = ContextVar("minitensor_rows", default=None)  # see rows
+
+
 @contextmanager
-def noting_draws() -> Iterator[dict[int, tuple[Generator, tuple[int, int, int]]]]:
-    """Gives a dict that collects ``(generator, state before its first draw)`` of all generators
-    that draw inside.
+def noting_draws() -> Iterator[dict[int, tuple[Generator, tuple[int, int, int], Any]]]:
+    """Gives a dict that collects ``(generator, state before its first draw, rows)`` of all
+    generators that draw inside; see `rows`.
     """
-    noted: dict[int, tuple[Generator, tuple[int, int, int]]] = {}
+    noted: dict[int, tuple[Generator, tuple[int, int, int], Any]] = {}
     token = _noted.set((*_noted.get(), noted))
     try:
         yield noted
@@ -86,18 +89,59 @@ def refusing_draws(message: str) -> Iterator[None]:
 
 
 @contextmanager
-def drawing_again(noted: dict[int, tuple[Generator, tuple[int, int, int]]]) -> Iterator[None]:
+def drawing_again(noted: dict[int, tuple[Generator, tuple[int, int, int], Any]]) -> Iterator[None]:
     """Inside, the generators that ``noting_draws`` has noted draw the same again; after it they go
     on where they were.
     """
-    present = [(generator, generator.state) for generator, _ in noted.values()]
-    for generator, state in noted.values():
+    present = [(generator, generator.state) for generator, _, _ in noted.values()]
+    token = _rows.set(_rows.get())
+    for generator, state, part in noted.values():
         generator.state = state
+        _rows.set(part)
     try:
         yield
     finally:
+        _rows.reset(token)
         for generator, state in present:
             generator.state = state
+
+
+@contextmanager
+def rows(start: SupportsIndex, stop: SupportsIndex, of: SupportsIndex) -> Iterator[None]:
+    """Inside, dropout draws for a part of a batch what the whole batch draws for those rows.
+
+    The part holds the rows ``start`` to ``stop`` of a batch of ``of`` rows. Each array that is
+    drawn (by dropout, ``bernoulli``, ``uniform``, ``integers``) has them as its first axis; its
+    other axes must be as long as in the whole, padded alike. The generator moves on as for the
+    whole: parts of a batch that begin in one state end in one state, and their gradients add up to
+    that of the batch, in whatever processes they are computed. Raises RuntimeError for an array
+    with another first axis, and for other draws, which would not be those of the whole.
+
+    >>> import minitensor as mt
+    >>> import minitensor.nn.functional as F
+    >>> mt.random.seed(0)
+    >>> whole = F.dropout(mt.ones((4, 3)))
+    >>> mt.random.seed(0)
+    >>> with mt.random.rows(1, 3, of=4):
+    ...     part = F.dropout(mt.ones((2, 3)))
+    >>> bool((part == whole[1:3]).all())
+    True
+    """
+    of = integer("rows", "of", of, least=0)
+    stop = integer("rows", "stop", stop, least=0, most=of)
+    start = integer("rows", "start", start, least=0, most=stop)
+    if _rows.get() is not None:
+        raise RuntimeError("rows() within rows(): give the rows of the whole batch, once")
+    token = _rows.set(None if (start, stop) == (0, of) else (start, stop, of))
+    try:
+        yield
+    finally:
+        _rows.reset(token)
+
+
+def rows_here() -> tuple[int, int, int] | None:
+    """``(start, stop, of)`` of the `rows` that hold here; None where all are drawn."""
+    return _rows.get()
 
 
 class Generator:
@@ -152,9 +196,41 @@ class Generator:
         """``(key, counter)`` of the next ``count`` words, for somebody who makes them; the counter
         moves on.
         """
+        part = _rows.get()
+        if part is not None:
+            start, stop, of = part
+            raise RuntimeError(
+                f"a draw for rows {start} to {stop} of a batch of {of} that would not be that of the whole batch: only "
+                "dropout, bernoulli, uniform and integers draw by rows; draw it before, where the batch is made"
+            )
+        return self._take(count)
+
+    def take_share(self, shape: tuple[int, ...], each: int) -> tuple[tuple[int, int], int, int]:
+        """``(key, counter, skip)`` of what an array of ``shape`` gets, ``each`` elements of a word;
+        the counter moves on.
+
+        ``skip``: elements of the first block, of four words, that are another's. Inside of `rows`
+        the shape is a part's, and the counter moves on by the whole.
+        """
+        count = math.prod(shape)
+        part = _rows.get()
+        if part is None:
+            return *self._take(-(-count // each)), 0
+        start, stop, of = part
+        if not shape or shape[0] != stop - start:
+            raise RuntimeError(
+                f"a draw (dropout, say) for an array {shape}, on rows {start} to {stop} of a batch of {of}: its first axis "
+                f"must be these {stop - start} rows, so that they get what they get in the whole batch"
+            )
+        row = math.prod(shape[1:])
+        key, counter = self._take(-(-of * row // each))
+        blocks, skip = divmod(start * row, 4 * each)
+        return key, (counter + blocks) % (1 << 64), skip
+
+    def _take(self, count):
         with _drawing:
             for noted in _noted.get():
-                noted.setdefault(id(self), (self, (self.seed, self.stream, self.counter)))
+                noted.setdefault(id(self), (self, (self.seed, self.stream, self.counter), _rows.get()))
             key, counter = (self.seed, self.stream), self.counter
             self.counter = (counter + -(-count // 4)) % (1 << 64)
         return key, counter
@@ -163,9 +239,14 @@ class Generator:
         """Raw uint16 array of ``shape``, uniform over all 65 536 values: four to a word, plenty for
         a dropout mask.
         """
-        shape = _shape("halves", shape)
-        count = math.prod(shape)
-        return self.words(-(-count // 4), device).view(np.uint16)[:count].reshape(shape)
+        return self.share(_shape("halves", shape), 4, device)
+
+    @timed("random numbers")
+    def share(self, shape: tuple[int, ...], each: int, device: str | None = None) -> Any:
+        """The bits of an array of ``shape``, ``each`` elements of a word: raw, uint16 for 4, uint64
+        for 1. Inside of `rows` those of a part.
+        """
+        return bits_of(self.take_share(shape, each), shape, each, device)
 
     def uniform(
         self,
@@ -185,7 +266,7 @@ class Generator:
             ends = np.array([low, high, high - low]).astype(dtype).astype(wide)
         if high < low or not np.isfinite(ends).all():
             raise ValueError(f"uniform: there is no range of {dtype} from {low} up to {high}")
-        words, bits = self.words(math.prod(shape), device), precision(dtype)
+        words, bits = self.share(shape, 1, device).reshape(-1), precision(dtype)
         last = np.nextafter(dtype.type(high), dtype.type(low))  # the sum may have been rounded up to ``high``
         with on(device):
             values = (words >> np.uint64(64 - bits)).astype(wide) * wide(2.0**-bits) * wide(high - low) + wide(low)
@@ -231,7 +312,7 @@ class Generator:
             raise ValueError(f"integers: the range from {low} up to {high} is empty")
         if low < np.iinfo(dtype).min or high - 1 > np.iinfo(dtype).max:
             raise ValueError(f"integers: the range from {low} up to {high} does not fit {dtype}")
-        words = self.words(math.prod(shape), device)
+        words = self.share(shape, 1, device).reshape(-1)
         with on(device):
             if high - low < 1 << 64:
                 words = words % np.uint64(high - low)
@@ -255,9 +336,18 @@ class Generator:
     def bernoulli(self, p: SupportsFloat, shape: Shape = (), device: str | None = None) -> Tensor:
         """Truth values, each true with probability ``p`` (to 1 part in 65 536)."""
         p, shape = probability("bernoulli", "p", p), _shape("bernoulli", shape)
-        xp, count = namespace(device), math.prod(shape)
-        chosen = xp.less(self.halves((count,), device), round(p * 65536)) if p < 1 else xp.ones(count, dtype=bool)
-        return Tensor(chosen.reshape(shape))
+        xp = namespace(device)
+        if p == 1:
+            return Tensor(xp.ones(shape, dtype=bool))
+        return Tensor(xp.less(self.halves(shape, device).reshape(-1), round(p * 65536)).reshape(shape))
+
+
+def bits_of(place, shape, each, device):
+    """The bits of an array whose ``place`` in the words is what ``take_share`` returned."""
+    key, counter, skip = place
+    stop = skip + math.prod(shape)
+    words = namespace(device).random_bits(key, counter, -(-stop // each))
+    return words.view(np.uint16 if each == 4 else np.uint64)[skip:stop].reshape(shape)
 
 
 def _shape(draw, shape) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from minitensor import random
 from minitensor.backend import device_of, memory, namespace, precision
 from minitensor.engine.autograd import backward_pass, new_node
-from minitensor.engine.mode import current_mode, enable_grad
+from minitensor.engine.mode import current_mode, enable_grad, switched
 from minitensor.engine.primitive import refuse_stale
 from minitensor.engine.tensor import Tensor
 
@@ -49,7 +49,10 @@ def checkpoint(fn: Callable[..., Tensor], *args: Any) -> Tensor:
     if out.node is None or out.node.order < began or not current_mode.get().grad:
         return out
     parents = _older_than(began, out.node)
-    return Tensor(out._array, new_node(Recomputation(fn), parents, (args, drawn, out._array), out._array))
+    return Tensor(
+        out._array,
+        new_node(Recomputation(fn, current_mode.get().autocast), parents, (args, drawn, out._array), out._array),
+    )
 
 
 def _older_than(began, node):
@@ -87,20 +90,21 @@ class Recomputation:
     through that.
     """
 
-    __slots__ = ("fn", "op_name")
+    __slots__ = ("fn", "autocast", "op_name")
     simple = False
     gives_new = True
     fills = False
 
-    def __init__(self, fn):
+    def __init__(self, fn, autocast):
         self.fn = fn
+        self.autocast = {} if autocast is None else {"autocast": autocast, "watched": True}  # as forward had it
         self.op_name = f"checkpoint({getattr(fn, '__qualname__', type(fn).__name__)})"
 
     def pull(self, node, gradient, recorded, needed):
         """One gradient per parent."""
         args, drawn, before = node.saved
         began = next(memory.clock)
-        with enable_grad(), random.drawing_again(drawn):
+        with enable_grad(), switched(**self.autocast), random.drawing_again(drawn):
             out = self.fn(*args)
         self._refuse_other(out, before, node, began)
         wanted = {parent for parent in node.parents if needed is None or parent in needed}

@@ -2,6 +2,7 @@
 PyTorch.
 """
 
+import importlib.util
 import os
 
 import hypothesis
@@ -36,9 +37,16 @@ def _missing_torch():
     return None
 
 
+def _missing_mpi():
+    """Why no processes can be started over MPI, or None if they can."""
+    if importlib.util.find_spec("mpi4py") is None:
+        return 'mpi4py is not installed: pip install "minitensor-autograd[mpi]"'
+    return None
+
+
 def pytest_collection_modifyitems(items):
     """Skip, with the reason, what this machine cannot run."""
-    for marker, reason_of in (("gpu", _missing_gpu), ("torch", _missing_torch)):
+    for marker, reason_of in (("gpu", _missing_gpu), ("torch", _missing_torch), ("mpi", _missing_mpi)):
         marked = [item for item in items if item.get_closest_marker(marker)]
         reason = reason_of() if marked else None
         if reason:

@@ -318,3 +318,17 @@ def test_what_cancels_raises_no_alarm_where_it_is_tiny():
     keywords = {"reduction": "mean", "label_smoothing": 0.0}
     report = check_op(mt.nn.functional.cross_entropy, [logits, np.array(0), weight], keywords=keywords, seed=202)
     assert report.checked
+
+
+def test_a_step_beyond_all_that_happens_is_not_the_surest():
+    # The slopes of the gradient of a softmax far apart are 1e-14, hidden by rounding; a step of
+    # 0.37 of 1005 sees nothing but 0 on both sides.
+    x = [[32.102342746467016, 1005.0970667227357, 740.1224090054114, 1059.683125252266]]
+    x += [[1083.8422606595868, 971.6655262253546, 655.2643599489442, -611.1031229388473]]
+    assert check_op(mt.nn.functional.softmax, [np.array(x)], keywords={"axis": 0}, seed=428).checked
+
+
+def test_second_derivatives_beside_infinite_ones_are_those_of_the_function():
+    # d2/dxdy of x^y at y = 0 is 1 / x, and infinite at x = 0.
+    x = np.array([[0.0, 1.6811661272208758, 0.0], [1.2132861392839132, 0.0, 0.9448013794714334]])
+    assert check_op(mt.power, [x, np.array([0.0])], seed=401).checked

@@ -12,7 +12,7 @@ FLOORS = [  # folders and files of minitensor/, from the ground; modules on one 
     ("engine",),
     ("ops",),
     ("files", "linalg", "optim", "pages", "random"),
-    ("graphs", "profiling", "recompute", "tracing", "transforms"),
+    ("distributed", "graphs", "profiling", "recompute", "tracing", "transforms"),
     ("testing",),
     ("nn",),
     ("diagnosis",),

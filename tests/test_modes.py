@@ -17,6 +17,7 @@ MODES = {
     "no_grad": (mt.no_grad, mt.enable_grad, lambda: not current_mode.get().grad),
     "enable_grad": (mt.enable_grad, mt.no_grad, lambda: current_mode.get().grad),
     "detect_anomaly": (mt.detect_anomaly, mt.enable_grad, lambda: current_mode.get().anomaly),
+    "autocast": (mt.autocast, mt.enable_grad, lambda: current_mode.get().autocast is not None),
     "shapes_only": (nn.init.shapes_only, mt.enable_grad, lambda: not current_mode.get().memory),
     "skipped": (nn.init.skipped, mt.enable_grad, lambda: not current_mode.get().draws),
 }
@@ -122,7 +123,7 @@ def test_values_of_no_grad():
 
 @pytest.mark.parametrize("wrong", [3, "f", nn.Linear, True])
 def test_what_cannot_be_decorated_is_refused(case, wrong):
-    with pytest.raises(TypeError, match="decorates functions and methods, not"):
+    with pytest.raises(TypeError, match="decorates functions and methods, not|autocast: dtype must be"):
         case[0](wrong)
 
 

@@ -71,7 +71,8 @@ OF_TYPES = set("astype can_cast finfo iinfo isdtype result_type".split())  # tes
 NOT_OPS = (
     CREATION
     | OF_TYPES
-    | set("grad no_grad enable_grad detect_anomaly why_nan checkpoint op fused save load memory_report".split())
+    | set("grad no_grad enable_grad autocast autocast_ops detect_anomaly why_nan checkpoint".split())
+    | set("op fused save load memory_report cuda_graph".split())
     | set("value_and_grad vjp jvp jacobian hessian hvp vmap".split())
 )
 

@@ -34,15 +34,20 @@ class Batch:
     target_out: np.ndarray  # (B, T) int32: tokens, STOP, PAD...
     tokens: int  # real tokens in target_out, by which the loss is divided
 
+    def __len__(self) -> int:
+        """B."""
+        return len(self.indices)
+
     def split(self, parts: int) -> list[Batch]:
         """At most ``parts`` micro-batches of neighbouring sentences, for accumulating gradients.
 
         They keep the padding of the whole. With the loss of each summed, and divided by the tokens
         of the whole, the gradients add up to that of the whole batch.
         """
-        return [self._take(rows) for rows in cut(len(self.indices), parts)]
+        return [self.rows(rows) for rows in cut(len(self), parts)]
 
-    def _take(self, rows: slice) -> Batch:
+    def rows(self, rows: slice) -> Batch:
+        """Some of the sentences, with the padding of the whole."""
         target_out = self.target_out[rows]
         return Batch(
             self.indices[rows],

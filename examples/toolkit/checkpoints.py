@@ -26,9 +26,10 @@ State = dict[str, Any]
 
 
 class Checkpoints:
-    """The checkpoints of the run in ``folder``."""
+    """The checkpoints of the run in ``folder``; with ``writes=False`` they are only read."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, writes: bool = True) -> None:
+        self.writes = writes
         self.folder = folder / "checkpoints"
         self.last = self.folder / "last.safetensors"
         self.best = self.folder / "best.safetensors"
@@ -37,6 +38,8 @@ class Checkpoints:
     def save(self, state: State, kept: Sequence[int]) -> None:
         """Write ``last``, then remove the weights of all steps but ``kept``."""
         self._write(self.last, state)
+        if not self.writes:
+            return
         names = {self._at(step).name for step in kept}
         with writing(self.folder):
             for path in self.folder.glob("[0-9]*.safetensors"):
@@ -68,11 +71,14 @@ class Checkpoints:
 
     def drop_result(self) -> None:
         """Remove the result: training goes on, and the old result no longer belongs to the run."""
-        with writing(self.result):
-            self.result.unlink(missing_ok=True)
+        if self.writes:
+            with writing(self.result):
+                self.result.unlink(missing_ok=True)
 
     def _write(self, path: Path, state: State) -> None:
         """Write a file, all of it or nothing. Raises UserError if the system refuses."""
+        if not self.writes:
+            return
         with writing(path):
             path.parent.mkdir(exist_ok=True)
             mt.save(path, state)

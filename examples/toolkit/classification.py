@@ -85,18 +85,28 @@ class Task:
         return Samples({"ids": ids, "lengths": lengths, "classes": classes}, self.settings.batch, self.settings.seed)
 
     def epoch(self, number: int) -> Epoch[Batch]:
-        return self.samples.epoch(number)
+        return _trimmed(self.samples, self.samples.epoch(number))
 
     def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
         """The cross-entropy of each text."""
         device = self.settings.device
-        ids = mt.asarray(batch["ids"][:, : batch["lengths"].max()], device=device)  # (B, T)
+        ids = mt.asarray(batch["ids"], device=device)  # (B, T)
         return self.model.loss(ids, mt.asarray(batch["classes"], device=device), batch["lengths"], divide_by)
 
     def validate(self) -> dict[str, float]:
         """The loss on the texts to validate by."""
-        total = sum(self.loss(batch, 1).item() for batch in self.validation.in_order())
+        total = sum(self.loss(batch, 1).item() for batch in _trimmed(self.validation, self.validation.in_order()))
         return {"validation_loss": total / len(self.validation)}
+
+
+def _trimmed(samples: Samples, batches: Epoch[Batch]) -> Epoch[Batch]:
+    """The batches, each as wide as its longest text; parts of one stay as wide as the whole."""
+
+    def make(group: np.ndarray) -> Batch:
+        batch = samples.whole.rows(group)
+        return Batch({**batch.arrays, "ids": batch["ids"][:, : batch["lengths"].max()]}, batch.tokens_each)
+
+    return Epoch(make, batches.groups)
 
 
 def guess(model: SequenceClassifier, texts: Sequence[str], vocabulary: Characters, settings: Settings) -> np.ndarray:

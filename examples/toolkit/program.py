@@ -34,12 +34,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from minitensor.distributed import Group
 from toolkit.checkpoints import Checkpoints
 from toolkit.console import UserError, arguments_of, check_utf_8, note, path
 from toolkit.loading import digest, load_weights, place
 from toolkit.lock import Busy, Lock
 from toolkit.numbers import natural_number, positive_integer
 from toolkit.plots import loss_curve
+from toolkit.ranks import check_alone, find_others, on_devices, together
 from toolkit.resuming import ENDS, RESUME_HELP, resumed_settings
 from toolkit.runlog import read_log
 from toolkit.runs import Run, fresh
@@ -182,6 +184,11 @@ class Program:
             help=RESUME_HELP,
         )
         made.add_argument("--force", action="store_true", help="replace the run in --out")
+        made.add_argument(
+            "--distributed",
+            action="store_true",
+            help="train by all processes that mpiexec starts: mpiexec -n 4 python ... train --distributed",
+        )
         add_options(made, self.settings, self.defaults_note)
         self.commands(add)
         return parser
@@ -222,20 +229,51 @@ class Program:
         """Start or resume a run, and report on it if it comes to its end; meanwhile it
         is locked.
         """
+        if not options.distributed:
+            check_alone()
+            return self._train(options, Group())
+        group = find_others()
+        with together(group):
+            code = self._train(options, group)
+            group.barrier()  # rank 0 has its report to make
+        return code
+
+    def _train(self, options: argparse.Namespace, group: Group) -> int:
         with Lock() as lock:
-            run, loaded, task = (self._resume if options.resume else self._start)(options, lock)
-            print(f"{run.folder}: {self.sizes(task)}")
-            trainer = Trainer(task, run.settings, run.folder)
-            if options.resume and not trainer.position.step:
+            if group.rank == 0:
+                run, loaded, task = (self._resume if options.resume else self._start)(options, lock)
+                group.share(os.path.abspath(run.folder))
+                group, _ = on_devices(group, run.settings)
+            else:
+                group, run, loaded, task = self._follow(group)
+            ranks = f", {group.size} ranks" if group.size > 1 else ""
+            print(f"{run.folder}: {self.sizes(task)}{ranks}")
+            trainer = Trainer(task, run.settings, run.folder, group)
+            if options.resume and not trainer.position.step and group.rank == 0:
                 note(f"{trainer.checkpoints.last} does not exist: training starts at update 0")
             outcome = trainer.run()
             print(f"{outcome.reason}; {outcome.position.seconds / 60:.1f} minutes of training in all")
             if outcome.signal:
-                print(f"go on by: {self.advice('train', {'--resume': True, '--out': run.folder})}")
+                started = f"mpiexec -n {group.size} " if group.size > 1 else ""
+                how = {"--resume": True, "--out": run.folder} | ({"--distributed": True} if started else {})
+                print(f"go on by: {started}{self.advice('train', how)}")
                 return 128 + outcome.signal
-            loss_curve(read_log(run.path("log.jsonl")), run.path("loss.png"), self.loss_label)
-            self.report(run, loaded, task)
+            if group.rank == 0:
+                loss_curve(read_log(run.path("log.jsonl")), run.path("loss.png"), self.loss_label)
+                self.report(run, loaded, task)
         return 0
+
+    def _follow(self, group: Group) -> tuple[Group, Run, Any, Any]:
+        """The run that rank 0 has begun, by another one; and the group for its devices."""
+        folder = Path(group.share(None))
+        if not folder.is_dir():
+            raise UserError(f"there is no {folder} here; give --out a folder on a disk that all ranks see")
+        run = Run.open(folder, self.name, self.settings, self._data_names)
+        group, settings = on_devices(group, run.settings)
+        loaded = self.load_again(run)
+        if self.fingerprint(loaded) != run.about["data"]["fingerprint"]:
+            raise UserError(f"{run.about['data']['path']} is not the same file here as where rank 0 runs")
+        return group, run, loaded, self.make_task(loaded, settings, run)
 
     def _start(self, options: argparse.Namespace, lock: Lock) -> tuple[Run, Any, Task]:
         """A new run of the data and the settings given; its folder is made when all of them have

@@ -10,7 +10,7 @@ from typing import Any
 from toolkit.console import UserError, system_words
 from toolkit.files import writing
 
-__all__ = ["RunLog", "read_log"]
+__all__ = ["NoLog", "RunLog", "read_log"]
 
 Record = dict[str, Any]
 
@@ -67,6 +67,22 @@ class RunLog:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+class NoLog(RunLog):
+    """A log that is not written: another process writes it."""
+
+    def __init__(self) -> None:
+        """Touch no file."""
+
+    def append(self, record: Record) -> None:
+        """Do nothing."""
+
+    def rewind(self, keep: int) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def read_log(path: str | os.PathLike[str]) -> list[Record]:

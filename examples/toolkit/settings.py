@@ -27,6 +27,7 @@ from toolkit.console import UserError
 __all__ = ["Training", "add_options", "from_dict", "given_options", "option", "refuse_options"]
 
 SCHEDULES = ("inverse-sqrt", "cosine", "constant")
+PRECISIONS = ("float32", "bfloat16", "float16")
 LARGEST = 2**31  # no whole number is as large, unless it says so itself: counts of updates, features, tokens
 
 
@@ -66,6 +67,11 @@ class Training:
         1, "the result is the mean of the weights at so many last validations; 1: the best ones", least=1
     )
     save_every: float = option(60.0, "seconds between checkpoints, besides those after validation", least=0)
+    precision: str = option(
+        "float32",
+        "of matrix products; 16 bits are for GPUs, and slow on a CPU; weights stay float32",
+        choices=PRECISIONS,
+    )
     seed: int = option(0, "seed of all random numbers", least=0, below=2**64)
     device: str = option("cpu", 'where to compute: "cpu", "cuda"')
 

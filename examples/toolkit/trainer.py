@@ -1,33 +1,43 @@
 """One training loop for all examples.
 
 A run is a function of its settings, its data and its seed. Its whole state after an update is: the
-weights, the optimiser's moments, the number of scheduled steps, three integers of the random
-generator, and a `Position`. A checkpoint holds just that, so a run that was killed and resumed ends
-bit for bit as one that was not. The clock (which decides when a checkpoint is written, and when
-``minutes`` are over) never changes the state, only when it is saved.
+weights, the optimiser's moments, the number of scheduled steps, the scale of the loss (of a run in
+float16), three integers of the random generator, and a `Position`. A checkpoint holds just that, so
+a run that was killed and resumed ends bit for bit as one that was not. The clock (which decides
+when a checkpoint is written, and when ``minutes`` are over) never changes the state, only when it
+is saved.
+
+N processes give the run of one. Each computes its rows of a batch, with the dropout that these rows
+have in the whole batch; their gradients are added up, and all make the same step. What depends on
+the clock or a signal they decide together; one of them validates, logs and saves.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import minitensor as mt
-from minitensor import nn, optim
+from minitensor import distributed, nn, optim
 from toolkit.checkpoints import Checkpoints, load_file
 from toolkit.console import PIPE, Progress, UserError, say
 from toolkit.interrupts import signals
-from toolkit.runlog import RunLog
+from toolkit.ranks import Together
+from toolkit.runlog import NoLog, RunLog
+from toolkit.samples import cut
 from toolkit.settings import Training
 
 __all__ = ["Outcome", "Position", "Task", "Trainer"]
 
 LOG_EVERY = 10  # updates whose mean loss makes a record of the log
+UNLIKE = 3e-3  # from which part on a loss is another one, and not rounding, in float16 too
 
 
 class Task(Protocol):
@@ -38,8 +48,8 @@ class Task(Protocol):
         """What is trained."""
 
     def epoch(self, number: int) -> Sequence[Any]:
-        """The batches of an epoch, a function of its number alone; each has ``tokens`` and
-        ``split(parts)``.
+        """The batches of an epoch, a function of its number alone; each has ``tokens``, a number of
+        rows by ``len``, and ``rows(slice)``, some of them with the padding of the whole.
         """
 
     def loss(self, batch: Any, divide_by: int) -> mt.Tensor:
@@ -84,21 +94,38 @@ class Outcome:
 class Trainer:
     """Trains ``task`` as ``settings`` say, in the folder of a run; goes on from its last checkpoint
     if there is one.
+
+    group: the processes that train together, each with a `Trainer` of an equal task and a folder on
+    a disk that all of them see; default: one alone.
     """
 
-    def __init__(self, task: Task, settings: Training, folder: Path) -> None:
+    def __init__(self, task: Task, settings: Training, folder: Path, group: distributed.Group | None = None) -> None:
         self.task, self.settings, self.folder = task, settings, folder
+        self.group = distributed.Group() if group is None else group
+        self.writes = self.group.rank == 0
         self.parameters = list(task.model.parameters())
         s = settings
         self.optimizer = optim.Adam(self.parameters, lr=s.lr, betas=(s.beta1, s.beta2), eps=s.eps)
+        self.scaler = optim.GradScaler(enabled=s.precision == "float16")
+        self.autocast = _autocast(s.precision)
         self.per_epoch = len(task.epoch(0))
         limits = [s.steps, s.epochs and s.epochs * self.per_epoch]
         self.last_step = min((limit for limit in limits if limit), default=None)
         self.schedule = self._make_schedule()
-        self.checkpoints = Checkpoints(folder)
+        self.checkpoints = Checkpoints(folder, self.writes)
         self.position = Position()
         self._say = say
+        self._clock = _Clock(0.0)
+        self._caught: list[int] = []  # the signal that has come to this process
+        self._agreed: list[int] = []  # the one at which all ranks stop
+        self._elapsed = 0.0  # seconds of training by the clock of rank 0, at the last update
+        self._checked = self.group.size == 1
         self._restore()
+        if self.group.share(self.position.step) != self.position.step:
+            raise UserError(
+                f"{self.checkpoints.last} is not that of rank 0; the folder must be on a disk that all ranks see"
+            )
+        distributed.share_parameters(self.parameters, self.group)
 
     def _make_schedule(self) -> optim.Schedule:
         warmup = self.settings.warmup
@@ -119,20 +146,23 @@ class Trainer:
         it so is printed then), or the system refuses a file.
         """
         p = self.position
-        clock = _Clock(p.seconds)
-        saved = p.seconds
+        clock = self._clock = _Clock(p.seconds)
+        saved = self._elapsed = p.seconds
         batches = self._batches()
         self.task.model.train()
         with (
-            RunLog(self.folder / "log.jsonl") as log,
-            Progress("training", self.last_step, p.step, self._seconds_left()) as bar,
+            open(os.devnull, "w", encoding="utf-8") as nobody,
+            RunLog(self.folder / "log.jsonl") if self.writes else NoLog() as log,
+            Progress("training", self.last_step, p.step, self._seconds_left(), None if self.writes else nobody) as bar,
             signals() as caught,
         ):
-            self._say = bar.say
+            self._say = bar.say if self.writes else say
             log.rewind(p.records)
-            if not self._reason(caught):
+            self._caught = caught
+            agreed = self._agreed = [] if self.group.size > 1 else caught
+            if not self._reason(agreed):
                 self.checkpoints.drop_result()
-            while not (reason := self._reason(caught)):
+            while not (reason := self._reason(agreed)):
                 batch = next(batches)
                 loss = self.update(batch)
                 p.seconds = clock()
@@ -148,9 +178,9 @@ class Trainer:
                     caught.append(PIPE - 128)
             if saved != p.seconds:
                 self.save()
-            if not caught:
+            if not agreed:
                 self._write_result(log)
-        return Outcome(reason, caught[0] if caught else 0, p)
+        return Outcome(reason, agreed[0] if agreed else 0, p)
 
     def _seconds_left(self) -> float | None:
         return None if self.settings.minutes is None else 60 * self.settings.minutes - self.position.seconds
@@ -168,49 +198,146 @@ class Trainer:
             return f"all {self.last_step} updates are done{past}"
         if s.patience and p.in_vain >= s.patience:
             return f"no better validation loss in {s.patience} validations"
-        if s.minutes is not None and p.seconds >= 60 * s.minutes:
+        seconds = p.seconds if self.group.size == 1 else self._elapsed
+        if s.minutes is not None and seconds >= 60 * s.minutes:
             return f"{s.minutes:g} minutes are over"
         return f"interrupted after update {p.step}" if caught else ""
 
     def update(self, batch: Any) -> float:
         """One step of the optimiser on a batch; returns its loss.
 
-        What is not finite is found before the step, so that the weights are still good.
+        What is not finite is found before the step, so that the weights are still good. In float16
+        a gradient that is too great for the scale of the loss is none of that: the step is skipped.
         """
         drawn = mt.random.default.state
-        parts = batch.split(self.settings.accumulate) if self.settings.accumulate > 1 else [batch]
-        losses = []
-        for part in parts:
-            loss = self.task.loss(part, batch.tokens)
-            loss.backward()
+        parts = self._parts(batch)
+        self._check_parts(batch, parts)
+        losses, ends = [], set()
+        for rows, part in parts:
+            mt.random.default.state = drawn
+            with self._drawing(rows, batch):
+                loss = self._loss(part, batch.tokens)
+                self.scaler.scale(loss).backward()
             losses.append(loss.detach())
-        norm = optim.clip_grad_norm_(self.parameters, self.settings.clip or math.inf)
-        *values, length = mt.stack([*losses, norm]).tolist()  # the one place that waits for a GPU
-        value = sum(values)
+            ends.add(mt.random.default.state)
+        total = self._together(losses, ends)
+        whole = self.scaler.unscale_(self.optimizer)  # on all ranks or on none; in float16 it waits for a GPU too
+        norms = [optim.clip_grad_norm_(self.parameters, self.settings.clip or math.inf)] if whole else []
+        values = _read([*(losses if total is None else ()), *norms])  # the one place where one rank waits for a GPU
+        length = values.pop() if whole else math.inf
+        value = sum(values) if total is None else total
+        if not whole and math.isfinite(value) and self.scaler.get_scale() > 1:
+            self._skip()
+            return value
         if not (math.isfinite(value) and math.isfinite(length)):
             what = f"the loss is {value}" if not math.isfinite(value) else f"the norm of the gradient is {length}"
-            self._tell_why(parts, batch.tokens, drawn)
-            raise UserError(
+            self._tell_why(batch, parts, drawn)
+            raise Together(
                 f"{what} in update {self.position.step + 1}: training has diverged; start again with a lower --lr,"
                 " a longer --warmup or a lower --clip"
             )
-        self.optimizer.step()
-        self.schedule.step()
-        self.optimizer.zero_grad()
+        self._step()
         return value
 
-    def _tell_why(self, parts: Sequence[Any], tokens: int, drawn: tuple[int, int, int]) -> None:
+    def _loss(self, part: Any, tokens: int) -> mt.Tensor:
+        """The loss of a part of a batch, in the run's precision."""
+        with self.autocast:
+            return self.task.loss(part, tokens)
+
+    def _step(self) -> None:
+        """The optimiser's step, if the gradients are good, and all that goes with it."""
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+
+    def _skip(self) -> None:
+        """An update without a step: the gradients were too great for float16."""
+        scale = self.scaler.get_scale()
+        self._step()
+        if self.writes:
+            self._say(
+                f"update {self.position.step + 1}: a gradient overflows float16 at the loss scale {scale:g}; the step is"
+                f" skipped, the scale is now {self.scaler.get_scale():g} ({self.scaler.skipped} skipped so far)"
+            )
+
+    def _parts(self, batch: Any) -> list[tuple[slice, Any]]:
+        """What this rank computes of a batch, one after the other: which rows, and the rows."""
+        if self.group.size == self.settings.accumulate == 1:
+            return [(slice(None), batch)]
+        mine = distributed.rows_of(self.group, len(batch))
+        cuts = cut(mine.stop - mine.start, self.settings.accumulate)
+        places = [slice(mine.start + one.start, mine.start + one.stop) for one in cuts]
+        return [(rows, batch.rows(rows)) for rows in places]
+
+    def _drawing(self, rows: slice, batch: Any) -> AbstractContextManager[None]:
+        """Within, these rows of the batch draw what they draw in all of it."""
+        if self.group.size == self.settings.accumulate == 1:
+            return nullcontext()
+        return mt.random.rows(rows.start, rows.stop, of=len(batch))
+
+    def _together(self, losses: Sequence[mt.Tensor], ends: set[tuple[int, int, int]]) -> float | None:
+        """Add up the gradients of all ranks, and their losses, which is returned (by one rank alone
+        None); agree on what depends on the clock and on signals.
+        """
+        state = mt.random.default.state
+        if len(ends) > 1:
+            raise RuntimeError(f"the parts of a batch have drawn unlike amounts of random numbers: {sorted(ends)}")
+        if self.group.size == 1:
+            return None
+        value = sum(_read(losses), 0.0)
+        first = self.group.rank == 0  # which has rows of every batch
+        counter = divmod(state[2], 2**32) if first else (0, 0)
+        numbers = [value, len(self._caught), self._clock() if first else 0.0, *counter]
+        value, stop, self._elapsed, high, low = distributed.sum_gradients(self.optimizer, self.group, numbers)
+        if stop:
+            self._agreed += [signal for found in self.group.gather(self._caught) for signal in found][:1]
+        agreed = (*state[:2], int(high) * 2**32 + int(low))
+        if ends and agreed != state:
+            raise RuntimeError(f"rank {self.group.rank} has drawn random numbers up to {state}, rank 0 up to {agreed}")
+        mt.random.default.state = agreed
+        return value
+
+    def _check_parts(self, batch: Any, parts: Sequence[tuple[slice, Any]]) -> None:
+        """At the first update of several ranks raise UserError if the rows of a batch are not
+        independent: the loss of some rows must be the sum of those of their halves. Always in the
+        precision of the weights.
+        """
+        if self._checked or not any(rows.stop - rows.start > 1 for rows, _ in parts):
+            return
+        self._checked, drawn, values = True, mt.random.default.state, []
+        rows = next(rows for rows, _ in parts if rows.stop - rows.start > 1)
+        middle = (rows.start + rows.stop) // 2
+        for some in (rows, slice(rows.start, middle), slice(middle, rows.stop)):
+            mt.random.default.state = drawn
+            with mt.no_grad(), mt.random.rows(some.start, some.stop, of=len(batch)):
+                values.append(self.task.loss(batch.rows(some), batch.tokens).item())
+        mt.random.default.state = drawn
+        whole, halves = values[0], values[1] + values[2]
+        if math.isfinite(whole) and abs(whole - halves) > UNLIKE * abs(whole):
+            kinds = {type(module).__name__ for _, module in self.task.model.named_modules()}
+            named = sorted(kind for kind in kinds if "batch" in kind.lower() and "norm" in kind.lower())
+            raise UserError(
+                f"the loss of rows {rows.start} to {rows.stop} of a batch is {whole:.6g}, that of their halves {halves:.6g}: "
+                f"{' and '.join(named) or 'something in ' + type(self.task.model).__name__} mixes the rows of a batch, so that "
+                "several ranks would not train as one does; use a norm over features, such as nn.LayerNorm, or train without "
+                "--distributed"
+            )
+
+    def _tell_why(self, batch: Any, parts: Sequence[tuple[slice, Any]], drawn: tuple[int, int, int]) -> None:
         """Run the forward and backward passes of an update again, with the same random numbers, and
         print why something is NaN or infinite.
         """
         self.optimizer.zero_grad()
-        mt.random.default.state = drawn
-        for part in parts:
-            finding = mt.why_nan(functools.partial(self.task.loss, part, tokens))
+        for rows, part in parts:
+            mt.random.default.state = drawn
+            with self._drawing(rows, batch):
+                finding = mt.why_nan(functools.partial(self._loss, part, batch.tokens))
             if finding is not None:
                 self._say(str(finding))
                 return
-        self._say("Each part of the batch is finite when it is computed again; the sum of their gradients is not.")
+        if self.group.size == 1:
+            self._say("Each part of the batch is finite when it is computed again; the sum of their gradients is not.")
 
     def _advance(self, loss: float, tokens: int, log: RunLog) -> None:
         """Move the position past an update, and log the mean of the latest."""
@@ -249,7 +376,9 @@ class Trainer:
     def _validate(self, log: RunLog, bar: Progress) -> None:
         """Validate, save the weights that are to be kept, and log the figures."""
         p = self.position
-        figures = self.validate()
+        distributed.check_agreement(self.parameters, self.group)
+        figures = self.validate() if self.writes else {}
+        figures, mt.random.default.state = self.group.share((figures, mt.random.default.state))
         self._log(log, **figures)
         weights = self.task.model.state_dict()
         if self.settings.average > 1:
@@ -269,6 +398,7 @@ class Trainer:
             "model": self.task.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "random": list(mt.random.default.state),
             "position": asdict(self.position),
         }
@@ -282,6 +412,7 @@ class Trainer:
             self.task.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
+            self.scaler.load_state_dict(state["scaler"])
             mt.random.default.state = tuple(state["random"])
             self.position = Position(**state["position"])
         except (KeyError, TypeError, ValueError) as error:  # a file of another run, or a changed config.json
@@ -290,8 +421,10 @@ class Trainer:
 
     def _write_result(self, log: RunLog) -> None:
         """Load the averaged weights, or else the best ones, into the model and write them as the
-        result of the run.
+        result of the run: rank 0 alone.
         """
+        if not self.writes:
+            return
         p, model = self.position, self.task.model
         if len(p.kept) > 1:
             model.load_state_dict(self.checkpoints.average(p.kept))
@@ -306,6 +439,21 @@ class Trainer:
         log.append(
             {"step": p.step, "epoch": p.epoch, "result": record, "result_loss": self.validate()["validation_loss"]}
         )
+
+
+def _autocast(precision: str) -> Any:
+    """The context of a forward pass. Raises UserError if ``ml_dtypes`` is missing."""
+    if precision == "float32":
+        return mt.autocast(enabled=False)
+    try:
+        return mt.autocast(precision)
+    except TypeError as error:
+        raise UserError(f"--precision {precision}: {error}") from None
+
+
+def _read(numbers: Sequence[mt.Tensor]) -> list[float]:
+    """The values of tensors of one number each, in one transfer."""
+    return mt.stack(numbers).tolist() if numbers else []
 
 
 class _Clock:

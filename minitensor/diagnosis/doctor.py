@@ -32,7 +32,7 @@ class Doctor:
         """``error`` with the Finding that ``how(*seen)`` gives, in its text and as its attribute
         ``finding``.
         """
-        with switched(anomaly=False, watched=False, observer=None, grad=True), np.errstate(all="ignore"):
+        with switched(anomaly=False, watched=False, observer=None, autocast=None, grad=True), np.errstate(all="ignore"):
             try:
                 finding, node = how(*seen)
             except Exception as problem:  # the fault is told even if its cause cannot be
@@ -48,6 +48,12 @@ class Doctor:
     def of_gradient(self, node: Any, i: int, gradient: Any, value: Any) -> Any:
         """The Finding of a bad gradient of input ``i`` of ``node``; and the node."""
         return gradients.finding_of_gradient(node, i, gradient, value), node
+
+    def of_rounding(self, node: Any, gradient: Any, dtype: Any) -> Any:
+        """The Finding of a gradient that overflows when a product takes it in 16 bits; and the
+        node.
+        """
+        return gradients.finding_of_rounding(node, gradient, dtype), node
 
     @contextlib.contextmanager
     def on_the_way(self, roots: Any) -> Any:

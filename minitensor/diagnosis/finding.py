@@ -82,7 +82,8 @@ class Finding:
     def cure(self) -> str:
         """What to do about it."""
         if self.loss_scale is not None:
-            return f"use a loss scale of {self.loss_scale:g} or less; or compute this part in float32 or bfloat16"
+            scale = f"a loss scale of {self.loss_scale:g} or less (mt.optim.GradScaler finds one)"
+            return f"use {scale}; or compute this part in float32 or bfloat16"
         return CAUSES[self.cause]
 
     def __str__(self) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from minitensor.backend import is_array, widen
+from minitensor.backend import is_array, np, widen
 from minitensor.diagnosis import updates
-from minitensor.diagnosis.arrays import bad_in, host
+from minitensor.diagnosis.arrays import bad_in, host, number
 from minitensor.diagnosis.backward import cause_of_gradient
-from minitensor.diagnosis.forward import Case
+from minitensor.diagnosis.forward import Case, Cause
 from minitensor.diagnosis.results import (
     OVERFLOWS,
     blame,
@@ -19,12 +19,13 @@ from minitensor.diagnosis.results import (
     step_of,
     within,
 )
+from minitensor.diagnosis.scales import greatest_of, power_below, relative_scale
 from minitensor.engine.autograd import reachable
 from minitensor.engine.mode import switched
 from minitensor.engine.tensor import Tensor
 from minitensor.tracing.reading import numbers_of, saved_inputs, saved_output
 
-__all__ = ["finding_of_gradient", "path"]
+__all__ = ["finding_of_gradient", "finding_of_rounding", "path"]
 
 
 def finding_of_gradient(node, i, gradient, value):
@@ -56,13 +57,28 @@ def finding_of_gradient(node, i, gradient, value):
     return finding
 
 
+def finding_of_rounding(node, gradient, dtype):
+    """The Finding of a gradient that is too great for the 16 bits in which a product takes it, the
+    loss scale relative to the loss of this pass.
+    """
+    sizes = np.abs(host(gradient))
+    index = tuple(int(i) for i in np.unravel_index(int(sizes.argmax()), sizes.shape))
+    most, limit, name = float(sizes.max()), greatest_of(dtype), node.pullback.op_name
+    what = f"the gradient of the result of {name} is {number(most)}, and products under mt.autocast take it in {dtype}"
+    site = node.watch.called_at if node.watch is not None else None
+    finding = finding_of(Cause("16-bit overflow", what, index, "g"), name, "backward", site)
+    finding.loss_scale = power_below(limit / most)
+    finding.notes.append(relative_scale(finding.loss_scale))
+    return finding
+
+
 def _inside_backward(node, gradient):
     """The same for a gradient."""
     op, saved = node.pullback.op, node.saved
     inputs = [Tensor(widen(a)) if is_array(a) else a for a in saved[3:]]
     for i in node.pullback.wanted:
         inputs[i].requires_grad_()
-    with switched(anomaly=True, watched=True, observer=None, grad=True):
+    with switched(anomaly=True, watched=True, observer=None, autocast=None, grad=True):
         try:
             op.definition(*inputs, **saved[2]).backward(Tensor(gradient) if is_array(gradient) else gradient)
         except FloatingPointError as error:

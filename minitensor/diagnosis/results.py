@@ -139,7 +139,7 @@ def _inside(op, arrays, params):
     """
     inputs = [Tensor(widen(a)) if is_array(a) else a for a in arrays]
     keywords = {key: value for key, value in params.items() if key != "needs"}
-    with switched(anomaly=True, watched=True, observer=None, grad=False):
+    with switched(anomaly=True, watched=True, observer=None, autocast=None, grad=False):
         try:
             op.definition(*inputs, **keywords)
         except FloatingPointError as error:

@@ -10,7 +10,7 @@ from minitensor.engine.autograd import backward_pass, reachable
 from minitensor.engine.mode import switched
 from minitensor.engine.tensor import Tensor
 
-__all__ = ["greatest_gradient", "greatest_of", "power_below"]
+__all__ = ["greatest_gradient", "greatest_of", "power_below", "relative_scale"]
 
 
 def greatest_of(dtype) -> float:
@@ -23,6 +23,11 @@ def power_below(value: float) -> float:
     return 2.0 ** math.floor(math.log2(value))
 
 
+def relative_scale(factor: float) -> str:
+    """What a loss scale that was found for a loss as it is means if that loss has one already."""
+    return f"loss_scale is relative to this loss: multiply the scale that it has by {factor:g}"
+
+
 def greatest_gradient(loss: Tensor) -> float:
     """The greatest finite size among the elements of a loss and of its gradients in the leaves,
     with nothing deposited.
@@ -33,7 +38,7 @@ def greatest_gradient(loss: Tensor) -> float:
         return most
     leaves = {one for one in reachable([node]) if one.pullback is None}
     seed = np.ones(loss.shape, dtype=node.dtype)
-    with switched(anomaly=False, watched=False, observer=None), np.errstate(all="ignore"):
+    with switched(anomaly=False, watched=False, observer=None, autocast=None), np.errstate(all="ignore"):
         found = backward_pass([node], [seed], wanted=leaves, retain_graph=True)
     for gradient in found.values():
         array = host(gradient)

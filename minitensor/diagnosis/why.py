@@ -10,7 +10,7 @@ from minitensor.diagnosis.arrays import bad_in, host, number
 from minitensor.diagnosis.finding import Finding
 from minitensor.diagnosis.records import record_of
 from minitensor.diagnosis.results import finding_of_given
-from minitensor.diagnosis.scales import greatest_of, power_below
+from minitensor.diagnosis.scales import greatest_of, power_below, relative_scale
 from minitensor.diagnosis.updates import label_of
 from minitensor.engine.autograd import backward_pass, raw, reachable
 from minitensor.engine.messages import finite
@@ -135,7 +135,7 @@ def _of_leaf(leaf, gradient):
     return Finding(
         "16-bit overflow", f"the gradient of {name} is {number(most)}, and .grad rounds it to {leaf.held}", "leaf", "backward",
         index, f"the gradient of {name}", loss_scale=factor,
-        notes=[f"loss_scale is relative to this loss: multiply the scale that it has by {factor:g}"],
+        notes=[relative_scale(factor)],
     )  # fmt: skip
 
 

@@ -9,8 +9,9 @@
    and a kernel
 5. ``gradient.py``: asking for gradients
 
-Beside them: ``mode.py`` (whether calls are recorded), ``observer.py`` (who runs the ops while a
-profile or a trace is open), ``hooks.py``, ``arraylike.py`` (what may stand for an array),
+Beside them: ``mode.py`` (whether calls are recorded), ``autocast.py`` (in which types they run),
+``observer.py`` (who runs the ops while a profile or a trace is open), ``hooks.py``,
+``arraylike.py`` (what may stand for an array),
 ``settings.py`` (numbers and switches), ``messages.py`` and ``front_door.py`` (words for errors),
 ``library.py`` (the package as its parts see it).
 """

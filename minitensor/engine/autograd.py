@@ -93,7 +93,7 @@ def new_node(pullback, parents, saved, array):
 class Watch:
     """What somebody asked of a node: a deposited gradient, hooks. Leaves always have one."""
 
-    __slots__ = ("grad", "hooks", "retains_grad", "called_at", "grad_buffer", "array", "claimed")
+    __slots__ = ("grad", "hooks", "retains_grad", "called_at", "grad_buffer", "array", "claimed", "quiet")
 
     def __init__(self, retains_grad=False):
         self.grad = None  # a raw array; a Tensor if the pass was recorded, or somebody has read it
@@ -101,6 +101,7 @@ class Watch:
         self.retains_grad = retains_grad
         self.called_at = None  # under detect_anomaly: the line that called the op
         self.array = None  # of a leaf: a weak reference to its array, for who asks why a value is NaN
+        self.quiet = False  # of a scaled loss: NumPy warns of no overflow in a pass that begins here
         self.grad_buffer = None  # an array that an optimiser wants the gradient to be written to
         self.claimed = False  # a pass that is running may write there before it deposits
 
@@ -167,10 +168,15 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
     steps = _serve_watch, _pull_back
     serve, pull_back = steps if mode.observer is None else mode.observer.steps(*steps)
     told = mode.anomaly and library.doctor is not None
-    plain = wanted is None and not (create_graph or mode.watched)
-    homes = _homes(order) if plain else _ALONE
-    doctor = library.doctor.on_the_way(roots) if told else _ALONE
-    with switched(grad=create_graph), following() as follow, doctor, homes as homes:
+    plain = wanted is None and not (create_graph or mode.anomaly or mode.observer is not None)
+    quiet = any(root.watch is not None and root.watch.quiet for root in roots)
+    with (
+        switched(grad=create_graph, autocast=None),
+        following() as follow,
+        library.doctor.on_the_way(roots) if told else _ALONE,
+        np.errstate(over="ignore", invalid="ignore") if quiet else _ALONE,
+        _homes(order) if plain else _ALONE as homes,
+    ):
         sums = GradientSums(create_graph) if follow is None else SumsOnGpus(create_graph, follow)
         if homes:
             sums.claimed, sums.homes = homes, dict(homes)

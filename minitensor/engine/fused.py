@@ -25,10 +25,11 @@ from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, overload
 
 from minitensor.backend import cpu, is_array, is_floating, memory, namespace_of, np, on, widen
+from minitensor.engine.autocast import cast_call, rounded
 from minitensor.engine.autograd import backward_pass, new_node, watch
 from minitensor.engine.mode import current_mode
 from minitensor.engine.op import alias
-from minitensor.engine.primitive import NUMBERS, Primitive, check_made, check_pulled, refuse_stale
+from minitensor.engine.primitive import NUMBERS, Primitive, check_made, check_pulled, check_rounded, refuse_stale
 from minitensor.engine.tensor import Tensor
 
 __all__ = ["FUSED", "Fused", "fused"]
@@ -59,7 +60,9 @@ class Fused(Primitive, Generic[P]):
         ``backward(g, homes=None)`` may be given, for each input, an array that it can write this
         gradient to and return, or None. A kernel with a keyword
         ``needs`` gets a tuple of booleans, one per input: whether its gradient is wanted.
-        ``device="cuda"`` gives an override for GPUs alone.
+        ``device="cuda"`` gives an override for GPUs alone, and ``device="cuda, 16 bits"`` one for
+        calls within ``mt.autocast`` there, which is given floats of 16 bits as they are and rounds
+        the gradient of its result to them.
         """
         if function is None:
             return functools.partial(self.kernel, device=device)
@@ -73,8 +76,11 @@ class Fused(Primitive, Generic[P]):
     def run(self, args, params, observed=False):
         """The op on any inputs, with any keywords; see ``Op.run``."""
         mode = current_mode.get()
-        if mode.observer is not None and not observed:
-            return mode.observer.forward(self, args, params)
+        if mode.watched and not observed:
+            if mode.autocast is not None and self.casts is not None:
+                return cast_call(self, args, params, mode)
+            if mode.observer is not None:
+                return mode.observer.forward(self, args, params)
         if len(args) != self.arity or not self.knows(params):
             args, params = self.bind(args, params)
         params = self.settings(params) if params else params
@@ -92,6 +98,10 @@ class Fused(Primitive, Generic[P]):
         if not NUMBERS.isdisjoint(map(type, arrays)):
             arrays = self.as_arrays(arrays, xp)
         kernel, takes_needs = self.kernels.get(xp.name) or self.kernels["any"]
+        rounds = None if usual or self.casts != "16 bits" else mode.autocast
+        narrow = rounds is not None and xp is not cpu and self._narrow_kernel(xp, arrays, rounds)
+        if narrow:
+            kernel, takes_needs = narrow
         recording = bool(wanted) and mode.grad
         if recording:  # ``backward`` may keep whatever the kernel was given
             for i in given:
@@ -101,7 +111,7 @@ class Fused(Primitive, Generic[P]):
             needs = tuple(recording and i in wanted for i in range(len(arrays)))
             params = {**params, "needs": needs}  # type: ignore[assignment]  # until the kernel has run
         try:
-            made = kernel(xp, *(arrays if usual else map(widen, arrays)), **params)
+            made = kernel(xp, *(arrays if usual or narrow else map(widen, arrays)), **params)
         except (ValueError, TypeError, IndexError, MemoryError) as error:
             params.pop("needs", None)
             if isinstance(error, TypeError) and (whole := self.whole(params)):
@@ -124,13 +134,21 @@ class Fused(Primitive, Generic[P]):
         if not recording:
             return Tensor(out)
         params.pop("needs", None)
-        pullback = self.pullbacks.get(key := tuple(wanted))
+        pullback = self.pullbacks.get(key := (rounds, bool(narrow), *wanted))
         if pullback is None:
-            pullback = self.pullbacks[key] = KernelPullback(self, wanted)
+            pullback = self.pullbacks[key] = KernelPullback(self, wanted, rounds, bool(narrow))
         node = new_node(pullback, parents, (backward, memory.reference(out), params, *arrays), out)
         if mode.anomaly:
             watch(node).called_at = called_at
         return Tensor(out, node)
+
+    def _narrow_kernel(self, xp, arrays, dtype):
+        """The kernel for operands of 16 bits on this device, if all are of that type and have
+        elements; else None.
+        """
+        found = self.kernels.get(f"{xp.name}, 16 bits")
+        floats = [a for a in arrays if is_array(a) and is_floating(a.dtype)]
+        return found if found is not None and all(a.dtype == dtype and a.size for a in floats) else None
 
     def _value(self, kernel, xp, arrays, params):
         """The raw result of the kernel, as a call gives it."""
@@ -148,20 +166,24 @@ class KernelPullback:
     A node saves ``(backward, reference to the result, keywords, *inputs)``.
     """
 
-    __slots__ = ("op", "op_name", "wanted", "gives_new")
+    __slots__ = ("op", "op_name", "wanted", "rounds", "rounds_itself", "gives_new")
     simple = False  # a kernel may return None for an input that is not differentiable
     fills = True
 
-    def __init__(self, op, wanted):
+    def __init__(self, op, wanted, rounds=None, rounds_itself=False):
         self.op = op
         self.op_name = op.name
         self.wanted = wanted
+        self.rounds = rounds  # the type of 16 bits to which gradients are rounded first, or None
+        self.rounds_itself = rounds_itself  # whether the kernel's ``backward`` does it
         self.gives_new = not op.foreign  # the library's kernels are held to it by ``testing.promises``
 
     def pull(self, node, gradient, recorded, needed, homes=None):
         """One gradient per parent. homes: ``{parent: array}``; the kernel may write gradients to
         these, which are taken out.
         """
+        if self.rounds is not None and (recorded or not self.rounds_itself):
+            gradient = rounded(gradient, self.rounds)
         if recorded:
             return self._pull_definition(node, gradient, needed)
         backward = node.saved[0]
@@ -209,6 +231,8 @@ class KernelPullback:
         finite numbers.
         """
         params = node.saved[2]
+        if self.rounds is not None:
+            gradient = check_rounded(self.op, node, gradient, self.rounds)
 
         def again(gradient, arrays):
             xp = namespace_of(self.op_name, arrays, self.op.input_names(len(arrays)))

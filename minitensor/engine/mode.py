@@ -1,5 +1,5 @@
 """The switches around an op: whether it is recorded, whether its result is checked for NaN and
-infinity, whether it is observed, whether initial values are drawn.
+infinity, whether it is observed, in which types it runs, whether initial values are drawn.
 
 They belong to the context (of a thread, or of an asynchronous task), not to the process, and the
 blocks that are open stand in the context too. So one mode object may serve many threads and tasks
@@ -32,7 +32,8 @@ class Mode:
     what a new module is made of.
 
     observer: who runs the ops because a profile or a trace is open, an ``Observer``, or None.
-    watched: somebody looks at each op, for one of these two reasons; no short ways are taken then.
+    autocast: the type of 16 bits that products run in (see ``autocast.py``), or None.
+    watched: somebody looks at each op, for one of these reasons; no short ways are taken then.
     draws: ``nn.init`` draws values. memory: parameters have memory of their own, and not one number
     that stands for all.
     """
@@ -41,6 +42,7 @@ class Mode:
     anomaly: bool = False
     observer: Observer | None = None
     watched: bool = False
+    autocast: Any = None
     draws: bool = True
     memory: bool = True
     blocks: tuple = ()  # the ``switched`` blocks that made it so, the outermost first

@@ -32,6 +32,7 @@ from collections.abc import Callable
 from typing import Any, Concatenate, Generic, ParamSpec, overload
 
 from minitensor.backend import cpu, is_array, is_floating, is_narrow, memory, np, on, widen
+from minitensor.engine.autocast import cast_call
 from minitensor.engine.autograd import Node, new_node, watch
 from minitensor.engine.mode import current_mode
 from minitensor.engine.primitive import NUMBERS, Primitive, check_made
@@ -88,8 +89,11 @@ class Op(Primitive, Generic[P]):
         calls.
         """
         mode = current_mode.get()
-        if mode.observer is not None and not observed:
-            return mode.observer.forward(self, args, params)
+        if mode.watched and not observed:
+            if mode.autocast is not None and self.casts is not None:
+                return cast_call(self, args, params, mode)
+            if mode.observer is not None:
+                return mode.observer.forward(self, args, params)
         if len(args) != self.arity:
             args, params = self.bind(args, params)
         if params:
@@ -123,7 +127,8 @@ class Op(Primitive, Generic[P]):
                 "input that is not differentiable"
             )
         wide = not usual and self.computes and any(is_array(a) and is_narrow(a.dtype) for a in arrays)
-        pullback = self._pullback(wanted, len(arrays), wide)
+        rounds = mode.autocast if wide and self.casts == "16 bits" else None
+        pullback = self._pullback(wanted, len(arrays), wide, rounds)
         if pullback is _NONE:
             return Tensor(made)
         for i in filter(pullback.keeps, given):
@@ -145,18 +150,18 @@ class Op(Primitive, Generic[P]):
         out = self.finish(function(xp, *arrays, **params), arrays, xp, params.get("dtype"))
         return self.narrow(out, arrays, params.get("dtype"))
 
-    def _pullback(self, wanted, count, wide):
+    def _pullback(self, wanted, count, wide, rounds):
         """The pullback for calls with ``count`` inputs of which those numbered in ``wanted`` need a
         gradient.
         """
         mask = 0 if self.variadic else sum(1 << i for i in wanted)
-        key = (mask, wide) if wide else mask
+        key = (mask, rounds) if wide else mask
         pullback = self.pullbacks.get(key)
         if pullback is None:
             if self.variadic:
-                pullback = VariadicPullback(self, wide) if self.rules[0] else _NONE
+                pullback = VariadicPullback(self, wide, rounds) if self.rules[0] else _NONE
             else:
-                pullback = (WidePullback if wide else RulePullback)(self, mask, count)
+                pullback = WidePullback(self, mask, count, rounds) if wide else RulePullback(self, mask, count)
                 pullback = pullback if pullback.rules else _NONE
             self.pullbacks[key] = pullback
         return pullback

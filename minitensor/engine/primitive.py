@@ -15,6 +15,7 @@ from typing import Any
 from minitensor.backend import cpu, holds_numbers, is_array, is_floating, is_narrow, memory, namespace_of, np
 from minitensor.engine import library
 from minitensor.engine.arraylike import plain_array
+from minitensor.engine.autocast import casts_of, rounded
 from minitensor.engine.autograd import raw
 from minitensor.engine.axes import read_ints
 from minitensor.engine.front_door import refusal
@@ -22,7 +23,7 @@ from minitensor.engine.messages import call_site, describe, finite, is_fault, no
 from minitensor.engine.settings import plain
 from minitensor.engine.tensor import Tensor, asarray
 
-__all__ = ["NUMBERS", "Primitive", "check_made", "check_pulled", "refuse_stale"]
+__all__ = ["NUMBERS", "Primitive", "check_made", "check_pulled", "check_rounded", "refuse_stale"]
 
 NUMBERS: frozenset[Any] = frozenset((bool, int, float))
 WHOLE = frozenset("axis axes axis1 axis2 ddof decimals k shape shift".split())  # keywords of ops that are integers
@@ -47,6 +48,7 @@ class Primitive:
         self.defaults = {p.name: p.default for p in keywords if p.default is not p.empty}
         self.arity = -1 if self.variadic else len(self.inputs)
         self.foreign = not (function.__module__ or "").startswith("minitensor.")
+        self.casts = None if self.foreign else casts_of(self.name)  # within mt.autocast
         # Functions of the library stand before such an op; the arrays that they pass as keywords
         # are their own already.
         self.behind_a_function = function.__name__.startswith("_") and not self.foreign
@@ -313,3 +315,17 @@ def check_pulled(op, wanted, node, gradient, pulled, saved, again):
             if library.doctor is not None:
                 error = library.doctor.explained(error, library.doctor.of_gradient, node, i, gradient, value)
             raise error
+
+
+def check_rounded(op, node, gradient, dtype):
+    """Under detect_anomaly: the gradient of a product as its rule takes it, rounded to 16 bits;
+    raises if a finite number becomes infinite by that.
+    """
+    taken = rounded(gradient, dtype)
+    if not finite(taken) and finite(gradient):
+        where = node.watch.called_at if node.watch is not None else None
+        error = nonfinite_error(op.name, f"backward, gradient rounded to {dtype}", taken, [("g", gradient)], where)
+        if library.doctor is not None:
+            error = library.doctor.explained(error, library.doctor.of_rounding, node, gradient, dtype)
+        raise error
+    return taken

@@ -12,8 +12,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from minitensor.backend import is_array, memory, namespace, widen
+from minitensor.engine.autocast import rounded
 from minitensor.engine.library import namespace_on
-from minitensor.engine.primitive import check_pulled, refuse_stale
+from minitensor.engine.primitive import check_pulled, check_rounded, refuse_stale
 from minitensor.engine.tensor import Tensor
 
 __all__ = ["RulePullback", "VariadicPullback", "WidePullback"]
@@ -29,6 +30,7 @@ class RulePullback:
     __slots__ = ("op", "op_name", "wanted", "names", "rules", "sources", "kept", "pick", "simple", "parent_of")
     gives_new = False  # a rule may return its argument, or a view of it
     fills = False
+    rounds: Any = None  # the type of 16 bits to which gradients are rounded first
 
     def __init__(self, op, mask, count):
         self.op = op
@@ -160,6 +162,8 @@ class RulePullback:
         """Under detect_anomaly: raise at the first non-finite gradient that a rule made of finite
         numbers.
         """
+        if self.rounds is not None:
+            gradient = check_rounded(self.op, node, gradient, self.rounds)
 
         def again(gradient, saved):
             return self.pull(SimpleNamespace(saved=saved, parents=node.parents), gradient, False, None)
@@ -176,10 +180,16 @@ class WidePullback(RulePullback):
     that come back widened.
     """
 
-    __slots__ = ()
+    __slots__ = ("rounds",)
+
+    def __init__(self, op, mask, count, rounds=None):
+        super().__init__(op, mask, count)
+        self.rounds = rounds
 
     def pull(self, node, gradient, recorded, needed):
         """One gradient per parent."""
+        if self.rounds is not None:
+            gradient = rounded(gradient, self.rounds)
         saved = self._as_tensors(node, gradient, self.parent_of) if recorded else node.saved
         return self._run(node, gradient, _widened(saved), needed)
 
@@ -191,10 +201,11 @@ class VariadicPullback(RulePullback):
     The rule serves one input if it asks for ``i``, and all at once if it returns a list.
     """
 
-    __slots__ = ("wide", "one_by_one")
+    __slots__ = ("wide", "one_by_one", "rounds")
 
-    def __init__(self, op, wide):
+    def __init__(self, op, wide, rounds=None):
         super().__init__(op, 1, 1)
+        self.rounds = rounds
         self.wide = wide
         self.one_by_one = "i" in inspect.signature(op.rules[0]).parameters
 
@@ -204,6 +215,8 @@ class VariadicPullback(RulePullback):
 
     def pull(self, node, gradient, recorded, needed):
         """One gradient per parent."""
+        if self.rounds is not None:
+            gradient = rounded(gradient, self.rounds)
         wanted = node.saved[-1]
         parent_of = {i: position for position, i in enumerate(wanted)} if recorded else None
         saved = self._as_tensors(node, gradient, parent_of) if recorded else node.saved[:-1]

@@ -2,7 +2,7 @@
 
 optimizer.py   what every optimiser shares; flat.py its memory: all parameters in one array;
 parameters.py what it takes sgd adam rmsprop adafactor   one update rule per file, with its paper
-schedules.py   the learning rate as a function of the step
+schedules.py   the learning rate as a function of the step; scaler.py that of a loss for float16
 """
 
 from minitensor.optim.adafactor import Adafactor
@@ -11,10 +11,11 @@ from minitensor.optim.clip import clip_grad_norm_, clip_grad_value_
 from minitensor.optim.ema import EMA
 from minitensor.optim.optimizer import Optimizer
 from minitensor.optim.rmsprop import RMSprop
+from minitensor.optim.scaler import GradScaler
 from minitensor.optim.schedules import CosineLR, InverseSqrtLR, LinearWarmup, NoamLR, Schedule, StepLR
 from minitensor.optim.sgd import SGD
 
 __all__ = [
-    "EMA", "SGD", "Adafactor", "Adam", "AdamW", "CosineLR", "InverseSqrtLR", "LinearWarmup", "NoamLR", "Optimizer", "RMSprop",
-    "Schedule", "StepLR", "clip_grad_norm_", "clip_grad_value_",
+    "EMA", "SGD", "Adafactor", "Adam", "AdamW", "CosineLR", "GradScaler", "InverseSqrtLR", "LinearWarmup", "NoamLR", "Optimizer",
+    "RMSprop", "Schedule", "StepLR", "clip_grad_norm_", "clip_grad_value_",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from minitensor.ops.scaling import unit_of
 from minitensor.optim.flat import PIECE, gradients_of, memory_runs, pieces
 from minitensor.optim.parameters import tensors_of
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_"]
+__all__ = ["clip_grad_norm_", "clip_grad_value_", "gradient_arrays"]
 
 if TYPE_CHECKING:
     from minitensor.optim.parameters import Tensors
@@ -34,7 +34,7 @@ def clip_grad_norm_(parameters: Tensors, max_norm: float) -> Tensor:
     recurrent neural networks", ICML 2013.
     """
     max_norm = number("clip_grad_norm_", "max_norm", max_norm, above=0, infinite=True)
-    found = _gradients("clip_grad_norm_", parameters)
+    found = gradient_arrays("clip_grad_norm_", parameters)
     if not found:
         return asarray(0.0)
     device, dtype = device_of(found[0]), compute_dtype(*(run.dtype for run in found))
@@ -67,11 +67,11 @@ def _clipped(found, max_norm, device, dtype):
 def clip_grad_value_(parameters: Tensors, clip_value: float) -> None:
     """Clip every element of every gradient to ``[-clip_value, clip_value]``."""
     clip_value = number("clip_grad_value_", "clip_value", clip_value, above=0, infinite=True)
-    for run in _gradients("clip_grad_value_", parameters):
+    for run in gradient_arrays("clip_grad_value_", parameters):
         namespace(device_of(run)).clip(run, -clip_value, clip_value, out=run)
 
 
-def _gradients(owner, parameters):
+def gradient_arrays(owner, parameters):
     """Arrays that together hold all the gradients and that belong to the parameters alone,
     neighbours joined.
     """

@@ -18,7 +18,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-from minitensor.backend import compute_dtype, is_narrow, move, namespace
+from minitensor.backend import compute_dtype, is_narrow, move, namespace, on
 from minitensor.engine.autograd import raw, watch
 from minitensor.engine.holdings import holder
 from minitensor.engine.tensor import Tensor
@@ -123,6 +123,28 @@ class FlatBuffer:
         """Bring the updated values to the parameters."""
         if self.rounded is not self.values:
             self.rounded[start:stop] = self.values[start:stop].astype(self.rounded.dtype)
+
+    def fill(self):
+        """Make ``gradients`` hold the gradient of each parameter, zeros where there is none;
+        returns which have one, in the order of the entries.
+        """
+        present = []
+        with on(self.device):
+            for entry in self.entries:
+                node = entry.parameter.node
+                gradient = None if node is None else node.watch.grad
+                present.append(gradient is not None)
+                if gradient is None:
+                    entry.gradient[...] = 0
+                elif gradient is not entry.gradient:
+                    entry.gradient[...] = move(raw(gradient), self.device)
+        return present
+
+    def deposit(self, present):
+        """Make what ``gradients`` holds the gradients of those parameters that are ``present``."""
+        for entry, there in zip(self.entries, present):
+            if there and entry.parameter.node is not None:
+                watch(entry.parameter.node).grad = entry.gradient
 
     def runs(self):
         """``(entries, start, stop)`` for each longest stretch of parameters to update in one go.

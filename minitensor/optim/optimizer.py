@@ -104,11 +104,10 @@ class Optimizer:
             self.check(group)
         self._check_capture()
         doctor = library.doctor if current_mode.get().anomaly else None
-        if not all(entry.is_bound() for entry in self._entries):
-            self._bind()
+        buffers = self.bound_buffers()
         if doctor is not None:
             doctor.before_step(self)
-        for buffer in self._buffers:
+        for buffer in buffers:
             with on(buffer.device):
                 for entries, start, stop in buffer.runs():
                     buffer.take_writes(start, stop)
@@ -212,6 +211,12 @@ class Optimizer:
             if not isinstance(betas, (tuple, list)) or len(betas) != 2:
                 raise TypeError(f"{name}: betas must be two numbers, got {betas!r}")
             group["betas"] = tuple(number(name, f"betas[{i}]", beta, least=0, below=1) for i, beta in enumerate(betas))
+
+    def bound_buffers(self) -> list[FlatBuffer]:
+        """The flat buffers in which the parameters now are, with their gradients."""
+        if not all(entry.is_bound() for entry in self._entries):
+            self._bind()
+        return self._buffers
 
     def _bind(self):
         """Lay all parameters, with their gradients and states, into flat buffers where they are

@@ -164,5 +164,5 @@ def _saved(node):
 def _shape(value):
     if value is None or hasattr(value, "shape"):
         return None if value is None else value.shape
-    with switched(observer=None):
+    with switched(observer=None, autocast=None):
         return asarray(value).shape

@@ -88,7 +88,9 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=
     """
     differences = _Differences(line, wobble, scale)
     verdict = _judge(differences, claimed, smallest, tolerance, cancelling)
-    if verdict.word != "right" and not differences.in_place:
+    # Right, but only since a step says so little: finer ones may tell.
+    by_grace = verdict.coarse and not abs(claimed - verdict.numeric) <= tolerance(verdict.numeric)
+    if (verdict.word != "right" or by_grace) and not differences.in_place:
         smooth = differences.is_smooth()
         finer = _resolved(differences, claimed, smallest, tolerance, cancelling, verdict)
         if finer is None and verdict.word == "wrong" and not smooth:
@@ -192,10 +194,17 @@ def _bounds(seen):
     """How far the slope of each step can be off, given what the other steps say.
 
     What rounding inside of f does shows at the finest steps, where u h is its size, though at one
-    step it may hide by chance; and neighbours that contradict each other are both in doubt.
+    step it may hide by chance. Where f bends within a step, more than rounding does, no larger step
+    is surer: it may lie beyond all that happens. And neighbours that contradict each other are both
+    in doubt.
     """
     noise = statistics.median([seen[h].uncertainty * h for h in FINE if h in seen] or [0.0])
-    bounds = {h: SURE * max(e.uncertainty, noise / h) for h, e in seen.items()}
+    bounds, bent = {}, 0.0
+    for h in sorted(seen):
+        found = seen[h]
+        bend = found.uncertainty - found.rounding
+        bent = max(bent, bend if bend * h > SURE * noise else 0.0)
+        bounds[h] = SURE * max(found.uncertainty, noise / h, bent)
     doubts = dict(bounds)
     for a, b in itertools.pairwise(sorted(seen)):
         doubt = abs(seen[a].slope - seen[b].slope) - bounds[a] - bounds[b]

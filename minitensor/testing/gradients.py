@@ -190,8 +190,8 @@ def second_order(problem, seed):
     def pulled(*values):
         recorded = current_mode.get().grad
         arguments = list(values[:count])
-        if not recorded:  # a plain first-order pass: leaves of its own
-            for i in wanted:
+        for i in wanted:  # leaves of its own, for a plain first-order pass and for what nobody differentiates by
+            if not recorded or arguments[i].node is None:
                 arguments[i] = Tensor(arguments[i]._array, new_leaf(arguments[i]._array))
         with enable_grad():
             outs = problem.call(arguments)

@@ -58,7 +58,7 @@ def slopes(outputs_at, middle):
             ahead.append([(4 * n - f - 3 * m) / h for n, f, m in zip(near_right, right, middle)])
             behind.append([(3 * m - 4 * n + f) / h for n, f, m in zip(near_left, left, middle)])
             jumps.append([a - b for a, b in zip(ahead[-1], behind[-1])])
-            sizes = [float(np.abs(m[np.isfinite(m)]).max(initial=0.0)) for m in middle]
+            sizes = [_size(*outputs) for outputs in zip(middle, right, left)]
             coarse.append([SURE * 8 * EPSILON * size / h for size in sizes])
         kinks, free = [], []
         for k in range(len(middle)):
@@ -71,6 +71,11 @@ def slopes(outputs_at, middle):
             kinks.append(seen & alike & finite)
             free.append((seen & growing & finite) | ~finite)
     return Slopes(ahead[1], behind[1], kinks, free)
+
+
+def _size(*outputs):
+    """The greatest finite magnitude in some values of one output, of which rounding is a part."""
+    return max(float(np.abs(o[np.isfinite(o)]).max(initial=0.0)) for o in outputs)
 
 
 def at_kink(lines, place, judged):

@@ -55,7 +55,7 @@ def _run(made, call, node, gradient):
         inputs.append(value)
     made._named = {leaf.node.order: (name, leaf) for name, leaf in leaves.items() if leaf.node is not None}
     made._hidden = ENGINE
-    with switched(observer=None, watched=False, grad=True, anomaly=False), made:
+    with switched(observer=None, autocast=None, watched=False, grad=True, anomaly=False), made:
         out = call.op.definition(*map(widen, inputs), **call.keywords)
         if gradient is not None and out.requires_grad:
             out.backward(Tensor(gradient.array.astype(out.dtype)))

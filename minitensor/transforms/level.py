@@ -13,7 +13,7 @@ from typing import Any
 from minitensor.backend import is_array, is_floating, is_narrow, widen
 from minitensor.engine.arraylike import holds_tensors
 from minitensor.engine.fused import Fused
-from minitensor.engine.mode import current_mode
+from minitensor.engine.mode import current_mode, switched
 from minitensor.engine.observer import Observer
 from minitensor.engine.op import OPS
 from minitensor.engine.tensor import Tensor, asarray
@@ -90,7 +90,8 @@ class Level(Observer):
         given = op.operands(args)
         floats = {a.dtype for a in given if isinstance(a, Tensor) and is_floating(a.dtype)}
         try:
-            out = op.definition(*map(widen, given), **params)
+            with switched(autocast=None):  # the door has cast the operands
+                out = op.definition(*map(widen, given), **params)
         except Unknown:
             raise NoRule from None
         if len(floats) == 1 and is_narrow(*floats):

@@ -9,6 +9,7 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn, optim
+from minitensor.backend import precision
 from minitensor.models.gpt import GPT, GPTConfig
 from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from minitensor.models.t5 import T5, T5Config
@@ -16,15 +17,9 @@ from minitensor.models.transformer import Transformer, TransformerConfig
 from tests.backend.parity import check_parity
 
 __all__ = [
-    "GRAPHED",
-    "LAYOUTS",
-    "MORE_LAYOUTS",
-    "Training",
-    "check_graph",
-    "check_layout",
-    "check_resumed",
-    "check_written",
-]
+    "GRAPHED", "LAYOUTS", "MORE_LAYOUTS", "PRODUCTS", "Training", "check_autocast", "check_graph", "check_layout",
+    "check_resumed", "check_training_in_16_bits", "check_written",
+]  # fmt: skip
 
 # --- training -------------------------------------------------------------------------------------
 
@@ -132,9 +127,9 @@ GRAPHED = {  # model, its batches, its loss
 }
 
 
-def graph_run(name, device, graphed, steps=6):
+def graph_run(name, device, graphed, dtype=None, steps=6):
     """``(losses, weights, the graph)`` of a run with dropout, clipping and a learning rate that
-    changes.
+    changes; dtype: of ``mt.autocast``, which stands around the steps, or None.
     """
     make, batch, loss_of = GRAPHED[name]
     mt.random.seed(1)
@@ -153,16 +148,17 @@ def graph_run(name, device, graphed, steps=6):
     run = mt.cuda_graph(step, device=device) if graphed else step
     rng, losses = np.random.default_rng(0), []
     for _ in range(steps):
-        losses.append(run(*batch(rng)))
+        with mt.autocast(dtype or "float16", enabled=dtype is not None):
+            losses.append(run(*batch(rng)))
         schedule.step()
     weights = {name: value.to("cpu").numpy() for name, value in model.state_dict().items()}
     return [loss.item() for loss in losses], weights, run
 
 
-def check_graph(name, device):
+def check_graph(name, device, dtype=None):
     """Assert that the run of the graph is that of the step, bit for bit."""
-    losses, weights, _ = graph_run(name, device, False)
-    again, same, graph = graph_run(name, device, True)
+    losses, weights, _ = graph_run(name, device, False, dtype)
+    again, same, graph = graph_run(name, device, True, dtype)
     assert (graph.captured, graph.replayed) == (1, len(losses) - 3)
     assert again == losses and len(set(losses)) == len(losses)
     for key, value in weights.items():
@@ -258,3 +254,62 @@ def check_layout(layout, function, inputs, keywords, device="cuda:0"):
     kept = {name: store(value) if isinstance(value, np.ndarray) else value for name, value in keywords.items()}
     check_parity(viewed, stored, kept, device=device, order=1, rtol=1e-10, atol=1e-10)
     assert not any(seen)
+
+
+# --- mixed precision ------------------------------------------------------------------------------
+
+PRODUCTS = {
+    "linear": (F.linear, [(6, 5), (7, 5), (7,)]),
+    "linear of a batch": (F.linear, [(2, 3, 5), (7, 5)]),
+    "linear of a view": (lambda x, w: F.linear(x.swapaxes(0, 1), w.T), [(4, 3, 6), (6, 9)]),
+    "nothing": (F.linear, [(0, 5), (7, 5), (7,)]),
+    "matmul": (mt.matmul, [(2, 3, 5), (5, 4)]),
+    "attention": (F.scaled_dot_product_attention, [(2, 3, 4), (2, 5, 4), (2, 5, 6)]),
+    "packed attention": (lambda x: F.packed_attention(x, 2, is_causal=True), [(2, 4, 12)]),
+    "lstm": (lambda *a: F.lstm(*a)[0], [(2, 3, 4), (20, 4), (20, 5), (20,), (20,)]),
+}
+
+
+def check_autocast(name, dtype, device):
+    """A product within ``mt.autocast``: values to a rounding of 16 bits, gradients to one of the
+    operands of attention's inner products.
+    """
+    function, shapes = PRODUCTS[name]
+    rng, found = np.random.default_rng(0), []
+    arrays = [rng.standard_normal(shape).astype("float32") for shape in shapes]
+    for place in ("cpu", device):
+        inputs = [mt.tensor(x, device=place, requires_grad=True) for x in arrays]
+        with mt.autocast(dtype):
+            y = function(*inputs)
+        g = np.random.default_rng(1).standard_normal(y.shape).astype("float32")
+        (y.astype("float32") * mt.tensor(g, device=place)).sum().backward()
+        assert y.dtype.name == dtype and all(x.grad.dtype == np.float32 for x in inputs)
+        found.append([value.to("cpu").astype("float64").numpy() for value in (y, *(x.grad for x in inputs))])
+    eps = 2.0 ** -precision(mt.backend.as_dtype(dtype))
+    for here, there in zip(*found):
+        np.testing.assert_allclose(there, here, rtol=2 * eps, atol=4 * eps * np.abs(here).max(initial=0))
+
+
+def check_training_in_16_bits(dtype, device):
+    """A run in mixed precision: it follows that of the CPU, waits once a step, and skips what
+    overflows.
+    """
+    curves = []
+    for place in ("cpu", device):
+        mt.random.seed(0)
+        model = nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.LayerNorm(16), nn.Linear(16, 4)).to(place)
+        optimizer, scaler = optim.Adam(model.parameters(), lr=0.05), optim.GradScaler(2.0**22)
+        x = mt.tensor(np.random.default_rng(0).standard_normal((8, 6)).astype("float32"), device=place)
+        targets, losses = mt.tensor(np.arange(8) % 4, device=place), []
+        for _ in range(12):
+            with mt.autocast(dtype):
+                loss = F.cross_entropy(model(x), targets)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+        curves.append((losses, scaler.skipped))
+    (here, skipped), (there, again) = curves
+    assert skipped == again and (skipped > 0) == (dtype == "float16") and here[-1] < here[0]
+    np.testing.assert_allclose(there, here, rtol=0.01)

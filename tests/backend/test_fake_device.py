@@ -361,3 +361,37 @@ def test_dropout_does_not_depend_on_the_order_of_threads():
     with emulator.backwards():
         for p in (0.3, 1e-5):
             test_dropout_is_that_of_the_cpu_bit_for_bit(p=p, dtype=np.float64)
+
+
+@pytest.mark.parametrize("width", [601, 640])  # of the second, rows begin where a block of words does
+@pytest.mark.parametrize("p", [0.3, 1e-4])
+def test_rows_of_a_batch_are_dropped_as_on_the_cpu(p, width):
+    found = []
+    for device in ("cpu", "cuda"):
+        mt.random.seed(1)
+        with mt.random.rows(2, 7, of=9):
+            found.append(F.dropout(mt.ones((5, 3, width), device=device), p).to("cpu").numpy())
+    mt.random.seed(1)
+    whole = F.dropout(mt.ones((9, 3, width)), p).numpy()
+    assert np.array_equal(*found) and np.array_equal(found[0], whole[2:7]) and (whole == 0).any()
+
+
+@pytest.mark.parametrize("length", [5, 8])
+def test_rows_of_a_batch_attend_as_in_the_whole(length):
+    arrays = np.random.default_rng(0).standard_normal((2, 5, length, 12)).astype("float32")
+    found, ends = [], set()
+    for device, cuts in (("cpu", [0, 5]), ("cuda", [0, 5]), ("cuda", [0, 1, 4, 5])):
+        parts = []
+        for start, stop in zip(cuts, cuts[1:]):
+            mt.random.seed(1)
+            x, g = (mt.tensor(a[start:stop], device=device) for a in arrays)
+            x.requires_grad_()
+            with mt.random.rows(start, stop, of=5):
+                y = F.dropout(F.packed_attention(x, 2, is_causal=True, dropout=0.4), 0.3)
+            (y * g[..., :4]).sum().backward()
+            parts.append([value.detach().to("cpu").numpy() for value in (y, x.grad)])
+            ends.add(mt.random.default.state)
+        found.append([np.concatenate(values) for values in zip(*parts)])
+    assert len(ends) == 1
+    for whole, again in zip(found[0] + found[0], found[1] + found[2]):
+        np.testing.assert_allclose(again, whole, rtol=1e-5, atol=1e-6)

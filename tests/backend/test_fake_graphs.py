@@ -27,6 +27,12 @@ def test_a_graph_gives_the_run_of_its_step_bit_for_bit(name):
     check_graph(name, "cuda")
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["transformer", "lstm"])
+def test_a_graph_in_mixed_precision_is_its_step_bit_for_bit(name, dtype):
+    check_graph(name, "cuda", dtype)
+
+
 class Run:
     """A small training run with dropout, as a graph or as it is written."""
 
@@ -254,6 +260,73 @@ def test_under_a_profile_and_within_another_graph_the_step_runs_as_it_is_written
         assert inner(np.ones(2, np.float32)).tolist() == [2, 2]
     assert [outer(np.full(2, i, np.float32)).tolist() for i in range(4)] == [[2 * i + 1] * 2 for i in range(4)]
     assert outer.captured == 1 and outer.replayed == 2
+
+
+def test_each_autocast_has_its_graph_and_who_looks_at_ops_sees_the_step_itself():
+    weight = mt.full((2, 3), 1.0 + 2.0**-12, device="cuda")
+    double = mt.cuda_graph(lambda x: mt.asarray(x, device="cuda") @ weight, warmup=1)
+    x, kinds = np.ones((4, 2), np.float32), []
+    for dtype in ["float16", None, "bfloat16"] * 3:
+        with mt.autocast(dtype or "float16", enabled=dtype is not None):
+            kinds.append((double(x).dtype.name, double.captured, double.replayed))
+    names = ["float16", "float32", "bfloat16"]
+    assert [name for name, _, _ in kinds] == names * 3 and kinds[-1][1:] == (3, 3)
+    assert double(x).tolist()[0][0] == 2.0 + 2.0**-11  # of the last graph outside of autocast
+    for looking in (mt.profile(), mt.detect_anomaly()):
+        with mt.autocast("float16"), looking:
+            assert double(x).dtype == np.float16
+    assert (double.captured, double.replayed) == (3, 4)
+
+
+def test_rows_of_a_batch_have_a_graph_each():
+    drop = mt.cuda_graph(lambda x: F.dropout(mt.asarray(x, device="cuda"), 0.5), warmup=1)
+    x = np.ones((6, 5), np.float32)
+    for _ in range(3):
+        state = mt.random.default.state
+        whole = drop(x).to("cpu").numpy()
+        for start, stop in ((0, 2), (2, 4), (4, 6)):
+            mt.random.default.state = state
+            with mt.random.rows(start, stop, of=6):
+                part = drop(x[start:stop]).to("cpu").numpy()
+            assert np.array_equal(part, whole[start:stop])
+    assert (drop.captured, drop.replayed) == (4, 4)
+
+
+def test_a_scale_that_changes_takes_a_new_graph_and_steps_of_a_scaler_are_refused_inside():
+    weight = mt.ones((3, 2), device="cuda", requires_grad=True)
+    optimizer, scaler = optim.SGD([weight], lr=0.5), optim.GradScaler(2.0**10, growth_interval=4)
+
+    @mt.cuda_graph(warmup=1)
+    def gradients(x):
+        optimizer.zero_grad()
+        with mt.autocast("float16"):
+            loss = (x @ weight).mean()
+        scaler.scale(loss).backward()
+        return loss
+
+    expected = 1.0
+    for i in range(8):
+        gradients(np.full((4, 3), 1.0 if i else np.inf, np.float32))
+        skipped = not scaler.step(optimizer)
+        scaler.update()
+        assert skipped == (i == 0)
+        expected -= 0.0 if skipped else 0.25  # the gradient of the mean over (4, 2) is 4 / 8
+        assert weight.to("cpu").tolist() == [[expected] * 2] * 3
+    assert scaler.get_scale() == 2.0**10 and (gradients.captured, gradients.replayed) == (2, 4)
+
+    for method in ("unscale_", "step"):
+
+        @mt.cuda_graph(warmup=1)
+        def step(x, method=method):
+            gradients(x)
+            getattr(scaler, method)(optimizer)
+
+        step(np.ones((4, 3), np.float32))
+        scaler.update()
+        with pytest.raises(
+            RuntimeError, match=f"cannot be captured: GradScaler.{method} goes by values.*behind the graph"
+        ):
+            step(np.ones((4, 3), np.float32))
 
 
 def test_without_a_gpu_it_says_so(monkeypatch):

@@ -8,14 +8,17 @@ from table import TABLE
 
 import minitensor as mt
 from minitensor.testing import check_op, gradcheck
-from tests.backend import emulator, fake_device
+from tests.backend import emulator, fake_cublas, fake_device
 from tests.backend.device_checks import (
     LAYOUTS,
     MORE_LAYOUTS,
+    PRODUCTS,
     SEARCHES,
     Training,
+    check_autocast,
     check_layout,
     check_resumed,
+    check_training_in_16_bits,
     check_written,
 )
 from tests.backend.parity import check_rounded_row
@@ -84,3 +87,17 @@ def test_checks_run_where_they_are_told():
     assert set(places) == {("cuda:0", "cuda:0")}
     with pytest.raises(AssertionError, match="by its rule but"):
         gradcheck(lambda x: x * x.detach(), inputs[:1], device="cuda")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products_within_autocast(name, dtype):
+    before = len(fake_cublas.CALLS)
+    check_autocast(name, dtype, "cuda")
+    if name.startswith("linear"):
+        assert len(fake_cublas.CALLS) >= before + 3  # forward, and one for each gradient: in 16 bits
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_run_in_16_bits(dtype):
+    check_training_in_16_bits(dtype, "cuda")

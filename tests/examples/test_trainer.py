@@ -2,6 +2,7 @@
 of a run.
 """
 
+import functools
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from toolkit.settings import Training
 from toolkit.trainer import Trainer
 
 import minitensor as mt
+from minitensor import optim
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -240,3 +242,46 @@ def test_a_spoilt_weight_is_named_by_its_path(tmp_path, capsys):
         Trainer(task, Training(**SETTINGS), tmp_path).run()
     text = "".join(capsys.readouterr())
     assert "Why NaN: NaN or infinity in a parameter" in text and "the parameter output.weight is nan at [0, 0]" in text
+
+
+# --- 16 bits --------------------------------------------------------------------------------------
+
+
+def test_a_run_in_float16_that_skips_steps_goes_on_exactly(tmp_path, clock, capsys, monkeypatch):
+    """The scale of the loss and the count of skipped steps are part of a checkpoint."""
+    scale = 2.0**26  # too much for the first updates
+    made = functools.partial(optim.GradScaler, scale, growth_interval=4)
+    monkeypatch.setattr(trainer_module.optim, "GradScaler", made)
+    train(tmp_path / "whole", precision="float16")
+    told = capsys.readouterr().err
+    assert f"update 1: a gradient overflows float16 at the loss scale {scale:g}; the step is skipped" in told
+    for minutes in (0.1, 0.3, 0.5, 100.0):
+        train(tmp_path / "parts", precision="float16", minutes=minutes)
+    assert traces(tmp_path / "parts") == traces(tmp_path / "whole")
+    scaler = mt.load(tmp_path / "whole" / "checkpoints" / "last.safetensors")["scaler"]
+    assert scaler["skipped"] >= 3 and scaler["scale"] < scale
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_a_run_in_16_bits_follows_one_in_float32(tmp_path, precision):
+    def losses(folder):
+        lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        return np.array([record["loss"] for record in map(json.loads, lines) if "loss" in record])
+
+    exact, narrow = tmp_path / "float32", tmp_path / precision
+    train(exact)
+    train(narrow, precision=precision)
+    assert len(losses(exact)) and np.abs(losses(narrow) / losses(exact) - 1).max() < 0.01
+    weights = mt.load(narrow / "weights.safetensors")
+    assert {value.dtype for value in weights.values()} == {np.dtype(np.float32)}
+
+
+def test_a_gradient_that_no_scale_helps_is_divergence(tmp_path, capsys):
+    task = Task()
+    loss = task.loss
+    task.loss = lambda batch, divide_by: loss(batch, divide_by) * 1e30
+    trainer = Trainer(task, Training(**{**SETTINGS, "precision": "float16", "epochs": 3}), tmp_path)
+    with pytest.raises(UserError, match="the norm of the gradient is inf in update 17: training has diverged"):
+        trainer.run()
+    told = capsys.readouterr().err
+    assert trainer.scaler.skipped == 16 and told.count("skipped") >= 16 and "16-bit overflow" in told

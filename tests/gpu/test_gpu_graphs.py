@@ -14,6 +14,12 @@ def test_a_graph_gives_the_run_of_its_step_bit_for_bit(name):
     check_graph(name, "cuda")
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["transformer", "lstm"])
+def test_a_graph_in_mixed_precision_is_its_step_bit_for_bit(name, dtype):
+    check_graph(name, "cuda", dtype)
+
+
 def test_memory_stays_the_same_over_a_hundred_launches():
     pool, held = pytest.importorskip("cupy").get_default_memory_pool(), []
     weight = mt.ones((64, 64), device="cuda", requires_grad=True)

@@ -15,10 +15,13 @@ from minitensor.backend import namespace
 from tests.backend.device_checks import (
     LAYOUTS,
     MORE_LAYOUTS,
+    PRODUCTS,
     SEARCHES,
     Training,
+    check_autocast,
     check_layout,
     check_resumed,
+    check_training_in_16_bits,
     check_written,
 )
 from tests.backend.parity import check_parity, check_rounded_row
@@ -128,3 +131,14 @@ def test_memory_that_runs_out_names_the_op_and_the_shapes_and_is_no_end():
     with pytest.raises(MemoryError, match=said):
         x * y
     assert (x * 2.0).sum().item() == 2 * n
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products_within_autocast(name, dtype):
+    check_autocast(name, dtype, "cuda")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_run_in_16_bits(dtype):
+    check_training_in_16_bits(dtype, "cuda")

@@ -7,6 +7,7 @@ from minitensor.nn.functional import compiled as _compiled
 from minitensor.nn.functional import compiled_attention as _compiled_attention
 from minitensor.nn.functional import compiled_recurrent as _compiled_recurrent
 from minitensor.nn.functional import cuda as _cuda
+from minitensor.nn.functional import cuda_narrow as _cuda_narrow
 from minitensor.nn.functional import cuda_recurrent as _cuda_recurrent
 from minitensor.nn.functional.activations import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus
 from minitensor.nn.functional.affine import embedding, linear, one_hot

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from minitensor.nn.functional.attention import _attention, _by_heads, _heads_of, _packed, _visible
+from minitensor.nn.functional.attention import _attention, _by_heads, _heads_of, _packed, _visible, written
 from minitensor.nn.functional.overrides import override
 
 _override = functools.partial(override, device="cpu")
@@ -67,7 +67,7 @@ class _Tiles:
 
 
 @_override(_attention)
-def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=False, needs):
+def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=False, drawn=None, needs):
     if bias is not None or not xp.kernels.multiplies(query.dtype):
         return None
     given = [x for x in (query, key, value, mask) if x is not None]
@@ -77,7 +77,7 @@ def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=F
     four = (1,) * (2 - len(lead)) + lead
     q, k, v = (xp.broadcast_to(x, (*lead, *x.shape[-2:])).reshape(*four, *x.shape[-2:]) for x in (query, key, value))
     q, k, v = _visible(xp, q, k, v, mask, causal)
-    tiles = _Tiles(xp, q, k, v, mask, drop, scale, causal)
+    tiles = _Tiles(xp, q, k, v, mask, written(drop, drawn), scale, causal)
     out = _by_heads(xp, (*four, q.shape[2], v.shape[3]), q.dtype)
     tiles.forward(out)
 
@@ -91,7 +91,7 @@ def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=F
 
 
 @_override(_packed)
-def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, causal=False, needs):
+def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, causal=False, drawn=None, needs):
     if not xp.kernels.multiplies(qkv.dtype):
         return None
     qkv = xp.ascontiguousarray(qkv)
@@ -99,7 +99,7 @@ def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, causal=False, needs):
     q, k, v = _heads_of(qkv, n_heads)
     if mask is not None and not xp.surely_moderate(qkv):  # asked of the whole, which has no gaps
         q, k, v = _visible(xp, q, k, v, mask, causal)
-    tiles = _Tiles(xp, q, k, v, mask, drop, scale, causal)
+    tiles = _Tiles(xp, q, k, v, mask, written(drop, drawn), scale, causal)
     out = xp.empty((batch, length, n_heads, width // n_heads), dtype=qkv.dtype)  # (B, T, H, K)
     tiles.forward(out.swapaxes(1, 2))
 

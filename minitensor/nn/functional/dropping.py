@@ -107,22 +107,17 @@ def dropout_mask(shape, p, training, generator, device, dtype):
         return xp.zeros(shape, dtype=dtype)
     generator, cut, factor = random.generator_of("dropout", generator), round(p * 2**16), 1.0 / (1.0 - p)
     short = abs(cut - p * 2**16) <= 2**16 * 1e-3 * min(p, 1.0 - p)
-    long_cut = int(p * 2**53) << 11
-    if xp.name == "cuda" and xp.kernels.has(dtype):
-        count = math.prod(shape)
-        key, counter = generator.take(-(-count // 4) if short else count)
-        bits, cut = (16, cut) if short else (64, long_cut)
-        return Drawn(key, counter, bits, cut, factor, shape, dtype, device)
-    if short:
-        if xp.name == "cpu" and math.prod(shape) > MANY and xp.kernels.has(dtype):
-            mask = xp.empty(shape, dtype=dtype)
-            (seed, stream), counter = generator.take(-(-mask.size // 4))
-            words = (xp.uint64(seed), xp.uint64(stream), xp.uint64(counter), xp.uint16(cut))
-            xp.kernels.run("dropout_mask", *words, dtype.type(factor), mask.reshape(-1))
-            return mask
-        kept = xp.greater_equal(generator.halves(shape, device), xp.uint16(cut))
-    else:
-        kept = xp.greater_equal(generator.words(math.prod(shape), device).reshape(shape), xp.uint64(long_cut))
+    each, bits = (4, 16) if short else (1, 64)  # elements of a random word, bits of an element
+    cut = cut if short else int(p * 2**53) << 11
+    place = (seed, stream), counter, skip = generator.take_share(shape, each)
+    if xp.name == "cuda" and xp.kernels.has(dtype) and not skip:
+        return Drawn((seed, stream), counter, bits, cut, factor, shape, dtype, device)
+    if xp.name == "cpu" and short and math.prod(shape) > MANY and xp.kernels.has(dtype):
+        mask = xp.empty(skip + math.prod(shape), dtype=dtype)
+        words = (xp.uint64(seed), xp.uint64(stream), xp.uint64(counter), xp.uint16(cut))
+        xp.kernels.run("dropout_mask", *words, dtype.type(factor), mask)
+        return mask[skip:].reshape(shape)
+    kept = xp.greater_equal(random.bits_of(place, shape, each, device), xp.uint16(cut) if short else xp.uint64(cut))
     with on(kept):
         mask = kept.astype(dtype)
         mask *= factor

@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import is_narrow, np, widen
+from minitensor.engine.autocast import autocast_dtype
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional.blocks import all_floats
 from minitensor.ops.elementwise import abs as absolute
@@ -39,10 +40,11 @@ def reduced(loss, reduction, dtype, count=None):
 
 def common_dtype(*tensors):
     """The type of a loss of ``tensors`` (None may stand among them): that of 16 bits which all
-    have, else one of NumPy's rules.
+    have, unless ``mt.autocast`` is on, else one of NumPy's rules.
     """
     dtypes = {x.dtype for x in tensors if x is not None}
-    return dtypes.pop() if len(dtypes) == 1 else np.dtype(np.float32)
+    keeps = len(dtypes) == 1 and (autocast_dtype() is None or not is_narrow(*dtypes))
+    return dtypes.pop() if keeps else np.dtype(np.float32)
 
 
 def times(factor, x):

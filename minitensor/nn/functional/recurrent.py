@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from minitensor.backend import compute_dtype, is_floating, namespace, np
+from minitensor.engine.autocast import autocast_dtype
 from minitensor.engine.mode import reads_values
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional.recurrent_gru import packed_gru
@@ -109,9 +110,11 @@ def gru(
 
 
 def _run(op, x, *inputs, **keywords):
-    """A packed op; its result has the type of ``x``, whatever that of the lengths is."""
+    """A packed op; its result has the type of ``x``, whatever that of the lengths is, or that of
+    ``mt.autocast``.
+    """
     packed = op(x, *inputs, **keywords)
-    return packed if packed.dtype == x.dtype else packed.astype(x.dtype)
+    return packed if packed.dtype in (x.dtype, autocast_dtype()) else packed.astype(x.dtype)
 
 
 def _outputs(packed, x):

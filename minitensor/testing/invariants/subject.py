@@ -121,6 +121,14 @@ class Subject:
         finally:
             random.default.state = state
 
+    @contextmanager
+    def part(self, start, stop, of):
+        """Within, dropout draws for a part of a batch what the whole draws for its rows; afterwards
+        random numbers are as they were.
+        """
+        with Subject.same_randomness(self), random.rows(start, stop, of):
+            yield
+
     # --- files ------------------------------------------------------------------------------------
 
     def save(self, path, state):
@@ -341,6 +349,11 @@ class TorchSubject(Subject):
 
     def enable_grad(self):
         return self.torch.enable_grad()
+
+    def part(self, start, stop, of):
+        raise ValueError(
+            "dropout=True is for Modules of minitensor: a mask of PyTorch does not depend on the place of a row"
+        )
 
     def same_randomness(self):
         return self.torch.random.fork_rng(devices=[d for d in [self.device()] if d.type == "cuda"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ def gradient_accumulation(
 def data_parallel(
     model: Any, inputs: Any, *, loss: Callable[..., Any] | None = None, local: Callable[..., Any] | None = None,
     reduce: Callable[..., Any] | None = None, ranks: Sequence[int] = (2, 3), shared: Sequence[int | str] = (),
-    tolerance: float | None = None, seed: int = 0,
+    dropout: bool = False, tolerance: float | None = None, seed: int = 0,
 ) -> Held:  # fmt: skip
     """N ranks, each with rows of the batch, have the gradient that one has of all, to rounding.
 
@@ -93,7 +94,9 @@ def data_parallel(
 
     local: ``local(model, *rows)`` gives what a rank sends, ``(gradients by name, number of
     targets)``, arrays. reduce: ``reduce(gradients, counts)``, lists of what the ranks sent, gives
-    the gradients by name that every rank goes on with. Give yours to check them. The rest is as in
+    the gradients by name that every rank goes on with. Give yours to check them. dropout: let it
+    act, each rank drawing what its rows get in the whole batch (`minitensor.random.rows`), as
+    training by ``--distributed`` does; only for Modules of minitensor. The rest is as in
     `gradient_accumulation`.
     """
     s, name = subject_of(model), "data_parallel"
@@ -104,30 +107,41 @@ def data_parallel(
     count, keys = x.rows(name, least=max(ranks), shared=shared)
     reduce = reduce or _summed
     largest = 0.0
-    with s.kept(training=True, dropout=False), s.enable_grad():
+    with s.kept(training=True, dropout=dropout), s.enable_grad():
 
         def own(batch):
             _clear(s)
             if local is not None:
                 args, kwargs = batch.called()
-                gradients, n = local(s.model, *args, **kwargs)
+                with counted.drawing():
+                    gradients, n = local(s.model, *args, **kwargs)
                 return {key: s.array(g) if s.is_tensor(g) else np.asarray(g) for key, g in gradients.items()}, n
             counted(batch, 1).backward()
             return _gradients(s), counted.count(batch)
 
-        _clear(s)
-        counted(x, None).backward()
-        whole = _gradients(s)
+        def at(batches):
+            """The batches one after the other, each in its place."""
+            stop = 0
+            for batch in batches:
+                start, stop = stop, stop + len(batch.values[keys[0]])
+                counted.place = (start, stop, count) if dropout else None
+                yield batch
+
+        for batch in at([x]):
+            _clear(s)
+            counted(batch, None).backward()
+            whole = _gradients(s)
         for n in ranks:
             batches = x.split(keys, count, n)
-            sent = [own(batch) for batch in batches]
+            sent = [own(batch) for batch in at(batches)]
             found = reduce([gradients for gradients, _ in sent], [number for _, number in sent])
             found = {key: s.array(g) if s.is_tensor(g) else g for key, g in found.items()}
             gap, words = _compared(whole, found, 10 * s.tolerance if tolerance is None else tolerance)
             largest = max(largest, gap)
             if words:
+                counted.place = (0, count, count) if dropout else None
                 means, fault = [], counted.fault(x) if local is None else ""
-                for batch in batches:
+                for batch in at(batches):
                     _clear(s)
                     counted(batch, None).backward()
                     means.append(_gradients(s))
@@ -145,12 +159,17 @@ class _Loss:
 
     def __init__(self, s, loss):
         self.s, self.loss = s, loss
+        self.place = None  # (start, stop, of): the rows of a batch that dropout draws for
+
+    def drawing(self):
+        return nullcontext() if self.place is None else self.s.part(*self.place)
 
     def __call__(self, x, divide_by):
         args, kwargs = x.called()
-        if self.loss is None:
-            return self.s.model.loss(*args, **kwargs, divide_by=divide_by)
-        return self.loss(self.s.model, *args, **kwargs, divide_by=divide_by)
+        with self.drawing():
+            if self.loss is None:
+                return self.s.model.loss(*args, **kwargs, divide_by=divide_by)
+            return self.loss(self.s.model, *args, **kwargs, divide_by=divide_by)
 
     def count(self, x):
         """The number of targets that count: what the mean is a mean of."""

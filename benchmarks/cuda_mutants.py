@@ -131,7 +131,10 @@ def _tests():
             tolerance = 1e-10 if dtype == double else 1e-4
             found[f"{name} {dtype}"] = partial(fake.test_kernels_equal_those_of_the_cpu, *row, dtype, tolerance)
         for name, test in vars(direct).items():
-            if name.startswith("test_edges"):
+            if name == "test_edges_of_masks":
+                for query, key in ((1, 4), (1, 0), (0, 1)):
+                    found[f"masks {query} {key} {dtype}"] = partial(test, xp, dtype, query, key)
+            elif name.startswith("test_edges"):
                 found[f"{name} {dtype}"] = partial(test, xp, dtype)
         for p in (0.3, 0.5, 1e-5):
             found[f"dropout {p} {dtype}"] = partial(

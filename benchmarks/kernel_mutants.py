@@ -292,7 +292,7 @@ LINES = {  # of equivalent mutants, by a pattern of the line that they have: why
     r"over\(over\(eps, top\), top\)": "eps is less than rounding where squares overflow",
     r"word block\[4 \+ 1\]|REAL lanes\[1024 \+ 1\]"
     r"|share\[EACH \+ 1\] = \{\}|held\[16 \+ 1\], top": "an array that is longer than needed",
-    r"larger\(REAL a, REAL b\) \{ return a >= b": "of two equal numbers either may be given",
+    r"larger\(REAL a, REAL b\) \{ return a >= b|x <= -most \? -most": "of two equal numbers either may be given",
     r"alignas\(sizeof|weights\[TILE \* STEP \* EACH\]": "the same numbers, more or less close together in shared memory",
     r"seen\[r\] && first - r < m": "a row outside of the matrix is never seen",
     r"sight.keys \+ first - TILE": "tiles behind the last key are done too, of which nothing is seen",

@@ -399,6 +399,18 @@ def test_edges_of_quotients(xp, dtype):
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("query, key", [(1, 4), (1, 0), (0, 1)])
+def test_edges_of_masks(xp, dtype, query, key):
+    """Masks that are turned, or repeated along the keys or the queries."""
+    s, mask = np.random.default_rng(0).normal(size=(4, 40)), np.random.default_rng(1).random(160) < 0.6
+    x, allowed, p = on_device(s.astype(dtype), mask, np.empty_like(s, dtype))
+    xp.kernels.rows("attention_forward", dtype, 4, 40, x, allowed, None, p, None, 40, 1, 4, 0, 0, query, key, 0.7)
+    right = np.exp(0.7 * s) * mask[query * np.arange(4)[:, None] + key * np.arange(40)]
+    np.testing.assert_allclose(p.array, right / np.maximum(right.sum(-1, keepdims=True), 1e-300), rtol=1e-5)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_edges_of_relu(xp, dtype):
     y = np.array([2.0, 0.0, -0.0, np.nan, np.inf, 3.0, 0.0, 1e-30, 0.0], dtype)
     g = np.array([3.0, 4.0, 5.0, 6.0, 7.0, np.nan, np.nan, np.inf, np.inf], dtype)

@@ -411,6 +411,19 @@ def test_edges_of_masks(xp, dtype, query, key):
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_edges_of_smoothing(xp, dtype):
+    """Where the target has half of the weight, a NaN stays one."""
+    x, y = on_device(np.array([[1.0, np.nan, 2.0], [1.0, 0.0, 2.0]], dtype), np.zeros((3, 2), dtype))
+    targets, (loss, tops, rests) = fake_device.ndarray(np.array([0, 1])), on_device(*y.array)
+    xp.kernels.rows("cross_entropy", dtype, 2, 3, x, targets, None, loss, tops, rests, 3, -100, 0.5)
+    assert np.isnan(loss.array[0]) and np.isfinite(loss.array[1])
+    gx, g = on_device(np.zeros((2, 3), dtype), np.ones(2, dtype))
+    xp.kernels.rows("cross_entropy_gradient", dtype, 2, 3, x, targets, None, tops, rests, g, gx, 3, -100, 0.5)
+    assert np.isnan(gx.array[0]).all() and np.isfinite(gx.array[1]).all()
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_edges_of_relu(xp, dtype):
     y = np.array([2.0, 0.0, -0.0, np.nan, np.inf, 3.0, 0.0, 1e-30, 0.0], dtype)
     g = np.array([3.0, 4.0, 5.0, 6.0, 7.0, np.nan, np.nan, np.inf, np.inf], dtype)

@@ -302,7 +302,7 @@ def test_edges_of_arrays(xp, dtype):
     x, y = on_device(given(300), given(300))
     for kernel, arrays, more in (
         ("gate_forward", (x, room), (0,)), ("gate_backward", (x, y, room), (2,)), ("floor_divide", (x, y, room), ()),
-        ("remainder_of", (x, y, room), ()), ("adam", (room, y, room, room), (0.9, 0.98, 1.0, 0.0, 1e-8, 0.1)),
+        ("remainder_of", (x, y, room), ()), ("adam", (room, y, room, room), (0.9, 0.98, 1.0, 0.0, 1e-8, 0.1, none)),
     ):  # fmt: skip
         outs = [fake_device.ndarray(room(300)) if a is room else a for a in arrays]
         each(kernel, dtype, 300, *outs, 300, *more)
@@ -312,28 +312,33 @@ def test_edges_of_arrays(xp, dtype):
     width, count = 40, 3
     x, g = on_device(given(width * count), given(width * count))
     mean, rstd, loss, weight, bias = on_device(room(count), room(count), room(count), given(width), given(width))
+    tops, rests, steps = *on_device(room(count), room(count)), (width * count, width * count, width, 1)
     mask = fake_device.ndarray(np.append(rng.random(width * count) < 0.7, True))
     drop = fake_device.ndarray(given(width * count))
     targets = fake_device.ndarray(np.array([1, 39, 0, 5], np.int64))
+    rows("cross_entropy", dtype, count, width, x, targets, weight, loss, tops, rests, width, -100, 0.1)
     for kernel, call in (
         ("softmax_forward", lambda out: (x, out, width, 0)), ("softmax_forward", lambda out: (x, out, width, 1)),
         ("softmax_backward", lambda out: (x, g, out, width, 0)),
         ("norm_forward", lambda out: (x, weight, bias, out, mean, rstd, width, 1e-5, 1)),
         ("norm_backward", lambda out: (x, weight, g, mean, rstd, out, width, 1)),
-        ("cross_entropy", lambda out: (x, targets, weight, loss, out, width, -100, 0.1)),
-        ("attention_forward", lambda out: (x, mask, none, out, none, width, 1, count, width * count, width * count, width, 1)),
-        ("attention_backward", lambda out: (x, g, drop, out, width)),
+        ("cross_entropy_gradient", lambda out: (x, targets, weight, tops, rests, g, out, width, -100, 0.1)),
+        ("attention_forward", lambda out: (x, mask, none, out, none, width, 1, count, *steps, 0.5)),
+        ("attention_backward", lambda out: (x, g, drop, out, width, 0.5)),
     ):  # fmt: skip
         out = fake_device.ndarray(room(width * count))
         rows(kernel, dtype, count, width, *call(out))
         assert np.isfinite(out.array[:-1]).all() and out.array[-1] == 7, kernel
-    assert mean.array[-1] == rstd.array[-1] == loss.array[-1] == 7
-    gu, sums = on_device(room(2 * width), room(2 * width))
-    xp.kernels.launch("norm_columns", dtype, (2, 2), 32, (x, g, mean, rstd, gu, sums, count, width, 2))
-    assert np.isfinite(gu.array).all() and gu.array[-1] == sums.array[-1] == 7
+    for made in (mean, rstd, loss, tops, rests):
+        assert np.isfinite(made.array).all() and made.array[-1] == 7
+    sums = fake_device.ndarray(room(2 * 2 * width))
+    xp.kernels.launch("norm_columns", dtype, (2, 2), 32, (x, g, mean, rstd, sums, count, width, 2))
+    assert np.isfinite(sums.array).all() and sums.array[-1] == 7
     ids, order = on_device(np.array([0, 0, 2, 9], np.int64), np.array([1, 0, 2, 5], np.int64))
     out = fake_device.ndarray(np.append(np.zeros(3 * width), 7).astype(dtype))
-    rows("segment_sum", dtype, count, width, out, x, ids, order, count, 3, width)
+    parts = fake_device.ndarray(room(2 * width))
+    xp.kernels.launch("segment_pieces", dtype, (2,), 128, (out, parts, x, ids, order, count, 3, width, 32, 32))
+    assert (parts.array == 7).all()  # one piece: no run goes beyond it
     want = x.array[:-1].reshape(count, width)
     np.testing.assert_array_equal(
         out.array, np.concatenate([want[1] + want[0], 0 * want[0], want[2], [7]]).astype(dtype)
@@ -345,7 +350,7 @@ def test_edges_of_arrays(xp, dtype):
     each("check_ids", dtype, 4, ids, 4, 0, 3, 4, wrong)
     assert wrong.array.tolist() == [1, 4, 9, 0]
     targets.array[0] = width  # no class: check_ids tells of it
-    rows("cross_entropy", dtype, count, width, x, targets, weight, loss, None, width, -100, 0.1)
+    rows("cross_entropy", dtype, count, width, x, targets, weight, loss, tops, rests, width, -100, 0.1)
     assert loss.array[0] == 0 != loss.array[1]
 
 

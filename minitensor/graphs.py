@@ -60,12 +60,13 @@ class CudaGraph:
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         """Run the function, or its graph for arguments of these shapes."""
         mode = current_mode.get()
-        looked_at = mode.observer is not None or mode.anomaly  # a profile, a trace, detect_anomaly
-        if looked_at or capturing() is not None:  # or within another graph
+        if capturing() is not None:  # within another graph
             return self._function(*args, **keywords)
         device = as_device(self._device)
         given: list[Any] = []
         form = _taken_apart((args, keywords), given)
+        if mode.observer is not None or mode.anomaly:  # a profile, a trace, detect_anomaly
+            return self._as_written(form, given, device)
         kind = str(form), tuple(getattr(mode, name) for name in _MODES), random.rows_here()
         with self._lock:
             return self._call(kind, form, given, device)
@@ -80,14 +81,17 @@ class CudaGraph:
         if state < self._warmup:
             self._calls[kind] = state + 1
             self._look_after()
-            args, keywords = _put_together(form, iter([Tensor(_moved(array, device)) for array in given]))
-            return self._function(*args, **keywords)
+            return self._as_written(form, given, device)
         graphs = [other for other, made in self._calls.items() if isinstance(made, _Graph)]
         if len(graphs) >= self._most:
             del self._calls[graphs[0]]
         made = self._calls[kind] = _Graph(self._function, form, given, device)
         self.captured += 1
         return made.run(given, first=True)
+
+    def _as_written(self, form, given, device):
+        args, keywords = _put_together(form, iter([Tensor(_moved(array, device)) for array in given]))
+        return self._function(*args, **keywords)
 
     def _look_after(self):
         """Warn of calls no two of which are alike."""

@@ -241,7 +241,6 @@ class Generator:
         """
         return self.share(_shape("halves", shape), 4, device)
 
-    @timed("random numbers")
     def share(self, shape: tuple[int, ...], each: int, device: str | None = None) -> Any:
         """The bits of an array of ``shape``, ``each`` elements of a word: raw, uint16 for 4, uint64
         for 1. Inside of `rows` those of a part.
@@ -342,6 +341,7 @@ class Generator:
         return Tensor(xp.less(self.halves(shape, device).reshape(-1), round(p * 65536)).reshape(shape))
 
 
+@timed("random numbers")
 def bits_of(place, shape, each, device):
     """The bits of an array whose ``place`` in the words is what ``take_share`` returned."""
     key, counter, skip = place

@@ -256,7 +256,9 @@ def test_arguments_and_settings_are_checked():
 def test_under_a_profile_and_within_another_graph_the_step_runs_as_it_is_written():
     inner = mt.cuda_graph(lambda x: x * 2.0, warmup=1)
     outer = mt.cuda_graph(lambda x: inner(x) + 1.0, warmup=1)
+    there = mt.cuda_graph(lambda x: x.device)
     with mt.profile():
+        assert there(np.ones(2)) == "cuda:0"
         assert inner(np.ones(2, np.float32)).tolist() == [2, 2]
     assert [outer(np.full(2, i, np.float32)).tolist() for i in range(4)] == [[2 * i + 1] * 2 for i in range(4)]
     assert outer.captured == 1 and outer.replayed == 2

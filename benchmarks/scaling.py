@@ -84,7 +84,7 @@ def run(ranks, threads, steps):
         if starter is None:
             sys.exit("there is no mpiexec: pip install 'minitensor-autograd[mpi]'")
         command = [starter, "-n", str(ranks), *command]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment)
     if done.returncode:
         sys.exit(done.stderr or done.stdout)
     step, part, size = done.stdout.split()

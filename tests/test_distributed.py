@@ -180,7 +180,7 @@ def test_an_mpiexec_of_another_library_is_noticed(monkeypatch):
 def test_forked_processes_train_as_one(tmp_path):
     command = [sys.executable, tiny.__file__, "--pipes", "3", "brief", str(tmp_path)]
     plain = {**os.environ, "MINITENSOR_FAST": "0"}  # numba takes a second in each
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=plain)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, env=plain)
     assert done.returncode == 0 and done.stdout == "said\n", done.stdout + done.stderr
 
 

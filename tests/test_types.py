@@ -43,6 +43,8 @@ FOLDERS = {
     "ops",
     "pages",
     "diagnosis",
+    "graphs",
+    "health",
     "profiling",
     "tracing",
     "transforms",

@@ -212,7 +212,8 @@ def sum(x, axis=None, dtype=None, keepdims=False, out=None):
         leading = cuda_sums.leading(x, axis)
         if leading and kernels.has(x.dtype):
             return cuda_sums.over_leading(xp, x, leading, keepdims, out)
-    return x.sum(axis=axis, dtype=dtype, keepdims=keepdims, out=out)
+    made = x.sum(axis=axis, dtype=dtype, keepdims=keepdims, out=out)
+    return made if out is None else out  # of which CuPy returns a view
 
 
 def random_bits(key, counter, count):

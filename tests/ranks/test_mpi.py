@@ -31,7 +31,7 @@ def ranks(n, *command, code=0):
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, **root, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": path}
     command = [start, "-n", str(n), sys.executable, *map(str, command)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300, env=environment)
     said = done.stdout + done.stderr
     assert (done.returncode == 0) == (code == 0) and code in (0, None, done.returncode), (done.returncode, said)
     return said

@@ -48,16 +48,11 @@ def _(xp, x, weight, bias=None, *, needs):
         out += bias
 
     def backward(g, homes=None):
-        g, gw, gb = as_rows(g), None, None
+        g = as_rows(g)
+        table, line = home_of(homes, 1, weight.shape, xp.result_type(g, rows)), home_of(homes, 2, g.shape[1:], g.dtype)
         gx = xp.matmul(g, weight).reshape(x.shape) if needs[0] else None
-        if needs[1]:
-            gw = home_of(homes, 1, weight.shape, xp.result_type(g, rows))
-            gw = xp.matmul(g.T, rows, out=gw)
-        if needs[2]:
-            gb = home_of(homes, 2, g.shape[1:], g.dtype)
-            total = xp.sum(g, axis=0, out=gb)
-            gb = total if gb is None else gb  # CuPy returns a view of what it is given
-        return gx, gw, gb
+        gw = xp.matmul(g.T, rows, out=table) if needs[1] else None
+        return gx, gw, xp.sum(g, axis=0, out=line) if needs[2] else None
 
     return out.reshape(*x.shape[:-1], weight.shape[0]), backward
 

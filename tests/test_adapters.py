@@ -2,6 +2,7 @@
 backward that runs.
 """
 
+import cProfile
 import os
 import sys
 
@@ -384,3 +385,10 @@ def test_an_array_of_numpy_has_no_device():
     with pytest.raises(ValueError, match="has no device 'cuda'"):
         gradcheck((np.exp, lambda g, x: g * np.exp(x)), [X], device="cuda")
     assert gradcheck(mt.exp, [X], device="cpu").checked == 1
+
+
+def test_a_check_within_a_profile_leaves_the_profile_as_it_was():
+    with cProfile.Profile() as profile:
+        assert gradcheck((np.square, lambda g, x: 2.0 * g * x), [X]).checked
+        sorted(X.tolist())
+    assert any("sorted" in str(entry.code) for entry in profile.getstats())  # what came after the check

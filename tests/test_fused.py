@@ -27,7 +27,7 @@ def check_in_parts(row, examples, seed):
 @pytest.mark.parametrize("row", KERNELS)
 def test_one_row_a_block(row, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)
-    check_in_parts(row, examples=15, seed=1)
+    check_in_parts(row, examples=8, seed=1)
 
 
 ATTENTION = [pytest.param(row, id=str(row)) for row in TABLE if "attention" in row.name]
@@ -40,7 +40,7 @@ def test_attention_in_parts(row, way, rows, monkeypatch):
     monkeypatch.setattr(attention_tiles, "LEAST", 0 if way == "tiles" else 1 << 60)
     monkeypatch.setattr(attention_tiles, "ROWS", rows)
     monkeypatch.setattr(attention, "BLOCK_ROWS", rows)
-    check_in_parts(row, examples=15, seed=rows)
+    check_in_parts(row, examples=8, seed=rows)
 
 
 @pytest.mark.parametrize(("queries", "keys"), [(300, 300), (150, 290), (290, 150), (900, 900)])

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -82,6 +83,9 @@ def library(dtype, files):
 BACKWARDS = [False]
 
 
+ONE_AT_A_TIME = threading.RLock()  # the fibers of a block are global
+
+
 @contextmanager
 def backwards():
     """Within, the threads of a block and the blocks run from the last to the first, which must not
@@ -111,9 +115,10 @@ class Module:
             values = [_c_value(kind, pointer, dtype, value) for (kind, pointer), value in zip(signature, arguments)]
             grid = (*grid, 1)[:2]
             assert 0 < block[0] <= 1024 and all(0 < n < 2**31 for n in grid) and grid[1] < 65536, (name, grid, block)
-            built = library(dtype, files_with(name))
-            ctypes.c_int.in_dll(built, "backwards").value = BACKWARDS[0]
-            getattr(built, f"run_{name}")(*(ctypes.c_uint(n) for n in (*grid, block[0])), *values)
+            with ONE_AT_A_TIME:
+                built = library(dtype, files_with(name))
+                ctypes.c_int.in_dll(built, "backwards").value = BACKWARDS[0]
+                getattr(built, f"run_{name}")(*(ctypes.c_uint(n) for n in (*grid, block[0])), *values)
 
         return kernel
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,7 @@ class Row:
     order: int = 2
     analytic: bool = False
     wanted: tuple | None = None
-    examples: int = 20
+    examples: int = 20 if os.environ.get("MINITENSOR_THOROUGH") else 12  # of each row with the tests
     where: str = "mt"
     ops: tuple = ()
     unique: Callable | None = None

@@ -33,7 +33,10 @@ def profiled_by(look):
     try:
         yield
     finally:
-        sys.setprofile(before)
+        if before is None or callable(before):
+            sys.setprofile(before)
+        else:
+            before.enable()  # a profiler in C, such as cProfile's, which sets itself
 
 
 class Library:

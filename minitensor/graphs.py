@@ -67,7 +67,7 @@ class CudaGraph:
         form = _taken_apart((args, keywords), given)
         if mode.observer is not None or mode.anomaly:  # a profile, a trace, detect_anomaly
             return self._as_written(form, given, device)
-        kind = str(form), tuple(getattr(mode, name) for name in _MODES), random.rows_here()
+        kind = _kind(form), tuple(getattr(mode, name) for name in _MODES), random.rows_here()
         with self._lock:
             return self._call(kind, form, given, device)
 
@@ -91,7 +91,24 @@ class CudaGraph:
 
     def _as_written(self, form, given, device):
         args, keywords = _put_together(form, iter([Tensor(_moved(array, device)) for array in given]))
-        return self._function(*args, **keywords)
+        results: list[Any] = []
+        form = _taken_apart(self._function(*args, **keywords), results, result=True)
+        return _put_together(
+            form, iter([Tensor(array) for array in results])
+        )  # without a graph, as a launch gives them
+
+    def __get__(self, instance: Any, owner: Any = None) -> CudaGraph:
+        if instance is None:
+            return self
+        name = self._function.__name__
+        raise TypeError(
+            f"cuda_graph: {name} is a method: decorate it for each object, self.{name} = mt.cuda_graph(self.{name}) in __init__"
+        )
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            "cuda_graph: a step belongs to the model that it was captured for, and is neither copied nor pickled"
+        )
 
     def _look_after(self):
         """Warn of calls no two of which are alike."""
@@ -115,21 +132,24 @@ def cuda_graph(
     with the new arguments. Results, gradients, weights, optimiser states and random numbers are
     those of the function itself, bit for bit.
 
-    Arguments are arrays, tensors, and tuples, lists and dicts of them, which are moved to
-    ``device``; anything else (None, numbers, strings) is fixed in the graph, so that another value
-    makes another one. ``most``: graphs that are kept, the oldest is let go of; each holds the
-    memory of a step. Results are tensors without a graph, or containers of them.
+    Arguments are arrays, tensors without a gradient, and tuples, lists and dicts of them. They are
+    copied to ``device``; anything else (None, numbers, strings) is fixed in the graph, so that
+    another value makes another one. ``most``: graphs that are kept, the oldest is let go of; each
+    holds the memory of a step. Results are tensors without a graph, or containers of them.
 
     Inside, Python runs only while the graph is captured. So nothing is read back (``item``,
-    ``numpy``, ``print`` of values), nothing is computed on the host, and schedules are stepped
-    outside. A gradient that has been read is overwritten by the next call. The learning rates of
-    SGD, RMSprop, Adam and AdamW may change from step to step, and random generators go on. If
-    parameters are moved, gradients appear or go, a module changes between training and evaluation,
-    or an optimiser is set up anew, the graph is thrown away and captured again. What else the
-    function reads (your own variables) is fixed.
+    ``numpy``, ``print`` of values), nothing is computed on the host, schedules are stepped outside,
+    and no tensor that was made is kept: state is written by ``assign``. A gradient that has been
+    read is overwritten by the next call. The learning rates of SGD, RMSprop, Adam and AdamW may
+    change from step to step, and random generators go on. If a tensor that the step reads or writes
+    is moved, frozen or given a hook, gradients appear or go, a setting of a module that was called
+    changes (``training``, a dropout's ``p``, a part of it), or an optimiser is set up anew, the
+    graph is thrown away and captured again. What else the function reads (your own variables, and
+    what they hold) is fixed.
 
     Raises RuntimeError if the step cannot be captured, with nothing changed, and where there is no
-    GPU. NVIDIA, "CUDA C++ Programming Guide", section on CUDA graphs.
+    GPU; ValueError for an argument that requires a gradient. NVIDIA, "CUDA C++ Programming Guide",
+    section on CUDA graphs.
 
     >>> import minitensor as mt
     >>> @mt.cuda_graph                      # doctest: +SKIP
@@ -152,27 +172,38 @@ def cuda_graph(
 
 
 class _Reader(Observer):
-    """Notes the tensors and raw arrays that were there before, as ops read them."""
+    """Notes what ops read that was there before: tensors, and raw arrays."""
 
-    def __init__(self):
+    def __init__(self, before, static):
         super().__init__()
         self.tensors: dict[int, Any] = {}
         self.arrays: list[Any] = []
-        self._made: set[int] = set()
+        self._before = before
+        self._of_array = {id(tensor._array): tensor for tensor in before.values()}
+        self._made = {id(array) for array in static}  # arrays that are the graph's own
 
     def forward(self, op, args, params):
         """The result of an op."""
         for value in _within((args, params)):
-            tensor = isinstance(value, Tensor)
-            array = value._array if tensor else value
+            array = value._array if isinstance(value, Tensor) else value
             if id(array) not in self._made:
-                if tensor:
-                    self.tensors[id(value)] = value
-                else:
-                    self.arrays.append(array)
+                self._note(value, array)
         out = op.run_observed(args, params)
         self._made.update(id(one._array) for one in _within(out) if isinstance(one, Tensor))
         return out
+
+    def _note(self, value, array):
+        # A tensor made since, by detach() say, stands for the one that has its array.
+        known = value if id(value) in self._before else self._of_array.get(id(array))
+        if known is None:
+            self.arrays.append(array)
+            return
+        if known.node is not None and known.node.pullback is not None:
+            raise RuntimeError(
+                f"it reads a tensor {known.shape} of a graph that was recorded outside of it: give that as an argument, or "
+                "compute it inside"
+            )
+        self.tensors[id(known)] = known
 
 
 class _Graph:
@@ -182,20 +213,23 @@ class _Graph:
         self.device, self.capture = device, Capture(device)
         self.capture.reserve(sum(array.nbytes + 512 for array in given))
         self.given: list[Any] = given
+        gc.collect()  # what is found alive below is so
+        tensors = {id(tensor): tensor for tensor in _alive(Tensor)}
+        modules = {id(module): (module, dict(vars(module))) for module in _alive(library.face.nn.Module)}
+        before = {node: watch(node).grad for node in _alive(Node) if node.watch is not None}
+        self.modules = [(weakref.ref(module), module.training) for module, _ in modules.values()]
         with on(device):
             self.static = [self._static(i, array) for i, array in enumerate(given)]
-        args, keywords = _put_together(form, iter([Tensor(array) for array in self.static]))
-        before = {node: watch(node).grad for node in _watched_nodes()}
-        self.modules = [(weakref.ref(module), module.training) for module in _modules()]
-        reader = _Reader()
+        reader = _Reader(tensors, self.static)
         self.results: list[Any] = []
         try:
             with random.noting_draws() as drawn, switched(observer=reader, watched=True), self.capture.recording():
-                result = function(*args, **keywords)
-                self.form = _taken_apart(result, self.results)
+                self.form = self._called(function, form)
                 self._take_gradients(reader, before)
             self.generators = [(generator, state, generator.state) for generator, state, _ in drawn.values()]
             self._check_generators()
+            self._check_kept(tensors)
+            self.settings = self._settings(modules)
         except BaseException as error:
             for node, grad in before.items():
                 watch(node).grad = grad
@@ -209,10 +243,42 @@ class _Graph:
                     "is given as arguments what is computed on the host"
                 ) from error
             raise
-        static = {id(array) for array in self.static}
-        tensors = [tensor for tensor in reader.tensors.values() if id(tensor._array) not in static]
-        self.read = [(tensor, tensor._array) for tensor in tensors]
+        touched = (*self.capture.touched, *self.capture.parameters)
+        read = {**reader.tensors, **{id(one): one for one in touched}}
+        self.read = [(tensor, tensor._array, tensor.node, _hooks(tensor)) for tensor in read.values()]
         self.kept = reader.arrays
+
+    def _called(self, function, form):
+        """Run the function on the static arguments; the form of its results, whose arrays are
+        kept.
+        """
+        args, keywords = _put_together(form, iter([Tensor(array) for array in self.static]))
+        return _taken_apart(function(*args, **keywords), self.results, result=True)
+
+    def _check_kept(self, before):
+        """Raise if a tensor that was made inside is alive: it would keep the value of one call."""
+        for noted in (self.capture.touched, self.capture.parameters):
+            noted[:] = [tensor for tensor in noted if id(tensor) in before]
+        gc.collect()
+        gradients = {id(node.watch.grad) for node in _alive(Node) if node.watch is not None}
+        for tensor in _alive(Tensor):
+            if id(tensor) not in before and id(tensor) not in gradients and tensor.device == self.device:
+                raise RuntimeError(
+                    f"a tensor {tensor.shape} that it made is kept somewhere, where it would stay as it is: return it, or "
+                    "write it to one that was there before by .assign(...)"
+                )
+
+    def _settings(self, before):
+        """``(module, what the step itself moves on, its settings)`` of all modules that were
+        called, and of those within them.
+        """
+        called = {id(part): part for module in self.capture.modules.values() for part in module.modules()}
+        found = []
+        for key, module in called.items():
+            then = before.get(key, (module, {}))[1]
+            moved = {name for name, value in vars(module).items() if name in then and then[name] is not value}
+            found.append((module, moved, _setting_of(module, moved)))
+        return found
 
     def _take_gradients(self, reader, before):
         """Note the gradients of the leaves, before the step and after it. One that was added to
@@ -245,7 +311,11 @@ class _Graph:
         """Whether the graph still does what the step would do."""
         return (
             self.capture.holds()
-            and all(tensor._array is array for tensor, array in self.read)
+            and all(
+                tensor._array is array and tensor.node is node and _hooks(tensor) == hooks
+                for tensor, array, node, hooks in self.read
+            )
+            and all(_setting_of(module, moved) == then for module, moved, then in self.settings)
             and all(_gradient(watch(node).grad) is then for node, then in zip(self.leaves, self.before))
             and all((module := ref()) is None or module.training == training for ref, training in self.modules)
             and all((generator.seed, generator.stream) == state[:2] for generator, state, _ in self.generators)
@@ -256,8 +326,7 @@ class _Graph:
         self.given = given
         for generator, start, end in self.generators:
             if not first:
-                self.capture.move(start[:2], generator.counter - start[2])
-                generator.counter = (generator.counter + end[2] - start[2]) % (1 << 64)
+                self.capture.move(start[:2], generator.advance(end[2] - start[2]) - start[2])
         self.capture.launch(first, self._fill)
         for node, grad in zip(self.leaves, self.after):
             watch(node).grad = grad
@@ -278,13 +347,44 @@ def _gradient(deposited):
     return None if deposited is None else raw(deposited)
 
 
-def _watched_nodes() -> list[Node]:
-    return [one for one in gc.get_objects() if issubclass(type(one), Node) and getattr(one, "watch", None) is not None]
-
-
-def _modules() -> list[Any]:
-    kind = library.face.nn.Module
+def _alive(kind) -> list[Any]:
+    """All objects of a class, or of one below it."""
     return [one for one in gc.get_objects() if issubclass(type(one), kind)]
+
+
+def _hooks(tensor):
+    """The hooks of a tensor."""
+    node = tensor.node
+    return () if node is None or node.watch is None else tuple(node.watch.hooks.values())
+
+
+class _Same:
+    """An object that is equal to itself alone."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, value):
+        self.value = value
+
+    def __eq__(self, other):
+        return isinstance(other, _Same) and self.value is other.value
+
+
+def _setting_of(module, but):
+    """What the attributes of a module are: numbers and words by value, all else by identity, and
+    what lists, tuples and dicts hold likewise. but: names of those that the step itself moves on.
+    """
+    return {name: _setting(value) for name, value in vars(module).items() if name not in but}
+
+
+def _setting(value):
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_setting(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _setting(one) for key, one in value.items()}
+    return _Same(value)
 
 
 def _moved(array, device):
@@ -305,26 +405,44 @@ class _Place:
         return self.what
 
 
-def _taken_apart(tree, arrays):
+def _taken_apart(tree, arrays, result=False):
     """``tree`` with a ``_Place`` for each tensor and array, whose raw arrays are put into
     ``arrays``.
     """
     if isinstance(tree, Tensor):
+        if not result and tree.node is not None and current_mode.get().grad:
+            raise ValueError(
+                "cuda_graph: an argument requires a gradient, and arguments are copied: use that tensor inside the function, "
+                "which finds it by itself, or pass x.detach()"
+            )
         tree = tree._array
     if is_array(tree):
         arrays.append(tree)
         return _Place(tree)
     if isinstance(tree, dict):
-        return {key: _taken_apart(value, arrays) for key, value in tree.items()}
+        return {key: _taken_apart(value, arrays, result) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
-        parts = [_taken_apart(value, arrays) for value in tree]
+        parts = [_taken_apart(value, arrays, result) for value in tree]
         return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    if result and isinstance(tree, (bool, int, float, complex, np.generic)):
+        raise TypeError(f"the result {tree!r} is a number of one call, and would be that of all: return tensors")
     if tree is None or isinstance(tree, (bool, int, float, complex, str, bytes, np.generic, np.dtype, slice)):
         return tree
     raise TypeError(
         f"cuda_graph: arguments and results are tensors, arrays, numbers, strings and containers of them, not "
         f"{type(tree).__name__}"
     )
+
+
+def _kind(form):
+    """A form as a key: values of two types are of two kinds."""
+    if isinstance(form, _Place):
+        return form.what
+    if isinstance(form, dict):
+        return type(form), tuple((key, _kind(value)) for key, value in form.items())
+    if isinstance(form, (list, tuple)):
+        return type(form), tuple(map(_kind, form))
+    return type(form), float.__repr__(form) if isinstance(form, float) else str(form)
 
 
 def _put_together(form, tensors: Iterator[Tensor]):

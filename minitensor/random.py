@@ -235,6 +235,13 @@ class Generator:
             self.counter = (counter + -(-count // 4)) % (1 << 64)
         return key, counter
 
+    def advance(self, blocks: int) -> int:
+        """Move on by so many blocks of words, which somebody else makes; returns where it was."""
+        with _drawing:
+            counter = self.counter
+            self.counter = (counter + blocks) % (1 << 64)
+        return counter
+
     def halves(self, shape: Shape, device: str | None = None) -> Any:
         """Raw uint16 array of ``shape``, uniform over all 65 536 values: four to a word, plenty for
         a dropout mask.

@@ -45,7 +45,9 @@ class Capture:
         self._before = []  # functions to call before each launch but the first, in order with those of the slots
         self._watched = []  # (function, what it gave)
         self._undo = []
-        self.parameters = []  # of the optimisers that have made a step
+        self.parameters: list[Any] = []  # of optimisers at work, and tensors whose gradient was looked at
+        self.touched: list[Any] = []  # tensors that were written to, or read by no op
+        self.modules: dict[int, Any] = {}  # that were called, by id
         self._graph: Any = None
         with on(device):
             self._pool = cupy.cuda.MemoryPool()

@@ -92,6 +92,7 @@ class MPIGroup(Group):
                 stream.flush()
             except (OSError, ValueError):
                 pass
+        time.sleep(0.3)  # the starter passes on what was written, and may be ended before it has
         self._world.Abort(code)
         os._exit(code)  # some libraries come back, and leave it to the starter to end this process
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import copied, device_of, is_array, is_floating, memory, move, np, on
+from minitensor.backend.capture import capturing
 from minitensor.engine import library
 from minitensor.engine.arraylike import array_of, holds_tensors
 from minitensor.engine.autograd import Node, depositing, new_leaf, watch
@@ -169,6 +170,7 @@ class Tensor(Attached):
         next backward, as long as it is the gradient. Setting takes a copy of the Tensor given, or
         None.
         """
+        self._look_at_gradient()
         if self.node is None or self.node.watch is None:
             return None
         watched = self.node.watch
@@ -189,6 +191,7 @@ class Tensor(Attached):
             raise (ValueError if isinstance(value, Tensor) else TypeError)(
                 f"grad must be None or a Tensor of shape {self.shape}, got a {type(value).__name__} of shape {np.shape(value)}"
             )
+        self._look_at_gradient()
         if self.node is None:
             if value is None:
                 return
@@ -199,6 +202,11 @@ class Tensor(Attached):
         if value is not None and value.dtype != kept:
             value = value.astype(kept)
         watch(self.node).grad = value if value is None or value.node is not None else copied(value._array)
+
+    def _look_at_gradient(self):
+        """Tell a CUDA graph that is captured that it depends on this tensor's gradient."""
+        if (capture := capturing()) is not None:
+            capture.parameters.append(self)
 
     def retain_grad(self) -> None:
         """Keep the gradient of this intermediate result in ``.grad`` too."""
@@ -251,6 +259,9 @@ class Tensor(Attached):
                 "mt.tensor(x) for a copy that can be overwritten"
             )
         given: Any = value._array if isinstance(value, Tensor) else value
+        if (capture := capturing()) is not None:
+            capture.touched += [self, value] if isinstance(value, Tensor) else [self]
+            capture.each_time(lambda: memory.record_write(self._array, self.name), lambda: None)
         if not isinstance(given, (bool, int, float, np.number)):
             given, _ = array_of(given, self.dtype, self.device)
             if given.shape != self.shape:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from minitensor.backend import as_device, as_dtype, cast, copied, is_floating, move
+from minitensor.backend.capture import capturing
 from minitensor.engine.hooks import Handle, standing
 from minitensor.engine.settings import flag
 from minitensor.engine.tensor import Tensor
@@ -79,6 +80,8 @@ class Module(Stateful):
 
     def __call__(self: Runs[P, Out], *args: P.args, **kwargs: P.kwargs) -> Out:
         """``forward`` of the arguments, with the hooks around it."""
+        if (capture := capturing()) is not None:
+            capture.modules[id(self)] = self
         if self._hooks is None:
             return self.forward(*args, **kwargs)
         return _call_with_hooks(self, args, kwargs)

@@ -19,6 +19,7 @@ import weakref
 from typing import Any
 
 from minitensor.backend import compute_dtype, is_narrow, move, namespace, on
+from minitensor.backend.capture import capturing
 from minitensor.engine.autograd import raw, watch
 from minitensor.engine.holdings import holder
 from minitensor.engine.tensor import Tensor
@@ -185,6 +186,8 @@ def pieces(start, stop, size):
 def gradients_of(parameters):
     """``[(parameter, raw gradient)]`` of those that have a gradient, each parameter once."""
     unique = {id(parameter): parameter for parameter in parameters}.values()
+    if (capture := capturing()) is not None:
+        capture.parameters += unique
     deposits = [(parameter, watch(parameter.node).grad) for parameter in unique if parameter.node is not None]
     return [(parameter, raw(gradient)) for parameter, gradient in deposits if gradient is not None]
 

@@ -146,6 +146,7 @@ class Optimizer:
                 memory.record_write(entry.value, entry.parameter.name)
 
         capture.each_time(count, lambda: count(-1))
+        capture.watch(lambda: len({entry.steps for entry in entries}) == 1)  # the first one's stands for all
         live = capture.slot(
             buffer.dtype, (len(numbers),), lambda: list((self.numbers(group, first.steps) or {}).values())
         )
@@ -165,11 +166,17 @@ class Optimizer:
                     "learning rate of this step would be that of all"
                 )
         capture.parameters += [entry.parameter for entry in self._entries]
-        capture.watch(lambda: [_structure(group) for group in self.param_groups])
+        capture.watch(lambda: [self._checked_structure(group) for group in self.param_groups])
         capture.watch(lambda: [id(buffer) for buffer in self._buffers if all(e.is_bound() for e in buffer.entries)])
+
+    def _checked_structure(self, group):
+        self.check(group)  # before a launch changes anything
+        return _structure(group)
 
     def zero_grad(self) -> None:
         """Forget the gradients: ``.grad`` of every parameter becomes None."""
+        if (capture := capturing()) is not None:
+            capture.parameters += [entry.parameter for entry in self._entries]
         for entry in self._entries:
             if entry.parameter.node is not None:
                 watch(entry.parameter.node).grad = None

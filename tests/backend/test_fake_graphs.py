@@ -2,6 +2,7 @@
 that changes goes stale without a word.
 """
 
+import copy
 import os
 
 import numpy as np
@@ -181,6 +182,81 @@ def test_an_empty_argument_and_other_types():
     assert [empty(np.zeros((0, 2), np.float32)).tolist() for _ in range(3)] == [[0, 0]] * 3
 
 
+def _stepped_apart(run, i):
+    if i == 4:
+        state = run.optimizer.state_dict()
+        state["state"]["2"]["step"] = 50
+        run.optimizer.load_state_dict(state)
+
+
+def _frozen(run, i):
+    if i in (4, 6):
+        run.layer[0].weight.requires_grad_(i == 6)
+
+
+def _less_dropped(run, i):
+    if i == 4:
+        run.layer[1].p = 0.1
+
+
+def _replaced(run, i):
+    if i == 4:
+        run.layer[1] = nn.Dropout(0.6)
+
+
+def _hooked(run, i):
+    if i == 4:
+        run.layer[2].weight.register_hook(lambda g: g * 0.5)
+
+
+@pytest.mark.parametrize("between", [_stepped_apart, _frozen, _less_dropped, _replaced, _hooked])
+def test_what_a_step_depends_on_throws_its_graph_away(between):
+    both(9, between, lr=0.05)
+
+
+def test_a_wrong_learning_rate_is_refused_before_anything_moves():
+    run = Run(True, lr=0.05)
+    run.losses(5)
+    state, before = mt.random.default.state, run.optimizer.state_dict()["state"]["0"]["step"]
+    run.optimizer.param_groups[0]["lr"] = float("nan")
+    with pytest.raises(ValueError, match="lr"):
+        run.losses(1)
+    assert mt.random.default.state == state and run.optimizer.state_dict()["state"]["0"]["step"] == before
+
+
+def test_constants_and_targets_of_assign_are_watched():
+    mt.random.seed(0)
+    teacher, last = nn.Linear(3, 2).to("cuda"), mt.zeros((4, 2), device="cuda")
+
+    @mt.cuda_graph
+    def step(x):
+        y = x @ teacher.weight.detach().mT
+        last.assign(y)
+        return y
+
+    for i in range(7):
+        if i == 4:
+            teacher.to("cpu").to("cuda")
+            teacher.weight.assign(2.0)
+        x = np.full((4, 3), i, np.float32)
+        right = x @ teacher.weight.to("cpu").detach().numpy().T
+        assert np.allclose(step(x).to("cpu").numpy(), right) and np.allclose(last.to("cpu").numpy(), right)
+
+
+def test_gradients_that_are_only_looked_at_are_watched():
+    weight, other = (mt.ones((3,), device="cuda", requires_grad=True) for _ in range(2))
+    sgd = optim.SGD([weight, other], lr=0.5)
+    norm = mt.cuda_graph(lambda: (weight.grad**2).sum())
+    forget = mt.cuda_graph(lambda x: (sgd.zero_grad(), x * 2.0)[1])
+    for i in range(6):
+        weight.grad = mt.full((3,), float(i), device="cuda")
+        assert norm().item() == 3 * i * i
+    for _ in range(5):
+        other.grad = mt.ones((3,), device="cuda")
+        forget(np.ones(2, np.float32))
+        assert other.grad is None
+
+
 # --- what cannot be -------------------------------------------------------------------------------
 
 
@@ -343,3 +419,35 @@ def test_without_a_gpu_it_says_so(monkeypatch):
         monkeypatch.delattr(mt.backend, name, raising=False)
     with pytest.raises(ImportError, match="needs CuPy"):
         mt.cuda_graph(lambda x: x)(np.ones(2))
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda kept, w: lambda x: kept.append(x * 2.0), r"a tensor \(2,\) that it made is kept"),
+        (lambda kept, w: lambda x: x * w[0], r"of a graph that was recorded outside of it"),
+        (lambda kept, w: lambda x: (x * 2.0, 0.5), "is a number of one call"),
+    ],
+)
+def test_what_would_stay_as_it_was_is_refused(make, words):
+    kept, outer = [], [mt.exp(mt.ones((2,), device="cuda", requires_grad=True))]
+    step = mt.cuda_graph(make(kept, outer), warmup=1)
+    with pytest.raises((RuntimeError, TypeError), match=words):
+        for _ in range(2):
+            step(np.ones(2, np.float32))
+
+
+def test_arguments_with_gradients_methods_and_copies_are_refused():
+    step = mt.cuda_graph(lambda x: x * 2.0)
+    with pytest.raises(ValueError, match="an argument requires a gradient"):
+        step(mt.ones((2,), device="cuda", requires_grad=True))
+    with pytest.raises(TypeError, match="neither copied nor pickled"):
+        copy.deepcopy(step)
+
+    class Holder:
+        @mt.cuda_graph
+        def step(self, x):
+            return x
+
+    with pytest.raises(TypeError, match=r"self.step = mt.cuda_graph\(self.step\)"):
+        Holder().step(np.ones(2))

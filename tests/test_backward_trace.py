@@ -743,7 +743,7 @@ def test_without_a_trace_nothing_is_called(monkeypatch):
         sys.setprofile(None)
     assert any("engine/autograd" in path for path in seen)
     assert not [path for path in seen if "/tracing/" in path or path.endswith("engine/observer.py")]
-    assert Module.__call__.__code__.co_names == ("_hooks", "forward", "_call_with_hooks")
+    assert Module.__call__.__code__.co_names == ("capturing", "modules", "id", "_hooks", "forward", "_call_with_hooks")
     assert observer.Observer().outer is None
 
 

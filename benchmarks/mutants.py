@@ -44,11 +44,10 @@ __all__ = ["TARGETS", "false_alarms", "survey"]
 PAGE = ROOT / "docs" / "checks.md"
 LIMIT = 10  # mutants of an op
 ALARMS = (  # what --false-alarms found, which takes too long to be run each time
-    "False alarms: none in 942 checks of right ops. These are the 157 rows of the table that have a",
-    "gradient, 25 inputs each, with six seeds that the tests do not use; half of the checks ran before",
-    "the checker tried finer steps where a claim looked wrong, half after. Later seeds met alarms in abs,",
-    "floor, ceil, norm and relu, all for one cause: more than two thirds of the drawn elements lay at",
-    "kinks. That is no fault now, as each is held to the slopes of both sides.",
+    "False alarms: two in 1 244 checks of right ops, with eight seeds that the tests do not use: the 157",
+    "rows of the table that have a gradient, 25 inputs each. Both are second derivatives of cross-entropy",
+    "of about 1e-14, where the gradient itself is what rounding leaves of a sum that cancels. Earlier",
+    "states of the checker made 9 835 checks with 64 other seeds and met three alarms, which are cured.",
 )
 # Each op of the table with a gradient, and the row whose inputs it gets: the first that names it.
 TARGETS = {name: row for row in reversed(TABLE) if row.order for name in row.ops}

@@ -8,10 +8,12 @@ nothing it did goes stale without a word:
 * The arguments are copied to arrays whose addresses stay. Numbers that change from step to step
   (learning rates, the number of the step, the counters of random generators) lie in slots of the
   graph's own (``backend/capture.py``).
-* What is fixed in the graph is looked at before each launch: which arrays the tensors hold that the
-  step read, which gradients there were, whether modules train, how optimisers are set up, the modes
-  that are on, the rows that dropout draws for. If something has changed, the graph is thrown away,
-  and the step runs as it is written.
+* What is fixed in the graph is looked at before each launch: the tensors that the step read or
+  wrote, with their arrays, nodes and hooks, which gradients there were, the settings of modules,
+  how optimisers are set up, the modes that are on, the rows that dropout draws for. If something
+  has changed, the graph is thrown away, and the step runs as it is written.
+* What the step would keep of one call, a tensor that it made or a number that it returns, is
+  refused.
 """
 
 from __future__ import annotations
@@ -90,12 +92,10 @@ class CudaGraph:
         return made.run(given, first=True)
 
     def _as_written(self, form, given, device):
-        args, keywords = _put_together(form, iter([Tensor(_moved(array, device)) for array in given]))
+        args, keywords = _put_together(form, (_moved(array, device) for array in given))
         results: list[Any] = []
         form = _taken_apart(self._function(*args, **keywords), results, result=True)
-        return _put_together(
-            form, iter([Tensor(array) for array in results])
-        )  # without a graph, as a launch gives them
+        return _put_together(form, iter(results))  # tensors without a graph, as a launch gives them
 
     def __get__(self, instance: Any, owner: Any = None) -> CudaGraph:
         if instance is None:
@@ -252,7 +252,7 @@ class _Graph:
         """Run the function on the static arguments; the form of its results, whose arrays are
         kept.
         """
-        args, keywords = _put_together(form, iter([Tensor(array) for array in self.static]))
+        args, keywords = _put_together(form, iter(self.static))
         return _taken_apart(function(*args, **keywords), self.results, result=True)
 
     def _check_kept(self, before):
@@ -330,7 +330,7 @@ class _Graph:
         self.capture.launch(first, self._fill)
         for node, grad in zip(self.leaves, self.after):
             watch(node).grad = grad
-        return _put_together(self.form, iter([Tensor(copied(array)) for array in self.results]))
+        return _put_together(self.form, map(copied, self.results))
 
     def _fill(self):
         """Copy the arguments that lie on a GPU."""
@@ -401,9 +401,6 @@ class _Place:
     def __init__(self, array):
         self.what = f"{array.dtype}{array.shape} {'host' if isinstance(array, np.ndarray) else device_of(array)}"
 
-    def __repr__(self):
-        return self.what
-
 
 def _taken_apart(tree, arrays, result=False):
     """``tree`` with a ``_Place`` for each tensor and array, whose raw arrays are put into
@@ -445,14 +442,14 @@ def _kind(form):
     return type(form), float.__repr__(form) if isinstance(form, float) else str(form)
 
 
-def _put_together(form, tensors: Iterator[Tensor]):
-    """``form`` with the next of ``tensors`` for each place."""
+def _put_together(form, arrays: Iterator[Any]):
+    """``form`` with a tensor of the next of ``arrays`` for each place."""
     if isinstance(form, _Place):
-        return next(tensors)
+        return Tensor(next(arrays))
     if isinstance(form, dict):
-        return {key: _put_together(value, tensors) for key, value in form.items()}
+        return {key: _put_together(value, arrays) for key, value in form.items()}
     if isinstance(form, (list, tuple)):
-        parts = [_put_together(value, tensors) for value in form]
+        parts = [_put_together(value, arrays) for value in form]
         return type(form)(*parts) if hasattr(form, "_fields") else type(form)(parts)
     return form
 

@@ -40,9 +40,10 @@ class Capture:
 
         self._cupy, self._on, self.device = cupy, on, device
         self._size = 0
-        self._slots = []  # (first byte, dtype, shape, function that gives the values)
         self._shifts = {}  # key of a generator -> its slot
-        self._before = []  # functions to call before each launch but the first, in order with those of the slots
+        # Before each launch, in order: of a slot (first byte, dtype, shape, function that gives the
+        # values), and functions to call, but not for the first.
+        self._before = []
         self._watched = []  # (function, what it gave)
         self._undo = []
         self.parameters: list[Any] = []  # of optimisers at work, and tensors whose gradient was looked at
@@ -79,8 +80,7 @@ class Capture:
         if stop > self._buffer.size:
             raise RuntimeError(f"cuda_graph: more than {self._buffer.size} bytes of numbers change from run to run")
         self._size = stop
-        self._slots.append((start, dtype, shape, values))
-        self._before.append(self._slots[-1])
+        self._before.append((start, dtype, shape, values))
         return self._buffer[start:stop].view(dtype).reshape(shape)
 
     def each_time(self, function, undo):

@@ -16,7 +16,7 @@ from minitensor.ops.ids import wide_ids
 from minitensor.ops.linalg import matmul
 from minitensor.ops.shape import permute_dims
 
-__all__ = ["embedding", "linear", "one_hot"]
+__all__ = ["check_linear", "embedding", "linear", "one_hot"]
 
 if TYPE_CHECKING:
     from minitensor.engine.attached import TensorLike
@@ -34,12 +34,17 @@ def linear(x, weight, bias=None):
     return y if bias is None else y + bias
 
 
-@linear.kernel
-def _(xp, x, weight, bias=None, *, needs):
+def check_linear(x, weight):
+    """Raise ValueError unless the shapes of a linear layer's input and weight fit."""
     if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
         raise ValueError(
             "the last axis of x must equal in_features, the second axis of weight (out_features, in_features)"
         )
+
+
+@linear.kernel
+def _(xp, x, weight, bias=None, *, needs):
+    check_linear(x, weight)
     if x.dtype.kind != "f" and weight.dtype.kind != "f":  # a product of integers of few bits would wrap
         x, weight = all_floats(x, weight)
     rows = as_rows(x)  # (N, in)

@@ -7,7 +7,7 @@ gradient of its result by itself. Its result may be float32: the engine rounds i
 
 from __future__ import annotations
 
-from minitensor.nn.functional.affine import linear
+from minitensor.nn.functional.affine import check_linear, linear
 from minitensor.nn.functional.blocks import as_rows
 
 
@@ -19,10 +19,7 @@ def _product(a, b, out=None):
 
 @linear.kernel(device="cuda, 16 bits")
 def _(xp, x, weight, bias=None, *, needs):
-    if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
-        raise ValueError(
-            "the last axis of x must equal in_features, the second axis of weight (out_features, in_features)"
-        )
+    check_linear(x, weight)
     rows = as_rows(x)  # (N, in)
     out = _product(rows, weight.T)  # (N, out)
     if bias is not None:

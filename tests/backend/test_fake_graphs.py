@@ -2,6 +2,7 @@
 that changes goes stale without a word.
 """
 
+import collections
 import copy
 import os
 
@@ -451,3 +452,56 @@ def test_arguments_with_gradients_methods_and_copies_are_refused():
 
     with pytest.raises(TypeError, match=r"self.step = mt.cuda_graph\(self.step\)"):
         Holder().step(np.ones(2))
+
+
+class Pair(list):
+    """A list of the user's own class, whose constructor takes something else."""
+
+    def __init__(self, left, right):
+        super().__init__([left, right])
+
+
+class Few(collections.namedtuple("Few", "scale rest")):
+    """A named tuple of the user's own class."""
+
+
+def test_containers_of_ones_own_stay_what_they_are():
+    seen = []
+
+    @mt.cuda_graph
+    def step(pair, few, *, options):
+        seen.append((type(pair), type(few), type(options)))
+        made = Pair(pair[0] * few.scale, few.rest["w"] + 1.0)
+        return Few(scale=made, rest=collections.OrderedDict(pair=pair[1]))
+
+    for i in range(5):
+        x = np.full(3, float(i), dtype=np.float32)
+        given = Pair(x, x + 1), Few(scale=x + 2, rest={"w": x})
+        out = step(*given, options=collections.OrderedDict(mode="sum"))
+        assert (type(out), type(out.scale), type(out.rest)) == (Few, Pair, collections.OrderedDict)
+        assert out.scale[0].tolist() == [i * (i + 2.0)] * 3 and out.scale[1].tolist() == [i + 1.0] * 3
+        assert out.rest["pair"].tolist() == [i + 1.0] * 3
+    assert set(seen) == {(Pair, Few, collections.OrderedDict)} and (step.captured, step.replayed) == (1, 2)
+    given[0].lengths = [3, 4]  # would be fixed in the graph
+    with pytest.raises(TypeError, match="a Pair has attributes of its own.*: lengths; pass"):
+        step(*given, options=collections.OrderedDict(mode="sum"))
+    with pytest.raises(TypeError, match="not slice"):
+        step(slice(mt.ones(1), None), given[1], options={})
+
+
+def test_a_switch_of_training_inside_is_looked_at_like_one_outside():
+    layer = nn.Dropout(0.5)
+
+    @mt.cuda_graph
+    def step(x):
+        out = layer(x)
+        layer.eval()  # the next call, as it is written, drops nothing
+        return out
+
+    x = np.ones(64, dtype=np.float32)
+    for i in range(7):
+        mt.random.seed(i)
+        assert (step(x).sum().item() == 64) == (i > 0)
+        if i == 4:
+            layer.train()
+            assert step(x).sum().item() != 64

@@ -11,7 +11,7 @@ from pathlib import Path
 import minitensor as mt
 from minitensor.backend import memory_in_use, namespace
 from minitensor.backend.installing import CUPY
-from minitensor.engine.holdings import in_units
+from minitensor.engine.units import in_units
 from minitensor.health.check import BROKEN, NOTE, OK, Check
 from minitensor.health.host import writable
 

@@ -67,7 +67,8 @@ def holdings(device=None):
             continue
         size = owner.nbytes
         if owner.base is not None:
-            size = _uncovered(*memory.span(owner), covered)
+            low, high = memory.span(owner)
+            size = _uncovered(low, high, covered)
             if not size:
                 continue
         entry = found.setdefault((what, there), [0, 0, -1, (), ""])

@@ -69,7 +69,7 @@ class Graph:
         gc.collect()  # what is found alive below is so
         tensors = {id(tensor): tensor for tensor in _alive(Tensor)}
         modules = {id(module): (module, dict(vars(module))) for module in _alive(library.face.nn.Module)}
-        before = {node: watch(node).grad for node in _alive(Node) if node.watch is not None}
+        before = {node: (node.watch.grad, node.watch.scale) for node in _alive(Node) if node.watch is not None}
         self.modules = [(weakref.ref(module), module.training) for module, _ in modules.values()]
         with on(device):
             self.static = [self._static(i, array) for i, array in enumerate(given)]
@@ -84,8 +84,8 @@ class Graph:
             self._check_kept(tensors)
             self.settings = self._settings(modules)
         except BaseException as error:
-            for node, grad in before.items():
-                watch(node).grad = grad
+            for node, deposited in before.items():
+                _deposit(node, deposited)
             for generator, state, _ in drawn.values():
                 generator.state = state
             self.capture.undo()
@@ -142,12 +142,12 @@ class Graph:
         tensors = (*reader.tensors.values(), *self.capture.parameters)
         nodes = dict.fromkeys(tensor.node for tensor in tensors if tensor.node is not None)
         self.leaves = [node for node in nodes if node.pullback is None]
-        self.before = [_gradient(before.get(node)) for node in self.leaves]
-        self.after = [_gradient(watch(node).grad) for node in self.leaves]
-        for i, (then, now) in enumerate(zip(self.before, self.after)):
+        self.before = [_gradient(*before.get(node, (None, None))) for node in self.leaves]
+        self.after = [_gradient(watch(node).grad, watch(node).scale) for node in self.leaves]
+        for i, ((then, _), (now, scale)) in enumerate(zip(self.before, self.after)):
             if then is not None and now is not None and then is not now:
                 then[...] = now
-                self.after[i] = then
+                self.after[i] = then, scale
 
     def _static(self, i, array):
         """Where argument i lies while the graph runs."""
@@ -171,7 +171,7 @@ class Graph:
                 for tensor, array, node, hooks in self.read
             )
             and all(_settings_of(module, but) == then for module, but, then in self.settings)
-            and all(_gradient(watch(node).grad) is then for node, then in zip(self.leaves, self.before))
+            and all(_is(node.watch, then) for node, then in zip(self.leaves, self.before))
             and all((module := ref()) is None or module.training == training for ref, training in self.modules)
             and all((generator.seed, generator.stream) == state[:2] for generator, state, _ in self.generators)
         )
@@ -183,8 +183,8 @@ class Graph:
             if not first:
                 self.capture.move(start[:2], generator.advance(end[2] - start[2]) - start[2])
         self.capture.launch(first, self._fill)
-        for node, grad in zip(self.leaves, self.after):
-            watch(node).grad = grad
+        for node, deposited in zip(self.leaves, self.after):
+            _deposit(node, deposited)
         return put_together(self.form, map(copied, self.results))
 
     def _fill(self):
@@ -197,9 +197,22 @@ class Graph:
 # --- what is alive --------------------------------------------------------------------------------
 
 
-def _gradient(deposited):
-    """A deposited gradient as a raw array, or None."""
-    return None if deposited is None else raw(deposited)
+def _gradient(grad, scale):
+    """A deposited gradient as a raw array, and its loss scale; two None if there is none."""
+    return (None, None) if grad is None else (raw(grad), scale)
+
+
+def _is(watched, deposited):
+    """Whether a leaf's gradient is this one."""
+    grad, scale = deposited
+    now = None if watched is None else watched.grad
+    return now is None if grad is None else now is not None and raw(now) is grad and watched.scale == scale
+
+
+def _deposit(node, deposited):
+    """Make this the gradient of a leaf."""
+    watched = watch(node)
+    watched.grad, watched.scale = deposited
 
 
 def _alive(kind) -> list[Any]:

@@ -411,6 +411,27 @@ def test_a_scale_that_changes_takes_a_new_graph_and_steps_of_a_scaler_are_refuse
             step(np.ones((4, 3), np.float32))
 
 
+def test_gradients_of_a_graph_are_divided_by_the_scale_that_they_have():
+    weight = mt.ones((3, 2), device="cuda", requires_grad=True)
+    optimizer, scaler = optim.SGD([weight], lr=0.5), optim.GradScaler(2.0**10)
+
+    @mt.cuda_graph(warmup=1)
+    def gradients(x):
+        scaler.scale((x @ weight).mean()).backward()
+
+    for i in range(4):
+        optimizer.zero_grad()
+        gradients(np.ones((4, 3), np.float32))
+        with pytest.raises(RuntimeError, match="scale 1024: call scaler.unscale_"):
+            optim.clip_grad_norm_([weight], 1.0)
+        if i == 3:
+            scaler._scale *= 2  # as an update between would
+        assert scaler.step(optimizer)
+        scaler.update()
+        assert weight.to("cpu").tolist() == [[1.0 - 0.25 * (i + 1)] * 2] * 3
+    assert (gradients.captured, gradients.replayed) == (1, 2)
+
+
 def test_without_a_gpu_it_says_so(monkeypatch):
     import sys
 

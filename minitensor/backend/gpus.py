@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager, nullcontext
 
-from minitensor.backend.installing import CUPY
+from minitensor.backend.installing import CUPY, cuda_version
 
 try:
     import cupy
@@ -74,7 +74,7 @@ def _why_not():
         if driver == 0:
             return f"no NVIDIA driver is loaded; install one, then {CUPY}"
         if driver // 1000 < built // 1000:
-            versions = f"the driver serves CUDA {_version(driver)}, this CuPy is built for {_version(built)}"
+            versions = f"the driver serves CUDA {cuda_version(driver)}, this CuPy is built for {cuda_version(built)}"
             return f"{versions}; update the driver, or {CUPY}"
         if _runtime.getDeviceCount() == 0:
             return f"the driver reports no GPU{_hidden()}"
@@ -87,10 +87,6 @@ def _hidden():
     """What the environment says about which GPUs a process may see, for a message."""
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     return "" if shown is None else f' (CUDA_VISIBLE_DEVICES is "{shown}": this process sees no others)'
-
-
-def _version(number):
-    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def memory_in_use(index):

@@ -1,11 +1,18 @@
-"""The lines of pip that install what a part of the library needs beside NumPy, for messages."""
+"""The lines of pip that install what a part of the library needs beside NumPy, and the versions of
+CUDA that they go by: words for messages.
+"""
 
-__all__ = ["CUPY", "FAST", "MPI", "NCCL", "line"]
+__all__ = ["CUPY", "FAST", "MPI", "NCCL", "cuda_version", "line"]
 
 
 def line(extra):
     """The line of pip for an extra."""
     return f'pip install "minitensor-autograd[{extra}]"'
+
+
+def cuda_version(number):
+    """A version as CUDA numbers them, 12090, as text: "12.9"."""
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def _by_driver(extra):

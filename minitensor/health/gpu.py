@@ -10,7 +10,7 @@ from pathlib import Path
 
 import minitensor as mt
 from minitensor.backend import memory_in_use, namespace
-from minitensor.backend.installing import CUPY
+from minitensor.backend.installing import CUPY, cuda_version
 from minitensor.engine.units import in_units
 from minitensor.health.check import BROKEN, NOTE, OK, Check
 from minitensor.health.host import writable
@@ -50,11 +50,8 @@ def checks() -> Iterator[Check]:
         yield Check(BROKEN, f"CuPy {cupy.__version__}: {what}", cure)
         return
     runtime = cupy.cuda.runtime
-    versions = [
-        f"{number // 1000}.{number % 1000 // 10}"
-        for number in (runtime.driverGetVersion(), runtime.runtimeGetVersion())
-    ]
-    yield Check(OK, f"CuPy {cupy.__version__} for CUDA {versions[1]}; the driver serves CUDA {versions[0]}")
+    driver, built = cuda_version(runtime.driverGetVersion()), cuda_version(runtime.runtimeGetVersion())
+    yield Check(OK, f"CuPy {cupy.__version__} for CUDA {built}; the driver serves CUDA {driver}")
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     if shown is not None:
         yield Check(NOTE, f'CUDA_VISIBLE_DEVICES is "{shown}": other GPUs, if there are any, are not seen')

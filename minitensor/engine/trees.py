@@ -52,8 +52,9 @@ def structure(tree: Any, of_leaf: Callable[[Any], Any]) -> Any:
         return None
     if not isinstance(tree, CONTAINERS):
         return of_leaf(tree)
-    keys = tuple((type(key), key) for key in tree) if isinstance(tree, dict) else None
-    return type(tree), keys, tuple(structure(part, of_leaf) for part in _members(tree))
+    if isinstance(tree, dict):
+        return type(tree), tuple(tree), tuple([structure(part, of_leaf) for part in tree.values()])
+    return type(tree), tuple([structure(part, of_leaf) for part in tree])
 
 
 def rebuilt(tree: Any, leaves: Any) -> Any:

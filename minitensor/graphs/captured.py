@@ -16,7 +16,7 @@ from minitensor.engine.autograd import Node, raw, watch
 from minitensor.engine.mode import switched
 from minitensor.engine.observer import Observer
 from minitensor.engine.tensor import Tensor
-from minitensor.engine.trees import structure
+from minitensor.engine.trees import leaves_of, structure
 from minitensor.graphs.arguments import arrays_in, put_together, taken_apart
 
 __all__ = ["Graph"]
@@ -122,17 +122,18 @@ class Graph:
                 )
 
     def _settings(self, before):
-        """``(module, what is not looked at in it, its settings)`` of all modules that were called,
-        and of those within them. That is what the step itself moves on, and ``training``, which is
-        looked at in every module: a step may ask for it without a call.
+        """``(module, what is not looked at in it, its settings, their objects)`` of all modules
+        that were called, and of those within them. Not looked at is what the step itself moves on,
+        and ``training``, which is looked at in every module: a step may ask for it without a call.
         """
         called = {id(part): part for module in self.capture.modules.values() for part in module.modules()}
         found = []
         for key, module in called.items():
             then = before.get(key, (module, {}))[1]
-            moved = {name for name, value in vars(module).items() if name in then and then[name] is not value}
-            but = moved | {"training"}
-            found.append((module, but, _settings_of(module, but)))
+            but = {name for name, value in vars(module).items() if name in then and then[name] is not value}
+            but.add("training")
+            alive = [value for name, value in vars(module).items() if name not in but]  # no other gets their ids
+            found.append((module, but, _settings_of(module, but), leaves_of(alive)))
         return found
 
     def _take_gradients(self, reader, before):
@@ -170,7 +171,7 @@ class Graph:
                 tensor._array is array and tensor.node is node and _hooks(tensor) == hooks
                 for tensor, array, node, hooks in self.read
             )
-            and all(_settings_of(module, but) == then for module, but, then in self.settings)
+            and all(_settings_of(module, but) == then for module, but, then, _ in self.settings)
             and all(_is(node.watch, then) for node, then in zip(self.leaves, self.before))
             and all((module := ref()) is None or module.training == training for ref, training in self.modules)
             and all((generator.seed, generator.stream) == state[:2] for generator, state, _ in self.generators)
@@ -226,21 +227,9 @@ def _hooks(tensor):
     return () if node is None or node.watch is None else tuple(node.watch.hooks.values())
 
 
-class Same:
-    """An object that is equal to itself alone."""
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __init__(self, value):
-        self.value = value
-
-    def __eq__(self, other):
-        return isinstance(other, Same) and self.value is other.value
-
-
 def _settings_of(module, but):
     """What the attributes of a module are: numbers and words by value, all else by identity, and
     what lists, tuples and dicts hold likewise. but: names of those that are not looked at.
     """
     attributes = {name: value for name, value in vars(module).items() if name not in but}
-    return structure(attributes, lambda value: (type(value), value) if isinstance(value, WORDS) else Same(value))
+    return structure(attributes, lambda value: value if isinstance(value, WORDS) else (id(value),))

@@ -143,6 +143,8 @@ def test_a_group_of_one():
         ([1.0], TypeError, "not a list"),
         (np.ones((4, 4))[:, 1], ValueError, "in one piece"),
         (np.broadcast_to(1.0, (1,)), ValueError, "read-only"),
+        (np.ones(3, ">f4" if sys.byteorder == "little" else "<f4"), TypeError, "order of bytes"),
+        (np.array(["a", None]), TypeError, "objects"),
     ],
 )
 def test_what_cannot_be_sent_is_refused(array, error, words):
@@ -174,6 +176,99 @@ def test_an_mpiexec_of_another_library_is_noticed(monkeypatch):
         with pytest.raises(RuntimeError, match="mpiexec has started 4 processes, and mpi4py sees one"):
             join()
         monkeypatch.delenv(name)
+
+
+class Refused(Exception):
+    """What mpi4py raises."""
+
+
+class World:
+    """A communicator of two ranks, of which the other one says what this one does."""
+
+    def __init__(self):
+        self.ended = []
+
+    def Get_rank(self):
+        return 1
+
+    def Get_size(self):
+        return 2
+
+    def Allreduce(self, in_place, array):
+        if array.size == 3:
+            raise Refused("Message truncated, error stack:\ninternal_Allreduce_c(342): ...")
+        self.meanwhile()
+
+    def meanwhile(self):
+        pass
+
+
+@pytest.fixture
+def world(monkeypatch):
+    world = World()
+    module = SimpleNamespace(COMM_WORLD=world, IN_PLACE=None, Exception=Refused)
+    monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=module))
+    return world
+
+
+def test_calls_that_mpi_refuses_or_two_threads_make_are_told(world):
+    group = MPIGroup()
+    with pytest.raises(
+        RuntimeError, match="all_reduce: MPI says 'Message truncated'; all ranks must make the same calls"
+    ):
+        group.all_reduce(np.ones(3))
+    world.meanwhile = lambda: group.all_reduce(np.ones(4))  # as another thread might
+    with pytest.raises(RuntimeError, match="another thread is in a call"):
+        group.all_reduce(np.ones(4))
+    world.meanwhile = lambda: None
+    group.all_reduce(np.ones(4))
+    with pytest.raises(TypeError, match="not a int"):
+        MPIGroup(3)
+
+
+def test_an_error_that_nobody_catches_ends_all(world, monkeypatch, capsys):
+    ended, told = [], []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: told.append(error))
+    monkeypatch.setattr(MPIGroup, "abort", lambda self, code=1: ended.append(code))
+    join()
+    join()
+    for error in (ValueError("a fault"), KeyboardInterrupt()):
+        sys.excepthook(type(error), error, None)
+    assert ended == [1, 130] and len(told) == 2 and capsys.readouterr().err == 2 * "rank 1 of 2:\n"
+    for device in ("gpu", "cpu:0", 3):
+        with pytest.raises(ValueError, match="unknown device"):
+            join(device)
+
+
+class Other(Group):
+    """The second of two ranks; what the first one has differs from what this one has."""
+
+    rank, size, parameters_differ = 1, 2, False
+
+    def gather(self, thing):
+        return ["other" if self.parameters_differ else thing, thing]
+
+    def sum(self, numbers):
+        return [*(2.0 for _ in numbers[1:]), numbers[-1]]  # the other rank has all gradients, none of them unscaled
+
+
+def test_ranks_with_other_parameters_or_frozen_ones_are_told():
+    layer, group = nn.Linear(2, 1), Other()
+    optimizer = mt.optim.SGD(layer.parameters(), lr=0.1)
+    group.parameters_differ = True
+    with pytest.raises(ValueError, match="the optimiser of rank 1 is not that of rank 0"):
+        sum_gradients(optimizer, group)
+    group.parameters_differ = False
+    assert sum_gradients(optimizer, group, [1.0]) == [2.0] and layer.bias.grad is not None
+    group.parameters_differ = True  # looked at once
+    layer.bias.requires_grad_(False)
+    with pytest.raises(
+        RuntimeError, match="bias has a gradient on another rank, and on rank 1 it does not require one"
+    ):
+        sum_gradients(optimizer, group)
+    for wrong in (lambda: sum_gradients(layer, group), lambda: sum_gradients(optimizer, None), lambda: rows_of(2, 3)):
+        with pytest.raises(TypeError, match="takes a"):
+            wrong()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")

@@ -58,6 +58,31 @@ def test_what_is_broken_is_the_exit_status(monkeypatch, capsys):
     assert main(["doctor"]) == 1 and "2 broken" in capsys.readouterr().out
 
 
+def test_a_part_that_cannot_be_looked_at_is_told_and_the_others_follow(monkeypatch, capsys):
+    monkeypatch.setattr(checkup, "PARTS", {"CPU": missing, "GPU": lambda: [host.Check(NOTE, "no GPU")]})
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().out
+    assert "this part (CPU) could not be looked at further: OSError: libx.so" in said and "1 broken, 1 note\n" in said
+    monkeypatch.setattr(checkup, "PARTS", {"GPU": lambda: [host.Check(NOTE, "no GPU")]})
+    assert main(["doctor"]) == 0 and "nothing is broken (1 note)\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["raise OSError('libcudart.so.12: cannot open')", "import numpy"])
+def test_a_cupy_that_is_broken_in_another_way(text, tmp_path, monkeypatch):
+    (tmp_path / "cupy.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("cupy", "minitensor.backend.cuda", "minitensor.backend.gpus"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(gpu, "_version", lambda name: "")
+    try:
+        ((said, cure),) = told(gpu.checks, BROKEN)
+        with pytest.raises(ImportError, match='device "cuda" needs CuPy, which cannot be imported'):
+            mt.ones(1, device="cuda")
+    finally:
+        sys.modules.pop("cupy", None)
+    assert said.startswith("CuPy") and "cuda12" in cure
+
+
 def no_gpu(cupy, driver, devices):
     cupy.is_available = lambda: False
     cupy.cuda.runtime.driverGetVersion = lambda: driver

@@ -113,6 +113,7 @@ def test_a_definition_alone_returns_one_tensor():
         (lambda g: 2.0, "must return an array"),
         (lambda g: np.array([None, None]), "an array of object"),
         (lambda g: g * 1j, "an array of complex"),
+        (lambda g: mt.exp(g), r"given arrays and returned a Tensor: write xp\.cos"),
     ],
 )
 def test_a_rule_returns_an_array(rule, message):

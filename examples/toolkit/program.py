@@ -41,7 +41,7 @@ from toolkit.loading import digest, load_weights, place
 from toolkit.lock import Busy, Lock
 from toolkit.numbers import natural_number, positive_integer
 from toolkit.plots import loss_curve
-from toolkit.ranks import check_alone, find_others, on_devices, together
+from toolkit.ranks import advise_threads, check_alone, find_others, on_devices, together
 from toolkit.resuming import ENDS, RESUME_HELP, resumed_settings
 from toolkit.runlog import read_log
 from toolkit.runs import Run, fresh
@@ -157,6 +157,8 @@ class Program:
         options = parser.parse_args(arguments_of(arguments))
         if "function" not in options:
             options = parser.parse_args(["train"])
+        if not vars(options).get("distributed"):
+            check_alone(options.function == self.train)
         return options.function(options) or 0
 
     def _parser(self) -> argparse.ArgumentParser:
@@ -230,7 +232,6 @@ class Program:
         is locked.
         """
         if not options.distributed:
-            check_alone()
             return self._train(options, Group())
         group = find_others()
         with together(group):
@@ -246,6 +247,7 @@ class Program:
                 group, _ = on_devices(group, run.settings)
             else:
                 group, run, loaded, task = self._follow(group)
+            advise_threads(group, run.settings.device)
             ranks = f", {group.size} ranks" if group.size > 1 else ""
             print(f"{run.folder}: {self.sizes(task)}{ranks}")
             trainer = Trainer(task, run.settings, run.folder, group)

@@ -17,23 +17,27 @@ from typing import Any
 from minitensor import distributed
 from minitensor.distributed import Group
 from minitensor.distributed.joining import started
-from toolkit.console import UserError, require, say
+from toolkit.console import UserError, note, require, say
 
-__all__ = ["Together", "check_alone", "find_others", "on_devices", "together"]
+__all__ = ["Together", "advise_threads", "check_alone", "find_others", "on_devices", "together"]
+
+
+# How many threads a library of matrix products takes.
+LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Together(UserError):
     """An error that all ranks have found at once: rank 0 tells of it, the others end too."""
 
 
-def check_alone() -> None:
-    """Raise UserError if ``mpiexec`` has started several processes that would not know each
-    other.
+def check_alone(trains: bool) -> None:
+    """Raise UserError if ``mpiexec`` has started several processes that would not know each other,
+    and do all work several times.
     """
     if started() > 1:
-        raise UserError(
-            f"mpiexec has started {started()} processes: give train --distributed, so that they train together"
-        )
+        cure = "give train --distributed, so that they train together"
+        how = cure if trains else "this command is for one; only train is for several"
+        raise UserError(f"mpiexec has started {started()} processes: {how}")
 
 
 def find_others() -> Group:
@@ -45,6 +49,17 @@ def find_others() -> Group:
         return distributed.join()
     except (ImportError, RuntimeError) as error:
         raise UserError(str(error)) from None
+
+
+def advise_threads(group: Group, device: str) -> None:
+    """Say so if each of several processes on CPUs multiplies matrices on all cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    free = not any(os.environ.get(name) for name in LIMITS)
+    if group.size > 1 and group.rank == 0 and device == "cpu" and cores > 1 and free:
+        note(
+            f"each process multiplies matrices on all {cores} cores of its machine, where others do the same: set "
+            "OMP_NUM_THREADS to the cores that each is to have"
+        )
 
 
 def on_devices(group: Group, settings: Any) -> tuple[Group, Any]:

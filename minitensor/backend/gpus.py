@@ -15,12 +15,13 @@ from minitensor.backend.installing import CUPY, cuda_version
 
 try:
     import cupy
-except ImportError as error:
+
+    _runtime = cupy.cuda.runtime
+except Exception as error:  # a library of CUDA, or a part of CuPy, that is missing or broken: each of another class
     raise ImportError(f'device "cuda" needs CuPy, which cannot be imported ({error}): {CUPY}') from error
 
 __all__ = ["There", "as_before", "follow", "memory_in_use", "on", "resolve", "resolved", "several", "usable"]
 
-_runtime = cupy.cuda.runtime
 usable: list[int] = []  # the number of GPUs, once it is known that they work
 resolved: set[str] = set()  # the full names that `resolve` has found good
 

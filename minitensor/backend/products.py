@@ -35,7 +35,8 @@ def matmul_precision(precision: str | None = None) -> Any:
             ...
 
     CuPy's own ``CUPY_TF32=1`` in the environment is "tf32" from the start. Raises RuntimeError for
-    "tf32" where there is no GPU that has it: nothing would change; ValueError for other names.
+    "tf32" where there is no GPU that has it, ImportError without CuPy: nothing would change; and
+    ValueError for other names.
     """
     cuda = sys.modules.get("minitensor.backend.cuda")
     if precision is None:

@@ -73,6 +73,11 @@ class Group:
             given = type(array).__name__
             cure = ": write x.data" if given in ("Tensor", "Parameter") else ""
             raise TypeError(f"{what} takes an array, which it writes to, not a {given}{cure}")
+        if array.dtype.hasobject or not array.dtype.isnative:
+            kind = (
+                "objects" if array.dtype.hasobject else f"{array.dtype}, in another order of bytes than this machine's"
+            )
+            raise TypeError(f"{what}: an array of {kind} cannot be sent as it is")
         if not array.flags.c_contiguous:
             raise ValueError(f"{what}: the array must lie in one piece, so that it can be sent as it is")
         if isinstance(array, np.ndarray) and not array.flags.writeable:

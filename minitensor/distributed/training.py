@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 import zlib
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
 
     from minitensor.optim.parameters import Tensors
 
+# Of which optimisers it is known that all ranks have the same parameters.
+_alike: weakref.WeakKeyDictionary[Optimizer, weakref.WeakSet[Group]] = weakref.WeakKeyDictionary()
+
 
 def rows_of(group: Group, n: int) -> slice:
     """Which of the ``n`` rows of a batch are this rank's: neighbours, one more on the first ranks
     if they cannot be equally many. Of fewer rows than ranks the last ranks have none.
     """
+    _check_group("rows_of", group)
     each, more = divmod(integer("rows_of", "n", n, least=0), group.size)
     start = each * group.rank + min(more, group.rank)
     return slice(start, start + each + (group.rank < more))
@@ -38,15 +43,23 @@ def sum_gradients(optimizer: Optimizer, group: Group, numbers: Sequence[float] =
     batch if each rank's loss is the *sum* over its targets divided by the number of targets of all
     (``divide_by``), and each has drawn what belongs to its rows (`minitensor.random.rows`).
 
-    Raises RuntimeError if a `minitensor.optim.GradScaler` has unscaled the gradients: each rank
-    would go by the overflows of its own rows, and some would skip a step that the others make.
+    Raises ValueError if the ranks' optimisers have other parameters (looked at in the first call),
+    and RuntimeError on a rank where a parameter is frozen that has a gradient on another, or if a
+    `minitensor.optim.GradScaler` has unscaled the gradients: each rank would go by the overflows of
+    its own rows, and some would skip a step that the others make.
     """
+    _check_group("sum_gradients", group)
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"sum_gradients takes an optimiser, whose parameters it serves, not a {type(optimizer).__name__}"
+        )
     numbers = [float(number) for number in numbers]
     late = any(_is_unscaled(parameter) for part in optimizer.param_groups for parameter in part["params"])
     if group.size == 1:
         _refuse(late)
         return numbers
     buffers = optimizer.bound_buffers()
+    _check_alike(optimizer, buffers, group, len(numbers))
     present = [buffer.fill() for buffer in buffers]
     flags = [float(flag) for flags in present for flag in flags]
     *told, ranks = group.sum([*numbers, *flags, float(late)])
@@ -55,6 +68,7 @@ def sum_gradients(optimizer: Optimizer, group: Group, numbers: Sequence[float] =
     for buffer in buffers:
         stop = place + len(buffer.entries)
         some = [flag > 0 for flag in told[place:stop]]
+        _check_frozen(buffer, some, group)
         if any(some):
             with on(buffer.device):
                 group.all_reduce(buffer.gradients)
@@ -82,6 +96,7 @@ def share_parameters(parameters: Tensors, group: Group) -> None:
     (in number, shape or dtype).
     """
     tensors = tensors_of("share_parameters", parameters)
+    _check_group("share_parameters", group)
     if group.size == 1:
         return
     mine = [(tensor.name, tuple(tensor.shape), str(tensor.dtype)) for tensor in tensors]
@@ -104,6 +119,7 @@ def share_parameters(parameters: Tensors, group: Group) -> None:
 def check_agreement(parameters: Tensors, group: Group) -> None:
     """Raise RuntimeError on every rank unless all have the same weights, bit for bit."""
     tensors = tensors_of("check_agreement", parameters)
+    _check_group("check_agreement", group)
     if group.size == 1:
         return
     mine = 0
@@ -116,3 +132,39 @@ def check_agreement(parameters: Tensors, group: Group) -> None:
             f"the weights of rank {odd[0]} are no longer those of rank 0: something has changed them on one rank alone, or "
             "a sum has come out differently there"
         )
+
+
+def _check_group(owner, group):
+    if not isinstance(group, Group):
+        raise TypeError(f"{owner} takes a Group, such as mt.distributed.join() gives, not a {type(group).__name__}")
+
+
+def _check_alike(optimizer, buffers, group, numbers):
+    """In the first sum of an optimiser's gradients: raise ValueError on every rank unless all have
+    the same parameters in the same order, and so many numbers.
+    """
+    known = _alike.setdefault(optimizer, weakref.WeakSet())
+    if group in known:
+        return
+    places = [(buffer.dtype.name, [tuple(e.parameter.shape) for e in buffer.entries]) for buffer in buffers]
+    names = [[entry.parameter.name for entry in buffer.entries] for buffer in buffers]
+    found = group.gather(f"{numbers} {zlib.crc32(repr((places, names)).encode())}")
+    odd = [rank for rank, said in enumerate(found) if said != found[0]]
+    if odd:
+        raise ValueError(
+            f"sum_gradients: the optimiser of rank {odd[0]} is not that of rank 0: all must have the same parameters in the "
+            "same order, and give as many numbers"
+        )
+    known.add(group)
+
+
+def _check_frozen(buffer, some, group):
+    """Raise RuntimeError if a parameter has a gradient on another rank and is frozen on this one,
+    where the step would leave it as it is.
+    """
+    for entry, there in zip(buffer.entries, some):
+        if there and entry.parameter.node is None:
+            raise RuntimeError(
+                f"sum_gradients: {entry.label} has a gradient on another rank, and on rank {group.rank} it does not require "
+                "one: freeze a parameter on all ranks or on none"
+            )

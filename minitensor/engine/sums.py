@@ -87,6 +87,10 @@ class GradientSums:
 
     def fit(self, node, value):
         """``value`` in the shape and dtype of ``node``."""
+        if not self.recorded and hasattr(value, "node"):  # what an op makes of arrays too
+            raise TypeError(
+                "a rule was given arrays and returned a Tensor: write xp.cos (a rule may ask for xp), not mt.cos"
+            )
         if not hasattr(value, "shape"):
             raise TypeError(
                 f"a rule returned {value!r}, it must return an array of shape {node.shape} (g * 0.0, if need be)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minitensor.health import gpu, host, processes
-from minitensor.health.check import BROKEN, NOTE
+from minitensor.health.check import BROKEN, NOTE, Check
 
 __all__ = ["PARTS", "checkup"]
 
@@ -15,13 +15,23 @@ def checkup() -> int:
     marks: list[str] = []
     for title, checks in PARTS.items():
         print(title)
-        for check in checks():
+        for check in _to_the_end(title, checks):
             marks.append(check.mark)
             print(check, flush=True)
     broken, notes = marks.count(BROKEN), marks.count(NOTE)
-    print(
-        f"{broken} broken, {notes} {'note' if notes == 1 else 'notes'}"
-        if broken
-        else f"nothing is broken ({notes} notes)"
-    )
+    noted = f"{notes} {'note' if notes == 1 else 'notes'}"
+    print(f"{broken} broken, {noted}" if broken else f"nothing is broken ({noted})")
     return broken
+
+
+def _to_the_end(title, checks):
+    """The checks of a part; one that fails itself is a thing that is broken, and the other parts
+    are still looked at.
+    """
+    try:
+        yield from checks()
+    except Exception as error:  # of whatever is installed here
+        said = f"{type(error).__name__}: {error}"
+        yield Check(
+            BROKEN, f"this part ({title}) could not be looked at further: {said}", "install it anew, or tell us"
+        )

@@ -12,7 +12,7 @@ import minitensor as mt
 from minitensor.backend import memory_in_use, namespace
 from minitensor.backend.installing import CUPY, cuda_version
 from minitensor.engine.units import in_units
-from minitensor.health.check import BROKEN, NOTE, OK, Check
+from minitensor.health.check import BROKEN, NOTE, OK, Check, installed
 from minitensor.health.host import writable
 
 __all__ = ["checks"]
@@ -33,21 +33,25 @@ def checks() -> Iterator[Check]:
         )
     try:
         import cupy
-    except ImportError as error:
-        if found:
+    except Exception as error:  # of CuPy, or of a library of CUDA, each of another class
+        if found or installed("cupy"):
+            named = f"{found[0]} {_version(found[0])}" if found else "CuPy"
             yield Check(
                 BROKEN,
-                f"{found[0]} {_version(found[0])} cannot be imported: {error}",
-                f"pip uninstall {found[0]}, then {CUPY}",
+                f"{named} cannot be imported: {error}",
+                f"pip uninstall {' '.join(found) or 'cupy'}, then {CUPY}",
             )
         else:
             yield Check(NOTE, 'CuPy is not installed: there is no device "cuda"', f"if there is an NVIDIA GPU: {CUPY}")
         return
     try:
         namespace("cuda")
-    except (RuntimeError, ImportError) as error:
+    except Exception as error:
         what, _, cure = str(error).partition("; ")
-        yield Check(BROKEN, f"CuPy {cupy.__version__}: {what}", cure)
+        version = getattr(cupy, "__version__", "of no version")
+        yield Check(
+            BROKEN, f"CuPy {version}: {what}", cure or f"pip uninstall {' '.join(found) or 'cupy'}, then {CUPY}"
+        )
         return
     runtime = cupy.cuda.runtime
     driver, built = cuda_version(runtime.driverGetVersion()), cuda_version(runtime.runtimeGetVersion())

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 from minitensor.backend.installing import MPI
 from minitensor.health.check import BROKEN, NOTE, OK, Check, installed
@@ -36,9 +37,9 @@ def _mpi():
     yield Check(OK, f"mpi4py with {said}")
     start = shutil.which("mpiexec")
     if start is None:
-        yield Check(
-            NOTE, "there is no mpiexec on the PATH, which starts the processes", f"{MPI}, or add its folder to PATH"
-        )
+        beside = Path(sys.executable).parent
+        cure = f"add {beside} to PATH" if (beside / "mpiexec").exists() else f"{MPI}, or add its folder to PATH"
+        yield Check(NOTE, "there is no mpiexec on the PATH, which starts the processes", cure)
         return
     code, said = _child([start, "-n", "2", sys.executable, "-c", TOGETHER])
     if "root" in said:
@@ -60,7 +61,7 @@ def _nccl():
             from cupy.cuda import nccl
 
         version = nccl.get_version()
-    except (ImportError, AttributeError, RuntimeError):  # without the library CuPy leaves the module empty
+    except Exception:  # without the library CuPy leaves the module empty; a broken CuPy raises what it likes
         cure = 'pip install "nvidia-nccl-cu13" for CUDA 13, or "nvidia-nccl-cu12" for CUDA 12'
         yield Check(NOTE, "there is no NCCL: no training on several GPUs", cure)
         return

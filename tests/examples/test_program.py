@@ -3,10 +3,12 @@
 import json
 import signal
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scripts import caller, refuser
+from toolkit import ranks
 from toolkit.console import UserError
 from toolkit.program import Program, digest, load_weights, place, positive_integer
 from toolkit.runlog import read_log
@@ -239,6 +241,25 @@ def test_subcommands_may_do_without_a_run(capsys):
     with pytest.raises(SystemExit):
         call("predict", "--run", "x", "1", "--times", 0)
     assert "--times: must be at least 1" in capsys.readouterr().err
+
+
+def test_several_processes_that_do_not_know_each_other_are_refused(monkeypatch, capsys):
+    monkeypatch.setenv("PMI_SIZE", "2")
+    with pytest.raises(UserError, match="started 2 processes: give train --distributed"):
+        Line().main(["train"])
+    with pytest.raises(UserError, match="this command is for one"):
+        Line().main(["hello"])
+
+
+def test_threads_of_several_processes(monkeypatch, capsys):
+    for name in ranks.LIMITS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(ranks.os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
+    ranks.advise_threads(SimpleNamespace(rank=0, size=2), "cpu")
+    assert "all 2 cores of its machine" in capsys.readouterr().err
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    ranks.advise_threads(SimpleNamespace(rank=0, size=2), "cpu")
+    assert not capsys.readouterr().err
 
 
 def test_a_digest_depends_on_all_parts():

@@ -114,6 +114,12 @@ def test_an_error_of_one_rank_is_told_and_ends_all(folder, what, words):
     assert all(said.count(word) == 1 for word in words), said
 
 
+def test_an_error_in_a_loop_of_ones_own_ends_all():
+    lines = ["import minitensor as mt", "group = mt.distributed.join()", "1 / (1 - group.rank)", "group.barrier()"]
+    said = ranks(2, "-c", "\n".join(lines), code=None)
+    assert "rank 1 of 2:" in said and said.count("ZeroDivisionError") == 1, said
+
+
 def test_an_error_of_all_ranks_is_told_once(folder):
     said = ranks(2, SCRIPT, "run", folder / "diverged", "--diverge", 0, 4, code=2)
     assert said.count("training has diverged") == 1, said

@@ -108,21 +108,30 @@ class Kernels:
                     self.pool, self.products, self.blas = (
                         importlib.import_module(f"{__name__}.{name}") for name in ("pool", "products", "blas")
                     )
-                except ImportError as error:
-                    self.on, self.reason = False, f"compiled kernels need numba: {FAST} ({error})"
+                except Exception as error:  # of numba, LLVM or NumPy, each of another class
+                    _forget(before)
+                    kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+                    self.on, self.reason = False, f"compiled kernels need numba: {FAST} ({kind}{error})"
                     if not insist:
                         warnings.warn(f"{self.reason}; computing in plain NumPy", RuntimeWarning, stacklevel=3)
                     return False
-                except BaseException:  # an interrupt: what is half imported would stay so
-                    for name in set(sys.modules) - before:
-                        if name.partition(".")[0] == "numba" or name.startswith(f"{__name__}."):
-                            del sys.modules[name]
+                except BaseException:  # an interrupt
+                    _forget(before)
                     raise
                 self.blas.hold()
                 self._address, self._rows_of = self.pool.address, modules[0].rows_of
                 self._entries = {name: getattr(module, name) for module in modules for name in module.__all__}
                 del self._entries["rows_of"]
         return True
+
+
+def _forget(before):
+    """Drop the modules of numba and of the kernels that are not among ``before``: what is half
+    imported would stay so.
+    """
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] == "numba" or name.startswith(f"{__name__}."):
+            del sys.modules[name]
 
 
 kernels = Kernels()

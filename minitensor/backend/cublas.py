@@ -77,14 +77,21 @@ def product(a, b, out=None):
     """
     if a.ndim > 2 == b.ndim and out is None:  # one large product instead of a stack of small ones
         return product(a.reshape(math.prod(a.shape[:-1]), a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
-    if isinstance(a, Halves):
-        out = _product(a.high, b, out)
-        return _product(a.low, b, out, _LESS[b.dtype.name])
-    return _product(a, b, out)
+    if not isinstance(a, Halves):
+        return _run(_wide_plan(a, b, out), a, b, out)
+    plan, made = _wide_plan(a.high, b, out), out
+    if out is None or plan.copied[2]:  # both go to an array in between, which is copied once
+        plan, made = _wide_plan(a.high, b, None), None
+    made = _run(plan, a.high, b, made)
+    _run(_wide_plan(a.low, b, made), a.low, b, made, _LESS[b.dtype.name])
+    if out is None or made is out:
+        return made
+    out[...] = made
+    return out
 
 
-def _product(a, b, out, add=None):
-    """``out = a @ b`` in float32; if ``add``, the address of a factor, ``out += factor * a @ b``."""
+def _wide_plan(a, b, out):
+    """The Plan of ``a @ b``, of 16 bits, in float32."""
     where = None if out is None else (out.shape, out.strides, out.dtype)
     key = "float32", a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype, where
     plan = _plans.get(key)
@@ -94,7 +101,7 @@ def _product(a, b, out, add=None):
         if len(_plans) >= MOST_PLANS:
             _plans.clear()
         plan = _plans[key] = _planned(a, b, out, _FLOAT32)
-    return _run(plan, a, b, out, add)
+    return plan
 
 
 class Halves(NamedTuple):
@@ -216,7 +223,7 @@ def _arguments(call, small, item):
 def _run(plan, a, b, out, add=None):
     """Compute ``a @ b``; returns ``out``, a new array if it is None.
 
-    add: the address of a factor with which the product is added to ``out``.
+    add: the address of a factor with which the product is added to ``out``, which is not copied.
     """
     shape, dtype, given, kind, copied, swapped, calls = plan
     if out is None:
@@ -233,7 +240,7 @@ def _run(plan, a, b, out, add=None):
     compute, one, zero = _precision(dtype, given)
     beta = zero
     if add is not None:
-        one, beta = add, zero if copied[2] else one
+        one, beta = add, one
     handle = cupy.cuda.device.get_cublas_handle()
     first_of, second_of = (a, b) if swapped else (b, a)
     one_product, many = _EAGER if capturing() is None else (gemm_ex, gemm_strided_batched_ex)
@@ -249,10 +256,8 @@ def _run(plan, a, b, out, add=None):
                 handle, ta, tb, m, n, k, one, x + first, given, lda, step_a, y + second, given, ldb, step_b, beta,
                 z + third, kind, ldc, step_c, count, compute, cublas.CUBLAS_GEMM_DEFAULT,
             )  # fmt: skip
-    if target is not out and add is None:
+    if target is not out:
         out[...] = target
-    elif target is not out:
-        out += target
     return out
 
 

@@ -46,7 +46,7 @@ def gemmStridedBatchedEx(  # noqa: N802  cuBLAS's name
     assert (wide is np.float64) == (dtype is np.float64), "float64 accumulates in float64, all others in float32"
     size = np.dtype(wide).itemsize
     one, zero = (np.frombuffer((ctypes.c_char * size).from_address(place), dtype=wide)[0] for place in (alpha, beta))
-    assert zero in (0, 1) and (one == 1 or zero == 1), "a product is scaled only if it is added"
+    assert zero in (0, 1) and (one == 1 or zero == 1), f"a product is scaled only if it is added, got {one}, {zero}"
     left = _stack(a, given, *((k, m) if transa else (m, k)), lda, stride_a, count).astype(wide)
     right = _stack(b, given, *((n, k) if transb else (k, n)), ldb, stride_b, count).astype(wide)
     assert count == 1 or stride_c, "results of a stack must not overwrite each other"

@@ -4,7 +4,7 @@ letters and lengths and knows no array.
 Letters fall into four kinds: of a stack (in both operands and in the result), rows (in the first
 and the result), columns (in the second and the result), and summed (in both operands alone):
 
-    result[stack, rows, columns] = sum over summed of first[stack, rows, summed] second[stack, summed, columns]
+    result[stack, rows, columns] = sum over s of first[stack, rows, s] second[stack, s, columns]
 """
 
 from __future__ import annotations

@@ -267,7 +267,10 @@ def _precision(dtype, given):
     """
     if dtype == _FLOAT64:
         return _EXACT64
-    fast = given == runtime.CUDA_R_32F and cupy._core.get_compute_type(dtype) == cupy._core._routines_linalg.COMPUTE_TYPE_TF32
+    fast = (
+        given == runtime.CUDA_R_32F
+        and cupy._core.get_compute_type(dtype) == cupy._core._routines_linalg.COMPUTE_TYPE_TF32
+    )
     return _FAST if fast else _EXACT
 
 

@@ -110,8 +110,15 @@ class Halves(NamedTuple):
     high: cupy.ndarray
     low: cupy.ndarray
 
-    ndim = property(lambda self: self.high.ndim)
-    shape = property(lambda self: self.high.shape)
+    @property
+    def ndim(self):
+        """The number of axes."""
+        return self.high.ndim
+
+    @property
+    def shape(self):
+        """The length of each axis."""
+        return self.high.shape
 
     def swapaxes(self, first, second):
         """The same with two axes exchanged."""

@@ -244,7 +244,7 @@ def _run(plan, a, b, out, add=None):
     if copied[1]:
         b = cupy.ascontiguousarray(b)
     target = cupy.empty(shape, dtype) if copied[2] else out
-    compute, one, zero = _precision(dtype, given)
+    compute, one, zero = _precision(a.dtype)
     beta = zero
     if add is not None:
         one, beta = add, one
@@ -268,16 +268,13 @@ def _run(plan, a, b, out, add=None):
     return out
 
 
-def _precision(dtype, given):
-    """``(compute type, address of 1, address of 0)``. Products of float32 use TF32 if CuPy is told
-    to (environment: CUPY_TF32=1); those of 16 bits with a float32 result have nothing to round.
+def _precision(dtype):
+    """``(compute type, address of 1, address of 0)`` for operands of ``dtype``. float32 uses TF32
+    if CuPy is told to (environment: CUPY_TF32=1); 16 bits have nothing to round.
     """
     if dtype == _FLOAT64:
         return _EXACT64
-    fast = (
-        given == runtime.CUDA_R_32F
-        and cupy._core.get_compute_type(dtype) == cupy._core._routines_linalg.COMPUTE_TYPE_TF32
-    )
+    fast = dtype == _FLOAT32 and cupy._core.get_compute_type(dtype) == cupy._core._routines_linalg.COMPUTE_TYPE_TF32
     return _FAST if fast else _EXACT
 
 
@@ -301,7 +298,7 @@ def multiplier(a, b, out):
     """
     operands = (gemm.Operand(x.shape, tuple(step // x.itemsize for step in x.strides)) for x in (a[0], b, out))
     (call,) = gemm.calls(*operands)
-    kind, (compute, one, zero) = DATA_TYPES[out.dtype.name], _precision(out.dtype, DATA_TYPES[out.dtype.name])
+    kind, (compute, one, zero) = DATA_TYPES[out.dtype.name], _precision(out.dtype)
     shape = int(call.transpose_first), int(call.transpose_second), call.m, call.n, call.k
     first = cupy.cuda.device.get_cublas_handle(), *shape, one, b.data.ptr, kind, call.first_leading, 0
     last = out.data.ptr, kind, call.out_leading, 0, 1, compute, cublas.CUBLAS_GEMM_DEFAULT

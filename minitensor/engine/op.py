@@ -80,11 +80,9 @@ class Op(Primitive, Generic[P]):
         return rules[0]
 
     def multiplies(self, suits):
-        """Say that for operands and keywords of which ``suits(*arrays, **keywords)`` is true the
-        function and its rules do nothing but multiply matrices, by ``xp.matmul`` and ``xp.einsum``,
-        and move elements.
-
-        Within ``mt.autocast`` a GPU then multiplies the numbers of 16 bits as they are.
+        """Say of a product of ``mt.autocast`` for which operands, ``suits(*arrays, **keywords)``,
+        its function and rules do nothing but move elements and multiply matrices, by ``xp.matmul``
+        and ``xp.einsum``: a GPU then multiplies the numbers of 16 bits as they are.
         """
         self.suits = suits
         return suits
@@ -168,7 +166,7 @@ class Op(Primitive, Generic[P]):
         """Whether the op multiplies these operands as they are: all of the 16 bits of
         ``mt.autocast``.
         """
-        if dtype is None or not all(is_array(a) and a.dtype == dtype for a in arrays):
+        if dtype is None or self.casts is None or not all(is_array(a) and a.dtype == dtype for a in arrays):
             return False
         return self.suits(*arrays, **params)
 

@@ -33,6 +33,7 @@ import numpy as np
 __all__ = ["EPSILON", "SIDES", "SURE", "Verdict", "complex_slope", "confirms", "judge", "settled_at_once", "share"]
 
 STEPS = (1e-3, 1e-4, 1e-5, 1e-6, 3e-2, 0.37, 1e-9)  # the first is nearly always enough
+LARGE = (3e-2, 0.37)
 FINE = (1e-5, 1e-6, 1e-9)
 FINEST = (1e-9, 1e-10, 1e-11, 1e-12, 1e-13)  # for what oscillates within the others
 NEAREST = 1e-12  # a kink that shows at this step is in place
@@ -41,6 +42,7 @@ EPSILON = float(np.finfo(np.float64).eps)
 SURE = 10.0  # the bound is this many times what differences and rounding make likely
 VISIBLE = 0.05  # the bound must be below this part of the smallest slope, so that one that is wrong stands out
 
+JUMP = 1e-9  # of the size of the outputs: less may be rounding
 ROUGH = 1e-3
 AGREE = 0.01  # two of the finest steps show a slope if they agree to this part of it
 CLOSE = 1e-6  # of the smallest slope: so near a claim is right without a look at finer steps
@@ -87,10 +89,11 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=
     claim: where it would hide the smallest part, the claim is blurred.
     """
     differences = _Differences(line, wobble, scale)
-    verdict = _judge(differences, claimed, smallest, tolerance, cancelling)
+    hidden = smallest is not None and _hidden(differences, claimed, smallest, tolerance)
+    verdict = hidden or _judge(differences, claimed, smallest, tolerance, cancelling)
     # Right, but only since a step says so little: finer ones may tell.
     by_grace = verdict.coarse and not abs(claimed - verdict.numeric) <= tolerance(verdict.numeric)
-    if (verdict.word != "right" or by_grace) and not differences.in_place:
+    if (verdict.word != "right" or by_grace) and not differences.in_place and not hidden:
         smooth = differences.is_smooth()
         finer = _resolved(differences, claimed, smallest, tolerance, cancelling, verdict)
         if finer is None and verdict.word == "wrong" and not smooth:
@@ -117,6 +120,24 @@ def settled_at_once(line, claimed, smallest, allowed, wobble, scale, floor):
     )
 
 
+def _hidden(differences, claimed, smallest, tolerance):
+    """The verdict "blurred", if already three steps show that rounding hides the slope from every
+    one; else None.
+
+    So it is where the first step is too small for it, the largest ones agree with the claim and
+    with each other, and at the smallest one f does not move.
+    """
+    first = differences.of(STEPS[0])
+    if SURE * first.rounding <= VISIBLE * smallest:
+        return None
+    best = min((first, *(differences.of(h) for h in LARGE)), key=lambda e: e.uncertainty)
+    bound, allowed = SURE * best.uncertainty, tolerance(best.slope)
+    agrees = abs(claimed - best.slope) <= allowed + bound and bound > max(VISIBLE * smallest, allowed)
+    if agrees and differences.is_smooth() and differences.is_still(STEPS[-1]):
+        return Verdict("blurred", best.slope)
+    return None
+
+
 def _judge(differences, claimed, smallest, tolerance, cancelling):
     """The verdict by ``STEPS``."""
     seen: dict[float, Estimate] = {}
@@ -127,6 +148,8 @@ def _judge(differences, claimed, smallest, tolerance, cancelling):
             bound = SURE * found.rounding if smallest is None else tolerance(found.slope) + SURE * found.uncertainty
             return Verdict("right", found.slope, share(claimed, found.slope, bound))
         seen[h] = found
+        if h == STEPS[0] and differences.jumps(h):
+            return Verdict("kink", found.slope)
         if h == STEPS[3] and differences.kink_in_place([seen.get(side) for side in SIDES]):
             break  # no other step shows another slope
     finite = [e for e in seen.values() if math.isfinite(e.uncertainty)]
@@ -181,7 +204,7 @@ def _resolved(differences, claimed, smallest, tolerance, cancelling, verdict):
 
 def _cancelled(differences, claimed, best, bound, cancelling):
     """Whether claim and slope are no more than what is left of a sum of numbers that cancel."""
-    left = 16 * EPSILON * min(1.0, max(differences.top, cancelling))
+    left = 16 * EPSILON * max(min(1.0, differences.top), cancelling)
     return max(abs(claimed), abs(best.slope) + bound) <= left
 
 
@@ -232,6 +255,7 @@ class _Differences:
         self.line, self.wobble = line, wobble
         self.smooth: list[Estimate] = []  # of the steps that have seen f bend by little
         self.in_place = False  # whether a kink is no farther than the finest steps can tell
+        self.known: dict[float, Estimate] = {}
         self.middle = line(0.0)
         self.live = [np.zeros(np.shape(o), dtype=bool) for _, o in self.middle]
         sizes = [np.abs(np.where(np.isfinite(o), o, 0.0)) for _, o in self.middle]
@@ -244,6 +268,11 @@ class _Differences:
 
     def of(self, h):
         """The slope by the differences of step ``h``."""
+        if h not in self.known:
+            self.known[h] = self._of(h)
+        return self.known[h]
+
+    def _of(self, h):
         right, left, near_right, near_left = (self.line(t) for t in (h, -h, h / 2, -h / 2))
         for live, (_, a), (_, b), (_, o) in zip(self.live, right, left, self.middle):
             live |= _differ(a, o) | _differ(b, o)
@@ -267,6 +296,24 @@ class _Differences:
             for a, b in itertools.combinations(self.smooth, 2)
         )
 
+    def is_still(self, h):
+        """Whether f moves by no more than rounding within a step of ``h``."""
+        found = self.of(h)
+        return max(abs(found.slope), abs(found.ahead), abs(found.behind)) <= SURE * found.rounding
+
+    def jumps(self, h):
+        """Whether f is elsewhere beside 0: as far within the finest step as within ``h``, on one
+        side or on both. Then it has no derivative.
+        """
+        wide = self.of(h)
+        far = h * max(abs(wide.ahead), abs(wide.behind))
+        if not (math.isfinite(far) and far > JUMP * (wide.size + self.movement())):
+            return False
+        close = self.of(NEAREST)
+        near = NEAREST * max(abs(close.ahead), abs(close.behind))
+        self.in_place = math.isfinite(near) and 0.7 * far < near < 1.4 * far
+        return self.in_place
+
     def kink_in_place(self, sides):
         """Whether the jump between the slopes of both sides, which all of ``sides`` have seen, is
         there at one of the finest steps as well, so that none goes around it.
@@ -283,7 +330,7 @@ class _Differences:
         whether these bend.
         """
         size = sum(float(still[live].sum()) for still, live in zip(self.still, self.live))
-        return size + max(abs(_difference(side, self.middle)) for side in sides)
+        return size + max((abs(_difference(side, self.middle)) for side in sides), default=0.0)
 
 
 def confirms(line, exact, scale):
@@ -326,7 +373,7 @@ def _grows(estimates):
     """
     steep = [max(abs(e.ahead), abs(e.behind)) for e in estimates]
     last = estimates[-1]
-    return steep[0] * 2 < steep[1] and steep[1] * 2 < steep[2] and steep[-1] * SIDES[-1] > 1e-9 * last.size
+    return steep[0] * 2 < steep[1] and steep[1] * 2 < steep[2] and steep[-1] * SIDES[-1] > JUMP * last.size
 
 
 def complex_slope(line):

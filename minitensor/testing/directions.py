@@ -160,7 +160,11 @@ class _Lines:
         loose = max(self.rtol, 1e-5) if self.complex_step else self.rtol
         problem = self.problem
         floor = self.floor * float(np.abs(direction).sum())
-        sizes_of = (wobble, problem.scale, problem.cancelling if relative else 1.0, floor)
+        # Numbers of about 1 that cancel leave their rounding; where elements move by more than 1, as
+        # much more, but no more than the function is large.
+        cancelling = min(problem.cancelling, float(np.abs(direction).max()))
+        cancelling = min(1.0, problem.cancelling) if relative else max(1.0, cancelling)
+        sizes_of = (wobble, problem.scale, cancelling, floor)
         found = judge(line, claimed, smallest, lambda slope: tolerance(slope, loose), *sizes_of)
         sizes = np.abs(self.value[group])
         settled = found.word == "right" and not found.coarse

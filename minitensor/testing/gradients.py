@@ -18,7 +18,7 @@ from minitensor.testing.directions import check_gradients
 from minitensor.testing.foreign import own_backward_called
 from minitensor.testing.kinks import check_together
 from minitensor.testing.narrow import check_narrow, representable
-from minitensor.testing.problem import Problem, as_inputs, generator
+from minitensor.testing.problem import Problem, as_inputs, check_options, generator
 from minitensor.testing.snippet import reproduced
 
 __all__ = ["Report", "gradcheck", "gradgradcheck"]
@@ -112,6 +112,7 @@ def gradcheck(
     >>> gradcheck(lambda x, y: mt.tanh(x) * y, [mt.ones((2, 3)), mt.ones((3,))])
     Report(checked=2, kinks=0)
     """
+    check_options("gradcheck", seed, rtol, atol)
     inputs = as_inputs(inputs)
     options = {
         "wanted": wanted, "rtol": rtol, "atol": atol, "complex_step": complex_step, "dtype": dtype, "device": device,
@@ -164,6 +165,7 @@ def gradgradcheck(
     (``create_graph=True``): the two are compared as well. Arguments, result and errors are those of
     ``gradcheck``; TypeError if the library of fn has no second derivatives (NumPy pairs, MyGrad).
     """
+    check_options("gradgradcheck", seed, rtol, atol)
     inputs = as_inputs(inputs)
     options = {"wanted": wanted, "rtol": rtol, "atol": atol, "device": device, "seed": seed, "name": name}
     with reproduced(gradgradcheck, fn, inputs, keywords, options):

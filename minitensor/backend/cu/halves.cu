@@ -6,8 +6,8 @@ __device__ unsigned short rounded_to_16(float x, bool brain) {
     if (size > 0x7f800000) return sign | (brain ? 0x7fc0 : 0x7e00);  // NaN
     if (brain) return sign | ((size + 0x7fff + (size >> 16 & 1)) >> 16);
     if (size >= 0x47800000) return sign | 0x7c00;  // from 65536 on
-    // Below 2^-14 numbers are 2^-24 apart, as float32 is between 1/2 and 1.
-    if (size < 0x38800000) return sign | (__float_as_uint(__uint_as_float(size) + 0.5f) - 0x3f000000);
+    // Below 2^-14 numbers are 2^-24 apart, as float32 is between 1/2 and 1: the last 16 bits of such a sum count them.
+    if (size < 0x38800000) return sign | __float_as_uint(__uint_as_float(size) + 0.5f);
     return sign | ((size + 0xfff + (size >> 13 & 1) - 0x38000000) >> 13);
 }
 

@@ -7,6 +7,9 @@ hand its whole gradient to each of three equal elements: moved together they mov
 one, not by three. So the elements at kinks are moved together as well, and where an output answers
 otherwise than to each alone, the sum of their claims must lie between the slopes of that.
 
+An output may move with no element alone and have no derivative all the same, as what is sorted has
+none at ties: there a rule is held to the slopes at points near by.
+
 A rule may be documented to choose another value (the parameter ``at_kinks`` of the checks): at a
 kink it is right as well.
 """

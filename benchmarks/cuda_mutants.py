@@ -113,6 +113,7 @@ def _tests():
     from tests.backend import test_fake_device as fake
     from tests.backend import test_fake_gradients as gradients
     from tests.backend import test_kernels as direct
+    from tests.backend import test_sixteen as sixteen
     from tests.backend.parity import check_row
 
     xp, single, double = namespace("cuda"), np.dtype(np.float32), np.dtype(np.float64)
@@ -140,6 +141,8 @@ def _tests():
             found[f"dropout {p} {dtype}"] = partial(
                 fake.test_dropout_is_that_of_the_cpu_bit_for_bit, dtype=dtype.type, p=p
             )
+    for name in ("float16", "bfloat16"):
+        found[f"halves {name}"] = partial(sixteen.test_halves_are_what_rounding_leaves, name)
     found["softmax infinities"] = partial(direct.test_softmax_meets_infinities_as_numpy_does, xp)
     for counter in (0, 2**64 - 3, 2**128 - 1):
         for count in (5, 2050):

@@ -1,9 +1,9 @@
 """Matrix products on the GPU.
 
 Operands go to cuBLAS as they lie wherever it can read them so (``gemm.py`` finds the arguments),
-with float32 accumulation for 16-bit floats, whose result keeps its type. What was found for
-operands of some shapes and strides is kept: a step of a training run asks for the same products
-again and again.
+with float32 accumulation for 16-bit floats, whose result keeps its type in ``matmul`` and is
+float32 in ``product``. What was found for operands of some shapes and strides is kept: a step of a
+training run asks for the same products again and again.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ import numpy as np
 from cupy_backends.cuda.api import runtime
 from cupy_backends.cuda.libs import cublas
 
-from minitensor.backend import gemm
+from minitensor.backend import contraction, gemm
 from minitensor.backend.capture import capturing, gemm_ex, gemm_strided_batched_ex
 
-__all__ = ["matmul", "multiplier", "product"]
+__all__ = ["Halves", "einsum", "einsum_product", "halves", "matmul", "multiplier", "product"]
 
 DATA_TYPES = {
     "float16": runtime.CUDA_R_16F, "bfloat16": runtime.CUDA_R_16BF, "float32": runtime.CUDA_R_32F, "float64": runtime.CUDA_R_64F,
 }  # fmt: skip
 _CONSTANTS = {kind: (np.ones((), kind), np.zeros((), kind)) for kind in (np.float32, np.float64)}
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+FACTORS = {"float16": 2048.0, "bfloat16": 1.0}  # of the low part of a number, see ``halves``
 
 MOST_PLANS = 4096
 _plans: dict = {}  # shapes, strides and types of the operands -> Plan
@@ -71,9 +72,26 @@ def _of_vectors(a, b):
 
 
 def product(a, b, out=None):
-    """``a @ b`` in float32, for a (..., M, K) and b (..., K, N) of one type of 16 bits: nothing is
-    rounded on the way. Otherwise as ``matmul``.
+    """``a @ b`` in float32: nothing is rounded on the way. a and b, stacks of matrices, are of one
+    type of 16 bits, or a is a float32 array in ``halves`` of it. Otherwise as ``matmul``.
     """
+    if a.ndim > 2 == b.ndim and out is None:  # one large product instead of a stack of small ones
+        return product(a.reshape(math.prod(a.shape[:-1]), a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
+    if not isinstance(a, Halves):
+        return _run(_wide_plan(a, b, out), a, b, out)
+    plan, made = _wide_plan(a.high, b, out), out
+    if out is None or plan.copied[2]:  # both go to an array in between, which is copied once
+        plan, made = _wide_plan(a.high, b, None), None
+    made = _run(plan, a.high, b, made)
+    _run(_wide_plan(a.low, b, made), a.low, b, made, _LESS[b.dtype.name])
+    if out is None or made is out:
+        return made
+    out[...] = made
+    return out
+
+
+def _wide_plan(a, b, out):
+    """The Plan of ``a @ b``, of 16 bits, in float32."""
     where = None if out is None else (out.shape, out.strides, out.dtype)
     key = "float32", a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype, where
     plan = _plans.get(key)
@@ -83,7 +101,75 @@ def product(a, b, out=None):
         if len(_plans) >= MOST_PLANS:
             _plans.clear()
         plan = _plans[key] = _planned(a, b, out, _FLOAT32)
-    return _run(plan, a, b, out)
+    return plan
+
+
+class Halves(NamedTuple):
+    """A float32 array as two of 16 bits: ``high + low / factor``."""
+
+    high: cupy.ndarray
+    low: cupy.ndarray
+
+    @property
+    def ndim(self):
+        """The number of axes."""
+        return self.high.ndim
+
+    @property
+    def shape(self):
+        """The length of each axis."""
+        return self.high.shape
+
+    def swapaxes(self, first, second):
+        """The same with two axes exchanged."""
+        return Halves(self.high.swapaxes(first, second), self.low.swapaxes(first, second))
+
+    def reshape(self, *shape):
+        """The same in another shape."""
+        return Halves(self.high.reshape(*shape), self.low.reshape(*shape))
+
+
+def halves(kernels, x, dtype):
+    """``x``, a float32 array, in two of ``dtype``, so that it can be multiplied by numbers of 16
+    bits as if it were not rounded.
+
+    high is x rounded to 16 bits, low the rest, times a factor that keeps it away from the least
+    float16. Together they have 22 significant bits in float16, 16 in bfloat16. What is too great
+    for float16 is infinite. Ootomo and Yokota, "Recovering single precision accuracy from Tensor
+    Cores while surpassing the FP32 theoretical peak performance", 2022, arXiv:2203.03341.
+    """
+    x, factor = cupy.ascontiguousarray(x), FACTORS[dtype.name]
+    high, low = cupy.empty((2, *x.shape), dtype=np.uint16)
+    kernels.each("halves", _FLOAT32, x.size, x, high, low, x.size, factor, dtype.name == "bfloat16")
+    return Halves(high.view(dtype), low.view(dtype))
+
+
+def einsum(subscripts, *operands, optimize=False):
+    """NumPy's ``einsum``; a sum of products of two operands that a matrix product computes is one,
+    CuPy's is what is left.
+    """
+    made = None
+    if len(operands) == 2 and operands[0].dtype == operands[1].dtype and operands[0].dtype.name in DATA_TYPES:
+        made = _contracted(subscripts, *operands, matmul)
+    return cupy.einsum(subscripts, *operands, optimize=optimize) if made is None else made
+
+
+def einsum_product(subscripts, *operands, optimize=False):
+    """``einsum`` in float32 of operands of 16 bits, of which nothing is rounded on the way."""
+    made = _contracted(subscripts, *operands, product) if len(operands) == 2 else None
+    if made is not None:
+        return made
+    return einsum(subscripts, *[x.astype(_FLOAT32) for x in operands], optimize=optimize)
+
+
+def _contracted(subscripts, a, b, multiply):
+    """The einsum of two operands by one ``multiply``; None if it is no product of matrices."""
+    plan = contraction.planned(subscripts, a.shape, b.shape)
+    if plan is None:
+        return None
+    a = a.transpose(plan.first_axes).reshape(plan.first_shape)
+    b = b.transpose(plan.second_axes).reshape(plan.second_shape)
+    return multiply(a, b).reshape(plan.shape).transpose(plan.axes)
 
 
 class Plan(NamedTuple):
@@ -141,20 +227,27 @@ def _arguments(call, small, item):
     )  # fmt: skip
 
 
-def _run(plan, a, b, out):
-    """Compute ``a @ b``; returns ``out``, a new array if it is None."""
+def _run(plan, a, b, out, add=None):
+    """Compute ``a @ b``; returns ``out``, a new array if it is None.
+
+    add: the address of a factor with which the product is added to ``out``, which is not copied.
+    """
     shape, dtype, given, kind, copied, swapped, calls = plan
     if out is None:
         out = cupy.empty(shape, dtype)
     if not calls:
-        out.fill(0)
+        if add is None:
+            out.fill(0)
         return out
     if copied[0]:
         a = cupy.ascontiguousarray(a)
     if copied[1]:
         b = cupy.ascontiguousarray(b)
     target = cupy.empty(shape, dtype) if copied[2] else out
-    compute, one, zero = _precision(dtype)
+    compute, one, zero = _precision(a.dtype)
+    beta = zero
+    if add is not None:
+        one, beta = add, one
     handle = cupy.cuda.device.get_cublas_handle()
     first_of, second_of = (a, b) if swapped else (b, a)
     one_product, many = _EAGER if capturing() is None else (gemm_ex, gemm_strided_batched_ex)
@@ -162,12 +255,12 @@ def _run(plan, a, b, out):
     for ta, tb, m, n, k, first, lda, step_a, second, ldb, step_b, third, ldc, step_c, count in calls:
         if count == 1:
             one_product(
-                handle, ta, tb, m, n, k, one, x + first, given, lda, y + second, given, ldb, zero, z + third, kind, ldc,
+                handle, ta, tb, m, n, k, one, x + first, given, lda, y + second, given, ldb, beta, z + third, kind, ldc,
                 compute, cublas.CUBLAS_GEMM_DEFAULT,
             )  # fmt: skip
         else:
             many(
-                handle, ta, tb, m, n, k, one, x + first, given, lda, step_a, y + second, given, ldb, step_b, zero,
+                handle, ta, tb, m, n, k, one, x + first, given, lda, step_a, y + second, given, ldb, step_b, beta,
                 z + third, kind, ldc, step_c, count, compute, cublas.CUBLAS_GEMM_DEFAULT,
             )  # fmt: skip
     if target is not out:
@@ -176,8 +269,8 @@ def _run(plan, a, b, out):
 
 
 def _precision(dtype):
-    """``(compute type, address of 1, address of 0)``. float32 uses TF32 if CuPy is told to
-    (environment: CUPY_TF32=1).
+    """``(compute type, address of 1, address of 0)`` for operands of ``dtype``. float32 uses TF32
+    if CuPy is told to (environment: CUPY_TF32=1); 16 bits have nothing to round.
     """
     if dtype == _FLOAT64:
         return _EXACT64
@@ -192,6 +285,8 @@ def _addresses(kind):
 _EAGER = cublas.gemmEx, cublas.gemmStridedBatchedEx
 _EXACT64 = cublas.CUBLAS_COMPUTE_64F, *_addresses(np.float64)
 _EXACT = cublas.CUBLAS_COMPUTE_32F, *_addresses(np.float32)
+_LESS_VALUES = {name: np.array(1 / factor, np.float32) for name, factor in FACTORS.items()}
+_LESS = {name: value.ctypes.data for name, value in _LESS_VALUES.items()}
 _FAST = cublas.CUBLAS_COMPUTE_32F_FAST_TF32, *_addresses(np.float32)
 
 

@@ -281,14 +281,19 @@ def dot(x, y):
 
 def matmul(a, b, out=None):
     """The product of the last two axes; see ``cublas.py``."""
-    return _product()(a, b, out)
+    return _products().matmul(a, b, out)
+
+
+def einsum(subscripts, *operands, optimize=False):
+    """NumPy's ``einsum`` of an explicit equation; see ``cublas.py``."""
+    return _products().einsum(subscripts, *operands, optimize=optimize)
 
 
 @functools.cache
-def _product():
-    from minitensor.backend.cublas import matmul  # a trial tells of a cuBLAS that cannot be loaded
+def _products():
+    from minitensor.backend import cublas  # a trial tells of a cuBLAS that cannot be loaded
 
-    return matmul
+    return cublas
 
 
 def precision():
@@ -343,7 +348,12 @@ xp.module = cupy
 xp.away = lambda: False  # the only GPU is always the current one; see ``gpus.There``
 xp.kernels = kernels
 for _function in (
-    adam, add_at, check_ids, dot, erf, floor_divide, logaddexp, matmul, norm_and_scale, random_bits, remainder, sum,
+    adam, add_at, check_ids, dot, einsum, erf, floor_divide, logaddexp, matmul, norm_and_scale, random_bits, remainder, sum,
     surely_moderate, synchronize, where,
 ):  # fmt: skip
     setattr(xp, _function.__name__, _function)
+# The same for functions and rules that do nothing but multiply matrices, of operands of 16 bits:
+# products are float32, and of what goes into them nothing is rounded.
+xp.narrow = SimpleNamespace(**vars(xp))
+xp.narrow.matmul = lambda a, b: _products().product(a, b)
+xp.narrow.einsum = lambda *given, **options: _products().einsum_product(*given, **options)

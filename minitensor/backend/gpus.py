@@ -146,7 +146,7 @@ class There:
         if name.startswith("__"):
             raise AttributeError(name)
         value = getattr(self._functions, name)
-        if name == "linalg":
+        if name in ("linalg", "narrow"):
             value = There(self.index, value)
         elif callable(value) and not isinstance(value, type):
             value = self._there(value)

@@ -15,7 +15,10 @@ FOLDER = Path(__file__).with_name("cu")
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 EACH = 256  # threads a block if a thread serves one element
 _SCALARS = {"int": np.int32, "long long": np.int64, "word": np.uint64}
-_ARRAYS = {"long long": np.dtype(np.int64), "word": np.dtype(np.uint64), "bool": np.dtype(bool)}
+_ARRAYS = {
+    "long long": np.dtype(np.int64), "word": np.dtype(np.uint64), "bool": np.dtype(bool),
+    "unsigned short": np.dtype(np.uint16),
+}  # fmt: skip
 _NULL = np.uint64(0)
 
 
@@ -88,6 +91,20 @@ class Kernels:
         from minitensor.backend.cublas import multiplier
 
         return multiplier(a, b, out)
+
+    def product(self, a, b, out=None):
+        """``a @ b`` in float32, of numbers of 16 bits; see ``cublas.py``."""
+        from minitensor.backend.cublas import product
+
+        return product(a, b, out)
+
+    def halves(self, x, dtype):
+        """A float32 array in two of 16 bits, the first operand of a ``product``; see
+        ``cublas.py``.
+        """
+        from minitensor.backend.cublas import halves
+
+        return halves(self, x, dtype)
 
     def launch(self, name, dtype, grid, threads, arguments):
         """Run kernel ``name`` for REAL = ``dtype``. Arguments are contiguous arrays, numbers, and

@@ -20,7 +20,7 @@ from minitensor.engine.mode import current_mode, switched
 from minitensor.engine.settings import flag
 from minitensor.engine.tensor import Tensor, asarray
 
-__all__ = ["PRODUCTS", "autocast", "autocast_dtype", "autocast_ops", "cast_call", "casts_of", "rounded"]
+__all__ = ["PRODUCTS", "autocast", "autocast_dtype", "autocast_ops", "cast_call", "casts_of", "in_16_bits", "rounded"]
 
 if TYPE_CHECKING:
     from minitensor.engine.mode import Code
@@ -149,8 +149,13 @@ def rounded(gradient: Any, dtype: Any) -> Any:
     """``gradient``, an array or a Tensor, with the values that it has in ``dtype``; too great ones
     become infinite, as the scale of a loss is to find out.
     """
+    return in_16_bits(gradient, dtype).astype(gradient.dtype)
+
+
+def in_16_bits(gradient: Any, dtype: Any) -> Any:
+    """``gradient`` in ``dtype``; too great values become infinite."""
     with np.errstate(over="ignore"):
-        return gradient.astype(dtype).astype(gradient.dtype)
+        return gradient.astype(dtype)
 
 
 def autocast_dtype() -> Any:

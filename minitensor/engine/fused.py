@@ -25,7 +25,7 @@ from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, overload
 
 from minitensor.backend import cpu, is_array, is_floating, memory, namespace_of, np, on, widen
-from minitensor.engine.autocast import cast_call, rounded
+from minitensor.engine.autocast import KEPT, cast_call, rounded
 from minitensor.engine.autograd import backward_pass, new_node, watch
 from minitensor.engine.mode import current_mode
 from minitensor.engine.op import alias
@@ -143,11 +143,14 @@ class Fused(Primitive, Generic[P]):
         return Tensor(out, node)
 
     def _narrow_kernel(self, xp, arrays, dtype):
-        """The kernel for operands of 16 bits on this device, if all are of that type and have
-        elements; else None.
+        """The kernel for operands of 16 bits on this device, if all but those that autocast keeps
+        are of that type and have elements; else None.
         """
         found = self.kernels.get(f"{xp.name}, 16 bits")
-        floats = [a for a in arrays if is_array(a) and is_floating(a.dtype)]
+        kept = KEPT.get(self.name, ())
+        floats = [
+            a for a, name in zip(arrays, self.inputs) if is_array(a) and is_floating(a.dtype) and name not in kept
+        ]
         return found if found is not None and all(a.dtype == dtype and a.size for a in floats) else None
 
     def _value(self, kernel, xp, arrays, params):

@@ -60,6 +60,7 @@ class Op(Primitive, Generic[P]):
             raise TypeError(f"@op: the first parameter of {function.__name__} must be xp, the array namespace")
         super().__init__(function, skip=1, name=name)
         self.rules: Any = None  # given by ``vjp``
+        self.suits: Any = None  # given by ``multiplies``
         self.pullbacks = {}
         self.quick = _quick(self, self.run)
         self.quick_observed = _quick(self, functools.partial(self.run, observed=True), observed=True)
@@ -77,6 +78,14 @@ class Op(Primitive, Generic[P]):
         self.rules = rules
         self.pullbacks.clear()  # those made from earlier rules
         return rules[0]
+
+    def multiplies(self, suits):
+        """Say of a product of ``mt.autocast`` for which operands, ``suits(*arrays, **keywords)``,
+        its function and rules do nothing but move elements and multiply matrices, by ``xp.matmul``
+        and ``xp.einsum``: a GPU then multiplies the numbers of 16 bits as they are.
+        """
+        self.suits = suits
+        return suits
 
     def __call__(self, *args: P.args, **params: P.kwargs) -> Tensor:
         """Run the op on Tensors, arrays or numbers; record it if an input needs a gradient."""
@@ -102,8 +111,11 @@ class Op(Primitive, Generic[P]):
         if xp is not cpu and xp.away():
             with on(f"cuda:{xp.index}"):
                 return self.run(args, params, observed=True)
+        function, narrow = self.function, False
+        if not usual:
+            narrow = self.suits is not None and xp is not cpu and self._stays_narrow(arrays, params, mode.autocast)
+            xp, function = (xp.narrow, function) if narrow else (xp, self._of_other_types)
         try:
-            function = self.function if usual else self._of_other_types
             out = function(xp, *arrays, **params) if params else function(xp, *arrays)
         except (ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
             if not self.knows(params) and not isinstance(error, MemoryError):
@@ -128,7 +140,7 @@ class Op(Primitive, Generic[P]):
             )
         wide = not usual and self.computes and any(is_array(a) and is_narrow(a.dtype) for a in arrays)
         rounds = mode.autocast if wide and self.casts == "16 bits" else None
-        pullback = self._pullback(wanted, len(arrays), wide, rounds)
+        pullback = self._pullback(wanted, len(arrays), wide, rounds, narrow)
         if pullback is _NONE:
             return Tensor(made)
         for i in filter(pullback.keeps, given):
@@ -150,18 +162,26 @@ class Op(Primitive, Generic[P]):
         out = self.finish(function(xp, *arrays, **params), arrays, xp, params.get("dtype"))
         return self.narrow(out, arrays, params.get("dtype"))
 
-    def _pullback(self, wanted, count, wide, rounds):
+    def _stays_narrow(self, arrays, params, dtype):
+        """Whether the op multiplies these operands as they are: all of the 16 bits of
+        ``mt.autocast``.
+        """
+        if dtype is None or self.casts is None or not all(is_array(a) and a.dtype == dtype for a in arrays):
+            return False
+        return self.suits(*arrays, **params)
+
+    def _pullback(self, wanted, count, wide, rounds, narrow):
         """The pullback for calls with ``count`` inputs of which those numbered in ``wanted`` need a
         gradient.
         """
         mask = 0 if self.variadic else sum(1 << i for i in wanted)
-        key = (mask, rounds) if wide else mask
+        key = (mask, rounds, narrow) if wide else mask
         pullback = self.pullbacks.get(key)
         if pullback is None:
             if self.variadic:
-                pullback = VariadicPullback(self, wide, rounds) if self.rules[0] else _NONE
+                pullback = VariadicPullback(self, wide, rounds, narrow) if self.rules[0] else _NONE
             else:
-                pullback = WidePullback(self, mask, count, rounds) if wide else RulePullback(self, mask, count)
+                pullback = WidePullback(self, mask, count, rounds, narrow) if wide else RulePullback(self, mask, count)
                 pullback = pullback if pullback.rules else _NONE
             self.pullbacks[key] = pullback
         return pullback

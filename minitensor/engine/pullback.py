@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from minitensor.backend import is_array, memory, namespace, widen
-from minitensor.engine.autocast import rounded
+from minitensor.engine.autocast import in_16_bits, rounded
 from minitensor.engine.library import namespace_on
 from minitensor.engine.primitive import check_pulled, check_rounded, refuse_stale
 from minitensor.engine.tensor import Tensor
@@ -177,17 +177,19 @@ class RulePullback:
 
 class WidePullback(RulePullback):
     """The pullback of a call with operands of 16 bits: its rules run in float32, on saved values
-    that come back widened.
+    that come back widened; or on numbers of 16 bits, if its product did (``Op.multiplies``).
     """
 
-    __slots__ = ("rounds",)
+    __slots__ = ("rounds", "narrow")
 
-    def __init__(self, op, mask, count, rounds=None):
+    def __init__(self, op, mask, count, rounds=None, narrow=False):
         super().__init__(op, mask, count)
-        self.rounds = rounds
+        self.rounds, self.narrow = rounds, narrow
 
     def pull(self, node, gradient, recorded, needed):
         """One gradient per parent."""
+        if self.narrow and not recorded:
+            return self._run(node, in_16_bits(gradient, self.rounds), node.saved, needed)
         if self.rounds is not None:
             gradient = rounded(gradient, self.rounds)
         saved = self._as_tensors(node, gradient, self.parent_of) if recorded else node.saved
@@ -201,11 +203,11 @@ class VariadicPullback(RulePullback):
     The rule serves one input if it asks for ``i``, and all at once if it returns a list.
     """
 
-    __slots__ = ("wide", "one_by_one", "rounds")
+    __slots__ = ("wide", "one_by_one", "rounds", "narrow")
 
-    def __init__(self, op, wide, rounds=None):
+    def __init__(self, op, wide, rounds=None, narrow=False):
         super().__init__(op, 1, 1)
-        self.rounds = rounds
+        self.rounds, self.narrow = rounds, narrow
         self.wide = wide
         self.one_by_one = "i" in inspect.signature(op.rules[0]).parameters
 
@@ -215,12 +217,15 @@ class VariadicPullback(RulePullback):
 
     def pull(self, node, gradient, recorded, needed):
         """One gradient per parent."""
-        if self.rounds is not None:
+        narrow = self.narrow and not recorded
+        if narrow:
+            gradient = in_16_bits(gradient, self.rounds)
+        elif self.rounds is not None:
             gradient = rounded(gradient, self.rounds)
         wanted = node.saved[-1]
         parent_of = {i: position for position, i in enumerate(wanted)} if recorded else None
         saved = self._as_tensors(node, gradient, parent_of) if recorded else node.saved[:-1]
-        if self.wide:
+        if self.wide and not narrow:
             saved = _widened(saved)
         ((rule, pick),) = self.rules
         if not self.one_by_one:

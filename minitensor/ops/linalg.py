@@ -7,6 +7,7 @@ import string
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import compute_dtype, is_floating, np
+from minitensor.backend.contraction import planned
 from minitensor.engine.axes import axes_of, ints, read_ints
 from minitensor.engine.op import op
 from minitensor.engine.tensor import Tensor, asarray
@@ -38,7 +39,8 @@ def matmul(xp, x, y):
     except AttributeError:  # a number, which is refused below
         stacked = False
     if stacked:
-        return (x.reshape(-1, x.shape[-1]) @ y).reshape(*x.shape[:-1], y.shape[-1])  # one large product instead of many
+        rows = x.reshape(-1, x.shape[-1])  # one large product instead of many
+        return xp.matmul(rows, y).reshape(*x.shape[:-1], y.shape[-1])
     return xp.matmul(x, y)
 
 
@@ -61,6 +63,7 @@ def _matmul_dy(xp, g, x, y_shape):
 
 
 matmul.vjp(_matmul_dx, _matmul_dy)
+matmul.multiplies(lambda x, y: x.ndim > 1 < y.ndim)
 
 
 # --- einsum ---------------------------------------------------------------------------------------
@@ -133,6 +136,11 @@ def _(xp, g, i, operands, terms, output):
     # Where an axis of length 1 met a longer one of the same letter, the shorter operand's axis is
     # repeated here.
     return xp.broadcast_to(gradient, tuple(n if have == 1 else have for have, n in zip(gradient.shape, shape)))
+
+
+@_einsum.multiplies
+def _(*operands, terms, output, optimize):
+    return len(operands) == 2 and planned(f"{','.join(terms)}->{output}", *[x.shape for x in operands]) is not None
 
 
 def einsum(subscripts: Any, *operands: Any, optimize: bool | None = None) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn, optim
-from minitensor.backend import precision
+from minitensor.backend import namespace, precision
 from minitensor.models.gpt import GPT, GPTConfig
 from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from minitensor.models.t5 import T5, T5Config
@@ -17,7 +17,7 @@ from minitensor.models.transformer import Transformer, TransformerConfig
 from tests.backend.parity import check_parity
 
 __all__ = [
-    "GRAPHED", "LAYOUTS", "MORE_LAYOUTS", "PRODUCTS", "Training", "check_autocast", "check_graph", "check_layout",
+    "GRAPHED", "LAYOUTS", "MORE_LAYOUTS", "PRODUCTS", "Training", "check_autocast", "check_graph", "check_halves", "check_layout",
     "check_resumed", "check_training_in_16_bits", "check_written",
 ]  # fmt: skip
 
@@ -264,15 +264,21 @@ PRODUCTS = {
     "linear of a view": (lambda x, w: F.linear(x.swapaxes(0, 1), w.T), [(4, 3, 6), (6, 9)]),
     "nothing": (F.linear, [(0, 5), (7, 5), (7,)]),
     "matmul": (mt.matmul, [(2, 3, 5), (5, 4)]),
+    "matmul of views": (lambda x, y: mt.matmul(x.mT, y.swapaxes(0, 1)), [(3, 5, 67), (5, 3, 33)]),
+    "einsum": (lambda x, y: mt.einsum("bthk,bshk->hbts", x, y), [(2, 33, 2, 17), (2, 9, 2, 17)]),
     "attention": (F.scaled_dot_product_attention, [(2, 3, 4), (2, 5, 4), (2, 5, 6)]),
+    "attention of heads": (
+        lambda q, k, v: F.scaled_dot_product_attention(*(x.swapaxes(1, 2) for x in (q, k, v)), is_causal=True),
+        [(2, 20, 3, 16), (2, 17, 3, 16), (2, 17, 3, 9)],
+    ),
     "packed attention": (lambda x: F.packed_attention(x, 2, is_causal=True), [(2, 4, 12)]),
     "lstm": (lambda *a: F.lstm(*a)[0], [(2, 3, 4), (20, 4), (20, 5), (20,), (20,)]),
 }
 
 
 def check_autocast(name, dtype, device):
-    """A product within ``mt.autocast``: values to a rounding of 16 bits, gradients to one of the
-    operands of attention's inner products.
+    """A product within ``mt.autocast``: values to a rounding of 16 bits, gradients to what sums in
+    float32 and halves of 16 bits leave.
     """
     function, shapes = PRODUCTS[name]
     rng, found = np.random.default_rng(0), []
@@ -286,8 +292,24 @@ def check_autocast(name, dtype, device):
         assert y.dtype.name == dtype and all(x.grad.dtype == np.float32 for x in inputs)
         found.append([value.to("cpu").astype("float64").numpy() for value in (y, *(x.grad for x in inputs))])
     eps = 2.0 ** -precision(mt.backend.as_dtype(dtype))
-    for here, there in zip(*found):
-        np.testing.assert_allclose(there, here, rtol=2 * eps, atol=4 * eps * np.abs(here).max(initial=0))
+    (here, *pulled), (there, *again) = found
+    np.testing.assert_allclose(there, here, rtol=2 * eps, atol=1e-6)
+    for right, mine in zip(pulled, again):
+        np.testing.assert_allclose(mine, right, rtol=0, atol=1e-4 * np.abs(right).max(initial=0))
+
+
+def check_halves(dtype, device):
+    """A float32 matrix times one of 16 bits: as near as its halves are, and far nearer than a
+    rounding.
+    """
+    rng, kernels = np.random.default_rng(0), namespace(device).kernels
+    a = (rng.standard_normal((3, 129, 257)) * 10.0 ** rng.uniform(-6, 2, (3, 129, 257))).astype("f")
+    b = mt.tensor(rng.standard_normal((3, 257, 65)), dtype=dtype)
+    made = kernels.product(kernels.halves(mt.tensor(a, device=device).data, b.dtype), b.to(device).data)
+    found, exact = mt.Tensor(made).to("cpu").numpy(), a.astype("d") @ b.astype("float64").numpy()
+    bound = np.abs(a).astype("d") @ np.abs(b.astype("float64").numpy())  # of a sum of absolute values
+    near = 1e-5 if dtype == "float16" else 4e-5
+    assert found.dtype == np.float32 and (np.abs(found - exact) <= near * bound).all()
 
 
 def check_training_in_16_bits(dtype, device):

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <ucontext.h>
 
 #include <functional>
@@ -48,6 +49,18 @@ static T __shfl_xor_sync(unsigned, T value, int lanes) {
     T other = (T)slots[threadIdx.x ^ lanes];
     __syncthreads();
     return other;
+}
+
+static unsigned __float_as_uint(float value) {
+    unsigned bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static float __uint_as_float(unsigned bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
 }
 
 static unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {

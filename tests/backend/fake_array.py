@@ -284,6 +284,8 @@ def operator(name, truth=False):
         if truth:
             SYNCS.append(name)
             return getattr(self.array, name)()
+        if "matmul" in name and NOTES[0] is not None:
+            raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
         launch(self, others)
         if any(map(is_foreign, others)):
             return NotImplemented

@@ -20,6 +20,7 @@ CUBLAS = {
 }
 
 CALLS = []  # (transa, transb, m, n, k, batch) of each call
+TYPES = []  # (type of a and b, type of c, alpha, beta) of each call
 
 
 def _stack(address, dtype, rows, columns, leading, step, count):
@@ -41,17 +42,20 @@ def gemmStridedBatchedEx(  # noqa: N802  cuBLAS's name
     assert c_type == a_type or c_type == CUDA_R["CUDA_R_32F"] and a_type in (2, 14)
     dtype, given = DTYPES[c_type], DTYPES[a_type]
     wide = np.float64 if compute == CUBLAS["CUBLAS_COMPUTE_64F"] else np.float32
+    assert compute != CUBLAS["CUBLAS_COMPUTE_32F_FAST_TF32"] or given is np.float32, "TF32 is of factors in float32"
     assert (wide is np.float64) == (dtype is np.float64), "float64 accumulates in float64, all others in float32"
     size = np.dtype(wide).itemsize
     one, zero = (np.frombuffer((ctypes.c_char * size).from_address(place), dtype=wide)[0] for place in (alpha, beta))
-    assert (one, zero) == (1, 0)
+    assert zero in (0, 1) and (one == 1 or zero == 1), f"a product is scaled only if it is added, got {one}, {zero}"
     left = _stack(a, given, *((k, m) if transa else (m, k)), lda, stride_a, count).astype(wide)
     right = _stack(b, given, *((n, k) if transb else (k, n)), ldb, stride_b, count).astype(wide)
     assert count == 1 or stride_c, "results of a stack must not overwrite each other"
     left = left.swapaxes(1, 2) if transa else left
     right = right.swapaxes(1, 2) if transb else right
-    _stack(c, dtype, m, n, ldc, stride_c, count)[...] = left @ right
+    place = _stack(c, dtype, m, n, ldc, stride_c, count)
+    place[...] = one * (left @ right) + place if zero else left @ right
     CALLS.append((transa, transb, m, n, k, count))
+    TYPES.append((np.dtype(given).name, np.dtype(dtype).name, float(one), float(zero)))
 
 
 def gemmEx(  # noqa: N802  cuBLAS's name

@@ -59,6 +59,20 @@ def test_tiles_equal_the_cpus_attention(name, dtype, tolerance, launched):
     assert launched == BOTH  # and no mask of dropout
 
 
+def test_tiles_within_autocast_are_float32(launched):
+    inputs, found = [x.astype("f") for x in case("causal", 40)[0]], []
+    for place in ("cpu", "cuda"):
+        x = [mt.tensor(a, device=place, requires_grad=True) for a in inputs]
+        with mt.autocast("float16"):
+            y = F.scaled_dot_product_attention(*x, is_causal=True)
+        y.backward(mt.tensor(normal(*y.shape, seed=9), dtype="float16", device=place))
+        found.append([part.to("cpu").astype("float64").numpy() for part in (y, *(a.grad for a in x))])
+    assert launched == BOTH
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-3)
+    for mine, right in zip(found[1][1:], found[0][1:]):
+        np.testing.assert_allclose(mine, right, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["dropout", "mask of all"])
 def test_no_result_depends_on_the_order_of_threads(name, launched):
     with emulator.backwards():

@@ -19,6 +19,7 @@ from tests.backend.device_checks import (
     SEARCHES,
     Training,
     check_autocast,
+    check_halves,
     check_layout,
     check_resumed,
     check_training_in_16_bits,
@@ -137,6 +138,11 @@ def test_memory_that_runs_out_names_the_op_and_the_shapes_and_is_no_end():
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_products_within_autocast(name, dtype):
     check_autocast(name, dtype, "cuda")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_float32_matrix_times_one_of_16_bits(dtype):
+    check_halves(dtype, "cuda")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

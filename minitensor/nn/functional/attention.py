@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from minitensor.backend import device_of, is_narrow, namespace, widen
+from minitensor.backend import compute_dtype, device_of, is_narrow, namespace, widen
 from minitensor.engine.fused import fused
 from minitensor.engine.mode import reads_values
 from minitensor.engine.settings import number
@@ -215,7 +215,13 @@ def _visible(xp, q, k, v, mask, causal):
     queries, keys = q.shape[-2], k.shape[-2]
     if (mask is None and (not causal or queries <= keys)) or xp.surely_moderate(q, k, v):
         return q, k, v
-    return blank_hidden(xp.where, q, k, v, below(mask, queries, keys, device_of(q)) if causal else mask)
+    where = _bits_where(xp) if is_narrow(q.dtype) else xp.where
+    return blank_hidden(where, q, k, v, below(mask, queries, keys, device_of(q)) if causal else mask)
+
+
+def _bits_where(xp):
+    """``where(condition, x, 0)`` of numbers of 16 bits, by their bits: zero has none."""
+    return lambda condition, x, _: xp.where(condition, x.view(xp.uint16), xp.uint16(0)).view(x.dtype)
 
 
 def written(drop, drawn):
@@ -248,7 +254,7 @@ def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=F
     lead = xp.broadcast_shapes(*[x.shape[:-2] for x in given])
     full = [as_floats(x) for x in (query, key, value)]
     q, k, v = full = [x if x.shape[:-2] == lead else xp.broadcast_to(x, (*lead, *x.shape[-2:])) for x in full]
-    dtype = xp.result_type(*full, *([] if bias is None else [bias]))
+    dtype = compute_dtype(*[x.dtype for x in (*full, bias) if x is not None])
 
     def new(rows, width):
         if len(lead) == 2:

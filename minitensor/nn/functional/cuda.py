@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 
+from minitensor.backend import compute_dtype, is_narrow, np, widen
+from minitensor.engine.autocast import in_16_bits, rounded
 from minitensor.nn.functional import attention as attention_file
 from minitensor.nn.functional import cuda_attention
 from minitensor.nn.functional.activations import gelu, relu, silu
@@ -202,9 +204,15 @@ def _even(xp, x):
 def _forward(xp, q, k, v, mask, bias, drop, scale, out):
     """As ``attention._forward``; scale, mask, softmax and dropout are one kernel, as is their
     gradient.
+
+    Operands of 16 bits are multiplied as they are; the weights and the gradients of scores, which
+    are float32, in halves of 16 bits.
     """
     q, k, v = _even(xp, q), _even(xp, k), _even(xp, v)
-    scores = xp.matmul(q, k.swapaxes(-1, -2))  # (..., T, S)
+    product, parts = xp.matmul, lambda x: x
+    if is_narrow(q.dtype):
+        product, parts = xp.kernels.product, lambda x: xp.kernels.halves(x, q.dtype)
+    scores = product(q, k.swapaxes(-1, -2))  # (..., T, S)
     inner = scale  # what the kernels multiply by
     if bias is not None:
         scores *= scale
@@ -222,20 +230,23 @@ def _forward(xp, q, k, v, mask, bias, drop, scale, out):
         "attention_forward", scores.dtype, rows, keys,
         scores, mask, drop, weights, dropped, keys, heads, queries, *steps, inner,
     )  # fmt: skip
-    xp.matmul(dropped, v, out=out)
+    product(parts(dropped), v, out=out)
 
     def backward(g, dq, dk, dv):
         # O = D V, D = P drop, P = softmax(S):
         # dV = D^T g,  dD = g V^T;  the kernel gives dS;  dQ = dS K,  dK = dS^T Q.
         g = _even(xp, g)
-        xp.matmul(dropped.swapaxes(-1, -2), g, out=dv)
-        ds = xp.matmul(g, v.swapaxes(-1, -2))
+        product(parts(dropped).swapaxes(-1, -2), g, out=dv)
+        ds = product(g, v.swapaxes(-1, -2))
         xp.kernels.rows("attention_backward", ds.dtype, rows, keys, weights, ds, drop, ds, keys, inner)
+        slopes = None
         if bias is not None:
-            return attention_file.pull_scores(xp, ds, q, k, bias, scale, dq, dk)
-        xp.matmul(ds, k, out=dq)
-        xp.matmul(ds.swapaxes(-1, -2), q, out=dk)
-        return None
+            slopes = ds.copy()
+            ds *= scale
+        ds = parts(ds)
+        product(ds, k, out=dq)
+        product(ds.swapaxes(-1, -2), q, out=dk)
+        return slopes
 
     return weights, backward
 
@@ -254,18 +265,51 @@ _whole = attention_file._attention.kernels["any"][0]
 def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, causal=False, drawn=None, needs):
     if made := cuda_attention.packed(xp, qkv, mask, drop, drawn, n_heads, scale, causal):
         return made
-    drop = attention_file.written(drop, drawn)
+    return _packed_whole(xp, qkv, mask, drop, n_heads, scale, causal, drawn)
+
+
+def _packed_whole(xp, qkv, mask, drop, n_heads, scale, causal, drawn):
+    drop, dtype = attention_file.written(drop, drawn), compute_dtype(qkv.dtype)
     batch, length, width = qkv.shape
     parts = qkv.reshape(batch, length, 3, n_heads, width // (3 * n_heads))
     # (3, B, H, T, K): one copy, and no product needs another
     apart = xp.ascontiguousarray(parts.transpose(2, 0, 3, 1, 4))
-    out = xp.empty(apart.shape[1:], dtype=qkv.dtype)  # (B, H, T, K)
+    out = xp.empty(apart.shape[1:], dtype=dtype)  # (B, H, T, K)
     q, k, v = apart
     pull = attention_file._attend(xp, q, k, v, mask, None, drop, scale, causal, out, _forward)
 
     def backward(g):
-        gradients = xp.empty_like(apart)
+        gradients = xp.empty(apart.shape, dtype=dtype)
         pull(g.reshape(batch, length, n_heads, -1).swapaxes(1, 2), *gradients)
         return gradients.transpose(1, 3, 0, 2, 4).reshape(qkv.shape), None, None
 
     return out.swapaxes(1, 2).reshape(batch, length, width // 3), backward
+
+
+# --- attention of 16 bits -------------------------------------------------------------------------
+
+# In tiles attention computes in float32. ``drop`` and ``bias`` are float32 whatever the others are.
+
+
+def _in_tiles(op, xp, inputs, keywords):
+    """``(out, backward)`` of the kernel in tiles, for operands of 16 bits."""
+    out, backward = op.kernels["cuda"][0](xp, *map(widen, inputs), **keywords)
+    return out, lambda g: backward(rounded(g, inputs[0].dtype))
+
+
+@attention_file._attention.kernel(device="cuda, 16 bits")
+def _(xp, query, key, value, mask=None, bias=None, drop=None, *, needs, **keywords):
+    given = query, key, value, mask, widen(bias), widen(drop)
+    if cuda_attention.in_tiles(xp, *given, keywords.get("drawn"), np.dtype(np.float32)):
+        return _in_tiles(attention_file._attention, xp, given, {**keywords, "needs": needs})
+    out, backward = _whole(xp, *given, **keywords, forward=_forward)
+    return out, lambda g: backward(in_16_bits(g, query.dtype))
+
+
+@attention_file._packed.kernel(device="cuda, 16 bits")
+def _(xp, qkv, mask=None, drop=None, *, n_heads, scale, causal=False, drawn=None, needs):
+    if cuda_attention.packed_in_tiles(qkv, drop, drawn, n_heads, np.dtype(np.float32)):
+        keywords = {"n_heads": n_heads, "scale": scale, "causal": causal, "drawn": drawn, "needs": needs}
+        return _in_tiles(attention_file._packed, xp, (qkv, mask, drop), keywords)
+    out, backward = _packed_whole(xp, qkv, mask, drop, n_heads, scale, causal, drawn)
+    return out, lambda g: backward(in_16_bits(g, qkv.dtype))

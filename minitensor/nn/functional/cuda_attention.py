@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minitensor.nn.functional.attention import _by_heads, _heads_of
 
-__all__ = ["packed", "separate"]
+__all__ = ["in_tiles", "packed", "packed_in_tiles", "separate"]
 
 # Bytes of all scores from which on tiles serve: they save memory, not time. On an H100 cuBLAS is
 # faster than they are at every length that was measured, up to 4096, by 1.2 to 1.9 (forward and
@@ -89,19 +89,37 @@ def _suits(drop, drawn, shape):
     return drop is None and (drawn is None or drawn.shape == shape)
 
 
+def _leads(xp, *given):
+    """The axes before the last two of all operands, as they are and as two or more."""
+    lead = xp.broadcast_shapes(*[x.shape[:-2] for x in given if x is not None])
+    return lead, (1,) * (2 - len(lead)) + lead
+
+
+def in_tiles(xp, query, key, value, mask, bias, drop, drawn, dtype):
+    """Whether ``separate`` serves, for numbers of ``dtype``."""
+    lead, four = _leads(xp, query, key, value, mask, bias)
+    shape = query.shape[-2], key.shape[-2], query.shape[-1]
+    if len(four) > 2 or not _suits(drop, drawn, (*lead, *shape[:2])):
+        return False
+    return _serves(shape, value.shape[-1], dtype, four)
+
+
+def packed_in_tiles(qkv, drop, drawn, n_heads, dtype):
+    """Whether ``packed`` serves, for numbers of ``dtype``."""
+    batch, length, width = qkv.shape
+    features = width // (3 * n_heads)
+    if not _suits(drop, drawn, (batch, n_heads, length, length)):
+        return False
+    return _serves((length, length, features), features, dtype, (batch, n_heads))
+
+
 def separate(xp, query, key, value, mask, bias, drop, drawn, scale, causal, learns):
     """``(out, backward)`` of ``attention._attention`` in tiles; None where they do not serve.
 
     learns: whether the gradient of the bias is wanted, which has the shape of all scores.
     """
-    given = [x for x in (query, key, value, mask, bias) if x is not None]
-    lead = xp.broadcast_shapes(*[x.shape[:-2] for x in given])
-    four, shape = (1,) * (2 - len(lead)) + lead, (query.shape[-2], key.shape[-2], query.shape[-1])
-    if (
-        len(four) > 2
-        or not _suits(drop, drawn, (*lead, *shape[:2]))
-        or not _serves(shape, value.shape[-1], query.dtype, four)
-    ):
+    lead, four = _leads(xp, query, key, value, mask, bias)
+    if not in_tiles(xp, query, key, value, mask, bias, drop, drawn, query.dtype):
         return None
     q, k, v = (xp.broadcast_to(x, (*four, *x.shape[-2:])) for x in (query, key, value))
     tiles = _Tiles(xp, q, k, v, mask, bias, drawn, scale, causal)
@@ -120,10 +138,8 @@ def separate(xp, query, key, value, mask, bias, drop, drawn, scale, causal, lear
 def packed(xp, qkv, mask, drop, drawn, n_heads, scale, causal):
     """``(out, backward)`` of ``attention._packed`` in tiles; None where they do not serve."""
     batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
-    features, four = width // n_heads, (batch, n_heads)
-    if not _suits(drop, drawn, (*four, length, length)) or not _serves(
-        (length, length, features), features, qkv.dtype, four
-    ):
+    features = width // n_heads
+    if not packed_in_tiles(qkv, drop, drawn, n_heads, qkv.dtype):
         return None
     q, k, v = _heads_of(xp.ascontiguousarray(qkv), n_heads)
     tiles = _Tiles(xp, q, k, v, mask, None, drawn, scale, causal)

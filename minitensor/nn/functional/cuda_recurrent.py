@@ -4,37 +4,57 @@ backward. The CUDA texts, with their formulas, are ``backend/cu/recurrent.cu``.
 Everything lies as (steps, B, units), so that each step's part is one contiguous matrix, and the
 products with the inputs and those that give the gradients of weights are one for all steps.
 
+Within ``mt.autocast`` x, W_ih and their gradients are multiplied in 16 bits: those of x and W_ih as
+they are, the gates' gradients in halves (``cublas.halves``). States are float32, and so are their
+products.
+
 Letters as in ``recurrent_steps``; ``states`` of every edge lie as (T + 1, B, H).
 """
 
 from __future__ import annotations
 
-import functools
-
+from minitensor.backend import compute_dtype, is_narrow, widen
+from minitensor.engine.autocast import rounded
 from minitensor.nn.functional.overrides import override
 from minitensor.nn.functional.recurrent_gru import packed_gru
 from minitensor.nn.functional.recurrent_lstm import packed_lstm
 from minitensor.nn.functional.recurrent_rnn import packed_rnn
 
-_override = functools.partial(override, device="cuda")
+
+def _override(op):
+    """Register a kernel of ``op`` for GPUs; within ``mt.autocast`` it is given numbers of 16
+    bits.
+    """
+
+    def decorate(function):
+        def narrow(xp, x, *inputs, needs, **keywords):
+            out, backward = function(xp, x, *inputs, needs=needs, **keywords)
+            return out, lambda g: backward(rounded(g, x.dtype))
+
+        op.kernel(narrow, device="cuda, 16 bits")
+        return override(op, "cuda")(function)
+
+    return decorate
 
 
 class _Loop:
     """What the loops of all three have in common."""
 
     def __init__(self, xp, x, h, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse):
-        self.xp, self.dtype, self.reverse = xp, x.dtype, bool(reverse)
+        self.xp, self.dtype, self.reverse = xp, compute_dtype(x.dtype), bool(reverse)
         self.count, self.batch, _ = x.shape
         self.hidden = h.shape[1]
         self.lengths = None
         if lengths is not None:  # 0 * NaN is NaN: padding must be gone, not weightless
             self.lengths = xp.ascontiguousarray(lengths, dtype=xp.int64)
             alive = xp.arange(self.count)[:, None] < lengths  # (T, B)
-            x = xp.where(alive[..., None], x, x.dtype.type(0))
+            x = xp.where(alive[..., None], widen(x), self.dtype.type(0)).astype(x.dtype, copy=False)
         self.inputs = xp.ascontiguousarray(x).reshape(self.count * self.batch, -1)  # (T B, I)
-        self.weight_ih, self.weight_hh = (xp.ascontiguousarray(weight) for weight in (weight_ih, weight_hh))
-        self.biases = [None if bias is None else xp.ascontiguousarray(bias) for bias in (bias_ih, bias_hh)]
-        self.states = self.edges(h)
+        self.weight_ih, self.weight_hh = (xp.ascontiguousarray(weight) for weight in (weight_ih, widen(weight_hh)))
+        self.biases = [None if bias is None else xp.ascontiguousarray(widen(bias)) for bias in (bias_ih, bias_hh)]
+        self.states = self.edges(widen(h))
+        self.narrow = x.dtype if is_narrow(x.dtype) else None
+        self.product = xp.matmul if self.narrow is None else xp.kernels.product
 
     def empty(self, *shape):
         """An array of this pass's dtype."""
@@ -48,7 +68,7 @@ class _Loop:
 
     def project(self):
         """``W_ih x`` of all steps in one product: (T B, G H)."""
-        return self.xp.matmul(self.inputs, self.weight_ih.T)
+        return self.product(self.inputs, self.weight_ih.T)
 
     def forward(self, name, *arrays, rows, finals=1):
         """Run all steps: a product, then the kernel ``name``, which is given ``arrays``. Returns
@@ -86,9 +106,11 @@ class _Loop:
         """Gradients of x, W_ih and b_ih, if needed, from those of what a step adds to its inputs:
         d (T, B, G H).
         """
-        xp, d = self.xp, d.reshape(len(self.inputs), -1)  # (T B, G H)
-        gx = xp.matmul(d, self.weight_ih).reshape(self.count, self.batch, -1) if needs[0] else None
-        return gx, xp.matmul(d.T, self.inputs) if needs[1] else None, self._summed(d) if needs[2] else None
+        d = d.reshape(len(self.inputs), -1)  # (T B, G H)
+        parts = d if self.narrow is None or not any(needs[:2]) else self.xp.kernels.halves(d, self.narrow)
+        gx = self.product(parts, self.weight_ih).reshape(self.count, self.batch, -1) if needs[0] else None
+        gw_ih = self.product(parts.swapaxes(0, 1), self.inputs) if needs[1] else None
+        return gx, gw_ih, self._summed(d) if needs[2] else None
 
     def state_gradients(self, d, needs, gb_ih=None):
         """Gradients of W_hh and b_hh, if needed, from those of ``W_hh h + b_hh``: d (T, B, G H).
@@ -111,7 +133,7 @@ class _Loop:
 @_override(packed_lstm)
 def _(xp, x, h, c, weight_ih, weight_hh, bias_ih=None, bias_hh=None, lengths=None, *, reverse=False, needs):
     loop = _Loop(xp, x, h, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse)
-    rows, cells, gates = 4 * loop.hidden, loop.edges(c), loop.project()
+    rows, cells, gates = 4 * loop.hidden, loop.edges(widen(c)), loop.project()
     out = loop.forward("lstm_forward", gates, cells, rows=rows, finals=2)
 
     def backward(g):

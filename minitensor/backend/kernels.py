@@ -15,7 +15,9 @@ FOLDER = Path(__file__).with_name("cu")
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 EACH = 256  # threads a block if a thread serves one element
 _SCALARS = {"int": np.int32, "long long": np.int64, "word": np.uint64}
-_ARRAYS = {"long long": np.dtype(np.int64), "word": np.dtype(np.uint64), "bool": np.dtype(bool)}
+_ARRAYS = {
+    "long long": np.dtype(np.int64), "word": np.dtype(np.uint64), "bool": np.dtype(bool), "double": np.dtype(np.float64),
+}  # fmt: skip
 _NULL = np.uint64(0)
 
 

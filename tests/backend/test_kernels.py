@@ -302,7 +302,7 @@ def test_edges_of_arrays(xp, dtype):
     x, y = on_device(given(300), given(300))
     for kernel, arrays, more in (
         ("gate_forward", (x, room), (0,)), ("gate_backward", (x, y, room), (2,)), ("floor_divide", (x, y, room), ()),
-        ("remainder_of", (x, y, room), ()), ("adam", (room, y, room, room), (0.9, 0.98, 1.0, 0.0, 1e-8, 0.1, none)),
+        ("remainder_of", (x, y, room), ()), ("adam", (room, y, room, room), (0.9, 0.98, 1.0, 0.0, 1e-8, 0.1, none, none)),
         ("relu_backward", (x, y, room), ()),
     ):  # fmt: skip
         outs = [fake_device.ndarray(room(300)) if a is room else a for a in arrays]

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from minitensor.backend import cuda_sums, gpus
+from minitensor.backend import cuda_sums, devices, gpus
 from minitensor.backend.capture import capturing
 from minitensor.backend.gpus import There, as_before, cupy, follow, on, resolved, several
 from minitensor.backend.kernels import Kernels
@@ -37,6 +37,7 @@ __all__ = [
 
 kernels = Kernels(cupy)
 ARRAYS = {cupy.ndarray}
+devices.ARRAYS.add(cupy.ndarray)
 _INT64 = np.dtype(np.int64)
 _FLOAT32 = np.dtype(np.float32)
 
@@ -227,6 +228,18 @@ def random_bits(key, counter, count):
     return words
 
 
+# CuPy's is a function around this, which a step calls hundreds of times. No class, so that
+# ``There`` takes it too.
+empty = functools.partial(cupy.ndarray)
+
+
+def empty_like(x, dtype=None):
+    """NumPy's ``empty_like``; of an array in C order by the short way."""
+    if dtype is None and x._c_contiguous:
+        return cupy.ndarray(x.shape, x.dtype)
+    return cupy.empty_like(x, dtype)
+
+
 def where(condition, *choices):
     """NumPy's ``where``; CuPy's wants an array for the condition."""
     return cupy.where(cupy.asarray(condition), *choices)
@@ -356,3 +369,4 @@ for _function in (
     sum, surely_moderate, synchronize, where,
 ):  # fmt: skip
     setattr(xp, _function.__name__, _function)
+xp.empty, xp.empty_like = empty, empty_like

@@ -159,14 +159,22 @@ def weight_gradient(xp, logits, places, weight, g, label_smoothing):
         return xp.zeros(logits.shape[-1], dtype=logits.dtype)
     total = (1.0 - label_smoothing) * weight[places] + label_smoothing / logits.shape[-1] * weight.sum()
     logits, top, dead = _alive(xp, logits, (g == 0) | (total == 0))
-    log_p = logits - top[:, None]
-    log_p -= xp.log(xp.exp(log_p).sum(axis=-1, keepdims=True))
-    silent = (dead | (g == 0))[:, None] | ((weight == 0) & ~xp.isfinite(log_p))  # 0 * -inf is NaN
-    log_p = xp.where(silent, log_p.dtype.type(0), log_p)
-    gradient = xp.zeros(logits.shape[-1], dtype=log_p.dtype)
+    rows = xp.arange(len(g))
+    z = logits - top[:, None]
+    e = xp.exp(z)
+    own, chosen = e[rows, places], z[rows, places]
+    e[rows, places] = 0.0
+    others = e.sum(axis=-1)
+    log_total = xp.log1p(others + (own - 1.0))  # as the loss has it: no digit is lost if p_t is nearly 1
+    said = (g != 0) & ~dead
+    mine = xp.where(said & ~((weight[places] == 0) & ~xp.isfinite(chosen)), chosen - log_total, z.dtype.type(0))
+    gradient = xp.zeros(logits.shape[-1], dtype=z.dtype)
     if label_smoothing:
+        log_p = z - log_total[:, None]
+        silent = ~said[:, None] | ((weight == 0) & ~xp.isfinite(log_p))  # 0 * -inf is NaN
+        log_p = xp.where(silent, log_p.dtype.type(0), log_p)
         gradient += xp.matmul(g, log_p) * (-label_smoothing / logits.shape[-1])
-    xp.add_at(gradient, places, g * log_p[xp.arange(len(g)), places] * (label_smoothing - 1.0))
+    xp.add_at(gradient, places, g * mine * (label_smoothing - 1.0))
     return gradient
 
 

@@ -37,10 +37,11 @@ class DeferredCheck:
     ...     optimizer.zero_grad()
     ...     loss = (w * factor).sum()
     ...     loss.backward()
-    ...     check.step(loss, mt.optim.clip_grad_norm_([w], 1.0))
-    >>> rows, bad = check.read()
-    >>> rows[0], bad, w
-    ([1.0, 1.0], 1, tensor([0.5], requires_grad=True))
+    ...     check.step(loss)
+    >>> check.read()
+    ([[1.0], [inf], [0.5]], 1)
+    >>> w
+    tensor([0.5], requires_grad=True)
     """
 
     def __init__(self, optimizer: Optimizer, ema: EMA | None = None) -> None:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from minitensor.backend import cuda_sums, devices, gpus
+from minitensor.backend import cuda_sums, gpus
 from minitensor.backend.capture import capturing
 from minitensor.backend.gpus import There, as_before, cupy, follow, on, resolved, several
 from minitensor.backend.kernels import Kernels
@@ -37,7 +37,6 @@ __all__ = [
 
 kernels = Kernels(cupy)
 ARRAYS = {cupy.ndarray}
-devices.ARRAYS.add(cupy.ndarray)
 _INT64 = np.dtype(np.int64)
 _FLOAT32 = np.dtype(np.float32)
 

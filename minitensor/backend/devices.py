@@ -19,7 +19,6 @@ __all__ = [
 
 _UNCHANGED = nullcontext()
 _NO_ARRAYS = {type(None), bool, int, float}
-ARRAYS = {np.ndarray}  # the classes of raw arrays; CuPy's is added when a GPU is asked for
 
 
 def _cuda():

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from minitensor.backend import copied, device_of, holds_numbers, is_array, namespace, np
-from minitensor.backend.devices import ARRAYS
 
 __all__ = ["GradientSums", "Scatter", "SumsOnGpus", "as_array", "raw", "unbroadcast"]
+
+_NDARRAY = np.ndarray
 
 
 class Scatter:
@@ -57,7 +58,7 @@ class GradientSums:
         if value.__class__ is Scatter:
             if self.recorded:
                 value = self.write_out(node, value)
-        elif value.__class__ not in ARRAYS or value.shape != node.shape or value.dtype is not node.dtype:
+        elif value.__class__ is not _NDARRAY or value.shape != node.shape or value.dtype is not node.dtype:
             value = self.fit(node, value)
         values = self.values
         before = values.get(node)

@@ -3,6 +3,7 @@ installations.
 """
 
 import copy
+import mmap
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,9 @@ import minitensor as mt
 from minitensor import nn, optim
 from minitensor.__main__ import main
 from minitensor.backend.compiled import kernels
-from minitensor.engine.holdings import holdings, in_units
+from minitensor.backend.memory import owner_of
+from minitensor.engine.holdings import holdings
+from minitensor.engine.units import in_units
 from minitensor.health import checkup, gpu, host, processes
 from minitensor.health.check import BROKEN, NOTE, OK
 from tests.backend import fake_device
@@ -199,7 +202,13 @@ def of_kind(what, device="cpu"):
 
 
 def test_units():
-    assert [in_units(n) for n in (0, 1023, 1024, 1 << 30)] == ["0 bytes", "1023 bytes", "1.0 KiB", "1.0 GiB"]
+    said = {
+        0: "0 B", 999: "999 B", 1023: "1.0 KiB", 1024: "1.0 KiB", 101_000: "98.6 KiB", 102_400: "100 KiB",
+        1023 << 10: "1.0 MiB", (1 << 20) - 1: "1.0 MiB", 3 << 19: "1.5 MiB", 1 << 30: "1.0 GiB", 80 << 30: "80.0 GiB",
+        999 << 40: "999 TiB", 5000 << 40: "5000 TiB",
+    }  # fmt: skip
+    assert {count: in_units(count) for count in said} == said
+    assert max(len(in_units(1 << n) + in_units((1 << n) - 1)) for n in range(50)) <= 16
 
 
 def test_every_array_is_counted_once_under_its_sharpest_name():
@@ -214,6 +223,35 @@ def test_every_array_is_counted_once_under_its_sharpest_name():
     y.sum().backward()
     assert not of_kind("tanh, kept for backward")  # given back
     assert optimizer.param_groups and str(mt.memory_report()).startswith("cpu: ")
+
+
+def test_arrays_over_one_memory_map_are_counted_by_the_stretches_that_they_cover(tmp_path):
+    (tmp_path / "numbers").write_bytes(bytes(4 * 6007))
+    before = {h.what: (h.arrays, h.bytes) for h in holdings("cpu")}.get("other tensors", (0, 0))
+
+    def more():
+        arrays, size = {h.what: (h.arrays, h.bytes) for h in holdings("cpu")}["other tensors"]
+        return arrays - before[0], size - before[1]
+
+    with open(tmp_path / "numbers", "rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    whole = np.frombuffer(mapped, dtype=np.float32)
+    held = [mt.asarray(np.frombuffer(mapped, np.float32, 1000, offset=4 * at), copy=False) for at in (0, 3000)]
+    assert all(np.shares_memory(x.data, whole) for x in held) and more() == (2, 8000)
+    held.append(mt.asarray(np.ndarray(500, np.float32, mapped, offset=4 * 500), copy=False))  # within the first
+    held.append(held[0][100:200])  # a view
+    assert more() == (2, 8000)
+    held.append(mt.asarray(np.ndarray(2500, np.float32, mapped, offset=4 * 900), copy=False))  # across both
+    assert more() == (3, 4 * 4000)
+    other = mt.asarray(np.memmap(tmp_path / "numbers", np.float32, "r", shape=(10,)), copy=False)
+    assert more() == (4, 4 * 4010) and other.size
+
+
+def test_who_owns_the_memory_of_a_view():
+    x = np.zeros((6, 7))
+    assert owner_of(x) is x and owner_of(x[1:].T[2:]) is x and owner_of(x.reshape(-1)[None]) is x
+    over = np.frombuffer(bytes(80))
+    assert owner_of(over) is over and owner_of(over[1:].reshape(3, 3)) is over
 
 
 def test_a_kernels_own_arrays_and_caches_are_found():

@@ -699,9 +699,6 @@ def test_numbers_as_text():
     assert [table.ms(s) for s in (0, 1e-6, 0.0123456, 0.123, 12.3, 123.4)] == [
         "0.000", "0.001", "12.35", "123.0", "12300", "123400",
     ]  # fmt: skip
-    assert [table.bytes_text(n) for n in (0, 999, 1000, 12_345, 999_600, 10**9, 10**13)] == [
-        "0 B", "999 B", "1.0 kB", "12 kB", "1.0 MB", "1.0 GB", "10.0 TB",
-    ]  # fmt: skip
 
 
 def test_wrong_arguments_are_refused(busy, tmp_path):

@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager, nullcontext
 
-CURE = 'pip install "minitensor-autograd[cuda13]" for a driver of CUDA 13, or "minitensor-autograd[cuda12]" for CUDA 12'
+from minitensor.backend.installing import CUPY, cuda_version
 
 try:
     import cupy
 except ImportError as error:
-    raise ImportError(f'device "cuda" needs CuPy, which cannot be imported ({error}): {CURE}') from error
+    raise ImportError(f'device "cuda" needs CuPy, which cannot be imported ({error}): {CUPY}') from error
 
 __all__ = ["There", "as_before", "follow", "memory_in_use", "on", "resolve", "resolved", "several", "usable"]
 
@@ -62,7 +62,7 @@ def _probe(trial):
     except Exception as error:  # of NVRTC, the driver, cuBLAS or the loader, each of another class
         raise RuntimeError(
             f'device "cuda" cannot be used: CuPy sees a GPU, but {wrong} ({type(error).__name__}: {error}); if a library of '
-            f'CUDA is missing, {CURE}; write device="cpu" to go on without a GPU'
+            f'CUDA is missing, {CUPY}; write device="cpu" to go on without a GPU'
         ) from error
     usable.append(_runtime.getDeviceCount())
 
@@ -72,10 +72,10 @@ def _why_not():
     try:
         driver, built = _runtime.driverGetVersion(), _runtime.runtimeGetVersion()
         if driver == 0:
-            return f"no NVIDIA driver is loaded; install one, then {CURE}"
+            return f"no NVIDIA driver is loaded; install one, then {CUPY}"
         if driver // 1000 < built // 1000:
-            versions = f"the driver serves CUDA {_version(driver)}, this CuPy is built for {_version(built)}"
-            return f"{versions}; update the driver, or {CURE}"
+            versions = f"the driver serves CUDA {cuda_version(driver)}, this CuPy is built for {cuda_version(built)}"
+            return f"{versions}; update the driver, or {CUPY}"
         if _runtime.getDeviceCount() == 0:
             return f"the driver reports no GPU{_hidden()}"
     except _runtime.CUDARuntimeError as error:
@@ -87,10 +87,6 @@ def _hidden():
     """What the environment says about which GPUs a process may see, for a message."""
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     return "" if shown is None else f' (CUDA_VISIBLE_DEVICES is "{shown}": this process sees no others)'
-
-
-def _version(number):
-    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def memory_in_use(index):

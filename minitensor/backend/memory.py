@@ -17,7 +17,7 @@ import numpy as np
 from minitensor.backend.devices import copied
 
 __all__ = [
-    "apart", "clock", "overwritten", "private", "read_only", "record_write", "reference", "span", "written_since"
+    "apart", "clock", "overwritten", "owner_of", "private", "read_only", "record_write", "reference", "span", "written_since"
 ]  # fmt: skip
 
 clock = itertools.count(1)
@@ -27,8 +27,12 @@ _writes: dict[
 ] = {}  # id of the owner of the memory -> (reference to the owner, {span: (time, name)})
 
 
-def _owner(array):
-    while hasattr(array.base, "base"):  # bytes, memory maps and other libraries' tensors have none
+def owner_of(array):
+    """The array that owns the memory of ``array``: itself, or that of which it is a view. Where the
+    memory is no array's (bytes, a memory map, another library's tensor), that which lies directly
+    over it.
+    """
+    while hasattr(array.base, "base"):  # what is no array has none
         array = array.base
     return array
 
@@ -74,7 +78,7 @@ def _is_constant(array):
     """Whether the memory belongs to something other than NumPy that says it is read-only: an
     array's own flag can be set again.
     """
-    owner = _owner(array)
+    owner = owner_of(array)
     if array.flags.writeable or owner.flags.writeable or owner.base is None:
         return False
     try:
@@ -98,13 +102,13 @@ def reference(array):
     """A weak reference to the array that owns ``array``'s memory: whether it was overwritten can be
     asked, it is not kept alive.
     """
-    return weakref.ref(_owner(array))
+    return weakref.ref(owner_of(array))
 
 
 def record_write(array, name=None):
     """Enter that ``array``'s memory, known to the user as ``name``, has just been overwritten."""
     global last_write
-    owner = _owner(array)
+    owner = owner_of(array)
     key = id(owner)
     entry = _writes.get(key)
     if entry is None:
@@ -119,7 +123,7 @@ def overwritten(array, since):
     """
     if not hasattr(array, "base"):
         return None
-    entry = _writes.get(id(_owner(array)))
+    entry = _writes.get(id(owner_of(array)))
     if entry is None or entry[0]() is None:
         return None
     low, high = span(array)

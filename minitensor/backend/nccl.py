@@ -7,10 +7,9 @@ or the system's).
 from __future__ import annotations
 
 from minitensor.backend.devices import device_of, on
+from minitensor.backend.installing import NCCL
 
 __all__ = ["Communicator", "unique_id"]
-
-CURE = 'pip install "minitensor-autograd[nccl13]" for a driver of CUDA 13, or "minitensor-autograd[nccl12]" for CUDA 12'
 
 
 def _nccl():
@@ -19,10 +18,10 @@ def _nccl():
         from cupy.cuda import nccl
     except ImportError as error:
         raise ModuleNotFoundError(
-            f"training on several GPUs needs CuPy, which cannot be imported ({error}): {CURE}"
+            f"training on several GPUs needs CuPy, which cannot be imported ({error}): {NCCL}"
         ) from error
     if not getattr(nccl, "available", False):
-        raise ModuleNotFoundError(f"training on several GPUs needs NCCL, which CuPy does not find: {CURE}")
+        raise ModuleNotFoundError(f"training on several GPUs needs NCCL, which CuPy does not find: {NCCL}")
     return nccl
 
 

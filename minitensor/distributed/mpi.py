@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import move, np, on
+from minitensor.backend.installing import MPI as MPI_LINE
 from minitensor.distributed.group import Group
 
 __all__ = ["MPIGroup", "load"]
@@ -15,7 +16,6 @@ __all__ = ["MPIGroup", "load"]
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CURE = 'pip install "minitensor-autograd[mpi]"'
 SUMMED = ("float32", "float64", "int32", "int64", "uint8")  # what every MPI can add
 PAUSE = 1e-3  # seconds between two looks whether the others have come
 
@@ -29,9 +29,9 @@ def load() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "mpi4py":
             raise
-        raise ModuleNotFoundError(f"several processes need mpi4py, which is not installed: {CURE}") from None
+        raise ModuleNotFoundError(f"several processes need mpi4py, which is not installed: {MPI_LINE}") from None
     except (ImportError, RuntimeError) as error:  # its words for a library of MPI that is missing or broken
-        raise ImportError(f"mpi4py finds no MPI that works ({error}): {CURE}, or the system's MPI") from error
+        raise ImportError(f"mpi4py finds no MPI that works ({error}): {MPI_LINE}, or the system's MPI") from error
     return MPI
 
 

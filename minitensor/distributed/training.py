@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from minitensor.backend import device_of, memory, move, namespace, np, on
 from minitensor.distributed.group import Group
+from minitensor.engine.loss_scale import UNSCALED
 from minitensor.engine.settings import integer
 from minitensor.optim.optimizer import Optimizer
 from minitensor.optim.parameters import tensors_of
@@ -36,14 +37,20 @@ def sum_gradients(optimizer: Optimizer, group: Group, numbers: Sequence[float] =
     parameter has a gradient afterwards if it has one on any rank. The sum is that of the whole
     batch if each rank's loss is the *sum* over its targets divided by the number of targets of all
     (``divide_by``), and each has drawn what belongs to its rows (`minitensor.random.rows`).
+
+    Raises RuntimeError if a `minitensor.optim.GradScaler` has unscaled the gradients: each rank
+    would go by the overflows of its own rows, and some would skip a step that the others make.
     """
     numbers = [float(number) for number in numbers]
+    late = any(_is_unscaled(parameter) for part in optimizer.param_groups for parameter in part["params"])
     if group.size == 1:
+        _refuse(late)
         return numbers
     buffers = optimizer.bound_buffers()
     present = [buffer.fill() for buffer in buffers]
     flags = [float(flag) for flags in present for flag in flags]
-    told = group.sum([*numbers, *flags])
+    *told, ranks = group.sum([*numbers, *flags, float(late)])
+    _refuse(ranks > 0)  # on all, or on none
     place = len(numbers)
     for buffer in buffers:
         stop = place + len(buffer.entries)
@@ -54,6 +61,20 @@ def sum_gradients(optimizer: Optimizer, group: Group, numbers: Sequence[float] =
         buffer.deposit(some)
         place = stop
     return told[: len(numbers)]
+
+
+def _is_unscaled(parameter):
+    watch = None if parameter.node is None else parameter.node.watch
+    return watch is not None and watch.grad is not None and watch.scale == UNSCALED
+
+
+def _refuse(late):
+    """Raise RuntimeError if gradients have been unscaled already."""
+    if late:
+        raise RuntimeError(
+            "sum_gradients: the gradients have been unscaled, and whether they are finite was found out by this rank for itself: "
+            "call sum_gradients before scaler.unscale_ and scaler.step"
+        )
 
 
 def share_parameters(parameters: Tensors, group: Group) -> None:

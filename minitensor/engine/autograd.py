@@ -28,6 +28,7 @@ from typing import Any, Protocol
 from minitensor.backend import compute_dtype, following, is_narrow, memory, np
 from minitensor.engine import library
 from minitensor.engine.hooks import standing
+from minitensor.engine.loss_scale import added, scale_of
 from minitensor.engine.messages import out_of_memory
 from minitensor.engine.mode import current_mode, switched, timed
 from minitensor.engine.sums import GradientSums, Scatter, SumsOnGpus, as_array, raw
@@ -93,7 +94,7 @@ def new_node(pullback, parents, saved, array):
 class Watch:
     """What somebody asked of a node: a deposited gradient, hooks. Leaves always have one."""
 
-    __slots__ = ("grad", "hooks", "retains_grad", "called_at", "grad_buffer", "array", "claimed", "quiet")
+    __slots__ = ("grad", "hooks", "retains_grad", "called_at", "grad_buffer", "array", "claimed", "loss_scale", "scale")
 
     def __init__(self, retains_grad=False):
         self.grad = None  # a raw array; a Tensor if the pass was recorded, or somebody has read it
@@ -101,7 +102,8 @@ class Watch:
         self.retains_grad = retains_grad
         self.called_at = None  # under detect_anomaly: the line that called the op
         self.array = None  # of a leaf: a weak reference to its array, for who asks why a value is NaN
-        self.quiet = False  # of a scaled loss: NumPy warns of no overflow in a pass that begins here
+        self.loss_scale = None  # of a scaled loss: by what it was multiplied
+        self.scale = None  # of a gradient in ``grad``: by what it is multiplied; see loss_scale.py
         self.grad_buffer = None  # an array that an optimiser wants the gradient to be written to
         self.claimed = False  # a pass that is running may write there before it deposits
 
@@ -169,15 +171,16 @@ def backward_pass(roots, gradients, wanted=None, retain_graph=False, create_grap
     serve, pull_back = steps if mode.observer is None else mode.observer.steps(*steps)
     told = mode.anomaly and library.doctor is not None
     plain = wanted is None and not (create_graph or mode.anomaly or mode.observer is not None)
-    quiet = any(root.watch is not None and root.watch.quiet for root in roots)
+    scale = scale_of(roots)
     with (
         switched(grad=create_graph, autocast=None),
         following() as follow,
         library.doctor.on_the_way(roots) if told else _ALONE,
-        np.errstate(over="ignore", invalid="ignore") if quiet else _ALONE,
+        np.errstate(over="ignore", invalid="ignore") if scale is not None else _ALONE,  # an overflow is looked for
         _homes(order) if plain else _ALONE as homes,
     ):
         sums = GradientSums(create_graph) if follow is None else SumsOnGpus(create_graph, follow)
+        sums.scale = scale
         if homes:
             sums.claimed, sums.homes = homes, dict(homes)
         for root, gradient in zip(roots, gradients):
@@ -300,14 +303,15 @@ def _serve_watch(node, gradient, sums, deposit):
         if gradient.dtype != node.dtype:
             gradient = gradient.astype(node.dtype)
     if deposit and watch.retains_grad:
-        _deposit(watch, gradient, sums.recorded, sums.is_unshared(node), node in sums.claimed)
+        _deposit(watch, gradient, sums, sums.is_unshared(node), node in sums.claimed)
     return gradient
 
 
-def _deposit(watch, gradient, recorded, new, mine):
+def _deposit(watch, gradient, sums, new, mine):
     """Add to ``.grad``; what is deposited is never shared with another holder (``new``: it has
     none). mine: this pass has claimed the ``grad_buffer``.
     """
+    recorded = sums.recorded
     with depositing:
         previous = watch.grad if recorded else raw(watch.grad)
         home = None if watch.claimed and not mine else watch.grad_buffer  # another pass may be writing there
@@ -318,6 +322,7 @@ def _deposit(watch, gradient, recorded, new, mine):
         if home is not None and gradient is not home and not recorded:
             home[...] = gradient
             gradient = home
+        watch.scale = sums.scale if previous is None else added(watch.scale, sums.scale)
         watch.grad = gradient
 
 

@@ -1,5 +1,5 @@
 """Who holds memory: tensors, gradients, what the graph keeps for ``backward``, and what optimisers
-hold. Every array is counted once, by the memory that it is a view of.
+hold. Every stretch of memory is counted once, however many arrays are views of it.
 
 This looks at all objects of the process, which takes a moment: it is for ``mt.memory_report`` and
 for the error of an op that found no memory, never for a step.
@@ -12,15 +12,15 @@ import gc
 import types
 from typing import Any, NamedTuple
 
-from minitensor.backend import device_of, is_array, np
+from minitensor.backend import device_of, is_array, memory
 from minitensor.engine.autograd import Node
 from minitensor.engine.tensor import Tensor
+from minitensor.engine.units import in_units
 
-__all__ = ["Holding", "holder", "holdings", "in_units", "largest"]
+__all__ = ["Holding", "holder", "holdings", "largest"]
 
 _holders: dict[type, Any] = {}  # class -> function of one of its objects that gives {what: arrays}
 DEEPEST = 6  # containers within containers, in what a node saved
-UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 class Holding(NamedTuple):
@@ -52,33 +52,30 @@ def holder(kind):
     return enter
 
 
-def in_units(count):
-    """A number of bytes as text, in the unit that suits it."""
-    step = 0
-    while count >= 1024 and step < len(UNITS) - 1:
-        count, step = count / 1024, step + 1
-    return f"{count:.0f} {UNITS[step]}" if step == 0 else f"{count:.1f} {UNITS[step]}"
-
-
 def holdings(device=None):
     """A list of ``Holding``, the largest first; of all devices, or of the one named."""
     found: dict = {}  # (what, device) -> [arrays, bytes, bytes of the largest, shape, dtype]
     seen = set()
+    covered: list = []  # stretches of memory that belongs to no array (a memory map's, say) and was counted
     for what, array in _all_arrays():
-        owner = _owner(array)
+        owner = memory.owner_of(array)
         if id(owner) in seen:
             continue
         seen.add(id(owner))
         there = device_of(array)
         if device is not None and there != device:
             continue
-        size = owner.nbytes if is_array(owner) else array.nbytes
+        size = owner.nbytes
+        if owner.base is not None:
+            low, high = memory.span(owner)
+            size = _uncovered(low, high, covered)
+            if not size:
+                continue
         entry = found.setdefault((what, there), [0, 0, -1, (), ""])
         entry[0] += 1
         entry[1] += size
         if size > entry[2]:
-            shown = owner if is_array(owner) else array
-            entry[2:] = [size, shown.shape, str(shown.dtype)]
+            entry[2:] = [size, owner.shape, str(owner.dtype)]
     made = [Holding(what, there, *entry[:2], *entry[3:]) for (what, there), entry in found.items()]
     return sorted(made, key=lambda holding: -holding.bytes)
 
@@ -165,8 +162,11 @@ def _content(cell):
         return None
 
 
-def _owner(array):
-    """What owns the memory of ``array``."""
-    while isinstance(array.base, np.ndarray) or (array.base is not None and is_array(array.base)):
-        array = array.base
-    return array if array.base is None else array.base  # bytes, a memory map
+def _uncovered(low, high, covered):
+    """How many bytes from ``low`` to ``high`` lie in none of the stretches ``covered``, which that
+    one joins.
+    """
+    met = [(start, stop) for start, stop in covered if start <= high and low <= stop]
+    covered[:] = [stretch for stretch in covered if stretch not in met]
+    covered.append((min([low, *(start for start, _ in met)]), max([high, *(stop for _, stop in met)])))
+    return high - low - sum(max(0, min(high, stop) - max(low, start)) for start, stop in met)

@@ -44,7 +44,7 @@ class GradientSums:
     shape and dtype: the one place where broadcasting is undone.
     """
 
-    __slots__ = ("values", "owned", "recorded", "homes", "claimed")
+    __slots__ = ("values", "owned", "recorded", "homes", "claimed", "scale")
 
     def __init__(self, recorded):
         self.values = {}
@@ -52,6 +52,7 @@ class GradientSums:
         self.recorded = recorded  # gradients are Tensors, and nothing is added in place
         self.claimed = {}  # leaf -> memory that this pass alone writes to, where the gradient goes in the end
         self.homes = {}  # those of them that no gradient was written to yet
+        self.scale = None  # by what the loss was multiplied, if that is known
 
     def add(self, node, value, new=False):
         """Add ``value`` to the gradient of ``node``; ``new``: it shares memory with nothing."""

@@ -201,7 +201,9 @@ class Tensor(Attached):
         kept = self.node.dtype  # float32 for values of 16 bits
         if value is not None and value.dtype != kept:
             value = value.astype(kept)
-        watch(self.node).grad = value if value is None or value.node is not None else copied(value._array)
+        watched = watch(self.node)
+        watched.grad = value if value is None or value.node is not None else copied(value._array)
+        watched.scale = None  # a loss scale is known of what backward deposits
 
     def _look_at_gradient(self):
         """Tell a CUDA graph that is captured that it depends on this tensor's gradient."""

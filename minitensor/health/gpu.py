@@ -10,13 +10,13 @@ from pathlib import Path
 
 import minitensor as mt
 from minitensor.backend import memory_in_use, namespace
-from minitensor.engine.holdings import in_units
+from minitensor.backend.installing import CUPY, cuda_version
+from minitensor.engine.units import in_units
 from minitensor.health.check import BROKEN, NOTE, OK, Check
 from minitensor.health.host import writable
 
 __all__ = ["checks"]
 
-CURE = 'pip install "minitensor-autograd[cuda13]" for a driver of CUDA 13, or "minitensor-autograd[cuda12]" for CUDA 12'
 WHEELS = "cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x", "cupy-rocm-5-0"
 SIDE = 4096
 LITTLE = 0.1  # of a GPU's memory: with less than this free, another process holds it
@@ -29,7 +29,7 @@ def checks() -> Iterator[Check]:
         yield Check(
             BROKEN,
             f"{len(found)} packages of CuPy are installed, which overwrite each other's files: {', '.join(found)}",
-            f"pip uninstall {' '.join(found)}, then {CURE}",
+            f"pip uninstall {' '.join(found)}, then {CUPY}",
         )
     try:
         import cupy
@@ -38,10 +38,10 @@ def checks() -> Iterator[Check]:
             yield Check(
                 BROKEN,
                 f"{found[0]} {_version(found[0])} cannot be imported: {error}",
-                f"pip uninstall {found[0]}, then {CURE}",
+                f"pip uninstall {found[0]}, then {CUPY}",
             )
         else:
-            yield Check(NOTE, 'CuPy is not installed: there is no device "cuda"', f"if there is an NVIDIA GPU: {CURE}")
+            yield Check(NOTE, 'CuPy is not installed: there is no device "cuda"', f"if there is an NVIDIA GPU: {CUPY}")
         return
     try:
         namespace("cuda")
@@ -50,11 +50,8 @@ def checks() -> Iterator[Check]:
         yield Check(BROKEN, f"CuPy {cupy.__version__}: {what}", cure)
         return
     runtime = cupy.cuda.runtime
-    versions = [
-        f"{number // 1000}.{number % 1000 // 10}"
-        for number in (runtime.driverGetVersion(), runtime.runtimeGetVersion())
-    ]
-    yield Check(OK, f"CuPy {cupy.__version__} for CUDA {versions[1]}; the driver serves CUDA {versions[0]}")
+    driver, built = cuda_version(runtime.driverGetVersion()), cuda_version(runtime.runtimeGetVersion())
+    yield Check(OK, f"CuPy {cupy.__version__} for CUDA {built}; the driver serves CUDA {driver}")
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     if shown is not None:
         yield Check(NOTE, f'CUDA_VISIBLE_DEVICES is "{shown}": other GPUs, if there are any, are not seen')
@@ -83,7 +80,7 @@ def _one(cupy, index):
         seconds, right = _computed(device)
     except Exception as error:  # of the driver, cuBLAS or the allocator, each of another class
         yield Check(
-            BROKEN, f"{device}: computing on it fails: {type(error).__name__}: {error}", f"{CURE}; or another GPU"
+            BROKEN, f"{device}: computing on it fails: {type(error).__name__}: {error}", f"{CUPY}; or another GPU"
         )
         return
     if not right:

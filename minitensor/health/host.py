@@ -11,7 +11,8 @@ from pathlib import Path
 
 import minitensor as mt
 from minitensor.backend import np
-from minitensor.backend.compiled import INSTALL, kernels
+from minitensor.backend.compiled import kernels
+from minitensor.backend.installing import FAST, line
 from minitensor.health.check import BROKEN, NOTE, OK, Check, installed
 
 __all__ = ["EXTRAS", "checks", "writable"]
@@ -45,14 +46,13 @@ def checks() -> Iterator[Check]:
     for extra, modules in EXTRAS.items():
         missing = [name for name in modules if not installed(name)]
         if missing:
-            cure = f'pip install "minitensor-autograd[{extra}]"'
-            yield Check(NOTE, f"extra [{extra}]: {', '.join(missing)} not installed", cure)
+            yield Check(NOTE, f"extra [{extra}]: {', '.join(missing)} not installed", line(extra))
 
 
 def _compiled():
     """Whether compiled kernels are there, and compute what NumPy computes."""
     if not installed("numba"):
-        yield Check(NOTE, "no compiled kernels for the CPU: numba is not installed", INSTALL)
+        yield Check(NOTE, "no compiled kernels for the CPU: numba is not installed", FAST)
         return
     if not kernels.on and "MINITENSOR_FAST" in os.environ:
         yield Check(NOTE, kernels.reason, "unset MINITENSOR_FAST")
@@ -65,7 +65,7 @@ def _compiled():
         plain = mt.nn.functional.gelu(x).numpy()
         mt.backend.use_compiled()
     except Exception as error:  # of numba, LLVM, the compiler's cache, each of another class
-        cure = f"{INSTALL}, which takes a numba that serves NumPy {np.__version__}; until then MINITENSOR_FAST=0"
+        cure = f"{FAST}, which takes a numba that serves NumPy {np.__version__}; until then MINITENSOR_FAST=0"
         yield Check(BROKEN, f"numba is installed, but a kernel cannot be compiled: {error}", cure)
         return
     if not np.allclose(compiled, plain, rtol=1e-5, atol=1e-6):

@@ -8,11 +8,11 @@ import sys
 import warnings
 from collections.abc import Iterator
 
+from minitensor.backend.installing import MPI
 from minitensor.health.check import BROKEN, NOTE, OK, Check, installed
 
 __all__ = ["checks"]
 
-MPI = 'pip install "minitensor-autograd[mpi]"'
 PATIENCE = 60  # seconds for a child process
 ALONE = "from mpi4py import MPI; print(MPI.Get_library_version().splitlines()[0])"
 TOGETHER = "from mpi4py import MPI; w = MPI.COMM_WORLD; n = w.allreduce(w.rank + 1); w.rank or print('sum', n, w.size)"

@@ -86,7 +86,7 @@ def replace_array(tensor, change):
     kept, before = watch(tensor.node), watch(old)
     kept.hooks, before.hooks = before.hooks, {}
     if before.grad is not None:
-        kept.grad = change(raw(before.grad))
+        kept.grad, kept.scale = change(raw(before.grad)), before.scale
     name = tensor.name or "a parameter"
 
     def refuse(gradient):

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from minitensor.backend import compute_dtype, copied, device_of, move, namespace, np, on
+from minitensor.engine.loss_scale import refuse_scaled
 from minitensor.engine.mode import timed
 from minitensor.engine.settings import number
 from minitensor.engine.tensor import Tensor, asarray
@@ -30,11 +31,12 @@ def clip_grad_norm_(parameters: Tensors, max_norm: float) -> Tensor:
 
     parameters: a tensor or several; those without a gradient are passed over. The norm is a 0-d
     Tensor on the gradients' device: ``float(norm)`` is what waits for it. Raises ValueError if
-    ``max_norm`` is not positive. Pascanu, Mikolov and Bengio, "On the difficulty of training
+    ``max_norm`` is not positive, RuntimeError if a gradient is still multiplied by the scale of a
+    ``GradScaler``. Pascanu, Mikolov and Bengio, "On the difficulty of training
     recurrent neural networks", ICML 2013.
     """
     max_norm = number("clip_grad_norm_", "max_norm", max_norm, above=0, infinite=True)
-    found = gradient_arrays("clip_grad_norm_", parameters)
+    found = _of_the_loss("clip_grad_norm_", parameters)
     if not found:
         return asarray(0.0)
     device, dtype = device_of(found[0]), compute_dtype(*(run.dtype for run in found))
@@ -65,10 +67,19 @@ def _clipped(found, max_norm, device, dtype):
 
 @timed("gradient clipping")
 def clip_grad_value_(parameters: Tensors, clip_value: float) -> None:
-    """Clip every element of every gradient to ``[-clip_value, clip_value]``."""
+    """Clip every element of every gradient to ``[-clip_value, clip_value]``. Raises RuntimeError if
+    a gradient is still multiplied by the scale of a ``GradScaler``.
+    """
     clip_value = number("clip_grad_value_", "clip_value", clip_value, above=0, infinite=True)
-    for run in gradient_arrays("clip_grad_value_", parameters):
+    for run in _of_the_loss("clip_grad_value_", parameters):
         namespace(device_of(run)).clip(run, -clip_value, clip_value, out=run)
+
+
+def _of_the_loss(owner, parameters):
+    """``gradient_arrays`` of gradients of the loss itself."""
+    tensors = tensors_of(owner, parameters)
+    refuse_scaled(owner, tensors, "call scaler.unscale_(optimizer) before")
+    return gradient_arrays(owner, tensors)
 
 
 def gradient_arrays(owner, parameters):

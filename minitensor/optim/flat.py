@@ -164,7 +164,9 @@ class FlatBuffer:
         """Make what ``gradients`` holds the gradients of those parameters that are ``present``."""
         for entry, there in zip(self.entries, present):
             if there and entry.parameter.node is not None:
-                watch(entry.parameter.node).grad = entry.gradient
+                watched = watch(entry.parameter.node)
+                watched.scale = watched.scale if watched.grad is not None else None
+                watched.grad = entry.gradient
 
     def runs(self):
         """``(entries, start, stop)`` for each longest stretch of parameters to update in one go.

@@ -11,6 +11,7 @@ from minitensor.backend import as_device, copied, device_of, memory, move, on
 from minitensor.backend.capture import capturing
 from minitensor.engine import library
 from minitensor.engine.autograd import watch
+from minitensor.engine.loss_scale import refuse_scaled
 from minitensor.engine.mode import current_mode, timed
 from minitensor.engine.settings import integer, number
 from minitensor.engine.tensor import Tensor, asarray
@@ -103,11 +104,15 @@ class Optimizer:
     @timed("optimiser step")
     def step(self) -> None:
         """Update every parameter that has a gradient. Raises if a hyper-parameter has been set to
-        what none can be; under detect_anomaly FloatingPointError, before the update if a gradient
-        is not finite, after it if a parameter has become so.
+        what none can be; RuntimeError if a gradient is still multiplied by the scale of a
+        ``GradScaler``; under detect_anomaly FloatingPointError, before the update if a gradient is
+        not finite, after it if a parameter has become so.
         """
         for group in self.param_groups:
             self.check(group)
+        refuse_scaled(
+            f"{type(self).__name__}.step", [entry.parameter for entry in self._entries], "call scaler.step(optimizer)"
+        )
         self._check_capture()
         doctor = library.doctor if current_mode.get().anomaly else None
         buffers = self.bound_buffers()

@@ -8,6 +8,7 @@ from typing import Any
 from minitensor.backend import device_of, move, namespace, np, on
 from minitensor.backend.capture import capturing
 from minitensor.engine.autograd import watch
+from minitensor.engine.loss_scale import UNSCALED, refuse_scaled
 from minitensor.engine.mode import timed
 from minitensor.engine.settings import flag, integer, number
 from minitensor.engine.tensor import Tensor
@@ -89,7 +90,7 @@ class GradScaler:
         wide = loss if loss.dtype.itemsize > 2 else loss.astype("float32")  # in 16 bits the product would overflow
         scaled = wide * self._scale
         if scaled.node is not None:
-            watch(scaled.node).quiet = True  # an overflow on the way back is what is looked for
+            watch(scaled.node).loss_scale = self._scale
         return scaled
 
     @timed("unscaling of gradients")
@@ -98,8 +99,10 @@ class GradScaler:
         or for reading them, before ``step``, which does it otherwise.
 
         Returns whether all of them are finite (True, and nobody has looked, if the scaler is not
-        enabled): do not clip others. Raises RuntimeError if it has been done since the last
-        ``update``.
+        enabled): do not clip others. Each gradient is divided once, by the scale that its loss had,
+        also if its parameter belongs to two optimisers, or ``update`` came between. Raises
+        RuntimeError if it has been done since the last ``update``, and for a gradient that is a sum
+        of some at different scales. Several processes call ``sum_gradients`` before.
         """
         _check("unscale_", optimizer)
         if not self.enabled:
@@ -110,25 +113,42 @@ class GradScaler:
             raise RuntimeError(
                 f"GradScaler.unscale_: {done} has been called for this optimiser since the last update()"
             )
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        arrays, factor = gradient_arrays("GradScaler", parameters) if parameters else [], 1.0 / self._scale
+        parameters = _parameters(optimizer)
+        refuse_scaled("GradScaler.unscale_", parameters)
+        by_scale: dict[float, list[Tensor]] = {}
+        for parameter in parameters:
+            if parameter.node is not None and watch(parameter.node).grad is not None:
+                by_scale.setdefault(self._scale_of(parameter), []).append(parameter)
         whole: Any = True  # on a GPU one truth value there, so that all gradients cost one wait
-        for run in arrays:
-            with on(run):
-                if device_of(run) == "cpu":
-                    told: Any = _unscaled(run, factor)
-                else:
-                    run *= run.dtype.type(factor)
-                    told = move(namespace(device_of(run)).isfinite(run).all(), device_of(arrays[0]))
-                whole = told & whole
+        place = None
+        for scale, group in by_scale.items():
+            for run in gradient_arrays("GradScaler", group):
+                place = place or device_of(run)
+                with on(run):
+                    if device_of(run) == "cpu":
+                        told: Any = _unscaled(run, 1.0 / scale)
+                    else:
+                        run *= run.dtype.type(1.0 / scale)
+                        told = move(namespace(device_of(run)).isfinite(run).all(), place)
+                    whole = told & whole
+            for parameter in group:
+                watch(parameter.node).scale = UNSCALED
         self._finite[optimizer] = bool(whole)
         return self._finite[optimizer]
+
+    def _scale_of(self, parameter):
+        """What the gradient is to be divided by: the scale that its loss had, whichever there is
+        now; 1 if another optimiser of this parameter has had it divided.
+        """
+        scale = watch(parameter.node).scale
+        return self._scale if scale is None else 1.0 if scale == UNSCALED else scale
 
     def step(self, optimizer: Optimizer) -> bool:
         """``optimizer.step()`` if all gradients are finite; returns whether it was done.
 
         Unscales them first unless ``unscale_`` has. A skipped step changes no parameter and no
-        state of the optimiser. Raises RuntimeError for a second step without an ``update``.
+        state of the optimiser. Raises RuntimeError for a second step without an ``update``, and for
+        a gradient of a scaled loss that came after ``unscale_``.
         """
         _check("step", optimizer)
         if not self.enabled:
@@ -141,6 +161,11 @@ class GradScaler:
             )
         if optimizer not in self._finite:
             self.unscale_(optimizer)
+        refuse_scaled(
+            "GradScaler.step",
+            _parameters(optimizer),
+            "it was computed after unscale_, which comes behind all backward passes",
+        )
         self._stepped.add(optimizer)
         if not self._finite[optimizer]:
             self.skipped += 1
@@ -192,6 +217,10 @@ class GradScaler:
 
     def __repr__(self) -> str:
         return f"GradScaler(scale={self.get_scale():g}, skipped={self.skipped}, enabled={self.enabled})"
+
+
+def _parameters(optimizer):
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _check(method, optimizer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from minitensor.backend.installing import line
 from minitensor.profiling.page import COLOURS, FLOOR
 from minitensor.profiling.table import FLOOR_SAYS, bars, heading
 
@@ -21,9 +22,7 @@ def chart(rows, measured):
         from matplotlib.lines import Line2D
         from matplotlib.patches import Patch
     except ImportError as error:
-        raise ImportError(
-            'profile.save: a .png needs matplotlib: pip install "minitensor-autograd[train]"; a .html needs nothing'
-        ) from error
+        raise ImportError(f"profile.save: a .png needs matplotlib: {line('train')}; a .html needs nothing") from error
     shown = bars(rows)
     figure = Figure(figsize=(9, 1.5 + 0.3 * len(shown)), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from minitensor.backend import as_device, memory_in_use
-from minitensor.engine.holdings import Holding, holdings, in_units
+from minitensor.engine.holdings import Holding, holdings
+from minitensor.engine.units import in_units
 
 __all__ = ["MemoryReport", "memory_report"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from threading import get_ident
 
-from minitensor.backend import compute_dtype, device_of, is_array, is_floating, wait
+from minitensor.backend import compute_dtype, device_of, is_array, is_floating, memory, wait
 from minitensor.engine.autograd import Scatter, raw
 from minitensor.engine.observer import Observer
 from minitensor.profiling import products
@@ -200,15 +200,8 @@ def _bytes(array, given):
     """Bytes of new memory that an array takes: none if it lies in that of something that was given,
     and no more than there are if its elements are repeated.
     """
-    owner = _owner(array)
+    owner = memory.owner_of(array)
     for value in map(raw, given):
-        if is_array(value) and _owner(value) is owner:
+        if is_array(value) and memory.owner_of(value) is owner:
             return 0
     return min(array.nbytes, owner.nbytes)
-
-
-def _owner(array):
-    """The array that owns the memory of an array."""
-    while is_array(array.base):
-        array = array.base
-    return array

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from textwrap import wrap
 
+from minitensor.engine.units import in_units
 from minitensor.profiling.speed import SIZE, speed
 
-__all__ = ["FLOOR_SAYS", "LEGEND", "bars", "bytes_text", "cells", "heading", "ms", "notes", "shortened", "text_of"]
+__all__ = ["FLOOR_SAYS", "LEGEND", "bars", "cells", "heading", "ms", "notes", "shortened", "text_of"]
 
 HEADS = ("op", "time ms", "share", "forward", "calls", "backward", "calls", "made", "floor ms", "x floor")
-WIDTHS = (8, 8, 8, 7, 9, 7, 8, 9, 8)  # of the columns behind the name
+WIDTHS = (8, 8, 8, 7, 9, 6, 9, 9, 8)  # of the columns behind the name
 LONGEST = 100 - sum(WIDTHS)
 FLOOR_SAYS = "floor: its matrix products alone, at the speed of this machine's"
 LEGEND = (
@@ -33,16 +34,6 @@ def ms(seconds):
     )
 
 
-def bytes_text(count):
-    """A number of bytes in few digits."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
 def shortened(name, longest=LONGEST):
     """A name that fits its column."""
     return name if len(name) <= longest else name[: longest - 3] + "..."
@@ -58,7 +49,7 @@ def cells(row):
         str(row.forward_calls) if is_op else str(row.calls or ""),
         ms(row.backward) if row.backward_calls else "",
         str(row.backward_calls) if is_op else "",
-        bytes_text(made) if made else "",
+        in_units(made) if made else "",
         "" if row.floor is None else ms(row.floor),
         "" if row.times_floor is None else f"{row.times_floor:.2f}",
     )

@@ -316,10 +316,11 @@ class _Differences:
 
     def is_smooth(self):
         """Whether two steps that have seen f bend by little show one slope: one may by chance."""
-        return self.converges() or any(
+        alike = (
             abs(a.slope - b.slope) <= a.uncertainty + b.uncertainty + 0.1 * max(abs(a.slope), abs(b.slope))
             for a, b in itertools.combinations(self.smooth, 2)
         )
+        return any(alike) or self.converges()
 
     def is_still(self, h):
         """Whether f moves by no more than rounding within a step of ``h``."""

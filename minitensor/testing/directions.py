@@ -142,12 +142,19 @@ class _Lines:
             if verdict.word == "wrong":
                 raise AssertionError(self.complaint(group[0], verdict.numeric))
             report.kinks += verdict.word == "kink"
-        elif verdict.word != "blurred" or (self.blurred < PATIENCE and verdict.beyond <= 10 * len(group)):
+        elif verdict.word != "blurred" or (self.blurred < PATIENCE and self.may_show(group, verdict)):
             self.blurred += verdict.word == "blurred"
             for half in np.array_split(group, 2):
                 self.narrow(half, self.verdict(half), report)
-        else:  # a part is at most ten times as large as the smallest, with a share of what hides all
+        else:
             report.hidden += len(group)
+
+    def may_show(self, group, verdict):
+        """Whether a part of a blurred group may be seen by itself: the largest, if what hides all
+        is shared out evenly.
+        """
+        sizes = np.abs(self.claims[group] * self.reach[group])
+        return verdict.beyond * sizes.min() <= len(group) * sizes.max()
 
     def verdict(self, group, relative=False):
         """What differences say of the slope along a line that moves the elements of ``group`` and

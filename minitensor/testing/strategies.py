@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minitensor.backend.installing import line
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.profiles import PROFILES, SHAPES, profiled
 
@@ -20,9 +21,7 @@ try:
     from hypothesis import strategies as st
     from hypothesis.extra import numpy as hnp
 except ImportError as error:
-    raise ImportError(
-        'minitensor.testing.strategies needs hypothesis: pip install "minitensor-autograd[test]"'
-    ) from error
+    raise ImportError(f"minitensor.testing.strategies needs hypothesis: {line('test')}") from error
 
 __all__ = [
     "PROFILES", "SHAPES", "attention_masks", "axes", "broadcastable", "case", "ids", "index", "integer_tensors",

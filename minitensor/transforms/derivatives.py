@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from minitensor.backend import is_floating, np
 from minitensor.engine.settings import flag
 from minitensor.engine.tensor import Tensor
+from minitensor.engine.trees import leaves_of, matched, named_leaves, rebuilt
 from minitensor.ops.creation import zeros, zeros_like
 from minitensor.ops.shape import reshape, stack
 from minitensor.transforms.level import levels, of_all, of_one
 from minitensor.transforms.recording import Recording, as_tangent, check_function, one_like, pulled
-from minitensor.transforms.trees import leaves_of, matched, named_leaves, rebuilt
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 

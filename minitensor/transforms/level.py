@@ -17,12 +17,12 @@ from minitensor.engine.mode import current_mode, switched
 from minitensor.engine.observer import Observer
 from minitensor.engine.op import OPS
 from minitensor.engine.tensor import Tensor, asarray
+from minitensor.engine.trees import leaves_of, rebuilt
 from minitensor.ops.creation import zeros
 from minitensor.ops.shape import broadcast_to, expand_dims, stack
 from minitensor.transforms.batched import Batched, Unknown
 from minitensor.transforms.reading import READING
 from minitensor.transforms.rules import FUSED_RULES, RULES, NoRule
-from minitensor.transforms.trees import leaves_of, rebuilt
 
 __all__ = ["Level", "levels", "of_all", "of_one"]
 

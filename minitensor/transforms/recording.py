@@ -18,10 +18,10 @@ from minitensor.engine.autograd import backward_pass
 from minitensor.engine.mode import current_mode, enable_grad
 from minitensor.engine.op import alias
 from minitensor.engine.tensor import Tensor, asarray
+from minitensor.engine.trees import mapped, matched, named_leaves, rebuilt
 from minitensor.ops.creation import ones_like, zeros_like
 from minitensor.transforms.batched import Batched
 from minitensor.transforms.level import levels, of_all, of_one
-from minitensor.transforms.trees import mapped, matched, named_leaves, rebuilt
 
 __all__ = ["Recording", "as_tangent", "check_function", "is_differentiable", "one_like"]
 

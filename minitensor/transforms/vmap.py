@@ -11,11 +11,11 @@ from minitensor.backend import is_array, np
 from minitensor.engine.mode import current_mode, switched
 from minitensor.engine.settings import flag, integer
 from minitensor.engine.tensor import Tensor, asarray
+from minitensor.engine.trees import named_leaves, rebuilt, spread
 from minitensor.ops.shape import broadcast_to, expand_dims, moveaxis
 from minitensor.transforms.batched import Batched
 from minitensor.transforms.level import Level
 from minitensor.transforms.recording import check_function
-from minitensor.transforms.trees import named_leaves, rebuilt, spread
 
 __all__ = ["vmap"]
 

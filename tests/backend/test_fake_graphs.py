@@ -2,6 +2,7 @@
 that changes goes stale without a word.
 """
 
+import collections
 import copy
 import os
 
@@ -410,6 +411,27 @@ def test_a_scale_that_changes_takes_a_new_graph_and_steps_of_a_scaler_are_refuse
             step(np.ones((4, 3), np.float32))
 
 
+def test_gradients_of_a_graph_are_divided_by_the_scale_that_they_have():
+    weight = mt.ones((3, 2), device="cuda", requires_grad=True)
+    optimizer, scaler = optim.SGD([weight], lr=0.5), optim.GradScaler(2.0**10)
+
+    @mt.cuda_graph(warmup=1)
+    def gradients(x):
+        scaler.scale((x @ weight).mean()).backward()
+
+    for i in range(4):
+        optimizer.zero_grad()
+        gradients(np.ones((4, 3), np.float32))
+        with pytest.raises(RuntimeError, match="scale 1024: call scaler.unscale_"):
+            optim.clip_grad_norm_([weight], 1.0)
+        if i == 3:
+            scaler._scale *= 2  # as an update between would
+        assert scaler.step(optimizer)
+        scaler.update()
+        assert weight.to("cpu").tolist() == [[1.0 - 0.25 * (i + 1)] * 2] * 3
+    assert (gradients.captured, gradients.replayed) == (1, 2)
+
+
 def test_without_a_gpu_it_says_so(monkeypatch):
     import sys
 
@@ -451,3 +473,54 @@ def test_arguments_with_gradients_methods_and_copies_are_refused():
 
     with pytest.raises(TypeError, match=r"self.step = mt.cuda_graph\(self.step\)"):
         Holder().step(np.ones(2))
+
+
+class Pair(list):
+    """A list of the user's own class, whose constructor takes something else."""
+
+    def __init__(self, left, right):
+        super().__init__([left, right])
+
+
+class Few(collections.namedtuple("Few", "scale rest")):
+    """A named tuple of the user's own class."""
+
+
+def test_containers_of_ones_own_stay_what_they_are():
+    seen = []
+
+    @mt.cuda_graph
+    def step(pair, few, *, options):
+        seen.append((type(pair), type(few), type(options)))
+        made = Pair(pair[0] * few.scale, few.rest["w"] + 1.0)
+        return Few(scale=made, rest=collections.OrderedDict(pair=pair[1]))
+
+    for i in range(5):
+        x = np.full(3, float(i), dtype=np.float32)
+        given = Pair(x, x + 1), Few(scale=x + 2, rest={"w": x})
+        out = step(*given, options=collections.OrderedDict(mode="sum"))
+        assert (type(out), type(out.scale), type(out.rest)) == (Few, Pair, collections.OrderedDict)
+        assert out.scale[0].tolist() == [i * (i + 2.0)] * 3 and out.scale[1].tolist() == [i + 1.0] * 3
+        assert out.rest["pair"].tolist() == [i + 1.0] * 3
+    assert set(seen) == {(Pair, Few, collections.OrderedDict)} and (step.captured, step.replayed) == (1, 2)
+    given[0].lengths = [3, 4]  # would be fixed in the graph
+    with pytest.raises(TypeError, match="a Pair has attributes of its own.*: lengths; pass"):
+        step(*given, options=collections.OrderedDict(mode="sum"))
+    with pytest.raises(TypeError, match="not slice"):
+        step(slice(mt.ones(1), None), given[1], options={})
+
+
+def test_a_switch_of_training_inside_is_looked_at_like_one_outside():
+    layer = nn.Dropout(0.5)
+
+    @mt.cuda_graph(warmup=1)
+    def step(x):
+        out = layer(x)
+        layer.eval()  # the next call, as it is written, drops nothing
+        return out
+
+    x = np.ones(64, dtype=np.float32)
+    assert [step(x).tolist() == [1.0] * 64 for _ in range(4)] == [False, True, True, True]
+    assert (step.captured, step.replayed) == (1, 2)
+    layer.train()
+    assert [step(x).tolist() == [1.0] * 64 for _ in range(2)] == [False, True]

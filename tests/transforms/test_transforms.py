@@ -1,6 +1,7 @@
 """What the transforms promise beside numbers: structures, types, graphs left alone, errors."""
 
 import threading
+import time
 from collections import OrderedDict, namedtuple
 
 import numpy as np
@@ -51,6 +52,39 @@ def test_trees_come_back_as_they_went_in():
     assert close(grad["b"][1], (mt.zeros_like(X),))
     hessian = mt.hessian(lambda t: (t.x * t.y).sum())(Point(V, V))
     assert close(hessian.x.y, mt.eye(3, dtype="float64")) and close(hessian.x.x, mt.zeros((3, 3), dtype="float64"))
+
+
+class Pair(list):
+    """A list whose constructor takes something else than its parts."""
+
+    def __init__(self, left, right, name):
+        super().__init__([left, right])
+        self.name = name
+
+
+class Both(tuple):
+    """A tuple of which the same is true."""
+
+    def __new__(cls, left, right):
+        made = super().__new__(cls, (left, right))
+        made.name = "both"
+        return made
+
+
+def test_containers_of_ones_own_keep_their_class_and_attributes():
+    def function(t):
+        assert (type(t), type(t[1]), t.name, t[1].name) == (Pair, Both, "mine", "both")
+        return Pair(t[0] * 2.0, Both(t[1][0] * 3.0, t[1][1]), "out")
+
+    square = mt.eye(3, dtype="float64")
+    tree = Pair(V, Both(V, square), "mine")
+    out, vjp_fun = mt.vjp(function, tree)
+    (back,) = vjp_fun(Pair(V, Both(V, square), "any"))
+    for found, name in ((out, "out"), (back, "mine"), (mt.vmap(function)(tree), "out")):
+        assert (type(found), type(found[1]), found.name, found[1].name) == (Pair, Both, name, "both")
+        assert close(found[0], V * 2.0) and close(found[1][0], V * 3.0) and close(found[1][1], square)
+    now = time.gmtime(0)  # a class of the interpreter's own
+    assert type(mt.vjp(lambda x: (x, now), V, has_aux=True)[2]) is time.struct_time
 
 
 def test_aux_is_handed_on():

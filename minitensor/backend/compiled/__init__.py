@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["INSTALL", "Kernels", "kernels", "ready"]
+from minitensor.backend.installing import FAST
+
+__all__ = ["Kernels", "kernels", "ready"]
 
 REALS = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
 STEP = 1 << 14  # elements of a part of a job, about
 MODULES = "attention", "elements", "recurrent", "rows", "updates"
-INSTALL = 'pip install "minitensor-autograd[fast]"'
 
 _loading = threading.Lock()
 
@@ -41,12 +42,12 @@ def _wanted():
         raise ValueError(f"the environment variable MINITENSOR_FAST must be 0 or 1, got {said!r}")
     found = said != "0" and sys.maxsize > 2**32 and _has_numba()
     if said == "1" and not found:
-        raise ImportError(f"MINITENSOR_FAST=1 needs numba: {INSTALL}")
+        raise ImportError(f"MINITENSOR_FAST=1 needs numba: {FAST}")
     if found:
         return True, ""
     return (
         False,
-        "MINITENSOR_FAST=0 turns compiled kernels off" if said == "0" else f"compiled kernels need numba: {INSTALL}",
+        "MINITENSOR_FAST=0 turns compiled kernels off" if said == "0" else f"compiled kernels need numba: {FAST}",
     )
 
 
@@ -108,7 +109,7 @@ class Kernels:
                         importlib.import_module(f"{__name__}.{name}") for name in ("pool", "products", "blas")
                     )
                 except ImportError as error:
-                    self.on, self.reason = False, f"compiled kernels need numba: {INSTALL} ({error})"
+                    self.on, self.reason = False, f"compiled kernels need numba: {FAST} ({error})"
                     if not insist:
                         warnings.warn(f"{self.reason}; computing in plain NumPy", RuntimeWarning, stacklevel=3)
                     return False

@@ -323,6 +323,20 @@ __device__ __forceinline__ void backward_keys(Shared& room, const Sight& sight, 
 
 }  // namespace attention
 
+// The kernels' common beginning. They take the same arguments under the same names, which is why it is a macro: x stands for an
+// argument with its steps x_batch, x_head and x_row, b and h for the batch and the head of this block.
+#define IN_HEAD(x) x + b * x##_batch + h * x##_head
+#define MATRIX(x, rows, columns) {IN_HEAD(x), x##_row, rows, columns}
+#define BEGIN(length)                                                                                                      \
+    using namespace attention;                                                                                             \
+    __shared__ Shared room;                                                                                                \
+    int tiles = (length + TILE - 1) / TILE, tile = blockIdx.x % tiles, column = blockIdx.y * TILE;                         \
+    long long head = blockIdx.x / tiles, b = head / heads, h = head % heads;                                               \
+    Matrix of_q = MATRIX(q, queries, features), of_k = MATRIX(k, keys, features), of_v = MATRIX(v, keys, width);           \
+    Sight sight = {mask ? IN_HEAD(mask) : mask, bias ? IN_HEAD(bias) : bias, mask_query, mask_key, bias_query, bias_key,   \
+                   queries, keys, behind, scale};                                                                          \
+    Drop drop = {key0, key1, counter + (shift ? *shift : 0), cut, share, factor}
+
 // O, and the maximum and the sum of each row, (B H, T). A block takes a tile of queries of one head: the last, which sees most keys of
 // a causal attention, first.
 extern "C" __global__ __launch_bounds__(attention::THREADS, attention::BLOCKS) void attention_tiles(
@@ -333,17 +347,8 @@ extern "C" __global__ __launch_bounds__(attention::THREADS, attention::BLOCKS) v
     long long mask_batch, long long mask_head, int mask_query, int mask_key,
     long long bias_batch, long long bias_head, int bias_query, int bias_key,
     word key0, word key1, word counter, word cut, int share, REAL factor, const word* shift) {
-    using namespace attention;
-    __shared__ Shared room;
-    int tiles = (queries + TILE - 1) / TILE, first = (tiles - 1 - int(blockIdx.x % tiles)) * TILE;
-    long long head = blockIdx.x / tiles, b = head / heads, h = head % heads;
-    Matrix of_q = {q + b * q_batch + h * q_head, q_row, queries, features}, of_k = {k + b * k_batch + h * k_head, k_row, keys, features};
-    Matrix of_v = {v + b * v_batch + h * v_head, v_row, keys, width};
-    Sight sight = {mask ? mask + b * mask_batch + h * mask_head : mask, bias ? bias + b * bias_batch + h * bias_head : bias,
-                   mask_query, mask_key, bias_query, bias_key, queries, keys, behind, scale};
-    Drop drop = {key0, key1, counter + (shift ? *shift : 0), cut, share, factor};
-    o += b * o_batch + h * o_head;
-    forward(room, sight, drop, of_q, of_k, of_v, o, o_row, tops, totals, head, first, blockIdx.y * TILE);
+    BEGIN(queries);
+    forward(room, sight, drop, of_q, of_k, of_v, IN_HEAD(o), o_row, tops, totals, head, (tiles - 1 - tile) * TILE, column);
 }
 
 // dQ, and delta of each row; dS too, which is the gradient of the bias, if slopes (B H, T, S) is not null. Blocks as above.
@@ -357,18 +362,10 @@ extern "C" __global__ __launch_bounds__(attention::THREADS, attention::BLOCKS) v
     long long mask_batch, long long mask_head, int mask_query, int mask_key,
     long long bias_batch, long long bias_head, int bias_query, int bias_key,
     word key0, word key1, word counter, word cut, int share, REAL factor, const word* shift) {
-    using namespace attention;
-    __shared__ Shared room;
-    int tiles = (queries + TILE - 1) / TILE, first = (tiles - 1 - int(blockIdx.x % tiles)) * TILE;
-    long long head = blockIdx.x / tiles, b = head / heads, h = head % heads;
-    Matrix of_q = {q + b * q_batch + h * q_head, q_row, queries, features}, of_k = {k + b * k_batch + h * k_head, k_row, keys, features};
-    Matrix of_v = {v + b * v_batch + h * v_head, v_row, keys, width}, of_g = {g + b * g_batch + h * g_head, g_row, queries, width};
-    Matrix of_o = {o + b * o_batch + h * o_head, o_row, queries, width};
-    Sight sight = {mask ? mask + b * mask_batch + h * mask_head : mask, bias ? bias + b * bias_batch + h * bias_head : bias,
-                   mask_query, mask_key, bias_query, bias_key, queries, keys, behind, scale};
-    Drop drop = {key0, key1, counter + (shift ? *shift : 0), cut, share, factor};
-    dq += b * dq_batch + h * dq_head;
-    backward_queries(room, sight, drop, of_q, of_k, of_v, of_g, of_o, tops, totals, deltas, dq, dq_row, slopes, head, first, blockIdx.y * TILE);
+    BEGIN(queries);
+    Matrix of_g = MATRIX(g, queries, width), of_o = MATRIX(o, queries, width);
+    backward_queries(room, sight, drop, of_q, of_k, of_v, of_g, of_o, tops, totals, deltas, IN_HEAD(dq), dq_row, slopes, head,
+                     (tiles - 1 - tile) * TILE, column);
 }
 
 // dK and dV, given delta. A block takes a tile of keys of one head: the first, which most queries of a causal attention see, first.
@@ -382,16 +379,8 @@ extern "C" __global__ __launch_bounds__(attention::THREADS, attention::BLOCKS) v
     long long mask_batch, long long mask_head, int mask_query, int mask_key,
     long long bias_batch, long long bias_head, int bias_query, int bias_key,
     word key0, word key1, word counter, word cut, int share, REAL factor, const word* shift) {
-    using namespace attention;
-    __shared__ Shared room;
-    int tiles = (keys + TILE - 1) / TILE, key = blockIdx.x % tiles * TILE;
-    long long head = blockIdx.x / tiles, b = head / heads, h = head % heads;
-    Matrix of_q = {q + b * q_batch + h * q_head, q_row, queries, features}, of_k = {k + b * k_batch + h * k_head, k_row, keys, features};
-    Matrix of_v = {v + b * v_batch + h * v_head, v_row, keys, width}, of_g = {g + b * g_batch + h * g_head, g_row, queries, width};
-    Sight sight = {mask ? mask + b * mask_batch + h * mask_head : mask, bias ? bias + b * bias_batch + h * bias_head : bias,
-                   mask_query, mask_key, bias_query, bias_key, queries, keys, behind, scale};
-    Drop drop = {key0, key1, counter + (shift ? *shift : 0), cut, share, factor};
-    dk += b * dk_batch + h * dk_head;
-    dv += b * dv_batch + h * dv_head;
-    backward_keys(room, sight, drop, of_q, of_k, of_v, of_g, tops, totals, deltas, dk, dk_row, dv, dv_row, head, key, blockIdx.y * TILE);
+    BEGIN(keys);
+    Matrix of_g = MATRIX(g, queries, width);
+    backward_keys(room, sight, drop, of_q, of_k, of_v, of_g, tops, totals, deltas, IN_HEAD(dk), dk_row, IN_HEAD(dv), dv_row, head,
+                  tile * TILE, column);
 }

@@ -1,15 +1,21 @@
 """Trees: tensors in tuples, named tuples, lists and dicts, one in another as deep as it may be.
 
 What is none of these is a leaf; None is a tree without leaves. The leaves of a dict stand in the
-order of its keys as they were entered, those of a second tree in the order of the first.
+order of its keys as they were entered, those of a second tree in the order of the first. A tree
+that is made like another has containers of the same classes, with the attributes of those.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["leaves_of", "mapped", "matched", "named_leaves", "rebuilt", "spread"]
+__all__ = [
+    "containers_of", "leaves_of", "mapped", "matched", "named_leaves", "rebuilt", "spread", "structure"
+]  # fmt: skip
+
+CONTAINERS = dict, tuple, list
 
 
 def named_leaves(tree: Any, place: str = "") -> list[tuple[str, Any]]:
@@ -24,7 +30,31 @@ def named_leaves(tree: Any, place: str = "") -> list[tuple[str, Any]]:
 
 def leaves_of(tree: Any) -> list[Any]:
     """The leaves, in their order."""
-    return [leaf for _, leaf in named_leaves(tree)]
+    if tree is None:
+        return []
+    if not isinstance(tree, CONTAINERS):
+        return [tree]
+    return [leaf for part in _members(tree) for leaf in leaves_of(part)]
+
+
+def containers_of(tree: Any) -> list[Any]:
+    """The containers, each before those within it."""
+    if not isinstance(tree, CONTAINERS):
+        return []
+    return [tree, *(found for part in _members(tree) for found in containers_of(part))]
+
+
+def structure(tree: Any, of_leaf: Callable[[Any], Any]) -> Any:
+    """A tree as a key: equal for trees of the same classes and keys, in one order, whose leaves are
+    equal as ``of_leaf`` sees them. It can be hashed if what that gives can be.
+    """
+    if tree is None:
+        return None
+    if not isinstance(tree, CONTAINERS):
+        return of_leaf(tree)
+    if isinstance(tree, dict):
+        return type(tree), tuple(tree), tuple([structure(part, of_leaf) for part in tree.values()])
+    return type(tree), tuple([structure(part, of_leaf) for part in tree])
 
 
 def rebuilt(tree: Any, leaves: Any) -> Any:
@@ -95,6 +125,11 @@ def _shape(tree):
     return None
 
 
+def _members(tree):
+    """The parts of a container."""
+    return tree.values() if isinstance(tree, dict) else tree
+
+
 def _parts(tree):
     """``(name, part)`` of a container's parts; None for a leaf."""
     if isinstance(tree, dict):
@@ -116,17 +151,30 @@ def _pairs(tree, other):
 def _rebuilt(tree, leaves):
     if tree is None:
         return None
-    if isinstance(tree, dict):
-        made = {} if type(tree) is dict else copy.copy(tree)
-        for key, part in tree.items():
-            made[key] = _rebuilt(part, leaves)
+    if not isinstance(tree, CONTAINERS):
+        return next(leaves)
+    parts = [_rebuilt(part, leaves) for part in _members(tree)]
+    if type(tree) in CONTAINERS:
+        return dict(zip(tree, parts)) if isinstance(tree, dict) else type(tree)(parts)
+    return _made_like(tree, parts)
+
+
+def _made_like(tree, parts):
+    """A container of a class of the user's with other parts. The class is not called: nobody knows
+    what it takes.
+    """
+    if not isinstance(tree, tuple):
+        made = copy.copy(tree)
+        for place, part in zip(tree if isinstance(tree, dict) else range(len(parts)), parts):
+            made[place] = part
         return made
-    if isinstance(tree, (tuple, list)):
-        parts = [_rebuilt(part, leaves) for part in tree]
-        if isinstance(tree, list):
-            return parts
-        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
-    return next(leaves)
+    try:
+        made = tuple.__new__(type(tree), parts)
+    except TypeError:  # a class of the interpreter's own, such as time.struct_time
+        return type(tree)(parts)
+    if hasattr(tree, "__dict__"):
+        vars(made).update(vars(tree))
+    return made
 
 
 def _kind(tree):

@@ -7,6 +7,11 @@ a run that was killed and resumed ends bit for bit as one that was not. The cloc
 when a checkpoint is written, and when ``minutes`` are over) never changes the state, only when it
 is saved.
 
+On a GPU the host runs ahead: the losses are read when a line of the log, a validation or a
+checkpoint is due, and not in each update, which would wait for the GPU. An update whose loss or
+gradient is not finite still never reaches the weights: the GPU itself leaves it out, and all that
+follow (`optim.DeferredCheck`), until the losses are read and the run ends.
+
 N processes give the run of one. Each computes its rows of a batch, with the dropout that these rows
 have in the whole batch; their gradients are added up, and all make the same step. What depends on
 the clock or a signal they decide together; one of them validates, logs and saves.
@@ -20,9 +25,9 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import minitensor as mt
 from minitensor import distributed, nn, optim
@@ -91,6 +96,16 @@ class Outcome:
     position: Position
 
 
+@dataclass(frozen=True)
+class _Unread:
+    """An update whose loss is not read yet: what it takes to run it again."""
+
+    batch: Any
+    drawn: tuple[int, int, int]  # the random generator before it
+    before: Position
+    scheduled: int  # steps of the schedule before it
+
+
 class Trainer:
     """Trains ``task`` as ``settings`` say, in the folder of a run; goes on from its last checkpoint
     if there is one.
@@ -107,6 +122,8 @@ class Trainer:
         s = settings
         self.optimizer = optim.Adam(self.parameters, lr=s.lr, betas=(s.beta1, s.beta2), eps=s.eps)
         self.scaler = optim.GradScaler(enabled=s.precision == "float16")
+        self.check = optim.DeferredCheck(self.optimizer)
+        self._unread: list[_Unread] = []
         self.autocast = _autocast(s.precision)
         self.per_epoch = len(task.epoch(0))
         limits = [s.steps, s.epochs and s.epochs * self.per_epoch]
@@ -166,16 +183,18 @@ class Trainer:
                 batch = next(batches)
                 loss = self.update(batch)
                 p.seconds = clock()
-                self._advance(loss, batch.tokens, log)
+                loss = self._advance(loss, batch.tokens, log)
                 bar.advance(loss, batch.tokens)
                 due = self._validation_is_due()
                 if due:
                     self._validate(log, bar)
                 if due or clock() - saved > self.settings.save_every:
+                    self.read_losses()  # before the clock, which counts what is waited for
                     p.seconds = saved = clock()
                     self.save()
                 if bar.unread and not caught:
                     caught.append(PIPE - 128)
+            self.read_losses()
             if saved != p.seconds:
                 self.save()
             if not agreed:
@@ -203,8 +222,9 @@ class Trainer:
             return f"{s.minutes:g} minutes are over"
         return f"interrupted after update {p.step}" if caught else ""
 
-    def update(self, batch: Any) -> float:
-        """One step of the optimiser on a batch; returns its loss.
+    def update(self, batch: Any) -> float | None:
+        """One step of the optimiser on a batch; returns its loss, or None if ``read_losses`` will
+        read it.
 
         What is not finite is found before the step, so that the weights are still good. In float16
         a gradient that is too great for the scale of the loss is none of that: the step is skipped.
@@ -223,21 +243,58 @@ class Trainer:
         total = self._together(losses, ends)
         whole = self.scaler.unscale_(self.optimizer)  # on all ranks or on none; in float16 it waits for a GPU too
         norms = [optim.clip_grad_norm_(self.parameters, self.settings.clip or math.inf)] if whole else []
-        values = _read([*(losses if total is None else ()), *norms])  # the one place where one rank waits for a GPU
+        if self._runs_ahead:
+            self._unread.append(_Unread(batch, drawn, replace(self.position), self.schedule.steps))
+            self.check.step(*losses, *norms)
+            self.schedule.step()
+            self.optimizer.zero_grad()
+            return None
+        values = _read([*(losses if total is None else ()), *norms])  # waits for a GPU
         length = values.pop() if whole else math.inf
         value = sum(values) if total is None else total
         if not whole and math.isfinite(value) and self.scaler.get_scale() > 1:
             self._skip()
             return value
         if not (math.isfinite(value) and math.isfinite(length)):
-            what = f"the loss is {value}" if not math.isfinite(value) else f"the norm of the gradient is {length}"
-            self._tell_why(batch, parts, drawn)
-            raise Together(
-                f"{what} in update {self.position.step + 1}: training has diverged; start again with a lower --lr,"
-                " a longer --warmup or a lower --clip"
-            )
+            self._diverged(batch, drawn, value, length)
         self._step()
         return value
+
+    @functools.cached_property
+    def _runs_ahead(self) -> bool:
+        """Whether losses are read when they are needed, and not in each update. A scaler waits for
+        the GPU in each, and several ranks for each other.
+        """
+        on_gpu = any(parameter.device != "cpu" for parameter in self.parameters)
+        return on_gpu and not self.scaler.enabled and self.group.size == 1
+
+    def read_losses(self) -> float | None:
+        """Read the losses of the updates since the last time, if there are any, into the position;
+        returns that of the last. Raises UserError if one was not finite, when all is as it was
+        before that update.
+        """
+        if not self._unread:
+            return None
+        p, updates = self.position, self._unread
+        rows, bad = self.check.read()
+        self._unread, value = [], None
+        for i, (update, (*losses, length)) in enumerate(zip(updates, rows, strict=True)):
+            value = sum(losses)
+            if i == bad:
+                vars(p).update({**vars(update.before), "recent_loss": p.recent_loss})
+                self.schedule.load_state_dict({"steps": update.scheduled})
+                self._diverged(update.batch, update.drawn, value, length)
+            p.recent_loss += value
+        return value
+
+    def _diverged(self, batch: Any, drawn: tuple[int, int, int], loss: float, length: float) -> NoReturn:
+        """End a run whose loss or norm of the gradient is not finite, and say why."""
+        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the norm of the gradient is {length}"
+        self._tell_why(batch, drawn)
+        raise Together(
+            f"{what} in update {self.position.step + 1}: training has diverged; start again with a lower --lr,"
+            " a longer --warmup or a lower --clip"
+        )
 
     def _loss(self, part: Any, tokens: int) -> mt.Tensor:
         """The loss of a part of a batch, in the run's precision."""
@@ -324,12 +381,12 @@ class Trainer:
                 "--distributed"
             )
 
-    def _tell_why(self, batch: Any, parts: Sequence[tuple[slice, Any]], drawn: tuple[int, int, int]) -> None:
+    def _tell_why(self, batch: Any, drawn: tuple[int, int, int]) -> None:
         """Run the forward and backward passes of an update again, with the same random numbers, and
         print why something is NaN or infinite.
         """
         self.optimizer.zero_grad()
-        for rows, part in parts:
+        for rows, part in self._parts(batch):
             mt.random.default.state = drawn
             with self._drawing(rows, batch):
                 finding = mt.why_nan(functools.partial(self._loss, part, batch.tokens))
@@ -339,19 +396,24 @@ class Trainer:
         if self.group.size == 1:
             self._say("Each part of the batch is finite when it is computed again; the sum of their gradients is not.")
 
-    def _advance(self, loss: float, tokens: int, log: RunLog) -> None:
-        """Move the position past an update, and log the mean of the latest."""
+    def _advance(self, loss: float | None, tokens: int, log: RunLog) -> float | None:
+        """Move the position past an update, and log the mean of the latest; returns the loss, if it
+        is known.
+        """
         p = self.position
         p.step += 1
         p.batch += 1
         if p.batch == self.per_epoch:
             p.epoch, p.batch = p.epoch + 1, 0
-        p.recent_loss += loss
+        p.recent_loss += loss or 0.0
         p.recent_tokens += tokens
+        if loss is None and (p.step % LOG_EVERY == 0 or self._validation_is_due()):
+            loss = self.read_losses()
         if p.step % LOG_EVERY == 0:
             lr = self.schedule.get_last_lr()[0]
             self._log(log, loss=p.recent_loss / LOG_EVERY, tokens=p.recent_tokens, lr=lr)
             p.recent_loss, p.recent_tokens = 0.0, 0
+        return loss
 
     def _log(self, log: RunLog, **figures: Any) -> None:
         p = self.position
@@ -394,6 +456,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint from which the run can be resumed."""
+        self.read_losses()
         state = {
             "model": self.task.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),

@@ -234,7 +234,7 @@ def _run(plan, a, b, out, add=None):
     """
     shape, dtype, given, kind, copied, swapped, calls = plan
     if out is None:
-        out = cupy.empty(shape, dtype)
+        out = cupy.ndarray(shape, dtype)
     if not calls:
         if add is None:
             out.fill(0)
@@ -243,7 +243,7 @@ def _run(plan, a, b, out, add=None):
         a = cupy.ascontiguousarray(a)
     if copied[1]:
         b = cupy.ascontiguousarray(b)
-    target = cupy.empty(shape, dtype) if copied[2] else out
+    target = cupy.ndarray(shape, dtype) if copied[2] else out
     compute, one, zero = _precision(a.dtype)
     beta = zero
     if add is not None:
@@ -274,7 +274,7 @@ def _precision(dtype):
     """
     if dtype == _FLOAT64:
         return _EXACT64
-    fast = dtype == _FLOAT32 and cupy._core.get_compute_type(dtype) == cupy._core._routines_linalg.COMPUTE_TYPE_TF32
+    fast = dtype == _FLOAT32 and cupy._core.get_compute_type(dtype) == _TF32
     return _FAST if fast else _EXACT
 
 
@@ -282,6 +282,7 @@ def _addresses(kind):
     return tuple(constant.ctypes.data for constant in _CONSTANTS[kind])
 
 
+_TF32 = cupy._core._routines_linalg.COMPUTE_TYPE_TF32
 _EAGER = cublas.gemmEx, cublas.gemmStridedBatchedEx
 _EXACT64 = cublas.CUBLAS_COMPUTE_64F, *_addresses(np.float64)
 _EXACT = cublas.CUBLAS_COMPUTE_32F, *_addresses(np.float32)

@@ -227,6 +227,18 @@ def random_bits(key, counter, count):
     return words
 
 
+# CuPy's is a function around this, which a step calls hundreds of times. No class, so that
+# ``There`` takes it too.
+empty = functools.partial(cupy.ndarray)
+
+
+def empty_like(x, dtype=None):
+    """NumPy's ``empty_like``; of an array in C order by the short way."""
+    if dtype is None and x._c_contiguous:
+        return cupy.ndarray(x.shape, x.dtype)
+    return cupy.empty_like(x, dtype)
+
+
 def where(condition, *choices):
     """NumPy's ``where``; CuPy's wants an array for the condition."""
     return cupy.where(cupy.asarray(condition), *choices)
@@ -315,13 +327,22 @@ def set_precision(name):
     routines.set_compute_type(_FLOAT32, routines.COMPUTE_TYPE_TF32 if tf32 else routines.COMPUTE_TYPE_DEFAULT)
 
 
-def adam(p, g, m, v, *, beta1=0, beta2=0, keep=0, coupled=0, eps=0, size=0, live=None):
+def adam(p, g, m, v, *, beta1=0, beta2=0, keep=0, coupled=0, eps=0, size=0, live=None, unless=None):
     """One step of Adam on flat arrays, in place and in one pass (the formula stands at the kernel).
 
     live: the six numbers, in this order, as an array of the GPU, for a step that is captured in a
-    CUDA graph.
+    CUDA graph. unless: an array of a float64 there; nothing is done if that is not 0.
     """
-    kernels.each("adam", p.dtype, p.size, p, g, m, v, p.size, beta1, beta2, keep, coupled, eps, size, live)
+    kernels.each("adam", p.dtype, p.size, p, g, m, v, p.size, beta1, beta2, keep, coupled, eps, size, live, unless)
+
+
+def note(value, told, place):
+    """Write an array of one number to ``told[place]``, of float64; ``told[0]`` becomes the place of
+    the first that is not finite, and stays it.
+    """
+    if not kernels.has(value.dtype):
+        value = value.astype(np.float64)
+    kernels.launch("note", value.dtype, (1,), 1, (value, told, place))
 
 
 def norm_and_scale(arrays, most):
@@ -348,10 +369,11 @@ xp.module = cupy
 xp.away = lambda: False  # the only GPU is always the current one; see ``gpus.There``
 xp.kernels = kernels
 for _function in (
-    adam, add_at, check_ids, dot, einsum, erf, floor_divide, logaddexp, matmul, norm_and_scale, random_bits, remainder, sum,
-    surely_moderate, synchronize, where,
+    adam, add_at, check_ids, dot, einsum, erf, floor_divide, logaddexp, matmul, norm_and_scale, note, random_bits, remainder,
+    sum, surely_moderate, synchronize, where,
 ):  # fmt: skip
     setattr(xp, _function.__name__, _function)
+xp.empty, xp.empty_like = empty, empty_like
 # The same for functions and rules that do nothing but multiply matrices, of operands of 16 bits:
 # products are float32, and of what goes into them nothing is rounded.
 xp.narrow = SimpleNamespace(**vars(xp))

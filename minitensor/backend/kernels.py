@@ -16,7 +16,7 @@ REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 EACH = 256  # threads a block if a thread serves one element
 _SCALARS = {"int": np.int32, "long long": np.int64, "word": np.uint64}
 _ARRAYS = {
-    "long long": np.dtype(np.int64), "word": np.dtype(np.uint64), "bool": np.dtype(bool),
+    "long long": np.dtype(np.int64), "word": np.dtype(np.uint64), "bool": np.dtype(bool), "double": np.dtype(np.float64),
     "unsigned short": np.dtype(np.uint16),
 }  # fmt: skip
 _NULL = np.uint64(0)
@@ -62,7 +62,7 @@ class Kernels:
         self._files = {name: file for file, text in self._sources.items() for name in signatures(text)}
         self._signatures = {name: s for text in self._sources.values() for name, s in signatures(text).items()}
         self._modules = {}
-        self._ready = {}  # (name, dtype) -> (function, what takes its arguments)
+        self._ready = {}  # (name, dtype) -> (function, number of arguments, what makes a tuple of them)
 
     def has(self, dtype):
         """Whether the kernels are compiled for elements of ``dtype``."""
@@ -80,10 +80,10 @@ class Kernels:
         """A function of the last argument of a kernel, a number, that runs it with one thread an
         element; the other arguments are checked here, once for all its calls.
         """
-        function, (*takers, number) = self._ready.get((name, dtype)) or self._prepare(name, dtype)
-        if len(arguments) != len(takers):
-            raise TypeError(f"kernel {name} takes {len(takers) + 1} arguments, got {len(arguments) + 1}")
-        values, grid = tuple([take(value) for take, value in zip(takers, arguments)]), (-(-count // EACH),)
+        function, wanted, packed = self._ready.get((name, dtype)) or self._prepare(name, dtype)
+        if len(arguments) != wanted - 1:
+            raise TypeError(f"kernel {name} takes {wanted} arguments, got {len(arguments) + 1}")
+        values, grid, number = packed(*arguments, 0)[:-1], (-(-count // EACH),), _SCALARS[self._signatures[name][-1][0]]
         return lambda value: function(grid, (EACH,), (*values, number(value)))
 
     def multiplier(self, a, b, out):
@@ -112,20 +112,17 @@ class Kernels:
         """
         if 0 in grid:
             return
-        function, takers = self._ready.get((name, dtype)) or self._prepare(name, dtype)
-        if len(takers) != len(arguments):
-            raise TypeError(f"kernel {name} takes {len(takers)} arguments, got {len(arguments)}")
-        function(grid, (threads,), tuple([take(value) for take, value in zip(takers, arguments)]))
+        function, wanted, packed = self._ready.get((name, dtype)) or self._prepare(name, dtype)
+        if wanted != len(arguments):
+            raise TypeError(f"kernel {name} takes {wanted} arguments, got {len(arguments)}")
+        function(grid, (threads,), packed(*arguments))
 
     def _prepare(self, name, dtype):
-        """The compiled kernel, and for each parameter what checks or converts its argument."""
-        takers = [
-            _pointer(name, dtype if kind == "REAL" else _ARRAYS[kind])
-            if pointer
-            else (dtype.type if kind == "REAL" else _SCALARS[kind])
-            for kind, pointer in self._signatures[name]
-        ]
-        ready = self._ready[name, dtype] = self._function(name, dtype), takers
+        """The compiled kernel, the number of its parameters, and what checks or converts
+        arguments.
+        """
+        signature = self._signatures[name]
+        ready = self._ready[name, dtype] = self._function(name, dtype), len(signature), _packer(name, signature, dtype)
         return ready
 
     def _function(self, name, dtype):
@@ -137,18 +134,34 @@ class Kernels:
         return module.get_function(name)
 
 
-def _pointer(name, wanted):
-    """What lets a contiguous array of ``wanted`` pass to kernel ``name``, and None as a null
-    pointer.
+def _packer(name, signature, dtype):
+    """A function of the arguments of kernel ``name`` that gives them as CuPy takes them, in a
+    tuple; it lets contiguous arrays of the right type pass, and None as a null pointer.
+
+    Its text is written for the kernel, line by line: hundreds of launches a step go through it.
     """
+    known = {"null": _NULL, "refuse": _refuse}
+    body, given = [], []
+    for i, (kind, pointer) in enumerate(signature):
+        a, kind_of = f"a{i}", f"t{i}"
+        given.append(a)
+        if pointer:
+            known[kind_of] = dtype if kind == "REAL" else _ARRAYS[kind]
+            body += [
+                f"    if {a} is None: {a} = null",
+                f"    elif ({a}.dtype is not {kind_of} and {a}.dtype != {kind_of}) or not {a}._c_contiguous:",
+                f"        refuse({name!r}, {a}, {kind_of})",
+            ]
+        else:
+            known[kind_of] = dtype.type if kind == "REAL" else _SCALARS[kind]
+            exact = f" if a{i}.__class__ is not int else a{i}" if kind == "long long" else ""
+            body.append(f"    {a} = {kind_of}({a}){exact}")  # a Python integer is a long long to CuPy
+    text = "\n".join([f"def packed({', '.join(given)}):", *body, f"    return {', '.join(given)},"])
+    exec(text, known)  # noqa: S102  of our own signatures
+    return known["packed"]
 
-    def take(value):
-        if value is None:
-            return _NULL
-        if value.dtype != wanted or not value.flags.c_contiguous:
-            raise TypeError(
-                f"kernel {name}: needs a contiguous array of {wanted}, got {value.dtype} with strides {value.strides}"
-            )
-        return value
 
-    return take
+def _refuse(name, value, wanted):
+    raise TypeError(
+        f"kernel {name}: needs a contiguous array of {wanted}, got {value.dtype} with strides {value.strides}"
+    )

@@ -86,6 +86,8 @@ class Adam(Optimizer):
 
         return update
 
+    masked_rule = rule
+
 
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019, arXiv:1711.05101).

@@ -12,6 +12,7 @@ from minitensor.engine.mode import timed
 from minitensor.engine.settings import flag, integer, number
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.optim.on_gpu import move_averages
+from minitensor.optim.optimizer import nothing
 from minitensor.optim.parameters import leaves_of
 
 __all__ = ["EMA"]
@@ -47,6 +48,8 @@ class EMA:
         self.warmup = flag("EMA", "warmup", warmup)
         self.updates = 0
         self._tables: dict = {}  # see ``on_gpu.py``
+        self._unless: Any = None  # as ``FlatBuffer.unless``
+        self._settle: Any = nothing  # as an optimiser's
         self.parameters = leaves_of("EMA", parameters)
         if not self.parameters:
             raise ValueError("EMA: no parameters given; pass model.parameters()")
@@ -64,6 +67,7 @@ class EMA:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
         together: dict = {}  # what one kernel of a GPU serves
+        unless = self._unless
         for i, parameter in enumerate(self.parameters):
             value = parameter._array
             average = self.averages[i] = self._beside(self.averages[i], parameter)
@@ -73,13 +77,25 @@ class EMA:
             with on(average):
                 step = namespace(device_of(average)).subtract(value, average)
                 step *= 1 - decay
-                average += step
+                if unless is None:
+                    average += step
+                else:
+                    step += average
+                    namespace(device_of(average)).copyto(average, step, where=move(unless, device_of(average)) == 0)
         for (device, _), pairs in together.items():
             with on(device):
-                move_averages(namespace(device), self._tables, device, pairs, 1 - decay)
+                move_averages(
+                    namespace(device),
+                    self._tables,
+                    device,
+                    pairs,
+                    1 - decay,
+                    None if unless is None else move(unless, device),
+                )
 
     def __getstate__(self):
-        return {**vars(self), "_tables": {}}
+        self._settle()
+        return {**vars(self), "_tables": {}, "_settle": nothing}
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -99,6 +115,7 @@ class EMA:
 
     def state_dict(self) -> dict[str, Any]:
         """The averages and their count, ready for ``mt.save``."""
+        self._settle()
         return {"updates": self.updates, "averages": [Tensor(copied(average)) for average in self.averages]}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -109,6 +126,7 @@ class EMA:
         shapes, loaded = [a.shape for a in self.averages], [asarray(a).shape for a in saved["averages"]]
         if shapes != loaded:
             raise ValueError(f"EMA: the saved averages have shapes {loaded}, the parameters {shapes}")
+        self._settle()
         self.updates = integer("EMA", "updates", saved["updates"], least=0)
         for average, loaded in zip(self.averages, saved["averages"]):
             with on(average):

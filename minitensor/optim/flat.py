@@ -87,6 +87,7 @@ class FlatBuffer:
         self.state = {name: self.new() for name in state_names}
         self.tables: dict = {}  # what kernels over many parameters are told of them
         self.scratch = [self.new(min(self.size, self.piece)) for _ in range(n_scratch)]
+        self.unless: Any = None  # within a DeferredCheck's step a float64 on the device: not 0, it changes nothing
         for entry in entries:
             self._adopt(entry)
 
@@ -124,6 +125,24 @@ class FlatBuffer:
         """Bring the updated values to the parameters."""
         if self.rounded is not self.values:
             self.rounded[start:stop] = self.values[start:stop].astype(self.rounded.dtype)
+
+    def kept(self, entries, start, stop):
+        """``[(array, its copy)]`` of all that an update of ``entries``, the stretch from ``start``
+        to ``stop``, writes to.
+        """
+        stretches = [array[start:stop] for array in (self.values, *self.state.values())]
+        own = [
+            array
+            for entry in entries
+            for name, array in entry.state.items()
+            if name not in self.state and name != "master"
+        ]
+        return [(array, array.copy()) for array in (*stretches, *own)]
+
+    def put_back(self, kept):
+        """Undo an update where ``unless`` says so, without a look at it."""
+        for array, copy in kept:
+            self.xp.copyto(array, copy, where=self.unless != 0)
 
     def fill(self):
         """Make ``gradients`` hold the gradient of each parameter, zeros where there is none;

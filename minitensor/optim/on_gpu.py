@@ -32,9 +32,9 @@ def _sent(xp, tables, key, rows):
     return held[1]
 
 
-def move_averages(xp, tables, device, pairs, rest):
+def move_averages(xp, tables, device, pairs, rest, unless=None):
     """``average += rest * (value - average)`` for pairs of contiguous arrays of one type on
-    ``device``, in one launch.
+    ``device``, in one launch; nothing if the array ``unless`` holds another number than 0.
     """
     rows, blocks = [], 0
     for average, value in pairs:
@@ -42,7 +42,7 @@ def move_averages(xp, tables, device, pairs, rest):
         blocks += -(-average.size // PIECE)
     dtype = pairs[0][0].dtype
     table = _sent(xp, tables, (device, dtype), rows)
-    xp.kernels.launch("averages", dtype, (blocks,), THREADS, (table, len(rows), rest))
+    xp.kernels.launch("averages", dtype, (blocks,), THREADS, (table, len(rows), rest, unless))
 
 
 def _described(entries):

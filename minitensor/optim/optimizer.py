@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from minitensor.optim.parameters import Group, Parameters
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 living: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # all there are: who has updated a parameter
 
 
@@ -54,6 +58,7 @@ class Optimizer:
     compiled = (
         False  # whether the rule is one pass where kernels are compiled: then there is one piece, on a GPU no scratch
     )
+    masked_rule: Any = None  # the rule, if it obeys numbers["unless"] on a GPU; see ``FlatBuffer.unless``
     bounds: dict[str, dict[str, Any]] = {  # what ``check`` holds the hyper-parameters to; the keywords of ``settings.number``
         "lr": {"least": 0}, "initial_lr": {"least": 0}, "weight_decay": {"least": 0}, "eps": {"least": 0},
     }  # fmt: skip
@@ -63,6 +68,7 @@ class Optimizer:
         self.param_groups: list[Group] = []
         self._entries: list[Entry] = []
         self._buffers: list[FlatBuffer] = []
+        self._settle: Any = nothing  # of a DeferredCheck: reads how many of the steps were made
         for group in groups_of(type(self).__name__, params):
             self._add(group)
         self._bind()
@@ -116,7 +122,9 @@ class Optimizer:
             with on(buffer.device):
                 for entries, start, stop in buffer.runs():
                     buffer.take_writes(start, stop)
+                    kept = [] if buffer.unless is None or self._masks(buffer) else buffer.kept(entries, start, stop)
                     self.update_run(buffer, entries, start, stop)
+                    buffer.put_back(kept)
                     buffer.round(start, stop)
                     for entry in entries:
                         memory.record_write(entry.value, entry.parameter.name)
@@ -128,8 +136,11 @@ class Optimizer:
         share group and step.
         """
         capture = capturing()
-        if capture is None:
-            update = self.rule(entries[0].group, entries[0].steps)
+        group, step = entries[0].group, entries[0].steps
+        if buffer.unless is not None and self._masks(buffer):
+            update = self.rule(group, step, {**(self.numbers(group, step) or {}), "unless": buffer.unless})
+        elif capture is None:
+            update = self.rule(group, step)
         else:
             update = self._captured_rule(capture, buffer, entries)
         arrays = [buffer.values, buffer.gradients, *buffer.state.values()]
@@ -137,6 +148,12 @@ class Optimizer:
         for piece in pieces(start, stop, size):
             scratch = [array[: piece.stop - piece.start] for array in buffer.scratch]
             update(buffer.xp, *(array[piece] for array in arrays), *scratch)
+
+    def _masks(self, buffer):
+        """Whether the rule itself looks at ``buffer.unless``."""
+        kind = type(self)
+        own = kind.rule is kind.masked_rule and kind.update_run is Optimizer.update_run
+        return own and buffer.xp.name == "cuda" and buffer.xp.kernels.has(buffer.dtype)
 
     def _captured_rule(self, capture, buffer, entries):
         """The update for a CUDA graph: its numbers are those of the step that the graph is run
@@ -264,8 +281,9 @@ class Optimizer:
         """What copies and pickles are made of: all but the flat arrays, which the copy makes for
         its own parameters.
         """
+        self._settle()
         entries = [(entry.parameter, entry.group, entry.steps, entry.state) for entry in self._entries]
-        return {**vars(self), "_buffers": [], "_entries": entries}
+        return {**vars(self), "_buffers": [], "_entries": entries, "_settle": nothing}
 
     def __setstate__(self, state):
         vars(self).update(state)
@@ -282,6 +300,7 @@ class Optimizer:
         """All that a later run needs to go on bit for bit: nested dicts of tensors and numbers,
         ready for ``mt.save``.
         """
+        self._settle()
         numbers = {id(entry.parameter): entry.index for entry in self._entries}
         groups = [
             {**group, "params": [numbers[id(parameter)] for parameter in group["params"]]}
@@ -305,6 +324,7 @@ class Optimizer:
         the number of parameters or a shape differs.
         """
         groups = self._check_saved(saved)
+        self._settle()
         for group, loaded in zip(self.param_groups, groups):
             group.update(loaded)
         for entry in self._entries:

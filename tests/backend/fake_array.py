@@ -74,7 +74,9 @@ class ndarray:  # noqa: N801  CuPy's name
 
     __hash__ = None
 
-    def __init__(self, array, base=None):
+    def __init__(self, array, base=None, dtype=None):
+        if not isinstance(array, (np.ndarray, np.generic)):  # (shape, dtype), as CuPy's own
+            array, base = np.empty(array, base if dtype is None else dtype), None
         self.array = array
         self.base = base
         self.device = SimpleNamespace(id=CURRENT[0]) if base is None else base.device
@@ -118,6 +120,10 @@ class ndarray:  # noqa: N801  CuPy's name
         return SimpleNamespace(
             c_contiguous=flags.c_contiguous, f_contiguous=flags.f_contiguous, owndata=self.base is None, writeable=True
         )
+
+    @property
+    def _c_contiguous(self):
+        return self.array.flags.c_contiguous
 
     def __getattr__(self, name):
         if name.startswith("__") or name in ("ctypes", "getfield", "setfield", "resize", "setflags", "to_device"):

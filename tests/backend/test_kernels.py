@@ -302,7 +302,7 @@ def test_edges_of_arrays(xp, dtype):
     x, y = on_device(given(300), given(300))
     for kernel, arrays, more in (
         ("gate_forward", (x, room), (0,)), ("gate_backward", (x, y, room), (2,)), ("floor_divide", (x, y, room), ()),
-        ("remainder_of", (x, y, room), ()), ("adam", (room, y, room, room), (0.9, 0.98, 1.0, 0.0, 1e-8, 0.1, none)),
+        ("remainder_of", (x, y, room), ()), ("adam", (room, y, room, room), (0.9, 0.98, 1.0, 0.0, 1e-8, 0.1, none, none)),
         ("relu_backward", (x, y, room), ()),
     ):  # fmt: skip
         outs = [fake_device.ndarray(room(300)) if a is room else a for a in arrays]
@@ -443,3 +443,28 @@ def test_edges_of_threads(xp, dtype):
         test_add_at_sums_repeated_ids(xp, dtype.type, (6, 3))
         test_edges_of_wide_rows(xp, dtype)
         test_edges_of_arrays(xp, dtype)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(2, 1, 1, 40), (1, 40), (2, 3, 5, 40), (1, 3, 5, 1), (5, 1), (2, 1, 5, 40), (1, 1)])
+def test_what_is_hidden_is_blank_in_one_launch(xp, dtype, shape):
+    """As ``blank_hidden`` does it; nothing is written behind the arrays."""
+    from minitensor.nn.functional.cuda import _hidden
+    from minitensor.nn.functional.masking import blank_hidden
+
+    rng = np.random.default_rng(0)
+    for share in (0.0, 0.05, 0.5):
+        mask = rng.random(shape) < share
+        q, k, v = (rng.standard_normal((2, 3, *rest)).astype(dtype) for rest in ((5, 37), (40, 37), (40, 70)))
+        q[0, 0], k[1, :, 3], v[:, 2, ::7] = np.nan, np.inf, np.nan
+        right = blank_hidden(np.where, q, k, v, mask)
+        (mask_there,) = on_device(mask)
+        made = _hidden(xp, *on_device(q, k, v), mask_there)
+        assert all(np.array_equal(mine.array, theirs, equal_nan=True) for mine, theirs in zip(made, right, strict=True))
+        made = _hidden(
+            xp, *(x.swapaxes(1, 2) for x in on_device(*(x.swapaxes(1, 2).copy() for x in (q, k, v)))), mask_there
+        )
+        assert all(np.array_equal(mine.array, theirs, equal_nan=True) for mine, theirs in zip(made, right, strict=True))
+    for wrong in ((q[0], k, v), (q.astype(np.float16), k, v), (q, k[:, :1], v), (q[:, :, :0], k, v)):
+        assert _hidden(xp, *on_device(*wrong, np.ones((1, 1), bool))) is None

@@ -9,6 +9,7 @@ from minitensor.backend import namespace
 from minitensor.models.search import _found_there
 from tests.backend.parity import check_parity
 from tests.backend.test_fake_gradients import both
+from tests.optim.test_deferred import KINDS, Run
 
 pytestmark = pytest.mark.gpu
 
@@ -46,3 +47,13 @@ def test_the_most_probable_tokens_are_numpys(width):
     ids, best = _found_there(mt.tensor(values, device="cuda"))
     assert np.array_equal(best, values.max(axis=-1), equal_nan=True)
     assert np.array_equal(ids[:4], values.argmax(axis=-1)[:4]) and np.array_equal(ids[5:], values.argmax(axis=-1)[5:])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_that_is_not_finite_is_left_out_on_the_gpu(kind):
+    run, left = Run(KINDS[kind], "cuda", "float32"), Run(KINDS[kind], "cuda", "float32")
+    for spoilt in (None, None, "inf", None):
+        run.step(spoilt)
+    for _ in range(2):
+        left.step()
+    assert run.check.read()[1] == 2 and run.state() == left.state()

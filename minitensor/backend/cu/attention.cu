@@ -33,3 +33,30 @@ extern "C" __global__ void attention_backward(const REAL* p, const REAL* gd, con
     sum = block_sum(sum);
     FOR_ROW(j) gs[j] = p[j] * (gd[j] * (drop ? drop[j] : 1) - sum) * scale;
 }
+
+// Zeros in place of queries that see no key, and of keys and values that no query sees. q is (batch, heads, queries, width), k and v
+// are (batch, heads, keys, width or deep), each read by its own steps along the first three axes; the mask as in attention_forward. One
+// block a row: first those of q, `count` of them, then those of k and v.
+extern "C" __global__ void attention_seen(const REAL* q, const REAL* k, const REAL* v, const bool* mask, REAL* out_q, REAL* out_k,
+                                          REAL* out_v, long long count, long long width, long long deep, long long heads,
+                                          long long queries, long long keys, long long step_batch, long long step_head,
+                                          long long step_query, long long step_key, long long q_batch, long long q_head,
+                                          long long q_row, long long k_batch, long long k_head, long long k_row, long long v_batch,
+                                          long long v_head, long long v_row) {
+    bool asks = blockIdx.x < count;
+    long long row = asks ? blockIdx.x : blockIdx.x - count, each = asks ? queries : keys, others = asks ? keys : queries;
+    long long step = asks ? step_key : step_query;
+    long long batch = row / each / heads, head = row / each % heads, place = row % each;
+    mask += batch * step_batch + head * step_head + place * (asks ? step_query : step_key);
+    if (step == 0 && others > 1) others = 1;  // one stands for all
+    REAL found = 0;
+    for (long long j = threadIdx.x; j < others; j += blockDim.x)
+        if (mask[j * step]) found = 1;
+    bool seen = block_max(found) > 0;
+    const REAL* x = asks ? q + batch * q_batch + head * q_head + place * q_row : k + batch * k_batch + head * k_head + place * k_row;
+    REAL* out = asks ? out_q : out_k;
+    FOR_ROW(i) out[row * width + i] = seen ? x[i] : 0;
+    if (asks) return;
+    v += batch * v_batch + head * v_head + place * v_row;
+    for (long long i = threadIdx.x; i < deep; i += blockDim.x) out_v[row * deep + i] = seen ? v[i] : 0;
+}

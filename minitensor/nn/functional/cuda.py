@@ -201,6 +201,45 @@ def _even(xp, x):
     return x if 0 in x.strides else xp.ascontiguousarray(x)
 
 
+def _hidden(xp, q, k, v, mask):
+    """``masking.blank_hidden`` in one launch, of arrays (B, H, T or S, K); None if it cannot be."""
+    if not xp.kernels.has(q.dtype) or not q.dtype == k.dtype == v.dtype or q.ndim != 4 or mask.ndim > 4:
+        return None
+    lead, queries, keys = q.shape[:2], q.shape[2], k.shape[2]
+    if not lead == k.shape[:2] == v.shape[:2] or 0 in (*q.shape, *k.shape, *v.shape):
+        return None
+    mask, steps = _mask_steps(xp, mask, (*lead, queries, keys))
+    item, given, places = q.itemsize, [], []
+    for x in (q, k, v):
+        x = x if x.strides[3] == item else xp.ascontiguousarray(x)
+        given.append(x[0, 0, 0, :1])  # the kernel goes on from there by steps
+        places += [step // item for step in x.strides[:3]]
+    made = [xp.empty(x.shape, dtype=x.dtype) for x in (q, k, v)]
+    rows, count = lead[0] * lead[1] * (queries + keys), lead[0] * lead[1] * queries
+    width, deep = q.shape[3], v.shape[3]
+    xp.kernels.rows(
+        "attention_seen",
+        q.dtype,
+        rows,
+        width,
+        *given,
+        mask,
+        *made,
+        count,
+        width,
+        deep,
+        lead[1],
+        queries,
+        keys,
+        *steps,
+        *places,
+    )
+    return made
+
+
+attention_file.hidden_by["cuda"] = _hidden
+
+
 def _forward(xp, q, k, v, mask, bias, drop, scale, out):
     """As ``attention._forward``; scale, mask, softmax and dropout are one kernel, as is their
     gradient.
@@ -272,8 +311,9 @@ def _packed_whole(xp, qkv, mask, drop, n_heads, scale, causal, drawn):
     drop, dtype = attention_file.written(drop, drawn), compute_dtype(qkv.dtype)
     batch, length, width = qkv.shape
     parts = qkv.reshape(batch, length, 3, n_heads, width // (3 * n_heads))
-    # (3, B, H, T, K): one copy, and no product needs another
-    apart = xp.ascontiguousarray(parts.transpose(2, 0, 3, 1, 4))
+    # (3, B, H, T, K): one copy, and no product needs another; with a mask it is that of `_hidden`
+    apart = parts.transpose(2, 0, 3, 1, 4)
+    apart = xp.ascontiguousarray(apart) if mask is None or not xp.kernels.has(qkv.dtype) else apart
     out = xp.empty(apart.shape[1:], dtype=dtype)  # (B, H, T, K)
     q, k, v = apart
     pull = attention_file._attend(xp, q, k, v, mask, None, drop, scale, causal, out, _forward)

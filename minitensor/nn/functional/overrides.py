@@ -10,6 +10,18 @@ from __future__ import annotations
 __all__ = ["override"]
 
 
+def _served(xp, inputs):
+    """Whether there are kernels for the floats among the inputs, and all have elements."""
+    dtype = getattr(inputs[0], "dtype", None)
+    if dtype is None or not xp.kernels.has(dtype):
+        return False
+    for x in inputs:
+        if x is not None and hasattr(x, "dtype"):
+            if (x.dtype is not dtype and x.dtype.kind == "f" and x.dtype != dtype) or not x.size:
+                return False
+    return True
+
+
 def override(op, device):
     """Register a kernel of ``op`` for one device: ``kernel(xp, *inputs, needs, **keywords)``.
 
@@ -19,9 +31,7 @@ def override(op, device):
 
     def decorate(function):
         def kernel(xp, *inputs, needs, **keywords):
-            floats = {x.dtype for x in inputs if hasattr(x, "dtype") and x.dtype.kind == "f"}
-            full = all(getattr(x, "size", 1) for x in inputs)
-            if full and len(floats) == 1 and inputs[0].dtype in floats and xp.kernels.has(inputs[0].dtype):
+            if _served(xp, inputs):
                 made = function(xp, *inputs, needs=needs, **keywords)
                 if made is not None:
                     return made

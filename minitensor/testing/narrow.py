@@ -8,8 +8,8 @@ of that type, ``eps``, and from how the gradient answers to it:
 
 R is how far the float64 gradient moves, in units of eps, if inputs and cotangents are each moved by
 a random part of 4 eps of themselves: its condition. S is the size that rounding of what the rule is
-made of leaves: the largest element of the gradient, the largest output times cotangent over the largest
-input, or, if that is larger, the smaller one of cotangent and output times cotangent. An element is
+made of leaves: the largest element of the gradient, the largest output times cotangent over the
+largest input, or, if larger, the smaller one of cotangent and output times cotangent. An element is
 counted if the bound is below nine tenths of it, so that a lost one or a wrong sign shows. Outputs
 are held to the same bound, with S the largest output or input.
 """
@@ -93,7 +93,7 @@ def check_narrow(problem, dtype, seed, report):
             moved = [np.fmax(m, np.abs(n - w)) for m, n, w in zip(moved, near, wide)]
         pairs = [(_largest(c), _largest(c) * _largest(o)) for c, o in zip(cotangents, outputs) if c is not None]
         pushed = max(push for _, push in pairs)
-        given = max(min(pair) for pair in pairs)  # a softmax takes what is nearly g from g, however large its inputs are
+        given = max(min(pair) for pair in pairs)  # a softmax takes what is nearly g from g, however large its inputs
         for i, gradient, right, response in zip(problem.wanted, found, wide, moved):
             if gradient.dtype != dtype:
                 raise AssertionError(

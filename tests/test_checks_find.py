@@ -3,6 +3,7 @@ nothing, rules that never run.
 """
 
 import functools
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -326,6 +327,87 @@ def test_a_step_beyond_all_that_happens_is_not_the_surest():
     x = [[32.102342746467016, 1005.0970667227357, 740.1224090054114, 1059.683125252266]]
     x += [[1083.8422606595868, 971.6655262253546, 655.2643599489442, -611.1031229388473]]
     assert check_op(mt.nn.functional.softmax, [np.array(x)], keywords={"axis": 0}, seed=428).checked
+
+
+def test_what_rounding_leaves_of_a_sum_raises_no_alarm_where_elements_move_far():
+    # The second derivatives are 0, computed as 6e-17, and a step moves the element by 540 times it.
+    logits, keywords = np.array([14.18594964030806, 540.5564355911224]), {"reduction": "mean", "label_smoothing": 0.0}
+    assert check_op(
+        mt.nn.functional.cross_entropy, [logits, np.array(0), np.ones(2)], keywords=keywords, seed=906
+    ).checked
+
+
+def test_a_jump_is_a_kink():
+    report = gradcheck((np.sign, lambda g, x: 0 * g), [np.array([0.0, 1.0])])
+    assert (report.checked, report.kinks, report.hidden) == (1, 1, 0)
+
+
+def test_a_jump_of_the_curvature_hides_no_wrong_slope():
+    def bent(at_zero):
+        def vjp(g, x):
+            return g * np.where(x == 0, at_zero, 2 * np.maximum(x, 0))
+
+        return lambda x: np.maximum(x, 0) ** 2, vjp
+
+    assert gradcheck(bent(0.0), [np.zeros(2)]).checked == 1
+    with pytest.raises(AssertionError, match=r"at index \(0,\) is .* by its rule"):
+        gradcheck(bent(0.01), [np.array([0.0, 1.0])])
+
+
+def test_a_large_gradient_hides_no_wrong_one_that_has_no_part_in_it():
+    with pytest.raises(AssertionError, match=r"at index \(1,\) of the outputs that it moves is"):
+        gradcheck((np.log, lambda g, x: g / x * np.where(x > 1, 1.5, 1)), [np.array([1e-18, 2.0])])
+    assert gradcheck((np.log, lambda g, x: g / x), [np.array([1e-18, 2.0])]).checked == 1
+
+
+def test_an_infinite_input_is_no_comparison():
+    with np.errstate(invalid="ignore"), pytest.raises(AssertionError, match="every one of 3 derivatives is at a kink"):
+        gradcheck((np.sum, lambda g, x: np.full(x.shape, 1.01 * g)), [np.array([np.inf, 1.0, -np.inf])])
+
+
+def by_order(factor=1.0):
+    """NumPy's sort, and the rule that gives the gradient of each output to the element there."""
+
+    def vjp(g, x):
+        return factor * g[np.argsort(np.argsort(x, kind="stable"), kind="stable")]
+
+    return np.sort, vjp
+
+
+@pytest.mark.parametrize("x", [[1.0, 1.0, 1.0, 2.0], [0.0, 3.0, 0.0, 0.0, -1.0]])
+def test_sorted_ties_have_a_slope_near_by(x):
+    # The middle one of three equal numbers: no element alone moves that output.
+    assert gradcheck(by_order(), [np.array(x)]).kinks == 3
+    with pytest.raises(AssertionError, match="by its rule"):
+        gradcheck(by_order(1.1), [np.array(x)])
+    with pytest.raises(AssertionError, match="by its rule"):
+        gradcheck((np.sort, lambda g, x: np.full(x.shape, g[1])), [np.array(x)])
+
+
+class Pair(NamedTuple):
+    w: Any
+    b: Any
+
+
+def test_inputs_in_named_tuples_and_dicts_are_differentiated():
+    x = np.array([0.3, -1.0])
+    assert gradcheck(lambda p: mt.tanh(p.w) + p.b, [Pair(x, x)]).checked == 2
+    assert gradcheck(lambda p: mt.tanh(p["w"]) + p["b"][0], [{"w": x, "b": [x]}]).checked == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "error"),
+    [
+        ({"order": 3}, r"order must be 0 \(values\), 1 .* got 3"),
+        ({"rtol": -1}, "rtol must be a number of at least 0, got -1"),
+        ({"seed": None}, "seed must be an integer of at least 0, got None"),
+        ({"wanted": 0}, r"wanted must be a list of numbers of inputs, such as \[0\], got 0"),
+    ],
+)
+def test_options_that_are_none_are_refused(option, error):
+    with pytest.raises((ValueError, TypeError), match=error):
+        check_op(mt.sin, [np.ones(2)], **option)
+    assert check_op(mt.sin, [np.ones(2)], profiles="tiny").checked
 
 
 def test_second_derivatives_beside_infinite_ones_are_those_of_the_function():

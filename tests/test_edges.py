@@ -14,6 +14,17 @@ def test_nan_in_a_log_sum_stays_nan():
     assert np.isnan(F.log_softmax.definition(x[:1]).data).all()
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_weight_of_a_sure_class_has_a_gradient_with_all_its_digits(smoothing):
+    # The loss is log(1 + exp(-32)), of which log(sum) - max knows not one digit.
+    logits, weight = np.array([[0.0, -32.0]]), nn.Parameter(np.array([1.5, 0.5]))
+    options = {"label_smoothing": smoothing, "reduction": "sum"}
+    (found,) = mt.grad(F.cross_entropy(logits, [0], weight, **options), [weight])
+    log_p = np.array([-np.log1p(np.exp(-32.0)), -32.0 - np.log1p(np.exp(-32.0))])
+    want = -(1 - smoothing) * log_p * [1, 0] - smoothing / 2 * log_p
+    np.testing.assert_allclose(found.numpy(), want, rtol=1e-13)
+
+
 def test_a_class_without_probability_has_finite_gradients_of_every_order():
     logits = mt.tensor([[0.0, -np.inf, 1.0]], requires_grad=True)
     weight = mt.ones(3, requires_grad=True)

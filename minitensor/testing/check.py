@@ -10,7 +10,7 @@ from minitensor.testing.adapters import Adapted, adapt
 from minitensor.testing.collected import collected
 from minitensor.testing.gradients import Report, as_list, check_problem, second_order
 from minitensor.testing.narrow import check_narrow, representable
-from minitensor.testing.problem import Problem, as_inputs, generator, name_of, show
+from minitensor.testing.problem import Problem, as_inputs, check_options, generator, name_of, show
 from minitensor.testing.profiles import of_case
 from minitensor.testing.snippet import reproduced
 
@@ -40,7 +40,7 @@ def check_op(
     dtype: Any = None,
     device: str | None = None,
     at_kinks: Callable[..., Any] | None = None,
-    profiles: Collection[str] = (),
+    profiles: Collection[str] | str = (),
     examples: int = 25,
     seed: int = 0,
     name: str | None = None,
@@ -54,8 +54,9 @@ def check_op(
     a NumPy function that gives the right values. order: 0 checks values alone, 1 gradients too, 2
     second derivatives as well (1 by itself for what comes from a library that has none, and the
     report says so). dtype, device, at_kinks: as for ``gradcheck``. profiles: names of
-    ``strategies.PROFILES`` such as ``"ties"`` or ``"huge"``; for each of them further examples,
-    what is given or drawn changed so. examples: how many to draw; a fifth of it for each profile.
+    ``strategies.PROFILES`` such as ``"ties"`` or ``"huge"``, or one of them; for each further
+    examples, what is given or drawn changed so. examples: how many to draw; a fifth of it for each
+    profile.
 
     Checked are: values (against ``reference``); the same bits under ``no_grad``; inputs unchanged,
     and frozen throughout, so that a rule that writes to its arguments fails; any memory layout;
@@ -73,6 +74,8 @@ def check_op(
     >>> check_op(mt.multiply, [mt.ones((2, 3)), mt.full((3,), 2.0)], reference=np.multiply).kinks
     0
     """
+    check_options("check_op", seed, rtol, atol, order)
+    profiles = (profiles,) if isinstance(profiles, str) else profiles
     given, fn = fn, adapt(fn)
     note = ""
     if order > 1 and isinstance(fn, Adapted) and not fn.twice:

@@ -30,10 +30,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["EPSILON", "SIDES", "SURE", "Verdict", "complex_slope", "confirms", "judge", "settled_at_once", "share"]
+__all__ = [
+    "EPSILON", "SIDES", "STEP", "SURE", "VISIBLE", "Verdict", "complex_slope", "confirms", "differ", "judge",
+    "settled_at_once", "share",
+]  # fmt: skip
 
-STEPS = (1e-3, 1e-4, 1e-5, 1e-6, 3e-2, 0.37, 1e-9)  # the first is nearly always enough
-LARGE = (3e-2, 0.37)
+STEP = 1e-3  # nearly always enough
+STEPS = (STEP, 1e-4, 1e-5, 1e-6, 3e-2, 0.37, 1e-9)
+COARSE_FIRST = (STEP, 3e-2, 0.37, 1e-4, 1e-5, 1e-6, 1e-9)
 FINE = (1e-5, 1e-6, 1e-9)
 FINEST = (1e-9, 1e-10, 1e-11, 1e-12, 1e-13)  # for what oscillates within the others
 NEAREST = 1e-12  # a kink that shows at this step is in place
@@ -42,6 +46,7 @@ EPSILON = float(np.finfo(np.float64).eps)
 SURE = 10.0  # the bound is this many times what differences and rounding make likely
 VISIBLE = 0.05  # the bound must be below this part of the smallest slope, so that one that is wrong stands out
 
+VANISHED = 1e-3  # of the slope of the first step: what is left of it at the finest is 0
 JUMP = 1e-9  # of the size of the outputs: less may be rounding
 ROUGH = 1e-3
 AGREE = 0.01  # two of the finest steps show a slope if they agree to this part of it
@@ -55,13 +60,15 @@ class Verdict(NamedTuple):
     word: "right"; "wrong"; "kink", if f has no derivative here and the claim lies between the
     slopes of both sides (or these are infinite, or outside the domain of f); "blurred", if the
     slope is smaller than what rounding hides. coarse: it is right within a bound that is much wider
-    than what is allowed.
+    than what is allowed. beyond: how many times the bound is what it may be to see the smallest
+    part, if it is blurred.
     """
 
     word: str
     numeric: float
     share: float = 0.0
     coarse: bool = False
+    beyond: float = 0.0
 
 
 class Estimate(NamedTuple):
@@ -89,10 +96,15 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=
     claim: where it would hide the smallest part, the claim is blurred.
     """
     differences = _Differences(line, wobble, scale)
-    hidden = smallest is not None and _hidden(differences, claimed, smallest, tolerance)
-    verdict = hidden or _judge(differences, claimed, smallest, tolerance, cancelling)
+    # Where rounding hides the slope from the first step, finer ones see less.
+    coarse = smallest is not None and SURE * differences.of(STEP).rounding > VISIBLE * smallest
+    steps = sorted(STEPS, reverse=True) if smallest is None else COARSE_FIRST if coarse else STEPS
+    hidden = _hidden(differences, claimed, smallest, tolerance) if coarse else None
+    verdict = hidden or _judge(differences, steps, claimed, smallest, tolerance, cancelling)
     # Right, but only since a step says so little: finer ones may tell.
     by_grace = verdict.coarse and not abs(claimed - verdict.numeric) <= tolerance(verdict.numeric)
+    if by_grace and differences.is_still(STEPS[-1]):
+        by_grace = False  # nor will finer ones
     if (verdict.word != "right" or by_grace) and not differences.in_place and not hidden:
         smooth = differences.is_smooth()
         finer = _resolved(differences, claimed, smallest, tolerance, cancelling, verdict)
@@ -112,7 +124,7 @@ def settled_at_once(line, claimed, smallest, allowed, wobble, scale, floor):
     """
     if smallest is not None and floor > VISIBLE * smallest:
         return None
-    found = _Differences(line, wobble, scale).of(STEPS[0] if smallest is not None else max(STEPS))
+    found = _Differences(line, wobble, scale).of(STEP if smallest is not None else max(STEPS))
     if not _settled(claimed, smallest, found, lambda slope: allowed):
         return None
     return share(
@@ -124,31 +136,29 @@ def _hidden(differences, claimed, smallest, tolerance):
     """The verdict "blurred", if already three steps show that rounding hides the slope from every
     one; else None.
 
-    So it is where the first step is too small for it, the largest ones agree with the claim and
-    with each other, and at the smallest one f does not move.
+    So it is where the largest ones agree with the claim and with each other, and at the smallest
+    one f does not move.
     """
-    first = differences.of(STEPS[0])
-    if SURE * first.rounding <= VISIBLE * smallest:
-        return None
-    best = min((first, *(differences.of(h) for h in LARGE)), key=lambda e: e.uncertainty)
+    best = min((differences.of(h) for h in COARSE_FIRST[:3]), key=lambda e: e.uncertainty)
     bound, allowed = SURE * best.uncertainty, tolerance(best.slope)
-    agrees = abs(claimed - best.slope) <= allowed + bound and bound > max(VISIBLE * smallest, allowed)
+    beyond = bound / max(VISIBLE * smallest, allowed)
+    agrees = beyond > 1.0 and abs(claimed - best.slope) <= allowed + bound
     if agrees and differences.is_smooth() and differences.is_still(STEPS[-1]):
-        return Verdict("blurred", best.slope)
+        return Verdict("blurred", best.slope, beyond=beyond)
     return None
 
 
-def _judge(differences, claimed, smallest, tolerance, cancelling):
-    """The verdict by ``STEPS``."""
+def _judge(differences, steps, claimed, smallest, tolerance, cancelling):
+    """The verdict by ``steps``, all of them if none suffices."""
     seen: dict[float, Estimate] = {}
-    for h in sorted(STEPS, reverse=True) if smallest is None else STEPS:
+    for h in steps:
         found = differences.of(h)
         surest = not any(e.uncertainty < found.uncertainty for e in seen.values())
         if surest and _settled(claimed, smallest, found, tolerance):
             bound = SURE * found.rounding if smallest is None else tolerance(found.slope) + SURE * found.uncertainty
             return Verdict("right", found.slope, share(claimed, found.slope, bound))
         seen[h] = found
-        if h == STEPS[0] and differences.jumps(h):
+        if h == STEP and differences.jumps(h):
             return Verdict("kink", found.slope)
         if h == STEPS[3] and differences.kink_in_place([seen.get(side) for side in SIDES]):
             break  # no other step shows another slope
@@ -169,7 +179,9 @@ def _judge(differences, claimed, smallest, tolerance, cancelling):
     if not abs(claimed - best.slope) <= tolerance(best.slope) + bound:
         hidden = _cancelled(differences, claimed, best, bound, cancelling)
         return Verdict("blurred" if hidden else "wrong", best.slope)
-    # A claim of 0 that no step has found flat is right at the most by chance.
+    # A claim of 0 that no step has found flat is right at the most by chance, unless f becomes so.
+    if smallest is None and differences.vanishes():
+        return Verdict("right", best.slope)
     visible = smallest is not None and bound <= max(VISIBLE * smallest, tolerance(best.slope))
     part = share(claimed, best.slope, tolerance(best.slope) + bound)
     coarse = bound > max(2 * tolerance(best.slope), CLOSE * (smallest or 0.0))
@@ -275,7 +287,7 @@ class _Differences:
     def _of(self, h):
         right, left, near_right, near_left = (self.line(t) for t in (h, -h, h / 2, -h / 2))
         for live, (_, a), (_, b), (_, o) in zip(self.live, right, left, self.middle):
-            live |= _differ(a, o) | _differ(b, o)
+            live |= differ(a, o) | differ(b, o)
         wide, narrow = _difference(right, left) / (2 * h), _difference(near_right, near_left) / h
         ahead = (4 * _difference(near_right, self.middle) - _difference(right, self.middle)) / h
         behind = (_difference(left, self.middle) - 4 * _difference(near_left, self.middle)) / h
@@ -289,9 +301,22 @@ class _Differences:
             self.smooth.append(found)
         return found
 
+    def converges(self):
+        """Whether the slope becomes surer with each finer step, as it does where only the curvature
+        of f jumps; that of what oscillates does not.
+        """
+        found = [self.of(h) for h in (STEP, *FINE)]
+        shrinks = [b.uncertainty <= max(0.2 * a.uncertainty, 2 * b.rounding) for a, b in itertools.pairwise(found)]
+        return all(shrinks) and found[-1].uncertainty > 0
+
+    def vanishes(self):
+        """Whether the slope becomes 0 with the step, and is no more than what is uncertain."""
+        last = self.of(STEPS[-1])
+        return self.converges() and abs(last.slope) <= last.uncertainty <= VANISHED * self.of(STEP).uncertainty
+
     def is_smooth(self):
         """Whether two steps that have seen f bend by little show one slope: one may by chance."""
-        return any(
+        return self.converges() or any(
             abs(a.slope - b.slope) <= a.uncertainty + b.uncertainty + 0.1 * max(abs(a.slope), abs(b.slope))
             for a, b in itertools.combinations(self.smooth, 2)
         )
@@ -302,16 +327,16 @@ class _Differences:
         return max(abs(found.slope), abs(found.ahead), abs(found.behind)) <= SURE * found.rounding
 
     def jumps(self, h):
-        """Whether f is elsewhere beside 0: as far within the finest step as within ``h``, on one
-        side or on both. Then it has no derivative.
+        """Whether f is elsewhere beside 0: as far within the finest step as within ``h``, on both
+        sides. Then it has no derivative.
         """
         wide = self.of(h)
         far = h * max(abs(wide.ahead), abs(wide.behind))
         if not (math.isfinite(far) and far > JUMP * (wide.size + self.movement())):
             return False
         close = self.of(NEAREST)
-        near = NEAREST * max(abs(close.ahead), abs(close.behind))
-        self.in_place = math.isfinite(near) and 0.7 * far < near < 1.4 * far
+        apart = max(abs(NEAREST * getattr(close, side) - h * getattr(wide, side)) for side in ("ahead", "behind"))
+        self.in_place = math.isfinite(apart) and apart <= 0.05 * far
         return self.in_place
 
     def kink_in_place(self, sides):
@@ -337,11 +362,11 @@ def confirms(line, exact, scale):
     """Whether differences agree with the slope ``exact`` to four digits, as they do if ``line`` is
     analytic.
     """
-    estimate = _Differences(line, 0.0, scale).of(STEPS[0])
+    estimate = _Differences(line, 0.0, scale).of(STEP)
     return abs(exact - estimate.slope) <= 1e-4 * abs(estimate.slope) + SURE * estimate.uncertainty
 
 
-def _differ(a, b):
+def differ(a, b):
     """Where two outputs differ; two NaN, or two equal infinities, do not."""
     return ~((a == b) | ((a != a) & (b != b)))
 
@@ -350,7 +375,7 @@ def _difference(outputs, others):
     """Sum of the cotangents times what the outputs have moved by."""
     total = 0.0
     for (c, a), (_, b) in zip(outputs, others):
-        moved = _differ(a, b)
+        moved = differ(a, b)
         with np.errstate(invalid="ignore"):  # infinite outputs
             total += float((c[moved] * (a[moved] - b[moved])).sum())
     return total

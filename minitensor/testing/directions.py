@@ -15,7 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from minitensor.testing.differences import EPSILON, Verdict, complex_slope, confirms, judge, settled_at_once, share
+from minitensor.testing.differences import (
+    EPSILON,
+    STEP,
+    VISIBLE,
+    Verdict,
+    complex_slope,
+    confirms,
+    differ,
+    judge,
+    settled_at_once,
+    share,
+)
 from minitensor.testing.kinks import LOOKED_AT, at_kink
 from minitensor.testing.problem import freeze
 
@@ -70,6 +81,12 @@ def _check_input(lines, report):
         lines.narrow(group, verdict, report)
 
 
+def _rounding(gradient):
+    """Rounding of a gradient whose parts are as large as its largest element."""
+    finite = np.abs(gradient[np.isfinite(gradient)])
+    return 16 * EPSILON * float(finite.max(initial=0.0))
+
+
 class _Lines:
     """The slope of <cotangents, outputs> along lines through one input; elements by their place in
     the flat array.
@@ -84,9 +101,8 @@ class _Lines:
         signed = bool((np.signbit(self.value) & (self.value == 0)).any())
         self.unmoved = [None if signed else outputs]
         self.reach = np.where(np.abs(self.value) > FAR, np.abs(self.value), 1.0)
-        finite = np.abs(self.claims[np.isfinite(self.claims)])
         self.atol = atol
-        self.floor = 16 * EPSILON * float(finite.max(initial=0.0))  # rounding of the gradient itself
+        self.floor = _rounding(self.claims)
         self.blurred = 0
         self.kinks: list = []
         self.finite_claims: Any = None  # the gradient with outputs left out that are not finite
@@ -117,6 +133,8 @@ class _Lines:
             report.elements += len(group)
             report.error = max(report.error, verdict.share)
         elif len(group) == 1:
+            if verdict.word == "blurred" and self.floor > VISIBLE * abs(self.claims[group[0]]):
+                verdict = self.by_itself(group[0], verdict)
             report.hidden += verdict.word == "blurred"
             if verdict.word in ("kink", "wrong") and len(self.kinks) < LOOKED_AT:
                 verdict, kink = at_kink(self, group[0], verdict)
@@ -124,17 +142,19 @@ class _Lines:
             if verdict.word == "wrong":
                 raise AssertionError(self.complaint(group[0], verdict.numeric))
             report.kinks += verdict.word == "kink"
-        elif verdict.word != "blurred" or self.blurred < PATIENCE:
+        elif verdict.word != "blurred" or (self.blurred < PATIENCE and verdict.beyond <= 10 * len(group)):
             self.blurred += verdict.word == "blurred"
             for half in np.array_split(group, 2):
                 self.narrow(half, self.verdict(half), report)
-        else:
+        else:  # a part is at most ten times as large as the smallest, with a share of what hides all
             report.hidden += len(group)
 
     def verdict(self, group, relative=False):
         """What differences say of the slope along a line that moves the elements of ``group`` and
         no others.
         """
+        if not np.isfinite(self.reach[group]).all():  # an infinite input cannot be moved
+            return Verdict("kink", math.nan)
         direction = np.zeros(self.value.size)
         direction[group] = (self.weights[group] if len(group) > 1 else 1.0) * self.reach[group]
         with np.errstate(invalid="ignore", over="ignore"):
@@ -160,8 +180,8 @@ class _Lines:
         loose = max(self.rtol, 1e-5) if self.complex_step else self.rtol
         problem = self.problem
         floor = self.floor * float(np.abs(direction).sum())
-        # Numbers of about 1 that cancel leave their rounding; where elements move by more than 1, as
-        # much more, but no more than the function is large.
+        # Numbers of about 1 that cancel leave their rounding; where elements move by more than 1,
+        # as much more, but no more than the function is large.
         cancelling = min(problem.cancelling, float(np.abs(direction).max()))
         cancelling = min(1.0, problem.cancelling) if relative else max(1.0, cancelling)
         sizes_of = (wobble, problem.scale, cancelling, floor)
@@ -175,7 +195,28 @@ class _Lines:
         if again.word == "right" or (again.word == "wrong" and found.word != "wrong"):
             factor = float(self.reach[group[0]] / abs(self.value[group[0]])) if len(group) == 1 else 1.0
             return again._replace(numeric=again.numeric * factor)
-        return found
+        return found._replace(beyond=min(found.beyond, again.beyond))
+
+    def by_itself(self, place, verdict):
+        """The verdict on one element of which rounding of larger claims may hide all, by the
+        outputs that it moves: that of an op that works element by element has no part in theirs.
+        """
+        direction = np.zeros(self.value.size)
+        direction[place] = self.reach[place]
+        middle, *moved = (self.outputs_at(direction, t) for t in (0.0, STEP, -STEP))
+        live = iter(np.any([differ(side[k][1], o) for side in moved], axis=0) for k, (_, o) in enumerate(middle))
+        cotangents = [None if c is None else freeze(np.where(next(live), c, 0.0)) for c in self.cotangents]
+        with np.errstate(all="ignore"):
+            (gradient,) = self.problem.gradients(cotangents, wanted=[self.i])
+        other = copy.copy(self)
+        other.cotangents, other.claims = cotangents, gradient.reshape(-1)
+        other.floor = _rounding(other.claims)
+        if not other.floor < self.floor / 16:
+            return verdict
+        found = other.verdict(np.array([place]))
+        if found.word == "wrong":
+            self.said[place], self.said_claim[place] = "of the outputs that it moves ", float(other.claims[place])
+        return found if found.word in ("right", "wrong") else verdict
 
     def scaled(self, reach):
         """The same lines with other steps for each element."""

@@ -18,7 +18,7 @@ from minitensor.testing.directions import check_gradients
 from minitensor.testing.foreign import own_backward_called
 from minitensor.testing.kinks import check_together
 from minitensor.testing.narrow import check_narrow, representable
-from minitensor.testing.problem import Problem, as_inputs, generator
+from minitensor.testing.problem import Problem, as_inputs, check_options, generator
 from minitensor.testing.snippet import reproduced
 
 __all__ = ["Report", "gradcheck", "gradgradcheck"]
@@ -85,24 +85,25 @@ def gradcheck(
     ``(f, vjp)`` of functions of NumPy arrays, a ``torch.autograd.Function``, a ``torch.nn.Module``
     or a function of PyTorch's tensors, a ``jax.custom_vjp`` or a function of JAX's arrays, a
     primitive of HIPS autograd, an operation of MyGrad (``minitensor.testing.adapters``). inputs: a
-    list of tensors or arrays, or lists of these, one item for each argument of fn (one tensor is
-    taken as one input); floating ones are brought to float64 and
-    differentiated (those numbered in ``wanted`` alone, if given), all are frozen read-only. rtol,
-    atol: error allowed in each element, beside what rounding hides. complex_step: compare with the
-    complex step if differences confirm that fn is analytic; exact to rounding, so that rtol can be
-    1e-10. dtype: a narrower type, ``"float16"``, ``"bfloat16"`` or ``"float32"``, or a list of
-    them: inputs are rounded to it, and the rule that runs in it is held to the one in float64,
-    within bounds that follow from its rounding and from how the gradient answers to it. device:
-    where fn is computed (``"cuda"``). at_kinks: the documented choice for kinks, ``(cotangent,
-    *inputs)`` to gradients: a rule that gives it at a kink is right, whatever the slopes of both
-    sides. seed: of the random cotangents and directions.
+    list of tensors or arrays (PyTorch's and JAX's too), or lists, tuples and dicts of these, one
+    item for each argument of fn (one tensor is taken as one input); floating ones are brought to
+    float64 and differentiated (those numbered in ``wanted`` alone, if given), all are frozen
+    read-only. rtol, atol: error allowed in each element, beside what rounding hides. complex_step:
+    compare with the complex step if differences confirm that fn is analytic; exact to rounding, so
+    that rtol can be 1e-10. dtype: a narrower type, ``"float16"``, ``"bfloat16"`` or ``"float32"``,
+    or a list of them: inputs are rounded to it, and the rule that runs in it is held to the one in
+    float64, within bounds that follow from its rounding and from how the gradient answers to it.
+    device: where fn is computed (``"cuda"``). at_kinks: the documented choice for kinks,
+    ``(cotangent, *inputs)`` to gradients: a rule that gives it at a kink is right, whatever the
+    slopes of both sides. seed: of the random cotangents and directions.
 
     The cotangent of each output is random. The elements of a gradient are compared along random
     directions, each through elements of one size, so that none hides behind larger ones; a
     direction that disagrees is halved down to the elements that are wrong. Smaller steps go around
     a kink near by. At a kink itself the gradient of each output must lie between the slopes of both
-    sides, and so must the sum over elements that kink together; such an element is counted apart.
-    Returns a ``Report``.
+    sides, and so must the sum over elements that kink together; of an output that moves with none
+    alone, between the slopes at points near by. Such an element is counted apart. Returns a
+    ``Report``.
 
     Raises AssertionError that names the function, the input, the index and both numbers, with lines
     to paste that fail again; if no derivative could be compared, whatever the reason; and if fn
@@ -112,6 +113,7 @@ def gradcheck(
     >>> gradcheck(lambda x, y: mt.tanh(x) * y, [mt.ones((2, 3)), mt.ones((3,))])
     Report(checked=2, kinks=0)
     """
+    check_options("gradcheck", seed, rtol, atol)
     inputs = as_inputs(inputs)
     options = {
         "wanted": wanted, "rtol": rtol, "atol": atol, "complex_step": complex_step, "dtype": dtype, "device": device,
@@ -164,6 +166,7 @@ def gradgradcheck(
     (``create_graph=True``): the two are compared as well. Arguments, result and errors are those of
     ``gradcheck``; TypeError if the library of fn has no second derivatives (NumPy pairs, MyGrad).
     """
+    check_options("gradgradcheck", seed, rtol, atol)
     inputs = as_inputs(inputs)
     options = {"wanted": wanted, "rtol": rtol, "atol": atol, "device": device, "seed": seed, "name": name}
     with reproduced(gradgradcheck, fn, inputs, keywords, options):

@@ -7,12 +7,16 @@ hand its whole gradient to each of three equal elements: moved together they mov
 one, not by three. So the elements at kinks are moved together as well, and where an output answers
 otherwise than to each alone, the sum of their claims must lie between the slopes of that.
 
+An output may move with no element alone and have no derivative all the same, as what is sorted has
+none at ties: there a rule is held to the slopes at points near by.
+
 A rule may be documented to choose another value (the parameter ``at_kinks`` of the checks): at a
 kink it is right as well.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +27,8 @@ from minitensor.testing.problem import freeze
 __all__ = ["Kink", "at_kink", "check_together", "chosen"]
 
 LOOKED_AT = 16  # elements at kinks of an input that are looked at output by output
+NEAR = (1e-5, 1e-7, 1e-9)  # how far the points near by are, as a part of the elements or of 1
+POINTS = 12  # of each distance
 ALONE = 6  # outputs whose own gradient is taken; the rest are held to the sum of their intervals
 
 
@@ -92,16 +98,32 @@ def at_kink(lines, place, judged):
         if verdict.word != "wrong":
             return Verdict("kink", judged.numeric), None
     found = slopes(lambda t: [np.asarray(o, dtype=np.float64) for _, o in lines.outputs_at(direction, t)], middle)
-    kinky = [(k, tuple(at)) for k, mask in enumerate(found.kinks) for at in np.argwhere(mask)]
-    if not kinky:
-        return judged, None
+    kinky = _places(found.kinks)
+    live = [k for k, c in enumerate(lines.cotangents) if c is not None]
 
     def claim(cotangents):
         (gradient,) = problem.gradients(cotangents, wanted=[i])
         return float(gradient.reshape(-1)[place]) * reach
 
+    def kinks_near_by(cotangents):
+        """Whether the claim lies between the slopes near by where those of an output differ, and is
+        right for the other outputs.
+        """
+        low, high, mask = near_by(lines, place)
+        rough = _places(mask)
+        weights = [(float(cotangents[live[k]][at]), low[k][at], high[k][at]) for k, at in rough]
+        ends = [sorted((w * a, w * b)) for w, a, b in weights if w]
+        claimed = claim(_masked(cotangents, live, rough, keep=True)) if ends else 0.0
+        if not ends or outside(claimed, sum(a for a, _ in ends), sum(b for _, b in ends)) is not None:
+            return False
+        rest = _masked(cotangents, live, rough, keep=False)
+        return lines.element(place, claim(rest) / reach, rest).word != "wrong"
+
+    if not kinky:
+        if judged.word == "wrong" and kinks_near_by(lines.cotangents):
+            return Verdict("kink", judged.numeric), None
+        return judged, None
     kink = Kink(i, int(place), reach, found.ahead, found.behind)
-    live = [k for k, c in enumerate(lines.cotangents) if c is not None]
     for k, at in kinky[:ALONE]:
         claimed = claim(_only(lines.cotangents, live[k], at))
         off = outside(claimed, found.ahead[k][at], found.behind[k][at])
@@ -118,12 +140,60 @@ def at_kink(lines, place, judged):
         if off is not None and not chosen(problem, i, place, lines.claims[place]):
             return Verdict("wrong", off), kink
     smooth = _masked(lines.cotangents, live, kinky, keep=False)
-    smooth = _masked(smooth, live, [(k, tuple(a)) for k, m in enumerate(found.free) for a in np.argwhere(m)], False)
+    smooth = _masked(smooth, live, _places(found.free), keep=False)
     verdict = lines.element(place, claim(smooth) / reach, smooth)
-    if verdict.word == "wrong" and not chosen(problem, i, place, lines.claims[place]):
+    if verdict.word == "wrong" and not chosen(problem, i, place, lines.claims[place]) and not kinks_near_by(smooth):
         lines.said[place], lines.said_claim[place] = "of what has no kink there ", claim(smooth) / reach
         return verdict, kink
     return Verdict("kink", judged.numeric), kink
+
+
+def near_by(lines, place):
+    """``(low, high, mask)``: for each output the least and the greatest slope along one element at
+    points near by, and where these differ however near the points are.
+
+    There an output has no derivative, though it may not move with the element alone: of three equal
+    numbers that are sorted, each alone becomes the first or the last. The slopes near by span
+    Clarke's generalized gradient (Clarke 1983, section 2.5), of which a rule may give any.
+    """
+    rng = np.random.default_rng(0)
+    with np.errstate(all="ignore"):
+        seen = []
+        for size in NEAR:
+            found = [_slopes_beside(lines, place, size, rng) for _ in range(POINTS)]
+            seen.append([np.stack(each) for each in zip(*found)])  # outputs: (points, both sides, ...)
+        mask = []
+        for each in zip(*seen):
+            spread = [np.ptp(slopes.mean(axis=1), axis=0) for slopes in each]
+            stays = [b > 0.5 * a for a, b in itertools.pairwise(spread)]
+            # At most points f is smooth: what oscillates within the steps is not.
+            rough = np.median(np.abs(each[1][:, 0] - each[1][:, 1]), axis=0)
+            seen_well = spread[1] > 1e-3 * np.abs(each[1]).max(axis=(0, 1))
+            mask.append(np.logical_and.reduce([seen_well, rough < 0.01 * spread[1], *stays, *map(np.isfinite, spread)]))
+        low, high = ([bound(slopes, axis=(0, 1)) for slopes in seen[1]] for bound in (np.min, np.max))
+    return low, high, mask
+
+
+def _slopes_beside(lines, place, size, rng):
+    """The slopes ahead and behind of each output along one element, all elements moved at random by
+    up to ``size`` of them.
+    """
+    values, step = list(lines.problem.values), 0.01 * size
+    for k in lines.problem.wanted:
+        far = np.where(values[k] == 0, 1.0, np.abs(values[k]))
+        values[k] = freeze(np.asarray(values[k] + size * far * rng.uniform(-1.0, 1.0, values[k].shape)))
+    ends = []
+    for t in (step, 0.0, -step):
+        moved = np.array(values[lines.i])
+        moved.reshape(-1)[place] += t * lines.reach[place]
+        outputs = lines.problem.evaluate([*values[: lines.i], freeze(moved), *values[lines.i + 1 :]])
+        ends.append([np.asarray(o, np.float64) for o, c in zip(outputs, lines.cotangents) if c is not None])
+    return [np.stack([(a - o) / step, (o - b) / step]) for a, o, b in zip(*ends)]
+
+
+def _places(masks):
+    """The places that are true, each with the number of its output."""
+    return [(k, tuple(at)) for k, mask in enumerate(masks) for at in np.argwhere(mask)]
 
 
 def outside(claimed, ahead, behind, size=0.0):

@@ -16,7 +16,7 @@ from minitensor.engine.mode import enable_grad, no_grad
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.adapters import Adapted, adapt
 
-__all__ = ["Problem", "as_inputs", "freeze", "generator", "name_of", "show"]
+__all__ = ["Problem", "as_inputs", "check_options", "freeze", "generator", "name_of", "show"]
 
 
 def freeze(array):
@@ -26,14 +26,27 @@ def freeze(array):
 
 
 def as_inputs(inputs):
-    """``inputs`` as a list; one tensor or array is one input."""
-    if isinstance(inputs, (Tensor, np.ndarray)):
+    """``inputs`` as a list; one tensor or array, ours or another library's, is one input."""
+    if isinstance(inputs, (Tensor, np.ndarray)) or _is_foreign(inputs):
         return [inputs]
     if not isinstance(inputs, (list, tuple)):
         raise TypeError(
             f"inputs must be a list, one item for each argument of the function, got {type(inputs).__name__}"
         )
     return list(inputs)
+
+
+def check_options(name, seed, rtol, atol, order=1):
+    """Raise if an option of a check is none that it can have."""
+    for option, value in (("rtol", rtol), ("atol", atol)):
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < np.inf:
+            raise ValueError(f"{name}: {option} must be a number of at least 0, got {value!r}")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"{name}: seed must be an integer of at least 0, got {seed!r}")
+    if order not in (0, 1, 2):
+        raise ValueError(
+            f"{name}: order must be 0 (values), 1 (first derivatives) or 2 (second ones as well), got {order!r}"
+        )
 
 
 def generator(seed):
@@ -99,6 +112,8 @@ class Problem:
         self.function = self.function if device is None else _on_device(self.function, device)
         self.labels += [f"parameter {label}" for label, _ in parameters]
         self.values = [_frozen(value, dtype) for value in [*values, *(p for _, p in parameters)]]
+        if wanted is not None and (isinstance(wanted, (str, bytes)) or not hasattr(wanted, "__iter__")):
+            raise TypeError(f"{self.name}: wanted must be a list of numbers of inputs, such as [0], got {wanted!r}")
         unknown = [i for i in wanted or () if i not in range(len(inputs))]
         if unknown:
             raise ValueError(f"{self.name}: wanted={wanted!r} numbers inputs from 0, and there are {len(inputs)}")
@@ -139,7 +154,8 @@ class Problem:
         except ValueError as error:
             raise _impure(self.name, error) from None
         finally:
-            random.default.state = state
+            if random.default.state != state:
+                random.default.state = state
         outputs = list(out) if isinstance(out, (tuple, list)) else [out]
         if not all(isinstance(o, Tensor) for o in outputs):
             raise TypeError(f"{self.name}: a check needs a function that returns Tensors, got {type(out).__name__}")
@@ -235,30 +251,67 @@ def frozen_graph(roots):
                 array.flags.writeable = True
 
 
+def _is_foreign(value):
+    """Whether ``value`` is an array of another library: PyTorch's or JAX's, but no NumPy number."""
+    return (
+        hasattr(value, "__array__")
+        and hasattr(value, "dtype")
+        and not isinstance(value, (Tensor, np.ndarray, np.generic))
+    )
+
+
+def _as_ours(value):
+    """A floating array of another library as one of NumPy, so that it is differentiated; what else
+    is no array of ours stays what it is.
+    """
+    if not _is_foreign(value):
+        return value
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        if not value.is_floating_point():
+            return value
+        value = value if value.dtype.itemsize > 2 else value.float()  # NumPy has no bfloat16
+    array = np.asarray(value)
+    return array if array.dtype.kind == "f" or is_narrow(array.dtype) else value
+
+
 def _spread(value, label, values, labels):
     """Append ``value``, or each item of a list that holds arrays, to ``values``; returns where to
     find it.
     """
-    if isinstance(value, (list, tuple)) and _holds_arrays(value):
-        items = [_spread(item, f"{label}[{i}]", values, labels) for i, item in enumerate(value)]
-        return tuple(items) if isinstance(value, tuple) else items
+    value = _as_ours(value)
+    if isinstance(value, (list, tuple, dict)) and _holds_arrays(value):
+        return _mapped(lambda name, item: _spread(item, f"{label}{name}", values, labels), value)
     values.append(value)
     labels.append(label)
     return len(values) - 1
 
 
+def _mapped(function, tree):
+    """A list, tuple or dict, each item replaced by what ``function`` gives for its name and it."""
+    if isinstance(tree, dict):
+        return {key: function(f"[{key!r}]", item) for key, item in tree.items()}
+    items = [function(f"[{i}]", item) for i, item in enumerate(tree)]
+    return type(tree)(*items) if hasattr(tree, "_fields") else tuple(items) if isinstance(tree, tuple) else items
+
+
 def _holds_arrays(value):
-    if isinstance(value, (list, tuple)):
-        return any(_holds_arrays(item) for item in value)
+    if isinstance(value, (list, tuple, dict)):
+        return any(map(_holds_arrays, value.values() if isinstance(value, dict) else value))
+    value = _as_ours(value)
     return isinstance(value, (Tensor, np.ndarray)) and value.dtype.kind == "f"
 
 
 def _count(place):
-    return sum(map(_count, place)) if isinstance(place, (list, tuple)) else 1
+    if isinstance(place, (list, tuple, dict)):
+        return sum(map(_count, place.values() if isinstance(place, dict) else place))
+    return 1
 
 
 def _pack(place, values):
-    return type(place)(_pack(item, values) for item in place) if isinstance(place, (list, tuple)) else values[place]
+    if isinstance(place, (list, tuple, dict)):
+        return _mapped(lambda _, item: _pack(item, values), place)
+    return values[place]
 
 
 def _labels(function, count):
@@ -307,8 +360,8 @@ def _on_device(function, device):
     """``function`` run on ``device``: its Tensors are sent there, what it returns comes back."""
 
     def moved(value, to):
-        if isinstance(value, (list, tuple)):
-            return type(value)(moved(v, to) for v in value)
+        if isinstance(value, (list, tuple, dict)):
+            return _mapped(lambda _, item: moved(item, to), value)
         return value.to(to) if isinstance(value, Tensor) else value
 
     def there(*values, **keywords):

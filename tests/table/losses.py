@@ -22,6 +22,7 @@ def reduced(losses, reduction, count=None):
 @st.composite
 def class_cases(draw, smoothing=True):
     """Scores, targets of which some are ignored, weights of the classes."""
+    scale = draw(st.sampled_from([1.0, 1.0, 1000.0]))  # some so far apart that an exponential overflows
     shape = draw(mst.shapes(0, 2, 1, 3))
     classes = draw(st.integers(2, 4))
     targets = np.array(draw(mst.ids(shape, classes, ignore=-100)))
@@ -30,7 +31,6 @@ def class_cases(draw, smoothing=True):
     named = {"reduction": draw(REDUCTIONS)}
     if smoothing:
         named["label_smoothing"] = draw(st.sampled_from([0.0, 0.1, 0.6]))
-    scale = draw(st.sampled_from([1.0, 1.0, 1.0, 300.0]))  # some so far apart that an exponential overflows
     return [draw(mst.tensors((*shape, classes))) * scale, targets, weight, named]
 
 

@@ -20,6 +20,11 @@ def cause_of_gradient(case: Case, wanted: str, gradient: Any, pulled: Any) -> Ca
     case: the op with its inputs and result as far as they are known; gradient: what came to it.
     """
     if is_array(gradient) and np.isnan(gradient).any():
+        for key, value in case.given.items():
+            if is_array(value) and value.dtype.kind == "f" and not np.isfinite(value).all():
+                where = first(~np.isfinite(value))
+                held = number(float(value[where]))
+                return Cause("NaN or infinity in the data", f"{key} holds {held}", where, key, given=key)
         index = first(np.isnan(gradient))
         return Cause(
             "gradient that was given",

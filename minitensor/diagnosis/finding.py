@@ -23,6 +23,7 @@ CAUSES = {  # name: what to do about it
     "negative base": "a negative number has no power that is not whole: take mt.abs(x) ** y, or keep x at 0 or above",
     "outside the domain": "keep the operand inside the domain: mt.clip(x, -1 + 1e-6, 1 - 1e-6)",
     "masked row": "let each row keep at least one place, or pass a boolean mask=, which gives 0 for such a row",
+    "masked target": "let the mask keep the class of each target, or leave that target out by ignore_index",
     "exp overflow": "use F.softmax, mt.logsumexp or F.log_softmax, which subtract the maximum first, or clip the operand",
     "overflow": "scale the numbers down before: normalise the input, use smaller initial values, a layer norm, or clip",
     "16-bit overflow": "compute this part in float32 or bfloat16, or scale the numbers down",

@@ -78,6 +78,8 @@ def cause_of_result(case: Case) -> Cause:
     found = _counting(case) or elementwise(case, index)
     if found is not None:
         return found
+    if name == "slogdet" and is_array(out) and (out == -math.inf).any():
+        return Cause("log of 0 or less", "the determinant is 0, of a singular matrix, and its logarithm -inf", index)
     for key, value in floats.items():
         if not np.isfinite(value).all():
             both = [sign for sign in (math.inf, -math.inf) if (value == sign).any()]

@@ -99,6 +99,11 @@ def finding_of_given(value):
     finding = finding_of(cause, record.name, "forward", record.site)
     blame(finding, bad, bad.leaf, bad.label)
     finding.chain = _records_between(value, record)
+    if bad.value == -np.inf and any(step.op == "cross_entropy" for step in finding.chain):
+        finding.cause, finding.rows = "masked target", ()
+        finding.what = (
+            f"the loss of a target whose class has the logit -inf is infinite; the -inf is {bad.name} of {record.name}"
+        )
     return finding
 
 

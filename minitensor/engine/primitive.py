@@ -301,20 +301,28 @@ def check_made(op, args, arrays, params, made, again):
 
 def check_pulled(op, wanted, node, gradient, pulled, saved, again):
     """Under detect_anomaly: raise at the first of the gradients ``pulled`` that is a fault of the
-    op: see ``is_fault``.
+    op, see ``is_fault``, or that an infinite operand has spoilt and that goes to a leaf, into what
+    an optimiser would take.
 
     ``again(gradient, saved)`` gives the raw gradients for another gradient and other saved values
     than these.
     """
     names, given = op.input_names(max(wanted) + 1), (raw(gradient), saved)
     for k, (i, value) in enumerate(zip(wanted, pulled)):
-        if value is not None and is_fault(value, given, lambda given, k=k: again(*given)[k]):
+        if value is None:
+            continue
+        spoilt = node.parents[k].pullback is None and not finite(value) and any(map(_infinite, saved))
+        if spoilt or is_fault(value, given, lambda given, k=k: again(*given)[k]):
             where = node.watch.called_at if node.watch is not None else None
             operands = [("g", gradient), *((f"saved {k}", v) for k, v in enumerate(node.saved) if is_array(v))]
             error = nonfinite_error(op.name, f"backward, gradient of {names[i]}", value, operands, where)
             if library.doctor is not None:
                 error = library.doctor.explained(error, library.doctor.of_gradient, node, i, gradient, value)
             raise error
+
+
+def _infinite(value):
+    return is_array(value) and is_floating(value.dtype) and not finite(value)
 
 
 def check_rounded(op, node, gradient, dtype):

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from minitensor.testing.adapters import adapt
 from minitensor.testing.problem import name_of
 
 __all__ = ["collected", "collecting"]
@@ -45,7 +46,7 @@ def collected(check: Callable[P, R]) -> Callable[P, R]:
         entries = _entries.get()
         if entries is None:
             return check(*args, **keywords)
-        name = keywords.get("name") or name_of(args[0] if args else keywords.get("fn"))
+        name = keywords.get("name") or name_of(adapt(args[0] if args else keywords.get("fn")))
         entry: dict = {"op": str(name), "check": check.__name__, "seed": keywords.get("seed", 0), "outcome": "failed"}
         entries.append(entry)
         started = time.perf_counter()

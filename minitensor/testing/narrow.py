@@ -8,9 +8,10 @@ of that type, ``eps``, and from how the gradient answers to it:
 
 R is how far the float64 gradient moves, in units of eps, if inputs and cotangents are each moved by
 a random part of 4 eps of themselves: its condition. S is the size that rounding of what the rule is
-made of leaves: the largest element of the gradient, or the largest output times cotangent, over the
-largest input. An element is counted if the bound is below nine tenths of it, so that a lost one or
-a wrong sign shows.
+made of leaves: the largest element of the gradient, the largest output times cotangent over the
+largest input, or, if larger, the smaller one of cotangent and output times cotangent. An element is
+counted if the bound is below nine tenths of it, so that a lost one or a wrong sign shows. Outputs
+are held to the same bound, with S the largest output or input.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ FACTOR = 8.0
 VISIBLE = 0.9
 STEPS = 4.0  # how far inputs are moved, in units of eps
 TRIES = 6
+MORE = 50  # tries where an output is off: it may be at a step, which rounding takes and few tries meet
 
 
 def eps_of(dtype):
@@ -47,6 +49,8 @@ def eps_of(dtype):
 def representable(problem, dtype):
     """``problem`` with floating inputs rounded to ``dtype`` and back; None if one is too large."""
     dtype = np.dtype(as_dtype(dtype))
+    if not is_floating(dtype):
+        raise TypeError(f"dtype={dtype.name!r}: a check takes float16, bfloat16, float32, or a list of them")
     with np.errstate(over="ignore"):
         values = [_rounded(v, dtype) for v in problem.values]
     for old, new in zip(problem.values, values):
@@ -81,21 +85,21 @@ def check_narrow(problem, dtype, seed, report):
         seeds = [None if c is None else _cast(c, dtype) for c in cotangents]
         found = narrow.gradients(seeds)
         moved = [np.zeros(w.shape) for w in wide]
+        _check_outputs(problem, [out._array for out in made], outputs, dtype, rng)
         for _ in range(TRIES):
-            values = list(problem.values)
-            for i in problem.wanted:
-                values[i] = _nudged(values[i], STEPS * eps, rng)
-            near = problem.replaced(values).gradients(
+            near = _nearby(problem, STEPS * eps, rng).gradients(
                 [None if c is None else _nudged(c, STEPS * eps, rng) for c in cotangents]
             )
             moved = [np.fmax(m, np.abs(n - w)) for m, n, w in zip(moved, near, wide)]
-        pushed = max((_largest(c) * _largest(o) for c, o in zip(cotangents, outputs) if c is not None), default=0.0)
+        pairs = [(_largest(c), _largest(c) * _largest(o)) for c, o in zip(cotangents, outputs) if c is not None]
+        pushed = max(push for _, push in pairs)
+        given = max(min(pair) for pair in pairs)  # a softmax takes what is nearly g from g, however large its inputs
         for i, gradient, right, response in zip(problem.wanted, found, wide, moved):
             if gradient.dtype != dtype:
                 raise AssertionError(
                     f"{problem.name}: the gradient of {dtype.name} {problem.label(i)} is {gradient.dtype}"
                 )
-            scale = max(_largest(right), pushed / max(1.0, _largest(problem.values[i])))
+            scale = max(_largest(right), given, pushed / max(1.0, _largest(problem.values[i])))
             size = np.abs(right)
             bound = FACTOR * (eps * (size + scale) + response / STEPS) + FACTOR * least
             got = gradient.astype(np.float64)
@@ -114,6 +118,42 @@ def check_narrow(problem, dtype, seed, report):
             report.checked += bool(clear.any())
             if clear.any():
                 report.error = max(report.error, float((np.abs(got - right)[clear] / bound[clear]).max()))
+
+
+def _check_outputs(problem, made, outputs, dtype, rng):
+    """Compare the outputs in ``dtype`` with those in float64."""
+    eps, largest, least = eps_of(dtype)
+    scale = max((_largest(problem.values[i]) for i in problem.wanted), default=0.0)
+    pairs = [(k, out.astype(np.float64)) for k, out in enumerate(made) if out.dtype == dtype]
+    moved = [np.zeros(np.shape(out)) for out in outputs]
+    for tries in (TRIES, MORE):
+        for _ in range(tries):
+            near = _nearby(problem, STEPS * eps, rng).evaluate()
+            for k, _ in pairs:
+                moved[k] = np.fmax(moved[k], np.abs(near[k] - outputs[k]))
+        off = None
+        for k, got in pairs:
+            right = np.asarray(outputs[k])
+            bound = FACTOR * (eps * (np.abs(right) + max(_largest(right), scale)) + moved[k] / STEPS + least)
+            sure = np.isfinite(right) & (np.abs(right) + bound < largest)
+            wrong = sure & ~(np.abs(got - right) <= bound)
+            if off is None and wrong.any():
+                off = k, tuple(int(n) for n in np.argwhere(wrong)[0]), got, right, bound
+        if off is None:
+            return
+    k, index, got, right, bound = off
+    raise AssertionError(
+        f"{problem.name}: output {k} at index {index} is {float(got[index])!r} in {dtype.name} but {float(right[index])!r} in "
+        f"float64; rounding explains {float(bound[index]):.2g}, with\n{problem.given_text()}"
+    )
+
+
+def _nearby(problem, part, rng):
+    """``problem`` with its wanted inputs moved by random parts of themselves, up to ``part``."""
+    values = list(problem.values)
+    for i in problem.wanted:
+        values[i] = _nudged(values[i], part, rng)
+    return problem.replaced(values)
 
 
 def _rounded(value, dtype):

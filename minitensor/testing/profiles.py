@@ -101,13 +101,20 @@ def profiled(array, profile, rng):
         return LAYOUTS[profile](array, rng)
     if profile == "repeats":
         return _repeats(array, rng) if array.dtype.kind in "iu" else array
+    if profile in SHAPES:
+        raise ValueError(f"the profile {profile!r} draws shapes: it is one for st.tensors(profile={profile!r})")
     if profile != "ordinary":
-        raise ValueError(f"there is no profile {profile!r}; those that there are: {', '.join((*PROFILES, *SHAPES))}")
+        raise ValueError(f"there is no profile {profile!r}; those that there are: {', '.join(PROFILES)}")
     return array
 
 
+def like(value, items):
+    """``items`` as a list, a tuple or a named tuple, as ``value`` is."""
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+
+
 def of_case(value, profile, rng):
-    """``profiled`` for each array in a drawn case: in lists, in the keywords at its end."""
+    """``profiled`` for each array in a drawn case, in lists too; the keywords at its end stay."""
     from minitensor.engine.tensor import Tensor
 
     if isinstance(value, Tensor):
@@ -115,5 +122,5 @@ def of_case(value, profile, rng):
     if isinstance(value, np.ndarray):
         return profiled(value, profile, rng)
     if isinstance(value, (list, tuple)):
-        return type(value)([of_case(item, profile, rng) for item in value])
+        return like(value, [of_case(item, profile, rng) for item in value])
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import inspect
 import re
 import sys
@@ -18,6 +19,7 @@ from minitensor.testing.adapters import Adapted
 __all__ = ["literal", "reproduced"]
 
 LONG = 200  # elements beyond which an array is packed
+MAKERS = {"torch": "tensor", "jax": "numpy.array"}  # how other libraries make an array
 
 
 @contextmanager
@@ -51,12 +53,13 @@ def snippet(check, function, inputs, keywords, options):
         parts.append("keywords={" + ", ".join(f"{k!r}: {literal(v)}" for k, v in keywords.items()) + "}")
     for name, value in options.items():
         if value is not defaults.get(name) and not _equal(value, defaults.get(name)):
-            parts.append(f"{name}={_named(value, imports, notes) if callable(value) else literal(value)}")
+            parts.append(f"{name}={_named(value, imports, notes, name) if callable(value) else literal(value)}")
     text = f"{check.__name__}({', '.join(parts)})"
     if "frombuffer" in text:
         imports |= {"import base64", "import zlib"}
     if "bfloat16" in text:
         imports.add("import ml_dtypes")
+    imports |= {f"import {library}" for library in ("torch", "jax") if f"{library}.{MAKERS[library]}(" in text}
     return "\n".join([*sorted(imports), *notes, text])
 
 
@@ -83,7 +86,7 @@ def _named(function, imports, notes, otherwise="fn"):
             return name
     names = (getattr(function, "name", None), getattr(function, "__name__", None), type(function).__name__)
     name = next(name for name in names if isinstance(name, str))
-    name = name if name.isidentifier() else otherwise
+    name = name if name.isidentifier() and not isinstance(function, functools.partial) else otherwise
     notes.append(f"# {name}: the function that was checked, as it is where the check was called")
     return name
 
@@ -94,7 +97,7 @@ def _equal(a, b):
 
 def literal(value):
     """An expression that gives ``value`` again, to the last bit; an array keeps its order of axes
-    in memory.
+    in memory, its gaps and its directions.
     """
     value = raw(value)
     if isinstance(value, np.generic):
@@ -107,7 +110,44 @@ def literal(value):
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
         return repr(np.dtype(value).name)
     if not isinstance(value, np.ndarray):
-        return _special(repr(value))
+        maker = _maker(value)
+        return f"{maker}({literal(np.asarray(value))})" if maker else _special(repr(value))
+    if value.ndim and value.size and not value.flags.c_contiguous and not value.flags.f_contiguous:
+        return _spread_out(value)
+    return _dense(value)
+
+
+def _maker(value):
+    """What makes an array of another library, ``value``, of one of NumPy; "" if it is none, or of
+    a type that NumPy does not have.
+    """
+    root = type(value).__module__.partition(".")[0].removesuffix("lib")
+    known = root in MAKERS and hasattr(value, "__array__") and not getattr(value, "requires_grad", False)
+    return f"{root}.{MAKERS[root]}" if known and "bfloat16" not in str(value.dtype) else ""
+
+
+def _spread_out(value):
+    """An array with gaps, or whose axes run backwards, as a view of one that is written down."""
+    turns = ["::-1" if step < 0 else ":" for step in value.strides]
+    forward = value[tuple(slice(None, None, -1 if step < 0 else None) for step in value.strides)]
+    order = sorted(range(value.ndim), key=lambda axis: -forward.strides[axis])
+    lying = forward.transpose(order)
+    text, below = _dense(np.ascontiguousarray(lying)), value.itemsize
+    gaps = [1] * lying.ndim
+    for axis in reversed(range(lying.ndim)):  # a step of k elements is one of k that are the same
+        if lying.shape[axis] > 1:
+            gaps[axis] = max(1, -(-lying.strides[axis] // below))
+            below = max(below, lying.strides[axis]) * lying.shape[axis]
+    for axis, gap in enumerate(gaps):
+        text += f".repeat({gap}, {axis})" if gap > 1 else ""
+    text += f"[{', '.join(f'::{gap}' if gap > 1 else ':' for gap in gaps)}]" if max(gaps) > 1 else ""
+    if order != sorted(order):
+        text += f".transpose({', '.join(str(int(axis)) for axis in np.argsort(order))})"
+    return text + (f"[{', '.join(turns)}]" if "::-1" in turns else "")
+
+
+def _dense(value):
+    """An array without gaps."""
     dtype = value.dtype.name
     if value.size == 0:
         return f"np.zeros({value.shape}, dtype={dtype!r})"

@@ -2,7 +2,8 @@
 indices, masks.
 
 Arrays are float64 and hold values between ``low`` and ``high``; if neither is given, between -2 and
-2, or between -8 and 8, beyond where functions change (a clip at 6, say). Half of those drawn are
+2, or between -8 and 8, beyond where functions change (a clip at 6, say). If one is, the other is 2
+or -2, or 4 away where that is on the wrong side. Half of those drawn are
 rounded to halves, so that ties, zeros and equal elements are common. Sizes shrink towards few axes
 and few elements.
 """
@@ -69,7 +70,9 @@ def tensors(
     ``PROFILES`` or of ``SHAPES``, which changes what is drawn: ``"ties"``, ``"huge"``,
     ``"strided"``, ``"0-d"``...
     """
-    if profile in SHAPES and shape is None:
+    if profile in SHAPES:
+        if shape is not None:
+            raise ValueError(f"the profile {profile!r} draws shapes: leave out shape=, or the profile")
         bounds = {"min_dims": min_dims, "max_dims": max_dims, "min_side": min_side, "max_side": max_side}
         shape = shapes(**{**bounds, **SHAPES[profile]})
     shape = shapes(min_dims, max_dims, min_side, max_side) if shape is None else shape
@@ -77,7 +80,11 @@ def tensors(
     if low is None and high is None:
         high = draw(st.sampled_from([NEAR, FAR]))
         low = -high
-    low, high = (-NEAR if low is None else low), (NEAR if high is None else high)
+    if low is None or high is None:
+        low = (high - 2 * NEAR if high <= -NEAR else -NEAR) if low is None else low
+        high = (low + 2 * NEAR if low >= NEAR else NEAR) if high is None else high
+    if not low <= high:
+        raise ValueError(f"low is {low} and high {high}: no number lies between them")
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     count = int(np.prod(shape, dtype=int))
     if distinct:
@@ -85,7 +92,9 @@ def tensors(
     else:
         values = rng.uniform(low, high, count)
     if ties and not distinct and draw(st.booleans()):
-        values = np.clip(np.round(2 * values) / 2, np.ceil(2 * low) / 2, np.floor(2 * high) / 2)
+        least, most = np.ceil(2 * low) / 2, np.floor(2 * high) / 2
+        if least <= most:  # there is a half between them
+            values = np.clip(np.round(2 * values) / 2, least, most)
         kind = draw(st.sampled_from(["halves", "halves", "halves", "few", "equal", "zeros"]))
         if kind == "equal":
             values[:] = values[:1]

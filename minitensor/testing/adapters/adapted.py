@@ -155,7 +155,7 @@ class Adapted:
             outs, pull, count = self.library.run(function, moved, wanted)
         except AssertionError as error:
             raise AssertionError(f"{self.name}: {error}") from error
-        outs = [np.asarray(self.library.back(o)) for o in outs]
+        outs = [_typed(o, moved) if type(o) in (float, int) else np.asarray(self.library.back(o)) for o in outs]
         floating = [k for k, o in enumerate(outs) if is_floating(o.dtype)]
         if not wanted or not floating:
             return [Tensor(o) for o in outs]
@@ -214,9 +214,9 @@ class Adapted:
         """
         missing = self.library.unrun()
         if missing or not self.ran:
-            what = missing[0] if missing else self.name
+            what = f"{missing[0]} has a backward of its own, and" if missing else "nothing leads back from its outputs:"
             raise AssertionError(
-                f"{self.name}: {what} has a backward of its own, and {self.library.name} never ran it: "
+                f"{self.name}: {what} {self.library.name} never ran {'it' if missing else 'a backward'}: "
                 "what was compared is not its rule (a detached input, or an output made of other arrays?)"
             )
 
@@ -265,6 +265,12 @@ def _labels(function):
     return names[1:] if names[:1] == ["ctx"] else names
 
 
+def _typed(number, inputs):
+    """A number of Python's, which has no type, in that of the floating inputs."""
+    kinds = [x.dtype for x in inputs if isinstance(x, np.ndarray) and is_floating(x.dtype)]
+    return np.asarray(number, dtype=np.result_type(*kinds) if kinds and isinstance(number, float) else None)
+
+
 def _only(function, places):
     """``function`` with the outputs numbered in ``places``."""
     return lambda *values: [out for k, out in enumerate(function(*values)) if k in places]
@@ -280,10 +286,15 @@ def _flat(out):
 def _spread(value, flat):
     if isinstance(value, (list, tuple)):
         places = [_spread(item, flat) for item in value]
+        if hasattr(value, "_fields"):
+            return type(value)(*places)
         return tuple(places) if isinstance(value, tuple) else places
     flat.append(value)
     return len(flat) - 1
 
 
 def _pack(place, values):
-    return type(place)(_pack(item, values) for item in place) if isinstance(place, (list, tuple)) else values[place]
+    if not isinstance(place, (list, tuple)):
+        return values[place]
+    items = [_pack(item, values) for item in place]
+    return type(place)(*items) if hasattr(place, "_fields") else type(place)(items)

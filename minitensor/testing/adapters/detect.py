@@ -81,10 +81,18 @@ def adapt(function: Any) -> Any:
         return function
     if isinstance(function, tuple) and len(function) == 2 and all(map(callable, function)):
         return numpy_pair(function[0], function[1])
+    if not callable(function):
+        raise TypeError(
+            f"a check takes a function, an op, a layer, or a tuple (f, vjp) of two functions, got {_described(function)}"
+        )
     libraries: set = set() if not LIBRARIES.keys() & sys.modules.keys() else _libraries(function, DEPTH, set())
     if OURS in libraries or len(libraries) != 1:
         return function
     return ADAPTERS[libraries.pop()](function)
+
+
+def _described(value):
+    return f"a tuple of {len(value)}" if isinstance(value, tuple) else type(value).__name__
 
 
 def _title(function):

@@ -49,6 +49,9 @@ class Jax(Library):
             return function(*every)
 
         wide = _wide(values)
+        if not wanted and self.again is not None:  # seen before: what rules there are is known
+            with jax.enable_x64(wide):
+                return function(*values), None, None
         with jax.enable_x64(wide), self._watched():
             if not wanted:
                 return function(*values), None, None

@@ -156,6 +156,11 @@ class PyTorch(Library):
     def parameters(self, function):
         if not isinstance(function, torch.nn.Module):
             return []
+        if isinstance(function, torch.jit.ScriptModule):
+            raise TypeError(
+                f"{type(function).__name__}: the parameters of a scripted module cannot be lent: check the module that was "
+                "scripted, or lambda x: module(x) for the inputs alone"
+            )
         return [(name, self.back(p)) for name, p in function.named_parameters()]
 
     def with_parameters(self, function, names, values):

@@ -141,6 +141,7 @@ def _check_outputs(problem, made, outputs, dtype, rng):
                 off = k, tuple(int(n) for n in np.argwhere(wrong)[0]), got, right, bound
         if off is None:
             return
+    assert off is not None
     k, index, got, right, bound = off
     raise AssertionError(
         f"{problem.name}: output {k} at index {index} is {float(got[index])!r} in {dtype.name} but {float(right[index])!r} in "

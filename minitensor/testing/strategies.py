@@ -80,9 +80,10 @@ def tensors(
     if low is None and high is None:
         high = draw(st.sampled_from([NEAR, FAR]))
         low = -high
-    if low is None or high is None:
-        low = (high - 2 * NEAR if high <= -NEAR else -NEAR) if low is None else low
-        high = (low + 2 * NEAR if low >= NEAR else NEAR) if high is None else high
+    if low is None:
+        low = -NEAR if high is None or high > -NEAR else high - 2 * NEAR
+    if high is None:
+        high = NEAR if low < NEAR else low + 2 * NEAR
     if not low <= high:
         raise ValueError(f"low is {low} and high {high}: no number lies between them")
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))

@@ -84,7 +84,7 @@ class Estimate(NamedTuple):
     size: float
 
 
-def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=0.0, floor=0.0):
+def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=0.0, floor=0.0, made_of=0.0):
     """Whether ``claimed`` is the derivative of ``line`` at 0.
 
     line: a function from a float to a list of pairs (cotangent, output). smallest: magnitude of the
@@ -93,9 +93,10 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=
     of a slope that comes from rounding of the moved input, times the step. scale: size of what the
     outputs are made of, if larger than theirs. cancelling: size of numbers that may cancel in a
     claim, if larger still. floor: the part of the tolerance that nobody asked for, rounding of the
-    claim: where it would hide the smallest part, the claim is blurred.
+    claim: where it would hide the smallest part, the claim is blurred. made_of: size of the numbers
+    that a gradient is made of, if the outputs are one.
     """
-    differences = _Differences(line, wobble, scale)
+    differences = _Differences(line, wobble, scale, made_of)
     # Where rounding hides the slope from the first step, finer ones see less.
     coarse = smallest is not None and SURE * differences.of(STEP).rounding > VISIBLE * smallest
     steps = sorted(STEPS, reverse=True) if smallest is None else COARSE_FIRST if coarse else STEPS
@@ -217,7 +218,7 @@ def _resolved(differences, claimed, smallest, tolerance, cancelling, verdict):
 def _cancelled(differences, claimed, best, bound, cancelling):
     """Whether claim and slope are no more than what is left of a sum of numbers that cancel."""
     left = 16 * EPSILON * max(min(1.0, differences.top), cancelling)
-    return max(abs(claimed), abs(best.slope) + bound) <= left
+    return max(abs(claimed), abs(best.slope) + bound) <= left or differences.sticks(claimed)
 
 
 def share(claimed, slope, bound):
@@ -263,8 +264,9 @@ class _Differences:
     sine of 1e12 does, f is not ``smooth``, and differences say nothing.
     """
 
-    def __init__(self, line, wobble, scale):
-        self.line, self.wobble = line, wobble
+    def __init__(self, line, wobble, scale, made_of=0.0):
+        self.line, self.wobble, self.made_of = line, wobble, made_of
+        self.still_at: dict[float, list] = {}  # by step, which outputs do not move
         self.smooth: list[Estimate] = []  # of the steps that have seen f bend by little
         self.in_place = False  # whether a kink is no farther than the finest steps can tell
         self.known: dict[float, Estimate] = {}
@@ -286,8 +288,10 @@ class _Differences:
 
     def _of(self, h):
         right, left, near_right, near_left = (self.line(t) for t in (h, -h, h / 2, -h / 2))
-        for live, (_, a), (_, b), (_, o) in zip(self.live, right, left, self.middle):
-            live |= differ(a, o) | differ(b, o)
+        moved = [differ(a, o) | differ(b, o) for (_, a), (_, b), (_, o) in zip(right, left, self.middle)]
+        for live, here in zip(self.live, moved):
+            live |= here
+        self.still_at[h] = [~here for here in moved]
         wide, narrow = _difference(right, left) / (2 * h), _difference(near_right, near_left) / h
         ahead = (4 * _difference(near_right, self.middle) - _difference(right, self.middle)) / h
         behind = (_difference(left, self.middle) - 4 * _difference(near_left, self.middle)) / h
@@ -321,6 +325,18 @@ class _Differences:
             for a, b in itertools.combinations(self.smooth, 2)
         )
         return any(alike) or self.converges()
+
+    def sticks(self, claimed):
+        """Whether some outputs move in large steps alone, as what is left of numbers that cancel
+        does, and no step but the largest, which may lie beyond all that happens, contradicts the
+        claim by more than rounding of these.
+        """
+        fine = [self.still_at[h] for h in FINE if h in self.still_at]
+        if not self.made_of or not any((live & still).any() for each in fine for live, still in zip(self.live, each)):
+            return False
+        left = 16 * EPSILON * self.made_of
+        finite = {h: e for h, e in self.known.items() if h <= STEP and math.isfinite(e.uncertainty)}
+        return all(abs(claimed - e.slope) <= SURE * e.uncertainty + left / h for h, e in finite.items())
 
     def is_still(self, h):
         """Whether f moves by no more than rounding within a step of ``h``."""

@@ -191,7 +191,7 @@ class _Lines:
         # as much more, but no more than the function is large.
         cancelling = min(problem.cancelling, float(np.abs(direction).max()))
         cancelling = min(1.0, problem.cancelling) if relative else max(1.0, cancelling)
-        sizes_of = (wobble, problem.scale, cancelling, floor)
+        sizes_of = (wobble, problem.scale, cancelling, floor, problem.cancelling)
         found = judge(line, claimed, smallest, lambda slope: tolerance(slope, loose), *sizes_of)
         sizes = np.abs(self.value[group])
         settled = found.word == "right" and not found.coarse

@@ -338,7 +338,7 @@ def test_what_rounding_leaves_of_a_sum_raises_no_alarm_where_elements_move_far()
 
 
 def test_what_moves_in_large_steps_alone_raises_no_alarm():
-    # The gradient at the first is about 35 units in the last place of 1, and stands still in fine steps.
+    # The gradient at the first is 35 units in the last place of 1, and stands still in fine steps.
     x = np.array([[-1160.3336747315302, 0.3], [-1193.4275995916446, -1.0]])
     for seed in (1, 3, 5, 11, 16):
         assert check_op(mt.nn.functional.softmax, [x], keywords={"axis": 0}, seed=seed).checked

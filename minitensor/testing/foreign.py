@@ -34,12 +34,12 @@ def own_backward_called(function, name):
         yield
         function.check_ran()
         return
-    owners, ran, libraries, adapted = list(_owners(function)), set(), set(), set()
+    kinds, ran, libraries, adapted = set(map(_kind, _owners(function))), set(), set(), set()
 
     def look(frame, event, _):
-        module = frame.f_globals.get("__name__") or ""
         if event != "call":
             return
+        module = frame.f_globals.get("__name__") or ""
         if module.startswith("minitensor."):
             if frame.f_code is Adapted.__call__.__code__:  # somewhere in a function of ours
                 adapted.update(frame.f_locals["self"].library.modules)
@@ -49,14 +49,14 @@ def own_backward_called(function, name):
         if module in OWN_RULES:
             libraries.add(module)
         elif code.co_argcount:
-            owners.append(frame.f_locals.get(code.co_varnames[0]))
+            kinds.add(_kind(frame.f_locals.get(code.co_varnames[0])))
 
     with profiled_by(look):
         yield
     for module in libraries - adapted:
         raise AssertionError(f"{name} runs {OWN_RULES[module]}, whose gradient is its own: {CURE}")
-    for owner in owners:
-        backward = _backward_of(owner)
+    for kind in kinds:
+        backward = _backward_of(kind)
         if backward is not None and backward.__code__ not in ran:
             raise AssertionError(
                 f"{name} runs {backward.__qualname__.removesuffix('.backward')}, which has a backward of its own: {CURE}"
@@ -71,11 +71,13 @@ def _owners(function):
         function = getattr(function, "func", None) or getattr(function, "__wrapped__", None)
 
 
-def _backward_of(owner):
-    """The function ``backward`` that the class of ``owner`` (or the class ``owner``) defines in
-    Python, or None.
-    """
-    kind = owner if isinstance(owner, type) else type(owner)
+def _kind(owner):
+    """The class of ``owner``, or itself if it is one."""
+    return owner if isinstance(owner, type) else type(owner)
+
+
+def _backward_of(kind):
+    """The function ``backward`` that a class defines in Python, or None."""
     if issubclass(kind, Tensor) or kind.__module__.startswith("minitensor."):
         return None
     found = inspect.getattr_static(kind, "backward", None)

@@ -24,7 +24,7 @@ from minitensor.testing.adapters import adapt
 from minitensor.testing.check import check_op
 from minitensor.testing.gradients import gradcheck, gradgradcheck
 from minitensor.testing.planted import changed, planted
-from minitensor.testing.problem import Problem, as_inputs, generator
+from minitensor.testing.problem import Problem, as_inputs, generator, name_of
 from minitensor.testing.rewriting import KEPT, KINDS, UNSUMMED, changes, unsummed
 from minitensor.testing.sources import made_of, names_used, tree_of
 
@@ -151,8 +151,8 @@ def mutants(
     """
     if not isinstance(op, (Op, Fused)):
         raise TypeError(
-            f"mutants takes an op or a fused op, whose rules it can change, got {adapt(op)!r}: give the op, and the function that "
-            "runs it as function="
+            f"mutants takes an op or a fused op, whose rules it can change, got {name_of(adapt(op))}: give the op, and the function "
+            "that runs it as function="
         )
     started = time.process_time()
     plain = changed(op, kernels={"any": op.kernels["any"]}) if isinstance(op, Fused) and op.kernels else changed(op)

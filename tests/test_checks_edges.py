@@ -167,7 +167,7 @@ def test_pairs_have_the_name_of_their_function_in_the_table():
     with collecting([]) as entries:
         gradcheck((np.sin, lambda g, x: g * np.cos(x)), [X[0]])
     assert entries[0]["op"] == "sin"
-    with pytest.raises(TypeError, match="got <sin, NumPy>"):
+    with pytest.raises(TypeError, match="got sin: give the op"):
         mutants((np.sin, np.cos), [X[0]])
 
 

@@ -151,8 +151,8 @@ def mutants(
     """
     if not isinstance(op, (Op, Fused)):
         raise TypeError(
-            f"mutants takes an op or a fused op, whose rules it can change, got {name_of(adapt(op))}: give the op, and the function "
-            "that runs it as function="
+            f"mutants takes an op or a fused op, whose rules it can change, got {name_of(adapt(op))}: give the op, and the "
+            "function that runs it as function="
         )
     started = time.process_time()
     plain = changed(op, kernels={"any": op.kernels["any"]}) if isinstance(op, Fused) and op.kernels else changed(op)

@@ -261,6 +261,7 @@ def test_ranks_with_other_parameters_or_frozen_ones_are_told():
     group.parameters_differ = False
     assert sum_gradients(optimizer, group, [1.0]) == [2.0] and layer.bias.grad is not None
     group.parameters_differ = True  # looked at once
+    optimizer.zero_grad()
     layer.bias.requires_grad_(False)
     with pytest.raises(
         RuntimeError, match="bias has a gradient on another rank, and on rank 1 it does not require one"
@@ -269,6 +270,24 @@ def test_ranks_with_other_parameters_or_frozen_ones_are_told():
     for wrong in (lambda: sum_gradients(layer, group), lambda: sum_gradients(optimizer, None), lambda: rows_of(2, 3)):
         with pytest.raises(TypeError, match="takes a"):
             wrong()
+
+
+@pytest.mark.parametrize("group", [Group(), Other()])
+def test_sums_are_added_up_once(group):
+    layer = nn.Linear(2, 1)
+    optimizer, second = (mt.optim.SGD(layer.parameters(), lr=0.1) for _ in range(2))
+    for _ in range(2):
+        optimizer.zero_grad()
+        layer(mt.ones((1, 2))).sum().backward()
+        sum_gradients(optimizer, group)
+    for again in (optimizer, second):
+        with pytest.raises(RuntimeError, match="a gradient is a sum over all ranks already"):
+            sum_gradients(again, group)
+    layer(mt.ones((1, 2))).sum().backward()  # one more part of a batch, behind the sum
+    with pytest.raises(RuntimeError, match="a gradient is a sum over all ranks already"):
+        sum_gradients(optimizer, group)
+    layer.weight.grad, layer.bias.grad = mt.ones((1, 2)), None  # by hand
+    sum_gradients(optimizer, group)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")

@@ -46,7 +46,8 @@ def sum_gradients(optimizer: Optimizer, group: Group, numbers: Sequence[float] =
     Raises ValueError if the ranks' optimisers have other parameters (looked at in the first call),
     and RuntimeError on a rank where a parameter is frozen that has a gradient on another, or if a
     `minitensor.optim.GradScaler` has unscaled the gradients: each rank would go by the overflows of
-    its own rows, and some would skip a step that the others make.
+    its own rows, and some would skip a step that the others make. RuntimeError too for a gradient
+    that is such a sum already: all ranks would add it up again.
     """
     _check_group("sum_gradients", group)
     if not isinstance(optimizer, Optimizer):
@@ -54,9 +55,16 @@ def sum_gradients(optimizer: Optimizer, group: Group, numbers: Sequence[float] =
             f"sum_gradients takes an optimiser, whose parameters it serves, not a {type(optimizer).__name__}"
         )
     numbers = [float(number) for number in numbers]
-    late = any(_is_unscaled(parameter) for part in optimizer.param_groups for parameter in part["params"])
+    watched = _watches(optimizer)
+    late = any(watch.scale == UNSCALED for watch in watched)
+    if any(watch.summed for watch in watched):  # on all ranks: each has all sums
+        raise RuntimeError(
+            "sum_gradients: a gradient is a sum over all ranks already: call it once for each update, behind the last backward, "
+            "with one optimiser for each parameter, and zero_grad() before the next"
+        )
     if group.size == 1:
         _refuse(late)
+        _mark(optimizer)
         return numbers
     buffers = optimizer.bound_buffers()
     _check_alike(optimizer, buffers, group, len(numbers))
@@ -74,12 +82,20 @@ def sum_gradients(optimizer: Optimizer, group: Group, numbers: Sequence[float] =
                 group.all_reduce(buffer.gradients)
         buffer.deposit(some)
         place = stop
+    _mark(optimizer)
     return told[: len(numbers)]
 
 
-def _is_unscaled(parameter):
-    watch = None if parameter.node is None else parameter.node.watch
-    return watch is not None and watch.grad is not None and watch.scale == UNSCALED
+def _watches(optimizer):
+    """What is known of the gradients that there are."""
+    nodes = [parameter.node for part in optimizer.param_groups for parameter in part["params"]]
+    return [node.watch for node in nodes if node is not None and node.watch is not None and node.watch.grad is not None]
+
+
+def _mark(optimizer):
+    """Write down that the gradients are sums."""
+    for watch in _watches(optimizer):
+        watch.summed = True
 
 
 def _refuse(late):

@@ -94,7 +94,9 @@ def new_node(pullback, parents, saved, array):
 class Watch:
     """What somebody asked of a node: a deposited gradient, hooks. Leaves always have one."""
 
-    __slots__ = ("grad", "hooks", "retains_grad", "called_at", "grad_buffer", "array", "claimed", "loss_scale", "scale")
+    __slots__ = (
+        "grad", "hooks", "retains_grad", "called_at", "grad_buffer", "array", "claimed", "loss_scale", "scale", "summed"
+    )  # fmt: skip
 
     def __init__(self, retains_grad=False):
         self.grad = None  # a raw array; a Tensor if the pass was recorded, or somebody has read it
@@ -104,6 +106,7 @@ class Watch:
         self.array = None  # of a leaf: a weak reference to its array, for who asks why a value is NaN
         self.loss_scale = None  # of a scaled loss: by what it was multiplied
         self.scale = None  # of a gradient in ``grad``: by what it is multiplied; see loss_scale.py
+        self.summed = False  # of a gradient in ``grad``: whether it holds a sum over several processes
         self.grad_buffer = None  # an array that an optimiser wants the gradient to be written to
         self.claimed = False  # a pass that is running may write there before it deposits
 
@@ -323,6 +326,7 @@ def _deposit(watch, gradient, sums, new, mine):
             home[...] = gradient
             gradient = home
         watch.scale = sums.scale if previous is None else added(watch.scale, sums.scale)
+        watch.summed = watch.summed and previous is not None
         watch.grad = gradient
 
 

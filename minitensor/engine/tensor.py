@@ -203,7 +203,7 @@ class Tensor(Attached):
             value = value.astype(kept)
         watched = watch(self.node)
         watched.grad = value if value is None or value.node is not None else copied(value._array)
-        watched.scale = None  # a loss scale is known of what backward deposits
+        watched.scale, watched.summed = None, False  # both are known of what backward deposits
 
     def _look_at_gradient(self):
         """Tell a CUDA graph that is captured that it depends on this tensor's gradient."""

@@ -214,6 +214,7 @@ def _deposit(node, deposited):
     """Make this the gradient of a leaf."""
     watched = watch(node)
     watched.grad, watched.scale = deposited
+    watched.summed = False
 
 
 def _alive(kind) -> list[Any]:

@@ -86,7 +86,7 @@ def replace_array(tensor, change):
     kept, before = watch(tensor.node), watch(old)
     kept.hooks, before.hooks = before.hooks, {}
     if before.grad is not None:
-        kept.grad, kept.scale = change(raw(before.grad)), before.scale
+        kept.grad, kept.scale, kept.summed = change(raw(before.grad)), before.scale, before.summed
     name = tensor.name or "a parameter"
 
     def refuse(gradient):

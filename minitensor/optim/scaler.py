@@ -19,6 +19,7 @@ from minitensor.optim.optimizer import Optimizer
 __all__ = ["GradScaler"]
 
 PIECE = 1 << 16  # gradients that are looked at in one go on the CPU
+LEAST = 2.0**-120  # there is no use in less, and no float32 for its inverse
 LARGEST = 2.0**120  # a greater scale is no float32 any more, when it has grown a few times
 
 
@@ -183,11 +184,11 @@ class GradScaler:
         if not self._finite:
             raise RuntimeError("GradScaler.update: nothing to go by: call scaler.step(optimizer) first")
         if not all(self._finite.values()):
-            self._scale *= self.backoff_factor
+            self._scale = max(self._scale * self.backoff_factor, min(LEAST, self._scale))
             self._in_a_row = 0
         else:
             self._in_a_row += 1
-            if self._in_a_row == self.growth_interval:
+            if self._in_a_row >= self.growth_interval:
                 self._scale = min(self._scale * self.growth_factor, max(LARGEST, self._scale))
                 self._in_a_row = 0
         self._finite.clear()

@@ -191,9 +191,15 @@ def test_ranks_add_up_before_they_unscale(group):
     run.backward()
     assert sum_gradients(run.first, group, [3.0]) == [3.0 * group.size]
     assert run.scaler.unscale_(run.first) and run.a.grad.tolist() == [6.0 * group.size] * 2
-    with pytest.raises(RuntimeError, match="call sum_gradients before scaler.unscale_"):
+    with pytest.raises(RuntimeError, match="a gradient is a sum over all ranks already"):
         sum_gradients(run.first, group)
     assert run.a.grad.tolist() == [6.0 * group.size] * 2
+    run = Pair(1024.0)
+    run.backward()
+    run.scaler.unscale_(run.first)
+    with pytest.raises(RuntimeError, match="call sum_gradients before scaler.unscale_"):
+        sum_gradients(run.first, group)
+    assert run.a.grad.tolist() == [6.0] * 2
 
 
 def test_a_rank_without_rows_divides_what_it_was_given():
@@ -211,3 +217,23 @@ def test_a_rank_without_rows_divides_what_it_was_given():
     run.clear()
     sum_gradients(run.first, Other())
     assert run.scaler.unscale_(run.first) and run.a.grad.tolist() == [1.0, 1.0]
+
+
+def test_a_scale_never_becomes_nothing():
+    w = mt.tensor([1.0], requires_grad=True)
+    optimizer, scaler = mt.optim.SGD([w], lr=0.5), mt.optim.GradScaler(backoff_factor=2.0**-40)
+    for _ in range(5):
+        w.grad = mt.tensor([np.inf])
+        scaler.step(optimizer)
+        scaler.update()
+    assert scaler.get_scale() == 2.0**-120 and scaler.skipped == 5
+
+
+def test_a_scaler_grows_though_its_interval_became_shorter():
+    w = mt.tensor([1.0], requires_grad=True)
+    optimizer, scaler = mt.optim.SGD([w], lr=0.5), mt.optim.GradScaler(1024.0, growth_interval=2)
+    scaler.load_state_dict({"scale": 1024.0, "in_a_row": 7, "skipped": 0})
+    w.grad = mt.tensor([1.0])
+    scaler.step(optimizer)
+    scaler.update()
+    assert scaler.get_scale() == 2048.0

@@ -170,7 +170,7 @@ def test_the_backward_of_pytorch_must_run_and_be_pure(torch):
 
     with pytest.raises(AssertionError, match="Square has a backward of its own, and PyTorch never ran it"):
         gradcheck(beside, [X])
-    with pytest.raises(AssertionError, match="PyTorch never ran it"):
+    with pytest.raises(AssertionError, match="PyTorch never ran a backward"):
         gradcheck(lambda x: torch.tensor(x.detach().numpy() ** 2), [X])
 
     class InPlace(right):

@@ -318,7 +318,7 @@ def test_primitives_of_hips():
     with pytest.raises(AssertionError, match=WRONG):
         gradcheck(made(2.1), [X])
     assert check_op(lambda x, y: (anp.dot(x, y.T), anp.sin(x)), [X, X + 1]).checked == 6
-    with pytest.raises(AssertionError, match="HIPS autograd never ran it"):
+    with pytest.raises(AssertionError, match="HIPS autograd never ran a backward"):
         gradcheck(lambda x: anp.square(np.ones(3)), [X])
     assert check_op(anp.floor, [np.array([0.5, -1.2])]).checked, "it has no rule, and needs none"
 

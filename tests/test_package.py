@@ -41,9 +41,11 @@ def test_import_needs_numpy_alone():
 
 
 def test_import_takes_less_than_300_ms():
-    """Processor time, and the best of several, since the machine does other things too."""
-    code = "import time; start = time.process_time(); import minitensor; print(time.process_time() - start)"
-    assert min(float(python(code)) for _ in range(7)) < 0.3
+    """Processor time, of which NumPy takes the half, which is none of ours; the best of several,
+    since the machine does other things too.
+    """
+    code = "import numpy, time; start = time.process_time(); import minitensor; print(time.process_time() - start)"
+    assert min(float(python(code)) for _ in range(7)) < 0.15
 
 
 def test_files_are_written_and_read_with_numpy_alone(tmp_path):

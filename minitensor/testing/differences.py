@@ -137,14 +137,14 @@ def _hidden(differences, claimed, smallest, tolerance):
     """The verdict "blurred", if already three steps show that rounding hides the slope from every
     one; else None.
 
-    So it is where the largest ones agree with the claim and with each other, and at the smallest
-    one f does not move.
+    So it is where the largest ones agree with the claim and with each other, and within a small one
+    f does not move.
     """
     best = min((differences.of(h) for h in COARSE_FIRST[:3]), key=lambda e: e.uncertainty)
     bound, allowed = SURE * best.uncertainty, tolerance(best.slope)
     beyond = bound / max(VISIBLE * smallest, allowed)
     agrees = beyond > 1.0 and abs(claimed - best.slope) <= allowed + bound
-    if agrees and differences.is_smooth() and differences.is_still(STEPS[-1]):
+    if agrees and differences.is_smooth() and (differences.is_still(STEP) or differences.is_still(STEPS[-1])):
         return Verdict("blurred", best.slope, beyond=beyond)
     return None
 

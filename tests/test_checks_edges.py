@@ -163,6 +163,15 @@ def test_what_leads_back_nowhere_is_told():
         adapters.torch_function(scripted)
 
 
+@pytest.mark.torch
+def test_pytorch_is_given_its_own_tensors_in_dicts():
+    torch = pytest.importorskip("torch")
+    x = np.array([0.3, -1.0])
+    assert gradcheck(lambda p: torch.tanh(p["w"]) + p["b"][0], [{"w": x, "b": (x, None)}]).checked == 2
+    with pytest.raises(AssertionError, match="by its rule"):
+        gradcheck((lambda p: p["w"] * 2, lambda g, p: {"w": 3 * g}), [{"w": x}])
+
+
 def test_pairs_have_the_name_of_their_function_in_the_table():
     with collecting([]) as entries:
         gradcheck((np.sin, lambda g, x: g * np.cos(x)), [X[0]])

@@ -19,6 +19,7 @@ from minitensor.backend import is_array, is_floating
 from minitensor.engine.autograd import new_node
 from minitensor.engine.mode import current_mode
 from minitensor.engine.tensor import Tensor
+from minitensor.engine.trees import leaves_of, rebuilt
 
 __all__ = ["Adapted", "Library", "profiled_by"]
 
@@ -124,11 +125,10 @@ class Adapted:
 
     def __call__(self, *values: Any, **keywords: Any) -> Any:
         """Run it: the inputs, behind them the parameters if it is a layer and they are given."""
-        flat: list = []
-        places = _spread(values, flat)
+        flat = leaves_of(values)
 
         def function(*moved, _target=None):
-            arguments = _pack(places, moved)
+            arguments = rebuilt(values, moved)
             target = _target or self.target
             if self.parameters and len(arguments) > len(self.parameters):
                 extra = len(arguments) - len(self.parameters)
@@ -281,20 +281,3 @@ def _flat(out):
     if isinstance(out, dict):
         out = list(out.values())
     return [leaf for item in out for leaf in _flat(item)] if isinstance(out, (list, tuple)) else [out]
-
-
-def _spread(value, flat):
-    if isinstance(value, (list, tuple)):
-        places = [_spread(item, flat) for item in value]
-        if hasattr(value, "_fields"):
-            return type(value)(*places)
-        return tuple(places) if isinstance(value, tuple) else places
-    flat.append(value)
-    return len(flat) - 1
-
-
-def _pack(place, values):
-    if not isinstance(place, (list, tuple)):
-        return values[place]
-    items = [_pack(item, values) for item in place]
-    return type(place)(*items) if hasattr(place, "_fields") else type(place)(items)

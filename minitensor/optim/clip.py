@@ -32,8 +32,8 @@ def clip_grad_norm_(parameters: Tensors, max_norm: float) -> Tensor:
     parameters: a tensor or several; those without a gradient are passed over. The norm is a 0-d
     Tensor on the gradients' device: ``float(norm)`` is what waits for it. Raises ValueError if
     ``max_norm`` is not positive, RuntimeError if a gradient is still multiplied by the scale of a
-    ``GradScaler``. Pascanu, Mikolov and Bengio, "On the difficulty of training
-    recurrent neural networks", ICML 2013.
+    ``GradScaler``. Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural
+    networks", ICML 2013.
     """
     max_norm = number("clip_grad_norm_", "max_norm", max_norm, above=0, infinite=True)
     found = _of_the_loss("clip_grad_norm_", parameters)

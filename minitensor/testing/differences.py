@@ -102,10 +102,9 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=
     steps = sorted(STEPS, reverse=True) if smallest is None else COARSE_FIRST if coarse else STEPS
     hidden = _hidden(differences, claimed, smallest, tolerance) if coarse else None
     verdict = hidden or _judge(differences, steps, claimed, smallest, tolerance, cancelling)
-    # Right, but only since a step says so little: finer ones may tell.
+    # Right, but only since a step says so little: finer ones may tell, if f moves in them.
     by_grace = verdict.coarse and not abs(claimed - verdict.numeric) <= tolerance(verdict.numeric)
-    if by_grace and differences.is_still(STEPS[-1]):
-        by_grace = False  # nor will finer ones
+    by_grace = by_grace and not differences.is_still(STEPS[-1])
     if (verdict.word != "right" or by_grace) and not differences.in_place and not hidden:
         smooth = differences.is_smooth()
         finer = _resolved(differences, claimed, smallest, tolerance, cancelling, verdict)

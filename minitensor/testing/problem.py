@@ -15,6 +15,7 @@ from minitensor.engine.gradient import grad
 from minitensor.engine.mode import enable_grad, no_grad
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.adapters import Adapted, adapt
+from minitensor.testing.profiles import like
 
 __all__ = ["Problem", "as_inputs", "check_options", "freeze", "generator", "name_of", "show"]
 
@@ -288,7 +289,7 @@ def _mapped(function, tree):
     if isinstance(tree, dict):
         return {key: function(f"[{key!r}]", item) for key, item in tree.items()}
     items = [function(f"[{i}]", item) for i, item in enumerate(tree)]
-    return type(tree)(*items) if hasattr(tree, "_fields") else tuple(items) if isinstance(tree, tuple) else items
+    return like(tree, items)
 
 
 def _holds_arrays(value):

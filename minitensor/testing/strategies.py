@@ -3,9 +3,8 @@ indices, masks.
 
 Arrays are float64 and hold values between ``low`` and ``high``; if neither is given, between -2 and
 2, or between -8 and 8, beyond where functions change (a clip at 6, say). If one is, the other is 2
-or -2, or 4 away where that is on the wrong side. Half of those drawn are
-rounded to halves, so that ties, zeros and equal elements are common. Sizes shrink towards few axes
-and few elements.
+or -2, or 4 away where that is on the wrong side. Half of those drawn are rounded to halves, so that
+ties, zeros and equal elements are common. Sizes shrink towards few axes and few elements.
 """
 
 from __future__ import annotations

@@ -124,11 +124,12 @@ class Primitive:
 
         arrays: raw; plain numbers and None stay what they are, but numbers alone become arrays.
         given: the numbers of those that were given raw. wanted, parents: the numbers of those that
-        need a gradient, and their nodes. xp: the namespace of all. usual: whether all arrays are of
-        float32 or float64.
+        need a gradient, and their nodes. xp: the namespace of all. usual: whether arrays are of
+        float32 or float64, and beside one of these perhaps of integers or truth values.
         """
         arrays: list[Any]
-        arrays, given, wanted, parents, on_host, numbers, usual = [], [], [], [], True, True, True
+        arrays, given, wanted, parents, on_host, numbers = [], [], [], [], True, True
+        usual, floats, others = True, False, False
         for value in inputs:
             if not isinstance(value, Tensor) and value.__class__ not in NUMBERS:
                 value = self.taken(value, len(arrays))
@@ -145,13 +146,17 @@ class Primitive:
             numbers = False
             if value.__class__ is not _NDARRAY:
                 on_host = False
-            if value.dtype is not _FLOAT32 and value.dtype is not _FLOAT64:
+            if value.dtype is _FLOAT32 or value.dtype is _FLOAT64:
+                floats = True
+            elif value.dtype.kind in "biu":
+                others = True
+            else:
                 usual = False
             arrays.append(value)
         if numbers:
             arrays, usual = [value if value is None else asarray(value)._array for value in arrays], False
         xp = cpu if on_host else namespace_of(self.name, arrays, self.input_names(len(arrays)))
-        return arrays, given, wanted, parents, xp, usual
+        return arrays, given, wanted, parents, xp, usual and (floats or not others)
 
     def operands(self, inputs):
         """``inputs`` as Tensor code takes them: Tensors, plain numbers beside one of these, and
@@ -218,6 +223,10 @@ class Primitive:
 
         Raises TypeError for what is not one array of numbers or truth values.
         """
+        if out.__class__ is _NDARRAY and out.dtype is _FLOAT64:  # of float64: at once
+            for array in arrays:
+                if array.__class__ is _NDARRAY and array.dtype is _FLOAT64:
+                    return out
         if not is_array(out):
             if not isinstance(out, (bool, int, float, np.generic)):
                 kind = type(out).__name__

@@ -133,13 +133,15 @@ def settled_at_once(line, claimed, smallest, allowed, wobble, scale, floor):
 
 
 def _hidden(differences, claimed, smallest, tolerance):
-    """The verdict "blurred", if already three steps show that rounding hides the slope from every
-    one; else None.
+    """The verdict "blurred", if already two or three steps show that rounding hides the slope from
+    every one; else None.
 
     So it is where the largest ones agree with the claim and with each other, and within a small one
     f does not move.
     """
-    best = min((differences.of(h) for h in COARSE_FIRST[:3]), key=lambda e: e.uncertainty)
+    best = differences.of(max(STEPS))
+    if best.uncertainty > 2 * best.rounding:  # else no other step is surer
+        best = min((differences.of(h) for h in COARSE_FIRST[:3]), key=lambda e: e.uncertainty)
     bound, allowed = SURE * best.uncertainty, tolerance(best.slope)
     beyond = bound / max(VISIBLE * smallest, allowed)
     agrees = beyond > 1.0 and abs(claimed - best.slope) <= allowed + bound

@@ -9,10 +9,10 @@ A model takes part with two things:
 
 All sentences of a batch are decoded at once, and a sentence that is done leaves the batch. The
 search itself works on the host with NumPy: it handles a few numbers per row. Of what a GPU answers
-`greedy` fetches the tokens alone; the others need the log-probabilities. ``stop_id`` is the
-token that ends a sentence, or several of them, or none: ``()``. ``stream(sentences, ids)``, if
-given, is called after every step with the numbers of the sentences that got a token
-(other than a stop) and these tokens, both lists.
+it fetches no more than these: tokens are drawn there, and the best of each row are found there.
+``stop_id`` is the token that ends a sentence, or several of them, or none: ``()``.
+``stream(sentences, ids)``, if given, is called after every step with the numbers of the sentences
+that got a token (other than a stop) and these tokens, both lists.
 
 Letters: N sentences still decoded, W hypotheses of each, V vocabulary, k ``beam_size``.
 """
@@ -55,7 +55,7 @@ def greedy(step, state, start_ids, stop_id, max_new_tokens, stream=None):
             ids = values.argmax(axis=-1)
             best = values[np.arange(len(ids)), ids]
         else:
-            ids, best = _found_there(log_probabilities)
+            ids, best = _fetched(log_probabilities.argmax(axis=-1), log_probabilities.max(axis=-1))
         _check_numbers(best)
         return ids
 
@@ -88,8 +88,15 @@ def sample(
     generator.state = (seed, first, max([counter, *(one.counter for one in streams)]))
 
     def choose(log_probabilities, sentences):
-        values = log_probabilities.to("cpu").data
-        return _draw(_cooled(values, temperature), top_k, top_p, next(steps)[sentences])
+        values, place = _at_hand(log_probabilities), next(steps)[sentences]
+        logits, best = _cooled(values, temperature)
+        if isinstance(values, mt.Tensor):
+            drawn = _draw(logits, top_k, top_p, mt.asarray(place, device=values.device))
+            ids, best = _fetched(drawn, best[:, 0])
+            _check_best(best)
+            return ids
+        _check_best(best)
+        return _draw(logits, top_k, top_p, place)
 
     return _word_by_word(step, state, start_ids, stop_id, max_new_tokens, choose, stream)
 
@@ -121,33 +128,44 @@ def _word_by_word(step, state, start_ids, stop_id, max_new_tokens, choose, strea
 
 
 def _cooled(log_probabilities, temperature):
-    """``(x - max(x)) / temperature`` of each row, in float64: 0 for the most probable token."""
+    """``(logits, best)``: ``(x - max(x)) / temperature`` of each row, in float64, which is 0 for
+    the most probable token; and ``max(x)``, (rows, 1).
+    """
     x = log_probabilities.astype(np.float64)
     best = x.max(axis=1, keepdims=True)
+    with np.errstate(over="ignore", invalid="ignore"):  # minus infinity is a probability of 0; inf - inf: see below
+        return (x - best) / temperature, best
+
+
+def _check_best(best):
     _check_numbers(best)
     if np.isinf(best).any():
         raise FloatingPointError("the model's log-probabilities are infinite: of no token, or of one without bounds")
-    with np.errstate(over="ignore"):  # to minus infinity, a probability of 0
-        return (x - best) / temperature
 
 
 def _draw(logits, top_k, top_p, uniform):
-    """A token of each row (rows, V), that at ``uniform`` (rows,) of the cumulated probability."""
+    """A token of each row (rows, V), that at ``uniform`` (rows,) of the cumulated probability.
+
+    Arrays of NumPy give one of NumPy, Tensors a Tensor.
+    """
+    xp = _namespace(logits)
     if top_k is not None:
         values, tokens = _top(logits, top_k)
+        order = xp.argsort(tokens, axis=1)  # as on any other machine
+        values, tokens = (xp.take_along_axis(x, order, axis=1) for x in (values, tokens))
     else:
-        values, tokens = logits, np.broadcast_to(np.arange(logits.shape[1]), logits.shape)
+        values, tokens = logits, xp.broadcast_to(_columns(logits), logits.shape)
     if top_p is not None:  # the most probable first
-        order = np.argsort(-values, axis=1, kind="stable")
-        values, tokens = (np.take_along_axis(x, order, axis=1) for x in (values, tokens))
-    cumulated = np.cumsum(np.exp(values - values.max(axis=1, keepdims=True)), axis=1)
+        order = xp.argsort(-values, axis=1, kind="stable")
+        values, tokens = (xp.take_along_axis(x, order, axis=1) for x in (values, tokens))
+    cumulated = xp.cumsum(xp.exp(values - values.max(axis=1, keepdims=True)), axis=1)
     reached = cumulated >= (1.0 if top_p is None else top_p) * cumulated[:, -1:]
     # The first place where p is reached; what comes behind it is not kept.
     last = reached.argmax(axis=1)[:, None]
-    total = np.take_along_axis(cumulated, last, axis=1)
+    total = xp.take_along_axis(cumulated, last, axis=1)
     # The first above: never one of probability 0.
     place = (cumulated <= uniform[:, None] * total).sum(axis=1, keepdims=True)
-    return np.take_along_axis(tokens, np.minimum(place, last), axis=1)[:, 0]
+    return xp.take_along_axis(tokens, xp.minimum(place, last), axis=1)[:, 0]
 
 
 def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, length_penalty=0.6, n_best=None):
@@ -189,9 +207,8 @@ def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, leng
     while len(sentence):
         length += 1
         width = scores.shape[1]
-        totals, beams, tokens = _continuations(
-            _checked(step(ids, state), scores.size).to("cpu").data, scores, beam_size + len(stop_ids)
-        )
+        answer = _checked(step(ids, state), scores.size)
+        totals, beams, tokens = _continuations(answer, scores, beam_size + len(stop_ids))
         stops = np.isin(tokens, stop_ids)
 
         complete = np.where(stops, totals, -np.inf)[:, :beam_size] / penalty(length, length_penalty)
@@ -235,7 +252,9 @@ def _continuations(log_probabilities, scores, count):
     k and as many as there are stop tokens are enough: of those, k at least do not stop.
     """
     n, width = scores.shape
-    values, tokens = _top(log_probabilities, count)  # (N * W, count)
+    values, tokens = _top(_at_hand(log_probabilities), count)  # (N * W, count)
+    if isinstance(values, mt.Tensor):
+        tokens, values = _fetched(tokens, values)
     values = values.astype(np.float64).reshape(n, width, -1)
     _check_numbers(values)
     totals = (scores[:, :, None] + values).reshape(n, -1)
@@ -252,30 +271,52 @@ def _top(values, count):
     """The ``count`` largest of each row of ``values`` (rows, V) and their places, in any order.
 
     They lie within the ``count`` blocks of the largest maxima, and maxima are much quicker to find
-    than a partition.
+    than a partition. Arrays of NumPy give such, Tensors give Tensors.
     """
     rows, size = values.shape
-    blocks = size // BLOCK
+    blocks, xp = size // BLOCK, _namespace(values)
     if blocks <= 2 * count:
-        places = np.argpartition(-values, min(count, size) - 1, axis=1)[:, :count]
-        return np.take_along_axis(values, places, axis=1), places
-    maxima = values[:, : blocks * BLOCK].reshape(rows, blocks, BLOCK).max(axis=2)
-    chosen = np.argpartition(-maxima, count - 1, axis=1)[:, :count]  # (rows, count)
-    within = (chosen[:, :, None] * BLOCK + np.arange(BLOCK)).reshape(rows, -1)
-    rest = np.broadcast_to(np.arange(blocks * BLOCK, size), (rows, size - blocks * BLOCK))
-    candidates = np.concatenate([within, rest], axis=1)
-    inner = np.take_along_axis(values, candidates, axis=1)
-    order = np.argpartition(-inner, count - 1, axis=1)[:, :count]
-    return np.take_along_axis(inner, order, axis=1), np.take_along_axis(candidates, order, axis=1)
+        places = _largest(values, count)
+        return xp.take_along_axis(values, places, axis=1), places
+    maxima = values[:, : blocks * BLOCK].reshape((rows, blocks, BLOCK)).max(axis=2)
+    chosen, columns = _largest(maxima, count), _columns(values)  # (rows, count), (V,)
+    within = (chosen[:, :, None] * BLOCK + columns[:BLOCK]).reshape((rows, -1))
+    rest = xp.broadcast_to(columns[blocks * BLOCK :], (rows, size - blocks * BLOCK))
+    candidates = xp.concatenate([within, rest], axis=1)
+    inner = xp.take_along_axis(values, candidates, axis=1)
+    order = _largest(inner, count)
+    return xp.take_along_axis(inner, order, axis=1), xp.take_along_axis(candidates, order, axis=1)
 
 
-def _found_there(log_probabilities):
-    """``(ids, best)``: the most probable token of each row, the first of equals, and its
-    log-probability (NaN if there is one), looked for on a GPU; two numbers a row are fetched.
+def _largest(values, count):
+    """The places of the ``count`` largest of each row, in any order."""
+    count = min(count, values.shape[1])
+    if isinstance(values, mt.Tensor):
+        return mt.topk(values, count)[1]
+    return np.argpartition(-values, count - 1, axis=1)[:, :count]
+
+
+def _columns(values):
+    """The numbers of the columns, (V,), where ``values`` are."""
+    columns = np.arange(values.shape[1])
+    return mt.asarray(columns, device=values.device) if isinstance(values, mt.Tensor) else columns
+
+
+def _namespace(values):
+    return mt if isinstance(values, mt.Tensor) else np
+
+
+def _at_hand(log_probabilities):
+    """The log-probabilities as the search works with them: as an array on the CPU, as the Tensor
+    that they are on a GPU.
     """
-    ids, best = log_probabilities.argmax(axis=-1), log_probabilities.max(axis=-1)
-    ids, best = mt.stack([ids.astype("float64"), best.astype("float64")]).to("cpu").data
-    return ids.astype(np.int64), best
+    return log_probabilities.data if log_probabilities.device == "cpu" else log_probabilities
+
+
+def _fetched(ids, values):
+    """Tokens and their log-probabilities, Tensors of one shape on a GPU, as arrays: by one copy."""
+    ids, values = mt.stack([ids.astype("float64"), values.astype("float64")]).to("cpu").data
+    return ids.astype(np.int64), values
 
 
 def _checked(log_probabilities, rows):

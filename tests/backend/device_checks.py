@@ -168,7 +168,10 @@ def check_graph(name, device, dtype=None):
 # --- writing --------------------------------------------------------------------------------------
 
 PROMPTS = [[1, 2, 3], [4, 5, 6, 7, 8], [9]]
-SEARCHES = {"greedy": {}, "beam": {"beam_size": 3}, "sampling": {"temperature": 1.0}}
+SEARCHES = {
+    "greedy": {}, "beam": {"beam_size": 3}, "sampling": {"temperature": 1.0}, "sampling of a few": {"temperature": 1.0, "top_k": 9},
+    "sampling of the likely": {"temperature": 2.0, "top_k": 9, "top_p": 0.9},
+}  # fmt: skip
 
 
 def _sharpened(model, factor, device):
@@ -203,7 +206,7 @@ def check_written(search, device):
     """Assert that a Transformer and a GPT write on ``device`` what they write on the CPU, in one of
     the ways of ``SEARCHES``.
     """
-    how, models = SEARCHES[search], [_continuations] if search == "sampling" else [_continuations, _translations]
+    how, models = SEARCHES[search], [_continuations] if "sampling" in search else [_continuations, _translations]
     for write in models:
         right = write("cpu", how)
         assert write(device, how) == right

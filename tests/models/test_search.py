@@ -198,6 +198,17 @@ def test_top_finds_the_largest(seed, size, count):
     best, places = _top(values, count)
     np.testing.assert_array_equal(np.sort(best), np.sort(values)[:, -count:])
     np.testing.assert_array_equal(np.take_along_axis(values, places, axis=1), best)
+    best, places = _top(mt.asarray(values), count)  # as on a GPU
+    np.testing.assert_array_equal(np.sort(best.numpy()), np.sort(values)[:, -count:])
+    np.testing.assert_array_equal(np.take_along_axis(values, places.numpy(), axis=1), best.numpy())
+
+
+@pytest.mark.parametrize("top_k, top_p", [(None, None), (5, None), (None, 0.7), (7, 0.9)])
+def test_drawing_on_a_gpu_is_drawing_on_the_host(top_k, top_p):
+    rng = np.random.default_rng(0)
+    logits, uniform = rng.normal(size=(40, 700)), rng.uniform(size=40)
+    there = _draw(mt.asarray(logits), top_k, top_p, mt.asarray(uniform)).numpy()
+    np.testing.assert_array_equal(there, _draw(logits, top_k, top_p, uniform))
 
 
 @pytest.mark.parametrize("beam_size", [1, 2])

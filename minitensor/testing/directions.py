@@ -15,20 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from minitensor.testing.differences import (
-    EPSILON,
-    STEP,
-    VISIBLE,
-    Verdict,
-    complex_slope,
-    confirms,
-    differ,
-    judge,
-    settled_at_once,
-    share,
-)
+from minitensor.testing.differences import EPSILON, STEP, complex_slope, confirms, differ
 from minitensor.testing.kinks import LOOKED_AT, at_kink
 from minitensor.testing.problem import freeze
+from minitensor.testing.verdicts import VISIBLE, Verdict, judge, settled_at_once, share
 
 __all__ = ["check_gradients"]
 

@@ -21,8 +21,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minitensor.testing.differences import EPSILON, SIDES, SURE, Verdict
+from minitensor.testing.differences import EPSILON, SIDES, SURE
 from minitensor.testing.problem import freeze
+from minitensor.testing.verdicts import Verdict
 
 __all__ = ["Kink", "at_kink", "check_together", "chosen"]
 

@@ -1,0 +1,227 @@
+"""What differences say of a claimed slope: right, wrong, at a kink, or hidden by rounding.
+
+A claim is wrong if it is farther from the slope by differences (``testing.differences``: R) than
+the bound; it is right only if the bound is small enough to tell. The step with the smallest bound
+decides: a small one steps around a kink near by, a large one rises above rounding.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from typing import NamedTuple
+
+from minitensor.testing.differences import (
+    COARSE_FIRST,
+    EPSILON,
+    FINE,
+    FINEST,
+    SIDES,
+    STEP,
+    STEPS,
+    SURE,
+    Differences,
+    Estimate,
+    grows,
+    is_kink,
+)
+
+__all__ = ["VISIBLE", "Verdict", "judge", "settled_at_once", "share"]
+
+VISIBLE = 0.05  # the bound must be below this part of the smallest slope, so that one that is wrong stands out
+AGREE = 0.01  # two of the finest steps show a slope if they agree to this part of it
+CLOSE = 1e-6  # of the smallest slope: so near a claim is right without a look at finer steps
+
+
+class Verdict(NamedTuple):
+    """What differences say of a slope, their own number, and the error of the claim as a share of
+    what is allowed.
+
+    word: "right"; "wrong"; "kink", if f has no derivative here and the claim lies between the
+    slopes of both sides (or these are infinite, or outside the domain of f); "blurred", if the
+    slope is smaller than what rounding hides. coarse: it is right within a bound that is much wider
+    than what is allowed. beyond: how many times the bound is what it may be to see the smallest
+    part, if it is blurred.
+    """
+
+    word: str
+    numeric: float
+    share: float = 0.0
+    coarse: bool = False
+    beyond: float = 0.0
+
+
+def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=0.0, floor=0.0, made_of=0.0):
+    """Whether ``claimed`` is the derivative of ``line`` at 0.
+
+    line: a function from a float to a list of pairs (cotangent, output). smallest: magnitude of the
+    smallest part of the claim that must be seen to be right; None if the claim is 0 in every part.
+    tolerance: a function from the slope by differences to the error that is allowed. wobble: error
+    of a slope that comes from rounding of the moved input, times the step. scale: size of what the
+    outputs are made of, if larger than theirs. cancelling: size of numbers that may cancel in a
+    claim, if larger still. floor: the part of the tolerance that nobody asked for, rounding of the
+    claim: where it would hide the smallest part, the claim is blurred. made_of: size of the numbers
+    that a gradient is made of, if the outputs are one.
+    """
+    differences = Differences(line, wobble, scale, made_of)
+    # Where rounding hides the slope from the first step, finer ones see less.
+    coarse = smallest is not None and SURE * differences.of(STEP).rounding > VISIBLE * smallest
+    steps = sorted(STEPS, reverse=True) if smallest is None else COARSE_FIRST if coarse else STEPS
+    hidden = _hidden(differences, claimed, smallest, tolerance) if coarse else None
+    verdict = hidden or _judge(differences, steps, claimed, smallest, tolerance, cancelling)
+    # Right, but only since a step says so little: finer ones may tell, if f moves in them.
+    by_grace = verdict.coarse and not abs(claimed - verdict.numeric) <= tolerance(verdict.numeric)
+    by_grace = by_grace and not differences.is_still(STEPS[-1])
+    if (verdict.word != "right" or by_grace) and not differences.in_place and not hidden:
+        smooth = differences.is_smooth()
+        finer = _resolved(differences, claimed, smallest, tolerance, cancelling, verdict)
+        if finer is None and verdict.word == "wrong" and not smooth:
+            return verdict._replace(word="blurred")
+        verdict = finer or verdict
+    if verdict.word == "right" and smallest is not None and floor > VISIBLE * smallest:
+        return verdict._replace(word="blurred")
+    return verdict
+
+
+def settled_at_once(line, claimed, smallest, allowed, wobble, scale, floor):
+    """The error of ``claimed`` as a share of what is allowed, if one step shows that it is right;
+    else None, which says nothing.
+
+    allowed: the error that is allowed. The others: as for ``judge``.
+    """
+    if smallest is not None and floor > VISIBLE * smallest:
+        return None
+    found = Differences(line, wobble, scale).of(STEP if smallest is not None else max(STEPS))
+    if not _settled(claimed, smallest, found, lambda slope: allowed):
+        return None
+    return share(
+        claimed, found.slope, SURE * found.rounding if smallest is None else allowed + SURE * found.uncertainty
+    )
+
+
+def _hidden(differences, claimed, smallest, tolerance):
+    """The verdict "blurred", if already two or three steps show that rounding hides the slope from
+    every one; else None.
+
+    So it is where the largest ones agree with the claim and with each other, and within a small one
+    f does not move.
+    """
+    best = differences.of(max(STEPS))
+    if best.uncertainty > 2 * best.rounding:  # else no other step is surer
+        best = min((differences.of(h) for h in COARSE_FIRST[:3]), key=lambda e: e.uncertainty)
+    bound, allowed = SURE * best.uncertainty, tolerance(best.slope)
+    beyond = bound / max(VISIBLE * smallest, allowed)
+    agrees = beyond > 1.0 and abs(claimed - best.slope) <= allowed + bound
+    if agrees and differences.is_smooth() and (differences.is_still(STEP) or differences.is_still(STEPS[-1])):
+        return Verdict("blurred", best.slope, beyond=beyond)
+    return None
+
+
+def _judge(differences, steps, claimed, smallest, tolerance, cancelling):
+    """The verdict by ``steps``, all of them if none suffices."""
+    seen: dict[float, Estimate] = {}
+    for h in steps:
+        found = differences.of(h)
+        surest = not any(e.uncertainty < found.uncertainty for e in seen.values())
+        if surest and _settled(claimed, smallest, found, tolerance):
+            bound = SURE * found.rounding if smallest is None else tolerance(found.slope) + SURE * found.uncertainty
+            return Verdict("right", found.slope, share(claimed, found.slope, bound))
+        seen[h] = found
+        if h == STEP and differences.jumps(h):
+            return Verdict("kink", found.slope)
+        if h == STEPS[3] and differences.kink_in_place([seen.get(side) for side in SIDES]):
+            break  # no other step shows another slope
+    finite = [e for e in seen.values() if math.isfinite(e.uncertainty)]
+    if not finite:
+        return Verdict("kink", math.nan)
+    bounds = _bounds({h: e for h, e in seen.items() if e in finite})
+    surest = min(bounds, key=bounds.get)
+    best, bound = seen[surest], bounds[surest]
+    sides = [seen[h] for h in SIDES]
+    if not all(math.isfinite(e.ahead) and math.isfinite(e.behind) for e in sides):
+        return Verdict("kink", best.slope)  # a border of the domain
+    if is_kink(sides):
+        low, high = sorted((sides[1].ahead, sides[1].behind))
+        margin = tolerance(max(abs(low), abs(high))) + 0.01 * (high - low)
+        between = low - margin <= claimed <= high + margin
+        return Verdict("kink" if between or grows(sides) else "wrong", best.slope)
+    if not abs(claimed - best.slope) <= tolerance(best.slope) + bound:
+        hidden = _cancelled(differences, claimed, best, bound, cancelling)
+        return Verdict("blurred" if hidden else "wrong", best.slope)
+    # A claim of 0 that no step has found flat is right at the most by chance, unless f becomes so.
+    if smallest is None and differences.vanishes():
+        return Verdict("right", best.slope)
+    visible = smallest is not None and bound <= max(VISIBLE * smallest, tolerance(best.slope))
+    part = share(claimed, best.slope, tolerance(best.slope) + bound)
+    coarse = bound > max(2 * tolerance(best.slope), CLOSE * (smallest or 0.0))
+    return Verdict("right" if visible else "blurred", best.slope, part, coarse)
+
+
+def _resolved(differences, claimed, smallest, tolerance, cancelling, verdict):
+    """The verdict by two of the finest steps that agree in a slope that is not 0, or ``verdict`` if
+    it says the same more precisely; None if no two do.
+
+    Rounding errors do not agree: their slopes grow as the steps shrink.
+    """
+    found = None
+    for h in FINEST:
+        before, found = found, differences.of(h)
+        if not (math.isfinite(found.uncertainty) and found.uncertainty <= AGREE * abs(found.slope)):
+            found = None
+        elif before is not None and abs(before.slope - found.slope) <= AGREE * abs(found.slope):
+            best = min(before, found, key=lambda e: e.uncertainty)
+            doubt = SURE * max(best.uncertainty, abs(before.slope - found.slope))
+            bound = tolerance(best.slope) + doubt
+            if verdict.word == "wrong" and abs(verdict.numeric - best.slope) <= doubt:
+                return verdict
+            if not abs(claimed - best.slope) <= bound:
+                hidden = _cancelled(differences, claimed, best, bound, cancelling)
+                return Verdict("blurred" if hidden else "wrong", best.slope)
+            visible = smallest is not None and bound <= max(VISIBLE * smallest, tolerance(best.slope))
+            part = share(claimed, best.slope, bound)
+            return Verdict("right" if visible else "blurred", best.slope, part, coarse=True)
+    return None
+
+
+def _cancelled(differences, claimed, best, bound, cancelling):
+    """Whether claim and slope are no more than what is left of a sum of numbers that cancel."""
+    left = 16 * EPSILON * max(min(1.0, differences.top), cancelling)
+    return max(abs(claimed), abs(best.slope) + bound) <= left or differences.sticks(claimed)
+
+
+def share(claimed, slope, bound):
+    """The error of a claim as a share of what is allowed."""
+    return abs(claimed - slope) / bound if bound else 0.0
+
+
+def _bounds(seen):
+    """How far the slope of each step can be off, given what the other steps say.
+
+    What rounding inside of f does shows at the finest steps, where u h is its size, though at one
+    step it may hide by chance. Where f bends within a step, more than rounding does, no larger step
+    is surer: it may lie beyond all that happens. And neighbours that contradict each other are both
+    in doubt.
+    """
+    noise = statistics.median([seen[h].uncertainty * h for h in FINE if h in seen] or [0.0])
+    bounds, bent = {}, 0.0
+    for h in sorted(seen):
+        found = seen[h]
+        bend = found.uncertainty - found.rounding
+        bent = max(bent, bend if bend * h > SURE * noise else 0.0)
+        bounds[h] = SURE * max(found.uncertainty, noise / h, bent)
+    doubts = dict(bounds)
+    for a, b in itertools.pairwise(sorted(seen)):
+        doubt = abs(seen[a].slope - seen[b].slope) - bounds[a] - bounds[b]
+        doubts[a], doubts[b] = max(doubts[a], doubt), max(doubts[b], doubt)
+    return doubts
+
+
+def _settled(claimed, smallest, estimate, tolerance):
+    """Whether one step suffices to see that the claim is right."""
+    slope, ahead, behind, uncertainty, rounding, _ = estimate
+    if smallest is None:  # flat on both sides: a kink that is just within the step would show
+        return max(abs(slope), abs(ahead), abs(behind)) <= SURE * rounding
+    bound = SURE * uncertainty
+    near = min(bound, CLOSE * smallest)  # not the bound: a finer step may show an error that this one allows
+    return bound <= VISIBLE * smallest and abs(claimed - slope) <= tolerance(slope) + near

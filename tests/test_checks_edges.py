@@ -217,3 +217,42 @@ def test_causes_that_were_named_otherwise(function, cause):
     assert finding.cause == cause
     if function is infinite_data_behind_an_optimiser:
         assert finding.rows == (2,) and finding.phase == "backward"
+
+
+# --- functions that refuse what lies outside their domain -----------------------------------------
+
+
+def picky_log(factor):
+    @mt.op
+    def picky(xp, x):
+        if (x <= 0).any():
+            raise ValueError("x must be positive")
+        return xp.log(x)
+
+    picky.vjp(lambda g, x: g / x * factor)
+    return picky
+
+
+@pytest.mark.parametrize("x", [[0.2, 3.0], [1e-3], [1e-8, 5.0]])
+def test_steps_that_the_function_refuses_say_nothing(x):
+    assert check_op(picky_log(1.0), [np.array(x)]).hidden == 0
+    with pytest.raises(AssertionError, match="by its rule but"):
+        check_op(picky_log(1.001), [np.array(x)])
+
+
+def test_a_function_that_refuses_every_step():
+    def picky(x):
+        if x.numpy().tolist() != [1.0, 2.0]:
+            raise ValueError("no")
+        return x * 2
+
+    with pytest.raises(AssertionError, match="or at the end of what is taken: move the inputs off it"):
+        gradcheck(picky, [np.array([1.0, 2.0])])
+    with pytest.raises(ValueError, match="no"):  # the inputs themselves
+        gradcheck(picky, [np.array([1.0, 3.0])])
+
+
+def test_matrices_that_a_step_makes_unsymmetric():
+    """A gradient of zeros is looked at by a step of 0.37 first, at which ``eigh`` refuses these."""
+    x = np.array([[0.5, -0.1, 0.2], [-0.1, 0.9, -0.2], [0.2, -0.2, 0.7]])
+    assert gradcheck(lambda x: 0.0 * mt.linalg.eigh(x).eigenvalues, [x]).checked

@@ -239,7 +239,8 @@ class _Lines:
             outputs = self.unmoved[0]
         else:
             with np.errstate(all="ignore"):  # a step may leave the domain: the verdict sees the NaN
-                outputs = self.problem.evaluate(self.moved(self.value + t * direction))
+                moved = self.moved(self.value + t * direction)
+                outputs = self.problem.evaluate(moved) if still else self.problem.evaluate_beside(moved)
             if still:
                 self.unmoved[0] = outputs
         return [(c, o) for c, o in zip(self.cotangents, outputs) if c is not None]

@@ -245,7 +245,7 @@ def check_problem(problem, rtol, atol, complex_step, seed, lone=False):
 def nothing_compared(problem, report, cotangents):
     """Why a check of ``problem`` compared no derivative, and what to give it instead."""
     if report.kinks:
-        why = f"every one of {report.kinks} derivatives is at a kink: move the inputs off it"
+        why = f"every one of {report.kinks} derivatives is at a kink, or at the end of what is taken: move the inputs off it"
     elif all(c is None for c in cotangents):
         why = "no output is floating, so that there is no derivative"
     elif not problem.wanted:

@@ -187,7 +187,7 @@ def _slopes_beside(lines, place, size, rng):
     for t in (step, 0.0, -step):
         moved = np.array(values[lines.i])
         moved.reshape(-1)[place] += t * lines.reach[place]
-        outputs = lines.problem.evaluate([*values[: lines.i], freeze(moved), *values[lines.i + 1 :]])
+        outputs = lines.problem.evaluate_beside([*values[: lines.i], freeze(moved), *values[lines.i + 1 :]])
         ends.append([np.asarray(o, np.float64) for o, c in zip(outputs, lines.cotangents) if c is not None])
     return [np.stack([(a - o) / step, (o - b) / step]) for a, o, b in zip(*ends)]
 
@@ -240,7 +240,7 @@ def check_together(problem, kinks, cotangents):
             moved = np.array(values[kink.i], dtype=np.float64)
             moved.reshape(-1)[kink.place] += t * kink.reach
             values[kink.i] = freeze(moved)
-        outputs = problem.evaluate(values)
+        outputs = problem.evaluate_beside(values)
         return [np.asarray(outputs[k], dtype=np.float64) for k in live]
 
     with np.errstate(all="ignore"):

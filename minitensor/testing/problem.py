@@ -168,6 +168,16 @@ class Problem:
             values = self.values if values is None else values
             return [o._array for o in self.call([Tensor(v) if isinstance(v, np.ndarray) else v for v in values])]
 
+    def evaluate_beside(self, values):
+        """The raw outputs at ``values``, which are the inputs moved by a step: NaN if the function
+        refuses these, since they lie outside its domain.
+        """
+        refusals = (ValueError, ArithmeticError, *([RuntimeError] if isinstance(self.given, Adapted) else ()))
+        try:
+            return self.evaluate(values)
+        except refusals:
+            return [np.full(o.shape, np.nan) for o in self.evaluate()]
+
     def record(self, wanted=None):
         """``(outputs, leaves)``: Tensors, with one leaf per wanted input."""
         wanted = self.wanted if wanted is None else wanted

@@ -108,7 +108,7 @@ def _hidden(differences, claimed, smallest, tolerance):
     f does not move.
     """
     best = differences.of(max(STEPS))
-    if best.uncertainty > 2 * best.rounding:  # else no other step is surer
+    if not best.uncertainty <= 2 * best.rounding:  # else no other step is surer
         best = min((differences.of(h) for h in COARSE_FIRST[:3]), key=lambda e: e.uncertainty)
     bound, allowed = SURE * best.uncertainty, tolerance(best.slope)
     beyond = bound / max(VISIBLE * smallest, allowed)

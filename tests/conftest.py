@@ -2,6 +2,7 @@
 PyTorch.
 """
 
+import gc
 import importlib.util
 import os
 
@@ -42,6 +43,19 @@ def _missing_mpi():
     if importlib.util.find_spec("mpi4py") is None:
         return 'mpi4py is not installed: pip install "minitensor-autograd[mpi]"'
     return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What collection makes lives to the end: the garbage collector, and what asks it for all that
+    is alive, need not look through it again in test after test.
+    """
+    gc.disable()
+    found = yield
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+    return found
 
 
 def pytest_collection_modifyitems(items):

@@ -37,7 +37,9 @@ def apart(file, source):
     the next.
     """
     macros = re.findall(r"^#define (\w+)", source, re.MULTILINE)
-    return "\n".join([f"namespace of_{file} {{", f'#line 1 "{file}.cu"', source, "}", *(f"#undef {name}" for name in macros), ""])
+    return "\n".join(
+        [f"namespace of_{file} {{", f'#line 1 "{file}.cu"', source, "}", *(f"#undef {name}" for name in macros), ""]
+    )
 
 
 @pytest.mark.parametrize("real", REALS.values())

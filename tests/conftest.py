@@ -47,15 +47,16 @@ def _missing_mpi():
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
-    """What collection makes lives to the end: the garbage collector, and what asks it for all that
-    is alive, need not look through it again in test after test.
+    """What collection makes lives to the end: the garbage collector need not look through it again
+    and again, nor gc.get_objects() list it. Tests that ask what is alive make it themselves.
     """
     gc.disable()
-    found = yield
-    gc.collect()
-    gc.freeze()
-    gc.enable()
-    return found
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items):

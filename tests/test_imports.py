@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,17 +48,24 @@ def name_of(function):
     return getattr(function, "attr", getattr(function, "id", ""))
 
 
+@cache
+def importing(path):
+    """All that may import something in a file, which is parsed once for all tests."""
+    kinds = ast.Import, ast.ImportFrom, ast.Call
+    return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, kinds)]
+
+
 def imports(path, known):
     """The modules of ``known`` that a file imports, anywhere in it."""
     wanted = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in importing(path):
         if isinstance(node, ast.Import):
             wanted.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
             wanted.update(name if name in known else node.module for name in names)
-        elif isinstance(node, ast.Call) and name_of(node.func) in ("import_module", "__import__"):
+        elif name_of(node.func) in ("import_module", "__import__"):
             wanted.update(argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant))
     strange = {name for name in wanted if name.partition(".")[0] in NEVER}
     assert not strange, f"{path} imports {strange}"

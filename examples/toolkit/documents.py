@@ -12,7 +12,7 @@ import os
 import re
 import sysconfig
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from toolkit.reading import NotText, read_text
 __all__ = ["Document", "cut_documents", "embedded_texts", "load_documents", "split_documents", "topic_names"]
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")  # the fields that hold statements
+LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages"}
 LENGTH = 20  # sentences of a document, about
 TITLE = re.compile(r"^.*\n[=*~^#-]{3,}$", re.MULTILINE)
 RULE = re.compile(r"^[ +=|*~^-]+$", re.MULTILINE)  # of tables: no words
@@ -101,14 +103,22 @@ def embedded_texts() -> dict[str, str]:
 
     library = Path(sysconfig.get_path("stdlib"))
     packages: dict[str, list[str]] = {}
-    for path in sorted(library.rglob("*.py")):
-        parts = path.relative_to(library).with_suffix("").parts
-        if not {"test", "tests", "idle_test", "site-packages", "dist-packages"} & set(parts):
-            packages.setdefault(parts[0], []).extend(_docstrings(path))
+    for path in sorted(_sources(library)):
+        package = path.relative_to(library).with_suffix("").parts[0]
+        packages.setdefault(package, []).extend(_docstrings(path))
     return {
         **{name: "\n\n".join(found) for name, found in packages.items()},
         **{f"help({t})": topics[t] for t in topics},
     }
+
+
+def _sources(library: Path) -> Iterator[Path]:
+    """The sources below a folder but for what is left out; folders that are, and may hold ten
+    thousand files, are not entered.
+    """
+    for folder, folders, files in os.walk(library):
+        folders[:] = set(folders) - LEFT_OUT
+        yield from (Path(folder, file) for file in files if file.endswith(".py") and file[:-3] not in LEFT_OUT)
 
 
 def _docstrings(path: Path) -> list[str]:
@@ -118,11 +128,21 @@ def _docstrings(path: Path) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd escapes in the sources
         try:
-            nodes = ast.walk(ast.parse(path.read_bytes()))
+            module = ast.parse(path.read_bytes())
         except (OSError, SyntaxError, ValueError):  # the library has samples of bad code
             return []
-    found = (ast.get_docstring(node) for node in nodes if isinstance(node, DOCUMENTED))
+    found = (ast.get_docstring(node) for node in _statements(module) if isinstance(node, DOCUMENTED))
     return [text for text in found if text]
+
+
+def _statements(module: ast.Module) -> list[ast.AST]:
+    """A module and its statements, those of the outermost block first: what `ast.walk` gives but
+    for the expressions, which are most of it.
+    """
+    nodes: list[ast.AST] = [module]
+    for node in nodes:  # which grows meanwhile
+        nodes += (inner for name in BLOCKS for inner in getattr(node, name, ()))
+    return nodes
 
 
 def cut_documents(texts: Mapping[str, str]) -> list[Document]:

@@ -261,9 +261,13 @@ class Program:
                 print(f"go on by: {started}{self.advice('train', how)}")
                 return 128 + outcome.signal
             if group.rank == 0:
-                loss_curve(read_log(run.path("log.jsonl")), run.path("loss.png"), self.loss_label)
-                self.report(run, loaded, task)
+                self.finish(run, loaded, task)
         return 0
+
+    def finish(self, run: Run, loaded: Any, task: Task) -> None:
+        """The loss curve and the report of a run that has come to its end."""
+        loss_curve(read_log(run.path("log.jsonl")), run.path("loss.png"), self.loss_label)
+        self.report(run, loaded, task)
 
     def _follow(self, group: Group) -> tuple[Group, Run, Any, Any]:
         """The run that rank 0 has begun, by another one; and the group for its devices."""

@@ -1,11 +1,26 @@
 """Calling the scripts of examples/ from tests."""
 
+import pytest
 from toolkit import console
+from toolkit.program import Program
 
 
 def caller(main):
     """A function that calls a script with these arguments and returns its exit code."""
     return lambda *arguments: console.run(lambda: main([str(argument) for argument in arguments]))
+
+
+def unreported(call):
+    """``call``, but training ends with its weights: the report, whose pictures and scores take
+    longer than so little training, is left out.
+    """
+
+    def without(*arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Program, "finish", lambda *_: None)
+            return call(*arguments)
+
+    return without
 
 
 def refuser(call):

@@ -7,7 +7,7 @@ import re
 
 import language_model
 import pytest
-from scripts import caller, refuser
+from scripts import caller, refuser, unreported
 from toolkit.language import Settings, Task, Writer
 from toolkit.runs import Run
 from toolkit.text import learn_vocabulary, split_text
@@ -68,10 +68,10 @@ def test_other_cells_and_subwords(data, tmp_path, arch, capsys):
 
 def test_a_resumed_run_ends_as_one_that_was_not_interrupted(data, tmp_path):
     arguments = "--data", data, *TINY, "--schedule", "constant", "--dropout", 0.2
-    assert call("train", *arguments, "--out", tmp_path / "parts", "--steps", 3) == 0
+    assert unreported(call)("train", *arguments, "--out", tmp_path / "parts", "--steps", 3) == 0
     (tmp_path / "parts" / "vocabulary.json").unlink()  # as if killed between two files
     assert call("train", "--resume", "--out", tmp_path / "parts", "--steps", 6) == 0
-    assert call("train", *arguments, "--out", tmp_path / "whole", "--steps", 6) == 0
+    assert unreported(call)("train", *arguments, "--out", tmp_path / "whole", "--steps", 6) == 0
     files = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("parts", "whole")]
     assert files[0] == files[1]
 

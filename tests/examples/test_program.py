@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scripts import caller, refuser
+from scripts import caller, refuser, unreported
 from toolkit import ranks
 from toolkit.console import UserError
 from toolkit.program import Program, digest, load_weights, place, positive_integer
@@ -145,14 +145,14 @@ def test_presets_give_way_to_what_is_given(tmp_path):
         [([], (3, None, 0.1)), (["--steps", 2], (None, 2, 0.1)), (["--width", 2, "--epochs", 1], (1, None, 0.2))]
     ):
         folder = tmp_path / str(number)
-        assert call("train", "--out", folder, *given) == 0
+        assert unreported(call)("train", "--out", folder, *given) == 0
         settings = config_of(folder)["settings"]
         assert (settings["epochs"], settings["steps"], settings["lr"]) == expected
 
 
 def test_a_resumed_run_goes_on_bit_for_bit(tmp_path):
-    assert call("train", "--out", tmp_path / "whole", *TINY, "--epochs", 4) == 0
-    assert call("train", "--out", tmp_path / "parts", *TINY) == 0
+    assert unreported(call)("train", "--out", tmp_path / "whole", *TINY, "--epochs", 4) == 0
+    assert unreported(call)("train", "--out", tmp_path / "parts", *TINY) == 0
     assert call("train", "--resume", "--out", tmp_path / "parts", "--epochs", 4, "--slope", 2) == 0
     assert config_of(tmp_path / "parts")["settings"]["epochs"] == 4
     assert (tmp_path / "parts" / "weights.safetensors").read_bytes() == (
@@ -183,7 +183,7 @@ def interrupt_once(validate):
 
 
 def test_force_replaces_a_run_and_nothing_else(tmp_path):
-    assert call("train", "--out", tmp_path, *TINY) == 0
+    assert unreported(call)("train", "--out", tmp_path, *TINY) == 0
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     config = config_of(tmp_path)  # as if another program had left it
     (tmp_path / "theirs.png").write_text("old", encoding="utf-8")
@@ -191,7 +191,7 @@ def test_force_replaces_a_run_and_nothing_else(tmp_path):
         json.dumps({**config, "program": "chess", "files": ["theirs.png", "../a"]}), encoding="utf-8"
     )
     (tmp_path.parent / "a").write_text("mine", encoding="utf-8")
-    assert call("train", "--out", tmp_path, *TINY, "--force", "--slope", 5) == 0
+    assert unreported(call)("train", "--out", tmp_path, *TINY, "--force", "--slope", 5) == 0
     assert not (tmp_path / "theirs.png").exists()
     assert (tmp_path / "notes.txt").exists() and (tmp_path.parent / "a").exists()
     assert config_of(tmp_path)["files"] == ["slope.txt"]
@@ -216,7 +216,7 @@ def test_what_is_refused(run, tmp_path, capsys):
 
 
 def test_with_cosine_the_end_is_fixed(tmp_path, capsys):
-    assert call("train", "--out", tmp_path, *TINY, "--schedule", "cosine") == 0
+    assert unreported(call)("train", "--out", tmp_path, *TINY, "--schedule", "cosine") == 0
     refused(capsys, "--epochs cannot change", "train", "--resume", "--out", tmp_path, "--epochs", 3)
 
 

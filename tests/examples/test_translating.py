@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 import translate
-from scripts import caller, refuser
+from scripts import caller, refuser, unreported
 from toolkit.pairs import decode
 from toolkit.runs import Run
 from toolkit.translation import Settings, Translator
@@ -66,7 +66,7 @@ def test_blank_pairs_are_left_out_and_counted(run, data, tmp_path, capsys):
     refused(capsys, "pairs.tsv line 41 is empty on the target side", *usual)
     lines = printed(capsys, *usual, "--skip-blank")
     assert "36 pairs" in lines[0] and lines[0].endswith("; left out 1 pair with a blank side")
-    assert call("train", "--resume", "--out", tmp_path / "run", "--steps", 4) == 0  # it reads the same
+    assert unreported(call)("train", "--resume", "--out", tmp_path / "run", "--steps", 4) == 0  # it reads the same
     refused(capsys, "--skip-blank is for --data", "train", "--skip-blank", "--out", tmp_path / "other")
 
 
@@ -158,7 +158,7 @@ def test_other_data_are_scored_as_a_whole(run, data, tmp_path, capsys):
 
 def test_data_that_have_changed_are_told(data, tmp_path, capsys):
     path = table(tmp_path / "pairs.tsv", PAIRS)
-    assert call("train", "--data", path, *LANGUAGES, "--out", tmp_path / "run", *LEARN) == 0
+    assert unreported(call)("train", "--data", path, *LANGUAGES, "--out", tmp_path / "run", *LEARN) == 0
     table(path, [*PAIRS, ("seven cups.", "sept tasses.")])
     for options in ((), ("--data", path)):
         capsys.readouterr()

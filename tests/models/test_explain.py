@@ -491,12 +491,12 @@ ARGUMENTS = {"target": [3, 4], "tokens": NAMED, "classes": ["x", "y", "z"], "pos
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_argument_is_used_or_refused(kind):
     make, inputs, used = KINDS[kind]
-    model, plain = make(), explain(make(), inputs, occlusion=False)
+    model, plain = make(), _page(explain(make(), inputs, occlusion=False))
     writes = "beam" in used
     for name, value in ARGUMENTS.items():
         if name in used.split():
             seen = explain(model, inputs, occlusion=False, **{name: value})
-            assert _page(seen) != _page(plain), name
+            assert _page(seen) != plain, name
         else:
             with pytest.raises(ValueError, match=f"^explain: {name} .*(leave|give)"):
                 explain(model, inputs, **{name: value})

@@ -37,7 +37,7 @@ def drawn(temperature, dtype="float64", probabilities=PROBABILITIES, n=400, **ho
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_near_zero_the_most_probable_token_is_drawn(temperature, how, dtype):
-    np.testing.assert_array_equal(drawn(temperature, dtype, **how), [0, 1, 0, 0, 0])
+    np.testing.assert_array_equal(drawn(temperature, dtype, n=40, **how), [0, 1, 0, 0, 0])
 
 
 def test_near_zero_the_most_probable_tokens_share():

@@ -165,7 +165,10 @@ class Genes(Program):
         dna = dna_of(options.dna, "DNA 1")
         run, ribosome = self._open(options)
         path = picture_path(options.output or run.path(ATTENTION))
-        print(draw_attention(ribosome, dna, path))
+        drawn = draw_attention(ribosome, dna, path)
+        if drawn is None:
+            raise UserError(f"{run.folder} was trained with --attention none: there is nothing to draw")
+        print(drawn)
 
     def _open(self, options: argparse.Namespace) -> tuple[Run, Ribosome]:
         """The run given by --run, and its network."""

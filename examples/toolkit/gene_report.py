@@ -49,8 +49,8 @@ def report(run: Run, ribosome: Ribosome, loaded: Corpus, train: Sequence[Pair]) 
     _print_mistakes(tests[first], made[first])
     _draw(tests, rights, changed, run.path(PICTURE))
     looked_at = min((dna for dna in genes if "M inside" in traits(dna)), key=len, default=genes[0])
-    draw_attention(ribosome, looked_at, run.path(ATTENTION))
-    print(f"see {run.path(PICTURE)} and {run.path(ATTENTION)}")
+    looked = draw_attention(ribosome, looked_at, run.path(ATTENTION))
+    print(f"see {run.path(PICTURE)}" + (f" and {looked}" if looked else ""))
     return looked_at
 
 
@@ -118,11 +118,13 @@ def _print_mistakes(pairs: Sequence[Pair], made: Sequence[str]) -> None:
 # --- pictures -------------------------------------------------------------------------------------
 
 
-def draw_attention(ribosome: Ribosome, dna: str, path: Path) -> Path | str:
-    """Draw which bases each amino acid looks at; returns the path, or why there is no picture."""
+def draw_attention(ribosome: Ribosome, dna: str, path: Path) -> Path | None:
+    """Draw which bases each amino acid looks at; returns the path, or None for a network without
+    attention.
+    """
     maps, bases, amino_acids = ribosome.looks_at(dna)
     if not maps:
-        return "the network has no attention: there is nothing to draw"
+        return None
     return attention_heatmap(maps, bases, amino_acids, path, ("DNA, start and stop in capitals", "protein"))
 
 

@@ -64,7 +64,7 @@ class Settings:
     @classmethod
     def quick(cls) -> Settings:
         """Seconds of work, for the tests."""
-        return cls(trained=9, lengths=(7, 9, 24), d_model=16, steps=150, learning_rate=1e-2, sequences=100, seeds=1)
+        return cls(9, (7, 9, 24), d_model=16, steps=100, learning_rate=1e-2, batch=16, sequences=100, seeds=1)
 
 
 class Reader(nn.Module):

@@ -55,10 +55,10 @@ START = "atg"
 STOPS = tuple(codon for codon, letter in CODE.items() if letter == "*")
 SENSE = tuple(codon for codon, letter in CODE.items() if letter != "*")
 
-LEADER = range(31)  # bases before the start
-LENGTHS = range(4, 17)  # amino acids, the first M included
-TRAILER = range(16)  # bases behind the stop
-LONGER_LEADER, LONGER = range(31, 46), range(17, 25)  # of the tests beyond what is trained on
+LEADER = range(25)  # bases before the start
+LENGTHS = range(4, 13)  # amino acids, the first M included
+TRAILER = range(12)  # bases behind the stop
+LONGER_LEADER, LONGER = range(25, 41), range(13, 19)  # of the tests beyond what is trained on
 NO_STOP = 0.1  # share of genes that are cut off before their stop
 NO_START = 0.02  # share of what has no start at all
 HELD_OUT = 40  # one of so many pairs of codons is kept out of training

@@ -63,13 +63,13 @@ class Settings(PairSettings):
     hidden: int = option(96, "recurrent: features of the states", least=1)
     dropout: float = option(0.0, "dropout", least=0, below=1)
     label_smoothing: float = option(0.0, "label smoothing", least=0, below=1)
-    max_length: int = option(128, "longest sequence, in letters", least=2, below=100_000)
+    max_length: int = option(96, "longest sequence, in letters", least=2, below=100_000)
     max_tokens: int = option(2048, "positions in a batch, padding included, on either side", least=2)
     lr: float = option(6e-3, "peak learning rate of Adam", least=0, below=1e6)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=("inverse-sqrt", "cosine", "constant"))
     warmup: int = option(200, "updates of linear warm-up", least=1)
-    steps: int | None = option(1850, "stop after so many updates", least=1)
-    validate_every: int | None = option(370, "updates between validations; an epoch if not given", least=1)
+    steps: int | None = option(1900, "stop after so many updates", least=1)
+    validate_every: int | None = option(380, "updates between validations; an epoch if not given", least=1)
 
 
 class Ribosome(Translator):

@@ -55,10 +55,10 @@ class Settings:
     trained: int = 16  # words of the longest sentence to train on
     lengths: tuple[int, ...] = (7, 10, 13, 16, 20, 24, 32, 48, 64)  # of the sentences to test by
     d_model: int = 32
-    steps: int = 600
+    steps: int = 400
     learning_rate: float = 3e-3
     batch: int = 32
-    sequences: int = 300  # of each test
+    sequences: int = 200  # of each test
     seeds: int = 3
 
     @classmethod

@@ -48,10 +48,18 @@ def report(run: Run, ribosome: Ribosome, loaded: Corpus, train: Sequence[Pair]) 
     _print_mutants(changed)
     _print_mistakes(tests[first], made[first])
     _draw(tests, rights, changed, run.path(PICTURE))
-    looked_at = min((dna for dna in genes if "M inside" in traits(dna)), key=len, default=genes[0])
+    looked_at = _telling(genes)
     looked = draw_attention(ribosome, looked_at, run.path(ATTENTION))
     print(f"see {run.path(PICTURE)}" + (f" and {looked}" if looked else ""))
     return looked_at
+
+
+def _telling(genes: Sequence[str]) -> str:
+    """The shortest gene with a leader that shifts the frame and an M inside; if there is none, the
+    first.
+    """
+    shifted = (dna for dna in genes if "M inside" in (found := traits(dna)) and "start in frame 0" not in found)
+    return min(shifted, key=len, default=genes[0])
 
 
 # --- tables ---------------------------------------------------------------------------------------
@@ -134,7 +142,7 @@ def _draw(
     """Right proteins by their length, a line for each test set; and of mutants, a bar for each
     kind.
     """
-    figure = empty_figure(10, 3.8)
+    figure = empty_figure(9, 3.3)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     left.axvspan(LENGTHS.start - 0.5, LENGTHS.stop - 0.5, color="#f2f2f2")
     left.text(LENGTHS.start - 0.3, 3, "lengths of the embedded training", fontsize=8, color=GREY)
@@ -167,7 +175,7 @@ def _style(axes: Any, below: str, beside: str) -> None:
 
 
 def _by_length(proteins: Sequence[str], right: Right) -> tuple[np.ndarray, np.ndarray]:
-    """The lengths that there are, and the share of right ones of each."""
+    """The lengths that there are, but 0, and the share of right ones of each."""
     lengths = np.array([len(made) for made in proteins])
-    found: np.ndarray = np.unique(lengths)
+    found: np.ndarray = np.unique(lengths[lengths > 0])
     return found, np.array([np.mean(np.array(right)[lengths == length]) for length in found])

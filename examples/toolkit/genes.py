@@ -38,7 +38,6 @@ __all__ = [
     "codons",
     "corpus",
     "draw",
-    "frame",
     "has_held_out",
     "protein",
 ]
@@ -61,7 +60,7 @@ TRAILER = range(12)  # bases behind the stop
 LONGER_LEADER, LONGER = range(25, 41), range(13, 19)  # of the tests beyond what is trained on
 NO_STOP = 0.1  # share of genes that are cut off before their stop
 NO_START = 0.02  # share of what has no start at all
-HELD_OUT = 40  # one of so many pairs of codons is kept out of training
+HELD_OUT = 40  # about one of so many pairs of codons is kept out of training
 
 
 # --- the rule -------------------------------------------------------------------------------------
@@ -83,14 +82,6 @@ def protein(dna: str) -> str:
 def read(dna: str, start: int) -> str:
     """The amino acids of the triplets from ``start`` up to the first stop, or as far as they go."""
     return "".join(CODE[codon] for codon in codons(dna, start)).partition("*")[0]
-
-
-def frame(dna: str) -> int | None:
-    """The reading frame of the first start: 0, 1 or 2 bases from a multiple of three; None without
-    one.
-    """
-    start = dna.find(START)
-    return start % 3 if start >= 0 else None
 
 
 # --- drawing --------------------------------------------------------------------------------------
@@ -125,8 +116,8 @@ def _without_start(dice: Dice, count: int) -> str:
 
 
 def is_held_out(first: str, second: str) -> bool:
-    """Whether two codons are never neighbours in a frame of training: one pair of `HELD_OUT`, by a
-    hash.
+    """Whether two codons are never neighbours in what is read of training: by a hash, so that no
+    list is needed.
     """
     return hashlib.sha256(f"{first}{second}".encode()).digest()[0] * HELD_OUT < 256
 
@@ -146,7 +137,8 @@ def corpus(seed: int = 0, n_train: int = 40_000, n_validation: int = 500, n_test
 
     unseen_genes, drawn as those of training; unseen_codon_pairs, in which codons are neighbours
     that no gene of training has as neighbours; longer_genes and longer_leaders, of more amino
-    acids, or more bases before the start, than any of training.
+    acids, or more bases before the start, than any of training. The few without a start are there
+    too.
     """
     dice = Dice(seed)
     seen: set[str] = set()
@@ -166,4 +158,4 @@ def corpus(seed: int = 0, n_train: int = 40_000, n_validation: int = 500, n_test
         "longer_genes": collect(n_test, False, lengths=LONGER),
         "longer_leaders": collect(n_test, False, leader=LONGER_LEADER),
     }
-    return Corpus(collect(n_train, False), collect(n_validation, False), {name: tests[name] for name in tests})
+    return Corpus(collect(n_train, False), collect(n_validation, False), tests)

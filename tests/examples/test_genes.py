@@ -76,7 +76,8 @@ def test_genes_are_drawn_as_asked():
     stopped = [dna for dna in with_start if dna[35:38] in code.STOPS]
     assert 0.8 < len(stopped) / len(with_start) < 0.97
     assert all(len(dna) < 38 for dna in set(with_start) - set(stopped))
-    assert {code.frame(draw(dice)) for _ in range(200)} == {0, 1, 2, None}
+    starts = [draw(dice).find("atg") for _ in range(200)]
+    assert {start % 3 for start in starts if start >= 0} == {0, 1, 2} and -1 in starts
 
 
 def test_the_parts_of_the_corpus_share_nothing():
@@ -322,6 +323,7 @@ def test_other_data(run, data, tmp_path, capsys):
     refused(capsys, "--arch transformer has no --hidden", "train", "--arch", "transformer", "--hidden", 4)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_as_one_that_was_not_interrupted(data, tmp_path, capsys):
     arguments = "--data", data, *TINY, "--schedule", "constant", "--attention", "none"
     assert call("train", *arguments, "--out", tmp_path / "parts", "--steps", 2) == 0

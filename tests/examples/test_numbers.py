@@ -5,8 +5,8 @@ import doctest
 
 import digits
 import forecast
-import genes
 import from_rnn_to_transformer
+import genes
 import language_model
 import languages
 import masked_language_model

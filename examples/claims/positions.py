@@ -55,11 +55,11 @@ class Settings:
     trained: int = 16  # words of the longest sentence to train on
     lengths: tuple[int, ...] = (7, 10, 13, 16, 20, 24, 32, 48, 64)  # of the sentences to test by
     d_model: int = 32
-    steps: int = 400
-    learning_rate: float = 3e-3
+    steps: int = 300
+    learning_rate: float = 5e-3
     batch: int = 32
     sequences: int = 200  # of each test
-    seeds: int = 3
+    seeds: int = 2
 
     @classmethod
     def quick(cls) -> Settings:

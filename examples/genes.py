@@ -15,9 +15,9 @@ The made-up genes follow the standard genetic code: what is read begins at the f
 threes and ends at the first stop of that frame; the network sees letters alone and is told none of
 that. The proteins of --data follow from the same rule, unless --proteins gives those of the same
 names. Genes to be tested by are in no other part; in one test set codons are neighbours that no
-gene of training has as neighbours, in two all is longer than in training. And mutants one base away
-show what a change of a base does. The run folder holds config.json, weights.safetensors, log.jsonl,
-loss.png, genes.png, attention.png, and checkpoints/.
+gene of training has as neighbours, in two the proteins or the leaders are longer than in training.
+And mutants one base away show what a change of a base does. The run folder holds config.json,
+weights.safetensors, log.jsonl, loss.png, genes.png, attention.png, and checkpoints/.
 """
 
 from __future__ import annotations

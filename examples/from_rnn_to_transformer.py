@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The road from RNN to Transformer, measured: four claims about RNN, LSTM, GRU and Transformer of
-equal parameter count.
+equal parameter count, and one about what a Transformer knows of order.
 
-    python examples/from_rnn_to_transformer.py                      all four, in some minutes
+    python examples/from_rnn_to_transformer.py                      all five, in some minutes
     python examples/from_rnn_to_transformer.py --only gradients     one of them
     python examples/from_rnn_to_transformer.py --out pictures/claims --seed 1
 
@@ -10,6 +10,8 @@ equal parameter count.
     memory          how far back each network remembers: one symbol, and ten
     parallelism     the time of a training step against the length of the sequences
     bottleneck      what a fixed context loses of long sentences, and what attention adds
+    positions       the cat on the mat, the mat on the cat: with positions and without, and longer
+                    than trained
 
 Each claim prints tables and a conclusion that is computed from them, and leaves NAME.png and
 NAME.json (the numbers) in --out.
@@ -25,7 +27,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from claims import bottleneck, gradients, memory, parallelism
+from claims import bottleneck, gradients, memory, parallelism, positions
 from claims.report import WIDTH, print_table
 from claims.training import MOST_WORKERS
 from toolkit import console
@@ -34,7 +36,13 @@ from toolkit.files import write_text
 from toolkit.lock import Lock
 from toolkit.numbers import integer, natural_number
 
-CLAIMS = {"gradients": gradients, "memory": memory, "parallelism": parallelism, "bottleneck": bottleneck}
+CLAIMS = {
+    "gradients": gradients,
+    "memory": memory,
+    "parallelism": parallelism,
+    "bottleneck": bottleneck,
+    "positions": positions,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,7 +22,7 @@ from toolkit.columns import find_pair
 from toolkit.console import UserError
 from toolkit.reading import check_filled, composed, lines_of, read_lines, read_text
 
-__all__ = ["Corpus", "Pair", "load_parallel"]
+__all__ = ["Corpus", "Pair", "load_parallel", "split_pairs"]
 
 Pair = tuple[str, str]
 
@@ -67,7 +67,7 @@ def load_parallel(
         return (_load_tests if whole else _load_folder)(path, source, target, skip_blank)
     if path.exists():
         pairs, blank = _read_pairs(path, source, target, skip_blank)
-        return Corpus([], [], {"test": pairs}, blank) if whole else _split(path, pairs, blank)
+        return Corpus([], [], {"test": pairs}, blank) if whole else split_pairs(path, pairs, blank)
     raise UserError(f"{path} does not exist; give a folder of train/val/test files, or a file of tab-separated pairs")
 
 
@@ -191,15 +191,15 @@ def _unquoted(cell: str) -> str:
     return cell[1:-1].replace('""', '"') if _in_quotes(cell) else cell
 
 
-def _split(path: Path, pairs: list[Pair], blank: int) -> Corpus:
+def split_pairs(path: str | Path, pairs: list[Pair], blank: int = 0, what: str = "sentences") -> Corpus:
     """Hold out the source sentences of the smallest hashes: the same ones wherever they are in the
-    file.
+    file. Raises UserError if there are too few.
     """
     sources = sorted({source for source, _ in pairs}, key=lambda text: hashlib.sha256(text.encode()).digest())
     held_out = min(HELD_OUT_MOST, int(len(sources) * HELD_OUT_SHARE))
     if not held_out:
         least = round(1 / HELD_OUT_SHARE)
-        raise UserError(f"{path} has {len(sources)} different sentences, too few to hold some out; {least} are needed")
+        raise UserError(f"{path} has {len(sources)} different {what}, too few to hold some out; {least} are needed")
     test, validation = set(sources[:held_out]), set(sources[held_out : 2 * held_out])
     return Corpus(
         train=[pair for pair in pairs if pair[0] not in test and pair[0] not in validation],

@@ -24,13 +24,24 @@ from toolkit.samples import Epoch
 from toolkit.settings import Training, option, refuse_options
 from toolkit.tokenizer import PAD, START, STOP, Tokenizer
 
-__all__ = ["Settings", "Task", "Translator", "fingerprint", "learn_tokenizer", "load_corpus", "presets"]
+__all__ = [
+    "RECURRENT_ONLY",
+    "TRANSFORMER_ONLY",
+    "PairSettings",
+    "Settings",
+    "Task",
+    "Translator",
+    "fingerprint",
+    "learn_tokenizer",
+    "load_corpus",
+    "presets",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Training):
-    """Hyper-parameters; the defaults suit some 30 000 sentence pairs, such as Multi30k (Wu et al.
-    2021, arXiv:2105.14462).
+class PairSettings(Training):
+    """Hyper-parameters of a model that writes one sequence while it looks at another; the defaults
+    suit some 30 000 sentence pairs, such as Multi30k (Wu et al. 2021, arXiv:2105.14462).
     """
 
     arch: str = option("transformer", "architecture", choices=("rnn", "lstm", "gru", "transformer"))
@@ -48,7 +59,6 @@ class Settings(Training):
     dropout: float = option(0.3, "dropout", least=0, below=1)
     label_smoothing: float = option(0.1, "label smoothing", least=0, below=1)
     max_length: int = option(256, "longest sentence, in tokens", least=2, below=100_000)
-    vocab: int = option(10_000, "sub-words, shared by both languages", least=1, below=2**20)
     max_tokens: int = option(4096, "positions in a batch, padding included, on either side", least=2)
 
     def __post_init__(self) -> None:
@@ -58,6 +68,13 @@ class Settings(Training):
             raise UserError(f"--heads {self.heads} must divide --d-model {self.d_model}")
         if self.arch == "transformer" and self.d_model % 2 and self.positions == "sinusoidal":
             raise UserError(f"--positions sinusoidal needs an even --d-model, not {self.d_model}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(PairSettings):
+    """Those, and the number of sub-words."""
+
+    vocab: int = option(10_000, "sub-words, shared by both languages", least=1, below=2**20)
 
 
 # What only one family of architectures has; the other refuses it.
@@ -110,7 +127,7 @@ def learn_tokenizer(corpus: Corpus, settings: Settings) -> Tokenizer:
     return Tokenizer.train([text for pair in corpus.train for text in pair], settings.vocab)
 
 
-def make_model(settings: Settings, vocab_size: int, device: str) -> Transformer | Seq2Seq:
+def make_model(settings: PairSettings, vocab_size: int, device: str) -> Transformer | Seq2Seq:
     """A model of these settings, its weights drawn from their seed. Raises UserError for a device
     that cannot be used.
     """
@@ -133,7 +150,7 @@ def make_model(settings: Settings, vocab_size: int, device: str) -> Transformer 
 class Task:
     """Translation as a task for `toolkit.trainer`."""
 
-    def __init__(self, corpus: Corpus, tokenizer: Tokenizer, settings: Settings) -> None:
+    def __init__(self, corpus: Corpus, tokenizer: Any, settings: PairSettings) -> None:
         """Tokenise and batch the pairs; ``dropped`` counts those that are too long to train on,
         ``blank`` those with a blank side.
 
@@ -172,10 +189,11 @@ class Translator:
     them that exists.
     """
 
-    def __init__(self, run: Run, weights: str = "", device: str = "cpu") -> None:
-        self.settings: Settings = run.settings
+    def __init__(self, run: Run, weights: str = "", device: str = "cpu", tokenizer: Any = None) -> None:
+        """``tokenizer``: default: the one that is saved with the run."""
+        self.settings: PairSettings = run.settings
         self.device = device
-        self.tokenizer = Tokenizer.load(run.path("tokenizer.json"))
+        self.tokenizer = Tokenizer.load(run.path("tokenizer.json")) if tokenizer is None else tokenizer
         self.model = make_model(self.settings, self.tokenizer.vocab_size, device)
         self.weights = load_weights(self.model, run, weights)
 

@@ -6,6 +6,7 @@ import doctest
 import digits
 import forecast
 import from_rnn_to_transformer
+import genes
 import language_model
 import languages
 import masked_language_model
@@ -20,8 +21,9 @@ from toolkit.reading import composed
 
 ODD = ("nan", "inf", "-inf", "-1e308", "1e308", "-1", "9" * 30, "9" * 400, "x", "")
 PROGRAMS = {
-    "digits": digits.Digits(), "forecast": forecast.Forecast(), "language_model": language_model.LanguageModel(),
-    "languages": languages.Languages(), "masked": masked_language_model.MaskedLanguageModel(),
+    "digits": digits.Digits(), "forecast": forecast.Forecast(), "genes": genes.Genes(),
+    "language_model": language_model.LanguageModel(), "languages": languages.Languages(),
+    "masked": masked_language_model.MaskedLanguageModel(),
     "text_to_text": text_to_text.TextToText(), "translate": translate.Translate(),
 }  # fmt: skip
 

@@ -43,7 +43,7 @@ WAYS = {
     "plain": "#7f8c8d", "norm alone": "#7d3c98", "residual alone": "#2e8b57", "post-norm": "#d1662b", "pre-norm": "#1f4e8c",
 }  # fmt: skip
 STRAIGHT = 100.0  # a gradient that grows or falls by less from the last layer to the first has come through
-SHOWN = (1e-12, 1e6)  # norms in the picture
+SHOWN = (1e-36, 1e6)  # norms in the picture
 
 
 @dataclass(frozen=True)
@@ -197,10 +197,7 @@ def conclusion(numbers: dict[str, Any]) -> str:
         f"is solved with {shallow} layers by {listed(able[0])}, with {deep} by {listed(able[-1])}. "
     )
     if lost:
-        return (
-            words
-            + f"So depth is what {listed(lost)} cannot bear, and what {listed(able[-1], 'nothing')} makes possible."
-        )
+        return words + f"So depth is lost on {listed(lost)}, and not on {listed(able[-1], 'others')}."
     return words + "So at this depth none is lost."
 
 

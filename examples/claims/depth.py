@@ -83,7 +83,7 @@ class Stack(nn.Module):
 
     def connect(self, x: mt.Tensor, sublayer: Callable[[mt.Tensor], mt.Tensor], place: int) -> mt.Tensor:
         """What goes on behind the sublayer number ``place``, in the way of this stack."""
-        norm = self.norms[place] if self.norms else None
+        norm: Any = self.norms[place] if self.norms else None
         match self.way:
             case "plain":
                 return sublayer(x)

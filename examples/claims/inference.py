@@ -64,7 +64,9 @@ def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
     """
     s = settings
     mt.random.seed(seed)
-    shape = dict(d_model=s.d_model, n_layers=2, n_heads=4, dropout=0.0, attention_dropout=0.0, embedding_dropout=0.0)
+    shape: dict[str, Any] = dict(
+        d_model=s.d_model, n_layers=2, n_heads=4, dropout=0.0, attention_dropout=0.0, embedding_dropout=0.0
+    )
     gpt = GPT(GPTConfig(vocab_size=s.vocab_size, max_length=max(s.lengths) + 1, **shape)).eval()
 
     def make(size: int) -> Shape:

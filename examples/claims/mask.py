@@ -161,7 +161,7 @@ def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
         left.plot(losses, color=COLOURS[network["mask"]], label=f"{network['mask']} the mask")
     left.axhline(numbers["best"], color=GREY, linestyle="--", linewidth=1)
     updates = len(numbers["networks"][0]["losses"])
-    where = dict(xytext=(0, -12), textcoords="offset points", color=GREY, ha="right")
+    where: dict[str, Any] = dict(xytext=(0, -12), textcoords="offset points", color=GREY, ha="right")
     left.annotate("the least without the future", (updates, numbers["best"]), **where)
     left.set_ylim(0, None)
     left.legend(frameon=False)

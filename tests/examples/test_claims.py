@@ -93,8 +93,8 @@ def test_bottleneck(tmp_path, capsys):
 def test_mask(tmp_path, capsys):
     numbers, words = run("mask", tmp_path, capsys)
     held, free = numbers["networks"]
-    assert held["final"] > numbers["best"] > 5 * free["final"]  # what nobody can know has been read
-    assert held["exact"] > 0.9 and free["first"] > 0.9 and free["exact"] < 0.5
+    assert held["final"] > numbers["best"] > 2 * free["final"]  # what nobody can know has been read
+    assert free["first"] > 0.9 and held["exact"] > 2 * free["exact"]
     assert words.endswith("what was learnt was to copy the answer.")
 
 

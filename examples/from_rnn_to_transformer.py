@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
-"""The road from RNN to Transformer, measured: four claims about RNN, LSTM, GRU and Transformer of
-equal parameter count, and one about what a Transformer knows of order.
+"""The road from RNN to Transformer, measured: claims about RNN, LSTM, GRU and Transformer, and
+about the parts of the last.
 
-    python examples/from_rnn_to_transformer.py                      all five, in some minutes
+    python examples/from_rnn_to_transformer.py                      all, in some minutes
     python examples/from_rnn_to_transformer.py --only gradients     one of them
+    python examples/from_rnn_to_transformer.py --claim 1 6          two, by their numbers
     python examples/from_rnn_to_transformer.py --out pictures/claims --seed 1
 
-    gradients       gradients vanish or explode over many steps; gates, attention, clipping
-    memory          how far back each network remembers: one symbol, and ten
-    parallelism     the time of a training step against the length of the sequences
-    bottleneck      what a fixed context loses of long sentences, and what attention adds
-    positions       the cat on the mat, the mat on the cat: with positions and without, and longer
-                    than trained
+     1  gradients       gradients vanish or explode over many steps; gates, attention, clipping
+     2  memory          how far back each network remembers: one symbol, and ten
+     3  parallelism     the time of a training step against the length of the sequences
+     4  bottleneck      what a fixed context loses of long sentences, and what attention adds
+     5  positions       the cat on the mat, the mat on the cat: with positions, without, and longer
+     6  mask            a decoder that is trained without its mask reads the answer
+     7  depth           residual connections and layer norms are what lets a Transformer be deep
+    10  inference       training is parallel, writing is not; what a cache gives
 
 Each claim prints tables and a conclusion that is computed from them, and leaves NAME.png and
 NAME.json (the numbers) in --out.
@@ -27,7 +30,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from claims import bottleneck, gradients, memory, parallelism, positions
+from claims import bottleneck, depth, gradients, inference, mask, memory, parallelism, positions
 from claims.report import WIDTH, print_table
 from claims.training import MOST_WORKERS
 from toolkit import console
@@ -37,12 +40,12 @@ from toolkit.lock import Lock
 from toolkit.numbers import integer, natural_number
 
 CLAIMS = {
-    "gradients": gradients,
-    "memory": memory,
-    "parallelism": parallelism,
-    "bottleneck": bottleneck,
-    "positions": positions,
-}
+    "gradients": gradients, "memory": memory, "parallelism": parallelism, "bottleneck": bottleneck, "positions": positions,
+    "mask": mask, "depth": depth, "inference": inference,
+}  # fmt: skip
+NUMBERS = {
+    "gradients": 1, "memory": 2, "parallelism": 3, "bottleneck": 4, "positions": 5, "mask": 6, "depth": 7, "inference": 10,
+}  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,7 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.monotonic()
     with Lock() as lock:
         lock.take(folder)
-        for name in dict.fromkeys(options.only or CLAIMS):
+        asked = [name for name, number in NUMBERS.items() if number in (options.claim or ())]
+        for name in dict.fromkeys([*(options.only or ()), *asked] or CLAIMS):
             show(name, folder, options.seed, options.workers, options.quick)
     print(f"{time.monotonic() - started:.0f} seconds in all; the pictures and numbers are in {folder}")
     return 0
@@ -83,6 +87,10 @@ def show(name: str, folder: Path, seed: int, workers: int, quick: bool) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=CLAIMS, metavar="CLAIM", help=f"{', '.join(CLAIMS)} (all)")
+    numbers = ", ".join(map(str, NUMBERS.values()))
+    parser.add_argument(
+        "--claim", nargs="+", type=int, choices=NUMBERS.values(), metavar="N", help=f"the same by number: {numbers}"
+    )
     parser.add_argument(
         "--out",
         type=console.path,

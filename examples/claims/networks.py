@@ -68,19 +68,19 @@ class Network(nn.Module):
             self.body = recurrent_layer(shape.kind, d_model, d_model, **(defaults | options))
         self.output = nn.Linear(d_model, shape.n_classes)
 
-    def read(self, x: mt.Tensor, last: int | None = None) -> mt.Tensor:
+    def read(self, x: mt.Tensor, last: int | None = None, is_causal: bool = True) -> mt.Tensor:
         """Embedded inputs (B, T, D) to the logits of the ``last`` positions, (B, last, C); default:
-        of all.
+        of all. is_causal: whether a Transformer looks back only.
         """
         if self.shape.kind == "transformer":
-            states = self.body(self.positions(x), is_causal=True)  # (B, T, D)
+            states = self.body(self.positions(x), is_causal=is_causal)  # (B, T, D)
         else:
             states, _ = self.body(x)
         return self.output(states if last is None else states[:, -last:])
 
-    def forward(self, ids: Any, last: int | None = None) -> mt.Tensor:
+    def forward(self, ids: Any, last: int | None = None, is_causal: bool = True) -> mt.Tensor:
         """Ids (B, T) to the logits of the ``last`` positions, (B, last, C); default: of all."""
-        return self.read(self.embedding(ids), last)
+        return self.read(self.embedding(ids), last, is_causal)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,7 +35,7 @@ import minitensor.nn.functional as F
 from claims.networks import COLOURS, KINDS, N_HEADS, N_LAYERS, NAMES, Shape, equal_shapes
 from claims.report import Table, axes_of, listed
 
-__all__ = ["TITLE", "Settings", "conclusion", "crossover", "draw", "measure", "tables"]
+__all__ = ["TITLE", "Settings", "alternating", "conclusion", "crossover", "draw", "measure", "tables"]
 
 TITLE = "parallelism"
 
@@ -72,7 +72,7 @@ def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
             ids = generator.integers(0, settings.vocab_size, (settings.tokens // length, length))
             steps = {kind: _step(networks[kind], optimizers[kind], ids) for kind in KINDS}
             steps[ATTENTION] = _attention_step(shapes["transformer"], *ids.shape)
-            for name, median in _alternating(steps, settings.rounds).items():
+            for name, median in alternating(steps, settings.rounds).items():
                 seconds[name].append(median)
             progress.advance()
     parameters = {kind: network.num_parameters() for kind, network in networks.items()}
@@ -103,7 +103,7 @@ def _attention_step(shape: Shape, batch: int, length: int) -> Callable[[], None]
     return step
 
 
-def _alternating(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+def alternating(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
     """Median seconds of each step; they take turns, after one round that does not count."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(rounds + 1):

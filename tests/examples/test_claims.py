@@ -9,19 +9,24 @@ import math
 
 import numpy as np
 import pytest
-from claims import bottleneck, clipping, gradients, memory, networks, parallelism, positions, tasks, training
+from claims import (
+    bottleneck,
+    clipping,
+    depth,
+    gradients,
+    inference,
+    mask,
+    memory,
+    networks,
+    parallelism,
+    positions,
+    tasks,
+    training,
+)
 from claims.report import Table, print_table
 from toolkit.console import UserError
 
 import minitensor as mt
-
-CLAIMS = {
-    "gradients": gradients,
-    "memory": memory,
-    "parallelism": parallelism,
-    "bottleneck": bottleneck,
-    "positions": positions,
-}
 
 
 def load_program(name):
@@ -34,6 +39,7 @@ def load_program(name):
 
 
 program = load_program("from_rnn_to_transformer")
+CLAIMS = program.CLAIMS
 
 
 def run(name, folder, capsys):
@@ -92,6 +98,41 @@ def test_positions(tmp_path, capsys):
         assert one["apart"] < 1e-3 and one["said"][0] == one["said"][1] and max(one["accuracy"]) < 0.75
     for kind in ("sinusoidal", "learned"):
         assert numbers["runs"][kind][0]["accuracy"][0] > 0.9 and numbers["runs"][kind][0]["apart"] > 0.5
+
+
+def test_mask(tmp_path, capsys):
+    numbers, words = run("mask", tmp_path, capsys)
+    held, free = numbers["networks"]
+    assert held["final"] > numbers["best"] > 2 * free["final"]  # what nobody can know has been read
+    assert free["first"] > 0.9 and held["exact"] > 2 * free["exact"]
+    assert words.endswith("what was learnt was to copy the answer.")
+
+
+def test_depth(tmp_path, capsys):
+    numbers, words = run("depth", tmp_path, capsys)
+    deepest = {way: depth.passed(norms[-1]) for way, norms in numbers["norms"].items()}
+    assert deepest["plain"] < 1e-9 and all(0.1 < deepest[way] < 10 for way in list(depth.WAYS)[2:])
+    assert "the gradient vanishes in plain" in words
+    for way in depth.WAYS:
+        assert [len(norms) for norms in numbers["norms"][way]] == [n + 1 for n in numbers["depths"]]
+
+
+def test_inference(tmp_path, capsys):
+    numbers, words = run("inference", tmp_path, capsys)
+    assert all(len(found) == len(numbers["lengths"]) and min(found) > 0 for found in numbers["speeds"].values())
+    assert numbers["speeds"]["Transformer, training"][-1] > 2 * numbers["speeds"]["Transformer, writing"][-1]
+    assert words.startswith("At T = 64 the Transformer trains on")
+
+
+def test_claims_by_number(tmp_path):
+    assert list(program.NUMBERS) == list(CLAIMS)
+    shown = []
+    show, program.show = program.show, lambda name, *_: shown.append(name)
+    try:
+        program.main(["--claim", "6", "1", "--only", "depth", "--out", str(tmp_path)])
+    finally:
+        program.show = show
+    assert shown == ["depth", "gradients", "mask"]
 
 
 # --- conclusions follow the numbers ---------------------------------------------------------------
@@ -256,6 +297,55 @@ def test_sentences_differ_by_the_place_of_their_nouns():
             assert words[place - 1] == positions.NOUNS[noun] and words[place + 1 : place + 3] == ["on", "the"]
             assert sum(word in positions.NOUNS for word in words) == 2 and words[-2] in positions.NOUNS
             assert sorted(other) == sorted(row) and words[-2] == positions.WORDS[other[place - 1]]
+
+
+def mask_numbers(held, free, best=0.6):
+    networks = [dict(zip(("final", "first", "exact"), found)) for found in (held, free)]
+    return {"best": best, "networks": networks}
+
+
+def test_conclusion_about_the_mask():
+    cheated = "copy the answer."
+    assert mask.conclusion(mask_numbers((0.6, 0.1, 1.0), (0.01, 1.0, 0.1))).endswith(cheated)
+    words = mask.conclusion(mask_numbers((0.6, 0.1, 1.0), (0.01, 1.0, 1.0)))
+    assert words.endswith("So here the mask makes no difference.") and "reads them one place ahead" in words
+    words = mask.conclusion(mask_numbers((0.9, 0.1, 0.2), (0.7, 0.1, 0.1)))
+    assert "did not learn to read ahead" in words and words.endswith("learnt too little to tell.")
+
+
+def test_sequences_said_twice():
+    ids, targets = mask.twice(np.random.default_rng(0), batch=50, n_symbols=4, n_copied=3)
+    assert ids.shape == targets.shape == (50, 7)
+    assert np.array_equal(ids[:, 1:], targets[:, :-1]) and np.array_equal(targets[:, :3], targets[:, 3:6])
+    assert set(ids[:, 0]) == set(targets[:, -1]) == {4} and set(ids[:, 1:].ravel()) == {0, 1, 2, 3}
+
+
+def test_conclusion_about_depth():
+    def numbers(last, shallow, deep):
+        norms = {way: [[value, 1.0]] for way, value in zip(depth.WAYS, last)}
+        runs = {way: [{"accuracy": a}, {"accuracy": b}] for way, a, b in zip(depth.WAYS, shallow, deep)}
+        return {"depths": [9], "trained": [2, 9], "norms": norms, "runs": runs}
+
+    words = depth.conclusion(numbers((1e-6, 0.5, 1e3, 1.0, 1.0), (1, 1, 1, 1, 1), (0.1, 0.1, 0.1, 1, 1)))
+    assert "vanishes in plain (1e-06); it explodes in residual alone (1e+03); it comes through in norm alone" in words
+    assert words.endswith(
+        "So depth is lost on plain, norm alone and residual alone, and not on post-norm and pre-norm."
+    )
+    assert depth.conclusion(numbers((1,) * 5, (1,) * 5, (1,) * 5)).endswith("So at this depth none is lost.")
+    with pytest.raises(ValueError, match="unknown way 'none'; write one of: plain, norm alone"):
+        depth.Stack("none", 1, 8)
+
+
+def test_conclusion_about_inference():
+    def numbers(*speeds):
+        return {"lengths": [10, 100], "speeds": dict(zip(inference.WAYS, speeds))}
+
+    words = inference.conclusion(numbers([50, 500], [90, 900], [10, 5], [9, 1], [20, 40], [20, 20]))
+    assert "trains on 500 tokens a second and writes 5: training is 100.0 times as fast" in words
+    assert "grows with the length, from 1.1 at T = 10 to 5.0 at 100. With it a token costs 2.0 times as much" in words
+    assert words.endswith("trains 2.0 times as fast as it writes.")
+    words = inference.conclusion(numbers([50, 500], [90, 900], [10, 5], [5, 5], [20, 40], [20, 20]))
+    assert "The cache gives no more at T = 100 (1.0) than at 10 (2.0)." in words
 
 
 # --- networks, tasks, training --------------------------------------------------------------------

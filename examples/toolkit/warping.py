@@ -1,0 +1,79 @@
+"""Words known by their recordings alone: one-stage dynamic time warping, as it was done before
+networks (Ney, "The use of a one-stage dynamic programming algorithm for connected word
+recognition", 1984).
+
+    cost(t, j) = distance(t, j) + min(cost(t - 1, j), cost(t - 1, j - 1), cost(t - 1, j - 2))
+
+for moment t of an utterance and moment j of a template, which is a word said alone by somebody; a
+template begins where the best one of the moment before has ended, for a price. The answer is the
+sequence of templates of the least cost.
+
+Letters: S moments of an utterance, J moments of all templates together, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+__all__ = ["Templates"]
+
+EVERY = 2  # moments of 10 ms from one that is compared to the next
+ENTRY = 20.0  # the price of a word
+SILENCE = ""  # what is said while nothing is
+
+
+class Templates:
+    """Words as they were said alone."""
+
+    def __init__(self, words: Sequence[str], sounds: Sequence[np.ndarray]) -> None:
+        """``sounds`` are features (S, F); their quiet beginnings and ends are cut off, and are the
+        templates of silence.
+        """
+        parts = [_active(sound[::EVERY]) for sound in sounds]
+        quiet = np.concatenate([s[::EVERY][~active] for s, active in zip(sounds, parts, strict=True)])
+        rows = [s[::EVERY][active] for s, active in zip(sounds, parts, strict=True)]
+        rows += [quiet[np.linspace(0, len(quiet) - 1, 8).astype(int)][[i]] for i in range(8)]
+        self.words = [*words, *[SILENCE] * 8]
+        self._frames = np.concatenate(rows)  # (J, F)
+        ends = np.cumsum([len(row) for row in rows])
+        self._last, self._first = ends - 1, np.concatenate([[0], ends[:-1]])
+        self._place = np.arange(ends[-1]) - np.repeat(self._first, [len(row) for row in rows])  # within its template
+
+    def transcribe(self, sound: np.ndarray) -> str:
+        """The words of an utterance, features (S, F)."""
+        x = sound[::EVERY]
+        squares = (x**2).sum(1)[:, None] + (self._frames**2).sum(1) - 2 * x @ self._frames.T
+        distance = np.sqrt(np.maximum(squares, 0))  # (S, J)
+        cost = np.full(len(self._frames), np.inf)
+        since = np.zeros(len(cost), int)  # when the template of each moment was begun
+        price = np.where(np.array([word == SILENCE for word in self.words]), 0.0, ENTRY)
+        best, trace = 0.0, []
+        for t, here in enumerate(distance):
+            options = np.stack([cost, np.roll(cost, 1), np.roll(cost, 2)])  # (3, J)
+            options[1, self._place < 1] = np.inf
+            options[2, self._place < 2] = np.inf
+            options[1, self._first] = best + price
+            chosen = options.argmin(axis=0)
+            cost = options[chosen, np.arange(len(cost))] + here
+            since = since[np.arange(len(cost)) - chosen]
+            since[self._first[chosen[self._first] == 1]] = t
+            ended = int(cost[self._last].argmin())
+            best = cost[self._last[ended]]
+            trace.append((ended, since[self._last[ended]]))
+        found, t = [], len(trace) - 1
+        while t >= 0:
+            template, begun = trace[t]
+            found.append(self.words[template])
+            t = begun - 1
+        return " ".join(word for word in reversed(found) if word != SILENCE)
+
+
+def _active(sound: np.ndarray) -> np.ndarray:
+    """Which moments (S,) of a word said alone lie between its first and its last loud one."""
+    level = sound.mean(axis=1)
+    loud = np.flatnonzero(level > (level.min() + level.max()) / 2 - 0.5 * (level.max() - level.min()) * 0.4)
+    active = np.zeros(len(level), dtype=bool)
+    active[max(0, loud[0] - 2) : loud[-1] + 3] = True
+    return active

@@ -44,7 +44,7 @@ from toolkit.wav import read_wav, write_wav
 from toolkit.word_errors import word_error_rate
 
 PICTURE = "attention.png"
-ALONE = 8  # recordings of each word by which the method before networks knows it
+ALONE = 4  # recordings of each word by which the method before networks knows it
 SHOWN = 8  # mistakes printed after training
 WORST = 3  # voices that are printed
 HIGH = 150.0  # hertz; a voice above it is a high one
@@ -96,8 +96,11 @@ class Speech(Program):
         transcriber = Transcriber(task.model, task.words, run.settings)
         _report(transcriber, loaded, loaded.train)
         longest = max(next(iter(loaded.tests.values()))[:20], key=lambda utterance: len(utterance.words))
-        _draw(transcriber, features([longest])[0], run.path(PICTURE))
-        print(f"see {run.path('loss.png')} and {run.path(PICTURE)}; make a sound, and write it down, by:")
+        sound, pictures = features([longest])[0], [run.path("loss.png")]
+        words, weights = transcriber.attention(sound)
+        if weights.size:
+            pictures.append(_draw(words, weights, sound, run.path(PICTURE)))
+        print(f"see {' and '.join(map(str, pictures))}; make a sound, and write it down, by:")
         print(f"  {self.advice('say', {'--out': 'sound.wav'}, 'turn left forty two')}")
         print(f"  {self.advice('transcribe', {'--run': run.folder}, 'sound.wav')}")
 
@@ -158,7 +161,10 @@ class Speech(Program):
         sound = log_mel(read_wav(options.recording, RATE), RATE)
         run, transcriber = self._open(options)
         path = picture_path(options.output or run.path(PICTURE))
-        print(_draw(transcriber, sound, path))
+        words, weights = transcriber.attention(sound)
+        if not weights.size:
+            raise UserError(f"{run.folder} was trained with --attention none: there is nothing to draw")
+        print(_draw(words, weights, sound, path))
 
     def say(self, options: argparse.Namespace) -> None:
         """Write a sound."""
@@ -254,20 +260,18 @@ def _by(utterances: Sequence[Utterance], found: Sequence[str]) -> None:
         print(f"    {title}: " + ", ".join(f"{name} {rate:.2%}" for name, rate in groups.items()))
 
 
-def _draw(transcriber: Transcriber, sound: np.ndarray, path: str | os.PathLike[str]) -> Path:
-    """Draw the spectrogram of a sound, features (S, F), and below it where each word is heard."""
-    words, weights = transcriber.attention(sound)
-    seconds = len(sound) * STEP / RATE
-    rows = len(weights)
+def _draw(words: Sequence[str], weights: np.ndarray, sound: np.ndarray, path: str | os.PathLike[str]) -> Path:
+    """Draw the spectrogram of a sound, features (S, F), and below it where each word is heard,
+    (T, S).
+    """
+    rows, seconds = len(weights), len(sound) * STEP / RATE
     figure = empty_figure(max(5.0, 1.2 + 2.6 * seconds), 2.6 + 0.22 * rows)
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.0, max(0.2, 0.22 * rows)))
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.0, 0.22 * rows))
     above.imshow(sound.T, origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, sound.shape[1]))
     above.set_ylabel("mel band", fontsize=9)
-    end = weights.shape[1] * transcriber.settings.stack * STEP / RATE  # the last moments may be filled up
-    below.imshow(weights, aspect="auto", cmap="Blues", vmin=0, vmax=1, extent=(0, end, rows - 0.5, -0.5))
-    below.set_yticks(range(rows), [literal(word) for word in words[:rows]], fontsize=9)
+    below.imshow(weights, aspect="auto", cmap="Blues", vmin=0, vmax=1, extent=(0, seconds, rows - 0.5, -0.5))
+    below.set_yticks(range(rows), [literal(word) for word in words], fontsize=9)
     below.set_xlabel("seconds", fontsize=9, color=GREY)
-    below.set_xlim(0, seconds)
     for axes in (above, below):
         axes.tick_params(length=0)
         axes.spines[:].set_color("#cccccc")

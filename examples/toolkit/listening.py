@@ -40,16 +40,16 @@ class Settings(Training):
     lr: float = option(3e-3, "peak learning rate of Adam", least=0, below=1e6)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=SCHEDULES)
     warmup: int = option(100, "updates of linear warm-up", least=1)
-    epochs: int | None = option(10, "stop after so many passes over the data", least=1)
+    epochs: int | None = option(14, "stop after so many passes over the data", least=1)
     cell: str = option("gru", "recurrent layers", choices=("rnn", "lstm", "gru"))
     stack: int = option(4, "moments of 10 ms that are read together", least=1, below=1000)
     d_model: int = option(64, "features of such a group of moments, and of a word", least=1)
     hidden: int = option(96, "features of the states, in each direction", least=1)
     layers: int = option(1, "layers that listen, and as many that write", least=1, below=1000)
     attention: str = option("additive", "what the writer looks back by", choices=("none", "additive", "dot"))
-    dropout: float = option(0.1, "dropout", least=0, below=1)
+    dropout: float = option(0.2, "dropout", least=0, below=1)
     max_length: int = option(24, "most words of an utterance, with the stop", least=2, below=100_000)
-    max_frames: int = option(6000, "moments of 10 ms in a batch, padding included", least=3000)
+    max_frames: int = option(3000, "moments of 10 ms in a batch, padding included", least=3000)
 
 
 class Words:
@@ -164,13 +164,13 @@ class Transcriber:
         return [self.words.decode(best) for (best,) in found]
 
     def attention(self, sound: np.ndarray) -> tuple[list[str], np.ndarray]:
-        """The words heard in a sound (S, F), with the stop, and what each looks at, (T, S / stack).
+        """The words heard in a sound (S, F), with the stop, and what each looks at, (T, S).
 
-        There is no row if the model has no attention.
+        A moment has what its group gets. There is no row if the model has no attention.
         """
         source = mt.asarray(pad_sources([sound])[0], device=self.model.output.weight.device)
         longest = self.settings.max_length
         ids = [*self.model.generate(source, longest)[0], STOP][:longest]
         maps = self.model.attention_maps(source, np.array([[START, *ids[:-1]]]))
-        weights = maps["decoder.0.cross"].to("cpu").numpy()[0, 0] if maps else np.zeros((0, 0))
-        return [self.words.words[i] for i in ids], weights
+        groups = maps["decoder.0.cross"].to("cpu").numpy()[0, 0] if maps else np.zeros((0, 0))
+        return [self.words.words[i] for i in ids], np.repeat(groups, self.settings.stack, axis=1)[:, : len(sound)]

@@ -1,9 +1,9 @@
 """What is said, and by whom: utterances that are made, or recordings of a person's own.
 
-The made ones are numbers, digits and commands. A voice has a pitch and a length of the vocal tract;
+The made ones are numbers, digits, commands, and words in any order. A voice has a pitch and a length of the vocal tract;
 the plane of the two is cut into regions, and a region is in one part only: to train on, to validate
-by, or to test. So is a sequence of several words. Some pairs of neighbouring words are never heard
-in training, wherever they stand.
+by, or to test. What is said to validate by and to test is not said in training. Some pairs of
+neighbouring words are kept from training wherever they stand.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ ONES = list(PRONUNCIATIONS)[:20]  # zero to nineteen
 TENS = list(PRONUNCIATIONS)[20:28]  # twenty to ninety
 VERBS, PLACES = ("go", "turn", "move"), ("left", "right", "up", "down", "back")
 ACTIONS, THINGS = ("open", "close", "lock", "show"), ("door", "window", "light")
-ALONE = ("stop", "start", "yes", "no", "please", "call")
 VOCABULARY = list(PRONUNCIATIONS)
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -73,9 +72,8 @@ def features(utterances: Sequence[Utterance]) -> list[np.ndarray]:
 
 
 def synthesised(seed: int = 0) -> Spoken:
-    """The utterances to train on, to validate by, and to test: "unseen voices" say sequences that
-    training has not heard, but each pair of neighbours; in "unseen pairs" there is one that it has
-    not.
+    """The utterances to train on, to validate by, and to test: voices that say what training has not
+    heard, in "unseen pairs" also a pair of neighbours that is kept from it, in "unseen voices" none.
     """
     dice = Dice(seed)
     numbers = iter(range(seed * 1_000_000, (seed + 1) * 1_000_000))
@@ -124,15 +122,15 @@ def _saying(dice: Dice) -> str:
     kind = dice.random()
     if kind < 0.15:
         return dice.pick(VOCABULARY)
-    if kind < 0.35:
+    if kind < 0.30:
         return _number(dice)
-    if kind < 0.55:
+    if kind < 0.45:
         return " ".join(dice.pick(ONES[:10]) for _ in range(2 + int(4 * dice.random())))
-    if kind < 0.7:
+    if kind < 0.60:
         return " ".join([dice.pick(VERBS), dice.pick(PLACES)] + ([_number(dice)] if dice.chance(0.5) else []))
-    if kind < 0.85:
+    if kind < 0.75:
         return " ".join([dice.pick(ACTIONS), dice.pick(THINGS), "please" if dice.chance(0.3) else _number(dice)])
-    return " ".join(dice.pick(ALONE) if dice.chance(0.5) else _number(dice) for _ in range(2))
+    return " ".join(dice.pick(VOCABULARY) for _ in range(2 + int(3 * dice.random())))
 
 
 def _number(dice: Dice) -> str:

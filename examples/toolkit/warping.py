@@ -20,7 +20,7 @@ import numpy as np
 __all__ = ["Templates"]
 
 EVERY = 2  # moments of 10 ms from one that is compared to the next
-ENTRY = 20.0  # the price of a word
+ENTRY = 3.0  # the price of a word
 SILENCE = ""  # what is said while nothing is
 
 
@@ -39,28 +39,30 @@ class Templates:
         self._frames = np.concatenate(rows)  # (J, F)
         ends = np.cumsum([len(row) for row in rows])
         self._last, self._first = ends - 1, np.concatenate([[0], ends[:-1]])
-        self._place = np.arange(ends[-1]) - np.repeat(self._first, [len(row) for row in rows])  # within its template
+        # Where a step of two would come from another template.
+        self._early = np.unique(np.concatenate([self._first, np.minimum(self._first + 1, self._last)]))
+        self._price = np.where([word == SILENCE for word in self.words], 0.0, ENTRY)
 
     def transcribe(self, sound: np.ndarray) -> str:
         """The words of an utterance, features (S, F)."""
         x = sound[::EVERY]
         squares = (x**2).sum(1)[:, None] + (self._frames**2).sum(1) - 2 * x @ self._frames.T
-        distance = np.sqrt(np.maximum(squares, 0))  # (S, J)
-        cost = np.full(len(self._frames), np.inf)
-        since = np.zeros(len(cost), int)  # when the template of each moment was begun
-        price = np.where(np.array([word == SILENCE for word in self.words]), 0.0, ENTRY)
+        distances = np.sqrt(np.maximum(squares, 0))  # (S, J)
+        count = len(self._frames)
+        places = np.arange(count)
+        cost, since = np.full(count, np.inf, np.float32), np.zeros(count, int)  # and when its template was begun
         best, trace = 0.0, []
-        for t, here in enumerate(distance):
-            options = np.stack([cost, np.roll(cost, 1), np.roll(cost, 2)])  # (3, J)
-            options[1, self._place < 1] = np.inf
-            options[2, self._place < 2] = np.inf
-            options[1, self._first] = best + price
-            chosen = options.argmin(axis=0)
-            cost = options[chosen, np.arange(len(cost))] + here
-            since = since[np.arange(len(cost)) - chosen]
-            since[self._first[chosen[self._first] == 1]] = t
+        for t, distance in enumerate(distances):
+            one, two = np.roll(cost, 1), np.roll(cost, 2)
+            one[self._first], two[self._early] = best + self._price, np.inf
+            step = (one < cost).astype(int)
+            least = np.minimum(cost, one)
+            step[two < least] = 2
+            cost = np.minimum(least, two) + distance
+            since = since[places - step]
+            since[self._first[step[self._first] == 1]] = t
             ended = int(cost[self._last].argmin())
-            best = cost[self._last[ended]]
+            best = float(cost[self._last[ended]])
             trace.append((ended, since[self._last[ended]]))
         found, t = [], len(trace) - 1
         while t >= 0:

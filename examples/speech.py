@@ -44,7 +44,7 @@ from toolkit.wav import read_wav, write_wav
 from toolkit.word_errors import word_error_rate
 
 PICTURE = "attention.png"
-ALONE = 4  # recordings of each word by which the method before networks knows it
+ALONE = 8  # recordings of each word by which the method before networks knows it
 SHOWN = 8  # mistakes printed after training
 WORST = 3  # voices that are printed
 HIGH = 150.0  # hertz; a voice above it is a high one

@@ -1,9 +1,9 @@
 """What is said, and by whom: utterances that are made, or recordings of a person's own.
 
-The made ones are numbers, digits, commands, and words in any order. A voice has a pitch and a length of the vocal tract;
-the plane of the two is cut into regions, and a region is in one part only: to train on, to validate
-by, or to test. What is said to validate by and to test is not said in training. Some pairs of
-neighbouring words are kept from training wherever they stand.
+The made ones are numbers, digits, commands, and words in any order. A voice has a pitch and a
+length of the vocal tract; the plane of the two is cut into regions, and a region is in one part
+only: to train on, to validate by, or to test. What is said to validate by and to test is not said
+in training. Some pairs of neighbouring words are kept from training wherever they stand.
 """
 
 from __future__ import annotations
@@ -72,8 +72,10 @@ def features(utterances: Sequence[Utterance]) -> list[np.ndarray]:
 
 
 def synthesised(seed: int = 0) -> Spoken:
-    """The utterances to train on, to validate by, and to test: voices that say what training has not
-    heard, in "unseen pairs" also a pair of neighbours that is kept from it, in "unseen voices" none.
+    """The utterances to train on, to validate by, and to test.
+
+    All voices to test by say what training has not heard; in "unseen pairs" that has two neighbours
+    which are kept from training, in "unseen voices" it has none.
     """
     dice = Dice(seed)
     numbers = iter(range(seed * 1_000_000, (seed + 1) * 1_000_000))

@@ -19,7 +19,7 @@ import numpy as np
 
 __all__ = ["Templates"]
 
-EVERY = 2  # moments of 10 ms from one that is compared to the next
+EVERY = 3  # moments of 10 ms from one that is compared to the next
 ENTRY = 3.0  # the price of a word
 SILENCE = ""  # what is said while nothing is
 

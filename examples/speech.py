@@ -10,7 +10,8 @@
     python examples/speech.py attention --run runs/speech turn.wav
 
 The made voices are a formant synthesiser's: 240 to train on, 20 to validate by, and 40 others to
-report on, in the noise of a room. A file of recordings has lines path.wav<TAB>words, or
+report on, in the noise of a room. A network that has heard them alone does not know the voices of
+people: for those, train on recordings. A file of recordings has lines path.wav<TAB>words, or
 path.wav<TAB>words<TAB>speaker; the WAV files have 8, 16, 24 or 32 bits, any rate and any number of
 channels. The run folder holds config.json, words.json, weights.safetensors, log.jsonl, loss.png,
 attention.png, and checkpoints/.
@@ -189,9 +190,9 @@ class Speech(Program):
 
 
 def _key(utterance: Utterance) -> str:
-    """What makes an utterance itself: who said what and how, or the recording."""
-    sound = digest([utterance.sound.tobytes()]) if utterance.sound is not None else repr(utterance.voice)
-    return f"{utterance.words}\t{utterance.speaker}\t{utterance.seed}\t{sound}"
+    """What makes an utterance itself: the words, and who said them when, or the recording."""
+    moment = utterance.content or f"{utterance.speaker} {utterance.seed}"
+    return f"{utterance.words}\t{moment}"
 
 
 # --- what is reported -----------------------------------------------------------------------------

@@ -5,9 +5,9 @@
     words so far -> recurrent layer -> attention to the memory -> the next word
 
 That is "Listen, Attend and Spell" (Chan et al. 2016, arXiv:1508.01211), written with the decoder of
-`models.seq2seq`; it spells whole words, and it shortens the time once, before the recurrent layers,
-not between them: neighbouring moments hold much the same, and attention over a tenth of the
-positions is easier to learn. No place of a word in the sound is given; attention finds it.
+`models.seq2seq`. It writes whole words, and it shortens the time once, before the recurrent layers,
+not between them: neighbouring moments hold much the same, and attention over a quarter of the
+positions is easier to learn. Where in the sound a word is need not be given; attention finds it.
 
 Letters: B utterances, S moments of the sound, F features of each, k ``stack``, E features of a
 vector, T words.

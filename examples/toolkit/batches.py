@@ -66,9 +66,9 @@ class Batches:
     side.
 
     ``source_ids`` and ``target_ids`` are lists of ids without special tokens; a source may also be
-    features (S, F). Each epoch orders the
-    sentences by length, equal lengths at random, cuts them into batches, and shuffles the batches;
-    a batch is found again by (seed, epoch, index), which is all that resuming needs.
+    features (S, F). Each epoch orders the sentences by length, equal lengths at random, cuts them
+    into batches, and shuffles the batches; a batch is found again by (seed, epoch, index), which is
+    all that resuming needs.
     """
 
     def __init__(self, source_ids: Sequence[Source], target_ids: Sequence[Ids], max_tokens: int, seed: int) -> None:

@@ -9,7 +9,7 @@ Each box is a resonator of second order, given by its frequency F and bandwidth 
     y(t) = a x(t) + b y(t - 1) + c y(t - 2)
     c = -exp(-2 pi W / R)    b = 2 exp(-pi W / R) cos(2 pi F / R)    a = 1 - b - c
 
-A voice is a pitch, a length of the vocal tract (which divides all formants), and the like. Many
+A voice is a pitch, a length of the vocal tract, which sets all formants, and the like. Many
 utterances are computed side by side, one sample after the other.
 
 Letters: N utterances, K frames of `FRAME` samples, T samples, R samples a second.
@@ -17,7 +17,7 @@ Letters: N utterances, K frames of `FRAME` samples, T samples, R samples a secon
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,15 +25,16 @@ import numpy as np
 from toolkit.phonemes import Segment, segments_of
 from toolkit.samples import random_words
 
-__all__ = ["RATE", "Voice", "say", "unit_numbers"]
+__all__ = ["RATE", "Voice", "say"]
 
 RATE = 8000  # samples a second
-FRAME = 40  # samples between changes of the resonators: 5 ms
+FRAME = 40  # samples between changes of the resonators
+MILLISECONDS = 1000 * FRAME / RATE  # that is 5
 ROWS = 256  # utterances computed side by side
 BOXES, HISS = 5, 4  # low-pass, three formants, and the resonator of the hiss
 HIGHEST = 3700.0  # hertz, of any resonator
 WIDTHS = (70.0, 100.0, 180.0)  # hertz, of the formants
-STEADY = 0.35  # the share of a segment at either end in which its formants move
+MOVING = 0.35  # the share of a segment at either end in which its formants move
 LOUD = 0.1  # root mean square of what is said, of 1 at the most
 
 
@@ -51,7 +52,7 @@ class Voice:
     noise: float = 30.0
 
 
-def unit_numbers(seed: int, stream: int, count: int) -> np.ndarray:
+def _unit_numbers(seed: int, stream: int, count: int) -> np.ndarray:
     """``count`` numbers of [0, 1) that depend on (seed, stream) alone, the same everywhere."""
     return (random_words(seed, stream, count) >> np.uint64(11)) * 2.0**-53
 
@@ -94,35 +95,45 @@ class _Plan:
 
 
 def _plan(words: str, voice: Voice, seed: int) -> _Plan:
-    """The frames of an utterance: segments of some length, and what lies between their targets."""
-    random = iter(unit_numbers(seed, 1, 64 + 24 * len(words)))
+    """The frames of an utterance; lengths, pauses and the melody differ from one to the next."""
+    random = iter(_unit_numbers(seed, 1, 64 + 24 * len(words)))
+    segments = _segments(words, random)
+    lengths = np.array([s.milliseconds / MILLISECONDS / voice.speed * (0.85 + 0.3 * next(random)) for s in segments])
+    ends = np.rint(np.cumsum(lengths)).astype(int)  # (segments,) in frames
+    frames = np.arange(ends[-1])
+    which = np.searchsorted(ends, frames, side="right")  # (K,) the segment of each frame
+    loud = np.array([(s.voice, s.breath, s.hiss) for s in segments])[which]
+    loud[:, 1] += voice.breath * loud[:, 0]
+    around = np.pad(loud, ((1, 1), (0, 0)), "edge")
+    loud = (around[:-2] + 2 * around[1:-1] + around[2:]) / 4  # nothing starts at once
+    hiss = np.array([s.hiss_at for s in segments])[which]  # (K, 2)
+    still = np.ones(len(frames))
+    centres = np.stack([0 * still, *_formants(segments, ends, voice), hiss[:, 0]], axis=1)
+    widths = np.stack([voice.tilt * still, *(width * still for width in WIDTHS), hiss[:, 1]], axis=1)
+    t = frames / len(frames)
+    wave = 0.05 * np.sin(2 * np.pi * (next(random) + (1 + next(random)) * t))
+    return _Plan(voice.pitch * (1.1 - 0.2 * t + wave), loud, np.minimum(centres, HIGHEST), widths)
+
+
+def _segments(words: str, random: Iterator[float]) -> list[Segment]:
+    """The segments of all words, with silence around them and short pauses between some."""
     segments = [Segment(60 + 100 * next(random))]
     for number, word in enumerate(words.split()):
         if number:
             segments.append(Segment(max(0.0, 160 * next(random) - 60)))
         segments += segments_of(word)
-    segments.append(Segment(60 + 100 * next(random)))
-    lengths = np.array([s.milliseconds / 5 / voice.speed * (0.85 + 0.3 * next(random)) for s in segments])
-    ends = np.rint(np.cumsum(np.maximum(lengths, 0.0))).astype(int)
-    starts = np.concatenate([[0], ends[:-1]])
-    frames = np.arange(ends[-1])
-    which = np.searchsorted(ends, frames, side="right")  # (K,) the segment of each frame
-    loud = np.array([(s.voice, s.breath, s.hiss) for s in segments])[which]
-    hiss = np.array([s.hiss_at for s in segments])[which]  # (K, 2)
+    return [*segments, Segment(60 + 100 * next(random))]
+
+
+def _formants(segments: Sequence[Segment], ends: np.ndarray, voice: Voice) -> list[np.ndarray]:
+    """The first three formants (K,) of each frame: steady in the middle of a segment that has some,
+    and on straight ways in between.
+    """
     targets = np.array([(s.formants or (np.nan,) * 3) for s in segments]) * voice.tract * voice.shifts
+    starts = np.concatenate([[0], ends[:-1]])
     known = np.flatnonzero(np.isfinite(targets[:, 0]))
-    moments = starts[known, None] + (ends - starts)[known, None] * np.array([STEADY, 1 - STEADY])
-    formants = [np.interp(frames, moments.reshape(-1), np.repeat(targets[known, i], 2)) for i in range(3)]
-    still = np.ones(len(frames))
-    centres = np.stack([0 * still, *formants, hiss[:, 0]], axis=1)
-    widths = np.stack([voice.tilt * still, *(width * still for width in WIDTHS), hiss[:, 1]], axis=1)
-    loud[:, 1] += voice.breath * loud[:, 0]
-    smooth = np.pad(loud, ((1, 1), (0, 0)), "edge")
-    smooth = (smooth[:-2] + 2 * smooth[1:-1] + smooth[2:]) / 4
-    t = frames / len(frames)
-    wave = 0.05 * np.sin(2 * np.pi * (next(random) + (1 + next(random)) * t))
-    pitch = voice.pitch * (1.1 - 0.2 * t + wave)
-    return _Plan(pitch, smooth, np.minimum(centres, HIGHEST), widths)
+    moments = starts[known, None] + (ends - starts)[known, None] * np.array([MOVING, 1 - MOVING])
+    return [np.interp(np.arange(ends[-1]), moments.reshape(-1), np.repeat(targets[known, i], 2)) for i in range(3)]
 
 
 # --- how it sounds --------------------------------------------------------------------------------

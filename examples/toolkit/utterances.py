@@ -12,11 +12,13 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from toolkit.console import UserError
 from toolkit.english_french import Dice
+from toolkit.loading import digest
 from toolkit.mel import log_mel
 from toolkit.phonemes import PRONUNCIATIONS
 from toolkit.reading import lines_of, read_text
@@ -49,6 +51,7 @@ class Utterance:
     voice: Voice | None = None
     seed: int = 0
     path: str = ""
+    content: str = ""  # a fingerprint of the recording
     sound: np.ndarray | None = field(default=None, repr=False, compare=False)  # (T,), of a recording
 
 
@@ -188,7 +191,9 @@ def read_spoken(path: str, whole: bool = False) -> Spoken:
             sound = read_wav(os.path.join(folder, name), RATE)
         except UserError as error:
             raise UserError(f"{path} line {number}: {error}") from None
-        found.append(Utterance(words, row[2].strip() if width == 3 else name, path=name, sound=sound))
+        content = digest([Path(folder, name).read_bytes()])
+        speaker = row[2].strip() if width == 3 else name
+        found.append(Utterance(words, speaker, path=name, content=content, sound=sound))
     if whole:
         return Spoken([], [], {"all": found})
     return _split(path, found)

@@ -21,21 +21,25 @@ __all__ = ["Templates"]
 
 EVERY = 3  # moments of 10 ms from one that is compared to the next
 ENTRY = 3.0  # the price of a word
-SILENCE = ""  # what is said while nothing is
+QUIET = 0.3  # of the way from the quietest to the loudest moment of a recording, where its word begins
+PAUSES = 8  # moments of silence that are templates, too
+SILENCE = ""  # what they say
 
 
 class Templates:
     """Words as they were said alone."""
 
     def __init__(self, words: Sequence[str], sounds: Sequence[np.ndarray]) -> None:
-        """``sounds`` are features (S, F); their quiet beginnings and ends are cut off, and are the
-        templates of silence.
+        """``sounds`` are features (S, F); their quiet beginnings and ends are cut off, and some of
+        these are the templates of silence.
         """
-        parts = [_active(sound[::EVERY]) for sound in sounds]
-        quiet = np.concatenate([s[::EVERY][~active] for s, active in zip(sounds, parts, strict=True)])
-        rows = [s[::EVERY][active] for s, active in zip(sounds, parts, strict=True)]
-        rows += [quiet[np.linspace(0, len(quiet) - 1, 8).astype(int)][[i]] for i in range(8)]
-        self.words = [*words, *[SILENCE] * 8]
+        compared = [sound[::EVERY] for sound in sounds]
+        spoken = [_is_spoken(sound) for sound in compared]
+        rows = [sound[active] for sound, active in zip(compared, spoken, strict=True)]
+        quiet = np.concatenate([sound[~active] for sound, active in zip(compared, spoken, strict=True)])
+        pauses = quiet[np.linspace(0, len(quiet) - 1, min(PAUSES, len(quiet))).astype(int)]
+        rows += [pause[None] for pause in pauses]
+        self.words = [*words, *[SILENCE] * len(pauses)]
         self._frames = np.concatenate(rows)  # (J, F)
         ends = np.cumsum([len(row) for row in rows])
         self._last, self._first = ends - 1, np.concatenate([[0], ends[:-1]])
@@ -72,10 +76,10 @@ class Templates:
         return " ".join(word for word in reversed(found) if word != SILENCE)
 
 
-def _active(sound: np.ndarray) -> np.ndarray:
-    """Which moments (S,) of a word said alone lie between its first and its last loud one."""
+def _is_spoken(sound: np.ndarray) -> np.ndarray:
+    """Which moments (S,) of a word said alone lie from its first to its last loud one."""
     level = sound.mean(axis=1)
-    loud = np.flatnonzero(level > (level.min() + level.max()) / 2 - 0.5 * (level.max() - level.min()) * 0.4)
-    active = np.zeros(len(level), dtype=bool)
-    active[max(0, loud[0] - 2) : loud[-1] + 3] = True
-    return active
+    loud = np.flatnonzero(level >= level.min() + QUIET * np.ptp(level))
+    spoken = np.zeros(len(level), dtype=bool)
+    spoken[max(0, loud[0] - 2) : loud[-1] + 3] = True  # and a little around
+    return spoken

@@ -9,7 +9,7 @@
     python examples/speech.py transcribe --run runs/speech turn.wav
     python examples/speech.py attention --run runs/speech turn.wav
 
-The made voices are a formant synthesiser's: 240 to train on, 20 to validate by, and 40 others to
+The made voices are a formant synthesiser's: 360 to train on, 20 to validate by, and 40 others to
 report on, in the noise of a room. A network that has heard them alone does not know the voices of
 people: for those, train on recordings. A file of recordings has lines path.wav<TAB>words, or
 path.wav<TAB>words<TAB>speaker; the WAV files have 8, 16, 24 or 32 bits, any rate and any number of

@@ -40,7 +40,7 @@ class Settings(Training):
     lr: float = option(3e-3, "peak learning rate of Adam", least=0, below=1e6)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=SCHEDULES)
     warmup: int = option(100, "updates of linear warm-up", least=1)
-    epochs: int | None = option(14, "stop after so many passes over the data", least=1)
+    epochs: int | None = option(9, "stop after so many passes over the data", least=1)
     cell: str = option("gru", "recurrent layers", choices=("rnn", "lstm", "gru"))
     stack: int = option(4, "moments of 10 ms that are read together", least=1, below=1000)
     d_model: int = option(64, "features of such a group of moments, and of a word", least=1)

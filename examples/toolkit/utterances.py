@@ -1,9 +1,9 @@
 """What is said, and by whom: utterances that are made, or recordings of a person's own.
 
-The made ones are numbers, digits, commands, and words in any order. A voice has a pitch and a
-length of the vocal tract; the plane of the two is cut into regions, and a region is in one part
-only: to train on, to validate by, or to test. What is said to validate by and to test is not said
-in training. Some pairs of neighbouring words are kept from training wherever they stand.
+The made ones are numbers, digits and commands; in training words in any order, too. A voice has a
+pitch and a length of the vocal tract; the plane of the two is cut into regions, and a region is in
+one part only: to train on, to validate by, or to test. What is said to validate by and to test is
+not said in training. Some pairs of neighbouring words are kept from training wherever they stand.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ACTIONS, THINGS = ("open", "close", "lock", "show"), ("door", "window", "light")
 VOCABULARY = list(PRONUNCIATIONS)
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
-VOICES = {TRAIN: 240, VALIDATION: 20, TEST: 40}
+VOICES = {TRAIN: 360, VALIDATION: 20, TEST: 40}
 EACH = {TRAIN: 20, VALIDATION: 10, TEST: 10}  # utterances of a voice; of each kind to test
 NOISES = (30.0, 20.0, 15.0, 10.0)  # decibels of speech above noise
 REGIONS = 8  # steps of pitch, and of the tract, of women and of men
@@ -86,12 +86,12 @@ def synthesised(seed: int = 0) -> Spoken:
     heard: set[str] = set()
 
     def some(part: str, wanted: bool) -> list[Utterance]:
-        found = []
+        found, draw = [], _exercise if part == TRAIN else _saying
         for voice in voices[part]:
             for _ in range(EACH[part]):
-                words = _saying(dice)
+                words = draw(dice)
                 while is_held_out(words) != wanted or words in heard:
-                    words = _saying(dice)
+                    words = draw(dice)
                 found.append(Utterance(words, voice.name, voice, next(numbers)))
         return found
 
@@ -122,20 +122,28 @@ def number_words(number: int) -> str:
     return " ".join(words)
 
 
-def _saying(dice: Dice) -> str:
-    """Something to say."""
+def _exercise(dice: Dice) -> str:
+    """Something to say in training: also single words, and words in any order, from which nobody can
+    guess what comes next without listening.
+    """
     kind = dice.random()
     if kind < 0.15:
         return dice.pick(VOCABULARY)
-    if kind < 0.30:
+    if kind < 0.4:
+        return " ".join(dice.pick(VOCABULARY) for _ in range(2 + int(3 * dice.random())))
+    return _saying(dice)
+
+
+def _saying(dice: Dice) -> str:
+    """A number, digits, or a command."""
+    kind = dice.random()
+    if kind < 0.25:
         return _number(dice)
-    if kind < 0.45:
+    if kind < 0.5:
         return " ".join(dice.pick(ONES[:10]) for _ in range(2 + int(4 * dice.random())))
-    if kind < 0.60:
-        return " ".join([dice.pick(VERBS), dice.pick(PLACES)] + ([_number(dice)] if dice.chance(0.5) else []))
     if kind < 0.75:
-        return " ".join([dice.pick(ACTIONS), dice.pick(THINGS), "please" if dice.chance(0.3) else _number(dice)])
-    return " ".join(dice.pick(VOCABULARY) for _ in range(2 + int(3 * dice.random())))
+        return " ".join([dice.pick(VERBS), dice.pick(PLACES)] + ([_number(dice)] if dice.chance(0.5) else []))
+    return " ".join([dice.pick(ACTIONS), dice.pick(THINGS), "please" if dice.chance(0.3) else _number(dice)])
 
 
 def _number(dice: Dice) -> str:

@@ -144,7 +144,7 @@ def test_no_part_shares_a_voice_or_what_is_said(spoken):
     assert not any(u.words in heard for part in parts[1:] for u in part)
     regions = [{region(u.voice) for u in part} for part in parts]
     assert not any(one & other for one, other in itertools.combinations(regions, 2))
-    assert [len({u.speaker for u in part}) for part in parts] == [240, 20, 40]
+    assert [len({u.speaker for u in part}) for part in parts] == [360, 20, 40]
 
 
 def region(voice):

@@ -123,8 +123,8 @@ def number_words(number: int) -> str:
 
 
 def _exercise(dice: Dice) -> str:
-    """Something to say in training: also single words, and words in any order, from which nobody can
-    guess what comes next without listening.
+    """Something to say in training: also single words, and words in any order, of which the next
+    cannot be guessed without listening.
     """
     kind = dice.random()
     if kind < 0.15:

@@ -13,7 +13,7 @@ from toolkit.speaking import RATE, Voice, say
 from toolkit.utterances import read_spoken
 from toolkit.wav import read_wav, write_wav
 
-TINY = "--d-model 12 --hidden 12 --warmup 5 --lr 0.02 --dropout 0 --max-frames 3000 --epochs 30".split()
+TINY = "--d-model 12 --hidden 12 --warmup 5 --lr 0.02 --dropout 0 --max-frames 3000 --epochs 25".split()
 TEXTS = ("yes", "no", "stop no", "yes stop")
 
 call = caller(speech.main)
@@ -96,8 +96,8 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted(data, tmp_path, monk
 def test_made_voices(tmp_path, monkeypatch, capsys):
     """The whole program on few of them, without attention, of which there is no picture then."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(utterances, "VOICES", {"train": 6, "validation": 2, "test": 2})
-    monkeypatch.setattr(utterances, "EACH", {"train": 8, "validation": 3, "test": 3})
+    monkeypatch.setattr(utterances, "VOICES", {"train": 4, "validation": 2, "test": 2})
+    monkeypatch.setattr(utterances, "EACH", {"train": 6, "validation": 3, "test": 3})
     assert call("train", *TINY, "--epochs", 1, "--attention", "none") == 0
     printed = capsys.readouterr().out
     folder = tmp_path / "runs" / "speech"
@@ -108,7 +108,7 @@ def test_made_voices(tmp_path, monkeypatch, capsys):
     )
     assert "unseen voices: 6 utterances of 2 speakers" in printed and "unseen pairs: 6 utterances" in printed
     assert len(re.findall(r"by speech over noise: .*dB [\d.]+%", printed)) == 2 and "by voice: " in printed
-    said = re.search(r"48 utterances to train on, (\d+) to validate by, \d+ words", printed)
+    said = re.search(r"24 utterances to train on, (\d+) to validate by, \d+ words", printed)
     assert int(said[1]) == 6 or f"left out {6 - int(said[1])} that are too long" in printed
 
 

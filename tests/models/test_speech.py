@@ -58,7 +58,7 @@ def test_it_learns_what_each_group_of_moments_says(cell):
         x = np.repeat(np.eye(3, dtype=np.float32)[words], 8, axis=1)
         return x + 0.1 * rng.standard_normal(x.shape).astype(np.float32), words + 3
 
-    for _ in range(60):
+    for _ in range(50):
         x, words = drawn(16)
         first, last = np.full((16, 1), 1), np.full((16, 1), 2)
         loss = model.loss(x, np.concatenate([first, words], 1), np.concatenate([words, last], 1))

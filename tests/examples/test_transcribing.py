@@ -13,7 +13,9 @@ from toolkit.speaking import RATE, Voice, say
 from toolkit.utterances import read_spoken
 from toolkit.wav import read_wav, write_wav
 
-TINY = "--d-model 12 --hidden 12 --warmup 5 --lr 0.02 --dropout 0 --max-frames 3000 --epochs 25".split()
+TINY = (
+    "--d-model 12 --hidden 12 --warmup 5 --lr 0.02 --dropout 0 --max-frames 3000 --epochs 25 --validate-every 5".split()
+)
 TEXTS = ("yes", "no", "stop no", "yes stop")
 
 call = caller(speech.main)

@@ -10,7 +10,7 @@ import numpy as np
 import minitensor as mt
 from minitensor import nn
 
-__all__ = ["check_ids", "check_mask", "check_pairs", "evaluating", "key_mask"]
+__all__ = ["check_features", "check_ids", "check_mask", "check_pairs", "evaluating", "key_mask"]
 
 
 @contextmanager
@@ -34,6 +34,12 @@ def check_ids(ids, longest, start=0):
             f"a sentence of {start + ids.shape[1]} tokens is longer than the model allows ({longest}): "
             "shorten it, or train with a larger max_length"
         )
+
+
+def check_features(source, n_features):
+    """Raise ValueError for a source that is not (sequences, positions, ``n_features``)."""
+    if source.ndim != 3 or source.shape[2] != n_features:
+        raise ValueError(f"the source must be (sequences, positions, {n_features} features), got shape {source.shape}")
 
 
 def check_mask(mask, ids):
@@ -61,10 +67,16 @@ def key_mask(mask, ids):
     return None if mask is None else mask[:, None, None]  # (B, 1, 1, S)
 
 
-def check_pairs(source, target):
-    """Both as Tensors. Raises ValueError if they are not (sentences, positions), equally many."""
+def check_pairs(source, target, n_features=None):
+    """Both as Tensors. Raises ValueError if they are not (sentences, positions), equally many.
+
+    n_features: so many of each source position, (sentences, positions, features); default: the
+    source is ids.
+    """
     source, target = mt.asarray(source), mt.asarray(target)
-    for ids in (source, target):
+    if n_features is not None:
+        check_features(source, n_features)
+    for ids in (source, target) if n_features is None else (target,):
         if ids.ndim != 2:
             raise ValueError(f"ids must be (sentences, positions), got shape {ids.shape}")
     if source.shape[0] != target.shape[0]:

@@ -93,7 +93,7 @@ class EncoderDecoder(nn.Module):
         c = self.config
         source = mt.asarray(source)
         if max_new_tokens is None:
-            real = mt.ones(source.shape, dtype=bool) if mask is None else check_mask(mask, source).to("cpu")
+            real = mt.ones(source.shape[:2], dtype=bool) if mask is None else check_mask(mask, source).to("cpu")
             max_new_tokens = real.data.sum(axis=1) + 50
         limit = np.minimum(max_new_tokens, c.max_length)
         with evaluating(self):

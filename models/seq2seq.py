@@ -56,12 +56,14 @@ class Seq2SeqConfig(TranslationConfig):
 class Seq2Seq(EncoderDecoder):
     """Encoder, decoder, attention, embeddings and output layer; see the head of this file."""
 
+    n_features: int | None = None  # of each source position; None: the source is ids
+
     def __init__(self, config):
         c = self.config = config
         if c.attention not in ATTENTIONS:
             raise ValueError(f"unknown attention {c.attention!r}; write one of: {', '.join(ATTENTIONS)}")
         hidden, memory = c.hidden_size, 2 * c.hidden_size
-        self.source_embedding = c.make_embedding()
+        self.source_embedding = self._make_reader()
         self.target_embedding = self.source_embedding if c.share_embeddings else c.make_embedding()
         self.dropout = nn.Dropout(c.dropout)
         stacked = dict(dropout=c.dropout, orthogonal=True)
@@ -81,6 +83,14 @@ class Seq2Seq(EncoderDecoder):
         if c.tie_output:
             self.output.weight = self.target_embedding.weight
 
+    def _make_reader(self):
+        """What `_read` begins with."""
+        return self.config.make_embedding()
+
+    def _read(self, source, mask):
+        """What the encoder gets of a source: vectors (B, S, E), and which of them are real."""
+        return self._embed(source, self.source_embedding), mask
+
     def _embed(self, ids, table):
         """(B, T) ids to (B, T, E) vectors, of elements with variance 1 at the start of training."""
         check_ids(ids, self.config.max_length)
@@ -99,8 +109,9 @@ class Seq2Seq(EncoderDecoder):
             raise ValueError(
                 "the mask of a source must be True at its first tokens and False behind them: pad to the right"
             )
+        x, mask = self._read(source, mask)
         lengths = None if mask is None else mask.sum(axis=1)
-        memory, final = self.encoder(self._embed(source, self.source_embedding), lengths=lengths)  # (B, S, M)
+        memory, final = self.encoder(x, lengths=lengths)  # (B, S, M)
         # (2 L, B, H): of an LSTM's pair the part that is seen.
         final = final[0] if isinstance(final, tuple) else final
         # (B, M): the last layer's, both directions.
@@ -113,7 +124,7 @@ class Seq2Seq(EncoderDecoder):
             return DecodingState(final[:, None], None, None, lower, upper, feed)
         memory = self.dropout(memory)
         keys = self.attention.key(memory) if self.config.attention == "additive" else None  # (B, S, H)
-        return DecodingState(memory, keys, key_mask(mask, source), lower, upper, feed)
+        return DecodingState(memory, keys, key_mask(mask, x), lower, upper, feed)
 
     def _bridge(self, final):
         """First states by ``final`` (B, M): lower layer (1, B, H), upper ones (L - 1, B, H)."""
@@ -163,7 +174,7 @@ class Seq2Seq(EncoderDecoder):
 
         source (B, S), target (B, T), mask (B, S) of the source.
         """
-        source, target = check_pairs(source, target)
+        source, target = check_pairs(source, target, self.n_features)
         readouts, _ = self._decode(self._embed(target, self.target_embedding), self.encode(source, mask))
         return self.output(readouts)
 
@@ -184,7 +195,7 @@ class Seq2Seq(EncoderDecoder):
         if self.attention is None:
             return {}
         with evaluating(self):
-            source, target = check_pairs(source, target)
+            source, target = check_pairs(source, target, self.n_features)
             state = self.encode(source, mask)
             _, weights = self._decode(self._embed(target, self.target_embedding), state, need_weights=True)
             return {"decoder.0.cross": weights[:, None]}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from toolkit.tokenizer import PAD, START, STOP
 __all__ = ["Batch", "Batches", "Epoch", "check_lengths", "drop_long", "pad_sources", "short_enough"]
 
 Ids = Sequence[int]
+Source = Ids | np.ndarray  # ids, or features (S, F)
 Pair = tuple[str, str]
 
 
@@ -28,7 +30,7 @@ class Batch:
     """
 
     indices: np.ndarray  # (B,) which sentences of the corpus these are
-    source: np.ndarray  # (B, S) int32: tokens, STOP, PAD...
+    source: np.ndarray  # (B, S) int32: tokens, STOP, PAD...; or features (B, S, F)
     source_mask: np.ndarray  # (B, S) bool, True = a real token
     target_in: np.ndarray  # (B, T) int32: START, tokens, PAD...
     target_out: np.ndarray  # (B, T) int32: tokens, STOP, PAD...
@@ -63,12 +65,13 @@ class Batches:
     """A corpus of ids as batches of at most ``max_tokens`` positions, padding included, on either
     side.
 
-    ``source_ids`` and ``target_ids`` are lists of ids without special tokens. Each epoch orders the
-    sentences by length, equal lengths at random, cuts them into batches, and shuffles the batches;
-    a batch is found again by (seed, epoch, index), which is all that resuming needs.
+    ``source_ids`` and ``target_ids`` are lists of ids without special tokens; a source may also be
+    features (S, F). Each epoch orders the sentences by length, equal lengths at random, cuts them
+    into batches, and shuffles the batches; a batch is found again by (seed, epoch, index), which is
+    all that resuming needs.
     """
 
-    def __init__(self, source_ids: Sequence[Ids], target_ids: Sequence[Ids], max_tokens: int, seed: int) -> None:
+    def __init__(self, source_ids: Sequence[Source], target_ids: Sequence[Ids], max_tokens: int, seed: int) -> None:
         """Raise UserError for a sentence longer than ``max_tokens`` or a bad seed, ValueError for
         unequal sides.
         """
@@ -77,8 +80,8 @@ class Batches:
         if not 0 <= seed < 2**64:
             raise UserError(f"the seed is {seed}; write a number from 0 to 2**64 - 1")
         self.max_tokens, self.seed = max_tokens, seed
-        self._source = _Ragged([[*ids, STOP] for ids in source_ids])
-        self._target = _Ragged([[START, *ids, STOP] for ids in target_ids])
+        self._source = _Ragged([_whole(source) for source in source_ids])
+        self._target = _Ragged([np.array([START, *ids, STOP], dtype=np.int32) for ids in target_ids])
         lengths = np.stack([self._source.lengths, self._target.lengths - 1])  # (2, N): S and T of each pair
         longest = int(lengths.max())
         if longest > max_tokens:
@@ -140,30 +143,41 @@ def _cut_evenly(lengths: list[int], max_tokens: int) -> list[int]:
     return cuts
 
 
-class _Ragged:
-    """Sentences of different lengths in one array."""
+def _whole(source: Source) -> np.ndarray:
+    """A source as the model reads it: ids end in STOP, features are as they are."""
+    return source if _is_features(source) else np.array([*source, STOP], dtype=np.int32)
 
-    def __init__(self, sentences: list[list[int]]) -> None:
+
+def _is_features(source: Source) -> TypeGuard[np.ndarray]:
+    return isinstance(source, np.ndarray) and source.ndim == 2
+
+
+class _Ragged:
+    """Sentences of different lengths in one array: ids (S,), or features (S, F)."""
+
+    def __init__(self, sentences: list[np.ndarray]) -> None:
         self.lengths = np.array([len(sentence) for sentence in sentences])
         self.starts = np.cumsum(self.lengths) - self.lengths
-        self.ids = np.concatenate([np.array(sentence, dtype=np.int32) for sentence in sentences])
+        self.values = np.concatenate(sentences)
 
     def pad(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """``(ids, mask)`` of some sentences, (B, longest): int32 filled up with PAD, and True where
-        a token is.
+        """``(values, mask)`` of some sentences, (B, longest, ...): filled up with PAD, which is 0,
+        and True where a token is.
         """
         lengths = self.lengths[indices, None]  # (B, 1)
         columns = np.arange(lengths.max())
         mask = columns < lengths
         places = self.starts[indices, None] + np.where(mask, columns, 0)
-        return np.where(mask, self.ids[places], np.int32(PAD)), mask
+        values = self.values[places]
+        values[~mask] = PAD
+        return values, mask
 
 
-def pad_sources(source_ids: Sequence[Ids]) -> tuple[np.ndarray, np.ndarray]:
+def pad_sources(source_ids: Sequence[Source]) -> tuple[np.ndarray, np.ndarray]:
     """Sentences to translate as ``(source, source_mask)`` (B, S), just as `Batches` gives them in
     training.
     """
-    return _Ragged([[*ids, STOP] for ids in source_ids]).pad(np.arange(len(source_ids)))
+    return _Ragged([_whole(source) for source in source_ids]).pad(np.arange(len(source_ids)))
 
 
 def check_lengths(ids: Sequence[Ids], longest: int, where: str, numbers: Sequence[int] | None = None) -> None:

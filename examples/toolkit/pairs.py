@@ -9,7 +9,7 @@ from typing import Any
 
 import minitensor as mt
 from minitensor.models.encoder_decoder import EncoderDecoder
-from toolkit.batches import Batch, Batches, Ids, pad_sources
+from toolkit.batches import Batch, Batches, Ids, Source, pad_sources
 from toolkit.console import and_more, note
 
 __all__ = ["batch_loss", "decode", "loss_per_token", "tell_cut_off"]
@@ -34,10 +34,10 @@ def loss_per_token(model: EncoderDecoder, batches: Batches, device: str) -> floa
 
 
 def decode(
-    model: EncoderDecoder, ids: Sequence[Ids], device: str, longest: int, beam: int = 1, n_best: int = 1, **how: Any
+    model: EncoderDecoder, ids: Sequence[Source], device: str, longest: int, beam: int = 1, n_best: int = 1, **how: Any
 ) -> list[list[list[int]]]:
-    """The output for each sentence, in their order: ``n_best`` lists of ids, the best
-    first.
+    """The output for each sentence, ids or features, in their order: ``n_best`` lists of ids, the
+    best first.
 
     longest: the tokens that the model was trained for, including STOP; an output of that length has
     no STOP, see `tell_cut_off`. Equally long sentences share a batch. ``how`` goes to ``generate``.

@@ -136,3 +136,16 @@ def test_long_sentences_are_refused_or_dropped_and_counted():
     assert drop_long(ids, [[4], [4], [4] * 7], 8) == ([[3], [3] * 4], [[4], [4] * 7], 1)
     with pytest.raises(UserError, match="each of the 3 pairs has more than the 0 tokens"):
         drop_long(ids, ids, 1)
+
+
+def test_sources_may_be_features():
+    """They have no STOP, and come back as they are."""
+    sounds = [np.full((length, 2), length + 0.5, np.float32) for length in (3, 5, 4)]
+    batches = Batches(sounds, [[7], [8, 9], [7, 7]], max_tokens=20, seed=0)
+    (batch,) = batches.epoch(0)
+    assert batch.source.shape == (3, 5, 2) and batch.source.dtype == np.float32 and batch.tokens == 8
+    for index, sound, mask in zip(batch.indices, batch.source, batch.source_mask):
+        np.testing.assert_array_equal(sound[mask], sounds[index])
+        assert not sound[~mask].any()
+    source, mask = pad_sources(sounds[:2])
+    assert source.shape == (2, 5, 2) and mask.sum(axis=1).tolist() == [3, 5]

@@ -18,6 +18,7 @@ from minitensor.models.recurrent import (
     SequenceRegressorConfig,
 )
 from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from minitensor.models.speech import Listener, ListenerConfig
 from minitensor.models.t5 import T5, T5Config
 from minitensor.models.transformer import Transformer, TransformerConfig
 from minitensor.models.vit import ViT, ViTConfig
@@ -37,13 +38,13 @@ def padded(rng, shape, lengths, pad):
     return np.where(np.arange(shape[1]) < lengths[:, None], rng.integers(1, WORDS, shape), pad)
 
 
-def translator(make):
+def translator(make, source=SOURCE, prompts=None):
     """A model of source and target, with all that is asked of one."""
     rng = np.random.default_rng(0)
     target = padded(rng, (ROWS, 5), np.array([5, 2, 4, 3]), 0)
-    batch = {0: SOURCE, 1: np.where(target, target, 1), 2: target, "mask": MASK}
-    prompts = rng.integers(1, WORDS, (2, 4))
-    inputs = {0: SOURCE, 1: TARGET, "mask": MASK}
+    batch = {0: source, 1: np.where(target, target, 1), 2: target, "mask": MASK}
+    prompts = rng.integers(1, WORDS, (2, 4)) if prompts is None else prompts
+    inputs = {0: source, 1: TARGET, "mask": MASK}
     return make, inputs, dict(causal=True, over=1, padding="mask", loss_inputs=batch, beam_inputs=prompts)
 
 
@@ -65,6 +66,12 @@ def of_lengths(make, x, targets):
 def seq2seq(**named):
     config = Seq2SeqConfig(vocab_size=WORDS, d_model=6, hidden_size=5, max_length=20, **named)
     return translator(lambda: Seq2Seq(config))
+
+
+def listener(**named):
+    config = ListenerConfig(vocab_size=WORDS, n_features=3, stack=2, d_model=6, hidden_size=5, max_length=20, **named)
+    heard = np.random.default_rng(3).standard_normal((2, 4, 3)).astype("float32")
+    return translator(lambda: Listener(config), Floats((ROWS, STEPS, 3)), heard)
 
 
 def classifier(**named):
@@ -100,6 +107,7 @@ MODELS = {
     "Seq2Seq, additive": seq2seq(cell="gru", attention="additive"),
     "Seq2Seq, dot, fed": seq2seq(cell="lstm", attention="dot", n_layers=2, input_feeding=True),
     "Seq2Seq, none": seq2seq(cell="rnn", attention="none"),
+    "Listener": listener(),
     "GPT": language_model(lambda: GPT(GPTConfig(**GPTS))),
     "GPT, masked": (lambda: GPT(GPTConfig(**GPTS)), (TEXT, MASK), dict(padding=1)),
     "RNN language model": language_model(

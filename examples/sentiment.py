@@ -13,8 +13,8 @@ The made reviews are of films, meals, hotels and books. A grammar writes them, w
 each comes to: "not", "anything but" and the like turn an adjective around, what follows "but"
 decides, and the stronger of two judgements does. Words alone tell nothing there, by construction.
 What is held out are new reviews, and those that turn on a combination of words that training does
-not have. `read` shows the judgement change from word to word; each beginning of the text is judged
-as if it ended there. The run folder holds config.json, vocabulary.json, labels.json,
+not have. `read` shows the judgement change from word to word: that of the text up to there, with a
+full stop behind it. The run folder holds config.json, vocabulary.json, labels.json,
 weights.safetensors, log.jsonl, loss.png, confusion.png, kinds.png, reading.png, and checkpoints/.
 """
 
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolkit import classification, console
-from toolkit.classifier import Guesses, TextClassifier, Trained
+from toolkit.classifier import NETWORK, Guesses, TextClassifier, Trained
 from toolkit.judging import draw_kinds, draw_reading, parts_by_kind, tell_kinds
 from toolkit.labelled import Labelled
 from toolkit.plots import picture_path
@@ -38,7 +38,7 @@ from toolkit.settings import option
 from toolkit.words import Words, word_ngrams
 
 KINDS, READING = "kinds.png", "reading.png"
-SHOWN = "nested"  # the kind of review that is drawn word by word
+SHOWN = "but"  # the kind of review that is drawn word by word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class Sentiment(TextClassifier):
         """Tables and a picture by kind, where kinds are known, and a review read word by word."""
         run, text = trained.run, texts.test[0][0]
         if texts.kinds:
-            parts = parts_by_kind(texts, guesses)
+            parts = parts_by_kind(texts, guesses, (NETWORK, *self.baselines))
             for name, shares in parts.items():
                 tell_kinds(name, shares)
             draw_kinds(parts, run.path(KINDS))

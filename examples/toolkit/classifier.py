@@ -43,11 +43,10 @@ class Trained:
         return guess(self.model, texts, self.vocabulary, self.run.settings)
 
     def word_by_word(self, text: str) -> tuple[list[str], np.ndarray]:
-        """The words of a text that are read, and after each what the labels of the text up to there
-        are, (T, C).
+        """The words of a text that are read, and after each how probable the labels are, (T, C), as
+        if the text ended there with a full stop.
 
-        What is asked is a whole text each time, which ends there. Raises UserError for an empty
-        text.
+        Raises UserError for an empty text.
         """
         self.probabilities([text])  # tells of what is not read
         words, starts = zip(*prefixes(text)[: self.run.settings.max_length], strict=True)

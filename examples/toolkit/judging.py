@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +83,12 @@ def draw_reading(words: Sequence[str], shares: np.ndarray, labels: Sequence[str]
     return save_figure(figure, path)
 
 
-def parts_by_kind(texts: Labelled, guesses: Mapping[str, Guesses]) -> dict[str, Shares]:
-    """The shares of the texts to test by, and of the further parts, under their names."""
-    parts = {"": texts.test, **texts.others}
-    return {name or "held-out texts": shares_by_kind(part, guesses[name], texts.kinds) for name, part in parts.items()}
+def parts_by_kind(texts: Labelled, guesses: Mapping[str, Guesses], methods: Iterable[str]) -> dict[str, Shares]:
+    """The shares of the texts to test by, and of the further parts, under their names, by those of
+    the methods that were asked.
+    """
+    found = {}
+    for name, part in {"": texts.test, **texts.others}.items():
+        some = {method: guesses[name][method] for method in methods if method in guesses[name]}
+        found[name or "unseen texts"] = shares_by_kind(part, some, texts.kinds)
+    return found

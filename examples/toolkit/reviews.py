@@ -16,20 +16,21 @@ Two parts are held out. *Unseen reviews* are new judgements in combinations that
 *Unseen combinations*: the claim that decides has an adjective in a frame, such as "not ... at all",
 in which training has neither it nor its opposite, though it has both in other frames.
 
->>> review = draw(Dice(3), "although", good=True)
+>>> review = draw(Dice(5), "although", good=True)
 >>> review.text
->>> review.label, review.decisive.words
+'The lobby was not disappointing, although the garden was far from remarkable.'
+>>> review.label, review.judgement.decisive.words
+('positive', 'the lobby was not disappointing')
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
 
 from toolkit.english_french import Dice
 from toolkit.labelled import Labelled, Pair
+from toolkit.review_grammar import Both, Claim, Contrast, Hearsay, Judgement, Review
 from toolkit.review_words import (
     ADJECTIVES,
     ALTHOUGH,
@@ -46,9 +47,8 @@ from toolkit.review_words import (
     Frame,
 )
 
-__all__ = ["KINDS", "LABELS", "UNSEEN", "Claim", "Review", "draw", "reviews"]
+__all__ = ["KINDS", "UNSEEN", "draw", "reviews"]
 
-LABELS = {True: "positive", False: "negative"}
 # Kinds of reviews, and their proportions in the training data. Reviews of one claim are many, since
 # in them it is first learned what a frame does to an adjective. There are as many negations as of
 # plain and double together: what "good" says is no sign of what the review says.
@@ -57,141 +57,6 @@ TRAIN, VALIDATION, TEST = 10_000, 800, 1200  # reviews; as many again of unseen 
 UNSEEN = "unseen combinations"
 FRAMES = PLAIN + NEGATED + DOUBLE
 REPORTED = tuple(frame for frame in PLAIN + NEGATED if "I " not in frame.words)  # what others can have said
-
-
-# --- judgements -----------------------------------------------------------------------------------
-
-
-class Judgement(Protocol):
-    """Words that praise or blame, and the claim of them that decides."""
-
-    @property
-    def words(self) -> str: ...
-
-    @property
-    def good(self) -> bool: ...
-
-    @property
-    def decisive(self) -> Claim: ...
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A part in a frame with an adjective: the good one of its pair, or the bad one."""
-
-    frame: Frame
-    part: str
-    pair: tuple[str, str]
-    praises: bool  # whether the adjective is the good one
-
-    @property
-    def words(self) -> str:
-        """The clause."""
-        return self.frame.words.format(it=self.part, so=self.pair[0 if self.praises else 1])
-
-    @property
-    def good(self) -> bool:
-        """The adjective's side, or the other one in a frame that denies it."""
-        return self.praises == (self.frame.sign > 0)
-
-    @property
-    def decisive(self) -> Claim:
-        """Itself."""
-        return self
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """Two judgements of which ``main`` stands: what follows "but", and what has no "although"."""
-
-    pattern: str
-    minor: Judgement
-    main: Judgement
-
-    @property
-    def words(self) -> str:
-        """Both."""
-        return self.pattern.format(minor=self.minor.words, main=self.main.words)
-
-    @property
-    def good(self) -> bool:
-        """That of the main one."""
-        return self.main.good
-
-    @property
-    def decisive(self) -> Claim:
-        """What decides the main one."""
-        return self.main.decisive
-
-
-@dataclass(frozen=True)
-class Both:
-    """Two claims, the stronger of which stands."""
-
-    pattern: str
-    first: Claim
-    second: Claim
-
-    @property
-    def words(self) -> str:
-        """Both."""
-        return self.pattern.format(first=self.first.words, second=self.second.words)
-
-    @property
-    def good(self) -> bool:
-        """That of the stronger one."""
-        return self.decisive.good
-
-    @property
-    def decisive(self) -> Claim:
-        """The stronger one."""
-        return max(self.first, self.second, key=lambda claim: claim.frame.strength)
-
-
-@dataclass(frozen=True)
-class Hearsay:
-    """A claim of others, and whether the writer agrees."""
-
-    pattern: str
-    claim: Claim
-    agrees: bool
-    verdict: str
-
-    @property
-    def words(self) -> str:
-        """The claim and the verdict."""
-        return self.pattern.format(claim=self.claim.words, verdict=self.verdict)
-
-    @property
-    def good(self) -> bool:
-        """The claim's, or the opposite."""
-        return self.claim.good == self.agrees
-
-    @property
-    def decisive(self) -> Claim:
-        """The claim."""
-        return self.claim
-
-
-@dataclass(frozen=True)
-class Review:
-    """A judgement, and remarks before and after it that judge nothing, "" for none."""
-
-    kind: str
-    judgement: Judgement
-    before: str = ""
-    after: str = ""
-
-    @property
-    def text(self) -> str:
-        """Its sentences, each with a capital letter and a full stop."""
-        sentences = ". ".join(filter(None, [self.before, self.judgement.words, self.after])).split(". ")
-        return " ".join(sentence[0].upper() + sentence[1:] + "." for sentence in sentences)
-
-    @property
-    def label(self) -> str:
-        """What the judgement comes to."""
-        return LABELS[self.judgement.good]
 
 
 # --- drawing --------------------------------------------------------------------------------------

@@ -30,12 +30,15 @@ def words_of(text: str) -> list[str]:
 
 
 def prefixes(text: str) -> list[tuple[str, str]]:
-    """Each word or sign of a text as it is written, and the text up to its end.
+    """Each word or sign of a text as it is written, and the text up to there, ended by a full stop
+    if it goes on.
 
-    >>> prefixes("Not bad.")
-    [('Not', 'Not'), ('bad', 'Not bad'), ('.', 'Not bad.')]
+    >>> prefixes("Dull, no?")
+    [('Dull', 'Dull.'), (',', 'Dull.'), ('no', 'Dull, no.'), ('?', 'Dull, no?')]
     """
-    return [(match[0], text[: match.end()]) for match in WORD.finditer(text)]
+    matches = list(WORD.finditer(text))
+    found = [(match[0], text[: match.end()].rstrip(" .,;:!?") + ".") for match in matches[:-1]]
+    return found + [(match[0], text) for match in matches[-1:]]
 
 
 def word_ngrams(longest: int) -> Ngrams:

@@ -15,7 +15,9 @@ from toolkit.labelled import NaiveBayes
 from toolkit.words import Words, word_ngrams
 
 TINY = "--d-model 8 --hidden 12 --epochs 12 --lr 0.02 --warmup 5 --dropout 0".split()
-TINY_BERT = "--arch bert --d-model 16 --heads 2 --layers 1 --epochs 12 --lr 0.01 --warmup 5 --dropout 0 --batch 8".split()
+TINY_BERT = (
+    "--arch bert --d-model 16 --heads 2 --layers 1 --epochs 8 --lr 0.01 --warmup 5 --dropout 0 --batch 8".split()
+)
 
 call = caller(sentiment.main)
 refused = refuser(call)
@@ -73,7 +75,7 @@ def test_classifying_and_reading_word_by_word(run, tmp_path, capsys):
 
 
 def test_a_resumed_run_ends_as_one_that_was_not_interrupted(data, tmp_path):
-    arguments = "--data", data, *TINY_BERT, "--schedule", "constant"
+    arguments = "--data", data, *TINY_BERT, "--batch", 64, "--schedule", "constant"
     assert call("train", *arguments, "--out", tmp_path / "parts", "--epochs", 1) == 0
     assert call("train", "--resume", "--out", tmp_path / "parts", "--epochs", 2) == 0
     assert call("train", *arguments, "--out", tmp_path / "whole", "--epochs", 2) == 0

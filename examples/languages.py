@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""Tell languages apart by their spelling: a recurrent network, or BERT, beside naive Bayes.
+"""Tell languages apart by their spelling: a recurrent network beside naive Bayes.
 
     python examples/languages.py                       train on six languages, show what came of it
     python examples/languages.py train --data sentences.tsv --out runs/tsv    (text<TAB>label)
-    python examples/languages.py train --arch bert --lr 0.001 --out runs/bert
     python examples/languages.py train --resume --out runs/sentences
     python examples/languages.py evaluate --run runs/languages
     python examples/languages.py classify --run runs/languages ggwelp bbuox

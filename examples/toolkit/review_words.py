@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
-    "ADJECTIVES", "ALTHOUGH", "ALTHOUGH_LAST", "BOTH", "BUT", "DOMAINS", "DOUBLE", "HEARSAY", "NEGATED", "PLAIN", "VERDICTS",
-    "Domain", "Frame",
+    "ADJECTIVES", "ALTHOUGH", "ALTHOUGH_LAST", "BOTH", "BUT", "DOMAINS", "DOUBLE", "HEARSAY", "MILD", "NEGATED", "ORDINARY",
+    "PLAIN", "STRONG", "VERDICTS", "Domain", "Frame",
 ]  # fmt: skip
 
 MILD, ORDINARY, STRONG = 1, 2, 3  # how much a judgement counts beside another

@@ -9,8 +9,9 @@
     hearsay    whether the writer agrees  My friend said that the soup was bland. I disagree.
     nested     a "but", an "although"     The style was flat, but although the story was trite, ...
 
-No word tells anything: under either label each adjective is said of something as often as it is
-denied, and every other word is as frequent. The best answer is known by rule, and always right.
+No word tells anything: in training, under either label, each adjective is said of something as
+often as it is denied, and every other word is as frequent. The best answer is known by rule, and
+always right.
 
 Two parts are held out. *Unseen reviews* are new judgements in combinations that training has.
 *Unseen combinations*: the claim that decides has an adjective in a frame, such as "not ... at all",
@@ -40,8 +41,11 @@ from toolkit.review_words import (
     DOMAINS,
     DOUBLE,
     HEARSAY,
+    MILD,
     NEGATED,
+    ORDINARY,
     PLAIN,
+    STRONG,
     VERDICTS,
     Domain,
     Frame,
@@ -90,7 +94,7 @@ class _Writer:
 
     def both(self, good: bool) -> Both:
         """Two opposite claims, one stronger than the other, in either order."""
-        weak, strong = self.dice.pick(((1, 2), (1, 3), (2, 3)))
+        weak, strong = self.dice.pick(((MILD, ORDINARY), (MILD, STRONG), (ORDINARY, STRONG)))
         claims = [
             self.claim(_of_strength(self.dice.pick((PLAIN, NEGATED)), strength), side, decides)
             for strength, side, decides in ((weak, not good, False), (strong, good, True))

@@ -122,8 +122,8 @@ def test_the_strengths_and_sides_that_are_asked_for_exist():
         assert {frame.strength for frame in frames} == {1, 2, 3}
 
 
-def test_words_tell_nothing_and_pairs_of_them_little(made):
-    whole = reviews((6000, 16, 400))
+def test_words_tell_nothing_and_pairs_of_them_little():
+    whole = reviews((3000, 16, 400))
     texts, truth = zip(*whole.test + whole.others[UNSEEN])
     for longest, most in ((1, 0.58), (2, 0.65)):
         found = NaiveBayes(whole.train, word_ngrams(longest)).classify(texts)

@@ -2,6 +2,7 @@
 """Forecast a time series with a recurrent network, and compare it with naive forecasts.
 
     python examples/forecast.py            train on a made series of hours, show what came of it
+    python examples/forecast.py train --series co2            (or elnino; they take statsmodels)
     python examples/forecast.py train --data load.csv --column megawatts --out runs/load
     python examples/forecast.py train --resume --out runs/load
     python examples/forecast.py evaluate --run runs/load
@@ -12,7 +13,8 @@ has dates, the values are put in their order, and unequal steps are reported. Th
 of its column, and looks for that in newer data.
 
 The last fifth of the series is held out, and from each hour of it the next day is forecast: by the
-network, as the value a season ago, and as the last value. The noise of the made series is known,
+network, by the linear map of the least squared error on the windows of training, as the value a
+season ago, and as the last value. The noise of the made series is known,
 and with it the error of a perfect forecast. The run folder holds config.json, weights.safetensors,
 log.jsonl, loss.png, forecast.png, and checkpoints/.
 """
@@ -28,7 +30,8 @@ from typing import Any
 import numpy as np
 from toolkit import console
 from toolkit.console import UserError, note
-from toolkit.forecasting import Settings, Task, forecast, make_model, origins
+from toolkit.forecasting import Settings, Task, forecast, linear, make_model, origins
+from toolkit.measured import MEASURED, read_measured
 from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, empty_figure, literal, save_figure
 from toolkit.program import Data, Program, digest, load_weights
 from toolkit.reading import composed
@@ -38,6 +41,7 @@ from toolkit.series import Series, make_series, persistence, read_series, season
 from minitensor.models.recurrent import SequenceRegressor
 
 NETWORK, SEASONAL, LAST, NOISE = "network", "a season ago", "the last value", "noise alone"
+LINEAR = "linear"
 DRAWN = 7  # forecasts in the picture, one after the other
 
 
@@ -53,19 +57,33 @@ class Forecast(Program):
 
     def add_data_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--column", type=composed, metavar="NAME", help="column of the CSV file (its last one)")
+        parser.add_argument("--series", choices=tuple(MEASURED), help="a measured series, in the place of the made one")
 
     def describe(self, options: argparse.Namespace) -> Data:
-        """The column; the made series has only one."""
+        """The column, which only a file has several of, and the name of a measured series."""
         if options.column and options.data is None:
             raise UserError("--column is for a CSV file; give it by --data")
-        return {"column": options.column}
+        if options.series and options.data is not None:
+            raise UserError("--series and --data are two series to train on; leave out one of them")
+        return {"column": options.column, "series": options.series}
+
+    def presets(self, data: Data, given: dict[str, Any]) -> dict[str, Any]:
+        """Settings that suit a measured series."""
+        return MEASURED[data["series"]] if data["series"] else {}
+
+    def run_name(self, data: Data) -> str:
+        """With the name of a measured series."""
+        return f"{self.name}-{data['series']}" if data["series"] else self.name
 
     def load(self, data: Data) -> Series:
-        if data["path"] is None:
+        if data["path"] is not None:
+            series, source = read_series(data["path"], data["column"]), data["path"]
+        elif data["series"]:
+            series, source = read_measured(data["series"]), data["series"]
+        else:
             return make_series()
-        series = read_series(data["path"], data["column"])
         for line in series.notes:
-            note(f"{data['path']}: {line}")
+            note(f"{source}: {line}")
         return series
 
     def identify(self, loaded: Series) -> Data:
@@ -142,6 +160,7 @@ def _report(run: Run, series: Series, model: SequenceRegressor) -> None:
     places = _held_out(series, s)
     made = {
         NETWORK: forecast(model, values, places, s),
+        LINEAR: linear(values, series.cuts[0], places, s),
         SEASONAL: seasonal_naive(values, places, s.horizon, s.season),
         LAST: persistence(values, places, s.horizon),
     }
@@ -153,11 +172,11 @@ def _report(run: Run, series: Series, model: SequenceRegressor) -> None:
     print(f"  {'forecast':16}{'MSE':>10}{'MAE':>10}")
     for name, found in made.items():
         print(f"  {name:16}{squared[name]:10.4f}{np.mean(np.abs(found - truth)):10.4f}")
-    if squared[SEASONAL]:
-        saved = 100 * (1 - squared[NETWORK] / squared[SEASONAL])
-        print(
-            f"the network's squared error is {abs(saved):.1f} % {'below' if saved >= 0 else 'above'} that of {SEASONAL}"
-        )
+    for other, words in ((SEASONAL, SEASONAL), (LINEAR, "the linear map")):
+        if squared[other]:
+            saved = 100 * (1 - squared[NETWORK] / squared[other])
+            side = "below" if saved >= 0 else "above"
+            print(f"the network's squared error is {abs(saved):.1f} % {side} that of {words}")
     _draw(series, s, places, made, truth, run.path("forecast.png"))
     print(f"see {run.path('forecast.png')}")
 
@@ -166,7 +185,7 @@ def _draw(series: Series, settings: Settings, places: np.ndarray, made: dict[str
     """Draw the last forecasts that do not overlap, beside what came, and the errors by the
     distance.
     """
-    s, colours = settings, {NETWORK: VALIDATION, SEASONAL: SCORE, LAST: TRAIN, NOISE: GREY}
+    s, colours = settings, {NETWORK: VALIDATION, LINEAR: "#3a8a5f", SEASONAL: SCORE, LAST: TRAIN, NOISE: GREY}
     figure = empty_figure(11, 4.5)
     left, right = figure.subplots(1, 2, width_ratios=(2.4, 1))
     rows = np.arange(len(places))[:: -s.horizon][:DRAWN][::-1]

@@ -23,7 +23,7 @@ from toolkit.samples import Batch, Epoch, Samples
 from toolkit.series import Series, targets_at
 from toolkit.settings import SCHEDULES, Training, option
 
-__all__ = ["Settings", "Task", "forecast", "make_model", "origins"]
+__all__ = ["Settings", "Task", "forecast", "linear", "make_model", "origins"]
 
 ROWS = 512  # windows forecast from at a time
 FLAT = 1e-6  # a deviation below which a window is one constant
@@ -121,6 +121,25 @@ class Task:
         batches = self.validation.in_order()
         total = sum(self.loss(batch, 1).item() for batch in batches)
         return {"validation_loss": total / sum(batch.tokens for batch in batches)}
+
+
+def linear(values: np.ndarray, last: int, places: np.ndarray, settings: Settings) -> np.ndarray:
+    """Forecasts (N, H) of the linear map that has the least squared error on what follows the
+    windows before ``last``.
+
+    It sees what the network sees: windows less their mean, divided by their deviation; and a one.
+    """
+
+    def inputs(where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        windows, mean, deviation = _windows(values, where, settings)
+        flat = windows.reshape(len(where), -1).astype(float)  # (N, W)
+        return np.concatenate([flat, np.ones((len(where), 1))], axis=1), mean, deviation
+
+    seen = origins(0, last, settings)
+    x, mean, deviation = inputs(seen)
+    weights = np.linalg.lstsq(x, (targets_at(values, seen, settings.horizon) - mean) / deviation, rcond=None)[0]
+    x, mean, deviation = inputs(places)
+    return x @ weights * deviation + mean
 
 
 def forecast(model: SequenceRegressor, values: np.ndarray, places: np.ndarray, settings: Settings) -> np.ndarray:

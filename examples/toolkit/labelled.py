@@ -16,8 +16,8 @@ import re
 import sys
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,9 +25,10 @@ from toolkit.columns import is_label_name, is_text_name
 from toolkit.console import UserError, note
 from toolkit.reading import lines_of, read_text
 
-__all__ = ["Labelled", "NaiveBayes", "Pair", "read_labelled", "syllables"]
+__all__ = ["Labelled", "NaiveBayes", "Ngrams", "Pair", "character_ngrams", "read_labelled", "syllables"]
 
 Pair = tuple[str, str]  # a text and its label
+Ngrams = Callable[[str], list[str]]
 
 # The first word of a character's name: the language, and where its syllable is in the rest of the
 # name. Cree includes its neighbours in Canada, Ethiopic all languages of Ethiopia in this script.
@@ -45,11 +46,17 @@ HELD_OUT = 0.15  # share of the texts to validate by, and as many to test
 
 @dataclass(frozen=True)
 class Labelled:
-    """Texts with their labels, in three parts that share no text."""
+    """Texts with their labels, in three parts that share no text.
+
+    ``others``: further parts to test by, of the same labels, by name. ``kinds``: what kind of text
+    some of those to test by are, to be reported by itself.
+    """
 
     train: list[Pair]
     validation: list[Pair]
     test: list[Pair]
+    others: dict[str, list[Pair]] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
 
     @property
     def labels(self) -> list[str]:
@@ -170,7 +177,7 @@ def _split(pairs: list[Pair]) -> Labelled:
                 f"the label {label!r} has {few}, and with those held out none is left to train on; leave it out, or give"
                 f" more texts{_swapped(pairs)}"
             )
-    return Labelled(*parts)
+    return Labelled(parts[0], parts[1], parts[2])
 
 
 def _swapped(pairs: Sequence[Pair]) -> str:
@@ -181,9 +188,14 @@ def _swapped(pairs: Sequence[Pair]) -> str:
     return f"; it has {labels} labels: if these are the texts, put the label behind its text" if labels > texts else ""
 
 
+def character_ngrams(text: str) -> list[str]:
+    """One to three characters in a row, the ends of the text included."""
+    whole = f"\n{text}\n"
+    return [whole[i : i + n] for n in (1, 2, 3) for i in range(len(whole) - n + 1)]
+
+
 class NaiveBayes:
-    """Multinomial naive Bayes on the n-grams of characters, n from 1 to 3, the ends of a text
-    included.
+    """Multinomial naive Bayes on the n-grams of texts.
 
         log P(label | text) = log P(label) + sum over n-grams of log P(n-gram | label) + constant
 
@@ -191,16 +203,16 @@ class NaiveBayes:
     the n-grams.
     """
 
-    def __init__(self, pairs: Sequence[Pair]) -> None:
-        """Count."""
-        self.labels = sorted({label for _, label in pairs})
-        self._grams = {gram: i for i, gram in enumerate(sorted({gram for text, _ in pairs for gram in _ngrams(text)}))}
+    def __init__(self, pairs: Sequence[Pair], ngrams: Ngrams = character_ngrams) -> None:
+        """Count. ``ngrams`` gives those of a text."""
+        self.labels, self._ngrams = sorted({label for _, label in pairs}), ngrams
+        self._grams = {gram: i for i, gram in enumerate(sorted({gram for text, _ in pairs for gram in ngrams(text)}))}
         counts = np.ones((len(self.labels), len(self._grams)))  # (C, V)
         texts = np.zeros(len(self.labels))
         for text, label in pairs:
             row = self.labels.index(label)
             texts[row] += 1
-            for gram in _ngrams(text):
+            for gram in ngrams(text):
                 counts[row, self._grams[gram]] += 1
         self._prior = np.log(texts / texts.sum())
         self._likelihood = np.log(counts / counts.sum(axis=1, keepdims=True))
@@ -209,11 +221,6 @@ class NaiveBayes:
         """The most probable label of each text; n-grams that were never seen tell nothing."""
         found = []
         for text in texts:
-            known = [self._grams[gram] for gram in _ngrams(text) if gram in self._grams]
+            known = [self._grams[gram] for gram in self._ngrams(text) if gram in self._grams]
             found.append(self.labels[int((self._prior + self._likelihood[:, known].sum(axis=1)).argmax())])
         return found
-
-
-def _ngrams(text: str) -> list[str]:
-    whole = f"\n{text}\n"
-    return [whole[i : i + n] for n in (1, 2, 3) for i in range(len(whole) - n + 1)]

@@ -64,10 +64,12 @@ class Characters:
     Texts are composed first: what Unicode calls equivalent has the same ids.
     """
 
+    unit = "characters"
+
     def __init__(self, characters: str) -> None:
         self.characters = characters
         self._codes = _codes(characters)
-        self._known = set(characters)
+        self.numbers = {character: number for number, character in enumerate(characters)}  # their ids
 
     @classmethod
     def of(cls, text: str) -> Characters:
@@ -78,6 +80,10 @@ class Characters:
     def vocab_size(self) -> int:
         """The number of characters."""
         return len(self.characters)
+
+    def tokens(self, text: str) -> list[str]:
+        """The characters of a text, in the vocabulary or not."""
+        return list(composed(text))
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text. Raises UserError for a character that is not in the vocabulary."""
@@ -94,7 +100,7 @@ class Characters:
 
     def known(self, text: str) -> str:
         """The text, composed, without the characters that are not in the vocabulary."""
-        return "".join(character for character in composed(text) if character in self._known)
+        return "".join(character for character in composed(text) if character in self.numbers)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids."""

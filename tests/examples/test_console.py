@@ -120,7 +120,7 @@ def test_arguments_that_are_not_utf_8_are_refused(value):
 PROGRAMS = "digits forecast from_rnn_to_transformer language_model languages masked_language_model sentence_similarity"
 
 
-@pytest.mark.parametrize("program", [*PROGRAMS.split(), "genes", "text_to_text", "translate"])
+@pytest.mark.parametrize("program", [*PROGRAMS.split(), "genes", "sentiment", "text_to_text", "translate"])
 def test_every_program_refuses_them(program, capsys):
     refuser(caller(importlib.import_module(program).main))(
         capsys, "argument 1, 'caf\\udce9', is not UTF-8", "caf\udce9"
@@ -149,6 +149,7 @@ PATHS = {  # an option that names a file or a folder, and what comes before it
     "languages": ("--out", "train"),
     "masked_language_model": ("--run", "fill"),
     "sentence_similarity": ("--input",),
+    "sentiment": ("--output", "read"),
     "text_to_text": ("--data", "evaluate"),
     "translate": ("--output", "translate"),
 }

@@ -2,12 +2,16 @@
 
 import json
 import re
+import sys
+from types import ModuleType, SimpleNamespace
 
 import forecast
 import numpy as np
 import pytest
 from scripts import caller, refuser, unreported
 from toolkit.console import UserError
+from toolkit.forecasting import linear
+from toolkit.measured import read_measured
 from toolkit.series import NOISE, make_series, persistence, read_series, seasonal_naive, targets_at
 
 TINY = "--window 48 --season 24 --step 12 --horizon 6 --hidden 16 --epochs 20 --warmup 5 --lr 0.01 --batch 32".split()
@@ -44,7 +48,7 @@ def test_the_network_beats_the_naive_forecasts_and_comes_near_the_noise(run, cap
     assert call("evaluate", "--run", run) == 0
     printed = capsys.readouterr().out
     errors = table(printed)
-    assert errors.keys() == {"network", "a season ago", "the last value"}
+    assert errors.keys() == {"network", "linear", "a season ago", "the last value"}
     assert errors["network"] < 0.75 * errors["a season ago"] < errors["the last value"]
     assert 0.7 * 4 < errors["network"] < 1.5 * 4  # the noise has variance 4
     said = float(re.search(r"squared error is (\S+) % below that of a season ago", printed)[1])
@@ -201,3 +205,65 @@ def test_a_run_keeps_the_name_of_its_column(tmp_path, capsys):
     refused(
         capsys, "several columns 'value'", "train", "--data", tmp_path / "twins.csv", "--out", tmp_path / "a", *TINY
     )
+
+
+def test_the_linear_map_is_found_where_there_is_one():
+    """A wave is a linear function of its last values, whatever its mean and deviation."""
+    settings = forecast.Settings(window=24, season=12, step=12, horizon=6)
+    values = 50 + 10 * np.sin(2 * np.pi * np.arange(200) / 12 + 0.3)
+    places = np.arange(150, 190)
+    assert np.allclose(linear(values, 100, places, settings), targets_at(values, places, 6))
+    changed = np.where(np.arange(200) < 130, values, 3 * values)  # of which the fit sees nothing
+    assert np.allclose(linear(changed, 100, places[10:], settings), targets_at(changed, places[10:], 6))
+
+
+class Table:
+    """What is asked of a table of pandas."""
+
+    def __init__(self, **columns):
+        self.columns = columns
+
+    def drop(self, columns):
+        return Table(**{name: column for name, column in self.columns.items() if name != columns})
+
+    def to_numpy(self, dtype):
+        return np.array(list(self.columns.values()), dtype=dtype).T
+
+
+@pytest.fixture
+def statsmodels(monkeypatch):
+    """A library that carries two short series."""
+    wave = 300 + np.sin(2 * np.pi * np.arange(900) / 52)
+    wave[[3, 4, 700]] = np.nan
+    tables = {"co2": Table(co2=wave), "elnino": Table(YEAR=[1950, 1951], JAN=[1, 3], FEB=[2, 4])}
+    library = ModuleType("statsmodels.datasets")
+    for name, table in tables.items():
+        setattr(library, name, SimpleNamespace(load_pandas=lambda table=table: SimpleNamespace(data=table)))
+    monkeypatch.setitem(sys.modules, "statsmodels", ModuleType("statsmodels"))
+    monkeypatch.setitem(sys.modules, "statsmodels.datasets", library)
+
+
+def test_measured_series(statsmodels):
+    assert read_measured("elnino").values.tolist() == [1, 2, 3, 4]  # January, February, of the next year
+    series = read_measured("co2")
+    assert series.notes == ("3 of 900 values are missing, and filled in on a line",)
+    wave = 300 + np.sin(2 * np.pi * np.array([2, 5]) / 52)
+    assert np.allclose(series.values[2:6], np.linspace(*wave, 4)) and np.isfinite(series.values).all()
+
+
+def test_a_run_of_a_measured_series(statsmodels, tmp_path, capsys):
+    small = "--hidden", 8, "--epochs", 1
+    assert call("train", "--series", "co2", "--out", tmp_path / "run", *small) == 0
+    captured = capsys.readouterr()
+    assert {"network", "linear", "a season ago"} <= table(captured.out).keys()
+    assert "note: co2: 3 of 900 values are missing" in captured.err
+    settings = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))["settings"]
+    assert (settings["season"], settings["epochs"]) == (52, 1)
+    assert call("evaluate", "--run", tmp_path / "run") == 0
+    refused(capsys, "leave out one of them", "train", "--series", "co2", "--data", "x.csv", "--out", tmp_path / "b")
+
+
+def test_a_missing_library_is_named(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "statsmodels", None)
+    message = 'the library statsmodels is not installed; install it by: pip install "minitensor-autograd[series]"'
+    refused(capsys, message, "train", "--series", "elnino", "--out", tmp_path / "run")

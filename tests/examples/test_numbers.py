@@ -12,6 +12,7 @@ import languages
 import masked_language_model
 import pytest
 import sentence_similarity
+import sentiment
 import text_to_text
 import translate
 from toolkit import console, numbers
@@ -23,7 +24,7 @@ ODD = ("nan", "inf", "-inf", "-1e308", "1e308", "-1", "9" * 30, "9" * 400, "x", 
 PROGRAMS = {
     "digits": digits.Digits(), "forecast": forecast.Forecast(), "genes": genes.Genes(),
     "language_model": language_model.LanguageModel(), "languages": languages.Languages(),
-    "masked": masked_language_model.MaskedLanguageModel(),
+    "masked": masked_language_model.MaskedLanguageModel(), "sentiment": sentiment.Sentiment(),
     "text_to_text": text_to_text.TextToText(), "translate": translate.Translate(),
 }  # fmt: skip
 

@@ -12,6 +12,8 @@ from toolkit.trainer import Trainer
 PROGRAMS = [
     ["digits"],
     ["languages"],
+    ["sentiment"],
+    ["sentiment", "--arch", "bert"],
     ["language_model"],
     ["language_model", "--arch", "gpt", "--dropout", "0.2"],
     ["forecast"],

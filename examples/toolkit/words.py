@@ -1,0 +1,98 @@
+"""Texts as words: their vocabulary, and their n-grams."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from toolkit.console import UserError
+from toolkit.files import read_json, write_text
+from toolkit.labelled import Ngrams
+from toolkit.reading import composed
+
+__all__ = ["Words", "prefixes", "word_ngrams", "words_of"]
+
+# Letters and digits with what joins them, as in "don't" and "well-made", or one sign.
+WORD = re.compile(r"\w+(?:['’\-]\w+)*|[^\w\s]")
+
+
+def words_of(text: str) -> list[str]:
+    """The words and signs of a text, in small letters.
+
+    >>> words_of("It wasn't dull: 90 minutes!")
+    ['it', "wasn't", 'dull', ':', '90', 'minutes', '!']
+    """
+    return WORD.findall(composed(text).lower())
+
+
+def prefixes(text: str) -> list[tuple[str, str]]:
+    """Each word or sign of a text as it is written, and the text up to there, ended by a full stop
+    if it goes on.
+
+    >>> prefixes("Dull, no?")
+    [('Dull', 'Dull.'), (',', 'Dull.'), ('no', 'Dull, no.'), ('?', 'Dull, no?')]
+    """
+    matches = list(WORD.finditer(text))
+    found = [(match[0], text[: match.end()].rstrip(" .,;:!?") + ".") for match in matches[:-1]]
+    return found + [(match[0], text) for match in matches[-1:]]
+
+
+def word_ngrams(longest: int) -> Ngrams:
+    """What gives the n-grams of words of a text, n from 1 to ``longest``; from 2 on, its ends are
+    words too.
+
+    >>> word_ngrams(2)("Not bad.")
+    ['not', 'bad', '.', '^ not', 'not bad', 'bad .', '. $']
+    """
+
+    def ngrams(text: str) -> list[str]:
+        words = words_of(text)
+        whole = ["^", *words, "$"]
+        rows = [whole[i : i + n] for n in range(2, longest + 1) for i in range(len(whole) - n + 1)]
+        return words + [" ".join(row) for row in rows]
+
+    return ngrams
+
+
+class Words:
+    """Each word is a token; its id is its place among ``words``."""
+
+    unit = "words"
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = list(words)
+        self.numbers = {word: number for number, word in enumerate(self.words)}  # their ids
+
+    @classmethod
+    def of(cls, texts: Iterable[str], most: int) -> Words:
+        """The ``most`` frequent words of texts; of those that are equally frequent the first by
+        alphabet.
+        """
+        counts = Counter(word for text in texts for word in words_of(text))
+        return cls(sorted(counts, key=lambda word: (-counts[word], word))[:most])
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of words."""
+        return len(self.words)
+
+    def tokens(self, text: str) -> list[str]:
+        """The words of a text, in the vocabulary or not."""
+        return words_of(text)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a JSON file, all of it or nothing."""
+        write_text(Path(path), json.dumps({"words": self.words}, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Words:
+        """Read what `save` wrote. Raises UserError for a missing, damaged or foreign file."""
+        found = read_json(path, "vocabulary of words")
+        words = found.get("words") if isinstance(found, dict) else None
+        if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+            raise UserError(f"{path} is damaged or not a vocabulary of words")
+        return cls(words)

@@ -9,8 +9,9 @@ import numpy as np
 
 import minitensor as mt
 from minitensor import nn
+from minitensor.backend import is_floating
 
-__all__ = ["check_ids", "check_mask", "check_pairs", "evaluating", "key_mask"]
+__all__ = ["check_ids", "check_images", "check_mask", "check_pairs", "evaluating", "key_mask"]
 
 
 @contextmanager
@@ -34,6 +35,31 @@ def check_ids(ids, longest, start=0):
             f"a sentence of {start + ids.shape[1]} tokens is longer than the model allows ({longest}): "
             "shorten it, or train with a larger max_length"
         )
+
+
+def check_images(images, config):
+    """``images`` as a Tensor, floats.
+
+    Raises ValueError if they are not (B, C, S, S) with the ``n_channels`` and the ``image_size`` of
+    ``config``, or integers.
+    """
+    c, images = config, mt.asarray(images)
+    if images.ndim != 4:
+        raise ValueError(f"images must be (batch, channels, height, width), got shape {images.shape}")
+    if images.shape[1] != c.n_channels:
+        raise ValueError(
+            f"the images have {images.shape[1]} channels, the model takes {c.n_channels}: convert them, "
+            "or make a model with another n_channels"
+        )
+    if images.shape[2:] != (c.image_size, c.image_size):
+        height, width = images.shape[2:]
+        raise ValueError(
+            f"the images are {height} x {width} pixels, the model takes {c.image_size} x {c.image_size}: "
+            "scale or crop them, or make a model with another image_size"
+        )
+    if not is_floating(images.dtype):
+        raise ValueError(f"images must be floats, got {images.dtype}: scale them, such as images / 255.0")
+    return images
 
 
 def check_mask(mask, ids):

@@ -52,6 +52,9 @@ TOKENIZER, LANGUAGES, PICTURE = "tokenizer.json", "languages.json", "captions.pn
 SHOWN = 2  # images of each test set that are printed and drawn
 WORDS = 3  # words of a caption whose attention is drawn
 
+# An image, the tokens of its caption in each language, and what is drawn in it, if that is known.
+Shown = tuple[np.ndarray, dict[str, Sequence[int]], Drawing | None]
+
 
 class Captions(Program):
     """Train on images and their captions; report how many captions of held-out images are exactly
@@ -166,13 +169,13 @@ class Captions(Program):
         _, describer, side = self._trained(options)
         path = picture_path(options.output) if options.output else None
         pixels = np.stack([read_image(image, side) for image in options.images])
-        found = describer.describe(pixels, options.beam)
+        found = describer.write(pixels, options.beam)
         for number, image in enumerate(options.images):
             print(image)
-            for language, texts in found.items():
-                print(f"  {language}: {texts[number]}")
+            for language, ids in found.items():
+                print(f"  {language}: {describer.texts(ids)[number]}")
         if path:
-            said = ({language: texts[number] for language, texts in found.items()} for number in range(len(pixels)))
+            said = ({language: ids[number] for language, ids in found.items()} for number in range(len(pixels)))
             print(f"see {_draw(describer, [(*both, None) for both in zip(pixels, said, strict=True)], path)}")
 
     def _trained(self, options: argparse.Namespace) -> tuple[Run, Describer, int]:
@@ -202,7 +205,8 @@ def _report(describer: Describer, loaded: Splits, train: Captioned | None, path:
     """Print exact matches, attention and some captions of each test set, and draw these."""
     languages, shown = describer.languages, []
     for name, images in loaded.tests.items():
-        found = describer.describe(images.pixels, beam)
+        written = describer.write(images.pixels, beam)
+        found = {language: describer.texts(ids) for language, ids in written.items()}
         ways = {"exactly right: network": found}
         if train is not None:
             ways["nearest image in pixels"] = {language: of_nearest(train, images, language) for language in languages}
@@ -219,7 +223,7 @@ def _report(describer: Describer, loaded: Splits, train: Captioned | None, path:
                 text, right = found[language][i], images.texts(language)[i]
                 print(f"    {text}" + (f"\n      reference: {right[0]}" if right and text not in right else ""))
             drawing = images.drawings[i] if images.drawings else None
-            shown.append((images.pixels[i], {language: found[language][i] for language in languages}, drawing))
+            shown.append((images.pixels[i], {language: written[language][i] for language in languages}, drawing))
     print(f"see {_draw(describer, shown, path)}")
 
 
@@ -234,19 +238,19 @@ def _choose(images: Captioned) -> list[int]:
     return sorted(range(len(images)), key=lambda i: -groups[i])[:SHOWN]
 
 
-def _draw(describer: Describer, shown: Sequence[tuple[np.ndarray, dict[str, str], Drawing | None]], path: Path) -> Path:
+def _draw(describer: Describer, shown: Sequence[Shown], path: Path) -> Path:
     """Draw images, and beside each what the model looks at while it writes some words of each of
     its captions; returns the path of the picture.
     """
     languages = describer.languages
     figure = empty_figure(1.1 * (1 + WORDS * len(languages)), (1.35 + 0.15 * len(languages)) * len(shown))
     parts = figure.subfigures(len(shown), 1, squeeze=False)[:, 0]
-    for (pixels, texts, drawing), part in zip(shown, parts, strict=True):
-        part.suptitle(literal("\n".join(texts.values())), fontsize=8)
+    for (pixels, ids, drawing), part in zip(shown, parts, strict=True):
+        part.suptitle(literal("\n".join(describer.texts(list(ids.values())))), fontsize=8)
         first, *others = part.subplots(1, 1 + WORDS * len(languages))
         first.imshow(pixels.transpose(1, 2, 0))
         for number, language in enumerate(languages):
-            ((words, weights),) = describer.attention(pixels[None], [texts[language]], language)
+            ((words, weights),) = describer.attention(pixels[None], [ids[language]], language)
             for place, axes in zip(_named(words, weights, drawing, language), others[WORDS * number :], strict=False):
                 axes.imshow(pixels.mean(axis=0), cmap="Greys_r", vmin=0, vmax=1)
                 extent = (-0.5, pixels.shape[-1] - 0.5, pixels.shape[-1] - 0.5, -0.5)

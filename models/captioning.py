@@ -40,19 +40,20 @@ class CaptionerConfig(Config):
     """Hyper-parameters; the defaults suit drawings of 32 x 32 pixels."""
 
     vocab_size: int
+    n_starts: int = 0  # ids from vocab_size on that only start captions, such as one for each language
     image_size: int = 32
     n_channels: int = 3
     patch_size: int = 8
-    encoder: str = "cnn"
-    decoder: str = "gru"
+    encoder: str = "patches"
+    decoder: str = "transformer"
     d_model: int = 64
     n_encoder_layers: int = 2
-    n_decoder_layers: int = 2  # of a Transformer
+    n_decoder_layers: int = 1  # of a Transformer
     n_heads: int = 4
     d_ff: int = 128
     attention: str = "dot"  # of a GRU
     hidden_size: int = 128
-    dropout: float = 0.0
+    dropout: float = 0.1
     label_smoothing: float = 0.0
     max_length: int = 64
     pad_id: int = 0
@@ -205,7 +206,7 @@ class Captioner(EncoderDecoder):
     def __init__(self, config):
         c = self.config = config
         self.encoder = CNN(c) if c.encoder == "cnn" else _vision_transformer(c)
-        self.embedding = nn.Embedding(c.vocab_size, c.d_model)
+        self.embedding = nn.Embedding(c.vocab_size + c.n_starts, c.d_model)
         self.dropout = nn.Dropout(c.dropout)
         self.decoder = GRUDecoder(c) if c.decoder == "gru" else TransformerDecoder(c)
         self.output = nn.Linear(c.d_model, c.vocab_size)

@@ -6,6 +6,7 @@ Letters: N images, S pixels a side, K captions of an image, T positions, n regio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,8 @@ from toolkit.tokenizer import PAD, STOP, Tokenizer
 
 __all__ = ["Describer", "Settings", "Task", "learn_tokenizer", "make_model", "on_objects", "presets"]
 
+Ids = Sequence[int]
+
 ROWS = 128  # images described at a time
 ATTENTION = "attention: maximum on the named", "attention: weight on the named", "regions on the named"
 
@@ -36,18 +39,20 @@ class Settings(Training):
     lr: float = option(3e-3, "peak learning rate of Adam", least=0, below=1e6)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=SCHEDULES)
     warmup: int = option(50, "updates of linear warm-up", least=1)
-    epochs: int | None = option(10, "stop after so many passes over the data", least=1)
-    encoder: str = option("cnn", "what sees: a CNN, or a Vision Transformer on patches", choices=("cnn", "patches"))
-    decoder: str = option("gru", "what writes: a GRU with attention, or a Transformer", choices=("gru", "transformer"))
+    epochs: int | None = option(6, "stop after so many passes over the data", least=1)
+    encoder: str = option("patches", "what sees: a CNN, or a Vision Transformer on patches", choices=("cnn", "patches"))
+    decoder: str = option(
+        "transformer", "what writes: a GRU with attention, or a Transformer", choices=("gru", "transformer")
+    )
     patch: int = option(8, "pixels a side of a region of the image", least=1)
     d_model: int = option(64, "features of a region and of a word", least=1)
     layers: int = option(2, "layers of the encoder; of a CNN besides the first", least=1, below=1000)
     hidden: int = option(128, "gru: features of the states", least=1)
     attention: str = option("dot", "gru: what the states look at the image by", choices=("additive", "dot"))
-    decoder_layers: int = option(2, "transformer: layers of the decoder", least=1, below=1000)
+    decoder_layers: int = option(1, "transformer: layers of the decoder", least=1, below=1000)
     heads: int = option(4, "patches, transformer: attention heads", least=1)
     d_ff: int = option(128, "patches, transformer: features inside the feed-forward layers", least=1)
-    dropout: float = option(0.0, "dropout", least=0, below=1)
+    dropout: float = option(0.1, "dropout", least=0, below=1)
     label_smoothing: float = option(0.0, "label smoothing", least=0, below=1)
     max_length: int = option(40, "longest caption, in tokens", least=2, below=100_000)
     vocab: int = option(1000, "sub-words, shared by all languages", least=1, below=2**20)
@@ -80,7 +85,7 @@ def learn_tokenizer(images: Captioned, settings: Settings) -> Tokenizer:
     return Tokenizer.train([text for captions in images.captions for _, text in captions], settings.vocab)
 
 
-def make_model(settings: Settings, vocab_size: int, side: int, device: str) -> Captioner:
+def make_model(settings: Settings, vocab_size: int, languages: int, side: int, device: str) -> Captioner:
     """A model of these settings, its weights drawn from their seed. Raises UserError for patches
     that do not suit the images, or a device that cannot be used.
     """
@@ -88,7 +93,7 @@ def make_model(settings: Settings, vocab_size: int, side: int, device: str) -> C
     mt.random.seed(s.seed)
     try:
         config = CaptionerConfig(
-            vocab_size=vocab_size, image_size=side, patch_size=s.patch, encoder=s.encoder, decoder=s.decoder,
+            vocab_size=vocab_size, n_starts=languages, image_size=side, patch_size=s.patch, encoder=s.encoder, decoder=s.decoder,
             d_model=s.d_model, n_encoder_layers=s.layers, n_decoder_layers=s.decoder_layers, n_heads=s.heads, d_ff=s.d_ff,
             attention=s.attention, hidden_size=s.hidden, dropout=s.dropout, label_smoothing=s.label_smoothing,
             max_length=s.max_length, pad_id=PAD, stop_id=STOP,
@@ -125,8 +130,8 @@ class Task:
     def __init__(self, splits: Splits, tokenizer: Tokenizer, settings: Settings) -> None:
         self.tokenizer, self.languages, self.settings, self.dropped = tokenizer, splits.languages, settings, 0
         self.samples, self.validation = (self._samples(part) for part in (splits.train, splits.validation))
-        vocab_size = tokenizer.vocab_size + len(splits.languages)
-        self.model = make_model(settings, vocab_size, splits.train.pixels.shape[-1], settings.device)
+        side = splits.train.pixels.shape[-1]
+        self.model = make_model(settings, tokenizer.vocab_size, len(splits.languages), side, settings.device)
 
     def _samples(self, images: Captioned) -> Samples:
         longest = self.settings.max_length
@@ -201,28 +206,32 @@ class Describer:
     def of(cls, run: Run, languages: Sequence[str], side: int, weights: str, device: str) -> Describer:
         """That of a run; ``weights`` names the checkpoint, "" is its result."""
         tokenizer = Tokenizer.load(run.path("tokenizer.json"))
-        model = make_model(run.settings, tokenizer.vocab_size + len(languages), side, device)
+        model = make_model(run.settings, tokenizer.vocab_size, len(languages), side, device)
         load_weights(model, run, weights)
         return cls(model, tokenizer, languages)
 
-    def describe(self, pixels: np.ndarray, beam: int = 1) -> dict[str, list[str]]:
-        """A caption in each language for each image (N, 3, S, S); greedy for one beam."""
+    def write(self, pixels: np.ndarray, beam: int = 1) -> dict[str, list[Ids]]:
+        """The tokens of a caption in each language for each image (N, 3, S, S); greedy for one
+        beam.
+        """
         starts, found = list(self._starts.values()), []
         for first in range(0, len(pixels), ROWS):
             images = self._input(pixels[first : first + ROWS])
             found += self.model.generate(images, beam_size=beam, start_ids=starts * len(images))
-        texts = [self.tokenizer.decode(ids) for ids in found]
-        return {language: texts[number :: len(starts)] for number, language in enumerate(self.languages)}
+        return {language: found[number :: len(starts)] for number, language in enumerate(self.languages)}
 
-    def attention(self, pixels: np.ndarray, texts: Sequence[str], language: str) -> list[tuple[list[str], np.ndarray]]:
+    def texts(self, ids: Sequence[Ids]) -> list[str]:
+        """What captions say."""
+        return [self.tokenizer.decode(caption) for caption in ids]
+
+    def attention(self, pixels: np.ndarray, ids: Sequence[Ids], language: str) -> list[tuple[list[str], np.ndarray]]:
         """The words of a caption of each image, and where the model looks while it writes each:
         (words, n, n).
 
         It is what the first sub-word of a word is written by: the mean over heads and layers, whose
         weights sum to 1.
         """
-        ids = self.tokenizer.encode_batch(texts)
-        table = np.full((len(ids), max(1, *map(len, ids))), PAD, np.int32)  # what each word is written after
+        table = np.full((len(ids), max(1, *map(len, ids))), PAD, np.int32)  # what each token is written after
         for row, caption in zip(table, ids, strict=True):
             row[: len(caption)] = [self._starts[language], *caption][: len(caption)]
         maps = self.model.attention_maps(self._input(pixels), mt.asarray(table, device=self._device))
@@ -249,19 +258,21 @@ def on_objects(describer: Describer, images: Captioned, language: str) -> dict[s
     of the regions that are on the group, which is what attention to everything would get.
 
     A region is on a group that has a pixel in it. The right description is written, whatever the
-    model would write itself.
+    model would write itself; one that is too long for it is left out.
     """
-    texts = [drawing.scene.describe(language) for drawing in images.drawings]
-    found = []
-    for first in range(0, len(texts), ROWS):
-        part = slice(first, first + ROWS)
-        seen = describer.attention(images.pixels[part], texts[part], language)
-        for drawing, (words, weights) in zip(images.drawings[part], seen, strict=True):
-            place = 0
+    tokenizer, longest = describer.tokenizer, describer.model.config.max_length
+    ids = tokenizer.encode_batch([drawing.scene.describe(language) for drawing in images.drawings])
+    rows = [row for row, caption in enumerate(ids) if len(caption) <= longest]
+    found = [[math.nan] * len(ATTENTION)] * (not rows)
+    for first in range(0, len(rows), ROWS):
+        part = rows[first : first + ROWS]
+        seen = describer.attention(images.pixels[part], [ids[row] for row in part], language)
+        for row, (words, weights) in zip(part, seen, strict=True):
+            place, drawing = 0, images.drawings[row]
             for group, mask in zip(drawing.scene.groups, drawing.masks, strict=True):
                 place = words.index(noun(language, group.count, group.shape), place)
                 on = _regions(mask, weights.shape[-1])
-                found.append((on.flat[weights[place].argmax()], weights[place][on].sum(), on.mean()))
+                found.append([on.flat[weights[place].argmax()], weights[place][on].sum(), on.mean()])
                 place += 1
     return dict(zip(ATTENTION, np.mean(found, axis=0).tolist(), strict=True))
 

@@ -23,7 +23,7 @@ def kind(request):
 
 def make(**options):
     mt.random.seed(0)
-    shape = dict(vocab_size=11, image_size=8, patch_size=4, d_model=8, hidden_size=6, n_heads=2, d_ff=12, max_length=6)
+    shape = dict(vocab_size=9, n_starts=2, image_size=8, patch_size=4, d_model=8, hidden_size=6, n_heads=2, d_ff=12, n_decoder_layers=2, max_length=6)
     return Captioner(CaptionerConfig(**{**shape, **options})).astype(np.float64).eval()
 
 

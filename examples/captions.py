@@ -10,10 +10,11 @@
 
 A file of captions has lines image<TAB>caption, or a first line such as
 image<TAB>English<TAB>French and a caption in each language. The drawn scenes have one right
-description in English and one in French, and the network writes both, one image to many texts. What
-is held out are other scenes, and scenes with a colour and a shape that were never together in
-training. The run folder holds config.json, tokenizer.json, languages.json, weights.safetensors,
-log.jsonl, loss.png, captions.png, and checkpoints/.
+description in English and one in French, and the network writes both: one image to many texts. Held
+out are other scenes; scenes with a number, colour and shape that were never together in training;
+and scenes with a colour and a shape that never were. The run folder holds config.json,
+tokenizer.json, languages.json, weights.safetensors, log.jsonl, loss.png, captions.png, and
+checkpoints/.
 """
 
 from __future__ import annotations

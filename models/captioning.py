@@ -53,7 +53,7 @@ class CaptionerConfig(Config):
     d_ff: int = 128
     attention: str = "dot"  # of a GRU
     hidden_size: int = 128
-    dropout: float = 0.1
+    dropout: float = 0.0
     label_smoothing: float = 0.0
     max_length: int = 64
     pad_id: int = 0

@@ -52,7 +52,7 @@ class Settings(Training):
     decoder_layers: int = option(1, "transformer: layers of the decoder", least=1, below=1000)
     heads: int = option(4, "patches, transformer: attention heads", least=1)
     d_ff: int = option(128, "patches, transformer: features inside the feed-forward layers", least=1)
-    dropout: float = option(0.1, "dropout", least=0, below=1)
+    dropout: float = option(0.0, "dropout", least=0, below=1)
     label_smoothing: float = option(0.0, "label smoothing", least=0, below=1)
     max_length: int = option(40, "longest caption, in tokens", least=2, below=100_000)
     vocab: int = option(1000, "sub-words, shared by all languages", least=1, below=2**20)

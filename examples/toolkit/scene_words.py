@@ -1,7 +1,7 @@
 """The words of `toolkit.scenes`: what is drawn, in English and in French.
 
 English puts the colour before the thing, which alone has a plural. French puts it behind, and both
-agree: ``deux étoiles vertes``, ``un carré blanc``, ``trois anneaux orange`` (which never changes).
+agree: ``deux étoiles vertes``, ``un carré blanc``; ``trois anneaux turquoise`` never changes.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ FRENCH_COLOURS = {
     "blue": _regular("bleu", "bleue"),
     "yellow": _regular("jaune", "jaune"),
     "white": _regular("blanc", "blanche"),
-    "orange": Colour("orange", "orange", "orange", "orange"),
     "purple": _regular("violet", "violette"),
+    "turquoise": Colour("turquoise", "turquoise", "turquoise", "turquoise"),
 }
 COLOURS = tuple(FRENCH_COLOURS)
-NUMBERS = {1: ("a", "un"), 2: ("two", "deux"), 3: ("three", "trois")}  # "an" and "une" if they must be
+NUMBERS = {1: ("a", "un"), 2: ("two", "deux"), 3: ("three", "trois")}
 CORNERS = (  # in reading order
     ("at the top left", "en haut à gauche"),
     ("at the top right", "en haut à droite"),
@@ -91,7 +91,6 @@ def describe_group(language: str, corner: int, count: int, colour: str, shape: s
     which, word = LANGUAGES.index(language), noun(language, count, shape)
     number, place = NUMBERS[count][which], CORNERS[corner][which]
     if language == "English":
-        number += "n" if count == 1 and colour[0] in "aeiou" else ""
         return f"{place} {number} {colour} {word}"
     feminine = SHAPES[shape].feminine
     number += "e" if count == 1 and feminine else ""

@@ -13,7 +13,7 @@ Letters: S pixels a side, G groups of a scene.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,17 +22,22 @@ from toolkit.english_french import Dice
 from toolkit.samples import random_words
 from toolkit.scene_words import COLOURS, CORNERS, NUMBERS, SHAPES, describe_group
 
-__all__ = ["SIDE", "UNSEEN_PAIRS", "Drawing", "Group", "Scene", "SceneSplits", "draw", "splits"]
+__all__ = ["SIDE", "UNSEEN_PAIRS", "UNSEEN_TRIPLES", "Drawing", "Group", "Scene", "SceneSplits", "draw", "splits"]
 
 SIDE = 32  # pixels; a corner has 16, and each of the four places in a corner 8
 PLACE = SIDE // 4
 FINE = 4  # samples a side of a pixel, so that edges are smooth
-RADII = (2.6, 3.3)  # of a thing, in pixels: smallest and largest
-SHADE, NOISE, DARK = 0.1, 0.05, 0.25  # largest change of a colour, of a pixel; lightest background
+RADII = (3.2, 3.7)  # of a thing, in pixels: smallest and largest
+SHADE, NOISE, DARK = 0.1, 0.03, 0.25  # largest change of a colour, of a pixel; lightest background
 
 # A colour and a shape that are never together in a scene to train on: each shape once, each colour
-# once.
+# once. And with others that are, a number that they are never seen in.
 UNSEEN_PAIRS = frozenset(zip(COLOURS, [*list(SHAPES)[2:], *list(SHAPES)[:2]], strict=True))
+UNSEEN_TRIPLES = frozenset(
+    (1 + i % len(NUMBERS), colour, shape)
+    for i, (colour, shape) in enumerate(zip(COLOURS, [*list(SHAPES)[4:], *list(SHAPES)[:4]], strict=True))
+)
+SEEN, TRIPLE, PAIR = range(3)  # how new a scene is
 
 
 @dataclass(frozen=True, order=True)
@@ -45,9 +50,11 @@ class Group:
     shape: str
 
     @property
-    def is_seen(self) -> bool:
-        """Whether its colour and shape may be trained on."""
-        return (self.colour, self.shape) not in UNSEEN_PAIRS
+    def novelty(self) -> int:
+        """`PAIR` or `TRIPLE` if it is held out with others like it, otherwise `SEEN`."""
+        if (self.colour, self.shape) in UNSEEN_PAIRS:
+            return PAIR
+        return TRIPLE if (self.count, self.colour, self.shape) in UNSEEN_TRIPLES else SEEN
 
 
 @dataclass(frozen=True)
@@ -57,9 +64,9 @@ class Scene:
     groups: tuple[Group, ...]
 
     @property
-    def is_seen(self) -> bool:
-        """Whether it has no pair of colour and shape that is held out."""
-        return all(group.is_seen for group in self.groups)
+    def novelty(self) -> int:
+        """That of its newest group."""
+        return max(group.novelty for group in self.groups)
 
     def describe(self, language: str) -> str:
         """Its description in a language of `LANGUAGES`."""
@@ -99,8 +106,8 @@ FORMS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "ring": lambda x, y: (x**2 + y**2 <= 1) & (x**2 + y**2 >= 0.3),
 }
 RGB = {
-    "red": (0.85, 0.12, 0.12), "green": (0.15, 0.7, 0.2), "blue": (0.2, 0.35, 0.9), "yellow": (0.9, 0.85, 0.15),
-    "white": (0.9, 0.9, 0.9), "orange": (0.9, 0.5, 0.1), "purple": (0.6, 0.2, 0.75),
+    "red": (0.9, 0.1, 0.1), "green": (0.1, 0.9, 0.1), "blue": (0.1, 0.1, 0.9), "yellow": (0.9, 0.9, 0.1),
+    "white": (0.9, 0.9, 0.9), "purple": (0.9, 0.1, 0.9), "turquoise": (0.1, 0.9, 0.9),
 }  # fmt: skip
 
 
@@ -144,39 +151,39 @@ class SceneSplits:
     train: list[Drawing]
     validation: list[Drawing]
     unseen_scenes: list[Drawing]
-    unseen_combinations: list[Drawing]
+    unseen_triples: list[Drawing]
+    unseen_pairs: list[Drawing]
 
 
 def splits(train: int, held_out: int, seed: int = 0) -> SceneSplits:
     """``train`` drawings to train on, and ``held_out`` for each of the other parts.
 
     No scene of another part is trained on in any drawing. Scenes of the last part have a colour and
-    a shape together that are together in no other part (`UNSEEN_PAIRS`).
+    a shape together that are together in no other part (`UNSEEN_PAIRS`); those of the one before
+    have a pair that others have too, in a number that it has nowhere else (`UNSEEN_TRIPLES`).
     """
     dice, taken = Dice(seed), set()
 
-    def fresh(is_seen: bool) -> Iterator[Scene]:
+    def fresh(novelty: int) -> Scene:
+        """A scene that is in no part that is complete."""
         while True:
             scene = _scene(dice)
-            if scene.is_seen == is_seen and scene not in taken:
-                yield scene
+            if scene.novelty == novelty and scene not in taken:
+                return scene
 
     parts: list[list[Scene]] = []
-    for count, is_seen in ((held_out, True), (held_out, False), (held_out, True)):
-        scenes = fresh(is_seen)
-        part = []
-        for _ in range(count):
-            part.append(next(scenes))
-            taken.add(part[-1])
-        parts.append(part)
-    scenes = fresh(True)
-    parts.append([next(scenes) for _ in range(train)])
+    for novelty in (SEEN, TRIPLE, PAIR, SEEN):
+        parts.append([])
+        for _ in range(held_out):
+            parts[-1].append(fresh(novelty))
+            taken.add(parts[-1][-1])
+    parts.append([fresh(SEEN) for _ in range(train)])
     drawn, number = [], 0
     for part in parts:
         drawn.append([draw(scene, seed, number + i) for i, scene in enumerate(part)])
         number += len(part)
-    unseen_scenes, unseen_combinations, validation, trained = drawn
-    return SceneSplits(trained, validation, unseen_scenes, unseen_combinations)
+    unseen_scenes, unseen_triples, unseen_pairs, validation, trained = drawn
+    return SceneSplits(trained, validation, unseen_scenes, unseen_triples, unseen_pairs)
 
 
 def _scene(dice: Dice) -> Scene:

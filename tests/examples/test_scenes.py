@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from toolkit import scene_words, scenes
 from toolkit.scene_words import COLOURS, CORNERS, LANGUAGES, NUMBERS, SHAPES
-from toolkit.scenes import RGB, UNSEEN_PAIRS, Group, Scene, draw, splits
+from toolkit.scenes import RGB, UNSEEN_PAIRS, UNSEEN_TRIPLES, Group, Scene, draw, splits
 
 
 @pytest.fixture(scope="module")
 def made():
-    return splits(300, 60)
+    return splits(200, 20)
 
 
 @pytest.mark.parametrize(
@@ -22,11 +22,11 @@ def made():
             "at the top left two red squares, at the bottom right a green star",
             "en haut à gauche deux carrés rouges, en bas à droite une étoile verte",
         ),
-        ([(1, 1, "orange", "cross")], "at the top right an orange cross", "en haut à droite une croix orange"),
+        ([(1, 1, "turquoise", "cross")], "at the top right a turquoise cross", "en haut à droite une croix turquoise"),
         (
-            [(2, 3, "orange", "star"), (3, 3, "white", "cross")],
-            "at the bottom left three orange stars, at the bottom right three white crosses",
-            "en bas à gauche trois étoiles orange, en bas à droite trois croix blanches",
+            [(2, 3, "turquoise", "star"), (3, 3, "white", "cross")],
+            "at the bottom left three turquoise stars, at the bottom right three white crosses",
+            "en bas à gauche trois étoiles turquoise, en bas à droite trois croix blanches",
         ),
         (
             [(0, 2, "purple", "heart"), (1, 3, "blue", "ring"), (2, 1, "white", "circle")],
@@ -58,36 +58,39 @@ def test_different_groups_are_described_differently():
 
 
 def test_no_part_has_a_scene_of_another(made):
-    parts = [
-        {d.scene for d in part} for part in (made.train, made.validation, made.unseen_scenes, made.unseen_combinations)
-    ]
-    assert [len(part) for part in parts[1:]] == [60, 60, 60]
-    for i, part in enumerate(parts):
-        assert not any(part & other for other in parts[i + 1 :])
+    parts = (made.validation, made.unseen_scenes, made.unseen_triples, made.unseen_pairs, made.train)
+    scenes = [{drawing.scene for drawing in part} for part in parts]
+    assert [len(part) for part in scenes[:4]] == [20] * 4
+    for i, part in enumerate(scenes):
+        assert not any(part & other for other in scenes[i + 1 :])
 
 
-def test_combinations_that_are_held_out_are_never_trained_on(made):
-    assert {colour for colour, _ in UNSEEN_PAIRS} == set(COLOURS) and {shape for _, shape in UNSEEN_PAIRS} == set(
-        SHAPES
-    )
-    seen = {
-        (g.colour, g.shape)
-        for part in (made.train, made.validation, made.unseen_scenes)
-        for d in part
-        for g in d.scene.groups
-    }
-    assert len(UNSEEN_PAIRS) == len(COLOURS) == 7 and not seen & UNSEEN_PAIRS
-    assert len(seen) == len(COLOURS) * len(SHAPES) - len(UNSEEN_PAIRS)  # all others are there, also with few drawings
-    for drawing in made.unseen_combinations:
-        assert any((group.colour, group.shape) in UNSEEN_PAIRS for group in drawing.scene.groups)
+def pairs(drawings):
+    return {(group.colour, group.shape) for drawing in drawings for group in drawing.scene.groups}
 
 
-def test_the_same_seed_draws_the_same(made):
-    again, other = splits(300, 60), splits(300, 60, seed=1)
-    for one, two in zip(made.train, again.train, strict=True):
-        assert one.scene == two.scene
-        np.testing.assert_array_equal(one.pixels, two.pixels)
-    assert [d.scene for d in other.train] != [d.scene for d in made.train]
+def triples(drawings):
+    return {(group.count, group.colour, group.shape) for drawing in drawings for group in drawing.scene.groups}
+
+
+def test_what_is_held_out_is_never_trained_on(made):
+    for held_out in (UNSEEN_PAIRS, {(colour, shape) for _, colour, shape in UNSEEN_TRIPLES}):
+        assert len(held_out) == 7  # each colour and each shape once
+        assert {colour for colour, _ in held_out} == set(COLOURS) and {shape for _, shape in held_out} == set(SHAPES)
+    for part in (made.train, made.validation, made.unseen_scenes):
+        assert not pairs(part) & UNSEEN_PAIRS and not triples(part) & UNSEEN_TRIPLES
+    assert len(pairs(made.train)) == len(COLOURS) * len(SHAPES) - 7  # all others, also with few drawings
+    assert not pairs(made.unseen_triples) & UNSEEN_PAIRS
+    assert all(triples([drawing]) & UNSEEN_TRIPLES for drawing in made.unseen_triples)
+    assert all(pairs([drawing]) & UNSEEN_PAIRS for drawing in made.unseen_pairs)
+
+
+def test_the_same_seed_draws_the_same():
+    one, two, other = splits(10, 2), splits(10, 2), splits(10, 2, seed=1)
+    for first, second in zip(one.train, two.train, strict=True):
+        assert first.scene == second.scene
+        np.testing.assert_array_equal(first.pixels, second.pixels)
+    assert [drawing.scene for drawing in other.train] != [drawing.scene for drawing in one.train]
 
 
 def test_two_drawings_of_a_scene_differ():
@@ -119,7 +122,7 @@ def test_a_drawing_shows_its_scene():
 
 
 def test_shapes_are_told_apart_by_their_pixels():
-    """The nearest of the mean pictures of the shapes is mostly right; by chance it were in 1 of 7."""
+    """The nearest of the mean pictures of the shapes is mostly right; by chance, 1 of 7."""
 
     def things(number):
         found = {}

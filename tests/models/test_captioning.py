@@ -23,7 +23,18 @@ def kind(request):
 
 def make(**options):
     mt.random.seed(0)
-    shape = dict(vocab_size=9, n_starts=2, image_size=8, patch_size=4, d_model=8, hidden_size=6, n_heads=2, d_ff=12, n_decoder_layers=2, max_length=6)
+    shape = dict(
+        vocab_size=9,
+        n_starts=2,
+        image_size=8,
+        patch_size=4,
+        d_model=8,
+        hidden_size=6,
+        n_heads=2,
+        d_ff=12,
+        n_decoder_layers=2,
+        max_length=6,
+    )
     return Captioner(CaptionerConfig(**{**shape, **options})).astype(np.float64).eval()
 
 
@@ -44,9 +55,8 @@ def test_gradients_reach_every_parameter(kind):
     invariants.gradient_reaches_parameters(make(**kind), batch, call=Captioner.loss, batches=1)
 
 
-@pytest.mark.parametrize("attention", ["additive", "dot"])
-def test_gradients_are_those_of_finite_differences(attention):
-    model = make(encoder="cnn", decoder="gru", attention=attention, d_model=4, hidden_size=3)
+def test_gradients_are_those_of_finite_differences():
+    model = make(encoder="cnn", decoder="gru", attention="additive", d_model=4, hidden_size=3)
     gradcheck(lambda *_: model.loss(IMAGES, TARGET_IN, TARGET_OUT), list(model.parameters()))
 
 

@@ -145,8 +145,8 @@ class Task:
         if not any(written):
             raise UserError(f"each caption has more than {longest - 1} tokens; train with a larger --max-length")
         table = np.full((len(written), max(map(len, written)), longest + 1), PAD, np.int32)  # (N, K, T + 1)
-        for rows, found in zip(table, written, strict=True):
-            for row, caption in zip(rows, found, strict=False):
+        for place, found in zip(table, written, strict=True):
+            for row, caption in zip(place, found, strict=False):
                 row[: len(caption)] = caption
         targets = table[:, :, 1:]
         inputs = np.where(targets != PAD, table[:, :, :-1], PAD)  # without STOP, which nothing follows

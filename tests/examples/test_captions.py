@@ -12,7 +12,7 @@ from toolkit.captioned import drawn, exactly_right, most_frequent, of_nearest, r
 from toolkit.captioning import Describer, Settings, Task, learn_tokenizer, on_objects
 from toolkit.console import UserError
 
-TINY = "--d-model 16 --d-ff 24 --heads 2 --layers 1 --vocab 300 --batch 8 --epochs 10 --lr 0.01 --warmup 5 --dropout 0".split()
+TINY = "--d-model 16 --d-ff 24 --heads 2 --layers 1 --vocab 300 --batch 8 --epochs 20 --lr 0.01 --warmup 5 --dropout 0".split()
 
 call = caller(captions.main)
 refused = refuser(call)
@@ -81,6 +81,7 @@ def test_describing(run, data, tmp_path, capsys):
     refused(capsys, "there is no folder", "describe", "--run", run, images[0], "--output", tmp_path / "none" / "a.png")
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_run_left_alone(data, tmp_path):
     how = [
         *"--d-model 8 --d-ff 8 --heads 1 --layers 1 --vocab 300 --schedule constant --dropout 0.2".split(),

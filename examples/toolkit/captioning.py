@@ -145,8 +145,8 @@ class Task:
         if not any(written):
             raise UserError(f"each caption has more than {longest - 1} tokens; train with a larger --max-length")
         table = np.full((len(written), max(map(len, written)), longest + 1), PAD, np.int32)  # (N, K, T + 1)
-        for place, found in zip(table, written, strict=True):
-            for row, caption in zip(place, found, strict=False):
+        for room, found in zip(table, written, strict=True):
+            for row, caption in zip(room, found, strict=False):
                 row[: len(caption)] = caption
         targets = table[:, :, 1:]
         inputs = np.where(targets != PAD, table[:, :, :-1], PAD)  # without STOP, which nothing follows
@@ -161,8 +161,8 @@ class Task:
         images, *ids = (
             mt.asarray(batch[name], device=self.settings.device) for name in ("images", "inputs", "targets")
         )
-        rows = (array.reshape((-1, array.shape[2])) for array in ids)  # (B, K, T) to (B K, T)
-        return self.model.loss(model_input(images), *rows, divide_by=divide_by)
+        inputs, targets = (array.reshape((-1, array.shape[2])) for array in ids)  # (B, K, T) to (B K, T)
+        return self.model.loss(model_input(images), inputs, targets, divide_by=divide_by)
 
     def validate(self) -> dict[str, float]:
         """The loss per token of the images to validate by."""

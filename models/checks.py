@@ -9,8 +9,9 @@ import numpy as np
 
 import minitensor as mt
 from minitensor import nn
+from minitensor.backend import is_floating
 
-__all__ = ["check_features", "check_ids", "check_mask", "check_pairs", "evaluating", "key_mask"]
+__all__ = ["check_features", "check_ids", "check_images", "check_mask", "check_pairs", "evaluating", "key_mask"]
 
 
 @contextmanager
@@ -40,6 +41,31 @@ def check_features(source, n_features):
     """Raise ValueError for a source that is not (sequences, positions, ``n_features``)."""
     if source.ndim != 3 or source.shape[2] != n_features:
         raise ValueError(f"the source must be (sequences, positions, {n_features} features), got shape {source.shape}")
+
+
+def check_images(images, config):
+    """``images`` as a Tensor, floats.
+
+    Raises ValueError if they are not (B, C, S, S) with the ``n_channels`` and the ``image_size`` of
+    ``config``, or integers.
+    """
+    c, images = config, mt.asarray(images)
+    if images.ndim != 4:
+        raise ValueError(f"images must be (batch, channels, height, width), got shape {images.shape}")
+    if images.shape[1] != c.n_channels:
+        raise ValueError(
+            f"the images have {images.shape[1]} channels, the model takes {c.n_channels}: convert them, "
+            "or make a model with another n_channels"
+        )
+    if images.shape[2:] != (c.image_size, c.image_size):
+        height, width = images.shape[2:]
+        raise ValueError(
+            f"the images are {height} x {width} pixels, the model takes {c.image_size} x {c.image_size}: "
+            "scale or crop them, or make a model with another image_size"
+        )
+    if not is_floating(images.dtype):
+        raise ValueError(f"images must be floats, got {images.dtype}: scale them, such as images / 255.0")
+    return images
 
 
 def check_mask(mask, ids):

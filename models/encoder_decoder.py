@@ -83,12 +83,17 @@ class EncoderDecoder(nn.Module):
         total = F.cross_entropy(logits, target_out, ignore_index=ignored, label_smoothing=smoothing, reduction="sum")
         return per_target(total, target_out, divide_by, ignored)
 
-    def generate(self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None, n_best=None) -> Any:
+    def generate(
+        self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None, n_best=None, start_ids=None
+    ) -> Any:
         """Target sequences, lists of ids without start and stop tokens; greedy for one beam.
 
         source (B, S), mask (B, S). max_new_tokens: default: 50 more than the source has (Vaswani et
         al. 2017, section 6.1); never more than the model's ``max_length``. n_best: this many
-        hypotheses of the beam for each sentence; default: the best one, not in a list.
+        hypotheses of the beam for each sentence; default: the best one, not in a list. start_ids:
+        the token that each target starts with, such as that of a language; default: ``start_id``.
+        If there are R of them, a multiple of B, the first R / B are for the first source, and so
+        on, and each source is encoded once. Raises ValueError for another number.
         """
         c = self.config
         source = mt.asarray(source)
@@ -97,8 +102,16 @@ class EncoderDecoder(nn.Module):
             max_new_tokens = real.data.sum(axis=1) + 50
         limit = np.minimum(max_new_tokens, c.max_length)
         with evaluating(self):
-            if c.start_id is None:
-                raise ValueError("this model has no token to start with: set start_id in its configuration")
-            start_ids = [c.start_id] * source.shape[0]
+            if start_ids is None:
+                if c.start_id is None:
+                    raise ValueError("this model has no token to start with: set start_id in its configuration")
+                start_ids = [c.start_id] * source.shape[0]
+            each = len(start_ids) // max(source.shape[0], 1)  # targets of a source
+            if len(start_ids) != each * source.shape[0] or each < min(source.shape[0], 1):
+                raise ValueError(f"{len(start_ids)} start_ids cannot be shared out among {source.shape[0]} sources")
+            state = self.start(source, mask)
+            if each > 1:
+                state.reorder(np.arange(source.shape[0]).repeat(each))
+                limit = limit if limit.ndim == 0 else limit.repeat(each)
             how = (limit, beam_size, length_penalty, n_best)
-            return search(self.step, self.start(source, mask), start_ids, () if c.stop_id is None else c.stop_id, *how)
+            return search(self.step, state, start_ids, () if c.stop_id is None else c.stop_id, *how)

@@ -23,14 +23,13 @@ import numpy as np
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
-from minitensor.backend import is_floating
-from minitensor.models.checks import evaluating
+from minitensor.models.checks import check_images, evaluating
 from minitensor.models.classification import MULTI_LABEL, REGRESSION, check_problem, classifier_loss, problem_of
 from minitensor.models.configuration import check_dropouts
 from minitensor.models.published_config import PublishedConfig
 from minitensor.models.vit_checkpoints import PRESETS, PublishedViT, from_hugging_face, to_hugging_face
 
-__all__ = ["ViT", "ViTConfig"]
+__all__ = ["PatchEmbedding", "ViT", "ViTConfig"]
 
 # What a loss may ignore: no image's label, so that each one out of range is an error, -100 too.
 NO_LABEL = -(2**31)
@@ -169,31 +168,12 @@ class ViT(PublishedViT):
 
     def _embed(self, images):
         """(B, C, S, S) to (B, T, D), the input of the encoder."""
-        x = self.patches(self._check(images))  # (B, N, D)
+        images = check_images(images, self.config).astype(self.patches.weight.dtype)
+        x = self.patches(images)  # (B, N, D)
         if self.class_token is not None:
             first = mt.broadcast_to(self.class_token, (x.shape[0], 1, x.shape[2]))
             x = mt.concat([first, x], axis=1)  # (B, N + 1, D)
         return self.dropout(x + self.positions)
-
-    def _check(self, images):
-        """``images`` as floats of the model's dtype."""
-        c, images = self.config, mt.asarray(images)
-        if images.ndim != 4:
-            raise ValueError(f"images must be (batch, channels, height, width), got shape {images.shape}")
-        if images.shape[1] != c.n_channels:
-            raise ValueError(
-                f"the images have {images.shape[1]} channels, the model takes {c.n_channels}: convert them, "
-                "or make a model with another n_channels"
-            )
-        if images.shape[2:] != (c.image_size, c.image_size):
-            height, width = images.shape[2:]
-            raise ValueError(
-                f"the images are {height} x {width} pixels, the model takes {c.image_size} x {c.image_size}: "
-                "scale or crop them, or make a model with another image_size"
-            )
-        if not is_floating(images.dtype):
-            raise ValueError(f"images must be floats, got {images.dtype}: scale them, such as images / 255.0")
-        return images.astype(self.patches.weight.dtype)
 
     def loss(self, images, labels, divide_by=None):
         """The loss per image: label-smoothed cross-entropy in nats, but for another `problem_type`.

@@ -120,7 +120,9 @@ def test_arguments_that_are_not_utf_8_are_refused(value):
 PROGRAMS = "digits forecast from_rnn_to_transformer language_model languages masked_language_model sentence_similarity"
 
 
-@pytest.mark.parametrize("program", [*PROGRAMS.split(), "genes", "sentiment", "text_to_text", "translate"])
+@pytest.mark.parametrize(
+    "program", [*PROGRAMS.split(), "captions", "genes", "sentiment", "speech", "text_to_text", "translate"]
+)
 def test_every_program_refuses_them(program, capsys):
     refuser(caller(importlib.import_module(program).main))(
         capsys, "argument 1, 'caf\\udce9', is not UTF-8", "caf\udce9"

@@ -6,7 +6,7 @@ import pytest
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor.backend import namespace
-from minitensor.models.search import _found_there
+from minitensor.models.search import _draw, _fetched, _top
 from tests.backend.parity import check_parity
 from tests.backend.test_fake_gradients import both
 from tests.optim.test_deferred import KINDS, Run
@@ -44,9 +44,22 @@ def test_gradients_in_the_flat_buffer_are_those_of_the_cpu():
 def test_the_most_probable_tokens_are_numpys(width):
     values = np.random.default_rng(0).integers(0, 5, (9, width)).astype(np.float32)  # many equals
     values[3], values[4, -1] = -np.inf, np.nan
-    ids, best = _found_there(mt.tensor(values, device="cuda"))
+    there = mt.tensor(values, device="cuda")
+    ids, best = _fetched(there.argmax(axis=-1), there.max(axis=-1))
     assert np.array_equal(best, values.max(axis=-1), equal_nan=True)
     assert np.array_equal(ids[:4], values.argmax(axis=-1)[:4]) and np.array_equal(ids[5:], values.argmax(axis=-1)[5:])
+
+
+@pytest.mark.parametrize("width, count", [(7, 3), (8000, 6), (50257, 11)])
+def test_the_best_of_each_row_are_numpys(width, count):
+    values = np.random.default_rng(1).normal(size=(9, width))
+    (best, places), (found, there) = _top(values, count), _top(mt.tensor(values, device="cuda"), count)
+    there, found = _fetched(there, found)
+    assert np.array_equal(np.sort(found), np.sort(best)) and np.array_equal(np.sort(there), np.sort(places))
+    uniform = np.random.default_rng(2).uniform(size=9)
+    for kept in ((None, None), (count, None), (count, 0.9)):
+        drawn = _draw(mt.tensor(values, device="cuda"), *kept, mt.tensor(uniform, device="cuda"))
+        assert np.array_equal(drawn.to("cpu").numpy(), _draw(values, *kept, uniform))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -16,7 +16,7 @@ import re
 import sys
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -188,19 +188,21 @@ class NaiveBayes:
         log P(label | text) = log P(label) + sum over n-grams of log P(n-gram | label) + constant
 
     with one added to every count. Cavnar and Trenkle, "N-gram-based text categorization", 1994, for
-    the n-grams.
+    the n-grams. ``features`` gives other features of a text than these, such as its words.
     """
 
-    def __init__(self, pairs: Sequence[Pair]) -> None:
+    def __init__(self, pairs: Sequence[Pair], features: Callable[[str], Sequence[str]] | None = None) -> None:
         """Count."""
+        self._features = features or _ngrams
         self.labels = sorted({label for _, label in pairs})
-        self._grams = {gram: i for i, gram in enumerate(sorted({gram for text, _ in pairs for gram in _ngrams(text)}))}
+        known = sorted({gram for text, _ in pairs for gram in self._features(text)})
+        self._grams = {gram: i for i, gram in enumerate(known)}
         counts = np.ones((len(self.labels), len(self._grams)))  # (C, V)
         texts = np.zeros(len(self.labels))
         for text, label in pairs:
             row = self.labels.index(label)
             texts[row] += 1
-            for gram in _ngrams(text):
+            for gram in self._features(text):
                 counts[row, self._grams[gram]] += 1
         self._prior = np.log(texts / texts.sum())
         self._likelihood = np.log(counts / counts.sum(axis=1, keepdims=True))
@@ -209,7 +211,7 @@ class NaiveBayes:
         """The most probable label of each text; n-grams that were never seen tell nothing."""
         found = []
         for text in texts:
-            known = [self._grams[gram] for gram in _ngrams(text) if gram in self._grams]
+            known = [self._grams[gram] for gram in self._features(text) if gram in self._grams]
             found.append(self.labels[int((self._prior + self._likelihood[:, known].sum(axis=1)).argmax())])
         return found
 

@@ -10,10 +10,10 @@ follow-ups, whose pronouns need the dialogue so far.
     python examples/stories.py ask --run runs/stories "Anna went to the park." "Where is she?"
     python examples/stories.py ask --run runs/stories         (lines from the standard input)
 
-A file has a statement on each line, or a question, a tab and its answer; a blank line separates
-stories. The idea of such tasks is that of Weston et al. 2015, arXiv:1502.05698. The run folder
-holds config.json, vocabulary.json, weights.safetensors, log.jsonl, loss.png, relations.png,
-attention.png, and checkpoints/.
+A file has statements, one a line, and behind them questions, each with a tab and its answer; a
+blank line separates stories. The idea of such tasks is that of Weston et al. 2015,
+arXiv:1502.05698. The run folder holds config.json, vocabulary.json, weights.safetensors, log.jsonl,
+loss.png, relations.png, attention.png, and checkpoints/.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
 from toolkit import console
 from toolkit.console import UserError
-from toolkit.dialogue import VOCABULARY, Conversation, Listener, Settings, Task
+from toolkit.dialogue import VOCABULARY, Conversation, Listener, Settings, Stream, Task
 from toolkit.files import write_text
 from toolkit.numbers import positive_integer
 from toolkit.other_data import load_to_test, tell_seen
@@ -46,7 +45,7 @@ class StoryQuestions(Program):
 
     name, settings = "stories", Settings
     files = (VOCABULARY, *PICTURES)
-    data_help = "file of stories: statements, question<TAB>answer, a blank line behind each story (embedded stories)"
+    data_help = "file of stories: statements, then question<TAB>answer, then a blank line (embedded stories)"
     loss_label = "loss per word of an answer (nats)"
 
     def load(self, data: Data) -> Stories:
@@ -156,7 +155,7 @@ def _report(run: Run, loaded: Stories, train: Sequence[Story], listener: Listene
             for title, places in _places(stories).items():
                 print(table(title, by_group(places, network)))
             _tell_wrong(lines, right["network"])
-            _tell_attention(run, loaded, stories, listener)
+            _tell_attention(run, stories, listener)
     print(f"see {run.path('loss.png')}, {run.path('relations.png')} and {run.path('attention.png')}")
 
 
@@ -164,8 +163,7 @@ def _short_enough(stories: Sequence[Story], listener: Listener, name: str) -> li
     """The stories that the model can read; stderr tells of others. Raises UserError if none is
     left.
     """
-    lengths = [sum(len(listener.words.encode(f"{line.text} {line.answer}")) + 1 for line in story) for story in stories]
-    kept = [story for story, length in zip(stories, lengths, strict=True) if length < listener.longest]
+    kept = [story for story in stories if len(Stream.of(listener.words, story)) < listener.longest]
     if not kept:
         raise UserError(f"{name}: each story has more than {listener.longest} words; train with a larger --max-length")
     if len(kept) < len(stories):
@@ -194,28 +192,18 @@ def _tell_wrong(lines: Sequence[Line], right: Sequence[bool]) -> None:
         print("wrong: " + "; ".join(f"{line.text} (is {line.answer}; {line.relation})" for line in wrong))
 
 
-def _tell_attention(run: Run, loaded: Stories, stories: Sequence[Story], listener: Listener) -> None:
-    """Which head looks at the line that an answer follows from: chosen by the stories to validate
-    by, reported on others. Files do not say which line that is; of their stories the last layer's
-    first head is drawn.
+def _tell_attention(run: Run, stories: Sequence[Story], listener: Listener) -> None:
+    """Whether answers look at the lines that they follow from, which files do not say; and a
+    picture of one story.
     """
-    by_head = (
-        looked_at(listener, _short_enough(loaded.validation, listener, "validation"))
-        if loaded.validation
-        else np.array([])
-    )
-    head = listener.model.config.n_layers - 1, 0
-    if len(by_head):
-        best = by_head.mean(axis=0)  # (L, H)
-        head = tuple(int(n) for n in np.unravel_index(best.argmax(), best.shape))
-        share = looked_at(listener, stories)[:, head[0], head[1]].mean()
-        last = looked_at(listener, stories, lambda told: told[-1]).mean()
+    share, last, count = looked_at(listener, stories)
+    if count:
         print(
-            f"layer {head[0] + 1}, head {head[1] + 1}, looks most at a line that the answer follows from in {100 * share:.1f} % of"
-            f" the questions; the last line is one in {100 * last:.1f} %"
+            f"the answer looks most at a line that it follows from in {100 * share:.1f} % of {count:,} questions; the last line"
+            f" is one in {100 * last:.1f} %"
         )
-    longest = max(stories, key=lambda story: (sum(bool(line.lines) for line in story), -len(story)))
-    draw_attention(listener, longest, head, run.path("attention.png"))
+    drawn = max(stories, key=lambda story: (sum(bool(line.lines) for line in story), len(story)))
+    draw_attention(listener, drawn, run.path("attention.png"))
 
 
 main = StoryQuestions().main

@@ -1,11 +1,12 @@
 """The parts of a run that answers questions about stories: settings, training task, and the trained
 model that listens and answers.
 
-A story is one stream of words: START, its lines as they come, and behind each question its answer
-and STOP. A GPT (Radford et al. 2019) reads it and learns the answers alone, so that one pass over a
-story teaches all of them, and each is given with all that was said before, the dialogue included.
+A story is the source, the dialogue about it the target: START, and the questions, behind each its
+answer and STOP. A recurrent encoder-decoder with attention (Luong et al. 2015) learns the answers
+alone, so that one pass over a story teaches all of them, and each is given with all that
+was said before.
 
-Letters: B stories, T words, H heads.
+Letters: B stories, S words of a story, T of a dialogue.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import minitensor as mt
-from minitensor import nn
-from minitensor.models.gpt import GPT, IGNORED, GPTConfig
+from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from toolkit import samples
 from toolkit.batches import cut_evenly
 from toolkit.console import UserError
@@ -29,12 +29,11 @@ from toolkit.stories import Line, Stories, Story
 from toolkit.tokenizer import PAD, START, STOP
 from toolkit.words import Words
 
-__all__ = ["VOCABULARY", "Conversation", "Listener", "Settings", "Stream", "Task", "make_model"]
+__all__ = ["VOCABULARY", "Conversation", "Listener", "Settings", "Stream", "Task", "make_model", "padded"]
 
 VOCABULARY = "vocabulary.json"  # in the folder of a run
-ROWS = 256  # stories answered at a time
+ROWS = 200  # stories read at a time
 LONGEST_ANSWER = 16  # words, STOP included
-WAVE = 200.0  # the slowest sinusoid takes this many positions for a radian
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,107 +42,98 @@ class Settings(Training):
     be learned by heart.
     """
 
-    d_model: int = option(64, "features of each position", least=1)
-    heads: int = option(8, "attention heads", least=1)
-    layers: int = option(4, "layers", least=1, below=1000)
-    d_ff: int = option(128, "features inside the feed-forward layers", least=1)
+    cell: str = option("gru", "recurrent layers", choices=("gru", "lstm"))
+    attention: str = option("dot", "how a question finds words of the story", choices=("additive", "dot"))
+    d_model: int = option(64, "features of a word", least=1)
+    hidden: int = option(128, "features of the states, in each direction", least=1)
+    layers: int = option(1, "recurrent layers of the encoder, and as many of the decoder", least=1, below=1000)
     dropout: float = option(0.0, "dropout", least=0, below=1)
-    max_length: int = option(256, "longest story with its questions, in words", least=2, below=100_000)
-    max_tokens: int = option(640, "positions in a batch, padding included", least=2)
+    max_length: int = option(256, "longest story, and longest dialogue, in words", least=2, below=100_000)
+    max_tokens: int = option(1280, "words in a batch, padding included, on either side", least=2)
     lr: float = option(3e-3, "peak learning rate of Adam", least=0, below=1e6)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=SCHEDULES)
     warmup: int = option(100, "updates of linear warm-up", least=1)
-    steps: int | None = option(3500, "stop after so many updates", least=1)
-    validate_every: int | None = option(500, "updates between validations; an epoch if not given", least=1)
-
-    def __post_init__(self) -> None:
-        """Also check that the heads divide the features, and that these come in pairs."""
-        super().__post_init__()
-        if self.d_model % self.heads:
-            raise UserError(f"--heads {self.heads} must divide --d-model {self.d_model}")
-        if self.d_model % 2:
-            raise UserError(f"--d-model {self.d_model} must be even: positions are sines and cosines")
+    steps: int | None = option(1600, "stop after so many updates", least=1)
+    validate_every: int | None = option(200, "updates between validations; an epoch if not given", least=1)
 
 
-def make_model(settings: Settings, vocab_size: int, device: str) -> GPT:
-    """A GPT of these settings, its weights drawn from their seed.
-
-    Who said what where is found by place and by name from the first update on, so that positions
-    start as sinusoids (Vaswani et al. 2017, section 3.5), and weights with a variance that keeps
-    that of their inputs; GPT-2's own start, N(0, 0.02**2), has to grow first.
-    """
+def make_model(settings: Settings, vocab_size: int, device: str) -> Seq2Seq:
+    """A model of these settings, its weights drawn from their seed."""
     s = settings
     mt.random.seed(s.seed)
-    dropouts = dict(dropout=s.dropout, attention_dropout=s.dropout, embedding_dropout=s.dropout)
-    model = GPT(
-        GPTConfig(
-            vocab_size=vocab_size, max_length=s.max_length, d_model=s.d_model, n_layers=s.layers, n_heads=s.heads,
-            d_ff=s.d_ff, tie_output=False, stop_id=STOP, **dropouts,
-        )
+    config = Seq2SeqConfig(
+        vocab_size=vocab_size, d_model=s.d_model, dropout=s.dropout, max_length=s.max_length, label_smoothing=0.0,
+        pad_id=PAD, start_id=START, stop_id=STOP, cell=s.cell, attention=s.attention, hidden_size=s.hidden,
+        n_layers=s.layers,
     )  # fmt: skip
-    for name, parameter in model.named_parameters():
-        if name == "tokens.weight":
-            nn.init.normal_(parameter, std=0.5)
-        elif parameter.ndim > 1:
-            adds = name.endswith(("attention.out.weight", "linear2.weight"))
-            nn.init.normal_(parameter, std=(parameter.shape[1] * (2 * s.layers if adds else 1)) ** -0.5)
-    model.positions.weight.assign(mt.asarray(_waves(s.max_length, s.d_model)))
-    return place(model, device)
-
-
-def _waves(length: int, features: int) -> np.ndarray:
-    """Sinusoids (T, D) of half the amplitude, as the words have half the usual deviation."""
-    speeds = WAVE ** -(np.arange(0, features, 2) / features)
-    angles = np.arange(length)[:, None] * speeds
-    return 0.5 * np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+    return place(Seq2Seq(config), device)
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A story as ids (T,), which word follows at each place if that is to be learned, and for each
-    of its questions where its last word is.
+    """A story as ids (S,) with STOP; the dialogue as ids (T,), and which word follows at each
+    place, PAD where that is not to be learned; and for each question where its last word is.
     """
 
+    source: np.ndarray
     ids: np.ndarray
     targets: np.ndarray
     asked: list[int]
 
     @classmethod
     def of(cls, words: Words, story: Sequence[Line]) -> Stream:
-        """Without what follows the last answer's last word."""
-        ids, targets, asked = [START], [IGNORED], []
+        """A story whose answers are known."""
+        source = [id for line in story if not line.answer for id in words.encode(line.text)]
+        ids, targets, asked = [START], [PAD], []
         for line in story:
-            said = words.encode(line.text)
-            ids += said
-            targets += [IGNORED] * len(said)
             if line.answer:
-                asked.append(len(ids) - 1)
-                answer = [*words.encode(line.answer), STOP]
-                targets[-1:] = [*answer, IGNORED]
-                ids += answer
-        return cls(np.array(ids, dtype=np.int32), np.array(targets, dtype=np.int64), asked)
+                said, answer = words.encode(line.text), [*words.encode(line.answer), STOP]
+                asked.append(len(ids) + len(said) - 1)
+                ids += [*said, *answer]
+                targets += [*[PAD] * (len(said) - 1), *answer, PAD]
+        made = (np.array(part, dtype=np.int32) for part in ([*source, STOP], ids, targets))
+        return cls(*made, asked)
+
+    def __len__(self) -> int:
+        """The words of the longer side."""
+        return max(len(self.source), len(self.ids))
 
     def right(self, guesses: np.ndarray) -> list[bool]:
         """For each question, whether ``guesses`` (T,) of the next words are the answer."""
-        learned = self.targets != IGNORED
+        learned = self.targets != PAD
         ends = [place + int(np.argmin(learned[place:])) for place in self.asked]
         return [bool((guesses[a:b] == self.targets[a:b]).all()) for a, b in zip(self.asked, ends, strict=True)]
 
 
 class Batch(samples.Batch):
-    """Streams with padding behind them: ``ids`` (B, T) and ``targets`` (B, T)."""
+    """``source`` and its ``mask`` (B, S), ``ids`` and ``targets`` (B, T), padded."""
 
     @property
     def tokens(self) -> int:
         """The words to be learned."""
-        return int(np.count_nonzero(self["targets"] != IGNORED))
+        return int(np.count_nonzero(self["targets"] != PAD))
 
     def rows(self, rows: slice | np.ndarray) -> Batch:
         return Batch({name: array[rows] for name, array in self.arrays.items()})
 
 
+def padded(streams: Sequence[Stream]) -> Batch:
+    """Streams as rectangles, with PAD behind them."""
+    source, ids, targets = (
+        _rectangle([getattr(one, name) for one in streams]) for name in ("source", "ids", "targets")
+    )
+    return Batch({"source": source, "mask": source != PAD, "ids": ids, "targets": targets})
+
+
+def _rectangle(rows: Sequence[np.ndarray]) -> np.ndarray:
+    table = np.full((len(rows), max(map(len, rows))), PAD, dtype=np.int32)
+    for filled, row in zip(table, rows, strict=True):
+        filled[: len(row)] = row
+    return table
+
+
 class Task:
-    """The answers of stories; ``dropped`` counts those that are too long to train on."""
+    """The answers of dialogues; ``dropped`` counts the stories that are too long to train on."""
 
     def __init__(self, stories: Stories, words: Words, settings: Settings) -> None:
         self.words, self.settings = words, settings
@@ -156,14 +146,14 @@ class Task:
         """The streams that are short enough, by length, and the number of the others."""
         longest = min(self.settings.max_length, self.settings.max_tokens)
         found = [Stream.of(self.words, story) for story in stories]
-        kept = sorted((stream for stream in found if len(stream.ids) <= longest), key=lambda stream: len(stream.ids))
+        kept = sorted((stream for stream in found if len(stream) <= longest), key=len)
         if not kept:
             raise UserError(f"each of the {len(found)} stories {what} has more than {longest} words; see --max-length")
         return kept, len(found) - len(kept)
 
     def epoch(self, number: int) -> Epoch[Batch]:
         """Equally long stories in an order that depends on (seed, epoch), in shuffled batches."""
-        lengths = [len(stream.ids) for stream in self.train]
+        lengths = [len(stream) for stream in self.train]
         cuts = cut_evenly(lengths, self.settings.max_tokens)
         random = random_words(self.settings.seed, number, len(lengths) + len(cuts) + 1)
         groups = np.split(np.lexsort((random[: len(lengths)], lengths)), cuts)
@@ -171,44 +161,37 @@ class Task:
         return Epoch(lambda group: padded([self.train[i] for i in group]), [groups[i] for i in order])
 
     def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
-        device = self.settings.device
-        ids, targets = (mt.asarray(batch[name], device=device) for name in ("ids", "targets"))
-        return self.model.loss(ids, targets, divide_by=divide_by)
+        arrays = (batch[name] for name in ("source", "ids", "targets", "mask"))
+        source, ids, targets, mask = (mt.asarray(array, device=self.settings.device) for array in arrays)
+        return self.model.loss(source, ids, targets, mask, divide_by=divide_by)
 
     def validate(self) -> dict[str, float]:
         """The loss per word of the answers, and the share of answers that are right if those before
         were.
         """
-        total, count, right = 0.0, 0, []
+        total, count = 0.0, 0
+        right: list[bool] = []
         for start in range(0, len(self.validation), ROWS):
             streams = self.validation[start : start + ROWS]
             batch = padded(streams)
-            logits = self.model(mt.asarray(batch["ids"], device=self.settings.device))
             total += self.loss(batch, 1).item()
             count += batch.tokens
-            guesses = logits.to("cpu").numpy().argmax(axis=-1)
-            for stream, row in zip(streams, guesses, strict=True):
+            for stream, row in zip(streams, next_words(self.model, batch, self.settings.device), strict=True):
                 right += stream.right(row)
         return {"validation_loss": total / count, "exact": float(np.mean(right))}
 
 
-def padded(streams: Sequence[Stream]) -> Batch:
-    """Streams as rectangles. No mask: nothing looks ahead, so that what is behind a stream tells
-    nothing.
-    """
-    width = max(len(stream.ids) for stream in streams)
-    ids = np.full((len(streams), width), PAD, dtype=np.int32)
-    targets = np.full((len(streams), width), IGNORED, dtype=np.int64)
-    for row, stream in enumerate(streams):
-        ids[row, : len(stream.ids)] = stream.ids
-        targets[row, : len(stream.ids)] = stream.targets
-    return Batch({"ids": ids, "targets": targets})
+def next_words(model: Seq2Seq, batch: Batch, device: str) -> np.ndarray:
+    """The most probable word after each of the dialogues, (B, T)."""
+    source, ids, mask = (mt.asarray(batch[name], device=device) for name in ("source", "ids", "mask"))
+    with mt.no_grad():
+        return model(source, ids, mask).to("cpu").numpy().argmax(axis=-1)
 
 
 class Listener:
-    """A trained model that is told lines and answers questions."""
+    """A trained model that is told stories and answers questions."""
 
-    def __init__(self, model: GPT, words: Words, device: str = "cpu") -> None:
+    def __init__(self, model: Seq2Seq, words: Words, device: str = "cpu") -> None:
         self.model, self.words, self.device = model, words, device
 
     @classmethod
@@ -221,65 +204,86 @@ class Listener:
 
     @property
     def longest(self) -> int:
-        """The words of a story that still leaves room for an answer."""
+        """The words of a story, or of a dialogue that still leaves room for an answer."""
         return self.model.config.max_length - LONGEST_ANSWER
 
-    def answer(self, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-        """The ids of the answer to the question that each prompt ends with. Raises UserError for a
-        prompt that leaves no room.
+    def reply(self, sources: Sequence[Sequence[int]], dialogues: Sequence[Sequence[int]]) -> list[list[int]]:
+        """The ids of the answer to the question that each dialogue ends with. Raises UserError for
+        what leaves no room.
         """
-        longest = max(map(len, prompts))
+        longest = max(map(len, [*sources, *dialogues]))
         if longest > self.longest:
             raise UserError(
-                f"a story has {longest} words with its dialogue, the model reads {self.longest}; begin a new one"
+                f"a story or its dialogue has {longest} words, the model reads {self.longest}; begin a new one"
             )
-        return self.model.generate([list(prompt) for prompt in prompts], LONGEST_ANSWER)
+        answers: list[list[int]] = [[] for _ in sources]
+        going = list(range(len(sources)))
+        for _ in range(LONGEST_ANSWER):
+            told = _rectangle([np.array([*sources[n], STOP]) for n in going])
+            said = [np.array([*dialogues[n], *answers[n]]) for n in going]
+            batch = Batch({"source": told, "mask": told != PAD, "ids": _rectangle(said)})
+            guesses = next_words(self.model, batch, self.device)
+            found = [int(row[len(ids) - 1]) for row, ids in zip(guesses, said, strict=True)]
+            for number, id in zip(going, found, strict=True):
+                answers[number] += [id] if id != STOP else []
+            going = [number for number, id in zip(going, found, strict=True) if id != STOP]
+            if not going:
+                break
+        return answers
 
-    def answers(self, stories: Sequence[Sequence[Line]]) -> list[list[str]]:
+    def answers(self, stories: Sequence[Story]) -> list[list[str]]:
         """The answers to all questions of each story, every one given behind the model's own
         answers to those before.
         """
-        heard: list[list[int]] = [[START] for _ in stories]
-        rest = [list(story) for story in stories]
+        sources = [
+            [id for line in story if not line.answer for id in self.words.encode(line.text)] for story in stories
+        ]
+        questions = [[self.words.encode(line.text) for line in story if line.answer] for story in stories]
+        dialogues = [[START] for _ in stories]
         found: list[list[str]] = [[] for _ in stories]
-        while True:
-            asked = []
-            for number, lines in enumerate(rest):
-                while lines:
-                    line = lines.pop(0)
-                    heard[number] += self.words.encode(line.text)
-                    if line.answer:
-                        asked.append(number)
-                        break
-            if not asked:
-                return found
+        for turn in range(max(map(len, questions))):
+            asked = [number for number, texts in enumerate(questions) if turn < len(texts)]
             for start in range(0, len(asked), ROWS):
-                numbers = asked[start : start + ROWS]
-                for number, ids in zip(numbers, self.answer([heard[n] for n in numbers]), strict=True):
-                    heard[number] += [*ids, STOP]
+                part = asked[start : start + ROWS]
+                for number in part:
+                    dialogues[number] += questions[number][turn]
+                for number, ids in zip(
+                    part, self.reply(*([side[n] for n in part] for side in (sources, dialogues))), strict=True
+                ):
+                    dialogues[number] += [*ids, STOP]
                     found[number].append(self.words.decode(ids))
+        return found
 
     def attention(self, streams: Sequence[Stream]) -> np.ndarray:
-        """What each word looks at, (B, layers, H, T, T)."""
-        ids = mt.asarray(padded(streams)["ids"], device=self.device)
-        return np.stack([maps.to("cpu").numpy() for maps in self.model.attention_maps(ids).values()], axis=1)
+        """What each word of the dialogues looks at in the stories, (B, T, S)."""
+        batch = padded(streams)
+        source, ids, mask = (mt.asarray(batch[name], device=self.device) for name in ("source", "ids", "mask"))
+        return self.model.attention_maps(source, ids, mask)["decoder.0.cross"].to("cpu").numpy()[:, 0]
 
 
 class Conversation:
-    """A story that grows line by line, with the questions asked and the answers given."""
+    """A story that grows line by line, and the dialogue about it, which begins anew when it
+    grows.
+    """
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
-        self.heard = [START]
+        self.story: list[int] = []
+        self.dialogue = [START]
 
     def hear(self, line: str) -> str | None:
-        """Take in a line; the answer if it ends in "?", otherwise None. An empty line says
-        nothing.
+        """Take in a line; the answer if it ends in "?", otherwise None. An empty line begins a new
+        story. Raises UserError for an unknown word, and for a question before anything is told.
         """
         new = self.listener.words.encode(line)
+        if not new:
+            self.story = []
         if not line.rstrip().endswith("?"):
-            self.heard += new
+            self.story += new
+            self.dialogue = [START]
             return None
-        (ids,) = self.listener.answer([[*self.heard, *new]])
-        self.heard += [*new, *ids, STOP]
+        if not self.story:
+            raise UserError(f"{line.strip()!r} asks before anything is told; tell something first")
+        (ids,) = self.listener.reply([self.story], [[*self.dialogue, *new]])
+        self.dialogue += [*new, *ids, STOP]
         return self.listener.words.decode(ids)

@@ -1,15 +1,15 @@
-"""Stories with questions between their lines, told of a `toolkit.story_world.World`.
+"""Stories and a dialogue about each, told of a `toolkit.story_world.World`.
 
     Anna went to the kitchen.
     She picked up the apple.
-    What does she have?         apple
     Ben walked to the garden.
     Where is he?                garden
-    And the apple?              kitchen
+    And Anna?                   kitchen
+    What does she have?         apple
 
 A pronoun means the one person of its gender, or the one thing, that the line before speaks of, its
 answer included: so "she" may go on from line to line, and "it" may be what was just answered. "And
-the apple?" asks the same of another.
+Anna?" asks the same of another.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ OBJECTIVE = {"she": "her", "he": "him", "it": "it"}
 PRONOUNS = 0.6  # of the times that a pronoun would be clear, it is used
 TRAIN, HELD = 20_000, 400  # stories to train on, and of each test set
 UNSEEN_PAIRS = "unseen pairs"
-EVENTS = range(1, 7)  # of a story
-PAUSE = 0.5  # how often an event is followed by questions
+EVENTS = range(2, 7)  # of a story
+ASKING = range(4, 8)  # questions about a story
+TRIES = 100  # questions drawn for a story at most
 VERBS = {
     "goes": ("went to", "walked to", "ran to"),
     "takes": ("picked up", "took", "found"),
@@ -110,37 +111,36 @@ def _with_new(story: Story) -> Story:
 
 
 def tell(dice: Dice, avoid: Pairs = HELD_OUT) -> Story:
-    """A story with questions, in which no pair of ``avoid`` comes together."""
+    """A story and questions about it, in which no pair of ``avoid`` comes together."""
     cast, world = Cast.draw(dice), World()
     lines: list[Line] = []
     spoken: set[str] = set()
-    count = dice.pick(EVENTS)
-    for number in range(count):
+    for number in range(dice.pick(EVENTS)):
         event = happen(dice, world, cast, avoid)
-        world.apply(event, len(lines))
+        world.apply(event, number)
         text, spoken = _statement(dice, event, spoken)
         lines.append(Line(text))
-        last = number == count - 1
-        if last or dice.chance(PAUSE):
-            asked, spoken = _questions(dice, world, spoken, 3 if last else dice.pick((1, 2)), avoid)
-            lines += asked
-    return tuple(lines)
+    return (*lines, *_questions(dice, world, spoken, dice.pick(ASKING), avoid))
 
 
-def _questions(dice: Dice, world: World, spoken: set[str], count: int, avoid: Pairs) -> tuple[list[Line], set[str]]:
-    """``count`` questions, no two in a row the same, and what the last speaks of."""
+def _questions(dice: Dice, world: World, spoken: set[str], count: int, avoid: Pairs) -> list[Line]:
+    """``count`` questions, none of them twice; fewer if the story has no more to ask about."""
     made: list[Line] = []
-    last: Question | None = None
-    while len(made) < count:
-        follows = follow_up(dice, last, world, avoid) if last else None
+    asked: list[Question] = []
+    for _ in range(TRIES):
+        follows = follow_up(dice, asked[-1], world, avoid) if asked else None
         question = follows or ask(dice, world, spoken, avoid)
-        if question != last:
-            found = answer(question, world)
-            text, form = (_ellipsis(question), "ellipsis") if follows else _spelled(dice, question, spoken)
-            relation = NOT_TOLD if found is UNTOLD else question.relation
-            made.append(Line(text, found.text, relation, form, found.lines, not found.pairs.isdisjoint(HELD_OUT)))
-            last, spoken = question, question.named | found.named
-    return made, spoken
+        if question in asked:
+            continue
+        found = answer(question, world)
+        text, form = (_ellipsis(question), "ellipsis") if follows else _spelled(dice, question, spoken)
+        relation = NOT_TOLD if found is UNTOLD else question.relation
+        made.append(Line(text, found.text, relation, form, found.lines, not found.pairs.isdisjoint(HELD_OUT)))
+        asked.append(question)
+        spoken = question.named | found.named
+        if len(made) == count:
+            break
+    return made
 
 
 # --- sentences ------------------------------------------------------------------------------------

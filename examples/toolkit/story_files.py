@@ -1,13 +1,13 @@
-"""Files of stories with questions between their lines.
+"""Files of stories with questions behind each.
 
     Anna went to the kitchen.
     She picked up the apple.
     What does she have?<TAB>apple<TAB>possession
     Where is it?<TAB>kitchen
 
-A line without a tab is a statement. A question ends in "?"; behind a tab comes its answer, and
-behind another, if wanted, the name of its kind, by which accuracy is told. A blank line separates
-stories.
+A line without a tab is a statement. Behind the statements come questions: each ends in "?", behind
+a tab comes its answer, and behind another, if wanted, the name of its kind, by which accuracy is
+told. A blank line separates stories.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def read_stories(path: str, whole: bool = False) -> Stories:
     lines: list[Line] = []
     for number, text in enumerate([*lines_of(read_text(path)), ""], start=1):
         if text.strip():
-            lines.append(_line(f"{path} line {number}", text.split("\t"), bool(lines)))
+            lines.append(_line(f"{path} line {number}", text.split("\t"), lines))
         elif lines:
             if not any(line.answer for line in lines):
                 raise UserError(
@@ -59,7 +59,7 @@ def _cells(line: Line) -> tuple[str, str, str]:
     return line.text, line.answer, line.relation
 
 
-def _line(where: str, cells: list[str], begun: bool) -> Line:
+def _line(where: str, cells: list[str], before: list[Line]) -> Line:
     text, answer, relation = ([cell.strip() for cell in cells] + ["", ""])[:3]
     if len(cells) > 3:
         raise UserError(
@@ -68,12 +68,16 @@ def _line(where: str, cells: list[str], begun: bool) -> Line:
     if len(cells) == 1:
         if text.endswith("?"):
             raise UserError(f"{where} is a question without an answer; write a tab and the answer behind it")
+        if before and before[-1].answer:
+            raise UserError(
+                f"{where} is a statement behind a question; a story is told first, and a blank line ends it"
+            )
         return Line(text)
     if not text.endswith("?"):
         raise UserError(f'{where} has a tab, but what is before it is no question; end it in "?", or remove the tab')
     if not spaced(answer):
         raise UserError(f"{where} is a question without an answer; write it behind the tab")
-    if not begun:
+    if not before:
         raise UserError(f"{where} asks before anything is told; put a statement before it")
     return Line(text, spaced(answer), relation or ANY)
 

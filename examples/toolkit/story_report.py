@@ -1,13 +1,13 @@
 """How many questions about stories are answered right, by relation and otherwise; and which line an
 answer looks at.
 
-Letters: B stories, L layers, H heads, T words.
+Letters: S words of a story, T of its dialogue.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from toolkit.stories import UNSEEN_PAIRS, Line, Story
 from toolkit.story_guesses import guesses, questions
 from toolkit.words import words_of
 
-__all__ = ["Head", "accuracy", "by_group", "draw_attention", "draw_relations", "looked_at", "table"]
+__all__ = ["accuracy", "by_group", "draw_attention", "draw_relations", "looked_at", "table"]
 
 Right = dict[str, list[bool]]  # for each question whether it is right, by who answered
 ROWS = 64  # stories looked into at a time
@@ -88,55 +88,33 @@ def draw_relations(rows: dict[str | int, dict[str, float]], path: Path) -> None:
 
 # --- what an answer looks at ----------------------------------------------------------------------
 
-Head = tuple[int, int]  # layer and head, counted from 0
 
+def looked_at(listener: Listener, stories: Sequence[Story]) -> tuple[float, float, int]:
+    """Of the questions that follow from lines of the story, the share whose answer, as it begins,
+    looks most at one of these lines; that of which the last line is one; and how many they are.
 
-def looked_at(listener: Listener, stories: Sequence[Story], rule: Callable[[np.ndarray], np.ndarray] | None = None):
-    """For each question that follows from lines named in the story whether each head, as it begins
-    the answer, looks most at one of them: an array (questions, L, H). A line gets what its words
-    get; only what the story has said so far counts, not the dialogue.
-
-    With ``rule``, (lines,) numbers of statements to which one is looked at, an array (questions,).
+    A line gets what its words get.
     """
-    found = []
+    found: list[tuple[bool, bool]] = []
     for start in range(0, len(stories), ROWS):
         part = stories[start : start + ROWS]
         streams = [Stream.of(listener.words, story) for story in part]
-        maps = listener.attention(streams) if rule is None else [None] * len(part)
-        for story, stream, seen in zip(part, streams, maps, strict=True):
-            spans = _spans(story)
-            asked = iter(stream.asked)
-            for number, line in enumerate(story):
-                if not line.answer:
-                    continue
-                place = next(asked)
+        for story, stream, seen in zip(part, streams, listener.attention(streams), strict=True):
+            lengths = [len(words_of(line.text)) for line in story if not line.answer]
+            starts = np.cumsum([0, *lengths])
+            asked = [line for line in story if line.answer]
+            for line, place in zip(asked, stream.asked, strict=True):
                 if line.lines:
-                    told = np.array([n for n in range(number) if not story[n].answer])
-                    if rule is not None:
-                        found.append(np.isin(rule(told), line.lines))
-                        continue
-                    taken = np.stack([seen[:, :, place, slice(*spans[n])].sum(axis=-1) for n in told])  # (lines, L, H)
-                    found.append(np.isin(told[taken.argmax(axis=0)], line.lines))
-    return np.array(found)
+                    taken = [seen[place, a:b].sum() for a, b in zip(starts, starts[1:], strict=False)]
+                    found.append((int(np.argmax(taken)) in line.lines, len(lengths) - 1 in line.lines))
+    shares = np.mean(found, axis=0) if found else (0.0, 0.0)
+    return float(shares[0]), float(shares[1]), len(found)
 
 
-def _spans(story: Story) -> list[tuple[int, int]]:
-    """Where the words of each line begin and end in its stream."""
-    spans, place = [], 1
-    for line in story:
-        end = place + len(words_of(line.text))
-        spans.append((place, end))
-        place = end + (len(words_of(line.answer)) + 1 if line.answer else 0)
-    return spans
-
-
-def draw_attention(listener: Listener, story: Story, head: Head, path: Path) -> None:
-    """Draw what a head looks at in the story as each answer begins."""
+def draw_attention(listener: Listener, story: Story, path: Path) -> None:
+    """Draw what each answer looks at in the story as it begins."""
     stream = Stream.of(listener.words, story)
-    seen = listener.attention([stream])[0][head]  # (T, T)
-    spans = _spans(story)
-    told = [place for line, span in zip(story, spans, strict=True) if not line.answer for place in range(*span)]
-    labels = [listener.words.decode([int(stream.ids[place])]) for place in told]
+    seen = listener.attention([stream])[0]  # (T, S)
+    labels = [*(word for line in story if not line.answer for word in words_of(line.text)), "<stop>"]
     rows = [f"{line.text} {line.answer}" for line in story if line.answer]
-    weights = seen[np.ix_(stream.asked, told)][None]
-    attention_heatmap({f"layer {head[0] + 1}, head {head[1] + 1}": weights}, labels, rows, path, ("story", "questions"))
+    attention_heatmap(seen[stream.asked][None], labels, rows, path, ("story", "question and answer"))

@@ -3,7 +3,7 @@
 follow-ups, whose pronouns need the dialogue so far.
 
     python examples/stories.py                  train on embedded stories, show what came of it
-    python examples/stories.py write --output stories.txt    (some of them: the form of a file)
+    python examples/stories.py write --output stories.txt    (others of the kind: the form of a file)
     python examples/stories.py train --data stories.txt --out runs/own
     python examples/stories.py train --resume --out runs/own
     python examples/stories.py evaluate --run runs/stories
@@ -98,7 +98,7 @@ class StoryQuestions(Program):
         made.add_argument(
             "lines", nargs="*", type=composed, metavar="LINE", help="what ends in ? is a question (standard input)"
         )
-        made = add("write", self.write, "write embedded stories to a file", of_a_run=False)
+        made = add("write", self.write, "write stories of the embedded kind to a file, to see its form", of_a_run=False)
         made.add_argument("--output", type=console.path, metavar="FILE", required=True, help="where to write them")
         made.add_argument("--count", type=positive_integer, default=1000, metavar="N", help="how many (1000)")
 
@@ -121,8 +121,8 @@ class StoryQuestions(Program):
                 print(f"{line.strip()} {answer}", flush=True)
 
     def write(self, options: argparse.Namespace) -> None:
-        """Write the first of the embedded stories."""
-        made = corpus(n_train=options.count)
+        """Write stories of the kind that is embedded."""
+        made = corpus(seed=1, n_train=options.count, n_validation=0, n_test=0)
         write_text(options.output, written(made.train))
         print(f"{options.output}: {options.count:,} stories")
 

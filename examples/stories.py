@@ -3,7 +3,7 @@
 follow-ups, whose pronouns need the dialogue so far.
 
     python examples/stories.py                  train on embedded stories, show what came of it
-    python examples/stories.py write --output stories.txt    (others of the kind: the form of a file)
+    python examples/stories.py write --output stories.txt    (others like them: the form of a file)
     python examples/stories.py train --data stories.txt --out runs/own
     python examples/stories.py train --resume --out runs/own
     python examples/stories.py evaluate --run runs/stories

@@ -84,12 +84,12 @@ def _place_of_thing(q: Question, world: World) -> Answer:
     holder = world.holder(q.thing)
     if holder:
         place, line = world.moves[holder][-1]
-        lines = (world.touched[q.thing], line)
-        return Answer(place, lines=lines, pairs=frozenset({(holder, place), (holder, q.thing)}))
+        pairs = frozenset({(holder, place), (holder, q.thing)})
+        return Answer(place, lines=(world.touched[q.thing], line), pairs=pairs)
     if q.thing not in world.left:
         return UNTOLD
-    place, lines = world.left[q.thing]
-    return Answer(place, lines=lines)
+    place, left = world.left[q.thing]
+    return Answer(place, lines=left)
 
 
 def _place_before(q: Question, world: World) -> Answer:
@@ -162,6 +162,7 @@ RELATIONS: dict[str, Callable[[Question, World], Answer]] = {
 }
 # Those drawn oftener, since only some stories have gifts to ask about.
 OFTEN = (*RELATIONS, "place of a person", "place of a thing", "giver", "giver")
+
 # --- questions ------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,8 @@
 """Simple answers to questions about stories, to measure a model against: each learns from the
 stories to train on, and sees the true answers before.
+
+The first two are told the relation of a question, which the model is not: of "not told" that is the
+answer already.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Settings(Training):
     lr: float = option(3e-3, "peak learning rate of Adam", least=0, below=1e6)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=SCHEDULES)
     warmup: int = option(100, "updates of linear warm-up", least=1)
-    steps: int | None = option(1600, "stop after so many updates", least=1)
+    steps: int | None = option(1150, "stop after so many updates", least=1)
     validate_every: int | None = option(200, "updates between validations; an epoch if not given", least=1)
 
 

@@ -91,8 +91,8 @@ class Stream:
                 asked.append(len(ids) + len(said) - 1)
                 ids += [*said, *answer]
                 targets += [*[PAD] * (len(said) - 1), *answer, PAD]
-        made = (np.array(part, dtype=np.int32) for part in ([*source, STOP], ids, targets))
-        return cls(*made, asked)
+        told, said, learned = (np.array(part, dtype=np.int32) for part in ([*source, STOP], ids, targets))
+        return cls(told, said, learned, asked)
 
     def __len__(self) -> int:
         """The words of the longer side."""
@@ -156,7 +156,7 @@ class Task:
         lengths = [len(stream) for stream in self.train]
         cuts = cut_evenly(lengths, self.settings.max_tokens)
         random = random_words(self.settings.seed, number, len(lengths) + len(cuts) + 1)
-        groups = np.split(np.lexsort((random[: len(lengths)], lengths)), cuts)
+        groups = np.split(np.lexsort((random[: len(lengths)], np.array(lengths))), cuts)
         order = np.argsort(random[len(lengths) :], kind="stable")
         return Epoch(lambda group: padded([self.train[i] for i in group]), [groups[i] for i in order])
 

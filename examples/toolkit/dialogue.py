@@ -91,8 +91,8 @@ class Stream:
                 asked.append(len(ids) + len(said) - 1)
                 ids += [*said, *answer]
                 targets += [*[PAD] * (len(said) - 1), *answer, PAD]
-        told, said, learned = (np.array(part, dtype=np.int32) for part in ([*source, STOP], ids, targets))
-        return cls(told, said, learned, asked)
+        story_ids, dialogue_ids, learned = (np.array(part, dtype=np.int32) for part in ([*source, STOP], ids, targets))
+        return cls(story_ids, dialogue_ids, learned, asked)
 
     def __len__(self) -> int:
         """The words of the longer side."""

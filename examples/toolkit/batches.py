@@ -16,7 +16,7 @@ from toolkit.console import UserError
 from toolkit.samples import Epoch, cut, random_words
 from toolkit.tokenizer import PAD, START, STOP
 
-__all__ = ["Batch", "Batches", "Epoch", "check_lengths", "drop_long", "pad_sources", "short_enough"]
+__all__ = ["Batch", "Batches", "Epoch", "check_lengths", "cut_evenly", "drop_long", "pad_sources", "short_enough"]
 
 Ids = Sequence[int]
 Source = Ids | np.ndarray  # ids, or features (S, F)
@@ -88,7 +88,7 @@ class Batches:
             raise UserError(f"a sentence has {longest} tokens, a batch only {max_tokens}; allow larger batches")
         # By T, within one T by S, up and down in turns: neighbours are alike also when T changes.
         self._keys = np.where(lengths[1] % 2, -lengths[0], lengths[0]), lengths[1]
-        self._cuts = _cut_evenly(lengths.max(axis=0)[np.lexsort(self._keys)].tolist(), max_tokens)
+        self._cuts = cut_evenly(lengths.max(axis=0)[np.lexsort(self._keys)].tolist(), max_tokens)
 
     def __len__(self) -> int:
         return len(self._source.lengths)
@@ -127,7 +127,7 @@ def _cut(lengths: list[int], max_tokens: int) -> list[int]:
     return cuts
 
 
-def _cut_evenly(lengths: list[int], max_tokens: int) -> list[int]:
+def cut_evenly(lengths: list[int], max_tokens: int) -> list[int]:
     """`_cut` at the lowest limit that needs no more batches, so that the last is not left with a
     sentence or two.
     """

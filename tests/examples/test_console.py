@@ -117,7 +117,9 @@ def test_arguments_that_are_not_utf_8_are_refused(value):
     str(caught.value).encode()  # so that it can be shown
 
 
-PROGRAMS = "digits forecast from_rnn_to_transformer language_model languages masked_language_model sentence_similarity"
+PROGRAMS = (
+    "digits forecast from_rnn_to_transformer language_model languages masked_language_model sentence_similarity stories"
+)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +154,7 @@ PATHS = {  # an option that names a file or a folder, and what comes before it
     "masked_language_model": ("--run", "fill"),
     "sentence_similarity": ("--input",),
     "sentiment": ("--output", "read"),
+    "stories": ("--output", "write"),
     "text_to_text": ("--data", "evaluate"),
     "translate": ("--output", "translate"),
 }

@@ -1,0 +1,81 @@
+"""A vocabulary of whole words and marks, for small worlds.
+
+>>> words = Words.of(["Where is Anna?", "garden"])
+>>> words.encode("where is Anna?")
+[5, 7, 4, 3]
+>>> words.decode([6])
+'garden'
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from toolkit.console import UserError
+from toolkit.files import read_json, write_text
+from toolkit.reading import composed
+from toolkit.tokenizer import SPECIAL
+
+__all__ = ["Words", "spaced", "words_of"]
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, and its marks, each alone."""
+    return re.findall(r"\w+|[^\w\s]", composed(text))
+
+
+def spaced(text: str) -> str:
+    """The words and marks of a text with one blank between any two, as `Words.decode` writes it."""
+    return " ".join(words_of(text))
+
+
+class Words:
+    """Each word is a token; ids 0, 1 and 2 are the tokenizer's `PAD`, `START` and `STOP`."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = list(words)
+        self._ids = {word: id for id, word in enumerate(self.words, start=len(SPECIAL))}
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Words:
+        """All words of texts, in the order of their code points."""
+        return cls(sorted({word for text in texts for word in words_of(text)}))
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids."""
+        return len(SPECIAL) + len(self.words)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text; a word that is known in another case only is taken for that. Raises
+        UserError for one that is not known.
+        """
+        return [self._id(word) for word in words_of(text)]
+
+    def _id(self, word: str) -> int:
+        for form in (word, word.lower(), word.capitalize()):
+            if form in self._ids:
+                return self._ids[form]
+        known = ", ".join(self.words[:40]) + (", ..." if len(self.words) > 40 else "")
+        raise UserError(f"the model has never read {word!r}; it knows: {known}")
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The words of ids with blanks between them, without special ones."""
+        return " ".join(self.words[id - len(SPECIAL)] for id in ids if id >= len(SPECIAL))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a JSON file, all of it or nothing."""
+        write_text(Path(path), json.dumps({"words": self.words}, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Words:
+        """Read what `save` wrote. Raises UserError for a missing, damaged or foreign file."""
+        found = read_json(path, "vocabulary of words")
+        words = found.get("words") if isinstance(found, dict) else None
+        if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+            raise UserError(f"{path} is damaged or not a vocabulary of words")
+        return cls(words)

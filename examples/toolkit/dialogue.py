@@ -45,15 +45,15 @@ class Settings(Training):
     cell: str = option("gru", "recurrent layers", choices=("gru", "lstm"))
     attention: str = option("additive", "how a question finds words of the story", choices=("additive", "dot"))
     d_model: int = option(64, "features of a word", least=1)
-    hidden: int = option(128, "features of the states, in each direction", least=1)
+    hidden: int = option(96, "features of the states, in each direction", least=1)
     layers: int = option(1, "recurrent layers of the encoder, and as many of the decoder", least=1, below=1000)
     dropout: float = option(0.0, "dropout", least=0, below=1)
     max_length: int = option(256, "longest story, and longest dialogue, in words", least=2, below=100_000)
     max_tokens: int = option(1280, "words in a batch, padding included, on either side", least=2)
-    lr: float = option(3e-3, "peak learning rate of Adam", least=0, below=1e6)
+    lr: float = option(4e-3, "peak learning rate of Adam", least=0, below=1e6)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=SCHEDULES)
     warmup: int = option(100, "updates of linear warm-up", least=1)
-    steps: int | None = option(1150, "stop after so many updates", least=1)
+    steps: int | None = option(1600, "stop after so many updates", least=1)
     validate_every: int | None = option(200, "updates between validations; an epoch if not given", least=1)
 
 

@@ -78,7 +78,7 @@ def write_wav(path: str | os.PathLike[str], sound: np.ndarray, rate: int) -> Non
     loudest = max(1.0, float(np.abs(sound).max(initial=0.0)))
     samples = np.rint(sound / loudest * 32767).astype("<i2")
     written = io.BytesIO()
-    with wave.open(written, "wb") as file:
+    with wave.Wave_write(written) as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(rate)

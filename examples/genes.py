@@ -144,8 +144,8 @@ class Genes(Program):
         """Print the protein of each DNA; of a file as FASTA, with the titles of the DNA."""
         if bool(options.dna) == bool(options.input):
             raise UserError("give DNA to translate, or a FASTA file of it by --input FILE (- is standard input)")
+        records = read_fasta(options.input, dna_of) if options.input else []
         if options.input:
-            records = read_fasta(options.input, dna_of)
             genes, names = [record.sequence for record in records], [record.name for record in records]
         else:
             genes = [dna_of(text, f"DNA {number}") for number, text in enumerate(options.dna, start=1)]

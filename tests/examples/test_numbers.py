@@ -3,6 +3,7 @@
 import argparse
 import doctest
 
+import captions
 import digits
 import forecast
 import from_rnn_to_transformer
@@ -13,6 +14,8 @@ import masked_language_model
 import pytest
 import sentence_similarity
 import sentiment
+import speech
+import stories
 import text_to_text
 import translate
 from toolkit import console, numbers
@@ -22,9 +25,10 @@ from toolkit.reading import composed
 
 ODD = ("nan", "inf", "-inf", "-1e308", "1e308", "-1", "9" * 30, "9" * 400, "x", "")
 PROGRAMS = {
-    "digits": digits.Digits(), "forecast": forecast.Forecast(), "genes": genes.Genes(),
+    "captions": captions.Captions(), "digits": digits.Digits(), "forecast": forecast.Forecast(), "genes": genes.Genes(),
     "language_model": language_model.LanguageModel(), "languages": languages.Languages(),
     "masked": masked_language_model.MaskedLanguageModel(), "sentiment": sentiment.Sentiment(),
+    "speech": speech.Speech(), "stories": stories.main.__self__,
     "text_to_text": text_to_text.TextToText(), "translate": translate.Translate(),
 }  # fmt: skip
 

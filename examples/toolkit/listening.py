@@ -16,14 +16,13 @@ import numpy as np
 
 import minitensor as mt
 from minitensor.models.speech import Listener, ListenerConfig
-from toolkit.batches import Batch, Batches, pad_sources
+from toolkit.batches import Batches, pad_sources
 from toolkit.console import UserError
 from toolkit.files import read_json, write_text
 from toolkit.mel import BANDS
-from toolkit.pairs import batch_loss, decode, loss_per_token, tell_cut_off
+from toolkit.pairs import PairTask, decode, tell_cut_off
 from toolkit.program import load_weights, place
 from toolkit.runs import Run
-from toolkit.samples import Epoch
 from toolkit.settings import SCHEDULES, Training, option
 from toolkit.tokenizer import SPECIAL, START, STOP
 from toolkit.utterances import Spoken, Utterance, features
@@ -99,8 +98,10 @@ def make_model(settings: Settings, vocab_size: int, device: str) -> Listener:
     return place(Listener(ListenerConfig(vocab_size=vocab_size, n_features=BANDS, **shape, **kinds)), device)
 
 
-class Task:
+class Task(PairTask):
     """Write down what is heard, word by word."""
+
+    model: Listener
 
     def __init__(self, spoken: Spoken, words: Words, settings: Settings) -> None:
         """Hear all utterances; ``dropped`` counts those that are too long, or have
@@ -126,16 +127,6 @@ class Task:
     def _batches(self, utterances: Sequence[Utterance]) -> Batches:
         ids = [self.words.encode(utterance.words) for utterance in utterances]
         return Batches(features(utterances), ids, self.settings.max_frames, self.settings.seed)
-
-    def epoch(self, number: int) -> Epoch[Batch]:
-        return self.batches.epoch(number)
-
-    def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
-        return batch_loss(self.model, batch, divide_by, self.settings.device)
-
-    def validate(self) -> dict[str, float]:
-        """The loss per word of the utterances to validate by."""
-        return {"validation_loss": loss_per_token(self.model, self.validation, self.settings.device)}
 
 
 class Transcriber:

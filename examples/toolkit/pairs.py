@@ -11,8 +11,9 @@ import minitensor as mt
 from minitensor.models.encoder_decoder import EncoderDecoder
 from toolkit.batches import Batch, Batches, Ids, Source, pad_sources
 from toolkit.console import and_more, note
+from toolkit.samples import Epoch
 
-__all__ = ["batch_loss", "decode", "loss_per_token", "tell_cut_off"]
+__all__ = ["PairTask", "batch_loss", "decode", "loss_per_token", "tell_cut_off"]
 
 ROWS = 256  # hypotheses decoded at a time
 
@@ -31,6 +32,25 @@ def loss_per_token(model: EncoderDecoder, batches: Batches, device: str) -> floa
         total += batch_loss(model, batch, 1, device).item()
         tokens += batch.tokens
     return total / tokens
+
+
+class PairTask:
+    """What `toolkit.trainer` asks of a task of pairs that is in ``batches``."""
+
+    model: EncoderDecoder
+    batches: Batches
+    validation: Batches
+    settings: Any
+
+    def epoch(self, number: int) -> Epoch[Batch]:
+        return self.batches.epoch(number)
+
+    def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
+        return batch_loss(self.model, batch, divide_by, self.settings.device)
+
+    def validate(self) -> dict[str, float]:
+        """The loss per target token of the pairs to validate by."""
+        return {"validation_loss": loss_per_token(self.model, self.validation, self.settings.device)}
 
 
 def decode(

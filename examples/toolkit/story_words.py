@@ -9,16 +9,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from toolkit.console import UserError
-from toolkit.files import read_json, write_text
 from toolkit.reading import composed
 from toolkit.tokenizer import SPECIAL
+from toolkit.words import WordList
 
 __all__ = ["Words", "spaced", "words_of"]
 
@@ -33,11 +30,11 @@ def spaced(text: str) -> str:
     return " ".join(words_of(text))
 
 
-class Words:
+class Words(WordList):
     """Each word is a token; ids 0, 1 and 2 are the tokenizer's `PAD`, `START` and `STOP`."""
 
     def __init__(self, words: Sequence[str]) -> None:
-        self.words = list(words)
+        super().__init__(words)
         self._ids = {word: id for id, word in enumerate(self.words, start=len(SPECIAL))}
 
     @classmethod
@@ -66,16 +63,3 @@ class Words:
     def decode(self, ids: Sequence[int]) -> str:
         """The words of ids with blanks between them, without special ones."""
         return " ".join(self.words[id - len(SPECIAL)] for id in ids if id >= len(SPECIAL))
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a JSON file, all of it or nothing."""
-        write_text(Path(path), json.dumps({"words": self.words}, ensure_ascii=False) + "\n")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Words:
-        """Read what `save` wrote. Raises UserError for a missing, damaged or foreign file."""
-        found = read_json(path, "vocabulary of words")
-        words = found.get("words") if isinstance(found, dict) else None
-        if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
-            raise UserError(f"{path} is damaged or not a vocabulary of words")
-        return cls(words)

@@ -13,14 +13,13 @@ from minitensor.models.explain import Explanation, explain
 from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from minitensor.models.transformer import Transformer, TransformerConfig
 from toolkit import english_french
-from toolkit.batches import Batch, Batches, check_lengths, drop_long, pad_sources, short_enough
+from toolkit.batches import Batches, check_lengths, drop_long, pad_sources, short_enough
 from toolkit.console import UserError
 from toolkit.corpus import Corpus, Pair, load_parallel
-from toolkit.pairs import batch_loss, decode, loss_per_token, tell_cut_off
+from toolkit.pairs import PairTask, decode, tell_cut_off
 from toolkit.program import digest, load_weights, place
 from toolkit.reading import composed
 from toolkit.runs import Run
-from toolkit.samples import Epoch
 from toolkit.settings import Training, option, refuse_options
 from toolkit.tokenizer import PAD, START, STOP, Tokenizer
 
@@ -147,7 +146,7 @@ def make_model(settings: PairSettings, vocab_size: int, device: str) -> Transfor
     return place(model, device)
 
 
-class Task:
+class Task(PairTask):
     """Translation as a task for `toolkit.trainer`."""
 
     def __init__(self, corpus: Corpus, tokenizer: Any, settings: PairSettings) -> None:
@@ -170,16 +169,6 @@ class Task:
         ids = self.tokenizer.encode_batch(sources), self.tokenizer.encode_batch(targets)
         source_ids, target_ids, dropped = drop_long(*ids, self.longest)
         return Batches(source_ids, target_ids, self.settings.max_tokens, self.settings.seed), dropped
-
-    def epoch(self, number: int) -> Epoch[Batch]:
-        return self.batches.epoch(number)
-
-    def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
-        return batch_loss(self.model, batch, divide_by, self.settings.device)
-
-    def validate(self) -> dict[str, float]:
-        """The loss per token of the validation pairs."""
-        return {"validation_loss": loss_per_token(self.model, self.validation, self.settings.device)}
 
 
 class Translator:

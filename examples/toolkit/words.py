@@ -8,13 +8,17 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolkit.console import UserError
 from toolkit.files import read_json, write_text
 from toolkit.labelled import Ngrams
 from toolkit.reading import composed
 
-__all__ = ["Words", "prefixes", "word_ngrams", "words_of"]
+__all__ = ["WordList", "Words", "prefixes", "word_ngrams", "words_of"]
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # Letters and digits with what joins them, as in "don't" and "well-made", or one sign.
 WORD = re.compile(r"\w+(?:['’\-]\w+)*|[^\w\s]")
@@ -58,13 +62,33 @@ def word_ngrams(longest: int) -> Ngrams:
     return ngrams
 
 
-class Words:
+class WordList:
+    """Words in their order, and their file."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = list(words)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a JSON file, all of it or nothing."""
+        write_text(Path(path), json.dumps({"words": self.words}, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote. Raises UserError for a missing, damaged or foreign file."""
+        found = read_json(path, "vocabulary of words")
+        words = found.get("words") if isinstance(found, dict) else None
+        if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+            raise UserError(f"{path} is damaged or not a vocabulary of words")
+        return cls(words)
+
+
+class Words(WordList):
     """Each word is a token; its id is its place among ``words``."""
 
     unit = "words"
 
     def __init__(self, words: Sequence[str]) -> None:
-        self.words = list(words)
+        super().__init__(words)
         self.numbers = {word: number for number, word in enumerate(self.words)}  # their ids
 
     @classmethod
@@ -83,16 +107,3 @@ class Words:
     def tokens(self, text: str) -> list[str]:
         """The words of a text, in the vocabulary or not."""
         return words_of(text)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a JSON file, all of it or nothing."""
-        write_text(Path(path), json.dumps({"words": self.words}, ensure_ascii=False) + "\n")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Words:
-        """Read what `save` wrote. Raises UserError for a missing, damaged or foreign file."""
-        found = read_json(path, "vocabulary of words")
-        words = found.get("words") if isinstance(found, dict) else None
-        if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
-            raise UserError(f"{path} is damaged or not a vocabulary of words")
-        return cls(words)

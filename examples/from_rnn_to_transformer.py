@@ -39,13 +39,17 @@ from toolkit.files import write_text
 from toolkit.lock import Lock
 from toolkit.numbers import integer, natural_number
 
-CLAIMS = {
-    "gradients": gradients, "memory": memory, "parallelism": parallelism, "bottleneck": bottleneck, "positions": positions,
-    "mask": mask, "depth": depth, "inference": inference,
-}  # fmt: skip
-NUMBERS = {
-    "gradients": 1, "memory": 2, "parallelism": 3, "bottleneck": 4, "positions": 5, "mask": 6, "depth": 7, "inference": 10,
-}  # fmt: skip
+NUMBERED = {
+    1: gradients,
+    2: memory,
+    3: parallelism,
+    4: bottleneck,
+    5: positions,
+    6: mask,
+    7: depth,
+    10: inference,
+}
+CLAIMS = {claim.__name__.rpartition(".")[2]: claim for claim in NUMBERED.values()}  # each by the name of its module
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.monotonic()
     with Lock() as lock:
         lock.take(folder)
-        asked = [name for name, number in NUMBERS.items() if number in (options.claim or ())]
+        asked = [name for number, name in zip(NUMBERED, CLAIMS, strict=True) if number in (options.claim or ())]
         for name in dict.fromkeys([*(options.only or ()), *asked] or CLAIMS):
             show(name, folder, options.seed, options.workers, options.quick)
     print(f"{time.monotonic() - started:.0f} seconds in all; the pictures and numbers are in {folder}")
@@ -87,9 +91,9 @@ def show(name: str, folder: Path, seed: int, workers: int, quick: bool) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=CLAIMS, metavar="CLAIM", help=f"{', '.join(CLAIMS)} (all)")
-    numbers = ", ".join(map(str, NUMBERS.values()))
+    numbers = ", ".join(map(str, NUMBERED))
     parser.add_argument(
-        "--claim", nargs="+", type=int, choices=NUMBERS.values(), metavar="N", help=f"the same by number: {numbers}"
+        "--claim", nargs="+", type=int, choices=NUMBERED, metavar="N", help=f"the same by number: {numbers}"
     )
     parser.add_argument(
         "--out",

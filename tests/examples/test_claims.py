@@ -3,12 +3,11 @@ numbers whichever way they fall.
 """
 
 import copy
-import importlib.util
-import json
 import math
 
 import numpy as np
 import pytest
+from claiming import CLAIMS, program, run
 from claims import (
     bottleneck,
     clipping,
@@ -27,33 +26,6 @@ from claims.report import Table, print_table
 from toolkit.console import UserError
 
 import minitensor as mt
-
-
-def load_program(name):
-    """The script as a module, from beside `claims`."""
-    path = importlib.util.find_spec("claims").submodule_search_locations[0]
-    spec = importlib.util.spec_from_file_location(name, f"{path}/../{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-program = load_program("from_rnn_to_transformer")
-CLAIMS = program.CLAIMS
-
-
-def run(name, folder, capsys):
-    """The numbers and the words of a claim at its small setting, through the command line."""
-    assert program.main(["--only", name, "--quick", "--workers", "1", "--out", str(folder)]) == 0
-    numbers = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-    printed = capsys.readouterr().out
-    words = CLAIMS[name].conclusion(numbers)
-    assert words in " ".join(printed.split())
-    for table in CLAIMS[name].tables(numbers):
-        assert all(row[0] in printed for row in table.rows)
-    assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    return numbers, words
-
 
 # --- the claims -----------------------------------------------------------------------------------
 
@@ -125,7 +97,7 @@ def test_inference(tmp_path, capsys):
 
 
 def test_claims_by_number(tmp_path):
-    assert list(program.NUMBERS) == list(CLAIMS)
+    assert list(program.NUMBERED.values()) == list(CLAIMS.values())
     shown = []
     show, program.show = program.show, lambda name, *_: shown.append(name)
     try:

@@ -3,6 +3,7 @@
 
     python examples/translate.py        train on an English-French corpus, show what came of it
     python examples/translate.py train --data multi30k --source en --target de --out runs/en-de
+    python examples/translate.py check --data pairs.tsv --source en --target de   (before training)
     python examples/translate.py train --arch gru --attention additive   (or rnn, lstm; none, dot)
     python examples/translate.py train --resume --out runs/en-de
     python examples/translate.py translate --run runs/en-de "A man sleeps."   (or --input FILE)
@@ -29,6 +30,7 @@ from typing import Any
 
 from toolkit import console
 from toolkit.bleu import score
+from toolkit.checking import Checks
 from toolkit.console import UserError
 from toolkit.corpus import Corpus
 from toolkit.decoding import add_decoding, check_output, check_page, penalty_of
@@ -44,7 +46,7 @@ from toolkit.translation import Settings, Task, Translator, fingerprint, learn_t
 SHOWN = 10  # translations printed after training
 
 
-class Translate(Evaluates):
+class Translate(Evaluates, Checks):
     """Train on sentence pairs; report scores, some translations, and what one of them looks at."""
 
     name, settings = "translate", Settings
@@ -66,6 +68,9 @@ class Translate(Evaluates):
             default=None,
             help="leave out pairs of which a side is blank, and count them",
         )
+        parser.add_argument(
+            "--skip-bad", action="store_true", default=None, help="these, and what `check` finds bad, and count them"
+        )
 
     def describe(self, options: argparse.Namespace) -> dict[str, Any]:
         """The two languages; those of the embedded corpus need not be given."""
@@ -73,12 +78,14 @@ class Translate(Evaluates):
             source, target = "en", "fr"
             if (options.source or source, options.target or target) != (source, target):
                 raise UserError("the embedded corpus is English to French; for other languages give their --data")
-            if options.skip_blank:
-                raise UserError("--skip-blank is for --data; the embedded corpus has no blank pairs")
-            return {"source": source, "target": target, "skip_blank": False}
+            if options.skip_blank or options.skip_bad:
+                flag = "--skip-blank" if options.skip_blank else "--skip-bad"
+                raise UserError(f"{flag} is for --data; the embedded corpus has no such pairs")
+            return {"source": source, "target": target, "skip_blank": False, "skip_bad": False}
         if not (options.source and options.target):
             raise UserError("--data needs --source and --target, such as: --source en --target de")
-        return {"source": options.source, "target": options.target, "skip_blank": bool(options.skip_blank)}
+        skipped = {name: bool(getattr(options, name)) for name in ("skip_blank", "skip_bad")}
+        return {"source": options.source, "target": options.target, **skipped}
 
     def presets(self, data: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         """Settings that suit the corpus and the architecture."""
@@ -89,11 +96,10 @@ class Translate(Evaluates):
         return f"{data['source']}-{data['target']}"
 
     def load(self, data: dict[str, Any]) -> Corpus:
-        return load_corpus(data["path"], data["source"], data["target"], skip_blank=data.get("skip_blank", False))
+        return load_corpus(**_arguments(data))
 
     def load_whole(self, data: dict[str, Any]) -> Corpus:
-        skip_blank = data.get("skip_blank", False)
-        return load_corpus(data["path"], data["source"], data["target"], skip_blank=skip_blank, whole=True)
+        return load_corpus(**_arguments(data), whole=True)
 
     def tested(self, loaded: Corpus) -> list[str]:
         return [source for pairs in loaded.tests.values() for source, _ in pairs]
@@ -115,7 +121,8 @@ class Translate(Evaluates):
 
     def sizes(self, task: Task) -> str:
         size = f"{len(task.batches):,} pairs, {task.tokenizer.vocab_size:,} sub-words, {super().sizes(task)}"
-        for count, why in ((task.dropped, f"of more than {task.longest} tokens"), (task.blank, "with a blank side")):
+        whys = f"of more than {task.longest} tokens", "with a blank side", "with other columns", "that are suspicious"
+        for count, why in zip((task.dropped, *task.left_out), whys, strict=True):
             size += f"; left out {'1 pair' if count == 1 else f'{count} pairs'} {why}" if count else ""
         return size
 
@@ -227,6 +234,12 @@ class Translate(Evaluates):
         made = translator.explain(options.sentence, options.beam, penalty)
         write_text(path, made.to_html().decode("utf-8"))
         print(f"{made}\n{path}")
+
+
+def _arguments(data: dict[str, Any]) -> dict[str, Any]:
+    """What `load_corpus` is asked for the data of a run."""
+    names = ("source", "target", "skip_blank", "skip_bad")
+    return {"data": data["path"], **{name: data[name] for name in names}}
 
 
 def _sentences(options: argparse.Namespace) -> tuple[list[str], str]:

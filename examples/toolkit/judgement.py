@@ -30,6 +30,7 @@ class Evaluates(Program):
 
     def commands(self, add: Any) -> None:
         """``evaluate`` and ``score``."""
+        super().commands(add)
         made = add("evaluate", self.evaluate, "BLEU, chrF and exact matches, with their 95 %% intervals")
         made.add_argument(
             "--data",

@@ -21,6 +21,7 @@ from toolkit.program import digest, load_weights, place
 from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.settings import Training, option, refuse_options
+from toolkit.suspicions import without
 from toolkit.tokenizer import PAD, START, STOP, Tokenizer
 
 __all__ = [
@@ -104,10 +105,15 @@ def presets(given: dict[str, Any], embedded: bool) -> dict[str, Any]:
     return suited
 
 
-def load_corpus(data: str | None, source: str, target: str, **how: bool) -> Corpus:
+def load_corpus(data: str | None, source: str, target: str, skip_bad: bool = False, **how: bool) -> Corpus:
     """The corpus at path ``data``, read by `load_parallel`; default: the embedded one, English to
     French.
+
+    skip_bad: without lines and pairs that cannot be used, and without suspicious ones.
     """
+    if data is not None and skip_bad:
+        read = load_parallel(data, source, target, **{**how, "skip_blank": True, "skip_ragged": True})
+        return read if how.get("whole") else without(read)
     if data is not None:
         return load_parallel(data, source, target, **how)
     made = english_french.corpus()
@@ -151,7 +157,7 @@ class Task(PairTask):
 
     def __init__(self, corpus: Corpus, tokenizer: Any, settings: PairSettings) -> None:
         """Tokenise and batch the pairs; ``dropped`` counts those that are too long to train on,
-        ``blank`` those with a blank side.
+        ``left_out`` those that are blank, ragged and bad.
 
         Raises UserError for a test set of which all is too long: now, not after hours of training.
         """
@@ -161,7 +167,7 @@ class Task(PairTask):
             short_enough(pairs, tokenizer.encode_batch([source for source, _ in pairs]), settings.max_length, name)
         self.batches, dropped = self._batch(corpus.train)
         self.validation, more = self._batch(corpus.validation)
-        self.dropped, self.blank = dropped + more, corpus.blank
+        self.dropped, self.left_out = dropped + more, (corpus.blank, corpus.ragged, corpus.bad)
         self.model = make_model(settings, tokenizer.vocab_size, settings.device)
 
     def _batch(self, pairs: Sequence[Pair]) -> tuple[Batches, int]:

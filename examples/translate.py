@@ -12,6 +12,7 @@
     python examples/translate.py evaluate --run runs/en-de --against runs/en-de-gru
     python examples/translate.py score --run runs/en-de "A man sleeps." "Ein Mann schläft."
     python examples/translate.py attention --run runs/en-de "A man sleeps."
+    python examples/translate.py export --run runs/en-de --out translator.html
     python examples/translate.py explain --run runs/en-de --beam 5 "A man sleeps."
 
 --data is a folder of train.en, train.de, val.en, ... and test*.en, or one file of tab-separated
@@ -34,6 +35,7 @@ from toolkit.checking import Checks
 from toolkit.console import UserError
 from toolkit.corpus import Corpus
 from toolkit.decoding import add_decoding, check_output, check_page, penalty_of
+from toolkit.exporting import Exports
 from toolkit.files import write_text
 from toolkit.judgement import Evaluates
 from toolkit.numbers import positive_integer
@@ -46,7 +48,7 @@ from toolkit.translation import Settings, Task, Translator, fingerprint, learn_t
 SHOWN = 10  # translations printed after training
 
 
-class Translate(Evaluates, Checks):
+class Translate(Evaluates, Checks, Exports):
     """Train on sentence pairs; report scores, some translations, and what one of them looks at."""
 
     name, settings = "translate", Settings

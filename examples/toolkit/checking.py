@@ -38,11 +38,11 @@ class Checks(Program):
 
     def commands(self, add: Any) -> None:
         """``check``."""
+        super().commands(add)
         made = add("check", self.check, "what is suspicious in data, before training", of_a_run=False)
         made.add_argument("--data", type=console.path, metavar="PATH", required=True, help=self.data_help)
         self.add_data_options(made)
         add_options(made, self.settings, "; for the expected time and memory")
-        super().commands(add)
 
     def check(self, options: argparse.Namespace) -> None:
         """Print what is in the data, what is suspicious, and what training on them takes."""

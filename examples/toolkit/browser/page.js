@@ -6,7 +6,7 @@ const width = make("select", {id: "beam", "aria-label": "how to search"},
   [[1, "the most probable word each time"], [3, "beam of 3"], [5, "beam of 5"]].map(([value, text]) => make("option", {value}, text)));
 const button = make("button", {id: "go", onclick: translate}, "Translate");
 const output = make("output", {id: "translation", dir: "auto", "aria-live": "polite"});
-const told = make("p", {id: "told", class: "soft"}), picture = make("div", {id: "attention", class: "scroll"});
+const told = make("p", {id: "told", class: "soft"}), picture = make("div", {id: "attention", class: "scroll", tabindex: 0, role: "region", "aria-label": "attention"});
 let running = 0;
 
 input.value = DATA.example;
@@ -51,7 +51,7 @@ function show(text, seen) {
 
 // A row for each word of the translation, a column for each of the text; darker is more.
 function table({sourceWords, targetWords, shares}) {
-  const head = make("tr", {}, make("th", {}), sourceWords.map(word => make("th", {scope: "col"}, word)));
+  const head = make("tr", {}, make("td", {}), sourceWords.map(word => make("th", {scope: "col"}, word)));
   const rows = targetWords.map((word, row) => make("tr", {}, make("th", {scope: "row"}, word),
     Array.from(shares[row], share => make("td", {
       title: `${(100 * share).toFixed(0)} %`, style: `background: rgb(${sequential(share).join(" ")})`,

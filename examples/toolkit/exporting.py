@@ -1,4 +1,4 @@
-"""The subcommand ``export``: a trained translator in a form that needs none of this."""
+"""The subcommands for others: ``export`` a translator as a page, ``serve`` it on this machine."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from toolkit import browser, console
 from toolkit.console import UserError
 from toolkit.decoding import check_page
 from toolkit.files import write_whole
+from toolkit.numbers import integer
 from toolkit.program import Program
 from toolkit.reading import composed
 from toolkit.runs import Run
+from toolkit.serving import Server
 from toolkit.translation import Settings, Translator
 
 __all__ = ["Exports"]
 
 
 class Exports(Program):
-    """A program whose models can be left with."""
+    """A program whose models others can use."""
 
     settings = Settings
 
     def commands(self, add: Any) -> None:
-        """``export``."""
+        """``export`` and ``serve``."""
         super().commands(add)
         made = add("export", self.export, "the translator as one HTML file that works without a network")
         made.add_argument("--out", type=console.path, required=True, metavar="HTML", help="where to write the page")
@@ -35,6 +37,21 @@ class Exports(Program):
             help="how the weights are kept: a byte each, or two (int8)",
         )
         made.add_argument("--example", type=composed, metavar="SENTENCE", help="what the page shows first")
+
+        made = add("serve", self.serve, "a page and an endpoint for JSON on this machine")
+        made.add_argument(
+            "--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (127.0.0.1: this machine alone)"
+        )
+        made.add_argument("--port", type=integer(0, 65535), default=8000, metavar="N", help="0: a free one (8000)")
+
+    def serve(self, options: argparse.Namespace) -> None:
+        """Answer until Ctrl-C."""
+        run, device = self.open(options)
+        data = run.about["data"]
+        languages = data["source"], data["target"]
+        with Server(Translator(run, options.weights, device), languages, options.host, options.port) as server:
+            print(f"{server.url} translates {languages[0]} to {languages[1]}; Ctrl-C ends it", flush=True)
+            server.serve_forever()
 
     def export(self, options: argparse.Namespace) -> None:
         """Write the page, and say how large it is."""

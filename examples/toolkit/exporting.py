@@ -8,7 +8,8 @@ from typing import Any
 from toolkit import browser, console
 from toolkit.console import UserError
 from toolkit.decoding import check_page
-from toolkit.files import write_whole
+from toolkit.files import check_new_folder, new_folder, write_whole
+from toolkit.interchange import ctranslate2_folder, onnx_folder
 from toolkit.numbers import integer
 from toolkit.program import Program
 from toolkit.reading import composed
@@ -27,17 +28,18 @@ class Exports(Program):
     def commands(self, add: Any) -> None:
         """``export`` and ``serve``."""
         super().commands(add)
-        made = add("export", self.export, "the translator as one HTML file that works without a network")
-        made.add_argument("--out", type=console.path, required=True, metavar="HTML", help="where to write the page")
+        made = add("export", self.export, "the translator for a browser, for onnxruntime, for CTranslate2")
         made.add_argument(
-            "--as",
-            dest="form",
-            choices=browser.FORMS,
-            default="int8",
-            help="how the weights are kept: a byte each, or two (int8)",
+            "--to",
+            choices=("html", "onnx", "ctranslate2"),
+            default="html",
+            help="one HTML file that works without a network, or a folder for one of the two (html)",
+        )
+        made.add_argument("--out", type=console.path, required=True, metavar="PATH", help="the page, or a new folder")
+        made.add_argument(
+            "--as", dest="form", choices=browser.FORMS, help="weights of the page: a byte each, or two (int8)"
         )
         made.add_argument("--example", type=composed, metavar="SENTENCE", help="what the page shows first")
-
         made = add("serve", self.serve, "a page and an endpoint for JSON on this machine")
         made.add_argument(
             "--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (127.0.0.1: this machine alone)"
@@ -54,16 +56,27 @@ class Exports(Program):
             server.serve_forever()
 
     def export(self, options: argparse.Namespace) -> None:
-        """Write the page, and say how large it is."""
-        check_page(options.out, "--out")
+        """Write the page or the folder, and say what is there."""
+        if options.to == "html":
+            check_page(options.out, "--out")
+        elif options.form or options.example:
+            raise UserError("--as and --example are for pages: --to html")
+        else:
+            check_new_folder(options.out)
         run, device = self.open(options)
         translator = Translator(run, options.weights, device)
-        data = run.about["data"]
-        made = browser.page(
-            translator, (data["source"], data["target"]), options.example or self._example(run), options.form
-        )
-        write_whole(options.out, made)
-        print(f"{options.out}: {len(made) / 1e6:.2f} MB, weights as {options.form}; open it in a browser")
+        languages = run.about["data"]["source"], run.about["data"]["target"]
+        if options.to == "html":
+            form = options.form or browser.FORMS[0]
+            made = browser.page(translator, languages, options.example or self._example(run), form)
+            write_whole(options.out, made)
+            print(f"{options.out}: {len(made) / 1e6:.2f} MB, weights as {form}; open it in a browser")
+            return
+        kind = onnx_folder if options.to == "onnx" else ctranslate2_folder
+        about = dict(zip(("source", "target"), languages, strict=True))
+        with new_folder(options.out) as folder:
+            kind.write(translator, folder, about)
+        print(f"{options.out}: {', '.join(kind.FILES)}")
 
     def _example(self, run: Run) -> str:
         """A short sentence of the run's own data, if these can still be read."""

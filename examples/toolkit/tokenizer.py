@@ -126,6 +126,10 @@ class Tokenizer:
         readable = text.isprintable() and "\ufffd" not in text
         return text if readable else "".join(f"<0x{byte:02X}>" for byte in data)
 
+    def tokens(self) -> list[str]:
+        """All tokens by their ids, as the `tokenizers` library writes them."""
+        return [self._library.id_to_token(token) for token in range(self.vocab_size)]
+
     def to_json(self) -> str:
         """The JSON of the `tokenizers` library."""
         return self._library.to_str(pretty=True)

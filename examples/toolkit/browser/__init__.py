@@ -16,7 +16,6 @@ from typing import Any
 
 from minitensor.pages import document
 from toolkit.browser.weights import FORMS, pack
-from toolkit.console import UserError
 from toolkit.tokenizer import LONGEST, PAD, SPECIAL, START, STOP
 from toolkit.translation import RECURRENT_ONLY, TRANSFORMER_ONLY, PairSettings, Translator
 
@@ -73,10 +72,6 @@ def _config(s: PairSettings) -> dict[str, Any]:
 
 def _tokenizer(translator: Translator) -> dict[str, Any]:
     """The tokens by their ids, and the merges in the order in which they were learned."""
-    written = json.loads(translator.tokenizer.to_json())
-    model = written["model"]
-    tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
-    if [model["vocab"][token] for token in tokens] != list(range(len(tokens))) or model["type"] != "BPE":
-        raise UserError("the tokenizer of this run is not one of byte pairs without gaps in its ids")
+    model = json.loads(translator.tokenizer.to_json())["model"]
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
-    return {"tokens": tokens, "merges": merges, "special": len(SPECIAL), "stretch": LONGEST}
+    return {"tokens": translator.tokenizer.tokens(), "merges": merges, "special": len(SPECIAL), "stretch": LONGEST}

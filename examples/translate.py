@@ -12,7 +12,7 @@
     python examples/translate.py evaluate --run runs/en-de --against runs/en-de-gru
     python examples/translate.py score --run runs/en-de "A man sleeps." "Ein Mann schläft."
     python examples/translate.py attention --run runs/en-de "A man sleeps."
-    python examples/translate.py export --run runs/en-de --out translator.html   (or --to onnx, ctranslate2)
+    python examples/translate.py export --run runs/en-de --out translator.html   (or --to onnx)
     python examples/translate.py serve --run runs/en-de --port 8000
     python examples/translate.py explain --run runs/en-de --beam 5 "A man sleeps."
 

@@ -3,12 +3,17 @@
 
     python examples/translate.py        train on an English-French corpus, show what came of it
     python examples/translate.py train --data multi30k --source en --target de --out runs/en-de
+    python examples/translate.py check --data pairs.tsv --source en --target de   (before training)
     python examples/translate.py train --arch gru --attention additive   (or rnn, lstm; none, dot)
     python examples/translate.py train --resume --out runs/en-de
     python examples/translate.py translate --run runs/en-de "A man sleeps."   (or --input FILE)
     python examples/translate.py translate --run runs/en-de --beam 5 --n-best 3 "A man sleeps."
-    python examples/translate.py evaluate --run runs/en-de --beam 5
+    python examples/translate.py evaluate --run runs/en-de --beam 5 --details --page evaluation.html
+    python examples/translate.py evaluate --run runs/en-de --against runs/en-de-gru
+    python examples/translate.py score --run runs/en-de "A man sleeps." "Ein Mann schläft."
     python examples/translate.py attention --run runs/en-de "A man sleeps."
+    python examples/translate.py export --run runs/en-de --out translator.html   (or --to onnx)
+    python examples/translate.py serve --run runs/en-de --port 8000
     python examples/translate.py explain --run runs/en-de --beam 5 "A man sleeps."
 
 --data is a folder of train.en, train.de, val.en, ... and test*.en, or one file of tab-separated
@@ -22,20 +27,20 @@ attention.png, explain.html, and checkpoints/.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from toolkit import console
 from toolkit.bleu import score
+from toolkit.checking import Checks
 from toolkit.console import UserError
-from toolkit.corpus import Corpus, Pair
+from toolkit.corpus import Corpus
+from toolkit.decoding import add_decoding, check_output, check_page, penalty_of
+from toolkit.exporting import Exports
 from toolkit.files import write_text
-from toolkit.numbers import beam_size, positive_integer, real
-from toolkit.other_data import load_to_test, tell_seen
+from toolkit.judgement import Evaluates
+from toolkit.numbers import positive_integer
 from toolkit.plots import attention_heatmap, picture_path
-from toolkit.program import Program
 from toolkit.reading import STDIN, composed, read_lines
 from toolkit.runs import Run
 from toolkit.tokenizer import Tokenizer
@@ -44,7 +49,7 @@ from toolkit.translation import Settings, Task, Translator, fingerprint, learn_t
 SHOWN = 10  # translations printed after training
 
 
-class Translate(Program):
+class Translate(Evaluates, Checks, Exports):
     """Train on sentence pairs; report scores, some translations, and what one of them looks at."""
 
     name, settings = "translate", Settings
@@ -66,6 +71,9 @@ class Translate(Program):
             default=None,
             help="leave out pairs of which a side is blank, and count them",
         )
+        parser.add_argument(
+            "--skip-bad", action="store_true", default=None, help="these, and what `check` finds bad, and count them"
+        )
 
     def describe(self, options: argparse.Namespace) -> dict[str, Any]:
         """The two languages; those of the embedded corpus need not be given."""
@@ -73,12 +81,14 @@ class Translate(Program):
             source, target = "en", "fr"
             if (options.source or source, options.target or target) != (source, target):
                 raise UserError("the embedded corpus is English to French; for other languages give their --data")
-            if options.skip_blank:
-                raise UserError("--skip-blank is for --data; the embedded corpus has no blank pairs")
-            return {"source": source, "target": target, "skip_blank": False}
+            if options.skip_blank or options.skip_bad:
+                flag = "--skip-blank" if options.skip_blank else "--skip-bad"
+                raise UserError(f"{flag} is for --data; the embedded corpus has no such pairs")
+            return {"source": source, "target": target, "skip_blank": False, "skip_bad": False}
         if not (options.source and options.target):
             raise UserError("--data needs --source and --target, such as: --source en --target de")
-        return {"source": options.source, "target": options.target, "skip_blank": bool(options.skip_blank)}
+        skipped = {name: bool(getattr(options, name)) for name in ("skip_blank", "skip_bad")}
+        return {"source": options.source, "target": options.target, **skipped}
 
     def presets(self, data: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         """Settings that suit the corpus and the architecture."""
@@ -89,11 +99,10 @@ class Translate(Program):
         return f"{data['source']}-{data['target']}"
 
     def load(self, data: dict[str, Any]) -> Corpus:
-        return load_corpus(data["path"], data["source"], data["target"], skip_blank=data.get("skip_blank", False))
+        return load_corpus(**_arguments(data))
 
     def load_whole(self, data: dict[str, Any]) -> Corpus:
-        skip_blank = data.get("skip_blank", False)
-        return load_corpus(data["path"], data["source"], data["target"], skip_blank=skip_blank, whole=True)
+        return load_corpus(**_arguments(data), whole=True)
 
     def tested(self, loaded: Corpus) -> list[str]:
         return [source for pairs in loaded.tests.values() for source, _ in pairs]
@@ -115,7 +124,8 @@ class Translate(Program):
 
     def sizes(self, task: Task) -> str:
         size = f"{len(task.batches):,} pairs, {task.tokenizer.vocab_size:,} sub-words, {super().sizes(task)}"
-        for count, why in ((task.dropped, f"of more than {task.longest} tokens"), (task.blank, "with a blank side")):
+        whys = f"of more than {task.longest} tokens", "with a blank side", "with other columns", "that are suspicious"
+        for count, why in zip((task.dropped, *task.left_out), whys, strict=True):
             size += f"; left out {'1 pair' if count == 1 else f'{count} pairs'} {why}" if count else ""
         return size
 
@@ -125,7 +135,11 @@ class Translate(Program):
         tests = loaded.tests or {"validation": loaded.validation}
         shown: list[str] = []
         for name, pairs in tests.items():
-            pairs, translations = _evaluate(translator, name, pairs, run.about["data"]["target"])
+            pairs, remark = translator.short_enough(pairs, name)
+            sources, references = zip(*pairs, strict=True)
+            translations = translator.translate(sources, where=f"{name} sentence")
+            scores = score(translations, references, run.about["data"]["target"])
+            print(f"{name}, {len(pairs)} sentences{remark}:\n{scores}")
             examples = list(zip(pairs, translations, strict=True))[: max(1, SHOWN // len(tests))]
             for (source, reference), ours in examples:
                 print(f"  {source}\n    = {ours}" + ("" if ours == reference else f"\n    reference: {reference}"))
@@ -142,6 +156,7 @@ class Translate(Program):
     # --- the other subcommands --------------------------------------------------------------------
 
     def commands(self, add: Any) -> None:
+        super().commands(add)
         made = add("translate", self.translate, "translate sentences or a file")
         made.add_argument("sentences", nargs="*", type=composed, metavar="SENTENCE")
         made.add_argument(
@@ -166,23 +181,12 @@ class Translate(Program):
             metavar="K",
             help="hypotheses of --beam shown, the best first (1)",
         )
-        _add_decoding(made)
-
-        made = add("evaluate", self.evaluate, "BLEU and exact matches")
         made.add_argument(
-            "--data",
-            type=console.path,
-            metavar="PATH",
-            help="other data than the run was trained on, of which all are scored",
+            "--scores",
+            action="store_true",
+            help="begin each line with the log-probability of the translation (nats) and a tab",
         )
-        made.add_argument("--skip-blank", action="store_true", help="leave out pairs of which a side is blank")
-        made.add_argument(
-            "--split",
-            type=composed,
-            metavar="NAME",
-            help="one split, such as test_2016_flickr or validation; all tests if not given",
-        )
-        _add_decoding(made)
+        add_decoding(made)
 
         made = add("attention", self.attention, "a picture of what a translation looks at")
         made.add_argument("sentence", type=composed, metavar="SENTENCE")
@@ -196,7 +200,7 @@ class Translate(Program):
         made.add_argument(
             "--out", type=console.path, metavar="HTML", help="where to write the page; into the run if not given"
         )
-        _add_decoding(made)
+        add_decoding(made)
 
     def translate(self, options: argparse.Namespace) -> None:
         """Translate sentences of the command line, of a file or of standard input."""
@@ -204,10 +208,10 @@ class Translate(Program):
             raise UserError(f"--n-best {options.n_best} needs as many hypotheses: --beam {options.n_best}")
         sentences, where = _sentences(options)
         if options.output:
-            _check_output(options.output, options.input)  # before all is translated
-        penalty = _penalty(options)
-        _, translator = self._open(options)
-        how = {"n_best": options.n_best, "skip_blank": options.skip_blank}
+            check_output(options.output, options.input)  # before all is translated
+        penalty = penalty_of(options)
+        _, translator = self.open_translator(options)
+        how = {"n_best": options.n_best, "skip_blank": options.skip_blank, "scores": options.scores}
         translations = translator.translate(sentences, options.beam, penalty, where, **how)
         text = "".join(line + "\n" for line in translations)
         if options.output:
@@ -215,24 +219,9 @@ class Translate(Program):
         else:
             print(text, end="")
 
-    def evaluate(self, options: argparse.Namespace) -> None:
-        """Print the scores of a run on its test sets, or on all of other data."""
-        penalty = _penalty(options)
-        run, translator = self._open(options)
-        corpus, own = load_to_test(self, run, options.data, **({"skip_blank": True} if options.skip_blank else {}))
-        splits = ({"validation": corpus.validation} if own else {}) | corpus.tests
-        names = [options.split] if options.split else list(corpus.tests) or ["validation"]
-        if names[0] not in splits:
-            raise UserError(f"there is no split {names[0]!r}; there are: {', '.join(splits)}")
-        if not own:
-            tell_seen(self, run, corpus)
-        for name in names:
-            how = {"beam": options.beam, "length_penalty": penalty}
-            _evaluate(translator, name, splits[name], run.about["data"]["target"], **how)
-
     def attention(self, options: argparse.Namespace) -> None:
         """Draw what the translation of a sentence looks at."""
-        run, translator = self._open(options)
+        run, translator = self.open_translator(options)
         path = picture_path(options.output or run.path("attention.png"))
         maps, source, target = translator.attention(options.sentence, options.subwords)
         if not maps:
@@ -241,20 +230,19 @@ class Translate(Program):
 
     def explain(self, options: argparse.Namespace) -> None:
         """Write a page of how a sentence becomes its translation, and print it in short."""
-        penalty = _penalty(options)
-        run, translator = self._open(options)
+        penalty = penalty_of(options)
+        run, translator = self.open_translator(options)
         path = str(options.out or run.path("explain.html"))
-        if not path.lower().endswith(".html"):
-            raise UserError(f"--out {path} must end in .html: a page is written")
-        _check_output(path, None)
+        check_page(path, "--out")
         made = translator.explain(options.sentence, options.beam, penalty)
         write_text(path, made.to_html().decode("utf-8"))
         print(f"{made}\n{path}")
 
-    def _open(self, options: argparse.Namespace) -> tuple[Run, Translator]:
-        """The run given by --run, and its translator."""
-        run, device = self.open(options)
-        return run, Translator(run, options.weights, device)
+
+def _arguments(data: dict[str, Any]) -> dict[str, Any]:
+    """What `load_corpus` is asked for the data of a run."""
+    names = ("source", "target", "skip_blank", "skip_bad")
+    return {"data": data["path"], **{name: data[name] for name in names}}
 
 
 def _sentences(options: argparse.Namespace) -> tuple[list[str], str]:
@@ -269,46 +257,6 @@ def _sentences(options: argparse.Namespace) -> tuple[list[str], str]:
         return options.sentences, "sentence"
     where = "standard input line" if source == STDIN else f"{source} line"
     return read_lines(source, "remove it, or give --skip-blank", options.skip_blank), where
-
-
-def _evaluate(
-    translator: Translator, name: str, pairs: list[Pair], language: str, **how: Any
-) -> tuple[list[Pair], list[str]]:
-    """Translate the sources of ``pairs`` and print the scores; returns the pairs that are short
-    enough, and translations.
-    """
-    pairs, remark = translator.short_enough(pairs, name)
-    sources, references = zip(*pairs, strict=True)
-    translations = translator.translate(sources, where=f"{name} sentence", **how)
-    print(f"{name}, {len(pairs)} sentences{remark}:\n{score(translations, references, language)}")
-    return pairs, translations
-
-
-def _check_output(output: str, source: str | None) -> None:
-    """Raise UserError for a file that cannot be written, or that is the one to translate."""
-    path = Path(output)
-    if path.is_dir():
-        raise UserError(f"cannot write {path}: it is a folder")
-    if not path.parent.is_dir():
-        raise UserError(f"cannot write {path}: there is no folder {path.parent}")
-    if source and path.exists() and os.path.exists(source) and path.samefile(source):
-        raise UserError(f"--output {path} is the file to translate; name another, so that it is kept")
-
-
-def _add_decoding(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--beam", type=beam_size, default=1, metavar="K", help="hypotheses of the beam search; 1: greedy (1)"
-    )
-    parser.add_argument(
-        "--length-penalty", type=real(-10, 10), metavar="A", help="of a beam; 0: none; more prefers longer ones (0.6)"
-    )
-
-
-def _penalty(options: argparse.Namespace) -> float | None:
-    """--length-penalty. Raises UserError if there is no beam, of which it is."""
-    if options.length_penalty is not None and options.beam == 1:
-        raise UserError("--length-penalty weighs the hypotheses of a beam, and there is none: give --beam 5 too")
-    return options.length_penalty
 
 
 main = Translate().main

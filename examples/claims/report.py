@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from toolkit.console import require
 from toolkit.plots import GREY
+from toolkit.printed import WIDTH, Table, print_table
 
-__all__ = ["ENOUGH", "Table", "axes_of", "listed", "magnitude", "print_table", "reach"]
+__all__ = ["ENOUGH", "WIDTH", "Table", "axes_of", "listed", "magnitude", "print_table", "reach"]
 
 ENOUGH = 0.9  # share of right answers above which a network counts as able
-WIDTH = 100  # of a table if there is no terminal
-
-
-@dataclass(frozen=True)
-class Table:
-    """A heading and rows of cells; the first column is aligned to the left."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-def print_table(table: Table) -> None:
-    """Print with `rich`, as wide as the terminal."""
-    rich = require("rich.table", "train")
-    text = require("rich.text", "train").Text  # as it is: brackets are no markup
-    made = rich.Table(title=text(table.title), title_justify="left", box=require("rich.box", "train").SIMPLE_HEAD)
-    for number, column in enumerate(table.columns):
-        made.add_column(text(column), justify="right" if number else "left")
-    for row in table.rows:
-        made.add_row(*map(text, row))
-    require("rich.console", "train").Console(width=None if sys.stdout.isatty() else WIDTH).print(made)
 
 
 def axes_of(axes: Any, title: str, x_label: str, y_label: str) -> Any:

@@ -1,14 +1,16 @@
-"""Scores of translations: BLEU in the two ways that are reported, and the share that is exactly
-right.
+"""Scores of translations: BLEU in the two ways that are reported, chrF, and the share that is
+exactly right, each with its 95 % interval if that is asked for.
 
-Papineni et al., "BLEU: a method for automatic evaluation of machine translation", 2002; Post, "A
-call for clarity in reporting BLEU scores", 2018, arXiv:1804.08771, on why the tokenisation has to
-be told.
+Papineni et al., "BLEU: a method for automatic evaluation of machine translation", 2002; Popovic,
+"chrF: character n-gram F-score for automatic MT evaluation", 2015; Post, "A call for clarity in
+reporting BLEU scores", 2018, arXiv:1804.08771, on why the tokenisation has to be told; Koehn,
+"Statistical significance tests for machine translation evaluation", 2004, on the bootstrap.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,95 +20,176 @@ from toolkit.console import require
 from toolkit.language_names import same_language
 from toolkit.reading import composed
 
-__all__ = ["Scores", "moses", "score", "tokenisation"]
+__all__ = ["Measure", "Score", "Scores", "measures", "moses", "resamples", "score", "tokenisation"]
 
 # Scripts without blanks between words: kana; Han; Thai, Lao, Tibetan, Burmese; Khmer.
 KANA = "\u3040-\u30ff"
 HAN = "\u3400-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 OTHERS = "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff"
 UNSPACED = re.compile(f"[{KANA}{HAN}{OTHERS}]")
+HANGUL = re.compile("[\u1100-\u11ff\uac00-\ud7a3]")
 ORDER = 4  # longest n-gram that BLEU counts
+NORMAL = 1.959964  # the 95 % interval of a normal distribution, in standard deviations
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score of a corpus, in per cent, and how it was computed."""
+
+    value: float
+    how: str
+    interval: tuple[float, float] | None = None  # where 95 % of such test sets would have it
+
+    def __str__(self) -> str:
+        return " ".join([f"{self.value:.2f}", *([self.interval_text] if self.interval else []), f"({self.how})"])
+
+    @property
+    def interval_text(self) -> str:
+        """``[39.71, 42.30]``; "" if there is none."""
+        return "[{:.2f}, {:.2f}]".format(*self.interval) if self.interval else ""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """All in per cent."""
+    """All in per cent, 100 for what is right."""
 
-    bleu: float  # sacrebleu's default: cased, its own tokenisation 13a; if a language has no blanks between words, another
-    signature: str  # of sacrebleu, how it was computed
-    bleu_tokenised: float  # as papers on Multi30k have it: lower case, Moses tokenisation
-    exact: float  # translations equal to their reference
-    preparation: str = "lower-cased, Moses punctuation and tokenisation"  # of ``bleu_tokenised``
+    bleu: Score  # sacrebleu's default: cased, its own tokenisation 13a; if a language has no blanks between words, another
+    bleu_tokenised: Score  # as papers on Multi30k have it: lower case, Moses tokenisation
+    chrf: Score  # sacrebleu's default, chrF2: of character n-grams up to 6, recall twice as important
+    exact: Score  # translations equal to their reference
 
     def __str__(self) -> str:
-        """Three lines, for people."""
-        return (
-            f"BLEU {self.bleu:.2f} ({self.signature})\n"
-            f"BLEU {self.bleu_tokenised:.2f} ({self.preparation})\n"
-            f"exact {self.exact:.2f} %"
-        )
+        """Four lines, for people."""
+        exact = " ".join([f"exact {self.exact.value:.2f} %", self.exact.interval_text]).rstrip()
+        return f"BLEU {self.bleu}\nBLEU {self.bleu_tokenised}\nchrF {self.chrf}\n{exact}"
 
 
-def score(translations: Sequence[str], references: Sequence[str], language: str) -> Scores:
+@dataclass(frozen=True)
+class Measure:
+    """A way to score translations: each text is prepared, then sacrebleu's ``metric`` compares."""
+
+    metric: Any
+    prepare: Callable[[str], str]
+    said: str = ""  # how it is computed; default: the metric's signature
+
+    def score(self, translations: Sequence[str], references: Sequence[str]) -> Score:
+        """Of a corpus, without an interval."""
+        ours, theirs = ([self.prepare(text) for text in texts] for texts in (translations, references))
+        value = self.metric.corpus_score(ours, [theirs]).score
+        return Score(value, self._how(self.metric.get_signature()))
+
+    def drawn(self, systems: Sequence[Sequence[str]], references: Sequence[str]) -> tuple[list[Score], float | None]:
+        """The scores of one system or two, with intervals: each the mean of `resamples` test sets
+        drawn from this one, and on either side half of what 95 % of them lie in. Of two systems
+        also the probability of such a difference between equally good ones.
+        """
+        test = require("sacrebleu.significance", "train").PairedTest
+        prepared = [(str(n), [self.prepare(text) for text in texts]) for n, texts in enumerate(systems)]
+        theirs = [[self.prepare(text) for text in references]]
+        signatures, results = test(prepared, {"": self.metric}, theirs, "bs", resamples(len(references)))()
+        ((name, signature),) = signatures.items()
+        found = [
+            Score(x.score, self._how(signature), (max(0.0, float(x.mean - x.ci)), min(100.0, float(x.mean + x.ci))))
+            for x in results[name]
+        ]
+        return found, results[name][-1].p_value
+
+    def _how(self, signature: Any) -> str:
+        """The signature, with the normal form of Unicode in which texts are compared."""
+        return self.said or f"{signature}|norm:NFC"
+
+
+def score(translations: Sequence[str], references: Sequence[str], language: str, intervals: bool = False) -> Scores:
     """Compare translations with one reference each, in the target ``language`` ("de").
 
     Texts that Unicode calls equivalent are equal. A language without blanks between words is scored
-    by the characters or words that its `tokenisation` gives, in both figures. If no reference has
-    four tokens, the n-grams that are too long do not count ("eff:yes" in the signature): otherwise
-    even what is right would have a BLEU of 0.
+    by the characters or words that its `tokenisation` gives, in both figures of BLEU. If no
+    reference has four tokens, the n-grams that are too long do not count ("eff:yes" in the
+    signature): otherwise even what is right would have a BLEU of 0.
+
+    intervals: BLEU and chrF by sacrebleu's bootstrap (it draws as many sentences, `resamples`
+    times; seed SACREBLEU_SEED of the environment, default: 12345), exact by Wilson's formula.
 
     Raises ValueError if the numbers differ or are zero.
     """
     if len(translations) != len(references) or not references:
         raise ValueError(f"score() got {len(translations)} translations for {len(references)} references")
     ours, theirs = [composed(text) for text in translations], [composed(text) for text in references]
-    exact = 100 * sum(one == other for one, other in zip(ours, theirs, strict=True)) / len(theirs)
-    how = tokenisation(theirs, language)
-    bleu, signature = _bleu(ours, theirs, tokenize=how)
-    if how != "13a":
-        lower, _ = _bleu(ours, theirs, tokenize=how, lowercase=True)
-        return Scores(bleu, signature, lower, exact, f"lower-cased, tok:{how}")
-    tokenise = moses(language)
-    # force: the texts are tokenised already, and sacrebleu is not to warn of it.
-    lower, _ = _bleu(
-        [tokenise(text) for text in ours], [tokenise(text) for text in theirs], tokenize="none", force=True
+    found = {}
+    for name, measure in measures(theirs, language).items():
+        found[name] = measure.drawn([ours], theirs)[0][0] if intervals else measure.score(ours, theirs)
+    right = sum(one == other for one, other in zip(ours, theirs, strict=True))
+    exact = Score(
+        100 * right / len(theirs), "equal to the reference", _wilson(right, len(theirs)) if intervals else None
     )
-    return Scores(bleu, signature, lower, exact)
+    return Scores(**found, exact=exact)
 
 
-def _bleu(ours: Sequence[str], theirs: Sequence[str], **how: Any) -> tuple[float, str]:
-    """Sacrebleu's figure and its signature."""
-    sacrebleu = require("sacrebleu.metrics", "train")
-    counted = sacrebleu.BLEU(**how).corpus_score(theirs, [theirs]).totals  # n-grams of the references, by their length
-    metric = sacrebleu.BLEU(effective_order=counted[ORDER - 1] == 0, **how)
-    return metric.corpus_score(ours, [theirs]).score, str(metric.get_signature())
+def measures(references: Sequence[str], language: str) -> dict[str, Measure]:
+    """The ways to score translations into a language, by the fields of `Scores`."""
+    metrics = require("sacrebleu.metrics", "train")
+    how = tokenisation(references, language)
+    cased = Measure(_bleu(metrics, references, tokenize=how), str)
+    if how != "13a":
+        lower = Measure(_bleu(metrics, references, tokenize=how, lowercase=True), str, f"lower-cased, tok:{how}")
+    else:
+        prepare = moses(language)
+        prepared = [prepare(text) for text in references]
+        # force: the texts are tokenised already, and sacrebleu is not to warn of it.
+        metric = _bleu(metrics, prepared, tokenize="none", force=True)
+        lower = Measure(metric, prepare, "lower-cased, Moses punctuation and tokenisation")
+    return {"bleu": cased, "bleu_tokenised": lower, "chrf": Measure(metrics.CHRF(), str)}
+
+
+def _bleu(metrics: Any, references: Sequence[str], **how: Any) -> Any:
+    """The metric, with n-grams up to a length that the references have."""
+    counted = metrics.BLEU(**how).corpus_score(references, [references]).totals  # n-grams, by their length
+    return metrics.BLEU(effective_order=counted[ORDER - 1] == 0, **how)
+
+
+def resamples(sentences: int) -> int:
+    """How often a test set is drawn anew: 1 000 times; fewer for more than 5 000 sentences, since
+    sacrebleu holds the counts of all drawn sentences at once; never less than 100 times.
+    """
+    return min(1000, max(100, 5_000_000 // sentences))
+
+
+def _wilson(right: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share, in per cent (Wilson 1927)."""
+    share, z = right / n, NORMAL**2 / n
+    middle, half = share + z / 2, math.sqrt(z * (share * (1 - share) + z / 4))
+    return 100 * (middle - half) / (1 + z), 100 * (middle + half) / (1 + z)
 
 
 def tokenisation(references: Sequence[str], language: str) -> str:
     """The name of sacrebleu's tokenisation for a language, by its name or by the script of most
     letters of the references.
 
-    "13a" if words have blanks between; "zh" for Chinese; for Japanese the words that "ja-mecab"
-    finds, if what that takes is installed (``pip install "sacrebleu[ja]"``), otherwise and for
-    Thai, Khmer and the like each character, "char".
+    "13a" if words have blanks between; "zh" for Chinese; for Japanese and Korean the words that
+    "ja-mecab" and "ko-mecab" find, if what these take is installed (``pip install "sacrebleu[ja]"``
+    or ``"sacrebleu[ko]"``), otherwise, and for Thai, Khmer and the like, each character, "char";
+    Korean, which has blanks, then keeps "13a".
     """
     text = "".join(references)
-    unspaced = 2 * len(UNSPACED.findall(text)) > sum(character.isalpha() for character in text)
+    letters = sum(character.isalpha() for character in text)
+    unspaced = 2 * len(UNSPACED.findall(text)) > letters
     japanese = same_language(language, "ja") or re.search(f"[{KANA}]", text) is not None
     if any(same_language(language, code) for code in ("zh", "yue")) or (
         unspaced and not japanese and re.search(f"[{HAN}]", text)
     ):
         return "zh"
     if same_language(language, "ja") or (unspaced and japanese):
-        return "ja-mecab" if _has_mecab() else "char"
+        return "ja-mecab" if _has("ja-mecab") else "char"
+    if same_language(language, "ko") or 2 * len(HANGUL.findall(text)) > letters:
+        return "ko-mecab" if _has("ko-mecab") else "13a"
     return "char" if unspaced else "13a"
 
 
 @functools.cache
-def _has_mecab() -> bool:
-    """Whether the library that segments Japanese is installed."""
+def _has(tokeniser: str) -> bool:
+    """Whether the library behind one of sacrebleu's tokenisers is installed."""
     try:
-        require("sacrebleu.metrics", "train").BLEU(tokenize="ja-mecab")
+        require("sacrebleu.metrics", "train").BLEU(tokenize=tokeniser)
     except (ImportError, RuntimeError):
         return False
     return True

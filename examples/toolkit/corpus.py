@@ -15,7 +15,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from toolkit.columns import find_pair
@@ -25,6 +26,7 @@ from toolkit.reading import check_filled, composed, lines_of, read_lines, read_t
 __all__ = ["Corpus", "Pair", "load_parallel", "split_pairs"]
 
 Pair = tuple[str, str]
+Row = tuple[int, list[str]]  # the number of a line, and its cells
 
 SPLITS = {"train": ("train",), "validation": ("val", "valid", "dev")}  # a split, and the names of its files
 FILE = re.compile(r"(?P<stem>train|val|valid|dev|test[^.]*)\.(?P<language>[^.]+)(\.(gz|bz2|xz))?")
@@ -41,10 +43,18 @@ class Corpus:
     validation: list[Pair]
     tests: dict[str, list[Pair]]
     blank: int = 0  # pairs that were left out since a side of them is blank
+    ragged: int = 0  # lines of a file of pairs, since they have more or fewer columns than the others
+    bad: int = 0  # pairs, since they are suspicious: see `suspicions`
+    columns: tuple[int, int] | None = field(default=None, compare=False)  # of a file of pairs: which it took, from 0
 
 
 def load_parallel(
-    path: str | os.PathLike[str], source: str, target: str, skip_blank: bool = False, whole: bool = False
+    path: str | os.PathLike[str],
+    source: str,
+    target: str,
+    skip_blank: bool = False,
+    skip_ragged: bool = False,
+    whole: bool = False,
 ) -> Corpus:
     """Read the pairs of two languages from a folder or a file of pairs (see above).
 
@@ -54,8 +64,10 @@ def load_parallel(
     depends on the source sentences alone, not on their order, and all translations of one sentence
     stay together.
 
-    skip_blank: leave out pairs of which a side is blank, and count them. whole: all that is there
-    is to be tested by; of a folder its test sets, or its other files if it has no test sets.
+    skip_blank: leave out pairs of which a side is blank, and count them. skip_ragged: leave out the
+    lines of a file of pairs that have more or fewer columns than most, and count them. whole: all
+    that is there is to be tested by; of a folder its test sets, or its other files if it has no
+    test sets.
 
     Raises UserError for a missing file or folder, an unknown language, unequal line counts, text
     that is not UTF-8, a blank line, a damaged .gz file, a line without its tabs.
@@ -66,8 +78,11 @@ def load_parallel(
     if path.is_dir():
         return (_load_tests if whole else _load_folder)(path, source, target, skip_blank)
     if path.exists():
-        pairs, blank = _read_pairs(path, source, target, skip_blank)
-        return Corpus([], [], {"test": pairs}, blank) if whole else split_pairs(path, pairs, blank)
+        read = _read_pairs(path, source, target, skip_blank, skip_ragged)
+        if whole:
+            return read
+        split = split_pairs(path, read.tests["test"])
+        return replace(read, train=split.train, validation=split.validation, tests=split.tests)
     raise UserError(f"{path} does not exist; give a folder of train/val/test files, or a file of tab-separated pairs")
 
 
@@ -154,8 +169,8 @@ def _filled(pairs: list[Pair], where: str) -> tuple[list[Pair], int]:
     return kept, len(pairs) - len(kept)
 
 
-def _read_pairs(path: Path, source: str, target: str, skip_blank: bool) -> tuple[list[Pair], int]:
-    """The pairs of a file, and how many were left out."""
+def _read_pairs(path: Path, source: str, target: str, skip_blank: bool, skip_ragged: bool) -> Corpus:
+    """The pairs of a file, as a test set, and what was left out."""
     rows = [(number, line.split("\t")) for number, line in enumerate(lines_of(read_text(path)), start=1)]
     blank = [number for number, row in rows if not "".join(row).strip()]
     if not skip_blank:
@@ -163,10 +178,7 @@ def _read_pairs(path: Path, source: str, target: str, skip_blank: bool) -> tuple
     rows = [(number, row) for number, row in rows if "".join(row).strip()]
     if not rows:
         raise UserError(f"{path} holds no sentence")
-    line, width = rows[0][0], len(rows[0][1])
-    for number, row in rows:
-        if len(row) != width:
-            raise UserError(f"{path} line {number} has {len(row)} columns separated by tabs, line {line} has {width}")
+    rows, ragged = _equally_wide(path, rows, skip_ragged)
     (first, second), header = find_pair([row for _, row in rows], source, target, str(path))
     if header and any(map(_in_quotes, rows[0][1])):  # as programs of tables write
         rows = [(number, [_unquoted(cell) for cell in row]) for number, row in rows]
@@ -179,7 +191,21 @@ def _read_pairs(path: Path, source: str, target: str, skip_blank: bool) -> tuple
             empty = (number for (number, _), pair in zip(rows, pairs, strict=True) if not pair[side])
             check_filled(str(path), empty, f"empty on the {name} side")
     pairs, more = _filled(pairs, str(path))
-    return pairs, len(blank) + more
+    return Corpus([], [], {"test": pairs}, len(blank) + more, ragged, columns=(first, second))
+
+
+def _equally_wide(path: Path, rows: list[Row], skip: bool) -> tuple[list[Row], int]:
+    """The rows with as many cells as the first, and the number of the others; if these are to be
+    skipped, with as many as most. Raises UserError for the others unless they are.
+    """
+    line, width = rows[0][0], len(rows[0][1])
+    if skip:
+        width = Counter(len(row) for _, row in rows).most_common(1)[0][0]
+    kept = [(number, row) for number, row in rows if len(row) == width]
+    if not skip and len(kept) < len(rows):
+        number, row = next((number, row) for number, row in rows if len(row) != width)
+        raise UserError(f"{path} line {number} has {len(row)} columns separated by tabs, line {line} has {width}")
+    return kept, len(rows) - len(kept)
 
 
 def _in_quotes(cell: str) -> bool:
@@ -191,7 +217,7 @@ def _unquoted(cell: str) -> str:
     return cell[1:-1].replace('""', '"') if _in_quotes(cell) else cell
 
 
-def split_pairs(path: str | Path, pairs: list[Pair], blank: int = 0, what: str = "sentences") -> Corpus:
+def split_pairs(path: str | Path, pairs: list[Pair], what: str = "sentences") -> Corpus:
     """Hold out the source sentences of the smallest hashes: the same ones wherever they are in the
     file. Raises UserError if there are too few.
     """
@@ -205,5 +231,4 @@ def split_pairs(path: str | Path, pairs: list[Pair], blank: int = 0, what: str =
         train=[pair for pair in pairs if pair[0] not in test and pair[0] not in validation],
         validation=[pair for pair in pairs if pair[0] in validation],
         tests={"test": [pair for pair in pairs if pair[0] in test]},
-        blank=blank,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 from minitensor.files.safetensors import replace
 from toolkit.console import UserError, system_words
 
-__all__ = ["PART", "read_back", "read_json", "write_text", "write_whole", "writing"]
+__all__ = ["PART", "check_new_folder", "new_folder", "read_back", "read_json", "write_text", "write_whole", "writing"]
 
 PART = ".part"  # how the name of a file ends that is not whole yet
 
@@ -52,6 +53,33 @@ def write_whole(path: str | os.PathLike[str], content: bytes, verb: str = "write
             replace(scratch, target)
         except BaseException:
             scratch.unlink(missing_ok=True)
+            raise
+
+
+def check_new_folder(path: str | os.PathLike[str]) -> None:
+    """Raise UserError if ``path`` exists, or no folder can be made there."""
+    target = Path(path)
+    if target.exists():
+        raise UserError(f"{target} exists; name a new folder")
+    if not target.parent.is_dir():
+        raise UserError(f"cannot write {target}: there is no folder {target.parent}")
+
+
+@contextmanager
+def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder to fill, which gets the name ``path`` when it is whole; if that fails nothing is
+    left. Raises UserError if ``path`` exists, or the system refuses.
+    """
+    check_new_folder(path)
+    target = Path(path)
+    scratch = target.with_name(f".{target.name}.{os.getpid()}{PART}")
+    with writing(target):
+        scratch.mkdir()
+        try:
+            yield scratch
+            os.rename(scratch, target)
+        except BaseException:
+            shutil.rmtree(scratch)
             raise
 
 

@@ -1,5 +1,5 @@
 """Shared by all tasks of sentence pairs: the loss of a batch, the loss per token of a corpus, and
-decoding many sentences.
+decoding and scoring many sentences.
 """
 
 from __future__ import annotations
@@ -7,15 +7,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 import minitensor as mt
+import minitensor.nn.functional as F
+from minitensor.models.checks import evaluating
 from minitensor.models.encoder_decoder import EncoderDecoder
 from toolkit.batches import Batch, Batches, Ids, Source, pad_sources
 from toolkit.console import and_more, note
 from toolkit.samples import Epoch
+from toolkit.tokenizer import PAD
 
-__all__ = ["PairTask", "batch_loss", "decode", "loss_per_token", "tell_cut_off"]
+__all__ = ["PairTask", "batch_loss", "decode", "log_probabilities", "loss_per_token", "tell_cut_off"]
 
 ROWS = 256  # hypotheses decoded at a time
+TOKENS = 4096  # of hypotheses that are scored at a time
 
 
 def batch_loss(model: EncoderDecoder, batch: Batch, divide_by: int, device: str) -> mt.Tensor:
@@ -72,6 +78,31 @@ def decode(
         for index, tokens in zip(chosen, found, strict=True):
             outputs[index] = tokens
     return outputs
+
+
+def log_probabilities(
+    model: EncoderDecoder, source_ids: Sequence[Source], target_ids: Sequence[Ids], longest: int, device: str
+) -> np.ndarray:
+    """``log P(target | source)`` of each pair, in nats: the sum over the tokens of the target and
+    its STOP; float64.
+
+    A target of ``longest`` tokens was cut off before its STOP (see `decode`), which does not count.
+    """
+    found = np.zeros(len(source_ids))
+    batches = Batches(source_ids, [ids[: longest - 1] for ids in target_ids], max(TOKENS, longest), seed=0)
+    with evaluating(model):
+        for batch in batches.epoch(0):
+            expected = batch.target_out.copy()
+            for row, index in enumerate(batch.indices):
+                if len(target_ids[index]) >= longest:
+                    expected[row, longest - 1] = target_ids[index][longest - 1]
+            source, target_in, mask, target_out = (
+                mt.asarray(array, device=device)
+                for array in (batch.source, batch.target_in, batch.source_mask, expected)
+            )
+            lost = F.cross_entropy(model(source, target_in, mask), target_out, ignore_index=PAD, reduction="none")
+            found[batch.indices] = -lost.to("cpu").numpy().sum(axis=1, dtype=np.float64)
+    return found
 
 
 def tell_cut_off(

@@ -126,9 +126,17 @@ class Tokenizer:
         readable = text.isprintable() and "\ufffd" not in text
         return text if readable else "".join(f"<0x{byte:02X}>" for byte in data)
 
+    def tokens(self) -> list[str]:
+        """All tokens by their ids, as the `tokenizers` library writes them."""
+        return [self._library.id_to_token(token) for token in range(self.vocab_size)]
+
+    def to_json(self) -> str:
+        """The JSON of the `tokenizers` library."""
+        return self._library.to_str(pretty=True)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the JSON file of the `tokenizers` library, all of it or nothing."""
-        write_text(Path(path), self._library.to_str(pretty=True))
+        write_text(Path(path), self.to_json())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tokenizer:

@@ -16,11 +16,12 @@ from toolkit import english_french
 from toolkit.batches import Batches, check_lengths, drop_long, pad_sources, short_enough
 from toolkit.console import UserError
 from toolkit.corpus import Corpus, Pair, load_parallel
-from toolkit.pairs import PairTask, decode, tell_cut_off
+from toolkit.pairs import PairTask, decode, log_probabilities, tell_cut_off
 from toolkit.program import digest, load_weights, place
 from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.settings import Training, option, refuse_options
+from toolkit.suspicions import without
 from toolkit.tokenizer import PAD, START, STOP, Tokenizer
 
 __all__ = [
@@ -104,10 +105,15 @@ def presets(given: dict[str, Any], embedded: bool) -> dict[str, Any]:
     return suited
 
 
-def load_corpus(data: str | None, source: str, target: str, **how: bool) -> Corpus:
+def load_corpus(data: str | None, source: str, target: str, skip_bad: bool = False, **how: bool) -> Corpus:
     """The corpus at path ``data``, read by `load_parallel`; default: the embedded one, English to
     French.
+
+    skip_bad: without lines and pairs that cannot be used, and without suspicious ones.
     """
+    if data is not None and skip_bad:
+        read = load_parallel(data, source, target, **{**how, "skip_blank": True, "skip_ragged": True})
+        return read if how.get("whole") else without(read)
     if data is not None:
         return load_parallel(data, source, target, **how)
     made = english_french.corpus()
@@ -151,7 +157,7 @@ class Task(PairTask):
 
     def __init__(self, corpus: Corpus, tokenizer: Any, settings: PairSettings) -> None:
         """Tokenise and batch the pairs; ``dropped`` counts those that are too long to train on,
-        ``blank`` those with a blank side.
+        ``left_out`` those that are blank, ragged and bad.
 
         Raises UserError for a test set of which all is too long: now, not after hours of training.
         """
@@ -161,7 +167,7 @@ class Task(PairTask):
             short_enough(pairs, tokenizer.encode_batch([source for source, _ in pairs]), settings.max_length, name)
         self.batches, dropped = self._batch(corpus.train)
         self.validation, more = self._batch(corpus.validation)
-        self.dropped, self.blank = dropped + more, corpus.blank
+        self.dropped, self.left_out = dropped + more, (corpus.blank, corpus.ragged, corpus.bad)
         self.model = make_model(settings, tokenizer.vocab_size, settings.device)
 
     def _batch(self, pairs: Sequence[Pair]) -> tuple[Batches, int]:
@@ -212,12 +218,14 @@ class Translator:
         where: str = "sentence",
         n_best: int = 1,
         skip_blank: bool = False,
+        scores: bool = False,
     ) -> list[str]:
         """Translations in the order of ``sentences``, each one line; greedy if ``beam`` is 1.
 
         n_best: so many for each sentence, the best first. length_penalty: of a beam; default: 0.6.
-        skip_blank: a blank sentence has blank translations. Outputs cut off at the longest length
-        that the model was trained for are reported on stderr, by ``where`` and number.
+        skip_blank: a blank sentence has blank translations. scores: each line begins with the
+        log-probability of its tokens (nats) and a tab. Outputs cut off at the longest length that
+        the model was trained for are reported on stderr, by ``where`` and number.
         """
         numbers = [n for n, sentence in enumerate(sentences, start=1) if sentence.strip() or not skip_blank]
         ids = self.encode([sentences[n - 1] for n in numbers], where, numbers)
@@ -225,12 +233,31 @@ class Translator:
         penalty = 0.6 if length_penalty is None else length_penalty
         found = decode(self.model, ids, self.device, longest, beam, n_best, length_penalty=penalty)
         tell_cut_off(found, longest, where, numbers)
-        lines = [""] * (n_best * len(sentences))
-        for number, hypotheses in zip(numbers, found, strict=True):
-            first = n_best * (number - 1)
-            made = [_one_line(self.tokenizer.decode(tokens)) for tokens in hypotheses]
-            lines[first : first + len(made)] = made
+        places = [n_best * (n - 1) + k for n, hypotheses in zip(numbers, found) for k in range(len(hypotheses))]
+        written = [tokens for hypotheses in found for tokens in hypotheses]
+        made = [_one_line(self.tokenizer.decode(tokens)) for tokens in written]
+        if scores and made:
+            sources = [sentence for sentence, hypotheses in zip(ids, found) for _ in hypotheses]
+            values = self._log_probabilities(sources, written)
+            made = [f"{value:.4f}\t{text}" for value, text in zip(values, made, strict=True)]
+        lines = ["\t" if scores else ""] * (n_best * len(sentences))
+        for index, line in zip(places, made, strict=True):
+            lines[index] = line
         return lines
+
+    def score(self, pairs: Sequence[Pair], where: str = "pair") -> list[tuple[float, int]]:
+        """``log P(translation | sentence)`` in nats for each pair that is given, and the number of
+        tokens that it is the sum over, the end among them (forced decoding).
+
+        Raises UserError for a blank side, or one too long for the model, by ``where`` and number.
+        """
+        sources = self.encode([source for source, _ in pairs], f"the sentence of {where}")
+        targets = self.encode([target for _, target in pairs], f"the translation of {where}")
+        values = self._log_probabilities(sources, targets)
+        return [(float(value), len(ids) + 1) for value, ids in zip(values, targets, strict=True)]
+
+    def _log_probabilities(self, sources: Sequence[list[int]], targets: Sequence[list[int]]) -> np.ndarray:
+        return log_probabilities(self.model, sources, targets, self.settings.max_length, self.device)
 
     def attention(self, sentence: str, subwords: bool = False) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
         """What the translation of a sentence looks at: (H, T, S) by decoder layer, source words,

@@ -11,6 +11,7 @@ __all__ = ["asset", "document"]
 
 # The browser itself refuses whatever would leave the page.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+ASKING = f"{POLICY}; connect-src 'self'"  # of a page that asks the server it came from
 
 
 def asset(name: str, package: str = "minitensor.pages") -> str:
@@ -18,12 +19,14 @@ def asset(name: str, package: str = "minitensor.pages") -> str:
     return files(package).joinpath(name).read_text(encoding="utf-8")
 
 
-def document(title: str, body: str, style: str = "", script: str = "", data: Any = None) -> bytes:
+def document(title: str, body: str, style: str = "", script: str = "", data: Any = None, asks: bool = False) -> bytes:
     """One HTML file, complete.
 
     title: text. body: HTML. style, script: CSS and JavaScript, which follow those that all pages
     share. data: what the program reads as ``DATA``: anything that JSON can say; NaN and infinity
     are not among it, and raise ValueError. A page without a program and data holds no script.
+    asks: its program may ask the server that the page came from; default: the browser lets it ask
+    nobody.
     """
     program = ""
     if script or data is not None:
@@ -37,7 +40,7 @@ def document(title: str, body: str, style: str = "", script: str = "", data: Any
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{ASKING if asks else POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
 <title>{escape(title)}</title>

@@ -18,6 +18,7 @@ from toolkit import translation
 from toolkit.english_french import corpus
 from toolkit.runlog import read_log
 from toolkit.runs import Run, fresh
+from toolkit.tokenizer import START, STOP
 from toolkit.translation import Settings, Task, Translator, learn_tokenizer, load_corpus
 
 import minitensor as mt
@@ -94,6 +95,79 @@ def test_evaluate(run, capsys):
     assert "test_small, 20 sentences" in printed and "tok:13a" in printed and "exact" in printed
     assert call("evaluate", "--run", run, "--split", "validation", "--beam", 2, "--weights", "best") == 0
     assert "validation, 20 sentences" in capsys.readouterr().out
+
+
+def test_evaluate_tells_where_it_fails_and_compares(run, data, tmp_path, capsys):
+    path = tmp_path / "page.html"
+    assert call("evaluate", "--run", run, "--against", run, "--details", "--page", path) == 0
+    printed = capsys.readouterr().out
+    assert "BLEU 0" in printed and "] (nrefs:1|bs:1000|" in printed and "chrF" in printed
+    assert "0 translations differ" in printed and printed.count("1.0000") == 4
+    assert "by the rarest word" in printed and "the worst sentences" in printed and printed.endswith(f"{path}\n")
+    assert b"by length of the sentence" in path.read_bytes()
+    refused(capsys, "must end in .html", "evaluate", "--run", run, "--page", tmp_path / "page.txt")
+    refused(capsys, "there is no folder", "evaluate", "--run", run, "--page", tmp_path / "no" / "page.html")
+
+
+def test_only_runs_of_the_same_languages_are_compared(run, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    config["data"]["source"] = "de"
+    (other / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    said = "translates de to fr, "
+    refused(capsys, said, "evaluate", "--run", run, "--against", other)
+
+
+def test_scores_are_sums_over_the_steps(run):
+    """Of given translations, of greedy ones and of a beam: what the model answers step by step."""
+    translator = Translator(Run.open(run, "translate", Settings))
+    model, tokenizer = translator.model, translator.tokenizer
+
+    def by_steps(source_ids, target_ids):
+        state = model.start(mt.asarray([[*source_ids, STOP]]))
+        total, token = 0.0, START
+        for following in target_ids:
+            total += model.step(np.array([token]), state).numpy()[0, following].item()
+            token = following
+        return total
+
+    source, target = "The dog sleeps.", "Le chien dort."
+    ids = tokenizer.encode_batch([source, target])
+    model.eval()
+    with mt.no_grad():
+        expected = by_steps(ids[0], [*ids[1], STOP])
+        ((value, tokens),) = translator.score([(source, target)])
+        assert value == pytest.approx(expected, abs=1e-4) and tokens == len(ids[1]) + 1
+        together = translator.score([("A cat.", "Un chat."), (source, target), ("We see a house.", "Oui.")])
+        assert together[1][0] == pytest.approx(value, abs=1e-4)
+        found = model.generate(mt.asarray([[*ids[0], STOP]]), 100, beam_size=3, n_best=3)[0]
+        lines = translator.translate([source], beam=3, n_best=3, scores=True)
+        for line, hypothesis in zip(lines, found, strict=True):
+            score, text = line.split("\t")
+            ends = [*hypothesis, STOP][:100]  # one that was cut off has no end
+            assert float(score) == pytest.approx(by_steps(ids[0], ends), abs=2e-3)
+            assert text == translator.tokenizer.decode(hypothesis)
+
+
+def test_scores_on_the_command_line(run, data, tmp_path, capsys):
+    assert call("score", "--run", run, "The dog sleeps.", "Le chien dort.", "A cat.", "Un chat.") == 0
+    captured = capsys.readouterr()
+    rows = [line.split("\t") for line in captured.out.splitlines()]
+    assert [row[2:] for row in rows] == [["The dog sleeps.", "Le chien dort."], ["A cat.", "Un chat."]]
+    assert all(float(row[0]) < 0 and int(row[1]) > 1 for row in rows) and "nats a token" in captured.err
+    assert call("score", "--run", run, "--data", data, "--split", "test_small") == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 20 and "note: test_small: log-probability -" in captured.err
+    assert call("translate", "--run", run, "--scores", "--n-best", 2, "--beam", 2, "--skip-blank", "A cat.", " ") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [float(line.split("\t")[0]) < 0 for line in lines[:2]] == [True] * 2 and lines[2:] == ["\t", "\t"]
+    for said, arguments in (
+        ("in turns", ()), ("in turns", ("a", "b", "--data", data)), ("no translation after it", ("a", "b", "c")),
+        ("--split names", ("a", "b", "--split", "test")), ("the translation of pair 1 is empty", ("a", " ")),
+        ("there is no split 'x'", ("--data", data, "--split", "x")),
+    ):  # fmt: skip
+        refused(capsys, said, "score", "--run", run, *arguments)
 
 
 def test_a_sentence_is_explained_on_a_page(run, tmp_path, capsys):

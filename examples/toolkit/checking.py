@@ -1,0 +1,172 @@
+"""The subcommand ``check``: what is in a corpus of pairs, what is suspicious of it, and what
+training on it takes; before hours are spent on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from toolkit import console
+from toolkit.corpus import Corpus
+from toolkit.program import Program
+from toolkit.settings import add_options, given_options
+from toolkit.suspicions import KINDS, UNSPACED, Place, Side, find, sides_of
+from toolkit.trainer import Trainer
+from toolkit.translation import Settings, Task, learn_tokenizer, load_corpus
+
+__all__ = ["Checks", "Expected", "expect", "report"]
+
+SAMPLE = 20_000  # pairs from which time and memory are told
+UPDATES = 4  # that are timed, after one that is not
+SHOWN = 3  # examples of a kind of suspicion
+WIDE = 60  # characters of a text that are shown
+
+
+class Checks(Program):
+    """A program that looks at its data before it trains on them."""
+
+    settings = Settings
+
+    def commands(self, add: Any) -> None:
+        """``check``."""
+        super().commands(add)
+        made = add("check", self.check, "what is suspicious in data, before training", of_a_run=False)
+        made.add_argument("--data", type=console.path, metavar="PATH", required=True, help=self.data_help)
+        self.add_data_options(made)
+        add_options(made, self.settings, "; for the expected time and memory")
+
+    def check(self, options: argparse.Namespace) -> None:
+        """Print what is in the data, what is suspicious, and what training on them takes."""
+        data = {"path": os.path.abspath(options.data), **self.describe(options)}
+        given = given_options(options, self.settings)
+        settings = self.settings(**{**self.presets(data, given), **given})
+        corpus = load_corpus(data["path"], data["source"], data["target"], skip_blank=True, skip_ragged=True)
+        for line in report(corpus, data["source"], data["target"]):
+            print(line)
+        kept = self.load(data) if data["skip_bad"] else corpus
+        print(expect(kept, settings))
+
+
+def report(corpus: Corpus, source: str, target: str) -> Iterator[str]:
+    """What is in a corpus, and what is suspicious of it, line by line."""
+    tests = "".join(f", {len(pairs):,} in {name}" for name, pairs in corpus.tests.items())
+    yield f"{len(corpus.train):,} pairs to train on, {len(corpus.validation):,} to validate by{tests}"
+    columns = corpus.columns or (None, None)
+    for name, column, side in zip((source, target), columns, sides_of(corpus.train), strict=True):
+        yield f"  {name}: " + (f"column {column + 1}, " if column is not None else "") + _said(side)
+    parts = {"train": corpus.train, "validation": corpus.validation, **corpus.tests}
+    found = find(corpus)
+    unusable = {
+        "lines with more or fewer columns than the others": corpus.ragged,
+        "pairs with a blank side": corpus.blank,
+    }
+    for said, count in unusable.items():
+        if count:
+            yield f"{said}: {count:,}; not used"
+    for kind, places in found.items():
+        yield f"{KINDS[kind].said}: {len(places):,}" + ("" if KINDS[kind].left_out else " (kept by --skip-bad)")
+        for place in places[:SHOWN]:
+            yield "  " + _example(place, *parts[place.part][place.number - 1])
+    if not (found or any(unusable.values())):
+        yield "nothing suspicious"
+    elif any(KINDS[kind].left_out for kind in found) or any(unusable.values()):
+        yield "train --skip-bad leaves these out of training and validation, and the test sets as they are"
+
+
+def _said(side: Side) -> str:
+    unit = "characters" if side.script in UNSPACED else "words"
+    return f"{side.script}, {side.shortest} to {side.longest} {unit}, half of the texts up to {side.middle}"
+
+
+def _example(place: Place, source: str, target: str) -> str:
+    """Where it is, and both texts, as Python writes what cannot be printed."""
+    texts = [text if text.isprintable() else repr(text)[1:-1] for text in (source, target)]
+    cut = [text if len(text) <= WIDE else text[: WIDE - 3] + "..." for text in texts]
+    return f"{place.part} {place.number}: {' = '.join(cut)}"
+
+
+# --- time and memory ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a training takes on this machine."""
+
+    parameters: int
+    updates: int | None  # None: the end is not known before, such as that of --patience
+    seconds: float  # of an update
+    memory: int | None  # bytes: weights, moments, and what an update holds at most; None: not on the CPU
+    too_long: int  # pairs left out
+
+    def __str__(self) -> str:
+        """Two or three lines, for people."""
+        memory = (
+            f"about {_bytes(self.memory)} of memory besides Python and the data" if self.memory else "memory not told"
+        )
+        ends = f"{self.updates:,} updates" if self.updates else "updates until it ends"
+        spent = f", {_duration(self.updates * self.seconds)} in all" if self.updates else ""
+        lines = [
+            f"expected: {self.parameters:,} parameters, {memory};",
+            f"  {ends} of about {self.seconds:.2g} s on this machine{spent}; validation comes to that",
+        ]
+        if self.too_long:
+            lines.append(
+                f"  about {self.too_long:,} pairs are longer than --max-length or --max-tokens, and are left out"
+            )
+        return "\n".join(lines)
+
+
+def expect(corpus: Corpus, settings: Settings) -> Expected:
+    """Train for a few updates, to see what a training takes; of a large corpus, on every n-th
+    pair.
+    """
+    sample = Corpus(corpus.train[:: -(-len(corpus.train) // SAMPLE)], corpus.validation[:SAMPLE], {})
+    scale = len(corpus.train) / len(sample.train)
+    tokenizer = learn_tokenizer(sample, settings)
+    tracemalloc.start()
+    try:
+        task = Task(sample, tokenizer, settings)
+        with TemporaryDirectory() as folder:  # nothing is saved
+            trainer = Trainer(task, settings, Path(folder))
+        batches = task.epoch(0)
+        chosen = [batches[n * len(batches) // UPDATES] for n in range(UPDATES)]
+        chosen.append(max(batches, key=lambda batch: batch.target_in.size))
+        task.model.train()
+        trainer.update(chosen[-1])
+        _, memory = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()  # it makes everything slower
+    seconds = []
+    for batch in chosen[:-1]:
+        started = time.perf_counter()
+        trainer.update(batch)
+        trainer.read_losses()  # a GPU is waited for
+        seconds.append(time.perf_counter() - started)
+    updates = settings.steps or (settings.epochs and round(settings.epochs * len(batches) * scale))
+    return Expected(
+        task.model.num_parameters(),
+        updates,
+        statistics.fmean(seconds),
+        memory if settings.device == "cpu" else None,
+        round(task.dropped * scale),
+    )
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"
+
+
+def _duration(seconds: float) -> str:
+    for least, unit, name in ((5400, 3600, "hours"), (90, 60, "minutes")):
+        if seconds >= least:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.0f} seconds"

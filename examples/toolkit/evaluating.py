@@ -1,0 +1,116 @@
+"""What became of a test set: scores, the comparison with another run, and where translations fail;
+as text, and as a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+from minitensor.pages import document
+from toolkit.bleu import Scores, score, tokenisation
+from toolkit.breakdown import Line, Words, by_length, by_rarest_word, lines_of, words_found, worst
+from toolkit.console import note
+from toolkit.corpus import Pair
+from toolkit.language_names import same_language
+from toolkit.paired import compare
+from toolkit.printed import Table, print_table
+
+__all__ = ["Evaluation", "advise_tokenisation", "evaluation", "page"]
+
+SHOWN, KEPT = 5, 50  # of the worst sentences: in the terminal, on a page
+STYLE = """main { max-width: 60rem; margin: 0 auto; padding: 1rem }
+dl { margin: 0; padding: .5rem 0; border-bottom: 1px solid var(--line); display: grid; grid-template-columns: 7rem 1fr }
+dt { color: var(--soft) } dd { margin: 0; overflow-wrap: anywhere }
+"""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found of one test set; ``worst`` sentences come worst first."""
+
+    title: str  # "test_2016_flickr, 1000 sentences"
+    scores: Scores
+    compared: Table | None = None
+    tables: Sequence[Table] = ()
+    worst: Sequence[Line] = field(default=(), repr=False)
+
+    def tell(self, details: bool = True) -> None:
+        """Print it; with ``details`` also the tables, and a few of the worst sentences."""
+        print(f"{self.title}:\n{self.scores}")
+        for table in (*([self.compared] if self.compared else []), *(self.tables if details else ())):
+            print()
+            print_table(table)
+        if details and self.worst:
+            print("\nthe worst sentences, by chrF:")
+        for line in self.worst[: SHOWN if details else 0]:
+            print(f"  {line.number}: {line.source}\n    = {line.translation}\n    reference: {line.reference}")
+
+
+def evaluation(
+    title: str,
+    pairs: Sequence[Pair],
+    translations: Sequence[str],
+    languages: tuple[str, str],
+    *,
+    against: tuple[str, Sequence[str]] | None = None,
+    details: bool = False,
+    words: tuple[Words, Words] | None = None,
+) -> Evaluation:
+    """Judge the translations of test pairs from the first of ``languages`` into the second.
+
+    against: the name of another system, and its translations. details:
+    also the tables, of which those by the frequency of words need the ``words`` of the training
+    pairs, source and target, and the worst sentences.
+    """
+    references = [reference for _, reference in pairs]
+    source, target = languages
+    scores = score(translations, references, target, intervals=True)
+    compared = compare(translations, against[1], references, target).table(against[0]) if against else None
+    if not details:
+        return Evaluation(title, scores, compared)
+    lines = lines_of(pairs, translations)
+    tables = [by_length(lines, source, target)]
+    if words:
+        tables += [by_rarest_word(lines, words[0], target), words_found(lines, words[1])]
+    return Evaluation(title, scores, compared, tables, worst(lines, KEPT))
+
+
+def page(evaluations: Sequence[Evaluation], title: str) -> bytes:
+    """An HTML file that stands alone, without scripts."""
+    body = "\n".join(line for evaluation in evaluations for line in _section(evaluation))
+    return document(title, f"<main>\n<h1>{escape(title)}</h1>\n{body}\n</main>", style=STYLE)
+
+
+def _section(evaluation: Evaluation) -> Iterator[str]:
+    yield f"<h2>{escape(evaluation.title)}</h2>"
+    yield "".join(f"<div>{escape(line)}</div>" for line in str(evaluation.scores).splitlines())
+    for table in (*([evaluation.compared] if evaluation.compared else []), *evaluation.tables):
+        yield f'<h3>{escape(table.title)}</h3>\n<div class="scroll"><table>\n<thead>{_row(table.columns, "th")}</thead>'
+        yield from (_row(cells, "td") for cells in table.rows)
+        yield "</table></div>"
+    if evaluation.worst:
+        yield "<h3>the worst sentences, by chrF</h3>"
+    for line in evaluation.worst:
+        said = {
+            f"{line.number}": line.source, "translation": line.translation, "reference": line.reference,
+            "chrF": f"{line.chrf:.1f}",
+        }  # fmt: skip
+        yield (
+            "<dl>"
+            + "".join(f'<dt>{name}</dt><dd dir="auto">{escape(text)}</dd>' for name, text in said.items())
+            + "</dl>"
+        )
+
+
+def _row(cells: Sequence[str], tag: str) -> str:
+    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+
+def advise_tokenisation(references: Sequence[str], language: str) -> None:
+    """Say on stderr if BLEU would be of words, were what finds them installed."""
+    for code, name in (("ja", "Japanese"), ("ko", "Korean")):
+        used = tokenisation(references, language)
+        if same_language(language, code) and "mecab" not in used:
+            note(f'for BLEU of {name} words install: pip install "sacrebleu[{code}]"; this one is of tok:{used}')

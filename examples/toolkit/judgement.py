@@ -1,0 +1,171 @@
+"""The subcommands that judge translations: ``evaluate`` those of a run, ``score`` given ones."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from toolkit import console
+from toolkit.breakdown import Words
+from toolkit.console import UserError
+from toolkit.corpus import Corpus, Pair
+from toolkit.decoding import add_decoding, check_page, penalty_of
+from toolkit.evaluating import advise_tokenisation, evaluation, page
+from toolkit.files import write_text
+from toolkit.language_names import same_language
+from toolkit.other_data import load_to_test, tell_seen
+from toolkit.program import Program
+from toolkit.reading import composed
+from toolkit.runs import Run
+from toolkit.translation import Settings, Translator
+
+__all__ = ["Evaluates"]
+
+
+class Evaluates(Program):
+    """A program that translates, and is told how well."""
+
+    settings = Settings
+
+    def commands(self, add: Any) -> None:
+        """``evaluate`` and ``score``."""
+        super().commands(add)
+        made = add("evaluate", self.evaluate, "BLEU, chrF and exact matches, with their 95 %% intervals")
+        made.add_argument(
+            "--data",
+            type=console.path,
+            metavar="PATH",
+            help="other data than the run was trained on, of which all are scored",
+        )
+        made.add_argument("--skip-blank", action="store_true", help="leave out pairs of which a side is blank")
+        made.add_argument(
+            "--split",
+            type=composed,
+            metavar="NAME",
+            help="one split, such as test_2016_flickr or validation; all tests if not given",
+        )
+        made.add_argument(
+            "--against",
+            type=console.path,
+            metavar="RUN2",
+            help="another run, to compare: both on the same sentences, with the probability of chance",
+        )
+        made.add_argument(
+            "--details",
+            action="store_true",
+            help="tables by length and by rare words, and the worst sentences",
+        )
+        made.add_argument(
+            "--page", type=console.path, metavar="HTML", help="where to write all that, with more sentences"
+        )
+        add_decoding(made)
+
+        made = add("score", self.score, "how probable given translations are: forced decoding")
+        made.add_argument(
+            "texts",
+            nargs="*",
+            type=composed,
+            metavar="TEXT",
+            help="a sentence and its translation, or several such pairs",
+        )
+        made.add_argument("--data", type=console.path, metavar="PATH", help="pairs in files, as for evaluate")
+        made.add_argument(
+            "--split", type=composed, metavar="NAME", help="of --data, such as test; all tests if not given"
+        )
+
+    def evaluate(self, options: argparse.Namespace) -> None:
+        """Print the scores of a run on its test sets, or on all of other data."""
+        how = {"beam": options.beam, "length_penalty": penalty_of(options)}
+        if options.page:
+            check_page(options.page, "--page")
+        run, translator = self.open_translator(options)
+        other = self._open_other(options, run) if options.against else None
+        corpus, own = load_to_test(self, run, options.data, **({"skip_blank": True} if options.skip_blank else {}))
+        splits = _splits(corpus, own, options.split)
+        if not own:
+            tell_seen(self, run, corpus)
+        data, details = run.about["data"], options.details or bool(options.page)
+        words = self._words(run, corpus if own else None) if details else None
+        found = []
+        for name, pairs in splits.items():
+            pairs, remark = translator.short_enough(pairs, name)
+            if other:
+                pairs, more = other.short_enough(pairs, name)
+                remark += more
+            sources, references = zip(*pairs, strict=True)
+            advise_tokenisation(references, data["target"])
+            translations, *theirs = [
+                each.translate(sources, where=f"{name} sentence", **how) for each in (translator, other) if each
+            ]
+            against = (options.against, theirs[0]) if theirs else None
+            title = f"{name}, {len(pairs)} sentences{remark}"
+            languages = data["source"], data["target"]
+            found.append(
+                evaluation(title, pairs, translations, languages, against=against, details=details, words=words)
+            )
+            found[-1].tell(options.details)
+        if options.page:
+            write_text(options.page, page(found, f"{run.folder}: what its translations are worth").decode("utf-8"))
+            print(options.page)
+
+    def score(self, options: argparse.Namespace) -> None:
+        """Print the log-probability of each given translation, its number of tokens, and the pair;
+        all of them together on stderr.
+        """
+        if bool(options.texts) == bool(options.data):
+            raise UserError("give sentences and translations in turns, or files of them by --data PATH")
+        if len(options.texts) % 2:
+            raise UserError(f"the last of {len(options.texts)} texts has no translation after it; quote each text")
+        if options.split and not options.data:
+            raise UserError("--split names a part of --data, which is not given")
+        run, translator = self.open_translator(options)
+        splits = {"": list(zip(options.texts[::2], options.texts[1::2]))}
+        if options.data:
+            splits = _splits(self.load_whole({**run.about["data"], "path": options.data}), False, options.split)
+        for name, pairs in splits.items():
+            found = translator.score(pairs, f"{name} pair".strip())
+            for (value, tokens), (source, target) in zip(found, pairs, strict=True):
+                print(f"{value:.4f}\t{tokens}\t{source}\t{target}")
+            total, count = map(sum, zip(*found, strict=True))
+            console.note(
+                f"{name or 'all'}: log-probability {total:.2f} of {count} tokens, {-total / count:.4f} nats a token"
+            )
+
+    def open_translator(self, options: argparse.Namespace) -> tuple[Run, Translator]:
+        """The run given by --run, and its translator."""
+        run, device = self.open(options)
+        return run, Translator(run, options.weights, device)
+
+    def _open_other(self, options: argparse.Namespace, run: Run) -> Translator:
+        """The translator of --against. Raises UserError if its languages are others."""
+        other = Run.open(Path(options.against), self.name, self.settings, self._data_names)
+        ours, theirs = ([each.about["data"][side] for side in ("source", "target")] for each in (run, other))
+        if not all(map(same_language, ours, theirs)):
+            raise UserError(
+                f"{other.folder} translates {' to '.join(theirs)}, {run.folder} {' to '.join(ours)}; they cannot be compared"
+            )
+        return Translator(other, options.weights, options.device or other.settings.device)
+
+    def _words(self, run: Run, corpus: Corpus | None) -> tuple[Words, Words] | None:
+        """The words of the training pairs, source and target; ``corpus`` holds them, if it is the
+        run's own. None, and a word on stderr, if they cannot be read.
+        """
+        try:
+            pairs = (corpus or self.load_again(run)).train
+        except UserError as error:
+            console.note(f"no tables by rare words: {error}")
+            return None
+        source, target = (run.about["data"][side] for side in ("source", "target"))
+        return Words.of([one for one, _ in pairs], source), Words.of([other for _, other in pairs], target)
+
+
+def _splits(corpus: Corpus, own: bool, asked: str | None) -> dict[str, list[Pair]]:
+    """The parts to evaluate, by name: the one that is asked for, or all tests, or what validates.
+    Raises UserError for an unknown one.
+    """
+    splits = ({"validation": corpus.validation} if own else {}) | corpus.tests
+    names = [asked] if asked else list(corpus.tests) or ["validation"]
+    if names[0] not in splits:
+        raise UserError(f"there is no split {names[0]!r}; there are: {', '.join(splits)}")
+    return {name: splits[name] for name in names}

@@ -1,0 +1,188 @@
+"""What `translate.py check` finds suspicious in data, what --skip-bad leaves out, and what a
+training is expected to take.
+"""
+
+import pytest
+import translate
+from scripts import caller, refuser, unreported
+from toolkit.checking import Expected, expect, report
+from toolkit.console import UserError
+from toolkit.corpus import Corpus
+from toolkit.suspicions import KINDS, Place, find, sides_of, without
+from toolkit.translation import Settings, load_corpus
+
+call = caller(translate.main)
+refused = refuser(call)
+
+NOUNS = ("cat", "dog", "house", "river", "garden", "teacher", "window")
+GOOD = [
+    (f"The {one} sees the {other}.", f"Das {one} sieht das {other}.")
+    for one in NOUNS
+    for other in NOUNS
+    if one != other
+]
+TINY = "--d-model 8 --heads 2 --layers 1 --d-ff 8 --vocab 300 --max-length 60 --max-tokens 300 --warmup 5 --epochs 1".split()
+
+
+def corpus(*bad, validation=GOOD[:2], tests=GOOD[2:4]):
+    return Corpus([*GOOD[4:], *bad], list(validation), {"test": list(tests)})
+
+
+def found(*bad, **parts):
+    """The kinds, and the numbers of the bad pairs from 1."""
+    return {
+        kind: [place.number - len(GOOD[4:]) for place in places] for kind, places in find(corpus(*bad, **parts)).items()
+    }
+
+
+# --- each kind ------------------------------------------------------------------------------------
+
+
+def test_good_pairs_are_not_suspicious():
+    assert found() == {}
+    assert without(corpus()) == corpus()
+    assert list(report(corpus(), "en", "de"))[-1] == "nothing suspicious"
+
+
+SUSPICIOUS = {
+    "copied": ("This is the same text.", "This is the same text."),
+    "long": ("A long one. " * 100, "Ein langer. " * 100),
+    "ratio": (
+        "Yes, we can.",
+        "Ja, das können wir, und wir werden es auch tun, so bald es geht, und noch viel mehr als das.",
+    ),
+    "replacement": ("A café here.", "Ein Caf\ufffd hier."),
+    "mojibake": ("The door is open.", "Die TÃ¼r ist offen."),
+    "quotes": ("He said no.", "Er sagte â€žneinâ€œ."),
+    "control": ("A bell\x07 rings.", "Eine Glocke läutet."),
+    "invisible": ("A soft hy\u00adphen.", "Ein weiches Zeichen."),
+    "tag": ("A <b>bold</b> word.", "Ein fettes Wort."),
+    "entity": ("Salt &amp; pepper.", "Salz und Pfeffer."),
+    "script": ("A sentence of words.", "Предложение из слов."),
+}
+BROKEN, MARKUP = ("replacement", "mojibake", "quotes", "control"), ("tag", "entity")
+
+
+@pytest.mark.parametrize("case", SUSPICIOUS)
+def test_each_kind_is_found(case):
+    kind = "broken" if case in BROKEN else "markup" if case in MARKUP else case
+    assert found(SUSPICIOUS[case]) == {kind: [1]}
+    kept = without(corpus(SUSPICIOUS[case]))
+    assert kept.train == GOOD[4:] + ([] if KINDS[kind].left_out else [SUSPICIOUS[case]])
+    assert kept.bad == KINDS[kind].left_out
+
+
+GENUINE = [
+    ("Naïve café, 50 °C & more.", "Ein «naives» Café – „50 °C“, ja."),
+    ("The year 1 < 2 > 0.", "Das Jahr 1 < 2 > 0."),
+    ("OK!", "OK!"),  # a name or a cry may be the same
+    ("Hi.", "Guten Tag."),
+    ("A Greek π and α.", "Ein griechisches π und α."),
+    ("À l'Âge d'or â.", "Zum Goldenen Âge Ã."),
+]
+
+
+@pytest.mark.parametrize("pair", GENUINE)
+def test_what_people_write_is_not_suspicious(pair):
+    assert found(pair) == {}
+
+
+def test_pairs_beside_others():
+    other = ("The cat sees the dog.", "Die Katze sieht den Hund.")
+    assert found(GOOD[4], GOOD[4]) == {"repeated": [1, 2]}
+    assert found(GOOD[0], GOOD[2]) == {"leak": [1, 2]}  # validated and tested by
+    several = found(("A bird.", "Ein Vogel."), ("A bird.", "Der Vogel."))
+    assert several == {"several": [2]}
+    assert without(corpus(GOOD[4], GOOD[0], other)).train == GOOD[4:]
+    assert without(corpus(tests=[("x <b>", "y")])).tests == {"test": [("x <b>", "y")]}  # as it is
+
+
+def test_held_out_pairs_are_looked_at_too():
+    bad = SUSPICIOUS["script"]
+    places = find(corpus(validation=[GOOD[0], bad], tests=[bad]))["script"]
+    assert places == [Place("validation", 2), Place("test", 1)]
+    assert without(corpus(validation=[GOOD[0], bad])).validation == [GOOD[0]]
+
+
+def test_nothing_left_is_refused():
+    with pytest.raises(UserError, match="none is left without suspicion"):
+        without(corpus(validation=[SUSPICIOUS["tag"]]))
+
+
+def test_sides_are_described():
+    latin, chinese = sides_of([("a cat", "有三只红色的猫"), ("three red cats", "猫"), ("a b c d", "红色的")])
+    assert (latin.script, latin.shortest, latin.middle, latin.longest) == ("Latin", 2, 3, 4)
+    assert (chinese.script, chinese.shortest, chinese.middle, chinese.longest) == ("Chinese or Japanese", 1, 3, 7)
+    assert [side.script for side in sides_of([("1, 2", "три")])] == ["Latin", "Cyrillic"]
+
+
+# --- what a training takes ------------------------------------------------------------------------
+
+
+def test_expected_time_and_memory():
+    settings = Settings(d_model=8, heads=2, layers=1, d_ff=8, vocab=300, max_length=60, max_tokens=300, epochs=3)
+    made = expect(corpus(("word " * 80, "Wort")), settings)
+    assert made.updates == 3 * -(-made.updates // 3) and made.updates > 3 and 0 < made.seconds < 5
+    assert made.memory > 4 * 4 * made.parameters and made.too_long == 1  # weights, gradients, two moments
+    assert expect(corpus(), Settings(**{**vars(settings), "epochs": None, "minutes": 1.0})).updates is None
+    assert expect(corpus(), Settings(**{**vars(settings), "steps": 7})).updates == 7
+
+
+def test_expected_in_words():
+    assert str(Expected(1000, 100, 36.0, 2_500_000_000, 3)).splitlines() == [
+        "expected: 1,000 parameters, about 2.5 GB of memory besides Python and the data;",
+        "  100 updates of about 36 s on this machine, 60.0 minutes in all; validation comes to that",
+        "  about 3 pairs are longer than --max-length or --max-tokens, and are left out",
+    ]
+    assert "10.0 hours" in str(Expected(1, 1000, 36.0, 1, 0)) and "50 seconds in" in str(Expected(1, 100, 0.5, 1, 0))
+    assert "memory not told" in str(Expected(1, None, 0.5, None, 0)) and "in all" not in str(Expected(1, None, 1, 1, 0))
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """A file with what is wrong in each way: lines 1 to 38 are good."""
+    lines = ["id\ten\tde", *(f"s{n}\t{one}\t{other}" for n, (one, other) in enumerate(GOOD))]
+    lines += ["s90\tA <b>bold</b> word.\tEin fettes Wort.", "s91\tOne cell too few.", "s92\t \tEin Satz.", ""]
+    path = tmp_path / "pairs.tsv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_check(pairs, capsys):
+    languages = "--data", pairs, "--source", "en", "--target", "de"
+    assert call("check", *languages, *TINY) == 0
+    printed = capsys.readouterr().out
+    for said in (
+        "en: column 2, Latin, ",
+        "de: column 3, Latin, ",
+        "lines with more or fewer columns than the others: 1; not used",
+        "pairs with a blank side: 2; not used",
+        "pairs with tags or entities, such as <b> and &amp;: 1\n",
+        "A <b>bold</b> word. = Ein fettes Wort.",
+        "train --skip-bad leaves these out",
+        "expected: ",
+    ):
+        assert said in printed, said
+    refused(capsys, "--data needs --source and --target", "check", "--data", pairs)
+
+
+def test_training_without_what_is_bad(pairs, tmp_path, capsys):
+    languages = "--data", pairs, "--source", "en", "--target", "de"
+    refused(capsys, "line 47 is empty", "train", *languages)
+    refused(capsys, "has 2 columns", "train", *languages, "--skip-blank")
+    assert unreported(call)("train", *languages, "--skip-bad", "--out", tmp_path / "run", *TINY) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "left out 2 pairs with a blank side; left out 1 pair with other columns; left out 1 pair that are suspicious"
+        in printed
+    )
+    assert unreported(call)("train", "--resume", "--out", tmp_path / "run", "--epochs", 2) == 0
+    refused(capsys, "--skip-bad is for --data", "train", "--skip-bad")
+
+
+def test_loading_whole_keeps_what_is_suspicious(pairs):
+    whole = load_corpus(str(pairs), "en", "de", skip_bad=True, whole=True)
+    assert len(whole.tests["test"]) == len(GOOD) + 1 and whole.ragged == 1

@@ -1,0 +1,180 @@
+"""`translate.py serve`: many requests at once, bad ones, and who is answered."""
+
+import http.client
+import json
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import translate
+from exported import LONGEST, Small, sentences
+from scripts import caller, unreported
+from toolkit import translation
+from toolkit.console import UserError
+from toolkit.serving import Limits, Refused, Server, Together
+
+call = caller(translate.main)
+LIMITS = Limits(body=3000, texts=5, waiting=400, seconds=1.0, patience=20.0)
+TEXTS = [source for source, _ in sentences(seed=2, count=12)]
+
+
+class Translator(Small, translation.Translator):
+    """Of random weights."""
+
+    def __init__(self):
+        Small.__init__(self, "gru")
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Server(Translator(), ("en", "fr"), "127.0.0.1", 0, LIMITS) as made:
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        yield made
+        made.shutdown()
+
+
+def ask(server, body, method="POST", path="/translate", **headers):
+    """The status and the answer."""
+    connection = http.client.HTTPConnection(*server.server_address[:2], timeout=30)
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    connection.request(method, path, content, {"Content-Type": "application/json", **headers})
+    answer = connection.getresponse()
+    text = answer.read()
+    connection.close()
+    return answer.status, json.loads(text) if answer.getheader("Content-Type") == "application/json" else text
+
+
+def test_it_translates_as_python_does(server):
+    translator = server.together.translator
+    for beam in (1, 3):
+        status, found = ask(server, {"texts": TEXTS[:4], "beam": beam})
+        assert (status, found) == (200, {"translations": translator.translate(TEXTS[:4], beam=beam)})
+    assert ask(server, {"texts": ["Ein\u2028e Kätzchen 猫"]})[0] == 200
+
+
+def test_many_at_once_get_their_own_and_share_the_work(server):
+    alone = {text: server.together.translator.translate([text])[0] for text in TEXTS}
+    before = server.together.batches
+    asked = [[TEXTS[n % 12], TEXTS[(5 * n + 1) % 12]] for n in range(40)]
+    with ThreadPoolExecutor(40) as threads:
+        found = list(threads.map(lambda texts: ask(server, {"texts": texts}), asked))
+    assert [answer for _, answer in found] == [{"translations": [alone[text] for text in texts]} for texts in asked]
+    assert server.together.batches - before < 40
+
+
+BAD = {
+    "no JSON": (b"{", 400, "no JSON"),
+    "not UTF-8": (b'{"texts": ["\xff"]}', 400, "no JSON"),
+    "deep": (b"[" * 2900, 400, "no JSON"),
+    "a list": ([], 400, 'send {"texts"'),
+    "unknown": ({"texts": ["a"], "bean": 3}, 400, 'send {"texts"'),
+    "a text": ({"texts": "a"}, 400, "must be a list of texts"),
+    "numbers": ({"texts": [1]}, 400, "must be a list of texts"),
+    "none": ({"texts": []}, 400, "must be 1 to 5 texts, got 0"),
+    "many": ({"texts": ["a"] * 6}, 400, "got 6"),
+    "blank": ({"texts": ["a", " "]}, 400, "text 2 is blank"),
+    "long": ({"texts": ["cat " * 60]}, 400, f"the model allows {LONGEST - 1}"),
+    "beam 0": ({"texts": ["a"], "beam": 0}, 400, "from 1 to 10"),
+    "beam true": ({"texts": ["a"], "beam": True}, 400, "from 1 to 10"),
+    "large": ({"texts": ["a" * 4000]}, 413, "at most 3,000 bytes"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_requests_are_told_what_is_wrong(server, case):
+    body, status, said = BAD[case]
+    found, answer = ask(server, body)
+    assert found == status and said in answer["error"]
+    assert ask(server, {"texts": TEXTS[:1]})[0] == 200  # the server lives on
+
+
+def test_who_and_what_is_answered(server):
+    assert (
+        b"<textarea" not in ask(server, b"", "GET", "/")[1] and b"connect-src 'self'" in ask(server, b"", "GET", "/")[1]
+    )
+    for method, path, headers, status in (
+        ("GET", "/x", {}, 404), ("POST", "/", {}, 404), ("PUT", "/translate", {}, 501),
+        ("GET", "/", {"Host": "evil.example"}, 403), ("POST", "/translate", {"Host": "evil.example:80"}, 403),
+        ("POST", "/translate", {"Content-Type": "text/plain"}, 415), ("POST", "/translate", {"Content-Length": "-1"}, 411),
+        ("GET", "/", {"Host": "localhost:1"}, 200),
+    ):  # fmt: skip
+        assert ask(server, {"texts": ["a"]}, method, path, **headers)[0] == status, (method, path, headers)
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(server):
+    with socket.create_connection(server.server_address[:2], timeout=10) as connection:
+        connection.sendall(
+            b"POST /translate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+        )
+        assert b" 408 " in connection.recv(4096).split(b"\r\n")[0]
+
+
+class Slow:
+    """A translator that waits until it is let go."""
+
+    tokenizer = type("None", (), {"encode_batch": staticmethod(lambda texts: [[3]] * len(texts))})
+    settings = type("None", (), {"max_length": 10})
+
+    def __init__(self):
+        self.go, self.calls = threading.Event(), []
+
+    def translate(self, texts, beam=1, **_):
+        self.go.wait(10)
+        self.calls.append(list(texts))
+        if "bad" in texts:
+            raise FloatingPointError("spoilt")
+        return [text.upper() for text in texts]
+
+
+def test_too_many_and_too_slow_are_refused_and_failures_are_heard():
+    slow = Slow()
+    together = Together(slow, Limits(waiting=3, patience=0.2))
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(together.translate, ["a"], 1)
+        while not together._count:
+            time.sleep(0.01)
+        time.sleep(0.05)  # the first is being translated, the next wait
+        second = threads.submit(together.translate, ["b", "c"], 1)
+        while together._count < 3:
+            time.sleep(0.01)
+        with pytest.raises(Refused, match="3 texts wait already"):
+            together.translate(["d"], 1)
+        with pytest.raises(Refused, match=r"no translation within 0\.2 seconds"):
+            second.result()
+        with pytest.raises(Refused, match="no translation within"):
+            first.result()
+    slow.go.set()
+    while together._count:
+        time.sleep(0.01)
+    assert slow.calls == [["a"]]  # what nobody waits for any more is not translated
+    with pytest.raises(FloatingPointError, match="spoilt"):
+        together.translate(["bad"], 1)
+    assert together.translate(["x"], 1) == ["X"]
+    together.close()
+
+
+def test_a_port_that_is_taken_is_told(server):
+    with pytest.raises(UserError, match="cannot listen at 127.0.0.1, port"):
+        Server(server.together.translator, ("en", "fr"), "127.0.0.1", server.server_address[1])
+
+
+def test_serve_from_the_command_line(tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    data = tmp_path / "pairs.tsv"
+    data.write_text("".join(f"{one}\t{other}\n" for one, other in sentences(count=60)), encoding="utf-8")
+    tiny = "--arch gru --d-model 8 --hidden 8 --vocab 300 --max-length 100 --warmup 2 --steps 2".split()
+    assert unreported(call)("train", "--data", data, "--source", "en", "--target", "fr", "--out", run, *tiny) == 0
+    seen = []
+
+    def once(server):
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        seen.append(ask(server, {"texts": ["A cat."]}))
+        thread.join()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Server, "serve_forever", once)
+    assert call("serve", "--run", run, "--port", 0) == 130
+    assert seen[0][0] == 200 and "translates en to fr; Ctrl-C ends it" in capsys.readouterr().out

@@ -1,0 +1,348 @@
+"""Claim 8: a table of vectors that was trained on nothing but neighbours puts words that are used
+alike close together: king and queen, not king and apple.
+
+A table is trained on a made corpus (`usage`) by skip-grams with negative sampling (Mikolov et al.
+2013, arXiv:1310.4546): with v the vector of a word, u that of a neighbour and u' of K words drawn
+at random, the loss of a pair is
+
+    - log sigmoid(u . v) - sum_k log sigmoid(- u'_k . v)
+
+It is looked at beside the same table before training, beside the counts of neighbours themselves,
+without any training (positive pointwise mutual information, what skip-grams factorise: Levy and
+Goldberg 2014), and, if ``vectors`` names a file or folder, beside published vectors.
+
+"king - man + woman = queen" is commonly said of a ranking from which the three words that are asked
+with are kept out. They are the nearest of all more often than not, and with them out the nearest
+neighbour of "king", without any arithmetic, may be the answer already (Linzen 2016,
+arXiv:1606.07736; Rogers et al. 2017). So three shares are given: with the three kept out, with
+nothing kept out, and for the neighbour of the third word.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from toolkit.console import UserError
+from toolkit.plots import GREY, empty_figure, save_figure
+from toolkit.published_vectors import read_vectors
+
+import minitensor as mt
+import minitensor.nn.functional as F
+from claims.report import Table, axes_of, listed
+from claims.training import spread, train
+from claims.usage import KINDS, PAIRS, PHRASES, Corpus, analogies, key_of, make_corpus
+from claims.vectors import Vectors
+from minitensor import nn
+
+__all__ = ["TITLE", "Settings", "SkipGram", "conclusion", "counted", "draw", "look", "measure", "tables"]
+
+TITLE = "king, queen and apple: vectors of words by their neighbours"
+
+ASKED = ("man", "woman", "king", "queen")  # a, b, c and d of "c - a + b = d"
+SHOWN = ("king", "queen", "apple", "france", "horse")  # whose neighbours are shown
+NEAREST = 4  # of them
+SAME = ("king", "queen")
+DIFFERENT = (("king", "apple"), ("queen", "apple"))
+BEFORE, COUNTS, TRAINED, PUBLISHED = "before training", "counts alone", "trained", "published"
+WAYS = {"out": "three words kept out", "in": "nothing kept out", "third": "neighbour of the third word"}
+COLOURS = {"male": "#1f4e8c", "female": "#c0392b", "fruit": "#2e8b57", "animal": "#d1662b", "place": "#7d3c98"}
+NOTABLE = 0.1  # a difference of shares that is more than chance makes
+PUBLISHED_WORDS = 50_000  # of a person's own file, the first; such files are sorted by frequency
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The corpus, and the budget of each training."""
+
+    sentences: int = 20_000
+    window: int = 5  # places to either side that count as neighbours
+    common: float = 5e-4  # words of a larger share of the corpus are thinned out
+    d_model: int = 24
+    negatives: int = 5
+    steps: int = 1500
+    batch: int = 512
+    learning_rate: float = 0.02
+    seeds: int = 3
+    vectors: str = ""  # a file or folder of published ones
+
+    @classmethod
+    def quick(cls) -> Settings:
+        """Seconds of work, for the tests."""
+        return cls(sentences=3000, common=5e-3, d_model=12, steps=250, batch=256, learning_rate=0.05, seeds=1)
+
+
+class SkipGram(nn.Module):
+    """Two tables (V, D), of words and of neighbours; pairs (B, 1 + K) to the logits of being
+    neighbours.
+    """
+
+    def __init__(self, n_words: int, d_model: int) -> None:
+        self.words = nn.Embedding(n_words, d_model)
+        self.neighbours = nn.Embedding(n_words, d_model)
+        nn.init.uniform_(self.words.weight, -0.5 / d_model, 0.5 / d_model)  # as word2vec starts
+        nn.init.zeros_(self.neighbours.weight)
+
+    def forward(self, words: np.ndarray, neighbours: np.ndarray) -> mt.Tensor:
+        """Logits (B, 1 + K) of words (B,) and the neighbours (B, 1 + K) of each."""
+        return mt.sum(self.words(words)[:, None, :] * self.neighbours(neighbours), axis=-1)
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+
+def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
+    """What each table says of its words, by its name, for each seed; the published one once."""
+    published = {}
+    if settings.vectors:  # first: a file that cannot be read is known before the work
+        published = {PUBLISHED: [look(_published(settings.vectors))]}
+    runs = spread("embeddings", _measure_once, [(settings, seed + number) for number in range(settings.seeds)], workers)
+    tables = {name: [run[name] for run in runs] for name in (BEFORE, COUNTS, TRAINED)} | published
+    return {"tables": tables, "map": runs[0]["map"], "vectors": Path(settings.vectors).name}
+
+
+def _published(path: str) -> Vectors:
+    """A person's own vectors. Raises UserError if they lack a word that is asked for."""
+    vectors = Vectors(*read_vectors(path, PUBLISHED_WORDS))
+    missing = [word for word in (*ASKED, DIFFERENT[0][1]) if word not in vectors]
+    if missing:
+        raise UserError(
+            f"{path} has no vector of {listed(missing)} among its first {len(vectors.words):,} words; give a table of "
+            "English words in small letters"
+        )
+    return vectors
+
+
+def _measure_once(settings: Settings, seed: int) -> dict[str, Any]:
+    s = settings
+    corpus = make_corpus(seed, s.sentences)
+    pairs = corpus.pairs(s.window)
+    mt.random.seed(seed)
+    network = SkipGram(len(corpus.words), s.d_model)
+    found = {BEFORE: _look_at(network, corpus)}
+    fit_skip_grams(network, pairs, s, seed)
+    counts = counted(pairs, len(corpus.words))
+    found[COUNTS] = look(Vectors(corpus.words, counts)) | {"withheld": fitting(counts, corpus)}
+    found[TRAINED] = _look_at(network, corpus)
+    vectors = Vectors(corpus.words, network.words.weight.numpy())
+    return found | {"map": {noun: place for noun, place in zip(KINDS, flat(vectors, list(KINDS)), strict=True)}}
+
+
+def fit_skip_grams(network: SkipGram, pairs: np.ndarray, settings: Settings, seed: int) -> None:
+    """Train on ``pairs`` (pairs, 2) of a word and its neighbour, thinned out as word2vec does."""
+    s, generator = settings, np.random.default_rng(seed)
+    counts = np.bincount(pairs[:, 0], minlength=network.words.weight.shape[0])
+    keep = np.sqrt(np.minimum(1, s.common * counts.sum() / np.maximum(counts, 1)))
+    pairs = pairs[generator.random(len(pairs)) < keep[pairs[:, 0]] * keep[pairs[:, 1]]]
+    # The power 3/4 of the counts, as Mikolov et al. draw.
+    noise = np.cumsum(np.bincount(pairs[:, 1], minlength=len(counts)) ** 0.75)
+    targets = np.zeros((s.batch, 1 + s.negatives), dtype=np.float32)
+    targets[:, 0] = 1
+
+    def loss_of(step: int) -> mt.Tensor:
+        words, neighbours = pairs[generator.integers(0, len(pairs), s.batch)].T
+        others = np.searchsorted(noise, noise[-1] * generator.random((s.batch, s.negatives)), side="right")
+        logits = network(words, np.column_stack([neighbours, others]))
+        return F.binary_cross_entropy_with_logits(logits, targets)
+
+    train(network, loss_of, s.steps, mt.optim.Adam(network.parameters(), lr=s.learning_rate))
+
+
+def counted(pairs: np.ndarray, n_words: int) -> np.ndarray:
+    """Positive pointwise mutual information (V, V): ``max(0, log(p(w, n) / (p(w) p(n))))``."""
+    together = np.zeros((n_words, n_words))
+    np.add.at(together, (pairs[:, 0], pairs[:, 1]), 1)
+    expected = together.sum(axis=1, keepdims=True) * together.sum(axis=0) / together.sum()
+    return np.log(np.maximum(1, together / np.where(expected > 0, expected, 1)))
+
+
+def _look_at(network: SkipGram, corpus: Corpus) -> dict[str, Any]:
+    words, neighbours = network.words.weight.numpy(), network.neighbours.weight.numpy()
+    return look(Vectors(corpus.words, words)) | {"withheld": fitting(words @ neighbours.T, corpus)}
+
+
+def fitting(scores: np.ndarray, corpus: Corpus) -> float:
+    """For what was withheld from a noun: the share of nouns of other kinds that fit the key of the
+    phrase less well than the noun does, by ``scores`` (V, V) of word and neighbour; ties are half.
+    """
+    numbers = {word: number for number, word in enumerate(corpus.words)}
+    shares = []
+    for noun, phrase in corpus.withheld:
+        kind = next(kind for kind, phrases in PHRASES.items() if phrase in phrases)
+        others = [numbers[other] for other, kinds in KINDS.items() if kind not in kinds]
+        own, rest = scores[numbers[noun], numbers[key_of(phrase)]], scores[others, numbers[key_of(phrase)]]
+        shares.append(np.mean((own > rest) + 0.5 * (own == rest)))
+    return float(np.mean(shares))
+
+
+def look(vectors: Vectors) -> dict[str, Any]:
+    """Cosines, neighbours, the rank of "queen", and right answers to the analogies whose words the
+    table has.
+    """
+    a, b, c, d = ASKED
+    answers = {
+        "out": vectors.ranking(vectors.offset(a, b, c), without=(a, b, c)),
+        "in": vectors.ranking(vectors.offset(a, b, c)),
+        "third": vectors.ranking(vectors[c], without=(a, b, c)),
+    }
+    known = [asked for asked in analogies() if all(word in vectors for word in asked)]
+    right = np.zeros(len(WAYS))
+    for one, other, third, fourth in known:
+        offset, three = vectors.offset(one, other, third), {one, other, third}
+        right += [
+            vectors.nearest(offset, three) == fourth,
+            vectors.nearest(offset) == fourth,
+            vectors.nearest(vectors[third], three) == fourth,
+        ]
+    return {
+        "words": len(vectors.words),
+        "cosines": {f"{one}, {other}": vectors.cosine(one, other) for one, other in (SAME, *DIFFERENT)},
+        "neighbours": {
+            word: vectors.ranking(vectors[word], without=(word,))[:NEAREST] for word in SHOWN if word in vectors
+        },
+        "ranks": {way: 1 + ranking.index(d) for way, ranking in answers.items()},
+        "said": {way: ranking[0] for way, ranking in answers.items()},
+        "analogies": len(known),
+        "right": dict(zip(WAYS, (right / len(known)).tolist(), strict=True)),
+    }
+
+
+def flat(vectors: Vectors, words: list[str]) -> list[list[float]]:
+    """The two coordinates of each word along which they differ most: principal components, by SVD
+    of the vectors less their mean.
+    """
+    table = np.array([vectors[word] for word in words])
+    table = table - table.mean(axis=0)
+    _, _, axes = np.linalg.svd(table, full_matrices=False)
+    return (table @ axes[:2].T).tolist()  # (words, 2)
+
+
+# --- telling --------------------------------------------------------------------------------------
+
+
+def _mean(runs: list[dict[str, Any]], *names: str) -> float:
+    """The mean over the trainings of an entry of `look`."""
+    values = []
+    for run in runs:
+        for name in names:
+            run = run[name]
+        values.append(run)
+    return float(np.mean(values))
+
+
+def tables(numbers: dict[str, Any]) -> list[Table]:
+    """Cosines and what was withheld, neighbours, the one analogy, and all of them."""
+    found = numbers["tables"]
+    pairs = list(next(iter(found.values()))[0]["cosines"])
+    n_seeds = len(found[TRAINED])
+    made = []
+    for name, runs in found.items():
+        withheld = f"{_mean(runs, 'withheld'):.0%}" if "withheld" in runs[0] else "-"
+        made.append(
+            (name, f"{runs[0]['words']:,}", *(f"{_mean(runs, 'cosines', pair):.2f}" for pair in pairs), withheld)
+        )
+    columns = ("", "words", *pairs, "withheld, fits better than others")
+    close = Table(f"cosines; mean of {n_seeds} corpora and trainings", columns, made)
+    rows = [
+        (name, *(" ".join(runs[0]["neighbours"].get(word, ["-"])) for word in SHOWN)) for name, runs in found.items()
+    ]
+    near = Table("nearest neighbours, by the first training", ("", *SHOWN), rows)
+    a, b, c, d = ASKED
+    columns = ("", *(f"{words}: {what}" for words in WAYS.values() for what in ("rank", "first")))
+    rows = [
+        (name, *(cell for way in WAYS for cell in (_listing(runs, "ranks", way), _listing(runs, "said", way))))
+        for name, runs in found.items()
+    ]
+    one = Table(f"{c} - {a} + {b}: the rank of {d}, and what is first, for each training", columns, rows)
+    rows = [
+        (name, str(runs[0]["analogies"]), *(f"{_mean(runs, 'right', way):.0%}" for way in WAYS))
+        for name, runs in found.items()
+    ]
+    every = Table("all analogies of a man's and a woman's word: right answers", ("", "analogies", *WAYS.values()), rows)
+    return [close, near, one, every]
+
+
+def _listing(runs: list[dict[str, Any]], name: str, way: str) -> str:
+    return " ".join(str(run[name][way]) for run in runs)
+
+
+def conclusion(numbers: dict[str, Any]) -> str:
+    """Whether like uses make near vectors, what the analogy is worth, and what published vectors
+    say.
+    """
+    found = numbers["tables"]
+    before, trained, counts = (found[name] for name in (BEFORE, TRAINED, COUNTS))
+    same = ", ".join(SAME)
+    near, far = (_mean(trained, "cosines", ", ".join(pair)) for pair in (SAME, DIFFERENT[0]))
+    words = (
+        f"The cosine of king and queen is {near:.2f} after training, of king and apple {far:.2f}; the former is the "
+        f"greater, and greater than that of queen and apple, in {_closer(trained)} of {len(trained)} trained tables, and in "
+        f"{_closer(before)} of {len(before)} before training. Of what was never said of a word, but of its like, the trained "
+        f"table finds {_mean(trained, 'withheld'):.0%} on the right side (counts alone {_mean(counts, 'withheld'):.0%}). "
+    )
+    out, inside, third = (_mean(trained, "right", way) for way in WAYS)
+    a, b, c, d = ASKED
+    words += (
+        f"{c} - {a} + {b}: {d} is first in {_first(trained, 'out')} of {len(trained)} with the three words kept out and in "
+        f"{_first(trained, 'in')} with nothing kept out. Of all {trained[0]['analogies']} analogies {out:.0%} and {inside:.0%} "
+        f"are right; the nearest neighbour of the third word would be in {third:.0%}. "
+    )
+    if out - third < NOTABLE:
+        words += "So here the arithmetic gives nothing that neighbourhood does not. "
+    elif out - inside < NOTABLE:
+        words += "So here the arithmetic gives more than neighbourhood does, also with nothing kept out. "
+    else:
+        words += (
+            "So here the arithmetic gives more than neighbourhood does, but much of it by the words that are kept out. "
+        )
+    other, alone = (_mean(counts, "right", way) for way in ("out", "third"))
+    words += f"Counts without any training answer {other:.0%}, {alone:.0%} by neighbourhood."
+    for run in found.get(PUBLISHED, ()):
+        which = "closer than" if _closer([run]) else "no closer than"
+        words += (
+            f" In {numbers['vectors']} king and queen ({run['cosines'][same]:.2f}) are {which} each of them and apple; "
+            f"{d} has rank {run['ranks']['out']} with the three kept out, {run['ranks']['in']} with nothing kept out, and "
+            f"{run['ranks']['third']} among the neighbours of {c}."
+        )
+    return words
+
+
+def _closer(runs: list[dict[str, Any]]) -> int:
+    """In how many king and queen are closer than either is to apple."""
+    return sum(max(run["cosines"], key=lambda pair: run["cosines"][pair]) == ", ".join(SAME) for run in runs)
+
+
+def _first(runs: list[dict[str, Any]], way: str) -> int:
+    """In how many the answer is the first."""
+    return sum(run["ranks"][way] == 1 for run in runs)
+
+
+def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """The nouns of the first trained table in their two principal components, with the step from
+    each man's word to the woman's; and the shares of right analogies.
+    """
+    figure = empty_figure(10, 4.6)
+    left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
+    axes_of(left, "trained table, two principal components", "", "").grid(False)
+    left.set_xticks([])
+    left.set_yticks([])
+    places = numbers["map"]
+    for man, woman in PAIRS:
+        left.annotate("", places[woman], places[man], arrowprops=dict(arrowstyle="->", color="#cccccc"))
+    for noun, place in places.items():
+        colour = next(COLOURS[kind] for kind in KINDS[noun] if kind in COLOURS)
+        left.plot(*place, "o", color=colour, markersize=3)
+        left.annotate(noun, place, (3, 2), textcoords="offset points", fontsize=8, color=colour)
+    axes_of(right, "a man's word to a woman's: right analogies", "", "share")
+    found = numbers["tables"]
+    for number, (way, name) in enumerate(WAYS.items()):
+        shares = [_mean(runs, "right", way) for runs in found.values()]
+        colour = ("#1f4e8c", "#9db8d9", GREY)[number]
+        right.bar(np.arange(len(found)) + 0.27 * (number - 1), shares, 0.25, color=colour, label=name)
+    right.set_xticks(range(len(found)), [name.replace(" ", "\n") for name in found], fontsize=9)
+    right.set_ylim(0, 1.02)
+    figure.legend(frameon=False, ncols=3, fontsize=9, loc="outside lower right")
+    save_figure(figure, path)

@@ -15,6 +15,7 @@ about the parts of the last.
      6  mask            a decoder that is trained without its mask reads the answer
      7  depth           residual connections and layer norms are what lets a Transformer be deep
      8  embeddings      king and queen, not king and apple: vectors of words by their neighbours
+     9  context         which "point", which country: one vector in the table, many in context
     10  inference       training is parallel, writing is not; what a cache gives
 
 Each claim prints tables and a conclusion that is computed from them, and leaves NAME.png and
@@ -31,7 +32,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from claims import bottleneck, depth, embeddings, gradients, inference, mask, memory, parallelism, positions
+from claims import bottleneck, context, depth, embeddings, gradients, inference, mask, memory, parallelism, positions
 from claims.report import WIDTH, print_table
 from claims.training import MOST_WORKERS
 from toolkit import console
@@ -49,6 +50,7 @@ NUMBERED = {
     6: mask,
     7: depth,
     8: embeddings,
+    9: context,
     10: inference,
 }
 CLAIMS = {claim.__name__.rpartition(".")[2]: claim for claim in NUMBERED.values()}  # each by the name of its module

@@ -20,6 +20,7 @@ nothing kept out, and for the neighbour of the third word.
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,14 +32,13 @@ from toolkit.plots import GREY, empty_figure, save_figure
 from toolkit.published_vectors import read_vectors
 
 import minitensor as mt
-import minitensor.nn.functional as F
 from claims.report import Table, axes_of, listed
-from claims.training import spread, train
+from claims.skipgrams import Budget, SkipGram, counted, fit
+from claims.training import spread
 from claims.usage import KINDS, PAIRS, PHRASES, Corpus, analogies, key_of, make_corpus
-from claims.vectors import Vectors
-from minitensor import nn
+from claims.vectors import Vectors, principal
 
-__all__ = ["TITLE", "Settings", "SkipGram", "conclusion", "counted", "draw", "look", "measure", "tables"]
+__all__ = ["TITLE", "Settings", "conclusion", "draw", "look", "measure", "tables"]
 
 TITLE = "king, queen and apple: vectors of words by their neighbours"
 
@@ -60,35 +60,14 @@ class Settings:
 
     sentences: int = 20_000
     window: int = 5  # places to either side that count as neighbours
-    common: float = 5e-4  # words of a larger share of the corpus are thinned out
-    d_model: int = 24
-    negatives: int = 5
-    steps: int = 1500
-    batch: int = 512
-    learning_rate: float = 0.02
+    budget: Budget = Budget()
     seeds: int = 3
     vectors: str = ""  # a file or folder of published ones
 
     @classmethod
     def quick(cls) -> Settings:
         """Seconds of work, for the tests."""
-        return cls(sentences=3000, common=5e-3, d_model=12, steps=250, batch=256, learning_rate=0.05, seeds=1)
-
-
-class SkipGram(nn.Module):
-    """Two tables (V, D), of words and of neighbours; pairs (B, 1 + K) to the logits of being
-    neighbours.
-    """
-
-    def __init__(self, n_words: int, d_model: int) -> None:
-        self.words = nn.Embedding(n_words, d_model)
-        self.neighbours = nn.Embedding(n_words, d_model)
-        nn.init.uniform_(self.words.weight, -0.5 / d_model, 0.5 / d_model)  # as word2vec starts
-        nn.init.zeros_(self.neighbours.weight)
-
-    def forward(self, words: np.ndarray, neighbours: np.ndarray) -> mt.Tensor:
-        """Logits (B, 1 + K) of words (B,) and the neighbours (B, 1 + K) of each."""
-        return mt.sum(self.words(words)[:, None, :] * self.neighbours(neighbours), axis=-1)
+        return cls(sentences=3000, budget=Budget(5e-3, d_model=12, steps=250, batch=256, learning_rate=0.05), seeds=1)
 
 
 # --- measuring ------------------------------------------------------------------------------------
@@ -121,42 +100,15 @@ def _measure_once(settings: Settings, seed: int) -> dict[str, Any]:
     corpus = make_corpus(seed, s.sentences)
     pairs = corpus.pairs(s.window)
     mt.random.seed(seed)
-    network = SkipGram(len(corpus.words), s.d_model)
+    network = SkipGram(len(corpus.words), s.budget.d_model)
     found = {BEFORE: _look_at(network, corpus)}
-    fit_skip_grams(network, pairs, s, seed)
+    fit(network, pairs, s.budget, seed)
     counts = counted(pairs, len(corpus.words))
     found[COUNTS] = look(Vectors(corpus.words, counts)) | {"withheld": fitting(counts, corpus)}
     found[TRAINED] = _look_at(network, corpus)
     vectors = Vectors(corpus.words, network.words.weight.numpy())
-    return found | {"map": {noun: place for noun, place in zip(KINDS, flat(vectors, list(KINDS)), strict=True)}}
-
-
-def fit_skip_grams(network: SkipGram, pairs: np.ndarray, settings: Settings, seed: int) -> None:
-    """Train on ``pairs`` (pairs, 2) of a word and its neighbour, thinned out as word2vec does."""
-    s, generator = settings, np.random.default_rng(seed)
-    counts = np.bincount(pairs[:, 0], minlength=network.words.weight.shape[0])
-    keep = np.sqrt(np.minimum(1, s.common * counts.sum() / np.maximum(counts, 1)))
-    pairs = pairs[generator.random(len(pairs)) < keep[pairs[:, 0]] * keep[pairs[:, 1]]]
-    # The power 3/4 of the counts, as Mikolov et al. draw.
-    noise = np.cumsum(np.bincount(pairs[:, 1], minlength=len(counts)) ** 0.75)
-    targets = np.zeros((s.batch, 1 + s.negatives), dtype=np.float32)
-    targets[:, 0] = 1
-
-    def loss_of(step: int) -> mt.Tensor:
-        words, neighbours = pairs[generator.integers(0, len(pairs), s.batch)].T
-        others = np.searchsorted(noise, noise[-1] * generator.random((s.batch, s.negatives)), side="right")
-        logits = network(words, np.column_stack([neighbours, others]))
-        return F.binary_cross_entropy_with_logits(logits, targets)
-
-    train(network, loss_of, s.steps, mt.optim.Adam(network.parameters(), lr=s.learning_rate))
-
-
-def counted(pairs: np.ndarray, n_words: int) -> np.ndarray:
-    """Positive pointwise mutual information (V, V): ``max(0, log(p(w, n) / (p(w) p(n))))``."""
-    together = np.zeros((n_words, n_words))
-    np.add.at(together, (pairs[:, 0], pairs[:, 1]), 1)
-    expected = together.sum(axis=1, keepdims=True) * together.sum(axis=0) / together.sum()
-    return np.log(np.maximum(1, together / np.where(expected > 0, expected, 1)))
+    places = principal(np.array([vectors[noun] for noun in KINDS]))
+    return found | {"map": dict(zip(KINDS, places, strict=True))}
 
 
 def _look_at(network: SkipGram, corpus: Corpus) -> dict[str, Any]:
@@ -210,27 +162,12 @@ def look(vectors: Vectors) -> dict[str, Any]:
     }
 
 
-def flat(vectors: Vectors, words: list[str]) -> list[list[float]]:
-    """The two coordinates of each word along which they differ most: principal components, by SVD
-    of the vectors less their mean.
-    """
-    table = np.array([vectors[word] for word in words])
-    table = table - table.mean(axis=0)
-    _, _, axes = np.linalg.svd(table, full_matrices=False)
-    return (table @ axes[:2].T).tolist()  # (words, 2)
-
-
 # --- telling --------------------------------------------------------------------------------------
 
 
 def _mean(runs: list[dict[str, Any]], *names: str) -> float:
     """The mean over the trainings of an entry of `look`."""
-    values = []
-    for run in runs:
-        for name in names:
-            run = run[name]
-        values.append(run)
-    return float(np.mean(values))
+    return float(np.mean([functools.reduce(dict.__getitem__, names, run) for run in runs]))
 
 
 def tables(numbers: dict[str, Any]) -> list[Table]:
@@ -244,19 +181,18 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
         made.append(
             (name, f"{runs[0]['words']:,}", *(f"{_mean(runs, 'cosines', pair):.2f}" for pair in pairs), withheld)
         )
-    columns = ("", "words", *pairs, "withheld, fits better than others")
-    close = Table(f"cosines; mean of {n_seeds} corpora and trainings", columns, made)
+    columns = ("", "words", *pairs, "withheld")
+    close = Table(
+        f"cosines, and what was withheld put on the right side; mean of {n_seeds} corpora and trainings", columns, made
+    )
     rows = [
         (name, *(" ".join(runs[0]["neighbours"].get(word, ["-"])) for word in SHOWN)) for name, runs in found.items()
     ]
     near = Table("nearest neighbours, by the first training", ("", *SHOWN), rows)
     a, b, c, d = ASKED
-    columns = ("", *(f"{words}: {what}" for words in WAYS.values() for what in ("rank", "first")))
-    rows = [
-        (name, *(cell for way in WAYS for cell in (_listing(runs, "ranks", way), _listing(runs, "said", way))))
-        for name, runs in found.items()
-    ]
-    one = Table(f"{c} - {a} + {b}: the rank of {d}, and what is first, for each training", columns, rows)
+    rows = [(name, *(", ".join(_answers(runs, way)) for way in WAYS)) for name, runs in found.items()]
+    title = f"{c} - {a} + {b}: the rank of {d} and the first word, for each training"
+    one = Table(title, ("", *WAYS.values()), rows)
     rows = [
         (name, str(runs[0]["analogies"]), *(f"{_mean(runs, 'right', way):.0%}" for way in WAYS))
         for name, runs in found.items()
@@ -265,8 +201,8 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
     return [close, near, one, every]
 
 
-def _listing(runs: list[dict[str, Any]], name: str, way: str) -> str:
-    return " ".join(str(run[name][way]) for run in runs)
+def _answers(runs: list[dict[str, Any]], way: str) -> list[str]:
+    return [f"{run['ranks'][way]} {run['said'][way]}" for run in runs]
 
 
 def conclusion(numbers: dict[str, Any]) -> str:

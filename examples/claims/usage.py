@@ -19,22 +19,26 @@ import numpy as np
 
 __all__ = ["KINDS", "PAIRS", "PHRASES", "Corpus", "Withheld", "analogies", "key_of", "make_corpus"]
 
-PHRASES = {  # of each kind; "_" is the noun
-    "person": ("the _ said hello", "the _ told a story", "the _ laughed aloud", "the _ opened the door", "the _ had breakfast"),
-    "male": ("the _ trimmed his beard", "the _ tied his necktie", "the _ sang bass", "he is a good _ sir", "the _ put on his cap"),
-    "female": ("the _ sewed her gown", "the _ wore her brooch", "the _ sang alto", "she is a good _ madam", "the _ put on her skirt"),
-    "royal": ("the _ sat on the throne", "the _ wore a crown", "the _ ruled the realm", "the _ left the palace", "they bowed to the _ deeply"),
-    "grown": ("the _ paid the tax", "the _ drove the car", "the _ went to work", "the _ drank some wine", "the _ signed the contract"),
-    "young": ("the _ went to school", "the _ played with a doll", "the _ learned the alphabet", "the _ grew taller", "the _ climbed a ladder"),
-    "parent": ("the _ rocked the cradle", "the _ packed the lunchbox", "the _ calmed the baby", "the _ sang a lullaby", "the _ washed the bib"),
-    "stage": ("the _ learned the script", "they applauded the _ loudly", "the _ took a bow", "the _ feared the critics", "the _ stood in the limelight"),
-    "magic": ("the _ stirred the cauldron", "the _ cast a spell", "the _ waved the wand", "the _ mixed a potion", "the _ rode on a broomstick"),
-    "convent": ("the _ knelt to pray", "the _ walked to the chapel", "the _ kept the vow", "the _ lit the candle", "the _ copied the psalm"),
-    "table": ("the _ brought the menu", "the _ poured the soup", "the _ got a tip", "the _ laid the tablecloth", "they asked the _ for the bill"),
-    "fruit": ("they peeled the _ quickly", "the _ fell from the branch", "the _ is sweet", "they made the _ into jam", "they ate the _ raw"),
-    "animal": ("the _ slept in the barn", "they fed the _ hay", "the _ has four legs", "the _ wagged its tail", "the _ has soft fur"),
-    "place": ("they travelled to _ by train", "the map shows _ clearly", "they read about _ history", "they fled from _ abroad", "they sailed to _ yesterday"),
+SAID = {  # of each kind: phrases, with "_" for the noun, or to be put behind "the" and the noun
+    "person": "said hello, told a story, laughed aloud, opened the door, had breakfast",
+    "male": "trimmed his beard, tied his necktie, sang bass, he is a good _ sir, put on his cap",
+    "female": "sewed her gown, wore her brooch, sang alto, she is a good _ madam, put on her skirt",
+    "royal": "sat on the throne, wore a crown, ruled the realm, left the palace, they bowed to the _ deeply",
+    "grown": "paid the tax, drove the car, went to work, drank some wine, signed the contract",
+    "young": "went to school, played with a doll, learned the alphabet, grew taller, climbed a ladder",
+    "parent": "rocked the cradle, packed the lunchbox, calmed the baby, sang a lullaby, washed the bib",
+    "stage": "learned the script, they applauded the _ loudly, took a bow, feared the critics, stood in the limelight",
+    "magic": "stirred the cauldron, cast a spell, waved the wand, mixed a potion, rode on a broomstick",
+    "convent": "knelt to pray, walked to the chapel, kept the vow, lit the candle, copied the psalm",
+    "table": "brought the menu, poured the soup, got a tip, laid the tablecloth, they asked the _ for the bill",
+    "fruit": "they peeled the _ quickly, fell from the branch, is sweet, they made the _ into jam, they ate the _ raw",
+    "animal": "slept in the barn, they fed the _ hay, has four legs, wagged its tail, has soft fur",
+    "place": "they went to _ by train, the map shows _ clearly, they read _ history, they fled from _ abroad, they left _ early",
 }  # fmt: skip
+PHRASES = {
+    kind: [phrase if "_" in phrase else f"the _ {phrase}" for phrase in phrases.split(", ")]
+    for kind, phrases in SAID.items()
+}
 PAIRS = {  # a man's word and a woman's, and the kinds of both
     ("king", "queen"): "royal grown", ("man", "woman"): "grown", ("prince", "princess"): "royal young",
     ("boy", "girl"): "young", ("father", "mother"): "parent grown", ("actor", "actress"): "stage grown",
@@ -97,7 +101,7 @@ def make_corpus(seed: int, count: int) -> Corpus:
         order = generator.permutation(len(phrases))
         members = [noun for noun in nouns if kind in KINDS[noun]]
         withheld += [(noun, phrases[order[turn % len(order)]]) for turn, noun in enumerate(members)]
-    texts = []
+    texts: list[list[str]] = []
     while len(texts) < count:
         noun = one_of(nouns)
         phrase = one_of(PHRASES[one_of(KINDS[noun])])

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-__all__ = ["Vectors"]
+__all__ = ["Vectors", "principal"]
 
 
 class Vectors:
@@ -48,3 +48,14 @@ class Vectors:
         cosines = self.table @ vector
         cosines[[self.numbers[word] for word in without]] = -np.inf
         return self.words[int(np.argmax(cosines))]
+
+
+def principal(table: np.ndarray) -> list[list[float]]:
+    """The two coordinates of each vector (V, D) along which they differ most: principal components,
+    by SVD of the vectors less their mean. Signs are such that the largest coordinate is positive.
+    """
+    table = table - table.mean(axis=0)
+    axes = np.linalg.svd(table, full_matrices=False)[2][:2]  # (2, D)
+    places = table @ axes.T  # (V, 2)
+    largest = places[np.abs(places).argmax(axis=0), [0, 1]]
+    return (places * np.where(largest < 0, -1, 1)).tolist()

@@ -16,7 +16,7 @@ import gzip
 import lzma
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +30,7 @@ __all__ = ["read_vectors"]
 TABLES = (  # how the name of the embedding table ends, by the model: BERT and its like, GPT-2, T5, Llama and its like
     "embeddings.word_embeddings.weight", "wte.weight", "shared.weight", "embed_tokens.weight",
 )  # fmt: skip
-OPENERS: dict[bytes, Callable[..., IO[bytes]]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+OPENERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 STARTS = ("\u0120", "\u2581")  # in front of a token that begins a word: of byte-level BPE, of SentencePiece
 INSIDE = "##"  # in front of one that does not: of WordPiece
 
@@ -90,7 +90,7 @@ def _lines(path: Path) -> Iterator[str]:
         kind = next((kind for magic, kind in NO_TEXT.items() if head.startswith(magic)), "")
         if kind:
             raise UserError(f"{path} is {kind}; unpack it, and give the text inside")
-        opener: Any = next((opener for magic, opener in OPENERS.items() if head.startswith(magic)), open)
+        opener = next((opener for magic, opener in OPENERS.items() if head.startswith(magic)), open)
         with opener(path, "rb") as file:
             for number, line in enumerate(file, start=1):
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip(" \t\r\n").replace("\t", " ")

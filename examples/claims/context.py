@@ -1,0 +1,266 @@
+"""Claim 9: a table has one vector for "point"; the states of a Transformer have one for each use of
+it.
+
+A small causal Transformer is trained on made sentences (`senses`), to foresee the next word of
+sentences about points, and in texts with two countries the language behind "that country", which
+nobody can foresee who does not know what country that is. Its states are then read where "point",
+or the "country" of "that country", stands, behind each layer: layer 0 is the word's vector in the
+table, the same in all sentences.
+
+    point      a linear probe, fitted by ridge regression to states and senses of sentences as they
+               were trained on, says "noun" or "verb" of others
+    country    one fitted to the country that is meant says which of the two named it is
+    attention  of what "country" looks at either named country with, the share of the right one
+
+All is measured on unseen sentences and on unseen combinations, and of the same network before
+training too: random layers mix neighbours into a state as well, so that a probe finds in them
+whatever stands near. What they cannot do is to know a noun that the probe has not met, or to find
+who came from where. Chance is 50 % throughout.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from toolkit.plots import GREY, empty_figure, save_figure
+
+import minitensor as mt
+import minitensor.nn.functional as F
+from claims.probes import Reader, fit_probe
+from claims.report import ENOUGH, Table, axes_of
+from claims.senses import COUNTRIES, IDS, LANGUAGES, PAD, Texts, country_texts, other_sentences, point_sentences
+from claims.training import spread, train
+from claims.vectors import principal
+
+__all__ = ["TITLE", "Settings", "conclusion", "draw", "measure", "tables"]
+
+TITLE = "words in context: which point, which country"
+
+NOTABLE = 0.1  # a difference of shares that is more than chance makes
+NETWORKS = ("untrained", "trained")
+KINDS = {"point": ("unseen", "new"), "country": ("unseen", "combination")}  # of sentences that are tested
+NAMES = {
+    ("point", "unseen"): "point: unseen sentences", ("point", "new"): "point: nouns never beside it",
+    ("country", "unseen"): "country: unseen texts", ("country", "combination"): "country: unseen person and country",
+}  # fmt: skip
+COLOURS = {"untrained": "#888888", "trained": "#1f4e8c"}
+SENSE_COLOURS = ("#d1662b", "#2e8b57")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The network, the budget of each training, and of how many sentences a probe is made."""
+
+    d_model: int = 32
+    n_layers: int = 3
+    steps: int = 1600
+    batch: int = 48
+    learning_rate: float = 5e-3
+    corpus: int = 4000  # texts about countries, and as many sentences, half of them with "point"
+    fitted: int = 600  # sentences a probe is fitted to
+    tested: int = 400
+    seeds: int = 3
+
+    @classmethod
+    def quick(cls) -> Settings:
+        """Seconds of work, for the tests."""
+        return cls(d_model=16, n_layers=2, steps=120, batch=24, corpus=400, fitted=200, tested=100, seeds=1)
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+
+def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
+    """Right answers of the probes by network, word, kind of sentence and layer; the share of
+    attention by layer; for each seed.
+    """
+    runs = spread("context", _measure_once, [(settings, seed + number) for number in range(settings.seeds)], workers)
+    return {"layers": settings.n_layers, "runs": runs}
+
+
+def _measure_once(settings: Settings, seed: int) -> dict[str, Any]:
+    s = settings
+    mt.random.seed(seed)
+    network, generator = Reader(s.d_model, s.n_layers), np.random.default_rng(seed)
+    found = {"untrained": examine(network, s, seed)}
+    points = point_sentences(generator, s.corpus // 2, "training").ids
+    sentences = [points, other_sentences(generator, s.corpus // 2)]
+    texts = country_texts(generator, s.corpus, "training")
+    end = int(texts.place[0]) + 1
+
+    def loss_of(step: int) -> mt.Tensor:
+        if step % 4:  # the language, of which all is known
+            rows = generator.integers(0, len(texts.ids), s.batch)
+            return F.cross_entropy(network(texts.ids[rows, :end], last=1), texts.ids[rows, end : end + 1])
+        kind = sentences[step // 4 % 2]
+        ids = kind[generator.integers(0, len(kind), s.batch)]
+        return F.cross_entropy(network(ids[:, :-1]), ids[:, 1:], ignore_index=PAD)
+
+    train(network, loss_of, s.steps, mt.optim.Adam(network.parameters(), lr=s.learning_rate))
+    found["trained"] = examine(network, s, seed)
+    tested = point_sentences(np.random.default_rng([seed, 1]), 60, "new")
+    return found | {"map": principal(network.states(tested)[0][-1]), "senses": tested.labels.tolist()}
+
+
+def examine(network: Reader, settings: Settings, seed: int) -> dict[str, Any]:
+    """Probes of all layers, attention, and how often the network names the language that is
+    meant.
+    """
+    generator = np.random.default_rng([seed, 2])
+    found: dict[str, Any] = {}
+    for word, made, classes in (("point", point_sentences, 2), ("country", country_texts, len(COUNTRIES))):
+        fitted = made(generator, settings.fitted, "training")
+        probes = [fit_probe(states, fitted.labels, classes) for states in network.states(fitted)[0]]
+        found[word] = {}
+        for kind in KINDS[word]:
+            texts = made(generator, settings.tested, kind)
+            states, weights = network.states(texts)
+            found[word][kind] = [_right(probe(x), texts) for probe, x in zip(probes, states, strict=True)]
+            if word == "country":
+                found.setdefault("attention", {})[kind] = [share_of_right(seen, texts) for seen in weights]
+                found.setdefault("language", {})[kind] = _names_language(network, texts)
+    return found
+
+
+def _right(scores: np.ndarray, texts: Texts) -> float:
+    """The share of texts whose label has the higher score of the two that it could be; ties are
+    half.
+    """
+    rows = np.arange(len(scores))
+    gap = scores[rows, texts.labels] - scores[rows, texts.others]
+    return float(np.mean(np.where(np.abs(gap) < 1e-9, 0.5, gap > 0)))
+
+
+def share_of_right(weights: np.ndarray, texts: Texts) -> float:
+    """Of the attention (N, H, T) to the two named countries, that to the one that is meant."""
+    names = np.array([IDS[name] for name in COUNTRIES])
+    rows = np.arange(len(weights))
+    right, wrong = (
+        weights[rows, :, (texts.ids == names[which][:, None]).argmax(axis=1)].sum()
+        for which in (texts.labels, texts.others)
+    )
+    return float(right / (right + wrong))
+
+
+@mt.no_grad
+def _names_language(network: Reader, texts: Texts) -> float:
+    """How often the network itself gives the language that is meant more than the other."""
+    logits = network(texts.ids[:, : texts.place[0] + 1], last=1).numpy()[:, 0]
+    return _right(logits[:, [IDS[name] for name in LANGUAGES]], texts)
+
+
+# --- telling --------------------------------------------------------------------------------------
+
+
+def _over(numbers: dict[str, Any], network: str, word: str, kind: str) -> np.ndarray:
+    """The entries of all trainings, (seeds, layers)."""
+    return np.array([run[network][word][kind] for run in numbers["runs"]])
+
+
+def tables(numbers: dict[str, Any]) -> list[Table]:
+    """Probes by layer, attention by layer, and what the networks say themselves."""
+    layers, n_seeds = numbers["layers"], len(numbers["runs"])
+    rows = []
+    for word, kind in NAMES:
+        for network in NETWORKS:
+            found = _over(numbers, network, word, kind)
+            rows.append((f"{NAMES[word, kind]}, {network}", *(f"{x:.0%} ({y:.0%})" for x, y in _mean_and_worst(found))))
+    title = f"right answers of a linear probe by layer, mean of {n_seeds} trainings (the worst); 50% is chance"
+    made = [Table(title, ("", "table", *(f"layer {k + 1}" for k in range(layers))), rows)]
+    rows = []
+    for kind in KINDS["country"]:
+        for network in NETWORKS:
+            shares = _mean_and_worst(_over(numbers, network, "attention", kind))
+            rows.append((f"{NAMES['country', kind]}, {network}", *(f"{x:.0%} ({y:.0%})" for x, y in shares)))
+    title = 'attention of "country" to the two named ones, the share of the right one; 50% is chance'
+    made.append(Table(title, ("", *(f"layer {k + 1}" for k in range(layers))), rows))
+    rows = []
+    for network in NETWORKS:
+        cells = [np.array([run[network]["language"][kind] for run in numbers["runs"]]) for kind in KINDS["country"]]
+        rows.append((network, *(f"{cell.mean():.0%} ({cell.min():.0%})" for cell in cells)))
+    title = "the language behind it, named by the network itself, of the two that it could be"
+    return [*made, Table(title, ("", *(NAMES["country", kind] for kind in KINDS["country"])), rows)]
+
+
+def _mean_and_worst(found: np.ndarray) -> list[tuple[float, float]]:
+    return list(zip(found.mean(axis=0).tolist(), found.min(axis=0).tolist(), strict=True))
+
+
+def conclusion(numbers: dict[str, Any]) -> str:
+    """What the table, random layers and trained ones know of the sense, and of the country."""
+    best = {
+        (network, *name): float(_over(numbers, network, *name).mean(axis=0).max())
+        for network in NETWORKS
+        for name in NAMES
+    }
+    static = _over(numbers, "trained", "point", "unseen")[:, 0].mean()
+    seen, new, guess = (
+        best["trained", "point", "unseen"],
+        best["trained", "point", "new"],
+        best["untrained", "point", "new"],
+    )
+    words = (
+        f'The table has one vector for "point", by which {static:.0%} of its uses are told apart. In the best layer a probe '
+        f"tells {seen:.0%} of unseen sentences, and of a network that was never trained "
+        f"{best['untrained', 'point', 'unseen']:.0%}, since random layers mix in the neighbours too. With nouns that are "
+        f"never beside it in training it is {new:.0%} against {guess:.0%}: "
+    )
+    words += (
+        "there the trained one knows what kind of noun it is. "
+        if new - guess >= NOTABLE
+        else "so training adds nothing here. "
+    )
+    found = _over(numbers, "trained", "country", "unseen").mean(axis=0)
+    first = next((layer for layer, share in enumerate(found) if share >= ENOUGH), None)
+    other = best["untrained", "country", "unseen"]
+    if first is None:
+        return words + (
+            f'The country that is meant by "that country" is in no state: {found.max():.0%} at most, {other:.0%} untrained. '
+            "The networks have not learnt to find it."
+        )
+    attention = _over(numbers, "trained", "attention", "unseen").mean(axis=0)
+    before = f"{found[first - 1]:.0%} one layer before"
+    words += (
+        f'"That country" is told from the other one named in {found[first]:.0%} behind layer {first} ({before}; untrained '
+        f"{other:.0%} at most): "
+    )
+    if first and attention[first - 1] >= ENOUGH:
+        words += f"in that layer {attention[first - 1]:.0%} of what it takes from the two is from the right one. "
+    else:
+        words += f"though the attention of that layer takes but {attention[max(first, 1) - 1]:.0%} from the right one. "
+    return words + (
+        f"With a person and a country that were never together in training it is "
+        f"{best['trained', 'country', 'combination']:.0%} (untrained {best['untrained', 'country', 'combination']:.0%})."
+    )
+
+
+def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """States of "point" with nouns that it was never beside, and the probes against the layer."""
+    figure = empty_figure(10.5, 3.9)
+    left, middle, right = figure.subplots(1, 3)
+    axes_of(left, '"point" behind the last layer, new nouns', "", "").grid(False)
+    left.set_xticks([])
+    left.set_yticks([])
+    run = numbers["runs"][0]
+    for sense, name in enumerate(("a noun: needle point", "a verb: pupils point")):
+        places = [place for place, own in zip(run["map"], run["senses"], strict=True) if own == sense]
+        left.plot(*np.transpose(places), "o", color=SENSE_COLOURS[sense], markersize=4, label=name, alpha=0.7)
+    left.legend(frameon=False, fontsize=8)
+    for axes, word in ((middle, "point"), (right, "country")):
+        axes_of(axes, f'which "{word}"? linear probe', "layer (0: the table)", "right answers")
+        for network in NETWORKS:
+            for kind, style in zip(KINDS[word], ("-", "--"), strict=True):
+                found = _over(numbers, network, word, kind)
+                name = f"{network}, {NAMES[word, kind].partition(': ')[2]}"
+                axes.plot(found.mean(axis=0), style, marker="o", markersize=3, color=COLOURS[network], label=name)
+                axes.fill_between(
+                    range(found.shape[1]), found.min(axis=0), found.max(axis=0), color=COLOURS[network], alpha=0.1
+                )
+        axes.axhline(0.5, color=GREY, linewidth=1, linestyle=":")
+        axes.set_xticks(range(numbers["layers"] + 1))
+        axes.set_ylim(0, 1.04)
+        axes.legend(frameon=False, fontsize=7, loc="lower right")
+    save_figure(figure, path)

@@ -10,7 +10,9 @@ table, the same in all sentences.
     point      a linear probe, fitted by ridge regression to states and senses of sentences as they
                were trained on, says "noun" or "verb" of others
     country    one fitted to the country that is meant says which of the two named it is
-    attention  of what "country" looks at either named country with, the share of the right one
+    attention  of what "country" looks at either named country with, the share of the right one; of
+               all heads, and of the one head of the layer that has the two furthest apart in texts
+               as they were trained on
 
 All is measured on unseen sentences and on unseen combinations, and of the same network before
 training too: random layers mix neighbours into a state as well, so that a probe finds in them
@@ -56,7 +58,8 @@ class Settings:
 
     d_model: int = 32
     n_layers: int = 3
-    steps: int = 1600
+    steps: int = 2400
+    sentences: int = 4  # one update in so many is of sentences, the others of texts about countries
     batch: int = 48
     learning_rate: float = 5e-3
     corpus: int = 4000  # texts about countries, and as many sentences, half of them with "point"
@@ -67,7 +70,7 @@ class Settings:
     @classmethod
     def quick(cls) -> Settings:
         """Seconds of work, for the tests."""
-        return cls(d_model=16, n_layers=2, steps=120, batch=24, corpus=400, fitted=200, tested=100, seeds=1)
+        return cls(32, 1, 150, sentences=1, batch=24, learning_rate=2e-2, corpus=600, fitted=200, tested=100, seeds=1)
 
 
 # --- measuring ------------------------------------------------------------------------------------
@@ -92,10 +95,10 @@ def _measure_once(settings: Settings, seed: int) -> dict[str, Any]:
     end = int(texts.place[0]) + 1
 
     def loss_of(step: int) -> mt.Tensor:
-        if step % 4:  # the language, of which all is known
+        if step % s.sentences:  # the language, of which all is known
             rows = generator.integers(0, len(texts.ids), s.batch)
             return F.cross_entropy(network(texts.ids[rows, :end], last=1), texts.ids[rows, end : end + 1])
-        kind = sentences[step // 4 % 2]
+        kind = sentences[step // s.sentences % 2]
         ids = kind[generator.integers(0, len(kind), s.batch)]
         return F.cross_entropy(network(ids[:, :-1]), ids[:, 1:], ignore_index=PAD)
 
@@ -113,15 +116,24 @@ def examine(network: Reader, settings: Settings, seed: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for word, made, classes in (("point", point_sentences, 2), ("country", country_texts, len(COUNTRIES))):
         fitted = made(generator, settings.fitted, "training")
-        probes = [fit_probe(states, fitted.labels, classes) for states in network.states(fitted)[0]]
+        states, weights = network.states(fitted)
+        probes = [fit_probe(x, fitted.labels, classes) for x in states]
+        if word == "country":
+            heads = [int(np.subtract(*attention_to(seen, fitted)).argmax()) for seen in weights]
+            found |= {"attention": {}, "head": {}, "language": {}}
         found[word] = {}
         for kind in KINDS[word]:
             texts = made(generator, settings.tested, kind)
             states, weights = network.states(texts)
             found[word][kind] = [_right(probe(x), texts) for probe, x in zip(probes, states, strict=True)]
             if word == "country":
-                found.setdefault("attention", {})[kind] = [share_of_right(seen, texts) for seen in weights]
-                found.setdefault("language", {})[kind] = _names_language(network, texts)
+                named = [attention_to(seen, texts) for seen in weights]
+                found["attention"][kind] = [float(right.sum() / (right + wrong).sum()) for right, wrong in named]
+                found["head"][kind] = [
+                    float(right[head] / (right + wrong)[head])
+                    for head, (right, wrong) in zip(heads, named, strict=True)
+                ]
+                found["language"][kind] = _names_language(network, texts)
     return found
 
 
@@ -134,15 +146,17 @@ def _right(scores: np.ndarray, texts: Texts) -> float:
     return float(np.mean(np.where(np.abs(gap) < 1e-9, 0.5, gap > 0)))
 
 
-def share_of_right(weights: np.ndarray, texts: Texts) -> float:
-    """Of the attention (N, H, T) to the two named countries, that to the one that is meant."""
+def attention_to(weights: np.ndarray, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
+    """The mean over the texts of the attention (N, H, T) to the country that is meant and to the
+    other one, (H,) each.
+    """
     names = np.array([IDS[name] for name in COUNTRIES])
     rows = np.arange(len(weights))
     right, wrong = (
-        weights[rows, :, (texts.ids == names[which][:, None]).argmax(axis=1)].sum()
+        weights[rows, :, (texts.ids == names[which][:, None]).argmax(axis=1)].mean(axis=0)
         for which in (texts.labels, texts.others)
     )
-    return float(right / (right + wrong))
+    return right, wrong
 
 
 @mt.no_grad
@@ -171,11 +185,14 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
     title = f"right answers of a linear probe by layer, mean of {n_seeds} trainings (the worst); 50% is chance"
     made = [Table(title, ("", "table", *(f"layer {k + 1}" for k in range(layers))), rows)]
     rows = []
-    for kind in KINDS["country"]:
-        for network in NETWORKS:
-            shares = _mean_and_worst(_over(numbers, network, "attention", kind))
-            rows.append((f"{NAMES['country', kind]}, {network}", *(f"{x:.0%} ({y:.0%})" for x, y in shares)))
-    title = 'attention of "country" to the two named ones, the share of the right one; 50% is chance'
+    for what, name in (("attention", "all heads"), ("head", "the head")):
+        for kind in KINDS["country"]:
+            for network in NETWORKS:
+                shares = _mean_and_worst(_over(numbers, network, what, kind))
+                rows.append(
+                    (f"{NAMES['country', kind]}, {name}, {network}", *(f"{x:.0%} ({y:.0%})" for x, y in shares))
+                )
+    title = 'attention of "country" to the two named ones, the share of the right one, likewise'
     made.append(Table(title, ("", *(f"layer {k + 1}" for k in range(layers))), rows))
     rows = []
     for network in NETWORKS:
@@ -221,16 +238,19 @@ def conclusion(numbers: dict[str, Any]) -> str:
             f'The country that is meant by "that country" is in no state: {found.max():.0%} at most, {other:.0%} untrained. '
             "The networks have not learnt to find it."
         )
-    attention = _over(numbers, "trained", "attention", "unseen").mean(axis=0)
-    before = f"{found[first - 1]:.0%} one layer before"
+    before = f"{found[first - 1]:.0%} one layer before; " if first else ""
     words += (
-        f'"That country" is told from the other one named in {found[first]:.0%} behind layer {first} ({before}; untrained '
-        f"{other:.0%} at most): "
+        f'"That country" is told from the other one named in {found[first]:.0%} behind layer {first} ({before}'
+        f"untrained {other:.0%} at most). "
     )
-    if first and attention[first - 1] >= ENOUGH:
-        words += f"in that layer {attention[first - 1]:.0%} of what it takes from the two is from the right one. "
-    else:
-        words += f"though the attention of that layer takes but {attention[max(first, 1) - 1]:.0%} from the right one. "
+    every, head = (
+        _over(numbers, "trained", what, "unseen").mean(axis=0)[max(first, 1) - 1] for what in ("attention", "head")
+    )
+    words += (
+        f"Of what it takes from the two in that layer {every:.0%} is from the right one, in the head that tells most "
+        f"{head:.0%}"
+    )
+    words += ". " if head >= ENOUGH else ": attention alone does not show it. "
     return words + (
         f"With a person and a country that were never together in training it is "
         f"{best['trained', 'country', 'combination']:.0%} (untrained {best['untrained', 'country', 'combination']:.0%})."

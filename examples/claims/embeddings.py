@@ -67,7 +67,7 @@ class Settings:
     @classmethod
     def quick(cls) -> Settings:
         """Seconds of work, for the tests."""
-        return cls(sentences=3000, budget=Budget(5e-3, d_model=12, steps=250, batch=256, learning_rate=0.05), seeds=1)
+        return cls(sentences=2000, budget=Budget(5e-3, d_model=12, steps=150, batch=256, learning_rate=0.1), seeds=1)
 
 
 # --- measuring ------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
         published = {PUBLISHED: [look(_published(settings.vectors))]}
     runs = spread("embeddings", _measure_once, [(settings, seed + number) for number in range(settings.seeds)], workers)
     tables = {name: [run[name] for run in runs] for name in (BEFORE, COUNTS, TRAINED)} | published
-    return {"tables": tables, "map": runs[0]["map"], "vectors": Path(settings.vectors).name}
+    return {"tables": tables, "maps": runs[0]["maps"], "vectors": Path(settings.vectors).name}
 
 
 def _published(path: str) -> Vectors:
@@ -107,8 +107,13 @@ def _measure_once(settings: Settings, seed: int) -> dict[str, Any]:
     found[COUNTS] = look(Vectors(corpus.words, counts)) | {"withheld": fitting(counts, corpus)}
     found[TRAINED] = _look_at(network, corpus)
     vectors = Vectors(corpus.words, network.words.weight.numpy())
-    places = principal(np.array([vectors[noun] for noun in KINDS]))
-    return found | {"map": dict(zip(KINDS, places, strict=True))}
+    people = [noun for pair in PAIRS for noun in pair]
+    return found | {"maps": [_map(vectors, list(KINDS)), _map(vectors, people)]}
+
+
+def _map(vectors: Vectors, words: list[str]) -> dict[str, list[float]]:
+    """The place of each word among ``words`` in their two principal components."""
+    return dict(zip(words, principal(np.array([vectors[word] for word in words])), strict=True))
 
 
 def _look_at(network: SkipGram, corpus: Corpus) -> dict[str, Any]:
@@ -257,28 +262,35 @@ def _first(runs: list[dict[str, Any]], way: str) -> int:
 
 
 def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """The nouns of the first trained table in their two principal components, with the step from
-    each man's word to the woman's; and the shares of right analogies.
+    """The nouns of the first trained table in their two principal components, all of them and then
+    those of people, with the step from each man's word to the woman's; and the shares of right
+    analogies.
     """
-    figure = empty_figure(10, 4.6)
-    left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
-    axes_of(left, "trained table, two principal components", "", "").grid(False)
-    left.set_xticks([])
-    left.set_yticks([])
-    places = numbers["map"]
+    figure = empty_figure(11, 4)
+    left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1.3, 1))
+    everything, people = numbers["maps"]
+    for axes, places, title in (
+        (left, everything, "nouns, two principal components"),
+        (middle, people, "people alone"),
+    ):
+        axes_of(axes, title, "", "").grid(False)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.margins(0.15)
+        for noun, place in places.items():
+            colour = next(COLOURS[kind] for kind in KINDS[noun] if kind in COLOURS)
+            axes.plot(*place, "o", color=colour, markersize=3)
+            if places is people or noun in SHOWN:
+                axes.annotate(noun, place, (3, 2), textcoords="offset points", fontsize=8, color=colour)
     for man, woman in PAIRS:
-        left.annotate("", places[woman], places[man], arrowprops=dict(arrowstyle="->", color="#cccccc"))
-    for noun, place in places.items():
-        colour = next(COLOURS[kind] for kind in KINDS[noun] if kind in COLOURS)
-        left.plot(*place, "o", color=colour, markersize=3)
-        left.annotate(noun, place, (3, 2), textcoords="offset points", fontsize=8, color=colour)
-    axes_of(right, "a man's word to a woman's: right analogies", "", "share")
+        middle.annotate("", people[woman], people[man], arrowprops=dict(arrowstyle="->", color="#cccccc"))
+    axes_of(right, "right analogies", "", "share")
     found = numbers["tables"]
     for number, (way, name) in enumerate(WAYS.items()):
         shares = [_mean(runs, "right", way) for runs in found.values()]
         colour = ("#1f4e8c", "#9db8d9", GREY)[number]
         right.bar(np.arange(len(found)) + 0.27 * (number - 1), shares, 0.25, color=colour, label=name)
-    right.set_xticks(range(len(found)), [name.replace(" ", "\n") for name in found], fontsize=9)
+    right.set_xticks(range(len(found)), [name.replace(" ", "\n") for name in found], fontsize=8)
     right.set_ylim(0, 1.02)
     figure.legend(frameon=False, ncols=3, fontsize=9, loc="outside lower right")
     save_figure(figure, path)

@@ -61,9 +61,10 @@ def _of_file(path: Path, most: int) -> tuple[list[str], np.ndarray]:
             width = int(cells[1])  # of word2vec
             continue
         width = width or len(cells) - 1
-        if width < 2 or len(cells) <= width:
+        # A few words of GloVe have blanks inside; a number before the last ones is none of those.
+        if width < 2 or len(cells) <= width or (len(cells) > width + 1 and _is_number(cells[-width - 1])):
             raise UserError(f"{path} line {number} has {len(cells) - 1} numbers{_wanted(width)}")
-        word = " ".join(cells[:-width])  # a few words of GloVe have blanks inside
+        word = " ".join(cells[:-width])
         try:
             vector = np.array(cells[-width:], dtype=np.float32)
         except ValueError:
@@ -76,10 +77,18 @@ def _of_file(path: Path, most: int) -> tuple[list[str], np.ndarray]:
     return list(rows), np.array(list(rows.values()))
 
 
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
 def _wanted(width: int) -> str:
     if width < 2:
         return "; a line must be a word and its numbers, parted by blanks (word2vec's binary form is not read)"
-    return f", lines above have {width}"
+    return f"; by the lines above it must have {width}"
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -148,7 +148,7 @@ def test_skip_grams_find_the_neighbour():
     assert not network(np.array([0]), np.array([[2, 3]])).numpy().any()
     fit(network, pairs, Budget(common=1.0, d_model=6, negatives=2, steps=60, batch=32, learning_rate=0.1), seed=0)
     scores = network(np.array([0, 1]), np.array([[2, 3], [3, 2]])).numpy()
-    # At the optimum log(p(neighbour | word) / (K p(neighbour))), here log(1 / (2 * 0.5)) and log(0).
+    # At the optimum log(p(neighbour | word) / (K p(neighbour))), here log(1 / 1) and log(0).
     assert np.abs(scores[:, 0]).max() < 0.4 and scores[:, 1].max() < -1
 
 
@@ -203,7 +203,9 @@ def test_of_a_word_twice_the_first_counts(tmp_path):
     [
         ("", "holds no vectors; a line must be a word and its numbers"),
         ("2 3\n", "holds no vectors"),
-        ("king 1 2 3\nqueen 1 2\n", "line 2 has 2 numbers, lines above have 3"),
+        ("king 1 2 3\nqueen 1 2\n", "line 2 has 2 numbers; by the lines above it must have 3"),
+        ("king 1 2\nqueen 1 2 3\n", "line 2 has 3 numbers; by the lines above it must have 2"),
+        ("2 2\nking 1 2 3\nqueen 1 2 3\n", "line 2 has 3 numbers; by the lines above it must have 2"),
         ("king 1 2 3\nqueen 1 x 3\n", "line 2: what follows 'queen' is not 3 numbers"),
         ("king\n", "line 1 has 0 numbers; a line must be .*word2vec's binary form is not read"),
         ("king 1 nan 3\n", "the vector of 'king' has a number that is not finite"),

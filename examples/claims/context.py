@@ -17,7 +17,8 @@ table, the same in all sentences.
 All is measured on unseen sentences and on unseen combinations, and of the same network before
 training too: random layers mix neighbours into a state as well, so that a probe finds in them
 whatever stands near. What they cannot do is to know a noun that the probe has not met, or to find
-who came from where. Chance is 50 % throughout.
+who came from where. Chance is 50 %; for a person and a country that are never together in training
+less, since whoever cannot find the country still knows where that person never comes from.
 """
 
 from __future__ import annotations

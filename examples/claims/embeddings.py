@@ -266,7 +266,7 @@ def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
     those of people, with the step from each man's word to the woman's; and the shares of right
     analogies.
     """
-    figure = empty_figure(11, 4)
+    figure = empty_figure(10, 3.7)
     left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1.3, 1))
     everything, people = numbers["maps"]
     for axes, places, title in (

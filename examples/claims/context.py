@@ -220,11 +220,12 @@ def conclusion(numbers: dict[str, Any]) -> str:
         best["trained", "point", "new"],
         best["untrained", "point", "new"],
     )
+    random = best["untrained", "point", "unseen"]
+    why = ", since random layers mix in the neighbours too" if random >= 0.5 + NOTABLE else ""
     words = (
         f'The table has one vector for "point", by which {static:.0%} of its uses are told apart. In the best layer a probe '
         f"tells {seen:.0%} of unseen sentences, and of a network that was never trained "
-        f"{best['untrained', 'point', 'unseen']:.0%}, since random layers mix in the neighbours too. With nouns that are "
-        f"never beside it in training it is {new:.0%} against {guess:.0%}: "
+        f"{random:.0%}{why}. With nouns that are never beside it in training it is {new:.0%} against {guess:.0%}: "
     )
     words += (
         "there the trained one knows what kind of noun it is. "
@@ -236,7 +237,7 @@ def conclusion(numbers: dict[str, Any]) -> str:
     other = best["untrained", "country", "unseen"]
     if first is None:
         return words + (
-            f'The country that is meant by "that country" is in no state: {found.max():.0%} at most, {other:.0%} untrained. '
+            f'The country of "that country" is told by no layer in {ENOUGH:.0%}: {found.max():.0%} at most, {other:.0%} untrained. '
             "The networks have not learnt to find it."
         )
     before = f"{found[first - 1]:.0%} one layer before; " if first else ""

@@ -57,7 +57,7 @@ def numbers_of(point, country, attention=(0.5, 0.5), head=(0.5, 0.5), other=(0.5
 def test_conclusion_about_context():
     found = numbers_of([0.5, 0.8, 0.95], [0.5, 0.6, 0.97], (0.5, 0.7), (0.5, 0.96), (0.5, 0.4, 0.8))
     words = context.conclusion(found)
-    assert "tells 100% of unseen sentences, and of a network that was never trained 90%" in words
+    assert "tells 100% of unseen sentences, and of a network that was never trained 90%, since random layers" in words
     assert "it is 95% against 60%: there the trained one knows what kind of noun it is." in words
     assert "told from the other one named in 97% behind layer 2 (60% one layer before; untrained 50% at most)" in words
     assert "takes from the two in that layer 70% is from the right one, in the head that tells most 96%. With" in words
@@ -69,7 +69,7 @@ def test_conclusion_about_context():
     )
     words = context.conclusion(numbers_of([0.5, 0.8, 0.95], [0.5, 0.6, 0.7]))
     assert words.endswith(
-        '"that country" is in no state: 70% at most, 50% untrained. The networks have not learnt to find it.'
+        '"that country" is told by no layer in 90%: 70% at most, 50% untrained. The networks have not learnt to find it.'
     )
     rows = context.tables(found)[0].rows
     assert rows[3] == ("point: nouns never beside it, trained", "50% (50%)", "80% (80%)", "95% (95%)")

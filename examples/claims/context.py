@@ -33,10 +33,9 @@ from toolkit.plots import GREY, empty_figure, save_figure
 import minitensor as mt
 import minitensor.nn.functional as F
 from claims.probes import Reader, fit_probe
-from claims.report import ENOUGH, Table, axes_of
+from claims.report import ENOUGH, Table, axes_of, listed
 from claims.senses import COUNTRIES, IDS, LANGUAGES, PAD, Texts, country_texts, other_sentences, point_sentences
 from claims.training import spread, train
-from claims.vectors import principal
 
 __all__ = ["TITLE", "Settings", "conclusion", "draw", "measure", "tables"]
 
@@ -50,7 +49,6 @@ NAMES = {
     ("country", "unseen"): "country: unseen texts", ("country", "combination"): "country: unseen person and country",
 }  # fmt: skip
 COLOURS = {"untrained": "#888888", "trained": "#1f4e8c"}
-SENSE_COLOURS = ("#d1662b", "#2e8b57")
 
 
 @dataclass(frozen=True)
@@ -105,8 +103,7 @@ def _measure_once(settings: Settings, seed: int) -> dict[str, Any]:
 
     train(network, loss_of, s.steps, mt.optim.Adam(network.parameters(), lr=s.learning_rate))
     found["trained"] = examine(network, s, seed)
-    tested = point_sentences(np.random.default_rng([seed, 1]), 60, "new")
-    return found | {"map": principal(network.states(tested)[0][-1]), "senses": tested.labels.tolist()}
+    return found
 
 
 def examine(network: Reader, settings: Settings, seed: int) -> dict[str, Any]:
@@ -232,27 +229,23 @@ def conclusion(numbers: dict[str, Any]) -> str:
         if new - guess >= NOTABLE
         else "so training adds nothing here. "
     )
-    found = _over(numbers, "trained", "country", "unseen").mean(axis=0)
-    first = next((layer for layer, share in enumerate(found) if share >= ENOUGH), None)
+    found = _over(numbers, "trained", "country", "unseen")  # (seeds, layers)
     other = best["untrained", "country", "unseen"]
-    if first is None:
+    able = [seed for seed, shares in enumerate(found) if shares.max() >= ENOUGH]
+    if not able:
         return words + (
-            f'The country of "that country" is told by no layer in {ENOUGH:.0%}: {found.max():.0%} at most, {other:.0%} untrained. '
-            "The networks have not learnt to find it."
+            f'The country of "that country" is told by no layer in {ENOUGH:.0%}: {found.max():.0%} at most, {other:.0%} '
+            "untrained. The networks have not learnt to find it."
         )
-    before = f"{found[first - 1]:.0%} one layer before; " if first else ""
+    firsts = [int((found[seed] >= ENOUGH).argmax()) for seed in able]
+    heads = _over(numbers, "trained", "head", "unseen")
+    shares = [heads[seed, max(first, 1) - 1] for seed, first in zip(able, firsts, strict=True)]
     words += (
-        f'"That country" is told from the other one named in {found[first]:.0%} behind layer {first} ({before}'
-        f"untrained {other:.0%} at most). "
+        f'"That country" is told from the other one named in at least {ENOUGH:.0%} by {len(able)} of {len(found)} trained '
+        f"networks, first behind layer {listed(list(map(str, firsts)))} (untrained {other:.0%} at most). In that layer the "
+        f"head that tells most takes {listed([f'{share:.0%}' for share in shares])} of its attention to the two from the "
+        f"right one: it shows what is meant in {sum(share >= ENOUGH for share in shares)} of {len(able)}. "
     )
-    every, head = (
-        _over(numbers, "trained", what, "unseen").mean(axis=0)[max(first, 1) - 1] for what in ("attention", "head")
-    )
-    words += (
-        f"Of what it takes from the two in that layer {every:.0%} is from the right one, in the head that tells most "
-        f"{head:.0%}"
-    )
-    words += ". " if head >= ENOUGH else ": attention alone does not show it. "
     return words + (
         f"With a person and a country that were never together in training it is "
         f"{best['trained', 'country', 'combination']:.0%} (untrained {best['untrained', 'country', 'combination']:.0%})."
@@ -260,29 +253,30 @@ def conclusion(numbers: dict[str, Any]) -> str:
 
 
 def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """States of "point" with nouns that it was never beside, and the probes against the layer."""
-    figure = empty_figure(10.5, 3.9)
-    left, middle, right = figure.subplots(1, 3)
-    axes_of(left, '"point" behind the last layer, new nouns', "", "").grid(False)
-    left.set_xticks([])
-    left.set_yticks([])
-    run = numbers["runs"][0]
-    for sense, name in enumerate(("a noun: needle point", "a verb: pupils point")):
-        places = [place for place, own in zip(run["map"], run["senses"], strict=True) if own == sense]
-        left.plot(*np.transpose(places), "o", color=SENSE_COLOURS[sense], markersize=4, label=name, alpha=0.7)
-    left.legend(frameon=False, fontsize=8)
-    for axes, word in ((middle, "point"), (right, "country")):
-        axes_of(axes, f'which "{word}"? linear probe', "layer (0: the table)", "right answers")
+    """The probes against the layer, the mean of the trainings with their range; and for each
+    training what the telling head looks at.
+    """
+    figure = empty_figure(8.6, 3.4)
+    axes = figure.subplots(1, 3, sharey=True)
+    layers = range(numbers["layers"] + 1)
+    titles = ('which "point"? probe', 'which "country"? probe', "attention of the telling head")
+    for one, title, label in zip(axes, titles, ("right answers", "", ""), strict=True):
+        axes_of(one, title, "layer (0: the table)", label)
+        one.axhline(0.5, color=GREY, linewidth=1, linestyle=":")
+        one.set_xticks(layers)
+        one.set_ylim(0, 1.04)
+    for one, word in zip(axes, KINDS, strict=False):
         for network in NETWORKS:
             for kind, style in zip(KINDS[word], ("-", "--"), strict=True):
-                found = _over(numbers, network, word, kind)
-                name = f"{network}, {NAMES[word, kind].partition(': ')[2]}"
-                axes.plot(found.mean(axis=0), style, marker="o", markersize=3, color=COLOURS[network], label=name)
-                axes.fill_between(
-                    range(found.shape[1]), found.min(axis=0), found.max(axis=0), color=COLOURS[network], alpha=0.1
-                )
-        axes.axhline(0.5, color=GREY, linewidth=1, linestyle=":")
-        axes.set_xticks(range(numbers["layers"] + 1))
-        axes.set_ylim(0, 1.04)
-        axes.legend(frameon=False, fontsize=7, loc="lower right")
+                found, colour = _over(numbers, network, word, kind), COLOURS[network]
+                one.plot(layers, found.mean(axis=0), style, color=colour)
+                one.vlines(layers, found.min(axis=0), found.max(axis=0), color=colour, linewidth=1)
+    for network in NETWORKS:
+        axes[2].plot(
+            layers[1:], _over(numbers, network, "head", "unseen").T, color=COLOURS[network], linewidth=1, marker="."
+        )
+    for network in NETWORKS:
+        for style, name in (("-", "unseen sentences"), ("--", "unseen combinations")):
+            axes[0].plot([], [], style, color=COLOURS[network], label=f"{network}, {name}")
+    figure.legend(frameon=False, fontsize=8, ncols=4, loc="outside lower center")
     save_figure(figure, path)

@@ -34,7 +34,6 @@ def test_context(tmp_path, capsys):
         assert max(found[network]["point"]["unseen"]) > 0.7  # random layers carry context too
         assert len(found[network]["attention"]["unseen"]) == numbers["layers"]
     assert max(found["trained"]["point"]["new"]) > 0.7
-    assert len(found["map"]) == len(found["senses"]) == 60
     assert words.startswith('The table has one vector for "point", by which 50% of its uses are told apart.')
 
 
@@ -59,14 +58,15 @@ def test_conclusion_about_context():
     words = context.conclusion(found)
     assert "tells 100% of unseen sentences, and of a network that was never trained 90%, since random layers" in words
     assert "it is 95% against 60%: there the trained one knows what kind of noun it is." in words
-    assert "told from the other one named in 97% behind layer 2 (60% one layer before; untrained 50% at most)" in words
-    assert "takes from the two in that layer 70% is from the right one, in the head that tells most 96%. With" in words
+    assert "in at least 90% by 1 of 1 trained networks, first behind layer 2 (untrained 50% at most)" in words
+    assert "takes 96% of its attention to the two from the right one: it shows what is meant in 1 of 1. With" in words
     assert words.endswith("never together in training it is 80% (untrained 50%).")
     words = context.conclusion(numbers_of([0.5, 0.6, 0.65], [0.5, 0.95, 0.9], (0.5, 0.7)))
     assert "65% against 60%: so training adds nothing here." in words
-    assert (
-        "behind layer 1 (50% one layer before" in words and "tells most 50%: attention alone does not show it." in words
-    )
+    assert "first behind layer 1 (untrained" in words and "takes 50% of its" in words and "meant in 0 of 1." in words
+    two = numbers_of([0.5, 0.8, 0.95], [0.5, 0.6, 0.7])
+    two["runs"] += found["runs"]
+    assert "by 1 of 2 trained networks, first behind layer 2 (" in context.conclusion(two)
     words = context.conclusion(numbers_of([0.5, 0.8, 0.95], [0.5, 0.6, 0.7]))
     assert words.endswith(
         '"that country" is told by no layer in 90%: 70% at most, 50% untrained. The networks have not learnt to find it.'

@@ -12,7 +12,7 @@ without any training (positive pointwise mutual information, what skip-grams fac
 Goldberg 2014), and, if ``vectors`` names a file or folder, beside published vectors.
 
 "king - man + woman = queen" is commonly said of a ranking from which the three words that are asked
-with are kept out. They are the nearest of all more often than not, and with them out the nearest
+with are kept out. They are among the nearest themselves, and with them out the nearest
 neighbour of "king", without any arithmetic, may be the answer already (Linzen 2016,
 arXiv:1606.07736; Rogers et al. 2017). So three shares are given: with the three kept out, with
 nothing kept out, and for the neighbour of the third word.

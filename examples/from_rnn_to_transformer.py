@@ -6,6 +6,7 @@ about the parts of the last.
     python examples/from_rnn_to_transformer.py --only gradients     one of them
     python examples/from_rnn_to_transformer.py --claim 1 6          two, by their numbers
     python examples/from_rnn_to_transformer.py --out pictures/claims --seed 1
+    python examples/from_rnn_to_transformer.py --vectors glove.6B.50d.txt   published vectors too
 
      1  gradients       gradients vanish or explode over many steps; gates, attention, clipping
      2  memory          how far back each network remembers: one symbol, and ten
@@ -14,6 +15,8 @@ about the parts of the last.
      5  positions       the cat on the mat, the mat on the cat: with positions, without, and longer
      6  mask            a decoder that is trained without its mask reads the answer
      7  depth           residual connections and layer norms are what lets a Transformer be deep
+     8  embeddings      king and queen, not king and apple: vectors of words by their neighbours
+     9  context         which "point", which country: one vector in the table, many in context
     10  inference       training is parallel, writing is not; what a cache gives
 
 Each claim prints tables and a conclusion that is computed from them, and leaves NAME.png and
@@ -28,9 +31,11 @@ import os
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from claims import bottleneck, depth, gradients, inference, mask, memory, parallelism, positions
+from claims import bottleneck, context, depth, embeddings, gradients, inference, mask, memory, parallelism, positions
 from claims.report import WIDTH, print_table
 from claims.training import MOST_WORKERS
 from toolkit import console
@@ -47,6 +52,8 @@ NUMBERED = {
     5: positions,
     6: mask,
     7: depth,
+    8: embeddings,
+    9: context,
     10: inference,
 }
 CLAIMS = {claim.__name__.rpartition(".")[2]: claim for claim in NUMBERED.values()}  # each by the name of its module
@@ -66,18 +73,22 @@ def main(arguments: list[str] | None = None) -> int:
     with Lock() as lock:
         lock.take(folder)
         asked = [name for number, name in zip(NUMBERED, CLAIMS, strict=True) if number in (options.claim or ())]
-        for name in dict.fromkeys([*(options.only or ()), *asked] or CLAIMS):
-            show(name, folder, options.seed, options.workers, options.quick)
+        asked = [*(options.only or ()), *asked, *(["embeddings"] if options.vectors else [])]
+        for name in dict.fromkeys(asked or CLAIMS):
+            settings = CLAIMS[name].Settings.quick() if options.quick else CLAIMS[name].Settings()
+            if name == "embeddings":
+                settings = replace(settings, vectors=options.vectors or "")
+            show(name, folder, settings, options.seed, options.workers)
     print(f"{time.monotonic() - started:.0f} seconds in all; the pictures and numbers are in {folder}")
     return 0
 
 
-def show(name: str, folder: Path, seed: int, workers: int, quick: bool) -> None:
+def show(name: str, folder: Path, settings: Any, seed: int, workers: int) -> None:
     """One claim: its tables and conclusion on the terminal, picture and numbers in the folder."""
     claim = CLAIMS[name]
     print(f"{name}: {claim.TITLE}", flush=True)
     started = time.monotonic()
-    numbers = claim.measure(claim.Settings.quick() if quick else claim.Settings(), seed, workers)
+    numbers = claim.measure(settings, seed, workers)
     numbers["elapsed"] = round(time.monotonic() - started, 1)
     for table in claim.tables(numbers):
         print_table(table)
@@ -101,6 +112,13 @@ def _parser() -> argparse.ArgumentParser:
         default="runs/claims",
         metavar="FOLDER",
         help="for pictures and numbers (runs/claims)",
+    )
+    parser.add_argument(
+        "--vectors",
+        type=console.path,
+        metavar="PATH",
+        help="published word vectors, to be looked at by embeddings: a file of GloVe's or word2vec's text form, or a "
+        "folder of Hugging Face transformers (none)",
     )
     parser.add_argument("--seed", type=natural_number, default=0, help="of weights and data (0)")
     parser.add_argument(

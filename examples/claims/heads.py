@@ -209,7 +209,7 @@ def conclusion(numbers: dict[str, Any]) -> str:
     run, total = runs[0], sum(len(run["heads"]) for run in runs)
     whole = run["whole"]["exact"]
     if whole < ENOUGH:
-        return f"{whole:.0%} of new sentences are translated exactly: too little was learnt to tell what the heads do. "
+        return f"{whole:.0%} of new sentences are translated exactly: too little was learnt to tell what heads do."
     counted = Counter(does(head) for head in run["heads"])
     told = [f"{count} at the {name} {'word' if name in ('translated', 'noun') else 'position'}"
             for name, count in counted.most_common() if name != "spread"]  # fmt: skip
@@ -256,8 +256,6 @@ def _more_heads(numbers: dict[str, Any]) -> str:
     means = {n: np.mean(values) for n, values in exact.items()}
     best, least = max(means, key=lambda n: means[n]), min(means, key=lambda n: means[n])
     words = f"Models of equal size, trained alike, are exact in {listed(told)} head{'s' * (max(exact) > 1)}: "
-    if max(means.values()) < ENOUGH:
-        return words + "too little was learnt to tell what more heads give."
     if means[best] - means[least] <= max(alike, SPARED):
         return words + "more heads give no more here than two trainings of the same differ by."
     return words + f"{best} are best, {least} worst, and further apart than trainings of the same."

@@ -172,5 +172,10 @@ def difference(others: list[np.ndarray], usual: np.ndarray, right: np.ndarray) -
     the sum of what they differ by, of the median of ``others``; and how many words become others.
     """
     apart = np.median([0.5 * np.abs(other - usual).sum(axis=-1)[right] for other in others], axis=0)
-    turned = np.mean([(other.argmax(axis=-1) != usual.argmax(axis=-1))[right] for other in others])
-    return {"variation": float(apart.mean()), "changed": float(turned)}
+    turned = np.array([(other.argmax(axis=-1) != usual.argmax(axis=-1))[right] for other in others])
+    return {"variation": mean(apart), "changed": mean(turned)}
+
+
+def mean(values: np.ndarray) -> float:
+    """The mean, 0 of no values."""
+    return float(values.mean()) if values.size else 0.0

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from toolkit.plots import GREY, empty_figure, save_figure
+from toolkit.plots import empty_figure, save_figure
 
 import minitensor as mt
 from claims.aligned import KINDS, Corpus, learn, recurrent, score, transformer
@@ -240,7 +240,11 @@ def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
         for column, alpha in ((1, 0.35), (0, 1.0)):
             shares = [hit[names[place]][column] for place in there]
             left.bar(at, shares, 0.36, color=COLOURS[cell], alpha=alpha, label=None if column else name_of(cell))
-    left.set_xticks(range(len(names)), [name.replace(", ", ",\n").replace(": ", ":\n") for name in names], fontsize=7)
+    left.set_xticks(
+        range(len(names)),
+        [name.replace(", ", ",\n").replace(": ", ":\n").replace(" x ", "\nx ") for name in names],
+        fontsize=7,
+    )
     left.set_ylim(0, 1.02)
     left.legend(frameon=False, fontsize=8, loc="upper right")
     axes_of(right, "words that become others", "", "share of the words written")
@@ -249,6 +253,6 @@ def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
         hidden_ones = [model["measures"][name]["changed"] for name in (ATTENTION, OCCLUSION)]
         shares = [*hidden_ones, model["changed_any"], model["even"]["changed"], model["permuted"]["changed"]]
         right.bar(np.arange(len(ways)) + 0.38 * k - 0.19, shares, 0.36, color=COLOURS[cell])
-    right.set_xticks(range(len(ways)), ways, fontsize=7, color=GREY)
+    right.set_xticks(range(len(ways)), ways, fontsize=7)
     right.set_ylim(0, 1.02)
     save_figure(figure, path)

@@ -84,7 +84,7 @@ def test_gradients_are_slopes(trained):
     slope = np.array([(word(step * axis) - word(-step * axis)) / (2 * step) for axis in np.eye(8)])
     assert found["gradient"][n, t, s] == pytest.approx(np.linalg.norm(slope), rel=0.02)
     x, norm = seen[usual], np.linalg.norm(slope)
-    close = 0.02 * norm * np.linalg.norm(x)
+    close = float(0.02 * norm * np.linalg.norm(x))
     assert found["gradient x input"][n, t, s] == pytest.approx(slope @ x, abs=close) and norm > 1e-5
     assert np.array_equal(model.source_embedding.weight.numpy(), seen)
 

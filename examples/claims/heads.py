@@ -216,12 +216,14 @@ def conclusion(numbers: dict[str, Any]) -> str:
     spared = sum(head["zero"]["exact"] >= run["whole"]["exact"] - SPARED for run in runs for head in run["heads"])
     worst = min(run["heads"], key=lambda head: head["zero"]["exact"])
     layer = min(run["layers"], key=lambda layer: layer["none"]["exact"])
+    idle = [name_of(layer["path"]) for layer in run["layers"] if layer["none"]["exact"] >= whole - SPARED]
     words = (
         f"Of {len(run['heads'])} heads of a model that translates {whole:.1%} of new sentences exactly, more than half of the "
         f"weight goes {listed(told, 'nowhere in particular')}; {counted['spread']} spread theirs. {spared} of {total} heads (of "
         f"{len(runs)} trainings) can be removed, one at a time, for at most {SPARED:.0%} of the sentences. Without the one that "
         f"is missed most ({full_name(worst)}; mostly: {does(worst)}) {worst['zero']['exact']:.0%} "
-        f"are left, without all heads of {name_of(layer['path'])} {layer['none']['exact']:.0%}. "
+        f"are left, without all heads of {name_of(layer['path'])} {layer['none']['exact']:.0%}; the layers "
+        f"whose heads can all be removed: {listed(idle)}. "
     )
     return words + _predictive(numbers) + _more_heads(numbers)
 
@@ -241,11 +243,13 @@ def _predictive(numbers: dict[str, Any]) -> str:
     )
     if abs(value) <= by_chance(n):
         return words + "the one does not tell the other here. "
-    way = "more" if value > 0 else "less"
-    if value > 0 and len(holds) == len(kinds):
+    if value < 0:
+        return words + "heads that look more sharply are missed less. "
+    if len(holds) == len(kinds):
         return words + "heads that look more sharply are missed more, of every kind. "
-    within = f"within a kind only {listed(holds)}" if value > 0 and holds else "no more within a kind"
-    return words + f"heads that look more sharply are missed {way}, which tells the kinds apart, and {within}. "
+    return (
+        words + f"heads that look more sharply are missed more; within a kind this is sure of {listed(holds)} alone. "
+    )
 
 
 def _more_heads(numbers: dict[str, Any]) -> str:
@@ -265,24 +269,19 @@ def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
     """What is exact without each head, sharpness against the loss that is added, and the trainings
     by their number of heads.
     """
-    figure = empty_figure(12, 3.9)
+    figure = empty_figure(10, 3.5)
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
     run = studied(numbers)[0]
     names = [name_of(layer["path"]) for layer in run["layers"]]
     grid = np.array([head["zero"]["exact"] for head in run["heads"]]).reshape(len(names), -1)
     axes_of(left, f"exact without the head (all: {run['whole']['exact']:.0%})", "head", "").grid(False)
-    left.imshow(grid, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    left.imshow(-grid, cmap="Oranges", vmin=-1, vmax=0, aspect="auto")
     for place, head in enumerate(run["heads"]):
         row, column = divmod(place, grid.shape[1])
-        ink = "white" if grid[row, column] > 0.6 else "black"
-        left.text(
-            column, row, f"{grid[row, column]:.0%}\n{does(head)}", ha="center", va="center", color=ink, fontsize=8
-        )
+        left.text(column, row, f"{grid[row, column]:.0%}\n{does(head)}", ha="center", va="center", fontsize=7)
     left.set_xticks(range(grid.shape[1]), [str(n + 1) for n in range(grid.shape[1])])
     left.set_yticks(range(len(names)), names)
-    axes_of(
-        middle, "each head of all trainings", "sharpness (mean of the largest weight)", "loss added without it (nats)"
-    )
+    axes_of(middle, "each head of all trainings", "sharpness (largest weight)", "loss added without it (nats)")
     heads = [head for run in studied(numbers) for head in run["heads"]]
     sharp, loss = _of(heads, "sharpness"), added(numbers, "zero")
     for kind, colour in KINDS.items():
@@ -290,13 +289,11 @@ def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
         middle.scatter(sharp[chosen], loss[chosen], 18, color=colour, label=kind)
     middle.set_yscale("symlog", linthresh=0.01)
     middle.legend(frameon=False, fontsize=8)
-    axes_of(right, "training", "update", "loss (nats a word)")
+    axes_of(right, "training (means)", "update", "loss (nats a word)")
     right.set_yscale("log")
     for (n_heads, runs), colour in zip(by_number(numbers).items(), COLOURS, strict=False):
-        for number, one in enumerate(runs):
-            losses = np.convolve(one["losses"], np.ones(10) / 10, "valid")
-            right.plot(
-                losses, color=colour, linewidth=1, label=None if number else f"{n_heads} head{'s' * (n_heads > 1)}"
-            )
+        losses = np.mean([np.convolve(run["losses"], np.ones(20) / 20, "valid") for run in runs], axis=0)
+        label = f"{n_heads} head{'s' * (n_heads > 1)}"
+        right.plot(np.arange(0, len(losses), 4), losses[::4], color=colour, linewidth=1.5, label=label)
     right.legend(frameon=False, fontsize=8)
     save_figure(figure, path)

@@ -31,7 +31,19 @@ from minitensor.models.checks import evaluating
 from minitensor.models.transformer import Transformer
 from minitensor.nn.functional.watching import watching_attention
 
-__all__ = ["PLACES", "Looks", "attentions", "does", "habits", "kind_of", "looks", "take_apart", "without"]
+__all__ = [
+    "PLACES",
+    "Looks",
+    "attentions",
+    "does",
+    "full_name",
+    "habits",
+    "kind_of",
+    "looks",
+    "name_of",
+    "take_apart",
+    "without",
+]
 
 NO_PLACE = -1
 PLACES = ("previous", "same", "next", "first", "last", "noun", "translated")  # where a head may look
@@ -168,6 +180,16 @@ def _share(weights: np.ndarray, keys: np.ndarray) -> np.ndarray:
 def kind_of(path: str) -> str:
     """Which kind an attention is: "encoder", "decoder" or "cross"."""
     return "cross" if path.endswith("cross_attention") else path.partition(".")[0]
+
+
+def name_of(path: str) -> str:
+    """An attention for a reader: ``"cross 2"`` of layer 2."""
+    return f"{kind_of(path)} {int(path.split('.')[2]) + 1}"
+
+
+def full_name(head: dict[str, Any]) -> str:
+    """A head for a reader: ``"cross 2, head 1"``."""
+    return f"{name_of(head['path'])}, head {head['head'] + 1}"
 
 
 def does(head: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ import numpy as np
 from toolkit.plots import empty_figure, save_figure
 
 import minitensor as mt
-from claims.ablation import PLACES, does, kind_of, take_apart
+from claims.ablation import PLACES, does, full_name, kind_of, name_of, take_apart
 from claims.aligned import Corpus, learn, score, transformer
 from claims.report import ENOUGH, Table, axes_of, listed
 from claims.training import spread
@@ -93,16 +93,6 @@ def _train(n_heads: int, settings: Settings, corpus_seed: int, seed: int) -> dic
 
 
 # --- telling --------------------------------------------------------------------------------------
-
-
-def name_of(path: str) -> str:
-    """An attention for a reader: ``"cross 2"`` of layer 2."""
-    return f"{kind_of(path)} {int(path.split('.')[2]) + 1}"
-
-
-def full_name(head: dict[str, Any]) -> str:
-    """A head for a reader: ``"cross 2, head 1"``."""
-    return f"{name_of(head['path'])}, head {head['head'] + 1}"
 
 
 def studied(numbers: dict[str, Any]) -> list[dict[str, Any]]:
@@ -216,16 +206,35 @@ def conclusion(numbers: dict[str, Any]) -> str:
     spared = sum(head["zero"]["exact"] >= run["whole"]["exact"] - SPARED for run in runs for head in run["heads"])
     worst = min(run["heads"], key=lambda head: head["zero"]["exact"])
     layer = min(run["layers"], key=lambda layer: layer["none"]["exact"])
-    idle = [name_of(layer["path"]) for layer in run["layers"] if layer["none"]["exact"] >= whole - SPARED]
     words = (
         f"Of {len(run['heads'])} heads of a model that translates {whole:.1%} of new sentences exactly, more than half of the "
         f"weight goes {listed(told, 'nowhere in particular')}; {counted['spread']} spread theirs. {spared} of {total} heads (of "
         f"{len(runs)} trainings) can be removed, one at a time, for at most {SPARED:.0%} of the sentences. Without the one that "
         f"is missed most ({full_name(worst)}; mostly: {does(worst)}) {worst['zero']['exact']:.0%} "
-        f"are left, without all heads of {name_of(layer['path'])} {layer['none']['exact']:.0%}; the layers "
-        f"whose heads can all be removed: {listed(idle)}. "
+        f"are left, without all heads of {name_of(layer['path'])} {layer['none']['exact']:.0%}. "
     )
-    return words + _predictive(numbers) + _more_heads(numbers)
+    return words + _together(runs) + _predictive(numbers) + _more_heads(numbers)
+
+
+def _together(runs: list[dict[str, Any]]) -> str:
+    """Which layers can lose all heads, and whether those of a layer stand in for one another."""
+    idle = [
+        name_of(layers[0]["path"])
+        for layers in zip(*(run["layers"] for run in runs), strict=True)
+        if all(
+            layer["none"]["exact"] >= run["whole"]["exact"] - SPARED for layer, run in zip(layers, runs, strict=True)
+        )
+    ]
+    single, every = (
+        float(np.mean([part[way]["loss"] - run["whole"]["loss"] for run in runs for part in run[parts]]))
+        * len(runs[0][parts])
+        for parts, way in (("heads", "zero"), ("layers", "none"))
+    )
+    relation = "stand in for one another" if every > 2 * single > 0 else "hardly stand in for one another"
+    return (
+        f"The layers whose heads can all be removed, in every training: {listed(idle)}. Removed one by one, the heads add "
+        f"{single:.2f} nats in all, removed by whole layers {every:.2f}: those of a layer {relation}. "
+    )
 
 
 def _predictive(numbers: dict[str, Any]) -> str:

@@ -158,7 +158,7 @@ def test_habits_of_heads_made_by_hand():
 # --- the conclusion -------------------------------------------------------------------------------
 
 
-def made(sharp, lost, counts=((1, (0.99, 0.99)), (4, (0.99, 0.98))), whole=0.99):
+def made(sharp, lost, counts=((1, (0.99, 0.99)), (4, (0.99, 0.98))), whole=0.99, idle=None):
     """Numbers of heads of three kinds, and of trainings with several numbers of heads."""
     paths = ["encoder.layers.0.attention", "decoder.layers.0.self_attention", "decoder.layers.0.cross_attention"]
     parts = [
@@ -180,6 +180,8 @@ def made(sharp, lost, counts=((1, (0.99, 0.99)), (4, (0.99, 0.98))), whole=0.99)
         for value in values
     ]
     layers = [{"path": path, "alone": [scored, scored], "none": {"loss": 3, "exact": 0.1}} for path in paths]
+    if idle is not None:
+        layers[idle]["none"] = scored
     runs[-1] |= {"whole": scored, "heads": parts, "layers": layers}
     return {"studied": 4, "n_test": 9, "runs": runs}
 
@@ -193,9 +195,16 @@ def test_conclusion_about_heads():
     assert "heads that look more sharply are missed more, of every kind" in words
     assert (
         "3 of 24 heads (of 1 trainings) can be removed" in words
-        and "left, without all heads of encoder 1 10%; the layers" in words
+        and "left, without all heads of encoder 1 10%." in words
     )
     assert "2 at the translated word; 22 spread theirs" in words  # above one half, and not at it
+    assert (
+        "in every training: none. Removed one by one, the heads add 8.40 nats in all, removed by whole layers 8.70"
+        in words
+    )
+    assert "those of a layer hardly stand in for one another." in words
+    words = heads.conclusion(made((RISING,) * 3, (RISING, RISING, [0.0] * 8), idle=2))
+    assert "in every training: cross 1." in words
     assert words.endswith("more heads give no more here than two trainings of the same differ by.")
     words = heads.conclusion(made((RISING,) * 3, (RISING[::-1],) * 3))
     assert "heads that look more sharply are missed less." in words
@@ -206,6 +215,11 @@ def test_conclusion_about_heads():
     low, high = [x / 100 for x in RISING], [0.9 + x / 100 for x in RISING]
     words = heads.conclusion(made((low, high, high), (low, high[::-1], high[::-1])))
     assert "missed more; within a kind this is sure of encoder alone." in words
+    assert "by whole layers 8.70: those of a layer hardly stand in" in words
+    few = [x / 1000 for x in RISING]
+    assert "by whole layers 8.70: those of a layer stand in for one another." in heads.conclusion(
+        made((few,) * 3, (few,) * 3)
+    )
     assert heads.correlations(made((RISING,) * 3, ([0.0] * 8,) * 3))[ALL] == (None, 24)
     assert "cannot be compared" in heads.conclusion(made((RISING,) * 3, ([0.0] * 8,) * 3))
 

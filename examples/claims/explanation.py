@@ -208,17 +208,24 @@ def _about(name: str, model: dict[str, Any]) -> str:
 
 
 def _example(models: dict[str, Any]) -> str:
-    """Where attention and occlusion differ most, in words, in the first training that has it."""
-    for cell, runs in models.items():
-        one = next((run["example"] for run in runs if run["example"] is not None), None)
-        if one is not None:
-            looked, needed = one["looked"], one["needed"]
-            return (
-                f'An example, of the {name_of(cell)}: for "{one["word"]}" in "{one["french"]}" ("{one["english"]}") it looks '
-                f'most at "{looked["word"]}" ({looked["weight"]:.0%}), and hiding that costs {looked["cost"]:.2f} nats; hiding '
-                f'"{needed["word"]}" ({needed["weight"]:.0%}) costs {needed["cost"]:.2f}.'
-            )
-    return "Attention and occlusion always name the same word."
+    """Where attention and occlusion differ most, in words: of the examples of all trainings the one
+    in which the weights, too, are furthest apart.
+    """
+
+    def apart(pair: tuple[str, dict[str, Any]]) -> float:
+        looked, needed = pair[1]["looked"], pair[1]["needed"]
+        return float((looked["weight"] - needed["weight"]) * (needed["cost"] - looked["cost"]))
+
+    found = [(cell, run["example"]) for cell, runs in models.items() for run in runs if run["example"] is not None]
+    if not found:
+        return "Attention and occlusion always name the same word."
+    cell, one = max(found, key=apart)
+    looked, needed = one["looked"], one["needed"]
+    return (
+        f'An example, of the {name_of(cell)}: for "{one["word"]}" in "{one["french"]}" ("{one["english"]}") it looks most at '
+        f'"{looked["word"]}" ({looked["weight"]:.0%}), and hiding that costs {looked["cost"]:.2f} nats; hiding '
+        f'"{needed["word"]}" ({needed["weight"]:.0%}) costs {needed["cost"]:.2f}.'
+    )
 
 
 def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:

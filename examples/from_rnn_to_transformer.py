@@ -18,6 +18,8 @@ about the parts of the last.
      8  embeddings      king and queen, not king and apple: vectors of words by their neighbours
      9  context         which "point", which country: one vector in the table, many in context
     10  inference       training is parallel, writing is not; what a cache gives
+    12  heads           what the heads of a Transformer do, and what is lost without them
+    14  explanation     attention beside occlusion, gradients and the known alignment
 
 Each claim prints tables and a conclusion that is computed from them, and leaves NAME.png and
 NAME.json (the numbers) in --out.
@@ -35,7 +37,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from claims import bottleneck, context, depth, embeddings, gradients, inference, mask, memory, parallelism, positions
+from claims import (
+    bottleneck,
+    context,
+    depth,
+    embeddings,
+    explanation,
+    gradients,
+    heads,
+    inference,
+    mask,
+    memory,
+    parallelism,
+    positions,
+)
 from claims.report import WIDTH, print_table
 from claims.training import MOST_WORKERS
 from toolkit import console
@@ -55,6 +70,8 @@ NUMBERED = {
     8: embeddings,
     9: context,
     10: inference,
+    12: heads,
+    14: explanation,
 }
 CLAIMS = {claim.__name__.rpartition(".")[2]: claim for claim in NUMBERED.values()}  # each by the name of its module
 

@@ -202,9 +202,9 @@ class TransformerDecoder(nn.Module):
 class Captioner(EncoderDecoder):
     """Encoder, embedding, decoder and output layer; see the head of this file.
 
-    The words start small. What a decoder learns of large random vectors it learns of each word by
-    itself; small ones it must first form, and words that are used alike, such as the feminine nouns
-    of French, become alike. So it goes on better to combinations that it has never seen.
+    The words start small, as in small initial values a network is more apt to find what words have
+    in common than to learn each by itself. Of French agreement in unseen combinations that seemed
+    to be so (docs/results.md), in single runs.
 
     >>> model = Captioner(CaptionerConfig(vocab_size=100))
     >>> images, words = mt.zeros((3, 3, 32, 32)), mt.zeros((6, 7), dtype=int)

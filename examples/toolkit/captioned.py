@@ -34,7 +34,7 @@ __all__ = [
     "Captioned", "Splits", "drawn", "exactly_right", "most_frequent", "of_nearest", "read_captions", "read_image",
 ]  # fmt: skip
 
-SIZES = {"train": 8000, "held_out": 400}  # drawings
+SIZES = {"train": 16_000, "held_out": 400}  # drawings
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.1, 1000  # of a person's images to validate by, and as many to test
 IMAGE, CAPTION = "image", "caption"  # name of the first column; of the second, if there is no line of names
 

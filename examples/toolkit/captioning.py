@@ -29,6 +29,8 @@ __all__ = ["Describer", "Settings", "Task", "learn_tokenizer", "make_model", "on
 Ids = Sequence[int]
 
 ROWS = 128  # images described at a time
+CHANNELS = 4  # of `model_input`
+GRU: dict[str, Any] = {"lr": 4e-3}  # what suits it better than the defaults
 ATTENTION = "attention: maximum on the named", "attention: weight on the named", "regions on the named"
 
 
@@ -39,7 +41,7 @@ class Settings(Training):
     lr: float = option(3e-3, "peak learning rate of Adam", least=0, below=1e6)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=SCHEDULES)
     warmup: int = option(50, "updates of linear warm-up", least=1)
-    epochs: int | None = option(6, "stop after so many passes over the data", least=1)
+    epochs: int | None = option(5, "stop after so many passes over the data", least=1)
     encoder: str = option("patches", "what sees: a CNN, or a Vision Transformer on patches", choices=("cnn", "patches"))
     decoder: str = option(
         "transformer", "what writes: a GRU with attention, or a Transformer", choices=("gru", "transformer")
@@ -48,7 +50,7 @@ class Settings(Training):
     d_model: int = option(64, "features of a region and of a word", least=1)
     layers: int = option(2, "layers of the encoder; of a CNN besides the first", least=1, below=1000)
     hidden: int = option(128, "gru: features of the states", least=1)
-    attention: str = option("dot", "gru: what the states look at the image by", choices=("additive", "dot"))
+    attention: str = option("additive", "gru: what the states look at the image by", choices=("additive", "dot"))
     decoder_layers: int = option(1, "transformer: layers of the decoder", least=1, below=1000)
     heads: int = option(4, "patches, transformer: attention heads", least=1)
     d_ff: int = option(128, "patches, transformer: features inside the feed-forward layers", least=1)
@@ -77,7 +79,7 @@ def presets(given: dict[str, Any]) -> dict[str, Any]:
     )
     if (encoder, decoder) == ("cnn", "gru"):
         refuse_options(given, ("heads", "d_ff"), f"--encoder {encoder} with --decoder {decoder}")
-    return {}
+    return GRU if decoder == "gru" else {}
 
 
 def learn_tokenizer(images: Captioned, settings: Settings) -> Tokenizer:
@@ -93,7 +95,8 @@ def make_model(settings: Settings, vocab_size: int, languages: int, side: int, d
     mt.random.seed(s.seed)
     try:
         config = CaptionerConfig(
-            vocab_size=vocab_size, n_starts=languages, image_size=side, patch_size=s.patch, encoder=s.encoder, decoder=s.decoder,
+            vocab_size=vocab_size, n_starts=languages, image_size=side, n_channels=CHANNELS, patch_size=s.patch,
+            encoder=s.encoder, decoder=s.decoder,
             d_model=s.d_model, n_encoder_layers=s.layers, n_decoder_layers=s.decoder_layers, n_heads=s.heads, d_ff=s.d_ff,
             attention=s.attention, hidden_size=s.hidden, dropout=s.dropout, label_smoothing=s.label_smoothing,
             max_length=s.max_length, pad_id=PAD, stop_id=STOP,
@@ -187,9 +190,14 @@ def start_ids(tokenizer: Tokenizer, languages: Sequence[str]) -> dict[str, int]:
     return {language: tokenizer.vocab_size + number for number, language in enumerate(languages)}
 
 
-def model_input(pixels: Any) -> Any:
-    """Pixels from 0 to 1 as the model takes them, from -1 to 1."""
-    return 2 * pixels - 1
+def model_input(pixels: mt.Tensor) -> mt.Tensor:
+    """Pixels (N, 3, S, S) from 0 to 1 as the model takes them: (N, 4, S, S) from -1 to 1, the
+    largest of the three colours behind them.
+
+    That one is the brightness (the V of HSV). In it a shape is the same in every colour, so that
+    what is learned of red crosses says what a blue one looks like.
+    """
+    return 2 * mt.concat([pixels, mt.max(pixels, axis=1, keepdims=True)], axis=1) - 1
 
 
 # --- a trained model at work ----------------------------------------------------------------------
@@ -249,7 +257,7 @@ class Describer:
         return self.model.output.weight.device
 
     def _input(self, pixels: np.ndarray) -> mt.Tensor:
-        return mt.asarray(model_input(pixels), device=self._device)
+        return model_input(mt.asarray(pixels, device=self._device))
 
 
 def on_objects(describer: Describer, images: Captioned, language: str) -> dict[str, float]:

@@ -9,8 +9,10 @@ import pytest
 from scripts import caller, refuser
 from toolkit import captioned
 from toolkit.captioned import drawn, exactly_right, most_frequent, of_nearest, read_captions, read_image
-from toolkit.captioning import Describer, Settings, Task, learn_tokenizer, on_objects
+from toolkit.captioning import Describer, Settings, Task, learn_tokenizer, model_input, on_objects, presets
 from toolkit.console import UserError
+
+import minitensor as mt
 
 TINY = "--d-model 16 --d-ff 24 --heads 2 --layers 1 --vocab 300 --batch 8 --epochs 20 --lr 0.01 --warmup 5 --dropout 0".split()
 
@@ -260,6 +262,20 @@ def test_the_program_on_drawn_scenes(monkeypatch, tmp_path, capsys):
     for line in ("  attention: maximum on the named", "  attention: weight on the named", "  regions on the named"):
         assert printed.count(f"\n{line} ") == 3
     assert "reference: " in printed and (tmp_path / "run" / "captions.png").is_file()
+
+
+def test_a_shape_is_as_bright_in_every_colour():
+    red = np.zeros((1, 3, 2, 2), np.float32)
+    red[0, 0] = [[0.9, 0.2], [0.0, 0.5]]
+    found, other = (model_input(mt.asarray(pixels)).numpy() for pixels in (red, np.roll(red, 1, axis=1)))
+    np.testing.assert_array_equal(found[:, :3], 2 * red - 1)
+    np.testing.assert_array_equal(found[:, 3], 2 * red[:, 0] - 1)
+    np.testing.assert_array_equal(found[:, 3], other[:, 3])
+
+
+def test_a_gru_has_a_learning_rate_of_its_own():
+    assert presets({}) == presets({"encoder": "cnn"}) == {}
+    assert presets({"decoder": "gru"})["lr"] > Settings().lr
 
 
 def test_what_is_refused(tmp_path, capsys):

@@ -55,6 +55,14 @@ def test_gradients_reach_every_parameter(kind):
     invariants.gradient_reaches_parameters(make(**kind), batch, call=Captioner.loss, batches=1)
 
 
+def test_a_cnn_sees_as_much_as_its_positions_say():
+    """What differs between images is no smaller in the memory than a tenth of the whole."""
+    memory = make(encoder="cnn", image_size=16, d_model=64).encode(
+        np.random.default_rng(0).normal(size=(32, 3, 16, 16))
+    )
+    assert memory.numpy().std(axis=0).mean() > 0.1 * memory.numpy().std()
+
+
 def test_gradients_are_those_of_finite_differences():
     model = make(encoder="cnn", decoder="gru", attention="additive", d_model=4, hidden_size=3)
     gradcheck(lambda *_: model.loss(IMAGES, TARGET_IN, TARGET_OUT), list(model.parameters()))
@@ -88,14 +96,21 @@ def test_attention_is_by_layer_and_adds_up(kind):
         np.testing.assert_allclose(weights.numpy().sum(axis=-1), 1)
 
 
-def test_a_gru_writes_what_its_formula_says():
-    decoder = make(decoder="gru").decoder
+@pytest.mark.parametrize("attention", ["additive", "dot"])
+def test_a_gru_writes_what_its_formula_says(attention):
+    decoder = make(decoder="gru", attention=attention).decoder
     draw = np.random.default_rng(1)
     memory, x = draw.normal(size=(1, 4, 8)), draw.normal(size=(1, 3, 8))
     found, (weights,) = decoder(mt.asarray(x), mt.asarray(memory), need_weights=True)
     first = np.tanh(memory.mean(axis=1) @ decoder.bridge.weight.numpy().T + decoder.bridge.bias.numpy())
     h = decoder.layer(mt.asarray(x), mt.asarray(first[None]))[0].numpy()  # (1, 3, 6)
-    scores = h @ decoder.attention.query.weight.numpy().T @ memory.swapaxes(1, 2)  # (1, 3, 4)
+    query = h @ decoder.attention.query.weight.numpy().T  # (1, 3, 8)
+    if attention == "dot":
+        scores = query @ memory.swapaxes(1, 2)  # (1, 3, 4)
+    else:
+        keys = memory @ decoder.attention.key.weight.numpy().T
+        both = query[:, :, None] + decoder.attention.query.bias.numpy() + keys[:, None]
+        scores = np.tanh(both) @ decoder.attention.score.numpy()
     shares = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
     np.testing.assert_allclose(weights.numpy()[:, 0], shares, atol=1e-12)
     seen = np.concatenate([h, shares @ memory, x], axis=-1)

@@ -15,6 +15,8 @@ about the parts of the last.
      6  mask            a decoder that is trained without its mask reads the answer
      7  depth           residual connections and layer norms are what lets a Transformer be deep
     10  inference       training is parallel, writing is not; what a cache gives
+    11  scale           the loss against parameters and against data, by a power law each
+    13  gates           LSTM against GRU, at equal parameters and at equal size
 
 Each claim prints tables and a conclusion that is computed from them, and leaves NAME.png and
 NAME.json (the numbers) in --out.
@@ -30,7 +32,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from claims import bottleneck, depth, gradients, inference, mask, memory, parallelism, positions
+from claims import bottleneck, depth, gates, gradients, inference, mask, memory, parallelism, positions, scale
 from claims.report import WIDTH, print_table
 from claims.training import MOST_WORKERS
 from toolkit import console
@@ -48,6 +50,8 @@ NUMBERED = {
     6: mask,
     7: depth,
     10: inference,
+    11: scale,
+    13: gates,
 }
 CLAIMS = {claim.__name__.rpartition(".")[2]: claim for claim in NUMBERED.values()}  # each by the name of its module
 

@@ -11,7 +11,7 @@ __all__ = ["Counts", "Source"]
 
 FALL = 0.75  # of the singular values: the k-th is k^-0.75 of the first
 SPREAD = 1.5  # standard deviation of what a symbol adds to the logits
-STEPS = 100  # after which the chain is as good as stationary
+SETTLED = 1e-13  # what a step may still change of the chain that counts as stationary
 
 
 class Source:
@@ -30,9 +30,10 @@ class Source:
         logits = -np.log(np.arange(1, v + 1)) + _table(generator, v) + _table(generator, v)[:, None]
         odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
         self.next = odds / odds.sum(axis=-1, keepdims=True)  # (V, V, V)
-        self.pairs = np.full((v, v), v**-2.0)  # P(a, b), which becomes the stationary one
-        for _ in range(STEPS):
-            self.pairs = np.einsum("ab,abc->bc", self.pairs, self.next)
+        self.pairs, before = np.full((v, v), v**-2.0), np.zeros((v, v))  # P(a, b), which becomes the stationary one
+        while np.abs(self.pairs - before).sum() > SETTLED:
+            self.pairs, before = np.einsum("ab,abc->bc", self.pairs, self.next), self.pairs
+            self.pairs /= self.pairs.sum()  # else rounding adds up
 
     @property
     def entropy(self) -> float:

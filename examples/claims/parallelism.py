@@ -15,17 +15,15 @@ the quadratic part is timed by itself: forward and backward of its layers' scale
 attention.
 
 What waiting costs depends on how much the machine could do at the same time: two cores are kept
-busy by a product of a few rows. So the same is timed on several `variants`, each a process of its
-own: NumPy and compiled kernels on one thread, the kernels on two, and CUDA. One that the machine
-lacks is reported as missing.
+busy by a product of a few rows. So the same is timed on several variants (`timing`), each a process
+of its own: NumPy and compiled kernels on one thread, the kernels on two, and CUDA. One that the
+machine lacks is reported as missing.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import statistics
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -39,9 +37,9 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from claims.networks import COLOURS, KINDS, N_HEADS, N_LAYERS, NAMES, Shape, equal_shapes
 from claims.report import Table, axes_of, listed
-from claims.variants import PLAIN, VARIANTS, Variant
+from claims.timing import PLAIN, VARIANTS, Variant, alternating, step_of
 
-__all__ = ["TITLE", "Settings", "alternating", "conclusion", "crossover", "draw", "measure", "step_of", "tables"]
+__all__ = ["TITLE", "Settings", "conclusion", "crossover", "draw", "measure", "tables"]
 
 TITLE = "parallelism"
 
@@ -63,7 +61,7 @@ class Settings:
     @classmethod
     def quick(cls) -> Settings:
         """Seconds of work, for the tests."""
-        return cls((8, 32, 128), 512, 10_000, rounds=2, variants=(PLAIN, Variant("a million threads", 1_000_000)))
+        return cls((8, 64), 256, 10_000, rounds=2, variants=(PLAIN, Variant("a million threads", 1_000_000)))
 
 
 def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
@@ -116,18 +114,6 @@ def time_steps(settings: Settings, variant: Variant, length: int, seed: int) -> 
     return found
 
 
-def step_of(network: mt.nn.Module, ids: Any, targets: Any) -> Callable[[], None]:
-    """A training step with Adam: ids and targets (B, T)."""
-    optimizer = mt.optim.Adam(network.parameters())
-
-    def step() -> None:
-        optimizer.zero_grad()
-        F.cross_entropy(network(ids), targets).backward()
-        optimizer.step()
-
-    return step
-
-
 def _attention_step(shape: Shape, batch: int, length: int, device: str) -> Callable[[], None]:
     """Forward and backward of only the attention of all layers."""
     heads = (batch, N_HEADS, length, shape.d_model // N_HEADS)  # (B, H, T, K)
@@ -138,21 +124,6 @@ def _attention_step(shape: Shape, batch: int, length: int, device: str) -> Calla
             mt.grad(F.scaled_dot_product_attention(q, k, v, is_causal=True), [q, k, v], cotangent)
 
     return step
-
-
-def alternating(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Median seconds of each step, until a GPU has done all of it; they take turns, after one round
-    that does not count.
-    """
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(rounds + 1):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            mt.backend.wait()
-            if turn:
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(found) for name, found in times.items()}
 
 
 # --- telling --------------------------------------------------------------------------------------
@@ -218,40 +189,56 @@ def _faster(numbers: dict[str, Any], variant: str, sequences: str, kind: str) ->
 
 def conclusion(numbers: dict[str, Any]) -> str:
     """From which length on the Transformer is faster, by variant, and what waiting and T^2 cost."""
-    lengths, words = numbers["lengths"], ""
-    reached = []
+    lengths, variants, words = numbers["lengths"], list(numbers["seconds"]), ""
     for sequences in (MANY, ONE):
-        told = []
-        for variant, by_sequences in numbers["seconds"].items():
-            against = [f"the {NAMES[kind]} {_faster(numbers, variant, sequences, kind)}" for kind in KINDS[:-1]]
-            told.append(f"{variant}, than {', '.join(against)}")
-            seconds = by_sequences[sequences]
-            if any(crossover(lengths, seconds["transformer"], seconds[kind]) is not None for kind in ("lstm", "gru")):
-                reached.append(f"{variant} ({_told(numbers, sequences)})")
-        words += f"The Transformer's step of {_told(numbers, sequences)} is faster with {'; with '.join(told)}. "
-    if reached:
-        words += f"So the Transformer overtakes a gated network, as the articles promise, with {listed(reached)}"
-        words += ", and not elsewhere. " if len(reached) < 2 * len(numbers["seconds"]) else ". "
+        told = [f"{_faster(numbers, variant, sequences, 'lstm')} with {variant}" for variant in variants]
+        words += f"The Transformer's step of {_told(numbers, sequences)} is faster than the LSTM's {'; '.join(told)}. "
+    overtaken = {kind: _overtaken(numbers, kind) for kind in KINDS[:-1]}
+    if any(overtaken.values()):
+        told = [f"the {NAMES[kind]} with {listed(where)}" for kind, where in overtaken.items() if where]
+        spared = [f"the {NAMES[kind]}" for kind, where in overtaken.items() if not where]
+        words += f"So the crossover that the articles promise is here: the Transformer overtakes {'; '.join(told)}"
+        words += f"; {listed(spared)} nowhere. " if spared else ". "
     else:
         words += f"So the crossover that the articles promise lies beyond this machine, or beyond T = {lengths[-1]}. "
     if numbers["missing"]:
         absent = listed([f"{variant} ({reason})" for variant, reason in numbers["missing"].items()])
         words += f"Missing here, and not timed: {absent}. "
-    return words + " ".join(_growth(numbers, variant) for variant in numbers["seconds"])
+    return words + _growth(numbers)
 
 
-def _growth(numbers: dict[str, Any], variant: str) -> str:
-    """What a variant's waiting and T^2 cost, with the tokens of a step fixed."""
-    lengths, seconds = numbers["lengths"], numbers["seconds"][variant][MANY]
-    growth = {kind: seconds[kind][-1] / seconds[kind][0] for kind in KINDS}
-    waiting = max(growth[kind] for kind in KINDS[:-1])
-    verdict = "dearer than" if waiting > growth["transformer"] else "cheaper than"
-    shares = attention_shares(seconds)
+def _overtaken(numbers: dict[str, Any], kind: str) -> list[str]:
+    """The variants with which the Transformer is the faster at the greatest length."""
+    return [
+        f"{variant}, {_told(numbers, sequences)}"
+        for sequences in (MANY, ONE)
+        for variant, seconds in numbers["seconds"].items()
+        if crossover(numbers["lengths"], seconds[sequences]["transformer"], seconds[sequences][kind]) is not None
+    ]
+
+
+def _growth(numbers: dict[str, Any]) -> str:
+    """What waiting and T^2 cost, with the tokens of a step fixed."""
+    lengths, told = numbers["lengths"], []
+    dearer: dict[bool, list[str]] = {True: [], False: []}
+    for variant, by_sequences in numbers["seconds"].items():
+        seconds = by_sequences[MANY]
+        growth = {kind: seconds[kind][-1] / seconds[kind][0] for kind in KINDS}
+        waiting = [f"{growth[kind]:.1f} (the {NAMES[kind]})" for kind in KINDS[:-1]]
+        share = attention_shares(seconds)[-1]
+        told.append(
+            f"{listed(waiting)} by waiting and {growth['transformer']:.1f} (the Transformer, at last {share:.0%} of it "
+            f"attention) by T^2 with {variant}"
+        )
+        dearer[max(growth[kind] for kind in KINDS[:-1]) > growth["transformer"]].append(variant)
+    verdicts = [
+        f"{word} than T^2 with {listed(dearer[key])}"
+        for key, word in ((True, "dearer"), (False, "cheaper"))
+        if dearer[key]
+    ]
     return (
-        f"With {variant}, from T = {lengths[0]} to {lengths[-1]} the step of {numbers['tokens']:,} tokens grows by "
-        f"{listed([f'{growth[kind]:.1f} for the {NAMES[kind]}' for kind in KINDS[:-1]])}, the price of waiting, and by "
-        f"{growth['transformer']:.1f} for the Transformer, the price of T^2 (attention takes {shares[0]:.0%} of its step, then "
-        f"{shares[-1]:.0%}): waiting is {verdict} T^2."
+        f"From T = {lengths[0]} to {lengths[-1]} the step of {numbers['tokens']:,} tokens grows by {'; '.join(told)}: waiting is "
+        f"{', '.join(verdicts)}."
     )
 
 

@@ -57,7 +57,7 @@ def fit(sizes: np.ndarray, losses: np.ndarray, floor: float | None = None) -> La
 def interval(
     sizes: np.ndarray, losses: np.ndarray, floor: float | None, resamples: int, generator: np.random.Generator
 ) -> tuple[float, float]:
-    """Where 95 % of the exponents lie if the points are drawn anew, with replacement (Efron 1979)."""
+    """Where 95 % of the exponents lie if the points are drawn anew (the bootstrap, Efron 1979)."""
     exponents: list[float] = []
     while len(exponents) < resamples:
         drawn = generator.integers(0, len(sizes), len(sizes))

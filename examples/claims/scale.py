@@ -1,4 +1,4 @@
-"""Claim 11: the loss of a Transformer falls with its parameters N and with its data D by power laws.
+"""Claim 11: the loss of a Transformer falls as a power of its parameters N, and of its data D.
 
     L(N) = E + A / N^a        of D as they are             (Kaplan et al. 2020, arXiv:2001.08361;
     L(D) = E + B / D^b        of N as they are              Hoffmann et al. 2022, arXiv:2203.15556)
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ N, D = "parameters", "data"
 COLOURS = {N: "#1f4e8c", D: "#d1662b"}
 WORDS = {N: "A / N^a", D: "B / D^b"}
 CLOSE = 0.15  # an error below this share of what is predicted, the loss above E, counts as a prediction
+TICKS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # of the picture, nats
 FIRST = 2  # symbols that the next one depends on: what comes before them is not predicted
 
 
@@ -67,7 +69,7 @@ class Settings:
     @classmethod
     def quick(cls) -> Settings:
         """Seconds of work, for the tests."""
-        return cls(12, (4, 8, 12, 16), 8, (256, 1024, 2048), 8, 32, updates=25, epochs=4, sequences=100, resamples=30)
+        return cls(12, (4, 8, 12, 16), 8, (256, 1024, 2048), 8, 32, updates=15, epochs=4, sequences=100, resamples=30)
 
     @property
     def tokens(self) -> int:
@@ -92,7 +94,7 @@ def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
         N: [{"size": sizes[width], "losses": found[width, s.tokens]} for width in s.widths],
         D: [{"size": tokens, "losses": found[s.width, tokens]} for tokens in (*s.data, s.tokens)],
     }
-    source = Source(s.vocab_size, seed)
+    source = source_of(s.vocab_size, seed)
     return {
         "entropy": source.entropy,
         "unigram": source.unigram,
@@ -102,6 +104,12 @@ def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
         "counting": [_counted(source, tokens, s, seed) for tokens in (*s.data, s.tokens)],
         "laws": {name: _laws(found_points, source.entropy, s, seed) for name, found_points in points.items()},
     }
+
+
+@cache
+def source_of(vocab_size: int, seed: int) -> Source:
+    """The source, made once in each process."""
+    return Source(vocab_size, seed)
 
 
 def _shape(width: int, settings: Settings) -> Shape:
@@ -123,7 +131,7 @@ def _loss(network: Network, ids: np.ndarray) -> mt.Tensor:
 def _train(width: int, tokens: int, settings: Settings, seed: int, k: int) -> float:
     """The test loss of training number ``k`` at this width, on so many tokens."""
     s = settings
-    source = Source(s.vocab_size, seed)
+    source = source_of(s.vocab_size, seed)
     trained = _sequences(source, tokens // s.length, s, seed, k, 0)
     validation = _sequences(source, max(1, s.sequences // 10), s, seed, k, 1)
     shuffler = np.random.default_rng([seed, k, 3])
@@ -308,6 +316,10 @@ def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
         if name == D:
             axes.plot(sizes, np.array(numbers["counting"]) - entropy, "s:", color=GREY, markersize=4, label="counting")
         axes.axhline(numbers["unigram"] - entropy, color=GREY, linewidth=1, linestyle=":")
-        axes.text(sizes[0], numbers["unigram"] - entropy, "frequencies alone", color=GREY, fontsize=8, va="bottom")
+        where = (sizes[-1], numbers["unigram"] - entropy)
+        axes.text(*where, "frequencies alone", color=GREY, fontsize=8, va="bottom", ha="right")
+        axes.xaxis.set_minor_formatter("")
+        axes.yaxis.set_minor_formatter("")
+        axes.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
         axes.legend(frameon=False, fontsize=8, loc="lower left")
     save_figure(figure, path)

@@ -1,19 +1,23 @@
-"""Ways to compute that claim 3 times side by side: each has a process of its own, since threads and
-kernels are settled when one starts.
+"""How steps are timed: in turn, and on several variants of what computes. Each of those has a
+process of its own, since threads and kernels are settled when one starts.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import statistics
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+import minitensor as mt
+import minitensor.nn.functional as F
 from claims.training import fresh_pool
-from minitensor import backend
 
-__all__ = ["COMPILED", "CUDA", "PLAIN", "TWO", "VARIANTS", "Variant"]
+__all__ = ["COMPILED", "CUDA", "PLAIN", "TWO", "VARIANTS", "Variant", "alternating", "step_of"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Variant:
             return f"this process may use {cores()} core{'s' * (cores() > 1)}"
         if self.device != "cpu":
             try:
-                backend.as_device(self.device)
+                mt.backend.as_device(self.device)
             except (ImportError, RuntimeError) as error:
                 return str(error).splitlines()[0]
         return ""
@@ -55,3 +59,30 @@ COMPILED = Variant("compiled kernels, 1 thread", compiled=True)
 TWO = Variant("compiled kernels, 2 threads", threads=2, compiled=True)
 CUDA = Variant("CUDA", device="cuda")
 VARIANTS = (PLAIN, COMPILED, TWO, CUDA)
+
+
+def step_of(network: mt.nn.Module, ids: Any, targets: Any) -> Callable[[], None]:
+    """A training step with Adam: ids and targets (B, T)."""
+    optimizer = mt.optim.Adam(network.parameters())
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(network(ids), targets).backward()
+        optimizer.step()
+
+    return step
+
+
+def alternating(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+    """Median seconds of each step, until a GPU has done all of it; they take turns, after one round
+    that does not count.
+    """
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(rounds + 1):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            mt.backend.wait()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(found) for name, found in times.items()}

@@ -64,7 +64,7 @@ class Settings:
     distance: int = 50  # of recall; shorter ones are trained along
     longest: int = 20  # n of a trained word; twice as long ones are asked for
     window: int = 40  # characters
-    steps: int = 300
+    steps: int = 200
     batch: int = 32
     learning_rates: tuple[float, ...] = (3e-3, 1e-2)
     seeds: int = 4

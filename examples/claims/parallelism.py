@@ -189,9 +189,12 @@ def _faster(numbers: dict[str, Any], variant: str, sequences: str, kind: str) ->
 
 def conclusion(numbers: dict[str, Any]) -> str:
     """From which length on the Transformer is faster, by variant, and what waiting and T^2 cost."""
-    lengths, variants, words = numbers["lengths"], list(numbers["seconds"]), ""
+    lengths, words = numbers["lengths"], ""
     for sequences in (MANY, ONE):
-        told = [f"{_faster(numbers, variant, sequences, 'lstm')} with {variant}" for variant in variants]
+        places: dict[str, list[str]] = {}
+        for variant in numbers["seconds"]:
+            places.setdefault(_faster(numbers, variant, sequences, "lstm"), []).append(variant)
+        told = [f"{where} with {listed(with_these)}" for where, with_these in places.items()]
         words += f"The Transformer's step of {_told(numbers, sequences)} is faster than the LSTM's {'; '.join(told)}. "
     overtaken = {kind: _overtaken(numbers, kind) for kind in KINDS[:-1]}
     if any(overtaken.values()):
@@ -224,21 +227,20 @@ def _growth(numbers: dict[str, Any]) -> str:
     for variant, by_sequences in numbers["seconds"].items():
         seconds = by_sequences[MANY]
         growth = {kind: seconds[kind][-1] / seconds[kind][0] for kind in KINDS}
-        waiting = [f"{growth[kind]:.1f} (the {NAMES[kind]})" for kind in KINDS[:-1]]
-        share = attention_shares(seconds)[-1]
+        slowest = max(KINDS[:-1], key=lambda kind: growth[kind])
         told.append(
-            f"{listed(waiting)} by waiting and {growth['transformer']:.1f} (the Transformer, at last {share:.0%} of it "
-            f"attention) by T^2 with {variant}"
+            f"{growth[slowest]:.1f} for the {NAMES[slowest]} and {growth['transformer']:.1f} for the Transformer, at last "
+            f"{attention_shares(seconds)[-1]:.0%} of it attention, with {variant}"
         )
-        dearer[max(growth[kind] for kind in KINDS[:-1]) > growth["transformer"]].append(variant)
+        dearer[growth[slowest] > growth["transformer"]].append(variant)
     verdicts = [
         f"{word} than T^2 with {listed(dearer[key])}"
         for key, word in ((True, "dearer"), (False, "cheaper"))
         if dearer[key]
     ]
     return (
-        f"From T = {lengths[0]} to {lengths[-1]} the step of {numbers['tokens']:,} tokens grows by {'; '.join(told)}: waiting is "
-        f"{', '.join(verdicts)}."
+        f"From T = {lengths[0]} to {lengths[-1]} the step of {numbers['tokens']:,} tokens grows by {'; by '.join(told)}: "
+        f"waiting is {', '.join(verdicts)}."
     )
 
 

@@ -17,7 +17,8 @@ data, not of equal compute.
 
 Each law is fitted by least squares of the logarithms, log(L - E) = log A - a log N, once with the
 known E and once with the floor that fits best, and by the bootstrap over points the exponent gets
-an interval. The test of a law is the largest point, predicted from all the others.
+an interval. What the fixed data leave of the loss, or the fixed size, adds to E in the floor that
+fits. The test of a law is the largest point, predicted from all the others.
 """
 
 from __future__ import annotations

@@ -38,8 +38,10 @@ class Variant:
         if self.device != "cpu":
             try:
                 mt.backend.as_device(self.device)
-            except (ImportError, RuntimeError) as error:
-                return str(error).splitlines()[0]
+            except ImportError:
+                return "CuPy cannot be imported"
+            except RuntimeError as error:  # which goes on with what to do
+                return str(error).splitlines()[0].partition(";")[0]
         return ""
 
     def process(self) -> AbstractContextManager[Any]:
@@ -54,9 +56,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-PLAIN = Variant("NumPy, 1 thread")
-COMPILED = Variant("compiled kernels, 1 thread", compiled=True)
-TWO = Variant("compiled kernels, 2 threads", threads=2, compiled=True)
+PLAIN = Variant("NumPy (1 thread)")
+COMPILED = Variant("kernels (1 thread)", compiled=True)
+TWO = Variant("kernels (2 threads)", threads=2, compiled=True)
 CUDA = Variant("CUDA", device="cuda")
 VARIANTS = (PLAIN, COMPILED, TWO, CUDA)
 

@@ -14,8 +14,8 @@ from tests.backend import fake_device
 
 def test_parallelism(tmp_path, capsys):
     numbers, words = run("parallelism", tmp_path, capsys)
-    assert list(numbers["seconds"]) == ["NumPy, 1 thread"] and list(numbers["missing"]) == ["a million threads"]
-    many, one = (numbers["seconds"]["NumPy, 1 thread"][sequences] for sequences in ("many", "one"))
+    assert list(numbers["seconds"]) == ["NumPy (1 thread)"] and list(numbers["missing"]) == ["a million threads"]
+    many, one = (numbers["seconds"]["NumPy (1 thread)"][sequences] for sequences in ("many", "one"))
     assert list(many) == [*networks.KINDS, "attention"] and list(one) == list(networks.KINDS)
     assert all(min(seconds) > 0 and len(seconds) == 2 for seconds in (*many.values(), *one.values()))
     assert "Missing here, and not timed: a million threads (this process may use" in words
@@ -43,7 +43,7 @@ def test_conclusion_with_a_crossover():
     numbers = numbers_of(A=(SLOW, CROSSED), B=(CROSSED, CROSSED))
     words = parallelism.conclusion(numbers)
     assert "of 1,000 tokens is faster than the LSTM's nowhere with A; from T = 46 on with B." in words
-    assert "of one sequence is faster than the LSTM's from T = 46 on with A; from T = 46 on with B." in words
+    assert "of one sequence is faster than the LSTM's from T = 46 on with A and B." in words
     assert "overtakes the RNN with B, 1,000 tokens, A, one sequence and B, one sequence; the LSTM with B" in words
     assert words.endswith("waiting is dearer than T^2 with B, cheaper than T^2 with A.")
     assert parallelism.tables(numbers)[-1].rows[1] == (
@@ -58,7 +58,9 @@ def test_conclusion_with_a_crossover():
 def test_conclusion_without_one():
     words = parallelism.conclusion(numbers_of(A=(SLOW, SLOW)) | {"missing": {"CUDA": "no GPU"}})
     assert "lies beyond this machine, or beyond T = 1000. Missing here, and not timed: CUDA (no GPU)." in words
-    assert "grows by 1.0 (the RNN), 1.0 (the LSTM) and 1.0 (the GRU) by waiting and 20.0 (the Transformer" in words
+    assert (
+        "grows by 1.0 for the RNN and 20.0 for the Transformer, at last 25% of it attention, with A: waiting" in words
+    )
     assert words.endswith("waiting is cheaper than T^2 with A.")
     some = ([1, 1], [4, 1], [1, 9], [2, 4])
     words = parallelism.conclusion(numbers_of(A=(some, SLOW)))
@@ -86,14 +88,14 @@ def test_what_a_machine_lacks(monkeypatch):
     monkeypatch.setattr(timing.importlib.util, "find_spec", lambda name: None)
 
     def no_gpu(device):
-        raise RuntimeError(f"no {device}\nand more lines")
+        raise RuntimeError(f"no {device}; write cpu\nand more lines")
 
     monkeypatch.setattr(mt.backend, "as_device", no_gpu)
     reasons = {variant.name: variant.missing() for variant in timing.VARIANTS}
     assert reasons == {
-        "NumPy, 1 thread": "",
-        "compiled kernels, 1 thread": "numba is not installed",
-        "compiled kernels, 2 threads": "numba is not installed",
+        "NumPy (1 thread)": "",
+        "kernels (1 thread)": "numba is not installed",
+        "kernels (2 threads)": "numba is not installed",
         "CUDA": "no cuda",
     }
     monkeypatch.setattr(timing.importlib.util, "find_spec", lambda name: name)

@@ -4,11 +4,12 @@ logarithms.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
-__all__ = ["Law", "fit", "interval"]
+__all__ = ["Law", "fit", "fits", "interval"]
 
 FLOORS = 400  # that are tried between 0 and the least loss
 
@@ -28,8 +29,9 @@ class Law:
 
 def fit(sizes: np.ndarray, losses: np.ndarray, floor: float | None = None) -> Law:
     """The law of losses (P,) at sizes (P,), with the least sum of the squares of log(L - floor) -
-    (log scale - exponent log x); ``floor``: default: that of those below the least loss which fits
-    best.
+    (log scale - exponent log x). ``floor``: default: of many below the least loss the one whose law
+    has the least squares of errors in log L. Those of log(L - floor) cannot be compared between
+    floors: they are small where the floor is far below all losses.
 
     A loss that is not above a given floor, as that of a few test sequences may be, counts as a
     thousandth above it. Raises ValueError for fewer different sizes than it takes: two, three for a
@@ -48,10 +50,10 @@ def fit(sizes: np.ndarray, losses: np.ndarray, floor: float | None = None) -> La
     rests = np.log(np.maximum(losses - floors[:, None], 1e-3 if floor is not None else 0))  # (floors, P)
     x = np.log(sizes) - np.log(sizes).mean()
     slopes = rests @ x / (x @ x)
-    errors = ((rests - rests.mean(axis=1, keepdims=True) - slopes[:, None] * x) ** 2).sum(axis=1)
-    best = int(errors.argmin())
-    scale = np.exp(rests[best].mean() - slopes[best] * np.log(sizes).mean())
-    return Law(float(floors[best]), float(scale), float(-slopes[best]))
+    scales = np.exp(rests.mean(axis=1) - slopes * np.log(sizes).mean())
+    laws = floors[:, None] + scales[:, None] * sizes ** slopes[:, None]  # (floors, P)
+    best = int(((np.log(laws) - np.log(losses)) ** 2).sum(axis=1).argmin())
+    return Law(float(floors[best]), float(scales[best]), float(-slopes[best]))
 
 
 def interval(
@@ -65,3 +67,18 @@ def interval(
             exponents.append(fit(sizes[drawn], losses[drawn], floor).exponent)
     low, high = np.percentile(exponents, [2.5, 97.5])
     return float(low), float(high)
+
+
+def fits(sizes: np.ndarray, losses: np.ndarray, floor: float, resamples: int, seed: int) -> dict[str, dict[str, Any]]:
+    """The law with the ``"known"`` floor and that with a ``"free"`` one: what `Law` has, the
+    ``"interval"`` of the exponent, and what the others have ``"predicted"`` of the largest.
+    """
+    others = sizes < sizes.max()
+    found = {}
+    for name, given in (("known", floor), ("free", None)):
+        found[name] = {
+            **asdict(fit(sizes, losses, given)),
+            "interval": list(interval(sizes, losses, given, resamples, np.random.default_rng(seed))),
+            "predicted": float(fit(sizes[others], losses[others], given).at(sizes.max())),
+        }
+    return found

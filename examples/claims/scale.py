@@ -16,9 +16,9 @@ overfits if nothing stops it. N are all parameters, embeddings among them. Train
 data, not of equal compute.
 
 Each law is fitted by least squares of the logarithms, log(L - E) = log A - a log N, once with the
-known E and once with the floor that fits best, and by the bootstrap over points the exponent gets
-an interval. What the fixed data leave of the loss, or the fixed size, adds to E in the floor that
-fits. The test of a law is the largest point, predicted from all the others.
+known E and once with the floor that fits best (`powers.fit`); by the bootstrap over points the
+exponent gets an interval. What the fixed data leave of the loss, or the fixed size, adds to E in
+the floor that fits. The test of a law is the largest point, predicted from all the others.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from claims.markov import Counts, Source
 from claims.networks import Network, Shape
-from claims.powers import Law, fit, interval
-from claims.report import Table, axes_of
+from claims.powers import Law, fits
+from claims.report import Table, axes_of, listed
 from claims.training import spread, train
 
 __all__ = ["TITLE", "Settings", "conclusion", "draw", "measure", "tables"]
@@ -181,20 +181,9 @@ def _counted(source: Source, tokens: int, settings: Settings, seed: int) -> floa
     return counts.loss(test, weight)
 
 
-def _laws(points: list[dict[str, Any]], entropy: float, settings: Settings, seed: int) -> dict[str, Any]:
-    """The fit with the known floor and with a free one, each with its interval and with what it
-    predicts of the last point from the others.
-    """
+def _laws(points: list[dict[str, Any]], entropy: float, settings: Settings, seed: int) -> dict[str, dict[str, Any]]:
     sizes = np.repeat([point["size"] for point in points], [len(point["losses"]) for point in points]).astype(float)
-    losses = np.concatenate([point["losses"] for point in points])
-    others = sizes < sizes.max()
-    laws = {}
-    for name, floor in (("known", entropy), ("free", None)):
-        law = fit(sizes, losses, floor)
-        exponents = interval(sizes, losses, floor, settings.resamples, np.random.default_rng(seed))
-        predicted = fit(sizes[others], losses[others], floor).at(sizes.max())
-        laws[name] = {**vars(law), "interval": list(exponents), "predicted": float(predicted)}
-    return laws
+    return fits(sizes, np.concatenate([point["losses"] for point in points]), entropy, settings.resamples, seed)
 
 
 # --- telling --------------------------------------------------------------------------------------
@@ -278,16 +267,20 @@ def conclusion(numbers: dict[str, Any]) -> str:
         told = {"known": "the known floor", "free": "a free one"}
         good = [told[floor] for floor in laws if errors[floor] <= CLOSE]
         words += (
-            f"The largest is predicted to be off by {errors['known']:.0%} of its loss above E with the known floor, by "
-            f"{errors['free']:.0%} with a free one: "
+            f"From the others the largest is predicted with an error of {errors['known']:.0%} of its loss above E with the "
+            f"known floor, of {errors['free']:.0%} with a free one: "
         )
         words += f"the law with {' and with '.join(good)} holds one step further. " if good else "no law to rely on. "
-    last, counted = means(numbers["points"][D])[-1], numbers["counting"][-1]
+    counted, largest = numbers["counting"][-1], numbers["points"][N][-1]["size"]
+    fixed, last = means(numbers["points"][D])[-1], means(numbers["points"][N])[-1]
     words += (
-        f"Counting comes to {counted:.3f} on all the data, the network to {last:.3f}: "
-        f"{'the network learns more from it' if last < counted else 'counting learns more from it'}."
+        f"On all the data counting comes to {counted:.3f}, networks of {numbers['fixed']:,} and {largest:,} parameters to "
+        f"{fixed:.3f} and {last:.3f}: "
     )
-    return words
+    better = [f"{size:,}" for size, loss in ((numbers["fixed"], fixed), (largest, last)) if loss < counted]
+    if not better:
+        return words + "counting learns most from it."
+    return words + f"with {listed(better)} parameters a network learns more from it."
 
 
 def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from claiming import run
 from claims import scale
 from claims.markov import Counts, Source
-from claims.powers import fit, interval
+from claims.powers import fit, fits, interval
 
 
 def test_scale(tmp_path, capsys):
@@ -68,6 +68,8 @@ def test_a_law_is_found_again():
         law = fit(sizes, losses, floor)
         assert (law.floor, law.exponent) == pytest.approx((1.7, 0.4), abs=0.02)
         assert law.at(1e6) == pytest.approx(1.7 + 40 * 1e6**-0.4, abs=0.01)
+    found = fits(sizes, losses + (sizes == sizes.max()), 1.7, 20, 0)  # the largest tells nothing of itself
+    assert [law["predicted"] for law in found.values()] == pytest.approx(2 * [losses.min()], abs=0.01)
     noisy = 1.7 + 40 * sizes**-0.4 * np.exp(0.05 * np.random.default_rng(0).standard_normal(12))
     low, high = interval(sizes, noisy, 1.7, 100, np.random.default_rng(0))
     assert 0.3 < low < fit(sizes, noisy, 1.7).exponent < high < 0.5
@@ -97,11 +99,13 @@ def test_conclusion_about_scale():
     assert "From 10 to 1,000 parameters (100 times as many) the loss falls from 2.000 to 1.500" in words
     assert "as A / N^a with an exponent of 0.50 (0.40 to 0.60)" in words and "at 1.100, 0.100 above the truth" in words
     assert (
-        "off by 10% of its loss above E with the known floor, by 20% with a free one: the law with the known floor"
+        "an error of 10% of its loss above E with the known floor, of 20% with a free one: the law with the known floor"
         in words
     )
-    assert words.endswith("the network to 1.500: the network learns more from it.")
+    assert words.endswith(
+        "networks of 10 and 1,000 parameters to 1.500 and 1.500: with 10 and 1,000 parameters a network learns more from it."
+    )
     words = scale.conclusion(numbers_of((1.9, 1.1), 1.3, floor=0.8))
     assert "0.200 below the truth" in words and "no law to rely on" in words
-    assert words.endswith("counting learns more from it.")
+    assert words.endswith("counting learns most from it.")
     assert "the law with the known floor and with a free one holds" in scale.conclusion(numbers_of((1.5, 1.5), 1.3))

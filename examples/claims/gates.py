@@ -99,18 +99,20 @@ def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
     cases = [(task, way) for task in TASKS for way in WAYS]
     calls = [(task, way, rate, s, seed + s.seeds) for task, way in cases for rate in s.learning_rates]
     tried = dict(zip([call[:3] for call in calls], spread("gates, rates", _train, calls, workers), strict=True))
-    rates = {
-        case: min(s.learning_rates, key=lambda rate: tried[(*case, rate)]["final"]) for case in cases
-    }  # of equal ones the first
-    calls = [(task, way, rates[task, way], s, seed + k) for task, way in cases for k in range(s.seeds)]
+
+    def rate_of(task: str, way: str) -> float:
+        return min(s.learning_rates, key=lambda rate: tried[task, way, rate]["final"])
+
+    calls = [(task, way, rate_of(task, way), s, seed + k) for task, way in cases for k in range(s.seeds)]
     found = spread("gates", _train, calls, workers)
     runs: dict[str, dict[str, Any]] = {task: {way: [] for way in WAYS} for task in TASKS}
     for (task, way, *_), run in zip(calls, found, strict=True):
-        runs[task][way].append(run)
+        runs[task][way].append({name: run[name] for name in ("rate", "loss", "accuracy")})
     shapes = _shapes("text", s)
     return {
         "distance": s.distance,
         "longest": s.longest,
+        "updates": s.steps,
         "units": {way: shape.d_model for way, shape in shapes.items()},
         "parameters": {way: shape.build().num_parameters() for way, shape in shapes.items()},
         "milliseconds": _times(s, seed),
@@ -227,9 +229,13 @@ def _values(numbers: dict[str, Any], task: str, way: str, name: str) -> list[flo
     return [run[name] for run in numbers["runs"][task][way]]
 
 
+def _judgements(numbers: dict[str, Any], task: str, way: str) -> list[float]:
+    return _values(numbers, task, way, TASKS[task])
+
+
 def _verdict(numbers: dict[str, Any], task: str, way: str) -> str:
     """Which of the LSTM and a GRU is better in a task; "" if the spread hides it."""
-    ours, theirs = (_values(numbers, task, one, TASKS[task]) for one in (LSTM, way))
+    ours, theirs = _judgements(numbers, task, LSTM), _judgements(numbers, task, way)
     return LSTM if better(ours, theirs, TASKS[task]) else "GRU" if better(theirs, ours, TASKS[task]) else ""
 
 
@@ -279,7 +285,12 @@ def conclusion(numbers: dict[str, Any]) -> str:
             for name in (LSTM, "GRU")
             if name in verdicts.values()
         ]
-        hidden = [task for task in TASKS if not verdicts[task]]
+        level = [
+            task for task in TASKS if len({*_judgements(numbers, task, LSTM), *_judgements(numbers, task, way)}) == 1
+        ]
+        hidden = [task for task in TASKS if not verdicts[task] and task not in level]
+        if level:
+            parts.append(f"they are level at {listed(level)}")
         if hidden:
             parts.append(f"the spread of {seeds} seeds hides any difference at {listed(hidden)}")
         told.append(f"With {equal}, {', and '.join(parts)}.")
@@ -290,7 +301,7 @@ def conclusion(numbers: dict[str, Any]) -> str:
     return (
         f"{' '.join(told)} Words a^n b^n with n from {longest + 1} to {2 * longest}, longer than all that were trained, are "
         f"right in {counted} of the cases (LSTM, GRU of as many parameters); the losses of the text are {losses[0]:.3f} and "
-        f"{losses[1]:.3f} nats, and that GRU's step takes {ratio:.2f} of the time of the LSTM's."
+        f"{losses[1]:.3f} nats after {numbers['updates']} updates, and that GRU's step takes {ratio:.2f} of the time of the LSTM's."
     )
 
 
@@ -302,7 +313,7 @@ def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
         axes_of(axes, f"{task}: {title}", "", "held-out loss (nats)" if judged == "loss" else "accuracy")
         axes.title.set_fontsize(9)
         for place, (way, colour) in enumerate(WAYS.items()):
-            values = _values(numbers, task, way, judged)
+            values = _judgements(numbers, task, way)
             axes.plot([place] * len(values), values, "o", color=colour, markersize=6, alpha=0.8)
             axes.plot([place - 0.25, place + 0.25], 2 * [np.mean(values)], color=colour, linewidth=2)
         if judged == "accuracy":

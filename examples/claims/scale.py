@@ -70,7 +70,7 @@ class Settings:
     @classmethod
     def quick(cls) -> Settings:
         """Seconds of work, for the tests."""
-        return cls(12, (4, 8, 12, 16), 8, (256, 1024, 2048), 8, 32, updates=15, epochs=4, sequences=100, resamples=30)
+        return cls(12, (4, 8, 12, 16), 8, (256, 1024, 2048), 8, 32, updates=10, epochs=4, sequences=100, resamples=30)
 
     @property
     def tokens(self) -> int:

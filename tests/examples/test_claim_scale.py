@@ -22,7 +22,7 @@ def test_scale(tmp_path, capsys):
         sorted(numbers["counting"], reverse=True) == numbers["counting"]
         and numbers["counting"][-1] > numbers["entropy"]
     )
-    assert "From 256 to 3,840 tokens of data (15 times as many)" in words
+    assert "From 256 to 2,560 tokens of data (10 times as many)" in words
 
 
 # --- the source -----------------------------------------------------------------------------------

@@ -162,7 +162,7 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
     for variant, by_sequences in numbers["seconds"].items():
         for sequences, seconds in by_sequences.items():
             rows = [
-                (NAMES[kind], f"{numbers['parameters'][kind]:,}", *(f"{1e3 * value:.3g}" for value in seconds[kind]))
+                (NAMES[kind], f"{numbers['parameters'][kind]:,}", *(_milliseconds(value) for value in seconds[kind]))
                 for kind in KINDS
             ]
             if sequences == MANY:
@@ -176,6 +176,11 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
     rows += [(variant, f"missing: {reason}", "", "", "") for variant, reason in numbers["missing"].items()]
     heads = ("", "a step", *(f"than the {NAMES[kind]}" for kind in KINDS[:-1]))
     return [*made, Table("where the Transformer's step is faster", heads, rows)]
+
+
+def _milliseconds(seconds: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{1e3 * seconds:.0f}" if seconds >= 0.1 else f"{1e3 * seconds:.3g}"
 
 
 def _told(numbers: dict[str, Any], sequences: str) -> str:
@@ -195,7 +200,7 @@ def conclusion(numbers: dict[str, Any]) -> str:
         for variant in numbers["seconds"]:
             places.setdefault(_faster(numbers, variant, sequences, "lstm"), []).append(variant)
         told = [f"{where} with {listed(with_these)}" for where, with_these in places.items()]
-        words += f"The Transformer's step of {_told(numbers, sequences)} is faster than the LSTM's {'; '.join(told)}. "
+        words += f"The Transformer's step of {_told(numbers, sequences)} is faster than the LSTM's: {'; '.join(told)}. "
     overtaken = {kind: _overtaken(numbers, kind) for kind in KINDS[:-1]}
     if any(overtaken.values()):
         told = [f"the {NAMES[kind]} with {listed(where)}" for kind, where in overtaken.items() if where]

@@ -41,9 +41,10 @@ CROSSED = ([1, 4], [1, 8], [5, 9], [2, 2])
 
 def test_conclusion_with_a_crossover():
     numbers = numbers_of(A=(SLOW, CROSSED), B=(CROSSED, CROSSED))
+    assert parallelism.tables(numbers)[0].rows[1][2:] == ("1000", "1000")  # milliseconds
     words = parallelism.conclusion(numbers)
-    assert "of 1,000 tokens is faster than the LSTM's nowhere with A; from T = 46 on with B." in words
-    assert "of one sequence is faster than the LSTM's from T = 46 on with A and B." in words
+    assert "of 1,000 tokens is faster than the LSTM's: nowhere with A; from T = 46 on with B." in words
+    assert "of one sequence is faster than the LSTM's: from T = 46 on with A and B." in words
     assert "overtakes the RNN with B, 1,000 tokens, A, one sequence and B, one sequence; the LSTM with B" in words
     assert words.endswith("waiting is dearer than T^2 with B, cheaper than T^2 with A.")
     assert parallelism.tables(numbers)[-1].rows[1] == (
@@ -64,7 +65,7 @@ def test_conclusion_without_one():
     assert words.endswith("waiting is cheaper than T^2 with A.")
     some = ([1, 1], [4, 1], [1, 9], [2, 4])
     words = parallelism.conclusion(numbers_of(A=(some, SLOW)))
-    assert "LSTM's below T = 46 alone with A" in words
+    assert "LSTM's: below T = 46 alone with A" in words
     assert "overtakes the GRU with A, 1,000 tokens; the RNN and the LSTM nowhere." in words
 
 

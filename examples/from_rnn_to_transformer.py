@@ -18,7 +18,9 @@ about the parts of the last.
      8  embeddings      king and queen, not king and apple: vectors of words by their neighbours
      9  context         which "point", which country: one vector in the table, many in context
     10  inference       training is parallel, writing is not; what a cache gives
+    11  scale           the loss against parameters and against data, by a power law each
     12  heads           what the heads of a Transformer do, and what is lost without them
+    13  gates           LSTM against GRU, at equal parameters and at equal size
     14  explanation     attention beside occlusion, gradients and the known alignment
 
 Each claim prints tables and a conclusion that is computed from them, and leaves NAME.png and
@@ -43,6 +45,7 @@ from claims import (
     depth,
     embeddings,
     explanation,
+    gates,
     gradients,
     heads,
     inference,
@@ -50,6 +53,7 @@ from claims import (
     memory,
     parallelism,
     positions,
+    scale,
 )
 from claims.report import WIDTH, print_table
 from claims.training import MOST_WORKERS
@@ -70,7 +74,9 @@ NUMBERED = {
     8: embeddings,
     9: context,
     10: inference,
+    11: scale,
     12: heads,
+    13: gates,
     14: explanation,
 }
 CLAIMS = {claim.__name__.rpartition(".")[2]: claim for claim in NUMBERED.values()}  # each by the name of its module

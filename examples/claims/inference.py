@@ -25,8 +25,8 @@ from toolkit.plots import empty_figure, save_figure
 import minitensor as mt
 import minitensor.nn.functional as F
 from claims.networks import Network, Shape, fit
-from claims.parallelism import alternating
 from claims.report import Table, axes_of
+from claims.timing import alternating
 from minitensor.models.gpt import GPT, GPTConfig
 
 __all__ = ["TITLE", "WAYS", "Settings", "conclusion", "draw", "measure", "tables"]

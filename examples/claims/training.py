@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ from toolkit.console import Progress
 
 import minitensor as mt
 
-__all__ = ["MOST_WORKERS", "History", "best_run", "spread", "train"]
+__all__ = ["MOST_WORKERS", "History", "best_run", "fresh_pool", "spread", "train"]
 
 MAX_NORM = 1.0  # of the gradient, if it is clipped
 MOST_WORKERS = 60 if sys.platform == "win32" else 1000  # Windows cannot wait for the end of more processes at a time
@@ -100,11 +101,20 @@ def _results(function: Callable[..., Any], calls: list[tuple[Any, ...]], workers
     if workers == 1:
         yield from (function(*call) for call in calls)
         return
-    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    os.environ.update(dict.fromkeys(before, "1"))  # read by NumPy when a new process loads it
+    with fresh_pool(workers, dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")) as pool:
+        yield from pool.imap(_call, [(function, call) for call in calls])
+
+
+@contextmanager
+def fresh_pool(workers: int, environment: dict[str, str]) -> Iterator[Any]:
+    """A pool of new processes that have these variables in their environment: NumPy and minitensor
+    read them when a process loads them.
+    """
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
     try:
         with multiprocessing.get_context("spawn").Pool(workers, _ignore_interrupt) as pool:
-            yield from pool.imap(_call, [(function, call) for call in calls])
+            yield pool
     finally:
         for name, value in before.items():
             if value is None:

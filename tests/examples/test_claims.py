@@ -17,7 +17,6 @@ from claims import (
     mask,
     memory,
     networks,
-    parallelism,
     positions,
     tasks,
     training,
@@ -46,13 +45,6 @@ def test_memory(tmp_path, capsys):
     assert "gates lengthen what can be learnt" in words
     assert "is learning, not memory" in words
     assert "attention outlasts a state of fixed size" in words
-
-
-def test_parallelism(tmp_path, capsys):
-    numbers, words = run("parallelism", tmp_path, capsys)
-    shares = parallelism.attention_shares(numbers)
-    assert f"{shares[0]:.0%} of its step at T = 8 and {shares[-1]:.0%} at 128" in words
-    assert all(min(seconds) > 0 and len(seconds) == len(shares) for seconds in numbers["seconds"].values())
 
 
 @pytest.mark.slow
@@ -185,30 +177,6 @@ def test_conclusion_about_memory():
         and "no network reaches further" in words
         and "attention does not outlast" in words
     )
-
-
-def parallelism_numbers(rnn, lstm, gru, transformer):
-    seconds = dict(rnn=rnn, lstm=lstm, gru=gru, transformer=transformer, attention=[t / 4 for t in transformer])
-    return {"lengths": [10, 1000], "tokens": 1000, "parameters": dict.fromkeys(networks.KINDS, 1), "seconds": seconds}
-
-
-def test_conclusion_about_parallelism():
-    words = parallelism.conclusion(parallelism_numbers([1, 4], [1, 8], [5, 9], [2, 2]))
-    assert "the RNN from T = 100 on; of the LSTM from T = 46 on; of the GRU at every T." in words
-    assert (
-        "the price of waiting: 4.0 for the RNN, 8.0 for the LSTM and 1.8 for the GRU. The Transformer's grows by 1.0"
-        in words
-    )
-    assert words.endswith("waiting is dearer than T^2.")
-    words = parallelism.conclusion(parallelism_numbers([1, 1], [4, 1], [3, 3], [2, 4]))
-    assert "the RNN nowhere; of the LSTM below T = 46 alone; of the GRU below T = 148 alone." in words
-    assert "25% of its step at T = 10" in words and words.endswith("waiting is cheaper than T^2.")
-
-
-def test_crossover_is_the_last_one():
-    assert parallelism.crossover([1, 10, 100, 1000], [2, 1, 4, 1], [1, 2, 1, 4]) == pytest.approx(100 * math.sqrt(10))
-    assert parallelism.crossover([1, 10], [1, 1], [2, 2]) == 1
-    assert parallelism.crossover([1, 10], [1, 2], [2, 2]) is None
 
 
 def bottleneck_numbers(none, additive, transformer):

@@ -81,7 +81,7 @@ class StoryQuestions(Program):
 
     def report(self, run: Run, loaded: Stories, task: Task) -> None:
         """Shares of right answers, some wrong ones, and the pictures."""
-        _report(run, loaded, loaded.train, Listener(task.model, task.words, task.settings.device))
+        _report(run, loaded, loaded.train, Listener(task.model, task.words, task.settings, task.settings.device))
         first = next(iter(loaded.tests.values()))[0]
         print("tell it a story, and ask, by:")
         print(f"  {self.advice('ask', {'--run': run.folder}, *[line.text for line in first])}")
@@ -163,7 +163,7 @@ def _short_enough(stories: Sequence[Story], listener: Listener, name: str) -> li
     """The stories that the model can read; stderr tells of others. Raises UserError if none is
     left.
     """
-    kept = [story for story in stories if len(Stream.of(listener.words, story)) < listener.longest]
+    kept = [story for story in stories if len(Stream.of(listener.words, story)) <= listener.longest]
     if not kept:
         raise UserError(f"{name}: each story has more than {listener.longest} words; train with a larger --max-length")
     if len(kept) < len(stories):

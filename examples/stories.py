@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from toolkit import console
 from toolkit.console import UserError
-from toolkit.dialogue import VOCABULARY, Conversation, Listener, Settings, Stream, Task
+from toolkit.dialogue import VOCABULARY, Conversation, Listener, Settings, Task
 from toolkit.files import write_text
 from toolkit.numbers import positive_integer
 from toolkit.other_data import load_to_test, tell_seen
@@ -32,6 +32,7 @@ from toolkit.program import Data, Program, digest
 from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.stories import Line, Stories, Story, corpus, statements
+from toolkit.story_batches import Stream
 from toolkit.story_files import read_stories, written
 from toolkit.story_report import accuracy, by_group, draw_attention, draw_relations, looked_at, table
 from toolkit.story_words import Words

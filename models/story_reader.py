@@ -1,8 +1,8 @@
 """A reader of stories: lines are told, and questions about them answered one after the other.
 
-    words of a line, each times a vector of its place, summed -> feed-forward -> a vector of the line
-    statements, then questions, each with the answer before -> GRU over lines, which knows who "she" is
-    lines with their states -> Transformer encoder, which finds what follows from what
+    words of a line, times vectors of their places, summed -> feed-forward -> a vector of the line
+    statements, then questions, each with the answer before -> GRU over lines (who is "she"?)
+    lines with their states -> Transformer encoder (what follows from what?)
     what it makes of a question -> GRU -> the words of its answer
 
 A vector for a line, made of its words and where they stand, is that of memory networks (Sukhbaatar
@@ -61,7 +61,8 @@ class StoryReader(nn.Module):
 
     >>> model = StoryReader(StoryReaderConfig(vocab_size=9))
     >>> lines = [[0, 0], [3, 4], [5, 4], [6, 7], [8, 0]]
-    >>> model(lines, [[1, 2]], [[3, 3]], [[0, 4]], [[[1], [1]]]).shape  # two questions, one word of each answer
+    >>> written = [[[1], [1]]]  # the start token of two answers
+    >>> model(lines, [[1, 2]], [[3, 3]], [[0, 4]], written).shape
     (1, 2, 1, 9)
     """
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.dialogue import Listener, Stream
+from toolkit.dialogue import Listener
 from toolkit.plots import VALIDATION, attention_heatmap, empty_figure, literal, save_figure
 from toolkit.stories import UNSEEN_PAIRS, Line, Story
+from toolkit.story_batches import Stream
 from toolkit.story_guesses import guesses, questions
 
 __all__ = ["accuracy", "by_group", "draw_attention", "draw_relations", "looked_at", "table"]

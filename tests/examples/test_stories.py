@@ -13,9 +13,10 @@ import pytest
 import stories
 from scripts import caller, refuser
 from toolkit.console import UserError
-from toolkit.dialogue import Batch, Listener, Settings, Stream, Task, padded
+from toolkit.dialogue import Listener, Settings, Task
 from toolkit.english_french import Dice
 from toolkit.stories import UNSEEN_PAIRS, Line, corpus, statements, tell
+from toolkit.story_batches import Batch, Stream, padded
 from toolkit.story_files import read_stories, written
 from toolkit.story_guesses import guesses, naive_bayes
 from toolkit.story_questions import RELATIONS, Question, answer
@@ -26,7 +27,7 @@ from toolkit.tokenizer import STOP
 
 import minitensor as mt
 
-TINY = "--d-model 16 --d-ff 16 --layers 1 --steps 120 --warmup 5 --lr 0.02 --validate-every 60 --max-lines 60".split()
+TINY = "--d-model 16 --d-ff 16 --layers 1 --steps 120 --warmup 5 --lr 0.01 --validate-every 60 --max-lines 60".split()
 
 call = caller(stories.main)
 refused = refuser(call)
@@ -236,11 +237,7 @@ def test_batches_hold_every_story_once_and_cut_into_parts(made):
     batches = list(task.epoch(1))
     assert max(max(batch["questions"].size, batch["story"].size) for batch in batches) <= 150
     assert sum(len(batch) for batch in batches) == 200
-    rows = sorted(
-        tuple(_ids(batch, n) for n in row if n)
-        for batch in batches
-        for row in batch["questions"]
-    )
+    rows = sorted(tuple(_ids(batch, n) for n in row if n) for batch in batches for row in batch["questions"])
     assert rows == sorted(tuple(stream.questions) for stream in task.train)
     batch = max(batches, key=len)
     parts = batch.split(3)

@@ -7,7 +7,7 @@ import pytest
 
 import minitensor as mt
 from minitensor.models.story_reader import StoryReader, StoryReaderConfig
-from minitensor.testing import gradcheck, invariants
+from minitensor.testing import gradcheck
 
 LINES = np.array([[0, 0, 0], [3, 4, 5], [4, 3, 5], [6, 5, 0], [7, 8, 0], [8, 7, 7], [4, 0, 0]])
 STORY = np.array([[1, 2, 3], [2, 1, 0]])
@@ -30,7 +30,10 @@ def test_gradients_are_those_of_finite_differences():
 
 
 def test_gradients_reach_every_parameter():
-    invariants.gradient_reaches_parameters(make(), (*GIVEN, WRITTEN, TARGETS), call=StoryReader.loss, batches=1)
+    model = make()
+    model.loss(*GIVEN, WRITTEN, TARGETS).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and np.abs(parameter.grad.numpy()).max() > 1e-8, name
 
 
 def test_a_story_is_read_as_it_would_be_alone():

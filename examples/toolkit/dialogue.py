@@ -109,7 +109,8 @@ class Task:
 
     def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
         names = (*GIVEN, "written", "targets")
-        return self.model.loss(*_arrays(batch, names, self.settings.device), divide_by=divide_by)
+        lines, story, questions, replies, written, targets = _arrays(batch, names, self.settings.device)
+        return self.model.loss(lines, story, questions, replies, written, targets, divide_by=divide_by)
 
     def validate(self) -> dict[str, float]:
         """The loss per word of the answers, and the share of answers that are right if those before

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from toolkit import console
 from toolkit.console import UserError
-from toolkit.dialogue import VOCABULARY, Conversation, Listener, Settings, Stream, Task
+from toolkit.dialogue import VOCABULARY, Conversation, Listener, Settings, Task
 from toolkit.files import write_text
 from toolkit.numbers import positive_integer
 from toolkit.other_data import load_to_test, tell_seen
@@ -32,6 +32,7 @@ from toolkit.program import Data, Program, digest
 from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.stories import Line, Stories, Story, corpus, statements
+from toolkit.story_batches import Stream
 from toolkit.story_files import read_stories, written
 from toolkit.story_report import accuracy, by_group, draw_attention, draw_relations, looked_at, table
 from toolkit.story_words import Words
@@ -81,7 +82,7 @@ class StoryQuestions(Program):
 
     def report(self, run: Run, loaded: Stories, task: Task) -> None:
         """Shares of right answers, some wrong ones, and the pictures."""
-        _report(run, loaded, loaded.train, Listener(task.model, task.words, task.settings.device))
+        _report(run, loaded, loaded.train, Listener(task.model, task.words, task.settings, task.settings.device))
         first = next(iter(loaded.tests.values()))[0]
         print("tell it a story, and ask, by:")
         print(f"  {self.advice('ask', {'--run': run.folder}, *[line.text for line in first])}")
@@ -163,7 +164,7 @@ def _short_enough(stories: Sequence[Story], listener: Listener, name: str) -> li
     """The stories that the model can read; stderr tells of others. Raises UserError if none is
     left.
     """
-    kept = [story for story in stories if len(Stream.of(listener.words, story)) < listener.longest]
+    kept = [story for story in stories if len(Stream.of(listener.words, story)) <= listener.longest]
     if not kept:
         raise UserError(f"{name}: each story has more than {listener.longest} words; train with a larger --max-length")
     if len(kept) < len(stories):

@@ -1,12 +1,11 @@
 """The parts of a run that answers questions about stories: settings, training task, and the trained
 model that listens and answers.
 
-A story is the source, the dialogue about it the target: START, and the questions, behind each its
-answer and STOP. A recurrent encoder-decoder with attention (Bahdanau et al. 2015) learns the
-answers alone, so that one pass over a story teaches all of them, and each is given with all that
-was said before.
+A `StoryReader` is given the statements of a story, a vector for each, and then its questions, each
+with the answer before. It learns the answers alone, so that one pass over a story teaches all of
+them, and each is given with all that was said before.
 
-Letters: B stories, S words of a story, T of a dialogue.
+Letters: B stories, S statements, Q questions, A words of an answer with its STOP.
 """
 
 from __future__ import annotations
@@ -17,119 +16,59 @@ from dataclasses import dataclass
 import numpy as np
 
 import minitensor as mt
-from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
-from toolkit import samples
+from minitensor.models.story_reader import StoryReader, StoryReaderConfig
 from toolkit.batches import cut_evenly
 from toolkit.console import UserError
 from toolkit.program import load_weights, place
 from toolkit.runs import Run
 from toolkit.samples import Epoch, random_words
 from toolkit.settings import SCHEDULES, Training, option
-from toolkit.stories import Line, Stories, Story
+from toolkit.stories import Stories, Story
+from toolkit.story_batches import Batch, Ids, Stream, padded
 from toolkit.story_words import Words
 from toolkit.tokenizer import PAD, START, STOP
 
-__all__ = ["VOCABULARY", "Conversation", "Listener", "Settings", "Stream", "Task", "make_model", "padded"]
+__all__ = ["VOCABULARY", "Conversation", "Listener", "Settings", "Task", "make_model"]
 
 VOCABULARY = "vocabulary.json"  # in the folder of a run
 ROWS = 200  # stories read at a time
 LONGEST_ANSWER = 16  # words, STOP included
+GIVEN = ("lines", "story", "questions", "replies")  # what the model reads of a batch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Training):
-    """Hyper-parameters; the defaults suit the embedded stories, which are not seen often enough to
-    be learned by heart.
-    """
+    """Hyper-parameters; the defaults suit the embedded stories."""
 
-    cell: str = option("gru", "recurrent layers", choices=("gru", "lstm"))
-    attention: str = option("additive", "how a question finds words of the story", choices=("additive", "dot"))
-    d_model: int = option(64, "features of a word", least=1)
-    hidden: int = option(96, "features of the states, in each direction", least=1)
-    layers: int = option(1, "recurrent layers of the encoder, and as many of the decoder", least=1, below=1000)
+    d_model: int = option(96, "features of a line", least=1)
+    layers: int = option(3, "layers of the encoder: how often a line looks at others", least=1, below=1000)
+    heads: int = option(4, "attention heads", least=1)
+    d_ff: int = option(192, "features inside the feed-forward networks", least=1)
     dropout: float = option(0.0, "dropout", least=0, below=1)
     max_length: int = option(256, "longest story, and longest dialogue, in words", least=2, below=100_000)
-    max_tokens: int = option(1280, "words in a batch, padding included, on either side", least=2)
-    lr: float = option(4e-3, "peak learning rate of Adam", least=0, below=1e6)
+    max_lines: int = option(640, "statements in a batch, padding included, and likewise questions", least=1)
+    lr: float = option(2e-3, "peak learning rate of Adam", least=0, below=1e6)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=SCHEDULES)
     warmup: int = option(100, "updates of linear warm-up", least=1)
-    steps: int | None = option(1600, "stop after so many updates", least=1)
+    steps: int | None = option(1400, "stop after so many updates", least=1)
     validate_every: int | None = option(200, "updates between validations; an epoch if not given", least=1)
 
+    def __post_init__(self) -> None:
+        """Check what can be checked before a model is made."""
+        super().__post_init__()
+        if self.d_model % self.heads:
+            raise UserError(f"--heads {self.heads} do not divide --d-model {self.d_model}; write a number that does")
 
-def make_model(settings: Settings, vocab_size: int, device: str) -> Seq2Seq:
+
+def make_model(settings: Settings, vocab_size: int, device: str) -> StoryReader:
     """A model of these settings, its weights drawn from their seed."""
     s = settings
     mt.random.seed(s.seed)
-    config = Seq2SeqConfig(
-        vocab_size=vocab_size, d_model=s.d_model, dropout=s.dropout, max_length=s.max_length, label_smoothing=0.0,
-        pad_id=PAD, start_id=START, stop_id=STOP, cell=s.cell, attention=s.attention, hidden_size=s.hidden,
-        n_layers=s.layers,
+    config = StoryReaderConfig(
+        vocab_size=vocab_size, d_model=s.d_model, n_layers=s.layers, n_heads=s.heads, d_ff=s.d_ff, dropout=s.dropout,
+        pad_id=PAD, start_id=START,
     )  # fmt: skip
-    return place(Seq2Seq(config), device)
-
-
-@dataclass(frozen=True)
-class Stream:
-    """A story as ids (S,) with STOP; the dialogue as ids (T,), and which word follows at each
-    place, PAD where that is not to be learned; and for each question where its last word is.
-    """
-
-    source: np.ndarray
-    ids: np.ndarray
-    targets: np.ndarray
-    asked: list[int]
-
-    @classmethod
-    def of(cls, words: Words, story: Sequence[Line]) -> Stream:
-        """A story whose answers are known."""
-        source = [id for line in story if not line.answer for id in words.encode(line.text)]
-        ids, targets, asked = [START], [PAD], []
-        for line in story:
-            if line.answer:
-                said, answer = words.encode(line.text), [*words.encode(line.answer), STOP]
-                asked.append(len(ids) + len(said) - 1)
-                ids += [*said, *answer]
-                targets += [*[PAD] * (len(said) - 1), *answer, PAD]
-        story_ids, dialogue_ids, learned = (np.array(part, dtype=np.int32) for part in ([*source, STOP], ids, targets))
-        return cls(story_ids, dialogue_ids, learned, asked)
-
-    def __len__(self) -> int:
-        """The words of the longer side."""
-        return max(len(self.source), len(self.ids))
-
-    def right(self, guesses: np.ndarray) -> list[bool]:
-        """For each question, whether ``guesses`` (T,) of the next words are the answer."""
-        learned = self.targets != PAD
-        ends = [place + int(np.argmin(learned[place:])) for place in self.asked]
-        return [bool((guesses[a:b] == self.targets[a:b]).all()) for a, b in zip(self.asked, ends, strict=True)]
-
-
-class Batch(samples.Batch):
-    """``source`` and its ``mask`` (B, S), ``ids`` and ``targets`` (B, T), padded."""
-
-    @property
-    def tokens(self) -> int:
-        """The words to be learned."""
-        return int(np.count_nonzero(self["targets"] != PAD))
-
-    def rows(self, rows: slice | np.ndarray) -> Batch:
-        return Batch({name: array[rows] for name, array in self.arrays.items()})
-
-
-def padded(streams: Sequence[Stream]) -> Batch:
-    """Streams as rectangles, with PAD behind them."""
-    source, ids, targets = (
-        _rectangle([getattr(one, name) for one in streams]) for name in ("source", "ids", "targets")
-    )
-    return Batch({"source": source, "mask": source != PAD, "ids": ids, "targets": targets})
-
-
-def _rectangle(rows: Sequence[np.ndarray]) -> np.ndarray:
-    table = np.full((len(rows), max(map(len, rows))), PAD, dtype=np.int32)
-    for filled, row in zip(table, rows, strict=True):
-        filled[: len(row)] = row
-    return table
+    return place(StoryReader(config), device)
 
 
 class Task:
@@ -143,27 +82,35 @@ class Task:
         self.model = make_model(settings, words.vocab_size, settings.device)
 
     def _streams(self, stories: Sequence[Story], what: str) -> tuple[list[Stream], int]:
-        """The streams that are short enough, by length, and the number of the others."""
-        longest = min(self.settings.max_length, self.settings.max_tokens)
+        """The streams that are short enough, and the number of the others."""
+        s = self.settings
         found = [Stream.of(self.words, story) for story in stories]
-        kept = sorted((stream for stream in found if len(stream) <= longest), key=len)
+        kept = [stream for stream in found if len(stream) <= s.max_length and max(_shape(stream)) <= s.max_lines]
         if not kept:
-            raise UserError(f"each of the {len(found)} stories {what} has more than {longest} words; see --max-length")
+            raise UserError(
+                f"each of the {len(found)} stories {what} has more than {s.max_length} words or {s.max_lines} lines;"
+                " see --max-length and --max-lines"
+            )
         return kept, len(found) - len(kept)
 
     def epoch(self, number: int) -> Epoch[Batch]:
-        """Equally long stories in an order that depends on (seed, epoch), in shuffled batches."""
-        lengths = [len(stream) for stream in self.train]
-        cuts = cut_evenly(lengths, self.settings.max_tokens)
-        random = random_words(self.settings.seed, number, len(lengths) + len(cuts) + 1)
-        groups = np.split(np.lexsort((random[: len(lengths)], np.array(lengths))), cuts)
-        order = np.argsort(random[len(lengths) :], kind="stable")
-        return Epoch(lambda group: padded([self.train[i] for i in group]), [groups[i] for i in order])
+        """Stories of as many statements and questions in an order that depends on (seed, epoch), in
+        shuffled batches.
+        """
+        told, asked = np.array([_shape(stream) for stream in self.train]).T
+        # By questions, within these by statements, up and down in turns: neighbours are alike also
+        # when the questions change.
+        keys = np.where(asked % 2, -told, told), asked
+        cuts = cut_evenly(np.maximum(told, asked)[np.lexsort(keys)].tolist(), self.settings.max_lines)
+        random = random_words(self.settings.seed, number, len(told) + len(cuts) + 1)
+        groups = np.split(np.lexsort((random[: len(told)], *keys)), cuts)
+        shuffled = np.argsort(random[len(told) :], kind="stable")
+        return Epoch(lambda group: padded([self.train[i] for i in group]), [groups[i] for i in shuffled])
 
     def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
-        arrays = (batch[name] for name in ("source", "ids", "targets", "mask"))
-        source, ids, targets, mask = (mt.asarray(array, device=self.settings.device) for array in arrays)
-        return self.model.loss(source, ids, targets, mask, divide_by=divide_by)
+        names = (*GIVEN, "written", "targets")
+        lines, story, questions, replies, written, targets = _arrays(batch, names, self.settings.device)
+        return self.model.loss(lines, story, questions, replies, written, targets, divide_by=divide_by)
 
     def validate(self) -> dict[str, float]:
         """The loss per word of the answers, and the share of answers that are right if those before
@@ -172,27 +119,28 @@ class Task:
         total, count = 0.0, 0
         right: list[bool] = []
         for start in range(0, len(self.validation), ROWS):
-            streams = self.validation[start : start + ROWS]
-            batch = padded(streams)
+            batch = padded(self.validation[start : start + ROWS])
             total += self.loss(batch, 1).item()
             count += batch.tokens
-            for stream, row in zip(streams, next_words(self.model, batch, self.settings.device), strict=True):
-                right += stream.right(row)
+            arrays = _arrays(batch, (*GIVEN, "written"), self.settings.device)
+            right += batch.right(self.model(*arrays).to("cpu").numpy().argmax(axis=-1))
         return {"validation_loss": total / count, "exact": float(np.mean(right))}
 
 
-def next_words(model: Seq2Seq, batch: Batch, device: str) -> np.ndarray:
-    """The most probable word after each of the dialogues, (B, T)."""
-    source, ids, mask = (mt.asarray(batch[name], device=device) for name in ("source", "ids", "mask"))
-    with mt.no_grad():
-        return model(source, ids, mask).to("cpu").numpy().argmax(axis=-1)
+def _shape(stream: Stream) -> tuple[int, int]:
+    """How many statements and questions."""
+    return len(stream.story), len(stream.questions)
+
+
+def _arrays(batch: Batch, names: Sequence[str], device: str) -> list[mt.Tensor]:
+    return [mt.asarray(batch[name], device=device) for name in names]
 
 
 class Listener:
     """A trained model that is told stories and answers questions."""
 
-    def __init__(self, model: Seq2Seq, words: Words, device: str = "cpu") -> None:
-        self.model, self.words, self.device = model, words, device
+    def __init__(self, model: StoryReader, words: Words, settings: Settings, device: str = "cpu") -> None:
+        self.model, self.words, self.settings, self.device = model, words, settings, device
 
     @classmethod
     def of(cls, run: Run, weights: str = "", device: str = "cpu") -> Listener:
@@ -200,65 +148,59 @@ class Listener:
         words = Words.load(run.path(VOCABULARY))
         model = make_model(run.settings, words.vocab_size, device)
         load_weights(model, run, weights)
-        return cls(model, words, device)
+        return cls(model, words, run.settings, device)
 
     @property
     def longest(self) -> int:
         """The words of a story, or of a dialogue that still leaves room for an answer."""
-        return self.model.config.max_length - LONGEST_ANSWER
+        return self.settings.max_length - LONGEST_ANSWER
 
-    def reply(self, sources: Sequence[Sequence[int]], dialogues: Sequence[Sequence[int]]) -> list[list[int]]:
-        """The ids of the answer to the question that each dialogue ends with. Raises UserError for
-        what leaves no room.
+    def reply(self, streams: Sequence[Stream]) -> list[Ids]:
+        """The ids of the answer to the last question of each. Raises UserError for what leaves no
+        room.
         """
-        longest = max(map(len, [*sources, *dialogues]))
+        longest = max(map(len, streams))
         if longest > self.longest:
             raise UserError(
                 f"a story or its dialogue has {longest} words, the model reads {self.longest}; begin a new one"
             )
-        answers: list[list[int]] = [[] for _ in sources]
-        going = list(range(len(sources)))
-        for _ in range(LONGEST_ANSWER):
-            told = _rectangle([np.array([*sources[n], STOP]) for n in going])
-            said = [np.array([*dialogues[n], *answers[n]]) for n in going]
-            batch = Batch({"source": told, "mask": told != PAD, "ids": _rectangle(said)})
-            guesses = next_words(self.model, batch, self.device)
-            found = [int(row[len(ids) - 1]) for row, ids in zip(guesses, said, strict=True)]
-            for number, id in zip(going, found, strict=True):
-                answers[number] += [id] if id != STOP else []
-            going = [number for number, id in zip(going, found, strict=True) if id != STOP]
-            if not going:
-                break
-        return answers
+        batch = padded(streams)
+        last = np.array([len(stream.questions) - 1 for stream in streams])
+        answers = np.full((len(streams), 1, LONGEST_ANSWER + 1), STOP, dtype=np.int32)
+        answers[..., 0] = START
+        with mt.no_grad():
+            found = self.model.read(*_arrays(batch, GIVEN, self.device))[np.arange(len(last)), last][:, None]
+            for place in range(LONGEST_ANSWER):
+                written = mt.asarray(answers[..., : place + 1], device=self.device)
+                best = self.model.write(found, written)[:, :, -1].to("cpu").numpy().argmax(axis=-1)
+                answers[..., place + 1] = np.where((answers[..., 1 : place + 1] == STOP).any(axis=-1), STOP, best)
+                if (answers[..., place + 1] == STOP).all():
+                    break
+        return [tuple(row[: row.index(STOP)] if STOP in row else row) for row in answers[:, 0, 1:].tolist()]
 
     def answers(self, stories: Sequence[Story]) -> list[list[str]]:
         """The answers to all questions of each story, every one given behind the model's own
         answers to those before.
         """
-        sources = [
-            [id for line in story if not line.answer for id in self.words.encode(line.text)] for story in stories
-        ]
-        questions = [[self.words.encode(line.text) for line in story if line.answer] for story in stories]
-        dialogues = [[START] for _ in stories]
-        found: list[list[str]] = [[] for _ in stories]
-        for turn in range(max(map(len, questions))):
-            asked = [number for number, texts in enumerate(questions) if turn < len(texts)]
+        whole = [Stream.of(self.words, story) for story in stories]
+        found: list[list[Ids]] = [[] for _ in stories]
+        for turn in range(max(len(stream.questions) for stream in whole)):
+            asked = [number for number, stream in enumerate(whole) if turn < len(stream.questions)]
             for start in range(0, len(asked), ROWS):
                 part = asked[start : start + ROWS]
-                for number in part:
-                    dialogues[number] += questions[number][turn]
-                for number, ids in zip(
-                    part, self.reply(*([side[n] for n in part] for side in (sources, dialogues))), strict=True
-                ):
-                    dialogues[number] += [*ids, STOP]
-                    found[number].append(self.words.decode(ids))
-        return found
+                heard = [Stream(whole[n].story, whole[n].questions[: turn + 1], [*found[n], ()]) for n in part]
+                for number, answer in zip(part, self.reply(heard), strict=True):
+                    found[number].append(answer)
+        return [[self.words.decode(answer) for answer in answers] for answers in found]
 
     def attention(self, streams: Sequence[Stream]) -> np.ndarray:
-        """What each word of the dialogues looks at in the stories, (B, T, S)."""
+        """What each question looks at among the statements, (B, Q, S): the mean of all heads and
+        layers.
+        """
         batch = padded(streams)
-        source, ids, mask = (mt.asarray(batch[name], device=self.device) for name in ("source", "ids", "mask"))
-        return self.model.attention_maps(source, ids, mask)["decoder.0.cross"].to("cpu").numpy()[:, 0]
+        maps = self.model.attention_maps(*_arrays(batch, GIVEN, self.device)).values()
+        told = batch["story"].shape[1]
+        return np.mean([seen[:, :, told:, :told].to("cpu").numpy().mean(axis=1) for seen in maps], axis=0)
 
 
 class Conversation:
@@ -268,22 +210,22 @@ class Conversation:
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
-        self.story: list[int] = []
-        self.dialogue = [START]
+        self.said = Stream([], [], [])
 
     def hear(self, line: str) -> str | None:
         """Take in a line; the answer if it ends in "?", otherwise None. An empty line begins a new
         story. Raises UserError for an unknown word, and for a question before anything is told.
         """
-        new = self.listener.words.encode(line)
+        new = tuple(self.listener.words.encode(line))
         if not new:
-            self.story = []
-        if not line.rstrip().endswith("?"):
-            self.story += new
-            self.dialogue = [START]
+            self.said = Stream([], [], [])
             return None
-        if not self.story:
+        story, questions, answers = self.said.story, self.said.questions, self.said.answers
+        if not line.rstrip().endswith("?"):
+            self.said = Stream([*story, new], [], [])
+            return None
+        if not story:
             raise UserError(f"{line.strip()!r} asks before anything is told; tell something first")
-        (ids,) = self.listener.reply([self.story], [[*self.dialogue, *new]])
-        self.dialogue += [*new, *ids, STOP]
-        return self.listener.words.decode(ids)
+        (answer,) = self.listener.reply([Stream(story, [*questions, new], [*answers, ()])])
+        self.said = Stream(story, [*questions, new], [*answers, answer])
+        return self.listener.words.decode(answer)

@@ -1,7 +1,7 @@
 """How many questions about stories are answered right, by relation and otherwise; and which line an
 answer looks at.
 
-Letters: S words of a story, T of its dialogue.
+Letters: B stories, S statements, Q questions.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.dialogue import Listener, Stream
+from toolkit.dialogue import Listener
 from toolkit.plots import VALIDATION, attention_heatmap, empty_figure, literal, save_figure
 from toolkit.stories import UNSEEN_PAIRS, Line, Story
+from toolkit.story_batches import Stream
 from toolkit.story_guesses import guesses, questions
-from toolkit.story_words import words_of
 
 __all__ = ["accuracy", "by_group", "draw_attention", "draw_relations", "looked_at", "table"]
 
@@ -90,31 +90,26 @@ def draw_relations(rows: dict[str | int, dict[str, float]], path: Path) -> None:
 
 
 def looked_at(listener: Listener, stories: Sequence[Story]) -> tuple[float, float, int]:
-    """Of the questions that follow from lines of the story, the share whose answer, as it begins,
-    looks most at one of these lines; that of which the last line is one; and how many they are.
-
-    A line gets what its words get.
+    """Of the questions that follow from lines of the story, the share that look most at one of
+    these lines; that of which the last line is one; and how many they are.
     """
     found: list[tuple[bool, bool]] = []
     for start in range(0, len(stories), ROWS):
         part = stories[start : start + ROWS]
-        streams = [Stream.of(listener.words, story) for story in part]
-        for story, stream, seen in zip(part, streams, listener.attention(streams), strict=True):
-            lengths = [len(words_of(line.text)) for line in story if not line.answer]
-            starts = np.cumsum([0, *lengths])
+        seen = listener.attention([Stream.of(listener.words, story) for story in part])  # (B, Q, S)
+        for story, looks in zip(part, seen, strict=True):
             asked = [line for line in story if line.answer]
-            for line, place in zip(asked, stream.asked, strict=True):
+            told = len(story) - len(asked)
+            for line, look in zip(asked, looks, strict=False):
                 if line.lines:
-                    taken = [seen[place, a:b].sum() for a, b in zip(starts, starts[1:], strict=False)]
-                    found.append((int(np.argmax(taken)) in line.lines, len(lengths) - 1 in line.lines))
+                    found.append((int(np.argmax(look[:told])) in line.lines, told - 1 in line.lines))
     shares = np.mean(found, axis=0) if found else (0.0, 0.0)
     return float(shares[0]), float(shares[1]), len(found)
 
 
 def draw_attention(listener: Listener, story: Story, path: Path) -> None:
-    """Draw what each answer looks at in the story as it begins."""
-    stream = Stream.of(listener.words, story)
-    seen = listener.attention([stream])[0]  # (T, S)
-    labels = [*(word for line in story if not line.answer for word in words_of(line.text)), "<stop>"]
+    """Draw what each question looks at in the story."""
+    seen = listener.attention([Stream.of(listener.words, story)])[0]  # (Q, S)
+    labels = [line.text for line in story if not line.answer]
     rows = [f"{line.text} {line.answer}" for line in story if line.answer]
-    attention_heatmap(seen[stream.asked][None], labels, rows, path, ("story", "question and answer"))
+    attention_heatmap(seen[None], labels, rows, path, ("story", "question and answer"))

@@ -13,9 +13,10 @@ import pytest
 import stories
 from scripts import caller, refuser
 from toolkit.console import UserError
-from toolkit.dialogue import Batch, Listener, Settings, Stream, Task, make_model, padded
+from toolkit.dialogue import Listener, Settings, Task
 from toolkit.english_french import Dice
 from toolkit.stories import UNSEEN_PAIRS, Line, corpus, statements, tell
+from toolkit.story_batches import Batch, Stream, padded
 from toolkit.story_files import read_stories, written
 from toolkit.story_guesses import guesses, naive_bayes
 from toolkit.story_questions import RELATIONS, Question, answer
@@ -24,7 +25,9 @@ from toolkit.story_words import Words, spaced
 from toolkit.story_world import HELD_OUT, Event, World
 from toolkit.tokenizer import STOP
 
-TINY = "--d-model 16 --hidden 16 --steps 120 --warmup 5 --lr 0.02 --validate-every 60 --max-tokens 400".split()
+import minitensor as mt
+
+TINY = "--d-model 16 --d-ff 16 --layers 1 --steps 120 --warmup 5 --lr 0.01 --validate-every 60 --max-lines 60".split()
 
 call = caller(stories.main)
 refused = refuser(call)
@@ -204,30 +207,38 @@ def test_words():
 STORY = (Line("Anna ran."), Line("Ben ran."), Line("Who ran?", "Anna"), Line("Who ran last?", "Ben and Anna"))
 
 
-def test_a_stream_teaches_the_answers_alone():
+def test_a_stream_has_the_lines_and_a_batch_teaches_the_answers_alone():
     words = Words.of(text for line in STORY for text in (line.text, line.answer))
     stream = Stream.of(words, STORY)
-    assert words.decode(stream.source.tolist()) == "Anna ran . Ben ran ."
-    assert words.decode(stream.ids.tolist()) == "Who ran ? Anna Who ran last ? Ben and Anna"
-    learned = np.flatnonzero(stream.targets)
-    assert stream.targets[learned].tolist() == [*words.encode("Anna"), 2, *words.encode("Ben and Anna"), 2]
-    assert (stream.targets[learned] == stream.ids[learned + 1]).all()
-    assert [int(stream.ids[place]) for place in stream.asked] == words.encode("? ?")
-    guesses = stream.targets.copy()
-    assert stream.right(guesses) == [True, True]
-    guesses[stream.asked[1] + 1] = 0
-    assert stream.right(guesses) == [True, False]
+    assert [words.decode(line) for line in stream.story] == ["Anna ran .", "Ben ran ."]
+    assert [words.decode(line) for line in stream.questions] == ["Who ran ?", "Who ran last ?"]
+    assert [words.decode(line) for line in stream.answers] == ["Anna", "Ben and Anna"]
+    assert len(stream) == 1 + 3 + 1 + 1 + 4 + 3 + 1
+    batch = padded([stream, Stream(stream.story[:1], stream.questions[:1], [()])])
+    read = [[words.decode(batch["lines"][n].tolist()) for n in row] for row in batch["questions"]]
+    assert read == [["Who ran ?", "Who ran last ?"], ["Who ran ?", ""]]
+    assert [words.decode(batch["lines"][n].tolist()) for n in batch["replies"][0]] == ["", "Anna"]
+    assert len(batch["lines"]) == 1 + 2 + 2 + 1  # each line once
+    (anna, *_), both = words.encode("Anna"), words.encode("Ben and Anna")
+    assert batch["targets"].tolist() == [[[anna, STOP, 0, 0], [*both, STOP]], [[0] * 4] * 2]
+    assert batch["written"].tolist() == [[[1, anna, 0, 0], [1, *both]], [[0] * 4] * 2]
+    assert batch.tokens == 6
+    guesses = batch["targets"].copy()
+    guesses[0, 0, 2] = 8  # behind the end
+    assert batch.right(guesses) == [True, True, True]
+    guesses[0, 1, 2] = 8
+    assert batch.right(guesses) == [True, False, True]
 
 
 def test_batches_hold_every_story_once_and_cut_into_parts(made):
-    settings = Settings(d_model=8, hidden=8, max_tokens=300)
+    settings = Settings(d_model=8, d_ff=8, heads=2, max_lines=150)
     task = Task(made, Words.of(t for s in made.train for line in s for t in (line.text, line.answer)), settings)
     assert task.dropped == 0
     batches = list(task.epoch(1))
-    assert max(max(batch["ids"].size, batch["source"].size) for batch in batches) <= 300
+    assert max(max(batch["questions"].size, batch["story"].size) for batch in batches) <= 150
     assert sum(len(batch) for batch in batches) == 200
-    rows = sorted(tuple(row[row != 0].tolist()) for batch in batches for row in batch["ids"])
-    assert rows == sorted(tuple(stream.ids.tolist()) for stream in task.train)
+    rows = sorted(tuple(_ids(batch, n) for n in row if n) for batch in batches for row in batch["questions"])
+    assert rows == sorted(tuple(stream.questions) for stream in task.train)
     batch = max(batches, key=len)
     parts = batch.split(3)
     assert all(isinstance(part, Batch) for part in parts) and sum(part.tokens for part in parts) == batch.tokens
@@ -235,14 +246,9 @@ def test_batches_hold_every_story_once_and_cut_into_parts(made):
     assert sum(task.loss(part, batch.tokens).item() for part in parts) == pytest.approx(whole, rel=1e-5)
 
 
-def test_padding_tells_nothing():
-    words = Words.of(text for line in STORY for text in (line.text, line.answer))
-    model = make_model(Settings(d_model=8, hidden=8), words.vocab_size, "cpu").eval()
-    short, long = Stream.of(words, STORY[1:3]), Stream.of(words, STORY)
-    alone, both = padded([short]), padded([short, long])
-    (alone, together) = (model(one["source"], one["ids"], one["mask"]).numpy()[0] for one in (alone, both))
-    together = together[: len(short.ids)]
-    assert alone == pytest.approx(together, abs=1e-5)
+def _ids(batch, number):
+    """The ids of a line, without padding."""
+    return tuple(id for id in batch["lines"][number].tolist() if id)
 
 
 # --- measures -------------------------------------------------------------------------------------
@@ -282,30 +288,34 @@ def test_which_line_an_answer_looks_at():
 
     def attention(streams):
         (stream,) = streams
-        maps = np.zeros((1, len(stream.ids), len(stream.source)))
-        maps[0, :, 3] = 1
+        maps = np.zeros((1, len(stream.questions), len(stream.story) + 1))
+        maps[..., 1:] = 1, 2  # most at what is no line of this story
         return maps
 
     share, last, count = looked_at(SimpleNamespace(words=words, attention=attention), [story])
     assert (share, last, count) == (pytest.approx(1 / 3), pytest.approx(1 / 3), 3)
 
 
-def test_answers_go_on_from_the_models_own(monkeypatch):
+def test_answers_go_on_from_the_models_own():
     """A stand-in that answers all with "Ben": the second question comes behind that, not behind the
     truth.
     """
     words = Words.of(text for line in STORY for text in (line.text, line.answer))
-    listener = Listener(SimpleNamespace(config=SimpleNamespace(max_length=100)), words)
-    question, ben = words.encode("? Ben")
     heard = []
 
-    def watched(model, batch, device):
-        heard.append(words.decode(batch["ids"][0].tolist()))
-        return np.where(batch["ids"] == question, ben, STOP)
+    def read(lines, story, questions, replies):
+        said = [[words.decode(lines[n].numpy().tolist()) for n in side.numpy()[0]] for side in (questions, replies)]
+        heard.append(list(zip(*said, strict=True)))
+        return mt.zeros((*questions.shape, 1))
 
-    monkeypatch.setattr("toolkit.dialogue.next_words", watched)
+    def write(found, written):
+        logits = np.zeros((*written.shape, words.vocab_size))
+        logits[..., words.encode("Ben")[0] if written.shape[-1] == 1 else STOP] = 1
+        return mt.asarray(logits)
+
+    listener = Listener(SimpleNamespace(read=read, write=write), words, Settings(max_length=100))
     assert listener.answers([STORY]) == [["Ben", "Ben"]]
-    assert heard == ["Who ran ?", "Who ran ? Ben", "Who ran ? Ben Who ran last ?", "Who ran ? Ben Who ran last ? Ben"]
+    assert heard == [[("Who ran ?", "")], [("Who ran ?", ""), ("Who ran last ?", "Ben")]]
 
 
 # --- the program ----------------------------------------------------------------------------------
@@ -378,7 +388,8 @@ def test_writing(tmp_path, capsys):
 def test_settings_that_are_refused(capsys, data, tmp_path):
     for message, *given in (
         ("stories to train on has more than 5 words", "--max-length", 5),
-        ("--hidden 0: it must be at least 1", "--hidden", 0),
+        ("--layers 0: it must be at least 1", "--layers", 0),
+        ("--heads 5 do not divide --d-model 96", "--heads", 5),
     ):
         refused(capsys, message, "train", "--data", data, "--out", tmp_path / "run", *given)
 

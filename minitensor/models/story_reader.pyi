@@ -1,0 +1,1 @@
+from models.story_reader import *

@@ -47,8 +47,9 @@ import minitensor as mt
 
 ATTENTION, FINETUNE = "attention.png", "finetune.png"
 PROMPT, LENGTH, TEMPERATURE = 60, 400, 0.8  # of the text that is written after training: characters, tokens
-# Labelled passages of each topic, repetitions, updates, learning rates.
-FINE_TUNING = Plan((8,), 3, 100, {PRETRAINED: 1e-3, SCRATCH: 1e-3})
+# Labelled passages of each topic, repetitions, updates, learning rates (each the best of four on
+# validation documents).
+FINE_TUNING = Plan((8,), 3, 100, {PRETRAINED: 1e-3, SCRATCH: 4e-3})
 
 
 class LanguageModel(Program):
@@ -168,6 +169,8 @@ class LanguageModel(Program):
             "finetune", self.finetune, "learn the topics of passages from few labels, pre-trained and from scratch"
         )
         made.add_argument("--data", type=console.path, metavar="PATH", help="where the documents of the run have moved")
+        help = "what of the states of a passage is classified: that of its last token, or their mean (last)"
+        made.add_argument("--pooling", choices=("last", "mean"), default="last", help=help)
         add_options(made, "--labels", "labelled passages of each topic", FINE_TUNING)
 
     def generate(self, options: argparse.Namespace) -> None:
@@ -215,13 +218,13 @@ class LanguageModel(Program):
             raise UserError("the documents are not those that the run was pre-trained on; give these by --data")
         model, tokenizer = Writer(run, options.weights, device).model, Tokenizer.load(run.path(VOCABULARY))
 
-        def start(name: str, seed: int) -> Any:
-            if name == PRETRAINED:
-                return model
-            return make_model(dataclasses.replace(run.settings, seed=seed), tokenizer.vocab_size, device)
+        def make(start: str, seed: int, n_classes: int) -> Any:
+            settings = dataclasses.replace(run.settings, seed=seed)
+            known: Any = model if start == PRETRAINED else make_model(settings, tokenizer.vocab_size, device)
+            return known.with_classifier(n_classes, options.pooling)
 
         compare_topics(
-            plan_of(options, FINE_TUNING), load_documents(options.data or data["path"]), tokenizer, start,
+            plan_of(options, FINE_TUNING), load_documents(options.data or data["path"]), tokenizer, make,
             lambda model, ids, mask: model(ids, mask), run.settings.window, run.path(FINETUNE),
         )  # fmt: skip
 

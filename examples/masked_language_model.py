@@ -143,13 +143,13 @@ def compare(run: Run, documents: list[Document], model: Any, tokenizer: WordPiec
     """Fine-tune the pre-trained model and new ones on topics; print and draw what comes of it."""
     device = model.words.weight.device
 
-    def start(name: str, seed: int) -> Any:
-        if name == PRETRAINED:
-            return model
-        return ml.make_model(dataclasses.replace(run.settings, seed=seed, device=device), tokenizer.vocab_size)
+    def make(start: str, seed: int, n_classes: int) -> Any:
+        settings = dataclasses.replace(run.settings, seed=seed, device=device)
+        known = model if start == PRETRAINED else ml.make_model(settings, tokenizer.vocab_size)
+        return known.with_classifier(n_classes)
 
     compare_topics(
-        plan, documents, tokenizer, start, lambda model, ids, mask: model.class_logits(model(ids, mask)),
+        plan, documents, tokenizer, make, lambda model, ids, mask: model.class_logits(model(ids, mask)),
         model.config.max_length, run.path("finetune.png"), (CLS,), (SEP,),
     )  # fmt: skip
 

@@ -200,9 +200,9 @@ class GPT(PublishedGPT, LanguageModel):
             _, seen = self._hidden(ids, check_mask(mask, ids), need_weights=True)
         return {f"decoder.{i}.self": weights for i, weights in enumerate(seen)}
 
-    def with_classifier(self, n_classes):
+    def with_classifier(self, n_classes, pooling="last"):
         """A `GPTClassifier` of these weights to fine-tune; its head is new."""
-        made = GPTClassifier(self.config, n_classes).astype(self.tokens.weight.dtype)
+        made = GPTClassifier(self.config, n_classes, pooling).astype(self.tokens.weight.dtype)
         made.gpt.load_state_dict(self.state_dict())
         return made.to(self.tokens.weight.device)
 
@@ -237,30 +237,34 @@ class GPT(PublishedGPT, LanguageModel):
 
 class GPTClassifier(nn.Module):
     """Classes of texts: a GPT with a linear layer on the state of each text's last token, which is
-    the only one that has seen all of it.
+    the only one that has seen all of it; or on the mean of the states.
 
-    Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training", sections 3.2
-    and 3.3. C: classes.
+    Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training", section 3.2,
+    has the last. C: classes.
     """
 
-    def __init__(self, config, n_classes):
+    def __init__(self, config, n_classes, pooling="last"):
+        if pooling not in ("last", "mean"):
+            raise ValueError(f'pooling must be "last" or "mean", got {pooling!r}')
+        self.pooling = pooling
         self.gpt = GPT(config)
         self.classifier = nn.Linear(config.d_model, integer("GPTClassifier", "n_classes", n_classes, least=1))
         nn.init.normal_(self.classifier.weight, std=0.02)
         nn.init.zeros_(self.classifier.bias)
 
     def forward(self, ids, mask=None):
-        """Logits (B, C) of ids (B, T); ``mask`` as for `GPT`, and a row without a real token is
-        refused.
+        """Logits (B, C) of ids (B, T); ``mask`` as for `GPT`. Raises ValueError for a row without a
+        real token.
         """
         x = self.gpt.states(ids, mask)  # (B, T, D)
         if mask is None:
-            return self.classifier(x[:, -1])
+            return self.classifier(x.mean(axis=1) if self.pooling == "mean" else x[:, -1])
         mask = mt.asarray(mask)
         if not mask.any(axis=1).all():
-            raise ValueError(
-                "each text needs a real token, by whose state it is classified; the mask has a row without"
-            )
+            raise ValueError("each text needs a real token to be classified by; the mask has a row without one")
+        if self.pooling == "mean":
+            weights = mask.astype(x.dtype)[:, :, None]  # (B, T, 1)
+            return self.classifier((x * weights).sum(axis=1) / weights.sum(axis=1))
         last = (mask * mt.arange(1, mask.shape[1] + 1, device=mask.device)).argmax(axis=1)  # (B,)
         return self.classifier(x[mt.arange(len(last), device=mask.device), last])
 

@@ -123,7 +123,7 @@ def compare_topics(
     plan: Plan,
     documents: Sequence[Document],
     tokenizer: Tokenizer,
-    start: Callable[[str, int], Any],
+    make: Callable[[str, int, int], Any],
     logits: Logits,
     longest: int,
     path: str | os.PathLike[str],
@@ -132,8 +132,8 @@ def compare_topics(
 ) -> None:
     """Train classifiers of topics by the plan, and print and draw how well they do.
 
-    ``start(name, seed)`` is a model without a classifier, pre-trained or from scratch, of passages
-    of at most ``longest`` tokens; the others are as for `passages` and `TopicTask`.
+    ``make(start, seed, n_classes)`` is a new classifier, its weights pre-trained or from scratch,
+    of passages of at most ``longest`` tokens; the others are as for `passages` and `TopicTask`.
     """
     train, validation, test = split_documents(documents)
     topics = topics_of(train, test)
@@ -145,9 +145,8 @@ def compare_topics(
     share = np.bincount(held_out["labels"]).max() / len(held_out["labels"])
     print(f"  the commonest topic of these: {share:.1%}")
 
-    def make_task(name: str, amount: int, seed: int) -> TopicTask:
-        model = start(name, seed)
-        mt.random.seed(seed)  # of the classifier, and of dropout
-        return TopicTask(model.with_classifier(len(topics)), logits, choose(pool, amount, seed), held_out, seed)
+    def make_task(start: str, amount: int, seed: int) -> TopicTask:
+        mt.random.seed(seed)
+        return TopicTask(make(start, seed, len(topics)), logits, choose(pool, amount, seed), held_out, seed)
 
     compare(plan, make_task, "labelled passages of each topic", path, "topics found in held-out passages")

@@ -137,6 +137,14 @@ def test_a_text_is_classified_by_its_last_real_token(side):
         expected = state @ classifier.classifier.weight.data.T + classifier.classifier.bias.data
         np.testing.assert_allclose(logits.data[row], expected, rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(classifier([prompt]).data[0], expected, rtol=1e-10, atol=1e-12)
+    means = model.with_classifier(3, "mean").eval()
+    for row, prompt in enumerate(PROMPTS):
+        state = model.states([prompt]).data[0].mean(axis=0)
+        expected = state @ means.classifier.weight.data.T + means.classifier.bias.data
+        np.testing.assert_allclose(means(ids, real).data[row], expected, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(means([prompt]).data[0], expected, rtol=1e-10, atol=1e-12)
+    with pytest.raises(ValueError, match="pooling must be"):
+        model.with_classifier(3, "first")
     labels = np.array([0, 1, 2, 0])
     log_p = logits.data - np.logaddexp.reduce(logits.data, axis=-1, keepdims=True)
     assert classifier.loss(ids, real, labels).item() == pytest.approx(-log_p[np.arange(4), labels].mean())

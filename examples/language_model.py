@@ -47,7 +47,7 @@ import minitensor as mt
 
 ATTENTION, FINETUNE = "attention.png", "finetune.png"
 PROMPT, LENGTH, TEMPERATURE = 60, 400, 0.8  # of the text that is written after training: characters, tokens
-# Labelled passages of each topic, repetitions, updates, learning rates (each the best of four on
+# Labelled passages of each topic, repetitions, updates, learning rates (each the best of three on
 # validation documents).
 FINE_TUNING = Plan((8,), 3, 100, {PRETRAINED: 1e-3, SCRATCH: 4e-3})
 

@@ -127,20 +127,21 @@ def compare(
     ``make_task(start, amount, seed)`` is the task of one fine-tuning, ``what`` says what the
     amounts count, and ``label`` what is right.
     """
-    found: dict[int, dict[str, list[Curve]]] = {n: {start: [] for start in STARTS} for n in plan.amounts}
-    with Progress("fine-tuning", total=len(STARTS) * plan.seeds * len(plan.amounts)) as bar:
-        for amount in plan.amounts:
+    found: dict[int, dict[str, list[Curve]]] = {}
+    for amount in plan.amounts:
+        curves: dict[str, list[Curve]] = {start: [] for start in STARTS}
+        with Progress("fine-tuning", total=len(STARTS) * plan.seeds) as bar:
             for seed in range(plan.seeds):
                 for start in STARTS:
                     task = make_task(start, amount, seed)
-                    found[amount][start].append(fine_tune(task, plan, plan.rates[start], seed))
+                    curves[start].append(fine_tune(task, plan, plan.rates[start], seed))
                     bar.advance()
-    for amount, curves in found.items():
+        found[amount] = curves
         print(f"  {amount} {what}:")
         for start, runs in curves.items():
             last = [points[-1][1] for points in runs]
             shown = ", ".join(f"{share:.1%}" for share in last)
-            print(f"    {start:13} {np.mean(last):6.1%} right after {plan.steps} updates ({shown})")
+            print(f"    {start:13} {np.mean(last):6.1%} right after {plan.steps} updates ({shown})", flush=True)
     if plan.validate:
         return
     if len(plan.amounts) == 1:

@@ -22,7 +22,10 @@ TEXTS = {
     "garden": ("gardener bee robin", "plants waters visits", "rose tree hedge"),
 }
 GPT = "--d-model 16 --heads 2 --layers 1 --vocab 300 --window 24 --batch 8 --warmup 2 --steps 4 --validate-every 4".split()
-T5 = "--d-model 16 --heads 2 --layers 1 --d-ff 32 --vocab 400 --max-length 40 --max-tokens 300 --warmup 2 --steps 4 --validate-every 4".split()
+T5 = (
+    "--d-model 16 --heads 2 --layers 1 --d-ff 32 --vocab 400 --max-length 40 --max-tokens 300 "
+    "--warmup 2 --steps 4 --validate-every 4"
+).split()
 
 
 gpt_call, t5_call = caller(language_model.main), caller(text_to_text.main)

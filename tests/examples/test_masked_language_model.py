@@ -1,6 +1,8 @@
 """The pre-training script from the command line, on five short texts with words of their own."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import re
 
@@ -46,13 +48,11 @@ def texts(tmp_path_factory):
 def trained(texts, tmp_path_factory):
     """The folder of a trained run, and what was printed."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        printed = []
-        patch.setattr("builtins.print", lambda *words, **_: printed.append(" ".join(map(str, words))))
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
         plan = dataclasses.replace(masked_language_model.FINE_TUNING, amounts=(2,), steps=20)
         patch.setattr(masked_language_model, "FINE_TUNING", plan)
         assert call("train", "--data", texts, "--out", folder, *SMALL, *LEARN) == 0
-    return folder, "\n".join(printed)
+    return folder, printed.getvalue()
 
 
 def shares(text, label):

@@ -120,7 +120,7 @@ def test_topics_are_learned_by_a_gpt(gpt, capsys):
     assert len(re.findall(r"pre-trained +[\d.]+% right after 2 updates", printed)) == 2
     assert (gpt / "finetune.png").read_bytes()[:4] == b"\x89PNG"
     assert (
-        gpt_call("finetune", "--run", gpt, "--seeds", 1, "--steps", 1, "--validate", "--lr", 0.1, "--pooling", "mean")
+        gpt_call("finetune", "--run", gpt, "--seeds", 1, "--steps", 1, "--validate", "--lr", 0.1, "--pooling", "last")
         == 0
     )
     assert "validation documents" in capsys.readouterr().out

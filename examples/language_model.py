@@ -49,8 +49,8 @@ ATTENTION, FINETUNE = "attention.png", "finetune.png"
 PROMPT, LENGTH, TEMPERATURE = 60, 400, 0.8  # of the text that is written after training: characters, tokens
 # Labelled passages of each topic, repetitions, updates, learning rates (each the best of three on
 # validation documents).
-POOLING = "mean"  # which did better on these than "last", that of the paper; see GPTClassifier
 FINE_TUNING = Plan((8,), 3, 100, {PRETRAINED: 1e-3, SCRATCH: 4e-3})
+POOLING = "mean"  # better on these than "last", that of the paper; see GPTClassifier
 
 
 class LanguageModel(Program):

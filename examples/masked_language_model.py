@@ -20,20 +20,20 @@ import dataclasses
 import sys
 from typing import Any
 
-import numpy as np
 from toolkit import console
 from toolkit import masked_language as ml
-from toolkit.console import Progress, UserError
+from toolkit.console import UserError
 from toolkit.documents import Document, load_documents, split_documents
-from toolkit.finetuning import PASSAGE, choose, draw_curves, fine_tune, passages, topics_of
+from toolkit.finetuning import PRETRAINED, SCRATCH, Plan, add_options, plan_of
 from toolkit.plots import attention_heatmap
 from toolkit.program import Program, digest, load_weights, positive_integer
 from toolkit.reading import composed
 from toolkit.runs import Run
-from toolkit.wordpieces import WordPieces
+from toolkit.topics import compare_topics
+from toolkit.wordpieces import CLS, SEP, WordPieces
 
-# Of fine-tuning: labelled passages of each topic, repetitions, updates, learning rate.
-LABELS, SEEDS, STEPS, LR = 8, 3, 100, 5e-4
+# Labelled passages of each topic, repetitions, updates, learning rates.
+FINE_TUNING = Plan((8,), 3, 100, {PRETRAINED: 5e-4, SCRATCH: 5e-4})
 EPOCHS = 3  # of the test pairs: each with other masks, and other passages that do not follow
 SHOWN = 4  # sentences of held-out documents in which a word is filled in
 EXAMPLE = "The [MASK] statement raises an exception."
@@ -94,7 +94,7 @@ class MaskedLanguageModel(Program):
         print(f"see {' and '.join(map(str, pictures))}; fill in words by:")
         print(f"  {self.advice('fill', {'--run': run.folder}, sentences[0][0] if sentences else EXAMPLE)}")
         if len({document.topic for document in loaded}) > 1:
-            compare(run, loaded, task.model, task.tokenizer, LABELS, SEEDS, STEPS)
+            compare(run, loaded, task.model, task.tokenizer, FINE_TUNING)
 
     # --- the other subcommands --------------------------------------------------------------------
 
@@ -106,15 +106,7 @@ class MaskedLanguageModel(Program):
             "finetune", self.finetune, "learn the topics of passages from few labels, pre-trained and from scratch"
         )
         made.add_argument("--data", type=console.path, metavar="PATH", help="where the documents of the run have moved")
-        amounts = {
-            "labels": (LABELS, "labelled passages of each topic"),
-            "seeds": (SEEDS, "repetitions with other labelled passages, averaged"),
-            "steps": (STEPS, "updates of fine-tuning"),
-        }
-        for name, (default, text) in amounts.items():
-            made.add_argument(
-                f"--{name}", type=positive_integer, default=default, metavar="N", help=f"{text} ({default})"
-            )
+        add_options(made, "--labels", "labelled passages of each topic", FINE_TUNING)
 
     def fill(self, options: argparse.Namespace) -> None:
         """Fill in a text of the command line."""
@@ -127,7 +119,7 @@ class MaskedLanguageModel(Program):
         documents = self.load_again(run, options.data)
         if self.fingerprint(documents) != run.about["data"]["fingerprint"]:  # other passages would be held out
             raise UserError("the documents are not those that the run was pre-trained on; give these by --data")
-        compare(run, documents, model, tokenizer, options.labels, options.seeds, options.steps)
+        compare(run, documents, model, tokenizer, plan_of(options, FINE_TUNING))
 
     def _model(self, options: argparse.Namespace) -> tuple[Run, Any, WordPieces]:
         run, device = self.open(options)
@@ -147,34 +139,19 @@ def show_words(text: str, found: list[list[tuple[str, float]]], word: str = "") 
         print(f"    {shown}" + (f"    (it was: {word})" if word else ""))
 
 
-def compare(
-    run: Run, documents: list[Document], model: Any, tokenizer: Any, labels: int, seeds: int, steps: int
-) -> None:
-    """Train classifiers of topics, from the pre-trained weights and from scratch, and print and
-    draw how well they do.
-    """
-    train, _, test = split_documents(documents)
-    topics = topics_of(train, test)
-    longest = min(PASSAGE, model.config.max_length)
-    pool, held_out = (passages(part, topics, tokenizer, longest) for part in (train, test))
-    print(f"fine-tuning: {len(topics)} topics ({', '.join(topics)}),")
-    print(f"  {labels} labelled passages of each, {len(held_out['labels'])} passages of held-out documents to test by")
-    curves: dict[str, list[Any]] = {"pre-trained": [], "from scratch": []}
-    with Progress("fine-tuning", total=2 * seeds) as bar:
-        for seed in range(seeds):
-            chosen = choose(pool, labels, seed)
-            fresh = dataclasses.replace(run.settings, seed=seed, device=model.words.weight.device)
-            for name, start in zip(curves, (model, ml.make_model(fresh, tokenizer.vocab_size))):
-                classifier = start.with_classifier(len(topics))
-                curves[name].append(fine_tune(classifier, chosen, held_out, steps, LR, seed))
-                bar.advance()
-    share = np.bincount(held_out["labels"]).max() / len(held_out["labels"])
-    for name, found in curves.items():
-        last = [points[-1][1] for points in found]
-        print(f"  {name:13} {np.mean(last):6.1%} right after {steps} updates ({', '.join(f'{x:.1%}' for x in last)})")
-    print(f"  the commonest topic of the test: {share:.1%}")
-    draw_curves(curves, run.path("finetune.png"))
-    print(f"see {run.path('finetune.png')}")
+def compare(run: Run, documents: list[Document], model: Any, tokenizer: WordPieces, plan: Plan) -> None:
+    """Fine-tune the pre-trained model and new ones on topics; print and draw what comes of it."""
+    device = model.words.weight.device
+
+    def make(start: str, seed: int, n_classes: int) -> Any:
+        settings = dataclasses.replace(run.settings, seed=seed, device=device)
+        known = model if start == PRETRAINED else ml.make_model(settings, tokenizer.vocab_size)
+        return known.with_classifier(n_classes)
+
+    compare_topics(
+        plan, documents, tokenizer, make, lambda model, ids, mask: model.class_logits(model(ids, mask)),
+        model.config.max_length, run.path("finetune.png"), (CLS,), (SEP,),
+    )  # fmt: skip
 
 
 main = MaskedLanguageModel().main

@@ -8,16 +8,20 @@ answer.
     python examples/text_to_text.py answer --run runs/text-to-text "sort: 71 8 30" "negate: I sing."
     python examples/text_to_text.py evaluate --run runs/text-to-text
     python examples/text_to_text.py attention --run runs/text-to-text "add: 478 + 85"
+    python examples/text_to_text.py train --without negate sort add --steps 1000 --out runs/others
+    python examples/text_to_text.py finetune --run runs/others --task negate --examples 16 64 256
 
-The embedded tasks: "translate English to French", "plural", "negate", "sort", "add". The run folder
-holds config.json, tokenizer.json, tasks.json, weights.safetensors, log.jsonl, loss.png,
-attention.png, and checkpoints/.
+The embedded tasks: "translate English to French", "plural", "negate", "sort", "add". `finetune`
+learns a task that the run was made `--without` from a few of its pairs, and compares with the same
+model trained from scratch on the same pairs. The run folder holds config.json, tokenizer.json,
+tasks.json, weights.safetensors, log.jsonl, loss.png, attention.png, finetune.png, and checkpoints/.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +30,9 @@ from toolkit import console, text_tasks
 from toolkit.answering import Answerer, Settings, Task, exact_match, learn_tokenizer
 from toolkit.console import UserError
 from toolkit.corpus import Corpus, Pair, load_parallel
+from toolkit.few_pairs import compare_few_pairs, without
 from toolkit.files import read_json, write_text
+from toolkit.finetuning import PRETRAINED, SCRATCH, Plan, add_options, plan_of
 from toolkit.numbers import beam_size
 from toolkit.other_data import load_to_test, tell_seen
 from toolkit.plots import attention_heatmap, picture_path
@@ -37,6 +43,8 @@ from toolkit.text_tasks import task_of
 from toolkit.tokenizer import Tokenizer
 
 SHOWN = 2  # answers of each task printed after training
+# Pairs of a task, repetitions, updates, learning rates.
+FINE_TUNING = Plan((64,), 3, 100, {PRETRAINED: 1e-3, SCRATCH: 2e-3})
 
 
 class TextToText(Program):
@@ -45,20 +53,28 @@ class TextToText(Program):
     """
 
     name, settings = "text-to-text", Settings
-    files = ("tokenizer.json", "tasks.json", "attention.png")
+    files = ("tokenizer.json", "tasks.json", "attention.png", "finetune.png")
     data_help = (
         "file of tab-separated pairs, inputs first, which start with the name of a task and a colon (embedded tasks)"
     )
 
     # --- train ------------------------------------------------------------------------------------
 
+    def add_data_options(self, parser: argparse.ArgumentParser) -> None:
+        help = "tasks to leave out, which `finetune` can then learn"
+        parser.add_argument("--without", nargs="+", type=composed, metavar="TASK", help=help)
+
+    def describe(self, options: argparse.Namespace) -> dict[str, Any]:
+        """The tasks that are left out."""
+        return {"without": options.without or []}
+
     def load(self, data: dict[str, Any]) -> Corpus:
         """The embedded tasks, or the pairs of a file, of which a twentieth each is held out to
-        validate and to test by.
+        validate and to test by; those that are left out are not among them.
         """
         if data["path"] is None:
-            return text_tasks.corpus()
-        return _by_task(load_parallel(data["path"], "input", "output"), data["path"])
+            return without(text_tasks.corpus(), data["without"])
+        return without(_by_task(load_parallel(data["path"], "input", "output"), data["path"]), data["without"])
 
     def load_whole(self, data: dict[str, Any]) -> Corpus:
         return _by_task(load_parallel(data["path"], "input", "output", whole=True), data["path"])
@@ -111,6 +127,15 @@ class TextToText(Program):
         )
         _add_beam(made)
 
+        made = add(
+            "finetune", self.finetune, "learn a task that was left out from few pairs, pre-trained and from scratch"
+        )
+        made.add_argument(
+            "--task", type=composed, metavar="TASK", help="the task to learn (the first of train --without)"
+        )
+        made.add_argument("--data", type=console.path, metavar="PATH", help="where the pairs of the run have moved")
+        add_options(made, "--examples", "pairs of the task", FINE_TUNING)
+
         made = add("attention", self.attention, "a picture of what an answer looks at")
         made.add_argument("text", type=composed, metavar="TEXT")
         made.add_argument(
@@ -136,6 +161,22 @@ class TextToText(Program):
         run, answerer = self._open(options, [options.text])
         path = picture_path(options.output or run.path("attention.png"))
         print(attention_heatmap(*answerer.attention(options.text), path))
+
+    def finetune(self, options: argparse.Namespace) -> None:
+        """Fine-tune the model of a run on a task that was left out."""
+        run, answerer = self._open(options)
+        data = run.about["data"]
+        left_out = data["without"]
+        task = options.task or (left_out[0] if left_out else "")
+        if task not in left_out:
+            how = shlex.quote(task) if task else "TASK"
+            raise UserError(
+                f"{run.folder} was not made by train --without {how}, which keeps a task to be learned later"
+            )
+        whole = self.load({**data, "path": options.data or data["path"], "without": []})
+        if self.fingerprint(without(whole, left_out)) != data["fingerprint"]:
+            raise UserError("the pairs are not those that the run was trained on; give these by --data")
+        compare_few_pairs(plan_of(options, FINE_TUNING), whole, task, answerer, run.settings, run.path("finetune.png"))
 
     def _open(self, options: argparse.Namespace, texts: Sequence[str] = ()) -> tuple[Run, Answerer]:
         """The run given by --run, and its model. Raises UserError for a text that names none of its

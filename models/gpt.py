@@ -21,6 +21,7 @@ import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.engine.settings import integer
 from minitensor.models.checks import check_ids, check_mask, evaluating
+from minitensor.models.classification import classifier_loss
 from minitensor.models.configuration import check_dropouts
 from minitensor.models.gpt_checkpoints import PRESETS, PublishedGPT, from_hugging_face, to_hugging_face
 from minitensor.models.language_model import LanguageModel, left_padded
@@ -28,7 +29,7 @@ from minitensor.models.losses import IGNORED, per_target
 from minitensor.models.published_config import PublishedConfig
 from minitensor.nn.attention import with_weights
 
-__all__ = ["GPT", "IGNORED", "GPTConfig"]
+__all__ = ["GPT", "IGNORED", "GPTClassifier", "GPTConfig"]
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,14 @@ class GPT(PublishedGPT, LanguageModel):
         Raises ValueError for shapes that do not fit and for more positions than ``max_length``,
         IndexError for unknown ids.
         """
+        return self.output(self.states(ids, mask))
+
+    def states(self, ids, mask=None):
+        """States (B, T, D) behind the last norm, of which `forward` makes the logits; raises as
+        that.
+        """
         ids = mt.asarray(ids)
-        return self.output(self._hidden(ids, check_mask(mask, ids))[0])
+        return self._hidden(ids, check_mask(mask, ids))[0]
 
     def _hidden(self, ids, real, need_weights=False):
         """``(x, weights)``: (B, T, D), and the attention of each block, (B, H, T, T) or None."""
@@ -193,6 +200,12 @@ class GPT(PublishedGPT, LanguageModel):
             _, seen = self._hidden(ids, check_mask(mask, ids), need_weights=True)
         return {f"decoder.{i}.self": weights for i, weights in enumerate(seen)}
 
+    def with_classifier(self, n_classes, pooling="last"):
+        """A `GPTClassifier` of these weights to fine-tune; its head is new."""
+        made = GPTClassifier(self.config, n_classes, pooling).astype(self.tokens.weight.dtype)
+        made.gpt.load_state_dict(self.state_dict())
+        return made.to(self.tokens.weight.device)
+
     # --- generating -------------------------------------------------------------------------------
 
     @mt.no_grad
@@ -220,6 +233,46 @@ class GPT(PublishedGPT, LanguageModel):
             keys = mt.asarray(real[:, None, None], device=state.device)  # (rows, 1, 1, S)
         ids, positions = (mt.asarray(x, device=state.device) for x in (ids, positions))
         return self.transformer(self._embed(ids, positions), keys, state.cache)[0]
+
+
+class GPTClassifier(nn.Module):
+    """Classes of texts: a GPT with a linear layer on the state of each text's last token, which is
+    the only one that has seen all of it; or on the mean of the states.
+
+    Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training", section 3.2,
+    has the last. C: classes.
+    """
+
+    def __init__(self, config, n_classes, pooling="last"):
+        if pooling not in ("last", "mean"):
+            raise ValueError(f'pooling must be "last" or "mean", got {pooling!r}')
+        self.pooling = pooling
+        self.gpt = GPT(config)
+        self.classifier = nn.Linear(config.d_model, integer("GPTClassifier", "n_classes", n_classes, least=1))
+        nn.init.normal_(self.classifier.weight, std=0.02)
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward(self, ids, mask=None):
+        """Logits (B, C) of ids (B, T); ``mask`` as for `GPT`. Raises ValueError for a row without a
+        real token.
+        """
+        x = self.gpt.states(ids, mask)  # (B, T, D)
+        if mask is None:
+            return self.classifier(x.mean(axis=1) if self.pooling == "mean" else x[:, -1])
+        mask = mt.asarray(mask)
+        if not mask.any(axis=1).all():
+            raise ValueError("each text needs a real token to be classified by; the mask has a row without one")
+        if self.pooling == "mean":
+            weights = mask.astype(x.dtype)[:, :, None]  # (B, T, 1)
+            return self.classifier((x * weights).sum(axis=1) / weights.sum(axis=1))
+        last = (mask * mt.arange(1, mask.shape[1] + 1, device=mask.device)).argmax(axis=1)  # (B,)
+        return self.classifier(x[mt.arange(len(last), device=mask.device), last])
+
+    def loss(self, ids, mask=None, labels=None, divide_by=None):
+        """Cross-entropy of the classes ``labels`` (B,), in nats per text; see `classifier_loss` for
+        labels of other kinds and for ``divide_by``.
+        """
+        return classifier_loss(self(ids, mask), labels, inputs="texts", divide_by=divide_by)
 
 
 class DecodingState:

@@ -26,7 +26,7 @@ from toolkit.spans import SpanCorruption
 from toolkit.text_tasks import task_of
 from toolkit.tokenizer import START, STOP, Tokenizer
 
-__all__ = ["Answerer", "Settings", "Task", "exact_match", "learn_tokenizer"]
+__all__ = ["Answerer", "Settings", "Task", "encode", "exact_match", "learn_tokenizer", "make_model"]
 
 SENTINELS = 16  # ids behind those of the tokenizer
 LEAST = 8  # tokens of a text to be corrupted

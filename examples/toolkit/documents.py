@@ -19,7 +19,7 @@ from pathlib import Path
 from toolkit.console import UserError, note
 from toolkit.reading import NotText, read_text
 
-__all__ = ["Document", "cut_documents", "embedded_texts", "load_documents", "split_documents", "topic_names"]
+__all__ = ["Document", "cut_documents", "embedded_texts", "load_documents", "split_documents", "text_of", "topic_names"]
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")  # the fields that hold statements
@@ -176,3 +176,12 @@ def split_documents(documents: Sequence[Document]) -> tuple[list[Document], list
     for number, document in enumerate(documents):
         parts[{2: 1, 5: 2, 11: 2}.get(number % 12, 0)].append(document)
     return parts
+
+
+def text_of(documents: Sequence[Document]) -> str:
+    r"""The documents as one text, a blank line between two.
+
+    >>> text_of([Document("a", ["One.", "Two."]), Document("b", ["Three."])])
+    'One. Two.\n\nThree.'
+    """
+    return "\n\n".join(" ".join(document.sentences) for document in documents)

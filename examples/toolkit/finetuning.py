@@ -1,148 +1,190 @@
-"""Fine-tuning on few labels: from which topic does a passage come? Pre-trained and from scratch,
+"""Fine-tuning on few examples: one protocol for all architectures, pre-trained and from scratch
 side by side.
+
+Both starts have the same architecture and the same vocabulary. For each amount of examples and each
+repetition they get the same examples in the same order, and as many updates; all are tested by the
+same held-out examples, and what counts is the share right after the last update: none is chosen by
+the test. Each start has a learning rate of its own, to be chosen by `Plan.validate`, which tests by
+the validation part.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import dataclasses
 import io
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-import minitensor as mt
-from minitensor.models.bert import BERT
-from toolkit.console import UserError
-from toolkit.documents import Document
-from toolkit.masked_language import loss_and_right
+from toolkit.console import Progress
+from toolkit.numbers import positive_integer, real
 from toolkit.plots import SCORE, VALIDATION, empty_figure, save_figure
 from toolkit.runlog import read_log
-from toolkit.samples import Batch, Epoch, Samples, random_words
+from toolkit.samples import random_words
 from toolkit.settings import Training
-from toolkit.trainer import Trainer
-from toolkit.wordpieces import CLS, PAD, SEP, WordPieces
+from toolkit.trainer import Task, Trainer
 
-__all__ = ["FineTuning", "choose", "draw_curves", "fine_tune", "passages", "topics_of"]
+__all__ = [
+    "PRETRAINED",
+    "SCRATCH",
+    "Curve",
+    "Plan",
+    "add_options",
+    "compare",
+    "draw_curves",
+    "fine_tune",
+    "plan_of",
+    "shuffled",
+]
 
-CLASSES = 8  # topics to be told apart, at most
-PASSAGE = 64  # tokens of a passage, at most
-BATCH = 16  # passages in a batch
-TESTS = 5  # times that a fine-tuning is tested
-Arrays = Mapping[str, np.ndarray]
+PRETRAINED, SCRATCH = STARTS = ("pre-trained", "from scratch")
+TESTS = 5  # times that a fine-tuning is tested, if its updates are drawn
+LARGEST_RATE = 1.0
+Curve = list[tuple[int, float]]  # of one fine-tuning: updates done, share right
 
 
-def topics_of(train: Sequence[Document], test: Sequence[Document]) -> list[str]:
-    """At most `CLASSES` topics, those with the most sentences in the smaller of both parts. Raises
-    UserError for less than two.
+@dataclass(frozen=True)
+class Plan:
+    """What is compared: amounts of examples, repetitions with other examples, updates, and the
+    learning rate of each start.
     """
-    sizes = [{document.topic: 0 for document in (*train, *test)} for _ in range(2)]
-    for size, part in zip(sizes, (train, test)):
-        for document in part:
-            size[document.topic] += len(document.sentences)
-    # The training part has four times as many.
-    amounts = {topic: min(4 * sizes[1][topic], sizes[0][topic]) for topic in sizes[0]}
-    topics = sorted((topic for topic in amounts if amounts[topic]), key=lambda topic: (-amounts[topic], topic))[
-        :CLASSES
-    ]
-    if len(topics) < 2:
-        raise UserError(
-            "classification needs documents of two topics: pre-train on a folder of text files, each a topic"
-        )
-    return topics
+
+    amounts: tuple[int, ...]
+    seeds: int
+    steps: int
+    rates: Mapping[str, float]
+    validate: bool = False  # test by the validation part
+
+    @property
+    def tests(self) -> int:
+        """How often a fine-tuning is tested: only at its end if the amounts are drawn, not the
+        updates.
+        """
+        return 1 if len(self.amounts) > 1 else TESTS
 
 
-def passages(
-    documents: Sequence[Document], topics: Sequence[str], tokenizer: WordPieces, longest: int
-) -> dict[str, np.ndarray]:
-    """Passages of these topics as ``[CLS] passage [SEP]``: ids (N, T), mask (N, T) and labels (N,),
-    places in ``topics``.
+def add_options(parser: argparse.ArgumentParser, flag: str, help: str, plan: Plan) -> None:
+    """The options of `plan_of`; ``flag`` is that of the amounts, ``help`` says what they count."""
+    default = " ".join(map(str, plan.amounts))
+    parser.add_argument(
+        flag, dest="amounts", type=positive_integer, nargs="+", default=plan.amounts, metavar="N",
+        help=f"{help}; several are drawn against each other ({default})",
+    )  # fmt: skip
+    for name, number, text in (
+        ("seeds", plan.seeds, "repetitions with other examples, averaged"),
+        ("steps", plan.steps, "updates of fine-tuning"),
+    ):
+        parser.add_argument(f"--{name}", type=positive_integer, default=number, metavar="N", help=f"{text} ({number})")
+    rates = ", ".join(f"{start} {rate:g}" for start, rate in plan.rates.items())
+    parser.add_argument("--lr", type=real(0, LARGEST_RATE), metavar="RATE", help=f"peak learning rate ({rates})")
+    text = "test by the validation part, to choose settings by; what is drawn stays as it was"
+    parser.add_argument("--validate", action="store_true", help=text)
 
-    A passage has as many whole sentences as fit into ``longest`` tokens; no two share a sentence.
+
+def plan_of(options: argparse.Namespace, plan: Plan) -> Plan:
+    """``plan`` with what the command line changes of it."""
+    rates = plan.rates if options.lr is None else dict.fromkeys(STARTS, options.lr)
+    amounts = tuple(sorted(set(options.amounts)))
+    return dataclasses.replace(
+        plan, amounts=amounts, seeds=options.seeds, steps=options.steps, rates=rates, validate=options.validate
+    )
+
+
+def shuffled(count: int, seed: int) -> np.ndarray:
+    """The places (count,) of all examples, in an order drawn by ``seed``; of fewer examples the
+    first are taken, which more then include.
     """
-    rows: list[list[int]] = []
-    labels = []
-    for document in documents:
-        if document.topic not in topics:
-            continue
-        passage: list[int] = []
-        for sentence in [*tokenizer.encode_batch(document.sentences), []]:
-            if passage and (not sentence or len(passage) + len(sentence) + 2 > longest):
-                rows.append([CLS, *passage[: longest - 2], SEP])
-                labels.append(topics.index(document.topic))
-                passage = []
-            passage += sentence
-    ids = np.full((len(rows), longest), PAD, np.int32)
-    for target, row in zip(ids, rows):
-        target[: len(row)] = row
-    return {"ids": ids, "mask": ids != PAD, "labels": np.array(labels, np.int32)}
+    return np.argsort(random_words(seed, 0, count), kind="stable")
 
 
-def choose(arrays: Arrays, each: int, seed: int) -> dict[str, np.ndarray]:
-    """``each`` passages of each label, drawn by ``seed``; all of a label that has fewer."""
-    order = np.argsort(random_words(seed, 0, len(arrays["labels"])), kind="stable")
-    labels = arrays["labels"][order]
-    rows = np.concatenate([order[labels == label][:each] for label in np.unique(labels)])
-    return {name: array[rows] for name, array in arrays.items()}
-
-
-class FineTuning:
-    """Classification as a task for `toolkit.trainer`."""
-
-    def __init__(self, model: BERT, train: Arrays, test: Arrays, batch: int, seed: int) -> None:
-        """``model`` has a head for the classes; ``train`` and ``test`` come from `passages`."""
-        self.model, self.device = model, model.words.weight.device
-        self.train, self.test = Samples(train, batch, seed), Samples(test, 64, seed)
-
-    def epoch(self, number: int) -> Epoch[Batch]:
-        return self.train.epoch(number)
-
-    def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
-        """Cross-entropy per passage."""
-        arrays = {name: mt.asarray(array, device=self.device) for name, array in batch.arrays.items()}
-        return self.model.loss(**arrays, divide_by=divide_by)
-
-    def validate(self) -> dict[str, float]:
-        """Loss of the test passages, and the share whose topic is found."""
-        total = np.zeros(2)
-        for batch in self.test.in_order():
-            ids, mask = (mt.asarray(batch[name], device=self.device) for name in ("ids", "mask"))
-            total += loss_and_right(self.model.class_logits(self.model(ids, mask)), batch["labels"])
-        loss, accuracy = total / len(self.test)
-        return {"validation_loss": float(loss), "accuracy": float(accuracy)}
-
-
-def fine_tune(model: BERT, train: Arrays, test: Arrays, steps: int, lr: float, seed: int) -> list[tuple[int, float]]:
-    """Train all of ``model`` for ``steps`` updates; after each fifth part of them how many there
-    were, and the accuracy.
+def fine_tune(task: Task, plan: Plan, lr: float, seed: int) -> Curve:
+    """Train all of ``task.model``; at each of `Plan.tests` tests how many updates there were, and
+    the ``accuracy`` of ``task.validate``.
     """
-    part = max(1, steps // TESTS)
-    settings = Training(lr=lr, schedule="cosine", warmup=part, steps=steps, validate_every=part, seed=seed)
-    mt.random.seed(seed)
+    part = max(1, plan.steps // plan.tests)
+    warmup = max(1, plan.steps // TESTS)
+    settings = Training(lr=lr, schedule="cosine", warmup=warmup, steps=plan.steps, validate_every=part, seed=seed)
     # The progress of the trainer is not shown.
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
-        outcome = Trainer(FineTuning(model, train, test, BATCH, seed), settings, Path(folder)).run()
+        outcome = Trainer(task, settings, Path(folder)).run()
         log = read_log(Path(folder) / "log.jsonl")
     if outcome.signal:
         raise KeyboardInterrupt
     return [(record["step"], record["accuracy"]) for record in log if "accuracy" in record]
 
 
-def draw_curves(curves: Mapping[str, list[list[tuple[int, float]]]], path: str | os.PathLike[str]) -> None:
-    """Draw the accuracies by the number of updates, each repetition faintly and their
-    mean on top.
+def compare(
+    plan: Plan, make_task: Callable[[str, int, int], Task], what: str, path: str | os.PathLike[str], label: str
+) -> None:
+    """Fine-tune by the plan, print the shares and draw them.
+
+    ``make_task(start, amount, seed)`` is the task of one fine-tuning, ``what`` says what the
+    amounts count, and ``label`` what is right.
+    """
+    found: dict[int, dict[str, list[Curve]]] = {}
+    for amount in plan.amounts:
+        curves: dict[str, list[Curve]] = {start: [] for start in STARTS}
+        with Progress("fine-tuning", total=len(STARTS) * plan.seeds) as bar:
+            for seed in range(plan.seeds):
+                for start in STARTS:
+                    task = make_task(start, amount, seed)
+                    curves[start].append(fine_tune(task, plan, plan.rates[start], seed))
+                    bar.advance()
+        found[amount] = curves
+        print(f"  {amount} {what}:")
+        for start, runs in curves.items():
+            last = [points[-1][1] for points in runs]
+            shown = ", ".join(f"{share:.1%}" for share in last)
+            print(f"    {start:13} {np.mean(last):6.1%} right after {plan.steps} updates ({shown})", flush=True)
+    if plan.validate:
+        return
+    if len(plan.amounts) == 1:
+        draw_curves(found[plan.amounts[0]], path, "update of fine-tuning", label)
+    else:
+        draw_curves(_by_amount(found), path, what, label, plan.amounts)
+    print(f"see {path}")
+
+
+def _by_amount(found: Mapping[int, Mapping[str, list[Curve]]]) -> dict[str, list[Curve]]:
+    """Of each start and repetition the share right at the end, by the amount of examples."""
+    return {
+        start: [
+            [(amount, points[-1][1]) for amount, points in zip(found, runs, strict=True)]
+            for runs in zip(*(curves[start] for curves in found.values()), strict=True)
+        ]
+        for start in STARTS
+    }
+
+
+def draw_curves(
+    curves: Mapping[str, Sequence[Curve]],
+    path: str | os.PathLike[str],
+    below: str,
+    beside: str,
+    amounts: Sequence[int] = (),
+) -> None:
+    """Draw shares against what is ``below``, each repetition faintly and their mean on top.
+
+    ``amounts``, if given, are the places to be marked of an axis on which doubling is a step.
     """
     figure = empty_figure(6, 4)
     axes = figure.subplots()
     for color, (name, runs) in zip((VALIDATION, SCORE), curves.items()):
-        points = np.array(runs)  # (repetitions, tests, 2)
+        points = np.array(runs)  # (repetitions, points, 2)
         axes.plot(points[:, :, 0].T, points[:, :, 1].T, color=color, alpha=0.25, linewidth=1)
         mean = points.mean(axis=0)
         axes.plot(mean[:, 0], mean[:, 1], color=color, linewidth=2, marker="o", markersize=4, label=name)
-    axes.set_xlabel("update of fine-tuning")
-    axes.set_ylabel("topics found in held-out passages")
+    if amounts:
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(amounts, [str(amount) for amount in amounts], minor=False)
+    axes.set_xlabel(below)
+    axes.set_ylabel(beside)
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.grid(axis="y", color="#e6e6e6")

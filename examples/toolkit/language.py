@@ -67,20 +67,27 @@ GPT_SUITED: dict[str, Any] = {
     "steps": 2000, "validate_every": 500,
 }  # fmt: skip
 GPT_EMBEDDED: dict[str, Any] = {"steps": 800, "validate_every": 200}
+# Of documents whose topics are to be learned from few labels: a GPT that reads words, read four to
+# five times.
+OF_DOCUMENTS: dict[str, Any] = {"arch": "gpt", "tokens": "bpe"}
+GPT_OF_DOCUMENTS: dict[str, Any] = {"vocab": 4000, "layers": 2, "batch": 32, "steps": 1000, "validate_every": 250}
 
 
-def presets(given: dict[str, Any], embedded: bool) -> dict[str, Any]:
+def presets(given: dict[str, Any], embedded: bool, documents: bool = False) -> dict[str, Any]:
     """Settings that suit the text and the architecture ``given`` on the command line, in the place
     of the defaults.
 
     Raises UserError for one that the architecture does not have.
     """
-    arch = given.get("arch", Settings.arch)
+    chosen = {"arch": Settings.arch, "tokens": Settings.tokens, **(OF_DOCUMENTS if documents else {}), **given}
+    arch = chosen["arch"]
     refuse_options(given, RECURRENT_ONLY if arch == "gpt" else GPT_ONLY, f"--arch {arch}")
-    if given.get("tokens", Settings.tokens) == "characters":
+    if chosen["tokens"] == "characters":
         refuse_options(given, ["vocab"], "--tokens characters")
     suited, small = (GPT_SUITED, GPT_EMBEDDED) if arch == "gpt" else (RECURRENT_SUITED, RECURRENT_EMBEDDED)
-    return {**suited, **small} if embedded else suited
+    if documents:
+        small = {**OF_DOCUMENTS, **(GPT_OF_DOCUMENTS if arch == "gpt" else {})}
+    return {**suited, **small} if embedded or documents else suited
 
 
 def make_model(settings: Settings, vocab_size: int, device: str) -> RecurrentLanguageModel | GPT:

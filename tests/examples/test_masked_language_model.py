@@ -1,5 +1,8 @@
 """The pre-training script from the command line, on five short texts with words of their own."""
 
+import contextlib
+import dataclasses
+import io
 import json
 import re
 
@@ -7,7 +10,7 @@ import masked_language_model
 import numpy as np
 import pytest
 from scripts import unreported
-from toolkit import console, finetuning
+from toolkit import console, topics
 from toolkit.documents import load_documents
 from toolkit.masked_language import Settings, Task
 from toolkit.runlog import read_log
@@ -45,13 +48,11 @@ def texts(tmp_path_factory):
 def trained(texts, tmp_path_factory):
     """The folder of a trained run, and what was printed."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        printed = []
-        patch.setattr("builtins.print", lambda *words, **_: printed.append(" ".join(map(str, words))))
-        for name, value in (("LABELS", 2), ("SEEDS", 3), ("STEPS", 20)):
-            patch.setattr(masked_language_model, name, value)
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        plan = dataclasses.replace(masked_language_model.FINE_TUNING, amounts=(2,), steps=20)
+        patch.setattr(masked_language_model, "FINE_TUNING", plan)
         assert call("train", "--data", texts, "--out", folder, *SMALL, *LEARN) == 0
-    return folder, "\n".join(printed)
+    return folder, printed.getvalue()
 
 
 def shares(text, label):
@@ -96,7 +97,7 @@ def test_fill(trained, capsys):
 def test_finetune_of_a_run(trained, capsys):
     assert call("finetune", "--run", trained[0], "--labels", 2, "--seeds", 1, "--steps", 3) == 0
     printed = capsys.readouterr().out
-    assert "5 topics (" in printed and "2 labelled passages of each" in printed
+    assert "5 topics (" in printed and "2 labelled passages of each topic" in printed
     assert len(shares(printed, "pre-trained")) == 2  # the mean, and the only repetition
 
 
@@ -134,18 +135,18 @@ def test_parts_of_a_batch_have_the_gradient_of_the_whole(texts):
 def test_passages_are_whole_sentences_with_their_topic(texts):
     documents = load_documents(texts)
     pieces = WordPieces.learn([text for document in documents for text in document.sentences], 300)
-    topics = ["garden", "kitchen"]
-    made = finetuning.passages(documents, topics, pieces, 40)
+    names = ["garden", "kitchen"]
+    made = topics.passages(documents, names, pieces, 40, (CLS,), (SEP,))
     assert set(made["labels"].tolist()) == {0, 1}
     for ids, mask, label in zip(made["ids"], made["mask"], made["labels"]):
         assert ids[0] == CLS and ids[mask][-1] == SEP
         text = pieces.decode(ids[mask][1:-1].tolist())
-        assert text.endswith(".") and any(word in text for word in TOPICS[topics[label]][2].split())
+        assert text.endswith(".") and any(word in text for word in TOPICS[names[label]][2].split())
     ours = " ".join(pieces.decode(row[mask][1:-1].tolist()) for row, mask in zip(made["ids"], made["mask"]))
-    assert ours == " ".join(pieces.decode(pieces.encode(" ".join(d.sentences))) for d in documents if d.topic in topics)
-    few = finetuning.choose(made, 3, seed=1)
+    assert ours == " ".join(pieces.decode(pieces.encode(" ".join(d.sentences))) for d in documents if d.topic in names)
+    few = topics.choose(made, 3, seed=1)
     assert np.bincount(few["labels"]).tolist() == [3, 3]
-    assert not np.array_equal(few["ids"], finetuning.choose(made, 3, seed=2)["ids"])
+    assert not np.array_equal(few["ids"], topics.choose(made, 3, seed=2)["ids"])
 
 
 # --- bad input ------------------------------------------------------------------------------------

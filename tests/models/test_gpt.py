@@ -116,6 +116,43 @@ def test_dropout_stands_at_its_three_places():
     assert all(layer.feed_forward.dropout.p == 0 for layer in GPT(GPTConfig(**SMALL)).transformer.layers)
 
 
+# --- classes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_text_is_classified_by_its_last_real_token(side):
+    model = make()
+    classifier = model.with_classifier(3).eval()
+    for mine, theirs in zip(classifier.gpt.parameters(), model.parameters(), strict=True):
+        assert mine is not theirs and np.array_equal(mine.data, theirs.data)
+    width = max(map(len, PROMPTS))
+    real = np.array([np.arange(width) < len(p) for p in PROMPTS])
+    real = real[:, ::-1] if side == "left" else real
+    ids = np.full(real.shape, 9)
+    ids[real] = np.concatenate(PROMPTS)
+    logits = classifier(ids, real)
+    assert logits.shape == (len(PROMPTS), 3)
+    for row, prompt in enumerate(PROMPTS):
+        state = model.states([prompt]).data[0, -1]
+        expected = state @ classifier.classifier.weight.data.T + classifier.classifier.bias.data
+        np.testing.assert_allclose(logits.data[row], expected, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(classifier([prompt]).data[0], expected, rtol=1e-10, atol=1e-12)
+    means = model.with_classifier(3, "mean").eval()
+    for row, prompt in enumerate(PROMPTS):
+        state = model.states([prompt]).data[0].mean(axis=0)
+        expected = state @ means.classifier.weight.data.T + means.classifier.bias.data
+        np.testing.assert_allclose(means(ids, real).data[row], expected, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(means([prompt]).data[0], expected, rtol=1e-10, atol=1e-12)
+    with pytest.raises(ValueError, match="pooling must be"):
+        model.with_classifier(3, "first")
+    labels = np.array([0, 1, 2, 0])
+    log_p = logits.data - np.logaddexp.reduce(logits.data, axis=-1, keepdims=True)
+    assert classifier.loss(ids, real, labels).item() == pytest.approx(-log_p[np.arange(4), labels].mean())
+    real[1] = False
+    with pytest.raises(ValueError, match="each text needs a real token"):
+        classifier(ids, real)
+
+
 # --- generation -----------------------------------------------------------------------------------
 
 

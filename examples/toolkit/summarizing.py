@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.console import UserError
 from toolkit.corpus import Pair
 from toolkit.documents import SENTENCE
 from toolkit.english_french import Dice
@@ -32,15 +33,16 @@ class Settings(PairSettings):
     d_model: int = option(32, "features of each position; recurrent: of an embedding", least=1)
     layers: int = option(1, "layers of the encoder, and as many of the decoder", least=1, below=1000)
     hidden: int = option(64, "recurrent: features of the states", least=1)
+    copy: bool = option(True, "recurrent: a word is written, or copied from where the attention looks")
     dropout: float = option(0.0, "dropout", least=0, below=1)
     label_smoothing: float = option(0.0, "label smoothing", least=0, below=1)
-    max_length: int = option(160, "longest text, in tokens", least=2, below=100_000)
-    max_tokens: int = option(2048, "positions in a batch, padding included, on either side", least=2)
-    lr: float = option(6e-3, "peak learning rate of Adam", least=0, below=1e6)
+    max_length: int = option(200, "longest text, in tokens", least=2, below=100_000)
+    max_tokens: int = option(1024, "positions in a batch, padding included, on either side", least=2)
+    lr: float = option(5e-3, "peak learning rate of Adam", least=0, below=1e6)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=("inverse-sqrt", "cosine", "constant"))
     warmup: int = option(100, "updates of linear warm-up", least=1)
-    steps: int | None = option(900, "stop after so many updates", least=1)
-    validate_every: int | None = option(180, "updates between validations; an epoch if not given", least=1)
+    steps: int | None = option(700, "stop after so many updates", least=1)
+    validate_every: int | None = option(140, "updates between validations; an epoch if not given", least=1)
 
 
 # In the place of those.
@@ -57,8 +59,13 @@ def presets(given: dict[str, Any], made: bool) -> dict[str, Any]:
     """
     arch = given.get("arch", Settings.arch)
     transformer = arch == "transformer"
-    refuse_options(given, RECURRENT_ONLY if transformer else TRANSFORMER_ONLY, f"--arch {arch}")
-    return ({} if made else dict(DOCSTRINGS)) | (TRANSFORMER if transformer else {})
+    refuse_options(given, (*RECURRENT_ONLY, "copy") if transformer else TRANSFORMER_ONLY, f"--arch {arch}")
+    suited = {} if made else dict(DOCSTRINGS)
+    if given.get("attention") == "none":
+        if given.get("copy"):
+            raise UserError("--copy copies what the attention looks at; leave out --attention none")
+        suited["copy"] = False
+    return suited | (TRANSFORMER if transformer else {})
 
 
 # --- what it is compared with ---------------------------------------------------------------------

@@ -142,6 +142,7 @@ def make_model(settings: PairSettings, vocab_size: int, device: str) -> Transfor
         model: Transformer | Seq2Seq = Transformer(TransformerConfig(**shared, **layers, **shape))
     else:
         shape = dict(n_layers=s.layers, hidden_size=s.hidden, input_feeding=s.input_feeding)
+        shape["copy"] = getattr(s, "copy", False)  # a setting of few programs
         model = Seq2Seq(Seq2SeqConfig(**shared, cell=s.arch, attention=s.attention, **shape))
     return place(model, device)
 

@@ -151,7 +151,9 @@ class Summaries(Program):
         """Print a summary for each text, a line each."""
         if bool(options.texts) == bool(options.input):
             raise UserError("give texts to summarise, or a file of them by --input FILE (- is standard input)")
-        where = "standard input line" if options.input == STDIN else f"{options.input} line" if options.input else "text"
+        where = (
+            "standard input line" if options.input == STDIN else f"{options.input} line" if options.input else "text"
+        )
         texts = read_lines(options.input, "remove it") if options.input else options.texts
         _, translator = self._open(options)
         for line in translator.translate([_flat(text) for text in texts], options.beam, where=where):

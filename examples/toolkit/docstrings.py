@@ -28,12 +28,12 @@ TEST = 0.15  # of all pairs, about; half of that to validate by
 
 
 def first_and_rest(docstring: str) -> Pair | None:
-    """The text and the summary of a docstring; None if either is too short, or the summary too
+    r"""The text and the summary of a docstring; None if either is too short, or the summary too
     long.
 
     Examples of code and the rules of tables are left out.
 
-    >>> first_and_rest("Wait a bit.\\n\\nThis blocks all other threads.\\n\\n>>> wait(3)\\nTrue")
+    >>> first_and_rest("Wait a bit.\n\nThis blocks all other threads.\n\n>>> wait(3)\nTrue")
     ('This blocks all other threads.', 'Wait a bit.')
     """
     paragraphs = (part.strip() for part in PARAGRAPH.split(RULE.sub("", docstring)))

@@ -1,5 +1,5 @@
-"""Made-up minutes of a club, and the one right summary of each: what holds of the plan that they are
-about.
+"""Made-up minutes of a club, and the one right summary of each: what holds of the plan that they
+are about.
 
     We met about the picnic. The picnic is on Monday. Anna leads the picnic. The concert is on
     Friday. The tea was cold. Ben would like the picnic in the park. The picnic was moved to Sunday.
@@ -128,8 +128,8 @@ def traits(text: str) -> list[str]:
 
 
 def draw(dice: Dice, avoid: frozenset[tuple[str, str]] = frozenset(), extra: range = EXTRA) -> str:
-    """Random minutes, none of whose sentences has a pair of ``avoid``; ``extra``: how many sentences
-    that do not count.
+    """Random minutes, none of whose sentences has a pair of ``avoid``; ``extra``: how many
+    sentences that do not count.
     """
     plan = dice.pick(PLANS)
     others = [other for other in PLANS if other != plan]

@@ -200,7 +200,8 @@ class Seq2Seq(EncoderDecoder):
         """
         source, target = check_pairs(source, target, self.n_features)
         state = self.encode(source, mask)
-        return self._write(*self._decode(self._embed(target, self.target_embedding), state, self.config.copy), state)
+        readouts, weights = self._decode(self._embed(target, self.target_embedding), state, self.config.copy)
+        return self._write(readouts, weights, state)
 
     @mt.no_grad
     def start(self, source, mask=None):
@@ -211,8 +212,8 @@ class Seq2Seq(EncoderDecoder):
     def step(self, ids, state):
         """Log-probabilities (rows, V) of the next word, given each row's newest, ``ids``."""
         ids = mt.asarray(ids).to(state.memory.device).reshape((-1, 1))  # (rows, 1)
-        found = self._decode(self._embed(ids, self.target_embedding), state, self.config.copy)
-        return F.log_softmax(self._write(*found, state)[:, 0])
+        readouts, weights = self._decode(self._embed(ids, self.target_embedding), state, self.config.copy)
+        return F.log_softmax(self._write(readouts, weights, state)[:, 0])
 
     def attention_maps(self, source, target, mask=None):
         """``{"decoder.0.cross": (B, 1, T, S)}``, the attention to the source; empty without one."""

@@ -90,7 +90,8 @@ def _read(text: str) -> tuple[str, dict[str, list[str]], bool]:
     opening = OPENS.fullmatch(first)
     if opening is None:
         raise ValueError(f"the first sentence must be such as {OPENING!r}, not {first!r}")
-    plan, told, off = opening["plan"], {fact: [] for fact in VALUES}, False
+    told: dict[str, list[str]] = {fact: [] for fact in VALUES}
+    plan, off = opening["plan"], False
     for sentence in others:
         ended = ENDS.fullmatch(sentence)
         off |= ended is not None and ended["plan"] == plan

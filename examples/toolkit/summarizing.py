@@ -19,8 +19,9 @@ from toolkit.rouge import rouge_l
 from toolkit.settings import option, refuse_options
 from toolkit.translation import RECURRENT_ONLY, TRANSFORMER_ONLY, PairSettings
 
-__all__ = ["Settings", "baselines", "best_sentence", "presets"]
+__all__ = ["LEAD", "Settings", "baselines", "best_sentence", "presets"]
 
+LEAD = "first sentence (lead-1)"
 CANDIDATES, JUDGES = 150, 200  # summaries of training that may stand for all, and those they are compared with
 
 
@@ -41,14 +42,14 @@ class Settings(PairSettings):
     lr: float = option(5e-3, "peak learning rate of Adam", least=0, below=1e6)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=("inverse-sqrt", "cosine", "constant"))
     warmup: int = option(100, "updates of linear warm-up", least=1)
-    steps: int | None = option(700, "stop after so many updates", least=1)
-    validate_every: int | None = option(140, "updates between validations; an epoch if not given", least=1)
+    steps: int | None = option(1800, "stop after so many updates", least=1)
+    validate_every: int | None = option(360, "updates between validations; an epoch if not given", least=1)
 
 
 # In the place of those.
 TRANSFORMER: dict[str, Any] = dict(d_model=64, layers=2, d_ff=128, pre_norm=True, lr=3e-3)
 DOCSTRINGS: dict[str, Any] = dict(
-    vocab=2000, d_model=64, hidden=128, dropout=0.3, label_smoothing=0.1, steps=700, validate_every=70,
+    vocab=2000, d_model=64, hidden=128, dropout=0.3, label_smoothing=0.1, steps=300, validate_every=60,
 )  # fmt: skip
 
 
@@ -76,7 +77,7 @@ def baselines(train: Sequence[Pair], made: bool) -> dict[str, Callable[[str], st
 
     train: the pairs of the training, of which one summary stands for all; maybe none.
     """
-    found: dict[str, Callable[[str], str]] = {"first sentence (lead-1)": lambda text: SENTENCE.split(text)[0]}
+    found: dict[str, Callable[[str], str]] = {LEAD: lambda text: SENTENCE.split(text)[0]}
     if train:
         usual = _most_usual([summary for _, summary in train])
         found["one summary for all"] = lambda text: usual

@@ -15,7 +15,7 @@ from toolkit.plans import traits
 from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, attention_heatmap, empty_figure, save_figure
 from toolkit.rouge import rouge_l
 from toolkit.runs import Run
-from toolkit.summarizing import baselines, best_sentence
+from toolkit.summarizing import LEAD, baselines, best_sentence
 from toolkit.translation import Translator
 
 __all__ = ["ATTENTION", "PICTURE", "draw_attention", "report"]
@@ -115,8 +115,8 @@ def draw_attention(translator: Translator, text: str, path: Path) -> Path | None
 
 
 def _draw(tests: dict[str, list[Pair]], scores: dict[str, Scores], made: bool, path: Path) -> None:
-    """The scores by the length of the text, a line for each test set and a dashed one for its first
-    sentences; and bars of all methods on the first test set.
+    """The scores by the length of the text, a line for each test set, and unless all must be exact a
+    dashed one for its first sentences; and bars of all methods on the first test set.
     """
     figure = empty_figure(9, 3.3)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
@@ -126,7 +126,7 @@ def _draw(tests: dict[str, list[Pair]], scores: dict[str, Scores], made: bool, p
         lengths = np.array([len(text.split()) for text, _ in pairs])
         groups = [group for group in np.array_split(lengths.argsort(kind="stable"), GROUPS) if group.size]
         middle = [lengths[group].mean() for group in groups]
-        for method, style in ((NETWORK, "o-"), ("first sentence (lead-1)", "--")):
+        for method, style in ((NETWORK, "o-"), (LEAD, "--"))[: 1 if made else 2]:  # no first sentence is exact
             values = [100 * scores[name][method][what][group].mean() for group in groups]
             told = f"{name.replace('_', ' ')}{'' if method == NETWORK else ', lead-1'}"
             left.plot(middle, values, style, color=colour, markersize=3, linewidth=1.3, label=told)

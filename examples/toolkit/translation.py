@@ -121,8 +121,8 @@ def fingerprint(corpus: Corpus) -> str:
     return digest("\n".join(f"{source}\t{target}" for source, target in pairs) for pairs in splits)
 
 
-def learn_tokenizer(corpus: Corpus, settings: Settings) -> Tokenizer:
-    """Sub-words of both sides of the training pairs."""
+def learn_tokenizer(corpus: Corpus, settings: Any) -> Tokenizer:
+    """Sub-words of both sides of the training pairs, ``settings.vocab`` of them."""
     return Tokenizer.train([text for pair in corpus.train for text in pair], settings.vocab)
 
 

@@ -1,14 +1,15 @@
 """Made-up minutes of a club, and the one right summary of each: what holds of the plan that they
 are about.
 
-    We met about the picnic. The picnic is on Monday. Anna leads the picnic. The concert is on
-    Friday. The tea was cold. Ben would like the picnic in the park. The picnic was moved to Sunday.
+    We met about the picnic. The picnic is on Monday. Anna leads the picnic. By the way, the concert
+    is on Friday. The tea was cold. Ben would like the picnic in the park. The picnic was moved to
+    Sunday.
 
     The picnic is on Sunday, led by Anna.
 
 The rule, `summary`: of the plan that the first sentence names, the last day, place and leader that
 are told, in this order; what is not told is left out. What was last year, what somebody would like,
-and what is said of other plans does not count, nor does what stands behind "not". A plan that is
+and what is said by the way of other plans does not count, nor does what stands behind "not". A plan that is
 called off anywhere is "called off", and nothing else matters.
 
 Sentences are made, and read by the rule, from the same tables of their forms. In the minutes to
@@ -50,6 +51,7 @@ CHANGES = {  # how it is told later
     "leader": ("{value} takes over the {plan}.", "Not {other} but {value} leads the {plan}."),
 }
 OFF = "The {plan} is called off."
+ASIDE = "By the way, "  # before what is told of another plan
 IDLE = {  # what does not count
     "day": ("Last year the {plan} was on {value}.", "{person} would like the {plan} on {value}."),
     "place": ("Last year the {plan} was in the {value}.", "{person} would like the {plan} in the {value}."),
@@ -155,8 +157,14 @@ def draw(dice: Dice, avoid: frozenset[tuple[str, str]] = frozenset(), extra: ran
         if topic == "off" and any(other == about and fact in VALUES for other, fact in topics):
             continue  # what is called off is not told of afterwards
         del topics[place]
-        sentences.append(_sentence(dice, about, topic, told, avoid))
+        sentence = _sentence(dice, about, topic, told, avoid)
+        sentences.append(sentence if about == plan else _aside(sentence))
     return " ".join(sentences)
+
+
+def _aside(sentence: str) -> str:
+    """A sentence told by the way; names keep their capitals."""
+    return ASIDE + (sentence if sentence.startswith(VALUES["leader"]) else sentence[0].lower() + sentence[1:])
 
 
 def _times(dice: Dice) -> int:

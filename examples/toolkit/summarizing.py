@@ -42,14 +42,14 @@ class Settings(PairSettings):
     lr: float = option(5e-3, "peak learning rate of Adam", least=0, below=1e6)
     schedule: str = option("cosine", "learning rate after the warm-up", choices=("inverse-sqrt", "cosine", "constant"))
     warmup: int = option(100, "updates of linear warm-up", least=1)
-    steps: int | None = option(1800, "stop after so many updates", least=1)
-    validate_every: int | None = option(360, "updates between validations; an epoch if not given", least=1)
+    steps: int | None = option(1200, "stop after so many updates", least=1)
+    validate_every: int | None = option(240, "updates between validations; an epoch if not given", least=1)
 
 
 # In the place of those.
 TRANSFORMER: dict[str, Any] = dict(d_model=64, layers=2, d_ff=128, pre_norm=True, lr=3e-3)
 DOCSTRINGS: dict[str, Any] = dict(
-    vocab=2000, d_model=64, hidden=128, dropout=0.3, label_smoothing=0.1, steps=300, validate_every=60,
+    vocab=2000, d_model=64, hidden=64, dropout=0.2, label_smoothing=0.1, steps=300, validate_every=60,
 )  # fmt: skip
 
 

@@ -115,8 +115,9 @@ def draw_attention(translator: Translator, text: str, path: Path) -> Path | None
 
 
 def _draw(tests: dict[str, list[Pair]], scores: dict[str, Scores], made: bool, path: Path) -> None:
-    """The scores by the length of the text, a line for each test set, and unless all must be exact a
-    dashed one for its first sentences; and bars of all methods on the first test set.
+    """The scores by the length of the text, a line for each test set, and unless they are the share
+    of exact ones a dashed line for the first sentences; and bars of all methods on the first test
+    set.
     """
     figure = empty_figure(9, 3.3)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))

@@ -62,6 +62,7 @@ def test_rouge_l_is_that_of_the_paper(found, reference, score):
         ("Ben leads the fair. Emma would like Hugo to lead the fair.", "The fair is led by Ben."),
         ("Ben leads the race. The fair is on Monday. The race is called off.", "The fair is on Monday."),
         ("The fair is on Monday. The fair is called off. Ben came late.", "The fair is called off."),
+        ("Ben leads the fair. By the way, Emma leads the race.", "The fair is led by Ben."),
         ("The tea was cold.", "Nothing is known of the fair."),
     ],
 )
@@ -115,6 +116,8 @@ def test_minutes_read_as_they_should():
         told = [i for i, sentence in enumerate(sentences) if sentence.startswith(f"The {plan} is")]
         assert not off or off == [max(told)]  # nothing is told of it afterwards
         for sentence in sentences:
+            others = {other for other in PLANS if other != plan and f"the {other}" in sentence.lower()}
+            assert bool(others) == sentence.startswith("By the way, ")
             if found := re.search(r"[Nn]ot (?:on |in the )?(\w+) but (?:on |in the )?(\w+)", sentence):
                 assert found[1] != found[2]
 

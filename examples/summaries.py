@@ -12,9 +12,9 @@
 
 The made minutes of a club have one right summary each: the day, the place and the leader of the
 plan that they are about, as they were told last; what was last year, what somebody would like, and
-what is said by the way of other plans does not count (examples/toolkit/plans.py). Minutes to be tested by are
-in no other part; in one test set each summary brings a plan together with a day, place or person
-that no sentence of training brings together with it, in one the texts are longer.
+what is said by the way of other plans does not count (examples/toolkit/plans.py). Minutes to be
+tested by are in no other part; in one test set each summary brings a plan together with a day,
+place or person that no sentence of training brings together with it, in one the texts are longer.
 
 The docstrings are those of the library of this Python, with its help texts; those to be tested by
 are of packages that training has none of. A file of --data is UTF-8, maybe packed; of its different

@@ -9,8 +9,8 @@ are about.
 
 The rule, `summary`: of the plan that the first sentence names, the last day, place and leader that
 are told, in this order; what is not told is left out. What was last year, what somebody would like,
-and what is said by the way of other plans does not count, nor does what stands behind "not". A plan that is
-called off anywhere is "called off", and nothing else matters.
+and what is said by the way of other plans does not count, nor does what stands behind "not". A plan
+that is called off anywhere is "called off", and nothing else matters.
 
 Sentences are made, and read by the rule, from the same tables of their forms. In the minutes to
 train on, some pairs of a plan and a day, place or person (`HELD_OUT`) never share a sentence.

@@ -26,6 +26,8 @@ SHOWN = 3  # summaries of each test set that are printed
 GROUPS = 5  # of equally many texts by their length, in the picture
 LEGIBLE = 60  # words of a text that a picture of attention has room for
 
+WIDEST = 20  # letters of a word in that picture: what little training writes may have no blanks
+
 # The ROUGE-L and the exactness of each summary, by method, and the pairs of a test set.
 Scores = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -110,8 +112,9 @@ def draw_attention(translator: Translator, text: str, path: Path) -> Path | None
     """Draw what each word of a summary looks at; returns the path, or None for a network without
     attention.
     """
-    maps, words, written = translator.attention(text)
-    return attention_heatmap(maps, words, written, path, ("text", "summary")) if maps else None
+    maps, *words = translator.attention(text)
+    below, beside = ([word if len(word) <= WIDEST else word[: WIDEST - 1] + "…" for word in side] for side in words)
+    return attention_heatmap(maps, below, beside, path, ("text", "summary")) if maps else None
 
 
 def _draw(tests: dict[str, list[Pair]], scores: dict[str, Scores], made: bool, path: Path) -> None:

@@ -19,6 +19,13 @@ also gets the last step's readout as an input (Luong et al., section 3.3), and t
 computed one after the other. Further layers come after the attention and get ``[h, context]`` as
 their inputs (Wu et al. 2016, arXiv:1609.08144).
 
+With ``copy`` a step either writes a word of the vocabulary, or copies one that it looks at (a
+pointer-generator, See et al. 2017, arXiv:1704.04368, section 2.2, without words that the vocabulary
+lacks, since sub-words spell all):
+
+    P(word) = g softmax(logits)[word] + (1 - g) sum of the attention to the word's places
+    g = sigmoid(w . readout + b)
+
 Letters: B sentences, S source and T target positions, E features of an embedding, H hidden
 features, M = 2 H those of the memory, L decoder layers, V vocabulary.
 """
@@ -37,6 +44,7 @@ from minitensor.models.recurrent import recurrent_layer
 __all__ = ["Seq2Seq", "Seq2SeqConfig"]
 
 ATTENTIONS = ("none", "additive", "dot")
+TINY = 1e-9  # added to probabilities before their logarithm
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,7 @@ class Seq2SeqConfig(TranslationConfig):
     hidden_size: int = 256
     n_layers: int = 1
     input_feeding: bool = False
+    copy: bool = False
 
 
 class Seq2Seq(EncoderDecoder):
@@ -62,6 +71,8 @@ class Seq2Seq(EncoderDecoder):
         c = self.config = config
         if c.attention not in ATTENTIONS:
             raise ValueError(f"unknown attention {c.attention!r}; write one of: {', '.join(ATTENTIONS)}")
+        if c.copy and (c.attention == "none" or self.n_features is not None):
+            raise ValueError("copy needs an attention to words of the source: set attention to 'additive' or 'dot'")
         hidden, memory = c.hidden_size, 2 * c.hidden_size
         self.source_embedding = self._make_reader()
         self.target_embedding = self.source_embedding if c.share_embeddings else c.make_embedding()
@@ -82,6 +93,7 @@ class Seq2Seq(EncoderDecoder):
         self.output = nn.Linear(c.d_model, c.vocab_size, bias=False)
         if c.tie_output:
             self.output.weight = self.target_embedding.weight
+        self.gate = nn.Linear(c.d_model, 1) if c.copy else None
 
     def _make_reader(self):
         """What `_read` begins with."""
@@ -121,10 +133,10 @@ class Seq2Seq(EncoderDecoder):
         if self.config.input_feeding:
             feed = mt.zeros((len(final), 1, self.config.d_model), dtype=memory.dtype, device=memory.device)
         if self.attention is None:
-            return DecodingState(final[:, None], None, None, lower, upper, feed)
+            return DecodingState(final[:, None], None, None, lower, upper, feed, source)
         memory = self.dropout(memory)
         keys = self.attention.key(memory) if self.config.attention == "additive" else None  # (B, S, H)
-        return DecodingState(memory, keys, key_mask(mask, x), lower, upper, feed)
+        return DecodingState(memory, keys, key_mask(mask, x), lower, upper, feed, source)
 
     def _bridge(self, final):
         """First states by ``final`` (B, M): lower layer (1, B, H), upper ones (L - 1, B, H)."""
@@ -169,14 +181,27 @@ class Seq2Seq(EncoderDecoder):
         found = self.attention(h, state.memory, state.mask, need_weights=need_weights, **known)
         return (found[0], found[1][:, 0]) if need_weights else (found, None)
 
+    def _write(self, readouts, weights, state):
+        """Logits (B, T, V) of readouts (B, T, E) and, with ``copy``, of the attention (B, T, S)."""
+        logits = self.output(readouts)
+        if self.gate is None:
+            return logits
+        rows, steps = (mt.arange(count, device=logits.device) for count in logits.shape[:2])
+        places = rows[:, None, None], steps[None, :, None], state.source[:, None]
+        # (B, T, V): what goes to the same word adds up.
+        copied = weights.put(tuple(place.data for place in places), logits.shape)
+        written = F.sigmoid(self.gate(readouts))  # (B, T, 1)
+        return mt.log(written * F.softmax(logits) + (1.0 - written) * copied + TINY)
+
     def forward(self, source, target, mask=None):
-        """Logits (B, T, V) of the word after each target word.
+        """Logits (B, T, V) of the word after each target word; with ``copy`` log-probabilities.
 
         source (B, S), target (B, T), mask (B, S) of the source.
         """
         source, target = check_pairs(source, target, self.n_features)
-        readouts, _ = self._decode(self._embed(target, self.target_embedding), self.encode(source, mask))
-        return self.output(readouts)
+        state = self.encode(source, mask)
+        readouts, weights = self._decode(self._embed(target, self.target_embedding), state, self.config.copy)
+        return self._write(readouts, weights, state)
 
     @mt.no_grad
     def start(self, source, mask=None):
@@ -187,8 +212,8 @@ class Seq2Seq(EncoderDecoder):
     def step(self, ids, state):
         """Log-probabilities (rows, V) of the next word, given each row's newest, ``ids``."""
         ids = mt.asarray(ids).to(state.memory.device).reshape((-1, 1))  # (rows, 1)
-        readouts, _ = self._decode(self._embed(ids, self.target_embedding), state)
-        return F.log_softmax(self.output(readouts[:, 0]))
+        readouts, weights = self._decode(self._embed(ids, self.target_embedding), state, self.config.copy)
+        return F.log_softmax(self._write(readouts, weights, state)[:, 0])
 
     def attention_maps(self, source, target, mask=None):
         """``{"decoder.0.cross": (B, 1, T, S)}``, the attention to the source; empty without one."""
@@ -204,16 +229,17 @@ class Seq2Seq(EncoderDecoder):
 class DecodingState:
     """What is known of the source, and how far the target has come, with one row per hypothesis."""
 
-    def __init__(self, memory, keys, mask, lower, upper, feed):
+    def __init__(self, memory, keys, mask, lower, upper, feed, source):
         self.memory = memory  # (rows, S, M), or the fixed context (rows, 1, M)
         self.keys = keys  # (rows, S, H) of additive attention, otherwise None
         self.mask = mask  # (rows, 1, 1, S), or None
         self.lower, self.upper = lower, upper  # (layers, rows, H), pairs of them for an LSTM
         self.feed = feed  # (rows, 1, E) the last readout, or None if it is not fed
+        self.source = source  # (rows, S) ids, or what else the source is
 
     def reorder(self, rows):
         """Keep these rows, in this order; one may be kept several times, or dropped."""
-        self.memory = self.memory[rows]
+        self.memory, self.source = self.memory[rows], self.source[rows]
         self.keys, self.mask, self.feed = (None if x is None else x[rows] for x in (self.keys, self.mask, self.feed))
         self.lower, self.upper = _rows(self.lower, rows), _rows(self.upper, rows)
 

@@ -19,7 +19,17 @@ from pathlib import Path
 from toolkit.console import UserError, note
 from toolkit.reading import NotText, read_text
 
-__all__ = ["Document", "cut_documents", "embedded_texts", "load_documents", "split_documents", "text_of", "topic_names"]
+__all__ = [
+    "Document",
+    "cut_documents",
+    "embedded_texts",
+    "help_topics",
+    "library_docstrings",
+    "load_documents",
+    "split_documents",
+    "text_of",
+    "topic_names",
+]
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")  # the fields that hold statements
@@ -97,19 +107,32 @@ def embedded_texts() -> dict[str, str]:
     """The topics of ``help()``, and the docstrings of each package of the standard library; a
     little differs between versions.
 
-    The sources are read, not imported. Tests and what is installed beside the library are left out.
+    See `library_docstrings`.
     """
+    return {
+        **{name: "\n\n".join(found) for name, found in library_docstrings().items()},
+        **help_topics(),
+    }
+
+
+def help_topics() -> dict[str, str]:
+    """The topics of ``help()``, by names such as "help(import)"."""
     from pydoc_data.topics import topics
 
+    return {f"help({t})": topics[t] for t in topics}
+
+
+def library_docstrings() -> dict[str, list[str]]:
+    """The docstrings of each package of the standard library, each of them by itself.
+
+    The sources are read, not imported. Tests and what is installed beside the library are left out.
+    """
     library = Path(sysconfig.get_path("stdlib"))
     packages: dict[str, list[str]] = {}
     for path in sorted(_sources(library)):
         package = path.relative_to(library).with_suffix("").parts[0]
         packages.setdefault(package, []).extend(_docstrings(path))
-    return {
-        **{name: "\n\n".join(found) for name, found in packages.items()},
-        **{f"help({t})": topics[t] for t in topics},
-    }
+    return packages
 
 
 def _sources(library: Path) -> Iterator[Path]:

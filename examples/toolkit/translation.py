@@ -127,8 +127,8 @@ def fingerprint(corpus: Corpus) -> str:
     return digest("\n".join(f"{source}\t{target}" for source, target in pairs) for pairs in splits)
 
 
-def learn_tokenizer(corpus: Corpus, settings: Settings) -> Tokenizer:
-    """Sub-words of both sides of the training pairs."""
+def learn_tokenizer(corpus: Corpus, settings: Any) -> Tokenizer:
+    """Sub-words of both sides of the training pairs, ``settings.vocab`` of them."""
     return Tokenizer.train([text for pair in corpus.train for text in pair], settings.vocab)
 
 
@@ -148,6 +148,7 @@ def make_model(settings: PairSettings, vocab_size: int, device: str) -> Transfor
         model: Transformer | Seq2Seq = Transformer(TransformerConfig(**shared, **layers, **shape))
     else:
         shape = dict(n_layers=s.layers, hidden_size=s.hidden, input_feeding=s.input_feeding)
+        shape["copy"] = getattr(s, "copy", False)  # a setting of few programs
         model = Seq2Seq(Seq2SeqConfig(**shared, cell=s.arch, attention=s.attention, **shape))
     return place(model, device)
 

@@ -123,7 +123,7 @@ PROGRAMS = (
 
 
 @pytest.mark.parametrize(
-    "program", [*PROGRAMS.split(), "captions", "genes", "sentiment", "speech", "text_to_text", "translate"]
+    "program", [*PROGRAMS.split(), "captions", "genes", "sentiment", "speech", "summaries", "text_to_text", "translate"]
 )
 def test_every_program_refuses_them(program, capsys):
     refuser(caller(importlib.import_module(program).main))(
@@ -155,6 +155,7 @@ PATHS = {  # an option that names a file or a folder, and what comes before it
     "sentence_similarity": ("--input",),
     "sentiment": ("--output", "read"),
     "stories": ("--output", "write"),
+    "summaries": ("--input", "summarize"),
     "text_to_text": ("--data", "evaluate"),
     "translate": ("--output", "translate"),
 }

@@ -16,6 +16,7 @@ import sentence_similarity
 import sentiment
 import speech
 import stories
+import summaries
 import text_to_text
 import translate
 from toolkit import console, numbers
@@ -28,7 +29,7 @@ PROGRAMS = {
     "captions": captions.Captions(), "digits": digits.Digits(), "forecast": forecast.Forecast(), "genes": genes.Genes(),
     "language_model": language_model.LanguageModel(), "languages": languages.Languages(),
     "masked": masked_language_model.MaskedLanguageModel(), "sentiment": sentiment.Sentiment(),
-    "speech": speech.Speech(), "stories": stories.main.__self__,
+    "speech": speech.Speech(), "stories": stories.main.__self__, "summaries": summaries.Summaries(),
     "text_to_text": text_to_text.TextToText(), "translate": translate.Translate(),
 }  # fmt: skip
 

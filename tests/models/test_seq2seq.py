@@ -143,6 +143,51 @@ def test_input_feeding_makes_a_step_see_what_the_last_one_looked_at():
     assert not np.allclose(model.step(TARGET_IN[:, 1], state).data, model.step(TARGET_IN[:, 1], changed).data)
 
 
+# --- copying --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS[1:])
+def test_decoding_of_a_copying_model_step_by_step_is_the_forward_pass(attention, shape):
+    model = make("gru", attention, copy=True, **shape).astype(np.float64).eval()
+    invariants.cached_decoding(model, {0: SOURCE, 1: TARGET_IN, "mask": MASK})
+
+
+def test_gradients_of_a_copying_model_are_those_of_finite_differences():
+    model = make(copy=True, input_feeding=True).astype(np.float64)
+    invariants.gradient_reaches_parameters(model, (SOURCE, TARGET_IN, TARGET_OUT, MASK), call=Seq2Seq.loss, batches=1)
+    gradcheck(lambda *_: model.loss(SOURCE, TARGET_IN, TARGET_OUT, MASK), list(model.parameters()))
+
+
+def test_copying_is_the_papers_mixture():
+    """The two halves by themselves, by the gate's bias, and both together, place by place."""
+    model = make(copy=True).astype(np.float64).eval()
+    source = np.array([[3, 4, 3, STOP]])  # 3 gets what its two places get
+    target = np.array([[START, 5]])
+    weights = model.attention_maps(source, target)["decoder.0.cross"].data[0, 0]  # (T, S)
+    copied = np.zeros((2, 11))
+    for place, word in enumerate(source[0]):
+        copied[:, word] += weights[:, place]
+    readouts, _ = model._decode(model._embed(mt.asarray(target), model.target_embedding), model.encode(source), True)
+    logits = model.output(readouts).data[0]
+    written = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    model.gate.weight.assign(np.zeros((8, 1)) if model.gate.weight.shape == (8, 1) else np.zeros((1, 8)))
+    for bias, share in ((40.0, 1.0), (-40.0, 0.0), (1.0, 1 / (1 + np.exp(-1.0)))):
+        model.gate.bias.assign(np.array([bias]))
+        found = np.exp(model(source, target).data[0])
+        np.testing.assert_allclose(found, share * written + (1 - share) * copied, atol=1e-8)
+
+
+def test_padding_is_not_copied_and_company_has_no_say():
+    model = make(copy=True).astype(np.float64).eval()
+    alone = model(SOURCE[1:, :3], TARGET_IN[1:]).data
+    np.testing.assert_allclose(model(SOURCE, TARGET_IN, MASK).data[1:], alone, rtol=1e-10)
+
+
+def test_copying_needs_words_to_look_at():
+    with pytest.raises(ValueError, match="copy needs an attention to words of the source"):
+        make(attention="none", copy=True)
+
+
 # --- it learns, and it says what is wrong ---------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ PROGRAMS = [
     ["genes"],
     ["speech"],
     ["stories"],
+    ["summaries"],
     ["text_to_text"],
     ["masked_language_model"],
     ["translate"],

@@ -1,0 +1,101 @@
+"""The parts of a run on summaries: settings, the trained model that summarises, and what it is
+compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from toolkit.console import UserError
+from toolkit.corpus import Pair
+from toolkit.documents import SENTENCE
+from toolkit.english_french import Dice
+from toolkit.plans import summary
+from toolkit.rouge import rouge_l
+from toolkit.settings import option, refuse_options
+from toolkit.translation import RECURRENT_ONLY, TRANSFORMER_ONLY, PairSettings
+
+__all__ = ["LEAD", "Settings", "baselines", "best_sentence", "presets"]
+
+LEAD = "first sentence (lead-1)"
+CANDIDATES, JUDGES = 150, 200  # summaries of training that may stand for all, and those they are compared with
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(PairSettings):
+    """Hyper-parameters; the defaults suit the made minutes, which are free of noise."""
+
+    arch: str = option("gru", "architecture", choices=("rnn", "lstm", "gru", "transformer"))
+    vocab: int = option(400, "sub-words, shared by texts and summaries", least=1, below=2**20)
+    d_model: int = option(32, "features of each position; recurrent: of an embedding", least=1)
+    layers: int = option(1, "layers of the encoder, and as many of the decoder", least=1, below=1000)
+    hidden: int = option(64, "recurrent: features of the states", least=1)
+    copy: bool = option(True, "recurrent: a word is written, or copied from where the attention looks")
+    dropout: float = option(0.0, "dropout", least=0, below=1)
+    label_smoothing: float = option(0.0, "label smoothing", least=0, below=1)
+    max_length: int = option(200, "longest text, in tokens", least=2, below=100_000)
+    max_tokens: int = option(1024, "positions in a batch, padding included, on either side", least=2)
+    lr: float = option(5e-3, "peak learning rate of Adam", least=0, below=1e6)
+    schedule: str = option("cosine", "learning rate after the warm-up", choices=("inverse-sqrt", "cosine", "constant"))
+    warmup: int = option(100, "updates of linear warm-up", least=1)
+    steps: int | None = option(1200, "stop after so many updates", least=1)
+    validate_every: int | None = option(240, "updates between validations; an epoch if not given", least=1)
+
+
+# In the place of those.
+TRANSFORMER: dict[str, Any] = dict(d_model=64, layers=2, d_ff=128, pre_norm=True, lr=3e-3)
+DOCSTRINGS: dict[str, Any] = dict(
+    vocab=2000, d_model=64, hidden=64, dropout=0.2, label_smoothing=0.1, steps=500, validate_every=100, warmup=40,
+)  # fmt: skip
+
+
+def presets(given: dict[str, Any], made: bool) -> dict[str, Any]:
+    """What suits the architecture that is ``given``, and the made minutes or other texts.
+
+    Raises UserError for a setting that the architecture does not have.
+    """
+    arch = given.get("arch", Settings.arch)
+    transformer = arch == "transformer"
+    refuse_options(given, (*RECURRENT_ONLY, "copy") if transformer else TRANSFORMER_ONLY, f"--arch {arch}")
+    suited = {} if made else dict(DOCSTRINGS)
+    if given.get("attention") == "none":
+        if given.get("copy"):
+            raise UserError("--copy copies what the attention looks at; leave out --attention none")
+        suited["copy"] = False
+    return suited | (TRANSFORMER if transformer else {})
+
+
+# --- what it is compared with ---------------------------------------------------------------------
+
+
+def baselines(train: Sequence[Pair], made: bool) -> dict[str, Callable[[str], str]]:
+    """Simple methods by name, and of the made minutes the rule itself, which is the known best.
+
+    train: the pairs of the training, of which one summary stands for all; maybe none.
+    """
+    found: dict[str, Callable[[str], str]] = {LEAD: lambda text: SENTENCE.split(text)[0]}
+    if train:
+        usual = _most_usual([summary for _, summary in train])
+        found["one summary for all"] = lambda text: usual
+    if made:
+        found["the rule (known best)"] = summary
+    return found
+
+
+def _most_usual(summaries: Sequence[str]) -> str:
+    """Of some drawn ones, that which is the most like others by ROUGE-L."""
+    dice = Dice(0)
+    judges = [dice.pick(summaries) for _ in range(JUDGES)]
+    candidates = dict.fromkeys(dice.pick(summaries) for _ in range(CANDIDATES))
+    return max(candidates, key=lambda one: np.mean([rouge_l(one, judge) for judge in judges]))
+
+
+def best_sentence(text: str, reference: str) -> float:
+    """The ROUGE-L of the sentence of a text that is the most like the reference: more than any
+    method that picks one sentence can reach.
+    """
+    return max(rouge_l(sentence, reference) for sentence in SENTENCE.split(text))

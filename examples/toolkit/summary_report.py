@@ -1,0 +1,158 @@
+"""What is told of a run on summaries: a table of scores beside those of simple methods, what makes
+made minutes hard, some summaries; and pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toolkit.corpus import Corpus, Pair
+from toolkit.plans import traits
+from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, attention_heatmap, empty_figure, save_figure
+from toolkit.rouge import rouge_l
+from toolkit.runs import Run
+from toolkit.summarizing import LEAD, baselines, best_sentence
+from toolkit.translation import Translator
+
+__all__ = ["ATTENTION", "PICTURE", "draw_attention", "report"]
+
+PICTURE, ATTENTION = "summaries.png", "attention.png"
+NETWORK, BEST = "network", "best sentence, if known"
+SHOWN = 3  # summaries of each test set that are printed
+GROUPS = 5  # of equally many texts by their length, in the picture
+LEGIBLE = 60  # words of a text that a picture of attention has room for
+
+WIDEST = 20  # letters of a word in that picture: what little training writes may have no blanks
+
+# The ROUGE-L and the exactness of each summary, by method, and the pairs of a test set.
+Scores = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def report(run: Run, translator: Translator, loaded: Corpus, made: bool, own: bool = True, beam: int = 1) -> str:
+    """Print the tables, and draw the pictures into the run; returns the text that is looked at.
+
+    made: the minutes, of which the rule is known; own: the data are the run's own, whose training
+    pairs give a baseline.
+    """
+    simple = baselines(loaded.train if own else [], made)
+    tests: dict[str, list[Pair]] = {}
+    scores: dict[str, Scores] = {}
+    for name, pairs in loaded.tests.items():
+        tests[name], remark = translator.short_enough(pairs, name)
+        texts = [text for text, _ in tests[name]]
+        written = translator.translate(texts, beam, where=f"{name} text")
+        found = {NETWORK: written, **{method: [make(text) for text in texts] for method, make in simple.items()}}
+        scores[name] = {method: _score(summaries, tests[name]) for method, summaries in found.items()}
+        best = np.array([best_sentence(*pair) for pair in tests[name]])
+        scores[name][BEST] = best, np.zeros(len(best))
+        print(f"{name}: {len(tests[name])} texts{remark}")
+        _print_some(tests[name], written)
+    _print_table(scores)
+    if made:
+        for name in tests:
+            _print_traits(name, tests[name], scores[name][NETWORK][1])
+    _draw(tests, scores, made, run.path(PICTURE))
+    looked_at = _telling([text for pairs in tests.values() for text, _ in pairs], made)
+    looked = draw_attention(translator, looked_at, run.path(ATTENTION))
+    print(f"see {run.path(PICTURE)}" + (f" and {looked}" if looked else ""))
+    return looked_at
+
+
+def _score(summaries: Sequence[str], pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
+    rouge = [rouge_l(made, wanted) for made, (_, wanted) in zip(summaries, pairs, strict=True)]
+    return np.array(rouge), np.array([made == wanted for made, (_, wanted) in zip(summaries, pairs, strict=True)])
+
+
+def _telling(texts: Sequence[str], made: bool) -> str:
+    """A short text; of made minutes one with a change."""
+    changed = [text for text in texts if traits(text) == ["1 change"]] if made else []
+    return min(changed or texts, key=lambda text: abs(len(text.split()) - LEGIBLE // 2))
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def _print_table(scores: dict[str, Scores]) -> None:
+    """The mean ROUGE-L and the share of exact summaries of each method on each test set."""
+    width = max(19, *map(len, scores)) + 2
+    print("mean ROUGE-L (exact, %)" + " " * 3 + "".join(f"{name:>{width}}" for name in scores))
+    for method in next(iter(scores.values())):
+        cells = ""
+        for found in scores.values():
+            rouge, exact = (100 * values.mean() for values in found[method])
+            cells += f"{f'{rouge:.1f}' + ('' if method == BEST else f' ({exact:.1f})'):>{width}}"
+        print(f"  {method:24}{cells}")
+
+
+def _print_traits(name: str, pairs: Sequence[Pair], exact: np.ndarray) -> None:
+    """How many texts of each of the `traits` have the right summary."""
+    counts: dict[str, list[bool]] = {}
+    for (text, _), right in zip(pairs, exact, strict=True):
+        for trait in traits(text):
+            counts.setdefault(trait, []).append(bool(right))
+    print(f"exact of {name}:")
+    for trait, rights in sorted(counts.items()):
+        print(f"  {trait:24}{sum(rights):6} of {len(rights)}")
+
+
+def _print_some(pairs: Sequence[Pair], written: Sequence[str]) -> None:
+    """The first summaries, and the references of those that differ."""
+    for (text, wanted), made in list(zip(pairs, written, strict=True))[:SHOWN]:
+        print(f"  {text}\n    = {made}" + ("" if made == wanted else f"\n    reference: {wanted}"))
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+def draw_attention(translator: Translator, text: str, path: Path) -> Path | None:
+    """Draw what each word of a summary looks at; returns the path, or None for a network without
+    attention.
+    """
+    maps, *words = translator.attention(text)
+    below, beside = ([word if len(word) <= WIDEST else word[: WIDEST - 1] + "…" for word in side] for side in words)
+    return attention_heatmap(maps, below, beside, path, ("text", "summary")) if maps else None
+
+
+def _draw(tests: dict[str, list[Pair]], scores: dict[str, Scores], made: bool, path: Path) -> None:
+    """The scores by the length of the text, a line for each test set, and unless they are the share
+    of exact ones a dashed line for the first sentences; and bars of all methods on the first test
+    set.
+    """
+    figure = empty_figure(9, 3.3)
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    what = 1 if made else 0
+    label = ("mean ROUGE-L, %", "exact summaries, %")[what]
+    for (name, pairs), colour in zip(tests.items(), _colours(len(tests)), strict=True):
+        lengths = np.array([len(text.split()) for text, _ in pairs])
+        groups = [group for group in np.array_split(lengths.argsort(kind="stable"), GROUPS) if group.size]
+        middle = [lengths[group].mean() for group in groups]
+        for method, style in ((NETWORK, "o-"), (LEAD, "--"))[: 1 if made else 2]:  # no first sentence is exact
+            values = [100 * scores[name][method][what][group].mean() for group in groups]
+            told = f"{name.replace('_', ' ')}{'' if method == NETWORK else ', lead-1'}"
+            left.plot(middle, values, style, color=colour, markersize=3, linewidth=1.3, label=told)
+    _style(left, "words of the text", label)
+    left.set_ylim(0, 103 if made else None)
+    left.grid(axis="y", color="#e6e6e6")
+    left.legend(frameon=False, fontsize=8)
+    first = next(iter(scores))
+    bars = right.barh(list(scores[first]), [100 * rouge.mean() for rouge, _ in scores[first].values()], color=TRAIN)
+    right.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
+    right.invert_yaxis()
+    right.margins(x=0.18)
+    _style(right, f"mean ROUGE-L of {first.replace('_', ' ')}, %", "")
+    save_figure(figure, path)
+
+
+def _colours(count: int) -> list[str]:
+    return ([VALIDATION, "#2e8b57", SCORE, GREY] * count)[:count]
+
+
+def _style(axes: Any, below: str, beside: str) -> None:
+    axes.set_xlabel(below)
+    axes.set_ylabel(beside)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_axisbelow(True)

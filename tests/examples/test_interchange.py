@@ -89,7 +89,7 @@ def test_ctranslate2_gives_the_words_of_the_model(name, tmp_path):
     ctranslate2 = pytest.importorskip("ctranslate2")
     small = Small(name)
     ctranslate2_folder.write(small, tmp_path, {})
-    engine, tokens = ctranslate2.Translator(str(tmp_path)), small.tokenizer.tokens()
+    engine, tokens = ctranslate2.Translator(str(tmp_path), intra_threads=1), small.tokenizer.tokens()
     ids = [small.tokenizer.encode(text) for text in TEXTS]
     found = engine.translate_batch([[tokens[i] for i in one] for one in ids], beam_size=1, max_decoding_length=LONGEST)
     for one, result in zip(ids, found, strict=True):

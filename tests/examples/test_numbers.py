@@ -81,7 +81,7 @@ def numbers_of(parser):
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, inner in action.choices.items():
-                if name != "train":
+                if name not in ("train", "check"):  # hyper-parameters are checked by the settings
                     yield from numbers_of(inner)
         elif action.type not in (None, composed, console.path) and action.dest != "index":
             yield action  # an --index is checked against the images instead

@@ -6,7 +6,7 @@ about the parts of the last.
     python examples/from_rnn_to_transformer.py --only gradients     one of them
     python examples/from_rnn_to_transformer.py --claim 1 6          two, by their numbers
     python examples/from_rnn_to_transformer.py --out pictures/claims --seed 1
-    python examples/from_rnn_to_transformer.py --vectors glove.6B.50d.txt   published vectors too
+    python examples/from_rnn_to_transformer.py --vectors glove.6B.50d.txt      8 and your own
 
      1  gradients       gradients vanish or explode over many steps; gates, attention, clipping
      2  memory          how far back each network remembers: one symbol, and ten

@@ -244,7 +244,8 @@ def conclusion(numbers: dict[str, Any]) -> str:
     for run in found.get(PUBLISHED, ()):
         which = "closer than" if _closer([run]) else "no closer than"
         words += (
-            f" In {numbers['vectors']} king and queen ({run['cosines'][same]:.2f}) are {which} each of them and apple; "
+            f" In {numbers['vectors']}, of which {run['words']:,} words were read, king and queen "
+            f"({run['cosines'][same]:.2f}) are {which} each of them and apple; "
             f"{d} has rank {run['ranks']['out']} with the three kept out, {run['ranks']['in']} with nothing kept out, and "
             f"{run['ranks']['third']} among the neighbours of {c}."
         )

@@ -88,10 +88,7 @@ class Measure:
         theirs = [[self.prepare(text) for text in references]]
         signatures, results = test(prepared, {"": self.metric}, theirs, "bs", resamples(len(references)))()
         ((name, signature),) = signatures.items()
-        found = [
-            Score(x.score, self._how(signature), (max(0.0, float(x.mean - x.ci)), min(100.0, float(x.mean + x.ci))))
-            for x in results[name]
-        ]
+        found = [Score(x.score, self._how(signature), _between(float(x.mean), float(x.ci))) for x in results[name]]
         return found, results[name][-1].p_value
 
     def _how(self, signature: Any) -> str:
@@ -145,6 +142,13 @@ def _bleu(metrics: Any, references: Sequence[str], **how: Any) -> Any:
     """The metric, with n-grams up to a length that the references have."""
     counted = metrics.BLEU(**how).corpus_score(references, [references]).totals  # n-grams, by their length
     return metrics.BLEU(effective_order=counted[ORDER - 1] == 0, **how)
+
+
+def _between(mean: float, half: float) -> tuple[float, float] | None:
+    """The interval; None if all drawn test sets have one score, such as those of a single sentence,
+    which say nothing of others.
+    """
+    return (max(0.0, mean - half), min(100.0, mean + half)) if half > 1e-9 else None
 
 
 def resamples(sentences: int) -> int:

@@ -79,7 +79,7 @@ def report(corpus: Corpus, source: str, target: str) -> Iterator[str]:
     if not (found or any(unusable.values())):
         yield "nothing suspicious"
     elif any(KINDS[kind].left_out for kind in found) or any(unusable.values()):
-        yield "train --skip-bad leaves these out of training and validation, and the test sets as they are"
+        yield "train --skip-bad leaves these out of training and validation; of the tests, what cannot be used"
 
 
 def _said(side: Side) -> str:
@@ -132,10 +132,12 @@ def expect(corpus: Corpus, settings: Settings) -> Expected:
     sample = Corpus(corpus.train[:: -(-len(corpus.train) // SAMPLE)], corpus.validation[:SAMPLE], {})
     scale = len(corpus.train) / len(sample.train)
     tokenizer = learn_tokenizer(sample, settings)
+    with TemporaryDirectory() as folder:  # nothing is saved
+        _first_update(Task(sample, tokenizer, settings), settings, Path(folder))
     tracemalloc.start()
     try:
         task = Task(sample, tokenizer, settings)
-        with TemporaryDirectory() as folder:  # nothing is saved
+        with TemporaryDirectory() as folder:
             trainer = Trainer(task, settings, Path(folder))
         batches = task.epoch(0)
         chosen = [batches[n * len(batches) // UPDATES] for n in range(UPDATES)]
@@ -159,6 +161,12 @@ def expect(corpus: Corpus, settings: Settings) -> Expected:
         memory if settings.device == "cpu" else None,
         round(task.dropped * scale),
     )
+
+
+def _first_update(task: Task, settings: Settings, folder: Path) -> None:
+    """What is done once on a machine, such as compiling kernels, is no part of what is measured."""
+    task.model.train()
+    Trainer(task, settings, folder).update(task.epoch(0)[0])
 
 
 def _bytes(count: int) -> str:

@@ -23,7 +23,7 @@ from toolkit.program import load_weights, place
 from toolkit.runs import Run
 from toolkit.samples import Epoch, random_words
 from toolkit.settings import SCHEDULES, Training, option
-from toolkit.stories import Stories, Story
+from toolkit.stories import LONGEST_ANSWER, Stories, Story
 from toolkit.story_batches import Batch, Ids, Stream, padded
 from toolkit.story_words import Words
 from toolkit.tokenizer import PAD, START, STOP
@@ -32,7 +32,6 @@ __all__ = ["VOCABULARY", "Conversation", "Listener", "Settings", "Task", "make_m
 
 VOCABULARY = "vocabulary.json"  # in the folder of a run
 ROWS = 200  # stories read at a time
-LONGEST_ANSWER = 16  # words, STOP included
 GIVEN = ("lines", "story", "questions", "replies")  # what the model reads of a batch
 
 
@@ -153,7 +152,7 @@ class Listener:
     @property
     def longest(self) -> int:
         """The words of a story, or of a dialogue that still leaves room for an answer."""
-        return self.settings.max_length - LONGEST_ANSWER
+        return self.settings.max_length - LONGEST_ANSWER - 1
 
     def reply(self, streams: Sequence[Stream]) -> list[Ids]:
         """The ids of the answer to the last question of each. Raises UserError for what leaves no
@@ -166,11 +165,11 @@ class Listener:
             )
         batch = padded(streams)
         last = np.array([len(stream.questions) - 1 for stream in streams])
-        answers = np.full((len(streams), 1, LONGEST_ANSWER + 1), STOP, dtype=np.int32)
+        answers = np.full((len(streams), 1, LONGEST_ANSWER + 2), STOP, dtype=np.int32)
         answers[..., 0] = START
         with mt.no_grad():
             found = self.model.read(*_arrays(batch, GIVEN, self.device))[np.arange(len(last)), last][:, None]
-            for place in range(LONGEST_ANSWER):
+            for place in range(LONGEST_ANSWER + 1):
                 written = mt.asarray(answers[..., : place + 1], device=self.device)
                 best = self.model.write(found, written)[:, :, -1].to("cpu").numpy().argmax(axis=-1)
                 answers[..., place + 1] = np.where((answers[..., 1 : place + 1] == STOP).any(axis=-1), STOP, best)
@@ -188,10 +187,20 @@ class Listener:
             asked = [number for number, stream in enumerate(whole) if turn < len(stream.questions)]
             for start in range(0, len(asked), ROWS):
                 part = asked[start : start + ROWS]
-                heard = [Stream(whole[n].story, whole[n].questions[: turn + 1], [*found[n], ()]) for n in part]
+                heard = [self._heard(whole[n], found[n], turn) for n in part]
                 for number, answer in zip(part, self.reply(heard), strict=True):
                     found[number].append(answer)
         return [[self.words.decode(answer) for answer in answers] for answers in found]
+
+    def _heard(self, stream: Stream, replies: Sequence[Ids], turn: int) -> Stream:
+        """What is read before the answer of a ``turn``: of a model that answers at too great length
+        so much of its answers as there is room for.
+        """
+        questions, kept = stream.questions[: turn + 1], list(replies)
+        while len(made := Stream(stream.story, questions, [*kept, ()])) > self.longest and any(kept):
+            longest = max(range(len(kept)), key=lambda place: len(kept[place]))
+            kept[longest] = kept[longest][:-1]
+        return made
 
     def attention(self, streams: Sequence[Stream]) -> np.ndarray:
         """What each question looks at among the statements, (B, Q, S): the mean of all heads and

@@ -37,7 +37,10 @@ class Exports(Program):
         )
         made.add_argument("--out", type=console.path, required=True, metavar="PATH", help="the page, or a new folder")
         made.add_argument(
-            "--as", dest="form", choices=browser.FORMS, help="weights of the page: a byte each, or two (int8)"
+            "--as",
+            dest="form",
+            choices=browser.FORMS,
+            help="weights of the page: int8, a byte each, or float16, two (int8)",
         )
         made.add_argument("--example", type=composed, metavar="SENTENCE", help="what the page shows first")
         made = add("serve", self.serve, "a page and an endpoint for JSON on this machine")
@@ -59,7 +62,7 @@ class Exports(Program):
         """Write the page or the folder, and say what is there."""
         if options.to == "html":
             check_page(options.out, "--out")
-        elif options.form or options.example:
+        elif options.form or options.example is not None:
             raise UserError("--as and --example are for pages: --to html")
         else:
             check_new_folder(options.out)
@@ -68,7 +71,9 @@ class Exports(Program):
         languages = run.about["data"]["source"], run.about["data"]["target"]
         if options.to == "html":
             form = options.form or browser.FORMS[0]
-            made = browser.page(translator, languages, options.example or self._example(run), form)
+            made = browser.page(
+                translator, languages, self._example(run) if options.example is None else options.example, form
+            )
             write_whole(options.out, made)
             print(f"{options.out}: {len(made) / 1e6:.2f} MB, weights as {form}; open it in a browser")
             return

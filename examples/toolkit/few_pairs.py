@@ -76,6 +76,8 @@ def compare_few_pairs(
     known: the pre-trained model, with its tokenizer; ``settings`` are those it was made by.
     """
     train, validation, test = pairs_of(corpus, task)
+    if max(plan.amounts) > len(train):
+        raise UserError(f"--examples {max(plan.amounts)}: there are {len(train)} pairs of {task!r} to train on")
     tokenizer, by = known.tokenizer, validation if plan.validate else test
     held_out = known.short_enough(by[:TESTED], task)[0]
     print(f"fine-tuning on {task!r}, which the run has not been trained on:")

@@ -31,7 +31,7 @@ class Evaluates(Program):
     def commands(self, add: Any) -> None:
         """``evaluate`` and ``score``."""
         super().commands(add)
-        made = add("evaluate", self.evaluate, "BLEU, chrF and exact matches, with their 95 %% intervals")
+        made = add("evaluate", self.evaluate, "BLEU, chrF and exact matches, with their intervals")
         made.add_argument(
             "--data",
             type=console.path,
@@ -84,6 +84,7 @@ class Evaluates(Program):
         corpus, own = load_to_test(self, run, options.data, **({"skip_blank": True} if options.skip_blank else {}))
         splits = _splits(corpus, own, options.split)
         if not own:
+            _tell_left_out(corpus)
             tell_seen(self, run, corpus)
         data, details = run.about["data"], options.details or bool(options.page)
         words = self._words(run, corpus if own else None) if details else None
@@ -122,11 +123,13 @@ class Evaluates(Program):
         run, translator = self.open_translator(options)
         splits = {"": list(zip(options.texts[::2], options.texts[1::2]))}
         if options.data:
-            splits = _splits(self.load_whole({**run.about["data"], "path": options.data}), False, options.split)
+            corpus = self.load_whole({**run.about["data"], "path": options.data})
+            _tell_left_out(corpus)
+            splits = _splits(corpus, False, options.split)
         for name, pairs in splits.items():
             found = translator.score(pairs, f"{name} pair".strip())
             for (value, tokens), (source, target) in zip(found, pairs, strict=True):
-                print(f"{value:.4f}\t{tokens}\t{source}\t{target}")
+                print(f"{value:.4f}\t{tokens}\t{' '.join(source.split())}\t{' '.join(target.split())}")
             total, count = map(sum, zip(*found, strict=True))
             console.note(
                 f"{name or 'all'}: log-probability {total:.2f} of {count} tokens, {-total / count:.4f} nats a token"
@@ -158,6 +161,13 @@ class Evaluates(Program):
             return None
         source, target = (run.about["data"][side] for side in ("source", "target"))
         return Words.of([one for one, _ in pairs], source), Words.of([other for _, other in pairs], target)
+
+
+def _tell_left_out(corpus: Corpus) -> None:
+    """Say on stderr what of a file is not scored, as --skip-blank or the run's --skip-bad asked."""
+    for count, what in ((corpus.blank, "with a blank side"), (corpus.ragged, "with other columns")):
+        if count:
+            console.note(f"left out {count} {'pair' if count == 1 else 'pairs'} {what}")
 
 
 def _splits(corpus: Corpus, own: bool, asked: str | None) -> dict[str, list[Pair]]:

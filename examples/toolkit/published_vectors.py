@@ -54,11 +54,12 @@ def read_vectors(path: str, most: int) -> tuple[list[str], np.ndarray]:
 
 def _of_file(path: Path, most: int) -> tuple[list[str], np.ndarray]:
     rows: dict[str, np.ndarray] = {}
-    width = 0
+    twice = False
+    said = width = 0
     for number, line in enumerate(_lines(path), start=1):
         cells = line.split(" ")
         if number == 1 and len(cells) == 2 and all(cell.isdecimal() for cell in cells):
-            width = int(cells[1])  # of word2vec
+            said, width = int(cells[0]), int(cells[1])  # of word2vec
             continue
         width = width or len(cells) - 1
         # A few words of GloVe have blanks inside; a number before the last ones is none of those.
@@ -66,14 +67,18 @@ def _of_file(path: Path, most: int) -> tuple[list[str], np.ndarray]:
             raise UserError(f"{path} line {number} has {len(cells) - 1} numbers{_wanted(width)}")
         word = " ".join(cells[:-width])
         try:
-            vector = np.array(cells[-width:], dtype=np.float32)
+            with np.errstate(over="ignore"):  # what is too large is found to be infinite
+                vector = np.array(cells[-width:], dtype=np.float32)
         except ValueError:
             raise UserError(f"{path} line {number}: what follows {word!r} is not {width} numbers") from None
+        twice = twice or word in rows
         rows.setdefault(word, vector)
         if len(rows) == most:
             break
     if not rows:
         raise UserError(f"{path} holds no vectors; a line must be a word and its numbers, parted by blanks")
+    if len(rows) < min(said, most) and not twice:
+        raise UserError(f"{path} line 1 says that {said:,} words follow, there are {len(rows):,}; fetch it again")
     return list(rows), np.array(list(rows.values()))
 
 

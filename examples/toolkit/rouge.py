@@ -3,7 +3,8 @@ same order.
 
 C.-Y. Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004, section 3, of one
 reference and as one sequence of words; precision and recall count alike. Words are stretches of
-letters a to z and digits in small letters, without stemming, as in the package ``rouge-score``.
+letters and digits in small letters, without stemming, and of scripts without blanks between words
+each character. Of English that is what the package ``rouge-score`` has, which knows a to z alone.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from toolkit.bleu import UNSPACED
+from toolkit.reading import composed
+
 __all__ = ["common_subsequence", "rouge_l", "rouge_words"]
 
-WORD = re.compile(r"[a-z0-9]+")
+WORD = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})[^\W_])+")
 
 
 def rouge_words(text: str) -> list[str]:
@@ -21,8 +25,10 @@ def rouge_words(text: str) -> list[str]:
 
     >>> rouge_words("The dog's 2 toys.")
     ['the', 'dog', 's', '2', 'toys']
+    >>> rouge_words("Café, 猫です")
+    ['café', '猫', 'で', 'す']
     """
-    return WORD.findall(text.lower())
+    return WORD.findall(composed(text).lower())
 
 
 def common_subsequence(one: Sequence[str], other: Sequence[str]) -> int:

@@ -32,6 +32,7 @@ from toolkit.translation import Translator
 __all__ = ["Limits", "Refused", "Server", "Together"]
 
 HERE = Path(__file__).parent / "browser"
+DIGITS = 18  # of a length that is looked at as a number
 LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1")
 
 
@@ -224,7 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()):
             raise Refused(HTTPStatus.LENGTH_REQUIRED, "say the length of the body by Content-Length")
-        if int(length) > limits.body:
+        if len(length) > DIGITS or int(length) > limits.body:
             raise Refused(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {limits.body:,} bytes; send several"
             )
@@ -268,6 +269,8 @@ def _checked(asked: Any, limits: Limits) -> tuple[list[str], int]:
     texts, beam = asked["texts"], asked.get("beam", 1)
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise Refused(HTTPStatus.BAD_REQUEST, '"texts" must be a list of texts')
+    if any(0xD800 <= ord(letter) < 0xE000 for text in texts for letter in text):
+        raise Refused(HTTPStatus.BAD_REQUEST, '"texts" must be Unicode; one has half of a pair of surrogates')
     if not 1 <= len(texts) <= limits.texts:
         raise Refused(HTTPStatus.BAD_REQUEST, f'"texts" must be 1 to {limits.texts} texts, got {len(texts)}')
     if type(beam) is not int or not 1 <= beam <= limits.beam:

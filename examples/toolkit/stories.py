@@ -21,7 +21,7 @@ from toolkit.english_french import Dice
 from toolkit.story_questions import NOT_TOLD, UNTOLD, Question, answer, ask, follow_up
 from toolkit.story_world import HELD_OUT, PEOPLE, Cast, Event, World, happen
 
-__all__ = ["Line", "Stories", "Story", "corpus", "tell"]
+__all__ = ["LONGEST_ANSWER", "Line", "Stories", "Story", "corpus", "tell"]
 
 Pairs = frozenset[tuple[str, str]]
 
@@ -29,6 +29,7 @@ OBJECTIVE = {"she": "her", "he": "him", "it": "it"}
 PRONOUNS = 0.6  # of the times that a pronoun would be clear, it is used
 TRAIN, HELD = 20_000, 400  # stories to train on, and of each test set
 UNSEEN_PAIRS = "unseen pairs"
+LONGEST_ANSWER = 15  # words
 EVENTS = range(2, 7)  # of a story
 ASKING = range(4, 8)  # questions about a story
 TRIES = 100  # questions drawn for a story at most

@@ -17,7 +17,7 @@ import math
 
 from toolkit.console import UserError
 from toolkit.reading import lines_of, read_text
-from toolkit.stories import Line, Stories, Story, statements
+from toolkit.stories import LONGEST_ANSWER, Line, Stories, Story, statements
 from toolkit.story_words import spaced
 
 __all__ = ["read_stories", "written"]
@@ -77,6 +77,9 @@ def _line(where: str, cells: list[str], before: list[Line]) -> Line:
         raise UserError(f'{where} has a tab, but what is before it is no question; end it in "?", or remove the tab')
     if not spaced(answer):
         raise UserError(f"{where} is a question without an answer; write it behind the tab")
+    if len(spaced(answer).split()) > LONGEST_ANSWER:
+        count = len(spaced(answer).split())
+        raise UserError(f"{where} has an answer of {count} words; one has at most {LONGEST_ANSWER}")
     if not before:
         raise UserError(f"{where} asks before anything is told; put a statement before it")
     return Line(text, spaced(answer), relation or ANY)

@@ -168,5 +168,10 @@ def test_the_interval_of_a_share_is_wilsons(right, n, low, high):
     assert found.interval == pytest.approx((low, high), abs=0.01)
 
 
+def test_a_single_sentence_has_no_interval():
+    scores = score(CLOSE[:1], REFERENCES[:1], "de", intervals=True)
+    assert scores.bleu.interval is None and "[" not in str(scores).split("exact")[0]
+
+
 def test_a_large_test_set_is_drawn_less_often():
     assert [bleu.resamples(n) for n in (1, 1000, 5000, 20_000, 10**6)] == [1000, 1000, 1000, 250, 100]

@@ -183,6 +183,20 @@ def test_training_without_what_is_bad(pairs, tmp_path, capsys):
     refused(capsys, "--skip-bad is for --data", "train", "--skip-bad")
 
 
+def test_what_is_left_out_of_a_test_is_told(pairs, tmp_path, capsys):
+    languages = "--data", pairs, "--source", "en", "--target", "de"
+    assert (
+        unreported(call)("train", *languages, "--skip-bad", "--out", tmp_path / "run", *TINY, "--max-length", 100) == 0
+    )
+    other = tmp_path / "other.tsv"
+    other.write_text("A cat.\tEine Katze.\nA dog.\t\nA\tb\tc\nA house.\tEin Haus.\n", encoding="utf-8")
+    capsys.readouterr()
+    assert call("score", "--run", tmp_path / "run", "--data", other) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 2
+    assert "left out 1 pair with a blank side" in captured.err and "left out 1 pair with other columns" in captured.err
+
+
 def test_loading_whole_keeps_what_is_suspicious(pairs):
     whole = load_corpus(str(pairs), "en", "de", skip_bad=True, whole=True)
     assert len(whole.tests["test"]) == len(GOOD) + 1 and whole.ragged == 1

@@ -69,7 +69,7 @@ def test_conclusion_about_embeddings():
     words = embeddings.conclusion(numbers([table_of(0.7, 0.2, 0.65)], published))
     assert "the arithmetic gives nothing that neighbourhood does not" in words
     assert words.endswith(
-        "In my.txt king and queen (0.10) are no closer than each of them and apple; queen has rank 4 with the three kept "
+        "In my.txt, of which 9 words were read, king and queen (0.10) are no closer than each of them and apple; queen has rank 4 with the three kept "
         "out, 6 with nothing kept out, and 5 among the neighbours of king."
     )
 
@@ -208,6 +208,8 @@ def test_of_a_word_twice_the_first_counts(tmp_path):
         ("2 2\nking 1 2 3\nqueen 1 2 3\n", "line 2 has 3 numbers; by the lines above it must have 2"),
         ("king 1 2 3\nqueen 1 x 3\n", "line 2: what follows 'queen' is not 3 numbers"),
         ("king\n", "line 1 has 0 numbers; a line must be .*word2vec's binary form is not read"),
+        ("3 3\nking 1 2 3\nqueen 1 2 4\n", "line 1 says that 3 words follow, there are 2; fetch it again"),
+        ("king 1 2 1e60\nqueen 1 2 3\n", "the vector of 'king' has a number that is not finite"),
         ("king 1 nan 3\n", "the vector of 'king' has a number that is not finite"),
         (b"2 3\nking \xff\xfe\x00\x01", "line 2 is not UTF-8; give vectors in text form"),
         (b"PK\x03\x04rest", "is a zip archive or an office document; unpack it"),
@@ -292,7 +294,10 @@ def test_published_vectors_stand_beside_the_trained(tmp_path):
     assert found["analogies"] == 4 and found["words"] == 6  # king by man, man by king, both ways
     assert found["ranks"]["out"] == 1 and found["cosines"]["king, queen"] == pytest.approx(0.8)
     assert set(found["neighbours"]) == {"king", "queen", "apple"}
-    assert "In v.txt king and queen (0.80) are closer than each of them and apple;" in embeddings.conclusion(numbers)
+    assert (
+        "In v.txt, of which 6 words were read, king and queen (0.80) are closer than each of them and apple;"
+        in embeddings.conclusion(numbers)
+    )
     assert [table.rows[-1][0] for table in embeddings.tables(numbers)] == ["published"] * 4
     assert embeddings.tables(numbers)[0].rows[-1][-1] == "-"  # nothing is known of what was withheld
 

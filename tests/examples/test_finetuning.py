@@ -186,6 +186,8 @@ def test_a_task_is_learned_from_few_pairs(t5, few, capsys, monkeypatch):
     assert len(re.findall(r"from scratch +[\d.]+% right after 2 updates", printed)) == 2
     assert t5_call("finetune", "--run", t5, "--task", "sort") == 2
     assert "was not made by train --without sort" in capsys.readouterr().err
+    assert t5_call("finetune", "--run", t5, "--examples", 4, 99_999) == 2
+    assert re.search(r"--examples 99999: there are \d+ pairs of 'negate'", capsys.readouterr().err)
 
 
 def test_other_pairs_are_refused(t5, few, capsys, monkeypatch):

@@ -73,6 +73,7 @@ BAD = {
     "a text": ({"texts": "a"}, 400, "must be a list of texts"),
     "numbers": ({"texts": [1]}, 400, "must be a list of texts"),
     "none": ({"texts": []}, 400, "must be 1 to 5 texts, got 0"),
+    "half": (b'{"texts": ["\\ud800 dog"]}', 400, "half of a pair of surrogates"),
     "many": ({"texts": ["a"] * 6}, 400, "got 6"),
     "blank": ({"texts": ["a", " "]}, 400, "text 2 is blank"),
     "long": ({"texts": ["cat " * 60]}, 400, f"the model allows {LONGEST - 1}"),
@@ -98,7 +99,7 @@ def test_who_and_what_is_answered(server):
         ("GET", "/x", {}, 404), ("POST", "/", {}, 404), ("PUT", "/translate", {}, 501),
         ("GET", "/", {"Host": "evil.example"}, 403), ("POST", "/translate", {"Host": "evil.example:80"}, 403),
         ("POST", "/translate", {"Content-Type": "text/plain"}, 415), ("POST", "/translate", {"Content-Length": "-1"}, 411),
-        ("GET", "/", {"Host": "localhost:1"}, 200),
+        ("GET", "/", {"Host": "localhost:1"}, 200), ("POST", "/translate", {"Content-Length": "9" * 5000}, 413),
     ):  # fmt: skip
         assert ask(server, {"texts": ["a"]}, method, path, **headers)[0] == status, (method, path, headers)
 

@@ -166,6 +166,15 @@ def test_a_file_gives_back_what_was_written(made, tmp_path):
     assert len(test) == 200
 
 
+def test_answers_at_too_great_length_are_cut_to_the_room():
+    listener = Listener(None, None, Settings(max_length=40))
+    stream = Stream([(3,) * 9], [(4,), (4,), (4,)], [(5,), (5,), (5,)])
+    long = [(6,) * 400, (7,) * 3]
+    heard = listener._heard(stream, long, 2)
+    assert len(heard) == listener.longest and heard.answers[1] == (7,) * 3 and heard.answers[2] == ()
+    assert listener._heard(stream, [(6,), (7,)], 2).answers == [(6,), (7,), ()]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -173,6 +182,7 @@ def test_a_file_gives_back_what_was_written(made, tmp_path):
         ("\n\n", "holds no story"),
         ("Anna ran.\nWhere is Anna?\n", "line 2 is a question without an answer; write a tab"),
         ("Anna ran.\nWhere is Anna?\t \n", "line 2 is a question without an answer; write it behind"),
+        ("Anna ran.\nWhere is Anna?\t" + "so " * 16 + "\n", "line 2 has an answer of 16 words; one has at most 15"),
         ("Anna ran.\nWhere is Anna\tpark\n", 'line 2 has a tab, but what is before it is no question; end it in "?"'),
         ("Anna ran.\nWhere?\ta\tb\tc\n", "line 2 has 4 columns"),
         ("Where is Anna?\tpark\n", "line 1 asks before anything is told"),

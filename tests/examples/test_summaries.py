@@ -38,6 +38,9 @@ def test_the_examples_in_the_docstrings_hold(module):
         # By hand: 5 words, "the quick brown ... jumps ... the", of 8 and of 9.
         ("The quick brown dog jumps on the log.", "The quick brown fox jumps over the lazy dog", 10 / 17),
         ("A b.", "a, B", 1.0),
+        ("Собака спит.", "собака спит", 1.0),
+        ("猫が寝る。", "犬が寝る", 3 / 4),
+        ("cafe\u0301", "café", 1.0),
         ("...", "a", 0.0),
         ("", "", 0.0),
     ],

@@ -101,7 +101,7 @@ def test_evaluate_tells_where_it_fails_and_compares(run, data, tmp_path, capsys)
     path = tmp_path / "page.html"
     assert call("evaluate", "--run", run, "--against", run, "--details", "--page", path) == 0
     printed = capsys.readouterr().out
-    assert "BLEU 0" in printed and "] (nrefs:1|bs:1000|" in printed and "chrF" in printed
+    assert "BLEU 0" in printed and "(nrefs:1|bs:1000|" in printed and "chrF" in printed
     assert "0 translations differ" in printed and printed.count("1.0000") == 4
     assert "by the rarest word" in printed and "the worst sentences" in printed and printed.endswith(f"{path}\n")
     assert b"by length of the sentence" in path.read_bytes()

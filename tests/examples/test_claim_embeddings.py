@@ -69,7 +69,8 @@ def test_conclusion_about_embeddings():
     words = embeddings.conclusion(numbers([table_of(0.7, 0.2, 0.65)], published))
     assert "the arithmetic gives nothing that neighbourhood does not" in words
     assert words.endswith(
-        "In my.txt, of which 9 words were read, king and queen (0.10) are no closer than each of them and apple; queen has rank 4 with the three kept "
+        "In my.txt, of which 9 words were read, king and queen (0.10) are no closer than each of them and apple; "
+        "queen has rank 4 with the three kept "
         "out, 6 with nothing kept out, and 5 among the neighbours of king."
     )
 

@@ -147,6 +147,7 @@ class Server(ThreadingHTTPServer):
     """Serves a translator at ``host`` and ``port`` (0: a free one); ``serve_forever`` runs it."""
 
     daemon_threads = True
+    request_queue_size = 128  # connections that may wait to be accepted; the library's 5 are reset under load
 
     def __init__(
         self, translator: Translator, languages: tuple[str, str], host: str, port: int, limits: Limits | None = None

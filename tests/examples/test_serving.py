@@ -16,7 +16,7 @@ from toolkit.console import UserError
 from toolkit.serving import Limits, Refused, Server, Together
 
 call = caller(translate.main)
-LIMITS = Limits(body=3000, texts=5, waiting=400, seconds=1.0, patience=20.0)
+LIMITS = Limits(body=3000, texts=5, waiting=400, seconds=20.0, patience=20.0)
 TEXTS = [source for source, _ in sentences(seed=2, count=12)]
 
 
@@ -105,11 +105,15 @@ def test_who_and_what_is_answered(server):
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(server):
-    with socket.create_connection(server.server_address[:2], timeout=10) as connection:
-        connection.sendall(
-            b"POST /translate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
-        )
-        assert b" 408 " in connection.recv(4096).split(b"\r\n")[0]
+    translator, limits = server.together.translator, Limits(seconds=0.3)
+    with Server(translator, ("en", "fr"), "127.0.0.1", 0, limits) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        with socket.create_connection(other.server_address[:2], timeout=20) as connection:
+            connection.sendall(
+                b"POST /translate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+            )
+            assert b" 408 " in connection.recv(4096).split(b"\r\n")[0]
+        other.shutdown()
 
 
 class Slow:

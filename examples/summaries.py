@@ -34,8 +34,8 @@ from typing import Any
 from toolkit import console, plans
 from toolkit.console import UserError
 from toolkit.corpus import Corpus, load_parallel
+from toolkit.decoding import add_beam
 from toolkit.docstrings import docstring_corpus
-from toolkit.numbers import beam_size
 from toolkit.other_data import load_to_test, tell_seen
 from toolkit.plots import picture_path
 from toolkit.program import Data, Program
@@ -126,13 +126,13 @@ class Summaries(Program):
         made = add("evaluate", self.evaluate, "scores of held-out texts, beside those of simple methods")
         help = "file of other texts and summaries, all of which are scored, or where that of the run is now"
         made.add_argument("--data", type=console.path, metavar="PATH", help=help)
-        _add_beam(made)
+        add_beam(made)
 
         made = add("summarize", self.summarize, "the summaries of texts")
         made.add_argument("texts", nargs="*", type=composed, metavar="TEXT")
         help = "texts, one a line; - is standard input"
         made.add_argument("--input", type=console.path, metavar="FILE", help=help)
-        _add_beam(made)
+        add_beam(made)
 
         made = add("attention", self.attention, "a picture of what each word of a summary looks at")
         made.add_argument("text", type=composed, metavar="TEXT")
@@ -182,11 +182,6 @@ def _is_made(data: Data) -> bool:
 def _flat(text: str) -> str:
     """A text of several lines as one."""
     return " ".join(text.split())
-
-
-def _add_beam(parser: argparse.ArgumentParser) -> None:
-    help = "hypotheses of the beam search; 1: greedy (1)"
-    parser.add_argument("--beam", type=beam_size, default=1, metavar="K", help=help)
 
 
 main = Summaries().main

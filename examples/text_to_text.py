@@ -30,10 +30,10 @@ from toolkit import console, text_tasks
 from toolkit.answering import Answerer, Settings, Task, exact_match, learn_tokenizer
 from toolkit.console import UserError
 from toolkit.corpus import Corpus, Pair, load_parallel
+from toolkit.decoding import add_beam
 from toolkit.few_pairs import compare_few_pairs, without
 from toolkit.files import read_json, write_text
 from toolkit.finetuning import PRETRAINED, SCRATCH, Plan, add_options, plan_of
-from toolkit.numbers import beam_size
 from toolkit.other_data import load_to_test, tell_seen
 from toolkit.plots import attention_heatmap, picture_path
 from toolkit.program import Program, digest
@@ -116,7 +116,7 @@ class TextToText(Program):
     def commands(self, add: Any) -> None:
         made = add("answer", self.answer, 'answer texts such as "sort: 71 8 30"')
         made.add_argument("texts", nargs="+", type=composed, metavar="TEXT")
-        _add_beam(made)
+        add_beam(made)
 
         made = add("evaluate", self.evaluate, "exact matches of each task on inputs that were held out")
         made.add_argument(
@@ -125,7 +125,7 @@ class TextToText(Program):
             metavar="PATH",
             help="other data than the run was trained on, of which all are answered",
         )
-        _add_beam(made)
+        add_beam(made)
 
         made = add(
             "finetune", self.finetune, "learn a task that was left out from few pairs, pre-trained and from scratch"
@@ -216,11 +216,6 @@ def _report(answerer: Answerer, loaded: Corpus, beam: int = 1) -> str:
         for (first, target), answer in list(zip(pairs, answers, strict=True))[:SHOWN]:
             print(f"  {first}\n    = {answer}" + ("" if answer == target else f"\n    reference: {target}"))
     return first
-
-
-def _add_beam(parser: argparse.ArgumentParser) -> None:
-    help = "hypotheses of the beam search; 1: greedy (1)"
-    parser.add_argument("--beam", type=beam_size, default=1, metavar="K", help=help)
 
 
 main = TextToText().main

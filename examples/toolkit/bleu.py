@@ -20,7 +20,7 @@ from toolkit.console import require
 from toolkit.language_names import same_language
 from toolkit.reading import composed
 
-__all__ = ["Measure", "Score", "Scores", "measures", "moses", "resamples", "score", "tokenisation"]
+__all__ = ["Measure", "Score", "Scores", "exact_matches", "measures", "moses", "resamples", "score", "tokenisation"]
 
 # Scripts without blanks between words: kana; Han; Thai, Lao, Tibetan, Burmese; Khmer.
 KANA = "\u3040-\u30ff"
@@ -115,11 +115,13 @@ def score(translations: Sequence[str], references: Sequence[str], language: str,
     found = {}
     for name, measure in measures(theirs, language).items():
         found[name] = measure.drawn([ours], theirs)[0][0] if intervals else measure.score(ours, theirs)
-    right = sum(one == other for one, other in zip(ours, theirs, strict=True))
-    exact = Score(
-        100 * right / len(theirs), "equal to the reference", _wilson(right, len(theirs)) if intervals else None
-    )
-    return Scores(**found, exact=exact)
+    return Scores(**found, exact=exact_matches(ours, theirs, intervals))
+
+
+def exact_matches(translations: Sequence[str], references: Sequence[str], interval: bool) -> Score:
+    """The share of translations that are their reference, with Wilson's interval if asked."""
+    right, n = sum(one == other for one, other in zip(translations, references, strict=True)), len(references)
+    return Score(100 * right / n, "equal to the reference", _wilson(right, n) if interval else None)
 
 
 def measures(references: Sequence[str], language: str) -> dict[str, Measure]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from toolkit.console import UserError
 from toolkit.numbers import beam_size, real
 
-__all__ = ["add_decoding", "check_output", "check_page", "penalty_of"]
+__all__ = ["add_beam", "add_decoding", "check_output", "check_page", "penalty_of"]
 
 
 def check_page(path: str, option: str) -> None:
@@ -30,11 +30,15 @@ def check_output(output: str, source: str | None) -> None:
         raise UserError(f"--output {path} is the file to translate; name another, so that it is kept")
 
 
+def add_beam(parser: argparse.ArgumentParser) -> None:
+    """--beam."""
+    help = "hypotheses of the beam search; 1: greedy (1)"
+    parser.add_argument("--beam", type=beam_size, default=1, metavar="K", help=help)
+
+
 def add_decoding(parser: argparse.ArgumentParser) -> None:
     """--beam and --length-penalty."""
-    parser.add_argument(
-        "--beam", type=beam_size, default=1, metavar="K", help="hypotheses of the beam search; 1: greedy (1)"
-    )
+    add_beam(parser)
     parser.add_argument(
         "--length-penalty", type=real(-10, 10), metavar="A", help="of a beam; 0: none; more prefers longer ones (0.6)"
     )

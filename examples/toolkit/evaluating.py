@@ -66,8 +66,12 @@ def evaluation(
     """
     references = [reference for _, reference in pairs]
     source, target = languages
-    scores = score(translations, references, target, intervals=True)
-    compared = compare(translations, against[1], references, target).table(against[0]) if against else None
+    compared = None
+    if against:
+        found = compare(translations, against[1], references, target)
+        scores, compared = found.ours, found.table(against[0])
+    else:
+        scores = score(translations, references, target, intervals=True)
     if not details:
         return Evaluation(title, scores, compared)
     lines = lines_of(pairs, translations)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolkit.bleu import Scores, measures, score
+from toolkit.bleu import Scores, exact_matches, measures
 from toolkit.printed import Table
 from toolkit.reading import composed
 
@@ -50,17 +50,21 @@ def compare(ours: Sequence[str], theirs: Sequence[str], references: Sequence[str
 
     Raises ValueError if the numbers differ or are zero.
     """
-    one, other = (score(texts, references, language, intervals=True) for texts in (ours, theirs))
+    if not len(ours) == len(theirs) == len(references) or not references:
+        counts = f"{len(ours)} and {len(theirs)} translations for {len(references)} references"
+        raise ValueError(f"compare() got {counts}")
     ours, theirs, references = ([composed(text) for text in texts] for texts in (ours, theirs, references))
-    found = {}
+    found, scores = {}, {}
     for name, measure in measures(references, language).items():
-        _, p = measure.drawn([ours, theirs], references)
+        scores[name], p = measure.drawn([ours, theirs], references)
         differing = sum(measure.prepare(a) != measure.prepare(b) for a, b in zip(ours, theirs, strict=True))
         found[name] = max(p or 0.0, min(1.0, 2.0 ** (1 - differing)))
     triples = list(zip(ours, theirs, references, strict=True))
     found["exact"] = sign_test(
         sum(a == reference != b for a, b, reference in triples), sum(b == reference != a for a, b, reference in triples)
     )
+    scores["exact"] = [exact_matches(texts, references, interval=True) for texts in (ours, theirs)]
+    one, other = (Scores(**{name: both[n] for name, both in scores.items()}) for n in (0, 1))
     return Comparison(one, other, found, sum(a != b for a, b, _ in triples))
 
 

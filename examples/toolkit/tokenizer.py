@@ -8,6 +8,7 @@ unknown and ``decode(encode(text))`` is ``text``.
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Iterable, Sequence
@@ -129,6 +130,22 @@ class Tokenizer:
     def tokens(self) -> list[str]:
         """All tokens by their ids, as the `tokenizers` library writes them."""
         return [self._library.id_to_token(token) for token in range(self.vocab_size)]
+
+    def pieces(self, text: str) -> list[str]:
+        """The words of a text, written as the `tokenizers` library writes bytes: what sub-words are
+        put together within.
+        """
+        normalised = self._library.normalizer.normalize_str(text)
+        return [piece for piece, _ in self._library.pre_tokenizer.pre_tokenize_str(normalised)]
+
+    def vocabulary(self) -> dict[str, int]:
+        """The id of each token, as the `tokenizers` library writes it."""
+        return self._library.get_vocab()
+
+    def merges(self) -> dict[tuple[str, str], int]:
+        """The number of each merge of two tokens, from 0, the best."""
+        pairs = json.loads(self.to_json())["model"]["merges"]
+        return {tuple(pair.split(" ") if isinstance(pair, str) else pair): n for n, pair in enumerate(pairs)}
 
     def to_json(self) -> str:
         """The JSON of the `tokenizers` library."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from minitensor.models.transformer import Transformer, TransformerConfig
 from toolkit import english_french
 from toolkit.batches import Batches, check_lengths, drop_long, pad_sources, short_enough
+from toolkit.bpe_dropout import redrawn
 from toolkit.console import UserError
 from toolkit.corpus import Corpus, Pair, load_parallel
 from toolkit.pairs import PairTask, decode, log_probabilities, tell_cut_off
@@ -47,6 +49,9 @@ class PairSettings(Training):
     arch: str = option("transformer", "architecture", choices=("rnn", "lstm", "gru", "transformer"))
     d_model: int = option(128, "features of each position; recurrent: of an embedding", least=1)
     layers: int = option(4, "layers of the encoder, and as many of the decoder", least=1, below=1000)
+    decoder_layers: int | None = option(
+        None, "transformer: layers of the decoder, if not as many as of the encoder", least=1, below=1000
+    )
     heads: int = option(4, "transformer: attention heads", least=1)
     d_ff: int = option(256, "transformer: features inside the feed-forward layers", least=1)
     pre_norm: bool = option(False, "transformer: layer norm before each sub-layer instead of after it")
@@ -58,6 +63,9 @@ class PairSettings(Training):
     input_feeding: bool = option(False, "recurrent: each step of the decoder also gets the last one's result")
     dropout: float = option(0.3, "dropout", least=0, below=1)
     label_smoothing: float = option(0.1, "label smoothing", least=0, below=1)
+    r_drop: float = option(
+        0.0, "weight of R-Drop: each sentence twice, with other dropout; to predict the same", least=0, below=1e6
+    )
     max_length: int = option(256, "longest sentence, in tokens", least=2, below=100_000)
     max_tokens: int = option(4096, "positions in a batch, padding included, on either side", least=2)
 
@@ -66,8 +74,17 @@ class PairSettings(Training):
         super().__post_init__()
         if self.arch == "transformer" and self.d_model % self.heads:
             raise UserError(f"--heads {self.heads} must divide --d-model {self.d_model}")
+        if self.r_drop and not self.dropout:
+            raise UserError(
+                f"--r-drop {self.r_drop:g} compares two passes with different dropout: give a --dropout above 0"
+            )
         if self.arch == "transformer" and self.d_model % 2 and self.positions == "sinusoidal":
             raise UserError(f"--positions sinusoidal needs an even --d-model, not {self.d_model}")
+
+    @property
+    def decoder_depth(self) -> int:
+        """The number of layers of the decoder."""
+        return self.decoder_layers or self.layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +92,16 @@ class Settings(PairSettings):
     """Those, and the number of sub-words."""
 
     vocab: int = option(10_000, "sub-words, shared by both languages", least=1, below=2**20)
+    bpe_dropout: float = option(
+        0.0,
+        "share of merges left out when a training sentence is cut into sub-words, anew each epoch",
+        least=0,
+        below=1,
+    )
 
 
 # What only one family of architectures has; the other refuses it.
-TRANSFORMER_ONLY = ("heads", "d_ff", "pre_norm", "positions")
+TRANSFORMER_ONLY = ("decoder_layers", "heads", "d_ff", "pre_norm", "positions")
 RECURRENT_ONLY = ("attention", "hidden", "input_feeding")
 
 # The embedded corpus is free of noise, so nothing is to be regularised; found by a few short runs.
@@ -143,7 +166,7 @@ def make_model(settings: PairSettings, vocab_size: int, device: str) -> Transfor
         label_smoothing=s.label_smoothing, pad_id=PAD, start_id=START, stop_id=STOP,
     )  # fmt: skip
     if s.arch == "transformer":
-        layers: dict[str, Any] = dict(n_encoder_layers=s.layers, n_decoder_layers=s.layers)
+        layers: dict[str, Any] = dict(n_encoder_layers=s.layers, n_decoder_layers=s.decoder_depth)
         shape: dict[str, Any] = dict(n_heads=s.heads, d_ff=s.d_ff, norm_first=s.pre_norm, positions=s.positions)
         model: Transformer | Seq2Seq = Transformer(TransformerConfig(**shared, **layers, **shape))
     else:
@@ -162,20 +185,27 @@ class Task(PairTask):
 
         Raises UserError for a test set of which all is too long: now, not after hours of training.
         """
-        self.tokenizer, self.settings = tokenizer, settings
+        self.tokenizer, self.settings, self.r_drop = tokenizer, settings, settings.r_drop
         self.longest = min(settings.max_length, settings.max_tokens)
         for name, pairs in (corpus.tests or {"validation": corpus.validation}).items():  # what the report translates
             short_enough(pairs, tokenizer.encode_batch([source for source, _ in pairs]), settings.max_length, name)
-        self.batches, dropped = self._batch(corpus.train)
+        self.batches, dropped = self._batch(corpus.train, training=True)
         self.validation, more = self._batch(corpus.validation)
         self.dropped, self.left_out = dropped + more, (corpus.blank, corpus.ragged, corpus.bad)
         self.model = make_model(settings, tokenizer.vocab_size, settings.device)
 
-    def _batch(self, pairs: Sequence[Pair]) -> tuple[Batches, int]:
-        sources, targets = zip(*pairs, strict=True)
-        ids = self.tokenizer.encode_batch(sources), self.tokenizer.encode_batch(targets)
-        source_ids, target_ids, dropped = drop_long(*ids, self.longest)
-        return Batches(source_ids, target_ids, self.settings.max_tokens, self.settings.seed), dropped
+    def _batch(self, pairs: Sequence[Pair], training: bool = False) -> tuple[Batches, int]:
+        s, sides = self.settings, list(zip(*pairs, strict=True))
+        ids = [self.tokenizer.encode_batch(side) for side in sides]
+        kept = [max(map(len, pair)) < self.longest for pair in zip(*ids, strict=True)]
+        source_ids, target_ids, dropped = drop_long(ids[0], ids[1], self.longest)
+        how: dict[str, Any] = {}
+        if training and (p := getattr(s, "bpe_dropout", 0.0)):  # a setting of one program
+            source, target = (list(compress(side, kept)) for side in sides)
+            how["redrawn"] = redrawn(self.tokenizer, source, target, p, s.seed, self.longest)
+        if training and s.r_drop:
+            how["copies"] = 2
+        return Batches(source_ids, target_ids, s.max_tokens, s.seed, **how), dropped
 
 
 class Translator:

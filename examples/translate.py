@@ -15,6 +15,8 @@
     python examples/translate.py export --run runs/en-de --out translator.html   (or --to onnx)
     python examples/translate.py serve --run runs/en-de --port 8000
     python examples/translate.py explain --run runs/en-de --beam 5 "A man sleeps."
+    python examples/translate.py diversify --forward runs/en-de --backward runs/de-en ...
+                                        new data: the pairs, and what trained runs make of them
 
 --data is a folder of train.en, train.de, val.en, ... and test*.en, or one file of tab-separated
 pairs, of which the first column is the source unless a first line names the columns (en<TAB>de,
@@ -36,6 +38,7 @@ from toolkit.checking import Checks
 from toolkit.console import UserError
 from toolkit.corpus import Corpus
 from toolkit.decoding import add_decoding, check_output, check_page, penalty_of
+from toolkit.diversifying import Diversifies
 from toolkit.exporting import Exports
 from toolkit.files import write_text
 from toolkit.judgement import Evaluates
@@ -49,7 +52,7 @@ from toolkit.translation import Settings, Task, Translator, fingerprint, learn_t
 SHOWN = 10  # translations printed after training
 
 
-class Translate(Evaluates, Checks, Exports):
+class Translate(Evaluates, Checks, Diversifies, Exports):
     """Train on sentence pairs; report scores, some translations, and what one of them looks at."""
 
     name, settings = "translate", Settings

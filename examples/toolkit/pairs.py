@@ -68,17 +68,25 @@ class PairTask:
 
 
 def decode(
-    model: EncoderDecoder, ids: Sequence[Source], device: str, longest: int, beam: int = 1, n_best: int = 1, **how: Any
+    model: EncoderDecoder,
+    ids: Sequence[Source],
+    device: str,
+    longest: int,
+    beam: int = 1,
+    n_best: int = 1,
+    rows: int = ROWS,
+    **how: Any,
 ) -> list[list[list[int]]]:
     """The output for each sentence, ids or features, in their order: ``n_best`` lists of ids, the
     best first.
 
     longest: the tokens that the model was trained for, including STOP; an output of that length has
-    no STOP, see `tell_cut_off`. Equally long sentences share a batch. ``how`` goes to ``generate``.
+    no STOP, see `tell_cut_off`. Equally long sentences share a batch, of ``rows`` hypotheses.
+    ``how`` goes to ``generate``.
     """
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
     outputs: list[list[list[int]]] = [[]] * len(ids)
-    size = max(1, ROWS // beam)
+    size = max(1, rows // beam)
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
         source, mask = (mt.asarray(array, device=device) for array in pad_sources([ids[index] for index in chosen]))

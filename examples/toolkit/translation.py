@@ -18,7 +18,7 @@ from toolkit.batches import Batches, check_lengths, drop_long, pad_sources, shor
 from toolkit.bpe_dropout import redrawn
 from toolkit.console import UserError
 from toolkit.corpus import Corpus, Pair, load_parallel
-from toolkit.pairs import PairTask, decode, log_probabilities, tell_cut_off
+from toolkit.pairs import ROWS, PairTask, decode, log_probabilities, tell_cut_off
 from toolkit.program import digest, load_weights, place
 from toolkit.reading import composed
 from toolkit.runs import Run
@@ -250,19 +250,21 @@ class Translator:
         n_best: int = 1,
         skip_blank: bool = False,
         scores: bool = False,
+        rows: int = ROWS,
     ) -> list[str]:
         """Translations in the order of ``sentences``, each one line; greedy if ``beam`` is 1.
 
         n_best: so many for each sentence, the best first. length_penalty: of a beam; default: 0.6.
         skip_blank: a blank sentence has blank translations. scores: each line begins with the
-        log-probability of its tokens (nats) and a tab. Outputs cut off at the longest length that
-        the model was trained for are reported on stderr, by ``where`` and number.
+        log-probability of its tokens (nats) and a tab. rows: hypotheses decoded at a time. Outputs
+        cut off at the longest length that the model was trained for are reported on stderr, by
+        ``where`` and number.
         """
         numbers = [n for n, sentence in enumerate(sentences, start=1) if sentence.strip() or not skip_blank]
         ids = self.encode([sentences[n - 1] for n in numbers], where, numbers)
         longest = self.settings.max_length
         penalty = 0.6 if length_penalty is None else length_penalty
-        found = decode(self.model, ids, self.device, longest, beam, n_best, length_penalty=penalty)
+        found = decode(self.model, ids, self.device, longest, beam, n_best, rows, length_penalty=penalty)
         tell_cut_off(found, longest, where, numbers)
         places = [n_best * (n - 1) + k for n, hypotheses in zip(numbers, found) for k in range(len(hypotheses))]
         written = [tokens for hypotheses in found for tokens in hypotheses]

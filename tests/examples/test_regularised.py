@@ -12,7 +12,6 @@ from scripts import caller, refuser, unreported
 from toolkit.batches import Batches
 from toolkit.bpe_dropout import Resegmented, redrawn, segment
 from toolkit.corpus import Corpus
-from toolkit.r_drop import symmetric_divergence
 from toolkit.samples import cut
 from toolkit.tokenizer import PAD, START, STOP, Tokenizer
 from toolkit.translation import Settings, Task
@@ -81,17 +80,6 @@ def test_the_batches_of_an_epoch_hold_what_was_drawn_for_it(tokenizer):
     for batch in batches.epoch(2):
         for index, row in zip(batch.indices, batch.source, strict=True):
             assert row[row != PAD].tolist() == drawn[index].tolist()
-
-
-def test_the_divergence_is_that_of_the_formula_and_zero_of_equals():
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(2, 3, 7))
-    p, q = (np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True) for x in (a, b))
-    expected = ((p * np.log(p / q)).sum(axis=-1) + (q * np.log(q / p)).sum(axis=-1)) / 2
-    assert np.allclose(symmetric_divergence(mt.Tensor(a), mt.Tensor(b)).numpy(), expected, atol=1e-12)
-    assert not symmetric_divergence(mt.Tensor(a), mt.Tensor(a)).numpy().any()
-    huge = symmetric_divergence(mt.tensor([[800.0, 0.0]]), mt.tensor([[0.0, 800.0]]))
-    assert huge.numpy().tolist() == [800.0]
 
 
 def task(tokenizer, **changes):

@@ -27,6 +27,7 @@ from toolkit.numbers import positive_integer
 from toolkit.pairs import ROWS
 from toolkit.program import Program
 from toolkit.runs import Run
+from toolkit.targets import targets_of
 from toolkit.translation import Settings, Translator, fingerprint
 
 __all__ = ["Diversifies", "Made", "translated", "write_corpus"]
@@ -75,10 +76,12 @@ class Diversifies(Program):
         check_new_folder(options.out)
         data = {"path": options.data, **self.describe(options)}
         languages = data["source"], data["target"]
+        if len(targets_of(data)) > 1:
+            raise UserError(f"--target {data['target']}: diversify makes pairs of one target language; name one")
         _check_names(languages)
         runs = [(self._fitting(folder, "--forward", languages), 0) for folder in options.forward]
         runs += [(self._fitting(folder, "--backward", languages[::-1]), 1) for folder in options.backward]
-        corpus = self.load(data)
+        corpus = self.load(data)[languages[1]]
         for run, side in runs:
             _tell_other_data(run, corpus, side, options.data)
         # All are opened now: a run without weights is to be told before hours of translating.

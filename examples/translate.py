@@ -3,6 +3,8 @@
 
     python examples/translate.py        train on an English-French corpus, show what came of it
     python examples/translate.py train --data multi30k --source en --target de --out runs/en-de
+    python examples/translate.py train --data multi30k --source en --target de,fr --out runs/en-many
+                                        (one model of several target languages: translate --to de)
     python examples/translate.py check --data pairs.tsv --source en --target de   (before training)
     python examples/translate.py train --arch gru --attention additive   (or rnn, lstm; none, dot)
     python examples/translate.py train --resume --out runs/en-de

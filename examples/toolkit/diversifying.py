@@ -113,12 +113,12 @@ class Made:
 
     pairs: list[Pair]
     known: int  # pairs that are there already
-    blank: int  # translations without a word
+    none: int  # texts whose translation is blank, or cut off before its end
     long: int  # texts that the model cannot read
 
     def __str__(self) -> str:
         """One line."""
-        left_out = {"there already": self.known, "with a blank translation": self.blank, "too long": self.long}
+        left_out = {"there already": self.known, "without a whole translation": self.none, "too long": self.long}
         whys = [f"{count:,} {why}" for why, count in left_out.items() if count]
         return f"{len(self.pairs):,} new pairs" + (f"; left out {', '.join(whys)}" if whys else "")
 
@@ -134,7 +134,7 @@ def translated(translator: Translator, pairs: Sequence[Pair], side: int, known: 
     name = ("source", "target")[side]
     short, _ = translator.short_enough([(text, "") for text in texts], f"train, {name} side")
     kept = [text for text, _ in short]
-    found = [text.strip() for text in translator.translate(kept, where=name, **how)]
+    found = [text.strip() for text in translator.translate(kept, where=name, whole=True, **how)]
     made = [(one, other) for one, other in zip(kept, found, strict=True) if other]
     made = [_turned(pair) for pair in made] if side else made
     new = [pair for pair in made if pair not in known]

@@ -238,6 +238,7 @@ class Translator:
         skip_blank: bool = False,
         scores: bool = False,
         rows: int = ROWS,
+        whole: bool = False,
     ) -> list[str]:
         """Translations in the order of ``sentences``, each one line; greedy if ``beam`` is 1.
 
@@ -245,17 +246,20 @@ class Translator:
         skip_blank: a blank sentence has blank translations. scores: each line begins with the
         log-probability of its tokens (nats) and a tab. rows: hypotheses decoded at a time. Outputs
         cut off at the longest length that the model was trained for are reported on stderr, by
-        ``where`` and number.
+        ``where`` and number; with ``whole`` they are blank instead.
         """
         numbers = [n for n, sentence in enumerate(sentences, start=1) if sentence.strip() or not skip_blank]
         ids = self.encode([sentences[n - 1] for n in numbers], where, numbers)
         longest = self.settings.max_length
         penalty = 0.6 if length_penalty is None else length_penalty
         found = decode(self.model, ids, self.device, longest, beam, n_best, rows, length_penalty=penalty)
-        tell_cut_off(found, longest, where, numbers)
+        if not whole:
+            tell_cut_off(found, longest, where, numbers)
         places = [n_best * (n - 1) + k for n, hypotheses in zip(numbers, found) for k in range(len(hypotheses))]
         written = [tokens for hypotheses in found for tokens in hypotheses]
-        made = [_one_line(self.tokenizer.decode(tokens)) for tokens in written]
+        made = [
+            "" if whole and len(tokens) >= longest else _one_line(self.tokenizer.decode(tokens)) for tokens in written
+        ]
         if scores and made:
             sources = [sentence for sentence, hypotheses in zip(ids, found) for _ in hypotheses]
             values = self._log_probabilities(sources, written)

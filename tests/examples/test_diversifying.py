@@ -24,7 +24,7 @@ COLOURS = {"red": "rouges", "golden": "dorés", "white": "blancs", "black": "noi
 PAIRS = [(f"{c} {w}", f"{v} {d}") for c, d in COLOURS.items() for w, v in NOUNS.items()]
 SPLITS = {"train": PAIRS[:18], "val": PAIRS[18:21], "test_small": PAIRS[21:]}
 LEARN = "--arch gru --attention dot --layers 1 --hidden 16 --d-model 16 --vocab 300 --max-length 20 --dropout 0".split()
-LEARN += "--label-smoothing 0 --lr 0.02 --warmup 5 --schedule constant --max-tokens 600 --steps 30".split()
+LEARN += "--label-smoothing 0 --lr 0.02 --warmup 5 --schedule constant --max-tokens 600 --steps 20 --validate-every 20".split()
 
 call = caller(translate.main)
 refused = refuser(call)
@@ -97,10 +97,6 @@ def test_a_folder_that_training_takes(data, runs, tmp_path, capsys):
     sources, targets = ({pair[side] for pair in old.train} for side in (0, 1))
     assert all(source in sources for source, _ in made[:forward])
     assert all(target in targets for _, target in made[forward:])
-    assert (
-        unreported(call)("train", "--data", out, "--source", "en", "--target", "fr", "--out", tmp_path / "r", *LEARN)
-        == 0
-    )
     refused(capsys, "exists; name a new folder", *usual, "--forward", en_fr)
 
 

@@ -24,7 +24,7 @@ NOUNS = [
 TEXTS = [tuple(f"{number[k]} {noun[k]}" for k in range(3)) for number in NUMBERS for noun in NOUNS]
 SPLITS = {"train": TEXTS[:14], "val": TEXTS[:2], "test_small": TEXTS[:4]}
 LEARN = "--arch gru --attention dot --layers 1 --d-model 32 --hidden 32 --vocab 300 --max-length 16 --dropout 0".split()
-LEARN += "--label-smoothing 0 --lr 0.02 --warmup 20 --schedule constant --max-tokens 600 --steps 60 --validate-every 30".split()
+LEARN += "--label-smoothing 0 --lr 0.02 --warmup 20 --schedule constant --max-tokens 600 --steps 40 --validate-every 40".split()
 
 call = caller(translate.main)
 refused = refuser(call)

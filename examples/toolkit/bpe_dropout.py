@@ -12,7 +12,7 @@ an epoch costs no search, and depends on (seed, epoch) alone.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -45,27 +45,38 @@ def segment(symbols: Sequence[str], ranks: dict[tuple[str, str], int], p: float,
 
 
 class Resegmented:
-    """The sentences of one side, in other sub-words in each epoch.
-
-    start: whether they begin with `START`, as targets do; all end in `STOP`.
-    """
+    """The sentences of one side, in other sub-words in each epoch; all end in `STOP`."""
 
     def __init__(
-        self, tokenizer: Tokenizer, texts: Iterable[str], p: float, seed: int, longest: int, start: bool = False
+        self,
+        tokenizer: Tokenizer,
+        texts: Sequence[str],
+        before: Sequence[int | None],
+        p: float,
+        seed: int,
+        longest: int,
     ) -> None:
-        """Draw the segmentations of all words; ``p`` and ``seed`` say which. A sentence that has
-        more than ``longest`` ids in some epoch, `STOP` among them, is cut there as ``encode`` does.
+        """Draw the segmentations of all words; ``p`` and ``seed`` say which.
+
+        before: the token that each sentence begins with, such as `START`, or None. A sentence that
+        has more than ``longest`` ids in some epoch is cut there as ``encode`` does.
         """
-        self.seed, self.longest = seed, longest + start
+        self.seed, self.longest = seed, longest
         ids, ranks = tokenizer.vocabulary(), tokenizer.merges()
         words: dict[str, int] = {}
         sentences = [[words.setdefault(word, len(words)) for word in tokenizer.pieces(text)] for text in texts]
         rng = random.Random(seed)
         variants = [  # the first is that of ``encode``
             [ids[part] for part in segment(word, ranks, p if n else 0, rng)] for word in words for n in range(VARIANTS)
-        ] + [[token] for token in (START, STOP) for _ in range(VARIANTS)]
-        first, last = len(words), len(words) + 1
-        whole = [[*([first] if start else ()), *sentence, last] for sentence in sentences]
+        ]
+        special = {
+            token: len(words) + n for n, token in enumerate(dict.fromkeys([STOP, *before]))
+        }  # words of one token
+        variants += [[token or 0] for token in special for _ in range(VARIANTS)]
+        whole = [
+            [*(() if first is None else (special[first],)), *sentence, special[STOP]]
+            for first, sentence in zip(before, sentences, strict=True)
+        ]
         self._words = np.concatenate([np.array(sentence) for sentence in whole])  # of all sentences
         self._counts = np.array([len(sentence) for sentence in whole])  # words of each
         self._lengths = np.array([len(variant) for variant in variants])
@@ -88,10 +99,12 @@ class Resegmented:
         return np.add.reduceat(self._lengths[chosen], np.cumsum(self._counts) - self._counts)
 
 
-def redrawn(
-    tokenizer: Tokenizer, sources: Sequence[str], targets: Sequence[str], p: float, seed: int, longest: int
-) -> Redrawn:
-    """Both sides of pairs in the sub-words of an epoch, for `Batches`."""
-    source = Resegmented(tokenizer, sources, p, seed, longest)
-    target = Resegmented(tokenizer, targets, p, (seed + 1) % 2**64, longest, start=True)
+def redrawn(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str, str]], p: float, seed: int, longest: int) -> Redrawn:
+    """Both sides of pairs in the sub-words of an epoch, for `Batches`. pairs: source, target, and
+    the special token that the source begins with, or "".
+    """
+    sources, targets, tags = zip(*pairs, strict=True)
+    before = [tokenizer.special.index(tag) if tag else None for tag in tags]
+    source = Resegmented(tokenizer, sources, before, p, seed, longest)
+    target = Resegmented(tokenizer, targets, [START] * len(targets), p, (seed + 1) % 2**64, longest + 1)
     return lambda epoch: (source.draw(epoch), target.draw(epoch))

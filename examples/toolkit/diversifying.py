@@ -27,6 +27,7 @@ from toolkit.numbers import positive_integer
 from toolkit.pairs import ROWS
 from toolkit.program import Program
 from toolkit.runs import Run
+from toolkit.targets import targets_of
 from toolkit.translation import Settings, Translator, fingerprint
 
 __all__ = ["Diversifies", "Made", "translated", "write_corpus"]
@@ -75,10 +76,12 @@ class Diversifies(Program):
         check_new_folder(options.out)
         data = {"path": options.data, **self.describe(options)}
         languages = data["source"], data["target"]
+        if len(targets_of(data)) > 1:
+            raise UserError(f"--target {data['target']}: diversify makes pairs of one target language; name one")
         _check_names(languages)
         runs = [(self._fitting(folder, "--forward", languages), 0) for folder in options.forward]
         runs += [(self._fitting(folder, "--backward", languages[::-1]), 1) for folder in options.backward]
-        corpus = self.load(data)
+        corpus = self.load(data)[languages[1]]
         for run, side in runs:
             _tell_other_data(run, corpus, side, options.data)
         # All are opened now: a run without weights is to be told before hours of translating.
@@ -110,12 +113,12 @@ class Made:
 
     pairs: list[Pair]
     known: int  # pairs that are there already
-    blank: int  # translations without a word
+    none: int  # texts whose translation is blank, or cut off before its end
     long: int  # texts that the model cannot read
 
     def __str__(self) -> str:
         """One line."""
-        left_out = {"there already": self.known, "with a blank translation": self.blank, "too long": self.long}
+        left_out = {"there already": self.known, "without a whole translation": self.none, "too long": self.long}
         whys = [f"{count:,} {why}" for why, count in left_out.items() if count]
         return f"{len(self.pairs):,} new pairs" + (f"; left out {', '.join(whys)}" if whys else "")
 
@@ -131,7 +134,7 @@ def translated(translator: Translator, pairs: Sequence[Pair], side: int, known: 
     name = ("source", "target")[side]
     short, _ = translator.short_enough([(text, "") for text in texts], f"train, {name} side")
     kept = [text for text, _ in short]
-    found = [text.strip() for text in translator.translate(kept, where=name, **how)]
+    found = [text.strip() for text in translator.translate(kept, where=name, whole=True, **how)]
     made = [(one, other) for one, other in zip(kept, found, strict=True) if other]
     made = [_turned(pair) for pair in made] if side else made
     new = [pair for pair in made if pair not in known]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
@@ -24,7 +25,7 @@ from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.settings import Training, option, refuse_options
 from toolkit.suspicions import without
-from toolkit.tokenizer import PAD, START, STOP, Tokenizer
+from toolkit.tokenizer import PAD, START, STOP, Tokenizer, encode_tagged
 
 __all__ = [
     "RECURRENT_ONLY",
@@ -179,32 +180,43 @@ def make_model(settings: PairSettings, vocab_size: int, device: str) -> Transfor
 class Task(PairTask):
     """Translation as a task for `toolkit.trainer`."""
 
-    def __init__(self, corpus: Corpus, tokenizer: Any, settings: PairSettings) -> None:
-        """Tokenise and batch the pairs; ``dropped`` counts those that are too long to train on,
+    def __init__(self, corpus: Corpus | Mapping[str, Corpus], tokenizer: Any, settings: PairSettings) -> None:
+        """Tokenise and batch the pairs, of several corpora by the token that their sources begin
+        with (see `toolkit.targets`); ``dropped`` counts those that are too long to train on,
         ``left_out`` those that are blank, ragged and bad.
 
         Raises UserError for a test set of which all is too long: now, not after hours of training.
         """
         self.tokenizer, self.settings, self.r_drop = tokenizer, settings, settings.r_drop
         self.longest = min(settings.max_length, settings.max_tokens)
-        for name, pairs in (corpus.tests or {"validation": corpus.validation}).items():  # what the report translates
-            short_enough(pairs, tokenizer.encode_batch([source for source, _ in pairs]), settings.max_length, name)
-        self.batches, dropped = self._batch(corpus.train, training=True)
-        self.validation, more = self._batch(corpus.validation)
-        self.dropped, self.left_out = dropped + more, (corpus.blank, corpus.ragged, corpus.bad)
+        corpora = {"": corpus} if isinstance(corpus, Corpus) else corpus
+        for tag, part in corpora.items():
+            for name, pairs in (part.tests or {"validation": part.validation}).items():  # what the report translates
+                ids = encode_tagged(tokenizer, [source for source, _ in pairs], tag)
+                short_enough(pairs, ids, settings.max_length, name)
+        self.batches, dropped = self._batch({tag: part.train for tag, part in corpora.items()}, training=True)
+        self.validation, more = self._batch({tag: part.validation for tag, part in corpora.items()})
+        counts = zip(*((part.blank, part.ragged, part.bad) for part in corpora.values()), strict=True)
+        self.dropped, self.left_out = dropped + more, tuple(map(sum, counts))
         self.model = make_model(settings, tokenizer.vocab_size, settings.device)
 
-    def _batch(self, pairs: Sequence[Pair], training: bool = False) -> tuple[Batches, int]:
-        s, sides = self.settings, list(zip(*pairs, strict=True))
-        ids = [self.tokenizer.encode_batch(side) for side in sides]
-        kept = [max(map(len, pair)) < self.longest for pair in zip(*ids, strict=True)]
-        source_ids, target_ids, dropped = drop_long(ids[0], ids[1], self.longest)
+    def _batch(self, parts: Mapping[str, Sequence[Pair]], training: bool = False) -> tuple[Batches, int]:
+        """The pairs of all parts, by the token that their sources begin with."""
+        s = self.settings
+        sources, targets = [], []
+        for tag, pairs in parts.items():
+            sources += encode_tagged(self.tokenizer, [source for source, _ in pairs], tag)
+            targets += self.tokenizer.encode_batch([target for _, target in pairs])
+        source_ids, target_ids, dropped = drop_long(sources, targets, self.longest)
         how: dict[str, Any] = {}
-        if training and (p := getattr(s, "bpe_dropout", 0.0)):  # a setting of one program
-            source, target = (list(compress(side, kept)) for side in sides)
-            how["redrawn"] = redrawn(self.tokenizer, source, target, p, s.seed, self.longest)
         if training and s.r_drop:
             how["copies"] = 2
+        if training and (p := getattr(s, "bpe_dropout", 0.0)):  # a setting of one program
+            short = [
+                max(len(source), len(target)) < self.longest for source, target in zip(sources, targets, strict=True)
+            ]
+            tagged = list(compress([(*pair, tag) for tag, pairs in parts.items() for pair in pairs], short))
+            how["redrawn"] = redrawn(self.tokenizer, tagged, p, s.seed, self.longest)
         return Batches(source_ids, target_ids, s.max_tokens, s.seed, **how), dropped
 
 
@@ -215,6 +227,8 @@ class Translator:
     them that exists.
     """
 
+    tag = ""  # the token that each sentence begins with, if there is one
+
     def __init__(self, run: Run, weights: str = "", device: str = "cpu", tokenizer: Any = None) -> None:
         """``tokenizer``: default: the one that is saved with the run."""
         self.settings: PairSettings = run.settings
@@ -223,11 +237,17 @@ class Translator:
         self.model = make_model(self.settings, self.tokenizer.vocab_size, device)
         self.weights = load_weights(self.model, run, weights)
 
+    def tagged(self, tag: str) -> Translator:
+        """The same, but that each sentence begins with the special token ``tag``."""
+        made = copy.copy(self)
+        made.tag = tag
+        return made
+
     def short_enough(self, pairs: Sequence[Pair], name: str) -> tuple[list[Pair], str]:
         """The pairs whose sources the model can read, and a remark on the others. Raises UserError
         if nothing is left.
         """
-        ids = self.tokenizer.encode_batch([source for source, _ in pairs])
+        ids = encode_tagged(self.tokenizer, [source for source, _ in pairs], self.tag)
         return short_enough(pairs, ids, self.settings.max_length, name)
 
     def encode(self, sentences: Sequence[str], where: str, numbers: Sequence[int] | None = None) -> list[list[int]]:
@@ -237,7 +257,7 @@ class Translator:
         for number, sentence in zip(numbers or range(1, len(sentences) + 1), sentences):
             if not sentence.strip():
                 raise UserError(f"{where} {number} is empty; there is nothing to translate")
-        ids = self.tokenizer.encode_batch(sentences)
+        ids = encode_tagged(self.tokenizer, sentences, self.tag)
         check_lengths(ids, self.settings.max_length, where, numbers)
         return ids
 
@@ -251,6 +271,7 @@ class Translator:
         skip_blank: bool = False,
         scores: bool = False,
         rows: int = ROWS,
+        whole: bool = False,
     ) -> list[str]:
         """Translations in the order of ``sentences``, each one line; greedy if ``beam`` is 1.
 
@@ -258,17 +279,20 @@ class Translator:
         skip_blank: a blank sentence has blank translations. scores: each line begins with the
         log-probability of its tokens (nats) and a tab. rows: hypotheses decoded at a time. Outputs
         cut off at the longest length that the model was trained for are reported on stderr, by
-        ``where`` and number.
+        ``where`` and number; with ``whole`` they are blank instead.
         """
         numbers = [n for n, sentence in enumerate(sentences, start=1) if sentence.strip() or not skip_blank]
         ids = self.encode([sentences[n - 1] for n in numbers], where, numbers)
         longest = self.settings.max_length
         penalty = 0.6 if length_penalty is None else length_penalty
         found = decode(self.model, ids, self.device, longest, beam, n_best, rows, length_penalty=penalty)
-        tell_cut_off(found, longest, where, numbers)
+        if not whole:
+            tell_cut_off(found, longest, where, numbers)
         places = [n_best * (n - 1) + k for n, hypotheses in zip(numbers, found) for k in range(len(hypotheses))]
         written = [tokens for hypotheses in found for tokens in hypotheses]
-        made = [_one_line(self.tokenizer.decode(tokens)) for tokens in written]
+        made = [
+            "" if whole and len(tokens) >= longest else _one_line(self.tokenizer.decode(tokens)) for tokens in written
+        ]
         if scores and made:
             sources = [sentence for sentence, hypotheses in zip(ids, found) for _ in hypotheses]
             values = self._log_probabilities(sources, written)
@@ -285,7 +309,7 @@ class Translator:
         Raises UserError for a blank side, or one too long for the model, by ``where`` and number.
         """
         sources = self.encode([source for source, _ in pairs], f"the sentence of {where}")
-        targets = self.encode([target for _, target in pairs], f"the translation of {where}")
+        targets = self.tagged("").encode([target for _, target in pairs], f"the translation of {where}")
         values = self._log_probabilities(sources, targets)
         return [(float(value), len(ids) + 1) for value, ids in zip(values, targets, strict=True)]
 

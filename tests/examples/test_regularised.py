@@ -30,6 +30,10 @@ def tokenizer():
     return Tokenizer.train(TEXTS, 320)
 
 
+def resegmented(tokenizer, p, first=None, longest=100):
+    return Resegmented(tokenizer, TEXTS, [first] * len(TEXTS), p, seed=1, longest=longest)
+
+
 def sentences(side, epoch):
     """The ids of each sentence in an epoch."""
     values, lengths = side.draw(epoch)
@@ -47,14 +51,14 @@ def test_merges_are_made_in_their_order_and_left_out_by_chance():
 
 
 def test_without_dropout_the_sub_words_are_those_of_encode(tokenizer):
-    side = Resegmented(tokenizer, TEXTS, 0.0, seed=1, longest=100)
+    side = resegmented(tokenizer, 0.0)
     assert sentences(side, 5) == [[*ids, STOP] for ids in tokenizer.encode_batch(TEXTS)]
 
 
 def test_each_epoch_has_other_sub_words_of_the_same_text(tokenizer):
-    side = Resegmented(tokenizer, TEXTS, 0.2, seed=1, longest=100, start=True)
+    side = resegmented(tokenizer, 0.2, START)
     first, second = sentences(side, 0), sentences(side, 1)
-    assert first == sentences(Resegmented(tokenizer, TEXTS, 0.2, seed=1, longest=100, start=True), 0) != second
+    assert first == sentences(resegmented(tokenizer, 0.2, START), 0) != second
     for ids, text in zip([*first, *second], [*TEXTS, *TEXTS], strict=True):
         assert ids[0] == START and ids[-1] == STOP and tokenizer.decode(ids[1:-1]) == text
     assert sum(map(len, first)) > sum(map(len, tokenizer.encode_batch(TEXTS))) + 2 * len(TEXTS)
@@ -63,7 +67,7 @@ def test_each_epoch_has_other_sub_words_of_the_same_text(tokenizer):
 def test_a_sentence_that_gets_too_long_is_cut_as_encode_does(tokenizer):
     plain = tokenizer.encode_batch(TEXTS)
     longest = max(map(len, plain)) + 1
-    side = Resegmented(tokenizer, TEXTS, 0.5, seed=1, longest=longest)
+    side = resegmented(tokenizer, 0.5, longest=longest)
     drawn = sentences(side, 0)
     assert max(map(len, drawn)) <= longest
     assert any(one == [*other, STOP] for one, other in zip(drawn, plain, strict=True))
@@ -71,7 +75,7 @@ def test_a_sentence_that_gets_too_long_is_cut_as_encode_does(tokenizer):
 
 def test_the_batches_of_an_epoch_hold_what_was_drawn_for_it(tokenizer):
     ids = tokenizer.encode_batch(TEXTS)
-    made = redrawn(tokenizer, TEXTS, TEXTS, 0.2, seed=3, longest=100)
+    made = redrawn(tokenizer, [(text, text, "") for text in TEXTS], 0.2, seed=3, longest=100)
     batches = Batches(ids, ids, 80, seed=3, redrawn=made)
     (values, lengths), _ = made(2)
     drawn = np.split(values, np.cumsum(lengths)[:-1])
@@ -84,6 +88,15 @@ def test_the_batches_of_an_epoch_hold_what_was_drawn_for_it(tokenizer):
 
 def task(tokenizer, **changes):
     return Task(Corpus(PAIRS, PAIRS[:4], {}), tokenizer, Settings(**{**TINY, **changes}))
+
+
+def test_a_tag_stays_the_first_token():
+    tokenizer = Tokenizer.train(TEXTS, 320, tags=["<2xx>", "<2yy>"])
+    parts = {"<2xx>": Corpus(PAIRS, PAIRS[:4], {}), "<2yy>": Corpus(PAIRS[::-1], PAIRS[:4], {})}
+    made = Task(parts, tokenizer, Settings(**TINY, bpe_dropout=0.3))
+    wanted = [tokenizer.special.index(tag) for tag in parts for _ in PAIRS]
+    for batch in made.epoch(3):
+        assert batch.source[:, 0].tolist() == [wanted[index] for index in batch.indices]
 
 
 def test_the_loss_is_that_of_two_passes_and_of_how_far_they_are_apart(tokenizer):

@@ -35,6 +35,8 @@ from minitensor.models.published_config import (
     CONFIG,
     GENERATION,
     GENERATION_CONFIG,
+    SEARCH,
+    check_usual,
     naming,
     read_config,
     read_generation,
@@ -81,6 +83,8 @@ class Pretrained(nn.Module):
     config_class: ClassVar[Any]
     # What a model that generates obeys in generation_config.json.
     generates: ClassVar[tuple[str, ...]] = ()
+    # What else would change the search, and the only values that it may have.
+    searches: ClassVar[dict[str, Any]] = {}
     output_names: ClassVar[tuple[str, ...]] = ()  # in a file, of what "tie_word_embeddings" ties
     _generation: dict[str, Any] = {}  # what that file said
 
@@ -103,6 +107,7 @@ class Pretrained(nn.Module):
         folder = _existing_folder(folder)
         values = read_config(folder, cls.model_type)
         generation = read_generation(folder) if cls.generates else None
+        _check_search(cls, folder, values, generation)
         values = with_generation(values, generation, cls.generates)
         stored = StoredTensors(folder)
         shapes = {name: stored.shape(name) for name in stored.files}
@@ -119,6 +124,8 @@ class Pretrained(nn.Module):
             warnings.warn(f"{folder} has no weights for {listed(fresh)}: they keep their initial values", stacklevel=2)
         model.astype(dtype or stored.dtype)
         _fill(model, stored, folder)
+        with naming(folder):
+            model.check_stored(stored)
         model._generation = generation or {}
         return model.to(device).eval()
 
@@ -136,7 +143,9 @@ class Pretrained(nn.Module):
         own = _parameters(self, self.entries())
         dtype = next(iter(own.values())).dtype
         values = written(self.config.to_hugging_face()) | {"model_type": self.model_type, "dtype": dtype.name}
-        config = json.dumps(values, indent=2, sort_keys=True) + "\n"
+        own_search = {name for name in self.generates if name in SEARCH}
+        told = {name: value for name, value in values.items() if name not in own_search}
+        config = json.dumps(told, indent=2, sort_keys=True) + "\n"
         parts: dict = {}
         for entry in self.entries():
             parts |= _parts(own[entry.ours], entry)
@@ -168,10 +177,14 @@ class Pretrained(nn.Module):
         """The name in the table of ``name`` in a file; None if it is to be passed over."""
         return name
 
+    def check_stored(self, stored):
+        """Raise ValueError if what is passed over is not what it is taken for; default: nothing."""
+
 
 def usual_names(values, other):
-    """``values`` of config.json by their usual names; ``other`` ones are those that also count."""
-    return {other.get(name, name): value for name, value in values.items()}
+    """``values`` of config.json by their usual names; ``other`` ones also count, and go first."""
+    usual = {name: value for name, value in values.items() if name not in other}
+    return usual | {other[name]: value for name, value in values.items() if name in other}
 
 
 def our_activation(name, field="hidden_act"):
@@ -190,6 +203,14 @@ def their_activation(name):
 
 
 # --- reading --------------------------------------------------------------------------------------
+
+
+def _check_search(cls, folder, values, generation):
+    """Raise ValueError for a search that ``cls`` does not have, in whichever file says it."""
+    file = CONFIG if generation is None else GENERATION_CONFIG
+    said = values if generation is None else generation
+    with naming(folder / file):
+        check_usual(said, cls.searches, f"{cls.__name__}.generate", file)
 
 
 def _check_fit(cls, config, stored, folder):

@@ -17,8 +17,8 @@ from minitensor.files.safetensors import CURE, FileFormatError, refuse_pointer
 from minitensor.models.configuration import Config
 
 __all__ = [
-    "CONFIG", "GENERATION", "GENERATION_CONFIG", "PublishedConfig", "check_usual", "checked", "extras", "fields_of", "naming",
-    "read_config", "read_generation", "read_json", "values_of", "with_generation", "with_labels", "written",
+    "CONFIG", "GENERATION", "GENERATION_CONFIG", "SEARCH", "PublishedConfig", "check_usual", "checked", "extras", "fields_of",
+    "naming", "read_config", "read_generation", "read_json", "values_of", "with_generation", "with_labels", "written",
 ]  # fmt: skip
 
 
@@ -66,6 +66,8 @@ CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
 LEFT_OUT = {"problem_type"}
 # In either file.
 GENERATION = ("eos_token_id", "decoder_start_token_id", "pad_token_id", "bos_token_id")
+# How texts are searched for: transformers refuses to generate if config.json says it.
+SEARCH = ("bad_words_ids", "length_penalty", "num_beams", "renormalize_logits")
 LARGEST = 2**63 - 1  # integer that an array holds
 # Said anew whenever a model is saved.
 WRITTEN = {"architectures", "dtype", "torch_dtype", "model_type"}
@@ -100,6 +102,11 @@ def small(value):
     return _is_number(value) and 0 < value < math.inf
 
 
+def number(value):
+    """A finite number."""
+    return _is_number(value) and math.isfinite(value)
+
+
 def deviation(value):
     """A number of at least 0."""
     return _is_number(value) and 0 <= value < math.inf
@@ -113,6 +120,13 @@ def token(value):
 def tokens(value):
     """The number of a token, a list of them, or null."""
     return token(value) or (isinstance(value, list) and all(_is_integer(item) and item >= 0 for item in value))
+
+
+def single_tokens(value):
+    """A list of lists with the number of one token each, such as [[3]]."""
+    return isinstance(value, list) and all(
+        isinstance(one, list) and len(one) == 1 and None not in one and token(one[0]) for one in value
+    )
 
 
 def flag(value):
@@ -140,23 +154,27 @@ def names_of_numbers(value):
 KINDS = {
     size: """vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings
         type_vocab_size n_positions n_embd n_layer n_head d_model d_kv d_ff num_heads num_layers
-        relative_attention_num_buckets relative_attention_max_distance num_channels""",
+        relative_attention_num_buckets relative_attention_max_distance num_channels encoder_layers decoder_layers
+        encoder_attention_heads decoder_attention_heads encoder_ffn_dim decoder_ffn_dim""",
     sides: "image_size patch_size",
     probability: """hidden_dropout_prob attention_probs_dropout_prob resid_pdrop attn_pdrop embd_pdrop dropout_rate
-        feed_forward_dropout""",
+        feed_forward_dropout dropout attention_dropout activation_dropout""",
     small: "layer_norm_eps layer_norm_epsilon",
-    deviation: "initializer_range",
+    deviation: "initializer_range init_std",
     token: "pad_token_id decoder_start_token_id bos_token_id",
     tokens: "eos_token_id",
     flag: """tie_word_embeddings scale_decoder_outputs scale_attn_weights scale_attn_by_inverse_layer_idx
-        add_cross_attention is_decoder qkv_bias""",
+        add_cross_attention is_decoder qkv_bias scale_embedding share_encoder_decoder_embeddings""",
     text: "hidden_act activation_function feed_forward_proj pooler_act model_type",
     texts: "architectures",
     names_of_numbers: "id2label",
 }
 KIND_OF = {name: kind for kind, names in KINDS.items() for name in names.split()}
 # The first is cut into as many parts as the second says.
-HEADS = (("hidden_size", "num_attention_heads"), ("n_embd", "n_head"))
+HEADS = (
+    ("hidden_size", "num_attention_heads"), ("n_embd", "n_head"),
+    ("d_model", "encoder_attention_heads"), ("d_model", "decoder_attention_heads"),
+)  # fmt: skip
 MAY_BE_NULL = {  # transformers then does without, or takes another field
     "n_inner": size,
     "num_decoder_layers": size,
@@ -164,6 +182,11 @@ MAY_BE_NULL = {  # transformers then does without, or takes another field
     "pooler_output_size": size,
     "problem_type": text,
     "position_embedding_type": text,
+    "decoder_vocab_size": size,
+    "num_beams": size,
+    "length_penalty": number,
+    "renormalize_logits": flag,
+    "bad_words_ids": single_tokens,
 }
 
 
@@ -194,14 +217,14 @@ def _shown(value):
     return written if len(written) <= 60 else f"{written[:57]}..."
 
 
-def check_usual(values, usual, model):
-    """Raise ValueError for a value of config.json that is neither null nor the ``usual`` one.
+def check_usual(values, usual, model, file=CONFIG):
+    """Raise ValueError for a value of ``file`` that is neither null nor the ``usual`` one.
 
     model: what is made for that one alone, for the error.
     """
     for name, value in usual.items():
         if values.get(name) not in (None, value):
-            raise ValueError(f"config.json: {name} is {values[name]!r}; {model} is made for {value!r} alone")
+            raise ValueError(f"{file}: {name} is {values[name]!r}; {model} is made for {value!r} alone")
 
 
 def fields_of(values, names):
@@ -264,8 +287,9 @@ def read_generation(folder):
 def with_generation(values, generation, fields):
     """``values`` of config.json with what generation_config.json says of ``fields`` instead.
 
-    As in transformers: that file alone says what texts stop at, and if it does not they do not;
-    they start with its "decoder_start_token_id", or else its "bos_token_id".
+    As in transformers: that file alone says what texts stop at and how they are searched for, and
+    if it does not they do not stop, and the search is the usual one; they start with its
+    "decoder_start_token_id", or else its "bos_token_id".
     """
     if generation is None:
         return values
@@ -275,7 +299,8 @@ def with_generation(values, generation, fields):
         "pad_token_id": generation.get("pad_token_id"),
     }
     found = {name: value for name, value in found.items() if value is not None and name in fields}
-    return values | found | {"eos_token_id": generation.get("eos_token_id")}
+    alone = [name for name in fields if name in SEARCH]
+    return values | found | {name: generation.get(name) for name in ("eos_token_id", *alone)}
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from minitensor.models.explain.residuals import sub_layers
 from minitensor.models.explain.stages import embeddings, patches
 from minitensor.models.language_model import LanguageModel
 from minitensor.models.recurrent import SequenceRegressor
+from minitensor.models.search import penalty as usual_penalty
 from minitensor.models.vit import ViT
 
 __all__ = ["explain"]
@@ -215,4 +216,5 @@ def _beam(model, reading, size, length_penalty, max_new_tokens):
             prompt = np.array(reading.source[: reading.about["prompt"]])
             limit = reading.about["limit"]
             state, start = model.start([prompt]), int(prompt[-1])
-        return search_tree(model.step, state, start, stops, limit, size, length_penalty)
+        penalty = getattr(model, "penalty", usual_penalty)
+        return search_tree(model.step, state, start, stops, limit, size, length_penalty, penalty)

@@ -37,7 +37,7 @@ def theirs(**changes):
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "positions" not in name:
-                parameter.copy_(torch.randn_like(parameter) * 0.4 + (0.9 if parameter.ndim == 1 else 0.0))
+                parameter.copy_(torch.randn_like(parameter) * 0.4 + (0.9 if name.endswith("norm.weight") else 0.0))
         model.final_logits_bias.copy_(torch.randn_like(model.final_logits_bias))
     return model
 
@@ -109,40 +109,62 @@ def test_loss_and_gradients(tmp_path, batch):
     assert not gradients  # each of theirs has been compared
 
 
+# --- searching ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def talker():
+    """A model in float64 that says many different words, and comes to an end."""
+    config = MarianConfig(
+        vocab_size=WORDS, d_model=24, n_encoder_layers=1, n_decoder_layers=2, n_encoder_heads=2, n_decoder_heads=2,
+        d_encoder_ff=32, d_decoder_ff=32, share_embeddings=False, tie_output=False, pad_id=PAD, start_id=PAD, max_length=64,
+    )  # fmt: skip
+    model, draw = Marian(config).astype("float64").eval(), np.random.default_rng(0)
+    spread = {"source_embedding.weight": 1.0, "target_embedding.weight": 3.0, "output.weight": 0.4}
+    for name, parameter in model.named_parameters():
+        if "norm" not in name:
+            std = spread.get(name, 0.6 * parameter.shape[-1] ** -0.5)
+            parameter.assign(draw.normal(size=parameter.shape) * std)
+    offset = np.zeros((1, WORDS))
+    offset[0, 0], offset[0, PAD] = 2.0, 1.5  # what ends and what is forbidden would be likely
+    model.output.offset.assign(offset)
+    return model
+
+
 SEARCHES = [
     dict(num_beams=1),
     dict(num_beams=1, bad_words_ids=[[PAD], [7]]),
     dict(num_beams=4, bad_words_ids=[[PAD]], length_penalty=0.0),
     dict(num_beams=4, bad_words_ids=[[PAD], [0]], length_penalty=1.0, renormalize_logits=True),
-    dict(num_beams=3, bad_words_ids=[[PAD], [7]], length_penalty=1.0),
-    dict(num_beams=3, length_penalty=2.5),
+    dict(num_beams=3, bad_words_ids=[[PAD], [7]]),
+    dict(num_beams=6, length_penalty=0.8),
     dict(num_beams=6, length_penalty=-0.5, renormalize_logits=True),
 ]
 
 
 @pytest.mark.parametrize("search", SEARCHES, ids=str)
-def test_what_is_generated(tmp_path, batch, search):
-    """What generation_config.json says of the search is obeyed."""
+def test_what_is_generated(tmp_path, talker, batch, search):
+    """What generation_config.json says of the search is obeyed, by both."""
     source, mask, _ = batch
-    other = theirs()
-    with torch.no_grad():
-        other.model.shared.weight *= 0.4  # else a tied model says again what it has just said
-        other.final_logits_bias[0, 0] += 1.5  # and sentences end
-        other.final_logits_bias[0, PAD] += 3.0  # what is forbidden would be likely
-    other.generation_config.update(**search)
-    model = loaded(other, tmp_path)
-    how = dict(attention_mask=torch.tensor(mask).long(), max_new_tokens=25, early_stopping="never")
-    if search["num_beams"] == 1:
-        del how["early_stopping"]
-    expected = other.generate(torch.tensor(source), **how)[:, 1:].tolist()
-    found = model.generate(source, 25, mask=mask)
-    print(found, expected)
-    for ours, whole in zip(found, expected, strict=True):
-        assert ours == whole[: whole.index(0) if 0 in whole else 25]
+    talker.save_pretrained(tmp_path)
+    path = tmp_path / "generation_config.json"
+    said = {name: value for name, value in json.loads(path.read_text(encoding="utf-8")).items() if name.endswith("_id")}
+    path.write_text(json.dumps(said | search), encoding="utf-8")
+    model = Marian.from_pretrained(tmp_path)
+    found = model.generate(source, 60, mask=mask)
+    assert len({token for ids in found for token in ids}) > 2  # no mere repetition
+    assert max(map(len, found)) < 60  # nothing is cut: transformers then compares what is whole with what is not
     model.save_pretrained(tmp_path / "again")
-    assert Marian.from_pretrained(tmp_path / "again").generate(source, 25, mask=mask) == found
-    back = transformers.MarianMTModel.from_pretrained(tmp_path / "again", dtype=torch.float64).eval()
-    assert back.generate(torch.tensor(source), **how)[:, 1:].tolist() == expected
+    how = dict(attention_mask=torch.tensor(mask).long(), max_new_tokens=60)
+    how |= dict(early_stopping="never") if search["num_beams"] > 1 else {}
+    for folder in (tmp_path, tmp_path / "again"):
+        other = transformers.MarianMTModel.from_pretrained(folder, dtype=torch.float64).eval()
+        answers = other.generate(torch.tensor(source), **how)[:, 1:].tolist()
+        assert found == [ids[: ids.index(0)] if 0 in ids else ids for ids in answers]
+        assert Marian.from_pretrained(folder).generate(source, 60, mask=mask) == found
+
+
+# --- files ----------------------------------------------------------------------------------------
 
 
 def test_a_folder_as_the_first_converters_wrote_it(tmp_path, batch):

@@ -69,6 +69,10 @@ class EncoderDecoder(nn.Module):
         """Log-probabilities (rows, V) of the next token, given each row's newest, ``ids``."""
         raise NotImplementedError
 
+    def search_step(self, ids, state):
+        """``step`` as a search sees it, which may rule out tokens; here the same."""
+        return self.step(ids, state)
+
     def loss(self, source, target_in, target_out, mask=None, divide_by=None):
         """Label-smoothed cross-entropy per real target token (those that are not padding), in nats.
 
@@ -116,4 +120,4 @@ class EncoderDecoder(nn.Module):
                 state.reorder(np.arange(source.shape[0]).repeat(each))
                 limit = limit if limit.ndim == 0 else limit.repeat(each)
             how = (limit, beam_size, length_penalty, n_best, self.penalty)
-            return search(self.step, state, start_ids, () if c.stop_id is None else c.stop_id, *how)
+            return search(self.search_step, state, start_ids, () if c.stop_id is None else c.stop_id, *how)

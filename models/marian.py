@@ -140,13 +140,16 @@ class Marian(PublishedMarian, Transformer):
         length_penalty = c.length_penalty if length_penalty is None else length_penalty
         return super().generate(source, max_new_tokens, beam_size, length_penalty, mask, n_best, start_ids)
 
-    def _log_probabilities(self, logits):
-        """Of logits (rows, V); minus infinity for what is never written."""
-        c, logits = self.config, logits if self.config.renormalize else F.log_softmax(logits)
+    @mt.no_grad
+    def search_step(self, ids, state):
+        """``step`` with minus infinity for what is never written; the others' may be made to add up
+        to a probability of 1 again.
+        """
+        c, y = self.config, self.step(ids, state)  # (rows, V)
         if c.forbidden_ids:
-            places = mt.asarray(np.tile(c.forbidden_ids, (len(logits), 1)), device=logits.device)
-            logits = mt.put_along_axis(logits, places, -math.inf, axis=1)
-        return F.log_softmax(logits) if c.renormalize else logits
+            places = mt.asarray(np.tile(c.forbidden_ids, (len(y), 1)), device=y.device)
+            y = mt.put_along_axis(y, places, -math.inf, axis=1)
+        return F.log_softmax(y) if c.renormalize else y
 
 
 class OffsetLinear(nn.Linear):

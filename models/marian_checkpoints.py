@@ -25,11 +25,12 @@ __all__ = ["PRESETS", "WORDS", "PublishedMarian", "from_hugging_face", "to_huggi
 
 WORDS = 58101  # of a vocabulary that config.json does not tell of
 
-PRESETS: dict[str, dict[str, Any]] = {  # sizes; every pair of languages has a vocabulary of its own
+PRESETS: dict[str, dict[str, Any]] = {  # sizes; each pair of languages has a vocabulary of its own
     "opus-mt": dict(
         max_length=512, d_model=512, n_encoder_layers=6, n_decoder_layers=6, n_encoder_heads=8, n_decoder_heads=8,
         d_encoder_ff=2048, d_decoder_ff=2048, activation="silu", scale_embedding=True,
     ),
+    "opus-mt-tc-big": dict(n_encoder_layers=6, n_decoder_layers=6, activation="relu", scale_embedding=True),
 }  # fmt: skip
 
 # Our fields and their names in config.json; the defaults are the same.
@@ -159,7 +160,6 @@ class PublishedMarian(Pretrained):
     model_type = "marian"
     generates = ("eos_token_id", "decoder_start_token_id", "pad_token_id", *SEARCHED)
     searches = SEARCHES
-    output_names = (OUTPUT,)
 
     def entries(self):
         """Our parameters and theirs."""

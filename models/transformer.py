@@ -113,11 +113,7 @@ class Transformer(EncoderDecoder):
         ids = mt.asarray(ids).to(state.device).reshape((-1, 1))
         x = self._embed(ids, self.target_embedding, self.target_positions, start=state.cache.length)
         y = self.decoder(x, None, memory_mask=state.keys, cache=state.cache)
-        return self._log_probabilities(self.output(y[:, -1]))
-
-    def _log_probabilities(self, logits):
-        """What ``step`` says of logits (rows, V)."""
-        return F.log_softmax(logits)
+        return F.log_softmax(self.output(y[:, -1]))
 
     # --- looking inside ---------------------------------------------------------------------------
 

@@ -148,7 +148,8 @@ class Marian(PublishedMarian, Transformer):
         c, y = self.config, self.step(ids, state)  # (rows, V)
         if c.forbidden_ids:
             places = mt.asarray(np.tile(c.forbidden_ids, (len(y), 1)), device=y.device)
-            y = mt.put_along_axis(y, places, -math.inf, axis=1)
+            never = mt.full((1, 1), -math.inf, dtype=y.dtype, device=y.device)
+            y = mt.put_along_axis(y, places, never, axis=1)
         return F.log_softmax(y) if c.renormalize else y
 
 

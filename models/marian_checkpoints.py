@@ -70,7 +70,7 @@ USUAL = {  # what old files say, and no model of transformers obeys or Marian is
     "decoder_layerdrop": 0.0,
     "is_decoder": False,
 }
-SEARCHES = {
+SEARCHES = {  # what a file may ask for beyond SEARCHED, and the only values that it may have
     "do_sample": False,
     "no_repeat_ngram_size": 0,
     "encoder_no_repeat_ngram_size": 0,
@@ -159,7 +159,16 @@ class PublishedMarian(Pretrained):
 
     model_type = "marian"
     generates = ("eos_token_id", "decoder_start_token_id", "pad_token_id", *SEARCHED)
-    searches = SEARCHES
+
+    @classmethod
+    def check_search(cls, values, file):
+        """Raise ValueError for a search in the ``values`` of ``file`` that Marian does not have."""
+        check_usual(values, SEARCHES, "Marian.generate", file)
+        odd = [words for words in values.get("bad_words_ids") or () if len(words) > 1]
+        if odd:
+            raise ValueError(
+                f"{file}: bad_words_ids has {odd[0]}; Marian.generate forbids tokens, not sequences of them: leave it out"
+            )
 
     def entries(self):
         """Our parameters and theirs."""

@@ -36,7 +36,6 @@ from minitensor.models.published_config import (
     GENERATION,
     GENERATION_CONFIG,
     SEARCH,
-    check_usual,
     naming,
     read_config,
     read_generation,
@@ -83,8 +82,6 @@ class Pretrained(nn.Module):
     config_class: ClassVar[Any]
     # What a model that generates obeys in generation_config.json.
     generates: ClassVar[tuple[str, ...]] = ()
-    # What else would change the search, and the only values that it may have.
-    searches: ClassVar[dict[str, Any]] = {}
     output_names: ClassVar[tuple[str, ...]] = ()  # in a file, of what "tie_word_embeddings" ties
     _generation: dict[str, Any] = {}  # what that file said
 
@@ -107,7 +104,9 @@ class Pretrained(nn.Module):
         folder = _existing_folder(folder)
         values = read_config(folder, cls.model_type)
         generation = read_generation(folder) if cls.generates else None
-        _check_search(cls, folder, values, generation)
+        file = CONFIG if generation is None else GENERATION_CONFIG
+        with naming(folder / file):
+            cls.check_search(values if generation is None else generation, file)
         values = with_generation(values, generation, cls.generates)
         stored = StoredTensors(folder)
         shapes = {name: stored.shape(name) for name in stored.files}
@@ -165,6 +164,13 @@ class Pretrained(nn.Module):
         return cls.config_class.from_hugging_face(values)
 
     @classmethod
+    def check_search(cls, values, file):
+        """Raise ValueError for what ``values`` of ``file`` say of a search that there is not.
+
+        Default: nothing is looked at.
+        """
+
+    @classmethod
     def adapted(cls, config, changes):
         """``config`` with the ``changes`` that were asked for, and what they entail."""
         return changed(config, changes)
@@ -203,14 +209,6 @@ def their_activation(name):
 
 
 # --- reading --------------------------------------------------------------------------------------
-
-
-def _check_search(cls, folder, values, generation):
-    """Raise ValueError for a search that ``cls`` does not have, in whichever file says it."""
-    file = CONFIG if generation is None else GENERATION_CONFIG
-    said = values if generation is None else generation
-    with naming(folder / file):
-        check_usual(said, cls.searches, f"{cls.__name__}.generate", file)
 
 
 def _check_fit(cls, config, stored, folder):

@@ -122,10 +122,10 @@ def tokens(value):
     return token(value) or (isinstance(value, list) and all(_is_integer(item) and item >= 0 for item in value))
 
 
-def single_tokens(value):
-    """A list of lists with the number of one token each, such as [[3]]."""
+def lists_of_tokens(value):
+    """A list of lists of the numbers of tokens, such as [[3], [4, 5]]."""
     return isinstance(value, list) and all(
-        isinstance(one, list) and len(one) == 1 and None not in one and token(one[0]) for one in value
+        isinstance(one, list) and one and None not in one and tokens(one) for one in value
     )
 
 
@@ -186,7 +186,7 @@ MAY_BE_NULL = {  # transformers then does without, or takes another field
     "num_beams": size,
     "length_penalty": number,
     "renormalize_logits": flag,
-    "bad_words_ids": single_tokens,
+    "bad_words_ids": lists_of_tokens,
 }
 
 

@@ -11,6 +11,7 @@ import minitensor as mt
 from minitensor.files.safetensors import TensorFile, tensor_file
 from minitensor.models.marian import Marian, MarianConfig
 from minitensor.models.search import beam_search, power
+from tests.backend import fake_device
 
 SIZES = dict(
     vocab_size=12, d_model=8, n_encoder_heads=2, n_decoder_heads=2, d_encoder_ff=12, d_decoder_ff=10, n_encoder_layers=1,
@@ -63,6 +64,18 @@ def test_what_is_forbidden_is_never_written(beam):
     np.testing.assert_allclose(seen.sum(axis=1), 1.0)
     kept = [token for token in range(12) if token not in (often, 11)]
     np.testing.assert_allclose(seen[:, kept] / np.exp(plain)[:, kept], seen[:, :1] / np.exp(plain)[:, :1] * np.ones(10))
+
+
+def test_what_is_forbidden_is_so_on_another_device(monkeypatch):
+    """On a device that is not NumPy, in the place of a GPU."""
+    model = make(forbidden_ids=(11, 2))
+    y = np.log(np.random.default_rng(0).dirichlet(np.ones(12), 3))
+    expected = np.where(np.isin(np.arange(12), (11, 2)), -np.inf, y)
+    with fake_device.installed():
+        monkeypatch.setattr(model, "step", lambda ids, state: mt.asarray(y, device="cuda"))
+        found = model.search_step(None, None)
+        assert found.device.startswith("cuda")
+        np.testing.assert_array_equal(found.to("cpu").numpy(), expected)
 
 
 def test_a_beam_and_its_penalty_are_by_default_those_of_the_configuration():
@@ -140,10 +153,7 @@ def test_the_search_stands_in_generation_config_alone(saved):
         ({"no_repeat_ngram_size": 3}, "no_repeat_ngram_size is 3; Marian.generate is made for 0 alone"),
         ({"do_sample": True}, "do_sample is True; Marian.generate is made for False alone"),
         ({"forced_bos_token_id": 4}, "forced_bos_token_id is 4; Marian.generate is made for None alone"),
-        (
-            {"bad_words_ids": [[3, 4]]},
-            r"bad_words_ids must be a list of lists with the number of one token each.*\[\[3, 4\]\]",
-        ),
+        ({"bad_words_ids": [[3, 4]]}, r"bad_words_ids has \[3, 4\]; Marian.generate forbids tokens, not sequences"),
         ({"bad_words_ids": [[None]]}, "bad_words_ids must be a list of lists"),
         ({"num_beams": 0}, "num_beams must be a positive integer"),
         ({"length_penalty": float("nan")}, "length_penalty must be a finite number"),

@@ -7,7 +7,6 @@ import minitensor as mt
 from minitensor.models.bert import BERT, BERTConfig
 from minitensor.models.gpt import GPT, GPTConfig
 from minitensor.models.losses import IGNORED, per_target
-from minitensor.models.marian import Marian, MarianConfig
 from minitensor.models.recurrent import (
     RecurrentLanguageModel,
     RecurrentLanguageModelConfig,
@@ -41,16 +40,6 @@ MODELS = {  # a model, what its loss takes, and how many of these targets count
     "Transformer": (lambda: Transformer(TransformerConfig(**STACKS)), (IDS, IDS, PADDED), 18),
     "T5": (lambda: T5(T5Config(d_head=4, **STACKS)), (IDS, IDS, PADDED), 18),
     "T5 without padding": (lambda: T5(T5Config(d_head=4, pad_id=None, **STACKS)), (IDS, IDS, NEXT), 18),
-    "Marian": (
-        lambda: Marian(
-            MarianConfig(
-                vocab_size=WORDS, d_model=8, n_encoder_heads=2, n_decoder_heads=2, d_encoder_ff=8, d_decoder_ff=8,
-                n_encoder_layers=1, n_decoder_layers=1, pad_id=0, start_id=0,
-            )
-        ),
-        (IDS, IDS, PADDED),
-        18,
-    ),
     "Seq2Seq": (lambda: Seq2Seq(Seq2SeqConfig(WORDS, d_model=8, hidden_size=6)), (IDS, IDS, PADDED), 18),
     "GPT": (lambda: GPT(GPTConfig(vocab_size=WORDS, max_length=5, **SMALL)), (IDS, NEXT), 18),
     "BERT, words": (lambda: bert(mlm_head=True), (IDS, None, None, NEXT), 18),
@@ -72,7 +61,7 @@ MODELS = {  # a model, what its loss takes, and how many of these targets count
         (SERIES, AHEAD),
         12,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MODELS)

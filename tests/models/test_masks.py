@@ -8,7 +8,6 @@ import pytest
 import minitensor as mt
 from minitensor.models.bert import BERT, BERTConfig
 from minitensor.models.gpt import GPT, GPTConfig
-from minitensor.models.marian import Marian, MarianConfig
 from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from minitensor.models.t5 import T5, T5Config
 from minitensor.models.transformer import Transformer, TransformerConfig
@@ -27,14 +26,8 @@ READERS = {
 WRITERS = {
     "Transformer": lambda: Transformer(TransformerConfig(**STACKS)),
     "T5": lambda: T5(T5Config(d_head=4, **STACKS)),
-    "Marian": lambda: Marian(
-        MarianConfig(
-            vocab_size=WORDS, d_model=8, n_encoder_layers=1, n_decoder_layers=1, n_encoder_heads=2, n_decoder_heads=2,
-            d_encoder_ff=8, d_decoder_ff=8, pad_id=0, start_id=0, stop_id=2,
-        )
-    ),
     "Seq2Seq": lambda: Seq2Seq(Seq2SeqConfig(WORDS, d_model=8, hidden_size=6)),
-}  # fmt: skip
+}
 WAYS = [
     *((name, "forward", lambda m, mask: m(IDS, mask)) for name in READERS),
     *((name, "attention_maps", lambda m, mask: m.attention_maps(IDS, mask)) for name in READERS),
@@ -62,7 +55,7 @@ def test_every_method_refuses_a_wrong_mask_in_the_same_words(name, call):
             call(model, wrong)
 
 
-@pytest.mark.parametrize(("name", "masks"), [("GPT", 1), ("BERT", 1), ("Transformer", 2), ("T5", 2), ("Marian", 2)])
+@pytest.mark.parametrize(("name", "masks"), [("GPT", 1), ("BERT", 1), ("Transformer", 2), ("T5", 2)])
 def test_a_mask_is_looked_at_once_for_each_stack(monkeypatch, name, masks):
     looks = []
     real = masking.blank_padding

@@ -109,7 +109,6 @@ MODELS = {
     ),
     "T5": translator(lambda: T5(T5Config(**T5S))),
     "T5, gated": translator(lambda: T5(T5Config(gated=True, activation="gelu_tanh", tie_output=False, scale_output=False, **T5S))),
-    "Marian": translator(lambda: Marian(MarianConfig(**MARIANS))),
     "Marian, tables of their own": translator(
         lambda: Marian(MarianConfig(share_embeddings=False, tie_output=False, scale_embedding=True, **MARIANS))
     ),

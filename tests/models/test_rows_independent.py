@@ -13,7 +13,6 @@ import minitensor as mt
 from minitensor import nn
 from minitensor.models.bert import BERT, BERTConfig
 from minitensor.models.gpt import GPT, GPTConfig
-from minitensor.models.marian import Marian, MarianConfig
 from minitensor.models.recurrent import (
     RecurrentLanguageModel,
     RecurrentLanguageModelConfig,
@@ -80,15 +79,6 @@ MODELS = {
     "Transformer": (lambda: Transformer(TransformerConfig(**BOTH, **SMALL)), translate),
     "Transformer, norm first": (lambda: Transformer(TransformerConfig(norm_first=True, **BOTH, **SMALL)), translate),
     "T5": (lambda: T5(T5Config(d_head=8, pad_id=39, **BOTH, **SMALL)), translate),
-    "Marian": (
-        lambda: Marian(
-            MarianConfig(
-                d_model=16, n_encoder_heads=2, n_decoder_heads=4, d_encoder_ff=32, d_decoder_ff=24, share_embeddings=False,
-                pad_id=39, start_id=39, dropout=0.0, **BOTH,
-            )
-        ),
-        translate,
-    ),
     "GPT": (lambda: GPT(GPTConfig(vocab_size=WORDS, max_length=16, n_layers=2, tie_output=False, **QUIET, **SMALL)), with_mask),
     "BERT": (
         lambda: BERT(BERTConfig(vocab_size=WORDS, max_length=16, n_layers=2, pad_id=39, attention_dropout=0.0, **SMALL)),

@@ -27,11 +27,11 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.models.configuration import check_dropouts
+from minitensor.models.initial import draw_normal
 from minitensor.models.marian_checkpoints import PRESETS, WORDS, PublishedMarian, from_hugging_face, to_hugging_face
 from minitensor.models.published_config import PublishedConfig
 from minitensor.models.search import power
 from minitensor.models.transformer import Transformer
-from minitensor.nn.transformer import ACTIVATIONS
 
 __all__ = ["Marian", "MarianConfig"]
 
@@ -75,8 +75,6 @@ class MarianConfig(PublishedConfig):
     def __post_init__(self):
         """Check what can be checked before a model is made."""
         check_dropouts(self)
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
         words = self.vocab_size if self.target_vocab_size is None else self.target_vocab_size
         if self.share_embeddings and words != self.vocab_size:
             raise ValueError(
@@ -111,19 +109,7 @@ class Marian(PublishedMarian, Transformer):
         self.output = OffsetLinear(c.d_model, words)
         if c.tie_output:
             self.output.weight = self.target_embedding.weight
-        self._draw()
-
-    def _draw(self):
-        """Weights from N(0, init_std**2), biases and the rows of padding 0."""
-        for name, parameter in self.named_parameters():
-            if parameter.ndim > 1:
-                nn.init.normal_(parameter, std=self.config.init_std)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
-        if self.config.pad_id is not None and not nn.init.is_skipped():
-            for table in {self.source_embedding, self.target_embedding}:
-                real = mt.arange(table.num_embeddings)[:, None] != self.config.pad_id
-                table.weight.assign(mt.where(real, table.weight.detach(), 0.0))
+        draw_normal(self, c.init_std)
 
     def generate(
         self, source, max_new_tokens=None, beam_size=None, length_penalty=None, mask=None, n_best=None, start_ids=None

@@ -112,7 +112,6 @@ def test_a_text_longer_than_the_positions_is_refused_and_none_is_written():
     [
         (dict(target_vocab_size=13), "must be vocab_size, 12, if share_embeddings"),
         (dict(forbidden_ids=(12,)), "forbidden_ids .* are tokens from 0 to 11, got 12"),
-        (dict(activation="tanh"), "activation must be one of relu"),
         (dict(ff_dropout=1.5), "ff_dropout"),
     ],
 )

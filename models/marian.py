@@ -75,15 +75,20 @@ class MarianConfig(PublishedConfig):
     def __post_init__(self):
         """Check what can be checked before a model is made."""
         check_dropouts(self)
-        words = self.vocab_size if self.target_vocab_size is None else self.target_vocab_size
-        if self.share_embeddings and words != self.vocab_size:
+        if self.share_embeddings and self.n_target_words != self.vocab_size:
             raise ValueError(
-                f"target_vocab_size (decoder_vocab_size), {words}, must be vocab_size, {self.vocab_size}, if "
+                f"target_vocab_size (decoder_vocab_size), {self.n_target_words}, must be vocab_size, {self.vocab_size}, if "
                 "share_embeddings (share_encoder_decoder_embeddings): set that to False for vocabularies of their own"
             )
-        odd = [one for one in self.forbidden_ids if not 0 <= one < words]
+        odd = [one for one in self.forbidden_ids if not 0 <= one < self.n_target_words]
         if odd:
-            raise ValueError(f"forbidden_ids (bad_words_ids) are tokens from 0 to {words - 1}, got {odd[0]}")
+            last = self.n_target_words - 1
+            raise ValueError(f"forbidden_ids (bad_words_ids) are tokens from 0 to {last}, got {odd[0]}")
+
+    @property
+    def n_target_words(self):
+        """V, the size of the target's vocabulary."""
+        return self.vocab_size if self.target_vocab_size is None else self.target_vocab_size
 
 
 class Marian(PublishedMarian, Transformer):
@@ -94,19 +99,17 @@ class Marian(PublishedMarian, Transformer):
 
     def __init__(self, config):
         c = self.config = config
-        words = c.vocab_size if c.target_vocab_size is None else c.target_vocab_size
         self.scale = math.sqrt(c.d_model) if c.scale_embedding else 1.0
-        self.source_embedding = nn.Embedding(c.vocab_size, c.d_model, padding_idx=c.pad_id)
-        self.target_embedding = (
-            self.source_embedding if c.share_embeddings else nn.Embedding(words, c.d_model, padding_idx=c.pad_id)
-        )
+        self.source_embedding = self.target_embedding = nn.Embedding(c.vocab_size, c.d_model, padding_idx=c.pad_id)
+        if not c.share_embeddings:
+            self.target_embedding = nn.Embedding(c.n_target_words, c.d_model, padding_idx=c.pad_id)
         self.source_positions = self.target_positions = Waves(c.d_model)
         self.dropout = nn.Dropout(c.dropout)
         how = dict(activation=c.activation, attention_dropout=c.attention_dropout, ff_dropout=c.ff_dropout)
         encoder = (c.n_encoder_layers, c.d_model, c.n_encoder_heads, c.d_encoder_ff, c.dropout)
         decoder = (c.n_decoder_layers, c.d_model, c.n_decoder_heads, c.d_decoder_ff, c.dropout)
         self.encoder, self.decoder = nn.TransformerEncoder(*encoder, **how), nn.TransformerDecoder(*decoder, **how)
-        self.output = OffsetLinear(c.d_model, words)
+        self.output = OffsetLinear(c.d_model, c.n_target_words)
         if c.tie_output:
             self.output.weight = self.target_embedding.weight
         draw_normal(self, c.init_std)
@@ -117,9 +120,9 @@ class Marian(PublishedMarian, Transformer):
         """As of any `EncoderDecoder`, but ``beam_size`` and ``length_penalty`` are by default the
         configuration's.
 
-        A hypothesis is worth ``log P / length ** length_penalty``, its stop
-        token counted: a beam finds what transformers finds with ``early_stopping="never"``, unless
-        a text reaches ``max_new_tokens``.
+        A hypothesis is worth ``log P / length ** length_penalty``, its stop token counted: a beam
+        finds what transformers finds with ``early_stopping="never"``, unless a text reaches
+        ``max_new_tokens``.
         """
         c = self.config
         beam_size = c.beam_size if beam_size is None else beam_size
@@ -133,7 +136,7 @@ class Marian(PublishedMarian, Transformer):
         """
         c, y = self.config, self.step(ids, state)  # (rows, V)
         if c.forbidden_ids:
-            places = mt.asarray(np.tile(c.forbidden_ids, (len(y), 1)), device=y.device)
+            places = mt.asarray(np.tile(np.unique(c.forbidden_ids), (len(y), 1)), device=y.device)
             never = mt.full((1, 1), -math.inf, dtype=y.dtype, device=y.device)
             y = mt.put_along_axis(y, places, never, axis=1)
         return F.log_softmax(y) if c.renormalize else y

@@ -145,7 +145,7 @@ def to_hugging_face(config):
     return values_of(config, FIELDS) | {
         "activation_function": their_activation(config.activation),
         "architectures": ["MarianMTModel"],
-        "decoder_vocab_size": config.target_vocab_size or config.vocab_size,
+        "decoder_vocab_size": config.n_target_words,
         "eos_token_id": stops if isinstance(stops, int) else list(stops or ()) or None,
         "is_encoder_decoder": True,
         "bad_words_ids": [[one] for one in config.forbidden_ids] or None,

@@ -53,7 +53,7 @@ def test_what_is_forbidden_is_never_written(beam):
     model = make()
     free = model.generate(SOURCE, 8, mask=MASK, beam_size=beam)
     often = max(range(1, 12), key=[token for ids in free for token in ids].count)
-    bound = Marian(MarianConfig(**SIZES, forbidden_ids=(often, 11), renormalize=True)).astype("float64").eval()
+    bound = Marian(MarianConfig(**SIZES, forbidden_ids=(often, 11, often), renormalize=True)).astype("float64").eval()
     bound.load_state_dict(model.state_dict())
     found = bound.generate(SOURCE, 8, mask=MASK, beam_size=beam)
     assert any(often in ids for ids in free) and not any({often, 11} & set(ids) for ids in found)

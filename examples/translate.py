@@ -43,6 +43,7 @@ from toolkit.diversifying import Diversifies
 from toolkit.exporting import Exports
 from toolkit.files import write_text
 from toolkit.judgement import Evaluates
+from toolkit.moses_text import in_moses_form
 from toolkit.numbers import positive_integer
 from toolkit.plots import attention_heatmap, picture_path
 from toolkit.reading import STDIN, composed, read_lines
@@ -138,6 +139,8 @@ class Translate(Evaluates, Checks, Diversifies, Exports):
 
     def make_task(self, loaded: Corpora, settings: Settings, run: Run | None) -> Task:
         """Translation; a resumed run has its tokenizer already."""
+        if settings.moses:
+            loaded = {language: in_moses_form(corpus) for language, corpus in loaded.items()}
         saved = run.path("tokenizer.json") if run else None
         tokenizer = Tokenizer.load(saved) if saved and saved.exists() else learn_shared(loaded, settings)
         return Task(tagged(loaded), tokenizer, settings)

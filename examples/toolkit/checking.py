@@ -136,7 +136,7 @@ def expect(corpora: Corpora, settings: Settings) -> Expected:
     """
     count = sum(len(corpus.train) for corpus in corpora.values())
     samples = {
-        target: Corpus(corpus.train[:: -(-count // SAMPLE)], corpus.validation[:SAMPLE], {})
+        target: Corpus(corpus.train[:: -(-count // SAMPLE)], corpus.validation[:SAMPLE], {}, languages=corpus.languages)
         for target, corpus in corpora.items()
     }
     scale = count / sum(len(sample.train) for sample in samples.values())

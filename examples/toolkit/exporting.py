@@ -77,6 +77,11 @@ class Exports(Program):
                 f"{run.folder} translates into {known}; what is exported has one target language: export a run of one,"
                 " or use serve, which knows all"
             )
+        if run.settings.moses:
+            raise UserError(
+                f"{run.folder} was trained with --moses, whose preparation of texts is not in what is exported; export a"
+                " run without it, or use serve"
+            )
         translator = Translator(run, options.weights, device)
         languages = run.about["data"]["source"], run.about["data"]["target"]
         if options.to == "html":

@@ -33,16 +33,22 @@ class TextForm:
         """Lower-case Moses tokens with blanks between, of two languages by their codes; for people
         the blanks that no writer makes are taken out again, and all stays in lower case.
         """
-        detokenise = require("sacremoses", "train").MosesDetokenizer(lang=target).detokenize
-        return cls(moses(source), moses(target), lambda text: str(detokenise(text.split(), unescape=False)))
+        return cls(source=moses(source)).into(target, always=True)
 
-    def pairs(self, pairs: Sequence[Pair]) -> list[Pair]:
-        """Pairs as the model reads and writes them."""
-        return [(self.source(source), self.target(target)) for source, target in pairs]
+    def into(self, language: str, always: bool = False) -> TextForm:
+        """The same with another target language; texts that are left as they are stay so."""
+        if self.target is _as_it_is and not always:
+            return self
+        detokenise = require("sacremoses", "train").MosesDetokenizer(lang=language).detokenize
+        return TextForm(self.source, moses(language), lambda text: str(detokenise(text.split(), unescape=False)))
 
 
-def in_moses_form(corpus: Corpus, source: str, target: str) -> Corpus:
+def in_moses_form(corpus: Corpus) -> Corpus:
     """All pairs of a corpus in the form that `TextForm.moses` gives them."""
-    form = TextForm.moses(source, target)
-    tests = {name: form.pairs(pairs) for name, pairs in corpus.tests.items()}
-    return replace(corpus, train=form.pairs(corpus.train), validation=form.pairs(corpus.validation), tests=tests)
+    form = TextForm.moses(*corpus.languages)
+
+    def pairs(given: Sequence[Pair]) -> list[Pair]:
+        return [(form.source(source), form.target(target)) for source, target in given]
+
+    tests = {name: pairs(given) for name, given in corpus.tests.items()}
+    return replace(corpus, train=pairs(corpus.train), validation=pairs(corpus.validation), tests=tests)

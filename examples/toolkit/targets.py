@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from toolkit.console import UserError
@@ -95,7 +96,7 @@ def one_target(data: dict[str, Any], to: str | None) -> str:
 
 def into(translator: Translator, data: dict[str, Any], language: str) -> Translator:
     """The translator of a run with these ``data``, into one of their target languages."""
-    return translator.tagged(tag_of(language)) if len(targets_of(data)) > 1 else translator
+    return translator.tagged(tag_of(language), language) if len(targets_of(data)) > 1 else translator
 
 
 def name_into(name: str, data: dict[str, Any], language: str) -> str:
@@ -115,7 +116,7 @@ def load_corpora(data: str | None, source: str, targets: Sequence[str], **how: b
         raise UserError(
             f"{data} is a file of pairs, of one target; several need a folder of {files}, and val and tests"
         )
-    return {target: load_corpus(data, source, target, **how) for target in targets}
+    return {target: replace(load_corpus(data, source, target, **how), languages=(source, target)) for target in targets}
 
 
 def tagged(corpora: Corpora) -> Corpus | Corpora:

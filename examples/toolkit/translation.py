@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
@@ -19,6 +19,7 @@ from toolkit.batches import Batches, check_lengths, drop_long, pad_sources, shor
 from toolkit.bpe_dropout import redrawn
 from toolkit.console import UserError
 from toolkit.corpus import Corpus, Pair, load_parallel
+from toolkit.moses_text import TextForm
 from toolkit.pairs import ROWS, PairTask, decode, log_probabilities, tell_cut_off
 from toolkit.program import digest, load_weights, place
 from toolkit.reading import composed
@@ -93,6 +94,7 @@ class Settings(PairSettings):
     """Those, and the number of sub-words."""
 
     vocab: int = option(10_000, "sub-words, shared by both languages", least=1, below=2**20)
+    moses: bool = option(False, "both sides in lower case, as Moses tokens: what papers on Multi30k train on and score")
     bpe_dropout: float = option(
         0.0,
         "share of merges left out when a training sentence is cut into sub-words, anew each epoch",
@@ -228,6 +230,7 @@ class Translator:
     """
 
     tag = ""  # the token that each sentence begins with, if there is one
+    form = TextForm()  # how texts become what the model reads and writes
 
     def __init__(self, run: Run, weights: str = "", device: str = "cpu", tokenizer: Any = None) -> None:
         """``tokenizer``: default: the one that is saved with the run."""
@@ -236,28 +239,42 @@ class Translator:
         self.tokenizer = Tokenizer.load(run.path("tokenizer.json")) if tokenizer is None else tokenizer
         self.model = make_model(self.settings, self.tokenizer.vocab_size, device)
         self.weights = load_weights(self.model, run, weights)
+        if getattr(run.settings, "moses", False):  # a setting of one program
+            self.form = TextForm.moses(run.about["data"]["source"], run.about["data"]["target"].split(",")[0])
 
-    def tagged(self, tag: str) -> Translator:
-        """The same, but that each sentence begins with the special token ``tag``."""
+    def tagged(self, tag: str, language: str = "") -> Translator:
+        """The same, but that each sentence begins with the special token ``tag``, which asks for a
+        language.
+        """
         made = copy.copy(self)
-        made.tag = tag
+        made.tag, made.form = tag, self.form.into(language)
         return made
 
     def short_enough(self, pairs: Sequence[Pair], name: str) -> tuple[list[Pair], str]:
         """The pairs whose sources the model can read, and a remark on the others. Raises UserError
         if nothing is left.
         """
-        ids = encode_tagged(self.tokenizer, [source for source, _ in pairs], self.tag)
+        ids = encode_tagged(self.tokenizer, [self.form.source(source) for source, _ in pairs], self.tag)
         return short_enough(pairs, ids, self.settings.max_length, name)
 
     def encode(self, sentences: Sequence[str], where: str, numbers: Sequence[int] | None = None) -> list[list[int]]:
-        """Ids of the sentences. Raises UserError for a blank one, or one too long for the model,
-        before any is translated.
+        """Ids of the sentences to translate. Raises UserError for a blank one, or one too long for
+        the model, before any is translated.
         """
+        return self._encode(sentences, self.form.source, self.tag, where, numbers)
+
+    def _encode(
+        self,
+        sentences: Sequence[str],
+        form: Callable[[str], str],
+        tag: str,
+        where: str,
+        numbers: Sequence[int] | None = None,
+    ) -> list[list[int]]:
         for number, sentence in zip(numbers or range(1, len(sentences) + 1), sentences):
             if not sentence.strip():
                 raise UserError(f"{where} {number} is empty; there is nothing to translate")
-        ids = encode_tagged(self.tokenizer, sentences, self.tag)
+        ids = encode_tagged(self.tokenizer, [form(sentence) for sentence in sentences], tag)
         check_lengths(ids, self.settings.max_length, where, numbers)
         return ids
 
@@ -291,7 +308,8 @@ class Translator:
         places = [n_best * (n - 1) + k for n, hypotheses in zip(numbers, found) for k in range(len(hypotheses))]
         written = [tokens for hypotheses in found for tokens in hypotheses]
         made = [
-            "" if whole and len(tokens) >= longest else _one_line(self.tokenizer.decode(tokens)) for tokens in written
+            "" if whole and len(tokens) >= longest else self.form.back(_one_line(self.tokenizer.decode(tokens)))
+            for tokens in written
         ]
         if scores and made:
             sources = [sentence for sentence, hypotheses in zip(ids, found) for _ in hypotheses]
@@ -309,7 +327,7 @@ class Translator:
         Raises UserError for a blank side, or one too long for the model, by ``where`` and number.
         """
         sources = self.encode([source for source, _ in pairs], f"the sentence of {where}")
-        targets = self.tagged("").encode([target for _, target in pairs], f"the translation of {where}")
+        targets = self._encode([target for _, target in pairs], self.form.target, "", f"the translation of {where}")
         values = self._log_probabilities(sources, targets)
         return [(float(value), len(ids) + 1) for value, ids in zip(values, targets, strict=True)]
 

@@ -54,7 +54,7 @@ def random_bits(key, counter, count):
     Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. NumPy's
     generator steps its counter before it makes a block, hence the ``- 1``.
     """
-    if count >= MANY and kernels.has(np.dtype(np.float32)):
+    if count >= MANY and int(counter) < 1 << 64 and kernels.has(np.dtype(np.float32)):  # which takes words of 64 bits
         out = np.empty(count, dtype=np.uint64)
         kernels.run("random_words", *map(np.uint64, (*key, counter)), out)
         return out

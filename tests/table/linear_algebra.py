@@ -179,7 +179,8 @@ ROWS = [
     row(
         "svd", oblong(singular=True, full_matrices=[False]), lambda x, full_matrices: tuple(np.linalg.svd(x, full_matrices)),
         ops=("svd",),
-        unique=lambda u, s, vh: (s, pairs(u, vh.mT) * (s > 1e-3)[..., None, None, :]),  # of 0 the sign is free
+        # Of the vectors of a value of 0 the sign is free, and so is that of its gradient.
+        unique=lambda u, s, vh: (s * (s > 1e-3), pairs(u, vh.mT) * (s > 1e-3)[..., None, None, :]),
         errors=(([FLAT], {}, ValueError, "^svd: needs matrices"),),
     ),
     row("svdvals", oblong()),

@@ -54,8 +54,8 @@ extern "C" __global__ void symmetric_kl_gradient(const REAL* x, const REAL* tops
     REAL sum_p = 0, sum_q = 0;
     FOR_ROW(j) {
         REAL log_p = first[j] - top_x - shift_x, log_q = y[j] - top_y - shift_y, d = apart(log_p, log_q);
-        sum_p += log_p == -INFINITY ? 0 : exp(log_p) * d;
-        sum_q += log_q == -INFINITY ? 0 : exp(log_q) * d;
+        sum_p += isinf(log_p) ? 0 : exp(log_p) * d;
+        sum_q += isinf(log_q) ? 0 : exp(log_q) * d;
     }
     sum_p = block_sum(sum_p);
     sum_q = block_sum(sum_q);

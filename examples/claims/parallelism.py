@@ -44,6 +44,7 @@ __all__ = ["TITLE", "Settings", "conclusion", "crossover", "draw", "measure", "t
 TITLE = "parallelism"
 
 ATTENTION = "attention"  # the name of that part among the networks
+NEAR = 1.5  # lengths whose labels would lie on each other
 MANY, ONE = "many", "one"  # sequences in a step: as many as make up the tokens, or one
 
 
@@ -285,9 +286,25 @@ def _draw_steps(axes: Any, lengths: list[int], seconds: dict[str, list[float]]) 
     if ATTENTION in seconds:
         part = 1e3 * np.array(seconds[ATTENTION])
         axes.plot(lengths, part, "--", color=COLOURS["transformer"], label="its attention")
+    found = []
     for kind in KINDS[:-1]:
         where = crossover(lengths, seconds["transformer"], seconds[kind])
         if where is not None and where > lengths[0]:
             height = 1e3 * math.exp(np.interp(math.log(where), np.log(lengths), np.log(seconds[kind])))
             axes.plot(where, height, "o", color=GREY, markersize=11, fillstyle="none")
-            axes.annotate(f"{where:.0f}", (where, height), (0, 9), textcoords="offset points", color=GREY, ha="center")
+            found.append((where, height))
+    for group in _near(sorted(found)):
+        (first, _), (last, _), height = group[0], group[-1], max(height for _, height in group)
+        text = f"{first:.0f}" if f"{first:.0f}" == f"{last:.0f}" else f"{first:.0f} to {last:.0f}"
+        axes.annotate(text, (first, height), (0, 9), textcoords="offset points", color=GREY, ha="center")
+
+
+def _near(points: list[tuple[float, float]]) -> list[list[tuple[float, float]]]:
+    """Points in groups whose labels would lie on each other."""
+    groups: list[list[tuple[float, float]]] = []
+    for point in points:
+        if groups and point[0] < NEAR * groups[-1][-1][0]:
+            groups[-1].append(point)
+        else:
+            groups.append([point])
+    return groups

@@ -233,7 +233,7 @@ def test_updates_are_those_of_numpy(kind, settings, dtype):
     check(both(lambda: step(kind, dtype, 32_767, **settings)), dtype)
 
 
-@pytest.mark.parametrize("counter", [3, 2**64 - 700])
+@pytest.mark.parametrize("counter", [3, 2**64 - 700, 2**64])
 @pytest.mark.parametrize("count", [4096, 16_385, 33_023])
 def test_updates_random_words_are_those_of_numpy(count, counter):
     check(both(lambda: [cpu.random_bits((7, 2**63 + 5), counter, count)]), np.float64, exact=True)

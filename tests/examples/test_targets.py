@@ -2,14 +2,17 @@
 that a run of one target knows nothing of it.
 """
 
+import http.client
 import json
+import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
 import translate
 from scripts import caller, refuser, unreported
 from toolkit import targets
-from toolkit.serving import Limits, Refused, Together
+from toolkit.serving import Limits, Refused, Server, Together
 from toolkit.targets import into, learn_shared, load_corpora, tagged
 from toolkit.tokenizer import Tokenizer, encode_tagged
 from toolkit.translation import Settings, Task, Translator, fingerprint, learn_tokenizer, load_corpus
@@ -138,6 +141,8 @@ def test_each_language_is_evaluated(run, single, data, tmp_path, capsys):
     assert out.count("BLEU 100.00") == 4  # in two ways each
     out = printed(capsys, "evaluate", "--run", run, "--to", "fr", "--against", single, "--split", "validation")
     assert "validation, fr, 2 sentences" in out and "de," not in out and "p" in out
+    out = printed(capsys, "evaluate", "--run", single, "--against", run)
+    assert out.startswith("test_small, 4 sentences") and " 100.00 " in out  # that of the other, into French
     refused(capsys, "cannot be compared", "evaluate", "--run", run, "--against", single)
     table = tmp_path / "pairs.tsv"
     table.write_text("two dogs\tdeux chiens\n", encoding="utf-8")
@@ -157,14 +162,20 @@ def test_what_is_looked_at_begins_with_the_token(run, tmp_path, capsys):
 
 def test_requests_say_the_language(run):
     translator = open_run(run)
-    together = Together({to: into(translator, {"target": "de,fr"}, to) for to in ("de", "fr")}, Limits())
-    try:
-        assert together.translate(["two dogs"], 1, "de") == ["zwei Hunde"]
-        assert together.translate(["two dogs"], 1, "fr") == ["deux chiens"]
-        with pytest.raises(Refused, match='"to" must be one of: de, fr'):
-            together.translate(["two dogs"], 1)
-    finally:
-        together.close()
+    several = {to: into(translator, {"target": "de,fr"}, to) for to in ("de", "fr")}
+    with Server(several, ("en", "de, fr"), "127.0.0.1", 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+        def ask(**more):
+            with closing(http.client.HTTPConnection(*server.server_address[:2], timeout=30)) as connection:
+                body = json.dumps({"texts": ["two dogs"], **more})
+                connection.request("POST", "/translate", body, {"Content-Type": "application/json"})
+                return json.loads(connection.getresponse().read())
+
+        assert ask(to="de") == {"translations": ["zwei Hunde"]} and ask(to="fr") == {"translations": ["deux chiens"]}
+        assert ask() == ask(to="es") == {"error": '"to" must be one of: de, fr'}
+        assert '"to" must be the name of a language' in ask(to=3)["error"]
+        server.shutdown()
     together = Together(translator, Limits())
     with pytest.raises(Refused, match="there is one target language"):
         together.translate(["two dogs"], 1, "de")

@@ -60,7 +60,9 @@ def test_nvcc_compiles_every_kernel(real, tmp_path):
 def test_no_file_has_macros_of_the_c_library(file):
     """NVRTC knows no headers: what a C++ compiler of the CPU takes, and nvcc, it may refuse."""
     code = re.sub(r"//.*", "", sources()[file])
-    assert not re.findall(r"\b(?:INFINITY|NAN|HUGE_VAL\w*|M_\w+|(?:U?INT|U?LLONG|FLT|DBL|LONG)_\w+|assert|std::\w+)\b", code)
+    assert not re.findall(
+        r"\b(?:INFINITY|NAN|HUGE_VAL\w*|M_\w+|(?:U?INT|U?LLONG|FLT|DBL|LONG)_\w+|assert|std::\w+)\b", code
+    )
 
 
 @pytest.mark.parametrize("file", sources())

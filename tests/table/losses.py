@@ -94,7 +94,11 @@ def pairs_of_rows(draw):
     """Pairs of rows of scores, near and far."""
     before, rows, classes = draw(mst.shapes(0, 2, 0, 3)), draw(st.integers(0, 3)), draw(st.integers(1, 4))
     scale = draw(st.sampled_from([1.0, 1.0, 1000.0]))  # some so far apart that an exponential overflows
-    return [draw(mst.tensors((*before, 2, rows, classes))) * scale]
+    x = (draw(mst.tensors((*before, 2, rows, classes))) * scale).numpy().copy()
+    if draw(st.booleans()):  # the same but for two that change places: equal logarithms in the others
+        x[..., 1, :, :] = x[..., 0, :, :]
+        x[..., 1, :, :2] = x[..., 0, :, :2][..., ::-1]
+    return [x]
 
 
 def numpy_symmetric_kl(logits):

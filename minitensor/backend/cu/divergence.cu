@@ -59,10 +59,26 @@ extern "C" __global__ void symmetric_kl_gradient(const REAL* x, const REAL* tops
     }
     sum_p = block_sum(sum_p);
     sum_q = block_sum(sum_q);
+    // A gradient adds up to 0: that of a class which is nearly sure is minus the others', where p - q has lost its digits.
+    long long sure_p = -1, sure_q = -1;
+    REAL others_p = 0, others_q = 0;
     FOR_ROW(j) {
         REAL log_p = first[j] - top_x - shift_x, log_q = y[j] - top_y - shift_y, d = apart(log_p, log_q);
         REAL p = exp(log_p), q = exp(log_q);
-        gradient[j] = factor * (p * (d - sum_p) + p - q);
-        gradient[j + rows * width] = factor * (q * (sum_q - d) + q - p);
+        REAL for_x = factor * (p * (d - sum_p) + p - q), for_y = factor * (q * (sum_q - d) + q - p);
+        gradient[j] = for_x;
+        gradient[j + rows * width] = for_y;
+        if (log_p > REAL(-0.01))
+            sure_p = j;
+        else
+            others_p += for_x;
+        if (log_q > REAL(-0.01))
+            sure_q = j;
+        else
+            others_q += for_y;
     }
+    others_p = block_sum(others_p);
+    others_q = block_sum(others_q);
+    if (sure_p >= 0) gradient[sure_p] = -others_p;
+    if (sure_q >= 0) gradient[sure_q + rows * width] = -others_q;
 }

@@ -13,6 +13,8 @@ from minitensor.ops.reductions import sum as sum_of
 
 __all__ = ["symmetric_kl_div"]
 
+NEARLY_ONE = 0.99  # a probability that only one of a row can have
+
 
 @fused
 def symmetric_kl_div(logits, /):
@@ -65,10 +67,23 @@ def _(xp, logits):
             p, q, apart = parts(block)
             for side, one, other, sign in ((0, p, q, 1), (1, q, p, -1)):
                 mean = xp.einsum("pij,pij->pi", one, xp.where(one == 0, x.dtype.type(0), apart))[..., None]
-                gx[block, side] = g[block] * (one * (sign * (apart - mean)) + (one - other))
+                gx[block, side] = g[block] * _adding_up(xp, one, one * (sign * (apart - mean)) + (one - other))
         return (gx.reshape(x.shape),)
 
     return out.reshape(*x.shape[:-3], x.shape[-2]), backward
+
+
+def _adding_up(xp, p, gradient):
+    """The gradient of rows (P, T, C), with that of a class which is nearly sure as minus the sum of
+    the others': it adds up to 0, and ``p - q`` has lost its digits there.
+    """
+    p, rows = p.reshape(-1, p.shape[-1]), gradient.reshape(-1, p.shape[-1])
+    places = p.argmax(axis=-1)
+    sure = xp.flatnonzero(p[xp.arange(len(p)), places] > NEARLY_ONE)
+    at = sure, places[sure]
+    rows[at] = 0.0
+    rows[at] = -xp.einsum("ij->i", rows[sure])
+    return gradient
 
 
 def _logarithms(xp, x):

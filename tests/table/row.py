@@ -38,6 +38,17 @@ class Row:
     def __str__(self):
         return f"{self.where}.{self.name}"
 
+    @property
+    def compiled(self):
+        """Whether a compiled CPU kernel may compute it or its gradient."""
+        from minitensor.engine.fused import FUSED
+
+        return self.name in PARTLY or any("cpu" in FUSED[op].kernels for op in self.ops if op in FUSED)
+
+
+# Rows that are no op with a kernel, and come upon one.
+PARTLY = {"embedding", "pad", "take", "cross_entropy of soft labels", "scaled_dot_product_attention with dropout"}
+
 
 def on_list(function, **defaults):
     """``function(list_of_arrays, ...)`` as a function of the arrays."""

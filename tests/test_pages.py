@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from minitensor.pages import document, packed, thumbnail
+
+ROOT = Path(__file__).parents[1]
+SHEETS = sorted(path for folder in ("minitensor", "models", "examples") for path in (ROOT / folder).rglob("*.css"))
 
 
 def unpacked(made):
@@ -63,3 +67,11 @@ def test_no_text_ends_the_page_early():
 def test_what_json_cannot_say_is_refused():
     with pytest.raises(ValueError):
         document("t", "", data=[float("nan")])
+
+
+@pytest.mark.parametrize("path", SHEETS, ids=lambda path: path.name)
+def test_no_colour_depends_on_the_width_of_the_window(path):
+    text = path.read_text(encoding="utf-8")
+    for rules in re.findall(r"@media \([^)]*width[^)]*\) \{((?:[^{}]|\{[^{}]*\})*)\}", text):
+        assert not re.search(r"(color|background|fill|stroke|opacity|filter|shadow|--[\w-]+) *:", rules), rules
+    assert len(re.findall("@media[^{]*width", text)) == len(re.findall(r"@media \([^)]*width[^)]*\) \{", text))

@@ -73,8 +73,8 @@ class Shown:
     def check_accessible(self, contrast=True):
         """axe-core finds nothing: contrast, names, roles, order of headings, landmarks.
 
-        contrast: nearly all of the work, and the same in a window of any width, since no style
-        sheet has a colour by width (``tests/test_pages.py``).
+        contrast: nearly all of the work, and in a wide window that of every other one, since no
+        style sheet shows more, or another colour, in a narrow one (``tests/test_pages.py``).
         """
         from axe_playwright_python.sync_playwright import Axe
 

@@ -59,8 +59,20 @@ def pytest_collection():
         gc.enable()
 
 
+def _is_uncompiled(item):
+    """Whether all that a test computes is of a row of the table of ops without a compiled kernel,
+    or on the emulated GPU.
+    """
+    given = item.callspec.params if hasattr(item, "callspec") else {}
+    return given.get("device") == "cuda" or not getattr(given.get("row"), "compiled", True)
+
+
 def pytest_collection_modifyitems(items):
-    """Skip, with the reason, what this machine cannot run."""
+    """Mark what no compiled kernel computes; skip, with the reason, what this machine cannot
+    run.
+    """
+    for item in filter(_is_uncompiled, items):
+        item.add_marker("uncompiled")
     for marker, reason_of in (("gpu", _missing_gpu), ("torch", _missing_torch), ("mpi", _missing_mpi)):
         marked = [item for item in items if item.get_closest_marker(marker)]
         reason = reason_of() if marked else None

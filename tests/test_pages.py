@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from minitensor.pages import document, packed, thumbnail
+
+ROOT = Path(__file__).parents[1]
+SHEETS = sorted(path for folder in ("minitensor", "models", "examples") for path in (ROOT / folder).rglob("*.css"))
 
 
 def unpacked(made):
@@ -63,3 +67,14 @@ def test_no_text_ends_the_page_early():
 def test_what_json_cannot_say_is_refused():
     with pytest.raises(ValueError):
         document("t", "", data=[float("nan")])
+
+
+@pytest.mark.parametrize("path", SHEETS, ids=lambda path: path.name)
+def test_a_narrow_window_shows_no_more_than_a_wide_one_and_in_the_same_colours(path):
+    """So that the browser's tests look at contrast in the wide one alone."""
+    text = path.read_text(encoding="utf-8")
+    found = re.findall(r"@media \((max|min)-width[^)]*\) \{((?:[^{}]|\{[^{}]*\})*)\}", text)
+    assert len(found) == len(re.findall("@media[^{]*width", text))
+    for end, rules in found:
+        assert not re.search(r"(color|background|fill|stroke|opacity|filter|shadow|--[\w-]+) *:", rules), rules
+        assert not re.search(r"display *:(?! *none)" if end == "max" else r"display *: *none", rules), rules

@@ -56,10 +56,10 @@ def memory_report(device: str = "cpu") -> MemoryReport:
 
     >>> import minitensor as mt
     >>> x = mt.ones((256, 1024), requires_grad=True)
-    >>> y = mt.tanh(x)
+    >>> y = mt.reciprocal(x)
     >>> print(mt.memory_report())        # doctest: +ELLIPSIS
     cpu: ...
-    ...tanh, kept for backward: 1.0 MiB (one array, (256, 1024) float32)...
+    ...reciprocal, kept for backward: 1.0 MiB (one array, (256, 1024) float32)...
     """
     name = as_device(device)
     used, reserved, free, total, limit = memory_in_use(name)

@@ -86,21 +86,21 @@ class Differences:
         return self.known[h]
 
     def _of(self, h):
-        right, left, near_right, near_left = (self.line(t) for t in (h, -h, h / 2, -h / 2))
+        right, left, near_right, near_left = sides = [self.line(t) for t in (h, -h, h / 2, -h / 2)]
         moved = [differ(a, o) | differ(b, o) for (_, a), (_, b), (_, o) in zip(right, left, self.middle)]
         for live, here in zip(self.live, moved):
             live |= here
         self.still_at[h] = [~here for here in moved]
         wide, narrow = _difference(right, left) / (2 * h), _difference(near_right, near_left) / h
-        ahead = (4 * _difference(near_right, self.middle) - _difference(right, self.middle)) / h
-        behind = (_difference(left, self.middle) - 4 * _difference(near_left, self.middle)) / h
+        far = [_difference(side, self.middle) for side in sides]
+        ahead, behind = (4 * far[2] - far[0]) / h, (far[1] - 4 * far[3]) / h
         size = sum(float(rough[live].sum()) for rough, live in zip(self.rough, self.live))
         rest = sum(float(still[~live].sum()) for still, live in zip(self.still, self.live))
         rounding = (EPSILON * (8 * size + rest) + self.wobble) / h
         bend = max(abs(ahead - behind), abs(wide - narrow))
         found = Estimate((4 * narrow - wide) / 3, ahead, behind, bend + rounding, rounding, size)
         noise = SURE * EPSILON * (8 * size + rest)
-        if bend * h <= max(noise, ROUGH * self.movement(right, left, near_right, near_left)):
+        if bend * h <= max(noise, ROUGH * self.movement(far)):
             self.smooth.append(found)
         return found
 
@@ -166,26 +166,29 @@ class Differences:
         self.in_place = abs(nearer) > SURE * close.rounding and nearer / jump > 0.7
         return self.in_place
 
-    def movement(self, *sides):
-        """Size of the outputs that move, and how far they do. Others, however large, say nothing of
-        whether these bend.
+    def movement(self, far=()):
+        """Size of the outputs that move, and how ``far`` they do. Others, however large, say
+        nothing of whether these bend.
         """
         size = sum(float(still[live].sum()) for still, live in zip(self.still, self.live))
-        return size + max((abs(_difference(side, self.middle)) for side in sides), default=0.0)
+        return size + max(map(abs, far), default=0.0)
 
 
 def differ(a, b):
     """Where two outputs differ; two NaN, or two equal infinities, do not."""
-    return ~((a == b) | ((a != a) & (b != b)))
+    return (a != b) & ((a == a) | (b == b))
 
 
 def _difference(outputs, others):
     """Sum of the cotangents times what the outputs have moved by."""
     total = 0.0
-    for (c, a), (_, b) in zip(outputs, others):
-        moved = differ(a, b)
-        with np.errstate(invalid="ignore"):  # infinite outputs
-            total += float((c[moved] * (a[moved] - b[moved])).sum())
+    with np.errstate(invalid="ignore"):  # infinite outputs
+        for (c, a), (_, b) in zip(outputs, others):
+            part = float((c * (a - b)).sum())
+            if not math.isfinite(part):  # NaN, and infinities that have not moved, are left out
+                moved = differ(a, b)
+                part = float((c[moved] * (a[moved] - b[moved])).sum())
+            total += part
     return total
 
 

@@ -5,6 +5,7 @@ its random bits repeatable.
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from functools import cached_property
 
 import numpy as np
 
@@ -132,7 +133,22 @@ class Problem:
         """The same problem at other ``values``, which are taken as they are."""
         other = object.__new__(Problem)
         other.__dict__.update(self.__dict__, values=list(values))
+        for known in ("outputs", "pulled_back"):
+            other.__dict__.pop(known, None)
         return other
+
+    @cached_property
+    def outputs(self):
+        """The raw outputs at the inputs themselves, computed once."""
+        return self.evaluate()
+
+    @cached_property
+    def pulled_back(self):
+        """``(cotangents, gradients)``: random ones, and what all wanted inputs get from them,
+        computed once.
+        """
+        cotangents = self.cotangents(self.outputs, generator(0))
+        return cotangents, self.gradients(cotangents)
 
     def label(self, i):
         """Input ``i`` in words."""

@@ -28,7 +28,7 @@ def check_repeatable(problem):
     numbers), and the inputs are as they were.
     """
     before = [v.copy() if isinstance(v, np.ndarray) else v for v in problem.values]
-    plain = problem.evaluate()
+    plain = problem.outputs
     recorded, _ = problem.record()
     foreign = isinstance(problem.given, Adapted)  # PyTorch takes other kernels under no_grad
     for k, (first, second) in enumerate(zip(plain, recorded)):
@@ -45,7 +45,7 @@ def check_reference(problem, reference, rtol, atol):
     """The values equal those of ``reference``, a function of NumPy arrays."""
     expected = reference(*problem.packed(problem.values), **problem.keywords)
     expected = list(expected) if isinstance(expected, (tuple, list)) else [expected]
-    outputs = problem.evaluate()
+    outputs = problem.outputs
     if len(outputs) != len(expected):
         raise AssertionError(f"{problem.name} gives {len(outputs)} outputs, the reference {len(expected)}")
     for k, (out, right) in enumerate(zip(outputs, expected)):
@@ -62,13 +62,12 @@ def check_layout(problem, rtol=1e-12, atol=1e-12):
     if isinstance(problem.given, Adapted) and problem.given.library.drew:
         return  # random numbers given out in the order of memory: another layout is another function
     strided = problem.replaced([_strided(v) if isinstance(v, np.ndarray) else v for v in problem.values])
-    rng = generator(0)
-    for k, (out, right) in enumerate(zip(strided.evaluate(), problem.evaluate())):
+    for k, (out, right) in enumerate(zip(strided.evaluate(), problem.outputs)):
         compare(problem, f"output {k} of non-contiguous inputs", out, right, "that of contiguous ones", rtol, atol)
-    cotangents = problem.cotangents(problem.evaluate(), rng)
+    cotangents, gradients = problem.pulled_back
     spread = [None if c is None else _strided(c) for c in cotangents]
     found = strided.gradients(spread)
-    for i, gradient, right in zip(problem.wanted, found, problem.gradients(cotangents)):
+    for i, gradient, right in zip(problem.wanted, found, gradients):
         what = f"the gradient of non-contiguous {problem.label(i)}"
         compare(problem, what, gradient, right, "that of contiguous inputs", rtol, atol)
 
@@ -92,8 +91,7 @@ def check_each_input_alone(problem, rtol=1e-12, atol=1e-12):
     """The gradient of an input is the same whether or not others are wanted."""
     if len(problem.wanted) < 2:
         return
-    cotangents = problem.cotangents(problem.evaluate(), generator(0))
-    together = problem.gradients(cotangents)
+    cotangents, together = problem.pulled_back
     for i, right in zip(problem.wanted, together):
         (alone,) = problem.gradients(cotangents, wanted=[i])
         compare(
@@ -114,7 +112,7 @@ def check_float32(problem):
     single = problem.replaced([_as_float32(v) for v in problem.values])
     with np.errstate(all="ignore"):
         outputs, leaves = single.record()
-        for k, (out, wide) in enumerate(zip(outputs, problem.evaluate())):
+        for k, (out, wide) in enumerate(zip(outputs, problem.outputs)):
             if (
                 wide.dtype == np.float64
                 and out.dtype != np.float32
@@ -132,7 +130,7 @@ def check_fused(problem, rtol=1e-10, atol=1e-12):
     """Every kernel that the function runs equals its definition: values, and gradients with one
     random cotangent.
     """
-    outputs = problem.evaluate()
+    outputs = problem.outputs
     cotangents = problem.cotangents(outputs, generator(0))
     with _definitions() as used:
         plain = problem.evaluate()
@@ -141,7 +139,7 @@ def check_fused(problem, rtol=1e-10, atol=1e-12):
         return
     for k, (out, right) in enumerate(zip(outputs, plain)):
         compare(problem, f"output {k} of the kernel", out, right, "the definition", rtol, atol)
-    found = problem.gradients(cotangents)
+    _, found = problem.pulled_back
     for i, gradient, right in zip(problem.wanted, found, expected):
         what = f"the kernel's gradient of {problem.label(i)}"
         compare(problem, what, gradient, right, "that of the definition", rtol, atol)

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from table import TABLE
 
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn, optim
+from tests.backend.parity import check_row
 
 pytest.importorskip("numba", reason="compiled kernels need numba: pip install -e '.[fast]'")
 from minitensor.backend.compiled import kernels, ready  # noqa: E402
@@ -512,3 +514,14 @@ def test_a_full_disk_costs_a_compilation_and_no_more(tmp_path):
     code = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n" + SOFTMAX
     done = run(code, MINITENSOR_CACHE=str(tmp_path))
     assert done.stdout == "3.0\n" and done.returncode == 0, done.stderr
+
+
+def test_rows_of_the_table_that_are_said_to_call_no_kernel_call_none(monkeypatch):
+    called, address = [], kernels._address
+    monkeypatch.setattr(kernels, "_address", lambda: called.append(row) or address())
+    for row in (row for row in TABLE if not row.compiled and row.name != "to_device"):
+        check_row(row, 2, "cpu")
+    assert not called, f"compiled in tests/table/row.py leaves out {sorted(set(map(str, called)))}"
+    row = next(row for row in TABLE if row.compiled and row.name == "softmax")
+    check_row(row, 2, "cpu")
+    assert called

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from browser import LOOKS
+from browser import LOOKS, WIDTHS
 
 import minitensor as mt
 from minitensor import nn
@@ -106,7 +106,7 @@ def test_every_stage_fits_and_is_accessible(show, make, look):
         shown.page.evaluate("document.querySelectorAll('details').forEach(box => { box.open = true; })")
         shown.check_fits()
         if kind not in seen:  # layers are alike
-            shown.check_accessible()
+            shown.check_accessible(contrast=look[0] == max(WIDTHS))
         seen.add(kind)
         assert shown.page.inner_text("#title").startswith(f"{number + 1}. ")
 

@@ -81,7 +81,7 @@ def test_n_ranks_give_the_run_of_one(folder):
             assert gap <= (1e-12 if number == "1" else 1e-9), (n, name, gap)
             if number == "0":
                 parts = one[f"{model} 3 0"]  # accumulated in parts, it is the same run as well
-                assert np.allclose(many[name], parts, rtol=1e-9, atol=0) and len(parts) == 50
+                assert np.allclose(many[name], parts, rtol=1e-9, atol=0) and len(parts) == 24
 
 
 def test_a_dead_rank_ends_the_job_and_its_checkpoint_goes_on_with_any_number(folder, reference):

@@ -6,7 +6,7 @@ Run by ``mpiexec`` (or by itself, as one process, or with ``--pipes N`` as N wit
 
 brief      what processes say to each other, and 6 updates of each model, by all and by each alone,
            and of one in float16
-steps      50 updates of each model, with and without accumulation, and the first gradients; to
+steps      24 updates of each model, with and without accumulation, and the first gradients; to
            FOLDER/<ranks>.npz
 run        a run of the trainer in FOLDER; --die RANK UPDATE, --stop RANK UPDATE, --fail RANK UPDATE
 group      what processes say to each other
@@ -38,7 +38,7 @@ from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig  # noqa: E402
 from minitensor.models.transformer import Transformer, TransformerConfig  # noqa: E402
 from tests.ranks import forked  # noqa: E402
 
-VOCABULARY, STEPS = 12, 50
+VOCABULARY, STEPS = 12, 24
 SHARED = dict(
     vocab_size=VOCABULARY, d_model=8, dropout=0.2, max_length=20, label_smoothing=0.1, pad_id=0, start_id=1, stop_id=2
 )

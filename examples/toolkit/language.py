@@ -174,7 +174,8 @@ def sliding_loss(model: GPT, ids: Sequence[int] | np.ndarray, window: int, strid
         for rows in np.split(np.arange(len(starts)), range(READERS, len(starts), READERS)):
             places = starts[rows, None] + np.arange(length)  # (B, T)
             targets = np.where(places < known[rows, None], IGNORED, ids[places + 1])
-            total += model.loss(*(mt.asarray(x, device=device) for x in (ids[places], targets)), divide_by=1).item()
+            inputs, targets = (mt.asarray(x, device=device) for x in (ids[places], targets))
+            total += model.loss(inputs, targets, divide_by=1).item()
     return total / (len(ids) - 1)
 
 

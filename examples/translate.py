@@ -3,6 +3,8 @@
 
     python examples/translate.py        train on an English-French corpus, show what came of it
     python examples/translate.py train --data multi30k --source en --target de --out runs/en-de
+    python examples/translate.py train --data multi30k --source en --target de,fr --out runs/en-many
+                                        (one model of several target languages: translate --to de)
     python examples/translate.py check --data pairs.tsv --source en --target de   (before training)
     python examples/translate.py train --arch gru --attention additive   (or rnn, lstm; none, dot)
     python examples/translate.py train --resume --out runs/en-de
@@ -15,6 +17,8 @@
     python examples/translate.py export --run runs/en-de --out translator.html   (or --to onnx)
     python examples/translate.py serve --run runs/en-de --port 8000
     python examples/translate.py explain --run runs/en-de --beam 5 "A man sleeps."
+    python examples/translate.py diversify --forward runs/en-de --backward runs/de-en ...
+                                        new data: the pairs, and what trained runs make of them
 
 --data is a folder of train.en, train.de, val.en, ... and test*.en, or one file of tab-separated
 pairs, of which the first column is the source unless a first line names the columns (en<TAB>de,
@@ -34,22 +38,36 @@ from toolkit import console
 from toolkit.bleu import score
 from toolkit.checking import Checks
 from toolkit.console import UserError
-from toolkit.corpus import Corpus
 from toolkit.decoding import add_decoding, check_output, check_page, penalty_of
+from toolkit.diversifying import Diversifies
 from toolkit.exporting import Exports
 from toolkit.files import write_text
 from toolkit.judgement import Evaluates
+from toolkit.moses_text import in_moses_form
 from toolkit.numbers import positive_integer
 from toolkit.plots import attention_heatmap, picture_path
 from toolkit.reading import STDIN, composed, read_lines
 from toolkit.runs import Run
+from toolkit.targets import (
+    Corpora,
+    add_to,
+    check_targets,
+    fingerprint_all,
+    into,
+    learn_shared,
+    listed,
+    load_corpora,
+    name_into,
+    tagged,
+    targets_of,
+)
 from toolkit.tokenizer import Tokenizer
-from toolkit.translation import Settings, Task, Translator, fingerprint, learn_tokenizer, load_corpus, presets
+from toolkit.translation import Settings, Task, Translator, presets
 
 SHOWN = 10  # translations printed after training
 
 
-class Translate(Evaluates, Checks, Exports):
+class Translate(Evaluates, Checks, Diversifies, Exports):
     """Train on sentence pairs; report scores, some translations, and what one of them looks at."""
 
     name, settings = "translate", Settings
@@ -62,9 +80,12 @@ class Translate(Evaluates, Checks, Exports):
     def add_data_options(self, parser: argparse.ArgumentParser) -> None:
         """The two languages, and whether pairs may be blank."""
         named = "; in a file of pairs that of the {} column, unless its first line names the columns"
-        for side, way, column in (("source", "from, such as en", "first"), ("target", "to, such as de", "second")):
+        for side, way, column, kind in (
+            ("source", "from, such as en", "first", composed),
+            ("target", "to, such as de, or of a folder several, such as de,fr", "second", listed),
+        ):
             help = f"language to translate {way}{named.format(column)}"
-            parser.add_argument(f"--{side}", type=composed, metavar="LANGUAGE", help=help)
+            parser.add_argument(f"--{side}", type=kind, metavar="LANGUAGE", help=help)
         parser.add_argument(
             "--skip-blank",
             action="store_true",
@@ -87,6 +108,7 @@ class Translate(Evaluates, Checks, Exports):
             return {"source": source, "target": target, "skip_blank": False, "skip_bad": False}
         if not (options.source and options.target):
             raise UserError("--data needs --source and --target, such as: --source en --target de")
+        check_targets(options.source, options.target)
         skipped = {name: bool(getattr(options, name)) for name in ("skip_blank", "skip_bad")}
         return {"source": options.source, "target": options.target, **skipped}
 
@@ -95,29 +117,33 @@ class Translate(Evaluates, Checks, Exports):
         return presets(given, embedded=data["path"] is None)
 
     def run_name(self, data: dict[str, Any]) -> str:
-        """The two languages, ``en-fr``."""
-        return f"{data['source']}-{data['target']}"
+        """The languages, ``en-fr``, ``en-de-fr``."""
+        return "-".join([data["source"], *targets_of(data)])
 
-    def load(self, data: dict[str, Any]) -> Corpus:
-        return load_corpus(**_arguments(data))
+    def load(self, data: dict[str, Any]) -> Corpora:
+        return load_corpora(**_arguments(data), targets=targets_of(data))
 
-    def load_whole(self, data: dict[str, Any]) -> Corpus:
-        return load_corpus(**_arguments(data), whole=True)
+    def load_whole(self, data: dict[str, Any]) -> Corpora:
+        """``data["only"]``: the target language, if they are wanted for one."""
+        only = data.get("only")
+        return load_corpora(**_arguments(data), targets=[only] if only else targets_of(data), whole=True)
 
-    def tested(self, loaded: Corpus) -> list[str]:
-        return [source for pairs in loaded.tests.values() for source, _ in pairs]
+    def tested(self, loaded: Corpora) -> list[str]:
+        return [source for corpus in loaded.values() for pairs in corpus.tests.values() for source, _ in pairs]
 
-    def trained(self, loaded: Corpus) -> set[str]:
-        return {source for source, _ in (*loaded.train, *loaded.validation)}
+    def trained(self, loaded: Corpora) -> set[str]:
+        return {source for corpus in loaded.values() for source, _ in (*corpus.train, *corpus.validation)}
 
-    def fingerprint(self, loaded: Corpus) -> str:
-        return fingerprint(loaded)
+    def fingerprint(self, loaded: Corpora) -> str:
+        return fingerprint_all(loaded)
 
-    def make_task(self, loaded: Corpus, settings: Settings, run: Run | None) -> Task:
+    def make_task(self, loaded: Corpora, settings: Settings, run: Run | None) -> Task:
         """Translation; a resumed run has its tokenizer already."""
+        if settings.moses:
+            loaded = {language: in_moses_form(corpus) for language, corpus in loaded.items()}
         saved = run.path("tokenizer.json") if run else None
-        tokenizer = Tokenizer.load(saved) if saved and saved.exists() else learn_tokenizer(loaded, settings)
-        return Task(loaded, tokenizer, settings)
+        tokenizer = Tokenizer.load(saved) if saved and saved.exists() else learn_shared(loaded, settings)
+        return Task(tagged(loaded), tokenizer, settings)
 
     def save(self, task: Task, run: Run) -> None:
         task.tokenizer.save(run.path("tokenizer.json"))
@@ -129,29 +155,36 @@ class Translate(Evaluates, Checks, Exports):
             size += f"; left out {'1 pair' if count == 1 else f'{count} pairs'} {why}" if count else ""
         return size
 
-    def report(self, run: Run, loaded: Corpus, task: Task) -> None:
+    def report(self, run: Run, loaded: Corpora, task: Task) -> None:
         """Pictures, scores and some translations of a trained run."""
-        translator = Translator(run, device=run.settings.device)
-        tests = loaded.tests or {"validation": loaded.validation}
-        shown: list[str] = []
-        for name, pairs in tests.items():
+        data, trained = run.about["data"], Translator(run, device=run.settings.device)
+        tests = [
+            (target, name, pairs)
+            for target, corpus in loaded.items()
+            for name, pairs in (corpus.tests or {"validation": corpus.validation}).items()
+        ]
+        shown: list[tuple[str, str]] = []
+        for target, name, pairs in tests:
+            translator, name = into(trained, data, target), name_into(name, data, target)
             pairs, remark = translator.short_enough(pairs, name)
             sources, references = zip(*pairs, strict=True)
             translations = translator.translate(sources, where=f"{name} sentence")
-            scores = score(translations, references, run.about["data"]["target"])
+            scores = score(translations, references, target)
             print(f"{name}, {len(pairs)} sentences{remark}:\n{scores}")
             examples = list(zip(pairs, translations, strict=True))[: max(1, SHOWN // len(tests))]
             for (source, reference), ours in examples:
                 print(f"  {source}\n    = {ours}" + ("" if ours == reference else f"\n    reference: {reference}"))
-            shown += [source for (source, _), _ in examples]
-        first = min(shown, key=len)  # a picture that fits a page
+            shown += [(source, target) for (source, _), _ in examples]
+        first, target = min(shown, key=lambda one: len(one[0]))  # a picture that fits a page
+        translator = into(trained, data, target)
         pictures = [run.path("loss.png")]
         maps, source_words, target_words = translator.attention(first)
         if maps:
             attention_heatmap(maps, source_words, target_words, run.path("attention.png"))
             pictures.append(run.path("attention.png"))
         print(f"see {' and '.join(map(str, pictures))}; translate by:")
-        print(f"  {self.advice('translate', {'--run': run.folder}, first)}")
+        to = {"--to": target} if len(loaded) > 1 else {}
+        print(f"  {self.advice('translate', {'--run': run.folder, **to}, first)}")
 
     # --- the other subcommands --------------------------------------------------------------------
 
@@ -186,10 +219,12 @@ class Translate(Evaluates, Checks, Exports):
             action="store_true",
             help="begin each line with the log-probability of the translation (nats) and a tab",
         )
+        add_to(made)
         add_decoding(made)
 
         made = add("attention", self.attention, "a picture of what a translation looks at")
         made.add_argument("sentence", type=composed, metavar="SENTENCE")
+        add_to(made)
         made.add_argument("--subwords", action="store_true", help="show sub-words apart, not joined into words")
         made.add_argument(
             "--output", type=console.path, metavar="PNG", help="where to write the picture; into the run if not given"
@@ -200,6 +235,7 @@ class Translate(Evaluates, Checks, Exports):
         made.add_argument(
             "--out", type=console.path, metavar="HTML", help="where to write the page; into the run if not given"
         )
+        add_to(made)
         add_decoding(made)
 
     def translate(self, options: argparse.Namespace) -> None:
@@ -240,8 +276,8 @@ class Translate(Evaluates, Checks, Exports):
 
 
 def _arguments(data: dict[str, Any]) -> dict[str, Any]:
-    """What `load_corpus` is asked for the data of a run."""
-    names = ("source", "target", "skip_blank", "skip_bad")
+    """What `load_corpora` is asked for the data of a run, besides their targets."""
+    names = ("source", "skip_blank", "skip_bad")
     return {"data": data["path"], **{name: data[name] for name in names}}
 
 

@@ -25,6 +25,7 @@ from minitensor.models.bert_checkpoints import PRESETS, PublishedBERT, from_hugg
 from minitensor.models.checks import evaluating, key_mask
 from minitensor.models.classification import check_problem, classifier_loss
 from minitensor.models.configuration import check_dropouts
+from minitensor.models.initial import draw_normal
 from minitensor.models.losses import IGNORED, per_target
 from minitensor.models.published_config import PublishedConfig
 from minitensor.nn.transformer import ACTIVATIONS
@@ -97,20 +98,7 @@ class BERT(PublishedBERT):
         self.nsp = nn.Linear(c.d_model, 2) if c.nsp_head else None
         self.classifier = nn.Linear(c.d_model, c.n_classes) if c.n_classes else None
         self.classifier_dropout = nn.Dropout(c.dropout if c.classifier_dropout is None else c.classifier_dropout)
-        self._draw()
-
-    def _draw(self):
-        """Weights from N(0, init_std**2), biases and the row of padding 0 (the paper's code)."""
-        for name, parameter in self.named_parameters():
-            if parameter.ndim > 1:
-                nn.init.normal_(parameter, std=self.config.init_std)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
-        if self.config.pad_id is None or nn.init.is_skipped():
-            return
-        words = self.words.weight
-        rows = mt.arange(words.shape[0])[:, None]
-        words.assign(mt.where(rows == self.config.pad_id, 0.0, words.detach()))
+        draw_normal(self, c.init_std)  # as in the paper's code
 
     # --- what it computes -------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from minitensor import nn
 from minitensor.models.checks import check_mask, evaluating
 from minitensor.models.configuration import Config
 from minitensor.models.losses import IGNORED, per_target
-from minitensor.models.search import search
+from minitensor.models.search import penalty, search
 
 __all__ = ["EncoderDecoder", "TranslationConfig"]
 
@@ -51,6 +51,8 @@ class EncoderDecoder(nn.Module):
     """
 
     config: Any
+    # Of the length of a hypothesis and ``length_penalty``: what its log-probability is divided by.
+    penalty = staticmethod(penalty)
 
     def forward(self, source, target, mask=None):
         """Logits (B, T, V) of the token after each target token.
@@ -66,6 +68,10 @@ class EncoderDecoder(nn.Module):
     def step(self, ids, state):
         """Log-probabilities (rows, V) of the next token, given each row's newest, ``ids``."""
         raise NotImplementedError
+
+    def search_step(self, ids, state):
+        """``step`` as a search sees it, which may rule out tokens; here the same."""
+        return self.step(ids, state)
 
     def loss(self, source, target_in, target_out, mask=None, divide_by=None):
         """Label-smoothed cross-entropy per real target token (those that are not padding), in nats.
@@ -113,5 +119,5 @@ class EncoderDecoder(nn.Module):
             if each > 1:
                 state.reorder(np.arange(source.shape[0]).repeat(each))
                 limit = limit if limit.ndim == 0 else limit.repeat(each)
-            how = (limit, beam_size, length_penalty, n_best)
-            return search(self.step, state, start_ids, () if c.stop_id is None else c.stop_id, *how)
+            how = (limit, beam_size, length_penalty, n_best, self.penalty)
+            return search(self.search_step, state, start_ids, () if c.stop_id is None else c.stop_id, *how)

@@ -17,7 +17,8 @@ from minitensor.models.pretrained import (
     usual_names,
     weight_and_bias,
 )
-from minitensor.models.published_config import check_usual, checked, extras, fields_of, values_of
+from minitensor.models.published_config import check_usual, extras, fields_of, values_of
+from minitensor.models.published_values import checked
 
 __all__ = ["PRESETS", "PublishedGPT", "from_hugging_face", "to_hugging_face"]
 

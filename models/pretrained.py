@@ -35,6 +35,7 @@ from minitensor.models.published_config import (
     CONFIG,
     GENERATION,
     GENERATION_CONFIG,
+    SEARCH,
     naming,
     read_config,
     read_generation,
@@ -103,6 +104,9 @@ class Pretrained(nn.Module):
         folder = _existing_folder(folder)
         values = read_config(folder, cls.model_type)
         generation = read_generation(folder) if cls.generates else None
+        file = CONFIG if generation is None else GENERATION_CONFIG
+        with naming(folder / file):
+            cls.check_search(values if generation is None else generation, file)
         values = with_generation(values, generation, cls.generates)
         stored = StoredTensors(folder)
         shapes = {name: stored.shape(name) for name in stored.files}
@@ -119,6 +123,8 @@ class Pretrained(nn.Module):
             warnings.warn(f"{folder} has no weights for {listed(fresh)}: they keep their initial values", stacklevel=2)
         model.astype(dtype or stored.dtype)
         _fill(model, stored, folder)
+        with naming(folder):
+            model.check_stored(stored)
         model._generation = generation or {}
         return model.to(device).eval()
 
@@ -136,7 +142,9 @@ class Pretrained(nn.Module):
         own = _parameters(self, self.entries())
         dtype = next(iter(own.values())).dtype
         values = written(self.config.to_hugging_face()) | {"model_type": self.model_type, "dtype": dtype.name}
-        config = json.dumps(values, indent=2, sort_keys=True) + "\n"
+        own_search = {name for name in self.generates if name in SEARCH}
+        told = {name: value for name, value in values.items() if name not in own_search}
+        config = json.dumps(told, indent=2, sort_keys=True) + "\n"
         parts: dict = {}
         for entry in self.entries():
             parts |= _parts(own[entry.ours], entry)
@@ -156,6 +164,13 @@ class Pretrained(nn.Module):
         return cls.config_class.from_hugging_face(values)
 
     @classmethod
+    def check_search(cls, values, file):
+        """Raise ValueError for what ``values`` of ``file`` say of a search that there is not.
+
+        Default: nothing is looked at.
+        """
+
+    @classmethod
     def adapted(cls, config, changes):
         """``config`` with the ``changes`` that were asked for, and what they entail."""
         return changed(config, changes)
@@ -168,10 +183,14 @@ class Pretrained(nn.Module):
         """The name in the table of ``name`` in a file; None if it is to be passed over."""
         return name
 
+    def check_stored(self, stored):
+        """Raise ValueError if what is passed over is not what it is taken for; default: nothing."""
+
 
 def usual_names(values, other):
-    """``values`` of config.json by their usual names; ``other`` ones are those that also count."""
-    return {other.get(name, name): value for name, value in values.items()}
+    """``values`` of config.json by their usual names; ``other`` ones also count, and go first."""
+    usual = {name: value for name, value in values.items() if name not in other}
+    return usual | {other[name]: value for name, value in values.items() if name in other}
 
 
 def our_activation(name, field="hidden_act"):

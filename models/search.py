@@ -26,19 +26,31 @@ import numpy as np
 
 import minitensor as mt
 
-__all__ = ["beam_search", "greedy", "penalty", "real", "sample", "search"]
+__all__ = ["beam_search", "greedy", "penalty", "power", "real", "sample", "search"]
 
 BLOCK = 64  # tokens that share one maximum while the best of a row are looked for
 # The share of finished rows at which they are dropped: dropping copies the caches of the others.
 DROP_AT = 0.25
 
 
-def search(step, state, start_ids, stop_id, max_new_tokens, beam_size=1, length_penalty=0.6, n_best=None):
+def penalty(length, alpha):
+    """``((5 + length) / 6) ** alpha``, by which a sentence's log-probability is divided."""
+    return ((5.0 + length) / 6.0) ** alpha
+
+
+def power(length, alpha):
+    """``length ** alpha``, the penalty of Marian (``--normalize``) and of transformers."""
+    return np.asarray(length, dtype=np.float64) ** alpha
+
+
+def search(
+    step, state, start_ids, stop_id, max_new_tokens, beam_size=1, length_penalty=0.6, n_best=None, penalty=penalty
+):  # fmt: skip
     """`greedy` if ``beam_size`` is 1, otherwise `beam_search`."""
     if beam_size == 1 and n_best in (None, 1):
         found = greedy(step, state, start_ids, stop_id, max_new_tokens)
         return found if n_best is None else [[ids] for ids in found]
-    return beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, length_penalty, n_best)
+    return beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, length_penalty, n_best, penalty)
 
 
 def greedy(step, state, start_ids, stop_id, max_new_tokens, stream=None):
@@ -168,7 +180,9 @@ def _draw(logits, top_k, top_p, uniform):
     return xp.take_along_axis(tokens, xp.minimum(place, last), axis=1)[:, 0]
 
 
-def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, length_penalty=0.6, n_best=None):
+def beam_search(
+    step, state, start_ids, stop_id, max_new_tokens, beam_size, length_penalty=0.6, n_best=None, penalty=penalty
+):  # fmt: skip
     """The sentence of the highest ``log P / penalty(length)`` that a beam of hypotheses meets.
 
         penalty(length) = ((5 + length) / 6) ** length_penalty
@@ -179,6 +193,8 @@ def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, leng
     can do better than its best complete one, whatever it goes on with, so that stopping early never
     changes the answer; with k at least V ** max_new_tokens the answer is the best of all sentences.
     If nothing was completed within ``max_new_tokens``, the best unfinished hypothesis is returned.
+
+    penalty: another function of the length and ``length_penalty``, such as `power`: monotonic.
 
     n_best: up to ``beam_size``; if given, the result has a list of so many such hypotheses for each
     sentence, the best first and complete ones before unfinished ones, and a sentence is done when
@@ -237,11 +253,6 @@ def beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, leng
         ids = tokens[going].reshape(-1)
     hypotheses = [[tokens for _, tokens in best] for best in outputs]
     return hypotheses if n_best is not None else [best[0] if best else [] for best in hypotheses]
-
-
-def penalty(length, alpha):
-    """``((5 + length) / 6) ** alpha``, by which a sentence's log-probability is divided."""
-    return ((5.0 + length) / 6.0) ** alpha
 
 
 def _continuations(log_probabilities, scores, count):

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from minitensor.models.pretrained import Entry, Pretrained, usual_names
-from minitensor.models.published_config import checked, extras, fields_of, values_of
+from minitensor.models.published_config import extras, fields_of, values_of
+from minitensor.models.published_values import checked
 
 __all__ = ["PRESETS", "PublishedT5", "from_hugging_face", "to_hugging_face"]
 

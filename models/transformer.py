@@ -46,6 +46,7 @@ class Transformer(EncoderDecoder):
         c = self.config = config
         if c.positions not in ("sinusoidal", "learned"):
             raise ValueError(f'positions must be "sinusoidal" or "learned", got {c.positions!r}')
+        self.scale = math.sqrt(c.d_model)  # of embeddings, before positions are added
         self.source_embedding = c.make_embedding()
         self.target_embedding = self.source_embedding if c.share_embeddings else c.make_embedding()
         self.source_positions = self._encoding()
@@ -74,7 +75,7 @@ class Transformer(EncoderDecoder):
     def _embed(self, ids, table, positions, start=0):
         """(B, T) ids to (B, T, D) vectors; ``start`` is the position of the first."""
         check_ids(ids, self.config.max_length, start)
-        return self.dropout(positions(table(ids) * math.sqrt(self.config.d_model), start))
+        return self.dropout(positions(table(ids) * self.scale, start))
 
     def encode(self, source, mask=None):
         """Memory (B, S, D) of source ids (B, S); ``mask`` (B, S) is True at real tokens."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from minitensor.models.pretrained import Entry, Pretrained, our_activation, their_activation, weight_and_bias
-from minitensor.models.published_config import check_usual, checked, extras, fields_of, values_of, with_labels
+from minitensor.models.published_config import check_usual, extras, fields_of, values_of, with_labels
+from minitensor.models.published_values import checked
 
 __all__ = ["PRESETS", "PublishedViT", "from_hugging_face", "to_hugging_face"]
 

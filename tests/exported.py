@@ -15,7 +15,7 @@ from toolkit.translation import Settings, make_model
 NODE = shutil.which("node")
 LONGEST = 40
 SMALL = {
-    "post-norm": dict(arch="transformer", d_model=16, heads=4, d_ff=24, layers=2),
+    "post-norm": dict(arch="transformer", d_model=16, heads=4, d_ff=24, layers=2, decoder_layers=1),
     "pre-norm, learned": dict(arch="transformer", d_model=12, heads=2, d_ff=8, layers=1, pre_norm=True, positions="learned"),
     "gru": dict(arch="gru", d_model=12, hidden=16, layers=2),
     "lstm, fed": dict(arch="lstm", d_model=12, hidden=8, layers=2, attention="dot", input_feeding=True),

@@ -24,7 +24,7 @@ class OnlyNumPy(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, OnlyNumPy())
 import minitensor as mt
-from minitensor.models import bert, gpt, recurrent, seq2seq, t5, transformer, vit
+from minitensor.models import bert, gpt, marian, recurrent, seq2seq, t5, transformer, vit
 assert "cupy" not in sys.modules
 """
 

@@ -6,7 +6,7 @@ Letters: B sentences, S source positions, T target positions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -16,11 +16,24 @@ from toolkit.console import UserError
 from toolkit.samples import Epoch, cut, random_words
 from toolkit.tokenizer import PAD, START, STOP
 
-__all__ = ["Batch", "Batches", "Epoch", "check_lengths", "cut_evenly", "drop_long", "pad_sources", "short_enough"]
+__all__ = [
+    "Batch",
+    "Batches",
+    "Epoch",
+    "Redrawn",
+    "Side",
+    "check_lengths",
+    "cut_evenly",
+    "drop_long",
+    "pad_sources",
+    "short_enough",
+]
 
 Ids = Sequence[int]
 Source = Ids | np.ndarray  # ids, or features (S, F)
 Pair = tuple[str, str]
+Side = tuple[np.ndarray, np.ndarray]  # all sentences one after the other: ids, and the length of each
+Redrawn = Callable[[int], tuple[Side, Side]]  # sources and targets of an epoch, by its number
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,7 @@ class Batch:
     target_in: np.ndarray  # (B, T) int32: START, tokens, PAD...
     target_out: np.ndarray  # (B, T) int32: tokens, STOP, PAD...
     tokens: int  # real tokens in target_out, by which the loss is divided
+    copies: int = 1  # rows that the model gets of each sentence, one beside the other
 
     def __len__(self) -> int:
         """B."""
@@ -58,6 +72,7 @@ class Batch:
             self.target_in[rows],
             target_out,
             int(np.count_nonzero(target_out != PAD)),
+            self.copies,
         )
 
 
@@ -71,17 +86,29 @@ class Batches:
     all that resuming needs.
     """
 
-    def __init__(self, source_ids: Sequence[Source], target_ids: Sequence[Ids], max_tokens: int, seed: int) -> None:
+    def __init__(
+        self,
+        source_ids: Sequence[Source],
+        target_ids: Sequence[Ids],
+        max_tokens: int,
+        seed: int,
+        copies: int = 1,
+        redrawn: Redrawn | None = None,
+    ) -> None:
         """Raise UserError for a sentence longer than ``max_tokens`` or a bad seed, ValueError for
         unequal sides.
+
+        copies: of each sentence, see `Batch`. redrawn: both sides in other sub-words in each epoch;
+        which sentences share a batch follows from the ids that are given, so that a batch may then
+        have a few positions more than ``max_tokens``.
         """
         if len(source_ids) != len(target_ids) or not len(source_ids):
             raise ValueError(f"Batches() got {len(source_ids)} source and {len(target_ids)} target sentences")
         if not 0 <= seed < 2**64:
             raise UserError(f"the seed is {seed}; write a number from 0 to 2**64 - 1")
-        self.max_tokens, self.seed = max_tokens, seed
-        self._source = _Ragged([_whole(source) for source in source_ids])
-        self._target = _Ragged([np.array([START, *ids, STOP], dtype=np.int32) for ids in target_ids])
+        self.max_tokens, self.seed, self.copies, self._redrawn = max_tokens, seed, copies, redrawn
+        self._source = _Ragged.of([_whole(source) for source in source_ids])
+        self._target = _Ragged.of([np.array([START, *ids, STOP], dtype=np.int32) for ids in target_ids])
         lengths = np.stack([self._source.lengths, self._target.lengths - 1])  # (2, N): S and T of each pair
         longest = int(lengths.max())
         if longest > max_tokens:
@@ -103,15 +130,26 @@ class Batches:
         words = random_words(self.seed, number, 2 * n)
         groups = np.split(np.lexsort((words[:n], *self._keys)), self._cuts)
         shuffled = np.argsort(words[n : n + len(groups)], kind="stable")
-        return Epoch(self.batch, [groups[index] for index in shuffled])
+        sides = self._redraw(number) if self._redrawn else (self._source, self._target)
+        return Epoch(lambda indices: self._batch(indices, *sides), [groups[index] for index in shuffled])
+
+    def _redraw(self, number: int) -> tuple[_Ragged, _Ragged]:
+        """Both sides in the sub-words of an epoch."""
+        assert self._redrawn is not None
+        source, target = self._redrawn(number)
+        return _Ragged(*source), _Ragged(*target)
 
     def batch(self, indices: np.ndarray) -> Batch:
         """The sentence pairs at ``indices`` (B,) as a batch."""
-        source, source_mask = self._source.pad(indices)  # (B, S)
-        target, target_mask = self._target.pad(indices)  # (B, T + 1)
+        return self._batch(indices, self._source, self._target)
+
+    def _batch(self, indices: np.ndarray, sources: _Ragged, targets: _Ragged) -> Batch:
+        source, source_mask = sources.pad(indices)  # (B, S)
+        target, target_mask = targets.pad(indices)  # (B, T + 1)
         target_in = np.where(target_mask[:, 1:], target[:, :-1], PAD)  # without STOP, which nothing follows
         target_out = np.ascontiguousarray(target[:, 1:])
-        return Batch(indices, source, source_mask, target_in, target_out, int(target_mask[:, 1:].sum()))
+        tokens = int(target_mask[:, 1:].sum())
+        return Batch(indices, source, source_mask, target_in, target_out, tokens, self.copies)
 
 
 def _cut(lengths: list[int], max_tokens: int) -> list[int]:
@@ -155,10 +193,14 @@ def _is_features(source: Source) -> TypeGuard[np.ndarray]:
 class _Ragged:
     """Sentences of different lengths in one array: ids (S,), or features (S, F)."""
 
-    def __init__(self, sentences: list[np.ndarray]) -> None:
-        self.lengths = np.array([len(sentence) for sentence in sentences])
-        self.starts = np.cumsum(self.lengths) - self.lengths
-        self.values = np.concatenate(sentences)
+    def __init__(self, values: np.ndarray, lengths: np.ndarray) -> None:
+        self.values, self.lengths = values, lengths
+        self.starts = np.cumsum(lengths) - lengths
+
+    @classmethod
+    def of(cls, sentences: list[np.ndarray]) -> _Ragged:
+        """These sentences, one after the other."""
+        return cls(np.concatenate(sentences), np.array([len(sentence) for sentence in sentences]))
 
     def pad(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """``(values, mask)`` of some sentences, (B, longest, ...): filled up with PAD, which is 0,
@@ -177,7 +219,7 @@ def pad_sources(source_ids: Sequence[Source]) -> tuple[np.ndarray, np.ndarray]:
     """Sentences to translate as ``(source, source_mask)`` (B, S), just as `Batches` gives them in
     training.
     """
-    return _Ragged([_whole(source) for source in source_ids]).pad(np.arange(len(source_ids)))
+    return _Ragged.of([_whole(source) for source in source_ids]).pad(np.arange(len(source_ids)))
 
 
 def check_lengths(ids: Sequence[Ids], longest: int, where: str, numbers: Sequence[int] | None = None) -> None:

@@ -20,8 +20,9 @@ from toolkit.corpus import Corpus
 from toolkit.program import Program
 from toolkit.settings import add_options, given_options
 from toolkit.suspicions import KINDS, UNSPACED, Place, Side, find, sides_of
+from toolkit.targets import Corpora, learn_shared, load_corpora, tagged, targets_of
 from toolkit.trainer import Trainer
-from toolkit.translation import Settings, Task, learn_tokenizer, load_corpus
+from toolkit.translation import Settings, Task
 
 __all__ = ["Checks", "Expected", "expect", "report"]
 
@@ -49,10 +50,14 @@ class Checks(Program):
         data = {"path": os.path.abspath(options.data), **self.describe(options)}
         given = given_options(options, self.settings)
         settings = self.settings(**{**self.presets(data, given), **given})
-        corpus = load_corpus(data["path"], data["source"], data["target"], skip_blank=True, skip_ragged=True)
-        for line in report(corpus, data["source"], data["target"]):
-            print(line)
-        kept = self.load(data) if data["skip_bad"] else corpus
+        targets = targets_of(data)
+        corpora = load_corpora(data["path"], data["source"], targets, skip_blank=True, skip_ragged=True)
+        for target, corpus in corpora.items():
+            if len(corpora) > 1:
+                print(f"{data['source']} to {target}:")
+            for line in report(corpus, data["source"], target):
+                print(line)
+        kept = self.load(data) if data["skip_bad"] else corpora
         print(expect(kept, settings))
 
 
@@ -125,13 +130,17 @@ class Expected:
         return "\n".join(lines)
 
 
-def expect(corpus: Corpus, settings: Settings) -> Expected:
-    """Train for a few updates, to see what a training takes; of a large corpus, on every n-th
+def expect(corpora: Corpora, settings: Settings) -> Expected:
+    """Train for a few updates, to see what a training takes; of large corpora, on every n-th
     pair.
     """
-    sample = Corpus(corpus.train[:: -(-len(corpus.train) // SAMPLE)], corpus.validation[:SAMPLE], {})
-    scale = len(corpus.train) / len(sample.train)
-    tokenizer = learn_tokenizer(sample, settings)
+    count = sum(len(corpus.train) for corpus in corpora.values())
+    samples = {
+        target: Corpus(corpus.train[:: -(-count // SAMPLE)], corpus.validation[:SAMPLE], {}, languages=corpus.languages)
+        for target, corpus in corpora.items()
+    }
+    scale = count / sum(len(sample.train) for sample in samples.values())
+    tokenizer, sample = learn_shared(samples, settings), tagged(samples)
     with TemporaryDirectory() as folder:  # nothing is saved
         _first_update(Task(sample, tokenizer, settings), settings, Path(folder))
     tracemalloc.start()

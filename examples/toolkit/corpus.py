@@ -46,6 +46,7 @@ class Corpus:
     ragged: int = 0  # lines of a file of pairs, since they have more or fewer columns than the others
     bad: int = 0  # pairs, since they are suspicious: see `suspicions`
     columns: tuple[int, int] | None = field(default=None, compare=False)  # of a file of pairs: which it took, from 0
+    languages: tuple[str, str] = field(default=("", ""), compare=False)  # source and target, if it is known
 
 
 def load_parallel(

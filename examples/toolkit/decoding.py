@@ -30,15 +30,15 @@ def check_output(output: str, source: str | None) -> None:
         raise UserError(f"--output {path} is the file to translate; name another, so that it is kept")
 
 
-def add_beam(parser: argparse.ArgumentParser) -> None:
+def add_beam(parser: argparse.ArgumentParser, default: int = 1) -> None:
     """--beam."""
-    help = "hypotheses of the beam search; 1: greedy (1)"
-    parser.add_argument("--beam", type=beam_size, default=1, metavar="K", help=help)
+    help = f"hypotheses of the beam search; 1: greedy ({default})"
+    parser.add_argument("--beam", type=beam_size, default=default, metavar="K", help=help)
 
 
-def add_decoding(parser: argparse.ArgumentParser) -> None:
-    """--beam and --length-penalty."""
-    add_beam(parser)
+def add_decoding(parser: argparse.ArgumentParser, beam: int = 1) -> None:
+    """--beam, by default ``beam``, and --length-penalty."""
+    add_beam(parser, beam)
     parser.add_argument(
         "--length-penalty", type=real(-10, 10), metavar="A", help="of a beam; 0: none; more prefers longer ones (0.6)"
     )

@@ -15,6 +15,7 @@ from toolkit.program import Program
 from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.serving import Server
+from toolkit.targets import into, targets_of
 from toolkit.translation import Settings, Translator
 
 __all__ = ["Exports"]
@@ -53,8 +54,11 @@ class Exports(Program):
         """Answer until Ctrl-C."""
         run, device = self.open(options)
         data = run.about["data"]
-        languages = data["source"], data["target"]
-        with Server(Translator(run, options.weights, device), languages, options.host, options.port) as server:
+        languages = data["source"], ", ".join(targets_of(data))
+        translator = Translator(run, options.weights, device)
+        targets = {language: into(translator, data, language) for language in targets_of(data)}
+        asked = targets if len(targets) > 1 else translator
+        with Server(asked, languages, options.host, options.port) as server:
             print(f"{server.url} translates {languages[0]} to {languages[1]}; Ctrl-C ends it", flush=True)
             server.serve_forever()
 
@@ -67,6 +71,17 @@ class Exports(Program):
         else:
             check_new_folder(options.out)
         run, device = self.open(options)
+        if len(targets_of(run.about["data"])) > 1:
+            known = " and ".join(targets_of(run.about["data"]))
+            raise UserError(
+                f"{run.folder} translates into {known}; what is exported has one target language: export a run of one,"
+                " or use serve, which knows all"
+            )
+        if run.settings.moses:
+            raise UserError(
+                f"{run.folder} was trained with --moses, whose preparation of texts is not in what is exported; export a"
+                " run without it, or use serve"
+            )
         translator = Translator(run, options.weights, device)
         languages = run.about["data"]["source"], run.about["data"]["target"]
         if options.to == "html":
@@ -86,7 +101,7 @@ class Exports(Program):
     def _example(self, run: Run) -> str:
         """A short sentence of the run's own data, if these can still be read."""
         try:
-            corpus = self.load_again(run)
+            (corpus,) = self.load_again(run).values()
         except UserError:
             return ""
         sources = [source for pairs in (*corpus.tests.values(), corpus.validation) for source, _ in pairs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from toolkit.other_data import load_to_test, tell_seen
 from toolkit.program import Program
 from toolkit.reading import composed
 from toolkit.runs import Run
+from toolkit.targets import Corpora, add_to, into, name_into, one_target, targets_of
 from toolkit.translation import Settings, Translator
 
 __all__ = ["Evaluates"]
@@ -59,6 +61,7 @@ class Evaluates(Program):
         made.add_argument(
             "--page", type=console.path, metavar="HTML", help="where to write all that, with more sentences"
         )
+        add_to(made, "; all of them if not given")
         add_decoding(made)
 
         made = add("score", self.score, "how probable given translations are: forced decoding")
@@ -73,39 +76,47 @@ class Evaluates(Program):
         made.add_argument(
             "--split", type=composed, metavar="NAME", help="of --data, such as test; all tests if not given"
         )
+        add_to(made)
 
     def evaluate(self, options: argparse.Namespace) -> None:
         """Print the scores of a run on its test sets, or on all of other data."""
         how = {"beam": options.beam, "length_penalty": penalty_of(options)}
         if options.page:
             check_page(options.page, "--page")
-        run, translator = self.open_translator(options)
-        other = self._open_other(options, run) if options.against else None
-        corpus, own = load_to_test(self, run, options.data, **({"skip_blank": True} if options.skip_blank else {}))
-        splits = _splits(corpus, own, options.split)
+        run, device = self.open(options)
+        translator, data = Translator(run, options.weights, device), run.about["data"]
+        targets = targets_of(data) if options.to is None else [one_target(data, options.to)]
+        others = self._open_others(options, run, targets) if options.against else {}
+        changes = {"skip_blank": True} if options.skip_blank else {}
+        corpora, own = load_to_test(self, run, options.data, **changes, only=targets[0] if options.to else None)
+        splits = {target: _splits(corpora[target], own, options.split) for target in targets}
         if not own:
-            _tell_left_out(corpus)
-            tell_seen(self, run, corpus)
-        data, details = run.about["data"], options.details or bool(options.page)
-        words = self._words(run, corpus if own else None) if details else None
+            for corpus in corpora.values():
+                _tell_left_out(corpus)
+            tell_seen(self, run, corpora)
+        details = options.details or bool(options.page)
         found = []
-        for name, pairs in splits.items():
-            pairs, remark = translator.short_enough(pairs, name)
-            if other:
-                pairs, more = other.short_enough(pairs, name)
-                remark += more
-            sources, references = zip(*pairs, strict=True)
-            advise_tokenisation(references, data["target"])
-            translations, *theirs = [
-                each.translate(sources, where=f"{name} sentence", **how) for each in (translator, other) if each
-            ]
-            against = (options.against, theirs[0]) if theirs else None
-            title = f"{name}, {len(pairs)} sentences{remark}"
-            languages = data["source"], data["target"]
-            found.append(
-                evaluation(title, pairs, translations, languages, against=against, details=details, words=words)
-            )
-            found[-1].tell(options.details)
+        for target in targets:
+            ours, other = into(translator, data, target), others.get(target)
+            words = self._words(run, corpora if own else None, target) if details else None
+            for name, pairs in splits[target].items():
+                name = name_into(name, data, target)
+                pairs, remark = ours.short_enough(pairs, name)
+                if other:
+                    pairs, more = other.short_enough(pairs, name)
+                    remark += more
+                sources, references = zip(*pairs, strict=True)
+                advise_tokenisation(references, target)
+                translations, *theirs = [
+                    each.translate(sources, where=f"{name} sentence", **how) for each in (ours, other) if each
+                ]
+                against = (options.against, theirs[0]) if theirs else None
+                title = f"{name}, {len(pairs)} sentences{remark}"
+                languages = data["source"], target
+                found.append(
+                    evaluation(title, pairs, translations, languages, against=against, details=details, words=words)
+                )
+                found[-1].tell(options.details)
         if options.page:
             write_text(options.page, page(found, f"{run.folder}: what its translations are worth").decode("utf-8"))
             print(options.page)
@@ -123,7 +134,8 @@ class Evaluates(Program):
         run, translator = self.open_translator(options)
         splits = {"": list(zip(options.texts[::2], options.texts[1::2]))}
         if options.data:
-            corpus = self.load_whole({**run.about["data"], "path": options.data})
+            only = one_target(run.about["data"], options.to)
+            corpus = self.load_whole({**run.about["data"], "path": options.data, "only": only})[only]
             _tell_left_out(corpus)
             splits = _splits(corpus, False, options.split)
         for name, pairs in splits.items():
@@ -136,30 +148,39 @@ class Evaluates(Program):
             )
 
     def open_translator(self, options: argparse.Namespace) -> tuple[Run, Translator]:
-        """The run given by --run, and its translator."""
+        """The run given by --run, and its translator into --to. Raises UserError if it has several
+        target languages and none is said, or not that one.
+        """
         run, device = self.open(options)
-        return run, Translator(run, options.weights, device)
+        language = one_target(run.about["data"], options.to)
+        return run, into(Translator(run, options.weights, device), run.about["data"], language)
 
-    def _open_other(self, options: argparse.Namespace, run: Run) -> Translator:
-        """The translator of --against. Raises UserError if its languages are others."""
+    def _open_others(self, options: argparse.Namespace, run: Run, targets: Sequence[str]) -> dict[str, Translator]:
+        """The translators of --against, by target language. Raises UserError if its languages are
+        others.
+        """
         other = Run.open(Path(options.against), self.name, self.settings, self._data_names)
-        ours, theirs = ([each.about["data"][side] for side in ("source", "target")] for each in (run, other))
-        if not all(map(same_language, ours, theirs)):
+        source, theirs = run.about["data"]["source"], other.about["data"]
+        known = targets_of(theirs)
+        same = {target: next((name for name in known if same_language(name, target)), None) for target in targets}
+        if not same_language(source, theirs["source"]) or not all(same.values()):
             raise UserError(
-                f"{other.folder} translates {' to '.join(theirs)}, {run.folder} {' to '.join(ours)}; they cannot be compared"
+                f"{other.folder} translates {theirs['source']} to {theirs['target']}, {run.folder} {source} to"
+                f" {','.join(targets)}; they cannot be compared"
             )
-        return Translator(other, options.weights, options.device or other.settings.device)
+        translator = Translator(other, options.weights, options.device or other.settings.device)
+        return {target: into(translator, theirs, str(name)) for target, name in same.items()}
 
-    def _words(self, run: Run, corpus: Corpus | None) -> tuple[Words, Words] | None:
-        """The words of the training pairs, source and target; ``corpus`` holds them, if it is the
-        run's own. None, and a word on stderr, if they cannot be read.
+    def _words(self, run: Run, corpora: Corpora | None, target: str) -> tuple[Words, Words] | None:
+        """The words of the training pairs, source and target; ``corpora`` holds them, if they are
+        the run's own. None, and a word on stderr, if they cannot be read.
         """
         try:
-            pairs = (corpus or self.load_again(run)).train
+            pairs = (corpora or self.load_again(run))[target].train
         except UserError as error:
             console.note(f"no tables by rare words: {error}")
             return None
-        source, target = (run.about["data"][side] for side in ("source", "target"))
+        source = run.about["data"]["source"]
         return Words.of([one for one, _ in pairs], source), Words.of([other for _, other in pairs], target)
 
 

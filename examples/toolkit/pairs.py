@@ -15,6 +15,7 @@ from minitensor.models.checks import evaluating
 from minitensor.models.encoder_decoder import EncoderDecoder
 from toolkit.batches import Batch, Batches, Ids, Source, pad_sources
 from toolkit.console import and_more, note
+from toolkit.r_drop import r_drop_loss
 from toolkit.samples import Epoch
 from toolkit.tokenizer import PAD
 
@@ -24,11 +25,17 @@ ROWS = 256  # hypotheses decoded at a time
 TOKENS = 4096  # of hypotheses that are scored at a time
 
 
-def batch_loss(model: EncoderDecoder, batch: Batch, divide_by: int, device: str) -> mt.Tensor:
-    """The model's loss, summed over the tokens of a batch and divided by ``divide_by``."""
-    arrays = (batch.source, batch.target_in, batch.target_out, batch.source_mask)
+def batch_loss(model: EncoderDecoder, batch: Batch, divide_by: int, device: str, r_drop: float = 0.0) -> mt.Tensor:
+    """The model's loss, summed over the tokens of a batch and divided by ``divide_by``; of two
+    copies of each sentence with the weight ``r_drop`` of `toolkit.r_drop`.
+    """
+    arrays = [batch.source, batch.target_in, batch.target_out, batch.source_mask]
+    if batch.copies > 1:
+        arrays = [np.repeat(array, batch.copies, axis=0) for array in arrays]
     source, target_in, target_out, mask = (mt.asarray(array, device=device) for array in arrays)
-    return model.loss(source, target_in, target_out, mask, divide_by=divide_by)
+    if batch.copies == 1:
+        return model.loss(source, target_in, target_out, mask, divide_by=divide_by)
+    return r_drop_loss(model, source, target_in, target_out, mask, r_drop, divide_by)
 
 
 def loss_per_token(model: EncoderDecoder, batches: Batches, device: str) -> float:
@@ -47,12 +54,13 @@ class PairTask:
     batches: Batches
     validation: Batches
     settings: Any
+    r_drop: float = 0.0  # see `batch_loss`
 
     def epoch(self, number: int) -> Epoch[Batch]:
         return self.batches.epoch(number)
 
     def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
-        return batch_loss(self.model, batch, divide_by, self.settings.device)
+        return batch_loss(self.model, batch, divide_by, self.settings.device, self.r_drop)
 
     def validate(self) -> dict[str, float]:
         """The loss per target token of the pairs to validate by."""
@@ -60,17 +68,25 @@ class PairTask:
 
 
 def decode(
-    model: EncoderDecoder, ids: Sequence[Source], device: str, longest: int, beam: int = 1, n_best: int = 1, **how: Any
+    model: EncoderDecoder,
+    ids: Sequence[Source],
+    device: str,
+    longest: int,
+    beam: int = 1,
+    n_best: int = 1,
+    rows: int = ROWS,
+    **how: Any,
 ) -> list[list[list[int]]]:
     """The output for each sentence, ids or features, in their order: ``n_best`` lists of ids, the
     best first.
 
     longest: the tokens that the model was trained for, including STOP; an output of that length has
-    no STOP, see `tell_cut_off`. Equally long sentences share a batch. ``how`` goes to ``generate``.
+    no STOP, see `tell_cut_off`. Equally long sentences share a batch, of ``rows`` hypotheses.
+    ``how`` goes to ``generate``.
     """
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
     outputs: list[list[list[int]]] = [[]] * len(ids)
-    size = max(1, ROWS // beam)
+    size = max(1, rows // beam)
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
         source, mask = (mt.asarray(array, device=device) for array in pad_sources([ids[index] for index in chosen]))

@@ -2,7 +2,8 @@
 
     GET  /            a page to type into
     POST /translate   {"texts": ["A man sleeps."], "beam": 5}
-                      answered by {"translations": ["Ein Mann schläft."]}
+                      answered by {"translations": ["Ein Mann schläft."]};
+                      and "to": "de" of a run with several target languages
 
 Requests that wait are translated together: threads read them, one thread translates. What is wrong
 with a request is said in JSON, ``{"error": "..."}``, with its HTTP status. The standard library's
@@ -15,7 +16,7 @@ import json
 import queue
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as OverTime  # TimeoutError itself from Python 3.11 on
 from dataclasses import dataclass, field
@@ -25,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 from minitensor.pages import document
-from toolkit.batches import check_lengths
 from toolkit.console import UserError
 from toolkit.translation import Translator
 
@@ -62,28 +62,32 @@ class _Asked:
 
     texts: list[str]
     beam: int
+    to: str = ""  # the target language, if there are several
     answer: Future[list[str]] = field(default_factory=Future)
 
 
 class Together:
-    """Translates in one thread what several ask for: all that waits, with one beam, at once."""
+    """Translates in one thread what several ask for: all that waits, with one beam and into one
+    language, at once. ``translator``: several are by their target languages.
+    """
 
-    def __init__(self, translator: Translator, limits: Limits) -> None:
-        self.translator, self.limits = translator, limits
+    def __init__(self, translator: Translator | Mapping[str, Translator], limits: Limits) -> None:
+        self.translators = translator if isinstance(translator, Mapping) else {"": translator}
+        self.translator, self.limits = next(iter(self.translators.values())), limits
         self.batches = 0  # calls of the translator so far
         self._waiting: queue.Queue[_Asked | None] = queue.Queue()
         self._count, self._lock = 0, threading.Lock()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
-    def translate(self, texts: Sequence[str], beam: int) -> list[str]:
-        """The translations of ``texts``, when it is their turn.
+    def translate(self, texts: Sequence[str], beam: int, to: str = "") -> list[str]:
+        """The translations of ``texts`` into the language ``to``, when it is their turn.
 
-        Raises Refused for a text that is blank or too long, if too many wait, or if it takes too
-        long.
+        Raises Refused for a text that is blank or too long, for an unknown or missing language, if
+        too many wait, or if it takes too long.
         """
-        self._check(texts)
-        asked = _Asked(list(texts), beam)
+        self._check(texts, to)
+        asked = _Asked(list(texts), beam, to)
         with self._lock:
             if self._count + len(texts) > self.limits.waiting:
                 raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, f"{self._count} texts wait already; ask again later")
@@ -101,12 +105,16 @@ class Together:
         self._waiting.put(None)
         self._thread.join()
 
-    def _check(self, texts: Sequence[str]) -> None:
+    def _check(self, texts: Sequence[str], to: str) -> None:
+        if to not in self.translators:
+            known = ", ".join(self.translators)
+            said = f'"to" must be one of: {known}' if known else 'there is one target language; leave out "to"'
+            raise Refused(HTTPStatus.BAD_REQUEST, said)
         for number, text in enumerate(texts, start=1):
             if not text.strip():
                 raise Refused(HTTPStatus.BAD_REQUEST, f"text {number} is blank; there is nothing to translate")
         try:
-            check_lengths(self.translator.tokenizer.encode_batch(texts), self.translator.settings.max_length, "text")
+            self.translators[to].encode(texts, "text")
         except UserError as error:
             raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from None
 
@@ -119,14 +127,14 @@ class Together:
                     ends = True
                     break
                 gathered.append(more)
-            for beam in sorted({one.beam for one in gathered}):
-                self._answer([one for one in gathered if one.beam == beam], beam)
+            for beam, to in sorted({(one.beam, one.to) for one in gathered}):
+                self._answer([one for one in gathered if (one.beam, one.to) == (beam, to)], beam, to)
             with self._lock:
                 self._count -= sum(len(one.texts) for one in gathered)
             if ends:
                 return
 
-    def _answer(self, asked: list[_Asked], beam: int) -> None:
+    def _answer(self, asked: list[_Asked], beam: int, to: str) -> None:
         """Translate the texts of several requests, and give each its own."""
         asked = [one for one in asked if one.answer.set_running_or_notify_cancel()]
         texts = [text for one in asked for text in one.texts]
@@ -134,7 +142,7 @@ class Together:
             return
         try:
             self.batches += 1
-            made = iter(self.translator.translate(texts, beam=beam, where="text"))
+            made = iter(self.translators[to].translate(texts, beam=beam, where="text"))
             for one in asked:
                 one.answer.set_result([next(made) for _ in one.texts])
         except Exception as error:  # the thread must live on, and those who asked must hear of it
@@ -144,17 +152,24 @@ class Together:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves a translator at ``host`` and ``port`` (0: a free one); ``serve_forever`` runs it."""
+    """Serves a translator, or several by their target languages, at ``host`` and ``port`` (0: a
+    free one); ``serve_forever`` runs it.
+    """
 
     daemon_threads = True
     request_queue_size = 128  # connections that may wait to be accepted; the library's 5 are reset under load
 
     def __init__(
-        self, translator: Translator, languages: tuple[str, str], host: str, port: int, limits: Limits | None = None
+        self,
+        translator: Translator | Mapping[str, Translator],
+        languages: tuple[str, str],
+        host: str,
+        port: int,
+        limits: Limits | None = None,
     ) -> None:
         self.limits = Limits() if limits is None else limits
         self.together = Together(translator, self.limits)
-        self.page = _page(languages)
+        self.page = _page(languages, [name for name in self.together.translators if name])
         self.local = host in LOCAL
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -203,8 +218,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._check_host()
             if self.path != "/translate":
                 raise Refused(HTTPStatus.NOT_FOUND, "texts are sent to /translate")
-            texts, beam = self._asked()
-            found = self.server.together.translate(texts, beam)
+            texts, beam, to = self._asked()
+            found = self.server.together.translate(texts, beam, to)
             self._send_json(HTTPStatus.OK, {"translations": found})
         except Refused as refused:
             self._refuse(refused)
@@ -218,8 +233,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.local and name.lower() not in LOCAL:
             raise Refused(HTTPStatus.FORBIDDEN, "this server answers to localhost alone; see --host")
 
-    def _asked(self) -> tuple[list[str], int]:
-        """The texts and the beam of a request."""
+    def _asked(self) -> tuple[list[str], int, str]:
+        """The texts, the beam and the target language of a request."""
         limits = self.server.limits
         if self.headers.get_content_type() != "application/json":
             raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON, with Content-Type: application/json")
@@ -263,11 +278,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: texts are nobody else's business."""
 
 
-def _checked(asked: Any, limits: Limits) -> tuple[list[str], int]:
-    """The texts and the beam that JSON asks for. Raises Refused for anything else."""
-    if not isinstance(asked, dict) or not {"texts"} <= asked.keys() <= {"texts", "beam"}:
+def _checked(asked: Any, limits: Limits) -> tuple[list[str], int, str]:
+    """The texts, the beam and the target language, "" if not given, that JSON asks for. Raises
+    Refused for anything else.
+    """
+    if not isinstance(asked, dict) or not {"texts"} <= asked.keys() <= {"texts", "beam", "to"}:
         raise Refused(HTTPStatus.BAD_REQUEST, 'send {"texts": ["..."]}, and "beam" if wanted')
-    texts, beam = asked["texts"], asked.get("beam", 1)
+    texts, beam, to = asked["texts"], asked.get("beam", 1), asked.get("to", "")
+    if not isinstance(to, str):
+        raise Refused(HTTPStatus.BAD_REQUEST, '"to" must be the name of a language, such as "de"')
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise Refused(HTTPStatus.BAD_REQUEST, '"texts" must be a list of texts')
     if any(0xD800 <= ord(letter) < 0xE000 for text in texts for letter in text):
@@ -276,12 +295,13 @@ def _checked(asked: Any, limits: Limits) -> tuple[list[str], int]:
         raise Refused(HTTPStatus.BAD_REQUEST, f'"texts" must be 1 to {limits.texts} texts, got {len(texts)}')
     if type(beam) is not int or not 1 <= beam <= limits.beam:
         raise Refused(HTTPStatus.BAD_REQUEST, f'"beam" must be a whole number from 1 to {limits.beam}')
-    return texts, beam
+    return texts, beam, to
 
 
-def _page(languages: tuple[str, str]) -> bytes:
-    """The page that asks this server."""
+def _page(languages: tuple[str, str], targets: Sequence[str]) -> bytes:
+    """The page that asks this server; ``targets`` to choose from, if there are several."""
     title = f"{languages[0]} to {languages[1]}"
+    data = {"source": languages[0], "title": title, "targets": targets}
     body = '<main id="page"><noscript>This page needs JavaScript.</noscript></main>'
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "served.js"))
-    return document(title, body, style, script, {"source": languages[0], "title": title}, asks=True)
+    return document(title, body, style, script, data, asks=True)

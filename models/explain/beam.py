@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,14 @@ class _Recorder:
 
 
 def search_tree(
-    step: Callable[..., Any], state: Any, start_id: int, stops: tuple[int, ...], limit: int, size: int, alpha: float
+    step: Callable[..., Any],
+    state: Any,
+    start_id: int,
+    stops: tuple[int, ...],
+    limit: int,
+    size: int,
+    alpha: float,
+    penalty: Callable[..., Any] = penalty,
 ) -> Beam:
     """Search with a beam of ``size``, and keep what happened."""
     recorder, asked = _Recorder(state), []
@@ -83,14 +91,15 @@ def search_tree(
         asked.append((np.array(ids), state.rows, found))
         return found
 
-    answers = beam_search(asking, recorder, [start_id], stops, limit, size, alpha, size)[0]
+    answers = beam_search(asking, recorder, [start_id], stops, limit, size, alpha, size, penalty)[0]
     nodes: list[Node] = []
+    divisor = partial(penalty, alpha=alpha)  # of the score of a hypothesis, by its length
     rows, scores = [-1], np.zeros(1)  # the node of each live row
     for depth, (ids, parents, found) in enumerate(asked):
         if depth:
             kept = list(zip(parents.tolist(), ids.tolist(), strict=True))
-            rows, scores = _keep(nodes, kept, rows, scores, asked[depth - 1][2], depth, alpha)
-        _continue(nodes, rows, scores, found, depth + 1, stops, size, alpha)
+            rows, scores = _keep(nodes, kept, rows, scores, asked[depth - 1][2], depth, divisor)
+        _continue(nodes, rows, scores, found, depth + 1, stops, size, divisor)
     if len(asked) == limit:  # whatever was live then is an unfinished answer
         live = [node for node in nodes if node.depth == limit and node.kind == "dropped" and node.token not in stops]
         for node in live[:size]:
@@ -98,7 +107,7 @@ def search_tree(
     return Beam(_without_kept(nodes), answers, size, alpha)
 
 
-def _continue(nodes, rows, scores, found, depth, stops, size, alpha):
+def _continue(nodes, rows, scores, found, depth, stops, size, divisor):
     """The best continuations of all live rows, not yet known to live on."""
     totals = (scores[:, None] + found).reshape(-1)
     order = np.argsort(-totals, kind="stable")[: 2 * size]
@@ -108,10 +117,10 @@ def _continue(nodes, rows, scores, found, depth, stops, size, alpha):
         if np.isfinite(totals[place]):
             value = float(totals[place])
             kind = "done" if done else "dropped"
-            nodes.append(Node(token, rows[row], depth, value, value / penalty(depth, alpha), kind))
+            nodes.append(Node(token, rows[row], depth, value, float(value / divisor(depth)), kind))
 
 
-def _keep(nodes, kept, rows, scores, found, depth, alpha):
+def _keep(nodes, kept, rows, scores, found, depth, divisor):
     """Mark what lived on; returns the node and the score of each row."""
     numbers, values = [], []
     for row, token in kept:
@@ -126,7 +135,7 @@ def _keep(nodes, kept, rows, scores, found, depth, alpha):
         )
         if number is None:
             number = len(nodes)
-            nodes.append(Node(token, rows[row], depth, value, value / penalty(depth, alpha), "kept"))
+            nodes.append(Node(token, rows[row], depth, value, float(value / divisor(depth)), "kept"))
         nodes[number].kind = "kept"
         numbers.append(number)
         values.append(value)

@@ -25,6 +25,7 @@ from minitensor.models.explain.residuals import sub_layers
 from minitensor.models.explain.stages import embeddings, patches
 from minitensor.models.language_model import LanguageModel
 from minitensor.models.recurrent import SequenceRegressor
+from minitensor.models.search import penalty as usual_penalty
 from minitensor.models.vit import ViT
 
 __all__ = ["explain"]
@@ -50,10 +51,10 @@ def explain(
 ) -> Explanation:
     """Let one input go through ``model``, and keep what it computes on the way.
 
-    inputs: of a translator (`Transformer`, `Seq2Seq`, `T5`) and of a language model the ids of one
-    source or text, (S,) or (1, S); of `BERT` those of a text; of `ViT` an image (C, S, S); of any
-    other Module its argument, or a tuple of them, with a batch of one. What that returns is taken
-    for logits (1, V) or (1, T, V), and of one number for each, V = 1, for these numbers.
+    inputs: of a translator (`Transformer`, `Seq2Seq`, `T5`, `Marian`) and of a language model the
+    ids of one source or text, (S,) or (1, S); of `BERT` those of a text; of `ViT` an image (C, S,
+    S); of any other Module its argument, or a tuple of them, with a batch of one. What that returns
+    is taken for logits (1, V) or (1, T, V), and of one number for each, V = 1, for these numbers.
 
     target: the answer to look at, ids without start and stop tokens; default: the model's own, by
     greedy or beam search of ``beam`` hypotheses, up to ``max_new_tokens`` (default: of a text 8).
@@ -210,9 +211,11 @@ def _beam(model, reading, size, length_penalty, max_new_tokens):
         if isinstance(model, EncoderDecoder):
             source = np.array(reading.source)
             limit = min(len(source) + 50 if max_new_tokens is None else max_new_tokens, model.config.max_length)
+            step, penalty = model.search_step, model.penalty
             state, start = model.start(on_device(model, source[None])), model.config.start_id
         else:
             prompt = np.array(reading.source[: reading.about["prompt"]])
             limit = reading.about["limit"]
+            step, penalty = model.step, usual_penalty
             state, start = model.start([prompt]), int(prompt[-1])
-        return search_tree(model.step, state, start, stops, limit, size, length_penalty)
+        return search_tree(step, state, start, stops, limit, size, length_penalty, penalty)

@@ -121,11 +121,11 @@ def test_sides_are_described():
 
 def test_expected_time_and_memory():
     settings = Settings(d_model=8, heads=2, layers=1, d_ff=8, vocab=300, max_length=60, max_tokens=300, epochs=3)
-    made = expect(corpus(("word " * 80, "Wort")), settings)
+    made = expect({"de": corpus(("word " * 80, "Wort"))}, settings)
     assert made.updates == 3 * -(-made.updates // 3) and made.updates > 3 and 0 < made.seconds < 5
     assert made.memory > 4 * 4 * made.parameters and made.too_long == 1  # weights, gradients, two moments
-    assert expect(corpus(), Settings(**{**vars(settings), "epochs": None, "minutes": 1.0})).updates is None
-    assert expect(corpus(), Settings(**{**vars(settings), "steps": 7})).updates == 7
+    assert expect({"de": corpus()}, Settings(**{**vars(settings), "epochs": None, "minutes": 1.0})).updates is None
+    assert expect({"de": corpus()}, Settings(**{**vars(settings), "steps": 7})).updates == 7
 
 
 def test_expected_in_words():

@@ -10,6 +10,7 @@ import pytest
 import minitensor.nn.functional as F
 from minitensor.models.bert import BERT
 from minitensor.models.gpt import GPT
+from minitensor.models.marian import Marian
 from minitensor.models.t5 import T5
 from minitensor.models.vit import ViT
 
@@ -46,6 +47,18 @@ def t5():
     return T5, tr.T5ForConditionalGeneration(config), IDS, lambda model: model(IDS, IDS)
 
 
+def marian():
+    sizes = dict(d_model=16, encoder_layers=2, decoder_layers=1, encoder_ffn_dim=24, decoder_ffn_dim=20)
+    sizes |= dict(encoder_attention_heads=2, decoder_attention_heads=4, pad_token_id=0, decoder_start_token_id=0)
+    places = dict(dropout=0.125, attention_dropout=0.25, activation_dropout=0.5, attn_implementation="eager")
+    return (
+        Marian,
+        tr.MarianMTModel(tr.MarianConfig(vocab_size=20, **sizes, **places)),
+        IDS,
+        lambda model: model(IDS, IDS),
+    )
+
+
 def spy(monkeypatch, owner, name, describe):
     """Count what ``owner.name`` is called with, as ``describe`` tells of its arguments: the
     probability and the shape dropped.
@@ -62,8 +75,8 @@ def spy(monkeypatch, owner, name, describe):
 
 
 @pytest.mark.parametrize(
-    "make", [bert, lambda: bert(classifier_dropout=0.5), lambda: bert(classifier_dropout=0.0), vit, gpt, t5],
-    ids=["bert", "bert with its own", "bert without", "vit", "gpt", "t5"],
+    "make", [bert, lambda: bert(classifier_dropout=0.5), lambda: bert(classifier_dropout=0.0), vit, gpt, t5, marian],
+    ids=["bert", "bert with its own", "bert without", "vit", "gpt", "t5", "marian"],
 )  # fmt: skip
 def test_dropout_stands_where_transformers_has_it(tmp_path, monkeypatch, make):
     kind, theirs, inputs, answer = make()
@@ -75,8 +88,9 @@ def test_dropout_stands_where_transformers_has_it(tmp_path, monkeypatch, make):
         "dropout",
         lambda x, p=0.5, training=True, inplace=False: (p * training, x.shape),
     )
-    arguments = [torch.tensor(inputs)] if kind is not T5 else []
-    named = dict(input_ids=torch.tensor(inputs), decoder_input_ids=torch.tensor(inputs)) if kind is T5 else {}
+    both = kind in (T5, Marian)
+    arguments = [torch.tensor(inputs)] if not both else []
+    named = dict(input_ids=torch.tensor(inputs), decoder_input_ids=torch.tensor(inputs)) if both else {}
     theirs.train()(*arguments, **named)
 
     layers = spy(monkeypatch, F, "dropout", lambda x, p=0.5, training=True: (p * training, x.shape))

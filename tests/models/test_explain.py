@@ -10,6 +10,7 @@ from minitensor.models.bert import BERT, BERTConfig
 from minitensor.models.explain import explain
 from minitensor.models.explain.reading import log_softmax
 from minitensor.models.gpt import GPT, GPTConfig
+from minitensor.models.marian import Marian, MarianConfig
 from minitensor.models.recurrent import (
     RecurrentLanguageModel,
     RecurrentLanguageModelConfig,
@@ -41,6 +42,13 @@ def t5():
     return seeded(lambda: T5(T5Config(**SMALL, d_head=4, n_encoder_layers=2, n_decoder_layers=2)))
 
 
+def marian():
+    sizes = dict(d_encoder_ff=12, d_decoder_ff=12, n_encoder_layers=2, n_decoder_layers=2, max_length=90, init_std=0.4)
+    tokens = dict(pad_id=0, start_id=0, stop_id=2, forbidden_ids=(0,), renormalize=True)
+    config = MarianConfig(vocab_size=13, d_model=8, n_encoder_heads=2, n_decoder_heads=2, **sizes, **tokens)
+    return seeded(lambda: Marian(config))
+
+
 def seq2seq(cell="gru", attention="additive", **options):
     config = dict(vocab_size=13, d_model=8, hidden_size=6)
     return seeded(lambda: Seq2Seq(Seq2SeqConfig(cell=cell, attention=attention, **config, **options)))
@@ -64,6 +72,7 @@ TRANSLATORS = {
     "pre-norm": lambda: transformer(norm_first=True),
     "learned positions": lambda: transformer(positions="learned", share_embeddings=False),
     "t5": t5,
+    "marian": marian,
     "gru": seq2seq,
     "lstm, dot": lambda: seq2seq("lstm", "dot", n_layers=2),
     "rnn, none": lambda: seq2seq("rnn", "none"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from minitensor.models.gpt import GPT
+from minitensor.models.marian import Marian
 from minitensor.models.t5 import T5
 
 torch = pytest.importorskip("torch")
@@ -38,6 +39,13 @@ def t5():
     return T5, transformers.T5ForConditionalGeneration(config)
 
 
+def marian():
+    sizes = dict(vocab_size=50, d_model=32, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=64, decoder_ffn_dim=64)
+    heads = dict(encoder_attention_heads=4, decoder_attention_heads=4, init_std=0.5)
+    tokens = dict(pad_token_id=49, decoder_start_token_id=7, eos_token_id=None, forced_eos_token_id=None)
+    return Marian, transformers.MarianMTModel(transformers.MarianConfig(**sizes, **heads, **tokens))
+
+
 def theirs(folder, made):
     """The new tokens of transformers, cut at the first stop token."""
     model = type(made).from_pretrained(folder).eval()
@@ -48,7 +56,7 @@ def theirs(folder, made):
     return found[: next((i for i, token in enumerate(found) if token in stops), len(found))]
 
 
-@pytest.mark.parametrize("make", [gpt, t5])
+@pytest.mark.parametrize("make", [gpt, t5, marian])
 @pytest.mark.parametrize("config", [{}, {"eos_token_id": "first"}, {"bos_token_id": 3}])
 @pytest.mark.parametrize(
     "generation",
@@ -70,8 +78,8 @@ def test_the_tokens_are_those_of_transformers(tmp_path, make, config, generation
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | filled(config)), encoding="utf-8")
     (tmp_path / "generation_config.json").unlink()
     if generation is not None:
-        # A T5 of transformers does not start without one of these.
-        start = {"decoder_start_token_id": 7} if make is t5 and "bos_token_id" not in generation else {}
+        # An encoder-decoder of transformers does not start without one of these.
+        start = {"decoder_start_token_id": 7} if make is not gpt and "bos_token_id" not in generation else {}
         (tmp_path / "generation_config.json").write_text(json.dumps(start | filled(generation)), encoding="utf-8")
     loaded = ours.from_pretrained(tmp_path)
     expected = theirs(tmp_path, made)

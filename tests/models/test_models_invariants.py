@@ -9,6 +9,7 @@ import minitensor as mt
 from minitensor import nn
 from minitensor.models.bert import BERT, BERTConfig
 from minitensor.models.gpt import GPT, GPTConfig
+from minitensor.models.marian import Marian, MarianConfig
 from minitensor.models.recurrent import (
     RecurrentLanguageModel,
     RecurrentLanguageModelConfig,
@@ -92,6 +93,10 @@ def bert(**named):
 
 TRANSFORMER = dict(vocab_size=WORDS, n_encoder_layers=1, n_decoder_layers=2, max_length=20, **SMALL)
 T5S = dict(vocab_size=WORDS, n_encoder_layers=2, n_decoder_layers=2, d_head=4, n_buckets=8, start_id=0, **SMALL)
+MARIANS = dict(
+    vocab_size=WORDS, d_model=8, n_encoder_heads=2, n_decoder_heads=4, d_encoder_ff=12, d_decoder_ff=10, n_encoder_layers=1,
+    n_decoder_layers=2, max_length=20, pad_id=0, start_id=0, stop_id=2, init_std=0.4,
+)  # fmt: skip
 HIDDEN = np.where(np.random.default_rng(2).random(MASK.shape) < 0.4, 3, -100)
 GPTS = dict(
     vocab_size=WORDS, max_length=16, n_layers=2, stop_id=1, attention_dropout=0.1, embedding_dropout=0.1, **SMALL
@@ -104,6 +109,9 @@ MODELS = {
     ),
     "T5": translator(lambda: T5(T5Config(**T5S))),
     "T5, gated": translator(lambda: T5(T5Config(gated=True, activation="gelu_tanh", tie_output=False, scale_output=False, **T5S))),
+    "Marian, tables of their own": translator(
+        lambda: Marian(MarianConfig(share_embeddings=False, tie_output=False, scale_embedding=True, **MARIANS))
+    ),
     "Seq2Seq, additive": seq2seq(cell="gru", attention="additive"),
     "Seq2Seq, dot, fed": seq2seq(cell="lstm", attention="dot", n_layers=2, input_feeding=True),
     "Seq2Seq, none": seq2seq(cell="rnn", attention="none"),

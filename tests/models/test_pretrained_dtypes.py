@@ -12,6 +12,7 @@ import minitensor as mt
 from minitensor.files.safetensors import TensorFile
 from minitensor.models.bert import BERT, BERTConfig
 from minitensor.models.gpt import GPT, GPTConfig
+from minitensor.models.marian import Marian, MarianConfig
 from minitensor.models.t5 import T5, T5Config
 from minitensor.models.vit import ViT, ViTConfig
 
@@ -23,6 +24,15 @@ MODELS = {
     "gpt": (lambda: GPT(GPTConfig(20, 8, n_layers=1, **SMALL)), lambda m: m(IDS)),
     "t5": (
         lambda: T5(T5Config(20, d_head=4, n_encoder_layers=1, n_decoder_layers=1, **SMALL)), lambda m: m(IDS, IDS),
+    ),
+    "marian": (
+        lambda: Marian(
+            MarianConfig(
+                20, d_model=8, n_encoder_heads=2, n_decoder_heads=2, d_encoder_ff=16, d_decoder_ff=16, n_encoder_layers=1,
+                n_decoder_layers=1, pad_id=19, start_id=19,
+            )
+        ),
+        lambda m: m(IDS, IDS),
     ),
     "vit": (
         lambda: ViT(ViTConfig(image_size=8, patch_size=4, n_layers=1, n_classes=3, **SMALL)),

@@ -11,6 +11,7 @@ import pytest
 from minitensor.files.safetensors import TensorFile, tensor_file
 from minitensor.models.bert import BERT, BERTConfig
 from minitensor.models.gpt import GPT, GPTConfig
+from minitensor.models.marian import Marian, MarianConfig
 from minitensor.models.t5 import T5, T5Config
 from minitensor.models.vit import ViT, ViTConfig
 
@@ -22,8 +23,14 @@ MODELS = {
     "t5": lambda: T5(
         T5Config(vocab_size=20, d_model=8, d_head=4, d_ff=16, n_heads=2, n_encoder_layers=1, n_decoder_layers=1)
     ),
+    "marian": lambda: Marian(
+        MarianConfig(
+            vocab_size=20, d_model=8, n_encoder_heads=2, n_decoder_heads=2, d_encoder_ff=16, d_decoder_ff=16, n_encoder_layers=1,
+            n_decoder_layers=1, max_length=12, pad_id=19, start_id=19, forbidden_ids=(19,),
+        )
+    ),
     "vit": lambda: ViT(ViTConfig(image_size=8, patch_size=4, n_classes=2, **SMALL)),
-}
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -63,6 +70,10 @@ def said(folder, file="config.json"):
         ("bert", "initializer_range", -0.1, "a number of at least 0"), ("bert", "pad_token_id", -1, "the number of a token"),
         ("vit", "image_size", "8", "a positive integer, or a list"), ("vit", "qkv_bias", 1, "true or false"),
         ("t5", "d_kv", 1.5, "a positive integer"), ("t5", "num_decoder_layers", 0, "a positive integer, or null"),
+        ("marian", "encoder_layers", 0, "a positive integer"), ("marian", "decoder_attention_heads", 3, "a multiple"),
+        ("marian", "decoder_vocab_size", "x", "a positive integer, or null"),
+        ("marian", "activation_dropout", 2, "a number from 0 to 1"),
+        ("marian", "scale_embedding", 1, "true or false"), ("marian", "init_std", -1, "a number of at least 0"),
         ("t5", "decoder_start_token_id", "0", "the number of a token"), ("t5", "feed_forward_proj", None, "a text"),
     ],
 )  # fmt: skip
@@ -79,6 +90,16 @@ def test_a_value_of_the_wrong_type_or_without_sense(saved, name, field, value, w
     [
         ("bert", "problem_type", "ranking", "problem_type must be one of"),
         ("bert", "pad_token_id", 20, "padding_idx 20 is outside a table of 20 rows"),
+        ("marian", "decoder_vocab_size", 21, "must be vocab_size, 20, if share_embeddings"),
+        ("marian", "tie_word_embeddings", "no", "tie_word_embeddings must be true or false"),
+        ("marian", "activation_function", "tanh", "activation_function is 'tanh'; known are"),
+        (
+            "marian",
+            "normalize_before",
+            True,
+            "normalize_before is True; minitensor.models.marian.Marian is made for False alone",
+        ),
+        ("marian", "encoder_layerdrop", 0.1, "encoder_layerdrop is 0.1; .* is made for 0.0 alone"),
         ("vit", "patch_size", 3, "patches of 3 pixels a side do not divide"),
         ("vit", "patch_size", [4, 2], "made for squares"),
     ],
@@ -117,6 +138,7 @@ def test_a_bert_without_a_token_for_padding():
         *(("vit", field) for field in ("image_size", "num_channels", "num_hidden_layers", "intermediate_size")),
         *(("t5", field) for field in ("vocab_size", "d_model", "d_kv", "d_ff", "num_heads", "num_layers", "num_decoder_layers",
                                       "relative_attention_num_buckets")),
+        *(("marian", field) for field in ("d_model", "encoder_layers", "encoder_ffn_dim")),
     ],
 )  # fmt: skip
 def test_a_size_that_the_weights_do_not_have_takes_no_memory(saved, name, field):
@@ -131,7 +153,7 @@ def test_a_size_that_the_weights_do_not_have_takes_no_memory(saved, name, field)
         assert peak < 2_000_000, f"{peak} bytes"
 
 
-@pytest.mark.parametrize("name", ["gpt", "bert", "t5", "vit"])
+@pytest.mark.parametrize("name", ["gpt", "bert", "t5", "marian", "vit"])
 def test_what_a_model_does_not_use_comes_through(saved, tmp_path, name):
     more = {"task_specific_params": {"x": {"do_sample": True}}, "my_field": [1, None], "bos_token_id": 4}
     model, folder = saved(name, **more)
@@ -245,7 +267,8 @@ def test_an_untied_gpt_without_an_output_layer_is_read_with_a_warning(saved):
 
 
 @pytest.mark.parametrize(
-    ("name", "copy"), [("masked", "cls.predictions.decoder"), ("gpt", "lm_head"), ("t5", "lm_head")]
+    ("name", "copy"),
+    [("masked", "cls.predictions.decoder"), ("gpt", "lm_head"), ("t5", "lm_head")],
 )
 def test_the_cure_for_weights_of_two_values_works(saved, name, copy):
     model, folder = saved(name)
@@ -283,7 +306,7 @@ def test_copies_that_no_flag_unties_are_named_without_that_cure(saved):
         model.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("config", [GPTConfig, BERTConfig, T5Config, ViTConfig])
+@pytest.mark.parametrize("config", [GPTConfig, BERTConfig, T5Config, MarianConfig, ViTConfig])
 def test_presets_have_one_form_in_all_models(config):
     for name, changes in config.presets.items():
         made = config.preset(name)

@@ -89,6 +89,20 @@ def numpy_kl(log_p, target, reduction):
     return losses.sum() / len(losses) if reduction == "batchmean" else reduced(losses, reduction)
 
 
+@st.composite
+def pairs_of_rows(draw):
+    """Pairs of rows of scores, near and far."""
+    before, rows, classes = draw(mst.shapes(0, 2, 0, 3)), draw(st.integers(0, 3)), draw(st.integers(1, 4))
+    scale = draw(st.sampled_from([1.0, 1.0, 1000.0]))  # some so far apart that an exponential overflows
+    return [draw(mst.tensors((*before, 2, rows, classes))) * scale]
+
+
+def numpy_symmetric_kl(logits):
+    """The mean of both divergences, each by its formula."""
+    p, q = (numpy_log_softmax(logits[..., side, :, :], -1) for side in (0, 1))
+    return ((np.exp(p) * (p - q)).sum(axis=-1) + (np.exp(q) * (q - p)).sum(axis=-1)) / 2
+
+
 def numpy_bce(x, y):
     """Both terms as they are defined."""
     s = 1.0 / (1.0 + np.exp(-x))
@@ -140,5 +154,9 @@ ROWS = [
     row(
         "kl_div", pairs((-3.0, 0.1), (-0.1, 1.0), reductions=st.sampled_from(["mean", "sum", "none", "batchmean"])), numpy_kl,
         errors=refused("kl_div"),
+    ),
+    row(
+        "symmetric_kl_div", pairs_of_rows(), numpy_symmetric_kl, ops=("symmetric_kl_div",),
+        errors=(([A], {}, ValueError, r"logits \(2, 3\) must be \(..., 2, T, C\)"),),
     ),
 ]  # fmt: skip

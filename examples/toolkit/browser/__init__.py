@@ -65,7 +65,7 @@ def _config(s: PairSettings) -> dict[str, Any]:
     """What the models and the search have to know."""
     shared = {"arch": s.arch, "start": START, "stop": STOP, "longest": s.max_length, "width": s.d_model}
     if s.arch == "transformer":
-        return shared | {"layers": [s.layers, s.layers], "heads": s.heads, "normFirst": s.pre_norm, "eps": 1e-5}
+        return shared | {"layers": [s.layers, s.decoder_depth], "heads": s.heads, "normFirst": s.pre_norm, "eps": 1e-5}
     own = {"layers": s.layers, "hidden": s.hidden, "attention": s.attention, "inputFeeding": s.input_feeding}
     return shared | own | {"cell": s.arch}
 

@@ -29,7 +29,7 @@ def write(translator: Translator, folder: Path, about: dict[str, Any]) -> None:
     weights = {
         name: values.to("cpu").numpy().astype(np.float32) for name, values in translator.model.state_dict().items()
     }
-    layers = (s.layers, s.layers)
+    layers = (s.layers, s.decoder_depth)
     spec = specs.TransformerSpec.from_config(layers, s.heads, pre_norm=s.pre_norm, activation=specs.Activation.RELU)
     _fill_stack(spec.encoder, weights, "encoder", s.d_model, pre_norm=s.pre_norm)
     _fill_stack(spec.decoder, weights, "decoder", s.d_model, pre_norm=s.pre_norm)

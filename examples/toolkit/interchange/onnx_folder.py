@@ -31,7 +31,7 @@ def write(translator: Translator, folder: Path, about: dict[str, Any]) -> None:
     }
     kind = onnx_transformer if s.arch == "transformer" else onnx_recurrent
     made = {"encoder.onnx": kind.encoder(weights, s), "decoder.onnx": kind.decoder(weights, s)}
-    shape = {"layers": s.layers, "d_model": s.d_model, "max_length": s.max_length}
+    shape = {"layers": s.decoder_depth, "d_model": s.d_model, "max_length": s.max_length}
     own = {"heads": s.heads} if s.arch == "transformer" else {"hidden": s.hidden, "attention": s.attention}
     ids = {"pad_id": PAD, "start_id": START, "stop_id": STOP}
     described = {**about, "arch": s.arch, **shape, **own, **ids}

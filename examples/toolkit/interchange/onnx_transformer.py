@@ -44,7 +44,7 @@ def encoder(weights: Weights, s: PairSettings) -> bytes:
     if s.pre_norm:
         x = g.layer_norm(x, "encoder.norm", EPS)
     for part, what in ((1, "keys"), (2, "values")):
-        each = [_heads(g, f"decoder.layers.{n}.cross_attention", x, part, s) for n in range(s.layers)]
+        each = [_heads(g, f"decoder.layers.{n}.cross_attention", x, part, s) for n in range(s.decoder_depth)]
         _stack(g, each, f"memory_{what}", "S", s)
     return g.bytes("encoder")
 
@@ -52,8 +52,8 @@ def encoder(weights: Weights, s: PairSettings) -> bytes:
 def decoder(weights: Weights, s: PairSettings) -> bytes:
     """One position of the target."""
     g = Graph(weights)
-    held: list[int | str] = [s.layers, "B", s.heads, "P", s.d_model // s.heads]
-    seen: list[int | str] = [s.layers, "B", s.heads, "S", s.d_model // s.heads]
+    held: list[int | str] = [s.decoder_depth, "B", s.heads, "P", s.d_model // s.heads]
+    seen: list[int | str] = [s.decoder_depth, "B", s.heads, "S", s.d_model // s.heads]
     ids, position = g.input("ids", np.int64, ["B"]), g.input("position", np.int64, [1])
     mask = g.unsqueeze(g.input("mask", np.bool_, ["B", "S"]), 1, 2)
     memory = [g.input(f"memory_{what}", np.float32, seen) for what in ("keys", "values")]
@@ -62,7 +62,7 @@ def decoder(weights: Weights, s: PairSettings) -> bytes:
     x = g.add_node("Add", x, g.add_node("Gather", _positions(g, "target", s), position))
     x = g.unsqueeze(x, 1)  # (B, 1, D)
     kept: tuple[list[str], list[str]] = ([], [])
-    for n in range(s.layers):
+    for n in range(s.decoder_depth):
         name = f"decoder.layers.{n}"
         y = g.layer_norm(x, f"{name}.norm1", EPS) if s.pre_norm else x
         q, *new = (_heads(g, f"{name}.self_attention", y, part, s) for part in range(3))
@@ -131,4 +131,4 @@ def _layer(g: Graph, x: str, n: int) -> str:
 def _stack(g: Graph, each: list[str], name: str, length: str, s: PairSettings) -> None:
     """An output (L, B, H, ``length``, K) of what each layer has."""
     joined = g.add_node("Concat", *(g.unsqueeze(one, 0) for one in each), axis=0)
-    g.output(joined, name, [s.layers, "B", s.heads, length, s.d_model // s.heads])
+    g.output(joined, name, [s.decoder_depth, "B", s.heads, length, s.d_model // s.heads])

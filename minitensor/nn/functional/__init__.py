@@ -13,6 +13,7 @@ from minitensor.nn.functional.activations import elu, gelu, leaky_relu, relu, si
 from minitensor.nn.functional.affine import embedding, linear, one_hot
 from minitensor.nn.functional.attention import attention_weights, packed_attention, scaled_dot_product_attention
 from minitensor.nn.functional.convolution import conv2d
+from minitensor.nn.functional.divergence import symmetric_kl_div
 from minitensor.nn.functional.dropping import dropout
 from minitensor.nn.functional.likelihood import cross_entropy, nll_loss
 from minitensor.nn.functional.losses import binary_cross_entropy_with_logits, huber_loss, kl_div, l1_loss, mse_loss
@@ -25,5 +26,5 @@ __all__ = [
     "attention_weights", "binary_cross_entropy_with_logits", "conv2d", "cross_entropy", "dropout", "elu", "embedding", "gelu",
     "gru", "huber_loss", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "lstm", "mse_loss", "nll_loss",
     "one_hot", "packed_attention", "relu", "rms_norm", "rnn", "scaled_dot_product_attention", "sigmoid", "silu", "softmax",
-    "softplus", "tanh",
+    "softplus", "symmetric_kl_div", "tanh",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from minitensor.nn.functional import attention as attention_file
 from minitensor.nn.functional import cuda_attention
 from minitensor.nn.functional.activations import gelu, relu, silu
 from minitensor.nn.functional.blocks import as_rows, home_of
+from minitensor.nn.functional.divergence import check_pairs, symmetric_kl_div
 from minitensor.nn.functional.likelihood import _cross_entropy, weight_gradient
 from minitensor.nn.functional.norm import layer_norm_last, rms_norm_last
 from minitensor.nn.functional.overrides import override
@@ -175,6 +176,28 @@ def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs)
         real = targets != ignore_index
         g, places = xp.where(real, g, logits.dtype.type(0)), xp.where(real, targets, 0)
         return gx, None, weight_gradient(xp, logits, places, weight, g, label_smoothing)
+
+    return loss, backward
+
+
+@_override(symmetric_kl_div)
+def _(xp, logits, *, needs):
+    check_pairs(logits.shape)
+    x = xp.ascontiguousarray(logits)
+    rows, classes = x.shape[-2:]
+    loss = xp.zeros((*x.shape[:-3], rows), dtype=x.dtype)
+    tops, shifts = (xp.empty((loss.size, 2), dtype=x.dtype) for _ in range(2))
+    if x.size:
+        xp.kernels.rows("symmetric_kl", x.dtype, loss.size, classes, x, loss, tops, shifts, classes, rows)
+
+    def backward(g):
+        gx = xp.empty_like(x)
+        if x.size:
+            xp.kernels.rows(
+                "symmetric_kl_gradient", x.dtype, loss.size, classes,
+                x, tops, shifts, xp.ascontiguousarray(g), gx, classes, rows,
+            )  # fmt: skip
+        return (gx,)
 
     return loss, backward
 

@@ -209,8 +209,9 @@ def beam_search(
     ``model`` that takes the target; default: 1, or of a language model the prompts'. generate:
     ``generate(*inputs, max_new_tokens=3, beam_size=k, length_penalty=a)`` gives a list of ids for
     each row, without stop; default ``model.generate``. penalty: ``penalty(length, a)``; default:
-    ``((5 + length) / 6) ** a`` (equation 14 of Wu et al. 2016, arXiv:1609.08144). tolerance:
-    sentences whose scores are as near as that are equally good. The rest is as in `no_look_ahead`.
+    ``model.penalty`` if it has one, otherwise ``((5 + length) / 6) ** a`` (equation 14 of Wu et al.
+    2016, arXiv:1609.08144). tolerance: sentences whose scores are as near as that are equally good.
+    The rest is as in `no_look_ahead`.
     """
     s, name = subject_of(model, call), "beam_search"
     x = Inputs(inputs, s, seed)
@@ -220,7 +221,8 @@ def beam_search(
     if stop_id is None or not np.isscalar(stop_id):
         raise ValueError(f"{name}: give stop_id, the one token that ends a sentence, got {stop_id!r}")
     search = generate or model.generate
-    penalty = penalty or _wu
+    own = getattr(model, "penalty", None)
+    penalty = penalty or (own if callable(own) else _wu)
     count, rows = x.rows(name, least=1)
     over = (rows[0] if start_id is None else 1) if over is None else over
     bound = s.tolerance if tolerance is None else float(tolerance)

@@ -1,0 +1,1 @@
+from models.marian_text import *

@@ -1,0 +1,81 @@
+"""How far two predictions are apart."""
+
+from __future__ import annotations
+
+import math
+
+from minitensor.engine.fused import fused
+from minitensor.engine.tensor import asarray
+from minitensor.nn.functional.blocks import as_floats, row_blocks
+from minitensor.nn.functional.probabilities import log_softmax
+from minitensor.ops.elementwise import equal, exp, where
+from minitensor.ops.reductions import sum as sum_of
+
+__all__ = ["symmetric_kl_div"]
+
+
+@fused
+def symmetric_kl_div(logits, /):
+    """``(KL(p || q) + KL(q || p)) / 2`` in nats for the rows of a pair, with p and q their softmax:
+    the sum of ``(p - q) (log p - log q) / 2``; logits (..., 2, T, C) to (..., T).
+
+    A class that both rows have at -inf counts nothing; one that only one of them has makes it
+    infinite. Half of the divergence of Jeffreys (1946).
+    """
+    x = asarray(logits)
+    check_pairs(x.shape)
+    one, other = log_softmax(x[..., 0, :, :]), log_softmax(x[..., 1, :, :])
+    never = equal(one, -math.inf) & equal(other, -math.inf)
+    apart = where(never, 0.0, one) - where(never, 0.0, other)
+    return 0.5 * sum_of((exp(one) - exp(other)) * apart, axis=-1)
+
+
+def check_pairs(shape):
+    """Raise ValueError if this is not the shape of pairs."""
+    if len(shape) < 3 or shape[-3] != 2:
+        raise ValueError(f"symmetric_kl_div: logits {shape} must be (..., 2, T, C), the two predictions along axis -3")
+
+
+@symmetric_kl_div.kernel
+def _(xp, logits):
+    # With d = log p - log q:
+    #     dL/dx = g / 2 (p (d - <p, d>) + p - q),      dL/dy = g / 2 (q (<q, d> - d) + q - p).
+    check_pairs(logits.shape)
+    x = as_floats(logits)
+    pairs = x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])  # (P, 2, T, C)
+    out = xp.zeros((pairs.shape[0], pairs.shape[2]), dtype=x.dtype)
+    blocks = list(row_blocks(xp, pairs.reshape(len(pairs), math.prod(pairs.shape[1:])), 4))
+
+    def parts(block):
+        log_p, log_q = (_logarithms(xp, pairs[block, side]) for side in (0, 1))
+        p, q = xp.exp(log_p), xp.exp(log_q)
+        with xp.errstate(invalid="ignore"):
+            apart = log_p - log_q
+        apart[log_p == log_q] = 0.0  # -inf less -inf among them
+        return p, q, apart
+
+    for block in blocks:
+        p, q, apart = parts(block)
+        out[block] = xp.einsum("pij,pij->pi", p - q, apart) / 2
+
+    def backward(g):
+        g = g.reshape(out.shape)[..., None] / 2
+        gx = xp.empty(pairs.shape, dtype=x.dtype)
+        for block in blocks:
+            p, q, apart = parts(block)
+            for side, one, other, sign in ((0, p, q, 1), (1, q, p, -1)):
+                mean = xp.einsum("pij,pij->pi", one, xp.where(one == 0, x.dtype.type(0), apart))[..., None]
+                gx[block, side] = g[block] * (one * (sign * (apart - mean)) + (one - other))
+        return (gx.reshape(x.shape),)
+
+    return out.reshape(*x.shape[:-3], x.shape[-2]), backward
+
+
+def _logarithms(xp, x):
+    """The logarithm of the softmax of rows (P, T, C), as `log_softmax` has it."""
+    y = (x - x.max(axis=-1, keepdims=True)).reshape(-1, x.shape[-1])
+    at = xp.arange(len(y)), x.reshape(y.shape).argmax(axis=-1)
+    e = xp.exp(y)
+    e[at] = y[at]  # 0, or NaN where it is infinite
+    y -= xp.log1p(xp.einsum("ij->i", e))[:, None]
+    return y.reshape(x.shape)

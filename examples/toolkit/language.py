@@ -173,8 +173,8 @@ def sliding_loss(model: GPT, ids: Sequence[int] | np.ndarray, window: int, strid
     with mt.no_grad():
         for rows in np.split(np.arange(len(starts)), range(READERS, len(starts), READERS)):
             places = starts[rows, None] + np.arange(length)  # (B, T)
-            targets = np.where(places < known[rows, None], IGNORED, ids[places + 1])
-            inputs, targets = (mt.asarray(x, device=device) for x in (ids[places], targets))
+            counted = np.where(places < known[rows, None], IGNORED, ids[places + 1])
+            inputs, targets = (mt.asarray(x, device=device) for x in (ids[places], counted))
             total += model.loss(inputs, targets, divide_by=1).item()
     return total / (len(ids) - 1)
 

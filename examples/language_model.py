@@ -165,6 +165,10 @@ class LanguageModel(Program):
             metavar="PATH",
             help="another text, all of it; of the run's own the held-out part",
         )
+        made.add_argument(
+            "--stride", type=positive_integer, metavar="N",
+            help="gpt: tokens from window to window, so that later ones see earlier text; the window if not given",
+        )  # fmt: skip
 
         made = add(
             "finetune", self.finetune, "learn the topics of passages from few labels, pre-trained and from scratch"
@@ -207,7 +211,7 @@ class LanguageModel(Program):
         run, device = self.open(options)
         writer = Writer(run, options.weights, device)
         text, own = load_to_test(self, run, options.data)
-        _evaluate(writer, split_text(text)[1] if own else text)
+        _evaluate(writer, split_text(text)[1] if own else text, options.stride)
 
     def finetune(self, options: argparse.Namespace) -> None:
         """Fine-tune the GPT of a run on documents."""
@@ -230,8 +234,8 @@ class LanguageModel(Program):
         )  # fmt: skip
 
 
-def _evaluate(writer: Writer, text: str) -> None:
-    nats, bits = writer.loss(text)
+def _evaluate(writer: Writer, text: str, stride: int | None = None) -> None:
+    nats, bits = writer.loss(text, stride)
     perplexity = math.exp(nats)
     print(f"held-out loss {nats:.4f} nats per token, perplexity {perplexity:.3f}, {bits:.3f} bits per character")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import minitensor as mt
-from minitensor.models.gpt import GPT, GPTConfig
+from minitensor.models.gpt import GPT, IGNORED, GPTConfig
 from minitensor.models.recurrent import RecurrentLanguageModel, RecurrentLanguageModelConfig
 from toolkit.console import UserError
 from toolkit.program import load_weights, place
@@ -22,7 +22,7 @@ from toolkit.settings import Training, option, refuse_options
 from toolkit.text import TOKENS, Characters, Windows, load_vocabulary, split_text, streams
 from toolkit.tokenizer import Tokenizer
 
-__all__ = ["VOCABULARY", "Settings", "Task", "Writer", "held_out_loss", "make_model", "presets"]
+__all__ = ["VOCABULARY", "Settings", "Task", "Writer", "held_out_loss", "make_model", "presets", "sliding_loss"]
 
 VOCABULARY = "vocabulary.json"  # in the folder of a run
 RECURRENT = ("rnn", "lstm", "gru")
@@ -152,6 +152,33 @@ def held_out_loss(model: Any, ids: Sequence[int] | np.ndarray, settings: Setting
     return total / tokens
 
 
+def sliding_loss(model: GPT, ids: Sequence[int] | np.ndarray, window: int, stride: int, device: str) -> float:
+    """Nats per token of a text that a GPT reads in windows which begin ``stride`` tokens apart.
+
+    Each counts what the ones before it have not counted, so that all but the first window's tokens
+    are predicted from at least ``window - stride`` others; at a stride of ``window`` the windows
+    lie side by side, and the first of each is predicted from one alone. A text shorter than a
+    window is read at once. B windows, T positions of each.
+
+    Raises ValueError for a stride that is not from 1 to ``window``.
+    """
+    if not 1 <= stride <= window:
+        raise ValueError(f"the stride is {stride}; write a number from 1 to the window, {window}")
+    ids = np.asarray(ids, dtype=np.int32)
+    length = min(window, len(ids) - 1)
+    last = len(ids) - 1 - length  # where the last window begins, so that it ends with the text
+    starts = np.array([*range(0, last, stride), last])  # (windows,)
+    known = np.concatenate([[0], starts[:-1] + length])  # up to where the windows before it have counted
+    total = 0.0
+    with mt.no_grad():
+        for rows in np.split(np.arange(len(starts)), range(READERS, len(starts), READERS)):
+            places = starts[rows, None] + np.arange(length)  # (B, T)
+            counted = np.where(places < known[rows, None], IGNORED, ids[places + 1])
+            inputs, targets = (mt.asarray(x, device=device) for x in (ids[places], counted))
+            total += model.loss(inputs, targets, divide_by=1).item()
+    return total / (len(ids) - 1)
+
+
 class Writer:
     """A trained model with its vocabulary; ``weights`` as for `toolkit.program.load_weights`."""
 
@@ -162,12 +189,27 @@ class Writer:
         self.model = make_model(self.settings, self.vocabulary.vocab_size, device)
         self.weights = load_weights(self.model, run, weights)
 
-    def loss(self, text: str) -> tuple[float, float]:
-        """Nats for each token of a text, and bits for each of its characters."""
+    def loss(self, text: str, stride: int | None = None) -> tuple[float, float]:
+        """Nats for each token of a text, and bits for each of its characters.
+
+        stride: a GPT's, see `sliding_loss`; default: as `held_out_loss` reads. Raises UserError for
+        one that is longer than the window, or of a model that carries its state.
+        """
         ids = self.vocabulary.encode(text)
         if len(ids) < 2:
             raise UserError(f"a text of {len(ids)} tokens holds nothing to predict")
-        nats = held_out_loss(self.model, ids, self.settings, self.device)
+        if stride is None:
+            nats = held_out_loss(self.model, ids, self.settings, self.device)
+        elif not isinstance(self.model, GPT):
+            raise UserError(
+                f"--stride is for a gpt: a model of --arch {self.settings.arch} carries its state and reads on"
+            )
+        elif stride > self.settings.window:
+            raise UserError(
+                f"--stride {stride}: it must be at most the window, {self.settings.window}, or tokens are left out"
+            )
+        else:
+            nats = sliding_loss(self.model, ids, self.settings.window, stride, self.device)
         return nats, nats * len(ids) / len(text) / math.log(2)
 
     def write(self, prompt: str, length: int, say: Callable[[str], object] | None = None, **how: Any) -> str:

@@ -155,7 +155,8 @@ class Captions(Program):
         if not own:
             tell_seen(self, run, loaded)
             train = self._trained_on(run)
-        _report(describer, loaded, train, run.path(PICTURE), options.beam)
+        shown = run if own else run.tested_on(options.data)
+        _report(describer, loaded, train, shown.picture(PICTURE), options.beam)
 
     def _trained_on(self, run: Run) -> Captioned | None:
         """The training images of a run, for the simpler methods; none if they are gone."""

@@ -138,7 +138,7 @@ class Genes(Program):
         loaded, own = load_to_test(self, run, options.data, **others)
         if not own:
             tell_seen(self, run, loaded)
-        report(run, ribosome, loaded, loaded.train if own else [])
+        report(run if own else run.tested_on(options.data), ribosome, loaded, loaded.train if own else [])
 
     def translate(self, options: argparse.Namespace) -> None:
         """Print the protein of each DNA; of a file as FASTA, with the titles of the DNA."""

@@ -94,7 +94,10 @@ class MaskedLanguageModel(Program):
         print(f"see {' and '.join(map(str, pictures))}; fill in words by:")
         print(f"  {self.advice('fill', {'--run': run.folder}, sentences[0][0] if sentences else EXAMPLE)}")
         if len({document.topic for document in loaded}) > 1:
-            compare(run, loaded, task.model, task.tokenizer, FINE_TUNING)
+            try:
+                compare(run, loaded, task.model, task.tokenizer, FINE_TUNING)
+            except UserError as error:  # too few documents: no fault of the training, which is done
+                console.note(f"fine-tuning is left out: {error}")
 
     # --- the other subcommands --------------------------------------------------------------------
 

@@ -108,7 +108,7 @@ class StoryQuestions(Program):
         run, device = self.open(options)
         listener = Listener.of(run, options.weights, device)
         stories, own = load_to_test(self, run, options.data)
-        _report(run, stories, stories.train if own else [], listener)
+        _report(run if own else run.tested_on(options.data), stories, stories.train if own else [], listener)
         if not own:
             tell_seen(self, run, stories)
 
@@ -134,7 +134,7 @@ def _spoken() -> Iterator[str]:
         raise UserError("standard input is closed; give the lines as arguments")
     for number, line in enumerate(sys.stdin.buffer, start=1):
         try:
-            yield composed(line.decode("utf-8"))
+            yield composed(line.decode("utf-8-sig" if number == 1 else "utf-8"))
         except UnicodeDecodeError:
             raise UserError(f"standard input line {number} is not UTF-8; convert it") from None
 
@@ -149,7 +149,7 @@ def _report(run: Run, loaded: Stories, train: Sequence[Story], listener: Listene
         print(f"{name}: {len(stories):,} stories, {len(lines):,} questions")
         print(table("relation", rows | total))
         if number == 0:
-            draw_relations(rows | total, run.path("relations.png"))
+            draw_relations(rows | total, run.picture("relations.png"))
             network = {"network": right["network"]}
             if any(line.form for line in lines):
                 print(table("form", by_group((line.form for line in lines), network)))
@@ -157,7 +157,7 @@ def _report(run: Run, loaded: Stories, train: Sequence[Story], listener: Listene
                 print(table(title, by_group(places, network)))
             _tell_wrong(lines, right["network"])
             _tell_attention(run, stories, listener)
-    print(f"see {run.path('loss.png')}, {run.path('relations.png')} and {run.path('attention.png')}")
+    print(f"see {run.path('loss.png')}, {run.picture('relations.png')} and {run.picture('attention.png')}")
 
 
 def _short_enough(stories: Sequence[Story], listener: Listener, name: str) -> list[Story]:
@@ -204,7 +204,7 @@ def _tell_attention(run: Run, stories: Sequence[Story], listener: Listener) -> N
             f" is one in {100 * last:.1f} %"
         )
     drawn = max(stories, key=lambda story: (sum(bool(line.lines) for line in story), len(story)))
-    draw_attention(listener, drawn, run.path("attention.png"))
+    draw_attention(listener, drawn, run.picture("attention.png"))
 
 
 main = StoryQuestions().main

@@ -145,7 +145,8 @@ class Summaries(Program):
         loaded, own = load_to_test(self, run, options.data)
         if not own:
             tell_seen(self, run, loaded)
-        report(run, translator, loaded, own and _is_made(run.about["data"]), own, options.beam)
+        made = own and _is_made(run.about["data"])
+        report(run if own else run.tested_on(options.data), translator, loaded, made, own, options.beam)
 
     def summarize(self, options: argparse.Namespace) -> None:
         """Print a summary for each text, a line each."""

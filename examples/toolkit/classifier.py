@@ -142,7 +142,10 @@ class TextClassifier(Program):
         trained = self.open_trained(options)
         run = trained.run
         texts, own = load_to_test(self, run, options.data, labels=trained.labels)
-        self._report(trained, texts, texts.train if own else self._trained_on(run))
+        shown = (
+            trained if own else Trained(run.tested_on(options.data), trained.model, trained.vocabulary, trained.labels)
+        )
+        self._report(shown, texts, texts.train if own else self._trained_on(run))
         if not own:
             tell_seen(self, run, texts)
 
@@ -197,8 +200,8 @@ class TextClassifier(Program):
         counts = np.zeros((len(labels), len(labels)), dtype=int)
         for (_, label), taken in zip(texts.test, guesses[""][NETWORK], strict=True):
             counts[labels.index(label), labels.index(taken)] += 1
-        _draw(counts, labels, run.path(PICTURE))
-        print(f"see {run.path(PICTURE)}")
+        _draw(counts, labels, run.picture(PICTURE))
+        print(f"see {run.picture(PICTURE)}")
         self.report_more(trained, texts, guesses)
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "and_more",
     "arguments_of",
     "check_utf_8",
+    "counted",
     "note",
     "path",
     "require",
@@ -186,6 +187,15 @@ def and_more(things: Sized, shown: int = 1) -> str:
     'line 4 is empty (and 2 more)'
     """
     return f" (and {len(things) - shown} more)" if len(things) > shown else ""
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """So many things, in words. plural: default: ``noun`` with an "s".
+
+    >>> counted(1, "pair"), counted(0, "pair"), counted(1200, "story", "stories")
+    ('1 pair', '0 pairs', '1,200 stories')
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def note(line: str) -> None:

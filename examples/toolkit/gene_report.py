@@ -47,10 +47,10 @@ def report(run: Run, ribosome: Ribosome, loaded: Corpus, train: Sequence[Pair]) 
     changed = _mutants(ribosome, [dna for dna, wanted in tests[first] if wanted == protein(dna)][:MUTATED])
     _print_mutants(changed)
     _print_mistakes(tests[first], made[first])
-    _draw(tests, rights, changed, run.path(PICTURE))
+    _draw(tests, rights, changed, run.picture(PICTURE))
     looked_at = _telling(genes)
-    looked = draw_attention(ribosome, looked_at, run.path(ATTENTION))
-    print(f"see {run.path(PICTURE)}" + (f" and {looked}" if looked else ""))
+    looked = draw_attention(ribosome, looked_at, run.picture(ATTENTION))
+    print(f"see {run.picture(PICTURE)}" + (f" and {looked}" if looked else ""))
     return looked_at
 
 

@@ -55,10 +55,10 @@ def report(run: Run, translator: Translator, loaded: Corpus, made: bool, own: bo
     if made:
         for name in tests:
             _print_traits(name, tests[name], scores[name][NETWORK][1])
-    _draw(tests, scores, made, run.path(PICTURE))
+    _draw(tests, scores, made, run.picture(PICTURE))
     looked_at = _telling([text for pairs in tests.values() for text, _ in pairs], made)
-    looked = draw_attention(translator, looked_at, run.path(ATTENTION))
-    print(f"see {run.path(PICTURE)}" + (f" and {looked}" if looked else ""))
+    looked = draw_attention(translator, looked_at, run.picture(ATTENTION))
+    print(f"see {run.picture(PICTURE)}" + (f" and {looked}" if looked else ""))
     return looked_at
 
 

@@ -17,7 +17,10 @@ from toolkit.reading import composed
 from toolkit.tokenizer import SPECIAL
 from toolkit.words import WordList
 
-__all__ = ["Words", "spaced", "words_of"]
+__all__ = ["Words", "is_question", "spaced", "words_of"]
+
+QUESTION_MARKS = ("?", "\uff1f", "\ufe56", "\u061f", "\u055e", "\u2047", "\u2048", "\u203d")
+BEHIND = " \t\"'\u201d\u2019\u00bb)].!\u2026"  # what may stand behind the mark of a question
 
 
 def words_of(text: str) -> list[str]:
@@ -28,6 +31,20 @@ def words_of(text: str) -> list[str]:
 def spaced(text: str) -> str:
     """The words and marks of a text with one blank between any two, as `Words.decode` writes it."""
     return " ".join(words_of(text))
+
+
+def is_question(text: str, where: str) -> bool:
+    """Whether a line is a question: its last character is "?", blanks aside, and nothing else makes
+    one. Raises UserError, with ``where``, for a line that ends in another language's question mark,
+    or in one with quotes, brackets or stops behind it: read as a statement it would be believed.
+    """
+    if text.rstrip().endswith("?"):
+        return True
+    if text.rstrip(BEHIND).endswith(QUESTION_MARKS):
+        raise UserError(
+            f'{where} ends like a question; write "?" as its very last character, or no question mark there'
+        )
+    return False
 
 
 class Words(WordList):

@@ -96,7 +96,9 @@ def compare_few_pairs(
     tokenizer, by = known.tokenizer, validation if plan.validate else test
     held_out = known.short_enough(by[:TESTED], task)[0]
     print(f"fine-tuning on {task!r}, which the run has not been trained on:")
-    print(f"  {len(held_out)} inputs of the {'validation' if plan.validate else 'test'} part to be answered exactly")
+    print(
+        f"  {counted(len(held_out), 'input')} of the {'validation' if plan.validate else 'test'} part to be answered exactly"
+    )
 
     def make_task(start: str, amount: int, seed: int) -> FewPairs:
         ours = dataclasses.replace(settings, seed=seed, device=known.device)

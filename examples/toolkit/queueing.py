@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from toolkit.batches import check_lengths
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.translation import Translator
 
 __all__ = ["Limits", "Refused", "Together"]
@@ -67,7 +67,9 @@ class Together:
         asked = _Asked(list(texts), beam)
         with self._lock:
             if self._count + len(texts) > self.limits.waiting:
-                raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, f"{self._count} texts wait already; ask again later")
+                raise Refused(
+                    HTTPStatus.SERVICE_UNAVAILABLE, f"{counted(self._count, 'text')} waiting already; ask again later"
+                )
             self._count += len(texts)
         self._waiting.put(asked)
         try:

@@ -6,9 +6,9 @@ import dataclasses
 import glob
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from toolkit.checkpoints import Checkpoints
 from toolkit.console import UserError
@@ -16,7 +16,9 @@ from toolkit.files import PART, read_json, write_text, writing
 from toolkit.lock import Lock
 from toolkit.settings import Training, from_dict
 
-__all__ = ["Run", "fresh"]
+__all__ = ["Run", "fresh", "kept_or"]
+
+Kept = TypeVar("Kept")
 
 FORMAT = 1  # of the folder; raised when older programs could not read it
 CONFIG = "config.json"
@@ -135,6 +137,14 @@ class Run:
         """
         path = self.path(name)
         return path.with_name(f"{path.stem}{OTHER}{self.other}{path.suffix}") if self.other else path
+
+
+def kept_or(run: Run | None, name: str, load: Callable[[Path], Kept], make: Callable[[], Kept]) -> Kept:
+    """What a resumed run keeps in its file ``name``, such as its tokenizer, read by ``load``; of a
+    new run (None), or one that died before it wrote the file, what ``make`` makes.
+    """
+    path = run.path(name) if run else None
+    return load(path) if path and path.exists() else make()
 
 
 def fresh(folder: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.console import counted
 from toolkit.corpus import Corpus, Pair
 from toolkit.plans import traits
 from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, attention_heatmap, empty_figure, save_figure
@@ -49,7 +50,7 @@ def report(run: Run, translator: Translator, loaded: Corpus, made: bool, own: bo
         scores[name] = {method: _score(summaries, tests[name]) for method, summaries in found.items()}
         best = np.array([best_sentence(*pair) for pair in tests[name]])
         scores[name][BEST] = best, np.zeros(len(best))
-        print(f"{name}: {len(tests[name])} texts{remark}")
+        print(f"{name}: {counted(len(tests[name]), 'text')}{remark}")
         _print_some(tests[name], written)
     _print_table(scores)
     if made:

@@ -151,7 +151,7 @@ def compare_topics(
     if not len(held_out["labels"]):
         raise UserError(f"no {whose} document is of the topics {', '.join(topics)}; pre-train on more documents")
     print(f"fine-tuning: {len(topics)} topics ({', '.join(topics)}),")
-    print(f"  {len(held_out['labels'])} passages of {whose} documents to test by")
+    print(f"  {counted(len(held_out['labels']), 'passage')} of {whose} documents to test by")
     share = np.bincount(held_out["labels"]).max() / len(held_out["labels"])
     print(f"  the commonest topic of these: {share:.1%}")
 

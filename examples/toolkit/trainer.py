@@ -214,12 +214,13 @@ class Trainer:
         s, p = self.settings, self.position
         if self.last_step and p.step >= self.last_step:
             past = f" (and more: {p.step})" if p.step > self.last_step else ""
-            return f"all {self.last_step} updates are done{past}"
+            done = "the only update is" if self.last_step == 1 else f"all {self.last_step} updates are"
+            return f"{done} done{past}"
         if s.patience and p.in_vain >= s.patience:
             return f"no better validation loss in {s.patience} validations"
         seconds = p.seconds if self.group.size == 1 else self._elapsed
         if s.minutes is not None and seconds >= 60 * s.minutes:
-            return f"{s.minutes:g} minutes are over"
+            return f"{s.minutes:g} {'minute is' if s.minutes == 1 else 'minutes are'} over"
         return f"interrupted after update {p.step}" if caught else ""
 
     def update(self, batch: Any) -> float | None:

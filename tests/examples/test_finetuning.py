@@ -49,7 +49,7 @@ def test_both_starts_get_the_same_examples_and_their_own_rate(monkeypatch, tmp_p
     assert seen == [(start, n, seed) for n in (4, 16) for seed in (0, 1) for start in (PRETRAINED, SCRATCH)]
     assert set(rates) == {(PRETRAINED, 1e-3), (SCRATCH, 2e-3)}
     printed = capsys.readouterr().out
-    assert printed.count("  4 examples:") == printed.count("  16 examples:") == 1
+    assert printed.count("  examples: 4\n") == printed.count("  examples: 16\n") == 1
     assert "    pre-trained    55.0% right after 7 updates (50.0%, 60.0%)" in printed
     assert "    from scratch   30.0% right after 7 updates (25.0%, 35.0%)" in printed
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"

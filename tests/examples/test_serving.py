@@ -180,7 +180,7 @@ def test_too_many_and_too_slow_are_refused_and_failures_are_heard():
         second = threads.submit(together.translate, ["b", "c"], 1)
         while together._count < 3:
             time.sleep(0.01)
-        with pytest.raises(Refused, match="3 texts wait already"):
+        with pytest.raises(Refused, match="3 texts waiting already"):
             together.translate(["d"], 1)
         with pytest.raises(Refused, match=r"no translation within 0\.2 seconds"):
             second.result()

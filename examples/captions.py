@@ -38,13 +38,13 @@ from toolkit.captioned import (
     read_image,
 )  # fmt: skip
 from toolkit.captioning import Describer, Settings, Task, learn_tokenizer, on_objects, presets
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.files import read_json, write_text
 from toolkit.numbers import beam_size, positive_integer
 from toolkit.other_data import load_to_test, tell_seen
 from toolkit.plots import GREY, empty_figure, literal, picture_path, save_figure
 from toolkit.program import Data, Program, digest
-from toolkit.runs import Run
+from toolkit.runs import Run, kept_or
 from toolkit.scene_words import noun
 from toolkit.scenes import SIDE, Drawing
 from toolkit.tokenizer import Tokenizer
@@ -108,8 +108,7 @@ class Captions(Program):
 
     def make_task(self, loaded: Splits, settings: Settings, run: Run | None) -> Task:
         """All captions; a resumed run has its tokenizer already."""
-        saved = run.path(TOKENIZER) if run else None
-        tokenizer = Tokenizer.load(saved) if saved and saved.exists() else learn_tokenizer(loaded.train, settings)
+        tokenizer = kept_or(run, TOKENIZER, Tokenizer.load, lambda: learn_tokenizer(loaded.train, settings))
         return Task(loaded, tokenizer, settings)
 
     def save(self, task: Task, run: Run) -> None:
@@ -118,8 +117,8 @@ class Captions(Program):
         write_text(run.path(LANGUAGES), json.dumps(task.languages, ensure_ascii=False) + "\n")
 
     def sizes(self, task: Task) -> str:
-        counts = f"{len(task.samples):,} images to train on, {len(task.validation):,} to validate by"
-        dropped = f"; left out {task.dropped:,} captions of more than {task.settings.max_length - 1} tokens"
+        counts = f"{counted(len(task.samples), 'image')} to train on, {len(task.validation):,} to validate by"
+        dropped = f"; left out {counted(task.dropped, 'caption')} of more than {task.settings.max_length - 1} tokens"
         return f"{counts}, {super().sizes(task)}{dropped if task.dropped else ''}"
 
     def report(self, run: Run, loaded: Splits, task: Task) -> None:
@@ -155,7 +154,8 @@ class Captions(Program):
         if not own:
             tell_seen(self, run, loaded)
             train = self._trained_on(run)
-        _report(describer, loaded, train, run.path(PICTURE), options.beam)
+        shown = run if own else run.tested_on(options.data)
+        _report(describer, loaded, train, shown.picture(PICTURE), options.beam)
 
     def _trained_on(self, run: Run) -> Captioned | None:
         """The training images of a run, for the simpler methods; none if they are gone."""

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from toolkit import console
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.evidence import draw_evidence, draw_images, occlusion
 from toolkit.images import Images, Splits, load_images
 from toolkit.plots import picture_path
@@ -59,7 +59,7 @@ class Digits(Program):
         return Task(loaded, settings)
 
     def sizes(self, task: Task) -> str:
-        return f"{len(task.samples):,} images to train on, {len(task.validation)} to validate by, {super().sizes(task)}"
+        return f"{counted(len(task.samples), 'image')} to train on, {len(task.validation):,} to validate by, {super().sizes(task)}"
 
     def report(self, run: Run, loaded: Splits, task: Task) -> None:
         """Accuracy on the held-out images, the mistakes, and the evidence for one image."""

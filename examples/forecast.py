@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 from toolkit import console
-from toolkit.console import UserError, note
+from toolkit.console import UserError, counted, note
 from toolkit.forecasting import Settings, Task, forecast, linear, make_model, origins
 from toolkit.measured import MEASURED, read_measured
 from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, empty_figure, literal, save_figure
@@ -132,7 +132,7 @@ class Forecast(Program):
         run, series, model = self._trained(options)
         if len(series.values) < run.settings.window:
             raise UserError(
-                f"{len(series.values)} values are too few to forecast from; {run.settings.window} are needed"
+                f"{counted(len(series.values), 'value')}, too few to forecast from; {run.settings.window} are needed"
             )
         for value in forecast(model, series.values, np.array([len(series.values)]), run.settings)[0]:
             print(f"{value:.6g}")
@@ -150,7 +150,7 @@ def _held_out(series: Series, settings: Settings) -> np.ndarray:
     if not len(found):
         s = settings
         given = f"--window {s.window}, --season {s.season}, --horizon {s.horizon}"
-        raise UserError(f"{len(series.values)} values are too few for {given}: none is left to report on")
+        raise UserError(f"{counted(len(series.values), 'value')}, too few for {given}: none is left to report on")
     return found
 
 

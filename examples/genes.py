@@ -28,7 +28,7 @@ import sys
 from collections.abc import Callable
 
 from toolkit import console
-from toolkit.console import UserError, and_more, note
+from toolkit.console import UserError, and_more, counted, note
 from toolkit.corpus import Corpus, split_pairs
 from toolkit.fasta import dna_of, read_fasta, read_genes, to_fasta
 from toolkit.gene_report import ATTENTION, PICTURE, draw_attention, report
@@ -73,7 +73,7 @@ class Genes(Program):
         """
         if data["path"] is None:
             return corpus()
-        return split_pairs(data["path"], read_genes(data["path"], data["proteins"]), what="sequences")
+        return split_pairs(data["path"], read_genes(data["path"], data["proteins"]), what="sequence")
 
     def load_whole(self, data: Data) -> Corpus:
         return Corpus([], [], {"test": read_genes(data["path"], data["proteins"])})
@@ -101,7 +101,7 @@ class Genes(Program):
 
     def sizes(self, task: Task) -> str:
         long = f"; left out {task.dropped:,} of more than {task.longest - 1} letters" if task.dropped else ""
-        return f"{len(task.batches):,} genes to train on, {super().sizes(task)}{long}"
+        return f"{counted(len(task.batches), 'gene')} to train on, {super().sizes(task)}{long}"
 
     def report(self, run: Run, loaded: Corpus, task: Task) -> None:
         """Tables, mistakes and pictures of a trained run."""
@@ -138,7 +138,7 @@ class Genes(Program):
         loaded, own = load_to_test(self, run, options.data, **others)
         if not own:
             tell_seen(self, run, loaded)
-        report(run, ribosome, loaded, loaded.train if own else [])
+        report(run if own else run.tested_on(options.data), ribosome, loaded, loaded.train if own else [])
 
     def translate(self, options: argparse.Namespace) -> None:
         """Print the protein of each DNA; of a file as FASTA, with the titles of the DNA."""

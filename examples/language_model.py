@@ -29,7 +29,7 @@ from collections.abc import Callable
 from typing import Any
 
 from toolkit import console
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.documents import load_documents, split_documents, text_of
 from toolkit.finetuning import PRETRAINED, SCRATCH, Plan, add_options, plan_of
 from toolkit.language import VOCABULARY, Settings, Task, Writer, make_model, presets
@@ -38,7 +38,7 @@ from toolkit.other_data import load_to_test
 from toolkit.plots import attention_heatmap, picture_path
 from toolkit.program import Data, Program, digest
 from toolkit.reading import composed
-from toolkit.runs import Run
+from toolkit.runs import Run, kept_or
 from toolkit.text import learn_vocabulary, load_text, load_vocabulary, split_text
 from toolkit.tokenizer import Tokenizer
 from toolkit.topics import compare_topics
@@ -95,20 +95,21 @@ class LanguageModel(Program):
 
     def make_task(self, loaded: str, settings: Settings, run: Run | None) -> Task:
         """The next token; a resumed run has its vocabulary already."""
-        saved = run.path(VOCABULARY) if run else None
-        if saved and saved.exists():
-            return Task(loaded, load_vocabulary(settings.tokens, saved), settings)
         # Of characters all are known, also those that the held-out part alone has; sub-words are
         # learned from the first part.
         text = loaded if settings.tokens == "characters" else split_text(loaded)[0]
-        return Task(loaded, learn_vocabulary(settings.tokens, text, settings.vocab), settings)
+        vocabulary = kept_or(
+            run, VOCABULARY, lambda path: load_vocabulary(settings.tokens, path),
+            lambda: learn_vocabulary(settings.tokens, text, settings.vocab),
+        )  # fmt: skip
+        return Task(loaded, vocabulary, settings)
 
     def save(self, task: Task, run: Run) -> None:
         task.vocabulary.save(run.path(VOCABULARY))
 
     def sizes(self, task: Task) -> str:
         held_out, different = len(task.validation), task.vocabulary.vocab_size
-        tokens = f"{len(task.windows.ids):,} tokens to train on, {held_out:,} held out, {different:,} different ones"
+        tokens = f"{counted(len(task.windows.ids), 'token')} to train on, {held_out:,} held out, {different:,} different ones"
         return f"{tokens}, {super().sizes(task)}"
 
     def report(self, run: Run, loaded: str, task: Task) -> None:

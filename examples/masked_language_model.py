@@ -22,13 +22,13 @@ from typing import Any
 
 from toolkit import console
 from toolkit import masked_language as ml
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.documents import Document, load_documents, split_documents
 from toolkit.finetuning import PRETRAINED, SCRATCH, Plan, add_options, plan_of
 from toolkit.plots import attention_heatmap
 from toolkit.program import Program, digest, load_weights, positive_integer
 from toolkit.reading import composed
-from toolkit.runs import Run
+from toolkit.runs import Run, kept_or
 from toolkit.topics import compare_topics
 from toolkit.wordpieces import CLS, SEP, WordPieces
 
@@ -63,14 +63,13 @@ class MaskedLanguageModel(Program):
 
     def make_task(self, loaded: list[Document], settings: ml.Settings, run: Run | None) -> ml.Task:
         """Pre-training; a resumed run has its tokenizer already."""
-        saved = run.path("tokenizer.json") if run else None
-        return ml.Task(loaded, WordPieces.load(saved) if saved and saved.exists() else None, settings)
+        return ml.Task(loaded, kept_or(run, "tokenizer.json", WordPieces.load, lambda: None), settings)
 
     def save(self, task: ml.Task, run: Run) -> None:
         task.tokenizer.save(run.path("tokenizer.json"))
 
     def sizes(self, task: ml.Task) -> str:
-        return f"{len(task.train):,} pairs, {task.tokenizer.vocab_size:,} word pieces, {super().sizes(task)}"
+        return f"{counted(len(task.train), 'pair')}, {counted(task.tokenizer.vocab_size, 'word piece')}, {super().sizes(task)}"
 
     def report(self, run: Run, loaded: list[Document], task: ml.Task) -> None:
         """Accuracies on the test documents, words filled in, a picture of attention, and
@@ -78,7 +77,7 @@ class MaskedLanguageModel(Program):
         """
         figures = task.figures(task.test, EPOCHS)
         majority = max(figures["unrelated_share"], 1 - figures["unrelated_share"])
-        print(f"on {len(task.test):,} pairs of held-out documents:")
+        print(f"on {counted(len(task.test), 'pair')} of held-out documents:")
         print(
             f"  masked words   {figures['word_accuracy']:6.1%} right; the commonest word: {figures['unigram_accuracy']:.1%}"
         )
@@ -94,7 +93,10 @@ class MaskedLanguageModel(Program):
         print(f"see {' and '.join(map(str, pictures))}; fill in words by:")
         print(f"  {self.advice('fill', {'--run': run.folder}, sentences[0][0] if sentences else EXAMPLE)}")
         if len({document.topic for document in loaded}) > 1:
-            compare(run, loaded, task.model, task.tokenizer, FINE_TUNING)
+            try:
+                compare(run, loaded, task.model, task.tokenizer, FINE_TUNING)
+            except UserError as error:  # too few documents: no fault of the training, which is done
+                console.note(f"fine-tuning is left out: {error}")
 
     # --- the other subcommands --------------------------------------------------------------------
 

@@ -83,11 +83,11 @@ class Sentiment(TextClassifier):
             parts = parts_by_kind(texts, guesses, (NETWORK, *self.baselines))
             for name, shares in parts.items():
                 tell_kinds(name, shares)
-            draw_kinds(parts, run.path(KINDS))
-            print(f"see {run.path(KINDS)}")
+            draw_kinds(parts, run.picture(KINDS))
+            print(f"see {run.picture(KINDS)}")
             text = next(text for text, _ in texts.test if texts.kinds[text] == SHOWN)
         words, judged = trained.word_by_word(text)
-        print(f"see {draw_reading(words, judged, trained.labels, run.path(READING))}: {text}")
+        print(f"see {draw_reading(words, judged, trained.labels, run.picture(READING))}: {text}")
 
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
         super().commands(add)

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 from toolkit import console
-from toolkit.console import UserError, and_more, note
+from toolkit.console import UserError, and_more, counted, note
 from toolkit.listening import VOCABULARY, Settings, Task, Transcriber, Words
 from toolkit.mel import STEP, log_mel
 from toolkit.numbers import beam_size, natural_number, real
@@ -87,10 +87,9 @@ class Speech(Program):
         task.words.save(run.path(VOCABULARY))
 
     def sizes(self, task: Task) -> str:
-        counts = f"{len(task.batches):,} utterances to train on, {len(task.validation):,} to validate by"
+        counts = f"{counted(len(task.batches), 'utterance')} to train on, {len(task.validation):,} to validate by"
         dropped = f"; left out {task.dropped} that are too long, or to validate by words not trained on"
-        words = len(task.words.words) - len(Words([]).words)
-        return f"{counts}, {words} words, {super().sizes(task)}{dropped if task.dropped else ''}"
+        return f"{counts}, {counted(len(task.words.words), 'word')}, {super().sizes(task)}{dropped if task.dropped else ''}"
 
     def report(self, run: Run, loaded: Spoken, task: Task) -> None:
         """Error rates, mistakes, and a picture."""
@@ -211,7 +210,8 @@ def _report(transcriber: Transcriber, spoken: Spoken, train: Sequence[Utterance]
             found["words said alone, warped"] = [templates.transcribe(sound) for sound in sounds]
         if most:
             found[f"always {most[0][0]!r}"] = [most[0][0]] * len(wanted)
-        print(f"{name}: {len(utterances)} utterances of {len({u.speaker for u in utterances})} speakers")
+        speakers = counted(len({utterance.speaker for utterance in utterances}), "speaker")
+        print(f"{name}: {counted(len(utterances), 'utterance')} of {speakers}")
         for method, texts in found.items():
             exact = sum(a == b for a, b in zip(texts, wanted, strict=True)) / len(wanted)
             print(f"  {method:26}word error rate {word_error_rate(texts, wanted):7.2%}   exact {exact:6.1%}")

@@ -10,10 +10,10 @@ follow-ups, whose pronouns need the dialogue so far.
     python examples/stories.py ask --run runs/stories "Anna went to the park." "Where is she?"
     python examples/stories.py ask --run runs/stories         (lines from the standard input)
 
-A file has statements, one a line, and behind them questions, each with a tab and its answer; a
-blank line separates stories. The idea of such tasks is that of Weston et al. 2015,
-arXiv:1502.05698. The run folder holds config.json, vocabulary.json, weights.safetensors, log.jsonl,
-loss.png, relations.png, attention.png, and checkpoints/.
+A file has statements, one a line, and behind them questions, each with a tab and its answer; the
+last character of a question is "?", and a blank line separates stories. The idea of such tasks is
+that of Weston et al. 2015, arXiv:1502.05698. The run folder holds config.json, vocabulary.json,
+weights.safetensors, log.jsonl, loss.png, relations.png, attention.png, and checkpoints/.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from toolkit import console
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.dialogue import VOCABULARY, Conversation, Listener, Settings, Task
 from toolkit.files import write_text
 from toolkit.numbers import positive_integer
@@ -76,9 +76,9 @@ class StoryQuestions(Program):
         task.words.save(run.path(VOCABULARY))
 
     def sizes(self, task: Task) -> str:
-        counts = f"{len(task.train):,} stories to train on, {len(task.validation):,} to validate by"
-        dropped = f"; left out {task.dropped:,} that are too long, see --max-length" if task.dropped else ""
-        return f"{counts}, {task.words.vocab_size:,} words, {super().sizes(task)}{dropped}"
+        counts = f"{counted(len(task.train), 'story', 'stories')} to train on, {len(task.validation):,} to validate by"
+        dropped = f"; left out {task.dropped:,} too long, see --max-length" if task.dropped else ""
+        return f"{counts}, {counted(task.words.vocab_size, 'word')}, {super().sizes(task)}{dropped}"
 
     def report(self, run: Run, loaded: Stories, task: Task) -> None:
         """Shares of right answers, some wrong ones, and the pictures."""
@@ -97,7 +97,11 @@ class StoryQuestions(Program):
         )
         made = add("ask", self.ask, "tell a story line by line, and have its questions answered")
         made.add_argument(
-            "lines", nargs="*", type=composed, metavar="LINE", help="what ends in ? is a question (standard input)"
+            "lines",
+            nargs="*",
+            type=composed,
+            metavar="LINE",
+            help="one whose last character is ? is a question (standard input)",
         )
         made = add("write", self.write, "write stories of the embedded kind to a file, to see its form", of_a_run=False)
         made.add_argument("--output", type=console.path, metavar="FILE", required=True, help="where to write them")
@@ -108,7 +112,7 @@ class StoryQuestions(Program):
         run, device = self.open(options)
         listener = Listener.of(run, options.weights, device)
         stories, own = load_to_test(self, run, options.data)
-        _report(run, stories, stories.train if own else [], listener)
+        _report(run if own else run.tested_on(options.data), stories, stories.train if own else [], listener)
         if not own:
             tell_seen(self, run, stories)
 
@@ -125,7 +129,7 @@ class StoryQuestions(Program):
         """Write stories of the kind that is embedded."""
         made = corpus(seed=1, n_train=options.count, n_validation=0, n_test=0)
         write_text(options.output, written(made.train))
-        print(f"{options.output}: {options.count:,} stories")
+        print(f"{options.output}: {counted(options.count, 'story', 'stories')}")
 
 
 def _spoken() -> Iterator[str]:
@@ -134,7 +138,7 @@ def _spoken() -> Iterator[str]:
         raise UserError("standard input is closed; give the lines as arguments")
     for number, line in enumerate(sys.stdin.buffer, start=1):
         try:
-            yield composed(line.decode("utf-8"))
+            yield composed(line.decode("utf-8-sig" if number == 1 else "utf-8"))
         except UnicodeDecodeError:
             raise UserError(f"standard input line {number} is not UTF-8; convert it") from None
 
@@ -146,10 +150,10 @@ def _report(run: Run, loaded: Stories, train: Sequence[Story], listener: Listene
         lines, right = accuracy(listener, train, stories, name)
         rows = by_group((line.relation for line in lines), right)
         total = by_group(["all"] * len(lines), right)
-        print(f"{name}: {len(stories):,} stories, {len(lines):,} questions")
+        print(f"{name}: {counted(len(stories), 'story', 'stories')}, {counted(len(lines), 'question')}")
         print(table("relation", rows | total))
         if number == 0:
-            draw_relations(rows | total, run.path("relations.png"))
+            draw_relations(rows | total, run.picture("relations.png"))
             network = {"network": right["network"]}
             if any(line.form for line in lines):
                 print(table("form", by_group((line.form for line in lines), network)))
@@ -157,7 +161,7 @@ def _report(run: Run, loaded: Stories, train: Sequence[Story], listener: Listene
                 print(table(title, by_group(places, network)))
             _tell_wrong(lines, right["network"])
             _tell_attention(run, stories, listener)
-    print(f"see {run.path('loss.png')}, {run.path('relations.png')} and {run.path('attention.png')}")
+    print(f"see {run.path('loss.png')}, {run.picture('relations.png')} and {run.picture('attention.png')}")
 
 
 def _short_enough(stories: Sequence[Story], listener: Listener, name: str) -> list[Story]:
@@ -168,7 +172,8 @@ def _short_enough(stories: Sequence[Story], listener: Listener, name: str) -> li
     if not kept:
         raise UserError(f"{name}: each story has more than {listener.longest} words; train with a larger --max-length")
     if len(kept) < len(stories):
-        console.note(f"{name}: left out {len(stories) - len(kept)} stories of more than {listener.longest} words")
+        left_out = counted(len(stories) - len(kept), "story", "stories")
+        console.note(f"{name}: left out {left_out} of more than {listener.longest} words")
     return kept
 
 
@@ -200,11 +205,11 @@ def _tell_attention(run: Run, stories: Sequence[Story], listener: Listener) -> N
     share, last, count = looked_at(listener, stories)
     if count:
         print(
-            f"the answer looks most at a line that it follows from in {100 * share:.1f} % of {count:,} questions; the last line"
-            f" is one in {100 * last:.1f} %"
+            f"the answer looks most at a line that it follows from in {100 * share:.1f} % of"
+            f" {counted(count, 'question')}; the last line is one in {100 * last:.1f} %"
         )
     drawn = max(stories, key=lambda story: (sum(bool(line.lines) for line in story), len(story)))
-    draw_attention(listener, drawn, run.path("attention.png"))
+    draw_attention(listener, drawn, run.picture("attention.png"))
 
 
 main = StoryQuestions().main

@@ -32,7 +32,7 @@ from collections.abc import Callable
 from typing import Any
 
 from toolkit import console, plans
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.corpus import Corpus, load_parallel
 from toolkit.decoding import add_beam
 from toolkit.docstrings import docstring_corpus
@@ -40,7 +40,7 @@ from toolkit.other_data import load_to_test, tell_seen
 from toolkit.plots import picture_path
 from toolkit.program import Data, Program
 from toolkit.reading import STDIN, composed, read_lines
-from toolkit.runs import Run
+from toolkit.runs import Run, kept_or
 from toolkit.summarizing import Settings, presets
 from toolkit.summary_report import ATTENTION, PICTURE, draw_attention, report
 from toolkit.tokenizer import Tokenizer
@@ -101,8 +101,7 @@ class Summaries(Program):
 
     def make_task(self, loaded: Corpus, settings: Settings, run: Run | None) -> Task:
         """Writing summaries; a resumed run has its tokenizer already."""
-        saved = run.path("tokenizer.json") if run else None
-        tokenizer = Tokenizer.load(saved) if saved and saved.exists() else learn_tokenizer(loaded, settings)
+        tokenizer = kept_or(run, "tokenizer.json", Tokenizer.load, lambda: learn_tokenizer(loaded, settings))
         return Task(loaded, tokenizer, settings)
 
     def save(self, task: Task, run: Run) -> None:
@@ -110,7 +109,7 @@ class Summaries(Program):
 
     def sizes(self, task: Task) -> str:
         long = f"; left out {task.dropped:,} of more than {task.longest} tokens" if task.dropped else ""
-        texts = f"{len(task.batches):,} texts to train on, {task.tokenizer.vocab_size:,} sub-words"
+        texts = f"{counted(len(task.batches), 'text')} to train on, {counted(task.tokenizer.vocab_size, 'sub-word')}"
         return f"{texts}, {super().sizes(task)}{long}"
 
     def report(self, run: Run, loaded: Corpus, task: Task) -> None:
@@ -145,7 +144,8 @@ class Summaries(Program):
         loaded, own = load_to_test(self, run, options.data)
         if not own:
             tell_seen(self, run, loaded)
-        report(run, translator, loaded, own and _is_made(run.about["data"]), own, options.beam)
+        made = own and _is_made(run.about["data"])
+        report(run if own else run.tested_on(options.data), translator, loaded, made, own, options.beam)
 
     def summarize(self, options: argparse.Namespace) -> None:
         """Print a summary for each text, a line each."""

@@ -28,7 +28,7 @@ from typing import Any
 
 from toolkit import console, text_tasks
 from toolkit.answering import Answerer, Settings, Task, exact_match, learn_tokenizer
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.corpus import Corpus, Pair, load_parallel
 from toolkit.decoding import add_beam
 from toolkit.few_pairs import compare_few_pairs, without
@@ -38,7 +38,7 @@ from toolkit.other_data import load_to_test, tell_seen
 from toolkit.plots import attention_heatmap, picture_path
 from toolkit.program import Program, digest
 from toolkit.reading import composed
-from toolkit.runs import Run
+from toolkit.runs import Run, kept_or
 from toolkit.text_tasks import task_of
 from toolkit.tokenizer import Tokenizer
 
@@ -90,8 +90,7 @@ class TextToText(Program):
 
     def make_task(self, loaded: Corpus, settings: Settings, run: Run | None) -> Task:
         """All tasks; a resumed run has its tokenizer already."""
-        saved = run.path("tokenizer.json") if run else None
-        tokenizer = Tokenizer.load(saved) if saved and saved.exists() else learn_tokenizer(loaded, settings)
+        tokenizer = kept_or(run, "tokenizer.json", Tokenizer.load, lambda: learn_tokenizer(loaded, settings))
         return Task(loaded, tokenizer, settings)
 
     def save(self, task: Task, run: Run) -> None:
@@ -100,9 +99,10 @@ class TextToText(Program):
         write_text(run.path("tasks.json"), json.dumps(list(task.tests), ensure_ascii=False) + "\n")
 
     def sizes(self, task: Task) -> str:
-        pairs = f"{len(task.tests)} tasks, {len(task.batches):,} pairs, {task.tokenizer.vocab_size:,} sub-words"
+        pairs = f"{counted(len(task.tests), 'task')}, {counted(len(task.batches), 'pair')}"
+        words = counted(task.tokenizer.vocab_size, "sub-word")
         dropped = f"; left out {task.dropped:,} of more than {task.longest} tokens" if task.dropped else ""
-        return f"{pairs}, {super().sizes(task)}{dropped}"
+        return f"{pairs}, {words}, {super().sizes(task)}{dropped}"
 
     def report(self, run: Run, loaded: Corpus, task: Task) -> None:
         """Exact matches, some answers, and the picture of one."""

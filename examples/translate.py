@@ -37,7 +37,7 @@ from typing import Any
 from toolkit import console
 from toolkit.bleu import score
 from toolkit.checking import Checks
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.decoding import add_decoding, check_output, check_page, penalty_of
 from toolkit.diversifying import Diversifies
 from toolkit.exporting import Exports
@@ -47,7 +47,7 @@ from toolkit.moses_text import in_moses_form
 from toolkit.numbers import positive_integer
 from toolkit.plots import attention_heatmap, picture_path
 from toolkit.reading import STDIN, composed, read_lines
-from toolkit.runs import Run
+from toolkit.runs import Run, kept_or
 from toolkit.targets import (
     Corpora,
     add_to,
@@ -141,18 +141,17 @@ class Translate(Evaluates, Checks, Diversifies, Exports):
         """Translation; a resumed run has its tokenizer already."""
         if settings.moses:
             loaded = {language: in_moses_form(corpus) for language, corpus in loaded.items()}
-        saved = run.path("tokenizer.json") if run else None
-        tokenizer = Tokenizer.load(saved) if saved and saved.exists() else learn_shared(loaded, settings)
+        tokenizer = kept_or(run, "tokenizer.json", Tokenizer.load, lambda: learn_shared(loaded, settings))
         return Task(tagged(loaded), tokenizer, settings)
 
     def save(self, task: Task, run: Run) -> None:
         task.tokenizer.save(run.path("tokenizer.json"))
 
     def sizes(self, task: Task) -> str:
-        size = f"{len(task.batches):,} pairs, {task.tokenizer.vocab_size:,} sub-words, {super().sizes(task)}"
-        whys = f"of more than {task.longest} tokens", "with a blank side", "with other columns", "that are suspicious"
+        size = f"{counted(len(task.batches), 'pair')}, {counted(task.tokenizer.vocab_size, 'sub-word')}, {super().sizes(task)}"
+        whys = f"of more than {task.longest} tokens", "with a blank side", "with other columns", "found suspicious"
         for count, why in zip((task.dropped, *task.left_out), whys, strict=True):
-            size += f"; left out {'1 pair' if count == 1 else f'{count} pairs'} {why}" if count else ""
+            size += f"; left out {counted(count, 'pair')} {why}" if count else ""
         return size
 
     def report(self, run: Run, loaded: Corpora, task: Task) -> None:
@@ -170,7 +169,7 @@ class Translate(Evaluates, Checks, Diversifies, Exports):
             sources, references = zip(*pairs, strict=True)
             translations = translator.translate(sources, where=f"{name} sentence")
             scores = score(translations, references, target)
-            print(f"{name}, {len(pairs)} sentences{remark}:\n{scores}")
+            print(f"{name}, {counted(len(pairs), 'sentence')}{remark}:\n{scores}")
             examples = list(zip(pairs, translations, strict=True))[: max(1, SHOWN // len(tests))]
             for (source, reference), ours in examples:
                 print(f"  {source}\n    = {ours}" + ("" if ours == reference else f"\n    reference: {reference}"))

@@ -256,6 +256,11 @@ class Captioner(EncoderDecoder):
         readouts, _ = self._read(source, target)
         return self.output(readouts)
 
+    @property
+    def n_read(self) -> int:
+        """Those that are written, and the starts."""
+        return self.config.vocab_size + self.config.n_starts
+
     def generate(self, source, max_new_tokens=None, *args, **how):
         """Captions of images (B, C, S, S), as of `EncoderDecoder`; see its ``start_ids``.
 

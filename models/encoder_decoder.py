@@ -16,7 +16,7 @@ from minitensor import nn
 from minitensor.models.checks import check_mask, evaluating
 from minitensor.models.configuration import Config
 from minitensor.models.losses import IGNORED, per_target
-from minitensor.models.search import penalty, search
+from minitensor.models.search import penalty, search, starts
 
 __all__ = ["EncoderDecoder", "TranslationConfig"]
 
@@ -53,6 +53,11 @@ class EncoderDecoder(nn.Module):
     config: Any
     # Of the length of a hypothesis and ``length_penalty``: what its log-probability is divided by.
     penalty = staticmethod(penalty)
+
+    @property
+    def n_read(self) -> int:
+        """How many different tokens the target may have as it is read: 0 to ``n_read - 1``."""
+        return self.config.vocab_size
 
     def forward(self, source, target, mask=None):
         """Logits (B, T, V) of the token after each target token.
@@ -99,10 +104,17 @@ class EncoderDecoder(nn.Module):
         hypotheses of the beam for each sentence; default: the best one, not in a list. start_ids:
         the token that each target starts with, such as that of a language; default: ``start_id``.
         If there are R of them, a multiple of B, the first R / B are for the first source, and so
-        on, and each source is encoded once. Raises ValueError for another number.
+        on, and each source is encoded once.
+
+        Raises ValueError for another number of them, another shape than (R,), an id that is no
+        token, and sources of no positions; TypeError for other start_ids than integers.
         """
         c = self.config
         source = mt.asarray(source)
+        if source.ndim > 1 and source.shape[0] and not source.shape[1]:
+            raise ValueError(
+                f"the sources have no positions, {source.shape}: give each a token, such as that of its end"
+            )
         if max_new_tokens is None:
             real = mt.ones(source.shape[:2], dtype=bool) if mask is None else check_mask(mask, source).to("cpu")
             max_new_tokens = real.data.sum(axis=1) + 50
@@ -112,6 +124,10 @@ class EncoderDecoder(nn.Module):
                 if c.start_id is None:
                     raise ValueError("this model has no token to start with: set start_id in its configuration")
                 start_ids = [c.start_id] * source.shape[0]
+            start_ids = starts(start_ids)
+            unknown = start_ids[(start_ids < 0) | (start_ids >= self.n_read)]
+            if unknown.size:
+                raise ValueError(f"start_ids has {unknown[0]}; this model reads the tokens 0 to {self.n_read - 1}")
             each = len(start_ids) // max(source.shape[0], 1)  # targets of a source
             if len(start_ids) != each * source.shape[0] or each < min(source.shape[0], 1):
                 raise ValueError(f"{len(start_ids)} start_ids cannot be shared out among {source.shape[0]} sources")

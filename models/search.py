@@ -26,7 +26,7 @@ import numpy as np
 
 import minitensor as mt
 
-__all__ = ["beam_search", "greedy", "penalty", "power", "real", "sample", "search"]
+__all__ = ["beam_search", "greedy", "penalty", "power", "real", "sample", "search", "starts"]
 
 BLOCK = 64  # tokens that share one maximum while the best of a row are looked for
 # The share of finished rows at which they are dropped: dropping copies the caches of the others.
@@ -93,6 +93,7 @@ def sample(
     temperature = _check_sampling(temperature, top_k, top_p)
     generator = mt.random.default if generator is None else generator
     seed, first, counter = generator.state
+    start_ids = starts(start_ids)
     limits = _limits(max_new_tokens, len(start_ids))
     streams = [mt.random.Generator(seed, first + i, counter) for i in range(len(limits))]
     uniform = [one.uniform(limits.max(), dtype=np.float64).data for one in streams]
@@ -117,7 +118,7 @@ def _word_by_word(step, state, start_ids, stop_id, max_new_tokens, choose, strea
     """What `greedy` and `sample` share; ``choose(log_probabilities, sentences)``, of a Tensor,
     picks tokens.
     """
-    ids = np.array(start_ids, dtype=np.int64)
+    ids = starts(start_ids)
     limits, stops = _limits(max_new_tokens, len(ids)), _stops(stop_id)
     outputs: list[list] = [[] for _ in ids]
     sentence = np.arange(len(ids))  # which one each row belongs to
@@ -211,7 +212,7 @@ def beam_search(
     wanted = 1 if n_best is None else operator.index(n_best)
     if not 1 <= wanted <= beam_size:
         raise ValueError(f"n_best must be from 1 to beam_size, which is {beam_size}, got {n_best}")
-    ids = np.array(start_ids, dtype=np.int64)
+    ids = starts(start_ids)
     limits, stop_ids = _limits(max_new_tokens, len(ids)), _stops(stop_id)
     largest = np.maximum(penalty(1, length_penalty), penalty(limits, length_penalty))
     sentence = np.arange(len(ids))  # (N,) the sentences still searched
@@ -346,6 +347,18 @@ def _limits(max_new_tokens, n):
     if (limits < 1).any():
         raise ValueError(f"max_new_tokens must be at least 1, got {limits.min()}")
     return limits
+
+
+def starts(start_ids):
+    """The newest token of each sentence, an array (N,). Raises ValueError for another rank,
+    TypeError for other numbers than integers.
+    """
+    ids = start_ids.to("cpu").data if isinstance(start_ids, mt.Tensor) else np.asarray(start_ids)
+    if ids.ndim != 1:
+        raise ValueError(f"start_ids must be one token for each sentence, (N,), got shape {ids.shape}")
+    if ids.size and ids.dtype.kind not in "iu":
+        raise TypeError(f"start_ids must be integers, the ids of tokens, got {ids.dtype}")
+    return ids.astype(np.int64)
 
 
 def _stops(stop_id):

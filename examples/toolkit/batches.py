@@ -12,7 +12,7 @@ from typing import TypeGuard
 
 import numpy as np
 
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.samples import Epoch, cut, random_words
 from toolkit.tokenizer import PAD, START, STOP
 
@@ -244,7 +244,7 @@ def drop_long(source_ids: Sequence[Ids], target_ids: Sequence[Ids], longest: int
     kept = [pair for pair in pairs if max(map(len, pair)) + 1 <= longest]
     if not kept:
         raise UserError(
-            f"each of the {len(pairs)} pairs has more than the {longest - 1} tokens that the model allows; train with a"
+            f"{counted(len(pairs), 'pair')}, each of more than the {longest - 1} tokens that the model allows; train with a"
             " larger --max-length (and --max-tokens)"
         )
     return [source for source, _ in kept], [target for _, target in kept], len(pairs) - len(kept)
@@ -259,7 +259,7 @@ def short_enough(pairs: Sequence[Pair], source_ids: Sequence[Ids], longest: int,
     kept = [pair for pair, ids in zip(pairs, source_ids, strict=True) if len(ids) + 1 <= longest]
     if not kept:
         raise UserError(
-            f"{name}: each of the {len(pairs)} sentences has more than the {longest - 1} tokens that the model allows;"
+            f"{name}: {counted(len(pairs), 'sentence')}, each of more than the {longest - 1} tokens that the model allows;"
             " train with a larger --max-length"
         )
     left_out = len(pairs) - len(kept)

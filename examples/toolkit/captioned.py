@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from toolkit import scenes
-from toolkit.console import UserError, require, system_words
+from toolkit.console import UserError, counted, require, system_words
 from toolkit.reading import lines_of, read_text
 from toolkit.scene_words import LANGUAGES
 
@@ -112,7 +112,9 @@ def read_captions(path: str, side: int, languages: Sequence[str] = (), whole: bo
     count = min(HELD_OUT_MOST, int(len(order) * HELD_OUT_SHARE))
     if not whole and not count:
         least = round(1 / HELD_OUT_SHARE)
-        raise UserError(f"{path} has {len(order)} different images, too few to hold some out; {least} are needed")
+        raise UserError(
+            f"{path} has {counted(len(order), 'different image')}, too few to hold some out; {least} are needed"
+        )
     parts = [order, [], []] if whole else [order[:count], order[count : 2 * count], order[2 * count :]]
     test, validation, train = (_take(found, part, side) for part in parts)
     return Splits(train, validation, {"unseen images": test}, tuple(languages) or names)
@@ -140,7 +142,9 @@ def _rows(path: str) -> tuple[tuple[str, ...], list[tuple[int, list[str]]]]:
     for number, row in rows:
         if len(row) != 1 + len(names):
             wanted = f"{IMAGE}<TAB>caption" if names == (CAPTION,) else "<TAB>".join((IMAGE, *names))
-            raise UserError(f"{path} line {number} has {len(row)} columns separated by tabs; it must be {wanted}")
+            raise UserError(
+                f"{path} line {number} has {counted(len(row), 'column')} separated by tabs; it must be {wanted}"
+            )
         if not row[0] or not any(row[1:]):
             raise UserError(f"{path} line {number} has no {'caption' if row[0] else 'image'}; write one, or remove it")
     return names, rows

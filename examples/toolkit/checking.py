@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from toolkit import console
+from toolkit.console import counted
 from toolkit.corpus import Corpus
 from toolkit.program import Program
 from toolkit.settings import add_options, given_options
@@ -64,7 +65,7 @@ class Checks(Program):
 def report(corpus: Corpus, source: str, target: str) -> Iterator[str]:
     """What is in a corpus, and what is suspicious of it, line by line."""
     tests = "".join(f", {len(pairs):,} in {name}" for name, pairs in corpus.tests.items())
-    yield f"{len(corpus.train):,} pairs to train on, {len(corpus.validation):,} to validate by{tests}"
+    yield f"{counted(len(corpus.train), 'pair')} to train on, {len(corpus.validation):,} to validate by{tests}"
     columns = corpus.columns or (None, None)
     for name, column, side in zip((source, target), columns, sides_of(corpus.train), strict=True):
         yield f"  {name}: " + (f"column {column + 1}, " if column is not None else "") + _said(side)
@@ -117,7 +118,7 @@ class Expected:
         memory = (
             f"about {_bytes(self.memory)} of memory besides Python and the data" if self.memory else "memory not told"
         )
-        ends = f"{self.updates:,} updates" if self.updates else "updates until it ends"
+        ends = counted(self.updates, "update") if self.updates else "updates until it ends"
         spent = f", {_duration(self.updates * self.seconds)} in all" if self.updates else ""
         lines = [
             f"expected: {self.parameters:,} parameters, {memory};",
@@ -125,7 +126,7 @@ class Expected:
         ]
         if self.too_long:
             lines.append(
-                f"  about {self.too_long:,} pairs are longer than --max-length or --max-tokens, and are left out"
+                f"  about {counted(self.too_long, 'pair')} longer than --max-length or --max-tokens, to be left out"
             )
         return "\n".join(lines)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from toolkit import console
 from toolkit.classification import Model, Settings, Task, Vocabulary, guess, make_model, probabilities, refuse_foreign
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.files import read_json, write_text
 from toolkit.labelled import Labelled, NaiveBayes, Ngrams, Pair, read_labelled
 from toolkit.other_data import load_to_test, tell_seen
@@ -113,10 +113,10 @@ class TextClassifier(Program):
         write_text(run.path(LABELS), json.dumps(task.labels, ensure_ascii=False) + "\n")
 
     def sizes(self, task: Task) -> str:
-        counts = f"{len(task.samples):,} texts to train on, {len(task.validation):,} to validate by"
+        counts = f"{counted(len(task.samples), 'text')} to train on, {len(task.validation):,} to validate by"
         read = f"their first {task.settings.max_length} {task.vocabulary.unit} alone"
         cut = f"; read {task.cut} to {read}" if task.cut else ""
-        return f"{counts}, {len(task.labels)} labels, {super().sizes(task)}{cut}"
+        return f"{counts}, {counted(len(task.labels), 'label')}, {super().sizes(task)}{cut}"
 
     def report(self, run: Run, loaded: Labelled, task: Task) -> None:
         """Accuracies, mistakes, and a confusion matrix."""
@@ -142,7 +142,10 @@ class TextClassifier(Program):
         trained = self.open_trained(options)
         run = trained.run
         texts, own = load_to_test(self, run, options.data, labels=trained.labels)
-        self._report(trained, texts, texts.train if own else self._trained_on(run))
+        shown = (
+            trained if own else Trained(run.tested_on(options.data), trained.model, trained.vocabulary, trained.labels)
+        )
+        self._report(shown, texts, texts.train if own else self._trained_on(run))
         if not own:
             tell_seen(self, run, texts)
 
@@ -191,14 +194,14 @@ class TextClassifier(Program):
             found = [labels[i] for i in trained.probabilities(inputs).argmax(axis=1)]
             made = {NETWORK: found, **{name: model.classify(inputs) for name, model in bayes.items()}}
             guesses[name] = made | {f"always {label}": [label] * len(part) for label, _ in most}
-            print(f"right of {len(part)} held-out texts{name and ', '}{name}:")
+            print(f"right of {counted(len(part), 'held-out text')}{name and ', '}{name}:")
             _tell_right(guesses[name], [label for _, label in part])
         _tell_mistakes(texts.test, guesses[""][NETWORK])
         counts = np.zeros((len(labels), len(labels)), dtype=int)
         for (_, label), taken in zip(texts.test, guesses[""][NETWORK], strict=True):
             counts[labels.index(label), labels.index(taken)] += 1
-        _draw(counts, labels, run.path(PICTURE))
-        print(f"see {run.path(PICTURE)}")
+        _draw(counts, labels, run.picture(PICTURE))
+        print(f"see {run.picture(PICTURE)}")
         self.report_more(trained, texts, guesses)
 
 

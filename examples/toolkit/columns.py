@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.language_names import is_language, same_language, words_of
 from toolkit.reading import composed
 
@@ -90,7 +90,7 @@ def find_pair(rows: Sequence[Row], source: str, target: str, where: str) -> tupl
         advice = f"a line must be sentence and translation, and but for numbers and codes it has {len(texts)} of them; {advice}"
     else:
         advice = f"of them {len(texts)} could be sentences; {advice}"
-    raise UserError(f"{where} line 1 has {len(first)} columns separated by tabs; {advice}")
+    raise UserError(f"{where} line 1 has {counted(len(first), 'column')} separated by tabs; {advice}")
 
 
 # --- names ----------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ __all__ = [
     "and_more",
     "arguments_of",
     "check_utf_8",
+    "counted",
     "note",
     "path",
     "require",
@@ -30,11 +31,13 @@ __all__ = [
     "say",
     "settle_streams",
     "system_words",
+    "unmarked",
 ]
 
 REFUSED_WRITES = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF, getattr(errno, "EDQUOT", None)}
 PAUSE = 10.0  # seconds between plain progress lines
 WINDOW = 50  # updates over which the speed is averaged
+MARK = "\ufeff"  # of byte order
 # The exit code if the reader of a pipe has gone away; Windows has no such signal.
 PIPE = 128 + getattr(signal, "SIGPIPE", 13)
 
@@ -143,10 +146,10 @@ def system_words(error: OSError) -> str:
 
 
 def arguments_of(arguments: Sequence[str] | None = None) -> list[str]:
-    """The arguments given, or those of the command line. Raises UserError for one that is not
-    UTF-8.
+    """The arguments given, or those of the command line, each `unmarked`. Raises UserError for one
+    that is not UTF-8.
     """
-    found = list(sys.argv[1:] if arguments is None else arguments)
+    found = [unmarked(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
     for number, argument in enumerate(found, start=1):
         check_utf_8(argument, f"argument {number}")
     return found
@@ -159,6 +162,13 @@ def check_utf_8(value: str, what: str) -> None:
     if any("\ud800" <= character <= "\udfff" for character in value):
         shown = value.encode("utf-8", "backslashreplace").decode()
         raise UserError(f"{what}, '{shown}', is not UTF-8; write it in UTF-8, or rename what it names")
+
+
+def unmarked(text: str) -> str:
+    """The text without the byte-order mark that it begins with, if it does: some editors put one
+    into a file, from where it comes along with a text, of which it is no part.
+    """
+    return text.removeprefix(MARK)
 
 
 def path(argument: str) -> str:
@@ -177,6 +187,15 @@ def and_more(things: Sized, shown: int = 1) -> str:
     'line 4 is empty (and 2 more)'
     """
     return f" (and {len(things) - shown} more)" if len(things) > shown else ""
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """So many things, in words. plural: default: ``noun`` with an "s".
+
+    >>> counted(1, "pair"), counted(0, "pair"), counted(1200, "story", "stories")
+    ('1 pair', '0 pairs', '1,200 stories')
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def note(line: str) -> None:

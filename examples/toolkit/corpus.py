@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from toolkit.columns import find_pair
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.reading import check_filled, composed, lines_of, read_lines, read_text
 
 __all__ = ["Corpus", "Pair", "load_parallel", "split_pairs"]
@@ -154,8 +154,8 @@ def _read_aligned(source: Path, target: Path, skip_blank: bool) -> tuple[list[Pa
     sources, targets = (read_lines(path, keep_blank=skip_blank) for path in (source, target))
     if len(sources) != len(targets):
         raise UserError(
-            f"{source} has {len(sources)} lines and {target} has {len(targets)}; line n of one must translate line n"
-            " of the other"
+            f"{source} has {counted(len(sources), 'line')} and {target} has {len(targets):,}; line n of one must"
+            " translate line n of the other"
         )
     return _filled(list(zip(sources, targets, strict=True)), f"{source} and {target}")
 
@@ -205,7 +205,9 @@ def _equally_wide(path: Path, rows: list[Row], skip: bool) -> tuple[list[Row], i
     kept = [(number, row) for number, row in rows if len(row) == width]
     if not skip and len(kept) < len(rows):
         number, row = next((number, row) for number, row in rows if len(row) != width)
-        raise UserError(f"{path} line {number} has {len(row)} columns separated by tabs, line {line} has {width}")
+        raise UserError(
+            f"{path} line {number} has {counted(len(row), 'column')} separated by tabs, line {line} has {width}"
+        )
     return kept, len(rows) - len(kept)
 
 
@@ -218,7 +220,7 @@ def _unquoted(cell: str) -> str:
     return cell[1:-1].replace('""', '"') if _in_quotes(cell) else cell
 
 
-def split_pairs(path: str | Path, pairs: list[Pair], what: str = "sentences") -> Corpus:
+def split_pairs(path: str | Path, pairs: list[Pair], what: str = "sentence") -> Corpus:
     """Hold out the source sentences of the smallest hashes: the same ones wherever they are in the
     file. Raises UserError if there are too few.
     """
@@ -226,7 +228,9 @@ def split_pairs(path: str | Path, pairs: list[Pair], what: str = "sentences") ->
     held_out = min(HELD_OUT_MOST, int(len(sources) * HELD_OUT_SHARE))
     if not held_out:
         least = round(1 / HELD_OUT_SHARE)
-        raise UserError(f"{path} has {len(sources)} different {what}, too few to hold some out; {least} are needed")
+        raise UserError(
+            f"{path} has {counted(len(sources), f'different {what}')}, too few to hold some out; {least} are needed"
+        )
     test, validation = set(sources[:held_out]), set(sources[held_out : 2 * held_out])
     return Corpus(
         train=[pair for pair in pairs if pair[0] not in test and pair[0] not in validation],

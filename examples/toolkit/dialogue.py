@@ -18,14 +18,14 @@ import numpy as np
 import minitensor as mt
 from minitensor.models.story_reader import StoryReader, StoryReaderConfig
 from toolkit.batches import cut_evenly
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.program import load_weights, place
 from toolkit.runs import Run
 from toolkit.samples import Epoch, random_words
 from toolkit.settings import SCHEDULES, Training, option
 from toolkit.stories import LONGEST_ANSWER, Stories, Story
 from toolkit.story_batches import Batch, Ids, Stream, padded
-from toolkit.story_words import Words
+from toolkit.story_words import Words, is_question
 from toolkit.tokenizer import PAD, START, STOP
 
 __all__ = ["VOCABULARY", "Conversation", "Listener", "Settings", "Task", "make_model"]
@@ -87,8 +87,8 @@ class Task:
         kept = [stream for stream in found if len(stream) <= s.max_length and max(_shape(stream)) <= s.max_lines]
         if not kept:
             raise UserError(
-                f"each of the {len(found)} stories {what} has more than {s.max_length} words or {s.max_lines} lines;"
-                " see --max-length and --max-lines"
+                f"{counted(len(found), 'story', 'stories')} {what}, each of more than {s.max_length} words or"
+                f" {s.max_lines} lines; see --max-length and --max-lines"
             )
         return kept, len(found) - len(kept)
 
@@ -223,14 +223,16 @@ class Conversation:
 
     def hear(self, line: str) -> str | None:
         """Take in a line; the answer if it ends in "?", otherwise None. An empty line begins a new
-        story. Raises UserError for an unknown word, and for a question before anything is told.
+        story. Raises UserError for an unknown word, for a question before anything is told, and for
+        a line that only looks like one, see `is_question`.
         """
+        asks = is_question(line, repr(line.strip()))
         new = tuple(self.listener.words.encode(line))
         if not new:
             self.said = Stream([], [], [])
             return None
         story, questions, answers = self.said.story, self.said.questions, self.said.answers
-        if not line.rstrip().endswith("?"):
+        if not asks:
             self.said = Stream([*story, new], [], [])
             return None
         if not story:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit.console import UserError, note
+from toolkit.console import UserError, counted, note
 from toolkit.reading import NotText, read_text
 
 __all__ = [
@@ -62,7 +62,9 @@ def load_documents(path: str | os.PathLike[str] | None) -> list[Document]:
     path = Path(path)
     documents = cut_documents(_read_folder(path) if path.is_dir() else {topic_names([path])[0]: read_text(path)})
     if len(documents) < 2 * LENGTH:
-        raise UserError(f"{path} has text for {len(documents)} documents of {LENGTH} sentences; it takes {2 * LENGTH}")
+        raise UserError(
+            f"{path} has text for {counted(len(documents), 'document')} of {LENGTH} sentences; it takes {2 * LENGTH}"
+        )
     return documents
 
 

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from minitensor.models.t5 import T5
 from toolkit.answering import Answerer, Settings, encode, exact_match, make_model
 from toolkit.batches import Batches, drop_long
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.corpus import Corpus, Pair
 from toolkit.finetuning import PRETRAINED, Plan, compare, shuffled
 from toolkit.pairs import PairTask
 from toolkit.text_tasks import task_of
+from toolkit.tokenizer import Tokenizer
 
 __all__ = ["FewPairs", "compare_few_pairs", "pairs_of", "without"]
 
@@ -58,14 +59,24 @@ class FewPairs(PairTask):
 
     def _batches(self, pairs: Sequence[Pair]) -> Batches:
         source_ids, target_ids = (encode(self.answerer.tokenizer, texts) for texts in zip(*pairs, strict=True))
-        longest = min(self.settings.max_length, MAX_TOKENS)
-        sources, targets, _ = drop_long(source_ids, target_ids, longest)
+        sources, targets, _ = drop_long(source_ids, target_ids, _longest(self.settings))  # of the test pairs, see below
         return Batches(sources, targets, MAX_TOKENS, self.settings.seed)
 
     def validate(self) -> dict[str, float]:
         """The loss per token of the test pairs, and the share that is answered exactly right."""
         share, _ = exact_match(self.answerer, self.test, tell=False)
         return {**super().validate(), "accuracy": share}
+
+
+def _longest(settings: Settings) -> int:
+    """Tokens of either side, with STOP."""
+    return min(settings.max_length, MAX_TOKENS)
+
+
+def _readable(pairs: Sequence[Pair], tokenizer: Tokenizer, settings: Settings) -> list[Pair]:
+    """The pairs that can be trained on: so many as are asked for are to be so many in training."""
+    sides = (encode(tokenizer, [pair[side] for pair in pairs]) for side in (0, 1))
+    return [pair for pair, *ids in zip(pairs, *sides, strict=True) if max(map(len, ids)) < _longest(settings)]
 
 
 def compare_few_pairs(
@@ -76,12 +87,18 @@ def compare_few_pairs(
     known: the pre-trained model, with its tokenizer; ``settings`` are those it was made by.
     """
     train, validation, test = pairs_of(corpus, task)
+    train = _readable(train, known.tokenizer, settings)
     if max(plan.amounts) > len(train):
-        raise UserError(f"--examples {max(plan.amounts)}: there are {len(train)} pairs of {task!r} to train on")
+        raise UserError(
+            f"--examples {max(plan.amounts)}: {task!r} has {counted(len(train), 'pair')} to train on that the model can read;"
+            " give at most so many"
+        )
     tokenizer, by = known.tokenizer, validation if plan.validate else test
     held_out = known.short_enough(by[:TESTED], task)[0]
     print(f"fine-tuning on {task!r}, which the run has not been trained on:")
-    print(f"  {len(held_out)} inputs of the {'validation' if plan.validate else 'test'} part to be answered exactly")
+    print(
+        f"  {counted(len(held_out), 'input')} of the {'validation' if plan.validate else 'test'} part to be answered exactly"
+    )
 
     def make_task(start: str, amount: int, seed: int) -> FewPairs:
         ours = dataclasses.replace(settings, seed=seed, device=known.device)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.console import Progress
+from toolkit.console import Progress, counted
 from toolkit.numbers import positive_integer, real
 from toolkit.plots import SCORE, VALIDATION, empty_figure, save_figure
 from toolkit.runlog import read_log
@@ -137,11 +137,13 @@ def compare(
                     curves[start].append(fine_tune(task, plan, plan.rates[start], seed))
                     bar.advance()
         found[amount] = curves
-        print(f"  {amount} {what}:")
+        print(f"  {what}: {amount:,}")
         for start, runs in curves.items():
             last = [points[-1][1] for points in runs]
             shown = ", ".join(f"{share:.1%}" for share in last)
-            print(f"    {start:13} {np.mean(last):6.1%} right after {plan.steps} updates ({shown})", flush=True)
+            print(
+                f"    {start:13} {np.mean(last):6.1%} right after {counted(plan.steps, 'update')} ({shown})", flush=True
+            )
     if plan.validate:
         return
     if len(plan.amounts) == 1:

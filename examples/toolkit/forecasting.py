@@ -17,7 +17,7 @@ import numpy as np
 
 import minitensor as mt
 from minitensor.models.recurrent import SequenceRegressor, SequenceRegressorConfig
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.program import place
 from toolkit.samples import Batch, Epoch, Samples
 from toolkit.series import Series, targets_at
@@ -102,7 +102,7 @@ class Task:
         if not len(places):
             n = len(series.values)
             raise UserError(
-                f"{n} values are too few for --window {s.window}, --season {s.season}, --horizon {s.horizon}"
+                f"{counted(n, 'value')}, too few for --window {s.window}, --season {s.season}, --horizon {s.horizon}"
             )
         windows, mean, deviation = _windows(series.values, places, s)
         targets = ((targets_at(series.values, places, s.horizon) - mean) / deviation).astype(np.float32)

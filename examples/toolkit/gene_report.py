@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.console import counted
 from toolkit.corpus import Corpus, Pair
 from toolkit.genes import LENGTHS, protein
 from toolkit.mutations import KINDS, effect, mutants
@@ -39,7 +40,7 @@ def report(run: Run, ribosome: Ribosome, loaded: Corpus, train: Sequence[Pair]) 
         tests[name], remark = ribosome.short_enough(pairs, name)
         made[name] = ribosome.proteins([dna for dna, _ in tests[name]])
         rights[name] = [one == wanted for one, (_, wanted) in zip(made[name], tests[name], strict=True)]
-        print(f"{name}: {len(tests[name])} genes{remark}")
+        print(f"{name}: {counted(len(tests[name]), 'gene')}{remark}")
     _print_exact(tests, rights, train)
     first = next(iter(tests))
     genes = [dna for dna, _ in tests[first]]
@@ -47,10 +48,10 @@ def report(run: Run, ribosome: Ribosome, loaded: Corpus, train: Sequence[Pair]) 
     changed = _mutants(ribosome, [dna for dna, wanted in tests[first] if wanted == protein(dna)][:MUTATED])
     _print_mutants(changed)
     _print_mistakes(tests[first], made[first])
-    _draw(tests, rights, changed, run.path(PICTURE))
+    _draw(tests, rights, changed, run.picture(PICTURE))
     looked_at = _telling(genes)
-    looked = draw_attention(ribosome, looked_at, run.path(ATTENTION))
-    print(f"see {run.path(PICTURE)}" + (f" and {looked}" if looked else ""))
+    looked = draw_attention(ribosome, looked_at, run.picture(ATTENTION))
+    print(f"see {run.picture(PICTURE)}" + (f" and {looked}" if looked else ""))
     return looked_at
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.console import UserError, require, system_words
+from toolkit.console import UserError, counted, require, system_words
 from toolkit.samples import Batch, Epoch, Samples, random_words
 
 __all__ = ["Distorted", "Distortion", "Images", "N_CLASSES", "Splits", "distort", "load_images", "read_idx", "split"]
@@ -94,7 +94,8 @@ def _idx_images(folder: Path, stem: str) -> Images:
     pixels, labels = _idx_array(folder, f"{stem}-images", 3), _idx_array(folder, f"{stem}-labels", 1)
     if len(pixels) != len(labels) or not len(labels):
         raise UserError(
-            f"{folder}: {stem} has {len(pixels)} images and {len(labels)} labels; they must be equally many"
+            f"{folder}: {stem} has {counted(len(pixels), 'image')} and {counted(len(labels), 'label')}; there must be"
+            " as many of both"
         )
     if pixels.shape[1] != pixels.shape[2]:
         raise UserError(f"{folder}: the images of {stem} are {pixels.shape[1]} x {pixels.shape[2]} pixels, no squares")

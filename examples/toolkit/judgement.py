@@ -9,7 +9,7 @@ from typing import Any
 
 from toolkit import console
 from toolkit.breakdown import Words
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.corpus import Corpus, Pair
 from toolkit.decoding import add_decoding, check_page, penalty_of
 from toolkit.evaluating import advise_tokenisation, evaluation, page
@@ -111,7 +111,7 @@ class Evaluates(Program):
                     each.translate(sources, where=f"{name} sentence", **how) for each in (ours, other) if each
                 ]
                 against = (options.against, theirs[0]) if theirs else None
-                title = f"{name}, {len(pairs)} sentences{remark}"
+                title = f"{name}, {counted(len(pairs), 'sentence')}{remark}"
                 languages = data["source"], target
                 found.append(
                     evaluation(title, pairs, translations, languages, against=against, details=details, words=words)
@@ -128,7 +128,9 @@ class Evaluates(Program):
         if bool(options.texts) == bool(options.data):
             raise UserError("give sentences and translations in turns, or files of them by --data PATH")
         if len(options.texts) % 2:
-            raise UserError(f"the last of {len(options.texts)} texts has no translation after it; quote each text")
+            raise UserError(
+                f"the last of {counted(len(options.texts), 'text')} has no translation after it; quote each text"
+            )
         if options.split and not options.data:
             raise UserError("--split names a part of --data, which is not given")
         run, translator = self.open_translator(options)
@@ -144,7 +146,8 @@ class Evaluates(Program):
                 print(f"{value:.4f}\t{tokens}\t{' '.join(source.split())}\t{' '.join(target.split())}")
             total, count = map(sum, zip(*found, strict=True))
             console.note(
-                f"{name or 'all'}: log-probability {total:.2f} of {count} tokens, {-total / count:.4f} nats a token"
+                f"{name or 'all'}: log-probability {total:.2f} of {counted(count, 'token')},"
+                f" {-total / count:.4f} nats a token"
             )
 
     def open_translator(self, options: argparse.Namespace) -> tuple[Run, Translator]:

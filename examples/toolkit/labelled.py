@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from toolkit.columns import is_label_name, is_text_name
-from toolkit.console import UserError, note
+from toolkit.console import UserError, counted, note
 from toolkit.reading import lines_of, read_text
 
 __all__ = ["Labelled", "NaiveBayes", "Ngrams", "Pair", "character_ngrams", "read_labelled", "syllables"]
@@ -119,7 +119,7 @@ def _parts(path: str, pairs: list[Pair]) -> Labelled:
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if len(made.labels) < 2:
-        raise UserError(f"{path} has {len(made.labels)} labels; there is nothing to tell apart")
+        raise UserError(f"{path} has {counted(len(made.labels), 'label')}; there is nothing to tell apart")
     return made
 
 
@@ -135,9 +135,8 @@ def _unlike(path: str, number: int, row: list[str], width: int) -> str:
     if len(row) == width or len(row) < 2:
         return f"{path} line {number} must be a text, a tab and a label"
     advice = " (or begin with a line of names, such as: id<TAB>text<TAB>label)" if width == 2 else ""
-    return (
-        f"{path} line {number} has {len(row)} columns separated by tabs; it must be a text, a tab and a label{advice}"
-    )
+    columns = counted(len(row), "column")
+    return f"{path} line {number} has {columns} separated by tabs; it must be a text, a tab and a label{advice}"
 
 
 def _is_header(pairs: Sequence[Pair], known: Collection[str]) -> bool:
@@ -162,7 +161,8 @@ def _split(pairs: list[Pair]) -> Labelled:
     count = int(len(texts) * HELD_OUT)
     if not count:
         raise UserError(
-            f"{len(texts)} different texts are too few to hold some out; {math.ceil(1 / HELD_OUT)} are needed{_swapped(pairs)}"
+            f"{counted(len(texts), 'different text')}, too few to hold some out;"
+            f" {math.ceil(1 / HELD_OUT)} are needed{_swapped(pairs)}"
         )
     test, validation = set(texts[:count]), set(texts[count : 2 * count])
     parts: list[list[Pair]] = [[], [], []]
@@ -172,10 +172,9 @@ def _split(pairs: list[Pair]) -> Labelled:
     for _, label in parts[1] + parts[2]:
         if label not in trained:
             count = sum(other == label for _, other in pairs)
-            few = "1 text" if count == 1 else f"{count} texts"
             raise UserError(
-                f"the label {label!r} has {few}, and with those held out none is left to train on; leave it out, or give"
-                f" more texts{_swapped(pairs)}"
+                f"the label {label!r} has {counted(count, 'text')}, and with those held out none is left to train on;"
+                f" leave it out, or give more texts{_swapped(pairs)}"
             )
     return Labelled(parts[0], parts[1], parts[2])
 

@@ -14,7 +14,7 @@ import numpy as np
 import minitensor as mt
 from minitensor.models.gpt import GPT, IGNORED, GPTConfig
 from minitensor.models.recurrent import RecurrentLanguageModel, RecurrentLanguageModelConfig
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.program import load_weights, place
 from toolkit.runs import Run
 from toolkit.samples import Batch, Epoch
@@ -197,7 +197,7 @@ class Writer:
         """
         ids = self.vocabulary.encode(text)
         if len(ids) < 2:
-            raise UserError(f"a text of {len(ids)} tokens holds nothing to predict")
+            raise UserError(f"a text of {counted(len(ids), 'token')} holds nothing to predict")
         if stride is None:
             nats = held_out_loss(self.model, ids, self.settings, self.device)
         elif not isinstance(self.model, GPT):
@@ -242,7 +242,9 @@ class Writer:
             raise UserError(f"--arch {self.settings.arch} has no attention to draw; a gpt has")
         ids = self._encode(text)
         if len(ids) > self.settings.window:
-            raise UserError(f"the text has {len(ids)} tokens, the model sees {self.settings.window}: shorten it")
+            raise UserError(
+                f"the text has {counted(len(ids), 'token')}, the model sees {self.settings.window}: shorten it"
+            )
         maps = self.model.attention_maps(mt.asarray(np.array([ids]), device=self.device))
         return {name: weights.to("cpu").numpy()[0] for name, weights in maps.items()}, self.vocabulary.labels(ids)
 

@@ -6,10 +6,8 @@ Letters: N utterances, S moments of a sound, F features of each, T words.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +16,14 @@ import minitensor as mt
 from minitensor.models.speech import Listener, ListenerConfig
 from toolkit.batches import Batches, pad_sources
 from toolkit.console import UserError
-from toolkit.files import read_json, write_text
 from toolkit.mel import BANDS
 from toolkit.pairs import PairTask, decode, tell_cut_off
 from toolkit.program import load_weights, place
 from toolkit.runs import Run
 from toolkit.settings import SCHEDULES, Training, option
-from toolkit.tokenizer import SPECIAL, START, STOP
+from toolkit.tokenizer import START, STOP
 from toolkit.utterances import Spoken, Utterance, features
+from toolkit.words import WrittenWords
 
 __all__ = ["VOCABULARY", "Settings", "Task", "Transcriber", "Words", "make_model"]
 
@@ -51,40 +49,21 @@ class Settings(Training):
     max_frames: int = option(3000, "moments of 10 ms in a batch, padding included", least=3000)
 
 
-class Words:
-    """Each word is a token; ids 0, 1 and 2 are `PAD`, `START` and `STOP`."""
-
-    def __init__(self, words: Sequence[str]) -> None:
-        self.words = [*SPECIAL, *words]
-        self._ids = {word: number for number, word in enumerate(self.words)}
+class Words(WrittenWords):
+    """The words that are said, each a token."""
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Words:
         """All words of texts, in order."""
         return cls(sorted({word for text in texts for word in text.split()}))
 
-    @classmethod
-    def load(cls, path: Path) -> Words:
-        """Those that `save` wrote. Raises UserError for another file."""
-        found = read_json(path, "list of words")
-        if not isinstance(found, list) or not all(isinstance(word, str) for word in found):
-            raise UserError(f"cannot read {path}: it holds no list of words")
-        return cls(found)
-
-    def save(self, path: Path) -> None:
-        write_text(path, json.dumps(self.words[len(SPECIAL) :], ensure_ascii=False) + "\n")
-
     def encode(self, text: str) -> list[int]:
         """The ids of a text of known words."""
-        return [self._ids[word] for word in text.split()]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; special ones, which only a barely trained model writes, have none."""
-        return " ".join(self.words[i] for i in ids if i >= len(SPECIAL))
+        return [self.ids[word] for word in text.split()]
 
     def unknown(self, text: str) -> list[str]:
         """The words of a text that are not here."""
-        return [word for word in text.split() if word not in self._ids]
+        return [word for word in text.split() if word not in self.ids]
 
 
 def make_model(settings: Settings, vocab_size: int, device: str) -> Listener:
@@ -117,7 +96,7 @@ class Task(PairTask):
                 )
         self.dropped = len(spoken.train) + len(spoken.validation) - len(train) - len(validation)
         self.batches, self.validation = self._batches(train), self._batches(validation)
-        self.model = make_model(settings, len(words.words), settings.device)
+        self.model = make_model(settings, words.vocab_size, settings.device)
 
     def _fitting(self, utterances: Sequence[Utterance]) -> list[Utterance]:
         """Those that can be learned from: not too long, and of known words."""
@@ -139,7 +118,7 @@ class Transcriber:
     def of(cls, run: Run, weights: str = "", device: str = "cpu") -> Transcriber:
         """The trained model of a run."""
         words = Words.load(run.path(VOCABULARY))
-        model = make_model(run.settings, len(words.words), device)
+        model = make_model(run.settings, words.vocab_size, device)
         load_weights(model, run, weights)
         return cls(model, words, run.settings)
 
@@ -164,4 +143,4 @@ class Transcriber:
         ids = [*self.model.generate(source, longest)[0], STOP][:longest]
         maps = self.model.attention_maps(source, np.array([[START, *ids[:-1]]]))
         groups = maps["decoder.0.cross"].to("cpu").numpy()[0, 0] if maps else np.zeros((0, 0))
-        return [self.words.words[i] for i in ids], np.repeat(groups, self.settings.stack, axis=1)[:, : len(sound)]
+        return [self.words.label(i) for i in ids], np.repeat(groups, self.settings.stack, axis=1)[:, : len(sound)]

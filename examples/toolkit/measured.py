@@ -36,5 +36,5 @@ def read_measured(name: str) -> Series:
     values = table.to_numpy(dtype=float).ravel()
     known = ~np.isnan(values)
     places = np.arange(len(values))
-    notes = [] if known.all() else [f"{(~known).sum()} of {len(values):,} values are missing, and filled in on a line"]
+    notes = [] if known.all() else [f"{(~known).sum():,} of {len(values):,} values missing, and filled in on a line"]
     return Series(np.interp(places, places[known], values[known]), name, notes=tuple(notes))

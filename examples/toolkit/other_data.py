@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from toolkit.console import UserError, note
+from toolkit.console import UserError, counted, note
 from toolkit.program import Program
 from toolkit.runs import Run
 
@@ -47,4 +47,4 @@ def tell_seen(program: Program, run: Run, others: Any) -> None:
         return
     count = sum(text in seen for text in tested)
     if count:
-        note(f"{count} of the {len(tested)} inputs to be tested by are among those that {run.folder} was trained on")
+        note(f"of {counted(len(tested), 'input')} to be tested by, {run.folder} was trained on {count:,}")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from toolkit.bleu import Scores, exact_matches, measures
+from toolkit.console import counted
 from toolkit.printed import Table
 from toolkit.reading import composed
 
@@ -36,7 +37,7 @@ class Comparison:
             ours, theirs = getattr(self.ours, field), getattr(self.theirs, field)
             figures = [f"{found.value:.2f} {found.interval_text}".rstrip() for found in (ours, theirs)]
             rows.append([name, *figures, f"{ours.value - theirs.value:+.2f}", f"{self.p[field]:.4f}"])
-        title = f"{self.differing:,} translations differ from those of {other}"
+        title = f"{counted(self.differing, 'translation')} unlike those of {other}"
         return Table(title, ["", "this one", "the other", "difference", "p"], rows)
 
 

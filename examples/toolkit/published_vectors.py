@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from minitensor.models.stored_tensors import StoredTensors
-from toolkit.console import UserError, system_words
+from toolkit.console import UserError, counted, system_words
 from toolkit.files import read_back, read_json
 from toolkit.reading import NO_TEXT
 
@@ -78,7 +78,7 @@ def _of_file(path: Path, most: int) -> tuple[list[str], np.ndarray]:
     if not rows:
         raise UserError(f"{path} holds no vectors; a line must be a word and its numbers, parted by blanks")
     if len(rows) < min(said, most) and not twice:
-        raise UserError(f"{path} line 1 says that {said:,} words follow, there are {len(rows):,}; fetch it again")
+        raise UserError(f"{path} line 1 says {counted(said, 'word')}, and {len(rows):,} follow; fetch it again")
     return list(rows), np.array(list(rows.values()))
 
 
@@ -133,7 +133,9 @@ def _of_folder(folder: Path, most: int) -> tuple[list[str], np.ndarray]:
     ids = _ids_of_words(folder)
     last = max(ids.values(), default=-1)
     if last >= len(table):
-        raise UserError(f"{folder}: its vocabulary has an id {last}, its table {names[0]} has {len(table)} rows")
+        raise UserError(
+            f"{folder}: its vocabulary has an id {last}, its table {names[0]} has {counted(len(table), 'row')}"
+        )
     words = sorted(ids, key=lambda word: ids[word])[:most]
     if not words:
         raise UserError(f"{folder}: its vocabulary has no words")

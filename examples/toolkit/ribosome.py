@@ -15,10 +15,11 @@ import numpy as np
 from toolkit.console import UserError, and_more
 from toolkit.corpus import Pair
 from toolkit.genes import AMINO_ACIDS, BASES, START, codons, protein, read
+from toolkit.made_pairs import MadePairSettings
 from toolkit.runs import Run
 from toolkit.settings import option
 from toolkit.tokenizer import SPECIAL
-from toolkit.translation import PairSettings, Translator
+from toolkit.translation import Translator
 
 __all__ = ["LETTERS", "Letters", "Ribosome", "Settings", "baselines", "traits"]
 
@@ -54,19 +55,14 @@ LETTERS = Letters(BASES + AMINO_ACIDS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(PairSettings):
+class Settings(MadePairSettings):
     """Hyper-parameters; the defaults suit the embedded genes, which are free of noise."""
 
-    arch: str = option("gru", "architecture", choices=("rnn", "lstm", "gru", "transformer"))
     d_model: int = option(32, "features of each letter; recurrent: of an embedding", least=1)
-    layers: int = option(1, "layers of the encoder, and as many of the decoder", least=1, below=1000)
     hidden: int = option(96, "recurrent: features of the states", least=1)
-    dropout: float = option(0.0, "dropout", least=0, below=1)
-    label_smoothing: float = option(0.0, "label smoothing", least=0, below=1)
     max_length: int = option(96, "longest sequence, in letters", least=2, below=100_000)
     max_tokens: int = option(2048, "positions in a batch, padding included, on either side", least=2)
     lr: float = option(6e-3, "peak learning rate of Adam", least=0, below=1e6)
-    schedule: str = option("cosine", "learning rate after the warm-up", choices=("inverse-sqrt", "cosine", "constant"))
     warmup: int = option(200, "updates of linear warm-up", least=1)
     steps: int | None = option(1900, "stop after so many updates", least=1)
     validate_every: int | None = option(380, "updates between validations; an epoch if not given", least=1)

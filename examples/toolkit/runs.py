@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from toolkit.checkpoints import Checkpoints
 from toolkit.console import UserError
@@ -14,10 +16,13 @@ from toolkit.files import PART, read_json, write_text, writing
 from toolkit.lock import Lock
 from toolkit.settings import Training, from_dict
 
-__all__ = ["Run", "fresh"]
+__all__ = ["Run", "fresh", "kept_or"]
+
+Kept = TypeVar("Kept")
 
 FORMAT = 1  # of the folder; raised when older programs could not read it
 CONFIG = "config.json"
+PICTURE, OTHER = ".png", "-of-"  # how the names of pictures end, and what precedes that of other data
 FILES = (CONFIG, "log.jsonl", "loss.png")  # of every run
 
 
@@ -32,9 +37,10 @@ class Run:
     if it has one, and a run can be resumed whenever its process died.
     """
 
-    def __init__(self, folder: Path, settings: Any, about: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: Any, about: dict[str, Any], other: str = "") -> None:
         self.folder, self.about = folder, about
         self.settings: Any = settings  # those of the program whose run it is
+        self.other = other  # the name of other data that it is tested on, see `tested_on`
 
     @staticmethod
     def check_free(folder: Path, force: bool = False) -> None:
@@ -119,6 +125,27 @@ class Run:
         """A file in the folder."""
         return self.folder / name
 
+    def tested_on(self, data: str | None) -> Run:
+        """The same run with other data to be tested on, those at path ``data``, if that is not
+        None: `picture` then has names of its own.
+        """
+        return Run(self.folder, self.settings, self.about, data and os.path.basename(os.path.abspath(data)) or "")
+
+    def picture(self, name: str) -> Path:
+        """A picture of a report, in the folder: "words.png", or of other data, so that those of the
+        run's own stay as they are, "words-of-other.tsv.png".
+        """
+        path = self.path(name)
+        return path.with_name(f"{path.stem}{OTHER}{self.other}{path.suffix}") if self.other else path
+
+
+def kept_or(run: Run | None, name: str, load: Callable[[Path], Kept], make: Callable[[], Kept]) -> Kept:
+    """What a resumed run keeps in its file ``name``, such as its tokenizer, read by ``load``; of a
+    new run (None), or one that died before it wrote the file, what ``make`` makes.
+    """
+    path = run.path(name) if run else None
+    return load(path) if path and path.exists() else make()
+
 
 def fresh(folder: Path) -> Path:
     """``folder``, or the first of ``folder-2``, ``folder-3``, ... that does not exist."""
@@ -150,6 +177,9 @@ def _remove(folder: Path) -> None:
         own = []
     for name in (*FILES, *(name for name in own if Path(name).name == name)):
         (folder / name).unlink(missing_ok=True)
+        if name.endswith(PICTURE):
+            for path in folder.glob(f"{glob.escape(name.removesuffix(PICTURE) + OTHER)}*{PICTURE}"):
+                path.unlink()
     for path in folder.glob(f".*{PART}"):  # of processes that were killed
         path.unlink()
     Checkpoints(folder).clear()

@@ -6,149 +6,30 @@
                       and "to": "de" of a run with several target languages
 
 Requests that wait are translated together: threads read them, one thread translates. What is wrong
-with a request is said in JSON, ``{"error": "..."}``, with its HTTP status. The standard library's
+with a request is said in JSON, ``{"error": "..."}``, with its HTTP status, and HEAD is answered as
+GET without the page. The standard library's
 server is meant for this machine and the people one knows, not for the open internet.
 """
 
 from __future__ import annotations
 
 import json
-import queue
 import socket
-import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as OverTime  # TimeoutError itself from Python 3.11 on
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
-from minitensor.pages import document
-from toolkit.console import UserError
+from toolkit.browser import translating_page
+from toolkit.console import UserError, unmarked
+from toolkit.queueing import Limits, Refused, Together
 from toolkit.translation import Translator
 
-__all__ = ["Limits", "Refused", "Server", "Together"]
+__all__ = ["Server"]
 
-HERE = Path(__file__).parent / "browser"
 DIGITS = 18  # of a length that is looked at as a number
+PLACES = {"/": "GET, HEAD", "/translate": "POST"}  # what is here, and the methods that each allows
 LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a request may ask for."""
-
-    body: int = 1_000_000  # bytes
-    texts: int = 200  # of a request
-    beam: int = 10
-    waiting: int = 1000  # texts that wait, of all requests
-    seconds: float = 10.0  # for a request to come in
-    patience: float = 120.0  # seconds that it waits for its translations
-
-
-class Refused(Exception):
-    """A request that is answered by an error: its status, and what to say."""
-
-    def __init__(self, status: HTTPStatus, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-@dataclass
-class _Asked:
-    """Texts of one request, and where their translations are to go."""
-
-    texts: list[str]
-    beam: int
-    to: str = ""  # the target language, if there are several
-    answer: Future[list[str]] = field(default_factory=Future)
-
-
-class Together:
-    """Translates in one thread what several ask for: all that waits, with one beam and into one
-    language, at once. ``translator``: several are by their target languages.
-    """
-
-    def __init__(self, translator: Translator | Mapping[str, Translator], limits: Limits) -> None:
-        self.translators = translator if isinstance(translator, Mapping) else {"": translator}
-        self.translator, self.limits = next(iter(self.translators.values())), limits
-        self.batches = 0  # calls of the translator so far
-        self._waiting: queue.Queue[_Asked | None] = queue.Queue()
-        self._count, self._lock = 0, threading.Lock()
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
-
-    def translate(self, texts: Sequence[str], beam: int, to: str = "") -> list[str]:
-        """The translations of ``texts`` into the language ``to``, when it is their turn.
-
-        Raises Refused for a text that is blank or too long, for an unknown or missing language, if
-        too many wait, or if it takes too long.
-        """
-        self._check(texts, to)
-        asked = _Asked(list(texts), beam, to)
-        with self._lock:
-            if self._count + len(texts) > self.limits.waiting:
-                raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, f"{self._count} texts wait already; ask again later")
-            self._count += len(texts)
-        self._waiting.put(asked)
-        try:
-            return asked.answer.result(self.limits.patience)
-        except OverTime:
-            asked.answer.cancel()
-            message = f"no translation within {self.limits.patience:g} seconds; ask for fewer texts, or later"
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, message) from None
-
-    def close(self) -> None:
-        """End when what waits is done."""
-        self._waiting.put(None)
-        self._thread.join()
-
-    def _check(self, texts: Sequence[str], to: str) -> None:
-        if to not in self.translators:
-            known = ", ".join(self.translators)
-            said = f'"to" must be one of: {known}' if known else 'there is one target language; leave out "to"'
-            raise Refused(HTTPStatus.BAD_REQUEST, said)
-        for number, text in enumerate(texts, start=1):
-            if not text.strip():
-                raise Refused(HTTPStatus.BAD_REQUEST, f"text {number} is blank; there is nothing to translate")
-        try:
-            self.translators[to].encode(texts, "text")
-        except UserError as error:
-            raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from None
-
-    def _work(self) -> None:
-        while (first := self._waiting.get()) is not None:
-            ends, gathered = False, [first]
-            while not self._waiting.empty():
-                more = self._waiting.get()
-                if more is None:
-                    ends = True
-                    break
-                gathered.append(more)
-            for beam, to in sorted({(one.beam, one.to) for one in gathered}):
-                self._answer([one for one in gathered if (one.beam, one.to) == (beam, to)], beam, to)
-            with self._lock:
-                self._count -= sum(len(one.texts) for one in gathered)
-            if ends:
-                return
-
-    def _answer(self, asked: list[_Asked], beam: int, to: str) -> None:
-        """Translate the texts of several requests, and give each its own."""
-        asked = [one for one in asked if one.answer.set_running_or_notify_cancel()]
-        texts = [text for one in asked for text in one.texts]
-        if not texts:
-            return
-        try:
-            self.batches += 1
-            made = iter(self.translators[to].translate(texts, beam=beam, where="text"))
-            for one in asked:
-                one.answer.set_result([next(made) for _ in one.texts])
-        except Exception as error:  # the thread must live on, and those who asked must hear of it
-            for one in asked:
-                if not one.answer.done():
-                    one.answer.set_exception(error)
 
 
 class Server(ThreadingHTTPServer):
@@ -205,19 +86,17 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """The page."""
         try:
-            self._check_host()
-            if self.path != "/":
-                raise Refused(HTTPStatus.NOT_FOUND, "there is / and /translate")
+            self._check_place()
             self._send(HTTPStatus.OK, self.server.page, "text/html; charset=utf-8")
         except Refused as refused:
             self._refuse(refused)
 
+    do_HEAD = do_GET
+
     def do_POST(self) -> None:
         """The endpoint."""
         try:
-            self._check_host()
-            if self.path != "/translate":
-                raise Refused(HTTPStatus.NOT_FOUND, "texts are sent to /translate")
+            self._check_place()
             texts, beam, to = self._asked()
             found = self.server.together.translate(texts, beam, to)
             self._send_json(HTTPStatus.OK, {"translations": found})
@@ -226,6 +105,32 @@ class _Handler(BaseHTTPRequestHandler):
         except Exception as error:
             self._refuse(Refused(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}: {error}"))
             raise
+
+    def _other(self) -> None:
+        """A method that nothing here allows."""
+        try:
+            self._check_place()
+        except Refused as refused:
+            self._refuse(refused)
+
+    do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = _other
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What the standard library refuses, such as a line that is no request, in JSON too."""
+        status = HTTPStatus(code)
+        self.request_version = self.protocol_version  # until one is understood it is 0.9, which has no headers
+        self._refuse(Refused(status, message or status.phrase))
+
+    def _check_place(self) -> None:
+        """Raise Refused for a host, a path or a method that is not served."""
+        self._check_host()
+        place = self.path.partition("?")[0]
+        if place not in PLACES:
+            raise Refused(HTTPStatus.NOT_FOUND, f"there is {' and '.join(PLACES)}")
+        allowed = PLACES[place]
+        if self.command not in allowed.split(", "):
+            message = f"{place} is for {allowed}, not {self.command}"
+            raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, message, {"Allow": allowed})
 
     def _check_host(self) -> None:
         """A page of elsewhere, under a name that leads here, gets nothing (DNS rebinding)."""
@@ -259,20 +164,23 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, refused: Refused) -> None:
         self.close_connection = True  # what is left of the body is not read
-        self._send_json(refused.status, {"error": str(refused)})
+        self._send_json(refused.status, {"error": str(refused)}, refused.headers)
 
-    def _send_json(self, status: HTTPStatus, value: Any) -> None:
-        self._send(status, json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"), "application/json")
+    def _send_json(self, status: HTTPStatus, value: Any, headers: Mapping[str, str] | None = None) -> None:
+        content = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+        self._send(status, content, "application/json", headers)
 
-    def _send(self, status: HTTPStatus, content: bytes, kind: str) -> None:
+    def _send(self, status: HTTPStatus, content: bytes, kind: str, headers: Mapping[str, str] | None = None) -> None:
+        """Answer; HEAD gets no content, with the headers of GET."""
         self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("X-Content-Type-Options", "nosniff")
+        about = {"Content-Type": kind, "Content-Length": str(len(content)), "X-Content-Type-Options": "nosniff"}
+        for name, value in {**about, **(headers or {})}.items():
+            self.send_header(name, value)
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     def log_message(self, format: str, *values: Any) -> None:
         """Say nothing: texts are nobody else's business."""
@@ -295,13 +203,11 @@ def _checked(asked: Any, limits: Limits) -> tuple[list[str], int, str]:
         raise Refused(HTTPStatus.BAD_REQUEST, f'"texts" must be 1 to {limits.texts} texts, got {len(texts)}')
     if type(beam) is not int or not 1 <= beam <= limits.beam:
         raise Refused(HTTPStatus.BAD_REQUEST, f'"beam" must be a whole number from 1 to {limits.beam}')
-    return texts, beam, to
+    return [unmarked(text) for text in texts], beam, to
 
 
 def _page(languages: tuple[str, str], targets: Sequence[str]) -> bytes:
     """The page that asks this server; ``targets`` to choose from, if there are several."""
-    title = f"{languages[0]} to {languages[1]}"
-    data = {"source": languages[0], "title": title, "targets": targets}
-    body = '<main id="page"><noscript>This page needs JavaScript.</noscript></main>'
-    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "served.js"))
-    return document(title, body, style, script, data, asks=True)
+    source, target = languages
+    contents = {"source": source, "target": target, "targets": targets}
+    return translating_page(languages, contents, "form.js", "served.js", asks=True)

@@ -5,9 +5,11 @@
     What does she have?<TAB>apple<TAB>possession
     Where is it?<TAB>kitchen
 
-A line without a tab is a statement. Behind the statements come questions: each ends in "?", behind
-a tab comes its answer, and behind another, if wanted, the name of its kind, by which accuracy is
-told. A blank line separates stories.
+A line without a tab is a statement. Behind the statements come questions: the last character of
+each is "?", of no other language's form and with nothing behind it; behind a tab comes its answer,
+and behind another, if wanted, the name of its kind, by which accuracy is told. A blank line
+separates stories. A line that is neither, such as a statement that ends like a question, is an
+error.
 """
 
 from __future__ import annotations
@@ -15,10 +17,10 @@ from __future__ import annotations
 import hashlib
 import math
 
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.reading import lines_of, read_text
 from toolkit.stories import LONGEST_ANSWER, Line, Stories, Story, statements
-from toolkit.story_words import spaced
+from toolkit.story_words import is_question, spaced
 
 __all__ = ["read_stories", "written"]
 
@@ -66,14 +68,14 @@ def _line(where: str, cells: list[str], before: list[Line]) -> Line:
             f"{where} has {len(cells)} columns separated by tabs; a question has two or three: it, its answer, its kind"
         )
     if len(cells) == 1:
-        if text.endswith("?"):
+        if is_question(text, where):
             raise UserError(f"{where} is a question without an answer; write a tab and the answer behind it")
         if before and before[-1].answer:
             raise UserError(
                 f"{where} is a statement behind a question; a story is told first, and a blank line ends it"
             )
         return Line(text)
-    if not text.endswith("?"):
+    if not is_question(text, where):
         raise UserError(f'{where} has a tab, but what is before it is no question; end it in "?", or remove the tab')
     if not spaced(answer):
         raise UserError(f"{where} is a question without an answer; write it behind the tab")
@@ -91,7 +93,8 @@ def _split(path: str, stories: list[Story]) -> Stories:
     count = int(len(said) * HELD_OUT)
     if not count:
         raise UserError(
-            f"{path} has {len(said)} different stories, too few to hold some out; {math.ceil(1 / HELD_OUT)} are needed"
+            f"{path} has {counted(len(said), 'different story', 'different stories')}, too few to hold some out;"
+            f" {math.ceil(1 / HELD_OUT)} are needed"
         )
     test, validation = set(said[:count]), set(said[count : 2 * count])
     parts: tuple[list[Story], list[Story], list[Story]] = ([], [], [])

@@ -10,14 +10,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from toolkit.console import UserError
 from toolkit.reading import composed
-from toolkit.tokenizer import SPECIAL
-from toolkit.words import WordList
+from toolkit.words import WrittenWords
 
-__all__ = ["Words", "spaced", "words_of"]
+__all__ = ["Words", "is_question", "spaced", "words_of"]
+
+QUESTION_MARKS = ("?", "\uff1f", "\ufe56", "\u061f", "\u055e", "\u2047", "\u2048", "\u203d")
+BEHIND = " \t\"'\u201d\u2019\u00bb)].!\u2026"  # what may stand behind the mark of a question
 
 
 def words_of(text: str) -> list[str]:
@@ -30,22 +32,27 @@ def spaced(text: str) -> str:
     return " ".join(words_of(text))
 
 
-class Words(WordList):
-    """Each word is a token; ids 0, 1 and 2 are the tokenizer's `PAD`, `START` and `STOP`."""
+def is_question(text: str, where: str) -> bool:
+    """Whether a line is a question: its last character is "?", blanks aside, and nothing else makes
+    one. Raises UserError, with ``where``, for a line that ends in another language's question mark,
+    or in one with quotes, brackets or stops behind it: read as a statement it would be believed.
+    """
+    if text.rstrip().endswith("?"):
+        return True
+    if text.rstrip(BEHIND).endswith(QUESTION_MARKS):
+        raise UserError(
+            f'{where} ends like a question; write "?" as its very last character, or no question mark there'
+        )
+    return False
 
-    def __init__(self, words: Sequence[str]) -> None:
-        super().__init__(words)
-        self._ids = {word: id for id, word in enumerate(self.words, start=len(SPECIAL))}
+
+class Words(WrittenWords):
+    """The words and marks of stories, each a token."""
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Words:
         """All words of texts, in the order of their code points."""
         return cls(sorted({word for text in texts for word in words_of(text)}))
-
-    @property
-    def vocab_size(self) -> int:
-        """The number of ids."""
-        return len(SPECIAL) + len(self.words)
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text; a word that is known in another case only is taken for that. Raises
@@ -55,11 +62,7 @@ class Words(WordList):
 
     def _id(self, word: str) -> int:
         for form in (word, word.lower(), word.capitalize()):
-            if form in self._ids:
-                return self._ids[form]
+            if form in self.ids:
+                return self.ids[form]
         known = ", ".join(self.words[:40]) + (", ..." if len(self.words) > 40 else "")
         raise UserError(f"the model has never read {word!r}; it knows: {known}")
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The words of ids with blanks between them, without special ones."""
-        return " ".join(self.words[id - len(SPECIAL)] for id in ids if id >= len(SPECIAL))

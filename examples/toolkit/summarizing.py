@@ -14,10 +14,11 @@ from toolkit.console import UserError
 from toolkit.corpus import Pair
 from toolkit.documents import SENTENCE
 from toolkit.english_french import Dice
+from toolkit.made_pairs import MadePairSettings
 from toolkit.plans import summary
 from toolkit.rouge import rouge_l
 from toolkit.settings import option, refuse_options
-from toolkit.translation import RECURRENT_ONLY, TRANSFORMER_ONLY, PairSettings
+from toolkit.translation import RECURRENT_ONLY, TRANSFORMER_ONLY
 
 __all__ = ["LEAD", "Settings", "baselines", "best_sentence", "presets"]
 
@@ -26,21 +27,16 @@ CANDIDATES, JUDGES = 150, 200  # summaries of training that may stand for all, a
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(PairSettings):
+class Settings(MadePairSettings):
     """Hyper-parameters; the defaults suit the made minutes, which are free of noise."""
 
-    arch: str = option("gru", "architecture", choices=("rnn", "lstm", "gru", "transformer"))
     vocab: int = option(400, "sub-words, shared by texts and summaries", least=1, below=2**20)
     d_model: int = option(32, "features of each position; recurrent: of an embedding", least=1)
-    layers: int = option(1, "layers of the encoder, and as many of the decoder", least=1, below=1000)
     hidden: int = option(64, "recurrent: features of the states", least=1)
     copy: bool = option(True, "recurrent: a word is written, or copied from where the attention looks")
-    dropout: float = option(0.0, "dropout", least=0, below=1)
-    label_smoothing: float = option(0.0, "label smoothing", least=0, below=1)
     max_length: int = option(200, "longest text, in tokens", least=2, below=100_000)
     max_tokens: int = option(1024, "positions in a batch, padding included, on either side", least=2)
     lr: float = option(5e-3, "peak learning rate of Adam", least=0, below=1e6)
-    schedule: str = option("cosine", "learning rate after the warm-up", choices=("inverse-sqrt", "cosine", "constant"))
     warmup: int = option(100, "updates of linear warm-up", least=1)
     steps: int | None = option(1200, "stop after so many updates", least=1)
     validate_every: int | None = option(240, "updates between validations; an epoch if not given", least=1)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.console import counted
 from toolkit.corpus import Corpus, Pair
 from toolkit.plans import traits
 from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, attention_heatmap, empty_figure, save_figure
@@ -49,16 +50,16 @@ def report(run: Run, translator: Translator, loaded: Corpus, made: bool, own: bo
         scores[name] = {method: _score(summaries, tests[name]) for method, summaries in found.items()}
         best = np.array([best_sentence(*pair) for pair in tests[name]])
         scores[name][BEST] = best, np.zeros(len(best))
-        print(f"{name}: {len(tests[name])} texts{remark}")
+        print(f"{name}: {counted(len(tests[name]), 'text')}{remark}")
         _print_some(tests[name], written)
     _print_table(scores)
     if made:
         for name in tests:
             _print_traits(name, tests[name], scores[name][NETWORK][1])
-    _draw(tests, scores, made, run.path(PICTURE))
+    _draw(tests, scores, made, run.picture(PICTURE))
     looked_at = _telling([text for pairs in tests.values() for text, _ in pairs], made)
-    looked = draw_attention(translator, looked_at, run.path(ATTENTION))
-    print(f"see {run.path(PICTURE)}" + (f" and {looked}" if looked else ""))
+    looked = draw_attention(translator, looked_at, run.picture(ATTENTION))
+    print(f"see {run.picture(PICTURE)}" + (f" and {looked}" if looked else ""))
     return looked_at
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.files import read_json, write_text
 from toolkit.reading import composed, read_text
 from toolkit.samples import Batch, Epoch, random_words
@@ -158,7 +158,9 @@ class Windows:
         self.length, self.batch_size, self.seed = length, batch_size, seed
         whole = (len(self.ids) - 1) // length  # the target of the last token is one more
         if not whole:
-            raise UserError(f"a text of {len(self.ids)} tokens is too short for a window of {length} and the next")
+            raise UserError(
+                f"a text of {counted(len(self.ids), 'token')} is too short for a window of {length} and the next"
+            )
         self._count = max(1, whole - 1)  # leaves room to move all of them by as much as a window
         self._whole = whole
 

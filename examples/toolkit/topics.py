@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import minitensor as mt
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.documents import Document, split_documents
 from toolkit.finetuning import Plan, compare, shuffled
 from toolkit.masked_language import loss_and_right
@@ -83,7 +83,7 @@ def passages(
 
 
 def choose(arrays: Arrays, each: int, seed: int) -> dict[str, np.ndarray]:
-    """``each`` passages of each label, drawn by ``seed``; all of a label that has fewer."""
+    """``each`` passages of each label, drawn by ``seed``; every label must have so many."""
     order = shuffled(len(arrays["labels"]), seed)
     labels = arrays["labels"][order]
     rows = np.concatenate([order[labels == label][:each] for label in np.unique(labels)])
@@ -134,14 +134,24 @@ def compare_topics(
 
     ``make(start, seed, n_classes)`` is a new classifier, its weights pre-trained or from scratch,
     of passages of at most ``longest`` tokens; the others are as for `passages` and `TopicTask`.
+    Raises UserError for a topic with fewer passages than the plan wants, before any training.
     """
     train, validation, test = split_documents(documents)
     topics = topics_of(train, test)
     longest = min(PASSAGE, longest)
     by, whose = (validation, "validation") if plan.validate else (test, "held-out")
     pool, held_out = (passages(part, topics, tokenizer, longest, before, after) for part in (train, by))
+    labelled = np.bincount(pool["labels"], minlength=len(topics))
+    if labelled.min() < max(plan.amounts):
+        fewest = int(labelled.argmin())
+        raise UserError(
+            f"--labels {max(plan.amounts)}: the topic {topics[fewest]!r} has {counted(int(labelled[fewest]), 'passage')} to train"
+            " on; give at most so many, or pre-train on more documents of it"
+        )
+    if not len(held_out["labels"]):
+        raise UserError(f"no {whose} document is of the topics {', '.join(topics)}; pre-train on more documents")
     print(f"fine-tuning: {len(topics)} topics ({', '.join(topics)}),")
-    print(f"  {len(held_out['labels'])} passages of {whose} documents to test by")
+    print(f"  {counted(len(held_out['labels']), 'passage')} of {whose} documents to test by")
     share = np.bincount(held_out["labels"]).max() / len(held_out["labels"])
     print(f"  the commonest topic of these: {share:.1%}")
 

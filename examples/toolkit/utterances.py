@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.english_french import Dice
 from toolkit.loading import digest
 from toolkit.mel import log_mel
@@ -212,8 +212,10 @@ def _split(path: str, utterances: list[Utterance]) -> Spoken:
     speakers = sorted({utterance.speaker for utterance in utterances}, key=_hash)
     count = int(len(speakers) * SHARE)
     if not count:
-        what = "recordings" if utterances[0].speaker == utterances[0].path else "speakers"
-        raise UserError(f"{path}: {len(speakers)} {what} are too few to hold some out; {int(1 / SHARE) + 1} are needed")
+        what = "recording" if utterances[0].speaker == utterances[0].path else "speaker"
+        raise UserError(
+            f"{path} has {counted(len(speakers), what)}, too few to hold some out; {int(1 / SHARE) + 1} are needed"
+        )
     part = {
         speaker: TEST if i < count else VALIDATION if i < 2 * count else TRAIN for i, speaker in enumerate(speakers)
     }

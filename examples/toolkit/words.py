@@ -14,8 +14,9 @@ from toolkit.console import UserError
 from toolkit.files import read_json, write_text
 from toolkit.labelled import Ngrams
 from toolkit.reading import composed
+from toolkit.tokenizer import SPECIAL
 
-__all__ = ["WordList", "Words", "prefixes", "word_ngrams", "words_of"]
+__all__ = ["WordList", "Words", "WrittenWords", "prefixes", "word_ngrams", "words_of"]
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -76,10 +77,33 @@ class WordList:
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read what `save` wrote. Raises UserError for a missing, damaged or foreign file."""
         found = read_json(path, "vocabulary of words")
-        words = found.get("words") if isinstance(found, dict) else None
+        words = found.get("words") if isinstance(found, dict) else found  # a list alone: of speech, once
         if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
             raise UserError(f"{path} is damaged or not a vocabulary of words")
         return cls(words)
+
+
+class WrittenWords(WordList):
+    """Words that a model writes, each a token: ids 0, 1 and 2 are the tokenizer's `PAD`, `START`
+    and `STOP`, those of the words follow.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        super().__init__(words)
+        self.ids = {word: id for id, word in enumerate(self.words, start=len(SPECIAL))}
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids."""
+        return len(SPECIAL) + len(self.words)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The words of ids with blanks between them, without special ones."""
+        return " ".join(self.words[id - len(SPECIAL)] for id in ids if id >= len(SPECIAL))
+
+    def label(self, id: int) -> str:
+        """The word of an id, or the name of a special token."""
+        return self.decode([id]) or SPECIAL[id]
 
 
 class Words(WordList):

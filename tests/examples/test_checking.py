@@ -132,7 +132,7 @@ def test_expected_in_words():
     assert str(Expected(1000, 100, 36.0, 2_500_000_000, 3)).splitlines() == [
         "expected: 1,000 parameters, about 2.5 GB of memory besides Python and the data;",
         "  100 updates of about 36 s on this machine, 60.0 minutes in all; validation comes to that",
-        "  about 3 pairs are longer than --max-length or --max-tokens, and are left out",
+        "  about 3 pairs longer than --max-length or --max-tokens, to be left out",
     ]
     assert "10.0 hours" in str(Expected(1, 1000, 36.0, 1, 0)) and "50 seconds in" in str(Expected(1, 100, 0.5, 1, 0))
     assert "memory not told" in str(Expected(1, None, 0.5, None, 0)) and "in all" not in str(Expected(1, None, 1, 1, 0))
@@ -176,7 +176,7 @@ def test_training_without_what_is_bad(pairs, tmp_path, capsys):
     assert unreported(call)("train", *languages, "--skip-bad", "--out", tmp_path / "run", *TINY) == 0
     printed = capsys.readouterr().out
     assert (
-        "left out 2 pairs with a blank side; left out 1 pair with other columns; left out 1 pair that are suspicious"
+        "left out 2 pairs with a blank side; left out 1 pair with other columns; left out 1 pair found suspicious"
         in printed
     )
     assert unreported(call)("train", "--resume", "--out", tmp_path / "run", "--epochs", 2) == 0

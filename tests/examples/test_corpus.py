@@ -55,7 +55,7 @@ def test_only_a_line_feed_ends_a_line(tmp_path):
 
 
 BAD_FOLDERS = {
-    "line counts": (dict(train__en=["a"]), r"train\.en has 1 lines and .*train\.de\.gz has 2;"),
+    "line counts": (dict(train__en=["a"]), r"train\.en has 1 line and .*train\.de\.gz has 2;"),
     "encoding": (dict(train__en=b"ok\nna\xefve\n"), r"train\.en line 2, byte 3: 0xef is not UTF-8"),
     "encoding after a mark": (dict(val__en=b"\xef\xbb\xbf\xff\n"), r"val\.en line 1, byte 4: 0xff is not UTF-8"),
     "empty line": (dict(train__en=["a", " "]), r"train\.en line 2 is empty; remove the pair"),
@@ -134,11 +134,11 @@ def test_a_header_names_the_columns(tmp_path):
 
 
 BAD_TABLES = {
-    "few": ("a\tb\n" * 30, r"has 1 different sentences, too few to hold some out; 20 are needed"),
+    "few": ("a\tb\n" * 30, r"has 1 different sentence, too few to hold some out; 20 are needed"),
     "nothing": ("", "holds no sentence"),
-    "one column": ("a\n", r"line 1 has 1 columns separated by tabs; a line must be"),
+    "one column": ("a\n", r"line 1 has 1 column separated by tabs; a line must be"),
     "sentence list": ("1\teng\tA cat.\n", r"line 1 has 3 columns"),
-    "other width": ("a\tb\nc\n", r"line 2 has 1 columns separated by tabs, line 1 has 2"),
+    "other width": ("a\tb\nc\n", r"line 2 has 1 column separated by tabs, line 1 has 2"),
     "empty line": ("a\tb\n\nc\td\n", r"line 2 is empty; remove the pair"),
     "empty source": ("a\tb\n \td\n", r"line 2 is empty on the source side"),
     "empty target": ("a\tb\nc\t\n", r"line 2 is empty on the target side"),

@@ -121,7 +121,7 @@ def test_it_is_told_in_short_and_whole(capsys):
     short = capsys.readouterr().out
     assert (
         short.startswith("test, 3 sentences:\nBLEU ")
-        and "translations differ from those of b" in short
+        and "translations unlike those of b" in short
         and "rarest" not in short
     )
     found.tell()

@@ -1,5 +1,6 @@
 """Fine-tuning on few examples: the plan, and the two programs that have no other place for it."""
 
+import dataclasses
 import re
 
 import language_model
@@ -48,7 +49,7 @@ def test_both_starts_get_the_same_examples_and_their_own_rate(monkeypatch, tmp_p
     assert seen == [(start, n, seed) for n in (4, 16) for seed in (0, 1) for start in (PRETRAINED, SCRATCH)]
     assert set(rates) == {(PRETRAINED, 1e-3), (SCRATCH, 2e-3)}
     printed = capsys.readouterr().out
-    assert printed.count("  4 examples:") == printed.count("  16 examples:") == 1
+    assert printed.count("  examples: 4\n") == printed.count("  examples: 16\n") == 1
     assert "    pre-trained    55.0% right after 7 updates (50.0%, 60.0%)" in printed
     assert "    from scratch   30.0% right after 7 updates (25.0%, 35.0%)" in printed
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
@@ -124,6 +125,10 @@ def test_topics_are_learned_by_a_gpt(gpt, capsys):
         == 0
     )
     assert "validation documents" in capsys.readouterr().out
+    assert gpt_call("finetune", "--run", gpt, "--labels", 2, 9999) == 2
+    printed = capsys.readouterr()
+    assert re.search(r"--labels 9999: the topic '(garden|kitchen)' has \d+ passages to train on; give", printed.err)
+    assert "updates" not in printed.out
 
 
 def test_documents_are_read_as_sub_words_by_a_gpt_unless_other_is_given():
@@ -187,7 +192,7 @@ def test_a_task_is_learned_from_few_pairs(t5, few, capsys, monkeypatch):
     assert t5_call("finetune", "--run", t5, "--task", "sort") == 2
     assert "was not made by train --without sort" in capsys.readouterr().err
     assert t5_call("finetune", "--run", t5, "--examples", 4, 99_999) == 2
-    assert re.search(r"--examples 99999: there are \d+ pairs of 'negate'", capsys.readouterr().err)
+    assert re.search(r"--examples 99999: 'negate' has \d+ pairs to train on", capsys.readouterr().err)
 
 
 def test_other_pairs_are_refused(t5, few, capsys, monkeypatch):
@@ -209,6 +214,11 @@ def test_fine_tuning_starts_from_the_weights_of_the_run_and_leaves_them(t5, few,
     plan = Plan((5,), 1, 1, dict.fromkeys((PRETRAINED, SCRATCH), 1e-3))
     few_pairs.compare_few_pairs(plan, few, "negate", known, run.settings, tmp_path / "a.png")
     assert len(tasks[PRETRAINED].batches) == len(tasks[SCRATCH].batches) == 5
+    short = dataclasses.replace(run.settings, max_length=12)  # of pairs too long for it none counts as an example
+    with pytest.raises(
+        console.UserError, match=r"--examples 5: 'negate' has [0-4] pairs? to train on that the model can"
+    ):
+        few_pairs.compare_few_pairs(plan, few, "negate", known, short, tmp_path / "a.png")
     for name, value in tasks[PRETRAINED].model.state_dict().items():
         assert np.array_equal(value.data, before[name])
     fresh = make_model(Settings(**{**vars(run.settings), "seed": 1}), known.tokenizer.vocab_size, "cpu").state_dict()

@@ -66,7 +66,7 @@ def test_predicting_what_follows(run, data, tmp_path, capsys):
     lines = data.read_text(encoding="utf-8").splitlines()[:13]  # twelve values, the window has 48
     (tmp_path / "short.csv").write_text("\n".join(lines), encoding="utf-8")
     refused(
-        capsys, "12 values are too few to forecast from; 48", "predict", "--run", run, "--data", tmp_path / "short.csv"
+        capsys, "12 values, too few to forecast from; 48", "predict", "--run", run, "--data", tmp_path / "short.csv"
     )
 
 
@@ -126,7 +126,7 @@ def test_bad_input_is_refused_before_a_folder_is_made(data, tmp_path, capsys):
         ("a\n", "holds no values"),
         ("a,b\n1,2\n3,\n", "line 3, column b: '' is not a number"),
         ("a\n1\nnan\n", "line 3, column a: 'nan' is not a number"),
-        ("a\n" + "1\n" * 100, "100 values are too few for --window 336"),
+        ("a\n" + "1\n" * 100, "100 values, too few for --window 336"),
     ):
         (tmp_path / "bad.csv").write_text(text, encoding="utf-8")
         train(message, "--data", tmp_path / "bad.csv")
@@ -246,7 +246,7 @@ def statsmodels(monkeypatch):
 def test_measured_series(statsmodels):
     assert read_measured("elnino").values.tolist() == [1, 2, 3, 4]  # January, February, of the next year
     series = read_measured("co2")
-    assert series.notes == ("3 of 900 values are missing, and filled in on a line",)
+    assert series.notes == ("3 of 900 values missing, and filled in on a line",)
     wave = 300 + np.sin(2 * np.pi * np.array([2, 5]) / 52)
     assert np.allclose(series.values[2:6], np.linspace(*wave, 4)) and np.isfinite(series.values).all()
 
@@ -256,7 +256,7 @@ def test_a_run_of_a_measured_series(statsmodels, tmp_path, capsys):
     assert call("train", "--series", "co2", "--out", tmp_path / "run", *small) == 0
     captured = capsys.readouterr()
     assert {"network", "linear", "a season ago"} <= table(captured.out).keys()
-    assert "note: co2: 3 of 900 values are missing" in captured.err
+    assert "note: co2: 3 of 900 values missing" in captured.err
     settings = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))["settings"]
     assert (settings["season"], settings["epochs"]) == (52, 1)
     assert call("evaluate", "--run", tmp_path / "run") == 0

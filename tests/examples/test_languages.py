@@ -110,8 +110,8 @@ def test_bad_files(tmp_path, capsys):
     for text, message in (
         ("a text without a tab\n", "line 1 must be a text, a tab and a label"),
         ("a\tx\n\tx\n", "line 2 must be a text, a tab and a label"),
-        ("a\tx\nb\tx\n", "2 different texts are too few"),
-        ("".join(f"{n}\tx\n" for n in range(20)), "has 1 labels; there is nothing to tell apart"),
+        ("a\tx\nb\tx\n", "2 different texts, too few"),
+        ("".join(f"{n}\tx\n" for n in range(20)), "has 1 label; there is nothing to tell apart"),
     ):
         (tmp_path / "bad.tsv").write_text(text, encoding="utf-8")
         refused(capsys, message, "train", "--data", tmp_path / "bad.tsv", "--out", tmp_path / "run")
@@ -138,9 +138,7 @@ def test_a_label_of_too_few_texts_is_named(tmp_path, capsys):
         rows, f"{tmp_path / 'few.tsv'}: the label 'rare' has 1 text, and with those held out none is left to train on"
     )
     swapped = [(label, text) for text, label in rows]
-    refuse(
-        swapped, "different texts are too few to hold some out; 7 are needed; it has 40 labels: if these are the texts"
-    )
+    refuse(swapped, "different texts, too few to hold some out; 7 are needed; it has 40 labels: if these are the texts")
 
 
 def read_labelled_of(rows, folder):
@@ -188,7 +186,7 @@ def test_all_of_another_file_is_judged(run, data, tmp_path, capsys):
 
     own = labelled(tmp_path / "own.tsv", [("text", "label"), ("abceg", "up"), ("gecba", "down"), ("ab?cg", "up")])
     assert "right of 3 held-out texts" in judged(own) and "naive Bayes" in judged(own)
-    assert "right of 1 held-out texts" in judged(labelled(tmp_path / "one.tsv", [("abceg", "up")]))
+    assert "right of 1 held-out text:" in judged(labelled(tmp_path / "one.tsv", [("abceg", "up")]))
     moved = tmp_path / "moved.tsv"
     moved.write_bytes(data.read_bytes())
     assert f"right of {len(read_labelled(data).test)} held-out texts" in judged(moved)

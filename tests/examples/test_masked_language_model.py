@@ -97,7 +97,7 @@ def test_fill(trained, capsys):
 def test_finetune_of_a_run(trained, capsys):
     assert call("finetune", "--run", trained[0], "--labels", 2, "--seeds", 1, "--steps", 3) == 0
     printed = capsys.readouterr().out
-    assert "5 topics (" in printed and "2 labelled passages of each topic" in printed
+    assert "5 topics (" in printed and "labelled passages of each topic: 2" in printed
     assert len(shares(printed, "pre-trained")) == 2  # the mean, and the only repetition
 
 

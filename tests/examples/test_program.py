@@ -197,6 +197,21 @@ def test_force_replaces_a_run_and_nothing_else(tmp_path):
     assert config_of(tmp_path)["files"] == ["slope.txt"]
 
 
+def test_pictures_of_other_data_leave_those_of_the_runs_own(tmp_path):
+    assert unreported(call)("train", "--out", tmp_path, *TINY) == 0
+    config = config_of(tmp_path) | {"files": ["words.png", "slope.txt"]}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    run = Run(tmp_path, None, {})
+    own, other = run.picture("words.png"), run.tested_on("elsewhere/a[b].tsv").picture("words.png")
+    assert (own.name, other.name) == ("words.png", "words-of-a[b].tsv.png")
+    assert run.tested_on(None).picture("words.png") == own
+    mine = tmp_path / "words-off.png"
+    for path in (own, other, mine):
+        path.write_text("drawn", encoding="utf-8")
+    assert unreported(call)("train", "--out", tmp_path, *TINY, "--force") == 0
+    assert [path.exists() for path in (own, other, mine)] == [False, False, True]
+
+
 def test_what_is_refused(run, tmp_path, capsys):
     before = (run / "weights.safetensors").read_bytes()
     resume = "train", "--resume", "--out", run

@@ -56,7 +56,7 @@ def test_with_cosine_the_other_limits_may_be_given(tmp_path):
 
 def test_a_limit_that_is_past_is_told_as_it_is(run, capsys):
     assert call("train", "--resume", "--out", run, "--steps", 1) == 0
-    assert "all 1 updates are done (and more: 4)" in capsys.readouterr().out
+    assert "the only update is done (and more: 4)" in capsys.readouterr().out
 
 
 def test_without_a_limit_the_former_ones_hold(run, capsys):

@@ -13,7 +13,8 @@ from exported import LONGEST, Small, sentences
 from scripts import caller, unreported
 from toolkit import translation
 from toolkit.console import UserError
-from toolkit.serving import Limits, Refused, Server, Together
+from toolkit.queueing import Limits, Refused, Together
+from toolkit.serving import Server
 
 call = caller(translate.main)
 LIMITS = Limits(body=3000, texts=5, waiting=400, seconds=20.0, patience=20.0)
@@ -96,12 +97,47 @@ def test_who_and_what_is_answered(server):
         b"<textarea" not in ask(server, b"", "GET", "/")[1] and b"connect-src 'self'" in ask(server, b"", "GET", "/")[1]
     )
     for method, path, headers, status in (
-        ("GET", "/x", {}, 404), ("POST", "/", {}, 404), ("PUT", "/translate", {}, 501),
+        ("GET", "/x", {}, 404), ("POST", "/x", {}, 404), ("GET", "/?x=1", {}, 200),
         ("GET", "/", {"Host": "evil.example"}, 403), ("POST", "/translate", {"Host": "evil.example:80"}, 403),
         ("POST", "/translate", {"Content-Type": "text/plain"}, 415), ("POST", "/translate", {"Content-Length": "-1"}, 411),
         ("GET", "/", {"Host": "localhost:1"}, 200), ("POST", "/translate", {"Content-Length": "9" * 5000}, 413),
     ):  # fmt: skip
         assert ask(server, {"texts": ["a"]}, method, path, **headers)[0] == status, (method, path, headers)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_text(server):
+    plain = ask(server, {"texts": TEXTS[:1]})
+    assert ask(server, {"texts": ["\ufeff" + TEXTS[0]]}) == plain
+    assert ask(server, b"\xef\xbb\xbf" + json.dumps({"texts": TEXTS[:1]}).encode()) == plain
+
+
+def test_other_methods_are_told_which_are_allowed(server):
+    """HEAD has the headers of GET alone; what the library itself refuses is JSON too."""
+    for method, path, allowed in (
+        ("PUT", "/translate", "POST"), ("DELETE", "/", "GET, HEAD"), ("GET", "/translate", "POST"),
+        ("POST", "/", "GET, HEAD"), ("HEAD", "/translate", "POST"), ("OPTIONS", "/", "GET, HEAD"),
+    ):  # fmt: skip
+        status, headers, content = answered(server, method, path)
+        assert (status, headers["Allow"], headers["Content-Type"]) == (405, allowed, "application/json")
+        assert content == b"" if method == "HEAD" else f"is for {allowed}, not {method}" in json.loads(content)["error"]
+    status, headers, content = answered(server, "HEAD", "/")
+    assert (status, headers["Content-Length"], content) == (200, str(len(server.page)), b"")
+    assert answered(server, "BREW", "/")[0] == 501
+    for line in (b"GET\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"x" * 70_000):
+        with socket.create_connection(server.server_address[:2], timeout=20) as connection:
+            connection.sendall(line)
+            head, _, content = b"".join(iter(lambda: connection.recv(4096), b"")).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 ") and json.loads(content)["error"], line[:20]
+
+
+def answered(server, method, path):
+    """The status, the headers and the content."""
+    connection = http.client.HTTPConnection(*server.server_address[:2], timeout=30)
+    connection.request(method, path)
+    answer = connection.getresponse()
+    found = answer.status, answer.headers, answer.read()
+    connection.close()
+    return found
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(server):
@@ -144,7 +180,7 @@ def test_too_many_and_too_slow_are_refused_and_failures_are_heard():
         second = threads.submit(together.translate, ["b", "c"], 1)
         while together._count < 3:
             time.sleep(0.01)
-        with pytest.raises(Refused, match="3 texts wait already"):
+        with pytest.raises(Refused, match="3 texts waiting already"):
             together.translate(["d"], 1)
         with pytest.raises(Refused, match=r"no translation within 0\.2 seconds"):
             second.result()

@@ -184,11 +184,14 @@ def test_answers_at_too_great_length_are_cut_to_the_room():
         ("Anna ran.\nWhere is Anna?\t \n", "line 2 is a question without an answer; write it behind"),
         ("Anna ran.\nWhere is Anna?\t" + "so " * 16 + "\n", "line 2 has an answer of 16 words; one has at most 15"),
         ("Anna ran.\nWhere is Anna\tpark\n", 'line 2 has a tab, but what is before it is no question; end it in "?"'),
+        ("Anna ran.\nWhere is Anna\uff1f\n", 'line 2 ends like a question; write "?" as its very last character'),
+        ('Anna ran.\n"Where is Anna?"\n', "line 2 ends like a question"),
+        ("Anna ran.\nWhere is Anna\u061f\tpark\n", "line 2 ends like a question"),
         ("Anna ran.\nWhere?\ta\tb\tc\n", "line 2 has 4 columns"),
         ("Where is Anna?\tpark\n", "line 1 asks before anything is told"),
         ("Anna ran.\nWho ran?\tAnna\nBen ran.\n", "line 3 is a statement behind a question"),
         ("Anna ran.\n\nBen ran.\nWho ran?\tBen\n", "line 1 ends a story without a question"),
-        ("Anna ran.\nWho ran?\tAnna\n", "has 1 different stories, too few to hold some out; 10 are needed"),
+        ("Anna ran.\nWho ran?\tAnna\n", "has 1 different story, too few to hold some out; 10 are needed"),
     ],
 )
 def test_files_that_are_refused(text, message, tmp_path, capsys):
@@ -362,11 +365,13 @@ def test_it_learns_and_says_how_well(run, data, capsys):
     for name in ("relations.png", "attention.png", "loss.png"):
         assert (run / name).read_bytes()[:4] == b"\x89PNG"
     assert call("evaluate", "--run", run, "--data", data) == 0
+    assert not list(run.glob("*-of-*"))  # they are its own
 
 
 def test_asking(run, capsys, monkeypatch):
     capsys.readouterr()
     story = ["so so very quite, Ben ran to the inn.", "where is ben?"]
+    story[0] = "\ufeff" + story[0]  # a byte-order mark is no part of a line
     assert call("ask", "--run", run, *story) == 0
     assert capsys.readouterr().out == "where is ben? inn\n"
     lines = io.TextIOWrapper(io.BytesIO("\n".join(story).encode()), encoding="utf-8")
@@ -376,6 +381,7 @@ def test_asking(run, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"so\xff\n"), encoding="utf-8"))
     refused(capsys, "standard input line 1 is not UTF-8", "ask", "--run", run)
     refused(capsys, "the model has never read 'Zoe'", "ask", "--run", run, "Zoe ran to the inn.")
+    refused(capsys, "ends like a question", "ask", "--run", run, "Ben ran to the inn.", "Where is Ben\uff1f")
     refused(capsys, "asks before anything is told", "ask", "--run", run, "Where is Ben?")
     refused(
         capsys,
@@ -397,7 +403,7 @@ def test_writing(tmp_path, capsys):
 
 def test_settings_that_are_refused(capsys, data, tmp_path):
     for message, *given in (
-        ("stories to train on has more than 5 words", "--max-length", 5),
+        ("stories to train on, each of more than 5 words", "--max-length", 5),
         ("--layers 0: it must be at least 1", "--layers", 0),
         ("--heads 5 do not divide --d-model 96", "--heads", 5),
     ):

@@ -204,10 +204,14 @@ def test_it_says_how_well(run, data, tmp_path, capsys):
     assert float(rows["first sentence (lead-1)"].split()[0]) <= float(rows["best sentence, if known"])
     for name in ("summaries.png", "attention.png", "loss.png"):
         assert (run / name).read_bytes()[:4] == b"\x89PNG"
+    (run / "summaries.png").write_bytes(b"own")
     (tmp_path / "other.tsv").write_text("text\tsummary\nBen leads the fair. It rains.\tBen leads.\n", encoding="utf-8")
     assert call("evaluate", "--run", run, "--data", tmp_path / "other.tsv") == 0
     captured = capsys.readouterr()
-    assert "test: 1 texts" in captured.out and "one summary for all" not in captured.out
+    assert "test: 1 text\n" in captured.out and "one summary for all" not in captured.out
+    assert (run / "summaries.png").read_bytes() == b"own"  # which others do not replace
+    assert str(run / "summaries-of-other.tsv.png") in captured.out
+    assert (run / "summaries-of-other.tsv.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_summarizing(run, tmp_path, capsys):

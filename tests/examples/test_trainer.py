@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_training import SETTINGS, Task, traces, train
-from toolkit import trainer as trainer_module
+from toolkit import training_state, updates
 from toolkit.console import UserError
 from toolkit.settings import Training
 from toolkit.trainer import Trainer
@@ -44,7 +44,7 @@ def test_killed_at_any_moment_and_resumed_is_bit_identical(tmp_path, kills):
 def clock(monkeypatch):
     """A second passes each time the trainer looks at the clock."""
     ticks = count()
-    monkeypatch.setattr(trainer_module.time, "monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr(training_state.time, "monotonic", lambda: float(next(ticks)))
 
 
 def test_time_limits_change_nothing_but_where_a_run_rests(tmp_path, clock):
@@ -251,7 +251,7 @@ def test_a_run_in_float16_that_skips_steps_goes_on_exactly(tmp_path, clock, caps
     """The scale of the loss and the count of skipped steps are part of a checkpoint."""
     scale = 2.0**26  # too much for the first updates
     made = functools.partial(optim.GradScaler, scale, growth_interval=4)
-    monkeypatch.setattr(trainer_module.optim, "GradScaler", made)
+    monkeypatch.setattr(updates.optim, "GradScaler", made)
     train(tmp_path / "whole", precision="float16")
     told = capsys.readouterr().err
     assert f"update 1: a gradient overflows float16 at the loss scale {scale:g}; the step is skipped" in told

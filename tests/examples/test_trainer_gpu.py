@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny_training
 from tiny_training import SETTINGS, traces
-from toolkit import trainer as trainer_module
+from toolkit import training_state
 from toolkit.console import UserError
 from toolkit.settings import Training
 from toolkit.trainer import LOG_EVERY, Trainer
@@ -79,7 +79,7 @@ def test_the_host_waits_at_the_lines_of_the_log_only(tmp_path, accumulate):
 
 def test_a_run_is_that_of_the_cpu_and_resumes_exactly(tmp_path, monkeypatch):
     ticks = count()
-    monkeypatch.setattr(trainer_module.time, "monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr(training_state.time, "monotonic", lambda: float(next(ticks)))
     for device in ("cpu", "cuda"):
         trainer(tmp_path / device, Task(device), steps=13, validate_every=6).run()
     logs = [

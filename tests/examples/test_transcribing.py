@@ -56,7 +56,7 @@ def test_it_learns_and_says_how_well(run, data, capsys):
     printed = capsys.readouterr().out
     found = rates(printed)
     assert list(found)[:2] == ["network", "words said alone, warped"] and list(found)[2].startswith("always ")
-    assert "test: 4 utterances of 1 speakers" in printed and "the worst speakers: v" in printed
+    assert "test: 4 utterances of 1 speaker\n" in printed and "the worst speakers: v" in printed
     assert found["network"] < 60 < found[list(found)[2]]
     for name in ("attention.png", "loss.png"):
         assert (run / name).read_bytes()[:4] == b"\x89PNG"
@@ -159,8 +159,8 @@ def test_recordings_without_speakers_stand_for_themselves(data, tmp_path):
         ("0.wav\tyes\ta\n1.wav\tno\n", "line 2 must be the path"),
         ("0.wav\tyes\nabsent.wav\tno\n", "line 2: cannot read .*absent.wav"),
         ("all.tsv\tyes\n", "line 1: .*is no WAV file"),
-        ("0.wav\tyes\ta\n1.wav\tno\ta\n", "1 speakers are too few to hold some out; 7 are needed"),
-        ("0.wav\tyes\n1.wav\tno\n", "2 recordings are too few to hold some out; 7 are needed"),
+        ("0.wav\tyes\ta\n1.wav\tno\ta\n", "has 1 speaker, too few to hold some out; 7 are needed"),
+        ("0.wav\tyes\n1.wav\tno\n", "has 2 recordings, too few to hold some out; 7 are needed"),
     ],
 )
 def test_bad_lines(data, text, message):
@@ -186,6 +186,9 @@ def test_words_are_kept_with_the_run(tmp_path):
     assert words.decode([1, *words.encode("a"), 0, 2]) == "a"
     words.save(tmp_path / "words.json")
     assert Words.load(tmp_path / "words.json").words == words.words
+    assert [words.label(id) for id in (*words.encode("b"), 2)] == ["b", "<stop>"]
+    (tmp_path / "words.json").write_text('["a", "b", "c"]\n', encoding="utf-8")  # as runs of an earlier version
+    assert Words.load(tmp_path / "words.json").words == words.words
     (tmp_path / "words.json").write_text('{"a": 1}', encoding="utf-8")
-    with pytest.raises(UserError, match="holds no list of words"):
+    with pytest.raises(UserError, match="is damaged or not a vocabulary of words"):
         Words.load(tmp_path / "words.json")

@@ -102,7 +102,7 @@ def test_evaluate_tells_where_it_fails_and_compares(run, data, tmp_path, capsys)
     assert call("evaluate", "--run", run, "--against", run, "--details", "--page", path) == 0
     printed = capsys.readouterr().out
     assert "BLEU 0" in printed and "(nrefs:1|bs:1000|" in printed and "chrF" in printed
-    assert "0 translations differ" in printed and printed.count("1.0000") == 4
+    assert "0 translations unlike" in printed and printed.count("1.0000") == 4
     assert "by the rarest word" in printed and "the worst sentences" in printed and printed.endswith(f"{path}\n")
     assert b"by length of the sentence" in path.read_bytes()
     refused(capsys, "must end in .html", "evaluate", "--run", run, "--page", tmp_path / "page.txt")
@@ -396,7 +396,7 @@ def spoilt(data, tmp_path, name, content):
         (
             "test_small.en",
             (b"word " * 120 + b"\n") * 20,
-            "test_small: each of the 20 sentences has more than the 99 tokens",
+            "test_small: 20 sentences, each of more than the 99 tokens",
         ),
     ],
 )
@@ -415,8 +415,8 @@ def test_bad_files_are_refused_before_a_folder_is_made(data, tmp_path, capsys, n
         (["--dropout", "1"], "--dropout 1.0: it must be below 1"),
         (["--heads", "3"], "--heads 3 must divide --d-model 16"),
         (["--vocab", "10"], "a vocabulary of 10 is too small"),
-        (["--max-length", "3"], "test_small: each of the 20 sentences has more than the 2"),
-        (["--max-tokens", "3"], "each of the 200 pairs has more than the 2 tokens"),
+        (["--max-length", "3"], "test_small: 20 sentences, each of more than the 2"),
+        (["--max-tokens", "3"], "200 pairs, each of more than the 2 tokens"),
         (["--device", "tpu"], "--device tpu: unknown device"),
         (["--schedule", "cosine"], "--schedule cosine ends at a known update"),
     ],

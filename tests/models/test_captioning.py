@@ -85,6 +85,10 @@ def test_each_caption_of_an_image_is_what_it_would_be_alone(kind):
         assert together == alone
     with pytest.raises(ValueError, match="3 start_ids cannot be shared out among 2 sources"):
         model.generate(IMAGES, start_ids=[ENGLISH] * 3)
+    last = model.config.vocab_size + 1  # of the two starts
+    for wrong in (-1, last + 1):
+        with pytest.raises(ValueError, match=f"start_ids has {wrong}; this model reads the tokens 0 to {last}"):
+            model.generate(IMAGES, start_ids=[ENGLISH, wrong])
 
 
 def test_attention_is_by_layer_and_adds_up(kind):

@@ -390,3 +390,17 @@ def test_numbers_that_are_none_are_refused(options, message):
     toy = Toy(0, 3)
     with pytest.raises((TypeError, ValueError), match=message):
         search(toy.step, State(1), [0], STOP, **{"max_new_tokens": 4, "beam_size": 2, **options})
+
+
+@pytest.mark.parametrize("way", [greedy, sample, lambda *a: beam_search(*a, 2)], ids=["greedy", "sample", "beam"])
+def test_start_ids_are_one_token_a_sentence(way):
+    toy = Toy(0, 5)
+    for wrong, error, message in (
+        ([[0], [1]], ValueError, r"one token for each sentence, \(N,\), got shape \(2, 1\)"),
+        (0, ValueError, r"got shape \(\)"),
+        ([0.5, 1.0], TypeError, "must be integers, the ids of tokens, got float64"),
+        ([True, False], TypeError, "got bool"),
+    ):
+        with pytest.raises(error, match=message):
+            way(toy.step, State(2), wrong, STOP, 3)
+    assert way(toy.step, State(0), [], STOP, 3) == []

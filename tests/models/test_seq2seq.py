@@ -70,6 +70,8 @@ def test_padding_and_company_have_no_say(attention, shape):
 
 def test_the_mode_is_as_before_after_decoding():
     model = make(dropout=0.5)
+    with pytest.raises(ValueError, match=r"the sources have no positions, \(2, 0\)"):
+        model.generate(SOURCE[:, :0])
     first = model.generate(SOURCE, mask=MASK)
     assert model.training and first == model.generate(SOURCE, mask=MASK)
     assert model.eval().generate(SOURCE, mask=MASK) == first and not model.training

@@ -1,10 +1,11 @@
 """A translator as one HTML file that works without a network: weights, sub-words and search inside,
-in plain JavaScript.
+in plain JavaScript; and the page that asks a server instead.
 
     arithmetic.js     products, norms, softmax; unpacking the weights
     transformer.js    the Transformer            seq2seq.js    the recurrent models
     search.js         greedy and beam            tokenizer.js  text to sub-words and back
-    translator.js     all of these together      page.js       what one sees
+    translator.js     all of these together      form.js       what one sees and types into
+    page.js           the page that computes     served.js     the page that asks
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from toolkit.browser.weights import FORMS, pack
 from toolkit.tokenizer import LONGEST, PAD, SPECIAL, START, STOP
 from toolkit.translation import RECURRENT_ONLY, TRANSFORMER_ONLY, PairSettings, Translator
 
-__all__ = ["ENGINE", "FORMS", "data", "page", "script"]
+__all__ = ["ENGINE", "FORMS", "data", "page", "script", "translating_page"]
 
 HERE = Path(__file__).parent
 ENGINE = ("arithmetic.js", "transformer.js", "seq2seq.js", "search.js", "tokenizer.js", "translator.js")
@@ -36,12 +37,17 @@ def page(translator: Translator, languages: tuple[str, str], example: str, form:
     example: the text that it shows first. form: of the weights, see `weights.FORMS`. Raises
     UserError for weights that the form cannot hold.
     """
-    source, target = languages
-    heading = f"{source} to {target}"
+    return translating_page(languages, data(translator, languages, example, form), *ENGINE, "form.js", "page.js")
+
+
+def translating_page(languages: tuple[str, str], contents: dict[str, Any], *scripts: str, asks: bool = False) -> bytes:
+    """A page of the program ``scripts``, which finds ``contents`` as ``DATA``; ``asks``: it may ask
+    its own server.
+    """
+    heading = f"{languages[0]} to {languages[1]}"
     body = f'<main id="page"><h1>{escape(heading)}</h1><noscript>This page needs JavaScript.</noscript></main>'
     style = (HERE / "page.css").read_text(encoding="utf-8")
-    contents = data(translator, languages, example, form)
-    return document(heading, body, style, script(*ENGINE, "page.js"), contents)
+    return document(heading, body, style, script(*scripts), contents, asks=asks)
 
 
 def data(translator: Translator, languages: tuple[str, str], example: str, form: str = "int8") -> dict[str, Any]:

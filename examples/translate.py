@@ -48,6 +48,7 @@ from toolkit.numbers import positive_integer
 from toolkit.plots import attention_heatmap, picture_path
 from toolkit.reading import STDIN, composed, read_lines
 from toolkit.runs import Run, kept_or
+from toolkit.sizes import suited
 from toolkit.targets import (
     Corpora,
     add_to,
@@ -115,6 +116,12 @@ class Translate(Evaluates, Checks, Diversifies, Exports):
     def presets(self, data: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         """Settings that suit the corpus and the architecture."""
         return presets(given, embedded=data["path"] is None)
+
+    def suited(self, data: dict[str, Any], loaded: Corpora, settings: Settings) -> dict[str, Any]:
+        """Settings that follow from the number of pairs; the embedded corpus has its own."""
+        if data["path"] is None:
+            return {}
+        return suited(sum(len(corpus.train) for corpus in loaded.values()), settings.arch == "transformer")
 
     def run_name(self, data: dict[str, Any]) -> str:
         """The languages, ``en-fr``, ``en-de-fr``."""

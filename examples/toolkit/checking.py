@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from toolkit import console
+from toolkit import console, sizes
 from toolkit.console import counted
 from toolkit.corpus import Corpus
 from toolkit.program import Program
@@ -50,7 +50,7 @@ class Checks(Program):
         """Print what is in the data, what is suspicious, and what training on them takes."""
         data = {"path": os.path.abspath(options.data), **self.describe(options)}
         given = given_options(options, self.settings)
-        settings = self.settings(**{**self.presets(data, given), **given})
+        self.chosen(data, given)
         targets = targets_of(data)
         corpora = load_corpora(data["path"], data["source"], targets, skip_blank=True, skip_ragged=True)
         for target, corpus in corpora.items():
@@ -59,6 +59,8 @@ class Checks(Program):
             for line in report(corpus, data["source"], target):
                 print(line)
         kept = self.load(data) if data["skip_bad"] else corpora
+        settings = self.chosen(data, given, kept)
+        print(f"settings: {sizes.said(settings)}; what is not given follows from the number of pairs")
         print(expect(kept, settings))
 
 

@@ -137,6 +137,26 @@ class Program:
         """
         return {}
 
+    def suited(self, data: Data, loaded: Any, settings: Any) -> Data:
+        """Settings that follow from the data once they are loaded, such as from their number, in
+        the place of the defaults and of `presets`; ``settings`` are these and what is given.
+        """
+        return {}
+
+    def chosen(self, data: Data, given: dict[str, Any], loaded: Any = None) -> Any:
+        """The settings of a run: what is given, else what suits the data, else the defaults.
+        ``loaded`` is None as long as the data are not read. Raises UserError for what cannot be.
+        """
+        presets = self.presets(data, given)
+        for step in (0, 1):
+            if given.keys() & ENDS:
+                presets |= dict.fromkeys(ENDS)
+            settings = self.settings(**{**presets, **given})
+            if loaded is None or step:
+                break
+            presets |= self.suited(data, loaded, settings)
+        return settings
+
     def run_name(self, data: Data) -> str:
         """The folder below runs/ of a run that is given none."""
         return self.name
@@ -288,15 +308,13 @@ class Program:
         data = {"path": options.data and os.path.abspath(options.data), **self.describe(options)}
         check_utf_8(data["path"] or "", "the path of --data")  # of which a part may come from the folder that we are in
         given = given_options(options, self.settings)
-        presets = self.presets(data, given)
-        if given.keys() & ENDS:
-            presets |= dict.fromkeys(ENDS)
-        settings = self.settings(**{**presets, **given})
+        self.chosen(data, given)  # what is given is checked before all is loaded
         if options.out:
             if os.path.isdir(options.out):
                 lock.take(Path(options.out))
             Run.check_free(Path(options.out), options.force)  # before all is loaded
         loaded = self.load(data)
+        settings = self.chosen(data, given, loaded)
         task = self.make_task(loaded, settings, None)
         found = {**data, **self.identify(loaded), "fingerprint": self.fingerprint(loaded)}
         about = {"data": found, "files": list(self.files)}

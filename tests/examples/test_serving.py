@@ -48,7 +48,7 @@ def ask(server, body, method="POST", path="/translate", **headers):
 
 
 def test_it_translates_as_python_does(server):
-    translator = server.together.translator
+    translator = server.together.translators[""]
     for beam in (1, 3):
         status, found = ask(server, {"texts": TEXTS[:4], "beam": beam})
         assert (status, found) == (200, {"translations": translator.translate(TEXTS[:4], beam=beam)})
@@ -56,7 +56,7 @@ def test_it_translates_as_python_does(server):
 
 
 def test_many_at_once_get_their_own_and_share_the_work(server):
-    alone = {text: server.together.translator.translate([text])[0] for text in TEXTS}
+    alone = {text: server.together.translators[""].translate([text])[0] for text in TEXTS}
     before = server.together.batches
     asked = [[TEXTS[n % 12], TEXTS[(5 * n + 1) % 12]] for n in range(40)]
     with ThreadPoolExecutor(40) as threads:
@@ -141,7 +141,7 @@ def answered(server, method, path):
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(server):
-    translator, limits = server.together.translator, Limits(seconds=0.3)
+    translator, limits = server.together.translators[""], Limits(seconds=0.3)
     with Server(translator, ("en", "fr"), "127.0.0.1", 0, limits) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         with socket.create_connection(other.server_address[:2], timeout=20) as connection:
@@ -198,7 +198,7 @@ def test_too_many_and_too_slow_are_refused_and_failures_are_heard():
 
 def test_a_port_that_is_taken_is_told(server):
     with pytest.raises(UserError, match="cannot listen at 127.0.0.1, port"):
-        Server(server.together.translator, ("en", "fr"), "127.0.0.1", server.server_address[1])
+        Server(server.together.translators[""], ("en", "fr"), "127.0.0.1", server.server_address[1])
 
 
 def test_serve_from_the_command_line(tmp_path, monkeypatch, capsys):

@@ -1,0 +1,62 @@
+"""Settings of a translator that follow from how many pairs there are to train on.
+
+Few pairs: few sub-words, so that each is seen often; small batches, so that there are many updates;
+a short warm-up, and a rate that falls to 0 (Sennrich and Zhang, "Revisiting low-resource neural
+machine translation: a case study", 2019, arXiv:1905.11901; Araabi and Monz, "Optimizing Transformer
+for low-resource neural machine translation", 2020, arXiv:2011.02266). Many pairs: the base model of
+Vaswani et al. (2017, arXiv:1706.03762, table 3), its rate, its averages. What was measured is in
+docs/results.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from toolkit.console import counted
+
+__all__ = ["SIZES", "said", "suited"]
+
+FALLING: dict[str, Any] = dict(schedule="cosine", lr=3e-3, validate_every=100, average=5)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Settings of ``below`` pairs: of any architecture, and of the Transformer besides."""
+
+    below: float
+    shared: dict[str, Any]
+    transformer: dict[str, Any]
+
+
+SIZES = (
+    Size(1_000, dict(vocab=1000, max_tokens=1024), FALLING | dict(layers=2, pre_norm=True, warmup=200, steps=1200)),
+    Size(10_000, dict(vocab=3000, max_tokens=2048), FALLING | dict(pre_norm=True, warmup=400, steps=2200)),
+    Size(300_000, {}, {}),  # the defaults themselves
+    Size(
+        1_000_000,
+        dict(vocab=16_000, max_tokens=8192, dropout=0.1, epochs=20, validate_every=1000, average=5),
+        dict(d_model=256, heads=8, d_ff=1024, pre_norm=True, lr=1e-3, warmup=4000),
+    ),
+    Size(
+        float("inf"),
+        dict(vocab=32_000, max_tokens=8192, dropout=0.1, epochs=10, validate_every=2000, average=5),
+        dict(d_model=512, layers=6, heads=8, d_ff=2048, pre_norm=True, lr=7e-4, warmup=4000),
+    ),
+)
+
+
+def suited(pairs: int, transformer: bool) -> dict[str, Any]:
+    """The settings for so many pairs, in the place of the defaults."""
+    size = next(size for size in SIZES if pairs < size.below)
+    return size.shared | (size.transformer if transformer else {})
+
+
+def said(settings: Any) -> str:
+    """The settings that follow from the number of pairs, in words."""
+    s = settings
+    layers = f"{s.layers} + {s.decoder_depth} layers of {s.d_model if s.arch == 'transformer' else s.hidden}"
+    ends = (
+        counted(s.steps, "update") if s.steps else counted(s.epochs, "epoch") if s.epochs else "updates until it ends"
+    )
+    return f"up to {counted(s.vocab, 'sub-word')}, {layers}, dropout {s.dropout:g}, batches of {s.max_tokens:,} positions, {ends}"

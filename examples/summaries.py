@@ -44,7 +44,8 @@ from toolkit.runs import Run, kept_or
 from toolkit.summarizing import Settings, presets
 from toolkit.summary_report import ATTENTION, PICTURE, draw_attention, report
 from toolkit.tokenizer import Tokenizer
-from toolkit.translation import Task, Translator, fingerprint, learn_tokenizer
+from toolkit.translation import Task, fingerprint, learn_tokenizer
+from toolkit.translator import Translator
 
 
 class Summaries(Program):

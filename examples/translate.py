@@ -63,7 +63,8 @@ from toolkit.targets import (
     targets_of,
 )
 from toolkit.tokenizer import Tokenizer
-from toolkit.translation import Settings, Task, Translator, presets
+from toolkit.translation import Settings, Task, presets
+from toolkit.translator import Translator
 
 SHOWN = 10  # translations printed after training
 

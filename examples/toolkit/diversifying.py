@@ -28,7 +28,8 @@ from toolkit.pairs import ROWS
 from toolkit.program import Program
 from toolkit.runs import Run
 from toolkit.targets import targets_of
-from toolkit.translation import Settings, Translator, fingerprint
+from toolkit.translation import Settings, fingerprint
+from toolkit.translator import Translator
 
 __all__ = ["Diversifies", "Made", "translated", "write_corpus"]
 

@@ -16,7 +16,8 @@ from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.serving import Server
 from toolkit.targets import into, targets_of
-from toolkit.translation import Settings, Translator
+from toolkit.translation import Settings
+from toolkit.translator import Translator
 
 __all__ = ["Exports"]
 

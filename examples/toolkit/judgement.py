@@ -20,7 +20,8 @@ from toolkit.program import Program
 from toolkit.reading import composed
 from toolkit.runs import Run
 from toolkit.targets import Corpora, add_to, into, name_into, one_target, targets_of
-from toolkit.translation import Settings, Translator
+from toolkit.translation import Settings
+from toolkit.translator import Translator
 
 __all__ = ["Evaluates"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from toolkit.console import UserError, counted
-from toolkit.translation import Translator
+from toolkit.translator import Translator
 
 __all__ = ["Limits", "Refused", "Together"]
 

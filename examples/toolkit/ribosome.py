@@ -19,7 +19,7 @@ from toolkit.made_pairs import MadePairSettings
 from toolkit.runs import Run
 from toolkit.settings import option
 from toolkit.tokenizer import SPECIAL
-from toolkit.translation import Translator
+from toolkit.translator import Translator
 
 __all__ = ["LETTERS", "Letters", "Ribosome", "Settings", "baselines", "traits"]
 

@@ -23,7 +23,7 @@ from typing import Any
 from toolkit.browser import translating_page
 from toolkit.console import UserError, unmarked
 from toolkit.queueing import Limits, Refused, Together
-from toolkit.translation import Translator
+from toolkit.translator import Translator
 
 __all__ = ["Server"]
 

@@ -17,7 +17,7 @@ from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, attention_heatmap, emp
 from toolkit.rouge import rouge_l
 from toolkit.runs import Run
 from toolkit.summarizing import LEAD, baselines, best_sentence
-from toolkit.translation import Translator
+from toolkit.translator import Translator
 
 __all__ = ["ATTENTION", "PICTURE", "draw_attention", "report"]
 

@@ -19,7 +19,8 @@ from toolkit.language_names import same_language
 from toolkit.loading import digest
 from toolkit.reading import composed
 from toolkit.tokenizer import Tokenizer
-from toolkit.translation import Translator, fingerprint, learn_tokenizer, load_corpus
+from toolkit.translation import fingerprint, learn_tokenizer, load_corpus
+from toolkit.translator import Translator
 
 __all__ = [
     "Corpora",

@@ -173,7 +173,10 @@ def test_training_without_what_is_bad(pairs, tmp_path, capsys):
     languages = "--data", pairs, "--source", "en", "--target", "de"
     refused(capsys, "line 47 is empty", "train", *languages)
     refused(capsys, "has 2 columns", "train", *languages, "--skip-blank")
-    assert unreported(call)("train", *languages, "--skip-bad", "--schedule", "constant", "--out", tmp_path / "run", *TINY) == 0
+    assert (
+        unreported(call)("train", *languages, "--skip-bad", "--schedule", "constant", "--out", tmp_path / "run", *TINY)
+        == 0
+    )
     printed = capsys.readouterr().out
     assert (
         "left out 2 pairs with a blank side; left out 1 pair with other columns; left out 1 pair found suspicious"

@@ -10,7 +10,8 @@ from toolkit import translation
 from toolkit.corpus import Corpus, load_parallel
 from toolkit.diversifying import translated, write_corpus
 from toolkit.runs import Run
-from toolkit.translation import Settings, Translator
+from toolkit.translation import Settings
+from toolkit.translator import Translator
 
 NOUNS = {
     "cats": "chats",

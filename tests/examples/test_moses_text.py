@@ -8,7 +8,7 @@ from toolkit.corpus import Corpus
 from toolkit.moses_text import TextForm, in_moses_form
 from toolkit.runs import Run
 from toolkit.targets import into
-from toolkit.translation import Translator
+from toolkit.translator import Translator
 
 ENGLISH = ["The man's dog (a small one) isn't here.", 'He says: "Yes, at 10.30!"', "Mr. Smith's   hat"]
 FRENCH = ["Le chien de l'homme (un petit) n'est pas là.", "Il dit : « Oui, à 10 h 30 ! »", "Qu'est-ce que c'est ?"]

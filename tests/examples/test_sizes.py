@@ -58,4 +58,7 @@ def test_another_end_takes_the_place_of_the_updates(data, tmp_path):
 def test_check_tells_the_same(data, capsys):
     assert call("check", "--data", data, *LANGUAGES, "--arch", "gru", "--hidden", "8", "--d-model", "8") == 0
     printed = capsys.readouterr().out
-    assert "settings: up to 1,000 sub-words, 1 + 1 layers of 8, dropout 0.3, batches of 1,024 positions, 50 epochs" in printed
+    assert (
+        "settings: up to 1,000 sub-words, 1 + 1 layers of 8, dropout 0.3, batches of 1,024 positions, 50 epochs"
+        in printed
+    )

@@ -15,7 +15,8 @@ from toolkit import targets
 from toolkit.serving import Limits, Refused, Server, Together
 from toolkit.targets import into, learn_shared, load_corpora, tagged
 from toolkit.tokenizer import Tokenizer, encode_tagged
-from toolkit.translation import Settings, Task, Translator, fingerprint, learn_tokenizer, load_corpus
+from toolkit.translation import Settings, Task, fingerprint, learn_tokenizer, load_corpus
+from toolkit.translator import Translator
 
 NUMBERS = [("two", "zwei", "deux"), ("three", "drei", "trois"), ("ten", "zehn", "dix"), ("six", "sechs", "six")]
 NOUNS = [

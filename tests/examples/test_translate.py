@@ -19,7 +19,8 @@ from toolkit.english_french import corpus
 from toolkit.runlog import read_log
 from toolkit.runs import Run, fresh
 from toolkit.tokenizer import START, STOP
-from toolkit.translation import Settings, Task, Translator, learn_tokenizer, load_corpus
+from toolkit.translation import Settings, Task, learn_tokenizer, load_corpus
+from toolkit.translator import Translator
 
 import minitensor as mt
 

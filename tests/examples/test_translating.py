@@ -11,7 +11,8 @@ import translate
 from scripts import caller, refuser, unreported
 from toolkit.pairs import decode
 from toolkit.runs import Run
-from toolkit.translation import Settings, Translator
+from toolkit.translation import Settings
+from toolkit.translator import Translator
 
 NUMBERS = {"two": "deux", "three": "trois", "six": "six", "ten": "dix"}
 NOUNS = {"cats": "chats", "stars": "étoiles", "cars": "voitures", "trees": "arbres", "boats": "bateaux"}

@@ -18,7 +18,8 @@ from typing import Any
 from minitensor.pages import document
 from toolkit.browser.weights import FORMS, pack
 from toolkit.tokenizer import LONGEST, PAD, SPECIAL, START, STOP
-from toolkit.translation import RECURRENT_ONLY, TRANSFORMER_ONLY, PairSettings, Translator
+from toolkit.translation import RECURRENT_ONLY, TRANSFORMER_ONLY, PairSettings
+from toolkit.translator import Translator
 
 __all__ = ["ENGINE", "FORMS", "data", "page", "script", "translating_page"]
 

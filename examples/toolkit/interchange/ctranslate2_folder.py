@@ -11,7 +11,7 @@ from toolkit.console import UserError, require
 from toolkit.files import write_text, writing
 from toolkit.interchange.onnx_transformer import position_table
 from toolkit.tokenizer import PAD, START, STOP
-from toolkit.translation import Translator
+from toolkit.translator import Translator
 
 __all__ = ["FILES", "write"]
 

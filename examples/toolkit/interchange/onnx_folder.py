@@ -13,7 +13,7 @@ import numpy as np
 from toolkit.files import write_text, write_whole
 from toolkit.interchange import onnx_recurrent, onnx_transformer
 from toolkit.tokenizer import PAD, START, STOP
-from toolkit.translation import Translator
+from toolkit.translator import Translator
 
 __all__ = ["FILES", "write"]
 

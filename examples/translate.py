@@ -75,7 +75,10 @@ class Translate(Evaluates, Checks, Diversifies, Exports):
     name, settings = "translate", Settings
     files = ("tokenizer.json", "attention.png", "explain.html")
     data_help = "folder of train, val, test files, or file of pairs, the source in the first column (embedded corpus)"
-    defaults_note = "; defaults of a Transformer for --data (the embedded corpus and recurrent networks have their own)"
+    defaults_note = (
+        "; defaults of a Transformer for 10,000 to 300,000 pairs of --data (fewer and more, the embedded corpus and"
+        " recurrent networks have their own)"
+    )
 
     # --- train ------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit import console
-from toolkit.console import UserError
+from toolkit.console import UserError, counted
 from toolkit.corpus import FILE, Corpus, Pair
 from toolkit.decoding import add_decoding, penalty_of
 from toolkit.files import check_new_folder, new_folder, write_text
@@ -121,7 +121,7 @@ class Made:
         """One line."""
         left_out = {"there already": self.known, "without a whole translation": self.none, "too long": self.long}
         whys = [f"{count:,} {why}" for why, count in left_out.items() if count]
-        return f"{len(self.pairs):,} new pairs" + (f"; left out {', '.join(whys)}" if whys else "")
+        return counted(len(self.pairs), "new pair") + (f"; left out {', '.join(whys)}" if whys else "")
 
 
 def translated(translator: Translator, pairs: Sequence[Pair], side: int, known: set[Pair], **how: Any) -> Made:

@@ -13,7 +13,7 @@ from toolkit import browser
 from toolkit.browser.weights import dequantised, quantised
 from toolkit.console import UserError
 from toolkit.tokenizer import START, STOP, Tokenizer
-from toolkit.translation import _one_line
+from toolkit.translator import _one_line
 
 import minitensor as mt
 

@@ -6,7 +6,7 @@ import re
 import pytest
 import translate
 from scripts import caller, refuser, unreported
-from toolkit import translation
+from toolkit import translator as translator_file
 from toolkit.corpus import Corpus, load_parallel
 from toolkit.diversifying import translated, write_corpus
 from toolkit.runs import Run
@@ -68,7 +68,7 @@ def test_only_new_pairs_are_made_on_either_side():
     pairs = [("a", "A"), ("a", "B"), ("b", "C"), ("c", "D"), ("d" * 11, "E")]
     forward = translated(Dictionary({"a": "A", "b": " X ", "c": ""}), pairs, 0, set(pairs))
     assert forward.pairs == [("b", "X")] and (forward.known, forward.none, forward.long) == (1, 1, 1)
-    assert str(forward) == "1 new pairs; left out 1 there already, 1 without a whole translation, 1 too long"
+    assert str(forward) == "1 new pair; left out 1 there already, 1 without a whole translation, 1 too long"
     known = {*pairs, *forward.pairs}
     backward = translated(Dictionary({"A": "a", "B": "b", "C": "c", "D": "c", "E": "e"}), pairs, 1, known)
     assert backward.pairs == [("b", "B"), ("c", "C"), ("e", "E")] and backward.known == 2
@@ -92,7 +92,7 @@ def test_a_folder_that_training_takes(data, runs, tmp_path, capsys):
     assert "was not trained on" not in captured.err
     old, new = load_parallel(data, "en", "fr"), load_parallel(out, "en", "fr")
     assert (new.validation, new.tests) == (old.validation, old.tests) and new.train[:18] == old.train
-    forward, backward = (int(count) for count in re.findall(r"(\d+) new pairs", captured.out))
+    forward, backward = (int(count) for count in re.findall(r"(\d+) new pair", captured.out))
     made = new.train[18:]
     assert forward + backward == len(made) and min(forward, backward) > 0 and len(set(new.train)) == len(new.train)
     sources, targets = ({pair[side] for pair in old.train} for side in (0, 1))
@@ -104,7 +104,7 @@ def test_a_folder_that_training_takes(data, runs, tmp_path, capsys):
 def test_a_translation_that_is_cut_off_is_none(runs, monkeypatch, capsys):
     translator = Translator(Run.open(runs[0], "translate", Settings))
     ends, goes_on = translator.tokenizer.encode("chats"), translator.tokenizer.encode("chats " * 20)[:20]
-    monkeypatch.setattr(translation, "decode", lambda *_, **__: [[ends], [goes_on]])
+    monkeypatch.setattr(translator_file, "decode", lambda *_, **__: [[ends], [goes_on]])
     assert translator.translate(["cats", "dogs"], whole=True) == ["chats", ""] and not capsys.readouterr().err
     assert translator.translate(["cats", "dogs"])[1].startswith("chats chats")
     assert "sentence 2 is cut off at 20 tokens" in capsys.readouterr().err

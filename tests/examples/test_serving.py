@@ -11,7 +11,7 @@ import pytest
 import translate
 from exported import LONGEST, Small, sentences
 from scripts import caller, unreported
-from toolkit import translation
+from toolkit import translator
 from toolkit.console import UserError
 from toolkit.queueing import Limits, Refused, Together
 from toolkit.serving import Server
@@ -21,7 +21,7 @@ LIMITS = Limits(body=3000, texts=5, waiting=400, seconds=20.0, patience=20.0)
 TEXTS = [source for source, _ in sentences(seed=2, count=12)]
 
 
-class Translator(Small, translation.Translator):
+class Translator(Small, translator.Translator):
     """Of random weights."""
 
     def __init__(self):

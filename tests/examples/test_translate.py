@@ -66,7 +66,8 @@ def test_a_run_leaves_all_that_is_promised(run):
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     assert config["settings"]["d_model"] == 16 and config["data"]["target"] == "fr"
     log = read_log(run / "log.jsonl")
-    assert [record["epoch"] for record in log if "validation_loss" in record] == [1, 2]
+    # Of so few pairs validations are a hundred updates apart, and the end has one.
+    assert [record["epoch"] for record in log if "validation_loss" in record] == [2]
     assert "result" in log[-1]
 
 

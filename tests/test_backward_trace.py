@@ -766,6 +766,7 @@ def fused_calls():
         "dropout": lambda: F.dropout(x, 0.5), "softmax": lambda: F.softmax(x), "log_softmax": lambda: F.log_softmax(x),
         "linear": lambda: F.linear(x, some(5, 4), some(5)),
         "cross_entropy": lambda: F.cross_entropy(some(3, 4), np.array([0, 3, 1])),
+        "symmetric_kl_div": lambda: F.symmetric_kl_div(some(2, 3, 4)),
         "layer_norm_last": lambda: F.layer_norm(x, some(4), some(4)),
         "rms_norm_last": lambda: F.rms_norm(x, some(4)),
         "scaled_dot_product_attention": lambda: F.scaled_dot_product_attention(*q, is_causal=True),

@@ -209,7 +209,7 @@ def test_of_a_word_twice_the_first_counts(tmp_path):
         ("2 2\nking 1 2 3\nqueen 1 2 3\n", "line 2 has 3 numbers; by the lines above it must have 2"),
         ("king 1 2 3\nqueen 1 x 3\n", "line 2: what follows 'queen' is not 3 numbers"),
         ("king\n", "line 1 has 0 numbers; a line must be .*word2vec's binary form is not read"),
-        ("3 3\nking 1 2 3\nqueen 1 2 4\n", "line 1 says that 3 words follow, there are 2; fetch it again"),
+        ("3 3\nking 1 2 3\nqueen 1 2 4\n", "line 1 says 3 words, and 2 follow; fetch it again"),
         ("king 1 2 1e60\nqueen 1 2 3\n", "the vector of 'king' has a number that is not finite"),
         ("king 1 nan 3\n", "the vector of 'king' has a number that is not finite"),
         (b"2 3\nking \xff\xfe\x00\x01", "line 2 is not UTF-8; give vectors in text form"),

@@ -51,9 +51,8 @@ def _(xp, logits):
     def parts(block):
         log_p, log_q = (_logarithms(xp, pairs[block, side]) for side in (0, 1))
         p, q = xp.exp(log_p), xp.exp(log_q)
-        with xp.errstate(invalid="ignore"):
-            apart = log_p - log_q
-        apart[log_p == log_q] = 0.0  # -inf less -inf among them
+        same = log_p == log_q  # -inf and -inf among them, whose difference is no number
+        apart = xp.where(same, x.dtype.type(0), log_p) - xp.where(same, x.dtype.type(0), log_q)
         return p, q, apart
 
     for block in blocks:

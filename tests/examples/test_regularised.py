@@ -150,7 +150,7 @@ def test_a_run_of_both_in_parts_resumed(tmp_path):
     data.write_text("".join(f"{source}\t{target}\n" for source, target in PAIRS), encoding="utf-8")
     learn = ["train", "--data", data, "--source", "en", "--target", "xx", "--vocab", "300", "--max-tokens", "200"]
     learn += "--d-model 8 --layers 2 --decoder-layers 1 --heads 2 --d-ff 16 --r-drop 1 --bpe-dropout 0.1".split()
-    # Without the mean of checkpoints: a run that ends at update 5 has one there, and that of 12 has not.
+    # Without the mean of checkpoints: the run that ended at update 5 has one there.
     learn += "--schedule constant --warmup 2 --accumulate 2 --average 1".split()
     assert learned(*learn, "--steps", "12", "--out", tmp_path / "whole") == 0
     assert learned(*learn, "--steps", "5", "--out", tmp_path / "parts") == 0

@@ -189,4 +189,4 @@ def _duration(seconds: float) -> str:
     for least, unit, name in ((5400, 3600, "hours"), (90, 60, "minutes")):
         if seconds >= least:
             return f"{seconds / unit:.1f} {name}"
-    return f"{seconds:.0f} seconds"
+    return counted(round(seconds), "second")

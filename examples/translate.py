@@ -121,11 +121,11 @@ class Translate(Evaluates, Checks, Diversifies, Exports):
         """Settings that suit the corpus and the architecture."""
         return presets(given, embedded=data["path"] is None)
 
-    def suited(self, data: dict[str, Any], loaded: Corpora, settings: Settings) -> dict[str, Any]:
+    def suited(self, data: dict[str, Any], loaded: Corpora, given: dict[str, Any]) -> dict[str, Any]:
         """Settings that follow from the number of pairs; the embedded corpus has its own."""
         if data["path"] is None:
             return {}
-        return suited(sum(len(corpus.train) for corpus in loaded.values()), settings.arch == "transformer")
+        return suited(sum(len(corpus.train) for corpus in loaded.values()), given)
 
     def run_name(self, data: dict[str, Any]) -> str:
         """The languages, ``en-fr``, ``en-de-fr``."""

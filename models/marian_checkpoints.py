@@ -80,6 +80,8 @@ SEARCHES = {  # what a file may ask for beyond SEARCHED, and the only values tha
     "min_length": 0,
     "min_new_tokens": 0,
     "num_beam_groups": 1,
+    "num_return_sequences": 1,
+    "penalty_alpha": None,
     "diversity_penalty": 0.0,
     "forced_bos_token_id": None,
     "forced_decoder_ids": None,

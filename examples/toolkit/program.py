@@ -137,9 +137,9 @@ class Program:
         """
         return {}
 
-    def suited(self, data: Data, loaded: Any, settings: Any) -> Data:
-        """Settings that follow from the data once they are loaded, such as from their number, in
-        the place of the defaults and of `presets`; ``settings`` are these and what is given.
+    def suited(self, data: Data, loaded: Any, given: Data) -> Data:
+        """Settings that follow from the data once they are loaded, such as from their number, and
+        from what is ``given``, in the place of the defaults and of `presets`.
         """
         return {}
 
@@ -154,7 +154,7 @@ class Program:
             settings = self.settings(**{**presets, **given})
             if loaded is None or step:
                 break
-            presets |= self.suited(data, loaded, settings)
+            presets |= self.suited(data, loaded, given)
         return settings
 
     def run_name(self, data: Data) -> str:

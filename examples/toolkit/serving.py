@@ -191,7 +191,7 @@ def _checked(asked: Any, limits: Limits) -> tuple[list[str], int, str]:
     Refused for anything else.
     """
     if not isinstance(asked, dict) or not {"texts"} <= asked.keys() <= {"texts", "beam", "to"}:
-        raise Refused(HTTPStatus.BAD_REQUEST, 'send {"texts": ["..."]}, and "beam" if wanted')
+        raise Refused(HTTPStatus.BAD_REQUEST, 'send {"texts": ["..."]}, and "beam" and "to" if wanted')
     texts, beam, to = asked["texts"], asked.get("beam", 1), asked.get("to", "")
     if not isinstance(to, str):
         raise Refused(HTTPStatus.BAD_REQUEST, '"to" must be the name of a language, such as "de"')

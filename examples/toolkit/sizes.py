@@ -17,6 +17,7 @@ from toolkit.console import counted
 
 __all__ = ["SIZES", "said", "suited"]
 
+TOKENS = 20  # of a pair, padding included, as a guess
 FALLING: dict[str, Any] = dict(schedule="cosine", lr=3e-3, validate_every=100, average=5)
 
 
@@ -46,10 +47,18 @@ SIZES = (
 )
 
 
-def suited(pairs: int, transformer: bool) -> dict[str, Any]:
-    """The settings for so many pairs, in the place of the defaults."""
+def suited(pairs: int, given: dict[str, Any]) -> dict[str, Any]:
+    """The settings for so many pairs, in the place of the defaults. If another end is ``given``,
+    the warm-up is no more than a sixth of the updates, as nearly as they are known before.
+    """
     size = next(size for size in SIZES if pairs < size.below)
-    return size.shared | (size.transformer if transformer else {})
+    made = size.shared | (size.transformer if given.get("arch", "transformer") == "transformer" else {})
+    updates = given.get("steps")
+    if given.get("epochs"):
+        updates = given["epochs"] * max(1, pairs * TOKENS // given.get("max_tokens", made.get("max_tokens", 4096)))
+    if updates and "warmup" in made:
+        made["warmup"] = max(1, min(made["warmup"], updates // 6))
+    return made
 
 
 def said(settings: Any) -> str:

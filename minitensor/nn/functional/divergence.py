@@ -22,7 +22,7 @@ def symmetric_kl_div(logits, /):
     the sum of ``(p - q) (log p - log q) / 2``; logits (..., 2, T, C) to (..., T).
 
     A class that both rows have at -inf counts nothing; one that only one of them has makes it
-    infinite. Half of the divergence of Jeffreys (1946).
+    infinite, with a gradient that is none there (NaN). Half of the divergence of Jeffreys (1946).
     """
     x = asarray(logits)
     check_pairs(x.shape)

@@ -143,6 +143,10 @@ class Program:
         """
         return {}
 
+    def told(self, data: Data, loaded: Any, settings: Any) -> str:
+        """The line on what `suited` has chosen, printed before a new training; "" for none."""
+        return ""
+
     def chosen(self, data: Data, given: dict[str, Any], loaded: Any = None) -> Any:
         """The settings of a run: what is given, else what suits the data, else the defaults.
         ``loaded`` is None as long as the data are not read. Raises UserError for what cannot be.
@@ -315,6 +319,8 @@ class Program:
             Run.check_free(Path(options.out), options.force)  # before all is loaded
         loaded = self.load(data)
         settings = self.chosen(data, given, loaded)
+        if told := self.told(data, loaded, settings):
+            print(told)
         task = self.make_task(loaded, settings, None)
         found = {**data, **self.identify(loaded), "fingerprint": self.fingerprint(loaded)}
         about = {"data": found, "files": list(self.files)}

@@ -48,7 +48,7 @@ from toolkit.numbers import positive_integer
 from toolkit.plots import attention_heatmap, picture_path
 from toolkit.reading import STDIN, composed, read_lines
 from toolkit.runs import Run, kept_or
-from toolkit.sizes import suited
+from toolkit.sizes import said, suited
 from toolkit.targets import (
     Corpora,
     add_to,
@@ -123,9 +123,11 @@ class Translate(Evaluates, Checks, Diversifies, Exports):
 
     def suited(self, data: dict[str, Any], loaded: Corpora, given: dict[str, Any]) -> dict[str, Any]:
         """Settings that follow from the number of pairs; the embedded corpus has its own."""
-        if data["path"] is None:
-            return {}
-        return suited(sum(len(corpus.train) for corpus in loaded.values()), given)
+        return {} if data["path"] is None else suited(_count(loaded), given)
+
+    def told(self, data: dict[str, Any], loaded: Corpora, settings: Settings) -> str:
+        """These in words."""
+        return "" if data["path"] is None else said(_count(loaded), settings)
 
     def run_name(self, data: dict[str, Any]) -> str:
         """The languages, ``en-fr``, ``en-de-fr``."""
@@ -283,6 +285,11 @@ class Translate(Evaluates, Checks, Diversifies, Exports):
         made = translator.explain(options.sentence, options.beam, penalty)
         write_text(path, made.to_html().decode("utf-8"))
         print(f"{made}\n{path}")
+
+
+def _count(loaded: Corpora) -> int:
+    """Pairs to train on, of all targets."""
+    return sum(len(corpus.train) for corpus in loaded.values())
 
 
 def _arguments(data: dict[str, Any]) -> dict[str, Any]:

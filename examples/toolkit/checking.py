@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from toolkit import console, sizes
+from toolkit import console
 from toolkit.console import counted
 from toolkit.corpus import Corpus
 from toolkit.program import Program
@@ -60,7 +60,7 @@ class Checks(Program):
                 print(line)
         kept = self.load(data) if data["skip_bad"] else corpora
         settings = self.chosen(data, given, kept)
-        print(f"settings: {sizes.said(settings)}; what is not given follows from the number of pairs")
+        print(self.told(data, kept, settings))
         print(expect(kept, settings))
 
 

@@ -143,6 +143,10 @@ class Program:
         """
         return {}
 
+    def told(self, data: Data, loaded: Any, settings: Any) -> str:
+        """The line on what `suited` has chosen, printed when a new training begins; "" for none."""
+        return ""
+
     def chosen(self, data: Data, given: dict[str, Any], loaded: Any = None) -> Any:
         """The settings of a run: what is given, else what suits the data, else the defaults.
         ``loaded`` is None as long as the data are not read. Raises UserError for what cannot be.
@@ -270,6 +274,9 @@ class Program:
             advise_threads(group, run.settings.device)
             ranks = f", {group.size} ranks" if group.size > 1 else ""
             print(f"{run.folder}: {self.sizes(task)}{ranks}")
+            told = self.told(run.about["data"], loaded, run.settings)
+            if told and group.rank == 0 and not options.resume:
+                print(told)
             trainer = Trainer(task, run.settings, run.folder, group)
             if options.resume and not trainer.position.step and group.rank == 0:
                 note(f"{trainer.checkpoints.last} does not exist: training starts at update 0")

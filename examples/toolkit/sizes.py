@@ -4,8 +4,8 @@ Few pairs: few sub-words, so that each is seen often; small batches, so that the
 a short warm-up, and a rate that falls to 0 (Sennrich and Zhang, "Revisiting low-resource neural
 machine translation: a case study", 2019, arXiv:1905.11901; Araabi and Monz, "Optimizing Transformer
 for low-resource neural machine translation", 2020, arXiv:2011.02266). Many pairs: the base model of
-Vaswani et al. (2017, arXiv:1706.03762, table 3), its rate, its averages. What was measured is in
-docs/results.md.
+Vaswani et al. (2017, arXiv:1706.03762, table 3), its peak rate, its averages, but layer norm first
+and smaller batches. That was not trained here. What was measured is in docs/results.md.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolkit.console import counted
+from toolkit.translation import Settings
 
 __all__ = ["SIZES", "said", "suited"]
 
@@ -48,11 +49,14 @@ SIZES = (
 
 
 def suited(pairs: int, given: dict[str, Any]) -> dict[str, Any]:
-    """The settings for so many pairs, in the place of the defaults. If another end is ``given``,
-    the warm-up is no more than a sixth of the updates, as nearly as they are known before.
+    """The settings for so many pairs, in the place of the defaults. Heads must divide a width that
+    is ``given``, or are left to the default; if another end is given, the warm-up is no more than a
+    sixth of the updates, as nearly as they are known before.
     """
     size = next(size for size in SIZES if pairs < size.below)
     made = size.shared | (size.transformer if given.get("arch", "transformer") == "transformer" else {})
+    if given.get("d_model", 0) % made.get("heads", 1):
+        del made["heads"]
     updates = given.get("steps")
     if given.get("epochs"):
         updates = given["epochs"] * max(1, pairs * TOKENS // given.get("max_tokens", made.get("max_tokens", 4096)))
@@ -61,11 +65,15 @@ def suited(pairs: int, given: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def said(settings: Any) -> str:
-    """The settings that follow from the number of pairs, in words."""
+def said(pairs: int, settings: Settings) -> str:
+    """The settings that follow from the number of pairs, in words, and when training ends."""
     s = settings
     layers = f"{s.layers} + {s.decoder_depth} layers of {s.d_model if s.arch == 'transformer' else s.hidden}"
-    ends = (
-        counted(s.steps, "update") if s.steps else counted(s.epochs, "epoch") if s.epochs else "updates until it ends"
+    rate = f"rate {s.lr:g} ({s.schedule}, {counted(s.warmup, 'update')} of warm-up)"
+    ends = [counted(count, one) for count, one in ((s.epochs, "epoch"), (s.steps, "update")) if count]
+    ends += [f"{s.minutes:g} minutes"] if s.minutes is not None else []
+    ends += [f"{counted(s.patience, 'validation')} without a better loss"] if s.patience else []
+    return (
+        f"settings for {counted(pairs, 'pair')}, but for what is given: up to {counted(s.vocab, 'sub-word')}, {layers},"
+        f" dropout {s.dropout:g}, batches of {s.max_tokens:,} positions, {rate}, at most {' or '.join(ends)}"
     )
-    return f"up to {counted(s.vocab, 'sub-word')}, {layers}, dropout {s.dropout:g}, batches of {s.max_tokens:,} positions, {ends}"

@@ -1,5 +1,6 @@
 """Settings that follow from the number of pairs: of a file of 20 pairs, and of two million."""
 
+import dataclasses
 import itertools
 import json
 
@@ -28,23 +29,39 @@ def data(tmp_path_factory):
 def test_each_number_of_pairs_has_settings_that_hold(arch):
     bounds = [size.below for size in SIZES]
     assert bounds == sorted(bounds) and bounds[-1] == float("inf")
-    made = [
-        Settings(arch=arch, **suited(pairs, {"arch": arch}))
-        for pairs in (1, 20, 999, 1_000, 9_999, 29_000, 300_000, 999_999, 2_000_000)
-    ]
+    given = Settings(arch=arch)
+    numbers = (1, 20, 999, 1_000, 9_999, 29_000, 300_000, 999_999, 2_000_000)
+    made = [dataclasses.replace(given, **{"epochs": None} | suited(pairs, {"arch": arch})) for pairs in numbers]
     assert [s.vocab for s in made] == sorted(s.vocab for s in made)
-    assert made[5] == Settings(arch=made[5].arch)  # Multi30k's are the defaults
-    assert said(made[0]).startswith("up to 1,000 sub-words") and "1 epoch" not in said(made[-1])
+    assert made[5] == given  # Multi30k's are the defaults
+
+
+def test_a_width_that_is_given_has_heads_that_divide_it():
+    for width, heads in ((128, 8), (104, 8), (100, None)):
+        assert suited(2_000_000, {"d_model": width}).get("heads") == heads
+
+
+def test_all_ends_are_told():
+    told = said(20, Settings(epochs=1, steps=1, minutes=0.5, patience=2))
+    assert told.startswith("settings for 20 pairs, but for what is given: up to 10,000 sub-words, 4 + 4 layers of 128")
+    assert told.endswith(", at most 1 epoch or 1 update or 0.5 minutes or 2 validations without a better loss")
 
 
 def test_twenty_pairs_train(data, tmp_path, capsys):
     run = tmp_path / "run"
     assert learned("train", "--data", data, *LANGUAGES, "--steps", "2", "--d-model", "16", "--out", run) == 0
+    named, told = capsys.readouterr().out.splitlines()[:2]
+    assert told == (
+        "settings for 18 pairs, but for what is given: up to 1,000 sub-words, 2 + 2 layers of 16, dropout 0.3, batches of"
+        " 1,024 positions, rate 0.003 (cosine, 1 update of warm-up), at most 2 updates"
+    )
+    assert named.startswith(f"{run}: 18 pairs")
     settings = json.loads((run / "config.json").read_text(encoding="utf-8"))["settings"]
     # What is given wins, the rest follows from the number of pairs.
     assert [settings[name] for name in ("steps", "d_model")] == [2, 16]
     assert [settings[name] for name in ("vocab", "layers", "max_tokens", "warmup")] == [1000, 2, 1024, 1]
     assert learned("train", "--resume", "--out", run) == 0
+    assert "settings for" not in capsys.readouterr().out  # a resumed run has those it began with
     assert json.loads((run / "config.json").read_text(encoding="utf-8"))["settings"] == settings
 
 
@@ -65,6 +82,6 @@ def test_check_tells_the_same(data, capsys):
     assert call("check", "--data", data, *LANGUAGES, "--arch", "gru", "--hidden", "8", "--d-model", "8") == 0
     printed = capsys.readouterr().out
     assert (
-        "settings: up to 1,000 sub-words, 1 + 1 layers of 8, dropout 0.3, batches of 1,024 positions, 50 epochs"
-        in printed
+        "what is given: up to 1,000 sub-words, 1 + 1 layers of 8, dropout 0.3, batches of 1,024 positions, rate 0.0012"
+        " (inverse-sqrt, 300 updates of warm-up), at most 50 epochs\n" in printed
     )

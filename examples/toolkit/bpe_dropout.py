@@ -69,10 +69,9 @@ class Resegmented:
         variants = [  # the first is that of ``encode``
             [ids[part] for part in segment(word, ranks, p if n else 0, rng)] for word in words for n in range(VARIANTS)
         ]
-        special = {
-            token: len(words) + n for n, token in enumerate(dict.fromkeys([STOP, *before]))
-        }  # words of one token
-        variants += [[token or 0] for token in special for _ in range(VARIANTS)]
+        alone = [token for token in dict.fromkeys([STOP, *before]) if token is not None]  # words of one token
+        special = {token: len(words) + n for n, token in enumerate(alone)}
+        variants += [[token] for token in alone for _ in range(VARIANTS)]
         whole = [
             [*(() if first is None else (special[first],)), *sentence, special[STOP]]
             for first, sentence in zip(before, sentences, strict=True)

@@ -152,14 +152,11 @@ class Program:
         ``loaded`` is None as long as the data are not read. Raises UserError for what cannot be.
         """
         presets = self.presets(data, given)
-        for step in (0, 1):
-            if given.keys() & ENDS:
-                presets |= dict.fromkeys(ENDS)
-            settings = self.settings(**{**presets, **given})
-            if loaded is None or step:
-                break
+        if loaded is not None:
             presets |= self.suited(data, loaded, given)
-        return settings
+        if given.keys() & ENDS:
+            presets |= dict.fromkeys(ENDS)
+        return self.settings(**{**presets, **given})
 
     def run_name(self, data: Data) -> str:
         """The folder below runs/ of a run that is given none."""

@@ -7,7 +7,7 @@ import math
 from minitensor.engine.fused import fused
 from minitensor.engine.tensor import asarray
 from minitensor.nn.functional.blocks import as_floats, row_blocks
-from minitensor.nn.functional.probabilities import log_softmax
+from minitensor.nn.functional.probabilities import log_softmax, logarithms
 from minitensor.ops.elementwise import equal, exp, where
 from minitensor.ops.reductions import sum as sum_of
 
@@ -86,10 +86,7 @@ def _adding_up(xp, p, gradient):
 
 
 def _logarithms(xp, x):
-    """The logarithm of the softmax of rows (P, T, C), as `log_softmax` has it."""
-    y = (x - x.max(axis=-1, keepdims=True)).reshape(-1, x.shape[-1])
-    at = xp.arange(len(y)), x.reshape(y.shape).argmax(axis=-1)
-    e = xp.exp(y)
-    e[at] = y[at]  # 0, or NaN where it is infinite
-    y -= xp.log1p(xp.einsum("ij->i", e))[:, None]
-    return y.reshape(x.shape)
+    """The logarithm of the softmax of rows (P, T, C)."""
+    y = xp.empty(x.shape, dtype=x.dtype)
+    logarithms(xp, x.reshape(-1, x.shape[-1]), y.reshape(-1, x.shape[-1]))
+    return y

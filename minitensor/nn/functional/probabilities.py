@@ -68,6 +68,17 @@ def _(xp, x, *, axis=-1):
     return _along(xp, x, axis, forward, backward)
 
 
+def logarithms(xp, x, y):
+    """Fill the rows of ``y`` (N, C) with the logarithm of the softmax of those of ``x``: by log1p
+    of the sum without the greatest, whose share is 1, so that a logarithm near 0 keeps its digits.
+    """
+    at = xp.arange(len(x)), x.argmax(axis=-1)
+    xp.subtract(x, x[at][:, None], out=y)
+    e = xp.exp(y)
+    e[at] = y[at]  # 0, or NaN where it is infinite
+    y -= xp.log1p(xp.einsum("ij->i", e))[:, None]
+
+
 @fused
 def log_softmax(x, /, axis=-1):
     """``x - log(sum(exp(x)))`` along ``axis``.
@@ -88,15 +99,6 @@ def log_softmax(x, /, axis=-1):
 
 @log_softmax.kernel
 def _(xp, x, *, axis=-1):
-    def forward(x, y):
-        # log1p of the sum without the greatest, whose share is 1: so a logarithm near 0 keeps its
-        # digits.
-        at = xp.arange(len(x)), x.argmax(axis=-1)
-        xp.subtract(x, x[at][:, None], out=y)
-        e = xp.exp(y)
-        e[at] = y[at]  # 0, or NaN where it is infinite
-        y -= xp.log1p(xp.einsum("ij->i", e))[:, None]
-
     def backward(g, y, gx):
         # dL/dx = g - softmax(x) * sum(g), and = (g - sum(g)) - (softmax(x) - 1) * sum(g) if
         # softmax(x) is nearly 1.
@@ -110,4 +112,4 @@ def _(xp, x, *, axis=-1):
             at = rows, places[rows]
             gx[at] = (g[at] - total[rows]) - xp.expm1(y[at]) * total[rows]
 
-    return _along(xp, x, axis, forward, backward)
+    return _along(xp, x, axis, lambda x, y: logarithms(xp, x, y), backward)

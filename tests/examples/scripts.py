@@ -37,3 +37,12 @@ def refuser(call):
         assert message in captured.err, captured.err
 
     return refused
+
+
+def write_parallel(folder, languages, splits):
+    """A folder of aligned files, ``train.en`` and so on: by split, rows of a text in each language."""
+    for stem, rows in splits.items():
+        for side, language in enumerate(languages):
+            text = "".join(f"{row[side]}\n" for row in rows)
+            (folder / f"{stem}.{language}").write_text(text, encoding="utf-8")
+    return folder

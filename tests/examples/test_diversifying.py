@@ -5,7 +5,7 @@ import re
 
 import pytest
 import translate
-from scripts import caller, refuser, unreported
+from scripts import caller, refuser, unreported, write_parallel
 from toolkit import translator as translator_file
 from toolkit.corpus import Corpus, load_parallel
 from toolkit.diversifying import translated, write_corpus
@@ -33,11 +33,7 @@ refused = refuser(call)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    for stem, pairs in SPLITS.items():
-        for side, language in enumerate(("en", "fr")):
-            (folder / f"{stem}.{language}").write_text("".join(f"{pair[side]}\n" for pair in pairs), encoding="utf-8")
-    return folder
+    return write_parallel(tmp_path_factory.mktemp("data"), ("en", "fr"), SPLITS)
 
 
 @pytest.fixture(scope="module")

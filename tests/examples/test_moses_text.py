@@ -2,7 +2,7 @@
 
 import pytest
 import translate
-from scripts import caller, refuser, unreported
+from scripts import caller, refuser, unreported, write_parallel
 from toolkit.bleu import moses, score
 from toolkit.corpus import Corpus
 from toolkit.moses_text import TextForm, in_moses_form
@@ -47,10 +47,9 @@ def test_all_of_a_corpus_is_prepared_by_its_languages():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run that has hardly learned, of a folder with two target languages."""
-    data = tmp_path_factory.mktemp("data")
-    for stem, pairs in {"train": PAIRS, "val": PAIRS[:3], "test": PAIRS[:2]}.items():
-        for name, texts in zip(("en", "fr", "de"), (*zip(*pairs), [target for _, target in pairs])):
-            (data / f"{stem}.{name}").write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+    rows = [(source, target, target) for source, target in PAIRS]
+    splits = {"train": rows, "val": rows[:3], "test": rows[:2]}
+    data = write_parallel(tmp_path_factory.mktemp("data"), ("en", "fr", "de"), splits)
     folder = data / "run"
     assert (
         learned("train", "--data", data, "--source", "en", "--target", "fr,de", "--moses", "--out", folder, *LEARN) == 0

@@ -10,7 +10,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 import translate
-from scripts import caller, refuser, unreported
+from scripts import caller, refuser, unreported, write_parallel
 from toolkit import targets
 from toolkit.serving import Limits, Refused, Server, Together
 from toolkit.targets import into, learn_shared, load_corpora, tagged
@@ -37,11 +37,7 @@ call_unreported = unreported(call)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    for stem, texts in SPLITS.items():
-        for side, language in enumerate(("en", "de", "fr")):
-            (folder / f"{stem}.{language}").write_text("".join(f"{text[side]}\n" for text in texts), encoding="utf-8")
-    return folder
+    return write_parallel(tmp_path_factory.mktemp("data"), ("en", "de", "fr"), SPLITS)
 
 
 @pytest.fixture(scope="module")

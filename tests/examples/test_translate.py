@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import translate
-from scripts import caller, refuser, unreported
+from scripts import caller, refuser, unreported, write_parallel
 from toolkit import translation
 from toolkit.english_french import corpus
 from toolkit.runlog import read_log
@@ -35,13 +35,9 @@ call_unreported = unreported(call)
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A folder of parallel files: 200 pairs to train on, 20 and 20."""
-    folder = tmp_path_factory.mktemp("data")
     made = corpus(seed=1, n_train=200, n_validation=20, n_test=20)
-    for stem, pairs in (("train", made.train), ("val", made.validation), ("test_small", made.unseen_sentences)):
-        for side, language in enumerate(("en", "fr")):
-            text = "".join(pair[side] + "\n" for pair in pairs)
-            (folder / f"{stem}.{language}").write_text(text, encoding="utf-8")
-    return folder
+    splits = {"train": made.train, "val": made.validation, "test_small": made.unseen_sentences}
+    return write_parallel(tmp_path_factory.mktemp("data"), ("en", "fr"), splits)
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def refuser(call):
 
 
 def write_parallel(folder, languages, splits):
-    """A folder of aligned files, ``train.en`` and so on: by split, rows of a text in each language."""
+    """A folder of aligned files, ``train.en`` and so on: by split, rows of a text a language."""
     for stem, rows in splits.items():
         for side, language in enumerate(languages):
             text = "".join(f"{row[side]}\n" for row in rows)

@@ -13,7 +13,7 @@ from minitensor import random
 from minitensor.backend import is_narrow
 from minitensor.engine.autograd import new_leaf, raw, reachable, watch
 from minitensor.engine.gradient import grad
-from minitensor.engine.mode import enable_grad, no_grad
+from minitensor.engine.mode import current_mode, enable_grad, no_grad
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.adapters import Adapted, adapt
 from minitensor.testing.profiles import like
@@ -190,9 +190,11 @@ class Problem:
 
     def evaluate(self, values=None):
         """Raw outputs, nothing recorded."""
-        with no_grad():
-            values = self.values if values is None else values
-            return [o._array for o in self.call([Tensor(v) if isinstance(v, np.ndarray) else v for v in values])]
+        if current_mode.get().grad:
+            with no_grad():
+                return self.evaluate(values)
+        values = self.values if values is None else values
+        return [o._array for o in self.call([Tensor(v) if isinstance(v, np.ndarray) else v for v in values])]
 
     def evaluate_beside(self, values):
         """The raw outputs at ``values``, which are the inputs moved by a step: NaN if the function

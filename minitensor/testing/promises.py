@@ -64,7 +64,9 @@ def check_layout(problem, rtol=1e-12, atol=1e-12):
     strided = problem.replaced([_strided(v) if isinstance(v, np.ndarray) else v for v in problem.values])
     outputs, leaves = strided.record()
     for k, (out, right) in enumerate(zip(outputs, problem.outputs)):
-        compare(problem, f"output {k} of non-contiguous inputs", out._array, right, "that of contiguous ones", rtol, atol)
+        compare(
+            problem, f"output {k} of non-contiguous inputs", out._array, right, "that of contiguous ones", rtol, atol
+        )
     cotangents, gradients = problem.pulled_back
     spread = [None if c is None else _strided(c) for c in cotangents]
     found = strided.pulled(outputs, leaves, spread)

@@ -4,7 +4,8 @@ A claim is wrong if it is farther from the slope by differences (``testing.diffe
 the bound; it is right only if the bound is small enough to tell. The step with the smallest bound
 decides: a small one steps around a kink near by, a large one rises above rounding. Two points
 settle most claims at once; where rounding is what is uncertain, large steps are looked at first,
-and small ones only if these do not agree with the claim. """
+and small ones only if these do not agree with the claim.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +33,10 @@ from minitensor.testing.differences import (
 
 __all__ = ["VISIBLE", "Verdict", "judge", "settled_at_once", "share"]
 
-VISIBLE = 0.05 # the bound must be below this part of the smallest slope, so that one that is wrong
-stands out AGREE = 0.01 # two of the finest steps show a slope if they agree to this part of it
-CLOSE = 1e-6 # of the smallest slope: so near a claim is right without a look at finer steps
+VISIBLE = 0.05  # the bound must be below this part of the smallest slope, so that one that is wrong stands out
+AGREE = 0.01  # two of the finest steps show a slope if they agree to this part of it
+CLOSE = 1e-6  # of the smallest slope: so near a claim is right without a look at finer steps
+
 
 class Verdict(NamedTuple):
     """What differences say of a slope, their own number, and the error of the claim as a share of
@@ -53,8 +55,9 @@ class Verdict(NamedTuple):
     coarse: bool = False
     beyond: float = 0.0
 
-def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=0.0, floor=0.0,
-made_of=0.0): """Whether ``claimed`` is the derivative of ``line`` at 0.
+
+def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=0.0, floor=0.0, made_of=0.0):
+    """Whether ``claimed`` is the derivative of ``line`` at 0.
 
     line: a function from a float to a list of pairs (cotangent, output). smallest: magnitude of the
     smallest part of the claim that must be seen to be right; None if the claim is 0 in every part.
@@ -88,6 +91,7 @@ made_of=0.0): """Whether ``claimed`` is the derivative of ``line`` at 0.
         return verdict._replace(word="blurred")
     return verdict
 
+
 def settled_at_once(line, claimed, smallest, allowed, wobble, scale, floor):
     """The error of ``claimed`` as a share of what is allowed, if one step shows that it is right;
     else None, which says nothing.
@@ -109,6 +113,7 @@ def settled_at_once(line, claimed, smallest, allowed, wobble, scale, floor):
             return None
     return share(claimed, found.slope, allowed + SURE * found.uncertainty)
 
+
 def _hidden(differences, first, claimed, smallest, tolerance):
     """The verdict "blurred", if the ``first`` look and one to three steps show that rounding hides
     the slope from every one; else None.
@@ -126,31 +131,52 @@ def _hidden(differences, first, claimed, smallest, tolerance):
         return Verdict("blurred", best.slope, beyond=beyond)
     return None
 
-def _judge(differences, steps, rounded, claimed, smallest, tolerance, cancelling): """The verdict by
-``steps``, all of them if none suffices. rounded: whether rounding is most of what is uncertain from
-``STEP`` on. """ seen: dict[float, Estimate] = {} for h in steps: found = differences.of(h) surest =
-not any(e.uncertainty < found.uncertainty for e in seen.values()) if surest and _settled(claimed,
-smallest, found, tolerance(found.slope)): bound = SURE * found.rounding if smallest is None else
-tolerance(found.slope) + SURE * found.uncertainty return Verdict("right", found.slope,
-share(claimed, found.slope, bound)) seen[h] = found if h == STEP and differences.jumps(h): return
-Verdict("kink", found.slope) if rounded and h in COARSE and seen.keys() >= set(COARSE): verdict =
-_by_coarse(seen, claimed, smallest, tolerance) if verdict is not None: return verdict if h ==
-STEPS[3] and differences.kink_in_place([seen.get(side) for side in SIDES]): break # no other step
-shows another slope finite = [e for e in seen.values() if math.isfinite(e.uncertainty)] if not
-finite: return Verdict("kink", math.nan) bounds = _bounds({h: e for h, e in seen.items() if e in
-finite}) surest = min(bounds, key=bounds.get) best, bound = seen[surest], bounds[surest] sides =
-[seen[h] for h in SIDES] if not all(math.isfinite(e.ahead) and math.isfinite(e.behind) for e in
-sides): return Verdict("kink", best.slope) # a border of the domain if is_kink(sides): low, high =
-sorted((sides[1].ahead, sides[1].behind)) margin = tolerance(max(abs(low), abs(high))) + 0.01 *
-(high - low) between = low - margin <= claimed <= high + margin return Verdict("kink" if between or
-grows(sides) else "wrong", best.slope) if not abs(claimed - best.slope) <= tolerance(best.slope) +
-bound: hidden = _cancelled(differences, claimed, best, bound, cancelling) return Verdict("blurred"
-if hidden else "wrong", best.slope) # A claim of 0 that no step has found flat is right at the most
-by chance, unless f becomes so. if smallest is None and differences.vanishes(): return
-Verdict("right", best.slope) visible = smallest is not None and bound <= max(VISIBLE * smallest,
-tolerance(best.slope)) part = share(claimed, best.slope, tolerance(best.slope) + bound) coarse =
-bound > max(2 * tolerance(best.slope), CLOSE * (smallest or 0.0)) return Verdict("right" if visible
-else "blurred", best.slope, part, coarse)
+
+def _judge(differences, steps, rounded, claimed, smallest, tolerance, cancelling):
+    """The verdict by ``steps``, all of them if none suffices. rounded: whether rounding is most of
+    what is uncertain from ``STEP`` on.
+    """
+    seen: dict[float, Estimate] = {}
+    for h in steps:
+        found = differences.of(h)
+        surest = not any(e.uncertainty < found.uncertainty for e in seen.values())
+        if surest and _settled(claimed, smallest, found, tolerance(found.slope)):
+            bound = SURE * found.rounding if smallest is None else tolerance(found.slope) + SURE * found.uncertainty
+            return Verdict("right", found.slope, share(claimed, found.slope, bound))
+        seen[h] = found
+        if h == STEP and differences.jumps(h):
+            return Verdict("kink", found.slope)
+        if rounded and h in COARSE and seen.keys() >= set(COARSE):
+            verdict = _by_coarse(seen, claimed, smallest, tolerance)
+            if verdict is not None:
+                return verdict
+        if h == STEPS[3] and differences.kink_in_place([seen.get(side) for side in SIDES]):
+            break  # no other step shows another slope
+    finite = [e for e in seen.values() if math.isfinite(e.uncertainty)]
+    if not finite:
+        return Verdict("kink", math.nan)
+    bounds = _bounds({h: e for h, e in seen.items() if e in finite})
+    surest = min(bounds, key=bounds.get)
+    best, bound = seen[surest], bounds[surest]
+    sides = [seen[h] for h in SIDES]
+    if not all(math.isfinite(e.ahead) and math.isfinite(e.behind) for e in sides):
+        return Verdict("kink", best.slope)  # a border of the domain
+    if is_kink(sides):
+        low, high = sorted((sides[1].ahead, sides[1].behind))
+        margin = tolerance(max(abs(low), abs(high))) + 0.01 * (high - low)
+        between = low - margin <= claimed <= high + margin
+        return Verdict("kink" if between or grows(sides) else "wrong", best.slope)
+    if not abs(claimed - best.slope) <= tolerance(best.slope) + bound:
+        hidden = _cancelled(differences, claimed, best, bound, cancelling)
+        return Verdict("blurred" if hidden else "wrong", best.slope)
+    # A claim of 0 that no step has found flat is right at the most by chance, unless f becomes so.
+    if smallest is None and differences.vanishes():
+        return Verdict("right", best.slope)
+    visible = smallest is not None and bound <= max(VISIBLE * smallest, tolerance(best.slope))
+    part = share(claimed, best.slope, tolerance(best.slope) + bound)
+    coarse = bound > max(2 * tolerance(best.slope), CLOSE * (smallest or 0.0))
+    return Verdict("right" if visible else "blurred", best.slope, part, coarse)
+
 
 def _by_coarse(seen, claimed, smallest, tolerance):
     """The verdict "right" by the steps that rounding disturbs least, if they suffice: at finer ones
@@ -162,6 +188,7 @@ def _by_coarse(seen, claimed, smallest, tolerance):
         coarse = bound > max(2 * allowed, CLOSE * smallest)
         return Verdict("right", best.slope, share(claimed, best.slope, allowed + bound), coarse)
     return None
+
 
 def _resolved(differences, claimed, smallest, tolerance, cancelling, verdict):
     """The verdict by two of the finest steps that agree in a slope that is not 0, or ``verdict`` if
@@ -188,14 +215,17 @@ def _resolved(differences, claimed, smallest, tolerance, cancelling, verdict):
             return Verdict("right" if visible else "blurred", best.slope, part, coarse=True)
     return None
 
+
 def _cancelled(differences, claimed, best, bound, cancelling):
     """Whether claim and slope are no more than what is left of a sum of numbers that cancel."""
     left = 16 * EPSILON * max(min(1.0, differences.top), cancelling)
     return max(abs(claimed), abs(best.slope) + bound) <= left or differences.sticks(claimed)
 
+
 def share(claimed, slope, bound):
     """The error of a claim as a share of what is allowed."""
     return abs(claimed - slope) / bound if bound else 0.0
+
 
 def _bounds(seen):
     """How far the slope of each step can be off, given what the other steps say.
@@ -218,8 +248,11 @@ def _bounds(seen):
         doubts[a], doubts[b] = max(doubts[a], doubt), max(doubts[b], doubt)
     return doubts
 
-def _settled(claimed, smallest, found, allowed): """Whether one step suffices to see that the claim
-is right.""" if smallest is None: # flat on both sides: a kink that is just within the step would
-show return found.is_still() bound = SURE * found.uncertainty near = min(bound, CLOSE * smallest) #
-not the bound: a finer step may show an error that this one allows return bound <= VISIBLE *
-smallest and abs(claimed - found.slope) <= allowed + near
+
+def _settled(claimed, smallest, found, allowed):
+    """Whether one step suffices to see that the claim is right."""
+    if smallest is None:  # flat on both sides: a kink that is just within the step would show
+        return found.is_still()
+    bound = SURE * found.uncertainty
+    near = min(bound, CLOSE * smallest)  # not the bound: a finer step may show an error that this one allows
+    return bound <= VISIBLE * smallest and abs(claimed - found.slope) <= allowed + near

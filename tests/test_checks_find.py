@@ -12,6 +12,7 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor.testing import Report, check_op, gradcheck, gradgradcheck
 from minitensor.testing import strategies as mst
+from minitensor.testing.problem import Problem
 
 MANY = np.random.default_rng(5).normal(size=20_000)
 
@@ -421,3 +422,42 @@ def test_second_derivatives_beside_infinite_ones_are_those_of_the_function():
     # d2/dxdy of x^y at y = 0 is 1 / x, and infinite at x = 0.
     x = np.array([[0.0, 1.6811661272208758, 0.0], [1.2132861392839132, 0.0, 0.9448013794714334]])
     assert check_op(mt.power, [x, np.array([0.0])], seed=401).checked
+
+
+# --- how often the function is asked --------------------------------------------------------------
+
+
+def counted(function):
+    """``function``, and a list that grows by one with each call of it."""
+    calls = []
+
+    def counting(*inputs):
+        calls.append(1)
+        return function(*inputs)
+
+    return counting, calls
+
+
+def test_a_right_rule_is_seen_by_two_points_a_line():
+    """Once for the value, once recorded, and twice for the one line through both inputs."""
+    function, calls = counted(lambda x, y: mt.sum(x * y))
+    gradcheck(function, [np.array([1.25, 1.5]), np.array([1.5, 1.75])])
+    assert len(calls) == 4
+
+
+def test_no_point_is_computed_twice_and_minus_zero_is_another():
+    function, calls = counted(lambda x: mt.copysign(mt.sin(x), x))
+    problem = Problem(function, [np.array([1.0, 2.0])])
+    first = problem.evaluate_beside([np.array([0.0, 2.5])])
+    assert problem.evaluate_beside([np.array([0.0, 2.5])])[0] is first[0]
+    assert len(calls) == 1
+    assert np.signbit(problem.evaluate_beside([np.array([-0.0, 2.5])])[0][0])
+    assert not np.signbit(problem.replaced(problem.values).evaluate_beside([np.array([0.0, 2.5])])[0][0])
+    assert len(calls) == 3  # what was replaced is another problem
+
+
+def test_what_is_hidden_by_rounding_is_not_looked_at_in_finer_steps():
+    function, calls = counted(lambda x: mt.sum(mt.exp(x)) + 1e3)
+    report = check_op(function, [np.array([0.5, -25.0])], order=1)
+    assert report.hidden == 1
+    assert len(calls) < 20

@@ -151,10 +151,10 @@ def _check_case(problem, first, second, *, reference, order, rtol, atol, complex
     promises.check_fused(problem)
     if order == 0:
         return
+    promises.check_backward_twice(problem)  # before the others, which run the rules of the same graph
     promises.check_new_arrays(problem)
     promises.check_layout(problem)
     promises.check_each_input_alone(problem)
-    promises.check_backward_twice(problem)
     first.add(check_problem(problem, rtol, atol, complex_step, seed, lone=True))
     if order > 1 and not second.note:
         try:

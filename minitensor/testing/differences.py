@@ -26,13 +26,15 @@ from typing import NamedTuple
 import numpy as np
 
 __all__ = [
-    "COARSE_FIRST", "EPSILON", "FINE", "FINEST", "SIDES", "STEP", "STEPS", "SURE", "Differences", "Estimate", "complex_slope",
-    "confirms", "differ", "grows", "is_kink",
+    "COARSE", "COARSE_FIRST", "EPSILON", "FINE", "FINEST", "QUICK", "SIDES", "STEP", "STEPS", "SURE", "Differences", "Estimate",
+    "complex_slope", "confirms", "differ", "grows", "is_kink",
 ]  # fmt: skip
 
 STEP = 1e-3  # nearly always enough
+QUICK = 3e-6  # of a first look by two points: what bends within it and what is rounded are about alike
 STEPS = (STEP, 1e-4, 1e-5, 1e-6, 3e-2, 0.37, 1e-9)
-COARSE_FIRST = (*sorted(h for h in STEPS if h >= STEP), *sorted((h for h in STEPS if h < STEP), reverse=True))
+COARSE = tuple(sorted(h for h in STEPS if h > STEP))
+COARSE_FIRST = (STEP, *COARSE, *sorted((h for h in STEPS if h < STEP), reverse=True))
 FINE = (1e-5, 1e-6, 1e-9)
 FINEST = (1e-9, 1e-10, 1e-11, 1e-12, 1e-13)  # for what oscillates within the others
 NEAREST = 1e-12  # a kink that shows at this step is in place
@@ -56,6 +58,14 @@ class Estimate(NamedTuple):
     rounding: float
     size: float
 
+    def is_rounding(self):
+        """Whether most of what is uncertain is rounding, so that no finer step is surer."""
+        return self.uncertainty <= 2 * self.rounding
+
+    def is_still(self):
+        """Whether f moves by no more than rounding on both sides."""
+        return max(abs(self.slope), abs(self.ahead), abs(self.behind)) <= SURE * self.rounding
+
 
 class Differences:
     """Differences of ``line`` at 0. Outputs that no step has moved bring hardly any rounding error;
@@ -69,6 +79,7 @@ class Differences:
         self.smooth: list[Estimate] = []  # of the steps that have seen f bend by little
         self.in_place = False  # whether a kink is no farther than the finest steps can tell
         self.known: dict[float, Estimate] = {}
+        self.known_by_two: dict[float, Estimate] = {}
         self.middle = line(0.0)
         self.live = [np.zeros(np.shape(o), dtype=bool) for _, o in self.middle]
         sizes = [np.abs(np.where(np.isfinite(o), o, 0.0)) for _, o in self.middle]
@@ -87,22 +98,53 @@ class Differences:
 
     def _of(self, h):
         right, left, near_right, near_left = sides = [self.line(t) for t in (h, -h, h / 2, -h / 2)]
-        moved = [differ(a, o) | differ(b, o) for (_, a), (_, b), (_, o) in zip(right, left, self.middle)]
-        for live, here in zip(self.live, moved):
-            live |= here
-        self.still_at[h] = [~here for here in moved]
+        self.still_at[h] = [~here for here in self._moved(right, left)]
         wide, narrow = _difference(right, left) / (2 * h), _difference(near_right, near_left) / h
         far = [_difference(side, self.middle) for side in sides]
         ahead, behind = (4 * far[2] - far[0]) / h, (far[1] - 4 * far[3]) / h
-        size = sum(float(rough[live].sum()) for rough, live in zip(self.rough, self.live))
-        rest = sum(float(still[~live].sum()) for still, live in zip(self.still, self.live))
-        rounding = (EPSILON * (8 * size + rest) + self.wobble) / h
         bend = max(abs(ahead - behind), abs(wide - narrow))
-        found = Estimate((4 * narrow - wide) / 3, ahead, behind, bend + rounding, rounding, size)
-        noise = SURE * EPSILON * (8 * size + rest)
+        return self._estimate(h, (4 * narrow - wide) / 3, ahead, behind, bend, far)
+
+    def by_two(self, h):
+        """The slope by f(h) and f(-h) alone, with half the calls: D(h), whose error O(h^2) is far
+        below the bend, which is that of differences of first order.
+        """
+        if h not in self.known_by_two:
+            self.known_by_two[h] = self._by_two(h)
+        return self.known_by_two[h]
+
+    def _by_two(self, h):
+        sides = [self.line(t) for t in (h, -h)]
+        self._moved(*sides)
+        far = [_difference(side, self.middle) for side in sides]
+        ahead, behind = far[0] / h, -far[1] / h
+        return self._estimate(h, (ahead + behind) / 2, ahead, behind, abs(ahead - behind), far)
+
+    def _moved(self, right, left):
+        """Which outputs differ from those at 0 on one of two sides; they are ``live`` from now
+        on.
+        """
+        moved = [differ(a, o) | differ(b, o) for (_, a), (_, b), (_, o) in zip(right, left, self.middle)]
+        for live, here in zip(self.live, moved):
+            live |= here
+        return moved
+
+    def _estimate(self, h, slope, ahead, behind, bend, far):
+        """What one step says; noted if it has seen f bend by little."""
+        size, rounding = self.rounding(h)
+        found = Estimate(slope, ahead, behind, bend + rounding, rounding, size)
+        noise = SURE * (rounding * h - self.wobble)
         if bend * h <= max(noise, ROUGH * self.movement(far)):
             self.smooth.append(found)
         return found
+
+    def rounding(self, h):
+        """``(size, error)``: the size of the outputs that are known to move, and the error of a
+        slope by a step of ``h`` that comes from rounding.
+        """
+        size = sum(float(rough[live].sum()) for rough, live in zip(self.rough, self.live))
+        rest = sum(float(still[~live].sum()) for still, live in zip(self.still, self.live))
+        return size, (EPSILON * (8 * size + rest) + self.wobble) / h
 
     def converges(self):
         """Whether the slope becomes surer with each finer step, as it does where only the curvature
@@ -139,8 +181,7 @@ class Differences:
 
     def is_still(self, h):
         """Whether f moves by no more than rounding within a step of ``h``."""
-        found = self.of(h)
-        return max(abs(found.slope), abs(found.ahead), abs(found.behind)) <= SURE * found.rounding
+        return (self.known.get(h) or self.by_two(h)).is_still()
 
     def jumps(self, h):
         """Whether f is elsewhere beside 0: as far within the finest step as within ``h``, on both

@@ -13,12 +13,16 @@ from minitensor import random
 from minitensor.backend import is_narrow
 from minitensor.engine.autograd import new_leaf, raw, reachable, watch
 from minitensor.engine.gradient import grad
-from minitensor.engine.mode import enable_grad, no_grad
+from minitensor.engine.mode import current_mode, enable_grad, no_grad
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.adapters import Adapted, adapt
 from minitensor.testing.profiles import like
 
 __all__ = ["Problem", "as_inputs", "check_options", "freeze", "generator", "name_of", "show"]
+
+
+SMALL = 2**14  # bytes of inputs whose outputs are remembered
+REMEMBERED = 2**12  # outputs beside the inputs that are
 
 
 def freeze(array):
@@ -99,6 +103,7 @@ class Problem:
         self.cancelling = 0.0  # size of numbers that may cancel in a gradient
         self.keywords = dict(keywords or {})
         self.at_kinks = at_kinks
+        self.beside: dict[bytes, list] = {}  # what was computed beside the inputs: lines cross there again and again
         self.cotangents_given: list = []  # those of the gradient that is being compared
         values: list = []
         origins: list[int] = []
@@ -132,8 +137,8 @@ class Problem:
     def replaced(self, values):
         """The same problem at other ``values``, which are taken as they are."""
         other = object.__new__(Problem)
-        other.__dict__.update(self.__dict__, values=list(values))
-        for known in ("outputs", "pulled_back"):
+        other.__dict__.update(self.__dict__, values=list(values), beside={})
+        for known in ("outputs", "recorded", "pulled_back"):
             other.__dict__.pop(known, None)
         return other
 
@@ -141,6 +146,11 @@ class Problem:
     def outputs(self):
         """The raw outputs at the inputs themselves, computed once."""
         return self.evaluate()
+
+    @cached_property
+    def recorded(self):
+        """``(outputs, leaves)`` of one recorded call, for what changes nothing in its graph."""
+        return self.record()
 
     @cached_property
     def pulled_back(self):
@@ -180,19 +190,30 @@ class Problem:
 
     def evaluate(self, values=None):
         """Raw outputs, nothing recorded."""
-        with no_grad():
-            values = self.values if values is None else values
-            return [o._array for o in self.call([Tensor(v) if isinstance(v, np.ndarray) else v for v in values])]
+        if current_mode.get().grad:
+            with no_grad():
+                return self.evaluate(values)
+        values = self.values if values is None else values
+        return [o._array for o in self.call([Tensor(v) if isinstance(v, np.ndarray) else v for v in values])]
 
     def evaluate_beside(self, values):
         """The raw outputs at ``values``, which are the inputs moved by a step: NaN if the function
         refuses these, since they lie outside its domain.
         """
+        arrays = [v for v in values if isinstance(v, np.ndarray)]
+        known = None
+        if sum(v.nbytes for v in arrays) <= SMALL:
+            known = b"".join(v.tobytes() for v in arrays)
+            if known in self.beside:
+                return self.beside[known]
         refusals = (ValueError, ArithmeticError, *([RuntimeError] if isinstance(self.given, Adapted) else ()))
         try:
-            return self.evaluate(values)
+            outputs = self.evaluate(values)
         except refusals:
-            return [np.full(o.shape, np.nan) for o in self.evaluate()]
+            outputs = [np.full(o.shape, np.nan) for o in self.evaluate()]
+        if known is not None and len(self.beside) < REMEMBERED:
+            self.beside[known] = outputs
+        return outputs
 
     def record(self, wanted=None):
         """``(outputs, leaves)``: Tensors, with one leaf per wanted input."""
@@ -214,7 +235,10 @@ class Problem:
         """The first-order gradients of all wanted inputs as raw arrays, with everything that a rule
         is given frozen.
         """
-        outputs, leaves = self.record(wanted)
+        return self.pulled(*self.record(wanted), cotangents)
+
+    def pulled(self, outputs, leaves, cotangents):
+        """As ``gradients``, of outputs that are recorded already."""
         with frozen_graph([o.node for o in outputs if o.node is not None]):
             return [raw(g) for g in self.pull(outputs, leaves, [None if c is None else Tensor(c) for c in cotangents])]
 

@@ -29,7 +29,7 @@ def check_repeatable(problem):
     """
     before = [v.copy() if isinstance(v, np.ndarray) else v for v in problem.values]
     plain = problem.outputs
-    recorded, _ = problem.record()
+    recorded, _ = problem.recorded
     foreign = isinstance(problem.given, Adapted)  # PyTorch takes other kernels under no_grad
     for k, (first, second) in enumerate(zip(plain, recorded)):
         if foreign:
@@ -62,11 +62,14 @@ def check_layout(problem, rtol=1e-12, atol=1e-12):
     if isinstance(problem.given, Adapted) and problem.given.library.drew:
         return  # random numbers given out in the order of memory: another layout is another function
     strided = problem.replaced([_strided(v) if isinstance(v, np.ndarray) else v for v in problem.values])
-    for k, (out, right) in enumerate(zip(strided.evaluate(), problem.outputs)):
-        compare(problem, f"output {k} of non-contiguous inputs", out, right, "that of contiguous ones", rtol, atol)
+    outputs, leaves = strided.record()
+    for k, (out, right) in enumerate(zip(outputs, problem.outputs)):
+        compare(
+            problem, f"output {k} of non-contiguous inputs", out._array, right, "that of contiguous ones", rtol, atol
+        )
     cotangents, gradients = problem.pulled_back
     spread = [None if c is None else _strided(c) for c in cotangents]
-    found = strided.gradients(spread)
+    found = strided.pulled(outputs, leaves, spread)
     for i, gradient, right in zip(problem.wanted, found, gradients):
         what = f"the gradient of non-contiguous {problem.label(i)}"
         compare(problem, what, gradient, right, "that of contiguous inputs", rtol, atol)
@@ -76,7 +79,7 @@ def check_backward_twice(problem):
     """Backward through one graph a second time gives the same bits: a rule must not use up what was
     saved for it.
     """
-    outputs, leaves = problem.record()
+    outputs, leaves = problem.recorded
     cotangents = problem.cotangents(outputs, generator(0))
     pairs = [(o.node, c) for o, c in zip(outputs, cotangents) if c is not None and o.node is not None]
     roots, seeds = [r for r, _ in pairs], [c for _, c in pairs]
@@ -121,7 +124,7 @@ def check_float32(problem):
             ):
                 raise AssertionError(f"{problem.name}: output {k} of float32 inputs is {out.dtype}")
         cotangents = single.cotangents(outputs, generator(0))
-        for i, gradient in zip(single.wanted, single.gradients(cotangents)):
+        for i, gradient in zip(single.wanted, single.pulled(outputs, leaves, cotangents)):
             if gradient.dtype != np.float32:
                 raise AssertionError(f"{problem.name}: the gradient of float32 {problem.label(i)} is {gradient.dtype}")
 
@@ -133,12 +136,12 @@ def check_fused(problem, rtol=1e-10, atol=1e-12):
     outputs = problem.outputs
     cotangents = problem.cotangents(outputs, generator(0))
     with _definitions() as used:
-        plain = problem.evaluate()
-        expected = problem.gradients(cotangents) if used else []
+        plain, leaves = problem.record()
+        expected = problem.pulled(plain, leaves, cotangents) if used else []
     if not used:
         return
     for k, (out, right) in enumerate(zip(outputs, plain)):
-        compare(problem, f"output {k} of the kernel", out, right, "the definition", rtol, atol)
+        compare(problem, f"output {k} of the kernel", out, right._array, "the definition", rtol, atol)
     _, found = problem.pulled_back
     for i, gradient, right in zip(problem.wanted, found, expected):
         what = f"the kernel's gradient of {problem.label(i)}"
@@ -151,7 +154,7 @@ def check_new_arrays(problem):
 
     The engine relies on it: it adds in place to such an array, and hands it out as a gradient.
     """
-    outputs, _ = problem.record()
+    outputs, _ = problem.recorded
     rng = generator(0)
     for node in reachable([o.node for o in outputs if o.node is not None]):
         if not isinstance(node.pullback, KernelPullback):

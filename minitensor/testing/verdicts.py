@@ -2,7 +2,9 @@
 
 A claim is wrong if it is farther from the slope by differences (``testing.differences``: R) than
 the bound; it is right only if the bound is small enough to tell. The step with the smallest bound
-decides: a small one steps around a kink near by, a large one rises above rounding.
+decides: a small one steps around a kink near by, a large one rises above rounding. Two points
+settle most claims at once; where rounding is what is uncertain, large steps are looked at first,
+and small ones only if these do not agree with the claim.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ import statistics
 from typing import NamedTuple
 
 from minitensor.testing.differences import (
+    COARSE,
     COARSE_FIRST,
     EPSILON,
     FINE,
     FINEST,
+    QUICK,
     SIDES,
     STEP,
     STEPS,
@@ -65,11 +69,15 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=
     that a gradient is made of, if the outputs are one.
     """
     differences = Differences(line, wobble, scale, made_of)
-    # Where rounding hides the slope from the first step, finer ones see less.
-    coarse = smallest is not None and SURE * differences.of(STEP).rounding > VISIBLE * smallest
-    steps = sorted(STEPS, reverse=True) if smallest is None else COARSE_FIRST if coarse else STEPS
-    hidden = _hidden(differences, claimed, smallest, tolerance) if coarse else None
-    verdict = hidden or _judge(differences, steps, claimed, smallest, tolerance, cancelling)
+    steps, rounded, hidden = sorted(STEPS, reverse=True), False, None
+    if smallest is not None:
+        first = differences.by_two(QUICK)
+        # Where rounding hides the slope from a step, finer ones see less.
+        coarse = SURE * differences.rounding(STEP)[1] > VISIBLE * smallest
+        rounded = coarse or differences.of(STEP).is_rounding()
+        hidden = _hidden(differences, first, claimed, smallest, tolerance) if coarse else None
+        steps = steps if coarse else COARSE_FIRST if rounded else STEPS
+    verdict = hidden or _judge(differences, steps, rounded, claimed, smallest, tolerance, cancelling)
     # Right, but only since a step says so little: finer ones may tell, if f moves in them.
     by_grace = verdict.coarse and not abs(claimed - verdict.numeric) <= tolerance(verdict.numeric)
     by_grace = by_grace and not differences.is_still(STEPS[-1])
@@ -90,46 +98,58 @@ def settled_at_once(line, claimed, smallest, allowed, wobble, scale, floor):
 
     allowed: the error that is allowed. The others: as for ``judge``.
     """
-    if smallest is not None and floor > VISIBLE * smallest:
+    differences = Differences(line, wobble, scale)
+    if smallest is None:
+        found = differences.by_two(max(STEPS))
+        return share(claimed, found.slope, SURE * found.rounding) if found.is_still() else None
+    if floor > VISIBLE * smallest:
         return None
-    found = Differences(line, wobble, scale).of(STEP if smallest is not None else max(STEPS))
-    if not _settled(claimed, smallest, found, lambda slope: allowed):
-        return None
-    return share(
-        claimed, found.slope, SURE * found.rounding if smallest is None else allowed + SURE * found.uncertainty
-    )
+    found = differences.by_two(QUICK)
+    if not _settled(claimed, smallest, found, allowed):
+        if SURE * differences.rounding(STEP)[1] > VISIBLE * smallest:
+            return None
+        found = differences.of(STEP)
+        if not _settled(claimed, smallest, found, allowed):
+            return None
+    return share(claimed, found.slope, allowed + SURE * found.uncertainty)
 
 
-def _hidden(differences, claimed, smallest, tolerance):
-    """The verdict "blurred", if already two or three steps show that rounding hides the slope from
-    every one; else None.
+def _hidden(differences, first, claimed, smallest, tolerance):
+    """The verdict "blurred", if the ``first`` look and one to three steps show that rounding hides
+    the slope from every one; else None.
 
     So it is where the largest ones agree with the claim and with each other, and within a small one
     f does not move.
     """
     best = differences.of(max(STEPS))
     if not best.uncertainty <= 2 * best.rounding:  # else no other step is surer
-        best = min((differences.of(h) for h in COARSE_FIRST[:3]), key=lambda e: e.uncertainty)
+        best = min((differences.of(h) for h in COARSE), key=lambda e: e.uncertainty)
     bound, allowed = SURE * best.uncertainty, tolerance(best.slope)
     beyond = bound / max(VISIBLE * smallest, allowed)
     agrees = beyond > 1.0 and abs(claimed - best.slope) <= allowed + bound
-    if agrees and differences.is_smooth() and (differences.is_still(STEP) or differences.is_still(STEPS[-1])):
+    if agrees and differences.is_smooth() and (first.is_still() or differences.is_still(STEPS[-1])):
         return Verdict("blurred", best.slope, beyond=beyond)
     return None
 
 
-def _judge(differences, steps, claimed, smallest, tolerance, cancelling):
-    """The verdict by ``steps``, all of them if none suffices."""
+def _judge(differences, steps, rounded, claimed, smallest, tolerance, cancelling):
+    """The verdict by ``steps``, all of them if none suffices. rounded: whether rounding is most of
+    what is uncertain from ``STEP`` on.
+    """
     seen: dict[float, Estimate] = {}
     for h in steps:
         found = differences.of(h)
         surest = not any(e.uncertainty < found.uncertainty for e in seen.values())
-        if surest and _settled(claimed, smallest, found, tolerance):
+        if surest and _settled(claimed, smallest, found, tolerance(found.slope)):
             bound = SURE * found.rounding if smallest is None else tolerance(found.slope) + SURE * found.uncertainty
             return Verdict("right", found.slope, share(claimed, found.slope, bound))
         seen[h] = found
         if h == STEP and differences.jumps(h):
             return Verdict("kink", found.slope)
+        if rounded and h in COARSE and seen.keys() >= set(COARSE):
+            verdict = _by_coarse(seen, claimed, smallest, tolerance)
+            if verdict is not None:
+                return verdict
         if h == STEPS[3] and differences.kink_in_place([seen.get(side) for side in SIDES]):
             break  # no other step shows another slope
     finite = [e for e in seen.values() if math.isfinite(e.uncertainty)]
@@ -156,6 +176,18 @@ def _judge(differences, steps, claimed, smallest, tolerance, cancelling):
     part = share(claimed, best.slope, tolerance(best.slope) + bound)
     coarse = bound > max(2 * tolerance(best.slope), CLOSE * (smallest or 0.0))
     return Verdict("right" if visible else "blurred", best.slope, part, coarse)
+
+
+def _by_coarse(seen, claimed, smallest, tolerance):
+    """The verdict "right" by the steps that rounding disturbs least, if they suffice: at finer ones
+    it only grows. None if they do not.
+    """
+    best = min(seen.values(), key=lambda e: e.uncertainty)
+    bound, allowed = SURE * best.uncertainty, tolerance(best.slope)
+    if bound <= max(VISIBLE * smallest, allowed) and abs(claimed - best.slope) <= allowed + bound:
+        coarse = bound > max(2 * allowed, CLOSE * smallest)
+        return Verdict("right", best.slope, share(claimed, best.slope, allowed + bound), coarse)
+    return None
 
 
 def _resolved(differences, claimed, smallest, tolerance, cancelling, verdict):
@@ -217,11 +249,10 @@ def _bounds(seen):
     return doubts
 
 
-def _settled(claimed, smallest, estimate, tolerance):
+def _settled(claimed, smallest, found, allowed):
     """Whether one step suffices to see that the claim is right."""
-    slope, ahead, behind, uncertainty, rounding, _ = estimate
     if smallest is None:  # flat on both sides: a kink that is just within the step would show
-        return max(abs(slope), abs(ahead), abs(behind)) <= SURE * rounding
-    bound = SURE * uncertainty
+        return found.is_still()
+    bound = SURE * found.uncertainty
     near = min(bound, CLOSE * smallest)  # not the bound: a finer step may show an error that this one allows
-    return bound <= VISIBLE * smallest and abs(claimed - slope) <= tolerance(slope) + near
+    return bound <= VISIBLE * smallest and abs(claimed - found.slope) <= allowed + near

@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 from toolkit import console
 from toolkit.console import UserError, and_more, arguments_of, note, require
-from toolkit.files import read_back
 from toolkit.program import place, positive_integer
 from toolkit.reading import composed, read_lines
 from toolkit.sentence_modules import read_rules, read_stages
 from toolkit.sentence_vectors import SentenceVectors
+from toolkit.tokenizer import read_library
 
 import minitensor as mt
 from minitensor.files.safetensors import FileFormatError, refuse_pointer
@@ -121,18 +121,13 @@ class SentenceEncoder:
 
 
 def _load_tokenizer(path: Path) -> Any:
-    tokenizers = require("tokenizers", "sentences")
     if not path.is_file():
         raise UserError(f"there is no {path}: the folder of the model must hold the tokenizer too")
     try:
         refuse_pointer(path)
     except FileFormatError as error:
         raise UserError(str(error)) from None
-    written = read_back(path, "tokenizer")
-    try:
-        return tokenizers.Tokenizer.from_str(written)
-    except Exception as error:  # the library raises nothing more special
-        raise UserError(f"{path} is damaged or not a tokenizer: {error}") from None
+    return read_library(path, "sentences")
 
 
 def default_model() -> Path:

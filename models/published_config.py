@@ -6,10 +6,10 @@ model here knows are let through; they are kept and saved again (``extras``).
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+from minitensor.files.json_text import RepeatedNameError, parse
 from minitensor.files.safetensors import CURE, FileFormatError, refuse_pointer
 from minitensor.models.configuration import Config
 from minitensor.models.published_values import checked
@@ -166,11 +166,13 @@ def naming(path):
 
 
 def read_json(path):
-    """The JSON object in the file at ``path``."""
+    """The JSON object in the file at ``path``. Raises FileFormatError for anything else."""
     refuse_pointer(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        values = parse(path.read_text(encoding="utf-8"))
+    except RepeatedNameError as error:
+        raise FileFormatError(f"{path}: {error}") from None
+    except ValueError as error:
         raise FileFormatError(f"{path}: not JSON, or cut short or damaged ({error}); {CURE}") from None
     if not isinstance(values, dict):
         raise FileFormatError(f"{path}: it must hold a JSON object {{...}}, it holds a {type(values).__name__}; {CURE}")

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from toolkit import console
+from toolkit.blank import is_blank
 from toolkit.console import UserError, and_more, arguments_of, note, require
 from toolkit.program import place, positive_integer
 from toolkit.reading import composed, read_lines
@@ -87,7 +88,7 @@ class SentenceEncoder:
         default one if it has none of them. Raises UserError for an empty sentence.
         """
         for number, sentence in enumerate(sentences, start=1):
-            if not sentence.strip():
+            if is_blank(sentence):
                 raise UserError(f"sentence {number} is empty; remove it")
         texts = [self.rules.prepared(sentence, roles) for sentence in sentences]
         encodings = self.tokenizer.encode_batch(texts)
@@ -137,7 +138,7 @@ def default_model() -> Path:
 
 def rank(encoder: SentenceEncoder, query: str, sentences: Sequence[str]) -> list[tuple[float, str]]:
     """Cosine and sentence, the closest first."""
-    if not query.strip():
+    if is_blank(query):
         raise UserError("the query is empty; say what to look for")
     cosines = encoder(sentences, DOCUMENT) @ encoder([query], ("query",))[0]  # (N,)
     return [(float(cosines[index]), sentences[int(index)]) for index in np.argsort(-cosines, kind="stable")]

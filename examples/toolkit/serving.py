@@ -213,4 +213,4 @@ def _page(languages: tuple[str, str], targets: Sequence[str]) -> bytes:
     """The page that asks this server; ``targets`` to choose from, if there are several."""
     source, target = languages
     contents = {"source": source, "target": target, "targets": targets}
-    return translating_page(languages, contents, "form.js", "served.js", asks=True)
+    return translating_page(languages, contents, "blank.js", "form.js", "served.js", asks=True)

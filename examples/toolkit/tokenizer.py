@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.blank import stripped
 from toolkit.console import UserError, require
 from toolkit.files import checked_json, write_text
 
@@ -112,7 +113,7 @@ class Tokenizer:
         """
         pieces = [self._piece(token) for token in ids]
         return [
-            f"-{piece}" if inside else piece.strip() or repr(piece)
+            f"-{piece}" if inside else stripped(piece) or repr(piece)
             for piece, inside in zip(pieces, _inside(pieces), strict=True)
         ]
 
@@ -123,7 +124,7 @@ class Tokenizer:
         words = [""] * (int(numbers[-1]) + 1 if len(numbers) else 0)
         for number, piece in zip(numbers, pieces, strict=True):
             words[number] += piece
-        return [word.strip() or repr(word) for word in words], numbers
+        return [stripped(word) or repr(word) for word in words], numbers
 
     def _piece(self, token: int) -> str:
         if token < len(self.special):

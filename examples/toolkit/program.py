@@ -154,6 +154,8 @@ class Program:
         presets = self.presets(data, given)
         if loaded is not None:
             presets |= self.suited(data, loaded, given)
+        elif type(self).suited is not Program.suited:
+            presets.setdefault("steps", 1)  # until then, since an end may follow from the data
         if given.keys() & ENDS:
             presets |= dict.fromkeys(ENDS)
         return self.settings(**{**presets, **given})

@@ -416,7 +416,6 @@ def test_bad_files_are_refused_before_a_folder_is_made(data, tmp_path, capsys, n
         (["--max-length", "3"], "test_small: 20 sentences, each of more than the 2"),
         (["--max-tokens", "3"], "200 pairs, each of more than the 2 tokens"),
         (["--device", "tpu"], "--device tpu: unknown device"),
-        (["--schedule", "cosine"], "--schedule cosine ends at a known update"),
     ],
 )
 def test_bad_options_are_refused_before_a_folder_is_made(data, tmp_path, capsys, arguments, message):

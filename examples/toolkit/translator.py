@@ -42,8 +42,13 @@ class Translator:
         self.tokenizer = Tokenizer.load(run.path("tokenizer.json")) if tokenizer is None else tokenizer
         self.model = make_model(self.settings, self.tokenizer.vocab_size, device)
         self.weights = load_weights(self.model, run, weights)
-        if getattr(run.settings, "moses", False):  # a setting of one program
+        if self.lower_case:
             self.form = TextForm.moses(run.about["data"]["source"], run.about["data"]["target"].split(",")[0])
+
+    @property
+    def lower_case(self) -> bool:
+        """Whether it writes lower case alone, as a run with --moses does."""
+        return bool(getattr(self.settings, "moses", False))  # a setting of one program
 
     def tagged(self, tag: str, language: str = "") -> Translator:
         """The same, but that each sentence begins with the special token ``tag``, which asks for a

@@ -29,6 +29,7 @@ from collections.abc import Callable
 from typing import Any
 
 from toolkit import console
+from toolkit.blank import is_blank
 from toolkit.console import UserError, counted
 from toolkit.documents import load_documents, split_documents, text_of
 from toolkit.finetuning import PRETRAINED, SCRATCH, Plan, add_options, plan_of
@@ -82,7 +83,7 @@ class LanguageModel(Program):
             train, validation, _ = split_documents(load_documents(data["path"]))
             return text_of([*train, *validation])
         text = load_text(data["path"])
-        if not text:
+        if is_blank(text):
             raise UserError(f"{data['path']} is empty; there is nothing to learn")
         return text
 

@@ -23,12 +23,13 @@ from typing import Any
 
 import numpy as np
 from toolkit import console
+from toolkit.blank import is_blank
 from toolkit.console import UserError, and_more, arguments_of, note, require
-from toolkit.files import read_back
 from toolkit.program import place, positive_integer
 from toolkit.reading import composed, read_lines
 from toolkit.sentence_modules import read_rules, read_stages
 from toolkit.sentence_vectors import SentenceVectors
+from toolkit.tokenizer import read_library
 
 import minitensor as mt
 from minitensor.files.safetensors import FileFormatError, refuse_pointer
@@ -87,7 +88,7 @@ class SentenceEncoder:
         default one if it has none of them. Raises UserError for an empty sentence.
         """
         for number, sentence in enumerate(sentences, start=1):
-            if not sentence.strip():
+            if is_blank(sentence):
                 raise UserError(f"sentence {number} is empty; remove it")
         texts = [self.rules.prepared(sentence, roles) for sentence in sentences]
         encodings = self.tokenizer.encode_batch(texts)
@@ -121,18 +122,13 @@ class SentenceEncoder:
 
 
 def _load_tokenizer(path: Path) -> Any:
-    tokenizers = require("tokenizers", "sentences")
     if not path.is_file():
         raise UserError(f"there is no {path}: the folder of the model must hold the tokenizer too")
     try:
         refuse_pointer(path)
     except FileFormatError as error:
         raise UserError(str(error)) from None
-    written = read_back(path, "tokenizer")
-    try:
-        return tokenizers.Tokenizer.from_str(written)
-    except Exception as error:  # the library raises nothing more special
-        raise UserError(f"{path} is damaged or not a tokenizer: {error}") from None
+    return read_library(path, "sentences")
 
 
 def default_model() -> Path:
@@ -142,7 +138,7 @@ def default_model() -> Path:
 
 def rank(encoder: SentenceEncoder, query: str, sentences: Sequence[str]) -> list[tuple[float, str]]:
     """Cosine and sentence, the closest first."""
-    if not query.strip():
+    if is_blank(query):
         raise UserError("the query is empty; say what to look for")
     cosines = encoder(sentences, DOCUMENT) @ encoder([query], ("query",))[0]  # (N,)
     return [(float(cosines[index]), sentences[int(index)]) for index in np.argsort(-cosines, kind="stable")]

@@ -28,6 +28,7 @@ from typing import Any
 
 from toolkit import console, text_tasks
 from toolkit.answering import Answerer, Settings, Task, exact_match, learn_tokenizer
+from toolkit.blank import is_blank
 from toolkit.console import UserError, counted
 from toolkit.corpus import Corpus, Pair, load_parallel
 from toolkit.decoding import add_beam
@@ -187,7 +188,7 @@ class TextToText(Program):
         if not isinstance(tasks, list) or not all(isinstance(name, str) for name in tasks):
             raise UserError(f"{run.path('tasks.json')} is damaged: it holds no list of tasks")
         for number, text in enumerate(texts, start=1):
-            if task_of(text) not in tasks or not text.partition(":")[2].strip():
+            if task_of(text) not in tasks or is_blank(text.partition(":")[2]):
                 known = ", ".join(f'"{name}: ..."' for name in tasks)
                 raise UserError(f"text {number} {text!r} starts with none of the tasks of {run.folder}: {known}")
         return run, Answerer.of(run, options.weights, device)

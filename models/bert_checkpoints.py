@@ -44,7 +44,7 @@ FIELDS = {
     "pad_id": "pad_token_id",
     "problem_type": "problem_type",
 }
-USUAL = {"position_embedding_type": "absolute", "is_decoder": False}  # all that we have
+USUAL = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}  # all that we have
 USED = {*FIELDS.values(), "hidden_act", "tie_word_embeddings"}
 
 EMBEDDINGS = {"words": "word_embeddings", "positions": "position_embeddings", "segments": "token_type_embeddings"}
@@ -103,6 +103,7 @@ class PublishedBERT(Pretrained):
     """What `pretrained.py` asks of a BERT."""
 
     model_type = "bert"
+    token_fields = ("pad_token_id",)
     output_names = tuple(TIED)
 
     @classmethod

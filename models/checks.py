@@ -11,7 +11,9 @@ import minitensor as mt
 from minitensor import nn
 from minitensor.backend import is_floating
 
-__all__ = ["check_features", "check_ids", "check_images", "check_mask", "check_pairs", "evaluating", "key_mask"]
+__all__ = [
+    "check_features", "check_ids", "check_images", "check_mask", "check_pairs", "check_rows", "evaluating", "key_mask",
+]  # fmt: skip
 
 
 @contextmanager
@@ -71,7 +73,9 @@ def check_images(images, config):
 def check_mask(mask, ids):
     """``mask`` as a boolean Tensor, or None.
 
-    Raises ValueError if its shape is not that of ``ids`` (B, T), or of (B, T, ...).
+    Raises ValueError if its shape is not that of ``ids`` (B, T), or of (B, T, ...), and for a row
+    without any real token, of which no model has anything to say. On a GPU rows are not looked at,
+    which would wait for it; there such a row attends to nothing, and attention gives it zeros.
     """
     if mask is None:
         return None
@@ -81,7 +85,20 @@ def check_mask(mask, ids):
             f"the mask, {mask.shape} of {mask.dtype}, must be boolean and have the shape of the ids {ids.shape[:2]}: "
             "True = real token; write mask != 0 for one of 0 and 1"
         )
+    if mask.device == "cpu":
+        check_rows(mask)
     return mask
+
+
+def check_rows(mask):
+    """Raise ValueError for a row of ``mask`` (B, T) without any real token; waits for a GPU."""
+    empty = np.flatnonzero(~mask.to("cpu").data.any(axis=1)) if mask.shape[1] else np.empty(0)
+    if empty.size:
+        more = f" (and {empty.size - 1} more)" if empty.size > 1 else ""
+        raise ValueError(
+            f"the mask has no real token in row {empty[0]}{more}, it is all False: leave such rows out, or give each a token,"
+            " such as that of its end"
+        )
 
 
 def key_mask(mask, ids):

@@ -115,8 +115,10 @@ class EncoderDecoder(nn.Module):
             raise ValueError(
                 f"the sources have no positions, {source.shape}: give each a token, such as that of its end"
             )
+        # On the CPU, where rows are looked at: a search waits for a GPU in any case.
+        real = None if mask is None else check_mask(mt.asarray(mask).to("cpu"), source)
         if max_new_tokens is None:
-            real = mt.ones(source.shape[:2], dtype=bool) if mask is None else check_mask(mask, source).to("cpu")
+            real = mt.ones(source.shape[:2], dtype=bool) if real is None else real
             max_new_tokens = real.data.sum(axis=1) + 50
         limit = np.minimum(max_new_tokens, c.max_length)
         with evaluating(self):

@@ -20,7 +20,7 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.engine.settings import integer
-from minitensor.models.checks import check_ids, check_mask, evaluating
+from minitensor.models.checks import check_ids, check_mask, check_rows, evaluating
 from minitensor.models.classification import classifier_loss
 from minitensor.models.configuration import check_dropouts
 from minitensor.models.gpt_checkpoints import PRESETS, PublishedGPT, from_hugging_face, to_hugging_face
@@ -260,8 +260,7 @@ class GPTClassifier(nn.Module):
         if mask is None:
             return self.classifier(x.mean(axis=1) if self.pooling == "mean" else x[:, -1])
         mask = mt.asarray(mask)
-        if not mask.any(axis=1).all():
-            raise ValueError("each text needs a real token to be classified by; the mask has a row without one")
+        check_rows(mask)  # on a GPU too: the mean of nothing is NaN
         if self.pooling == "mean":
             weights = mask.astype(x.dtype)[:, :, None]  # (B, T, 1)
             return self.classifier((x * weights).sum(axis=1) / weights.sum(axis=1))

@@ -70,6 +70,7 @@ class MarianConfig(PublishedConfig):
     extras: dict = field(default_factory=dict, compare=False, repr=False)
 
     presets = PRESETS
+    is_encoder_decoder = True
     reads, writes = staticmethod(from_hugging_face), staticmethod(to_hugging_face)
 
     def __post_init__(self):

@@ -20,6 +20,7 @@ from minitensor.models.pretrained import (
     weight_and_bias,
 )
 from minitensor.models.published_config import check_usual, extras, fields_of, values_of
+from minitensor.models.published_search import refuse_search
 from minitensor.models.published_values import checked
 
 __all__ = ["PRESETS", "WORDS", "PublishedMarian", "from_hugging_face", "to_hugging_face"]
@@ -70,25 +71,6 @@ USUAL = {  # what old files say, and no model of transformers obeys or Marian is
     "encoder_layerdrop": 0.0,
     "decoder_layerdrop": 0.0,
     "is_decoder": False,
-}
-SEARCHES = {  # what a file may ask for beyond SEARCHED, and the only values that it may have
-    "do_sample": False,
-    "no_repeat_ngram_size": 0,
-    "encoder_no_repeat_ngram_size": 0,
-    "repetition_penalty": 1.0,
-    "encoder_repetition_penalty": 1.0,
-    "min_length": 0,
-    "min_new_tokens": 0,
-    "num_beam_groups": 1,
-    "num_return_sequences": 1,
-    "penalty_alpha": None,
-    "diversity_penalty": 0.0,
-    "forced_bos_token_id": None,
-    "forced_decoder_ids": None,
-    "suppress_tokens": None,
-    "begin_suppress_tokens": None,
-    "sequence_bias": None,
-    "exponential_decay_length_penalty": None,
 }
 
 SHARED, BIAS = "model.shared.weight", "final_logits_bias"
@@ -161,12 +143,13 @@ class PublishedMarian(Pretrained):
     """What `pretrained.py` asks of a Marian."""
 
     model_type = "marian"
+    token_fields = ("pad_token_id", "decoder_start_token_id", "eos_token_id", "bad_words_ids")
     generates = ("eos_token_id", "decoder_start_token_id", "pad_token_id", *SEARCHED)
 
     @classmethod
     def check_search(cls, values, file):
         """Raise ValueError for a search in the ``values`` of ``file`` that Marian does not have."""
-        check_usual(values, SEARCHES, "Marian.generate", file)
+        refuse_search(values, file, "Marian.generate")
         odd = [words for words in values.get("bad_words_ids") or () if len(words) > 1]
         if odd:
             raise ValueError(

@@ -36,12 +36,14 @@ from minitensor.models.published_config import (
     GENERATION,
     GENERATION_CONFIG,
     SEARCH,
+    check_tokens,
     naming,
     read_config,
     read_generation,
     with_generation,
     written,
 )
+from minitensor.models.published_search import tell_search
 from minitensor.models.stored_tensors import WEIGHTS, StoredTensors, listed
 
 __all__ = ["Entry", "Pretrained", "our_activation", "their_activation", "usual_names", "weight_and_bias"]
@@ -80,6 +82,8 @@ class Pretrained(nn.Module):
 
     model_type: ClassVar[str]
     config_class: ClassVar[Any]
+    # In either file, numbers of the vocabulary, without which the model does not compute.
+    token_fields: ClassVar[tuple[str, ...]] = ()
     # What a model that generates obeys in generation_config.json.
     generates: ClassVar[tuple[str, ...]] = ()
     output_names: ClassVar[tuple[str, ...]] = ()  # in a file, of what "tie_word_embeddings" ties
@@ -105,6 +109,10 @@ class Pretrained(nn.Module):
         values = read_config(folder, cls.model_type)
         generation = read_generation(folder) if cls.generates else None
         file = CONFIG if generation is None else GENERATION_CONFIG
+        size = values.get("decoder_vocab_size") or values.get("vocab_size", getattr(cls.config_class, "vocab_size", 0))
+        for name, told in ((CONFIG, values), (GENERATION_CONFIG, generation or {})):
+            with naming(folder / name):
+                check_tokens(told, cls.token_fields, size, name)
         with naming(folder / file):
             cls.check_search(values if generation is None else generation, file)
         values = with_generation(values, generation, cls.generates)
@@ -167,8 +175,10 @@ class Pretrained(nn.Module):
     def check_search(cls, values, file):
         """Raise ValueError for what ``values`` of ``file`` say of a search that there is not.
 
-        Default: nothing is looked at.
+        Default: a model that generates warns of it.
         """
+        if cls.generates:
+            tell_search(values, file, f"{cls.__name__}.generate")
 
     @classmethod
     def adapted(cls, config, changes):

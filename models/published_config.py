@@ -6,16 +6,16 @@ model here knows are let through; they are kept and saved again (``extras``).
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+from minitensor.files.json_text import RepeatedNameError, parse
 from minitensor.files.safetensors import CURE, FileFormatError, refuse_pointer
 from minitensor.models.configuration import Config
 from minitensor.models.published_values import checked
 
 __all__ = [
-    "CONFIG", "GENERATION", "GENERATION_CONFIG", "SEARCH", "PublishedConfig", "check_usual", "extras", "fields_of",
+    "CONFIG", "GENERATION", "GENERATION_CONFIG", "SEARCH", "PublishedConfig", "check_tokens", "check_usual", "extras", "fields_of",
     "naming", "read_config", "read_generation", "read_json", "values_of", "with_generation", "with_labels", "written",
 ]  # fmt: skip
 
@@ -32,6 +32,7 @@ class PublishedConfig(Config):
     # Static methods: typed as functions they would be taken for methods.
     reads: ClassVar[Any]
     writes: ClassVar[Any]
+    is_encoder_decoder: ClassVar[bool] = False
 
     @classmethod
     def preset(cls, name, **changes):
@@ -49,6 +50,7 @@ class PublishedConfig(Config):
 
         Raises ValueError for a variant that this model is not.
         """
+        check_common(values, f"{cls.__module__}.{cls.__name__.removesuffix('Config')}", cls.is_encoder_decoder)
         return cls(**cls.reads(values))
 
     def to_hugging_face(self):
@@ -70,6 +72,15 @@ SEARCH = ("bad_words_ids", "length_penalty", "num_beams", "renormalize_logits")
 WRITTEN = {"architectures", "dtype", "torch_dtype", "model_type"}
 
 
+# What changes the computation of any model, and the only values that are known here.
+COMMON = {
+    "tie_encoder_decoder": False,
+    "pruned_heads": {},
+    "per_layer_config": None,
+    "quantization_config": None,
+}
+
+
 def check_usual(values, usual, model, file=CONFIG):
     """Raise ValueError for a value of ``file`` that is neither null nor the ``usual`` one.
 
@@ -78,6 +89,34 @@ def check_usual(values, usual, model, file=CONFIG):
     for name, value in usual.items():
         if values.get(name) not in (None, value):
             raise ValueError(f"{file}: {name} is {values[name]!r}; {model} is made for {value!r} alone")
+
+
+def check_common(values, model, is_encoder_decoder):
+    """Raise ValueError if config.json says what no model here does, or that this is no model of the
+    kind of ``model``: with an encoder and a decoder, or with one stack.
+    """
+    check_usual(values, COMMON | {"is_encoder_decoder": is_encoder_decoder}, model)
+    code = values.get("auto_map")
+    own = [name for name in code if name.startswith("AutoModel")] if isinstance(code, dict) else []
+    if own:
+        raise ValueError(f"{CONFIG}: auto_map names code of its own, {code[own[0]]!r}, which {model} is not")
+
+
+def check_tokens(values, names, size, file=CONFIG):
+    """Raise ValueError for a token, under these ``names`` of ``file``, that is none of the ``size``
+    tokens of the vocabulary.
+    """
+    for name in names:
+        odd = [token for token in _flat(values.get(name)) if not 0 <= token < size]
+        if odd:
+            raise ValueError(f"{file}: {name} has {odd[0]}; the tokens are 0 to {size - 1}")
+
+
+def _flat(value):
+    """The numbers of a token, of a list of them, or of a list of lists; none of null."""
+    if isinstance(value, list):
+        return [number for one in value for number in _flat(one)]
+    return [] if value is None else [value]
 
 
 def fields_of(values, names):
@@ -166,11 +205,13 @@ def naming(path):
 
 
 def read_json(path):
-    """The JSON object in the file at ``path``."""
+    """The JSON object in the file at ``path``. Raises FileFormatError for anything else."""
     refuse_pointer(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        values = parse(path.read_text(encoding="utf-8"))
+    except RepeatedNameError as error:
+        raise FileFormatError(f"{path}: {error}") from None
+    except ValueError as error:
         raise FileFormatError(f"{path}: not JSON, or cut short or damaged ({error}); {CURE}") from None
     if not isinstance(values, dict):
         raise FileFormatError(f"{path}: it must hold a JSON object {{...}}, it holds a {type(values).__name__}; {CURE}")

@@ -103,8 +103,9 @@ KINDS = {
     token: "pad_token_id decoder_start_token_id bos_token_id",
     tokens: "eos_token_id",
     flag: """tie_word_embeddings scale_decoder_outputs scale_attn_weights scale_attn_by_inverse_layer_idx
-        add_cross_attention is_decoder qkv_bias scale_embedding share_encoder_decoder_embeddings""",
-    text: "hidden_act activation_function feed_forward_proj pooler_act model_type",
+        add_cross_attention is_decoder is_encoder_decoder is_gated_act qkv_bias scale_embedding
+        share_encoder_decoder_embeddings""",
+    text: "hidden_act activation_function feed_forward_proj dense_act_fn pooler_act model_type",
     texts: "architectures",
     names_of_numbers: "id2label",
 }

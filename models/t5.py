@@ -66,6 +66,7 @@ class T5Config(PublishedConfig):
 
     max_length: ClassVar[int] = sys.maxsize
     presets = PRESETS
+    is_encoder_decoder = True
     reads, writes = staticmethod(from_hugging_face), staticmethod(to_hugging_face)
 
     def __post_init__(self):

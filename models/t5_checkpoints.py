@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from minitensor.models.pretrained import Entry, Pretrained, usual_names
-from minitensor.models.published_config import extras, fields_of, values_of
+from minitensor.models.published_config import check_usual, extras, fields_of, values_of
 from minitensor.models.published_values import checked
 
 __all__ = ["PRESETS", "PublishedT5", "from_hugging_face", "to_hugging_face"]
@@ -66,7 +66,11 @@ OTHER_NAMES = {  # that transformers reads too: its usual ones
     "head_dim": "d_kv",
 }
 SELF, CROSS, FEED = "SelfAttention", "EncDecAttention", "DenseReluDense"
-USED = {*FIELDS.values(), "feed_forward_proj", "tie_word_embeddings", "scale_decoder_outputs", "is_encoder_decoder"}
+DERIVED = ("dense_act_fn", "is_gated_act")  # from feed_forward_proj; transformers computes by what is said of these
+USED = {
+    *FIELDS.values(), *DERIVED,
+    "feed_forward_proj", "tie_word_embeddings", "scale_decoder_outputs", "is_encoder_decoder",
+}  # fmt: skip
 STACK: dict[str, tuple[str, ...]] = {
     "positions.weight": (f"block.0.layer.0.{SELF}.relative_attention_bias.weight",),
     "norm.weight": ("final_layer_norm.weight",),
@@ -92,11 +96,18 @@ def from_hugging_face(values):
     kind = values.get("feed_forward_proj", "relu")
     if kind not in FEED_FORWARD:
         raise ValueError(f"config.json: feed_forward_proj is {kind!r}; known are {', '.join(FEED_FORWARD)}")
+    check_usual(values, _derived(kind), f"a T5 whose feed_forward_proj is {kind!r}")
     fields["activation"], fields["gated"] = FEED_FORWARD[kind]
     # To transformers 4, an output is scaled if it is tied; transformers 5 says both, and that all
     # are tied.
     tied = values.get("tie_word_embeddings", True)
     return fields | {"tie_output": tied, "scale_output": values.get("scale_decoder_outputs", tied)}
+
+
+def _derived(kind):
+    """What transformers says besides of a network of this ``feed_forward_proj``."""
+    gated = kind.startswith("gated-")
+    return dict(zip(DERIVED, ("gelu_new" if kind == "gated-gelu" else kind.removeprefix("gated-"), gated), strict=True))
 
 
 def to_hugging_face(config):
@@ -107,12 +118,13 @@ def to_hugging_face(config):
     kinds = {kind: name for name, kind in FEED_FORWARD.items()}
     if (config.activation, config.gated) not in kinds:
         raise ValueError(f"transformers has no T5 with activation {config.activation!r} and gated = {config.gated}")
-    values = values_of(config, FIELDS)
+    values, kind = values_of(config, FIELDS), kinds[config.activation, config.gated]
     stops = config.stop_id
     return values | {
         "eos_token_id": stops if isinstance(stops, int) else list(stops or ()) or None,
         "architectures": ["T5ForConditionalGeneration"],
-        "feed_forward_proj": kinds[config.activation, config.gated],
+        "feed_forward_proj": kind,
+        **_derived(kind),
         "is_encoder_decoder": True,
         "scale_decoder_outputs": config.scale_output,
         "tie_word_embeddings": config.tie_output,
@@ -123,6 +135,7 @@ class PublishedT5(Pretrained):
     """What `pretrained.py` asks of a T5."""
 
     model_type = "t5"
+    token_fields = ("pad_token_id", "decoder_start_token_id", "eos_token_id")
     generates = ("eos_token_id", "decoder_start_token_id", "pad_token_id")
     output_names = ("lm_head.weight",)
 

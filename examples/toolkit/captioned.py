@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from toolkit import scenes
+from toolkit.blank import is_blank, stripped
 from toolkit.console import UserError, counted, require, system_words
 from toolkit.reading import lines_of, read_text
 from toolkit.scene_words import LANGUAGES
@@ -128,9 +129,9 @@ def _take(found: dict, keys: list[bytes], side: int) -> Captioned:
 def _rows(path: str) -> tuple[tuple[str, ...], list[tuple[int, list[str]]]]:
     """The languages of a file, and its lines by number: an image, and a text in each language."""
     rows = [
-        (number, [cell.strip() for cell in line.split("\t")])
+        (number, [stripped(cell) for cell in line.split("\t")])
         for number, line in enumerate(lines_of(read_text(path)), start=1)
-        if line.strip()
+        if not is_blank(line)
     ]
     names: tuple[str, ...] = (CAPTION,)
     if rows and rows[0][1][0].casefold() == IMAGE:

@@ -5,6 +5,7 @@ training on it takes; before hours are spent on it.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import time
@@ -16,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from toolkit import console
-from toolkit.console import counted
+from toolkit.console import counted, minutes_in_words
 from toolkit.corpus import Corpus
 from toolkit.program import Program
 from toolkit.settings import add_options, given_options
@@ -110,10 +111,11 @@ class Expected:
     """What a training takes on this machine."""
 
     parameters: int
-    updates: int | None  # None: the end is not known before, such as that of --patience
+    updates: int | None  # None: the last one is not known before, such as that of --patience
     seconds: float  # of an update
     memory: int | None  # bytes: weights, moments, and what an update holds at most; None: not on the CPU
     too_long: int  # pairs left out
+    minutes: float | None = None  # after which training ends, if it has not before
 
     def __str__(self) -> str:
         """Two or three lines, for people."""
@@ -122,9 +124,14 @@ class Expected:
         )
         ends = counted(self.updates, "update") if self.updates else "updates until it ends"
         spent = f", {_duration(self.updates * self.seconds)} in all" if self.updates else ""
+        spent += "; validation comes to that"
+        within = math.inf if self.minutes is None else 60 * self.minutes / self.seconds  # updates
+        if within < (self.updates or math.inf):
+            ends = f"about {int(within):,} of {ends}" if self.updates else f"about {counted(int(within), 'update')}"
+            spent = f" in {minutes_in_words(self.minutes or 0)}, less what validation takes of them"
         lines = [
             f"expected: {self.parameters:,} parameters, {memory};",
-            f"  {ends} of about {self.seconds:.2g} s on this machine{spent}; validation comes to that",
+            f"  {ends} of about {self.seconds:.2g} s on this machine{spent}",
         ]
         if self.too_long:
             lines.append(
@@ -165,13 +172,14 @@ def expect(corpora: Corpora, settings: Settings) -> Expected:
         trainer.update(batch)
         trainer.read_losses()  # a GPU is waited for
         seconds.append(time.perf_counter() - started)
-    updates = settings.steps or (settings.epochs and round(settings.epochs * len(batches) * scale))
+    ends = settings.steps, settings.epochs and round(settings.epochs * len(batches) * scale)
     return Expected(
         task.model.num_parameters(),
-        updates,
+        min((end for end in ends if end), default=None),
         statistics.fmean(seconds),
         memory if settings.device == "cpu" else None,
         round(task.dropped * scale),
+        settings.minutes,
     )
 
 

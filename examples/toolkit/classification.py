@@ -16,6 +16,7 @@ import minitensor as mt
 from minitensor import nn
 from minitensor.models.bert import BERT, BERTConfig
 from minitensor.models.recurrent import SequenceClassifier, SequenceClassifierConfig
+from toolkit.blank import is_blank
 from toolkit.console import UserError, and_more, note
 from toolkit.labelled import Labelled
 from toolkit.program import place
@@ -197,7 +198,7 @@ def guess(model: Model, texts: Sequence[str], vocabulary: Vocabulary, settings: 
     evidence.
     """
     for number, text in enumerate(texts, start=1):
-        if not vocabulary.tokens(text):
+        if is_blank(text) or not vocabulary.tokens(text):
             raise UserError(f"text {number} is empty; there is nothing to judge")
     _tell_unknown(texts, vocabulary)
     _tell_cut(texts, vocabulary, settings)

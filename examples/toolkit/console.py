@@ -24,6 +24,7 @@ __all__ = [
     "arguments_of",
     "check_utf_8",
     "counted",
+    "minutes_in_words",
     "note",
     "path",
     "require",
@@ -196,6 +197,15 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     ('1 pair', '0 pairs', '1,200 stories')
     """
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def minutes_in_words(minutes: float) -> str:
+    """So many minutes, in words.
+
+    >>> minutes_in_words(1.0), minutes_in_words(0.5)
+    ('1 minute', '0.5 minutes')
+    """
+    return f"{minutes:g} minute{'' if minutes == 1 else 's'}"
 
 
 def note(line: str) -> None:

@@ -19,6 +19,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from toolkit.blank import is_blank, stripped
 from toolkit.columns import find_pair
 from toolkit.console import UserError, counted
 from toolkit.reading import check_filled, composed, lines_of, read_lines, read_text
@@ -173,10 +174,10 @@ def _filled(pairs: list[Pair], where: str) -> tuple[list[Pair], int]:
 def _read_pairs(path: Path, source: str, target: str, skip_blank: bool, skip_ragged: bool) -> Corpus:
     """The pairs of a file, as a test set, and what was left out."""
     rows = [(number, line.split("\t")) for number, line in enumerate(lines_of(read_text(path)), start=1)]
-    blank = [number for number, row in rows if not "".join(row).strip()]
+    blank = [number for number, row in rows if is_blank("".join(row))]
     if not skip_blank:
         check_filled(str(path), blank)
-    rows = [(number, row) for number, row in rows if "".join(row).strip()]
+    rows = [(number, row) for number, row in rows if not is_blank("".join(row))]
     if not rows:
         raise UserError(f"{path} holds no sentence")
     rows, ragged = _equally_wide(path, rows, skip_ragged)
@@ -186,7 +187,7 @@ def _read_pairs(path: Path, source: str, target: str, skip_blank: bool, skip_rag
     rows = rows[1:] if header else rows
     if not rows:
         raise UserError(f"{path} holds no sentence, only a line of names")
-    pairs = [(row[first].strip(), row[second].strip()) for _, row in rows]
+    pairs = [(stripped(row[first]), stripped(row[second])) for _, row in rows]
     if not skip_blank:
         for side, name in enumerate(("source", "target")):
             empty = (number for (number, _), pair in zip(rows, pairs, strict=True) if not pair[side])

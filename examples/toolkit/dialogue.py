@@ -18,6 +18,7 @@ import numpy as np
 import minitensor as mt
 from minitensor.models.story_reader import StoryReader, StoryReaderConfig
 from toolkit.batches import cut_evenly
+from toolkit.blank import is_blank
 from toolkit.console import UserError, counted
 from toolkit.program import load_weights, place
 from toolkit.runs import Run
@@ -227,7 +228,7 @@ class Conversation:
         a line that only looks like one, see `is_question`.
         """
         asks = is_question(line, repr(line.strip()))
-        new = tuple(self.listener.words.encode(line))
+        new = () if is_blank(line) else tuple(self.listener.words.encode(line))
         if not new:
             self.said = Stream([], [], [])
             return None

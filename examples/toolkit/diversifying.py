@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit import console
+from toolkit.blank import stripped
 from toolkit.console import UserError, counted
 from toolkit.corpus import FILE, Corpus, Pair
 from toolkit.decoding import add_decoding, penalty_of
@@ -135,7 +136,7 @@ def translated(translator: Translator, pairs: Sequence[Pair], side: int, known: 
     name = ("source", "target")[side]
     short, _ = translator.short_enough([(text, "") for text in texts], f"train, {name} side")
     kept = [text for text, _ in short]
-    found = [text.strip() for text in translator.translate(kept, where=name, whole=True, **how)]
+    found = [stripped(text) for text in translator.translate(kept, where=name, whole=True, **how)]
     made = [(one, other) for one, other in zip(kept, found, strict=True) if other]
     made = [_turned(pair) for pair in made] if side else made
     new = [pair for pair in made if pair not in known]

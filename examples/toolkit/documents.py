@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolkit.blank import is_blank
 from toolkit.console import UserError, counted, note
 from toolkit.reading import NotText, read_text
 
@@ -181,7 +182,7 @@ def cut_documents(texts: Mapping[str, str]) -> list[Document]:
             sentences = []
             for paragraph in PARAGRAPH.split(RULE.sub("", section)):
                 flat = " ".join(paragraph.split())
-                if flat and flat not in seen:
+                if not is_blank(flat) and flat not in seen:
                     seen.add(flat)
                     sentences += SENTENCE.split(flat)
             documents += [Document(topic, part) for part in _cut(sentences)]

@@ -55,20 +55,22 @@ def evaluation(
     languages: tuple[str, str],
     *,
     against: tuple[str, Sequence[str]] | None = None,
+    cased: bool = True,
     details: bool = False,
     words: tuple[Words, Words] | None = None,
 ) -> Evaluation:
     """Judge the translations of test pairs from the first of ``languages`` into the second.
 
-    against: the name of another system, and its translations. details:
-    also the tables, of which those by the frequency of words need the ``words`` of the training
-    pairs, source and target, and the worst sentences.
+    against: the name of another system, and its translations. cased: False if one of the two
+    writes lower case alone, so that they are compared by nothing else. details: also the tables, of
+    which those by the frequency of words need the ``words`` of the training pairs, source and
+    target, and the worst sentences.
     """
     references = [reference for _, reference in pairs]
     source, target = languages
     compared = None
     if against:
-        found = compare(translations, against[1], references, target)
+        found = compare(translations, against[1], references, target, cased)
         scores, compared = found.ours, found.table(against[0])
     else:
         scores = score(translations, references, target, intervals=True)

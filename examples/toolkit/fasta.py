@@ -19,6 +19,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from toolkit.blank import is_blank, stripped
 from toolkit.console import UserError, and_more, note
 from toolkit.corpus import Pair
 from toolkit.genes import AMINO_ACIDS, BASES, protein
@@ -57,9 +58,9 @@ def read_fasta(path: str | os.PathLike[str], clean: Callable[[str, str], str]) -
     where = "standard input" if str(path) == "-" else str(path)
     found: list[tuple[str, int, list[str]]] = []
     for number, line in enumerate(lines_of(read_text(path)), start=1):
-        line = line.strip()
+        line = stripped(line)
         if line.startswith(">"):
-            if not line[1:].strip():
+            if is_blank(line[1:]):
                 raise UserError(f"{where} line {number} names no sequence; write a name behind the >")
             found.append((line[1:].strip(), number, []))
         elif line and not line.startswith(";"):
@@ -91,7 +92,7 @@ def _check_names(records: Sequence[Record], where: str) -> None:
 
 def dna_of(text: str, where: str) -> str:
     """Lower-case bases, U as T, without blanks. Raises UserError for any other letter."""
-    made = "".join(text.split()).lower().replace("u", "t")
+    made = "".join(stripped(text).split()).lower().replace("u", "t")
     odd = [(place, letter) for place, letter in enumerate(made, start=1) if letter not in BASES]
     if odd:
         place, letter = odd[0]
@@ -115,7 +116,7 @@ def protein_of(text: str, where: str) -> str:
     """Amino acids in capitals, without the star of a stop at the end. Raises UserError for any
     other letter.
     """
-    made = "".join(text.split()).upper().removesuffix("*")
+    made = "".join(stripped(text).split()).upper().removesuffix("*")
     odd = [(place, letter) for place, letter in enumerate(made, start=1) if letter not in AMINO_ACIDS]
     if odd:
         place, letter = odd[0]

@@ -8,7 +8,6 @@ since two may draw the same picture at once.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,10 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from minitensor.files.json_text import RepeatedNameError, parse
 from minitensor.files.safetensors import replace
 from toolkit.console import UserError, system_words
 
-__all__ = ["PART", "check_new_folder", "new_folder", "read_back", "read_json", "write_text", "write_whole", "writing"]
+__all__ = [
+    "PART", "check_new_folder", "checked_json", "new_folder", "read_back", "read_json", "write_text", "write_whole", "writing",
+]  # fmt: skip
 
 PART = ".part"  # how the name of a file ends that is not whole yet
 
@@ -107,9 +109,24 @@ def read_back(path: str | os.PathLike[str], what: str) -> str:
 
 
 def read_json(path: str | os.PathLike[str], what: str) -> Any:
-    """The value in a file of JSON. Raises UserError if `read_back` does."""
+    """The value in a file of JSON. Raises UserError if `read_back` does, for what is no JSON, and
+    for a name that stands twice in a table.
+    """
+    return _read_json(path, what)[1]
+
+
+def checked_json(path: str | os.PathLike[str], what: str) -> str:
+    """The text in a file of JSON, for a library that reads it. Raises UserError if `read_json`
+    does.
+    """
+    return _read_json(path, what)[0]
+
+
+def _read_json(path: str | os.PathLike[str], what: str) -> tuple[str, Any]:
     text = read_back(path, what)
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:  # the latter of brackets by the thousand
+        return text, parse(text)
+    except RepeatedNameError as error:
+        raise UserError(f"{path}: {error}") from None
+    except ValueError as error:
         raise UserError(f"{path} is damaged or not a {what} ({error})") from None

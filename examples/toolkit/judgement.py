@@ -95,6 +95,8 @@ class Evaluates(Program):
             for corpus in corpora.values():
                 _tell_left_out(corpus)
             tell_seen(self, run, corpora)
+        if options.against:
+            self._tell_unlike(run, self._open_other(options), corpora)
         details = options.details or bool(options.page)
         found = []
         for target in targets:
@@ -114,9 +116,9 @@ class Evaluates(Program):
                 against = (options.against, theirs[0]) if theirs else None
                 title = f"{name}, {counted(len(pairs), 'sentence')}{remark}"
                 languages = data["source"], target
-                found.append(
-                    evaluation(title, pairs, translations, languages, against=against, details=details, words=words)
-                )
+                cased = not other or other.lower_case == ours.lower_case
+                judged: dict[str, Any] = {"against": against, "cased": cased, "details": details, "words": words}
+                found.append(evaluation(title, pairs, translations, languages, **judged))
                 found[-1].tell(options.details)
         if options.page:
             write_text(options.page, page(found, f"{run.folder}: what its translations are worth").decode("utf-8"))
@@ -163,7 +165,7 @@ class Evaluates(Program):
         """The translators of --against, by target language. Raises UserError if its languages are
         others.
         """
-        other = Run.open(Path(options.against), self.name, self.settings, self._data_names)
+        other = self._open_other(options)
         source, theirs = run.about["data"]["source"], other.about["data"]
         known = targets_of(theirs)
         same = {target: next((name for name in known if same_language(name, target)), None) for target in targets}
@@ -174,6 +176,23 @@ class Evaluates(Program):
             )
         translator = Translator(other, options.weights, options.device or other.settings.device)
         return {target: into(translator, theirs, str(name)) for target, name in same.items()}
+
+    def _open_other(self, options: argparse.Namespace) -> Run:
+        """The run given by --against."""
+        return Run.open(Path(options.against), self.name, self.settings, self._data_names)
+
+    def _tell_unlike(self, run: Run, other: Run, corpora: Corpora) -> None:
+        """Say on stderr what makes the scores of two runs unlike: that one writes lower case alone,
+        and how many of the tests the other has seen in training, if its data are others.
+        """
+        moses, cased = (run, other) if run.settings.moses else (other, run)
+        if moses.settings.moses != cased.settings.moses:
+            console.note(
+                f"{moses.folder} was trained with --moses and writes lower case alone, {cased.folder} does not: only BLEU in"
+                " lower case compares them"
+            )
+        if other.about["data"]["fingerprint"] != run.about["data"]["fingerprint"]:
+            tell_seen(self, other, corpora)
 
     def _words(self, run: Run, corpora: Corpora | None, target: str) -> tuple[Words, Words] | None:
         """The words of the training pairs, source and target; ``corpora`` holds them, if they are

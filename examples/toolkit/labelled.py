@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from toolkit.blank import is_blank
 from toolkit.columns import is_label_name, is_text_name
 from toolkit.console import UserError, counted, note
 from toolkit.reading import lines_of, read_text
@@ -91,7 +92,9 @@ def read_labelled(path: str, known: Collection[str] = (), whole: bool = False) -
     line without its tab, an empty text, or fewer than two labels.
     """
     rows = [
-        (number, line.split("\t")) for number, line in enumerate(lines_of(read_text(path)), start=1) if line.strip()
+        (number, line.split("\t"))
+        for number, line in enumerate(lines_of(read_text(path)), start=1)
+        if not is_blank(line)
     ]
     if not rows:
         raise UserError(f"{path} holds no text")
@@ -100,7 +103,7 @@ def read_labelled(path: str, known: Collection[str] = (), whole: bool = False) -
     width = len(first) if _named(first) else 2
     found = []
     for number, row in rows:
-        if len(row) != width or not (row[place].strip() and row[label_place].strip()):
+        if len(row) != width or is_blank(row[place]) or is_blank(row[label_place]):
             raise UserError(_unlike(path, number, row, width))
         found.append((row[place].strip(), row[label_place].strip()))
     told = not _named(first) and _is_header(found, known)

@@ -17,6 +17,7 @@ from toolkit.reading import composed
 __all__ = ["Comparison", "compare", "sign_test"]
 
 NAMES = {"bleu": "BLEU", "bleu_tokenised": "BLEU, lower case", "chrf": "chrF", "exact": "exact (%)"}
+LOWER = "bleu_tokenised"
 
 
 @dataclass(frozen=True)
@@ -29,20 +30,27 @@ class Comparison:
     theirs: Scores
     p: dict[str, float]
     differing: int  # sentences that they translate differently
+    cased: bool = True  # whether capitals count; otherwise "bleu_tokenised" alone compares the two
 
     def table(self, other: str) -> Table:
-        """A row for each score; ``other`` names the system that this one is compared with."""
+        """A row for each score that compares the two; ``other`` names the system that this one is
+        compared with.
+        """
         rows = []
-        for field, name in NAMES.items():
+        for field, name in NAMES.items() if self.cased else [(LOWER, NAMES[LOWER])]:
             ours, theirs = getattr(self.ours, field), getattr(self.theirs, field)
             figures = [f"{found.value:.2f} {found.interval_text}".rstrip() for found in (ours, theirs)]
             rows.append([name, *figures, f"{ours.value - theirs.value:+.2f}", f"{self.p[field]:.4f}"])
         title = f"{counted(self.differing, 'translation')} unlike those of {other}"
+        title += "" if self.cased else ", in lower case, which one of the two writes alone"
         return Table(title, ["", "this one", "the other", "difference", "p"], rows)
 
 
-def compare(ours: Sequence[str], theirs: Sequence[str], references: Sequence[str], language: str) -> Comparison:
-    """Compare two systems' translations, of the same sentences in the same order.
+def compare(
+    ours: Sequence[str], theirs: Sequence[str], references: Sequence[str], language: str, cased: bool = True
+) -> Comparison:
+    """Compare two systems' translations, of the same sentences in the same order. cased: False if
+    one of them writes lower case alone.
 
     BLEU and chrF by sacrebleu's paired bootstrap, `resamples` times (seed SACREBLEU_SEED of the
     environment, default: 12345); exact by `sign_test`. No test can call a difference of d sentences
@@ -66,7 +74,10 @@ def compare(ours: Sequence[str], theirs: Sequence[str], references: Sequence[str
     )
     scores["exact"] = [exact_matches(texts, references, interval=True) for texts in (ours, theirs)]
     one, other = (Scores(**{name: both[n] for name, both in scores.items()}) for n in (0, 1))
-    return Comparison(one, other, found, sum(a != b for a, b, _ in triples))
+    if not cased:
+        prepare = measures(references, language)[LOWER].prepare
+        triples = [(prepare(a).lower(), prepare(b).lower(), "") for a, b, _ in triples]
+    return Comparison(one, other, found, sum(a != b for a, b, _ in triples), cased)
 
 
 def sign_test(wins: int, losses: int) -> float:

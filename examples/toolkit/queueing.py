@@ -10,6 +10,7 @@ from concurrent.futures import TimeoutError as OverTime  # TimeoutError itself f
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from toolkit.blank import is_blank
 from toolkit.console import UserError, counted
 from toolkit.translator import Translator
 
@@ -93,7 +94,7 @@ class Together:
             said = f'"to" must be one of: {known}' if known else 'there is one target language; leave out "to"'
             raise Refused(HTTPStatus.BAD_REQUEST, said)
         for number, text in enumerate(texts, start=1):
-            if not text.strip():
+            if is_blank(text):
                 raise Refused(HTTPStatus.BAD_REQUEST, f"text {number} is blank; there is nothing to translate")
         try:
             self.translators[to].encode(texts, "text")

@@ -24,6 +24,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from toolkit.blank import stripped
 from toolkit.console import UserError, and_more
 
 __all__ = ["STDIN", "NotText", "check_filled", "composed", "lines_of", "read_lines", "read_text", "unified"]
@@ -100,11 +101,11 @@ def read_lines(
     """The sentences of a UTF-8 file, packed or not, one a line, without blanks at either end; "-"
     is standard input.
 
-    A blank line is one of which ``strip()`` leaves nothing; with ``keep_blank`` it stays, as "".
+    A line of which nothing is seen, see `is_blank`, is blank; with ``keep_blank`` it stays, as "".
     Raises UserError for a file that cannot be read, a wrong encoding, no line at all, or otherwise
     a blank line, with ``advice``.
     """
-    lines = [line.strip() for line in lines_of(read_text(path))]
+    lines = [stripped(line) for line in lines_of(read_text(path))]
     if not keep_blank:
         check_filled(_name(path), (number for number, line in enumerate(lines, start=1) if not line), advice=advice)
     if not lines:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from minitensor.files.json_text import RepeatedNameError, parse
 from toolkit.console import UserError, system_words
 from toolkit.files import writing
 
@@ -103,7 +104,9 @@ def _parse(path: Path) -> tuple[list[Record], int]:
     whole = data.rfind(b"\n") + 1  # a record counts once its line is ended
     for number, line in enumerate(data[:whole].split(b"\n")[:-1], start=1):
         try:
-            record = json.loads(line)
+            record = parse(line)
+        except RepeatedNameError as error:
+            raise UserError(f"{path} line {number}: {error}") from None
         except ValueError:  # of JSON or of UTF-8
             record = None
         if not isinstance(record, dict):

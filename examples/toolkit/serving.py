@@ -20,6 +20,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from minitensor.files.json_text import RepeatedNameError, parse
 from toolkit.browser import translating_page
 from toolkit.console import UserError, unmarked
 from toolkit.queueing import Limits, Refused, Together
@@ -157,8 +158,10 @@ class _Handler(BaseHTTPRequestHandler):
                 HTTPStatus.REQUEST_TIMEOUT, f"the body did not come within {limits.seconds:g} seconds"
             ) from None
         try:
-            asked = json.loads(body)
-        except (ValueError, RecursionError):
+            asked = parse(body)
+        except RepeatedNameError as error:
+            raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from None
+        except ValueError:
             raise Refused(HTTPStatus.BAD_REQUEST, "the body is no JSON in UTF-8") from None
         return _checked(asked, limits)
 
@@ -210,4 +213,4 @@ def _page(languages: tuple[str, str], targets: Sequence[str]) -> bytes:
     """The page that asks this server; ``targets`` to choose from, if there are several."""
     source, target = languages
     contents = {"source": source, "target": target, "targets": targets}
-    return translating_page(languages, contents, "form.js", "served.js", asks=True)
+    return translating_page(languages, contents, "blank.js", "form.js", "served.js", asks=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.console import counted
+from toolkit.console import counted, minutes_in_words
 from toolkit.translation import Settings
 
 __all__ = ["SIZES", "said", "suited"]
@@ -71,7 +71,7 @@ def said(pairs: int, settings: Settings) -> str:
     layers = f"{s.layers} + {s.decoder_depth} layers of {s.d_model if s.arch == 'transformer' else s.hidden}"
     rate = f"rate {s.lr:g} ({s.schedule}, {counted(s.warmup, 'update')} of warm-up)"
     ends = [counted(count, one) for count, one in ((s.epochs, "epoch"), (s.steps, "update")) if count]
-    ends += [f"{s.minutes:g} minutes"] if s.minutes is not None else []
+    ends += [minutes_in_words(s.minutes)] if s.minutes is not None else []
     ends += [f"{counted(s.patience, 'validation')} without a better loss"] if s.patience else []
     return (
         f"settings for {counted(pairs, 'pair')}, but for what is given: up to {counted(s.vocab, 'sub-word')}, {layers},"

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import math
 
+from toolkit.blank import is_blank, stripped
 from toolkit.console import UserError, counted
 from toolkit.reading import lines_of, read_text
 from toolkit.stories import LONGEST_ANSWER, Line, Stories, Story, statements
@@ -38,7 +39,7 @@ def read_stories(path: str, whole: bool = False) -> Stories:
     stories: list[Story] = []
     lines: list[Line] = []
     for number, text in enumerate([*lines_of(read_text(path)), ""], start=1):
-        if text.strip():
+        if not is_blank(text):
             lines.append(_line(f"{path} line {number}", text.split("\t"), lines))
         elif lines:
             if not any(line.answer for line in lines):
@@ -62,7 +63,7 @@ def _cells(line: Line) -> tuple[str, str, str]:
 
 
 def _line(where: str, cells: list[str], before: list[Line]) -> Line:
-    text, answer, relation = ([cell.strip() for cell in cells] + ["", ""])[:3]
+    text, answer, relation = ([stripped(cell) for cell in cells] + ["", ""])[:3]
     if len(cells) > 3:
         raise UserError(
             f"{where} has {len(cells)} columns separated by tabs; a question has two or three: it, its answer, its kind"

@@ -11,6 +11,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from toolkit.blank import is_blank, stripped
 from toolkit.console import UserError
 from toolkit.dates import is_date
 from toolkit.reading import read_text
@@ -62,7 +63,7 @@ class Table:
         return [float(cells[place]) for cells in self.rows]
 
     def _likely_reason(self, row: int, place: int) -> str:
-        cell = self.rows[row][place].strip()
+        cell = stripped(self.rows[row][place])
         if cell.lower() in UNKNOWN:
             return "; fill in what is missing"
         if row == 0 and len(self.rows) > 1 and is_number(self.rows[1][place]):
@@ -150,7 +151,7 @@ def _check_names(path: str, names: Sequence[str], first: Sequence[str]) -> None:
 
 
 def _check_length(path: str, line: int, row: Sequence[str], names: Sequence[str]) -> None:
-    if len(row) == len(names) or not any(cell.strip() for cell in row) and len(row) < len(names):
+    if len(row) == len(names) or all(map(is_blank, row)) and len(row) < len(names):
         return  # a blank line has no cell; the error comes when a value is read
     if len(row) < len(names):
         raise UserError(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from toolkit.blank import stripped
 from toolkit.console import UserError
 from toolkit.corpus import Corpus
 from toolkit.language_names import same_language
@@ -52,7 +53,7 @@ def listed(text: str) -> str:
     """One language or several with commas between them, without blanks around: a type for
     argparse.
     """
-    return ",".join(language.strip() for language in composed(text).split(","))
+    return ",".join(stripped(language) for language in composed(text).split(","))
 
 
 def check_targets(source: str, target: str) -> None:

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from toolkit.blank import stripped
 from toolkit.corpus import Corpus, Pair
 from toolkit.english_french import LENGTHS, Dice, draw
 from toolkit.english_french_grammar import Clause, NounPhrase
@@ -113,7 +114,7 @@ TASKS: dict[str, Callable[[Dice], Pair | None]] = {  # an input and its output; 
 
 def task_of(text: str) -> str:
     """The name before the first colon; "" if there is no colon."""
-    return text.partition(":")[0].strip() if ":" in text else ""
+    return stripped(text.partition(":")[0]) if ":" in text else ""
 
 
 def corpus(seed: int = 0, sizes: Mapping[str, int] = SIZES, held_out: int = HELD_OUT) -> Corpus:

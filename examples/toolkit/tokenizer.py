@@ -18,10 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.blank import stripped
 from toolkit.console import UserError, require
-from toolkit.files import read_back, write_text
+from toolkit.files import checked_json, write_text
 
-__all__ = ["LONGEST", "PAD", "SPECIAL", "START", "STOP", "Tokenizer", "encode_tagged", "train_interruptibly"]
+__all__ = [
+    "LONGEST", "PAD", "SPECIAL", "START", "STOP", "Tokenizer", "encode_tagged", "read_library", "train_interruptibly",
+]  # fmt: skip
 
 SPECIAL = ("<pad>", "<start>", "<stop>")
 PAD, START, STOP = range(len(SPECIAL))
@@ -110,7 +113,7 @@ class Tokenizer:
         """
         pieces = [self._piece(token) for token in ids]
         return [
-            f"-{piece}" if inside else piece.strip() or repr(piece)
+            f"-{piece}" if inside else stripped(piece) or repr(piece)
             for piece, inside in zip(pieces, _inside(pieces), strict=True)
         ]
 
@@ -121,7 +124,7 @@ class Tokenizer:
         words = [""] * (int(numbers[-1]) + 1 if len(numbers) else 0)
         for number, piece in zip(numbers, pieces, strict=True):
             words[number] += piece
-        return [word.strip() or repr(word) for word in words], numbers
+        return [stripped(word) or repr(word) for word in words], numbers
 
     def _piece(self, token: int) -> str:
         if token < len(self.special):
@@ -162,11 +165,10 @@ class Tokenizer:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
         """Read what `save` wrote. Raises UserError for a missing, damaged or foreign file."""
-        written = read_back(path, "tokenizer")
-        tokenizers = require("tokenizers", "train")
+        library = read_library(path)
         probe = "A b\u00e9\u20ac <stop>"
         try:
-            tokenizer = cls(tokenizers.Tokenizer.from_str(written))
+            tokenizer = cls(library)
             special = tuple(tokenizer._library.id_to_token(token) for token in range(len(SPECIAL)))
             ours = special == SPECIAL and tokenizer.decode(tokenizer.encode(probe)) == probe
         except Exception as error:  # the library raises nothing more special
@@ -187,6 +189,18 @@ def encode_tagged(tokenizer: Any, texts: Sequence[str], tag: str = "") -> list[l
         raise UserError(f"the tokenizer has no {tag}, only {' '.join(tokenizer.special)}; it is of another run")
     first = tokenizer.special.index(tag)
     return [[first, *sentence] for sentence in ids]
+
+
+def read_library(path: str | os.PathLike[str], extra: str = "train") -> Any:
+    """The ``tokenizers.Tokenizer`` in a file of JSON; ``extra`` has that library. Raises UserError
+    for a missing or damaged file.
+    """
+    written = checked_json(path, "tokenizer")
+    tokenizers = require("tokenizers", extra)
+    try:
+        return tokenizers.Tokenizer.from_str(written)
+    except Exception as error:  # the library raises nothing more special
+        raise UserError(f"{path} is damaged or not a tokenizer: {error}") from None
 
 
 def train_interruptibly(library: Any, texts: Iterable[str], trainer: Any) -> None:

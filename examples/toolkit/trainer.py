@@ -22,7 +22,7 @@ from typing import Any
 import minitensor as mt
 from minitensor import distributed
 from toolkit.checkpoints import Checkpoints, load_file
-from toolkit.console import PIPE, Progress, UserError, say
+from toolkit.console import PIPE, Progress, UserError, minutes_in_words, say
 from toolkit.interrupts import signals
 from toolkit.runlog import NoLog, RunLog
 from toolkit.settings import Training
@@ -132,7 +132,7 @@ class Trainer(Updates):
             return f"no better validation loss in {s.patience} validations"
         seconds = p.seconds if self.group.size == 1 else self._elapsed
         if s.minutes is not None and seconds >= 60 * s.minutes:
-            return f"{s.minutes:g} {'minute is' if s.minutes == 1 else 'minutes are'} over"
+            return f"{minutes_in_words(s.minutes)} {'is' if s.minutes == 1 else 'are'} over"
         return f"interrupted after update {p.step}" if caught else ""
 
     def _advance(self, loss: float | None, tokens: int, log: RunLog) -> float | None:

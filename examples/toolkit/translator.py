@@ -11,6 +11,7 @@ import numpy as np
 import minitensor as mt
 from minitensor.models.explain import Explanation, explain
 from toolkit.batches import check_lengths, pad_sources, short_enough
+from toolkit.blank import is_blank
 from toolkit.console import UserError
 from toolkit.corpus import Pair
 from toolkit.moses_text import TextForm
@@ -41,8 +42,13 @@ class Translator:
         self.tokenizer = Tokenizer.load(run.path("tokenizer.json")) if tokenizer is None else tokenizer
         self.model = make_model(self.settings, self.tokenizer.vocab_size, device)
         self.weights = load_weights(self.model, run, weights)
-        if getattr(run.settings, "moses", False):  # a setting of one program
+        if self.lower_case:
             self.form = TextForm.moses(run.about["data"]["source"], run.about["data"]["target"].split(",")[0])
+
+    @property
+    def lower_case(self) -> bool:
+        """Whether it writes lower case alone, as a run with --moses does."""
+        return bool(getattr(self.settings, "moses", False))  # a setting of one program
 
     def tagged(self, tag: str, language: str = "") -> Translator:
         """The same, but that each sentence begins with the special token ``tag``, which asks for a
@@ -74,7 +80,7 @@ class Translator:
         numbers: Sequence[int] | None = None,
     ) -> list[list[int]]:
         for number, sentence in zip(numbers or range(1, len(sentences) + 1), sentences):
-            if not sentence.strip():
+            if is_blank(sentence):
                 raise UserError(f"{where} {number} is empty; there is nothing to translate")
         ids = encode_tagged(self.tokenizer, [form(sentence) for sentence in sentences], tag)
         check_lengths(ids, self.settings.max_length, where, numbers)
@@ -100,7 +106,7 @@ class Translator:
         cut off at the longest length that the model was trained for are reported on stderr, by
         ``where`` and number; with ``whole`` they are blank instead.
         """
-        numbers = [n for n, sentence in enumerate(sentences, start=1) if sentence.strip() or not skip_blank]
+        numbers = [n for n, sentence in enumerate(sentences, start=1) if not (skip_blank and is_blank(sentence))]
         ids = self.encode([sentences[n - 1] for n in numbers], where, numbers)
         longest = self.settings.max_length
         penalty = 0.6 if length_penalty is None else length_penalty

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from toolkit.blank import is_blank
 from toolkit.console import UserError, counted
 from toolkit.english_french import Dice
 from toolkit.loading import digest
@@ -183,13 +184,13 @@ def read_spoken(path: str, whole: bool = False) -> Spoken:
     one part only, otherwise each recording stands for itself. whole: all are there to be tested by.
     Raises UserError for a bad line, what `read_wav` refuses, and too few speakers to hold some out.
     """
-    rows = [(n, line.split("\t")) for n, line in enumerate(lines_of(read_text(path)), start=1) if line.strip()]
+    rows = [(n, line.split("\t")) for n, line in enumerate(lines_of(read_text(path)), start=1) if not is_blank(line)]
     if not rows:
         raise UserError(f"{path} holds no line")
     folder = os.path.dirname(os.path.abspath(path))
     width, found = len(rows[0][1]), []
     for number, row in rows:
-        if len(row) != width or width not in (2, 3) or not all(cell.strip() for cell in row):
+        if len(row) != width or width not in (2, 3) or any(map(is_blank, row)):
             raise UserError(
                 f"{path} line {number} must be the path of a WAV file, a tab and its words (and in all lines or none"
                 " another tab and the name of the speaker)"

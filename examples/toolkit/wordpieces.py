@@ -11,8 +11,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 from toolkit.console import UserError, require
-from toolkit.files import read_back
-from toolkit.tokenizer import LONGEST, Tokenizer, train_interruptibly
+from toolkit.tokenizer import LONGEST, Tokenizer, read_library, train_interruptibly
 
 __all__ = ["CLS", "MASK", "PAD", "SEP", "SPECIAL", "UNKNOWN", "WordPieces"]
 
@@ -80,12 +79,7 @@ class WordPieces(Tokenizer):
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> WordPieces:
         """Read what `save` wrote. Raises UserError for a missing, damaged or foreign file."""
-        written = read_back(path, "tokenizer")
-        tokenizers = require("tokenizers", "train")
-        try:
-            library = tokenizers.Tokenizer.from_str(written)
-        except Exception as error:  # the library raises nothing more special
-            raise UserError(f"{path} is damaged or not a tokenizer: {error}") from None
+        library = read_library(path)
         if tuple(library.id_to_token(token) for token in range(len(SPECIAL))) != SPECIAL:
             raise UserError(f"{path} is a tokenizer of another kind; use one that this program has written")
         return cls(library)

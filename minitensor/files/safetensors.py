@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import as_dtype, np
+from minitensor.files.json_text import parse
 
 __all__ = [
     "FileFormatError", "TensorFile", "can_store", "refuse_pointer", "replace", "stored_bytes", "tensor_file", "write_whole",
@@ -233,22 +234,15 @@ def _read_header(path):
         if len(first) < 8 or not 2 <= size <= min(LARGEST_HEADER, path.stat().st_size - 8):
             raise ValueError("it is shorter than its header")
         text = file.read(size).decode("utf-8")
-    try:
-        header = json.loads(text, object_pairs_hook=_without_repeats, parse_int=_integer, parse_constant=_no_constant)
-    except RecursionError:
-        raise ValueError("its header is nested too deeply") from None
+    header = parse(text, _check_names, parse_int=_integer, parse_constant=_no_constant)
     if not isinstance(header, dict):
         raise ValueError("its header is not a table of tensors")
     return 8 + size, header
 
 
-def _without_repeats(pairs):
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        raise ValueError("its header has a name twice")
+def _check_names(table):
     if any(re.search("[\ud800-\udfff]", name) for name in table):
         raise ValueError("its header has a name that is no text: it holds half a surrogate pair")
-    return table
 
 
 def _integer(text):

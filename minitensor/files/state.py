@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import as_device, is_array, memory, move, np
 from minitensor.engine.tensor import Tensor
+from minitensor.files.json_text import parse
 from minitensor.files.safetensors import (
     CURE,
     FileFormatError,
@@ -115,10 +116,10 @@ def _read(path, only_header=False):
             f"{path}: a safetensors file, but not one that mt.save wrote; read it by minitensor.files.safetensors.TensorFile(path)"
         )
     try:
-        header = json.loads(written)
+        header = parse(written)
         version = header["version"]
-    except (ValueError, KeyError, TypeError):
-        raise FileFormatError(f"{path}: the header is damaged; {CURE}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileFormatError(f"{path}: the header is damaged ({error}); {CURE}") from None
     if version != VERSION:
         raise FileFormatError(f"{path}: written in format {version}, this version of minitensor reads format {VERSION}")
     return header, {} if only_header else {name: file.read(name, exact=True) for name in file.shapes}

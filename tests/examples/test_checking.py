@@ -2,6 +2,8 @@
 training is expected to take.
 """
 
+from dataclasses import replace
+
 import pytest
 import translate
 from scripts import caller, refuser, unreported
@@ -124,8 +126,9 @@ def test_expected_time_and_memory():
     made = expect({"de": corpus(("word " * 80, "Wort"))}, settings)
     assert made.updates == 3 * -(-made.updates // 3) and made.updates > 3 and 0 < made.seconds < 5
     assert made.memory > 4 * 4 * made.parameters and made.too_long == 1  # weights, gradients, two moments
-    assert expect({"de": corpus()}, Settings(**{**vars(settings), "epochs": None, "minutes": 1.0})).updates is None
-    assert expect({"de": corpus()}, Settings(**{**vars(settings), "steps": 7})).updates == 7
+    timed = expect({"de": corpus()}, Settings(**{**vars(settings), "epochs": None, "minutes": 1.0}))
+    assert (timed.updates, timed.minutes) == (None, 1.0)
+    assert expect({"de": corpus()}, Settings(**{**vars(settings), "steps": 2})).updates == 2  # before 3 epochs
 
 
 def test_expected_in_words():
@@ -135,6 +138,12 @@ def test_expected_in_words():
         "  about 3 pairs longer than --max-length or --max-tokens, to be left out",
     ]
     assert "10.0 hours" in str(Expected(1, 1000, 36.0, 1, 0)) and "50 seconds in" in str(Expected(1, 100, 0.5, 1, 0))
+    timed = Expected(1, 1200, 2.0, 1, 0, minutes=1.0), Expected(1, None, 2.0, 1, 0, minutes=0.5)
+    assert [str(one).splitlines()[1] for one in timed] == [
+        "  about 30 of 1,200 updates of about 2 s on this machine in 1 minute, less what validation takes of them",
+        "  about 15 updates of about 2 s on this machine in 0.5 minutes, less what validation takes of them",
+    ]
+    assert "1,200 updates of about 2 s on this machine, 40.0 minutes in all;" in str(replace(timed[0], minutes=50.0))
     assert "memory not told" in str(Expected(1, None, 0.5, None, 0)) and "in all" not in str(Expected(1, None, 1, 1, 0))
 
 

@@ -54,6 +54,15 @@ def test_many_sentences_decide():
     assert turned.p["exact"] == found.p["exact"] and turned.ours == found.theirs
 
 
+def test_where_one_writes_lower_case_alone_capitals_do_not_count():
+    proper = [text.title() for text in REFERENCES]
+    found = compare(REFERENCES, proper, proper, "en", cased=False)
+    assert found.ours.bleu.value < found.theirs.bleu.value and found.differing == 0
+    table = found.table("b")
+    assert [row[0] for row in table.rows] == ["BLEU, lower case"] and table.rows[0][3:] == ["+0.00", "1.0000"]
+    assert table.title == "0 translations unlike those of b, in lower case, which one of the two writes alone"
+
+
 @pytest.mark.parametrize(("wins", "losses"), [(0, 0), (1, 0), (3, 9), (9, 3), (40, 60), (2000, 2100)])
 def test_the_sign_test_is_that_of_a_fair_coin(wins, losses):
     n = wins + losses

@@ -67,6 +67,7 @@ def test_many_at_once_get_their_own_and_share_the_work(server):
 
 BAD = {
     "no JSON": (b"{", 400, "no JSON"),
+    "twice": (b'{"texts": ["a"], "beam": 1, "beam": 2}', 400, '"beam" stands twice, as 1 and as 2'),
     "not UTF-8": (b'{"texts": ["\xff"]}', 400, "no JSON"),
     "deep": (b"[" * 2900, 400, "no JSON"),
     "a list": ([], 400, 'send {"texts"'),
@@ -122,7 +123,8 @@ def test_other_methods_are_told_which_are_allowed(server):
         assert content == b"" if method == "HEAD" else f"is for {allowed}, not {method}" in json.loads(content)["error"]
     status, headers, content = answered(server, "HEAD", "/")
     assert (status, headers["Content-Length"], content) == (200, str(len(server.page)), b"")
-    assert answered(server, "BREW", "/")[0] == 501
+    status, headers, content = answered(server, "BREW", "/")
+    assert (status, headers["Content-Type"]) == (501, "application/json") and "BREW" in json.loads(content)["error"]
     for line in (b"GET\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"x" * 70_000):
         with socket.create_connection(server.server_address[:2], timeout=20) as connection:
             connection.sendall(line)

@@ -42,9 +42,9 @@ def test_a_width_that_is_given_has_heads_that_divide_it():
 
 
 def test_all_ends_are_told():
-    told = said(20, Settings(epochs=1, steps=1, minutes=0.5, patience=2))
+    told = said(20, Settings(epochs=1, steps=1, minutes=1.0, patience=2))
     assert told.startswith("settings for 20 pairs, but for what is given: up to 10,000 sub-words, 4 + 4 layers of 128")
-    assert told.endswith(", at most 1 epoch or 1 update or 0.5 minutes or 2 validations without a better loss")
+    assert told.endswith(", at most 1 epoch or 1 update or 1 minute or 2 validations without a better loss")
 
 
 def test_twenty_pairs_train(data, tmp_path, capsys):
@@ -70,6 +70,21 @@ def test_another_end_takes_the_place_of_the_updates(data, tmp_path):
     assert learned("train", "--data", data, *LANGUAGES, "--epochs", "1", "--d-model", "16", "--out", run) == 0
     settings = json.loads((run / "config.json").read_text(encoding="utf-8"))["settings"]
     assert (settings["epochs"], settings["steps"], settings["schedule"]) == (1, None, "cosine")
+
+
+def test_minutes_end_the_updates_that_the_number_of_pairs_has(data, tmp_path, capsys):
+    """With --schedule cosine as without: it falls over these updates."""
+    for schedule in ([], ["--schedule", "cosine"]):
+        run = tmp_path / f"run{len(schedule)}"
+        how = *schedule, "--minutes", "0", "--d-model", "16", "--out", run
+        assert learned("train", "--data", data, *LANGUAGES, *how) == 0
+        assert capsys.readouterr().out.splitlines()[1].endswith(", at most 1,200 updates or 0 minutes")
+        settings = json.loads((run / "config.json").read_text(encoding="utf-8"))["settings"]
+        assert [settings[name] for name in ("schedule", "steps", "epochs", "minutes")] == ["cosine", 1200, None, 0.0]
+    recurrent = "--arch", "gru", "--schedule", "cosine", "--minutes", "1", "--out", tmp_path / "gru"
+    assert call("train", "--data", data, *LANGUAGES, *recurrent) == 2  # its default has no number of updates
+    assert "--schedule cosine ends at a known update; give --steps or --epochs" in capsys.readouterr().err
+    assert not (tmp_path / "gru").exists()
 
 
 def test_a_nearer_end_has_a_shorter_warm_up():

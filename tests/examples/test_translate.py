@@ -4,6 +4,7 @@ is lost.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import translate
 from scripts import caller, refuser, unreported, write_parallel
-from toolkit import translation
+from toolkit import bleu, translation
 from toolkit.english_french import corpus
 from toolkit.runlog import read_log
 from toolkit.runs import Run, fresh
@@ -115,6 +116,29 @@ def test_only_runs_of_the_same_languages_are_compared(run, tmp_path, capsys):
     (other / "config.json").write_text(json.dumps(config), encoding="utf-8")
     said = "translates de to fr, "
     refused(capsys, said, "evaluate", "--run", run, "--against", other)
+
+
+def test_what_makes_two_runs_unlike_is_said(run, data, tmp_path, capsys, monkeypatch):
+    """One with --moses is compared in lower case alone, and tests that the other has seen are
+    counted.
+    """
+    monkeypatch.setattr(bleu, "resamples", lambda count: 2)
+    other, pairs = tmp_path / "other", tmp_path / "pairs.tsv"
+    shutil.copytree(run, other)
+    seen = (data / "test_small.en").read_text(encoding="utf-8").splitlines()[:1]
+    lines = [*seen, *(f"Sentence {n}." for n in range(60))]
+    pairs.write_text("".join(f"{line}\tPhrase.\n" for line in lines), encoding="utf-8")
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    config["data"] |= {"path": str(pairs), "fingerprint": "another"}
+    config["settings"]["moses"] = True
+    (other / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    monkeypatch.setattr(Translator, "translate", lambda self, sentences, **how: [one.upper() for one in sentences])
+    assert call("evaluate", "--run", run, "--against", other) == 0
+    told = capsys.readouterr()
+    assert f"note: {other} was trained with --moses and writes lower case alone, {run} does not" in told.err
+    assert f"{other} was trained on 1" in told.err
+    table = " ".join(told.out.split("\n\n")[1].split())
+    assert "in lower case, which one" in table and "BLEU, lower case" in table and "chrF" not in table
 
 
 def test_scores_are_sums_over_the_steps(run):
@@ -416,7 +440,6 @@ def test_bad_files_are_refused_before_a_folder_is_made(data, tmp_path, capsys, n
         (["--max-length", "3"], "test_small: 20 sentences, each of more than the 2"),
         (["--max-tokens", "3"], "200 pairs, each of more than the 2 tokens"),
         (["--device", "tpu"], "--device tpu: unknown device"),
-        (["--schedule", "cosine"], "--schedule cosine ends at a known update"),
     ],
 )
 def test_bad_options_are_refused_before_a_folder_is_made(data, tmp_path, capsys, arguments, message):

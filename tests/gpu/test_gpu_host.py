@@ -6,7 +6,8 @@ import pytest
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor.backend import namespace
-from minitensor.models.search import _draw, _fetched, _top
+from minitensor.models.decoding_steps import fetched, top
+from minitensor.models.sampling import _draw
 from tests.backend.parity import check_parity
 from tests.backend.test_fake_gradients import both
 from tests.optim.test_deferred import KINDS, Run
@@ -45,7 +46,7 @@ def test_the_most_probable_tokens_are_numpys(width):
     values = np.random.default_rng(0).integers(0, 5, (9, width)).astype(np.float32)  # many equals
     values[3], values[4, -1] = -np.inf, np.nan
     there = mt.tensor(values, device="cuda")
-    ids, best = _fetched(there.argmax(axis=-1), there.max(axis=-1))
+    ids, best = fetched(there.argmax(axis=-1), there.max(axis=-1))
     assert np.array_equal(best, values.max(axis=-1), equal_nan=True)
     assert np.array_equal(ids[:4], values.argmax(axis=-1)[:4]) and np.array_equal(ids[5:], values.argmax(axis=-1)[5:])
 
@@ -53,8 +54,8 @@ def test_the_most_probable_tokens_are_numpys(width):
 @pytest.mark.parametrize("width, count", [(7, 3), (8000, 6), (50257, 11)])
 def test_the_best_of_each_row_are_numpys(width, count):
     values = np.random.default_rng(1).normal(size=(9, width))
-    (best, places), (found, there) = _top(values, count), _top(mt.tensor(values, device="cuda"), count)
-    there, found = _fetched(there, found)
+    (best, places), (found, there) = top(values, count), top(mt.tensor(values, device="cuda"), count)
+    there, found = fetched(there, found)
     assert np.array_equal(np.sort(found), np.sort(best)) and np.array_equal(np.sort(there), np.sort(places))
     uniform = np.random.default_rng(2).uniform(size=9)
     for kept in ((None, None), (count, None), (count, 0.9)):

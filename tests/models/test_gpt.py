@@ -149,7 +149,7 @@ def test_a_text_is_classified_by_its_last_real_token(side):
     log_p = logits.data - np.logaddexp.reduce(logits.data, axis=-1, keepdims=True)
     assert classifier.loss(ids, real, labels).item() == pytest.approx(-log_p[np.arange(4), labels].mean())
     real[1] = False
-    with pytest.raises(ValueError, match="each text needs a real token"):
+    with pytest.raises(ValueError, match="no real token in row 1"):
         classifier(ids, real)
 
 

@@ -1,5 +1,5 @@
-"""Every method of a model that takes a mask of real tokens refuses a wrong one, in the
-same words.
+"""Every method of a model that takes a mask of real tokens refuses a wrong one, and one without
+any token in a row, in the same words.
 """
 
 import numpy as np
@@ -53,6 +53,15 @@ def test_every_method_refuses_a_wrong_mask_in_the_same_words(name, call):
         words = rf"the mask, {shape} of {wrong.dtype}, must be boolean and have the shape of the ids \(3, 5\)"
         with pytest.raises(ValueError, match=words):
             call(model, wrong)
+
+
+@pytest.mark.parametrize(("name", "call"), [pytest.param(name, call, id=f"{name}.{way}") for name, way, call in WAYS])
+def test_every_method_refuses_a_row_without_any_token(name, call):
+    """Of nothing there is nothing to say."""
+    model = (READERS | WRITERS)[name]()
+    for lengths, words in (([[5], [0], [4]], "in row 1, it is"), ([[0], [2], [0]], r"in row 0 \(and 1 more\), it is")):
+        with pytest.raises(ValueError, match=f"the mask has no real token {words} all False: leave such rows out"):
+            call(model, np.arange(5) < np.array(lengths))
 
 
 @pytest.mark.parametrize(("name", "masks"), [("GPT", 1), ("BERT", 1), ("Transformer", 2), ("T5", 2)])

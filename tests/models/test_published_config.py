@@ -89,7 +89,34 @@ def test_a_value_of_the_wrong_type_or_without_sense(saved, name, field, value, w
     ("name", "field", "value", "wish"),
     [
         ("bert", "problem_type", "ranking", "problem_type must be one of"),
-        ("bert", "pad_token_id", 20, "padding_idx 20 is outside a table of 20 rows"),
+        ("bert", "pad_token_id", 20, "pad_token_id has 20; the tokens are 0 to 19"),
+        ("t5", "pad_token_id", 20, "pad_token_id has 20; the tokens are 0 to 19"),
+        ("marian", "pad_token_id", 99, "pad_token_id has 99; the tokens are 0 to 19"),
+        ("marian", "decoder_start_token_id", 20, "decoder_start_token_id has 20; the tokens are 0 to 19"),
+        ("marian", "eos_token_id", [0, 20], "eos_token_id has 20; the tokens are 0 to 19"),
+        *((name, "is_encoder_decoder", False, "is_encoder_decoder is False; .* for True") for name in ("t5", "marian")),
+        *(
+            (name, "is_encoder_decoder", True, "is_encoder_decoder is True; .* for False")
+            for name in ("gpt", "bert", "vit")
+        ),
+        ("gpt", "pruned_heads", {"0": [1]}, "pruned_heads is .*; minitensor.models.gpt.GPT is made for {} alone"),
+        ("vit", "quantization_config", {"bits": 4}, "quantization_config is .*ViT is made for None alone"),
+        ("t5", "tie_encoder_decoder", True, "tie_encoder_decoder is True; .* for False alone"),
+        ("bert", "per_layer_config", {"0": {}}, "per_layer_config is "),
+        ("bert", "add_cross_attention", True, "add_cross_attention is True; .* for False alone"),
+        (
+            "bert",
+            "auto_map",
+            {"AutoModel": "own.Model"},
+            "auto_map names code of its own, 'own.Model', which .*BERT is not",
+        ),
+        (
+            "t5",
+            "dense_act_fn",
+            "silu",
+            "dense_act_fn is 'silu'; a T5 whose feed_forward_proj is 'relu' is made for 'relu'",
+        ),
+        ("t5", "is_gated_act", True, "is_gated_act is True; a T5 whose .* 'relu' is made for False alone"),
         ("marian", "decoder_vocab_size", 21, "must be vocab_size, 20, if share_embeddings"),
         ("marian", "tie_word_embeddings", "no", "tie_word_embeddings must be true or false"),
         ("marian", "activation_function", "tanh", "activation_function is 'tanh'; known are"),
@@ -108,6 +135,49 @@ def test_what_a_model_cannot_be_made_of_names_the_file(saved, name, field, value
     model, folder = saved(name, **{field: value})
     with pytest.raises(ValueError, match=rf"config\.json: .*{wish}"):
         model.from_pretrained(folder)
+
+
+def test_a_good_generation_config_does_not_hide_an_odd_config(saved):
+    """And the other way; each is named."""
+    for odd, good in (("config.json", "generation_config.json"), ("generation_config.json", "config.json")):
+        model, folder = saved("marian")
+        path = folder / odd
+        path.write_text(json.dumps(said(folder, odd) | {"pad_token_id": 20}), encoding="utf-8")
+        assert said(folder, good)["pad_token_id"] == 19
+        with pytest.raises(ValueError, match=rf"{folder.name}/{odd}: pad_token_id has 20; the tokens are 0 to 19"):
+            model.from_pretrained(folder)
+    _, folder = saved("marian", "generation_config.json", bad_words_ids=[[19], [30]], pad_token_id=19)
+    with pytest.raises(ValueError, match=r"generation_config\.json: bad_words_ids has 30"):
+        model.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", ["gpt", "t5"])
+def test_a_search_that_is_not_obeyed_is_told(saved, name):
+    asked = {"num_beams": 4, "no_repeat_ngram_size": 3, "do_sample": False, "min_length": None}
+    model, folder = saved(name, "generation_config.json", **asked)
+    words = (
+        f"generation_config.json: no_repeat_ngram_size is 3, num_beams is 4; {model.__name__}.generate does not obey"
+    )
+    with pytest.warns(UserWarning, match=words) as told:
+        model.from_pretrained(folder)
+    assert told[0].filename == __file__
+
+
+def test_what_transformers_says_besides_of_a_feed_forward_network(saved, tmp_path):
+    model, folder = saved("t5", feed_forward_proj="relu", dense_act_fn="relu", is_gated_act=False)
+    found = model.from_pretrained(folder, activation="gelu_tanh").config.to_hugging_face()
+    assert [found[name] for name in ("feed_forward_proj", "dense_act_fn", "is_gated_act")] == [
+        "gelu_new",
+        "gelu_new",
+        False,
+    ]
+    gated = T5Config.preset("flan-t5-small").to_hugging_face()
+    assert (gated["feed_forward_proj"], gated["dense_act_fn"], gated["is_gated_act"]) == (
+        "gated-gelu",
+        "gelu_new",
+        True,
+    )
+    assert T5Config.from_hugging_face(gated) == T5Config.preset("flan-t5-small")
 
 
 def test_null_means_none():

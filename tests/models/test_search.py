@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 
 import minitensor as mt
-from minitensor.models.search import _draw, _top, beam_search, greedy, penalty, sample, search
+from minitensor.models.decoding_steps import top
+from minitensor.models.sampling import _draw
+from minitensor.models.search import beam_search, greedy, penalty, sample, search
 
 STOP = 1
 
@@ -195,10 +197,10 @@ def test_tensors_are_accepted():
 @given(seed=st.integers(0, 10**6), size=st.integers(1, 3000), count=st.integers(1, 7))
 def test_top_finds_the_largest(seed, size, count):
     values = np.random.default_rng(seed).normal(size=(3, size))
-    best, places = _top(values, count)
+    best, places = top(values, count)
     np.testing.assert_array_equal(np.sort(best), np.sort(values)[:, -count:])
     np.testing.assert_array_equal(np.take_along_axis(values, places, axis=1), best)
-    best, places = _top(mt.asarray(values), count)  # as on a GPU
+    best, places = top(mt.asarray(values), count)  # as on a GPU
     np.testing.assert_array_equal(np.sort(best.numpy()), np.sort(values)[:, -count:])
     np.testing.assert_array_equal(np.take_along_axis(values, places.numpy(), axis=1), best.numpy())
 

@@ -202,7 +202,8 @@ def test_files_that_do_not_fit(tmp_path):
     )
     model.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
-    (tmp_path / "config.json").write_text(json.dumps(config | {"feed_forward_proj": "gated-gelu"}), encoding="utf-8")
+    config |= {"feed_forward_proj": "gated-gelu", "dense_act_fn": "gelu_new", "is_gated_act": True}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(ValueError, match=r"missing: encoder.block.0.layer.1.DenseReluDense.wi_0.weight"):
         T5.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "bart"}), encoding="utf-8")

@@ -6,6 +6,7 @@ in plain JavaScript; and the page that asks a server instead.
     search.js         greedy and beam            tokenizer.js  text to sub-words and back
     translator.js     all of these together      form.js       what one sees and types into
     page.js           the page that computes     served.js     the page that asks
+    blank.js          what is no text
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from toolkit.translator import Translator
 __all__ = ["ENGINE", "FORMS", "data", "page", "script", "translating_page"]
 
 HERE = Path(__file__).parent
-ENGINE = ("arithmetic.js", "transformer.js", "seq2seq.js", "search.js", "tokenizer.js", "translator.js")
+ENGINE = ("blank.js", "arithmetic.js", "transformer.js", "seq2seq.js", "search.js", "tokenizer.js", "translator.js")
 
 
 def script(*names: str) -> str:

@@ -75,7 +75,7 @@ class Tokenizer {
       numbers.push(words.length - 1);
       before = piece;
     }
-    return {words: words.map(word => word.trim() || "␣"), numbers};
+    return {words: words.map(word => isBlank(word) ? "␣" : word.trim()), numbers};
   }
 }
 

@@ -12,7 +12,7 @@ class Translator {
   // {text, ids, source, looks}; throws an Error with words for the reader if there is nothing to translate, or too much.
   async translate(text, {width = 1, alpha = 0.6} = {}, onStep = async () => {}) {
     const {start, stop, longest} = this.config, ids = this.tokenizer.encode(text);
-    if (!text.trim()) throw new Error("There is nothing to translate.");
+    if (isBlank(text)) throw new Error("There is nothing to translate.");
     if (ids.length + 1 > longest) throw new Error(`This has ${ids.length} sub-words; at most ${longest - 1} can be translated at once.`);
     const source = [...ids, stop], shown = async ({ids, looks}) => onStep({text: this.tokenizer.decode(ids), ids, source, looks});
     const found = width === 1 ? await greedy(this.model, source, {start, stop, longest}, shown)

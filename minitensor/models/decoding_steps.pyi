@@ -1,0 +1,1 @@
+from models.decoding_steps import *

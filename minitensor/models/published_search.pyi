@@ -1,0 +1,1 @@
+from models.published_search import *

@@ -1,0 +1,119 @@
+"""Decoding by drawing each token at random: see `search.py`, of which this is one way."""
+
+from __future__ import annotations
+
+import math
+import operator
+
+import numpy as np
+
+import minitensor as mt
+from minitensor.models.decoding_steps import (
+    at_hand,
+    check_numbers,
+    columns,
+    fetched,
+    limits_of,
+    namespace,
+    real,
+    starts,
+    top,
+    word_by_word,
+)
+
+__all__ = ["sample"]
+
+
+def sample(
+    step, state, start_ids, stop_id, max_new_tokens,
+    temperature=1.0, top_k=None, top_p=None, generator=None, stream=None,
+):  # fmt: skip
+    """Draw each token from the model's distribution; arguments and result as for `greedy`.
+
+        P(token) proportional to exp(log-probability / temperature)   for tokens that are kept
+
+    top_k: keep the k most probable tokens (Fan et al. 2018, arXiv:1805.04833). top_p: of those,
+    keep the smallest set of the most probable whose probability reaches p (nucleus sampling;
+    Holtzman et al. 2020, arXiv:1904.09751).
+
+    generator: an ``mt.random.Generator``; default: the library's. Sentence i draws from its stream
+    ``generator.stream + i``, so that what it gets does not depend on the others. The generator then
+    moves on as if each had drawn ``max_new_tokens`` times.
+    """
+    temperature = _check_sampling(temperature, top_k, top_p)
+    generator = mt.random.default if generator is None else generator
+    seed, first, counter = generator.state
+    start_ids = starts(start_ids)
+    limits = limits_of(max_new_tokens, len(start_ids))
+    streams = [mt.random.Generator(seed, first + i, counter) for i in range(len(limits))]
+    uniform = [one.uniform(limits.max(), dtype=np.float64).data for one in streams]
+    steps = iter(np.transpose(uniform))  # the numbers (N,) of each step
+    generator.state = (seed, first, max([counter, *(one.counter for one in streams)]))
+
+    def choose(log_probabilities, sentences):
+        values, place = at_hand(log_probabilities), next(steps)[sentences]
+        logits, best = _cooled(values, temperature)
+        if isinstance(values, mt.Tensor):
+            drawn = _draw(logits, top_k, top_p, mt.asarray(place, device=values.device))
+            ids, best = fetched(drawn, best[:, 0])
+            _check_best(best)
+            return ids
+        _check_best(best)
+        return _draw(logits, top_k, top_p, place)
+
+    return word_by_word(step, state, start_ids, stop_id, max_new_tokens, choose, stream)
+
+
+def _cooled(log_probabilities, temperature):
+    """``(logits, best)``: ``(x - max(x)) / temperature`` of each row, in float64, which is 0 for
+    the most probable token; and ``max(x)``, (rows, 1).
+    """
+    x = log_probabilities.astype(np.float64)
+    best = x.max(axis=1, keepdims=True)
+    with np.errstate(over="ignore", invalid="ignore"):  # minus infinity is a probability of 0; inf - inf: see below
+        return (x - best) / temperature, best
+
+
+def _check_best(best):
+    check_numbers(best)
+    if np.isinf(best).any():
+        raise FloatingPointError("the model's log-probabilities are infinite: of no token, or of one without bounds")
+
+
+def _draw(logits, top_k, top_p, uniform):
+    """A token of each row (rows, V), that at ``uniform`` (rows,) of the cumulated probability.
+
+    Arrays of NumPy give one of NumPy, Tensors a Tensor.
+    """
+    xp = namespace(logits)
+    if top_k is not None:
+        values, tokens = top(logits, top_k)
+        order = xp.argsort(tokens, axis=1)  # as on any other machine
+        values, tokens = (xp.take_along_axis(x, order, axis=1) for x in (values, tokens))
+    else:
+        values, tokens = logits, xp.broadcast_to(columns(logits), logits.shape)
+    if top_p is not None:  # the most probable first
+        order = xp.argsort(-values, axis=1, kind="stable")
+        values, tokens = (xp.take_along_axis(x, order, axis=1) for x in (values, tokens))
+    cumulated = xp.cumsum(xp.exp(values - values.max(axis=1, keepdims=True)), axis=1)
+    reached = cumulated >= (1.0 if top_p is None else top_p) * cumulated[:, -1:]
+    # The first place where p is reached; what comes behind it is not kept.
+    last = reached.argmax(axis=1)[:, None]
+    total = xp.take_along_axis(cumulated, last, axis=1)
+    # The first above: never one of probability 0.
+    place = (cumulated <= uniform[:, None] * total).sum(axis=1, keepdims=True)
+    return xp.take_along_axis(tokens, xp.minimum(place, last), axis=1)[:, 0]
+
+
+def _check_sampling(temperature, top_k, top_p):
+    """The temperature as a Python number; raises for settings that nothing is sampled by."""
+    temperature = real("temperature", temperature)
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature must be a number above 0, got {temperature}; greedy search is what 0 would mean")
+    if top_k is not None and not hasattr(top_k, "__index__"):
+        raise TypeError(f"top_k must be an integer, how many tokens are kept, got {top_k!r}")
+    if top_k is not None and operator.index(top_k) < 1:
+        raise ValueError(f"top_k must be at least 1, got {top_k}")
+    if top_p is not None and not 0 < real("top_p", top_p) <= 1:
+        raise ValueError(f"top_p must be above 0 and at most 1, got {top_p}")
+    return temperature

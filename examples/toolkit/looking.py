@@ -1,10 +1,9 @@
 """What the attention of a captioner is on while it writes the nouns of drawn scenes.
 
-At any step some heads may be idle: those that find out a number look at the empty places beside
-the things, and stay there while the noun is written, to which they add nothing. Then the mean of
-all heads says little about where the noun comes from. So one head is looked at too, as Whisper's
-alignments are those of chosen heads (Radford et al. 2022, arXiv:2212.04356); it has to be chosen on
-other images than those that it is reported of.
+Some heads may be idle: they rest on the empty places beside the things, and what they say changes
+no noun. Then the mean of all heads says little about where a noun comes from. So one head is looked
+at too, as Whisper's alignments are those of chosen heads (Radford et al. 2022, arXiv:2212.04356);
+it has to be chosen on other images than those that it is reported of.
 
 Letters: G groups of all drawings, H heads of all layers, n regions a side, S pixels a side.
 """

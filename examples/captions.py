@@ -205,8 +205,10 @@ def _names(images: Captioned) -> Iterable[str]:
 
 def _report(describer: Describer, loaded: Splits, train: Captioned | None, path: Path, beam: int = 1) -> None:
     """Print exact matches, attention and some captions of each test set, and draw these."""
-    languages, shown = describer.languages, []
-    head = looking_head(describer, loaded.validation) if loaded.validation.drawings else 0
+    languages, shown, head = describer.languages, [], 0
+    if loaded.validation.drawings:
+        head = looking_head(describer, loaded.validation)
+        print(f"one head: number {head + 1}, which looks at what it names most often in the images to validate by")
     for name, images in loaded.tests.items():
         written = describer.write(images.pixels, beam)
         found = {language: describer.texts(ids) for language, ids in written.items()}

@@ -270,6 +270,7 @@ def test_the_program_on_drawn_scenes(monkeypatch, tmp_path, capsys):
         assert printed.count(f"\n{line} ") == 1
     for line in looking.WHAT:
         assert printed.count(f"\n  {line} ") == 3
+    assert "\none head: number 1, " in printed
     assert "reference: " in printed and (tmp_path / "run" / "captions.png").is_file()
 
 

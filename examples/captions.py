@@ -208,7 +208,7 @@ def _report(describer: Describer, loaded: Splits, train: Captioned | None, path:
     languages, shown, head = describer.languages, [], 0
     if loaded.validation.drawings:
         head = looking_head(describer, loaded.validation)
-        print(f"one head: number {head + 1}, which looks at what it names most often in the images to validate by")
+        print(f"one head: number {head + 1}, which looks most at what is named in the images to validate by")
     for name, images in loaded.tests.items():
         written = describer.write(images.pixels, beam)
         found = {language: describer.texts(ids) for language, ids in written.items()}

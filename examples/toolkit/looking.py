@@ -44,12 +44,10 @@ def on_objects(describer: Describer, images: Captioned, language: str, head: int
 
 
 def looking_head(describer: Describer, images: Captioned) -> int:
-    """The head whose largest weight is most often on the group that is named, over all languages;
-    the first of equals.
-    """
+    """The head with most of its weight on the groups that are named, over all languages."""
     found = [_at_nouns(describer, images, language) for language in describer.languages]
-    hits = sum(_maximum_on(weights, on[:, None]).sum(axis=0) for weights, on in found)  # (H,)
-    return int(hits.argmax())
+    on_named = sum((weights * on[:, None]).sum(axis=(0, 2)) for weights, on in found)  # (H,)
+    return int(np.argmax(on_named))
 
 
 def _at_nouns(describer: Describer, images: Captioned, language: str) -> tuple[np.ndarray, np.ndarray]:
@@ -79,9 +77,8 @@ def _at_nouns(describer: Describer, images: Captioned, language: str) -> tuple[n
 
 
 def _maximum_on(weights: np.ndarray, on: np.ndarray) -> np.ndarray:
-    """Whether the largest of the last axis is on the group: (..., n n) and as many to (...)."""
-    largest = weights.argmax(axis=-1, keepdims=True)
-    return np.take_along_axis(np.broadcast_to(on, weights.shape), largest, axis=-1)[..., 0]
+    """Whether the largest weight of each group is on it: twice (G, n n) to (G,)."""
+    return np.take_along_axis(on, weights.argmax(axis=-1, keepdims=True), axis=-1)[:, 0]
 
 
 def _regions(mask: np.ndarray, side: int) -> np.ndarray:

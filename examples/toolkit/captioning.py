@@ -1,6 +1,7 @@
 """The parts of a captioning run: settings, training task, and the trained describer.
 
-Letters: N images, S pixels a side, K captions of an image, T positions, H heads, n regions a side.
+Letters: N images, S pixels a side, K captions of an image, T positions, H heads of all layers, n
+regions a side.
 """
 
 from __future__ import annotations

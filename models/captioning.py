@@ -85,9 +85,9 @@ class CNN(nn.Module):
     """Squares of P / 4 pixels, two convolutions that halve the sides, and others that keep them and
     add to what they are given (residuals, as He et al. 2016, arXiv:1603.05027).
 
-    Each is given a GELU of what is before it. Of ReLUs a third had died by the time a GRU could count,
-    and what colours and shapes are told by with them. At the end come learned positions, as a
-    caption says where things are, and layer norm. Weights are drawn as He et al. 2015 do,
+    Each is given a GELU of what is before it. Of ReLUs a third had died by the time a GRU could
+    count, and what colours and shapes are told by with them. At the end come learned positions, as
+    a caption says where things are, and layer norm. Weights are drawn as He et al. 2015 do,
     arXiv:1502.01852, which keeps the variance from layer to layer: with less, the positions would
     drown what is seen. Those of residuals start at 0: at first a region shows little but itself.
     """

@@ -37,9 +37,10 @@ from toolkit.captioned import (
     read_captions,
     read_image,
 )  # fmt: skip
-from toolkit.captioning import Describer, Settings, Task, learn_tokenizer, on_objects, presets
+from toolkit.captioning import Describer, Settings, Task, learn_tokenizer, presets
 from toolkit.console import UserError, counted
 from toolkit.files import read_json, write_text
+from toolkit.looking import looking_head, on_objects
 from toolkit.numbers import beam_size, positive_integer
 from toolkit.other_data import load_to_test, tell_seen
 from toolkit.plots import GREY, empty_figure, literal, picture_path, save_figure
@@ -204,7 +205,10 @@ def _names(images: Captioned) -> Iterable[str]:
 
 def _report(describer: Describer, loaded: Splits, train: Captioned | None, path: Path, beam: int = 1) -> None:
     """Print exact matches, attention and some captions of each test set, and draw these."""
-    languages, shown = describer.languages, []
+    languages, shown, head = describer.languages, [], 0
+    if loaded.validation.drawings:
+        head = looking_head(describer, loaded.validation)
+        print(f"one head: number {head + 1}, which looks most at what is named in the images to validate by")
     for name, images in loaded.tests.items():
         written = describer.write(images.pixels, beam)
         found = {language: describer.texts(ids) for language, ids in written.items()}
@@ -216,7 +220,7 @@ def _report(describer: Describer, loaded: Splits, train: Captioned | None, path:
         for way, said in ways.items():
             _line(way, (exactly_right(said[language], images, language) for language in languages))
         if images.drawings:
-            seen = [on_objects(describer, images, language) for language in languages]
+            seen = [on_objects(describer, images, language, head) for language in languages]
             for what in seen[0]:
                 _line(what, (shares[what] for shares in seen))
         for i in _choose(images):
@@ -251,7 +255,8 @@ def _draw(describer: Describer, shown: Sequence[Shown], path: Path) -> Path:
         first, *others = part.subplots(1, 1 + WORDS * len(languages))
         first.imshow(pixels.transpose(1, 2, 0))
         for number, language in enumerate(languages):
-            ((words, weights),) = describer.attention(pixels[None], [ids[language]], language)
+            ((words, by_head),) = describer.attention(pixels[None], [ids[language]], language)
+            weights = by_head.mean(axis=1)  # (words, n, n)
             for place, axes in zip(_named(words, weights, drawing, language), others[WORDS * number :], strict=False):
                 axes.imshow(pixels.mean(axis=0), cmap="Greys_r", vmin=0, vmax=1)
                 extent = (-0.5, pixels.shape[-1] - 0.5, pixels.shape[-1] - 0.5, -0.5)

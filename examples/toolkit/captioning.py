@@ -1,12 +1,11 @@
-"""The parts of a captioning run: settings, training task, the trained describer, and what its
-attention is on.
+"""The parts of a captioning run: settings, training task, and the trained describer.
 
-Letters: N images, S pixels a side, K captions of an image, T positions, n regions a side.
+Letters: N images, S pixels a side, K captions of an image, T positions, H heads of all layers, n
+regions a side.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,18 +19,16 @@ from toolkit.console import UserError
 from toolkit.program import load_weights, place
 from toolkit.runs import Run
 from toolkit.samples import Batch, Epoch, Samples
-from toolkit.scene_words import noun
 from toolkit.settings import SCHEDULES, Training, option, refuse_options
 from toolkit.tokenizer import PAD, STOP, Tokenizer
 
-__all__ = ["Describer", "Settings", "Task", "learn_tokenizer", "make_model", "on_objects", "presets"]
+__all__ = ["Describer", "Settings", "Task", "learn_tokenizer", "make_model", "presets"]
 
 Ids = Sequence[int]
 
 ROWS = 128  # images described at a time
 CHANNELS = 4  # of `model_input`
 GRU: dict[str, Any] = {"lr": 4e-3}  # what suits it better than the defaults
-ATTENTION = "attention: maximum on the named", "attention: weight on the named", "regions on the named"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,23 +230,23 @@ class Describer:
         return [self.tokenizer.decode(caption) for caption in ids]
 
     def attention(self, pixels: np.ndarray, ids: Sequence[Ids], language: str) -> list[tuple[list[str], np.ndarray]]:
-        """The words of a caption of each image, and where the model looks while it writes each:
-        (words, n, n).
+        """The words of a caption of each image, and where each head looks while each is written:
+        (words, H, n, n), the heads of all layers.
 
-        It is what the first sub-word of a word is written by: the mean over heads and layers, whose
-        weights sum to 1.
+        It is what the first sub-word of a word is written by. The weights of a head sum to 1.
         """
         table = np.full((len(ids), max(1, *map(len, ids))), PAD, np.int32)  # what each token is written after
         for row, caption in zip(table, ids, strict=True):
             row[: len(caption)] = [self._starts[language], *caption][: len(caption)]
         maps = self.model.attention_maps(self._input(pixels), mt.asarray(table, device=self._device))
-        seen = np.mean([layer.to("cpu").numpy().mean(axis=1) for layer in maps.values()], axis=0)  # (N, T, n n)
+        seen = np.concatenate([layer.to("cpu").numpy() for layer in maps.values()], axis=1)  # (N, H, T, n n)
         side = round(seen.shape[-1] ** 0.5)
         found = []
         for weights, caption in zip(seen, ids, strict=True):
             words, numbers = self.tokenizer.words(caption)
             firsts = np.searchsorted(numbers, np.arange(len(words)))
-            found.append((words, weights[firsts].reshape(-1, side, side)))
+            by_word = weights[:, firsts].swapaxes(0, 1)  # (words, H, n n)
+            found.append((words, by_word.reshape((*by_word.shape[:2], side, side))))
         return found
 
     @property
@@ -258,34 +255,3 @@ class Describer:
 
     def _input(self, pixels: np.ndarray) -> mt.Tensor:
         return model_input(mt.asarray(pixels, device=self._device))
-
-
-def on_objects(describer: Describer, images: Captioned, language: str) -> dict[str, float]:
-    """Three shares, each the mean over all groups of all drawings: of the largest weights of the
-    attention that are on the group that is named, while its noun is written; of all its weight; and
-    of the regions that are on the group, which is what attention to everything would get.
-
-    A region is on a group that has a pixel in it. The right description is written, whatever the
-    model would write itself; one that is too long for it is left out.
-    """
-    tokenizer, longest = describer.tokenizer, describer.model.config.max_length
-    ids = tokenizer.encode_batch([drawing.scene.describe(language) for drawing in images.drawings])
-    rows = [row for row, caption in enumerate(ids) if len(caption) <= longest]
-    found = [[math.nan] * len(ATTENTION)] * (not rows)
-    for first in range(0, len(rows), ROWS):
-        part = rows[first : first + ROWS]
-        seen = describer.attention(images.pixels[part], [ids[row] for row in part], language)
-        for row, (words, weights) in zip(part, seen, strict=True):
-            place, drawing = 0, images.drawings[row]
-            for group, mask in zip(drawing.scene.groups, drawing.masks, strict=True):
-                place = words.index(noun(language, group.count, group.shape), place)
-                on = _regions(mask, weights.shape[-1])
-                found.append([on.flat[weights[place].argmax()], weights[place][on].sum(), on.mean()])
-                place += 1
-    return dict(zip(ATTENTION, np.mean(found, axis=0).tolist(), strict=True))
-
-
-def _regions(mask: np.ndarray, side: int) -> np.ndarray:
-    """Which of the regions (n, n) have a True of a mask (S, S) in them."""
-    pixels = len(mask) // side
-    return np.any(mask.reshape(side, pixels, side, pixels), axis=(1, 3))

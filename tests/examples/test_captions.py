@@ -7,10 +7,11 @@ import captions
 import numpy as np
 import pytest
 from scripts import caller, refuser
-from toolkit import captioned
+from toolkit import captioned, looking
 from toolkit.captioned import drawn, exactly_right, most_frequent, of_nearest, read_captions, read_image
-from toolkit.captioning import Describer, Settings, Task, learn_tokenizer, model_input, on_objects, presets
+from toolkit.captioning import Describer, Settings, Task, learn_tokenizer, make_model, model_input, presets
 from toolkit.console import UserError
+from toolkit.looking import looking_head, on_objects
 
 import minitensor as mt
 
@@ -216,15 +217,15 @@ def test_the_baselines_on_drawn_scenes(scenes):
 
 
 def test_attention_is_measured_where_the_noun_is_written(scenes, monkeypatch):
-    """Of attention that is on the right group alone all is on the named; of attention to another
-    place nothing is.
+    """Of a head that is on the right group alone all is on the named, of one on an empty region
+    nothing is; and the mean of both is where the sharper one is.
     """
     images = next(iter(scenes.tests.values()))
     settings = Settings(d_model=4, heads=1, d_ff=4, layers=1, vocab=600)
     task = Task(scenes, learn_tokenizer(scenes.train, settings), settings)
     describer = Describer(task.model, task.tokenizer, task.languages)
 
-    def attending(away):
+    def attending(*away):
         def attention(pixels, ids, language):
             found = []
             for drawing in images.drawings:
@@ -232,24 +233,32 @@ def test_attention_is_measured_where_the_noun_is_written(scenes, monkeypatch):
                 clause = 0
                 for word in words:
                     clause += word == ","
-                    on = drawing.masks[clause].reshape(4, 8, 4, 8).any(axis=(1, 3)) ^ away
-                    seen.append(on / on.sum())
+                    on = drawing.masks[clause].reshape(4, 8, 4, 8).any(axis=(1, 3))
+                    empty = np.arange(16).reshape(4, 4) == np.flatnonzero(~on)[0]
+                    flat = np.where(on, 0.9 / on.sum(), 0.1 / (~on).sum())
+                    seen.append([empty if head else flat for head in away])
                 found.append((words, np.array(seen)))
             return found
 
         return attention
 
-    for away, expected in ((False, 1), (True, 0)):
-        monkeypatch.setattr(describer, "attention", attending(away))
+    for away, chosen, expected in (((0,), 0, (1, 1, 0.9)), ((1,), 0, (0, 0, 0)), ((1, 0), 1, (0, 1, 0.45))):
+        monkeypatch.setattr(describer, "attention", attending(*away))
+        assert looking_head(describer, images) == chosen
         for language in scenes.languages:
-            maximum, weight, regions = on_objects(describer, images, language).values()
-            assert (maximum, weight) == (expected, pytest.approx(expected)) and 0.06 < regions < 0.2
+            *found, regions = on_objects(describer, images, language, chosen).values()
+            assert found == pytest.approx(expected) and 0.06 < regions < 0.2
     monkeypatch.undo()
     texts = [drawing.scene.describe("French") for drawing in images.drawings]
     seen = describer.attention(images.pixels, task.tokenizer.encode_batch(texts), "French")
     for text, (words, weights) in zip(texts, seen, strict=True):
         assert words == text.replace(",", " ,").split()
-        np.testing.assert_allclose(weights.sum(axis=(1, 2)), 1, rtol=1e-5)
+        assert weights.shape == (len(words), 1, 4, 4)
+        np.testing.assert_allclose(weights.sum(axis=(2, 3)), 1, rtol=1e-5)
+    short = Settings(d_model=4, heads=1, d_ff=4, max_length=2)
+    model = Describer(make_model(short, task.tokenizer.vocab_size, 2, 32, "cpu"), task.tokenizer, task.languages)
+    assert looking_head(model, images) == 0  # each description is too long
+    assert np.isnan(list(on_objects(model, images, "French", 3).values())).all()
 
 
 def test_the_program_on_drawn_scenes(monkeypatch, tmp_path, capsys):
@@ -259,8 +268,9 @@ def test_the_program_on_drawn_scenes(monkeypatch, tmp_path, capsys):
     printed = capsys.readouterr().out
     for line in ("2 unseen scenes", "2 unseen triples", "2 unseen pairs"):
         assert printed.count(f"\n{line} ") == 1
-    for line in ("  attention: maximum on the named", "  attention: weight on the named", "  regions on the named"):
-        assert printed.count(f"\n{line} ") == 3
+    for line in looking.WHAT:
+        assert printed.count(f"\n  {line} ") == 3
+    assert "\none head: number 1, " in printed
     assert "reference: " in printed and (tmp_path / "run" / "captions.png").is_file()
 
 

@@ -63,6 +63,23 @@ def test_a_cnn_sees_as_much_as_its_positions_say():
     assert memory.numpy().std(axis=0).mean() > 0.1 * memory.numpy().std()
 
 
+def test_a_cnn_learns_on_where_all_units_are_off():
+    """ReLUs would let no gradient through, so that what is off stays off."""
+    model = make(encoder="cnn")
+    model.encoder.squares.bias.assign(mt.full(4, -1.5, dtype=np.float64))
+    model.loss(0.1 * IMAGES, TARGET_IN, TARGET_OUT).backward()
+    assert np.abs(model.encoder.squares.weight.grad.numpy()).max() > 1e-4
+
+
+def test_a_region_of_a_cnn_shows_itself_at_first():
+    """However many layers keep the sides: those far from a change say what they said."""
+    model, images = make(encoder="cnn", image_size=32, n_encoder_layers=5), np.zeros((2, 3, 32, 32))
+    images[1, :, 4:8, 4:8] = 1  # the second region of the second row of eight
+    before, after = model.encode(images).numpy().reshape((2, 8, 8, -1))
+    changed = np.argwhere(np.abs(after - before).max(axis=-1) > 1e-9)
+    assert changed.min(axis=0).tolist() == [1, 1] and changed.max(axis=0).tolist() == [2, 2]
+
+
 def test_gradients_are_those_of_finite_differences():
     model = make(encoder="cnn", decoder="gru", attention="additive", d_model=4, hidden_size=3)
     gradcheck(lambda *_: model.loss(IMAGES, TARGET_IN, TARGET_OUT), list(model.parameters()))

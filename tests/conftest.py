@@ -5,10 +5,16 @@ and what to skip without a GPU or without PyTorch.
 import gc
 import importlib.util
 import os
+import sys
 
-import hypothesis
-import pytest
-import streams
+# Bytecode is kept, even where it would not be: else this process compiles the tests anew in every
+# run, and each of the hundreds of programs that they start the library. Before the imports below.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+import hypothesis  # noqa: E402
+import pytest  # noqa: E402
+import streams  # noqa: E402
 
 # One thread for each of the test processes; nothing above loads NumPy, which reads this once.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):

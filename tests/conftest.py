@@ -1,13 +1,20 @@
-"""Settings of the whole suite: hypothesis profiles, and what to skip without a GPU or without
-PyTorch.
+"""Settings of the whole suite: hypothesis profiles, random streams that start anew for each test,
+and what to skip without a GPU or without PyTorch.
 """
 
 import gc
 import importlib.util
 import os
+import sys
 
-import hypothesis
-import pytest
+# Bytecode is kept, even where it would not be: else this process compiles the tests anew in every
+# run, and each of the hundreds of programs that they start the library. Before the imports below.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+import hypothesis  # noqa: E402
+import pytest  # noqa: E402
+import streams  # noqa: E402
 
 # One thread for each of the test processes; nothing above loads NumPy, which reads this once.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -57,6 +64,24 @@ def pytest_collection():
         gc.collect()
         gc.freeze()
         gc.enable()
+        streams.find()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """A test draws the same numbers whatever ran before it in its process."""
+    streams.restart()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef):
+    """So does a fixture that several tests share, whichever of them comes first; and that one draws
+    what it would draw if it came later.
+    """
+    if fixturedef.scope == "function":
+        return (yield)
+    with streams.apart():
+        return (yield)
 
 
 def _is_uncompiled(item):

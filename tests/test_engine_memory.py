@@ -59,8 +59,8 @@ def test_an_unused_chain_of_100_000_ops_is_freed_without_recursion(no_collector)
 
 def test_time_is_linear_in_the_length():
     chain(2_000)
-    short, long = (min(chain(length)[0] for _ in range(3)) for length in (5_000, 40_000))
-    assert long < 3 * 8 * short
+    short = min(chain(5_000)[0] for _ in range(3))
+    assert any(chain(40_000)[0] < 3 * 8 * short for _ in range(3))
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
@@ -127,17 +127,18 @@ def test_no_growth_over_1000_training_steps():
 
     steps(20)
     alive = nodes()
-    tracemalloc.start()
+    steps(500)
+    tracemalloc.start()  # of the second half alone: a step then takes four times as long
     try:
         marks = []
         for _ in range(5):
-            steps(250)
+            steps(100)
             marks.append(used())
     finally:
         tracemalloc.stop()
     assert nodes() <= alive
     growth = sorted(np.diff(marks))  # the interpreter's table of names may be made anew once: not in every quarter
-    assert growth[1] < 2_000, marks
+    assert growth[1] < 800, marks  # 8 bytes a step: one more entry of a list
 
 
 def test_training_steps_leave_no_cycles(no_collector):
@@ -178,5 +179,5 @@ def test_joining_takes_time_in_proportion_to_the_pieces(join):
         assert float(xs[-1].grad.sum()) == 2.0
         return time.process_time() - start
 
-    short, long = (min(seconds(pieces) for _ in range(3)) for pieces in (1_000, 8_000))
-    assert long < 3 * 8 * short
+    short = min(seconds(1_000) for _ in range(3))
+    assert any(seconds(8_000) < 3 * 8 * short for _ in range(3))

@@ -41,11 +41,11 @@ def test_import_needs_numpy_alone():
 
 
 def test_import_takes_less_than_300_ms():
-    """Processor time without that of NumPy, which is none of ours; the best of several,
-    since the machine does other things too.
+    """Processor time without that of NumPy, which is none of ours; one of several will do, since
+    the machine does other things too.
     """
     code = "import numpy, time; start = time.thread_time(); import minitensor; print(time.thread_time() - start)"
-    assert min(float(python(code)) for _ in range(7)) < 0.15
+    assert any(float(python(code)) < 0.15 for _ in range(7))
 
 
 def test_files_are_written_and_read_with_numpy_alone(tmp_path):
@@ -56,9 +56,9 @@ def test_files_are_written_and_read_with_numpy_alone(tmp_path):
 @pytest.mark.parametrize("package", ["minitensor.models", "toolkit", "claims"])
 def test_examples_in_docstrings_hold_where_pytest_does_not_look(package):
     """It would import the models under another name."""
-    found = 0
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
     for info in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
-        failed, attempted = doctest.testmod(importlib.import_module(info.name), extraglobs={"sys": sys})
-        assert not failed, info.name
-        found += attempted
-    assert found > 3
+        for test in finder.find(importlib.import_module(info.name), extraglobs={"sys": sys}):
+            if test.examples:  # a run, even of none, asks anew for each file that has been read if it has changed
+                assert not runner.run(test).failed, test.name
+    assert runner.tries > 3

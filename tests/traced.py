@@ -1,8 +1,7 @@
 """Traces whose pages and drawings are tested."""
 
-import functools
-
 import numpy as np
+from streams import made_once
 
 import minitensor as mt
 from minitensor import nn
@@ -20,7 +19,7 @@ class MLP(nn.Module):
         return self.second(mt.tanh(self.first(x)))
 
 
-@functools.cache
+@made_once
 def scalar():
     """An expression of scalars in which one leaf is used twice."""
     with mt.backward_trace() as t:
@@ -31,7 +30,7 @@ def scalar():
     return t
 
 
-@functools.cache
+@made_once
 def mlp():
     """An MLP with a loss."""
     model = MLP()
@@ -42,7 +41,7 @@ def mlp():
     return t
 
 
-@functools.cache
+@made_once
 def updated():
     """Two steps of an optimiser in one block."""
     w = nn.Parameter(mt.tensor(2.0))
@@ -54,7 +53,7 @@ def updated():
     return t
 
 
-@functools.cache
+@made_once
 def second():
     """A second derivative."""
     with mt.backward_trace() as t:
@@ -87,7 +86,7 @@ class Repeated(nn.Module):
         return x
 
 
-@functools.cache
+@made_once
 def repeated():
     """A module that is called three times in a row."""
     model = Repeated()
@@ -96,7 +95,7 @@ def repeated():
     return t
 
 
-@functools.cache
+@made_once
 def third():
     """A third derivative: three passes, two of them recorded."""
     with mt.backward_trace() as t:
@@ -107,7 +106,7 @@ def third():
     return t
 
 
-@functools.cache
+@made_once
 def recurrent():
     """The second derivative of an RNN, whose first is made of fused ops."""
     x, rnn = mt.ones((1, 2, 2), requires_grad=True), nn.RNN(2, 2, batch_first=True)
@@ -117,7 +116,7 @@ def recurrent():
     return t
 
 
-@functools.cache
+@made_once
 def empty():
     """Nothing at all."""
     with mt.backward_trace() as t:
@@ -125,7 +124,7 @@ def empty():
     return t
 
 
-@functools.cache
+@made_once
 def forward_only():
     """No backward pass."""
     with mt.backward_trace() as t:
@@ -133,7 +132,7 @@ def forward_only():
     return t
 
 
-@functools.cache
+@made_once
 def backward_only():
     """Only the backward pass in the block; broadcast inputs, NaN and infinity among the values."""
     a = mt.tensor([[2.0, 1.0, float("nan")]], requires_grad=True)
@@ -145,7 +144,7 @@ def backward_only():
     return t
 
 
-@functools.cache
+@made_once
 def odd():
     """What is rare: 1e200, NaN, infinities, float16, nothing at all, a name that looks like HTML, a
     hook, a checkpoint, a list of inputs, a loop of many ops.
@@ -167,7 +166,7 @@ def odd():
     return t
 
 
-@functools.cache
+@made_once
 def transformer(d_model=16):
     """A step of a Transformer with two layers each side."""
     shape = dict(vocab_size=50, d_model=d_model, n_heads=4, n_encoder_layers=2, n_decoder_layers=2, d_ff=2 * d_model)

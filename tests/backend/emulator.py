@@ -5,6 +5,7 @@ against ``emulator.h`` and run thread by thread.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,11 @@ import numpy as np
 
 from minitensor.backend.kernels import FOLDER, REALS, signatures, sources
 
+if sys.platform.startswith("linux"):
+    import fcntl
+
 HEADER = Path(__file__).with_name("emulator.h")
+KEPT = Path(__file__).resolve().parents[2] / ".pytest_cache" / "emulated-kernels"
 NUMBERS = {"int": ctypes.c_int, "long long": ctypes.c_longlong, "word": ctypes.c_ulonglong}
 
 
@@ -58,26 +63,26 @@ def library(dtype, files):
     included = "\n".join(f'#include "{path}"' for path in (HEADER, *paths))
     found = {name: signature for file in files for name, signature in signatures(sources()[file]).items()}
     launchers = "\n".join(_launcher(name, signature) for name, signature in found.items())
-    folder = Path(tempfile.mkdtemp(prefix="emulated-kernels-"))
-    text = folder / "kernels.cpp"
-    text.write_text(f"{included}\n{launchers}\n", encoding="utf-8")
-    built = folder / "kernels.so"
-    command = [
-        compiler(),
-        "-std=c++17",
-        "-O1",
-        "-w",
-        "-shared",
-        "-fPIC",
-        f"-DREAL={REALS[dtype]}",
-        "-o",
-        str(built),
-        str(text),
-    ]
-    subprocess.run(command, check=True)
-    loaded = ctypes.CDLL(str(built))
-    shutil.rmtree(folder)
-    return loaded
+    command = [compiler(), "-std=c++17", "-O1", "-w", "-shared", "-fPIC", f"-DREAL={REALS[dtype]}"]
+    return ctypes.CDLL(str(_built(command, f"{included}\n{launchers}\n", [HEADER, *paths])))
+
+
+def _built(command, text, included):
+    """What ``command`` makes of a text in C++ and the files that it includes: kept, and made once
+    for all the processes of the suite.
+    """
+    read = [" ".join(command), text, *(path.read_text(encoding="utf-8") for path in included)]
+    made = KEPT / f"{hashlib.sha256(chr(0).join(read).encode()).hexdigest()[:16]}.so"
+    KEPT.mkdir(parents=True, exist_ok=True)
+    with open(KEPT / "lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            with tempfile.TemporaryDirectory() as folder:
+                source, new = Path(folder) / "kernels.cpp", made.with_suffix(".new")
+                source.write_text(text, encoding="utf-8")
+                subprocess.run([*command, "-o", str(new), str(source)], check=True)
+                new.rename(made)
+    return made
 
 
 BACKWARDS = [False]

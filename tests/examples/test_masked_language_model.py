@@ -49,7 +49,7 @@ def trained(texts, tmp_path_factory):
     """The folder of a trained run, and what was printed."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
-        plan = dataclasses.replace(masked_language_model.FINE_TUNING, amounts=(2,), steps=20)
+        plan = dataclasses.replace(masked_language_model.FINE_TUNING, amounts=(2,), seeds=2, steps=20)
         patch.setattr(masked_language_model, "FINE_TUNING", plan)
         assert call("train", "--data", texts, "--out", folder, *SMALL, *LEARN) == 0
     return folder, printed.getvalue()

@@ -26,7 +26,7 @@ from toolkit.translator import Translator
 import minitensor as mt
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = "--d-model 16 --heads 2 --layers 1 --d-ff 32 --vocab 340 --max-tokens 200 --max-length 100 --dropout 0.1 --warmup 5".split()
+TINY = "--d-model 16 --heads 2 --layers 1 --d-ff 32 --vocab 340 --max-tokens 200 --max-length 50 --dropout 0.1 --warmup 5".split()
 
 call = caller(translate.main)
 refused = refuser(call)
@@ -82,7 +82,7 @@ def test_translate_sentences_and_files_alike(run, tmp_path, capsys):
 
 def test_translations_do_not_depend_on_their_company(run):
     translator = Translator(Run.open(run, "translate", Settings))
-    sentences = [pair[0] for pair in corpus(seed=2, n_train=15, n_validation=0, n_test=0).train]
+    sentences = [pair[0] for pair in corpus(seed=2, n_train=8, n_validation=0, n_test=0).train]
     for beam in (1, 3):
         together = translator.translate(sentences, beam=beam)
         assert together == [translator.translate([sentence], beam=beam)[0] for sentence in sentences]
@@ -163,11 +163,11 @@ def test_scores_are_sums_over_the_steps(run):
         assert value == pytest.approx(expected, abs=1e-4) and tokens == len(ids[1]) + 1
         together = translator.score([("A cat.", "Un chat."), (source, target), ("We see a house.", "Oui.")])
         assert together[1][0] == pytest.approx(value, abs=1e-4)
-        found = model.generate(mt.asarray([[*ids[0], STOP]]), 100, beam_size=3, n_best=3)[0]
+        found = model.generate(mt.asarray([[*ids[0], STOP]]), 50, beam_size=3, n_best=3)[0]
         lines = translator.translate([source], beam=3, n_best=3, scores=True)
         for line, hypothesis in zip(lines, found, strict=True):
             score, text = line.split("\t")
-            ends = [*hypothesis, STOP][:100]  # one that was cut off has no end
+            ends = [*hypothesis, STOP][:50]  # one that was cut off has no end
             assert float(score) == pytest.approx(by_steps(ids[0], ends), abs=2e-3)
             assert text == translator.tokenizer.decode(hypothesis)
 
@@ -289,7 +289,7 @@ def test_ctrl_c_says_how_to_go_on(data, tmp_path):
 # --- recurrent architectures ----------------------------------------------------------------------
 
 SMALL = (
-    "--d-model 16 --hidden 12 --layers 1 --vocab 340 --max-tokens 200 --max-length 100 --dropout 0.1 --warmup 5".split()
+    "--d-model 16 --hidden 12 --layers 1 --vocab 340 --max-tokens 200 --max-length 50 --dropout 0.1 --warmup 5".split()
 )
 LANGUAGES = ["--source", "en", "--target", "fr"]
 
@@ -418,7 +418,7 @@ def spoilt(data, tmp_path, name, content):
         (
             "test_small.en",
             (b"word " * 120 + b"\n") * 20,
-            "test_small: 20 sentences, each of more than the 99 tokens",
+            "test_small: 20 sentences, each of more than the 49 tokens",
         ),
     ],
 )
@@ -484,7 +484,7 @@ def test_missing_things(run, data, tmp_path, capsys, monkeypatch):
 
 def test_bad_sentences(run, tmp_path, capsys):
     refused(capsys, "sentence 2 is empty", "translate", "--run", run, "hello", "  ")
-    refused(capsys, "the model allows 99", "translate", "--run", run, "word " * 120)
+    refused(capsys, "the model allows 49", "translate", "--run", run, "word " * 120)
     (tmp_path / "in.txt").write_bytes(b"fine\n\nfine\n")
     refused(capsys, "in.txt line 2 is empty; remove it", "translate", "--run", run, "--input", tmp_path / "in.txt")
     (tmp_path / "in.txt").write_bytes(b"fine\n\xff\n")
@@ -573,7 +573,7 @@ def test_pairs_too_long_to_train_on_are_left_out_and_told(data, tmp_path, capsys
         tmp_path / "run",
     ]
     assert call_unreported(*usual) == 0
-    assert "left out 1 pair of more than 100 tokens" in capsys.readouterr().out
+    assert "left out 1 pair of more than 50 tokens" in capsys.readouterr().out
 
 
 def test_a_file_of_tab_separated_pairs(data, tmp_path, capsys):

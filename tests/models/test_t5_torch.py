@@ -33,11 +33,11 @@ def norm_in_full_precision(monkeypatch):
     monkeypatch.setattr(transformers.models.t5.modeling_t5.T5LayerNorm, "forward", root_mean_square_norm)
 
 
-def theirs(version, dtype=torch.float64, **changes):
+def theirs(version, dtype=torch.float64, seed=0, **changes):
     """A model of transformers with random weights; that of version 1.1 has an output layer of its
     own.
     """
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     tied = version == "version 1.0"
     config = transformers.T5Config(
         **{**SIZES, **changes}, feed_forward_proj=VERSIONS[version], tie_word_embeddings=tied
@@ -86,18 +86,22 @@ def test_logits(tmp_path, version, batch, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_greedy_generation_gives_the_same_tokens(tmp_path, version, batch, dtype):
+    """Of the first random model that says something: one in five repeats a word or two, or ends at
+    once.
+    """
     source, mask, _ = batch
-    other = theirs(version, dtype)
-    with torch.no_grad():
-        other.shared.weight *= 0.3  # else a tied model says again what it has just said
-    model = loaded(other, tmp_path)
     how = dict(attention_mask=torch.tensor(mask).long(), max_new_tokens=40, do_sample=False, use_cache=True)
-    expected = other.generate(torch.tensor(source), **how)[:, 1:].tolist()
-    found = model.generate(source, 40, mask=mask)
-    assert len({token for ids in found for token in ids}) > 3  # no mere repetition
-    for ours, whole in zip(found, expected, strict=True):
-        stop = whole.index(1) if 1 in whole else 40
-        assert ours == whole[:stop]
+    for seed in range(30):
+        other = theirs(version, dtype, seed)
+        with torch.no_grad():
+            other.shared.weight *= 0.3  # else a tied model says again what it has just said
+        rows = other.generate(torch.tensor(source), **how)[:, 1:].tolist()
+        expected = [row[: row.index(1)] if 1 in row else row for row in rows]
+        if len({token for row in expected for token in row}) > 3:
+            break
+    else:
+        pytest.fail("none of the models says more than three different words")
+    assert loaded(other, tmp_path).generate(source, 40, mask=mask) == expected
 
 
 def test_one_step_of_training_changes_all_parameters_alike(tmp_path, version, batch):

@@ -12,8 +12,9 @@ How far F and B, and D(h) and D(h/2), are apart bounds the error of R, and so do
 f. At a kink F and B differ by the same jump at every step. No derivative exists there, and every
 slope between the two will do.
 
-A first look takes f(h) and f(-h) alone: D, and (f(h) - f(0)) / h and (f(0) - f(-h)) / h in the place
-of F and B. With a step at which these differ little (``QUICK``) that is enough for most claims.
+A first look takes f(h) and f(-h) alone: D, and (f(h) - f(0)) / h and (f(0) - f(-h)) / h in the
+place of F and B. With a step at which these differ little (``QUICK``) that is enough for most
+claims.
 
 f is a sum over outputs, each times its cotangent. They are subtracted before they are summed, so
 that an output that does not move brings no rounding error.

@@ -12,6 +12,10 @@ How far F and B, and D(h) and D(h/2), are apart bounds the error of R, and so do
 f. At a kink F and B differ by the same jump at every step. No derivative exists there, and every
 slope between the two will do.
 
+A first look takes f(h) and f(-h) alone: D, and (f(h) - f(0)) / h and (f(0) - f(-h)) / h in the
+place of F and B. With a step at which these differ little (``QUICK``) that is enough for most
+claims.
+
 f is a sum over outputs, each times its cotangent. They are subtracted before they are summed, so
 that an output that does not move brings no rounding error.
 """
@@ -159,6 +163,14 @@ class Differences:
         last = self.of(STEPS[-1])
         return self.converges() and abs(last.slope) <= last.uncertainty <= VANISHED * self.of(STEP).uncertainty
 
+    def stays(self):
+        """Whether f moves by the same slopes on both sides within a step and within a thousandth of
+        it, as at a kink and where a slope is not 0; those of a square become 0.
+        """
+        wide, close = self.by_two(STEP), self.by_two(SIDES[-1])
+        apart = max(abs(wide.ahead - close.ahead), abs(wide.behind - close.behind))
+        return not close.is_still() and apart <= 0.1 * max(abs(close.ahead), abs(close.behind))
+
     def is_smooth(self):
         """Whether two steps that have seen f bend by little show one slope: one may by chance."""
         alike = (
@@ -187,11 +199,11 @@ class Differences:
         """Whether f is elsewhere beside 0: as far within the finest step as within ``h``, on both
         sides. Then it has no derivative.
         """
-        wide = self.of(h)
+        wide = self.by_two(h)
         far = h * max(abs(wide.ahead), abs(wide.behind))
         if not (math.isfinite(far) and far > JUMP * (wide.size + self.movement())):
             return False
-        close = self.of(NEAREST)
+        close = self.by_two(NEAREST)
         apart = max(abs(NEAREST * getattr(close, side) - h * getattr(wide, side)) for side in ("ahead", "behind"))
         self.in_place = math.isfinite(apart) and apart <= 0.05 * far
         return self.in_place

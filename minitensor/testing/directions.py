@@ -171,7 +171,7 @@ class _Lines:
         cancelling = min(problem.cancelling, float(np.abs(direction).max()))
         cancelling = min(1.0, problem.cancelling) if relative else max(1.0, cancelling)
         sizes_of = (wobble, problem.scale, cancelling, floor, problem.cancelling)
-        found = judge(line, claimed, smallest, lambda slope: tolerance(slope, loose), *sizes_of)
+        found = judge(line, claimed, smallest, lambda slope: tolerance(slope, loose), *sizes_of, many=len(group) > 1)
         sizes = np.abs(self.value[group])
         settled = found.word == "right" and not found.coarse
         if settled or relative or not ((sizes > 0) & (sizes < SMALL)).all():

@@ -56,7 +56,9 @@ class Verdict(NamedTuple):
     beyond: float = 0.0
 
 
-def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=0.0, floor=0.0, made_of=0.0):
+def judge(
+    line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=0.0, floor=0.0, made_of=0.0, many=False
+):
     """Whether ``claimed`` is the derivative of ``line`` at 0.
 
     line: a function from a float to a list of pairs (cotangent, output). smallest: magnitude of the
@@ -66,11 +68,23 @@ def judge(line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=
     outputs are made of, if larger than theirs. cancelling: size of numbers that may cancel in a
     claim, if larger still. floor: the part of the tolerance that nobody asked for, rounding of the
     claim: where it would hide the smallest part, the claim is blurred. made_of: size of the numbers
-    that a gradient is made of, if the outputs are one.
+    that a gradient is made of, if the outputs are one. many: whether ``line`` moves many elements,
+    of which it is enough to know that not all are right: the word is "kink" then as soon as it is
+    clear that the claim is not 0.
     """
     differences = Differences(line, wobble, scale, made_of)
     steps, rounded, hidden = sorted(STEPS, reverse=True), False, None
-    if smallest is not None:
+    if smallest is None:
+        flat = differences.by_two(max(STEPS))
+        if flat.is_still():
+            return Verdict("right", flat.slope, share(claimed, flat.slope, SURE * flat.rounding))
+        if differences.jumps(STEP):
+            return Verdict("kink", flat.slope)
+        if differences.stays():
+            if many:
+                return Verdict("kink", flat.slope)
+            steps = [*SIDES, *(h for h in steps if h not in SIDES)]
+    else:
         first = differences.by_two(QUICK)
         # Where rounding hides the slope from a step, finer ones see less.
         coarse = SURE * differences.rounding(STEP)[1] > VISIBLE * smallest

@@ -171,6 +171,17 @@ class Differences:
         apart = max(abs(wide.ahead - close.ahead), abs(wide.behind - close.behind))
         return not close.is_still() and apart <= 0.1 * max(abs(close.ahead), abs(close.behind))
 
+    def kinks(self):
+        """Whether the slopes of both sides differ by the same jump within a step and within a small
+        one; where f bends, the difference shrinks with the step.
+        """
+        close = self.by_two(QUICK)
+        jump = close.ahead - close.behind
+        if not abs(jump) > SURE * close.rounding:
+            return False
+        wide = self.by_two(STEP)
+        return abs(wide.ahead - wide.behind - jump) <= 0.1 * abs(jump)
+
     def is_smooth(self):
         """Whether two steps that have seen f bend by little show one slope: one may by chance."""
         alike = (

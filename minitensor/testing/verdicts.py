@@ -69,33 +69,17 @@ def judge(
     claim, if larger still. floor: the part of the tolerance that nobody asked for, rounding of the
     claim: where it would hide the smallest part, the claim is blurred. made_of: size of the numbers
     that a gradient is made of, if the outputs are one. many: whether ``line`` moves many elements,
-    of which it is enough to know that not all are right: the word is "kink" then as soon as it is
-    clear that the claim is not 0.
+    of which it is enough to know that not all are right: the word is "kink" then as soon as one is
+    seen, or a slope where the claim is 0.
     """
     differences = Differences(line, wobble, scale, made_of)
-    steps, rounded, hidden = sorted(STEPS, reverse=True), False, None
-    if smallest is None:
-        flat = differences.by_two(max(STEPS))
-        if flat.is_still():
-            return Verdict("right", flat.slope, share(claimed, flat.slope, SURE * flat.rounding))
-        if differences.jumps(STEP):
-            return Verdict("kink", flat.slope)
-        if differences.stays():
-            if many:
-                return Verdict("kink", flat.slope)
-            steps = [*SIDES, *(h for h in steps if h not in SIDES)]
-    else:
-        first = differences.by_two(QUICK)
-        # Where rounding hides the slope from a step, finer ones see less.
-        coarse = SURE * differences.rounding(STEP)[1] > VISIBLE * smallest
-        rounded = coarse or differences.of(STEP).is_rounding()
-        hidden = _hidden(differences, first, claimed, smallest, tolerance) if coarse else None
-        steps = steps if coarse else COARSE_FIRST if rounded else STEPS
-    verdict = hidden or _judge(differences, steps, rounded, claimed, smallest, tolerance, cancelling)
+    verdict, steps, rounded = _first_look(differences, claimed, smallest, tolerance, many)
+    seen_at_once = verdict is not None
+    verdict = verdict or _judge(differences, steps, rounded, claimed, smallest, tolerance, cancelling)
     # Right, but only since a step says so little: finer ones may tell, if f moves in them.
     by_grace = verdict.coarse and not abs(claimed - verdict.numeric) <= tolerance(verdict.numeric)
     by_grace = by_grace and not differences.is_still(STEPS[-1])
-    if (verdict.word != "right" or by_grace) and not differences.in_place and not hidden:
+    if (verdict.word != "right" or by_grace) and not differences.in_place and not seen_at_once:
         smooth = differences.is_smooth()
         finer = _resolved(differences, claimed, smallest, tolerance, cancelling, verdict)
         if finer is None and verdict.word == "wrong" and not smooth:
@@ -104,6 +88,31 @@ def judge(
     if verdict.word == "right" and smallest is not None and floor > VISIBLE * smallest:
         return verdict._replace(word="blurred")
     return verdict
+
+
+def _first_look(differences, claimed, smallest, tolerance, many):
+    """``(verdict, steps, rounded)`` by a few pairs of points: the verdict if they suffice, else
+    None and what ``_judge`` is to look at.
+    """
+    largest_first = sorted(STEPS, reverse=True)
+    sides_first = [*SIDES, *(h for h in largest_first if h not in SIDES)]
+    if smallest is None:
+        flat = differences.by_two(max(STEPS))
+        if flat.is_still():
+            return Verdict("right", flat.slope, share(claimed, flat.slope, SURE * flat.rounding)), (), False
+        if differences.jumps(STEP):
+            return Verdict("kink", flat.slope), (), False
+        if differences.stays():
+            return Verdict("kink", flat.slope) if many else None, sides_first, False
+        return None, largest_first, False
+    first = differences.by_two(QUICK)
+    if differences.kinks():
+        return Verdict("kink", first.slope) if many else None, sides_first, False
+    # Where rounding hides the slope from a step, finer ones see less.
+    if SURE * differences.rounding(STEP)[1] > VISIBLE * smallest:
+        return _hidden(differences, first, claimed, smallest, tolerance), largest_first, True
+    rounded = differences.of(STEP).is_rounding()
+    return None, COARSE_FIRST if rounded else STEPS, rounded
 
 
 def settled_at_once(line, claimed, smallest, allowed, wobble, scale, floor):

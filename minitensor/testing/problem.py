@@ -235,7 +235,8 @@ class Problem:
         """The first-order gradients of all wanted inputs as raw arrays, with everything that a rule
         is given frozen.
         """
-        return self.pulled(*self.record(wanted), cotangents)
+        outputs, leaves = self.record(wanted)
+        return self.pulled(outputs, leaves, cotangents)
 
     def pulled(self, outputs, leaves, cotangents):
         """As ``gradients``, of outputs that are recorded already."""

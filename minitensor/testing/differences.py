@@ -81,6 +81,7 @@ class Differences:
         self.line, self.wobble, self.made_of = line, wobble, made_of
         self.still_at: dict[float, list] = {}  # by step, which outputs do not move
         self.smooth: list[Estimate] = []  # of the steps that have seen f bend by little
+        self.glimpses: list[Estimate] = []  # of these, what two points alone say
         self.in_place = False  # whether a kink is no farther than the finest steps can tell
         self.known: dict[float, Estimate] = {}
         self.known_by_two: dict[float, Estimate] = {}
@@ -107,7 +108,7 @@ class Differences:
         far = [_difference(side, self.middle) for side in sides]
         ahead, behind = (4 * far[2] - far[0]) / h, (far[1] - 4 * far[3]) / h
         bend = max(abs(ahead - behind), abs(wide - narrow))
-        return self._estimate(h, (4 * narrow - wide) / 3, ahead, behind, bend, far)
+        return self._estimate(h, (4 * narrow - wide) / 3, ahead, behind, bend, far, self.smooth)
 
     def by_two(self, h):
         """The slope by f(h) and f(-h) alone, with half the calls: D(h), whose error O(h^2) is far
@@ -122,7 +123,7 @@ class Differences:
         self._moved(*sides)
         far = [_difference(side, self.middle) for side in sides]
         ahead, behind = far[0] / h, -far[1] / h
-        return self._estimate(h, (ahead + behind) / 2, ahead, behind, abs(ahead - behind), far)
+        return self._estimate(h, (ahead + behind) / 2, ahead, behind, abs(ahead - behind), far, self.glimpses)
 
     def _moved(self, right, left):
         """Which outputs differ from those at 0 on one of two sides; they are ``live`` from now
@@ -133,13 +134,13 @@ class Differences:
             live |= here
         return moved
 
-    def _estimate(self, h, slope, ahead, behind, bend, far):
-        """What one step says; noted if it has seen f bend by little."""
+    def _estimate(self, h, slope, ahead, behind, bend, far, smooth):
+        """What one step says; noted in ``smooth`` if it has seen f bend by little."""
         size, rounding = self.rounding(h)
         found = Estimate(slope, ahead, behind, bend + rounding, rounding, size)
         noise = SURE * (rounding * h - self.wobble)
         if bend * h <= max(noise, ROUGH * self.movement(far)):
-            self.smooth.append(found)
+            smooth.append(found)
         return found
 
     def rounding(self, h):
@@ -182,11 +183,13 @@ class Differences:
         wide = self.by_two(STEP)
         return abs(wide.ahead - wide.behind - jump) <= 0.1 * abs(jump)
 
-    def is_smooth(self):
-        """Whether two steps that have seen f bend by little show one slope: one may by chance."""
+    def is_smooth(self, glimpses=()):
+        """Whether two steps, or one and one of ``glimpses``, that have seen f bend by little show
+        one slope: one may by chance.
+        """
         alike = (
             abs(a.slope - b.slope) <= a.uncertainty + b.uncertainty + 0.1 * max(abs(a.slope), abs(b.slope))
-            for a, b in itertools.combinations(self.smooth, 2)
+            for a, b in itertools.combinations([*self.smooth, *glimpses], 2)
         )
         return any(alike) or self.converges()
 
@@ -210,11 +213,11 @@ class Differences:
         """Whether f is elsewhere beside 0: as far within the finest step as within ``h``, on both
         sides. Then it has no derivative.
         """
-        wide = self.by_two(h)
+        wide = self.of(h)
         far = h * max(abs(wide.ahead), abs(wide.behind))
         if not (math.isfinite(far) and far > JUMP * (wide.size + self.movement())):
             return False
-        close = self.by_two(NEAREST)
+        close = self.of(NEAREST)
         apart = max(abs(NEAREST * getattr(close, side) - h * getattr(wide, side)) for side in ("ahead", "behind"))
         self.in_place = math.isfinite(apart) and apart <= 0.05 * far
         return self.in_place

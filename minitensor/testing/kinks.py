@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minitensor.engine.mode import enable_grad
 from minitensor.testing.differences import EPSILON, SIDES, SURE
 from minitensor.testing.problem import freeze
 from minitensor.testing.verdicts import Verdict
@@ -216,7 +217,8 @@ def chosen(problem, i, place, claimed, cotangents=None):
     given = problem.cotangents_given if cotangents is None else cotangents
     seeds = tuple(c for c in given if c is not None)
     floats = [k for k, v in enumerate(problem.values) if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
-    found = problem.at_kinks(seeds[0] if len(seeds) == 1 else seeds, *problem.packed(problem.values))
+    with enable_grad():  # it may take gradients itself
+        found = problem.at_kinks(seeds[0] if len(seeds) == 1 else seeds, *problem.packed(problem.values))
     found = found if isinstance(found, (tuple, list)) else (found,)
     choice = found[i] if len(found) == len(problem.values) else found[floats.index(i)]
     right = float(np.broadcast_to(choice, problem.values[i].shape).reshape(-1)[place])

@@ -21,7 +21,7 @@ from minitensor.testing.profiles import like
 __all__ = ["Problem", "as_inputs", "check_options", "freeze", "generator", "name_of", "show"]
 
 
-SMALL = 2**14  # bytes of inputs whose outputs are remembered
+SMALL = 2**12  # bytes of inputs, and of outputs, that are remembered
 REMEMBERED = 2**12  # outputs beside the inputs that are
 
 
@@ -211,7 +211,7 @@ class Problem:
             outputs = self.evaluate(values)
         except refusals:
             outputs = [np.full(o.shape, np.nan) for o in self.evaluate()]
-        if known is not None and len(self.beside) < REMEMBERED:
+        if known is not None and len(self.beside) < REMEMBERED and sum(o.nbytes for o in outputs) <= SMALL:
             self.beside[known] = outputs
         return outputs
 

@@ -97,7 +97,7 @@ def _first_look(differences, claimed, smallest, tolerance, many):
     largest_first = sorted(STEPS, reverse=True)
     sides_first = [*SIDES, *(h for h in largest_first if h not in SIDES)]
     if smallest is None:
-        flat = differences.by_two(max(STEPS))
+        flat = differences.of(max(STEPS))
         if flat.is_still():
             return Verdict("right", flat.slope, share(claimed, flat.slope, SURE * flat.rounding)), (), False
         if differences.jumps(STEP):
@@ -106,6 +106,10 @@ def _first_look(differences, claimed, smallest, tolerance, many):
             return Verdict("kink", flat.slope) if many else None, sides_first, False
         return None, largest_first, False
     first = differences.by_two(QUICK)
+    allowed = tolerance(first.slope)
+    if _settled(claimed, smallest, first, allowed):
+        part = share(claimed, first.slope, allowed + SURE * first.uncertainty)
+        return Verdict("right", first.slope, part), (), False
     if differences.kinks():
         return Verdict("kink", first.slope) if many else None, sides_first, False
     # Where rounding hides the slope from a step, finer ones see less.
@@ -123,7 +127,7 @@ def settled_at_once(line, claimed, smallest, allowed, wobble, scale, floor):
     """
     differences = Differences(line, wobble, scale)
     if smallest is None:
-        found = differences.by_two(max(STEPS))
+        found = differences.of(max(STEPS))
         return share(claimed, found.slope, SURE * found.rounding) if found.is_still() else None
     if floor > VISIBLE * smallest:
         return None
@@ -146,11 +150,11 @@ def _hidden(differences, first, claimed, smallest, tolerance):
     """
     best = differences.of(max(STEPS))
     if not best.uncertainty <= 2 * best.rounding:  # else no other step is surer
-        best = min((differences.of(h) for h in COARSE), key=lambda e: e.uncertainty)
+        best = min((differences.of(h) for h in COARSE_FIRST[:3]), key=lambda e: e.uncertainty)
     bound, allowed = SURE * best.uncertainty, tolerance(best.slope)
     beyond = bound / max(VISIBLE * smallest, allowed)
     agrees = beyond > 1.0 and abs(claimed - best.slope) <= allowed + bound
-    if agrees and differences.is_smooth() and (first.is_still() or differences.is_still(STEPS[-1])):
+    if agrees and differences.is_smooth(differences.glimpses) and (first.is_still() or differences.is_still(STEPS[-1])):
         return Verdict("blurred", best.slope, beyond=beyond)
     return None
 

@@ -456,6 +456,39 @@ def test_no_point_is_computed_twice_and_minus_zero_is_another():
     assert len(calls) == 3  # what was replaced is another problem
 
 
+def test_outputs_that_are_large_are_not_remembered():
+    problem = Problem(lambda x: x[:, None] * mt.ones((1, 1000)), [np.array([1.0, 2.0])])
+    beside = [np.array([1.5, 2.5])]
+    assert problem.evaluate_beside(beside)[0] is not problem.evaluate_beside(beside)[0]
+
+
+@pytest.mark.parametrize("period", [0.37, 0.01, 0.001])
+def test_a_zero_where_waves_come_back_at_the_largest_step(period):
+    wave = op_of(lambda xp, x: xp.sin(2 * np.pi * x / period), lambda xp, g, x: 0 * g)
+    with pytest.raises(AssertionError, match="by its rule but"):
+        gradcheck(wave, [np.array([0.05, 0.4, 1.3])])
+
+
+def test_a_wrong_slope_of_a_narrow_bell_on_a_large_number():
+    """Narrower than the largest steps, and hidden by rounding in the fine ones."""
+    y = np.random.default_rng(3).normal(size=12)
+    bell = op_of(
+        lambda xp, y: 1 + 1e-9 * xp.exp(-((10 * y) ** 2)),
+        lambda xp, g, y: -0.5 * g * 1e-9 * 200 * y * xp.exp(-((10 * y) ** 2)),
+    )
+    with pytest.raises(AssertionError, match="by its rule but"):
+        gradcheck(bell, [y])
+
+
+def test_a_documented_choice_may_take_gradients():
+    def choice(g, x):
+        x = mt.tensor(x, requires_grad=True)
+        return mt.grad(mt.sum(x * g) * 7.0, x).data
+
+    rule = op_of(lambda xp, x: xp.maximum(x, 0.0), lambda xp, g, x: g * xp.where(x == 0, 7.0, x > 0))
+    assert gradcheck(rule, [np.array([0.0, 2.0])], at_kinks=choice).kinks == 1
+
+
 def test_what_is_hidden_by_rounding_is_not_looked_at_in_finer_steps():
     function, calls = counted(lambda x: mt.sum(mt.exp(x)) + 1e3)
     report = check_op(function, [np.array([0.5, -25.0])], order=1)

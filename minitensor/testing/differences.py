@@ -24,14 +24,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 
 __all__ = [
     "COARSE", "COARSE_FIRST", "EPSILON", "FINE", "FINEST", "QUICK", "SIDES", "STEP", "STEPS", "SURE", "Differences", "Estimate",
-    "complex_slope", "confirms", "differ", "grows", "is_kink",
+    "differ", "grows", "is_kink",
 ]  # fmt: skip
 
 STEP = 1e-3  # nearly always enough
@@ -136,20 +135,28 @@ class Differences:
 
     def _estimate(self, h, slope, ahead, behind, bend, far, smooth):
         """What one step says; noted in ``smooth`` if it has seen f bend by little."""
-        size, rounding = self.rounding(h)
+        size = self._moving()
+        noise = self._noise(size)
+        rounding = (noise + self.wobble) / h
         found = Estimate(slope, ahead, behind, bend + rounding, rounding, size)
-        noise = SURE * (rounding * h - self.wobble)
-        if bend * h <= max(noise, ROUGH * self.movement(far)):
+        if bend * h <= max(SURE * noise, ROUGH * self.movement(far)):
             smooth.append(found)
         return found
 
     def rounding(self, h):
-        """``(size, error)``: the size of the outputs that are known to move, and the error of a
-        slope by a step of ``h`` that comes from rounding.
+        """The error of a slope by a step of ``h`` that comes from rounding, by the outputs that are
+        known to move.
         """
-        size = sum(float(rough[live].sum()) for rough, live in zip(self.rough, self.live))
+        return (self._noise(self._moving()) + self.wobble) / h
+
+    def _noise(self, moving):
+        """Rounding of the outputs, of which those that move have the size ``moving``."""
         rest = sum(float(still[~live].sum()) for still, live in zip(self.still, self.live))
-        return size, (EPSILON * (8 * size + rest) + self.wobble) / h
+        return EPSILON * (8 * moving + rest)
+
+    def _moving(self):
+        """The size of the outputs that are known to move, as rough as the largest."""
+        return sum(float(rough[live].sum()) for rough, live in zip(self.rough, self.live))
 
     def converges(self):
         """Whether the slope becomes surer with each finer step, as it does where only the curvature
@@ -277,29 +284,3 @@ def grows(estimates):
     steep = [max(abs(e.ahead), abs(e.behind)) for e in estimates]
     last = estimates[-1]
     return steep[0] * 2 < steep[1] and steep[1] * 2 < steep[2] and steep[-1] * SIDES[-1] > JUMP * last.size
-
-
-def confirms(line, exact, scale):
-    """Whether differences agree with the slope ``exact`` to four digits, as they do if ``line`` is
-    analytic.
-    """
-    estimate = Differences(line, 0.0, scale).of(STEP)
-    return abs(exact - estimate.slope) <= 1e-4 * abs(estimate.slope) + SURE * estimate.uncertainty
-
-
-def complex_slope(line):
-    """``Im f(ih) / h`` with h = 1e-30: the derivative of an analytic function to the last bit,
-    without cancellation.
-
-    None if the function does not take complex numbers. Squire and Trapp, SIAM Review 40 (1), 1998.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", np.exceptions.ComplexWarning)
-            outputs = line(1e-30j)
-    except (TypeError, ValueError, KeyError, NotImplementedError, np.exceptions.ComplexWarning):
-        return None
-    if not any(np.iscomplexobj(o) for _, o in outputs):
-        return None
-    slope = sum(float((c * np.imag(o)).sum()) for c, o in outputs) / 1e-30
-    return slope if math.isfinite(slope) else None

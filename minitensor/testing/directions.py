@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from minitensor.engine.mode import no_grad
-from minitensor.testing.differences import EPSILON, STEP, complex_slope, confirms, differ
+from minitensor.testing.complex_step import complex_slope, confirms
+from minitensor.testing.differences import EPSILON, STEP, differ
 from minitensor.testing.kinks import LOOKED_AT, at_kink
 from minitensor.testing.problem import freeze
 from minitensor.testing.verdicts import VISIBLE, Verdict, judge, settled_at_once, share

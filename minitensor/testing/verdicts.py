@@ -98,22 +98,21 @@ def _first_look(differences, claimed, smallest, tolerance, many):
     sides_first = [*SIDES, *(h for h in largest_first if h not in SIDES)]
     if smallest is None:
         flat = differences.of(max(STEPS))
-        if flat.is_still():
-            return Verdict("right", flat.slope, share(claimed, flat.slope, SURE * flat.rounding)), (), False
+        part = _settled(claimed, smallest, flat, tolerance(flat.slope))
+        if part is not None:
+            return Verdict("right", flat.slope, part), (), False
         if differences.jumps(STEP):
             return Verdict("kink", flat.slope), (), False
         if differences.stays():
             return Verdict("kink", flat.slope) if many else None, sides_first, False
         return None, largest_first, False
     first = differences.by_two(QUICK)
-    allowed = tolerance(first.slope)
-    if _settled(claimed, smallest, first, allowed):
-        part = share(claimed, first.slope, allowed + SURE * first.uncertainty)
+    part = _settled(claimed, smallest, first, tolerance(first.slope))
+    if part is not None:
         return Verdict("right", first.slope, part), (), False
     if differences.kinks():
         return Verdict("kink", first.slope) if many else None, sides_first, False
-    # Where rounding hides the slope from a step, finer ones see less.
-    if SURE * differences.rounding(STEP)[1] > VISIBLE * smallest:
+    if _rounded_away(differences, smallest):
         return _hidden(differences, first, claimed, smallest, tolerance), largest_first, True
     rounded = differences.of(STEP).is_rounding()
     return None, COARSE_FIRST if rounded else STEPS, rounded
@@ -127,18 +126,18 @@ def settled_at_once(line, claimed, smallest, allowed, wobble, scale, floor):
     """
     differences = Differences(line, wobble, scale)
     if smallest is None:
-        found = differences.of(max(STEPS))
-        return share(claimed, found.slope, SURE * found.rounding) if found.is_still() else None
+        return _settled(claimed, smallest, differences.of(max(STEPS)), allowed)
     if floor > VISIBLE * smallest:
         return None
-    found = differences.by_two(QUICK)
-    if not _settled(claimed, smallest, found, allowed):
-        if SURE * differences.rounding(STEP)[1] > VISIBLE * smallest:
-            return None
-        found = differences.of(STEP)
-        if not _settled(claimed, smallest, found, allowed):
-            return None
-    return share(claimed, found.slope, allowed + SURE * found.uncertainty)
+    part = _settled(claimed, smallest, differences.by_two(QUICK), allowed)
+    if part is None and not _rounded_away(differences, smallest):
+        part = _settled(claimed, smallest, differences.of(STEP), allowed)
+    return part
+
+
+def _rounded_away(differences, smallest):
+    """Whether rounding hides the smallest part from ``STEP``; finer steps see less."""
+    return SURE * differences.rounding(STEP) > VISIBLE * smallest
 
 
 def _hidden(differences, first, claimed, smallest, tolerance):
@@ -167,9 +166,9 @@ def _judge(differences, steps, rounded, claimed, smallest, tolerance, cancelling
     for h in steps:
         found = differences.of(h)
         surest = not any(e.uncertainty < found.uncertainty for e in seen.values())
-        if surest and _settled(claimed, smallest, found, tolerance(found.slope)):
-            bound = SURE * found.rounding if smallest is None else tolerance(found.slope) + SURE * found.uncertainty
-            return Verdict("right", found.slope, share(claimed, found.slope, bound))
+        part = _settled(claimed, smallest, found, tolerance(found.slope)) if surest else None
+        if part is not None:
+            return Verdict("right", found.slope, part)
         seen[h] = found
         if h == STEP and differences.jumps(h):
             return Verdict("kink", found.slope)
@@ -199,10 +198,16 @@ def _judge(differences, steps, rounded, claimed, smallest, tolerance, cancelling
     # A claim of 0 that no step has found flat is right at the most by chance, unless f becomes so.
     if smallest is None and differences.vanishes():
         return Verdict("right", best.slope)
-    visible = smallest is not None and bound <= max(VISIBLE * smallest, tolerance(best.slope))
-    part = share(claimed, best.slope, tolerance(best.slope) + bound)
-    coarse = bound > max(2 * tolerance(best.slope), CLOSE * (smallest or 0.0))
-    return Verdict("right" if visible else "blurred", best.slope, part, coarse)
+    return _agreeing(claimed, smallest, best, bound, tolerance(best.slope))
+
+
+def _agreeing(claimed, smallest, best, bound, allowed):
+    """The verdict on a claim that is near the ``best`` slope, within what is ``allowed`` and the
+    ``bound`` of that slope: right, if these let the smallest part be seen.
+    """
+    visible = smallest is not None and bound <= max(VISIBLE * smallest, allowed)
+    coarse = bound > max(2 * allowed, CLOSE * (smallest or 0.0))
+    return Verdict("right" if visible else "blurred", best.slope, share(claimed, best.slope, allowed + bound), coarse)
 
 
 def _by_coarse(seen, claimed, smallest, tolerance):
@@ -211,10 +216,10 @@ def _by_coarse(seen, claimed, smallest, tolerance):
     """
     best = min(seen.values(), key=lambda e: e.uncertainty)
     bound, allowed = SURE * best.uncertainty, tolerance(best.slope)
-    if bound <= max(VISIBLE * smallest, allowed) and abs(claimed - best.slope) <= allowed + bound:
-        coarse = bound > max(2 * allowed, CLOSE * smallest)
-        return Verdict("right", best.slope, share(claimed, best.slope, allowed + bound), coarse)
-    return None
+    if not abs(claimed - best.slope) <= allowed + bound:
+        return None
+    verdict = _agreeing(claimed, smallest, best, bound, allowed)
+    return verdict if verdict.word == "right" else None
 
 
 def _resolved(differences, claimed, smallest, tolerance, cancelling, verdict):
@@ -277,9 +282,12 @@ def _bounds(seen):
 
 
 def _settled(claimed, smallest, found, allowed):
-    """Whether one step suffices to see that the claim is right."""
+    """The error of the claim as a share of what is allowed, if one step suffices to see that it is
+    right; else None.
+    """
     if smallest is None:  # flat on both sides: a kink that is just within the step would show
-        return found.is_still()
+        return share(claimed, found.slope, SURE * found.rounding) if found.is_still() else None
     bound = SURE * found.uncertainty
     near = min(bound, CLOSE * smallest)  # not the bound: a finer step may show an error that this one allows
-    return bound <= VISIBLE * smallest and abs(claimed - found.slope) <= allowed + near
+    right = bound <= VISIBLE * smallest and abs(claimed - found.slope) <= allowed + near
+    return share(claimed, found.slope, allowed + bound) if right else None

@@ -16,7 +16,7 @@ from minitensor.models.published_values import checked
 
 __all__ = [
     "CONFIG", "GENERATION", "GENERATION_CONFIG", "SEARCH", "PublishedConfig", "check_tokens", "check_usual", "extras", "fields_of",
-    "naming", "read_config", "read_generation", "read_json", "values_of", "with_generation", "with_labels", "written",
+    "naming", "read_config", "read_generation", "read_json", "values_of", "with_generation", "unusual", "with_labels", "written",
 ]  # fmt: skip
 
 
@@ -81,14 +81,18 @@ COMMON = {
 }
 
 
+def unusual(values, usual):
+    """The names of ``values`` that are neither null nor the ``usual`` ones."""
+    return [name for name, value in usual.items() if values.get(name) not in (None, value)]
+
+
 def check_usual(values, usual, model, file=CONFIG):
     """Raise ValueError for a value of ``file`` that is neither null nor the ``usual`` one.
 
     model: what is made for that one alone, for the error.
     """
-    for name, value in usual.items():
-        if values.get(name) not in (None, value):
-            raise ValueError(f"{file}: {name} is {values[name]!r}; {model} is made for {value!r} alone")
+    for name in unusual(values, usual):
+        raise ValueError(f"{file}: {name} is {values[name]!r}; {model} is made for {usual[name]!r} alone")
 
 
 def check_common(values, model, is_encoder_decoder):

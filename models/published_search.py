@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 
-from minitensor.models.published_config import check_usual
+from minitensor.models.published_config import check_usual, unusual
 
 __all__ = ["refuse_search", "tell_search"]
 
@@ -47,8 +47,7 @@ def refuse_search(values, file, method):
 
 def tell_search(values, file, method):
     """Warn, in one warning, of the values of ``file`` that ``method`` does not obey."""
-    usual = USUAL | BEAMS
-    odd = [f"{name} is {values[name]!r}" for name in usual if values.get(name) not in (None, usual[name])]
+    odd = [f"{name} is {values[name]!r}" for name in unusual(values, USUAL | BEAMS)]
     if odd:
         problem = f"{file}: {', '.join(odd)}; {method} does not obey this, it searches as its arguments say"
         warnings.warn(problem, stacklevel=4)  # where from_pretrained is called

@@ -27,20 +27,29 @@ def find():
     _of_modules[:] = [(generator, generator.bit_generator.state) for generator in found]
 
 
+@functools.cache  # it is asked before each of thousands of tests
+def _start(library):
+    """Where the global stream of a library starts."""
+    if library == "random":
+        return random.Random(0).getstate()
+    if library == "numpy":
+        return sys.modules["numpy"].random.RandomState(0).get_state()  # noqa: NPY002
+    return sys.modules["torch"].Generator().manual_seed(0).get_state()
+
+
 def _streams():
     """``(read, write, start)`` of each stream; of a library only if something has imported it."""
     for generator, start in _of_modules:
         own = generator.bit_generator
         yield functools.partial(getattr, own, "state"), functools.partial(setattr, own, "state"), start
-    yield random.getstate, random.setstate, random.Random(0).getstate()
+    yield random.getstate, random.setstate, _start("random")
     if numpy := sys.modules.get("numpy"):
-        legacy = numpy.random
-        yield legacy.get_state, legacy.set_state, legacy.RandomState(0).get_state()  # noqa: NPY002
+        yield numpy.random.get_state, numpy.random.set_state, _start("numpy")  # noqa: NPY002
     if ours := sys.modules.get("minitensor.random"):
         default = ours.default
         yield functools.partial(getattr, default, "state"), functools.partial(setattr, default, "state"), (0, 0, 0)
     if torch := sys.modules.get("torch"):
-        yield torch.get_rng_state, torch.set_rng_state, torch.Generator().manual_seed(0).get_state()
+        yield torch.get_rng_state, torch.set_rng_state, _start("torch")
 
 
 def restart():

@@ -87,7 +87,8 @@ class Evaluates(Program):
         run, device = self.open(options)
         translator, data = Translator(run, options.weights, device), run.about["data"]
         targets = targets_of(data) if options.to is None else [one_target(data, options.to)]
-        others = self._open_others(options, run, targets) if options.against else {}
+        against = self._open_other(options.against) if options.against else None
+        others = self._translators_of(against, options, run, targets) if against else {}
         changes = {"skip_blank": True} if options.skip_blank else {}
         corpora, own = load_to_test(self, run, options.data, **changes, only=targets[0] if options.to else None)
         splits = {target: _splits(corpora[target], own, options.split) for target in targets}
@@ -95,8 +96,8 @@ class Evaluates(Program):
             for corpus in corpora.values():
                 _tell_left_out(corpus)
             tell_seen(self, run, corpora)
-        if options.against:
-            self._tell_unlike(run, self._open_other(options), corpora)
+        if against:
+            self._tell_unlike(run, against, corpora)
         details = options.details or bool(options.page)
         found = []
         for target in targets:
@@ -113,11 +114,11 @@ class Evaluates(Program):
                 translations, *theirs = [
                     each.translate(sources, where=f"{name} sentence", **how) for each in (ours, other) if each
                 ]
-                against = (options.against, theirs[0]) if theirs else None
+                named = (options.against, theirs[0]) if theirs else None
                 title = f"{name}, {counted(len(pairs), 'sentence')}{remark}"
                 languages = data["source"], target
                 cased = not other or other.lower_case == ours.lower_case
-                judged: dict[str, Any] = {"against": against, "cased": cased, "details": details, "words": words}
+                judged: dict[str, Any] = {"against": named, "cased": cased, "details": details, "words": words}
                 found.append(evaluation(title, pairs, translations, languages, **judged))
                 found[-1].tell(options.details)
         if options.page:
@@ -161,11 +162,16 @@ class Evaluates(Program):
         language = one_target(run.about["data"], options.to)
         return run, into(Translator(run, options.weights, device), run.about["data"], language)
 
-    def _open_others(self, options: argparse.Namespace, run: Run, targets: Sequence[str]) -> dict[str, Translator]:
-        """The translators of --against, by target language. Raises UserError if its languages are
-        others.
+    def _open_other(self, folder: str) -> Run:
+        """The run of --against."""
+        return Run.open(Path(folder), self.name, self.settings, self._data_names)
+
+    def _translators_of(
+        self, other: Run, options: argparse.Namespace, run: Run, targets: Sequence[str]
+    ) -> dict[str, Translator]:
+        """The translators of ``other``, by the target languages of ``run``. Raises UserError if its
+        languages are others.
         """
-        other = self._open_other(options)
         source, theirs = run.about["data"]["source"], other.about["data"]
         known = targets_of(theirs)
         same = {target: next((name for name in known if same_language(name, target)), None) for target in targets}
@@ -176,10 +182,6 @@ class Evaluates(Program):
             )
         translator = Translator(other, options.weights, options.device or other.settings.device)
         return {target: into(translator, theirs, str(name)) for target, name in same.items()}
-
-    def _open_other(self, options: argparse.Namespace) -> Run:
-        """The run given by --against."""
-        return Run.open(Path(options.against), self.name, self.settings, self._data_names)
 
     def _tell_unlike(self, run: Run, other: Run, corpora: Corpora) -> None:
         """Say on stderr what makes the scores of two runs unlike: that one writes lower case alone,

@@ -35,6 +35,7 @@ __all__ = ["Exercise", "Refused", "Result", "check", "derivatives", "exercise", 
            "op_rules", "same", "shade", "side_by_side"]  # fmt: skip
 
 ORDINALS = ("first", "second", "third")
+AGAIN = 1.0  # seconds after which a solution that went on is stopped again
 PATIENCE = 20.0  # seconds of computing that an exercise may take
 
 
@@ -330,12 +331,16 @@ def _failure(error: BaseException, file: str) -> str:
 def _patience() -> Iterator[None]:
     """Raise ``TooLong`` in this thread after ``PATIENCE`` seconds of computing, or six times as
     many on the clock, where threads can be started. Loading a lesson does not count.
+
+    It is raised again each second until the work ends: Python ignores what is raised while the
+    garbage collector calls back.
     """
     this, lock, over = threading.get_ident(), threading.Lock(), False
     computed, clock, loaded = time.process_time(), time.monotonic(), loading()[1]
 
     def look() -> None:
         nonlocal clock
+        pause = 0.05
         while True:
             busy, spent = loading()
             used = time.process_time() - computed - (spent - loaded)
@@ -346,15 +351,23 @@ def _patience() -> Iterator[None]:
                     return
                 if not busy and (used >= PATIENCE or time.monotonic() - clock >= 6 * PATIENCE):
                     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(this), ctypes.py_object(TooLong))
-                    return
-            done.wait(0.05)
+                    pause = AGAIN
+            done.wait(pause)
 
     done = threading.Event()
     with contextlib.suppress(RuntimeError):  # a browser has no threads
         threading.Thread(target=look, daemon=True).start()
-    try:
-        yield
-    finally:
+
+    def end() -> None:
+        nonlocal over
         with lock:
             over = True
         done.set()
+
+    try:
+        try:
+            yield
+        finally:
+            end()
+    finally:
+        end()  # again, should TooLong have come in the first

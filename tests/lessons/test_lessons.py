@@ -4,6 +4,7 @@ refused in words.
 
 import ast
 import functools
+import gc
 import json
 import os
 import re
@@ -176,6 +177,14 @@ def learner(tmp_path, text):
     return path
 
 
+@pytest.fixture
+def uncollected():
+    """No garbage is collected: of a whole suite that takes longer than a short patience."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
 @pytest.mark.parametrize(
     "text, reason",
     [
@@ -197,7 +206,7 @@ def learner(tmp_path, text):
         ),
     ],
 )
-def test_a_solution_that_fails_is_told_kindly(text, reason, tmp_path, monkeypatch):
+def test_a_solution_that_fails_is_told_kindly(text, reason, tmp_path, monkeypatch, uncollected):
     monkeypatch.setattr(grading, "PATIENCE", 0.2)
     first, *others = grading.check(find(1), learner(tmp_path, text))
     assert first.verdict == "refused"
@@ -205,7 +214,24 @@ def test_a_solution_that_fails_is_told_kindly(text, reason, tmp_path, monkeypatc
     assert [other.verdict for other in others] == ["passed", "passed"]
 
 
-def test_waiting_is_no_computing_but_ends_too_and_loading_a_lesson_takes_no_time(tmp_path, monkeypatch):
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_solution_that_goes_on_is_stopped_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(grading, "PATIENCE", 0.1)
+    monkeypatch.setattr(grading, "AGAIN", 0.1)
+    text = """
+    class Garbage:
+        def __del__(self):
+            while True:  # what is raised in here is ignored
+                pass
+    Garbage()
+    while True:
+        pass"""
+    first, *others = grading.check(find(1), learner(tmp_path, text))
+    assert "did not come to an end" in first.reason
+    assert [other.verdict for other in others] == ["passed", "passed"]
+
+
+def test_waiting_is_no_computing_but_ends_too_and_loading_a_lesson_takes_no_time(tmp_path, monkeypatch, uncollected):
     monkeypatch.setattr(grading, "PATIENCE", 0.2)
     first, *_ = grading.check(find(1), learner(tmp_path, "    import time\n    while True:\n        time.sleep(0.01)"))
     assert "did not come to an end" in first.reason
@@ -241,7 +267,7 @@ def test_a_file_of_an_editor_that_marks_utf_8_is_graded(tmp_path, monkeypatch, c
     assert max(map(len, capsys.readouterr().out.splitlines())) < 240
 
 
-def test_a_file_that_cannot_run_is_told_kindly(tmp_path, capsys, monkeypatch):
+def test_a_file_that_cannot_run_is_told_kindly(tmp_path, capsys, monkeypatch, uncollected):
     monkeypatch.setattr(grading, "PATIENCE", 0.2)
     monkeypatch.setattr(judge, "check", grading.check)  # in this process, to save time
     path = tmp_path / "mine.py"

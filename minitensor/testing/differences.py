@@ -83,6 +83,7 @@ class Differences:
         self.glimpses: list[Estimate] = []  # of these, what two points alone say
         self.in_place = False  # whether a kink is no farther than the finest steps can tell
         self.known: dict[float, Estimate] = {}
+        self.far: dict[float, list] = {}  # by step, how far f moves on both sides
         self.known_by_two: dict[float, Estimate] = {}
         self.middle = line(0.0)
         self.live = [np.zeros(np.shape(o), dtype=bool) for _, o in self.middle]
@@ -105,6 +106,7 @@ class Differences:
         self.still_at[h] = [~here for here in self._moved(right, left)]
         wide, narrow = _difference(right, left) / (2 * h), _difference(near_right, near_left) / h
         far = [_difference(side, self.middle) for side in sides]
+        self.far[h] = far[:2]
         ahead, behind = (4 * far[2] - far[0]) / h, (far[1] - 4 * far[3]) / h
         bend = max(abs(ahead - behind), abs(wide - narrow))
         return self._estimate(h, (4 * narrow - wide) / 3, ahead, behind, bend, far, self.smooth)
@@ -118,9 +120,11 @@ class Differences:
         return self.known_by_two[h]
 
     def _by_two(self, h):
-        sides = [self.line(t) for t in (h, -h)]
-        self._moved(*sides)
-        far = [_difference(side, self.middle) for side in sides]
+        far = self.far.get(h)
+        if far is None:
+            sides = [self.line(t) for t in (h, -h)]
+            self._moved(*sides)
+            far = [_difference(side, self.middle) for side in sides]
         ahead, behind = far[0] / h, -far[1] / h
         return self._estimate(h, (ahead + behind) / 2, ahead, behind, abs(ahead - behind), far, self.glimpses)
 
@@ -216,15 +220,16 @@ class Differences:
         """Whether f moves by no more than rounding within a step of ``h``."""
         return (self.known.get(h) or self.by_two(h)).is_still()
 
-    def jumps(self, h):
-        """Whether f is elsewhere beside 0: as far within the finest step as within ``h``, on both
-        sides. Then it has no derivative.
+    def jumps(self):
+        """Whether f is elsewhere beside 0: as far within the finest step as within a small one, on
+        both sides. Then it has no derivative.
         """
-        wide = self.of(h)
+        h = SIDES[-1]
+        wide = self.by_two(h)
         far = h * max(abs(wide.ahead), abs(wide.behind))
         if not (math.isfinite(far) and far > JUMP * (wide.size + self.movement())):
             return False
-        close = self.of(NEAREST)
+        close = self.by_two(NEAREST)
         apart = max(abs(NEAREST * getattr(close, side) - h * getattr(wide, side)) for side in ("ahead", "behind"))
         self.in_place = math.isfinite(apart) and apart <= 0.05 * far
         return self.in_place
@@ -235,7 +240,7 @@ class Differences:
         """
         if None in sides or not all(math.isfinite(e.ahead - e.behind) for e in sides) or not is_kink(sides):
             return False
-        close = self.of(NEAREST)
+        close = self.by_two(NEAREST)
         jump, nearer = sides[-1].ahead - sides[-1].behind, close.ahead - close.behind
         self.in_place = abs(nearer) > SURE * close.rounding and nearer / jump > 0.7
         return self.in_place
@@ -256,13 +261,12 @@ def differ(a, b):
 def _difference(outputs, others):
     """Sum of the cotangents times what the outputs have moved by."""
     total = 0.0
-    with np.errstate(invalid="ignore"):  # infinite outputs
-        for (c, a), (_, b) in zip(outputs, others):
-            part = float((c * (a - b)).sum())
-            if not math.isfinite(part):  # NaN, and infinities that have not moved, are left out
-                moved = differ(a, b)
-                part = float((c[moved] * (a[moved] - b[moved])).sum())
-            total += part
+    for (c, a), (_, b) in zip(outputs, others):
+        part = float((c * (a - b)).sum())
+        if not math.isfinite(part):  # NaN, and infinities that have not moved, are left out
+            moved = differ(a, b)
+            part = float((c[moved] * (a[moved] - b[moved])).sum())
+        total += part
     return total
 
 

@@ -205,7 +205,7 @@ def second_order(problem, seed):
     made = Problem(pulled, [*problem.values, *given], name=f"the gradient of {problem.name}")
     made.labels = [*problem.labels, *("cotangent" for _ in given)]
     made.wanted = [*wanted, *range(count, count + len(given))]
-    made.given = problem.given
+    made.given, made.looked_at = problem.given, problem.looked_at
     size = max((float(np.abs(o[np.isfinite(o)]).max(initial=0.0)) for o in outputs if o.dtype.kind == "f"), default=0.0)
     reach = min((float(np.abs(problem.values[i]).max(initial=0.0)) for i in wanted), default=1.0)
     made.cancelling = size
@@ -225,7 +225,7 @@ def check_problem(problem, rtol, atol, complex_step, seed, lone=False):
     report = Report(problem.name)
     problem.cotangents_given = cotangents
     if problem.wanted and any(c is not None for c in cotangents):
-        with own_backward_called(problem.given, problem.name):
+        with own_backward_called(problem):
             gradients = problem.gradients(cotangents)
         for i, gradient in zip(problem.wanted, gradients):
             value = problem.values[i]

@@ -104,6 +104,7 @@ class Problem:
         self.keywords = dict(keywords or {})
         self.at_kinks = at_kinks
         self.beside: dict[bytes, list] = {}  # what was computed beside the inputs: lines cross there again and again
+        self.looked_at: set = set()  # forms of inputs with which no backward was found that nobody calls
         self.cotangents_given: list = []  # those of the gradient that is being compared
         values: list = []
         origins: list[int] = []

@@ -221,18 +221,22 @@ class Differences:
         return (self.known.get(h) or self.by_two(h)).is_still()
 
     def jumps(self):
-        """Whether f is elsewhere beside 0: as far within the finest step as within a small one, on
-        both sides. Then it has no derivative.
+        """Whether f is elsewhere beside 0, within the finest step as well. Then it has no
+        derivative.
         """
-        h = SIDES[-1]
-        wide = self.by_two(h)
-        far = h * max(abs(wide.ahead), abs(wide.behind))
-        if not (math.isfinite(far) and far > JUMP * (wide.size + self.movement())):
-            return False
-        close = self.by_two(NEAREST)
-        apart = max(abs(NEAREST * getattr(close, side) - h * getattr(wide, side)) for side in ("ahead", "behind"))
-        self.in_place = math.isfinite(apart) and apart <= 0.05 * far
+        self.in_place = self.is_elsewhere(SIDES[-1], NEAREST)
         return self.in_place
+
+    def is_elsewhere(self, h, other):
+        """Whether f moves as far within a step of ``h`` as within the ``other``, on both sides, or
+        on the one where it is finite.
+        """
+        a, b = self.by_two(h), self.by_two(other)
+        pairs = [(h * a.ahead, other * b.ahead), (h * a.behind, other * b.behind)]
+        pairs = [pair for pair in pairs if math.isfinite(pair[0])]
+        far = max((abs(moved) for moved, _ in pairs), default=0.0)
+        alike = all(abs(moved - again) <= 0.05 * far for moved, again in pairs)
+        return alike and far > JUMP * (a.size + self.movement())
 
     def kink_in_place(self, sides):
         """Whether the jump between the slopes of both sides, which all of ``sides`` have seen, is

@@ -126,8 +126,8 @@ class _Lines:
             report.kinks += verdict.word == "kink"
         elif verdict.word != "blurred" or (self.blurred < PATIENCE and self.may_show(group, verdict)):
             self.blurred += verdict.word == "blurred"
-            for half in np.array_split(group, 2):
-                self.narrow(half, self.verdict(half), report)
+            for part in np.array_split(group, min(4, len(group))):
+                self.narrow(part, self.verdict(part), report)
         else:
             report.hidden += len(group)
 

@@ -112,6 +112,8 @@ def _first_look(differences, claimed, smallest, tolerance, quick):
         return Verdict("right", first.slope, part), (), False
     if differences.kinks():
         return Verdict("kink", first.slope, quick=True) if quick else None, sides_first, False
+    if STEP in differences.known_by_two and differences.is_elsewhere(QUICK, STEP) and differences.jumps():
+        return Verdict("kink", first.slope), (), False
     if _rounded_away(differences, smallest):
         return _hidden(differences, first, claimed, smallest, tolerance), largest_first, True
     rounded = differences.of(STEP).is_rounding()

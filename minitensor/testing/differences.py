@@ -231,12 +231,14 @@ class Differences:
         """Whether f moves as far within a step of ``h`` as within the ``other``, on both sides, or
         on the one where it is finite.
         """
-        a, b = self.by_two(h), self.by_two(other)
-        pairs = [(h * a.ahead, other * b.ahead), (h * a.behind, other * b.behind)]
-        pairs = [pair for pair in pairs if math.isfinite(pair[0])]
-        far = max((abs(moved) for moved, _ in pairs), default=0.0)
-        alike = all(abs(moved - again) <= 0.05 * far for moved, again in pairs)
-        return alike and far > JUMP * (a.size + self.movement())
+        found = self.by_two(h)
+        moved = [(side, h * getattr(found, side)) for side in ("ahead", "behind")]
+        moved = [(side, far) for side, far in moved if math.isfinite(far)]
+        farthest = max((abs(far) for _, far in moved), default=0.0)
+        if not farthest > JUMP * (found.size + self.movement()):
+            return False
+        again = self.by_two(other)
+        return all(abs(far - other * getattr(again, side)) <= 0.05 * farthest for side, far in moved)
 
     def kink_in_place(self, sides):
         """Whether the jump between the slopes of both sides, which all of ``sides`` have seen, is

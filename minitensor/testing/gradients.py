@@ -206,6 +206,7 @@ def second_order(problem, seed):
     made.labels = [*problem.labels, *("cotangent" for _ in given)]
     made.wanted = [*wanted, *range(count, count + len(given))]
     made.given, made.looked_at = problem.given, problem.looked_at
+    made.form = made.name  # one look at what runs if a pass is recorded, since the rest ran for the first order
     size = max((float(np.abs(o[np.isfinite(o)]).max(initial=0.0)) for o in outputs if o.dtype.kind == "f"), default=0.0)
     reach = min((float(np.abs(problem.values[i]).max(initial=0.0)) for i in wanted), default=1.0)
     made.cancelling = size

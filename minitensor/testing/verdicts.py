@@ -97,7 +97,7 @@ def _first_look(differences, claimed, smallest, tolerance, quick):
     largest_first = sorted(STEPS, reverse=True)
     sides_first = [*SIDES, *(h for h in largest_first if h not in SIDES)]
     if smallest is None:
-        flat = differences.of(max(STEPS))
+        flat = differences.by_two(max(STEPS))
         part = _settled(claimed, smallest, flat, tolerance(flat.slope))
         if part is not None:
             return Verdict("right", flat.slope, part), (), False
@@ -128,7 +128,7 @@ def settled_at_once(line, claimed, smallest, allowed, wobble, scale, floor):
     """
     differences = Differences(line, wobble, scale)
     if smallest is None:
-        return _settled(claimed, smallest, differences.of(max(STEPS)), allowed)
+        return _settled(claimed, smallest, differences.by_two(max(STEPS)), allowed)
     if floor > VISIBLE * smallest:
         return None
     part = _settled(claimed, smallest, differences.by_two(QUICK), allowed)
@@ -143,13 +143,13 @@ def _rounded_away(differences, smallest):
 
 
 def _hidden(differences, first, claimed, smallest, tolerance):
-    """The verdict "blurred", if the ``first`` look and one to three steps show that rounding hides
-    the slope from every one; else None.
+    """The verdict "blurred", if the ``first`` look and one to three more steps show that rounding
+    hides the slope from every one; else None.
 
     So it is where the largest ones agree with the claim and with each other, and within a small one
     f does not move.
     """
-    best = differences.of(max(STEPS))
+    best = differences.by_two(max(STEPS))
     if not best.uncertainty <= 2 * best.rounding:  # else no other step is surer
         best = min((differences.of(h) for h in COARSE_FIRST[:3]), key=lambda e: e.uncertainty)
     bound, allowed = SURE * best.uncertainty, tolerance(best.slope)

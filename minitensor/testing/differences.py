@@ -36,6 +36,7 @@ __all__ = [
 STEP = 1e-3  # nearly always enough
 QUICK = 3e-6  # of a first look by two points: what bends within it and what is rounded are about alike
 STEPS = (STEP, 1e-4, 1e-5, 1e-6, 3e-2, 0.37, 1e-9)
+UNEVEN = 0.618  # how far back two points of the largest step are, as a part of it: no wave comes back at both
 COARSE = tuple(sorted(h for h in STEPS if h > STEP))
 COARSE_FIRST = (STEP, *COARSE, *sorted((h for h in STEPS if h < STEP), reverse=True))
 FINE = (1e-5, 1e-6, 1e-9)
@@ -120,12 +121,13 @@ class Differences:
         return self.known_by_two[h]
 
     def _by_two(self, h):
-        far = self.far.get(h)
+        back = UNEVEN * h if h == max(STEPS) else h
+        far = self.far.get(h) if back == h else None
         if far is None:
-            sides = [self.line(t) for t in (h, -h)]
+            sides = [self.line(t) for t in (h, -back)]
             self._moved(*sides)
             far = [_difference(side, self.middle) for side in sides]
-        ahead, behind = far[0] / h, -far[1] / h
+        ahead, behind = far[0] / h, -far[1] / back
         return self._estimate(h, (ahead + behind) / 2, ahead, behind, abs(ahead - behind), far, self.glimpses)
 
     def _moved(self, right, left):

@@ -4,7 +4,7 @@ by element if these disagree.
 A direction through all elements at once would let a large one hide a small one that is wrong. So
 the elements are grouped by the size of their claims (a decade to a group, zeros in one of their
 own), and a direction passes only if an error of the smallest part would show. A group that does not
-pass is halved, down to the elements that are wrong, at a kink, or smaller than rounding.
+pass is cut in four, down to the elements that are wrong, at a kink, or smaller than rounding.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["check_gradients"]
 
 FAR = 100.0  # inputs beyond this are moved in proportion to their size
 SMALL = 0.1  # inputs below this may be moved in proportion to their size too
-PATIENCE = 100  # groups of an input that rounding may blur before no more of these are halved
+PATIENCE = 100  # groups of an input that rounding may blur before no more of these are cut
 
 
 def check_gradients(problem, gradients, outputs, cotangents, report, **options):
@@ -103,8 +103,8 @@ class _Lines:
             yield np.flatnonzero((decades == decade) & among)
 
     def narrow(self, group, verdict, report):
-        """Halve a group that is not right as a whole until it is clear which of its elements are
-        not.
+        """Cut a group that is not right as a whole in four until it is clear which of its elements
+        are not.
         """
         if verdict.word == "right":
             report.checked += len(group)
@@ -113,14 +113,10 @@ class _Lines:
         elif len(group) == 1:
             if verdict.word == "blurred" and self.floor > VISIBLE * abs(self.claims[group[0]]):
                 verdict = self.by_itself(group[0], verdict)
-            looks, kink = len(self.kinks) < LOOKED_AT, None
-            if verdict.quick:
-                looked, kink = at_kink(self, group[0], verdict) if looks else (verdict, None)
-                verdict = looked if kink is not None else self.verdict(group, quick=False)
+            verdict = self.by_outputs(group, verdict)
+            if verdict.quick:  # no output has a kink that is seen, or too many elements have
+                verdict = self.by_outputs(group, self.verdict(group, quick=False))
             report.hidden += verdict.word == "blurred"
-            if verdict.word in ("kink", "wrong") and looks and kink is None:
-                verdict, kink = at_kink(self, group[0], verdict)
-            self.kinks += [kink] if kink is not None else []
             if verdict.word == "wrong":
                 raise AssertionError(self.complaint(group[0], verdict.numeric))
             report.kinks += verdict.word == "kink"
@@ -130,6 +126,16 @@ class _Lines:
                 self.narrow(part, self.verdict(part), report)
         else:
             report.hidden += len(group)
+
+    def by_outputs(self, group, verdict):
+        """The verdict on one element by each output, if it may be at a kink and not too many are
+        known.
+        """
+        if verdict.word not in ("kink", "wrong") or len(self.kinks) >= LOOKED_AT:
+            return verdict
+        verdict, kink = at_kink(self, group[0], verdict)
+        self.kinks += [kink] if kink is not None else []
+        return verdict
 
     def may_show(self, group, verdict):
         """Whether a part of a blurred group may be seen by itself: the largest, if what hides all

@@ -30,8 +30,8 @@ def own_backward_called(problem):
     """Within, the function of ``problem`` runs forward and backward; AssertionError if it has
     gradients of its own that did not run.
 
-    The look costs a third of the time of what it looks at, so of many examples of one check those
-    are passed by that differ in numbers and shapes alone from one that was looked at.
+    A look at each example would make a check last a quarter longer. So those are passed by that
+    differ in numbers and shapes alone from one that was looked at.
     """
     function, name = problem.given, problem.name
     if problem.form in problem.looked_at:

@@ -99,7 +99,7 @@ def gradcheck(
 
     The cotangent of each output is random. The elements of a gradient are compared along random
     directions, each through elements of one size, so that none hides behind larger ones; a
-    direction that disagrees is halved down to the elements that are wrong. Smaller steps go around
+    direction that disagrees is cut down to the elements that are wrong. Smaller steps go around
     a kink near by. At a kink itself the gradient of each output must lie between the slopes of both
     sides, and so must the sum over elements that kink together; of an output that moves with none
     alone, between the slopes at points near by. Such an element is counted apart. Returns a

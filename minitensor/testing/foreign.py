@@ -31,7 +31,7 @@ def own_backward_called(problem):
     gradients of its own that did not run.
 
     A look at each example would make a check last a quarter longer. So those are passed by that
-    differ in numbers and shapes alone from one that was looked at.
+    differ in elements and lengths alone from one that was looked at.
     """
     function, name = problem.given, problem.name
     if problem.form in problem.looked_at:

@@ -145,8 +145,8 @@ class Problem:
 
     @cached_property
     def form(self):
-        """What the function may branch on, but for numbers and shapes: the types of all inputs, and
-        which are None, flags and words.
+        """What the function may branch on, but for elements and lengths: types and dimensions of
+        all arrays, and other inputs that are None, flags, integers or words.
         """
         return str(self.layout), *map(_form, self.values), *((name, _form(v)) for name, v in self.keywords.items())
 
@@ -308,10 +308,12 @@ def frozen_graph(roots):
 
 
 def _form(value):
-    """An array's type; None, a flag or a word itself; of anything else its class."""
+    """An array's type and dimensions; None, a flag, an integer or a word itself; of anything else
+    its class.
+    """
     if isinstance(value, np.ndarray):
-        return value.dtype
-    return value if value is None or isinstance(value, (bool, str)) else type(value)
+        return value.dtype, value.ndim
+    return (type(value), value) if value is None or isinstance(value, (bool, int, str)) else type(value)
 
 
 def _is_foreign(value):

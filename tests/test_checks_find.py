@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 import minitensor as mt
 import minitensor.nn.functional as F
@@ -282,6 +283,15 @@ class Layer:
 def test_an_object_whose_backward_never_runs(check, function):
     with pytest.raises(AssertionError, match="Layer, which has a backward of its own: minitensor never calls it"):
         check(function, [np.array([1.0, 2.0])])
+
+
+def test_a_backward_that_never_runs_with_one_flag_alone():
+    def square(x, *, old=False):
+        return Layer()(x) if old else x * x
+
+    check_op(square, [mst.tensors(max_dims=1), st.fixed_dictionaries({})], order=1, examples=5)
+    with pytest.raises(AssertionError, match="Layer, which has a backward of its own"):
+        check_op(square, [mst.tensors(max_dims=1), st.fixed_dictionaries({"old": st.booleans()})], order=1)
 
 
 @pytest.mark.torch

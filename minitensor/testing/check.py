@@ -88,11 +88,14 @@ def check_op(
     }  # fmt: skip
     again = {"wanted": wanted, **options, "device": device, "at_kinks": at_kinks, "name": name}
 
+    looked_at: set = set()
+
     def check(case, first=first, second=second):
         case = list(case) if isinstance(case, (list, tuple)) else [case]
         named = {**(keywords or {}), **(case.pop() if case and isinstance(case[-1], dict) else {})}
         with reproduced(check_op, given, case, named, again):
             problem = Problem(fn, case, named, wanted, name=name, device=device, at_kinks=at_kinks)
+            problem.looked_at = looked_at
             _check_case(problem, first, second, **options)
 
     inputs = inputs if hasattr(inputs, "example") else as_inputs(inputs)

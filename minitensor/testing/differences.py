@@ -14,7 +14,8 @@ slope between the two will do.
 
 A first look takes f(h) and f(-h) alone: D, and (f(h) - f(0)) / h and (f(0) - f(-h)) / h in the
 place of F and B. With a step at which these differ little (``QUICK``) that is enough for most
-claims.
+claims. Whether f is flat is seen by f(h) and f(-0.618 h) with the largest step: of a wave that is
+back at one of them the other is in the midst.
 
 f is a sum over outputs, each times its cotangent. They are subtracted before they are summed, so
 that an output that does not move brings no rounding error.
@@ -36,6 +37,7 @@ __all__ = [
 STEP = 1e-3  # nearly always enough
 QUICK = 3e-6  # of a first look by two points: what bends within it and what is rounded are about alike
 STEPS = (STEP, 1e-4, 1e-5, 1e-6, 3e-2, 0.37, 1e-9)
+UNEVEN = 0.618  # how far back two points of the largest step are, as a part of it: few waves are back at both
 COARSE = tuple(sorted(h for h in STEPS if h > STEP))
 COARSE_FIRST = (STEP, *COARSE, *sorted((h for h in STEPS if h < STEP), reverse=True))
 FINE = (1e-5, 1e-6, 1e-9)
@@ -83,6 +85,7 @@ class Differences:
         self.glimpses: list[Estimate] = []  # of these, what two points alone say
         self.in_place = False  # whether a kink is no farther than the finest steps can tell
         self.known: dict[float, Estimate] = {}
+        self.far: dict[float, list] = {}  # by step, how far f moves on both sides
         self.known_by_two: dict[float, Estimate] = {}
         self.middle = line(0.0)
         self.live = [np.zeros(np.shape(o), dtype=bool) for _, o in self.middle]
@@ -105,6 +108,7 @@ class Differences:
         self.still_at[h] = [~here for here in self._moved(right, left)]
         wide, narrow = _difference(right, left) / (2 * h), _difference(near_right, near_left) / h
         far = [_difference(side, self.middle) for side in sides]
+        self.far[h] = far[:2]
         ahead, behind = (4 * far[2] - far[0]) / h, (far[1] - 4 * far[3]) / h
         bend = max(abs(ahead - behind), abs(wide - narrow))
         return self._estimate(h, (4 * narrow - wide) / 3, ahead, behind, bend, far, self.smooth)
@@ -118,10 +122,13 @@ class Differences:
         return self.known_by_two[h]
 
     def _by_two(self, h):
-        sides = [self.line(t) for t in (h, -h)]
-        self._moved(*sides)
-        far = [_difference(side, self.middle) for side in sides]
-        ahead, behind = far[0] / h, -far[1] / h
+        back = UNEVEN * h if h == max(STEPS) else h
+        far = self.far.get(h) if back == h else None
+        if far is None:
+            sides = [self.line(t) for t in (h, -back)]
+            self._moved(*sides)
+            far = [_difference(side, self.middle) for side in sides]
+        ahead, behind = far[0] / h, -far[1] / back
         return self._estimate(h, (ahead + behind) / 2, ahead, behind, abs(ahead - behind), far, self.glimpses)
 
     def _moved(self, right, left):
@@ -216,18 +223,25 @@ class Differences:
         """Whether f moves by no more than rounding within a step of ``h``."""
         return (self.known.get(h) or self.by_two(h)).is_still()
 
-    def jumps(self, h):
-        """Whether f is elsewhere beside 0: as far within the finest step as within ``h``, on both
-        sides. Then it has no derivative.
+    def jumps(self):
+        """Whether f is elsewhere beside 0, within the finest step as well. Then it has no
+        derivative.
         """
-        wide = self.of(h)
-        far = h * max(abs(wide.ahead), abs(wide.behind))
-        if not (math.isfinite(far) and far > JUMP * (wide.size + self.movement())):
-            return False
-        close = self.of(NEAREST)
-        apart = max(abs(NEAREST * getattr(close, side) - h * getattr(wide, side)) for side in ("ahead", "behind"))
-        self.in_place = math.isfinite(apart) and apart <= 0.05 * far
+        self.in_place = self.is_elsewhere(SIDES[-1], NEAREST)
         return self.in_place
+
+    def is_elsewhere(self, h, other):
+        """Whether f moves as far within a step of ``h`` as within the ``other``, on both sides, or
+        on the one where it is finite.
+        """
+        found = self.by_two(h)
+        moved = [(side, h * getattr(found, side)) for side in ("ahead", "behind")]
+        moved = [(side, far) for side, far in moved if math.isfinite(far)]
+        farthest = max((abs(far) for _, far in moved), default=0.0)
+        if not farthest > JUMP * (found.size + self.movement()):
+            return False
+        again = self.by_two(other)
+        return all(abs(far - other * getattr(again, side)) <= 0.05 * farthest for side, far in moved)
 
     def kink_in_place(self, sides):
         """Whether the jump between the slopes of both sides, which all of ``sides`` have seen, is
@@ -235,7 +249,7 @@ class Differences:
         """
         if None in sides or not all(math.isfinite(e.ahead - e.behind) for e in sides) or not is_kink(sides):
             return False
-        close = self.of(NEAREST)
+        close = self.by_two(NEAREST)
         jump, nearer = sides[-1].ahead - sides[-1].behind, close.ahead - close.behind
         self.in_place = abs(nearer) > SURE * close.rounding and nearer / jump > 0.7
         return self.in_place
@@ -256,13 +270,12 @@ def differ(a, b):
 def _difference(outputs, others):
     """Sum of the cotangents times what the outputs have moved by."""
     total = 0.0
-    with np.errstate(invalid="ignore"):  # infinite outputs
-        for (c, a), (_, b) in zip(outputs, others):
-            part = float((c * (a - b)).sum())
-            if not math.isfinite(part):  # NaN, and infinities that have not moved, are left out
-                moved = differ(a, b)
-                part = float((c[moved] * (a[moved] - b[moved])).sum())
-            total += part
+    for (c, a), (_, b) in zip(outputs, others):
+        part = float((c * (a - b)).sum())
+        if not math.isfinite(part):  # NaN, and infinities that have not moved, are left out
+            moved = differ(a, b)
+            part = float((c[moved] * (a[moved] - b[moved])).sum())
+        total += part
     return total
 
 

@@ -4,7 +4,7 @@ by element if these disagree.
 A direction through all elements at once would let a large one hide a small one that is wrong. So
 the elements are grouped by the size of their claims (a decade to a group, zeros in one of their
 own), and a direction passes only if an error of the smallest part would show. A group that does not
-pass is halved, down to the elements that are wrong, at a kink, or smaller than rounding.
+pass is cut in four, down to the elements that are wrong, at a kink, or smaller than rounding.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["check_gradients"]
 
 FAR = 100.0  # inputs beyond this are moved in proportion to their size
 SMALL = 0.1  # inputs below this may be moved in proportion to their size too
-PATIENCE = 100  # groups of an input that rounding may blur before no more of these are halved
+PATIENCE = 100  # groups of an input that rounding may blur before no more of these are cut
 
 
 def check_gradients(problem, gradients, outputs, cotangents, report, **options):
@@ -39,7 +39,7 @@ def check_gradients(problem, gradients, outputs, cotangents, report, **options):
     pairs = [(i, gradient) for i, gradient in zip(problem.wanted, gradients) if gradient.size]
     every = [_Lines(problem, i, gradient, outputs, cotangents, **options) for i, gradient in pairs]
     settled = [np.zeros(lines.claims.size, dtype=bool) for lines in every]
-    with no_grad():
+    with no_grad(), np.errstate(all="ignore"):  # a step may leave the domain: the verdict sees the NaN
         if len(every) > 1 and not options["complex_step"]:
             settled = _Together(every).settle(report)
         for lines, right in zip(every, settled):
@@ -94,19 +94,17 @@ class _Lines:
         """Places of ``among`` whose claims have one size each, within ``width`` decades: zeros
         together, each that is not finite alone.
         """
-        with np.errstate(invalid="ignore"):  # of an infinite input
-            sizes = np.abs(self.claims * self.reach)
+        sizes = np.abs(self.claims * self.reach)
         for place in np.flatnonzero(~np.isfinite(sizes) & among):
             yield np.array([place])
-        with np.errstate(divide="ignore"):
-            decades = np.floor(np.log10(np.where(np.isfinite(sizes), sizes, 0.0)) / width)
+        decades = np.floor(np.log10(np.where(np.isfinite(sizes), sizes, 0.0)) / width)
         decades[~np.isfinite(sizes)] = np.nan
         for decade in np.unique(decades[~np.isnan(decades) & among]):
             yield np.flatnonzero((decades == decade) & among)
 
     def narrow(self, group, verdict, report):
-        """Halve a group that is not right as a whole until it is clear which of its elements are
-        not.
+        """Cut a group that is not right as a whole in four until it is clear which of its elements
+        are not.
         """
         if verdict.word == "right":
             report.checked += len(group)
@@ -115,19 +113,29 @@ class _Lines:
         elif len(group) == 1:
             if verdict.word == "blurred" and self.floor > VISIBLE * abs(self.claims[group[0]]):
                 verdict = self.by_itself(group[0], verdict)
+            verdict = self.by_outputs(group, verdict)
+            if verdict.quick:  # no output has a kink that is seen, or too many elements have
+                verdict = self.by_outputs(group, self.verdict(group, quick=False))
             report.hidden += verdict.word == "blurred"
-            if verdict.word in ("kink", "wrong") and len(self.kinks) < LOOKED_AT:
-                verdict, kink = at_kink(self, group[0], verdict)
-                self.kinks += [kink] if kink is not None else []
             if verdict.word == "wrong":
                 raise AssertionError(self.complaint(group[0], verdict.numeric))
             report.kinks += verdict.word == "kink"
         elif verdict.word != "blurred" or (self.blurred < PATIENCE and self.may_show(group, verdict)):
             self.blurred += verdict.word == "blurred"
-            for half in np.array_split(group, 2):
-                self.narrow(half, self.verdict(half), report)
+            for part in np.array_split(group, min(4, len(group))):
+                self.narrow(part, self.verdict(part), report)
         else:
             report.hidden += len(group)
+
+    def by_outputs(self, group, verdict):
+        """The verdict on one element by each output, if it may be at a kink and not too many are
+        known.
+        """
+        if verdict.word not in ("kink", "wrong") or len(self.kinks) >= LOOKED_AT:
+            return verdict
+        verdict, kink = at_kink(self, group[0], verdict)
+        self.kinks += [kink] if kink is not None else []
+        return verdict
 
     def may_show(self, group, verdict):
         """Whether a part of a blurred group may be seen by itself: the largest, if what hides all
@@ -136,17 +144,16 @@ class _Lines:
         sizes = np.abs(self.claims[group] * self.reach[group])
         return verdict.beyond * sizes.min() <= len(group) * sizes.max()
 
-    def verdict(self, group, relative=False):
+    def verdict(self, group, relative=False, quick=True):
         """What differences say of the slope along a line that moves the elements of ``group`` and
-        no others.
+        no others. quick: whether a kink that a first look sees is told at once.
         """
         if not np.isfinite(self.reach[group]).all():  # an infinite input cannot be moved
             return Verdict("kink", math.nan)
         direction = np.zeros(self.value.size)
         direction[group] = (self.weights[group] if len(group) > 1 else 1.0) * self.reach[group]
-        with np.errstate(invalid="ignore", over="ignore"):
-            parts = self.claims[group] * direction[group]
-            moved = np.abs(self.claims[group] * self.value[group])
+        parts = self.claims[group] * direction[group]
+        moved = np.abs(self.claims[group] * self.value[group])
         claimed, weight = float(parts.sum()), float(np.abs(parts).sum())
         smallest = float(np.abs(parts).min()) or None
 
@@ -172,13 +179,13 @@ class _Lines:
         cancelling = min(problem.cancelling, float(np.abs(direction).max()))
         cancelling = min(1.0, problem.cancelling) if relative else max(1.0, cancelling)
         sizes_of = (wobble, problem.scale, cancelling, floor, problem.cancelling)
-        found = judge(line, claimed, smallest, lambda slope: tolerance(slope, loose), *sizes_of, many=len(group) > 1)
+        found = judge(line, claimed, smallest, lambda slope: tolerance(slope, loose), *sizes_of, quick=quick)
         sizes = np.abs(self.value[group])
         settled = found.word == "right" and not found.coarse
         if settled or relative or not ((sizes > 0) & (sizes < SMALL)).all():
             return found
         # Small inputs: a logarithm or a power changes within steps in proportion to them.
-        again = self.scaled(np.where(self.value == 0, self.reach, np.abs(self.value))).verdict(group, True)
+        again = self.scaled(np.where(self.value == 0, self.reach, np.abs(self.value))).verdict(group, True, quick)
         if again.word == "right" or (again.word == "wrong" and found.word != "wrong"):
             factor = float(self.reach[group[0]] / abs(self.value[group[0]])) if len(group) == 1 else 1.0
             return again._replace(numeric=again.numeric * factor)
@@ -193,14 +200,13 @@ class _Lines:
         middle, *moved = (self.outputs_at(direction, t) for t in (0.0, STEP, -STEP))
         live = iter(np.any([differ(side[k][1], o) for side in moved], axis=0) for k, (_, o) in enumerate(middle))
         cotangents = [None if c is None else freeze(np.where(next(live), c, 0.0)) for c in self.cotangents]
-        with np.errstate(all="ignore"):
-            (gradient,) = self.problem.gradients(cotangents, wanted=[self.i])
+        (gradient,) = self.problem.gradients(cotangents, wanted=[self.i])
         other = copy.copy(self)
         other.cotangents, other.claims = cotangents, gradient.reshape(-1)
         other.floor = _rounding(other.claims)
         if not other.floor < self.floor / 16:
             return verdict
-        found = other.verdict(np.array([place]))
+        found = other.verdict(np.array([place]), quick=False)
         if found.word == "wrong":
             self.said[place], self.said_claim[place] = "of the outputs that it moves ", float(other.claims[place])
         return found if found.word in ("right", "wrong") else verdict
@@ -218,8 +224,7 @@ class _Lines:
         live = iter(middle)
         cotangents = [None if c is None else freeze(np.where(np.isfinite(next(live)), c, 0.0)) for c in self.cotangents]
         if self.finite_claims is None:
-            with np.errstate(all="ignore"):
-                (gradient,) = self.problem.gradients(cotangents, wanted=[self.i])
+            (gradient,) = self.problem.gradients(cotangents, wanted=[self.i])
             self.finite_claims = gradient.reshape(-1)
         claimed = float(self.finite_claims[place])
         if math.isnan(claimed):  # 0 times what is not finite, added to the rest
@@ -231,7 +236,7 @@ class _Lines:
         other = copy.copy(self)
         other.cotangents, other.claims = cotangents, self.claims.copy()
         other.claims[place] = claimed
-        return other.verdict(np.array([place]))
+        return other.verdict(np.array([place]), quick=False)
 
     def outputs_at(self, direction, t):
         """Pairs of cotangent and output with the input moved by ``t`` along ``direction``, a Python
@@ -241,9 +246,8 @@ class _Lines:
         if still and self.unmoved[0] is not None:
             outputs = self.unmoved[0]
         else:
-            with np.errstate(all="ignore"):  # a step may leave the domain: the verdict sees the NaN
-                moved = self.moved(self.value + t * direction)
-                outputs = self.problem.evaluate(moved) if still else self.problem.evaluate_beside(moved)
+            moved = self.moved(self.value + t * direction)
+            outputs = self.problem.evaluate(moved) if still else self.problem.evaluate_beside(moved)
             if still:
                 self.unmoved[0] = outputs
         return [(c, o) for c, o in zip(self.cotangents, outputs) if c is not None]
@@ -306,9 +310,8 @@ class _Together(_Lines):
         """
         direction = np.zeros(self.value.size)
         direction[group] = self.weights[group] * self.reach[group]
-        with np.errstate(invalid="ignore", over="ignore"):
-            parts = self.claims[group] * direction[group]
-            moved = np.abs(self.claims[group] * self.value[group])
+        parts = self.claims[group] * direction[group]
+        moved = np.abs(self.claims[group] * self.value[group])
         sizes = np.abs(parts)
         if not np.isfinite(sizes).all():
             return None

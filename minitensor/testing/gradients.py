@@ -99,7 +99,7 @@ def gradcheck(
 
     The cotangent of each output is random. The elements of a gradient are compared along random
     directions, each through elements of one size, so that none hides behind larger ones; a
-    direction that disagrees is halved down to the elements that are wrong. Smaller steps go around
+    direction that disagrees is cut down to the elements that are wrong. Smaller steps go around
     a kink near by. At a kink itself the gradient of each output must lie between the slopes of both
     sides, and so must the sum over elements that kink together; of an output that moves with none
     alone, between the slopes at points near by. Such an element is counted apart. Returns a
@@ -205,7 +205,8 @@ def second_order(problem, seed):
     made = Problem(pulled, [*problem.values, *given], name=f"the gradient of {problem.name}")
     made.labels = [*problem.labels, *("cotangent" for _ in given)]
     made.wanted = [*wanted, *range(count, count + len(given))]
-    made.given = problem.given
+    made.given, made.looked_at = problem.given, problem.looked_at
+    made.form = made.name  # one look at what runs if a pass is recorded, since the rest ran for the first order
     size = max((float(np.abs(o[np.isfinite(o)]).max(initial=0.0)) for o in outputs if o.dtype.kind == "f"), default=0.0)
     reach = min((float(np.abs(problem.values[i]).max(initial=0.0)) for i in wanted), default=1.0)
     made.cancelling = size
@@ -225,7 +226,7 @@ def check_problem(problem, rtol, atol, complex_step, seed, lone=False):
     report = Report(problem.name)
     problem.cotangents_given = cotangents
     if problem.wanted and any(c is not None for c in cotangents):
-        with own_backward_called(problem.given, problem.name):
+        with own_backward_called(problem):
             gradients = problem.gradients(cotangents)
         for i, gradient in zip(problem.wanted, gradients):
             value = problem.values[i]

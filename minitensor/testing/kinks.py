@@ -47,25 +47,31 @@ class Kink(NamedTuple):
 
 
 class Slopes(NamedTuple):
-    """Slopes of both sides of each output, which outputs have a kink there, and which have a slope
-    without bound or none.
-    """
+    """Slopes of both sides of each output."""
 
     ahead: list
     behind: list
-    kinks: list
-    free: list
 
 
 def slopes(outputs_at, middle):
     """The ``Slopes`` of a function of a step, a list of arrays; ``middle``: its value at 0."""
-    ahead, behind, jumps, coarse = [], [], [], []
+    h = SIDES[1]
+    with np.errstate(all="ignore"):
+        right, left, near_right, near_left = (outputs_at(t) for t in (h, -h, h / 2, -h / 2))
+        ahead = [(4 * n - f - 3 * m) / h for n, f, m in zip(near_right, right, middle)]
+        behind = [(3 * m - 4 * n + f) / h for n, f, m in zip(near_left, left, middle)]
+    return Slopes(ahead, behind)
+
+
+def kinks_of(outputs_at, middle):
+    """``(kinks, free)``: masks of where each output has a kink, its slopes from both sides being
+    apart by the same at all steps, and of where it has a slope without bound or none.
+    """
+    jumps, coarse = [], []
     with np.errstate(all="ignore"):
         for h in SIDES:
-            right, left, near_right, near_left = (outputs_at(t) for t in (h, -h, h / 2, -h / 2))
-            ahead.append([(4 * n - f - 3 * m) / h for n, f, m in zip(near_right, right, middle)])
-            behind.append([(3 * m - 4 * n + f) / h for n, f, m in zip(near_left, left, middle)])
-            jumps.append([a - b for a, b in zip(ahead[-1], behind[-1])])
+            right, left = outputs_at(h), outputs_at(-h)
+            jumps.append([((f - m) - (m - b)) / h for f, b, m in zip(right, left, middle)])
             sizes = [_size(*outputs) for outputs in zip(middle, right, left)]
             coarse.append([SURE * 8 * EPSILON * size / h for size in sizes])
         kinks, free = [], []
@@ -78,7 +84,7 @@ def slopes(outputs_at, middle):
             finite = np.isfinite(each).all(axis=0)
             kinks.append(seen & alike & finite)
             free.append((seen & growing & finite) | ~finite)
-    return Slopes(ahead[1], behind[1], kinks, free)
+    return kinks, free
 
 
 def _size(*outputs):
@@ -99,8 +105,12 @@ def at_kink(lines, place, judged):
         verdict = lines.without_infinite(place, middle)
         if verdict.word != "wrong":
             return Verdict("kink", judged.numeric), None
-    found = slopes(lambda t: [np.asarray(o, dtype=np.float64) for _, o in lines.outputs_at(direction, t)], middle)
-    kinky = _places(found.kinks)
+
+    def outputs_at(t):
+        return [np.asarray(o, dtype=np.float64) for _, o in lines.outputs_at(direction, t)]
+
+    kinks, free = kinks_of(outputs_at, middle)
+    kinky = _places(kinks)
     live = [k for k, c in enumerate(lines.cotangents) if c is not None]
 
     def claim(cotangents):
@@ -125,6 +135,7 @@ def at_kink(lines, place, judged):
         if judged.word == "wrong" and kinks_near_by(lines.cotangents):
             return Verdict("kink", judged.numeric), None
         return judged, None
+    found = slopes(outputs_at, middle)
     kink = Kink(i, int(place), reach, found.ahead, found.behind)
     for k, at in kinky[:ALONE]:
         claimed = claim(_only(lines.cotangents, live[k], at))
@@ -142,7 +153,7 @@ def at_kink(lines, place, judged):
         if off is not None and not chosen(problem, i, place, lines.claims[place]):
             return Verdict("wrong", off), kink
     smooth = _masked(lines.cotangents, live, kinky, keep=False)
-    smooth = _masked(smooth, live, _places(found.free), keep=False)
+    smooth = _masked(smooth, live, _places(free), keep=False)
     verdict = lines.element(place, claim(smooth) / reach, smooth)
     if verdict.word == "wrong" and not chosen(problem, i, place, lines.claims[place]) and not kinks_near_by(smooth):
         lines.said[place], lines.said_claim[place] = "of what has no kink there ", claim(smooth) / reach
@@ -246,14 +257,15 @@ def check_together(problem, kinks, cotangents):
         return [np.asarray(outputs[k], dtype=np.float64) for k in live]
 
     with np.errstate(all="ignore"):
-        found = slopes(outputs_at, outputs_at(0.0))
+        middle = outputs_at(0.0)
+        found, (_, free) = slopes(outputs_at, middle), kinks_of(outputs_at, middle)
         coupled = []
         for k in range(len(live)):
             apart = [sum(getattr(kink, side)[k] for kink in kinks) for side in ("ahead", "behind")]
             ends = np.stack([found.ahead[k], found.behind[k], *apart])
             size = np.abs(ends).max(axis=0)
             off = (np.abs(ends[0] - ends[2]) > 0.01 * size) | (np.abs(ends[1] - ends[3]) > 0.01 * size)
-            coupled += [(k, tuple(at)) for at in np.argwhere(off & np.isfinite(size) & (size > 1e-9) & ~found.free[k])]
+            coupled += [(k, tuple(at)) for at in np.argwhere(off & np.isfinite(size) & (size > 1e-9) & ~free[k])]
     wanted = sorted({kink.i for kink in kinks})
     for k, at in coupled[:ALONE]:
         gradients = dict(zip(wanted, problem.gradients(_only(cotangents, live[k], at), wanted=wanted)))

@@ -104,6 +104,7 @@ class Problem:
         self.keywords = dict(keywords or {})
         self.at_kinks = at_kinks
         self.beside: dict[bytes, list] = {}  # what was computed beside the inputs: lines cross there again and again
+        self.looked_at: set = set()  # forms with which no backward was found that nobody calls
         self.cotangents_given: list = []  # those of the gradient that is being compared
         values: list = []
         origins: list[int] = []
@@ -141,6 +142,13 @@ class Problem:
         for known in ("outputs", "recorded", "pulled_back"):
             other.__dict__.pop(known, None)
         return other
+
+    @cached_property
+    def form(self):
+        """What the function may branch on, but for elements and lengths: types and dimensions of
+        all arrays, and other inputs that are None, flags, integers or words.
+        """
+        return str(self.layout), *map(_form, self.values), *((name, _form(v)) for name, v in self.keywords.items())
 
     @cached_property
     def outputs(self):
@@ -297,6 +305,15 @@ def frozen_graph(roots):
         for array in sorted(frozen, key=lambda array: array.base is not None):  # some may be a user's own constants
             with suppress(ValueError):  # a view of what stays read-only
                 array.flags.writeable = True
+
+
+def _form(value):
+    """An array's type and dimensions; None, a flag, an integer or a word itself; of anything else
+    its class.
+    """
+    if isinstance(value, np.ndarray):
+        return value.dtype, value.ndim
+    return (type(value), value) if value is None or isinstance(value, (bool, int, str)) else type(value)
 
 
 def _is_foreign(value):

@@ -46,7 +46,7 @@ class Verdict(NamedTuple):
     slopes of both sides (or these are infinite, or outside the domain of f); "blurred", if the
     slope is smaller than what rounding hides. coarse: it is right within a bound that is much wider
     than what is allowed. beyond: how many times the bound is what it may be to see the smallest
-    part, if it is blurred.
+    part, if it is blurred. quick: a first look has seen a kink, and says nothing of the claim.
     """
 
     word: str
@@ -54,10 +54,11 @@ class Verdict(NamedTuple):
     share: float = 0.0
     coarse: bool = False
     beyond: float = 0.0
+    quick: bool = False
 
 
 def judge(
-    line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=0.0, floor=0.0, made_of=0.0, many=False
+    line, claimed, smallest, tolerance, wobble=0.0, scale=0.0, cancelling=0.0, floor=0.0, made_of=0.0, quick=False
 ):
     """Whether ``claimed`` is the derivative of ``line`` at 0.
 
@@ -68,12 +69,11 @@ def judge(
     outputs are made of, if larger than theirs. cancelling: size of numbers that may cancel in a
     claim, if larger still. floor: the part of the tolerance that nobody asked for, rounding of the
     claim: where it would hide the smallest part, the claim is blurred. made_of: size of the numbers
-    that a gradient is made of, if the outputs are one. many: whether ``line`` moves many elements,
-    of which it is enough to know that not all are right: the word is "kink" then as soon as one is
-    seen, or a slope where the claim is 0.
+    that a gradient is made of, if the outputs are one. quick: whether it is enough to know that not
+    all is right: the word is "kink" then as soon as one is seen, or a slope where the claim is 0.
     """
     differences = Differences(line, wobble, scale, made_of)
-    verdict, steps, rounded = _first_look(differences, claimed, smallest, tolerance, many)
+    verdict, steps, rounded = _first_look(differences, claimed, smallest, tolerance, quick)
     seen_at_once = verdict is not None
     verdict = verdict or _judge(differences, steps, rounded, claimed, smallest, tolerance, cancelling)
     # Right, but only since a step says so little: finer ones may tell, if f moves in them.
@@ -90,28 +90,30 @@ def judge(
     return verdict
 
 
-def _first_look(differences, claimed, smallest, tolerance, many):
+def _first_look(differences, claimed, smallest, tolerance, quick):
     """``(verdict, steps, rounded)`` by a few pairs of points: the verdict if they suffice, else
     None and what ``_judge`` is to look at.
     """
     largest_first = sorted(STEPS, reverse=True)
     sides_first = [*SIDES, *(h for h in largest_first if h not in SIDES)]
     if smallest is None:
-        flat = differences.of(max(STEPS))
+        flat = differences.by_two(max(STEPS))
         part = _settled(claimed, smallest, flat, tolerance(flat.slope))
         if part is not None:
             return Verdict("right", flat.slope, part), (), False
-        if differences.jumps(STEP):
+        if differences.jumps():
             return Verdict("kink", flat.slope), (), False
         if differences.stays():
-            return Verdict("kink", flat.slope) if many else None, sides_first, False
+            return Verdict("kink", flat.slope, quick=True) if quick else None, sides_first, False
         return None, largest_first, False
     first = differences.by_two(QUICK)
     part = _settled(claimed, smallest, first, tolerance(first.slope))
     if part is not None:
         return Verdict("right", first.slope, part), (), False
     if differences.kinks():
-        return Verdict("kink", first.slope) if many else None, sides_first, False
+        return Verdict("kink", first.slope, quick=True) if quick else None, sides_first, False
+    if STEP in differences.known_by_two and differences.is_elsewhere(QUICK, STEP) and differences.jumps():
+        return Verdict("kink", first.slope), (), False
     if _rounded_away(differences, smallest):
         return _hidden(differences, first, claimed, smallest, tolerance), largest_first, True
     rounded = differences.of(STEP).is_rounding()
@@ -126,7 +128,7 @@ def settled_at_once(line, claimed, smallest, allowed, wobble, scale, floor):
     """
     differences = Differences(line, wobble, scale)
     if smallest is None:
-        return _settled(claimed, smallest, differences.of(max(STEPS)), allowed)
+        return _settled(claimed, smallest, differences.by_two(max(STEPS)), allowed)
     if floor > VISIBLE * smallest:
         return None
     part = _settled(claimed, smallest, differences.by_two(QUICK), allowed)
@@ -141,13 +143,13 @@ def _rounded_away(differences, smallest):
 
 
 def _hidden(differences, first, claimed, smallest, tolerance):
-    """The verdict "blurred", if the ``first`` look and one to three steps show that rounding hides
-    the slope from every one; else None.
+    """The verdict "blurred", if the ``first`` look and one to three more steps show that rounding
+    hides the slope from every one; else None.
 
     So it is where the largest ones agree with the claim and with each other, and within a small one
     f does not move.
     """
-    best = differences.of(max(STEPS))
+    best = differences.by_two(max(STEPS))
     if not best.uncertainty <= 2 * best.rounding:  # else no other step is surer
         best = min((differences.of(h) for h in COARSE_FIRST[:3]), key=lambda e: e.uncertainty)
     bound, allowed = SURE * best.uncertainty, tolerance(best.slope)
@@ -170,7 +172,7 @@ def _judge(differences, steps, rounded, claimed, smallest, tolerance, cancelling
         if part is not None:
             return Verdict("right", found.slope, part)
         seen[h] = found
-        if h == STEP and differences.jumps(h):
+        if h == STEP and differences.jumps():
             return Verdict("kink", found.slope)
         if rounded and h in COARSE and seen.keys() >= set(COARSE):
             verdict = _by_coarse(seen, claimed, smallest, tolerance)

@@ -26,7 +26,7 @@ from toolkit.plots import empty_figure, save_figure
 import minitensor as mt
 from claims.networks import COLOURS, KINDS, N_HEADS, N_LAYERS, NAMES, fit
 from claims.report import ENOUGH, Table, axes_of, listed, reach
-from claims.training import best_run, spread, train
+from claims.training import first_solved, spread, train
 from minitensor.models.encoder_decoder import EncoderDecoder
 from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from minitensor.models.transformer import Transformer, TransformerConfig
@@ -86,15 +86,13 @@ def build(config: Config) -> EncoderDecoder:
 
 def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
     """Exact matches and right symbols by model and length."""
-    calls = [
-        (cell, attention, rate, settings, seed) for cell, attention in CASES[::-1] for rate in settings.learning_rates
-    ]
-    runs = spread("bottleneck", _train_once, calls, workers)
-    found = [
-        best_run(run for run in runs if (run["cell"], run["attention"]) == (cell, attention))
-        for cell, attention in CASES
-    ]
+    calls = [(cell, attention, settings, seed) for cell, attention in CASES[::-1]]
+    found = spread("bottleneck", _train_at_rates, calls, workers)[::-1]
     return {"lengths": list(settings.lengths), "n_symbols": N_SYMBOLS, "models": found}
+
+
+def _train_at_rates(cell: str, attention: str, settings: Settings, seed: int) -> dict[str, Any]:
+    return first_solved(lambda rate: _train_once(cell, attention, rate, settings, seed), settings.learning_rates)
 
 
 def _train_once(cell: str, attention: str, rate: float, settings: Settings, seed: int) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Settings:
     tokens: int = 4096
     budget: int = 200_000
     vocab_size: int = 64
-    rounds: int = 5  # three times as many of one sequence
+    rounds: int = 3  # three times as many of one sequence
     variants: tuple[Variant, ...] = VARIANTS
 
     @classmethod

@@ -15,13 +15,15 @@ The first is limited by the gradient, the last by what a state of fixed size can
 keeps every position, and finds it in one step (Vaswani et al. 2017, table 1). All networks have
 equal parameter counts, and at most the same number of updates, of the same size, by Adam with
 clipping. A training ends when the mean loss of a tenth of these updates is below
-`claims.training.SOLVED`, since then nothing is left to learn. Each is tried at ``learning_rates``,
-one after the other; the first that ends so is reported, and if none does, that with the lowest loss
-at its end.
+`claims.training.SOLVED`, since then nothing is left to learn, and after three quarters of them if
+it is still that of guessing, since from then on the learning rate is small. Each is tried at
+``learning_rates``, one after the other; the first that is solved is reported, and if none is, that
+with the lowest loss at its end.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -124,7 +126,8 @@ def _train_once(
         return F.cross_entropy(network(ids, last=asked), targets)
 
     steps = settings.steps[TASKS.index(task)]
-    history = train(network, loss_of, steps, mt.optim.Adam(network.parameters(), lr=rate), solved=SOLVED)
+    optimizer = mt.optim.Adam(network.parameters(), lr=rate)
+    history = train(network, loss_of, steps, optimizer, solved=SOLVED, guessing=math.log(N_SYMBOLS))
     accuracy = []
     for distance in span:
         with mt.no_grad():

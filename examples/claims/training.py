@@ -55,9 +55,11 @@ def train(
     optimizer: mt.optim.Optimizer,
     max_norm: float = MAX_NORM,
     solved: float = 0.0,
+    guessing: float = math.inf,
 ) -> History:
     """Train ``model`` for so many steps of ``loss_of(step)``; it ends early if the loss or the
-    gradient is not finite, or if `History.final` falls below ``solved``.
+    gradient is not finite, if `History.final` falls below ``solved``, or if after three quarters of
+    the steps it is still that of ``guessing``, to a hundredth.
 
     The learning rate rises linearly, then falls along a cosine to zero. max_norm: of the clipped
     gradient, inf for no clipping.
@@ -77,7 +79,8 @@ def train(
         schedule.step()
         history.losses.append(loss.item())
         history.norms.append(norm)
-        if history.final < solved:
+        learnt_nothing = step + 1 == 3 * steps // 4 and history.final > 0.99 * guessing
+        if history.final < solved or learnt_nothing:
             break
     return history
 

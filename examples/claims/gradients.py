@@ -15,8 +15,8 @@ x_t is a leaf with a gradient, so the engine itself says what is plotted: the ro
 the sequences of the norm of d loss / d x_t, in float64. The symbol asked for is drawn at random,
 not the one that was seen, because a network that answers right has no loss to look at. Each network
 is measured as it begins, and after training on all distances up to T by Adam with clipping, the
-plain RNNs at rate 1e-3, the others at 3e-3: one rate for each kind, not the best of a grid as in
-the other claims.
+plain RNNs at rate 1e-3, the others at 3e-3: one rate for each kind, where other claims try
+several.
 """
 
 from __future__ import annotations

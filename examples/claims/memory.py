@@ -13,13 +13,17 @@ Two tasks (`claims.tasks`), in three trainings:
 
 The first is limited by the gradient, the last by what a state of fixed size can hold; a Transformer
 keeps every position, and finds it in one step (Vaswani et al. 2017, table 1). All networks have
-equal parameter counts and the same number of updates, of the same size, by Adam with clipping. Each
-training is done at every one of ``learning_rates``, and that with the lowest loss at its end is
-reported.
+equal parameter counts, and at most the same number of updates, of the same size, by Adam with
+clipping. A training ends when the mean loss of a tenth of these updates is below
+`claims.training.SOLVED`, since then nothing is left to learn, and after three quarters of them if
+it is still that of guessing, since from then on the learning rate is small. Each is tried at
+``learning_rates``, one after the other; the first that is solved is reported, and if none is, that
+with the lowest loss at its end.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +36,7 @@ import minitensor.nn.functional as F
 from claims.networks import COLOURS, KINDS, NAMES, Shape, equal_shapes
 from claims.report import ENOUGH, Table, axes_of, listed, reach
 from claims.tasks import Batch, copy_batch, copy_vocab, log_uniform, recall_batch, recall_vocab
-from claims.training import best_run, spread, train
+from claims.training import SOLVED, first_solved, spread, train
 
 __all__ = ["TITLE", "Settings", "conclusion", "draw", "measure", "tables"]
 
@@ -52,7 +56,7 @@ class Settings:
     budget: int = 20_000
     n_copied: int = 10
     steps: tuple[int, int, int] = (400, 800, 1200)  # updates, by task
-    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    learning_rates: tuple[float, ...] = (3e-3, 1e-2, 1e-3)  # in the order in which they are tried
     batch: int = 32
     sequences: int = 250  # of each test
 
@@ -75,14 +79,13 @@ def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
     recall = equal_shapes(settings.budget, recall_vocab(N_SYMBOLS), N_SYMBOLS)
     copy = equal_shapes(settings.budget, copy_vocab(N_SYMBOLS, settings.n_copied), N_SYMBOLS)
     calls = [
-        (task, span, (copy if task == "copy" else recall)[kind], rate, settings, seed)
+        (task, span, (copy if task == "copy" else recall)[kind], settings, seed)
         for task in TASKS
         for span in settings.spans(task)
         for kind in KINDS
-        for rate in settings.learning_rates
     ]
-    calls.sort(key=lambda call: (call[2].kind == "transformer", call[1][-1]), reverse=True)  # the slow ones first
-    runs = spread("memory", _train_once, calls, workers)
+    calls.sort(key=lambda call: (TASKS.index(call[0]), call[1][-1]), reverse=True)  # the slow ones first
+    runs = spread("memory", _train_at_rates, calls, workers)
     return {
         "distances": {task: [distance for span in settings.spans(task) for distance in span] for task in TASKS},
         "chance": 1 / N_SYMBOLS,
@@ -93,16 +96,16 @@ def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
 
 
 def _joined(runs: list[dict[str, Any]], task: str, kind: str) -> dict[str, Any]:
-    """The best of the trainings of each span, as lists over all distances."""
-    spans: dict[tuple[int, ...], list[dict[str, Any]]] = {}
-    for run in runs:
-        if (run["task"], run["kind"]) == (task, kind):
-            spans.setdefault(run["span"], []).append(run)
-    best = [best_run(spans[span]) for span in sorted(spans)]
+    """The trainings of all spans, as lists over all distances."""
+    found = sorted((run for run in runs if (run["task"], run["kind"]) == (task, kind)), key=lambda run: run["span"])
     return {
-        "accuracy": [accuracy for run in best for accuracy in run["accuracy"]],
-        "learning_rates": [run["learning_rate"] for run in best for _ in run["accuracy"]],
+        "accuracy": [accuracy for run in found for accuracy in run["accuracy"]],
+        "learning_rates": [run["learning_rate"] for run in found for _ in run["accuracy"]],
     }
+
+
+def _train_at_rates(task: str, span: tuple[int, ...], shape: Shape, settings: Settings, seed: int) -> dict[str, Any]:
+    return first_solved(lambda rate: _train_once(task, span, shape, rate, settings, seed), settings.learning_rates)
 
 
 def _train_once(
@@ -123,7 +126,8 @@ def _train_once(
         return F.cross_entropy(network(ids, last=asked), targets)
 
     steps = settings.steps[TASKS.index(task)]
-    history = train(network, loss_of, steps, mt.optim.Adam(network.parameters(), lr=rate))
+    optimizer = mt.optim.Adam(network.parameters(), lr=rate)
+    history = train(network, loss_of, steps, optimizer, solved=SOLVED, guessing=math.log(N_SYMBOLS))
     accuracy = []
     for distance in span:
         with mt.no_grad():

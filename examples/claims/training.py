@@ -4,14 +4,15 @@ over processes.
 
 from __future__ import annotations
 
+import atexit
 import math
 import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,25 +20,32 @@ from toolkit.console import Progress
 
 import minitensor as mt
 
-__all__ = ["MOST_WORKERS", "History", "best_run", "fresh_pool", "spread", "train"]
+__all__ = ["MOST_WORKERS", "SOLVED", "History", "first_solved", "fresh_pool", "spread", "train"]
 
 MAX_NORM = 1.0  # of the gradient, if it is clipped
+SOLVED = 0.01  # nats: the loss below which `first_solved` looks no further; e^-0.01 is 99 %
 MOST_WORKERS = 60 if sys.platform == "win32" else 1000  # Windows cannot wait for the end of more processes at a time
 WARM_UP = 0.05  # the part of the steps in which the learning rate rises; then it falls along a cosine
 
 
 @dataclass
 class History:
-    """The record of a training: loss and gradient norm (before clipping) of each finite step."""
+    """The record of a training of at most ``steps`` steps: loss and gradient norm (before clipping)
+    of each finite one.
+    """
 
+    steps: int
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
     diverged: bool = False  # ended by a loss or a gradient that was not finite
 
     @property
     def final(self) -> float:
-        """The mean loss of the last tenth; infinite for a training that diverged."""
-        return math.inf if self.diverged else float(np.mean(self.losses[-max(1, len(self.losses) // 10) :]))
+        """The mean loss of as many last steps as are a tenth of all; infinite for a training that
+        diverged, or has not come so far.
+        """
+        tenth = max(1, self.steps // 10)
+        return math.inf if self.diverged or len(self.losses) < tenth else float(np.mean(self.losses[-tenth:]))
 
 
 def train(
@@ -46,21 +54,24 @@ def train(
     steps: int,
     optimizer: mt.optim.Optimizer,
     max_norm: float = MAX_NORM,
+    solved: float = 0.0,
+    guessing: float = math.inf,
 ) -> History:
     """Train ``model`` for so many steps of ``loss_of(step)``; it ends early if the loss or the
-    gradient is not finite.
+    gradient is not finite, if `History.final` falls below ``solved``, or if after three quarters of
+    the steps it is still that of ``guessing``, to a hundredth.
 
     The learning rate rises linearly, then falls along a cosine to zero. max_norm: of the clipped
     gradient, inf for no clipping.
     """
-    history = History()
+    history, parameters = History(steps), list(model.parameters())
     schedule = mt.optim.CosineLR(optimizer, steps, warmup_steps=int(WARM_UP * steps))
     for step in range(steps):
         optimizer.zero_grad()
         with np.errstate(over="ignore", invalid="ignore"):  # checked below
             loss = loss_of(step)
             loss.backward()
-            norm = float(mt.optim.clip_grad_norm_(model.parameters(), max_norm))
+            norm = float(mt.optim.clip_grad_norm_(parameters, max_norm))
         if not (math.isfinite(loss.item()) and math.isfinite(norm)):
             history.diverged = True
             break
@@ -68,13 +79,21 @@ def train(
         schedule.step()
         history.losses.append(loss.item())
         history.norms.append(norm)
+        learnt_nothing = step + 1 == 3 * steps // 4 and history.final > 0.99 * guessing
+        if history.final < solved or learnt_nothing:
+            break
     return history
 
 
-def best_run(runs: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Of trainings that differ only in the learning rate, the one with the lowest final ``"loss"``,
-    without that entry.
+def first_solved(train_at: Callable[[float], dict[str, Any]], rates: Iterable[float]) -> dict[str, Any]:
+    """The choice of a learning rate: ``train_at(rate)`` of each in turn, up to the first whose
+    ``"loss"`` is below `SOLVED`; if none is, that with the lowest. Without that entry.
     """
+    runs: list[dict[str, Any]] = []
+    for rate in rates:
+        runs.append(train_at(rate))
+        if runs[-1]["loss"] < SOLVED:
+            break
     best = min(runs, key=lambda run: run["loss"])
     return {name: value for name, value in best.items() if name != "loss"}
 
@@ -101,20 +120,27 @@ def _results(function: Callable[..., Any], calls: list[tuple[Any, ...]], workers
     if workers == 1:
         yield from (function(*call) for call in calls)
         return
-    with fresh_pool(workers, dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")) as pool:
-        yield from pool.imap(_call, [(function, call) for call in calls])
+    yield from _pool(workers).imap(_call, [(function, call) for call in calls])
 
 
-@contextmanager
-def fresh_pool(workers: int, environment: dict[str, str]) -> Iterator[Any]:
+@cache
+def _pool(workers: int) -> Any:
+    """The processes of all claims. They stay until the program ends, since each needs seconds to
+    load what it works with.
+    """
+    pool = fresh_pool(workers, dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+    atexit.register(pool.terminate)
+    return pool
+
+
+def fresh_pool(workers: int, environment: dict[str, str]) -> Any:
     """A pool of new processes that have these variables in their environment: NumPy and minitensor
     read them when a process loads them.
     """
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:
-        with multiprocessing.get_context("spawn").Pool(workers, _ignore_interrupt) as pool:
-            yield pool
+        return multiprocessing.get_context("spawn").Pool(workers, _ignore_interrupt)
     finally:
         for name, value in before.items():
             if value is None:

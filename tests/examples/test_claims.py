@@ -360,6 +360,48 @@ def test_a_training_that_explodes_ends():
     assert steps == [0, 1] and history.losses == [1.0]
 
 
+def trained_on(losses, **how):
+    """The record of a training of at most 20 steps whose losses are given: two are a tenth."""
+    model = mt.nn.Linear(1, 1)
+    optimizer = mt.optim.SGD(model.parameters(), lr=0.1)
+    return training.train(model, lambda step: 0 * model.weight.sum() + losses[step], 20, optimizer, **how)
+
+
+def test_a_training_that_is_solved_ends():
+    history = trained_on([1.0, 0.0, 0.5, 0.25, 0.125] + 15 * [0.0], solved=0.2)
+    assert history.losses == [1.0, 0.0, 0.5, 0.25, 0.125] and abs(history.final - 0.1875) < 1e-6
+    assert len(trained_on(20 * [0.0]).losses) == 20  # nobody asked for an end
+    assert training.History(20, losses=[0.0]).final == math.inf
+
+
+@pytest.mark.parametrize(
+    ("losses", "steps"),
+    [
+        (20 * [2.0], 15),
+        (13 * [0.5] + 7 * [1.99], 15),
+        (14 * [2.0] + 6 * [1.5], 20),
+        (15 * [1.9] + 5 * [2.5], 20),
+    ],
+)
+def test_a_training_that_learns_nothing_ends(losses, steps):
+    assert len(trained_on(losses, guessing=2.0).losses) == steps
+
+
+def test_rates_are_tried_until_one_solves():
+    def tried(*losses):
+        seen = []
+
+        def train_at(rate):
+            seen.append(rate)
+            return {"rate": rate, "loss": losses[len(seen) - 1]}
+
+        return training.first_solved(train_at, [3, 1, 2])["rate"], seen
+
+    assert tried(0.5, 0.009, 0.001) == (1, [3, 1])
+    assert tried(0.5, math.inf, 0.02) == (2, [3, 1, 2])
+    assert tried(0.5, math.inf, 0.7) == (3, [3, 1, 2])
+
+
 def test_work_is_the_same_in_other_processes():
     calls = [(3, number) for number in range(3)]
     assert training.spread("powers", pow, calls, workers=2) == training.spread("powers", pow, calls, 1) == [1, 3, 9]

@@ -294,6 +294,33 @@ def test_a_backward_that_never_runs_with_one_flag_alone():
         check_op(square, [mst.tensors(max_dims=1), st.fixed_dictionaries({"old": st.booleans()})], order=1)
 
 
+def plain(x):
+    return x * x
+
+
+@pytest.mark.parametrize(
+    ("without", "by_layer"),
+    [(1.0, 2.0), ((0,), (0, 1)), (np.bool_(0), np.bool_(1)), (plain, Layer())],
+)
+def test_a_backward_that_never_runs_with_one_argument_alone(without, by_layer):
+    def square(x, how):
+        return Layer()(x) if how == by_layer else x * x
+
+    with pytest.raises(AssertionError, match="Layer, which has a backward of its own"):
+        check_op(square, [mst.tensors(max_dims=1), st.sampled_from([without, by_layer])], order=1)
+
+
+def test_a_backward_that_never_runs_of_one_length_or_profile_alone():
+    with pytest.raises(AssertionError, match="Layer, which has a backward of its own"):
+        check_op(lambda x: x * x if x.size <= 1 else Layer()(x), [mst.tensors(max_dims=1)], order=1)
+
+    def square(x):
+        return Layer()(x) if np.abs(x.numpy()).max(initial=0) > 1e3 else x * x
+
+    with pytest.raises(AssertionError, match="Layer, which has a backward of its own"):
+        check_op(square, [mst.tensors(shape=(5,))], order=1, profiles="huge")
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize("check", [gradcheck, check_op])
 def test_the_backward_of_a_function_of_pytorch_is_what_is_checked(check):
@@ -504,3 +531,75 @@ def test_what_is_hidden_by_rounding_is_not_looked_at_in_finer_steps():
     report = check_op(function, [np.array([0.5, -25.0])], order=1)
     assert report.hidden == 1
     assert len(calls) < 20
+
+
+# --- what few points see --------------------------------------------------------------------------
+
+
+def parts(*functions):
+    """A NumPy pair of outputs that are functions of one element each, and their sum's rule."""
+
+    def forward(x):
+        return np.array([f(x[i]) for i, f, _ in functions], dtype=x.dtype)
+
+    def backward(g, x):
+        found = np.zeros_like(x)
+        for k, (i, _, slope) in enumerate(functions):
+            found[i] += g[k] * slope(x[i])
+        return found
+
+    return forward, backward
+
+
+SINE = (1, np.sin, np.cos)
+
+
+@pytest.mark.parametrize(
+    ("function", "slope", "x"),
+    [
+        (lambda x: np.sin(3e9 * x), lambda x: 1.5e9 * np.cos(3e9 * x), 0.3),
+        (lambda x: np.sin(2 * np.pi * x / 5e-6), lambda x: 0.0, 0.37123),
+        (lambda x: np.tanh(x / 1e-10), lambda x: 0.0, 2e-10),
+        (lambda x: x * (1 - (x / 0.2) ** 2) ** 2 * (abs(x) < 0.2), lambda x: 0.0, 0.0),  # Tukey's biweight
+        (lambda x: abs(x - 1), lambda x: 0.5, 1 + 1e-7),
+    ],
+)
+def test_steep_narrow_and_near_slopes_are_no_kinks_in_place(function, slope, x):
+    with pytest.raises(AssertionError, match=r"at index \(0,\)"):
+        gradcheck(parts((0, function, slope), SINE), [np.array([x, 0.4])])
+
+
+@pytest.mark.parametrize(
+    ("function", "slope"),
+    [
+        (lambda x: abs(x) + 5e3 * x * x, lambda x: np.sign(x) + 1e4 * x),
+        (np.sign, lambda x: 0.0),
+    ],
+)
+def test_a_wrong_slope_beside_a_kink_that_bends_and_beside_a_jump(function, slope):
+    beside = (0, np.sin, lambda x: np.cos(x) / 2)
+    with pytest.raises(AssertionError, match=r"at index \(0,\)"):
+        gradcheck(parts((0, function, slope), beside, SINE), [np.array([0.0, 0.4])])
+
+
+@pytest.mark.parametrize("x", [1 + 1e-8, 1 + 2.5e-7])
+def test_a_slope_near_a_kink_is_compared(x):
+    assert gradcheck((lambda x: abs(x - 1), lambda g, x: g * np.sign(x - 1)), [np.array([x])]).checked == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_right_rules_at_a_kink_that_bends_and_beside_what_is_infinite(seed):
+    def bent(x):
+        return abs(x - 1e3) + 500 * (x - 1e3) ** 2
+
+    def slope(x, at_kink):
+        return np.sign(x - 1e3) + 1e3 * (x - 1e3) + at_kink * (x == 1e3)
+
+    pair = parts((0, bent, lambda x: slope(x, 1)), (0, bent, lambda x: slope(x, 0)), SINE)
+    gradcheck(pair, [np.array([1e3, 0.4])], seed=seed)
+
+    def infinite(x):
+        return np.exp(1000 + x)
+
+    with np.errstate(over="ignore"):
+        gradcheck(parts((0, abs, np.sign), (0, infinite, infinite), SINE), [np.array([0.0, 0.4])], seed=seed)

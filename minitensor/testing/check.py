@@ -112,6 +112,7 @@ def check_op(
                 why = f"every one of {compared.kinks} is at a kink, or outside the domain: move the inputs off it, or draw others"
             raise AssertionError(f"{name_of(fn)}: no {what} was compared: {why}")
     for profile in profiles:
+        looked_at.clear()  # other elements are what a profile is for
         extra = Report(title), Report(title)
         if isinstance(inputs, list):
             check(of_case(inputs, profile, generator(seed)), *extra)

@@ -37,7 +37,9 @@ __all__ = [
 STEP = 1e-3  # nearly always enough
 QUICK = 3e-6  # of a first look by two points: what bends within it and what is rounded are about alike
 STEPS = (STEP, 1e-4, 1e-5, 1e-6, 3e-2, 0.37, 1e-9)
-UNEVEN = 0.618  # how far back two points of the largest step are, as a part of it: few waves are back at both
+UNEVEN = (
+    0.3819660112501051  # how far back two points of the largest step are: (3 - sqrt 5) / 2 of it, which no wave divides
+)
 COARSE = tuple(sorted(h for h in STEPS if h > STEP))
 COARSE_FIRST = (STEP, *COARSE, *sorted((h for h in STEPS if h < STEP), reverse=True))
 FINE = (1e-5, 1e-6, 1e-9)
@@ -114,8 +116,10 @@ class Differences:
         return self._estimate(h, (4 * narrow - wide) / 3, ahead, behind, bend, far, self.smooth)
 
     def by_two(self, h):
-        """The slope by f(h) and f(-h) alone, with half the calls: D(h), whose error O(h^2) is far
-        below the bend, which is that of differences of first order.
+        """The slope by f(h) and f(-h) alone, with at most half the calls: D(h), whose error O(h^2)
+        is far below the bend, which is that of differences of first order.
+
+        Of the largest step the points are f(h) and f(-``UNEVEN`` h), and the error is O(h).
         """
         if h not in self.known_by_two:
             self.known_by_two[h] = self._by_two(h)
@@ -249,7 +253,7 @@ class Differences:
         """
         if None in sides or not all(math.isfinite(e.ahead - e.behind) for e in sides) or not is_kink(sides):
             return False
-        close = self.by_two(NEAREST)
+        close = self.of(NEAREST)
         jump, nearer = sides[-1].ahead - sides[-1].behind, close.ahead - close.behind
         self.in_place = abs(nearer) > SURE * close.rounding and nearer / jump > 0.7
         return self.in_place

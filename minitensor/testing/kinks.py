@@ -29,6 +29,7 @@ from minitensor.testing.verdicts import Verdict
 __all__ = ["Kink", "at_kink", "check_together", "chosen"]
 
 LOOKED_AT = 16  # elements at kinks of an input that are looked at output by output
+BESIDE = (1e-9, 1e-12)  # a kink in place shows at these too, one beside does not
 NEAR = (1e-5, 1e-7, 1e-9)  # how far the points near by are, as a part of the elements or of 1
 POINTS = 12  # of each distance
 ALONE = 6  # outputs whose own gradient is taken; the rest are held to the sum of their intervals
@@ -65,25 +66,33 @@ def slopes(outputs_at, middle):
 
 def kinks_of(outputs_at, middle):
     """``(kinks, free)``: masks of where each output has a kink, its slopes from both sides being
-    apart by the same at all steps, and of where it has a slope without bound or none.
+    apart by the same at all steps, and of where it has a slope without bound, as at a jump, or
+    none.
     """
-    jumps, coarse = [], []
+    jumps, coarse, steeps, n = [], [], [], len(SIDES)
     with np.errstate(all="ignore"):
-        for h in SIDES:
+        for h in (*SIDES, *BESIDE):
             right, left = outputs_at(h), outputs_at(-h)
             jumps.append([((f - m) - (m - b)) / h for f, b, m in zip(right, left, middle)])
+            steeps.append([np.maximum(np.abs(f - m), np.abs(m - b)) / h for f, b, m in zip(right, left, middle)])
             sizes = [_size(*outputs) for outputs in zip(middle, right, left)]
             coarse.append([SURE * 8 * EPSILON * size / h for size in sizes])
         kinks, free = [], []
         for k in range(len(middle)):
-            each = np.stack([np.asarray(j[k]) for j in jumps])
-            seen = np.stack([np.abs(j[k]) > c[k] for j, c in zip(jumps, coarse)]).all(axis=0)
-            low, high = np.abs(each).min(axis=0), np.abs(each).max(axis=0)
-            alike = (np.sign(each) == np.sign(each[0])).all(axis=0) & (high <= 1.3 * low)
+            each, steep = (np.stack([np.asarray(of[k]) for of in found]) for found in (jumps, steeps))
+            bound = np.stack([np.broadcast_to(c[k], each[0].shape) for c in coarse])
+            each, beside, steep = each[:n], each[n:], steep[:n]
+            # Without what curvature adds, which shrinks with the step.
+            straight = (10 * each[1:] - each[:-1]) / 9
+            seen = (np.abs(each) > bound[:n]).all(axis=0) & (np.abs(straight) > bound[1:n]).all(axis=0)
+            low, high = np.abs(straight).min(axis=0), np.abs(straight).max(axis=0)
+            alike = (np.sign(straight) == np.sign(straight[0])).all(axis=0) & (high <= 1.3 * low)
+            in_place = ~(np.abs(beside - straight[-1]) > 0.3 * np.abs(straight[-1]) + bound[n:]).any(axis=0)
             growing = np.abs(each[1]) > 2 * np.abs(each[0])
+            leaps = (steep[1:] > 2 * steep[:-1]).all(axis=0) & (steep[-1] > bound[n - 1])
             finite = np.isfinite(each).all(axis=0)
-            kinks.append(seen & alike & finite)
-            free.append((seen & growing & finite) | ~finite)
+            kinks.append(seen & alike & in_place & finite)
+            free.append((seen & growing & finite) | leaps | ~finite)
     return kinks, free
 
 
@@ -101,6 +110,8 @@ def at_kink(lines, place, judged):
     direction = np.zeros(lines.value.size)
     direction[place] = reach
     middle = [np.asarray(o, dtype=np.float64) for _, o in lines.outputs_at(direction, 0.0)]
+    if judged.quick and not all(np.isfinite(m).all() for m in middle):
+        return judged, None
     if judged.word == "wrong" and not all(np.isfinite(m).all() for m in middle):
         verdict = lines.without_infinite(place, middle)
         if verdict.word != "wrong":
@@ -134,6 +145,15 @@ def at_kink(lines, place, judged):
     if not kinky:
         if judged.word == "wrong" and kinks_near_by(lines.cotangents):
             return Verdict("kink", judged.numeric), None
+        rough = _places(free)
+        if judged.word == "kink" and not judged.quick and rough:
+            smooth = _masked(lines.cotangents, live, rough, keep=False)
+            claimed = claim(smooth)
+            if any(c is not None and c.any() for c in smooth) and np.isfinite(claimed):
+                verdict = lines.element(place, claimed / reach, smooth)
+                if verdict.word == "wrong" and not kinks_near_by(smooth):
+                    lines.said[place], lines.said_claim[place] = "of what has no jump there ", claimed / reach
+                    return verdict, None
         return judged, None
     found = slopes(outputs_at, middle)
     kink = Kink(i, int(place), reach, found.ahead, found.behind)

@@ -145,8 +145,8 @@ class Problem:
 
     @cached_property
     def form(self):
-        """What the function may branch on, but for elements and lengths: types and dimensions of
-        all arrays, and other inputs that are None, flags, integers or words.
+        """What a function mostly branches on: inputs that are no arrays, and of arrays the types,
+        the dimensions, and which have length 0 or 1; not the elements, nor other lengths.
         """
         return str(self.layout), *map(_form, self.values), *((name, _form(v)) for name, v in self.keywords.items())
 
@@ -308,12 +308,21 @@ def frozen_graph(roots):
 
 
 def _form(value):
-    """An array's type and dimensions; None, a flag, an integer or a word itself; of anything else
-    its class.
+    """Of an array its type, and of each length whether it is 0, 1 or more; of a container the forms
+    of its parts; anything else itself, or its class if it has no hash.
     """
+    value = raw(value)
     if isinstance(value, np.ndarray):
-        return value.dtype, value.ndim
-    return (type(value), value) if value is None or isinstance(value, (bool, int, str)) else type(value)
+        return value.dtype, tuple(min(length, 2) for length in value.shape)
+    if isinstance(value, dict):
+        return dict, *((key, _form(part)) for key, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return type(value), *map(_form, value)
+    try:
+        hash(value)
+    except TypeError:
+        return type(value)
+    return type(value), value
 
 
 def _is_foreign(value):

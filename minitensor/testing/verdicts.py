@@ -46,7 +46,8 @@ class Verdict(NamedTuple):
     slopes of both sides (or these are infinite, or outside the domain of f); "blurred", if the
     slope is smaller than what rounding hides. coarse: it is right within a bound that is much wider
     than what is allowed. beyond: how many times the bound is what it may be to see the smallest
-    part, if it is blurred. quick: a first look has seen a kink, and says nothing of the claim.
+    part, if it is blurred. quick: a first look has seen a kink, or a slope where 0 is claimed, and
+    says no more of it.
     """
 
     word: str
@@ -121,8 +122,8 @@ def _first_look(differences, claimed, smallest, tolerance, quick):
 
 
 def settled_at_once(line, claimed, smallest, allowed, wobble, scale, floor):
-    """The error of ``claimed`` as a share of what is allowed, if one step shows that it is right;
-    else None, which says nothing.
+    """The error of ``claimed`` as a share of what is allowed, if one or two steps show that it is
+    right; else None, which says nothing.
 
     allowed: the error that is allowed. The others: as for ``judge``.
     """
@@ -143,7 +144,7 @@ def _rounded_away(differences, smallest):
 
 
 def _hidden(differences, first, claimed, smallest, tolerance):
-    """The verdict "blurred", if the ``first`` look and one to three more steps show that rounding
+    """The verdict "blurred", if the ``first`` look and a few more steps show that rounding
     hides the slope from every one; else None.
 
     So it is where the largest ones agree with the claim and with each other, and within a small one

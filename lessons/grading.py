@@ -332,14 +332,15 @@ def _patience() -> Iterator[None]:
     """Raise ``TooLong`` in this thread after ``PATIENCE`` seconds of computing, or six times as
     many on the clock, where threads can be started. Loading a lesson does not count.
 
-    It is raised again each second until the work ends: Python ignores what is raised while the
-    garbage collector calls back.
+    It is raised again each second until the work ends, and once more behind it: Python ignores what
+    is raised while the garbage collector calls back, and a solution may catch all. One that waits
+    for a lock, as for the start of a thread, is not reached: `judge` ends its process.
     """
-    this, lock, over = threading.get_ident(), threading.Lock(), False
+    this, lock, over, stopped = threading.get_ident(), threading.Lock(), False, False
     computed, clock, loaded = time.process_time(), time.monotonic(), loading()[1]
 
     def look() -> None:
-        nonlocal clock
+        nonlocal clock, stopped
         pause = 0.05
         while True:
             busy, spent = loading()
@@ -351,12 +352,10 @@ def _patience() -> Iterator[None]:
                     return
                 if not busy and (used >= PATIENCE or time.monotonic() - clock >= 6 * PATIENCE):
                     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(this), ctypes.py_object(TooLong))
-                    pause = AGAIN
+                    pause, stopped = AGAIN, True
             done.wait(pause)
 
     done = threading.Event()
-    with contextlib.suppress(RuntimeError):  # a browser has no threads
-        threading.Thread(target=look, daemon=True).start()
 
     def end() -> None:
         nonlocal over
@@ -366,8 +365,12 @@ def _patience() -> Iterator[None]:
 
     try:
         try:
+            with contextlib.suppress(RuntimeError):  # a browser has no threads
+                threading.Thread(target=look, daemon=True).start()
             yield
         finally:
             end()
     finally:
         end()  # again, should TooLong have come in the first
+    if stopped:
+        raise TooLong

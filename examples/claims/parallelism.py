@@ -16,9 +16,8 @@ attention.
 
 What waiting costs depends on how much the machine could do at the same time: two cores are kept
 busy by a product of a few rows. So the same is timed on several variants (`timing`), each a process
-of its own: NumPy and compiled kernels on one thread, the kernels on two, and CUDA. Those for whose
-threads there are cores enough are timed at the same time. One that the machine lacks is reported as
-missing.
+of its own: NumPy and compiled kernels on one thread, the kernels on two, and CUDA. One that the
+machine lacks is reported as missing.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from claims.networks import COLOURS, KINDS, N_HEADS, N_LAYERS, NAMES, Shape, equal_shapes
 from claims.report import Table, axes_of, listed
-from claims.timing import PLAIN, VARIANTS, Variant, alternating, at_once, step_of
+from claims.timing import PLAIN, VARIANTS, Variant, alternating, step_of
 
 __all__ = ["TITLE", "Settings", "conclusion", "crossover", "draw", "measure", "tables"]
 
@@ -68,7 +67,7 @@ class Settings:
 
 def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
     """Median seconds of a step by variant, sequences, network and length, and why a variant is
-    missing. ``workers`` is not used: each thread that is timed has a core for itself.
+    missing. ``workers`` is not used: what is timed has the machine for itself.
     """
     s = settings
     missing = {variant: variant.missing() for variant in s.variants}
@@ -80,13 +79,12 @@ def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
     with Progress("parallelism", total=len(s.lengths) * len(seconds)) as progress, ExitStack() as stack:
         pools = {variant: stack.enter_context(variant.process()) for variant in seconds}
         for length in s.lengths:
-            for group in at_once(list(pools)):
-                found = {each: pools[each].apply_async(time_steps, (s, each, length, seed)) for each in group}
-                for variant, waited in found.items():
-                    for sequences, medians in waited.get().items():
-                        for name, median in medians.items():
-                            seconds[variant][sequences][name].append(median)
-                    progress.advance()
+            for variant, pool in pools.items():
+                found = pool.apply(time_steps, (s, variant, length, seed))
+                for sequences, medians in found.items():
+                    for name, median in medians.items():
+                        seconds[variant][sequences][name].append(median)
+                progress.advance()
     shapes = equal_shapes(s.budget, s.vocab_size, s.vocab_size)
     return {
         "lengths": list(s.lengths),

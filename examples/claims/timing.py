@@ -17,7 +17,7 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from claims.training import fresh_pool
 
-__all__ = ["COMPILED", "CUDA", "PLAIN", "TWO", "VARIANTS", "Variant", "alternating", "at_once", "step_of"]
+__all__ = ["COMPILED", "CUDA", "PLAIN", "TWO", "VARIANTS", "Variant", "alternating", "step_of"]
 
 
 @dataclass(frozen=True)
@@ -54,21 +54,6 @@ class Variant:
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def at_once(variants: list[Variant]) -> list[list[Variant]]:
-    """The variants in groups that can be timed at the same time, each thread on a core of its
-    own.
-    """
-    groups: list[list[Variant]] = []
-    free = 0  # cores beside the newest group
-    for variant in variants:
-        if variant.threads > free:
-            groups.append([])
-            free = cores()
-        groups[-1].append(variant)
-        free -= variant.threads
-    return groups
 
 
 PLAIN = Variant("NumPy (1 thread)")

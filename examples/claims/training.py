@@ -20,10 +20,10 @@ from toolkit.console import Progress
 
 import minitensor as mt
 
-__all__ = ["MOST_WORKERS", "SOLVED", "History", "first_solved", "fresh_pool", "spread", "train"]
+__all__ = ["MOST_WORKERS", "SOLVED", "History", "first_solved", "fresh_pool", "lowest", "spread", "train"]
 
 MAX_NORM = 1.0  # of the gradient, if it is clipped
-SOLVED = 0.01  # nats: the loss below which `first_solved` looks no further; e^-0.01 is 99 %
+SOLVED = 0.01  # nats a symbol: the loss below which `first_solved` looks no further
 MOST_WORKERS = 60 if sys.platform == "win32" else 1000  # Windows cannot wait for the end of more processes at a time
 WARM_UP = 0.05  # the part of the steps in which the learning rate rises; then it falls along a cosine
 
@@ -94,6 +94,13 @@ def first_solved(train_at: Callable[[float], dict[str, Any]], rates: Iterable[fl
         runs.append(train_at(rate))
         if runs[-1]["loss"] < SOLVED:
             break
+    return lowest(runs)
+
+
+def lowest(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of trainings that differ in the learning rate alone, that with the lowest ``"loss"`` at its
+    end; without that entry.
+    """
     best = min(runs, key=lambda run: run["loss"])
     return {name: value for name, value in best.items() if name != "loss"}
 

@@ -84,14 +84,6 @@ def test_variants_have_their_threads_and_kernels(monkeypatch):
     assert os.environ["MINITENSOR_FAST"] == "1" and "MINITENSOR_THREADS" not in os.environ
 
 
-@pytest.mark.parametrize(("cores", "groups"), [(1, [1, 1, 1, 1]), (2, [2, 1, 1]), (3, [2, 2]), (4, [3, 1]), (16, [4])])
-def test_threads_that_are_timed_at_once_have_cores(monkeypatch, cores, groups):
-    monkeypatch.setattr(timing, "cores", lambda: cores)
-    made = timing.at_once(list(timing.VARIANTS))  # of 1, 1, 2 and 1 threads
-    assert [len(group) for group in made] == groups
-    assert [variant for group in made for variant in group] == list(timing.VARIANTS)
-
-
 def test_what_a_machine_lacks(monkeypatch):
     monkeypatch.setattr(timing, "cores", lambda: 1)
     monkeypatch.setattr(timing.importlib.util, "find_spec", lambda name: None)

@@ -168,7 +168,7 @@ def test_conclusion_about_memory():
     assert "over 50 steps by the LSTM and the Transformer, over 5 steps by the RNN and the GRU: gates lengthen" in words
     assert "what limits the RNN and the GRU is learning, not memory" in words
     assert (
-        "over 5 steps by the GRU, not even over 5 by the RNN and the LSTM: after equal training attention outlasts"
+        "over 5 steps by the GRU, not even over 5 by the RNN and the LSTM: after at most as many updates attention outlasts"
         in words
     )
     words = memory.conclusion(memory_numbers((50, 50, 50, 50), (50, 50, 50, 50), (50, 50, 50, 50)))

@@ -183,8 +183,8 @@ def conclusion(numbers: dict[str, Any]) -> str:
     return (
         f"With at least {ENOUGH:.0%} right, one symbol is recalled {_told(recall, near['recall'])}: gates {gates} what can be "
         f"learnt. Where shorter distances are trained along, {_told(curriculum, near['curriculum'])}: {learning}. "
-        f"{numbers['n_copied']} symbols are copied {_told(copy, near['copy'])}: after at most as many updates attention {attention} "
-        "a state of fixed size."
+        f"{numbers['n_copied']} symbols are copied {_told(copy, near['copy'])}: after at most as many updates attention "
+        f"{attention} a state of fixed size."
     )
 
 

@@ -16,7 +16,7 @@ from minitensor.models.published_values import checked
 
 __all__ = [
     "CONFIG", "GENERATION", "GENERATION_CONFIG", "SEARCH", "PublishedConfig", "check_tokens", "check_usual", "extras", "fields_of",
-    "naming", "read_config", "read_generation", "read_json", "values_of", "with_generation", "unusual", "with_labels", "written",
+    "naming", "read_config", "read_generation", "read_json", "unusual", "values_of", "with_generation", "with_labels", "written",
 ]  # fmt: skip
 
 

@@ -110,18 +110,17 @@ def _train_once(cell: str, attention: str, rate: float, settings: Settings, seed
         return model.loss(source, np.hstack([start, source]), np.hstack([source, stop]))
 
     history = train(model, loss_of, settings.steps, mt.optim.Adam(model.parameters(), lr=rate))
+    about = {"cell": cell, "attention": attention, "parameters": model.num_parameters(), "learning_rate": rate}
+    if history.diverged:  # nothing can be read from such weights
+        none = [0.0] * len(settings.lengths)
+        return about | {"loss": history.final, "exact": none, "right": none}
     exact, right = [], []
     for length in settings.lengths:
-        if history.diverged:  # weights of no use
-            exact.append(0.0)
-            right.append(0.0)
-            continue
         source = sentences(generator, settings.sentences, length)
         answers = model.generate(source, max_new_tokens=length + 1)
         exact.append(float(np.mean([answer == ids for answer, ids in zip(answers, source.tolist(), strict=True)])))
         padded = np.array([(answer + [config.pad_id] * length)[:length] for answer in answers])
         right.append(float((padded == source).mean()))
-    about = {"cell": cell, "attention": attention, "parameters": model.num_parameters(), "learning_rate": rate}
     return about | {"loss": history.final, "exact": exact, "right": right}
 
 

@@ -14,7 +14,7 @@ slope between the two will do.
 
 A first look takes f(h) and f(-h) alone: D, and (f(h) - f(0)) / h and (f(0) - f(-h)) / h in the
 place of F and B. With a step at which these differ little (``QUICK``) that is enough for most
-claims. Whether f is flat is seen by f(h) and f(-0.618 h) with the largest step: of a wave that is
+claims. Whether f is flat is seen by f(h) and f(-0.382 h) with the largest step: of a wave that is
 back at one of them the other is in the midst.
 
 f is a sum over outputs, each times its cotangent. They are subtracted before they are summed, so
@@ -37,9 +37,7 @@ __all__ = [
 STEP = 1e-3  # nearly always enough
 QUICK = 3e-6  # of a first look by two points: what bends within it and what is rounded are about alike
 STEPS = (STEP, 1e-4, 1e-5, 1e-6, 3e-2, 0.37, 1e-9)
-UNEVEN = (
-    0.3819660112501051  # how far back two points of the largest step are: (3 - sqrt 5) / 2 of it, which no wave divides
-)
+UNEVEN = (3 - 5**0.5) / 2  # how far back two points of the largest step are, as a part of it: no wave is back at both
 COARSE = tuple(sorted(h for h in STEPS if h > STEP))
 COARSE_FIRST = (STEP, *COARSE, *sorted((h for h in STEPS if h < STEP), reverse=True))
 FINE = (1e-5, 1e-6, 1e-9)

@@ -110,11 +110,10 @@ def at_kink(lines, place, judged):
     direction = np.zeros(lines.value.size)
     direction[place] = reach
     middle = [np.asarray(o, dtype=np.float64) for _, o in lines.outputs_at(direction, 0.0)]
-    if judged.quick and not all(np.isfinite(m).all() for m in middle):
-        return judged, None
-    if judged.word == "wrong" and not all(np.isfinite(m).all() for m in middle):
-        verdict = lines.without_infinite(place, middle)
-        if verdict.word != "wrong":
+    if not all(np.isfinite(m).all() for m in middle):
+        if judged.quick:
+            return judged, None
+        if judged.word == "wrong" and lines.without_infinite(place, middle).word != "wrong":
             return Verdict("kink", judged.numeric), None
 
     def outputs_at(t):
@@ -142,13 +141,17 @@ def at_kink(lines, place, judged):
         rest = _masked(cotangents, live, rough, keep=False)
         return lines.element(place, claim(rest) / reach, rest).word != "wrong"
 
+    def rest_of(rough):
+        """The cotangents of the outputs but at the ``rough`` places, and the claim by these."""
+        smooth = _masked(lines.cotangents, live, rough, keep=False)
+        return smooth, claim(smooth)
+
     if not kinky:
         if judged.word == "wrong" and kinks_near_by(lines.cotangents):
             return Verdict("kink", judged.numeric), None
         rough = _places(free)
         if judged.word == "kink" and not judged.quick and rough:
-            smooth = _masked(lines.cotangents, live, rough, keep=False)
-            claimed = claim(smooth)
+            smooth, claimed = rest_of(rough)
             if any(c is not None and c.any() for c in smooth) and np.isfinite(claimed):
                 verdict = lines.element(place, claimed / reach, smooth)
                 if verdict.word == "wrong" and not kinks_near_by(smooth):
@@ -172,11 +175,10 @@ def at_kink(lines, place, judged):
         off = outside(claimed, sum(map(max, ends)), sum(map(min, ends)))
         if off is not None and not chosen(problem, i, place, lines.claims[place]):
             return Verdict("wrong", off), kink
-    smooth = _masked(lines.cotangents, live, kinky, keep=False)
-    smooth = _masked(smooth, live, _places(free), keep=False)
-    verdict = lines.element(place, claim(smooth) / reach, smooth)
+    smooth, claimed = rest_of([*kinky, *_places(free)])
+    verdict = lines.element(place, claimed / reach, smooth)
     if verdict.word == "wrong" and not chosen(problem, i, place, lines.claims[place]) and not kinks_near_by(smooth):
-        lines.said[place], lines.said_claim[place] = "of what has no kink there ", claim(smooth) / reach
+        lines.said[place], lines.said_claim[place] = "of what has no kink there ", claimed / reach
         return verdict, kink
     return Verdict("kink", judged.numeric), kink
 

@@ -3,6 +3,7 @@ numbers whichever way they fall.
 """
 
 import copy
+import dataclasses
 import math
 
 import numpy as np
@@ -358,6 +359,13 @@ def test_a_training_that_explodes_ends():
     history = training.train(model, loss_of, 10, mt.optim.SGD([weight], lr=0.1), max_norm=math.inf)
     assert history.diverged and history.final == math.inf
     assert steps == [0, 1] and history.losses == [1.0]
+
+
+def test_a_model_whose_training_explodes_repeats_nothing():
+    settings = dataclasses.replace(bottleneck.Settings.quick(), steps=10)
+    run = bottleneck._train_once("gru", "additive", 1e30, settings, 0)
+    assert run["loss"] == math.inf
+    assert run["exact"] == run["right"] == [0.0] * len(settings.lengths)
 
 
 def trained_on(losses, **how):

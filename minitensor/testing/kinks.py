@@ -66,34 +66,58 @@ def slopes(outputs_at, middle):
 
 def kinks_of(outputs_at, middle):
     """``(kinks, free)``: masks of where each output has a kink, its slopes from both sides being
-    apart by the same at all steps, and of where it has a slope without bound, as at a jump, or
-    none.
+    apart by the same at all steps, and those of ``free_of``.
     """
-    jumps, coarse, steeps, n = [], [], [], len(SIDES)
+    kinks, free, n = [], [], len(SIDES)
     with np.errstate(all="ignore"):
-        for h in (*SIDES, *BESIDE):
-            right, left = outputs_at(h), outputs_at(-h)
-            jumps.append([((f - m) - (m - b)) / h for f, b, m in zip(right, left, middle)])
-            steeps.append([np.maximum(np.abs(f - m), np.abs(m - b)) / h for f, b, m in zip(right, left, middle)])
-            sizes = [_size(*outputs) for outputs in zip(middle, right, left)]
-            coarse.append([SURE * 8 * EPSILON * size / h for size in sizes])
-        kinks, free = [], []
-        for k in range(len(middle)):
-            each, steep = (np.stack([np.asarray(of[k]) for of in found]) for found in (jumps, steeps))
-            bound = np.stack([np.broadcast_to(c[k], each[0].shape) for c in coarse])
-            each, beside, steep = each[:n], each[n:], steep[:n]
-            # Without what curvature adds, which shrinks with the step.
-            straight = (10 * each[1:] - each[:-1]) / 9
-            seen = (np.abs(each) > bound[:n]).all(axis=0) & (np.abs(straight) > bound[1:n]).all(axis=0)
+        for each, steep, bound in _by_steps(outputs_at, middle, (*SIDES, *BESIDE)):
+            beside, finest = each[n:], bound[n:]
+            free.append(_free(each[:n], steep[:n], bound[:n]))
+            each, bound = each[:n], bound[:n]
+            straight, seen = _straight(each), _seen(each, bound)
             low, high = np.abs(straight).min(axis=0), np.abs(straight).max(axis=0)
             alike = (np.sign(straight) == np.sign(straight[0])).all(axis=0) & (high <= 1.3 * low)
-            in_place = ~(np.abs(beside - straight[-1]) > 0.3 * np.abs(straight[-1]) + bound[n:]).any(axis=0)
-            growing = np.abs(each[1]) > 2 * np.abs(each[0])
-            leaps = (steep[1:] > 2 * steep[:-1]).all(axis=0) & (steep[-1] > bound[n - 1])
-            finite = np.isfinite(each).all(axis=0)
-            kinks.append(seen & alike & in_place & finite)
-            free.append((seen & growing & finite) | leaps | ~finite)
+            in_place = ~(np.abs(beside - straight[-1]) > 0.3 * np.abs(straight[-1]) + finest).any(axis=0)
+            kinks.append(seen & alike & in_place & np.isfinite(each).all(axis=0))
     return kinks, free
+
+
+def free_of(outputs_at, middle):
+    """Masks of where each output has a slope without bound, as at a jump, or none."""
+    with np.errstate(all="ignore"):
+        return [_free(*found) for found in _by_steps(outputs_at, middle, SIDES)]
+
+
+def _by_steps(outputs_at, middle, steps):
+    """For each output, by step: how far apart the slopes of both sides are, the steeper of them,
+    and below what that may be rounding.
+    """
+    jumps, steeps, coarse = [], [], []
+    for h in steps:
+        right, left = outputs_at(h), outputs_at(-h)
+        jumps.append([((f - m) - (m - b)) / h for f, b, m in zip(right, left, middle)])
+        steeps.append([np.maximum(np.abs(f - m), np.abs(m - b)) / h for f, b, m in zip(right, left, middle)])
+        coarse.append([SURE * 8 * EPSILON * _size(*outputs) / h for outputs in zip(middle, right, left)])
+    for jump, steep, bound in zip(zip(*jumps), zip(*steeps), zip(*coarse)):
+        each = np.stack(jump)
+        yield each, np.stack(steep), np.array(bound).reshape(-1, *[1] * (each.ndim - 1))
+
+
+def _free(each, steep, bound):
+    """Where slopes, by step as from ``_by_steps``, have no bound, or there are none."""
+    growing, finite = np.abs(each[1]) > 2 * np.abs(each[0]), np.isfinite(each).all(axis=0)
+    leaps = (steep[1:] > 2 * steep[:-1]).all(axis=0) & (steep[-1] > bound[-1])
+    return (_seen(each, bound) & growing & finite) | leaps | ~finite
+
+
+def _straight(each):
+    """How far apart slopes are without what curvature adds, which shrinks with the step."""
+    return (10 * each[1:] - each[:-1]) / 9
+
+
+def _seen(each, bound):
+    """Where slopes of both sides are apart at each step by more than rounding."""
+    return (np.abs(each) > bound).all(axis=0) & (np.abs(_straight(each)) > bound[1:]).all(axis=0)
 
 
 def _size(*outputs):
@@ -280,7 +304,7 @@ def check_together(problem, kinks, cotangents):
 
     with np.errstate(all="ignore"):
         middle = outputs_at(0.0)
-        found, (_, free) = slopes(outputs_at, middle), kinks_of(outputs_at, middle)
+        found, free = slopes(outputs_at, middle), free_of(outputs_at, middle)
         coupled = []
         for k in range(len(live)):
             apart = [sum(getattr(kink, side)[k] for kink in kinks) for side in ("ahead", "behind")]

@@ -55,8 +55,8 @@ from claims import (
     positions,
     scale,
 )
+from claims.processes import MOST_WORKERS
 from claims.report import WIDTH, print_table
-from claims.training import MOST_WORKERS
 from toolkit import console
 from toolkit.console import UserError, require
 from toolkit.files import write_text

@@ -25,8 +25,9 @@ from toolkit.plots import empty_figure, save_figure
 
 import minitensor as mt
 from claims.networks import COLOURS, KINDS, N_HEADS, N_LAYERS, NAMES, fit
+from claims.processes import spread
 from claims.report import ENOUGH, Table, axes_of, listed, reach
-from claims.training import lowest, spread, train
+from claims.training import lowest, train
 from minitensor.models.encoder_decoder import EncoderDecoder
 from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from minitensor.models.transformer import Transformer, TransformerConfig

@@ -20,9 +20,10 @@ from toolkit.plots import GREY, smooth
 import minitensor as mt
 import minitensor.nn.functional as F
 from claims.networks import Case, Shape
+from claims.processes import spread
 from claims.report import Table, axes_of, listed, magnitude
 from claims.tasks import recall_batch
-from claims.training import MAX_NORM, spread, train
+from claims.training import MAX_NORM, train
 
 __all__ = ["Settings", "conclusion", "draw", "measure", "table"]
 

@@ -33,9 +33,10 @@ from toolkit.plots import GREY, empty_figure, save_figure
 import minitensor as mt
 import minitensor.nn.functional as F
 from claims.probes import Reader, fit_probe
+from claims.processes import spread
 from claims.report import ENOUGH, Table, axes_of, listed
 from claims.senses import COUNTRIES, IDS, LANGUAGES, PAD, Texts, country_texts, other_sentences, point_sentences
-from claims.training import spread, train
+from claims.training import train
 
 __all__ = ["TITLE", "Settings", "conclusion", "draw", "measure", "tables"]
 

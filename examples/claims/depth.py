@@ -28,9 +28,10 @@ from toolkit.plots import empty_figure, save_figure
 
 import minitensor as mt
 import minitensor.nn.functional as F
+from claims.processes import spread
 from claims.report import ENOUGH, Table, axes_of, listed, magnitude
 from claims.tasks import recall_batch, recall_vocab
-from claims.training import spread, train
+from claims.training import train
 from minitensor import nn
 
 __all__ = ["TITLE", "WAYS", "Settings", "Stack", "conclusion", "draw", "measure", "tables"]

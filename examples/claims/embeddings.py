@@ -32,9 +32,9 @@ from toolkit.plots import GREY, empty_figure, save_figure
 from toolkit.published_vectors import read_vectors
 
 import minitensor as mt
+from claims.processes import spread
 from claims.report import Table, axes_of, listed
 from claims.skipgrams import Budget, SkipGram, counted, fit
-from claims.training import spread
 from claims.usage import KINDS, PAIRS, PHRASES, Corpus, analogies, key_of, make_corpus
 from claims.vectors import Vectors, principal
 

@@ -33,9 +33,9 @@ import minitensor as mt
 from claims.aligned import KINDS, Corpus, learn, recurrent, score, transformer
 from claims.naming import BEST, LEFT_OUT, MOVED, OCCLUSION, REFERENCES, best_head, examine
 from claims.networks import COLOURS, NAMES
+from claims.processes import spread
 from claims.report import ENOUGH, Table, axes_of, listed
 from claims.saliency import ATTENTION, Model
-from claims.training import spread
 
 __all__ = ["CELLS", "TITLE", "Settings", "conclusion", "draw", "measure", "tables"]
 

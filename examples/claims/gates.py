@@ -37,10 +37,11 @@ from toolkit.text import Characters, Windows, load_text, split_text
 import minitensor as mt
 import minitensor.nn.functional as F
 from claims.networks import Network, Shape, fit
+from claims.processes import spread
 from claims.report import Table, axes_of, listed
 from claims.tasks import log_uniform, recall_batch, recall_vocab
 from claims.timing import alternating, step_of
-from claims.training import spread, train
+from claims.training import train
 
 __all__ = ["TASKS", "TITLE", "WAYS", "Settings", "better", "conclusion", "count_batch", "draw", "measure", "tables"]
 

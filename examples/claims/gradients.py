@@ -32,9 +32,10 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from claims import clipping
 from claims.networks import COLOURS, KINDS, Case, Network, Shape, equal_shapes
+from claims.processes import spread
 from claims.report import ENOUGH, Table, axes_of, listed, magnitude
 from claims.tasks import log_uniform, recall_batch, recall_vocab
-from claims.training import spread, train
+from claims.training import train
 
 __all__ = ["TITLE", "Settings", "conclusion", "draw", "measure", "tables"]
 

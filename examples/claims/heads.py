@@ -24,8 +24,8 @@ from toolkit.plots import empty_figure, save_figure
 import minitensor as mt
 from claims.ablation import PLACES, does, full_name, kind_of, name_of, take_apart
 from claims.aligned import Corpus, learn, score, transformer
+from claims.processes import spread
 from claims.report import ENOUGH, Table, axes_of, listed
-from claims.training import spread
 from minitensor.models.explain.agreement import spearman
 
 __all__ = ["TITLE", "Settings", "conclusion", "draw", "measure", "tables"]

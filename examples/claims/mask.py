@@ -32,8 +32,9 @@ from toolkit.plots import GREY, empty_figure, save_figure
 import minitensor as mt
 import minitensor.nn.functional as F
 from claims.networks import Network, equal_shapes
+from claims.processes import spread
 from claims.report import ENOUGH, Table, axes_of
-from claims.training import spread, train
+from claims.training import train
 
 __all__ = ["TITLE", "Settings", "conclusion", "draw", "measure", "tables", "twice"]
 

@@ -34,9 +34,10 @@ from toolkit.plots import GREY, empty_figure, save_figure
 import minitensor as mt
 import minitensor.nn.functional as F
 from claims.networks import COLOURS, KINDS, NAMES, Shape, equal_shapes
+from claims.processes import spread
 from claims.report import ENOUGH, Table, axes_of, listed, reach
 from claims.tasks import Batch, copy_batch, copy_vocab, log_uniform, recall_batch, recall_vocab
-from claims.training import SOLVED, first_solved, spread, train
+from claims.training import SOLVED, first_solved, train
 
 __all__ = ["TITLE", "Settings", "conclusion", "draw", "measure", "tables"]
 

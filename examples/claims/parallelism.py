@@ -77,10 +77,10 @@ def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
         if not reason
     }
     with Progress("parallelism", total=len(s.lengths) * len(seconds)) as progress, ExitStack() as stack:
-        pools = {variant: stack.enter_context(variant.process()) for variant in seconds}
+        processes = {variant: stack.enter_context(variant.process()) for variant in seconds}
         for length in s.lengths:
-            for variant, pool in pools.items():
-                found = pool.apply(time_steps, (s, variant, length, seed))
+            for variant, process in processes.items():
+                found = process.result(time_steps, s, variant, length, seed)
                 for sequences, medians in found.items():
                     for name, median in medians.items():
                         seconds[variant][sequences][name].append(median)

@@ -29,8 +29,9 @@ from toolkit.plots import GREY, empty_figure, save_figure
 
 import minitensor as mt
 import minitensor.nn.functional as F
+from claims.processes import spread
 from claims.report import ENOUGH, Table, axes_of, listed, reach
-from claims.training import spread, train
+from claims.training import train
 from minitensor import nn
 
 __all__ = ["KINDS", "TITLE", "Settings", "conclusion", "draw", "measure", "sentences", "tables"]

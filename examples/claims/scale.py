@@ -36,8 +36,9 @@ import minitensor.nn.functional as F
 from claims.markov import Counts, Source
 from claims.networks import Network, Shape
 from claims.powers import Law, fits
+from claims.processes import spread
 from claims.report import Table, axes_of, listed
-from claims.training import spread, train
+from claims.training import train
 
 __all__ = ["TITLE", "Settings", "conclusion", "draw", "measure", "tables"]
 

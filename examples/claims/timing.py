@@ -9,13 +9,12 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import minitensor as mt
 import minitensor.nn.functional as F
-from claims.training import fresh_pool
+from claims.processes import Workers
 
 __all__ = ["COMPILED", "CUDA", "PLAIN", "TWO", "VARIANTS", "Variant", "alternating", "step_of"]
 
@@ -44,11 +43,11 @@ class Variant:
                 return str(error).splitlines()[0].partition(";")[0]
         return ""
 
-    def process(self) -> AbstractContextManager[Any]:
-        """A pool of one process that computes so."""
+    def process(self) -> Workers:
+        """A process that computes so."""
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(self.threads))
         kernels = {"MINITENSOR_THREADS": str(self.threads), "MINITENSOR_FAST": str(int(self.compiled))}
-        return fresh_pool(1, threads | kernels)
+        return Workers(1, threads | kernels)
 
 
 def cores() -> int:

@@ -1,30 +1,20 @@
-"""The one training loop of all claims, the choice of the learning rate, and work that is spread
-over processes.
-"""
+"""The one training loop of all claims, and the choice of the learning rate."""
 
 from __future__ import annotations
 
-import atexit
 import math
-import multiprocessing
-import os
-import signal
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import numpy as np
-from toolkit.console import Progress
 
 import minitensor as mt
 
-__all__ = ["MOST_WORKERS", "SOLVED", "History", "first_solved", "fresh_pool", "lowest", "spread", "train"]
+__all__ = ["SOLVED", "History", "first_solved", "lowest", "train"]
 
 MAX_NORM = 1.0  # of the gradient, if it is clipped
 SOLVED = 0.01  # nats a symbol: the loss below which `first_solved` looks no further
-MOST_WORKERS = 60 if sys.platform == "win32" else 1000  # Windows cannot wait for the end of more processes at a time
 WARM_UP = 0.05  # the part of the steps in which the learning rate rises; then it falls along a cosine
 
 
@@ -103,64 +93,3 @@ def lowest(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """
     best = min(runs, key=lambda run: run["loss"])
     return {name: value for name, value in best.items() if name != "loss"}
-
-
-# --- work for several processes -------------------------------------------------------------------
-
-
-def spread(label: str, function: Callable[..., Any], calls: list[tuple[Any, ...]], workers: int) -> list[Any]:
-    """``function(*call)`` for each call, in their order, by so many processes of one BLAS thread
-    each, with a bar for those done.
-
-    The matrices here are too small for BLAS to share them among cores, so whole trainings are
-    shared out instead.
-    """
-    results = []
-    with Progress(label, total=len(calls)) as progress:
-        for result in _results(function, calls, workers):
-            results.append(result)
-            progress.advance()
-    return results
-
-
-def _results(function: Callable[..., Any], calls: list[tuple[Any, ...]], workers: int) -> Iterator[Any]:
-    if workers == 1:
-        yield from (function(*call) for call in calls)
-        return
-    yield from _pool(workers).imap(_call, [(function, call) for call in calls])
-
-
-@cache
-def _pool(workers: int) -> Any:
-    """The processes of all claims. They stay until the program ends, since each needs seconds to
-    load what it works with.
-    """
-    pool = fresh_pool(workers, dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
-    atexit.register(pool.terminate)
-    return pool
-
-
-def fresh_pool(workers: int, environment: dict[str, str]) -> Any:
-    """A pool of new processes that have these variables in their environment: NumPy and minitensor
-    read them when a process loads them.
-    """
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
-    try:
-        return multiprocessing.get_context("spawn").Pool(workers, _ignore_interrupt)
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _call(work: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
-    function, call = work
-    return function(*call)
-
-
-def _ignore_interrupt() -> None:
-    """Ctrl-C goes to all processes of a terminal: only the parent handles it, and ends the rest."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

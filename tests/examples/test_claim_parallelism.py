@@ -78,9 +78,9 @@ def test_crossover_is_the_last_one():
 def test_variants_have_their_threads_and_kernels(monkeypatch):
     monkeypatch.setenv("MINITENSOR_FAST", "1")
     monkeypatch.delenv("MINITENSOR_THREADS", raising=False)
-    with timing.Variant("three", threads=3).process() as pool:
+    with timing.Variant("three", threads=3).process() as process:
         names = ("OMP_NUM_THREADS", "MINITENSOR_THREADS", "MINITENSOR_FAST")
-        assert [pool.apply(os.getenv, (name,)) for name in names] == ["3", "3", "0"]
+        assert [process.result(os.getenv, name) for name in names] == ["3", "3", "0"]
     assert os.environ["MINITENSOR_FAST"] == "1" and "MINITENSOR_THREADS" not in os.environ
 
 

@@ -5,6 +5,7 @@ numbers whichever way they fall.
 import copy
 import dataclasses
 import math
+import os
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from claims import (
     memory,
     networks,
     positions,
+    processes,
     tasks,
     training,
 )
@@ -412,7 +414,16 @@ def test_rates_are_tried_until_one_solves():
 
 def test_work_is_the_same_in_other_processes():
     calls = [(3, number) for number in range(3)]
-    assert training.spread("powers", pow, calls, workers=2) == training.spread("powers", pow, calls, 1) == [1, 3, 9]
+    assert processes.spread("powers", pow, calls, workers=2) == processes.spread("powers", pow, calls, 1) == [1, 3, 9]
+
+
+def test_a_process_that_ends_is_said_not_waited_for(monkeypatch):
+    monkeypatch.setattr(processes, "PATIENCE", 0.05)
+    with pytest.raises(UserError, match=r"ended before its work was done \(exit code 3\)"):
+        processes.spread("ends", os._exit, [(3,)], workers=2)
+    with pytest.raises(ZeroDivisionError):
+        processes.spread("errors", divmod, [(1, 0)], workers=2)  # by new ones
+    assert not processes._of_all_claims.cache_info().currsize
 
 
 def test_one_seed_gives_the_same_numbers():

@@ -197,6 +197,8 @@ def conclusion(numbers: dict[str, Any]) -> str:
         f"From the last of {deepest} layers to the first the gradient {'; it '.join(told)}. After the same training the task "
         f"is solved with {shallow} layers by {listed(able[0])}, with {deep} by {listed(able[-1])}. "
     )
+    if not able[0]:
+        return words + "So too little was learnt to tell what depth costs."
     if lost:
         return words + f"So depth is lost on {listed(lost)}, and not on {listed(able[-1], 'others')}."
     return words + "So at this depth none is lost."

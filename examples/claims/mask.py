@@ -149,6 +149,8 @@ def conclusion(numbers: dict[str, Any]) -> str:
         return words + "So a low loss without the mask is worth nothing: what was learnt was to copy the answer."
     if held["exact"] < ENOUGH:
         return words + "So both have learnt too little to tell."
+    if cheats:
+        return words + "So here a network that cheats writes as well all the same."
     return words + "So here the mask makes no difference."
 
 

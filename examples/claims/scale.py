@@ -266,12 +266,16 @@ def conclusion(numbers: dict[str, Any]) -> str:
         )
         errors = {floor: error(numbers, name, floor) for floor in laws}
         told = {"known": "the known floor", "free": "a free one"}
-        good = [told[floor] for floor in laws if errors[floor] <= CLOSE]
+        falls = known["interval"][0] > 0
+        good = [told[floor] for floor in laws if errors[floor] <= CLOSE and falls]
         words += (
             f"From the others the largest is predicted with an error of {errors['known']:.0%} of its loss above E with the "
             f"known floor, of {errors['free']:.0%} with a free one: "
         )
-        words += f"the law with {' and with '.join(good)} holds one step further. " if good else "no law to rely on. "
+        if good:
+            words += f"the law with {' and with '.join(good)} holds one step further. "
+        else:
+            words += f"no law to rely on{'' if falls else ', since the exponent may be 0'}. "
     counted, largest = numbers["counting"][-1], numbers["points"][N][-1]["size"]
     fixed, last = means(numbers["points"][D])[-1], means(numbers["points"][N])[-1]
     words += (

@@ -83,10 +83,10 @@ def test_too_few_sizes():
 # --- telling --------------------------------------------------------------------------------------
 
 
-def numbers_of(predicted, counting, floor=1.1):
+def numbers_of(predicted, counting, floor=1.1, interval=(0.4, 0.6)):
     """A network of two sizes that comes to 1.5 nats where 1 is the least."""
     points = [{"size": 10, "losses": [2.0, 2.0]}, {"size": 1000, "losses": [1.4, 1.6]}]
-    law = {"floor": floor, "scale": 3.0, "exponent": 0.5, "interval": [0.4, 0.6]}
+    law = {"floor": floor, "scale": 3.0, "exponent": 0.5, "interval": interval}
     laws = {"known": law | {"predicted": predicted[0]}, "free": law | {"predicted": predicted[1]}}
     return {
         "entropy": 1.0, "unigram": 2.5, "tokens": 1000, "fixed": 10, "points": {"parameters": points, "data": points},
@@ -109,3 +109,5 @@ def test_conclusion_about_scale():
     assert "0.200 below the truth" in words and "no law to rely on" in words
     assert words.endswith("counting learns most from it.")
     assert "the law with the known floor and with a free one holds" in scale.conclusion(numbers_of((1.5, 1.5), 1.3))
+    flat = scale.conclusion(numbers_of((1.5, 1.5), 1.3, interval=(-0.02, 0.13)))
+    assert "no law to rely on, since the exponent may be 0." in flat and "holds" not in flat

@@ -251,7 +251,10 @@ def test_conclusion_about_the_mask():
     cheated = "copy the answer."
     assert mask.conclusion(mask_numbers((0.6, 0.1, 1.0), (0.01, 1.0, 0.1))).endswith(cheated)
     words = mask.conclusion(mask_numbers((0.6, 0.1, 1.0), (0.01, 1.0, 1.0)))
-    assert words.endswith("So here the mask makes no difference.") and "reads them one place ahead" in words
+    assert "reads them one place ahead" in words
+    assert words.endswith("So here a network that cheats writes as well all the same.")
+    words = mask.conclusion(mask_numbers((0.6, 0.1, 1.0), (0.7, 0.1, 1.0)))
+    assert "did not learn to read ahead" in words and words.endswith("So here the mask makes no difference.")
     words = mask.conclusion(mask_numbers((0.9, 0.1, 0.2), (0.7, 0.1, 0.1)))
     assert "did not learn to read ahead" in words and words.endswith("learnt too little to tell.")
 
@@ -275,6 +278,7 @@ def test_conclusion_about_depth():
         "So depth is lost on plain, norm alone and residual alone, and not on post-norm and pre-norm."
     )
     assert depth.conclusion(numbers((1,) * 5, (1,) * 5, (1,) * 5)).endswith("So at this depth none is lost.")
+    assert depth.conclusion(numbers((1,) * 5, (0,) * 5, (0,) * 5)).endswith("learnt to tell what depth costs.")
     with pytest.raises(ValueError, match="unknown way 'none'; write one of: plain, norm alone"):
         depth.Stack("none", 1, 8)
 

@@ -144,7 +144,7 @@ def draw(numbers: dict[str, Any], rates_axes: Any, course_axes: Any) -> None:
     which clipping lets it learn.
     """
     pairs, chance = _pairs(numbers), numbers["chance_loss"]
-    axes_of(rates_axes, f"{NETWORK.name} trained by SGD", "learning rate", "loss at the end")
+    axes_of(rates_axes, f"{NETWORK.name} trained by SGD", "learning rate", f"loss at the end (≥ {SHOWN[0]:g})")
     rates_axes.set_xscale("log")
     for runs, (colour, label) in zip(zip(*pairs, strict=True), LOOKS, strict=True):
         ends = [SHOWN[1] if run["diverged"] else _smoothed(run)[1][-1] for run in runs]

@@ -260,9 +260,10 @@ def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
     figure = empty_figure(8.6, 3.4)
     axes = figure.subplots(1, 3, sharey=True)
     layers = range(numbers["layers"] + 1)
-    titles = ('which "point"? probe', 'which "country"? probe', "attention of the telling head")
-    for one, title, label in zip(axes, titles, ("right answers", "", ""), strict=True):
-        axes_of(one, title, "layer (0: the table)", label)
+    titles = ('which "point"? probe', 'which "country"? probe', "the telling head, each training")
+    labels = ("right answers", "", "attention to the right one")
+    for one, title, label in zip(axes, titles, labels, strict=True):
+        axes_of(one, title, "layer (0: the table)" if one is not axes[2] else "layer", label)
         one.axhline(0.5, color=GREY, linewidth=1, linestyle=":")
         one.set_xticks(layers)
         one.set_ylim(0, 1.04)

@@ -270,6 +270,7 @@ def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
     figure = empty_figure(10, 3.7)
     left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1.3, 1))
     everything, people = numbers["maps"]
+    women = {woman for _, woman in PAIRS}
     for axes, places, title in (
         (left, everything, "nouns, two principal components"),
         (middle, people, "people alone"),
@@ -277,12 +278,15 @@ def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
         axes_of(axes, title, "", "").grid(False)
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.margins(0.15)
+        axes.margins(0.25 if places is people else 0.15, 0.15)
         for noun, place in places.items():
             colour = next(COLOURS[kind] for kind in KINDS[noun] if kind in COLOURS)
             axes.plot(*place, "o", color=colour, markersize=3)
             if places is people or noun in SHOWN:
-                axes.annotate(noun, place, (3, 2), textcoords="offset points", fontsize=8, color=colour)
+                side: dict[str, Any] = dict(xytext=(3, 2), ha="left")
+                if places is people and noun in women:  # beyond the point of the arrow
+                    side = dict(xytext=(-3, 2), ha="right")
+                axes.annotate(noun, place, textcoords="offset points", fontsize=8, color=colour, **side)
     for man, woman in PAIRS:
         middle.annotate("", people[woman], people[man], arrowprops=dict(arrowstyle="->", color="#cccccc"))
     axes_of(right, "right analogies", "", "share")

@@ -296,7 +296,8 @@ def _draw_steps(axes: Any, lengths: list[int], seconds: dict[str, list[float]]) 
     for group in _near(sorted(found)):
         (first, _), (last, _), height = group[0], group[-1], max(height for _, height in group)
         text = f"{first:.0f}" if f"{first:.0f}" == f"{last:.0f}" else f"{first:.0f} to {last:.0f}"
-        axes.annotate(text, (first, height), (0, 9), textcoords="offset points", color=GREY, ha="center")
+        behind = dict(facecolor="white", edgecolor="none", alpha=0.8, pad=0.5)
+        axes.annotate(text, (first, height), (0, 9), textcoords="offset points", color=GREY, ha="center", bbox=behind)
 
 
 def _near(points: list[tuple[float, float]]) -> list[list[tuple[float, float]]]:

@@ -239,7 +239,7 @@ def draw(numbers: dict[str, Any], path: str | os.PathLike[str]) -> None:
     axes.axvspan(lengths[0], numbers["trained"], color="#f2f2f2")
     axes.text(lengths[0] + 0.2, 0.02, "trained", color=GREY, fontsize=8)
     axes.axhline(0.5, color=GREY, linewidth=1, linestyle=":")
-    axes.text(lengths[-1], 0.46, "one of the two nouns", color=GREY, fontsize=8, ha="right")
+    axes.text(lengths[0] + 0.2, 0.46, "one of the two nouns", color=GREY, fontsize=8, va="top")
     for kind in KINDS:
         runs = [run["accuracy"] for run in numbers["runs"][kind]]
         axes.fill_between(

@@ -48,18 +48,22 @@ class Gathered:
     """
 
     def __init__(self, config):
-        self.config, self.checks = config, []
+        self.config, self.checks, self.without = config, [], []
 
     def pytest_runtest_logreport(self, report):
-        """Take the checks that the report of a test brings."""
+        """Take the checks that the report of a test brings, or that it asked for some and passed
+        without any.
+        """
+        if getattr(report, "gradients", None) == [] and report.passed:
+            self.without.append(report.nodeid)
         self.checks += [{**check, "test": report.nodeid} for check in getattr(report, "gradients", ())]
 
     def pytest_terminal_summary(self, terminalreporter):
         """The table, and the file if one was asked for."""
-        if self.checks or self.config.option.gradients_report:
+        if self.checks or self.without or self.config.option.gradients_report:
             from minitensor.testing import plugin
 
-            plugin.summary(terminalreporter, self.config.option, self.checks)
+            plugin.summary(terminalreporter, self.config.option, self.checks, self.without)
 
 
 @pytest.hookimpl(trylast=True)

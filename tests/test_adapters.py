@@ -60,6 +60,33 @@ def test_a_pair_with_several_outputs_integers_keywords_and_lists():
     assert gradcheck(add, [[X, X]]).checked == 2
 
 
+def product_vjp(g, pair):
+    first, second = pair.values() if isinstance(pair, dict) else pair
+    return g * second, g * first
+
+
+def test_a_pair_of_dicts_and_lists():
+    named, listed = {"b": X, "a": X + 1}, [X, X + 1]
+
+    def product(pair):
+        first, second = pair.values() if isinstance(pair, dict) else pair
+        return first * second
+
+    as_dict = (lambda g, d: dict(zip(d, product_vjp(g, d))), lambda g, d: (dict(zip(d, product_vjp(g, d))),))
+    as_list = (lambda g, p: product_vjp(g, p), lambda g, p: list(product_vjp(g, p)), lambda g, p: (product_vjp(g, p),))
+    for inputs, rules in ((named, as_dict), (listed, as_list)):
+        assert all(gradcheck((product, vjp), [inputs]).checked == 2 for vjp in rules)
+    beside = (lambda d, y: d["a"] * y, lambda g, d, y: ({"a": g * y}, g * d["a"]))
+    assert gradcheck(beside, [{"a": X}, X + 1]).checked == 2
+    with pytest.raises(AssertionError, match=r"input 0 \(pair\['b'\]\) at index"):
+        gradcheck((product, lambda g, d: dict(zip(("a", "b"), product_vjp(g, d)))), [named])
+    for inputs, made in ((named, lambda g: {"a": g}), (named, lambda g: g), (listed, lambda g: ([g],))):
+        with pytest.raises(AssertionError, match="one for each part is needed"):
+            gradcheck((product, lambda g, _, made=made: made(g)), [inputs])
+    outputs = (lambda x: {"s": np.sin(x), "c": [np.cos(x)]}, lambda g, x: g["s"] * np.cos(x) - g["c"][0] * np.sin(x))
+    assert gradcheck(outputs, [X]).checked == 1
+
+
 @pytest.mark.parametrize(
     ("vjp", "words"),
     [
@@ -184,6 +211,92 @@ def test_the_backward_of_pytorch_must_run_and_be_pure(torch):
 
 
 @pytest.mark.torch
+def test_what_is_called_without_gradients_was_not_checked(torch):
+    square = square_of(torch, -7.0)
+
+    def blocked(x):
+        with torch.no_grad():
+            y = square.apply(x)
+        return 0 * y + torch.sin(x)
+
+    functions = [blocked, lambda x: 0 * square.apply(x.detach()) + torch.sin(x)]
+    functions += [lambda x: 0 * square.apply(x.detach().round()) + torch.sin(x)]
+    for function in functions:
+        for x in (X, np.zeros(2)):
+            with pytest.raises(AssertionError, match="Square has a backward of its own, and PyTorch never ran it"):
+                gradcheck(function, [x])
+
+
+@pytest.mark.torch
+def test_what_has_no_part_in_the_gradient_needs_no_backward(torch):
+    square = square_of(torch, 2.0)
+
+    class Outer(square_of(torch, 2.0)):  # stands for what its forward calls
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return square.apply(x)
+
+    class Unpacked(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("weight", torch.ones(3))
+
+        def forward(self, x):
+            return torch.sin(x) * square.apply(self.weight)
+
+    for function in (Outer, Unpacked(), lambda x: square.apply(torch.ones(3, dtype=x.dtype)) * x):
+        assert gradcheck(function, [X]).checked == 1
+    assert gradcheck(lambda x, w: square.apply(w) * x, [X, X], wanted=[0]).checked == 1
+    again = torch.utils.checkpoint.checkpoint
+    assert gradcheck(lambda x: again(square.apply, x, use_reentrant=False), [X]).checked == 1
+
+
+@pytest.mark.torch
+def test_inputs_tell_the_library(torch):
+    x = torch.tensor(X, requires_grad=True)
+    assert check_op(lambda x: x.amax(-1), [x], order=1).checked == 1
+    assert gradcheck(lambda d: d["a"].amax(-1), [{"a": x}]).checked == 1
+    assert gradcheck(mt.tanh, [x]).checked == 1, "what names its library keeps it"
+    with pytest.raises(TypeError, match="inputs are of minitensor and torch.*adapters.torch_function"):
+        gradcheck(lambda x, y: x * y, [x, mt.ones(3)])
+    wrong = lambda x: x.detach().amax(-1) * x.amax(-1)  # noqa: E731
+    with pytest.raises(AssertionError) as caught:
+        gradcheck(wrong, [x])
+    pasted = str(caught.value).partition("paste:")[2]
+    with pytest.raises(AssertionError, match="by its rule but"):
+        exec(pasted, {"fn": wrong, "wrong": wrong})
+
+
+@pytest.mark.torch
+def test_profiles_reach_tensors_of_pytorch_and_dicts(torch):
+    class Square(square_of(torch, 2.0)):
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return 2 * g * x * torch.where(x.abs() > 1e3, 1.5, 1.0)
+
+    x = torch.tensor([2.0])
+    for function, inputs in ((Square, [x]), (Square, [x.bfloat16()]), (lambda d: Square.apply(d["a"]), [{"a": x}])):
+        with pytest.raises(AssertionError, match="by its rule but"):
+            check_op(function, inputs, profiles="huge", order=1)
+    with pytest.raises(AssertionError, match="by its rule but") as caught:  # varied, they tell no library any more
+        check_op(lambda x: x.detach().amax(-1).gt(1e3) * (x - x.detach()) + x.amax(-1), [x], profiles="huge", order=1)
+    assert "adapters.torch_function(" in str(caught.value)
+
+
+@pytest.mark.torch
+def test_a_layer_within_a_function_is_of_another_type(torch):
+    layer, weight = torch.nn.Linear(3, 2), torch.ones(3, 2)
+    for function in (lambda x: layer(x), lambda x: x @ weight):
+        with pytest.raises(RuntimeError, match=r"torch.float64 here.*check a layer itself.*layer.double\(\)"):
+            gradcheck(function, [X])
+    with pytest.raises(RuntimeError) as caught:
+        gradcheck(lambda x: torch.nn.functional.embedding(x, weight), [X])
+    assert "layer itself" not in str(caught.value)
+
+
+@pytest.mark.torch
 def test_functions_of_pytorch_that_write_to_their_inputs(torch):
     class Doubled(torch.autograd.Function):
         @staticmethod
@@ -296,6 +409,18 @@ def test_the_rule_of_jax_must_run():
     for wrong in (beside, beside_compiled, beside_compiled):
         with pytest.raises(AssertionError, match="square has a backward of its own, and JAX never ran it"):
             gradcheck(wrong, [X])
+
+
+def test_a_rule_of_jax_that_has_no_part_in_the_gradient():
+    jax = pytest.importorskip("jax")
+
+    @jax.custom_vjp
+    def square(x):
+        return x * x
+
+    square.defvjp(lambda x: (x * x, x), lambda x, g: (2 * g * x,))
+    assert gradcheck(lambda x: square(jax.numpy.ones(3)) * x, [X]).checked == 1
+    assert gradcheck(lambda x: x.at[0].multiply(2.0), [jax.numpy.ones(3)]).checked == 1, "the input tells the library"
 
 
 # --- HIPS autograd and MyGrad ---------------------------------------------------------------------

@@ -48,7 +48,7 @@ def test_right_outputs_in_narrow_types_pass(function, dtypes):
 
 
 def test_a_type_without_fractions_is_told():
-    with pytest.raises(TypeError, match="dtype='int32': a check takes float16"):
+    with pytest.raises(TypeError, match="dtype='int32': it takes float16"):
         gradcheck(mt.sin, [X[0]], dtype="int32")
 
 
@@ -132,10 +132,13 @@ def test_bounds_and_profiles_that_cannot_be_are_told():
         check_op(mt.sin, [X[0]], profiles=["0-d"], order=1)
 
 
-def test_named_tuples_are_varied_and_keywords_are_not():
+def test_named_tuples_and_dicts_are_varied_and_keywords_are_not():
     pair = collections.namedtuple("pair", "w b")
-    varied, keywords = of_case([pair(X, X), {"w": X}], "huge", np.random.default_rng(0))
-    assert abs(varied.b).max() > 1e3 and keywords["w"] is X
+    varied, inside = of_case([pair(X, X), {"w": X.astype(np.float16)}], "huge", np.random.default_rng(0))
+    assert abs(varied.b).max() > 1e3 and 1e3 < abs(inside["w"]).max() < np.inf
+    largest = []
+    check_op(lambda x, *, w: (largest.append(abs(w).max()), x * 1.0)[1], [X[0], {"w": X}], profiles="huge", order=1)
+    assert max(largest) == abs(X).max()
 
 
 # --- adapters and names ---------------------------------------------------------------------------

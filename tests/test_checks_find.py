@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import minitensor as mt
 import minitensor.nn.functional as F
-from minitensor.testing import Report, check_op, gradcheck, gradgradcheck
+from minitensor.testing import Report, adapters, check_op, gradcheck, gradgradcheck
 from minitensor.testing import strategies as mst
 from minitensor.testing.problem import Problem
 
@@ -87,7 +87,7 @@ def test_all_inputs_at_once_hide_no_wrong_one():
 
 
 def test_kinks_alone_are_a_check_of_nothing_and_one_element_beside_them_is_not():
-    with pytest.raises(AssertionError, match="no derivative was compared: every one of 3 is at a kink"):
+    with pytest.raises(AssertionError, match="no derivative was compared: every one of 3 derivatives is at a kink"):
         check_op(mt.abs, [np.zeros(3)])
     # Most drawn elements are whole numbers here; each is held to the slopes of both sides.
     whole = mst.tensors(shape=(8,)).map(lambda x: np.concatenate([np.round(x.data[:7]), x.data[7:]]))
@@ -223,10 +223,10 @@ WRONG = op_of(lambda xp, x: x * x, lambda g, x: -7.0 * g * x)
     [
         (WRONG, [[1.0, 2.0]], {}, "floating"),
         (WRONG, [1.0], {}, "floating"),
-        (WRONG, [np.arange(3)], {}, "floating"),
-        (WRONG, [np.ones(3)], {"wanted": []}, "floating"),
-        (WRONG, [np.ones((0, 2))], {}, "elements"),
-        (mt.argmax, [np.ones(3)], {}, "floating"),
+        (WRONG, [np.arange(3)], {}, "no input is a floating array"),
+        (WRONG, [np.ones(3)], {"wanted": []}, "no input is a floating array that is wanted"),
+        (WRONG, [np.ones((0, 2))], {}, "the inputs have no elements"),
+        (mt.argmax, [np.ones(3)], {}, "no output is floating"),
         (lambda: mt.ones((2,)), [], {}, "floating"),
     ],
     ids=["a list", "a number", "integers", "nothing wanted", "no elements", "integer output", "no input"],
@@ -239,6 +239,14 @@ def test_a_check_of_nothing_fails(check, function, inputs, options, words):
 def test_a_wanted_input_that_there_is_not():
     with pytest.raises(ValueError, match=r"wanted=\[1\] numbers inputs from 0, and there are 1"):
         gradcheck(mt.exp, [np.ones(2)], wanted=[1])
+
+
+def test_random_numbers_make_no_function():
+    rng = np.random.default_rng(0)
+    functions = [lambda x: x * rng.random(3), (lambda x: x * (rng.random(3) < 0.5), lambda g, x: g)]
+    for check, function in ((gradcheck, functions[0]), (gradcheck, functions[1]), (check_op, functions[1])):
+        with pytest.raises(AssertionError, match="output 0 differs between two calls at the same inputs"):
+            check(function, [np.ones(3)])
 
 
 def test_one_tensor_is_one_input_and_anything_else_is_told():
@@ -340,6 +348,37 @@ def test_the_backward_of_a_function_of_pytorch_is_what_is_checked(check):
     for function in (Square.apply, lambda x: Square.apply(x)):
         with pytest.raises(AssertionError, match=r"the gradient of input 0 \(x\) at index \(0,\) is .* by its rule"):
             check(function, [np.array([1.0, 2.0])])
+
+
+def test_an_op_whose_rule_never_runs():
+    square = mt.op(lambda xp, x: x * x, name="square")
+    square.vjp(lambda g, x: -7.0 * g * x)
+    pair = adapters.numpy_pair(np.square, lambda g, x: -7.0 * g * x, name="square")
+
+    @mt.fused
+    def cube(x):
+        return x * x * x
+
+    @cube.kernel
+    def _(xp, x):
+        def backward(g):
+            return (-7.0 * g,)
+
+        return x * x * x, backward
+
+    x = np.array([1.0, 2.0])
+    for rule in (square, pair, cube):
+
+        def blocked(x, rule=rule):
+            with mt.no_grad():
+                y = rule(x)
+            return 0.0 * y + mt.sin(x)
+
+        for function in (blocked, lambda x, rule=rule: 0.0 * rule(x.detach()) + mt.sin(x)):
+            with pytest.raises(AssertionError, match=f"calls {rule.name}, whose own rule never ran"):
+                gradcheck(function, [x])
+        assert gradcheck(lambda x, rule=rule: rule(mt.ones(2)) * x, [x]).checked, "a constant has no part in it"
+        assert gradcheck(lambda x, w, rule=rule: rule(w) * x, [x, x], wanted=[0]).checked
 
 
 def test_a_layer_that_runs_its_backward_is_a_layer():

@@ -147,6 +147,71 @@ def test_an_input_that_overflows_float16_is_told():
     assert gradcheck(mt.square, [np.array([300.0, 2.0])], dtype="float16").checked  # an output that does
 
 
+def test_a_type_in_which_nothing_was_compared_is_told():
+    wrong = (lambda x: (x * x).sum(), lambda g, x: g * x * x.dtype.type(2 if x.itemsize > 2 else -2))
+    with pytest.raises(AssertionError, match="no derivative in float16 was compared: an input overflows float16"):
+        check_op(wrong, [np.array([1e5, 2.0])], dtype="float16")
+    for check in (gradcheck, check_op):
+        with pytest.raises(
+            AssertionError, match="no derivative in float16 .* fewer elements, a mean in place of a sum"
+        ):
+            check(wrong, [np.linspace(0.5, 1.0, 3000)], dtype="float16")
+    with pytest.raises(AssertionError, match="by its rule in float16"):
+        check_op(wrong, [np.array([1.0, 2.0])], dtype="float16")
+
+
+def test_types_that_are_not_narrower_are_refused():
+    for check in (gradcheck, check_op):
+        with pytest.raises(TypeError, match="'float64': it takes float16, bfloat16, float32.* in float64 by itself"):
+            check(mt.exp, [np.ones(2)], dtype="float64")
+        with pytest.raises(ValueError, match="names no type"):
+            check(mt.exp, [np.ones(2)], dtype=[])
+    with pytest.raises(ValueError, match="give order=1 or order=2"):
+        check_op(mt.exp, [np.ones(2)], dtype="float32", order=0)
+
+
+# --- inputs and keywords --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("check", [gradcheck, gradgradcheck, check_op])
+def test_a_dict_at_the_end_is_read_as_the_function_takes_it(check):
+    x = np.array([0.5, -1.0, 2.0])
+    read: list = []
+
+    def summed(x, axis=None, **more):
+        read.append((axis, more))
+        return x * x * x
+
+    for inputs, right in (
+        ([x, {"axis": 0}], (0, {})),  # names alone
+        ([x, {"other": 1}], (None, {"other": 1})),  # any name, and nothing to differentiate in it
+        ([x, {"other": x}, {}], None),  # the dict behind it holds the keywords
+    ):
+        del read[:]
+        assert check(summed, inputs).checked
+        if right is not None:
+            assert read[0] == right
+        else:
+            assert set(read[0][0]) == {"other"} and not read[0][1]
+    assert check(lambda d: d["a"] * d["a"], [{"a": x}]).checked
+    assert check(lambda x, d: x * x * d["a"], [x, {"a": x}]).checked
+    with pytest.raises(TypeError, match=r"the keys \['other'\], may be an input or hold keywords"):
+        check(summed, [x, {"other": x}])
+
+
+def test_errors_of_drawn_inputs_stay_what_they_are():
+    pair = (np.sin, lambda g, x: g * np.cos(x))
+    with pytest.raises(ValueError, match="low is 3 and high 1"):
+        check_op(pair, mst.tensors(low=3, high=1))
+
+    def lost(x):
+        return {}["key"]
+
+    with pytest.raises(KeyError, match="key") as caught:
+        check_op((lost, lambda g, x: g), mst.tensors())
+    assert "shrunk example: np.array(" in caught.value.__notes__[-1]
+
+
 # --- profiles -------------------------------------------------------------------------------------
 
 
@@ -246,6 +311,14 @@ def test_a_snippet_fails_in_the_same_way():
         assert first == str(caught.value).partition("\n")[0]
         if function is near_square:
             assert "near_square" in snippet
+
+
+def test_options_are_written_down_as_the_check_takes_them():
+    wrong = (np.square, lambda g, x: 2.1 * g * x)
+    with pytest.raises(AssertionError) as caught:
+        gradcheck(wrong, [np.ones(1)], rtol=np.float64(1e-6), seed=np.int64(3), dtype="bfloat16")
+    _, snippet = pasted(caught, vjp=wrong[1])
+    assert "rtol=np.float64(1e-06)" in snippet and "import ml_dtypes" not in snippet
 
 
 def test_a_report_has_the_name_and_the_worst_error():

@@ -103,7 +103,7 @@ WRONG = {
         (wrong.MeanWithPadding, (X, MASK), dict(padding=1),
          "values in the padding of input 0 change what is real.*a mean, a maximum"),
         (wrong.MeanByAll, (X, MASK), dict(padding=1),
-         "one position of padding more change what is real.*number of real positions"),
+         "one position of padding more changes what is real.*number of real positions"),
         (wrong.UnmaskedScores, (X, MASK), dict(padding=1),
          "values in the padding of input 0 change what is real.*attention"),
         (wrong.SubtractedMask, (X, MASK), dict(padding=1),

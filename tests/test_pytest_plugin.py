@@ -30,6 +30,10 @@ TESTS = """
         gradcheck(mt.sin, [np.ones(2)])
 
     @pytest.mark.gradients
+    def test_bare():
+        pass
+
+    @pytest.mark.gradients
     def test_wrong():
         wrong = mt.op(lambda xp, x: x * x, name="wrong")
         wrong.vjp(lambda g, x: 3.0 * g * x)
@@ -53,12 +57,13 @@ def run(pytester, monkeypatch):
 @pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "1")], ids=["alone", "workers"])
 def test_the_table_and_the_report(run, pytester, workers):
     result = run("--gradients-report", "made/checks.json", "--gradients-seed", "7", *workers)
-    result.assert_outcomes(passed=3, failed=1)
+    result.assert_outcomes(passed=4, failed=1)
     result.stdout.fnmatch_lines_random([
         "*gradient checks: profile ci, seed 7*", "op * check * checked * kinks * worst error * outcome * test",
         "tanh * check_op * 3 * 0 * passed * test_the_table_and_the_report.py::test_marked",
         "exp, twice * gradgradcheck * passed *", "abs * check_op * passed * test_the_table_and_the_report.py::test_drawn",
         "wrong * gradcheck * failed * test_the_table_and_the_report.py::test_wrong",
+        "no gradient check ran in *::test_bare, which passed *",
         "*--gradients-profile ci --gradients-seed 7", "gradient checks: 4 written to *checks.json",
     ])  # fmt: skip
     result.stdout.no_fnmatch_line("sin *")
@@ -68,6 +73,8 @@ def test_the_table_and_the_report(run, pytester, workers):
     assert set(checks) == {"tanh", "exp, twice", "abs", "wrong"}
     assert checks["abs"]["seed"] == 7 and checks["tanh"]["checked"] == 3 and checks["tanh"]["seconds"] > 0
     assert "by its rule but" in checks["wrong"]["message"] and checks["wrong"]["outcome"] == "failed"
+    assert all(checks["tanh"].keys() <= check.keys() for check in checks.values())
+    assert checks["wrong"]["checked"] is None
 
 
 def test_the_page_and_a_random_seed(run, pytester):

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from minitensor.testing import promises
 from minitensor.testing.adapters import Adapted, adapt
+from minitensor.testing.arguments import as_inputs, split
 from minitensor.testing.collected import collected
-from minitensor.testing.gradients import Report, as_list, check_problem, second_order
-from minitensor.testing.narrow import check_narrow, representable
-from minitensor.testing.problem import Problem, as_inputs, check_options, generator, name_of, show
+from minitensor.testing.gradients import Report, check_problem, nothing_compared, second_order
+from minitensor.testing.narrow import Narrow, as_types
+from minitensor.testing.problem import Problem, check_options, generator, name_of, show
 from minitensor.testing.profiles import of_case
 from minitensor.testing.snippet import reproduced
 
@@ -18,11 +19,6 @@ __all__ = ["check_op"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
-
-NOTHING = (
-    "give floating inputs with elements (arrays or Tensors, no lists of numbers) and floating outputs, or order=0; if they "
-    "are such, rounding of the outputs hides every one: scale the function, or move the inputs"
-)
 
 
 @collected
@@ -75,63 +71,84 @@ def check_op(
     0
     """
     check_options("check_op", seed, rtol, atol, order)
+    types = as_types("check_op", dtype)
+    if types and not order:
+        raise ValueError("check_op: dtype= compares derivatives: give order=1 or order=2 with it")
     profiles = (profiles,) if isinstance(profiles, str) else profiles
-    given, fn = fn, adapt(fn)
-    note = ""
-    if order > 1 and isinstance(fn, Adapted) and not fn.twice:
-        order, note = 1, f"first derivatives alone: {fn.library.name} has no second ones"
+    inputs = inputs if hasattr(inputs, "example") else as_inputs(inputs)
+    plain = [value for value in inputs if not hasattr(value, "example")] if isinstance(inputs, list) else []
+    given, fn = fn, adapt(fn, (plain, keywords))
+    named_itself = isinstance(adapt(given), Adapted) or not isinstance(fn, Adapted)
     title = name or name_of(fn)
-    first, second = Report(title, note=note), Report(title)
+    first, second = Report(title), Report(title)
     options = {
-        "reference": reference, "order": order, "rtol": rtol, "atol": atol, "complex_step": complex_step, "dtype": dtype,
-        "seed": seed,
+        "reference": reference, "order": order, "rtol": rtol, "atol": atol, "complex_step": complex_step, "seed": seed,
     }  # fmt: skip
-    again = {"wanted": wanted, **options, "device": device, "at_kinks": at_kinks, "name": name}
-
+    again = {"wanted": wanted, **options, "dtype": dtype, "device": device, "at_kinks": at_kinks, "name": name}
+    narrow = Narrow(types)
     looked_at: set = set()
+    largest: list = []  # the problem with the most elements: what it lacks, all lack
 
-    def check(case, first=first, second=second):
-        case = list(case) if isinstance(case, (list, tuple)) else [case]
-        named = {**(keywords or {}), **(case.pop() if case and isinstance(case[-1], dict) else {})}
-        with reproduced(check_op, given, case, named, again):
+    def check(case, first=first, second=second, narrow=narrow):
+        nonlocal fn, named_itself
+        if not isinstance(fn, Adapted):
+            fn = adapt(fn, (case, keywords), drawn=True)  # what is drawn may tell the library
+            named_itself = named_itself and not isinstance(fn, Adapted)
+        if isinstance(fn, Adapted) and not fn.twice:
+            second.note = f"first derivatives alone: {fn.library.name} has no second ones"
+        case, at_end = split(fn, _listed(case), keywords)
+        named = {**(keywords or {}), **(at_end or {})}
+        with reproduced(check_op, given if named_itself else fn, case, named, again):
             problem = Problem(fn, case, named, wanted, name=name, device=device, at_kinks=at_kinks)
             problem.looked_at = looked_at
-            _check_case(problem, first, second, **options)
+            largest[:] = [max([*largest, problem], key=_elements)]
+            _check_case(problem, first, second, narrow, **options)
 
-    inputs = inputs if hasattr(inputs, "example") else as_inputs(inputs)
-    if isinstance(inputs, list) and any(hasattr(value, "example") for value in inputs):
-        inputs = _drawn_list(inputs)
-    if isinstance(inputs, list):
-        check(inputs)
+    drawing = _drawn_list(inputs) if isinstance(inputs, list) and len(plain) < len(inputs) else inputs
+    if isinstance(drawing, list):
+        check(drawing)
     else:
-        _check_drawn(check, inputs, examples, seed)
+        _check_drawn(check, drawing, examples, seed)
     for compared, what in ((first, "derivative"), (second, "second derivative"))[: 1 if second.note else order]:
         if not compared.checked:
-            why = NOTHING
-            if compared.kinks:
-                why = f"every one of {compared.kinks} is at a kink, or outside the domain: move the inputs off it, or draw others"
-            raise AssertionError(f"{name_of(fn)}: no {what} was compared: {why}")
+            raise AssertionError(nothing_compared(largest[0], compared, largest[0].cotangents_given, what))
+    narrow.check(title)
     for profile in profiles:
         looked_at.clear()  # other elements are what a profile is for
-        extra = Report(title), Report(title)
-        if isinstance(inputs, list):
-            check(of_case(inputs, profile, generator(seed)), *extra)
+        extra = Report(title), Report(title, note=second.note)
+        varied = functools.partial(check, first=extra[0], second=extra[1], narrow=Narrow(types))
+        change = functools.partial(_varied, fn, keywords, profile)
+        if isinstance(drawing, list):
+            varied(change(drawing, generator(seed)))
         else:
-            varied = functools.partial(check, first=extra[0], second=extra[1])
-            _check_drawn(varied, _varied(inputs, profile), max(3, examples // 5), seed)
+            _check_drawn(varied, _drawn_varied(drawing, change), max(3, examples // 5), seed)
         first.add(extra[0])
         second.add(extra[1])
     first.add(second)
-    if second.note:
-        first.note = second.note
+    first.note = second.note
     return first
 
 
-def _varied(strategy, profile):
-    """What ``strategy`` draws, changed as ``profile`` says."""
+def _listed(case):
+    """What is drawn as a list of inputs; one alone is one input."""
+    return list(case) if isinstance(case, (list, tuple)) else [case]
+
+
+def _elements(problem):
+    return sum(problem.values[i].size for i in problem.wanted)
+
+
+def _varied(fn, keywords, profile, case, rng):
+    """The inputs of ``case`` changed as ``profile`` says; the keywords at its end stay."""
+    inputs, at_end = split(fn, _listed(case), keywords)
+    return [*of_case(inputs, profile, rng), *([] if at_end is None else [at_end])]
+
+
+def _drawn_varied(strategy, change):
+    """What ``strategy`` draws, changed with random numbers that are drawn as well."""
     from hypothesis import strategies as st
 
-    return st.tuples(strategy, st.integers(0, 2**16)).map(lambda pair: of_case(pair[0], profile, generator(pair[1])))
+    return st.tuples(strategy, st.integers(0, 2**16)).map(lambda pair: change(pair[0], generator(pair[1])))
 
 
 def _drawn_list(inputs):
@@ -141,13 +158,11 @@ def _drawn_list(inputs):
     return st.tuples(*[value if isinstance(value, st.SearchStrategy) else st.just(value) for value in inputs]).map(list)
 
 
-def _check_case(problem, first, second, *, reference, order, rtol, atol, complex_step, dtype, seed):
+def _check_case(problem, first, second, narrow, *, reference, order, rtol, atol, complex_step, seed):
     """All checks of one example."""
-    for each in as_list(dtype) if dtype is not None and order else ():
-        rounded = representable(problem, each)
-        if rounded is not None:
-            first.add(check_problem(rounded, rtol, atol, complex_step, seed, lone=True))
-            check_narrow(rounded, each, seed, first)
+    for rounded in narrow.roundings(problem):
+        first.add(check_problem(rounded, rtol, atol, complex_step, seed, lone=True))
+        narrow.compare(rounded, seed, first)
     promises.check_repeatable(problem)
     if reference is not None:
         promises.check_reference(problem, reference, rtol=1e-11, atol=1e-12)
@@ -187,7 +202,7 @@ def _check_drawn(check, strategy, examples, seed):
 
     from minitensor.testing import strategies  # noqa: F401  (the error for a missing hypothesis)
 
-    last: list = []
+    last: list = []  # the example that failed, and its error
 
     @hy.settings(
         max_examples=examples, deadline=None, database=None, report_multiple_bugs=False, print_blob=False,
@@ -196,16 +211,25 @@ def _check_drawn(check, strategy, examples, seed):
     @hy.seed(seed)
     @hy.given(strategy)
     def run(case):
-        last[:] = [case]
-        check(case)
+        try:
+            check(case)
+        except Exception as error:
+            last[:] = [case, error]
+            raise
 
     try:
         run()
-    except hy.errors.HypothesisException:
-        raise
     except Exception as error:
-        drawn = last[0] if isinstance(last[0], (list, tuple)) else [last[0]]
-        example = ", ".join(show(value) for value in drawn)
-        kind = AssertionError if isinstance(error, AssertionError) else RuntimeError
+        if not last or last[1] is not error:  # of the strategy, or of hypothesis
+            raise
+        example = f"shrunk example: {', '.join(show(value) for value in _listed(last[0]))}\nseed: {seed}"
+        if not isinstance(error, AssertionError):
+            _note(error, example)
+            raise
         words, mark, snippet = str(error).partition("\n\nTo see it again")
-        raise kind(f"{words}\nshrunk example: {example}\nseed: {seed}{mark}{snippet}") from error
+        raise AssertionError(f"{words}\n{example}{mark}{snippet}") from error
+
+
+def _note(error, text):
+    """Let Python print ``text`` behind ``error`` (from Python 3.11 on), which stays what it is."""
+    error.__notes__ = [*getattr(error, "__notes__", ()), text]

@@ -47,7 +47,13 @@ def collected(check: Callable[P, R]) -> Callable[P, R]:
         if entries is None:
             return check(*args, **keywords)
         name = keywords.get("name") or name_of(adapt(args[0] if args else keywords.get("fn")))
-        entry: dict = {"op": str(name), "check": check.__name__, "seed": keywords.get("seed", 0), "outcome": "failed"}
+        entry: dict = {
+            "op": str(name),
+            "check": check.__name__,
+            "seed": _plain(keywords.get("seed", 0)),
+            "outcome": "failed",
+        }
+        entry |= dict.fromkeys(("checked", "kinks", "hidden", "error"))  # a check that failed counts nothing
         entries.append(entry)
         started = time.perf_counter()
         try:
@@ -68,3 +74,8 @@ def collected(check: Callable[P, R]) -> Callable[P, R]:
         return report
 
     return gathered
+
+
+def _plain(seed):
+    """A seed as JSON has it; one that the check will refuse as it is written."""
+    return int(seed) if hasattr(seed, "__index__") else repr(seed)

@@ -13,12 +13,14 @@ from minitensor.engine.messages import describe
 from minitensor.engine.mode import current_mode, enable_grad
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.adapters import Adapted
+from minitensor.testing.arguments import as_inputs, split
 from minitensor.testing.collected import collected
 from minitensor.testing.directions import check_gradients
 from minitensor.testing.foreign import own_backward_called
 from minitensor.testing.kinks import check_together
-from minitensor.testing.narrow import check_narrow, representable
-from minitensor.testing.problem import Problem, as_inputs, check_options, generator
+from minitensor.testing.narrow import Narrow, as_types
+from minitensor.testing.problem import Problem, check_options, generator
+from minitensor.testing.promises import check_same_twice
 from minitensor.testing.snippet import reproduced
 
 __all__ = ["Report", "gradcheck", "gradgradcheck"]
@@ -114,35 +116,23 @@ def gradcheck(
     Report(checked=2, kinks=0)
     """
     check_options("gradcheck", seed, rtol, atol)
-    inputs = as_inputs(inputs)
+    types = as_types("gradcheck", dtype)
+    inputs, at_end = split(fn, as_inputs(inputs), keywords)
+    keywords = {**(keywords or {}), **(at_end or {})}
     options = {
         "wanted": wanted, "rtol": rtol, "atol": atol, "complex_step": complex_step, "dtype": dtype, "device": device,
         "at_kinks": at_kinks, "seed": seed, "name": name,
     }  # fmt: skip
     with reproduced(gradcheck, fn, inputs, keywords, options):
         problem = Problem(fn, inputs, keywords, wanted, name=name, device=device, at_kinks=at_kinks)
-        if dtype is None:
+        if not types:
             return check_problem(problem, rtol, atol, complex_step, seed)
-        report = Report(problem.name)
-        for each in as_list(dtype):
-            rounded = representable(problem, each)
-            if rounded is None:
-                raise AssertionError(
-                    f"{problem.name}: no derivative was compared: an input overflows {each}: make it smaller"
-                )
+        report, narrow = Report(problem.name), Narrow(types)
+        for rounded in narrow.roundings(problem):
             report.add(check_problem(rounded, rtol, atol, complex_step, seed))
-            before = report.elements
-            check_narrow(rounded, each, seed, report)
-            if report.elements == before:
-                raise AssertionError(
-                    f"{problem.name}: no derivative in {each} was compared: rounding hides every one of them: move the inputs"
-                )
+            narrow.compare(rounded, seed, report)
+        narrow.check(problem.name)
         return report
-
-
-def as_list(dtype):
-    """One type, or several, as a list."""
-    return list(dtype) if isinstance(dtype, (list, tuple)) else [dtype]
 
 
 @collected
@@ -167,7 +157,8 @@ def gradgradcheck(
     ``gradcheck``; TypeError if the library of fn has no second derivatives (NumPy pairs, MyGrad).
     """
     check_options("gradgradcheck", seed, rtol, atol)
-    inputs = as_inputs(inputs)
+    inputs, at_end = split(fn, as_inputs(inputs), keywords)
+    keywords = {**(keywords or {}), **(at_end or {})}
     options = {"wanted": wanted, "rtol": rtol, "atol": atol, "device": device, "seed": seed, "name": name}
     with reproduced(gradgradcheck, fn, inputs, keywords, options):
         problem = Problem(fn, inputs, keywords, wanted, name=name, device=device)
@@ -227,7 +218,9 @@ def check_problem(problem, rtol, atol, complex_step, seed, lone=False):
     problem.cotangents_given = cotangents
     if problem.wanted and any(c is not None for c in cotangents):
         with own_backward_called(problem):
-            gradients = problem.gradients(cotangents)
+            recorded, leaves = problem.record()
+            gradients = problem.pulled(recorded, leaves, cotangents)
+        check_same_twice(problem, [o._array for o in recorded])
         for i, gradient in zip(problem.wanted, gradients):
             value = problem.values[i]
             if gradient.shape != value.shape or gradient.dtype != value.dtype:
@@ -243,19 +236,21 @@ def check_problem(problem, rtol, atol, complex_step, seed, lone=False):
     return report
 
 
-def nothing_compared(problem, report, cotangents):
+def nothing_compared(problem, report, cotangents, what="derivative"):
     """Why a check of ``problem`` compared no derivative, and what to give it instead."""
     if report.kinks:
-        why = f"every one of {report.kinks} derivatives is at a kink, or at the end of what is taken: move the inputs off it"
-    elif all(c is None for c in cotangents):
-        why = "no output is floating, so that there is no derivative"
+        why = (
+            f"every one of {report.kinks} {what}s is at a kink, or at the end of what is taken: move the inputs off it"
+        )
     elif not problem.wanted:
         given = ", ".join(f"{problem.label(i)}: {describe(v)}" for i, v in enumerate(problem.values))
         why = f"no input is a floating array that is wanted ({given}): give np.array([1.0, 2.0]) or a Tensor, and check wanted="
+    elif all(c is None for c in cotangents):
+        why = "no output is floating, so that there is no derivative"
     elif not any(problem.values[i].size for i in problem.wanted):
         why = "the inputs have no elements"
     else:
         why = (
             "the gradients are smaller than the rounding errors of the outputs: scale the function, or move the inputs"
         )
-    return f"{problem.name}: no derivative was compared: {why}"
+    return f"{problem.name}: no {what} was compared: {why}"

@@ -21,10 +21,11 @@ from minitensor.engine.gradient import grad
 from minitensor.engine.op import Op
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.adapters import adapt
+from minitensor.testing.arguments import as_inputs, split
 from minitensor.testing.check import check_op
 from minitensor.testing.gradients import gradcheck, gradgradcheck
 from minitensor.testing.planted import changed, planted
-from minitensor.testing.problem import Problem, as_inputs, generator, name_of
+from minitensor.testing.problem import Problem, generator, name_of
 from minitensor.testing.rewriting import KEPT, KINDS, UNSUMMED, changes, unsummed
 from minitensor.testing.sources import made_of, names_used, tree_of
 
@@ -345,8 +346,8 @@ class _Net:
         """Whether the op has kinks at the ``k``-th input, in its value or its gradient."""
         if k not in self.kinks:
             options = {"keywords": self.keywords, "wanted": self.wanted, "seed": self.seed}
-            case = list(self.cases[k])
-            options["keywords"] = {**self.keywords, **(case.pop() if isinstance(case[-1], dict) else {})}
+            case, at_end = split(self.function, self.cases[k], self.keywords)
+            options["keywords"] = {**self.keywords, **(at_end or {})}
             with planted(self.op, self.plain):
                 self.kinks[k] = any(
                     _has_kinks(check, self.function, case, options) for check in (gradcheck, gradgradcheck)
@@ -373,8 +374,8 @@ class _Net:
             return error
 
     def derivatives(self, case):
-        case = list(case)
-        named = {**self.keywords, **(case.pop() if case and isinstance(case[-1], dict) else {})}
+        case, at_end = split(self.function, case, self.keywords)
+        named = {**self.keywords, **(at_end or {})}
         found = []
         for dtype in (np.float64, np.float32):
             problem = Problem(self.function, case, named, self.wanted, dtype=dtype, name=self.name)

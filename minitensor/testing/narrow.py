@@ -16,6 +16,7 @@ are held to the same bound, with S the largest output or input.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ import numpy as np
 from minitensor.backend import as_dtype, is_floating
 from minitensor.testing.problem import freeze, generator
 
-__all__ = ["check_narrow", "eps_of", "representable"]
+__all__ = ["Narrow", "as_types", "check_narrow", "eps_of", "representable"]
 
 FACTOR = 8.0
 VISIBLE = 0.9
@@ -46,11 +47,77 @@ def eps_of(dtype):
     return float(info.eps), float(info.max), float(info.smallest_normal)
 
 
+def as_types(check, dtype):
+    """The narrower types that ``dtype=`` of a check names, none for None; TypeError for another."""
+    if dtype is None:
+        return []
+    types = [np.dtype(as_dtype(each)) for each in (dtype if isinstance(dtype, (list, tuple)) else [dtype])]
+    for each in types:
+        if not is_floating(each) or each.itemsize > 4:
+            wide = ", and compares in float64 by itself" if is_floating(each) else ""
+            raise TypeError(
+                f"{check}: dtype={each.name!r}: it takes float16, bfloat16, float32, or a list of them{wide}"
+            )
+    if not types:
+        raise ValueError(f"{check}: dtype={dtype!r} names no type: give float16, bfloat16, float32, or a list of them")
+    return types
+
+
+class Narrow:
+    """The comparisons in each of ``types``, and why there was none."""
+
+    def __init__(self, types):
+        self.elements = dict.fromkeys(types, 0)
+        self.why: dict = {}  # functions that say it
+
+    def roundings(self, problem):
+        """``problem`` rounded to each type that can hold its inputs."""
+        for dtype in self.elements:
+            self.dtype, rounded = dtype, representable(problem, dtype)
+            if rounded is None:
+                self.why.setdefault(dtype, lambda name=dtype.name: f"an input overflows {name}: make it smaller")
+            else:
+                yield rounded
+
+    def compare(self, rounded, seed, report):
+        """Hold the last rounding to its type; ``report`` gets what was compared."""
+        before = report.elements
+        check_narrow(rounded, self.dtype, seed, report)
+        self.elements[self.dtype] += report.elements - before
+        if report.elements == before:
+            self.why[self.dtype] = functools.partial(_why_nothing, rounded, self.dtype)
+
+    def check(self, name):
+        """AssertionError if a type was compared in no derivative at all."""
+        for dtype, elements in self.elements.items():
+            if not elements:
+                raise AssertionError(f"{name}: no derivative in {dtype.name} was compared: {self.why[dtype]()}")
+
+
+def _why_nothing(problem, dtype):
+    """Why rounding to ``dtype`` hides all derivatives, and what to give instead."""
+    outputs = [o for o in problem.outputs if o.dtype.kind == "f"]
+    largest = max(map(_largest, outputs), default=0.0)
+    if largest > eps_of(dtype)[1]:
+        return (
+            f"an output, {largest:.3g}, overflows {dtype.name}: make the inputs smaller, or take a mean of fewer terms"
+        )
+    summed = max((problem.values[i].size for i in problem.wanted), default=0) > 8 * sum(o.size for o in outputs)
+    cure = (
+        "fewer elements, a mean in place of a sum" if summed else "inputs of another size, a function of another scale"
+    )
+    return (
+        f"a result as large as {largest:.3g} is rounded by so much in {dtype.name} that a gradient of "
+        f"{_largest_gradient(problem):.3g} could be lost in it: {cure}, or a wider type shows it"
+    )
+
+
+def _largest_gradient(problem):
+    return max(map(_largest, problem.pulled_back[1]), default=0.0)
+
+
 def representable(problem, dtype):
     """``problem`` with floating inputs rounded to ``dtype`` and back; None if one is too large."""
-    dtype = np.dtype(as_dtype(dtype))
-    if not is_floating(dtype):
-        raise TypeError(f"dtype={dtype.name!r}: a check takes float16, bfloat16, float32, or a list of them")
     with np.errstate(over="ignore"):
         values = [_rounded(v, dtype) for v in problem.values]
     for old, new in zip(problem.values, values):
@@ -63,7 +130,6 @@ def check_narrow(problem, dtype, seed, report):
     """Compare outputs and gradients in ``dtype`` with those of ``problem``, whose inputs it
     holds exactly; AssertionError with the place and both numbers.
     """
-    dtype = np.dtype(as_dtype(dtype))
     eps, largest, least = eps_of(dtype)
     rng = generator(seed)
     outputs = problem.evaluate()

@@ -71,8 +71,10 @@ class Collecting:
             made.get_result().gradients = item.stash[KEY]
 
 
-def summary(terminal, options, checks):
-    """Print the table of ``checks``, dicts as ``collected`` makes them, and write the report."""
+def summary(terminal, options, checks, without=()):
+    """Print the table of ``checks``, dicts as ``collected`` makes them, and the tests ``without``
+    one; write the report.
+    """
     how = f"profile {options.gradients_profile}, seed {options.gradients_seed}"
     if checks:
         terminal.section(f"gradient checks: {how}")
@@ -80,6 +82,10 @@ def summary(terminal, options, checks):
             terminal.line(line)
         terminal.line(
             f"the same inputs again: --gradients-profile {options.gradients_profile} --gradients-seed {options.gradients_seed}"
+        )
+    for test in without:
+        terminal.line(
+            f"no gradient check ran in {test}, which passed (those of other threads are not seen)", yellow=True
         )
     if options.gradients_report:
         path = Path(options.gradients_report)

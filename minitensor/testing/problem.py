@@ -16,9 +16,10 @@ from minitensor.engine.gradient import grad
 from minitensor.engine.mode import current_mode, enable_grad, no_grad
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.adapters import Adapted, adapt
+from minitensor.testing.arguments import as_inputs, as_ours, holds_arrays
 from minitensor.testing.profiles import like
 
-__all__ = ["Problem", "as_inputs", "check_options", "freeze", "generator", "name_of", "show"]
+__all__ = ["Problem", "check_options", "freeze", "generator", "name_of", "show"]
 
 
 SMALL = 2**12  # bytes of inputs, and of outputs, that are remembered
@@ -29,17 +30,6 @@ def freeze(array):
     """``array`` made read-only, in place: whoever writes to it dies there."""
     array.flags.writeable = False
     return array
-
-
-def as_inputs(inputs):
-    """``inputs`` as a list; one tensor or array, ours or another library's, is one input."""
-    if isinstance(inputs, (Tensor, np.ndarray)) or _is_foreign(inputs):
-        return [inputs]
-    if not isinstance(inputs, (list, tuple)):
-        raise TypeError(
-            f"inputs must be a list, one item for each argument of the function, got {type(inputs).__name__}"
-        )
-    return list(inputs)
 
 
 def check_options(name, seed, rtol, atol, order=1):
@@ -94,7 +84,7 @@ class Problem:
         self, function, inputs, keywords=None, wanted=None, dtype=np.float64, name=None, device=None, at_kinks=None
     ):
         inputs = as_inputs(inputs)
-        function = adapt(function)
+        function = adapt(function, (inputs, keywords))
         if isinstance(function, Adapted) and device is not None:
             function, device = function.on(device), None
         self.name = name or name_of(function)
@@ -325,36 +315,12 @@ def _form(value):
     return type(value), value
 
 
-def _is_foreign(value):
-    """Whether ``value`` is an array of another library: PyTorch's or JAX's, but no NumPy number."""
-    return (
-        hasattr(value, "__array__")
-        and hasattr(value, "dtype")
-        and not isinstance(value, (Tensor, np.ndarray, np.generic))
-    )
-
-
-def _as_ours(value):
-    """A floating array of another library as one of NumPy, so that it is differentiated; what else
-    is no array of ours stays what it is.
-    """
-    if not _is_foreign(value):
-        return value
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        if not value.is_floating_point():
-            return value
-        value = value if value.dtype.itemsize > 2 else value.float()  # NumPy has no bfloat16
-    array = np.asarray(value)
-    return array if array.dtype.kind == "f" or is_narrow(array.dtype) else value
-
-
 def _spread(value, label, values, labels):
     """Append ``value``, or each item of a list that holds arrays, to ``values``; returns where to
     find it.
     """
-    value = _as_ours(value)
-    if isinstance(value, (list, tuple, dict)) and _holds_arrays(value):
+    value = as_ours(value)
+    if isinstance(value, (list, tuple, dict)) and holds_arrays(value):
         return _mapped(lambda name, item: _spread(item, f"{label}{name}", values, labels), value)
     values.append(value)
     labels.append(label)
@@ -367,13 +333,6 @@ def _mapped(function, tree):
         return {key: function(f"[{key!r}]", item) for key, item in tree.items()}
     items = [function(f"[{i}]", item) for i, item in enumerate(tree)]
     return like(tree, items)
-
-
-def _holds_arrays(value):
-    if isinstance(value, (list, tuple, dict)):
-        return any(map(_holds_arrays, value.values() if isinstance(value, dict) else value))
-    value = _as_ours(value)
-    return isinstance(value, (Tensor, np.ndarray)) and value.dtype.kind == "f"
 
 
 def _count(place):

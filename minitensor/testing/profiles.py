@@ -22,6 +22,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from minitensor.backend import is_floating, is_narrow
+from minitensor.engine.tensor import Tensor
+from minitensor.testing.arguments import array_of
+
 __all__ = ["PROFILES", "SHAPES", "of_case", "profiled"]
 
 
@@ -96,7 +100,10 @@ PROFILES = ("ordinary", *VALUES, *LAYOUTS, "repeats")
 def profiled(array, profile, rng):
     """``array`` changed as ``profile`` says; values are changed if floating, ids if integers."""
     if profile in VALUES:
-        return np.asarray(VALUES[profile](array, rng)) if array.dtype.kind == "f" else array
+        if not is_floating(array.dtype):
+            return array
+        wide = array.astype(np.float32) if is_narrow(array.dtype) else array  # float16 has no room for huge and tiny
+        return np.asarray(VALUES[profile](wide, rng))
     if profile in LAYOUTS:
         return LAYOUTS[profile](array, rng)
     if profile == "repeats":
@@ -114,13 +121,14 @@ def like(value, items):
 
 
 def of_case(value, profile, rng):
-    """``profiled`` for each array in a drawn case, in lists too; the keywords at its end stay."""
-    from minitensor.engine.tensor import Tensor
-
+    """``profiled`` for each array in ``value``, in lists, tuples and dicts too. One of another
+    library becomes one of NumPy, which can lie in memory in any way.
+    """
     if isinstance(value, Tensor):
         return Tensor(profiled(value._array, profile, rng))
-    if isinstance(value, np.ndarray):
-        return profiled(value, profile, rng)
+    if isinstance(value, dict):
+        return {key: of_case(item, profile, rng) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return like(value, [of_case(item, profile, rng) for item in value])
-    return value
+    array = np.asarray(value) if isinstance(value, np.generic) else array_of(value)
+    return profiled(array, profile, rng) if isinstance(array, np.ndarray) else value

@@ -19,8 +19,31 @@ from minitensor.testing.problem import generator
 
 __all__ = [
     "check_backward_twice", "check_each_input_alone", "check_float32", "check_fused", "check_layout", "check_new_arrays",
-    "check_reference", "check_repeatable",
+    "check_reference", "check_repeatable", "check_same_twice",
 ]  # fmt: skip
+
+
+def check_same_twice(problem, again):
+    """``again``, the outputs of a further call at the same inputs, are those of the first; if they
+    are others, two plain calls tell whether the function draws random numbers.
+    """
+    if all(map(_near, problem.outputs, again)):
+        return
+    for k, (first, second) in enumerate(zip(problem.evaluate(), problem.evaluate())):
+        if not _near(first, second):
+            raise AssertionError(
+                f"{problem.name}: output {k} differs between two calls at the same inputs, so that it is no function of them "
+                "and has no derivative: if it draws random numbers, give them as an input, or start their generator within "
+                "the function (those of mt.random and of PyTorch are repeated)"
+            )
+
+
+def _near(first, second):
+    """Whether two arrays are the same but for rounding."""
+    if first.shape != second.shape:
+        return False
+    size = _size(first)
+    return bool(np.isclose(first, second, rtol=1e-6, atol=1e-6 * size, equal_nan=True).all())
 
 
 def check_repeatable(problem):
@@ -30,6 +53,7 @@ def check_repeatable(problem):
     before = [v.copy() if isinstance(v, np.ndarray) else v for v in problem.values]
     plain = problem.outputs
     recorded, _ = problem.recorded
+    check_same_twice(problem, [out._array for out in recorded])
     foreign = isinstance(problem.given, Adapted)  # PyTorch takes other kernels under no_grad
     for k, (first, second) in enumerate(zip(plain, recorded)):
         if foreign:

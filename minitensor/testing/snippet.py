@@ -14,7 +14,9 @@ import numpy as np
 
 from minitensor.backend import is_floating
 from minitensor.engine.autograd import raw
+from minitensor.engine.trees import leaves_of
 from minitensor.testing.adapters import Adapted
+from minitensor.testing.arguments import array_of
 
 __all__ = ["literal", "reproduced"]
 
@@ -57,8 +59,8 @@ def snippet(check, function, inputs, keywords, options):
     text = f"{check.__name__}({', '.join(parts)})"
     if "frombuffer" in text:
         imports |= {"import base64", "import zlib"}
-    if "bfloat16" in text:
-        imports.add("import ml_dtypes")
+    if _of_bfloat16([inputs, keywords]):
+        imports.add("import ml_dtypes")  # for NumPy to know the name
     imports |= {f"import {library}" for library in ("torch", "jax") if f"{library}.{MAKERS[library]}(" in text}
     return "\n".join([*sorted(imports), *notes, text])
 
@@ -101,7 +103,7 @@ def literal(value):
     """
     value = raw(value)
     if isinstance(value, np.generic):
-        value = np.asarray(value)
+        return _scalar(value)
     if isinstance(value, (list, tuple)):
         inner = ", ".join(map(literal, value))
         return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' if len(value) == 1 else ''})"
@@ -111,7 +113,7 @@ def literal(value):
         return repr(np.dtype(value).name)
     if not isinstance(value, np.ndarray):
         maker = _maker(value)
-        return f"{maker}({literal(np.asarray(value))})" if maker else _special(repr(value))
+        return f"{maker}({literal(array_of(value))})" if maker else _special(repr(value))
     if value.ndim and value.size and not value.flags.c_contiguous and not value.flags.f_contiguous:
         return _spread_out(value)
     return _dense(value)
@@ -122,8 +124,21 @@ def _maker(value):
     a type that NumPy does not have.
     """
     root = type(value).__module__.partition(".")[0].removesuffix("lib")
-    known = root in MAKERS and hasattr(value, "__array__") and not getattr(value, "requires_grad", False)
+    known = root in MAKERS and isinstance(array_of(value), np.ndarray)
     return f"{root}.{MAKERS[root]}" if known and "bfloat16" not in str(value.dtype) else ""
+
+
+def _scalar(value):
+    """A number of NumPy's as a number, which is what a check takes for ``rtol``, say."""
+    if value.dtype.kind in "biuf":
+        name = "bool_" if value.dtype.kind == "b" else value.dtype.name
+        return f"np.{name}({_special(repr(value.item()))})"
+    return literal(np.asarray(value))
+
+
+def _of_bfloat16(value):
+    """Whether an array that is written down is of bfloat16."""
+    return any(getattr(getattr(leaf, "dtype", None), "name", "") == "bfloat16" for leaf in leaves_of(value))
 
 
 def _spread_out(value):

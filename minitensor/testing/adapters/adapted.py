@@ -8,9 +8,6 @@ function that pulls gradients back as a function of the inputs and of the cotang
 
 from __future__ import annotations
 
-import inspect
-import sys
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,24 +17,9 @@ from minitensor.engine.autograd import new_node
 from minitensor.engine.mode import current_mode
 from minitensor.engine.tensor import Tensor
 from minitensor.engine.trees import leaves_of, rebuilt
+from minitensor.testing.adapters.signatures import labels_of
 
-__all__ = ["Adapted", "Library", "profiled_by"]
-
-
-@contextmanager
-def profiled_by(look):
-    """Within, ``look(frame, event, argument)`` sees what this thread calls: see ``sys.setprofile``.
-    What looked before looks again afterwards.
-    """
-    before = sys.getprofile()
-    sys.setprofile(look)
-    try:
-        yield
-    finally:
-        if before is None or callable(before):
-            sys.setprofile(before)
-        else:
-            before.enable()  # a profiler in C, such as cProfile's, which sets itself
+__all__ = ["Adapted", "Library"]
 
 
 class Library:
@@ -114,7 +96,7 @@ class Adapted:
         self.twice = library.twice
         self.ran = 0
         self.parameters = library.parameters(function)
-        self.labels = _labels(function)
+        self.labels = labels_of(function)
 
     def __repr__(self) -> str:
         return f"<{self.name}, {self.library.name}>"
@@ -208,16 +190,17 @@ class Adapted:
             f"{gradient.shape} {gradient.dtype}{cure}"
         )
 
-    def check_ran(self):
-        """AssertionError if no rule of the other library ran for the gradients that were asked
-        for.
+    def check_ran(self, before=0):
+        """AssertionError if no rule of the other library ran for the gradients that were asked for,
+        beyond the ``before`` that had run until then.
         """
         missing = self.library.unrun()
-        if missing or not self.ran:
+        if missing or self.ran == before:
             what = f"{missing[0]} has a backward of its own, and" if missing else "nothing leads back from its outputs:"
             raise AssertionError(
                 f"{self.name}: {what} {self.library.name} never ran {'it' if missing else 'a backward'}: "
-                "what was compared is not its rule (a detached input, or an output made of other arrays?)"
+                "what was compared is not its rule (a detached input, a block without gradients, or an output made of other "
+                "arrays?); what has no part in the gradient is computed beforehand and given as an input"
             )
 
 
@@ -249,20 +232,6 @@ class _Pullback:
 def _node(pullback, flat, wanted, out):
     saved = tuple(flat[i]._array for i in wanted)
     return new_node(pullback, tuple(flat[i].node for i in wanted), saved, out)
-
-
-def _labels(function):
-    """What the arguments of a function of another library are called, as far as it says."""
-    owner = getattr(function, "__self__", None)
-    described = owner.forward if isinstance(owner, type) and hasattr(owner, "forward") else function
-    described = getattr(described, "forward", described)
-    try:
-        parameters = list(inspect.signature(described).parameters.values())
-    except (TypeError, ValueError):
-        return []
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = [p.name for p in parameters if p.kind in kinds]
-    return names[1:] if names[:1] == ["ctx"] else names
 
 
 def _typed(number, inputs):

@@ -2,7 +2,8 @@
 
 An object belongs to the library that defines one of its classes; a function to the library that it
 is defined in or, if it is one's own, to the one that its code names: the globals, the closure and
-the imports that it uses, and those of the functions that it calls.
+the imports that it uses, and those of the functions that it calls. One that names none belongs to
+the library of the arrays that it is called with.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import types
 from typing import Any
 
+from minitensor.engine.trees import leaves_of
 from minitensor.testing.adapters.adapted import Adapted
 from minitensor.testing.adapters.pairs import numpy_pair
 
@@ -70,10 +72,14 @@ ADAPTERS = {
 }  # fmt: skip
 
 
-def adapt(function: Any) -> Any:
+def adapt(function: Any, given: Any = (), drawn: bool = False) -> Any:
     """``function`` as a function of Tensors: our own as it is, a tuple ``(f, vjp)`` of functions of
     NumPy arrays by ``numpy_pair``, and what is made of PyTorch, JAX, HIPS autograd or MyGrad by the
     adapter for it.
+
+    given: what it is called with, in lists, tuples and dicts. If the function names no library, an
+    array of PyTorch, JAX or MyGrad among these tells it; TypeError if they are of two libraries.
+    drawn: Tensors among these are what strategies draw for any library, and tell nothing.
 
     The checks call it on whatever they are given.
     """
@@ -85,10 +91,34 @@ def adapt(function: Any) -> Any:
         raise TypeError(
             f"a check takes a function, an op, a layer, or a tuple (f, vjp) of two functions, got {_described(function)}"
         )
-    libraries: set = set() if not LIBRARIES.keys() & sys.modules.keys() else _libraries(function, DEPTH, set())
-    if OURS in libraries or len(libraries) != 1:
+    if not LIBRARIES.keys() & sys.modules.keys():
         return function
+    named = _libraries(function, DEPTH, set())
+    if OURS in named:
+        return function
+    libraries = named if len(named) == 1 else _of_inputs(given) - ({OURS} if drawn else set())
+    if libraries <= {OURS}:
+        return function
+    if len(libraries) > 1:
+        two = " and ".join(sorted(libraries))
+        raise TypeError(
+            f"{_title(function)}: its inputs are of {two}, and it does not say which of them it is made of: give arrays of "
+            f"one library alone, or name its adapter, {' or '.join(_adapter_names(libraries))}"
+        )
     return ADAPTERS[libraries.pop()](function)
+
+
+def _adapter_names(libraries):
+    return [f"adapters.{ADAPTERS[library].__name__}(fn)" for library in sorted(libraries - {OURS})]
+
+
+def _of_inputs(given):
+    """The libraries whose arrays are in ``given``."""
+    return {root for leaf in leaves_of(given) for root in map(_root, _modules(leaf)) if root}
+
+
+def _modules(value):
+    return [kind.__module__ for kind in type(value).__mro__] if hasattr(value, "__array__") else []
 
 
 def _described(value):

@@ -4,15 +4,20 @@ arrays.
 
 from __future__ import annotations
 
+import functools
 from contextlib import contextmanager
 from typing import Any
 
 import jax
 import numpy as np
 
-from minitensor.testing.adapters.adapted import Library, profiled_by
+from minitensor.testing.adapters.adapted import Library
+from minitensor.testing.adapters.watching import Watch, as_bytes, never_ran
 
 __all__ = ["Jax"]
+
+_call: Any = jax.custom_vjp.__call__
+_CALL = getattr(_call, "__wrapped__", _call).__code__
 
 
 class Jax(Library):
@@ -27,6 +32,7 @@ class Jax(Library):
     def __init__(self):
         self.rules: set = set()  # the custom_vjp that were called
         self.ran: set = set()  # code of what has run
+        self.within: set = set()  # code of their forward and backward functions
         self.compiled = False  # whether a function that is not JAX's own was compiled, or had been
         self.again: Any = None  # runs what ran last, forward and backward
 
@@ -38,7 +44,7 @@ class Jax(Library):
     def is_output(self, value):
         return isinstance(value, (jax.Array, np.ndarray, np.generic, float, int))
 
-    def run(self, function, values, wanted):
+    def run(self, function, values, wanted, watch=None):
         values = list(values)
         ran = [0]
 
@@ -52,7 +58,7 @@ class Jax(Library):
         if not wanted and self.again is not None:  # seen before: what rules there are is known
             with jax.enable_x64(wide):
                 return function(*values), None, None
-        with jax.enable_x64(wide), self._watched():
+        with jax.enable_x64(wide), self._watched(watch):
             if not wanted:
                 return function(*values), None, None
             outputs, pullback = jax.vjp(of_wanted, *[values[i] for i in wanted])
@@ -61,42 +67,59 @@ class Jax(Library):
             seeds = [
                 np.zeros(np.shape(o), dtype=jax.dtypes.float0) if g is None else g for g, o in zip(cotangents, outputs)
             ]
-            with jax.enable_x64(wide), self._watched():
+            with jax.enable_x64(wide), self._watched(watch):
                 ran[0] += 1
-                self.again = lambda: self.run(function, values, wanted)[1](cotangents)
+                if watch is None:
+                    self.again = functools.partial(self._watch_again, function, values, wanted, cotangents)
                 return list(pullback(list(seeds)))
 
         return outputs, pull, lambda: ran[0]
 
     @contextmanager
-    def _watched(self):
+    def _watched(self, watch=None):
         """Within, each custom_vjp that is called is put down, and each of their rules that runs."""
-        call: Any = jax.custom_vjp.__call__
-        called = getattr(call, "__wrapped__", call).__code__
-
-        def look(frame, event, _):
-            if event == "call":
-                self.ran.add(frame.f_code)
-                if frame.f_code is called:
-                    self.rules.add(frame.f_locals["self"])
-                elif frame.f_globals.get("__name__") == "jax._src.pjit":
-                    module = getattr(frame.f_locals.get("fun"), "__module__", None) or "jax"
-                    self.compiled = self.compiled or module.partition(".")[0] != "jax"
-
-        with profiled_by(look):
+        watch = watch or Watch(self._rule_of)
+        with watch.on():
             yield
+        self.ran |= watch.ran
+        self.rules |= watch.calls.keys()
+
+    def _rule_of(self, frame):
+        """The custom_vjp that a call calls, and its arguments; None as the rule where one of their
+        own two functions is called.
+        """
+        if frame.f_code is _CALL:
+            rule = frame.f_locals["self"]
+            self.within |= {
+                getattr(f, "__code__", None) for f in (getattr(rule, "fwd", None), getattr(rule, "bwd", None))
+            }
+            return rule, jax.tree.leaves(frame.f_locals["args"])
+        if frame.f_globals.get("__name__") == "jax._src.pjit":
+            module = getattr(frame.f_locals.get("fun"), "__module__", None) or "jax"
+            self.compiled = self.compiled or module.partition(".")[0] != "jax"
+        return (None, ()) if frame.f_code in self.within else None
+
+    def _watch_again(self, function, values, wanted, cotangents, factor=1.0, shift=0.0):
+        """What is called, and with what, where the wanted values are multiplied and shifted so."""
+        with jax.enable_x64(_wide(values)):
+            values = [v * factor + shift if i in wanted else v for i, v in enumerate(values)]
+        watch = Watch(self._rule_of, functools.partial(as_bytes, np.asarray))
+        self.run(function, values, wanted, watch)[1](cotangents)
+        return watch
 
     def unrun(self):
         # A compiled function calls its rules while it is traced, which may have been long ago.
         if self.again is not None and (self._missing() or (self.compiled and not self.rules)):
             jax.clear_caches()
             self.again()
-        return self._missing()
+        missing = self._missing()
+        if missing and self.again is not None:
+            with jax.disable_jit():  # so that one can see what is called with what
+                missing = never_ran(missing, _code_of_bwd, self.again)
+        return [getattr(rule, "__name__", "a custom_vjp") for rule in missing]
 
     def _missing(self):
-        rules = [(rule, getattr(rule, "bwd", None)) for rule in self.rules]
-        codes = [(rule, getattr(bwd, "__code__", None)) for rule, bwd in rules]
-        return [getattr(rule, "__name__", "a custom_vjp") for rule, code in codes if code and code not in self.ran]
+        return [rule for rule in self.rules if (code := _code_of_bwd(rule)) and not code & self.ran]
 
     def pulled(self, function, count, wanted):
         def gradients(*given):
@@ -111,6 +134,11 @@ class Jax(Library):
             return list(jax.vjp(of_wanted, *[values[i] for i in wanted])[1](cotangents))
 
         return gradients
+
+
+def _code_of_bwd(rule):
+    code = getattr(getattr(rule, "bwd", None), "__code__", None)
+    return {code} if code else set()
 
 
 def _wide(values):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minitensor.backend import is_array, is_floating
+from minitensor.engine.messages import describe
+from minitensor.engine.trees import CONTAINERS, leaves_of, rebuilt
 from minitensor.testing.adapters.adapted import Adapted, Library
 
 __all__ = ["numpy_pair", "numpy_pullback"]
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
 def numpy_pair(f: Callable[..., Any], vjp: Callable[..., Any], name: str | None = None) -> Adapted:
     """``f(*inputs)`` on NumPy arrays, with ``vjp(g, *inputs)``, for ``check_op`` and ``gradcheck``.
 
-    f: returns an array, or a tuple of arrays. vjp: is given the gradient of the output (a tuple of
-    them if f returns a tuple), then the inputs; returns the gradient of each input as a tuple, or
-    the gradient itself if there is one input; None for an input that has none, an integer for
-    example. Keywords go to both. All arrays are read-only.
+    f: returns an array, or a tuple, list or dict of arrays. vjp: is given the gradient of the
+    output, made as the output is, then the inputs; returns the gradient of each input as a tuple,
+    or the gradient itself if there is one input. That of a list, tuple or dict of arrays is made as
+    it is, with one for each; None stands for what has none, an integer or a whole list. Keywords go
+    to both. All arrays are read-only.
 
     The checks take a bare tuple ``(f, vjp)`` of two functions as well. There is no second
     derivative.
@@ -93,17 +96,16 @@ class _Pairs(Library):
 
         def catching(*inputs, **keywords):
             out, pullback = self.with_pullback(*inputs, **keywords)
-            caught[:] = [pullback, inputs, isinstance(out, (tuple, list))]
+            caught[:] = [pullback, inputs, out]
             return out
 
         outputs = function(*values, _target=catching)
-        pullback, inputs, several = caught
+        pullback, inputs, out = caught
 
         def pull(cotangents):
             outs = [np.asarray(o) for o in outputs]
             seeds = [np.zeros(o.shape) if g is None else g for g, o in zip(cotangents, outs)]
-            found = pullback(tuple(seeds) if several else seeds[0])
-            return self.per_value(found, inputs, wanted)
+            return self.per_value(pullback(rebuilt(out, seeds)), inputs, wanted)
 
         return outputs, pull, lambda: 1
 
@@ -111,22 +113,51 @@ class _Pairs(Library):
         """The gradients of the flat values numbered in ``wanted``."""
         if found is None:
             raise AssertionError(f"{self.title}: its vjp returned None: does it end in return?")
-        if not isinstance(found, (tuple, list)):
+        itself = len(inputs) == 1 and _fits(found, inputs[0]) and not _fits(found, inputs)
+        if itself or not isinstance(found, (tuple, list)):
             found = (found,)
         if len(found) != len(inputs):
             raise AssertionError(f"{self.title}: its vjp returned {len(found)} gradients for {len(inputs)} inputs")
         flat: list = []
-        for gradient, value in zip(found, inputs):
-            _line_up(gradient, value, flat)
+        for i, (gradient, value) in enumerate(zip(found, inputs)):
+            self.line_up(gradient, value, flat, f"input {i}")
         return [flat[i] for i in wanted]
 
+    def line_up(self, gradient, value, flat, place):
+        """Append the gradient of each leaf of ``value``, which may be a list, tuple or dict."""
+        if not isinstance(value, CONTAINERS):
+            floating = is_array(value) and is_floating(value.dtype)
+            flat += [] if value is None else [gradient if floating else None]
+        elif gradient is None:
+            flat += [None] * len(leaves_of(value))
+        elif not _alike(gradient, value):
+            raise AssertionError(
+                f"{self.title}: its vjp gives {place}, {_described(value)}, {_described(gradient)} as its "
+                "gradient: one for each part is needed, None for what has none"
+            )
+        else:
+            for key in value if isinstance(value, dict) else range(len(value)):
+                self.line_up(gradient[key], value[key], flat, f"{place}[{key!r}]")
 
-def _line_up(gradient, value, flat):
-    """Append the gradient of each array in ``value``, which may be a list of arrays."""
-    if isinstance(value, (list, tuple)):
-        given = gradient if isinstance(gradient, (list, tuple)) else [gradient] * len(value)
-        for part, item in zip(given, value):
-            _line_up(part, item, flat)
-    else:
-        floating = is_array(value) and is_floating(value.dtype)
-        flat.append(gradient if floating else None)
+
+def _fits(gradient, value):
+    """Whether ``gradient`` can be that of ``value``: containers as there, None for whole ones."""
+    if gradient is None or not isinstance(value, CONTAINERS):
+        return not isinstance(gradient, CONTAINERS)
+    if not _alike(gradient, value):
+        return False
+    return all(_fits(gradient[key], value[key]) for key in (value if isinstance(value, dict) else range(len(value))))
+
+
+def _alike(gradient, value):
+    """Whether both are dicts of the same keys, or both lists or tuples of as many."""
+    if isinstance(value, dict):
+        return isinstance(gradient, dict) and gradient.keys() == value.keys()
+    return isinstance(gradient, (list, tuple)) and len(gradient) == len(value)
+
+
+def _described(value):
+    """A container or an array in words."""
+    if isinstance(value, dict):
+        return f"a dict with the keys {list(value)}"
+    return f"a {type(value).__name__} of {len(value)}" if isinstance(value, (list, tuple)) else describe(value)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from contextlib import contextmanager
+import re
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
 
-from minitensor.testing.adapters.adapted import Library, profiled_by
+from minitensor.testing.adapters.adapted import Library
+from minitensor.testing.adapters.watching import Watch, as_bytes, never_ran
 
 __all__ = ["PyTorch"]
 
 _Node = torch.autograd.function.BackwardCFunction
 IN_PLACE = "it writes to one of its inputs in place: give a function that clones it, lambda x: op(x.clone())"
+_APPLY = inspect.getattr_static(torch.autograd.Function, "apply").__func__.__code__
 _NARROW = "bfloat16"  # the one type that PyTorch does not give to NumPy
 
 
@@ -25,8 +30,9 @@ class PyTorch(Library):
     twice = True
 
     def __init__(self):
-        self.called: set = set()  # the classes of torch.autograd.Function whose forward ran on what needs a gradient
+        self.called: set = set()  # the classes of torch.autograd.Function that were applied
         self.run_backward: set = set()
+        self.again: Any = None  # runs what ran last, forward and backward, at moved inputs
         self.drew = False  # whether the function has drawn random numbers
 
     def move(self, array, device):
@@ -49,18 +55,22 @@ class PyTorch(Library):
     def is_output(self, value):
         return isinstance(value, torch.Tensor)
 
-    def run(self, function, values, wanted):
+    def run(self, function, values, wanted, watch=None):
+        watch = watch or Watch(_applied)
         leaves = list(values)
         for i in wanted:
             leaves[i] = values[i].requires_grad_()
         given = [(t, t._version) for t in leaves if isinstance(t, torch.Tensor)]
-        with torch.set_grad_enabled(bool(wanted)), self._fixed_random(), self._watched():
+        with torch.set_grad_enabled(bool(wanted)), self._fixed_random(), watch.on() if wanted else nullcontext():
             try:
                 outputs = function(*leaves)
             except RuntimeError as error:
                 if "leaf" in str(error) and "in-place" in str(error):
                     raise AssertionError(IN_PLACE) from error
+                if hint := _about_types(str(error), leaves):
+                    raise RuntimeError(f"{error}\n{hint}") from error
                 raise
+        self.called |= watch.calls.keys()
         if any(t._version != version for t, version in given):
             raise AssertionError(IN_PLACE)
         ran: list = []
@@ -80,6 +90,7 @@ class PyTorch(Library):
             finally:
                 for hook in hooks:
                     hook.remove()
+            self.again = functools.partial(self._watch_again, function, values, wanted, cotangents)
             if any(t._version != version for t, version in versions):
                 raise AssertionError("its backward writes to the gradient that it is given, or to an input")
             return list(found)
@@ -117,24 +128,22 @@ class PyTorch(Library):
 
         return [hook_of(node) for node in nodes]
 
-    @contextmanager
-    def _watched(self):
-        """Within, classes of ``torch.autograd.Function`` that are applied to what needs a gradient
-        are put down.
-        """
-        apply = inspect.getattr_static(torch.autograd.Function, "apply").__func__.__code__
-
-        def look(frame, event, _):
-            if event == "call" and frame.f_code is apply:
-                tensors = [a for a in frame.f_locals.get("args", ()) if isinstance(a, torch.Tensor)]
-                if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-                    self.called.add(frame.f_locals["cls"])
-
-        with profiled_by(look):
-            yield
+    def _watch_again(self, function, values, wanted, cotangents, factor, shift):
+        """What is called, and with what, where the wanted values are multiplied and shifted so."""
+        values = [v.detach() * factor + shift if i in wanted else v for i, v in enumerate(values)]
+        watch = Watch(_applied, functools.partial(as_bytes, self.back))
+        _, pull, _ = self.run(function, values, wanted, watch)
+        with watch.on():
+            pull(cotangents)
+        return watch
 
     def unrun(self):
-        return [cls.__qualname__ for cls in self.called - self.run_backward]
+        missing, again = self.called - self.run_backward, self.again
+        if missing and again is not None:
+            missing = set(never_ran(missing, _code_of_backward, again))
+            self.again = again
+        self.called = missing | (self.called & self.run_backward)
+        return [cls.__qualname__ for cls in missing]
 
     def pulled(self, function, count, wanted):
         def gradients(*given):
@@ -180,6 +189,37 @@ class PyTorch(Library):
     def cannot(self, error):
         words = str(error)
         return "once_differentiable" in words or "is not implemented" in words
+
+
+def _applied(frame):
+    """The class of ``torch.autograd.Function`` that a call of ``apply`` applies, and its arguments,
+    if there are floating tensors among these.
+    """
+    if frame.f_code is not _APPLY:
+        return None
+    given = frame.f_locals.get("args", ())
+    floating = any(isinstance(a, torch.Tensor) and a.is_floating_point() for a in given)
+    return frame.f_locals["cls"] if floating else None, given
+
+
+def _code_of_backward(kind):
+    """The code of a class's ``backward`` or ``vjp``; none of one in C."""
+    found = [inspect.unwrap(getattr(kind, name, None) or _applied) for name in ("backward", "vjp")]
+    return {f.__code__ for f in found if inspect.isfunction(f)} - {_applied.__code__}
+
+
+def _about_types(words, leaves):
+    """What to do about an error that says that floating tensors differ in type; "" for another."""
+    if not re.search(r"same dtype|expected scalar type|type.* should be the same", words) or re.search(
+        r"\b(Long|Int|Bool|Byte)\b", words
+    ):
+        return ""
+    kinds = sorted({str(t.dtype) for t in leaves if isinstance(t, torch.Tensor) and t.is_floating_point()})
+    return (
+        f"The inputs are {' and '.join(kinds)} here, and the function meets them with tensors of its own of another type: "
+        "check a layer itself, whose parameters are then of the type of the inputs, or let what the function holds follow "
+        "them, layer.double() for float64, weight.to(x.dtype) for any type"
+    )
 
 
 def _copied(array):

@@ -60,12 +60,12 @@ def padding_ignored(
             compare(
                 s.run(_filled(x, [over], ~real)), 0.0, f"values in the padding of input {over!r} change what is real"
             )
-        for more, words in ((1, "one position"), (2, "two positions")):
+        for more, words in ((1, "one position of padding more changes"), (2, "two positions of padding more change")):
             changed = s.run(_longer(x, [*along, padding], real, more, lengths))
             if positions:
                 left = not lengths and real[:, -1].all()
                 changed = changed[:, more:] if left else changed[:, : changed.shape[1] - more]
-            compare(changed, bound, f"{words} of padding more change what is real")
+            compare(changed, bound, f"{words} what is real")
         if out.ndim and len(out) == len(array):
             for row in range(len(array)):
                 changed = out.copy()

@@ -46,13 +46,13 @@ def check_op(
 
     fn: as for ``gradcheck``. inputs: a list of tensors, arrays and other arguments, any of them a
     hypothesis strategy, or one strategy that draws a tensor or such a list (see
-    ``minitensor.testing.strategies``); a dict at the end of a drawn list holds keywords. reference:
-    a NumPy function that gives the right values. order: 0 checks values alone, 1 gradients too, 2
-    second derivatives as well (1 by itself for what comes from a library that has none, and the
-    report says so). dtype, device, at_kinks: as for ``gradcheck``. profiles: names of
+    ``minitensor.testing.strategies``); a dict at the end is read as ``gradcheck`` reads it.
+    reference: a NumPy function that gives the right values. order: 0 checks values alone, 1
+    gradients too, 2 second derivatives as well (1 by itself for what comes from a library that has
+    none, and the report says so). dtype, device, at_kinks: as for ``gradcheck``. profiles: names of
     ``strategies.PROFILES`` such as ``"ties"`` or ``"huge"``, or one of them; for each further
-    examples, what is given or drawn changed so. examples: how many to draw; a fifth of it for each
-    profile.
+    examples, what is given or drawn changed so, keywords left out. examples: how many to draw; a
+    fifth of it for each profile.
 
     Checked are: values (against ``reference``); the same bits under ``no_grad``; inputs unchanged,
     and frozen throughout, so that a rule that writes to its arguments fails; any memory layout;
@@ -63,7 +63,8 @@ def check_op(
 
     Returns a ``Report``. Raises AssertionError with the op, input, index and both numbers, and with
     lines to paste that fail again; a drawn example is shrunk first and shown with the seed that
-    drew it.
+    drew it. It is one as well if no derivative could be compared, or none in a type of ``dtype``.
+    Any other error of the function stays what it is, with the example as a note.
 
     >>> import numpy as np
     >>> import minitensor as mt

@@ -86,11 +86,13 @@ def gradcheck(
     are checked too); or what is made in another library, whose own backward is then run: a tuple
     ``(f, vjp)`` of functions of NumPy arrays, a ``torch.autograd.Function``, a ``torch.nn.Module``
     or a function of PyTorch's tensors, a ``jax.custom_vjp`` or a function of JAX's arrays, a
-    primitive of HIPS autograd, an operation of MyGrad (``minitensor.testing.adapters``). inputs: a
-    list of tensors or arrays (PyTorch's and JAX's too), or lists, tuples and dicts of these, one
-    item for each argument of fn (one tensor is taken as one input); floating ones are brought to
-    float64 and differentiated (those numbered in ``wanted`` alone, if given), all are frozen
-    read-only. rtol, atol: error allowed in each element, beside what rounding hides. complex_step:
+    primitive of HIPS autograd, an operation of MyGrad (``minitensor.testing.adapters``); one that
+    names no library is of the library of its inputs. inputs: a list of tensors or arrays (PyTorch's
+    and JAX's too), or lists, tuples and dicts of these, one item for each argument of fn (one
+    tensor is taken as one input); floating ones are brought to float64 and differentiated (those
+    numbered in ``wanted`` alone, if given), all are frozen read-only. A dict at the end holds
+    keywords if fn takes all of its keys by name, and is an input if fn can be called with it in its
+    place alone, or with a further ``{}`` behind it. rtol, atol: error allowed in each element, beside what rounding hides. complex_step:
     compare with the complex step if differences confirm that fn is analytic; exact to rounding, so
     that rtol can be 1e-10. dtype: a narrower type, ``"float16"``, ``"bfloat16"`` or ``"float32"``,
     or a list of them: inputs are rounded to it, and the rule that runs in it is held to the one in
@@ -109,7 +111,10 @@ def gradcheck(
 
     Raises AssertionError that names the function, the input, the index and both numbers, with lines
     to paste that fail again; if no derivative could be compared, whatever the reason; and if fn
-    runs something with a backward of its own that nobody calls: it would not be checked.
+    runs something with a backward of its own that never runs: it would not be checked. What is
+    called on what moves with no wanted input, or within a rule that stands for it, has no part in
+    the gradient and is passed by. TypeError if the inputs are of two libraries and fn names
+    neither, or if a dict at their end can be both.
 
     >>> import minitensor as mt
     >>> gradcheck(lambda x, y: mt.tanh(x) * y, [mt.ones((2, 3)), mt.ones((3,))])

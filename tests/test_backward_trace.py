@@ -633,7 +633,7 @@ def test_one_block_for_each_trace(tmp_path):
         assert repr(t).startswith("<backward_trace, open, 0 passes")
     with pytest.raises(RuntimeError, match="has been opened before"):
         t.__enter__()
-    with pytest.raises(TypeError, match="model is a Module or a dict of tensors by name, not a int"):
+    with pytest.raises(TypeError, match="model is a Module or a dict of tensors by name, not an int"):
         mt.backward_trace(3)
     with pytest.raises(TypeError, match=r"model\['w'\] is a list; a dict of tensors by name is wanted"):
         mt.backward_trace({"w": [1.0]})

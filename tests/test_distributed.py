@@ -222,7 +222,7 @@ def test_calls_that_mpi_refuses_or_two_threads_make_are_told(world):
         group.all_reduce(np.ones(4))
     world.meanwhile = lambda: None
     group.all_reduce(np.ones(4))
-    with pytest.raises(TypeError, match="not a int"):
+    with pytest.raises(TypeError, match="not an int"):
         MPIGroup(3)
 
 

@@ -184,7 +184,7 @@ def test_asarray_copies_as_it_is_told():
 @pytest.mark.parametrize(
     ("value", "kind", "words"),
     [
-        (np.ones(2), TypeError, r"must be None or a Tensor of shape \(2,\), got a ndarray of shape \(2,\)"),
+        (np.ones(2), TypeError, r"must be None or a Tensor of shape \(2,\), got an ndarray of shape \(2,\)"),
         (0.0, TypeError, r"got a float of shape \(\)"),
         (mt.ones((3,)), ValueError, r"got a Tensor of shape \(3,\)"),
     ],

@@ -13,7 +13,7 @@ from minitensor.diagnosis.results import finding_of_given
 from minitensor.diagnosis.scales import greatest_of, power_below, relative_scale
 from minitensor.diagnosis.updates import label_of
 from minitensor.engine.autograd import backward_pass, raw, reachable
-from minitensor.engine.messages import finite
+from minitensor.engine.messages import a_kind, finite
 from minitensor.engine.mode import switched
 from minitensor.engine.tensor import Tensor
 
@@ -54,7 +54,7 @@ def why_nan(loss: Tensor | Callable[[], Tensor]) -> Finding | Any:
         if isinstance(loss, Tensor):
             return _of_tensor(loss)
         if not callable(loss):
-            raise TypeError(f"why_nan takes a tensor, or a function that computes one, not a {type(loss).__name__}")
+            raise TypeError(f"why_nan takes a tensor, or a function that computes one, not {a_kind(loss)}")
         return _of_function(loss)
 
 
@@ -67,7 +67,7 @@ def _of_function(function):
         except (IndexError, ValueError) as error:
             return _refused(error)
     if not isinstance(loss, Tensor):
-        raise TypeError(f"why_nan: the function must return the loss, a tensor, not a {type(loss).__name__}")
+        raise TypeError(f"why_nan: the function must return the loss, a tensor, not {a_kind(loss)}")
     return finding_of_given(loss) if not finite(loss) and record_of(loss) else _of_tensor(loss)
 
 

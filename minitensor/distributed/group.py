@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import is_array, np
+from minitensor.engine.messages import a_kind
 from minitensor.engine.settings import integer
 
 __all__ = ["Group"]
@@ -70,9 +71,8 @@ class Group:
     def _check(self, what, array, root=0):
         """Raise if ``array`` is nothing that can be sent as it is."""
         if not is_array(array):
-            given = type(array).__name__
-            cure = ": write x.data" if given in ("Tensor", "Parameter") else ""
-            raise TypeError(f"{what} takes an array, which it writes to, not a {given}{cure}")
+            cure = ": write x.data" if type(array).__name__ in ("Tensor", "Parameter") else ""
+            raise TypeError(f"{what} takes an array, which it writes to, not {a_kind(array)}{cure}")
         if array.dtype.hasobject or not array.dtype.isnative:
             kind = (
                 "objects" if array.dtype.hasobject else f"{array.dtype}, in another order of bytes than this machine's"

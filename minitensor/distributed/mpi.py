@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from minitensor.backend import move, np, on
 from minitensor.backend.installing import MPI as MPI_LINE
 from minitensor.distributed.group import Group
+from minitensor.engine.messages import a_kind
 
 __all__ = ["MPIGroup", "load"]
 
@@ -50,8 +51,9 @@ class MPIGroup(Group):
         self._mpi = load()
         self._world = self._mpi.COMM_WORLD if communicator is None else communicator
         if not hasattr(self._world, "Get_rank"):
-            given = type(communicator).__name__
-            raise TypeError(f"MPIGroup takes a communicator of mpi4py, such as MPI.COMM_WORLD, not a {given}")
+            raise TypeError(
+                f"MPIGroup takes a communicator of mpi4py, such as MPI.COMM_WORLD, not {a_kind(communicator)}"
+            )
         self.rank, self.size = self._world.Get_rank(), self._world.Get_size()
         self._talking = threading.Lock()
 

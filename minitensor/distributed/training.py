@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from minitensor.backend import device_of, memory, move, namespace, np, on
 from minitensor.distributed.group import Group
 from minitensor.engine.loss_scale import UNSCALED
+from minitensor.engine.messages import a_kind
 from minitensor.engine.settings import integer
 from minitensor.optim.optimizer import Optimizer
 from minitensor.optim.parameters import tensors_of
@@ -51,9 +52,7 @@ def sum_gradients(optimizer: Optimizer, group: Group, numbers: Sequence[float] =
     """
     _check_group("sum_gradients", group)
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(
-            f"sum_gradients takes an optimiser, whose parameters it serves, not a {type(optimizer).__name__}"
-        )
+        raise TypeError(f"sum_gradients takes an optimiser, whose parameters it serves, not {a_kind(optimizer)}")
     numbers = [float(number) for number in numbers]
     watched = _watches(optimizer)
     late = any(watch.scale == UNSCALED for watch in watched)
@@ -152,7 +151,7 @@ def check_agreement(parameters: Tensors, group: Group) -> None:
 
 def _check_group(owner, group):
     if not isinstance(group, Group):
-        raise TypeError(f"{owner} takes a Group, such as mt.distributed.join() gives, not a {type(group).__name__}")
+        raise TypeError(f"{owner} takes a Group, such as mt.distributed.join() gives, not {a_kind(group)}")
 
 
 def _check_alike(optimizer, buffers, group, numbers):

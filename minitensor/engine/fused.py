@@ -27,6 +27,7 @@ from typing import Any, Generic, ParamSpec, overload
 from minitensor.backend import cpu, is_array, is_floating, memory, namespace_of, np, on, widen
 from minitensor.engine.autocast import KEPT, cast_call, rounded
 from minitensor.engine.autograd import backward_pass, new_node, watch
+from minitensor.engine.messages import a_kind
 from minitensor.engine.mode import current_mode
 from minitensor.engine.op import alias
 from minitensor.engine.primitive import NUMBERS, Primitive, check_made, check_pulled, check_rounded, refuse_stale
@@ -87,9 +88,7 @@ class Fused(Primitive, Generic[P]):
         if not self.kernels:
             out = self.definition(*self.operands(args), **params)
             if not isinstance(out, Tensor):
-                raise TypeError(
-                    f"the definition of {self.name} returned a {type(out).__name__}: an op returns one tensor"
-                )
+                raise TypeError(f"the definition of {self.name} returned {a_kind(out)}: an op returns one tensor")
             return out
         arrays, given, wanted, parents, xp, usual = self.read(args)
         if xp is not cpu and xp.away():

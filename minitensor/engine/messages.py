@@ -9,7 +9,7 @@ from types import FrameType
 from minitensor.backend import device_of, is_array, is_floating, namespace, np
 from minitensor.engine import library
 
-__all__ = ["call_site", "describe", "finite", "is_fault", "nonfinite_error", "out_of_memory"]
+__all__ = ["a_kind", "call_site", "describe", "finite", "is_fault", "nonfinite_error", "out_of_memory"]
 
 _PLAIN = 0.7  # within the domain of every function there is, and nowhere near a pole
 
@@ -21,6 +21,12 @@ def describe(value):
         return repr(value)
     device = device_of(value)
     return f"{value.shape} {value.dtype}" + ("" if device == "cpu" else f" on {device}")
+
+
+def a_kind(value):
+    """The class of ``value`` with its article: ``a list``, ``an int``, ``an ndarray``."""
+    name = type(value).__name__
+    return f"an {name}" if name[:1] in "aeioAEIO" or name == "ndarray" else f"a {name}"
 
 
 def call_site():

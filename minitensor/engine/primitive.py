@@ -19,7 +19,7 @@ from minitensor.engine.autocast import casts_of, rounded
 from minitensor.engine.autograd import raw
 from minitensor.engine.axes import read_ints
 from minitensor.engine.front_door import refusal
-from minitensor.engine.messages import call_site, describe, finite, is_fault, nonfinite_error, out_of_memory
+from minitensor.engine.messages import a_kind, call_site, describe, finite, is_fault, nonfinite_error, out_of_memory
 from minitensor.engine.settings import plain
 from minitensor.engine.tensor import Tensor, asarray
 
@@ -229,10 +229,9 @@ class Primitive:
                     return out
         if not is_array(out):
             if not isinstance(out, (bool, int, float, np.generic)):
-                kind = type(out).__name__
                 hint = "; it works on arrays, with the functions of its xp" if isinstance(out, Tensor) else ""
                 raise TypeError(
-                    f"{self.name} returned a {kind}: an op returns one array; several are joined by xp.stack{hint}"
+                    f"{self.name} returned {a_kind(out)}: an op returns one array; several are joined by xp.stack{hint}"
                 )
             out = xp.asarray(out)
         # Complex of complex: a derivative by steps.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import is_array, move, np
 from minitensor.engine.axes import read_ints
+from minitensor.engine.messages import a_kind
 from minitensor.engine.tensor import Tensor
 
 __all__ = ["choice", "flag", "integer", "number", "plain", "probability", "sizes"]
@@ -135,4 +136,4 @@ def _described(value):
     if isinstance(value, Tensor) or is_array(value):
         return f"{type(value).__name__} of shape {value.shape}"
     plain = value is None or type(value) in (int, float, bool)
-    return repr(value) if plain else f"{value!r}, a {type(value).__name__}"
+    return repr(value) if plain else f"{value!r}, {a_kind(value)}"

@@ -14,6 +14,7 @@ from minitensor.engine import library
 from minitensor.engine.arraylike import array_of, holds_tensors
 from minitensor.engine.autograd import Node, depositing, new_leaf, watch
 from minitensor.engine.hooks import Handle
+from minitensor.engine.messages import a_kind
 
 __all__ = ["Tensor", "asarray", "tensor"]
 
@@ -55,7 +56,7 @@ class Tensor(Attached):
     def __init__(self, data: Any, node: Node | None = None) -> None:
         if node.__class__ is not Node and data.__class__ is not _NDARRAY and not is_array(data):
             raise TypeError(
-                f"mt.Tensor holds an array that is made already: write mt.tensor(...) of a {type(data).__name__}, "
+                f"mt.Tensor holds an array that is made already: write mt.tensor(...) of {a_kind(data)}, "
                 "mt.zeros(shape) for a tensor of a shape"
             )
         self._array = data
@@ -189,7 +190,7 @@ class Tensor(Attached):
     def grad(self, value: Tensor | None):
         if value is not None and (not isinstance(value, Tensor) or value.shape != self.shape):
             raise (ValueError if isinstance(value, Tensor) else TypeError)(
-                f"grad must be None or a Tensor of shape {self.shape}, got a {type(value).__name__} of shape {np.shape(value)}"
+                f"grad must be None or a Tensor of shape {self.shape}, got {a_kind(value)} of shape {np.shape(value)}"
             )
         self._look_at_gradient()
         if self.node is None:

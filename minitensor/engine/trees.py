@@ -11,6 +11,8 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from minitensor.engine.messages import a_kind
+
 __all__ = [
     "containers_of", "leaves_of", "mapped", "matched", "named_leaves", "rebuilt", "spread", "structure"
 ]  # fmt: skip
@@ -89,7 +91,7 @@ def spread(owner: str, prefix: Any, tree: Any, what: str, like: str) -> list[Any
 def _matched(owner, tree, other, what, like, place):
     if tree is None:
         if other is not None:
-            raise TypeError(f"{owner}: {what}{place} is a {_kind(other)}, {like}{place} is None: they must be alike")
+            raise TypeError(f"{owner}: {what}{place} is {a_kind(other)}, {like}{place} is None: they must be alike")
         return []
     if _parts(tree) is None:
         return [(place, other)]
@@ -177,14 +179,10 @@ def _made_like(tree, parts):
     return made
 
 
-def _kind(tree):
-    return type(tree).__name__
-
-
 def _described(tree):
     """A container and its size, or a leaf, in words."""
     if isinstance(tree, dict):
         return f"a dict with the keys {list(tree)}"
     if isinstance(tree, (tuple, list)):
-        return f"a {_kind(tree)} of {len(tree)}"
-    return "None" if tree is None else f"a {_kind(tree)}"
+        return f"{a_kind(tree)} of {len(tree)}"
+    return "None" if tree is None else a_kind(tree)

@@ -23,6 +23,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import as_device, is_array, memory, move, np
+from minitensor.engine.messages import a_kind
 from minitensor.engine.tensor import Tensor
 from minitensor.files.json_text import parse
 from minitensor.files.safetensors import (
@@ -158,9 +159,7 @@ class _Tensors:
                 f"save: {path} has dtype {array.dtype}; numbers of up to 64 bits and truth values can be saved"
             )
         if isinstance(array, np.ndarray) and type(array) not in (np.ndarray, np.memmap):
-            raise TypeError(
-                f"save: {path} is a {type(array).__name__}, which would come back as a plain array: save that"
-            )
+            raise TypeError(f"save: {path} is {a_kind(array)}, which would come back as a plain array: save that")
         key = _identity(array)
         if key not in self.names:
             self.alive.append(array)
@@ -203,7 +202,7 @@ def _encode(value, path, tensors, depth=0):
         return [encode(item, i) for i, item in enumerate(value)]
     if isinstance(value, Tensor) or is_array(value):
         if tensors is None:
-            raise TypeError(f"save: {path} is a {type(value).__name__}; tensors and arrays belong into the state")
+            raise TypeError(f"save: {path} is {a_kind(value)}; tensors and arrays belong into the state")
         return {"$tensor" if isinstance(value, Tensor) else "$array": tensors.name_of(value, path)}
     return _number(value, path)
 
@@ -218,7 +217,7 @@ def _number(value, path):
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     hint = "; pass its state_dict()" if hasattr(value, "state_dict") else ""
-    raise TypeError(f"save: {path} is a {type(value).__name__}, which cannot be saved{hint}")
+    raise TypeError(f"save: {path} is {a_kind(value)}, which cannot be saved{hint}")
 
 
 def _check_text(text, place):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from minitensor.backend import device_of, is_array, np
+from minitensor.engine.messages import a_kind
 from minitensor.engine.mode import current_mode
 from minitensor.engine.tensor import Tensor
 from minitensor.engine.trees import containers_of, leaves_of, mapped, structure
@@ -31,7 +32,7 @@ def taken_apart(tree: Any, arrays: list[Any], result: bool = False) -> Any:
     for container in containers_of(tree):
         if own := getattr(container, "__dict__", None):
             raise TypeError(
-                f"cuda_graph: a {type(container).__name__} has attributes of its own, which would be those of one call: "
+                f"cuda_graph: {a_kind(container)} has attributes of its own, which would be those of one call: "
                 f"{', '.join(own)}; pass and return them by themselves"
             )
 

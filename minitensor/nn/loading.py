@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from minitensor.backend import is_floating, move, np
+from minitensor.engine.messages import a_kind
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.walk import Stateful, walk
 
@@ -45,7 +46,7 @@ def load_into(
     """Write ``state`` into the tensors ``own`` of ``module``; see ``Module.load_state_dict``."""
     if not hasattr(state, "keys") or not hasattr(state, "__getitem__"):
         raise TypeError(
-            f"load_state_dict takes a dict of names and tensors, got a {type(state).__name__}; write model.state_dict(), or "
+            f"load_state_dict takes a dict of names and tensors, got {a_kind(state)}; write model.state_dict(), or "
             "mt.load(path) for a file"
         )
     theirs = torch_names(module)

@@ -20,6 +20,7 @@ from typing import Any
 from minitensor.backend import as_device, as_dtype, cast, copied, is_floating, move
 from minitensor.backend.capture import capturing
 from minitensor.engine.hooks import Handle, standing
+from minitensor.engine.messages import a_kind
 from minitensor.engine.settings import flag
 from minitensor.engine.tensor import Tensor
 from minitensor.nn.loading import load_into
@@ -323,23 +324,23 @@ def _successor(path, held, value):
     """``value`` in the place of ``held``; TypeError if state would be lost unseen."""
     if value is None:
         return value
-    kind = type(value).__name__
+    kind = a_kind(value)
     if isinstance(held, Parameter) and not isinstance(value, Parameter):
         raise TypeError(
-            f"{path} is a Parameter, and a {kind} would not be trained: write .{path.rpartition('.')[2]}.assign(value) to change "
+            f"{path} is a Parameter, and {kind} would not be trained: write .{path.rpartition('.')[2]}.assign(value) to change "
             "its value, or assign an nn.Parameter"
         )
     if isinstance(held, Buffer) and not isinstance(value, STATE):
         if not isinstance(value, Tensor):
-            raise TypeError(f"{path} is a Buffer, and a {kind} is not one: assign a tensor, an nn.Buffer or None")
+            raise TypeError(f"{path} is a Buffer, and {kind} is not one: assign a tensor, an nn.Buffer or None")
         # As in PyTorch, a tensor in the place of a buffer is one.
         return Buffer(value.detach(), held.persistent)
     if isinstance(held, Stateful) and not isinstance(value, Stateful) and not holds_state(value):
         raise TypeError(
-            f"{path} is a module ({type(held).__name__}), and a {kind} holds no state: assign a module or None"
+            f"{path} is a module ({type(held).__name__}), and {kind} holds no state: assign a module or None"
         )
     if isinstance(held, (list, tuple, dict)) and contents(value) is None and holds_state(held):
         raise TypeError(
-            f"{path} holds modules or parameters, and a {kind} holds none: assign a container of them, or None"
+            f"{path} holds modules or parameters, and {kind} holds none: assign a container of them, or None"
         )
     return value

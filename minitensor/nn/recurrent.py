@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from minitensor.engine.messages import a_kind
 from minitensor.engine.settings import choice, flag, integer, number, probability
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn import functional as F
@@ -192,7 +193,7 @@ class _Recurrent(_Weights):
         """Raise ValueError if ``state`` is not one tensor (L D, B, H)."""
         places, expected = len(self._suffixes()), (len(self._suffixes()), batch, self.hidden_size)
         if getattr(state, "shape", None) != expected:
-            given = f"has shape {state.shape}" if hasattr(state, "shape") else f"is a {type(state).__name__}"
+            given = f"has shape {state.shape}" if hasattr(state, "shape") else f"is {a_kind(state)}"
             raise ValueError(
                 f"{self!r}: the initial {name} {given}, it must be (layers * directions, batch, hidden) = {expected}, one for each "
                 f"of {places} passes over {batch} sequences, batch-first or not"

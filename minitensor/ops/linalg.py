@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from minitensor.backend import compute_dtype, is_floating, np
 from minitensor.backend.contraction import planned
 from minitensor.engine.axes import axes_of, ints, read_ints
+from minitensor.engine.messages import a_kind
 from minitensor.engine.op import op
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.elementwise import abs as absolute
@@ -169,7 +170,7 @@ def _equation(*arguments):
     numbered = [*axes, *([] if output is None else [output])]
     if not axes or not all(isinstance(numbers, (list, tuple)) for numbers in numbered):
         raise TypeError(
-            f"einsum: the equation comes first, as text, such as 'ij,jk->ik', got a {type(arguments[0]).__name__}; or each operand "
+            f"einsum: the equation comes first, as text, such as 'ij,jk->ik', got {a_kind(arguments[0])}; or each operand "
             "is followed by a list of the numbers of its axes"
         )
     terms = ["".join(_axis_letter(number) for number in numbers) for numbers in numbered]

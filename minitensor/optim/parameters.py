@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import is_floating
+from minitensor.engine.messages import a_kind
 from minitensor.engine.tensor import Tensor
 
 __all__ = ["groups_of", "leaves_of", "tensors_of"]
@@ -32,19 +33,17 @@ def tensors_of(owner: str, given: Tensors, first: int = 0) -> list[Tensor]:
         kind = type(given).__name__
         raise TypeError(f"{owner} takes parameters, not a module such as this {kind}: write model.parameters()")
     if isinstance(given, (set, frozenset)):
-        raise TypeError(
-            f"{owner} takes parameters in an order that lasts, and a {type(given).__name__} has none: pass a list"
-        )
+        raise TypeError(f"{owner} takes parameters in an order that lasts, and {a_kind(given)} has none: pass a list")
     try:
         several = list(given)
     except TypeError:
         raise TypeError(
-            f"{owner} takes parameters, a tensor or several, such as model.parameters(), not a {type(given).__name__}"
+            f"{owner} takes parameters, a tensor or several, such as model.parameters(), not {a_kind(given)}"
         ) from None
     for i, one in enumerate(several, start=first):
         if not isinstance(one, Tensor):
             cure = "; write model.parameters(), not named_parameters()" if isinstance(one, tuple) else ""
-            raise TypeError(f"{owner}: parameter {i} is a {type(one).__name__}, not a Tensor{cure}")
+            raise TypeError(f"{owner}: parameter {i} is {a_kind(one)}, not a Tensor{cure}")
     return list({id(one): one for one in several}.values())
 
 
@@ -66,7 +65,7 @@ def groups_of(owner: str, given: Parameters) -> list[Group]:
     if isinstance(groups, list) and any(isinstance(one, dict) for one in groups):
         for one in groups:
             if not isinstance(one, dict):
-                raise TypeError(f'{owner}: a {type(one).__name__} among groups; write {{"params": [it]}} for it too')
+                raise TypeError(f'{owner}: {a_kind(one)} among groups; write {{"params": [it]}} for it too')
         return groups
     tensors = tensors_of(owner, groups)
     if not tensors:

@@ -9,6 +9,7 @@ from minitensor.backend import device_of, move, namespace, np, on
 from minitensor.backend.capture import capturing
 from minitensor.engine.autograd import watch
 from minitensor.engine.loss_scale import UNSCALED, refuse_scaled
+from minitensor.engine.messages import a_kind
 from minitensor.engine.mode import timed
 from minitensor.engine.settings import flag, integer, number
 from minitensor.engine.tensor import Tensor
@@ -83,7 +84,7 @@ class GradScaler:
         parts of a batch, are scaled alike until ``update``.
         """
         if not isinstance(loss, Tensor):
-            raise TypeError(f"GradScaler.scale: the loss must be a tensor, got a {type(loss).__name__}")
+            raise TypeError(f"GradScaler.scale: the loss must be a tensor, got {a_kind(loss)}")
         if (capture := capturing()) is not None:
             capture.watch(self.get_scale)  # the factor is fixed in the graph: another one takes a new graph
         if not self.enabled:
@@ -226,7 +227,7 @@ def _parameters(optimizer):
 
 def _check(method, optimizer):
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"GradScaler.{method}: the argument must be an optimiser, got a {type(optimizer).__name__}")
+        raise TypeError(f"GradScaler.{method}: the argument must be an optimiser, got {a_kind(optimizer)}")
 
 
 def _refuse_capture(method):

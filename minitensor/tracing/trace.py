@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minitensor.engine.messages import a_kind
 from minitensor.engine.mode import current_mode, switched
 from minitensor.engine.tensor import Tensor
 from minitensor.files.safetensors import write_whole
@@ -194,8 +195,8 @@ def _read(model):
         for name, value in pairs:
             if not isinstance(value, Tensor):
                 raise TypeError(
-                    f"backward_trace: model[{name!r}] is a {type(value).__name__}; a dict of tensors by name is wanted"
+                    f"backward_trace: model[{name!r}] is {a_kind(value)}; a dict of tensors by name is wanted"
                 )
     else:
-        raise TypeError(f"backward_trace: model is a Module or a dict of tensors by name, not a {type(model).__name__}")
+        raise TypeError(f"backward_trace: model is a Module or a dict of tensors by name, not {a_kind(model)}")
     return module, {tensor.node.order: (str(name), tensor) for name, tensor in pairs if tensor.node is not None}

@@ -12,6 +12,7 @@ from operator import index
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import is_floating, np
+from minitensor.engine.messages import a_kind
 from minitensor.engine.settings import flag
 from minitensor.engine.tensor import Tensor
 from minitensor.engine.trees import leaves_of, matched, named_leaves, rebuilt
@@ -288,9 +289,7 @@ def _numbered(primals):
 def _sequences(owner, primals, tangents):
     for name, value in (("primals", primals), ("tangents", tangents)):
         if not isinstance(value, (tuple, list)):
-            raise TypeError(
-                f"{owner}: {name} is a tuple or list, one part for each argument, got a {type(value).__name__}"
-            )
+            raise TypeError(f"{owner}: {name} is a tuple or list, one part for each argument, got {a_kind(value)}")
     if len(primals) != len(tangents):
         raise ValueError(f"{owner}: {len(primals)} primals but {len(tangents)} tangents")
     return tuple(primals), tuple(tangents)
@@ -320,7 +319,7 @@ def _one_number(owner, record):
     leaves = leaves_of(record.tree)
     if len(leaves) != 1 or leaves[0] is not record.tree:
         raise TypeError(
-            f"{owner}: the function must return one number, a tensor of shape (), got a {type(record.tree).__name__}; "
+            f"{owner}: the function must return one number, a tensor of shape (), got {a_kind(record.tree)}; "
             "has_aux=True is for more that it returns"
         )
     (out,) = record.outputs

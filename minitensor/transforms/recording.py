@@ -15,6 +15,7 @@ from typing import Any
 
 from minitensor.backend import copied, is_array, is_floating, memory, np
 from minitensor.engine.autograd import backward_pass
+from minitensor.engine.messages import a_kind
 from minitensor.engine.mode import current_mode, enable_grad
 from minitensor.engine.op import alias
 from minitensor.engine.tensor import Tensor, asarray
@@ -174,7 +175,7 @@ def differentiated(owner: str, name: str, leaf: Any) -> Tensor:
     kind = type(leaf).__name__ if dtype is None else dtype
     if dtype is None and not isinstance(leaf, (bool, int)):
         raise TypeError(
-            f"{owner}: {name} is a {kind}: tensors, arrays and floats are differentiated, and trees of them"
+            f"{owner}: {name} is {a_kind(leaf)}: tensors, arrays and floats are differentiated, and trees of them"
         )
     argnums = "leave it out of argnums, " if owner in ("value_and_grad", "jacobian", "hessian") else "close over it, "
     raise TypeError(
@@ -189,7 +190,7 @@ def as_tangent(
     if isinstance(value, (bool, int, float)):
         value = asarray(value, dtype=dtype, device=device)
     if not isinstance(value, Tensor) and not is_array(value) and not isinstance(value, np.generic):
-        raise TypeError(f"{owner}: {name} is a {type(value).__name__}, it must be a tensor like {like}")
+        raise TypeError(f"{owner}: {name} is {a_kind(value)}, it must be a tensor like {like}")
     value = asarray(value)
     for what, have, want in (("shape", value.shape, shape), ("type", value.dtype, dtype)):
         if have != want:
@@ -207,9 +208,7 @@ def one_like(x: Tensor) -> Tensor:
 
 def _parted(owner, returned):
     if not isinstance(returned, tuple) or len(returned) != 2:
-        raise TypeError(
-            f"{owner}: with has_aux=True the function returns a pair (output, aux), got a {type(returned).__name__}"
-        )
+        raise TypeError(f"{owner}: with has_aux=True the function returns a pair (output, aux), got {a_kind(returned)}")
     return returned
 
 
@@ -217,4 +216,4 @@ def _tensor(owner, name, leaf):
     """A leaf of what the function returned as a Tensor."""
     if isinstance(leaf, Tensor) or is_array(leaf) or isinstance(leaf, (bool, int, float, np.generic)):
         return asarray(leaf)
-    raise TypeError(f"{owner}: the function returned a {type(leaf).__name__}{name and f' at {name}'}, not a tensor")
+    raise TypeError(f"{owner}: the function returned {a_kind(leaf)}{name and f' at {name}'}, not a tensor")

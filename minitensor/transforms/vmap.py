@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from minitensor import random
 from minitensor.backend import is_array, np
+from minitensor.engine.messages import a_kind
 from minitensor.engine.mode import current_mode, switched
 from minitensor.engine.settings import flag, integer
 from minitensor.engine.tensor import Tensor, asarray
@@ -134,9 +135,7 @@ def _taken(args, keywords, in_axes):
         if axis is None:
             continue
         if not (isinstance(leaf, Tensor) or is_array(leaf) or isinstance(leaf, (bool, int, float, np.generic))):
-            raise TypeError(
-                f"vmap: {name} is a {type(leaf).__name__}, which has no axis of examples: give it None in in_axes"
-            )
+            raise TypeError(f"vmap: {name} is {a_kind(leaf)}, which has no axis of examples: give it None in in_axes")
         leaf = asarray(leaf)
         if not -leaf.ndim <= axis < leaf.ndim:
             raise ValueError(
@@ -180,7 +179,7 @@ def _with_axis(name, leaf, axis, level):
             )
         return leaf
     if not (isinstance(leaf, Tensor) or is_array(leaf) or isinstance(leaf, (bool, int, float, np.generic))):
-        raise TypeError(f"vmap: the function returned a {type(leaf).__name__}{name and f' at {name}'}, not a tensor")
+        raise TypeError(f"vmap: the function returned {a_kind(leaf)}{name and f' at {name}'}, not a tensor")
     leaf = leaf if isinstance(leaf, Tensor) else asarray(leaf)
     if not -leaf.ndim - 1 <= axis <= leaf.ndim:
         raise ValueError(
@@ -203,9 +202,7 @@ def _looped(fun, given, moved, mapped, size, out_axes):
         tensors = []
         for name, leaf in named_leaves(out):
             if not (isinstance(leaf, Tensor) or is_array(leaf) or isinstance(leaf, (bool, int, float, np.generic))):
-                raise TypeError(
-                    f"vmap: the function returned a {type(leaf).__name__}{name and f' at {name}'}, not a tensor"
-                )
+                raise TypeError(f"vmap: the function returned {a_kind(leaf)}{name and f' at {name}'}, not a tensor")
             tensors.append(asarray(leaf))
         return rebuilt(out, tensors)
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from minitensor import nn
+from minitensor.engine.messages import a_kind
 from minitensor.engine.settings import integer
 from minitensor.models.bert import BERT
 from minitensor.models.encoder_decoder import EncoderDecoder
@@ -85,7 +86,7 @@ def _check_names(what: str, names: Any) -> None:
     is_list = isinstance(names, Iterable) and not isinstance(names, (bytes, Mapping, Set))
     if names is not None and not callable(names) and not is_list:
         raise TypeError(
-            f"explain: {what} is a {type(names).__name__}; write a list of names by id, or a function from a list of "
+            f"explain: {what} is {a_kind(names)}; write a list of names by id, or a function from a list of "
             "ids to a list of names, such as tokenizer.labels"
         )
 

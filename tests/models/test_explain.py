@@ -445,7 +445,7 @@ def test_the_model_is_left_as_it_was():
         (lambda: explain(gpt(), ["a", "text"]), TypeError, "got text"),
         (lambda: explain(gpt(), SOURCE, tokens={0: "a"}), TypeError, "tokens is a dict; write a list of names by id"),
         (lambda: explain(gpt(), SOURCE, tokens={"a", "b"}), TypeError, "tokens is a set"),
-        (lambda: explain(gpt(), SOURCE, tokens=5), TypeError, "tokens is a int"),
+        (lambda: explain(gpt(), SOURCE, tokens=5), TypeError, "tokens is an int"),
         (lambda: explain(gpt(), SOURCE, tokens=lambda ids: "word"), TypeError, "gives 'word' for a list of 1"),
         (lambda: explain(gpt(), SOURCE, tokens=lambda ids: None), TypeError, "gives None for a list of 1"),
         (lambda: explain(vit(), IMAGE, classes={0: "a"}), TypeError, "classes is a dict"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from minitensor.backend import compute_dtype, is_floating, namespace, np
 from minitensor.engine.autocast import autocast_dtype
+from minitensor.engine.messages import a_kind
 from minitensor.engine.mode import reads_values
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.nn.functional.recurrent_gru import packed_gru
@@ -222,5 +223,5 @@ def _state(name, label, state, shape, x):
 def _told(value):
     """A state in words."""
     if isinstance(value, (tuple, list)):
-        return f"a {type(value).__name__} of {len(value)}"
+        return f"{a_kind(value)} of {len(value)}"
     return f"one of shape {getattr(value, 'shape', ())}"

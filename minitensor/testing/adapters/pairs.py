@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minitensor.backend import is_array, is_floating
-from minitensor.engine.messages import describe
+from minitensor.engine.messages import a_kind, describe
 from minitensor.engine.trees import CONTAINERS, leaves_of, rebuilt
 from minitensor.testing.adapters.adapted import Adapted, Library
 
@@ -160,4 +160,4 @@ def _described(value):
     """A container or an array in words."""
     if isinstance(value, dict):
         return f"a dict with the keys {list(value)}"
-    return f"a {type(value).__name__} of {len(value)}" if isinstance(value, (list, tuple)) else describe(value)
+    return f"{a_kind(value)} of {len(value)}" if isinstance(value, (list, tuple)) else describe(value)

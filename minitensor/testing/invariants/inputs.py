@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minitensor.engine.messages import a_kind
+
 __all__ = ["Floats", "Ids", "Inputs"]
 
 
@@ -78,7 +80,7 @@ class Inputs:
         value = self.values.get(key)
         if not isinstance(value, np.ndarray) or not value.ndim:
             names = ", ".join(repr(k) for k, v in self.values.items() if isinstance(v, np.ndarray) and v.ndim)
-            kind = f", it is a {type(value).__name__}" if key in self.values else ""
+            kind = f", it is {a_kind(value)}" if key in self.values else ""
             raise ValueError(
                 f"{invariant}: there is no array as input {key!r}{kind}; "
                 + (f"the arrays are {names}" if names else "give an array, a tensor, Ids or Floats")

@@ -16,6 +16,7 @@ import numpy as np
 from minitensor import random
 from minitensor.engine.autograd import new_leaf
 from minitensor.engine.gradient import grad
+from minitensor.engine.messages import a_kind
 from minitensor.engine.mode import enable_grad, no_grad
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.files.state import load, save
@@ -146,7 +147,7 @@ class Subject:
         out = out[0] if isinstance(out, (tuple, list)) else out
         if not self.is_tensor(out):
             raise TypeError(
-                f"the output of {self.name} is a {type(out).__name__} and no tensor: say which part of it is meant by "
+                f"the output of {self.name} is {a_kind(out)} and no tensor: say which part of it is meant by "
                 "call=lambda model, *inputs: model(*inputs).logits, or the like"
             )
         return out

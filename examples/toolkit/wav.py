@@ -33,7 +33,7 @@ WHOLE, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # formats of samples; the last names on
 OTHERS = {2: "ADPCM", 6: "A-law", 7: "mu-law", 17: "ADPCM", 85: "MP3"}  # which are not read
 SUBFORMAT = bytes.fromhex("000000001000800000aa00389b71")  # what follows the number of the other format
 STREAM = 0x7FFF0000  # bytes; a program that writes into a pipe, and knows no end, announces about 2 GB or 4 GB
-CONVERT = "ffmpeg -i FILE -c:a pcm_s16le -ar 16000 FILE.wav"
+CONVERT = "ffmpeg -i FILE -c:a pcm_s16le -ar 16000 NEW.wav"
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ from toolkit.speaking import RATE, Voice, say
 from toolkit.utterances import Spoken, Utterance, features, synthesised
 from toolkit.warping import Templates
 from toolkit.wav import read_wav, write_wav
-from toolkit.word_errors import as_written, word_error_rate
+from toolkit.word_errors import as_written, spoken_words, word_error_rate
 
 PICTURE = "attention.png"
 ALONE = 8  # recordings of each word by which the method before networks knows it
@@ -174,7 +174,7 @@ class Speech(Program):
 
     def say(self, options: argparse.Namespace) -> None:
         """Write a sound."""
-        words = options.words.casefold().split()
+        words = spoken_words(options.words)
         strange = [word for word in words if word not in PRONUNCIATIONS]
         if strange or not words:
             known = ", ".join(PRONUNCIATIONS)

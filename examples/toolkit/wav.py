@@ -53,7 +53,8 @@ class Format:
 
 def read_wav(path: str | os.PathLike[str], rate: int) -> np.ndarray:
     """The sound (T,) float32 of a WAV file of whole numbers of 8, 16, 24 or 32 bits, or of floats
-    of 32 or 64, the mean of its channels, at ``rate`` samples a second.
+    of 32 or 64, the mean of its channels, at ``rate`` samples a second. Floats above 1 make the
+    whole softer.
 
     What a program wrote into a pipe, without knowing how long it would be, is read up to its end.
     Raises UserError for a file that cannot be read, is no such WAV file, is cut off, or holds no
@@ -64,9 +65,11 @@ def read_wav(path: str | os.PathLike[str], rate: int) -> np.ndarray:
     except OSError as error:
         raise UserError(f"cannot read {path}: {system_words(error)}") from None
     form, data = _parts(content, path)
-    sound = _numbers(data, form).reshape(-1, form.channels).mean(axis=1)
-    if not np.isfinite(sound).all():
+    numbers = _numbers(data, form)
+    if not np.isfinite(numbers).all():
         raise UserError(f"{path} holds samples that are no finite numbers; write it again by what made it")
+    loudest = max(1.0, np.abs(numbers).max(initial=0.0))
+    sound = (numbers / loudest).reshape(-1, form.channels).mean(axis=1)
     if not sound.any():
         raise UserError(f"{path} holds {'nothing but silence' if len(sound) else 'no sound'}")
     if len(sound) > LONGEST * form.rate:
@@ -121,7 +124,7 @@ def _samples(rest: bytes, size: int, form: Format, path: str | os.PathLike[str])
     Those of a stream are all that is there: none or too many to be true are announced.
     """
     streamed = size >= STREAM or (size == 0 and not _is_chunk(rest))
-    if not streamed and len(rest) < size:
+    if not streamed and len(rest) // form.frame < size // form.frame:
         raise UserError(
             f"{path} is cut off: its header announces {size // form.frame:,} frames, and {len(rest) // form.frame:,} are"
             " there; copy or record it again, or, if all that is to be heard is there, write a true header, for instance"

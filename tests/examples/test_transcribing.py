@@ -115,7 +115,7 @@ def test_made_voices(tmp_path, monkeypatch, capsys):
 
 
 def test_saying(tmp_path, capsys):
-    assert call("say", "Forty two", "--out", tmp_path / "a.wav", "--pitch", 200, "--tract", 1.2) == 0
+    assert call("say", "Forty two!", "--out", tmp_path / "a.wav", "--pitch", 200, "--tract", 1.2) == 0
     assert re.fullmatch(r".*a\.wav: [01]\.\d seconds\n", capsys.readouterr().out)
     sound = read_wav(tmp_path / "a.wav", RATE)
     expected = say([("forty two", Voice("you", 200.0, 1.2), 0)])[0]

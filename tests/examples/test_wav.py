@@ -64,7 +64,7 @@ def chunks(header, samples, announced=None, behind=b""):
         (1, 24, 24, np.frombuffer(b"\0\0\x20\0\0\xc0", np.uint8), [0.25, -0.5]),
         (1, 32, 20, np.array([2**29, -(2**30)], "<i4"), [0.25, -0.5]),  # 20 of the 32 bits are valid, the highest
         (1, 16, 12, np.array([[8192, 0], [0, -16384]], "<i2"), [0.125, -0.25]),  # two channels
-        (3, 32, 32, np.array([0.25, -1.5], "<f4"), [0.25, -1.5]),
+        (3, 32, 32, np.array([0.5, -2], "<f4"), [0.25, -1]),
         (3, 64, 64, np.array([0.25, -0.5], "<f8"), [0.25, -0.5]),
     ],
 )

@@ -16,11 +16,11 @@ from toolkit.fasta import dna_of
 from toolkit.labelled import read_labelled
 from toolkit.queueing import Refused, Together
 from toolkit.reading import read_lines
+from toolkit.recordings import read_spoken
 from toolkit.story_files import read_stories
 from toolkit.story_words import Words
 from toolkit.tables import read_table
 from toolkit.translator import Translator
-from toolkit.utterances import read_spoken
 
 EXAMPLES = Path(english_french.__file__).parents[1]
 UNSEEN = (

@@ -112,7 +112,7 @@ def _print_mutants(changed: dict[str, tuple[Right, Right]]) -> None:
     if changed:
         print("mutants, one base away       protein right   kind of change right, protein right or wrong")
     for kind, (right, alike) in changed.items():
-        print(f"  {kind:18}{_share(right):>24}{_share(alike):>47}")
+        print(f"  {kind:16}{_share(right):>24}{_share(alike):>47}")
 
 
 def _share(right: Right) -> str:

@@ -30,10 +30,11 @@ FEWEST = 6  # texts that differ: so many coins fall alike in less than 5 of 100 
 LEGIBLE = 60  # words of a text that a picture of attention has room for
 WIDEST = 20  # letters of a word in that picture: what little training writes may have no blanks
 
-ROUGE_L, EXACT = "ROUGE-L", "exact"
+ROUGE = ROUGE_1, ROUGE_2, ROUGE_L = "ROUGE-1", "ROUGE-2", "ROUGE-L"
+EXACT = "exact"
 MEASURES: dict[str, Callable[[str, str], float]] = {
-    "ROUGE-1": lambda made, wanted: rouge_n(made, wanted, 1),
-    "ROUGE-2": lambda made, wanted: rouge_n(made, wanted, 2),
+    ROUGE_1: lambda made, wanted: rouge_n(made, wanted, 1),
+    ROUGE_2: lambda made, wanted: rouge_n(made, wanted, 2),
     ROUGE_L: rouge_l,
     EXACT: lambda made, wanted: float(made == wanted),
 }
@@ -63,7 +64,7 @@ def report(run: Run, translator: Translator, loaded: Corpus, trained: Corpus | N
     for name, found_scores in scores.items():
         _print_table(name, found_scores)
     for name, found_scores in scores.items():
-        print(_verdict(name, found_scores))
+        _print_verdicts(name, found_scores)
     if made:
         for name in tests:
             _print_traits(name, tests[name], scores[name][NETWORK][EXACT])
@@ -97,20 +98,19 @@ def _print_table(name: str, scores: Scores) -> None:
         print(f"  {method:{width}}{''.join(cells)}".rstrip())
 
 
-def _verdict(name: str, scores: Scores) -> str:
-    """Whether the network is better than the best of the simple methods, and by more than chance;
-    by ROUGE-L.
+def _print_verdicts(name: str, scores: Scores) -> None:
+    """Whether the network is better than the best of the simple methods, by each kind of ROUGE, and
+    by more than chance.
     """
-    simple = [method for method in scores if method not in (NETWORK, RULE, BEST)]
-    best = max(simple, key=lambda method: scores[method][ROUGE_L].mean())
-    differences = 100 * (scores[NETWORK][ROUGE_L] - scores[best][ROUGE_L])
-    low, high = mean_interval(differences)
-    beyond = (low > 0 or high < 0) and np.count_nonzero(differences) >= FEWEST
-    side = "above" if differences.mean() >= 0 else "below"
-    return (
-        f"{name}: the network's ROUGE-L is {abs(differences.mean()):.1f} {side} that of the best simple method, {best}; of other"
-        f" such texts 95 % would give from {low:+.1f} to {high:+.1f}, which is {'more' if beyond else 'no more'} than chance"
-    )
+    simple = {method: found for method, found in scores.items() if method not in (NETWORK, RULE, BEST)}
+    print(f"{name}: the network against the best simple method (where 95 % of other such test sets would be)")
+    for measure in ROUGE:
+        best = max(simple, key=lambda method: simple[method][measure].mean())
+        differences = 100 * (scores[NETWORK][measure] - simple[best][measure])
+        low, high = mean_interval(differences)
+        beyond = (low > 0 or high < 0) and np.count_nonzero(differences) >= FEWEST
+        side = f"{abs(differences.mean()):.1f} {'above' if differences.mean() >= 0 else 'below'} {best}"
+        print(f"  {measure:9}{side:38} ({low:+.1f} to {high:+.1f}): {'more' if beyond else 'no more'} than chance")
 
 
 def _print_traits(name: str, pairs: Sequence[Pair], exact: np.ndarray) -> None:

@@ -16,7 +16,7 @@ from toolkit.plans import HELD_OUT, PLANS, VALUES, corpus, draw, summary, traits
 from toolkit.rouge import first_words, rouge_l, rouge_n, rouge_of_beginnings
 from toolkit.sentences import sentences
 from toolkit.summarizing import LEAD, baselines, best_sentence
-from toolkit.summary_report import _verdict
+from toolkit.summary_report import ROUGE, _print_verdicts
 
 call = caller(summaries.main)
 refused = refuser(call)
@@ -216,7 +216,7 @@ def test_other_rouge_by_hand():
     assert first_words("猫が寝る。", 2) == "猫が" and first_words("a b.", 5) == "a b."
 
 
-def test_what_is_no_more_than_chance_is_called_so():
+def test_what_is_no_more_than_chance_is_called_so(capsys):
     differences = np.random.default_rng(0).normal(0.1, 1, 400)
     low, high = mean_interval(differences)
     assert (low, high) == mean_interval(differences)
@@ -224,15 +224,18 @@ def test_what_is_no_more_than_chance_is_called_so():
     assert high == pytest.approx(differences.mean() + 1.96 / 20, abs=0.02)
 
     def verdict(network, lead):
-        scores = {"network": {"ROUGE-L": np.array(network)}, "lead": {"ROUGE-L": np.array(lead)}}
-        return _verdict("texts", scores | {"the rule (known best)": {"ROUGE-L": np.ones(len(lead))}})
+        values = {"network": network, "lead": lead, "the rule (known best)": [1.0] * len(lead)}
+        _print_verdicts("texts", {method: dict.fromkeys(ROUGE, np.array(found)) for method, found in values.items()})
+        head, *lines = capsys.readouterr().out.splitlines()
+        assert head.startswith("texts: the network against the best simple method")
+        assert [line.split()[0] for line in lines] == ["ROUGE-1", "ROUGE-2", "ROUGE-L"]
+        return " ".join(lines[-1].split()[1:])
 
     zeros = [0.0] * 20
-    assert "is 50.0 above that of the best simple method, lead;" in verdict([0.5] * 20, zeros)
-    assert verdict([0.5] * 20, zeros).endswith("from +50.0 to +50.0, which is more than chance")
-    assert verdict([0.5, 0, 0, 0.4] * 5, [0, 0.5, 0.4, 0] * 5).endswith("no more than chance")
-    assert verdict([0.5] * 5, zeros[:5]).endswith("no more than chance")  # so few fall alike too often
-    assert "is 10.0 below" in verdict(zeros, [0.1] * 20)
+    assert verdict([0.5] * 20, zeros) == "50.0 above lead (+50.0 to +50.0): more than chance"
+    assert verdict([0.5, 0, 0, 0.4] * 5, [0, 0.5, 0.4, 0] * 5).endswith("): no more than chance")
+    assert verdict([0.5] * 5, zeros[:5]).endswith("): no more than chance")  # so few fall alike too often
+    assert verdict(zeros, [0.1] * 20) == "10.0 below lead (-10.0 to -10.0): more than chance"
 
 
 # --- the script -----------------------------------------------------------------------------------
@@ -264,7 +267,7 @@ def test_it_says_how_well(run, data, tmp_path, capsys):
     assert list(rows) == ["network", LEAD, words, "one summary for all", "best sentence, if known"]
     assert float(rows[LEAD][2]) <= float(rows["best sentence, if known"][0])
     assert re.search(
-        r"^test: the network's ROUGE-L is \d+\.\d (above|below) that of the best simple method, ", printed, re.M
+        r"^  ROUGE-2 +\d+\.\d (above|below) .* \([+-]\S+ to [+-]\S+\): (no )?more than chance$", printed, re.M
     )
     for name in ("summaries.png", "attention.png", "loss.png"):
         assert (run / name).read_bytes()[:4] == b"\x89PNG"

@@ -161,7 +161,7 @@ class Summaries(Program):
         where = (
             "standard input line" if options.input == STDIN else f"{options.input} line" if options.input else "text"
         )
-        texts = read_lines(options.input, "remove it") if options.input else options.texts
+        texts = read_lines(options.input, "remove it", what="text") if options.input else options.texts
         _, translator = self._open(options)
         for line in translator.translate([_flat(text) for text in texts], options.beam, where=where):
             print(line)

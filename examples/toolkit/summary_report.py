@@ -108,9 +108,10 @@ def _print_verdicts(name: str, scores: Scores) -> None:
         best = max(simple, key=lambda method: simple[method][measure].mean())
         differences = 100 * (scores[NETWORK][measure] - simple[best][measure])
         low, high = mean_interval(differences)
-        beyond = (low > 0 or high < 0) and np.count_nonzero(differences) >= FEWEST
+        told = "more than chance" if low > 0 or high < 0 else "no more than chance"
+        told = "too few texts to tell" if np.count_nonzero(differences) < FEWEST else told
         side = f"{abs(differences.mean()):.1f} {'above' if differences.mean() >= 0 else 'below'} {best}"
-        print(f"  {measure:9}{side:38} ({low:+.1f} to {high:+.1f}): {'more' if beyond else 'no more'} than chance")
+        print(f"  {measure:9}{side:38} ({low:+.1f} to {high:+.1f}): {told}")
 
 
 def _print_traits(name: str, pairs: Sequence[Pair], exact: np.ndarray) -> None:

@@ -138,9 +138,10 @@ class Forecast(Program):
         """Print the table of errors, and draw the picture."""
         run, series, model = self._trained(options)
         own = self.fingerprint(series) == run.about["data"]["fingerprint"]
-        other = f"the last fifth of {options.data or run.about['data']['path']}, which is not what was trained on"
+        other = options.data or run.about["data"]["path"]
         print(_season(series, run.settings))
-        _report(run, series, model, HELD_OUT if own else other)
+        what = HELD_OUT if own else f"the last fifth of {other}, of which the training may have seen some"
+        _report(run if own else run.tested_on(other), series, model, what)
 
     def predict(self, options: argparse.Namespace) -> None:
         """Print the values that follow, one a line."""
@@ -216,8 +217,8 @@ def _report(run: Run, series: Series, model: SequenceRegressor, what: str) -> No
             saved = 100 * (1 - squared[NETWORK] / squared[other])
             side = "below" if saved >= 0 else "above"
             print(f"the network's squared error is {abs(saved):.1f} % {side} that of {words}")
-    _draw(series, s, places, made, truth, run.path("forecast.png"))
-    print(f"see {run.path('forecast.png')}")
+    _draw(series, s, places, made, truth, run.picture("forecast.png"))
+    print(f"see {run.picture('forecast.png')}")
 
 
 def _draw(series: Series, settings: Settings, places: np.ndarray, made: dict[str, Any], truth: Any, path: Path) -> None:

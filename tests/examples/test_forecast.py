@@ -74,12 +74,17 @@ def test_predicting_what_follows(run, data, tmp_path, capsys):
 
 def test_other_data_are_not_called_held_out(run, data, tmp_path, monkeypatch):
     told = []
-    monkeypatch.setattr(forecast, "_report", lambda run, series, model, what: told.append(what))
+    monkeypatch.setattr(
+        forecast, "_report", lambda run, series, model, what: told.append((run.picture("a.png").name, what))
+    )
     other = tmp_path / "other.csv"
     other.write_text(data.read_text(encoding="utf-8") + "1200,50,1200\n", encoding="utf-8")
     for path in (data, other):
         assert call("evaluate", "--run", run, "--data", path) == 0
-    assert told == [forecast.HELD_OUT, f"the last fifth of {other}, which is not what was trained on"]
+    assert told == [
+        ("a.png", forecast.HELD_OUT),
+        ("a-of-other.csv.png", f"the last fifth of {other}, of which the training may have seen some"),
+    ]
 
 
 def test_a_resumed_run_ends_as_one_that_was_not_interrupted(data, run, tmp_path):

@@ -196,7 +196,8 @@ class TextClassifier(Program):
             found = [labels[i] for i in trained.probabilities(inputs).argmax(axis=1)]
             made = {NETWORK: found, **{name: model.classify(inputs) for name, model in bayes.items()}}
             guesses[name] = made | {f"always {label}": [label] * len(part) for label, _ in most}
-            print(f"right of {counted(len(part), 'held-out text')}{name and ', '}{name}:")
+            what = f"{counted(len(part), 'text')} of {run.other}" if run.other else counted(len(part), "held-out text")
+            print(f"right of {what}{name and ', '}{name}:")
             _tell_right(guesses[name], [label for _, label in part])
         _tell_mistakes(texts.test, guesses[""][NETWORK])
         counts = np.zeros((len(labels), len(labels)), dtype=int)

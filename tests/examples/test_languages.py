@@ -196,8 +196,8 @@ def test_all_of_another_file_is_judged(run, data, tmp_path, capsys):
         return capsys.readouterr().out
 
     own = labelled(tmp_path / "own.tsv", [("text", "label"), ("abceg", "up"), ("gecba", "down"), ("ab?cg", "up")])
-    assert "right of 3 held-out texts" in judged(own) and "naive Bayes" in judged(own)
-    assert "right of 1 held-out text:" in judged(labelled(tmp_path / "one.tsv", [("abceg", "up")]))
+    assert "right of 3 texts of own.tsv:" in judged(own) and "naive Bayes" in judged(own)
+    assert "right of 1 text of one.tsv:" in judged(labelled(tmp_path / "one.tsv", [("abceg", "up")]))
     moved = tmp_path / "moved.tsv"
     moved.write_bytes(data.read_bytes())
     assert f"right of {len(read_labelled(data).test)} held-out texts" in judged(moved)

@@ -50,7 +50,7 @@ class Settings(MadePairSettings):
 # In the place of those.
 TRANSFORMER: dict[str, Any] = dict(d_model=64, layers=2, d_ff=128, pre_norm=True, lr=3e-3)
 DOCSTRINGS: dict[str, Any] = dict(
-    vocab=2000, d_model=64, hidden=64, dropout=0.3, label_smoothing=0.1, steps=1400, validate_every=100, warmup=40,
+    vocab=2000, d_model=64, hidden=64, dropout=0.3, label_smoothing=0.1, steps=2800, validate_every=100, warmup=40,
 )  # fmt: skip
 
 

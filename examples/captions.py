@@ -151,20 +151,9 @@ class Captions(Program):
         """Print the exact matches of a run."""
         run, describer, _ = self._trained(options)
         loaded, own = load_to_test(self, run, options.data, languages=describer.languages)
-        train = loaded.train
-        if not own:
-            tell_seen(self, run, loaded)
-            train = self._trained_on(run)
+        trained = loaded if own else tell_seen(self, run, loaded)
         shown = run if own else run.tested_on(options.data)
-        _report(describer, loaded, train, shown.picture(PICTURE), options.beam)
-
-    def _trained_on(self, run: Run) -> Captioned | None:
-        """The training images of a run, for the simpler methods; none if they are gone."""
-        try:
-            loaded = self.load_again(run)
-        except UserError:
-            return None
-        return loaded.train if self.fingerprint(loaded) == run.about["data"]["fingerprint"] else None
+        _report(describer, loaded, trained and trained.train, shown.picture(PICTURE), options.beam)
 
     def describe_images(self, options: argparse.Namespace) -> None:
         """Print a caption in each language for each image."""

@@ -14,14 +14,16 @@ of its column, and looks for that in newer data.
 
 The last fifth of the series is held out, and from each hour of it the next day is forecast: by the
 network, by the linear map of the least squared error on the windows of training, as the value a
-season ago, and as the last value. The noise of the made series is known,
-and with it the error of a perfect forecast. The run folder holds config.json, weights.safetensors,
-log.jsonl, loss.png, forecast.png, and checkpoints/.
+season ago, and as the last value. How long a season is follows from the dates, or is given by
+--season. The noise of the made series is known, and with it the error of a perfect forecast. The
+run folder holds config.json, weights.safetensors, log.jsonl, loss.png, forecast.png, and
+checkpoints/.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +44,7 @@ from minitensor.models.recurrent import SequenceRegressor
 
 NETWORK, SEASONAL, LAST, NOISE = "network", "a season ago", "the last value", "noise alone"
 LINEAR = "linear"
+HELD_OUT = "the held-out end of the series"
 DRAWN = 7  # forecasts in the picture, one after the other
 
 
@@ -70,6 +73,14 @@ class Forecast(Program):
     def presets(self, data: Data, given: dict[str, Any]) -> dict[str, Any]:
         """Settings that suit a measured series."""
         return MEASURED[data["series"]] if data["series"] else {}
+
+    def suited(self, data: Data, loaded: Series, given: Data) -> Data:
+        """The season that the dates tell."""
+        return {"season": loaded.season.values} if loaded.season else {}
+
+    def told(self, data: Data, loaded: Series, settings: Settings) -> str:
+        """How long a season is, and where that comes from."""
+        return _season(loaded, settings)
 
     def run_name(self, data: Data) -> str:
         """With the name of a measured series."""
@@ -109,7 +120,7 @@ class Forecast(Program):
 
     def report(self, run: Run, loaded: Series, task: Task) -> None:
         """The table of errors, and a picture."""
-        _report(run, loaded, task.model)
+        _report(run, loaded, task.model, HELD_OUT)
         print(f"see {run.path('loss.png')}; what follows the end of the series:")
         print(f"  {self.advice('predict', {'--run': run.folder})}")
 
@@ -125,7 +136,12 @@ class Forecast(Program):
 
     def evaluate(self, options: argparse.Namespace) -> None:
         """Print the table of errors, and draw the picture."""
-        _report(*self._trained(options))
+        run, series, model = self._trained(options)
+        own = self.fingerprint(series) == run.about["data"]["fingerprint"]
+        other = options.data or run.about["data"]["path"]
+        print(_season(series, run.settings))
+        what = HELD_OUT if own else f"the last fifth of {other}, of which the training may have seen some"
+        _report(run if own else run.tested_on(other), series, model, what)
 
     def predict(self, options: argparse.Namespace) -> None:
         """Print the values that follow, one a line."""
@@ -134,8 +150,9 @@ class Forecast(Program):
             raise UserError(
                 f"{counted(len(series.values), 'value')}, too few to forecast from; {run.settings.window} are needed"
             )
+        digits = _digits(series.values)
         for value in forecast(model, series.values, np.array([len(series.values)]), run.settings)[0]:
-            print(f"{value:.6g}")
+            print(f"{value:.{digits}g}")
 
     def _trained(self, options: argparse.Namespace) -> tuple[Run, Series, SequenceRegressor]:
         run, device = self.open(options)
@@ -154,8 +171,31 @@ def _held_out(series: Series, settings: Settings) -> np.ndarray:
     return found
 
 
-def _report(run: Run, series: Series, model: SequenceRegressor) -> None:
-    """Print the errors of all forecasts on the held-out end, and draw some."""
+def _season(series: Series, settings: Settings) -> str:
+    """How long a season is, and where that comes from."""
+    s, told = settings.season, series.season
+    if told and told.values == s:
+        return f"a season is {counted(s, 'value')}: {told.words}"
+    if told:
+        return f"a season is {counted(s, 'value')}, as --season says; {told.words}, has {told.values:,}"
+    if s == Settings.season:
+        return f"a season is assumed to be {counted(s, 'value')}, since no dates tell how long it is; give --season"
+    return f"a season is {counted(s, 'value')}, as --season says"
+
+
+def _digits(values: np.ndarray) -> int:
+    """Significant digits that tell the values of a series apart: from 6 to 17, all of a float."""
+    largest, spread = float(np.abs(values).max()), float(np.ptp(values))
+    return min(17, max(6, 4 + math.ceil(math.log10(largest / spread)))) if spread else 6
+
+
+def _figure(value: float) -> str:
+    """A number of five significant digits: 0.24602, 6.4271, 1.0386e-09."""
+    return f"{value:#.5g}".rstrip(".")
+
+
+def _report(run: Run, series: Series, model: SequenceRegressor, what: str) -> None:
+    """Print the errors of all forecasts on ``what``, the end of the series, and draw some."""
     s, values = run.settings, series.values
     places = _held_out(series, s)
     made = {
@@ -168,17 +208,17 @@ def _report(run: Run, series: Series, model: SequenceRegressor) -> None:
     if series.signal is not None:  # the errors of a forecast that knows the signal
         made[NOISE] = targets_at(series.signal, places, s.horizon)
     squared = {name: float(np.mean((found - truth) ** 2)) for name, found in made.items()}
-    print(f"{len(places):,} forecasts of {s.horizon} values each, all from the held-out end of the series:")
-    print(f"  {'forecast':16}{'MSE':>10}{'MAE':>10}")
+    print(f"{len(places):,} forecasts of {s.horizon} values each, all from {what}:")
+    print(f"  {'forecast':16}{'MSE':>12}{'MAE':>12}")
     for name, found in made.items():
-        print(f"  {name:16}{squared[name]:10.4f}{np.mean(np.abs(found - truth)):10.4f}")
+        print(f"  {name:16}{_figure(squared[name]):>12}{_figure(np.mean(np.abs(found - truth))):>12}")
     for other, words in ((SEASONAL, SEASONAL), (LINEAR, "the linear map")):
         if squared[other]:
             saved = 100 * (1 - squared[NETWORK] / squared[other])
             side = "below" if saved >= 0 else "above"
             print(f"the network's squared error is {abs(saved):.1f} % {side} that of {words}")
-    _draw(series, s, places, made, truth, run.path("forecast.png"))
-    print(f"see {run.path('forecast.png')}")
+    _draw(series, s, places, made, truth, run.picture("forecast.png"))
+    print(f"see {run.picture('forecast.png')}")
 
 
 def _draw(series: Series, settings: Settings, places: np.ndarray, made: dict[str, Any], truth: Any, path: Path) -> None:

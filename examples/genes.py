@@ -26,6 +26,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from toolkit import console
 from toolkit.console import UserError, and_more, counted, note
@@ -76,7 +77,8 @@ class Genes(Program):
         return split_pairs(data["path"], read_genes(data["path"], data["proteins"]), what="sequence")
 
     def load_whole(self, data: Data) -> Corpus:
-        return Corpus([], [], {"test": read_genes(data["path"], data["proteins"])})
+        name = f"genes of {Path(data['path']).name}"  # some of them may have been trained on
+        return Corpus([], [], {name: read_genes(data["path"], data["proteins"])})
 
     def tested(self, loaded: Corpus) -> list[str]:
         return [dna for pairs in loaded.tests.values() for dna, _ in pairs]
@@ -136,9 +138,8 @@ class Genes(Program):
         run, ribosome = self._open(options)
         others = self.describe(options) if options.data else {}
         loaded, own = load_to_test(self, run, options.data, **others)
-        if not own:
-            tell_seen(self, run, loaded)
-        report(run if own else run.tested_on(options.data), ribosome, loaded, loaded.train if own else [])
+        trained = loaded if own else tell_seen(self, run, loaded)
+        report(run if own else run.tested_on(options.data), ribosome, loaded, trained.train if trained else [])
 
     def translate(self, options: argparse.Namespace) -> None:
         """Print the protein of each DNA; of a file as FASTA, with the titles of the DNA."""

@@ -26,6 +26,7 @@ import dataclasses
 import math
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from toolkit import console
@@ -46,6 +47,7 @@ from toolkit.topics import compare_topics
 
 import minitensor as mt
 
+HELD_OUT = "held-out loss"
 ATTENTION, FINETUNE = "attention.png", "finetune.png"
 PROMPT, LENGTH, TEMPERATURE = 60, 400, 0.8  # of the text that is written after training: characters, tokens
 # Labelled passages of each topic, repetitions, updates, learning rates (each the best of three on
@@ -213,7 +215,8 @@ class LanguageModel(Program):
         run, device = self.open(options)
         writer = Writer(run, options.weights, device)
         text, own = load_to_test(self, run, options.data)
-        _evaluate(writer, split_text(text)[1] if own else text, options.stride)
+        what = HELD_OUT if own else f"loss on {Path(options.data).name}:"
+        _evaluate(writer, split_text(text)[1] if own else text, options.stride, what)
 
     def finetune(self, options: argparse.Namespace) -> None:
         """Fine-tune the GPT of a run on documents."""
@@ -236,10 +239,10 @@ class LanguageModel(Program):
         )  # fmt: skip
 
 
-def _evaluate(writer: Writer, text: str, stride: int | None = None) -> None:
+def _evaluate(writer: Writer, text: str, stride: int | None = None, what: str = HELD_OUT) -> None:
     nats, bits = writer.loss(text, stride)
     perplexity = math.exp(nats)
-    print(f"held-out loss {nats:.4f} nats per token, perplexity {perplexity:.3f}, {bits:.3f} bits per character")
+    print(f"{what} {nats:.4f} nats per token, perplexity {perplexity:.3f}, {bits:.3f} bits per character")
 
 
 def _first_word(text: str) -> str:

@@ -13,7 +13,8 @@ The made reviews are of films, meals, hotels and books. A grammar writes them, w
 each comes to: "not", "anything but" and the like turn an adjective around, what follows "but"
 decides, and the stronger of two judgements does. Words alone tell nothing there, by construction.
 What is held out are new reviews, and those that turn on a combination of words that training does
-not have. `read` shows the judgement change from word to word: that of the text up to there, with a
+not have. In Japanese, Chinese, Thai and the like, which put no blanks between words, each character
+is a word. `read` shows the judgement change from word to word: that of the text up to there, with a
 full stop behind it. The run folder holds config.json, vocabulary.json, labels.json,
 weights.safetensors, log.jsonl, loss.png, confusion.png, kinds.png, reading.png, and checkpoints/.
 """

@@ -12,9 +12,11 @@
 The made voices are a formant synthesiser's: 360 to train on, 20 to validate by, and 40 others to
 report on, in the noise of a room. A network that has heard them alone does not know the voices of
 people: for those, train on recordings. A file of recordings has lines path.wav<TAB>words, or
-path.wav<TAB>words<TAB>speaker; the WAV files have 8, 16, 24 or 32 bits, any rate and any number of
-channels. The run folder holds config.json, words.json, weights.safetensors, log.jsonl, loss.png,
-attention.png, and checkpoints/.
+path.wav<TAB>words<TAB>speaker; the WAV files have whole numbers of 8, 16, 24 or 32 bits, or floats,
+any rate and any number of channels. Copies of a recording stay in one part of the data. Case, and
+punctuation at the edges of words, is neither learnt nor scored; in Japanese, Chinese, Thai and the
+like, which put no blanks between words, each character is a word. The run folder holds config.json,
+words.json, weights.safetensors, log.jsonl, loss.png, attention.png, and checkpoints/.
 """
 
 from __future__ import annotations
@@ -37,12 +39,13 @@ from toolkit.phonemes import PRONUNCIATIONS
 from toolkit.plots import GREY, empty_figure, literal, picture_path, save_figure
 from toolkit.program import Data, Program, digest
 from toolkit.reading import composed
+from toolkit.recordings import read_spoken
 from toolkit.runs import Run
 from toolkit.speaking import RATE, Voice, say
-from toolkit.utterances import Spoken, Utterance, features, read_spoken, synthesised
+from toolkit.utterances import Spoken, Utterance, features, synthesised
 from toolkit.warping import Templates
 from toolkit.wav import read_wav, write_wav
-from toolkit.word_errors import word_error_rate
+from toolkit.word_errors import as_written, spoken_words, word_error_rate
 
 PICTURE = "attention.png"
 ALONE = 8  # recordings of each word by which the method before networks knows it
@@ -58,7 +61,10 @@ class Speech(Program):
 
     name, settings = "speech", Settings
     files = (VOCABULARY, PICTURE)
-    data_help = "file of lines path.wav<TAB>words, or path.wav<TAB>words<TAB>speaker (made voices)"
+    data_help = (
+        "file of lines path.wav<TAB>words, or path.wav<TAB>words<TAB>speaker; of the words neither case nor punctuation"
+        " counts (made voices)"
+    )
     loss_label = "loss per word (nats)"
 
     # --- train ------------------------------------------------------------------------------------
@@ -71,10 +77,10 @@ class Speech(Program):
         return read_spoken(data["path"], whole=True)
 
     def tested(self, loaded: Spoken) -> list[str]:
-        return [_key(utterance) for part in loaded.tests.values() for utterance in part]
+        return [utterance.heard for part in loaded.tests.values() for utterance in part]
 
     def trained(self, loaded: Spoken) -> set[str]:
-        return {_key(utterance) for utterance in loaded.train + loaded.validation}
+        return {utterance.heard for utterance in loaded.train + loaded.validation}
 
     def fingerprint(self, loaded: Spoken) -> str:
         return digest(f"{_key(utterance)}\n" for utterance in loaded.train + loaded.validation)
@@ -154,7 +160,7 @@ class Speech(Program):
         sounds = [log_mel(read_wav(path, RATE), RATE) for path in options.recordings]
         _, transcriber = self._open(options)
         for path, words in zip(options.recordings, transcriber.transcribe(sounds, options.beam), strict=True):
-            print(f"{path}: {words}" if len(sounds) > 1 else words)
+            print((f"{path}: " if len(sounds) > 1 else "") + as_written(words))
 
     def attention(self, options: argparse.Namespace) -> None:
         """Draw where each word of a recording is heard."""
@@ -168,7 +174,7 @@ class Speech(Program):
 
     def say(self, options: argparse.Namespace) -> None:
         """Write a sound."""
-        words = options.words.casefold().split()
+        words = spoken_words(options.words)
         strange = [word for word in words if word not in PRONUNCIATIONS]
         if strange or not words:
             known = ", ".join(PRONUNCIATIONS)
@@ -209,7 +215,7 @@ def _report(transcriber: Transcriber, spoken: Spoken, train: Sequence[Utterance]
         if templates:
             found["words said alone, warped"] = [templates.transcribe(sound) for sound in sounds]
         if most:
-            found[f"always {most[0][0]!r}"] = [most[0][0]] * len(wanted)
+            found[f"always {as_written(most[0][0])!r}"] = [most[0][0]] * len(wanted)
         speakers = counted(len({utterance.speaker for utterance in utterances}), "speaker")
         print(f"{name}: {counted(len(utterances), 'utterance')} of {speakers}")
         for method, texts in found.items():
@@ -218,7 +224,7 @@ def _report(transcriber: Transcriber, spoken: Spoken, train: Sequence[Utterance]
         _by(utterances, found["network"])
         wrong = [(a, b) for a, b in zip(found["network"], wanted, strict=True) if a != b]
         for text, right in wrong[:SHOWN]:
-            print(f"    {right} -> {text or '(nothing)'}")
+            print(f"    {as_written(right)} -> {as_written(text) or '(nothing)'}")
         strange = {word for text in wanted for word in transcriber.words.unknown(text)}
         if strange:
             note(f"{name}: {sorted(strange)[0]!r}{and_more(strange)} was never said in training, and cannot be written")

@@ -153,7 +153,7 @@ def _report(run: Run, loaded: Stories, train: Sequence[Story], listener: Listene
         print(f"{name}: {counted(len(stories), 'story', 'stories')}, {counted(len(lines), 'question')}")
         print(table("relation", rows | total))
         if number == 0:
-            draw_relations(rows | total, run.picture("relations.png"))
+            draw_relations(rows | total, name, run.picture("relations.png"))
             network = {"network": right["network"]}
             if any(line.form for line in lines):
                 print(table("form", by_group((line.form for line in lines), network)))

@@ -18,7 +18,8 @@ place or person that no sentence of training brings together with it, in one the
 
 The docstrings are those of the library of this Python, with its help texts; those to be tested by
 are of packages that training has none of. A file of --data is UTF-8, maybe packed; of its different
-texts a twentieth each is held out to validate and to test by. Summaries are compared by ROUGE-L.
+texts a twentieth each is held out to validate and to test by. Summaries are compared by ROUGE, and
+with simple methods: the first sentence, and as many first words as suit the texts to validate by.
 
 The run folder holds config.json, tokenizer.json, weights.safetensors, log.jsonl, loss.png,
 summaries.png, attention.png, and checkpoints/.
@@ -29,6 +30,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from toolkit import console, plans
@@ -46,6 +49,8 @@ from toolkit.summary_report import ATTENTION, PICTURE, draw_attention, report
 from toolkit.tokenizer import Tokenizer
 from toolkit.translation import Task, fingerprint, learn_tokenizer
 from toolkit.translator import Translator
+
+SIDES = "text", "summary"
 
 
 class Summaries(Program):
@@ -79,11 +84,13 @@ class Summaries(Program):
         held out to validate and to test by.
         """
         if data["path"] is not None:
-            return load_parallel(data["path"], "text", "summary")
+            return load_parallel(data["path"], *SIDES, languages=False)
         return docstring_corpus() if data["docstrings"] else plans.corpus()
 
     def load_whole(self, data: Data) -> Corpus:
-        return load_parallel(data["path"], "text", "summary", whole=True)
+        loaded = load_parallel(data["path"], *SIDES, whole=True, languages=False)
+        name = f"texts of {Path(data['path']).name}"  # some of them may have been trained on
+        return replace(loaded, tests={name if stem == "test" else stem: pairs for stem, pairs in loaded.tests.items()})
 
     def tested(self, loaded: Corpus) -> list[str]:
         return [text for pairs in loaded.tests.values() for text, _ in pairs]
@@ -116,7 +123,7 @@ class Summaries(Program):
     def report(self, run: Run, loaded: Corpus, task: Task) -> None:
         """Tables and pictures of a trained run."""
         translator = Translator(run, device=run.settings.device)
-        shown = report(run, translator, loaded, _is_made(run.about["data"]))
+        shown = report(run, translator, loaded, loaded, _is_made(run.about["data"]))
         print("summarise by:")
         print(f"  {self.advice('summarize', {'--run': run.folder}, shown)}")
 
@@ -143,10 +150,9 @@ class Summaries(Program):
         """Print the scores of a run, and draw them."""
         run, translator = self._open(options)
         loaded, own = load_to_test(self, run, options.data)
-        if not own:
-            tell_seen(self, run, loaded)
+        trained = loaded if own else tell_seen(self, run, loaded)
         made = own and _is_made(run.about["data"])
-        report(run if own else run.tested_on(options.data), translator, loaded, made, own, options.beam)
+        report(run if own else run.tested_on(options.data), translator, loaded, trained, made, options.beam)
 
     def summarize(self, options: argparse.Namespace) -> None:
         """Print a summary for each text, a line each."""
@@ -155,7 +161,7 @@ class Summaries(Program):
         where = (
             "standard input line" if options.input == STDIN else f"{options.input} line" if options.input else "text"
         )
-        texts = read_lines(options.input, "remove it") if options.input else options.texts
+        texts = read_lines(options.input, "remove it", what="text") if options.input else options.texts
         _, translator = self._open(options)
         for line in translator.translate([_flat(text) for text in texts], options.beam, where=where):
             print(line)

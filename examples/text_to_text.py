@@ -24,6 +24,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from toolkit import console, text_tasks
@@ -75,10 +76,12 @@ class TextToText(Program):
         """
         if data["path"] is None:
             return without(text_tasks.corpus(), data["without"])
-        return without(_by_task(load_parallel(data["path"], "input", "output"), data["path"]), data["without"])
+        return without(
+            _by_task(load_parallel(data["path"], "input", "output", languages=False), data["path"]), data["without"]
+        )
 
     def load_whole(self, data: dict[str, Any]) -> Corpus:
-        return _by_task(load_parallel(data["path"], "input", "output", whole=True), data["path"])
+        return _by_task(load_parallel(data["path"], "input", "output", whole=True, languages=False), data["path"])
 
     def tested(self, loaded: Corpus) -> list[str]:
         return [source for pairs in loaded.tests.values() for source, _ in pairs]
@@ -155,7 +158,7 @@ class TextToText(Program):
         loaded, own = load_to_test(self, run, options.data)
         if not own:
             tell_seen(self, run, loaded)
-        _report(answerer, loaded, options.beam)
+        _report(answerer, loaded, options.beam, "unseen inputs" if own else f"inputs of {Path(options.data).name}")
 
     def attention(self, options: argparse.Namespace) -> None:
         """Draw what an answer looks at."""
@@ -207,13 +210,15 @@ def _by_task(loaded: Corpus, path: str) -> Corpus:
     return Corpus(loaded.train, loaded.validation, tests)
 
 
-def _report(answerer: Answerer, loaded: Corpus, beam: int = 1) -> str:
-    """Print exact matches and some answers of each task; returns the last input shown."""
+def _report(answerer: Answerer, loaded: Corpus, beam: int = 1, what: str = "unseen inputs") -> str:
+    """Print exact matches and some answers of each task; returns the last input shown. ``what``
+    they are, in words.
+    """
     first = ""
     for name, pairs in loaded.tests.items():
         pairs, remark = answerer.short_enough(pairs, name)
         share, answers = exact_match(answerer, pairs, beam, name)
-        print(f"{name}: exact match {share:.1%} of {len(pairs)} unseen inputs{remark}")
+        print(f"{name}: exact match {share:.1%} of {len(pairs)} {what}{remark}")
         for (first, target), answer in list(zip(pairs, answers, strict=True))[:SHOWN]:
             print(f"  {first}\n    = {answer}" + ("" if answer == target else f"\n    reference: {target}"))
     return first

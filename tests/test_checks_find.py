@@ -642,3 +642,59 @@ def test_right_rules_at_a_kink_that_bends_and_beside_what_is_infinite(seed):
 
     with np.errstate(over="ignore"):
         gradcheck(parts((0, abs, np.sign), (0, infinite, infinite), SINE), [np.array([0.0, 0.4])], seed=seed)
+
+
+# --- kinks in any order of memory, of many ties -------------------------------------------------
+
+
+def clipped(ends_count):
+    inside = np.greater_equal if ends_count else np.greater
+    return lambda x: np.clip(x, -1, 1), lambda g, x: g * inside(1, abs(x))
+
+
+@pytest.mark.parametrize(
+    "lay", [np.ascontiguousarray, np.asfortranarray, lambda x: np.repeat(x, 2, 1)[::-1, ::2][::-1]]
+)
+def test_the_verdict_at_kinks_does_not_ask_how_an_input_lies_in_memory(lay):
+    ends = lay(np.array([[0.0, -1.0], [1.0, -1.0]]))
+    for ends_count in (True, False):
+        assert gradcheck(clipped(ends_count), [ends]).kinks == 3
+    tied = lay(np.array([[1.0, 1.0, 0.0], [2.0, 1.0, 0.0]]))
+    assert gradcheck(lambda x: mt.max(x, axis=1), [tied]).kinks == 2
+    for share in (0.0, 1.0):  # to none of two, and to both
+
+        def rule(g, x, share=share):
+            most = x == x.max(axis=1, keepdims=True)
+            return g[:, None] * most * np.where(most.sum(axis=1, keepdims=True) > 1, share, 1.0)
+
+        with pytest.raises(AssertionError, match=r"\(0, 0\) and of .* at index \(0, 1\), which kink together"):
+            gradcheck((lambda x: x.max(axis=1), rule), [tied])
+
+
+def test_more_kinks_than_outputs_that_are_looked_at_alone():
+    pairs = np.random.default_rng(0).normal(size=(31, 2))
+    pairs[:30, 1] = pairs[:30, 0]
+
+    def rule(g, x, halved=20):
+        most = (x == x.max(axis=1, keepdims=True)).astype(float)
+        most[:halved] /= 2
+        return most * g[:, None]
+
+    assert gradcheck((lambda x: x.max(axis=1), lambda g, x: rule(g, x, 30)), [pairs]).kinks == 60
+    with pytest.raises(AssertionError, match=r"and of 54 more, which kink together, .* for 24 elements of the outputs"):
+        gradcheck((lambda x: x.max(axis=1), rule), [pairs])
+
+
+@pytest.mark.parametrize("ties", [4, 10])
+def test_a_sort_of_many_ties(ties):
+    x = np.array([[0.5] * ties, range(ties)], dtype=float)
+
+    def rule(g, x):
+        made = np.empty_like(x)
+        np.put_along_axis(made, np.argsort(x, axis=1, kind="stable"), g, axis=1)
+        return made
+
+    assert gradcheck(lambda x: mt.sort(x, axis=1), [x]).kinks == ties
+    assert gradcheck((lambda x: np.sort(x, axis=1), rule), [x]).kinks == ties
+    with pytest.raises(AssertionError, match=r"at index \(0, \d+\)"):
+        gradcheck((lambda x: np.sort(x, axis=1), lambda g, x: np.where(x == 0.5, 1.5, 1) * rule(g, x)), [x])

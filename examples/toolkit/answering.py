@@ -12,7 +12,7 @@ import numpy as np
 
 import minitensor as mt
 from minitensor.models.t5 import T5, T5Config
-from toolkit.batches import Batch, Batches, check_lengths, drop_long, pad_sources, short_enough
+from toolkit.batches import Batch, Batches, Units, check_lengths, drop_long, pad_sources, short_enough
 from toolkit.console import UserError
 from toolkit.corpus import Corpus, Pair
 from toolkit.pairs import batch_loss, decode, loss_per_token, tell_cut_off
@@ -28,6 +28,7 @@ from toolkit.tokenizer import START, STOP, Tokenizer
 
 __all__ = ["Answerer", "Settings", "Task", "encode", "exact_match", "learn_tokenizer", "make_model"]
 
+UNITS = Units("text", verb="answer", shorter="shorten it")
 SENTINELS = 16  # ids behind those of the tokenizer
 LEAST = 8  # tokens of a text to be corrupted
 WATCHED = 100  # inputs of each task that are answered at a validation
@@ -100,7 +101,7 @@ class Task:
         self.longest = min(settings.max_length, settings.max_tokens)
         self.tests = corpus.tests
         for name, pairs in corpus.tests.items():  # checked now, not when training is over
-            short_enough(pairs, encode(tokenizer, [text for text, _ in pairs]), settings.max_length, name)
+            short_enough(pairs, encode(tokenizer, [text for text, _ in pairs]), settings.max_length, name, UNITS)
         self.batches, dropped = self._batch(corpus.train)
         self.validation, more = self._batch(corpus.validation)
         self.dropped = dropped + more
@@ -116,7 +117,7 @@ class Task:
 
     def _batch(self, pairs: Sequence[Pair]) -> tuple[Batches, int]:
         source_ids, target_ids = (encode(self.tokenizer, texts) for texts in zip(*pairs, strict=True))
-        sources, targets, dropped = drop_long(source_ids, target_ids, self.longest)
+        sources, targets, dropped = drop_long(source_ids, target_ids, self.longest, UNITS)
         return Batches(sources, targets, self.settings.max_tokens, self.settings.seed), dropped
 
     def _encoded(self, pairs: Sequence[Pair]) -> list[tuple[Pair, list[int]]]:
@@ -182,7 +183,9 @@ class Answerer:
         """The pairs whose inputs the model can read, and a remark on the others. Raises UserError
         if nothing is left.
         """
-        return short_enough(pairs, encode(self.tokenizer, [source for source, _ in pairs]), self.max_length, name)
+        return short_enough(
+            pairs, encode(self.tokenizer, [source for source, _ in pairs]), self.max_length, name, UNITS
+        )
 
     def answer(self, texts: Sequence[str], beam: int = 1, where: str = "text", tell: bool = True) -> list[str]:
         """Outputs in the order of ``texts``. Raises UserError for a text too long for the model,
@@ -192,7 +195,7 @@ class Answerer:
         unless ``tell`` is False.
         """
         ids = encode(self.tokenizer, texts)
-        check_lengths(ids, self.max_length, where)
+        check_lengths(ids, self.max_length, where, units=UNITS)
         found = decode(self.model, ids, self.device, self.max_length, beam)
         if tell:
             tell_cut_off(found, self.max_length, where)
@@ -203,7 +206,7 @@ class Answerer:
         source and target tokens.
         """
         ids = encode(self.tokenizer, [text])[0]
-        check_lengths([ids], self.max_length, "text")
+        check_lengths([ids], self.max_length, "text", units=UNITS)
         source = mt.asarray(pad_sources([ids])[0], device=self.device)
         made = self.model.generate(source, self.max_length)[0]
         tell_cut_off([[made]], self.max_length, "text")

@@ -17,11 +17,13 @@ from toolkit.samples import Epoch, cut, random_words
 from toolkit.tokenizer import PAD, START, STOP
 
 __all__ = [
+    "SENTENCES",
     "Batch",
     "Batches",
     "Epoch",
     "Redrawn",
     "Side",
+    "Units",
     "check_lengths",
     "cut_evenly",
     "drop_long",
@@ -33,6 +35,21 @@ Ids = Sequence[int]
 Source = Ids | np.ndarray  # ids, or features (S, F)
 Pair = tuple[str, str]
 Side = tuple[np.ndarray, np.ndarray]  # all sentences one after the other: ids, and the length of each
+
+
+@dataclass(frozen=True)
+class Units:
+    """What a program reads, in its errors: what a line or an input of it is, of what it is made up,
+    what is done with it, and what to do if it is too long.
+    """
+
+    one: str = "sentence"
+    piece: str = "token"
+    verb: str = "translate"
+    shorter: str = "shorten it, or cut it into sentences"
+
+
+SENTENCES = Units()
 Redrawn = Callable[[int], tuple[Side, Side]]  # sources and targets of an epoch, by its number
 
 
@@ -222,19 +239,22 @@ def pad_sources(source_ids: Sequence[Source]) -> tuple[np.ndarray, np.ndarray]:
     return _Ragged.of([_whole(source) for source in source_ids]).pad(np.arange(len(source_ids)))
 
 
-def check_lengths(ids: Sequence[Ids], longest: int, where: str, numbers: Sequence[int] | None = None) -> None:
+def check_lengths(
+    ids: Sequence[Ids], longest: int, where: str, numbers: Sequence[int] | None = None, units: Units = SENTENCES
+) -> None:
     """Raise UserError for a sentence of more than ``longest`` tokens with its STOP; ``where`` and
     its number name it.
     """
     for number, sentence in zip(numbers or range(1, len(ids) + 1), ids):
         if len(sentence) + 1 > longest:
             raise UserError(
-                f"{where} {number} has {len(sentence)} tokens, the model allows {longest - 1};"
-                " shorten it, or cut it into sentences"
+                f"{where} {number} has {len(sentence)} {units.piece}s, the model allows {longest - 1}; {units.shorter}"
             )
 
 
-def drop_long(source_ids: Sequence[Ids], target_ids: Sequence[Ids], longest: int) -> tuple[list[Ids], list[Ids], int]:
+def drop_long(
+    source_ids: Sequence[Ids], target_ids: Sequence[Ids], longest: int, units: Units = SENTENCES
+) -> tuple[list[Ids], list[Ids], int]:
     """The pairs with at most ``longest`` tokens, with STOP, on both sides, and the number of pairs
     dropped.
 
@@ -244,13 +264,15 @@ def drop_long(source_ids: Sequence[Ids], target_ids: Sequence[Ids], longest: int
     kept = [pair for pair in pairs if max(map(len, pair)) + 1 <= longest]
     if not kept:
         raise UserError(
-            f"{counted(len(pairs), 'pair')}, each of more than the {longest - 1} tokens that the model allows; train with a"
-            " larger --max-length (and --max-tokens)"
+            f"{counted(len(pairs), 'pair')}, each of more than the {longest - 1} {units.piece}s that the model allows; train"
+            " with a larger --max-length (and --max-tokens)"
         )
     return [source for source, _ in kept], [target for _, target in kept], len(pairs) - len(kept)
 
 
-def short_enough(pairs: Sequence[Pair], source_ids: Sequence[Ids], longest: int, name: str) -> tuple[list[Pair], str]:
+def short_enough(
+    pairs: Sequence[Pair], source_ids: Sequence[Ids], longest: int, name: str, units: Units = SENTENCES
+) -> tuple[list[Pair], str]:
     """The pairs of a test set whose sources have at most ``longest`` tokens with their STOP, and a
     remark on the others.
 
@@ -259,8 +281,11 @@ def short_enough(pairs: Sequence[Pair], source_ids: Sequence[Ids], longest: int,
     kept = [pair for pair, ids in zip(pairs, source_ids, strict=True) if len(ids) + 1 <= longest]
     if not kept:
         raise UserError(
-            f"{name}: {counted(len(pairs), 'sentence')}, each of more than the {longest - 1} tokens that the model allows;"
+            f"{name}: {counted(len(pairs), units.one)}, each of more than the {longest - 1} {units.piece}s that the model allows;"
             " train with a larger --max-length"
         )
     left_out = len(pairs) - len(kept)
-    return kept, f"; left out {left_out} of more than {longest - 1} tokens, see train --max-length" if left_out else ""
+    return (
+        kept,
+        f"; left out {left_out} of more than {longest - 1} {units.piece}s, see train --max-length" if left_out else "",
+    )

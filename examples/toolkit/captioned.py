@@ -33,10 +33,12 @@ from toolkit.scene_words import LANGUAGES
 
 __all__ = [
     "Captioned", "Splits", "drawn", "exactly_right", "most_frequent", "of_nearest", "read_captions", "read_image",
+    "upright",
 ]  # fmt: skip
 
 SIZES = {"train": 16_000, "held_out": 400}  # drawings
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.1, 1000  # of a person's images to validate by, and as many to test
+ORIENTATION = 0x0112  # the tag of EXIF
 IMAGE, CAPTION = "image", "caption"  # name of the first column; of the second, if there is no line of names
 
 
@@ -118,7 +120,8 @@ def read_captions(path: str, side: int, languages: Sequence[str] = (), whole: bo
         )
     parts = [order, [], []] if whole else [order[:count], order[count : 2 * count], order[2 * count :]]
     test, validation, train = (_take(found, part, side) for part in parts)
-    return Splits(train, validation, {"unseen images": test}, tuple(languages) or names)
+    called = f"images of {Path(path).name}" if whole else "unseen images"
+    return Splits(train, validation, {called: test}, tuple(languages) or names)
 
 
 def _take(found: dict, keys: list[bytes], side: int) -> Captioned:
@@ -155,13 +158,14 @@ def read_image(path: str | os.PathLike[str], side: int) -> np.ndarray:
     """The middle square of an image, scaled to ``side`` pixels: (3, S, S) from 0 to 1.
 
     An array is (H, W) or (H, W, channels), of bytes or of floats from 0 to 1; grey becomes all
-    three colours, and what is transparent white. Raises UserError for other files.
+    three colours, and what is transparent white. A photograph is turned as its EXIF data say.
+    Raises UserError for other files.
     """
     try:
         if Path(path).suffix == ".npy":
             pixels = np.load(path, allow_pickle=False)
         else:
-            pixels = np.asarray(require("matplotlib.image", "train").imread(path))
+            pixels = upright(np.asarray(require("matplotlib.image", "train").imread(path)), _orientation(path))
     except OSError as error:
         raise UserError(f"cannot read {path}: {system_words(error)}") from None
     except (ValueError, SyntaxError, EOFError) as error:  # the second is what a damaged PNG raises
@@ -174,11 +178,45 @@ def read_image(path: str | os.PathLike[str], side: int) -> np.ndarray:
         )
     if pixels.dtype == np.uint8:
         pixels = pixels / np.float32(255)
-    if pixels.dtype.kind != "f" or not ((pixels >= 0) & (pixels <= 1)).all():
-        raise UserError(f"{path} holds {pixels.dtype}; its values must be bytes, or floats from 0 to 1")
+    _check_values(pixels, path)
     if pixels.shape[2] == 4:
         pixels = pixels[:, :, :3] * pixels[:, :, 3:] + 1 - pixels[:, :, 3:]
     return _scaled(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), side)
+
+
+def _orientation(path: str | os.PathLike[str]) -> int:
+    """How a camera was held, by the EXIF data of an image; 1, upright, if there are none."""
+    with require("PIL.Image", "train").open(path) as image:
+        return int(image.getexif().get(ORIENTATION, 1))
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """An image (H, W, ...) that is stored in one of EXIF's eight orientations (Exif 2.32, section
+    4.6.4) as it is to be seen; any other number means upright.
+    """
+    if orientation in (5, 6, 7, 8):  # rows and columns have changed places
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def _check_values(pixels: np.ndarray, path: str | os.PathLike[str]) -> None:
+    """Raise UserError for what is no bytes and no floats from 0 to 1."""
+    wanted = "its values must be bytes (uint8), or floats from 0 to 1"
+    if pixels.dtype.kind != "f":
+        raise UserError(f"{path} holds {pixels.dtype}; {wanted}")
+    odd = ~np.isfinite(pixels)
+    if odd.any():
+        place = tuple(int(i) for i in np.argwhere(odd)[0])
+        more = f", and at {counted(int(odd.sum()) - 1, 'more place')}" if odd.sum() > 1 else ""
+        raise UserError(f"{path} holds {pixels[place]} at {place}{more}; {wanted}")
+    low, high = float(pixels.min()), float(pixels.max())
+    if low < 0 or high > 1:
+        divide = "; divide them by 255, if that is white" if low >= 0 and high <= 255 else ""
+        raise UserError(f"{path} holds {pixels.dtype} from {low:g} to {high:g}; {wanted}{divide}")
 
 
 def _scaled(pixels: np.ndarray, side: int) -> np.ndarray:

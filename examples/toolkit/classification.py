@@ -17,7 +17,7 @@ from minitensor import nn
 from minitensor.models.bert import BERT, BERTConfig
 from minitensor.models.recurrent import SequenceClassifier, SequenceClassifierConfig
 from toolkit.blank import is_blank
-from toolkit.console import UserError, and_more, note
+from toolkit.console import UserError, and_more, counted, note
 from toolkit.labelled import Labelled
 from toolkit.program import place
 from toolkit.samples import Batch, Epoch, Samples
@@ -141,26 +141,34 @@ def _padded(texts: Sequence[str], vocabulary: Vocabulary, longest: int) -> tuple
 
 
 class Task:
-    """The label of each text; ``cut`` counts those that are read in part."""
+    """The label of each text; ``cut`` counts those that are read in part.
+
+    A text to train on without any known token is left out, and counted by ``left_out``. One to
+    validate by is not: it counts as what the model says of no evidence, as `guess` has it.
+    """
 
     def __init__(self, texts: Labelled, vocabulary: Vocabulary, settings: Settings) -> None:
         self.vocabulary, self.labels, self.settings = vocabulary, texts.labels, settings
         self.cut = sum(_is_cut(text, vocabulary, settings) for text, _ in texts.train + texts.validation)
-        self.samples = self._samples(texts.train)
-        self.validation = self._samples(texts.validation)
+        self.samples, left_out = self._samples(texts.train, "train on")
+        self.validation, self.unread = self._samples(texts.validation, "validate by")
+        self.left_out = len(left_out)
         self.model = make_model(settings, vocabulary.vocab_size, len(self.labels), settings.device)
 
-    def _samples(self, pairs: Sequence[tuple[str, str]]) -> Samples:
-        """Those of the texts that have a known token."""
+    def _samples(self, pairs: Sequence[tuple[str, str]], purpose: str) -> tuple[Samples, np.ndarray]:
+        """Those of the texts that have a known token, and the classes of the others. Raises
+        UserError if none has one.
+        """
         ids, lengths = _padded([text for text, _ in pairs], self.vocabulary, self.settings.max_length)
         classes = np.array([self.labels.index(label) for _, label in pairs])
         if not lengths.any():
             raise UserError(
-                f"none of {len(pairs)} texts to train on, or to validate by, has a known token; give more texts"
+                f"none of {counted(len(pairs), 'text')} to {purpose} has any of the {self.vocabulary.unit} that are known"
+                " from training; give more texts"
             )
         arrays = {"ids": ids, "lengths": lengths, "classes": classes}
         read = {name: array[lengths > 0] for name, array in arrays.items()}
-        return Samples(read, self.settings.batch, self.settings.seed)
+        return Samples(read, self.settings.batch, self.settings.seed), classes[lengths == 0]
 
     def epoch(self, number: int) -> Epoch[Batch]:
         return _trimmed(self.samples, self.samples.epoch(number))
@@ -174,7 +182,11 @@ class Task:
     def validate(self) -> dict[str, float]:
         """The loss on the texts to validate by."""
         total = sum(self.loss(batch, 1).item() for batch in _trimmed(self.validation, self.validation.in_order()))
-        return {"validation_loss": total / len(self.validation)}
+        if len(self.unread):
+            ids, lengths = np.zeros((len(self.unread), 0), np.int32), np.zeros(len(self.unread), int)
+            logits = mt.asarray(_logits(self.model, ids, lengths))  # (N, C), all rows the same
+            total += nn.functional.cross_entropy(logits, mt.asarray(self.unread), reduction="sum").item()
+        return {"validation_loss": total / (len(self.validation) + len(self.unread))}
 
 
 def _trimmed(samples: Samples, batches: Epoch[Batch]) -> Epoch[Batch]:

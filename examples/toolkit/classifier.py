@@ -15,7 +15,7 @@ from toolkit import console
 from toolkit.classification import Model, Settings, Task, Vocabulary, guess, make_model, probabilities, refuse_foreign
 from toolkit.console import UserError, counted
 from toolkit.files import read_json, write_text
-from toolkit.labelled import Labelled, NaiveBayes, Ngrams, Pair, read_labelled
+from toolkit.labelled import Labelled, NaiveBayes, Ngrams, Pair, alike, read_labelled
 from toolkit.other_data import load_to_test, tell_seen
 from toolkit.plots import GREY, empty_figure, literal, save_figure
 from toolkit.program import Data, Program, digest, load_weights
@@ -96,10 +96,10 @@ class TextClassifier(Program):
         return read_labelled(data["path"], data["labels"], whole=True)
 
     def tested(self, loaded: Labelled) -> list[str]:
-        return [text for text, _ in loaded.test]
+        return [alike(text) for text, _ in loaded.test]
 
     def trained(self, loaded: Labelled) -> set[str]:
-        return {text for text, _ in loaded.train + loaded.validation}
+        return {alike(text) for text, _ in loaded.train + loaded.validation}
 
     def fingerprint(self, loaded: Labelled) -> str:
         return digest(f"{text}\t{label}\n" for text, label in loaded.train + loaded.validation)
@@ -113,10 +113,12 @@ class TextClassifier(Program):
         write_text(run.path(LABELS), json.dumps(task.labels, ensure_ascii=False) + "\n")
 
     def sizes(self, task: Task) -> str:
-        counts = f"{counted(len(task.samples), 'text')} to train on, {len(task.validation):,} to validate by"
-        read = f"their first {task.settings.max_length} {task.vocabulary.unit} alone"
-        cut = f"; read {task.cut} to {read}" if task.cut else ""
-        return f"{counts}, {counted(len(task.labels), 'label')}, {super().sizes(task)}{cut}"
+        unit, unread = task.vocabulary.unit, len(task.unread)
+        counts = f"{counted(len(task.samples), 'text')} to train on, {len(task.validation) + unread:,} to validate by"
+        unread_of = f" ({unread:,} of them without any of the known {unit})" if unread else ""
+        cut = f"; read {task.cut} to their first {task.settings.max_length} {unit} alone" if task.cut else ""
+        left_out = f"; left out {task.left_out:,} to train on, without any of the known {unit}" if task.left_out else ""
+        return f"{counts}{unread_of}, {counted(len(task.labels), 'label')}, {super().sizes(task)}{cut}{left_out}"
 
     def report(self, run: Run, loaded: Labelled, task: Task) -> None:
         """Accuracies, mistakes, and a confusion matrix."""
@@ -194,7 +196,8 @@ class TextClassifier(Program):
             found = [labels[i] for i in trained.probabilities(inputs).argmax(axis=1)]
             made = {NETWORK: found, **{name: model.classify(inputs) for name, model in bayes.items()}}
             guesses[name] = made | {f"always {label}": [label] * len(part) for label, _ in most}
-            print(f"right of {counted(len(part), 'held-out text')}{name and ', '}{name}:")
+            what = f"{counted(len(part), 'text')} of {run.other}" if run.other else counted(len(part), "held-out text")
+            print(f"right of {what}{name and ', '}{name}:")
             _tell_right(guesses[name], [label for _, label in part])
         _tell_mistakes(texts.test, guesses[""][NETWORK])
         counts = np.zeros((len(labels), len(labels)), dtype=int)

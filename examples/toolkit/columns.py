@@ -62,21 +62,31 @@ REPEATED = 10  # times that a tag is in a column at least, on average
 CONSTANT = 5  # rows from which on a column that always says the same is no column of sentences
 
 
-def find_pair(rows: Sequence[Row], source: str, target: str, where: str) -> tuple[tuple[int, int], bool]:
+def find_pair(
+    rows: Sequence[Row], source: str, target: str, where: str, line: int = 1, languages: bool = True
+) -> tuple[tuple[int, int], bool]:
     """The columns of source and target, and whether the first row names them. All rows have as many
     cells as the first.
 
     Names are codes and names of languages, and words such as "source" and "target". Without any,
     the first of two columns is the source; of more, those are taken that hold more than numbers,
     scores, ids, tags and codes, if they are two, and the first two of three (the last is an
-    attribution). Raises UserError if that does not tell.
+    attribution). If source and target are no ``languages`` but other kinds of text, more than two
+    columns need names. Raises UserError if that does not tell; ``line`` is the number of the first.
     """
     first = rows[0]
+    where = f"{where} line {line}"
     named = _by_names(rows, source, target, where)
     if named:
         return named, True
     if len(first) == 2:
         return (0, 1), False
+    if not languages:
+        wanted = f"{source}<TAB>{target}"
+        raise UserError(
+            f"{where} has {counted(len(first), 'column')} separated by tabs; it must be {wanted} (or begin with a line of names,"
+            f" such as: id<TAB>{wanted})"
+        )
     texts = _texts(rows)
     if len(texts) > 2:  # "line 17", "news commentary"
         varied = [n for n in texts if not _is_repeated([row[n] for row in rows])]
@@ -90,7 +100,7 @@ def find_pair(rows: Sequence[Row], source: str, target: str, where: str) -> tupl
         advice = f"a line must be sentence and translation, and but for numbers and codes it has {len(texts)} of them; {advice}"
     else:
         advice = f"of them {len(texts)} could be sentences; {advice}"
-    raise UserError(f"{where} line 1 has {counted(len(first), 'column')} separated by tabs; {advice}")
+    raise UserError(f"{where} has {counted(len(first), 'column')} separated by tabs; {advice}")
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -118,7 +128,7 @@ def _by_names(rows: Sequence[Row], source: str, target: str, where: str) -> tupl
     different = len(languages) > 1 and not same_language(languages[0], languages[1])
     if different and len(names) == len(first) or len(names) > 2 and any(found):
         missing = target if found[0] else source
-        raise UserError(f"{where} line 1 names its columns: {', '.join(rows[0])}; none of them is {missing!r}")
+        raise UserError(f"{where} names its columns: {', '.join(rows[0])}; none of them is {missing!r}")
     return None
 
 

@@ -8,6 +8,9 @@ A folder holds lines that belong together by their number, as in Multi30k, WMT a
 A file of pairs has, on each line, ``sentence<TAB>translation``; or the same with an attribution
 after it (Anki); or ``id<TAB>sentence<TAB>id<TAB>translation`` (Tatoeba's own export); or any
 columns, if its first line names them.
+
+Pairs may be of other texts than two languages: texts and their summaries, inputs and outputs. Their
+file has two columns, or names for them.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import hashlib
 import os
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -31,6 +35,7 @@ Row = tuple[int, list[str]]  # the number of a line, and its cells
 
 SPLITS = {"train": ("train",), "validation": ("val", "valid", "dev")}  # a split, and the names of its files
 FILE = re.compile(r"(?P<stem>train|val|valid|dev|test[^.]*)\.(?P<language>[^.]+)(\.(gz|bz2|xz))?")
+CURE = "write it, or remove the line"
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.05, 1000  # sentences of a file of pairs that go to validation, and as many to test
 
 
@@ -57,6 +62,7 @@ def load_parallel(
     skip_blank: bool = False,
     skip_ragged: bool = False,
     whole: bool = False,
+    languages: bool = True,
 ) -> Corpus:
     """Read the pairs of two languages from a folder or a file of pairs (see above).
 
@@ -69,7 +75,8 @@ def load_parallel(
     skip_blank: leave out pairs of which a side is blank, and count them. skip_ragged: leave out the
     lines of a file of pairs that have more or fewer columns than most, and count them. whole: all
     that is there is to be tested by; of a folder its test sets, or its other files if it has no
-    test sets.
+    test sets. languages: False if source and target are kinds of text: a file then has two columns
+    unless its first line names others, and what is blank between its lines is passed over.
 
     Raises UserError for a missing file or folder, an unknown language, unequal line counts, text
     that is not UTF-8, a blank line, a damaged .gz file, a line without its tabs.
@@ -80,10 +87,11 @@ def load_parallel(
     if path.is_dir():
         return (_load_tests if whole else _load_folder)(path, source, target, skip_blank)
     if path.exists():
-        read = _read_pairs(path, source, target, skip_blank, skip_ragged)
+        kind = Pairs(source, target, languages)
+        read = _read_pairs(path, kind, skip_blank, skip_ragged)
         if whole:
             return read
-        split = split_pairs(path, read.tests["test"])
+        split = split_pairs(path, read.tests["test"], kind.one)
         return replace(read, train=split.train, validation=split.validation, tests=split.tests)
     raise UserError(f"{path} does not exist; give a folder of train/val/test files, or a file of tab-separated pairs")
 
@@ -156,7 +164,7 @@ def _read_aligned(source: Path, target: Path, skip_blank: bool) -> tuple[list[Pa
     if len(sources) != len(targets):
         raise UserError(
             f"{source} has {counted(len(sources), 'line')} and {target} has {len(targets):,}; line n of one must"
-            " translate line n of the other"
+            " belong to line n of the other"
         )
     return _filled(list(zip(sources, targets, strict=True)), f"{source} and {target}")
 
@@ -171,32 +179,63 @@ def _filled(pairs: list[Pair], where: str) -> tuple[list[Pair], int]:
     return kept, len(pairs) - len(kept)
 
 
-def _read_pairs(path: Path, source: str, target: str, skip_blank: bool, skip_ragged: bool) -> Corpus:
+@dataclass(frozen=True)
+class Pairs:
+    """What the two sides of pairs are called in the file and in errors: two languages, or two kinds
+    of text.
+    """
+
+    source: str
+    target: str
+    languages: bool = True
+
+    @property
+    def one(self) -> str:
+        """What there are pairs of."""
+        return "sentence" if self.languages else self.source
+
+    @property
+    def line(self) -> str:
+        """A line without names for its columns."""
+        return "sentence<TAB>translation" if self.languages else f"{self.source}<TAB>{self.target}"
+
+    def check_side(self, path: Path, numbers: Iterable[int], side: int) -> None:
+        """Raise UserError for the numbers of lines with a blank side, 0 or 1."""
+        if self.languages:
+            check_filled(str(path), numbers, f"empty on the {('source', 'target')[side]} side")
+        else:
+            check_filled(str(path), numbers, f"without {('a', 'its')[side]} {(self.source, self.target)[side]}", CURE)
+
+
+def _read_pairs(path: Path, kind: Pairs, skip_blank: bool, skip_ragged: bool) -> Corpus:
     """The pairs of a file, as a test set, and what was left out."""
     rows = [(number, line.split("\t")) for number, line in enumerate(lines_of(read_text(path)), start=1)]
     blank = [number for number, row in rows if is_blank("".join(row))]
-    if not skip_blank:
+    if kind.languages and not skip_blank:
         check_filled(str(path), blank)
     rows = [(number, row) for number, row in rows if not is_blank("".join(row))]
     if not rows:
-        raise UserError(f"{path} holds no sentence")
-    rows, ragged = _equally_wide(path, rows, skip_ragged)
-    (first, second), header = find_pair([row for _, row in rows], source, target, str(path))
+        raise UserError(f"{path} holds no {kind.one}")
+    rows, ragged = _equally_wide(path, rows, kind, skip_ragged)
+    (first, second), header = find_pair(
+        [row for _, row in rows], kind.source, kind.target, str(path), rows[0][0], kind.languages
+    )
     if header and any(map(_in_quotes, rows[0][1])):  # as programs of tables write
         rows = [(number, [_unquoted(cell) for cell in row]) for number, row in rows]
     rows = rows[1:] if header else rows
     if not rows:
-        raise UserError(f"{path} holds no sentence, only a line of names")
+        raise UserError(f"{path} holds no {kind.one}, only a line of names")
     pairs = [(stripped(row[first]), stripped(row[second])) for _, row in rows]
     if not skip_blank:
-        for side, name in enumerate(("source", "target")):
-            empty = (number for (number, _), pair in zip(rows, pairs, strict=True) if not pair[side])
-            check_filled(str(path), empty, f"empty on the {name} side")
+        for side in (0, 1):
+            kind.check_side(
+                path, (number for (number, _), pair in zip(rows, pairs, strict=True) if not pair[side]), side
+            )
     pairs, more = _filled(pairs, str(path))
     return Corpus([], [], {"test": pairs}, len(blank) + more, ragged, columns=(first, second))
 
 
-def _equally_wide(path: Path, rows: list[Row], skip: bool) -> tuple[list[Row], int]:
+def _equally_wide(path: Path, rows: list[Row], kind: Pairs, skip: bool) -> tuple[list[Row], int]:
     """The rows with as many cells as the first, and the number of the others; if these are to be
     skipped, with as many as most. Raises UserError for the others unless they are.
     """
@@ -206,8 +245,9 @@ def _equally_wide(path: Path, rows: list[Row], skip: bool) -> tuple[list[Row], i
     kept = [(number, row) for number, row in rows if len(row) == width]
     if not skip and len(kept) < len(rows):
         number, row = next((number, row) for number, row in rows if len(row) != width)
+        advice = f"; it must be {kind.line}" if width == 2 else ""
         raise UserError(
-            f"{path} line {number} has {counted(len(row), 'column')} separated by tabs, line {line} has {width}"
+            f"{path} line {number} has {counted(len(row), 'column')} separated by tabs, line {line} has {width}{advice}"
         )
     return kept, len(rows) - len(kept)
 

@@ -39,7 +39,9 @@ LENGTH = 20  # sentences of a document, about
 TITLE = re.compile(r"^.*\n[=*~^#-]{3,}$", re.MULTILINE)
 RULE = re.compile(r"^[ +=|*~^-]+$", re.MULTILINE)  # of tables: no words
 PARAGRAPH = re.compile(r"\n\s*\n")
-SENTENCE = re.compile(r"(?<=[.?!:;]) +(?=[A-Z\"“*(])")
+# Where passages to pre-train on are cut; `toolkit.sentences` is stricter. A capital, or a letter of
+# another script, begins one, also behind a colon. What was trained on embedded texts rests on it.
+SENTENCE = re.compile(r"(?<=[.?!:;؟۔।]) +(?=[A-Z\"“*(«¿¡]|[^\W\d_a-z])|(?<=[。！？])(?=[^。！？」』）])")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from toolkit.settings import SCHEDULES, Training, option
 __all__ = ["Settings", "Task", "forecast", "linear", "make_model", "origins"]
 
 ROWS = 512  # windows forecast from at a time
-FLAT = 1e-6  # a deviation below which a window is one constant
+FLAT = 8 * np.finfo(float).eps  # deviation by the largest value, of a window that is one constant but for rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,11 @@ class Settings(Training):
     warmup: int = option(50, "updates of linear warm-up", least=1)
     epochs: int | None = option(20, "stop after so many passes over the data", least=1)
     cell: str = option("gru", "recurrent layer", choices=("rnn", "lstm", "gru"))
-    season: int = option(168, "values after which the series repeats, for the naive seasonal forecast", least=1)
+    season: int = option(
+        168,
+        "values after which the series repeats, for the naive seasonal forecast; by its dates, if it has any",
+        least=1,
+    )
     horizon: int = option(24, "values that are forecast at once", least=1)
     window: int = option(336, "values that a forecast is made from", least=2)
     step: int = option(24, "values that the recurrent layer reads in a step; a divisor of the window", least=1)
@@ -79,7 +83,8 @@ def _windows(values: np.ndarray, places: np.ndarray, settings: Settings) -> tupl
     """
     found = values[places[:, None] + np.arange(-settings.window, 0)]  # (N, W)
     mean, deviation = found.mean(axis=1, keepdims=True), found.std(axis=1, keepdims=True)
-    deviation = np.where(deviation < FLAT, 1.0, deviation)
+    flat = deviation <= FLAT * np.abs(found).max(axis=1, keepdims=True)
+    deviation = np.where(flat, 1.0, deviation)
     shape = (len(places), settings.window // settings.step, settings.step)
     return ((found - mean) / deviation).reshape(shape).astype(np.float32), mean, deviation
 

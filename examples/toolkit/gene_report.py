@@ -90,8 +90,9 @@ def _print_traits(name: str, genes: Sequence[str], right: Right) -> None:
 
 
 def _mutants(ribosome: Ribosome, genes: Sequence[str]) -> dict[str, tuple[Right, Right]]:
-    """For each kind of mutation that is found: which mutants are translated rightly, and of which
-    the network's two proteins say what the mutation does.
+    """For each kind of mutation that is found: which mutants are translated rightly; and of which
+    the network's two proteins, right or wrong, differ as the right ones do, see `effect`: of a
+    frameshift, which makes many changes, nearly any wrong protein does.
     """
     found = {kind: pairs for kind, pairs in mutants(genes).items() if pairs}
     before = dict(zip(genes, ribosome.proteins(genes), strict=True)) if found else {}
@@ -99,19 +100,19 @@ def _mutants(ribosome: Ribosome, genes: Sequence[str]) -> dict[str, tuple[Right,
     for kind, pairs in found.items():
         after = ribosome.proteins([mutated for _, mutated in pairs])
         right = [one == protein(mutated) for one, (_, mutated) in zip(after, pairs, strict=True)]
-        told = [
+        alike = [
             effect(before[gene], one) == effect(protein(gene), protein(mutated))
             for one, (gene, mutated) in zip(after, pairs, strict=True)
         ]
-        results[kind] = right, told
+        results[kind] = right, alike
     return results
 
 
 def _print_mutants(changed: dict[str, tuple[Right, Right]]) -> None:
     if changed:
-        print("mutants, one base away         right protein   effect on the protein told")
-    for kind, (right, told) in changed.items():
-        print(f"  {kind:20}{_share(right):>24}{_share(told):>29}")
+        print("mutants, one base away       protein right   kind of change right, protein right or wrong")
+    for kind, (right, alike) in changed.items():
+        print(f"  {kind:16}{_share(right):>24}{_share(alike):>47}")
 
 
 def _share(right: Right) -> str:

@@ -26,7 +26,7 @@ from toolkit.columns import is_label_name, is_text_name
 from toolkit.console import UserError, counted, note
 from toolkit.reading import lines_of, read_text
 
-__all__ = ["Labelled", "NaiveBayes", "Ngrams", "Pair", "character_ngrams", "read_labelled", "syllables"]
+__all__ = ["Labelled", "NaiveBayes", "Ngrams", "Pair", "alike", "character_ngrams", "read_labelled", "syllables"]
 
 Pair = tuple[str, str]  # a text and its label
 Ngrams = Callable[[str], list[str]]
@@ -158,9 +158,21 @@ def _hash(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
+def alike(text: str) -> str:
+    """What texts that differ in case and blanks alone have in common.
+
+    >>> alike("Not  bad") == alike("not bad")
+    True
+    """
+    return " ".join(text.casefold().split())
+
+
 def _split(pairs: list[Pair]) -> Labelled:
-    """Hold out the texts of the smallest hashes: the same ones wherever they are."""
-    texts = sorted({text for text, _ in pairs}, key=_hash)
+    """Hold out the texts of the smallest hashes: the same ones wherever they are. Those that are
+    `alike` stay together, by the hash of one of them.
+    """
+    one = {alike(text): text for text in sorted({text for text, _ in pairs}, reverse=True)}
+    texts = sorted(one.values(), key=_hash)
     count = int(len(texts) * HELD_OUT)
     if not count:
         raise UserError(
@@ -170,7 +182,8 @@ def _split(pairs: list[Pair]) -> Labelled:
     test, validation = set(texts[:count]), set(texts[count : 2 * count])
     parts: list[list[Pair]] = [[], [], []]
     for text, label in pairs:
-        parts[2 if text in test else 1 if text in validation else 0].append((text, label))
+        part = one[alike(text)]
+        parts[2 if part in test else 1 if part in validation else 0].append((text, label))
     trained = {label for _, label in parts[0]}
     for _, label in parts[1] + parts[2]:
         if label not in trained:

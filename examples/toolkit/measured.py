@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.console import require
+from toolkit.seasons import Season
 from toolkit.series import Series
 
 __all__ = ["MEASURED", "read_measured"]
@@ -37,4 +38,5 @@ def read_measured(name: str) -> Series:
     known = ~np.isnan(values)
     places = np.arange(len(values))
     notes = [] if known.all() else [f"{(~known).sum():,} of {len(values):,} values missing, and filled in on a line"]
-    return Series(np.interp(places, places[known], values[known]), name, notes=tuple(notes))
+    season = Season(MEASURED[name]["season"], "a year")
+    return Series(np.interp(places, places[known], values[known]), name, notes=tuple(notes), season=season)

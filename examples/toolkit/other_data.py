@@ -36,15 +36,18 @@ def load_to_test(program: Program, run: Run, path: str | None = None, **how: Any
     return loaded, True
 
 
-def tell_seen(program: Program, run: Run, others: Any) -> None:
+def tell_seen(program: Program, run: Run, others: Any) -> Any:
     """Say on stderr how many of the other data the run has seen in training, if its own can still
-    be read.
+    be read. Returns these, to which simple methods can be fitted; None if they are gone or have
+    changed.
     """
     tested = program.tested(others)
     try:
-        seen = program.trained(program.load_again(run))
+        own = program.load_again(run)
     except UserError:
-        return
+        return None
+    seen = program.trained(own)
     count = sum(text in seen for text in tested)
     if count:
         note(f"of {counted(len(tested), 'input')} to be tested by, {run.folder} was trained on {count:,}")
+    return own if program.fingerprint(own) == run.about["data"]["fingerprint"] else None

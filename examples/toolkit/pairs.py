@@ -13,7 +13,7 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor.models.checks import evaluating
 from minitensor.models.encoder_decoder import EncoderDecoder
-from toolkit.batches import Batch, Batches, Ids, Source, pad_sources
+from toolkit.batches import SENTENCES, Batch, Batches, Ids, Source, Units, pad_sources
 from toolkit.console import and_more, note
 from toolkit.r_drop import r_drop_loss
 from toolkit.samples import Epoch
@@ -122,7 +122,11 @@ def log_probabilities(
 
 
 def tell_cut_off(
-    outputs: Sequence[Sequence[Ids]], longest: int, where: str, numbers: Sequence[int] | None = None
+    outputs: Sequence[Sequence[Ids]],
+    longest: int,
+    where: str,
+    numbers: Sequence[int] | None = None,
+    units: Units = SENTENCES,
 ) -> None:
     """Say on stderr which outputs of `decode` reach the limit without a STOP; ``where`` and its
     number name a sentence.
@@ -135,6 +139,6 @@ def tell_cut_off(
     if cut:
         shown = ", ".join(map(str, cut[:5])) + and_more(cut, 5)
         note(
-            f"the output for {where} {shown} is cut off at {longest} tokens, the most that the model was trained for"
+            f"the output for {where} {shown} is cut off at {longest} {units.piece}s, the most that the model was trained for"
             " (see train --max-length)"
         )

@@ -29,6 +29,7 @@ from toolkit.console import UserError, and_more
 
 __all__ = ["STDIN", "NotText", "check_filled", "composed", "lines_of", "read_lines", "read_text", "unified"]
 
+ADVICE = "remove the pair, on both sides"
 STDIN = "-"  # the path that means standard input
 
 UNPACKED: dict[
@@ -96,10 +97,10 @@ def lines_of(text: str) -> list[str]:
 
 
 def read_lines(
-    path: str | os.PathLike[str], advice: str = "remove the pair, in both languages", keep_blank: bool = False
+    path: str | os.PathLike[str], advice: str = ADVICE, keep_blank: bool = False, what: str = "sentence"
 ) -> list[str]:
-    """The sentences of a UTF-8 file, packed or not, one a line, without blanks at either end; "-"
-    is standard input.
+    """The sentences, or ``what`` they are, of a UTF-8 file, packed or not, one a line, without
+    blanks at either end; "-" is standard input.
 
     A line of which nothing is seen, see `is_blank`, is blank; with ``keep_blank`` it stays, as "".
     Raises UserError for a file that cannot be read, a wrong encoding, no line at all, or otherwise
@@ -109,13 +110,11 @@ def read_lines(
     if not keep_blank:
         check_filled(_name(path), (number for number, line in enumerate(lines, start=1) if not line), advice=advice)
     if not lines:
-        raise UserError(f"{_name(path)} holds no sentence")
+        raise UserError(f"{_name(path)} holds no {what}")
     return lines
 
 
-def check_filled(
-    name: str, empty: Iterable[int], what: str = "empty", advice: str = "remove the pair, in both languages"
-) -> None:
+def check_filled(name: str, empty: Iterable[int], what: str = "empty", advice: str = ADVICE) -> None:
     """Raise UserError for the line numbers in ``empty``."""
     numbers = list(empty)
     if numbers:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from toolkit.batches import Units
 from toolkit.console import UserError, and_more
 from toolkit.corpus import Pair
 from toolkit.genes import AMINO_ACIDS, BASES, START, codons, protein, read
@@ -57,6 +58,8 @@ LETTERS = Letters(BASES + AMINO_ACIDS)
 @dataclass(frozen=True, kw_only=True)
 class Settings(MadePairSettings):
     """Hyper-parameters; the defaults suit the embedded genes, which are free of noise."""
+
+    units = Units("gene", "letter", shorter="give a shorter piece")
 
     d_model: int = option(32, "features of each letter; recurrent: of an embedding", least=1)
     hidden: int = option(96, "recurrent: features of the states", least=1)

@@ -1,7 +1,7 @@
-"""ROUGE-L: how much of a reference a summary has, and of the summary the reference, in words of the
-same order.
+"""ROUGE: how much of a reference a summary has, and of the summary the reference: in words of the
+same order (ROUGE-L), in single words (ROUGE-1) and in pairs of neighbours (ROUGE-2).
 
-C.-Y. Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004, section 3, of one
+C.-Y. Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004, sections 2 and 3, of one
 reference and as one sequence of words; precision and recall count alike. Words are stretches of
 letters and digits in small letters, without stemming, and of scripts without blanks between words
 each character. Of English that is what the package ``rouge-score`` has, which knows a to z alone.
@@ -10,12 +10,13 @@ each character. Of English that is what the package ``rouge-score`` has, which k
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from toolkit.bleu import UNSPACED
 from toolkit.reading import composed
 
-__all__ = ["common_subsequence", "rouge_l", "rouge_words"]
+__all__ = ["common_subsequence", "first_words", "rouge_l", "rouge_n", "rouge_of_beginnings", "rouge_words"]
 
 WORD = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})[^\W_])+")
 
@@ -31,20 +32,43 @@ def rouge_words(text: str) -> list[str]:
     return WORD.findall(composed(text).lower())
 
 
+def first_words(text: str, count: int) -> str:
+    """A text up to the end of its word number ``count``; all of it if it has fewer.
+
+    >>> first_words("The dog's toys.", 3)
+    "The dog's"
+    """
+    text = composed(text)
+    ends = [match.end() for match in WORD.finditer(text)]
+    return text[: ends[count - 1]] if len(ends) >= count else text
+
+
+def _common(one: Sequence[str], other: Sequence[str]) -> list[int]:
+    """What `common_subsequence` gives for each beginning of ``one``, of one item and more."""
+    row = [0] * (len(other) + 1)  # what is common to the items so far and each beginning of ``other``
+    found = []
+    for item in one:
+        diagonal = 0
+        for place, theirs in enumerate(other, start=1):
+            above = row[place]
+            row[place] = diagonal + 1 if item == theirs else max(above, row[place - 1])
+            diagonal = above
+        found.append(row[-1])
+    return found
+
+
 def common_subsequence(one: Sequence[str], other: Sequence[str]) -> int:
     """The length of the longest common subsequence: items of both, in the same order, with gaps.
 
     >>> common_subsequence("police killed the gunman".split(), "the gunman killed police".split())
     2
     """
-    row = [0] * (len(other) + 1)  # what is common to the items so far and each beginning of ``other``
-    for item in one:
-        diagonal = 0
-        for place, found in enumerate(other, start=1):
-            above = row[place]
-            row[place] = diagonal + 1 if item == found else max(above, row[place - 1])
-            diagonal = above
-    return row[-1]
+    return _common(one, other)[-1] if one else 0
+
+
+def _f1(common: int, one: int, other: int) -> float:
+    """``2 common / (one + other)``; 0 if nothing is common."""
+    return 2 * common / (one + other) if common else 0.0
 
 
 def rouge_l(found: str, reference: str) -> float:
@@ -55,5 +79,29 @@ def rouge_l(found: str, reference: str) -> float:
     0.75
     """
     one, other = rouge_words(found), rouge_words(reference)
-    common = common_subsequence(one, other)
-    return 2 * common / (len(one) + len(other)) if common else 0.0
+    return _f1(common_subsequence(one, other), len(one), len(other))
+
+
+def rouge_of_beginnings(text: str, reference: str, most: int) -> list[float]:
+    """`rouge_l` of the first word of a text, of its first two, and so on up to ``most``: as many;
+    what has fewer words stays as it is.
+
+    >>> rouge_of_beginnings("Stop it.", "it", 3)
+    [0.0, 0.6666666666666666, 0.6666666666666666]
+    """
+    one, other = rouge_words(text)[:most], rouge_words(reference)
+    found = [_f1(common, count, len(other)) for count, common in enumerate(_common(one, other), start=1)]
+    return found + (found or [0.0])[-1:] * (most - len(found))
+
+
+def rouge_n(found: str, reference: str, n: int) -> float:
+    """F1 of the n-grams of words that both have, each as often as in the poorer of them, from 0 to
+    1; 0 if either has none.
+
+    >>> rouge_n("police kill the gunman", "the gunman kill police", 1)
+    1.0
+    >>> rouge_n("police kill the gunman", "the gunman kill police", 2)
+    0.3333333333333333
+    """
+    one, other = (Counter(zip(*(words[i:] for i in range(n)))) for words in map(rouge_words, (found, reference)))
+    return _f1((one & other).total(), one.total(), other.total())

@@ -6,13 +6,14 @@ Letters: N origins, from each of which a forecast is made, H values of the horiz
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from toolkit.console import UserError
 from toolkit.dates import dates_of, in_order, times_of
 from toolkit.samples import random_words
+from toolkit.seasons import Season, season_of
 from toolkit.tables import Table, read_table
 
 __all__ = ["Series", "make_series", "persistence", "read_series", "seasonal_naive", "targets_at"]
@@ -21,6 +22,7 @@ HOURS = 24 * 7 * 40  # forty weeks
 DAY, WEEK = 24, 24 * 7
 NOISE = 0.5  # standard deviation of the noise of the made series
 VALIDATION, TEST = 0.1, 0.2  # shares at the end of a series
+LARGEST, SMALLEST = 1e140, 1e-140  # whose squares can be added up, and are not 0
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class Series:
     """Values at equal steps of time; ``signal``, if known, is the part of them that can be
     predicted.
 
-    ``notes`` say what is odd about the dates of a file, and ``unique`` whether it has but one
-    column of this name.
+    ``notes`` say what is odd about the dates of a file, ``unique`` whether it has but one column of
+    this name, and ``season`` what its dates tell of that.
     """
 
     values: np.ndarray  # (T,) float64
@@ -37,6 +39,7 @@ class Series:
     signal: np.ndarray | None = None  # (T,)
     notes: tuple[str, ...] = ()
     unique: bool = True
+    season: Season | None = None
 
     @property
     def cuts(self) -> tuple[int, int]:
@@ -57,7 +60,7 @@ def make_series(seed: int = 0) -> Series:
     unit = (random_words(seed, 0, 2 * HOURS) >> np.uint64(11)).reshape(2, -1) * 2.0**-53  # (2, T), uniform on [0, 1)
     noise = np.sqrt(-2 * np.log1p(-unit[0])) * np.cos(2 * np.pi * unit[1])  # Box and Muller 1958
     signal = 10 + t / 2000 + periodic
-    return Series(signal + NOISE * noise, "value", signal)
+    return Series(signal + NOISE * noise, "value", signal, season=Season(WEEK, "a week"))
 
 
 def read_series(path: str, column: str | None) -> Series:
@@ -70,13 +73,32 @@ def read_series(path: str, column: str | None) -> Series:
     place = table.place(column)
     _check_dates(table, place, column)
     values = np.array(table.numbers(place))
-    notes: list[str] = []
-    times = times_of(table.names, table.rows, place)
-    if times:
-        order, notes = in_order(*times, table.lines)
-        values = values[order]
     name = table.names[place]
-    return Series(values, name, notes=tuple(notes), unique=table.names.count(name) == 1)
+    _check_scale(values, name, table)
+    notes: list[str] = []
+    found = times_of(table.names, table.rows, place)
+    times: list[float] = []
+    if found:
+        order, notes = in_order(*found, table.lines)
+        values = values[order]
+        times = [time for row in order if found[1] and (time := found[0][row]) is not None]
+    made = Series(values, name, notes=tuple(notes), unique=table.names.count(name) == 1)
+    season = season_of(times, values[: made.cuts[0]]) if len(times) == len(values) else None
+    return replace(made, season=season)
+
+
+def _check_scale(values: np.ndarray, name: str, table: Table) -> None:
+    """Raise UserError for values whose squares are more than a number can be, or nothing."""
+    row = int(np.abs(values).argmax())
+    if abs(values[row]) > LARGEST:
+        where = f"{table.path} line {table.lines[row]}, column {name}"
+        raise UserError(f"{where}: {values[row]:g} is too large to be squared; give the column in larger units")
+    spread = float(np.abs(values - values[0]).max())
+    if 0 < spread < SMALLEST:
+        raise UserError(
+            f"{table.path}, column {name}: the values differ by {spread:g} at most, too little to be squared; give the column"
+            " in smaller units"
+        )
 
 
 def _check_dates(table: Table, place: int, column: str | None) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from pathlib import Path
 
 from toolkit.blank import is_blank, stripped
 from toolkit.console import UserError, counted
@@ -50,7 +51,7 @@ def read_stories(path: str, whole: bool = False) -> Stories:
             lines = []
     if not stories:
         raise UserError(f"{path} holds no story")
-    return Stories([], [], {"test": stories}) if whole else _split(path, stories)
+    return Stories([], [], {f"stories of {Path(path).name}": stories}) if whole else _split(path, stories)
 
 
 def written(stories: list[Story]) -> str:

@@ -66,8 +66,8 @@ def table(title: str, rows: dict[str | int, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def draw_relations(rows: dict[str | int, dict[str, float]], path: Path) -> None:
-    """Draw the shares of right answers by relation as a PNG."""
+def draw_relations(rows: dict[str | int, dict[str, float]], stories: str, path: Path) -> None:
+    """Draw the shares of right answers by relation as a PNG; ``stories`` they are to, in words."""
     who = [name for name in next(iter(rows.values())) if name != "questions"]
     figure = empty_figure(7, 0.9 + 0.42 * len(rows))
     axes = figure.subplots()
@@ -78,7 +78,7 @@ def draw_relations(rows: dict[str | int, dict[str, float]], path: Path) -> None:
         colour = VALIDATION if name == "network" else "#b0b0b0"
         axes.plot(shares, places, marks[name], color=colour, label=name, markersize=8 if name == "network" else 5)
     axes.set_yticks(places, [literal(str(group)) for group in rows])
-    axes.set(xlabel="right answers to unseen stories, %", xlim=(-2, 102))
+    axes.set(xlabel=literal(f"right answers to {stories}, %"), xlim=(-2, 102))
     axes.grid(color="#e6e6e6")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,22 +1,23 @@
-"""What is told of a run on summaries: a table of scores beside those of simple methods, what makes
-made minutes hard, some summaries; and pictures.
+"""What is told of a run on summaries: tables of scores beside those of simple methods, and whether
+they are better by more than chance; what makes made minutes hard, some summaries; and pictures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from toolkit.chance import mean_interval
 from toolkit.console import counted
 from toolkit.corpus import Corpus, Pair
 from toolkit.plans import traits
 from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, attention_heatmap, empty_figure, save_figure
-from toolkit.rouge import rouge_l
+from toolkit.rouge import rouge_l, rouge_n
 from toolkit.runs import Run
-from toolkit.summarizing import LEAD, baselines, best_sentence
+from toolkit.summarizing import LEAD, RULE, baselines, best_sentence
 from toolkit.translator import Translator
 
 __all__ = ["ATTENTION", "PICTURE", "draw_attention", "report"]
@@ -25,21 +26,30 @@ PICTURE, ATTENTION = "summaries.png", "attention.png"
 NETWORK, BEST = "network", "best sentence, if known"
 SHOWN = 3  # summaries of each test set that are printed
 GROUPS = 5  # of equally many texts by their length, in the picture
+FEWEST = 6  # texts that differ: so many coins fall alike in less than 5 of 100 cases
 LEGIBLE = 60  # words of a text that a picture of attention has room for
-
 WIDEST = 20  # letters of a word in that picture: what little training writes may have no blanks
 
-# The ROUGE-L and the exactness of each summary, by method, and the pairs of a test set.
-Scores = dict[str, tuple[np.ndarray, np.ndarray]]
+ROUGE = ROUGE_1, ROUGE_2, ROUGE_L = "ROUGE-1", "ROUGE-2", "ROUGE-L"
+EXACT = "exact"
+MEASURES: dict[str, Callable[[str, str], float]] = {
+    ROUGE_1: lambda made, wanted: rouge_n(made, wanted, 1),
+    ROUGE_2: lambda made, wanted: rouge_n(made, wanted, 2),
+    ROUGE_L: rouge_l,
+    EXACT: lambda made, wanted: float(made == wanted),
+}
+
+# What each measure says of each summary, by method.
+Scores = dict[str, dict[str, np.ndarray]]
 
 
-def report(run: Run, translator: Translator, loaded: Corpus, made: bool, own: bool = True, beam: int = 1) -> str:
+def report(run: Run, translator: Translator, loaded: Corpus, trained: Corpus | None, made: bool, beam: int = 1) -> str:
     """Print the tables, and draw the pictures into the run; returns the text that is looked at.
 
-    made: the minutes, of which the rule is known; own: the data are the run's own, whose training
-    pairs give a baseline.
+    trained: the run's own data, whose pairs to train on and to validate by give baselines, if they
+    are known. made: the minutes, of which the rule is known.
     """
-    simple = baselines(loaded.train if own else [], made)
+    simple = baselines(trained.train, trained.validation, made) if trained else baselines([], [], made)
     tests: dict[str, list[Pair]] = {}
     scores: dict[str, Scores] = {}
     for name, pairs in loaded.tests.items():
@@ -48,14 +58,16 @@ def report(run: Run, translator: Translator, loaded: Corpus, made: bool, own: bo
         written = translator.translate(texts, beam, where=f"{name} text")
         found = {NETWORK: written, **{method: [make(text) for text in texts] for method, make in simple.items()}}
         scores[name] = {method: _score(summaries, tests[name]) for method, summaries in found.items()}
-        best = np.array([best_sentence(*pair) for pair in tests[name]])
-        scores[name][BEST] = best, np.zeros(len(best))
+        scores[name][BEST] = {ROUGE_L: np.array([best_sentence(*pair) for pair in tests[name]])}
         print(f"{name}: {counted(len(tests[name]), 'text')}{remark}")
         _print_some(tests[name], written)
-    _print_table(scores)
+    for name, found_scores in scores.items():
+        _print_table(name, found_scores)
+    for name, found_scores in scores.items():
+        _print_verdicts(name, found_scores)
     if made:
         for name in tests:
-            _print_traits(name, tests[name], scores[name][NETWORK][1])
+            _print_traits(name, tests[name], scores[name][NETWORK][EXACT])
     _draw(tests, scores, made, run.picture(PICTURE))
     looked_at = _telling([text for pairs in tests.values() for text, _ in pairs], made)
     looked = draw_attention(translator, looked_at, run.picture(ATTENTION))
@@ -63,9 +75,9 @@ def report(run: Run, translator: Translator, loaded: Corpus, made: bool, own: bo
     return looked_at
 
 
-def _score(summaries: Sequence[str], pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
-    rouge = [rouge_l(made, wanted) for made, (_, wanted) in zip(summaries, pairs, strict=True)]
-    return np.array(rouge), np.array([made == wanted for made, (_, wanted) in zip(summaries, pairs, strict=True)])
+def _score(summaries: Sequence[str], pairs: Sequence[Pair]) -> dict[str, np.ndarray]:
+    wanted = [summary for _, summary in pairs]
+    return {name: np.array(list(map(measure, summaries, wanted))) for name, measure in MEASURES.items()}
 
 
 def _telling(texts: Sequence[str], made: bool) -> str:
@@ -77,16 +89,29 @@ def _telling(texts: Sequence[str], made: bool) -> str:
 # --- tables ---------------------------------------------------------------------------------------
 
 
-def _print_table(scores: dict[str, Scores]) -> None:
-    """The mean ROUGE-L and the share of exact summaries of each method on each test set."""
-    width = max(19, *map(len, scores)) + 2
-    print("mean ROUGE-L (exact, %)" + " " * 3 + "".join(f"{name:>{width}}" for name in scores))
-    for method in next(iter(scores.values())):
-        cells = ""
-        for found in scores.values():
-            rouge, exact = (100 * values.mean() for values in found[method])
-            cells += f"{f'{rouge:.1f}' + ('' if method == BEST else f' ({exact:.1f})'):>{width}}"
-        print(f"  {method:24}{cells}")
+def _print_table(name: str, scores: Scores) -> None:
+    """The mean of each measure by each method on a test set, in per cent."""
+    width = max(28, len(name) + 8)
+    print(f"{name + ', mean in %':{width + 2}}" + "".join(f"{measure:>9}" for measure in MEASURES))
+    for method, found in scores.items():
+        cells = (f"{100 * found[measure].mean():9.1f}" if measure in found else " " * 9 for measure in MEASURES)
+        print(f"  {method:{width}}{''.join(cells)}".rstrip())
+
+
+def _print_verdicts(name: str, scores: Scores) -> None:
+    """Whether the network is better than the best of the simple methods, by each kind of ROUGE, and
+    by more than chance.
+    """
+    simple = {method: found for method, found in scores.items() if method not in (NETWORK, RULE, BEST)}
+    print(f"{name}: the network against the best simple method (where 95 % of other such test sets would be)")
+    for measure in ROUGE:
+        best = max(simple, key=lambda method: simple[method][measure].mean())
+        differences = 100 * (scores[NETWORK][measure] - simple[best][measure])
+        low, high = mean_interval(differences)
+        told = "more than chance" if low > 0 or high < 0 else "no more than chance"
+        told = "too few texts to tell" if np.count_nonzero(differences) < FEWEST else told
+        side = f"{abs(differences.mean()):.1f} {'above' if differences.mean() >= 0 else 'below'} {best}"
+        print(f"  {measure:9}{side:38} ({low:+.1f} to {high:+.1f}): {told}")
 
 
 def _print_traits(name: str, pairs: Sequence[Pair], exact: np.ndarray) -> None:
@@ -125,8 +150,7 @@ def _draw(tests: dict[str, list[Pair]], scores: dict[str, Scores], made: bool, p
     """
     figure = empty_figure(9, 3.3)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    what = 1 if made else 0
-    label = ("mean ROUGE-L, %", "exact summaries, %")[what]
+    what, label = (EXACT, "exact summaries, %") if made else (ROUGE_L, "mean ROUGE-L, %")
     for (name, pairs), colour in zip(tests.items(), _colours(len(tests)), strict=True):
         lengths = np.array([len(text.split()) for text, _ in pairs])
         groups = [group for group in np.array_split(lengths.argsort(kind="stable"), GROUPS) if group.size]
@@ -140,7 +164,9 @@ def _draw(tests: dict[str, list[Pair]], scores: dict[str, Scores], made: bool, p
     left.grid(axis="y", color="#e6e6e6")
     left.legend(frameon=False, fontsize=8)
     first = next(iter(scores))
-    bars = right.barh(list(scores[first]), [100 * rouge.mean() for rouge, _ in scores[first].values()], color=TRAIN)
+    bars = right.barh(
+        list(scores[first]), [100 * found[ROUGE_L].mean() for found in scores[first].values()], color=TRAIN
+    )
     right.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
     right.invert_yaxis()
     right.margins(x=0.18)

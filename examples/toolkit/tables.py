@@ -64,6 +64,8 @@ class Table:
 
     def _likely_reason(self, row: int, place: int) -> str:
         cell = stripped(self.rows[row][place])
+        if len(self.names) > 1 and all(map(is_blank, self.rows[row])):
+            return "; the line is blank: remove it, or fill it in if it stands for a step of time"
         if cell.lower() in UNKNOWN:
             return "; fill in what is missing"
         if row == 0 and len(self.rows) > 1 and is_number(self.rows[1][place]):

@@ -11,7 +11,7 @@ import minitensor as mt
 from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from minitensor.models.transformer import Transformer, TransformerConfig
 from toolkit import english_french
-from toolkit.batches import Batches, drop_long, short_enough
+from toolkit.batches import SENTENCES, Batches, drop_long, short_enough
 from toolkit.bpe_dropout import redrawn
 from toolkit.console import UserError
 from toolkit.corpus import Corpus, Pair, load_parallel
@@ -39,6 +39,8 @@ class PairSettings(Training):
     """Hyper-parameters of a model that writes one sequence while it looks at another; the defaults
     suit some 30 000 sentence pairs, such as Multi30k (Wu et al. 2021, arXiv:2105.14462).
     """
+
+    units = SENTENCES  # what the program reads, in its errors
 
     arch: str = option("transformer", "architecture", choices=("rnn", "lstm", "gru", "transformer"))
     d_model: int = option(128, "features of each position; recurrent: of an embedding", least=1)
@@ -192,7 +194,7 @@ class Task(PairTask):
         for tag, part in corpora.items():
             for name, pairs in (part.tests or {"validation": part.validation}).items():  # what the report translates
                 ids = encode_tagged(tokenizer, [source for source, _ in pairs], tag)
-                short_enough(pairs, ids, settings.max_length, name)
+                short_enough(pairs, ids, settings.max_length, name, settings.units)
         self.batches, dropped = self._batch({tag: part.train for tag, part in corpora.items()}, training=True)
         self.validation, more = self._batch({tag: part.validation for tag, part in corpora.items()})
         counts = zip(*((part.blank, part.ragged, part.bad) for part in corpora.values()), strict=True)
@@ -206,7 +208,7 @@ class Task(PairTask):
         for tag, pairs in parts.items():
             sources += encode_tagged(self.tokenizer, [source for source, _ in pairs], tag)
             targets += self.tokenizer.encode_batch([target for _, target in pairs])
-        source_ids, target_ids, dropped = drop_long(sources, targets, self.longest)
+        source_ids, target_ids, dropped = drop_long(sources, targets, self.longest, s.units)
         how: dict[str, Any] = {}
         if training and s.r_drop:
             how["copies"] = 2

@@ -63,7 +63,7 @@ class Translator:
         if nothing is left.
         """
         ids = encode_tagged(self.tokenizer, [self.form.source(source) for source, _ in pairs], self.tag)
-        return short_enough(pairs, ids, self.settings.max_length, name)
+        return short_enough(pairs, ids, self.settings.max_length, name, self.settings.units)
 
     def encode(self, sentences: Sequence[str], where: str, numbers: Sequence[int] | None = None) -> list[list[int]]:
         """Ids of the sentences to translate. Raises UserError for a blank one, or one too long for
@@ -81,9 +81,9 @@ class Translator:
     ) -> list[list[int]]:
         for number, sentence in zip(numbers or range(1, len(sentences) + 1), sentences):
             if is_blank(sentence):
-                raise UserError(f"{where} {number} is empty; there is nothing to translate")
+                raise UserError(f"{where} {number} is empty; there is nothing to {self.settings.units.verb}")
         ids = encode_tagged(self.tokenizer, [form(sentence) for sentence in sentences], tag)
-        check_lengths(ids, self.settings.max_length, where, numbers)
+        check_lengths(ids, self.settings.max_length, where, numbers, self.settings.units)
         return ids
 
     def translate(
@@ -112,7 +112,7 @@ class Translator:
         penalty = 0.6 if length_penalty is None else length_penalty
         found = decode(self.model, ids, self.device, longest, beam, n_best, rows, length_penalty=penalty)
         if not whole:
-            tell_cut_off(found, longest, where, numbers)
+            tell_cut_off(found, longest, where, numbers, self.settings.units)
         places = [n_best * (n - 1) + k for n, hypotheses in zip(numbers, found) for k in range(len(hypotheses))]
         written = [tokens for hypotheses in found for tokens in hypotheses]
         made = [
@@ -150,7 +150,8 @@ class Translator:
         et al. 2019, arXiv:1906.04341, section 4.1), so that rows still sum to 1; with ``subwords``
         they stay apart. There is no layer if the model has no attention.
         """
-        ids = self.encode([sentence], "sentence")
+        units = self.settings.units
+        ids = self.encode([sentence], units.one)
         source = mt.asarray(pad_sources(ids)[0], device=self.device)
         longest = self.settings.max_length
         found = self.model.generate(source, longest)[0]
@@ -159,7 +160,7 @@ class Translator:
         maps = self.model.attention_maps(source, target)
         cross = {name: mt.asarray(maps[name]).to("cpu").numpy()[0] for name in maps if name.endswith("cross")}
         if cross:
-            tell_cut_off([[found]], longest, "sentence")
+            tell_cut_off([[found]], longest, units.one, units=units)
         if subwords:
             return cross, self.tokenizer.labels(source_ids), self.tokenizer.labels(target_ids)
         source_words, columns = self.tokenizer.words(source_ids)
@@ -171,7 +172,7 @@ class Translator:
 
     def explain(self, sentence: str, beam: int = 1, length_penalty: float | None = None) -> Explanation:
         """What the model computes while it translates: see `minitensor.models.explain`."""
-        ids = [*self.encode([sentence], "sentence")[0], STOP][: self.settings.max_length]
+        ids = [*self.encode([sentence], self.settings.units.one)[0], STOP][: self.settings.max_length]
         how: dict[str, Any] = dict(beam=beam, length_penalty=length_penalty, max_new_tokens=self.settings.max_length)
         return explain(self.model, ids, tokens=self.tokenizer.labels, **how)
 

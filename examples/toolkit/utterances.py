@@ -1,4 +1,5 @@
-"""What is said, and by whom: utterances that are made, or recordings of a person's own.
+"""What is said, and by whom: utterances, and how they are made. (For recordings see
+`toolkit.recordings`.)
 
 The made ones are numbers, digits and commands; in training words in any order, too. A voice has a
 pitch and a length of the vocal tract; the plane of the two is cut into regions, and a region is in
@@ -9,24 +10,28 @@ not said in training. Some pairs of neighbouring words are kept from training wh
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from toolkit.blank import is_blank
-from toolkit.console import UserError, counted
 from toolkit.english_french import Dice
 from toolkit.loading import digest
 from toolkit.mel import log_mel
 from toolkit.phonemes import PRONUNCIATIONS
-from toolkit.reading import lines_of, read_text
 from toolkit.speaking import RATE, Voice, say
-from toolkit.wav import read_wav
 
-__all__ = ["Spoken", "Utterance", "features", "is_held_out", "number_words", "read_spoken", "synthesised"]
+__all__ = [
+    "TEST",
+    "TRAIN",
+    "VALIDATION",
+    "Spoken",
+    "Utterance",
+    "features",
+    "is_held_out",
+    "number_words",
+    "synthesised",
+]
 
 ONES = list(PRONUNCIATIONS)[:20]  # zero to nineteen
 TENS = list(PRONUNCIATIONS)[20:28]  # twenty to ninety
@@ -40,7 +45,6 @@ EACH = {TRAIN: 20, VALIDATION: 10, TEST: 10}  # utterances of a voice; of each k
 NOISES = (30.0, 20.0, 15.0, 10.0)  # decibels of speech above noise
 REGIONS = 8  # steps of pitch, and of the tract, of women and of men
 PAIRS = 8  # of so many pairs of words one is held out
-SHARE = 0.15  # of a person's recordings to validate by, and as many to test
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,15 @@ class Utterance:
     voice: Voice | None = None
     seed: int = 0
     path: str = ""
-    content: str = ""  # a fingerprint of the recording
+    content: str = ""  # a fingerprint of the file of the recording
     sound: np.ndarray | None = field(default=None, repr=False, compare=False)  # (T,), of a recording
+
+    @property
+    def heard(self) -> str:
+        """What makes its sound itself: copies of a recording have it in common, whatever their
+        names.
+        """
+        return f"{self.words}\t{self.speaker} {self.seed}" if self.sound is None else digest([self.sound.tobytes()])
 
 
 @dataclass(frozen=True)
@@ -172,55 +183,3 @@ def _voice(dice: Dice, part: str, number: int) -> Voice:
 
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-
-
-# --- recordings -----------------------------------------------------------------------------------
-
-
-def read_spoken(path: str, whole: bool = False) -> Spoken:
-    """Recordings by a file of lines ``path.wav<TAB>words``, or ``path.wav<TAB>words<TAB>speaker``.
-
-    Paths are relative to the folder of the file. If every line names its speaker, a speaker is in
-    one part only, otherwise each recording stands for itself. whole: all are there to be tested by.
-    Raises UserError for a bad line, what `read_wav` refuses, and too few speakers to hold some out.
-    """
-    rows = [(n, line.split("\t")) for n, line in enumerate(lines_of(read_text(path)), start=1) if not is_blank(line)]
-    if not rows:
-        raise UserError(f"{path} holds no line")
-    folder = os.path.dirname(os.path.abspath(path))
-    width, found = len(rows[0][1]), []
-    for number, row in rows:
-        if len(row) != width or width not in (2, 3) or any(map(is_blank, row)):
-            raise UserError(
-                f"{path} line {number} must be the path of a WAV file, a tab and its words (and in all lines or none"
-                " another tab and the name of the speaker)"
-            )
-        name, words = row[0].strip(), " ".join(row[1].casefold().split())
-        try:
-            sound = read_wav(os.path.join(folder, name), RATE)
-        except UserError as error:
-            raise UserError(f"{path} line {number}: {error}") from None
-        content = digest([Path(folder, name).read_bytes()])
-        speaker = row[2].strip() if width == 3 else name
-        found.append(Utterance(words, speaker, path=name, content=content, sound=sound))
-    if whole:
-        return Spoken([], [], {"all": found})
-    return _split(path, found)
-
-
-def _split(path: str, utterances: list[Utterance]) -> Spoken:
-    """Hold out the speakers of the smallest hashes: the same ones wherever they are."""
-    speakers = sorted({utterance.speaker for utterance in utterances}, key=_hash)
-    count = int(len(speakers) * SHARE)
-    if not count:
-        what = "recording" if utterances[0].speaker == utterances[0].path else "speaker"
-        raise UserError(
-            f"{path} has {counted(len(speakers), what)}, too few to hold some out; {int(1 / SHARE) + 1} are needed"
-        )
-    part = {
-        speaker: TEST if i < count else VALIDATION if i < 2 * count else TRAIN for i, speaker in enumerate(speakers)
-    }
-    parts: dict[str, list[Utterance]] = {TRAIN: [], VALIDATION: [], TEST: []}
-    for utterance in utterances:
-        parts[part[utterance.speaker]].append(utterance)
-    return Spoken(parts[TRAIN], parts[VALIDATION], {TEST: parts[TEST]})

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolkit.bleu import UNSPACED
 from toolkit.console import UserError
 from toolkit.files import read_json, write_text
 from toolkit.labelled import Ngrams
@@ -21,28 +22,37 @@ __all__ = ["WordList", "Words", "WrittenWords", "prefixes", "word_ngrams", "word
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# Letters and digits with what joins them, as in "don't" and "well-made", or one sign.
-WORD = re.compile(r"\w+(?:['’\-]\w+)*|[^\w\s]")
+# Letters and digits with what joins them, as in "don't" and "well-made", or one sign; of scripts
+# without blanks between words, whose words it takes a dictionary to find, each character.
+LETTERS = rf"(?:(?!{UNSPACED.pattern})\w)+"
+WORD = re.compile(rf"{UNSPACED.pattern}|{LETTERS}(?:['’\-]{LETTERS})*|[^\w\s]")
+STOPS = ".,:;!? \u3002\uff0c\u3001\uff1a\uff1b\uff01\uff1f"  # what may end a clause; the latter of Chinese and Japanese
 
 
 def words_of(text: str) -> list[str]:
-    """The words and signs of a text, in small letters.
+    """The words and signs of a text, in small letters; of scripts without blanks between words the
+    characters.
 
     >>> words_of("It wasn't dull: 90 minutes!")
     ['it', "wasn't", 'dull', ':', '90', 'minutes', '!']
+    >>> words_of("90分、良い")
+    ['90', '分', '、', '良', 'い']
     """
     return WORD.findall(composed(text).lower())
 
 
 def prefixes(text: str) -> list[tuple[str, str]]:
     """Each word or sign of a text as it is written, and the text up to there, ended by a full stop
-    if it goes on.
+    if it goes on, which is that of Chinese and Japanese in a text that has it.
 
     >>> prefixes("Dull, no?")
     [('Dull', 'Dull.'), (',', 'Dull.'), ('no', 'Dull, no.'), ('?', 'Dull, no?')]
+    >>> prefixes("良い。")
+    [('良', '良。'), ('い', '良い。'), ('。', '良い。')]
     """
     matches = list(WORD.finditer(text))
-    found = [(match[0], text[: match.end()].rstrip(" .,;:!?") + ".") for match in matches[:-1]]
+    stop = "\u3002" if "\u3002" in text else "."
+    found = [(match[0], text[: match.end()].rstrip(STOPS) + stop) for match in matches[:-1]]
     return found + [(match[0], text) for match in matches[-1:]]
 
 

@@ -257,6 +257,7 @@ def nothing_compared(problem, report, cotangents, what="derivative"):
         why = "the inputs have no elements"
     else:
         why = (
-            "the gradients are smaller than the rounding errors of the outputs: scale the function, or move the inputs"
+            "the gradients, or what is wrong of them, are smaller than the rounding errors of the outputs, or than those of"
+            " numbers of about 1 within a rule (4e-15): scale the function, or move the inputs"
         )
     return f"{problem.name}: no {what} was compared: {why}"

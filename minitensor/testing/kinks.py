@@ -28,10 +28,10 @@ from minitensor.testing.verdicts import Verdict
 
 __all__ = ["Kink", "at_kink", "check_together", "chosen"]
 
-LOOKED_AT = 16  # elements at kinks of an input that are looked at output by output
+LOOKED_AT = 64  # elements at kinks of an input that are looked at output by output
 BESIDE = (1e-9, 1e-12)  # a kink in place shows at these too, one beside does not
 NEAR = (1e-5, 1e-7, 1e-9)  # how far the points near by are, as a part of the elements or of 1
-POINTS = 12  # of each distance
+POINTS, MOST_POINTS = 12, 64  # of each distance, at the least and at the most
 ALONE = 6  # outputs whose own gradient is taken; the rest are held to the sum of their intervals
 
 
@@ -213,13 +213,17 @@ def near_by(lines, place):
 
     There an output has no derivative, though it may not move with the element alone: of three equal
     numbers that are sorted, each alone becomes the first or the last. The slopes near by span
-    Clarke's generalized gradient (Clarke 1983, section 2.5), of which a rule may give any.
+    Clarke's generalized gradient (Clarke 1983, section 2.5), of which a rule may give any. Among
+    elements of its size, with which it may be tied, it takes each rank at one of the points.
     """
     rng = np.random.default_rng(0)
+    sizes = np.abs(lines.value)
+    tied = np.flatnonzero((sizes == sizes[place]) & (np.arange(sizes.size) != place))
+    points = min(max(POINTS, len(tied) + 1), MOST_POINTS)
     with np.errstate(all="ignore"):
         seen = []
         for size in NEAR:
-            found = [_slopes_beside(lines, place, size, rng) for _ in range(POINTS)]
+            found = [_slopes_beside(lines, place, size, rng, tied, number) for number in range(points)]
             seen.append([np.stack(each) for each in zip(*found)])  # outputs: (points, both sides, ...)
         mask = []
         for each in zip(*seen):
@@ -233,21 +237,37 @@ def near_by(lines, place):
     return low, high, mask
 
 
-def _slopes_beside(lines, place, size, rng):
+def _slopes_beside(lines, place, size, rng, tied, number):
     """The slopes ahead and behind of each output along one element, all elements moved at random by
-    up to ``size`` of them.
+    up to ``size`` of them, the one to between two of those that it is ``tied`` with: which two says
+    the ``number``.
     """
     values, step = list(lines.problem.values), 0.01 * size
     for k in lines.problem.wanted:
         far = np.where(values[k] == 0, 1.0, np.abs(values[k]))
-        values[k] = freeze(np.asarray(values[k] + size * far * rng.uniform(-1.0, 1.0, values[k].shape)))
+        moves = rng.uniform(-1.0, 1.0, values[k].shape)
+        if k == lines.i and len(tied):
+            moves.reshape(-1)[tied] = rng.permutation(len(tied)) + 1.0
+            rank = number if len(tied) < MOST_POINTS else rng.integers(len(tied) + 1)
+            moves.reshape(-1)[place] = rank % (len(tied) + 1) + 0.5
+            moves.reshape(-1)[[*tied, place]] *= 2 / (len(tied) + 1)  # from 0 to 2
+            moves.reshape(-1)[[*tied, place]] -= 1
+        values[k] = freeze(np.asarray(values[k] + size * far * moves))
     ends = []
     for t in (step, 0.0, -step):
-        moved = np.array(values[lines.i])
-        moved.reshape(-1)[place] += t * lines.reach[place]
-        outputs = lines.problem.evaluate_beside([*values[: lines.i], freeze(moved), *values[lines.i + 1 :]])
+        moved = _moved(values[lines.i], place, t * lines.reach[place])
+        outputs = lines.problem.evaluate_beside([*values[: lines.i], moved, *values[lines.i + 1 :]])
         ends.append([np.asarray(o, np.float64) for o, c in zip(outputs, lines.cotangents) if c is not None])
     return [np.stack([(a - o) / step, (o - b) / step]) for a, o, b in zip(*ends)]
+
+
+def _moved(value, place, step):
+    """``value``, in whatever order it lies in memory, with one element moved, by its place in the
+    flat array.
+    """
+    moved = np.array(value, dtype=np.float64, order="C")
+    moved.reshape(-1)[place] += step
+    return freeze(moved)
 
 
 def _places(masks):
@@ -296,9 +316,7 @@ def check_together(problem, kinks, cotangents):
     def outputs_at(t):
         values = list(problem.values)
         for kink in kinks:
-            moved = np.array(values[kink.i], dtype=np.float64)
-            moved.reshape(-1)[kink.place] += t * kink.reach
-            values[kink.i] = freeze(moved)
+            values[kink.i] = _moved(values[kink.i], kink.place, t * kink.reach)
         outputs = problem.evaluate_beside(values)
         return [np.asarray(outputs[k], dtype=np.float64) for k in live]
 
@@ -313,19 +331,34 @@ def check_together(problem, kinks, cotangents):
             off = (np.abs(ends[0] - ends[2]) > 0.01 * size) | (np.abs(ends[1] - ends[3]) > 0.01 * size)
             coupled += [(k, tuple(at)) for at in np.argwhere(off & np.isfinite(size) & (size > 1e-9) & ~free[k])]
     wanted = sorted({kink.i for kink in kinks})
-    for k, at in coupled[:ALONE]:
-        gradients = dict(zip(wanted, problem.gradients(_only(cotangents, live[k], at), wanted=wanted)))
+
+    def check(places, weights, where):
+        """Hold what is claimed of the outputs at ``places``, with the ``weights`` as cotangents, to
+        the sum of their slopes.
+        """
+        gradients = dict(zip(wanted, problem.gradients(weights, wanted=wanted)))
         parts = [float(gradients[kink.i].reshape(-1)[kink.place]) * kink.reach for kink in kinks]
-        size = sum(abs(part) for part in parts)
-        size += sum(abs(getattr(kink, side)[k][at]) for kink in kinks for side in ("ahead", "behind"))
-        off = outside(sum(parts), found.ahead[k][at], found.behind[k][at], size)
-        places = [f"{problem.label(kink.i)} at index {problem.index(kink.i, kink.place)}" for kink in kinks]
+        size, ends = sum(abs(part) for part in parts), []
+        for k, at in places:
+            weight = float(weights[live[k]][at])
+            ends.append(sorted((weight * found.ahead[k][at], weight * found.behind[k][at])))
+            size += sum(abs(weight * getattr(kink, side)[k][at]) for kink in kinks for side in ("ahead", "behind"))
+        off = outside(sum(parts), sum(low for low, _ in ends), sum(high for _, high in ends), size)
         if off is not None and problem.at_kinks is None:
+            names = [f"{problem.label(kink.i)} at index {problem.index(kink.i, kink.place)}" for kink in kinks[:ALONE]]
+            names += [f"{len(kinks) - ALONE} more"] if len(kinks) > ALONE else []
             raise AssertionError(
-                f"{problem.name}: the gradient of {' and of '.join(places)}, which kink together, is {sum(parts)!r} in "
-                f"sum by its rule but {off!r} by differences that move all of them, for output {live[k]} at index "
-                f"{tuple(int(n) for n in at)}, with\n{problem.given_text()}"
+                f"{problem.name}: the gradient of {' and of '.join(names)}, which kink together, is {sum(parts)!r} in "
+                f"sum by its rule but {off!r} by differences that move all of them, for {where}, with\n"
+                f"{problem.given_text()}"
             )
+
+    for k, at in coupled[:ALONE]:
+        where = f"output {live[k]} at index {tuple(int(n) for n in at)}"
+        check([(k, at)], _only(cotangents, live[k], at), where)
+    rest = coupled[ALONE:]
+    if rest:
+        check(rest, _masked(cotangents, live, rest, keep=True), f"{len(rest)} elements of the outputs")
 
 
 def _only(cotangents, k, at):

@@ -484,7 +484,7 @@ def _with(case, number):
     changed = []
     for value in case:
         if isinstance(value, (np.ndarray, Tensor)) and value.dtype.kind == "f":
-            value = np.array(value.data if isinstance(value, Tensor) else value)
+            value = np.array(value.data if isinstance(value, Tensor) else value, order="C")
             value.reshape(-1)[::2] = number
         changed.append(value)
     return changed

@@ -16,11 +16,12 @@ from toolkit.fasta import dna_of
 from toolkit.labelled import read_labelled
 from toolkit.queueing import Refused, Together
 from toolkit.reading import read_lines
+from toolkit.recordings import read_spoken
 from toolkit.story_files import read_stories
 from toolkit.story_words import Words
 from toolkit.tables import read_table
+from toolkit.translation import Settings
 from toolkit.translator import Translator
-from toolkit.utterances import read_spoken
 
 EXAMPLES = Path(english_french.__file__).parents[1]
 UNSEEN = (
@@ -76,6 +77,7 @@ def test_readers_take_it_for_empty(read, text, message, tmp_path):
 class Unasked:
     """What nothing is to be asked of, since the text is empty."""
 
+    settings = Settings
     words = Words.of(["It is."])
 
 

@@ -104,7 +104,7 @@ def test_other_data(run, data, tmp_path, capsys):
     capsys.readouterr()
     assert call("evaluate", "--run", run, "--data", data.parent / "others.tsv") == 0
     captured = capsys.readouterr()
-    assert "4 unseen images" in captured.out and "nearest image" in captured.out
+    assert "4 images of others.tsv" in captured.out and "nearest image" in captured.out
     assert " to be tested by, " in captured.err
     german = data.parent / "german.tsv"
     german.write_text(f"image\tGerman\n{lines[5].split()[0]}\thell\n", encoding="utf-8")
@@ -133,7 +133,12 @@ def test_other_data(run, data, tmp_path, capsys):
         ("none.npy\tx\n", "line 1: cannot read"),
         ("bad.png\tx\n", "line 1: cannot read"),
         ("bad.npy\tx\n", "line 1: cannot read"),
-        ("large.npy\tx\n", "its values must be bytes, or floats from 0 to 1"),
+        (
+            "large.npy\tx\n",
+            "holds float64 from 200 to 200; its values must be bytes (uint8), or floats from 0 to 1; divide",
+        ),
+        ("hole.npy\tx\n", "hole.npy holds nan at (1, 2, 0), and at 1 more place;"),
+        ("ints.npy\tx\n", "ints.npy holds int64; its values must be bytes"),
         ("flat.npy\tx\n", "has the shape (9,)"),
         ("a.npy\tx\n", "has 1 different image, too few to hold some out; 10 are needed"),
         ("image\n", "the first line must name a language for each column"),
@@ -145,6 +150,8 @@ def test_other_data(run, data, tmp_path, capsys):
 def test_bad_files(tmp_path, text, message):
     np.save(tmp_path / "a.npy", np.zeros((4, 4)))
     np.save(tmp_path / "large.npy", np.full((4, 4), 200.0))
+    np.save(tmp_path / "ints.npy", np.ones((4, 4), np.int64))
+    np.save(tmp_path / "hole.npy", np.where(np.arange(16).reshape(4, 4) % 7 == 6, np.nan, 0.5))
     np.save(tmp_path / "flat.npy", np.zeros(9))
     for name in ("bad.png", "bad.npy"):
         (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n but cut short")
@@ -177,6 +184,20 @@ def test_a_file_without_names_and_equal_images(tmp_path):
         np.testing.assert_array_equal(first.pixels, second.pixels)
         assert first.texts("caption") == [texts[:1] for texts in second.texts("caption")]
         assert all(len(texts) == 2 for texts in second.texts("caption"))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_seen_upright(tmp_path, orientation):
+    """As the library turns it that wrote it; `read_image` takes the middle square."""
+    library, operations = pytest.importorskip("PIL.Image"), pytest.importorskip("PIL.ImageOps")
+    pixels = np.random.default_rng(orientation).integers(0, 256, (12, 12, 3), np.uint8)
+    made = library.fromarray(pixels)
+    exif = library.Exif()
+    exif[0x0112] = orientation
+    made.save(tmp_path / "a.png", exif=exif)
+    upright = np.asarray(operations.exif_transpose(library.open(tmp_path / "a.png")))
+    np.testing.assert_allclose(read_image(tmp_path / "a.png", 12), upright.transpose(2, 0, 1) / 255, atol=1e-6)
+    assert (orientation == 1) == np.array_equal(upright, pixels)
 
 
 def test_images_are_cropped_and_scaled(tmp_path):

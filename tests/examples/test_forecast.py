@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from datetime import datetime
 from types import ModuleType, SimpleNamespace
 
 import forecast
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 from scripts import caller, refuser, unreported
 from toolkit.console import UserError
-from toolkit.forecasting import linear
+from toolkit.forecasting import _windows, linear
 from toolkit.measured import read_measured
+from toolkit.seasons import Season, season_of
 from toolkit.series import NOISE, make_series, persistence, read_series, seasonal_naive, targets_at
 
 TINY = "--window 48 --season 24 --step 12 --horizon 6 --hidden 16 --epochs 20 --warmup 5 --lr 0.01 --batch 32".split()
@@ -41,7 +43,7 @@ def run(data, tmp_path_factory):
 
 def table(printed):
     """The MSE of each forecast that is printed."""
-    return {name: float(mse) for name, mse in re.findall(r"^  (\w[\w ]*?) +(\d+\.\d{4}) +\d+\.\d{4}$", printed, re.M)}
+    return {name: float(mse) for name, mse in re.findall(r"^  (\w[\w ]*?) +(\d\S*) +\d\S*$", printed, re.M)}
 
 
 def test_the_network_beats_the_naive_forecasts_and_comes_near_the_noise(run, capsys):
@@ -68,6 +70,21 @@ def test_predicting_what_follows(run, data, tmp_path, capsys):
     refused(
         capsys, "12 values, too few to forecast from; 48", "predict", "--run", run, "--data", tmp_path / "short.csv"
     )
+
+
+def test_other_data_are_not_called_held_out(run, data, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        forecast, "_report", lambda run, series, model, what: told.append((run.picture("a.png").name, what))
+    )
+    other = tmp_path / "other.csv"
+    other.write_text(data.read_text(encoding="utf-8") + "1200,50,1200\n", encoding="utf-8")
+    for path in (data, other):
+        assert call("evaluate", "--run", run, "--data", path) == 0
+    assert told == [
+        ("a.png", forecast.HELD_OUT),
+        ("a-of-other.csv.png", f"the last fifth of {other}, of which the training may have seen some"),
+    ]
 
 
 def test_a_resumed_run_ends_as_one_that_was_not_interrupted(data, run, tmp_path):
@@ -141,11 +158,78 @@ def test_a_constant_series_is_forecast_as_it_is(tmp_path, capsys):
     assert read_series(tmp_path / "flat.csv", None).values.tolist() == [7.0] * 400
 
 
+DAY = 86_400.0
+MONTHS = [(datetime(1990 + i // 12, 1 + i % 12, 1) - datetime(1970, 1, 1)).total_seconds() for i in range(120)]
+
+
+@pytest.mark.parametrize(
+    ("times", "period", "season"),
+    [
+        (MONTHS, 12, (12, "a year, by the dates")),
+        (MONTHS[::3], 4, (4, "a year, by the dates")),
+        (DAY * np.arange(120), 7, (7, "a week, by the dates")),
+        ([DAY * i for i in range(120) if i % 7 not in (2, 3)], 5, (5, "a week of 5 days, by the dates")),
+        (7 * DAY * np.arange(200), 52, (52, "a year, by the dates")),
+        (DAY / 24 * np.arange(400), 24, (24, "a day, by the dates")),
+        (DAY / 24 * np.arange(400), 168, (168, "a week, by the dates")),
+        (DAY / 24 * np.arange(300), 168, (24, "a day, by the dates")),  # two weeks are not there
+        (DAY / 96 * np.arange(400), 96, (96, "a day, by the dates")),
+        (365 * DAY * np.arange(40), 1, (1, "years have none, by the dates")),
+        (DAY * 5 / 24 * np.arange(99), 1, None),
+        (DAY * np.zeros(9), 1, None),
+    ],
+)
+def test_the_season_that_dates_tell(times, period, season):
+    values = np.sin(2 * np.pi * np.arange(len(times)) / period)
+    assert season_of(times, values) == (season and Season(*season))
+
+
+def test_a_run_says_which_season_it_uses(tmp_path):
+    def told(rows, **given):
+        (tmp_path / "a.csv").write_text("\n".join(["date,sales", *rows]), encoding="utf-8")
+        program, data = forecast.Forecast(), {"path": str(tmp_path / "a.csv"), "column": None, "series": None}
+        loaded = program.load(data)
+        return program.told(data, loaded, program.chosen(data, given, loaded))
+
+    dated = [f"{1900 + i // 12}-{1 + i % 12:02},{i % 12}" for i in range(240)]
+    assert told(dated) == "a season is 12 values: a year, by the dates"
+    assert told(dated, season=24) == "a season is 24 values, as --season says; a year, by the dates, has 12"
+    undated = [f"shop {i},{i % 12}" for i in range(240)]
+    assert told(undated).startswith(
+        "a season is assumed to be 168 values, since no dates tell how long it is; give --s"
+    )
+    assert told(undated, season=12) == "a season is 12 values, as --season says"
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+def test_the_scale_of_a_series_does_not_matter(scale):
+    settings = forecast.Settings(window=24, season=12, step=12, horizon=6)
+    values = np.sin(np.arange(100) / 3) + np.arange(100) / 30
+    windows, mean, deviation = _windows(values, np.array([40, 60]), settings)
+    scaled = _windows(scale * values, np.array([40, 60]), settings)
+    for ours, theirs, factor in zip(scaled, (windows, mean, deviation), (1, scale, scale), strict=True):
+        np.testing.assert_allclose(ours, factor * theirs, rtol=1e-5)
+    assert _windows(np.full(50, 0.1), np.array([40]), settings)[2] == 1  # a constant, but for rounding
+
+
+def test_numbers_have_the_digits_that_tell_them_apart(tmp_path):
+    shown = [forecast._figure(value) for value in (0.246019, 6.42711, 12345.6, 3.2e-9, 0.0, 1e200)]
+    assert shown == ["0.24602", "6.4271", "12346", "3.2000e-09", "0.0000", "1.0000e+200"]
+    assert [forecast._digits(np.array(pair)) for pair in ([10, 13], [1e9, 1e9 + 1e-4], [0.1, 0.1])] == [6, 17, 6]
+    for values, message in (
+        ((1, 2e200), "line 3, column a: 2e\\+200 is too large to be squared"),
+        ((1e-200, 0), "too little"),
+    ):
+        (tmp_path / "a.csv").write_text("a\n" + "".join(f"{value}\n" for value in values), encoding="utf-8")
+        with pytest.raises(UserError, match=message):
+            read_series(str(tmp_path / "a.csv"), None)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("0,0.0126\n1,0.02\n", "begins with numbers"),
-        ("a,b\n1,2\n\n3,4\n", "line 3, column b: '' is not a number"),
+        ("a,b\n1,2\n\n3,4\n", "line 3, column b: '' is not a number; the line is blank: remove it, or fill it in"),
         ("a,b\n1,2\n1,2\n3,x\n", "line 4, column b: 'x'"),
     ],
 )

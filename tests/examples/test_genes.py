@@ -10,7 +10,7 @@ from collections import Counter
 import genes
 import pytest
 from scripts import caller, refuser
-from toolkit import fasta, mutations
+from toolkit import fasta, gene_report, mutations
 from toolkit import genes as code
 from toolkit.console import UserError
 from toolkit.english_french import Dice
@@ -232,6 +232,27 @@ def test_proteins_of_the_same_names(tmp_path, capsys):
         read_genes(str(dna), str(proteins))
 
 
+def test_a_wrong_protein_of_a_frameshift_is_not_counted_as_right(capsys):
+    """One that shifts too, and goes on wrongly, differs from the gene's as the right one does."""
+
+    class Ribosome:
+        """It is right of whole genes, and writes one wrong letter behind all others."""
+
+        def proteins(self, genes):
+            return [protein(dna) if dna in whole else protein(dna) + "W" for dna in genes]
+
+    dice = Dice(3)
+    whole = [dna for dna in (draw(dice) for _ in range(30)) if "no stop" not in traits(dna)]
+    changed = gene_report._mutants(Ribosome(), whole)
+    assert not any(any(right) for right, _ in changed.values())
+    shares = {kind: sum(alike) / len(alike) for kind, (_, alike) in changed.items()}
+    assert shares["frameshift"] > 0.8 and shares["silent"] == shares["missense"] == 0
+    gene_report._print_mutants({"frameshift": changed["frameshift"]})
+    head, row = capsys.readouterr().out.splitlines()
+    assert re.split(" {2,}", head)[1:] == ["protein right", "kind of change right, protein right or wrong"]
+    assert row.startswith("  frameshift") and len(row) == len(head) and " 0.0 % of " in row
+
+
 # --- the script -----------------------------------------------------------------------------------
 
 
@@ -312,13 +333,19 @@ def test_other_data(run, data, tmp_path, capsys):
     capsys.readouterr()
     assert call("evaluate", "--run", run, "--data", tmp_path / "own.fa", "--proteins", tmp_path / "proteins.fa") == 0
     captured = capsys.readouterr()
-    assert re.search(r"the rule \(known best\) +50\.0$", captured.out, re.M) and "commonest" not in captured.out
+    assert (
+        re.search(r"the rule \(known best\) +50\.0$", captured.out, re.M) and "genes of own.fa: 2 genes" in captured.out
+    )
+    assert "commonest letters" in captured.out  # of the genes trained on, which are still there
     assert "the protein of b is not what" in captured.err
     refused(
         capsys, "--proteins is for genes of a file", "evaluate", "--run", run, "--proteins", tmp_path / "proteins.fa"
     )
     refused(capsys, "--proteins is for genes of a file", "train", "--proteins", tmp_path / "proteins.fa")
     refused(capsys, "has 2 different sequences, too few", "train", "--data", tmp_path / "own.fa")
+    (tmp_path / "long.fa").write_text(f">a\n{'ACGT' * 30}\n", encoding="utf-8")
+    message = "genes of long.fa: 1 gene, each of more than the 39 letters that the model allows"
+    refused(capsys, message, "evaluate", "--run", run, "--data", tmp_path / "long.fa")
     refused(capsys, "--arch gru has no --heads", "train", "--heads", 4)
     refused(capsys, "--arch transformer has no --hidden", "train", "--arch", "transformer", "--hidden", 4)
 

@@ -1,5 +1,6 @@
 """The classifier script: what it claims at a small setting, its data, and what it refuses."""
 
+import doctest
 import json
 import random
 import re
@@ -8,6 +9,7 @@ import languages
 import numpy as np
 import pytest
 from scripts import caller, refuser, unreported
+from toolkit import labelled as labelled_module
 from toolkit.console import UserError
 from toolkit.labelled import NaiveBayes, read_labelled, syllables
 
@@ -141,6 +143,15 @@ def test_a_label_of_too_few_texts_is_named(tmp_path, capsys):
     refuse(swapped, "different texts, too few to hold some out; 7 are needed; it has 40 labels: if these are the texts")
 
 
+def test_texts_that_differ_in_case_and_blanks_are_in_one_part(tmp_path):
+    assert doctest.testmod(labelled_module).failed == 0
+    rows = [(form, "ab"[n % 2]) for n in range(20) for form in (f"Word {n}", f"word  {n}", f"WORD {n}")]
+    made = read_labelled_of(rows, tmp_path)
+    parts = [made.train, made.validation, made.test]
+    assert [len(part) for part in parts] == [42, 9, 9]
+    assert sum(len({text.casefold().replace("  ", " ") for text, _ in part}) for part in parts) == 20
+
+
 def read_labelled_of(rows, folder):
     (folder / "rows.tsv").write_text("".join(f"{text}\t{label}\n" for text, label in rows), encoding="utf-8")
     return read_labelled(str(folder / "rows.tsv"))
@@ -185,8 +196,8 @@ def test_all_of_another_file_is_judged(run, data, tmp_path, capsys):
         return capsys.readouterr().out
 
     own = labelled(tmp_path / "own.tsv", [("text", "label"), ("abceg", "up"), ("gecba", "down"), ("ab?cg", "up")])
-    assert "right of 3 held-out texts" in judged(own) and "naive Bayes" in judged(own)
-    assert "right of 1 held-out text:" in judged(labelled(tmp_path / "one.tsv", [("abceg", "up")]))
+    assert "right of 3 texts of own.tsv:" in judged(own) and "naive Bayes" in judged(own)
+    assert "right of 1 text of one.tsv:" in judged(labelled(tmp_path / "one.tsv", [("abceg", "up")]))
     moved = tmp_path / "moved.tsv"
     moved.write_bytes(data.read_bytes())
     assert f"right of {len(read_labelled(data).test)} held-out texts" in judged(moved)

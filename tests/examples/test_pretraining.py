@@ -46,6 +46,19 @@ def test_texts_are_cut_at_titles_and_never_twice():
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Привет. Это он! Всё.", ["Привет.", "Это он!", "Всё."]),
+        ("猫が寝る。犬が来た！「はい。」と言う", ["猫が寝る。", "犬が来た！", "「はい。」と言う"]),
+        ("أين هو؟ هنا.", ["أين هو؟", "هنا."]),
+        ("It is x. y, or 3. Étude.", ["It is x. y, or 3.", "Étude."]),
+    ],
+)
+def test_texts_of_any_script_have_sentences(text, found):
+    assert cut_documents({"": f"{text}\n\nOne. Two."})[0].sentences == [*found, "One.", "Two."]
+
+
 def test_long_sections_are_cut_evenly():
     text = " ".join(f"Sentence {number}." for number in range(3 * LENGTH))
     assert [len(document.sentences) for document in cut_documents({"": text})] == [LENGTH] * 3

@@ -9,9 +9,10 @@ import pytest
 import sentiment
 from scripts import caller, refuser
 from toolkit import reviews as made_reviews
+from toolkit.classification import Task, probabilities
 from toolkit.console import UserError
 from toolkit.judging import draw_reading, shares_by_kind
-from toolkit.labelled import NaiveBayes
+from toolkit.labelled import Labelled, NaiveBayes
 from toolkit.words import Words, word_ngrams
 
 TINY = "--d-model 8 --hidden 12 --epochs 12 --lr 0.02 --warmup 5 --dropout 0".split()
@@ -132,6 +133,26 @@ def test_options_of_the_other_architecture_are_refused(data, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("arch", ["recurrent", "bert"])
+def test_texts_without_a_known_word_count_in_the_validation(arch):
+    """They are told, and flatter no figure: the loss is of what the model says of all texts."""
+    texts = Labelled([("a b", "x"), ("b", "y"), ("c", "x")], [("b a", "x"), ("c", "y"), ("d e", "y")], [])
+    settings = sentiment.Settings(arch=arch, d_model=8)
+    task = Task(texts, Words(["a", "b"]), settings)
+    model, words = task.model.eval(), task.vocabulary
+    head = model.output if arch == "recurrent" else model.bert.classifier
+    head.bias.assign(np.array([1, -1], np.float32))
+    shares = probabilities(model, [text for text, _ in texts.validation], words, settings)
+    wanted = -np.log(shares[range(3), [0, 1, 1]]).mean()
+    assert task.validate()["validation_loss"] == pytest.approx(wanted, rel=1e-5)
+    assert (
+        sentiment.Sentiment()
+        .sizes(task)
+        .startswith("2 texts to train on, 3 to validate by (2 of them without any of the known words), 2 labels, ")
+    )
+    assert sentiment.Sentiment().sizes(task).endswith("; left out 1 to train on, without any of the known words")
+
+
 def test_files_of_a_person(tmp_path, capsys):
     """Texts of which some have no known word, in UTF-8 with a mark, CR LF, and a line of names."""
     rows = [f"{'good' if n % 2 else 'bad'} n{n}\t{n % 2}" for n in range(60)]
@@ -145,5 +166,5 @@ def test_files_of_a_person(tmp_path, capsys):
     vocabulary = json.loads((tmp_path / "run" / "vocabulary.json").read_text(encoding="utf-8"))
     assert len(vocabulary["words"]) == 30 and vocabulary["words"][:2] in (["bad", "good"], ["good", "bad"])
     path.write_text("".join(f"word{n}\t{n % 2}\n" for n in range(40)), encoding="utf-8")
-    message = "has a known token; give more texts"
+    message = "none of 6 texts to validate by has any of the words that are known from training; give more texts"
     refused(capsys, message, "train", "--data", path, "--out", tmp_path / "none", *TINY[:4])

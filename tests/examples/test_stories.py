@@ -397,7 +397,7 @@ def test_asking(run, capsys, monkeypatch):
 def test_writing(tmp_path, capsys):
     path = tmp_path / "some.txt"
     assert call("write", "--output", path, "--count", 20) == 0
-    assert len(read_stories(str(path), whole=True).tests["test"]) == 20
+    assert len(read_stories(str(path), whole=True).tests["stories of some.txt"]) == 20
     refused(capsys, "cannot write", "write", "--output", tmp_path / "no" / "some.txt", "--count", 20)
 
 

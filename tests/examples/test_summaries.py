@@ -3,16 +3,20 @@
 import doctest
 import re
 
+import numpy as np
 import pytest
 import summaries
 from scripts import caller, refuser
 from toolkit import docstrings, plans, rouge
+from toolkit import sentences as ends
+from toolkit.chance import mean_interval
 from toolkit.docstrings import MOST_WORDS, docstring_corpus, first_and_rest
-from toolkit.documents import SENTENCE
 from toolkit.english_french import Dice
 from toolkit.plans import HELD_OUT, PLANS, VALUES, corpus, draw, summary, traits
-from toolkit.rouge import rouge_l
-from toolkit.summarizing import baselines, best_sentence
+from toolkit.rouge import first_words, rouge_l, rouge_n, rouge_of_beginnings
+from toolkit.sentences import sentences
+from toolkit.summarizing import LEAD, baselines, best_sentence
+from toolkit.summary_report import ROUGE, _print_verdicts
 
 call = caller(summaries.main)
 refused = refuser(call)
@@ -20,7 +24,7 @@ refused = refuser(call)
 TINY = "--d-model 8 --hidden 8 --vocab 300 --max-tokens 400 --warmup 5 --lr 0.02".split()
 
 
-@pytest.mark.parametrize("module", [docstrings, plans, rouge])
+@pytest.mark.parametrize("module", [docstrings, ends, plans, rouge])
 def test_the_examples_in_the_docstrings_hold(module):
     found = doctest.testmod(module)
     assert found.attempted and not found.failed
@@ -95,7 +99,7 @@ def test_the_parts_of_the_minutes_share_nothing():
     assert len(set(texts)) == len(texts) == 900 + 30 + 3 * 40
 
     def brought_together(text):
-        words = (set(re.findall(r"\w+", sentence)) for sentence in SENTENCE.split(text))
+        words = (set(re.findall(r"\w+", sentence)) for sentence in sentences(text))
         return {pair for found in words for pair in HELD_OUT if found.issuperset(pair)}
 
     trained = [text for text, _ in (*made.train, *made.validation)]
@@ -113,12 +117,12 @@ def test_the_parts_of_the_minutes_share_nothing():
 def test_minutes_read_as_they_should():
     dice = Dice(4)
     for _ in range(300):
-        sentences = SENTENCE.split(draw(dice))
-        plan = sentences[0][len("We met about the ") : -1]
-        off = [i for i, sentence in enumerate(sentences) if sentence == f"The {plan} is called off."]
-        told = [i for i, sentence in enumerate(sentences) if sentence.startswith(f"The {plan} is")]
-        assert not off or off == [max(told)]  # nothing is told of it afterwards
-        for sentence in sentences:
+        told = sentences(draw(dice))
+        plan = told[0][len("We met about the ") : -1]
+        off = [i for i, sentence in enumerate(told) if sentence == f"The {plan} is called off."]
+        of_it = [i for i, sentence in enumerate(told) if sentence.startswith(f"The {plan} is")]
+        assert not off or off == [max(of_it)]  # nothing is told of it afterwards
+        for sentence in told:
             others = {other for other in PLANS if other != plan and f"the {other}" in sentence.lower()}
             assert bool(others) == sentence.startswith("By the way, ")
             if found := re.search(r"[Nn]ot (?:on |in the )?(\w+) but (?:on |in the )?(\w+)", sentence):
@@ -164,14 +168,74 @@ def test_the_docstrings_of_the_library(monkeypatch):
 
 def test_simple_methods_by_hand():
     train = [("x", "Return the sum of two numbers."), ("y", "Return the product of two numbers."), ("z", "Stop.")]
-    found = baselines(train, made=False)
-    assert list(found) == ["first sentence (lead-1)", "one summary for all"]
+    validation = [("Return it now.", "Return it"), ("Stop now all.", "Stop now all"), ("Wait a bit.", "Wait a")]
+    found = baselines(train, validation, made=False)
+    assert list(found) == ["first sentence (lead-1)", "first 2 words (lead)", "one summary for all"]
+    assert found["first 2 words (lead)"]("It's cold.") == "It's"
     assert found["first sentence (lead-1)"]("It is cold. Stop.") == "It is cold."
     assert found["one summary for all"]("any") in (train[0][1], train[1][1])
-    rule = baselines([], made=True)
+    rule = baselines([], [], made=True)
     assert list(rule) == ["first sentence (lead-1)", "the rule (known best)"]
     assert rule["the rule (known best)"]("We met about the fair. Ben leads the fair.") == "The fair is led by Ben."
     assert best_sentence("It is cold. Stop it now.", "Stop it.") == pytest.approx(4 / 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            'It returns x. the rest. Élan! "Oh?" (so.) Done',
+            ["It returns x.", "the rest.", "Élan!", '"Oh?"', "(so.)", "Done"],
+        ),
+        ("See e.g. this, i.e. 3.5 of Dr. Ito, fig. 2 etc. and file.txt. End.", 2),
+        ("At 5 p.m. we met J. Smith at 6 p.m. The end.", ["At 5 p.m. we met J. Smith at 6 p.m.", "The end."]),
+        ("Привет. Как дела? всё, т.е. много.", ["Привет.", "Как дела?", "всё, т.е. много."]),
+        ("猫が寝る。犬が「寝る。」と言う！終", ["猫が寝る。", "犬が「寝る。」と言う！", "終"]),
+        ("أين هو؟ هنا. نعم", ["أين هو؟", "هنا.", "نعم"]),
+        ("यह है। वह भी।", ["यह है।", "वह भी।"]),
+        (
+            "One line\ngoes on\n\nA paragraph\n- an item\n2. another. More",
+            ["One line\ngoes on", "A paragraph", "- an item", "2. another.", "More"],
+        ),
+        ("Wait... what?! Yes", ["Wait...", "what?!", "Yes"]),
+        (" \n", []),
+    ],
+)
+def test_where_sentences_end(text, found):
+    made = sentences(text)
+    assert made == found or len(made) == found
+    assert "".join("".join(made).split()) == "".join(text.split())
+
+
+def test_other_rouge_by_hand():
+    assert rouge_n("a b b c", "b b a", 1) == pytest.approx(2 * 3 / 7)  # a and twice b
+    assert rouge_n("a b b c", "b b a", 2) == pytest.approx(2 * 1 / 5)  # b b
+    assert rouge_n("a", "a", 2) == rouge_n("", "a", 1) == 0
+    text, wanted = "The old cat, it sleeps here.", "the cat sleeps"
+    assert rouge_of_beginnings(text, wanted, 8) == [rouge_l(first_words(text, n), wanted) for n in range(1, 9)]
+    assert first_words("猫が寝る。", 2) == "猫が" and first_words("a b.", 5) == "a b."
+
+
+def test_what_is_no_more_than_chance_is_called_so(capsys):
+    differences = np.random.default_rng(0).normal(0.1, 1, 400)
+    low, high = mean_interval(differences)
+    assert (low, high) == mean_interval(differences)
+    assert low == pytest.approx(differences.mean() - 1.96 / 20, abs=0.02)  # of the normal distribution
+    assert high == pytest.approx(differences.mean() + 1.96 / 20, abs=0.02)
+
+    def verdict(network, lead):
+        values = {"network": network, "lead": lead, "the rule (known best)": [1.0] * len(lead)}
+        _print_verdicts("texts", {method: dict.fromkeys(ROUGE, np.array(found)) for method, found in values.items()})
+        head, *lines = capsys.readouterr().out.splitlines()
+        assert head.startswith("texts: the network against the best simple method")
+        assert [line.split()[0] for line in lines] == ["ROUGE-1", "ROUGE-2", "ROUGE-L"]
+        return " ".join(lines[-1].split()[1:])
+
+    zeros = [0.0] * 20
+    assert verdict([0.5] * 20, zeros) == "50.0 above lead (+50.0 to +50.0): more than chance"
+    assert verdict([0.5, 0, 0, 0.4] * 5, [0, 0.5, 0.4, 0] * 5).endswith("): no more than chance")
+    assert verdict([0.5] * 5, zeros[:5]).endswith("): too few texts to tell")  # so few fall alike too often
+    assert verdict(zeros, [0.1] * 20) == "10.0 below lead (-10.0 to -10.0): more than chance"
 
 
 # --- the script -----------------------------------------------------------------------------------
@@ -197,18 +261,21 @@ def test_it_says_how_well(run, data, tmp_path, capsys):
     capsys.readouterr()
     assert call("evaluate", "--run", run) == 0
     printed = capsys.readouterr().out
-    rows = dict(re.findall(r"^  (\S.*?) {2,}(\d[\d.]*(?: \([\d.]+\))?)$", printed, re.M))
-    assert list(rows) == [
-        *("network", "first sentence (lead-1)", "one summary for all", "best sentence, if known"),
-    ]
-    assert float(rows["first sentence (lead-1)"].split()[0]) <= float(rows["best sentence, if known"])
+    assert re.search(r"^test, mean in % +ROUGE-1 +ROUGE-2 +ROUGE-L +exact$", printed, re.M)
+    rows = {name: cells.split() for name, cells in re.findall(r"^  (\S.*?) {2,}((?:\d+\.\d *)+)$", printed, re.M)}
+    words = next(name for name in rows if name.endswith("(lead)"))
+    assert list(rows) == ["network", LEAD, words, "one summary for all", "best sentence, if known"]
+    assert float(rows[LEAD][2]) <= float(rows["best sentence, if known"][0])
+    assert re.search(
+        r"^  ROUGE-2 +\d+\.\d (above|below) .* \([+-]\S+ to [+-]\S+\): too few texts to tell$", printed, re.M
+    )
     for name in ("summaries.png", "attention.png", "loss.png"):
         assert (run / name).read_bytes()[:4] == b"\x89PNG"
     (run / "summaries.png").write_bytes(b"own")
     (tmp_path / "other.tsv").write_text("text\tsummary\nBen leads the fair. It rains.\tBen leads.\n", encoding="utf-8")
     assert call("evaluate", "--run", run, "--data", tmp_path / "other.tsv") == 0
     captured = capsys.readouterr()
-    assert "test: 1 text\n" in captured.out and "one summary for all" not in captured.out
+    assert "texts of other.tsv: 1 text\n" in captured.out and "one summary for all" in captured.out
     assert (run / "summaries.png").read_bytes() == b"own"  # which others do not replace
     assert str(run / "summaries-of-other.tsv.png") in captured.out
     assert (run / "summaries-of-other.tsv.png").read_bytes()[:4] == b"\x89PNG"
@@ -227,18 +294,20 @@ def test_summarizing(run, tmp_path, capsys):
 
 def test_what_is_refused(run, data, tmp_path, capsys):
     refused(capsys, "give texts to summarise, or a file of them", "summarize", "--run", run)
-    refused(capsys, "text 2 is empty", "summarize", "--run", run, "It rains.", " ")
-    refused(capsys, "tokens", "summarize", "--run", run, "word " * 200)
+    refused(capsys, "text 2 is empty; there is nothing to summarise", "summarize", "--run", run, "It rains.", " ")
+    refused(capsys, "tokens, the model allows 99; shorten it, or train with", "summarize", "--run", run, "word " * 200)
     refused(capsys, "--docstrings takes those of this Python", "train", "--docstrings", "--data", data)
     refused(capsys, "--copy copies what the attention looks at", "train", "--copy", "--attention", "none")
     refused(capsys, "--arch gru has no --heads", "train", "--heads", 4)
     refused(capsys, "--arch transformer has no --copy", "train", "--arch", "transformer", "--copy")
     for text, message in (
-        ("one text without a summary\n", "tabs"),
-        ("a\tb\n\tc\n", "line 2"),
-        ("a\tb\tc\td\n", "columns"),
-        ("a\tb\n", "too few"),
-        ("", "holds no"),
+        ("one text without a summary\n", "line 1 has 1 column separated by tabs; it must be text<TAB>summary"),
+        ("a\tb\n\n\tc\n", "line 3 is without a text; write it, or remove the line"),
+        ("a\tb\nc\t \n", "line 2 is without its summary"),
+        ("\na\tb\tc\n", "line 2 has 3 columns separated by tabs; it must be text<TAB>summary (or begin with a line of"),
+        ("a\tb\n\na\tb\tc\n", "line 3 has 3 columns separated by tabs, line 1 has 2; it must be text<TAB>summary"),
+        ("id\ttext\tsummary\n1\ta\tb\n\n", "1 different text, too few"),
+        ("", "holds no text"),
         (b"caf\xe9\tb\n", "UTF-8"),
     ):
         (tmp_path / "bad.tsv").write_bytes(text if isinstance(text, bytes) else text.encode())

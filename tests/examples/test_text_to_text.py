@@ -205,8 +205,8 @@ def test_all_of_another_file_is_answered(run, tmp_path, capsys):
     capsys.readouterr()
     assert call("evaluate", "--run", run, "--data", tmp_path / "own.tsv") == 0
     captured = capsys.readouterr()
-    assert re.search(r"^sort: exact match .* of 1 unseen inputs; left out 1 of more than", captured.out, re.M)
-    assert re.search(r"^add: exact match .* of 1 unseen inputs$", captured.out, re.M)
+    assert re.search(r"^sort: exact match .* of 1 inputs of own\.tsv; left out 1 of more than", captured.out, re.M)
+    assert re.search(r"^add: exact match .* of 1 inputs of own\.tsv$", captured.out, re.M)
 
 
 def test_bad_data(tmp_path, capsys):

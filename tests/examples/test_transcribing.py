@@ -9,8 +9,8 @@ from scripts import caller, refuser
 from toolkit import utterances
 from toolkit.console import UserError
 from toolkit.listening import Words
+from toolkit.recordings import read_spoken
 from toolkit.speaking import RATE, Voice, say
-from toolkit.utterances import read_spoken
 from toolkit.wav import read_wav, write_wav
 
 TINY = (
@@ -115,7 +115,7 @@ def test_made_voices(tmp_path, monkeypatch, capsys):
 
 
 def test_saying(tmp_path, capsys):
-    assert call("say", "Forty two", "--out", tmp_path / "a.wav", "--pitch", 200, "--tract", 1.2) == 0
+    assert call("say", "Forty two!", "--out", tmp_path / "a.wav", "--pitch", 200, "--tract", 1.2) == 0
     assert re.fullmatch(r".*a\.wav: [01]\.\d seconds\n", capsys.readouterr().out)
     sound = read_wav(tmp_path / "a.wav", RATE)
     expected = say([("forty two", Voice("you", 200.0, 1.2), 0)])[0]
@@ -150,6 +150,52 @@ def test_recordings_without_speakers_stand_for_themselves(data, tmp_path):
     assert (len(spoken.train), len(spoken.validation), len(spoken.tests["test"])) == (24, 4, 4)
 
 
+def recorded(folder, lines):
+    """A file of lines (sound, words[, speaker]), each of a recording of its own whose samples are
+    drawn by the number of its sound.
+    """
+    for number, (sound, *_) in enumerate(lines):
+        write_wav(folder / f"{number}.wav", np.random.default_rng(sound).uniform(-0.5, 0.5, 40), RATE)
+    rows = ["\t".join([f"{number}.wav", *rest]) for number, (_, *rest) in enumerate(lines)]
+    (folder / "own.tsv").write_text("\n".join(rows), encoding="utf-8")
+    return str(folder / "own.tsv")
+
+
+def test_neither_case_nor_punctuation_is_said(tmp_path):
+    lines = [(0, '"Stop,'), (1, "STOP!"), (2, "don\u2019t - stop...")]
+    assert [u.words for u in read_spoken(recorded(tmp_path, lines), whole=True).tests["all"]] == [
+        "stop", "stop", "don't stop",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"line 2 has no word, only '\?\?'; write what is said"):
+        read_spoken(recorded(tmp_path, [(0, "stop"), (1, "??")]))
+
+
+def test_copies_of_a_recording_are_in_one_part(tmp_path, capsys):
+    """Five names of each of ten recordings; one of the names has other words."""
+    path = recorded(tmp_path, [(n % 10, "no" if n < 10 else "yes") for n in range(50)])
+    spoken = read_spoken(path)
+    parts = [spoken.train, spoken.validation, spoken.tests["test"]]
+    assert [len(part) for part in parts] == [16, 2, 2]
+    assert sum(len({u.heard for u in part}) for part in parts) == 10
+    told = f"{path}: of 50 recordings 40 repeat others; copies stay in one part, and those with the same words, 30, are"
+    assert told in capsys.readouterr().err
+    with pytest.raises(UserError, match="has 1 different recording, too few"):
+        read_spoken(recorded(tmp_path, [(0, "yes")] * 20))
+
+
+def test_speakers_of_one_recording_are_in_one_part(tmp_path, capsys):
+    """Speakers 0 to 9 share a recording in twos, by which the second one's is left out."""
+    lines = [(100 + speaker // 2, "yes", f"{speaker}") for speaker in range(10)]
+    lines += [(speaker, "no", f"{speaker}") for speaker in range(20)]
+    spoken = read_spoken(recorded(tmp_path, lines))
+    parts = [{u.speaker for u in part} for part in (spoken.train, spoken.validation, spoken.tests["test"])]
+    assert sum(map(len, parts)) == 20 and all(parts)
+    assert all(
+        {f"{n}", f"{n + 1}"} <= part or part.isdisjoint({f"{n}", f"{n + 1}"}) for n in range(0, 10, 2) for part in parts
+    )
+    assert "of 30 recordings 5 repeat others" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -159,8 +205,8 @@ def test_recordings_without_speakers_stand_for_themselves(data, tmp_path):
         ("0.wav\tyes\ta\n1.wav\tno\n", "line 2 must be the path"),
         ("0.wav\tyes\nabsent.wav\tno\n", "line 2: cannot read .*absent.wav"),
         ("all.tsv\tyes\n", "line 1: .*is no WAV file"),
-        ("0.wav\tyes\ta\n1.wav\tno\ta\n", "has 1 speaker, too few to hold some out; 7 are needed"),
-        ("0.wav\tyes\n1.wav\tno\n", "has 2 recordings, too few to hold some out; 7 are needed"),
+        ("0.wav\tyes\ta\n1.wav\tno\ta\n", "has 1 different speaker, too few to hold some out; 7 are needed"),
+        ("0.wav\tyes\n1.wav\tno\n", "has 2 different recordings, too few to hold some out; 7 are needed"),
     ],
 )
 def test_bad_lines(data, text, message):

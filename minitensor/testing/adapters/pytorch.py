@@ -101,7 +101,9 @@ class PyTorch(Library):
     def _fixed_random(self):
         """Within, PyTorch draws the same numbers each time: dropout is a function too."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)
+            if torch.cuda.is_initialized():  # else torch.manual_seed would note each call, with all of its stack
+                torch.cuda.manual_seed_all(0)
             before = torch.get_rng_state()
             yield
             self.drew = self.drew or not torch.equal(before, torch.get_rng_state())

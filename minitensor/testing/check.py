@@ -183,29 +183,59 @@ def _cannot(function, error):
 
 def _check_drawn(check, strategy, examples, seed):
     """Draw examples, shrink the first that fails, and say which it was."""
-    import hypothesis as hy
-
     from minitensor.testing import strategies  # noqa: F401  (the error for a missing hypothesis)
+    from minitensor.testing.strata import CHUNK, Strata
 
     last: list = []
+    strata = Strata(seed)
+    count = _checked(check, strategy, 1, 0, strata, last)  # the simplest, which hypothesis begins each run with
+    if not strata.used:
+        _checked(check, strategy, examples, 1, strata, last)
+    while strata.used and count < examples:
+        found = _checked(check, strategy, min(CHUNK, examples - count + 1), 1, strata, last)
+        count += found
+        if not found:  # there are no more
+            break
+
+
+def _checked(check, strategy, examples, known, strata, last):
+    """Check what hypothesis draws but for the first ``known`` examples; returns how many had a
+    turn, or needed none, of the others.
+    """
+    import hypothesis as hy
+
+    seed = strata.seed
+    seen, new, failed = [0], [0], []
 
     @hy.settings(
         max_examples=examples, deadline=None, database=None, report_multiple_bugs=False, print_blob=False,
         suppress_health_check=list(hy.HealthCheck), phases=(hy.Phase.generate, hy.Phase.shrink),
     )  # fmt: skip
-    @hy.seed(seed)
-    @hy.given(strategy)
+    @hy.seed(seed + 2**32 * strata.rounds)
+    @hy.given(strata.examples(strategy))
     def run(case):
+        if not failed:
+            seen[0] += 1
+            new[0] += not strata.repeated
+            if seen[0] <= known:  # they were right
+                return
         last[:] = [case]
-        check(case)
+        try:
+            check(case)
+        except BaseException:
+            failed.append(True)
+            raise
 
     try:
-        run()
+        with strata.lent():
+            run()
     except hy.errors.HypothesisException:
         raise
     except Exception as error:
-        drawn = last[0] if isinstance(last[0], (list, tuple)) else [last[0]]
-        example = ", ".join(show(value) for value in drawn)
+        given = last[0] if isinstance(last[0], (list, tuple)) else [last[0]]
+        example = ", ".join(show(value) for value in given)
         kind = AssertionError if isinstance(error, AssertionError) else RuntimeError
         words, mark, snippet = str(error).partition("\n\nTo see it again")
         raise kind(f"{words}\nshrunk example: {example}\nseed: {seed}{mark}{snippet}") from error
+    strata.rounds += 1
+    return new[0] - (known and not strata.used)

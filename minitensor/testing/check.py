@@ -157,6 +157,7 @@ def _check_case(problem, first, second, *, reference, order, rtol, atol, complex
         return
     promises.check_backward_twice(problem)  # before the others, which run the rules of the same graph
     promises.check_new_arrays(problem)
+    promises.check_linear(problem)
     promises.check_layout(problem)
     promises.check_each_input_alone(problem)
     first.add(check_problem(problem, rtol, atol, complex_step, seed, lone=True))
@@ -205,7 +206,8 @@ def _checked(check, strategy, examples, known, strata, last):
     import hypothesis as hy
 
     seed = strata.seed
-    seen, new, failed = [0], [0], []
+    seen, new = [0], [0]
+    failed: list[bool] = []
 
     @hy.settings(
         max_examples=examples, deadline=None, database=None, report_multiple_bugs=False, print_blob=False,

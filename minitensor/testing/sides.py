@@ -7,6 +7,7 @@ Where there are enough lengths, the axes of a shape have different ones, so that
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -125,9 +126,9 @@ def mutual_shapes(draw, count, max_dims):
     return [tuple(shape) for shape in each]
 
 
-# Of each operand: "v" a vector, "m" a matrix, before it what the stack has: "s" a length of the
-# stack, "1", "t" another length; "thin" and "empty" are two matrices, one length of which is 1 or 0.
-PRODUCTS = ("vv", "m m", "m v", "v m", "m m", "sm sm", "sm m", "m sm", "1m sm", "sm 1m", "tsm sm", "t1m sm", "sm v", "v sm",
+# Of each operand: "v" a vector, "m" a matrix; before it the lengths of the stack, "s", "t" or "1".
+# "thin" and "empty": two matrices, one length of which is 1 or 0.
+PRODUCTS = ("v v", "m m", "m v", "v m", "m m", "sm sm", "sm m", "m sm", "1m sm", "sm 1m", "tsm sm", "t1m sm", "sm v", "v sm",
             "thin", "empty")  # fmt: skip
 
 
@@ -141,7 +142,7 @@ def matmul_shapes(draw, max_side):
         what = "m m"
     rows, inner, columns = sizes
     stack = {"s": 2, "t": 3, "1": 1}
-    left, right = what.split() if " " in what else what
+    left, right = what.split()
     shapes = []
     for operand, matrix in ((left, (rows, inner)), (right, (inner, columns))):
         before = tuple(stack[letter] for letter in operand[:-1])
@@ -154,7 +155,7 @@ def reduction_kinds(min_dims, max_dims, none, several, empty, keepdims):
     """Triples of a number of axes, what is asked for, and whether axes are kept: 24 of up to 3
     axes.
     """
-    every = [(0, "none", False), (0, "()", False)]
+    every: list[tuple[Any, Any, bool]] = [(0, "none", False), (0, "()", False)]
     for ndim in range(1, max_dims):
         every += [(ndim, "axis", kept) for kept in (False, True)[: min(ndim, 2)]]
         every += [(ndim, "all", False), (ndim, "none", False)] if ndim > 1 else []

@@ -82,10 +82,10 @@ def tensors(
     max_side: the largest length (default: 4, and where an example of ``check_op`` begins with this
     strategy, one or two of 25 have 70 to 100 elements along one axis). ties: allow the half of all
     draws that is rounded to halves (of more than 8 elements, a quarter of them is); a sixth of
-    these each has one value everywhere, nothing but 0.0, -0.0, 1 and -1, or nothing but zeros. distinct:
-    all elements differ by at least 1/16 of the mean distance (for sorting, for maxima without
-    ties). profile: one of ``PROFILES`` or of ``SHAPES``, which changes what is drawn: ``"ties"``,
-    ``"huge"``, ``"strided"``, ``"0-d"``...
+    these each has one value everywhere, nothing but 0.0, -0.0, 1 and -1, or nothing but zeros.
+    distinct: all elements differ by at least 1/16 of the mean distance (for sorting, for maxima
+    without ties). profile: one of ``PROFILES`` or of ``SHAPES``, which changes what is drawn:
+    ``"ties"``, ``"huge"``, ``"strided"``, ``"0-d"``...
     """
     if profile in SHAPES:
         if shape is not None:

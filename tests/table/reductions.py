@@ -31,7 +31,8 @@ def spread_cases(draw):
     in four all equal, or of a deviation of 1 along axes of two.
     """
     kind = draw(st.integers(0, 7))
-    x, named = draw(mst.reductions(min_side=2, min_dims=1, max_dims=2 if kind < 2 else 3, distinct=True))
+    small = {"max_dims": 2, "max_side": 3} if kind < 2 else {}
+    x, named = draw(mst.reductions(min_side=2, min_dims=1, distinct=True, **small))
     if kind < 2:
         x = x * 0.0 + (1.5 if kind else np.where(np.indices(x.shape).sum(axis=0) % 2, 1.0, -1.0))
     if named["axis"] == ():

@@ -17,7 +17,7 @@ __all__ = ["any_shape", "lengths", "matmul_shapes", "mutual_shapes", "reduced"]
 
 LONG = 70, 100  # elements of a long array: more than blocks of 64 take at once
 SHORT = 4  # the largest length of others
-FEWEST = 8  # kinds, so that few of 25 examples have no elements
+TURNS = 20  # kinds of shapes at least, so that few of 25 examples have no elements
 
 
 def lengths(draw, ndim, usual):
@@ -37,11 +37,13 @@ def usual_sides(least, most):
 
 @functools.cache
 def shape_kinds(min_dims, max_dims, least, most):
-    """Pairs of a number of axes and a length that one of them has (None: any usual one)."""
+    """Pairs of a number of axes and a length that one of them has (None: any usual one): of up to 3
+    axes each twice in 23, with two that have no elements and one that is long.
+    """
     special = [n for n in (1, most) if least <= n <= most and most > 1]
     every = [(ndim, side) for ndim in range(min_dims, max_dims + 1) for side in ([None, *special] if ndim else [None])]
-    rest = [("any", 0), ("any", "long")][(least > 0) or most == 0 :] if max_dims else []
-    return (*every * -(-(FEWEST - len(rest)) // max(len(every), 1)), *rest)
+    rest = [("any", 0)] * 2 * (least == 0 < most) + [("any", "long")] if max_dims else []
+    return (*every * -(-(TURNS - len(rest)) // len(every)), *rest)
 
 
 def bounds_of(min_dims, max_dims, min_side, max_side):

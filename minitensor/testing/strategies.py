@@ -3,12 +3,12 @@ indices, masks.
 
 Arrays are float64 and hold values between ``low`` and ``high``; if neither is given, between -2 and
 2, or between -8 and 8, beyond where functions change (a clip at 6, say). If one is, the other is 2
-or -2, or 4 away where that is on the wrong side. Half of those drawn are rounded to halves, so that
+or -2, or 4 away where that is on the wrong side. Five in twelve are rounded to halves, so that
 ties, zeros and equal elements are common. Sizes shrink towards few axes and few elements.
 
 Within ``check_op`` the kinds of inputs come in turns (``minitensor.testing.strata``): of 25
 examples, whatever the seed, ``tensors`` gives each number of axes, each length, one or two arrays
-of 70 to 100 elements and one to three without; ``broadcastable`` an axis of length 1 at each place
+of 70 to 100 elements and two or three without; ``broadcastable`` an axis of length 1 at each place
 of either operand, missing axes, both operands cut at different axes; ``reductions`` each axis,
 counted from either end, pairs of axes, all of them, kept or not; ``matmul_operands`` vectors,
 matrices and stacks that broadcast; ``index`` repeated, negative and last places. What else there is
@@ -48,8 +48,8 @@ NEAR, FAR = 2.0, 8.0  # how far from 0 values are drawn, in turns
 MANY = 8  # elements: of more, a part is made ties
 # Whether values are drawn far from 0, and what is made of them.
 KINDS = (
-    (False, "any"), (True, "any"), (False, "any"), (True, "any"), (False, "any"), (True, "any"),
-    (False, "halves"), (True, "halves"), (False, "halves"), (False, "few"), (False, "equal"), (False, "zeros"),
+    (False, "any"), (True, "any"), (False, "any"), (True, "any"), (False, "any"), (True, "any"), (False, "any"),
+    (False, "halves"), (True, "halves"), (False, "few"), (False, "equal"), (False, "zeros"),
 )  # fmt: skip
 
 
@@ -80,9 +80,9 @@ def tensors(
     from ``low`` to ``high``.
 
     max_side: the largest length (default: 4, and where an example of ``check_op`` begins with this
-    strategy, one or two of 25 have 70 to 100 elements along one axis). ties: allow the half of all
-    draws that is rounded to halves (of more than 8 elements, a quarter of them is); a sixth of
-    these each has one value everywhere, nothing but 0.0, -0.0, 1 and -1, or nothing but zeros.
+    strategy, one or two of 25 have 70 to 100 elements along one axis). ties: allow the five in
+    twelve that are rounded to halves (of more than 8 elements, a fifth of these), one each of which
+    has one value everywhere, nothing but 0.0, -0.0, 1 and -1, or nothing but zeros.
     distinct: all elements differ by at least 1/16 of the mean distance (for sorting, for maxima
     without ties). profile: one of ``PROFILES`` or of ``SHAPES``, which changes what is drawn:
     ``"ties"``, ``"huge"``, ``"strided"``, ``"0-d"``...
@@ -118,10 +118,10 @@ def tensors(
 
 
 def _partly(values, tied, rng):
-    """``tied`` in place of ``values``, of many a quarter: a dozen kinks show no more than a few do,
+    """``tied`` in place of ``values``, of many a fifth: a dozen kinks show no more than a few do,
     and cost a dozen times as much.
     """
-    return np.where(values.size <= MANY or rng.random(values.shape) < 1 / 4, tied, values)
+    return np.where(values.size <= MANY or rng.random(values.shape) < 1 / 5, tied, values)
 
 
 def _tied(values, word, low, high, rng):

@@ -173,6 +173,7 @@ def _check_case(problem, first, second, narrow, *, reference, order, rtol, atol,
         return
     promises.check_backward_twice(problem)  # before the others, which run the rules of the same graph
     promises.check_new_arrays(problem)
+    promises.check_linear(problem)
     promises.check_layout(problem)
     promises.check_each_input_alone(problem)
     first.add(check_problem(problem, rtol, atol, complex_step, seed, lone=True))
@@ -199,27 +200,53 @@ def _cannot(function, error):
 
 def _check_drawn(check, strategy, examples, seed):
     """Draw examples, shrink the first that fails, and say which it was."""
-    import hypothesis as hy
-
     from minitensor.testing import strategies  # noqa: F401  (the error for a missing hypothesis)
+    from minitensor.testing.strata import CHUNK, Strata
 
     last: list = []  # the example that failed, and its error
+    strata = Strata(seed)
+    count = _checked(check, strategy, 1, 0, strata, last)  # the simplest, which hypothesis begins each run with
+    if not strata.used:
+        _checked(check, strategy, examples, 1, strata, last)
+    while strata.used and count < examples:
+        found = _checked(check, strategy, min(CHUNK, examples - count + 1), 1, strata, last)
+        count += found
+        if not found:  # there are no more
+            break
+
+
+def _checked(check, strategy, examples, known, strata, last):
+    """Check what hypothesis draws but for the first ``known`` examples; returns how many had a
+    turn, or needed none, of the others.
+    """
+    import hypothesis as hy
+
+    seed = strata.seed
+    seen, new = [0], [0]
+    failed: list[bool] = []
 
     @hy.settings(
         max_examples=examples, deadline=None, database=None, report_multiple_bugs=False, print_blob=False,
         suppress_health_check=list(hy.HealthCheck), phases=(hy.Phase.generate, hy.Phase.shrink),
     )  # fmt: skip
-    @hy.seed(seed)
-    @hy.given(strategy)
+    @hy.seed(seed + 2**32 * strata.rounds)
+    @hy.given(strata.examples(strategy))
     def run(case):
+        if not failed:
+            seen[0] += 1
+            new[0] += not strata.repeated
+            if seen[0] <= known:  # they were right
+                return
         try:
             check(case)
-        except Exception as error:
+        except BaseException as error:
+            failed.append(True)
             last[:] = [case, error]
             raise
 
     try:
-        run()
+        with strata.lent():
+            run()
     except Exception as error:
         if not last or last[1] is not error:  # of the strategy, or of hypothesis
             raise
@@ -229,6 +256,8 @@ def _check_drawn(check, strategy, examples, seed):
             raise
         words, mark, snippet = str(error).partition("\n\nTo see it again")
         raise AssertionError(f"{words}\n{example}{mark}{snippet}") from error
+    strata.rounds += 1
+    return new[0] - (known and not strata.used)
 
 
 def _note(error, text):

@@ -7,7 +7,7 @@ takes one by name, ``check_op(profiles=...)`` several, each for further examples
     ordinary    as drawn
     huge        times 1e4 to 1e12
     tiny        times 1e-12 to 1e-4
-    zeros       a third of the elements 0.0 or -0.0, where both signs occur
+    zeros       a third of the elements 0.0 or -0.0, one of each at least, where both signs occur
     ties        few different elements, each several times
     kinks       within 1e-9 to 1e-3 of each other, of whole numbers, and of 0 where both signs occur
     strided     with gaps in memory, column order, the gaps full of NaN
@@ -44,7 +44,9 @@ def _both_signs(x):
 def _zeros(x, rng):
     if not _both_signs(x):
         return x
-    return np.where(rng.random(x.shape) < 0.34, rng.choice([0.0, -0.0], x.shape), x)
+    few = np.where(rng.random(x.shape) < 0.34, rng.choice([0.0, -0.0], x.shape), x)
+    few.reshape(-1)[rng.choice(x.size, 2, replace=False)] = 0.0, -0.0  # both for sure
+    return few
 
 
 def _ties(x, rng):

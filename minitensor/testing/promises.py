@@ -15,12 +15,15 @@ from minitensor.engine.observer import Observer
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.adapters import Adapted
 from minitensor.testing.planted import standing_for
-from minitensor.testing.problem import generator
+from minitensor.testing.problem import freeze, generator
 
 __all__ = [
-    "check_backward_twice", "check_each_input_alone", "check_float32", "check_fused", "check_layout", "check_new_arrays",
-    "check_reference", "check_repeatable", "check_same_twice",
+    "check_backward_twice", "check_each_input_alone", "check_float32", "check_fused", "check_layout", "check_linear",
+    "check_new_arrays", "check_reference", "check_repeatable", "check_same_twice",
 ]  # fmt: skip
+
+
+FACTOR = -1024.0  # what cotangents are multiplied by
 
 
 def check_same_twice(problem, again):
@@ -112,6 +115,32 @@ def check_backward_twice(problem):
     for i, leaf in zip(problem.wanted, leaves):
         if leaf.node in first and not same_bits(first[leaf.node], second[leaf.node]):
             raise AssertionError(f"{problem.name}: a second backward gives another gradient of {problem.label(i)}")
+
+
+def check_linear(problem, rtol=1e-9):
+    """Cotangents times -1024 give gradients times -1024: a rule is linear in what it is given, not
+    clipped or cut to one sign. A power of two changes no rounding.
+    """
+    outputs, leaves = problem.recorded
+    cotangents, gradients = problem.pulled_back
+    with np.errstate(all="ignore"):
+        larger = [None if c is None else freeze(np.asarray(FACTOR * c)) for c in cotangents]
+        found = problem.pulled(outputs, leaves, larger)
+        for i, gradient, right in zip(problem.wanted, found, gradients):
+            bound = (
+                rtol
+                * abs(FACTOR)
+                * max(_size(right), min((_size(c) for c in cotangents if c is not None), default=0.0))
+            )
+            wanted = FACTOR * right
+            off = np.isfinite(wanted) & ~(np.abs(gradient - wanted) <= bound)
+            if off.any():
+                index = tuple(int(k) for k in np.argwhere(off)[0])
+                raise AssertionError(
+                    f"{problem.name}: the gradient of {problem.label(i)} at index {index} is {float(right[index])!r}, and with "
+                    f"cotangents times {FACTOR:g} it is {float(gradient[index])!r}, not {float(wanted[index])!r}: its rule is not "
+                    f"linear in the gradient that it is given, with\n{problem.given_text()}"
+                )
 
 
 def check_each_input_alone(problem, rtol=1e-12, atol=1e-12):

@@ -3,8 +3,18 @@ indices, masks.
 
 Arrays are float64 and hold values between ``low`` and ``high``; if neither is given, between -2 and
 2, or between -8 and 8, beyond where functions change (a clip at 6, say). If one is, the other is 2
-or -2, or 4 away where that is on the wrong side. Half of those drawn are rounded to halves, so that
+or -2, or 4 away where that is on the wrong side. Five in twelve are rounded to halves, so that
 ties, zeros and equal elements are common. Sizes shrink towards few axes and few elements.
+
+Within ``check_op`` the kinds of inputs come in turns (``minitensor.testing.strata``): of 25
+examples, whatever the seed, ``tensors`` gives each number of axes, each length, one or two arrays
+of 70 to 100 elements and two or three without; ``broadcastable`` an axis of length 1 at each place
+of either operand, missing axes, both operands cut at different axes; ``reductions`` each axis,
+counted from either end, pairs of axes, all of them, kept or not; ``matmul_operands`` vectors,
+matrices and stacks that broadcast; ``index`` repeated, negative and last places. What else there is
+to an example is drawn. That holds for the strategy that an example begins with and for what
+``.map`` and ``.filter`` make of it; what is drawn after it comes in turns of its own. No strategy
+draws a length above 100, infinities or NaN.
 """
 
 from __future__ import annotations
@@ -16,6 +26,8 @@ import numpy as np
 from minitensor.backend.installing import line
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.profiles import PROFILES, SHAPES, profiled
+from minitensor.testing.sides import any_shape, matmul_shapes, mutual_shapes, reduced
+from minitensor.testing.strata import kind, pick
 
 try:
     from hypothesis import strategies as st
@@ -33,17 +45,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NEAR, FAR = 2.0, 8.0  # how far from 0 values are drawn, in turns
+MANY = 8  # elements: of more, a part is made ties
+# Whether values are drawn far from 0, and what is made of them.
+KINDS = (
+    (False, "any"), (True, "any"), (False, "any"), (True, "any"), (False, "any"), (True, "any"), (False, "any"),
+    (False, "halves"), (True, "halves"), (False, "few"), (False, "equal"), (False, "zeros"),
+)  # fmt: skip
 
 
 def shapes(
     min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 4
 ) -> st.SearchStrategy[tuple[int, ...]]:
-    """Tuples of lengths; every number of axes is as likely, and one length in eight or so is 0 or 1
-    each.
+    """Tuples of lengths: each number of axes with lengths of 2 or more, different if possible, with
+    one of 1 among them, or one of ``max_side``; one in eight to twelve with a length of 0.
     """
-    usual = [n for n in (2, 3, 2, 3, *range(4, max_side + 1)) if min_side <= n <= max_side]
-    sides = [1] * (min_side <= 1 <= max_side) + usual + [0] * (min_side == 0)
-    return st.integers(min_dims, max_dims).flatmap(lambda ndim: st.tuples(*[st.sampled_from(sides)] * ndim))
+    return any_shape(min_dims, max_dims, min_side, max_side)
 
 
 @st.composite
@@ -55,7 +71,7 @@ def tensors(
     min_dims: int = 0,
     max_dims: int = 3,
     min_side: int = 0,
-    max_side: int = 4,
+    max_side: int | None = None,
     ties: bool = True,
     distinct: bool = False,
     profile: str = "ordinary",
@@ -63,21 +79,25 @@ def tensors(
     """Float64 Tensors of ``shape`` (a tuple or a strategy; default: any small shape) with values
     from ``low`` to ``high``.
 
-    ties: allow the half of all draws that is rounded to halves; a sixth of these each has one value
-    everywhere, nothing but 0, 1 and -1, or nothing but zeros. distinct: all elements differ by at
-    least 1/16 of the mean distance (for sorting, for maxima without ties). profile: one of
-    ``PROFILES`` or of ``SHAPES``, which changes what is drawn: ``"ties"``, ``"huge"``,
-    ``"strided"``, ``"0-d"``...
+    max_side: the largest length (default: 4, and where an example of ``check_op`` begins with this
+    strategy, one or two of 25 have 70 to 100 elements along one axis). ties: allow the five in
+    twelve that are rounded to halves (of more than 8 elements, a fifth of these), one each of which
+    has one value everywhere, nothing but 0.0, -0.0, 1 and -1, or nothing but zeros.
+    distinct: all elements differ by at least 1/16 of the mean distance (for sorting, for maxima
+    without ties). profile: one of ``PROFILES`` or of ``SHAPES``, which changes what is drawn:
+    ``"ties"``, ``"huge"``, ``"strided"``, ``"0-d"``...
     """
     if profile in SHAPES:
         if shape is not None:
             raise ValueError(f"the profile {profile!r} draws shapes: leave out shape=, or the profile")
-        bounds = {"min_dims": min_dims, "max_dims": max_dims, "min_side": min_side, "max_side": max_side}
-        shape = shapes(**{**bounds, **SHAPES[profile]})
-    shape = shapes(min_dims, max_dims, min_side, max_side) if shape is None else shape
+        bounds = {"min_dims": min_dims, "max_dims": max_dims, "min_side": min_side, **SHAPES[profile]}
+        shape = shapes(**{"max_side": 4 if max_side is None else max_side, **bounds})
+    if shape is None:
+        shape = any_shape(min_dims, max_dims, min_side, max_side)
     shape = draw(shape) if isinstance(shape, st.SearchStrategy) else shape
+    far, word = KINDS[kind(draw, 2 if distinct or not ties else len(KINDS))]
     if low is None and high is None:
-        high = draw(st.sampled_from([NEAR, FAR]))
+        high = FAR if far else NEAR
         low = -high
     if low is None:
         low = -NEAR if high is None or high > -NEAR else high - 2 * NEAR
@@ -91,22 +111,35 @@ def tensors(
         values = low + (high - low) * (rng.permutation(count) + rng.uniform(0.03, 0.97, count)) / max(count, 1)
     else:
         values = rng.uniform(low, high, count)
-    if ties and not distinct and draw(st.booleans()):
-        least, most = np.ceil(2 * low) / 2, np.floor(2 * high) / 2
-        if least <= most:  # there is a half between them
-            values = np.clip(np.round(2 * values) / 2, least, most)
-        kind = draw(st.sampled_from(["halves", "halves", "halves", "few", "equal", "zeros"]))
-        if kind == "equal":
-            values[:] = values[:1]
-        elif kind != "halves":
-            values = _few(values, low, high, rng, zeros=kind == "zeros")
+    if word != "any":
+        values = _partly(values, _tied(values, word, low, high, rng), rng)
     profile = "ordinary" if profile in SHAPES else profile
     return Tensor(profiled(values.reshape(shape), profile, rng))
 
 
+def _partly(values, tied, rng):
+    """``tied`` in place of ``values``, of many a fifth: a dozen kinks show no more than a few do,
+    and cost a dozen times as much.
+    """
+    return np.where(values.size <= MANY or rng.random(values.shape) < 1 / 5, tied, values)
+
+
+def _tied(values, word, low, high, rng):
+    """``values`` rounded to halves between the bounds, all the same, few different ones, zeros."""
+    least, most = np.ceil(2 * low) / 2, np.floor(2 * high) / 2
+    if least <= most:  # there is a half between them
+        values = np.clip(np.round(2 * values) / 2, least, most)
+    if word == "equal":
+        return np.full(values.shape, values[0]) if values.size else values
+    return values if word == "halves" else _few(values, low, high, rng, zeros=word == "zeros")
+
+
 def _few(values, low, high, rng, zeros=False):
-    """Zeros, or 0, 1 and -1 in place of ``values``, as far as they lie between the bounds."""
-    few = [v for v in ((0.0,) if zeros else (0.0, 1.0, -1.0)) if low <= v <= high]
+    """Zeros of both signs, or these and 1 and -1 in place of ``values``, as far as they lie between
+    the bounds.
+    """
+    few = [v for v in (0.0, 1.0, -1.0)[: 1 if zeros else 3] if low <= v <= high]
+    few += [-0.0] if low < 0 <= high else []
     return rng.choice(few, values.shape) if few else values
 
 
@@ -150,43 +183,32 @@ def broadcastable(
         each = [small, *[shape] * (count - 1)]
         each = each if profile == "left" else each[::-1]
         return [draw(tensors(s, a, b, ties=ties)) for s, a, b in zip(each, lows, highs)]
-    drawn = draw(_mutual_shapes(count, max_dims))
+    drawn = mutual_shapes(draw, count, max_dims)
     made = [draw(tensors(shape, a, b, ties=ties, profile=profile)) for shape, a, b in zip(drawn, lows, highs)]
-    if ties and profile == "ordinary" and draw(st.sampled_from([False] * 4 + [True])):  # 0, 1 and -1: the special pairs
+    if ties and profile == "ordinary" and kind(draw, 8) == 7:  # 0, 1 and -1: the special pairs
         rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-        bounds = zip(lows, highs)
-        made = [
-            Tensor(_few(t._array, -NEAR if a is None else a, NEAR if b is None else b, rng))
-            for t, (a, b) in zip(made, bounds)
-        ]
+        for k, (x, low, high) in enumerate(zip(made, lows, highs)):
+            few = _few(x._array, -NEAR if low is None else low, NEAR if high is None else high, rng)
+            made[k] = Tensor(_partly(x._array, few, rng))
     return made
-
-
-@st.composite
-def _mutual_shapes(draw, count, max_dims):
-    """``count`` shapes that broadcast: all the same, or one or all of them with fewer axes and axes
-    of length 1.
-    """
-    full = draw(shapes(0, max_dims, 0, 3))
-    small = draw(st.sampled_from([None, *range(count), *range(count), "all"]))
-
-    def cut():
-        kept = full[draw(st.integers(0, len(full))) :]
-        return tuple(draw(st.sampled_from([1, n])) for n in kept)
-
-    return [cut() if small in (i, "all") else full for i in range(count)]
 
 
 def axes(ndim: int, allow_none: bool = True, allow_tuple: bool = True) -> st.SearchStrategy[Any]:
     """None, an axis (also counted from the end), or a tuple of different axes, of an array of
     ``ndim`` axes.
     """
-    choices: list[st.SearchStrategy[Any]] = [st.none()] if allow_none else []
-    if ndim:
-        choices.append(st.integers(-ndim, ndim - 1))
-    if allow_tuple:
-        choices.append(hnp.valid_tuple_axes(ndim))
-    return st.one_of(choices)
+    single = [*range(ndim), *range(-1, -ndim - 1, -1)]
+    several = [(), tuple(range(ndim)), "tuple", "tuple"] if ndim > 1 else [(), "tuple"] if ndim else [()]
+    return _axes(ndim, [*([None] if allow_none else []), *single, *(several if allow_tuple else [])])
+
+
+@st.composite
+def _axes(draw, ndim, kinds):
+    """One of ``kinds``; for "tuple", any different axes."""
+    if not kinds:
+        return draw(st.nothing())  # an array without axes has none
+    axis = kinds[kind(draw, len(kinds))]
+    return draw(hnp.valid_tuple_axes(ndim, min_size=1)) if axis == "tuple" else axis
 
 
 def permutations(ndim: int) -> st.SearchStrategy[tuple[int, ...]]:
@@ -205,48 +227,60 @@ def reductions(
     keepdims: bool = True,
     **options: Any,
 ) -> list[Any]:
-    """Arguments of a reduction: ``[x, {"axis": ..., "keepdims": ...}]``. allow_empty: x may have no
-    elements.
+    """Arguments of a reduction: ``[x, {"axis": ..., "keepdims": ...}]``: each axis by itself,
+    counted from either end, pairs, all, none named. allow_empty: x may have no elements. options:
+    those of ``tensors``.
     """
-    smallest = {} if allow_none else {"min_dims": 1}
-    x = draw(tensors(**{"min_side": 0 if allow_empty else 1, **smallest, **options}))
-    named = {"axis": draw(axes(x.ndim, allow_none, allow_tuple))}
-    if keepdims:
-        named["keepdims"] = draw(st.booleans())
-    return [x, named]
+    options = {"min_dims": 0 if allow_none else 1, "min_side": 0 if allow_empty else 1, **options}
+    if options.get("shape") is not None or options.get("profile") in SHAPES:
+        x = draw(tensors(**options))
+        axis, kept = "any", keepdims and draw(st.booleans())
+    else:
+        default = {"max_dims": 3, "max_side": None, **options}
+        bounds = {name: default.pop(name) for name in ("min_dims", "max_dims", "min_side", "max_side")}
+        shape, axis, kept = draw(reduced(**bounds, none=allow_none, several=allow_tuple, keepdims=keepdims))
+        x = draw(tensors(shape, **{name: value for name, value in default.items() if name != "shape"}))
+    named = {"axis": draw(axes(x.ndim, allow_none, allow_tuple)) if axis == "any" else axis}
+    return [x, {**named, "keepdims": kept} if keepdims else named]
 
 
 @st.composite
 def matmul_operands(draw: st.DrawFn, max_side: int = 3) -> list[Tensor]:
-    """Two operands of a matrix product: vectors, matrices, stacks that broadcast, lengths of 0 and
-    1.
+    """Two operands of a matrix product: vectors, matrices, stacks with axes of length 1 or missing
+    on either side, lengths of 0 and 1.
     """
-    side = st.integers(0, max_side)
-    rows, inner, columns = draw(side), draw(side), draw(side)
-    stacks = draw(hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=2, min_side=0, max_side=2)).input_shapes
-    left, right = (*stacks[0], rows, inner), (*stacks[1], inner, columns)
-    left, right = draw(st.sampled_from([(left, right), ((inner,), right), (left, (inner,)), ((inner,), (inner,))]))
-    return [draw(tensors(left)), draw(tensors(right))]
+    return [draw(tensors(shape)) for shape in matmul_shapes(draw, max_side)]
 
 
 def index(shape: tuple[int, ...]) -> st.SearchStrategy[Any]:
     """Indices of an array of ``shape``: ints, slices, None, ``...``, integer arrays with repeats,
     boolean masks.
     """
-    choices: list[st.SearchStrategy[Any]] = [hnp.basic_indices(shape, allow_newaxis=True, allow_ellipsis=True)]
-    if shape and 0 not in shape:
-        choices.append(hnp.integer_array_indices(shape, result_shape=hnp.array_shapes(max_dims=2, max_side=3)))
-        choices.append(_mixed_indices(shape))
-    if shape:
-        choices.append(hnp.arrays(bool, shape))
-    return st.one_of(choices)
+    return _index(shape)
 
 
 @st.composite
-def _mixed_indices(draw, shape):
-    """An integer array into one axis, slices into those before it."""
+def _index(draw, shape):
+    kinds = ["basic", "basic"]
+    if shape and 0 not in shape:
+        kinds += ["ends", "repeated", "arrays", "mixed", "repeated"]
+    kinds += ["mask"] if shape else []
+    word = kinds[kind(draw, len(kinds))]
+    if word == "basic":
+        return draw(hnp.basic_indices(shape, allow_newaxis=True, allow_ellipsis=True))
+    if word == "arrays":
+        return draw(hnp.integer_array_indices(shape, result_shape=hnp.array_shapes(max_dims=2, max_side=3)))
+    if word == "mask":
+        return draw(hnp.arrays(bool, shape))
+    if word == "ends":  # the first and the last place, named from either end
+        return tuple(pick(draw, (-1, slice(None), n - 1, -n, slice(None, None, -1))) for n in shape)
     axis = draw(st.integers(0, len(shape) - 1))
-    places = draw(hnp.arrays(np.int64, st.integers(0, 4), elements=st.integers(-shape[axis], shape[axis] - 1)))
+    length = shape[axis]
+    place = st.integers(-length, length - 1)
+    if word == "repeated":  # one place by both its names
+        one = draw(place)
+        return (*([slice(None)] * axis), np.array([one, one % length, one % length - length, -1, draw(place)]))
+    places = draw(hnp.arrays(np.int64, st.integers(0, 4), elements=place))
     return (*(draw(st.slices(n)) for n in shape[:axis]), places)
 
 
@@ -258,12 +292,18 @@ def ids(
     ignore: int | None = None,
     negative: bool = False,
 ) -> np.ndarray:
-    """Int64 arrays of class numbers or token ids below ``size``, repeats likely; some replaced by
-    ``ignore`` if given. negative: some are counted from the end.
+    """Int64 arrays of class numbers or token ids below ``size``; a third has one of them at half of
+    its places, another third the last one for sure; some replaced by ``ignore`` if given. negative:
+    some are counted from the end.
     """
     shape = draw(shape) if isinstance(shape, st.SearchStrategy) else shape
+    word = ("any", "repeated", "last")[kind(draw, 3)]
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     values = rng.integers(-size if negative else 0, size, shape)
+    if values.size and word == "repeated":
+        values = np.where(rng.random(shape) < 0.5, values.reshape(-1)[0], values)
+    elif values.size and word == "last":
+        values.reshape(-1)[rng.integers(values.size)] = rng.choice([size - 1, -1]) if negative else size - 1
     return values if ignore is None else np.where(rng.random(shape) < 0.3, ignore, values)
 
 
@@ -277,13 +317,13 @@ def attention_masks(
     Causal, padding (each sentence a prefix of the keys) and arbitrary ones; rows that may attend to
     nothing if ``fully_masked``.
     """
-    kind = draw(st.sampled_from(["none", "causal", "padding", "any"]))
+    word = ("none", "causal", "padding", "any")[kind(draw, 4)]
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    if kind == "none":
+    if word == "none":
         return None
-    if kind == "causal":
+    if word == "causal":
         return np.tril(np.ones((queries, keys), dtype=bool), keys - queries)
-    if kind == "padding":
+    if word == "padding":
         lengths = rng.integers(0 if fully_masked else min(1, keys), keys + 1, batch)
         return (np.arange(keys) < lengths[:, None])[:, None, None, :]
     shape = [n if draw(st.booleans()) else 1 for n in (batch, heads, queries)] + [keys]

@@ -46,9 +46,9 @@ def power_cases(draw):
     """A positive base, a base of 0 with an exponent of 0 or at least 2, or any base with a small
     whole exponent.
     """
-    kind = draw(st.sampled_from(["positive", "zeros", "whole", "zero base", "positive", "zeros"]))
+    kind = draw(st.sampled_from(["positive", "zeros", "whole", "zero base", "positive", "positive"]))
     if kind.startswith("zero"):
-        x, y = draw(mst.broadcastable(2, low=[0.3, 2.0], high=[3.0, 3.0]))
+        x, y = draw(mst.broadcastable(2, low=[0.3, 2.0], high=[3.0, 3.0], max_dims=2))  # kinks by the dozen are dear
         return [x * (np.indices(x.shape).sum(axis=0) % 2), y * 0.0 if kind == "zeros" else y]
     if kind == "positive":
         return draw(mst.broadcastable(2, low=[0.3, -2.0], high=[3.0, 2.0]))

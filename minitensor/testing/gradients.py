@@ -88,9 +88,10 @@ def gradcheck(
     list of tensors or arrays (PyTorch's and JAX's too), or lists, tuples and dicts of these, one
     item for each argument of fn (one tensor is taken as one input); floating ones are brought to
     float64 and differentiated (those numbered in ``wanted`` alone, if given), all are frozen
-    read-only. rtol, atol: error allowed in each element, beside what rounding hides. complex_step:
-    compare with the complex step if differences confirm that fn is analytic; exact to rounding, so
-    that rtol can be 1e-10. dtype: a narrower type, ``"float16"``, ``"bfloat16"`` or ``"float32"``,
+    read-only. rtol, atol: error allowed in each element, beside what rounding hides and what
+    differences leave open, a millionth: a smaller rtol does nothing without complex_step.
+    complex_step: compare with the complex step if differences confirm that fn is analytic; exact to
+    rounding, so that rtol can be 1e-10. dtype: a narrower type, ``"float16"``, ``"bfloat16"`` or ``"float32"``,
     or a list of them: inputs are rounded to it, and the rule that runs in it is held to the one in
     float64, within bounds that follow from its rounding and from how the gradient answers to it.
     device: where fn is computed (``"cuda"``). at_kinks: the documented choice for kinks,

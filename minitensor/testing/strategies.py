@@ -26,12 +26,13 @@ import numpy as np
 from minitensor.backend.installing import line
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.profiles import PROFILES, SHAPES, profiled
-from minitensor.testing.sides import any_shape, matmul_shapes, mutual_shapes, reduced
-from minitensor.testing.strata import kind, pick
 
 try:
     from hypothesis import strategies as st
     from hypothesis.extra import numpy as hnp
+
+    from minitensor.testing.sides import any_shape, matmul_shapes, mutual_shapes, reduced
+    from minitensor.testing.strata import kind, pick
 except ImportError as error:
     raise ImportError(f"minitensor.testing.strategies needs hypothesis: {line('test')}") from error
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NEAR, FAR = 2.0, 8.0  # how far from 0 values are drawn, in turns
-MANY = 8  # elements: of more, a part is made ties
+MANY = 6  # elements: of more, a part is made ties
 # Whether values are drawn far from 0, and what is made of them.
 KINDS = (
     (False, "any"), (True, "any"), (False, "any"), (True, "any"), (False, "any"), (True, "any"), (False, "any"),
@@ -81,7 +82,7 @@ def tensors(
 
     max_side: the largest length (default: 4, and where an example of ``check_op`` begins with this
     strategy, one or two of 25 have 70 to 100 elements along one axis). ties: allow the five in
-    twelve that are rounded to halves (of more than 8 elements, a fifth of these), one each of which
+    twelve that are rounded to halves (of more than 6 elements, a fifth of these), one each of which
     has one value everywhere, nothing but 0.0, -0.0, 1 and -1, or nothing but zeros.
     distinct: all elements differ by at least 1/16 of the mean distance (for sorting, for maxima
     without ties). profile: one of ``PROFILES`` or of ``SHAPES``, which changes what is drawn:
@@ -185,7 +186,7 @@ def broadcastable(
         return [draw(tensors(s, a, b, ties=ties)) for s, a, b in zip(each, lows, highs)]
     drawn = mutual_shapes(draw, count, max_dims)
     made = [draw(tensors(shape, a, b, ties=ties, profile=profile)) for shape, a, b in zip(drawn, lows, highs)]
-    if ties and profile == "ordinary" and kind(draw, 8) == 7:  # 0, 1 and -1: the special pairs
+    if ties and profile == "ordinary" and kind(draw, 12) == 11:  # 0, 1 and -1: the special pairs
         rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
         for k, (x, low, high) in enumerate(zip(made, lows, highs)):
             few = _few(x._array, -NEAR if low is None else low, NEAR if high is None else high, rng)

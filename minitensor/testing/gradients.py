@@ -91,12 +91,12 @@ def gradcheck(
     read-only. rtol, atol: error allowed in each element, beside what rounding hides and what
     differences leave open, a millionth: a smaller rtol does nothing without complex_step.
     complex_step: compare with the complex step if differences confirm that fn is analytic; exact to
-    rounding, so that rtol can be 1e-10. dtype: a narrower type, ``"float16"``, ``"bfloat16"`` or ``"float32"``,
-    or a list of them: inputs are rounded to it, and the rule that runs in it is held to the one in
-    float64, within bounds that follow from its rounding and from how the gradient answers to it.
-    device: where fn is computed (``"cuda"``). at_kinks: the documented choice for kinks,
-    ``(cotangent, *inputs)`` to gradients: a rule that gives it at a kink is right, whatever the
-    slopes of both sides. seed: of the random cotangents and directions.
+    rounding, so that rtol can be 1e-10. dtype: a narrower type, ``"float16"``, ``"bfloat16"`` or
+    ``"float32"``, or a list of them: inputs are rounded to it, and the rule that runs in it is held
+    to the one in float64, within bounds that follow from its rounding and from how the gradient
+    answers to it. device: where fn is computed (``"cuda"``). at_kinks: the documented choice for
+    kinks, ``(cotangent, *inputs)`` to gradients: a rule that gives it at a kink is right, whatever
+    the slopes of both sides. seed: of the random cotangents and directions.
 
     The cotangent of each output is random. The elements of a gradient are compared along random
     directions, each through elements of one size, so that none hides behind larger ones; a

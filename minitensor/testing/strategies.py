@@ -13,8 +13,8 @@ of either operand, missing axes, both operands cut at different axes; ``reductio
 counted from either end, pairs of axes, all of them, kept or not; ``matmul_operands`` vectors,
 matrices and stacks that broadcast; ``index`` repeated, negative and last places. What else there is
 to an example is drawn. That holds for the strategy that an example begins with and for what
-``.map`` and ``.filter`` make of it; what is drawn after it comes in turns of its own. No strategy
-draws a length above 100, infinities or NaN.
+``.map`` and ``.filter`` make of it; what is drawn after it comes in turns of its own. By default
+nothing has more than 100 elements, and nothing infinite, NaN or of another type is drawn.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def shapes(
     min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 4
 ) -> st.SearchStrategy[tuple[int, ...]]:
     """Tuples of lengths: each number of axes with lengths of 2 or more, different if possible, with
-    one of 1 among them, or one of ``max_side``; one in eight to twelve with a length of 0.
+    one of 1 among them, or one of ``max_side``; about two of 25 with a length of 0.
     """
     return any_shape(min_dims, max_dims, min_side, max_side)
 

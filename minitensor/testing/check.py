@@ -47,19 +47,21 @@ def check_op(
     fn: as for ``gradcheck``. inputs: a list of tensors, arrays and other arguments, any of them a
     hypothesis strategy, or one strategy that draws a tensor or such a list (see
     ``minitensor.testing.strategies``); a dict at the end is read as ``gradcheck`` reads it.
-    reference: a NumPy function that gives the right values. order: 0 checks values alone, 1
-    gradients too, 2 second derivatives as well (1 by itself for what comes from a library that has
-    none, and the report says so). dtype, device, at_kinks: as for ``gradcheck``. profiles: names of
-    ``strategies.PROFILES`` such as ``"ties"`` or ``"huge"``, or one of them; for each further
-    examples, what is given or drawn changed so, keywords left out. examples: how many to draw; a
-    fifth of it for each profile.
+    reference: a NumPy function that gives the right values. rtol, atol, complex_step: as for
+    ``gradcheck``; an rtol below 1e-6 does nothing without complex_step. order: 0 checks values
+    alone, 1 gradients too, 2 second derivatives as well (1 by itself for what comes from a library
+    that has none, and the report says so). dtype, device, at_kinks: as for ``gradcheck``. profiles:
+    names of ``strategies.PROFILES`` such as ``"ties"`` or ``"huge"``, or one of them; for each
+    further examples, what is given or drawn changed so, keywords left out. examples: how many to
+    draw; a fifth of it for each profile. Our strategies list kinds of inputs, which come in turns
+    that the seed shuffles, so that 25 examples have them all.
 
     Checked are: values (against ``reference``); the same bits under ``no_grad``; inputs unchanged,
     and frozen throughout, so that a rule that writes to its arguments fails; any memory layout;
-    float32 stays float32; each gradient alone as with the others; a second backward as the first; a
-    ``@fused`` kernel against its definition; and first and second derivatives against differences
-    with random cotangents, at kinks with the slopes of both sides. Shapes with 0 elements or no
-    axes come from the strategy.
+    float32 stays float32; gradients linear in the cotangents; each gradient alone as with the
+    others; a second backward as the first; a ``@fused`` kernel against its definition; and first
+    and second derivatives against differences with random cotangents, at kinks with the slopes of
+    both sides. Shapes with 0 elements or no axes come from the strategy.
 
     Returns a ``Report``. Raises AssertionError with the op, input, index and both numbers, and with
     lines to paste that fail again; a drawn example is shrunk first and shown with the seed that

@@ -93,7 +93,8 @@ def gradcheck(
     numbered in ``wanted`` alone, if given), all are frozen read-only. A dict at the end holds
     keywords if fn takes all of its keys by name, and is an input if fn can be called with it in its
     place alone, or with a further ``{}`` behind it. rtol, atol: error allowed in each element,
-    beside what rounding hides. complex_step: compare with the complex step if differences confirm
+    beside what rounding hides and what differences leave open, a millionth: a smaller rtol does
+    nothing without complex_step. complex_step: compare with the complex step if differences confirm
     that fn is analytic; exact to rounding, so that rtol can be 1e-10. dtype: a narrower type,
     ``"float16"``, ``"bfloat16"`` or ``"float32"``, or a list of them: inputs are rounded to it, and
     the rule that runs in it is held to the one in float64, within bounds that follow from its

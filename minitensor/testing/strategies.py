@@ -13,8 +13,8 @@ of either operand, missing axes, both operands cut at different axes; ``reductio
 counted from either end, pairs of axes, all of them, kept or not; ``matmul_operands`` vectors,
 matrices and stacks that broadcast; ``index`` repeated, negative and last places. What else there is
 to an example is drawn. That holds for the strategy that an example begins with and for what
-``.map`` and ``.filter`` make of it; what is drawn after it comes in turns of its own. No strategy
-draws a length above 100, infinities or NaN.
+``.map`` and ``.filter`` make of it; what is drawn after it comes in turns of its own. By default
+nothing has more than 100 elements, and nothing infinite, NaN or of another type is drawn.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ import numpy as np
 from minitensor.backend.installing import line
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.profiles import PROFILES, SHAPES, profiled
-from minitensor.testing.sides import any_shape, matmul_shapes, mutual_shapes, reduced
-from minitensor.testing.strata import kind, pick
 
 try:
     from hypothesis import strategies as st
     from hypothesis.extra import numpy as hnp
+
+    from minitensor.testing.sides import any_shape, matmul_shapes, mutual_shapes, reduced
+    from minitensor.testing.strata import kind, pick
 except ImportError as error:
     raise ImportError(f"minitensor.testing.strategies needs hypothesis: {line('test')}") from error
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NEAR, FAR = 2.0, 8.0  # how far from 0 values are drawn, in turns
-MANY = 8  # elements: of more, a part is made ties
+MANY = 6  # elements: of more, a part is made ties
 # Whether values are drawn far from 0, and what is made of them.
 KINDS = (
     (False, "any"), (True, "any"), (False, "any"), (True, "any"), (False, "any"), (True, "any"), (False, "any"),
@@ -57,7 +58,7 @@ def shapes(
     min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 4
 ) -> st.SearchStrategy[tuple[int, ...]]:
     """Tuples of lengths: each number of axes with lengths of 2 or more, different if possible, with
-    one of 1 among them, or one of ``max_side``; one in eight to twelve with a length of 0.
+    one of 1 among them, or one of ``max_side``; about two of 25 with a length of 0.
     """
     return any_shape(min_dims, max_dims, min_side, max_side)
 
@@ -81,7 +82,7 @@ def tensors(
 
     max_side: the largest length (default: 4, and where an example of ``check_op`` begins with this
     strategy, one or two of 25 have 70 to 100 elements along one axis). ties: allow the five in
-    twelve that are rounded to halves (of more than 8 elements, a fifth of these), one each of which
+    twelve that are rounded to halves (of more than 6 elements, a fifth of these), one each of which
     has one value everywhere, nothing but 0.0, -0.0, 1 and -1, or nothing but zeros.
     distinct: all elements differ by at least 1/16 of the mean distance (for sorting, for maxima
     without ties). profile: one of ``PROFILES`` or of ``SHAPES``, which changes what is drawn:
@@ -185,7 +186,7 @@ def broadcastable(
         return [draw(tensors(s, a, b, ties=ties)) for s, a, b in zip(each, lows, highs)]
     drawn = mutual_shapes(draw, count, max_dims)
     made = [draw(tensors(shape, a, b, ties=ties, profile=profile)) for shape, a, b in zip(drawn, lows, highs)]
-    if ties and profile == "ordinary" and kind(draw, 8) == 7:  # 0, 1 and -1: the special pairs
+    if ties and profile == "ordinary" and kind(draw, 12) == 11:  # 0, 1 and -1: the special pairs
         rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
         for k, (x, low, high) in enumerate(zip(made, lows, highs)):
             few = _few(x._array, -NEAR if low is None else low, NEAR if high is None else high, rng)

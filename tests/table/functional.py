@@ -121,7 +121,7 @@ def attention_cases(draw):
     """Queries, keys and values with every kind of mask, a bias, another scale, more keys than
     queries.
     """
-    batch, heads = draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    batch, heads = draw(st.sampled_from([(1, 1), (1, 2), (2, 1)]))
     queries, keys, width = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
     q, k, v = (
         draw(mst.tensors((batch, heads, n, w), ties=False)) for n, w in ((queries, width), (keys, width), (keys, 2))

@@ -130,7 +130,7 @@ def mutual_shapes(draw, count, max_dims):
 
 # Of each operand: "v" a vector, "m" a matrix; before it the lengths of the stack, "s", "t" or "1".
 # "thin" and "empty": two matrices, one length of which is 1 or 0.
-PRODUCTS = ("v v", "m m", "m v", "v m", "m m", "sm sm", "sm m", "m sm", "1m sm", "sm 1m", "tsm sm", "t1m sm", "sm v", "v sm",
+PRODUCTS = ("m m", "m v", "v m", "v v", "m m", "sm sm", "sm m", "m sm", "1m sm", "sm 1m", "tsm sm", "t1m sm", "sm v", "v sm",
             "thin", "empty")  # fmt: skip
 
 
@@ -138,7 +138,8 @@ def matmul_shapes(draw, max_side):
     """The shapes of two operands of a matrix product."""
     usual = usual_sides(0, max_side)
     what = PRODUCTS[kind(draw, len(PRODUCTS))]
-    sizes = lengths(draw, 3, usual)
+    rows, inner = lengths(draw, 2, usual)
+    sizes = [rows, inner, pick(draw, [n for n in usual if n != inner] or list(usual))]
     if what in ("thin", "empty"):
         sizes[draw(st.integers(0, 2))] = min(max_side, 1 if what == "thin" else 0)
         what = "m m"

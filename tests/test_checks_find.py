@@ -698,3 +698,15 @@ def test_a_sort_of_many_ties(ties):
     assert gradcheck((lambda x: np.sort(x, axis=1), rule), [x]).kinks == ties
     with pytest.raises(AssertionError, match=r"at index \(0, \d+\)"):
         gradcheck((lambda x: np.sort(x, axis=1), lambda g, x: np.where(x == 0.5, 1.5, 1) * rule(g, x)), [x])
+
+
+def test_second_derivatives_at_ties_of_a_maximum():
+    """There the first ones jump, and are no maximum: the sum along a line of ties may be any that
+    they have beside it.
+    """
+
+    def largest(x, y):
+        return mt.max(x * y, axis=-1)
+
+    assert gradgradcheck(largest, [np.array([0.5, -0.9, -1.8]), np.zeros(3)]).kinks
+    assert gradgradcheck(largest, [np.array([1.5, 1.5, -1.0]), np.full(3, 0.5)]).kinks

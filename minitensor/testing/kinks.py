@@ -78,7 +78,7 @@ def kinks_of(outputs_at, middle):
             low, high = np.abs(straight).min(axis=0), np.abs(straight).max(axis=0)
             alike = (np.sign(straight) == np.sign(straight[0])).all(axis=0) & (high <= 1.3 * low)
             in_place = ~(np.abs(beside - straight[-1]) > 0.3 * np.abs(straight[-1]) + finest).any(axis=0)
-            kinks.append(seen & alike & in_place & np.isfinite(each).all(axis=0))
+            kinks.append(seen & alike & in_place & ~free[-1])  # two equal jumps on both sides leave what looks like one
     return kinks, free
 
 
@@ -242,23 +242,35 @@ def _slopes_beside(lines, place, size, rng, tied, number):
     up to ``size`` of them, the one to between two of those that it is ``tied`` with: which two says
     the ``number``.
     """
-    values, step = list(lines.problem.values), 0.01 * size
-    for k in lines.problem.wanted:
-        far = np.where(values[k] == 0, 1.0, np.abs(values[k]))
-        moves = rng.uniform(-1.0, 1.0, values[k].shape)
+
+    def ranked(k, moves):
         if k == lines.i and len(tied):
             moves.reshape(-1)[tied] = rng.permutation(len(tied)) + 1.0
             rank = number if len(tied) < MOST_POINTS else rng.integers(len(tied) + 1)
             moves.reshape(-1)[place] = rank % (len(tied) + 1) + 0.5
             moves.reshape(-1)[[*tied, place]] *= 2 / (len(tied) + 1)  # from 0 to 2
             moves.reshape(-1)[[*tied, place]] -= 1
-        values[k] = freeze(np.asarray(values[k] + size * far * moves))
+        return moves
+
+    values, step = _values_beside(lines.problem, size, rng, ranked), 0.01 * size
     ends = []
     for t in (step, 0.0, -step):
         moved = _moved(values[lines.i], place, t * lines.reach[place])
         outputs = lines.problem.evaluate_beside([*values[: lines.i], moved, *values[lines.i + 1 :]])
         ends.append([np.asarray(o, np.float64) for o, c in zip(outputs, lines.cotangents) if c is not None])
     return [np.stack([(a - o) / step, (o - b) / step]) for a, o, b in zip(*ends)]
+
+
+def _values_beside(problem, size, rng, change=lambda k, moves: moves):
+    """The values of a problem, the wanted ones moved at random by up to ``size`` of them, or of 1
+    where they are 0.
+    """
+    values = list(problem.values)
+    for k in problem.wanted:
+        far = np.where(values[k] == 0, 1.0, np.abs(values[k]))
+        moves = change(k, rng.uniform(-1.0, 1.0, values[k].shape))
+        values[k] = freeze(np.asarray(values[k] + size * far * moves))
+    return values
 
 
 def _moved(value, place, step):
@@ -331,6 +343,16 @@ def check_together(problem, kinks, cotangents):
             off = (np.abs(ends[0] - ends[2]) > 0.01 * size) | (np.abs(ends[1] - ends[3]) > 0.01 * size)
             coupled += [(k, tuple(at)) for at in np.argwhere(off & np.isfinite(size) & (size > 1e-9) & ~free[k])]
     wanted = sorted({kink.i for kink in kinks})
+    near: list = []  # the least and the greatest slopes at points near by, if they are asked for
+
+    def beside(places, weights):
+        """The ends of the slopes near by. What is no maximum itself, as the gradient of one, may
+        have a slope along each line beside one that it has not along the line itself.
+        """
+        near[:] = near or _slopes_near(problem, kinks, live)
+        each = [(float(weights[live[k]][at]), near[0][k][at], near[1][k][at]) for k, at in places]
+        ends = [sorted((weight * low, weight * high)) for weight, low, high in each]
+        return sum(low for low, _ in ends), sum(high for _, high in ends)
 
     def check(places, weights, where):
         """Hold what is claimed of the outputs at ``places``, with the ``weights`` as cotangents, to
@@ -344,7 +366,11 @@ def check_together(problem, kinks, cotangents):
             ends.append(sorted((weight * found.ahead[k][at], weight * found.behind[k][at])))
             size += sum(abs(weight * getattr(kink, side)[k][at]) for kink in kinks for side in ("ahead", "behind"))
         off = outside(sum(parts), sum(low for low, _ in ends), sum(high for _, high in ends), size)
-        if off is not None and problem.at_kinks is None:
+        if (
+            off is not None
+            and problem.at_kinks is None
+            and outside(sum(parts), *beside(places, weights), size) is not None
+        ):
             names = [f"{problem.label(kink.i)} at index {problem.index(kink.i, kink.place)}" for kink in kinks[:ALONE]]
             names += [f"{len(kinks) - ALONE} more"] if len(kinks) > ALONE else []
             raise AssertionError(
@@ -359,6 +385,25 @@ def check_together(problem, kinks, cotangents):
     rest = coupled[ALONE:]
     if rest:
         check(rest, _masked(cotangents, live, rest, keep=True), f"{len(rest)} elements of the outputs")
+
+
+def _slopes_near(problem, kinks, live):
+    """``(low, high)``: of each output the least and the greatest slope along which all ``kinks``
+    move, at points near by.
+    """
+    rng, size, seen = np.random.default_rng(0), NEAR[1], []
+    for _ in range(MOST_POINTS):
+        start, ends = _values_beside(problem, size, rng), []
+        for t in (0.01 * size, 0.0, -0.01 * size):
+            values = list(start)
+            for kink in kinks:
+                values[kink.i] = _moved(values[kink.i], kink.place, t * kink.reach)
+            outputs = problem.evaluate_beside(values)
+            ends.append([np.asarray(outputs[k], dtype=np.float64) for k in live])
+        with np.errstate(all="ignore"):
+            seen.append([np.stack([(a - o), (o - b)]) / (0.01 * size) for a, o, b in zip(*ends)])
+    found = [np.concatenate(each) for each in zip(*seen)]
+    return [np.min(each, axis=0) for each in found], [np.max(each, axis=0) for each in found]
 
 
 def _only(cotangents, k, at):

@@ -141,7 +141,7 @@ def _few(values, low, high, rng, zeros=False):
     """
     few = [v for v in (0.0, 1.0, -1.0)[: 1 if zeros else 3] if low <= v <= high]
     few += [-0.0] if low < 0 <= high else []
-    return rng.choice(few, values.shape) if few else values
+    return rng.permutation(np.resize(rng.permutation(few), values.size)).reshape(values.shape) if few else values
 
 
 @st.composite
